@@ -1,0 +1,39 @@
+// A file mapped read-only into memory, or bytes that live elsewhere (a model compiled into the program).
+//
+// Ownership: unmaps on destruction; spans taken from bytes() die with it. Threads: bytes() may be read from any thread.
+// Errors: kIo with the path and the system's reason.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "base/result.h"
+
+namespace llorch {
+
+class MappedFile {
+ public:
+  [[nodiscard]] static Result<MappedFile> open(const std::string& path);
+  /// Wraps bytes that outlive the object; nothing is unmapped.
+  [[nodiscard]] static MappedFile borrow(std::span<const std::byte> bytes);
+
+  MappedFile() = default;
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
+
+  /// Tells the system that these bytes will not be needed again soon, so that their pages may go. Contents stay readable.
+  void release(std::span<const std::byte> part) const;
+
+ private:
+  std::span<const std::byte> bytes_;
+  bool owned_ = false;
+};
+
+/// The whole of a small text file. Errors: kIo; kInvalidRequest above `bytes_max`.
+[[nodiscard]] Result<std::string> read_text_file(const std::string& path, std::size_t bytes_max);
+
+}  // namespace llorch

@@ -1,0 +1,78 @@
+#include "base/thread_pool.h"
+
+#include <sched.h>
+
+#include <algorithm>
+
+#include "base/limits.h"
+
+namespace llorch {
+namespace {
+
+// Long enough to bridge the gap between two operators of one forward pass, short enough not to be seen when idle.
+constexpr int kSpins = 4000;
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+template<class T>
+void wait_while_equal(const std::atomic<T>& value, T old) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    relax();
+  }
+  while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads) {
+  const int crew = std::clamp(threads, 1, limits::kThreadsMax) - 1;
+  for (int i = 0; i < crew; ++i) crew_.emplace_back([this] { crew_main(); });
+}
+
+ThreadPool::~ThreadPool() {
+  stop_.store(true, std::memory_order_release);
+  round_.fetch_add(1, std::memory_order_release);
+  round_.notify_all();
+}
+
+void ThreadPool::work() {
+  for (std::int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < pieces_;) call_(context_, i);
+}
+
+void ThreadPool::dispatch(std::int64_t pieces, Call call, void* context) {
+  call_ = call;
+  context_ = context;
+  pieces_ = pieces;
+  next_.store(0, std::memory_order_relaxed);
+  busy_.store(static_cast<std::uint32_t>(crew_.size()), std::memory_order_relaxed);
+  round_.fetch_add(1, std::memory_order_release);
+  round_.notify_all();
+  work();
+  for (std::uint32_t left; (left = busy_.load(std::memory_order_acquire)) != 0;) wait_while_equal(busy_, left);
+}
+
+void ThreadPool::crew_main() {
+  for (std::uint32_t seen = 0;;) {
+    wait_while_equal(round_, seen);
+    seen = round_.load(std::memory_order_acquire);
+    if (stop_.load(std::memory_order_acquire)) return;
+    work();
+    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
+  }
+}
+
+int ThreadPool::default_threads() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+}  // namespace llorch

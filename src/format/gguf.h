@@ -1,0 +1,46 @@
+// GGUF files, versions 2 and 3, read through a mapping; and their writer.
+//
+// Nothing that the file declares is believed before it was compared with the bytes that are there: counts, lengths, offsets,
+// overlaps and the total size are checked before anything of that size is allocated. Files split by the
+// `-00001-of-0000N.gguf` convention are joined when the first part is opened.
+// Errors: kModelLoadFailed with the place in the file; kIo when it cannot be read.
+// Source: the public GGUF format description (magic, header, metadata values, tensor infos, alignment).
+#pragma once
+
+#include <functional>
+#include <iosfwd>
+
+#include "base/mapped_file.h"
+#include "format/weight_source.h"
+
+namespace llorch {
+
+class GgufFile final : public WeightSource {
+ public:
+  [[nodiscard]] static Result<std::unique_ptr<GgufFile>> open(const std::string& path);
+  /// A single file that is already in memory.
+  [[nodiscard]] static Result<std::unique_ptr<GgufFile>> from_memory(MappedFile file);
+
+  void release(const TensorView& tensor) const override;
+  [[nodiscard]] std::uint32_t version() const { return version_; }
+  [[nodiscard]] std::uint64_t file_bytes() const;
+
+ private:
+  Status append(MappedFile file, bool first);
+
+  std::vector<MappedFile> files_;
+  std::uint32_t version_ = 0;
+};
+
+/// A tensor to be written: shape and type, and a function that fills the bytes when their turn comes.
+struct GgufTensorPlan {
+  std::string name;
+  DType type = DType::kF32;
+  std::vector<std::uint64_t> dims;  // dims[0] is contiguous
+  std::function<Status(std::span<std::byte>)> fill;
+};
+
+/// Writes a version 3 file. Errors: kIo; kInvalidRequest for a plan that no reader would accept.
+[[nodiscard]] Status write_gguf(const std::string& path, const Metadata& metadata, const std::vector<GgufTensorPlan>& tensors);
+
+}  // namespace llorch

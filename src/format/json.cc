@@ -1,0 +1,71 @@
+#include "format/json.h"
+
+#include "base/limits.h"
+#include "base/mapped_file.h"
+
+namespace llorch::json {
+
+Result<value> parse(std::string_view text, std::string_view what) {
+  boost::json::parse_options options;
+  options.max_depth = 64;
+  boost::system::error_code problem;
+  value result = boost::json::parse({text.data(), text.size()}, problem, {}, options);
+  if (problem) return bad_model("{} is not valid JSON: {}", what, problem.message());
+  return result;
+}
+
+Result<value> parse_file(const std::string& path) {
+  LLORCH_TRY(const std::string text, read_text_file(path, limits::kJsonBytesMax));
+  return parse(text, path);
+}
+
+const value* find(const object& o, std::string_view key) {
+  const value* v = o.if_contains({key.data(), key.size()});
+  return v && !v->is_null() ? v : nullptr;
+}
+
+const object* find_object(const object& o, std::string_view key) {
+  const value* v = find(o, key);
+  return v ? v->if_object() : nullptr;
+}
+
+const array* find_array(const object& o, std::string_view key) {
+  const value* v = find(o, key);
+  return v ? v->if_array() : nullptr;
+}
+
+std::optional<std::string> find_text(const object& o, std::string_view key) {
+  const value* v = find(o, key);
+  if (!v || !v->is_string()) return std::nullopt;
+  return std::string(v->get_string().data(), v->get_string().size());
+}
+
+std::optional<double> as_number(const value& v) {
+  if (v.is_double()) return v.get_double();
+  if (v.is_int64()) return static_cast<double>(v.get_int64());
+  if (v.is_uint64()) return static_cast<double>(v.get_uint64());
+  return std::nullopt;
+}
+
+std::optional<std::uint64_t> as_unsigned(const value& v) {
+  if (v.is_uint64()) return v.get_uint64();
+  if (v.is_int64() && v.get_int64() >= 0) return static_cast<std::uint64_t>(v.get_int64());
+  return std::nullopt;
+}
+
+std::optional<double> find_number(const object& o, std::string_view key) {
+  const value* v = find(o, key);
+  return v ? as_number(*v) : std::nullopt;
+}
+
+std::optional<std::uint64_t> find_unsigned(const object& o, std::string_view key) {
+  const value* v = find(o, key);
+  return v ? as_unsigned(*v) : std::nullopt;
+}
+
+std::optional<bool> find_bool(const object& o, std::string_view key) {
+  const value* v = find(o, key);
+  return v && v->is_bool() ? std::optional(v->get_bool()) : std::nullopt;
+}
+
+}  // namespace llorch::json

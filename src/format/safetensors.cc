@@ -1,0 +1,137 @@
+#include "format/safetensors.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <set>
+
+#include "base/checked.h"
+#include "base/limits.h"
+
+namespace llorch {
+namespace {
+
+namespace fs = std::filesystem;
+
+Result<DType> dtype_of(std::string_view name, std::string_view tensor) {
+  static constexpr std::pair<std::string_view, DType> kNames[] = {
+      {"F32", DType::kF32}, {"F16", DType::kF16}, {"BF16", DType::kBF16}, {"F64", DType::kF64}, {"I64", DType::kI64},
+      {"I32", DType::kI32}, {"I16", DType::kI16}, {"I8", DType::kI8},     {"U8", DType::kI8},   {"BOOL", DType::kI8},
+  };
+  for (const auto& [known, type] : kNames)
+    if (known == name) return type;
+  return bad_model("tensor '{}' has SafeTensors type '{}', which is not supported", tensor, name);
+}
+
+Result<TensorView> describe(std::string_view name, const json::value& entry, std::span<const std::byte> data) {
+  const json::object* o = entry.if_object();
+  const json::array* shape = o ? json::find_array(*o, "shape") : nullptr;
+  const json::array* offsets = o ? json::find_array(*o, "data_offsets") : nullptr;
+  const auto dtype = o ? json::find_text(*o, "dtype") : std::nullopt;
+  if (!shape || !offsets || !dtype || offsets->size() != 2)
+    return bad_model("tensor '{}' lacks dtype, shape or data_offsets", name);
+  TensorView t;
+  t.name = name;
+  LLORCH_TRY(t.type, dtype_of(*dtype, name));
+  if (shape->size() > static_cast<std::size_t>(limits::kTensorDimsMax)) return bad_model("tensor '{}' has {} dimensions", name, shape->size());
+  t.n_dims = std::max(1, static_cast<int>(shape->size()));
+  std::uint64_t values = 1;
+  for (std::size_t d = 0; d < shape->size(); ++d) {
+    const auto extent = json::as_unsigned((*shape)[shape->size() - 1 - d]);
+    const auto product = extent ? checked_mul(values, *extent) : std::nullopt;
+    if (!product || *extent == 0 || *product > (std::uint64_t{1} << 48)) return bad_model("tensor '{}' has an impossible shape", name);
+    t.dims[d] = *extent;
+    values = *product;
+  }
+  const auto begin = json::as_unsigned((*offsets)[0]), end = json::as_unsigned((*offsets)[1]);
+  if (!begin || !end || *begin > *end || *end > data.size())
+    return bad_model("tensor '{}' has data offsets outside the {} bytes of data", name, data.size());
+  if (*end - *begin != values * info(t.type).bytes)
+    return bad_model("tensor '{}' has {} bytes, its shape needs {}", name, *end - *begin, values * info(t.type).bytes);
+  t.data = data.subspan(*begin, *end - *begin);
+  return t;
+}
+
+Result<std::vector<std::string>> weight_files(const fs::path& directory) {
+  std::error_code problem;
+  if (fs::exists(directory / "model.safetensors.index.json", problem)) {
+    LLORCH_TRY(const json::value index, json::parse_file(directory / "model.safetensors.index.json"));
+    const json::object* map = index.is_object() ? json::find_object(index.get_object(), "weight_map") : nullptr;
+    if (!map) return bad_model("model.safetensors.index.json has no weight_map");
+    std::set<std::string> names;
+    for (const auto& [tensor, file] : *map) {
+      if (!file.is_string()) return bad_model("model.safetensors.index.json: '{}' names no file", std::string_view(tensor.data(), tensor.size()));
+      const std::string name(file.get_string().data(), file.get_string().size());
+      if (name.empty() || name.find('/') != std::string::npos || name.find('\0') != std::string::npos || name.starts_with(".."))
+        return bad_model("model.safetensors.index.json names a file outside the directory");
+      names.insert(name);
+    }
+    return std::vector<std::string>(names.begin(), names.end());
+  }
+  if (fs::exists(directory / "model.safetensors", problem)) return std::vector<std::string>{"model.safetensors"};
+  for (const auto& entry : fs::directory_iterator(directory, problem)) {
+    const std::string extension = entry.path().extension();
+    if (extension == ".bin" || extension == ".pt" || extension == ".pth" || extension == ".pkl")
+      return bad_model("{} holds {} files, which can run code when read: convert them to safetensors", directory.string(), extension);
+  }
+  return bad_model("{} has no model.safetensors", directory.string());
+}
+
+}  // namespace
+
+Result<std::vector<TensorView>> parse_safetensors(std::span<const std::byte> bytes, std::string_view what) {
+  std::uint64_t length = 0;
+  if (bytes.size() < 8) return bad_model("{} has {} bytes, too few for a SafeTensors header", what, bytes.size());
+  std::memcpy(&length, bytes.data(), 8);
+  if (length > limits::kSafetensorsHeaderBytesMax || length > bytes.size() - 8)
+    return bad_model("{} declares a header of {} bytes, the file has {}", what, length, bytes.size());
+  LLORCH_TRY(const json::value header, json::parse({reinterpret_cast<const char*>(bytes.data()) + 8, length}, what));
+  if (!header.is_object()) return bad_model("{} has a header that is no JSON object", what);
+  if (header.get_object().size() > limits::kTensorsMax + 1) return bad_model("{} declares {} tensors", what, header.get_object().size());
+  const auto data = bytes.subspan(8 + length);
+  std::vector<TensorView> tensors;
+  for (const auto& [key, entry] : header.get_object()) {
+    const std::string_view name(key.data(), key.size());
+    if (name == "__metadata__") continue;
+    if (name.size() > limits::kNameBytesMax) return bad_model("{} has a tensor name of {} bytes", what, name.size());
+    LLORCH_TRY(TensorView t, describe(name, entry, data));
+    tensors.push_back(std::move(t));
+  }
+  std::ranges::sort(tensors, {}, [](const TensorView& t) { return t.data.data(); });
+  const std::byte* end = data.data();
+  for (const TensorView& t : tensors) {
+    if (t.data.data() != end) return bad_model("{}: tensor '{}' leaves a hole or overlaps another one", what, t.name);
+    end += t.data.size();
+  }
+  if (end != data.data() + data.size()) return bad_model("{}: {} bytes follow the last tensor", what, data.data() + data.size() - end);
+  return tensors;
+}
+
+Result<SafetensorsDirectory> SafetensorsDirectory::open(const std::string& path) {
+  SafetensorsDirectory result;
+  result.path_ = path;
+  LLORCH_TRY(result.config_, json::parse_file(fs::path(path) / "config.json"));
+  if (!result.config_.is_object()) return bad_model("config.json is no JSON object");
+  if (json::find(result.config(), "auto_map")) return bad_model("config.json has auto_map: code from a model repository is never run");
+  LLORCH_TRY(const std::vector<std::string> names, weight_files(path));
+  std::set<std::string> seen;
+  for (const std::string& name : names) {
+    LLORCH_TRY(MappedFile file, MappedFile::open(fs::path(path) / name));
+    LLORCH_TRY(std::vector<TensorView> tensors, parse_safetensors(file.bytes(), name));
+    for (TensorView& t : tensors) {
+      if (!seen.insert(t.name).second) return bad_model("tensor '{}' comes twice", t.name);
+      result.tensors_.push_back(std::move(t));
+    }
+    result.files_.push_back(std::move(file));
+  }
+  return result;
+}
+
+void SafetensorsDirectory::release(const TensorView& tensor) const {
+  for (const MappedFile& file : files_) {
+    const auto all = file.bytes();
+    if (tensor.data.data() >= all.data() && tensor.data.data() < all.data() + all.size()) return file.release(tensor.data);
+  }
+}
+
+}  // namespace llorch

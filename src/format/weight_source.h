@@ -1,0 +1,32 @@
+// Where a model comes from: metadata in GGUF's vocabulary and named tensors, whatever the file format.
+//
+// Ownership: tensor bytes live as long as the source. Threads: reading is safe from any thread.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "format/metadata.h"
+#include "tensor/tensor.h"
+
+namespace llorch {
+
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+
+  [[nodiscard]] const Metadata& metadata() const { return metadata_; }
+  [[nodiscard]] const std::vector<TensorView>& tensors() const { return tensors_; }
+  [[nodiscard]] const TensorView* find(std::string_view name) const;
+
+  /// The bytes were copied elsewhere: their pages may be given back.
+  virtual void release(const TensorView&) const {}
+
+ protected:
+  Metadata metadata_;
+  std::vector<TensorView> tensors_;
+};
+
+}  // namespace llorch

@@ -1,0 +1,52 @@
+// IQ4_NL: 32 values in 18 bytes. f16 scale d and nibbles as in Q4_0 that index a table of 16 unevenly spaced levels. x = d * level.
+// Codes here are level + 127, so that they are unsigned. Source: the GGUF specification's block layouts.
+#pragma once
+
+#include "quant/bits.h"
+#include "quant/fit.h"
+#include "quant/format.h"
+
+namespace llorch::quant {
+
+struct IQ4_NL {
+  static constexpr DType type = DType::kIQ4_NL;
+  static constexpr int sub = 32, zero = 127;
+  static constexpr int kLevels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+  static void codes(const std::uint8_t* b, std::uint8_t* out) {
+    for (int j = 0; j < 16; ++j) {
+      out[j] = static_cast<std::uint8_t>(kLevels[b[2 + j] & 15] + zero);
+      out[j + 16] = static_cast<std::uint8_t>(kLevels[b[2 + j] >> 4] + zero);
+    }
+  }
+  static SubScale scale(const std::uint8_t* b, int) { return {load_half(b), 0}; }
+
+  static int nearest(float level) {
+    int best = 0;
+    for (int i = 1; i < 16; ++i)
+      if (std::fabs(level - static_cast<float>(kLevels[i])) < std::fabs(level - static_cast<float>(kLevels[best]))) best = i;
+    return best;
+  }
+  static void quantize(const float* x, std::uint8_t* b) {
+    float extreme = 0;
+    for (int j = 0; j < 32; ++j)
+      if (std::fabs(x[j]) > std::fabs(extreme)) extreme = x[j];
+    float best = extreme / -127;
+    double best_gain = -1;
+    for (int trial = -6; trial <= 6; ++trial) {
+      const float inverse = extreme != 0 ? static_cast<float>(-127 + trial * 3) / extreme : 0;
+      double sxq = 0, sqq = 0;
+      for (int j = 0; j < 32; ++j) {
+        const double q = kLevels[nearest(x[j] * inverse)], w = x[j] * x[j];
+        sxq += w * q * x[j], sqq += w * q * q;
+      }
+      if (sqq > 0 && sxq * sxq / sqq > best_gain) best_gain = sxq * sxq / sqq, best = static_cast<float>(sxq / sqq);
+    }
+    store_half(b, best);
+    const float inverse = inverse_of(load_half(b));
+    for (int j = 0; j < 16; ++j)
+      b[2 + j] = static_cast<std::uint8_t>(nearest(x[j] * inverse) | nearest(x[j + 16] * inverse) << 4);
+  }
+};
+
+}  // namespace llorch::quant
