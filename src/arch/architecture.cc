@@ -1,0 +1,60 @@
+#include "arch/architecture.h"
+
+#include <algorithm>
+
+#include "base/limits.h"
+
+namespace llorch::arch {
+
+#define LLORCH_ARCH(name) extern const Architecture arch_##name;
+#include "arch_table.inc"
+#undef LLORCH_ARCH
+
+const std::vector<const Architecture*>& all() {
+  static const std::vector<const Architecture*> table = {
+#define LLORCH_ARCH(name) &arch_##name,
+#include "arch_table.inc"
+#undef LLORCH_ARCH
+  };
+  return table;
+}
+
+Result<const Architecture*> find(std::string_view name) {
+  for (const Architecture* a : all())
+    if (a->name == name) return a;
+  return bad_model("architecture '{}' is not supported", name);
+}
+
+Result<const Architecture*> find_hf(std::string_view model_type) {
+  for (const Architecture* a : all())
+    if (std::ranges::find(a->hf_types, model_type) != a->hf_types.end()) return a;
+  return bad_model("model_type '{}' is not supported", model_type);
+}
+
+Result<Hyper> read(const Architecture& family, const Metadata& metadata, std::uint64_t vocab) {
+  LLORCH_TRY(Hyper h, read_hyper(metadata, family.name, family.keys));
+  if (vocab < 1 || vocab > limits::kVocabMax) return bad_model("a vocabulary of {} entries is outside 1..{}", vocab, limits::kVocabMax);
+  h.vocab = static_cast<int>(vocab);
+  LLORCH_OK(family.refine(metadata, h));
+  return h;
+}
+
+Result<std::unique_ptr<Decoder>> load(const WeightSource& source, Backend& backend, const LoadOptions& options) {
+  LLORCH_TRY(const std::string name, source.metadata().text("general.architecture"));
+  LLORCH_TRY(const Architecture* family, find(name));
+  const TensorView* embedding = source.find("token_embd.weight");
+  if (!embedding) return bad_model("tensor 'token_embd.weight' is missing");
+  LLORCH_TRY(Hyper h, read(*family, source.metadata(), embedding->rows()));
+  if (options.context > h.context)
+    return fail(ErrorCode::kContextLengthExceeded, "a context of {} was asked for, the model has {}", options.context, h.context);
+  if (options.context > 0) h.run_context = options.context;
+  Loader loader(source, backend);
+  loader.progress = options.progress;
+  LLORCH_OK(loader.check(family->tensors(h)));
+  LLORCH_TRY(Decoder::Parts parts, family->assemble(h, loader));
+  LLORCH_OK(loader.finish());
+  parts.dim = h.dim, parts.vocab = h.vocab, parts.context = h.run_context;
+  return Decoder::make(backend, std::move(parts), std::min(options.rows_max, h.run_context));
+}
+
+}  // namespace llorch::arch

@@ -1,0 +1,116 @@
+#include "arch/loader.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "quant/table.h"
+
+namespace llorch::arch {
+namespace {
+
+std::string shape_text(std::span<const std::uint64_t> dims) { return fmt::format("[{}]", fmt::join(dims, ", ")); }
+
+/// A scale of 0xFF is NaN in MXFP4 (E-08).
+Status refuse_nan_scales(const TensorView& t) {
+  if (t.type != DType::kMXFP4) return {};
+  constexpr std::size_t kBlock = info(DType::kMXFP4).bytes;
+  for (std::size_t i = 0; i < t.data.size(); i += kBlock)
+    if (t.data[i] == std::byte{0xff}) return bad_model("tensor '{}': the scale of MXFP4 block {} is NaN", t.name, i / kBlock);
+  return {};
+}
+
+}  // namespace
+
+Status Loader::check(const std::vector<TensorSpec>& specs) {
+  std::unordered_map<std::string_view, const TensorSpec*> known;
+  for (const TensorSpec& spec : specs) {
+    known.emplace(spec.name, &spec);
+    if (spec.required && !has(spec.name)) return bad_model("tensor '{}' is missing", spec.name);
+  }
+  for (const TensorView& t : source_.tensors()) {
+    const auto found = known.find(t.name);
+    if (found == known.end()) return bad_model("tensor '{}' is not used by this architecture", t.name);
+    std::vector<std::uint64_t> dims(t.dims.begin(), t.dims.begin() + t.n_dims), want = found->second->dims;
+    while (dims.size() > 1 && dims.back() == 1) dims.pop_back();
+    while (want.size() > 1 && want.back() == 1) want.pop_back();
+    if (dims != want) return bad_model("tensor '{}' has shape {}, expected {}", t.name, shape_text(dims), shape_text(want));
+    if (!is_weight_type(t.type)) return bad_model("tensor '{}' has type {}, which is no weight type", t.name, info(t.type).name);
+    LLORCH_OK(refuse_nan_scales(t));
+  }
+  return {};
+}
+
+Result<const TensorView*> Loader::use(const std::string& name) {
+  const TensorView* t = source_.find(name);
+  if (!t) return bad_model("tensor '{}' is missing", name);
+  if (used_.insert(name).second && progress) progress(used_.size(), source_.tensors().size());
+  return t;
+}
+
+Result<std::unique_ptr<Weight>> Loader::matrix(const TensorView& whole, std::uint64_t first, std::uint64_t count) {
+  if (first + count > whole.rows()) return bad_model("tensor '{}' has too few rows", whole.name);
+  const TensorView part = whole.slice(first, count);
+  LLORCH_TRY(auto weight, backend_.matrix(part));
+  if (!backend_.keeps_source()) source_.release(part);
+  return weight;
+}
+
+Result<Linear> Loader::linear(const std::string& stem) {
+  LLORCH_TRY(const TensorView* t, use(stem + ".weight"));
+  return linear_rows(stem, 0, t->rows());
+}
+
+Result<Linear> Loader::linear_rows(const std::string& stem, std::uint64_t first, std::uint64_t count) {
+  Linear linear;
+  LLORCH_TRY(const TensorView* t, use(stem + ".weight"));
+  LLORCH_TRY(linear.weight, matrix(*t, first, count));
+  if (has(stem + ".bias")) {
+    LLORCH_TRY(const std::vector<float> all, values(stem + ".bias"));
+    if (first + count > all.size()) return bad_model("tensor '{}.bias' has too few values", stem);
+    LLORCH_TRY(linear.bias, backend_.allocate(count));
+    backend_.upload({all.data() + first, count}, linear.bias.span());
+  }
+  return linear;
+}
+
+Result<Norm> Loader::norm(const std::string& stem, float eps) {
+  Norm norm;
+  norm.eps = eps;
+  LLORCH_TRY(const TensorView* weight, use(stem + ".weight"));
+  LLORCH_TRY(norm.weight, backend_.vector(*weight));
+  if (has(stem + ".bias")) {
+    LLORCH_TRY(const TensorView* bias, use(stem + ".bias"));
+    LLORCH_TRY(norm.bias, backend_.vector(*bias));
+  }
+  return norm;
+}
+
+Result<std::unique_ptr<Weight>> Loader::table(const std::string& name) {
+  LLORCH_TRY(const TensorView* t, use(name));
+  return backend_.table(*t);
+}
+
+Result<std::vector<float>> Loader::values(const std::string& name) {
+  LLORCH_TRY(const TensorView* t, use(name));
+  std::vector<float> out(t->values());
+  const std::uint64_t stride = row_bytes(t->type, t->columns());
+  for (std::uint64_t r = 0; r < t->rows(); ++r)
+    quant::row_ops(t->type).dequantize(t->data.data() + r * stride, t->columns(), out.data() + r * t->columns());
+  return out;
+}
+
+Result<Linear> Loader::head() {
+  if (has("output.weight")) return linear("output");
+  LLORCH_TRY(const TensorView* t, use("token_embd.weight"));
+  Linear linear;
+  LLORCH_TRY(linear.weight, backend_.matrix(*t));  // not released: embed() goes on reading the same bytes
+  return linear;
+}
+
+Status Loader::finish() const {
+  for (const TensorView& t : source_.tensors())
+    if (!used_.contains(t.name)) return bad_model("tensor '{}' was not used by the model", t.name);
+  return {};
+}
+
+}  // namespace llorch::arch

@@ -1,0 +1,48 @@
+// Qwen2 and Qwen2.5: Llama's shape with biases on the query, key and value projections and rotary embedding on halves.
+// Source: Yang et al. 2024, "Qwen2 Technical Report".
+#include "arch/blocks.h"
+
+namespace llorch::arch {
+namespace {
+
+Status refine(const Metadata&, Hyper& h) {
+  if (h.scaling.kind == "longrope") return bad_model("rope scaling 'longrope' is not supported for qwen2");
+  return {};
+}
+
+std::vector<TensorSpec> tensors(const Hyper& h) {
+  std::vector<TensorSpec> list;
+  add_ends(list, h);
+  for (int l = 0; l < h.layers; ++l) {
+    add_attention(list, h, l, true, false);
+    add_gated_mlp(list, h, l);
+  }
+  return list;
+}
+
+Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
+  Decoder::Parts parts;
+  LLORCH_OK(assemble_ends(h, in, parts));
+  parts.ropes.push_back(make_rope(h, false));
+  for (int l = 0; l < h.layers; ++l) {
+    Layer layer;
+    LLORCH_TRY(layer.attention_norm, in.norm(block(l, "attn_norm"), h.eps));
+    LLORCH_TRY(layer.attention, assemble_attention(h, in, l));
+    LLORCH_TRY(layer.mlp_norm, in.norm(block(l, "ffn_norm"), h.eps));
+    LLORCH_TRY(layer.mlp, assemble_gated_mlp(in, l));
+    parts.layers.push_back(std::move(layer));
+  }
+  return parts;
+}
+
+Status from_hf(const json::object& config, Metadata& out) {
+  if (json::find_bool(config, "use_sliding_window").value_or(false)) return bad_model("config.json: use_sliding_window is not supported for qwen2");
+  return hf_common(config, "qwen2.", out);
+}
+
+}  // namespace
+
+extern const Architecture arch_qwen2;
+const Architecture arch_qwen2{"qwen2", {"qwen2"}, {}, refine, tensors, assemble, from_hf, {"rotary_emb.inv_freq"}};
+
+}  // namespace llorch::arch

@@ -1,0 +1,53 @@
+// Qwen3 (dense): Llama's shape with RMSNorm on each query and key head before the rotary embedding, which turns halves.
+// Source: Yang et al. 2025, "Qwen3 Technical Report".
+#include "arch/blocks.h"
+
+namespace llorch::arch {
+namespace {
+
+Status refine(const Metadata&, Hyper& h) {
+  if (h.scaling.kind == "longrope") return bad_model("rope scaling 'longrope' is not supported for qwen3");
+  return {};
+}
+
+std::vector<TensorSpec> tensors(const Hyper& h) {
+  std::vector<TensorSpec> list;
+  add_ends(list, h);
+  for (int l = 0; l < h.layers; ++l) {
+    add_attention(list, h, l, false, false);
+    add_gain(list, block(l, "attn_q_norm"), hf_block(l, "self_attn.q_norm"), h.head_dim);
+    add_gain(list, block(l, "attn_k_norm"), hf_block(l, "self_attn.k_norm"), h.head_dim);
+    add_gated_mlp(list, h, l);
+  }
+  return list;
+}
+
+Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
+  Decoder::Parts parts;
+  LLORCH_OK(assemble_ends(h, in, parts));
+  parts.ropes.push_back(make_rope(h, false));
+  for (int l = 0; l < h.layers; ++l) {
+    Layer layer;
+    LLORCH_TRY(layer.attention_norm, in.norm(block(l, "attn_norm"), h.eps));
+    LLORCH_TRY(layer.attention, assemble_attention(h, in, l));
+    LLORCH_TRY(layer.attention.query_norm, in.norm(block(l, "attn_q_norm"), h.eps));
+    LLORCH_TRY(layer.attention.key_norm, in.norm(block(l, "attn_k_norm"), h.eps));
+    LLORCH_TRY(layer.mlp_norm, in.norm(block(l, "ffn_norm"), h.eps));
+    LLORCH_TRY(layer.mlp, assemble_gated_mlp(in, l));
+    parts.layers.push_back(std::move(layer));
+  }
+  return parts;
+}
+
+Status from_hf(const json::object& config, Metadata& out) {
+  if (json::find_bool(config, "use_sliding_window").value_or(false)) return bad_model("config.json: use_sliding_window is not supported for qwen3");
+  if (json::find_bool(config, "attention_bias").value_or(false)) return bad_model("config.json: attention_bias is not supported for qwen3");
+  return hf_common(config, "qwen3.", out);
+}
+
+}  // namespace
+
+extern const Architecture arch_qwen3;
+const Architecture arch_qwen3{"qwen3", {"qwen3"}, {}, refine, tensors, assemble, from_hf, {"rotary_emb.inv_freq"}};
+
+}  // namespace llorch::arch

@@ -1,0 +1,70 @@
+#include <cstring>
+
+#include "kernel/kernels.h"
+
+namespace llorch::kernel {
+
+#define LLORCH_ISA(name) const Kernels& kernels_##name();
+#include "isa_table.inc"
+#undef LLORCH_ISA
+
+namespace {
+
+[[maybe_unused]] bool runs_scalar() { return true; }
+#if defined(__x86_64__)
+[[maybe_unused]] bool runs_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+[[maybe_unused]] bool runs_avx512() {
+  return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+}
+#elif defined(__aarch64__)
+}  // namespace
+}  // namespace llorch::kernel
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+namespace llorch::kernel {
+namespace {
+[[maybe_unused]] bool runs_neon() { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
+[[maybe_unused]] bool runs_neon_i8mm() { return runs_neon() && (getauxval(AT_HWCAP2) & HWCAP2_I8MM); }
+#endif
+
+struct Choice {
+  const Kernels* list[8];
+  int count = 0;
+  Choice() {
+#define LLORCH_ISA(name) if (runs_##name()) list[count++] = &kernels_##name();
+#include "isa_table.inc"
+#undef LLORCH_ISA
+  }
+};
+
+const Choice& choice() {
+  static const Choice instance;
+  return instance;
+}
+
+}  // namespace
+
+const Kernels* const* all_kernels(int& count) {
+  count = choice().count;
+  return choice().list;
+}
+
+const Kernels* find_kernels(const char* name) {
+  for (int i = 0; i < choice().count; ++i)
+    if (std::strcmp(choice().list[i]->name, name) == 0) return choice().list[i];
+  return nullptr;
+}
+
+const Kernels& best_kernels() { return *choice().list[0]; }
+
+KvLayout kv_layout(KvType type, int head_dim) {
+  const int padded = (head_dim + 31) / 32 * 32;
+  const std::int64_t item = type == KvType::kF32 ? 4 : type == KvType::kF16 ? 2 : 1;
+  const std::int64_t plane = 64 * padded * item, scales = type == KvType::kQ8_0 ? 64 * (padded / 32) * 2 : 0;
+  return {type, head_dim, padded, plane, plane + scales, 2 * plane + scales, 2 * (plane + scales)};
+}
+
+}  // namespace llorch::kernel

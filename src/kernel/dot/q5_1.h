@@ -1,0 +1,12 @@
+// Q5_1 in panels: nibbles, fifth bits, an f16 scale and an f16 minimum per 32 columns.
+#pragma once
+
+#include "kernel/layout.h"
+
+namespace llorch::kernel {
+
+inline constexpr PanelFormat kPanelQ5_1{
+    .type = DType::kQ5_1, .block = 32, .sub = 32, .zero = 0, .wide = false,
+    .nibbles = 1, .pairs = 0, .bits = 1, .bytes = 0, .scales = Scales::kHalfMin, .lookup = nullptr};
+
+}  // namespace llorch::kernel

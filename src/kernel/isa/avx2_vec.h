@@ -1,0 +1,99 @@
+// Vectors of AVX2 with FMA and F16C: 8 lanes.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace llorch::kernel {
+namespace {
+
+struct V {
+  static constexpr const char* kName = "avx2";
+  static constexpr int P = 8, kRowTile = 4;
+  using F = __m256;
+  using I = __m256i;
+  using B = __m256i;
+
+  static F zero() { return _mm256_setzero_ps(); }
+  static F set1(float x) { return _mm256_set1_ps(x); }
+  static F load(const float* p) { return _mm256_loadu_ps(p); }
+  static void store(float* p, F a) { _mm256_storeu_ps(p, a); }
+  static F add(F a, F b) { return _mm256_add_ps(a, b); }
+  static F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+  static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static F div(F a, F b) { return _mm256_div_ps(a, b); }
+  static F min(F a, F b) { return _mm256_min_ps(a, b); }
+  static F max(F a, F b) { return _mm256_max_ps(a, b); }
+  static F abs(F a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+  static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static F round(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static F pow2(F n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+  }
+  static F select_less(F a, F b, F yes, F no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
+  static float sum(F a) {
+    __m128 r = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    r = _mm_add_ps(r, _mm_movehl_ps(r, r));
+    return _mm_cvtss_f32(_mm_add_ss(r, _mm_movehdup_ps(r)));
+  }
+  static float maximum(F a) {
+    __m128 r = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    r = _mm_max_ps(r, _mm_movehl_ps(r, r));
+    return _mm_cvtss_f32(_mm_max_ss(r, _mm_movehdup_ps(r)));
+  }
+
+  static __m128i load128(const std::uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+  static __m128i load64(const std::uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
+  static float half_at(const std::uint8_t* p) {
+    std::uint16_t h;
+    __builtin_memcpy(&h, p, 2);
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
+  }
+  static void store_half_at(std::uint8_t* p, float x) {
+    const auto h = static_cast<std::uint16_t>(_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT)));
+    __builtin_memcpy(p, &h, 2);
+  }
+  static F load_half(const std::uint8_t* p) { return _mm256_cvtph_ps(load128(p)); }
+  static F load_bfloat(const std::uint8_t* p) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p)), 16)); }
+  static F load_u8(const std::uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load64(p))); }
+  static F load_i8(const std::uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load64(p))); }
+  static F load_low_nibble(const std::uint8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_cvtepu8_epi32(load64(p)), _mm256_set1_epi32(15)));
+  }
+  static F load_high_nibble(const std::uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_srli_epi32(_mm256_cvtepu8_epi32(load64(p)), 4)); }
+  static F load_e8m0_halved(const std::uint8_t* p) {
+    const I e = _mm256_cvtepu8_epi32(load64(p));
+    const I normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    const I subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, subnormal, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e)));
+  }
+
+  static I set1i(int x) { return _mm256_set1_epi32(x); }
+  static F to_float(I a) { return _mm256_cvtepi32_ps(a); }
+  static B bytes(const std::uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static B broadcast4(const std::int8_t* p) {
+    std::int32_t four;
+    __builtin_memcpy(&four, p, 4);
+    return _mm256_set1_epi32(four);
+  }
+  static B low_nibble(B a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
+  static B high_nibble(B a) { return low_nibble(_mm256_srli_epi16(a, 4)); }
+  static B pair(B a, int j) { return _mm256_and_si256(_mm256_srli_epi16(a, 2 * j), _mm256_set1_epi8(3)); }
+  static B bit(B a, int g) { return _mm256_and_si256(_mm256_srli_epi16(a, g), _mm256_set1_epi8(1)); }
+  static B or_shifted(B low, B high, int shift) { return _mm256_or_si256(low, _mm256_slli_epi16(high, shift)); }
+  static B lookup(const std::uint8_t* table, B index) { return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(table)), index); }
+  /// Codes below 128: pairs of products stay below 2^15.
+  static I dot(I sum, B u, B s) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(u, s), _mm256_set1_epi16(1)));
+  }
+  /// Codes up to 255: even and odd bytes are widened to 16 bits.
+  static I dot_wide(I sum, B u, B s) {
+    const I u_even = _mm256_and_si256(u, _mm256_set1_epi16(255)), u_odd = _mm256_srli_epi16(u, 8);
+    const I s_even = _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8), s_odd = _mm256_srai_epi16(s, 8);
+    return _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_madd_epi16(u_even, s_even), _mm256_madd_epi16(u_odd, s_odd)));
+  }
+};
+
+}  // namespace
+}  // namespace llorch::kernel

@@ -1,0 +1,98 @@
+// Vectors of NEON with dot products: 4 lanes. LLORCH_NEON_I8MM selects the mixed-sign dot product of the i8mm extension.
+#pragma once
+
+#include <arm_neon.h>
+
+#include <cstdint>
+
+namespace llorch::kernel {
+namespace {
+
+struct V {
+#ifdef LLORCH_NEON_I8MM
+  static constexpr const char* kName = "neon_i8mm";
+#else
+  static constexpr const char* kName = "neon";
+#endif
+  static constexpr int P = 4, kRowTile = 4;
+  using F = float32x4_t;
+  using I = int32x4_t;
+  using B = uint8x16_t;
+
+  static F zero() { return vdupq_n_f32(0); }
+  static F set1(float x) { return vdupq_n_f32(x); }
+  static F load(const float* p) { return vld1q_f32(p); }
+  static void store(float* p, F a) { vst1q_f32(p, a); }
+  static F add(F a, F b) { return vaddq_f32(a, b); }
+  static F sub(F a, F b) { return vsubq_f32(a, b); }
+  static F mul(F a, F b) { return vmulq_f32(a, b); }
+  static F div(F a, F b) { return vdivq_f32(a, b); }
+  static F min(F a, F b) { return vminq_f32(a, b); }
+  static F max(F a, F b) { return vmaxq_f32(a, b); }
+  static F abs(F a) { return vabsq_f32(a); }
+  static F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
+  static F round(F a) { return vrndnq_f32(a); }
+  static F pow2(F n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23)); }
+  static F select_less(F a, F b, F yes, F no) { return vbslq_f32(vcltq_f32(a, b), yes, no); }
+  static float sum(F a) {
+    const float32x2_t r = vadd_f32(vget_low_f32(a), vget_high_f32(a));
+    return vget_lane_f32(r, 0) + vget_lane_f32(r, 1);
+  }
+  static float maximum(F a) { return vmaxvq_f32(a); }
+
+  static float half_at(const std::uint8_t* p) {
+    __fp16 h;
+    __builtin_memcpy(&h, p, 2);
+    return h;
+  }
+  static void store_half_at(std::uint8_t* p, float x) {
+    const __fp16 h = static_cast<__fp16>(x);
+    __builtin_memcpy(p, &h, 2);
+  }
+  static F load_half(const std::uint8_t* p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
+  static F load_bfloat(const std::uint8_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16)); }
+  static uint32x4_t widen(const std::uint8_t* p) {
+    std::uint32_t four;
+    __builtin_memcpy(&four, p, 4);
+    return vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)))));
+  }
+  static F load_u8(const std::uint8_t* p) { return vcvtq_f32_u32(widen(p)); }
+  static F load_i8(const std::uint8_t* p) { return vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(vreinterpretq_s32_u32(widen(p)), 24), 24)); }
+  static F load_low_nibble(const std::uint8_t* p) { return vcvtq_f32_u32(vandq_u32(widen(p), vdupq_n_u32(15))); }
+  static F load_high_nibble(const std::uint8_t* p) { return vcvtq_f32_u32(vshrq_n_u32(widen(p), 4)); }
+  static F load_e8m0_halved(const std::uint8_t* p) {
+    const uint32x4_t e = widen(p);
+    const uint32x4_t normal = vshlq_n_u32(vsubq_u32(e, vdupq_n_u32(1)), 23);
+    const uint32x4_t subnormal = vshlq_u32(vdupq_n_u32(0x00200000), vreinterpretq_s32_u32(vminq_u32(e, vdupq_n_u32(2))));
+    return vreinterpretq_f32_u32(vbslq_u32(vcltq_u32(e, vdupq_n_u32(2)), subnormal, normal));
+  }
+
+  static I set1i(int x) { return vdupq_n_s32(x); }
+  static F to_float(I a) { return vcvtq_f32_s32(a); }
+  static B bytes(const std::uint8_t* p) { return vld1q_u8(p); }
+  static B broadcast4(const std::int8_t* p) {
+    std::uint32_t four;
+    __builtin_memcpy(&four, p, 4);
+    return vreinterpretq_u8_u32(vdupq_n_u32(four));
+  }
+  static B low_nibble(B a) { return vandq_u8(a, vdupq_n_u8(15)); }
+  static B high_nibble(B a) { return vshrq_n_u8(a, 4); }
+  static B pair(B a, int j) { return vandq_u8(vshlq_u8(a, vdupq_n_s8(static_cast<std::int8_t>(-2 * j))), vdupq_n_u8(3)); }
+  static B bit(B a, int g) { return vandq_u8(vshlq_u8(a, vdupq_n_s8(static_cast<std::int8_t>(-g))), vdupq_n_u8(1)); }
+  static B or_shifted(B low, B high, int shift) { return vorrq_u8(low, vshlq_u8(high, vdupq_n_s8(static_cast<std::int8_t>(shift)))); }
+  static B lookup(const std::uint8_t* table, B index) { return vqtbl1q_u8(vld1q_u8(table), index); }
+  static I dot(I sum, B u, B s) { return vdotq_s32(sum, vreinterpretq_s8_u8(u), vreinterpretq_s8_u8(s)); }
+#ifdef LLORCH_NEON_I8MM
+  static I dot_wide(I sum, B u, B s) { return vusdotq_s32(sum, u, vreinterpretq_s8_u8(s)); }
+#else
+  /// u = (u - 128) + 64 + 64, each part a signed byte.
+  static I dot_wide(I sum, B u, B s) {
+    const int8x16_t x = vreinterpretq_s8_u8(s), half = vdupq_n_s8(64);
+    sum = vdotq_s32(sum, vreinterpretq_s8_u8(veorq_u8(u, vdupq_n_u8(128))), x);
+    return vdotq_s32(vdotq_s32(sum, half, x), half, x);
+  }
+#endif
+};
+
+}  // namespace
+}  // namespace llorch::kernel

@@ -1,0 +1,58 @@
+// Packed weight panels: how the codes and scales of `panel` rows are interleaved for the fast kernels.
+//
+// A panel walks the columns in blocks (32 values for simple formats, 256 for K formats). A block holds first the scales of all its
+// rows, then for each 32 columns the code planes. A plane vector has 4 bytes per row: four consecutive columns of that row, which is
+// what one int8 dot instruction takes. Eight groups of four columns make 32 columns:
+//   nibble plane: 4 vectors, vector i has group i in the low and group i + 4 in the high nibbles
+//   pair plane:   2 vectors, vector i has group 4 i + j at bits 2j
+//   bit plane:    1 vector, bit g is group g
+//   byte plane:   8 vectors, one a group
+// Plain formats are [column][row]. No functions here: this header is compiled into every ISA's unit.
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/dtype.h"
+
+namespace llorch::kernel {
+
+enum class Scales {
+  kHalf,         // f16 scale per 32
+  kHalfMin,      // f16 scale and f16 minimum per 32
+  kE8M0,         // power of two per 32
+  kSuper,        // f16 d per 256, signed byte per 16
+  kSuperNibble,  // f16 d and dmin per 256, byte per 16: scale in the low, minimum in the high nibble
+  kSuperPair,    // f16 d and dmin per 256, byte of scale and byte of minimum per 32
+};
+
+/// One format's panel layout; the files of kernel/dot/ each state one.
+struct PanelFormat {
+  DType type;
+  int block;        // columns per block
+  int sub;          // columns per scale: 16 or 32
+  int zero;         // code that stands for zero
+  bool wide;        // codes above 127 occur
+  int nibbles, pairs, bits, bytes;  // 1 where the plane is there; bits above it are joined as nibble | pair or bit << 4, pair | bit << 2
+  Scales scales;
+  const std::uint8_t* lookup;       // 16 codes that nibbles index, or null
+};
+
+constexpr std::int64_t scale_bytes_per_row(const PanelFormat& f) {
+  switch (f.scales) {
+    case Scales::kHalf: return 2;
+    case Scales::kHalfMin: return 4;
+    case Scales::kE8M0: return 1;
+    case Scales::kSuper: return 2 + 16;
+    case Scales::kSuperNibble: return 4 + 16;
+    case Scales::kSuperPair: return 4 + 16;
+  }
+  return 0;
+}
+constexpr std::int64_t plane_vectors(const PanelFormat& f) { return 4 * f.nibbles + 2 * f.pairs + f.bits + 8 * f.bytes; }
+
+/// Bytes of one block of a panel of `rows` rows.
+constexpr std::int64_t block_bytes(const PanelFormat& f, int rows) {
+  return rows * (scale_bytes_per_row(f) + f.block / 32 * plane_vectors(f) * 4);
+}
+
+}  // namespace llorch::kernel

@@ -1,0 +1,216 @@
+// The CPU backend: kernels of the chosen ISA over a crew of threads. Work is split by output elements, never inside a sum.
+#include <algorithm>
+#include <string>
+
+#include "base/limits.h"
+#include "base/thread_pool.h"
+#include "kernel/kernels.h"
+#include "kernel/pack.h"
+#include "nn/host_backend.h"
+#include "nn/reference_backend.h"
+
+namespace llorch {
+namespace {
+
+using kernel::Kernels;
+
+kernel::KvType kv_type(KvPrecision p) {
+  return p == KvPrecision::kF32 ? kernel::KvType::kF32 : p == KvPrecision::kF16 ? kernel::KvType::kF16 : kernel::KvType::kQ8_0;
+}
+
+class PackedWeight final : public Weight {
+ public:
+  PackedWeight(std::int64_t rows, std::int64_t columns, DType dtype, AlignedBuffer data, std::int64_t panel_size)
+      : Weight(rows, columns), type(dtype), panels(std::move(data)), panel_bytes(panel_size) {}
+  DType type;
+  AlignedBuffer panels;
+  std::int64_t panel_bytes;
+};
+
+class CpuKvStore final : public KvStore {
+ public:
+  CpuKvStore(const KvShape& shape, kernel::KvLayout page_layout, AlignedBuffer memory)
+      : KvStore(shape), layout(page_layout), memory_(std::move(memory)) {}
+  /// Page `page` of a layer and head. Pages of one layer and head lie together.
+  [[nodiscard]] std::uint8_t* page(int layer, int head, std::int32_t page) const {
+    const auto index = (static_cast<std::int64_t>(layer) * shape().kv_heads + head) * shape().pages + page;
+    return reinterpret_cast<std::uint8_t*>(memory_.data()) + index * layout.page_bytes;
+  }
+  [[nodiscard]] std::size_t bytes() const override { return memory_.size(); }
+  kernel::KvLayout layout;
+
+ private:
+  AlignedBuffer memory_;
+};
+
+class CpuBackend final : public HostBackend {
+ public:
+  CpuBackend(const Kernels& kernels, int threads) : k_(kernels), pool_(threads) {}
+
+  std::string_view isa() const override { return k_.name; }
+  bool keeps_source() const override { return false; }
+
+  Result<std::unique_ptr<Weight>> matrix(const TensorView& t) override {
+    if (!kernel::can_pack(t.type)) return bad_model("tensor '{}' has type {}, which is no weight type", t.name, info(t.type).name);
+    const auto n = static_cast<std::int64_t>(t.rows()), k = static_cast<std::int64_t>(t.columns());
+    const std::int64_t panels = (n + k_.panel - 1) / k_.panel, size = kernel::panel_bytes(t.type, k_.panel, k);
+    LLORCH_TRY(AlignedBuffer memory, AlignedBuffer::make(static_cast<std::size_t>(panels * size)));
+    const std::uint64_t stride = row_bytes(t.type, t.columns());
+    auto* out = reinterpret_cast<std::uint8_t*>(memory.data());
+    pool_.run(panels, [&](std::int64_t p) {
+      const auto rows = static_cast<int>(std::min<std::int64_t>(k_.panel, n - p * k_.panel));
+      kernel::pack_panel(t.type, k_.panel, k, t.data.data() + static_cast<std::uint64_t>(p * k_.panel) * stride, rows, out + p * size);
+    });
+    return std::make_unique<PackedWeight>(n, k, t.type, std::move(memory), size);
+  }
+
+  void rms_norm(DeviceSpan x, DeviceSpan weight, float eps, DeviceSpan out) override {
+    for_rows(x.size() / weight.size(), weight.size(), [&](std::size_t at_row) {
+      k_.rms_norm(at(x) + at_row, at(weight), static_cast<std::int64_t>(weight.size()), eps, at(out) + at_row);
+    });
+  }
+  void layer_norm(DeviceSpan x, DeviceSpan weight, DeviceSpan bias, float eps, DeviceSpan out) override {
+    for_rows(x.size() / weight.size(), weight.size(), [&](std::size_t at_row) {
+      k_.layer_norm(at(x) + at_row, at(weight), at(bias), static_cast<std::int64_t>(weight.size()), eps, at(out) + at_row);
+    });
+  }
+
+  void linear(std::span<const LinearPart> parts, DeviceSpan x, std::int64_t rows) override;
+
+  void activate(Activation kind, DeviceSpan gate, DeviceSpan up, float limit, float alpha, DeviceSpan out) override {
+    constexpr std::size_t kChunk = 1024;
+    pool_.run(static_cast<std::int64_t>((gate.size() + kChunk - 1) / kChunk), [&](std::int64_t piece) {
+      const std::size_t first = static_cast<std::size_t>(piece) * kChunk;
+      const auto n = static_cast<std::int64_t>(std::min(kChunk, gate.size() - first));
+      switch (kind) {
+        case Activation::kSiluMul: return k_.silu_mul(at(gate) + first, at(up) + first, n, at(out) + first);
+        case Activation::kGelu: return k_.gelu(at(gate) + first, n, at(out) + first);
+        case Activation::kSwigluClamped: return k_.swiglu_clamped(at(gate) + first, at(up) + first, n, limit, alpha, at(out) + first);
+      }
+    });
+  }
+  void add(DeviceSpan x, DeviceSpan out) override { k_.add(at(x), static_cast<std::int64_t>(x.size()), at(out)); }
+  void add_scaled(DeviceSpan x, float scale, DeviceSpan out) override {
+    k_.add_scaled(at(x), scale, static_cast<std::int64_t>(x.size()), at(out));
+  }
+
+  void rope(DeviceSpan x, std::int64_t rows, int heads, int head_dim, DeviceSpan cos, DeviceSpan sin, int rotated, bool adjacent) override {
+    pool_.run(rows, [&](std::int64_t r) {
+      for (int h = 0; h < heads; ++h)
+        k_.rope(at(x) + (r * heads + h) * head_dim, at(cos) + r * (rotated / 2), at(sin) + r * (rotated / 2), rotated, adjacent);
+    });
+  }
+
+  Result<std::unique_ptr<KvStore>> make_kv(const KvShape& shape) override {
+    const kernel::KvLayout layout = kernel::kv_layout(kv_type(shape.precision), shape.head_dim);
+    const auto pages = static_cast<std::size_t>(shape.layers) * static_cast<std::size_t>(shape.kv_heads) * static_cast<std::size_t>(shape.pages);
+    LLORCH_TRY(AlignedBuffer memory, AlignedBuffer::make(pages * static_cast<std::size_t>(layout.page_bytes)));
+    return std::make_unique<CpuKvStore>(shape, layout, std::move(memory));
+  }
+
+  void kv_write(KvStore& store, int layer, std::span<const BatchRow> rows, DeviceSpan key, DeviceSpan value) override {
+    auto& kv = static_cast<CpuKvStore&>(store);
+    const int heads = store.shape().kv_heads, dim = store.shape().head_dim;
+    // Two positions of one page may share a cache line of transposed keys, but never a byte: splitting by head keeps lines apart too.
+    pool_.run(heads, [&](std::int64_t h) {
+      for (std::size_t r = 0; r < rows.size(); ++r) {
+        const std::int32_t page = rows[r].pages[rows[r].position / limits::kKvPagePositions];
+        const std::size_t from = (r * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)) * static_cast<std::size_t>(dim);
+        k_.kv_write(kv.layout, kv.page(layer, static_cast<int>(h), page), rows[r].position % limits::kKvPagePositions, at(key) + from, at(value) + from);
+      }
+    });
+  }
+
+  void attention(const AttentionCall& call, std::span<const BatchRow> rows) override;
+
+ private:
+  template<class Body>
+  void for_rows(std::size_t rows, std::size_t width, const Body& body) {
+    pool_.run(static_cast<std::int64_t>(rows), [&](std::int64_t r) { body(static_cast<std::size_t>(r) * width); });
+  }
+  void quantize(const float* x, std::int64_t rows, std::int64_t columns);
+
+  const Kernels& k_;
+  ThreadPool pool_;
+  std::vector<std::int8_t> codes_;
+  std::vector<float> scales_;
+  std::vector<std::int16_t> sums_;
+};
+
+void CpuBackend::quantize(const float* x, std::int64_t rows, std::int64_t columns) {
+  const auto total = static_cast<std::size_t>(rows * columns);
+  if (codes_.size() < total) codes_.resize(total), scales_.resize(total / 32), sums_.resize(total / 16);
+  pool_.run(rows, [&](std::int64_t r) {
+    k_.quantize_row(x + r * columns, columns, codes_.data() + r * columns, scales_.data() + r * columns / 32, sums_.data() + r * columns / 16);
+  });
+}
+
+void CpuBackend::linear(std::span<const LinearPart> parts, DeviceSpan x, std::int64_t rows) {
+  const std::int64_t columns = parts.front().weight->columns();
+  LLORCH_ASSERT(static_cast<std::int64_t>(x.size()) >= rows * columns, "linear input too small");
+  struct Piece {
+    const LinearPart* part;
+    std::int64_t first, last;
+  };
+  std::vector<Piece> pieces;
+  bool quantized = false;
+  for (const LinearPart& part : parts) {
+    const auto& w = static_cast<const PackedWeight&>(*part.weight);
+    LLORCH_ASSERT(w.columns() == columns && static_cast<std::int64_t>(part.out.size()) >= rows * w.rows(), "linear shapes disagree");
+    quantized |= info(w.type).block > 1;
+    const std::int64_t panels = (w.rows() + k_.panel - 1) / k_.panel;
+    const std::int64_t chunk = std::max<std::int64_t>(1, panels / (pool_.threads() * 8));
+    for (std::int64_t p = 0; p < panels; p += chunk) pieces.push_back({&part, p, std::min(p + chunk, panels)});
+  }
+  if (quantized) quantize(at(x), rows, columns);
+  pool_.run(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i) {
+    const Piece& piece = pieces[static_cast<std::size_t>(i)];
+    const auto& w = static_cast<const PackedWeight&>(*piece.part->weight);
+    kernel::LinearArgs a{};
+    a.panels = reinterpret_cast<const std::uint8_t*>(w.panels.data());
+    a.panel_bytes = w.panel_bytes;
+    a.first_panel = piece.first, a.last_panel = piece.last;
+    a.n = w.rows(), a.k = columns, a.rows = rows;
+    a.quantized = {codes_.data(), scales_.data(), sums_.data(), columns};
+    a.x = at(x), a.x_stride = columns;
+    a.bias = piece.part->bias.empty() ? nullptr : at(piece.part->bias);
+    a.out = at(piece.part->out), a.out_stride = w.rows();
+    k_.linear[static_cast<int>(w.type)](a);
+  });
+}
+
+void CpuBackend::attention(const AttentionCall& call, std::span<const BatchRow> rows) {
+  const auto& kv = static_cast<const CpuKvStore&>(*call.store);
+  const int kv_heads = kv.shape().kv_heads, group = call.heads / kv_heads, dim = kv.shape().head_dim;
+  pool_.run(static_cast<std::int64_t>(rows.size()) * kv_heads, [&](std::int64_t piece) {
+    const std::int64_t r = piece / kv_heads;
+    const auto kv_head = static_cast<int>(piece % kv_heads);
+    const BatchRow& row = rows[static_cast<std::size_t>(r)];
+    const std::int64_t pages = row.position / limits::kKvPagePositions + 1;
+    std::vector<const std::uint8_t*> addresses(static_cast<std::size_t>(pages));
+    for (std::int64_t p = 0; p < pages; ++p) addresses[static_cast<std::size_t>(p)] = kv.page(call.layer, kv_head, row.pages[p]);
+    for (int g = 0; g < group; ++g) {
+      const int head = kv_head * group + g;
+      const std::int64_t from = (r * call.heads + head) * dim;
+      const bool sink = !call.sinks.empty();
+      k_.attend({at(call.query) + from, at(call.out) + from, addresses.data(), kv.layout, row.position, call.window, call.scale, call.softcap,
+                 sink, sink ? call.sinks[static_cast<std::size_t>(head)] : 0.0f});
+    }
+  });
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> make_cpu_backend(std::string_view isa, int threads) {
+  if (isa == "reference") return make_reference_backend(threads);
+  const std::string name(isa);
+  const Kernels* kernels = isa.empty() ? &kernel::best_kernels() : kernel::find_kernels(name.c_str());
+  if (kernels) return std::make_unique<CpuBackend>(*kernels, threads);
+  int count = 0;
+  const Kernels* const* all = kernel::all_kernels(count);
+  std::string known = "reference";
+  for (int i = 0; i < count; ++i) known += fmt::format(", {}", all[i]->name);
+  return fail(ErrorCode::kDeviceNotFound, "ISA '{}' does not exist on this machine (there are: {})", name, known);
+}
+
+}  // namespace llorch

@@ -1,0 +1,261 @@
+#include "nn/decoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace llorch {
+namespace {
+
+std::int64_t gate_width(const Layer& layer) {
+  if (const auto* mlp = std::get_if<Mlp>(&layer.mlp)) return mlp->up.weight->rows();
+  return std::get<Moe>(layer.mlp).experts.front().up.weight->rows();
+}
+
+LinearPart part(const Linear& linear, DeviceSpan out) { return {linear.weight.get(), linear.bias.span(), out}; }
+
+/// Indices of the `count` largest values, largest first; of equal ones the lower index.
+std::vector<int> top_indices(std::span<const float> values, int count) {
+  std::vector<int> order(values.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::partial_sort(order.begin(), order.begin() + count, order.end(), [&](int a, int b) {
+    const auto x = values[static_cast<std::size_t>(a)], y = values[static_cast<std::size_t>(b)];
+    return x > y || (x == y && a < b);
+  });
+  order.resize(static_cast<std::size_t>(count));
+  return order;
+}
+
+/// Softmax over the chosen logits, in double.
+std::vector<float> softmax_of(std::span<const float> logits, const std::vector<int>& chosen) {
+  std::vector<double> weights;
+  double sum = 0;
+  for (const int i : chosen) {
+    weights.push_back(std::exp(static_cast<double>(logits[static_cast<std::size_t>(i)]) - logits[static_cast<std::size_t>(chosen.front())]));
+    sum += weights.back();
+  }
+  std::vector<float> result;
+  for (const double w : weights) result.push_back(static_cast<float>(w / sum));
+  return result;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Decoder>> Decoder::make(Backend& backend, Parts parts, int rows_max) {
+  std::unique_ptr<Decoder> decoder(new Decoder(backend, std::move(parts), rows_max));
+  LLORCH_OK(decoder->allocate());
+  return decoder;
+}
+
+Status Decoder::allocate() {
+  std::int64_t query = 0, key = 0, hidden = 0, experts = 0;
+  for (const Layer& layer : parts_.layers) {
+    query = std::max<std::int64_t>(query, layer.attention.heads * layer.attention.head_dim);
+    key = std::max<std::int64_t>(key, layer.attention.kv_heads * layer.attention.head_dim);
+    hidden = std::max(hidden, gate_width(layer));
+    if (const auto* moe = std::get_if<Moe>(&layer.mlp)) experts = std::max(experts, moe->router.weight->rows());
+  }
+  const auto get = [&](DeviceBuffer& buffer, std::int64_t columns) -> Status {
+    LLORCH_TRY(buffer, backend_.allocate(static_cast<std::size_t>(rows_max_ * columns)));
+    return {};
+  };
+  for (DeviceBuffer* b : {&stream_, &normed_, &branch_, &selected_}) LLORCH_OK(get(*b, parts_.dim));
+  LLORCH_OK(get(logits_, parts_.vocab));  // address space only: pages come when they are written
+  for (DeviceBuffer* b : {&query_, &heads_}) LLORCH_OK(get(*b, query));
+  for (DeviceBuffer* b : {&key_, &value_}) LLORCH_OK(get(*b, key));
+  for (DeviceBuffer* b : {&gate_, &up_, &hidden_}) LLORCH_OK(get(*b, hidden));
+  if (experts > 0) {
+    LLORCH_OK(get(router_, experts));
+    LLORCH_OK(get(picked_, parts_.dim));
+    std::int64_t active = 0;
+    for (const Layer& layer : parts_.layers)
+      if (const auto* moe = std::get_if<Moe>(&layer.mlp)) active = std::max<std::int64_t>(active, moe->active);
+    LLORCH_OK(get(expert_out_, parts_.dim * active));
+  }
+  for (const RopeSpec& rope : parts_.ropes) {
+    LLORCH_OK(get(cos_.emplace_back(), rope.rotated / 2));
+    LLORCH_OK(get(sin_.emplace_back(), rope.rotated / 2));
+  }
+  return {};
+}
+
+KvShape Decoder::kv_shape(int pages, KvPrecision precision) const {
+  const Attention& a = parts_.layers.front().attention;
+  return {static_cast<int>(parts_.layers.size()), a.kv_heads, a.head_dim, pages, precision};
+}
+
+DeviceSpan Decoder::scratch(const DeviceBuffer& buffer, std::int64_t rows, std::int64_t columns) const {
+  return buffer.span().part(0, static_cast<std::size_t>(rows * columns));
+}
+
+void Decoder::observe(const char* name, DeviceSpan values, std::int64_t rows) {
+  if (!observer_) return;
+  std::vector<float> host(values.size());
+  backend_.download(values, host);
+  (*observer_)(prefix_ + name, host, rows, static_cast<std::int64_t>(values.size()) / rows);
+}
+
+void Decoder::normalize(const Norm& norm, DeviceSpan x, DeviceSpan out) {
+  if (norm.bias.empty()) backend_.rms_norm(x, norm.weight.span(), norm.eps, out);
+  else backend_.layer_norm(x, norm.weight.span(), norm.bias.span(), norm.eps, out);
+}
+
+void Decoder::embed(std::span<const BatchRow> rows) {
+  std::vector<std::int32_t> ids;
+  for (const BatchRow& row : rows) ids.push_back(row.token);
+  const DeviceSpan stream = scratch(stream_, static_cast<std::int64_t>(rows.size()), parts_.dim);
+  backend_.embed(*parts_.embedding, ids, stream);
+  if (parts_.positions) {
+    const DeviceSpan learned = scratch(branch_, static_cast<std::int64_t>(rows.size()), parts_.dim);
+    for (std::size_t i = 0; i < rows.size(); ++i) ids[i] = rows[i].position;
+    backend_.embed(*parts_.positions, ids, learned);
+    backend_.add(learned, stream);
+  }
+  observe("embedding", stream, static_cast<std::int64_t>(rows.size()));
+}
+
+void Decoder::rope_tables(std::span<const BatchRow> rows) {
+  std::vector<std::int32_t> positions;
+  for (const BatchRow& row : rows) positions.push_back(row.position);
+  std::vector<float> cos, sin;
+  for (std::size_t i = 0; i < parts_.ropes.size(); ++i) {
+    parts_.ropes[i].fill(positions, cos, sin);
+    backend_.upload(cos, cos_[i].span());
+    backend_.upload(sin, sin_[i].span());
+  }
+}
+
+void Decoder::rotate(const Attention& a, DeviceSpan x, int heads, std::int64_t rows) {
+  if (a.rope < 0) return;
+  const RopeSpec& rope = parts_.ropes[static_cast<std::size_t>(a.rope)];
+  backend_.rope(x, rows, heads, a.head_dim, cos_[static_cast<std::size_t>(a.rope)].span(), sin_[static_cast<std::size_t>(a.rope)].span(),
+                rope.rotated, rope.adjacent);
+}
+
+void Decoder::attend(const Layer& layer, int index, std::span<const BatchRow> rows, KvStore& kv) {
+  const Attention& a = layer.attention;
+  const auto n = static_cast<std::int64_t>(rows.size());
+  const DeviceSpan stream = scratch(stream_, n, parts_.dim), normed = scratch(normed_, n, parts_.dim), branch = scratch(branch_, n, parts_.dim);
+  const DeviceSpan q = scratch(query_, n, a.heads * a.head_dim), heads = scratch(heads_, n, a.heads * a.head_dim);
+  const DeviceSpan k = scratch(key_, n, a.kv_heads * a.head_dim), v = scratch(value_, n, a.kv_heads * a.head_dim);
+  normalize(layer.attention_norm, stream, normed);
+  observe("attn_norm", normed, n);
+  const LinearPart projections[] = {part(a.query, q), part(a.key, k), part(a.value, v)};
+  backend_.linear(projections, normed, n);
+  observe("q", q, n);
+  observe("k", k, n);
+  observe("v", v, n);
+  if (a.query_norm) normalize(*a.query_norm, q, q);
+  if (a.key_norm) normalize(*a.key_norm, k, k);
+  rotate(a, q, a.heads, n);
+  rotate(a, k, a.kv_heads, n);
+  observe("q_rope", q, n);
+  observe("k_rope", k, n);
+  backend_.kv_write(kv, index, rows, k, v);
+  backend_.attention({q, heads, &kv, index, a.heads, a.scale, a.window, a.softcap, a.sinks}, rows);
+  observe("attn", heads, n);
+  const LinearPart output[] = {part(a.output, branch)};
+  backend_.linear(output, heads, n);
+  observe("attn_out", branch, n);
+  backend_.add(branch, stream);
+  observe("attn_residual", stream, n);
+}
+
+void Decoder::mlp(const Mlp& m, std::int64_t rows) {
+  const std::int64_t width = m.up.weight->rows();
+  const DeviceSpan normed = scratch(normed_, rows, parts_.dim), up = scratch(up_, rows, width), hidden = scratch(hidden_, rows, width);
+  if (m.kind == Activation::kGelu) {
+    const LinearPart parts[] = {part(m.up, up)};
+    backend_.linear(parts, normed, rows);
+    backend_.activate(m.kind, up, up, 0, 0, hidden);
+  } else {
+    const DeviceSpan gate = scratch(gate_, rows, width);
+    const LinearPart parts[] = {part(m.gate, gate), part(m.up, up)};
+    backend_.linear(parts, normed, rows);
+    backend_.activate(m.kind, gate, up, 0, 0, hidden);
+  }
+  const LinearPart down[] = {part(m.down, scratch(branch_, rows, parts_.dim))};
+  backend_.linear(down, hidden, rows);
+}
+
+/// Each expert computes all its tokens together; each token then sums its experts in rank order, so that neighbours do not matter.
+void Decoder::moe(const Moe& m, std::int64_t rows) {
+  const std::int64_t experts = m.router.weight->rows(), width = m.experts.front().up.weight->rows(), dim = parts_.dim;
+  const DeviceSpan normed = scratch(normed_, rows, dim), routing = scratch(router_, rows, experts);
+  const LinearPart router[] = {part(m.router, routing)};
+  backend_.linear(router, normed, rows);
+  observe("router", routing, rows);
+  std::vector<float> logits(routing.size());
+  backend_.download(routing, logits);
+
+  std::vector<std::vector<std::int32_t>> tokens(static_cast<std::size_t>(experts));  // rows of each expert
+  std::vector<std::vector<std::int64_t>> slots(static_cast<std::size_t>(experts));   // row * active + rank
+  std::vector<float> weights;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::span<const float> row(logits.data() + r * experts, static_cast<std::size_t>(experts));
+    const std::vector<int> chosen = top_indices(row, m.active);
+    for (const float w : softmax_of(row, chosen)) weights.push_back(w);
+    for (int rank = 0; rank < m.active; ++rank) {
+      tokens[static_cast<std::size_t>(chosen[static_cast<std::size_t>(rank)])].push_back(static_cast<std::int32_t>(r));
+      slots[static_cast<std::size_t>(chosen[static_cast<std::size_t>(rank)])].push_back(r * m.active + rank);
+    }
+  }
+  const auto at = [&](DeviceSpan span, std::int64_t row) { return span.part(static_cast<std::size_t>(row * dim), static_cast<std::size_t>(dim)); };
+  const DeviceSpan branch = scratch(branch_, rows, dim);
+  for (std::int64_t e = 0; e < experts; ++e) {
+    const auto& mine = tokens[static_cast<std::size_t>(e)];
+    if (mine.empty()) continue;
+    const auto n = static_cast<std::int64_t>(mine.size());
+    const Moe::Expert& expert = m.experts[static_cast<std::size_t>(e)];
+    const DeviceSpan picked = scratch(picked_, n, dim), gate = scratch(gate_, n, width), up = scratch(up_, n, width), hidden = scratch(hidden_, n, width);
+    backend_.gather(normed, dim, mine, picked);
+    const LinearPart in[] = {part(expert.gate, gate), part(expert.up, up)};
+    backend_.linear(in, picked, n);
+    backend_.activate(m.kind, gate, up, m.limit, m.alpha, hidden);
+    const LinearPart down[] = {part(expert.down, picked)};
+    backend_.linear(down, hidden, n);
+    for (std::int64_t i = 0; i < n; ++i) backend_.copy(at(picked, i), at(expert_out_.span(), slots[static_cast<std::size_t>(e)][static_cast<std::size_t>(i)]));
+  }
+  const std::vector<float> zeros(branch.size());
+  backend_.upload(zeros, branch);
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (int rank = 0; rank < m.active; ++rank)
+      backend_.add_scaled(at(expert_out_.span(), r * m.active + rank), weights[static_cast<std::size_t>(r * m.active + rank)], at(branch, r));
+}
+
+void Decoder::forward(std::span<const BatchRow> rows, KvStore& kv, std::span<const std::int32_t> logit_rows, std::span<float> logits,
+                      const Observer* observer) {
+  LLORCH_ASSERT(!rows.empty() && rows.size() <= static_cast<std::size_t>(rows_max_), "batch size outside 1..rows_max");
+  observer_ = observer;
+  prefix_.clear();
+  const auto n = static_cast<std::int64_t>(rows.size());
+  const DeviceSpan stream = scratch(stream_, n, parts_.dim);
+  embed(rows);
+  rope_tables(rows);
+  for (std::size_t i = 0; i < parts_.layers.size(); ++i) {
+    if (observer_) prefix_ = fmt::format("layer_{:02}.", i);
+    const Layer& layer = parts_.layers[i];
+    attend(layer, static_cast<int>(i), rows, kv);
+    normalize(layer.mlp_norm, stream, scratch(normed_, n, parts_.dim));
+    observe("mlp_norm", scratch(normed_, n, parts_.dim), n);
+    std::visit([&](const auto& m) { if constexpr (std::is_same_v<std::decay_t<decltype(m)>, Mlp>) mlp(m, n); else moe(m, n); }, layer.mlp);
+    observe("mlp", scratch(branch_, n, parts_.dim), n);
+    backend_.add(scratch(branch_, n, parts_.dim), stream);
+    observe("output", stream, n);
+  }
+  prefix_.clear();
+  if (logit_rows.empty()) return;
+  const auto m = static_cast<std::int64_t>(logit_rows.size());
+  LLORCH_ASSERT(logits.size() >= static_cast<std::size_t>(m) * static_cast<std::size_t>(parts_.vocab), "logits buffer too small");
+  const DeviceSpan selected = scratch(selected_, m, parts_.dim), normed = scratch(normed_, m, parts_.dim);
+  backend_.gather(stream, parts_.dim, logit_rows, selected);
+  normalize(parts_.final_norm, selected, normed);
+  observe("final_norm", normed, m);
+  const DeviceSpan out = scratch(logits_, m, parts_.vocab);
+  const LinearPart head[] = {part(parts_.head, out)};
+  backend_.linear(head, normed, m);
+  observe("logits", out, m);
+  backend_.download(out, logits.subspan(0, out.size()));
+}
+
+}  // namespace llorch
