@@ -1,0 +1,174 @@
+#include "arch/hf_source.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <list>
+#include <unordered_map>
+
+#include "arch/architecture.h"
+#include "format/gguf.h"
+#include "format/safetensors.h"
+
+namespace llorch::arch {
+namespace {
+
+/// Copies elements of `size` bytes: out[i] = in[source(i)].
+template<class Source>
+std::vector<std::byte> rearrange(const TensorView& in, std::uint64_t count, const Source& source) {
+  const std::uint64_t size = info(in.type).bytes;
+  std::vector<std::byte> out(count * size);
+  for (std::uint64_t i = 0; i < count; ++i) std::memcpy(out.data() + i * size, in.data.data() + source(i) * size, size);
+  return out;
+}
+
+class HfSource final : public WeightSource {
+ public:
+  explicit HfSource(SafetensorsDirectory directory) : directory_(std::move(directory)) {}
+
+  Status build() {
+    const auto type = json::find_text(directory_.config(), "model_type");
+    if (!type) return bad_model("config.json has no model_type");
+    LLORCH_TRY(const Architecture* family, find_hf(*type));
+    metadata_.set("general.architecture", MetaValue::text(std::string(family->name)));
+    LLORCH_OK(family->from_hf(directory_.config(), metadata_));
+    const auto vocab = json::find_unsigned(directory_.config(), "vocab_size");
+    if (!vocab) return bad_model("config.json has no vocab_size");
+    LLORCH_TRY(const Hyper h, read(*family, metadata_, *vocab));
+    for (const TensorView& t : directory_.tensors()) by_name_.emplace(t.name, &t);
+    const bool tied = json::find_bool(directory_.config(), "tie_word_embeddings").value_or(family->name == "gpt2");
+    for (const TensorSpec& spec : family->tensors(h)) {
+      if (spec.name == "output.weight" && !tied && !find_hf_tensor(spec.hf)) return bad_model("tensor '{}' is missing", spec.hf);
+      LLORCH_OK(take(spec));
+    }
+    LLORCH_OK(rope_factors(h));
+    for (const auto& [name, view] : by_name_)
+      if (!used_.contains(view) && std::ranges::none_of(family->hf_buffers, [&](std::string_view suffix) { return name.ends_with(suffix); }))
+        return bad_model("tensor '{}' is not used by this architecture", name);
+    return {};
+  }
+
+  void release(const TensorView& tensor) const override { directory_.release(tensor); }
+
+ private:
+  const TensorView* find_hf_tensor(const std::string& name) const {
+    // GPT-2 checkpoints come with and without the "transformer." prefix.
+    for (const std::string& candidate : {name, name.starts_with("transformer.") ? name.substr(12) : name})
+      if (const auto found = by_name_.find(candidate); found != by_name_.end()) return found->second;
+    return nullptr;
+  }
+
+  Status take(const TensorSpec& spec) {
+    const TensorView* t = spec.hf.empty() ? nullptr : find_hf_tensor(spec.hf);
+    if (!t) return spec.required ? Status(bad_model("tensor '{}' is missing", spec.hf)) : Status();
+    used_.insert(t);
+    TensorView out = *t;
+    out.name = spec.name;
+    out.n_dims = static_cast<int>(spec.dims.size());
+    out.dims = {1, 1, 1, 1};
+    std::ranges::copy(spec.dims, out.dims.begin());
+    const bool halves = spec.layout == HfLayout::kGateOfPairs || spec.layout == HfLayout::kUpOfPairs || spec.layout == HfLayout::kGateBias || spec.layout == HfLayout::kUpBias;
+    if (t->values() != out.values() * (halves ? 2 : 1)) return bad_model("tensor '{}' has {} values, expected {}", t->name, t->values(), out.values() * (halves ? 2 : 1));
+    LLORCH_OK(check_shape(spec, *t));
+    if (info(t->type).block != 1 || !is_weight_type(t->type)) return bad_model("tensor '{}' has type {}, which is no weight type", t->name, info(t->type).name);
+    if (spec.layout != HfLayout::kSame) out.data = owned_.emplace_back(turn(spec, *t, out));
+    tensors_.push_back(std::move(out));
+    return {};
+  }
+
+  static Status check_shape(const TensorSpec& spec, const TensorView& t) {
+    std::vector<std::uint64_t> want = spec.dims;
+    if (spec.layout == HfLayout::kTransposed && want.size() == 2) std::swap(want[0], want[1]);
+    if (spec.layout == HfLayout::kTransposedEach) std::swap(want[0], want[1]);
+    if (spec.layout == HfLayout::kGateOfPairs || spec.layout == HfLayout::kUpOfPairs) want = {2 * spec.dims[1], spec.dims[0], spec.dims[2]};
+    if (spec.layout == HfLayout::kGateBias || spec.layout == HfLayout::kUpBias) want[0] *= 2;
+    for (std::size_t d = 0; d < want.size(); ++d)
+      if (t.dims[d] != want[d]) return bad_model("tensor '{}' has a shape that the configuration does not give (dimension {} is {}, expected {})", t.name, d, t.dims[d], want[d]);
+    return {};
+  }
+
+  static std::vector<std::byte> turn(const TensorSpec& spec, const TensorView& t, const TensorView& out) {
+    const std::uint64_t c = out.dims[0], r = out.dims[1], n = out.values();
+    switch (spec.layout) {
+      case HfLayout::kTransposed: return rearrange(t, n, [&](std::uint64_t i) { return out.n_dims == 1 ? i : (i % c) * r + i / c; });
+      case HfLayout::kTransposedEach: return rearrange(t, n, [&](std::uint64_t i) { return i / (c * r) * (c * r) + (i % c) * r + i % (c * r) / c; });
+      case HfLayout::kRotaryPairs: {
+        const std::uint64_t columns = out.n_dims == 1 ? 1 : c, rows = n / columns, dim = rows / static_cast<std::uint64_t>(spec.heads);
+        return rearrange(t, n, [=](std::uint64_t i) {
+          const std::uint64_t row = i / columns, in_head = row % dim;
+          return (row - in_head + in_head % 2 * (dim / 2) + in_head / 2) * columns + i % columns;
+        });
+      }
+      case HfLayout::kGateOfPairs: case HfLayout::kUpOfPairs: {
+        const std::uint64_t odd = spec.layout == HfLayout::kUpOfPairs;
+        return rearrange(t, n, [=](std::uint64_t i) { return i / (c * r) * (2 * c * r) + (i % c) * 2 * r + 2 * (i % (c * r) / c) + odd; });
+      }
+      case HfLayout::kGateBias: case HfLayout::kUpBias: {
+        const std::uint64_t odd = spec.layout == HfLayout::kUpBias;
+        return rearrange(t, n, [=](std::uint64_t i) { return 2 * i + odd; });
+      }
+      case HfLayout::kSame: break;
+    }
+    return {};
+  }
+
+  /// Rotary factors that GGUF stores as tensors and config.json as numbers.
+  Status rope_factors(const Hyper& h) {
+    const json::object& config = directory_.config();
+    const json::object* rope = json::find_object(config, "rope_parameters");
+    if (!rope) rope = json::find_object(config, "rope_scaling");
+    if (!rope) return {};
+    const std::string kind = json::find_text(*rope, "rope_type").value_or(json::find_text(*rope, "type").value_or("default"));
+    const auto number = [&](std::string_view key, double otherwise) { return json::find_number(*rope, key).value_or(otherwise); };
+    if (kind == "llama3" && h.arch == "llama") {
+      std::vector<float> factors;
+      for (const double f : llama3_factors(h.rotated, h.rope_base, number("factor", 8), number("low_freq_factor", 1), number("high_freq_factor", 4),
+                                           number("original_max_position_embeddings", 8192)))
+        factors.push_back(static_cast<float>(f));
+      add_vector("rope_freqs.weight", factors);
+    }
+    if ((kind == "longrope" || kind == "su") && h.arch == "phi3") {
+      for (const auto& [key, name] : {std::pair{"short_factor", "rope_factors_short.weight"}, {"long_factor", "rope_factors_long.weight"}}) {
+        const json::array* list = json::find_array(*rope, key);
+        if (!list || list->size() != static_cast<std::size_t>(h.rotated / 2)) return bad_model("config.json: rope '{}' does not have {} numbers", key, h.rotated / 2);
+        std::vector<float> factors;
+        for (const json::value& v : *list) factors.push_back(static_cast<float>(json::as_number(v).value_or(0)));
+        add_vector(name, factors);
+      }
+    }
+    return {};
+  }
+
+  void add_vector(const std::string& name, const std::vector<float>& values) {
+    TensorView t;
+    t.name = name;
+    t.dims[0] = values.size();
+    auto& bytes = owned_.emplace_back(values.size() * sizeof(float));
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+    t.data = bytes;
+    tensors_.push_back(std::move(t));
+  }
+
+  SafetensorsDirectory directory_;
+  std::unordered_map<std::string, const TensorView*> by_name_;
+  std::set<const TensorView*> used_;
+  std::list<std::vector<std::byte>> owned_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<WeightSource>> open_hf(const std::string& directory) {
+  LLORCH_TRY(SafetensorsDirectory files, SafetensorsDirectory::open(directory));
+  auto source = std::make_unique<HfSource>(std::move(files));
+  LLORCH_OK(source->build());
+  return source;
+}
+
+Result<std::unique_ptr<WeightSource>> open_source(const std::string& path) {
+  std::error_code problem;
+  if (std::filesystem::is_directory(path, problem)) return open_hf(path);
+  LLORCH_TRY(auto file, GgufFile::open(path));
+  return std::unique_ptr<WeightSource>(std::move(file));
+}
+
+}  // namespace llorch::arch

@@ -1,0 +1,201 @@
+#include "arch/synth.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "base/random.h"
+#include "format/gguf.h"
+#include "quant/table.h"
+
+namespace llorch::arch {
+namespace {
+
+struct Sizes {
+  std::uint32_t context, dim, layers, ffn, heads, kv_heads, head_dim;
+};
+
+void describe(Metadata& m, const std::string& p, const Sizes& s, bool rms, double eps) {
+  m.set(p + "context_length", MetaValue::u32(s.context));
+  m.set(p + "embedding_length", MetaValue::u32(s.dim));
+  m.set(p + "block_count", MetaValue::u32(s.layers));
+  m.set(p + "feed_forward_length", MetaValue::u32(s.ffn));
+  m.set(p + "attention.head_count", MetaValue::u32(s.heads));
+  m.set(p + "attention.head_count_kv", MetaValue::u32(s.kv_heads));
+  if (s.head_dim * s.heads != s.dim) {
+    m.set(p + "attention.key_length", MetaValue::u32(s.head_dim));
+    m.set(p + "attention.value_length", MetaValue::u32(s.head_dim));
+  }
+  m.set(p + (rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon"), MetaValue::f32(static_cast<float>(eps)));
+}
+
+void llama(Metadata& m, const Sizes& s, float base) {
+  describe(m, "llama.", s, true, 1e-5);
+  m.set("llama.rope.freq_base", MetaValue::f32(base));
+  m.set("llama.rope.dimension_count", MetaValue::u32(s.head_dim));
+}
+void qwen(Metadata& m, const std::string& p, const Sizes& s) {
+  describe(m, p, s, true, 1e-6);
+  m.set(p + "rope.freq_base", MetaValue::f32(1e6f));
+}
+void phi3(Metadata& m, const Sizes& s, std::uint32_t original, std::uint32_t window) {
+  describe(m, "phi3.", s, true, 1e-5);
+  m.set("phi3.rope.freq_base", MetaValue::f32(10000));
+  m.set("phi3.rope.dimension_count", MetaValue::u32(s.head_dim));
+  m.set("phi3.rope.scaling.original_context_length", MetaValue::u32(original));
+  m.set("phi3.attention.sliding_window", MetaValue::u32(window));
+}
+void gpt_oss(Metadata& m, const Sizes& s, std::uint32_t experts, std::uint32_t active, std::uint32_t window, std::uint32_t original) {
+  const std::string p = "gpt-oss.";
+  describe(m, p, s, true, 1e-5);
+  m.set(p + "attention.key_length", MetaValue::u32(s.head_dim));
+  m.set(p + "attention.value_length", MetaValue::u32(s.head_dim));
+  m.set(p + "expert_count", MetaValue::u32(experts));
+  m.set(p + "expert_used_count", MetaValue::u32(active));
+  m.set(p + "expert_feed_forward_length", MetaValue::u32(s.ffn));
+  m.set(p + "attention.sliding_window", MetaValue::u32(window));
+  m.set(p + "rope.freq_base", MetaValue::f32(150000));
+  m.set(p + "rope.scaling.type", MetaValue::text("yarn"));
+  m.set(p + "rope.scaling.factor", MetaValue::f32(32));
+  m.set(p + "rope.scaling.original_context_length", MetaValue::u32(original));
+}
+
+bool is_mix(std::string_view type) { return type == "Q4_K_M" || type == "Q5_K_M" || type == "Q4_K_S" || type == "Q5_K_S" || type == "Q3_K_M"; }
+
+/// The mixes spend more bits on value and down projections of the first and last eighth and every third layer between.
+bool more_bits(int layer, int layers) { return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2; }
+
+DType fallback(DType type) {
+  switch (type) {
+    case DType::kQ2_K: case DType::kQ3_K: return DType::kIQ4_NL;
+    case DType::kQ4_K: return DType::kQ5_0;
+    case DType::kQ5_K: return DType::kQ5_1;
+    case DType::kQ6_K: return DType::kQ8_0;
+    default: return DType::kF16;
+  }
+}
+
+/// A byte-level vocabulary without merges, for models that only compute.
+void plain_vocabulary(Metadata& m, int size) {
+  MetaValue::Strings tokens;
+  MetaValue::Integers kinds;
+  const auto utf8 = [](int c) { return c < 128 ? std::string(1, static_cast<char>(c)) : std::string{static_cast<char>(0xc0 | c >> 6), static_cast<char>(0x80 | (c & 63))}; };
+  int extra = 0;
+  for (int b = 0; b < std::min(size, 256); ++b) {
+    const bool printable = (b > 32 && b < 127) || (b > 160 && b != 173);
+    tokens.push_back(utf8(printable ? b : 256 + extra++));
+    kinds.push_back(1);
+  }
+  for (int i = 256; i < size; ++i) tokens.push_back(fmt::format("<t{}>", i)), kinds.push_back(i == size - 1 ? 3 : 1);
+  m.set("tokenizer.ggml.model", MetaValue::text("gpt2"));
+  m.set("tokenizer.ggml.pre", MetaValue::text("gpt-2"));
+  m.set("tokenizer.ggml.tokens", MetaValue::strings(std::move(tokens)));
+  m.set("tokenizer.ggml.token_type", MetaValue::i32s(std::move(kinds)));
+  m.set("tokenizer.ggml.merges", MetaValue::strings({}));
+  m.set("tokenizer.ggml.eos_token_id", MetaValue::u32(static_cast<std::uint32_t>(size - 1)));
+}
+
+}  // namespace
+
+const std::vector<Shape>& shapes() {
+  static const std::vector<Shape> table = {
+      {"qwen2.5-0.5b", "qwen2", [](Metadata& m) { qwen(m, "qwen2.", {32768, 896, 24, 4864, 14, 2, 64}); }, 151936},
+      {"llama3.2-1b", "llama", [](Metadata& m) { llama(m, {131072, 2048, 16, 8192, 32, 8, 64}, 500000); }, 128256},
+      {"tinyllama-1.1b", "llama", [](Metadata& m) { llama(m, {2048, 2048, 22, 5632, 32, 4, 64}, 10000); }, 32000},
+      {"phi-3-mini", "phi3", [](Metadata& m) { phi3(m, {4096, 3072, 32, 8192, 32, 32, 96}, 4096, 2047); }, 32064},
+      {"gpt2-124m", "gpt2", [](Metadata& m) { describe(m, "gpt2.", {1024, 768, 12, 3072, 12, 12, 64}, false, 1e-5); }, 50257},
+      {"gpt-oss-20b", "gpt-oss", [](Metadata& m) { gpt_oss(m, {131072, 2880, 24, 2880, 64, 8, 64}, 32, 4, 128, 4096); }, 201088},
+      {"tiny-llama", "llama", [](Metadata& m) { llama(m, {256, 256, 2, 512, 4, 2, 64}, 10000); }, 320},
+      {"tiny-qwen2", "qwen2", [](Metadata& m) { qwen(m, "qwen2.", {256, 256, 2, 512, 4, 2, 64}); }, 320},
+      {"tiny-qwen3", "qwen3", [](Metadata& m) { qwen(m, "qwen3.", {256, 256, 2, 512, 4, 2, 128}); }, 320},
+      {"tiny-phi3", "phi3", [](Metadata& m) { phi3(m, {128, 256, 2, 512, 4, 4, 64}, 16, 9); }, 320},
+      {"tiny-gpt2", "gpt2", [](Metadata& m) { describe(m, "gpt2.", {128, 256, 2, 1024, 4, 4, 64}, false, 1e-5); }, 320},
+      {"tiny-gpt-oss", "gpt-oss", [](Metadata& m) { gpt_oss(m, {256, 256, 2, 256, 8, 2, 64}, 6, 2, 7, 64); }, 320},
+  };
+  return table;
+}
+
+Result<const Shape*> find_shape(std::string_view name) {
+  std::string known;
+  for (const Shape& s : shapes()) {
+    if (s.name == name) return &s;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", s.name);
+  }
+  return fail(ErrorCode::kInvalidRequest, "shape '{}' is not known (there are: {})", name, known);
+}
+
+void synth_values(std::uint64_t seed, const TensorSpec& spec, std::uint64_t first, std::span<float> out) {
+  const std::uint64_t key = mix64(seed ^ fnv1a64(spec.name));
+  const auto spread = static_cast<float>(std::sqrt(3.0 / static_cast<double>(spec.dims[0])));
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const std::uint64_t u = mix64(key + (first + i) * 0x9e3779b97f4a7c15ull) >> 40;
+    const float t = static_cast<float>(u) * 0x1p-23f - 1;
+    switch (spec.synth) {
+      case SynthKind::kMatrix: out[i] = t * spread; break;
+      case SynthKind::kGain: out[i] = 1 + t * 0.25f; break;
+      case SynthKind::kBias: out[i] = t * 0.125f; break;
+      case SynthKind::kFactors: out[i] = 1 + (t + 1) * 0.5f; break;
+    }
+  }
+}
+
+Result<DType> choose_type(std::string_view type, const std::string& tensor, std::span<const std::uint64_t> dims, const QuantizeFacts& facts) {
+  const bool mix = is_mix(type);
+  const DTypeInfo* wanted = find_dtype(mix ? type.substr(0, 4) : type);
+  if (!wanted || !is_weight_type(wanted->type))
+    return fail(ErrorCode::kInvalidRequest, "type '{}' is not known (F32, F16, BF16, a block format, or a mix such as Q4_K_M)", type);
+  std::size_t extent = 0;
+  for (const std::uint64_t d : dims) extent += d > 1;
+  const bool small = extent < 2 || tensor.ends_with(".bias") || tensor.find("ffn_gate_inp") != std::string::npos;
+  if (small) return DType::kF32;
+  DType result = wanted->type;
+  if (mix) {
+    int layer = -1;
+    if (tensor.starts_with("blk.")) std::from_chars(tensor.data() + 4, tensor.data() + tensor.size(), layer);
+    const bool medium = type.ends_with("_M");
+    const bool greedy = tensor.find("attn_v.") != std::string::npos || tensor.find("ffn_down") != std::string::npos;
+    if (tensor == "output.weight" || (facts.tied && tensor == "token_embd.weight")) result = DType::kQ6_K;
+    else if (medium && greedy && more_bits(layer, facts.layers)) result = type.starts_with("Q3") ? DType::kQ5_K : DType::kQ6_K;
+  }
+  if (result == DType::kMXFP4 && facts.experts && tensor.find("_exps.") == std::string::npos) result = DType::kQ8_0;
+  while (dims[0] % info(result).block != 0) result = info(result).block == 32 ? DType::kF16 : fallback(result);
+  return result;
+}
+
+Status synthesize(const SynthRequest& request, const std::string& path) {
+  LLORCH_TRY(const Shape* shape, find_shape(request.shape));
+  LLORCH_TRY(const Architecture* family, find(shape->arch));
+  Metadata m;
+  m.set("general.architecture", MetaValue::text(std::string(shape->arch)));
+  m.set("general.name", MetaValue::text(fmt::format("synthetic {} (random weights, seed {})", shape->name, request.seed)));
+  m.set("general.quantization_version", MetaValue::u32(2));
+  shape->describe(m);
+  int vocab = shape->vocab;
+  if (request.vocab) {
+    for (const Metadata::Entry& e : request.vocab->entries())
+      if (e.key.starts_with("tokenizer.")) m.set(e.key, e.value);
+    LLORCH_TRY(const auto* tokens, m.strings("tokenizer.ggml.tokens"));
+    vocab = static_cast<int>(tokens->size());
+  } else {
+    plain_vocabulary(m, vocab);
+  }
+  LLORCH_TRY(const Hyper h, read(*family, m, static_cast<std::uint64_t>(vocab)));
+  const QuantizeFacts facts{h.layers, !request.optional_tensors, h.experts > 0};
+  std::vector<GgufTensorPlan> plans;
+  for (const TensorSpec& spec : family->tensors(h)) {
+    if (!spec.required && !request.optional_tensors) continue;
+    LLORCH_TRY(const DType type, choose_type(request.type, spec.name, spec.dims, facts));
+    plans.push_back({spec.name, type, spec.dims, [spec, type, seed = request.seed](std::span<std::byte> out) -> Status {
+      std::vector<float> row(spec.dims[0]);
+      const std::uint64_t stride = row_bytes(type, spec.dims[0]);
+      for (std::uint64_t r = 0; r * stride < out.size(); ++r) {
+        synth_values(seed, spec, r * spec.dims[0], row);
+        quant::row_ops(type).quantize(row.data(), row.size(), out.data() + r * stride);
+      }
+      return {};
+    }});
+  }
+  return write_gguf(path, m, plans);
+}
+
+}  // namespace llorch::arch

@@ -1,0 +1,50 @@
+// Models with random weights of a real (or tiny) shape: for tests, goldens and benchmarks that need no download.
+//
+// The generator is documented here and repeated in Python by tools/parity/generator.py, bit for bit:
+//   key     = mix64(seed ^ fnv1a64(tensor name))
+//   u       = mix64(key + i * 0x9e3779b97f4a7c15) >> 40            24 bits, for element i in storage order
+//   t       = float(u) * 2^-23 - 1                                  exact in float, in [-1, 1)
+//   matrix  = t * float(sqrt(3 / columns))    gain = 1 + t / 4      bias = t / 8      factors = 1 + (t + 1) / 2
+// followed by the block format's own quantize().
+#pragma once
+
+#include <functional>
+
+#include "arch/architecture.h"
+
+namespace llorch::arch {
+
+struct Shape {
+  std::string_view name;
+  std::string_view arch;
+  void (*describe)(Metadata&);  // hyper-parameters in GGUF keys
+  int vocab;
+};
+
+[[nodiscard]] const std::vector<Shape>& shapes();
+[[nodiscard]] Result<const Shape*> find_shape(std::string_view name);
+
+/// The values of one tensor.
+void synth_values(std::uint64_t seed, const TensorSpec& spec, std::uint64_t first, std::span<float> out);
+
+struct SynthRequest {
+  std::string shape;
+  std::string type;               // F32, Q4_0, ..., or a mix: Q4_K_M, Q5_K_M
+  std::uint64_t seed = 1;
+  const Metadata* vocab = nullptr;  // its tokenizer.* keys are copied and its token count is used
+  bool optional_tensors = true;   // also write an untied output head
+};
+
+/// Writes the model to `path`. Errors: kInvalidRequest for an unknown shape or type; kIo.
+[[nodiscard]] Status synthesize(const SynthRequest& request, const std::string& path);
+
+/// Which type a tensor gets when a model is quantized to `type` (a DType name or a mix name). One-dimensional tensors stay F32; rows that
+/// a K format's block does not divide fall back to a 32-value format of the next larger size. Errors: kInvalidRequest.
+struct QuantizeFacts {
+  int layers = 0;
+  bool tied = false;     // token_embd is the output head too
+  bool experts = false;  // a mixture: MXFP4 then goes to the experts alone, the rest to Q8_0
+};
+[[nodiscard]] Result<DType> choose_type(std::string_view type, const std::string& tensor, std::span<const std::uint64_t> dims, const QuantizeFacts& facts);
+
+}  // namespace llorch::arch

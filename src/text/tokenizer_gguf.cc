@@ -1,0 +1,135 @@
+// Tokenizers from GGUF metadata: `gpt2` (byte-level BPE with a named pre-tokenizer) and `llama` (SentencePiece by scores).
+#include <memory>
+
+#include "base/limits.h"
+#include "text/pretokenizer.h"
+#include "text/tokenizer.h"
+
+namespace llorch {
+namespace {
+
+Result<TokenId> token_id(const Metadata& m, std::string_view key, std::size_t vocab) {
+  if (!m.has(key)) return -1;
+  LLORCH_TRY(const auto id, m.unsigned_integer(key));
+  if (id == UINT32_MAX) return -1;  // some writers say "none" so
+  if (id >= vocab) return bad_model("metadata key '{}' is {}, the vocabulary has {} entries", key, id, vocab);
+  return static_cast<TokenId>(id);
+}
+
+Result<std::vector<Token>> read_tokens(const Metadata& m) {
+  LLORCH_TRY(const auto* texts, m.strings("tokenizer.ggml.tokens"));
+  if (texts->empty() || texts->size() > limits::kVocabMax) return bad_model("a vocabulary of {} entries is outside 1..{}", texts->size(), limits::kVocabMax);
+  std::vector<Token> tokens(texts->size());
+  for (std::size_t i = 0; i < texts->size(); ++i) tokens[i].text = (*texts)[i];
+  if (m.has("tokenizer.ggml.token_type")) {
+    LLORCH_TRY(const auto* kinds, m.integers("tokenizer.ggml.token_type"));
+    if (kinds->size() != tokens.size()) return bad_model("{} token types for {} tokens", kinds->size(), tokens.size());
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      if ((*kinds)[i] < 1 || (*kinds)[i] > 6) return bad_model("token {} has type {}", i, (*kinds)[i]);
+      tokens[i].kind = static_cast<TokenKind>((*kinds)[i]);
+    }
+  }
+  return tokens;
+}
+
+TokenMap index(const std::vector<Token>& tokens, bool byte_level) {
+  TokenMap map;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const Token& t = tokens[i];
+    if (t.kind == TokenKind::kControl || t.kind == TokenKind::kUnused) continue;
+    map.emplace(byte_level ? t.bytes : t.text, static_cast<TokenId>(i));
+  }
+  return map;
+}
+
+Status read_ends(const Metadata& m, TokenizerParts& p) {
+  LLORCH_TRY(p.bos, token_id(m, "tokenizer.ggml.bos_token_id", p.tokens.size()));
+  TokenId eos = -1;
+  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
+    LLORCH_TRY(const TokenId id, token_id(m, key, p.tokens.size()));
+    if (id >= 0) p.end_ids.insert(id);
+    if (eos < 0) eos = id;
+  }
+  bool harmony = false;  // gpt-oss ends messages with <|end|> and answers with <|return|>
+  for (const Token& t : p.tokens) harmony |= t.kind == TokenKind::kControl && t.text == "<|return|>";
+  for (std::size_t i = 0; i < p.tokens.size(); ++i)
+    if (p.tokens[i].kind == TokenKind::kControl && is_end_spelling(p.tokens[i].text) && !(harmony && p.tokens[i].text == "<|end|>"))
+      p.end_ids.insert(static_cast<TokenId>(i));
+  LLORCH_TRY(const bool add_bos, m.boolean_or("tokenizer.ggml.add_bos_token", p.kind == "gguf-spm"));
+  LLORCH_TRY(const bool add_eos, m.boolean_or("tokenizer.ggml.add_eos_token", false));
+  if (add_bos && p.bos >= 0) p.prefix.push_back(p.bos);
+  if (add_eos && eos >= 0) p.suffix.push_back(eos);
+  return {};
+}
+
+Status read_bpe(const Metadata& m, TokenizerParts& p) {
+  p.kind = "gguf-bpe";
+  for (Token& t : p.tokens) {
+    const bool plain = t.kind == TokenKind::kNormal || t.kind == TokenKind::kUnused;
+    t.bytes = plain ? bytes_of_token(t.text).value_or(t.text) : t.text;
+  }
+  if (!m.has("tokenizer.ggml.pre")) return bad_model("metadata key 'tokenizer.ggml.pre' is missing: the pre-tokenizer cannot be guessed");
+  LLORCH_TRY(const std::string name, m.text("tokenizer.ggml.pre"));
+  LLORCH_TRY(PreTokenizer pre, PreTokenizer::by_name(name));
+  LLORCH_TRY(const auto* lines, m.strings("tokenizer.ggml.merges"));
+  std::vector<std::pair<std::string, std::string>> merges;
+  for (std::size_t i = 0; i < lines->size(); ++i) {
+    const std::string_view line = (*lines)[i];
+    const std::size_t space = line.find(' ', 1);
+    const auto left = space == std::string_view::npos ? std::nullopt : bytes_of_token(line.substr(0, space));
+    const auto right = space == std::string_view::npos ? std::nullopt : bytes_of_token(line.substr(space + 1));
+    if (!left || !right) return bad_model("merge {} is not a pair of byte-level tokens", i);
+    merges.emplace_back(*left, *right);
+  }
+  BpeOptions options;
+  options.ignore_merges = pre.ignore_merges();
+  LLORCH_TRY(p.model, make_bpe(index(p.tokens, true), merges, options));
+  p.normalize = [](std::string_view text, bool) -> Result<std::string> { return std::string(text); };
+  p.cut = [pre = std::make_shared<PreTokenizer>(std::move(pre))](const std::string& text) -> Result<std::vector<std::string>> {
+    LLORCH_TRY(const Pieces pieces, pre->split(text));
+    return std::vector<std::string>(pieces.begin(), pieces.end());
+  };
+  return {};
+}
+
+Status read_spm(const Metadata& m, TokenizerParts& p) {
+  p.kind = "gguf-spm";
+  LLORCH_TRY(const auto scores, m.numbers("tokenizer.ggml.scores"));
+  if (scores.size() != p.tokens.size()) return bad_model("{} scores for {} tokens", scores.size(), p.tokens.size());
+  for (std::size_t i = 0; i < p.tokens.size(); ++i) {
+    Token& t = p.tokens[i];
+    t.bytes = replace_all(t.text, kMetaspace, " ");
+    if (t.kind != TokenKind::kByte) continue;
+    int byte = -1;
+    if (t.text.size() == 6 && t.text.starts_with("<0x") && t.text.back() == '>' && std::isxdigit(static_cast<unsigned char>(t.text[3])) && std::isxdigit(static_cast<unsigned char>(t.text[4])))
+      byte = std::stoi(t.text.substr(3, 2), nullptr, 16);
+    if (byte < 0) return bad_model("token {} is of type byte but is not spelled <0xXX>", i);
+    t.bytes = std::string(1, static_cast<char>(byte));
+  }
+  LLORCH_TRY(const bool squeeze, m.boolean_or("tokenizer.ggml.remove_extra_whitespaces", false));
+  if (squeeze) return bad_model("tokenizer.ggml.remove_extra_whitespaces is not supported");
+  LLORCH_TRY(const bool prefix, m.boolean_or("tokenizer.ggml.add_space_prefix", true));
+  LLORCH_TRY(const TokenId unknown, token_id(m, "tokenizer.ggml.unknown_token_id", p.tokens.size()));
+  p.model = make_spm(index(p.tokens, false), {scores.begin(), scores.end()}, unknown);
+  p.normalize = [prefix](std::string_view text, bool first) -> Result<std::string> {
+    return replace_all(prefix && first ? " " + std::string(text) : std::string(text), " ", kMetaspace);
+  };
+  p.cut = [](const std::string& text) -> Result<std::vector<std::string>> { return std::vector<std::string>{text}; };
+  p.strip_leading_space = prefix;
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::from_gguf(const Metadata& m) {
+  TokenizerParts p;
+  LLORCH_TRY(const std::string model, m.text("tokenizer.ggml.model"));
+  LLORCH_TRY(p.tokens, read_tokens(m));
+  if (model == "gpt2") LLORCH_OK(read_bpe(m, p));
+  else if (model == "llama") LLORCH_OK(read_spm(m, p));
+  else return bad_model("tokenizer model '{}' is not supported", model);
+  LLORCH_OK(read_ends(m, p));
+  return std::make_unique<Tokenizer>(std::move(p));
+}
+
+}  // namespace llorch

@@ -1,0 +1,532 @@
+// Tokenizers from Hugging Face's tokenizer.json: normalizer, pre-tokenizer, BPE or Unigram model, post-processor, decoder, added tokens.
+// What is not understood is refused by its type's name. Source: the documented schema of the `tokenizers` library.
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/limits.h"
+#include "format/json.h"
+#include "text/pretokenizer.h"
+#include "text/tokenizer.h"
+#include "text/utf8.h"
+
+namespace llorch {
+namespace {
+
+using TextStep = std::function<Result<std::string>(std::string, bool first)>;
+using CutStep = std::function<Status(std::vector<std::string>&)>;
+
+constexpr std::string_view kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+std::string type_of(const json::object& o) { return json::find_text(o, "type").value_or(""); }
+
+Result<std::string> unicode_form(const std::string& text, utf8proc_option_t option) {
+  utf8proc_uint8_t* out = nullptr;
+  const auto n = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()), &out,
+                              static_cast<utf8proc_option_t>(UTF8PROC_STABLE | option));
+  if (n < 0) return fail(ErrorCode::kInvalidRequest, "the text cannot be normalised: {}", utf8proc_errmsg(n));
+  std::string result(reinterpret_cast<const char*>(out), static_cast<std::size_t>(n));
+  std::free(out);
+  return result;
+}
+
+/// {"String": "x"} or {"Regex": "x"}, as a pattern.
+Result<std::string> pattern_of(const json::object& o, bool& literal) {
+  const json::object* pattern = json::find_object(o, "pattern");
+  if (!pattern) return bad_model("tokenizer.json: a {} has no pattern", type_of(o));
+  if (const auto text = json::find_text(*pattern, "String")) {
+    literal = true;
+    return *text;
+  }
+  literal = false;
+  if (const auto regex = json::find_text(*pattern, "Regex")) return *regex;
+  return bad_model("tokenizer.json: a {} has an unknown kind of pattern", type_of(o));
+}
+
+std::string quote(const std::string& literal) { return "\\Q" + replace_all(literal, "\\E", "\\E\\\\E\\Q") + "\\E"; }
+
+class Reader {
+ public:
+  TokenizerParts parts;
+  bool byte_level = false;
+  bool metaspace = false;
+  std::vector<std::string> split_patterns;               // for the converter: Split regexes in order
+  bool only_splits = true;
+  std::vector<std::pair<std::string, std::string>> merges;
+  BpeOptions bpe;
+  bool is_bpe = false;
+
+  Status read(const json::object& root) {
+    LLORCH_OK(read_normalizer(json::find_object(root, "normalizer")));
+    if (const json::object* pre = json::find_object(root, "pre_tokenizer")) LLORCH_OK(read_pre(*pre));
+    LLORCH_OK(read_decoder(json::find_object(root, "decoder")));
+    LLORCH_OK(read_vocabulary(root));
+    LLORCH_OK(read_model());
+    LLORCH_OK(read_post(json::find_object(root, "post_processor")));
+    parts.kind = "hf-json";
+    parts.normalize = [steps = normalizers_](std::string_view text, bool first) -> Result<std::string> {
+      std::string result(text);
+      for (const TextStep& step : steps) {
+        LLORCH_TRY(result, step(std::move(result), first));
+      }
+      return result;
+    };
+    parts.cut = [steps = cuts_](const std::string& text) -> Result<std::vector<std::string>> {
+      std::vector<std::string> words{text};
+      for (const CutStep& step : steps) LLORCH_OK(step(words));
+      return words;
+    };
+    return {};
+  }
+
+ private:
+  // ------------------------------------------------------------------------------------------------------------- normalizer
+  Status read_normalizer(const json::object* o) {
+    if (!o) return {};
+    const std::string type = type_of(*o);
+    const auto form = [&](int option) {
+      normalizers_.push_back([option](std::string text, bool) { return unicode_form(text, static_cast<utf8proc_option_t>(option)); });
+      return Status();
+    };
+    if (type == "NFC") return form(UTF8PROC_COMPOSE);
+    if (type == "NFD") return form(UTF8PROC_DECOMPOSE);
+    if (type == "NFKC") return form(UTF8PROC_COMPOSE | UTF8PROC_COMPAT);
+    if (type == "NFKD") return form(UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT);
+    if (type == "Sequence") {
+      const json::array* list = json::find_array(*o, "normalizers");
+      if (!list) return bad_model("tokenizer.json: a Sequence has no normalizers");
+      for (const json::value& v : *list) LLORCH_OK(read_normalizer(v.if_object()));
+      return {};
+    }
+    if (type == "Lowercase") {
+      normalizers_.push_back([](std::string text, bool) -> Result<std::string> {
+        std::string out;
+        for (std::string_view rest = text; !rest.empty();) {
+          const int n = std::max(1, utf8_sequence(rest));
+          utf8_append(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(utf8_code_point(rest, n)))));
+          rest.remove_prefix(static_cast<std::size_t>(n));
+        }
+        return out;
+      });
+      return {};
+    }
+    if (type == "Prepend") {
+      const std::string what = json::find_text(*o, "prepend").value_or("");
+      normalizers_.push_back([what](std::string text, bool) -> Result<std::string> { return text.empty() ? text : what + text; });
+      return {};
+    }
+    if (type == "Replace") {
+      bool literal = false;
+      LLORCH_TRY(const std::string pattern, pattern_of(*o, literal));
+      LLORCH_TRY(const Regex regex, Regex::compile(literal ? quote(pattern) : pattern));
+      const std::string content = json::find_text(*o, "content").value_or("");
+      if (pattern == " " && content == kMetaspace) metaspace = true;
+      normalizers_.push_back([regex, content](std::string text, bool) -> Result<std::string> {
+        std::string out;
+        std::size_t done = 0;
+        LLORCH_OK(regex.each(text, [&](std::size_t begin, std::size_t end) {
+          out += text.substr(done, begin - done) + content;
+          done = end;
+        }));
+        return out + text.substr(done);
+      });
+      return {};
+    }
+    if (type == "Strip") {
+      const bool left = json::find_bool(*o, "strip_left").value_or(true), right = json::find_bool(*o, "strip_right").value_or(true);
+      LLORCH_TRY(const Regex regex, Regex::compile(left && right ? R"(^\s+|\s+$)" : left ? R"(^\s+)" : R"(\s+$)"));
+      normalizers_.push_back([regex](std::string text, bool) -> Result<std::string> {
+        std::string out;
+        std::size_t done = 0;
+        LLORCH_OK(regex.each(text, [&](std::size_t begin, std::size_t end) { out += text.substr(done, begin - done), done = end; }));
+        return out + text.substr(done);
+      });
+      return {};
+    }
+    return bad_model("tokenizer.json: normalizer '{}' is not supported", type);
+  }
+
+  // ---------------------------------------------------------------------------------------------------------- pre-tokenizer
+  enum class Behavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
+
+  static Result<Behavior> behavior_of(const std::string& name) {
+    if (name == "Isolated") return Behavior::kIsolated;
+    if (name == "Removed") return Behavior::kRemoved;
+    if (name == "MergedWithPrevious") return Behavior::kMergedWithPrevious;
+    if (name == "MergedWithNext") return Behavior::kMergedWithNext;
+    if (name == "Contiguous") return Behavior::kContiguous;
+    return bad_model("tokenizer.json: split behaviour '{}' is not supported", name);
+  }
+
+  /// Cuts by a pattern; `invert`: what does not match counts as the match.
+  Status add_split(const std::string& pattern, Behavior behavior, bool invert) {
+    LLORCH_TRY(const Regex regex, Regex::compile(pattern));
+    cuts_.push_back([regex, behavior, invert](std::vector<std::string>& words) -> Status {
+      std::vector<std::string> out;
+      for (const std::string& word : words) {
+        std::vector<std::pair<std::string, bool>> pieces;  // text, is a match
+        std::size_t done = 0;
+        LLORCH_OK(regex.each(word, [&](std::size_t begin, std::size_t end) {
+          if (begin > done) pieces.emplace_back(word.substr(done, begin - done), invert);
+          pieces.emplace_back(word.substr(begin, end - begin), !invert);
+          done = end;
+        }));
+        if (done < word.size()) pieces.emplace_back(word.substr(done), invert);
+        std::string carried;
+        bool was_match = false, open = false;  // open: the last word of `out` may still grow
+        for (auto& [text, match] : pieces) {
+          switch (behavior) {
+            case Behavior::kIsolated: out.push_back(text); break;
+            case Behavior::kRemoved: if (!match) out.push_back(text); break;
+            case Behavior::kContiguous:
+              if (open && was_match && match) out.back() += text; else out.push_back(text);
+              break;
+            case Behavior::kMergedWithPrevious:
+              if (match && open && !was_match) out.back() += text; else out.push_back(text);
+              break;
+            case Behavior::kMergedWithNext:
+              if (match) { if (!carried.empty()) out.push_back(std::exchange(carried, {})); carried = text; }
+              else out.push_back(std::exchange(carried, {}) + text);
+              break;
+          }
+          was_match = match, open = true;
+        }
+        if (!carried.empty()) out.push_back(carried);
+      }
+      words = std::move(out);
+      return {};
+    });
+    return {};
+  }
+
+  Status read_pre(const json::object& o) {
+    const std::string type = type_of(o);
+    if (type == "Sequence") {
+      const json::array* list = json::find_array(o, "pretokenizers");
+      if (!list) return bad_model("tokenizer.json: a Sequence has no pretokenizers");
+      for (const json::value& v : *list) {
+        if (!v.is_object()) return bad_model("tokenizer.json: a pre-tokenizer is no object");
+        LLORCH_OK(read_pre(v.get_object()));
+      }
+      return {};
+    }
+    if (type == "Split") {
+      bool literal = false;
+      LLORCH_TRY(const std::string pattern, pattern_of(o, literal));
+      LLORCH_TRY(const Behavior behavior, behavior_of(json::find_text(o, "behavior").value_or("")));
+      const bool invert = json::find_bool(o, "invert").value_or(false);
+      if (behavior == Behavior::kIsolated && !invert && !literal) split_patterns.push_back(pattern); else only_splits = only_splits && behavior == Behavior::kRemoved && invert;
+      if (behavior == Behavior::kRemoved && invert) split_patterns.push_back(pattern);
+      return add_split(literal ? quote(pattern) : pattern, behavior, invert);
+    }
+    if (type == "ByteLevel") {
+      byte_level = true;
+      if (json::find_bool(o, "add_prefix_space").value_or(true)) {
+        only_splits = false;
+        cuts_.push_back([](std::vector<std::string>& words) -> Status {
+          for (std::string& w : words) if (!w.starts_with(' ')) w.insert(0, " ");
+          return {};
+        });
+      }
+      if (!json::find_bool(o, "use_regex").value_or(true)) return {};
+      split_patterns.emplace_back(kGpt2Pattern);
+      return add_split(std::string(kGpt2Pattern), Behavior::kIsolated, false);
+    }
+    if (type == "Digits") {
+      const bool single = json::find_bool(o, "individual_digits").value_or(false);
+      split_patterns.emplace_back(single ? R"(\p{N})" : R"(\p{N}+)");
+      return add_split(split_patterns.back(), Behavior::kIsolated, false);
+    }
+    only_splits = false;
+    if (type == "Whitespace") return add_split(R"(\w+|[^\w\s]+)", Behavior::kRemoved, true);
+    if (type == "WhitespaceSplit") return add_split(R"(\s+)", Behavior::kRemoved, false);
+    if (type == "Punctuation") {
+      LLORCH_TRY(const Behavior behavior, behavior_of(json::find_text(o, "behavior").value_or("Isolated")));
+      return add_split(R"([\p{P}!-/:-@\[-`{-~])", behavior, false);
+    }
+    if (type == "BertPreTokenizer") {
+      LLORCH_OK(add_split(R"(\s+)", Behavior::kRemoved, false));
+      return add_split(R"([\p{P}!-/:-@\[-`{-~])", Behavior::kIsolated, false);
+    }
+    if (type == "Metaspace") {
+      const std::string mark = json::find_text(o, "replacement").value_or(std::string(kMetaspace));
+      std::string scheme = json::find_text(o, "prepend_scheme").value_or("");
+      if (scheme.empty()) scheme = json::find_bool(o, "add_prefix_space").value_or(true) ? "always" : "never";
+      metaspace = true;
+      if (scheme != "never") parts.strip_leading_space = true;
+      cuts_.push_back([mark, scheme](std::vector<std::string>& words) -> Status {
+        for (std::string& w : words) {
+          w = replace_all(w, " ", mark);
+          if (scheme != "never" && !w.starts_with(mark)) w.insert(0, mark);
+        }
+        return {};
+      });
+      return json::find_bool(o, "split").value_or(true) ? add_split(quote(mark), Behavior::kMergedWithNext, false) : Status();
+    }
+    return bad_model("tokenizer.json: pre-tokenizer '{}' is not supported", type);
+  }
+
+  // --------------------------------------------------------------------------------------------------------------- decoder
+  Status read_decoder(const json::object* o) {
+    if (!o) return {};
+    const std::string type = type_of(*o);
+    if (type == "Sequence") {
+      const json::array* list = json::find_array(*o, "decoders");
+      if (!list) return bad_model("tokenizer.json: a Sequence has no decoders");
+      for (const json::value& v : *list) LLORCH_OK(read_decoder(v.if_object()));
+      return {};
+    }
+    if (type == "ByteLevel") return byte_level = true, Status();
+    if (type == "ByteFallback" || type == "Fuse") return {};
+    if (type == "Metaspace") return metaspace = true, Status();
+    if (type == "Replace") return metaspace = metaspace || json::find_text(*o, "content").value_or("") == " ", Status();
+    if (type == "Strip") {
+      if (json::find_text(*o, "content").value_or("") == " " && json::find_unsigned(*o, "start").value_or(0) == 1) parts.strip_leading_space = true;
+      return {};
+    }
+    return bad_model("tokenizer.json: decoder '{}' is not supported", type);
+  }
+
+  // ------------------------------------------------------------------------------------------------- vocabulary and model
+  Status put_token(std::uint64_t id, std::string text, TokenKind kind) {
+    if (id >= limits::kVocabMax) return bad_model("tokenizer.json: token id {} is outside 0..{}", id, limits::kVocabMax - 1);
+    if (id >= parts.tokens.size()) parts.tokens.resize(id + 1, Token{"", "", TokenKind::kUnused});
+    parts.tokens[id].text = std::move(text);
+    parts.tokens[id].kind = kind;
+    return {};
+  }
+
+  Status read_vocabulary(const json::object& root) {
+    model_ = json::find_object(root, "model");
+    if (!model_) return bad_model("tokenizer.json has no model");
+    if (const json::object* vocab = json::find_object(*model_, "vocab")) {
+      for (const auto& [text, id] : *vocab) {
+        const auto number = json::as_unsigned(id);
+        if (!number) return bad_model("tokenizer.json: a token has no id");
+        if (*number > 4 * vocab->size() + 1024) return bad_model("tokenizer.json: token id {} is far beyond the {} entries", *number, vocab->size());
+        LLORCH_OK(put_token(*number, std::string(text.data(), text.size()), TokenKind::kNormal));
+      }
+    } else if (const json::array* list = json::find_array(*model_, "vocab")) {
+      for (std::size_t i = 0; i < list->size(); ++i) {
+        const json::array* pair = (*list)[i].if_array();
+        const auto score = pair && pair->size() == 2 ? json::as_number((*pair)[1]) : std::nullopt;
+        if (!score || !(*pair)[0].is_string()) return bad_model("tokenizer.json: vocabulary entry {} is no [text, score]", i);
+        LLORCH_OK(put_token(i, std::string((*pair)[0].get_string().data(), (*pair)[0].get_string().size()), TokenKind::kNormal));
+        scores_.push_back(*score);
+      }
+    } else {
+      return bad_model("tokenizer.json: the model has no vocab");
+    }
+    base_size_ = parts.tokens.size();
+    for (std::size_t i = 0; i < base_size_; ++i) {
+      Token& t = parts.tokens[i];
+      t.bytes = byte_level ? bytes_of_token(t.text).value_or(t.text) : metaspace ? replace_all(t.text, kMetaspace, " ") : t.text;
+      if (t.text.size() == 6 && t.text.starts_with("<0x") && t.text.back() == '>' && !byte_level) {
+        char* end = nullptr;
+        const std::string hex = t.text.substr(3, 2);
+        const long byte = std::strtol(hex.c_str(), &end, 16);
+        if (*end == 0) t.bytes = std::string(1, static_cast<char>(byte)), t.kind = TokenKind::kByte;
+      }
+    }
+    return read_added(json::find_array(root, "added_tokens"));
+  }
+
+  Status read_added(const json::array* added) {
+    if (!added) return {};
+    for (const json::value& v : *added) {
+      const json::object* o = v.if_object();
+      const auto id = o ? json::find_unsigned(*o, "id") : std::nullopt;
+      const auto content = o ? json::find_text(*o, "content") : std::nullopt;
+      if (!id || !content) return bad_model("tokenizer.json: an added token lacks id or content");
+      if (*id > 4 * base_size_ + 65536) return bad_model("tokenizer.json: added token id {} is far beyond the vocabulary", *id);
+      LLORCH_OK(put_token(*id, *content, json::find_bool(*o, "special").value_or(false) ? TokenKind::kControl : TokenKind::kUserDefined));
+      Token& t = parts.tokens[*id];
+      t.bytes = *content;
+      t.strip_left = json::find_bool(*o, "lstrip").value_or(false);
+      t.strip_right = json::find_bool(*o, "rstrip").value_or(false);
+      t.single_word = json::find_bool(*o, "single_word").value_or(false);
+    }
+    return {};
+  }
+
+  TokenMap token_map() const {
+    TokenMap map;
+    for (std::size_t i = 0; i < base_size_; ++i) {
+      const Token& t = parts.tokens[i];
+      if (t.kind == TokenKind::kUnused) continue;
+      map.emplace(byte_level && t.kind == TokenKind::kNormal ? t.bytes : t.text, static_cast<TokenId>(i));
+    }
+    return map;
+  }
+
+  Status read_model() {
+    std::string type = type_of(*model_);
+    if (type.empty()) type = json::find_array(*model_, "merges") ? "BPE" : "Unigram";
+    const bool fallback = json::find_bool(*model_, "byte_fallback").value_or(false);
+    if (type == "Unigram") {
+      const auto unknown = json::find_unsigned(*model_, "unk_id");
+      if (scores_.size() != base_size_) return bad_model("tokenizer.json: a Unigram vocabulary needs scores");
+      LLORCH_TRY(parts.model, make_unigram(token_map(), scores_, unknown && *unknown < base_size_ ? static_cast<TokenId>(*unknown) : -1, fallback));
+      return {};
+    }
+    if (type != "BPE") return bad_model("tokenizer.json: model '{}' is not supported", type);
+    is_bpe = true;
+    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
+      if (!json::find_text(*model_, key).value_or("").empty()) return bad_model("tokenizer.json: '{}' is not supported", key);
+    if (const auto dropout = json::find_number(*model_, "dropout"); dropout && *dropout > 0) return bad_model("tokenizer.json: 'dropout' is not supported");
+    bpe.byte_units = byte_level;
+    bpe.byte_fallback = fallback;
+    bpe.ignore_merges = json::find_bool(*model_, "ignore_merges").value_or(false);
+    bpe.fuse_unknown = json::find_bool(*model_, "fuse_unk").value_or(false);
+    const TokenMap map = token_map();
+    if (const auto unknown = json::find_text(*model_, "unk_token"))
+      if (const auto found = map.find(*unknown); found != map.end()) bpe.unknown = found->second;
+    const json::array* list = json::find_array(*model_, "merges");
+    if (!list) return bad_model("tokenizer.json: a BPE model has no merges");
+    for (const json::value& v : *list) LLORCH_OK(read_merge(v));
+    LLORCH_TRY(parts.model, make_bpe(map, merges, bpe));
+    return {};
+  }
+
+  /// "a b" or ["a", "b"].
+  Status read_merge(const json::value& v) {
+    std::string left, right;
+    if (const json::array* pair = v.if_array(); pair && pair->size() == 2 && (*pair)[0].is_string() && (*pair)[1].is_string()) {
+      left.assign((*pair)[0].get_string().data(), (*pair)[0].get_string().size());
+      right.assign((*pair)[1].get_string().data(), (*pair)[1].get_string().size());
+    } else if (v.is_string()) {
+      const std::string line(v.get_string().data(), v.get_string().size());
+      const std::size_t space = line.find(' ');
+      if (space == std::string::npos) return bad_model("tokenizer.json: merge {} is no pair", merges.size());
+      left = line.substr(0, space), right = line.substr(space + 1);
+    } else {
+      return bad_model("tokenizer.json: merge {} is no pair", merges.size());
+    }
+    if (byte_level) {
+      const auto a = bytes_of_token(left), b = bytes_of_token(right);
+      if (!a || !b) return bad_model("tokenizer.json: merge {} leaves the byte-level alphabet", merges.size());
+      left = *a, right = *b;
+    }
+    merges.emplace_back(std::move(left), std::move(right));
+    return {};
+  }
+
+  // --------------------------------------------------------------------------------------------------------- post-processor
+  Status read_post(const json::object* o) {
+    if (!o) return {};
+    const std::string type = type_of(*o);
+    if (type == "ByteLevel") return {};
+    if (type == "Sequence") {
+      const json::array* list = json::find_array(*o, "processors");
+      if (!list) return bad_model("tokenizer.json: a Sequence has no processors");
+      for (const json::value& v : *list) LLORCH_OK(read_post(v.if_object()));
+      return {};
+    }
+    if (type != "TemplateProcessing") return bad_model("tokenizer.json: post-processor '{}' is not supported", type);
+    const json::array* single = json::find_array(*o, "single");
+    if (!single) return bad_model("tokenizer.json: a TemplateProcessing has no single template");
+    bool behind = false;
+    for (const json::value& v : *single) {
+      const json::object* step = v.if_object();
+      if (!step) return bad_model("tokenizer.json: a template step is no object");
+      if (json::find_object(*step, "Sequence")) behind = true;
+      const json::object* special = json::find_object(*step, "SpecialToken");
+      if (!special) continue;
+      const std::string text = json::find_text(*special, "id").value_or("");
+      const auto found = std::ranges::find(parts.tokens, text, &Token::text);
+      if (found == parts.tokens.end()) return bad_model("tokenizer.json: the template's token is not in the vocabulary");
+      (behind ? parts.suffix : parts.prefix).push_back(static_cast<TokenId>(found - parts.tokens.begin()));
+    }
+    if (!parts.prefix.empty()) parts.bos = parts.prefix.front();
+    return {};
+  }
+
+  std::vector<TextStep> normalizers_;
+  std::vector<CutStep> cuts_;
+  const json::object* model_ = nullptr;
+  std::vector<double> scores_;
+  std::size_t base_size_ = 0;
+};
+
+/// Adds the end ids of a JSON file's "eos_token_id" (a number or a list).
+void read_end_ids(const std::string& path, std::size_t vocab, std::set<TokenId>& ends) {
+  std::error_code problem;
+  if (!std::filesystem::exists(path, problem)) return;
+  const auto parsed = json::parse_file(path);
+  const json::value* v = parsed && parsed->is_object() ? json::find(parsed->get_object(), "eos_token_id") : nullptr;
+  if (!v) return;
+  const auto add = [&](const json::value& one) {
+    if (const auto id = json::as_unsigned(one); id && *id < vocab) ends.insert(static_cast<TokenId>(*id));
+  };
+  if (const json::array* list = v->if_array()) for (const json::value& one : *list) add(one);
+  else add(*v);
+}
+
+Status read_json(const json::value& root, Reader& reader) {
+  if (!root.is_object()) return bad_model("tokenizer.json is no JSON object");
+  LLORCH_OK(reader.read(root.get_object()));
+  TokenizerParts& p = reader.parts;
+  for (std::size_t i = 0; i < p.tokens.size(); ++i)
+    if (p.tokens[i].kind == TokenKind::kControl && is_end_spelling(p.tokens[i].text)) p.end_ids.insert(static_cast<TokenId>(i));
+  return {};
+}
+
+Status read_directory(const std::string& directory, Reader& reader) {
+  const std::filesystem::path path(directory);
+  std::error_code problem;
+  if (!std::filesystem::exists(path / "tokenizer.json", problem)) {
+    if (std::filesystem::exists(path / "tokenizer.model", problem))
+      return bad_model("{} has only a SentencePiece tokenizer.model: convert it to tokenizer.json first", directory);
+    return bad_model("{} has no tokenizer.json", directory);
+  }
+  LLORCH_TRY(const json::value root, json::parse_file(path / "tokenizer.json"));
+  LLORCH_OK(read_json(root, reader));
+  for (const char* file : {"config.json", "generation_config.json"}) read_end_ids(path / file, reader.parts.tokens.size(), reader.parts.end_ids);
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::from_hf(const std::string& directory) {
+  Reader reader;
+  LLORCH_OK(read_directory(directory, reader));
+  return std::make_unique<Tokenizer>(std::move(reader.parts));
+}
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::from_hf_json(std::string_view text) {
+  LLORCH_TRY(const json::value root, json::parse(text, "tokenizer.json"));
+  Reader reader;
+  LLORCH_OK(read_json(root, reader));
+  return std::make_unique<Tokenizer>(std::move(reader.parts));
+}
+
+Status hf_tokenizer_to_metadata(const std::string& directory, Metadata& out) {
+  Reader reader;
+  LLORCH_OK(read_directory(directory, reader));
+  if (!reader.is_bpe || !reader.byte_level || !reader.only_splits)
+    return fail(ErrorCode::kUnsupportedValue, "this tokenizer.json is not byte-level BPE: it cannot be written as GGUF metadata");
+  const std::string_view pre = pretokenizer_name(reader.split_patterns);
+  if (pre.empty()) return fail(ErrorCode::kUnsupportedValue, "the pre-tokenizer of this tokenizer.json has no name in GGUF's vocabulary");
+  const TokenizerParts& p = reader.parts;
+  MetaValue::Strings tokens, merges;
+  MetaValue::Integers kinds;
+  for (const Token& t : p.tokens) tokens.push_back(t.text), kinds.push_back(static_cast<int>(t.kind));
+  LLORCH_TRY(const json::value root, json::parse_file(std::filesystem::path(directory) / "tokenizer.json"));
+  for (const json::value& v : *json::find_array(*json::find_object(root.get_object(), "model"), "merges")) {
+    if (v.is_string()) merges.emplace_back(v.get_string().data(), v.get_string().size());
+    else merges.push_back(std::string(v.get_array()[0].get_string().c_str()) + " " + v.get_array()[1].get_string().c_str());
+  }
+  out.set("tokenizer.ggml.model", MetaValue::text("gpt2"));
+  out.set("tokenizer.ggml.pre", MetaValue::text(std::string(pre)));
+  out.set("tokenizer.ggml.tokens", MetaValue::strings(std::move(tokens)));
+  out.set("tokenizer.ggml.token_type", MetaValue::i32s(std::move(kinds)));
+  out.set("tokenizer.ggml.merges", MetaValue::strings(std::move(merges)));
+  if (p.bos >= 0) out.set("tokenizer.ggml.bos_token_id", MetaValue::u32(static_cast<std::uint32_t>(p.bos)));
+  if (!p.end_ids.empty()) out.set("tokenizer.ggml.eos_token_id", MetaValue::u32(static_cast<std::uint32_t>(*p.end_ids.begin())));
+  out.set("tokenizer.ggml.add_bos_token", MetaValue::boolean(!p.prefix.empty()));
+  return {};
+}
+
+}  // namespace llorch

@@ -1,0 +1,60 @@
+// Every published vocabulary of the test data reproduces its reference ids, text by text (E-31, T-34).
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "format/gguf.h"
+#include "test_data.h"
+#include "text/tokenizer.h"
+#include "text/utf8.h"
+
+namespace llorch {
+namespace {
+
+std::vector<std::string> texts_of(const std::string& path) {
+  const std::string all = read_text_file(path, 1u << 24).value();
+  std::vector<std::string> texts;
+  constexpr std::string_view kSeparator = "\n__ggml_vocab_test__\n";
+  std::string_view rest = all;
+  for (std::size_t at; (at = rest.find(kSeparator)) != std::string_view::npos; rest.remove_prefix(at + kSeparator.size())) texts.emplace_back(rest.substr(0, at));
+  return texts;
+}
+
+std::vector<TokenIds> ids_of(const std::string& path) {
+  std::ifstream in(path);
+  std::vector<TokenIds> all;
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream words(line);
+    TokenIds ids;
+    for (TokenId id; words >> id;) ids.push_back(id);
+    all.push_back(ids);
+  }
+  return all;
+}
+
+class Vocabulary : public testing::TestWithParam<const char*> {};
+
+TEST_P(Vocabulary, reproduces_the_reference_ids) {
+  LLORCH_NEED_TEST_DATA(stem, std::string("vocab/") + GetParam() + ".gguf");
+  const auto file = GgufFile::open(stem);
+  ASSERT_TRUE(file) << file.error().message;
+  const auto tokenizer = Tokenizer::from_gguf((*file)->metadata());
+  ASSERT_TRUE(tokenizer) << tokenizer.error().message;
+  const auto texts = texts_of(stem + ".inp");
+  const auto ids = ids_of(stem + ".out");
+  ASSERT_GE(texts.size(), 20u);
+  ASSERT_EQ(texts.size(), ids.size());
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const auto got = (*tokenizer)->encode(texts[i], {});
+    ASSERT_TRUE(got) << got.error().message;
+    EXPECT_EQ(*got, ids[i]) << GetParam() << " text " << i << ": " << texts[i];
+    EXPECT_EQ((*tokenizer)->decode(*got), texts[i]) << GetParam() << " text " << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(all, Vocabulary, testing::Values("gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "llama-spm", "phi-3"));
+
+}  // namespace
+}  // namespace llorch
