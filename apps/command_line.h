@@ -1,0 +1,63 @@
+// What the command-line programs share: exit codes, error output, a progress bar for people.
+//
+// Exit codes: 0 ok, 1 error, 2 usage, 130 interrupted (K-05). With --json, errors are one JSON object on stderr.
+#pragma once
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/json.hpp>
+#include <cstdio>
+#include <string>
+
+#include "base/result.h"
+
+namespace llorch::cli {
+
+inline int report(const Error& error, bool as_json = false) {
+  if (as_json) {
+    const boost::json::object body{{"error", {{"code", name(error.code)}, {"message", error.message}}}};
+    std::fprintf(stderr, "%s\n", boost::json::serialize(body).c_str());
+  } else {
+    std::fprintf(stderr, "error: %s: %s\n", std::string(name(error.code)).c_str(), error.message.c_str());
+  }
+  return error.code == ErrorCode::kInvalidRequest ? 2 : 1;
+}
+
+inline void print(const boost::json::value& value) { std::printf("%s\n", boost::json::serialize(value).c_str()); }
+
+/// A bar on stderr when a person watches, nothing otherwise.
+class ProgressBar {
+ public:
+  explicit ProgressBar(std::string label) : label_(std::move(label)), shown_(isatty(STDERR_FILENO) == 1) {}
+  ~ProgressBar() {
+    if (shown_ && drawn_) std::fputs("\r\033[K", stderr);
+  }
+  void update(std::size_t done, std::size_t total) {
+    const int percent = total ? static_cast<int>(100 * done / total) : 100;
+    if (!shown_ || percent == percent_) return;
+    percent_ = percent;
+    drawn_ = true;
+    std::fprintf(stderr, "\r%s [%-25.*s] %3d%%", label_.c_str(), percent / 4, "#########################", percent);
+    std::fflush(stderr);
+  }
+
+ private:
+  std::string label_;
+  bool shown_, drawn_ = false;
+  int percent_ = -1;
+};
+
+/// Parses, runs the chosen command, returns the exit code. CLI11's own errors are usage errors.
+inline int run(CLI::App& app, int argc, char** argv, int& exit_code) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  } catch (const std::exception& e) {
+    return report({ErrorCode::kInternal, e.what()});
+  }
+  return exit_code;
+}
+
+}  // namespace llorch::cli

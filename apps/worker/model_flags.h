@@ -1,0 +1,29 @@
+// Flags that every command with a model takes.
+#pragma once
+
+#include "command_line.h"
+#include "engine/loaded_model.h"
+
+namespace llorch::worker {
+
+struct ModelFlags {
+  ModelOptions options;
+  bool as_json = false;
+
+  void add(CLI::App& command) {
+    command.add_option("-m,--model", options.path, "GGUF file, SafeTensors directory, or builtin:haiku")->required();
+    command.add_option("--threads", options.threads, "compute threads (default: one per core)")->check(CLI::Range(1, 1024));
+    command.add_option("--ctx", options.context, "positions of context (default: the model's, at most 4096)")->check(CLI::Range(1, 1 << 24));
+    command.add_option("--isa", options.isa, "reference, scalar, avx2, avx512, neon, neon_i8mm (default: the best)")->envname("LLORCH_ISA");
+    command.add_flag("--json", as_json, "results and errors as JSON");
+  }
+  /// Loads with a progress bar.
+  [[nodiscard]] Result<LoadedModel> load() const {
+    cli::ProgressBar bar("loading");
+    ModelOptions with_bar = options;
+    with_bar.progress = [&](std::size_t done, std::size_t total) { bar.update(done, total); };
+    return LoadedModel::load(with_bar);
+  }
+};
+
+}  // namespace llorch::worker

@@ -1,0 +1,221 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+
+#include "base/limits.h"
+#include "engine/scheduler.h"
+
+namespace llorch {
+namespace {
+
+constexpr int kPage = limits::kKvPagePositions;
+using Clock = std::chrono::steady_clock;
+
+double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+int pages_for(int positions) { return (positions + kPage - 1) / kPage; }
+
+}  // namespace
+
+std::string_view name(StopReason reason) {
+  switch (reason) {
+    case StopReason::kMaxTokens: return "MAX_TOKENS";
+    case StopReason::kEos: return "EOS";
+    case StopReason::kStopSequence: return "STOP_SEQUENCE";
+  }
+  return "ERROR";
+}
+
+struct Engine::Sequence {
+  Sequence(int number, GenerateRequest r)
+      : id(number), request(std::move(r)), sampler(request.sampling, request.prompt), emitter(request.stop), tokens(request.prompt) {}
+
+  int id;
+  GenerateRequest request;
+  Sampler sampler;
+  TextEmitter emitter;
+  TokenIds tokens;                   // prompt and output
+  std::vector<std::int32_t> pages;   // all that the request can need
+  PageHash hash{};                   // of the full pages so far
+  int hashed_pages = 0;
+  int computed = 0;                  // tokens whose keys and values are in the cache
+  int cached = 0;                    // of them, taken over from the prefix cache
+  int out = 0;                       // tokens generated
+  bool done = false;
+  Clock::time_point started, first_token;
+  double prefill_ms = 0;
+
+  [[nodiscard]] int prompt_size() const { return static_cast<int>(request.prompt.size()); }
+};
+
+Engine::Engine(Decoder& decoder, const Tokenizer& tokenizer, EngineOptions options, std::unique_ptr<KvStore> kv, int pages)
+    : decoder_(decoder), tokenizer_(tokenizer), options_(std::move(options)), kv_(std::move(kv)), pages_(pages, options_.prefix_cache) {}
+Engine::~Engine() = default;
+
+Result<std::unique_ptr<Engine>> Engine::make(Decoder& decoder, const Tokenizer& tokenizer, EngineOptions options) {
+  options.prefill_chunk = std::clamp(options.prefill_chunk, 1, decoder.rows_max());
+  options.max_batch = std::clamp(options.max_batch, 1, decoder.rows_max());
+  const int pages = options.pages > 0 ? options.pages : options.max_batch * pages_for(decoder.parts().context);
+  LLORCH_TRY(auto kv, decoder.backend().make_kv(decoder.kv_shape(pages, options.kv)));
+  return std::unique_ptr<Engine>(new Engine(decoder, tokenizer, std::move(options), std::move(kv), pages));
+}
+
+Result<int> Engine::submit(GenerateRequest request) {
+  const int vocab = decoder_.parts().vocab, context = decoder_.parts().context;
+  if (request.prompt.empty()) return fail(ErrorCode::kInvalidRequest, "the prompt is empty");
+  if (request.max_tokens < 1) return fail(ErrorCode::kInvalidRequest, "max_tokens must be at least 1");
+  for (const TokenId id : request.prompt)
+    if (id < 0 || id >= vocab) return fail(ErrorCode::kInvalidRequest, "token id {} is outside the vocabulary of {}", id, vocab);
+  if (static_cast<std::int64_t>(request.prompt.size()) + request.max_tokens > context)
+    return fail(ErrorCode::kContextLengthExceeded, "{} prompt tokens and {} requested tokens exceed the context of {}", request.prompt.size(), request.max_tokens, context);
+  if (request.stop.size() > limits::kStopStringsMax) return fail(ErrorCode::kInvalidRequest, "stop: max_count({})", limits::kStopStringsMax);
+  for (const std::string& stop : request.stop)
+    if (stop.empty() || stop.size() > limits::kStopBytesMax) return fail(ErrorCode::kInvalidRequest, "stop: non_empty, max_length({})", limits::kStopBytesMax);
+  LLORCH_OK(validate(request.sampling, vocab));
+  const std::lock_guard lock(mutex_);
+  submitted_.push_back(std::make_unique<Sequence>(next_id_, std::move(request)));
+  return next_id_++;
+}
+
+void Engine::cancel(int id) {
+  const std::lock_guard lock(mutex_);
+  cancelled_.push_back(id);
+}
+
+Engine::Sequence* Engine::find(int id) {
+  for (auto* list : {&running_, &waiting_})
+    for (const auto& s : *list)
+      if (s->id == id) return s.get();
+  return nullptr;
+}
+
+void Engine::drain_commands() {
+  std::vector<int> cancelled;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& s : submitted_) waiting_.push_back(std::move(s));
+    submitted_.clear();
+    cancelled.swap(cancelled_);
+  }
+  for (const int id : cancelled)
+    if (Sequence* s = find(id)) finish(*s, Error{ErrorCode::kCancelled, "the request was cancelled"});
+  std::erase_if(waiting_, [](const auto& s) { return s->done; });
+  std::erase_if(running_, [](const auto& s) { return s->done; });
+}
+
+void Engine::finish(Sequence& s, EngineEvent last) {
+  for (const std::int32_t page : s.pages) pages_.drop(page);
+  s.pages.clear();
+  s.done = true;
+  if (s.request.sink) s.request.sink(last);
+}
+
+/// Shares the cached beginning of the prompt and takes the rest; all or nothing.
+bool Engine::try_start(Sequence& s) {
+  const int need = pages_for(s.prompt_size() + s.request.max_tokens);
+  s.hash = root_hash(options_.model_id, s.request.cache_salt);
+  // At least one token must be computed, to have logits; so the last page is shared only when the prompt goes beyond it.
+  const int shareable = (s.prompt_size() - 1) / kPage;
+  std::vector<PageHash> hits;
+  int idle = 0;
+  for (PageHash hash = s.hash; static_cast<int>(hits.size()) < shareable; ) {
+    hash = chain_hash(hash, std::span(s.tokens).subspan(hits.size() * kPage, kPage));
+    if (!pages_.has(hash)) break;
+    idle += pages_.idle(hash);
+    hits.push_back(hash);
+  }
+  if (need - static_cast<int>(hits.size()) + idle > pages_.available()) return false;
+  for (const PageHash& hash : hits) {
+    s.pages.push_back(*pages_.share(hash));
+    s.hash = hash;
+  }
+  s.hashed_pages = static_cast<int>(hits.size());
+  s.computed = s.cached = s.hashed_pages * kPage;
+  while (static_cast<int>(s.pages.size()) < need) s.pages.push_back(*pages_.take());
+  return true;
+}
+
+void Engine::admit() {
+  while (!waiting_.empty() && static_cast<int>(running_.size()) < options_.max_batch) {
+    Sequence& s = *waiting_.front();
+    const int need = pages_for(s.prompt_size() + s.request.max_tokens);
+    if (need > pages_.total()) {
+      const auto bytes = kv_->bytes() / static_cast<std::size_t>(pages_.total()) * static_cast<std::size_t>(need);
+      finish(s, Error{ErrorCode::kKvOom, fmt::format("KV cache alloc of {} bytes ({} pages) failed: the cache has {} pages", bytes, need, pages_.total())});
+      waiting_.erase(waiting_.begin());
+      continue;
+    }
+    if (!try_start(s)) return;  // wait for pages; later requests wait behind it
+    s.started = Clock::now();
+    if (s.request.sink) s.request.sink(StartedEvent{s.prompt_size(), s.cached});
+    running_.push_back(std::move(waiting_.front()));
+    waiting_.erase(waiting_.begin());
+  }
+}
+
+bool Engine::step() {
+  drain_commands();
+  admit();
+  if (running_.empty()) return false;  // with nothing running every request that fits has been admitted
+  compute();
+  std::erase_if(running_, [](const auto& s) { return s->done; });
+  return true;
+}
+
+void Engine::compute() {
+  std::vector<SequenceState> states;
+  for (const auto& s : running_) states.push_back({s->id, static_cast<int>(s->tokens.size()) - s->computed, s->computed < s->prompt_size()});
+  const std::vector<PlannedWork> plan = plan_step(states, decoder_.rows_max(), options_.prefill_chunk);
+  std::vector<BatchRow> rows;
+  std::vector<std::int32_t> logit_rows;
+  std::vector<Sequence*> sampled;
+  for (const PlannedWork& work : plan) {
+    Sequence& s = *find(work.id);
+    for (int i = 0; i < work.tokens; ++i, ++s.computed)
+      rows.push_back({s.tokens[static_cast<std::size_t>(s.computed)], s.computed, s.pages.data()});
+    if (s.computed == static_cast<int>(s.tokens.size())) {
+      logit_rows.push_back(static_cast<std::int32_t>(rows.size()) - 1);
+      sampled.push_back(&s);
+    }
+  }
+  const auto vocab = static_cast<std::size_t>(decoder_.parts().vocab);
+  logits_.resize(logit_rows.size() * vocab);
+  decoder_.forward(rows, *kv_, logit_rows, logits_);
+  for (const PlannedWork& work : plan) publish_full_pages(*find(work.id));
+  for (std::size_t i = 0; i < sampled.size(); ++i) after_forward(*sampled[i], std::span(logits_).subspan(i * vocab, vocab));
+}
+
+void Engine::publish_full_pages(Sequence& s) {
+  while ((s.hashed_pages + 1) * kPage <= s.computed) {
+    s.hash = chain_hash(s.hash, std::span(s.tokens).subspan(static_cast<std::size_t>(s.hashed_pages) * kPage, kPage));
+    pages_.publish(s.pages[static_cast<std::size_t>(s.hashed_pages)], s.hash);
+    ++s.hashed_pages;
+  }
+}
+
+void Engine::after_forward(Sequence& s, std::span<const float> logits) {
+  if (logits_probe) logits_probe(s.id, s.computed - 1, logits);
+  if (s.out == 0) s.prefill_ms = ms_since(s.started), s.first_token = Clock::now();
+  auto token = s.sampler.sample(logits, static_cast<std::uint64_t>(s.out));
+  if (!token) return finish(s, std::move(token).error());
+  std::optional<StopReason> reason;
+  const auto emit = [&](const std::vector<TokenEvent>& events) {
+    if (s.request.sink) for (const TokenEvent& e : events) s.request.sink(e);
+  };
+  if (tokenizer_.ends(token->id) && !s.request.ignore_eos) {
+    reason = StopReason::kEos;
+  } else {
+    const TokenId id = token->id;
+    s.tokens.push_back(id);
+    ++s.out;
+    emit(s.emitter.push(std::move(*token), tokenizer_.piece(id)));
+    if (s.emitter.matched()) reason = StopReason::kStopSequence;
+    else if (s.out >= s.request.max_tokens) reason = StopReason::kMaxTokens;
+  }
+  if (!reason) return;
+  emit(s.emitter.finish());
+  EndEvent end{*reason, std::nullopt, s.prompt_size(), s.out, s.cached, s.prefill_ms, ms_since(s.first_token), s.emitter.undecoded()};
+  if (s.emitter.matched()) end.stop_sequence = s.request.stop[*s.emitter.matched()];
+  finish(s, end);
+}
+
+}  // namespace llorch

@@ -1,0 +1,107 @@
+// Continuous batching over one model: requests come in, events go out.
+//
+// One thread owns the engine and calls step(); submit() and cancel() may be called from any thread and take effect before the next step.
+// A step drains commands, admits waiting requests (first come, first served, when all pages they can need are there), plans, computes,
+// samples, and hands each event to its request's sink before the next token is computed (J-33).
+// Errors reach a request's own sink: KV_OOM when it can never fit, INFERENCE_FAILED when its logits are not finite, CANCELLED.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "engine/kv_pages.h"
+#include "engine/text_emitter.h"
+#include "nn/decoder.h"
+#include "sample/sampler.h"
+#include "text/tokenizer.h"
+
+namespace llorch {
+
+enum class StopReason { kMaxTokens, kEos, kStopSequence };
+[[nodiscard]] std::string_view name(StopReason reason);
+
+struct StartedEvent {
+  int tokens_in = 0;
+  int cached_tokens = 0;
+};
+struct EndEvent {
+  StopReason reason = StopReason::kMaxTokens;
+  std::optional<std::string> stop_sequence;
+  int tokens_in = 0, tokens_out = 0, cached_tokens = 0;
+  double prefill_ms = 0, decode_ms = 0;
+  std::string undecoded;  // raw bytes that never became a code point
+};
+using EngineEvent = std::variant<StartedEvent, TokenEvent, EndEvent, Error>;
+/// Called on the engine's thread; must not block and must not call back into the engine.
+using EventSink = std::function<void(const EngineEvent&)>;
+
+struct GenerateRequest {
+  TokenIds prompt;
+  SamplingParams sampling;
+  int max_tokens = 128;
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+  std::string cache_salt;
+  EventSink sink;
+};
+
+struct EngineOptions {
+  int pages = 0;            // of the KV cache; 0: enough for max_batch full contexts
+  KvPrecision kv = KvPrecision::kF16;
+  int max_batch = 8;        // sequences that run together
+  int prefill_chunk = 512;
+  bool prefix_cache = true;
+  std::string model_id;     // part of every cache key
+};
+
+class Engine {
+ public:
+  [[nodiscard]] static Result<std::unique_ptr<Engine>> make(Decoder& decoder, const Tokenizer& tokenizer, EngineOptions options);
+  ~Engine();
+
+  /// Checks a request and queues it. Errors: kInvalidRequest, kContextLengthExceeded; the sink is then never called.
+  [[nodiscard]] Result<int> submit(GenerateRequest request);
+  void cancel(int id);
+
+  /// One round of work; false when there is nothing to do.
+  bool step();
+  /// Steps until nothing is left to do.
+  void run_until_idle() { while (step()) {} }
+
+  [[nodiscard]] const KvPages& pages() const { return pages_; }
+  void evict_cache() { pages_.evict_all(); }
+  /// The logits of every sampled position, for tests of bit-exactness.
+  std::function<void(int id, int position, std::span<const float> logits)> logits_probe;
+
+ private:
+  struct Sequence;
+  Engine(Decoder& decoder, const Tokenizer& tokenizer, EngineOptions options, std::unique_ptr<KvStore> kv, int pages);
+  void drain_commands();
+  void admit();
+  bool try_start(Sequence& s);
+  void compute();
+  void after_forward(Sequence& s, std::span<const float> logits);
+  void publish_full_pages(Sequence& s);
+  void finish(Sequence& s, EngineEvent last);
+  Sequence* find(int id);
+
+  Decoder& decoder_;
+  const Tokenizer& tokenizer_;
+  EngineOptions options_;
+  std::unique_ptr<KvStore> kv_;
+  KvPages pages_;
+  std::vector<std::unique_ptr<Sequence>> waiting_, running_;
+  std::vector<float> logits_;
+
+  std::mutex mutex_;  // guards what follows
+  std::vector<std::unique_ptr<Sequence>> submitted_;
+  std::vector<int> cancelled_;
+  int next_id_ = 1;
+};
+
+}  // namespace llorch

@@ -1,0 +1,47 @@
+#include "engine/loaded_model.h"
+
+#include <filesystem>
+
+#include "arch/hf_source.h"
+#include "base/thread_pool.h"
+#include "builtin/builtin.h"
+#include "format/gguf.h"
+
+namespace llorch {
+
+Result<std::unique_ptr<WeightSource>> open_model(const std::string& reference) {
+  if (!reference.starts_with("builtin:")) return arch::open_source(reference);
+  const auto bytes = builtin::find(reference.substr(8));
+  if (bytes.empty()) return bad_model("'{}' is not built in (there is: builtin:haiku)", reference);
+  LLORCH_TRY(auto file, GgufFile::from_memory(MappedFile::borrow(bytes)));
+  return std::unique_ptr<WeightSource>(std::move(file));
+}
+
+Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& reference, const WeightSource& source) {
+  std::error_code problem;
+  if (std::filesystem::is_directory(reference, problem)) return Tokenizer::from_hf(reference);
+  return Tokenizer::from_gguf(source.metadata());
+}
+
+Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
+  LoadedModel model;
+  model.reference = std::filesystem::path(options.path).filename().string();
+  LLORCH_TRY(model.backend, make_cpu_backend(options.isa, options.threads > 0 ? options.threads : ThreadPool::default_threads()));
+  LLORCH_TRY(model.source, open_model(options.path));
+  LLORCH_TRY(model.tokenizer, open_tokenizer(options.path, *model.source));
+  arch::LoadOptions load;
+  load.context = options.context;
+  load.rows_max = options.rows_max;
+  load.progress = options.progress;
+  if (load.context == 0) {
+    LLORCH_TRY(const std::string family, model.source->metadata().text("general.architecture"));
+    LLORCH_TRY(const auto own, model.source->metadata().unsigned_integer(family + ".context_length"));
+    load.context = static_cast<int>(std::min<std::uint64_t>(own, kContextDefault));
+  }
+  LLORCH_TRY(model.decoder, arch::load(*model.source, *model.backend, load));
+  if (model.tokenizer->size() > static_cast<std::size_t>(model.decoder->parts().vocab))
+    return bad_model("the tokenizer has {} tokens, the model computes {}", model.tokenizer->size(), model.decoder->parts().vocab);
+  return model;
+}
+
+}  // namespace llorch

@@ -1,0 +1,20 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+
+namespace llorch {
+
+std::vector<PlannedWork> plan_step(std::span<const SequenceState> sequences, int budget, int prefill_chunk) {
+  std::vector<PlannedWork> plan;
+  for (const bool prefilling : {false, true})
+    for (const SequenceState& s : sequences) {
+      if (s.prefilling != prefilling || s.pending <= 0) continue;
+      const int tokens = std::min({s.pending, budget, prefilling ? prefill_chunk : 1});
+      if (tokens <= 0) continue;
+      plan.push_back({s.id, tokens});
+      budget -= tokens;
+    }
+  return plan;
+}
+
+}  // namespace llorch
