@@ -186,6 +186,11 @@ class Grammar:
                 return request, haiku, demanded
 
 
+def prompt(request: str) -> str:
+    """The same text that the chat template in export.py renders."""
+    return f"<|user|>{request}<|assistant|>"
+
+
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 

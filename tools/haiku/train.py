@@ -14,15 +14,10 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from grammar import Grammar
+from grammar import Grammar, prompt
 from model import Config, Haiku
 
 SPECIAL = ["<|end|>", "<|user|>", "<|assistant|>"]
-
-
-def prompt(request: str) -> str:
-    """The same text that the chat template in export.py renders."""
-    return f"<|user|>{request}<|assistant|>"
 
 
 def train_tokenizer(texts, vocab):

@@ -3,7 +3,7 @@
 #include <map>
 
 #include "format/npy.h"
-#include "worker/forward_all.h"
+#include "engine/forward_all.h"
 #include "worker/model_flags.h"
 
 namespace llorch::worker {

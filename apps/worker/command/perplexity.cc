@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "sample/sampler.h"
-#include "worker/forward_all.h"
+#include "engine/forward_all.h"
 #include "worker/model_flags.h"
 
 namespace llorch::worker {

@@ -8,7 +8,7 @@
 #include "base/mapped_file.h"
 #include "engine/loaded_model.h"
 
-namespace llorch::worker {
+namespace llorch {
 
 using LogitsSink = std::function<void(int position, std::span<const float> logits)>;
 
@@ -37,4 +37,4 @@ using LogitsSink = std::function<void(int position, std::span<const float> logit
   return {};
 }
 
-}  // namespace llorch::worker
+}  // namespace llorch
