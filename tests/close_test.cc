@@ -14,7 +14,9 @@ TEST(Close, accepts_equal_and_near_values) {
   EXPECT_TRUE(close(Values{1, 2, 3}, Values{1, 2, 3}, 0));
   EXPECT_TRUE(close(Values{1, 2, 3.003f}, Values{1, 2, 3}, 1.1e-3));
 }
-TEST(Close, refuses_what_lies_outside_the_tolerance) { EXPECT_FALSE(close(Values{1, 2, 3.01f}, Values{1, 2, 3}, 1e-3)); }
+TEST(Close, refuses_what_lies_outside_the_tolerance) {
+  EXPECT_FALSE(close(Values{1, 2, 3.01f}, Values{1, 2, 3}, 1e-3));
+}
 TEST(Close, refuses_nan_on_either_side) {
   EXPECT_FALSE(close(Values{1, kNan}, Values{1, 2}, 1));
   EXPECT_FALSE(close(Values{1, 2}, Values{1, kNan}, 1));

@@ -1,4 +1,5 @@
-// The committed goldens (tests/golden, made by tools/parity/export_golden.py) and the synthetic models that they belong to.
+// The committed goldens (tests/golden, made by tools/parity/export_golden.py) and the synthetic models that they belong
+// to.
 #pragma once
 
 #include <openssl/evp.h>
@@ -44,14 +45,19 @@ struct Golden {
     }
     std::uint64_t length = 0;
     std::memcpy(&length, file.bytes().data(), 8);
-    const json::value header = json::parse({reinterpret_cast<const char*>(file.bytes().data()) + 8, length}, path).value();
-    const json::value meta = json::parse(*json::find_text(*json::find_object(header.get_object(), "__metadata__"), "golden"), path).value();
+    const json::value header =
+        json::parse({reinterpret_cast<const char*>(file.bytes().data()) + 8, length}, path).value();
+    const json::value meta =
+        json::parse(*json::find_text(*json::find_object(header.get_object(), "__metadata__"), "golden"), path).value();
     const json::object& o = meta.get_object();
-    g.shape = *json::find_text(o, "shape"), g.type = *json::find_text(o, "type"), g.sha256 = *json::find_text(o, "sha256");
+    g.shape = *json::find_text(o, "shape"), g.type = *json::find_text(o, "type"),
+    g.sha256 = *json::find_text(o, "sha256");
     g.seed = *json::find_unsigned(o, "seed");
     g.short_context = static_cast<int>(*json::find_unsigned(o, "short_context"));
-    for (const json::value& v : *json::find_array(o, "short_tokens")) g.short_tokens.push_back(static_cast<TokenId>(*json::as_unsigned(v)));
-    for (const json::value& v : *json::find_array(o, "long_tokens")) g.long_tokens.push_back(static_cast<TokenId>(*json::as_unsigned(v)));
+    for (const json::value& v : *json::find_array(o, "short_tokens"))
+      g.short_tokens.push_back(static_cast<TokenId>(*json::as_unsigned(v)));
+    for (const json::value& v : *json::find_array(o, "long_tokens"))
+      g.long_tokens.push_back(static_cast<TokenId>(*json::as_unsigned(v)));
     return g;
   }
 
@@ -73,9 +79,11 @@ struct Golden {
   }
 };
 
-inline LoadedModel load_test_model(const std::string& path, const std::string& isa, int threads = 2, int context = 0, int rows_max = 128) {
+inline LoadedModel load_test_model(const std::string& path, const std::string& isa, int threads = 2, int context = 0,
+                                   int rows_max = 128) {
   ModelOptions options;
-  options.path = path, options.isa = isa, options.threads = threads, options.context = context, options.rows_max = rows_max;
+  options.path = path, options.isa = isa, options.threads = threads, options.context = context,
+  options.rows_max = rows_max;
   auto model = LoadedModel::load(options);
   EXPECT_TRUE(model) << model.error().message;
   return std::move(*model);
@@ -87,15 +95,18 @@ struct ForwardRun {
   std::vector<std::string> order;  // of the checkpoints
 };
 
-inline ForwardRun run_tokens(LoadedModel& model, const TokenIds& tokens, int chunk = 512, KvPrecision kv = KvPrecision::kF32, bool observed = false) {
+inline ForwardRun run_tokens(LoadedModel& model, const TokenIds& tokens, int chunk = 512,
+                             KvPrecision kv = KvPrecision::kF32, bool observed = false) {
   ForwardRun run;
   const Observer observer = [&](const std::string& name, std::span<const float> values, std::int64_t, std::int64_t) {
     auto& all = run.checkpoints[name];
     if (all.empty()) run.order.push_back(name);
     all.insert(all.end(), values.begin(), values.end());
   };
-  const Status done = forward_all(*model.decoder, tokens, chunk, kv, [&](int, std::span<const float> row) { run.logits.insert(run.logits.end(), row.begin(), row.end()); },
-                                  observed ? &observer : nullptr);
+  const Status done = forward_all(
+      *model.decoder, tokens, chunk, kv,
+      [&](int, std::span<const float> row) { run.logits.insert(run.logits.end(), row.begin(), row.end()); },
+      observed ? &observer : nullptr);
   EXPECT_TRUE(done) << done.error().message;
   return run;
 }

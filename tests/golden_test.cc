@@ -1,17 +1,21 @@
 // Every architecture and every block format against Hugging Face transformers in float64 (P-01, E-05, E-06).
 //
-// With the reference backend every F32 checkpoint is within 1e-5 of the largest value of that checkpoint. The first diverging checkpoint
-// is named. The fast ISAs compute plain formats (F32, F16, BF16) with float activations and block formats with activations quantized to 8 bits:
-//   plain:  rounding of float sums. A sum of K terms errs by at most K 2^-24 relative to the sum of magnitudes; the longest here has K = 1024,
-//           about 10 such sums follow each other: 1024 * 2^-24 * 10 = 6e-4 in the worst case, and random signs leave about its square root over K
-//           of that. Bound: 1e-4 (largest difference over largest value).
-//   blocks: a block of 32 activations is rounded to steps of max/127; a uniform error of half a step has a deviation of max / 127 / sqrt(12), and
-//           the maximum of 32 values is about 2.2 deviations of them: 2.2 / (127 * 3.46) = 0.5 % of the output of each product, independent of K.
-//           A residual stream passes 4 products per layer and the head: sqrt(4 * 2 + 1) * 0.5 % = 1.5 %. Bound: twice that, 3 %, on
-//           norm(difference) / norm(logits).
-// In a mixture the same error can decide between two experts that are almost equally good. Such a flip must lie within the bound (the
-// router's logits differ by less than twice the bound of their size), and from its row on logits cannot be compared; how many rows were is printed.
-// Where the two largest expected logits lie further apart than twice the largest difference that the bound allows, the argmax must agree.
+// With the reference backend every F32 checkpoint is within 1e-5 of the largest value of that checkpoint. The first
+// diverging checkpoint is named. The fast ISAs compute plain formats (F32, F16, BF16) with float activations and block
+// formats with activations quantized to 8 bits:
+//   plain:  rounding of float sums. A sum of K terms errs by at most K 2^-24 relative to the sum of magnitudes; the
+//   longest here has K = 1024,
+//           about 10 such sums follow each other: 1024 * 2^-24 * 10 = 6e-4 in the worst case, and random signs leave
+//           about its square root over K of that. Bound: 1e-4 (largest difference over largest value).
+//   blocks: a block of 32 activations is rounded to steps of max/127; a uniform error of half a step has a deviation of
+//   max / 127 / sqrt(12), and
+//           the maximum of 32 values is about 2.2 deviations of them: 2.2 / (127 * 3.46) = 0.5 % of the output of each
+//           product, independent of K. A residual stream passes 4 products per layer and the head: sqrt(4 * 2 + 1) *
+//           0.5 % = 1.5 %. Bound: twice that, 3 %, on norm(difference) / norm(logits).
+// In a mixture the same error can decide between two experts that are almost equally good. Such a flip must lie within
+// the bound (the router's logits differ by less than twice the bound of their size), and from its row on logits cannot
+// be compared; how many rows were is printed. Where the two largest expected logits lie further apart than twice the
+// largest difference that the bound allows, the argmax must agree.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -42,7 +46,8 @@ class GoldenTest : public testing::TestWithParam<std::string> {
     path_ = scratch_ / "model.gguf";
     ASSERT_EQ(golden_.make_model(path_), "") << golden_.name;
   }
-  void check_argmax(const std::vector<float>& got, const std::vector<float>& want, double allowed, const std::string& isa) const {
+  void check_argmax(const std::vector<float>& got, const std::vector<float>& want, double allowed,
+                    const std::string& isa) const {
     constexpr std::size_t kVocab = 320;
     for (std::size_t row = 0; row * kVocab < want.size(); ++row) {
       const auto first = want.begin() + static_cast<std::ptrdiff_t>(row * kVocab);
@@ -50,11 +55,14 @@ class GoldenTest : public testing::TestWithParam<std::string> {
       std::ranges::partial_sort(sorted, sorted.begin() + 2, std::greater<>());
       if (static_cast<double>(sorted[0] - sorted[1]) <= 2 * allowed) continue;
       const auto ours = got.begin() + static_cast<std::ptrdiff_t>(row * kVocab);
-      EXPECT_EQ(std::max_element(ours, ours + kVocab) - ours, std::max_element(first, first + kVocab) - first) << golden_.name << " " << isa << " row " << row;
+      EXPECT_EQ(std::max_element(ours, ours + kVocab) - ours, std::max_element(first, first + kVocab) - first)
+          << golden_.name << " " << isa << " row " << row;
     }
   }
-  /// The first row whose experts differ from the reference's, having checked that the difference is a near tie; `rows` when none does.
-  static std::size_t first_flip(const ForwardRun& got, const ForwardRun& reference, std::size_t rows, const std::string& what) {
+  /// The first row whose experts differ from the reference's, having checked that the difference is a near tie; `rows`
+  /// when none does.
+  static std::size_t first_flip(const ForwardRun& got, const ForwardRun& reference, std::size_t rows,
+                                const std::string& what) {
     std::size_t flip = rows;
     for (const auto& [name, want] : reference.checkpoints) {
       if (!name.ends_with(".router")) continue;
@@ -66,7 +74,8 @@ class GoldenTest : public testing::TestWithParam<std::string> {
         std::vector<float> sorted(b.begin(), b.end());
         std::ranges::sort(sorted, std::greater<>());
         const float size = std::max(std::fabs(sorted.front()), std::fabs(sorted.back()));
-        EXPECT_LE(sorted[kActive - 1] - sorted[kActive], 2 * kBlockBound * size) << what << ": " << name << " row " << row << " chose other experts without a near tie";
+        EXPECT_LE(sorted[kActive - 1] - sorted[kActive], 2 * kBlockBound * size)
+            << what << ": " << name << " row " << row << " chose other experts without a near tie";
         flip = row;
       }
     }
@@ -94,14 +103,16 @@ TEST_P(GoldenTest, reference_backend_is_within_1e5_at_every_checkpoint) {
     const auto want = golden_.values.find("short/" + name);
     if (want == golden_.values.end()) continue;
     Closeness c;
-    ASSERT_TRUE(measure(run.checkpoints.at(name), want->second, c)) << golden_.name << ": first diverging checkpoint " << name;
+    ASSERT_TRUE(measure(run.checkpoints.at(name), want->second, c))
+        << golden_.name << ": first diverging checkpoint " << name;
     ASSERT_LE(c.error, kReferenceBound) << golden_.name << ": first diverging checkpoint " << name;
     worst = std::max(worst, c.error);
     ++compared;
   }
   EXPECT_GT(compared, 0);
   // Nothing that the reference recorded may be left out.
-  EXPECT_EQ(compared, std::ranges::count_if(golden_.values, [](const auto& v) { return v.first.starts_with("short/"); }));
+  EXPECT_EQ(compared,
+            std::ranges::count_if(golden_.values, [](const auto& v) { return v.first.starts_with("short/"); }));
   std::printf("golden %-14s %-9s error %.1e over %d checkpoints\n", golden_.name.c_str(), "reference", worst, compared);
   if (const auto want = golden_.values.find("long/logits"); want != golden_.values.end()) {
     LoadedModel whole = load_test_model(path_, "reference");
@@ -113,7 +124,8 @@ TEST_P(GoldenTest, fast_isas_err_no_more_than_activation_quantization_explains) 
   const bool plain = golden_.type == "F32" || golden_.type == "F16" || golden_.type == "BF16";
   const std::vector<float>& want = golden_.values.at("short/logits");
   const std::size_t rows = golden_.short_tokens.size(), vocab = want.size() / rows;
-  const double scale = std::fabs(*std::ranges::max_element(want, {}, [](float x) { return std::fabs(x); })), bound = plain ? kPlainBound : kBlockBound;
+  const double scale = std::fabs(*std::ranges::max_element(want, {}, [](float x) { return std::fabs(x); })),
+               bound = plain ? kPlainBound : kBlockBound;
   LoadedModel exact = load_test_model(path_, "reference", 2, golden_.short_context);
   const ForwardRun reference = run_tokens(exact, golden_.short_tokens, 512, KvPrecision::kF32, true);
   for (const std::string& isa : fast_isas()) {
@@ -123,7 +135,8 @@ TEST_P(GoldenTest, fast_isas_err_no_more_than_activation_quantization_explains) 
     const std::size_t comparable = first_flip(run, reference, rows, golden_.name + " " + isa);
     std::printf("golden %-14s %-9s", golden_.name.c_str(), isa.c_str());
     if (comparable > 0) {
-      const std::vector<float> got(run.logits.begin(), run.logits.begin() + static_cast<std::ptrdiff_t>(comparable * vocab));
+      const std::vector<float> got(run.logits.begin(),
+                                   run.logits.begin() + static_cast<std::ptrdiff_t>(comparable * vocab));
       const std::vector<float> wanted(want.begin(), want.begin() + static_cast<std::ptrdiff_t>(comparable * vocab));
       Closeness c;
       ASSERT_TRUE(measure(got, wanted, c)) << golden_.name << " " << isa;
@@ -145,7 +158,9 @@ TEST(GoldenFiles, every_architecture_and_format_has_one) {
   for (const arch::Architecture* family : arch::all())
     for (const DTypeInfo& type : kDTypes) {
       if (!is_weight_type(type.type)) continue;
-      EXPECT_TRUE(std::filesystem::exists(fmt::format("{}/tests/golden/{}-{}.safetensors", LLORCH_SOURCE_DIR, family->name, type.name))) << family->name << " " << type.name;
+      EXPECT_TRUE(std::filesystem::exists(
+          fmt::format("{}/tests/golden/{}-{}.safetensors", LLORCH_SOURCE_DIR, family->name, type.name)))
+          << family->name << " " << type.name;
     }
 }
 

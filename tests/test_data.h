@@ -1,5 +1,5 @@
-// Test data that is not ours: read in place from LLORCH_TEST_DATA (default ../shared beside the source tree). A test that finds none says
-// that it was not run.
+// Test data that is not ours: read in place from LLORCH_TEST_DATA (default ../shared beside the source tree). A test
+// that finds none says that it was not run.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -38,7 +38,8 @@ class ScratchDirectory {
 
 }  // namespace llorch
 
-/// Declares `variable` as the path of a test data file; where it is missing, prints that the test was not run and returns.
-#define LLORCH_NEED_TEST_DATA(variable, relative)                                                        \
-  const std::string variable = ::llorch::test_data_path(relative);                                       \
+/// Declares `variable` as the path of a test data file; where it is missing, prints that the test was not run and
+/// returns.
+#define LLORCH_NEED_TEST_DATA(variable, relative)                  \
+  const std::string variable = ::llorch::test_data_path(relative); \
   if (!std::filesystem::exists(variable)) GTEST_SKIP() << "not run: " << variable << " is not there"

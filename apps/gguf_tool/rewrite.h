@@ -8,10 +8,12 @@
 namespace llorch::gguf_tool {
 
 /// `type`: a DType or mix name; empty keeps every tensor as it is.
-[[nodiscard]] inline Status rewrite(const WeightSource& source, Metadata metadata, const std::string& type, const std::string& path) {
+[[nodiscard]] inline Status rewrite(const WeightSource& source, Metadata metadata, const std::string& type,
+                                    const std::string& path) {
   LLORCH_TRY(const std::string family, metadata.text("general.architecture"));
   LLORCH_TRY(const auto layers, metadata.unsigned_integer(family + ".block_count"));
-  const arch::QuantizeFacts facts{static_cast<int>(layers), source.find("output.weight") == nullptr, metadata.has(family + ".expert_count")};
+  const arch::QuantizeFacts facts{static_cast<int>(layers), source.find("output.weight") == nullptr,
+                                  metadata.has(family + ".expert_count")};
   metadata.set("general.quantization_version", MetaValue::u32(2));
   metadata.erase_prefix("split.");
   std::vector<GgufTensorPlan> plans;
@@ -22,15 +24,15 @@ namespace llorch::gguf_tool {
       LLORCH_TRY(to, arch::choose_type(type, t.name, dims, facts));
     }
     plans.push_back({t.name, to, dims, [&t, to](std::span<std::byte> out) -> Status {
-      if (to == t.type) return std::memcpy(out.data(), t.data.data(), out.size()), Status();
-      std::vector<float> row(t.columns());
-      const std::uint64_t from = row_bytes(t.type, t.columns()), stride = row_bytes(to, t.columns());
-      for (std::uint64_t r = 0; r < t.rows(); ++r) {
-        quant::row_ops(t.type).dequantize(t.data.data() + r * from, t.columns(), row.data());
-        quant::row_ops(to).quantize(row.data(), row.size(), out.data() + r * stride);
-      }
-      return {};
-    }});
+                       if (to == t.type) return std::memcpy(out.data(), t.data.data(), out.size()), Status();
+                       std::vector<float> row(t.columns());
+                       const std::uint64_t from = row_bytes(t.type, t.columns()), stride = row_bytes(to, t.columns());
+                       for (std::uint64_t r = 0; r < t.rows(); ++r) {
+                         quant::row_ops(t.type).dequantize(t.data.data() + r * from, t.columns(), row.data());
+                         quant::row_ops(to).quantize(row.data(), row.size(), out.data() + r * stride);
+                       }
+                       return {};
+                     }});
   }
   return write_gguf(path, metadata, plans);
 }

@@ -33,7 +33,8 @@ Result<const Architecture*> find_hf(std::string_view model_type) {
 
 Result<Hyper> read(const Architecture& family, const Metadata& metadata, std::uint64_t vocab) {
   LLORCH_TRY(Hyper h, read_hyper(metadata, family.name, family.keys));
-  if (vocab < 1 || vocab > limits::kVocabMax) return bad_model("a vocabulary of {} entries is outside 1..{}", vocab, limits::kVocabMax);
+  if (vocab < 1 || vocab > limits::kVocabMax)
+    return bad_model("a vocabulary of {} entries is outside 1..{}", vocab, limits::kVocabMax);
   h.vocab = static_cast<int>(vocab);
   LLORCH_OK(family.refine(metadata, h));
   return h;
@@ -46,7 +47,8 @@ Result<std::unique_ptr<Decoder>> load(const WeightSource& source, Backend& backe
   if (!embedding) return bad_model("tensor 'token_embd.weight' is missing");
   LLORCH_TRY(Hyper h, read(*family, source.metadata(), embedding->rows()));
   if (options.context > h.context)
-    return fail(ErrorCode::kContextLengthExceeded, "a context of {} was asked for, the model has {}", options.context, h.context);
+    return fail(ErrorCode::kContextLengthExceeded, "a context of {} was asked for, the model has {}", options.context,
+                h.context);
   if (options.context > 0) h.run_context = options.context;
   Loader loader(source, backend);
   loader.progress = options.progress;

@@ -1,7 +1,8 @@
 // A family of models: what its metadata means, which tensors it has, and how they are put together.
 //
-// One file arch/<name>.cc defines `const Architecture arch_<name>`; CMake makes the table from the folder, so that a new family is one
-// new file. Both file formats, the synthesiser, the converter and the loader work from the same tensor list.
+// One file arch/<name>.cc defines `const Architecture arch_<name>`; CMake makes the table from the folder, so that a
+// new family is one new file. Both file formats, the synthesiser, the converter and the loader work from the same
+// tensor list.
 #pragma once
 
 #include <functional>
@@ -17,9 +18,9 @@
 namespace llorch::arch {
 
 struct Architecture {
-  std::string_view name;                         // general.architecture
-  std::vector<std::string_view> hf_types;        // model_type values of config.json
-  std::vector<std::string_view> keys;            // metadata keys of this family beyond the common ones
+  std::string_view name;                   // general.architecture
+  std::vector<std::string_view> hf_types;  // model_type values of config.json
+  std::vector<std::string_view> keys;      // metadata keys of this family beyond the common ones
   /// Checks and completes the hyper-parameters (fields that only this family has).
   Status (*refine)(const Metadata&, Hyper&);
   /// Every tensor that a file of this family may hold.
@@ -36,16 +37,18 @@ struct Architecture {
 [[nodiscard]] Result<const Architecture*> find(std::string_view name);
 [[nodiscard]] Result<const Architecture*> find_hf(std::string_view model_type);
 
-/// Hyper-parameters of a source whose general.architecture is known; vocabulary size from token_embd.weight or the tokenizer.
+/// Hyper-parameters of a source whose general.architecture is known; vocabulary size from token_embd.weight or the
+/// tokenizer.
 [[nodiscard]] Result<Hyper> read(const Architecture& family, const Metadata& metadata, std::uint64_t vocab);
 
 struct LoadOptions {
-  int context = 0;    // positions that the run will use at most; 0: what the model can
-  int rows_max = 512; // tokens of one forward pass
+  int context = 0;     // positions that the run will use at most; 0: what the model can
+  int rows_max = 512;  // tokens of one forward pass
   std::function<void(std::size_t done, std::size_t total)> progress;
 };
 
 /// The whole way from a source to a model that can compute. Every tensor of the source must be used.
-[[nodiscard]] Result<std::unique_ptr<Decoder>> load(const WeightSource& source, Backend& backend, const LoadOptions& options);
+[[nodiscard]] Result<std::unique_ptr<Decoder>> load(const WeightSource& source, Backend& backend,
+                                                    const LoadOptions& options);
 
 }  // namespace llorch::arch

@@ -8,8 +8,8 @@ std::vector<std::uint64_t> dims(int a) { return {static_cast<std::uint64_t>(a)};
 std::vector<std::uint64_t> dims(int a, int b) { return {static_cast<std::uint64_t>(a), static_cast<std::uint64_t>(b)}; }
 }  // namespace
 
-void add_linear(std::vector<TensorSpec>& list, const std::string& name, const std::string& hf, int in, int out, bool with_bias, HfLayout layout,
-                int heads) {
+void add_linear(std::vector<TensorSpec>& list, const std::string& name, const std::string& hf, int in, int out,
+                bool with_bias, HfLayout layout, int heads) {
   list.push_back({name + ".weight", dims(in, out), hf + ".weight", SynthKind::kMatrix, true, layout, heads});
   if (with_bias) {
     const HfLayout bias = layout == HfLayout::kRotaryPairs ? layout : HfLayout::kSame;
@@ -27,10 +27,13 @@ void add_ends(std::vector<TensorSpec>& list, const Hyper& h) {
   list.push_back({"output.weight", dims(h.dim, h.vocab), "lm_head.weight", SynthKind::kMatrix, false});
 }
 
-void add_attention(std::vector<TensorSpec>& list, const Hyper& h, int l, bool qkv_bias, bool output_bias, HfLayout qk_layout) {
+void add_attention(std::vector<TensorSpec>& list, const Hyper& h, int l, bool qkv_bias, bool output_bias,
+                   HfLayout qk_layout) {
   add_gain(list, block(l, "attn_norm"), hf_block(l, "input_layernorm"), h.dim);
-  add_linear(list, block(l, "attn_q"), hf_block(l, "self_attn.q_proj"), h.dim, h.query_width(), qkv_bias, qk_layout, h.heads);
-  add_linear(list, block(l, "attn_k"), hf_block(l, "self_attn.k_proj"), h.dim, h.key_width(), qkv_bias, qk_layout, h.kv_heads);
+  add_linear(list, block(l, "attn_q"), hf_block(l, "self_attn.q_proj"), h.dim, h.query_width(), qkv_bias, qk_layout,
+             h.heads);
+  add_linear(list, block(l, "attn_k"), hf_block(l, "self_attn.k_proj"), h.dim, h.key_width(), qkv_bias, qk_layout,
+             h.kv_heads);
   add_linear(list, block(l, "attn_v"), hf_block(l, "self_attn.v_proj"), h.dim, h.key_width(), qkv_bias);
   add_linear(list, block(l, "attn_output"), hf_block(l, "self_attn.o_proj"), h.query_width(), h.dim, output_bias);
 }
@@ -93,13 +96,15 @@ RopeSpec make_rope(const Hyper& h, bool adjacent) {
   if (s.kind == "linear")
     for (double& f : rope.frequencies) f /= s.factor;
   if (s.kind == "yarn") {
-    rope.frequencies = yarn_frequencies(h.rotated, h.rope_base, s.factor, s.original_context, s.beta_fast, s.beta_slow, s.round_range);
+    rope.frequencies =
+        yarn_frequencies(h.rotated, h.rope_base, s.factor, s.original_context, s.beta_fast, s.beta_slow, s.round_range);
     rope.magnitude = s.attention_factor > 0 ? s.attention_factor : yarn_magnitude(s.factor);
   }
   return rope;
 }
 
-Status hf_copy_integer(const json::object& config, std::string_view from, std::string to, Metadata& out, bool required) {
+Status hf_copy_integer(const json::object& config, std::string_view from, std::string to, Metadata& out,
+                       bool required) {
   const auto v = json::find_unsigned(config, from);
   if (!v || *v > UINT32_MAX) {
     if (!required && !json::find(config, from)) return {};

@@ -1,22 +1,28 @@
-// Pieces that several families put together in the same way: tensor lists and assembly of embedding, attention, gated MLP and head.
+// Pieces that several families put together in the same way: tensor lists and assembly of embedding, attention, gated
+// MLP and head.
 #pragma once
 
 #include "arch/architecture.h"
 
 namespace llorch::arch {
 
-[[nodiscard]] inline std::string block(int layer, std::string_view rest) { return fmt::format("blk.{}.{}", layer, rest); }
-[[nodiscard]] inline std::string hf_block(int layer, std::string_view rest) { return fmt::format("model.layers.{}.{}", layer, rest); }
+[[nodiscard]] inline std::string block(int layer, std::string_view rest) {
+  return fmt::format("blk.{}.{}", layer, rest);
+}
+[[nodiscard]] inline std::string hf_block(int layer, std::string_view rest) {
+  return fmt::format("model.layers.{}.{}", layer, rest);
+}
 
 /// Adds "<name>.weight" [in, out] and, with_bias, "<name>.bias" [out].
-void add_linear(std::vector<TensorSpec>& list, const std::string& name, const std::string& hf, int in, int out, bool with_bias,
-                HfLayout layout = HfLayout::kSame, int heads = 0);
+void add_linear(std::vector<TensorSpec>& list, const std::string& name, const std::string& hf, int in, int out,
+                bool with_bias, HfLayout layout = HfLayout::kSame, int heads = 0);
 void add_gain(std::vector<TensorSpec>& list, const std::string& name, const std::string& hf, int n);
 
 /// token_embd, output_norm and output (optional) under the names of the Llama lineage.
 void add_ends(std::vector<TensorSpec>& list, const Hyper& h);
 /// attn_norm, separate q, k, v, output.
-void add_attention(std::vector<TensorSpec>& list, const Hyper& h, int layer, bool qkv_bias, bool output_bias, HfLayout qk_layout = HfLayout::kSame);
+void add_attention(std::vector<TensorSpec>& list, const Hyper& h, int layer, bool qkv_bias, bool output_bias,
+                   HfLayout qk_layout = HfLayout::kSame);
 /// ffn_norm, gate, up, down.
 void add_gated_mlp(std::vector<TensorSpec>& list, const Hyper& h, int layer);
 
@@ -32,6 +38,7 @@ void add_gated_mlp(std::vector<TensorSpec>& list, const Hyper& h, int layer);
 
 /// The keys that all Llama-like configurations share: sizes, heads, norm epsilon, rotary base and scaling.
 [[nodiscard]] Status hf_common(const json::object& config, std::string_view prefix, Metadata& out);
-[[nodiscard]] Status hf_copy_integer(const json::object& config, std::string_view from, std::string to, Metadata& out, bool required = true);
+[[nodiscard]] Status hf_copy_integer(const json::object& config, std::string_view from, std::string to, Metadata& out,
+                                     bool required = true);
 
 }  // namespace llorch::arch

@@ -6,7 +6,8 @@ namespace llorch::arch {
 namespace {
 
 Status refine(const Metadata&, Hyper& h) {
-  if (h.kv_heads != h.heads || h.head_dim * h.heads != h.dim) return bad_model("gpt2 has one KV head per query head, and heads that fill the embedding");
+  if (h.kv_heads != h.heads || h.head_dim * h.heads != h.dim)
+    return bad_model("gpt2 has one KV head per query head, and heads that fill the embedding");
   return {};
 }
 
@@ -21,7 +22,8 @@ std::vector<TensorSpec> tensors(const Hyper& h) {
   list.push_back({"token_embd.weight", {dim, static_cast<std::uint64_t>(h.vocab)}, "transformer.wte.weight"});
   list.push_back({"position_embd.weight", {dim, static_cast<std::uint64_t>(h.context)}, "transformer.wpe.weight"});
   add_layer_norm(list, "output_norm", "transformer.ln_f", h.dim);
-  list.push_back({"output.weight", {dim, static_cast<std::uint64_t>(h.vocab)}, "lm_head.weight", SynthKind::kMatrix, false});
+  list.push_back(
+      {"output.weight", {dim, static_cast<std::uint64_t>(h.vocab)}, "lm_head.weight", SynthKind::kMatrix, false});
   for (int l = 0; l < h.layers; ++l) {
     const auto hf = [&](std::string_view rest) { return fmt::format("transformer.h.{}.{}", l, rest); };
     add_layer_norm(list, block(l, "attn_norm"), hf("ln_1"), h.dim);
@@ -56,20 +58,24 @@ Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
 
 Status from_hf(const json::object& config, Metadata& out) {
   const auto activation = json::find_text(config, "activation_function");
-  if (activation && *activation != "gelu_new" && *activation != "gelu_pytorch_tanh") return bad_model("config.json: activation '{}' is not supported for gpt2", *activation);
+  if (activation && *activation != "gelu_new" && *activation != "gelu_pytorch_tanh")
+    return bad_model("config.json: activation '{}' is not supported for gpt2", *activation);
   LLORCH_OK(hf_copy_integer(config, "n_positions", "gpt2.context_length", out));
   LLORCH_OK(hf_copy_integer(config, "n_embd", "gpt2.embedding_length", out));
   LLORCH_OK(hf_copy_integer(config, "n_layer", "gpt2.block_count", out));
   LLORCH_OK(hf_copy_integer(config, "n_head", "gpt2.attention.head_count", out));
   const auto dim = json::find_unsigned(config, "n_embd").value_or(0);
-  out.set("gpt2.feed_forward_length", MetaValue::u32(static_cast<std::uint32_t>(json::find_unsigned(config, "n_inner").value_or(4 * dim))));
-  out.set("gpt2.attention.layer_norm_epsilon", MetaValue::f32(static_cast<float>(json::find_number(config, "layer_norm_epsilon").value_or(1e-5))));
+  out.set("gpt2.feed_forward_length",
+          MetaValue::u32(static_cast<std::uint32_t>(json::find_unsigned(config, "n_inner").value_or(4 * dim))));
+  out.set("gpt2.attention.layer_norm_epsilon",
+          MetaValue::f32(static_cast<float>(json::find_number(config, "layer_norm_epsilon").value_or(1e-5))));
   return {};
 }
 
 }  // namespace
 
 extern const Architecture arch_gpt2;
-const Architecture arch_gpt2{"gpt2", {"gpt2"}, {}, refine, tensors, assemble, from_hf, {".attn.bias", ".attn.masked_bias"}};
+const Architecture arch_gpt2{"gpt2",  {"gpt2"}, {},      refine,
+                             tensors, assemble, from_hf, {".attn.bias", ".attn.masked_bias"}};
 
 }  // namespace llorch::arch

@@ -1,5 +1,6 @@
-// gpt-oss: mixture of experts with top-k routing and clamped SwiGLU, attention sinks, alternating sliding-window and full layers, YaRN,
-// biases everywhere, MXFP4 experts. Source: OpenAI 2025, "gpt-oss-120b & gpt-oss-20b Model Card"; requirements E-12.
+// gpt-oss: mixture of experts with top-k routing and clamped SwiGLU, attention sinks, alternating sliding-window and
+// full layers, YaRN, biases everywhere, MXFP4 experts. Source: OpenAI 2025, "gpt-oss-120b & gpt-oss-20b Model Card";
+// requirements E-12.
 #include "arch/blocks.h"
 #include "base/limits.h"
 
@@ -14,30 +15,49 @@ Status refine(const Metadata& m, Hyper& h) {
   LLORCH_TRY(const auto active, m.integer_in(p + "expert_used_count", 1, experts));
   LLORCH_TRY(const auto ffn, m.integer_in(p + "expert_feed_forward_length", 1, limits::kFeedForwardMax));
   LLORCH_TRY(const auto window, m.integer_in(p + "attention.sliding_window", 1, 1u << 24));
-  h.experts = static_cast<int>(experts), h.experts_active = static_cast<int>(active), h.expert_ffn = static_cast<int>(ffn);
+  h.experts = static_cast<int>(experts), h.experts_active = static_cast<int>(active),
+  h.expert_ffn = static_cast<int>(ffn);
   h.window = static_cast<int>(window);
   LLORCH_TRY(h.scaling.beta_fast, m.number_or(p + "rope.scaling.yarn_beta_fast", 32));
   LLORCH_TRY(h.scaling.beta_slow, m.number_or(p + "rope.scaling.yarn_beta_slow", 1));
   h.scaling.round_range = false;
-  if (h.scaling.kind != "yarn" && h.scaling.kind != "none") return bad_model("rope scaling '{}' is not supported for gpt-oss", h.scaling.kind);
+  if (h.scaling.kind != "yarn" && h.scaling.kind != "none")
+    return bad_model("rope scaling '{}' is not supported for gpt-oss", h.scaling.kind);
   return {};
 }
 
 std::vector<TensorSpec> tensors(const Hyper& h) {
   std::vector<TensorSpec> list;
   add_ends(list, h);
-  const auto dim = static_cast<std::uint64_t>(h.dim), ffn = static_cast<std::uint64_t>(h.expert_ffn), experts = static_cast<std::uint64_t>(h.experts);
+  const auto dim = static_cast<std::uint64_t>(h.dim), ffn = static_cast<std::uint64_t>(h.expert_ffn),
+             experts = static_cast<std::uint64_t>(h.experts);
   for (int l = 0; l < h.layers; ++l) {
     add_attention(list, h, l, true, true);
-    list.push_back({block(l, "attn_sinks.weight"), {static_cast<std::uint64_t>(h.heads)}, hf_block(l, "self_attn.sinks"), SynthKind::kBias});
+    list.push_back({block(l, "attn_sinks.weight"),
+                    {static_cast<std::uint64_t>(h.heads)},
+                    hf_block(l, "self_attn.sinks"),
+                    SynthKind::kBias});
     add_gain(list, block(l, "post_attention_norm"), hf_block(l, "post_attention_layernorm"), h.dim);
     add_linear(list, block(l, "ffn_gate_inp"), hf_block(l, "mlp.router"), h.dim, h.experts, true);
     const std::string both = hf_block(l, "mlp.experts.gate_up_proj"), down = hf_block(l, "mlp.experts.down_proj");
-    list.push_back({block(l, "ffn_gate_exps.weight"), {dim, ffn, experts}, both, SynthKind::kMatrix, true, HfLayout::kGateOfPairs});
-    list.push_back({block(l, "ffn_up_exps.weight"), {dim, ffn, experts}, both, SynthKind::kMatrix, true, HfLayout::kUpOfPairs});
-    list.push_back({block(l, "ffn_down_exps.weight"), {ffn, dim, experts}, down, SynthKind::kMatrix, true, HfLayout::kTransposedEach});
-    list.push_back({block(l, "ffn_gate_exps.bias"), {ffn, experts}, both + "_bias", SynthKind::kBias, true, HfLayout::kGateBias});
-    list.push_back({block(l, "ffn_up_exps.bias"), {ffn, experts}, both + "_bias", SynthKind::kBias, true, HfLayout::kUpBias});
+    list.push_back({block(l, "ffn_gate_exps.weight"),
+                    {dim, ffn, experts},
+                    both,
+                    SynthKind::kMatrix,
+                    true,
+                    HfLayout::kGateOfPairs});
+    list.push_back(
+        {block(l, "ffn_up_exps.weight"), {dim, ffn, experts}, both, SynthKind::kMatrix, true, HfLayout::kUpOfPairs});
+    list.push_back({block(l, "ffn_down_exps.weight"),
+                    {ffn, dim, experts},
+                    down,
+                    SynthKind::kMatrix,
+                    true,
+                    HfLayout::kTransposedEach});
+    list.push_back(
+        {block(l, "ffn_gate_exps.bias"), {ffn, experts}, both + "_bias", SynthKind::kBias, true, HfLayout::kGateBias});
+    list.push_back(
+        {block(l, "ffn_up_exps.bias"), {ffn, experts}, both + "_bias", SynthKind::kBias, true, HfLayout::kUpBias});
     list.push_back({block(l, "ffn_down_exps.bias"), {dim, experts}, down + "_bias", SynthKind::kBias});
   }
   return list;
@@ -81,16 +101,23 @@ Status from_hf(const json::object& config, Metadata& out) {
   LLORCH_OK(hf_copy_integer(config, "num_local_experts", "gpt-oss.expert_count", out));
   LLORCH_OK(hf_copy_integer(config, "num_experts_per_tok", "gpt-oss.expert_used_count", out));
   LLORCH_OK(hf_copy_integer(config, "sliding_window", "gpt-oss.attention.sliding_window", out));
-  if (json::find(config, "quantization_config")) return bad_model("MXFP4 SafeTensors of gpt-oss are not supported: use the GGUF file");
+  if (json::find(config, "quantization_config"))
+    return bad_model("MXFP4 SafeTensors of gpt-oss are not supported: use the GGUF file");
   return {};
 }
 
 }  // namespace
 
 extern const Architecture arch_gpt_oss;
-const Architecture arch_gpt_oss{"gpt-oss", {"gpt_oss"},
-                                {"expert_count", "expert_used_count", "expert_feed_forward_length", "attention.sliding_window", "rope.scaling.yarn_beta_fast",
-                                 "rope.scaling.yarn_beta_slow"},
-                                refine, tensors, assemble, from_hf, {"rotary_emb.inv_freq"}};
+const Architecture arch_gpt_oss{
+    "gpt-oss",
+    {"gpt_oss"},
+    {"expert_count", "expert_used_count", "expert_feed_forward_length", "attention.sliding_window",
+     "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"},
+    refine,
+    tensors,
+    assemble,
+    from_hf,
+    {"rotary_emb.inv_freq"}};
 
 }  // namespace llorch::arch

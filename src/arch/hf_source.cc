@@ -38,12 +38,14 @@ class HfSource final : public WeightSource {
     for (const TensorView& t : directory_.tensors()) by_name_.emplace(t.name, &t);
     const bool tied = json::find_bool(directory_.config(), "tie_word_embeddings").value_or(family->name == "gpt2");
     for (const TensorSpec& spec : family->tensors(h)) {
-      if (spec.name == "output.weight" && !tied && !find_hf_tensor(spec.hf)) return bad_model("tensor '{}' is missing", spec.hf);
+      if (spec.name == "output.weight" && !tied && !find_hf_tensor(spec.hf))
+        return bad_model("tensor '{}' is missing", spec.hf);
       LLORCH_OK(take(spec));
     }
     LLORCH_OK(rope_factors(h));
     for (const auto& [name, view] : by_name_)
-      if (!used_.contains(view) && std::ranges::none_of(family->hf_buffers, [&](std::string_view suffix) { return name.ends_with(suffix); }))
+      if (!used_.contains(view) &&
+          std::ranges::none_of(family->hf_buffers, [&](std::string_view suffix) { return name.ends_with(suffix); }))
         return bad_model("tensor '{}' is not used by this architecture", name);
     return {};
   }
@@ -67,10 +69,13 @@ class HfSource final : public WeightSource {
     out.n_dims = static_cast<int>(spec.dims.size());
     out.dims = {1, 1, 1, 1};
     std::ranges::copy(spec.dims, out.dims.begin());
-    const bool halves = spec.layout == HfLayout::kGateOfPairs || spec.layout == HfLayout::kUpOfPairs || spec.layout == HfLayout::kGateBias || spec.layout == HfLayout::kUpBias;
-    if (t->values() != out.values() * (halves ? 2 : 1)) return bad_model("tensor '{}' has {} values, expected {}", t->name, t->values(), out.values() * (halves ? 2 : 1));
+    const bool halves = spec.layout == HfLayout::kGateOfPairs || spec.layout == HfLayout::kUpOfPairs ||
+                        spec.layout == HfLayout::kGateBias || spec.layout == HfLayout::kUpBias;
+    if (t->values() != out.values() * (halves ? 2 : 1))
+      return bad_model("tensor '{}' has {} values, expected {}", t->name, t->values(), out.values() * (halves ? 2 : 1));
     LLORCH_OK(check_shape(spec, *t));
-    if (info(t->type).block != 1 || !is_weight_type(t->type)) return bad_model("tensor '{}' has type {}, which is no weight type", t->name, info(t->type).name);
+    if (info(t->type).block != 1 || !is_weight_type(t->type))
+      return bad_model("tensor '{}' has type {}, which is no weight type", t->name, info(t->type).name);
     if (spec.layout != HfLayout::kSame) out.data = owned_.emplace_back(turn(spec, *t, out));
     tensors_.push_back(std::move(out));
     return {};
@@ -80,30 +85,41 @@ class HfSource final : public WeightSource {
     std::vector<std::uint64_t> want = spec.dims;
     if (spec.layout == HfLayout::kTransposed && want.size() == 2) std::swap(want[0], want[1]);
     if (spec.layout == HfLayout::kTransposedEach) std::swap(want[0], want[1]);
-    if (spec.layout == HfLayout::kGateOfPairs || spec.layout == HfLayout::kUpOfPairs) want = {2 * spec.dims[1], spec.dims[0], spec.dims[2]};
+    if (spec.layout == HfLayout::kGateOfPairs || spec.layout == HfLayout::kUpOfPairs)
+      want = {2 * spec.dims[1], spec.dims[0], spec.dims[2]};
     if (spec.layout == HfLayout::kGateBias || spec.layout == HfLayout::kUpBias) want[0] *= 2;
     for (std::size_t d = 0; d < want.size(); ++d)
-      if (t.dims[d] != want[d]) return bad_model("tensor '{}' has a shape that the configuration does not give (dimension {} is {}, expected {})", t.name, d, t.dims[d], want[d]);
+      if (t.dims[d] != want[d])
+        return bad_model(
+            "tensor '{}' has a shape that the configuration does not give (dimension {} is {}, expected {})", t.name, d,
+            t.dims[d], want[d]);
     return {};
   }
 
   static std::vector<std::byte> turn(const TensorSpec& spec, const TensorView& t, const TensorView& out) {
     const std::uint64_t c = out.dims[0], r = out.dims[1], n = out.values();
     switch (spec.layout) {
-      case HfLayout::kTransposed: return rearrange(t, n, [&](std::uint64_t i) { return out.n_dims == 1 ? i : (i % c) * r + i / c; });
-      case HfLayout::kTransposedEach: return rearrange(t, n, [&](std::uint64_t i) { return i / (c * r) * (c * r) + (i % c) * r + i % (c * r) / c; });
+      case HfLayout::kTransposed:
+        return rearrange(t, n, [&](std::uint64_t i) { return out.n_dims == 1 ? i : (i % c) * r + i / c; });
+      case HfLayout::kTransposedEach:
+        return rearrange(t, n, [&](std::uint64_t i) { return i / (c * r) * (c * r) + (i % c) * r + i % (c * r) / c; });
       case HfLayout::kRotaryPairs: {
-        const std::uint64_t columns = out.n_dims == 1 ? 1 : c, rows = n / columns, dim = rows / static_cast<std::uint64_t>(spec.heads);
+        const std::uint64_t columns = out.n_dims == 1 ? 1 : c, rows = n / columns,
+                            dim = rows / static_cast<std::uint64_t>(spec.heads);
         return rearrange(t, n, [=](std::uint64_t i) {
           const std::uint64_t row = i / columns, in_head = row % dim;
           return (row - in_head + in_head % 2 * (dim / 2) + in_head / 2) * columns + i % columns;
         });
       }
-      case HfLayout::kGateOfPairs: case HfLayout::kUpOfPairs: {
+      case HfLayout::kGateOfPairs:
+      case HfLayout::kUpOfPairs: {
         const std::uint64_t odd = spec.layout == HfLayout::kUpOfPairs;
-        return rearrange(t, n, [=](std::uint64_t i) { return i / (c * r) * (2 * c * r) + (i % c) * 2 * r + 2 * (i % (c * r) / c) + odd; });
+        return rearrange(t, n, [=](std::uint64_t i) {
+          return i / (c * r) * (2 * c * r) + (i % c) * 2 * r + 2 * (i % (c * r) / c) + odd;
+        });
       }
-      case HfLayout::kGateBias: case HfLayout::kUpBias: {
+      case HfLayout::kGateBias:
+      case HfLayout::kUpBias: {
         const std::uint64_t odd = spec.layout == HfLayout::kUpBias;
         return rearrange(t, n, [=](std::uint64_t i) { return 2 * i + odd; });
       }
@@ -118,19 +134,25 @@ class HfSource final : public WeightSource {
     const json::object* rope = json::find_object(config, "rope_parameters");
     if (!rope) rope = json::find_object(config, "rope_scaling");
     if (!rope) return {};
-    const std::string kind = json::find_text(*rope, "rope_type").value_or(json::find_text(*rope, "type").value_or("default"));
-    const auto number = [&](std::string_view key, double otherwise) { return json::find_number(*rope, key).value_or(otherwise); };
+    const std::string kind =
+        json::find_text(*rope, "rope_type").value_or(json::find_text(*rope, "type").value_or("default"));
+    const auto number = [&](std::string_view key, double otherwise) {
+      return json::find_number(*rope, key).value_or(otherwise);
+    };
     if (kind == "llama3" && h.arch == "llama") {
       std::vector<float> factors;
-      for (const double f : llama3_factors(h.rotated, h.rope_base, number("factor", 8), number("low_freq_factor", 1), number("high_freq_factor", 4),
-                                           number("original_max_position_embeddings", 8192)))
+      for (const double f :
+           llama3_factors(h.rotated, h.rope_base, number("factor", 8), number("low_freq_factor", 1),
+                          number("high_freq_factor", 4), number("original_max_position_embeddings", 8192)))
         factors.push_back(static_cast<float>(f));
       add_vector("rope_freqs.weight", factors);
     }
     if ((kind == "longrope" || kind == "su") && h.arch == "phi3") {
-      for (const auto& [key, name] : {std::pair{"short_factor", "rope_factors_short.weight"}, {"long_factor", "rope_factors_long.weight"}}) {
+      for (const auto& [key, name] :
+           {std::pair{"short_factor", "rope_factors_short.weight"}, {"long_factor", "rope_factors_long.weight"}}) {
         const json::array* list = json::find_array(*rope, key);
-        if (!list || list->size() != static_cast<std::size_t>(h.rotated / 2)) return bad_model("config.json: rope '{}' does not have {} numbers", key, h.rotated / 2);
+        if (!list || list->size() != static_cast<std::size_t>(h.rotated / 2))
+          return bad_model("config.json: rope '{}' does not have {} numbers", key, h.rotated / 2);
         std::vector<float> factors;
         for (const json::value& v : *list) factors.push_back(static_cast<float>(json::as_number(v).value_or(0)));
         add_vector(name, factors);

@@ -1,5 +1,5 @@
-// A Hugging Face directory seen as a GGUF-named source: config.json becomes metadata, tensors get GGUF's names, layouts are turned where they
-// differ, so that everything after it is the same for both formats and gives the same bits.
+// A Hugging Face directory seen as a GGUF-named source: config.json becomes metadata, tensors get GGUF's names, layouts
+// are turned where they differ, so that everything after it is the same for both formats and gives the same bits.
 #pragma once
 
 #include <memory>
@@ -9,7 +9,8 @@
 
 namespace llorch::arch {
 
-/// Errors: kModelLoadFailed for an unknown model_type, a missing tensor, one that nothing uses, or a shape that does not fit.
+/// Errors: kModelLoadFailed for an unknown model_type, a missing tensor, one that nothing uses, or a shape that does
+/// not fit.
 [[nodiscard]] Result<std::unique_ptr<WeightSource>> open_hf(const std::string& directory);
 
 /// A GGUF file (or the first of a split), or a SafeTensors directory.

@@ -9,11 +9,25 @@ namespace {
 
 /// Understood for every family: either read below, or known not to change the maths.
 constexpr std::string_view kKnown[] = {
-    "context_length", "embedding_length", "block_count", "feed_forward_length", "vocab_size",
-    "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
-    "attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon",
-    "rope.freq_base", "rope.dimension_count", "rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length",
-    "rope.scaling.finetuned", "rope.scaling.attn_factor", "tensor_data_layout",
+    "context_length",
+    "embedding_length",
+    "block_count",
+    "feed_forward_length",
+    "vocab_size",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.layer_norm_rms_epsilon",
+    "attention.layer_norm_epsilon",
+    "rope.freq_base",
+    "rope.dimension_count",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.finetuned",
+    "rope.scaling.attn_factor",
+    "tensor_data_layout",
 };
 
 Status refuse_unknown(const Metadata& m, std::string_view prefix, const std::vector<std::string_view>& extra) {
@@ -29,18 +43,21 @@ Status refuse_unknown(const Metadata& m, std::string_view prefix, const std::vec
 Status read_rope(const Metadata& m, const std::string& p, Hyper& h) {
   LLORCH_TRY(h.rope_base, m.number_or(p + "rope.freq_base", 10000));
   if (!(h.rope_base > 1 && h.rope_base < 1e12)) return bad_model("'{}rope.freq_base' is {}", p, h.rope_base);
-  LLORCH_TRY(const auto rotated, m.integer_in(p + "rope.dimension_count", 2, static_cast<std::uint64_t>(h.head_dim), static_cast<std::uint64_t>(h.head_dim)));
+  LLORCH_TRY(const auto rotated, m.integer_in(p + "rope.dimension_count", 2, static_cast<std::uint64_t>(h.head_dim),
+                                              static_cast<std::uint64_t>(h.head_dim)));
   if (rotated % 2 != 0) return bad_model("'{}rope.dimension_count' is {}, which is odd", p, rotated);
   h.rotated = static_cast<int>(rotated);
   if (m.has(p + "rope.scaling.type")) {
     LLORCH_TRY(h.scaling.kind, m.text(p + "rope.scaling.type"));
   }
   const std::string_view kind = h.scaling.kind;
-  if (kind != "none" && kind != "linear" && kind != "yarn" && kind != "longrope") return bad_model("rope scaling '{}' is not supported", kind);
+  if (kind != "none" && kind != "linear" && kind != "yarn" && kind != "longrope")
+    return bad_model("rope scaling '{}' is not supported", kind);
   LLORCH_TRY(h.scaling.factor, m.number_or(p + "rope.scaling.factor", 1));
   LLORCH_TRY(h.scaling.original_context, m.number_or(p + "rope.scaling.original_context_length", h.context));
   LLORCH_TRY(h.scaling.attention_factor, m.number_or(p + "rope.scaling.attn_factor", 0));
-  if (!(h.scaling.factor > 0 && h.scaling.factor < 1e6)) return bad_model("'{}rope.scaling.factor' is {}", p, h.scaling.factor);
+  if (!(h.scaling.factor > 0 && h.scaling.factor < 1e6))
+    return bad_model("'{}rope.scaling.factor' is {}", p, h.scaling.factor);
   if (!(h.scaling.original_context >= 1 && h.scaling.original_context <= static_cast<double>(limits::kContextMax)))
     return bad_model("'{}rope.scaling.original_context_length' is {}", p, h.scaling.original_context);
   return {};
@@ -53,7 +70,8 @@ Result<Hyper> read_hyper(const Metadata& m, std::string_view arch, const std::ve
   h.arch = arch;
   const std::string p = h.arch + ".";
   LLORCH_OK(refuse_unknown(m, p, extra));
-  const auto read = [&](int& out, const std::string& key, std::uint64_t low, std::uint64_t high, std::optional<std::uint64_t> otherwise = {}) -> Status {
+  const auto read = [&](int& out, const std::string& key, std::uint64_t low, std::uint64_t high,
+                        std::optional<std::uint64_t> otherwise = {}) -> Status {
     LLORCH_TRY(const std::uint64_t v, m.integer_in(p + key, low, high, otherwise));
     out = static_cast<int>(v);
     return {};
@@ -64,13 +82,16 @@ Result<Hyper> read_hyper(const Metadata& m, std::string_view arch, const std::ve
   LLORCH_OK(read(h.heads, "attention.head_count", 1, limits::kHeadsMax));
   LLORCH_OK(read(h.kv_heads, "attention.head_count_kv", 1, limits::kHeadsMax, static_cast<std::uint64_t>(h.heads)));
   if (h.heads % h.kv_heads != 0) return bad_model("{} query heads cannot share {} KV heads", h.heads, h.kv_heads);
-  if (!m.has(p + "attention.key_length") && h.dim % h.heads != 0) return bad_model("{} values cannot be split into {} heads", h.dim, h.heads);
-  LLORCH_OK(read(h.head_dim, "attention.key_length", 1, limits::kHeadDimMax, static_cast<std::uint64_t>(h.dim / h.heads)));
+  if (!m.has(p + "attention.key_length") && h.dim % h.heads != 0)
+    return bad_model("{} values cannot be split into {} heads", h.dim, h.heads);
+  LLORCH_OK(
+      read(h.head_dim, "attention.key_length", 1, limits::kHeadDimMax, static_cast<std::uint64_t>(h.dim / h.heads)));
   int value_dim = 0;
   LLORCH_OK(read(value_dim, "attention.value_length", 1, limits::kHeadDimMax, static_cast<std::uint64_t>(h.head_dim)));
   if (value_dim != h.head_dim || h.head_dim > static_cast<int>(limits::kHeadDimMax))
     return bad_model("key length {} and value length {} are not supported together", h.head_dim, value_dim);
-  LLORCH_OK(read(h.ffn, "feed_forward_length", 1, limits::kFeedForwardMax, m.has(p + "expert_feed_forward_length") ? std::optional<std::uint64_t>(1) : std::nullopt));
+  LLORCH_OK(read(h.ffn, "feed_forward_length", 1, limits::kFeedForwardMax,
+                 m.has(p + "expert_feed_forward_length") ? std::optional<std::uint64_t>(1) : std::nullopt));
   const std::string rms = p + "attention.layer_norm_rms_epsilon", plain = p + "attention.layer_norm_epsilon";
   LLORCH_TRY(const double eps, m.number(m.has(rms) ? rms : plain));
   if (!(eps > 0 && eps < 1)) return bad_model("norm epsilon {} is outside 0..1", eps);

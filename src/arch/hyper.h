@@ -1,7 +1,7 @@
 // Hyper-parameters of a model, read from metadata and bounded before anything is computed from them.
 //
-// Keys are those of GGUF, prefixed by the architecture's name. A key under that prefix which nobody here understands is refused by name:
-// it may change the maths.
+// Keys are those of GGUF, prefixed by the architecture's name. A key under that prefix which nobody here understands is
+// refused by name: it may change the maths.
 #pragma once
 
 #include <optional>
@@ -40,6 +40,7 @@ struct Hyper {
 
 /// Reads what all families have. `extra`: further keys (without prefix) that the family understands.
 /// Errors: kModelLoadFailed for a missing, mistyped, out-of-range or unknown key.
-[[nodiscard]] Result<Hyper> read_hyper(const Metadata& metadata, std::string_view arch, const std::vector<std::string_view>& extra);
+[[nodiscard]] Result<Hyper> read_hyper(const Metadata& metadata, std::string_view arch,
+                                       const std::vector<std::string_view>& extra);
 
 }  // namespace llorch::arch

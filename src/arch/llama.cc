@@ -1,5 +1,6 @@
 // Llama 1 to 3, Mistral, TinyLlama: RMSNorm, rotary embedding on adjacent pairs, grouped-query attention, SwiGLU.
-// Llama 3.1's frequency factors come as the tensor rope_freqs.weight. Source: Touvron et al. 2023; Grattafiori et al. 2024.
+// Llama 3.1's frequency factors come as the tensor rope_freqs.weight. Source: Touvron et al. 2023; Grattafiori et al.
+// 2024.
 #include <cmath>
 
 #include "arch/blocks.h"
@@ -34,7 +35,8 @@ Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
   if (in.has("rope_freqs.weight")) {
     LLORCH_TRY(const std::vector<float> factors, in.values("rope_freqs.weight"));
     for (std::size_t i = 0; i < factors.size(); ++i) {
-      if (!(factors[i] > 0)) return bad_model("tensor 'rope_freqs.weight' holds {}, factors must be positive", factors[i]);
+      if (!(factors[i] > 0))
+        return bad_model("tensor 'rope_freqs.weight' holds {}, factors must be positive", factors[i]);
       rope.frequencies[i] /= static_cast<double>(factors[i]);
     }
   }
@@ -62,7 +64,13 @@ Status from_hf(const json::object& config, Metadata& out) {
 }  // namespace
 
 extern const Architecture arch_llama;
-const Architecture arch_llama{"llama", {"llama", "mistral"}, {"expert_count", "expert_used_count", "attention.sliding_window"}, refine, tensors, assemble, from_hf,
+const Architecture arch_llama{"llama",
+                              {"llama", "mistral"},
+                              {"expert_count", "expert_used_count", "attention.sliding_window"},
+                              refine,
+                              tensors,
+                              assemble,
+                              from_hf,
                               {"rotary_emb.inv_freq"}};
 
 }  // namespace llorch::arch

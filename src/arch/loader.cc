@@ -15,7 +15,8 @@ Status refuse_nan_scales(const TensorView& t) {
   if (t.type != DType::kMXFP4) return {};
   constexpr std::size_t kBlock = info(DType::kMXFP4).bytes;
   for (std::size_t i = 0; i < t.data.size(); i += kBlock)
-    if (t.data[i] == std::byte{0xff}) return bad_model("tensor '{}': the scale of MXFP4 block {} is NaN", t.name, i / kBlock);
+    if (t.data[i] == std::byte{0xff})
+      return bad_model("tensor '{}': the scale of MXFP4 block {} is NaN", t.name, i / kBlock);
   return {};
 }
 
@@ -33,8 +34,10 @@ Status Loader::check(const std::vector<TensorSpec>& specs) {
     std::vector<std::uint64_t> dims(t.dims.begin(), t.dims.begin() + t.n_dims), want = found->second->dims;
     while (dims.size() > 1 && dims.back() == 1) dims.pop_back();
     while (want.size() > 1 && want.back() == 1) want.pop_back();
-    if (dims != want) return bad_model("tensor '{}' has shape {}, expected {}", t.name, shape_text(dims), shape_text(want));
-    if (!is_weight_type(t.type)) return bad_model("tensor '{}' has type {}, which is no weight type", t.name, info(t.type).name);
+    if (dims != want)
+      return bad_model("tensor '{}' has shape {}, expected {}", t.name, shape_text(dims), shape_text(want));
+    if (!is_weight_type(t.type))
+      return bad_model("tensor '{}' has type {}, which is no weight type", t.name, info(t.type).name);
     LLORCH_OK(refuse_nan_scales(t));
   }
   return {};

@@ -1,5 +1,5 @@
-// Takes tensors from a source by name, checks their shapes against the family's list, hands them to the backend, and at the end insists that
-// every required tensor was there and that none was left unused (E-04).
+// Takes tensors from a source by name, checks their shapes against the family's list, hands them to the backend, and at
+// the end insists that every required tensor was there and that none was left unused (E-04).
 #pragma once
 
 #include <functional>
@@ -15,11 +15,11 @@ namespace llorch::arch {
 /// How Hugging Face stores what GGUF calls by `name`.
 enum class HfLayout {
   kSame,
-  kTransposed,      // Conv1D: [in][out]
-  kRotaryPairs,     // rows of a head reordered so that (i, i + half) become neighbours
-  kGateOfPairs,     // gpt-oss experts: even columns of [expert][in][2 ffn], transposed
-  kUpOfPairs,       // odd columns
-  kGateBias,        // even values of [expert][2 ffn]
+  kTransposed,   // Conv1D: [in][out]
+  kRotaryPairs,  // rows of a head reordered so that (i, i + half) become neighbours
+  kGateOfPairs,  // gpt-oss experts: even columns of [expert][in][2 ffn], transposed
+  kUpOfPairs,    // odd columns
+  kGateBias,     // even values of [expert][2 ffn]
   kUpBias,
   kTransposedEach,  // [expert][in][out] -> [expert][out][in]
 };
@@ -34,7 +34,7 @@ struct TensorSpec {
   SynthKind synth = SynthKind::kMatrix;
   bool required = true;
   HfLayout layout = HfLayout::kSame;
-  int heads = 0;                    // for kRotaryPairs
+  int heads = 0;  // for kRotaryPairs
 };
 
 class Loader {
@@ -63,7 +63,8 @@ class Loader {
 
  private:
   [[nodiscard]] Result<const TensorView*> use(const std::string& name);
-  [[nodiscard]] Result<std::unique_ptr<Weight>> matrix(const TensorView& whole, std::uint64_t first, std::uint64_t count);
+  [[nodiscard]] Result<std::unique_ptr<Weight>> matrix(const TensorView& whole, std::uint64_t first,
+                                                       std::uint64_t count);
 
   const WeightSource& source_;
   Backend& backend_;

@@ -1,5 +1,6 @@
-// Phi-3: Llama's shape with one tensor for query, key and value and one for gate and up; sliding window; LongRoPE, whose per-dimension
-// factors come as tensors, short ones within the original context and long ones beyond. Source: Abdin et al. 2024; Ding et al. 2024.
+// Phi-3: Llama's shape with one tensor for query, key and value and one for gate and up; sliding window; LongRoPE,
+// whose per-dimension factors come as tensors, short ones within the original context and long ones beyond. Source:
+// Abdin et al. 2024; Ding et al. 2024.
 //
 // The choice between short and long is made once, by the context of the run, so that cached keys never change meaning.
 #include <cmath>
@@ -12,7 +13,8 @@ namespace {
 Status refine(const Metadata& m, Hyper& h) {
   LLORCH_TRY(const auto window, m.integer_in("phi3.attention.sliding_window", 0, 1u << 24, 0));
   h.window = static_cast<int>(window);
-  if (h.scaling.kind == "yarn" || h.scaling.kind == "linear") return bad_model("rope scaling '{}' is not supported for phi3", h.scaling.kind);
+  if (h.scaling.kind == "yarn" || h.scaling.kind == "linear")
+    return bad_model("rope scaling '{}' is not supported for phi3", h.scaling.kind);
   return {};
 }
 
@@ -24,7 +26,8 @@ std::vector<TensorSpec> tensors(const Hyper& h) {
   list.push_back({"rope_factors_long.weight", {half}, "", SynthKind::kFactors, false});
   for (int l = 0; l < h.layers; ++l) {
     add_gain(list, block(l, "attn_norm"), hf_block(l, "input_layernorm"), h.dim);
-    add_linear(list, block(l, "attn_qkv"), hf_block(l, "self_attn.qkv_proj"), h.dim, h.query_width() + 2 * h.key_width(), false);
+    add_linear(list, block(l, "attn_qkv"), hf_block(l, "self_attn.qkv_proj"), h.dim,
+               h.query_width() + 2 * h.key_width(), false);
     add_linear(list, block(l, "attn_output"), hf_block(l, "self_attn.o_proj"), h.query_width(), h.dim, false);
     add_gain(list, block(l, "ffn_norm"), hf_block(l, "post_attention_layernorm"), h.dim);
     add_linear(list, block(l, "ffn_up"), hf_block(l, "mlp.gate_up_proj"), h.dim, 2 * h.ffn, false);
@@ -51,7 +54,8 @@ Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
   Decoder::Parts parts;
   LLORCH_OK(assemble_ends(h, in, parts));
   RopeSpec rope = make_rope(h, false);
-  if (in.has("rope_factors_short.weight") || in.has("rope_factors_long.weight")) LLORCH_OK(apply_long_rope(h, in, rope));
+  if (in.has("rope_factors_short.weight") || in.has("rope_factors_long.weight"))
+    LLORCH_OK(apply_long_rope(h, in, rope));
   parts.ropes.push_back(std::move(rope));
   for (int l = 0; l < h.layers; ++l) {
     Layer layer;
@@ -73,10 +77,13 @@ Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
 Status from_hf(const json::object& config, Metadata& out) {
   LLORCH_OK(hf_common(config, "phi3.", out));
   LLORCH_OK(hf_copy_integer(config, "sliding_window", "phi3.attention.sliding_window", out, false));
-  LLORCH_OK(hf_copy_integer(config, "original_max_position_embeddings", "phi3.rope.scaling.original_context_length", out, false));
+  LLORCH_OK(hf_copy_integer(config, "original_max_position_embeddings", "phi3.rope.scaling.original_context_length",
+                            out, false));
   if (const auto part = json::find_number(config, "partial_rotary_factor"); part && *part != 1) {
-    const auto dim = json::find_unsigned(config, "hidden_size").value_or(0), heads = json::find_unsigned(config, "num_attention_heads").value_or(1);
-    out.set("phi3.rope.dimension_count", MetaValue::u32(static_cast<std::uint32_t>(static_cast<double>(heads ? dim / heads : 0) * *part)));
+    const auto dim = json::find_unsigned(config, "hidden_size").value_or(0),
+               heads = json::find_unsigned(config, "num_attention_heads").value_or(1);
+    out.set("phi3.rope.dimension_count",
+            MetaValue::u32(static_cast<std::uint32_t>(static_cast<double>(heads ? dim / heads : 0) * *part)));
   }
   return {};
 }
@@ -84,6 +91,7 @@ Status from_hf(const json::object& config, Metadata& out) {
 }  // namespace
 
 extern const Architecture arch_phi3;
-const Architecture arch_phi3{"phi3", {"phi3"}, {"attention.sliding_window"}, refine, tensors, assemble, from_hf, {"rotary_emb.inv_freq"}};
+const Architecture arch_phi3{"phi3",   {"phi3"}, {"attention.sliding_window"}, refine, tensors,
+                             assemble, from_hf,  {"rotary_emb.inv_freq"}};
 
 }  // namespace llorch::arch

@@ -36,7 +36,8 @@ Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
 }
 
 Status from_hf(const json::object& config, Metadata& out) {
-  if (json::find_bool(config, "use_sliding_window").value_or(false)) return bad_model("config.json: use_sliding_window is not supported for qwen2");
+  if (json::find_bool(config, "use_sliding_window").value_or(false))
+    return bad_model("config.json: use_sliding_window is not supported for qwen2");
   return hf_common(config, "qwen2.", out);
 }
 

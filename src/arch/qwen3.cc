@@ -40,8 +40,10 @@ Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
 }
 
 Status from_hf(const json::object& config, Metadata& out) {
-  if (json::find_bool(config, "use_sliding_window").value_or(false)) return bad_model("config.json: use_sliding_window is not supported for qwen3");
-  if (json::find_bool(config, "attention_bias").value_or(false)) return bad_model("config.json: attention_bias is not supported for qwen3");
+  if (json::find_bool(config, "use_sliding_window").value_or(false))
+    return bad_model("config.json: use_sliding_window is not supported for qwen3");
+  if (json::find_bool(config, "attention_bias").value_or(false))
+    return bad_model("config.json: attention_bias is not supported for qwen3");
   return hf_common(config, "qwen3.", out);
 }
 

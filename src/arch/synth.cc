@@ -26,7 +26,8 @@ void describe(Metadata& m, const std::string& p, const Sizes& s, bool rms, doubl
     m.set(p + "attention.key_length", MetaValue::u32(s.head_dim));
     m.set(p + "attention.value_length", MetaValue::u32(s.head_dim));
   }
-  m.set(p + (rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon"), MetaValue::f32(static_cast<float>(eps)));
+  m.set(p + (rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon"),
+        MetaValue::f32(static_cast<float>(eps)));
 }
 
 void llama(Metadata& m, const Sizes& s, float base) {
@@ -45,7 +46,8 @@ void phi3(Metadata& m, const Sizes& s, std::uint32_t original, std::uint32_t win
   m.set("phi3.rope.scaling.original_context_length", MetaValue::u32(original));
   m.set("phi3.attention.sliding_window", MetaValue::u32(window));
 }
-void gpt_oss(Metadata& m, const Sizes& s, std::uint32_t experts, std::uint32_t active, std::uint32_t window, std::uint32_t original) {
+void gpt_oss(Metadata& m, const Sizes& s, std::uint32_t experts, std::uint32_t active, std::uint32_t window,
+             std::uint32_t original) {
   const std::string p = "gpt-oss.";
   describe(m, p, s, true, 1e-5);
   m.set(p + "attention.key_length", MetaValue::u32(s.head_dim));
@@ -60,14 +62,19 @@ void gpt_oss(Metadata& m, const Sizes& s, std::uint32_t experts, std::uint32_t a
   m.set(p + "rope.scaling.original_context_length", MetaValue::u32(original));
 }
 
-bool is_mix(std::string_view type) { return type == "Q4_K_M" || type == "Q5_K_M" || type == "Q4_K_S" || type == "Q5_K_S" || type == "Q3_K_M"; }
+bool is_mix(std::string_view type) {
+  return type == "Q4_K_M" || type == "Q5_K_M" || type == "Q4_K_S" || type == "Q5_K_S" || type == "Q3_K_M";
+}
 
 /// The mixes spend more bits on value and down projections of the first and last eighth and every third layer between.
-bool more_bits(int layer, int layers) { return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2; }
+bool more_bits(int layer, int layers) {
+  return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
+}
 
 DType fallback(DType type) {
   switch (type) {
-    case DType::kQ2_K: case DType::kQ3_K: return DType::kIQ4_NL;
+    case DType::kQ2_K:
+    case DType::kQ3_K: return DType::kIQ4_NL;
     case DType::kQ4_K: return DType::kQ5_0;
     case DType::kQ5_K: return DType::kQ5_1;
     case DType::kQ6_K: return DType::kQ8_0;
@@ -79,7 +86,10 @@ DType fallback(DType type) {
 void plain_vocabulary(Metadata& m, int size) {
   MetaValue::Strings tokens;
   MetaValue::Integers kinds;
-  const auto utf8 = [](int c) { return c < 128 ? std::string(1, static_cast<char>(c)) : std::string{static_cast<char>(0xc0 | c >> 6), static_cast<char>(0x80 | (c & 63))}; };
+  const auto utf8 = [](int c) {
+    return c < 128 ? std::string(1, static_cast<char>(c))
+                   : std::string{static_cast<char>(0xc0 | c >> 6), static_cast<char>(0x80 | (c & 63))};
+  };
   int extra = 0;
   for (int b = 0; b < std::min(size, 256); ++b) {
     const bool printable = (b > 32 && b < 127) || (b > 160 && b != 173);
@@ -99,18 +109,66 @@ void plain_vocabulary(Metadata& m, int size) {
 
 const std::vector<Shape>& shapes() {
   static const std::vector<Shape> table = {
-      {"qwen2.5-0.5b", "qwen2", [](Metadata& m) { qwen(m, "qwen2.", {32768, 896, 24, 4864, 14, 2, 64}); }, 151936},
-      {"llama3.2-1b", "llama", [](Metadata& m) { llama(m, {131072, 2048, 16, 8192, 32, 8, 64}, 500000); }, 128256},
-      {"tinyllama-1.1b", "llama", [](Metadata& m) { llama(m, {2048, 2048, 22, 5632, 32, 4, 64}, 10000); }, 32000},
-      {"phi-3-mini", "phi3", [](Metadata& m) { phi3(m, {4096, 3072, 32, 8192, 32, 32, 96}, 4096, 2047); }, 32064},
-      {"gpt2-124m", "gpt2", [](Metadata& m) { describe(m, "gpt2.", {1024, 768, 12, 3072, 12, 12, 64}, false, 1e-5); }, 50257},
-      {"gpt-oss-20b", "gpt-oss", [](Metadata& m) { gpt_oss(m, {131072, 2880, 24, 2880, 64, 8, 64}, 32, 4, 128, 4096); }, 201088},
-      {"tiny-llama", "llama", [](Metadata& m) { llama(m, {256, 256, 2, 512, 4, 2, 64}, 10000); }, 320},
-      {"tiny-qwen2", "qwen2", [](Metadata& m) { qwen(m, "qwen2.", {256, 256, 2, 512, 4, 2, 64}); }, 320},
-      {"tiny-qwen3", "qwen3", [](Metadata& m) { qwen(m, "qwen3.", {256, 256, 2, 512, 4, 2, 128}); }, 320},
-      {"tiny-phi3", "phi3", [](Metadata& m) { phi3(m, {128, 256, 2, 512, 4, 4, 64}, 16, 9); }, 320},
-      {"tiny-gpt2", "gpt2", [](Metadata& m) { describe(m, "gpt2.", {128, 256, 2, 1024, 4, 4, 64}, false, 1e-5); }, 320},
-      {"tiny-gpt-oss", "gpt-oss", [](Metadata& m) { gpt_oss(m, {256, 256, 2, 256, 8, 2, 64}, 6, 2, 7, 64); }, 320},
+      {"qwen2.5-0.5b", "qwen2",
+       [](Metadata& m) {
+         qwen(m, "qwen2.", {32768, 896, 24, 4864, 14, 2, 64});
+       },
+       151936},
+      {"llama3.2-1b", "llama",
+       [](Metadata& m) {
+         llama(m, {131072, 2048, 16, 8192, 32, 8, 64}, 500000);
+       },
+       128256},
+      {"tinyllama-1.1b", "llama",
+       [](Metadata& m) {
+         llama(m, {2048, 2048, 22, 5632, 32, 4, 64}, 10000);
+       },
+       32000},
+      {"phi-3-mini", "phi3",
+       [](Metadata& m) {
+         phi3(m, {4096, 3072, 32, 8192, 32, 32, 96}, 4096, 2047);
+       },
+       32064},
+      {"gpt2-124m", "gpt2",
+       [](Metadata& m) {
+         describe(m, "gpt2.", {1024, 768, 12, 3072, 12, 12, 64}, false, 1e-5);
+       },
+       50257},
+      {"gpt-oss-20b", "gpt-oss",
+       [](Metadata& m) {
+         gpt_oss(m, {131072, 2880, 24, 2880, 64, 8, 64}, 32, 4, 128, 4096);
+       },
+       201088},
+      {"tiny-llama", "llama",
+       [](Metadata& m) {
+         llama(m, {256, 256, 2, 512, 4, 2, 64}, 10000);
+       },
+       320},
+      {"tiny-qwen2", "qwen2",
+       [](Metadata& m) {
+         qwen(m, "qwen2.", {256, 256, 2, 512, 4, 2, 64});
+       },
+       320},
+      {"tiny-qwen3", "qwen3",
+       [](Metadata& m) {
+         qwen(m, "qwen3.", {256, 256, 2, 512, 4, 2, 128});
+       },
+       320},
+      {"tiny-phi3", "phi3",
+       [](Metadata& m) {
+         phi3(m, {128, 256, 2, 512, 4, 4, 64}, 16, 9);
+       },
+       320},
+      {"tiny-gpt2", "gpt2",
+       [](Metadata& m) {
+         describe(m, "gpt2.", {128, 256, 2, 1024, 4, 4, 64}, false, 1e-5);
+       },
+       320},
+      {"tiny-gpt-oss", "gpt-oss",
+       [](Metadata& m) {
+         gpt_oss(m, {256, 256, 2, 256, 8, 2, 64}, 6, 2, 7, 64);
+       },
+       320},
   };
   return table;
 }
@@ -139,11 +197,13 @@ void synth_values(std::uint64_t seed, const TensorSpec& spec, std::uint64_t firs
   }
 }
 
-Result<DType> choose_type(std::string_view type, const std::string& tensor, std::span<const std::uint64_t> dims, const QuantizeFacts& facts) {
+Result<DType> choose_type(std::string_view type, const std::string& tensor, std::span<const std::uint64_t> dims,
+                          const QuantizeFacts& facts) {
   const bool mix = is_mix(type);
   const DTypeInfo* wanted = find_dtype(mix ? type.substr(0, 4) : type);
   if (!wanted || !is_weight_type(wanted->type))
-    return fail(ErrorCode::kInvalidRequest, "type '{}' is not known (F32, F16, BF16, a block format, or a mix such as Q4_K_M)", type);
+    return fail(ErrorCode::kInvalidRequest,
+                "type '{}' is not known (F32, F16, BF16, a block format, or a mix such as Q4_K_M)", type);
   std::size_t extent = 0;
   for (const std::uint64_t d : dims) extent += d > 1;
   const bool small = extent < 2 || tensor.ends_with(".bias") || tensor.find("ffn_gate_inp") != std::string::npos;
@@ -154,8 +214,10 @@ Result<DType> choose_type(std::string_view type, const std::string& tensor, std:
     if (tensor.starts_with("blk.")) std::from_chars(tensor.data() + 4, tensor.data() + tensor.size(), layer);
     const bool medium = type.ends_with("_M");
     const bool greedy = tensor.find("attn_v.") != std::string::npos || tensor.find("ffn_down") != std::string::npos;
-    if (tensor == "output.weight" || (facts.tied && tensor == "token_embd.weight")) result = DType::kQ6_K;
-    else if (medium && greedy && more_bits(layer, facts.layers)) result = type.starts_with("Q3") ? DType::kQ5_K : DType::kQ6_K;
+    if (tensor == "output.weight" || (facts.tied && tensor == "token_embd.weight"))
+      result = DType::kQ6_K;
+    else if (medium && greedy && more_bits(layer, facts.layers))
+      result = type.starts_with("Q3") ? DType::kQ5_K : DType::kQ6_K;
   }
   if (result == DType::kMXFP4 && facts.experts && tensor.find("_exps.") == std::string::npos) result = DType::kQ8_0;
   while (dims[0] % info(result).block != 0) result = info(result).block == 32 ? DType::kF16 : fallback(result);
@@ -167,7 +229,8 @@ Status synthesize(const SynthRequest& request, const std::string& path) {
   LLORCH_TRY(const Architecture* family, find(shape->arch));
   Metadata m;
   m.set("general.architecture", MetaValue::text(std::string(shape->arch)));
-  m.set("general.name", MetaValue::text(fmt::format("synthetic {} (random weights, seed {})", shape->name, request.seed)));
+  m.set("general.name",
+        MetaValue::text(fmt::format("synthetic {} (random weights, seed {})", shape->name, request.seed)));
   m.set("general.quantization_version", MetaValue::u32(2));
   shape->describe(m);
   int vocab = shape->vocab;
@@ -186,14 +249,14 @@ Status synthesize(const SynthRequest& request, const std::string& path) {
     if (!spec.required && !request.optional_tensors) continue;
     LLORCH_TRY(const DType type, choose_type(request.type, spec.name, spec.dims, facts));
     plans.push_back({spec.name, type, spec.dims, [spec, type, seed = request.seed](std::span<std::byte> out) -> Status {
-      std::vector<float> row(spec.dims[0]);
-      const std::uint64_t stride = row_bytes(type, spec.dims[0]);
-      for (std::uint64_t r = 0; r * stride < out.size(); ++r) {
-        synth_values(seed, spec, r * spec.dims[0], row);
-        quant::row_ops(type).quantize(row.data(), row.size(), out.data() + r * stride);
-      }
-      return {};
-    }});
+                       std::vector<float> row(spec.dims[0]);
+                       const std::uint64_t stride = row_bytes(type, spec.dims[0]);
+                       for (std::uint64_t r = 0; r * stride < out.size(); ++r) {
+                         synth_values(seed, spec, r * spec.dims[0], row);
+                         quant::row_ops(type).quantize(row.data(), row.size(), out.data() + r * stride);
+                       }
+                       return {};
+                     }});
   }
   return write_gguf(path, m, plans);
 }

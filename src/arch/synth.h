@@ -29,22 +29,24 @@ void synth_values(std::uint64_t seed, const TensorSpec& spec, std::uint64_t firs
 
 struct SynthRequest {
   std::string shape;
-  std::string type;               // F32, Q4_0, ..., or a mix: Q4_K_M, Q5_K_M
+  std::string type;  // F32, Q4_0, ..., or a mix: Q4_K_M, Q5_K_M
   std::uint64_t seed = 1;
   const Metadata* vocab = nullptr;  // its tokenizer.* keys are copied and its token count is used
-  bool optional_tensors = true;   // also write an untied output head
+  bool optional_tensors = true;     // also write an untied output head
 };
 
 /// Writes the model to `path`. Errors: kInvalidRequest for an unknown shape or type; kIo.
 [[nodiscard]] Status synthesize(const SynthRequest& request, const std::string& path);
 
-/// Which type a tensor gets when a model is quantized to `type` (a DType name or a mix name). One-dimensional tensors stay F32; rows that
-/// a K format's block does not divide fall back to a 32-value format of the next larger size. Errors: kInvalidRequest.
+/// Which type a tensor gets when a model is quantized to `type` (a DType name or a mix name). One-dimensional tensors
+/// stay F32; rows that a K format's block does not divide fall back to a 32-value format of the next larger size.
+/// Errors: kInvalidRequest.
 struct QuantizeFacts {
   int layers = 0;
   bool tied = false;     // token_embd is the output head too
   bool experts = false;  // a mixture: MXFP4 then goes to the experts alone, the rest to Q8_0
 };
-[[nodiscard]] Result<DType> choose_type(std::string_view type, const std::string& tensor, std::span<const std::uint64_t> dims, const QuantizeFacts& facts);
+[[nodiscard]] Result<DType> choose_type(std::string_view type, const std::string& tensor,
+                                        std::span<const std::uint64_t> dims, const QuantizeFacts& facts);
 
 }  // namespace llorch::arch

@@ -1,5 +1,5 @@
-// Bytes aligned to a page, in huge pages where the system gives them; zeroed. For weights, the KV cache and activations.
-// Errors: kInsufficientMemory naming the size; nothing throws.
+// Bytes aligned to a page, in huge pages where the system gives them; zeroed. For weights, the KV cache and
+// activations. Errors: kInsufficientMemory naming the size; nothing throws.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,8 @@ class AlignedBuffer {
   [[nodiscard]] static Result<AlignedBuffer> make(std::size_t bytes);
 
   AlignedBuffer() = default;
-  AlignedBuffer(AlignedBuffer&& o) noexcept : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
+  AlignedBuffer(AlignedBuffer&& o) noexcept
+      : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
   AlignedBuffer& operator=(AlignedBuffer&& o) noexcept {
     std::swap(data_, o.data_);
     std::swap(bytes_, o.bytes_);

@@ -1,5 +1,5 @@
-// Scalar conversions between float and the 16-bit types. Exact where the target can hold the value, else round to nearest even.
-// Source: IEEE 754-2019 binary16; bfloat16 as the upper half of binary32.
+// Scalar conversions between float and the 16-bit types. Exact where the target can hold the value, else round to
+// nearest even. Source: IEEE 754-2019 binary16; bfloat16 as the upper half of binary32.
 #pragma once
 
 #include <bit>
@@ -22,7 +22,7 @@ namespace llorch {
   if (rest >= 0x7f800000u)  // infinity, NaN (quiet)
     return static_cast<std::uint16_t>(sign | 0x7c00u | (rest > 0x7f800000u ? 0x200u | ((rest >> 13) & 0x3ffu) : 0u));
   if (rest >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // rounds to infinity
-  if (rest < 0x38800000u) {  // subnormal half: let the FPU round at 2^-24
+  if (rest < 0x38800000u) {                                     // subnormal half: let the FPU round at 2^-24
     const float magnitude = std::bit_cast<float>(rest) + 0.5f;  // 0.5's last bit is 2^-24
     return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(magnitude) - 0x3f000000u));
   }

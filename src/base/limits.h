@@ -1,4 +1,5 @@
-// Every limit of the program, with its reason. What a file or a client declares is compared with these before it is believed.
+// Every limit of the program, with its reason. What a file or a client declares is compared with these before it is
+// believed.
 #pragma once
 
 #include <cstddef>
@@ -9,14 +10,14 @@ namespace llorch::limits {
 // Model files. Real files have a few hundred tensors; gpt-oss-120b has about 500, large mixtures below 2000.
 inline constexpr std::uint64_t kTensorsMax = 10'000;
 inline constexpr std::uint64_t kMetadataKeysMax = 65'536;
-inline constexpr std::uint64_t kNameBytesMax = 1024;          // longest tensor or key name; the format itself advises 64
-inline constexpr std::uint64_t kStringBytesMax = 16u << 20;   // chat templates and licences are long, tokens are not
-inline constexpr std::uint64_t kArrayItemsMax = 16u << 20;    // vocabularies and merges stay below one million
-inline constexpr int kArrayDepthMax = 4;                      // GGUF allows nested arrays; nothing uses more than one level
+inline constexpr std::uint64_t kNameBytesMax = 1024;         // longest tensor or key name; the format itself advises 64
+inline constexpr std::uint64_t kStringBytesMax = 16u << 20;  // chat templates and licences are long, tokens are not
+inline constexpr std::uint64_t kArrayItemsMax = 16u << 20;   // vocabularies and merges stay below one million
+inline constexpr int kArrayDepthMax = 4;  // GGUF allows nested arrays; nothing uses more than one level
 inline constexpr int kTensorDimsMax = 4;
 inline constexpr std::uint64_t kAlignmentMax = 1u << 20;
 inline constexpr std::uint64_t kSplitFilesMax = 1024;
-inline constexpr std::uint64_t kJsonBytesMax = 256u << 20;    // a tokenizer.json of 200k entries is about 30 MB
+inline constexpr std::uint64_t kJsonBytesMax = 256u << 20;  // a tokenizer.json of 200k entries is about 30 MB
 inline constexpr std::uint64_t kSafetensorsHeaderBytesMax = 100u << 20;  // the format's own cap
 
 // Hyper-parameters: bounds that keep every product of them inside 64 bits and every buffer within reason.
@@ -33,7 +34,7 @@ inline constexpr std::uint64_t kContextMax = 1u << 24;
 inline constexpr int kKvPagePositions = 64;
 
 // Text.
-inline constexpr std::size_t kTextBytesMax = 64u << 20;       // one encode call
+inline constexpr std::size_t kTextBytesMax = 64u << 20;  // one encode call
 inline constexpr std::size_t kStopStringsMax = 4;
 inline constexpr std::size_t kStopBytesMax = 100;
 

@@ -66,7 +66,8 @@ void MappedFile::release(std::span<const std::byte> part) const {
 Result<std::string> read_text_file(const std::string& path, std::size_t bytes_max) {
   LLORCH_TRY(MappedFile file, MappedFile::open(path));
   if (file.bytes().size() > bytes_max)
-    return fail(ErrorCode::kInvalidRequest, "{} has {} bytes, at most {} are read", path, file.bytes().size(), bytes_max);
+    return fail(ErrorCode::kInvalidRequest, "{} has {} bytes, at most {} are read", path, file.bytes().size(),
+                bytes_max);
   return std::string(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
 }
 

@@ -25,7 +25,8 @@ class MappedFile {
 
   [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
 
-  /// Tells the system that these bytes will not be needed again soon, so that their pages may go. Contents stay readable.
+  /// Tells the system that these bytes will not be needed again soon, so that their pages may go. Contents stay
+  /// readable.
   void release(std::span<const std::byte> part) const;
 
  private:

@@ -1,7 +1,8 @@
 // Counter-based random numbers: a value depends on its key and counters alone, never on what was drawn before.
 //
-// mix64 is the finaliser of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014). Sampling keys
-// it by (seed, choice, step) (E-37); weight synthesis by (seed, tensor name, element), which tools/parity repeats in Python.
+// mix64 is the finaliser of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
+// Sampling keys it by (seed, choice, step) (E-37); weight synthesis by (seed, tensor name, element), which tools/parity
+// repeats in Python.
 #pragma once
 
 #include <cstdint>

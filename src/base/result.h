@@ -1,8 +1,8 @@
 // Errors that are expected: a damaged file, a wrong argument, memory that ran out.
 //
-// `Result<T>` carries a value or an `Error`. An Error has a stable code (spelled as on the wire), and a message for people that
-// says what and where. Programmer's errors use LLORCH_ASSERT (base/assert.h) instead; no input may reach one.
-// Thread-safe: values only.
+// `Result<T>` carries a value or an `Error`. An Error has a stable code (spelled as on the wire), and a message for
+// people that says what and where. Programmer's errors use LLORCH_ASSERT (base/assert.h) instead; no input may reach
+// one. Thread-safe: values only.
 #pragma once
 
 #include <fmt/format.h>
@@ -82,13 +82,13 @@ template<class... Args>
 
 /// LLORCH_TRY(auto x, f()): x is f()'s value, or the error is returned to the caller.
 #define LLORCH_TRY(declaration, expression) LLORCH_TRY_(declaration, expression, LLORCH_JOIN(llorch_result_, __LINE__))
-#define LLORCH_TRY_(declaration, expression, result)                      \
-  auto result = (expression);                                             \
-  if (!result) return std::unexpected(std::move(result).error());         \
+#define LLORCH_TRY_(declaration, expression, result)              \
+  auto result = (expression);                                     \
+  if (!result) return std::unexpected(std::move(result).error()); \
   declaration = *std::move(result)
 
 /// LLORCH_OK(f()): returns f()'s error to the caller, if there is one.
-#define LLORCH_OK(expression)                                                                      \
-  do {                                                                                             \
+#define LLORCH_OK(expression)                                                                                        \
+  do {                                                                                                               \
     if (auto llorch_status = (expression); !llorch_status) return std::unexpected(std::move(llorch_status).error()); \
   } while (false)

@@ -1,9 +1,10 @@
 // A fixed crew of threads that share numbered pieces of work.
 //
-// run(pieces, body) calls body(piece) once for each piece in 0..pieces-1, on the caller and the crew, and returns when all are done.
-// Which thread takes which piece is not fixed, so a body must write only what its piece owns and must not split a sum
-// between pieces: then results do not depend on the number of threads. Between calls the crew spins briefly, then sleeps.
-// Threads: run() is called by one thread at a time. Bodies must not throw and must not call run() again.
+// run(pieces, body) calls body(piece) once for each piece in 0..pieces-1, on the caller and the crew, and returns when
+// all are done. Which thread takes which piece is not fixed, so a body must write only what its piece owns and must not
+// split a sum between pieces: then results do not depend on the number of threads. Between calls the crew spins
+// briefly, then sleeps. Threads: run() is called by one thread at a time. Bodies must not throw and must not call run()
+// again.
 #pragma once
 
 #include <atomic>
@@ -32,8 +33,9 @@ class ThreadPool {
       return;
     }
     using Plain = std::remove_reference_t<Body>;
-    dispatch(pieces, [](void* context, std::int64_t i) { (*static_cast<Plain*>(context))(i); },
-             const_cast<void*>(static_cast<const void*>(std::addressof(body))));
+    dispatch(
+        pieces, [](void* context, std::int64_t i) { (*static_cast<Plain*>(context))(i); },
+        const_cast<void*>(static_cast<const void*>(std::addressof(body))));
   }
 
   /// Cores that this process may use; physical ones where the system tells them apart.

@@ -11,7 +11,9 @@ namespace {
 constexpr int kPage = limits::kKvPagePositions;
 using Clock = std::chrono::steady_clock;
 
-double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 int pages_for(int positions) { return (positions + kPage - 1) / kPage; }
 
 }  // namespace
@@ -27,19 +29,23 @@ std::string_view name(StopReason reason) {
 
 struct Engine::Sequence {
   Sequence(int number, GenerateRequest r)
-      : id(number), request(std::move(r)), sampler(request.sampling, request.prompt), emitter(request.stop), tokens(request.prompt) {}
+      : id(number),
+        request(std::move(r)),
+        sampler(request.sampling, request.prompt),
+        emitter(request.stop),
+        tokens(request.prompt) {}
 
   int id;
   GenerateRequest request;
   Sampler sampler;
   TextEmitter emitter;
-  TokenIds tokens;                   // prompt and output
-  std::vector<std::int32_t> pages;   // all that the request can need
-  PageHash hash{};                   // of the full pages so far
+  TokenIds tokens;                  // prompt and output
+  std::vector<std::int32_t> pages;  // all that the request can need
+  PageHash hash{};                  // of the full pages so far
   int hashed_pages = 0;
-  int computed = 0;                  // tokens whose keys and values are in the cache
-  int cached = 0;                    // of them, taken over from the prefix cache
-  int out = 0;                       // tokens generated
+  int computed = 0;  // tokens whose keys and values are in the cache
+  int cached = 0;    // of them, taken over from the prefix cache
+  int out = 0;       // tokens generated
   bool done = false;
   Clock::time_point started, first_token;
   double prefill_ms = 0;
@@ -47,8 +53,13 @@ struct Engine::Sequence {
   [[nodiscard]] int prompt_size() const { return static_cast<int>(request.prompt.size()); }
 };
 
-Engine::Engine(Decoder& decoder, const Tokenizer& tokenizer, EngineOptions options, std::unique_ptr<KvStore> kv, int pages)
-    : decoder_(decoder), tokenizer_(tokenizer), options_(std::move(options)), kv_(std::move(kv)), pages_(pages, options_.prefix_cache) {}
+Engine::Engine(Decoder& decoder, const Tokenizer& tokenizer, EngineOptions options, std::unique_ptr<KvStore> kv,
+               int pages)
+    : decoder_(decoder),
+      tokenizer_(tokenizer),
+      options_(std::move(options)),
+      kv_(std::move(kv)),
+      pages_(pages, options_.prefix_cache) {}
 Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::make(Decoder& decoder, const Tokenizer& tokenizer, EngineOptions options) {
@@ -64,12 +75,16 @@ Result<int> Engine::submit(GenerateRequest request) {
   if (request.prompt.empty()) return fail(ErrorCode::kInvalidRequest, "the prompt is empty");
   if (request.max_tokens < 1) return fail(ErrorCode::kInvalidRequest, "max_tokens must be at least 1");
   for (const TokenId id : request.prompt)
-    if (id < 0 || id >= vocab) return fail(ErrorCode::kInvalidRequest, "token id {} is outside the vocabulary of {}", id, vocab);
+    if (id < 0 || id >= vocab)
+      return fail(ErrorCode::kInvalidRequest, "token id {} is outside the vocabulary of {}", id, vocab);
   if (static_cast<std::int64_t>(request.prompt.size()) + request.max_tokens > context)
-    return fail(ErrorCode::kContextLengthExceeded, "{} prompt tokens and {} requested tokens exceed the context of {}", request.prompt.size(), request.max_tokens, context);
-  if (request.stop.size() > limits::kStopStringsMax) return fail(ErrorCode::kInvalidRequest, "stop: max_count({})", limits::kStopStringsMax);
+    return fail(ErrorCode::kContextLengthExceeded, "{} prompt tokens and {} requested tokens exceed the context of {}",
+                request.prompt.size(), request.max_tokens, context);
+  if (request.stop.size() > limits::kStopStringsMax)
+    return fail(ErrorCode::kInvalidRequest, "stop: max_count({})", limits::kStopStringsMax);
   for (const std::string& stop : request.stop)
-    if (stop.empty() || stop.size() > limits::kStopBytesMax) return fail(ErrorCode::kInvalidRequest, "stop: non_empty, max_length({})", limits::kStopBytesMax);
+    if (stop.empty() || stop.size() > limits::kStopBytesMax)
+      return fail(ErrorCode::kInvalidRequest, "stop: non_empty, max_length({})", limits::kStopBytesMax);
   LLORCH_OK(validate(request.sampling, vocab));
   const std::lock_guard lock(mutex_);
   submitted_.push_back(std::make_unique<Sequence>(next_id_, std::move(request)));
@@ -113,11 +128,12 @@ void Engine::finish(Sequence& s, EngineEvent last) {
 bool Engine::try_start(Sequence& s) {
   const int need = pages_for(s.prompt_size() + s.request.max_tokens);
   s.hash = root_hash(options_.model_id, s.request.cache_salt);
-  // At least one token must be computed, to have logits; so the last page is shared only when the prompt goes beyond it.
+  // At least one token must be computed, to have logits; so the last page is shared only when the prompt goes beyond
+  // it.
   const int shareable = (s.prompt_size() - 1) / kPage;
   std::vector<PageHash> hits;
   int idle = 0;
-  for (PageHash hash = s.hash; static_cast<int>(hits.size()) < shareable; ) {
+  for (PageHash hash = s.hash; static_cast<int>(hits.size()) < shareable;) {
     hash = chain_hash(hash, std::span(s.tokens).subspan(hits.size() * kPage, kPage));
     if (!pages_.has(hash)) break;
     idle += pages_.idle(hash);
@@ -140,7 +156,9 @@ void Engine::admit() {
     const int need = pages_for(s.prompt_size() + s.request.max_tokens);
     if (need > pages_.total()) {
       const auto bytes = kv_->bytes() / static_cast<std::size_t>(pages_.total()) * static_cast<std::size_t>(need);
-      finish(s, Error{ErrorCode::kKvOom, fmt::format("KV cache alloc of {} bytes ({} pages) failed: the cache has {} pages", bytes, need, pages_.total())});
+      finish(s, Error{ErrorCode::kKvOom,
+                      fmt::format("KV cache alloc of {} bytes ({} pages) failed: the cache has {} pages", bytes, need,
+                                  pages_.total())});
       waiting_.erase(waiting_.begin());
       continue;
     }
@@ -163,7 +181,8 @@ bool Engine::step() {
 
 void Engine::compute() {
   std::vector<SequenceState> states;
-  for (const auto& s : running_) states.push_back({s->id, static_cast<int>(s->tokens.size()) - s->computed, s->computed < s->prompt_size()});
+  for (const auto& s : running_)
+    states.push_back({s->id, static_cast<int>(s->tokens.size()) - s->computed, s->computed < s->prompt_size()});
   const std::vector<PlannedWork> plan = plan_step(states, decoder_.rows_max(), options_.prefill_chunk);
   std::vector<BatchRow> rows;
   std::vector<std::int32_t> logit_rows;
@@ -181,7 +200,8 @@ void Engine::compute() {
   logits_.resize(logit_rows.size() * vocab);
   decoder_.forward(rows, *kv_, logit_rows, logits_);
   for (const PlannedWork& work : plan) publish_full_pages(*find(work.id));
-  for (std::size_t i = 0; i < sampled.size(); ++i) after_forward(*sampled[i], std::span(logits_).subspan(i * vocab, vocab));
+  for (std::size_t i = 0; i < sampled.size(); ++i)
+    after_forward(*sampled[i], std::span(logits_).subspan(i * vocab, vocab));
 }
 
 void Engine::publish_full_pages(Sequence& s) {
@@ -199,7 +219,8 @@ void Engine::after_forward(Sequence& s, std::span<const float> logits) {
   if (!token) return finish(s, std::move(token).error());
   std::optional<StopReason> reason;
   const auto emit = [&](const std::vector<TokenEvent>& events) {
-    if (s.request.sink) for (const TokenEvent& e : events) s.request.sink(e);
+    if (s.request.sink)
+      for (const TokenEvent& e : events) s.request.sink(e);
   };
   if (tokenizer_.ends(token->id) && !s.request.ignore_eos) {
     reason = StopReason::kEos;
@@ -208,12 +229,15 @@ void Engine::after_forward(Sequence& s, std::span<const float> logits) {
     s.tokens.push_back(id);
     ++s.out;
     emit(s.emitter.push(std::move(*token), tokenizer_.piece(id)));
-    if (s.emitter.matched()) reason = StopReason::kStopSequence;
-    else if (s.out >= s.request.max_tokens) reason = StopReason::kMaxTokens;
+    if (s.emitter.matched())
+      reason = StopReason::kStopSequence;
+    else if (s.out >= s.request.max_tokens)
+      reason = StopReason::kMaxTokens;
   }
   if (!reason) return;
   emit(s.emitter.finish());
-  EndEvent end{*reason, std::nullopt, s.prompt_size(), s.out, s.cached, s.prefill_ms, ms_since(s.first_token), s.emitter.undecoded()};
+  EndEvent end{*reason,  std::nullopt, s.prompt_size(),         s.out,
+               s.cached, s.prefill_ms, ms_since(s.first_token), s.emitter.undecoded()};
   if (s.emitter.matched()) end.stop_sequence = s.request.stop[*s.emitter.matched()];
   finish(s, end);
 }

@@ -1,9 +1,10 @@
 // Continuous batching over one model: requests come in, events go out.
 //
-// One thread owns the engine and calls step(); submit() and cancel() may be called from any thread and take effect before the next step.
-// A step drains commands, admits waiting requests (first come, first served, when all pages they can need are there), plans, computes,
-// samples, and hands each event to its request's sink before the next token is computed (J-33).
-// Errors reach a request's own sink: KV_OOM when it can never fit, INFERENCE_FAILED when its logits are not finite, CANCELLED.
+// One thread owns the engine and calls step(); submit() and cancel() may be called from any thread and take effect
+// before the next step. A step drains commands, admits waiting requests (first come, first served, when all pages they
+// can need are there), plans, computes, samples, and hands each event to its request's sink before the next token is
+// computed (J-33). Errors reach a request's own sink: KV_OOM when it can never fit, INFERENCE_FAILED when its logits
+// are not finite, CANCELLED.
 #pragma once
 
 #include <chrono>
@@ -51,17 +52,18 @@ struct GenerateRequest {
 };
 
 struct EngineOptions {
-  int pages = 0;            // of the KV cache; 0: enough for max_batch full contexts
+  int pages = 0;  // of the KV cache; 0: enough for max_batch full contexts
   KvPrecision kv = KvPrecision::kF16;
-  int max_batch = 8;        // sequences that run together
+  int max_batch = 8;  // sequences that run together
   int prefill_chunk = 512;
   bool prefix_cache = true;
-  std::string model_id;     // part of every cache key
+  std::string model_id;  // part of every cache key
 };
 
 class Engine {
  public:
-  [[nodiscard]] static Result<std::unique_ptr<Engine>> make(Decoder& decoder, const Tokenizer& tokenizer, EngineOptions options);
+  [[nodiscard]] static Result<std::unique_ptr<Engine>> make(Decoder& decoder, const Tokenizer& tokenizer,
+                                                            EngineOptions options);
   ~Engine();
 
   /// Checks a request and queues it. Errors: kInvalidRequest, kContextLengthExceeded; the sink is then never called.
@@ -71,7 +73,10 @@ class Engine {
   /// One round of work; false when there is nothing to do.
   bool step();
   /// Steps until nothing is left to do.
-  void run_until_idle() { while (step()) {} }
+  void run_until_idle() {
+    while (step()) {
+    }
+  }
 
   [[nodiscard]] const KvPages& pages() const { return pages_; }
   void evict_cache() { pages_.evict_all(); }

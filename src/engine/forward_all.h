@@ -12,7 +12,8 @@ namespace llorch {
 
 using LogitsSink = std::function<void(int position, std::span<const float> logits)>;
 
-[[nodiscard]] inline Status forward_all(Decoder& decoder, std::span<const TokenId> tokens, int chunk, KvPrecision precision, const LogitsSink& sink,
+[[nodiscard]] inline Status forward_all(Decoder& decoder, std::span<const TokenId> tokens, int chunk,
+                                        KvPrecision precision, const LogitsSink& sink,
                                         const Observer* observer = nullptr) {
   constexpr int kPage = limits::kKvPagePositions;
   const auto n = static_cast<int>(tokens.size());
@@ -32,7 +33,8 @@ using LogitsSink = std::function<void(int position, std::span<const float> logit
     logits.resize(rows.size() * static_cast<std::size_t>(vocab));
     decoder.forward(rows, *kv, wanted, logits, observer);
     for (std::size_t i = 0; i < rows.size(); ++i)
-      sink(done + static_cast<int>(i), std::span(logits).subspan(i * static_cast<std::size_t>(vocab), static_cast<std::size_t>(vocab)));
+      sink(done + static_cast<int>(i),
+           std::span(logits).subspan(i * static_cast<std::size_t>(vocab), static_cast<std::size_t>(vocab)));
   }
   return {};
 }

@@ -11,14 +11,18 @@ PageHash sha256(std::span<const std::uint8_t> a, std::span<const std::uint8_t> b
   PageHash out{};
   unsigned int size = 0;
   EVP_MD_CTX* context = EVP_MD_CTX_new();
-  const bool ok = context && EVP_DigestInit_ex(context, EVP_sha256(), nullptr) == 1 && EVP_DigestUpdate(context, a.data(), a.size()) == 1 &&
-                  EVP_DigestUpdate(context, b.data(), b.size()) == 1 && EVP_DigestFinal_ex(context, out.data(), &size) == 1;
+  const bool ok = context && EVP_DigestInit_ex(context, EVP_sha256(), nullptr) == 1 &&
+                  EVP_DigestUpdate(context, a.data(), a.size()) == 1 &&
+                  EVP_DigestUpdate(context, b.data(), b.size()) == 1 &&
+                  EVP_DigestFinal_ex(context, out.data(), &size) == 1;
   EVP_MD_CTX_free(context);
   LLORCH_ASSERT(ok && size == out.size(), "SHA-256 failed");
   return out;
 }
 
-std::span<const std::uint8_t> bytes(std::string_view text) { return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}; }
+std::span<const std::uint8_t> bytes(std::string_view text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
 
 }  // namespace
 
@@ -26,7 +30,9 @@ PageHash chain_hash(const PageHash& previous, std::span<const std::int32_t> toke
   return sha256(previous, {reinterpret_cast<const std::uint8_t*>(tokens.data()), tokens.size_bytes()});
 }
 
-PageHash root_hash(std::string_view model, std::string_view salt) { return sha256(sha256(bytes(model), {}), sha256(bytes(salt), {})); }
+PageHash root_hash(std::string_view model, std::string_view salt) {
+  return sha256(sha256(bytes(model), {}), sha256(bytes(salt), {}));
+}
 
 KvPages::KvPages(int pages, bool prefix_cache) : prefix_cache_(prefix_cache), pages_(static_cast<std::size_t>(pages)) {
   for (int p = pages - 1; p >= 0; --p) free_.push_back(p);
@@ -65,8 +71,10 @@ void KvPages::publish(std::int32_t page, const PageHash& hash) {
 void KvPages::drop(std::int32_t page) {
   LLORCH_ASSERT(at(page).owners > 0, "a page was dropped more often than taken");
   if (--at(page).owners > 0) return;
-  if (at(page).hash) at(page).idle_at = idle_.insert(idle_.end(), page);
-  else free_.push_back(page);
+  if (at(page).hash)
+    at(page).idle_at = idle_.insert(idle_.end(), page);
+  else
+    free_.push_back(page);
 }
 
 /// Takes an idle page out of the cache and makes it free.

@@ -1,8 +1,9 @@
 // Who owns which page of the KV cache, and which finished pages can be used again: a ref-counted prefix cache.
 //
-// A full page of prompt or output is registered under a chained 256-bit hash of (model, salt, all tokens up to its end). A later sequence
-// with the same beginning and the same salt shares the page. Pages without owner stay cached until somebody needs room (least recently
-// used first). Pure bookkeeping: no memory is touched here. Threads: the engine's alone.
+// A full page of prompt or output is registered under a chained 256-bit hash of (model, salt, all tokens up to its
+// end). A later sequence with the same beginning and the same salt shares the page. Pages without owner stay cached
+// until somebody needs room (least recently used first). Pure bookkeeping: no memory is touched here. Threads: the
+// engine's alone.
 #pragma once
 
 #include <array>

@@ -26,7 +26,8 @@ Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& reference, 
 Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
   LoadedModel model;
   model.reference = std::filesystem::path(options.path).filename().string();
-  LLORCH_TRY(model.backend, make_cpu_backend(options.isa, options.threads > 0 ? options.threads : ThreadPool::default_threads()));
+  LLORCH_TRY(model.backend,
+             make_cpu_backend(options.isa, options.threads > 0 ? options.threads : ThreadPool::default_threads()));
   LLORCH_TRY(model.source, open_model(options.path));
   LLORCH_TRY(model.tokenizer, open_tokenizer(options.path, *model.source));
   arch::LoadOptions load;
@@ -40,7 +41,8 @@ Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
   }
   LLORCH_TRY(model.decoder, arch::load(*model.source, *model.backend, load));
   if (model.tokenizer->size() > static_cast<std::size_t>(model.decoder->parts().vocab))
-    return bad_model("the tokenizer has {} tokens, the model computes {}", model.tokenizer->size(), model.decoder->parts().vocab);
+    return bad_model("the tokenizer has {} tokens, the model computes {}", model.tokenizer->size(),
+                     model.decoder->parts().vocab);
   return model;
 }
 

@@ -1,4 +1,5 @@
-// A model ready to answer: source, tokenizer, backend and decoder, kept together in the order in which they need each other.
+// A model ready to answer: source, tokenizer, backend and decoder, kept together in the order in which they need each
+// other.
 //
 // References: a GGUF file, a SafeTensors directory, or `builtin:<name>` (a model that is compiled into the program).
 // Errors: kModelLoadFailed, kIo, kDeviceNotFound, kInsufficientMemory, kContextLengthExceeded.
@@ -14,14 +15,15 @@ namespace llorch {
 
 struct ModelOptions {
   std::string path;
-  std::string isa;      // empty: the best; "reference" for the slow truth
-  int threads = 0;      // 0: one per core
-  int context = 0;      // 0: the model's own, at most context_default()
+  std::string isa;  // empty: the best; "reference" for the slow truth
+  int threads = 0;  // 0: one per core
+  int context = 0;  // 0: the model's own, at most context_default()
   int rows_max = 512;
   std::function<void(std::size_t done, std::size_t total)> progress;
 };
 
-/// Where `context` is 0: the model's context up to this many positions, so that a KV cache of a long-context model fits a small machine.
+/// Where `context` is 0: the model's context up to this many positions, so that a KV cache of a long-context model fits
+/// a small machine.
 inline constexpr int kContextDefault = 4096;
 
 struct LoadedModel {
@@ -35,6 +37,7 @@ struct LoadedModel {
 };
 
 [[nodiscard]] Result<std::unique_ptr<WeightSource>> open_model(const std::string& reference);
-[[nodiscard]] Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& reference, const WeightSource& source);
+[[nodiscard]] Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& reference,
+                                                                const WeightSource& source);
 
 }  // namespace llorch

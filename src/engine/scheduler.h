@@ -1,7 +1,8 @@
-// Which tokens the next forward pass computes. A pure function of the state it is given: no clock, no memory, no randomness.
+// Which tokens the next forward pass computes. A pure function of the state it is given: no clock, no memory, no
+// randomness.
 //
-// Decodes come first (one token each), then prefill in order of admission, cut into chunks, until the budget is spent. What is planned
-// together cannot change any result (E-40), so this decides only about speed and fairness.
+// Decodes come first (one token each), then prefill in order of admission, cut into chunks, until the budget is spent.
+// What is planned together cannot change any result (E-40), so this decides only about speed and fairness.
 #pragma once
 
 #include <span>
@@ -11,7 +12,7 @@ namespace llorch {
 
 struct SequenceState {
   int id = 0;
-  int pending = 0;       // tokens that are known but not computed yet: prompt remainder, or the 1 token just sampled
+  int pending = 0;  // tokens that are known but not computed yet: prompt remainder, or the 1 token just sampled
   bool prefilling = false;
 };
 
@@ -21,6 +22,7 @@ struct PlannedWork {
 };
 
 /// `budget`: most tokens of one pass; `prefill_chunk`: most prefill tokens of one sequence in it.
-[[nodiscard]] std::vector<PlannedWork> plan_step(std::span<const SequenceState> sequences, int budget, int prefill_chunk);
+[[nodiscard]] std::vector<PlannedWork> plan_step(std::span<const SequenceState> sequences, int budget,
+                                                 int prefill_chunk);
 
 }  // namespace llorch

@@ -37,8 +37,10 @@ std::vector<TokenEvent> TextEmitter::push(Sampled token, std::string_view bytes)
 
 std::vector<TokenEvent> TextEmitter::release(std::size_t safe_bytes, bool everything) {
   std::vector<TokenEvent> out;
-  // A token whose code point is incomplete waits, unless later text has made it certain that it completes nothing itself.
-  while (!held_.empty() && (everything || (held_.front().text.size() <= safe_bytes && !(held_.size() == 1 && stream_.pending())))) {
+  // A token whose code point is incomplete waits, unless later text has made it certain that it completes nothing
+  // itself.
+  while (!held_.empty() &&
+         (everything || (held_.front().text.size() <= safe_bytes && !(held_.size() == 1 && stream_.pending())))) {
     safe_bytes -= std::min(safe_bytes, held_.front().text.size());
     held_text_.erase(0, held_.front().text.size());
     out.push_back(std::move(held_.front()));

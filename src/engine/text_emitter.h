@@ -1,7 +1,9 @@
-// Turns sampled tokens into events: never splits a code point, never lets a byte of a stop string out (E-38, J-34, J-35).
+// Turns sampled tokens into events: never splits a code point, never lets a byte of a stop string out (E-38, J-34,
+// J-35).
 //
-// Events are withheld while a code point is incomplete or a stop string may still match, then released in order; each token has exactly
-// one event, whose text is what that token completed. Joining all texts gives the decoded text up to the stop string.
+// Events are withheld while a code point is incomplete or a stop string may still match, then released in order; each
+// token has exactly one event, whose text is what that token completed. Joining all texts gives the decoded text up to
+// the stop string.
 #pragma once
 
 #include <deque>

@@ -33,8 +33,10 @@ class Cursor {
 
   Result<std::string> text(std::string_view what, std::uint64_t bytes_max) {
     LLORCH_TRY(const auto length, read<std::uint64_t>(what));
-    if (length > left()) return bad_model("GGUF {} at byte {} declares {} bytes, {} are left", what, at_, length, left());
-    if (length > bytes_max) return bad_model("GGUF {} at byte {} has {} bytes, the limit is {}", what, at_, length, bytes_max);
+    if (length > left())
+      return bad_model("GGUF {} at byte {} declares {} bytes, {} are left", what, at_, length, left());
+    if (length > bytes_max)
+      return bad_model("GGUF {} at byte {} has {} bytes, the limit is {}", what, at_, length, bytes_max);
     std::string value(reinterpret_cast<const char*>(bytes_.data() + at_), length);
     at_ += length;
     return value;
@@ -47,10 +49,17 @@ class Cursor {
 
 std::uint64_t size_of(MetaType type) {
   switch (type) {
-    case MetaType::kU8: case MetaType::kI8: case MetaType::kBool: return 1;
-    case MetaType::kU16: case MetaType::kI16: return 2;
-    case MetaType::kU32: case MetaType::kI32: case MetaType::kF32: return 4;
-    case MetaType::kU64: case MetaType::kI64: case MetaType::kF64: return 8;
+    case MetaType::kU8:
+    case MetaType::kI8:
+    case MetaType::kBool: return 1;
+    case MetaType::kU16:
+    case MetaType::kI16: return 2;
+    case MetaType::kU32:
+    case MetaType::kI32:
+    case MetaType::kF32: return 4;
+    case MetaType::kU64:
+    case MetaType::kI64:
+    case MetaType::kF64: return 8;
     case MetaType::kString: return 8;  // at least its length
     case MetaType::kArray: return 12;
   }
@@ -60,9 +69,12 @@ std::uint64_t size_of(MetaType type) {
 template<class Stored>
 Result<MetaValue> scalar(Cursor& in, MetaType type, std::string_view key) {
   LLORCH_TRY(const Stored v, in.read<Stored>(key));
-  if constexpr (std::is_floating_point_v<Stored>) return MetaValue{type, {}, static_cast<double>(v)};
-  else if constexpr (std::is_signed_v<Stored>) return MetaValue{type, {}, static_cast<std::int64_t>(v)};
-  else return MetaValue{type, {}, static_cast<std::uint64_t>(v)};
+  if constexpr (std::is_floating_point_v<Stored>)
+    return MetaValue{type, {}, static_cast<double>(v)};
+  else if constexpr (std::is_signed_v<Stored>)
+    return MetaValue{type, {}, static_cast<std::int64_t>(v)};
+  else
+    return MetaValue{type, {}, static_cast<std::uint64_t>(v)};
 }
 
 Result<MetaValue> read_scalar(Cursor& in, MetaType type, std::string_view key) {
@@ -159,19 +171,23 @@ Result<TensorInfo> read_tensor_info(Cursor& in) {
   if (!type) return bad_model("tensor '{}' has type {}, which is not supported", name, type_number);
   t.view.type = type->type;
   if (t.view.dims[0] % type->block != 0)
-    return bad_model("tensor '{}' has rows of {} values, not a multiple of {}'s block of {}", name, t.view.dims[0], type->name, type->block);
+    return bad_model("tensor '{}' has rows of {} values, not a multiple of {}'s block of {}", name, t.view.dims[0],
+                     type->name, type->block);
   t.bytes = values / type->block * type->bytes;
   LLORCH_TRY(t.offset, in.read<std::uint64_t>(name));
   return t;
 }
 
-/// Offsets must be aligned, inside the data section, and free of overlap; the data section must end where the last tensor ends.
+/// Offsets must be aligned, inside the data section, and free of overlap; the data section must end where the last
+/// tensor ends.
 Status place_tensors(std::vector<TensorInfo>& infos, std::span<const std::byte> data, std::uint64_t alignment) {
   for (TensorInfo& t : infos) {
     const auto end = checked_add(t.offset, t.bytes);
-    if (t.offset % alignment != 0) return bad_model("tensor '{}' starts at offset {}, not a multiple of {}", t.view.name, t.offset, alignment);
+    if (t.offset % alignment != 0)
+      return bad_model("tensor '{}' starts at offset {}, not a multiple of {}", t.view.name, t.offset, alignment);
     if (!end || *end > data.size())
-      return bad_model("tensor '{}' needs bytes {}+{} of a data section of {}", t.view.name, t.offset, t.bytes, data.size());
+      return bad_model("tensor '{}' needs bytes {}+{} of a data section of {}", t.view.name, t.offset, t.bytes,
+                       data.size());
     t.view.data = data.subspan(t.offset, t.bytes);
   }
   std::vector<const TensorInfo*> order;
@@ -210,8 +226,10 @@ Result<std::unique_ptr<GgufFile>> GgufFile::open(const std::string& path) {
     LLORCH_TRY(MappedFile next, MappedFile::open(split_path(stem, part, count)));
     LLORCH_OK(result->append(std::move(next), false));
   }
-  LLORCH_TRY(const auto total, result->metadata_.integer_in("split.tensors.count", 0, limits::kTensorsMax, result->tensors_.size()));
-  if (total != result->tensors_.size()) return bad_model("the parts hold {} tensors, split.tensors.count says {}", result->tensors_.size(), total);
+  LLORCH_TRY(const auto total,
+             result->metadata_.integer_in("split.tensors.count", 0, limits::kTensorsMax, result->tensors_.size()));
+  if (total != result->tensors_.size())
+    return bad_model("the parts hold {} tensors, split.tensors.count says {}", result->tensors_.size(), total);
   return result;
 }
 
@@ -229,17 +247,21 @@ Status GgufFile::append(MappedFile file, bool first) {
   if (version_ != 2 && version_ != 3) return bad_model("GGUF version {} is not supported (2 and 3 are)", version_);
   LLORCH_TRY(const auto n_tensors, in.read<std::uint64_t>("the tensor count"));
   LLORCH_TRY(const auto n_keys, in.read<std::uint64_t>("the key count"));
-  if (n_tensors > limits::kTensorsMax) return bad_model("GGUF declares {} tensors, the limit is {}", n_tensors, limits::kTensorsMax);
-  if (n_keys > limits::kMetadataKeysMax) return bad_model("GGUF declares {} keys, the limit is {}", n_keys, limits::kMetadataKeysMax);
+  if (n_tensors > limits::kTensorsMax)
+    return bad_model("GGUF declares {} tensors, the limit is {}", n_tensors, limits::kTensorsMax);
+  if (n_keys > limits::kMetadataKeysMax)
+    return bad_model("GGUF declares {} keys, the limit is {}", n_keys, limits::kMetadataKeysMax);
   // The smallest key takes 13 bytes, the smallest tensor description 33.
-  if (n_keys * 13 + n_tensors * 33 > in.left()) return bad_model("GGUF declares {} keys and {} tensors in {} bytes", n_keys, n_tensors, in.left());
+  if (n_keys * 13 + n_tensors * 33 > in.left())
+    return bad_model("GGUF declares {} keys and {} tensors in {} bytes", n_keys, n_tensors, in.left());
 
   Metadata part;
   for (std::uint64_t i = 0; i < n_keys; ++i) {
     LLORCH_TRY(std::string key, in.text("a key", limits::kNameBytesMax));
     LLORCH_TRY(const auto type, in.read<std::uint32_t>(key));
-    LLORCH_TRY(MetaValue value, static_cast<MetaType>(type) == MetaType::kArray ? read_array(in, key)
-                                                                              : read_scalar(in, static_cast<MetaType>(type), key));
+    LLORCH_TRY(MetaValue value, static_cast<MetaType>(type) == MetaType::kArray
+                                    ? read_array(in, key)
+                                    : read_scalar(in, static_cast<MetaType>(type), key));
     if (!part.add(key, std::move(value))) return bad_model("GGUF key '{}' comes twice", key);
   }
   LLORCH_TRY(const auto alignment, part.integer_in("general.alignment", 1, limits::kAlignmentMax, 32));
@@ -265,7 +287,8 @@ Status GgufFile::append(MappedFile file, bool first) {
 void GgufFile::release(const TensorView& tensor) const {
   for (const MappedFile& file : files_) {
     const auto all = file.bytes();
-    if (tensor.data.data() >= all.data() && tensor.data.data() < all.data() + all.size()) return file.release(tensor.data);
+    if (tensor.data.data() >= all.data() && tensor.data.data() < all.data() + all.size())
+      return file.release(tensor.data);
   }
 }
 

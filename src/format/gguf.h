@@ -1,7 +1,7 @@
 // GGUF files, versions 2 and 3, read through a mapping; and their writer.
 //
-// Nothing that the file declares is believed before it was compared with the bytes that are there: counts, lengths, offsets,
-// overlaps and the total size are checked before anything of that size is allocated. Files split by the
+// Nothing that the file declares is believed before it was compared with the bytes that are there: counts, lengths,
+// offsets, overlaps and the total size are checked before anything of that size is allocated. Files split by the
 // `-00001-of-0000N.gguf` convention are joined when the first part is opened.
 // Errors: kModelLoadFailed with the place in the file; kIo when it cannot be read.
 // Source: the public GGUF format description (magic, header, metadata values, tensor infos, alignment).
@@ -41,6 +41,7 @@ struct GgufTensorPlan {
 };
 
 /// Writes a version 3 file. Errors: kIo; kInvalidRequest for a plan that no reader would accept.
-[[nodiscard]] Status write_gguf(const std::string& path, const Metadata& metadata, const std::vector<GgufTensorPlan>& tensors);
+[[nodiscard]] Status write_gguf(const std::string& path, const Metadata& metadata,
+                                const std::vector<GgufTensorPlan>& tensors);
 
 }  // namespace llorch

@@ -16,7 +16,9 @@ class Sink {
   explicit Sink(std::ofstream& out) : out_(out) {}
 
   template<class T>
-  void put(T value) { raw(&value, sizeof value); }
+  void put(T value) {
+    raw(&value, sizeof value);
+  }
   void text(const std::string& value) {
     put<std::uint64_t>(value.size());
     raw(value.data(), value.size());
@@ -38,9 +40,13 @@ class Sink {
 template<class Number>
 void put_number(Sink& out, MetaType type, Number v) {
   switch (type) {
-    case MetaType::kU8: case MetaType::kI8: case MetaType::kBool: return out.put(static_cast<std::uint8_t>(v));
-    case MetaType::kU16: case MetaType::kI16: return out.put(static_cast<std::uint16_t>(v));
-    case MetaType::kU32: case MetaType::kI32: return out.put(static_cast<std::uint32_t>(v));
+    case MetaType::kU8:
+    case MetaType::kI8:
+    case MetaType::kBool: return out.put(static_cast<std::uint8_t>(v));
+    case MetaType::kU16:
+    case MetaType::kI16: return out.put(static_cast<std::uint16_t>(v));
+    case MetaType::kU32:
+    case MetaType::kI32: return out.put(static_cast<std::uint32_t>(v));
     case MetaType::kF32: return out.put(static_cast<float>(v));
     case MetaType::kF64: return out.put(static_cast<double>(v));
     default: return out.put(static_cast<std::uint64_t>(v));
@@ -51,7 +57,11 @@ void put_value(Sink& out, const MetaValue& v) {
   out.put(static_cast<std::uint32_t>(v.type));
   if (v.type == MetaType::kString) return out.text(std::get<std::string>(v.value));
   if (v.type != MetaType::kArray)
-    return std::visit([&](const auto& n) { if constexpr (std::is_arithmetic_v<std::decay_t<decltype(n)>>) put_number(out, v.type, n); }, v.value);
+    return std::visit(
+        [&](const auto& n) {
+          if constexpr (std::is_arithmetic_v<std::decay_t<decltype(n)>>) put_number(out, v.type, n);
+        },
+        v.value);
   out.put(static_cast<std::uint32_t>(v.item));
   if (const auto* strings = std::get_if<MetaValue::Strings>(&v.value)) {
     out.put<std::uint64_t>(strings->size());
@@ -85,8 +95,8 @@ Status write_gguf(const std::string& path, const Metadata& metadata, const std::
   std::uint64_t offset = 0;
   for (const GgufTensorPlan& t : tensors) {
     if (t.dims.empty() || t.dims.size() > limits::kTensorDimsMax || t.dims[0] % info(t.type).block != 0)
-      return fail(ErrorCode::kInvalidRequest, "tensor '{}' cannot be written as {}: rows of {} values", t.name, info(t.type).name,
-                  t.dims.empty() ? 0 : t.dims[0]);
+      return fail(ErrorCode::kInvalidRequest, "tensor '{}' cannot be written as {}: rows of {} values", t.name,
+                  info(t.type).name, t.dims.empty() ? 0 : t.dims[0]);
     std::uint64_t rows = 1;
     for (std::size_t d = 1; d < t.dims.size(); ++d) rows *= t.dims[d];
     sizes.push_back(rows * row_bytes(t.type, t.dims[0]));

@@ -1,5 +1,6 @@
-// JSON from files that we do not trust: depth and size are bounded, duplicate keys keep the last value (as in RFC 8259's advice to
-// be lenient), numbers stay exact integers where they are. Getters return nullptr or nullopt for what is absent or of another type.
+// JSON from files that we do not trust: depth and size are bounded, duplicate keys keep the last value (as in RFC
+// 8259's advice to be lenient), numbers stay exact integers where they are. Getters return nullptr or nullopt for what
+// is absent or of another type.
 #pragma once
 
 #include <boost/json.hpp>

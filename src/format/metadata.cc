@@ -49,10 +49,14 @@ Result<double> Metadata::number(std::string_view key) const {
   const MetaValue* v = find(key);
   if (!v) return missing(key);
   double number = 0;
-  if (const auto* d = std::get_if<double>(&v->value)) number = *d;
-  else if (const auto* u = std::get_if<std::uint64_t>(&v->value)) number = static_cast<double>(*u);
-  else if (const auto* i = std::get_if<std::int64_t>(&v->value)) number = static_cast<double>(*i);
-  else return mistyped(key, "a number");
+  if (const auto* d = std::get_if<double>(&v->value))
+    number = *d;
+  else if (const auto* u = std::get_if<std::uint64_t>(&v->value))
+    number = static_cast<double>(*u);
+  else if (const auto* i = std::get_if<std::int64_t>(&v->value))
+    number = static_cast<double>(*i);
+  else
+    return mistyped(key, "a number");
   if (!std::isfinite(number)) return mistyped(key, "finite");
   return number;
 }

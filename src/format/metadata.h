@@ -17,7 +17,19 @@ namespace llorch {
 
 /// Value types of the GGUF specification.
 enum class MetaType : std::uint32_t {
-  kU8 = 0, kI8 = 1, kU16 = 2, kI16 = 3, kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9, kU64 = 10, kI64 = 11, kF64 = 12,
+  kU8 = 0,
+  kI8 = 1,
+  kU16 = 2,
+  kI16 = 3,
+  kU32 = 4,
+  kI32 = 5,
+  kF32 = 6,
+  kBool = 7,
+  kString = 8,
+  kArray = 9,
+  kU64 = 10,
+  kI64 = 11,
+  kF64 = 12,
 };
 
 struct MetaValue {
@@ -25,8 +37,8 @@ struct MetaValue {
   using Integers = std::vector<std::int64_t>;
   using Floats = std::vector<double>;
 
-  MetaType type = MetaType::kU32;       // kArray for arrays
-  MetaType item = MetaType::kU32;       // element type of an array
+  MetaType type = MetaType::kU32;  // kArray for arrays
+  MetaType item = MetaType::kU32;  // element type of an array
   std::variant<std::uint64_t, std::int64_t, double, bool, std::string, Strings, Integers, Floats> value;
 
   static MetaValue u32(std::uint32_t v) { return {MetaType::kU32, {}, std::uint64_t{v}}; }

@@ -5,7 +5,8 @@
 namespace llorch {
 
 Status write_npy(const std::string& path, std::span<const float> values, const std::vector<std::int64_t>& shape) {
-  std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}", fmt::join(shape, ", "));
+  std::string header =
+      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}", fmt::join(shape, ", "));
   header.append(63 - (10 + header.size()) % 64, ' ');
   header += '\n';
   std::ofstream out(path, std::ios::binary | std::ios::trunc);

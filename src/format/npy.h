@@ -8,5 +8,6 @@
 #include "base/result.h"
 
 namespace llorch {
-[[nodiscard]] Status write_npy(const std::string& path, std::span<const float> values, const std::vector<std::int64_t>& shape);
+[[nodiscard]] Status write_npy(const std::string& path, std::span<const float> values,
+                               const std::vector<std::int64_t>& shape);
 }

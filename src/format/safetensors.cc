@@ -33,13 +33,15 @@ Result<TensorView> describe(std::string_view name, const json::value& entry, std
   TensorView t;
   t.name = name;
   LLORCH_TRY(t.type, dtype_of(*dtype, name));
-  if (shape->size() > static_cast<std::size_t>(limits::kTensorDimsMax)) return bad_model("tensor '{}' has {} dimensions", name, shape->size());
+  if (shape->size() > static_cast<std::size_t>(limits::kTensorDimsMax))
+    return bad_model("tensor '{}' has {} dimensions", name, shape->size());
   t.n_dims = std::max(1, static_cast<int>(shape->size()));
   std::uint64_t values = 1;
   for (std::size_t d = 0; d < shape->size(); ++d) {
     const auto extent = json::as_unsigned((*shape)[shape->size() - 1 - d]);
     const auto product = extent ? checked_mul(values, *extent) : std::nullopt;
-    if (!product || *extent == 0 || *product > (std::uint64_t{1} << 48)) return bad_model("tensor '{}' has an impossible shape", name);
+    if (!product || *extent == 0 || *product > (std::uint64_t{1} << 48))
+      return bad_model("tensor '{}' has an impossible shape", name);
     t.dims[d] = *extent;
     values = *product;
   }
@@ -60,9 +62,12 @@ Result<std::vector<std::string>> weight_files(const fs::path& directory) {
     if (!map) return bad_model("model.safetensors.index.json has no weight_map");
     std::set<std::string> names;
     for (const auto& [tensor, file] : *map) {
-      if (!file.is_string()) return bad_model("model.safetensors.index.json: '{}' names no file", std::string_view(tensor.data(), tensor.size()));
+      if (!file.is_string())
+        return bad_model("model.safetensors.index.json: '{}' names no file",
+                         std::string_view(tensor.data(), tensor.size()));
       const std::string name(file.get_string().data(), file.get_string().size());
-      if (name.empty() || name.find('/') != std::string::npos || name.find('\0') != std::string::npos || name.starts_with(".."))
+      if (name.empty() || name.find('/') != std::string::npos || name.find('\0') != std::string::npos ||
+          name.starts_with(".."))
         return bad_model("model.safetensors.index.json names a file outside the directory");
       names.insert(name);
     }
@@ -72,7 +77,8 @@ Result<std::vector<std::string>> weight_files(const fs::path& directory) {
   for (const auto& entry : fs::directory_iterator(directory, problem)) {
     const std::string extension = entry.path().extension();
     if (extension == ".bin" || extension == ".pt" || extension == ".pth" || extension == ".pkl")
-      return bad_model("{} holds {} files, which can run code when read: convert them to safetensors", directory.string(), extension);
+      return bad_model("{} holds {} files, which can run code when read: convert them to safetensors",
+                       directory.string(), extension);
   }
   return bad_model("{} has no model.safetensors", directory.string());
 }
@@ -87,7 +93,8 @@ Result<std::vector<TensorView>> parse_safetensors(std::span<const std::byte> byt
     return bad_model("{} declares a header of {} bytes, the file has {}", what, length, bytes.size());
   LLORCH_TRY(const json::value header, json::parse({reinterpret_cast<const char*>(bytes.data()) + 8, length}, what));
   if (!header.is_object()) return bad_model("{} has a header that is no JSON object", what);
-  if (header.get_object().size() > limits::kTensorsMax + 1) return bad_model("{} declares {} tensors", what, header.get_object().size());
+  if (header.get_object().size() > limits::kTensorsMax + 1)
+    return bad_model("{} declares {} tensors", what, header.get_object().size());
   const auto data = bytes.subspan(8 + length);
   std::vector<TensorView> tensors;
   for (const auto& [key, entry] : header.get_object()) {
@@ -103,7 +110,8 @@ Result<std::vector<TensorView>> parse_safetensors(std::span<const std::byte> byt
     if (t.data.data() != end) return bad_model("{}: tensor '{}' leaves a hole or overlaps another one", what, t.name);
     end += t.data.size();
   }
-  if (end != data.data() + data.size()) return bad_model("{}: {} bytes follow the last tensor", what, data.data() + data.size() - end);
+  if (end != data.data() + data.size())
+    return bad_model("{}: {} bytes follow the last tensor", what, data.data() + data.size() - end);
   return tensors;
 }
 
@@ -112,7 +120,8 @@ Result<SafetensorsDirectory> SafetensorsDirectory::open(const std::string& path)
   result.path_ = path;
   LLORCH_TRY(result.config_, json::parse_file(fs::path(path) / "config.json"));
   if (!result.config_.is_object()) return bad_model("config.json is no JSON object");
-  if (json::find(result.config(), "auto_map")) return bad_model("config.json has auto_map: code from a model repository is never run");
+  if (json::find(result.config(), "auto_map"))
+    return bad_model("config.json has auto_map: code from a model repository is never run");
   LLORCH_TRY(const std::vector<std::string> names, weight_files(path));
   std::set<std::string> seen;
   for (const std::string& name : names) {
@@ -130,7 +139,8 @@ Result<SafetensorsDirectory> SafetensorsDirectory::open(const std::string& path)
 void SafetensorsDirectory::release(const TensorView& tensor) const {
   for (const MappedFile& file : files_) {
     const auto all = file.bytes();
-    if (tensor.data.data() >= all.data() && tensor.data.data() < all.data() + all.size()) return file.release(tensor.data);
+    if (tensor.data.data() >= all.data() && tensor.data.data() < all.data() + all.size())
+      return file.release(tensor.data);
   }
 }
 

@@ -1,8 +1,10 @@
-// A Hugging Face model directory as it lies on disk: config.json, one or many *.safetensors (with index), tokenizer files.
+// A Hugging Face model directory as it lies on disk: config.json, one or many *.safetensors (with index), tokenizer
+// files.
 //
-// Tensor names are those of the directory; arch/ translates them to GGUF's. Shapes are turned round so that dims[0] is contiguous.
-// Refused by name: pickle formats (.bin, .pt), `auto_map` (code in the repository), sentencepiece-only tokenizers.
-// Errors: kModelLoadFailed, kIo. Source: the SafeTensors format description (header length, JSON header, data offsets without holes).
+// Tensor names are those of the directory; arch/ translates them to GGUF's. Shapes are turned round so that dims[0] is
+// contiguous. Refused by name: pickle formats (.bin, .pt), `auto_map` (code in the repository), sentencepiece-only
+// tokenizers. Errors: kModelLoadFailed, kIo. Source: the SafeTensors format description (header length, JSON header,
+// data offsets without holes).
 #pragma once
 
 #include "base/mapped_file.h"
@@ -12,7 +14,8 @@
 namespace llorch {
 
 /// Parses one file's header over its bytes. Every tensor must lie inside, none may overlap, no byte may be left over.
-[[nodiscard]] Result<std::vector<TensorView>> parse_safetensors(std::span<const std::byte> bytes, std::string_view what);
+[[nodiscard]] Result<std::vector<TensorView>> parse_safetensors(std::span<const std::byte> bytes,
+                                                                std::string_view what);
 
 class SafetensorsDirectory {
  public:

@@ -1,5 +1,6 @@
-// The kernels, written once. An ISA's unit includes its vector header (struct V) and then this file, so that every ISA compiles its
-// own copy inside an anonymous namespace: no symbol but the table leaves the unit. No std:: algorithms or containers here.
+// The kernels, written once. An ISA's unit includes its vector header (struct V) and then this file, so that every ISA
+// compiles its own copy inside an anonymous namespace: no symbol but the table leaves the unit. No std:: algorithms or
+// containers here.
 //
 // V provides P lanes of float (F), of int32 (I), vectors of 4 P bytes (B), and the operations used below.
 #pragma once
@@ -19,10 +20,11 @@ static_assert(32 % P == 0 && 64 % P == 0);
 
 inline std::int64_t min64(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
-// ---------------------------------------------------------------------------------------------------------------- exponential
+// ----------------------------------------------------------------------------------------------------------------
+// exponential
 
-/// e^x, relative error below 2e-7 on [-86, 88]; 0 below, held at e^88.7 above. Range reduction by ln 2 in two parts, then a polynomial of
-/// degree 6 (Taylor coefficients: the interval is |r| <= ln2 / 2).
+/// e^x, relative error below 2e-7 on [-86, 88]; 0 below, held at e^88.7 above. Range reduction by ln 2 in two parts,
+/// then a polynomial of degree 6 (Taylor coefficients: the interval is |r| <= ln2 / 2).
 inline F exp_f(F x) {
   const F clamped = V::min(V::max(x, V::set1(-87.3f)), V::set1(88.7f));
   const F n = V::round(V::mul(clamped, V::set1(1.44269504f)));
@@ -58,7 +60,8 @@ inline void map(std::int64_t n, float* out, const Op& op) {
   if (i < n) store_tail(out + i, n - i, op([&](const float* p) { return load_tail(p + i, n - i); }));
 }
 
-// ------------------------------------------------------------------------------------------------------------------ row operators
+// ------------------------------------------------------------------------------------------------------------------
+// row operators
 
 void add(const float* x, std::int64_t n, float* out) {
   map(n, out, [&](auto at) { return V::add(at(out), at(x)); });
@@ -113,12 +116,15 @@ void rms_norm(const float* x, const float* weight, std::int64_t n, float eps, fl
 
 void layer_norm(const float* x, const float* weight, const float* bias, std::int64_t n, float eps, float* out) {
   const float mean = sum_of(n, [&](auto at) { return at(x); }) / static_cast<float>(n);
-  const float variance = sum_of(n, [&](auto at) {
-                           const F d = V::sub(at(x), V::set1(mean));
-                           return V::mul(d, d);
-                         }) / static_cast<float>(n);
+  const float variance = sum_of(n,
+                                [&](auto at) {
+                                  const F d = V::sub(at(x), V::set1(mean));
+                                  return V::mul(d, d);
+                                }) /
+                         static_cast<float>(n);
   const float scale = 1.0f / __builtin_sqrtf(variance + eps);
-  map(n, out, [&](auto at) { return V::fma(V::mul(V::sub(at(x), V::set1(mean)), V::set1(scale)), at(weight), at(bias)); });
+  map(n, out,
+      [&](auto at) { return V::fma(V::mul(V::sub(at(x), V::set1(mean)), V::set1(scale)), at(weight), at(bias)); });
 }
 
 void rope(float* x, const float* cos, const float* sin, int rotated, bool adjacent) {
@@ -151,32 +157,43 @@ void quantize_row(const float* x, std::int64_t n, std::int8_t* codes, float* sca
   }
 }
 
-// -------------------------------------------------------------------------------------------------- matrix products, block formats
+// -------------------------------------------------------------------------------------------------- matrix products,
+// block formats
 
 /// The scales of one block of a panel, resolved per sub-block.
 template<const PanelFormat& kF>
 struct BlockScales {
-  static constexpr bool kHasMinimum = kF.scales == Scales::kHalfMin || kF.scales == Scales::kSuperNibble || kF.scales == Scales::kSuperPair;
+  static constexpr bool kHasMinimum =
+      kF.scales == Scales::kHalfMin || kF.scales == Scales::kSuperNibble || kF.scales == Scales::kSuperPair;
   const std::uint8_t* at;
   F d, m;
 
   explicit BlockScales(const std::uint8_t* block) : at(block), d(V::zero()), m(V::zero()) {
-    if constexpr (kF.scales == Scales::kE8M0) d = V::load_e8m0_halved(block);
-    else d = V::load_half(block);
+    if constexpr (kF.scales == Scales::kE8M0)
+      d = V::load_e8m0_halved(block);
+    else
+      d = V::load_half(block);
     if constexpr (kHasMinimum) m = V::load_half(block + 2 * P);
     if constexpr (kF.scales == Scales::kSuper) at += 2 * P;
     if constexpr (kF.scales == Scales::kSuperNibble || kF.scales == Scales::kSuperPair) at += 4 * P;
   }
   F scale(int s) const {
-    if constexpr (kF.scales == Scales::kSuper) return V::mul(d, V::load_i8(at + s * P));
-    else if constexpr (kF.scales == Scales::kSuperNibble) return V::mul(d, V::load_low_nibble(at + s * P));
-    else if constexpr (kF.scales == Scales::kSuperPair) return V::mul(d, V::load_u8(at + 2 * s * P));
-    else return d;
+    if constexpr (kF.scales == Scales::kSuper)
+      return V::mul(d, V::load_i8(at + s * P));
+    else if constexpr (kF.scales == Scales::kSuperNibble)
+      return V::mul(d, V::load_low_nibble(at + s * P));
+    else if constexpr (kF.scales == Scales::kSuperPair)
+      return V::mul(d, V::load_u8(at + 2 * s * P));
+    else
+      return d;
   }
   F minimum(int s) const {
-    if constexpr (kF.scales == Scales::kSuperNibble) return V::mul(m, V::load_high_nibble(at + s * P));
-    else if constexpr (kF.scales == Scales::kSuperPair) return V::mul(m, V::load_u8(at + (2 * s + 1) * P));
-    else return m;
+    if constexpr (kF.scales == Scales::kSuperNibble)
+      return V::mul(m, V::load_high_nibble(at + s * P));
+    else if constexpr (kF.scales == Scales::kSuperPair)
+      return V::mul(m, V::load_u8(at + (2 * s + 1) * P));
+    else
+      return m;
   }
 };
 
@@ -194,7 +211,7 @@ inline void unpack(const std::uint8_t* plane, B* codes) {
       const B both = V::bytes(at + i * kVector);
       codes[i] = V::low_nibble(both);
       codes[i + 4] = V::high_nibble(both);
-      if constexpr (kF.lookup != nullptr) {
+      if constexpr (kF.indexed) {
         codes[i] = V::lookup(kF.lookup, codes[i]);
         codes[i + 4] = V::lookup(kF.lookup, codes[i + 4]);
       }
@@ -219,8 +236,10 @@ inline void unpack(const std::uint8_t* plane, B* codes) {
 
 template<bool kWide>
 inline I dot4(I sum, B codes, B activations) {
-  if constexpr (kWide) return V::dot_wide(sum, codes, activations);
-  else return V::dot(sum, codes, activations);
+  if constexpr (kWide)
+    return V::dot_wide(sum, codes, activations);
+  else
+    return V::dot(sum, codes, activations);
 }
 
 /// One panel times kRows activation rows.
@@ -252,7 +271,8 @@ inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int
           for (int g = 0; g < 8; ++g) dot = dot4<kF.wide>(dot, w[g], V::broadcast4(codes[r] + 32 * c + 4 * g));
           const float x_scale = scales[r][c];
           sums[r] = V::fma(V::mul(V::to_float(dot), V::set1(x_scale)), scale, sums[r]);
-          if constexpr (Scale::kHasMinimum) sums[r] = V::fma(V::set1(-x_scale * static_cast<float>(total)), minimum, sums[r]);
+          if constexpr (Scale::kHasMinimum)
+            sums[r] = V::fma(V::set1(-x_scale * static_cast<float>(total)), minimum, sums[r]);
         }
       } else {
         for (int h = 0; h < 2; ++h) {
@@ -260,10 +280,12 @@ inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int
           for (int r = 0; r < kRows; ++r) {
             const int total = code_sums[r][2 * c + h];
             I dot = V::set1i(-kF.zero * total);
-            for (int g = 4 * h; g < 4 * h + 4; ++g) dot = dot4<kF.wide>(dot, w[g], V::broadcast4(codes[r] + 32 * c + 4 * g));
+            for (int g = 4 * h; g < 4 * h + 4; ++g)
+              dot = dot4<kF.wide>(dot, w[g], V::broadcast4(codes[r] + 32 * c + 4 * g));
             const float x_scale = scales[r][c];
             sums[r] = V::fma(V::mul(V::to_float(dot), V::set1(x_scale)), scale, sums[r]);
-            if constexpr (Scale::kHasMinimum) sums[r] = V::fma(V::set1(-x_scale * static_cast<float>(total)), minimum, sums[r]);
+            if constexpr (Scale::kHasMinimum)
+              sums[r] = V::fma(V::set1(-x_scale * static_cast<float>(total)), minimum, sums[r]);
           }
         }
       }
@@ -271,7 +293,8 @@ inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int
   }
 }
 
-// -------------------------------------------------------------------------------------------------- matrix products, plain formats
+// -------------------------------------------------------------------------------------------------- matrix products,
+// plain formats
 
 struct PlainF32 {
   static constexpr int kBytes = 4;
@@ -286,7 +309,8 @@ struct PlainBF16 {
   static F load(const std::uint8_t* p) { return V::load_bfloat(p); }
 };
 
-/// Four interleaved partial sums over the columns, joined in a fixed order: short dependency chains without splitting by rows.
+/// Four interleaved partial sums over the columns, joined in a fixed order: short dependency chains without splitting
+/// by rows.
 template<class T, int kRows>
 inline void plain_block(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) {
   const float* x[kRows];
@@ -305,10 +329,12 @@ inline void plain_block(const LinearArgs& a, const std::uint8_t* panel, std::int
     const F w = T::load(panel + c * P * T::kBytes);
     for (int r = 0; r < kRows; ++r) partial[r][u] = V::fma(w, V::set1(x[r][c]), partial[r][u]);
   }
-  for (int r = 0; r < kRows; ++r) sums[r] = V::add(V::add(partial[r][0], partial[r][1]), V::add(partial[r][2], partial[r][3]));
+  for (int r = 0; r < kRows; ++r)
+    sums[r] = V::add(V::add(partial[r][0], partial[r][1]), V::add(partial[r][2], partial[r][3]));
 }
 
-// ------------------------------------------------------------------------------------------------------------- the loop round both
+// ------------------------------------------------------------------------------------------------------------- the
+// loop round both
 
 inline void write_outputs(const LinearArgs& a, std::int64_t panel, std::int64_t row, const F* sums, int rows) {
   const std::int64_t n0 = panel * P, count = min64(P, a.n - n0);
@@ -346,26 +372,38 @@ inline void for_panels(const LinearArgs& a, const Block& block) {
 template<const PanelFormat& kF>
 struct QuantBlock {
   template<int kRows>
-  void run(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) const { panel_block<kF, kRows>(a, panel, row, sums); }
+  void run(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) const {
+    panel_block<kF, kRows>(a, panel, row, sums);
+  }
 };
 template<class T>
 struct PlainBlock {
   template<int kRows>
-  void run(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) const { plain_block<T, kRows>(a, panel, row, sums); }
+  void run(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) const {
+    plain_block<T, kRows>(a, panel, row, sums);
+  }
 };
 
 template<const PanelFormat& kF>
-void linear_quantized(const LinearArgs& a) { for_panels(a, QuantBlock<kF>{}); }
+void linear_quantized(const LinearArgs& a) {
+  for_panels(a, QuantBlock<kF>{});
+}
 template<class T>
-void linear_plain(const LinearArgs& a) { for_panels(a, PlainBlock<T>{}); }
+void linear_plain(const LinearArgs& a) {
+  for_panels(a, PlainBlock<T>{});
+}
 
-// -------------------------------------------------------------------------------------------------------------------- attention
+// --------------------------------------------------------------------------------------------------------------------
+// attention
 
 template<KvType kType>
 inline F load_kv(const std::uint8_t* p, std::int64_t index) {
-  if constexpr (kType == KvType::kF32) return V::load(reinterpret_cast<const float*>(p) + index);
-  else if constexpr (kType == KvType::kF16) return V::load_half(p + 2 * index);
-  else return V::load_i8(p + index);
+  if constexpr (kType == KvType::kF32)
+    return V::load(reinterpret_cast<const float*>(p) + index);
+  else if constexpr (kType == KvType::kF16)
+    return V::load_half(p + 2 * index);
+  else
+    return V::load_i8(p + index);
 }
 
 /// Scores of the 64 positions of a page: the dimensions are summed in order, the positions are lanes.
@@ -381,7 +419,8 @@ inline void page_scores(const AttendArgs& a, const std::uint8_t* page, float* sc
         total = V::fma(part, V::load_half(page + a.layout.key_scales + 2 * (block * 64 + lane)), total);
       }
     } else {
-      for (int d = 0; d < a.layout.head_dim; ++d) total = V::fma(V::set1(a.query[d]), load_kv<kType>(page, d * 64 + lane), total);
+      for (int d = 0; d < a.layout.head_dim; ++d)
+        total = V::fma(V::set1(a.query[d]), load_kv<kType>(page, d * 64 + lane), total);
     }
     V::store(scores + lane, V::mul(total, V::set1(a.scale)));
   }
@@ -389,14 +428,16 @@ inline void page_scores(const AttendArgs& a, const std::uint8_t* page, float* sc
 
 /// sums[d] += weight * value[position][d] for positions first..last-1, in order.
 template<KvType kType>
-inline void page_values(const AttendArgs& a, const std::uint8_t* page, const float* weights, int first, int last, float* sums) {
+inline void page_values(const AttendArgs& a, const std::uint8_t* page, const float* weights, int first, int last,
+                        float* sums) {
   const std::uint8_t* values = page + a.layout.values;
   const int stride = a.layout.head_dim_padded, blocks = stride / 32;
   for (int d = 0; d < stride; d += P) {
     F total = V::load(sums + d);
     for (int i = first; i < last; ++i) {
       float weight = weights[i];
-      if constexpr (kType == KvType::kQ8_0) weight *= V::half_at(page + a.layout.value_scales + 2 * (i * blocks + d / 32));
+      if constexpr (kType == KvType::kQ8_0)
+        weight *= V::half_at(page + a.layout.value_scales + 2 * (i * blocks + d / 32));
       total = V::fma(V::set1(weight), load_kv<kType>(values, static_cast<std::int64_t>(i) * stride + d), total);
     }
     V::store(sums + d, total);
@@ -427,8 +468,10 @@ inline void attend_pages(const AttendArgs& a) {
     float scores[64];
     page_scores<kType>(a, page, scores);
     for (int i = 0; i < 64; ++i) {
-      if (i < first || i >= last) scores[i] = kMasked;
-      else if (a.softcap > 0) scores[i] = a.softcap * tanh_of(scores[i] / a.softcap);
+      if (i < first || i >= last)
+        scores[i] = kMasked;
+      else if (a.softcap > 0)
+        scores[i] = a.softcap * tanh_of(scores[i] / a.softcap);
     }
     F highest = V::set1(kMasked);
     for (int i = 0; i < 64; i += P) highest = V::max(highest, V::load(scores + i));
@@ -525,5 +568,7 @@ constexpr Kernels kTable = make_table();
 }  // namespace
 }  // namespace llorch::kernel
 
-#define LLORCH_DEFINE_KERNELS(name) \
-  namespace llorch::kernel { const Kernels& kernels_##name() { return kTable; } }
+#define LLORCH_DEFINE_KERNELS(name)                  \
+  namespace llorch::kernel {                         \
+  const Kernels& kernels_##name() { return kTable; } \
+  }

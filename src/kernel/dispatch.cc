@@ -16,8 +16,9 @@ namespace {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
 [[maybe_unused]] bool runs_avx512() {
-  return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+  return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vnni");
 }
 #elif defined(__aarch64__)
 }  // namespace
@@ -34,7 +35,8 @@ struct Choice {
   const Kernels* list[8];
   int count = 0;
   Choice() {
-#define LLORCH_ISA(name) if (runs_##name()) list[count++] = &kernels_##name();
+#define LLORCH_ISA(name) \
+  if (runs_##name()) list[count++] = &kernels_##name();
 #include "isa_table.inc"
 #undef LLORCH_ISA
   }

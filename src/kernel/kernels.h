@@ -1,7 +1,8 @@
-// The table of CPU kernels of one instruction set. Plain pointers and sizes: this level knows no tensors, layers or models.
+// The table of CPU kernels of one instruction set. Plain pointers and sizes: this level knows no tensors, layers or
+// models.
 //
-// Every kernel computes each output element by a sequence of operations that depends on (format, ISA) alone: not on how many rows
-// are computed together, not on threads. That is what makes results bit-exact (ARCHITECTURE.md section 5).
+// Every kernel computes each output element by a sequence of operations that depends on (format, ISA) alone: not on how
+// many rows are computed together, not on threads. That is what makes results bit-exact (ARCHITECTURE.md section 5).
 // Threads: kernels are pure functions over disjoint outputs.
 #pragma once
 
@@ -12,40 +13,42 @@
 
 namespace llorch::kernel {
 
-/// Activations of one or more rows, quantized for int8 dot products: per 32 values one scale, per 16 values one sum of codes.
+/// Activations of one or more rows, quantized for int8 dot products: per 32 values one scale, per 16 values one sum of
+/// codes.
 struct QuantizedRows {
-  const std::int8_t* codes;      // rows x stride_codes
-  const float* scales;           // rows x stride_codes / 32
-  const std::int16_t* sums;      // rows x stride_codes / 16
-  std::int64_t stride;           // codes from one row to the next, a multiple of 32
+  const std::int8_t* codes;  // rows x stride_codes
+  const float* scales;       // rows x stride_codes / 32
+  const std::int16_t* sums;  // rows x stride_codes / 16
+  std::int64_t stride;       // codes from one row to the next, a multiple of 32
 };
 
 /// out[r][n] = bias[n] + sum over k of x[r][k] * w[n][k], for the panels first_panel..last_panel-1 of a packed weight.
 struct LinearArgs {
-  const std::uint8_t* panels;    // packed by pack_rows() for this ISA
+  const std::uint8_t* panels;  // packed by pack_rows() for this ISA
   std::int64_t panel_bytes;
   std::int64_t first_panel, last_panel;
-  std::int64_t n;                // rows of the weight: outputs
-  std::int64_t k;                // columns of the weight: inputs
-  QuantizedRows quantized;       // for block formats
-  const float* x;                // for plain formats: rows x x_stride
+  std::int64_t n;           // rows of the weight: outputs
+  std::int64_t k;           // columns of the weight: inputs
+  QuantizedRows quantized;  // for block formats
+  const float* x;           // for plain formats: rows x x_stride
   std::int64_t x_stride;
-  std::int64_t rows;             // activation rows
-  const float* bias;             // n values or null
-  float* out;                    // rows x out_stride
+  std::int64_t rows;  // activation rows
+  const float* bias;  // n values or null
+  float* out;         // rows x out_stride
   std::int64_t out_stride;
 };
 
 /// How keys and values lie in the pages of the KV cache.
 enum class KvType { kF32, kF16, kQ8_0 };
 
-/// One page of one layer and one KV head holds 64 positions. Keys are stored transposed [head_dim_padded][64], so that scores vectorise
-/// over positions; values are [64][head_dim_padded]. q8_0 adds f16 scales per 32 dimensions: keys [blocks][64], values [64][blocks].
+/// One page of one layer and one KV head holds 64 positions. Keys are stored transposed [head_dim_padded][64], so that
+/// scores vectorise over positions; values are [64][head_dim_padded]. q8_0 adds f16 scales per 32 dimensions: keys
+/// [blocks][64], values [64][blocks].
 struct KvLayout {
   KvType type;
   int head_dim;
-  int head_dim_padded;           // multiple of 32
-  std::int64_t key_scales;       // byte offsets inside a page
+  int head_dim_padded;      // multiple of 32
+  std::int64_t key_scales;  // byte offsets inside a page
   std::int64_t values;
   std::int64_t value_scales;
   std::int64_t page_bytes;
@@ -53,37 +56,38 @@ struct KvLayout {
 
 /// Attention of one query of one head over the pages 0..position/64 of its sequence.
 struct AttendArgs {
-  const float* query;            // head_dim
-  float* out;                    // head_dim
+  const float* query;                // head_dim
+  float* out;                        // head_dim
   const std::uint8_t* const* pages;  // page start for this layer and KV head, indexed by position / 64
   KvLayout layout;
-  std::int64_t position;         // absolute position of the query; keys after it are masked
-  std::int64_t window;           // keys before position - window + 1 are masked; 0: no window
+  std::int64_t position;  // absolute position of the query; keys after it are masked
+  std::int64_t window;    // keys before position - window + 1 are masked; 0: no window
   float scale;
-  float softcap;                 // 0: none
+  float softcap;  // 0: none
   bool has_sink;
-  float sink;                    // logit that takes part in the denominator only
+  float sink;  // logit that takes part in the denominator only
 };
 
 struct Kernels {
-  const char* name;              // as in LLORCH_ISA
-  int panel;                     // weight rows interleaved in one panel
+  const char* name;                       // as in LLORCH_ISA
+  int panel;                              // weight rows interleaved in one panel
   void (*linear[64])(const LinearArgs&);  // by DType number; null where a format has no fast path
 
   void (*quantize_row)(const float* x, std::int64_t n, std::int8_t* codes, float* scales, std::int16_t* sums);
   void (*rms_norm)(const float* x, const float* weight, std::int64_t n, float eps, float* out);
   void (*layer_norm)(const float* x, const float* weight, const float* bias, std::int64_t n, float eps, float* out);
-  void (*add)(const float* x, std::int64_t n, float* out);                                // out += x
-  void (*add_scaled)(const float* x, float scale, std::int64_t n, float* out);            // out += scale * x
-  void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out);       // silu(gate) * up
+  void (*add)(const float* x, std::int64_t n, float* out);                           // out += x
+  void (*add_scaled)(const float* x, float scale, std::int64_t n, float* out);       // out += scale * x
+  void (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out);  // silu(gate) * up
   void (*swiglu_clamped)(const float* gate, const float* up, std::int64_t n, float limit, float alpha, float* out);
-  void (*gelu)(const float* x, std::int64_t n, float* out);                               // tanh form
+  void (*gelu)(const float* x, std::int64_t n, float* out);                                // tanh form
   void (*rope)(float* x, const float* cos, const float* sin, int rotated, bool adjacent);  // one head, in place
   void (*kv_write)(const KvLayout&, std::uint8_t* page, int slot, const float* key, const float* value);
   void (*attend)(const AttendArgs&);
 };
 
-/// The kernels of an ISA by name ("scalar", "avx2", "avx512", "neon", "neon_i8mm"), or null when this build or this machine lacks it.
+/// The kernels of an ISA by name ("scalar", "avx2", "avx512", "neon", "neon_i8mm"), or null when this build or this
+/// machine lacks it.
 [[nodiscard]] const Kernels* find_kernels(const char* name);
 /// The best kernels of this machine.
 [[nodiscard]] const Kernels& best_kernels();

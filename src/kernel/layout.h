@@ -1,8 +1,8 @@
 // Packed weight panels: how the codes and scales of `panel` rows are interleaved for the fast kernels.
 //
-// A panel walks the columns in blocks (32 values for simple formats, 256 for K formats). A block holds first the scales of all its
-// rows, then for each 32 columns the code planes. A plane vector has 4 bytes per row: four consecutive columns of that row, which is
-// what one int8 dot instruction takes. Eight groups of four columns make 32 columns:
+// A panel walks the columns in blocks (32 values for simple formats, 256 for K formats). A block holds first the scales
+// of all its rows, then for each 32 columns the code planes. A plane vector has 4 bytes per row: four consecutive
+// columns of that row, which is what one int8 dot instruction takes. Eight groups of four columns make 32 columns:
 //   nibble plane: 4 vectors, vector i has group i in the low and group i + 4 in the high nibbles
 //   pair plane:   2 vectors, vector i has group 4 i + j at bits 2j
 //   bit plane:    1 vector, bit g is group g
@@ -28,13 +28,15 @@ enum class Scales {
 /// One format's panel layout; the files of kernel/dot/ each state one.
 struct PanelFormat {
   DType type;
-  int block;        // columns per block
-  int sub;          // columns per scale: 16 or 32
-  int zero;         // code that stands for zero
-  bool wide;        // codes above 127 occur
-  int nibbles, pairs, bits, bytes;  // 1 where the plane is there; bits above it are joined as nibble | pair or bit << 4, pair | bit << 2
+  int block;  // columns per block
+  int sub;    // columns per scale: 16 or 32
+  int zero;   // code that stands for zero
+  bool wide;  // codes above 127 occur
+  int nibbles, pairs, bits,
+      bytes;  // 1 where the plane is there; bits above it are joined as nibble | pair or bit << 4, pair | bit << 2
   Scales scales;
-  const std::uint8_t* lookup;       // 16 codes that nibbles index, or null
+  bool indexed;                 // nibbles index `lookup`
+  const std::uint8_t* lookup;   // 16 codes, or null
 };
 
 constexpr std::int64_t scale_bytes_per_row(const PanelFormat& f) {
@@ -48,7 +50,9 @@ constexpr std::int64_t scale_bytes_per_row(const PanelFormat& f) {
   }
   return 0;
 }
-constexpr std::int64_t plane_vectors(const PanelFormat& f) { return 4 * f.nibbles + 2 * f.pairs + f.bits + 8 * f.bytes; }
+constexpr std::int64_t plane_vectors(const PanelFormat& f) {
+  return 4 * f.nibbles + 2 * f.pairs + f.bits + 8 * f.bytes;
+}
 
 /// Bytes of one block of a panel of `rows` rows.
 constexpr std::int64_t block_bytes(const PanelFormat& f, int rows) {

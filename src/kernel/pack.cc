@@ -48,7 +48,8 @@ void pack_scales(const PanelFormat& f, int panel, const std::uint8_t* block, int
     case Scales::kE8M0: return put_byte(block[0]);
     case Scales::kSuper:
       put_raw_half(block + info(f.type).bytes - 2);
-      for (int s = 0; s < 16; ++s) put_byte(f.type == DType::kQ3_K ? quant::Q3_K::scale_code(block, s) : block[192 + s]);
+      for (int s = 0; s < 16; ++s)
+        put_byte(f.type == DType::kQ3_K ? quant::Q3_K::scale_code(block, s) : block[192 + s]);
       return;
     case Scales::kSuperNibble:
       put_raw_half(block + 80), put_raw_half(block + 82);
@@ -56,7 +57,8 @@ void pack_scales(const PanelFormat& f, int panel, const std::uint8_t* block, int
       return;
     case Scales::kSuperPair:
       put_raw_half(block), put_raw_half(block + 2);
-      for (int s = 0; s < 8; ++s) put_byte(quant::ScalePairs::scale(block + 4, s)), put_byte(quant::ScalePairs::minimum(block + 4, s));
+      for (int s = 0; s < 8; ++s)
+        put_byte(quant::ScalePairs::scale(block + 4, s)), put_byte(quant::ScalePairs::minimum(block + 4, s));
       return;
   }
 }
@@ -64,7 +66,7 @@ void pack_scales(const PanelFormat& f, int panel, const std::uint8_t* block, int
 /// Codes as planes store them: table indices for lookup formats, else the codes themselves.
 void plane_codes(const PanelFormat& f, const std::uint8_t* block, std::uint8_t* codes) {
   quant::row_ops(f.type).codes(block, codes);
-  if (!f.lookup) return;
+  if (!f.indexed) return;
   for (int i = 0; i < f.block; ++i) {
     int index = 0;
     while (f.lookup[index] != codes[i]) ++index;
@@ -117,7 +119,8 @@ void pack_panel(DType type, int panel, std::int64_t k, const std::byte* source, 
   if (const PanelFormat* f = find(type)) {
     const std::int64_t from = info(type).bytes, to = block_bytes(*f, panel);
     for (int row = 0; row < rows; ++row)
-      for (std::int64_t b = 0; b < k / f->block; ++b) pack_block(*f, panel, raw + row * stride + b * from, row, out + b * to);
+      for (std::int64_t b = 0; b < k / f->block; ++b)
+        pack_block(*f, panel, raw + row * stride + b * from, row, out + b * to);
     return;
   }
   const auto size = static_cast<std::int64_t>(info(type).bytes);

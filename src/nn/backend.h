@@ -1,9 +1,10 @@
 // The operations that models are made of, over a device's memory.
 //
-// A backend computes eagerly or queues; host code sees results only through download(). Rows are tokens of the current batch: every
-// operation treats each row by itself, in a fixed order, so that a row's bits do not depend on its neighbours. Implementations: the
-// CPU kernels (cpu_backend.h) and the slow double-precision truth (reference_backend.h).
-// Threads: one thread at a time. Errors: allocation only (kInsufficientMemory); shapes are the caller's duty and are asserted.
+// A backend computes eagerly or queues; host code sees results only through download(). Rows are tokens of the current
+// batch: every operation treats each row by itself, in a fixed order, so that a row's bits do not depend on its
+// neighbours. Implementations: the CPU kernels (cpu_backend.h) and the slow double-precision truth
+// (reference_backend.h). Threads: one thread at a time. Errors: allocation only (kInsufficientMemory); shapes are the
+// caller's duty and are asserted.
 #pragma once
 
 #include <cstdint>
@@ -79,8 +80,8 @@ struct AttentionCall {
   int layer = 0;
   int heads = 0;
   float scale = 1;
-  int window = 0;      // 0: all earlier positions
-  float softcap = 0;   // 0: none
+  int window = 0;                // 0: all earlier positions
+  float softcap = 0;             // 0: none
   std::span<const float> sinks;  // one logit per head that joins the softmax's denominator, or empty
 };
 
@@ -110,8 +111,10 @@ class Backend {
   virtual void linear(std::span<const LinearPart> parts, DeviceSpan x, std::int64_t rows) = 0;
   virtual void activate(Activation kind, DeviceSpan gate, DeviceSpan up, float limit, float alpha, DeviceSpan out) = 0;
   virtual void add(DeviceSpan x, DeviceSpan out) = 0;
-  /// Rotates each head's first `rotated` values; cos and sin are (rows, rotated / 2). `adjacent`: pairs (2i, 2i+1), else (i, i + half).
-  virtual void rope(DeviceSpan x, std::int64_t rows, int heads, int head_dim, DeviceSpan cos, DeviceSpan sin, int rotated, bool adjacent) = 0;
+  /// Rotates each head's first `rotated` values; cos and sin are (rows, rotated / 2). `adjacent`: pairs (2i, 2i+1),
+  /// else (i, i + half).
+  virtual void rope(DeviceSpan x, std::int64_t rows, int heads, int head_dim, DeviceSpan cos, DeviceSpan sin,
+                    int rotated, bool adjacent) = 0;
   /// out (indices, width) = rows of x (any, width).
   virtual void gather(DeviceSpan x, std::int64_t width, std::span<const std::int32_t> indices, DeviceSpan out) = 0;
   /// out row += scale * x row.
@@ -119,7 +122,8 @@ class Backend {
 
   [[nodiscard]] virtual Result<std::unique_ptr<KvStore>> make_kv(const KvShape& shape) = 0;
   /// key, value (rows, kv_heads, head_dim) go to their rows' positions.
-  virtual void kv_write(KvStore& store, int layer, std::span<const BatchRow> rows, DeviceSpan key, DeviceSpan value) = 0;
+  virtual void kv_write(KvStore& store, int layer, std::span<const BatchRow> rows, DeviceSpan key,
+                        DeviceSpan value) = 0;
   virtual void attention(const AttentionCall& call, std::span<const BatchRow> rows) = 0;
 };
 

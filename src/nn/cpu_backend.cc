@@ -1,4 +1,5 @@
-// The CPU backend: kernels of the chosen ISA over a crew of threads. Work is split by output elements, never inside a sum.
+// The CPU backend: kernels of the chosen ISA over a crew of threads. Work is split by output elements, never inside a
+// sum.
 #include <algorithm>
 #include <string>
 
@@ -15,7 +16,9 @@ namespace {
 using kernel::Kernels;
 
 kernel::KvType kv_type(KvPrecision p) {
-  return p == KvPrecision::kF32 ? kernel::KvType::kF32 : p == KvPrecision::kF16 ? kernel::KvType::kF16 : kernel::KvType::kQ8_0;
+  return p == KvPrecision::kF32   ? kernel::KvType::kF32
+         : p == KvPrecision::kF16 ? kernel::KvType::kF16
+                                  : kernel::KvType::kQ8_0;
 }
 
 class PackedWeight final : public Weight {
@@ -51,7 +54,8 @@ class CpuBackend final : public HostBackend {
   bool keeps_source() const override { return false; }
 
   Result<std::unique_ptr<Weight>> matrix(const TensorView& t) override {
-    if (!kernel::can_pack(t.type)) return bad_model("tensor '{}' has type {}, which is no weight type", t.name, info(t.type).name);
+    if (!kernel::can_pack(t.type))
+      return bad_model("tensor '{}' has type {}, which is no weight type", t.name, info(t.type).name);
     const auto n = static_cast<std::int64_t>(t.rows()), k = static_cast<std::int64_t>(t.columns());
     const std::int64_t panels = (n + k_.panel - 1) / k_.panel, size = kernel::panel_bytes(t.type, k_.panel, k);
     LLORCH_TRY(AlignedBuffer memory, AlignedBuffer::make(static_cast<std::size_t>(panels * size)));
@@ -59,7 +63,8 @@ class CpuBackend final : public HostBackend {
     auto* out = reinterpret_cast<std::uint8_t*>(memory.data());
     pool_.run(panels, [&](std::int64_t p) {
       const auto rows = static_cast<int>(std::min<std::int64_t>(k_.panel, n - p * k_.panel));
-      kernel::pack_panel(t.type, k_.panel, k, t.data.data() + static_cast<std::uint64_t>(p * k_.panel) * stride, rows, out + p * size);
+      kernel::pack_panel(t.type, k_.panel, k, t.data.data() + static_cast<std::uint64_t>(p * k_.panel) * stride, rows,
+                         out + p * size);
     });
     return std::make_unique<PackedWeight>(n, k, t.type, std::move(memory), size);
   }
@@ -71,7 +76,8 @@ class CpuBackend final : public HostBackend {
   }
   void layer_norm(DeviceSpan x, DeviceSpan weight, DeviceSpan bias, float eps, DeviceSpan out) override {
     for_rows(x.size() / weight.size(), weight.size(), [&](std::size_t at_row) {
-      k_.layer_norm(at(x) + at_row, at(weight), at(bias), static_cast<std::int64_t>(weight.size()), eps, at(out) + at_row);
+      k_.layer_norm(at(x) + at_row, at(weight), at(bias), static_cast<std::int64_t>(weight.size()), eps,
+                    at(out) + at_row);
     });
   }
 
@@ -85,7 +91,8 @@ class CpuBackend final : public HostBackend {
       switch (kind) {
         case Activation::kSiluMul: return k_.silu_mul(at(gate) + first, at(up) + first, n, at(out) + first);
         case Activation::kGelu: return k_.gelu(at(gate) + first, n, at(out) + first);
-        case Activation::kSwigluClamped: return k_.swiglu_clamped(at(gate) + first, at(up) + first, n, limit, alpha, at(out) + first);
+        case Activation::kSwigluClamped:
+          return k_.swiglu_clamped(at(gate) + first, at(up) + first, n, limit, alpha, at(out) + first);
       }
     });
   }
@@ -94,16 +101,19 @@ class CpuBackend final : public HostBackend {
     k_.add_scaled(at(x), scale, static_cast<std::int64_t>(x.size()), at(out));
   }
 
-  void rope(DeviceSpan x, std::int64_t rows, int heads, int head_dim, DeviceSpan cos, DeviceSpan sin, int rotated, bool adjacent) override {
+  void rope(DeviceSpan x, std::int64_t rows, int heads, int head_dim, DeviceSpan cos, DeviceSpan sin, int rotated,
+            bool adjacent) override {
     pool_.run(rows, [&](std::int64_t r) {
       for (int h = 0; h < heads; ++h)
-        k_.rope(at(x) + (r * heads + h) * head_dim, at(cos) + r * (rotated / 2), at(sin) + r * (rotated / 2), rotated, adjacent);
+        k_.rope(at(x) + (r * heads + h) * head_dim, at(cos) + r * (rotated / 2), at(sin) + r * (rotated / 2), rotated,
+                adjacent);
     });
   }
 
   Result<std::unique_ptr<KvStore>> make_kv(const KvShape& shape) override {
     const kernel::KvLayout layout = kernel::kv_layout(kv_type(shape.precision), shape.head_dim);
-    const auto pages = static_cast<std::size_t>(shape.layers) * static_cast<std::size_t>(shape.kv_heads) * static_cast<std::size_t>(shape.pages);
+    const auto pages = static_cast<std::size_t>(shape.layers) * static_cast<std::size_t>(shape.kv_heads) *
+                       static_cast<std::size_t>(shape.pages);
     LLORCH_TRY(AlignedBuffer memory, AlignedBuffer::make(pages * static_cast<std::size_t>(layout.page_bytes)));
     return std::make_unique<CpuKvStore>(shape, layout, std::move(memory));
   }
@@ -111,12 +121,15 @@ class CpuBackend final : public HostBackend {
   void kv_write(KvStore& store, int layer, std::span<const BatchRow> rows, DeviceSpan key, DeviceSpan value) override {
     auto& kv = static_cast<CpuKvStore&>(store);
     const int heads = store.shape().kv_heads, dim = store.shape().head_dim;
-    // Two positions of one page may share a cache line of transposed keys, but never a byte: splitting by head keeps lines apart too.
+    // Two positions of one page may share a cache line of transposed keys, but never a byte: splitting by head keeps
+    // lines apart too.
     pool_.run(heads, [&](std::int64_t h) {
       for (std::size_t r = 0; r < rows.size(); ++r) {
         const std::int32_t page = rows[r].pages[rows[r].position / limits::kKvPagePositions];
-        const std::size_t from = (r * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)) * static_cast<std::size_t>(dim);
-        k_.kv_write(kv.layout, kv.page(layer, static_cast<int>(h), page), rows[r].position % limits::kKvPagePositions, at(key) + from, at(value) + from);
+        const std::size_t from =
+            (r * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)) * static_cast<std::size_t>(dim);
+        k_.kv_write(kv.layout, kv.page(layer, static_cast<int>(h), page), rows[r].position % limits::kKvPagePositions,
+                    at(key) + from, at(value) + from);
       }
     });
   }
@@ -141,7 +154,8 @@ void CpuBackend::quantize(const float* x, std::int64_t rows, std::int64_t column
   const auto total = static_cast<std::size_t>(rows * columns);
   if (codes_.size() < total) codes_.resize(total), scales_.resize(total / 32), sums_.resize(total / 16);
   pool_.run(rows, [&](std::int64_t r) {
-    k_.quantize_row(x + r * columns, columns, codes_.data() + r * columns, scales_.data() + r * columns / 32, sums_.data() + r * columns / 16);
+    k_.quantize_row(x + r * columns, columns, codes_.data() + r * columns, scales_.data() + r * columns / 32,
+                    sums_.data() + r * columns / 16);
   });
 }
 
@@ -156,7 +170,8 @@ void CpuBackend::linear(std::span<const LinearPart> parts, DeviceSpan x, std::in
   bool quantized = false;
   for (const LinearPart& part : parts) {
     const auto& w = static_cast<const PackedWeight&>(*part.weight);
-    LLORCH_ASSERT(w.columns() == columns && static_cast<std::int64_t>(part.out.size()) >= rows * w.rows(), "linear shapes disagree");
+    LLORCH_ASSERT(w.columns() == columns && static_cast<std::int64_t>(part.out.size()) >= rows * w.rows(),
+                  "linear shapes disagree");
     quantized |= info(w.type).block > 1;
     const std::int64_t panels = (w.rows() + k_.panel - 1) / k_.panel;
     const std::int64_t chunk = std::max<std::int64_t>(1, panels / (pool_.threads() * 8));
@@ -188,13 +203,14 @@ void CpuBackend::attention(const AttentionCall& call, std::span<const BatchRow> 
     const BatchRow& row = rows[static_cast<std::size_t>(r)];
     const std::int64_t pages = row.position / limits::kKvPagePositions + 1;
     std::vector<const std::uint8_t*> addresses(static_cast<std::size_t>(pages));
-    for (std::int64_t p = 0; p < pages; ++p) addresses[static_cast<std::size_t>(p)] = kv.page(call.layer, kv_head, row.pages[p]);
+    for (std::int64_t p = 0; p < pages; ++p)
+      addresses[static_cast<std::size_t>(p)] = kv.page(call.layer, kv_head, row.pages[p]);
     for (int g = 0; g < group; ++g) {
       const int head = kv_head * group + g;
       const std::int64_t from = (r * call.heads + head) * dim;
       const bool sink = !call.sinks.empty();
-      k_.attend({at(call.query) + from, at(call.out) + from, addresses.data(), kv.layout, row.position, call.window, call.scale, call.softcap,
-                 sink, sink ? call.sinks[static_cast<std::size_t>(head)] : 0.0f});
+      k_.attend({at(call.query) + from, at(call.out) + from, addresses.data(), kv.layout, row.position, call.window,
+                 call.scale, call.softcap, sink, sink ? call.sinks[static_cast<std::size_t>(head)] : 0.0f});
     }
   });
 }

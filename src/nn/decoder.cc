@@ -31,7 +31,8 @@ std::vector<float> softmax_of(std::span<const float> logits, const std::vector<i
   std::vector<double> weights;
   double sum = 0;
   for (const int i : chosen) {
-    weights.push_back(std::exp(static_cast<double>(logits[static_cast<std::size_t>(i)]) - logits[static_cast<std::size_t>(chosen.front())]));
+    weights.push_back(std::exp(static_cast<double>(logits[static_cast<std::size_t>(i)]) -
+                               logits[static_cast<std::size_t>(chosen.front())]));
     sum += weights.back();
   }
   std::vector<float> result;
@@ -96,8 +97,10 @@ void Decoder::observe(const char* name, DeviceSpan values, std::int64_t rows) {
 }
 
 void Decoder::normalize(const Norm& norm, DeviceSpan x, DeviceSpan out) {
-  if (norm.bias.empty()) backend_.rms_norm(x, norm.weight.span(), norm.eps, out);
-  else backend_.layer_norm(x, norm.weight.span(), norm.bias.span(), norm.eps, out);
+  if (norm.bias.empty())
+    backend_.rms_norm(x, norm.weight.span(), norm.eps, out);
+  else
+    backend_.layer_norm(x, norm.weight.span(), norm.bias.span(), norm.eps, out);
 }
 
 void Decoder::embed(std::span<const BatchRow> rows) {
@@ -128,14 +131,15 @@ void Decoder::rope_tables(std::span<const BatchRow> rows) {
 void Decoder::rotate(const Attention& a, DeviceSpan x, int heads, std::int64_t rows) {
   if (a.rope < 0) return;
   const RopeSpec& rope = parts_.ropes[static_cast<std::size_t>(a.rope)];
-  backend_.rope(x, rows, heads, a.head_dim, cos_[static_cast<std::size_t>(a.rope)].span(), sin_[static_cast<std::size_t>(a.rope)].span(),
-                rope.rotated, rope.adjacent);
+  backend_.rope(x, rows, heads, a.head_dim, cos_[static_cast<std::size_t>(a.rope)].span(),
+                sin_[static_cast<std::size_t>(a.rope)].span(), rope.rotated, rope.adjacent);
 }
 
 void Decoder::attend(const Layer& layer, int index, std::span<const BatchRow> rows, KvStore& kv) {
   const Attention& a = layer.attention;
   const auto n = static_cast<std::int64_t>(rows.size());
-  const DeviceSpan stream = scratch(stream_, n, parts_.dim), normed = scratch(normed_, n, parts_.dim), branch = scratch(branch_, n, parts_.dim);
+  const DeviceSpan stream = scratch(stream_, n, parts_.dim), normed = scratch(normed_, n, parts_.dim),
+                   branch = scratch(branch_, n, parts_.dim);
   const DeviceSpan q = scratch(query_, n, a.heads * a.head_dim), heads = scratch(heads_, n, a.heads * a.head_dim);
   const DeviceSpan k = scratch(key_, n, a.kv_heads * a.head_dim), v = scratch(value_, n, a.kv_heads * a.head_dim);
   normalize(layer.attention_norm, stream, normed);
@@ -163,7 +167,8 @@ void Decoder::attend(const Layer& layer, int index, std::span<const BatchRow> ro
 
 void Decoder::mlp(const Mlp& m, std::int64_t rows) {
   const std::int64_t width = m.up.weight->rows();
-  const DeviceSpan normed = scratch(normed_, rows, parts_.dim), up = scratch(up_, rows, width), hidden = scratch(hidden_, rows, width);
+  const DeviceSpan normed = scratch(normed_, rows, parts_.dim), up = scratch(up_, rows, width),
+                   hidden = scratch(hidden_, rows, width);
   if (m.kind == Activation::kGelu) {
     const LinearPart parts[] = {part(m.up, up)};
     backend_.linear(parts, normed, rows);
@@ -178,7 +183,8 @@ void Decoder::mlp(const Mlp& m, std::int64_t rows) {
   backend_.linear(down, hidden, rows);
 }
 
-/// Each expert computes all its tokens together; each token then sums its experts in rank order, so that neighbours do not matter.
+/// Each expert computes all its tokens together; each token then sums its experts in rank order, so that neighbours do
+/// not matter.
 void Decoder::moe(const Moe& m, std::int64_t rows) {
   const std::int64_t experts = m.router.weight->rows(), width = m.experts.front().up.weight->rows(), dim = parts_.dim;
   const DeviceSpan normed = scratch(normed_, rows, dim), routing = scratch(router_, rows, experts);
@@ -200,31 +206,37 @@ void Decoder::moe(const Moe& m, std::int64_t rows) {
       slots[static_cast<std::size_t>(chosen[static_cast<std::size_t>(rank)])].push_back(r * m.active + rank);
     }
   }
-  const auto at = [&](DeviceSpan span, std::int64_t row) { return span.part(static_cast<std::size_t>(row * dim), static_cast<std::size_t>(dim)); };
+  const auto at = [&](DeviceSpan span, std::int64_t row) {
+    return span.part(static_cast<std::size_t>(row * dim), static_cast<std::size_t>(dim));
+  };
   const DeviceSpan branch = scratch(branch_, rows, dim);
   for (std::int64_t e = 0; e < experts; ++e) {
     const auto& mine = tokens[static_cast<std::size_t>(e)];
     if (mine.empty()) continue;
     const auto n = static_cast<std::int64_t>(mine.size());
     const Moe::Expert& expert = m.experts[static_cast<std::size_t>(e)];
-    const DeviceSpan picked = scratch(picked_, n, dim), gate = scratch(gate_, n, width), up = scratch(up_, n, width), hidden = scratch(hidden_, n, width);
+    const DeviceSpan picked = scratch(picked_, n, dim), gate = scratch(gate_, n, width), up = scratch(up_, n, width),
+                     hidden = scratch(hidden_, n, width);
     backend_.gather(normed, dim, mine, picked);
     const LinearPart in[] = {part(expert.gate, gate), part(expert.up, up)};
     backend_.linear(in, picked, n);
     backend_.activate(m.kind, gate, up, m.limit, m.alpha, hidden);
     const LinearPart down[] = {part(expert.down, picked)};
     backend_.linear(down, hidden, n);
-    for (std::int64_t i = 0; i < n; ++i) backend_.copy(at(picked, i), at(expert_out_.span(), slots[static_cast<std::size_t>(e)][static_cast<std::size_t>(i)]));
+    for (std::int64_t i = 0; i < n; ++i)
+      backend_.copy(at(picked, i),
+                    at(expert_out_.span(), slots[static_cast<std::size_t>(e)][static_cast<std::size_t>(i)]));
   }
   const std::vector<float> zeros(branch.size());
   backend_.upload(zeros, branch);
   for (std::int64_t r = 0; r < rows; ++r)
     for (int rank = 0; rank < m.active; ++rank)
-      backend_.add_scaled(at(expert_out_.span(), r * m.active + rank), weights[static_cast<std::size_t>(r * m.active + rank)], at(branch, r));
+      backend_.add_scaled(at(expert_out_.span(), r * m.active + rank),
+                          weights[static_cast<std::size_t>(r * m.active + rank)], at(branch, r));
 }
 
-void Decoder::forward(std::span<const BatchRow> rows, KvStore& kv, std::span<const std::int32_t> logit_rows, std::span<float> logits,
-                      const Observer* observer) {
+void Decoder::forward(std::span<const BatchRow> rows, KvStore& kv, std::span<const std::int32_t> logit_rows,
+                      std::span<float> logits, const Observer* observer) {
   LLORCH_ASSERT(!rows.empty() && rows.size() <= static_cast<std::size_t>(rows_max_), "batch size outside 1..rows_max");
   observer_ = observer;
   prefix_.clear();
@@ -238,7 +250,14 @@ void Decoder::forward(std::span<const BatchRow> rows, KvStore& kv, std::span<con
     attend(layer, static_cast<int>(i), rows, kv);
     normalize(layer.mlp_norm, stream, scratch(normed_, n, parts_.dim));
     observe("mlp_norm", scratch(normed_, n, parts_.dim), n);
-    std::visit([&](const auto& m) { if constexpr (std::is_same_v<std::decay_t<decltype(m)>, Mlp>) mlp(m, n); else moe(m, n); }, layer.mlp);
+    std::visit(
+        [&](const auto& m) {
+          if constexpr (std::is_same_v<std::decay_t<decltype(m)>, Mlp>)
+            mlp(m, n);
+          else
+            moe(m, n);
+        },
+        layer.mlp);
     observe("mlp", scratch(branch_, n, parts_.dim), n);
     backend_.add(scratch(branch_, n, parts_.dim), stream);
     observe("output", stream, n);
@@ -246,7 +265,8 @@ void Decoder::forward(std::span<const BatchRow> rows, KvStore& kv, std::span<con
   prefix_.clear();
   if (logit_rows.empty()) return;
   const auto m = static_cast<std::int64_t>(logit_rows.size());
-  LLORCH_ASSERT(logits.size() >= static_cast<std::size_t>(m) * static_cast<std::size_t>(parts_.vocab), "logits buffer too small");
+  LLORCH_ASSERT(logits.size() >= static_cast<std::size_t>(m) * static_cast<std::size_t>(parts_.vocab),
+                "logits buffer too small");
   const DeviceSpan selected = scratch(selected_, m, parts_.dim), normed = scratch(normed_, m, parts_.dim);
   backend_.gather(stream, parts_.dim, logit_rows, selected);
   normalize(parts_.final_norm, selected, normed);

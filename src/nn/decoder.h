@@ -1,10 +1,10 @@
 // The one forward pass. Families differ by which parts are present; arch/<name>.cc puts them together.
 //
-// Checkpoints (the names that parity tools observe; NN is the layer): embedding, layer_NN.attn_norm, .q, .k, .v (after projection and bias),
-// .q_rope, .k_rope (as attention sees them), .attn (heads, before the output projection), .attn_out (after it), .attn_residual, .mlp_norm,
-// .mlp (output), .output (residual stream), final_norm, logits.
-// Ownership: a Decoder owns its weights and scratch; the Backend and, where it keeps_source(), the WeightSource outlive it.
-// Threads: one at a time.
+// Checkpoints (the names that parity tools observe; NN is the layer): embedding, layer_NN.attn_norm, .q, .k, .v (after
+// projection and bias), .q_rope, .k_rope (as attention sees them), .attn (heads, before the output projection),
+// .attn_out (after it), .attn_residual, .mlp_norm, .mlp (output), .output (residual stream), final_norm, logits.
+// Ownership: a Decoder owns its weights and scratch; the Backend and, where it keeps_source(), the WeightSource outlive
+// it. Threads: one at a time.
 #pragma once
 
 #include <functional>
@@ -21,13 +21,13 @@ namespace llorch {
 
 struct Norm {
   DeviceBuffer weight;
-  DeviceBuffer bias;        // empty: RMSNorm; else LayerNorm
+  DeviceBuffer bias;  // empty: RMSNorm; else LayerNorm
   float eps = 1e-5f;
 };
 
 struct Linear {
   std::unique_ptr<Weight> weight;
-  DeviceBuffer bias;        // empty: none
+  DeviceBuffer bias;  // empty: none
 };
 
 struct Attention {
@@ -36,17 +36,17 @@ struct Attention {
   int kv_heads = 0;
   int head_dim = 0;
   float scale = 1;
-  int window = 0;                    // 0: all earlier positions
-  float softcap = 0;                 // 0: none
-  int rope = -1;                     // index into Decoder::Parts::ropes; -1: none
-  std::optional<Norm> query_norm;    // per head
+  int window = 0;                  // 0: all earlier positions
+  float softcap = 0;               // 0: none
+  int rope = -1;                   // index into Decoder::Parts::ropes; -1: none
+  std::optional<Norm> query_norm;  // per head
   std::optional<Norm> key_norm;
-  std::vector<float> sinks;          // one per head, or empty
+  std::vector<float> sinks;  // one per head, or empty
 };
 
 struct Mlp {
   Activation kind = Activation::kSiluMul;
-  Linear gate;                       // absent for kGelu
+  Linear gate;  // absent for kGelu
   Linear up, down;
 };
 
@@ -56,7 +56,7 @@ struct Moe {
   };
   Linear router;
   std::vector<Expert> experts;
-  int active = 0;                    // experts per token; weights are the softmax over the selected ones
+  int active = 0;  // experts per token; weights are the softmax over the selected ones
   Activation kind = Activation::kSwigluClamped;
   float limit = 0, alpha = 0;
 };
@@ -69,16 +69,17 @@ struct Layer {
 };
 
 /// Sees every named intermediate value: rows x columns floats.
-using Observer = std::function<void(const std::string& name, std::span<const float> values, std::int64_t rows, std::int64_t columns)>;
+using Observer = std::function<void(const std::string& name, std::span<const float> values, std::int64_t rows,
+                                    std::int64_t columns)>;
 
 class Decoder {
  public:
   struct Parts {
     int dim = 0;
     int vocab = 0;
-    int context = 0;                      // positions the model can take
+    int context = 0;  // positions the model can take
     std::unique_ptr<Weight> embedding;
-    std::unique_ptr<Weight> positions;    // learned position embeddings, or null
+    std::unique_ptr<Weight> positions;  // learned position embeddings, or null
     std::vector<RopeSpec> ropes;
     std::vector<Layer> layers;
     Norm final_norm;
@@ -95,11 +96,12 @@ class Decoder {
 
   /// Computes up to rows_max tokens; `logit_rows` (indices into rows) get logits (logit_rows, vocab) in `logits`.
   /// Positions and token ids must be in range and every row's page allocated: the engine guarantees it.
-  void forward(std::span<const BatchRow> rows, KvStore& kv, std::span<const std::int32_t> logit_rows, std::span<float> logits,
-               const Observer* observer = nullptr);
+  void forward(std::span<const BatchRow> rows, KvStore& kv, std::span<const std::int32_t> logit_rows,
+               std::span<float> logits, const Observer* observer = nullptr);
 
  private:
-  Decoder(Backend& backend, Parts parts, int rows_max) : backend_(backend), parts_(std::move(parts)), rows_max_(rows_max) {}
+  Decoder(Backend& backend, Parts parts, int rows_max)
+      : backend_(backend), parts_(std::move(parts)), rows_max_(rows_max) {}
   Status allocate();
   void embed(std::span<const BatchRow> rows);
   void rope_tables(std::span<const BatchRow> rows);
@@ -114,10 +116,11 @@ class Decoder {
   Backend& backend_;
   Parts parts_;
   int rows_max_;
-  DeviceBuffer stream_, normed_, query_, key_, value_, heads_, branch_, gate_, up_, hidden_, router_, picked_, expert_out_, selected_, logits_;
-  std::vector<DeviceBuffer> cos_, sin_;   // one pair per rope
+  DeviceBuffer stream_, normed_, query_, key_, value_, heads_, branch_, gate_, up_, hidden_, router_, picked_,
+      expert_out_, selected_, logits_;
+  std::vector<DeviceBuffer> cos_, sin_;  // one pair per rope
   const Observer* observer_ = nullptr;
-  std::string prefix_;                    // of checkpoint names: "layer_07." or ""
+  std::string prefix_;  // of checkpoint names: "layer_07." or ""
 };
 
 }  // namespace llorch

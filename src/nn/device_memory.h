@@ -1,5 +1,6 @@
-// Memory that belongs to a backend. Host code holds it, passes it on, and cannot look into it: there is no conversion to a pointer or a
-// host span, so that a device address can never be read as if it were the host's (W-43). Backends reach inside through DeviceAccess.
+// Memory that belongs to a backend. Host code holds it, passes it on, and cannot look into it: there is no conversion
+// to a pointer or a host span, so that a device address can never be read as if it were the host's (W-43). Backends
+// reach inside through DeviceAccess.
 #pragma once
 
 #include <cstddef>

@@ -5,7 +5,8 @@
 namespace llorch {
 
 Result<std::unique_ptr<Weight>> HostBackend::table(const TensorView& tensor) {
-  if (!quant::find_row_ops(tensor.type)) return bad_model("tensor '{}' has type {}, which is no weight type", tensor.name, info(tensor.type).name);
+  if (!quant::find_row_ops(tensor.type))
+    return bad_model("tensor '{}' has type {}, which is no weight type", tensor.name, info(tensor.type).name);
   return std::make_unique<RawWeight>(tensor);
 }
 

@@ -1,4 +1,5 @@
-// What the CPU backend and the reference share: memory is the host's own, copies are copies, embeddings come straight from the file.
+// What the CPU backend and the reference share: memory is the host's own, copies are copies, embeddings come straight
+// from the file.
 #pragma once
 
 #include "nn/backend.h"
@@ -25,13 +26,19 @@ class RawWeight final : public Weight {
  public:
   explicit RawWeight(const TensorView& tensor)
       : Weight(static_cast<std::int64_t>(tensor.rows()), static_cast<std::int64_t>(tensor.columns())),
-        tensor_(tensor), ops_(quant::row_ops(tensor.type)), stride_(row_bytes(tensor.type, tensor.columns())) {}
+        tensor_(tensor),
+        ops_(quant::row_ops(tensor.type)),
+        stride_(row_bytes(tensor.type, tensor.columns())) {}
 
   void row(std::int64_t index, float* out) const { ops_.dequantize(bytes(index), tensor_.columns(), out); }
-  [[nodiscard]] double dot(std::int64_t index, const float* x) const { return ops_.dot(bytes(index), x, tensor_.columns()); }
+  [[nodiscard]] double dot(std::int64_t index, const float* x) const {
+    return ops_.dot(bytes(index), x, tensor_.columns());
+  }
 
  private:
-  [[nodiscard]] const std::byte* bytes(std::int64_t index) const { return tensor_.data.data() + static_cast<std::uint64_t>(index) * stride_; }
+  [[nodiscard]] const std::byte* bytes(std::int64_t index) const {
+    return tensor_.data.data() + static_cast<std::uint64_t>(index) * stride_;
+  }
   TensorView tensor_;
   const quant::RowOps& ops_;
   std::uint64_t stride_;

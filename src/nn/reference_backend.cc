@@ -17,8 +17,11 @@ class ReferenceKvStore final : public KvStore {
   [[nodiscard]] float* at(int layer, int head, const BatchRow& row, std::int64_t position, int which) const {
     const KvShape& s = shape();
     const std::int64_t page = row.pages[position / limits::kKvPagePositions];
-    const std::int64_t index = (((static_cast<std::int64_t>(layer) * s.kv_heads + head) * s.pages + page) * limits::kKvPagePositions +
-                                position % limits::kKvPagePositions) * 2 + which;
+    const std::int64_t index =
+        (((static_cast<std::int64_t>(layer) * s.kv_heads + head) * s.pages + page) * limits::kKvPagePositions +
+         position % limits::kKvPagePositions) *
+            2 +
+        which;
     return reinterpret_cast<float*>(memory_.data()) + index * s.head_dim;
   }
   [[nodiscard]] std::size_t bytes() const override { return memory_.size(); }
@@ -40,7 +43,8 @@ class ReferenceBackend final : public HostBackend {
       double squares = 0;
       for (std::size_t i = 0; i < n; ++i) squares += square(at(x)[r * n + i]);
       const double scale = 1 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(eps));
-      for (std::size_t i = 0; i < n; ++i) at(out)[r * n + i] = static_cast<float>(at(x)[r * n + i] * scale * at(weight)[i]);
+      for (std::size_t i = 0; i < n; ++i)
+        at(out)[r * n + i] = static_cast<float>(at(x)[r * n + i] * scale * at(weight)[i]);
     }
   }
   void layer_norm(DeviceSpan x, DeviceSpan weight, DeviceSpan bias, float eps, DeviceSpan out) override {
@@ -60,7 +64,8 @@ class ReferenceBackend final : public HostBackend {
       const auto& w = static_cast<const RawWeight&>(*part.weight);
       pool_.run(w.rows(), [&](std::int64_t n) {
         const double bias = part.bias.empty() ? 0 : at(part.bias)[n];
-        for (std::int64_t r = 0; r < rows; ++r) at(part.out)[r * w.rows() + n] = static_cast<float>(w.dot(n, at(x) + r * w.columns()) + bias);
+        for (std::int64_t r = 0; r < rows; ++r)
+          at(part.out)[r * w.rows() + n] = static_cast<float>(w.dot(n, at(x) + r * w.columns()) + bias);
       });
     }
   }
@@ -79,9 +84,11 @@ class ReferenceBackend final : public HostBackend {
   }
   void add(DeviceSpan x, DeviceSpan out) override { add_scaled(x, 1, out); }
   void add_scaled(DeviceSpan x, float scale, DeviceSpan out) override {
-    for (std::size_t i = 0; i < x.size(); ++i) at(out)[i] = static_cast<float>(at(out)[i] + static_cast<double>(scale) * at(x)[i]);
+    for (std::size_t i = 0; i < x.size(); ++i)
+      at(out)[i] = static_cast<float>(at(out)[i] + static_cast<double>(scale) * at(x)[i]);
   }
-  void rope(DeviceSpan x, std::int64_t rows, int heads, int head_dim, DeviceSpan cos, DeviceSpan sin, int rotated, bool adjacent) override {
+  void rope(DeviceSpan x, std::int64_t rows, int heads, int head_dim, DeviceSpan cos, DeviceSpan sin, int rotated,
+            bool adjacent) override {
     const int half = rotated / 2;
     for (std::int64_t r = 0; r < rows; ++r)
       for (int h = 0; h < heads; ++h)
@@ -94,8 +101,9 @@ class ReferenceBackend final : public HostBackend {
         }
   }
   Result<std::unique_ptr<KvStore>> make_kv(const KvShape& s) override {
-    const std::size_t floats = std::size_t{2} * static_cast<std::size_t>(s.layers) * static_cast<std::size_t>(s.kv_heads) *
-                               static_cast<std::size_t>(s.pages) * limits::kKvPagePositions * static_cast<std::size_t>(s.head_dim);
+    const std::size_t floats = std::size_t{2} * static_cast<std::size_t>(s.layers) *
+                               static_cast<std::size_t>(s.kv_heads) * static_cast<std::size_t>(s.pages) *
+                               limits::kKvPagePositions * static_cast<std::size_t>(s.head_dim);
     LLORCH_TRY(AlignedBuffer memory, AlignedBuffer::make(floats * sizeof(float)));
     return std::make_unique<ReferenceKvStore>(s, std::move(memory));
   }
@@ -105,7 +113,9 @@ class ReferenceBackend final : public HostBackend {
     for (std::size_t r = 0; r < rows.size(); ++r)
       for (int h = 0; h < heads; ++h)
         for (int d = 0; d < dim; ++d) {
-          const std::size_t from = (r * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)) * static_cast<std::size_t>(dim) + static_cast<std::size_t>(d);
+          const std::size_t from =
+              (r * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)) * static_cast<std::size_t>(dim) +
+              static_cast<std::size_t>(d);
           kv.at(layer, h, rows[r], rows[r].position, 0)[d] = at(key)[from];
           kv.at(layer, h, rows[r], rows[r].position, 1)[d] = at(value)[from];
         }
@@ -138,7 +148,8 @@ class ReferenceBackend final : public HostBackend {
     for (double& s : scores) mass += s = std::exp(s - top);
     for (int d = 0; d < dim; ++d) {
       double sum = 0;
-      for (std::int64_t p = oldest; p <= row.position; ++p) sum += scores[static_cast<std::size_t>(p - oldest)] * kv.at(call.layer, kv_head, row, p, 1)[d];
+      for (std::int64_t p = oldest; p <= row.position; ++p)
+        sum += scores[static_cast<std::size_t>(p - oldest)] * kv.at(call.layer, kv_head, row, p, 1)[d];
       at(call.out)[(r * call.heads + head) * dim + d] = static_cast<float>(sum / mass);
     }
   }

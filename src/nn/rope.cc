@@ -20,8 +20,8 @@ std::vector<double> rope_frequencies(int rotated, double base) {
   return f;
 }
 
-std::vector<double> yarn_frequencies(int rotated, double base, double factor, double original_context, double beta_fast, double beta_slow,
-                                     bool round_range) {
+std::vector<double> yarn_frequencies(int rotated, double base, double factor, double original_context, double beta_fast,
+                                     double beta_slow, bool round_range) {
   // The dimension whose wave turns `turns` times within the original context.
   const auto dimension = [&](double turns) {
     return rotated * std::log(original_context / (turns * 2 * M_PI)) / (2 * std::log(base));
@@ -40,12 +40,15 @@ std::vector<double> yarn_frequencies(int rotated, double base, double factor, do
 
 double yarn_magnitude(double factor) { return factor <= 1 ? 1 : 0.1 * std::log(factor) + 1; }
 
-std::vector<double> llama3_factors(int rotated, double base, double factor, double low, double high, double original_context) {
+std::vector<double> llama3_factors(int rotated, double base, double factor, double low, double high,
+                                   double original_context) {
   std::vector<double> result;
   for (const double f : rope_frequencies(rotated, base)) {
     const double wavelength = 2 * M_PI / f;
-    if (wavelength < original_context / high) result.push_back(1);
-    else if (wavelength > original_context / low) result.push_back(factor);
+    if (wavelength < original_context / high)
+      result.push_back(1);
+    else if (wavelength > original_context / low)
+      result.push_back(factor);
     else {
       const double smooth = (original_context / wavelength - low) / (high - low);
       result.push_back(1 / ((1 - smooth) / factor + smooth));

@@ -1,5 +1,6 @@
-// Least-squares choice of scale (and minimum) for a run of values: tries several scales and refits each by linear regression.
-// A plain search of our own; exactness of files does not depend on it, only how close a quantized weight comes.
+// Least-squares choice of scale (and minimum) for a run of values: tries several scales and refits each by linear
+// regression. A plain search of our own; exactness of files does not depend on it, only how close a quantized weight
+// comes.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +14,8 @@ struct Fit {
   float minimum = 0;  // value = scale * code - minimum
 };
 
-/// Codes 0..levels; `minimum` >= 0. n <= 32. Errors are weighted by x^2 + mean, so that large values keep their precision.
+/// Codes 0..levels; `minimum` >= 0. n <= 32. Errors are weighted by x^2 + mean, so that large values keep their
+/// precision.
 inline Fit fit_affine(const float* x, int n, int levels) {
   float low = 0, high = x[0], power = 0;
   for (int i = 0; i < n; ++i) {
@@ -44,7 +46,8 @@ inline Fit fit_affine(const float* x, int n, int levels) {
       const double d = scale * q + offset - x[i];
       error += (std::fabs(x[i]) + bias) * d * d;
     }
-    if (best_error < 0 || error < best_error) best_error = error, best = {static_cast<float>(scale), static_cast<float>(-offset)};
+    if (best_error < 0 || error < best_error)
+      best_error = error, best = {static_cast<float>(scale), static_cast<float>(-offset)};
   }
   return best;
 }
@@ -61,7 +64,8 @@ inline float fit_symmetric(const float* x, int n, int half) {
     const float inverse = (static_cast<float>(-half) + 0.1f * static_cast<float>(trial)) / extreme;
     double sxq = 0, sqq = 0;
     for (int i = 0; i < n; ++i) {
-      const double q = std::clamp(std::nearbyint(x[i] * inverse), static_cast<float>(-half), static_cast<float>(half - 1));
+      const double q =
+          std::clamp(std::nearbyint(x[i] * inverse), static_cast<float>(-half), static_cast<float>(half - 1));
       const double w = x[i] * x[i];
       sxq += w * q * x[i], sqq += w * q * q;
     }
@@ -73,8 +77,8 @@ inline float fit_symmetric(const float* x, int n, int half) {
 }
 
 [[nodiscard]] inline std::uint8_t code(float x, float inverse, float offset, int zero, int levels) {
-  return static_cast<std::uint8_t>(std::clamp(std::nearbyint((x + offset) * inverse) + static_cast<float>(zero), 0.0f,
-                                              static_cast<float>(levels)));
+  return static_cast<std::uint8_t>(
+      std::clamp(std::nearbyint((x + offset) * inverse) + static_cast<float>(zero), 0.0f, static_cast<float>(levels)));
 }
 
 [[nodiscard]] inline float inverse_of(float scale) { return scale != 0 ? 1 / scale : 0; }

@@ -1,5 +1,5 @@
-// IQ4_NL: 32 values in 18 bytes. f16 scale d and nibbles as in Q4_0 that index a table of 16 unevenly spaced levels. x = d * level.
-// Codes here are level + 127, so that they are unsigned. Source: the GGUF specification's block layouts.
+// IQ4_NL: 32 values in 18 bytes. f16 scale d and nibbles as in Q4_0 that index a table of 16 unevenly spaced levels. x
+// = d * level. Codes here are level + 127, so that they are unsigned. Source: the GGUF specification's block layouts.
 #pragma once
 
 #include "quant/bits.h"
@@ -24,7 +24,8 @@ struct IQ4_NL {
   static int nearest(float level) {
     int best = 0;
     for (int i = 1; i < 16; ++i)
-      if (std::fabs(level - static_cast<float>(kLevels[i])) < std::fabs(level - static_cast<float>(kLevels[best]))) best = i;
+      if (std::fabs(level - static_cast<float>(kLevels[i])) < std::fabs(level - static_cast<float>(kLevels[best])))
+        best = i;
     return best;
   }
   static void quantize(const float* x, std::uint8_t* b) {

@@ -1,6 +1,6 @@
-// MXFP4: 32 values in 17 bytes. One E8M0 scale 2^(e-127), then 16 bytes: low nibble of byte j is value j, high nibble value j+16, each an
-// E2M1 number {0, .5, 1, 1.5, 2, 3, 4, 6} with sign. Codes here are twice the number plus 12. Scale byte 0xFF is NaN: files that hold
-// one are refused at load (E-08). Source: OCP Microscaling Formats (MX) v1.0.
+// MXFP4: 32 values in 17 bytes. One E8M0 scale 2^(e-127), then 16 bytes: low nibble of byte j is value j, high nibble
+// value j+16, each an E2M1 number {0, .5, 1, 1.5, 2, 3, 4, 6} with sign. Codes here are twice the number plus 12. Scale
+// byte 0xFF is NaN: files that hold one are refused at load (E-08). Source: OCP Microscaling Formats (MX) v1.0.
 #pragma once
 
 #include "quant/bits.h"

@@ -1,6 +1,6 @@
-// Q2_K: 256 values in 84 bytes. 16 bytes of scales (low nibble) and minimums (high nibble) of 16 values each, 64 bytes of two-bit codes,
-// f16 d, f16 dmin. x = d * scale * code - dmin * minimum. Codes: byte l of half h holds values 128h + 32j + l at bits 2j.
-// Source: the GGUF specification's block layouts.
+// Q2_K: 256 values in 84 bytes. 16 bytes of scales (low nibble) and minimums (high nibble) of 16 values each, 64 bytes
+// of two-bit codes, f16 d, f16 dmin. x = d * scale * code - dmin * minimum. Codes: byte l of half h holds values 128h +
+// 32j + l at bits 2j. Source: the GGUF specification's block layouts.
 #pragma once
 
 #include "quant/bits.h"
@@ -30,11 +30,13 @@ struct Q2_K {
     store_half(b + 80, scale_max / 15);
     store_half(b + 82, minimum_max / 15);
     const float d = inverse_of(load_half(b + 80)), m = inverse_of(load_half(b + 82));
-    for (int s = 0; s < 16; ++s) b[s] = static_cast<std::uint8_t>(code(fits[s].scale, d, 0, 0, 15) | code(fits[s].minimum, m, 0, 0, 15) << 4);
+    for (int s = 0; s < 16; ++s)
+      b[s] = static_cast<std::uint8_t>(code(fits[s].scale, d, 0, 0, 15) | code(fits[s].minimum, m, 0, 0, 15) << 4);
     for (int i = 0; i < 64; ++i) b[16 + i] = 0;
     for (int i = 0; i < 256; ++i) {
       const SubScale s = scale(b, i / 16);
-      b[16 + i / 128 * 32 + i % 32] |= static_cast<std::uint8_t>(code(x[i], inverse_of(s.scale), s.minimum, 0, 3) << (i % 128 / 32 * 2));
+      b[16 + i / 128 * 32 + i % 32] |=
+          static_cast<std::uint8_t>(code(x[i], inverse_of(s.scale), s.minimum, 0, 3) << (i % 128 / 32 * 2));
     }
   }
 };

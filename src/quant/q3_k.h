@@ -1,5 +1,6 @@
-// Q3_K: 256 values in 110 bytes. 32 bytes of third bits, 64 bytes of two-bit codes (as in Q2_K), 12 bytes of sixteen 6-bit scales, f16 d.
-// x = d * (scale - 32) * (code - 4); bit k of third-bit byte l belongs to value 32k + l. Source: the GGUF specification's block layouts.
+// Q3_K: 256 values in 110 bytes. 32 bytes of third bits, 64 bytes of two-bit codes (as in Q2_K), 12 bytes of sixteen
+// 6-bit scales, f16 d. x = d * (scale - 32) * (code - 4); bit k of third-bit byte l belongs to value 32k + l. Source:
+// the GGUF specification's block layouts.
 #pragma once
 
 #include "quant/bits.h"
@@ -14,14 +15,17 @@ struct Q3_K {
 
   static void codes(const std::uint8_t* b, std::uint8_t* out) {
     for (int i = 0; i < 256; ++i)
-      out[i] = static_cast<std::uint8_t>((b[32 + i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3) | (b[i % 32] >> (i / 32) & 1) << 2);
+      out[i] = static_cast<std::uint8_t>((b[32 + i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3) |
+                                         (b[i % 32] >> (i / 32) & 1) << 2);
   }
   /// The 6-bit scale of sub-block s, already less 32.
   static int scale_code(const std::uint8_t* b, int s) {
     const int low = s < 8 ? b[96 + s] & 15 : b[96 + s - 8] >> 4;
     return (low | (b[96 + 8 + s % 4] >> (s / 4 * 2) & 3) << 4) - 32;
   }
-  static SubScale scale(const std::uint8_t* b, int s) { return {load_half(b + 108) * static_cast<float>(scale_code(b, s)), 0}; }
+  static SubScale scale(const std::uint8_t* b, int s) {
+    return {load_half(b + 108) * static_cast<float>(scale_code(b, s)), 0};
+  }
   static void quantize(const float* x, std::uint8_t* b) {
     float scales[16], extreme = 0;
     for (int s = 0; s < 16; ++s) {

@@ -1,5 +1,5 @@
-// Q4_0: 32 values in 18 bytes. f16 scale d, then 16 bytes: low nibbles are values 0..15, high nibbles 16..31. x = d * (code - 8).
-// Source: the GGUF specification's block layouts.
+// Q4_0: 32 values in 18 bytes. f16 scale d, then 16 bytes: low nibbles are values 0..15, high nibbles 16..31. x = d *
+// (code - 8). Source: the GGUF specification's block layouts.
 #pragma once
 
 #include "quant/bits.h"

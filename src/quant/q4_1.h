@@ -22,7 +22,8 @@ struct Q4_1 {
     store_half(b + 2, -fit.minimum);
     const float inverse = inverse_of(load_half(b)), offset = -load_half(b + 2);
     for (int j = 0; j < 16; ++j)
-      b[4 + j] = static_cast<std::uint8_t>(code(x[j], inverse, offset, 0, 15) | code(x[j + 16], inverse, offset, 0, 15) << 4);
+      b[4 + j] =
+          static_cast<std::uint8_t>(code(x[j], inverse, offset, 0, 15) | code(x[j + 16], inverse, offset, 0, 15) << 4);
   }
 };
 

@@ -1,6 +1,6 @@
-// Q4_K: 256 values in 144 bytes. f16 d, f16 dmin, 12 bytes of eight 6-bit scales and minimums of 32 values each, 128 bytes of nibbles: byte l
-// of chunk c holds value 64c + l low and 64c + 32 + l high. x = d * scale * code - dmin * minimum.
-// Source: the GGUF specification's block layouts.
+// Q4_K: 256 values in 144 bytes. f16 d, f16 dmin, 12 bytes of eight 6-bit scales and minimums of 32 values each, 128
+// bytes of nibbles: byte l of chunk c holds value 64c + l low and 64c + 32 + l high. x = d * scale * code - dmin *
+// minimum. Source: the GGUF specification's block layouts.
 #pragma once
 
 #include "quant/bits.h"
@@ -12,7 +12,9 @@ namespace llorch::quant {
 /// The packed scales and minimums that Q4_K and Q5_K share: 12 bytes for 8 pairs of 6-bit numbers.
 struct ScalePairs {
   static int scale(const std::uint8_t* p, int s) { return s < 4 ? p[s] & 63 : (p[s + 4] & 15) | (p[s - 4] >> 6) << 4; }
-  static int minimum(const std::uint8_t* p, int s) { return s < 4 ? p[s + 4] & 63 : (p[s + 4] >> 4) | (p[s] >> 6) << 4; }
+  static int minimum(const std::uint8_t* p, int s) {
+    return s < 4 ? p[s + 4] & 63 : (p[s + 4] >> 4) | (p[s] >> 6) << 4;
+  }
   static void put(std::uint8_t* p, int s, int scale, int minimum) {
     if (s < 4) {
       p[s] |= static_cast<std::uint8_t>(scale);
@@ -24,7 +26,8 @@ struct ScalePairs {
     }
   }
   static SubScale real(const std::uint8_t* block, int s) {
-    return {load_half(block) * static_cast<float>(scale(block + 4, s)), load_half(block + 2) * static_cast<float>(minimum(block + 4, s))};
+    return {load_half(block) * static_cast<float>(scale(block + 4, s)),
+            load_half(block + 2) * static_cast<float>(minimum(block + 4, s))};
   }
   /// Chooses and stores d, dmin and the pairs for codes 0..levels.
   static void choose(const float* x, int levels, std::uint8_t* block) {
@@ -56,7 +59,8 @@ struct Q4_K {
     std::memset(b + 16, 0, 128);
     for (int i = 0; i < 256; ++i) {
       const SubScale s = scale(b, i / 32);
-      b[16 + i / 64 * 32 + i % 32] |= static_cast<std::uint8_t>(code(x[i], inverse_of(s.scale), s.minimum, 0, 15) << (i % 64 / 32 * 4));
+      b[16 + i / 64 * 32 + i % 32] |=
+          static_cast<std::uint8_t>(code(x[i], inverse_of(s.scale), s.minimum, 0, 15) << (i % 64 / 32 * 4));
     }
   }
 };

@@ -1,5 +1,5 @@
-// Q5_K: 256 values in 176 bytes. As Q4_K, with 32 bytes of fifth bits before the nibbles: bit s of byte l belongs to value 32s + l.
-// Source: the GGUF specification's block layouts.
+// Q5_K: 256 values in 176 bytes. As Q4_K, with 32 bytes of fifth bits before the nibbles: bit s of byte l belongs to
+// value 32s + l. Source: the GGUF specification's block layouts.
 #pragma once
 
 #include "quant/q4_k.h"
@@ -12,7 +12,8 @@ struct Q5_K {
 
   static void codes(const std::uint8_t* b, std::uint8_t* out) {
     for (int i = 0; i < 256; ++i)
-      out[i] = static_cast<std::uint8_t>((b[48 + i / 64 * 32 + i % 32] >> (i % 64 / 32 * 4) & 15) | (b[16 + i % 32] >> (i / 32) & 1) << 4);
+      out[i] = static_cast<std::uint8_t>((b[48 + i / 64 * 32 + i % 32] >> (i % 64 / 32 * 4) & 15) |
+                                         (b[16 + i % 32] >> (i / 32) & 1) << 4);
   }
   static SubScale scale(const std::uint8_t* b, int s) { return ScalePairs::real(b, s); }
   static void quantize(const float* x, std::uint8_t* b) {

@@ -1,6 +1,7 @@
-// Q6_K: 256 values in 210 bytes. 128 bytes of low nibbles, 64 bytes of upper bit pairs, 16 signed scales of 16 values each, f16 d.
-// x = d * scale * (code - 32). In half h, nibble byte l (0..63) holds values 128h + l low and 128h + 64 + l high; pair byte l (0..31)
-// holds the upper bits of values 128h + 32j + l at bits 2j. Source: the GGUF specification's block layouts.
+// Q6_K: 256 values in 210 bytes. 128 bytes of low nibbles, 64 bytes of upper bit pairs, 16 signed scales of 16 values
+// each, f16 d. x = d * scale * (code - 32). In half h, nibble byte l (0..63) holds values 128h + l low and 128h + 64 +
+// l high; pair byte l (0..31) holds the upper bits of values 128h + 32j + l at bits 2j. Source: the GGUF
+// specification's block layouts.
 #pragma once
 
 #include "quant/bits.h"
@@ -16,7 +17,8 @@ struct Q6_K {
   static void codes(const std::uint8_t* b, std::uint8_t* out) {
     for (int i = 0; i < 256; ++i) {
       const int half = i / 128, in = i % 128;
-      out[i] = static_cast<std::uint8_t>((b[half * 64 + in % 64] >> (in / 64 * 4) & 15) | (b[128 + half * 32 + in % 32] >> (in / 32 * 2) & 3) << 4);
+      out[i] = static_cast<std::uint8_t>((b[half * 64 + in % 64] >> (in / 64 * 4) & 15) |
+                                         (b[128 + half * 32 + in % 32] >> (in / 32 * 2) & 3) << 4);
     }
   }
   static SubScale scale(const std::uint8_t* b, int s) {

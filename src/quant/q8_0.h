@@ -21,7 +21,8 @@ struct Q8_0 {
     for (int j = 0; j < 32; ++j) extreme = std::max(extreme, std::fabs(x[j]));
     store_half(b, extreme / 127);
     const float inverse = inverse_of(load_half(b));
-    for (int j = 0; j < 32; ++j) b[2 + j] = static_cast<std::uint8_t>(std::max<int>(code(x[j], inverse, 0, 128, 255), 1) ^ 0x80);
+    for (int j = 0; j < 32; ++j)
+      b[2 + j] = static_cast<std::uint8_t>(std::max<int>(code(x[j], inverse, 0, 128, 255), 1) ^ 0x80);
   }
 };
 

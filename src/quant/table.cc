@@ -28,14 +28,16 @@ struct BlockRow {
     for (std::uint64_t i = 0; i < n / kBlock; ++i) block(bytes(row) + i * kBytes, out + i * kBlock);
   }
   static void quantize(const float* x, std::uint64_t n, std::byte* row) {
-    for (std::uint64_t i = 0; i < n / kBlock; ++i) F::quantize(x + i * kBlock, reinterpret_cast<std::uint8_t*>(row) + i * kBytes);
+    for (std::uint64_t i = 0; i < n / kBlock; ++i)
+      F::quantize(x + i * kBlock, reinterpret_cast<std::uint8_t*>(row) + i * kBytes);
   }
   static double dot(const std::byte* row, const float* x, std::uint64_t n) {
     double sum = 0;
     float values[kBlock];
     for (std::uint64_t i = 0; i < n / kBlock; ++i) {
       block(bytes(row) + i * kBytes, values);
-      for (int j = 0; j < kBlock; ++j) sum += static_cast<double>(values[j]) * static_cast<double>(x[i * kBlock + static_cast<std::uint64_t>(j)]);
+      for (int j = 0; j < kBlock; ++j)
+        sum += static_cast<double>(values[j]) * static_cast<double>(x[i * kBlock + static_cast<std::uint64_t>(j)]);
     }
     return sum;
   }
@@ -49,7 +51,8 @@ struct PlainRow {
     for (std::uint64_t i = 0; i < n; ++i) out[i] = kLoad(at(row, i));
   }
   static void quantize(const float* x, std::uint64_t n, std::byte* row) {
-    for (std::uint64_t i = 0; i < n; ++i) store(reinterpret_cast<std::uint8_t*>(row) + i * sizeof(Stored), kStore(x[i]));
+    for (std::uint64_t i = 0; i < n; ++i)
+      store(reinterpret_cast<std::uint8_t*>(row) + i * sizeof(Stored), kStore(x[i]));
   }
   static double dot(const std::byte* row, const float* x, std::uint64_t n) {
     double sum = 0;

@@ -1,7 +1,7 @@
 // Every weight type through one table: scalar reference dequantize, quantize and dot for whole rows.
 //
-// Rows are `n` values, n a multiple of the type's block; bytes are row_bytes(type, n). Plain types (F32, F16, BF16) are in the table too.
-// These functions are the truth that every fast kernel is tested against. Threads: pure functions.
+// Rows are `n` values, n a multiple of the type's block; bytes are row_bytes(type, n). Plain types (F32, F16, BF16) are
+// in the table too. These functions are the truth that every fast kernel is tested against. Threads: pure functions.
 #pragma once
 
 #include <cstddef>

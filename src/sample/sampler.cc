@@ -15,7 +15,9 @@ constexpr float kNever = -std::numeric_limits<float>::infinity();
 using Candidate = std::pair<std::int32_t, double>;
 
 /// The most likely first, of equals the lower id; as a heap order.
-bool less_likely(const Candidate& a, const Candidate& b) { return a.second < b.second || (a.second == b.second && a.first > b.first); }
+bool less_likely(const Candidate& a, const Candidate& b) {
+  return a.second < b.second || (a.second == b.second && a.first > b.first);
+}
 
 /// Keeps every candidate whose logit is not below the k-th largest.
 void keep_top_k(std::vector<std::pair<std::int32_t, float>>& list, int k) {
@@ -52,7 +54,9 @@ void keep_min_p(std::vector<Candidate>& list, double p) {
 
 Status validate(const SamplingParams& p, int vocab) {
   std::vector<std::string> problems;
-  const auto need = [&](bool ok, const char* text) { if (!ok) problems.emplace_back(text); };
+  const auto need = [&](bool ok, const char* text) {
+    if (!ok) problems.emplace_back(text);
+  };
   need(p.temperature >= 0 && p.temperature <= 2, "temperature: range(0.0..=2.0)");
   need(p.top_k >= 0 && p.top_k <= vocab, "top_k: range(0..=vocab_size)");
   need(p.top_p >= 0 && p.top_p <= 1, "top_p: range(0.0..=1.0)");
@@ -62,7 +66,8 @@ Status validate(const SamplingParams& p, int vocab) {
   need(p.frequency_penalty >= -2 && p.frequency_penalty <= 2, "frequency_penalty: range(-2.0..=2.0)");
   need(p.top_logprobs >= -1 && p.top_logprobs <= 20, "top_logprobs: range(0..=20)");
   need(p.mask.empty() || p.mask.size() == static_cast<std::size_t>(vocab), "mask: one entry per token");
-  for (const auto& [id, bias] : p.logit_bias) need(id >= 0 && id < vocab && std::isfinite(bias), "logit_bias: known token, finite bias");
+  for (const auto& [id, bias] : p.logit_bias)
+    need(id >= 0 && id < vocab && std::isfinite(bias), "logit_bias: known token, finite bias");
   if (problems.empty()) return {};
   return fail(ErrorCode::kInvalidRequest, "{}", fmt::join(problems, "; "));
 }
@@ -73,7 +78,8 @@ Result<std::vector<double>> softmax(std::span<const float> logits) {
   if (!std::isfinite(top)) return fail(ErrorCode::kInferenceFailed, "the largest logit is not finite");
   std::vector<double> p(logits.size());
   double sum = 0;
-  for (std::size_t i = 0; i < p.size(); ++i) sum += p[i] = std::exp(static_cast<double>(logits[i]) - static_cast<double>(top));
+  for (std::size_t i = 0; i < p.size(); ++i)
+    sum += p[i] = std::exp(static_cast<double>(logits[i]) - static_cast<double>(top));
   double check = 0;
   for (double& v : p) {
     v /= sum;
@@ -98,7 +104,8 @@ std::vector<float> Sampler::adjust(std::span<const float> logits) const {
     for (const auto& [id, yes] : seen_) at(id) = at(id) > 0 ? at(id) / penalty : at(id) * penalty;
   }
   if (params_.presence_penalty != 0 || params_.frequency_penalty != 0)
-    for (const auto& [id, times] : generated_) at(id) -= static_cast<float>(params_.presence_penalty + params_.frequency_penalty * times);
+    for (const auto& [id, times] : generated_)
+      at(id) -= static_cast<float>(params_.presence_penalty + params_.frequency_penalty * times);
   for (std::size_t i = 0; i < params_.mask.size(); ++i)
     if (!params_.mask[i]) out[i] = kNever;
   return out;
@@ -152,11 +159,13 @@ Result<Sampled> Sampler::sample(std::span<const float> logits, std::uint64_t ste
     const double offset = top + std::log(sum);
     result.logprob = static_cast<double>(logits[static_cast<std::size_t>(result.id)]) - offset;
     std::vector<TokenLogprob> all;
-    for (std::size_t i = 0; i < logits.size(); ++i) all.push_back({static_cast<std::int32_t>(i), static_cast<double>(logits[i]) - offset});
+    for (std::size_t i = 0; i < logits.size(); ++i)
+      all.push_back({static_cast<std::int32_t>(i), static_cast<double>(logits[i]) - offset});
     const std::size_t n = std::min(all.size(), static_cast<std::size_t>(params_.top_logprobs));
-    std::partial_sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(n), all.end(), [](const TokenLogprob& a, const TokenLogprob& b) {
-      return a.logprob > b.logprob || (a.logprob == b.logprob && a.id < b.id);
-    });
+    std::partial_sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(n), all.end(),
+                      [](const TokenLogprob& a, const TokenLogprob& b) {
+                        return a.logprob > b.logprob || (a.logprob == b.logprob && a.id < b.id);
+                      });
     result.top.assign(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(n));
   }
   ++generated_[result.id];

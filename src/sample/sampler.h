@@ -1,9 +1,11 @@
 // From logits to a token, in the order of Hugging Face transformers (E-34):
-//   logit bias -> repetition, presence, frequency penalties -> mask -> temperature -> top-k -> softmax -> top-p -> min-p -> draw.
+//   logit bias -> repetition, presence, frequency penalties -> mask -> temperature -> top-k -> softmax -> top-p ->
+//   min-p -> draw.
 //
-// The draw is counter-based: it depends on (seed, choice, step) alone. Temperature below 1e-6 takes the largest logit after penalties
-// and mask, the lowest id of equals, and draws nothing. The vocabulary is never sorted.
-// Threads: one sampler per sequence. Errors: kInferenceFailed when logits are not finite or a distribution does not sum to 1 within 1e-6.
+// The draw is counter-based: it depends on (seed, choice, step) alone. Temperature below 1e-6 takes the largest logit
+// after penalties and mask, the lowest id of equals, and draws nothing. The vocabulary is never sorted. Threads: one
+// sampler per sequence. Errors: kInferenceFailed when logits are not finite or a distribution does not sum to 1 within
+// 1e-6.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +27,10 @@ struct SamplingParams {
   double presence_penalty = 0;    // per token already generated
   double frequency_penalty = 0;   // per time it was generated
   std::vector<std::pair<std::int32_t, double>> logit_bias;
-  std::vector<bool> mask;         // allowed tokens; empty: all
+  std::vector<bool> mask;  // allowed tokens; empty: all
   std::uint64_t seed = 0;
   std::uint64_t choice = 0;
-  int top_logprobs = -1;          // -1: none; n: the chosen token's and the n most likely
+  int top_logprobs = -1;  // -1: none; n: the chosen token's and the n most likely
 };
 
 /// Every violation of the ranges that requests may use, or success.
@@ -36,7 +38,7 @@ struct SamplingParams {
 
 struct TokenLogprob {
   std::int32_t id = -1;
-  double logprob = 0;             // natural logarithm, of the model's own distribution (before any of the stages above)
+  double logprob = 0;  // natural logarithm, of the model's own distribution (before any of the stages above)
 };
 
 struct Sampled {
@@ -52,7 +54,8 @@ class Sampler {
   /// `step`: how many tokens this sequence has generated so far.
   [[nodiscard]] Result<Sampled> sample(std::span<const float> logits, std::uint64_t step);
 
-  /// The distribution that sample() draws from: (id, probability) of every token that survives. For tests and for logprobs of stages.
+  /// The distribution that sample() draws from: (id, probability) of every token that survives. For tests and for
+  /// logprobs of stages.
   [[nodiscard]] Result<std::vector<std::pair<std::int32_t, double>>> distribution(std::span<const float> logits);
 
  private:
@@ -60,8 +63,8 @@ class Sampler {
   [[nodiscard]] Result<std::vector<std::pair<std::int32_t, double>>> survivors(std::span<const float> adjusted) const;
 
   SamplingParams params_;
-  std::unordered_map<std::int32_t, int> generated_;   // times
-  std::unordered_map<std::int32_t, bool> seen_;       // prompt and output
+  std::unordered_map<std::int32_t, int> generated_;  // times
+  std::unordered_map<std::int32_t, bool> seen_;      // prompt and output
 };
 
 /// Probabilities of finite logits: maximum subtracted, summed in double. Errors: kInferenceFailed (E-36).

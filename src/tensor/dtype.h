@@ -1,4 +1,5 @@
-// Element types of stored tensors. Numbers are those of the GGUF specification, so a file's type field converts directly.
+// Element types of stored tensors. Numbers are those of the GGUF specification, so a file's type field converts
+// directly.
 #pragma once
 
 #include <cstdint>
@@ -38,12 +39,12 @@ struct DTypeInfo {
 };
 
 inline constexpr DTypeInfo kDTypes[] = {
-    {DType::kF32, "F32", 1, 4},       {DType::kF16, "F16", 1, 2},       {DType::kBF16, "BF16", 1, 2},
-    {DType::kQ4_0, "Q4_0", 32, 18},   {DType::kQ4_1, "Q4_1", 32, 20},   {DType::kQ5_0, "Q5_0", 32, 22},
-    {DType::kQ5_1, "Q5_1", 32, 24},   {DType::kQ8_0, "Q8_0", 32, 34},   {DType::kQ2_K, "Q2_K", 256, 84},
-    {DType::kQ3_K, "Q3_K", 256, 110}, {DType::kQ4_K, "Q4_K", 256, 144}, {DType::kQ5_K, "Q5_K", 256, 176},
+    {DType::kF32, "F32", 1, 4},       {DType::kF16, "F16", 1, 2},         {DType::kBF16, "BF16", 1, 2},
+    {DType::kQ4_0, "Q4_0", 32, 18},   {DType::kQ4_1, "Q4_1", 32, 20},     {DType::kQ5_0, "Q5_0", 32, 22},
+    {DType::kQ5_1, "Q5_1", 32, 24},   {DType::kQ8_0, "Q8_0", 32, 34},     {DType::kQ2_K, "Q2_K", 256, 84},
+    {DType::kQ3_K, "Q3_K", 256, 110}, {DType::kQ4_K, "Q4_K", 256, 144},   {DType::kQ5_K, "Q5_K", 256, 176},
     {DType::kQ6_K, "Q6_K", 256, 210}, {DType::kIQ4_NL, "IQ4_NL", 32, 18}, {DType::kMXFP4, "MXFP4", 32, 17},
-    {DType::kI8, "I8", 1, 1},         {DType::kI16, "I16", 1, 2},       {DType::kI32, "I32", 1, 4},
+    {DType::kI8, "I8", 1, 1},         {DType::kI16, "I16", 1, 2},         {DType::kI32, "I32", 1, 4},
     {DType::kI64, "I64", 1, 8},       {DType::kF64, "F64", 1, 8},
 };
 

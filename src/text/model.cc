@@ -10,7 +10,8 @@
 namespace llorch {
 namespace {
 
-/// A word as a list of symbols that shrinks as neighbours merge; candidates wait in a heap and are dropped when they went stale.
+/// A word as a list of symbols that shrinks as neighbours merge; candidates wait in a heap and are dropped when they
+/// went stale.
 struct Symbol {
   std::uint32_t begin = 0, size = 0;  // bytes of the word; size 0: merged away
   std::int32_t previous = -1, next = -1;
@@ -18,11 +19,13 @@ struct Symbol {
 };
 
 struct Candidate {
-  double priority;      // smaller merges first
+  double priority;  // smaller merges first
   std::int32_t left;
-  std::uint32_t size;   // of the union, to recognise stale entries
+  std::uint32_t size;  // of the union, to recognise stale entries
   TokenId id;
-  bool operator<(const Candidate& o) const { return priority > o.priority || (priority == o.priority && left > o.left); }
+  bool operator<(const Candidate& o) const {
+    return priority > o.priority || (priority == o.priority && left > o.left);
+  }
 };
 
 class MergeList {
@@ -46,7 +49,8 @@ class MergeList {
       const auto [priority, id] = find(a, b);
       if (id >= 0) push({priority, left, a.size + b.size, id});
     };
-    for (std::size_t i = 0; i + 1 < symbols.size(); ++i) consider(static_cast<std::int32_t>(i), [&](Candidate c) { start.push_back(c); });
+    for (std::size_t i = 0; i + 1 < symbols.size(); ++i)
+      consider(static_cast<std::int32_t>(i), [&](Candidate c) { start.push_back(c); });
     std::priority_queue<Candidate> heap(std::less<Candidate>(), std::move(start));
     while (!heap.empty()) {
       const Candidate c = heap.top();
@@ -89,7 +93,8 @@ std::size_t unit_size(std::string_view rest) { return static_cast<std::size_t>(s
 
 class Bpe final : public TokenModel {
  public:
-  Bpe(TokenMap tokens, const BpeOptions& options) : tokens_(std::move(tokens)), options_(options), bytes_(byte_tokens(tokens_)) {
+  Bpe(TokenMap tokens, const BpeOptions& options)
+      : tokens_(std::move(tokens)), options_(options), bytes_(byte_tokens(tokens_)) {
     for (int b = 0; b < 256; ++b) {
       const char c = static_cast<char>(b);
       const auto found = tokens_.find(std::string_view(&c, 1));
@@ -103,7 +108,8 @@ class Bpe final : public TokenModel {
       const auto& [left, right] = merges[rank];
       joined = left + right;
       const auto a = tokens_.find(left), b = tokens_.find(right), whole = tokens_.find(joined);
-      if (a == tokens_.end() || b == tokens_.end() || whole == tokens_.end()) return bad_model("merge {} joins what are no tokens", rank);
+      if (a == tokens_.end() || b == tokens_.end() || whole == tokens_.end())
+        return bad_model("merge {} joins what are no tokens", rank);
       ranks_.emplace(key(a->second, b->second), Merge{static_cast<std::uint32_t>(rank), whole->second});
     }
     return {};
@@ -144,7 +150,9 @@ class Bpe final : public TokenModel {
     std::uint32_t rank;
     TokenId id;
   };
-  static std::uint64_t key(TokenId a, TokenId b) { return static_cast<std::uint64_t>(static_cast<std::uint32_t>(a)) << 32 | static_cast<std::uint32_t>(b); }
+  static std::uint64_t key(TokenId a, TokenId b) {
+    return static_cast<std::uint64_t>(static_cast<std::uint32_t>(a)) << 32 | static_cast<std::uint32_t>(b);
+  }
   TokenId find_unit(std::string_view unit) const {
     if (unit.size() == 1) return units_[static_cast<std::uint8_t>(unit[0])];
     const auto found = tokens_.find(unit);
@@ -178,8 +186,10 @@ class Spm final : public TokenModel {
     });
     for (const Symbol& s : list.symbols) {
       if (s.size == 0) continue;
-      if (s.id >= 0) out.push_back(s.id);
-      else append_bytes(bytes_, text.substr(s.begin, s.size), unknown_, out);
+      if (s.id >= 0)
+        out.push_back(s.id);
+      else
+        append_bytes(bytes_, text.substr(s.begin, s.size), unknown_, out);
     }
   }
 
@@ -198,7 +208,11 @@ class Spm final : public TokenModel {
 class Unigram final : public TokenModel {
  public:
   Unigram(TokenMap tokens, std::vector<double> scores, TokenId unknown, bool fallback)
-      : tokens_(std::move(tokens)), scores_(std::move(scores)), unknown_(unknown), fallback_(fallback), bytes_(byte_tokens(tokens_)) {
+      : tokens_(std::move(tokens)),
+        scores_(std::move(scores)),
+        unknown_(unknown),
+        fallback_(fallback),
+        bytes_(byte_tokens(tokens_)) {
     for (const auto& [text, id] : tokens_) longest_ = std::max(longest_, text.size());
     unknown_score_ = (scores_.empty() ? 0 : *std::ranges::min_element(scores_)) - 10;
   }
@@ -214,14 +228,16 @@ class Unigram final : public TokenModel {
     for (std::size_t at = 0; at < text.size();) {
       const std::size_t unit = unit_size(text.substr(at));
       bool single = false;
-      for (std::size_t size = unit; size <= std::min(longest_, text.size() - at); size += size + at < text.size() ? unit_size(text.substr(at + size)) : 1) {
+      for (std::size_t size = unit; size <= std::min(longest_, text.size() - at);
+           size += size + at < text.size() ? unit_size(text.substr(at + size)) : 1) {
         const auto found = tokens_.find(text.substr(at, size));
         if (found == tokens_.end()) continue;
         single |= size == unit;
         const double score = best[at].score + scores_[static_cast<std::size_t>(found->second)];
         if (score > best[at + size].score) best[at + size] = {score, at, found->second};
       }
-      if (!single && best[at].score + unknown_score_ > best[at + unit].score) best[at + unit] = {best[at].score + unknown_score_, at, -1};
+      if (!single && best[at].score + unknown_score_ > best[at + unit].score)
+        best[at + unit] = {best[at].score + unknown_score_, at, -1};
       at += unit;
     }
     std::vector<std::pair<std::size_t, std::size_t>> path;
@@ -229,9 +245,12 @@ class Unigram final : public TokenModel {
     bool fused = false;
     for (auto step = path.rbegin(); step != path.rend(); ++step) {
       const TokenId id = best[step->second].id;
-      if (id >= 0) out.push_back(id);
-      else if (fallback_) append_bytes(bytes_, text.substr(step->first, step->second - step->first), unknown_, out);
-      else if (!fused && unknown_ >= 0) out.push_back(unknown_);
+      if (id >= 0)
+        out.push_back(id);
+      else if (fallback_)
+        append_bytes(bytes_, text.substr(step->first, step->second - step->first), unknown_, out);
+      else if (!fused && unknown_ >= 0)
+        out.push_back(unknown_);
       fused = id < 0;
     }
   }
@@ -253,7 +272,9 @@ TokenId byte_token(const TokenMap& tokens, std::uint8_t byte) {
   return found == tokens.end() ? -1 : found->second;
 }
 
-Result<std::unique_ptr<TokenModel>> make_bpe(TokenMap tokens, const std::vector<std::pair<std::string, std::string>>& merges, const BpeOptions& options) {
+Result<std::unique_ptr<TokenModel>> make_bpe(TokenMap tokens,
+                                             const std::vector<std::pair<std::string, std::string>>& merges,
+                                             const BpeOptions& options) {
   auto model = std::make_unique<Bpe>(std::move(tokens), options);
   LLORCH_OK(model->add_merges(merges));
   return model;
@@ -263,7 +284,8 @@ std::unique_ptr<TokenModel> make_spm(TokenMap tokens, std::vector<float> scores,
   return std::make_unique<Spm>(std::move(tokens), std::move(scores), unknown);
 }
 
-Result<std::unique_ptr<TokenModel>> make_unigram(TokenMap tokens, std::vector<double> scores, TokenId unknown, bool byte_fallback) {
+Result<std::unique_ptr<TokenModel>> make_unigram(TokenMap tokens, std::vector<double> scores, TokenId unknown,
+                                                 bool byte_fallback) {
   return std::make_unique<Unigram>(std::move(tokens), std::move(scores), unknown, byte_fallback);
 }
 

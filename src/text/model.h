@@ -1,4 +1,5 @@
-// Tokenizer models: how one word (or one whole text) becomes ids. All run in O(n log n) or O(n x longest token) whatever the text.
+// Tokenizer models: how one word (or one whole text) becomes ids. All run in O(n log n) or O(n x longest token)
+// whatever the text.
 #pragma once
 
 #include <cstdint>
@@ -35,15 +36,18 @@ struct BpeOptions {
   bool fuse_unknown = false;
   TokenId unknown = -1;
 };
-/// Merges by rank, as in Sennrich et al. 2016. `merges`: pairs of tokens in order of rank. Errors: kModelLoadFailed for a merge whose
-/// parts or result are not tokens.
-[[nodiscard]] Result<std::unique_ptr<TokenModel>> make_bpe(TokenMap tokens, const std::vector<std::pair<std::string, std::string>>& merges, const BpeOptions& options);
+/// Merges by rank, as in Sennrich et al. 2016. `merges`: pairs of tokens in order of rank. Errors: kModelLoadFailed for
+/// a merge whose parts or result are not tokens.
+[[nodiscard]] Result<std::unique_ptr<TokenModel>> make_bpe(
+    TokenMap tokens, const std::vector<std::pair<std::string, std::string>>& merges, const BpeOptions& options);
 
-/// SentencePiece's BPE by scores: joins the neighbours whose union is the token of highest score; of equals the leftmost.
+/// SentencePiece's BPE by scores: joins the neighbours whose union is the token of highest score; of equals the
+/// leftmost.
 [[nodiscard]] std::unique_ptr<TokenModel> make_spm(TokenMap tokens, std::vector<float> scores, TokenId unknown);
 
 /// SentencePiece's unigram model: the segmentation of highest total score (Kudo 2018).
-[[nodiscard]] Result<std::unique_ptr<TokenModel>> make_unigram(TokenMap tokens, std::vector<double> scores, TokenId unknown, bool byte_fallback);
+[[nodiscard]] Result<std::unique_ptr<TokenModel>> make_unigram(TokenMap tokens, std::vector<double> scores,
+                                                               TokenId unknown, bool byte_fallback);
 
 /// Id of "<0xXX>" for a byte, or -1.
 [[nodiscard]] TokenId byte_token(const TokenMap& tokens, std::uint8_t byte);

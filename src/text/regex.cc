@@ -14,7 +14,8 @@ Result<Regex> Regex::compile(std::string_view pattern) {
   int error = 0;
   PCRE2_SIZE where = 0;
   auto compiled = std::make_shared<Code>();
-  compiled->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &where, nullptr);
+  compiled->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                                 PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &where, nullptr);
   if (!compiled->code) {
     PCRE2_UCHAR text[128];
     pcre2_get_error_message(error, text, sizeof text);
@@ -40,9 +41,12 @@ Status Regex::each(std::string_view text, const std::function<void(std::size_t, 
   pcre2_set_heap_limit(match.context, 64 * 1024);  // KiB
   PCRE2_SIZE at = 0;
   while (at < text.size()) {
-    const int result = pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, PCRE2_NO_UTF_CHECK, match.data, match.context);
+    const int result = pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
+                                   PCRE2_NO_UTF_CHECK, match.data, match.context);
     if (result == PCRE2_ERROR_NOMATCH) return {};
-    if (result < 0) return fail(ErrorCode::kInvalidRequest, "the text is too hard for the model's pre-tokenizer pattern (PCRE2 error {})", result);
+    if (result < 0)
+      return fail(ErrorCode::kInvalidRequest,
+                  "the text is too hard for the model's pre-tokenizer pattern (PCRE2 error {})", result);
     const PCRE2_SIZE* range = pcre2_get_ovector_pointer(match.data);
     if (range[1] > range[0]) {
       found(range[0], range[1]);

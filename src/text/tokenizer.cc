@@ -16,7 +16,8 @@ const std::array<char32_t, 256>& byte_alphabet() {
   static const auto table = [] {
     std::array<char32_t, 256> t{};
     char32_t next = 256;
-    for (std::size_t b = 0; b < 256; ++b) t[b] = (b >= 33 && b <= 126) || (b >= 161 && b != 173) ? static_cast<char32_t>(b) : next++;
+    for (std::size_t b = 0; b < 256; ++b)
+      t[b] = (b >= 33 && b <= 126) || (b >= 161 && b != 173) ? static_cast<char32_t>(b) : next++;
     return t;
   }();
   return table;
@@ -24,19 +25,29 @@ const std::array<char32_t, 256>& byte_alphabet() {
 
 bool is_space(char32_t c) {
   const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
-  return (c >= 9 && c <= 13) || c == 0x85 || category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL || category == UTF8PROC_CATEGORY_ZP;
+  return (c >= 9 && c <= 13) || c == 0x85 || category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL ||
+         category == UTF8PROC_CATEGORY_ZP;
 }
 
 bool is_word_character(char32_t c) {
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
-    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT: case UTF8PROC_CATEGORY_LM: case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_MN: case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_PC:
-      return true;
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_PC: return true;
     default: return false;
   }
 }
 
-char32_t first_character(std::string_view text) { return text.empty() ? 0 : utf8_code_point(text, utf8_sequence(text)); }
+char32_t first_character(std::string_view text) {
+  return text.empty() ? 0 : utf8_code_point(text, utf8_sequence(text));
+}
 char32_t last_character(std::string_view text) {
   if (text.empty()) return 0;
   std::size_t at = text.size() - 1;
@@ -70,7 +81,8 @@ std::optional<std::string> bytes_of_token(std::string_view text) {
 
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
   std::string out;
-  for (std::size_t at; (at = text.find(from)) != std::string_view::npos && !from.empty(); text.remove_prefix(at + from.size())) {
+  for (std::size_t at; (at = text.find(from)) != std::string_view::npos && !from.empty();
+       text.remove_prefix(at + from.size())) {
     out += text.substr(0, at);
     out += to;
   }
@@ -79,8 +91,9 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
 }
 
 bool is_end_spelling(std::string_view text) {
-  constexpr std::string_view kSpellings[] = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<end_of_turn>",
-                                             "<|return|>", "<|call|>", "<|eom_id|>", "<EOT>", "</s>"};
+  constexpr std::string_view kSpellings[] = {"<|eot_id|>",      "<|im_end|>",    "<|end|>",    "<|endoftext|>",
+                                             "<|end_of_text|>", "<end_of_turn>", "<|return|>", "<|call|>",
+                                             "<|eom_id|>",      "<EOT>",         "</s>"};
   return std::ranges::find(kSpellings, text) != std::end(kSpellings);
 }
 
@@ -88,7 +101,8 @@ Tokenizer::Tokenizer(TokenizerParts parts) : parts_(std::move(parts)) {
   trie_.emplace_back();
   for (std::size_t id = 0; id < parts_.tokens.size(); ++id) {
     const Token& t = parts_.tokens[id];
-    if ((t.kind == TokenKind::kControl || t.kind == TokenKind::kUserDefined) && !t.text.empty()) add_to_trie(static_cast<TokenId>(id));
+    if ((t.kind == TokenKind::kControl || t.kind == TokenKind::kUserDefined) && !t.text.empty())
+      add_to_trie(static_cast<TokenId>(id));
   }
 }
 
@@ -115,13 +129,16 @@ TokenId Tokenizer::match_added(std::string_view text, std::size_t at, bool parse
   std::size_t node = 0;
   for (std::size_t i = at; i < text.size(); ++i) {
     const auto& next = trie_[node].next;
-    const auto found = std::ranges::find(next, static_cast<std::uint8_t>(text[i]), &std::pair<std::uint8_t, std::int32_t>::first);
+    const auto found =
+        std::ranges::find(next, static_cast<std::uint8_t>(text[i]), &std::pair<std::uint8_t, std::int32_t>::first);
     if (found == next.end()) break;
     node = static_cast<std::size_t>(found->second);
     const TokenId id = trie_[node].token;
     if (id < 0 || (token(id).kind == TokenKind::kControl && !parse_special)) continue;
     const std::size_t end = i + 1;
-    if (token(id).single_word && (is_word_character(last_character(text.substr(0, at))) || is_word_character(first_character(text.substr(end))))) continue;
+    if (token(id).single_word &&
+        (is_word_character(last_character(text.substr(0, at))) || is_word_character(first_character(text.substr(end)))))
+      continue;
     best = id, size = end - at;
   }
   return best;
@@ -136,7 +153,9 @@ Status Tokenizer::encode_fragment(std::string_view fragment, bool first, TokenId
 }
 
 Result<TokenIds> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
-  if (text.size() > limits::kTextBytesMax) return fail(ErrorCode::kInvalidRequest, "the text has {} bytes, at most {} are taken", text.size(), limits::kTextBytesMax);
+  if (text.size() > limits::kTextBytesMax)
+    return fail(ErrorCode::kInvalidRequest, "the text has {} bytes, at most {} are taken", text.size(),
+                limits::kTextBytesMax);
   if (!utf8_valid(text)) return fail(ErrorCode::kInvalidRequest, "the text is not valid UTF-8");
   TokenIds out;
   if (options.add_special) out = parts_.prefix;
@@ -160,7 +179,8 @@ Result<TokenIds> Tokenizer::encode(std::string_view text, const EncodeOptions& o
     first = true;
     at += size;
     if (token(id).strip_right)
-      while (at < text.size() && is_space(first_character(text.substr(at)))) at += static_cast<std::size_t>(utf8_sequence(text.substr(at)));
+      while (at < text.size() && is_space(first_character(text.substr(at))))
+        at += static_cast<std::size_t>(utf8_sequence(text.substr(at)));
     begin = at;
   }
   LLORCH_OK(encode_fragment(text.substr(begin), first, out));

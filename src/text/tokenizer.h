@@ -1,8 +1,9 @@
-// Text to ids and back, as the model's own tokenizer does it. Made from GGUF metadata or from a Hugging Face tokenizer.json.
+// Text to ids and back, as the model's own tokenizer does it. Made from GGUF metadata or from a Hugging Face
+// tokenizer.json.
 //
-// Special (control) tokens are parsed only where asked: text from users never becomes one (E-32). Text must be valid UTF-8.
-// Threads: const after construction, safe from any thread. Errors: kModelLoadFailed at construction for anything that is not
-// understood (named, never guessed); kInvalidRequest for text that is no UTF-8 or too long.
+// Special (control) tokens are parsed only where asked: text from users never becomes one (E-32). Text must be valid
+// UTF-8. Threads: const after construction, safe from any thread. Errors: kModelLoadFailed at construction for anything
+// that is not understood (named, never guessed); kInvalidRequest for text that is no UTF-8 or too long.
 #pragma once
 
 #include <functional>
@@ -20,7 +21,14 @@
 namespace llorch {
 
 /// As in GGUF's tokenizer.ggml.token_type.
-enum class TokenKind : std::uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+enum class TokenKind : std::uint8_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
 
 struct Token {
   std::string text;   // as the file spells it
@@ -39,11 +47,11 @@ struct TokenizerParts {
   std::string kind;  // gguf-bpe, gguf-spm, hf-json
   std::vector<Token> tokens;
   std::unique_ptr<TokenModel> model;
-  std::function<Result<std::string>(std::string_view fragment, bool first)> normalize;        // before cutting
-  std::function<Result<std::vector<std::string>>(const std::string& normalized)> cut;         // into words for the model
-  TokenIds prefix, suffix;         // put round a text by add_special
+  std::function<Result<std::string>(std::string_view fragment, bool first)> normalize;  // before cutting
+  std::function<Result<std::vector<std::string>>(const std::string& normalized)> cut;   // into words for the model
+  TokenIds prefix, suffix;  // put round a text by add_special
   TokenId bos = -1;
-  std::set<TokenId> end_ids;       // every token that ends an answer
+  std::set<TokenId> end_ids;         // every token that ends an answer
   bool strip_leading_space = false;  // decoding drops the one space that encoding added
 };
 

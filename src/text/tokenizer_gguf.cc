@@ -1,4 +1,5 @@
-// Tokenizers from GGUF metadata: `gpt2` (byte-level BPE with a named pre-tokenizer) and `llama` (SentencePiece by scores).
+// Tokenizers from GGUF metadata: `gpt2` (byte-level BPE with a named pre-tokenizer) and `llama` (SentencePiece by
+// scores).
 #include <memory>
 
 #include "base/limits.h"
@@ -18,7 +19,8 @@ Result<TokenId> token_id(const Metadata& m, std::string_view key, std::size_t vo
 
 Result<std::vector<Token>> read_tokens(const Metadata& m) {
   LLORCH_TRY(const auto* texts, m.strings("tokenizer.ggml.tokens"));
-  if (texts->empty() || texts->size() > limits::kVocabMax) return bad_model("a vocabulary of {} entries is outside 1..{}", texts->size(), limits::kVocabMax);
+  if (texts->empty() || texts->size() > limits::kVocabMax)
+    return bad_model("a vocabulary of {} entries is outside 1..{}", texts->size(), limits::kVocabMax);
   std::vector<Token> tokens(texts->size());
   for (std::size_t i = 0; i < texts->size(); ++i) tokens[i].text = (*texts)[i];
   if (m.has("tokenizer.ggml.token_type")) {
@@ -45,7 +47,8 @@ TokenMap index(const std::vector<Token>& tokens, bool byte_level) {
 Status read_ends(const Metadata& m, TokenizerParts& p) {
   LLORCH_TRY(p.bos, token_id(m, "tokenizer.ggml.bos_token_id", p.tokens.size()));
   TokenId eos = -1;
-  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
+  for (const char* key :
+       {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
     LLORCH_TRY(const TokenId id, token_id(m, key, p.tokens.size()));
     if (id >= 0) p.end_ids.insert(id);
     if (eos < 0) eos = id;
@@ -53,7 +56,8 @@ Status read_ends(const Metadata& m, TokenizerParts& p) {
   bool harmony = false;  // gpt-oss ends messages with <|end|> and answers with <|return|>
   for (const Token& t : p.tokens) harmony |= t.kind == TokenKind::kControl && t.text == "<|return|>";
   for (std::size_t i = 0; i < p.tokens.size(); ++i)
-    if (p.tokens[i].kind == TokenKind::kControl && is_end_spelling(p.tokens[i].text) && !(harmony && p.tokens[i].text == "<|end|>"))
+    if (p.tokens[i].kind == TokenKind::kControl && is_end_spelling(p.tokens[i].text) &&
+        !(harmony && p.tokens[i].text == "<|end|>"))
       p.end_ids.insert(static_cast<TokenId>(i));
   LLORCH_TRY(const bool add_bos, m.boolean_or("tokenizer.ggml.add_bos_token", p.kind == "gguf-spm"));
   LLORCH_TRY(const bool add_eos, m.boolean_or("tokenizer.ggml.add_eos_token", false));
@@ -68,7 +72,8 @@ Status read_bpe(const Metadata& m, TokenizerParts& p) {
     const bool plain = t.kind == TokenKind::kNormal || t.kind == TokenKind::kUnused;
     t.bytes = plain ? bytes_of_token(t.text).value_or(t.text) : t.text;
   }
-  if (!m.has("tokenizer.ggml.pre")) return bad_model("metadata key 'tokenizer.ggml.pre' is missing: the pre-tokenizer cannot be guessed");
+  if (!m.has("tokenizer.ggml.pre"))
+    return bad_model("metadata key 'tokenizer.ggml.pre' is missing: the pre-tokenizer cannot be guessed");
   LLORCH_TRY(const std::string name, m.text("tokenizer.ggml.pre"));
   LLORCH_TRY(PreTokenizer pre, PreTokenizer::by_name(name));
   LLORCH_TRY(const auto* lines, m.strings("tokenizer.ggml.merges"));
@@ -85,7 +90,8 @@ Status read_bpe(const Metadata& m, TokenizerParts& p) {
   options.ignore_merges = pre.ignore_merges();
   LLORCH_TRY(p.model, make_bpe(index(p.tokens, true), merges, options));
   p.normalize = [](std::string_view text, bool) -> Result<std::string> { return std::string(text); };
-  p.cut = [pre = std::make_shared<PreTokenizer>(std::move(pre))](const std::string& text) -> Result<std::vector<std::string>> {
+  p.cut = [pre = std::make_shared<PreTokenizer>(std::move(pre))](
+              const std::string& text) -> Result<std::vector<std::string>> {
     LLORCH_TRY(const Pieces pieces, pre->split(text));
     return std::vector<std::string>(pieces.begin(), pieces.end());
   };
@@ -101,7 +107,8 @@ Status read_spm(const Metadata& m, TokenizerParts& p) {
     t.bytes = replace_all(t.text, kMetaspace, " ");
     if (t.kind != TokenKind::kByte) continue;
     int byte = -1;
-    if (t.text.size() == 6 && t.text.starts_with("<0x") && t.text.back() == '>' && std::isxdigit(static_cast<unsigned char>(t.text[3])) && std::isxdigit(static_cast<unsigned char>(t.text[4])))
+    if (t.text.size() == 6 && t.text.starts_with("<0x") && t.text.back() == '>' &&
+        std::isxdigit(static_cast<unsigned char>(t.text[3])) && std::isxdigit(static_cast<unsigned char>(t.text[4])))
       byte = std::stoi(t.text.substr(3, 2), nullptr, 16);
     if (byte < 0) return bad_model("token {} is of type byte but is not spelled <0xXX>", i);
     t.bytes = std::string(1, static_cast<char>(byte));
@@ -125,9 +132,12 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::from_gguf(const Metadata& m) {
   TokenizerParts p;
   LLORCH_TRY(const std::string model, m.text("tokenizer.ggml.model"));
   LLORCH_TRY(p.tokens, read_tokens(m));
-  if (model == "gpt2") LLORCH_OK(read_bpe(m, p));
-  else if (model == "llama") LLORCH_OK(read_spm(m, p));
-  else return bad_model("tokenizer model '{}' is not supported", model);
+  if (model == "gpt2")
+    LLORCH_OK(read_bpe(m, p));
+  else if (model == "llama")
+    LLORCH_OK(read_spm(m, p));
+  else
+    return bad_model("tokenizer model '{}' is not supported", model);
   LLORCH_OK(read_ends(m, p));
   return std::make_unique<Tokenizer>(std::move(p));
 }

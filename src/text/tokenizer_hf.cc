@@ -1,5 +1,6 @@
-// Tokenizers from Hugging Face's tokenizer.json: normalizer, pre-tokenizer, BPE or Unigram model, post-processor, decoder, added tokens.
-// What is not understood is refused by its type's name. Source: the documented schema of the `tokenizers` library.
+// Tokenizers from Hugging Face's tokenizer.json: normalizer, pre-tokenizer, BPE or Unigram model, post-processor,
+// decoder, added tokens. What is not understood is refused by its type's name. Source: the documented schema of the
+// `tokenizers` library.
 #include <utf8proc.h>
 
 #include <algorithm>
@@ -18,14 +19,16 @@ namespace {
 using TextStep = std::function<Result<std::string>(std::string, bool first)>;
 using CutStep = std::function<Status(std::vector<std::string>&)>;
 
-constexpr std::string_view kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kGpt2Pattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 std::string type_of(const json::object& o) { return json::find_text(o, "type").value_or(""); }
 
 Result<std::string> unicode_form(const std::string& text, utf8proc_option_t option) {
   utf8proc_uint8_t* out = nullptr;
-  const auto n = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()), &out,
-                              static_cast<utf8proc_option_t>(UTF8PROC_STABLE | option));
+  const auto n =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+                   &out, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | option));
   if (n < 0) return fail(ErrorCode::kInvalidRequest, "the text cannot be normalised: {}", utf8proc_errmsg(n));
   std::string result(reinterpret_cast<const char*>(out), static_cast<std::size_t>(n));
   std::free(out);
@@ -52,7 +55,7 @@ class Reader {
   TokenizerParts parts;
   bool byte_level = false;
   bool metaspace = false;
-  std::vector<std::string> split_patterns;               // for the converter: Split regexes in order
+  std::vector<std::string> split_patterns;  // for the converter: Split regexes in order
   bool only_splits = true;
   std::vector<std::pair<std::string, std::string>> merges;
   BpeOptions bpe;
@@ -82,12 +85,14 @@ class Reader {
   }
 
  private:
-  // ------------------------------------------------------------------------------------------------------------- normalizer
+  // -------------------------------------------------------------------------------------------------------------
+  // normalizer
   Status read_normalizer(const json::object* o) {
     if (!o) return {};
     const std::string type = type_of(*o);
     const auto form = [&](int option) {
-      normalizers_.push_back([option](std::string text, bool) { return unicode_form(text, static_cast<utf8proc_option_t>(option)); });
+      normalizers_.push_back(
+          [option](std::string text, bool) { return unicode_form(text, static_cast<utf8proc_option_t>(option)); });
       return Status();
     };
     if (type == "NFC") return form(UTF8PROC_COMPOSE);
@@ -105,7 +110,8 @@ class Reader {
         std::string out;
         for (std::string_view rest = text; !rest.empty();) {
           const int n = std::max(1, utf8_sequence(rest));
-          utf8_append(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(utf8_code_point(rest, n)))));
+          utf8_append(out,
+                      static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(utf8_code_point(rest, n)))));
           rest.remove_prefix(static_cast<std::size_t>(n));
         }
         return out;
@@ -114,7 +120,8 @@ class Reader {
     }
     if (type == "Prepend") {
       const std::string what = json::find_text(*o, "prepend").value_or("");
-      normalizers_.push_back([what](std::string text, bool) -> Result<std::string> { return text.empty() ? text : what + text; });
+      normalizers_.push_back(
+          [what](std::string text, bool) -> Result<std::string> { return text.empty() ? text : what + text; });
       return {};
     }
     if (type == "Replace") {
@@ -135,12 +142,14 @@ class Reader {
       return {};
     }
     if (type == "Strip") {
-      const bool left = json::find_bool(*o, "strip_left").value_or(true), right = json::find_bool(*o, "strip_right").value_or(true);
+      const bool left = json::find_bool(*o, "strip_left").value_or(true),
+                 right = json::find_bool(*o, "strip_right").value_or(true);
       LLORCH_TRY(const Regex regex, Regex::compile(left && right ? R"(^\s+|\s+$)" : left ? R"(^\s+)" : R"(\s+$)"));
       normalizers_.push_back([regex](std::string text, bool) -> Result<std::string> {
         std::string out;
         std::size_t done = 0;
-        LLORCH_OK(regex.each(text, [&](std::size_t begin, std::size_t end) { out += text.substr(done, begin - done), done = end; }));
+        LLORCH_OK(regex.each(
+            text, [&](std::size_t begin, std::size_t end) { out += text.substr(done, begin - done), done = end; }));
         return out + text.substr(done);
       });
       return {};
@@ -148,7 +157,8 @@ class Reader {
     return bad_model("tokenizer.json: normalizer '{}' is not supported", type);
   }
 
-  // ---------------------------------------------------------------------------------------------------------- pre-tokenizer
+  // ----------------------------------------------------------------------------------------------------------
+  // pre-tokenizer
   enum class Behavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
   static Result<Behavior> behavior_of(const std::string& name) {
@@ -179,16 +189,27 @@ class Reader {
         for (auto& [text, match] : pieces) {
           switch (behavior) {
             case Behavior::kIsolated: out.push_back(text); break;
-            case Behavior::kRemoved: if (!match) out.push_back(text); break;
+            case Behavior::kRemoved:
+              if (!match) out.push_back(text);
+              break;
             case Behavior::kContiguous:
-              if (open && was_match && match) out.back() += text; else out.push_back(text);
+              if (open && was_match && match)
+                out.back() += text;
+              else
+                out.push_back(text);
               break;
             case Behavior::kMergedWithPrevious:
-              if (match && open && !was_match) out.back() += text; else out.push_back(text);
+              if (match && open && !was_match)
+                out.back() += text;
+              else
+                out.push_back(text);
               break;
             case Behavior::kMergedWithNext:
-              if (match) { if (!carried.empty()) out.push_back(std::exchange(carried, {})); carried = text; }
-              else out.push_back(std::exchange(carried, {}) + text);
+              if (match) {
+                if (!carried.empty()) out.push_back(std::exchange(carried, {}));
+                carried = text;
+              } else
+                out.push_back(std::exchange(carried, {}) + text);
               break;
           }
           was_match = match, open = true;
@@ -217,7 +238,10 @@ class Reader {
       LLORCH_TRY(const std::string pattern, pattern_of(o, literal));
       LLORCH_TRY(const Behavior behavior, behavior_of(json::find_text(o, "behavior").value_or("")));
       const bool invert = json::find_bool(o, "invert").value_or(false);
-      if (behavior == Behavior::kIsolated && !invert && !literal) split_patterns.push_back(pattern); else only_splits = only_splits && behavior == Behavior::kRemoved && invert;
+      if (behavior == Behavior::kIsolated && !invert && !literal)
+        split_patterns.push_back(pattern);
+      else
+        only_splits = only_splits && behavior == Behavior::kRemoved && invert;
       if (behavior == Behavior::kRemoved && invert) split_patterns.push_back(pattern);
       return add_split(literal ? quote(pattern) : pattern, behavior, invert);
     }
@@ -226,7 +250,8 @@ class Reader {
       if (json::find_bool(o, "add_prefix_space").value_or(true)) {
         only_splits = false;
         cuts_.push_back([](std::vector<std::string>& words) -> Status {
-          for (std::string& w : words) if (!w.starts_with(' ')) w.insert(0, " ");
+          for (std::string& w : words)
+            if (!w.starts_with(' ')) w.insert(0, " ");
           return {};
         });
       }
@@ -263,12 +288,14 @@ class Reader {
         }
         return {};
       });
-      return json::find_bool(o, "split").value_or(true) ? add_split(quote(mark), Behavior::kMergedWithNext, false) : Status();
+      return json::find_bool(o, "split").value_or(true) ? add_split(quote(mark), Behavior::kMergedWithNext, false)
+                                                        : Status();
     }
     return bad_model("tokenizer.json: pre-tokenizer '{}' is not supported", type);
   }
 
-  // --------------------------------------------------------------------------------------------------------------- decoder
+  // ---------------------------------------------------------------------------------------------------------------
+  // decoder
   Status read_decoder(const json::object* o) {
     if (!o) return {};
     const std::string type = type_of(*o);
@@ -283,15 +310,18 @@ class Reader {
     if (type == "Metaspace") return metaspace = true, Status();
     if (type == "Replace") return metaspace = metaspace || json::find_text(*o, "content").value_or("") == " ", Status();
     if (type == "Strip") {
-      if (json::find_text(*o, "content").value_or("") == " " && json::find_unsigned(*o, "start").value_or(0) == 1) parts.strip_leading_space = true;
+      if (json::find_text(*o, "content").value_or("") == " " && json::find_unsigned(*o, "start").value_or(0) == 1)
+        parts.strip_leading_space = true;
       return {};
     }
     return bad_model("tokenizer.json: decoder '{}' is not supported", type);
   }
 
-  // ------------------------------------------------------------------------------------------------- vocabulary and model
+  // ------------------------------------------------------------------------------------------------- vocabulary and
+  // model
   Status put_token(std::uint64_t id, std::string text, TokenKind kind) {
-    if (id >= limits::kVocabMax) return bad_model("tokenizer.json: token id {} is outside 0..{}", id, limits::kVocabMax - 1);
+    if (id >= limits::kVocabMax)
+      return bad_model("tokenizer.json: token id {} is outside 0..{}", id, limits::kVocabMax - 1);
     if (id >= parts.tokens.size()) parts.tokens.resize(id + 1, Token{"", "", TokenKind::kUnused});
     parts.tokens[id].text = std::move(text);
     parts.tokens[id].kind = kind;
@@ -305,15 +335,18 @@ class Reader {
       for (const auto& [text, id] : *vocab) {
         const auto number = json::as_unsigned(id);
         if (!number) return bad_model("tokenizer.json: a token has no id");
-        if (*number > 4 * vocab->size() + 1024) return bad_model("tokenizer.json: token id {} is far beyond the {} entries", *number, vocab->size());
+        if (*number > 4 * vocab->size() + 1024)
+          return bad_model("tokenizer.json: token id {} is far beyond the {} entries", *number, vocab->size());
         LLORCH_OK(put_token(*number, std::string(text.data(), text.size()), TokenKind::kNormal));
       }
     } else if (const json::array* list = json::find_array(*model_, "vocab")) {
       for (std::size_t i = 0; i < list->size(); ++i) {
         const json::array* pair = (*list)[i].if_array();
         const auto score = pair && pair->size() == 2 ? json::as_number((*pair)[1]) : std::nullopt;
-        if (!score || !(*pair)[0].is_string()) return bad_model("tokenizer.json: vocabulary entry {} is no [text, score]", i);
-        LLORCH_OK(put_token(i, std::string((*pair)[0].get_string().data(), (*pair)[0].get_string().size()), TokenKind::kNormal));
+        if (!score || !(*pair)[0].is_string())
+          return bad_model("tokenizer.json: vocabulary entry {} is no [text, score]", i);
+        LLORCH_OK(put_token(i, std::string((*pair)[0].get_string().data(), (*pair)[0].get_string().size()),
+                            TokenKind::kNormal));
         scores_.push_back(*score);
       }
     } else {
@@ -322,7 +355,9 @@ class Reader {
     base_size_ = parts.tokens.size();
     for (std::size_t i = 0; i < base_size_; ++i) {
       Token& t = parts.tokens[i];
-      t.bytes = byte_level ? bytes_of_token(t.text).value_or(t.text) : metaspace ? replace_all(t.text, kMetaspace, " ") : t.text;
+      t.bytes = byte_level  ? bytes_of_token(t.text).value_or(t.text)
+                : metaspace ? replace_all(t.text, kMetaspace, " ")
+                            : t.text;
       if (t.text.size() == 6 && t.text.starts_with("<0x") && t.text.back() == '>' && !byte_level) {
         char* end = nullptr;
         const std::string hex = t.text.substr(3, 2);
@@ -340,8 +375,11 @@ class Reader {
       const auto id = o ? json::find_unsigned(*o, "id") : std::nullopt;
       const auto content = o ? json::find_text(*o, "content") : std::nullopt;
       if (!id || !content) return bad_model("tokenizer.json: an added token lacks id or content");
-      if (*id > 4 * base_size_ + 65536) return bad_model("tokenizer.json: added token id {} is far beyond the vocabulary", *id);
-      LLORCH_OK(put_token(*id, *content, json::find_bool(*o, "special").value_or(false) ? TokenKind::kControl : TokenKind::kUserDefined));
+      if (*id > 4 * base_size_ + 65536)
+        return bad_model("tokenizer.json: added token id {} is far beyond the vocabulary", *id);
+      LLORCH_OK(
+          put_token(*id, *content,
+                    json::find_bool(*o, "special").value_or(false) ? TokenKind::kControl : TokenKind::kUserDefined));
       Token& t = parts.tokens[*id];
       t.bytes = *content;
       t.strip_left = json::find_bool(*o, "lstrip").value_or(false);
@@ -368,14 +406,18 @@ class Reader {
     if (type == "Unigram") {
       const auto unknown = json::find_unsigned(*model_, "unk_id");
       if (scores_.size() != base_size_) return bad_model("tokenizer.json: a Unigram vocabulary needs scores");
-      LLORCH_TRY(parts.model, make_unigram(token_map(), scores_, unknown && *unknown < base_size_ ? static_cast<TokenId>(*unknown) : -1, fallback));
+      LLORCH_TRY(parts.model,
+                 make_unigram(token_map(), scores_,
+                              unknown && *unknown < base_size_ ? static_cast<TokenId>(*unknown) : -1, fallback));
       return {};
     }
     if (type != "BPE") return bad_model("tokenizer.json: model '{}' is not supported", type);
     is_bpe = true;
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
-      if (!json::find_text(*model_, key).value_or("").empty()) return bad_model("tokenizer.json: '{}' is not supported", key);
-    if (const auto dropout = json::find_number(*model_, "dropout"); dropout && *dropout > 0) return bad_model("tokenizer.json: 'dropout' is not supported");
+      if (!json::find_text(*model_, key).value_or("").empty())
+        return bad_model("tokenizer.json: '{}' is not supported", key);
+    if (const auto dropout = json::find_number(*model_, "dropout"); dropout && *dropout > 0)
+      return bad_model("tokenizer.json: 'dropout' is not supported");
     bpe.byte_units = byte_level;
     bpe.byte_fallback = fallback;
     bpe.ignore_merges = json::find_bool(*model_, "ignore_merges").value_or(false);
@@ -393,7 +435,8 @@ class Reader {
   /// "a b" or ["a", "b"].
   Status read_merge(const json::value& v) {
     std::string left, right;
-    if (const json::array* pair = v.if_array(); pair && pair->size() == 2 && (*pair)[0].is_string() && (*pair)[1].is_string()) {
+    if (const json::array* pair = v.if_array();
+        pair && pair->size() == 2 && (*pair)[0].is_string() && (*pair)[1].is_string()) {
       left.assign((*pair)[0].get_string().data(), (*pair)[0].get_string().size());
       right.assign((*pair)[1].get_string().data(), (*pair)[1].get_string().size());
     } else if (v.is_string()) {
@@ -413,7 +456,8 @@ class Reader {
     return {};
   }
 
-  // --------------------------------------------------------------------------------------------------------- post-processor
+  // ---------------------------------------------------------------------------------------------------------
+  // post-processor
   Status read_post(const json::object* o) {
     if (!o) return {};
     const std::string type = type_of(*o);
@@ -436,7 +480,8 @@ class Reader {
       if (!special) continue;
       const std::string text = json::find_text(*special, "id").value_or("");
       const auto found = std::ranges::find(parts.tokens, text, &Token::text);
-      if (found == parts.tokens.end()) return bad_model("tokenizer.json: the template's token is not in the vocabulary");
+      if (found == parts.tokens.end())
+        return bad_model("tokenizer.json: the template's token is not in the vocabulary");
       (behind ? parts.suffix : parts.prefix).push_back(static_cast<TokenId>(found - parts.tokens.begin()));
     }
     if (!parts.prefix.empty()) parts.bos = parts.prefix.front();
@@ -460,8 +505,10 @@ void read_end_ids(const std::string& path, std::size_t vocab, std::set<TokenId>&
   const auto add = [&](const json::value& one) {
     if (const auto id = json::as_unsigned(one); id && *id < vocab) ends.insert(static_cast<TokenId>(*id));
   };
-  if (const json::array* list = v->if_array()) for (const json::value& one : *list) add(one);
-  else add(*v);
+  if (const json::array* list = v->if_array())
+    for (const json::value& one : *list) add(one);
+  else
+    add(*v);
 }
 
 Status read_json(const json::value& root, Reader& reader) {
@@ -469,7 +516,8 @@ Status read_json(const json::value& root, Reader& reader) {
   LLORCH_OK(reader.read(root.get_object()));
   TokenizerParts& p = reader.parts;
   for (std::size_t i = 0; i < p.tokens.size(); ++i)
-    if (p.tokens[i].kind == TokenKind::kControl && is_end_spelling(p.tokens[i].text)) p.end_ids.insert(static_cast<TokenId>(i));
+    if (p.tokens[i].kind == TokenKind::kControl && is_end_spelling(p.tokens[i].text))
+      p.end_ids.insert(static_cast<TokenId>(i));
   return {};
 }
 
@@ -483,7 +531,8 @@ Status read_directory(const std::string& directory, Reader& reader) {
   }
   LLORCH_TRY(const json::value root, json::parse_file(path / "tokenizer.json"));
   LLORCH_OK(read_json(root, reader));
-  for (const char* file : {"config.json", "generation_config.json"}) read_end_ids(path / file, reader.parts.tokens.size(), reader.parts.end_ids);
+  for (const char* file : {"config.json", "generation_config.json"})
+    read_end_ids(path / file, reader.parts.tokens.size(), reader.parts.end_ids);
   return {};
 }
 
@@ -506,17 +555,23 @@ Status hf_tokenizer_to_metadata(const std::string& directory, Metadata& out) {
   Reader reader;
   LLORCH_OK(read_directory(directory, reader));
   if (!reader.is_bpe || !reader.byte_level || !reader.only_splits)
-    return fail(ErrorCode::kUnsupportedValue, "this tokenizer.json is not byte-level BPE: it cannot be written as GGUF metadata");
+    return fail(ErrorCode::kUnsupportedValue,
+                "this tokenizer.json is not byte-level BPE: it cannot be written as GGUF metadata");
   const std::string_view pre = pretokenizer_name(reader.split_patterns);
-  if (pre.empty()) return fail(ErrorCode::kUnsupportedValue, "the pre-tokenizer of this tokenizer.json has no name in GGUF's vocabulary");
+  if (pre.empty())
+    return fail(ErrorCode::kUnsupportedValue,
+                "the pre-tokenizer of this tokenizer.json has no name in GGUF's vocabulary");
   const TokenizerParts& p = reader.parts;
   MetaValue::Strings tokens, merges;
   MetaValue::Integers kinds;
   for (const Token& t : p.tokens) tokens.push_back(t.text), kinds.push_back(static_cast<int>(t.kind));
   LLORCH_TRY(const json::value root, json::parse_file(std::filesystem::path(directory) / "tokenizer.json"));
   for (const json::value& v : *json::find_array(*json::find_object(root.get_object(), "model"), "merges")) {
-    if (v.is_string()) merges.emplace_back(v.get_string().data(), v.get_string().size());
-    else merges.push_back(std::string(v.get_array()[0].get_string().c_str()) + " " + v.get_array()[1].get_string().c_str());
+    if (v.is_string())
+      merges.emplace_back(v.get_string().data(), v.get_string().size());
+    else
+      merges.push_back(std::string(v.get_array()[0].get_string().c_str()) + " " +
+                       v.get_array()[1].get_string().c_str());
   }
   out.set("tokenizer.ggml.model", MetaValue::text("gpt2"));
   out.set("tokenizer.ggml.pre", MetaValue::text(std::string(pre)));
@@ -524,7 +579,8 @@ Status hf_tokenizer_to_metadata(const std::string& directory, Metadata& out) {
   out.set("tokenizer.ggml.token_type", MetaValue::i32s(std::move(kinds)));
   out.set("tokenizer.ggml.merges", MetaValue::strings(std::move(merges)));
   if (p.bos >= 0) out.set("tokenizer.ggml.bos_token_id", MetaValue::u32(static_cast<std::uint32_t>(p.bos)));
-  if (!p.end_ids.empty()) out.set("tokenizer.ggml.eos_token_id", MetaValue::u32(static_cast<std::uint32_t>(*p.end_ids.begin())));
+  if (!p.end_ids.empty())
+    out.set("tokenizer.ggml.eos_token_id", MetaValue::u32(static_cast<std::uint32_t>(*p.end_ids.begin())));
   out.set("tokenizer.ggml.add_bos_token", MetaValue::boolean(!p.prefix.empty()));
   return {};
 }

@@ -18,7 +18,9 @@ std::vector<std::string> texts_of(const std::string& path) {
   std::vector<std::string> texts;
   constexpr std::string_view kSeparator = "\n__ggml_vocab_test__\n";
   std::string_view rest = all;
-  for (std::size_t at; (at = rest.find(kSeparator)) != std::string_view::npos; rest.remove_prefix(at + kSeparator.size())) texts.emplace_back(rest.substr(0, at));
+  for (std::size_t at; (at = rest.find(kSeparator)) != std::string_view::npos;
+       rest.remove_prefix(at + kSeparator.size()))
+    texts.emplace_back(rest.substr(0, at));
   return texts;
 }
 
@@ -54,7 +56,8 @@ TEST_P(Vocabulary, reproduces_the_reference_ids) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(all, Vocabulary, testing::Values("gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "llama-spm", "phi-3"));
+INSTANTIATE_TEST_SUITE_P(all, Vocabulary,
+                         testing::Values("gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "llama-spm", "phi-3"));
 
 }  // namespace
 }  // namespace llorch

@@ -7,7 +7,8 @@
 
 namespace llorch {
 
-/// Length of the valid sequence at the front of `text`: 1..4; 0 when it is invalid; -1 when it is a valid beginning that is cut off.
+/// Length of the valid sequence at the front of `text`: 1..4; 0 when it is invalid; -1 when it is a valid beginning
+/// that is cut off.
 [[nodiscard]] int utf8_sequence(std::string_view text);
 /// The code point of a valid sequence of `length` bytes.
 [[nodiscard]] char32_t utf8_code_point(std::string_view text, int length);

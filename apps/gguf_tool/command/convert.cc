@@ -22,7 +22,8 @@ Status convert(const std::string& directory, const std::string& out, const std::
   if (std::filesystem::exists(config, problem)) {
     LLORCH_TRY(const json::value root, json::parse_file(config));
     if (root.is_object())
-      if (const auto chat = json::find_text(root.get_object(), "chat_template")) metadata.set("tokenizer.chat_template", MetaValue::text(*chat));
+      if (const auto chat = json::find_text(root.get_object(), "chat_template"))
+        metadata.set("tokenizer.chat_template", MetaValue::text(*chat));
   }
   return rewrite(*source, std::move(metadata), type, out);
 }
@@ -30,7 +31,9 @@ Status convert(const std::string& directory, const std::string& out, const std::
 }  // namespace
 
 void add_command_convert(CLI::App& app, int& exit_code) {
-  struct Flags { std::string in, out, type; };
+  struct Flags {
+    std::string in, out, type;
+  };
   auto flags = std::make_shared<Flags>();
   CLI::App* c = app.add_subcommand("convert", "write a Hugging Face directory as GGUF");
   c->add_option("directory", flags->in, "directory with config.json, *.safetensors, tokenizer.json")->required();

@@ -7,20 +7,22 @@ namespace llorch::gguf_tool {
 namespace {
 
 boost::json::value to_json(const MetaValue& v) {
-  return std::visit([](const auto& value) -> boost::json::value {
-    using T = std::decay_t<decltype(value)>;
-    if constexpr (std::is_same_v<T, MetaValue::Strings>) {
-      boost::json::array a;
-      for (const auto& s : value) a.push_back(boost::json::string(s));
-      return a;
-    } else if constexpr (std::is_same_v<T, MetaValue::Integers> || std::is_same_v<T, MetaValue::Floats>) {
-      return boost::json::array(value.begin(), value.end());
-    } else if constexpr (std::is_same_v<T, std::string>) {
-      return boost::json::string(value);
-    } else {
-      return value;
-    }
-  }, v.value);
+  return std::visit(
+      [](const auto& value) -> boost::json::value {
+        using T = std::decay_t<decltype(value)>;
+        if constexpr (std::is_same_v<T, MetaValue::Strings>) {
+          boost::json::array a;
+          for (const auto& s : value) a.push_back(boost::json::string(s));
+          return a;
+        } else if constexpr (std::is_same_v<T, MetaValue::Integers> || std::is_same_v<T, MetaValue::Floats>) {
+          return boost::json::array(value.begin(), value.end());
+        } else if constexpr (std::is_same_v<T, std::string>) {
+          return boost::json::string(value);
+        } else {
+          return value;
+        }
+      },
+      v.value);
 }
 
 /// Text for people: long strings and arrays are cut.
@@ -29,7 +31,8 @@ std::string short_text(const MetaValue& v) {
   if (v.type == MetaType::kArray) {
     const boost::json::value array = to_json(v);
     const boost::json::array& all = array.get_array();
-    for (std::size_t i = 0; i < std::min<std::size_t>(all.size(), 6); ++i) text += (i ? ", " : "") + boost::json::serialize(all[i]);
+    for (std::size_t i = 0; i < std::min<std::size_t>(all.size(), 6); ++i)
+      text += (i ? ", " : "") + boost::json::serialize(all[i]);
     return fmt::format("[{}{}] ({} items)", text, all.size() > 6 ? ", ..." : "", all.size());
   }
   text = boost::json::serialize(to_json(v));
@@ -45,22 +48,34 @@ Status inspect(const std::string& path, bool as_json) {
     for (const auto& e : source->metadata().entries()) metadata[e.key] = to_json(e.value);
     boost::json::array tensors;
     for (const TensorView& t : source->tensors())
-      tensors.push_back({{"name", t.name}, {"type", info(t.type).name}, {"shape", boost::json::array(t.dims.begin(), t.dims.begin() + t.n_dims)}, {"bytes", t.data.size()}});
-    cli::print({{"parameters", parameters}, {"tensor_bytes", bytes}, {"metadata", std::move(metadata)}, {"tensors", std::move(tensors)}});
+      tensors.push_back({{"name", t.name},
+                         {"type", info(t.type).name},
+                         {"shape", boost::json::array(t.dims.begin(), t.dims.begin() + t.n_dims)},
+                         {"bytes", t.data.size()}});
+    cli::print({{"parameters", parameters},
+                {"tensor_bytes", bytes},
+                {"metadata", std::move(metadata)},
+                {"tensors", std::move(tensors)}});
     return {};
   }
-  for (const auto& e : source->metadata().entries()) std::printf("%-48s %s\n", e.key.c_str(), short_text(e.value).c_str());
+  for (const auto& e : source->metadata().entries())
+    std::printf("%-48s %s\n", e.key.c_str(), short_text(e.value).c_str());
   std::puts("");
   for (const TensorView& t : source->tensors())
-    std::printf("%-40s %-7s [%s]\n", t.name.c_str(), std::string(info(t.type).name).c_str(), fmt::format("{}", fmt::join(t.dims.begin(), t.dims.begin() + t.n_dims, ", ")).c_str());
-  std::printf("\n%zu tensors, %.3f M parameters, %.1f MB\n", source->tensors().size(), static_cast<double>(parameters) / 1e6, static_cast<double>(bytes) / 1e6);
+    std::printf("%-40s %-7s [%s]\n", t.name.c_str(), std::string(info(t.type).name).c_str(),
+                fmt::format("{}", fmt::join(t.dims.begin(), t.dims.begin() + t.n_dims, ", ")).c_str());
+  std::printf("\n%zu tensors, %.3f M parameters, %.1f MB\n", source->tensors().size(),
+              static_cast<double>(parameters) / 1e6, static_cast<double>(bytes) / 1e6);
   return {};
 }
 
 }  // namespace
 
 void add_command_inspect(CLI::App& app, int& exit_code) {
-  struct Flags { std::string path; bool as_json = false; };
+  struct Flags {
+    std::string path;
+    bool as_json = false;
+  };
   auto flags = std::make_shared<Flags>();
   CLI::App* c = app.add_subcommand("inspect", "print metadata and tensors");
   c->add_option("file", flags->path, "GGUF file, SafeTensors directory, or builtin:haiku")->required();

@@ -16,7 +16,9 @@ Status quantize(const std::string& in, const std::string& out, const std::string
 }  // namespace
 
 void add_command_quantize(CLI::App& app, int& exit_code) {
-  struct Flags { std::string in, out, type; };
+  struct Flags {
+    std::string in, out, type;
+  };
   auto flags = std::make_shared<Flags>();
   CLI::App* c = app.add_subcommand("quantize", "write a model with its matrices in another type");
   c->add_option("in", flags->in, "GGUF file")->required();

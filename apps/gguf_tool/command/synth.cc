@@ -13,7 +13,9 @@ struct Flags {
 
 Status synth(Flags& f) {
   LLORCH_TRY(const arch::Shape* shape, arch::find_shape(f.request.shape));
-  if (!f.arch.empty() && f.arch != shape->arch) return fail(ErrorCode::kInvalidRequest, "shape '{}' is of architecture '{}', not '{}'", shape->name, shape->arch, f.arch);
+  if (!f.arch.empty() && f.arch != shape->arch)
+    return fail(ErrorCode::kInvalidRequest, "shape '{}' is of architecture '{}', not '{}'", shape->name, shape->arch,
+                f.arch);
   std::unique_ptr<GgufFile> vocab;
   if (!f.vocab.empty()) {
     LLORCH_TRY(vocab, GgufFile::open(f.vocab));
@@ -32,10 +34,12 @@ void add_command_synth(CLI::App& app, int& exit_code) {
   flags->request.type = "F32";
   c->add_option("--arch", flags->arch, "checked against the shape's");
   c->add_option("--shape", flags->request.shape, shapes)->required();
-  c->add_option("--type", flags->request.type, "F32, F16, BF16, Q4_0, ..., MXFP4, Q4_K_M, Q5_K_M")->capture_default_str();
+  c->add_option("--type", flags->request.type, "F32, F16, BF16, Q4_0, ..., MXFP4, Q4_K_M, Q5_K_M")
+      ->capture_default_str();
   c->add_option("--seed", flags->request.seed, "of the weights")->capture_default_str();
   c->add_option("--vocab", flags->vocab, "a GGUF file whose tokenizer is copied");
-  c->add_flag("!--tied", flags->request.optional_tensors, "leave optional tensors out: the token embedding is the output head");
+  c->add_flag("!--tied", flags->request.optional_tensors,
+              "leave optional tensors out: the token embedding is the output head");
   c->add_option("out", flags->out, "GGUF file to write")->required();
   c->callback([flags, &exit_code] {
     if (const Status s = synth(*flags); !s) exit_code = cli::report(s.error());

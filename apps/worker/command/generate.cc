@@ -56,7 +56,8 @@ Result<int> generate(const Flags& f) {
   LLORCH_TRY(LoadedModel model, f.model.load());
   const double load_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   EngineOptions options;
-  options.kv = precision, options.max_batch = 1, options.prefill_chunk = f.prefill_chunk, options.model_id = model.reference;
+  options.kv = precision, options.max_batch = 1, options.prefill_chunk = f.prefill_chunk,
+  options.model_id = model.reference;
   LLORCH_TRY(auto engine, Engine::make(*model.decoder, *model.tokenizer, options));
   GenerateRequest request;
   LLORCH_TRY(request.prompt, model.tokenizer->encode(text, {.add_special = true, .parse_special = true}));
@@ -88,13 +89,24 @@ Result<int> generate(const Flags& f) {
   if (answer.error) return std::unexpected(*answer.error);
   const EndEvent& e = answer.end;
   if (f.model.as_json) {
-    cli::print({{"text", answer.text}, {"tokens", boost::json::array(answer.ids.begin(), answer.ids.end())}, {"tokens_in", e.tokens_in},
-                {"tokens_out", e.tokens_out}, {"stop_reason", name(e.reason)}, {"seed", f.sampling.seed}, {"isa", model.backend->isa()},
-                {"load_ms", load_ms}, {"prefill_ms", e.prefill_ms}, {"decode_ms", e.decode_ms}, {"undecoded_bytes", hex(e.undecoded)}});
+    cli::print({{"text", answer.text},
+                {"tokens", boost::json::array(answer.ids.begin(), answer.ids.end())},
+                {"tokens_in", e.tokens_in},
+                {"tokens_out", e.tokens_out},
+                {"stop_reason", name(e.reason)},
+                {"seed", f.sampling.seed},
+                {"isa", model.backend->isa()},
+                {"load_ms", load_ms},
+                {"prefill_ms", e.prefill_ms},
+                {"decode_ms", e.decode_ms},
+                {"undecoded_bytes", hex(e.undecoded)}});
   } else {
-    std::fprintf(stderr, "load %.0f ms | prefill %d tokens, %.1f ms, %.1f tok/s | decode %d tokens, %.1f ms, %.1f tok/s | %s, %s, seed %llu\n", load_ms,
-                 e.tokens_in, e.prefill_ms, rate(e.tokens_in, e.prefill_ms), e.tokens_out, e.decode_ms, rate(e.tokens_out - 1, e.decode_ms),
-                 std::string(name(e.reason)).c_str(), std::string(model.backend->isa()).c_str(), static_cast<unsigned long long>(f.sampling.seed));
+    std::fprintf(stderr,
+                 "load %.0f ms | prefill %d tokens, %.1f ms, %.1f tok/s | decode %d tokens, %.1f ms, %.1f tok/s | %s, "
+                 "%s, seed %llu\n",
+                 load_ms, e.tokens_in, e.prefill_ms, rate(e.tokens_in, e.prefill_ms), e.tokens_out, e.decode_ms,
+                 rate(e.tokens_out - 1, e.decode_ms), std::string(name(e.reason)).c_str(),
+                 std::string(model.backend->isa()).c_str(), static_cast<unsigned long long>(f.sampling.seed));
   }
   return 0;
 }
@@ -106,23 +118,39 @@ void add_command_generate(CLI::App& app, int& exit_code) {
   flags->sampling.temperature = 0;
   CLI::App* c = app.add_subcommand("generate", "continue a text");
   flags->model.add(*c);
-  auto* text = c->add_option("-p,--prompt", flags->prompt, "the text to continue; spellings of special tokens are parsed");
+  auto* text =
+      c->add_option("-p,--prompt", flags->prompt, "the text to continue; spellings of special tokens are parsed");
   c->add_option("-f,--prompt-file", flags->prompt_file, "read the prompt from a file")->excludes(text);
-  c->add_option("-n,--max-tokens", flags->max_tokens, "most tokens to generate")->check(CLI::Range(1, 1 << 24))->capture_default_str();
-  c->add_option("--temperature", flags->sampling.temperature, "0: always the most likely token")->check(CLI::Range(0.0, 2.0))->capture_default_str();
+  c->add_option("-n,--max-tokens", flags->max_tokens, "most tokens to generate")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  c->add_option("--temperature", flags->sampling.temperature, "0: always the most likely token")
+      ->check(CLI::Range(0.0, 2.0))
+      ->capture_default_str();
   c->add_option("--top-k", flags->sampling.top_k, "0: off")->check(CLI::Range(0, 1 << 21))->capture_default_str();
   c->add_option("--top-p", flags->sampling.top_p, "1: off")->check(CLI::Range(0.0, 1.0))->capture_default_str();
   c->add_option("--min-p", flags->sampling.min_p, "0: off")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  c->add_option("--repetition-penalty", flags->sampling.repetition_penalty, "1: off")->check(CLI::Range(1e-3, 2.0))->capture_default_str();
-  c->add_option("--presence-penalty", flags->sampling.presence_penalty)->check(CLI::Range(-2.0, 2.0))->capture_default_str();
-  c->add_option("--frequency-penalty", flags->sampling.frequency_penalty)->check(CLI::Range(-2.0, 2.0))->capture_default_str();
+  c->add_option("--repetition-penalty", flags->sampling.repetition_penalty, "1: off")
+      ->check(CLI::Range(1e-3, 2.0))
+      ->capture_default_str();
+  c->add_option("--presence-penalty", flags->sampling.presence_penalty)
+      ->check(CLI::Range(-2.0, 2.0))
+      ->capture_default_str();
+  c->add_option("--frequency-penalty", flags->sampling.frequency_penalty)
+      ->check(CLI::Range(-2.0, 2.0))
+      ->capture_default_str();
   c->add_option("--stop", flags->stop, "end before this text (up to four times)");
   auto* seed = c->add_option("--seed", flags->sampling.seed, "default: random, and printed");
-  c->add_option("--prefill-chunk", flags->prefill_chunk, "prompt tokens of one forward pass")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  c->add_option("--kv-type", flags->kv_type, "f32, f16, q8_0")->check(CLI::IsMember({"f32", "f16", "q8_0"}))->capture_default_str();
+  c->add_option("--prefill-chunk", flags->prefill_chunk, "prompt tokens of one forward pass")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  c->add_option("--kv-type", flags->kv_type, "f32, f16, q8_0")
+      ->check(CLI::IsMember({"f32", "f16", "q8_0"}))
+      ->capture_default_str();
   c->add_flag("--ignore-eos", flags->ignore_eos, "go on after the end-of-text token");
   c->callback([flags, seed, &exit_code] {
-    if (seed->count() == 0) flags->sampling.seed = std::random_device{}() | static_cast<std::uint64_t>(std::random_device{}()) << 32;
+    if (seed->count() == 0)
+      flags->sampling.seed = std::random_device{}() | static_cast<std::uint64_t>(std::random_device{}()) << 32;
     const Result<int> result = generate(*flags);
     exit_code = result ? *result : cli::report(result.error(), flags->model.as_json);
   });

@@ -2,8 +2,8 @@
 #include <filesystem>
 #include <map>
 
-#include "format/npy.h"
 #include "engine/forward_all.h"
+#include "format/npy.h"
 #include "worker/model_flags.h"
 
 namespace llorch::worker {
@@ -27,25 +27,36 @@ Status logits(const Flags& f) {
   if (static_cast<int>(f.tokens.size()) > context)
     return fail(ErrorCode::kContextLengthExceeded, "{} tokens exceed the context of {}", f.tokens.size(), context);
   for (const TokenId id : f.tokens)
-    if (id < 0 || id >= vocab) return fail(ErrorCode::kInvalidRequest, "token id {} is outside the vocabulary of {}", id, vocab);
+    if (id < 0 || id >= vocab)
+      return fail(ErrorCode::kInvalidRequest, "token id {} is outside the vocabulary of {}", id, vocab);
   std::map<std::string, Checkpoint> checkpoints;
-  const Observer observer = [&](const std::string& name, std::span<const float> values, std::int64_t rows, std::int64_t columns) {
+  const Observer observer = [&](const std::string& name, std::span<const float> values, std::int64_t rows,
+                                std::int64_t columns) {
     Checkpoint& c = checkpoints[name];
     c.values.insert(c.values.end(), values.begin(), values.end());
     c.rows += rows, c.columns = columns;
   };
   std::vector<float> all;
-  const KvPrecision precision = f.kv_type == "f16" ? KvPrecision::kF16 : f.kv_type == "q8_0" ? KvPrecision::kQ8_0 : KvPrecision::kF32;
-  LLORCH_OK(forward_all(*model.decoder, f.tokens, f.prefill_chunk, precision, [&](int, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); },
-                        f.checkpoints.empty() ? nullptr : &observer));
+  const KvPrecision precision = f.kv_type == "f16"    ? KvPrecision::kF16
+                                : f.kv_type == "q8_0" ? KvPrecision::kQ8_0
+                                                      : KvPrecision::kF32;
+  LLORCH_OK(forward_all(
+      *model.decoder, f.tokens, f.prefill_chunk, precision,
+      [&](int, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); },
+      f.checkpoints.empty() ? nullptr : &observer));
   LLORCH_OK(write_npy(f.out, all, {static_cast<std::int64_t>(f.tokens.size()), vocab}));
   if (!f.checkpoints.empty()) {
     std::error_code problem;
     std::filesystem::create_directories(f.checkpoints, problem);
-    for (const auto& [name, c] : checkpoints) LLORCH_OK(write_npy(f.checkpoints + "/" + name + ".npy", c.values, {c.rows, c.columns}));
+    for (const auto& [name, c] : checkpoints)
+      LLORCH_OK(write_npy(f.checkpoints + "/" + name + ".npy", c.values, {c.rows, c.columns}));
   }
   if (f.model.as_json)
-    cli::print({{"tokens", f.tokens.size()}, {"vocab", vocab}, {"isa", model.backend->isa()}, {"out", f.out}, {"checkpoints", checkpoints.size()}});
+    cli::print({{"tokens", f.tokens.size()},
+                {"vocab", vocab},
+                {"isa", model.backend->isa()},
+                {"out", f.out},
+                {"checkpoints", checkpoints.size()}});
   return {};
 }
 
@@ -58,8 +69,12 @@ void add_command_logits(CLI::App& app, int& exit_code) {
   c->add_option("--tokens", flags->tokens, "token ids, separated by commas")->required()->delimiter(',');
   c->add_option("--out", flags->out, "the .npy file to write")->required();
   c->add_option("--checkpoints", flags->checkpoints, "directory for every named intermediate value");
-  c->add_option("--prefill-chunk", flags->prefill_chunk, "tokens of one forward pass")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  c->add_option("--kv-type", flags->kv_type, "f32, f16, q8_0")->check(CLI::IsMember({"f32", "f16", "q8_0"}))->capture_default_str();
+  c->add_option("--prefill-chunk", flags->prefill_chunk, "tokens of one forward pass")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  c->add_option("--kv-type", flags->kv_type, "f32, f16, q8_0")
+      ->check(CLI::IsMember({"f32", "f16", "q8_0"}))
+      ->capture_default_str();
   c->callback([flags, &exit_code] {
     if (const Status s = logits(*flags); !s) exit_code = cli::report(s.error(), flags->model.as_json);
   });

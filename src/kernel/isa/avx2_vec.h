@@ -51,17 +51,22 @@ struct V {
     return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
   }
   static void store_half_at(std::uint8_t* p, float x) {
-    const auto h = static_cast<std::uint16_t>(_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT)));
+    const auto h =
+        static_cast<std::uint16_t>(_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT)));
     __builtin_memcpy(p, &h, 2);
   }
   static F load_half(const std::uint8_t* p) { return _mm256_cvtph_ps(load128(p)); }
-  static F load_bfloat(const std::uint8_t* p) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p)), 16)); }
+  static F load_bfloat(const std::uint8_t* p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p)), 16));
+  }
   static F load_u8(const std::uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load64(p))); }
   static F load_i8(const std::uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load64(p))); }
   static F load_low_nibble(const std::uint8_t* p) {
     return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_cvtepu8_epi32(load64(p)), _mm256_set1_epi32(15)));
   }
-  static F load_high_nibble(const std::uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_srli_epi32(_mm256_cvtepu8_epi32(load64(p)), 4)); }
+  static F load_high_nibble(const std::uint8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_srli_epi32(_mm256_cvtepu8_epi32(load64(p)), 4));
+  }
   static F load_e8m0_halved(const std::uint8_t* p) {
     const I e = _mm256_cvtepu8_epi32(load64(p));
     const I normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
@@ -82,7 +87,9 @@ struct V {
   static B pair(B a, int j) { return _mm256_and_si256(_mm256_srli_epi16(a, 2 * j), _mm256_set1_epi8(3)); }
   static B bit(B a, int g) { return _mm256_and_si256(_mm256_srli_epi16(a, g), _mm256_set1_epi8(1)); }
   static B or_shifted(B low, B high, int shift) { return _mm256_or_si256(low, _mm256_slli_epi16(high, shift)); }
-  static B lookup(const std::uint8_t* table, B index) { return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(table)), index); }
+  static B lookup(const std::uint8_t* table, B index) {
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(table)), index);
+  }
   /// Codes below 128: pairs of products stay below 2^15.
   static I dot(I sum, B u, B s) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(u, s), _mm256_set1_epi16(1)));

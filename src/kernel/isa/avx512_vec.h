@@ -31,7 +31,9 @@ struct V {
   static F pow2(F n) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
   }
-  static F select_less(F a, F b, F yes, F no) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes); }
+  static F select_less(F a, F b, F yes, F no) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+  }
   static __m256 upper(F a) { return _mm512_extractf32x8_ps(a, 1); }
   static float sum(F a) {
     const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), upper(a));
@@ -54,22 +56,28 @@ struct V {
     return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
   }
   static void store_half_at(std::uint8_t* p, float x) {
-    const auto h = static_cast<std::uint16_t>(_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT)));
+    const auto h =
+        static_cast<std::uint16_t>(_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT)));
     __builtin_memcpy(p, &h, 2);
   }
   static F load_half(const std::uint8_t* p) { return _mm512_cvtph_ps(load256(p)); }
-  static F load_bfloat(const std::uint8_t* p) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load256(p)), 16)); }
+  static F load_bfloat(const std::uint8_t* p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load256(p)), 16));
+  }
   static F load_u8(const std::uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load128(p))); }
   static F load_i8(const std::uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load128(p))); }
   static F load_low_nibble(const std::uint8_t* p) {
     return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_cvtepu8_epi32(load128(p)), _mm512_set1_epi32(15)));
   }
-  static F load_high_nibble(const std::uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_srli_epi32(_mm512_cvtepu8_epi32(load128(p)), 4)); }
+  static F load_high_nibble(const std::uint8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_srli_epi32(_mm512_cvtepu8_epi32(load128(p)), 4));
+  }
   static F load_e8m0_halved(const std::uint8_t* p) {
     const I e = _mm512_cvtepu8_epi32(load128(p));
     const I normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
     const I subnormal = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);
-    return _mm512_castsi512_ps(_mm512_mask_blend_epi32(_mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2)), normal, subnormal));
+    return _mm512_castsi512_ps(
+        _mm512_mask_blend_epi32(_mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2)), normal, subnormal));
   }
 
   static I set1i(int x) { return _mm512_set1_epi32(x); }
@@ -82,10 +90,18 @@ struct V {
   }
   static B low_nibble(B a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
   static B high_nibble(B a) { return low_nibble(_mm512_srli_epi16(a, 4)); }
-  static B pair(B a, int j) { return _mm512_and_si512(_mm512_srli_epi16(a, static_cast<unsigned>(2 * j)), _mm512_set1_epi8(3)); }
-  static B bit(B a, int g) { return _mm512_and_si512(_mm512_srli_epi16(a, static_cast<unsigned>(g)), _mm512_set1_epi8(1)); }
-  static B or_shifted(B low, B high, int shift) { return _mm512_or_si512(low, _mm512_slli_epi16(high, static_cast<unsigned>(shift))); }
-  static B lookup(const std::uint8_t* table, B index) { return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load128(table)), index); }
+  static B pair(B a, int j) {
+    return _mm512_and_si512(_mm512_srli_epi16(a, static_cast<unsigned>(2 * j)), _mm512_set1_epi8(3));
+  }
+  static B bit(B a, int g) {
+    return _mm512_and_si512(_mm512_srli_epi16(a, static_cast<unsigned>(g)), _mm512_set1_epi8(1));
+  }
+  static B or_shifted(B low, B high, int shift) {
+    return _mm512_or_si512(low, _mm512_slli_epi16(high, static_cast<unsigned>(shift)));
+  }
+  static B lookup(const std::uint8_t* table, B index) {
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load128(table)), index);
+  }
   static I dot(I sum, B u, B s) { return _mm512_dpbusd_epi32(sum, u, s); }
   static I dot_wide(I sum, B u, B s) { return _mm512_dpbusd_epi32(sum, u, s); }
 };

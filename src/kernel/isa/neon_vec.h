@@ -1,4 +1,5 @@
-// Vectors of NEON with dot products: 4 lanes. LLORCH_NEON_I8MM selects the mixed-sign dot product of the i8mm extension.
+// Vectors of NEON with dot products: 4 lanes. LLORCH_NEON_I8MM selects the mixed-sign dot product of the i8mm
+// extension.
 #pragma once
 
 #include <arm_neon.h>
@@ -50,20 +51,25 @@ struct V {
     __builtin_memcpy(p, &h, 2);
   }
   static F load_half(const std::uint8_t* p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
-  static F load_bfloat(const std::uint8_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16)); }
+  static F load_bfloat(const std::uint8_t* p) {
+    return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));
+  }
   static uint32x4_t widen(const std::uint8_t* p) {
     std::uint32_t four;
     __builtin_memcpy(&four, p, 4);
     return vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)))));
   }
   static F load_u8(const std::uint8_t* p) { return vcvtq_f32_u32(widen(p)); }
-  static F load_i8(const std::uint8_t* p) { return vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(vreinterpretq_s32_u32(widen(p)), 24), 24)); }
+  static F load_i8(const std::uint8_t* p) {
+    return vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(vreinterpretq_s32_u32(widen(p)), 24), 24));
+  }
   static F load_low_nibble(const std::uint8_t* p) { return vcvtq_f32_u32(vandq_u32(widen(p), vdupq_n_u32(15))); }
   static F load_high_nibble(const std::uint8_t* p) { return vcvtq_f32_u32(vshrq_n_u32(widen(p), 4)); }
   static F load_e8m0_halved(const std::uint8_t* p) {
     const uint32x4_t e = widen(p);
     const uint32x4_t normal = vshlq_n_u32(vsubq_u32(e, vdupq_n_u32(1)), 23);
-    const uint32x4_t subnormal = vshlq_u32(vdupq_n_u32(0x00200000), vreinterpretq_s32_u32(vminq_u32(e, vdupq_n_u32(2))));
+    const uint32x4_t subnormal =
+        vshlq_u32(vdupq_n_u32(0x00200000), vreinterpretq_s32_u32(vminq_u32(e, vdupq_n_u32(2))));
     return vreinterpretq_f32_u32(vbslq_u32(vcltq_u32(e, vdupq_n_u32(2)), subnormal, normal));
   }
 
@@ -77,9 +83,13 @@ struct V {
   }
   static B low_nibble(B a) { return vandq_u8(a, vdupq_n_u8(15)); }
   static B high_nibble(B a) { return vshrq_n_u8(a, 4); }
-  static B pair(B a, int j) { return vandq_u8(vshlq_u8(a, vdupq_n_s8(static_cast<std::int8_t>(-2 * j))), vdupq_n_u8(3)); }
+  static B pair(B a, int j) {
+    return vandq_u8(vshlq_u8(a, vdupq_n_s8(static_cast<std::int8_t>(-2 * j))), vdupq_n_u8(3));
+  }
   static B bit(B a, int g) { return vandq_u8(vshlq_u8(a, vdupq_n_s8(static_cast<std::int8_t>(-g))), vdupq_n_u8(1)); }
-  static B or_shifted(B low, B high, int shift) { return vorrq_u8(low, vshlq_u8(high, vdupq_n_s8(static_cast<std::int8_t>(shift)))); }
+  static B or_shifted(B low, B high, int shift) {
+    return vorrq_u8(low, vshlq_u8(high, vdupq_n_s8(static_cast<std::int8_t>(shift))));
+  }
   static B lookup(const std::uint8_t* table, B index) { return vqtbl1q_u8(vld1q_u8(table), index); }
   static I dot(I sum, B u, B s) { return vdotq_s32(sum, vreinterpretq_s8_u8(u), vreinterpretq_s8_u8(s)); }
 #ifdef LLORCH_NEON_I8MM

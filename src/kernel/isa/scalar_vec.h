@@ -1,4 +1,5 @@
-// Vectors of the scalar ISA: plain arrays, one multiply and one add for fma, so that any compiler and machine gives the same bits.
+// Vectors of the scalar ISA: plain arrays, one multiply and one add for fma, so that any compiler and machine gives the
+// same bits.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +10,15 @@ namespace {
 struct V {
   static constexpr const char* kName = "scalar";
   static constexpr int P = 8, kRowTile = 4;
-  struct F { float v[P]; };
-  struct I { std::int32_t v[P]; };
-  struct B { std::uint8_t v[4 * P]; };
+  struct F {
+    float v[P];
+  };
+  struct I {
+    std::int32_t v[P];
+  };
+  struct B {
+    std::uint8_t v[4 * P];
+  };
 
   template<class Op>
   static F lanes(const Op& op) {
@@ -27,25 +34,51 @@ struct V {
   }
 
   static F zero() { return set1(0); }
-  static F set1(float x) { return lanes([&](int) { return x; }); }
-  static F load(const float* p) { return lanes([&](int i) { return p[i]; }); }
-  static void store(float* p, F a) { for (int i = 0; i < P; ++i) p[i] = a.v[i]; }
-  static F add(F a, F b) { return lanes([&](int i) { return a.v[i] + b.v[i]; }); }
-  static F sub(F a, F b) { return lanes([&](int i) { return a.v[i] - b.v[i]; }); }
-  static F mul(F a, F b) { return lanes([&](int i) { return a.v[i] * b.v[i]; }); }
-  static F div(F a, F b) { return lanes([&](int i) { return a.v[i] / b.v[i]; }); }
-  static F min(F a, F b) { return lanes([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
-  static F max(F a, F b) { return lanes([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
-  static F abs(F a) { return lanes([&](int i) { return __builtin_fabsf(a.v[i]); }); }
-  static F fma(F a, F b, F c) { return lanes([&](int i) { return a.v[i] * b.v[i] + c.v[i]; }); }
-  static F round(F a) { return lanes([&](int i) { return __builtin_rintf(a.v[i]); }); }
+  static F set1(float x) {
+    return lanes([&](int) { return x; });
+  }
+  static F load(const float* p) {
+    return lanes([&](int i) { return p[i]; });
+  }
+  static void store(float* p, F a) {
+    for (int i = 0; i < P; ++i) p[i] = a.v[i];
+  }
+  static F add(F a, F b) {
+    return lanes([&](int i) { return a.v[i] + b.v[i]; });
+  }
+  static F sub(F a, F b) {
+    return lanes([&](int i) { return a.v[i] - b.v[i]; });
+  }
+  static F mul(F a, F b) {
+    return lanes([&](int i) { return a.v[i] * b.v[i]; });
+  }
+  static F div(F a, F b) {
+    return lanes([&](int i) { return a.v[i] / b.v[i]; });
+  }
+  static F min(F a, F b) {
+    return lanes([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+  }
+  static F max(F a, F b) {
+    return lanes([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+  }
+  static F abs(F a) {
+    return lanes([&](int i) { return __builtin_fabsf(a.v[i]); });
+  }
+  static F fma(F a, F b, F c) {
+    return lanes([&](int i) { return a.v[i] * b.v[i] + c.v[i]; });
+  }
+  static F round(F a) {
+    return lanes([&](int i) { return __builtin_rintf(a.v[i]); });
+  }
   static F pow2(F n) {
     return lanes([&](int i) {
       const auto bits = static_cast<std::uint32_t>(static_cast<std::int32_t>(n.v[i]) + 127) << 23;
       return __builtin_bit_cast(float, bits);
     });
   }
-  static F select_less(F a, F b, F yes, F no) { return lanes([&](int i) { return a.v[i] < b.v[i] ? yes.v[i] : no.v[i]; }); }
+  static F select_less(F a, F b, F yes, F no) {
+    return lanes([&](int i) { return a.v[i] < b.v[i] ? yes.v[i] : no.v[i]; });
+  }
   static float sum(F a) {
     for (int width = P / 2; width > 0; width /= 2)
       for (int i = 0; i < width; ++i) a.v[i] += a.v[i + width];
@@ -70,21 +103,37 @@ struct V {
     const auto bits = __builtin_bit_cast(std::uint32_t, value);
     const std::uint32_t sign = (bits >> 16) & 0x8000u, rest = bits & 0x7fffffffu;
     std::uint32_t h;
-    if (rest >= 0x7f800000u) h = 0x7c00u | (rest > 0x7f800000u ? 0x200u : 0u);
-    else if (rest >= 0x477ff000u) h = 0x7c00u;
-    else if (rest < 0x38800000u) h = __builtin_bit_cast(std::uint32_t, __builtin_bit_cast(float, rest) + 0.5f) - 0x3f000000u;
-    else h = (rest + 0xfffu + ((rest >> 13) & 1u) - 0x38000000u) >> 13;
+    if (rest >= 0x7f800000u)
+      h = 0x7c00u | (rest > 0x7f800000u ? 0x200u : 0u);
+    else if (rest >= 0x477ff000u)
+      h = 0x7c00u;
+    else if (rest < 0x38800000u)
+      h = __builtin_bit_cast(std::uint32_t, __builtin_bit_cast(float, rest) + 0.5f) - 0x3f000000u;
+    else
+      h = (rest + 0xfffu + ((rest >> 13) & 1u) - 0x38000000u) >> 13;
     const auto result = static_cast<std::uint16_t>(sign | h);
     __builtin_memcpy(p, &result, 2);
   }
-  static F load_half(const std::uint8_t* p) { return lanes([&](int i) { return half_at(p + 2 * i); }); }
-  static F load_bfloat(const std::uint8_t* p) {
-    return lanes([&](int i) { return __builtin_bit_cast(float, static_cast<std::uint32_t>(p[2 * i] | p[2 * i + 1] << 8) << 16); });
+  static F load_half(const std::uint8_t* p) {
+    return lanes([&](int i) { return half_at(p + 2 * i); });
   }
-  static F load_u8(const std::uint8_t* p) { return lanes([&](int i) { return static_cast<float>(p[i]); }); }
-  static F load_i8(const std::uint8_t* p) { return lanes([&](int i) { return static_cast<float>(static_cast<std::int8_t>(p[i])); }); }
-  static F load_low_nibble(const std::uint8_t* p) { return lanes([&](int i) { return static_cast<float>(p[i] & 15); }); }
-  static F load_high_nibble(const std::uint8_t* p) { return lanes([&](int i) { return static_cast<float>(p[i] >> 4); }); }
+  static F load_bfloat(const std::uint8_t* p) {
+    return lanes([&](int i) {
+      return __builtin_bit_cast(float, static_cast<std::uint32_t>(p[2 * i] | p[2 * i + 1] << 8) << 16);
+    });
+  }
+  static F load_u8(const std::uint8_t* p) {
+    return lanes([&](int i) { return static_cast<float>(p[i]); });
+  }
+  static F load_i8(const std::uint8_t* p) {
+    return lanes([&](int i) { return static_cast<float>(static_cast<std::int8_t>(p[i])); });
+  }
+  static F load_low_nibble(const std::uint8_t* p) {
+    return lanes([&](int i) { return static_cast<float>(p[i] & 15); });
+  }
+  static F load_high_nibble(const std::uint8_t* p) {
+    return lanes([&](int i) { return static_cast<float>(p[i] >> 4); });
+  }
   static F load_e8m0_halved(const std::uint8_t* p) {
     return lanes([&](int i) {
       const std::uint32_t e = p[i];
@@ -97,15 +146,33 @@ struct V {
     for (int i = 0; i < P; ++i) r.v[i] = x;
     return r;
   }
-  static F to_float(I a) { return lanes([&](int i) { return static_cast<float>(a.v[i]); }); }
-  static B bytes(const std::uint8_t* p) { return each([&](int i) { return p[i]; }); }
-  static B broadcast4(const std::int8_t* p) { return each([&](int i) { return static_cast<std::uint8_t>(p[i % 4]); }); }
-  static B low_nibble(B a) { return each([&](int i) { return a.v[i] & 15; }); }
-  static B high_nibble(B a) { return each([&](int i) { return a.v[i] >> 4; }); }
-  static B pair(B a, int j) { return each([&](int i) { return a.v[i] >> (2 * j) & 3; }); }
-  static B bit(B a, int g) { return each([&](int i) { return a.v[i] >> g & 1; }); }
-  static B or_shifted(B low, B high, int shift) { return each([&](int i) { return low.v[i] | high.v[i] << shift; }); }
-  static B lookup(const std::uint8_t* table, B index) { return each([&](int i) { return table[index.v[i]]; }); }
+  static F to_float(I a) {
+    return lanes([&](int i) { return static_cast<float>(a.v[i]); });
+  }
+  static B bytes(const std::uint8_t* p) {
+    return each([&](int i) { return p[i]; });
+  }
+  static B broadcast4(const std::int8_t* p) {
+    return each([&](int i) { return static_cast<std::uint8_t>(p[i % 4]); });
+  }
+  static B low_nibble(B a) {
+    return each([&](int i) { return a.v[i] & 15; });
+  }
+  static B high_nibble(B a) {
+    return each([&](int i) { return a.v[i] >> 4; });
+  }
+  static B pair(B a, int j) {
+    return each([&](int i) { return a.v[i] >> (2 * j) & 3; });
+  }
+  static B bit(B a, int g) {
+    return each([&](int i) { return a.v[i] >> g & 1; });
+  }
+  static B or_shifted(B low, B high, int shift) {
+    return each([&](int i) { return low.v[i] | high.v[i] << shift; });
+  }
+  static B lookup(const std::uint8_t* table, B index) {
+    return each([&](int i) { return table[index.v[i]]; });
+  }
   static I dot(I sum, B u, B s) {
     for (int i = 0; i < 4 * P; ++i) sum.v[i / 4] += u.v[i] * static_cast<std::int8_t>(s.v[i]);
     return sum;

@@ -1,0 +1,179 @@
+// Bit-exactness (E-40, T-35): for every architecture and ISA, logits are memcmp-equal for any number of threads, any prefill chunk, alone or
+// among strangers, with a cold, warm or evicted prefix cache; and decoding step by step gives what one prefill gives (E-14).
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "base/random.h"
+#include "engine/engine.h"
+#include "golden.h"
+#include "kernel/kernels.h"
+
+namespace llorch {
+namespace {
+
+constexpr std::uint64_t kSeed = 21;
+
+TokenIds tokens_of(int count, int salt) {
+  TokenIds ids;
+  for (int i = 0; i < count; ++i) ids.push_back(static_cast<TokenId>(mix64(static_cast<std::uint64_t>(i * 131 + salt)) % 319));
+  return ids;
+}
+
+bool same_bits(std::span<const float> a, std::span<const float> b) {
+  return !a.empty() && a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+struct Case {
+  std::string shape, type, isa;
+};
+
+std::vector<Case> cases() {
+  std::vector<Case> list;
+  int count = 0;
+  const auto* const* isas = kernel::all_kernels(count);
+  for (const arch::Shape& shape : arch::shapes()) {
+    if (!shape.name.starts_with("tiny-")) continue;
+    for (int i = 0; i < count; ++i)
+      for (const char* type : {"F32", "Q4_K_M"}) list.push_back({std::string(shape.name), type, isas[i]->name});
+    list.push_back({std::string(shape.name), "Q6_K", "reference"});
+  }
+  return list;
+}
+
+class Determinism : public testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    path_ = scratch_ / "model.gguf";
+    arch::SynthRequest request;
+    request.shape = GetParam().shape, request.type = GetParam().type, request.seed = kSeed;
+    ASSERT_TRUE(arch::synthesize(request, path_));
+  }
+  [[nodiscard]] LoadedModel load(int threads) const { return load_test_model(path_, GetParam().isa, threads); }
+
+  ScratchDirectory scratch_;
+  std::string path_;
+};
+
+/// Logits of every sampled position of one request, and its tokens.
+struct Trace {
+  std::vector<std::vector<float>> logits;
+  TokenIds tokens;
+  int cached = -1;
+};
+
+class Harness {
+ public:
+  Harness(LoadedModel& model, EngineOptions options) : engine_(Engine::make(*model.decoder, *model.tokenizer, options).value()) {
+    engine_->logits_probe = [this](int id, int, std::span<const float> logits) { traces_[id].logits.emplace_back(logits.begin(), logits.end()); };
+  }
+  int submit(TokenIds prompt, int max_tokens, std::uint64_t seed) {
+    GenerateRequest r;
+    r.prompt = std::move(prompt), r.max_tokens = max_tokens, r.ignore_eos = true;
+    r.sampling.seed = seed;
+    const int slot = next_++;
+    r.sink = [this, slot](const EngineEvent& e) {
+      if (const auto* started = std::get_if<StartedEvent>(&e)) traces_[slot].cached = started->cached_tokens;
+      if (const auto* token = std::get_if<TokenEvent>(&e)) traces_[slot].tokens.push_back(token->token.id);
+      if (const auto* error = std::get_if<Error>(&e)) ADD_FAILURE() << error->message;
+    };
+    const auto id = engine_->submit(std::move(r));
+    EXPECT_TRUE(id) << id.error().message;
+    EXPECT_EQ(*id, slot);
+    return slot;
+  }
+  void run() { engine_->run_until_idle(); }
+  Trace& trace(int id) { return traces_[id]; }
+  Engine& engine() { return *engine_; }
+
+ private:
+  std::map<int, Trace> traces_;
+  std::unique_ptr<Engine> engine_;
+  int next_ = 1;
+};
+
+void expect_same(const Trace& got, const Trace& want, const char* what) {
+  EXPECT_EQ(got.tokens, want.tokens) << what;
+  ASSERT_EQ(got.logits.size(), want.logits.size()) << what;
+  for (std::size_t i = 0; i < want.logits.size(); ++i) ASSERT_TRUE(same_bits(got.logits[i], want.logits[i])) << what << ", step " << i;
+}
+
+TEST_P(Determinism, threads_and_prefill_chunks_change_no_bit) {
+  const TokenIds tokens = tokens_of(80, 1);
+  LoadedModel one = load(1);
+  const std::vector<float> want = run_tokens(one, tokens, 512, KvPrecision::kF16).logits;
+  for (const int chunk : {1, 7, 64}) EXPECT_TRUE(same_bits(run_tokens(one, tokens, chunk, KvPrecision::kF16).logits, want)) << "chunk " << chunk;
+  for (const int threads : {2, 4}) {
+    LoadedModel more = load(threads);
+    EXPECT_TRUE(same_bits(run_tokens(more, tokens, 512, KvPrecision::kF16).logits, want)) << threads << " threads";
+    EXPECT_TRUE(same_bits(run_tokens(more, tokens, 7, KvPrecision::kF16).logits, want)) << threads << " threads, chunk 7";
+  }
+}
+
+TEST_P(Determinism, strangers_and_the_prefix_cache_change_no_bit) {
+  constexpr int kOut = 8;
+  const TokenIds prompt = tokens_of(70, 2);
+  LoadedModel model = load(2);
+  EngineOptions options;
+  options.prefill_chunk = 32, options.max_batch = 8, options.pages = 40;
+  Harness alone(model, options);
+  const int first = alone.submit(prompt, kOut, 5);
+  alone.run();
+  const Trace want = alone.trace(first);
+  ASSERT_EQ(want.tokens.size(), static_cast<std::size_t>(kOut));
+  EXPECT_EQ(want.cached, 0);
+
+  const int warm = alone.submit(prompt, kOut, 5);
+  alone.run();
+  EXPECT_EQ(alone.trace(warm).cached, 64);
+  expect_same(alone.trace(warm), want, "warm prefix cache");
+
+  alone.engine().evict_cache();
+  const int evicted = alone.submit(prompt, kOut, 5);
+  alone.run();
+  EXPECT_EQ(alone.trace(evicted).cached, 0);
+  expect_same(alone.trace(evicted), want, "evicted prefix cache");
+
+  Harness crowd(model, options);
+  int mine = 0;
+  for (int i = 0; i < 8; ++i) {
+    const int id = i == 5 ? crowd.submit(prompt, kOut, 5) : crowd.submit(tokens_of(3 + 11 * i, 100 + i), 4 + i, static_cast<std::uint64_t>(i));
+    if (i == 5) mine = id;
+  }
+  crowd.run();
+  expect_same(crowd.trace(mine), want, "seven strangers");
+
+  options.max_batch = 1, options.prefill_chunk = 1;
+  Harness single(model, options);
+  const int strict = single.submit(prompt, kOut, 5);
+  single.run();
+  expect_same(single.trace(strict), want, "batch of one, chunk of one");
+
+  // Decoding step by step equals one prefill of the same tokens.
+  TokenIds all = prompt;
+  all.insert(all.end(), want.tokens.begin(), want.tokens.end() - 1);
+  const std::vector<float> whole = run_tokens(model, all, 512, KvPrecision::kF16).logits;
+  const std::size_t vocab = want.logits.front().size();
+  for (std::size_t i = 0; i < want.logits.size(); ++i)
+    ASSERT_TRUE(same_bits(want.logits[i], std::span(whole).subspan((prompt.size() - 1 + i) * vocab, vocab))) << "re-prefill, step " << i;
+}
+
+INSTANTIATE_TEST_SUITE_P(all, Determinism, testing::ValuesIn(cases()), [](const auto& p) {
+  std::string name = p.param.shape + "_" + p.param.type + "_" + p.param.isa;
+  std::ranges::replace(name, '-', '_');
+  return name;
+});
+
+// The comparison itself must see a single bit.
+TEST(SameBits, sees_one_bit_and_refuses_nothing) {
+  std::vector<float> a{1, 2, 3}, b = a;
+  EXPECT_TRUE(same_bits(a, b));
+  b[1] = std::nextafter(b[1], 3.0f);
+  EXPECT_FALSE(same_bits(a, b));
+  EXPECT_FALSE(same_bits({}, {}));
+  b = {0.0f, 2, 3}, a = {-0.0f, 2, 3};
+  EXPECT_FALSE(same_bits(a, b));
+}
+
+}  // namespace
+}  // namespace llorch

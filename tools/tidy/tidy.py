@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Style as a test: module dependencies, banned calls, size caps, named paths. Prints each violation and exits 1 when there is one."""
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FILE_LINES_MAX, FUNCTION_LINES_MAX = 600, 70
+
+BANNED = [  # pattern, where it may stand, why
+    (r"\b(sprintf|strcpy|strcat|gets|atoi|atof)\s*\(", (), "bounded or checked forms exist"),
+    (r"\b(sleep|usleep|nanosleep|sleep_for|sleep_until)\s*\(", (), "nothing sleeps: wait for the event itself"),
+    (r"\bsystem\s*\(|\bpopen\s*\(", (), "programs are run by argument vector, never through a shell"),
+    (r"\bstd::rand\b|\bsrand\s*\(", (), "randomness is counter-based (base/random.h)"),
+    (r"\bassert\s*\((?!.*static)", ("tools/",), "LLORCH_ASSERT stays on in release (base/assert.h)"),
+    (r"\bassert\s*\(\s*true\s*\)|EXPECT_TRUE\s*\(\s*true\s*\)", (), "a check that cannot fail"),
+    (r"-ffast-math|-Ofast", ("tools/tidy/",), "results must be the same bits"),
+    (r"\b(llama|ggml)\.h\b|\blib(llama|ggml)\b", ("tools/tidy/",), "no other engine is named in sources or build files (E-01)"),
+    (r"\b(TODO|FIXME|XXX)\b", ("tools/tidy/",), "unfinished work is an issue, not a comment"),
+]
+
+
+def tracked(root, *patterns):
+    out = subprocess.run(["git", "-C", str(root), "ls-files", "-co", "--exclude-standard", *patterns], capture_output=True, text=True, check=True).stdout
+    return [root / line for line in out.splitlines() if (root / line).is_file()]
+
+
+def modules(root):
+    """name -> modules that it may include, with everything that those may include."""
+    text = (root / "src/CMakeLists.txt").read_text()
+    direct = {}
+    for call in re.findall(r"llorch_module\(NAME (\w+)([^)]*)\)", text):
+        deps = re.search(r"DEPS ([\w ]+?)(?: LIBS| SOURCES|$)", call[1].strip())
+        direct[call[0]] = set(deps.group(1).split()) if deps else set()
+    closure = {}
+    for name in direct:
+        seen, todo = set(), [name]
+        while todo:
+            for d in direct.get(todo.pop(), ()):
+                if d not in seen:
+                    seen.add(d)
+                    todo.append(d)
+        closure[name] = seen | {name}
+    return closure
+
+
+def check_includes(root):
+    allowed = modules(root)
+    for path in tracked(root, "src"):
+        if path.suffix not in (".h", ".cc"):
+            continue
+        module = path.relative_to(root / "src").parts[0]
+        if module not in allowed:
+            yield f"{path.relative_to(root)}: module '{module}' is not declared in src/CMakeLists.txt"
+            continue
+        for n, line in enumerate(path.read_text().splitlines(), 1):
+            m = re.match(r'#include "(\w+)/', line)
+            if m and m.group(1) in allowed and m.group(1) not in allowed[module] and not path.name.endswith("_test.cc"):
+                yield f"{path.relative_to(root)}:{n}: {module} may not include {m.group(1)} (DEPS in src/CMakeLists.txt)"
+
+
+def check_banned(root):
+    for path in tracked(root, "src", "apps", "tests", "fuzz", "bench", "CMakeLists.txt", "cmake"):
+        if path.suffix not in (".h", ".cc", ".cmake", ".txt", ".inc"):
+            continue
+        name = str(path.relative_to(root))
+        for n, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            for pattern, exempt, why in BANNED:
+                if not name.startswith(tuple(exempt) or ("\0",)) and re.search(pattern, line):
+                    yield f"{name}:{n}: banned: {line.strip()[:60]} ({why})"
+
+
+def check_sizes(root):
+    for path in tracked(root, "src", "apps", "tests", "fuzz", "bench", "tools"):
+        if path.suffix not in (".h", ".cc", ".py"):
+            continue
+        lines = path.read_text(errors="replace").splitlines()
+        if len(lines) > FILE_LINES_MAX:
+            yield f"{path.relative_to(root)}: {len(lines)} lines, at most {FILE_LINES_MAX}"
+        if path.suffix == ".py":
+            continue
+        start = None
+        for n, line in enumerate(lines, 1):
+            if start is None and re.match(r"^( {0,2})[A-Za-z_].*\)[^;]*\{$", line) and not re.match(r"^\s*(namespace|class|struct|enum|if|for|while|switch|extern)\b", line):
+                start, indent = n, len(line) - len(line.lstrip())
+            elif start is not None and line.startswith(" " * indent + "}") :
+                if n - start + 1 > FUNCTION_LINES_MAX:
+                    yield f"{path.relative_to(root)}:{start}: a function of {n - start + 1} lines, at most {FUNCTION_LINES_MAX}"
+                start = None
+
+
+def check_named_paths(root):
+    """Paths in backquotes in the documents must exist."""
+    for path in tracked(root, "*.md", "docs"):
+        if path.suffix != ".md":
+            continue
+        for n, line in enumerate(path.read_text().splitlines(), 1):
+            for name in re.findall(r"`((?:src|apps|tests|tools|docs|fuzz|bench|cmake|models|\.ci)/[\w./-]*)`", line):
+                if not (root / name).exists():
+                    yield f"{path.relative_to(root)}:{n}: names {name}, which does not exist"
+
+
+def check_isa_guards(root):
+    """#ifdef for an ISA or device only where kernels live, or for a spin hint."""
+    for path in tracked(root, "src", "apps"):
+        name = str(path.relative_to(root))
+        if path.suffix in (".h", ".cc") and not name.startswith(("src/kernel/", "src/base/thread_pool.cc")):
+            for n, line in enumerate(path.read_text().splitlines(), 1):
+                if re.search(r"__(AVX|x86_64|aarch64|ARM_|CUDA)", line):
+                    yield f"{name}:{n}: ISA or device conditional outside src/kernel"
+
+
+CHECKS = [check_includes, check_banned, check_sizes, check_named_paths, check_isa_guards]
+
+
+def violations(root):
+    return [v for check in CHECKS for v in check(root)]
+
+
+if __name__ == "__main__":
+    found = violations(ROOT)
+    print("\n".join(found) or "tidy: nothing found")
+    sys.exit(bool(found))

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""The linter is tested: each kind of violation, planted in a small tree, is found; the clean tree passes."""
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+import tidy
+
+CMAKE = "llorch_module(NAME base LIBS fmt::fmt)\nllorch_module(NAME nn DEPS base LIBS x)\n"
+
+
+class TidyTest(unittest.TestCase):
+    def setUp(self):
+        self.tmp = tempfile.TemporaryDirectory()
+        self.root = pathlib.Path(self.tmp.name)
+        subprocess.run(["git", "init", "-q", self.root], check=True)
+        self.put("src/CMakeLists.txt", CMAKE)
+        self.put("src/base/a.h", "#pragma once\nint a();\n")
+        self.put("src/nn/b.cc", '#include "base/a.h"\nint b() {\n  return a();\n}\n')
+
+    def tearDown(self):
+        self.tmp.cleanup()
+
+    def put(self, name, text):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def expect(self, text):
+        found = tidy.violations(self.root)
+        self.assertTrue(any(text in v for v in found), f"'{text}' not in {found}")
+
+    def test_clean_tree_passes(self):
+        self.assertEqual(tidy.violations(self.root), [])
+
+    def test_upward_include(self):
+        self.put("src/base/c.cc", '#include "nn/b.h"\n')
+        self.expect("base may not include nn")
+
+    def test_undeclared_module(self):
+        self.put("src/new/x.cc", "\n")
+        self.expect("not declared")
+
+    def test_banned_call(self):
+        self.put("src/nn/d.cc", "void f() { usleep (1); }\n")
+        self.expect("banned")
+
+    def test_tautology(self):
+        self.put("tests/x_test.cc", "TEST(a, b) { EXPECT_TRUE(true); }\n")
+        self.expect("cannot fail")
+
+    def test_foreign_engine(self):
+        self.put("src/nn/e.cc", '#include "gg' + 'ml.h"\n')
+        self.expect("no other engine")
+
+    def test_unfinished_marker(self):
+        self.put("src/nn/f.cc", "// TO" + "DO later\n")
+        self.expect("unfinished")
+
+    def test_long_file(self):
+        self.put("src/nn/g.cc", "\n" * 601)
+        self.expect("601 lines")
+
+    def test_long_function(self):
+        self.put("src/nn/h.cc", "int h() {\n" + "  a();\n" * 80 + "}\n")
+        self.expect("a function of 82 lines")
+
+    def test_missing_path_in_document(self):
+        self.put("README.md", "see `src/base/gone.h`\n")
+        self.expect("does not exist")
+
+    def test_isa_conditional(self):
+        self.put("src/nn/i.cc", "#ifdef __AVX2__\n#endif\n")
+        self.expect("outside src/kernel")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=0)
