@@ -36,6 +36,7 @@ Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
   load.progress = options.progress;
   if (load.context == 0) {
     LLORCH_TRY(const std::string family, model.source->metadata().text("general.architecture"));
+    LLORCH_OK(arch::find(family));
     LLORCH_TRY(const auto own, model.source->metadata().unsigned_integer(family + ".context_length"));
     load.context = static_cast<int>(std::min<std::uint64_t>(own, kContextDefault));
   }

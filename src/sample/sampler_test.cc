@@ -1,0 +1,210 @@
+// Each stage against a distribution computed by hand, the order of the stages, and the draw against chi-square (E-34..37, T-40, T-41).
+#include "sample/sampler.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/random.h"
+
+namespace llorch {
+namespace {
+
+using Logits = std::vector<float>;
+
+/// Logits of the given probabilities.
+Logits logits_of(std::vector<double> p) {
+  Logits l;
+  for (const double v : p) l.push_back(static_cast<float>(std::log(v)));
+  return l;
+}
+
+std::map<int, double> distribution(const SamplingParams& params, const Logits& logits, std::vector<std::int32_t> prompt = {}) {
+  Sampler sampler(params, prompt);
+  const auto d = sampler.distribution(logits);
+  EXPECT_TRUE(d) << d.error().message;
+  std::map<int, double> map;
+  for (const auto& [id, p] : *d) map[id] = p;
+  return map;
+}
+
+void expect_distribution(const std::map<int, double>& got, const std::map<int, double>& want) {
+  ASSERT_EQ(got.size(), want.size());
+  for (const auto& [id, p] : want) {
+    ASSERT_TRUE(got.contains(id)) << id;
+    EXPECT_NEAR(got.at(id), p, 1e-6) << id;
+  }
+}
+
+const Logits kFour = logits_of({0.5, 0.25, 0.15, 0.1});
+
+TEST(Sampler, plain_distribution_is_the_softmax) { expect_distribution(distribution({}, kFour), {{0, .5}, {1, .25}, {2, .15}, {3, .1}}); }
+
+TEST(Sampler, temperature_raises_probabilities_to_its_inverse) {
+  SamplingParams p;
+  p.temperature = 0.5;  // squares: .25, .0625, .0225, .01 over .345
+  expect_distribution(distribution(p, kFour), {{0, .25 / .345}, {1, .0625 / .345}, {2, .0225 / .345}, {3, .01 / .345}});
+}
+
+TEST(Sampler, top_k_keeps_every_token_equal_to_the_kth) {
+  SamplingParams p;
+  p.top_k = 2;
+  expect_distribution(distribution(p, kFour), {{0, 2.0 / 3}, {1, 1.0 / 3}});
+  expect_distribution(distribution(p, logits_of({0.4, 0.2, 0.2, 0.2})), {{0, .4}, {1, .2}, {2, .2}, {3, .2}});
+}
+
+TEST(Sampler, top_p_keeps_the_crossing_token) {
+  SamplingParams p;
+  p.top_p = 0.6;
+  expect_distribution(distribution(p, kFour), {{0, 2.0 / 3}, {1, 1.0 / 3}});
+  p.top_p = 0.4;
+  expect_distribution(distribution(p, kFour), {{0, 1}});
+  p.top_p = 0;
+  expect_distribution(distribution(p, kFour), {{0, 1}});
+}
+
+TEST(Sampler, min_p_is_relative_to_the_largest) {
+  SamplingParams p;
+  p.min_p = 0.3;  // keeps >= .15
+  const Logits l = logits_of({0.5, 0.25, 0.16, 0.09});
+  expect_distribution(distribution(p, l), {{0, .5 / .91}, {1, .25 / .91}, {2, .16 / .91}});
+}
+
+TEST(Sampler, penalties_act_on_logits) {
+  SamplingParams p;
+  p.repetition_penalty = 2;
+  Sampler repetition(p, std::vector<std::int32_t>{0, 0, 1});
+  const auto d = repetition.distribution(Logits{2, -1, 0.5f});  // 2/2, -1*2, 0.5
+  const double e0 = std::exp(1), e1 = std::exp(-2), e2 = std::exp(0.5), sum = e0 + e1 + e2;
+  ASSERT_TRUE(d);
+  for (const auto& [id, probability] : *d) EXPECT_NEAR(probability, (id == 0 ? e0 : id == 1 ? e1 : e2) / sum, 1e-6);
+
+  SamplingParams q;
+  q.presence_penalty = 0.5, q.frequency_penalty = 0.25, q.temperature = 0;
+  Sampler counting(q, std::vector<std::int32_t>{2, 2, 2});  // the prompt does not count
+  const Logits l{1.0f, 0.9f, 0.0f};
+  EXPECT_EQ(counting.sample(l, 0)->id, 0);
+  EXPECT_EQ(counting.sample(l, 1)->id, 1);  // 1 - .75 = .25 < .9
+  EXPECT_EQ(counting.sample(l, 2)->id, 0);  // .25 > .9 - .75
+}
+
+TEST(Sampler, bias_and_mask_come_before_everything) {
+  SamplingParams p;
+  p.temperature = 0;
+  p.logit_bias = {{3, 10.0}};
+  EXPECT_EQ(distribution(p, kFour).begin()->first, 3);
+  p.mask = {false, true, true, false};
+  EXPECT_EQ(distribution(p, kFour).begin()->first, 1);
+  p.temperature = 1, p.logit_bias.clear();
+  expect_distribution(distribution(p, kFour), {{1, .625}, {2, .375}});
+}
+
+// Each of these pairs gives another answer when two stages change places.
+TEST(Sampler, stages_come_in_the_documented_order) {
+  SamplingParams p;
+  p.temperature = 2, p.top_p = 0.55;  // at temperature 1 one token passes 0.5 but two are needed for .55; at 2 the roots: .38 .27 .21 .17 -> two
+  EXPECT_EQ(distribution(p, kFour).size(), 2u);
+  p.temperature = 0.5, p.top_p = 0.6;  // after temperature the first has .72: one token; before it two
+  EXPECT_EQ(distribution(p, kFour).size(), 1u);
+  p = {};
+  p.top_k = 2, p.top_p = 0.6;  // after top-k the first has .667: one token; over all survivors of no top-k two
+  EXPECT_EQ(distribution(p, kFour).size(), 1u);
+  p = {};
+  p.logit_bias = {{0, -100.0}}, p.repetition_penalty = 2;  // bias first: -100.69 * 2; penalty first would give -101.4
+  Sampler s(p, std::vector<std::int32_t>{0});
+  EXPECT_EQ(s.distribution(kFour)->size(), 4u);
+}
+
+TEST(Sampler, greedy_takes_the_lowest_id_of_equals_and_draws_nothing) {
+  SamplingParams p;
+  p.temperature = 1e-7;
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    p.seed = seed;
+    Sampler s(p, {});
+    EXPECT_EQ(s.sample(Logits{1, 3, 3, 2}, seed)->id, 1);
+  }
+}
+
+TEST(Sampler, draws_depend_on_seed_choice_and_step_alone) {
+  SamplingParams p;
+  p.seed = 42;
+  Sampler a(p, {}), b(p, {});
+  for (std::uint64_t step = 0; step < 20; ++step) EXPECT_EQ(a.sample(kFour, step)->id, b.sample(kFour, step)->id);
+  Sampler late(p, {});
+  EXPECT_EQ(late.sample(kFour, 19)->id, a.sample(kFour, 19)->id);
+  int differing = 0;
+  p.choice = 1;
+  Sampler other(p, {});
+  for (std::uint64_t step = 0; step < 50; ++step) differing += other.sample(kFour, step)->id != a.sample(kFour, step)->id;
+  EXPECT_GT(differing, 10);
+}
+
+TEST(Sampler, a_hundred_thousand_draws_pass_chi_square) {
+  const std::vector<double> p{0.4, 0.3, 0.15, 0.1, 0.04, 0.01};
+  const Logits l = logits_of(p);
+  SamplingParams params;
+  params.seed = 7;
+  Sampler s(params, {});
+  constexpr int kDraws = 100'000;
+  std::vector<int> seen(p.size());
+  for (int i = 0; i < kDraws; ++i) ++seen[static_cast<std::size_t>(s.sample(l, static_cast<std::uint64_t>(i))->id)];
+  double chi = 0;
+  for (std::size_t i = 0; i < p.size(); ++i) chi += std::pow(seen[i] - kDraws * p[i], 2) / (kDraws * p[i]);
+  EXPECT_LT(chi, 20.5);  // 5 degrees of freedom, one in a thousand
+  EXPECT_GT(chi, 0.1);   // draws, not quotas
+}
+
+TEST(Softmax, sums_to_one_over_real_vocabularies) {
+  for (const std::size_t n : {50'257u, 151'936u, 201'088u}) {
+    Logits l(n);
+    for (std::size_t i = 0; i < n; ++i) l[i] = static_cast<float>(uniform(1, 2, i) * 0.01);  // flat: every entry counts
+    const auto p = softmax(l);
+    ASSERT_TRUE(p);
+    double sum = 0;
+    for (const double v : *p) sum += v;
+    EXPECT_NEAR(sum, 1, 1e-9);
+    EXPECT_NEAR((*p)[n / 2] * static_cast<double>(n), 1, 0.02);
+  }
+}
+
+TEST(Softmax, refuses_what_is_not_finite) {
+  EXPECT_FALSE(softmax(Logits{}));
+  EXPECT_FALSE(softmax(Logits{NAN, 1}));
+  EXPECT_FALSE(softmax(Logits{INFINITY, 1}));
+  EXPECT_FALSE(softmax(Logits{-INFINITY, -INFINITY}));
+  SamplingParams p;
+  for (const double t : {0.0, 1.0}) {
+    p.temperature = t;
+    Sampler s(p, {});
+    const auto r = s.sample(Logits{1, NAN, 2}, 0);
+    ASSERT_FALSE(r);
+    EXPECT_EQ(r.error().code, ErrorCode::kInferenceFailed);
+  }
+}
+
+TEST(Sampler, logprobs_are_the_models_own) {
+  SamplingParams p;
+  p.temperature = 0, p.top_logprobs = 2, p.logit_bias = {{1, 100.0}};
+  Sampler s(p, {});
+  const auto r = s.sample(kFour, 0);
+  ASSERT_TRUE(r);
+  EXPECT_EQ(r->id, 1);
+  EXPECT_NEAR(r->logprob, std::log(0.25), 1e-6);
+  ASSERT_EQ(r->top.size(), 2u);
+  EXPECT_EQ(r->top[0].id, 0);
+  EXPECT_NEAR(r->top[1].logprob, std::log(0.25), 1e-6);
+}
+
+TEST(Sampler, validation_lists_every_violation) {
+  SamplingParams p;
+  p.temperature = 3, p.top_p = -1, p.repetition_penalty = 0, p.logit_bias = {{99, 1.0}};
+  const Status s = validate(p, 10);
+  ASSERT_FALSE(s);
+  for (const char* field : {"temperature", "top_p", "repetition_penalty", "logit_bias"}) EXPECT_NE(s.error().message.find(field), std::string::npos) << field;
+  EXPECT_TRUE(validate({}, 10));
+}
+
+}  // namespace
+}  // namespace llorch

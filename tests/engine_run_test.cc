@@ -1,0 +1,218 @@
+// The engine over a real decoder: cancellation, exhaustion, isolation, order of events.
+#include <gtest/gtest.h>
+
+#include "engine/engine.h"
+#include "golden.h"
+
+namespace llorch {
+namespace {
+
+TokenIds prompt_of(int count, int salt) {
+  TokenIds ids;
+  for (int i = 0; i < count; ++i) ids.push_back((i * 37 + salt * 11 + 5) % 255);
+  return ids;
+}
+
+struct Outcome {
+  TokenIds tokens;
+  std::string text;
+  std::optional<EndEvent> end;
+  std::optional<Error> error;
+  std::optional<StartedEvent> started;
+  int terminals = 0;
+};
+
+class EngineRun : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    scratch_ = new ScratchDirectory;
+    arch::SynthRequest request;
+    request.shape = "tiny-llama", request.type = "Q4_K_M", request.seed = 3;
+    ASSERT_TRUE(arch::synthesize(request, *scratch_ / "model.gguf"));
+    model_ = new LoadedModel(load_test_model(*scratch_ / "model.gguf", ""));
+  }
+  static void TearDownTestSuite() {
+    delete model_;
+    delete scratch_;
+  }
+
+  std::unique_ptr<Engine> make(int pages, int max_batch = 4, int chunk = 32) {
+    EngineOptions options;
+    options.pages = pages, options.max_batch = max_batch, options.prefill_chunk = chunk, options.model_id = "test";
+    return Engine::make(*model_->decoder, *model_->tokenizer, options).value();
+  }
+
+  static GenerateRequest request(TokenIds prompt, int max_tokens, Outcome& outcome) {
+    GenerateRequest r;
+    r.prompt = std::move(prompt), r.max_tokens = max_tokens, r.ignore_eos = true, r.sampling.seed = 9;
+    r.sink = [&outcome](const EngineEvent& e) {
+      EXPECT_EQ(outcome.terminals, 0) << "an event after the last";
+      if (const auto* s = std::get_if<StartedEvent>(&e)) outcome.started = *s;
+      if (const auto* t = std::get_if<TokenEvent>(&e)) {
+        EXPECT_TRUE(outcome.started) << "a token before the start";
+        outcome.tokens.push_back(t->token.id);
+        outcome.text += t->text;
+      }
+      if (const auto* end = std::get_if<EndEvent>(&e)) outcome.end = *end, ++outcome.terminals;
+      if (const auto* error = std::get_if<Error>(&e)) outcome.error = *error, ++outcome.terminals;
+    };
+    return r;
+  }
+
+  Outcome fresh(const TokenIds& prompt, int max_tokens) {
+    auto engine = make(8);
+    Outcome o;
+    EXPECT_TRUE(engine->submit(request(prompt, max_tokens, o)));
+    engine->run_until_idle();
+    return o;
+  }
+
+  static ScratchDirectory* scratch_;
+  static LoadedModel* model_;
+};
+ScratchDirectory* EngineRun::scratch_ = nullptr;
+LoadedModel* EngineRun::model_ = nullptr;
+
+TEST_F(EngineRun, each_token_is_handed_over_before_the_next_is_computed) {
+  auto engine = make(8);
+  int computed = 0, handed = 0;
+  engine->logits_probe = [&](int, int, std::span<const float>) { EXPECT_EQ(handed, computed++) << "a token was computed before the last one was handed over"; };
+  Outcome o;
+  GenerateRequest r = request(prompt_of(10, 1), 12, o);
+  r.sampling.mask.assign(320, false);  // letters only: a byte of a longer character would rightly be withheld
+  std::fill(r.sampling.mask.begin() + 'a', r.sampling.mask.begin() + 'z', true);
+  r.sink = [&, inner = r.sink](const EngineEvent& e) {
+    handed += std::holds_alternative<TokenEvent>(e);
+    inner(e);
+  };
+  ASSERT_TRUE(engine->submit(std::move(r)));
+  engine->run_until_idle();
+  EXPECT_EQ(computed, 12);
+  EXPECT_EQ(o.tokens.size(), 12u);
+  ASSERT_TRUE(o.end);
+  EXPECT_EQ(o.end->reason, StopReason::kMaxTokens);
+  EXPECT_EQ(o.end->tokens_in, 10);
+  EXPECT_EQ(o.end->tokens_out, 12);
+}
+
+TEST_F(EngineRun, cancel_works_while_queued_in_prefill_and_in_decode_and_returns_every_page) {
+  for (const int steps_before : {0, 1, 6}) {
+    auto engine = make(8, 1, 16);
+    Outcome o, queued;
+    const int id = engine->submit(request(prompt_of(60, 2), 50, o)).value();
+    const int waiting = engine->submit(request(prompt_of(20, 3), 50, queued)).value();
+    for (int i = 0; i < steps_before; ++i) engine->step();
+    engine->cancel(id);
+    engine->cancel(waiting);
+    EXPECT_FALSE(engine->step()) << "work went on after cancelling";
+    for (const Outcome* each : {&o, &queued}) {
+      ASSERT_TRUE(each->error);
+      EXPECT_EQ(each->error->code, ErrorCode::kCancelled);
+      EXPECT_FALSE(each->end);
+    }
+    EXPECT_EQ(engine->pages().available(), 8);
+    Outcome next;
+    ASSERT_TRUE(engine->submit(request(prompt_of(60, 2), 8, next)));
+    engine->run_until_idle();
+    EXPECT_EQ(next.tokens, fresh(prompt_of(60, 2), 8).tokens);
+    engine->cancel(id);  // of something gone: nothing happens
+    EXPECT_FALSE(engine->step());
+  }
+}
+
+TEST_F(EngineRun, what_can_never_fit_ends_with_kv_oom_and_the_next_request_works) {
+  auto engine = make(2);
+  Outcome big, small;
+  ASSERT_TRUE(engine->submit(request(prompt_of(150, 1), 20, big)));
+  ASSERT_TRUE(engine->submit(request(prompt_of(20, 1), 5, small)));
+  engine->run_until_idle();
+  ASSERT_TRUE(big.error);
+  EXPECT_EQ(big.error->code, ErrorCode::kKvOom);
+  EXPECT_NE(big.error->message.find("alloc"), std::string::npos);
+  EXPECT_TRUE(big.tokens.empty());
+  ASSERT_TRUE(small.end);
+  EXPECT_EQ(small.tokens, fresh(prompt_of(20, 1), 5).tokens);
+  EXPECT_EQ(engine->pages().available(), 2);
+}
+
+TEST_F(EngineRun, requests_that_do_not_fit_together_wait_and_give_the_same_tokens) {
+  auto engine = make(3);
+  Outcome a, b, c;
+  ASSERT_TRUE(engine->submit(request(prompt_of(100, 4), 20, a)));  // two pages each
+  ASSERT_TRUE(engine->submit(request(prompt_of(100, 5), 20, b)));
+  ASSERT_TRUE(engine->submit(request(prompt_of(30, 6), 20, c)));
+  engine->run_until_idle();
+  EXPECT_EQ(a.tokens, fresh(prompt_of(100, 4), 20).tokens);
+  EXPECT_EQ(b.tokens, fresh(prompt_of(100, 5), 20).tokens);
+  EXPECT_EQ(c.tokens, fresh(prompt_of(30, 6), 20).tokens);
+  EXPECT_EQ(engine->pages().available(), 3);
+}
+
+TEST_F(EngineRun, a_request_after_any_history_equals_a_fresh_one) {
+  auto engine = make(8);
+  for (int i = 0; i < 30; ++i) {
+    Outcome before, after;
+    ASSERT_TRUE(engine->submit(request(prompt_of(1 + i * 5, i), 6, before)));
+    engine->run_until_idle();
+    const TokenIds prompt = prompt_of(70 + i % 9, i % 4);
+    ASSERT_TRUE(engine->submit(request(prompt, 6, after)));
+    engine->run_until_idle();
+    ASSERT_EQ(after.tokens, fresh(prompt, 6).tokens) << i;
+  }
+}
+
+TEST_F(EngineRun, another_salt_never_shares_pages) {
+  auto engine = make(8);
+  const TokenIds prompt = prompt_of(100, 1);
+  const auto cached = [&](const std::string& salt) {
+    Outcome o;
+    GenerateRequest r = request(prompt, 2, o);
+    r.cache_salt = salt;
+    EXPECT_TRUE(engine->submit(std::move(r)));
+    engine->run_until_idle();
+    return o.started->cached_tokens;
+  };
+  EXPECT_EQ(cached("a"), 0);
+  EXPECT_EQ(cached("a"), 64);
+  EXPECT_EQ(cached("b"), 0);
+}
+
+TEST_F(EngineRun, a_stop_string_ends_the_answer_before_its_first_byte) {
+  const Outcome whole = fresh(prompt_of(12, 2), 24);
+  ASSERT_GT(whole.text.size(), 6u);
+  const std::string stop = whole.text.substr(4, 2);
+  auto engine = make(8);
+  Outcome o;
+  GenerateRequest r = request(prompt_of(12, 2), 24, o);
+  r.stop = {stop};
+  ASSERT_TRUE(engine->submit(std::move(r)));
+  engine->run_until_idle();
+  ASSERT_TRUE(o.end);
+  EXPECT_EQ(o.end->reason, StopReason::kStopSequence);
+  EXPECT_EQ(o.end->stop_sequence, stop);
+  EXPECT_EQ(o.text, whole.text.substr(0, whole.text.find(stop)));
+}
+
+TEST_F(EngineRun, bad_requests_are_refused_before_they_cost_anything) {
+  auto engine = make(4);
+  Outcome o;
+  const auto code = [&](const std::function<void(GenerateRequest&)>& spoil) {
+    GenerateRequest r = request(prompt_of(5, 1), 5, o);
+    spoil(r);
+    const auto id = engine->submit(std::move(r));
+    return id ? std::string("accepted") : std::string(name(id.error().code));
+  };
+  EXPECT_EQ(code([](auto& r) { r.prompt.clear(); }), "INVALID_REQUEST");
+  EXPECT_EQ(code([](auto& r) { r.prompt[0] = 320; }), "INVALID_REQUEST");
+  EXPECT_EQ(code([](auto& r) { r.prompt[0] = -1; }), "INVALID_REQUEST");
+  EXPECT_EQ(code([](auto& r) { r.max_tokens = 0; }), "INVALID_REQUEST");
+  EXPECT_EQ(code([](auto& r) { r.max_tokens = 252; }), "context_length_exceeded");
+  EXPECT_EQ(code([](auto& r) { r.stop = {""}; }), "INVALID_REQUEST");
+  EXPECT_EQ(code([](auto& r) { r.stop = {"a", "b", "c", "d", "e"}; }), "INVALID_REQUEST");
+  EXPECT_EQ(code([](auto& r) { r.sampling.temperature = -1; }), "INVALID_REQUEST");
+  EXPECT_FALSE(engine->step());
+  EXPECT_EQ(o.terminals, 0);
+}
+
+}  // namespace
+}  // namespace llorch
