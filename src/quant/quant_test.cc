@@ -117,9 +117,15 @@ TEST(ScalePairs, six_bit_pairs_round_trip_for_every_value) {
   }
 }
 
+#ifndef __ARM_FP16_FORMAT_IEEE
+using CompilerHalf = _Float16;
+#else
+using CompilerHalf = __fp16;
+#endif
+
 TEST(Half, converts_like_the_compiler_for_every_pattern) {
   for (std::uint32_t h = 0; h < 65536; ++h) {
-    const auto compiler = std::bit_cast<_Float16>(static_cast<std::uint16_t>(h));
+    const auto compiler = std::bit_cast<CompilerHalf>(static_cast<std::uint16_t>(h));
     const float want = static_cast<float>(compiler), got = half_to_float(static_cast<std::uint16_t>(h));
     if (std::isnan(want)) {
       ASSERT_TRUE(std::isnan(got)) << h;
@@ -131,7 +137,7 @@ TEST(Half, converts_like_the_compiler_for_every_pattern) {
   for (std::uint32_t i = 0; i < 2'000'000; ++i) {
     const float x = std::bit_cast<float>(static_cast<std::uint32_t>(mix64(i)));
     if (std::isnan(x)) continue;
-    ASSERT_EQ(float_to_half(x), std::bit_cast<std::uint16_t>(static_cast<_Float16>(x))) << x;
+    ASSERT_EQ(float_to_half(x), std::bit_cast<std::uint16_t>(static_cast<CompilerHalf>(x))) << x;
   }
 }
 

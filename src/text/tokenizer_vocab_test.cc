@@ -38,26 +38,45 @@ std::vector<TokenIds> ids_of(const std::string& path) {
 
 class Vocabulary : public testing::TestWithParam<const char*> {};
 
+void expect_vectors(const Tokenizer& tokenizer, const std::string& stem, const std::string& what) {
+  const auto texts = texts_of(stem + ".inp");
+  const auto ids = ids_of(stem + ".out");
+  ASSERT_GE(texts.size(), 20u);
+  ASSERT_EQ(texts.size(), ids.size());
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const auto got = tokenizer.encode(texts[i], {});
+    ASSERT_TRUE(got) << got.error().message;
+    EXPECT_EQ(*got, ids[i]) << what << " text " << i << ": " << texts[i];
+    EXPECT_EQ(tokenizer.decode(*got), texts[i]) << what << " text " << i;
+  }
+}
+
 TEST_P(Vocabulary, reproduces_the_reference_ids) {
   LLORCH_NEED_TEST_DATA(stem, std::string("vocab/") + GetParam() + ".gguf");
   const auto file = GgufFile::open(stem);
   ASSERT_TRUE(file) << file.error().message;
   const auto tokenizer = Tokenizer::from_gguf((*file)->metadata());
   ASSERT_TRUE(tokenizer) << tokenizer.error().message;
-  const auto texts = texts_of(stem + ".inp");
-  const auto ids = ids_of(stem + ".out");
-  ASSERT_GE(texts.size(), 20u);
-  ASSERT_EQ(texts.size(), ids.size());
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    const auto got = (*tokenizer)->encode(texts[i], {});
-    ASSERT_TRUE(got) << got.error().message;
-    EXPECT_EQ(*got, ids[i]) << GetParam() << " text " << i << ": " << texts[i];
-    EXPECT_EQ((*tokenizer)->decode(*got), texts[i]) << GetParam() << " text " << i;
-  }
+  expect_vectors(**tokenizer, stem, GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(all, Vocabulary,
                          testing::Values("gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "llama-spm", "phi-3"));
+
+// Vectors that tools/parity/check_tokenizers makes with the reference library, both for GGUF metadata and for tokenizer.json.
+TEST(Vectors, of_the_reference_library_are_reproduced_from_both_formats) {
+  const char* directory = std::getenv("LLORCH_VECTORS");
+  if (!directory) GTEST_SKIP() << "not run: LLORCH_VECTORS is not set (tools/parity/check_tokenizers sets it)";
+  const std::string stem = std::string(directory) + "/vectors.gguf";
+  const auto file = GgufFile::open(stem);
+  ASSERT_TRUE(file) << file.error().message;
+  const auto from_gguf = Tokenizer::from_gguf((*file)->metadata());
+  ASSERT_TRUE(from_gguf) << from_gguf.error().message;
+  expect_vectors(**from_gguf, stem, "GGUF");
+  const auto from_json = Tokenizer::from_hf(directory);
+  ASSERT_TRUE(from_json) << from_json.error().message;
+  expect_vectors(**from_json, stem, "tokenizer.json");
+}
 
 }  // namespace
 }  // namespace llorch
