@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <map>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,7 @@ inline std::string sha256_of(std::span<const std::byte> bytes) {
 struct Golden {
   std::string name, shape, type, sha256;
   std::uint64_t seed = 0;
-  TokenIds short_tokens, long_tokens;
+  TokenIds short_tokens, long_tokens, greedy;  // greedy: what the reference goes on with after short_tokens
   int short_context = 0;
   std::map<std::string, std::vector<float>> values;
 
@@ -56,6 +57,8 @@ struct Golden {
     g.short_context = static_cast<int>(*json::find_unsigned(o, "short_context"));
     for (const json::value& v : *json::find_array(o, "short_tokens"))
       g.short_tokens.push_back(static_cast<TokenId>(*json::as_unsigned(v)));
+    if (const json::array* follow = json::find_array(o, "greedy"))
+      for (const json::value& v : *follow) g.greedy.push_back(static_cast<TokenId>(*json::as_unsigned(v)));
     for (const json::value& v : *json::find_array(o, "long_tokens"))
       g.long_tokens.push_back(static_cast<TokenId>(*json::as_unsigned(v)));
     return g;
@@ -85,7 +88,7 @@ inline LoadedModel load_test_model(const std::string& path, const std::string& i
   options.path = path, options.isa = isa, options.threads = threads, options.context = context,
   options.rows_max = rows_max;
   auto model = LoadedModel::load(options);
-  EXPECT_TRUE(model) << model.error().message;
+  if (!model) throw std::runtime_error(model.error().message);  // gtest reports it as this test's failure
   return std::move(*model);
 }
 

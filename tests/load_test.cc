@@ -1,12 +1,14 @@
-// Loading: the same model from both formats gives the same bits; a model that lies, lacks or has too much is refused by name (E-03..06, E-08, S-52).
+// Loading: the same model from both formats gives the same bits; a model that lies, lacks or has too much is refused by
+// name (E-03..06, E-08, S-52).
 #include <gtest/gtest.h>
 
 #include <fstream>
 
 #include "arch/hf_source.h"
-#include "format/gguf.h"
 #include "close.h"
+#include "format/gguf.h"
 #include "golden.h"
+#include "spoiled.h"
 
 namespace llorch {
 namespace {
@@ -29,13 +31,16 @@ std::vector<Stored> to_hf(const WeightSource& source, const arch::Hyper& h, cons
     s.name = spec.hf;
     const bool even = spec.layout == arch::HfLayout::kGateOfPairs || spec.layout == arch::HfLayout::kGateBias;
     switch (spec.layout) {
-      case arch::HfLayout::kGateOfPairs: case arch::HfLayout::kUpOfPairs:  // [expert][in][2 ffn]
+      case arch::HfLayout::kGateOfPairs:
+      case arch::HfLayout::kUpOfPairs:  // [expert][in][2 ffn]
         s.shape = {e, c, 2 * r}, s.values.resize(2 * t->values());
         for (std::uint64_t x = 0; x < e; ++x)
           for (std::uint64_t i = 0; i < c; ++i)
-            for (std::uint64_t o = 0; o < r; ++o) s.values[(x * c + i) * 2 * r + 2 * o + !even] = v[(x * r + o) * c + i];
+            for (std::uint64_t o = 0; o < r; ++o)
+              s.values[(x * c + i) * 2 * r + 2 * o + !even] = v[(x * r + o) * c + i];
         break;
-      case arch::HfLayout::kGateBias: case arch::HfLayout::kUpBias:
+      case arch::HfLayout::kGateBias:
+      case arch::HfLayout::kUpBias:
         s.shape = {r, 2 * c}, s.values.resize(2 * t->values());
         for (std::uint64_t i = 0; i < t->values(); ++i) s.values[2 * i + !even] = v[i];
         break;
@@ -47,7 +52,10 @@ std::vector<Stored> to_hf(const WeightSource& source, const arch::Hyper& h, cons
         break;
       case arch::HfLayout::kTransposed:
         s.values.resize(t->values());
-        if (t->n_dims == 1) s.shape = {c}; else s.shape = {c, r};
+        if (t->n_dims == 1)
+          s.shape = {c};
+        else
+          s.shape = {c, r};
         for (std::uint64_t i = 0; i < c; ++i)
           for (std::uint64_t o = 0; o < r; ++o) s.values[t->n_dims == 1 ? i : i * r + o] = v[o * c + i];
         break;
@@ -57,7 +65,8 @@ std::vector<Stored> to_hf(const WeightSource& source, const arch::Hyper& h, cons
         for (std::uint64_t head = 0; head < r / dim; ++head)
           for (std::uint64_t i = 0; i < dim / 2; ++i)
             for (std::uint64_t j = 0; j < 2; ++j)
-              std::copy_n(v + (head * dim + 2 * i + j) * c, c, s.values.begin() + static_cast<std::ptrdiff_t>((head * dim + j * dim / 2 + i) * c));
+              std::copy_n(v + (head * dim + 2 * i + j) * c, c,
+                          s.values.begin() + static_cast<std::ptrdiff_t>((head * dim + j * dim / 2 + i) * c));
         break;
       }
       case arch::HfLayout::kSame:
@@ -75,7 +84,8 @@ void write_safetensors(const std::string& path, const std::vector<Stored>& tenso
   std::string header = "{";
   std::size_t at = 0;
   for (const Stored& t : tensors) {
-    header += fmt::format(R"({}"{}":{{"dtype":"F32","shape":[{}],"data_offsets":[{},{}]}})", at ? "," : "", t.name, fmt::join(t.shape, ","), at, at + 4 * t.values.size());
+    header += fmt::format(R"({}"{}":{{"dtype":"F32","shape":[{}],"data_offsets":[{},{}]}})", at ? "," : "", t.name,
+                          fmt::join(t.shape, ","), at, at + 4 * t.values.size());
     at += 4 * t.values.size();
   }
   header += "}";
@@ -83,7 +93,8 @@ void write_safetensors(const std::string& path, const std::vector<Stored>& tenso
   const std::uint64_t size = header.size();
   out.write(reinterpret_cast<const char*>(&size), 8);
   out << header;
-  for (const Stored& t : tensors) out.write(reinterpret_cast<const char*>(t.values.data()), static_cast<std::streamsize>(4 * t.values.size()));
+  for (const Stored& t : tensors)
+    out.write(reinterpret_cast<const char*>(t.values.data()), static_cast<std::streamsize>(4 * t.values.size()));
 }
 
 struct HfCase {
@@ -91,13 +102,17 @@ struct HfCase {
   const char* config;
 };
 constexpr HfCase kHfCases[] = {
-    {"tiny-llama", R"({"model_type":"llama","vocab_size":320,"hidden_size":256,"intermediate_size":512,"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,
+    {"tiny-llama",
+     R"({"model_type":"llama","vocab_size":320,"hidden_size":256,"intermediate_size":512,"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,
       "head_dim":64,"max_position_embeddings":256,"rms_norm_eps":1e-5,"rope_theta":10000.0,"tie_word_embeddings":false})"},
-    {"tiny-qwen2", R"({"model_type":"qwen2","vocab_size":320,"hidden_size":256,"intermediate_size":512,"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,
+    {"tiny-qwen2",
+     R"({"model_type":"qwen2","vocab_size":320,"hidden_size":256,"intermediate_size":512,"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,
       "max_position_embeddings":256,"rms_norm_eps":1e-6,"rope_theta":1000000.0,"tie_word_embeddings":false})"},
-    {"tiny-gpt2", R"({"model_type":"gpt2","vocab_size":320,"n_embd":256,"n_inner":1024,"n_layer":2,"n_head":4,"n_positions":128,"layer_norm_epsilon":1e-5,
+    {"tiny-gpt2",
+     R"({"model_type":"gpt2","vocab_size":320,"n_embd":256,"n_inner":1024,"n_layer":2,"n_head":4,"n_positions":128,"layer_norm_epsilon":1e-5,
       "activation_function":"gelu_new","tie_word_embeddings":false})"},
-    {"tiny-gpt-oss", R"({"model_type":"gpt_oss","vocab_size":320,"hidden_size":256,"intermediate_size":256,"num_hidden_layers":2,"num_attention_heads":8,"num_key_value_heads":2,
+    {"tiny-gpt-oss",
+     R"({"model_type":"gpt_oss","vocab_size":320,"hidden_size":256,"intermediate_size":256,"num_hidden_layers":2,"num_attention_heads":8,"num_key_value_heads":2,
       "head_dim":64,"num_local_experts":6,"num_experts_per_tok":2,"sliding_window":7,"max_position_embeddings":256,"rms_norm_eps":1e-5,"tie_word_embeddings":false,
       "rope_parameters":{"rope_type":"yarn","rope_theta":150000.0,"factor":32.0,"original_max_position_embeddings":64}})"},
 };
@@ -113,13 +128,15 @@ TEST_P(BothFormats, give_the_same_bits) {
   const arch::Architecture* family = arch::find(gguf->metadata().text("general.architecture").value()).value();
   const arch::Hyper h = arch::read(*family, gguf->metadata(), 320).value();
   std::vector<Stored> tensors = to_hf(*gguf, h, *family);
-  if (std::string_view(GetParam().shape) != "tiny-gpt2" && std::ranges::find(tensors, "lm_head.weight", &Stored::name) == tensors.end()) {
+  if (std::string_view(GetParam().shape) != "tiny-gpt2" &&
+      std::ranges::find(tensors, "lm_head.weight", &Stored::name) == tensors.end()) {
     Stored head = *std::ranges::find(tensors, "model.embed_tokens.weight", &Stored::name);
     head.name = "lm_head.weight";
     tensors.push_back(head);
   }
   std::string config = GetParam().config;
-  if (std::string_view(GetParam().shape) == "tiny-gpt2") config.replace(config.find("\"tie_word_embeddings\":false"), 27, "\"tie_word_embeddings\":true ");
+  if (std::string_view(GetParam().shape) == "tiny-gpt2")
+    config.replace(config.find("\"tie_word_embeddings\":false"), 27, "\"tie_word_embeddings\":true ");
   std::ofstream(d / "config.json") << config;
   write_safetensors(d / "model.safetensors", tensors);
 
@@ -131,7 +148,8 @@ TEST_P(BothFormats, give_the_same_bits) {
   const auto logits_of = [](Decoder& decoder) {
     std::vector<float> all;
     const TokenIds tokens{3, 141, 59, 265, 35, 89, 79, 32, 38};
-    EXPECT_TRUE(forward_all(decoder, tokens, 512, KvPrecision::kF16, [&](int, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }));
+    EXPECT_TRUE(forward_all(decoder, tokens, 512, KvPrecision::kF16,
+                            [&](int, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }));
     return all;
   };
   const auto hf = arch::open_hf(d.path());
@@ -167,38 +185,6 @@ INSTANTIATE_TEST_SUITE_P(all, BothFormats, testing::ValuesIn(kHfCases), [](const
   return name;
 });
 
-/// A synthetic file, rewritten with a change to its metadata or tensors.
-class Spoiled {
- public:
-  explicit Spoiled(const std::string& shape = "tiny-llama", const std::string& type = "Q8_0") {
-    arch::SynthRequest request;
-    request.shape = shape, request.type = type;
-    EXPECT_TRUE(arch::synthesize(request, d_ / "good.gguf"));
-    source_ = open_model(d_ / "good.gguf").value();
-    metadata = source_->metadata();
-    for (const TensorView& t : source_->tensors()) tensors.push_back(t);
-  }
-  [[nodiscard]] std::string error() {
-    std::vector<GgufTensorPlan> plans;
-    for (const TensorView& t : tensors)
-      plans.push_back({t.name, t.type, {t.dims.begin(), t.dims.begin() + t.n_dims}, [&t](std::span<std::byte> out) -> Status {
-                         std::memcpy(out.data(), t.data.data(), std::min(out.size(), t.data.size()));
-                         return {};
-                       }});
-    EXPECT_TRUE(write_gguf(d_ / "bad.gguf", metadata, plans));
-    ModelOptions options;
-    options.path = d_ / "bad.gguf", options.threads = 1;
-    const auto model = LoadedModel::load(options);
-    return model ? "loaded" : fmt::format("{}: {}", name(model.error().code), model.error().message);
-  }
-  Metadata metadata;
-  std::vector<TensorView> tensors;
-
- private:
-  ScratchDirectory d_;
-  std::unique_ptr<WeightSource> source_;
-};
-
 TEST(Loading, the_good_file_loads) { EXPECT_EQ(Spoiled().error(), "loaded"); }
 
 TEST(Loading, missing_extra_and_misshapen_tensors_are_named) {
@@ -225,13 +211,17 @@ TEST(Loading, hyper_parameters_are_bounded_and_unknown_ones_refused) {
     s.metadata.set(key, std::move(value));
     return s.error();
   };
-  for (const char* key : {"block_count", "attention.head_count", "embedding_length", "context_length", "feed_forward_length"})
+  for (const char* key :
+       {"block_count", "attention.head_count", "embedding_length", "context_length", "feed_forward_length"})
     for (const std::uint32_t v : {0u, 0x80000000u, 0xffffffffu})
-      EXPECT_NE(with(std::string("llama.") + key, MetaValue::u32(v)).find("MODEL_LOAD_FAILED"), std::string::npos) << key << " " << v;
+      EXPECT_NE(with(std::string("llama.") + key, MetaValue::u32(v)).find("MODEL_LOAD_FAILED"), std::string::npos)
+          << key << " " << v;
   EXPECT_NE(with("llama.attention.head_count_kv", MetaValue::u32(3)).find("cannot share"), std::string::npos);
-  EXPECT_NE(with("llama.attention.head_count", MetaValue::text("four")).find("not an unsigned integer"), std::string::npos);
+  EXPECT_NE(with("llama.attention.head_count", MetaValue::text("four")).find("not an unsigned integer"),
+            std::string::npos);
   EXPECT_NE(with("llama.attention.layer_norm_rms_epsilon", MetaValue::f32(0)).find("epsilon"), std::string::npos);
-  EXPECT_NE(with("llama.attention.clamp_kqv", MetaValue::f32(8)).find("'llama.attention.clamp_kqv' is not understood"), std::string::npos);
+  EXPECT_NE(with("llama.attention.clamp_kqv", MetaValue::f32(8)).find("'llama.attention.clamp_kqv' is not understood"),
+            std::string::npos);
   EXPECT_NE(with("llama.rope.scaling.type", MetaValue::text("spiral")).find("'spiral'"), std::string::npos);
   EXPECT_NE(with("llama.expert_count", MetaValue::u32(8)).find("experts"), std::string::npos);
   EXPECT_NE(with("general.architecture", MetaValue::text("mamba")).find("'mamba'"), std::string::npos);

@@ -116,7 +116,9 @@ Status read_spm(const Metadata& m, TokenizerParts& p) {
   LLORCH_TRY(const bool squeeze, m.boolean_or("tokenizer.ggml.remove_extra_whitespaces", false));
   if (squeeze) return bad_model("tokenizer.ggml.remove_extra_whitespaces is not supported");
   LLORCH_TRY(const bool prefix, m.boolean_or("tokenizer.ggml.add_space_prefix", true));
-  LLORCH_TRY(const TokenId unknown, token_id(m, "tokenizer.ggml.unknown_token_id", p.tokens.size()));
+  LLORCH_TRY(TokenId unknown, token_id(m, "tokenizer.ggml.unknown_token_id", p.tokens.size()));
+  for (std::size_t i = 0; unknown < 0 && i < p.tokens.size(); ++i)
+    if (p.tokens[i].kind == TokenKind::kUnknown) unknown = static_cast<TokenId>(i);
   p.model = make_spm(index(p.tokens, false), {scores.begin(), scores.end()}, unknown);
   p.normalize = [prefix](std::string_view text, bool first) -> Result<std::string> {
     return replace_all(prefix && first ? " " + std::string(text) : std::string(text), " ", kMetaspace);

@@ -35,6 +35,15 @@ Result<std::string> unicode_form(const std::string& text, utf8proc_option_t opti
   return result;
 }
 
+std::string lower_case(std::string_view text) {
+  std::string out;
+  for (; !text.empty(); text.remove_prefix(static_cast<std::size_t>(std::max(1, utf8_sequence(text))))) {
+    const char32_t c = utf8_code_point(text, std::max(1, utf8_sequence(text)));
+    utf8_append(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+  }
+  return out;
+}
+
 /// {"String": "x"} or {"Regex": "x"}, as a pattern.
 Result<std::string> pattern_of(const json::object& o, bool& literal) {
   const json::object* pattern = json::find_object(o, "pattern");
@@ -106,16 +115,7 @@ class Reader {
       return {};
     }
     if (type == "Lowercase") {
-      normalizers_.push_back([](std::string text, bool) -> Result<std::string> {
-        std::string out;
-        for (std::string_view rest = text; !rest.empty();) {
-          const int n = std::max(1, utf8_sequence(rest));
-          utf8_append(out,
-                      static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(utf8_code_point(rest, n)))));
-          rest.remove_prefix(static_cast<std::size_t>(n));
-        }
-        return out;
-      });
+      normalizers_.push_back([](std::string text, bool) -> Result<std::string> { return lower_case(text); });
       return {};
     }
     if (type == "Prepend") {
@@ -222,6 +222,24 @@ class Reader {
     return {};
   }
 
+  /// Spaces become the replacement, and words begin at it.
+  Status add_metaspace(const json::object& o) {
+    const std::string mark = json::find_text(o, "replacement").value_or(std::string(kMetaspace));
+    std::string scheme = json::find_text(o, "prepend_scheme").value_or("");
+    if (scheme.empty()) scheme = json::find_bool(o, "add_prefix_space").value_or(true) ? "always" : "never";
+    metaspace = true;
+    if (scheme != "never") parts.strip_leading_space = true;
+    cuts_.push_back([mark, scheme](std::vector<std::string>& words) -> Status {
+      for (std::string& w : words) {
+        w = replace_all(w, " ", mark);
+        if (scheme != "never" && !w.starts_with(mark)) w.insert(0, mark);
+      }
+      return {};
+    });
+    return json::find_bool(o, "split").value_or(true) ? add_split(quote(mark), Behavior::kMergedWithNext, false)
+                                                      : Status();
+  }
+
   Status read_pre(const json::object& o) {
     const std::string type = type_of(o);
     if (type == "Sequence") {
@@ -275,22 +293,7 @@ class Reader {
       LLORCH_OK(add_split(R"(\s+)", Behavior::kRemoved, false));
       return add_split(R"([\p{P}!-/:-@\[-`{-~])", Behavior::kIsolated, false);
     }
-    if (type == "Metaspace") {
-      const std::string mark = json::find_text(o, "replacement").value_or(std::string(kMetaspace));
-      std::string scheme = json::find_text(o, "prepend_scheme").value_or("");
-      if (scheme.empty()) scheme = json::find_bool(o, "add_prefix_space").value_or(true) ? "always" : "never";
-      metaspace = true;
-      if (scheme != "never") parts.strip_leading_space = true;
-      cuts_.push_back([mark, scheme](std::vector<std::string>& words) -> Status {
-        for (std::string& w : words) {
-          w = replace_all(w, " ", mark);
-          if (scheme != "never" && !w.starts_with(mark)) w.insert(0, mark);
-        }
-        return {};
-      });
-      return json::find_bool(o, "split").value_or(true) ? add_split(quote(mark), Behavior::kMergedWithNext, false)
-                                                        : Status();
-    }
+    if (type == "Metaspace") return add_metaspace(o);
     return bad_model("tokenizer.json: pre-tokenizer '{}' is not supported", type);
   }
 

@@ -1,6 +1,7 @@
 // Every published vocabulary of the test data reproduces its reference ids, text by text (E-31, T-34).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -60,10 +61,33 @@ TEST_P(Vocabulary, reproduces_the_reference_ids) {
   expect_vectors(**tokenizer, stem, GetParam());
 }
 
+/// Over the whole special vocabulary: text that spells a control token never becomes one unasked, and does where asked
+/// (E-32).
+TEST_P(Vocabulary, control_tokens_only_where_asked) {
+  LLORCH_NEED_TEST_DATA(stem, std::string("vocab/") + GetParam() + ".gguf");
+  const auto file = GgufFile::open(stem);
+  ASSERT_TRUE(file) << file.error().message;
+  const auto tokenizer = Tokenizer::from_gguf((*file)->metadata()).value();
+  int controls = 0;
+  for (std::size_t i = 0; i < tokenizer->size(); ++i) {
+    const auto id = static_cast<TokenId>(i);
+    if (tokenizer->token(id).kind != TokenKind::kControl) continue;
+    ++controls;
+    const std::string spelling = tokenizer->token(id).text;
+    const TokenIds plain = tokenizer->encode("x" + spelling + "y", {}).value(),
+                   parsed = tokenizer->encode("x" + spelling + "y", {.parse_special = true}).value();
+    EXPECT_FALSE(plain.empty());
+    for (const TokenId got : plain) ASSERT_NE(tokenizer->token(got).kind, TokenKind::kControl) << spelling;
+    EXPECT_EQ(std::ranges::count(parsed, id), 1) << spelling;
+  }
+  EXPECT_GT(controls, 0) << "the vocabulary has no control tokens: nothing was checked";
+}
+
 INSTANTIATE_TEST_SUITE_P(all, Vocabulary,
                          testing::Values("gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "llama-spm", "phi-3"));
 
-// Vectors that tools/parity/check_tokenizers makes with the reference library, both for GGUF metadata and for tokenizer.json.
+// Vectors that tools/parity/check_tokenizers makes with the reference library, both for GGUF metadata and for
+// tokenizer.json.
 TEST(Vectors, of_the_reference_library_are_reproduced_from_both_formats) {
   const char* directory = std::getenv("LLORCH_VECTORS");
   if (!directory) GTEST_SKIP() << "not run: LLORCH_VECTORS is not set (tools/parity/check_tokenizers sets it)";

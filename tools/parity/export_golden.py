@@ -261,6 +261,18 @@ def watch(arch, module, model):
     return seen
 
 
+def greedy(arch, path, tokens, count):
+    """The most likely continuation, one token at a time without a cache."""
+    _, model, sd = BUILDERS[arch](Weights(path), 0)
+    model = model.double().eval()
+    model.load_state_dict(sd, strict=False)
+    ids = list(tokens)
+    with torch.no_grad():
+        for _ in range(count):
+            ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+    return ids[len(tokens):]
+
+
 def run(arch, path, context, tokens, watched):
     w = Weights(path)
     module, model, sd = BUILDERS[arch](w, context)
@@ -308,7 +320,8 @@ def main():
                 result = {f"short/{k}": v for k, v in run(arch, path, short_context, SHORT, kind == "F32").items()}
                 if kind == "F32":
                     result["long/logits"] = run(arch, path, 0, LONG, False)["logits"]
-                meta = dict(shape=f"tiny-{arch}", type=kind, seed=SEED, sha256=hashlib.sha256(open(path, "rb").read()).hexdigest(),
+                follow = greedy(arch, path, SHORT, 6) if kind == "F32" else []
+                meta = dict(greedy=follow, shape=f"tiny-{arch}", type=kind, seed=SEED, sha256=hashlib.sha256(open(path, "rb").read()).hexdigest(),
                             short_tokens=SHORT, long_tokens=LONG, short_context=short_context, reference="transformers float64, eager attention",
                             versions=dict(torch=torch.__version__, transformers=transformers.__version__, numpy=np.__version__))
                 save_file(result, a.out / f"{arch}-{kind}.safetensors", metadata={"golden": json.dumps(meta)})

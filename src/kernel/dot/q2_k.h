@@ -5,17 +5,17 @@
 
 namespace llorch::kernel {
 
-inline constexpr PanelFormat kPanelQ2_K{.type = DType::kQ2_K,
-                                        .block = 256,
-                                        .sub = 16,
-                                        .zero = 0,
-                                        .wide = false,
-                                        .nibbles = 0,
-                                        .pairs = 1,
-                                        .bits = 0,
-                                        .bytes = 0,
-                                        .scales = Scales::kSuperNibble,
-                                        .indexed = false,
-                                     .lookup = nullptr};
+constexpr PanelFormat kPanelQ2_K{.type = DType::kQ2_K,
+                                 .block = 256,
+                                 .sub = 16,
+                                 .zero = 0,
+                                 .wide = false,
+                                 .nibbles = 0,
+                                 .pairs = 1,
+                                 .bits = 0,
+                                 .bytes = 0,
+                                 .scales = Scales::kSuperNibble,
+                                 .indexed = false,
+                                 .lookup = nullptr};
 
 }  // namespace llorch::kernel

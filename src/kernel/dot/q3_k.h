@@ -5,17 +5,17 @@
 
 namespace llorch::kernel {
 
-inline constexpr PanelFormat kPanelQ3_K{.type = DType::kQ3_K,
-                                        .block = 256,
-                                        .sub = 16,
-                                        .zero = 4,
-                                        .wide = false,
-                                        .nibbles = 0,
-                                        .pairs = 1,
-                                        .bits = 1,
-                                        .bytes = 0,
-                                        .scales = Scales::kSuper,
-                                        .indexed = false,
-                                     .lookup = nullptr};
+constexpr PanelFormat kPanelQ3_K{.type = DType::kQ3_K,
+                                 .block = 256,
+                                 .sub = 16,
+                                 .zero = 4,
+                                 .wide = false,
+                                 .nibbles = 0,
+                                 .pairs = 1,
+                                 .bits = 1,
+                                 .bytes = 0,
+                                 .scales = Scales::kSuper,
+                                 .indexed = false,
+                                 .lookup = nullptr};
 
 }  // namespace llorch::kernel

@@ -5,17 +5,17 @@
 
 namespace llorch::kernel {
 
-inline constexpr PanelFormat kPanelQ4_0{.type = DType::kQ4_0,
-                                        .block = 32,
-                                        .sub = 32,
-                                        .zero = 8,
-                                        .wide = false,
-                                        .nibbles = 1,
-                                        .pairs = 0,
-                                        .bits = 0,
-                                        .bytes = 0,
-                                        .scales = Scales::kHalf,
-                                        .indexed = false,
-                                     .lookup = nullptr};
+constexpr PanelFormat kPanelQ4_0{.type = DType::kQ4_0,
+                                 .block = 32,
+                                 .sub = 32,
+                                 .zero = 8,
+                                 .wide = false,
+                                 .nibbles = 1,
+                                 .pairs = 0,
+                                 .bits = 0,
+                                 .bytes = 0,
+                                 .scales = Scales::kHalf,
+                                 .indexed = false,
+                                 .lookup = nullptr};
 
 }  // namespace llorch::kernel

@@ -5,17 +5,17 @@
 
 namespace llorch::kernel {
 
-inline constexpr PanelFormat kPanelQ4_1{.type = DType::kQ4_1,
-                                        .block = 32,
-                                        .sub = 32,
-                                        .zero = 0,
-                                        .wide = false,
-                                        .nibbles = 1,
-                                        .pairs = 0,
-                                        .bits = 0,
-                                        .bytes = 0,
-                                        .scales = Scales::kHalfMin,
-                                        .indexed = false,
-                                     .lookup = nullptr};
+constexpr PanelFormat kPanelQ4_1{.type = DType::kQ4_1,
+                                 .block = 32,
+                                 .sub = 32,
+                                 .zero = 0,
+                                 .wide = false,
+                                 .nibbles = 1,
+                                 .pairs = 0,
+                                 .bits = 0,
+                                 .bytes = 0,
+                                 .scales = Scales::kHalfMin,
+                                 .indexed = false,
+                                 .lookup = nullptr};
 
 }  // namespace llorch::kernel

@@ -5,17 +5,17 @@
 
 namespace llorch::kernel {
 
-inline constexpr PanelFormat kPanelQ5_0{.type = DType::kQ5_0,
-                                        .block = 32,
-                                        .sub = 32,
-                                        .zero = 16,
-                                        .wide = false,
-                                        .nibbles = 1,
-                                        .pairs = 0,
-                                        .bits = 1,
-                                        .bytes = 0,
-                                        .scales = Scales::kHalf,
-                                        .indexed = false,
-                                     .lookup = nullptr};
+constexpr PanelFormat kPanelQ5_0{.type = DType::kQ5_0,
+                                 .block = 32,
+                                 .sub = 32,
+                                 .zero = 16,
+                                 .wide = false,
+                                 .nibbles = 1,
+                                 .pairs = 0,
+                                 .bits = 1,
+                                 .bytes = 0,
+                                 .scales = Scales::kHalf,
+                                 .indexed = false,
+                                 .lookup = nullptr};
 
 }  // namespace llorch::kernel

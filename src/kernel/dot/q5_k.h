@@ -5,17 +5,17 @@
 
 namespace llorch::kernel {
 
-inline constexpr PanelFormat kPanelQ5_K{.type = DType::kQ5_K,
-                                        .block = 256,
-                                        .sub = 32,
-                                        .zero = 0,
-                                        .wide = false,
-                                        .nibbles = 1,
-                                        .pairs = 0,
-                                        .bits = 1,
-                                        .bytes = 0,
-                                        .scales = Scales::kSuperPair,
-                                        .indexed = false,
-                                     .lookup = nullptr};
+constexpr PanelFormat kPanelQ5_K{.type = DType::kQ5_K,
+                                 .block = 256,
+                                 .sub = 32,
+                                 .zero = 0,
+                                 .wide = false,
+                                 .nibbles = 1,
+                                 .pairs = 0,
+                                 .bits = 1,
+                                 .bytes = 0,
+                                 .scales = Scales::kSuperPair,
+                                 .indexed = false,
+                                 .lookup = nullptr};
 
 }  // namespace llorch::kernel

@@ -5,17 +5,17 @@
 
 namespace llorch::kernel {
 
-inline constexpr PanelFormat kPanelQ6_K{.type = DType::kQ6_K,
-                                        .block = 256,
-                                        .sub = 16,
-                                        .zero = 32,
-                                        .wide = false,
-                                        .nibbles = 1,
-                                        .pairs = 1,
-                                        .bits = 0,
-                                        .bytes = 0,
-                                        .scales = Scales::kSuper,
-                                        .indexed = false,
-                                     .lookup = nullptr};
+constexpr PanelFormat kPanelQ6_K{.type = DType::kQ6_K,
+                                 .block = 256,
+                                 .sub = 16,
+                                 .zero = 32,
+                                 .wide = false,
+                                 .nibbles = 1,
+                                 .pairs = 1,
+                                 .bits = 0,
+                                 .bytes = 0,
+                                 .scales = Scales::kSuper,
+                                 .indexed = false,
+                                 .lookup = nullptr};
 
 }  // namespace llorch::kernel

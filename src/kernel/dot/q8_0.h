@@ -5,17 +5,17 @@
 
 namespace llorch::kernel {
 
-inline constexpr PanelFormat kPanelQ8_0{.type = DType::kQ8_0,
-                                        .block = 32,
-                                        .sub = 32,
-                                        .zero = 128,
-                                        .wide = true,
-                                        .nibbles = 0,
-                                        .pairs = 0,
-                                        .bits = 0,
-                                        .bytes = 1,
-                                        .scales = Scales::kHalf,
-                                        .indexed = false,
-                                     .lookup = nullptr};
+constexpr PanelFormat kPanelQ8_0{.type = DType::kQ8_0,
+                                 .block = 32,
+                                 .sub = 32,
+                                 .zero = 128,
+                                 .wide = true,
+                                 .nibbles = 0,
+                                 .pairs = 0,
+                                 .bits = 0,
+                                 .bytes = 1,
+                                 .scales = Scales::kHalf,
+                                 .indexed = false,
+                                 .lookup = nullptr};
 
 }  // namespace llorch::kernel

@@ -1,0 +1,207 @@
+// Tokenizer rules on small vocabularies made by hand: merges, scores, byte fallback, added tokens, what is refused,
+// adversarial length.
+#include "text/tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "text/pretokenizer.h"
+#include "text/utf8.h"
+
+namespace llorch {
+namespace {
+
+Metadata bpe_metadata() {
+  Metadata m;
+  m.set("tokenizer.ggml.model", MetaValue::text("gpt2"));
+  m.set("tokenizer.ggml.pre", MetaValue::text("gpt-2"));
+  m.set("tokenizer.ggml.tokens",
+        MetaValue::strings({"a", "b", "c", "\u0120", "ab", "bc", "abc", "\u0120a", "<|end|>", "<x>", "<xy>"}));
+  m.set("tokenizer.ggml.token_type", MetaValue::i32s({1, 1, 1, 1, 1, 1, 1, 1, 3, 4, 4}));
+  m.set("tokenizer.ggml.merges", MetaValue::strings({"b c", "a b", "a bc", "\u0120 a"}));
+  m.set("tokenizer.ggml.eos_token_id", MetaValue::u32(8));
+  return m;
+}
+
+std::unique_ptr<Tokenizer> make(const Metadata& m) {
+  auto t = Tokenizer::from_gguf(m);
+  EXPECT_TRUE(t) << t.error().message;
+  return std::move(*t);
+}
+
+TEST(Bpe, merges_by_rank_not_by_length_or_place) {
+  const auto t = make(bpe_metadata());
+  EXPECT_EQ(t->encode("abc", {}).value(), (TokenIds{6}));  // b c first, then a bc
+  EXPECT_EQ(t->encode("ab", {}).value(), (TokenIds{4}));
+  EXPECT_EQ(t->encode("aab", {}).value(), (TokenIds{0, 4}));
+  EXPECT_EQ(t->encode("b a", {}).value(), (TokenIds{1, 7}));
+  EXPECT_EQ(t->encode("", {}).value(), TokenIds{});
+}
+
+TEST(Bpe, control_tokens_only_where_asked_user_defined_ones_always) {
+  const auto t = make(bpe_metadata());
+  EXPECT_EQ(t->encode("a<|end|>b", {.parse_special = true}).value(), (TokenIds{0, 8, 1}));
+  const TokenIds plain = t->encode("a<|end|>b", {}).value();
+  EXPECT_EQ(std::ranges::count(plain, 8), 0);
+  EXPECT_EQ(t->encode("a<xy>b<x>", {}).value(), (TokenIds{0, 10, 1, 9}));  // the longest of <x and <xy>
+  EXPECT_EQ(t->piece(8), "");
+  EXPECT_EQ(t->piece(8, true), "<|end|>");
+  EXPECT_TRUE(t->ends(8));
+  EXPECT_FALSE(t->ends(6));
+}
+
+TEST(Tokenizer, refuses_what_it_does_not_understand_by_name) {
+  const auto error = [](const std::string& key, MetaValue value) {
+    Metadata m = bpe_metadata();
+    m.set(key, std::move(value));
+    const auto t = Tokenizer::from_gguf(m);
+    return t ? std::string("accepted") : t.error().message;
+  };
+  EXPECT_NE(error("tokenizer.ggml.pre", MetaValue::text("gpt-3")).find("'gpt-3'"), std::string::npos);
+  EXPECT_NE(error("tokenizer.ggml.model", MetaValue::text("t5")).find("'t5'"), std::string::npos);
+  EXPECT_NE(error("tokenizer.ggml.merges", MetaValue::strings({"a z"})).find("merge 0"), std::string::npos);
+  EXPECT_NE(error("tokenizer.ggml.merges", MetaValue::strings({"ab"})).find("merge 0"), std::string::npos);
+  EXPECT_NE(error("tokenizer.ggml.token_type", MetaValue::i32s({1})).find("1 token types for 11"), std::string::npos);
+  EXPECT_NE(error("tokenizer.ggml.token_type", MetaValue::i32s({1, 1, 1, 1, 1, 1, 1, 1, 3, 4, 9})).find("type 9"),
+            std::string::npos);
+  EXPECT_NE(error("tokenizer.ggml.tokens", MetaValue::strings({})).find("0 entries"), std::string::npos);
+  EXPECT_NE(error("tokenizer.ggml.bos_token_id", MetaValue::u32(11)).find("bos_token_id"), std::string::npos);
+  Metadata no_pre;
+  const Metadata whole = bpe_metadata();
+  for (const auto& e : whole.entries())
+    if (e.key != "tokenizer.ggml.pre") no_pre.set(e.key, e.value);
+  EXPECT_NE(Tokenizer::from_gguf(no_pre).error().message.find("cannot be guessed"), std::string::npos);
+}
+
+TEST(Tokenizer, refuses_text_that_is_no_utf8) {
+  const auto t = make(bpe_metadata());
+  for (const std::string text : {"\xff", "a\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe4\xb8"})
+    EXPECT_FALSE(t->encode(text, {})) << text;
+}
+
+Metadata spm_metadata() {
+  Metadata m;
+  m.set("tokenizer.ggml.model", MetaValue::text("llama"));
+  m.set("tokenizer.ggml.tokens", MetaValue::strings({"<unk>", "<s>", "</s>", "<0xC3>", "<0xA4>", "\u2581", "a", "b",
+                                                     "\u2581a", "ab", "\u2581ab", "ba"}));
+  m.set("tokenizer.ggml.token_type", MetaValue::i32s({2, 3, 3, 6, 6, 1, 1, 1, 1, 1, 1, 1}));
+  m.set("tokenizer.ggml.scores", MetaValue::f32s({0, 0, 0, 0, 0, -1, -2, -3, -5, -4, -6, -3.5}));
+  m.set("tokenizer.ggml.bos_token_id", MetaValue::u32(1));
+  m.set("tokenizer.ggml.eos_token_id", MetaValue::u32(2));
+  return m;
+}
+
+TEST(Spm, joins_by_score_falls_back_to_bytes_and_prefixes_a_space) {
+  const auto t = make(spm_metadata());
+  EXPECT_EQ(t->encode("ab", {}).value(), (TokenIds{10}));           // ▁ab by ab (-4), then ▁ + ab
+  EXPECT_EQ(t->encode("aba", {}).value(), (TokenIds{8, 11}));       // ba (-3.5) wins over ab (-4)
+  EXPECT_EQ(t->encode("\u00e4", {}).value(), (TokenIds{5, 3, 4}));  // bytes C3 A4
+  EXPECT_EQ(t->encode("\u00f6", {}).value(), (TokenIds{5, 3, 0}));  // B6 is no token: unknown
+  EXPECT_EQ(t->encode("a", {.add_special = true}).value(), (TokenIds{1, 8}));
+  EXPECT_EQ(t->decode(t->encode(" a  b", {}).value()), " a  b");
+  Metadata m = spm_metadata();
+  m.set("tokenizer.ggml.add_space_prefix", MetaValue::boolean(false));
+  EXPECT_EQ(make(m)->encode("ab", {}).value(), (TokenIds{9}));
+}
+
+TEST(Spm, malformed_byte_tokens_are_refused) {
+  for (const char* text : {"<0x-1>", "<0xGG>", "<0xA>", "<0x123>", ""}) {
+    Metadata m = spm_metadata();
+    MetaValue::Strings tokens = *m.strings("tokenizer.ggml.tokens").value();
+    tokens[3] = text;
+    m.set("tokenizer.ggml.tokens", MetaValue::strings(tokens));
+    const auto t = Tokenizer::from_gguf(m);
+    ASSERT_FALSE(t) << text;
+    EXPECT_NE(t.error().message.find("token 3"), std::string::npos);
+  }
+}
+
+constexpr const char* kUnigram =
+    R"({"added_tokens":[{"id":6,"content":"<s>","special":true,"lstrip":true,"rstrip":true,"single_word":false,"normalized":false}],
+  "normalizer":{"type":"NFKC"},"pre_tokenizer":{"type":"Metaspace","replacement":"▁","prepend_scheme":"always","split":true},
+  "post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],"pair":[],"special_tokens":{}},
+  "decoder":{"type":"Metaspace","replacement":"▁"},
+  "model":{"type":"Unigram","unk_id":0,"vocab":[["<unk>",0.0],["▁",-2.0],["a",-3.0],["b",-3.0],["▁a",-3.5],["ab",-3.2]]}})";
+
+TEST(HfJson, unigram_takes_the_best_sum_of_scores) {
+  const auto t = Tokenizer::from_hf_json(kUnigram);
+  ASSERT_TRUE(t) << t.error().message;
+  EXPECT_EQ((*t)->encode("ab", {}).value(), (TokenIds{1, 5}));   // ▁ + ab = -5.2; ▁a + b = -6.5
+  EXPECT_EQ((*t)->encode("aa", {}).value(), (TokenIds{4, 2}));   // ▁a + a = -6.5; ▁ + a + a = -8
+  EXPECT_EQ((*t)->encode("zz", {}).value(), (TokenIds{1, 0}));   // unknowns fuse
+  EXPECT_EQ((*t)->encode("\uff41", {}).value(), (TokenIds{4}));  // NFKC: full-width a
+  EXPECT_EQ((*t)->encode("a", {.add_special = true}).value(), (TokenIds{6, 4}));
+  EXPECT_EQ((*t)->encode("a <s> b", {.parse_special = true}).value(), (TokenIds{4, 6, 1, 3}));  // strips to both sides
+  EXPECT_EQ((*t)->decode(TokenIds{4, 2}), "aa");
+}
+
+TEST(HfJson, unknown_parts_are_refused_by_their_type) {
+  const auto error = [](const std::string& from, const std::string& to) {
+    const auto t = Tokenizer::from_hf_json(replace_all(kUnigram, from, to));
+    return t ? std::string("accepted") : t.error().message;
+  };
+  EXPECT_NE(error("\"NFKC\"", "\"Precompiled\"").find("normalizer 'Precompiled'"), std::string::npos);
+  EXPECT_NE(error("\"pre_tokenizer\":{\"type\":\"Metaspace\"", "\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"")
+                .find("pre-tokenizer 'UnicodeScripts'"),
+            std::string::npos);
+  EXPECT_NE(error("\"Unigram\"", "\"WordPiece\"").find("'WordPiece'"), std::string::npos);
+  EXPECT_NE(error("TemplateProcessing", "BertProcessing").find("'BertProcessing'"), std::string::npos);
+  EXPECT_NE(error("\"id\":6", "\"id\":4000000000").find("beyond the vocabulary"), std::string::npos);
+  EXPECT_NE(Tokenizer::from_hf_json("{").error().message.find("not valid JSON"), std::string::npos);
+  EXPECT_FALSE(Tokenizer::from_hf_json("[]"));
+  EXPECT_FALSE(Tokenizer::from_hf_json("{}"));
+}
+
+TEST(PreTokenizer, knows_the_ecosystems_names) {
+  for (const char* name : {"gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "deepseek-coder", "deepseek-v3", "starcoder",
+                           "refact", "falcon", "mpt", "gpt-4o", "tekken", "smollm", "bloom", "viking"}) {
+    const auto p = PreTokenizer::by_name(name);
+    ASSERT_TRUE(p) << name << ": " << p.error().message;
+    constexpr std::string_view kText = "Hello  World's 12345 ünï 世界\r\n\n x";
+    const Pieces pieces = p->split(kText).value();
+    EXPECT_GT(pieces.size(), 5u) << name << " does not cut";
+    std::string joined;
+    for (const std::string_view piece : pieces) joined += piece;
+    EXPECT_EQ(joined, kText) << name << " loses text";
+  }
+}
+
+TEST(Adversarial, a_megabyte_takes_time_in_proportion) {
+  const auto spm = make(spm_metadata());
+  const auto bpe = make(bpe_metadata());
+  const auto seconds = [](const Tokenizer& t, const std::string& text) {
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_TRUE(t.encode(text, {}));
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  for (const std::string unit : {"a", " ", "ab", "<", "\n", "'"}) {
+    std::string small, large;
+    while (small.size() < 62'500) small += unit;
+    while (large.size() < 1'000'000) large += unit;
+    for (const Tokenizer* t : {spm.get(), bpe.get()}) {
+      // Sixteen times the text: linear is 16, quadratic 256. The least of three runs of the small one keeps noise out.
+      const double base = std::min({seconds(*t, small), seconds(*t, small), seconds(*t, small)});
+      EXPECT_LT(seconds(*t, large), 80 * base + 0.05) << "unit '" << unit << "' " << t->kind();
+    }
+  }
+}
+
+TEST(Utf8, accepts_exactly_the_valid_sequences) {
+  for (char32_t c = 0; c < 0x110000; ++c) {
+    if (c >= 0xd800 && c < 0xe000) continue;
+    std::string s;
+    utf8_append(s, c);
+    ASSERT_EQ(utf8_sequence(s), static_cast<int>(s.size())) << static_cast<std::uint32_t>(c);
+    ASSERT_EQ(utf8_code_point(s, static_cast<int>(s.size())), c);
+    for (std::size_t n = 1; n < s.size(); ++n)
+      ASSERT_EQ(utf8_sequence(s.substr(0, n)), -1) << static_cast<std::uint32_t>(c);
+  }
+  for (const char* bad : {"\x80", "\xc0\xaf", "\xc1\xbf", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80",
+                          "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xc3("})
+    EXPECT_EQ(utf8_sequence(bad), 0) << bad;
+}
+
+}  // namespace
+}  // namespace llorch

@@ -1,0 +1,210 @@
+// The programs as people and programs run them: real processes, real files, exit codes, streams.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "format/json.h"
+#include "process.h"
+#include "test_data.h"
+
+namespace llorch {
+namespace {
+
+const std::string kWorker = LLORCH_BIN_DIR "/llorch-worker-cpu", kGguf = LLORCH_BIN_DIR "/llorch-gguf";
+
+json::object parsed(const std::string& text) {
+  const auto v = json::parse(text, "output");
+  EXPECT_TRUE(v && v->is_object()) << text;
+  return v && v->is_object() ? v->get_object() : json::object{};
+}
+
+TEST(Generate, writes_a_haiku_from_the_built_in_model) {
+  const auto r = run_process(
+      {kWorker, "generate", "-m", "builtin:haiku", "-p", "<|user|>Write a haiku about the sea<|assistant|>"});
+  EXPECT_EQ(r.exit_code, 0) << r.err;
+  EXPECT_EQ(std::ranges::count(r.out, '\n'), 3) << r.out;
+  EXPECT_NE(r.err.find("tok/s"), std::string::npos);
+  EXPECT_NE(r.err.find("EOS"), std::string::npos);
+}
+
+/// English that is not noise: a third of its words are among the commonest.
+double share_of_common_words(const std::string& text) {
+  static const std::set<std::string> kCommon{
+      "the",    "a",     "to",   "was",   "and", "she", "he",     "it",   "her",   "his", "in",   "of", "said",
+      "with",   "they",  "but",  "you",   "on",  "is",  "for",    "had",  "that",  "day", "very", "so", "were",
+      "wanted", "loved", "play", "there", "i",   "not", "little", "girl", "named", "one", "saw"};
+  std::istringstream words(text);
+  int all = 0, common = 0;
+  for (std::string w; words >> w; ++all) {
+    std::erase_if(w, [](unsigned char c) { return !std::isalpha(c); });
+    for (char& c : w) c = static_cast<char>(std::tolower(c));
+    common += kCommon.contains(w);
+  }
+  return all ? static_cast<double>(common) / all : 0;
+}
+
+TEST(Generate, tells_an_english_story_from_a_real_trained_model_the_same_on_every_isa) {
+  LLORCH_NEED_TEST_DATA(model, "models/stories260k-f32.gguf");
+  std::set<std::string> stories;
+  for (const char* isa : {"", "scalar", "reference"}) {
+    std::vector<std::string> arguments{kWorker, "generate", "-m", model, "-p", "Once upon a time", "-n", "60"};
+    if (*isa) arguments.insert(arguments.end(), {"--isa", isa});
+    const auto r = run_process(arguments);
+    ASSERT_EQ(r.exit_code, 0) << r.err;
+    EXPECT_GT(share_of_common_words(r.out), 0.33) << r.out;
+    stories.insert(r.out);
+  }
+  EXPECT_EQ(stories.size(), 1u) << "greedy decoding of an F32 model differs between ISAs";
+  EXPECT_LT(share_of_common_words("qx zvv tho wasn fgh ander hee itt erh siht"), 0.1)
+      << "the measure itself accepts noise";
+}
+
+TEST(Generate, same_seed_same_tokens_other_seed_others) {
+  const auto text = [](const char* seed) {
+    return run_process({kWorker, "generate", "-m", "builtin:haiku", "-p", "<|user|>haiku about rain<|assistant|>",
+                        "--temperature", "1", "--seed", seed})
+        .out;
+  };
+  EXPECT_EQ(text("42"), text("42"));
+  EXPECT_NE(text("42"), text("43"));
+}
+
+TEST(Generate, json_holds_the_whole_answer) {
+  const auto r = run_process({kWorker, "generate", "-m", "builtin:haiku", "-p", "<|user|>haiku about rain<|assistant|>",
+                              "--seed", "18446744073709551615", "--json", "--stop", "\n"});
+  ASSERT_EQ(r.exit_code, 0) << r.err;
+  const json::object o = parsed(r.out);
+  EXPECT_EQ(json::find_text(o, "stop_reason"), "STOP_SEQUENCE");
+  EXPECT_EQ(json::find_unsigned(o, "seed"), 18446744073709551615u);
+  EXPECT_EQ(json::find_text(o, "text")->find('\n'), std::string::npos);
+  EXPECT_EQ(json::find_array(o, "tokens")->size(), json::find_unsigned(o, "tokens_out"));
+}
+
+TEST(Generate, text_streams_token_by_token_and_ctrl_c_ends_it_with_130) {
+  bool sent = false;
+  const auto r = run_process({kWorker, "generate", "-m", "builtin:haiku", "-p", "<|user|>haiku<|assistant|>", "-n",
+                              "200", "--ignore-eos", "--isa", "reference", "--threads", "1"},
+                             [&](const ProcessResult& so_far, pid_t pid) {
+                               if (!sent && !so_far.out.empty()) kill(pid, SIGINT), sent = true;
+                             });
+  EXPECT_TRUE(sent);
+  EXPECT_EQ(r.exit_code, 130) << r.err;
+}
+
+TEST(Errors, say_what_and_where_and_have_their_exit_codes) {
+  struct Case {
+    std::vector<std::string> arguments;
+    int exit_code;
+    const char* text;
+  };
+  ScratchDirectory d;
+  std::ofstream(d / "junk.gguf") << "GGUX this is no model";
+  const Case cases[] = {
+      {{kWorker}, 2, "subcommand"},
+      {{kWorker, "generate"}, 2, "--model"},
+      {{kWorker, "generate", "-m", "x", "--temperature", "3"}, 2, "--temperature"},
+      {{kWorker, "generate", "-m", "x", "--no-such-flag"}, 2, "no-such-flag"},
+      {{kWorker, "generate", "-m", "/nonexistent.gguf", "-p", "x"}, 1, "/nonexistent.gguf"},
+      {{kWorker, "generate", "-m", d / "junk.gguf", "-p", "x"}, 1, "not a GGUF file"},
+      {{kWorker, "generate", "-m", d.path(), "-p", "x"}, 1, "config.json"},
+      {{kWorker, "generate", "-m", "builtin:sonnet", "-p", "x"}, 1, "builtin:haiku"},
+      {{kWorker, "generate", "-m", "builtin:haiku", "-p", ""}, 2, "prompt is empty"},
+      {{kWorker, "generate", "-m", "builtin:haiku", "-p", "x", "--isa", "mmx"}, 1, "'mmx'"},
+      {{kWorker, "generate", "-m", "builtin:haiku", "-p", "x", "--ctx", "257"}, 1, "context"},
+      {{kWorker, "generate", "-m", "builtin:haiku", "-p", "\xff"}, 2, "UTF-8"},
+      {{kWorker, "logits", "-m", "builtin:haiku", "--tokens", "99999", "--out", d / "l.npy"}, 2, "99999"},
+      {{kWorker, "tokenize", "-m", "builtin:haiku"}, 2, "--text"},
+      {{kWorker, "detokenize", "-m", "builtin:haiku", "--ids", "-1"}, 2, "-1"},
+      {{kGguf, "synth", "--shape", "gpt-9", d / "x.gguf"}, 2, "gpt-9"},
+      {{kGguf, "synth", "--shape", "tiny-llama", "--arch", "gpt2", d / "x.gguf"}, 2, "'llama'"},
+      {{kGguf, "synth", "--shape", "tiny-llama", "--type", "Q9", d / "x.gguf"}, 2, "Q9"},
+      {{kGguf, "inspect", "/nonexistent"}, 1, "/nonexistent"},
+  };
+  for (const Case& c : cases) {
+    const auto r = run_process(c.arguments);
+    EXPECT_EQ(r.exit_code, c.exit_code) << r.err;
+    EXPECT_NE(r.err.find(c.text), std::string::npos) << r.err;
+    EXPECT_TRUE(r.out.empty()) << r.out;
+  }
+  const auto r = run_process({kWorker, "generate", "-m", "/nonexistent.gguf", "-p", "x", "--json"});
+  const json::object error = *json::find_object(parsed(r.err), "error");
+  EXPECT_EQ(json::find_text(error, "code"), "IO");
+  EXPECT_FALSE(std::filesystem::exists(d / "x.gguf")) << "a failed command left a file";
+}
+
+TEST(Tokenize, and_detokenize_are_inverse) {
+  const auto ids = run_process({kWorker, "tokenize", "-m", "builtin:haiku", "--text", "Hello wörld 世界"});
+  ASSERT_EQ(ids.exit_code, 0) << ids.err;
+  std::string list = ids.out;
+  EXPECT_EQ(std::ranges::count(list, '\n'), 1);
+  std::ranges::replace(list, ' ', ',');
+  list.pop_back();
+  EXPECT_EQ(run_process({kWorker, "detokenize", "-m", "builtin:haiku", "--ids", list}).out, "Hello wörld 世界\n");
+  const json::object o = parsed(
+      run_process({kWorker, "tokenize", "-m", "builtin:haiku", "--text", "<|user|>", "--parse-special", "--json"}).out);
+  EXPECT_EQ(json::find_unsigned(o, "count"), 1u);
+  LLORCH_NEED_TEST_DATA(spm, "vocab/llama-spm.gguf");
+  EXPECT_TRUE(run_process({kWorker, "tokenize", "-m", spm, "--text", "Hello", "--add-bos"}).out.starts_with("1 "));
+}
+
+TEST(Logits, are_a_npy_array_with_checkpoints_the_same_for_every_chunk) {
+  ScratchDirectory d;
+  ASSERT_EQ(run_process({kGguf, "synth", "--shape", "tiny-qwen3", "--type", "Q4_K", d / "m.gguf"}).exit_code, 0);
+  const auto logits = [&](const std::string& chunk) {
+    const auto r = run_process({kWorker, "logits", "-m", d / "m.gguf", "--tokens", "1,2,3,4,5", "--out", d / "l.npy",
+                                "--checkpoints", d / "cp", "--prefill-chunk", chunk});
+    EXPECT_EQ(r.exit_code, 0) << r.err;
+    return read_text_file(d / "l.npy", 1u << 24).value();
+  };
+  const std::string all = logits("512");
+  EXPECT_EQ(all, logits("1"));
+  EXPECT_TRUE(all.starts_with("\x93NUMPY"));
+  EXPECT_NE(all.find("'shape': (5, 320,)"), std::string::npos);
+  EXPECT_EQ(all.size() % 64, (5 * 320 * 4) % 64u) << "data starts at a multiple of 64";
+  for (const char* name : {"embedding", "layer_00.q", "layer_01.output", "final_norm", "logits"})
+    EXPECT_TRUE(std::filesystem::exists(d / "cp/" + name + ".npy")) << name;
+}
+
+TEST(Perplexity, knows_a_story_from_its_shuffled_words) {
+  LLORCH_NEED_TEST_DATA(model, "models/stories260k-f32.gguf");
+  ScratchDirectory d;
+  const std::string story =
+      "One day, a little boy named Tom went to the park with his mom. He saw a big dog and wanted to play with it. The "
+      "dog was very happy. "
+      "Tom and the dog ran and played all day. Then his mom said it was time to go home. Tom was sad, but he said "
+      "goodbye to the dog.";
+  std::istringstream in(story);
+  std::vector<std::string> words;
+  for (std::string w; in >> w;) words.push_back(w);
+  std::ofstream(d / "story.txt") << story;
+  std::ofstream shuffled(d / "shuffled.txt");
+  for (std::size_t i = 0; i < words.size(); ++i) shuffled << words[i * 29 % words.size()] << ' ';
+  shuffled.close();
+  const auto perplexity = [&](const std::string& file, const std::string& isa) {
+    const auto r = run_process({kWorker, "perplexity", "-m", model, "--file", d / file, "--json", "--isa", isa});
+    EXPECT_EQ(r.exit_code, 0) << r.err;
+    return *json::find_number(parsed(r.out), "perplexity");
+  };
+  const double real = perplexity("story.txt", "scalar");
+  EXPECT_LT(real, 8);
+  EXPECT_GT(perplexity("shuffled.txt", "scalar"), 5 * real);
+  EXPECT_NEAR(perplexity("story.txt", "reference"), real, 0.01 * real);
+}
+
+TEST(GgufTool, quantizes_and_the_result_still_writes_haikus) {
+  ScratchDirectory d;
+  LLORCH_NEED_TEST_DATA(model, "models/stories260k-f32.gguf");
+  ASSERT_EQ(run_process({kGguf, "quantize", model, d / "f16.gguf", "F16"}).exit_code, 0);
+  const json::object o = parsed(run_process({kGguf, "inspect", d / "f16.gguf", "--json"}).out);
+  std::set<std::string> types;
+  for (const auto& t : *json::find_array(o, "tensors")) types.insert(*json::find_text(t.get_object(), "type"));
+  EXPECT_EQ(types, (std::set<std::string>{"F16", "F32"}));
+  const auto r = run_process({kWorker, "generate", "-m", d / "f16.gguf", "-p", "Once upon a time", "-n", "30"});
+  EXPECT_GT(share_of_common_words(r.out), 0.3) << r.out;
+}
+
+}  // namespace
+}  // namespace llorch

@@ -1,0 +1,65 @@
+// A synthetic model file with one thing changed, to see that the change is noticed.
+#pragma once
+
+#include <cstring>
+#include <list>
+
+#include "format/gguf.h"
+#include "golden.h"
+
+namespace llorch {
+
+/// A synthetic file, rewritten with a change to its metadata or tensors.
+class Spoiled {
+ public:
+  explicit Spoiled(const std::string& shape = "tiny-llama", const std::string& type = "Q8_0", std::uint64_t seed = 1) {
+    arch::SynthRequest request;
+    request.shape = shape, request.type = type, request.seed = seed;
+    EXPECT_TRUE(arch::synthesize(request, d_ / "good.gguf"));
+    source_ = open_model(d_ / "good.gguf").value();
+    metadata = source_->metadata();
+    for (const TensorView& t : source_->tensors()) tensors.push_back(t);
+  }
+  explicit Spoiled(const Golden& golden) : Spoiled(golden.shape, golden.type, golden.seed) {}
+
+  [[nodiscard]] TensorView& tensor(const std::string& name) {
+    for (TensorView& t : tensors)
+      if (t.name == name) return t;
+    ADD_FAILURE() << name << " is not there";
+    return tensors.front();
+  }
+  /// The tensor's values, changed by `change`.
+  void alter(const std::string& name, const std::function<void(std::span<float>)>& change) {
+    TensorView& t = tensor(name);
+    auto& bytes = owned_.emplace_back(t.data.begin(), t.data.end());
+    change({reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float)});
+    t.data = bytes;
+  }
+  [[nodiscard]] std::string write() {
+    std::vector<GgufTensorPlan> plans;
+    for (const TensorView& t : tensors)
+      plans.push_back(
+          {t.name, t.type, {t.dims.begin(), t.dims.begin() + t.n_dims}, [&t](std::span<std::byte> out) -> Status {
+             std::memcpy(out.data(), t.data.data(), std::min(out.size(), t.data.size()));
+             return {};
+           }});
+    EXPECT_TRUE(write_gguf(d_ / "bad.gguf", metadata, plans));
+    return d_ / "bad.gguf";
+  }
+  /// What loading says, or "loaded".
+  [[nodiscard]] std::string error() {
+    ModelOptions options;
+    options.path = write(), options.threads = 1;
+    const auto model = LoadedModel::load(options);
+    return model ? "loaded" : fmt::format("{}: {}", name(model.error().code), model.error().message);
+  }
+  Metadata metadata;
+  std::vector<TensorView> tensors;
+
+ private:
+  ScratchDirectory d_;
+  std::list<std::vector<std::byte>> owned_;
+  std::unique_ptr<WeightSource> source_;
+};
+
+}  // namespace llorch
