@@ -1,4 +1,6 @@
 // inspect: metadata and tensors of a model file.
+#include <openssl/evp.h>
+
 #include "arch/hf_source.h"
 #include "command_line.h"
 #include "engine/loaded_model.h"
@@ -39,7 +41,16 @@ std::string short_text(const MetaValue& v) {
   return text.size() > 100 ? text.substr(0, 100) + "..." : text;
 }
 
-Status inspect(const std::string& path, bool as_json) {
+std::string sha256_of(std::span<const std::byte> bytes) {
+  unsigned char digest[32];
+  unsigned int size = 0;
+  EVP_Digest(bytes.data(), bytes.size(), digest, &size, EVP_sha256(), nullptr);
+  std::string hex;
+  for (unsigned int i = 0; i < size; ++i) hex += fmt::format("{:02x}", digest[i]);
+  return hex;
+}
+
+Status inspect(const std::string& path, bool as_json, bool with_hashes) {
   LLORCH_TRY(const auto source, open_model(path));
   std::uint64_t parameters = 0, bytes = 0;
   for (const TensorView& t : source->tensors()) parameters += t.values(), bytes += t.data.size();
@@ -47,11 +58,14 @@ Status inspect(const std::string& path, bool as_json) {
     boost::json::object metadata;
     for (const auto& e : source->metadata().entries()) metadata[e.key] = to_json(e.value);
     boost::json::array tensors;
-    for (const TensorView& t : source->tensors())
-      tensors.push_back({{"name", t.name},
-                         {"type", info(t.type).name},
-                         {"shape", boost::json::array(t.dims.begin(), t.dims.begin() + t.n_dims)},
-                         {"bytes", t.data.size()}});
+    for (const TensorView& t : source->tensors()) {
+      boost::json::object entry{{"name", t.name},
+                                {"type", info(t.type).name},
+                                {"shape", boost::json::array(t.dims.begin(), t.dims.begin() + t.n_dims)},
+                                {"bytes", t.data.size()}};
+      if (with_hashes) entry["sha256"] = sha256_of(t.data);
+      tensors.push_back(std::move(entry));
+    }
     cli::print({{"parameters", parameters},
                 {"tensor_bytes", bytes},
                 {"metadata", std::move(metadata)},
@@ -74,14 +88,16 @@ Status inspect(const std::string& path, bool as_json) {
 void add_command_inspect(CLI::App& app, int& exit_code) {
   struct Flags {
     std::string path;
-    bool as_json = false;
+    bool as_json = false, hashes = false;
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* c = app.add_subcommand("inspect", "print metadata and tensors");
   c->add_option("file", flags->path, "GGUF file, SafeTensors directory, or builtin:haiku")->required();
   c->add_flag("--json", flags->as_json, "everything as JSON");
+  c->add_flag("--hash", flags->hashes, "with --json: the SHA-256 of every tensor's bytes");
   c->callback([flags, &exit_code] {
-    if (const Status s = inspect(flags->path, flags->as_json); !s) exit_code = cli::report(s.error(), flags->as_json);
+    if (const Status s = inspect(flags->path, flags->as_json, flags->hashes); !s)
+      exit_code = cli::report(s.error(), flags->as_json);
   });
 }
 
