@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -166,6 +167,25 @@ TEST(Logits, are_a_npy_array_with_checkpoints_the_same_for_every_chunk) {
   EXPECT_EQ(all.size() % 64, (5 * 320 * 4) % 64u) << "data starts at a multiple of 64";
   for (const char* name : {"embedding", "layer_00.q", "layer_01.output", "final_norm", "logits"})
     EXPECT_TRUE(std::filesystem::exists(d / "cp/" + name + ".npy")) << name;
+}
+
+TEST(Logits, validate_dumps_every_checkpoint_as_bin) {
+  ScratchDirectory d;
+  ASSERT_EQ(run_process({kGguf, "synth", "--shape", "tiny-gpt2", d / "m.gguf"}).exit_code, 0);
+  const auto r = run_process({"/usr/bin/env", "VALIDATE=1", "LLORCH_CHECKPOINT_DIR=" + d / "dumps", kWorker, "logits",
+                              "-m", d / "m.gguf", "--tokens", "1,2,3", "--out", d / "l.npy"});
+  ASSERT_EQ(r.exit_code, 0) << r.err;
+  const std::string bin = read_text_file(d / "dumps/logits.bin", 1u << 24).value(),
+                    npy = read_text_file(d / "l.npy", 1u << 24).value();
+  std::int32_t n_dims = 0;
+  std::int64_t shape[2] = {};
+  ASSERT_GT(bin.size(), 20u);
+  std::memcpy(&n_dims, bin.data(), 4);
+  std::memcpy(shape, bin.data() + 4, 16);
+  EXPECT_EQ(n_dims, 2);
+  EXPECT_EQ(shape[0], 3);
+  EXPECT_EQ(shape[1], 320);
+  EXPECT_EQ(bin.substr(20), npy.substr(npy.size() - 3 * 320 * 4));
 }
 
 TEST(Perplexity, knows_a_story_from_its_shuffled_words) {

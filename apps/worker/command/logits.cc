@@ -1,5 +1,7 @@
 // logits: float32 [n_tokens, n_vocab] of every position as .npy, and every named checkpoint where asked.
+#include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <map>
 
 #include "engine/forward_all.h"
@@ -21,7 +23,30 @@ struct Checkpoint {
   std::int64_t rows = 0, columns = 0;
 };
 
+/// VALIDATE=1: every checkpoint as `.bin` (int32 dimension count, int64 each, float32 values) in LLORCH_CHECKPOINT_DIR
+/// (P-40).
+Status write_bin(const std::string& directory, const std::string& name, const Checkpoint& c) {
+  std::ofstream out(directory + "/" + name + ".bin", std::ios::binary | std::ios::trunc);
+  const std::int32_t n_dims = 2;
+  const std::int64_t shape[2] = {c.rows, c.columns};
+  out.write(reinterpret_cast<const char*>(&n_dims), sizeof n_dims);
+  out.write(reinterpret_cast<const char*>(shape), sizeof shape);
+  out.write(reinterpret_cast<const char*>(c.values.data()),
+            static_cast<std::streamsize>(c.values.size() * sizeof(float)));
+  out.close();
+  if (!out) return fail(ErrorCode::kIo, "cannot write {} in {}", name, directory);
+  return {};
+}
+
+std::string validate_directory() {
+  const char* on = std::getenv("VALIDATE");
+  if (!on || std::string_view(on) != "1") return {};
+  const char* directory = std::getenv("LLORCH_CHECKPOINT_DIR");
+  return directory ? directory : (std::filesystem::temp_directory_path() / "llorch_checkpoints").string();
+}
+
 Status logits(const Flags& f) {
+  const std::string dumps = validate_directory();
   LLORCH_TRY(LoadedModel model, f.model.load());
   const int vocab = model.decoder->parts().vocab, context = model.decoder->parts().context;
   if (static_cast<int>(f.tokens.size()) > context)
@@ -43,13 +68,18 @@ Status logits(const Flags& f) {
   LLORCH_OK(forward_all(
       *model.decoder, f.tokens, f.prefill_chunk, precision,
       [&](int, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); },
-      f.checkpoints.empty() ? nullptr : &observer));
+      f.checkpoints.empty() && dumps.empty() ? nullptr : &observer));
   LLORCH_OK(write_npy(f.out, all, {static_cast<std::int64_t>(f.tokens.size()), vocab}));
   if (!f.checkpoints.empty()) {
     std::error_code problem;
     std::filesystem::create_directories(f.checkpoints, problem);
     for (const auto& [name, c] : checkpoints)
       LLORCH_OK(write_npy(f.checkpoints + "/" + name + ".npy", c.values, {c.rows, c.columns}));
+  }
+  if (!dumps.empty()) {
+    std::error_code problem;
+    std::filesystem::create_directories(dumps, problem);
+    for (const auto& [name, c] : checkpoints) LLORCH_OK(write_bin(dumps, name, c));
   }
   if (f.model.as_json)
     cli::print({{"tokens", f.tokens.size()},
