@@ -1,0 +1,125 @@
+// The base: every piece of work runs once, arithmetic does not wrap, files are mapped whole, errors keep their words.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstring>
+#include <fstream>
+#include <numeric>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/checked.h"
+#include "base/mapped_file.h"
+#include "base/random.h"
+#include "base/thread_pool.h"
+#include "test_data.h"
+
+namespace llorch {
+namespace {
+
+TEST(ThreadPool, every_piece_runs_exactly_once_for_any_number_of_threads) {
+  for (const int threads : {1, 2, 3, 8}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.threads(), threads);
+    for (int round = 0; round < 300; ++round) {
+      const auto pieces = static_cast<std::size_t>(round % 37);
+      std::vector<std::atomic<int>> runs(pieces);
+      pool.run(static_cast<std::int64_t>(pieces), [&](std::int64_t i) { ++runs[static_cast<std::size_t>(i)]; });
+      for (const auto& r : runs) ASSERT_EQ(r.load(), 1) << threads << " threads, round " << round;
+    }
+  }
+}
+
+TEST(ThreadPool, work_of_one_round_is_visible_after_it) {
+  ThreadPool pool(4);
+  std::vector<std::int64_t> values(1000);
+  for (std::int64_t round = 1; round < 200; ++round) {
+    pool.run(1000, [&](std::int64_t i) { values[static_cast<std::size_t>(i)] += i; });
+    ASSERT_EQ(std::accumulate(values.begin(), values.end(), std::int64_t{0}), round * 499'500);
+  }
+}
+
+TEST(ThreadPool, an_idle_pool_and_an_unused_one_end) {
+  ThreadPool unused(8);
+  ThreadPool used(2);
+  used.run(2, [](std::int64_t) {});
+  EXPECT_GE(ThreadPool::default_threads(), 1);
+}
+
+TEST(Checked, wraps_become_nothing) {
+  constexpr std::uint64_t kMax = ~std::uint64_t{0};
+  EXPECT_EQ(checked_add(kMax - 1, 1), kMax);
+  EXPECT_FALSE(checked_add(kMax, 1));
+  EXPECT_EQ(checked_mul(1ull << 32, (1ull << 32) - 1), kMax - ((1ull << 32) - 1));
+  EXPECT_FALSE(checked_mul(1ull << 32, 1ull << 32));
+  EXPECT_EQ(checked_align(33, 32), 64u);
+  EXPECT_EQ(checked_align(64, 32), 64u);
+  EXPECT_FALSE(checked_align(kMax - 3, 32));
+}
+
+TEST(Random, mix64_is_splitmix) {
+  // The first outputs of SplitMix64 with seed 0, as published with the algorithm.
+  EXPECT_EQ(mix64(0), 0xe220a8397b1dcdafull);
+  EXPECT_EQ(mix64(0x9e3779b97f4a7c15ull), 0x6e789e6aa1b965f4ull);
+  EXPECT_EQ(fnv1a64(""), 0xcbf29ce484222325ull);
+  EXPECT_EQ(fnv1a64("a"), 0xaf63dc4c8601ec8cull);
+}
+
+TEST(Random, uniform_is_flat_and_independent_of_order) {
+  std::vector<int> bins(16);
+  for (std::uint64_t i = 0; i < 160'000; ++i) {
+    const double u = uniform(3, 0, i);
+    ASSERT_GE(u, 0);
+    ASSERT_LT(u, 1);
+    ++bins[static_cast<std::size_t>(u * 16)];
+  }
+  double chi = 0;
+  for (const int b : bins) chi += (b - 10'000.0) * (b - 10'000.0) / 10'000.0;
+  EXPECT_LT(chi, 37.7);  // 15 degrees of freedom, one in a thousand
+  EXPECT_EQ(uniform(3, 0, 77), uniform(3, 0, 77));
+  EXPECT_NE(uniform(3, 0, 77), uniform(3, 1, 77));
+}
+
+TEST(MappedFile, holds_the_whole_file_also_after_its_pages_were_released) {
+  ScratchDirectory d;
+  std::string text(100'000, 'x');
+  for (std::size_t i = 0; i < text.size(); i += 7) text[i] = static_cast<char>('a' + i % 26);
+  std::ofstream(d / "f") << text;
+  const auto file = MappedFile::open(d / "f");
+  ASSERT_TRUE(file);
+  ASSERT_EQ(file->bytes().size(), text.size());
+  EXPECT_EQ(std::memcmp(file->bytes().data(), text.data(), text.size()), 0);
+  file->release(file->bytes());
+  EXPECT_EQ(std::memcmp(file->bytes().data(), text.data(), text.size()), 0);
+  std::ofstream(d / "empty");
+  EXPECT_TRUE(MappedFile::open(d / "empty").value().bytes().empty());
+}
+
+TEST(MappedFile, what_is_no_file_is_an_error) {
+  EXPECT_NE(MappedFile::open("/nonexistent").error().message.find("/nonexistent"), std::string::npos);
+  EXPECT_NE(MappedFile::open("/tmp").error().message.find("not a regular file"), std::string::npos);
+  ScratchDirectory d;
+  std::ofstream(d / "f") << "12345";
+  EXPECT_FALSE(read_text_file(d / "f", 4));
+  EXPECT_EQ(read_text_file(d / "f", 5).value(), "12345");
+}
+
+TEST(AlignedBuffer, is_zeroed_and_says_how_much_it_could_not_get) {
+  const auto buffer = AlignedBuffer::make(3'000'000);
+  ASSERT_TRUE(buffer);
+  for (std::size_t i = 0; i < buffer->size(); i += 997) ASSERT_EQ(buffer->data()[i], std::byte{0});
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer->data()) % 4096, 0u);
+  const auto huge = AlignedBuffer::make(std::size_t{1} << 60);
+  ASSERT_FALSE(huge);
+  EXPECT_NE(huge.error().message.find(std::to_string(std::size_t{1} << 60)), std::string::npos);
+}
+
+TEST(Error, keeps_code_and_gains_context) {
+  Result<int> inner = fail(ErrorCode::kIo, "cannot read {}", "x");
+  const Error e = std::move(inner).error().in("tokenizer");
+  EXPECT_EQ(e.message, "tokenizer: cannot read x");
+  EXPECT_EQ(name(e.code), "IO");
+}
+
+}  // namespace
+}  // namespace llorch
