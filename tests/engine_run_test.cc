@@ -177,6 +177,21 @@ TEST_F(EngineRun, another_salt_never_shares_pages) {
   EXPECT_EQ(cached("b"), 0);
 }
 
+TEST_F(EngineRun, equal_pages_behind_different_beginnings_are_not_shared) {
+  auto engine = make(16);
+  TokenIds first = prompt_of(64, 1), second = prompt_of(64, 2);
+  const TokenIds same = prompt_of(80, 3);
+  first.insert(first.end(), same.begin(), same.end());
+  second.insert(second.end(), same.begin(), same.end());
+  for (const TokenIds* prompt : {&first, &second}) {
+    Outcome o;
+    ASSERT_TRUE(engine->submit(request(*prompt, 6, o)));
+    engine->run_until_idle();
+    EXPECT_EQ(o.started->cached_tokens, 0);
+    EXPECT_EQ(o.tokens, fresh(*prompt, 6).tokens);
+  }
+}
+
 TEST_F(EngineRun, a_stop_string_ends_the_answer_before_its_first_byte) {
   const Outcome whole = fresh(prompt_of(12, 2), 24);
   ASSERT_GT(whole.text.size(), 6u);
