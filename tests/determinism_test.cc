@@ -1,5 +1,6 @@
-// Bit-exactness (E-40, T-35): for every architecture and ISA, logits are memcmp-equal for any number of threads, any prefill chunk, alone or
-// among strangers, with a cold, warm or evicted prefix cache; and decoding step by step gives what one prefill gives (E-14).
+// Bit-exactness (E-40, T-35): for every architecture and ISA, logits are memcmp-equal for any number of threads, any
+// prefill chunk, alone or among strangers, with a cold, warm or evicted prefix cache; and decoding step by step gives
+// what one prefill gives (E-14).
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -16,7 +17,8 @@ constexpr std::uint64_t kSeed = 21;
 
 TokenIds tokens_of(int count, int salt) {
   TokenIds ids;
-  for (int i = 0; i < count; ++i) ids.push_back(static_cast<TokenId>(mix64(static_cast<std::uint64_t>(i * 131 + salt)) % 319));
+  for (int i = 0; i < count; ++i)
+    ids.push_back(static_cast<TokenId>(mix64(static_cast<std::uint64_t>(i * 131 + salt)) % 319));
   return ids;
 }
 
@@ -43,13 +45,15 @@ std::vector<Case> cases() {
 
 /// Under sanitizers: every architecture on one ISA, one architecture on all.
 bool runs_here(const Case& c) {
-  return !kSanitized || (c.type == "Q4_K_M" && (c.isa == kernel::best_kernels().name || (c.shape == "tiny-qwen2" && c.isa != "scalar")));
+  return !kSanitized || (c.type == "Q4_K_M" &&
+                         (c.isa == kernel::best_kernels().name || (c.shape == "tiny-qwen2" && c.isa != "scalar")));
 }
 
 class Determinism : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    if (!runs_here(GetParam())) GTEST_SKIP() << "not run under sanitizers: the same code paths run in other cases, this one in relassert";
+    if (!runs_here(GetParam()))
+      GTEST_SKIP() << "not run under sanitizers: the same code paths run in other cases, this one in relassert";
     path_ = scratch_ / "model.gguf";
     arch::SynthRequest request;
     request.shape = GetParam().shape, request.type = GetParam().type, request.seed = kSeed;
@@ -70,8 +74,11 @@ struct Trace {
 
 class Harness {
  public:
-  Harness(LoadedModel& model, EngineOptions options) : engine_(Engine::make(*model.decoder, *model.tokenizer, options).value()) {
-    engine_->logits_probe = [this](int id, int, std::span<const float> logits) { traces_[id].logits.emplace_back(logits.begin(), logits.end()); };
+  Harness(LoadedModel& model, EngineOptions options)
+      : engine_(Engine::make(*model.decoder, *model.tokenizer, options).value()) {
+    engine_->logits_probe = [this](int id, int, std::span<const float> logits) {
+      traces_[id].logits.emplace_back(logits.begin(), logits.end());
+    };
   }
   int submit(TokenIds prompt, int max_tokens, std::uint64_t seed) {
     GenerateRequest r;
@@ -101,18 +108,24 @@ class Harness {
 void expect_same(const Trace& got, const Trace& want, const char* what) {
   EXPECT_EQ(got.tokens, want.tokens) << what;
   ASSERT_EQ(got.logits.size(), want.logits.size()) << what;
-  for (std::size_t i = 0; i < want.logits.size(); ++i) ASSERT_TRUE(same_bits(got.logits[i], want.logits[i])) << what << ", step " << i;
+  for (std::size_t i = 0; i < want.logits.size(); ++i)
+    ASSERT_TRUE(same_bits(got.logits[i], want.logits[i])) << what << ", step " << i;
 }
 
 TEST_P(Determinism, threads_and_prefill_chunks_change_no_bit) {
   const TokenIds tokens = tokens_of(80, 1);
   LoadedModel one = load(1);
   const std::vector<float> want = run_tokens(one, tokens, 512, KvPrecision::kF16).logits;
-  for (const int chunk : {1, 7, 64}) EXPECT_TRUE(same_bits(run_tokens(one, tokens, chunk, KvPrecision::kF16).logits, want)) << "chunk " << chunk;
+  for (const int chunk : {1, 7, 64})
+    EXPECT_TRUE(same_bits(run_tokens(one, tokens, chunk, KvPrecision::kF16).logits, want)) << "chunk " << chunk;
+  for (const KvPrecision kv : {KvPrecision::kF32, KvPrecision::kQ8_0})
+    EXPECT_TRUE(same_bits(run_tokens(one, tokens, 7, kv).logits, run_tokens(one, tokens, 512, kv).logits))
+        << "KV precision " << static_cast<int>(kv);
   for (const int threads : {2, 4}) {
     LoadedModel more = load(threads);
     EXPECT_TRUE(same_bits(run_tokens(more, tokens, 512, KvPrecision::kF16).logits, want)) << threads << " threads";
-    EXPECT_TRUE(same_bits(run_tokens(more, tokens, 7, KvPrecision::kF16).logits, want)) << threads << " threads, chunk 7";
+    EXPECT_TRUE(same_bits(run_tokens(more, tokens, 7, KvPrecision::kF16).logits, want))
+        << threads << " threads, chunk 7";
   }
 }
 
@@ -143,7 +156,8 @@ TEST_P(Determinism, strangers_and_the_prefix_cache_change_no_bit) {
   Harness crowd(model, options);
   int mine = 0;
   for (int i = 0; i < 8; ++i) {
-    const int id = i == 5 ? crowd.submit(prompt, kOut, 5) : crowd.submit(tokens_of(3 + 11 * i, 100 + i), 4 + i, static_cast<std::uint64_t>(i));
+    const int id = i == 5 ? crowd.submit(prompt, kOut, 5)
+                          : crowd.submit(tokens_of(3 + 11 * i, 100 + i), 4 + i, static_cast<std::uint64_t>(i));
     if (i == 5) mine = id;
   }
   crowd.run();
@@ -161,7 +175,8 @@ TEST_P(Determinism, strangers_and_the_prefix_cache_change_no_bit) {
   const std::vector<float> whole = run_tokens(model, all, 512, KvPrecision::kF16).logits;
   const std::size_t vocab = want.logits.front().size();
   for (std::size_t i = 0; i < want.logits.size(); ++i)
-    ASSERT_TRUE(same_bits(want.logits[i], std::span(whole).subspan((prompt.size() - 1 + i) * vocab, vocab))) << "re-prefill, step " << i;
+    ASSERT_TRUE(same_bits(want.logits[i], std::span(whole).subspan((prompt.size() - 1 + i) * vocab, vocab)))
+        << "re-prefill, step " << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(all, Determinism, testing::ValuesIn(cases()), [](const auto& p) {

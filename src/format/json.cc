@@ -1,17 +1,53 @@
 #include "format/json.h"
 
+#include <new>
+
 #include "base/limits.h"
 #include "base/mapped_file.h"
 
 namespace llorch::json {
 
+namespace {
+
+/// Memory that ends: dense text such as "0,0,0," becomes twelve times its size in values, and no file is worth more.
+class Budget final : public boost::json::memory_resource {
+ public:
+  explicit Budget(std::size_t bytes) : left_(bytes) {}
+
+ private:
+  void* do_allocate(std::size_t bytes, std::size_t alignment) override {
+    if (bytes > left_) throw std::bad_alloc();
+    void* p = ::operator new(bytes, std::align_val_t(alignment));
+    left_ -= bytes;
+    return p;
+  }
+  void do_deallocate(void* p, std::size_t bytes, std::size_t alignment) override {
+    ::operator delete(p, std::align_val_t(alignment));
+    left_ += bytes;
+  }
+  bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
+
+  std::size_t left_;
+};
+
+constexpr std::size_t kMemoryPerByte = 12, kMemoryAtLeast = 1u << 20;
+
+}  // namespace
+
 Result<value> parse(std::string_view text, std::string_view what) {
   boost::json::parse_options options;
   options.max_depth = 64;
-  boost::system::error_code problem;
-  value result = boost::json::parse({text.data(), text.size()}, problem, {}, options);
-  if (problem) return bad_model("{} is not valid JSON: {}", what, problem.message());
-  return result;
+  const auto budget = boost::json::make_shared_resource<Budget>(text.size() * kMemoryPerByte + kMemoryAtLeast);
+  try {
+    boost::json::parser parser(budget, options);
+    parser.reset(budget);
+    boost::system::error_code problem;
+    parser.write({text.data(), text.size()}, problem);
+    if (problem) return bad_model("{} is not valid JSON: {}", what, problem.message());
+    return parser.release();
+  } catch (const std::bad_alloc&) {
+    return bad_model("{} needs more than {} times its size in memory", what, kMemoryPerByte);
+  }
 }
 
 Result<value> parse_file(const std::string& path) {

@@ -40,6 +40,7 @@ std::vector<TokenIds> ids_of(const std::string& path) {
 class Vocabulary : public testing::TestWithParam<const char*> {};
 
 void expect_vectors(const Tokenizer& tokenizer, const std::string& stem, const std::string& what) {
+  const bool ids_only = std::getenv("LLORCH_VECTORS_IDS_ONLY") != nullptr;  // for tokenizers that normalise
   const auto texts = texts_of(stem + ".inp");
   const auto ids = ids_of(stem + ".out");
   ASSERT_GE(texts.size(), 20u);
@@ -48,6 +49,7 @@ void expect_vectors(const Tokenizer& tokenizer, const std::string& stem, const s
     const auto got = tokenizer.encode(texts[i], {});
     ASSERT_TRUE(got) << got.error().message;
     EXPECT_EQ(*got, ids[i]) << what << " text " << i << ": " << texts[i];
+    if (ids_only) continue;
     EXPECT_EQ(tokenizer.decode(*got), texts[i]) << what << " text " << i;
   }
 }
@@ -92,11 +94,13 @@ TEST(Vectors, of_the_reference_library_are_reproduced_from_both_formats) {
   const char* directory = std::getenv("LLORCH_VECTORS");
   if (!directory) GTEST_SKIP() << "not run: LLORCH_VECTORS is not set (tools/parity/check_tokenizers sets it)";
   const std::string stem = std::string(directory) + "/vectors.gguf";
-  const auto file = GgufFile::open(stem);
-  ASSERT_TRUE(file) << file.error().message;
-  const auto from_gguf = Tokenizer::from_gguf((*file)->metadata());
-  ASSERT_TRUE(from_gguf) << from_gguf.error().message;
-  expect_vectors(**from_gguf, stem, "GGUF");
+  if (std::filesystem::exists(stem)) {
+    const auto file = GgufFile::open(stem);
+    ASSERT_TRUE(file) << file.error().message;
+    const auto from_gguf = Tokenizer::from_gguf((*file)->metadata());
+    ASSERT_TRUE(from_gguf) << from_gguf.error().message;
+    expect_vectors(**from_gguf, stem, "GGUF");
+  }
   const auto from_json = Tokenizer::from_hf(directory);
   ASSERT_TRUE(from_json) << from_json.error().message;
   expect_vectors(**from_json, stem, "tokenizer.json");

@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 import gguf
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -60,21 +60,49 @@ def random_text(r):
     return "".join(parts)
 
 
+def trained(kind, texts):
+    """A small tokenizer of a kind that GGUF files do not carry, trained here on the texts themselves."""
+    special = ["<unk>", "<s>", "</s>"]
+    texts = [t for t in texts if len(t) < 500 and all(ord(c) < 0x180 for c in t)] * 3  # the rest is unknown to it
+    if kind == "unigram":
+        tok = Tokenizer(models.Unigram())
+        tok.normalizer = normalizers.NFKC()
+        tok.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
+        tok.decoder = decoders.Metaspace(replacement="\u2581", prepend_scheme="always")
+        tok.train_from_iterator(texts, trainers.UnigramTrainer(vocab_size=1500, special_tokens=special, unk_token="<unk>", show_progress=False))
+    elif kind == "byte-fallback":
+        tok = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+        tok.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+        tok.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+        tok.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=900, special_tokens=special + [f"<0x{b:02X}>" for b in range(256)], limit_alphabet=60, show_progress=False))
+    else:
+        tok = Tokenizer(models.BPE())
+        tok.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+        tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Punctuation(behavior="contiguous"), pre_tokenizers.Digits(individual_digits=False),
+                                                     pre_tokenizers.ByteLevel(add_prefix_space=True)])
+        tok.decoder = decoders.ByteLevel()
+        tok.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=800, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    return tok
+
+
+def run_vectors(bin_dir, name, tmp, tok, texts, decode):
+    sep = "\n__ggml_vocab_test__\n"
+    (pathlib.Path(tmp) / "vectors.gguf.inp").write_bytes("".join(t + sep for t in texts).encode())
+    (pathlib.Path(tmp) / "vectors.gguf.out").write_text("".join(" ".join(map(str, tok.encode(t, add_special_tokens=False).ids)) + "\n" for t in texts))
+    (pathlib.Path(tmp) / "tokenizer.json").write_text(tok.to_str())
+    env = os.environ | {"LLORCH_VECTORS": str(tmp)} | ({} if decode else {"LLORCH_VECTORS_IDS_ONLY": "1"})
+    run = subprocess.run([f"{bin_dir}/test_text", "--gtest_filter=*Vectors*", "--gtest_brief=1"], env=env, capture_output=True, text=True)
+    if run.returncode:
+        print(run.stdout[-3000:])
+        sys.exit(f"{name}: tokenizers differ from the reference")
+
+
 def compare(bin_dir, name, gguf_path, f, texts):
     """Our ids by a worker per batch of texts: the vocabulary test reads them from a folder in the test data's own format."""
     tok = reference(f)
     with tempfile.TemporaryDirectory() as tmp:
-        stem = pathlib.Path(tmp) / "vectors.gguf"
-        stem.symlink_to(os.path.abspath(gguf_path))
-        sep = "\n__ggml_vocab_test__\n"
-        texts = [t for t in texts if "__ggml" not in t]
-        (pathlib.Path(tmp) / "vectors.gguf.inp").write_bytes("".join(t + sep for t in texts).encode())
-        (pathlib.Path(tmp) / "vectors.gguf.out").write_text("".join(" ".join(map(str, tok.encode(t).ids)) + "\n" for t in texts))
-        (pathlib.Path(tmp) / "tokenizer.json").write_text(tok.to_str())
-        run = subprocess.run([f"{bin_dir}/test_text", "--gtest_filter=*Vectors*", "--gtest_brief=1"], env=os.environ | {"LLORCH_VECTORS": tmp}, capture_output=True, text=True)
-        if run.returncode:
-            print(run.stdout[-3000:])
-            sys.exit(f"{name}: tokenizers differ from the reference")
+        (pathlib.Path(tmp) / "vectors.gguf").symlink_to(os.path.abspath(gguf_path))
+        run_vectors(bin_dir, name, tmp, tok, texts, True)
     print(f"{name}: {len(texts)} texts, from GGUF and from tokenizer.json: same ids")
 
 
@@ -97,6 +125,11 @@ def main():
             print(f"{name}: not run, {path} is not there")
     for name, path in vocabularies:
         compare(a.bin, name, path, fields(path), texts)
+    for kind in ("unigram", "byte-fallback", "normalised"):
+        with tempfile.TemporaryDirectory() as tmp:
+            # Normalisation may change text, so that only ids are compared; special tokens are never spelled by these texts.
+            run_vectors(a.bin, kind, tmp, trained(kind, texts), texts, False)
+        print(f"{kind}: {len(texts)} texts, from tokenizer.json: same ids")
 
 
 if __name__ == "__main__":

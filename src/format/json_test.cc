@@ -1,0 +1,57 @@
+// JSON from files that nobody vouches for: depth, size and memory are bounded, errors say what is wrong.
+#include "format/json.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <chrono>
+
+#include "test_data.h"
+
+namespace llorch {
+namespace {
+
+long peak_kb() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss;
+}
+
+TEST(Json, reads_values_and_keeps_integers_exact) {
+  const auto v = json::parse(R"({"a":18446744073709551615,"b":-1,"c":1.5,"d":"x","e":null,"f":[true]})", "t");
+  ASSERT_TRUE(v) << v.error().message;
+  const json::object& o = v->get_object();
+  EXPECT_EQ(json::find_unsigned(o, "a"), 18446744073709551615ull);
+  EXPECT_FALSE(json::find_unsigned(o, "b"));
+  EXPECT_EQ(json::find_number(o, "c"), 1.5);
+  EXPECT_EQ(json::find_text(o, "d"), "x");
+  EXPECT_EQ(json::find(o, "e"), nullptr);
+  EXPECT_EQ(json::find_array(o, "f")->size(), 1u);
+}
+
+TEST(Json, damage_is_an_error_that_names_the_file) {
+  for (const char* bad : {"", "{", "[1,]", "{\"a\":}", "nul", "1 2", "\"\xff\"", "{\"a\":1e}"}) {
+    const auto v = json::parse(bad, "config.json");
+    ASSERT_FALSE(v) << bad;
+    EXPECT_NE(v.error().message.find("config.json"), std::string::npos);
+  }
+}
+
+TEST(Json, a_dense_or_deep_megabyte_is_refused_quickly_and_small) {
+  std::string numbers = "[0", nested(1'000'000, '['), empties = "[[]";
+  while (numbers.size() < 1'000'000) numbers += ",0";
+  while (empties.size() < 1'000'000) empties += ",[]";
+  for (std::string* text : {&numbers, &empties}) *text += "]";
+  for (const std::string& text : {numbers, nested, empties}) {
+    const long before = peak_kb();
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_FALSE(json::parse(text, "t"));
+    const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    if (kSanitized) continue;  // time and memory are not the product's own there
+    EXPECT_LT(ms, 100);
+    EXPECT_LT(peak_kb() - before, 16 * 1024);
+  }
+}
+
+}  // namespace
+}  // namespace llorch
