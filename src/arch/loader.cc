@@ -106,7 +106,9 @@ Result<Linear> Loader::head() {
   if (has("output.weight")) return linear("output");
   LLORCH_TRY(const TensorView* t, use("token_embd.weight"));
   Linear linear;
-  LLORCH_TRY(linear.weight, backend_.matrix(*t));  // not released: embed() goes on reading the same bytes
+  LLORCH_TRY(linear.weight, backend_.matrix(*t));
+  // embed() goes on reading the same bytes, but only the rows of tokens that come up: those pages return by themselves.
+  if (!backend_.keeps_source()) source_.release(*t);
   return linear;
 }
 
