@@ -90,6 +90,15 @@ Result<Mlp> assemble_gated_mlp(Loader& in, int l) {
   return mlp;
 }
 
+Result<Layer> assemble_layer(const Hyper& h, Loader& in, int l) {
+  Layer layer;
+  LLORCH_TRY(layer.attention_norm, in.norm(block(l, "attn_norm"), h.eps));
+  LLORCH_TRY(layer.attention, assemble_attention(h, in, l));
+  LLORCH_TRY(layer.mlp_norm, in.norm(block(l, "ffn_norm"), h.eps));
+  LLORCH_TRY(layer.mlp, assemble_gated_mlp(in, l));
+  return layer;
+}
+
 RopeSpec make_rope(const Hyper& h, bool adjacent) {
   RopeSpec rope{h.rotated, adjacent, rope_frequencies(h.rotated, h.rope_base), 1};
   const RopeScaling& s = h.scaling;

@@ -33,6 +33,9 @@ void add_gated_mlp(std::vector<TensorSpec>& list, const Hyper& h, int layer);
 [[nodiscard]] Result<Attention> assemble_fused_attention(const Hyper& h, Loader& in, int layer);
 [[nodiscard]] Result<Mlp> assemble_gated_mlp(Loader& in, int layer);
 
+/// The layer of the Llama lineage: norm, separate attention, norm, gated MLP.
+[[nodiscard]] Result<Layer> assemble_layer(const Hyper& h, Loader& in, int layer);
+
 /// Frequencies by the scaling kinds none, linear and yarn.
 [[nodiscard]] RopeSpec make_rope(const Hyper& h, bool adjacent);
 

@@ -42,12 +42,8 @@ Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
   }
   parts.ropes.push_back(std::move(rope));
   for (int l = 0; l < h.layers; ++l) {
-    Layer layer;
-    LLORCH_TRY(layer.attention_norm, in.norm(block(l, "attn_norm"), h.eps));
-    LLORCH_TRY(layer.attention, assemble_attention(h, in, l));
+    LLORCH_TRY(Layer layer, assemble_layer(h, in, l));
     layer.attention.window = h.window;
-    LLORCH_TRY(layer.mlp_norm, in.norm(block(l, "ffn_norm"), h.eps));
-    LLORCH_TRY(layer.mlp, assemble_gated_mlp(in, l));
     parts.layers.push_back(std::move(layer));
   }
   return parts;

@@ -27,13 +27,9 @@ Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
   LLORCH_OK(assemble_ends(h, in, parts));
   parts.ropes.push_back(make_rope(h, false));
   for (int l = 0; l < h.layers; ++l) {
-    Layer layer;
-    LLORCH_TRY(layer.attention_norm, in.norm(block(l, "attn_norm"), h.eps));
-    LLORCH_TRY(layer.attention, assemble_attention(h, in, l));
+    LLORCH_TRY(Layer layer, assemble_layer(h, in, l));
     LLORCH_TRY(layer.attention.query_norm, in.norm(block(l, "attn_q_norm"), h.eps));
     LLORCH_TRY(layer.attention.key_norm, in.norm(block(l, "attn_k_norm"), h.eps));
-    LLORCH_TRY(layer.mlp_norm, in.norm(block(l, "ffn_norm"), h.eps));
-    LLORCH_TRY(layer.mlp, assemble_gated_mlp(in, l));
     parts.layers.push_back(std::move(layer));
   }
   return parts;

@@ -45,7 +45,8 @@ Result<std::unique_ptr<GgufFile>> read(const Bytes& bytes) { return GgufFile::fr
 /// A small valid file's bytes.
 Bytes sample_file() {
   ScratchDirectory scratch;
-  EXPECT_TRUE(write_gguf(scratch / "a.gguf", sample_metadata(), {tensor("x", DType::kF32, {8, 3}), tensor("y", DType::kQ4_0, {64, 2})}));
+  EXPECT_TRUE(write_gguf(scratch / "a.gguf", sample_metadata(),
+                         {tensor("x", DType::kF32, {8, 3}), tensor("y", DType::kQ4_0, {64, 2})}));
   return bytes_of(scratch / "a.gguf");
 }
 
@@ -95,8 +96,9 @@ TEST(Gguf, every_truncation_and_every_appended_byte_is_refused) {
 
 constexpr std::uint64_t kHostile[] = {0, 1, 1ull << 31, 0xffffffffull, 1ull << 63, ~0ull};
 
-/// Every aligned and unaligned position holds each hostile value in turn, as 32 and as 64 bits: counts, lengths, types, dimensions and offsets are
-/// all among them. Nothing may crash, and whatever is accepted must be readable to its last byte.
+/// Every aligned and unaligned position holds each hostile value in turn, as 32 and as 64 bits: counts, lengths, types,
+/// dimensions and offsets are all among them. Nothing may crash, and whatever is accepted must be readable to its last
+/// byte.
 TEST(Gguf, hostile_values_in_every_field_end_in_an_error_or_a_readable_file) {
   const Bytes original = sample_file();
   std::uint64_t checksum = 0;
@@ -161,8 +163,11 @@ class Writer {
     for (const char c : s) bytes.push_back(static_cast<std::byte>(c));
     return *this;
   }
-  Writer& header(std::uint64_t tensors, std::uint64_t keys) { return put<std::uint32_t>(0x46554747).put<std::uint32_t>(3).put(tensors).put(keys); }
-  Writer& tensor_info(std::string_view name, std::vector<std::uint64_t> dims, std::uint32_t type, std::uint64_t offset) {
+  Writer& header(std::uint64_t tensors, std::uint64_t keys) {
+    return put<std::uint32_t>(0x46554747).put<std::uint32_t>(3).put(tensors).put(keys);
+  }
+  Writer& tensor_info(std::string_view name, std::vector<std::uint64_t> dims, std::uint32_t type,
+                      std::uint64_t offset) {
     text(name).put(static_cast<std::uint32_t>(dims.size()));
     for (const auto d : dims) put(d);
     return put(type).put(offset);
@@ -185,7 +190,8 @@ TEST(Gguf, lying_tables_are_refused) {
   expect_refused(Writer().header(2, 0).tensor_info("a", {8}, 0, 0).tensor_info("a", {8}, 0, 32).pad(64), "twice");
   expect_refused(Writer().header(1, 0).tensor_info("a", {8}, 0, 16).pad(64), "not a multiple");
   expect_refused(Writer().header(1, 0).tensor_info("a", {1ull << 62, 4}, 0, 0).pad(32), "impossible dimension");
-  expect_refused(Writer().header(1, 0).tensor_info("a", {1ull << 24, 1ull << 24, 1ull << 24}, 0, 0).pad(32), "impossible dimension");
+  expect_refused(Writer().header(1, 0).tensor_info("a", {1ull << 24, 1ull << 24, 1ull << 24}, 0, 0).pad(32),
+                 "impossible dimension");
   expect_refused(Writer().header(1, 0).tensor_info("a", {0}, 0, 0).pad(32), "impossible dimension");
   expect_refused(Writer().header(1, 0).tensor_info("a", {8}, 0, ~0ull - 31).pad(32), "needs bytes");
   expect_refused(Writer().header(1, 0).tensor_info("a", {8}, 12345, 0).pad(32), "not supported");
@@ -193,13 +199,27 @@ TEST(Gguf, lying_tables_are_refused) {
   expect_refused(Writer().header(1, 0).tensor_info("a", {}, 0, 0).pad(32), "dimensions");
   expect_refused(Writer().header(1, 0).tensor_info("a", {1, 1, 1, 1, 1}, 0, 0).pad(32), "dimensions");
   for (const std::uint32_t alignment : {0u, 3u, 1u << 31})
-    expect_refused(Writer().header(0, 1).text("general.alignment").put<std::uint32_t>(4).put(alignment).pad(0), "lignment");
-  expect_refused(Writer().header(0, 2).text("k").put<std::uint32_t>(4).put<std::uint32_t>(1).text("k").put<std::uint32_t>(4).put<std::uint32_t>(1).pad(0), "twice");
+    expect_refused(Writer().header(0, 1).text("general.alignment").put<std::uint32_t>(4).put(alignment).pad(0),
+                   "lignment");
+  expect_refused(Writer()
+                     .header(0, 2)
+                     .text("k")
+                     .put<std::uint32_t>(4)
+                     .put<std::uint32_t>(1)
+                     .text("k")
+                     .put<std::uint32_t>(4)
+                     .put<std::uint32_t>(1)
+                     .pad(0),
+                 "twice");
   expect_refused(Writer().header(0, 1).text("k").put<std::uint32_t>(7).put<std::uint8_t>(2).pad(0), "as a boolean");
-  expect_refused(Writer().header(0, 1).text("k").put<std::uint32_t>(9).put<std::uint32_t>(9).put<std::uint64_t>(1).pad(64), "array of arrays");
+  expect_refused(
+      Writer().header(0, 1).text("k").put<std::uint32_t>(9).put<std::uint32_t>(9).put<std::uint64_t>(1).pad(64),
+      "array of arrays");
   for (const std::uint64_t count : {1ull << 31, 1ull << 63, ~0ull})
-    expect_refused(Writer().header(0, 1).text("k").put<std::uint32_t>(9).put<std::uint32_t>(4).put(count).pad(64), "items");
-  expect_refused(Writer().header(0, 1).text("k").put<std::uint32_t>(8).put<std::uint64_t>(1ull << 31).pad(64), "declares");
+    expect_refused(Writer().header(0, 1).text("k").put<std::uint32_t>(9).put<std::uint32_t>(4).put(count).pad(64),
+                   "items");
+  expect_refused(Writer().header(0, 1).text("k").put<std::uint32_t>(8).put<std::uint64_t>(1ull << 31).pad(64),
+                 "declares");
 }
 
 long peak_kb() {
@@ -209,7 +229,7 @@ long peak_kb() {
 }
 
 TEST(Gguf, a_lie_in_a_megabyte_costs_little_time_and_memory) {
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  if (kSanitized) GTEST_SKIP() << "not run under sanitizers: time and memory are not the product's own there";
   Bytes bytes = Writer().header(10'000, 60'000).bytes;
   bytes.resize(1'000'000);  // zeros: empty keys of type u8
   const long before = peak_kb();
@@ -218,9 +238,6 @@ TEST(Gguf, a_lie_in_a_megabyte_costs_little_time_and_memory) {
   const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   EXPECT_LT(ms, 100);
   EXPECT_LT(peak_kb() - before, 16 * 1024);
-#else
-  GTEST_SKIP() << "not run: time and memory are not the product's own under a sanitizer";
-#endif
 }
 
 TEST(Gguf, split_files_are_joined_and_a_missing_part_is_named) {
@@ -257,7 +274,8 @@ TEST(Gguf, a_missing_file_is_an_error_that_names_it) {
 TEST(Metadata, getters_say_what_is_missing_or_mistyped) {
   const Metadata m = sample_metadata();
   EXPECT_NE(m.unsigned_integer("nope").error().message.find("'nope' is missing"), std::string::npos);
-  EXPECT_NE(m.unsigned_integer("general.architecture").error().message.find("not an unsigned integer"), std::string::npos);
+  EXPECT_NE(m.unsigned_integer("general.architecture").error().message.find("not an unsigned integer"),
+            std::string::npos);
   EXPECT_NE(m.integer_in("a.u32", 8, 9).error().message.find("outside 8..9"), std::string::npos);
   EXPECT_EQ(m.integer_in("nope", 1, 9, 5).value(), 5u);
 }
