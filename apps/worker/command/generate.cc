@@ -85,6 +85,7 @@ Result<int> generate(const Flags& f) {
   while (engine->step())
     if (interrupted) engine->cancel(id);
   if (!f.model.as_json && !answer.text.ends_with('\n')) std::puts("");
+  std::fflush(stdout);  // before the timing line
   if (interrupted) return 130;
   if (answer.error) return std::unexpected(*answer.error);
   const EndEvent& e = answer.end;
