@@ -13,7 +13,6 @@ inline constexpr std::uint64_t kMetadataKeysMax = 65'536;
 inline constexpr std::uint64_t kNameBytesMax = 1024;         // longest tensor or key name; the format itself advises 64
 inline constexpr std::uint64_t kStringBytesMax = 16u << 20;  // chat templates and licences are long, tokens are not
 inline constexpr std::uint64_t kArrayItemsMax = 16u << 20;   // vocabularies and merges stay below one million
-inline constexpr int kArrayDepthMax = 4;  // GGUF allows nested arrays; nothing uses more than one level
 inline constexpr int kTensorDimsMax = 4;
 inline constexpr std::uint64_t kAlignmentMax = 1u << 20;
 inline constexpr std::uint64_t kSplitFilesMax = 1024;
