@@ -1,5 +1,7 @@
 #include "format/json.h"
 
+#include <cstddef>
+#include <cstdlib>
 #include <new>
 
 #include "base/limits.h"
@@ -16,13 +18,13 @@ class Budget final : public boost::json::memory_resource {
 
  private:
   void* do_allocate(std::size_t bytes, std::size_t alignment) override {
-    if (bytes > left_) throw std::bad_alloc();
-    void* p = ::operator new(bytes, std::align_val_t(alignment));
+    void* p = bytes > left_ || alignment > alignof(std::max_align_t) ? nullptr : std::malloc(bytes);
+    if (!p) throw std::bad_alloc();
     left_ -= bytes;
     return p;
   }
-  void do_deallocate(void* p, std::size_t bytes, std::size_t alignment) override {
-    ::operator delete(p, std::align_val_t(alignment));
+  void do_deallocate(void* p, std::size_t bytes, std::size_t) override {
+    std::free(p);
     left_ += bytes;
   }
   bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
