@@ -8,7 +8,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!file) return 0;
   volatile std::uint8_t sum = 0;
   for (const TensorView& t : (*file)->tensors())
-    if (!t.data.empty()) sum = sum + static_cast<std::uint8_t>(t.data.front()) + static_cast<std::uint8_t>(t.data.back());
+    if (!t.data.empty())
+      sum = sum + static_cast<std::uint8_t>(t.data.front()) + static_cast<std::uint8_t>(t.data.back());
   if (const auto tokenizer = Tokenizer::from_gguf((*file)->metadata())) {
     const auto ids = (*tokenizer)->encode("Hello, wörld 12\n", {.add_special = true, .parse_special = true});
     if (ids) (void)(*tokenizer)->decode(*ids, true);

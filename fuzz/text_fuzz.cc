@@ -1,4 +1,5 @@
-// Any text through real tokenizers: ids stay in range, byte-level decoding gives the text back, the emitter loses and splits nothing.
+// Any text through real tokenizers: ids stay in range, byte-level decoding gives the text back, the emitter loses and
+// splits nothing.
 #include <cstdlib>
 
 #include "engine/loaded_model.h"

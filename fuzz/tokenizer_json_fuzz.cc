@@ -8,7 +8,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::size_t cut = all.find('\0');
   const auto tokenizer = llorch::Tokenizer::from_hf_json(all.substr(0, cut));
   if (!tokenizer) return 0;
-  const std::string_view text = cut == std::string_view::npos ? std::string_view("Hello  wörld 123 <s>\n") : all.substr(cut + 1);
+  const std::string_view text =
+      cut == std::string_view::npos ? std::string_view("Hello  wörld 123 <s>\n") : all.substr(cut + 1);
   const auto ids = (*tokenizer)->encode(text.substr(0, 4096), {.add_special = true, .parse_special = true});
   if (!ids) return 0;
   for (const llorch::TokenId id : *ids)

@@ -18,7 +18,8 @@ inline std::string test_data_path(const std::string& relative) {
   return (set ? std::string(set) : std::string(LLORCH_SOURCE_DIR "/../shared")) + "/" + relative;
 }
 
-/// Sanitized builds are some ten times slower: suites that only repeat the same code paths run a part there, all in relassert.
+/// Sanitized builds are some ten times slower: suites that only repeat the same code paths run a part there, all in
+/// relassert.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool kSanitized = true;
 #else

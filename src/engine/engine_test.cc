@@ -87,7 +87,8 @@ TEST(TextEmitter, invalid_bytes_become_no_character) {
 
 TEST(KvPages, shares_caches_evicts_and_returns_everything) {
   KvPages pages(4);
-  const PageHash root = root_hash("model", ""), first = chain_hash(root, std::vector<std::int32_t>{1, 2}), second = chain_hash(first, std::vector<std::int32_t>{3, 4});
+  const PageHash root = root_hash("model", ""), first = chain_hash(root, std::vector<std::int32_t>{1, 2}),
+                 second = chain_hash(first, std::vector<std::int32_t>{3, 4});
   const auto a = pages.take(), b = pages.take();
   ASSERT_TRUE(a && b);
   pages.publish(*a, first);
@@ -120,7 +121,8 @@ TEST(KvPages, a_random_history_never_loses_or_doubles_a_page) {
     std::vector<std::int32_t> owned;
     for (std::uint64_t i = 0; i < 300; ++i) {
       const std::uint64_t r = mix64(seed * 1000 + i);
-      const PageHash hash = chain_hash(root_hash("m", ""), std::vector<std::int32_t>{static_cast<std::int32_t>(r >> 8) % 12});
+      const PageHash hash =
+          chain_hash(root_hash("m", ""), std::vector<std::int32_t>{static_cast<std::int32_t>(r >> 8) % 12});
       if (r % 3 == 0) {
         if (const auto page = pages.take()) {
           ASSERT_EQ(std::ranges::count(owned, *page), 0) << "seed " << seed << ": a page with an owner was taken";

@@ -26,7 +26,9 @@ void expect_refused(const std::string& header, std::size_t payload, const char* 
 }
 
 TEST(Safetensors, reads_names_types_and_shapes_turned_round) {
-  const auto bytes = file_of(R"({"__metadata__":{"a":"b"},"w":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]},"b":{"dtype":"F32","shape":[],"data_offsets":[12,16]}})", 16);
+  const auto bytes = file_of(
+      R"({"__metadata__":{"a":"b"},"w":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]},"b":{"dtype":"F32","shape":[],"data_offsets":[12,16]}})",
+      16);
   const auto tensors = parse_safetensors(bytes, "t");
   ASSERT_TRUE(tensors) << tensors.error().message;
   ASSERT_EQ(tensors->size(), 2u);
@@ -45,16 +47,20 @@ TEST(Safetensors, lies_are_refused) {
   expect_refused(R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4, "outside");
   expect_refused(R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8, "outside");
   expect_refused(R"({"w":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8, "impossible shape");
-  expect_refused(R"({"w":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}})", 8, "impossible shape");
+  expect_refused(R"({"w":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}})", 8,
+                 "impossible shape");
   expect_refused(R"({"w":{"dtype":"F32","shape":[1,1,1,1,2],"data_offsets":[0,8]}})", 8, "dimensions");
   expect_refused(R"({"w":{"dtype":"X9","shape":[2],"data_offsets":[0,8]}})", 8, "'X9'");
   expect_refused(R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12, "hole");
   expect_refused(R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 12, "follow the last tensor");
-  expect_refused(R"({"v":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"w":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12, "overlaps");
+  expect_refused(
+      R"({"v":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"w":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
+      12, "overlaps");
 }
 
 TEST(Safetensors, header_length_is_checked_before_it_is_believed) {
-  for (const std::uint64_t length : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{1} << 31, std::uint64_t{0xffffffff}, std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
+  for (const std::uint64_t length : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{1} << 31,
+                                     std::uint64_t{0xffffffff}, std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
     std::vector<std::byte> bytes = file_of("{}", 0);
     std::memcpy(bytes.data(), &length, 8);
     EXPECT_FALSE(parse_safetensors(bytes, "t")) << length;

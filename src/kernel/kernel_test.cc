@@ -1,4 +1,5 @@
-// Every kernel of every ISA that this machine runs, against plain loops in double, at odd sizes and with guard values behind every output.
+// Every kernel of every ISA that this machine runs, against plain loops in double, at odd sizes and with guard values
+// behind every output.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -65,7 +66,8 @@ struct Product {
 };
 
 /// Packs `weights` (n rows) for the ISA and multiplies.
-Floats multiply(const Kernels& k, const Product& p, const std::vector<std::byte>& weights, const Floats& x, const Floats& bias) {
+Floats multiply(const Kernels& k, const Product& p, const std::vector<std::byte>& weights, const Floats& x,
+                const Floats& bias) {
   const std::int64_t panels = (p.n + k.panel - 1) / k.panel, size = panel_bytes(p.type, k.panel, p.columns);
   const std::uint64_t stride = row_bytes(p.type, static_cast<std::uint64_t>(p.columns));
   std::vector<std::uint8_t> packed(static_cast<std::size_t>(panels * size));
@@ -94,14 +96,16 @@ std::vector<double> rounded(const Floats& x) {
   for (std::size_t b = 0; b < x.size(); b += 32) {
     float top = 0;
     for (std::size_t i = b; i < b + 32; ++i) top = std::max(top, std::fabs(x[i]));
-    for (std::size_t i = b; i < b + 32; ++i) y[i] = top > 0 ? std::nearbyint(x[i] * (127 / top)) * static_cast<double>(top / 127) : 0;
+    for (std::size_t i = b; i < b + 32; ++i)
+      y[i] = top > 0 ? std::nearbyint(x[i] * (127 / top)) * static_cast<double>(top / 127) : 0;
   }
   return y;
 }
 
 void check_product(const Kernels& k, const Product& p) {
   const std::uint64_t seed = static_cast<std::uint64_t>(p.n * 1000 + p.columns * 10 + p.rows);
-  const Floats w = random_floats(static_cast<std::size_t>(p.n * p.columns), seed), x = random_floats(static_cast<std::size_t>(p.rows * p.columns), seed + 1, 3);
+  const Floats w = random_floats(static_cast<std::size_t>(p.n * p.columns), seed),
+               x = random_floats(static_cast<std::size_t>(p.rows * p.columns), seed + 1, 3);
   const Floats bias = random_floats(static_cast<std::size_t>(p.n), seed + 2);
   const std::uint64_t stride = row_bytes(p.type, static_cast<std::uint64_t>(p.columns));
   std::vector<std::byte> packed(stride * static_cast<std::uint64_t>(p.n));
@@ -118,13 +122,15 @@ void check_product(const Kernels& k, const Product& p) {
     for (std::int64_t n = 0; n < p.n; ++n) {
       double sum = p.bias ? bias[static_cast<std::size_t>(n)] : 0, size = 0;
       for (std::int64_t c = 0; c < p.columns; ++c) {
-        const double term = real[static_cast<std::size_t>(n * p.columns + c)] * seen[static_cast<std::size_t>(r * p.columns + c)];
+        const double term =
+            real[static_cast<std::size_t>(n * p.columns + c)] * seen[static_cast<std::size_t>(r * p.columns + c)];
         sum += term, size += std::fabs(term);
       }
       // float rounding of a sum of `columns` terms, relative to the sum of their sizes
       const double got = out[static_cast<std::size_t>(r * p.n + n)];
       ASSERT_TRUE(std::isfinite(got));
-      ASSERT_LE(std::fabs(got - sum), 1e-5 * (size + 1)) << info(p.type).name << " n " << p.n << " columns " << p.columns << " rows " << p.rows << " at " << r << "," << n;
+      ASSERT_LE(std::fabs(got - sum), 1e-5 * (size + 1)) << info(p.type).name << " n " << p.n << " columns "
+                                                         << p.columns << " rows " << p.rows << " at " << r << "," << n;
     }
 }
 
@@ -132,9 +138,12 @@ TEST_P(Isa, products_equal_a_double_loop_for_every_format_and_odd_shapes) {
   for (const DTypeInfo& type : kDTypes) {
     if (!is_weight_type(type.type)) continue;
     ASSERT_TRUE(can_pack(type.type)) << type.name;
-    const std::vector<std::int64_t> columns = type.block == 1 ? std::vector<std::int64_t>{1, 3, 31, 100, 257} : type.block == 32 ? std::vector<std::int64_t>{32, 96, 320} : std::vector<std::int64_t>{256, 768};
+    const std::vector<std::int64_t> columns = type.block == 1    ? std::vector<std::int64_t>{1, 3, 31, 100, 257}
+                                              : type.block == 32 ? std::vector<std::int64_t>{32, 96, 320}
+                                                                 : std::vector<std::int64_t>{256, 768};
     for (const std::int64_t c : columns)
-      for (const auto& [n, rows] : {std::pair<std::int64_t, std::int64_t>{1, 1}, {5, 3}, {17, 8}, {33, 13}}) check_product(k(), {type.type, n, c, rows, rows % 2 == 1});
+      for (const auto& [n, rows] : {std::pair<std::int64_t, std::int64_t>{1, 1}, {5, 3}, {17, 8}, {33, 13}})
+        check_product(k(), {type.type, n, c, rows, rows % 2 == 1});
   }
 }
 
@@ -145,13 +154,16 @@ TEST_P(Isa, a_row_has_the_same_bits_alone_and_among_others) {
     const Floats w = random_floats(kN * kColumns, 3), x = random_floats(kRows * kColumns, 4);
     const std::uint64_t stride = row_bytes(type.type, kColumns);
     std::vector<std::byte> packed(stride * kN);
-    for (std::uint64_t n = 0; n < kN; ++n) quant::row_ops(type.type).quantize(w.data() + n * kColumns, kColumns, packed.data() + n * stride);
+    for (std::uint64_t n = 0; n < kN; ++n)
+      quant::row_ops(type.type).quantize(w.data() + n * kColumns, kColumns, packed.data() + n * stride);
     const Floats together = multiply(k(), {type.type, kN, kColumns, kRows, false}, packed, x, {});
     for (std::int64_t r = 0; r < kRows; ++r) {
       const Floats one(x.begin() + r * kColumns, x.begin() + (r + 1) * kColumns);
       const Floats alone = multiply(k(), {type.type, kN, kColumns, 1, false}, packed, one, {});
       for (std::int64_t n = 0; n < kN; ++n)
-        ASSERT_EQ(std::bit_cast<std::uint32_t>(alone[static_cast<std::size_t>(n)]), std::bit_cast<std::uint32_t>(together[static_cast<std::size_t>(r * kN + n)])) << type.name << " row " << r;
+        ASSERT_EQ(std::bit_cast<std::uint32_t>(alone[static_cast<std::size_t>(n)]),
+                  std::bit_cast<std::uint32_t>(together[static_cast<std::size_t>(r * kN + n)]))
+            << type.name << " row " << r;
     }
   }
 }
@@ -186,7 +198,8 @@ TEST_P(Isa, norms_equal_double_loops) {
     for (const float v : x) variance += (v - mean) * (v - mean);
     for (std::size_t i = 0; i < size; ++i) {
       ASSERT_NEAR(rms[i], x[i] / std::sqrt(squares / static_cast<double>(n) + 1e-5) * weight[i], 1e-5);
-      ASSERT_NEAR(layer[i], (x[i] - mean) / std::sqrt(variance / static_cast<double>(n) + 1e-5) * weight[i] + bias[i], 2e-5);
+      ASSERT_NEAR(layer[i], (x[i] - mean) / std::sqrt(variance / static_cast<double>(n) + 1e-5) * weight[i] + bias[i],
+                  2e-5);
     }
     expect_guards(rms, size, "rms_norm");
     expect_guards(layer, size, "layer_norm");
@@ -204,7 +217,8 @@ TEST_P(Isa, activations_equal_their_formulas_over_the_whole_range) {
   for (std::size_t i = 0; i < n; ++i) {
     const double g = gate[i], u = up[i];
     ASSERT_NEAR(silu[i], g / (1 + std::exp(-g)) * u, 2e-6 * (1 + std::fabs(g * u)));
-    ASSERT_NEAR(gelu[i], 0.5 * g * (1 + std::tanh(std::sqrt(2 / M_PI) * (g + 0.044715 * g * g * g))), 2e-6 * (1 + std::fabs(g)));
+    ASSERT_NEAR(gelu[i], 0.5 * g * (1 + std::tanh(std::sqrt(2 / M_PI) * (g + 0.044715 * g * g * g))),
+                2e-6 * (1 + std::fabs(g)));
     const double c = std::min(g, 7.0), v = std::clamp(u, -7.0, 7.0);
     ASSERT_NEAR(clamped[i], c / (1 + std::exp(-1.702 * c)) * (v + 1), 2e-6 * (1 + std::fabs(c * (v + 1))));
   }
@@ -246,18 +260,22 @@ struct AttentionCase {
 void check_attention(const Kernels& k, const AttentionCase& c) {
   const KvLayout layout = kv_layout(c.type, c.head_dim);
   const auto dim = static_cast<std::size_t>(c.head_dim), length = static_cast<std::size_t>(c.position) + 1;
-  const Floats keys = random_floats(length * dim, 11), values = random_floats(length * dim, 12), query = random_floats(dim, 13, 2);
-  std::vector<std::vector<std::uint8_t>> pages((length + 63) / 64, std::vector<std::uint8_t>(static_cast<std::size_t>(layout.page_bytes)));
+  const Floats keys = random_floats(length * dim, 11), values = random_floats(length * dim, 12),
+               query = random_floats(dim, 13, 2);
+  std::vector<std::vector<std::uint8_t>> pages((length + 63) / 64,
+                                               std::vector<std::uint8_t>(static_cast<std::size_t>(layout.page_bytes)));
   // What lies beyond the query must not matter: fill the rest of the last page with large values.
   const Floats junk(dim, 1000.0f);
   for (std::size_t p = 0; p < pages.size() * 64; ++p)
-    k.kv_write(layout, pages[p / 64].data(), static_cast<int>(p % 64), p < length ? keys.data() + p * dim : junk.data(), p < length ? values.data() + p * dim : junk.data());
+    k.kv_write(layout, pages[p / 64].data(), static_cast<int>(p % 64), p < length ? keys.data() + p * dim : junk.data(),
+               p < length ? values.data() + p * dim : junk.data());
   std::vector<const std::uint8_t*> table;
   for (const auto& page : pages) table.push_back(page.data());
   Floats out = guarded(dim);
   const float scale = 0.3f, sink = 0.7f;
   k.attend({query.data(), out.data(), table.data(), layout, c.position, c.window, scale, c.softcap, c.sink, sink});
-  const std::size_t oldest = c.window > 0 && c.position + 1 > c.window ? static_cast<std::size_t>(c.position + 1 - c.window) : 0;
+  const std::size_t oldest =
+      c.window > 0 && c.position + 1 > c.window ? static_cast<std::size_t>(c.position + 1 - c.window) : 0;
   std::vector<double> sum(dim);
   double mass = c.sink ? std::exp(sink) : 0;
   for (std::size_t p = oldest; p < length; ++p) {
@@ -268,9 +286,12 @@ void check_attention(const Kernels& k, const AttentionCase& c) {
     mass += std::exp(score);
     for (std::size_t d = 0; d < dim; ++d) sum[d] += std::exp(score) * values[p * dim + d];
   }
-  // Values lie in [-1, 1]. f16 keeps 11 bits; q8_0 rounds to 1/127 of the largest of 32, of keys (through the scores) and of values.
+  // Values lie in [-1, 1]. f16 keeps 11 bits; q8_0 rounds to 1/127 of the largest of 32, of keys (through the scores)
+  // and of values.
   const double tolerance = c.type == KvType::kF32 ? 1e-5 : c.type == KvType::kF16 ? 2e-3 : 3e-2;
-  for (std::size_t d = 0; d < dim; ++d) ASSERT_NEAR(out[d], sum[d] / mass, tolerance) << "head_dim " << c.head_dim << " position " << c.position << " window " << c.window;
+  for (std::size_t d = 0; d < dim; ++d)
+    ASSERT_NEAR(out[d], sum[d] / mass, tolerance)
+        << "head_dim " << c.head_dim << " position " << c.position << " window " << c.window;
   expect_guards(out, dim, "attend");
 }
 
@@ -289,7 +310,8 @@ TEST_P(Isa, activation_quantization_is_the_definition) {
   const Floats x = random_floats(96, 15, 5);
   const Quantized q = quantize(k(), x, 96);
   const std::vector<double> want = rounded(x);
-  for (std::size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(q.codes[i] * static_cast<double>(q.scales[i / 32]), want[i], 1e-6);
+  for (std::size_t i = 0; i < x.size(); ++i)
+    ASSERT_NEAR(q.codes[i] * static_cast<double>(q.scales[i / 32]), want[i], 1e-6);
   for (std::size_t g = 0; g < q.sums.size(); ++g) {
     int sum = 0;
     for (std::size_t i = 0; i < 16; ++i) sum += q.codes[g * 16 + i];

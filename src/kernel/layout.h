@@ -35,8 +35,8 @@ struct PanelFormat {
   int nibbles, pairs, bits,
       bytes;  // 1 where the plane is there; bits above it are joined as nibble | pair or bit << 4, pair | bit << 2
   Scales scales;
-  bool indexed;                 // nibbles index `lookup`
-  const std::uint8_t* lookup;   // 16 codes, or null
+  bool indexed;                // nibbles index `lookup`
+  const std::uint8_t* lookup;  // 16 codes, or null
 };
 
 constexpr std::int64_t scale_bytes_per_row(const PanelFormat& f) {

@@ -193,6 +193,7 @@ void Decoder::moe(const Moe& m, std::int64_t rows) {
   observe("router", routing, rows);
   std::vector<float> logits(routing.size());
   backend_.download(routing, logits);
+  if (router_probe) router_probe(prefix_ + "router", logits);
 
   std::vector<std::vector<std::int32_t>> tokens(static_cast<std::size_t>(experts));  // rows of each expert
   std::vector<std::vector<std::int64_t>> slots(static_cast<std::size_t>(experts));   // row * active + rank

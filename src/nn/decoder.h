@@ -99,6 +99,9 @@ class Decoder {
   void forward(std::span<const BatchRow> rows, KvStore& kv, std::span<const std::int32_t> logit_rows,
                std::span<float> logits, const Observer* observer = nullptr);
 
+  /// For tests of mixtures: sees a layer's routing logits (rows, experts), by checkpoint name, and may replace them.
+  std::function<void(const std::string& name, std::span<float> logits)> router_probe;
+
  private:
   Decoder(Backend& backend, Parts parts, int rows_max)
       : backend_(backend), parts_(std::move(parts)), rows_max_(rows_max) {}

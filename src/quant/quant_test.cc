@@ -17,23 +17,31 @@ std::vector<float> random_floats(std::size_t n, std::uint64_t seed) {
   std::vector<float> x(n);
   // Sums of uniforms: near-normal, as weights are.
   for (std::size_t i = 0; i < n; ++i)
-    x[i] = static_cast<float>(uniform(seed, 0, i) + uniform(seed, 1, i) + uniform(seed, 2, i) + uniform(seed, 3, i) - 2);
+    x[i] =
+        static_cast<float>(uniform(seed, 0, i) + uniform(seed, 1, i) + uniform(seed, 2, i) + uniform(seed, 3, i) - 2);
   return x;
 }
 
 TEST(Formats, have_the_bytes_of_the_specification) {
-  const std::pair<DType, std::uint64_t> want[] = {{DType::kQ4_0, 18}, {DType::kQ4_1, 20}, {DType::kQ5_0, 22}, {DType::kQ5_1, 24}, {DType::kQ8_0, 34}, {DType::kIQ4_NL, 18}, {DType::kMXFP4, 17}};
+  const std::pair<DType, std::uint64_t> want[] = {{DType::kQ4_0, 18}, {DType::kQ4_1, 20}, {DType::kQ5_0, 22},
+                                                  {DType::kQ5_1, 24}, {DType::kQ8_0, 34}, {DType::kIQ4_NL, 18},
+                                                  {DType::kMXFP4, 17}};
   for (const auto& [type, bytes] : want) EXPECT_EQ(row_bytes(type, 32), bytes) << info(type).name;
-  const std::pair<DType, std::uint64_t> super[] = {{DType::kQ2_K, 84}, {DType::kQ3_K, 110}, {DType::kQ4_K, 144}, {DType::kQ5_K, 176}, {DType::kQ6_K, 210}};
+  const std::pair<DType, std::uint64_t> super[] = {
+      {DType::kQ2_K, 84}, {DType::kQ3_K, 110}, {DType::kQ4_K, 144}, {DType::kQ5_K, 176}, {DType::kQ6_K, 210}};
   for (const auto& [type, bytes] : super) EXPECT_EQ(row_bytes(type, 256), bytes) << info(type).name;
   EXPECT_EQ(row_bytes(DType::kMXFP4, 1024), 544u);
 }
 
 TEST(Formats, keep_values_as_closely_as_their_bits_allow) {
-  // Root mean square error relative to the values', for near-normal data. Each bound is what b bits of uniform steps over the range leave
-  // (range / 2^b / sqrt(12), the range of a block being about 5 deviations), with a margin of a fifth.
-  const std::pair<DType, double> bounds[] = {{DType::kQ8_0, 0.008}, {DType::kQ6_K, 0.025}, {DType::kQ5_K, 0.05}, {DType::kQ5_1, 0.05}, {DType::kQ5_0, 0.06}, {DType::kQ4_K, 0.09}, {DType::kQ4_1, 0.09},
-                                             {DType::kQ4_0, 0.11}, {DType::kIQ4_NL, 0.09}, {DType::kMXFP4, 0.15}, {DType::kQ3_K, 0.19}, {DType::kQ2_K, 0.36}, {DType::kF16, 0.0004}, {DType::kBF16, 0.003}};
+  // Root mean square error relative to the values', for near-normal data. Each bound is what b bits of uniform steps
+  // over the range leave (range / 2^b / sqrt(12), the range of a block being about 5 deviations), with a margin of a
+  // fifth.
+  const std::pair<DType, double> bounds[] = {{DType::kQ8_0, 0.008}, {DType::kQ6_K, 0.025}, {DType::kQ5_K, 0.05},
+                                             {DType::kQ5_1, 0.05},  {DType::kQ5_0, 0.06},  {DType::kQ4_K, 0.09},
+                                             {DType::kQ4_1, 0.09},  {DType::kQ4_0, 0.11},  {DType::kIQ4_NL, 0.09},
+                                             {DType::kMXFP4, 0.15}, {DType::kQ3_K, 0.19},  {DType::kQ2_K, 0.36},
+                                             {DType::kF16, 0.0004}, {DType::kBF16, 0.003}};
   const std::vector<float> x = random_floats(8192, 1);
   double power = 0;
   for (const float v : x) power += static_cast<double>(v) * v;
@@ -43,7 +51,8 @@ TEST(Formats, keep_values_as_closely_as_their_bits_allow) {
     row_ops(type).quantize(x.data(), x.size(), stored.data());
     row_ops(type).dequantize(stored.data(), x.size(), back.data());
     double error = 0;
-    for (std::size_t i = 0; i < x.size(); ++i) error += (static_cast<double>(x[i]) - back[i]) * (static_cast<double>(x[i]) - back[i]);
+    for (std::size_t i = 0; i < x.size(); ++i)
+      error += (static_cast<double>(x[i]) - back[i]) * (static_cast<double>(x[i]) - back[i]);
     const double relative = std::sqrt(error / power);
     EXPECT_LE(relative, bound) << info(type).name;
     EXPECT_GE(relative, bound / 20) << info(type).name << ": too good to be true";
@@ -146,7 +155,8 @@ TEST(Bfloat, is_the_upper_half_rounded_to_even) {
   EXPECT_EQ(float_to_bfloat(std::bit_cast<float>(0x3f808000u)), 0x3f80);  // half way, even below
   EXPECT_EQ(float_to_bfloat(std::bit_cast<float>(0x3f818000u)), 0x3f82);  // half way, even above
   EXPECT_TRUE(std::isnan(bfloat_to_float(float_to_bfloat(NAN))));
-  for (std::uint32_t b = 0; b < 0x7f80; ++b) ASSERT_EQ(float_to_bfloat(bfloat_to_float(static_cast<std::uint16_t>(b))), b);
+  for (std::uint32_t b = 0; b < 0x7f80; ++b)
+    ASSERT_EQ(float_to_bfloat(bfloat_to_float(static_cast<std::uint16_t>(b))), b);
 }
 
 }  // namespace

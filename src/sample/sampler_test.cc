@@ -1,4 +1,5 @@
-// Each stage against a distribution computed by hand, the order of the stages, and the draw against chi-square (E-34..37, T-40, T-41).
+// Each stage against a distribution computed by hand, the order of the stages, and the draw against chi-square
+// (E-34..37, T-40, T-41).
 #include "sample/sampler.h"
 
 #include <gtest/gtest.h>
@@ -21,7 +22,8 @@ Logits logits_of(std::vector<double> p) {
   return l;
 }
 
-std::map<int, double> distribution(const SamplingParams& params, const Logits& logits, std::vector<std::int32_t> prompt = {}) {
+std::map<int, double> distribution(const SamplingParams& params, const Logits& logits,
+                                   std::vector<std::int32_t> prompt = {}) {
   Sampler sampler(params, prompt);
   const auto d = sampler.distribution(logits);
   EXPECT_TRUE(d) << d.error().message;
@@ -40,7 +42,9 @@ void expect_distribution(const std::map<int, double>& got, const std::map<int, d
 
 const Logits kFour = logits_of({0.5, 0.25, 0.15, 0.1});
 
-TEST(Sampler, plain_distribution_is_the_softmax) { expect_distribution(distribution({}, kFour), {{0, .5}, {1, .25}, {2, .15}, {3, .1}}); }
+TEST(Sampler, plain_distribution_is_the_softmax) {
+  expect_distribution(distribution({}, kFour), {{0, .5}, {1, .25}, {2, .15}, {3, .1}});
+}
 
 TEST(Sampler, temperature_raises_probabilities_to_its_inverse) {
   SamplingParams p;
@@ -104,7 +108,9 @@ TEST(Sampler, bias_and_mask_come_before_everything) {
 // Each of these pairs gives another answer when two stages change places.
 TEST(Sampler, stages_come_in_the_documented_order) {
   SamplingParams p;
-  p.temperature = 2, p.top_p = 0.55;  // at temperature 1 one token passes 0.5 but two are needed for .55; at 2 the roots: .38 .27 .21 .17 -> two
+  p.temperature = 2,
+  p.top_p =
+      0.55;  // at temperature 1 one token passes 0.5 but two are needed for .55; at 2 the roots: .38 .27 .21 .17 -> two
   EXPECT_EQ(distribution(p, kFour).size(), 2u);
   p.temperature = 0.5, p.top_p = 0.6;  // after temperature the first has .72: one token; before it two
   EXPECT_EQ(distribution(p, kFour).size(), 1u);
@@ -137,7 +143,8 @@ TEST(Sampler, draws_depend_on_seed_choice_and_step_alone) {
   int differing = 0;
   p.choice = 1;
   Sampler other(p, {});
-  for (std::uint64_t step = 0; step < 50; ++step) differing += other.sample(kFour, step)->id != a.sample(kFour, step)->id;
+  for (std::uint64_t step = 0; step < 50; ++step)
+    differing += other.sample(kFour, step)->id != a.sample(kFour, step)->id;
   EXPECT_GT(differing, 10);
 }
 
@@ -202,7 +209,8 @@ TEST(Sampler, validation_lists_every_violation) {
   p.temperature = 3, p.top_p = -1, p.repetition_penalty = 0, p.logit_bias = {{99, 1.0}};
   const Status s = validate(p, 10);
   ASSERT_FALSE(s);
-  for (const char* field : {"temperature", "top_p", "repetition_penalty", "logit_bias"}) EXPECT_NE(s.error().message.find(field), std::string::npos) << field;
+  for (const char* field : {"temperature", "top_p", "repetition_penalty", "logit_bias"})
+    EXPECT_NE(s.error().message.find(field), std::string::npos) << field;
   EXPECT_TRUE(validate({}, 10));
 }
 
