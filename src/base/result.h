@@ -15,38 +15,24 @@
 namespace llorch {
 
 enum class ErrorCode {
-  kInvalidRequest,
-  kContextLengthExceeded,
-  kUnsupportedValue,
-  kModelLoadFailed,
-  kInsufficientMemory,
-  kInferenceFailed,
-  kKvOom,
-  kCancelled,
-  kQueueFull,
-  kDeviceNotFound,
-  kIo,
-  kInternal,
+#define LLORCH_ERROR(id, spelling, status, type, retriable) id,
+#include "base/error_codes.inc"
+#undef LLORCH_ERROR
 };
 
-/// The code's spelling on the wire and in logs.
-constexpr std::string_view name(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kInvalidRequest: return "INVALID_REQUEST";
-    case ErrorCode::kContextLengthExceeded: return "context_length_exceeded";
-    case ErrorCode::kUnsupportedValue: return "unsupported_value";
-    case ErrorCode::kModelLoadFailed: return "MODEL_LOAD_FAILED";
-    case ErrorCode::kInsufficientMemory: return "INSUFFICIENT_MEMORY";
-    case ErrorCode::kInferenceFailed: return "INFERENCE_FAILED";
-    case ErrorCode::kKvOom: return "KV_OOM";
-    case ErrorCode::kCancelled: return "CANCELLED";
-    case ErrorCode::kQueueFull: return "QUEUE_FULL";
-    case ErrorCode::kDeviceNotFound: return "DEVICE_NOT_FOUND";
-    case ErrorCode::kIo: return "IO";
-    case ErrorCode::kInternal: return "INTERNAL";
-  }
-  return "INTERNAL";
-}
+struct ErrorKind {
+  std::string_view name;  // the code's spelling on the wire and in logs
+  int http_status;
+  std::string_view type;
+  bool retriable;
+};
+inline constexpr ErrorKind kErrorKinds[] = {
+#define LLORCH_ERROR(id, spelling, status, type, retriable) {spelling, status, type, retriable},
+#include "base/error_codes.inc"
+#undef LLORCH_ERROR
+};
+constexpr const ErrorKind& kind(ErrorCode code) { return kErrorKinds[static_cast<std::size_t>(code)]; }
+constexpr std::string_view name(ErrorCode code) { return kind(code).name; }
 
 struct Error {
   ErrorCode code = ErrorCode::kInternal;

@@ -46,7 +46,7 @@ struct Engine::Sequence {
   int computed = 0;  // tokens whose keys and values are in the cache
   int cached = 0;    // of them, taken over from the prefix cache
   int out = 0;       // tokens generated
-  bool done = false;
+  bool done = false, paused = false;
   Clock::time_point started, first_token;
   double prefill_ms = 0;
 
@@ -96,6 +96,11 @@ void Engine::cancel(int id) {
   cancelled_.push_back(id);
 }
 
+void Engine::pause(int id, bool paused) {
+  const std::lock_guard lock(mutex_);
+  pauses_.emplace_back(id, paused);
+}
+
 Engine::Sequence* Engine::find(int id) {
   for (auto* list : {&running_, &waiting_})
     for (const auto& s : *list)
@@ -105,12 +110,16 @@ Engine::Sequence* Engine::find(int id) {
 
 void Engine::drain_commands() {
   std::vector<int> cancelled;
+  std::vector<std::pair<int, bool>> pauses;
   {
     const std::lock_guard lock(mutex_);
     for (auto& s : submitted_) waiting_.push_back(std::move(s));
     submitted_.clear();
     cancelled.swap(cancelled_);
+    pauses.swap(pauses_);
   }
+  for (const auto& [id, paused] : pauses)
+    if (Sequence* s = find(id)) s->paused = paused;
   for (const int id : cancelled)
     if (Sequence* s = find(id)) finish(*s, Error{ErrorCode::kCancelled, "the request was cancelled"});
   std::erase_if(waiting_, [](const auto& s) { return s->done; });
@@ -174,15 +183,18 @@ bool Engine::step() {
   drain_commands();
   admit();
   if (running_.empty()) return false;  // with nothing running every request that fits has been admitted
-  compute();
+  const bool worked = compute();
   std::erase_if(running_, [](const auto& s) { return s->done; });
-  return true;
+  return worked;
 }
 
-void Engine::compute() {
+/// False when every sequence is paused.
+bool Engine::compute() {
   std::vector<SequenceState> states;
   for (const auto& s : running_)
-    states.push_back({s->id, static_cast<int>(s->tokens.size()) - s->computed, s->computed < s->prompt_size()});
+    if (!s->paused)
+      states.push_back({s->id, static_cast<int>(s->tokens.size()) - s->computed, s->computed < s->prompt_size()});
+  if (states.empty()) return false;
   const std::vector<PlannedWork> plan = plan_step(states, decoder_.rows_max(), options_.prefill_chunk);
   std::vector<BatchRow> rows;
   std::vector<std::int32_t> logit_rows;
@@ -202,6 +214,7 @@ void Engine::compute() {
   for (const PlannedWork& work : plan) publish_full_pages(*find(work.id));
   for (std::size_t i = 0; i < sampled.size(); ++i)
     after_forward(*sampled[i], std::span(logits_).subspan(i * vocab, vocab));
+  return true;
 }
 
 void Engine::publish_full_pages(Sequence& s) {

@@ -69,9 +69,13 @@ class Engine {
   /// Checks a request and queues it. Errors: kInvalidRequest, kContextLengthExceeded; the sink is then never called.
   [[nodiscard]] Result<int> submit(GenerateRequest request);
   void cancel(int id);
+  /// A paused sequence keeps its pages and computes nothing; its result does not change (J-16).
+  void pause(int id, bool paused);
 
-  /// One round of work; false when there is nothing to do.
+  /// One round of work; false when there is nothing to do before another command comes.
   bool step();
+  [[nodiscard]] int running() const { return static_cast<int>(running_.size()); }
+  [[nodiscard]] int waiting() const { return static_cast<int>(waiting_.size()); }
   /// Steps until nothing is left to do.
   void run_until_idle() {
     while (step()) {
@@ -89,7 +93,7 @@ class Engine {
   void drain_commands();
   void admit();
   bool try_start(Sequence& s);
-  void compute();
+  [[nodiscard]] bool compute();
   void after_forward(Sequence& s, std::span<const float> logits);
   void publish_full_pages(Sequence& s);
   void finish(Sequence& s, EngineEvent last);
@@ -106,6 +110,7 @@ class Engine {
   std::mutex mutex_;  // guards what follows
   std::vector<std::unique_ptr<Sequence>> submitted_;
   std::vector<int> cancelled_;
+  std::vector<std::pair<int, bool>> pauses_;
   int next_id_ = 1;
 };
 

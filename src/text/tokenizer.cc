@@ -124,7 +124,8 @@ void Tokenizer::add_to_trie(TokenId id) {
 }
 
 /// The longest added token that starts at `at`, or -1.
-TokenId Tokenizer::match_added(std::string_view text, std::size_t at, bool parse_special, std::size_t& size) const {
+TokenId Tokenizer::match_added(std::string_view text, std::size_t at, const EncodeOptions& options,
+                               std::size_t& size) const {
   TokenId best = -1;
   std::size_t node = 0;
   for (std::size_t i = at; i < text.size(); ++i) {
@@ -134,8 +135,11 @@ TokenId Tokenizer::match_added(std::string_view text, std::size_t at, bool parse
     if (found == next.end()) break;
     node = static_cast<std::size_t>(found->second);
     const TokenId id = trie_[node].token;
-    if (id < 0 || (token(id).kind == TokenKind::kControl && !parse_special)) continue;
+    if (id < 0) continue;
     const std::size_t end = i + 1;
+    if (token(id).kind == TokenKind::kControl &&
+        (!options.parse_special || options.trust.substr(std::min(at, options.trust.size()), end - at).contains('\0')))
+      continue;
     if (token(id).single_word &&
         (is_word_character(last_character(text.substr(0, at))) || is_word_character(first_character(text.substr(end)))))
       continue;
@@ -163,7 +167,7 @@ Result<TokenIds> Tokenizer::encode(std::string_view text, const EncodeOptions& o
   bool first = true;
   for (std::size_t at = 0; at < text.size();) {
     std::size_t size = 0;
-    const TokenId id = trie_[0].next.empty() ? -1 : match_added(text, at, options.parse_special, size);
+    const TokenId id = trie_[0].next.empty() ? -1 : match_added(text, at, options, size);
     if (id < 0) {
       ++at;
       continue;

@@ -38,8 +38,9 @@ struct Token {
 };
 
 struct EncodeOptions {
-  bool add_special = false;    // what the file says is put round a text: BOS, EOS
-  bool parse_special = false;  // spellings of control tokens in the text become those tokens
+  bool add_special = false;     // what the file says is put round a text: BOS, EOS
+  bool parse_special = false;   // spellings of control tokens in the text become those tokens
+  std::string_view trust = {};  // with parse_special: only where each byte of the spelling has '\1' here; empty: all
 };
 
 /// Everything that a tokenizer is made of; the two readers fill it in.
@@ -83,7 +84,8 @@ class Tokenizer {
     TokenId token = -1;
   };
   void add_to_trie(TokenId id);
-  [[nodiscard]] TokenId match_added(std::string_view text, std::size_t at, bool parse_special, std::size_t& size) const;
+  [[nodiscard]] TokenId match_added(std::string_view text, std::size_t at, const EncodeOptions& options,
+                                    std::size_t& size) const;
   [[nodiscard]] Status encode_fragment(std::string_view fragment, bool first, TokenIds& out) const;
 
   TokenizerParts parts_;

@@ -81,6 +81,11 @@ TEST_P(Vocabulary, control_tokens_only_where_asked) {
     EXPECT_FALSE(plain.empty());
     for (const TokenId got : plain) ASSERT_NE(tokenizer->token(got).kind, TokenKind::kControl) << spelling;
     EXPECT_EQ(std::ranges::count(parsed, id), 1) << spelling;
+    // Of two spellings, one written by a template and one by a user, only the first counts.
+    const std::string trust = std::string(1 + spelling.size(), '\1') + std::string(spelling.size(), '\0');
+    const TokenIds mixed =
+        tokenizer->encode("x" + spelling + spelling, {.parse_special = true, .trust = trust}).value();
+    EXPECT_EQ(std::ranges::count(mixed, id), 1) << spelling;
   }
   EXPECT_GT(controls, 0) << "the vocabulary has no control tokens: nothing was checked";
 }

@@ -1,0 +1,114 @@
+#include "worker/engine_host.h"
+
+#include <algorithm>
+
+#include "base/limits.h"
+
+namespace llorch::worker {
+
+void EngineHost::start(std::function<void(std::size_t, std::size_t)> progress, std::function<void(Status)> ready) {
+  thread_ = std::thread([this, progress = std::move(progress), ready = std::move(ready)] { run(progress, ready); });
+}
+
+void EngineHost::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = work_ = true;
+  }
+  wake_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void EngineHost::notify() {
+  {
+    const std::lock_guard lock(mutex_);
+    work_ = true;
+  }
+  wake_.notify_one();
+}
+
+Status EngineHost::prepare(const std::function<void(std::size_t, std::size_t)>& progress) {
+  ModelOptions with_progress = options_.model;
+  int told = -1;
+  with_progress.progress = [&](std::size_t done, std::size_t total) {
+    const int percent = total ? static_cast<int>(100 * done / total) : 100;
+    if (percent == std::exchange(told, percent)) return;
+    loop_.post([progress, done, total] { progress(done, total); });
+  };
+  LLORCH_TRY(model_, LoadedModel::load(with_progress));
+  EngineOptions engine = options_.engine;
+  engine.model_id = model_->reference;
+  if (options_.kv_bytes > 0) {
+    const KvShape one = model_->decoder->kv_shape(1, engine.kv);
+    LLORCH_TRY(const auto probe, model_->backend->make_kv(one));
+    engine.pages = static_cast<int>(std::clamp<std::size_t>(options_.kv_bytes / std::max<std::size_t>(probe->bytes(), 1), 1, 1u << 24));
+  }
+  LLORCH_TRY(engine_, Engine::make(*model_->decoder, *model_->tokenizer, engine));
+  pages_total_ = engine_->pages().total();
+  return warm_up();
+}
+
+/// A short generation through prefill, decode and sampling, so that the first request finds everything touched (W-07).
+Status EngineHost::warm_up() {
+  const int context = model_->decoder->parts().context, vocab = model_->decoder->parts().vocab;
+  GenerateRequest request;
+  for (int i = 0; i < std::clamp(context - 4, 1, 16); ++i) request.prompt.push_back(i % vocab);
+  request.max_tokens = std::min(3, context - static_cast<int>(request.prompt.size()));
+  if (request.max_tokens < 1) return {};
+  request.ignore_eos = true;
+  request.sampling.top_p = 0.9;
+  Status outcome;
+  request.sink = [&](const EngineEvent& event) {
+    if (const auto* error = std::get_if<Error>(&event)) outcome = std::unexpected(*error);
+  };
+  LLORCH_TRY(const int id, engine_->submit(std::move(request)));
+  (void)id;
+  engine_->run_until_idle();
+  engine_->evict_cache();
+  return outcome;
+}
+
+void EngineHost::run(const std::function<void(std::size_t, std::size_t)>& progress, const std::function<void(Status)>& ready) {
+  Status prepared = prepare(progress);
+  const bool good = prepared.has_value();
+  loop_.post([ready, prepared = std::move(prepared)] { ready(prepared); });
+  if (!good) return;
+  while (true) {
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return work_; });
+      if (stop_) return;
+      work_ = false;
+    }
+    while (true) {
+      if (options_.before_step) options_.before_step();
+      const bool worked = engine_->step();
+      running_ = engine_->running(), waiting_ = engine_->waiting();
+      pages_used_ = engine_->pages().total() - engine_->pages().available();
+      const std::lock_guard lock(mutex_);
+      if (stop_) return;
+      if (!worked) break;
+    }
+  }
+}
+
+Result<int> EngineHost::submit(GenerateRequest request, std::function<void(EngineEvent)> sink) {
+  request.sink = [this, sink = std::move(sink)](const EngineEvent& event) { loop_.post([sink, event] { sink(event); }); };
+  LLORCH_TRY(const int id, engine_->submit(std::move(request)));
+  notify();
+  return id;
+}
+
+void EngineHost::cancel(int id) {
+  engine_->cancel(id);
+  notify();
+}
+
+void EngineHost::pause(int id, bool paused) {
+  engine_->pause(id, paused);
+  notify();
+}
+
+EngineLoad EngineHost::load() const { return {running_, waiting_, pages_used_, pages_total_}; }
+
+}  // namespace llorch::worker

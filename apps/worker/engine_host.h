@@ -1,0 +1,67 @@
+// The engine's thread: loads the model, warms it up, steps the engine while there is work, waits while there is none.
+//
+// Lives between two threads: everything public is called on the event loop's, everything that comes back arrives there.
+// The engine never touches a socket; the loop never waits for the engine (W-20).
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "engine/engine.h"
+#include "engine/loaded_model.h"
+#include "net/event_loop.h"
+
+namespace llorch::worker {
+
+struct EngineHostOptions {
+  ModelOptions model;
+  EngineOptions engine;
+  std::size_t kv_bytes = 0;  // of the KV cache; 0: enough for max_batch full contexts
+  /// For tests: called on the engine's thread before each step.
+  std::function<void()> before_step;
+};
+
+struct EngineLoad {
+  int running = 0, waiting = 0;
+  int pages_used = 0, pages_total = 0;
+};
+
+class EngineHost {
+ public:
+  explicit EngineHost(net::EventLoop& loop, EngineHostOptions options) : loop_(loop), options_(std::move(options)) {}
+  ~EngineHost() { stop(); }
+
+  /// Starts loading. `progress` and then `ready` are called on the loop.
+  void start(std::function<void(std::size_t done, std::size_t total)> progress, std::function<void(Status)> ready);
+  /// Ends the thread after the current step; nothing arrives afterwards that was not posted before.
+  void stop();
+
+  /// Valid once ready.
+  [[nodiscard]] const LoadedModel& model() const { return *model_; }
+  /// `sink` is called on the loop, in order. Errors: of Engine::submit.
+  [[nodiscard]] Result<int> submit(GenerateRequest request, std::function<void(EngineEvent)> sink);
+  void cancel(int id);
+  void pause(int id, bool paused);
+  [[nodiscard]] EngineLoad load() const;
+
+ private:
+  void run(const std::function<void(std::size_t, std::size_t)>& progress, const std::function<void(Status)>& ready);
+  [[nodiscard]] Status prepare(const std::function<void(std::size_t, std::size_t)>& progress);
+  [[nodiscard]] Status warm_up();
+  void notify();
+
+  net::EventLoop& loop_;
+  EngineHostOptions options_;
+  std::optional<LoadedModel> model_;
+  std::unique_ptr<Engine> engine_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool work_ = false, stop_ = false;
+  std::atomic<int> running_{0}, waiting_{0}, pages_used_{0}, pages_total_{0};
+  std::thread thread_;
+};
+
+}  // namespace llorch::worker

@@ -1,0 +1,171 @@
+// POST /v1/inference makes a job; GET its stream, GET its state, DELETE it, GET the list (J-10 to J-21).
+#include "base/ids.h"
+#include "worker/inference.h"
+
+namespace llorch::worker {
+namespace {
+
+using service::ContextPtr;
+
+/// What the background thread made of a request.
+struct Prepared {
+  Error error;
+  bool good = false;
+  boost::json::object details;
+  std::string param;
+  wire::InferenceRequest request;
+  TokenIds prompt;
+};
+
+Prepared prepare(const Worker& w, const std::string& text) {
+  Prepared p;
+  const auto body = wire::parse_body(text);
+  if (!body) return p.error = body.error(), p;
+  auto read = wire::read_inference(*body, w.bounds());
+  if (!read) {
+    p.error = wire::violation_error(read.error().violations);
+    p.details = wire::violation_details(read.error().violations);
+    p.param = read.error().violations.front().field;
+    return p;
+  }
+  p.request = *std::move(read);
+  auto ids = p.request.messages ? w.render_chat(*p.request.messages, {}) : w.engine().model().tokenizer->encode(p.request.prompt, {.add_special = true, .parse_special = true});
+  if (!ids) return p.error = std::move(ids).error(), p;
+  p.prompt = *std::move(ids);
+  p.good = true;
+  return p;
+}
+
+boost::json::object created(const job::Job& job, int position) {
+  return {{"job_id", job.id}, {"sse_url", fmt::format("/v1/inference/{}/stream", job.id)}, {"status", "queued"}, {"queue_position", position}};
+}
+
+struct NativeStream {
+  Worker& w;
+  job::JobPtr job;
+  std::string correlation_id;
+  boost::json::object params;
+  std::uint64_t seed;
+  bool logprobs;
+  Stopwatch watch;
+
+  void append(std::string type, boost::json::object fields) {
+    boost::json::object o{{"type", type}, {"seq", job->log.next_seq()}};
+    for (auto& [key, value] : fields) o.emplace(key, std::move(value));
+    (void)w.jobs().append(*job, std::move(type), boost::json::serialize(o));
+  }
+  void operator()(const StartedEvent& e) {
+    w.jobs().start(*job, std::chrono::system_clock::now());
+    append("started", {{"job_id", job->id}, {"model", w.model().id}, {"started_at", rfc3339(job->started_at)}, {"correlation_id", correlation_id}, {"seed", seed}, {"tokens_in", e.tokens_in}, {"params", params}});
+    w.narrate(job, "execute_start", fmt::format("computing {} prompt tokens, {} of them from the cache", e.tokens_in, e.cached_tokens), correlation_id);
+  }
+  void operator()(const TokenEvent& e) {
+    boost::json::object o{{"t", e.text}, {"i", e.index}, {"token_id", e.token.id}};
+    if (logprobs) {
+      o["logprob"] = e.token.logprob;
+      boost::json::array top;
+      for (const TokenLogprob& t : e.token.top) top.push_back(logprob_entry(*w.engine().model().tokenizer, t.id, t.logprob));
+      if (!top.empty()) o["top_logprobs"] = std::move(top);
+    }
+    append("token", std::move(o));
+  }
+  void operator()(const EndEvent& e) {
+    w.narrate(job, "execute_end", fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms), correlation_id);
+    boost::json::object o{{"type", "end"}, {"seq", job->log.next_seq()}, {"tokens_out", e.tokens_out}, {"decode_time_ms", e.decode_ms}, {"prefill_time_ms", e.prefill_ms}, {"stop_reason", name(e.reason)}, {"tokens_in", e.tokens_in}, {"cached_tokens", e.cached_tokens}};
+    if (e.stop_sequence) o["stop_sequence_matched"] = *e.stop_sequence;
+    if (!e.undecoded.empty()) o["undecoded_bytes"] = to_hex(e.undecoded);
+    w.finish_job(job, "end", boost::json::serialize(o));
+  }
+  void operator()(const Error& e) { w.fail_job(job, e); }
+};
+
+void submit(Worker& w, const ContextPtr& c, Prepared& p) {
+  if (!p.good) return c->fail(p.error, p.details, p.param);
+  if (!w.admit(c, 1)) return;
+  const int context = w.model().context, room = context - static_cast<int>(p.prompt.size());
+  const int wanted = p.request.max_tokens.value_or(std::clamp(room, 1, w.options().max_tokens_out));
+  if (wanted > room)
+    return c->fail({ErrorCode::kContextLengthExceeded, fmt::format("{} prompt tokens and {} requested tokens exceed the context of {}", p.prompt.size(), wanted, context)}, context_details(p.prompt.size(), wanted, context));
+  const auto job = w.jobs().create({.principal = c->principal.id, .operation = "infer", .resumable = p.request.resumable}, net::Clock::now(), std::chrono::system_clock::now());
+  const std::uint64_t seed = seed_of(p.request);
+  GenerateRequest request = make_request(p.request, std::move(p.prompt), wanted, seed, c->principal.id);
+  const auto stream = std::make_shared<NativeStream>(NativeStream{w, job, c->correlation_id, effective_params(request), seed, p.request.logprobs, Stopwatch(w.metrics(), c->accepted)});
+  std::vector<Generation> one;
+  one.push_back({std::move(request), [stream](const EngineEvent& e) {
+                   stream->watch.observe(e);
+                   std::visit(*stream, e);
+                 }});
+  const int position = std::max(0, w.active() + 1 - w.options().engine.engine.max_batch);
+  if (const Status run = w.run(job, std::move(one), c, p.request.deadline_ms); !run) {
+    if (run.error().code != ErrorCode::kDeadlineExceeded) c->fail(run.error());
+    return;
+  }
+  net::Response r;
+  r.status = 202;
+  r.body = boost::json::serialize(created(*job, position));
+  std::string ignored;
+  for (const std::string& field : p.request.ignored) ignored += (ignored.empty() ? "" : ", ") + field;
+  if (!ignored.empty()) r.headers.add("X-Llorch-Ignored", ignored.substr(0, 1024));
+  w.remember(c, job->id, r);
+  c->reply(std::move(r));
+}
+
+void post(Worker& w, const ContextPtr& c) {
+  if (w.replay(c) || !w.admit(c, 1)) return;
+  const auto p = std::make_shared<Prepared>();
+  w.background().run([&w, c, p] { *p = prepare(w, c->request.body); }, [&w, c, p] { submit(w, c, *p); });
+}
+
+boost::json::object describe(const job::Job& job) {
+  boost::json::object o{{"job_id", job.id}, {"status", name(job.state)}, {"created_at", rfc3339(job.created_at)}};
+  if (job.started_at != job::WallTime{}) o["started_at"] = rfc3339(job.started_at);
+  if (job.finished()) o["completed_at"] = rfc3339(job.completed_at);
+  if (job.error) o["error"] = {{"code", name(job.error->code)}, {"message", job.error->message}};
+  return o;
+}
+
+job::JobPtr find(Worker& w, const ContextPtr& c) {
+  auto job = w.jobs().get(c->parameters[0], c->principal.id, c->principal.may(service::Scope::kAdmin));
+  if (job) return *job;
+  c->fail(job.error());
+  return nullptr;
+}
+
+void stream(Worker& w, const ContextPtr& c) {
+  const job::JobPtr job = find(w, c);
+  if (!job) return;
+  service::StreamOptions options;
+  if (const auto last = c->request.headers.get("Last-Event-ID")) {
+    options.take_over = true;
+    if (last->empty() || last->size() > 18 || last->find_first_not_of("0123456789") != std::string::npos) return c->fail({ErrorCode::kInvalidRequest, "Last-Event-ID must be a number"}, {}, "Last-Event-ID");
+    options.last_seq = std::stoull(*last);
+  }
+  if (c->request.headers.get("Accept").value_or("").starts_with("application/x-ndjson")) options.framing = service::Framing::kJsonLines;
+  else if (job->options.operation != "infer") options.framing = service::Framing::kOpenAiResumable;
+  if (const Status s = service::stream_job(w.loop(), w.jobs(), job, c, std::move(options), [&w](const job::JobPtr& j) { w.cancel(j); }); !s) c->fail(s.error());
+}
+
+}  // namespace
+
+void add_route_inference(Worker& w) {
+  using service::Scope;
+  w.router().route<Scope::kInfer>("POST", "/v1/inference", [&w](const ContextPtr& c) { post(w, c); });
+  w.router().route<Scope::kInfer>("GET", "/v1/inference", [&w](const ContextPtr& c) {
+    boost::json::array list;
+    for (const auto& job : w.jobs().list(c->principal.id, c->principal.may(Scope::kAdmin)))
+      if (job->options.operation != "load") list.push_back(describe(*job));
+    c->reply(200, {{"jobs", std::move(list)}});
+  });
+  w.router().route<Scope::kInfer>("GET", "/v1/inference/{}/stream", [&w](const ContextPtr& c) { stream(w, c); });
+  w.router().route<Scope::kInfer>("GET", "/v1/inference/{}", [&w](const ContextPtr& c) {
+    if (const auto job = find(w, c)) c->reply(200, describe(*job));
+  });
+  w.router().route<Scope::kInfer>("DELETE", "/v1/inference/{}", [&w](const ContextPtr& c) {
+    const auto job = find(w, c);
+    if (!job) return;
+    w.cancel(job);
+    c->reply(200, {{"job_id", job->id}, {"status", name(job->state)}});
+  });
+}
+
+}  // namespace llorch::worker

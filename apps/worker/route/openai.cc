@@ -1,0 +1,325 @@
+// OpenAI's API: chat and text completions, streamed or whole, and the list of models (J-50 to J-67).
+#include <list>
+
+#include "base/ids.h"
+#include "worker/inference.h"
+
+namespace llorch::worker {
+namespace {
+
+using service::ContextPtr;
+using service::Scope;
+
+struct Prepared {
+  Error error;
+  bool good = false;
+  boost::json::object details;
+  std::string param;
+  wire::CompletionRequest request;
+  std::vector<TokenIds> prompts;
+};
+
+/// What is said of one choice so far.
+struct Choice {
+  int index = 0;
+  std::string text, undecoded;
+  boost::json::array logprobs;  // entries in chat's form
+  std::string finish_reason;
+  int tokens_out = 0;
+};
+
+/// One answer in the making: collects choices; writes chunks into the job's log, or the whole at the end.
+class Completion : public std::enable_shared_from_this<Completion> {
+ public:
+  Completion(Worker& w, job::JobPtr job, ContextPtr c, Prepared p) : w_(w), job_(std::move(job)), c_(std::move(c)), request_(std::move(p.request)), prompts_(std::move(p.prompts)), seed_(seed_of(request_)), id_((request_.chat ? "chatcmpl-" : "cmpl-") + random_hex(12)), created_(std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count()) {
+    choices_.resize(prompts_.size() * static_cast<std::size_t>(request_.n));
+    for (std::size_t i = 0; i < choices_.size(); ++i) choices_[i].index = static_cast<int>(i);
+  }
+
+  /// One generation per choice.
+  std::vector<Generation> generations(const std::vector<int>& max_tokens) {
+    std::vector<Generation> out;
+    for (std::size_t i = 0; i < choices_.size(); ++i) {
+      const std::size_t prompt = i / static_cast<std::size_t>(request_.n);
+      GenerateRequest r = make_request(request_, prompts_[prompt], max_tokens[prompt], seed_, c_->principal.id);
+      r.sampling.choice = i % static_cast<std::size_t>(request_.n);
+      out.push_back({std::move(r), [self = shared_from_this(), i, watch = std::make_shared<Stopwatch>(w_.metrics(), c_->accepted)](const EngineEvent& e) {
+                       watch->observe(e);
+                       self->on_event(self->choices_[i], e);
+                     }});
+    }
+    return out;
+  }
+  void set_dropped(std::size_t dropped) { dropped_ = dropped; }
+  /// Whole answers are sent when the last choice ends.
+  std::function<void(boost::json::object)> on_whole;
+
+ private:
+  void on_event(Choice& choice, const EngineEvent& event) {
+    if (const auto* started = std::get_if<StartedEvent>(&event)) {
+      begin(choice, *started);
+    } else if (const auto* token = std::get_if<TokenEvent>(&event)) {
+      text(choice, *token);
+    } else if (const auto* end = std::get_if<EndEvent>(&event)) {
+      finish(choice, *end);
+    } else if (const auto* error = std::get_if<Error>(&event)) {
+      w_.fail_job(job_, *error);
+    }
+  }
+
+  void begin(Choice& choice, const StartedEvent& e) {
+    w_.jobs().start(*job_, std::chrono::system_clock::now());
+    if (choice.index % request_.n == 0) tokens_in_ += e.tokens_in, cached_ += e.cached_tokens;
+    if (request_.echo) {
+      const auto& prompt = request_.prompts[static_cast<std::size_t>(choice.index / request_.n)];
+      const std::string* given = std::get_if<std::string>(&prompt);
+      choice.text = given ? *given : w_.engine().model().tokenizer->decode(std::get<wire::Tokens>(prompt));
+    }
+    if (!request_.stream) return;
+    if (request_.chat) chunk(choice, {{"role", "assistant"}, {"content", ""}}, {}, nullptr);
+    else if (request_.echo) chunk(choice, {}, choice.text, nullptr);
+  }
+
+  [[nodiscard]] boost::json::object logprob_of(const TokenEvent& e) const {
+    const Tokenizer& tokenizer = *w_.engine().model().tokenizer;
+    boost::json::object entry = logprob_entry(tokenizer, e.token.id, e.token.logprob);
+    boost::json::array top;
+    for (const TokenLogprob& t : e.token.top) top.push_back(logprob_entry(tokenizer, t.id, t.logprob));
+    entry["top_logprobs"] = std::move(top);
+    return entry;
+  }
+
+  void text(Choice& choice, const TokenEvent& e) {
+    ++choice.tokens_out;
+    boost::json::array logprobs;
+    if (request_.logprobs) logprobs.push_back(logprob_of(e));
+    if (!request_.stream) {
+      choice.text += e.text;
+      for (auto& entry : logprobs) choice.logprobs.push_back(std::move(entry));
+      return;
+    }
+    if (e.text.empty() && logprobs.empty()) return;
+    chunk(choice, {{"content", e.text}}, e.text, nullptr, std::move(logprobs));
+  }
+
+  void finish(Choice& choice, const EndEvent& e) {
+    choice.finish_reason = e.reason == StopReason::kMaxTokens ? "length" : "stop";
+    choice.tokens_out = e.tokens_out;
+    if (request_.stream) chunk(choice, {}, "", boost::json::string(choice.finish_reason));
+    if (++ended_ < choices_.size()) return;
+    if (request_.stream) {
+      if (request_.include_usage) {
+        boost::json::object o = frame(request_.chat ? "chat.completion.chunk" : "text_completion");
+        o["choices"] = boost::json::array{};
+        o["usage"] = usage();
+        append(o);
+      }
+      w_.finish_job(job_, "end", "{}");
+      return;
+    }
+    boost::json::object o = frame(request_.chat ? "chat.completion" : "text_completion");
+    boost::json::array list;
+    for (Choice& c : choices_) list.push_back(whole(c));
+    o["choices"] = std::move(list);
+    o["usage"] = usage();
+    w_.finish_job(job_, "end", "{}");
+    if (on_whole) std::exchange(on_whole, nullptr)(std::move(o));
+  }
+
+  [[nodiscard]] boost::json::object frame(std::string_view object) const {
+    boost::json::object o{{"id", id_}, {"object", object}, {"created", created_}, {"model", w_.model().id}, {"system_fingerprint", w_.fingerprint()}};
+    if (dropped_ > 0) o["truncation"] = {{"dropped_tokens", dropped_}};
+    return o;
+  }
+  [[nodiscard]] boost::json::object usage() const {
+    int out = 0;
+    for (const Choice& c : choices_) out += c.tokens_out;
+    return {{"prompt_tokens", tokens_in_}, {"completion_tokens", out}, {"total_tokens", tokens_in_ + out}, {"prompt_tokens_details", {{"cached_tokens", cached_}}}, {"completion_tokens_details", {{"reasoning_tokens", 0}}}};
+  }
+
+  /// Chat's list of entries, or the four parallel lists of text completions.
+  [[nodiscard]] boost::json::value logprobs_value(boost::json::array entries, std::size_t offset) const {
+    if (!request_.logprobs) return nullptr;
+    if (request_.chat) return boost::json::object{{"content", std::move(entries)}};
+    boost::json::array tokens, values, tops, offsets;
+    for (const auto& entry : entries) {
+      const auto& e = entry.get_object();
+      tokens.push_back(e.at("token"));
+      values.push_back(e.at("logprob"));
+      offsets.push_back(offset);
+      offset += e.at("token").get_string().size();
+      boost::json::object top;
+      for (const auto& t : e.at("top_logprobs").get_array()) top[t.get_object().at("token").get_string()] = t.get_object().at("logprob");
+      tops.push_back(std::move(top));
+    }
+    return boost::json::object{{"tokens", std::move(tokens)}, {"token_logprobs", std::move(values)}, {"top_logprobs", std::move(tops)}, {"text_offset", std::move(offsets)}};
+  }
+  [[nodiscard]] boost::json::object whole(Choice& c) const {
+    boost::json::object o{{"index", c.index}};
+    if (request_.chat) o["message"] = {{"role", "assistant"}, {"content", c.text}, {"refusal", nullptr}};
+    else o["text"] = c.text;
+    o["logprobs"] = logprobs_value(std::move(c.logprobs), 0);
+    o["finish_reason"] = c.finish_reason;
+    return o;
+  }
+  void chunk(const Choice& c, boost::json::object delta, std::string_view text, boost::json::value finish_reason, boost::json::array logprobs = {}) {
+    boost::json::object choice{{"index", c.index}};
+    if (request_.chat) choice["delta"] = std::move(delta);
+    else choice["text"] = text;
+    choice["logprobs"] = logprobs.empty() ? boost::json::value(nullptr) : logprobs_value(std::move(logprobs), 0);
+    choice["finish_reason"] = std::move(finish_reason);
+    boost::json::object o = frame(request_.chat ? "chat.completion.chunk" : "text_completion");
+    o["choices"] = boost::json::array{std::move(choice)};
+    append(o);
+  }
+  void append(const boost::json::object& o) { (void)w_.jobs().append(*job_, "chunk", boost::json::serialize(o)); }
+
+  Worker& w_;
+  job::JobPtr job_;
+  ContextPtr c_;
+  wire::CompletionRequest request_;
+  std::vector<TokenIds> prompts_;
+  std::uint64_t seed_;
+  std::string id_;
+  std::int64_t created_;
+  std::vector<Choice> choices_;
+  std::size_t ended_ = 0, dropped_ = 0;
+  int tokens_in_ = 0, cached_ = 0;
+};
+
+Prepared prepare(const Worker& w, const std::string& text, bool chat) {
+  Prepared p;
+  const auto body = wire::parse_body(text);
+  if (!body) return p.error = body.error(), p;
+  auto read = chat ? wire::read_chat(*body, w.bounds()) : wire::read_completion(*body, w.bounds());
+  if (!read) {
+    p.error = wire::violation_error(read.error().violations);
+    p.details = wire::violation_details(read.error().violations);
+    p.param = read.error().violations.front().field;
+    return p;
+  }
+  p.request = *std::move(read);
+  const auto take = [&](Result<TokenIds> ids) {
+    if (!ids) return p.error = std::move(ids).error(), false;
+    p.prompts.push_back(*std::move(ids));
+    return true;
+  };
+  if (chat) {
+    if (!take(w.render_chat(p.request.messages, p.request.template_arguments))) return p;
+  } else {
+    for (const wire::Prompt& prompt : p.request.prompts) {
+      const std::string* text_prompt = std::get_if<std::string>(&prompt);
+      if (!take(text_prompt ? w.engine().model().tokenizer->encode(*text_prompt, {.add_special = true, .parse_special = true}) : Result<TokenIds>(std::get<wire::Tokens>(prompt)))) return p;
+    }
+  }
+  p.good = true;
+  return p;
+}
+
+/// How many tokens each prompt may generate; context_length_exceeded is answered here. `dropped`: tokens cut off the
+/// front of prompts, only where the client asked for it (J-64).
+std::optional<std::vector<int>> fit(const Worker& w, const ContextPtr& c, Prepared& p, std::size_t& dropped) {
+  const int context = w.model().context;
+  std::vector<int> out;
+  for (TokenIds& prompt : p.prompts) {
+    const int asked = p.request.max_tokens.value_or(1);
+    if (const std::int64_t over = static_cast<std::int64_t>(prompt.size()) + asked - context; over > 0 && p.request.truncate && over < static_cast<std::int64_t>(prompt.size())) {
+      prompt.erase(prompt.begin(), prompt.begin() + over);
+      dropped += static_cast<std::size_t>(over);
+    }
+    const int room = context - static_cast<int>(std::min<std::size_t>(prompt.size(), static_cast<std::size_t>(context)));
+    if (asked > room || room < 1) {
+      c->fail({ErrorCode::kContextLengthExceeded, fmt::format("this model's context is {} tokens; the request has {} prompt tokens and asks for {}", context, prompt.size(), asked)}, context_details(prompt.size(), asked, context), p.request.chat ? "messages" : "prompt");
+      return std::nullopt;
+    }
+    out.push_back(p.request.max_tokens.value_or(room));
+  }
+  return out;
+}
+
+void answer_whole(Worker& w, const ContextPtr& c, const job::JobPtr& job, const std::shared_ptr<Completion>& completion, net::Headers headers) {
+  c->exchange->on_gone = [&w, job, weak = std::weak_ptr(completion)] {
+    if (const auto alive = weak.lock()) alive->on_whole = nullptr;
+    w.cancel(job);
+  };
+  completion->on_whole = [&w, c, job, headers](const boost::json::object& o) {
+    net::Response r;
+    r.body = boost::json::serialize(o);
+    r.headers = headers;
+    w.remember(c, job->id, r);
+    c->reply(std::move(r));
+  };
+}
+
+void submit(Worker& w, const ContextPtr& c, Prepared& p) {
+  if (!p.good) return c->fail(p.error, p.details, p.param);
+  const int count = static_cast<int>(p.prompts.size()) * p.request.n;
+  if (!w.admit(c, count)) return;
+  std::size_t dropped = 0;
+  const auto max_tokens = fit(w, c, p, dropped);
+  if (!max_tokens) return;
+  const bool resumable = c->request.headers.get("X-Resumable") == "1", stream = p.request.stream;
+  const auto job = w.jobs().create({.principal = c->principal.id, .operation = p.request.chat ? "chat" : "completion", .resumable = resumable}, net::Clock::now(), std::chrono::system_clock::now());
+  net::Headers headers;
+  std::string ignored;
+  for (const std::string& field : p.request.ignored) ignored += (ignored.empty() ? "" : ", ") + field;
+  if (!ignored.empty()) headers.add("X-Llorch-Ignored", ignored.substr(0, 1024));
+  const auto deadline = p.request.deadline_ms;
+  const auto completion = std::make_shared<Completion>(w, job, c, std::move(p));
+  completion->set_dropped(dropped);
+  const Status run = w.run(job, completion->generations(*max_tokens), c, deadline);
+  if (!run) {
+    if (run.error().code != ErrorCode::kDeadlineExceeded) c->fail(run.error());
+    return;
+  }
+  if (!stream) {
+    // A job that nobody streams is read by its own request: it ends with it, not by being unattended.
+    job->ever_attached = true;
+    job->options.cancelled_by_disconnect = false;
+    job->on_ended = [c, weak = std::weak_ptr(completion)](const Error& error) {
+      const auto alive = weak.lock();
+      if (!alive || !alive->on_whole) return;
+      alive->on_whole = nullptr;
+      c->fail(error);
+    };
+    answer_whole(w, c, job, completion, std::move(headers));
+    return;
+  }
+  service::StreamOptions options;
+  options.framing = resumable ? service::Framing::kOpenAiResumable : service::Framing::kOpenAi;
+  options.headers = std::move(headers);
+  if (resumable) options.headers.add("X-Sse-Url", fmt::format("/v1/inference/{}/stream", job->id));
+  if (const Status s = service::stream_job(w.loop(), w.jobs(), job, c, std::move(options), [&w](const job::JobPtr& j) { w.cancel(j); }); !s) c->fail(s.error());
+}
+
+void post(Worker& w, const ContextPtr& c, bool chat) {
+  if (w.replay(c) || !w.admit(c, 1)) return;
+  const auto p = std::make_shared<Prepared>();
+  w.background().run([&w, c, p, chat] { *p = prepare(w, c->request.body, chat); }, [&w, c, p] { submit(w, c, *p); });
+}
+
+boost::json::object describe(const Worker& w) {
+  const ModelFacts& m = w.model();
+  return {{"id", m.id}, {"object", "model"}, {"created", m.created}, {"owned_by", "local"}, {"meta", {{"context", m.context}, {"hash", m.hash}, {"quant", m.quant_kind}, {"state", w.state_name()}, {"fits", true}}}};
+}
+
+}  // namespace
+
+void add_route_openai(Worker& w) {
+  auto& r = w.router();
+  for (const std::string prefix : {"/v1", ""}) {
+    r.route<Scope::kInfer>("POST", prefix + "/chat/completions", [&w](const ContextPtr& c) { post(w, c, true); });
+    r.route<Scope::kInfer>("POST", prefix + "/completions", [&w](const ContextPtr& c) { post(w, c, false); });
+    r.route<Scope::kInfer>("GET", prefix + "/models", [&w](const ContextPtr& c) {
+      boost::json::array list;
+      if (w.state() == WorkerState::kIdle) list.push_back(describe(w));
+      c->reply(200, {{"object", "list"}, {"data", std::move(list)}});
+    });
+    r.route<Scope::kInfer>("GET", prefix + "/models/{}", [&w](const ContextPtr& c) {
+      if (w.state() == WorkerState::kIdle && c->parameters[0] == w.model().id) return c->reply(200, describe(w));
+      c->fail({ErrorCode::kModelNotFound, "the model is not served here"}, {}, "model");
+    });
+  }
+}
+
+}  // namespace llorch::worker

@@ -1,0 +1,426 @@
+#include "worker/worker.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "base/ids.h"
+#include "base/mapped_file.h"
+#include "security/digest.h"
+#include "service/log.h"
+
+namespace llorch::worker {
+
+using service::Level;
+using service::log;
+
+namespace {
+
+constexpr int kFirstPort = 8601, kLastPort = 8999;
+constexpr std::chrono::minutes kIdempotencyWindow{10};
+constexpr std::size_t kRememberedMax = 10'000;
+
+auto wall_now() { return std::chrono::system_clock::now(); }
+
+std::int64_t resident_bytes() {
+  std::ifstream in("/proc/self/statm");
+  std::int64_t total = 0, resident = 0;
+  in >> total >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+void raise_descriptor_limit() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = std::min<rlim_t>(files.rlim_max, 65'536);
+  setrlimit(RLIMIT_NOFILE, &files);
+}
+
+std::string file_hash(const std::string& path) {
+  const auto file = MappedFile::open(path);
+  return file ? security::sha256_hex({reinterpret_cast<const char*>((*file).bytes().data()), (*file).bytes().size()}) : std::string();
+}
+
+}  // namespace
+
+std::string error_event(const Error& error, std::uint64_t seq) {
+  return boost::json::serialize(boost::json::object{{"type", "error"}, {"seq", seq}, {"code", name(error.code)}, {"message", error.message}, {"retriable", kind(error.code).retriable}});
+}
+
+Worker::Worker(net::EventLoop& loop, ServeOptions options) : loop_(loop), options_(std::move(options)), jobs_(options_.jobs), engine_(loop, options_.engine), background_(loop) {}
+
+Worker::~Worker() {
+  server_.reset();
+  engine_.stop();
+}
+
+std::string_view Worker::state_name() const {
+  switch (state_) {
+    case WorkerState::kLoading: return "loading";
+    case WorkerState::kIdle: return active_ > 0 ? "busy" : "idle";
+    case WorkerState::kDraining: return "draining";
+    case WorkerState::kError: break;
+  }
+  return "error";
+}
+
+std::string Worker::fingerprint() const { return fmt::format("llorch-" LLORCH_VERSION "-{}", facts_.hash.substr(0, 8)); }
+
+Status Worker::check_options() {
+  const ServeOptions& o = options_;
+  std::string warning;
+  LLORCH_TRY(const auto token, security::find_operator_token(o.token_file, warning));
+  if (!warning.empty()) log(Level::kWarn, "token_from_environment", warning);
+  const bool loopback = security::is_loopback(o.listen);
+  if (o.local_mode && (token || !o.keys_file.empty())) return fail(ErrorCode::kInvalidRequest, "--local-mode has no authentication: it cannot be combined with a token");
+  if (o.local_mode && !loopback) return fail(ErrorCode::kInvalidRequest, "--local-mode listens on loopback only, not on {}", o.listen);
+  if (!loopback && !token) return fail(ErrorCode::kInvalidRequest, "listening on {} needs a token of at least {} characters (LLORCH_API_TOKEN_FILE)", o.listen, security::kTokenBytesMin);
+  if (!loopback && o.tls_certificate.empty()) log(Level::kWarn, "no_tls", "listening beyond this machine without TLS: tokens and prompts cross the network readable");
+  if (token) authenticator_.add_token(*token, {security::Scope::kAdmin, security::Scope::kInfer, security::Scope::kMetrics, security::Scope::kNode});
+  if (!o.keys_file.empty()) LLORCH_OK(authenticator_.add_keys_file(o.keys_file));
+  for (const std::string& url : {o.hive_url, o.callback_url})
+    if (!url.empty()) LLORCH_OK(net::parse_url(url));
+  if (!o.audit_log.empty()) {
+    LLORCH_TRY(audit_, security::AuditLog::open(o.audit_log, "llorch-worker-cpu"));
+  }
+  return {};
+}
+
+Status Worker::bind() {
+  service::RouterOptions routing{options_.listen, options_.allowed_hosts, options_.cors_origins, {}};
+  router_ = std::make_unique<service::Router>(authenticator_, audit_.get(), std::move(routing));
+#define LLORCH_ROUTE(name) add_route_##name(*this);
+#include "worker_routes.inc"
+#undef LLORCH_ROUTE
+  net::ServerOptions server;
+  server.address = options_.listen == "localhost" ? "127.0.0.1" : options_.listen;
+  server.tls_certificate = options_.tls_certificate, server.tls_key = options_.tls_key;
+  server.body_bytes_max = options_.body_bytes_max;
+  const auto handler = [this](net::Request r, net::ExchangePtr e) { router_->handle(std::move(r), std::move(e)); };
+  const auto refusal = [this](const Error& e) { return router_->refusal(e); };
+  Status last = fail(ErrorCode::kIo, "no port from {} to {} is free", kFirstPort, kLastPort);
+  for (int port = options_.port > 0 ? options_.port : kFirstPort; port <= (options_.port > 0 ? options_.port : kLastPort); ++port) {
+    server.port = static_cast<std::uint16_t>(port);
+    auto made = net::HttpServer::make(loop_, server, handler, refusal);
+    if (made) {
+      server_ = *std::move(made);
+      return {};
+    }
+    if (made.error().code != ErrorCode::kIo || options_.port > 0) return std::unexpected(std::move(made).error());
+  }
+  return last;
+}
+
+Status Worker::start() {
+  raise_descriptor_limit();
+  LLORCH_OK(check_options());
+  loading_job = jobs_.create({.principal = "", .operation = "load", .resumable = true, .cancelled_by_disconnect = false}, net::Clock::now(), wall_now());
+  LLORCH_OK(bind());
+  if (options_.worker_id.empty()) options_.worker_id = fmt::format("worker-cpu-{}", server_->port());
+  log(Level::kInfo, "startup", fmt::format("{} listens on {}:{}", options_.worker_id, options_.listen, server_->port()), {{"action", "startup"}, {"worker_id", options_.worker_id}, {"port", server_->port()}, {"listen", options_.listen}});
+  log(Level::kInfo, "model_load_start", "the model is being loaded", {{"action", "model_load_start"}});
+  engine_.start(
+      [this](std::size_t done, std::size_t total) {
+        const int percent = total ? static_cast<int>(100 * done / total) : 100;
+        for (int step = (percent_told_ / 25 + 1) * 25; percent_told_ < 0 || step <= percent; step += 25) {
+          percent_told_ = percent_told_ < 0 ? 0 : step;
+          log(Level::kInfo, "model_load_progress", fmt::format("loaded {} %", percent_told_), {{"action", "model_load_progress"}, {"percent", percent_told_}});
+          step = percent_told_;
+        }
+        const boost::json::object o{{"type", "progress"}, {"seq", loading_job->log.next_seq()}, {"stage", "loading_to_ram"}, {"bytes_loaded", done}, {"bytes_total", total}, {"percent", percent}, {"vram_mb", 0}};
+        (void)jobs_.append(*loading_job, "progress", boost::json::serialize(o));
+      },
+      [this](Status outcome) { loaded(std::move(outcome)); });
+  sweep();
+  return {};
+}
+
+Status Worker::read_facts() {
+  const LoadedModel& m = engine_.model();
+  ModelFacts& f = facts_;
+  f.id = options_.model_ref.empty() ? m.reference : options_.model_ref;
+  f.vocab = m.decoder->parts().vocab, f.context = m.decoder->parts().context;
+  f.tokenizer_kind = m.tokenizer->kind();
+  f.created = std::chrono::duration_cast<std::chrono::seconds>(wall_now().time_since_epoch()).count();
+  std::map<std::string, std::uint64_t> bytes;  // the format that most of the weights have
+  for (const TensorView& t : m.source->tensors()) bytes[std::string(info(t.type).name)] += t.data.size();
+  for (std::uint64_t most = 0; const auto& [type, size] : bytes)
+    if (size > most) most = size, f.quant_kind = type;
+  const auto& metadata = m.source->metadata();
+  std::string source;
+  if (!options_.chat_template_file.empty()) {
+    LLORCH_TRY(source, read_text_file(options_.chat_template_file, 1u << 20));
+  } else if (const auto text = metadata.text("tokenizer.chat_template")) {
+    source = *text;
+  } else {
+    const std::string& dir = options_.engine.model.path;
+    if (const auto file = read_text_file(dir + "/chat_template.jinja", 1u << 20)) source = *file;
+    else if (const auto config = json::parse_file(dir + "/tokenizer_config.json"); config && config->is_object()) source = json::find_text(config->get_object(), "chat_template").value_or("");
+  }
+  if (!source.empty()) {
+    LLORCH_TRY(f.chat_template, jinja::Template::parse(source));
+  }
+  if (m.tokenizer->bos() >= 0) f.bos = m.tokenizer->token(m.tokenizer->bos()).text;
+  if (!m.tokenizer->end_ids().empty()) {
+    TokenId end = *m.tokenizer->end_ids().begin();
+    if (const auto eos = metadata.unsigned_integer("tokenizer.ggml.eos_token_id"); eos && *eos < m.tokenizer->size()) end = static_cast<TokenId>(*eos);
+    f.eos = m.tokenizer->token(end).text;
+  }
+  return {};
+}
+
+void Worker::loaded(Status outcome) {
+  if (outcome) outcome = read_facts();
+  if (!outcome) {
+    log(Level::kError, "model_load_failed", outcome.error().message, {{"action", "error"}, {"code", name(outcome.error().code)}, {"device", "cpu"}, {"model", std::string(options_.engine.model.path.substr(options_.engine.model.path.rfind('/') + 1))}});
+    state_ = WorkerState::kError;
+    exit_code_ = 1;
+    return loop_.stop();
+  }
+  if (state_ != WorkerState::kLoading) return;
+  state_ = WorkerState::kIdle;
+  log(Level::kInfo, "model_load_complete", fmt::format("{} is ready: {}, vocabulary {}, context {}", facts_.id, facts_.quant_kind, facts_.vocab, facts_.context), {{"action", "model_load_complete"}, {"model", facts_.id}});
+  jobs_.finish(*loading_job, job::State::kCompleted, {}, "progress", boost::json::serialize(boost::json::object{{"type", "progress"}, {"seq", loading_job->log.next_seq()}, {"stage", "ready"}}), net::Clock::now(), wall_now());
+  auto hash = std::make_shared<std::string>();
+  background_.run(
+      [hash, path = options_.engine.model.path] {
+        if (!path.starts_with("builtin:")) *hash = file_hash(path);
+        else *hash = security::sha256_hex(path);
+      },
+      [this, hash] { facts_.hash = *hash; });
+  if (options_.callback_url.empty()) return ready();
+  net::ClientRequest call;
+  call.method = "POST";
+  call.url = net::parse_url(options_.callback_url).value();
+  call.headers.add("Content-Type", "application/json");
+  boost::json::object body = report();
+  if (const char* spawn = std::getenv("LLORCH_SPAWN_TOKEN")) body["spawn_token"] = spawn;
+  call.body = boost::json::serialize(body);
+  auto status = std::make_shared<int>(0);
+  callback_call_ = net::start_call(loop_, std::move(call), {.on_head = [status](int s, const net::Headers&) { *status = s; },
+                                                          .on_data = {},
+                                                          .on_end = [this, status](Status s) {
+                                                            if (s && *status / 100 == 2) return ready();
+                                                            log(Level::kError, "ready_callback_failed", s ? fmt::format("the ready callback answered {}", *status) : s.error().message, {{"action", "error"}});
+                                                            exit_code_ = 1;
+                                                            loop_.stop();
+                                                          }});
+}
+
+void Worker::ready() {
+  log(Level::kInfo, "ready", fmt::format("ready at http{}://{}:{}", options_.tls_certificate.empty() ? "" : "s", options_.listen, server_->port()), {{"action", "ready"}, {"port", server_->port()}});
+  if (!options_.hive_url.empty()) heartbeat();
+  if (on_ready) on_ready();
+}
+
+boost::json::object Worker::report() const {
+  return {{"worker_id", options_.worker_id}, {"model_ref", facts_.id}, {"memory_bytes", resident_bytes()}, {"memory_architecture", "cpu"}, {"uri", fmt::format("http://{}:{}", options_.listen, server_->port())}, {"worker_type", "cpu"}, {"capabilities", {"text-gen"}}, {"protocol", "sse"}};
+}
+
+void Worker::heartbeat() {
+  net::ClientRequest call;
+  call.method = "POST";
+  call.url = net::parse_url(options_.hive_url).value();
+  while (call.url.path.ends_with('/')) call.url.path.pop_back();
+  call.url.path += "/v1/heartbeat";
+  call.headers.add("Content-Type", "application/json");
+  boost::json::object body = report();
+  body["timestamp"] = rfc3339(wall_now());
+  body["health_status"] = state_ == WorkerState::kIdle ? "healthy" : "degraded";
+  body["state"] = state_name();
+  if (const char* spawn = std::getenv("LLORCH_SPAWN_TOKEN")) body["spawn_token"] = spawn;
+  call.body = boost::json::serialize(body);
+  auto status = std::make_shared<int>(0);
+  beat_call_ = net::start_call(loop_, std::move(call), {.on_head = [status](int s, const net::Headers&) { *status = s; }, .on_data = {}, .on_end = [this, status](Status s) {
+                                                          if (s && *status / 100 == 2) {
+                                                            beat_failures_ = 0;
+                                                            return;
+                                                          }
+                                                          ++beat_failures_;
+                                                          log(Level::kWarn, "heartbeat_failed", s ? fmt::format("the hive answered {}", *status) : s.error().message, {{"failures", beat_failures_}});
+                                                        }});
+  // A hive that does not answer is asked less often, at most eight times the interval.
+  const int factor = 1 << std::min(beat_failures_, 3);
+  beat_timer_ = loop_.after(std::chrono::seconds(options_.heartbeat_interval_s * factor), [this] { heartbeat(); });
+}
+
+void Worker::sweep() {
+  for (const job::JobPtr& job : jobs_.sweep(net::Clock::now())) cancel(job);
+  std::erase_if(remembered_, [](const auto& e) { return net::Clock::now() - e.second.at > kIdempotencyWindow; });
+  const EngineLoad load = engine_.load();
+  metrics_.queue_depth.Set(queue_position());
+  metrics_.kv_pages_used.Set(load.pages_used), metrics_.kv_pages_total.Set(load.pages_total);
+  metrics_.memory_bytes.Set(static_cast<double>(resident_bytes()));
+  metrics_.uptime_seconds.Set(uptime_s());
+  metrics_.jobs.Set(static_cast<double>(jobs_.count()));
+  if (audit_) metrics_.audit_dropped.Increment(std::max(0.0, static_cast<double>(audit_->dropped()) - metrics_.audit_dropped.Value()));
+  sweep_timer_ = loop_.after(std::chrono::milliseconds(500), [this] { sweep(); });
+}
+
+bool Worker::admit(const service::ContextPtr& c, int count) {
+  if (state_ == WorkerState::kLoading) return c->fail({ErrorCode::kLoading, "the model is being loaded"}), false;
+  if (state_ == WorkerState::kDraining) return c->fail({ErrorCode::kShuttingDown, "the worker is shutting down"}), false;
+  if (state_ != WorkerState::kIdle) return c->fail({ErrorCode::kWorkerUnhealthy, "the worker is not healthy"}), false;
+  const int room = options_.engine.engine.max_batch + options_.queue_capacity;
+  if (active_ + count <= room) return true;
+  metrics_.request("rejected");
+  c->fail({ErrorCode::kQueueFull, "the queue is full"}, {{"retry_after_ms", 1000}, {"backoff_ms", 1000}, {"queue_depth", queue_position()}, {"queue_capacity", options_.queue_capacity}});
+  return false;
+}
+
+Status Worker::run(const job::JobPtr& job, std::vector<Generation> generations, const service::ContextPtr& c, std::optional<std::int64_t> deadline_ms) {
+  auto deadline = c->deadline;
+  if (!deadline && deadline_ms) deadline = wall_now() + std::chrono::milliseconds(*deadline_ms) - std::chrono::duration_cast<std::chrono::milliseconds>(net::Clock::now() - c->accepted);
+  if (deadline && *deadline <= wall_now()) {
+    const auto over = std::chrono::duration_cast<std::chrono::milliseconds>(wall_now() - *deadline).count();
+    metrics_.deadline("before_compute");
+    metrics_.deadline_exceeded_by_ms.Observe(static_cast<double>(over));
+    jobs_.remove(job->id);
+    c->fail({ErrorCode::kDeadlineExceeded, "the deadline has passed"}, {{"deadline_ms", std::chrono::duration_cast<std::chrono::milliseconds>(deadline->time_since_epoch()).count()}, {"elapsed_ms", std::chrono::duration_cast<std::chrono::milliseconds>(net::Clock::now() - c->accepted).count()}, {"exceeded_by_ms", over}});
+    return fail(ErrorCode::kDeadlineExceeded, "answered");
+  }
+  Running running;
+  running.submitted = c->accepted;
+  running.left = static_cast<int>(generations.size());
+  for (Generation& g : generations) {
+    auto id = engine_.submit(std::move(g.request), [this, job, handle = std::move(g.on_event)](const EngineEvent& event) {
+      if (job->finished()) return;
+      handle(event);
+      if (const bool ended = std::holds_alternative<EndEvent>(event) || std::holds_alternative<Error>(event); !ended) {
+        if (job->log.full())
+          if (const auto it = running_.find(job->id); it != running_.end())
+            for (const int running_id : it->second.ids) engine_.pause(running_id, true);
+        return;
+      }
+      const auto it = running_.find(job->id);
+      if (it == running_.end()) return;
+      --active_;
+      if (--it->second.left == 0) running_.erase(it);
+    });
+    if (!id) {
+      for (const int started : running.ids) engine_.cancel(started);
+      jobs_.remove(job->id);
+      return std::unexpected(std::move(id).error());
+    }
+    running.ids.push_back(*id);
+  }
+  active_ += running.left;
+  const auto expire = [this, job](ErrorCode code, const char* message, const char* reason) {
+    return [this, job, code, message, reason] {
+      metrics_.deadline(reason);
+      fail_job(job, {code, message});
+    };
+  };
+  running.timeout = loop_.after(std::chrono::seconds(options_.inference_timeout_s), expire(ErrorCode::kInferenceTimeout, "the inference took longer than is allowed", "timeout"));
+  if (deadline) running.deadline = loop_.after(std::chrono::duration_cast<net::Clock::duration>(*deadline - wall_now()), expire(ErrorCode::kDeadlineExceeded, "the deadline has passed", "during"));
+  job->on_cancel = [this, job = std::weak_ptr(job)] { if (const auto alive = job.lock()) cancel(alive); };
+  job->on_space = [this, id = job->id] {
+    if (const auto it = running_.find(id); it != running_.end())
+      for (const int running_id : it->second.ids) engine_.pause(running_id, false);
+  };
+  running_.emplace(job->id, std::move(running));
+  if (audit_) audit_->append({{"event_type", "task_submitted"}, {"actor", c->principal.id}, {"job_id", job->id}, {"operation", job->options.operation}, {"prompt_length", c->request.body.size()}, {"prompt_hash", security::sha256_hex(c->request.body)}, {"correlation_id", c->correlation_id}});
+  return {};
+}
+
+void Worker::release(const job::JobPtr& job) {
+  const auto it = running_.find(job->id);
+  if (it == running_.end()) return;
+  for (const int id : it->second.ids) engine_.cancel(id);
+  active_ -= it->second.left;
+  running_.erase(it);
+}
+
+void Worker::fail_job(const job::JobPtr& job, const Error& error) {
+  if (job->finished()) return;
+  const auto start = net::Clock::now();
+  const bool cancelled = error.code == ErrorCode::kCancelled;
+  metrics_.request(cancelled ? "cancelled" : "failed");
+  if (error.code == ErrorCode::kKvOom) metrics_.oom.Increment();
+  std::string json = error_event(error, job->log.next_seq());
+  if (job->options.operation != "infer") json = boost::json::serialize(boost::json::object{{"error", {{"code", name(error.code)}, {"message", error.message}, {"type", kind(error.code).type}}}});
+  jobs_.finish(*job, cancelled ? job::State::kCancelled : job::State::kFailed, error, "error", std::move(json), start, wall_now());
+  release(job);
+  if (cancelled) metrics_.cancellation_ms.Observe(std::chrono::duration<double, std::milli>(net::Clock::now() - start).count());
+  log(cancelled ? Level::kInfo : Level::kWarn, "job_ended", error.message, {{"job_id", job->id}, {"code", name(error.code)}});
+  if (audit_) audit_->append({{"event_type", cancelled ? "task_canceled" : "task_completed"}, {"job_id", job->id}, {"actor", job->options.principal}, {"outcome", name(error.code)}});
+}
+
+void Worker::cancel(const job::JobPtr& job) { fail_job(job, {ErrorCode::kCancelled, "the request was cancelled"}); }
+
+void Worker::finish_job(const job::JobPtr& job, std::string type, std::string json) {
+  if (job->finished()) return;
+  jobs_.finish(*job, job::State::kCompleted, {}, std::move(type), std::move(json), net::Clock::now(), wall_now());
+  metrics_.request("completed");
+  if (audit_) audit_->append({{"event_type", "task_completed"}, {"job_id", job->id}, {"actor", job->options.principal}, {"outcome", "completed"}});
+}
+
+void Worker::narrate(const job::JobPtr& job, std::string_view action, const std::string& human, std::string_view correlation_id) {
+  log(Level::kInfo, action, human, {{"action", action}, {"job_id", job->id}, {"correlation_id", correlation_id}});
+  if (job->options.operation != "infer") return;  // OpenAI's streams have no place for it
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(wall_now().time_since_epoch()).count();
+  const boost::json::object o{{"type", "narration"}, {"seq", job->log.next_seq()}, {"formatted", fmt::format("[worker] {}", human)}, {"actor", options_.worker_id}, {"action", action}, {"target", job->id}, {"human", human}, {"job_id", job->id}, {"correlation_id", correlation_id}, {"emitted_by", "llorch-worker-cpu"}, {"emitted_at_ms", ms}};
+  if (!jobs_.append(*job, "narration", boost::json::serialize(o))) metrics_.narration_dropped.Increment();
+}
+
+Result<TokenIds> Worker::render_chat(const boost::json::array& messages, const boost::json::object& arguments) const {
+  if (!facts_.chat_template) return fail(ErrorCode::kChatTemplateMissing, "the model has no chat template: send a prompt, or start the worker with --chat-template");
+  jinja::List list;
+  for (const auto& m : messages) {
+    const jinja::Value untrusted = jinja::from_json(m);
+    jinja::Dict dict = *untrusted.dict();
+    for (auto& [key, value] : dict.items)  // one of a fixed set, and part of control tokens in some templates
+      if (key.text()->bytes == "role") value = jinja::Value(value.text()->bytes, true);
+    list.emplace_back(std::move(dict));
+  }
+  std::vector<std::pair<std::string, jinja::Value>> trusted{{"messages", jinja::Value(std::move(list))}, {"add_generation_prompt", jinja::Value(true)}, {"bos_token", jinja::Value(facts_.bos, true)}, {"eos_token", jinja::Value(facts_.eos, true)}};
+  LLORCH_TRY(const jinja::Text text, facts_.chat_template->render(arguments, trusted, std::time(nullptr)));
+  return engine_.model().tokenizer->encode(text.bytes, {.add_special = false, .parse_special = true, .trust = text.trust});
+}
+
+bool Worker::replay(const service::ContextPtr& c) {
+  const auto key = c->request.headers.get("Idempotency-Key");
+  if (!key) return false;
+  if (key->empty() || key->size() > 256) return c->fail({ErrorCode::kInvalidRequest, "Idempotency-Key must have 1 to 256 characters"}, {}, "Idempotency-Key"), true;
+  const auto it = remembered_.find(c->principal.id + "|" + c->route + "|" + *key);
+  if (it == remembered_.end()) return false;
+  Remembered& r = it->second;
+  if (r.body_hash != security::sha256_hex(c->request.body)) return c->fail({ErrorCode::kIdempotencyMismatch, "this Idempotency-Key was used with another body"}), true;
+  if (!r.response) return c->fail({ErrorCode::kResourceInUse, "the first request with this Idempotency-Key is still running"}, {{"job_id", r.job_id}}), true;
+  net::Response again = *r.response;
+  again.headers.add("Idempotent-Replayed", "true");
+  c->reply(std::move(again));
+  return true;
+}
+
+void Worker::remember(const service::ContextPtr& c, const std::string& job_id, std::optional<net::Response> response) {
+  const auto key = c->request.headers.get("Idempotency-Key");
+  if (!key || remembered_.size() >= kRememberedMax) return;
+  remembered_[c->principal.id + "|" + c->route + "|" + *key] = {security::sha256_hex(c->request.body), job_id, std::move(response), net::Clock::now()};
+}
+
+void Worker::shutdown(std::string_view why) {
+  if (state_ == WorkerState::kDraining) return loop_.stop();
+  log(Level::kInfo, "shutdown", fmt::format("shutting down: {}", why), {{"action", "shutdown"}, {"active", active_}});
+  state_ = WorkerState::kDraining;
+  beat_timer_.cancel();
+  const auto end = net::Clock::now() + std::chrono::milliseconds(options_.shutdown_timeout_ms * 4 / 5);
+  // The gate: nothing active and nothing unsent; looked at again until then, and at the end by force.
+  struct Gate {
+    static void look(Worker& w, net::Clock::time_point end) {
+      if (w.active_ == 0 && w.server_) w.server_->stop_accepting();
+      if (w.active_ == 0 && (!w.server_ || w.server_->connections() == 0)) return w.loop_.stop();
+      if (net::Clock::now() >= end) {
+        for (const job::JobPtr& job : w.jobs_.list("", true)) w.cancel(job);
+        w.shutdown_timer_ = w.loop_.after(std::chrono::milliseconds(w.options_.shutdown_timeout_ms / 10), [&w] { w.loop_.stop(); });
+        return;
+      }
+      w.shutdown_timer_ = w.loop_.after(std::chrono::milliseconds(10), [&w, end] { look(w, end); });
+    }
+  };
+  shutdown_timer_ = loop_.after(std::chrono::milliseconds(1), [this, end] { Gate::look(*this, end); });
+}
+
+}  // namespace llorch::worker

@@ -1,0 +1,51 @@
+#include "net/event_loop.h"
+
+#include "net/asio.h"
+
+namespace llorch::net {
+
+EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
+EventLoop::~EventLoop() = default;
+
+void EventLoop::run() {
+  impl_->thread = std::this_thread::get_id();
+  impl_->io.run();
+}
+void EventLoop::stop() { impl_->io.stop(); }
+void EventLoop::post(std::function<void()> task) { asio::post(impl_->io, std::move(task)); }
+bool EventLoop::on_loop() const { return impl_->thread.load() == std::this_thread::get_id(); }
+
+EventLoop::Timer EventLoop::after(Clock::duration delay, std::function<void()> task) {
+  struct State {
+    asio::steady_timer timer;
+    std::function<void()> task;
+  };
+  auto state = std::make_shared<State>(State{asio::steady_timer(impl_->io, delay), std::move(task)});
+  state->timer.async_wait([weak = std::weak_ptr<State>(state)](const error_code& problem) {
+    const auto alive = weak.lock();
+    if (!problem && alive) alive->task();
+  });
+  Timer timer;
+  timer.state_ = std::move(state);
+  return timer;
+}
+
+void EventLoop::on_signals(std::function<void(int count)> task) {
+  impl_->signals.add(SIGINT);
+  impl_->signals.add(SIGTERM);
+  struct Again {
+    Impl& impl;
+    std::function<void(int)> task;
+    int count = 0;
+    static void wait(const std::shared_ptr<Again>& self) {
+      self->impl.signals.async_wait([self](const error_code& problem, int) {
+        if (problem) return;
+        self->task(++self->count);
+        wait(self);
+      });
+    }
+  };
+  Again::wait(std::make_shared<Again>(Again{*impl_, std::move(task)}));
+}
+
+}  // namespace llorch::net

@@ -1,0 +1,56 @@
+// An HTTP/1.1 client on the event loop: one request per connection, the answer as it arrives.
+//
+// Used by daemons for heartbeats and relays, and by tests. Timeouts: connecting, and idle (no byte for so long), never
+// the whole (S-44). All callbacks run on the loop's thread; exactly one on_end comes, and none after the Call is
+// destroyed.
+#pragma once
+
+#include "net/event_loop.h"
+#include "net/http_types.h"
+
+namespace llorch::net {
+
+struct Url {
+  std::string host;
+  std::uint16_t port = 80;
+  std::string path = "/";
+};
+/// http://host[:port][/path]; no user information. Errors: kInvalidRequest.
+[[nodiscard]] Result<Url> parse_url(std::string_view text);
+
+struct ClientRequest {
+  std::string method = "GET";
+  Url url;
+  Headers headers;
+  std::string body;
+  std::chrono::milliseconds connect_timeout{5'000}, idle_timeout{30'000};
+};
+struct ClientCallbacks {
+  std::function<void(int status, const Headers& headers)> on_head;
+  std::function<void(std::string_view bytes)> on_data;
+  std::function<void(Status outcome)> on_end;  // kIo: could not connect, or the answer was cut off
+};
+
+class Call {
+ public:
+  Call() = default;
+  Call(Call&&) noexcept = default;
+  Call& operator=(Call&&) noexcept;
+  ~Call();
+
+ private:
+  friend Call start_call(EventLoop&, ClientRequest, ClientCallbacks);
+  struct State;
+  std::shared_ptr<State> state_;
+};
+[[nodiscard]] Call start_call(EventLoop& loop, ClientRequest request, ClientCallbacks callbacks);
+
+struct Answer {
+  int status = 0;
+  Headers headers;
+  std::string body;
+};
+/// For tests and command-line programs: runs a loop of its own until the answer is complete.
+[[nodiscard]] Result<Answer> fetch(ClientRequest request);
+
+}  // namespace llorch::net

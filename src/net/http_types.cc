@@ -1,0 +1,120 @@
+#include "net/http_types.h"
+
+#include <algorithm>
+
+namespace llorch::net {
+namespace {
+
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (lower(c) >= 'a' && lower(c) <= 'f') return lower(c) - 'a' + 10;
+  return -1;
+}
+
+bool unreserved(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || std::string_view("-._~").contains(c);
+}
+
+std::optional<std::string> decode(std::string_view text, bool query) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '+' && query) {
+      out += ' ';
+    } else if (text[i] == '%') {
+      if (i + 2 >= text.size() || hex_digit(text[i + 1]) < 0 || hex_digit(text[i + 2]) < 0) return std::nullopt;
+      const char c = static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return std::nullopt;
+      if (!query && (unreserved(c) || c == '/' || c == '\\' || c == '%')) return std::nullopt;  // a second spelling of a plain path
+      out += c;
+      i += 2;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+bool equal_ignoring_case(std::string_view a, std::string_view b) {
+  return std::ranges::equal(a, b, [](char x, char y) { return lower(x) == lower(y); });
+}
+
+std::optional<std::string> Headers::get(std::string_view name) const {
+  for (const auto& [key, value] : fields_)
+    if (equal_ignoring_case(key, name)) return value;
+  return std::nullopt;
+}
+
+std::optional<std::string> Target::parameter(std::string_view name) const {
+  for (const auto& [key, value] : query)
+    if (key == name) return value;
+  return std::nullopt;
+}
+
+Result<Target> parse_target(std::string_view text) {
+  const auto bad = [](std::string_view why) { return fail(ErrorCode::kInvalidRequest, "request target: {}", why); };
+  if (text.empty() || text[0] != '/') return bad("only the origin form is accepted");
+  for (const char c : text)
+    if (static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7f || std::string_view("#\\\"<>^`{|}").contains(c)) return bad("a character that must be escaped");
+  Target target;
+  const std::size_t mark = text.find('?');
+  std::string_view path = text.substr(0, mark);
+  while (!path.empty()) {
+    path.remove_prefix(1);  // the slash
+    const std::string_view segment = path.substr(0, path.find('/'));
+    path.remove_prefix(segment.size());
+    if (segment == "." || segment == ".." || (segment.empty() && !(path.empty() && target.path.empty()))) return bad("empty, '.' and '..' segments are refused");
+    const auto decoded = decode(segment, false);
+    if (!decoded) return bad("an escape that is refused");
+    (target.path += '/') += *decoded;
+  }
+  if (mark == std::string_view::npos) return target;
+  std::string_view query = text.substr(mark + 1);
+  while (!query.empty()) {
+    const std::string_view pair = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(query.size(), pair.size() + 1));
+    const std::size_t equals = pair.find('=');
+    const auto key = decode(pair.substr(0, equals), true), value = decode(equals == std::string_view::npos ? "" : pair.substr(equals + 1), true);
+    if (!key || !value) return bad("an escape in the query that is refused");
+    target.query.emplace_back(*key, *value);
+  }
+  return target;
+}
+
+Status check_head(std::string_view head) {
+  const auto bad = [](std::string_view why) { return fail(ErrorCode::kInvalidRequest, "request head: {}", why); };
+  int hosts = 0, lengths = 0, encodings = 0;
+  bool first = true;
+  while (!head.empty()) {
+    const std::size_t end = head.find('\n');
+    if (end == std::string_view::npos || end == 0 || head[end - 1] != '\r') return bad("a line does not end in CR LF");
+    const std::string_view line = head.substr(0, end - 1);
+    head.remove_prefix(end + 1);
+    if (line.empty()) break;
+    for (const char c : line)
+      if ((static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f) return bad("a control character");
+    if (std::exchange(first, false)) continue;  // the request line is the parser's
+    if (line[0] == ' ' || line[0] == '\t') return bad("a folded line");
+    const std::size_t colon = line.find(':');
+    if (colon == std::string_view::npos || colon == 0) return bad("a line without a name");
+    const std::string_view name = line.substr(0, colon);
+    if (name.find_first_of(" \t") != std::string_view::npos) return bad("a blank in a name");
+    std::string_view value = line.substr(colon + 1);
+    while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
+    while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
+    hosts += equal_ignoring_case(name, "host");
+    lengths += equal_ignoring_case(name, "content-length");
+    if (equal_ignoring_case(name, "transfer-encoding")) {
+      ++encodings;
+      if (!equal_ignoring_case(value, "chunked")) return bad("a transfer encoding other than chunked");
+    }
+  }
+  if (hosts != 1) return bad("exactly one Host is required");
+  if (lengths > 1 || encodings > 1 || (lengths && encodings)) return bad("more than one statement of the body's length");
+  return {};
+}
+
+}  // namespace llorch::net

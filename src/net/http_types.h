@@ -1,0 +1,56 @@
+// What an HTTP exchange consists of, without sockets.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+
+namespace llorch::net {
+
+/// Header fields in order; names compare without regard to case.
+class Headers {
+ public:
+  void add(std::string name, std::string value) { fields_.emplace_back(std::move(name), std::move(value)); }
+  [[nodiscard]] std::optional<std::string> get(std::string_view name) const;
+  [[nodiscard]] const std::vector<std::pair<std::string, std::string>>& fields() const { return fields_; }
+
+ private:
+  std::vector<std::pair<std::string, std::string>> fields_;
+};
+[[nodiscard]] bool equal_ignoring_case(std::string_view a, std::string_view b);
+
+/// A request target in its one canonical form: a path of plain segments and decoded query parameters.
+struct Target {
+  std::string path;
+  std::vector<std::pair<std::string, std::string>> query;
+  [[nodiscard]] std::optional<std::string> parameter(std::string_view name) const;
+};
+/// Origin form only. Refused: other forms, empty segments ("//"), ".", "..", escapes that spell unreserved characters or
+/// separators, control characters, fragments. Errors: kInvalidRequest.
+[[nodiscard]] Result<Target> parse_target(std::string_view text);
+
+/// Checks what a lenient parser would let pass: folded lines, bare line feeds, blanks before a colon, doubled Host,
+/// Content-Length or Transfer-Encoding, both of the latter together, other than "chunked". `head` is everything up to and
+/// with the empty line. Errors: kInvalidRequest.
+[[nodiscard]] Status check_head(std::string_view head);
+
+struct Request {
+  std::string method;
+  Target target;
+  Headers headers;
+  std::string body;
+  std::string peer;  // address, without port
+};
+
+struct Response {
+  int status = 200;
+  std::string content_type = "application/json";
+  std::string body;
+  Headers headers;
+};
+
+}  // namespace llorch::net

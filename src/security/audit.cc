@@ -1,0 +1,176 @@
+#include "security/audit.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "base/ids.h"
+#include "format/json.h"
+#include "security/digest.h"
+
+namespace llorch::security {
+namespace {
+
+constexpr std::size_t kQueueMax = 1000;
+
+/// Keys sorted, no blanks.
+std::string canonical(const boost::json::value& v) {
+  if (const auto* o = v.if_object()) {
+    std::vector<std::string> keys;
+    for (const auto& [key, value] : *o) keys.emplace_back(key);
+    std::ranges::sort(keys);
+    std::string out = "{";
+    for (const std::string& key : keys) out += (out.size() > 1 ? "," : "") + boost::json::serialize(boost::json::string(key)) + ":" + canonical(o->at(key));
+    return out + "}";
+  }
+  if (const auto* a = v.if_array()) {
+    std::string out = "[";
+    for (const auto& item : *a) out += (out.size() > 1 ? "," : "") + canonical(item);
+    return out + "]";
+  }
+  return boost::json::serialize(v);
+}
+
+std::string record_hash(std::string_view id, std::string_view time, std::string_view service, const boost::json::value& event, std::string_view previous) {
+  return sha256_hex(fmt::format("{}|{}|{}|{}|{}", id, time, service, canonical(event), previous));
+}
+
+std::string manifest_of(const std::string& path) { return path + ".manifest"; }
+
+/// Checks one line against what must come before it, and moves `state` on.
+Status check_line(std::string_view line, AuditState& state) {
+  const std::uint64_t number = state.count + 1;
+  const auto broken = [&](std::string_view why) { return fail(ErrorCode::kInvalidRequest, "audit record {} is broken: {}", number, why); };
+  const auto parsed = json::parse(line, "record");
+  if (!parsed || !parsed->is_object()) return broken("it is not a JSON object");
+  const auto& o = parsed->get_object();
+  const auto id = json::find_text(o, "audit_id"), time = json::find_text(o, "timestamp"), service = json::find_text(o, "service_id"), previous = json::find_text(o, "prev_hash"), hash = json::find_text(o, "hash");
+  const auto* event = json::find_object(o, "event");
+  if (!id || !time || !service || !previous || !hash || !event) return broken("a field is missing");
+  if (!id->ends_with(fmt::format("-{:016x}", number))) return broken("its number does not follow");
+  if (*previous != state.hash) return broken("it does not continue the record before it");
+  if (*hash != record_hash(*id, *time, *service, *event, *previous)) return broken("its hash does not fit its content");
+  state = {number, *hash};
+  return {};
+}
+
+Result<AuditState> walk(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return fail(ErrorCode::kIo, "cannot read {}", path);
+  AuditState state;
+  for (std::string line; std::getline(in, line);) {
+    if (in.eof()) return fail(ErrorCode::kInvalidRequest, "audit record {} is broken: its line does not end", state.count + 1);
+    LLORCH_OK(check_line(line, state));
+  }
+  return state;
+}
+
+}  // namespace
+
+Result<AuditState> verify_audit(const std::string& path) {
+  LLORCH_TRY(const AuditState state, walk(path));
+  std::ifstream in(manifest_of(path));
+  std::uint64_t count = 0;
+  std::string hash;
+  if (!(in >> count >> hash)) {
+    if (state.count == 0) return state;
+    return fail(ErrorCode::kInvalidRequest, "the manifest of {} is missing: a cut tail could not be seen", path);
+  }
+  // A crash between record and manifest leaves the file one or more records ahead, never behind.
+  if (count > state.count) return fail(ErrorCode::kInvalidRequest, "audit record {} is missing: the file ends after {} of {} records", state.count + 1, state.count, count);
+  return state;
+}
+
+Result<std::unique_ptr<AuditLog>> AuditLog::open(const std::string& path, const std::string& service_id) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  if (fd < 0) return fail(ErrorCode::kIo, "cannot open the audit log {}", path);
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    close(fd);
+    return fail(ErrorCode::kIo, "the audit log {} is in use by another process", path);
+  }
+  // A record that a crash cut off was never acknowledged: it is taken away, so that the chain can go on.
+  const off_t size = lseek(fd, 0, SEEK_END);
+  off_t end = size;
+  for (char c = 0; end > 0 && pread(fd, &c, 1, end - 1) == 1 && c != '\n';) --end;
+  if (end < size && ftruncate(fd, end) != 0) {
+    close(fd);
+    return fail(ErrorCode::kIo, "cannot mend the audit log {}", path);
+  }
+  auto state = verify_audit(path);
+  if (!state) {
+    close(fd);
+    return std::unexpected(std::move(state).error());
+  }
+  return std::unique_ptr<AuditLog>(new AuditLog(fd, manifest_of(path), service_id, *state));
+}
+
+AuditLog::AuditLog(int fd, std::string manifest, std::string service_id, AuditState state) : fd_(fd), manifest_(std::move(manifest)), service_id_(std::move(service_id)), state_(std::move(state)), thread_([this] { write_loop(); }) {}
+
+AuditLog::~AuditLog() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+  close(fd_);
+}
+
+void AuditLog::append(boost::json::object event) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (queue_.size() >= kQueueMax) {
+      ++dropped_;
+      return;
+    }
+    queue_.emplace_back(std::move(event), rfc3339(std::chrono::system_clock::now()));
+  }
+  wake_.notify_one();
+}
+
+std::uint64_t AuditLog::dropped() const {
+  const std::lock_guard lock(mutex_);
+  return dropped_;
+}
+
+void AuditLog::flush() {
+  std::unique_lock lock(mutex_);
+  idle_.wait(lock, [this] { return queue_.empty() && !writing_; });
+}
+
+void AuditLog::write_loop() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    wake_.wait(lock, [this] { return stop_ || !queue_.empty(); });
+    if (queue_.empty()) return;
+    auto batch = std::exchange(queue_, {});
+    if (dropped_ > reported_) batch.emplace_back(boost::json::object{{"event_type", "audit_overflow"}, {"dropped", dropped_ - reported_}}, rfc3339(std::chrono::system_clock::now())), reported_ = dropped_;
+    writing_ = true;
+    lock.unlock();
+    std::string lines;
+    for (auto& [event, time] : batch) {
+      const std::string id = fmt::format("audit-{}-{:016x}", service_id_, ++state_.count);
+      std::string hash = record_hash(id, time, service_id_, event, state_.hash);
+      lines += boost::json::serialize(boost::json::object{{"audit_id", id}, {"timestamp", time}, {"service_id", service_id_}, {"event", std::move(event)}, {"prev_hash", state_.hash}, {"hash", hash}}) + "\n";
+      state_.hash = std::move(hash);
+    }
+    for (std::size_t at = 0; at < lines.size();) {
+      const ssize_t n = write(fd_, lines.data() + at, lines.size() - at);
+      if (n <= 0) break;
+      at += static_cast<std::size_t>(n);
+    }
+    fdatasync(fd_);
+    const std::string fresh = manifest_ + ".new";
+    std::ofstream(fresh) << state_.count << ' ' << state_.hash << '\n';
+    rename(fresh.c_str(), manifest_.c_str());
+    lock.lock();
+    writing_ = false;
+    idle_.notify_all();
+  }
+}
+
+}  // namespace llorch::security

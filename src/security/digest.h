@@ -1,0 +1,13 @@
+// SHA-256 and comparison in constant time, by OpenSSL.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace llorch::security {
+
+[[nodiscard]] std::string sha256(std::string_view bytes);  // 32 raw bytes
+[[nodiscard]] std::string sha256_hex(std::string_view bytes);
+[[nodiscard]] bool equal_in_constant_time(std::string_view a, std::string_view b);
+
+}  // namespace llorch::security

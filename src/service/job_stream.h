@@ -1,0 +1,32 @@
+// Streams a job's log over an HTTP exchange: as SSE, as JSON lines, or as OpenAI's chunks.
+//
+// Sends what is there, waits for more, follows the peer's speed, sends a comment after 15 s of silence, ends at the
+// terminal event. The peer leaving detaches the job, and cancels it where that is the rule (J-19).
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "job/registry.h"
+#include "net/event_loop.h"
+#include "service/router.h"
+
+namespace llorch::service {
+
+enum class Framing { kSse, kJsonLines, kOpenAi, kOpenAiResumable };
+
+struct StreamOptions {
+  Framing framing = Framing::kSse;
+  std::uint64_t last_seq = 0;
+  bool take_over = false;
+  net::Headers headers;
+  std::chrono::milliseconds keep_alive{15'000};
+};
+
+/// Called when a reader's leaving must cancel its job.
+using CancelJob = std::function<void(const job::JobPtr&)>;
+
+/// Answers `context` with the stream. Errors, when nothing has been sent yet: of Registry::attach.
+[[nodiscard]] Status stream_job(net::EventLoop& loop, job::Registry& registry, const job::JobPtr& job, const ContextPtr& context, StreamOptions options, CancelJob cancel);
+
+}  // namespace llorch::service

@@ -1,0 +1,213 @@
+#include "service/router.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/ids.h"
+#include "service/log.h"
+#include "wire/error_body.h"
+
+namespace llorch::service {
+namespace {
+
+bool correlation_id_fits(std::string_view id) {
+  return !id.empty() && id.size() <= 64 && std::ranges::all_of(id, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '-'; });
+}
+
+std::vector<std::string_view> segments(std::string_view path) {
+  std::vector<std::string_view> out;
+  while (!path.empty()) {
+    path.remove_prefix(1);
+    out.push_back(path.substr(0, path.find('/')));
+    path.remove_prefix(out.back().size());
+  }
+  return out;
+}
+
+/// Headers that a code's answer carries besides (J-06, J-07, S-43).
+void add_code_headers(ErrorCode code, net::Headers& headers) {
+  const int status = kind(code).http_status;
+  if (status == 429 || code == ErrorCode::kLoading || code == ErrorCode::kShuttingDown || code == ErrorCode::kNoWorkersAvailable || code == ErrorCode::kDeadlineExceeded) {
+    headers.add("Retry-After", "1");
+    headers.add("retry-after-ms", "1000");
+  }
+  if (status >= 500 && !kind(code).retriable) headers.add("x-should-retry", "false");
+}
+
+using WallTime = std::chrono::system_clock::time_point;
+
+std::optional<std::int64_t> whole_number(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (problem != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+/// Epoch milliseconds or RFC 3339 (S-40).
+std::optional<WallTime> parse_deadline(const std::string& text) {
+  if (const auto ms = whole_number(text)) {
+    if (*ms < 0 || *ms > std::int64_t{1} << 45) return std::nullopt;
+    return WallTime(std::chrono::milliseconds(*ms));
+  }
+  std::tm parts{};
+  const char* rest = strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
+  if (!rest) return std::nullopt;
+  int ms = 0;
+  if (*rest == '.') {
+    int scale = 100;
+    for (++rest; std::isdigit(static_cast<unsigned char>(*rest)); ++rest, scale /= 10) ms += (*rest - '0') * scale;
+  }
+  int offset = 0;
+  if (*rest == '+' || *rest == '-') {
+    int hours = 0, minutes = 0;
+    if (std::sscanf(rest + 1, "%2d:%2d", &hours, &minutes) != 2 || std::string_view(rest).size() != 6) return std::nullopt;
+    offset = (*rest == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
+  } else if (std::string_view(rest) != "Z") {
+    return std::nullopt;
+  }
+  return WallTime(std::chrono::seconds(timegm(&parts) - offset) + std::chrono::milliseconds(ms));
+}
+
+}  // namespace
+
+void Context::decorate(net::Headers& headers) const {
+  headers.add("X-Correlation-Id", correlation_id);
+  headers.add("x-request-id", correlation_id);
+  headers.add("X-Content-Type-Options", "nosniff");
+}
+
+void Context::done(int status) {
+  if (!router_) return;
+  Router& router = *std::exchange(router_, nullptr);
+  if (router.options_.on_done) router.options_.on_done(*this, status);
+}
+
+void Context::reply(net::Response response) {
+  decorate(response.headers);
+  const int status = response.status;
+  exchange->send(std::move(response));
+  done(status);
+}
+
+void Context::reply(int status, const boost::json::value& body, net::Headers headers) {
+  net::Response r;
+  r.status = status;
+  r.body = boost::json::serialize(body);
+  r.headers = std::move(headers);
+  reply(std::move(r));
+}
+
+void Context::fail(const Error& error, const boost::json::object& details, std::string_view param) {
+  net::Headers headers;
+  add_code_headers(error.code, headers);
+  if (const auto* over = details.if_contains("exceeded_by_ms")) headers.add("X-Deadline-Exceeded-By-Ms", boost::json::serialize(*over));
+  const int status = kind(error.code).http_status;
+  if (router_ && (status == 401 || status == 403))
+    router_->audit({{"event_type", status == 401 ? "auth_failure" : "authorization_denied"}, {"code", name(error.code)}, {"route", route}, {"peer", request.peer}, {"actor", principal.id}, {"correlation_id", correlation_id}});
+  if (router_ && error.code == ErrorCode::kRateLimited) router_->audit({{"event_type", "rate_limit_exceeded"}, {"peer", request.peer}, {"correlation_id", correlation_id}});
+  reply(status, wire::error_body(error, correlation_id, details, param), std::move(headers));
+}
+
+net::Response Router::refusal(const Error& error) const {
+  net::Response r;
+  r.status = kind(error.code).http_status;
+  const std::string id = random_uuid();
+  r.body = boost::json::serialize(wire::error_body(error, id));
+  r.headers.add("X-Correlation-Id", id);
+  r.headers.add("x-request-id", id);
+  return r;
+}
+
+std::vector<RouteInfo> Router::inventory() const {
+  std::vector<RouteInfo> out;
+  for (const Route& r : routes_) out.push_back(r.info);
+  return out;
+}
+
+Router::Match Router::match(const net::Request& request) const {
+  const auto path = segments(request.target.path);
+  Match m;
+  for (const Route& r : routes_) {
+    const auto pattern = segments(r.info.pattern);
+    if (pattern.size() != path.size()) continue;
+    std::vector<std::string> taken;
+    bool fits = true;
+    for (std::size_t i = 0; i < path.size() && fits; ++i) {
+      if (pattern[i] == "{}") taken.emplace_back(path[i]);
+      else fits = pattern[i] == path[i];
+    }
+    if (!fits) continue;
+    m.path_known = true;
+    m.allowed += (m.allowed.empty() ? "" : ", ") + r.info.method;
+    if (!m.route && r.info.method == request.method) m.route = &r, m.parameters = std::move(taken);
+  }
+  return m;
+}
+
+/// A foreign page may neither read (no CORS header without leave) nor change anything (S-10, S-61).
+bool Router::check_origin(Context& c, bool changes) {
+  const auto origin = c.request.headers.get("Origin");
+  if (!origin) return true;
+  const std::string host = c.request.headers.get("Host").value_or("");
+  const bool own = *origin == "http://" + host || *origin == "https://" + host;
+  const bool allowed = own || std::ranges::find(options_.cors_origins, *origin) != options_.cors_origins.end();
+  if (!allowed && changes) return c.fail({ErrorCode::kForbidden, "requests from pages of another origin are refused"}), false;
+  return true;
+}
+
+bool Router::admit(Context& c, const Match& m) {
+  const std::string host = c.request.headers.get("Host").value_or("");
+  if (!security::host_allowed(host, options_.own_address, options_.allowed_hosts)) return c.fail({ErrorCode::kHostNotAllowed, "the Host header names another server"}), false;
+  const bool is_public = m.route && m.route->info.scope == Scope::kPublic;
+  if (!is_public) {
+    auto who = authenticator_.authenticate(c.request.headers.get("Authorization"), c.request.headers.get("x-api-key"), c.request.peer, net::Clock::now());
+    if (!who) return c.fail(who.error()), false;
+    c.principal = *std::move(who);
+  }
+  if (!m.path_known) return c.fail({ErrorCode::kNotFound, "there is no such route"}), false;
+  if (!m.route) {
+    net::Headers headers;
+    headers.add("Allow", m.allowed);
+    const Error error{ErrorCode::kMethodNotAllowed, "this route takes " + m.allowed};
+    return c.reply(405, wire::error_body(error, c.correlation_id), std::move(headers)), false;
+  }
+  if (!is_public && !c.principal.may(m.route->info.scope)) return c.fail({ErrorCode::kForbidden, "this API key does not have the scope that the route needs"}), false;
+  if (!check_origin(c, c.request.method != "GET")) return false;
+  if (c.request.method == "POST" && !c.request.body.empty()) {
+    const std::string type = c.request.headers.get("Content-Type").value_or("");
+    if (!net::equal_ignoring_case(type.substr(0, type.find_first_of("; ")), "application/json")) return c.fail({ErrorCode::kUnsupportedMediaType, "the body must be application/json"}), false;
+  }
+  if (const auto text = c.request.headers.get("X-Deadline")) {
+    c.deadline = parse_deadline(*text);
+    if (!c.deadline) return c.fail({ErrorCode::kInvalidRequest, "X-Deadline must be epoch milliseconds or RFC 3339"}, {}, "X-Deadline"), false;
+  } else if (const auto relative = c.request.target.parameter("deadline_ms")) {
+    const auto ms = whole_number(*relative);
+    if (!ms || *ms < 1 || *ms > std::int64_t{1} << 40) return c.fail({ErrorCode::kInvalidRequest, "deadline_ms must be a positive integer"}, {}, "deadline_ms"), false;
+    c.deadline = std::chrono::system_clock::now() + std::chrono::milliseconds(*ms);
+  }
+  return true;
+}
+
+void Router::handle(net::Request request, net::ExchangePtr exchange) {
+  const auto c = std::make_shared<Context>();
+  c->router_ = this;
+  c->request = std::move(request);
+  c->exchange = std::move(exchange);
+  c->accepted = net::Clock::now();
+  const std::string id = c->request.headers.get("X-Correlation-Id").value_or("");
+  c->correlation_id = correlation_id_fits(id) ? id : random_uuid();
+  Match m = match(c->request);
+  if (m.route) c->route = m.route->info.pattern;
+  if (!admit(*c, m)) return;
+  c->parameters = std::move(m.parameters);
+  try {
+    m.route->handler(c);
+  } catch (const std::exception& e) {
+    log(Level::kError, "handler_failed", e.what(), {{"route", c->route}, {"correlation_id", c->correlation_id}});
+    c->fail({ErrorCode::kInternal, "an unexpected fault; the log has the details under this correlation id"});
+  }
+}
+
+}  // namespace llorch::service

@@ -1,0 +1,105 @@
+// Routes, and the one wrapper round all of them: correlation id, host and origin, authentication, authorization, media
+// type, deadline, error shape, audit of both outcomes, metrics.
+//
+// A route is declared as route<Scope>(method, pattern, handler): the scope has no default. A segment "{}" of a pattern
+// takes any segment. Threads: the event loop's.
+#pragma once
+
+#include <boost/json.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "net/http_server.h"
+#include "security/audit.h"
+#include "security/auth.h"
+
+namespace llorch::service {
+
+using security::Scope;
+
+class Router;
+
+/// One request on its way through a handler; answered once.
+class Context : public std::enable_shared_from_this<Context> {
+ public:
+  net::Request request;
+  net::ExchangePtr exchange;
+  security::Principal principal;
+  std::string correlation_id;
+  std::vector<std::string> parameters;  // what the "{}" of the pattern took
+  std::optional<std::chrono::system_clock::time_point> deadline;
+  std::string route;  // the pattern, for metrics and audit
+  net::Clock::time_point accepted;
+
+  void reply(int status, const boost::json::value& body, net::Headers headers = {});
+  void reply(net::Response response);
+  /// In the shape of J-02, with the headers that its code asks for.
+  void fail(const Error& error, const boost::json::object& details = {}, std::string_view param = {});
+  /// Headers that every answer carries.
+  void decorate(net::Headers& headers) const;
+  /// For answers that a stream gives: tells metrics and audit.
+  void streamed(int status) { done(status); }
+
+ private:
+  friend class Router;
+  void done(int status);
+  Router* router_ = nullptr;
+};
+using ContextPtr = std::shared_ptr<Context>;
+using Handler = std::function<void(const ContextPtr&)>;
+
+struct RouteInfo {
+  Scope scope;
+  std::string method, pattern;
+};
+
+struct RouterOptions {
+  std::string own_address;
+  std::vector<std::string> allowed_hosts, cors_origins;
+  std::function<void(const Context&, int status)> on_done;  // metrics
+};
+
+class Router {
+ public:
+  Router(security::Authenticator& authenticator, security::AuditLog* audit, RouterOptions options) : authenticator_(authenticator), audit_(audit), options_(std::move(options)) {}
+
+  template<Scope kScope>
+  void route(std::string method, std::string pattern, Handler handler) {
+    routes_.push_back({{kScope, std::move(method), std::move(pattern)}, std::move(handler)});
+  }
+  void handle(net::Request request, net::ExchangePtr exchange);
+  /// Answers what failed below the level of routes.
+  [[nodiscard]] net::Response refusal(const Error& error) const;
+  [[nodiscard]] std::vector<RouteInfo> inventory() const;
+  void audit(boost::json::object event) {
+    if (audit_) audit_->append(std::move(event));
+  }
+
+ private:
+  friend class Context;
+  struct Route {
+    RouteInfo info;
+    Handler handler;
+  };
+  struct Match {
+    const Route* route = nullptr;
+    std::vector<std::string> parameters;
+    bool path_known = false;
+    std::string allowed;  // methods
+  };
+  [[nodiscard]] Match match(const net::Request& request) const;
+  /// What stands before a handler. True: go on.
+  bool admit(Context& c, const Match& m);
+  bool check_origin(Context& c, bool changes);
+
+  security::Authenticator& authenticator_;
+  security::AuditLog* audit_;
+  RouterOptions options_;
+  std::vector<Route> routes_;
+};
+
+}  // namespace llorch::service

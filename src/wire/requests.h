@@ -1,0 +1,62 @@
+// What clients ask for, checked: the native inference request, OpenAI's chat and text completions.
+//
+// Every field that is accepted takes effect; a field whose feature is not built is refused by name; unknown top-level
+// fields are named to the client (J-54). All violations are collected (W-14).
+#pragma once
+
+#include <boost/json.hpp>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "sample/sampler.h"
+#include "wire/fields.h"
+
+namespace llorch::wire {
+
+/// What the serving model allows.
+struct Bounds {
+  int vocab = 0;
+  int max_tokens_out = 2048;  // of the native route; OpenAI's are bounded by the context alone
+  std::string model;          // the name that `model` must have
+};
+
+using Tokens = std::vector<std::int32_t>;
+using Prompt = std::variant<std::string, Tokens>;
+
+struct Generation {
+  SamplingParams sampling;
+  std::optional<std::uint64_t> seed;
+  std::optional<int> max_tokens;  // absent: as many as there is room for, within the route's bound
+  std::vector<std::string> stop;
+  bool ignore_eos = false, resumable = false;
+  bool logprobs = false;
+  std::string cache_salt;
+  std::optional<std::int64_t> deadline_ms;  // relative
+  std::vector<std::string> ignored;         // top-level fields that mean nothing here
+};
+
+struct InferenceRequest : Generation {
+  std::string prompt;  // exactly one of prompt and messages
+  std::optional<boost::json::array> messages;
+};
+
+struct CompletionRequest : Generation {
+  bool chat = false;
+  boost::json::array messages;      // of chat
+  boost::json::object template_arguments;  // chat_template_kwargs
+  std::vector<Prompt> prompts;      // of completions
+  bool echo = false, stream = false, include_usage = false, truncate = false;
+  int n = 1;
+};
+
+struct Refused {
+  std::vector<Violation> violations;
+};
+
+[[nodiscard]] std::expected<InferenceRequest, Refused> read_inference(const boost::json::object& body, const Bounds& bounds);
+[[nodiscard]] std::expected<CompletionRequest, Refused> read_chat(const boost::json::object& body, const Bounds& bounds);
+[[nodiscard]] std::expected<CompletionRequest, Refused> read_completion(const boost::json::object& body, const Bounds& bounds);
+
+}  // namespace llorch::wire
