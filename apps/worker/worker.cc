@@ -8,6 +8,7 @@
 
 #include "base/ids.h"
 #include "base/mapped_file.h"
+#include "builtin/builtin.h"
 #include "security/digest.h"
 #include "service/log.h"
 
@@ -186,8 +187,8 @@ void Worker::loaded(Status outcome) {
   auto hash = std::make_shared<std::string>();
   background_.run(
       [hash, path = options_.engine.model.path] {
-        if (!path.starts_with("builtin:")) *hash = file_hash(path);
-        else *hash = security::sha256_hex(path);
+        const auto built_in = path.starts_with("builtin:") ? builtin::find(path.substr(8)) : std::span<const std::byte>();
+        *hash = built_in.empty() ? file_hash(path) : security::sha256_hex({reinterpret_cast<const char*>(built_in.data()), built_in.size()});
       },
       [this, hash] { facts_.hash = *hash; });
   if (options_.callback_url.empty()) return ready();
@@ -249,6 +250,11 @@ void Worker::heartbeat() {
 void Worker::sweep() {
   for (const job::JobPtr& job : jobs_.sweep(net::Clock::now())) cancel(job);
   std::erase_if(remembered_, [](const auto& e) { return net::Clock::now() - e.second.at > kIdempotencyWindow; });
+  measure();
+  sweep_timer_ = loop_.after(std::chrono::milliseconds(500), [this] { sweep(); });
+}
+
+void Worker::measure() {
   const EngineLoad load = engine_.load();
   metrics_.queue_depth.Set(queue_position());
   metrics_.kv_pages_used.Set(load.pages_used), metrics_.kv_pages_total.Set(load.pages_total);
@@ -256,7 +262,6 @@ void Worker::sweep() {
   metrics_.uptime_seconds.Set(uptime_s());
   metrics_.jobs.Set(static_cast<double>(jobs_.count()));
   if (audit_) metrics_.audit_dropped.Increment(std::max(0.0, static_cast<double>(audit_->dropped()) - metrics_.audit_dropped.Value()));
-  sweep_timer_ = loop_.after(std::chrono::milliseconds(500), [this] { sweep(); });
 }
 
 bool Worker::admit(const service::ContextPtr& c, int count) {

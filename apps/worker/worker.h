@@ -97,6 +97,8 @@ class Worker {
   /// To the job's readers and the log (O-01, O-02).
   void narrate(const job::JobPtr& job, std::string_view action, const std::string& human, std::string_view correlation_id);
   [[nodiscard]] int queue_position() const { return std::max(0, active_ - options_.engine.engine.max_batch); }
+  /// Brings the gauges up to date.
+  void measure();
   [[nodiscard]] int active() const { return active_; }
 
   /// Prompts to ids, on the background thread: a const view of what is needed.

@@ -108,6 +108,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::steady_timer timer_, write_timer_;
   std::string in_, out_, sending_;
   std::size_t sent_ = 0;
+  bool reading_ = false, woken_ = false;
   bool writing_ = false, closed_ = false, close_after_ = false, keep_alive_ = true, old_client_ = false, head_only_ = false;
   std::shared_ptr<Turn> turn_;
 };
@@ -125,16 +126,16 @@ struct Connection::Turn final : Exchange {
   void start(Response r) override {
     if (!connection) return;
     chunked = !connection->old_client_;
-    connection->queue(head_text(r, chunked ? "Transfer-Encoding: chunked\r\n" : "", chunked && connection->keep_alive_));
+    connection->queue(head_text(r, chunked ? "Transfer-Encoding: chunked\r\n" : "", false));
   }
   void write(std::string bytes) override {
     if (!connection || bytes.empty() || connection->head_only_) return;
     connection->queue(chunked ? fmt::format("{:x}\r\n{}\r\n", bytes.size(), bytes) : std::move(bytes));
   }
-  void finish(bool close) override {
+  void finish() override {
     if (!connection) return;
     if (chunked && !connection->head_only_) connection->queue("0\r\n\r\n");
-    end(close || !chunked || !connection->keep_alive_);
+    end(true);
   }
   [[nodiscard]] std::size_t unsent() const override { return connection ? connection->out_.size() + connection->sending_.size() - connection->sent_ : 0; }
   void abort() override {
@@ -172,11 +173,14 @@ asio::awaitable<bool> Connection::read_more() {
   std::array<char, kReadBytes> bytes;  // NOLINT
   error_code problem;
   std::size_t n = 0;
+  reading_ = true;
   if (plain_)
     std::tie(problem, n) = co_await plain_->async_read_some(asio::buffer(bytes), kTuple);
   else
     std::tie(problem, n) = co_await secure_->async_read_some(asio::buffer(bytes), kTuple);
-  if (problem || closed_) co_return false;
+  reading_ = false;
+  const bool woken = std::exchange(woken_, false) && problem == asio::error::operation_aborted;
+  if ((problem && !woken) || closed_) co_return false;
   in_.append(bytes.data(), n);
   co_return true;
 }
@@ -295,7 +299,12 @@ void Connection::turn_done(bool close_after) {
   turn_.reset();
   if (close_after) close_after_ = true;
   if (close_after_ && !writing_ && out_.empty()) return close();
-  if (!close_after_) arm(server_->options.idle_timeout);
+  if (close_after_) return;
+  arm(server_->options.idle_timeout);
+  if (in_.empty() || !reading_) return;
+  woken_ = true;  // the next request is here already: the read that watched the peer is called off
+  error_code ignored;
+  socket().cancel(ignored);
 }
 
 void Connection::queue(std::string bytes) {

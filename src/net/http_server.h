@@ -20,11 +20,10 @@ class Exchange {
  public:
   virtual ~Exchange() = default;
   virtual void send(Response response) = 0;
-  /// Begins an answer of unknown length.
+  /// Begins an answer of unknown length; the connection is closed after it.
   virtual void start(Response head) = 0;
   virtual void write(std::string bytes) = 0;
-  /// Ends it; with `close` the connection is closed after the last byte.
-  virtual void finish(bool close) = 0;
+  virtual void finish() = 0;
   /// Bytes handed over that the peer's socket has not taken yet.
   [[nodiscard]] virtual std::size_t unsent() const = 0;
   /// Closes at once.

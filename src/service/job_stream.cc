@@ -55,7 +55,7 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
     if (std::exchange(ended_, true)) return;
     const auto self = shared_from_this();
     release();
-    exchange_->finish(true);
+    exchange_->finish();
   }
 
  private:
@@ -77,7 +77,7 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
     if (done_line) exchange_->write("data: [DONE]\n\n");
     release();
     (void)registry_.detach(*job_, *this, net::Clock::now());
-    exchange_->finish(true);
+    exchange_->finish();
   }
 
   void gone() {

@@ -10,7 +10,8 @@ struct Flags {
   ModelFlags model;
   ServeOptions serve;
   std::string kv_type = "f16", backend, host = "127.0.0.1";
-  int device = 0, kv_mb = 0, prefill_chunk = 512;
+  int device = 0, prefill_chunk = 512, job_keep_s = 300;
+  double kv_mb = 0;
   bool no_prefix_cache = false;
 };
 
@@ -24,7 +25,8 @@ Result<int> serve(Flags f) {
   o.engine.engine.prefill_chunk = f.prefill_chunk;
   o.engine.engine.prefix_cache = !f.no_prefix_cache;
   o.engine.engine.kv = f.kv_type == "f32" ? KvPrecision::kF32 : f.kv_type == "q8_0" ? KvPrecision::kQ8_0 : KvPrecision::kF16;
-  o.engine.kv_bytes = static_cast<std::size_t>(f.kv_mb) << 20;
+  o.jobs.finished = std::chrono::seconds(f.job_keep_s);
+  o.engine.kv_bytes = static_cast<std::size_t>(f.kv_mb * (1 << 20));
   service::start_log("llorch-worker-cpu", o.log_format);
   net::EventLoop loop;
   int code = 0;
@@ -67,7 +69,7 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   c->add_option("--inference-timeout-sec", o.inference_timeout_s)->check(CLI::Range(1, 1800))->capture_default_str();
   c->add_option("--graceful-shutdown-timeout-ms", o.shutdown_timeout_ms)->check(CLI::Range(0, 30000))->capture_default_str();
   c->add_option("--heartbeat-interval-sec", o.heartbeat_interval_s)->check(CLI::Range(1, 3600))->capture_default_str();
-  c->add_option("--kv-cache-size-mb", f->kv_mb, "default: a full context for each of max-batch")->check(CLI::Range(1, 1 << 20));
+  c->add_option("--kv-cache-size-mb", f->kv_mb, "default: a full context for each of max-batch")->check(CLI::Range(0.1, 1e6));
   c->add_option("--kv-type", f->kv_type)->check(CLI::IsMember({"f32", "f16", "q8_0"}))->capture_default_str();
   c->add_option("--prefill-chunk", f->prefill_chunk, "prompt tokens of one forward pass")->check(CLI::Range(1, 65536))->capture_default_str();
   c->add_flag("--no-prefix-cache", f->no_prefix_cache, "compute every prompt from its beginning");
@@ -80,6 +82,7 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   c->add_option("--tls-key", o.tls_key, "PEM key")->check(CLI::ExistingFile);
   c->add_option("--audit-log", o.audit_log, "append audit records to this file")->envname("LLORCH_AUDIT_LOG_PATH");
   c->add_option("--log-format", o.log_format, "json or pretty (default: pretty on a terminal)")->check(CLI::IsMember({"json", "pretty"}))->envname("LLORCH_LOG_FORMAT");
+  c->add_option("--job-keep-sec", f->job_keep_s, "keep a finished job's events so long for late readers")->check(CLI::Range(1, 86400))->capture_default_str();
   c->add_option("--body-bytes-max", o.body_bytes_max, "largest request body")->check(CLI::Range(std::size_t{1024}, std::size_t{1} << 30))->capture_default_str();
   c->callback([f, &exit_code] {
     const Result<int> result = serve(*f);

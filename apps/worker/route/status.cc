@@ -42,6 +42,7 @@ void add_route_status(Worker& w) {
   r.route<Scope::kInfer>("GET", "/v1/info", [&w](const ContextPtr& c) { info(w, c); });
   r.route<Scope::kInfer>("GET", "/v1/loading/progress", [&w](const ContextPtr& c) { progress(w, c); });
   r.route<Scope::kMetrics>("GET", "/metrics", [&w](const ContextPtr& c) {
+    w.measure();
     net::Response response;
     response.content_type = "text/plain; version=0.0.4";
     response.body = w.metrics().text();

@@ -1,0 +1,190 @@
+"""OpenAI's own Python client against a live worker (J-50 to J-67, J-70)."""
+import json
+import math
+import unittest
+
+import openai
+
+from harness import DATA, STORIES, USER, Worker, main, wait_for
+
+
+class Client(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.w = Worker()
+        cls.c = openai.OpenAI(base_url=cls.w.url + "/v1", api_key="unused", max_retries=0)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.c.close()
+        cls.w.stop()
+
+    def chat(self, **fields):
+        return self.c.chat.completions.create(**(dict(model="builtin:haiku", messages=USER, max_tokens=30, seed=1) | fields))
+
+    def test_models(self):
+        models = self.c.models.list().data
+        self.assertEqual([m.id for m in models], ["builtin:haiku"])
+        meta = wait_for(lambda: (m := self.c.models.retrieve("builtin:haiku").model_extra["meta"])["hash"] and m)
+        self.assertEqual((meta["context"], meta["quant"], len(meta["hash"])), (256, "Q8_0", 64))
+        with self.assertRaises(openai.NotFoundError) as e:
+            self.c.models.retrieve("nope")
+        self.assertEqual(e.exception.code, "model_not_found")
+
+    def test_chat(self):
+        r = self.chat()
+        self.assertRegex(r.id, "^chatcmpl-")
+        self.assertEqual((r.object, r.model, r.choices[0].message.role), ("chat.completion", "builtin:haiku", "assistant"))
+        self.assertTrue(r.choices[0].message.content)
+        self.assertIn(r.choices[0].finish_reason, ("stop", "length"))
+        self.assertEqual(r.usage.total_tokens, r.usage.prompt_tokens + r.usage.completion_tokens)
+        self.assertEqual(r.usage.completion_tokens_details.reasoning_tokens, 0)
+        self.assertTrue(r._request_id)
+
+    def test_stream_equals_whole(self):
+        for fields in (dict(), dict(n=3, temperature=1.2), dict(stop=["the"]), dict(logprobs=True, top_logprobs=3), dict(max_tokens=1), dict(max_tokens=60, temperature=2.0, ignore=None)):
+            fields.pop("ignore", None)
+            whole = self.chat(**fields)
+            texts, finish, logprobs, usage, roles = {}, {}, {}, None, {}
+            ids = set()
+            for chunk in self.chat(stream=True, stream_options={"include_usage": True}, **fields):
+                ids.add((chunk.id, chunk.created, chunk.model, chunk.object))
+                if not chunk.choices:
+                    self.assertIsNone(usage)
+                    usage = chunk.usage
+                    continue
+                self.assertIsNone(chunk.usage)
+                self.assertIsNone(usage, "a choice after the usage")
+                x = chunk.choices[0]
+                if x.delta.role:
+                    self.assertNotIn(x.index, roles)
+                    roles[x.index] = x.delta.role
+                texts[x.index] = texts.get(x.index, "") + (x.delta.content or "")
+                if x.logprobs:
+                    logprobs.setdefault(x.index, []).extend(x.logprobs.content)
+                if x.finish_reason:
+                    self.assertNotIn(x.index, finish)
+                    finish[x.index] = x.finish_reason
+            self.assertEqual(len(ids), 1)
+            self.assertEqual(texts, {x.index: x.message.content for x in whole.choices})
+            self.assertEqual(finish, {x.index: x.finish_reason for x in whole.choices})
+            self.assertEqual((usage.prompt_tokens, usage.completion_tokens), (whole.usage.prompt_tokens, whole.usage.completion_tokens))
+            if "logprobs" in fields:
+                self.assertEqual(logprobs[0], whole.choices[0].logprobs.content)
+        self.assertEqual(len({x.message.content for x in self.chat(n=3, temperature=1.2).choices}), 3, "choices are the same text")
+
+    def test_logprobs(self):
+        content = self.chat(logprobs=True, top_logprobs=5, temperature=0).choices[0].logprobs.content
+        self.assertTrue(content)
+        for t in content:
+            self.assertLessEqual(t.logprob, 0)
+            self.assertEqual(len(t.top_logprobs), 5)
+            values = [x.logprob for x in t.top_logprobs]
+            self.assertEqual(values, sorted(values, reverse=True))
+            self.assertAlmostEqual(t.logprob, values[0])  # greedy
+            self.assertLess(sum(math.exp(v) for v in values), 1.0001)
+        said = self.chat(temperature=0).choices[0].message.content
+        self.assertEqual(b"".join(bytes(t.bytes) for t in content).decode(), said)
+
+    def test_stop_seed_and_penalties(self):
+        plain = self.chat(temperature=0).choices[0].message.content
+        word = plain.split()[2]
+        cut = self.chat(temperature=0, stop=word)
+        self.assertEqual(cut.choices[0].message.content, plain[: plain.index(word)])
+        self.assertEqual(cut.choices[0].finish_reason, "stop")
+        self.assertEqual(self.chat(seed=7, temperature=1).choices[0].message.content, self.chat(seed=7, temperature=1).choices[0].message.content)
+        self.assertNotEqual(self.chat(seed=7, temperature=1).choices[0].message.content, self.chat(seed=8, temperature=1).choices[0].message.content)
+        self.assertNotEqual(self.chat(temperature=0, extra_body={"repetition_penalty": 2.0}).choices[0].message.content, plain)
+        self.assertEqual(self.chat(temperature=1, extra_body={"top_k": 1}).choices[0].message.content, plain)
+        self.assertEqual(self.chat(temperature=1, extra_body={"min_p": 1.0}).choices[0].message.content, plain)
+        first = self.c.chat.completions.create(model="builtin:haiku", messages=USER, max_completion_tokens=1, temperature=0, logprobs=True)
+        self.assertEqual(first.usage.completion_tokens, 1)
+        self.assertNotEqual(self.chat(temperature=0, logit_bias={"273": -100}).choices[0].message.content, plain)
+
+    def test_completions(self):
+        r = self.c.completions.create(model="builtin:haiku", prompt="<|user|>Write a haiku about rain<|assistant|>", max_tokens=12, temperature=0, logprobs=2)
+        self.assertRegex(r.id, "^cmpl-")
+        self.assertEqual(r.object, "text_completion")
+        self.assertEqual(len(r.choices[0].logprobs.tokens), r.usage.completion_tokens)
+        self.assertEqual("".join(r.choices[0].logprobs.tokens), r.choices[0].text)
+        self.assertEqual(len(r.choices[0].logprobs.top_logprobs[0]), 2)
+        self.assertEqual(self.c.completions.create(model="builtin:haiku", prompt="a", extra_body={"ignore_eos": True}).usage.completion_tokens, 16)
+        several = self.c.completions.create(model="builtin:haiku", prompt=["a", "b"], n=2, max_tokens=3, temperature=1, seed=1)
+        self.assertEqual([x.index for x in several.choices], [0, 1, 2, 3])
+        ids = self.c.completions.create(model="builtin:haiku", prompt=[273, 1206], max_tokens=3, temperature=0, echo=True)
+        self.assertTrue(ids.choices[0].text.startswith("The tide"), ids.choices[0].text)
+        streamed = "".join(x.choices[0].text for x in self.c.completions.create(model="builtin:haiku", prompt=[273, 1206], max_tokens=3, temperature=0, echo=True, stream=True))
+        self.assertEqual(streamed, ids.choices[0].text)
+
+    def test_cached_tokens(self):
+        long = [{"role": "user", "content": "Write a haiku about the " + "sea and the wind " * 30}]
+        first = self.chat(messages=long, max_tokens=2, temperature=0)
+        again = self.chat(messages=long, max_tokens=2, temperature=0)
+        self.assertGreater(again.usage.prompt_tokens_details.cached_tokens, 0)
+        self.assertEqual(first.choices[0].message.content, again.choices[0].message.content)
+        other = self.chat(messages=long, max_tokens=2, temperature=0, prompt_cache_key="another")
+        self.assertEqual(other.usage.prompt_tokens_details.cached_tokens, 0)
+
+    def test_errors(self):
+        for kind, code, fields in ((openai.NotFoundError, "model_not_found", dict(model="gpt-9")), (openai.BadRequestError, "context_length_exceeded", dict(max_tokens=1000)), (openai.BadRequestError, "INVALID_REQUEST", dict(temperature=3)), (openai.BadRequestError, "INVALID_REQUEST", dict(n=9)), (openai.BadRequestError, "INVALID_REQUEST", dict(messages=[])),
+                                   (openai.BadRequestError, "unsupported_value", dict(tools=[{"type": "function", "function": {"name": "x"}}])), (openai.BadRequestError, "unsupported_value", dict(response_format={"type": "json_object"})), (openai.BadRequestError, "unsupported_value", dict(store=True)), (openai.BadRequestError, "unsupported_value", dict(messages=[{"role": "narrator", "content": "x"}])),
+                                   (openai.BadRequestError, "unsupported_value", dict(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/"}}]}])), (openai.BadRequestError, "INVALID_REQUEST", dict(logit_bias={"99999": 1})), (openai.BadRequestError, "INVALID_REQUEST", dict(top_logprobs=2)), (openai.BadRequestError, "INVALID_REQUEST", dict(extra_body={"chat_template_kwargs": {"messages": 1}}))):
+            for stream in (False, True):
+                with self.assertRaises(kind, msg=str(fields)) as e:
+                    self.chat(stream=stream, **fields)
+                self.assertEqual(e.exception.code, code, fields)
+        self.assertEqual(self.chat(response_format={"type": "text"}, tools=[], tool_choice="none", service_tier="auto", user="me", metadata={"a": "b"}).object, "chat.completion")
+        raw = self.c.chat.completions.with_raw_response.create(model="builtin:haiku", messages=USER, max_tokens=2, extra_body={"no_such_field": 1})
+        self.assertEqual(raw.headers["X-Llorch-Ignored"], "no_such_field")
+        over = self.c.completions.create(model="builtin:haiku", prompt="sea " * 300, max_tokens=5, extra_body={"truncation": "auto"})
+        self.assertGreater(over.model_extra["truncation"]["dropped_tokens"], 0)
+
+    def test_content_parts_and_no_prefix(self):
+        parts = self.chat(temperature=0, messages=[{"role": "user", "content": [{"type": "text", "text": USER[0]["content"]}]}])
+        self.assertEqual(parts.choices[0].message.content, self.chat(temperature=0).choices[0].message.content)
+        with openai.OpenAI(base_url=self.w.url, api_key="x") as bare:
+            self.assertTrue(bare.chat.completions.create(model="builtin:haiku", messages=USER, max_tokens=3).choices)
+
+    def test_resumable_stream(self):
+        _, headers, whole = self.w.post("/v1/chat/completions", dict(model="builtin:haiku", messages=USER, max_tokens=40, ignore_eos=True, seed=1, stream=True), {"X-Resumable": "1"})
+        self.assertTrue(whole.endswith("data: [DONE]\n\n"))
+        self.assertEqual(self.w.get(headers["X-Sse-Url"], {"Last-Event-ID": "7"})[2], whole[whole.index("id: 8\n"):])
+
+    def test_timeouts_and_retries(self):
+        with Worker("--max-batch", "1", "--queue-capacity", "0") as w, openai.OpenAI(base_url=w.url + "/v1", api_key="x", max_retries=0) as c:
+            ask = dict(model="builtin:haiku", messages=USER, max_tokens=200, extra_body={"ignore_eos": True})
+            with self.assertRaises(openai.APITimeoutError):
+                c.with_options(timeout=0.001).chat.completions.create(**ask)
+            wait_for(lambda: w.metric("llorch_worker_kv_pages_used") == 0)
+            busy = c.chat.completions.create(stream=True, **ask)
+            try:
+                c.chat.completions.create(**ask)
+                refused = False  # the first was faster
+            except openai.RateLimitError as e:
+                refused = e.code == "QUEUE_FULL" and int(e.response.headers["Retry-After"]) >= 1
+            self.assertTrue(refused)
+            self.assertTrue(c.with_options(max_retries=5).chat.completions.create(**ask).choices)
+            busy.close()
+
+    def test_wrong_key(self):
+        with Worker(local=False, env={"LLORCH_API_TOKEN": "0123456789abcdef"}) as w:
+            pass  # healthy without a key
+        w = Worker(local=False, env={"LLORCH_API_TOKEN": "0123456789abcdef"})
+        with openai.OpenAI(base_url=w.url + "/v1", api_key="wrong-key", max_retries=0) as c, self.assertRaises(openai.AuthenticationError):
+            c.models.list()
+        with openai.OpenAI(base_url=w.url + "/v1", api_key="0123456789abcdef", max_retries=0) as c:
+            self.assertTrue(c.models.list().data)
+        w.stop()
+
+    def test_a_model_without_template(self):
+        if not STORIES.exists():
+            self.skipTest(f"not run: {STORIES} is not there")
+        with Worker(model=STORIES) as w, openai.OpenAI(base_url=w.url + "/v1", api_key="x", max_retries=0) as c:
+            with self.assertRaises(openai.BadRequestError) as e:
+                c.chat.completions.create(model=STORIES.name, messages=USER)
+            self.assertEqual(e.exception.code, "CHAT_TEMPLATE_MISSING")
+            self.assertTrue(c.completions.create(model=STORIES.name, prompt="Once upon a time", max_tokens=8, temperature=0).choices[0].text.startswith(", there was"))
+
+
+if __name__ == "__main__":
+    main()
