@@ -143,6 +143,7 @@ struct Connection::Turn final : Exchange {
   }
   void end(bool close) {
     const auto c = std::exchange(connection, nullptr);
+    if (!c) return;  // what was queued just now could not be written
     on_gone = nullptr, on_drain = nullptr;
     c->turn_done(close);
   }

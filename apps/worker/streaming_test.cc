@@ -1,0 +1,208 @@
+// Streaming is real (J-33, T-48): with the engine held between steps, token k is at the client while token k + 1 has not
+// been computed; and arrival times follow decode times. With one client, and with 64 in one batch.
+#include <gtest/gtest.h>
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <latch>
+#include <semaphore>
+#include <thread>
+
+#include "net/sse.h"
+#include "test_data.h"
+#include "worker/worker.h"
+
+namespace llorch::worker {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// The engine takes a step only when the test gives one.
+struct Held {
+  std::counting_semaphore<> steps{0};
+  std::atomic<bool> free{false};
+  std::mutex mutex;
+  std::vector<Clock::time_point> began;  // of each step
+
+  void before_step() {
+    if (!free) steps.acquire();
+    const std::lock_guard lock(mutex);
+    began.push_back(Clock::now());
+  }
+  void let_go() {
+    free = true;
+    steps.release(1000);
+  }
+};
+
+/// A worker on a thread of its own.
+class Served {
+ public:
+  explicit Served(Held& held, int max_batch) : worker_(loop_, options(held, max_batch)) {
+    worker_.on_ready = [this] { ready_.count_down(); };
+    EXPECT_TRUE(worker_.start());
+    thread_ = std::thread([this] { loop_.run(); });
+    ready_.wait();
+  }
+  ~Served() {
+    loop_.stop();
+    thread_.join();
+  }
+  [[nodiscard]] int port() const { return worker_.port(); }
+
+ private:
+  static ServeOptions options(Held& held, int max_batch) {
+    ServeOptions o;
+    o.local_mode = true;
+    o.engine.model.path = "builtin:haiku";
+    o.engine.model.threads = 1;
+    o.engine.engine.max_batch = max_batch;
+    o.engine.before_step = [&held] { held.before_step(); };
+    return o;
+  }
+  net::EventLoop loop_;
+  std::latch ready_{1};
+  Worker worker_;
+  std::thread thread_;
+};
+
+int connect_to(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<std::uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const timeval limit{20, 0};  // nothing may wait for ever
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  EXPECT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  return fd;
+}
+
+/// One client with a stream of its own, reading on its own thread.
+class Client {
+ public:
+  Client(int port, int seed) : fd_(connect_to(port)) {
+    const std::string body = fmt::format(R"({{"prompt":"<|user|>x<|assistant|>","max_tokens":12,"ignore_eos":true,"stream":true,"temperature":1,"seed":{}}})", seed);
+    const std::string text = fmt::format("POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{}", body.size(), body);
+    EXPECT_EQ(send(fd_, text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+    thread_ = std::thread([this] { read(); });
+  }
+  ~Client() {
+    thread_.join();
+    close(fd_);
+  }
+  [[nodiscard]] int tokens() const { return tokens_; }
+  [[nodiscard]] bool wait_for_tokens(int count, std::chrono::seconds limit = std::chrono::seconds(20)) {
+    std::unique_lock lock(mutex_);
+    return more_.wait_for(lock, limit, [&] { return tokens_ >= count; });
+  }
+  [[nodiscard]] const std::vector<Clock::time_point>& arrivals() const { return arrivals_; }
+  [[nodiscard]] bool done() const { return done_; }
+
+ private:
+  void read() {
+    net::SseParser parser([this](const net::SseEvent& e) {
+      if (e.data == "[DONE]") return;
+      const auto o = boost::json::parse(e.data).as_object();
+      const auto& choice = o.at("choices").as_array().at(0).as_object();
+      if (!choice.at("finish_reason").is_null() || choice.at("text").as_string().empty()) return;
+      const std::lock_guard lock(mutex_);
+      ++tokens_;
+      arrivals_.push_back(Clock::now());
+      more_.notify_all();
+    });
+    std::string head;
+    char buffer[4096];
+    for (ssize_t n; (n = recv(fd_, buffer, sizeof buffer, 0)) > 0;) {
+      std::string_view bytes(buffer, static_cast<std::size_t>(n));
+      if (head.find("\r\n\r\n") == std::string::npos) {
+        head += bytes;
+        if (head.find("\r\n\r\n") == std::string::npos) continue;
+        bytes = std::string_view(head).substr(head.find("\r\n\r\n") + 4);
+        (void)parser.push(std::string(bytes));  // chunk sizes are lines of no known field
+        continue;
+      }
+      (void)parser.push(bytes);
+    }
+    done_ = parser.done();
+  }
+
+  int fd_;
+  std::mutex mutex_;
+  std::condition_variable more_;
+  std::atomic<int> tokens_{0};
+  std::atomic<bool> done_{false};
+  std::vector<Clock::time_point> arrivals_;
+  std::thread thread_;
+};
+
+/// Steps until every client has its first token; the requests may be admitted in different steps.
+void first_tokens(Held& held, std::vector<std::unique_ptr<Client>>& clients) {
+  const auto all = [&] { return std::ranges::all_of(clients, [](const auto& c) { return c->tokens() >= 1; }); };
+  for (int i = 0; i < 400 && !all(); ++i) {
+    held.steps.release(1);
+    std::this_thread::yield();
+    for (auto& c : clients)
+      if (c->tokens() == 0) {
+        (void)c->wait_for_tokens(1, std::chrono::seconds(0));
+        break;
+      }
+    const auto until = Clock::now() + std::chrono::milliseconds(20);
+    while (Clock::now() < until && !all()) std::this_thread::yield();
+  }
+  ASSERT_TRUE(all());
+}
+
+TEST(Streaming, a_token_is_at_the_client_before_the_next_one_is_computed) {
+  Held held;
+  Served served(held, 4);
+  std::vector<std::unique_ptr<Client>> clients;
+  clients.push_back(std::make_unique<Client>(served.port(), 1));
+  first_tokens(held, clients);
+  int computed = clients[0]->tokens();
+  for (; computed < 8; ++computed) {
+    ASSERT_TRUE(clients[0]->wait_for_tokens(computed)) << "token " << computed << " did not arrive while the engine was held";
+    // Held: nothing more may come, however long one waits.
+    const auto until = Clock::now() + std::chrono::milliseconds(15);
+    while (Clock::now() < until) std::this_thread::yield();
+    ASSERT_LE(clients[0]->tokens(), computed + 1) << "tokens came that no step computed";
+    held.steps.release(1);
+    ASSERT_TRUE(clients[0]->wait_for_tokens(computed + 1));
+  }
+  held.let_go();
+  clients.clear();
+}
+
+TEST(Streaming, arrivals_follow_the_steps_with_one_and_with_64_clients) {
+  for (const int count : {1, 64}) {
+    Held held;
+    Served served(held, 64);
+    std::vector<std::unique_ptr<Client>> clients;
+    for (int i = 0; i < count; ++i) clients.push_back(std::make_unique<Client>(served.port(), i));
+    first_tokens(held, clients);
+    double worst_ms = 0;
+    for (int round = 0; round < 4; ++round) {
+      std::vector<int> before;
+      for (auto& c : clients) before.push_back(c->tokens());
+      // Pauses of different length, made by the test: arrivals must have the same pattern.
+      const auto until = Clock::now() + std::chrono::milliseconds(5 + 20 * (round % 2));
+      while (Clock::now() < until) std::this_thread::yield();
+      const auto released = Clock::now();
+      held.steps.release(1);
+      for (std::size_t i = 0; i < clients.size(); ++i) {
+        ASSERT_TRUE(clients[i]->wait_for_tokens(before[i] + 1)) << count << " clients, round " << round << ", client " << i;
+        const auto arrived = clients[i]->arrivals()[static_cast<std::size_t>(before[i])];
+        ASSERT_GE(arrived, released) << "a token arrived before its step was allowed";
+        worst_ms = std::max(worst_ms, std::chrono::duration<double, std::milli>(arrived - released).count());
+      }
+    }
+    std::printf("streaming: %d clients, slowest arrival %.2f ms after its step was allowed\n", count, worst_ms);
+    held.let_go();
+    clients.clear();
+  }
+}
+
+}  // namespace
+}  // namespace llorch::worker

@@ -1,0 +1,72 @@
+// Tokens, hosts, redaction, errors: what must be refused is refused (S-01 to S-12, O-04); one status per error code (J-03).
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "security/auth.h"
+#include "security/digest.h"
+
+namespace llorch::security {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(Digest, known_answers) {  // FIPS 180-2, appendix B
+  EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(sha256_hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_TRUE(equal_in_constant_time("ab", "ab"));
+  EXPECT_FALSE(equal_in_constant_time("ab", "ac"));
+  EXPECT_FALSE(equal_in_constant_time("ab", "abc"));
+}
+
+TEST(Bearer, the_scheme_is_exact) {
+  EXPECT_EQ(parse_bearer("Bearer  abc ").value(), "abc");
+  for (const std::string& bad : {std::string("bearer abc"), std::string("Bearer"), std::string("Bearer "), std::string("Basic abc"), std::string("Bearer a\nb"), "Bearer " + std::string(9000, 'x')}) EXPECT_FALSE(parse_bearer(bad)) << bad.substr(0, 20);
+}
+
+TEST(Authenticator, scopes_failures_and_their_limit) {
+  Authenticator a;
+  Authenticator::Time now{1000h};
+  EXPECT_TRUE(a.authenticate({}, {}, "p", now).value().may(Scope::kAdmin)) << "no keys: local";
+  a.add_token("operator-operator", {Scope::kAdmin});
+  a.add_token("only-infer-only-infer", {Scope::kInfer});
+  const auto infer = a.authenticate("Bearer only-infer-only-infer", {}, "p", now).value();
+  EXPECT_TRUE(infer.may(Scope::kInfer) && infer.may(Scope::kPublic));
+  EXPECT_FALSE(infer.may(Scope::kAdmin) || infer.may(Scope::kMetrics) || infer.may(Scope::kNode));
+  EXPECT_EQ(infer.id.size(), 12u);
+  EXPECT_TRUE(a.authenticate({}, "operator-operator", "p", now).value().may(Scope::kMetrics));
+  EXPECT_EQ(a.authenticate({}, {}, "p", now).error().code, ErrorCode::kMissingApiKey);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(a.authenticate("Bearer wrong", {}, "q", now).error().code, ErrorCode::kInvalidApiKey);
+  EXPECT_EQ(a.authenticate("Bearer operator-operator", {}, "q", now).error().code, ErrorCode::kRateLimited);
+  EXPECT_TRUE(a.authenticate("Bearer operator-operator", {}, "p", now));
+  EXPECT_TRUE(a.authenticate("Bearer operator-operator", {}, "q", now + 61s));
+}
+
+TEST(Hosts, loopback_and_what_is_allowed) {
+  for (const char* ok : {"localhost", "localhost:80", "127.0.0.1:8601", "127.9.9.9", "[::1]:80", "box.lan:1", "10.0.0.5"}) EXPECT_TRUE(host_allowed(ok, "10.0.0.5", {"box.lan"})) << ok;
+  for (const char* bad : {"", "evil.example", "127.0.0.1.evil.example", "localhost.evil", "10.0.0.6", "127.1"}) EXPECT_FALSE(host_allowed(bad, "10.0.0.5", {"box.lan"})) << bad;
+}
+
+TEST(Redaction, secrets_become_a_mark) {
+  EXPECT_EQ(redact("Authorization: Bearer abc.def next"), "Authorization: Bearer [REDACTED] next");
+  for (const std::string& secret : {std::string("api_key=SEKRET"), std::string("token: SEKRET"), std::string("\"password\":\"SEKRET\""), std::string("http://u:SEKRET@host/"), std::string("eyJSEKRET.SEKRET.SEKRET"), std::string("-----BEGIN PRIVATE KEY-----\nSEKRET\n-----END PRIVATE KEY-----")}) {
+    const std::string out = redact("a " + secret + " b");
+    EXPECT_EQ(out.find("SEKRET"), std::string::npos) << out;
+    EXPECT_TRUE(out.starts_with("a ") && out.ends_with(" b")) << out;
+  }
+  EXPECT_EQ(redact("12 tokens in 3 ms"), "12 tokens in 3 ms");
+}
+
+TEST(ErrorCodes, one_status_and_one_type_each_and_retriable_ones_are_temporary) {
+  std::map<std::string_view, int> seen;
+  for (const ErrorKind& k : kErrorKinds) {
+    EXPECT_EQ(seen[k.name]++, 0) << k.name << " twice";
+    EXPECT_TRUE(k.http_status >= 400 && k.http_status <= 504 && k.http_status != 408) << k.name;
+    const bool temporary = k.http_status == 429 || k.http_status >= 500;
+    EXPECT_TRUE(temporary || !k.retriable) << k.name;
+  }
+  EXPECT_EQ(kind(ErrorCode::kQueueFull).type, "rate_limit_error");
+}
+
+}  // namespace
+}  // namespace llorch::security

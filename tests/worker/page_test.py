@@ -1,0 +1,116 @@
+"""The chat page in a real browser (headless Chromium): answers stream in, stop works, every state of the worker is told."""
+import os
+import sys
+import time
+import unittest
+
+from playwright.sync_api import sync_playwright
+
+from harness import Worker, main, wait_for
+
+SHOTS = os.environ.get("LLORCH_SCREENSHOTS")
+
+
+class Page(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.play = sync_playwright().start()
+        cls.browser = cls.play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
+        cls.w = Worker("--max-batch", "1", "--queue-capacity", "0")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.browser.close()
+        cls.play.stop()
+        if cls.w.process.poll() is None:
+            cls.w.stop()
+
+    def open(self, **how):
+        page = self.browser.new_page(**how)
+        self.problems, self.foreign = [], []
+        page.on("pageerror", lambda e: self.problems.append(str(e)))
+        page.on("request", lambda r: self.foreign.append(r.url) if not r.url.startswith((self.w.url, "data:")) else None)
+        page.goto(self.w.url + "/")
+        page.wait_for_selector("#state.good", timeout=10000)
+        return page
+
+    def answered(self, page, count):
+        wait_for(lambda: page.locator(".assistant").count() == count and not page.locator(".busy").count(), 20)
+
+    def shot(self, page, name):
+        if SHOTS:
+            page.screenshot(path=f"{SHOTS}/{name}.png")
+
+    def test_a_conversation(self):
+        for name, how in (("light", {}), ("dark", {"color_scheme": "dark"}), ("phone", {"viewport": {"width": 360, "height": 640}, "has_touch": True, "color_scheme": "dark"})):
+            page = self.open(**how)
+            self.assertIn("builtin:haiku", page.inner_text("#model"))
+            for count, text in enumerate(("Write a haiku about the sea", "Write a haiku about <b>moss</b>"), 1):
+                page.fill("#text", text)
+                page.press("#text", "Enter")
+                self.answered(page, count)
+            self.assertEqual(page.locator(".user").all_inner_texts(), ["Write a haiku about the sea", "Write a haiku about <b>moss</b>"])
+            for answer in page.locator(".assistant").all_inner_texts():
+                self.assertRegex(answer, r"(?s)\w+.*\d+ tokens · ([\d.]+ tokens/s · )?first after \d+ ms")
+            wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+            self.assertFalse(wide, f"{name}: the page is wider than the screen")
+            self.shot(page, name)
+            page.click("summary")
+            page.fill("#max_tokens", "3")
+            page.fill("#temperature", "0")
+            page.fill("#text", "Write a haiku about rain")
+            page.click("#send")
+            self.answered(page, 3)
+            self.assertIn("3 tokens", page.locator(".assistant").last.inner_text())
+            self.shot(page, name + "-parameters")
+            self.assertEqual((self.problems, self.foreign), ([], []))
+            page.close()
+
+    def test_text_arrives_piece_by_piece_and_stop_stops(self):
+        page = self.open()
+        # The server side is watched: the page must show text before the answer ends.
+        page.evaluate("""() => { window.sizes = new Set();
+            new MutationObserver(() => window.sizes.add(document.querySelector('.assistant')?.textContent.length || 0)).observe(document.querySelector('#log'), {subtree: true, childList: true, characterData: true}); }""")
+        page.fill("#text", "Write a haiku about the moon")
+        page.click("#send")
+        self.answered(page, 1)
+        self.assertGreater(page.evaluate("window.sizes.size"), 3)
+        before = self.w.metric("llorch_worker_requests_total")
+        page.evaluate("""() => { const send = window.fetch; window.fetch = (u, o) => { if (o?.body) o.body = JSON.stringify({...JSON.parse(o.body), ignore_eos: true, messages: [{role: "user", content: "x"}]}); return send(u, o).then((r) => { if (o?.body) document.querySelector('#stop').click(); return r; }); }; }""")
+        page.fill("#text", "Go on")
+        page.click("#send")
+        page.wait_for_selector(".facts:has-text('stopped')")
+        end = time.monotonic() + 5
+        while time.monotonic() < end and self.w.metric("llorch_worker_kv_pages_used"):
+            time.sleep(0.01)
+        self.assertEqual(self.w.metric("llorch_worker_kv_pages_used"), 0)
+        self.assertGreater(self.w.metric("llorch_worker_requests_total"), before)
+        page.close()
+
+    def test_refused_busy_gone(self):
+        page = self.open()
+        page.click("summary")
+        page.fill("#max_tokens", "100000")
+        page.fill("#text", "x")
+        page.click("#send")
+        page.wait_for_selector(".error:has-text('context')")
+        page.fill("#max_tokens", "")
+        page.route("**/v1/chat/completions", lambda r: r.fulfill(status=429, content_type="application/json", body='{"error":{"code":"QUEUE_FULL","message":"the queue is full"}}'))
+        page.fill("#text", "y")
+        page.click("#send")
+        page.wait_for_selector(".error:has-text('busy')")
+        page.unroute("**/v1/chat/completions")
+        self.shot(page, "busy")
+        self.w.process.kill()
+        self.w.process.wait()
+        page.fill("#text", "z")
+        page.click("#send")
+        page.wait_for_selector(".error:has-text('cannot be reached')")
+        page.wait_for_selector("#state.bad:has-text('gone')", timeout=10000)
+        self.shot(page, "gone")
+        type(self).w = Worker("--max-batch", "1", "--queue-capacity", "0")
+        page.close()
+
+
+if __name__ == "__main__":
+    main()
