@@ -9,6 +9,7 @@ EventLoop::~EventLoop() = default;
 
 void EventLoop::run() {
   impl_->thread = std::this_thread::get_id();
+  impl_->io.restart();
   impl_->io.run();
 }
 void EventLoop::stop() { impl_->io.stop(); }

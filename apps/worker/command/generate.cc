@@ -18,7 +18,7 @@ void on_interrupt(int) { interrupted = true; }
 struct Flags {
   ModelFlags model;
   std::string prompt, prompt_file, kv_type = "f16";
-  int max_tokens = 128, prefill_chunk = 512;
+  int max_tokens = 128, prefill_chunk = 512, batch = 1;
   bool ignore_eos = false;
   SamplingParams sampling;
   std::vector<std::string> stop;
@@ -56,7 +56,7 @@ Result<int> generate(const Flags& f) {
   LLORCH_TRY(LoadedModel model, f.model.load());
   const double load_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   EngineOptions options;
-  options.kv = precision, options.max_batch = 1, options.prefill_chunk = f.prefill_chunk,
+  options.kv = precision, options.max_batch = f.batch, options.prefill_chunk = f.prefill_chunk,
   options.model_id = model.reference;
   LLORCH_TRY(auto engine, Engine::make(*model.decoder, *model.tokenizer, options));
   GenerateRequest request;
@@ -80,10 +80,19 @@ Result<int> generate(const Flags& f) {
       answer.error = *error;
     }
   };
+  const auto submitted = std::chrono::steady_clock::now();
+  for (int i = 1; i < f.batch; ++i) {
+    GenerateRequest copy = request;
+    copy.sampling.choice = static_cast<std::uint64_t>(i);
+    copy.cache_salt = std::to_string(i);  // each computes its own prompt
+    copy.sink = nullptr;
+    LLORCH_OK(engine->submit(std::move(copy)));
+  }
   LLORCH_TRY(const int id, engine->submit(std::move(request)));
   std::signal(SIGINT, on_interrupt);
   while (engine->step())
     if (interrupted) engine->cancel(id);
+  const double all_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - submitted).count();
   if (!f.model.as_json && !answer.text.ends_with('\n')) std::puts("");
   std::fflush(stdout);  // before the timing line
   if (interrupted) return 130;
@@ -100,6 +109,7 @@ Result<int> generate(const Flags& f) {
                 {"load_ms", load_ms},
                 {"prefill_ms", e.prefill_ms},
                 {"decode_ms", e.decode_ms},
+                {"tok_s", rate(e.tokens_out * f.batch, all_ms)},
                 {"undecoded_bytes", hex(e.undecoded)}});
   } else {
     std::fprintf(stderr,
@@ -147,6 +157,9 @@ void add_command_generate(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   c->add_option("--kv-type", flags->kv_type, "f32, f16, q8_0")
       ->check(CLI::IsMember({"f32", "f16", "q8_0"}))
+      ->capture_default_str();
+  c->add_option("--batch", flags->batch, "run so many copies at once (the first one's text is printed)")
+      ->check(CLI::Range(1, 256))
       ->capture_default_str();
   c->add_flag("--ignore-eos", flags->ignore_eos, "go on after the end-of-text token");
   c->callback([flags, seed, &exit_code] {
