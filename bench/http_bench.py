@@ -114,6 +114,7 @@ def main():
                 os.kill(worker.pid, signal.SIGSTOP)  # its threads must not disturb the other side
                 own_rates.append(in_process(a.model, prompt, a.tokens, clients, a.threads)["tok_s"])
                 os.kill(worker.pid, signal.SIGCONT)
+                stream(port, prompt, 4, [])  # the worker's threads are awake again
                 before = first_token_sum(port)
                 rate, out = over_http(port, prompt, a.tokens, clients)
                 http_rates.append(rate)

@@ -12,30 +12,49 @@ boost::json::object effective_params(const GenerateRequest& r) {
   const SamplingParams& s = r.sampling;
   boost::json::object bias;
   for (const auto& [id, value] : s.logit_bias) bias[std::to_string(id)] = value;
-  return {{"max_tokens", r.max_tokens}, {"temperature", s.temperature}, {"top_p", s.top_p}, {"top_k", s.top_k}, {"min_p", s.min_p}, {"repetition_penalty", s.repetition_penalty}, {"presence_penalty", s.presence_penalty}, {"frequency_penalty", s.frequency_penalty}, {"seed", s.seed}, {"stop", boost::json::array(r.stop.begin(), r.stop.end())}, {"ignore_eos", r.ignore_eos}, {"logit_bias", std::move(bias)}, {"top_logprobs", s.top_logprobs}};
+  return {{"max_tokens", r.max_tokens},
+          {"temperature", s.temperature},
+          {"top_p", s.top_p},
+          {"top_k", s.top_k},
+          {"min_p", s.min_p},
+          {"repetition_penalty", s.repetition_penalty},
+          {"presence_penalty", s.presence_penalty},
+          {"frequency_penalty", s.frequency_penalty},
+          {"seed", s.seed},
+          {"stop", boost::json::array(r.stop.begin(), r.stop.end())},
+          {"ignore_eos", r.ignore_eos},
+          {"logit_bias", std::move(bias)},
+          {"top_logprobs", s.top_logprobs}};
 }
 
 std::string token_text(const Tokenizer& tokenizer, TokenId id) {
   const std::string_view piece = tokenizer.piece(id, true);
   if (utf8_valid(piece)) return std::string(piece);
   std::string out;
-  for (const char c : piece) out += static_cast<unsigned char>(c) < 0x80 ? std::string(1, c) : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  for (const char c : piece)
+    out += static_cast<unsigned char>(c) < 0x80 ? std::string(1, c)
+                                                : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
   return out;
 }
 
 boost::json::object logprob_entry(const Tokenizer& tokenizer, TokenId id, double logprob) {
   boost::json::array bytes;
   for (const char c : tokenizer.piece(id, true)) bytes.push_back(static_cast<unsigned char>(c));
-  return {{"token", token_text(tokenizer, id)}, {"logprob", std::isfinite(logprob) ? logprob : -9999.0}, {"bytes", std::move(bytes)}};
+  return {{"token", token_text(tokenizer, id)},
+          {"logprob", std::isfinite(logprob) ? logprob : -9999.0},
+          {"bytes", std::move(bytes)}};
 }
 
 void Stopwatch::observe(const EngineEvent& event) {
   const auto now = net::Clock::now();
-  const auto ms = [&](net::Clock::time_point since) { return std::chrono::duration<double, std::milli>(now - since).count(); };
+  const auto ms = [&](net::Clock::time_point since) {
+    return std::chrono::duration<double, std::milli>(now - since).count();
+  };
   if (const auto* started = std::get_if<StartedEvent>(&event)) {
     metrics_.queue_wait_ms.Observe(ms(accepted_));
     metrics_.tokens_in.Increment(started->tokens_in);
-    if (started->cached_tokens > 0) metrics_.prefix_hits.Increment(), metrics_.prefix_tokens.Increment(started->cached_tokens);
+    if (started->cached_tokens > 0)
+      metrics_.prefix_hits.Increment(), metrics_.prefix_tokens.Increment(started->cached_tokens);
   } else if (std::holds_alternative<TokenEvent>(event)) {
     (first_ ? metrics_.first_token_ms : metrics_.inter_token_ms).Observe(ms(first_ ? accepted_ : last_));
     first_ = false;
@@ -44,7 +63,8 @@ void Stopwatch::observe(const EngineEvent& event) {
   } else if (const auto* end = std::get_if<EndEvent>(&event)) {
     metrics_.inference_ms.Observe(ms(accepted_));
     metrics_.decode_ms.Observe(end->decode_ms);
-    if (end->prefill_ms > 0) metrics_.prefill_rate.Observe((end->tokens_in - end->cached_tokens) * 1000.0 / end->prefill_ms);
+    if (end->prefill_ms > 0)
+      metrics_.prefill_rate.Observe((end->tokens_in - end->cached_tokens) * 1000.0 / end->prefill_ms);
     if (end->decode_ms > 0) metrics_.decode_rate.Observe((end->tokens_out - 1) * 1000.0 / end->decode_ms);
   }
 }
@@ -55,7 +75,8 @@ std::uint64_t seed_of(const wire::Generation& asked) {
   return device() | static_cast<std::uint64_t>(device()) << 32;
 }
 
-GenerateRequest make_request(const wire::Generation& asked, TokenIds prompt, int max_tokens, std::uint64_t seed, const std::string& principal) {
+GenerateRequest make_request(const wire::Generation& asked, TokenIds prompt, int max_tokens, std::uint64_t seed,
+                             const std::string& principal) {
   GenerateRequest r;
   r.prompt = std::move(prompt);
   r.sampling = asked.sampling;

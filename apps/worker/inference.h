@@ -17,7 +17,8 @@ namespace llorch::worker {
 /// Times of one generation, observed where its events arrive, for metrics.
 class Stopwatch {
  public:
-  explicit Stopwatch(Metrics& metrics, net::Clock::time_point accepted) : metrics_(metrics), accepted_(accepted), last_(accepted) {}
+  explicit Stopwatch(Metrics& metrics, net::Clock::time_point accepted)
+      : metrics_(metrics), accepted_(accepted), last_(accepted) {}
   void observe(const EngineEvent& event);
 
  private:
@@ -27,7 +28,8 @@ class Stopwatch {
 };
 
 /// The engine's request of what a client asked for. `room`: tokens that fit after the prompt.
-[[nodiscard]] GenerateRequest make_request(const wire::Generation& asked, TokenIds prompt, int max_tokens, std::uint64_t seed, const std::string& principal);
+[[nodiscard]] GenerateRequest make_request(const wire::Generation& asked, TokenIds prompt, int max_tokens,
+                                           std::uint64_t seed, const std::string& principal);
 [[nodiscard]] std::uint64_t seed_of(const wire::Generation& asked);
 /// Details of context_length_exceeded (J-03).
 [[nodiscard]] boost::json::object context_details(std::size_t prompt_tokens, int max_tokens, int context);

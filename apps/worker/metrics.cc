@@ -4,8 +4,12 @@
 
 namespace llorch::worker {
 
-prometheus::Counter& Metrics::counter(const char* name, const char* help) { return prometheus::BuildCounter().Name(name).Help(help).Register(*registry_).Add({}); }
-prometheus::Gauge& Metrics::gauge(const char* name, const char* help) { return prometheus::BuildGauge().Name(name).Help(help).Register(*registry_).Add({}); }
+prometheus::Counter& Metrics::counter(const char* name, const char* help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(*registry_).Add({});
+}
+prometheus::Gauge& Metrics::gauge(const char* name, const char* help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(*registry_).Add({});
+}
 /// 14 buckets, each twice the one before.
 prometheus::Histogram& Metrics::histogram(const char* name, const char* help, double first) {
   prometheus::Histogram::BucketBoundaries bounds;
@@ -14,8 +18,14 @@ prometheus::Histogram& Metrics::histogram(const char* name, const char* help, do
 }
 
 Metrics::Metrics()
-    : requests_(prometheus::BuildCounter().Name("llorch_worker_requests_total").Help("Generations by how they ended").Register(*registry_)),
-      deadlines_(prometheus::BuildCounter().Name("llorch_worker_deadline_enforced_total").Help("Requests ended by their deadline").Register(*registry_)),
+    : requests_(prometheus::BuildCounter()
+                    .Name("llorch_worker_requests_total")
+                    .Help("Generations by how they ended")
+                    .Register(*registry_)),
+      deadlines_(prometheus::BuildCounter()
+                     .Name("llorch_worker_deadline_enforced_total")
+                     .Help("Requests ended by their deadline")
+                     .Register(*registry_)),
       vram_bytes(gauge("llorch_worker_vram_bytes", "Device memory in use")),
       memory_bytes(gauge("llorch_worker_memory_bytes", "Resident memory")),
       queue_depth(gauge("llorch_worker_queue_depth", "Generations that wait")),
@@ -38,11 +48,19 @@ Metrics::Metrics()
       queue_wait_ms(histogram("llorch_worker_queue_wait_ms", "From acceptance to the first step", 0.25)),
       prefill_rate(histogram("llorch_worker_prefill_tokens_per_second", "Prompt tokens computed per second", 1)),
       decode_rate(histogram("llorch_worker_decode_tokens_per_second", "Tokens generated per second by a sequence", 1)),
-      cancellation_ms(histogram("llorch_worker_cancellation_latency_ms", "From the request to cancel to the engine's answer", 0.25)),
-      disconnect_ms(histogram("llorch_worker_client_disconnect_detection_ms", "From a disconnect seen to its job cancelled", 0.25)),
-      oom_recovery_ms(histogram("llorch_worker_oom_recovery_ms", "From a KV OOM to the next token of any request", 0.25)),
+      cancellation_ms(histogram("llorch_worker_cancellation_latency_ms",
+                                "From the request to cancel to the engine's answer", 0.25)),
+      disconnect_ms(histogram("llorch_worker_client_disconnect_detection_ms",
+                              "From a disconnect seen to its job cancelled", 0.25)),
+      oom_recovery_ms(
+          histogram("llorch_worker_oom_recovery_ms", "From a KV OOM to the next token of any request", 0.25)),
       deadline_exceeded_by_ms(histogram("llorch_worker_deadline_exceeded_by_ms", "How late requests were refused", 1)) {
-  prometheus::BuildGauge().Name("llorch_worker_build_info").Help("Version and backend").Register(*registry_).Add({{"version", LLORCH_VERSION}, {"backend", "cpu"}}).Set(1);
+  prometheus::BuildGauge()
+      .Name("llorch_worker_build_info")
+      .Help("Version and backend")
+      .Register(*registry_)
+      .Add({{"version", LLORCH_VERSION}, {"backend", "cpu"}})
+      .Set(1);
 }
 
 std::string Metrics::text() const { return prometheus::TextSerializer().Serialize(registry_->Collect()); }

@@ -18,7 +18,9 @@ class Metrics {
   /// Prometheus text.
   [[nodiscard]] std::string text() const;
   void request(const std::string& outcome) { requests_.Add({{"outcome", outcome}}).Increment(); }
-  void deadline(const std::string& reason) { deadlines_.Add({{"component", "worker"}, {"reason", reason}}).Increment(); }
+  void deadline(const std::string& reason) {
+    deadlines_.Add({{"component", "worker"}, {"reason", reason}}).Increment();
+  }
 
  private:
   std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
@@ -29,8 +31,10 @@ class Metrics {
 
  public:
   prometheus::Gauge &vram_bytes, &memory_bytes, &queue_depth, &kv_pages_used, &kv_pages_total, &uptime_seconds, &jobs;
-  prometheus::Counter &tokens_in, &tokens_generated, &tokens_out, &prefix_hits, &prefix_tokens, &oom, &narration_dropped, &audit_dropped;
-  prometheus::Histogram &inference_ms, &first_token_ms, &inter_token_ms, &decode_ms, &queue_wait_ms, &prefill_rate, &decode_rate, &cancellation_ms, &disconnect_ms, &oom_recovery_ms, &deadline_exceeded_by_ms;
+  prometheus::Counter &tokens_in, &tokens_generated, &tokens_out, &prefix_hits, &prefix_tokens, &oom,
+      &narration_dropped, &audit_dropped;
+  prometheus::Histogram &inference_ms, &first_token_ms, &inter_token_ms, &decode_ms, &queue_wait_ms, &prefill_rate,
+      &decode_rate, &cancellation_ms, &disconnect_ms, &oom_recovery_ms, &deadline_exceeded_by_ms;
 };
 
 }  // namespace llorch::worker

@@ -41,16 +41,26 @@ void raise_descriptor_limit() {
 
 std::string file_hash(const std::string& path) {
   const auto file = MappedFile::open(path);
-  return file ? security::sha256_hex({reinterpret_cast<const char*>((*file).bytes().data()), (*file).bytes().size()}) : std::string();
+  return file ? security::sha256_hex({reinterpret_cast<const char*>((*file).bytes().data()), (*file).bytes().size()})
+              : std::string();
 }
 
 }  // namespace
 
 std::string error_event(const Error& error, std::uint64_t seq) {
-  return boost::json::serialize(boost::json::object{{"type", "error"}, {"seq", seq}, {"code", name(error.code)}, {"message", error.message}, {"retriable", kind(error.code).retriable}});
+  return boost::json::serialize(boost::json::object{{"type", "error"},
+                                                    {"seq", seq},
+                                                    {"code", name(error.code)},
+                                                    {"message", error.message},
+                                                    {"retriable", kind(error.code).retriable}});
 }
 
-Worker::Worker(net::EventLoop& loop, ServeOptions options) : loop_(loop), options_(std::move(options)), jobs_(options_.jobs), engine_(loop, options_.engine), background_(loop) {}
+Worker::Worker(net::EventLoop& loop, ServeOptions options)
+    : loop_(loop),
+      options_(std::move(options)),
+      jobs_(options_.jobs),
+      engine_(loop, options_.engine),
+      background_(loop) {}
 
 Worker::~Worker() {
   server_.reset();
@@ -67,7 +77,9 @@ std::string_view Worker::state_name() const {
   return "error";
 }
 
-std::string Worker::fingerprint() const { return fmt::format("llorch-" LLORCH_VERSION "-{}", facts_.hash.substr(0, 8)); }
+std::string Worker::fingerprint() const {
+  return fmt::format("llorch-" LLORCH_VERSION "-{}", facts_.hash.substr(0, 8));
+}
 
 Status Worker::check_options() {
   const ServeOptions& o = options_;
@@ -75,11 +87,20 @@ Status Worker::check_options() {
   LLORCH_TRY(const auto token, security::find_operator_token(o.token_file, warning));
   if (!warning.empty()) log(Level::kWarn, "token_from_environment", warning);
   const bool loopback = security::is_loopback(o.listen);
-  if (o.local_mode && (token || !o.keys_file.empty())) return fail(ErrorCode::kInvalidRequest, "--local-mode has no authentication: it cannot be combined with a token");
-  if (o.local_mode && !loopback) return fail(ErrorCode::kInvalidRequest, "--local-mode listens on loopback only, not on {}", o.listen);
-  if (!loopback && !token) return fail(ErrorCode::kInvalidRequest, "listening on {} needs a token of at least {} characters (LLORCH_API_TOKEN_FILE)", o.listen, security::kTokenBytesMin);
-  if (!loopback && o.tls_certificate.empty()) log(Level::kWarn, "no_tls", "listening beyond this machine without TLS: tokens and prompts cross the network readable");
-  if (token) authenticator_.add_token(*token, {security::Scope::kAdmin, security::Scope::kInfer, security::Scope::kMetrics, security::Scope::kNode});
+  if (o.local_mode && (token || !o.keys_file.empty()))
+    return fail(ErrorCode::kInvalidRequest, "--local-mode has no authentication: it cannot be combined with a token");
+  if (o.local_mode && !loopback)
+    return fail(ErrorCode::kInvalidRequest, "--local-mode listens on loopback only, not on {}", o.listen);
+  if (!loopback && !token)
+    return fail(ErrorCode::kInvalidRequest,
+                "listening on {} needs a token of at least {} characters (LLORCH_API_TOKEN_FILE)", o.listen,
+                security::kTokenBytesMin);
+  if (!loopback && o.tls_certificate.empty())
+    log(Level::kWarn, "no_tls",
+        "listening beyond this machine without TLS: tokens and prompts cross the network readable");
+  if (token)
+    authenticator_.add_token(
+        *token, {security::Scope::kAdmin, security::Scope::kInfer, security::Scope::kMetrics, security::Scope::kNode});
   if (!o.keys_file.empty()) LLORCH_OK(authenticator_.add_keys_file(o.keys_file));
   for (const std::string& url : {o.hive_url, o.callback_url})
     if (!url.empty()) LLORCH_OK(net::parse_url(url));
@@ -102,7 +123,8 @@ Status Worker::bind() {
   const auto handler = [this](net::Request r, net::ExchangePtr e) { router_->handle(std::move(r), std::move(e)); };
   const auto refusal = [this](const Error& e) { return router_->refusal(e); };
   Status last = fail(ErrorCode::kIo, "no port from {} to {} is free", kFirstPort, kLastPort);
-  for (int port = options_.port > 0 ? options_.port : kFirstPort; port <= (options_.port > 0 ? options_.port : kLastPort); ++port) {
+  for (int port = options_.port > 0 ? options_.port : kFirstPort;
+       port <= (options_.port > 0 ? options_.port : kLastPort); ++port) {
     server.port = static_cast<std::uint16_t>(port);
     auto made = net::HttpServer::make(loop_, server, handler, refusal);
     if (made) {
@@ -117,20 +139,33 @@ Status Worker::bind() {
 Status Worker::start() {
   raise_descriptor_limit();
   LLORCH_OK(check_options());
-  loading_job = jobs_.create({.principal = "", .operation = "load", .resumable = true, .cancelled_by_disconnect = false}, net::Clock::now(), wall_now());
+  loading_job =
+      jobs_.create({.principal = "", .operation = "load", .resumable = true, .cancelled_by_disconnect = false},
+                   net::Clock::now(), wall_now());
   LLORCH_OK(bind());
   if (options_.worker_id.empty()) options_.worker_id = fmt::format("worker-cpu-{}", server_->port());
-  log(Level::kInfo, "startup", fmt::format("{} listens on {}:{}", options_.worker_id, options_.listen, server_->port()), {{"action", "startup"}, {"worker_id", options_.worker_id}, {"port", server_->port()}, {"listen", options_.listen}});
+  log(Level::kInfo, "startup", fmt::format("{} listens on {}:{}", options_.worker_id, options_.listen, server_->port()),
+      {{"action", "startup"},
+       {"worker_id", options_.worker_id},
+       {"port", server_->port()},
+       {"listen", options_.listen}});
   log(Level::kInfo, "model_load_start", "the model is being loaded", {{"action", "model_load_start"}});
   engine_.start(
       [this](std::size_t done, std::size_t total) {
         const int percent = total ? static_cast<int>(100 * done / total) : 100;
         for (int step = (percent_told_ / 25 + 1) * 25; percent_told_ < 0 || step <= percent; step += 25) {
           percent_told_ = percent_told_ < 0 ? 0 : step;
-          log(Level::kInfo, "model_load_progress", fmt::format("loaded {} %", percent_told_), {{"action", "model_load_progress"}, {"percent", percent_told_}});
+          log(Level::kInfo, "model_load_progress", fmt::format("loaded {} %", percent_told_),
+              {{"action", "model_load_progress"}, {"percent", percent_told_}});
           step = percent_told_;
         }
-        const boost::json::object o{{"type", "progress"}, {"seq", loading_job->log.next_seq()}, {"stage", "loading_to_ram"}, {"bytes_loaded", done}, {"bytes_total", total}, {"percent", percent}, {"vram_mb", 0}};
+        const boost::json::object o{{"type", "progress"},
+                                    {"seq", loading_job->log.next_seq()},
+                                    {"stage", "loading_to_ram"},
+                                    {"bytes_loaded", done},
+                                    {"bytes_total", total},
+                                    {"percent", percent},
+                                    {"vram_mb", 0}};
         (void)jobs_.append(*loading_job, "progress", boost::json::serialize(o));
       },
       [this](Status outcome) { loaded(std::move(outcome)); });
@@ -157,8 +192,10 @@ Status Worker::read_facts() {
     source = *text;
   } else {
     const std::string& dir = options_.engine.model.path;
-    if (const auto file = read_text_file(dir + "/chat_template.jinja", 1u << 20)) source = *file;
-    else if (const auto config = json::parse_file(dir + "/tokenizer_config.json"); config && config->is_object()) source = json::find_text(config->get_object(), "chat_template").value_or("");
+    if (const auto file = read_text_file(dir + "/chat_template.jinja", 1u << 20))
+      source = *file;
+    else if (const auto config = json::parse_file(dir + "/tokenizer_config.json"); config && config->is_object())
+      source = json::find_text(config->get_object(), "chat_template").value_or("");
   }
   if (!source.empty()) {
     LLORCH_TRY(f.chat_template, jinja::Template::parse(source));
@@ -166,7 +203,8 @@ Status Worker::read_facts() {
   if (m.tokenizer->bos() >= 0) f.bos = m.tokenizer->token(m.tokenizer->bos()).text;
   if (!m.tokenizer->end_ids().empty()) {
     TokenId end = *m.tokenizer->end_ids().begin();
-    if (const auto eos = metadata.unsigned_integer("tokenizer.ggml.eos_token_id"); eos && *eos < m.tokenizer->size()) end = static_cast<TokenId>(*eos);
+    if (const auto eos = metadata.unsigned_integer("tokenizer.ggml.eos_token_id"); eos && *eos < m.tokenizer->size())
+      end = static_cast<TokenId>(*eos);
     f.eos = m.tokenizer->token(end).text;
   }
   return {};
@@ -175,20 +213,33 @@ Status Worker::read_facts() {
 void Worker::loaded(Status outcome) {
   if (outcome) outcome = read_facts();
   if (!outcome) {
-    log(Level::kError, "model_load_failed", outcome.error().message, {{"action", "error"}, {"code", name(outcome.error().code)}, {"device", "cpu"}, {"model", std::string(options_.engine.model.path.substr(options_.engine.model.path.rfind('/') + 1))}});
+    log(Level::kError, "model_load_failed", outcome.error().message,
+        {{"action", "error"},
+         {"code", name(outcome.error().code)},
+         {"device", "cpu"},
+         {"model", std::string(options_.engine.model.path.substr(options_.engine.model.path.rfind('/') + 1))}});
     state_ = WorkerState::kError;
     exit_code_ = 1;
     return loop_.stop();
   }
   if (state_ != WorkerState::kLoading) return;
   state_ = WorkerState::kIdle;
-  log(Level::kInfo, "model_load_complete", fmt::format("{} is ready: {}, vocabulary {}, context {}", facts_.id, facts_.quant_kind, facts_.vocab, facts_.context), {{"action", "model_load_complete"}, {"model", facts_.id}});
-  jobs_.finish(*loading_job, job::State::kCompleted, {}, "progress", boost::json::serialize(boost::json::object{{"type", "progress"}, {"seq", loading_job->log.next_seq()}, {"stage", "ready"}}), net::Clock::now(), wall_now());
+  log(Level::kInfo, "model_load_complete",
+      fmt::format("{} is ready: {}, vocabulary {}, context {}", facts_.id, facts_.quant_kind, facts_.vocab,
+                  facts_.context),
+      {{"action", "model_load_complete"}, {"model", facts_.id}});
+  jobs_.finish(*loading_job, job::State::kCompleted, {}, "progress",
+               boost::json::serialize(
+                   boost::json::object{{"type", "progress"}, {"seq", loading_job->log.next_seq()}, {"stage", "ready"}}),
+               net::Clock::now(), wall_now());
   auto hash = std::make_shared<std::string>();
   background_.run(
       [hash, path = options_.engine.model.path] {
-        const auto built_in = path.starts_with("builtin:") ? builtin::find(path.substr(8)) : std::span<const std::byte>();
-        *hash = built_in.empty() ? file_hash(path) : security::sha256_hex({reinterpret_cast<const char*>(built_in.data()), built_in.size()});
+        const auto built_in =
+            path.starts_with("builtin:") ? builtin::find(path.substr(8)) : std::span<const std::byte>();
+        *hash = built_in.empty()
+                    ? file_hash(path)
+                    : security::sha256_hex({reinterpret_cast<const char*>(built_in.data()), built_in.size()});
       },
       [this, hash] { facts_.hash = *hash; });
   if (options_.callback_url.empty()) return ready();
@@ -200,24 +251,38 @@ void Worker::loaded(Status outcome) {
   if (const char* spawn = std::getenv("LLORCH_SPAWN_TOKEN")) body["spawn_token"] = spawn;
   call.body = boost::json::serialize(body);
   auto status = std::make_shared<int>(0);
-  callback_call_ = net::start_call(loop_, std::move(call), {.on_head = [status](int s, const net::Headers&) { *status = s; },
-                                                          .on_data = {},
-                                                          .on_end = [this, status](Status s) {
-                                                            if (s && *status / 100 == 2) return ready();
-                                                            log(Level::kError, "ready_callback_failed", s ? fmt::format("the ready callback answered {}", *status) : s.error().message, {{"action", "error"}});
-                                                            exit_code_ = 1;
-                                                            loop_.stop();
-                                                          }});
+  callback_call_ = net::start_call(
+      loop_, std::move(call),
+      {.on_head = [status](int s, const net::Headers&) { *status = s; },
+       .on_data = {},
+       .on_end =
+           [this, status](Status s) {
+             if (s && *status / 100 == 2) return ready();
+             log(Level::kError, "ready_callback_failed",
+                 s ? fmt::format("the ready callback answered {}", *status) : s.error().message, {{"action", "error"}});
+             exit_code_ = 1;
+             loop_.stop();
+           }});
 }
 
 void Worker::ready() {
-  log(Level::kInfo, "ready", fmt::format("ready at http{}://{}:{}", options_.tls_certificate.empty() ? "" : "s", options_.listen, server_->port()), {{"action", "ready"}, {"port", server_->port()}});
+  log(Level::kInfo, "ready",
+      fmt::format("ready at http{}://{}:{}", options_.tls_certificate.empty() ? "" : "s", options_.listen,
+                  server_->port()),
+      {{"action", "ready"}, {"port", server_->port()}});
   if (!options_.hive_url.empty()) heartbeat();
   if (on_ready) on_ready();
 }
 
 boost::json::object Worker::report() const {
-  return {{"worker_id", options_.worker_id}, {"model_ref", facts_.id}, {"memory_bytes", resident_bytes()}, {"memory_architecture", "cpu"}, {"uri", fmt::format("http://{}:{}", options_.listen, server_->port())}, {"worker_type", "cpu"}, {"capabilities", {"text-gen"}}, {"protocol", "sse"}};
+  return {{"worker_id", options_.worker_id},
+          {"model_ref", facts_.id},
+          {"memory_bytes", resident_bytes()},
+          {"memory_architecture", "cpu"},
+          {"uri", fmt::format("http://{}:{}", options_.listen, server_->port())},
+          {"worker_type", "cpu"},
+          {"capabilities", {"text-gen"}},
+          {"protocol", "sse"}};
 }
 
 void Worker::heartbeat() {
@@ -234,14 +299,20 @@ void Worker::heartbeat() {
   if (const char* spawn = std::getenv("LLORCH_SPAWN_TOKEN")) body["spawn_token"] = spawn;
   call.body = boost::json::serialize(body);
   auto status = std::make_shared<int>(0);
-  beat_call_ = net::start_call(loop_, std::move(call), {.on_head = [status](int s, const net::Headers&) { *status = s; }, .on_data = {}, .on_end = [this, status](Status s) {
-                                                          if (s && *status / 100 == 2) {
-                                                            beat_failures_ = 0;
-                                                            return;
-                                                          }
-                                                          ++beat_failures_;
-                                                          log(Level::kWarn, "heartbeat_failed", s ? fmt::format("the hive answered {}", *status) : s.error().message, {{"failures", beat_failures_}});
-                                                        }});
+  beat_call_ = net::start_call(loop_, std::move(call),
+                               {.on_head = [status](int s, const net::Headers&) { *status = s; },
+                                .on_data = {},
+                                .on_end =
+                                    [this, status](Status s) {
+                                      if (s && *status / 100 == 2) {
+                                        beat_failures_ = 0;
+                                        return;
+                                      }
+                                      ++beat_failures_;
+                                      log(Level::kWarn, "heartbeat_failed",
+                                          s ? fmt::format("the hive answered {}", *status) : s.error().message,
+                                          {{"failures", beat_failures_}});
+                                    }});
   // A hive that does not answer is asked less often, at most eight times the interval.
   const int factor = 1 << std::min(beat_failures_, 3);
   beat_timer_ = loop_.after(std::chrono::seconds(options_.heartbeat_interval_s * factor), [this] { heartbeat(); });
@@ -261,36 +332,50 @@ void Worker::measure() {
   metrics_.memory_bytes.Set(static_cast<double>(resident_bytes()));
   metrics_.uptime_seconds.Set(uptime_s());
   metrics_.jobs.Set(static_cast<double>(jobs_.count()));
-  if (audit_) metrics_.audit_dropped.Increment(std::max(0.0, static_cast<double>(audit_->dropped()) - metrics_.audit_dropped.Value()));
+  if (audit_)
+    metrics_.audit_dropped.Increment(
+        std::max(0.0, static_cast<double>(audit_->dropped()) - metrics_.audit_dropped.Value()));
 }
 
 bool Worker::admit(const service::ContextPtr& c, int count) {
   if (state_ == WorkerState::kLoading) return c->fail({ErrorCode::kLoading, "the model is being loaded"}), false;
-  if (state_ == WorkerState::kDraining) return c->fail({ErrorCode::kShuttingDown, "the worker is shutting down"}), false;
+  if (state_ == WorkerState::kDraining)
+    return c->fail({ErrorCode::kShuttingDown, "the worker is shutting down"}), false;
   if (state_ != WorkerState::kIdle) return c->fail({ErrorCode::kWorkerUnhealthy, "the worker is not healthy"}), false;
   const int room = options_.engine.engine.max_batch + options_.queue_capacity;
   if (active_ + count <= room) return true;
   metrics_.request("rejected");
-  c->fail({ErrorCode::kQueueFull, "the queue is full"}, {{"retry_after_ms", 1000}, {"backoff_ms", 1000}, {"queue_depth", queue_position()}, {"queue_capacity", options_.queue_capacity}});
+  c->fail({ErrorCode::kQueueFull, "the queue is full"}, {{"retry_after_ms", 1000},
+                                                         {"backoff_ms", 1000},
+                                                         {"queue_depth", queue_position()},
+                                                         {"queue_capacity", options_.queue_capacity}});
   return false;
 }
 
-Status Worker::run(const job::JobPtr& job, std::vector<Generation> generations, const service::ContextPtr& c, std::optional<std::int64_t> deadline_ms) {
+Status Worker::run(const job::JobPtr& job, std::vector<Generation> generations, const service::ContextPtr& c,
+                   std::optional<std::int64_t> deadline_ms) {
   auto deadline = c->deadline;
-  if (!deadline && deadline_ms) deadline = wall_now() + std::chrono::milliseconds(*deadline_ms) - std::chrono::duration_cast<std::chrono::milliseconds>(net::Clock::now() - c->accepted);
+  if (!deadline && deadline_ms)
+    deadline = wall_now() + std::chrono::milliseconds(*deadline_ms) -
+               std::chrono::duration_cast<std::chrono::milliseconds>(net::Clock::now() - c->accepted);
   if (deadline && *deadline <= wall_now()) {
     const auto over = std::chrono::duration_cast<std::chrono::milliseconds>(wall_now() - *deadline).count();
     metrics_.deadline("before_compute");
     metrics_.deadline_exceeded_by_ms.Observe(static_cast<double>(over));
     jobs_.remove(job->id);
-    c->fail({ErrorCode::kDeadlineExceeded, "the deadline has passed"}, {{"deadline_ms", std::chrono::duration_cast<std::chrono::milliseconds>(deadline->time_since_epoch()).count()}, {"elapsed_ms", std::chrono::duration_cast<std::chrono::milliseconds>(net::Clock::now() - c->accepted).count()}, {"exceeded_by_ms", over}});
+    c->fail(
+        {ErrorCode::kDeadlineExceeded, "the deadline has passed"},
+        {{"deadline_ms", std::chrono::duration_cast<std::chrono::milliseconds>(deadline->time_since_epoch()).count()},
+         {"elapsed_ms", std::chrono::duration_cast<std::chrono::milliseconds>(net::Clock::now() - c->accepted).count()},
+         {"exceeded_by_ms", over}});
     return fail(ErrorCode::kDeadlineExceeded, "answered");
   }
   Running running;
   running.submitted = c->accepted;
   running.left = static_cast<int>(generations.size());
   for (Generation& g : generations) {
-    auto id = engine_.submit(std::move(g.request), [this, job, handle = std::move(g.on_event)](const EngineEvent& event) {
+    auto id = engine_.submit(std::move(g.request), [this, job,
+                                                    handle = std::move(g.on_event)](const EngineEvent& event) {
       if (job->finished()) return;
       handle(event);
       if (const bool ended = std::holds_alternative<EndEvent>(event) || std::holds_alternative<Error>(event); !ended) {
@@ -318,15 +403,28 @@ Status Worker::run(const job::JobPtr& job, std::vector<Generation> generations, 
       fail_job(job, {code, message});
     };
   };
-  running.timeout = loop_.after(std::chrono::seconds(options_.inference_timeout_s), expire(ErrorCode::kInferenceTimeout, "the inference took longer than is allowed", "timeout"));
-  if (deadline) running.deadline = loop_.after(std::chrono::duration_cast<net::Clock::duration>(*deadline - wall_now()), expire(ErrorCode::kDeadlineExceeded, "the deadline has passed", "during"));
-  job->on_cancel = [this, job = std::weak_ptr(job)] { if (const auto alive = job.lock()) cancel(alive); };
+  running.timeout =
+      loop_.after(std::chrono::seconds(options_.inference_timeout_s),
+                  expire(ErrorCode::kInferenceTimeout, "the inference took longer than is allowed", "timeout"));
+  if (deadline)
+    running.deadline = loop_.after(std::chrono::duration_cast<net::Clock::duration>(*deadline - wall_now()),
+                                   expire(ErrorCode::kDeadlineExceeded, "the deadline has passed", "during"));
+  job->on_cancel = [this, job = std::weak_ptr(job)] {
+    if (const auto alive = job.lock()) cancel(alive);
+  };
   job->on_space = [this, id = job->id] {
     if (const auto it = running_.find(id); it != running_.end())
       for (const int running_id : it->second.ids) engine_.pause(running_id, false);
   };
   running_.emplace(job->id, std::move(running));
-  if (audit_) audit_->append({{"event_type", "task_submitted"}, {"actor", c->principal.id}, {"job_id", job->id}, {"operation", job->options.operation}, {"prompt_length", c->request.body.size()}, {"prompt_hash", security::sha256_hex(c->request.body)}, {"correlation_id", c->correlation_id}});
+  if (audit_)
+    audit_->append({{"event_type", "task_submitted"},
+                    {"actor", c->principal.id},
+                    {"job_id", job->id},
+                    {"operation", job->options.operation},
+                    {"prompt_length", c->request.body.size()},
+                    {"prompt_hash", security::sha256_hex(c->request.body)},
+                    {"correlation_id", c->correlation_id}});
   return {};
 }
 
@@ -345,12 +443,21 @@ void Worker::fail_job(const job::JobPtr& job, const Error& error) {
   metrics_.request(cancelled ? "cancelled" : "failed");
   if (error.code == ErrorCode::kKvOom) metrics_.oom.Increment();
   std::string json = error_event(error, job->log.next_seq());
-  if (job->options.operation != "infer") json = boost::json::serialize(boost::json::object{{"error", {{"code", name(error.code)}, {"message", error.message}, {"type", kind(error.code).type}}}});
-  jobs_.finish(*job, cancelled ? job::State::kCancelled : job::State::kFailed, error, "error", std::move(json), start, wall_now());
+  if (job->options.operation != "infer")
+    json = boost::json::serialize(boost::json::object{
+        {"error", {{"code", name(error.code)}, {"message", error.message}, {"type", kind(error.code).type}}}});
+  jobs_.finish(*job, cancelled ? job::State::kCancelled : job::State::kFailed, error, "error", std::move(json), start,
+               wall_now());
   release(job);
-  if (cancelled) metrics_.cancellation_ms.Observe(std::chrono::duration<double, std::milli>(net::Clock::now() - start).count());
-  log(cancelled ? Level::kInfo : Level::kWarn, "job_ended", error.message, {{"job_id", job->id}, {"code", name(error.code)}});
-  if (audit_) audit_->append({{"event_type", cancelled ? "task_canceled" : "task_completed"}, {"job_id", job->id}, {"actor", job->options.principal}, {"outcome", name(error.code)}});
+  if (cancelled)
+    metrics_.cancellation_ms.Observe(std::chrono::duration<double, std::milli>(net::Clock::now() - start).count());
+  log(cancelled ? Level::kInfo : Level::kWarn, "job_ended", error.message,
+      {{"job_id", job->id}, {"code", name(error.code)}});
+  if (audit_)
+    audit_->append({{"event_type", cancelled ? "task_canceled" : "task_completed"},
+                    {"job_id", job->id},
+                    {"actor", job->options.principal},
+                    {"outcome", name(error.code)}});
 }
 
 void Worker::cancel(const job::JobPtr& job) { fail_job(job, {ErrorCode::kCancelled, "the request was cancelled"}); }
@@ -359,19 +466,36 @@ void Worker::finish_job(const job::JobPtr& job, std::string type, std::string js
   if (job->finished()) return;
   jobs_.finish(*job, job::State::kCompleted, {}, std::move(type), std::move(json), net::Clock::now(), wall_now());
   metrics_.request("completed");
-  if (audit_) audit_->append({{"event_type", "task_completed"}, {"job_id", job->id}, {"actor", job->options.principal}, {"outcome", "completed"}});
+  if (audit_)
+    audit_->append({{"event_type", "task_completed"},
+                    {"job_id", job->id},
+                    {"actor", job->options.principal},
+                    {"outcome", "completed"}});
 }
 
-void Worker::narrate(const job::JobPtr& job, std::string_view action, const std::string& human, std::string_view correlation_id) {
+void Worker::narrate(const job::JobPtr& job, std::string_view action, const std::string& human,
+                     std::string_view correlation_id) {
   log(Level::kInfo, action, human, {{"action", action}, {"job_id", job->id}, {"correlation_id", correlation_id}});
   if (job->options.operation != "infer") return;  // OpenAI's streams have no place for it
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(wall_now().time_since_epoch()).count();
-  const boost::json::object o{{"type", "narration"}, {"seq", job->log.next_seq()}, {"formatted", fmt::format("[worker] {}", human)}, {"actor", options_.worker_id}, {"action", action}, {"target", job->id}, {"human", human}, {"job_id", job->id}, {"correlation_id", correlation_id}, {"emitted_by", "llorch-worker-cpu"}, {"emitted_at_ms", ms}};
+  const boost::json::object o{{"type", "narration"},
+                              {"seq", job->log.next_seq()},
+                              {"formatted", fmt::format("[worker] {}", human)},
+                              {"actor", options_.worker_id},
+                              {"action", action},
+                              {"target", job->id},
+                              {"human", human},
+                              {"job_id", job->id},
+                              {"correlation_id", correlation_id},
+                              {"emitted_by", "llorch-worker-cpu"},
+                              {"emitted_at_ms", ms}};
   if (!jobs_.append(*job, "narration", boost::json::serialize(o))) metrics_.narration_dropped.Increment();
 }
 
 Result<TokenIds> Worker::render_chat(const boost::json::array& messages, const boost::json::object& arguments) const {
-  if (!facts_.chat_template) return fail(ErrorCode::kChatTemplateMissing, "the model has no chat template: send a prompt, or start the worker with --chat-template");
+  if (!facts_.chat_template)
+    return fail(ErrorCode::kChatTemplateMissing,
+                "the model has no chat template: send a prompt, or start the worker with --chat-template");
   jinja::List list;
   for (const auto& m : messages) {
     const jinja::Value untrusted = jinja::from_json(m);
@@ -380,20 +504,31 @@ Result<TokenIds> Worker::render_chat(const boost::json::array& messages, const b
       if (key.text()->bytes == "role") value = jinja::Value(value.text()->bytes, true);
     list.emplace_back(std::move(dict));
   }
-  std::vector<std::pair<std::string, jinja::Value>> trusted{{"messages", jinja::Value(std::move(list))}, {"add_generation_prompt", jinja::Value(true)}, {"bos_token", jinja::Value(facts_.bos, true)}, {"eos_token", jinja::Value(facts_.eos, true)}};
+  std::vector<std::pair<std::string, jinja::Value>> trusted{{"messages", jinja::Value(std::move(list))},
+                                                            {"add_generation_prompt", jinja::Value(true)},
+                                                            {"bos_token", jinja::Value(facts_.bos, true)},
+                                                            {"eos_token", jinja::Value(facts_.eos, true)}};
   LLORCH_TRY(const jinja::Text text, facts_.chat_template->render(arguments, trusted, std::time(nullptr)));
-  return engine_.model().tokenizer->encode(text.bytes, {.add_special = false, .parse_special = true, .trust = text.trust});
+  return engine_.model().tokenizer->encode(text.bytes,
+                                           {.add_special = false, .parse_special = true, .trust = text.trust});
 }
 
 bool Worker::replay(const service::ContextPtr& c) {
   const auto key = c->request.headers.get("Idempotency-Key");
   if (!key) return false;
-  if (key->empty() || key->size() > 256) return c->fail({ErrorCode::kInvalidRequest, "Idempotency-Key must have 1 to 256 characters"}, {}, "Idempotency-Key"), true;
+  if (key->empty() || key->size() > 256)
+    return c->fail({ErrorCode::kInvalidRequest, "Idempotency-Key must have 1 to 256 characters"}, {},
+                   "Idempotency-Key"),
+           true;
   const auto it = remembered_.find(c->principal.id + "|" + c->route + "|" + *key);
   if (it == remembered_.end()) return false;
   Remembered& r = it->second;
-  if (r.body_hash != security::sha256_hex(c->request.body)) return c->fail({ErrorCode::kIdempotencyMismatch, "this Idempotency-Key was used with another body"}), true;
-  if (!r.response) return c->fail({ErrorCode::kResourceInUse, "the first request with this Idempotency-Key is still running"}, {{"job_id", r.job_id}}), true;
+  if (r.body_hash != security::sha256_hex(c->request.body))
+    return c->fail({ErrorCode::kIdempotencyMismatch, "this Idempotency-Key was used with another body"}), true;
+  if (!r.response)
+    return c->fail({ErrorCode::kResourceInUse, "the first request with this Idempotency-Key is still running"},
+                   {{"job_id", r.job_id}}),
+           true;
   net::Response again = *r.response;
   again.headers.add("Idempotent-Replayed", "true");
   c->reply(std::move(again));
@@ -403,7 +538,8 @@ bool Worker::replay(const service::ContextPtr& c) {
 void Worker::remember(const service::ContextPtr& c, const std::string& job_id, std::optional<net::Response> response) {
   const auto key = c->request.headers.get("Idempotency-Key");
   if (!key || remembered_.size() >= kRememberedMax) return;
-  remembered_[c->principal.id + "|" + c->route + "|" + *key] = {security::sha256_hex(c->request.body), job_id, std::move(response), net::Clock::now()};
+  remembered_[c->principal.id + "|" + c->route + "|" + *key] = {security::sha256_hex(c->request.body), job_id,
+                                                                std::move(response), net::Clock::now()};
 }
 
 void Worker::shutdown(std::string_view why) {
@@ -419,7 +555,8 @@ void Worker::shutdown(std::string_view why) {
       if (w.active_ == 0 && (!w.server_ || w.server_->connections() == 0)) return w.loop_.stop();
       if (net::Clock::now() >= end) {
         for (const job::JobPtr& job : w.jobs_.list("", true)) w.cancel(job);
-        w.shutdown_timer_ = w.loop_.after(std::chrono::milliseconds(w.options_.shutdown_timeout_ms / 10), [&w] { w.loop_.stop(); });
+        w.shutdown_timer_ =
+            w.loop_.after(std::chrono::milliseconds(w.options_.shutdown_timeout_ms / 10), [&w] { w.loop_.stop(); });
         return;
       }
       w.shutdown_timer_ = w.loop_.after(std::chrono::milliseconds(10), [&w, end] { look(w, end); });

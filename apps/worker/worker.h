@@ -1,7 +1,7 @@
 // A worker that serves: one model behind the native API and OpenAI's.
 //
-// Owns the event loop's side of everything: server, jobs, admission, deadlines, metrics, heartbeat, shutdown. Routes are
-// the files of route/; generations run in the EngineHost. Threads: the event loop's.
+// Owns the event loop's side of everything: server, jobs, admission, deadlines, metrics, heartbeat, shutdown. Routes
+// are the files of route/; generations run in the EngineHost. Threads: the event loop's.
 #pragma once
 
 #include <prometheus/registry.h>
@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "job/registry.h"
 #include "jinja/template.h"
+#include "job/registry.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
 #include "service/background.h"
@@ -27,9 +27,11 @@ namespace llorch::worker {
 
 struct ServeOptions {
   EngineHostOptions engine;
-  std::string worker_id, model_ref, listen = "127.0.0.1", hive_url, callback_url, chat_template_file, audit_log, keys_file, token_file, tls_certificate, tls_key, log_format;
+  std::string worker_id, model_ref, listen = "127.0.0.1", hive_url, callback_url, chat_template_file, audit_log,
+                                    keys_file, token_file, tls_certificate, tls_key, log_format;
   int port = 0;  // 0: the first free one from 8601
-  int max_tokens_out = 2048, queue_capacity = 100, inference_timeout_s = 300, shutdown_timeout_ms = 5000, heartbeat_interval_s = 30;
+  int max_tokens_out = 2048, queue_capacity = 100, inference_timeout_s = 300, shutdown_timeout_ms = 5000,
+      heartbeat_interval_s = 30;
   bool local_mode = false;
   std::vector<std::string> allowed_hosts, cors_origins;
   job::RegistryOptions jobs;
@@ -89,20 +91,23 @@ class Worker {
 
   /// Runs generations under a job: admission is over, the job exists. Every event goes to its generation's on_event;
   /// deadline and timeout end the job.
-  [[nodiscard]] Status run(const job::JobPtr& job, std::vector<Generation> generations, const service::ContextPtr& c, std::optional<std::int64_t> deadline_ms);
+  [[nodiscard]] Status run(const job::JobPtr& job, std::vector<Generation> generations, const service::ContextPtr& c,
+                           std::optional<std::int64_t> deadline_ms);
   void cancel(const job::JobPtr& job);
   /// Ends a job with an error event in the route's own shape and gives back its generations.
   void fail_job(const job::JobPtr& job, const Error& error);
   void finish_job(const job::JobPtr& job, std::string type, std::string json);
   /// To the job's readers and the log (O-01, O-02).
-  void narrate(const job::JobPtr& job, std::string_view action, const std::string& human, std::string_view correlation_id);
+  void narrate(const job::JobPtr& job, std::string_view action, const std::string& human,
+               std::string_view correlation_id);
   [[nodiscard]] int queue_position() const { return std::max(0, active_ - options_.engine.engine.max_batch); }
   /// Brings the gauges up to date.
   void measure();
   [[nodiscard]] int active() const { return active_; }
 
   /// Prompts to ids, on the background thread: a const view of what is needed.
-  [[nodiscard]] Result<TokenIds> render_chat(const boost::json::array& messages, const boost::json::object& arguments) const;
+  [[nodiscard]] Result<TokenIds> render_chat(const boost::json::array& messages,
+                                             const boost::json::object& arguments) const;
 
   struct Remembered {
     std::string body_hash, job_id;

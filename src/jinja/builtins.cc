@@ -150,25 +150,54 @@ bool affixed(const Text& text, const Arguments& a, bool start) {
 using TextMethod = Value (*)(const Text&, const Arguments&, Budget&);
 const std::unordered_map<std::string_view, TextMethod>& text_methods() {
   static const std::unordered_map<std::string_view, TextMethod> methods{
-      {"strip", [](const Text& t, const Arguments& a, Budget&) -> Value { return strip(t, a.positional.empty() || a.positional[0].none() ? nullptr : &text_argument(a, 0, "chars"), true, true); }},
-      {"lstrip", [](const Text& t, const Arguments& a, Budget&) -> Value { return strip(t, a.positional.empty() ? nullptr : &text_argument(a, 0, "chars"), true, false); }},
-      {"rstrip", [](const Text& t, const Arguments& a, Budget&) -> Value { return strip(t, a.positional.empty() ? nullptr : &text_argument(a, 0, "chars"), false, true); }},
-      {"split", [](const Text& t, const Arguments& a, Budget&) -> Value { return split(t, argument(a, 0, "sep"), int_argument(a, 1, "maxsplit", -1), false); }},
-      {"rsplit", [](const Text& t, const Arguments& a, Budget&) -> Value { return split(t, argument(a, 0, "sep"), int_argument(a, 1, "maxsplit", -1), true); }},
+      {"strip",
+       [](const Text& t, const Arguments& a, Budget&) -> Value {
+         return strip(t, a.positional.empty() || a.positional[0].none() ? nullptr : &text_argument(a, 0, "chars"), true,
+                      true);
+       }},
+      {"lstrip",
+       [](const Text& t, const Arguments& a, Budget&) -> Value {
+         return strip(t, a.positional.empty() ? nullptr : &text_argument(a, 0, "chars"), true, false);
+       }},
+      {"rstrip",
+       [](const Text& t, const Arguments& a, Budget&) -> Value {
+         return strip(t, a.positional.empty() ? nullptr : &text_argument(a, 0, "chars"), false, true);
+       }},
+      {"split",
+       [](const Text& t, const Arguments& a, Budget&) -> Value {
+         return split(t, argument(a, 0, "sep"), int_argument(a, 1, "maxsplit", -1), false);
+       }},
+      {"rsplit",
+       [](const Text& t, const Arguments& a, Budget&) -> Value {
+         return split(t, argument(a, 0, "sep"), int_argument(a, 1, "maxsplit", -1), true);
+       }},
       {"upper", [](const Text& t, const Arguments&, Budget&) -> Value { return change_case(t, Case::kUpper); }},
       {"lower", [](const Text& t, const Arguments&, Budget&) -> Value { return change_case(t, Case::kLower); }},
       {"title", [](const Text& t, const Arguments&, Budget&) -> Value { return change_case(t, Case::kTitle); }},
-      {"capitalize", [](const Text& t, const Arguments&, Budget&) -> Value { return change_case(t, Case::kCapitalize); }},
+      {"capitalize",
+       [](const Text& t, const Arguments&, Budget&) -> Value { return change_case(t, Case::kCapitalize); }},
       {"startswith", [](const Text& t, const Arguments& a, Budget&) -> Value { return affixed(t, a, true); }},
       {"endswith", [](const Text& t, const Arguments& a, Budget&) -> Value { return affixed(t, a, false); }},
-      {"replace", [](const Text& t, const Arguments& a, Budget& b) -> Value { return replace(t, text_argument(a, 0, "old"), text_argument(a, 1, "new"), int_argument(a, 2, "count", -1), b); }},
-      {"join", [](const Text& t, const Arguments& a, Budget& b) -> Value { return join(items_of(a.positional.empty() ? Value() : a.positional[0]), t, nullptr, b); }},
-      {"find", [](const Text& t, const Arguments& a, Budget&) -> Value {
+      {"replace",
+       [](const Text& t, const Arguments& a, Budget& b) -> Value {
+         return replace(t, text_argument(a, 0, "old"), text_argument(a, 1, "new"), int_argument(a, 2, "count", -1), b);
+       }},
+      {"join",
+       [](const Text& t, const Arguments& a, Budget& b) -> Value {
+         return join(items_of(a.positional.empty() ? Value() : a.positional[0]), t, nullptr, b);
+       }},
+      {"find",
+       [](const Text& t, const Arguments& a, Budget&) -> Value {
          const std::size_t at = t.bytes.find(text_argument(a, 0, "sub").bytes);
-         return at == std::string::npos ? std::int64_t{-1} : static_cast<std::int64_t>(code_points(std::string_view(t.bytes).substr(0, at)).size()) - 1; }},
-      {"count", [](const Text& t, const Arguments& a, Budget&) -> Value {
+         return at == std::string::npos
+                    ? std::int64_t{-1}
+                    : static_cast<std::int64_t>(code_points(std::string_view(t.bytes).substr(0, at)).size()) - 1;
+       }},
+      {"count",
+       [](const Text& t, const Arguments& a, Budget&) -> Value {
          const Value separator(text_argument(a, 0, "sub"));
-         return static_cast<std::int64_t>(split(t, &separator, -1, false).size()) - 1; }},
+         return static_cast<std::int64_t>(split(t, &separator, -1, false).size()) - 1;
+       }},
   };
   return methods;
 }
@@ -182,8 +211,10 @@ Value dict_method(const Dict& dict, std::string_view name, const Arguments& a) {
     return a.positional.size() > 1 ? a.positional[1] : Value(None{});
   }
   for (const auto& [key, item] : dict.items) {
-    if (name == "items") out.push_back(make_tuple({key, item}));
-    else out.push_back(name == "keys" ? key : item);
+    if (name == "items")
+      out.push_back(make_tuple({key, item}));
+    else
+      out.push_back(name == "keys" ? key : item);
   }
   return out;
 }
@@ -198,7 +229,8 @@ Value by_attribute(const Value& item, const Value& path, Budget& budget) {
   if (path.integer()) return subscript(item, path, budget);
   Value at = item;
   const Value dot(".", true);
-  for (const Value& part : split(want_text(path, "attribute"), &dot, -1, false)) at = attribute(at, part.text()->bytes, budget);
+  for (const Value& part : split(want_text(path, "attribute"), &dot, -1, false))
+    at = attribute(at, part.text()->bytes, budget);
   return at;
 }
 
@@ -251,7 +283,9 @@ Value sort(const Value& subject, const Arguments& a, Budget& budget) {
     keyed.emplace_back(std::move(key), item);
   }
   const bool down = reverse && reverse->truthy();
-  std::ranges::stable_sort(keyed, [&](const auto& x, const auto& y) { return down ? compare(x.first, y.first) > 0 : compare(x.first, y.first) < 0; });
+  std::ranges::stable_sort(keyed, [&](const auto& x, const auto& y) {
+    return down ? compare(x.first, y.first) > 0 : compare(x.first, y.first) < 0;
+  });
   List out;
   for (auto& [key, item] : keyed) out.push_back(std::move(item));
   return out;
@@ -261,7 +295,9 @@ Value dictsort(const Value& subject) {
   const Dict* dict = subject.dict();
   if (!dict) throw Failure{"dictsort needs a dict"};
   Items items = dict->items;
-  std::ranges::stable_sort(items, [](const auto& x, const auto& y) { return change_case(to_text(x.first), Case::kLower).bytes < change_case(to_text(y.first), Case::kLower).bytes; });
+  std::ranges::stable_sort(items, [](const auto& x, const auto& y) {
+    return change_case(to_text(x.first), Case::kLower).bytes < change_case(to_text(y.first), Case::kLower).bytes;
+  });
   List out;
   for (auto& [key, item] : items) out.push_back(make_tuple({key, item}));
   return out;
@@ -270,7 +306,11 @@ Value dictsort(const Value& subject) {
 Value to_number(const Value& v, const Arguments& a, bool real) {
   const Value* otherwise = argument(a, 0, "default");
   const Value fallback = otherwise ? *otherwise : real ? Value(0.0) : Value(0);
-  if (v.number()) return real ? Value(v.as_double()) : v.integer() ? Value(v.as_int()) : std::fabs(v.as_double()) < 9e18 ? Value(static_cast<std::int64_t>(v.as_double())) : fallback;
+  if (v.number())
+    return real                              ? Value(v.as_double())
+           : v.integer()                     ? Value(v.as_int())
+           : std::fabs(v.as_double()) < 9e18 ? Value(static_cast<std::int64_t>(v.as_double()))
+                                             : fallback;
   if (!v.text()) return fallback;
   const std::string text = strip(*v.text(), nullptr, true, true).bytes;
   double d = 0;
@@ -284,7 +324,12 @@ Value to_number(const Value& v, const Arguments& a, bool real) {
 
 Text indent(const Text& text, const Arguments& a) {
   const Value* width = argument(a, 0, "width");
-  const Text pad = width && width->text() ? *width->text() : Text(std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(int_argument(a, 0, "width", 4), 0, 1000)), ' '), true);
+  const Text pad =
+      width && width->text()
+          ? *width->text()
+          : Text(std::string(
+                     static_cast<std::size_t>(std::clamp<std::int64_t>(int_argument(a, 0, "width", 4), 0, 1000)), ' '),
+                 true);
   const Value* first = argument(a, 1, "first");
   const Value* blank = argument(a, 2, "blank");
   Text out;
@@ -304,7 +349,12 @@ Text indent(const Text& text, const Arguments& a) {
 Value unique(const Value& subject) {
   List out;
   for (const Value& item : items_of(subject))
-    if (std::ranges::none_of(out, [&](const Value& x) { return x.text() && item.text() ? change_case(*x.text(), Case::kLower).bytes == change_case(*item.text(), Case::kLower).bytes : equal(x, item); })) out.push_back(item);
+    if (std::ranges::none_of(out, [&](const Value& x) {
+          return x.text() && item.text()
+                     ? change_case(*x.text(), Case::kLower).bytes == change_case(*item.text(), Case::kLower).bytes
+                     : equal(x, item);
+        }))
+      out.push_back(item);
   return out;
 }
 
@@ -318,21 +368,52 @@ Value extreme(const Value& subject, bool largest) {
 using Filter = Value (*)(const Value&, const Arguments&, Budget&);
 const std::unordered_map<std::string_view, Filter>& filters() {
   static const std::unordered_map<std::string_view, Filter> table{
-      {"tojson", [](const Value& v, const Arguments& a, Budget& b) -> Value { return to_json(v, static_cast<int>(std::clamp<std::int64_t>(int_argument(a, 4, "indent", -1), -1, 64)), b); }},
-      {"trim", [](const Value& v, const Arguments& a, Budget&) -> Value { const Value* c = argument(a, 0, "chars"); return strip(to_text(v), c ? c->text() : nullptr, true, true); }},
-      {"length", [](const Value& v, const Arguments&, Budget&) -> Value { return static_cast<std::int64_t>(length_of(v)); }},
-      {"upper", [](const Value& v, const Arguments&, Budget&) -> Value { return change_case(to_text(v), Case::kUpper); }},
-      {"lower", [](const Value& v, const Arguments&, Budget&) -> Value { return change_case(to_text(v), Case::kLower); }},
-      {"title", [](const Value& v, const Arguments&, Budget&) -> Value { return change_case(to_text(v), Case::kTitle); }},
-      {"capitalize", [](const Value& v, const Arguments&, Budget&) -> Value { return change_case(to_text(v), Case::kCapitalize); }},
-      {"join", [](const Value& v, const Arguments& a, Budget& b) -> Value { const Value* s = argument(a, 0, "d"); return join(items_of(v), s ? to_text(*s) : Text(), argument(a, 1, "attribute"), b); }},
-      {"default", [](const Value& v, const Arguments& a, Budget&) -> Value {
+      {"tojson",
+       [](const Value& v, const Arguments& a, Budget& b) -> Value {
+         return to_json(v, static_cast<int>(std::clamp<std::int64_t>(int_argument(a, 4, "indent", -1), -1, 64)), b);
+       }},
+      {"trim",
+       [](const Value& v, const Arguments& a, Budget&) -> Value {
+         const Value* c = argument(a, 0, "chars");
+         return strip(to_text(v), c ? c->text() : nullptr, true, true);
+       }},
+      {"length",
+       [](const Value& v, const Arguments&, Budget&) -> Value { return static_cast<std::int64_t>(length_of(v)); }},
+      {"upper",
+       [](const Value& v, const Arguments&, Budget&) -> Value { return change_case(to_text(v), Case::kUpper); }},
+      {"lower",
+       [](const Value& v, const Arguments&, Budget&) -> Value { return change_case(to_text(v), Case::kLower); }},
+      {"title",
+       [](const Value& v, const Arguments&, Budget&) -> Value { return change_case(to_text(v), Case::kTitle); }},
+      {"capitalize",
+       [](const Value& v, const Arguments&, Budget&) -> Value { return change_case(to_text(v), Case::kCapitalize); }},
+      {"join",
+       [](const Value& v, const Arguments& a, Budget& b) -> Value {
+         const Value* s = argument(a, 0, "d");
+         return join(items_of(v), s ? to_text(*s) : Text(), argument(a, 1, "attribute"), b);
+       }},
+      {"default",
+       [](const Value& v, const Arguments& a, Budget&) -> Value {
          const Value* otherwise = argument(a, 0, "default_value");
          const Value* falsy = argument(a, 1, "boolean");
-         return v.undefined() || (falsy && falsy->truthy() && !v.truthy()) ? (otherwise ? *otherwise : Value("", true)) : v; }},
-      {"first", [](const Value& v, const Arguments&, Budget&) -> Value { const List l = items_of(v); return l.empty() ? Value() : l.front(); }},
-      {"last", [](const Value& v, const Arguments&, Budget&) -> Value { const List l = items_of(v); return l.empty() ? Value() : l.back(); }},
-      {"replace", [](const Value& v, const Arguments& a, Budget& b) -> Value { return replace(to_text(v), text_argument(a, 0, "old"), text_argument(a, 1, "new"), int_argument(a, 2, "count", -1), b); }},
+         return v.undefined() || (falsy && falsy->truthy() && !v.truthy()) ? (otherwise ? *otherwise : Value("", true))
+                                                                           : v;
+       }},
+      {"first",
+       [](const Value& v, const Arguments&, Budget&) -> Value {
+         const List l = items_of(v);
+         return l.empty() ? Value() : l.front();
+       }},
+      {"last",
+       [](const Value& v, const Arguments&, Budget&) -> Value {
+         const List l = items_of(v);
+         return l.empty() ? Value() : l.back();
+       }},
+      {"replace",
+       [](const Value& v, const Arguments& a, Budget& b) -> Value {
+         return replace(to_text(v), text_argument(a, 0, "old"), text_argument(a, 1, "new"),
+                        int_argument(a, 2, "count", -1), b);
+       }},
       {"map", map},
       {"select", [](const Value& v, const Arguments& a, Budget& b) { return select(v, a, false, true, b); }},
       {"reject", [](const Value& v, const Arguments& a, Budget& b) { return select(v, a, false, false, b); }},
@@ -343,19 +424,35 @@ const std::unordered_map<std::string_view, Filter>& filters() {
       {"safe", [](const Value& v, const Arguments&, Budget&) -> Value { return v; }},
       {"int", [](const Value& v, const Arguments& a, Budget&) { return to_number(v, a, false); }},
       {"float", [](const Value& v, const Arguments& a, Budget&) { return to_number(v, a, true); }},
-      {"items", [](const Value& v, const Arguments& a, Budget&) -> Value { if (v.undefined()) return List{}; if (!v.dict()) throw Failure{"items needs a dict"}; return dict_method(*v.dict(), "items", a); }},
+      {"items",
+       [](const Value& v, const Arguments& a, Budget&) -> Value {
+         if (v.undefined()) return List{};
+         if (!v.dict()) throw Failure{"items needs a dict"};
+         return dict_method(*v.dict(), "items", a);
+       }},
       {"dictsort", [](const Value& v, const Arguments&, Budget&) { return dictsort(v); }},
       {"sort", sort},
       {"unique", [](const Value& v, const Arguments&, Budget&) { return unique(v); }},
-      {"reverse", [](const Value& v, const Arguments&, Budget&) -> Value {
+      {"reverse",
+       [](const Value& v, const Arguments&, Budget&) -> Value {
          List l = items_of(v);
          std::ranges::reverse(l);
          if (!v.text()) return l;
          Text t;
          for (const Value& c : l) t.append(*c.text());
-         return t; }},
-      {"abs", [](const Value& v, const Arguments&, Budget&) -> Value { if (!v.number()) throw Failure{"abs needs a number"}; return v.integer() ? Value(v.as_int() < 0 ? -v.as_int() : v.as_int()) : Value(std::fabs(v.as_double())); }},
-      {"indent", [](const Value& v, const Arguments& a, Budget& b) -> Value { Text t = indent(to_text(v), a); b.make(t.bytes.size()); return t; }},
+         return t;
+       }},
+      {"abs",
+       [](const Value& v, const Arguments&, Budget&) -> Value {
+         if (!v.number()) throw Failure{"abs needs a number"};
+         return v.integer() ? Value(v.as_int() < 0 ? -v.as_int() : v.as_int()) : Value(std::fabs(v.as_double()));
+       }},
+      {"indent",
+       [](const Value& v, const Arguments& a, Budget& b) -> Value {
+         Text t = indent(to_text(v), a);
+         b.make(t.bytes.size());
+         return t;
+       }},
       {"max", [](const Value& v, const Arguments&, Budget&) { return extreme(v, true); }},
       {"min", [](const Value& v, const Arguments&, Budget&) { return extreme(v, false); }},
   };
@@ -395,7 +492,10 @@ const std::unordered_map<std::string_view, Test>& tests() {
       {"callable", [](const Value& v, const Arguments&) { return v.function() != nullptr; }},
       {"even", [](const Value& v, const Arguments&) { return v.integer() && v.as_int() % 2 == 0; }},
       {"odd", [](const Value& v, const Arguments&) { return v.integer() && v.as_int() % 2 != 0; }},
-      {"divisibleby", [](const Value& v, const Arguments& a) { return v.integer() && other(a).integer() && other(a).as_int() != 0 && v.as_int() % other(a).as_int() == 0; }},
+      {"divisibleby",
+       [](const Value& v, const Arguments& a) {
+         return v.integer() && other(a).integer() && other(a).as_int() != 0 && v.as_int() % other(a).as_int() == 0;
+       }},
       {"eq", [](const Value& v, const Arguments& a) { return equal(v, other(a)); }},
       {"ne", [](const Value& v, const Arguments& a) { return !equal(v, other(a)); }},
       {"lt", [](const Value& v, const Arguments& a) { return compare(v, other(a)) < 0; }},
@@ -403,8 +503,14 @@ const std::unordered_map<std::string_view, Test>& tests() {
       {"gt", [](const Value& v, const Arguments& a) { return compare(v, other(a)) > 0; }},
       {"ge", [](const Value& v, const Arguments& a) { return compare(v, other(a)) >= 0; }},
       {"in", [](const Value& v, const Arguments& a) { return contains(other(a), v); }},
-      {"lower", [](const Value& v, const Arguments&) { return v.text() && change_case(*v.text(), Case::kLower).bytes == v.text()->bytes; }},
-      {"upper", [](const Value& v, const Arguments&) { return v.text() && change_case(*v.text(), Case::kUpper).bytes == v.text()->bytes; }},
+      {"lower",
+       [](const Value& v, const Arguments&) {
+         return v.text() && change_case(*v.text(), Case::kLower).bytes == v.text()->bytes;
+       }},
+      {"upper",
+       [](const Value& v, const Arguments&) {
+         return v.text() && change_case(*v.text(), Case::kUpper).bytes == v.text()->bytes;
+       }},
   };
   return table;
 }
@@ -421,7 +527,8 @@ Value call_filter(std::string_view name, const Value& subject, const Arguments& 
 bool call_test(std::string_view name, const Value& subject, const Arguments& arguments, Budget& budget) {
   budget.step();
   static const std::unordered_map<std::string_view, std::string_view> kOther{
-      {"equalto", "eq"}, {"==", "eq"}, {"!=", "ne"}, {"<", "lt"}, {"lessthan", "lt"}, {"<=", "le"}, {">", "gt"}, {"greaterthan", "gt"}, {">=", "ge"}};
+      {"equalto", "eq"}, {"==", "eq"}, {"!=", "ne"},          {"<", "lt"}, {"lessthan", "lt"},
+      {"<=", "le"},      {">", "gt"},  {"greaterthan", "gt"}, {">=", "ge"}};
   const auto same = kOther.find(name);
   const auto it = tests().find(same == kOther.end() ? name : same->second);
   if (it == tests().end()) throw Failure{fmt::format("the test '{}' is not supported", name.substr(0, 40))};
@@ -440,9 +547,9 @@ Value attribute(const Value& object, std::string_view name, Budget& budget) {
       });
   }
   if (const Dict* dict = object.dict()) {
-    if (!dict->is_namespace && (name == "items" || name == "keys" || name == "values" || name == "get"))
-    {
-      Value bound = Function([object, method = std::string(name)](const Arguments& a) { return dict_method(*object.dict(), method, a); });
+    if (!dict->is_namespace && (name == "items" || name == "keys" || name == "values" || name == "get")) {
+      Value bound = Function(
+          [object, method = std::string(name)](const Arguments& a) { return dict_method(*object.dict(), method, a); });
       bound.depth = static_cast<std::uint16_t>(object.depth + 1), bound.holds_namespace = object.holds_namespace;
       return bound;
     }

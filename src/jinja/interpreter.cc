@@ -78,7 +78,8 @@ class Interpreter {
       }
       case S::kWith: {
         const ScopePtr inner = inside(scope);
-        for (std::size_t i = 0; i < s.targets.size(); ++i) inner->names.insert_or_assign(s.targets[i], eval(*s.defaults[i], scope));
+        for (std::size_t i = 0; i < s.targets.size(); ++i)
+          inner->names.insert_or_assign(s.targets[i], eval(*s.defaults[i], scope));
         return run(s.body, inner, out);
       }
       case S::kGroup: return run(s.body, scope, out);
@@ -140,15 +141,17 @@ class Interpreter {
 
   static Value loop_value(const List& items, std::int64_t i, std::int64_t n) {
     Dict d;
-    const auto put = [&](std::string_view name, Value value) { d.items.emplace_back(Value(name, true), std::move(value)); };
+    const auto put = [&](std::string_view name, Value value) {
+      d.items.emplace_back(Value(name, true), std::move(value));
+    };
     put("index", i + 1), put("index0", i), put("revindex", n - i), put("revindex0", n - i - 1);
     put("first", i == 0), put("last", i == n - 1), put("length", n), put("depth", 1), put("depth0", 0);
     put("previtem", i > 0 ? items[static_cast<std::size_t>(i - 1)] : Value(Undefined{"previtem"}));
     put("nextitem", i + 1 < n ? items[static_cast<std::size_t>(i + 1)] : Value(Undefined{"nextitem"}));
     put("cycle", Function([i](const Arguments& a) -> Value {
-      if (a.positional.empty()) throw Failure{"cycle needs values"};
-      return a.positional[static_cast<std::size_t>(i) % a.positional.size()];
-    }));
+          if (a.positional.empty()) throw Failure{"cycle needs values"};
+          return a.positional[static_cast<std::size_t>(i) % a.positional.size()];
+        }));
     return d;
   }
 
@@ -161,14 +164,18 @@ class Interpreter {
       const ScopePtr inner = inside(defined_in);
       if (a.positional.size() > s.targets.size()) throw Failure{fmt::format("macro {} takes fewer arguments", s.name)};
       for (const auto& [name, value] : a.named)
-        if (std::ranges::find(s.targets, name) == s.targets.end()) throw Failure{fmt::format("macro {} has no argument {}", s.name, name)};
+        if (std::ranges::find(s.targets, name) == s.targets.end())
+          throw Failure{fmt::format("macro {} has no argument {}", s.name, name)};
       const std::size_t first_default = s.targets.size() - s.defaults.size();
       for (std::size_t i = 0; i < s.targets.size(); ++i) {
         const auto named = a.named.find(s.targets[i]);
         Value value = Undefined{s.targets[i]};
-        if (i < a.positional.size()) value = a.positional[i];
-        else if (named != a.named.end()) value = named->second;
-        else if (i >= first_default) value = eval(*s.defaults[i - first_default], inner);
+        if (i < a.positional.size())
+          value = a.positional[i];
+        else if (named != a.named.end())
+          value = named->second;
+        else if (i >= first_default)
+          value = eval(*s.defaults[i - first_default], inner);
         inner->names.insert_or_assign(s.targets[i], std::move(value));
       }
       Text out;
@@ -247,7 +254,9 @@ class Interpreter {
   Value eval_filter(const Expression& e, const ScopePtr& scope, const Value& innermost) {
     const Deeper deeper(budget_);
     Value subject = innermost;
-    if (e.children[0]) subject = e.children[0]->kind == E::kFilter ? eval_filter(*e.children[0], scope, innermost) : eval(*e.children[0], scope);
+    if (e.children[0])
+      subject = e.children[0]->kind == E::kFilter ? eval_filter(*e.children[0], scope, innermost)
+                                                  : eval(*e.children[0], scope);
     return call_filter(e.name, subject, arguments(e, scope), budget_);
   }
 
@@ -264,8 +273,10 @@ class Interpreter {
       Value right = eval(*e.children[i + 1], scope);
       const std::string& op = e.operators[i];
       bool holds = false;
-      if (op == "==") holds = equal(left, right);
-      else if (op == "!=") holds = !equal(left, right);
+      if (op == "==")
+        holds = equal(left, right);
+      else if (op == "!=")
+        holds = !equal(left, right);
       else if (op == "in" || op == "not in") {
         if (right.none() || right.number()) throw Failure{"'in' needs a text, a list or a dict"};
         holds = call_test("in", left, {{right}, {}}, budget_) == (op == "in");
@@ -286,7 +297,8 @@ class Interpreter {
       budget_.make(out.bytes.size());
       return out;
     }
-    if (a.undefined() || b.undefined()) throw Failure{fmt::format("'{}' is undefined", std::get<Undefined>((a.undefined() ? a : b).v).name)};
+    if (a.undefined() || b.undefined())
+      throw Failure{fmt::format("'{}' is undefined", std::get<Undefined>((a.undefined() ? a : b).v).name)};
     if (op == "+" && a.text() && b.text()) return binary("~", a, b);
     if (op == "+" && a.list() && b.list()) {
       List out = *a.list();
@@ -315,7 +327,10 @@ class Interpreter {
     if (a.integer() && b.integer() && op != "**") {
       const std::int64_t i = a.as_int(), j = b.as_int();
       std::int64_t out = 0;
-      const bool wraps = op == "+" ? __builtin_add_overflow(i, j, &out) : op == "-" ? __builtin_sub_overflow(i, j, &out) : op == "*" ? __builtin_mul_overflow(i, j, &out) : j == -1;
+      const bool wraps = op == "+"   ? __builtin_add_overflow(i, j, &out)
+                         : op == "-" ? __builtin_sub_overflow(i, j, &out)
+                         : op == "*" ? __builtin_mul_overflow(i, j, &out)
+                                     : j == -1;
       if (op == "+" || op == "-" || op == "*") {
         if (wraps) throw Failure{"a number is out of range"};
         return out;
@@ -353,7 +368,9 @@ class Interpreter {
     };
     const std::int64_t step = part(3, 1);
     if (step == 0) throw Failure{"a slice has a step of zero"};
-    const auto clip = [&](std::int64_t i) { return std::clamp(i < 0 ? i + n : i, step > 0 ? std::int64_t{0} : std::int64_t{-1}, step > 0 ? n : n - 1); };
+    const auto clip = [&](std::int64_t i) {
+      return std::clamp(i < 0 ? i + n : i, step > 0 ? std::int64_t{0} : std::int64_t{-1}, step > 0 ? n : n - 1);
+    };
     const bool forward = step > 0;
     const std::int64_t start = e.children[1] ? clip(part(1, forward ? 0 : n - 1)) : forward ? 0 : n - 1;
     const std::int64_t stop = e.children[2] ? clip(part(2, forward ? n : -n - 1)) : forward ? n : -1;
@@ -385,7 +402,8 @@ Value range(const Arguments& a, Budget& budget) {
   for (const Value& v : a.positional)
     if (!v.integer()) throw Failure{"range needs integers"};
   if (a.positional.empty() || a.positional.size() > 3) throw Failure{"range takes 1 to 3 integers"};
-  const std::int64_t start = a.positional.size() > 1 ? a.positional[0].as_int() : 0, stop = a.positional[a.positional.size() > 1 ? 1 : 0].as_int(),
+  const std::int64_t start = a.positional.size() > 1 ? a.positional[0].as_int() : 0,
+                     stop = a.positional[a.positional.size() > 1 ? 1 : 0].as_int(),
                      step = a.positional.size() > 2 ? a.positional[2].as_int() : 1;
   if (step == 0) throw Failure{"range with a step of zero"};
   List out;
@@ -399,7 +417,9 @@ Value range(const Arguments& a, Budget& budget) {
 
 void add_functions(const ScopePtr& scope, Budget& budget, std::time_t now) {
   const auto put = [&](const char* name, Function f) { scope->names.insert_or_assign(name, Value(std::move(f))); };
-  put("raise_exception", [](const Arguments& a) -> Value { throw Failure{a.positional.empty() ? "refused by the template" : trusted_part(to_text(a.positional[0]))}; });
+  put("raise_exception", [](const Arguments& a) -> Value {
+    throw Failure{a.positional.empty() ? "refused by the template" : trusted_part(to_text(a.positional[0]))};
+  });
   put("strftime_now", [now](const Arguments& a) -> Value {
     if (a.positional.empty() || !a.positional[0].text()) throw Failure{"strftime_now needs a format"};
     char buffer[256];
@@ -437,13 +457,14 @@ Result<Template> Template::parse(std::string_view source) {
   }
 }
 
-Result<Text> Template::render(const boost::json::object& variables, const std::vector<std::pair<std::string, Value>>& trusted,
-                              std::time_t now) const {
+Result<Text> Template::render(const boost::json::object& variables,
+                              const std::vector<std::pair<std::string, Value>>& trusted, std::time_t now) const {
   Budget budget;
   const auto globals = std::make_shared<Scope>();
   Interpreter interpreter(budget);
   try {
-    for (const auto& [key, value] : variables) globals->names.insert_or_assign(std::string(key.data(), key.size()), from_json(value));
+    for (const auto& [key, value] : variables)
+      globals->names.insert_or_assign(std::string(key.data(), key.size()), from_json(value));
     add_functions(globals, budget, now);
     for (const auto& [name, value] : trusted) globals->names.insert_or_assign(name, value);
     Text out;

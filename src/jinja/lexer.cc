@@ -100,7 +100,8 @@ class Lexer {
       if (at_ >= text_.size()) stop("a tag is not closed");
       const char c = text_[at_];
       if (depth == 0) {
-        const bool signed_close = (c == '-' || (c == '+' && block)) && std::string_view(text_).substr(at_ + 1).starts_with(close);
+        const bool signed_close =
+            (c == '-' || (c == '+' && block)) && std::string_view(text_).substr(at_ + 1).starts_with(close);
         if (signed_close || here(close)) {
           advance(close.size() + (signed_close ? 1 : 0));
           const bool raw = block && tokens_.size() == first + 1 && tokens_.back().text == "raw";
@@ -110,10 +111,14 @@ class Lexer {
           return;
         }
       }
-      if (is_letter(c)) name();
-      else if (is_digit(c)) number();
-      else if (c == '"' || c == '\'') string();
-      else sign(depth);
+      if (is_letter(c))
+        name();
+      else if (is_digit(c))
+        number();
+      else if (c == '"' || c == '\'')
+        string();
+      else
+        sign(depth);
     }
   }
 
@@ -189,7 +194,10 @@ class Lexer {
     if (digits > 0) {
       std::uint32_t code = 0;
       for (std::size_t k = 1; k <= digits; ++k) {
-        const std::size_t value = i + k < text_.size() ? std::string_view("0123456789abcdef").find(static_cast<char>(std::tolower(static_cast<unsigned char>(text_[i + k])))) : std::string::npos;
+        const std::size_t value =
+            i + k < text_.size() ? std::string_view("0123456789abcdef")
+                                       .find(static_cast<char>(std::tolower(static_cast<unsigned char>(text_[i + k]))))
+                                 : std::string::npos;
         if (value == std::string::npos) stop("a string has a broken escape");
         code = code * 16 + static_cast<std::uint32_t>(value);
       }
@@ -214,7 +222,8 @@ class Lexer {
         return advance(2);
       }
     const char c = text_[at_];
-    if (std::string_view("+-*/%~<>=()[]{}.,:|").find(c) == std::string_view::npos) stop("a character that means nothing here");
+    if (std::string_view("+-*/%~<>=()[]{}.,:|").find(c) == std::string_view::npos)
+      stop("a character that means nothing here");
     depth += c == '(' || c == '[' || c == '{';
     depth -= c == ')' || c == ']' || c == '}';
     add(Token::Kind::kOperator, std::string(1, c));

@@ -25,7 +25,9 @@ class Parser {
   }
 
  private:
-  [[nodiscard]] const Token& peek(std::size_t ahead = 0) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
+  [[nodiscard]] const Token& peek(std::size_t ahead = 0) const {
+    return tokens_[std::min(at_ + ahead, tokens_.size() - 1)];
+  }
   const Token& next() { return at_ + 1 < tokens_.size() ? tokens_[at_++] : tokens_.back(); }
   [[noreturn]] void stop(std::string_view why) const { throw Failure{fmt::format("line {}: {}", peek().line, why)}; }
   [[nodiscard]] bool is_op(std::string_view text, std::size_t ahead = 0) const {
@@ -345,10 +347,14 @@ class Parser {
     switch (token.kind) {
       case Kind::kName:
         next();
-        if (token.text == "true" || token.text == "True") e->literal = true;
-        else if (token.text == "false" || token.text == "False") e->literal = false;
-        else if (token.text == "none" || token.text == "None") e->literal = None{};
-        else e->kind = E::kName, e->name = token.text;
+        if (token.text == "true" || token.text == "True")
+          e->literal = true;
+        else if (token.text == "false" || token.text == "False")
+          e->literal = false;
+        else if (token.text == "none" || token.text == "None")
+          e->literal = None{};
+        else
+          e->kind = E::kName, e->name = token.text;
         return e;
       case Kind::kString: {
         std::string text;
@@ -489,14 +495,18 @@ class Parser {
     next();  // is
     ExpressionPtr e = make(E::kTest, std::move(subject));
     e->negated = take_name("not");
-    if (take_op("==")) e->name = "eq";
-    else e->name = want_name();
+    if (take_op("=="))
+      e->name = "eq";
+    else
+      e->name = want_name();
     if (is_op("(")) {
       arguments(*e);
     } else {
       const Token& t = peek();
-      const bool word = t.kind == Kind::kName && t.text != "else" && t.text != "or" && t.text != "and" && t.text != "is" && t.text != "if" && t.text != "in" && t.text != "not";
-      if (word || t.kind == Kind::kString || t.kind == Kind::kInteger || t.kind == Kind::kFloat || is_op("[") || is_op("{"))
+      const bool word = t.kind == Kind::kName && t.text != "else" && t.text != "or" && t.text != "and" &&
+                        t.text != "is" && t.text != "if" && t.text != "in" && t.text != "not";
+      if (word || t.kind == Kind::kString || t.kind == Kind::kInteger || t.kind == Kind::kFloat || is_op("[") ||
+          is_op("{"))
         e->children.push_back(postfix(primary()));
     }
     return e;

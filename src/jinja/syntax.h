@@ -16,14 +16,14 @@ using ExpressionPtr = std::unique_ptr<Expression>;
 
 struct Expression {
   enum class Kind {
-    kLiteral,    // literal
-    kName,       // name
-    kList,       // children; name: "tuple" or empty
-    kDict,       // children: key, value, key, value ...
-    kIf,         // children: condition, then, else (may be null)
-    kAnd,        // children: 2
+    kLiteral,  // literal
+    kName,     // name
+    kList,     // children; name: "tuple" or empty
+    kDict,     // children: key, value, key, value ...
+    kIf,       // children: condition, then, else (may be null)
+    kAnd,      // children: 2
     kOr,
-    kNot,        // children: 1
+    kNot,  // children: 1
     kNegative,
     kPositive,
     kBinary,     // name: the operator; children: 2
@@ -47,15 +47,15 @@ struct Expression {
 
 struct Statement {
   enum class Kind {
-    kText,     // text
-    kPrint,    // value
-    kIf,       // branches: condition (null: else) and body
-    kFor,      // targets, value (iterable), condition, body, otherwise
-    kSet,      // targets, attribute of the first (namespace), value, or body when value is null (then filtered by filter)
-    kMacro,    // name, targets (parameters), defaults (from the end), body
-    kFilter,   // filter (a chain whose innermost subject is null), body
-    kWith,     // targets, defaults (their values), body
-    kGroup,    // body only
+    kText,   // text
+    kPrint,  // value
+    kIf,     // branches: condition (null: else) and body
+    kFor,    // targets, value (iterable), condition, body, otherwise
+    kSet,    // targets, attribute of the first (namespace), value, or body when value is null (then filtered by filter)
+    kMacro,  // name, targets (parameters), defaults (from the end), body
+    kFilter,  // filter (a chain whose innermost subject is null), body
+    kWith,    // targets, defaults (their values), body
+    kGroup,   // body only
     kBreak,
     kContinue,
   };
@@ -70,7 +70,19 @@ struct Statement {
 };
 
 struct Token {
-  enum class Kind { kText, kOpenPrint, kClosePrint, kOpenBlock, kCloseBlock, kName, kInteger, kFloat, kString, kOperator, kEnd };
+  enum class Kind {
+    kText,
+    kOpenPrint,
+    kClosePrint,
+    kOpenBlock,
+    kCloseBlock,
+    kName,
+    kInteger,
+    kFloat,
+    kString,
+    kOperator,
+    kEnd
+  };
   Kind kind = Kind::kEnd;
   std::string text;
   int line = 0;

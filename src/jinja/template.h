@@ -27,7 +27,8 @@ class Template {
   Template& operator=(Template&&) noexcept;
   ~Template();
 
-  /// `variables` are untrusted JSON; `trusted` (bos_token and the like) take precedence. `now`: what strftime_now tells.
+  /// `variables` are untrusted JSON; `trusted` (bos_token and the like) take precedence. `now`: what strftime_now
+  /// tells.
   [[nodiscard]] Result<Text> render(const boost::json::object& variables,
                                     const std::vector<std::pair<std::string, Value>>& trusted, std::time_t now) const;
 

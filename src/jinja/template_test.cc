@@ -38,9 +38,11 @@ void expect_same(const boost::json::array& cases) {
     const auto& c = cases[i].as_object();
     const Result<Text> got = render(c.at("source").as_string(), c.at("variables").as_object());
     const auto& w = want[i].as_object();
-    const std::string what = c.contains("name") ? std::string(c.at("name").as_string()) : std::string(c.at("source").as_string());
+    const std::string what =
+        c.contains("name") ? std::string(c.at("name").as_string()) : std::string(c.at("source").as_string());
     if (w.contains("error")) {
-      EXPECT_FALSE(got) << what << "\n  Jinja refuses: " << w.at("error").as_string() << "\n  ours: " << (got ? got->bytes : "");
+      EXPECT_FALSE(got) << what << "\n  Jinja refuses: " << w.at("error").as_string()
+                        << "\n  ours: " << (got ? got->bytes : "");
     } else {
       ++texts;
       ASSERT_TRUE(got) << what << ": " << got.error().message;
@@ -49,7 +51,8 @@ void expect_same(const boost::json::array& cases) {
     }
   }
   EXPECT_GT(texts, 0);
-  std::printf("jinja: %zu renderings equal the oracle's, %d texts and %zu refusals\n", cases.size(), texts, cases.size() - static_cast<std::size_t>(texts));
+  std::printf("jinja: %zu renderings equal the oracle's, %d texts and %zu refusals\n", cases.size(), texts,
+              cases.size() - static_cast<std::size_t>(texts));
 }
 
 TEST(Template, language_equals_jinja) {
@@ -76,7 +79,8 @@ TEST(Template, only_what_the_template_writes_is_trusted) {
   };
   EXPECT_EQ(trusted("<|end|>{{ user }}{{ bos_token }}"), "<|end|>.......<s>");
   EXPECT_EQ(trusted("{{ '<|end|>' + user + '<|end|>' }}"), "<|end|>.......<|end|>");
-  EXPECT_EQ(trusted("{{ user | upper }}{{ user | trim }}{{ user[1:4] }}{{ user.split('|')[1] }}"), "....................");
+  EXPECT_EQ(trusted("{{ user | upper }}{{ user | trim }}{{ user[1:4] }}{{ user.split('|')[1] }}"),
+            "....................");
   EXPECT_EQ(trusted("{{ 'a<X>b'.replace('X', user) }}"), "a<.......>b");
   EXPECT_EQ(trusted("{{ user.replace('|', '<|end|>') }}"), ".<|end|>...<|end|>.");
   EXPECT_EQ(trusted("{{ [user, 'x'] | join('<|end|>') }}"), ".......<|end|>x");
@@ -84,7 +88,8 @@ TEST(Template, only_what_the_template_writes_is_trusted) {
   EXPECT_EQ(trusted("{{ {'k': user} }}"), "{'k': '.......'}");
   EXPECT_EQ(trusted("{% set x %}{{ user }}<|end|>{% endset %}{{ x }}"), ".......<|end|>");
   EXPECT_EQ(trusted("{% macro m(t) %}[{{ t }}]{% endmacro %}{{ m(user) }}"), "[.......]");
-  EXPECT_EQ(trusted("{% for c in user %}{{ c }}{% endfor %}{{ user | reverse }}{{ user | indent }}"), ".....................");
+  EXPECT_EQ(trusted("{% for c in user %}{{ c }}{% endfor %}{{ user | reverse }}{{ user | indent }}"),
+            ".....................");
 }
 
 TEST(Template, hostile_templates_end_in_a_clear_error) {
@@ -99,13 +104,27 @@ TEST(Template, hostile_templates_end_in_a_clear_error) {
       "{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}",
       "{% set ns = namespace() %}{% set ns.me = [{'a': ns}] %}{{ ns }}",
       "{% set ns = namespace(s='x') %}{% for i in range(64) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
-      "{% set ns = namespace() %}{% for i in [1] %}{% macro m() %}x{% endmacro %}{% set ns.m = m %}{% endfor %}{{ ns.m() }}",
+      "{% set ns = namespace() %}{% for i in [1] %}{% macro m() %}x{% endmacro %}{% set ns.m = m %}{% endfor %}{{ "
+      "ns.m() }}",
       std::string(5000, '(') + "1" + std::string(5000, ')'),
       "{{ " + std::string(5000, '(') + "1" + std::string(5000, ')') + " }}",
       "{{ " + std::string(5000, '[') + std::string(5000, ']') + " }}",
       "{{ " + std::string(100000, '-') + "1 }}",
-      "{% if 1 %}", "{% endif %}", "{{", "{%", "{{ 'a", "{% include 'x' %}", "{% import 'os' as os %}", "{{ 1 // 0 }}", "{{ a.b.c }}",
-      "{% raw %}", "{#", "{{ 99999999999999999999 }}", "{{ (9223372036854775807 + 1) }}", "{{ 'a' | nosuchfilter }}", "{{ 1 is nosuchtest }}",
+      "{% if 1 %}",
+      "{% endif %}",
+      "{{",
+      "{%",
+      "{{ 'a",
+      "{% include 'x' %}",
+      "{% import 'os' as os %}",
+      "{{ 1 // 0 }}",
+      "{{ a.b.c }}",
+      "{% raw %}",
+      "{#",
+      "{{ 99999999999999999999 }}",
+      "{{ (9223372036854775807 + 1) }}",
+      "{{ 'a' | nosuchfilter }}",
+      "{{ 1 is nosuchtest }}",
       "{{ raise_exception(user) }}",
   };
   for (const std::string& source : hostile) {

@@ -90,7 +90,8 @@ Value from_json(const boost::json::value& json) {
     case boost::json::kind::int64: return json.get_int64();
     case boost::json::kind::uint64: return static_cast<double>(json.get_uint64());
     case boost::json::kind::double_: return json.get_double();
-    case boost::json::kind::string: return {std::string_view(json.get_string().data(), json.get_string().size()), false};
+    case boost::json::kind::string:
+      return {std::string_view(json.get_string().data(), json.get_string().size()), false};
     case boost::json::kind::array: {
       List list;
       for (const auto& item : json.get_array()) list.push_back(from_json(item));
@@ -109,13 +110,13 @@ bool equal(const Value& a, const Value& b) {
   if (a.text() && b.text()) return a.text()->bytes == b.text()->bytes;
   if (a.none() || b.none() || a.undefined() || b.undefined())
     return (a.none() && b.none()) || (a.undefined() && b.undefined());
-  if (const List *x = a.list(), *y = b.list(); x && y) {
+  if (const List* x = a.list(), *y = b.list(); x && y) {
     if (x->size() != y->size()) return false;
     for (std::size_t i = 0; i < x->size(); ++i)
       if (!equal((*x)[i], (*y)[i])) return false;
     return true;
   }
-  if (const Dict *x = a.dict(), *y = b.dict(); x && y) {
+  if (const Dict* x = a.dict(), *y = b.dict(); x && y) {
     if (x == y) return true;
     if (x->items.size() != y->items.size()) return false;
     for (const auto& [key, value] : x->items) {
@@ -133,7 +134,7 @@ int compare(const Value& a, const Value& b) {
     return x < y ? -1 : x > y ? 1 : 0;
   }
   if (a.text() && b.text()) return a.text()->bytes.compare(b.text()->bytes);
-  if (const List *x = a.list(), *y = b.list(); x && y) {
+  if (const List* x = a.list(), *y = b.list(); x && y) {
     for (std::size_t i = 0; i < std::min(x->size(), y->size()); ++i)
       if (const int order = compare((*x)[i], (*y)[i]); order != 0) return order;
     return x->size() < y->size() ? -1 : x->size() > y->size() ? 1 : 0;
@@ -146,7 +147,8 @@ std::string number_text(double number) {
   if (std::isnan(number)) return "nan";
   if (std::isinf(number)) return number < 0 ? "-inf" : "inf";
   std::array<char, 64> buffer;
-  const auto scientific = std::to_chars(buffer.data(), buffer.data() + buffer.size(), number, std::chars_format::scientific);
+  const auto scientific =
+      std::to_chars(buffer.data(), buffer.data() + buffer.size(), number, std::chars_format::scientific);
   const std::string text(buffer.data(), scientific.ptr);
   const std::size_t e = text.find('e');
   const int exponent = std::stoi(text.substr(e + 1));
@@ -162,7 +164,8 @@ namespace {
 
 /// Python's repr of a string, as it appears inside a printed list.
 Text quoted(const Text& text) {
-  const bool has_single = text.bytes.find('\'') != std::string::npos, has_double = text.bytes.find('"') != std::string::npos;
+  const bool has_single = text.bytes.find('\'') != std::string::npos,
+             has_double = text.bytes.find('"') != std::string::npos;
   const char quote = has_single && !has_double ? '"' : '\'';
   Text out(std::string_view(&quote, 1), true);
   for (std::size_t i = 0; i < text.bytes.size(); ++i) {

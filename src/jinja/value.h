@@ -139,7 +139,8 @@ struct Budget {
 [[nodiscard]] Text strip(const Text& text, const Text* characters, bool left, bool right);
 
 /// Filters, tests, functions and methods. `name` unknown: Failure.
-[[nodiscard]] Value call_filter(std::string_view name, const Value& subject, const Arguments& arguments, Budget& budget);
+[[nodiscard]] Value call_filter(std::string_view name, const Value& subject, const Arguments& arguments,
+                                Budget& budget);
 [[nodiscard]] bool call_test(std::string_view name, const Value& subject, const Arguments& arguments, Budget& budget);
 /// object.name: a method, or an entry of a dict.
 [[nodiscard]] Value attribute(const Value& object, std::string_view name, Budget& budget);

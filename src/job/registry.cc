@@ -29,7 +29,9 @@ bool EventLog::append(std::string type, std::string json) {
   return true;
 }
 
-const Event* EventLog::find(std::uint64_t seq) const { return seq < first_seq_ || seq >= next_seq() ? nullptr : &events_[seq - first_seq_]; }
+const Event* EventLog::find(std::uint64_t seq) const {
+  return seq < first_seq_ || seq >= next_seq() ? nullptr : &events_[seq - first_seq_];
+}
 
 JobPtr Registry::create(JobOptions options, Time now, WallTime wall) {
   auto job = std::make_shared<Job>();
@@ -44,7 +46,8 @@ JobPtr Registry::create(JobOptions options, Time now, WallTime wall) {
 
 Result<JobPtr> Registry::get(std::string_view id, std::string_view principal, bool admin) const {
   const auto it = jobs_.find(std::string(id));
-  if (it == jobs_.end() || (!admin && it->second->options.principal != principal)) return fail(ErrorCode::kJobNotFound, "no such job");
+  if (it == jobs_.end() || (!admin && it->second->options.principal != principal))
+    return fail(ErrorCode::kJobNotFound, "no such job");
   return it->second;
 }
 
@@ -68,7 +71,8 @@ void Registry::start(Job& job, WallTime wall) {
   job.started_at = wall;
 }
 
-void Registry::finish(Job& job, State state, std::optional<Error> error, std::string type, std::string json, Time now, WallTime wall) {
+void Registry::finish(Job& job, State state, std::optional<Error> error, std::string type, std::string json, Time now,
+                      WallTime wall) {
   if (job.finished()) return;
   job.log.append(std::move(type), std::move(json));
   job.state = state;
@@ -82,10 +86,13 @@ void Registry::finish(Job& job, State state, std::optional<Error> error, std::st
 }
 
 Status Registry::attach(Job& job, Reader& reader, std::uint64_t last_seq, bool take_over) {
-  if (last_seq + 1 < job.log.first_seq()) return fail(ErrorCode::kEventsExpired, "the events after that number are no longer kept");
-  if (last_seq >= job.log.next_seq()) return fail(ErrorCode::kInvalidRequest, "Last-Event-ID is beyond the events of this job");
+  if (last_seq + 1 < job.log.first_seq())
+    return fail(ErrorCode::kEventsExpired, "the events after that number are no longer kept");
+  if (last_seq >= job.log.next_seq())
+    return fail(ErrorCode::kInvalidRequest, "Last-Event-ID is beyond the events of this job");
   if (job.reader) {
-    if (!take_over || !job.options.resumable) return fail(ErrorCode::kStreamInUse, "the job's stream is being read by another connection");
+    if (!take_over || !job.options.resumable)
+      return fail(ErrorCode::kStreamInUse, "the job's stream is being read by another connection");
     std::exchange(job.reader, nullptr)->displaced();
   }
   job.reader = &reader;
@@ -109,7 +116,9 @@ void Registry::delivered(Job& job, std::uint64_t seq) {
 
 std::vector<JobPtr> Registry::sweep(Time now) {
   std::vector<JobPtr> cancel;
-  std::erase_if(jobs_, [&](const auto& entry) { return entry.second->finished() && !entry.second->reader && now - entry.second->touched >= options_.finished; });
+  std::erase_if(jobs_, [&](const auto& entry) {
+    return entry.second->finished() && !entry.second->reader && now - entry.second->touched >= options_.finished;
+  });
   for (const auto& [id, job] : jobs_) {
     if (job->finished() || job->reader || !job->options.cancelled_by_disconnect) continue;
     if (now - job->touched >= (job->ever_attached ? options_.detached : options_.unattended)) cancel.push_back(job);

@@ -71,7 +71,7 @@ class Reader {
 struct JobOptions {
   std::string principal;  // the key that made it
   std::string operation;
-  bool resumable = false;             // survives its reader
+  bool resumable = false;               // survives its reader
   bool cancelled_by_disconnect = true;  // an inference; not a download
   LogLimits log;
 };
@@ -83,8 +83,8 @@ struct Job {
   std::optional<Error> error;
   WallTime created_at{}, started_at{}, completed_at{};
   EventLog log{LogLimits{}};
-  std::function<void()> on_cancel;  // told once, when the job is cancelled from outside
-  std::function<void()> on_space;   // the log is no longer full
+  std::function<void()> on_cancel;             // told once, when the job is cancelled from outside
+  std::function<void()> on_space;              // the log is no longer full
   std::function<void(const Error&)> on_ended;  // told when the job ends without success
 
   [[nodiscard]] bool finished() const { return state != State::kQueued && state != State::kRunning; }
@@ -120,10 +120,11 @@ class Registry {
   bool append(Job& job, std::string type, std::string json);
   void start(Job& job, WallTime wall);
   /// `terminal`: type and JSON of the last event.
-  void finish(Job& job, State state, std::optional<Error> error, std::string type, std::string json, Time now, WallTime wall);
+  void finish(Job& job, State state, std::optional<Error> error, std::string type, std::string json, Time now,
+              WallTime wall);
 
-  /// Attaches the one reader, to read from after `last_seq`. A second one: kStreamInUse, unless `take_over` and the job is
-  /// resumable. Events already dropped: kEventsExpired.
+  /// Attaches the one reader, to read from after `last_seq`. A second one: kStreamInUse, unless `take_over` and the job
+  /// is resumable. Events already dropped: kEventsExpired.
   [[nodiscard]] Status attach(Job& job, Reader& reader, std::uint64_t last_seq, bool take_over);
   /// The reader is gone. True when that must cancel the job.
   [[nodiscard]] bool detach(Job& job, const Reader& reader, Time now);

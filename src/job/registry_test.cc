@@ -18,7 +18,9 @@ struct RegistryTest : testing::Test {
   Registry registry;
   Time now{1000h};
   WallTime wall{};
-  JobPtr make(bool resumable = false, LogLimits limits = {}) { return registry.create({.principal = "me", .operation = "infer", .resumable = resumable, .log = limits}, now, wall); }
+  JobPtr make(bool resumable = false, LogLimits limits = {}) {
+    return registry.create({.principal = "me", .operation = "infer", .resumable = resumable, .log = limits}, now, wall);
+  }
   void end(Job& job) { registry.finish(job, State::kCompleted, {}, "end", "{}", now, wall); }
 };
 

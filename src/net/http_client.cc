@@ -24,21 +24,29 @@ Result<Url> parse_url(std::string_view text) {
   if (const std::size_t colon = authority.rfind(':'); colon != std::string_view::npos && !authority.ends_with(']')) {
     const std::string_view digits = authority.substr(colon + 1);
     const auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), url.port);
-    if (problem != std::errc{} || end != digits.data() + digits.size() || url.port == 0) return bad("the port is not a number");
+    if (problem != std::errc{} || end != digits.data() + digits.size() || url.port == 0)
+      return bad("the port is not a number");
     authority = authority.substr(0, colon);
   }
   if (authority.starts_with('[') && authority.ends_with(']')) authority = authority.substr(1, authority.size() - 2);
   for (const char c : authority)
-    if (!std::isalnum(static_cast<unsigned char>(c)) && !std::string_view(".-_:").contains(c)) return bad("the host has a character that it cannot have");
+    if (!std::isalnum(static_cast<unsigned char>(c)) && !std::string_view(".-_:").contains(c))
+      return bad("the host has a character that it cannot have");
   if (authority.empty()) return bad("the host is missing");
   url.host = authority;
   for (const char c : url.path)
-    if (static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7f) return bad("the path has a character that must be escaped");
+    if (static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7f)
+      return bad("the path has a character that must be escaped");
   return url;
 }
 
 struct Call::State : std::enable_shared_from_this<Call::State> {
-  State(EventLoop& loop, ClientRequest r, ClientCallbacks c) : request(std::move(r)), callbacks(std::move(c)), resolver(loop.impl().io), socket(loop.impl().io), timer(loop.impl().io) {}
+  State(EventLoop& loop, ClientRequest r, ClientCallbacks c)
+      : request(std::move(r)),
+        callbacks(std::move(c)),
+        resolver(loop.impl().io),
+        socket(loop.impl().io),
+        timer(loop.impl().io) {}
 
   void arm(std::chrono::milliseconds timeout) {
     timer.expires_after(timeout);
@@ -62,7 +70,8 @@ struct Call::State : std::enable_shared_from_this<Call::State> {
     if (told) told(std::move(outcome));
   }
   Status broken(std::string_view where, const error_code& problem) const {
-    return fail(ErrorCode::kIo, "{} {}:{}: {}", where, request.url.host, request.url.port, timed_out ? "timed out" : problem.message());
+    return fail(ErrorCode::kIo, "{} {}:{}: {}", where, request.url.host, request.url.port,
+                timed_out ? "timed out" : problem.message());
   }
 
   asio::awaitable<void> run();
@@ -78,7 +87,8 @@ struct Call::State : std::enable_shared_from_this<Call::State> {
 asio::awaitable<void> Call::State::run() {
   const auto self = shared_from_this();
   arm(request.connect_timeout);
-  const auto [unresolved, endpoints] = co_await resolver.async_resolve(request.url.host, std::to_string(request.url.port), kTuple);
+  const auto [unresolved, endpoints] =
+      co_await resolver.async_resolve(request.url.host, std::to_string(request.url.port), kTuple);
   if (unresolved) co_return end(broken("cannot resolve", unresolved));
   error_code problem = asio::error::host_not_found;
   for (const auto& entry : endpoints) {
@@ -88,9 +98,11 @@ asio::awaitable<void> Call::State::run() {
     if (!problem || timed_out || !callbacks.on_end) break;
   }
   if (problem) co_return end(broken("cannot connect to", problem));
-  std::string out = fmt::format("{} {} HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\n", request.method, request.url.path, request.url.host, request.url.port);
+  std::string out = fmt::format("{} {} HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\n", request.method,
+                                request.url.path, request.url.host, request.url.port);
   for (const auto& [name, value] : request.headers.fields()) out += fmt::format("{}: {}\r\n", name, value);
-  if (!request.body.empty() || request.method == "POST") out += fmt::format("Content-Length: {}\r\n", request.body.size());
+  if (!request.body.empty() || request.method == "POST")
+    out += fmt::format("Content-Length: {}\r\n", request.body.size());
   out += "\r\n" + request.body;
   arm(request.idle_timeout);
   error_code ignored;
@@ -122,7 +134,8 @@ asio::awaitable<void> Call::State::run() {
       for (const auto& field : parser.get()) headers.add(std::string(field.name_string()), std::string(field.value()));
       if (callbacks.on_head) callbacks.on_head(static_cast<int>(parser.get().result_int()), headers);
     }
-    if (std::string data = std::exchange(parser.get().body(), {}); !data.empty() && callbacks.on_data) callbacks.on_data(data);
+    if (std::string data = std::exchange(parser.get().body(), {}); !data.empty() && callbacks.on_data)
+      callbacks.on_data(data);
     if (parser.is_done()) co_return end({});
     if (problem) co_return end(broken("cut off by", problem));
   }
@@ -144,7 +157,8 @@ Call& Call::operator=(Call&& other) noexcept {
 Call start_call(EventLoop& loop, ClientRequest request, ClientCallbacks callbacks) {
   Call call;
   call.state_ = std::make_shared<Call::State>(loop, std::move(request), std::move(callbacks));
-  asio::co_spawn(loop.impl().io, [state = call.state_]() { return state->run(); }, asio::detached);
+  asio::co_spawn(
+      loop.impl().io, [state = call.state_]() { return state->run(); }, asio::detached);
   return call;
 }
 
@@ -152,9 +166,11 @@ Result<Answer> fetch(ClientRequest request) {
   EventLoop loop;
   Answer answer;
   Status outcome;
-  const Call call = start_call(loop, std::move(request), {.on_head = [&](int status, const Headers& h) { answer.status = status, answer.headers = h; },
-                                                           .on_data = [&](std::string_view bytes) { answer.body += bytes; },
-                                                           .on_end = [&](Status s) { outcome = std::move(s), loop.stop(); }});
+  const Call call =
+      start_call(loop, std::move(request),
+                 {.on_head = [&](int status, const Headers& h) { answer.status = status, answer.headers = h; },
+                  .on_data = [&](std::string_view bytes) { answer.body += bytes; },
+                  .on_end = [&](Status s) { outcome = std::move(s), loop.stop(); }});
   loop.run();
   LLORCH_OK(std::move(outcome));
   return answer;

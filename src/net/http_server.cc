@@ -20,7 +20,9 @@ namespace ssl = asio::ssl;
 constexpr std::size_t kReadBytes = 16u << 10, kPipelinedBytesMax = 64u << 10;
 
 std::string_view reason(int status) {
-  return http::obsolete_reason(static_cast<http::status>(status)).empty() ? "Unknown" : std::string_view(http::obsolete_reason(static_cast<http::status>(status)));
+  return http::obsolete_reason(static_cast<http::status>(status)).empty()
+             ? "Unknown"
+             : std::string_view(http::obsolete_reason(static_cast<http::status>(status)));
 }
 
 std::string head_text(const Response& r, std::string_view framing, bool keep_alive) {
@@ -40,7 +42,13 @@ std::string head_text(const Response& r, std::string_view framing, bool keep_ali
 class Connection;
 
 struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
-  Impl(EventLoop& l, ServerOptions o, Handler h, Refusal r) : loop(l), options(std::move(o)), handler(std::move(h)), refusal(std::move(r)), acceptor(l.impl().io), pause(l.impl().io) {}
+  Impl(EventLoop& l, ServerOptions o, Handler h, Refusal r)
+      : loop(l),
+        options(std::move(o)),
+        handler(std::move(h)),
+        refusal(std::move(r)),
+        acceptor(l.impl().io),
+        pause(l.impl().io) {}
 
   asio::awaitable<void> accept();
 
@@ -58,7 +66,11 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
 /// One TCP connection: reads requests one after another, hands each to the handler, writes what it answers.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(std::shared_ptr<HttpServer::Impl> server, tcp::socket socket, std::string peer) : server_(std::move(server)), peer_(std::move(peer)), timer_(socket.get_executor()), write_timer_(socket.get_executor()) {
+  Connection(std::shared_ptr<HttpServer::Impl> server, tcp::socket socket, std::string peer)
+      : server_(std::move(server)),
+        peer_(std::move(peer)),
+        timer_(socket.get_executor()),
+        write_timer_(socket.get_executor()) {
     if (server_->tls)
       secure_ = std::make_unique<ssl::stream<tcp::socket>>(std::move(socket), *server_->tls);
     else
@@ -109,7 +121,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string in_, out_, sending_;
   std::size_t sent_ = 0;
   bool reading_ = false, woken_ = false;
-  bool writing_ = false, closed_ = false, close_after_ = false, keep_alive_ = true, old_client_ = false, head_only_ = false;
+  bool writing_ = false, closed_ = false, close_after_ = false, keep_alive_ = true, old_client_ = false,
+       head_only_ = false;
   std::shared_ptr<Turn> turn_;
 };
 
@@ -137,7 +150,10 @@ struct Connection::Turn final : Exchange {
     if (chunked && !connection->head_only_) connection->queue("0\r\n\r\n");
     end(true);
   }
-  [[nodiscard]] std::size_t unsent() const override { return connection ? connection->out_.size() + connection->sending_.size() - connection->sent_ : 0; }
+  [[nodiscard]] std::size_t unsent() const override {
+    return connection ? connection->out_.size() + connection->sending_.size() - connection->sent_ : 0;
+  }
+  [[nodiscard]] bool alive() const override { return connection != nullptr; }
   void abort() override {
     if (connection) std::shared_ptr(connection)->close();
   }
@@ -214,11 +230,17 @@ asio::awaitable<bool> Connection::read_head() {
   arm(o.head_timeout);  // for the whole head: a byte now and then does not help
   std::size_t end;
   while ((end = in_.find("\r\n\r\n")) == std::string::npos) {
-    if (in_.size() > o.head_bytes_max) co_return refuse({ErrorCode::kHeadersTooLarge, fmt::format("the request head exceeds {} bytes", o.head_bytes_max)}), false;
+    if (in_.size() > o.head_bytes_max)
+      co_return refuse(
+          {ErrorCode::kHeadersTooLarge, fmt::format("the request head exceeds {} bytes", o.head_bytes_max)}),
+          false;
     if (!co_await read_more()) co_return close(), false;
   }
-  if (end + 4 > o.head_bytes_max) co_return refuse({ErrorCode::kHeadersTooLarge, fmt::format("the request head exceeds {} bytes", o.head_bytes_max)}), false;
-  if (const Status checked = check_head(std::string_view(in_).substr(0, end + 4)); !checked) co_return refuse(checked.error()), false;
+  if (end + 4 > o.head_bytes_max)
+    co_return refuse({ErrorCode::kHeadersTooLarge, fmt::format("the request head exceeds {} bytes", o.head_bytes_max)}),
+        false;
+  if (const Status checked = check_head(std::string_view(in_).substr(0, end + 4)); !checked)
+    co_return refuse(checked.error()), false;
   co_return true;
 }
 
@@ -235,19 +257,24 @@ asio::awaitable<bool> Connection::read_body(http::request_parser<http::string_bo
       if (problem || used == 0) break;
     }
     if (problem == http::error::need_more) problem = {};
-    if (problem == http::error::body_limit) co_return refuse({ErrorCode::kPayloadTooLarge, fmt::format("the body exceeds {} bytes", o.body_bytes_max)}), false;
+    if (problem == http::error::body_limit)
+      co_return refuse({ErrorCode::kPayloadTooLarge, fmt::format("the body exceeds {} bytes", o.body_bytes_max)}),
+          false;
     if (problem) co_return refuse({ErrorCode::kInvalidRequest, "the request is not valid HTTP/1.1"}), false;
     if (!head_seen && parser.is_header_done()) {
       head_seen = true;
       const auto& m = parser.get();
       old_client_ = m.version() < 11;
-      if (m.find(http::field::content_encoding) != m.end()) co_return refuse({ErrorCode::kUnsupportedMediaType, "compressed bodies are not accepted"}), false;
+      if (m.find(http::field::content_encoding) != m.end())
+        co_return refuse({ErrorCode::kUnsupportedMediaType, "compressed bodies are not accepted"}), false;
       if (const auto length = parser.content_length(); length && *length > o.body_bytes_max)
-        co_return refuse({ErrorCode::kPayloadTooLarge, fmt::format("the body exceeds {} bytes", o.body_bytes_max)}), false;
+        co_return refuse({ErrorCode::kPayloadTooLarge, fmt::format("the body exceeds {} bytes", o.body_bytes_max)}),
+            false;
       if (!parser.is_done() && m[http::field::expect] == "100-continue") queue("HTTP/1.1 100 Continue\r\n\r\n");
     }
     if (parser.is_done()) co_return true;
-    if (in_.size() > kPipelinedBytesMax) co_return refuse({ErrorCode::kInvalidRequest, "a chunk head or trailer is too long"}), false;
+    if (in_.size() > kPipelinedBytesMax)
+      co_return refuse({ErrorCode::kInvalidRequest, "a chunk head or trailer is too long"}), false;
     if (!co_await read_more()) co_return close(), false;
   }
 }
@@ -365,14 +392,18 @@ asio::awaitable<void> HttpServer::Impl::accept() {
     const auto remote = socket.remote_endpoint(ignored);
     const std::string peer = remote.address().to_string(ignored);
     const auto count = per_peer.find(peer);
-    if (static_cast<int>(connections.size()) >= options.connections_max || (count != per_peer.end() && count->second >= options.connections_per_peer_max)) continue;
+    if (static_cast<int>(connections.size()) >= options.connections_max ||
+        (count != per_peer.end() && count->second >= options.connections_per_peer_max))
+      continue;
     socket.set_option(tcp::no_delay(true), ignored);
     const auto connection = std::make_shared<Connection>(self, std::move(socket), peer);
-    asio::co_spawn(acceptor.get_executor(), [connection]() { return connection->run(); }, asio::detached);
+    asio::co_spawn(
+        acceptor.get_executor(), [connection]() { return connection->run(); }, asio::detached);
   }
 }
 
-Result<std::unique_ptr<HttpServer>> HttpServer::make(EventLoop& loop, ServerOptions options, Handler handler, Refusal refusal) {
+Result<std::unique_ptr<HttpServer>> HttpServer::make(EventLoop& loop, ServerOptions options, Handler handler,
+                                                     Refusal refusal) {
   auto impl = std::make_shared<Impl>(loop, std::move(options), std::move(handler), std::move(refusal));
   const ServerOptions& o = impl->options;
   error_code problem;
@@ -380,7 +411,8 @@ Result<std::unique_ptr<HttpServer>> HttpServer::make(EventLoop& loop, ServerOpti
     impl->tls = std::make_unique<ssl::context>(ssl::context::tls_server);
     SSL_CTX_set_min_proto_version(impl->tls->native_handle(), TLS1_2_VERSION);
     impl->tls->use_certificate_chain_file(o.tls_certificate, problem);
-    if (problem) return fail(ErrorCode::kInvalidRequest, "--tls-cert: cannot use {}: {}", o.tls_certificate, problem.message());
+    if (problem)
+      return fail(ErrorCode::kInvalidRequest, "--tls-cert: cannot use {}: {}", o.tls_certificate, problem.message());
     impl->tls->use_private_key_file(o.tls_key, ssl::context::pem, problem);
     if (problem) return fail(ErrorCode::kInvalidRequest, "--tls-key: cannot use {}: {}", o.tls_key, problem.message());
   }
@@ -392,7 +424,8 @@ Result<std::unique_ptr<HttpServer>> HttpServer::make(EventLoop& loop, ServerOpti
   if (!problem) impl->acceptor.bind(endpoint, problem);
   if (!problem) impl->acceptor.listen(1024, problem);
   if (problem) return fail(ErrorCode::kIo, "cannot listen on {}:{}: {}", o.address, o.port, problem.message());
-  asio::co_spawn(loop.impl().io, [impl]() { return impl->accept(); }, asio::detached);
+  asio::co_spawn(
+      loop.impl().io, [impl]() { return impl->accept(); }, asio::detached);
   return std::unique_ptr<HttpServer>(new HttpServer(impl));
 }
 

@@ -26,6 +26,8 @@ class Exchange {
   virtual void finish() = 0;
   /// Bytes handed over that the peer's socket has not taken yet.
   [[nodiscard]] virtual std::size_t unsent() const = 0;
+  /// False once the answer is complete or the peer is gone: callbacks set then would never be called.
+  [[nodiscard]] virtual bool alive() const = 0;
   /// Closes at once.
   virtual void abort() = 0;
 
@@ -54,7 +56,8 @@ class HttpServer {
   using Refusal = std::function<Response(const Error&)>;
 
   /// Binds and listens. Errors: kIo naming address and port; kInvalidRequest for TLS files that cannot be used.
-  [[nodiscard]] static Result<std::unique_ptr<HttpServer>> make(EventLoop& loop, ServerOptions options, Handler handler, Refusal refusal);
+  [[nodiscard]] static Result<std::unique_ptr<HttpServer>> make(EventLoop& loop, ServerOptions options, Handler handler,
+                                                                Refusal refusal);
   ~HttpServer();
 
   [[nodiscard]] std::uint16_t port() const;

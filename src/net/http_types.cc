@@ -14,7 +14,8 @@ int hex_digit(char c) {
 }
 
 bool unreserved(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || std::string_view("-._~").contains(c);
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+         std::string_view("-._~").contains(c);
 }
 
 std::optional<std::string> decode(std::string_view text, bool query) {
@@ -26,7 +27,8 @@ std::optional<std::string> decode(std::string_view text, bool query) {
       if (i + 2 >= text.size() || hex_digit(text[i + 1]) < 0 || hex_digit(text[i + 2]) < 0) return std::nullopt;
       const char c = static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
       if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return std::nullopt;
-      if (!query && (unreserved(c) || c == '/' || c == '\\' || c == '%')) return std::nullopt;  // a second spelling of a plain path
+      if (!query && (unreserved(c) || c == '/' || c == '\\' || c == '%'))
+        return std::nullopt;  // a second spelling of a plain path
       out += c;
       i += 2;
     } else {
@@ -58,7 +60,9 @@ Result<Target> parse_target(std::string_view text) {
   const auto bad = [](std::string_view why) { return fail(ErrorCode::kInvalidRequest, "request target: {}", why); };
   if (text.empty() || text[0] != '/') return bad("only the origin form is accepted");
   for (const char c : text)
-    if (static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7f || std::string_view("#\\\"<>^`{|}").contains(c)) return bad("a character that must be escaped");
+    if (static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7f ||
+        std::string_view("#\\\"<>^`{|}").contains(c))
+      return bad("a character that must be escaped");
   Target target;
   const std::size_t mark = text.find('?');
   std::string_view path = text.substr(0, mark);
@@ -66,7 +70,8 @@ Result<Target> parse_target(std::string_view text) {
     path.remove_prefix(1);  // the slash
     const std::string_view segment = path.substr(0, path.find('/'));
     path.remove_prefix(segment.size());
-    if (segment == "." || segment == ".." || (segment.empty() && !(path.empty() && target.path.empty()))) return bad("empty, '.' and '..' segments are refused");
+    if (segment == "." || segment == ".." || (segment.empty() && !(path.empty() && target.path.empty())))
+      return bad("empty, '.' and '..' segments are refused");
     const auto decoded = decode(segment, false);
     if (!decoded) return bad("an escape that is refused");
     (target.path += '/') += *decoded;
@@ -77,7 +82,8 @@ Result<Target> parse_target(std::string_view text) {
     const std::string_view pair = query.substr(0, query.find('&'));
     query.remove_prefix(std::min(query.size(), pair.size() + 1));
     const std::size_t equals = pair.find('=');
-    const auto key = decode(pair.substr(0, equals), true), value = decode(equals == std::string_view::npos ? "" : pair.substr(equals + 1), true);
+    const auto key = decode(pair.substr(0, equals), true),
+               value = decode(equals == std::string_view::npos ? "" : pair.substr(equals + 1), true);
     if (!key || !value) return bad("an escape in the query that is refused");
     target.query.emplace_back(*key, *value);
   }
@@ -113,7 +119,8 @@ Status check_head(std::string_view head) {
     }
   }
   if (hosts != 1) return bad("exactly one Host is required");
-  if (lengths > 1 || encodings > 1 || (lengths && encodings)) return bad("more than one statement of the body's length");
+  if (lengths > 1 || encodings > 1 || (lengths && encodings))
+    return bad("more than one statement of the body's length");
   return {};
 }
 

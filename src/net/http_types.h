@@ -29,13 +29,13 @@ struct Target {
   std::vector<std::pair<std::string, std::string>> query;
   [[nodiscard]] std::optional<std::string> parameter(std::string_view name) const;
 };
-/// Origin form only. Refused: other forms, empty segments ("//"), ".", "..", escapes that spell unreserved characters or
-/// separators, control characters, fragments. Errors: kInvalidRequest.
+/// Origin form only. Refused: other forms, empty segments ("//"), ".", "..", escapes that spell unreserved characters
+/// or separators, control characters, fragments. Errors: kInvalidRequest.
 [[nodiscard]] Result<Target> parse_target(std::string_view text);
 
 /// Checks what a lenient parser would let pass: folded lines, bare line feeds, blanks before a colon, doubled Host,
-/// Content-Length or Transfer-Encoding, both of the latter together, other than "chunked". `head` is everything up to and
-/// with the empty line. Errors: kInvalidRequest.
+/// Content-Length or Transfer-Encoding, both of the latter together, other than "chunked". `head` is everything up to
+/// and with the empty line. Errors: kInvalidRequest.
 [[nodiscard]] Status check_head(std::string_view head);
 
 struct Request {

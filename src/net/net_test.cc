@@ -21,7 +21,10 @@ TEST(Target, plain_ones_are_taken_apart) {
 }
 
 TEST(Target, second_spellings_are_refused) {
-  for (const char* text : {"", "*", "health", "http://x/health", "//health", "/v1/", "/v1//models", "/./a", "/a/..", "/%2e%2e/a", "/a%2fb", "/a%5cb", "/%68ealth", "/a%00", "/a%0a", "/a%", "/a%2", "/a#b", "/a b", "/a\\b", "/\x7f", "/\xc3\xa4", "/a?b=%zz", "/%25"})
+  for (const char* text :
+       {"",      "*",         "health", "http://x/health", "//health",  "/v1/",      "/v1//models", "/./a",
+        "/a/..", "/%2e%2e/a", "/a%2fb", "/a%5cb",          "/%68ealth", "/a%00",     "/a%0a",       "/a%",
+        "/a%2",  "/a#b",      "/a b",   "/a\\b",           "/\x7f",     "/\xc3\xa4", "/a?b=%zz",    "/%25"})
     EXPECT_FALSE(parse_target(text)) << text;
 }
 
@@ -29,8 +32,14 @@ TEST(Head, what_lenient_parsers_pass_is_refused) {
   const std::string line = "GET / HTTP/1.1\r\n", host = "Host: x\r\n";
   EXPECT_TRUE(check_head(line + host + "A: b\r\n\r\n"));
   EXPECT_TRUE(check_head(line + host + "Transfer-Encoding: chunked\r\n\r\n"));
-  for (const std::string& bad : {line + "\r\n", line + host + host + "\r\n", line + host + "A: b\r\n c: d\r\n\r\n", line + host + "A : b\r\n\r\n", line + host + "A: b\n\r\n", line + host + "A\r\n\r\n", line + host + ": b\r\n\r\n", line + host + "Content-Length: 1\r\nContent-Length: 1\r\n\r\n",
-                                 line + host + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", line + host + "Transfer-Encoding: gzip\r\n\r\n", line + host + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", line + host + "A: b\x01\r\n\r\n", "GET / HTTP/1.1\n" + host + "\r\n"})
+  for (const std::string& bad :
+       {line + "\r\n", line + host + host + "\r\n", line + host + "A: b\r\n c: d\r\n\r\n",
+        line + host + "A : b\r\n\r\n", line + host + "A: b\n\r\n", line + host + "A\r\n\r\n",
+        line + host + ": b\r\n\r\n", line + host + "Content-Length: 1\r\nContent-Length: 1\r\n\r\n",
+        line + host + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        line + host + "Transfer-Encoding: gzip\r\n\r\n",
+        line + host + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        line + host + "A: b\x01\r\n\r\n", "GET / HTTP/1.1\n" + host + "\r\n"})
     EXPECT_FALSE(check_head(bad)) << bad;
 }
 
@@ -38,7 +47,9 @@ TEST(Url, parts_and_refusals) {
   const Url u = parse_url("http://a.b:81/c?d").value();
   EXPECT_EQ(u.host + "|" + std::to_string(u.port) + "|" + u.path, "a.b|81|/c?d");
   EXPECT_EQ(parse_url("http://[::1]:9").value().host, "::1");
-  for (const char* text : {"", "https://x", "http://", "http://u@x", "http://x:0", "http://x:99999", "http://x:a", "http://x y/", "http://x/\n", "file:///x"}) EXPECT_FALSE(parse_url(text)) << text;
+  for (const char* text : {"", "https://x", "http://", "http://u@x", "http://x:0", "http://x:99999", "http://x:a",
+                           "http://x y/", "http://x/\n", "file:///x"})
+    EXPECT_FALSE(parse_url(text)) << text;
 }
 
 std::vector<SseEvent> parsed(const std::string& text, std::size_t cut, std::size_t second) {
@@ -51,7 +62,9 @@ std::vector<SseEvent> parsed(const std::string& text, std::size_t cut, std::size
 }
 
 TEST(Sse, any_chunk_boundary_gives_the_same_events) {
-  const std::string text = "\xEF\xBB\xBFid: 1\nevent: token\ndata: {\"t\":\"ä\"}\n\n: ping\n\nretry: 5\r\ndata: a\r\ndata:b\r\ndata\r\n\r\nevent: x\n\nunknown: y\rdata: last\r\rdata: [DONE]\n\n";
+  const std::string text =
+      "\xEF\xBB\xBFid: 1\nevent: token\ndata: {\"t\":\"ä\"}\n\n: ping\n\nretry: 5\r\ndata: "
+      "a\r\ndata:b\r\ndata\r\n\r\nevent: x\n\nunknown: y\rdata: last\r\rdata: [DONE]\n\n";
   const auto whole = parsed(text, 0, 0);
   ASSERT_EQ(whole.size(), 4u);
   EXPECT_EQ(whole[0].id + whole[0].type + whole[0].data, "1token{\"t\":\"ä\"}");
@@ -61,7 +74,8 @@ TEST(Sse, any_chunk_boundary_gives_the_same_events) {
     for (std::size_t k = i; k <= text.size(); k += 7) {
       const auto cut = parsed(text, i, k);
       ASSERT_EQ(cut.size(), whole.size()) << i << " " << k;
-      for (std::size_t e = 0; e < cut.size(); ++e) EXPECT_EQ(cut[e].id + cut[e].type + cut[e].data, whole[e].id + whole[e].type + whole[e].data);
+      for (std::size_t e = 0; e < cut.size(); ++e)
+        EXPECT_EQ(cut[e].id + cut[e].type + cut[e].data, whole[e].id + whole[e].type + whole[e].data);
     }
 }
 
@@ -81,7 +95,9 @@ class Echo {
   explicit Echo(ServerOptions options) {
     auto made = HttpServer::make(
         loop_, std::move(options), [this](Request r, ExchangePtr e) { handle(std::move(r), std::move(e)); },
-        [](const Error& e) { return Response{kind(e.code).http_status, "text/plain", e.message, {}}; });
+        [](const Error& e) {
+          return Response{kind(e.code).http_status, "text/plain", e.message, {}};
+        });
     EXPECT_TRUE(made) << made.error().message;
     server_ = *std::move(made);
     port_ = server_->port();

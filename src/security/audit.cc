@@ -24,7 +24,9 @@ std::string canonical(const boost::json::value& v) {
     for (const auto& [key, value] : *o) keys.emplace_back(key);
     std::ranges::sort(keys);
     std::string out = "{";
-    for (const std::string& key : keys) out += (out.size() > 1 ? "," : "") + boost::json::serialize(boost::json::string(key)) + ":" + canonical(o->at(key));
+    for (const std::string& key : keys)
+      out +=
+          (out.size() > 1 ? "," : "") + boost::json::serialize(boost::json::string(key)) + ":" + canonical(o->at(key));
     return out + "}";
   }
   if (const auto* a = v.if_array()) {
@@ -35,7 +37,8 @@ std::string canonical(const boost::json::value& v) {
   return boost::json::serialize(v);
 }
 
-std::string record_hash(std::string_view id, std::string_view time, std::string_view service, const boost::json::value& event, std::string_view previous) {
+std::string record_hash(std::string_view id, std::string_view time, std::string_view service,
+                        const boost::json::value& event, std::string_view previous) {
   return sha256_hex(fmt::format("{}|{}|{}|{}|{}", id, time, service, canonical(event), previous));
 }
 
@@ -44,11 +47,15 @@ std::string manifest_of(const std::string& path) { return path + ".manifest"; }
 /// Checks one line against what must come before it, and moves `state` on.
 Status check_line(std::string_view line, AuditState& state) {
   const std::uint64_t number = state.count + 1;
-  const auto broken = [&](std::string_view why) { return fail(ErrorCode::kInvalidRequest, "audit record {} is broken: {}", number, why); };
+  const auto broken = [&](std::string_view why) {
+    return fail(ErrorCode::kInvalidRequest, "audit record {} is broken: {}", number, why);
+  };
   const auto parsed = json::parse(line, "record");
   if (!parsed || !parsed->is_object()) return broken("it is not a JSON object");
   const auto& o = parsed->get_object();
-  const auto id = json::find_text(o, "audit_id"), time = json::find_text(o, "timestamp"), service = json::find_text(o, "service_id"), previous = json::find_text(o, "prev_hash"), hash = json::find_text(o, "hash");
+  const auto id = json::find_text(o, "audit_id"), time = json::find_text(o, "timestamp"),
+             service = json::find_text(o, "service_id"), previous = json::find_text(o, "prev_hash"),
+             hash = json::find_text(o, "hash");
   const auto* event = json::find_object(o, "event");
   if (!id || !time || !service || !previous || !hash || !event) return broken("a field is missing");
   if (!id->ends_with(fmt::format("-{:016x}", number))) return broken("its number does not follow");
@@ -63,7 +70,8 @@ Result<AuditState> walk(const std::string& path) {
   if (!in) return fail(ErrorCode::kIo, "cannot read {}", path);
   AuditState state;
   for (std::string line; std::getline(in, line);) {
-    if (in.eof()) return fail(ErrorCode::kInvalidRequest, "audit record {} is broken: its line does not end", state.count + 1);
+    if (in.eof())
+      return fail(ErrorCode::kInvalidRequest, "audit record {} is broken: its line does not end", state.count + 1);
     LLORCH_OK(check_line(line, state));
   }
   return state;
@@ -81,7 +89,9 @@ Result<AuditState> verify_audit(const std::string& path) {
     return fail(ErrorCode::kInvalidRequest, "the manifest of {} is missing: a cut tail could not be seen", path);
   }
   // A crash between record and manifest leaves the file one or more records ahead, never behind.
-  if (count > state.count) return fail(ErrorCode::kInvalidRequest, "audit record {} is missing: the file ends after {} of {} records", state.count + 1, state.count, count);
+  if (count > state.count)
+    return fail(ErrorCode::kInvalidRequest, "audit record {} is missing: the file ends after {} of {} records",
+                state.count + 1, state.count, count);
   return state;
 }
 
@@ -108,7 +118,12 @@ Result<std::unique_ptr<AuditLog>> AuditLog::open(const std::string& path, const 
   return std::unique_ptr<AuditLog>(new AuditLog(fd, manifest_of(path), service_id, *state));
 }
 
-AuditLog::AuditLog(int fd, std::string manifest, std::string service_id, AuditState state) : fd_(fd), manifest_(std::move(manifest)), service_id_(std::move(service_id)), state_(std::move(state)), thread_([this] { write_loop(); }) {}
+AuditLog::AuditLog(int fd, std::string manifest, std::string service_id, AuditState state)
+    : fd_(fd),
+      manifest_(std::move(manifest)),
+      service_id_(std::move(service_id)),
+      state_(std::move(state)),
+      thread_([this] { write_loop(); }) {}
 
 AuditLog::~AuditLog() {
   {
@@ -148,14 +163,23 @@ void AuditLog::write_loop() {
     wake_.wait(lock, [this] { return stop_ || !queue_.empty(); });
     if (queue_.empty()) return;
     auto batch = std::exchange(queue_, {});
-    if (dropped_ > reported_) batch.emplace_back(boost::json::object{{"event_type", "audit_overflow"}, {"dropped", dropped_ - reported_}}, rfc3339(std::chrono::system_clock::now())), reported_ = dropped_;
+    if (dropped_ > reported_)
+      batch.emplace_back(boost::json::object{{"event_type", "audit_overflow"}, {"dropped", dropped_ - reported_}},
+                         rfc3339(std::chrono::system_clock::now())),
+          reported_ = dropped_;
     writing_ = true;
     lock.unlock();
     std::string lines;
     for (auto& [event, time] : batch) {
       const std::string id = fmt::format("audit-{}-{:016x}", service_id_, ++state_.count);
       std::string hash = record_hash(id, time, service_id_, event, state_.hash);
-      lines += boost::json::serialize(boost::json::object{{"audit_id", id}, {"timestamp", time}, {"service_id", service_id_}, {"event", std::move(event)}, {"prev_hash", state_.hash}, {"hash", hash}}) + "\n";
+      lines += boost::json::serialize(boost::json::object{{"audit_id", id},
+                                                          {"timestamp", time},
+                                                          {"service_id", service_id_},
+                                                          {"event", std::move(event)},
+                                                          {"prev_hash", state_.hash},
+                                                          {"hash", hash}}) +
+               "\n";
       state_.hash = std::move(hash);
     }
     for (std::size_t at = 0; at < lines.size();) {

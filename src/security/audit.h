@@ -1,8 +1,8 @@
 // An audit log whose records are chained by hashes, so that a change, a hole or a cut tail shows (S-30 to S-35).
 //
-// One JSON object per line. append() never blocks: a bounded queue feeds a thread that writes and syncs. The chain goes on
-// across restarts: open() verifies the last record and the manifest beside the file, which keeps the last counter and
-// hash. Errors: kIo; kInvalidRequest naming the first broken record.
+// One JSON object per line. append() never blocks: a bounded queue feeds a thread that writes and syncs. The chain goes
+// on across restarts: open() verifies the last record and the manifest beside the file, which keeps the last counter
+// and hash. Errors: kIo; kInvalidRequest naming the first broken record.
 #pragma once
 
 #include <boost/json.hpp>

@@ -43,7 +43,8 @@ std::optional<Scope> parse_scope(std::string_view text) {
 
 Result<std::string> parse_bearer(std::string_view header) {
   constexpr std::string_view kScheme = "Bearer ";
-  if (header.size() > kBearerBytesMax || !header.starts_with(kScheme) || has_control(header)) return fail(ErrorCode::kInvalidApiKey, "the Authorization header must be 'Bearer <token>'");
+  if (header.size() > kBearerBytesMax || !header.starts_with(kScheme) || has_control(header))
+    return fail(ErrorCode::kInvalidApiKey, "the Authorization header must be 'Bearer <token>'");
   std::string token = trimmed(std::string(header.substr(kScheme.size())));
   if (token.empty()) return fail(ErrorCode::kInvalidApiKey, "the Authorization header must be 'Bearer <token>'");
   return token;
@@ -54,9 +55,13 @@ Result<std::string> read_secret_file(const std::string& path) {
   if (fd < 0) return fail(ErrorCode::kIo, "the secret file {} cannot be opened", path);
   struct stat info {};
   Status bad;
-  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) bad = fail(ErrorCode::kInvalidRequest, "the secret {} is not a regular file", path);
-  else if ((info.st_mode & 077) != 0) bad = fail(ErrorCode::kInvalidRequest, "the secret file {} must not be accessible to group or others (chmod 600)", path);
-  else if (static_cast<std::size_t>(info.st_size) > kSecretBytesMax) bad = fail(ErrorCode::kInvalidRequest, "the secret file {} is larger than 1 MB", path);
+  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
+    bad = fail(ErrorCode::kInvalidRequest, "the secret {} is not a regular file", path);
+  else if ((info.st_mode & 077) != 0)
+    bad = fail(ErrorCode::kInvalidRequest, "the secret file {} must not be accessible to group or others (chmod 600)",
+               path);
+  else if (static_cast<std::size_t>(info.st_size) > kSecretBytesMax)
+    bad = fail(ErrorCode::kInvalidRequest, "the secret file {} is larger than 1 MB", path);
   std::string text(bad ? static_cast<std::size_t>(info.st_size) : 0, '\0');
   const ssize_t n = bad ? read(fd, text.data(), text.size()) : 0;
   close(fd);
@@ -68,7 +73,8 @@ Result<std::string> read_secret_file(const std::string& path) {
 Result<std::optional<std::string>> find_operator_token(const std::string& file, std::string& warning) {
   std::string path = file;
   if (const char* credentials = std::getenv("CREDENTIALS_DIRECTORY"); path.empty() && credentials)
-    if (const std::string candidate = std::string(credentials) + "/api-token"; access(candidate.c_str(), F_OK) == 0) path = candidate;
+    if (const std::string candidate = std::string(credentials) + "/api-token"; access(candidate.c_str(), F_OK) == 0)
+      path = candidate;
   if (const char* named = std::getenv("LLORCH_API_TOKEN_FILE"); path.empty() && named) path = named;
   std::string token;
   if (!path.empty()) {
@@ -79,11 +85,14 @@ Result<std::optional<std::string>> find_operator_token(const std::string& file, 
   } else {
     return std::nullopt;
   }
-  if (token.size() < kTokenBytesMin) return fail(ErrorCode::kInvalidRequest, "the token must have at least {} characters", kTokenBytesMin);
+  if (token.size() < kTokenBytesMin)
+    return fail(ErrorCode::kInvalidRequest, "the token must have at least {} characters", kTokenBytesMin);
   return token;
 }
 
-void Authenticator::add_token(std::string_view token, std::set<Scope> scopes) { keys_.push_back({sha256(token), std::move(scopes)}); }
+void Authenticator::add_token(std::string_view token, std::set<Scope> scopes) {
+  keys_.push_back({sha256(token), std::move(scopes)});
+}
 
 Status Authenticator::add_keys_file(const std::string& path) {
   LLORCH_TRY(const std::string text, read_secret_file(path));
@@ -92,7 +101,9 @@ Status Authenticator::add_keys_file(const std::string& path) {
   for (std::string line; std::getline(lines, line);) {
     ++number;
     if (line.empty() || line[0] == '#') continue;
-    const auto bad = [&] { return fail(ErrorCode::kInvalidRequest, "{} line {}: expected '<scope>[,<scope>] <64 hex digits>'", path, number); };
+    const auto bad = [&] {
+      return fail(ErrorCode::kInvalidRequest, "{} line {}: expected '<scope>[,<scope>] <64 hex digits>'", path, number);
+    };
     std::istringstream parts(line);
     std::string scopes, hash;
     parts >> scopes >> hash;
@@ -103,15 +114,18 @@ Status Authenticator::add_keys_file(const std::string& path) {
       if (!scope) return bad();
       key.scopes.insert(*scope);
     }
-    if (hash.size() != 64 || hash.find_first_not_of("0123456789abcdef") != std::string::npos || key.scopes.empty()) return bad();
+    if (hash.size() != 64 || hash.find_first_not_of("0123456789abcdef") != std::string::npos || key.scopes.empty())
+      return bad();
     for (std::size_t i = 0; i < 64; i += 2) key.hash += static_cast<char>(std::stoi(hash.substr(i, 2), nullptr, 16));
     keys_.push_back(std::move(key));
   }
   return {};
 }
 
-Result<Principal> Authenticator::check(const std::optional<std::string>& authorization, const std::optional<std::string>& api_key) const {
-  if (!authorization && !api_key) return fail(ErrorCode::kMissingApiKey, "this server requires an API key: 'Authorization: Bearer <key>'");
+Result<Principal> Authenticator::check(const std::optional<std::string>& authorization,
+                                       const std::optional<std::string>& api_key) const {
+  if (!authorization && !api_key)
+    return fail(ErrorCode::kMissingApiKey, "this server requires an API key: 'Authorization: Bearer <key>'");
   std::string token;
   if (authorization) {
     LLORCH_TRY(token, parse_bearer(*authorization));
@@ -129,11 +143,14 @@ Result<Principal> Authenticator::check(const std::optional<std::string>& authori
   return Principal{"token:" + to_hex(hash).substr(0, 6), match->scopes};
 }
 
-Result<Principal> Authenticator::authenticate(std::optional<std::string> authorization, std::optional<std::string> api_key, std::string_view peer, Time now) {
+Result<Principal> Authenticator::authenticate(std::optional<std::string> authorization,
+                                              std::optional<std::string> api_key, std::string_view peer, Time now) {
   if (keys_.empty()) return Principal{"local", {Scope::kAdmin}};
   auto it = failures_.find(std::string(peer));
-  if (it != failures_.end() && now - it->second.since > std::chrono::minutes(1)) failures_.erase(it), it = failures_.end();
-  if (it != failures_.end() && it->second.count >= kFailuresMax) return fail(ErrorCode::kRateLimited, "too many failed attempts from this address; try again in a minute");
+  if (it != failures_.end() && now - it->second.since > std::chrono::minutes(1))
+    failures_.erase(it), it = failures_.end();
+  if (it != failures_.end() && it->second.count >= kFailuresMax)
+    return fail(ErrorCode::kRateLimited, "too many failed attempts from this address; try again in a minute");
   Result<Principal> who = check(authorization, api_key);
   if (!who && who.error().code == ErrorCode::kInvalidApiKey && failures_.size() < kPeersMax) {
     Failures& f = failures_.try_emplace(std::string(peer), Failures{now, 0}).first->second;
@@ -144,12 +161,15 @@ Result<Principal> Authenticator::authenticate(std::optional<std::string> authori
 
 bool is_loopback(std::string_view address) {
   if (address == "localhost" || address == "::1" || address == "[::1]") return true;
-  return address.starts_with("127.") && std::ranges::count(address, '.') == 3 && address.find_first_not_of("0123456789.") == std::string_view::npos;
+  return address.starts_with("127.") && std::ranges::count(address, '.') == 3 &&
+         address.find_first_not_of("0123456789.") == std::string_view::npos;
 }
 
 bool host_allowed(std::string_view host, std::string_view own, const std::vector<std::string>& allowed) {
-  if (host.starts_with('[')) host = host.substr(0, host.find(']') + 1);
-  else host = host.substr(0, host.find(':'));
+  if (host.starts_with('['))
+    host = host.substr(0, host.find(']') + 1);
+  else
+    host = host.substr(0, host.find(':'));
   return is_loopback(host) || host == own || std::ranges::find(allowed, host) != allowed.end();
 }
 

@@ -22,7 +22,9 @@ enum class Scope { kPublic, kMetrics, kInfer, kNode, kAdmin };
 struct Principal {
   std::string id;  // "local" without authentication, else "token:" and 6 hex digits of the hash
   std::set<Scope> scopes;
-  [[nodiscard]] bool may(Scope scope) const { return scope == Scope::kPublic || scopes.contains(scope) || scopes.contains(Scope::kAdmin); }
+  [[nodiscard]] bool may(Scope scope) const {
+    return scope == Scope::kPublic || scopes.contains(scope) || scopes.contains(Scope::kAdmin);
+  }
 };
 
 /// The token of "Bearer <token>". Errors: kInvalidApiKey for another scheme, more than 8 kB, control characters.
@@ -44,7 +46,8 @@ class Authenticator {
 
   using Time = std::chrono::steady_clock::time_point;
   /// `authorization` and `api_key`: the header values. Ten failures of one address in a minute make more kRateLimited.
-  [[nodiscard]] Result<Principal> authenticate(std::optional<std::string> authorization, std::optional<std::string> api_key, std::string_view peer, Time now);
+  [[nodiscard]] Result<Principal> authenticate(std::optional<std::string> authorization,
+                                               std::optional<std::string> api_key, std::string_view peer, Time now);
 
  private:
   struct Key {
@@ -55,7 +58,8 @@ class Authenticator {
     Time since;
     int count = 0;
   };
-  [[nodiscard]] Result<Principal> check(const std::optional<std::string>& authorization, const std::optional<std::string>& api_key) const;
+  [[nodiscard]] Result<Principal> check(const std::optional<std::string>& authorization,
+                                        const std::optional<std::string>& api_key) const;
   std::vector<Key> keys_;
   std::unordered_map<std::string, Failures> failures_;
 };
@@ -65,7 +69,8 @@ inline constexpr std::size_t kTokenBytesMin = 16;
 /// 127.0.0.0/8, ::1, localhost.
 [[nodiscard]] bool is_loopback(std::string_view address);
 /// Whether a Host header names this server: loopback names, `own`, or an allowed one; any port.
-[[nodiscard]] bool host_allowed(std::string_view host_header, std::string_view own, const std::vector<std::string>& allowed);
+[[nodiscard]] bool host_allowed(std::string_view host_header, std::string_view own,
+                                const std::vector<std::string>& allowed);
 
 /// Bearer tokens, key=value secrets, JWTs, PEM keys and URL passwords become [REDACTED] (O-04).
 [[nodiscard]] std::string redact(std::string_view text);

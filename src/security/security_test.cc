@@ -1,4 +1,5 @@
-// Tokens, hosts, redaction, errors: what must be refused is refused (S-01 to S-12, O-04); one status per error code (J-03).
+// Tokens, hosts, redaction, errors: what must be refused is refused (S-01 to S-12, O-04); one status per error code
+// (J-03).
 #include <gtest/gtest.h>
 
 #include <map>
@@ -21,7 +22,10 @@ TEST(Digest, known_answers) {  // FIPS 180-2, appendix B
 
 TEST(Bearer, the_scheme_is_exact) {
   EXPECT_EQ(parse_bearer("Bearer  abc ").value(), "abc");
-  for (const std::string& bad : {std::string("bearer abc"), std::string("Bearer"), std::string("Bearer "), std::string("Basic abc"), std::string("Bearer a\nb"), "Bearer " + std::string(9000, 'x')}) EXPECT_FALSE(parse_bearer(bad)) << bad.substr(0, 20);
+  for (const std::string& bad :
+       {std::string("bearer abc"), std::string("Bearer"), std::string("Bearer "), std::string("Basic abc"),
+        std::string("Bearer a\nb"), "Bearer " + std::string(9000, 'x')})
+    EXPECT_FALSE(parse_bearer(bad)) << bad.substr(0, 20);
 }
 
 TEST(Authenticator, scopes_failures_and_their_limit) {
@@ -36,20 +40,27 @@ TEST(Authenticator, scopes_failures_and_their_limit) {
   EXPECT_EQ(infer.id.size(), 12u);
   EXPECT_TRUE(a.authenticate({}, "operator-operator", "p", now).value().may(Scope::kMetrics));
   EXPECT_EQ(a.authenticate({}, {}, "p", now).error().code, ErrorCode::kMissingApiKey);
-  for (int i = 0; i < 10; ++i) EXPECT_EQ(a.authenticate("Bearer wrong", {}, "q", now).error().code, ErrorCode::kInvalidApiKey);
+  for (int i = 0; i < 10; ++i)
+    EXPECT_EQ(a.authenticate("Bearer wrong", {}, "q", now).error().code, ErrorCode::kInvalidApiKey);
   EXPECT_EQ(a.authenticate("Bearer operator-operator", {}, "q", now).error().code, ErrorCode::kRateLimited);
   EXPECT_TRUE(a.authenticate("Bearer operator-operator", {}, "p", now));
   EXPECT_TRUE(a.authenticate("Bearer operator-operator", {}, "q", now + 61s));
 }
 
 TEST(Hosts, loopback_and_what_is_allowed) {
-  for (const char* ok : {"localhost", "localhost:80", "127.0.0.1:8601", "127.9.9.9", "[::1]:80", "box.lan:1", "10.0.0.5"}) EXPECT_TRUE(host_allowed(ok, "10.0.0.5", {"box.lan"})) << ok;
-  for (const char* bad : {"", "evil.example", "127.0.0.1.evil.example", "localhost.evil", "10.0.0.6", "127.1"}) EXPECT_FALSE(host_allowed(bad, "10.0.0.5", {"box.lan"})) << bad;
+  for (const char* ok :
+       {"localhost", "localhost:80", "127.0.0.1:8601", "127.9.9.9", "[::1]:80", "box.lan:1", "10.0.0.5"})
+    EXPECT_TRUE(host_allowed(ok, "10.0.0.5", {"box.lan"})) << ok;
+  for (const char* bad : {"", "evil.example", "127.0.0.1.evil.example", "localhost.evil", "10.0.0.6", "127.1"})
+    EXPECT_FALSE(host_allowed(bad, "10.0.0.5", {"box.lan"})) << bad;
 }
 
 TEST(Redaction, secrets_become_a_mark) {
   EXPECT_EQ(redact("Authorization: Bearer abc.def next"), "Authorization: Bearer [REDACTED] next");
-  for (const std::string& secret : {std::string("api_key=SEKRET"), std::string("token: SEKRET"), std::string("\"password\":\"SEKRET\""), std::string("http://u:SEKRET@host/"), std::string("eyJSEKRET.SEKRET.SEKRET"), std::string("-----BEGIN PRIVATE KEY-----\nSEKRET\n-----END PRIVATE KEY-----")}) {
+  for (const std::string& secret :
+       {std::string("api_key=SEKRET"), std::string("token: SEKRET"), std::string("\"password\":\"SEKRET\""),
+        std::string("http://u:SEKRET@host/"), std::string("eyJSEKRET.SEKRET.SEKRET"),
+        std::string("-----BEGIN PRIVATE KEY-----\nSEKRET\n-----END PRIVATE KEY-----")}) {
     const std::string out = redact("a " + secret + " b");
     EXPECT_EQ(out.find("SEKRET"), std::string::npos) << out;
     EXPECT_TRUE(out.starts_with("a ") && out.ends_with(" b")) << out;

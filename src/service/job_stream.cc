@@ -9,10 +9,19 @@ constexpr std::size_t kUnsentMax = 256u << 10;  // beyond this the log waits for
 
 class JobStream final : public job::Reader, public std::enable_shared_from_this<JobStream> {
  public:
-  JobStream(net::EventLoop& loop, job::Registry& registry, job::JobPtr job, ContextPtr context, StreamOptions options, CancelJob cancel)
-      : loop_(loop), registry_(registry), job_(std::move(job)), context_(std::move(context)), exchange_(context_->exchange), options_(std::move(options)), cancel_(std::move(cancel)), seq_(options_.last_seq) {}
+  JobStream(net::EventLoop& loop, job::Registry& registry, job::JobPtr job, ContextPtr context, StreamOptions options,
+            CancelJob cancel)
+      : loop_(loop),
+        registry_(registry),
+        job_(std::move(job)),
+        context_(std::move(context)),
+        exchange_(context_->exchange),
+        options_(std::move(options)),
+        cancel_(std::move(cancel)),
+        seq_(options_.last_seq) {}
 
   Status begin() {
+    if (!exchange_->alive()) return {};
     LLORCH_OK(registry_.attach(*job_, *this, seq_, options_.take_over));
     net::Response head;
     head.content_type = options_.framing == Framing::kJsonLines ? "application/x-ndjson" : "text/event-stream";
@@ -43,12 +52,13 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
       registry_.delivered(*job_, seq_);
     }
     if (job_->finished() && seq_ + 1 == job_->log.next_seq()) return end();
-    if (options_.framing != Framing::kJsonLines) silence_ = loop_.after(options_.keep_alive, [weak = weak_from_this()] {
-      const auto alive = weak.lock();
-      if (!alive || alive->ended_) return;
-      alive->exchange_->write(": ping\n\n");
-      alive->wake();
-    });
+    if (options_.framing != Framing::kJsonLines)
+      silence_ = loop_.after(options_.keep_alive, [weak = weak_from_this()] {
+        const auto alive = weak.lock();
+        if (!alive || alive->ended_) return;
+        alive->exchange_->write(": ping\n\n");
+        alive->wake();
+      });
   }
 
   void displaced() override {
@@ -103,7 +113,8 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
 
 }  // namespace
 
-Status stream_job(net::EventLoop& loop, job::Registry& registry, const job::JobPtr& job, const ContextPtr& context, StreamOptions options, CancelJob cancel) {
+Status stream_job(net::EventLoop& loop, job::Registry& registry, const job::JobPtr& job, const ContextPtr& context,
+                  StreamOptions options, CancelJob cancel) {
   return std::make_shared<JobStream>(loop, registry, job, context, std::move(options), std::move(cancel))->begin();
 }
 

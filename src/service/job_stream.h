@@ -27,6 +27,7 @@ struct StreamOptions {
 using CancelJob = std::function<void(const job::JobPtr&)>;
 
 /// Answers `context` with the stream. Errors, when nothing has been sent yet: of Registry::attach.
-[[nodiscard]] Status stream_job(net::EventLoop& loop, job::Registry& registry, const job::JobPtr& job, const ContextPtr& context, StreamOptions options, CancelJob cancel);
+[[nodiscard]] Status stream_job(net::EventLoop& loop, job::Registry& registry, const job::JobPtr& job,
+                                const ContextPtr& context, StreamOptions options, CancelJob cancel);
 
 }  // namespace llorch::service

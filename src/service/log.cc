@@ -31,7 +31,8 @@ void start_log(std::string component, std::string_view format) {
   l.component = std::move(component);
   l.pretty = format == "pretty" || (format.empty() && isatty(STDERR_FILENO) == 1);
   l.pool = std::make_shared<spdlog::details::thread_pool>(8192, 1);
-  l.sink = std::make_shared<spdlog::async_logger>("llorch", std::make_shared<spdlog::sinks::stderr_sink_mt>(), l.pool, spdlog::async_overflow_policy::overrun_oldest);
+  l.sink = std::make_shared<spdlog::async_logger>("llorch", std::make_shared<spdlog::sinks::stderr_sink_mt>(), l.pool,
+                                                  spdlog::async_overflow_policy::overrun_oldest);
   l.sink->set_pattern("%v");
   l.sink->flush_on(spdlog::level::info);
 }
@@ -52,7 +53,8 @@ void log(Level level, std::string_view event, std::string_view message, boost::j
   if (l.pretty) {
     line = fmt::format("{} {:5} {}", now.substr(11, 12), name, message);
   } else {
-    boost::json::object o{{"timestamp", now}, {"level", name}, {"component", l.component}, {"event", event}, {"message", message}};
+    boost::json::object o{
+        {"timestamp", now}, {"level", name}, {"component", l.component}, {"event", event}, {"message", message}};
     for (auto& [key, value] : fields) o.emplace(key, std::move(value));
     line = boost::json::serialize(o);
   }

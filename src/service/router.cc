@@ -13,7 +13,8 @@ namespace llorch::service {
 namespace {
 
 bool correlation_id_fits(std::string_view id) {
-  return !id.empty() && id.size() <= 64 && std::ranges::all_of(id, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '-'; });
+  return !id.empty() && id.size() <= 64 &&
+         std::ranges::all_of(id, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '-'; });
 }
 
 std::vector<std::string_view> segments(std::string_view path) {
@@ -29,7 +30,8 @@ std::vector<std::string_view> segments(std::string_view path) {
 /// Headers that a code's answer carries besides (J-06, J-07, S-43).
 void add_code_headers(ErrorCode code, net::Headers& headers) {
   const int status = kind(code).http_status;
-  if (status == 429 || code == ErrorCode::kLoading || code == ErrorCode::kShuttingDown || code == ErrorCode::kNoWorkersAvailable || code == ErrorCode::kDeadlineExceeded) {
+  if (status == 429 || code == ErrorCode::kLoading || code == ErrorCode::kShuttingDown ||
+      code == ErrorCode::kNoWorkersAvailable || code == ErrorCode::kDeadlineExceeded) {
     headers.add("Retry-After", "1");
     headers.add("retry-after-ms", "1000");
   }
@@ -62,7 +64,8 @@ std::optional<WallTime> parse_deadline(const std::string& text) {
   int offset = 0;
   if (*rest == '+' || *rest == '-') {
     int hours = 0, minutes = 0;
-    if (std::sscanf(rest + 1, "%2d:%2d", &hours, &minutes) != 2 || std::string_view(rest).size() != 6) return std::nullopt;
+    if (std::sscanf(rest + 1, "%2d:%2d", &hours, &minutes) != 2 || std::string_view(rest).size() != 6)
+      return std::nullopt;
     offset = (*rest == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
   } else if (std::string_view(rest) != "Z") {
     return std::nullopt;
@@ -102,11 +105,18 @@ void Context::reply(int status, const boost::json::value& body, net::Headers hea
 void Context::fail(const Error& error, const boost::json::object& details, std::string_view param) {
   net::Headers headers;
   add_code_headers(error.code, headers);
-  if (const auto* over = details.if_contains("exceeded_by_ms")) headers.add("X-Deadline-Exceeded-By-Ms", boost::json::serialize(*over));
+  if (const auto* over = details.if_contains("exceeded_by_ms"))
+    headers.add("X-Deadline-Exceeded-By-Ms", boost::json::serialize(*over));
   const int status = kind(error.code).http_status;
   if (router_ && (status == 401 || status == 403))
-    router_->audit({{"event_type", status == 401 ? "auth_failure" : "authorization_denied"}, {"code", name(error.code)}, {"route", route}, {"peer", request.peer}, {"actor", principal.id}, {"correlation_id", correlation_id}});
-  if (router_ && error.code == ErrorCode::kRateLimited) router_->audit({{"event_type", "rate_limit_exceeded"}, {"peer", request.peer}, {"correlation_id", correlation_id}});
+    router_->audit({{"event_type", status == 401 ? "auth_failure" : "authorization_denied"},
+                    {"code", name(error.code)},
+                    {"route", route},
+                    {"peer", request.peer},
+                    {"actor", principal.id},
+                    {"correlation_id", correlation_id}});
+  if (router_ && error.code == ErrorCode::kRateLimited)
+    router_->audit({{"event_type", "rate_limit_exceeded"}, {"peer", request.peer}, {"correlation_id", correlation_id}});
   reply(status, wire::error_body(error, correlation_id, details, param), std::move(headers));
 }
 
@@ -135,8 +145,10 @@ Router::Match Router::match(const net::Request& request) const {
     std::vector<std::string> taken;
     bool fits = true;
     for (std::size_t i = 0; i < path.size() && fits; ++i) {
-      if (pattern[i] == "{}") taken.emplace_back(path[i]);
-      else fits = pattern[i] == path[i];
+      if (pattern[i] == "{}")
+        taken.emplace_back(path[i]);
+      else
+        fits = pattern[i] == path[i];
     }
     if (!fits) continue;
     m.path_known = true;
@@ -153,16 +165,19 @@ bool Router::check_origin(Context& c, bool changes) {
   const std::string host = c.request.headers.get("Host").value_or("");
   const bool own = *origin == "http://" + host || *origin == "https://" + host;
   const bool allowed = own || std::ranges::find(options_.cors_origins, *origin) != options_.cors_origins.end();
-  if (!allowed && changes) return c.fail({ErrorCode::kForbidden, "requests from pages of another origin are refused"}), false;
+  if (!allowed && changes)
+    return c.fail({ErrorCode::kForbidden, "requests from pages of another origin are refused"}), false;
   return true;
 }
 
 bool Router::admit(Context& c, const Match& m) {
   const std::string host = c.request.headers.get("Host").value_or("");
-  if (!security::host_allowed(host, options_.own_address, options_.allowed_hosts)) return c.fail({ErrorCode::kHostNotAllowed, "the Host header names another server"}), false;
+  if (!security::host_allowed(host, options_.own_address, options_.allowed_hosts))
+    return c.fail({ErrorCode::kHostNotAllowed, "the Host header names another server"}), false;
   const bool is_public = m.route && m.route->info.scope == Scope::kPublic;
   if (!is_public) {
-    auto who = authenticator_.authenticate(c.request.headers.get("Authorization"), c.request.headers.get("x-api-key"), c.request.peer, net::Clock::now());
+    auto who = authenticator_.authenticate(c.request.headers.get("Authorization"), c.request.headers.get("x-api-key"),
+                                           c.request.peer, net::Clock::now());
     if (!who) return c.fail(who.error()), false;
     c.principal = *std::move(who);
   }
@@ -173,18 +188,24 @@ bool Router::admit(Context& c, const Match& m) {
     const Error error{ErrorCode::kMethodNotAllowed, "this route takes " + m.allowed};
     return c.reply(405, wire::error_body(error, c.correlation_id), std::move(headers)), false;
   }
-  if (!is_public && !c.principal.may(m.route->info.scope)) return c.fail({ErrorCode::kForbidden, "this API key does not have the scope that the route needs"}), false;
+  if (!is_public && !c.principal.may(m.route->info.scope))
+    return c.fail({ErrorCode::kForbidden, "this API key does not have the scope that the route needs"}), false;
   if (!check_origin(c, c.request.method != "GET")) return false;
   if (c.request.method == "POST" && !c.request.body.empty()) {
     const std::string type = c.request.headers.get("Content-Type").value_or("");
-    if (!net::equal_ignoring_case(type.substr(0, type.find_first_of("; ")), "application/json")) return c.fail({ErrorCode::kUnsupportedMediaType, "the body must be application/json"}), false;
+    if (!net::equal_ignoring_case(type.substr(0, type.find_first_of("; ")), "application/json"))
+      return c.fail({ErrorCode::kUnsupportedMediaType, "the body must be application/json"}), false;
   }
   if (const auto text = c.request.headers.get("X-Deadline")) {
     c.deadline = parse_deadline(*text);
-    if (!c.deadline) return c.fail({ErrorCode::kInvalidRequest, "X-Deadline must be epoch milliseconds or RFC 3339"}, {}, "X-Deadline"), false;
+    if (!c.deadline)
+      return c.fail({ErrorCode::kInvalidRequest, "X-Deadline must be epoch milliseconds or RFC 3339"}, {},
+                    "X-Deadline"),
+             false;
   } else if (const auto relative = c.request.target.parameter("deadline_ms")) {
     const auto ms = whole_number(*relative);
-    if (!ms || *ms < 1 || *ms > std::int64_t{1} << 40) return c.fail({ErrorCode::kInvalidRequest, "deadline_ms must be a positive integer"}, {}, "deadline_ms"), false;
+    if (!ms || *ms < 1 || *ms > std::int64_t{1} << 40)
+      return c.fail({ErrorCode::kInvalidRequest, "deadline_ms must be a positive integer"}, {}, "deadline_ms"), false;
     c.deadline = std::chrono::system_clock::now() + std::chrono::milliseconds(*ms);
   }
   return true;

@@ -65,7 +65,8 @@ struct RouterOptions {
 
 class Router {
  public:
-  Router(security::Authenticator& authenticator, security::AuditLog* audit, RouterOptions options) : authenticator_(authenticator), audit_(audit), options_(std::move(options)) {}
+  Router(security::Authenticator& authenticator, security::AuditLog* audit, RouterOptions options)
+      : authenticator_(authenticator), audit_(audit), options_(std::move(options)) {}
 
   template<Scope kScope>
   void route(std::string method, std::string pattern, Handler handler) {

@@ -11,7 +11,8 @@ namespace {
 /// A second, cheap pass for what the library accepts silently: a key that occurs twice in one object.
 class DoubledKeys {
  public:
-  static constexpr std::size_t max_object_size = std::size_t(-1), max_array_size = std::size_t(-1), max_key_size = std::size_t(-1), max_string_size = std::size_t(-1);
+  static constexpr std::size_t max_object_size = std::size_t(-1), max_array_size = std::size_t(-1),
+                               max_key_size = std::size_t(-1), max_string_size = std::size_t(-1);
   using error_code = boost::json::error_code;
   using view = boost::json::string_view;
   bool found = false;
@@ -76,7 +77,8 @@ std::optional<std::int64_t> Fields::integer(std::string_view name, std::int64_t 
   const auto* v = take(name);
   if (!v) return std::nullopt;
   if (v->is_int64() && v->get_int64() >= low && v->get_int64() <= high) return v->get_int64();
-  violation(name, fmt::format("range({}..={})", low, high), fmt::format("{} must be an integer from {} to {}", name, low, high));
+  violation(name, fmt::format("range({}..={})", low, high),
+            fmt::format("{} must be an integer from {} to {}", name, low, high));
   return std::nullopt;
 }
 
@@ -101,7 +103,8 @@ std::optional<std::string> Fields::text(std::string_view name, std::size_t bytes
   const auto* v = take(name);
   if (!v) return std::nullopt;
   if (v->is_string() && v->get_string().size() <= bytes_max) return std::string(v->get_string());
-  violation(name, fmt::format("max_length({})", bytes_max), fmt::format("{} must be a string of at most {} bytes", name, bytes_max));
+  violation(name, fmt::format("max_length({})", bytes_max),
+            fmt::format("{} must be a string of at most {} bytes", name, bytes_max));
   return std::nullopt;
 }
 
@@ -111,15 +114,19 @@ std::vector<std::string> Fields::texts(std::string_view name, std::size_t count_
   if (!v) return out;
   const auto add = [&](const boost::json::value& item) {
     if (!item.is_string()) return violation(name, "string", fmt::format("{} must hold strings", name));
-    if (item.get_string().empty()) return violation(name, "non_empty", fmt::format("{} must not hold an empty string", name));
-    if (item.get_string().size() > bytes_max) return violation(name, fmt::format("max_length({})", bytes_max), fmt::format("each string of {} has at most {} bytes", name, bytes_max));
+    if (item.get_string().empty())
+      return violation(name, "non_empty", fmt::format("{} must not hold an empty string", name));
+    if (item.get_string().size() > bytes_max)
+      return violation(name, fmt::format("max_length({})", bytes_max),
+                       fmt::format("each string of {} has at most {} bytes", name, bytes_max));
     out.emplace_back(item.get_string());
   };
   if (v->is_string()) {
     add(*v);
   } else if (v->is_array()) {
     if (v->get_array().size() > count_max)
-      violation(name, fmt::format("max_count({})", count_max), fmt::format("{} has at most {} entries", name, count_max));
+      violation(name, fmt::format("max_count({})", count_max),
+                fmt::format("{} has at most {} entries", name, count_max));
     else
       for (const auto& item : v->get_array()) add(item);
   } else {
@@ -135,11 +142,14 @@ std::vector<std::string> Fields::unknown() const {
   return names;
 }
 
-Error violation_error(const std::vector<Violation>& violations) { return {violations.front().code, violations.front().message}; }
+Error violation_error(const std::vector<Violation>& violations) {
+  return {violations.front().code, violations.front().message};
+}
 
 boost::json::object violation_details(const std::vector<Violation>& violations) {
   boost::json::array list;
-  for (const Violation& v : violations) list.push_back({{"field", v.field}, {"constraint", v.constraint}, {"message", v.message}});
+  for (const Violation& v : violations)
+    list.push_back({{"field", v.field}, {"constraint", v.constraint}, {"message", v.message}});
   return {{"errors", std::move(list)}};
 }
 

@@ -1,7 +1,7 @@
 // Reads a request's JSON object field by field, and collects every violation instead of stopping at the first (W-14).
 //
-// Each getter consumes its field; what nobody consumed is known by unknown(). Null counts as absent. No violation repeats
-// a value.
+// Each getter consumes its field; what nobody consumed is known by unknown(). Null counts as absent. No violation
+// repeats a value.
 #pragma once
 
 #include <boost/json.hpp>
@@ -38,7 +38,8 @@ class Fields {
   /// A string, or an array of at most `count_max` of them, each of 1 to `bytes_max` bytes.
   std::vector<std::string> texts(std::string_view name, std::size_t count_max, std::size_t bytes_max);
 
-  void violation(std::string_view field, std::string constraint, std::string message, ErrorCode code = ErrorCode::kInvalidRequest) {
+  void violation(std::string_view field, std::string constraint, std::string message,
+                 ErrorCode code = ErrorCode::kInvalidRequest) {
     violations_.push_back({std::string(field), std::move(constraint), std::move(message), code});
   }
   [[nodiscard]] const std::vector<Violation>& violations() const { return violations_; }

@@ -11,7 +11,8 @@ namespace {
 constexpr std::size_t kPromptPointsMax = 32'768, kSaltBytesMax = 256, kMessagesMax = 4096;
 
 std::size_t count_points(std::string_view text) {
-  return static_cast<std::size_t>(std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<std::size_t>(
+      std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 /// Fields that every route understands.
@@ -37,9 +38,13 @@ void check_text(Fields& f, std::string_view name, std::string_view text) {
 /// Roles and contents of messages; texts given in parts are joined by line breaks.
 boost::json::array read_messages(Fields& f, const boost::json::value& v) {
   boost::json::array out;
-  const auto bad = [&](std::size_t i, std::string_view what, std::string message, ErrorCode code = ErrorCode::kInvalidRequest) { f.violation(fmt::format("messages[{}].{}", i, what), std::string(what), std::move(message), code); };
+  const auto bad = [&](std::size_t i, std::string_view what, std::string message,
+                       ErrorCode code = ErrorCode::kInvalidRequest) {
+    f.violation(fmt::format("messages[{}].{}", i, what), std::string(what), std::move(message), code);
+  };
   if (!v.is_array() || v.get_array().empty() || v.get_array().size() > kMessagesMax) {
-    f.violation("messages", fmt::format("length(1..={})", kMessagesMax), "messages must be an array with at least one entry");
+    f.violation("messages", fmt::format("length(1..={})", kMessagesMax),
+                "messages must be an array with at least one entry");
     return out;
   }
   static constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool"};
@@ -51,7 +56,8 @@ boost::json::array read_messages(Fields& f, const boost::json::value& v) {
     }
     boost::json::object message = *m;
     const auto* role = m->if_contains("role");
-    if (!role || !role->is_string() || std::ranges::find(kRoles, std::string_view(role->get_string())) == std::end(kRoles))
+    if (!role || !role->is_string() ||
+        std::ranges::find(kRoles, std::string_view(role->get_string())) == std::end(kRoles))
       bad(i, "role", "role must be system, developer, user, assistant or tool", ErrorCode::kUnsupportedValue);
     else if (role->get_string() == "developer")
       message["role"] = "system";
@@ -76,7 +82,8 @@ boost::json::array read_messages(Fields& f, const boost::json::value& v) {
       if (!message.contains("tool_calls")) bad(i, "content", "content is required");
       message["content"] = "";
     }
-    if (const auto* text = message.if_contains("content"); text && text->is_string()) check_text(f, "messages", std::string_view(text->get_string()));
+    if (const auto* text = message.if_contains("content"); text && text->is_string())
+      check_text(f, "messages", std::string_view(text->get_string()));
     out.push_back(std::move(message));
   }
   return out;
@@ -85,34 +92,41 @@ boost::json::array read_messages(Fields& f, const boost::json::value& v) {
 void read_logit_bias(Fields& f, const Bounds& bounds, SamplingParams& s) {
   const auto* v = f.take("logit_bias");
   if (!v) return;
-  const auto bad = [&](std::string message) { f.violation("logit_bias", fmt::format("token ids below {}, values range(-100..=100)", bounds.vocab), std::move(message)); };
+  const auto bad = [&](std::string message) {
+    f.violation("logit_bias", fmt::format("token ids below {}, values range(-100..=100)", bounds.vocab),
+                std::move(message));
+  };
   if (!v->is_object()) return bad("logit_bias must be an object from token ids to numbers");
   if (v->get_object().size() > 1024) return bad("logit_bias has at most 1024 entries");
   for (const auto& [key, value] : v->get_object()) {
     int id = -1;
     const auto end = key.data() + key.size();
     const bool whole = std::from_chars(key.data(), end, id).ptr == end && id >= 0 && id < bounds.vocab;
-    if (!whole || !value.is_number() || !(std::abs(value.to_number<double>()) <= 100)) return bad("logit_bias has an entry out of range");
+    if (!whole || !value.is_number() || !(std::abs(value.to_number<double>()) <= 100))
+      return bad("logit_bias has an entry out of range");
     s.logit_bias.emplace_back(id, value.to_number<double>());
   }
 }
 
 void read_model(Fields& f, const Bounds& bounds) {
   const auto model = f.text("model", 512);
-  if (model && !model->empty() && *model != bounds.model) f.violation("model", "a model that is served here", "the model is not served here", ErrorCode::kModelNotFound);
+  if (model && !model->empty() && *model != bounds.model)
+    f.violation("model", "a model that is served here", "the model is not served here", ErrorCode::kModelNotFound);
 }
 
 /// A field whose feature is not built yet: only its neutral values pass.
 void only(Fields& f, std::string_view name, std::initializer_list<boost::json::value> neutral) {
   const auto* v = f.take(name);
   if (!v || std::ranges::find(neutral, *v) != neutral.end()) return;
-  f.violation(name, "not supported", fmt::format("{} is not supported with this value", name), ErrorCode::kUnsupportedValue);
+  f.violation(name, "not supported", fmt::format("{} is not supported with this value", name),
+              ErrorCode::kUnsupportedValue);
 }
 
 void read_openai(Fields& f, const Bounds& bounds, CompletionRequest& r) {
   read_model(f, bounds);
   read_sampling(f, bounds, r);
-  if (const auto again = f.number("repeat_penalty", 1e-9, 2, "range(0.0<..=2.0)")) r.sampling.repetition_penalty = *again;
+  if (const auto again = f.number("repeat_penalty", 1e-9, 2, "range(0.0<..=2.0)"))
+    r.sampling.repetition_penalty = *again;
   read_logit_bias(f, bounds, r.sampling);
   r.n = static_cast<int>(f.integer("n", 1, 8).value_or(1));
   r.stream = f.boolean("stream").value_or(false);
@@ -130,7 +144,9 @@ void read_openai(Fields& f, const Bounds& bounds, CompletionRequest& r) {
   f.take("cache_salt");
   if (const auto* truncation = f.take("truncation")) {
     r.truncate = *truncation == "auto";
-    if (!r.truncate && *truncation != "disabled") f.violation("truncation", "auto or disabled", "truncation must be auto or disabled", ErrorCode::kUnsupportedValue);
+    if (!r.truncate && *truncation != "disabled")
+      f.violation("truncation", "auto or disabled", "truncation must be auto or disabled",
+                  ErrorCode::kUnsupportedValue);
   }
   f.text("user", 1024), f.text("safety_identifier", 1024);
   f.take("metadata"), f.take("service_tier");
@@ -146,7 +162,9 @@ std::expected<Request, Refused> finish(Fields& f, Request&& r) {
 
 void read_prompts(Fields& f, CompletionRequest& r, const Bounds& bounds) {
   const auto* v = f.take("prompt");
-  const auto bad = [&](std::string_view message) { f.violation("prompt", "string, token ids, or up to 64 of either", std::string(message)); };
+  const auto bad = [&](std::string_view message) {
+    f.violation("prompt", "string, token ids, or up to 64 of either", std::string(message));
+  };
   if (!v) return bad("prompt is required");
   const auto one = [&](const boost::json::value& p) {
     if (p.is_string()) {
@@ -158,7 +176,8 @@ void read_prompts(Fields& f, CompletionRequest& r, const Bounds& bounds) {
     if (!p.is_array() || p.get_array().empty()) return bad("prompt must be a string or an array of token ids");
     Tokens ids;
     for (const auto& id : p.get_array()) {
-      if (!id.is_int64() || id.get_int64() < 0 || id.get_int64() >= bounds.vocab) return bad("a token id is outside the vocabulary");
+      if (!id.is_int64() || id.get_int64() < 0 || id.get_int64() >= bounds.vocab)
+        return bad("a token id is outside the vocabulary");
       ids.push_back(static_cast<std::int32_t>(id.get_int64()));
     }
     r.prompts.emplace_back(std::move(ids));
@@ -187,11 +206,16 @@ std::expected<InferenceRequest, Refused> read_inference(const boost::json::objec
   const auto* messages = f.take("messages");
   const auto* prompt = f.take("prompt");
   if ((messages != nullptr) == (prompt != nullptr)) {
-    f.violation("prompt", fmt::format("length(1..={})", kPromptPointsMax), "exactly one of prompt and messages is required");
+    f.violation("prompt", fmt::format("length(1..={})", kPromptPointsMax),
+                "exactly one of prompt and messages is required");
   } else if (prompt) {
-    const bool fits = prompt->is_string() && !prompt->get_string().empty() && count_points(prompt->get_string()) <= kPromptPointsMax;
-    if (fits) r.prompt = std::string(prompt->get_string());
-    else f.violation("prompt", fmt::format("length(1..={})", kPromptPointsMax), fmt::format("prompt must be a string of 1 to {} characters", kPromptPointsMax));
+    const bool fits =
+        prompt->is_string() && !prompt->get_string().empty() && count_points(prompt->get_string()) <= kPromptPointsMax;
+    if (fits)
+      r.prompt = std::string(prompt->get_string());
+    else
+      f.violation("prompt", fmt::format("length(1..={})", kPromptPointsMax),
+                  fmt::format("prompt must be a string of 1 to {} characters", kPromptPointsMax));
     check_text(f, "prompt", r.prompt);
   } else {
     r.messages = read_messages(f, *messages);
@@ -206,30 +230,43 @@ std::expected<CompletionRequest, Refused> read_chat(const boost::json::object& b
   read_openai(f, bounds, r);
   const std::int64_t no_bound = std::int64_t{1} << 31;
   const auto newer = f.integer("max_completion_tokens", 1, no_bound), older = f.integer("max_tokens", 1, no_bound);
-  if (newer || older) r.max_tokens = static_cast<int>(std::min<std::int64_t>(newer.value_or(older.value_or(0)), limits::kContextMax));
+  if (newer || older)
+    r.max_tokens = static_cast<int>(std::min<std::int64_t>(newer.value_or(older.value_or(0)), limits::kContextMax));
   r.logprobs = f.boolean("logprobs").value_or(false);
   const auto top = f.integer("top_logprobs", 0, 20);
   if (top && !r.logprobs) f.violation("top_logprobs", "with logprobs only", "top_logprobs needs logprobs");
   if (r.logprobs) r.sampling.top_logprobs = static_cast<int>(top.value_or(0));
-  if (const auto* messages = f.take("messages")) r.messages = read_messages(f, *messages);
-  else f.violation("messages", "required", "messages is required");
+  if (const auto* messages = f.take("messages"))
+    r.messages = read_messages(f, *messages);
+  else
+    f.violation("messages", "required", "messages is required");
   if (const auto* arguments = f.take("chat_template_kwargs")) {
-    if (arguments->is_object()) r.template_arguments = arguments->get_object();
-    else f.violation("chat_template_kwargs", "object", "chat_template_kwargs must be an object");
-    for (const char* name : {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token", "raise_exception", "strftime_now", "range", "namespace", "dict"})
-      if (r.template_arguments.contains(name)) f.violation("chat_template_kwargs", "no reserved name", fmt::format("chat_template_kwargs must not set {}", name));
+    if (arguments->is_object())
+      r.template_arguments = arguments->get_object();
+    else
+      f.violation("chat_template_kwargs", "object", "chat_template_kwargs must be an object");
+    for (const char* name : {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token", "raise_exception",
+                             "strftime_now", "range", "namespace", "dict"})
+      if (r.template_arguments.contains(name))
+        f.violation("chat_template_kwargs", "no reserved name",
+                    fmt::format("chat_template_kwargs must not set {}", name));
   }
   if (const auto effort = f.text("reasoning_effort", 16)) {
     static constexpr std::string_view kEfforts[] = {"none", "minimal", "low", "medium", "high"};
-    if (std::ranges::find(kEfforts, *effort) == std::end(kEfforts)) f.violation("reasoning_effort", "none, minimal, low, medium or high", "reasoning_effort has an unsupported value", ErrorCode::kUnsupportedValue);
-    else r.template_arguments["reasoning_effort"] = *effort;
+    if (std::ranges::find(kEfforts, *effort) == std::end(kEfforts))
+      f.violation("reasoning_effort", "none, minimal, low, medium or high", "reasoning_effort has an unsupported value",
+                  ErrorCode::kUnsupportedValue);
+    else
+      r.template_arguments["reasoning_effort"] = *effort;
   }
   const boost::json::object text_format{{"type", "text"}};
   only(f, "response_format", {text_format});
   only(f, "tools", {boost::json::array{}});
   only(f, "tool_choice", {"none", "auto"});
   only(f, "parallel_tool_calls", {true, false});
-  for (const char* name : {"functions", "function_call", "audio", "modalities", "prediction", "web_search_options", "verbosity"}) only(f, name, {});
+  for (const char* name :
+       {"functions", "function_call", "audio", "modalities", "prediction", "web_search_options", "verbosity"})
+    only(f, name, {});
   return finish(f, std::move(r));
 }
 
@@ -237,16 +274,21 @@ std::expected<CompletionRequest, Refused> read_completion(const boost::json::obj
   Fields f(body);
   CompletionRequest r;
   read_openai(f, bounds, r);
-  if (const auto max = f.integer("max_tokens", 1, std::int64_t{1} << 31)) r.max_tokens = static_cast<int>(std::min<std::int64_t>(*max, limits::kContextMax));
-  else r.max_tokens = 16;  // OpenAI's default on this route
+  if (const auto max = f.integer("max_tokens", 1, std::int64_t{1} << 31))
+    r.max_tokens = static_cast<int>(std::min<std::int64_t>(*max, limits::kContextMax));
+  else
+    r.max_tokens = 16;  // OpenAI's default on this route
   if (const auto logprobs = f.integer("logprobs", 0, 20)) {
     r.logprobs = true;
     r.sampling.top_logprobs = static_cast<int>(*logprobs);
   }
   r.echo = f.boolean("echo").value_or(false);
-  if (r.echo && r.logprobs) f.violation("echo", "not with logprobs", "echo together with logprobs is not supported", ErrorCode::kUnsupportedValue);
+  if (r.echo && r.logprobs)
+    f.violation("echo", "not with logprobs", "echo together with logprobs is not supported",
+                ErrorCode::kUnsupportedValue);
   only(f, "suffix", {""});
-  if (const auto best = f.integer("best_of", 1, 8); best && *best != r.n) f.violation("best_of", "equal to n", "best_of other than n is not supported", ErrorCode::kUnsupportedValue);
+  if (const auto best = f.integer("best_of", 1, 8); best && *best != r.n)
+    f.violation("best_of", "equal to n", "best_of other than n is not supported", ErrorCode::kUnsupportedValue);
   read_prompts(f, r, bounds);
   return finish(f, std::move(r));
 }

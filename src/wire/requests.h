@@ -44,9 +44,9 @@ struct InferenceRequest : Generation {
 
 struct CompletionRequest : Generation {
   bool chat = false;
-  boost::json::array messages;      // of chat
+  boost::json::array messages;             // of chat
   boost::json::object template_arguments;  // chat_template_kwargs
-  std::vector<Prompt> prompts;      // of completions
+  std::vector<Prompt> prompts;             // of completions
   bool echo = false, stream = false, include_usage = false, truncate = false;
   int n = 1;
 };
@@ -55,8 +55,11 @@ struct Refused {
   std::vector<Violation> violations;
 };
 
-[[nodiscard]] std::expected<InferenceRequest, Refused> read_inference(const boost::json::object& body, const Bounds& bounds);
-[[nodiscard]] std::expected<CompletionRequest, Refused> read_chat(const boost::json::object& body, const Bounds& bounds);
-[[nodiscard]] std::expected<CompletionRequest, Refused> read_completion(const boost::json::object& body, const Bounds& bounds);
+[[nodiscard]] std::expected<InferenceRequest, Refused> read_inference(const boost::json::object& body,
+                                                                      const Bounds& bounds);
+[[nodiscard]] std::expected<CompletionRequest, Refused> read_chat(const boost::json::object& body,
+                                                                  const Bounds& bounds);
+[[nodiscard]] std::expected<CompletionRequest, Refused> read_completion(const boost::json::object& body,
+                                                                        const Bounds& bounds);
 
 }  // namespace llorch::wire

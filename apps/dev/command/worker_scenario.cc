@@ -1,5 +1,5 @@
-// worker-test (T-12): a mock hive in this process, a real worker beside it: spawn, health, heartbeat, dual call, stream,
-// shutdown, both ports free again. Any step that does not happen in its time ends with exit code 1.
+// worker-test (T-12): a mock hive in this process, a real worker beside it: spawn, health, heartbeat, dual call,
+// stream, shutdown, both ports free again. Any step that does not happen in its time ends with exit code 1.
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -55,7 +55,9 @@ class Scenario {
 
   Result<int> run() {
     LLORCH_OK(start_hive());
-    Child worker({f_.binary, "serve", "--local-mode", "--worker-id", f_.worker_id, "-m", f_.model, "--backend", f_.backend, "--device", std::to_string(f_.device), "--port", std::to_string(f_.port), "--hive-url", hive_url(), "--callback-url", hive_url() + "/v1/worker-ready", "--log-format", "json"});
+    Child worker({f_.binary, "serve", "--local-mode", "--worker-id", f_.worker_id, "-m", f_.model, "--backend",
+                  f_.backend, "--device", std::to_string(f_.device), "--port", std::to_string(f_.port), "--hive-url",
+                  hive_url(), "--callback-url", hive_url() + "/v1/worker-ready", "--log-format", "json"});
     if (!worker.started()) return fail(ErrorCode::kIo, "cannot start {}", f_.binary);
     child_ = &worker;
     LLORCH_OK(until("health", f_.timeout_s, [this] { return healthy(); }));
@@ -83,12 +85,15 @@ class Scenario {
                           [this](const net::Request& r, const net::ExchangePtr& e) {
                             boost::system::error_code problem;
                             const auto body = boost::json::parse(r.body, problem);
-                            const bool ours = !problem && body.is_object() && body.get_object().contains("worker_id") && body.get_object().at("worker_id") == boost::json::string(f_.worker_id);
+                            const bool ours = !problem && body.is_object() && body.get_object().contains("worker_id") &&
+                                              body.get_object().at("worker_id") == boost::json::string(f_.worker_id);
                             if (ours && r.target.path == "/v1/heartbeat") ++beats_;
                             if (ours && r.target.path == "/v1/worker-ready") ++callbacks_;
                             e->send({ours ? 200 : 400, "application/json", "{}", {}});
                           },
-                          [](const Error&) { return net::Response{400, "application/json", "{}", {}}; }));
+                          [](const Error&) {
+                            return net::Response{400, "application/json", "{}", {}};
+                          }));
     return {};
   }
 
@@ -97,7 +102,9 @@ class Scenario {
     const auto end = Clock::now() + std::chrono::seconds(seconds);
     while (!done()) {
       if (Clock::now() > end) return fail(ErrorCode::kOperationTimeout, "{} timed out after {} seconds", what, seconds);
-      if (child_ && what != "the worker's end" && hive_ && child_->ended()) return fail(ErrorCode::kWorkerCrashed, "the worker ended with {} while waiting for {}", child_->exit_code(), what);
+      if (child_ && what != "the worker's end" && hive_ && child_->ended())
+        return fail(ErrorCode::kWorkerCrashed, "the worker ended with {} while waiting for {}", child_->exit_code(),
+                    what);
       run_for(std::chrono::milliseconds(20));
     }
     std::printf("ok: %s\n", std::string(what).c_str());
@@ -108,7 +115,8 @@ class Scenario {
     loop_.run();
   }
 
-  Result<net::Answer> ask(const std::string& method, const std::string& path, std::string body, const std::function<void(std::string_view)>& data = {}) {
+  Result<net::Answer> ask(const std::string& method, const std::string& path, std::string body,
+                          const std::function<void(std::string_view)>& data = {}) {
     net::ClientRequest r;
     r.method = method;
     r.url = {"127.0.0.1", static_cast<std::uint16_t>(f_.port), path};
@@ -116,12 +124,19 @@ class Scenario {
     r.body = std::move(body);
     net::Answer answer;
     std::optional<Status> outcome;
-    const net::Call call = net::start_call(loop_, std::move(r), {.on_head = [&](int status, const net::Headers& h) { answer.status = status, answer.headers = h; },
-                                                                 .on_data = [&](std::string_view bytes) { answer.body += bytes; if (data) data(bytes); },
-                                                                 .on_end = [&](Status s) { outcome = std::move(s); }});
+    const net::Call call = net::start_call(
+        loop_, std::move(r),
+        {.on_head = [&](int status, const net::Headers& h) { answer.status = status, answer.headers = h; },
+         .on_data =
+             [&](std::string_view bytes) {
+               answer.body += bytes;
+               if (data) data(bytes);
+             },
+         .on_end = [&](Status s) { outcome = std::move(s); }});
     const auto end = Clock::now() + std::chrono::seconds(f_.timeout_s);
     while (!outcome && Clock::now() < end) run_for(std::chrono::milliseconds(5));
-    if (!outcome) return fail(ErrorCode::kOperationTimeout, "{} {} timed out after {} seconds", method, path, f_.timeout_s);
+    if (!outcome)
+      return fail(ErrorCode::kOperationTimeout, "{} {} timed out after {} seconds", method, path, f_.timeout_s);
     LLORCH_OK(*std::move(outcome));
     return answer;
   }
@@ -131,7 +146,8 @@ class Scenario {
   }
 
   Status stream() {
-    LLORCH_TRY(const auto made, ask("POST", "/v1/inference", R"({"prompt":"The capital of France is","max_tokens":50,"temperature":0.7})"));
+    LLORCH_TRY(const auto made, ask("POST", "/v1/inference",
+                                    R"({"prompt":"The capital of France is","max_tokens":50,"temperature":0.7})"));
     if (made.status != 202) return fail(ErrorCode::kInternal, "POST answered {}: {}", made.status, made.body);
     const auto o = boost::json::parse(made.body).as_object();
     const auto* id = o.if_contains("job_id");
@@ -143,8 +159,11 @@ class Scenario {
       if (e.type == "token") ++tokens_;
       if (e.data != "[DONE]") last = e.type;
     });
-    LLORCH_TRY(const auto answer, ask("GET", std::string(url->as_string()), "", [&](std::string_view bytes) { (void)parser.push(bytes); }));
-    if (!parser.done() || first != "started" || last != "end" || tokens_ < 1) return fail(ErrorCode::kInternal, "the stream is wrong: first {}, last {}, {} tokens, [DONE] {}", first, last, tokens_, parser.done());
+    LLORCH_TRY(const auto answer, ask("GET", std::string(url->as_string()), "",
+                                      [&](std::string_view bytes) { (void)parser.push(bytes); }));
+    if (!parser.done() || first != "started" || last != "end" || tokens_ < 1)
+      return fail(ErrorCode::kInternal, "the stream is wrong: first {}, last {}, {} tokens, [DONE] {}", first, last,
+                  tokens_, parser.done());
     std::printf("ok: stream of %d tokens\n", tokens_);
     return {};
   }
@@ -166,7 +185,8 @@ class Scenario {
 
 void add_command_worker_scenario(CLI::App& app, int& exit_code) {
   auto f = std::make_shared<Flags>();
-  CLI::App* c = app.add_subcommand("worker-test", "mock hive, real worker: health, heartbeat, dual call, stream, shutdown");
+  CLI::App* c =
+      app.add_subcommand("worker-test", "mock hive, real worker: health, heartbeat, dual call, stream, shutdown");
   c->add_option("--worker-id", f->worker_id)->capture_default_str();
   c->add_option("--model", f->model)->capture_default_str();
   c->add_option("--backend", f->backend)->capture_default_str();
@@ -175,7 +195,8 @@ void add_command_worker_scenario(CLI::App& app, int& exit_code) {
   c->add_option("--hive-port", f->hive_port)->capture_default_str();
   c->add_option("--timeout", f->timeout_s, "seconds for each step")->capture_default_str();
   c->callback([f, &exit_code] {
-    f->binary = (std::filesystem::read_symlink("/proc/self/exe").parent_path() / ("llorch-worker-" + f->backend)).string();
+    f->binary =
+        (std::filesystem::read_symlink("/proc/self/exe").parent_path() / ("llorch-worker-" + f->backend)).string();
     if (!std::filesystem::exists(f->binary)) {
       exit_code = cli::report({ErrorCode::kIo, fmt::format("{} is not there: ./dev build relassert", f->binary)});
       return;

@@ -1,6 +1,6 @@
 // audit verify FILE: walks the chain of an audit log and names the first broken record.
-#include "command_line.h"
 #include "security/audit.h"
+#include "command_line.h"
 
 namespace llorch::worker {
 

@@ -11,10 +11,13 @@ void add_command_key(CLI::App& app, int& exit_code) {
   key->require_subcommand(1);
   CLI::App* create = key->add_subcommand("create", "print a new key, and its line for --keys-file");
   auto scope = std::make_shared<std::string>("infer");
-  create->add_option("--scope", *scope, "infer, metrics, node or admin")->check(CLI::IsMember({"infer", "metrics", "node", "admin"}))->capture_default_str();
+  create->add_option("--scope", *scope, "infer, metrics, node or admin")
+      ->check(CLI::IsMember({"infer", "metrics", "node", "admin"}))
+      ->capture_default_str();
   create->callback([scope, &exit_code] {
     const std::string token = "llorch-" + random_hex(24);
-    std::printf("key (shown once):    %s\nline for --keys-file: %s %s\n", token.c_str(), scope->c_str(), security::sha256_hex(token).c_str());
+    std::printf("key (shown once):    %s\nline for --keys-file: %s %s\n", token.c_str(), scope->c_str(),
+                security::sha256_hex(token).c_str());
     exit_code = 0;
   });
 }

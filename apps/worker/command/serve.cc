@@ -1,6 +1,6 @@
 // serve: the daemon. One model over HTTP until it is told to stop.
-#include "worker/model_flags.h"
 #include "service/log.h"
+#include "worker/model_flags.h"
 #include "worker/worker.h"
 
 namespace llorch::worker {
@@ -17,14 +17,18 @@ struct Flags {
 
 Result<int> serve(Flags f) {
   ServeOptions& o = f.serve;
-  if (!f.backend.empty() && f.backend != "cpu") return fail(ErrorCode::kInvalidRequest, "--backend {}: this worker is built for cpu", f.backend);
+  if (!f.backend.empty() && f.backend != "cpu")
+    return fail(ErrorCode::kInvalidRequest, "--backend {}: this worker is built for cpu", f.backend);
   if (f.device != 0) return fail(ErrorCode::kInvalidRequest, "--device {}: the CPU has the one device 0", f.device);
-  if (o.tls_certificate.empty() != o.tls_key.empty()) return fail(ErrorCode::kInvalidRequest, "--tls-cert and --tls-key go together");
+  if (o.tls_certificate.empty() != o.tls_key.empty())
+    return fail(ErrorCode::kInvalidRequest, "--tls-cert and --tls-key go together");
   o.engine.model = f.model.options;
   o.engine.model.rows_max = std::max(f.prefill_chunk, o.engine.engine.max_batch);
   o.engine.engine.prefill_chunk = f.prefill_chunk;
   o.engine.engine.prefix_cache = !f.no_prefix_cache;
-  o.engine.engine.kv = f.kv_type == "f32" ? KvPrecision::kF32 : f.kv_type == "q8_0" ? KvPrecision::kQ8_0 : KvPrecision::kF16;
+  o.engine.engine.kv = f.kv_type == "f32"    ? KvPrecision::kF32
+                       : f.kv_type == "q8_0" ? KvPrecision::kQ8_0
+                                             : KvPrecision::kF16;
   o.jobs.finished = std::chrono::seconds(f.job_keep_s);
   o.engine.kv_bytes = static_cast<std::size_t>(f.kv_mb * (1 << 20));
   service::start_log("llorch-worker-cpu", o.log_format);
@@ -53,7 +57,11 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   c->set_config("--config", "", "read flags from a TOML file")->envname("LLORCH_CONFIG");
   f->model.add(*c);
   c->add_option("--worker-id", o.worker_id, "default: worker-cpu-<port>")->check([](const std::string& id) {
-    return !id.empty() && id.size() <= 64 && id.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") == std::string::npos ? "" : "must be 1 to 64 of A-Z a-z 0-9 _ -";
+    return !id.empty() && id.size() <= 64 &&
+                   id.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") ==
+                       std::string::npos
+               ? ""
+               : "must be 1 to 64 of A-Z a-z 0-9 _ -";
   });
   c->add_option("--port", o.port, "default: the first free one from 8601")->check(CLI::Range(1024, 65535));
   c->add_option("--listen", o.listen, "address to listen on")->capture_default_str();
@@ -63,17 +71,29 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   c->add_option("--hive-url", o.hive_url, "send heartbeats there");
   c->add_option("--callback-url", o.callback_url, "tell once there when ready");
   c->add_flag("--local-mode", o.local_mode, "loopback, no authentication");
-  c->add_option("--max-tokens-out", o.max_tokens_out, "most tokens of one native request")->check(CLI::Range(1, 1 << 24))->capture_default_str();
-  c->add_option("--max-batch", o.engine.engine.max_batch, "sequences that run together; 1: strictly one after another")->check(CLI::Range(1, 1024))->capture_default_str();
-  c->add_option("--queue-capacity", o.queue_capacity, "requests that may wait")->check(CLI::Range(0, 100000))->capture_default_str();
+  c->add_option("--max-tokens-out", o.max_tokens_out, "most tokens of one native request")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  c->add_option("--max-batch", o.engine.engine.max_batch, "sequences that run together; 1: strictly one after another")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  c->add_option("--queue-capacity", o.queue_capacity, "requests that may wait")
+      ->check(CLI::Range(0, 100000))
+      ->capture_default_str();
   c->add_option("--inference-timeout-sec", o.inference_timeout_s)->check(CLI::Range(1, 1800))->capture_default_str();
-  c->add_option("--graceful-shutdown-timeout-ms", o.shutdown_timeout_ms)->check(CLI::Range(0, 30000))->capture_default_str();
+  c->add_option("--graceful-shutdown-timeout-ms", o.shutdown_timeout_ms)
+      ->check(CLI::Range(0, 30000))
+      ->capture_default_str();
   c->add_option("--heartbeat-interval-sec", o.heartbeat_interval_s)->check(CLI::Range(1, 3600))->capture_default_str();
-  c->add_option("--kv-cache-size-mb", f->kv_mb, "default: a full context for each of max-batch")->check(CLI::Range(0.1, 1e6));
+  c->add_option("--kv-cache-size-mb", f->kv_mb, "default: a full context for each of max-batch")
+      ->check(CLI::Range(0.1, 1e6));
   c->add_option("--kv-type", f->kv_type)->check(CLI::IsMember({"f32", "f16", "q8_0"}))->capture_default_str();
-  c->add_option("--prefill-chunk", f->prefill_chunk, "prompt tokens of one forward pass")->check(CLI::Range(1, 65536))->capture_default_str();
+  c->add_option("--prefill-chunk", f->prefill_chunk, "prompt tokens of one forward pass")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
   c->add_flag("--no-prefix-cache", f->no_prefix_cache, "compute every prompt from its beginning");
-  c->add_option("--chat-template", o.chat_template_file, "use this Jinja template instead of the model's")->check(CLI::ExistingFile);
+  c->add_option("--chat-template", o.chat_template_file, "use this Jinja template instead of the model's")
+      ->check(CLI::ExistingFile);
   c->add_option("--token-file", o.token_file, "file with the operator's token (also LLORCH_API_TOKEN_FILE)");
   c->add_option("--keys-file", o.keys_file, "further keys: lines of '<scope>[,<scope>] <sha256 hex>'");
   c->add_option("--allow-host", o.allowed_hosts, "accept this Host header too");
@@ -81,9 +101,15 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   c->add_option("--tls-cert", o.tls_certificate, "PEM certificate chain")->check(CLI::ExistingFile);
   c->add_option("--tls-key", o.tls_key, "PEM key")->check(CLI::ExistingFile);
   c->add_option("--audit-log", o.audit_log, "append audit records to this file")->envname("LLORCH_AUDIT_LOG_PATH");
-  c->add_option("--log-format", o.log_format, "json or pretty (default: pretty on a terminal)")->check(CLI::IsMember({"json", "pretty"}))->envname("LLORCH_LOG_FORMAT");
-  c->add_option("--job-keep-sec", f->job_keep_s, "keep a finished job's events so long for late readers")->check(CLI::Range(1, 86400))->capture_default_str();
-  c->add_option("--body-bytes-max", o.body_bytes_max, "largest request body")->check(CLI::Range(std::size_t{1024}, std::size_t{1} << 30))->capture_default_str();
+  c->add_option("--log-format", o.log_format, "json or pretty (default: pretty on a terminal)")
+      ->check(CLI::IsMember({"json", "pretty"}))
+      ->envname("LLORCH_LOG_FORMAT");
+  c->add_option("--job-keep-sec", f->job_keep_s, "keep a finished job's events so long for late readers")
+      ->check(CLI::Range(1, 86400))
+      ->capture_default_str();
+  c->add_option("--body-bytes-max", o.body_bytes_max, "largest request body")
+      ->check(CLI::Range(std::size_t{1024}, std::size_t{1} << 30))
+      ->capture_default_str();
   c->callback([f, &exit_code] {
     const Result<int> result = serve(*f);
     exit_code = result ? *result : cli::report(result.error(), f->model.as_json);

@@ -1,6 +1,6 @@
 // POST /v1/inference makes a job; GET its stream, GET its state, DELETE it, GET the list (J-10 to J-21).
-#include "base/ids.h"
 #include "worker/inference.h"
+#include "base/ids.h"
 
 namespace llorch::worker {
 namespace {
@@ -29,7 +29,9 @@ Prepared prepare(const Worker& w, const std::string& text) {
     return p;
   }
   p.request = *std::move(read);
-  auto ids = p.request.messages ? w.render_chat(*p.request.messages, {}) : w.engine().model().tokenizer->encode(p.request.prompt, {.add_special = true, .parse_special = true});
+  auto ids = p.request.messages
+                 ? w.render_chat(*p.request.messages, {})
+                 : w.engine().model().tokenizer->encode(p.request.prompt, {.add_special = true, .parse_special = true});
   if (!ids) return p.error = std::move(ids).error(), p;
   p.prompt = *std::move(ids);
   p.good = true;
@@ -37,7 +39,10 @@ Prepared prepare(const Worker& w, const std::string& text) {
 }
 
 boost::json::object created(const job::Job& job, int position) {
-  return {{"job_id", job.id}, {"sse_url", fmt::format("/v1/inference/{}/stream", job.id)}, {"status", "queued"}, {"queue_position", position}};
+  return {{"job_id", job.id},
+          {"sse_url", fmt::format("/v1/inference/{}/stream", job.id)},
+          {"status", "queued"},
+          {"queue_position", position}};
 }
 
 struct NativeStream {
@@ -56,22 +61,39 @@ struct NativeStream {
   }
   void operator()(const StartedEvent& e) {
     w.jobs().start(*job, std::chrono::system_clock::now());
-    append("started", {{"job_id", job->id}, {"model", w.model().id}, {"started_at", rfc3339(job->started_at)}, {"correlation_id", correlation_id}, {"seed", seed}, {"tokens_in", e.tokens_in}, {"params", params}});
-    w.narrate(job, "execute_start", fmt::format("computing {} prompt tokens, {} of them from the cache", e.tokens_in, e.cached_tokens), correlation_id);
+    append("started", {{"job_id", job->id},
+                       {"model", w.model().id},
+                       {"started_at", rfc3339(job->started_at)},
+                       {"correlation_id", correlation_id},
+                       {"seed", seed},
+                       {"tokens_in", e.tokens_in},
+                       {"params", params}});
+    w.narrate(job, "execute_start",
+              fmt::format("computing {} prompt tokens, {} of them from the cache", e.tokens_in, e.cached_tokens),
+              correlation_id);
   }
   void operator()(const TokenEvent& e) {
     boost::json::object o{{"t", e.text}, {"i", e.index}, {"token_id", e.token.id}};
     if (logprobs) {
       o["logprob"] = e.token.logprob;
       boost::json::array top;
-      for (const TokenLogprob& t : e.token.top) top.push_back(logprob_entry(*w.engine().model().tokenizer, t.id, t.logprob));
+      for (const TokenLogprob& t : e.token.top)
+        top.push_back(logprob_entry(*w.engine().model().tokenizer, t.id, t.logprob));
       if (!top.empty()) o["top_logprobs"] = std::move(top);
     }
     append("token", std::move(o));
   }
   void operator()(const EndEvent& e) {
-    w.narrate(job, "execute_end", fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms), correlation_id);
-    boost::json::object o{{"type", "end"}, {"seq", job->log.next_seq()}, {"tokens_out", e.tokens_out}, {"decode_time_ms", e.decode_ms}, {"prefill_time_ms", e.prefill_ms}, {"stop_reason", name(e.reason)}, {"tokens_in", e.tokens_in}, {"cached_tokens", e.cached_tokens}};
+    w.narrate(job, "execute_end", fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms),
+              correlation_id);
+    boost::json::object o{{"type", "end"},
+                          {"seq", job->log.next_seq()},
+                          {"tokens_out", e.tokens_out},
+                          {"decode_time_ms", e.decode_ms},
+                          {"prefill_time_ms", e.prefill_ms},
+                          {"stop_reason", name(e.reason)},
+                          {"tokens_in", e.tokens_in},
+                          {"cached_tokens", e.cached_tokens}};
     if (e.stop_sequence) o["stop_sequence_matched"] = *e.stop_sequence;
     if (!e.undecoded.empty()) o["undecoded_bytes"] = to_hex(e.undecoded);
     w.finish_job(job, "end", boost::json::serialize(o));
@@ -80,16 +102,24 @@ struct NativeStream {
 };
 
 void submit(Worker& w, const ContextPtr& c, Prepared& p) {
+  if (!c->exchange->alive()) return;  // the client left while its prompt was being read
   if (!p.good) return c->fail(p.error, p.details, p.param);
   if (!w.admit(c, 1)) return;
   const int context = w.model().context, room = context - static_cast<int>(p.prompt.size());
   const int wanted = p.request.max_tokens.value_or(std::clamp(room, 1, w.options().max_tokens_out));
   if (wanted > room)
-    return c->fail({ErrorCode::kContextLengthExceeded, fmt::format("{} prompt tokens and {} requested tokens exceed the context of {}", p.prompt.size(), wanted, context)}, context_details(p.prompt.size(), wanted, context));
-  const auto job = w.jobs().create({.principal = c->principal.id, .operation = "infer", .resumable = p.request.resumable}, net::Clock::now(), std::chrono::system_clock::now());
+    return c->fail({ErrorCode::kContextLengthExceeded,
+                    fmt::format("{} prompt tokens and {} requested tokens exceed the context of {}", p.prompt.size(),
+                                wanted, context)},
+                   context_details(p.prompt.size(), wanted, context));
+  const auto job =
+      w.jobs().create({.principal = c->principal.id, .operation = "infer", .resumable = p.request.resumable},
+                      net::Clock::now(), std::chrono::system_clock::now());
   const std::uint64_t seed = seed_of(p.request);
   GenerateRequest request = make_request(p.request, std::move(p.prompt), wanted, seed, c->principal.id);
-  const auto stream = std::make_shared<NativeStream>(NativeStream{w, job, c->correlation_id, effective_params(request), seed, p.request.logprobs, Stopwatch(w.metrics(), c->accepted)});
+  const auto stream =
+      std::make_shared<NativeStream>(NativeStream{w, job, c->correlation_id, effective_params(request), seed,
+                                                  p.request.logprobs, Stopwatch(w.metrics(), c->accepted)});
   std::vector<Generation> one;
   one.push_back({std::move(request), [stream](const EngineEvent& e) {
                    stream->watch.observe(e);
@@ -137,12 +167,18 @@ void stream(Worker& w, const ContextPtr& c) {
   service::StreamOptions options;
   if (const auto last = c->request.headers.get("Last-Event-ID")) {
     options.take_over = true;
-    if (last->empty() || last->size() > 18 || last->find_first_not_of("0123456789") != std::string::npos) return c->fail({ErrorCode::kInvalidRequest, "Last-Event-ID must be a number"}, {}, "Last-Event-ID");
+    if (last->empty() || last->size() > 18 || last->find_first_not_of("0123456789") != std::string::npos)
+      return c->fail({ErrorCode::kInvalidRequest, "Last-Event-ID must be a number"}, {}, "Last-Event-ID");
     options.last_seq = std::stoull(*last);
   }
-  if (c->request.headers.get("Accept").value_or("").starts_with("application/x-ndjson")) options.framing = service::Framing::kJsonLines;
-  else if (job->options.operation != "infer") options.framing = service::Framing::kOpenAiResumable;
-  if (const Status s = service::stream_job(w.loop(), w.jobs(), job, c, std::move(options), [&w](const job::JobPtr& j) { w.cancel(j); }); !s) c->fail(s.error());
+  if (c->request.headers.get("Accept").value_or("").starts_with("application/x-ndjson"))
+    options.framing = service::Framing::kJsonLines;
+  else if (job->options.operation != "infer")
+    options.framing = service::Framing::kOpenAiResumable;
+  if (const Status s = service::stream_job(w.loop(), w.jobs(), job, c, std::move(options),
+                                           [&w](const job::JobPtr& j) { w.cancel(j); });
+      !s)
+    c->fail(s.error());
 }
 
 }  // namespace

@@ -31,7 +31,16 @@ struct Choice {
 /// One answer in the making: collects choices; writes chunks into the job's log, or the whole at the end.
 class Completion : public std::enable_shared_from_this<Completion> {
  public:
-  Completion(Worker& w, job::JobPtr job, ContextPtr c, Prepared p) : w_(w), job_(std::move(job)), c_(std::move(c)), request_(std::move(p.request)), prompts_(std::move(p.prompts)), seed_(seed_of(request_)), id_((request_.chat ? "chatcmpl-" : "cmpl-") + random_hex(12)), created_(std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count()) {
+  Completion(Worker& w, job::JobPtr job, ContextPtr c, Prepared p)
+      : w_(w),
+        job_(std::move(job)),
+        c_(std::move(c)),
+        request_(std::move(p.request)),
+        prompts_(std::move(p.prompts)),
+        seed_(seed_of(request_)),
+        id_((request_.chat ? "chatcmpl-" : "cmpl-") + random_hex(12)),
+        created_(std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+                     .count()) {
     choices_.resize(prompts_.size() * static_cast<std::size_t>(request_.n));
     for (std::size_t i = 0; i < choices_.size(); ++i) choices_[i].index = static_cast<int>(i);
   }
@@ -43,10 +52,12 @@ class Completion : public std::enable_shared_from_this<Completion> {
       const std::size_t prompt = i / static_cast<std::size_t>(request_.n);
       GenerateRequest r = make_request(request_, prompts_[prompt], max_tokens[prompt], seed_, c_->principal.id);
       r.sampling.choice = i % static_cast<std::size_t>(request_.n);
-      out.push_back({std::move(r), [self = shared_from_this(), i, watch = std::make_shared<Stopwatch>(w_.metrics(), c_->accepted)](const EngineEvent& e) {
-                       watch->observe(e);
-                       self->on_event(self->choices_[i], e);
-                     }});
+      out.push_back(
+          {std::move(r), [self = shared_from_this(), i,
+                          watch = std::make_shared<Stopwatch>(w_.metrics(), c_->accepted)](const EngineEvent& e) {
+             watch->observe(e);
+             self->on_event(self->choices_[i], e);
+           }});
     }
     return out;
   }
@@ -76,8 +87,10 @@ class Completion : public std::enable_shared_from_this<Completion> {
       choice.text = given ? *given : w_.engine().model().tokenizer->decode(std::get<wire::Tokens>(prompt));
     }
     if (!request_.stream) return;
-    if (request_.chat) chunk(choice, {{"role", "assistant"}, {"content", ""}}, {}, nullptr);
-    else if (request_.echo) chunk(choice, {}, choice.text, nullptr);
+    if (request_.chat)
+      chunk(choice, {{"role", "assistant"}, {"content", ""}}, {}, nullptr);
+    else if (request_.echo)
+      chunk(choice, {}, choice.text, nullptr);
   }
 
   [[nodiscard]] boost::json::object logprob_of(const TokenEvent& e) const {
@@ -127,14 +140,22 @@ class Completion : public std::enable_shared_from_this<Completion> {
   }
 
   [[nodiscard]] boost::json::object frame(std::string_view object) const {
-    boost::json::object o{{"id", id_}, {"object", object}, {"created", created_}, {"model", w_.model().id}, {"system_fingerprint", w_.fingerprint()}};
+    boost::json::object o{{"id", id_},
+                          {"object", object},
+                          {"created", created_},
+                          {"model", w_.model().id},
+                          {"system_fingerprint", w_.fingerprint()}};
     if (dropped_ > 0) o["truncation"] = {{"dropped_tokens", dropped_}};
     return o;
   }
   [[nodiscard]] boost::json::object usage() const {
     int out = 0;
     for (const Choice& c : choices_) out += c.tokens_out;
-    return {{"prompt_tokens", tokens_in_}, {"completion_tokens", out}, {"total_tokens", tokens_in_ + out}, {"prompt_tokens_details", {{"cached_tokens", cached_}}}, {"completion_tokens_details", {{"reasoning_tokens", 0}}}};
+    return {{"prompt_tokens", tokens_in_},
+            {"completion_tokens", out},
+            {"total_tokens", tokens_in_ + out},
+            {"prompt_tokens_details", {{"cached_tokens", cached_}}},
+            {"completion_tokens_details", {{"reasoning_tokens", 0}}}};
   }
 
   /// Chat's list of entries, or the four parallel lists of text completions.
@@ -149,23 +170,32 @@ class Completion : public std::enable_shared_from_this<Completion> {
       offsets.push_back(offset);
       offset += e.at("token").get_string().size();
       boost::json::object top;
-      for (const auto& t : e.at("top_logprobs").get_array()) top[t.get_object().at("token").get_string()] = t.get_object().at("logprob");
+      for (const auto& t : e.at("top_logprobs").get_array())
+        top[t.get_object().at("token").get_string()] = t.get_object().at("logprob");
       tops.push_back(std::move(top));
     }
-    return boost::json::object{{"tokens", std::move(tokens)}, {"token_logprobs", std::move(values)}, {"top_logprobs", std::move(tops)}, {"text_offset", std::move(offsets)}};
+    return boost::json::object{{"tokens", std::move(tokens)},
+                               {"token_logprobs", std::move(values)},
+                               {"top_logprobs", std::move(tops)},
+                               {"text_offset", std::move(offsets)}};
   }
   [[nodiscard]] boost::json::object whole(Choice& c) const {
     boost::json::object o{{"index", c.index}};
-    if (request_.chat) o["message"] = {{"role", "assistant"}, {"content", c.text}, {"refusal", nullptr}};
-    else o["text"] = c.text;
+    if (request_.chat)
+      o["message"] = {{"role", "assistant"}, {"content", c.text}, {"refusal", nullptr}};
+    else
+      o["text"] = c.text;
     o["logprobs"] = logprobs_value(std::move(c.logprobs), 0);
     o["finish_reason"] = c.finish_reason;
     return o;
   }
-  void chunk(const Choice& c, boost::json::object delta, std::string_view text, boost::json::value finish_reason, boost::json::array logprobs = {}) {
+  void chunk(const Choice& c, boost::json::object delta, std::string_view text, boost::json::value finish_reason,
+             boost::json::array logprobs = {}) {
     boost::json::object choice{{"index", c.index}};
-    if (request_.chat) choice["delta"] = std::move(delta);
-    else choice["text"] = text;
+    if (request_.chat)
+      choice["delta"] = std::move(delta);
+    else
+      choice["text"] = text;
     choice["logprobs"] = logprobs.empty() ? boost::json::value(nullptr) : logprobs_value(std::move(logprobs), 0);
     choice["finish_reason"] = std::move(finish_reason);
     boost::json::object o = frame(request_.chat ? "chat.completion.chunk" : "text_completion");
@@ -209,7 +239,10 @@ Prepared prepare(const Worker& w, const std::string& text, bool chat) {
   } else {
     for (const wire::Prompt& prompt : p.request.prompts) {
       const std::string* text_prompt = std::get_if<std::string>(&prompt);
-      if (!take(text_prompt ? w.engine().model().tokenizer->encode(*text_prompt, {.add_special = true, .parse_special = true}) : Result<TokenIds>(std::get<wire::Tokens>(prompt)))) return p;
+      if (!take(text_prompt
+                    ? w.engine().model().tokenizer->encode(*text_prompt, {.add_special = true, .parse_special = true})
+                    : Result<TokenIds>(std::get<wire::Tokens>(prompt))))
+        return p;
     }
   }
   p.good = true;
@@ -223,13 +256,18 @@ std::optional<std::vector<int>> fit(const Worker& w, const ContextPtr& c, Prepar
   std::vector<int> out;
   for (TokenIds& prompt : p.prompts) {
     const int asked = p.request.max_tokens.value_or(1);
-    if (const std::int64_t over = static_cast<std::int64_t>(prompt.size()) + asked - context; over > 0 && p.request.truncate && over < static_cast<std::int64_t>(prompt.size())) {
+    if (const std::int64_t over = static_cast<std::int64_t>(prompt.size()) + asked - context;
+        over > 0 && p.request.truncate && over < static_cast<std::int64_t>(prompt.size())) {
       prompt.erase(prompt.begin(), prompt.begin() + over);
       dropped += static_cast<std::size_t>(over);
     }
-    const int room = context - static_cast<int>(std::min<std::size_t>(prompt.size(), static_cast<std::size_t>(context)));
+    const int room =
+        context - static_cast<int>(std::min<std::size_t>(prompt.size(), static_cast<std::size_t>(context)));
     if (asked > room || room < 1) {
-      c->fail({ErrorCode::kContextLengthExceeded, fmt::format("this model's context is {} tokens; the request has {} prompt tokens and asks for {}", context, prompt.size(), asked)}, context_details(prompt.size(), asked, context), p.request.chat ? "messages" : "prompt");
+      c->fail({ErrorCode::kContextLengthExceeded,
+               fmt::format("this model's context is {} tokens; the request has {} prompt tokens and asks for {}",
+                           context, prompt.size(), asked)},
+              context_details(prompt.size(), asked, context), p.request.chat ? "messages" : "prompt");
       return std::nullopt;
     }
     out.push_back(p.request.max_tokens.value_or(room));
@@ -237,7 +275,8 @@ std::optional<std::vector<int>> fit(const Worker& w, const ContextPtr& c, Prepar
   return out;
 }
 
-void answer_whole(Worker& w, const ContextPtr& c, const job::JobPtr& job, const std::shared_ptr<Completion>& completion, net::Headers headers) {
+void answer_whole(Worker& w, const ContextPtr& c, const job::JobPtr& job, const std::shared_ptr<Completion>& completion,
+                  net::Headers headers) {
   c->exchange->on_gone = [&w, job, weak = std::weak_ptr(completion)] {
     if (const auto alive = weak.lock()) alive->on_whole = nullptr;
     w.cancel(job);
@@ -252,6 +291,7 @@ void answer_whole(Worker& w, const ContextPtr& c, const job::JobPtr& job, const 
 }
 
 void submit(Worker& w, const ContextPtr& c, Prepared& p) {
+  if (!c->exchange->alive()) return;  // the client left while its prompt was being read
   if (!p.good) return c->fail(p.error, p.details, p.param);
   const int count = static_cast<int>(p.prompts.size()) * p.request.n;
   if (!w.admit(c, count)) return;
@@ -259,7 +299,9 @@ void submit(Worker& w, const ContextPtr& c, Prepared& p) {
   const auto max_tokens = fit(w, c, p, dropped);
   if (!max_tokens) return;
   const bool resumable = c->request.headers.get("X-Resumable") == "1", stream = p.request.stream;
-  const auto job = w.jobs().create({.principal = c->principal.id, .operation = p.request.chat ? "chat" : "completion", .resumable = resumable}, net::Clock::now(), std::chrono::system_clock::now());
+  const auto job = w.jobs().create(
+      {.principal = c->principal.id, .operation = p.request.chat ? "chat" : "completion", .resumable = resumable},
+      net::Clock::now(), std::chrono::system_clock::now());
   net::Headers headers;
   std::string ignored;
   for (const std::string& field : p.request.ignored) ignored += (ignored.empty() ? "" : ", ") + field;
@@ -289,7 +331,10 @@ void submit(Worker& w, const ContextPtr& c, Prepared& p) {
   options.framing = resumable ? service::Framing::kOpenAiResumable : service::Framing::kOpenAi;
   options.headers = std::move(headers);
   if (resumable) options.headers.add("X-Sse-Url", fmt::format("/v1/inference/{}/stream", job->id));
-  if (const Status s = service::stream_job(w.loop(), w.jobs(), job, c, std::move(options), [&w](const job::JobPtr& j) { w.cancel(j); }); !s) c->fail(s.error());
+  if (const Status s = service::stream_job(w.loop(), w.jobs(), job, c, std::move(options),
+                                           [&w](const job::JobPtr& j) { w.cancel(j); });
+      !s)
+    c->fail(s.error());
 }
 
 void post(Worker& w, const ContextPtr& c, bool chat) {
@@ -300,7 +345,13 @@ void post(Worker& w, const ContextPtr& c, bool chat) {
 
 boost::json::object describe(const Worker& w) {
   const ModelFacts& m = w.model();
-  return {{"id", m.id}, {"object", "model"}, {"created", m.created}, {"owned_by", "local"}, {"meta", {{"context", m.context}, {"hash", m.hash}, {"quant", m.quant_kind}, {"state", w.state_name()}, {"fits", true}}}};
+  return {
+      {"id", m.id},
+      {"object", "model"},
+      {"created", m.created},
+      {"owned_by", "local"},
+      {"meta",
+       {{"context", m.context}, {"hash", m.hash}, {"quant", m.quant_kind}, {"state", w.state_name()}, {"fits", true}}}};
 }
 
 }  // namespace

@@ -12,12 +12,38 @@ using service::Scope;
 void health(Worker& w, const ContextPtr& c) {
   const bool ready = w.state() == WorkerState::kIdle || w.state() == WorkerState::kDraining;
   const ModelFacts& m = w.model();
-  boost::json::object o{{"status", ready ? "healthy" : w.state() == WorkerState::kLoading ? "loading" : "unhealthy"}, {"model", m.id}, {"model_loaded", ready}, {"resident", ready}, {"quant_kind", m.quant_kind}, {"vram_bytes_used", 0}, {"memory_bytes_used", static_cast<std::int64_t>(w.metrics().memory_bytes.Value())}, {"memory_type", "cpu"}, {"tokenizer_kind", m.tokenizer_kind}, {"vocab_size", m.vocab}, {"context_length", m.context}, {"uptime_seconds", w.uptime_s()}, {"capabilities", {"text-gen"}}, {"protocol", "sse"}};
+  boost::json::object o{{"status", ready                                ? "healthy"
+                                   : w.state() == WorkerState::kLoading ? "loading"
+                                                                        : "unhealthy"},
+                        {"model", m.id},
+                        {"model_loaded", ready},
+                        {"resident", ready},
+                        {"quant_kind", m.quant_kind},
+                        {"vram_bytes_used", 0},
+                        {"memory_bytes_used", static_cast<std::int64_t>(w.metrics().memory_bytes.Value())},
+                        {"memory_type", "cpu"},
+                        {"tokenizer_kind", m.tokenizer_kind},
+                        {"vocab_size", m.vocab},
+                        {"context_length", m.context},
+                        {"uptime_seconds", w.uptime_s()},
+                        {"capabilities", {"text-gen"}},
+                        {"protocol", "sse"}};
   c->reply(ready ? 200 : 503, std::move(o));
 }
 
 void info(Worker& w, const ContextPtr& c) {
-  c->reply(200, {{"id", w.options().worker_id}, {"model_id", w.model().id}, {"model_ref", w.options().model_ref}, {"model_hash", w.model().hash}, {"device", "cpu:0"}, {"port", w.port()}, {"status", w.state_name()}, {"implementation", "llorch-worker-cpu"}, {"version", LLORCH_VERSION}, {"backend", "cpu"}, {"isa", w.state() == WorkerState::kLoading ? "" : std::string(w.engine().model().backend->isa())}, {"build_id", LLORCH_VERSION}});
+  c->reply(200, {{"id", w.options().worker_id},
+                 {"model_id", w.model().id},
+                 {"model_ref", w.options().model_ref},
+                 {"model_hash", w.model().hash},
+                 {"device", "cpu:0"},
+                 {"port", w.port()},
+                 {"status", w.state_name()},
+                 {"implementation", "llorch-worker-cpu"},
+                 {"version", LLORCH_VERSION},
+                 {"backend", "cpu"},
+                 {"isa", w.state() == WorkerState::kLoading ? "" : std::string(w.engine().model().backend->isa())},
+                 {"build_id", LLORCH_VERSION}});
 }
 
 void progress(Worker& w, const ContextPtr& c) {
@@ -25,7 +51,8 @@ void progress(Worker& w, const ContextPtr& c) {
     const boost::json::object o{{"state", w.state_name()}};
     return c->fail({ErrorCode::kWorkerUnhealthy, "the worker is not loading"}, o);
   }
-  const Status s = service::stream_job(w.loop(), w.jobs(), w.loading_job, c, {.take_over = true}, [](const job::JobPtr&) {});
+  const Status s =
+      service::stream_job(w.loop(), w.jobs(), w.loading_job, c, {.take_over = true}, [](const job::JobPtr&) {});
   if (!s) c->fail(s.error());
 }
 
@@ -35,7 +62,9 @@ void add_route_status(Worker& w) {
   auto& r = w.router();
   r.route<Scope::kPublic>("GET", "/health", [&w](const ContextPtr& c) { health(w, c); });
   r.route<Scope::kInfer>("GET", "/v1/ready", [&w](const ContextPtr& c) {
-    boost::json::object o{{"ready", w.state() == WorkerState::kIdle}, {"state", w.state_name()}, {"model_loaded", w.state() == WorkerState::kIdle}};
+    boost::json::object o{{"ready", w.state() == WorkerState::kIdle},
+                          {"state", w.state_name()},
+                          {"model_loaded", w.state() == WorkerState::kIdle}};
     if (w.state() == WorkerState::kLoading) o["progress_url"] = "/v1/loading/progress";
     c->reply(200, std::move(o));
   });
