@@ -21,6 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const bool fits = whole.push(text);
   bool split_fits = true;
   for (const char c : text) split_fits = split.push({&c, 1}) && split_fits;
-  if (fits != split_fits || events != again || whole.done() != split.done()) __builtin_trap();  // a boundary changed the meaning
+  if (fits != split_fits || events != again || whole.done() != split.done())
+    __builtin_trap();  // a boundary changed the meaning
   return 0;
 }

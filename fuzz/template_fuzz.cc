@@ -6,7 +6,10 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace llorch::jinja;
-  static const auto kVariables = boost::json::parse(R"({"messages":[{"role":"system","content":"s"},{"role":"user","content":" <|end|> x "},{"role":"assistant","content":"","tool_calls":[{"function":{"name":"f","arguments":{"a":[1,2.5,null]}}}]}],"tools":null,"add_generation_prompt":true})").as_object();
+  static const auto kVariables =
+      boost::json::parse(
+          R"({"messages":[{"role":"system","content":"s"},{"role":"user","content":" <|end|> x "},{"role":"assistant","content":"","tool_calls":[{"function":{"name":"f","arguments":{"a":[1,2.5,null]}}}]}],"tools":null,"add_generation_prompt":true})")
+          .as_object();
   const auto parsed = Template::parse({reinterpret_cast<const char*>(data), size});
   if (!parsed) return 0;
   const auto text = parsed->render(kVariables, {{"bos_token", Value("<s>", true)}}, 0);

@@ -22,7 +22,8 @@ std::string read(const std::string& path) {
 std::set<std::string> matches(const std::string& text, const char* pattern) {
   std::set<std::string> out;
   const std::regex expression(pattern);
-  for (std::sregex_iterator it(text.begin(), text.end(), expression), end; it != end; ++it) out.insert((*it)[1].str() + ((*it).size() > 2 ? " " + (*it)[2].str() + " " + (*it)[3].str() : ""));
+  for (std::sregex_iterator it(text.begin(), text.end(), expression), end; it != end; ++it)
+    out.insert((*it)[1].str() + ((*it).size() > 2 ? " " + (*it)[2].str() + " " + (*it)[3].str() : ""));
   return out;
 }
 
@@ -34,7 +35,8 @@ TEST(Api, the_document_lists_the_routes_with_their_scopes) {
   Worker worker(loop, o);
   ASSERT_TRUE(worker.start());
   std::set<std::string> routes;
-  for (const service::RouteInfo& r : worker.router().inventory()) routes.insert(r.method + " " + r.pattern + " " + std::string(security::name(r.scope)));
+  for (const service::RouteInfo& r : worker.router().inventory())
+    routes.insert(r.method + " " + r.pattern + " " + std::string(security::name(r.scope)));
   EXPECT_EQ(matches(read("docs/api.md"), R"(\| (GET|POST|DELETE) \| `([^`]+)` \| (\w+) \|)"), routes);
 }
 

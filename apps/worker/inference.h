@@ -14,6 +14,52 @@ namespace llorch::worker {
 /// {token, logprob, bytes}, with top_logprobs when there are some (J-61).
 [[nodiscard]] boost::json::object logprob_entry(const Tokenizer& tokenizer, TokenId id, double logprob);
 
+/// What the background thread made of a request: good, or what to answer.
+template<class Request>
+struct Prepared {
+  bool good = false;
+  Error error;
+  boost::json::object details;
+  std::string param;
+  Request request;
+  std::vector<TokenIds> prompts;
+
+  /// Takes the request over; false: it breaks a rule, and the answer is ready.
+  bool take(std::expected<Request, wire::Refused> read) {
+    if (read) return request = *std::move(read), true;
+    const auto& violations = read.error().violations;
+    error = wire::violation_error(violations), details = wire::violation_details(violations),
+    param = violations.front().field;
+    return false;
+  }
+  bool take(Result<TokenIds> ids) {
+    if (ids) return prompts.push_back(*std::move(ids)), true;
+    error = std::move(ids).error();
+    return false;
+  }
+};
+
+/// X-Llorch-Ignored, where there is something to name (J-54).
+inline void name_ignored(const wire::Generation& asked, net::Headers& headers) {
+  if (!asked.ignored.empty())
+    headers.add("X-Llorch-Ignored", fmt::format("{}", fmt::join(asked.ignored, ", ")).substr(0, 1024));
+}
+
+/// Admission, then `prepare` on the background thread, then `submit` on the loop, unless the client has left.
+template<class Request>
+void prepare_and_submit(Worker& w, const service::ContextPtr& c,
+                        Prepared<Request> (*prepare)(const Worker&, const std::string&),
+                        void (*submit)(Worker&, const service::ContextPtr&, Prepared<Request>&)) {
+  if (w.replay(c) || !w.admit(c, 1)) return;
+  const auto p = std::make_shared<Prepared<Request>>();
+  w.background().run([&w, c, p, prepare] { *p = prepare(w, c->request.body); },
+                     [&w, c, p, submit] {
+                       if (!c->exchange->alive()) return;  // the client left while its prompt was being read
+                       if (!p->good) return c->fail(p->error, p->details, p->param);
+                       submit(w, c, *p);
+                     });
+}
+
 /// Times of one generation, observed where its events arrive, for metrics.
 class Stopwatch {
  public:

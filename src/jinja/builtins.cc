@@ -366,7 +366,7 @@ Value extreme(const Value& subject, bool largest) {
 }
 
 using Filter = Value (*)(const Value&, const Arguments&, Budget&);
-const std::unordered_map<std::string_view, Filter>& filters() {
+const std::unordered_map<std::string_view, Filter>& text_filters() {
   static const std::unordered_map<std::string_view, Filter> table{
       {"tojson",
        [](const Value& v, const Arguments& a, Budget& b) -> Value {
@@ -414,6 +414,12 @@ const std::unordered_map<std::string_view, Filter>& filters() {
          return replace(to_text(v), text_argument(a, 0, "old"), text_argument(a, 1, "new"),
                         int_argument(a, 2, "count", -1), b);
        }},
+  };
+  return table;
+}
+
+const std::unordered_map<std::string_view, Filter>& list_filters() {
+  static const std::unordered_map<std::string_view, Filter> table{
       {"map", map},
       {"select", [](const Value& v, const Arguments& a, Budget& b) { return select(v, a, false, true, b); }},
       {"reject", [](const Value& v, const Arguments& a, Budget& b) { return select(v, a, false, false, b); }},
@@ -518,10 +524,12 @@ const std::unordered_map<std::string_view, Test>& tests() {
 }  // namespace
 
 Value call_filter(std::string_view name, const Value& subject, const Arguments& arguments, Budget& budget) {
-  const auto it = filters().find(alias(name));
-  if (it == filters().end()) throw Failure{fmt::format("the filter '{}' is not supported", name.substr(0, 40))};
-  if (const Text* t = subject.text()) budget.step(1 + static_cast<std::int64_t>(t->bytes.size() / 256));
-  return it->second(subject, arguments, budget);
+  for (const auto* table : {&text_filters(), &list_filters()})
+    if (const auto it = table->find(alias(name)); it != table->end()) {
+      if (const Text* t = subject.text()) budget.step(1 + static_cast<std::int64_t>(t->bytes.size() / 256));
+      return it->second(subject, arguments, budget);
+    }
+  throw Failure{fmt::format("the filter '{}' is not supported", name.substr(0, 40))};
 }
 
 bool call_test(std::string_view name, const Value& subject, const Arguments& arguments, Budget& budget) {

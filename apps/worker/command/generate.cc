@@ -46,6 +46,31 @@ struct Answer {
   std::optional<Error> error;
 };
 
+void report(const Flags& f, const LoadedModel& model, const Answer& answer, double load_ms, double all_ms) {
+  const EndEvent& e = answer.end;
+  if (f.model.as_json) {
+    cli::print({{"text", answer.text},
+                {"tokens", boost::json::array(answer.ids.begin(), answer.ids.end())},
+                {"tokens_in", e.tokens_in},
+                {"tokens_out", e.tokens_out},
+                {"stop_reason", name(e.reason)},
+                {"seed", f.sampling.seed},
+                {"isa", model.backend->isa()},
+                {"load_ms", load_ms},
+                {"prefill_ms", e.prefill_ms},
+                {"decode_ms", e.decode_ms},
+                {"tok_s", rate(e.tokens_out * f.batch, all_ms)},
+                {"undecoded_bytes", hex(e.undecoded)}});
+  } else {
+    std::fprintf(stderr,
+                 "load %.0f ms | prefill %d tokens, %.1f ms, %.1f tok/s | decode %d tokens, %.1f ms, %.1f tok/s | %s, "
+                 "%s, seed %llu\n",
+                 load_ms, e.tokens_in, e.prefill_ms, rate(e.tokens_in, e.prefill_ms), e.tokens_out, e.decode_ms,
+                 rate(e.tokens_out - 1, e.decode_ms), std::string(name(e.reason)).c_str(),
+                 std::string(model.backend->isa()).c_str(), static_cast<unsigned long long>(f.sampling.seed));
+  }
+}
+
 Result<int> generate(const Flags& f) {
   LLORCH_TRY(const KvPrecision precision, kv_precision(f.kv_type));
   std::string text = f.prompt;
@@ -97,28 +122,7 @@ Result<int> generate(const Flags& f) {
   std::fflush(stdout);  // before the timing line
   if (interrupted) return 130;
   if (answer.error) return std::unexpected(*answer.error);
-  const EndEvent& e = answer.end;
-  if (f.model.as_json) {
-    cli::print({{"text", answer.text},
-                {"tokens", boost::json::array(answer.ids.begin(), answer.ids.end())},
-                {"tokens_in", e.tokens_in},
-                {"tokens_out", e.tokens_out},
-                {"stop_reason", name(e.reason)},
-                {"seed", f.sampling.seed},
-                {"isa", model.backend->isa()},
-                {"load_ms", load_ms},
-                {"prefill_ms", e.prefill_ms},
-                {"decode_ms", e.decode_ms},
-                {"tok_s", rate(e.tokens_out * f.batch, all_ms)},
-                {"undecoded_bytes", hex(e.undecoded)}});
-  } else {
-    std::fprintf(stderr,
-                 "load %.0f ms | prefill %d tokens, %.1f ms, %.1f tok/s | decode %d tokens, %.1f ms, %.1f tok/s | %s, "
-                 "%s, seed %llu\n",
-                 load_ms, e.tokens_in, e.prefill_ms, rate(e.tokens_in, e.prefill_ms), e.tokens_out, e.decode_ms,
-                 rate(e.tokens_out - 1, e.decode_ms), std::string(name(e.reason)).c_str(),
-                 std::string(model.backend->isa()).c_str(), static_cast<unsigned long long>(f.sampling.seed));
-  }
+  report(f, model, answer, load_ms, all_ms);
   return 0;
 }
 

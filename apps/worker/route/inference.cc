@@ -7,34 +7,15 @@ namespace {
 
 using service::ContextPtr;
 
-/// What the background thread made of a request.
-struct Prepared {
-  Error error;
-  bool good = false;
-  boost::json::object details;
-  std::string param;
-  wire::InferenceRequest request;
-  TokenIds prompt;
-};
-
-Prepared prepare(const Worker& w, const std::string& text) {
-  Prepared p;
+Prepared<wire::InferenceRequest> prepare(const Worker& w, const std::string& text) {
+  Prepared<wire::InferenceRequest> p;
   const auto body = wire::parse_body(text);
   if (!body) return p.error = body.error(), p;
-  auto read = wire::read_inference(*body, w.bounds());
-  if (!read) {
-    p.error = wire::violation_error(read.error().violations);
-    p.details = wire::violation_details(read.error().violations);
-    p.param = read.error().violations.front().field;
-    return p;
-  }
-  p.request = *std::move(read);
-  auto ids = p.request.messages
-                 ? w.render_chat(*p.request.messages, {})
-                 : w.engine().model().tokenizer->encode(p.request.prompt, {.add_special = true, .parse_special = true});
-  if (!ids) return p.error = std::move(ids).error(), p;
-  p.prompt = *std::move(ids);
-  p.good = true;
+  if (!p.take(wire::read_inference(*body, w.bounds()))) return p;
+  const auto& r = p.request;
+  p.good =
+      p.take(r.messages ? w.render_chat(*r.messages, {})
+                        : w.engine().model().tokenizer->encode(r.prompt, {.add_special = true, .parse_special = true}));
   return p;
 }
 
@@ -101,22 +82,20 @@ struct NativeStream {
   void operator()(const Error& e) { w.fail_job(job, e); }
 };
 
-void submit(Worker& w, const ContextPtr& c, Prepared& p) {
-  if (!c->exchange->alive()) return;  // the client left while its prompt was being read
-  if (!p.good) return c->fail(p.error, p.details, p.param);
+void submit(Worker& w, const ContextPtr& c, Prepared<wire::InferenceRequest>& p) {
   if (!w.admit(c, 1)) return;
-  const int context = w.model().context, room = context - static_cast<int>(p.prompt.size());
+  const int context = w.model().context, room = context - static_cast<int>(p.prompts[0].size());
   const int wanted = p.request.max_tokens.value_or(std::clamp(room, 1, w.options().max_tokens_out));
   if (wanted > room)
     return c->fail({ErrorCode::kContextLengthExceeded,
-                    fmt::format("{} prompt tokens and {} requested tokens exceed the context of {}", p.prompt.size(),
-                                wanted, context)},
-                   context_details(p.prompt.size(), wanted, context));
+                    fmt::format("{} prompt tokens and {} requested tokens exceed the context of {}",
+                                p.prompts[0].size(), wanted, context)},
+                   context_details(p.prompts[0].size(), wanted, context));
   const auto job =
       w.jobs().create({.principal = c->principal.id, .operation = "infer", .resumable = p.request.resumable},
                       net::Clock::now(), std::chrono::system_clock::now());
   const std::uint64_t seed = seed_of(p.request);
-  GenerateRequest request = make_request(p.request, std::move(p.prompt), wanted, seed, c->principal.id);
+  GenerateRequest request = make_request(p.request, std::move(p.prompts[0]), wanted, seed, c->principal.id);
   const auto stream =
       std::make_shared<NativeStream>(NativeStream{w, job, c->correlation_id, effective_params(request), seed,
                                                   p.request.logprobs, Stopwatch(w.metrics(), c->accepted)});
@@ -133,17 +112,9 @@ void submit(Worker& w, const ContextPtr& c, Prepared& p) {
   net::Response r;
   r.status = 202;
   r.body = boost::json::serialize(created(*job, position));
-  std::string ignored;
-  for (const std::string& field : p.request.ignored) ignored += (ignored.empty() ? "" : ", ") + field;
-  if (!ignored.empty()) r.headers.add("X-Llorch-Ignored", ignored.substr(0, 1024));
+  name_ignored(p.request, r.headers);
   w.remember(c, job->id, r);
   c->reply(std::move(r));
-}
-
-void post(Worker& w, const ContextPtr& c) {
-  if (w.replay(c) || !w.admit(c, 1)) return;
-  const auto p = std::make_shared<Prepared>();
-  w.background().run([&w, c, p] { *p = prepare(w, c->request.body); }, [&w, c, p] { submit(w, c, *p); });
 }
 
 boost::json::object describe(const job::Job& job) {
@@ -185,7 +156,9 @@ void stream(Worker& w, const ContextPtr& c) {
 
 void add_route_inference(Worker& w) {
   using service::Scope;
-  w.router().route<Scope::kInfer>("POST", "/v1/inference", [&w](const ContextPtr& c) { post(w, c); });
+  w.router().route<Scope::kInfer>("POST", "/v1/inference", [&w](const ContextPtr& c) {
+    prepare_and_submit<wire::InferenceRequest>(w, c, prepare, submit);
+  });
   w.router().route<Scope::kInfer>("GET", "/v1/inference", [&w](const ContextPtr& c) {
     boost::json::array list;
     for (const auto& job : w.jobs().list(c->principal.id, c->principal.may(Scope::kAdmin)))

@@ -10,14 +10,7 @@ namespace {
 using service::ContextPtr;
 using service::Scope;
 
-struct Prepared {
-  Error error;
-  bool good = false;
-  boost::json::object details;
-  std::string param;
-  wire::CompletionRequest request;
-  std::vector<TokenIds> prompts;
-};
+using Asked = Prepared<wire::CompletionRequest>;
 
 /// What is said of one choice so far.
 struct Choice {
@@ -31,7 +24,7 @@ struct Choice {
 /// One answer in the making: collects choices; writes chunks into the job's log, or the whole at the end.
 class Completion : public std::enable_shared_from_this<Completion> {
  public:
-  Completion(Worker& w, job::JobPtr job, ContextPtr c, Prepared p)
+  Completion(Worker& w, job::JobPtr job, ContextPtr c, Asked p)
       : w_(w),
         job_(std::move(job)),
         c_(std::move(c)),
@@ -217,33 +210,25 @@ class Completion : public std::enable_shared_from_this<Completion> {
   int tokens_in_ = 0, cached_ = 0;
 };
 
-Prepared prepare(const Worker& w, const std::string& text, bool chat) {
-  Prepared p;
+Asked prepare_chat(const Worker& w, const std::string& text) {
+  Asked p;
   const auto body = wire::parse_body(text);
   if (!body) return p.error = body.error(), p;
-  auto read = chat ? wire::read_chat(*body, w.bounds()) : wire::read_completion(*body, w.bounds());
-  if (!read) {
-    p.error = wire::violation_error(read.error().violations);
-    p.details = wire::violation_details(read.error().violations);
-    p.param = read.error().violations.front().field;
-    return p;
-  }
-  p.request = *std::move(read);
-  const auto take = [&](Result<TokenIds> ids) {
-    if (!ids) return p.error = std::move(ids).error(), false;
-    p.prompts.push_back(*std::move(ids));
-    return true;
-  };
-  if (chat) {
-    if (!take(w.render_chat(p.request.messages, p.request.template_arguments))) return p;
-  } else {
-    for (const wire::Prompt& prompt : p.request.prompts) {
-      const std::string* text_prompt = std::get_if<std::string>(&prompt);
-      if (!take(text_prompt
-                    ? w.engine().model().tokenizer->encode(*text_prompt, {.add_special = true, .parse_special = true})
-                    : Result<TokenIds>(std::get<wire::Tokens>(prompt))))
-        return p;
-    }
+  p.good = p.take(wire::read_chat(*body, w.bounds())) &&
+           p.take(w.render_chat(p.request.messages, p.request.template_arguments));
+  return p;
+}
+
+Asked prepare_completion(const Worker& w, const std::string& text) {
+  Asked p;
+  const auto body = wire::parse_body(text);
+  if (!body) return p.error = body.error(), p;
+  if (!p.take(wire::read_completion(*body, w.bounds()))) return p;
+  for (const wire::Prompt& prompt : p.request.prompts) {
+    const std::string* given = std::get_if<std::string>(&prompt);
+    if (!p.take(given ? w.engine().model().tokenizer->encode(*given, {.add_special = true, .parse_special = true})
+                      : Result<TokenIds>(std::get<wire::Tokens>(prompt))))
+      return p;
   }
   p.good = true;
   return p;
@@ -251,7 +236,7 @@ Prepared prepare(const Worker& w, const std::string& text, bool chat) {
 
 /// How many tokens each prompt may generate; context_length_exceeded is answered here. `dropped`: tokens cut off the
 /// front of prompts, only where the client asked for it (J-64).
-std::optional<std::vector<int>> fit(const Worker& w, const ContextPtr& c, Prepared& p, std::size_t& dropped) {
+std::optional<std::vector<int>> fit(const Worker& w, const ContextPtr& c, Asked& p, std::size_t& dropped) {
   const int context = w.model().context;
   std::vector<int> out;
   for (TokenIds& prompt : p.prompts) {
@@ -290,9 +275,7 @@ void answer_whole(Worker& w, const ContextPtr& c, const job::JobPtr& job, const 
   };
 }
 
-void submit(Worker& w, const ContextPtr& c, Prepared& p) {
-  if (!c->exchange->alive()) return;  // the client left while its prompt was being read
-  if (!p.good) return c->fail(p.error, p.details, p.param);
+void submit(Worker& w, const ContextPtr& c, Asked& p) {
   const int count = static_cast<int>(p.prompts.size()) * p.request.n;
   if (!w.admit(c, count)) return;
   std::size_t dropped = 0;
@@ -303,9 +286,7 @@ void submit(Worker& w, const ContextPtr& c, Prepared& p) {
       {.principal = c->principal.id, .operation = p.request.chat ? "chat" : "completion", .resumable = resumable},
       net::Clock::now(), std::chrono::system_clock::now());
   net::Headers headers;
-  std::string ignored;
-  for (const std::string& field : p.request.ignored) ignored += (ignored.empty() ? "" : ", ") + field;
-  if (!ignored.empty()) headers.add("X-Llorch-Ignored", ignored.substr(0, 1024));
+  name_ignored(p.request, headers);
   const auto deadline = p.request.deadline_ms;
   const auto completion = std::make_shared<Completion>(w, job, c, std::move(p));
   completion->set_dropped(dropped);
@@ -337,12 +318,6 @@ void submit(Worker& w, const ContextPtr& c, Prepared& p) {
     c->fail(s.error());
 }
 
-void post(Worker& w, const ContextPtr& c, bool chat) {
-  if (w.replay(c) || !w.admit(c, 1)) return;
-  const auto p = std::make_shared<Prepared>();
-  w.background().run([&w, c, p, chat] { *p = prepare(w, c->request.body, chat); }, [&w, c, p] { submit(w, c, *p); });
-}
-
 boost::json::object describe(const Worker& w) {
   const ModelFacts& m = w.model();
   return {
@@ -359,8 +334,12 @@ boost::json::object describe(const Worker& w) {
 void add_route_openai(Worker& w) {
   auto& r = w.router();
   for (const std::string prefix : {"/v1", ""}) {
-    r.route<Scope::kInfer>("POST", prefix + "/chat/completions", [&w](const ContextPtr& c) { post(w, c, true); });
-    r.route<Scope::kInfer>("POST", prefix + "/completions", [&w](const ContextPtr& c) { post(w, c, false); });
+    r.route<Scope::kInfer>("POST", prefix + "/chat/completions", [&w](const ContextPtr& c) {
+      prepare_and_submit<wire::CompletionRequest>(w, c, prepare_chat, submit);
+    });
+    r.route<Scope::kInfer>("POST", prefix + "/completions", [&w](const ContextPtr& c) {
+      prepare_and_submit<wire::CompletionRequest>(w, c, prepare_completion, submit);
+    });
     r.route<Scope::kInfer>("GET", prefix + "/models", [&w](const ContextPtr& c) {
       boost::json::array list;
       if (w.state() == WorkerState::kIdle) list.push_back(describe(w));
