@@ -228,7 +228,7 @@ class Abuse(unittest.TestCase):
                     self.assertEqual(a.status, 200)
                 c.close()
 
-            some(1000 // SCALE)
+            some(5000 // SCALE)
             wait_for(lambda: w.metric("llorch_worker_jobs") <= 1, 20)
             before = w.rss()
             some(10000 // SCALE)
