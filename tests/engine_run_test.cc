@@ -122,6 +122,24 @@ TEST_F(EngineRun, cancel_works_while_queued_in_prefill_and_in_decode_and_returns
   }
 }
 
+TEST_F(EngineRun, a_paused_request_waits_and_ends_with_the_same_tokens) {
+  const Outcome expected = fresh(prompt_of(20, 8), 12);
+  auto engine = make(16);
+  Outcome held, beside;
+  const int id = engine->submit(request(prompt_of(20, 8), 12, held)).value();
+  while (held.tokens.size() < 4) ASSERT_TRUE(engine->step());
+  engine->pause(id, true);
+  ASSERT_TRUE(engine->submit(request(prompt_of(9, 9), 6, beside)));
+  engine->run_until_idle();
+  EXPECT_EQ(beside.terminals, 1) << "a paused neighbour held the others up";
+  EXPECT_EQ(held.tokens.size(), 4u);
+  EXPECT_FALSE(engine->step()) << "nothing to do, and yet it spins";
+  engine->pause(id, false);
+  engine->run_until_idle();
+  EXPECT_EQ(held.tokens, expected.tokens);
+  EXPECT_EQ(engine->pages().available(), engine->pages().total());
+}
+
 TEST_F(EngineRun, what_can_never_fit_ends_with_kv_oom_and_the_next_request_works) {
   auto engine = make(2);
   Outcome big, small;

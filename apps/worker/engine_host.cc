@@ -1,8 +1,5 @@
 #include "worker/engine_host.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "base/limits.h"
@@ -10,11 +7,7 @@
 namespace llorch::worker {
 
 void EngineHost::start(std::function<void(std::size_t, std::size_t)> progress, std::function<void(Status)> ready) {
-  thread_ = std::thread([this, progress = std::move(progress), ready = std::move(ready)] {
-    // Compute threads inherit this: a token that is ready, or a request that comes in, goes before the next sum.
-    (void)setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 5);
-    run(progress, ready);
-  });
+  thread_ = std::thread([this, progress = std::move(progress), ready = std::move(ready)] { run(progress, ready); });
 }
 
 void EngineHost::stop() {

@@ -60,7 +60,7 @@ struct Call::State : std::enable_shared_from_this<Call::State> {
   void stop() {
     error_code ignored;
     resolver.cancel();
-    socket.close(ignored);
+    (void)socket.close(ignored);
     timer.cancel();
   }
   void end(Status outcome) {
@@ -93,7 +93,7 @@ asio::awaitable<void> Call::State::run() {
   error_code problem = asio::error::host_not_found;
   for (const auto& entry : endpoints) {
     error_code ignored;
-    socket.close(ignored);
+    (void)socket.close(ignored);
     std::tie(problem) = co_await socket.async_connect(entry.endpoint(), kTuple);
     if (!problem || timed_out || !callbacks.on_end) break;
   }
@@ -106,7 +106,7 @@ asio::awaitable<void> Call::State::run() {
   out += "\r\n" + request.body;
   arm(request.idle_timeout);
   error_code ignored;
-  socket.set_option(tcp::no_delay(true), ignored);
+  (void)socket.set_option(tcp::no_delay(true), ignored);
   std::tie(problem, std::ignore) = co_await asio::async_write(socket, asio::buffer(out), kTuple);
   if (problem) co_return end(broken("cannot send to", problem));
   http::response_parser<http::string_body> parser;

@@ -89,8 +89,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     timer_.cancel();
     write_timer_.cancel();
     error_code ignored;
-    socket().shutdown(tcp::socket::shutdown_both, ignored);
-    socket().close(ignored);
+    (void)socket().shutdown(tcp::socket::shutdown_both, ignored);
+    (void)socket().close(ignored);
     gone();
   }
   [[nodiscard]] bool idle() const { return !turn_; }
@@ -332,7 +332,7 @@ void Connection::turn_done(bool close_after) {
   if (in_.empty() || !reading_) return;
   woken_ = true;  // the next request is here already: the read that watched the peer is called off
   error_code ignored;
-  socket().cancel(ignored);
+  (void)socket().cancel(ignored);
 }
 
 void Connection::queue(std::string bytes) {
@@ -395,7 +395,7 @@ asio::awaitable<void> HttpServer::Impl::accept() {
     if (static_cast<int>(connections.size()) >= options.connections_max ||
         (count != per_peer.end() && count->second >= options.connections_per_peer_max))
       continue;
-    socket.set_option(tcp::no_delay(true), ignored);
+    (void)socket.set_option(tcp::no_delay(true), ignored);
     const auto connection = std::make_shared<Connection>(self, std::move(socket), peer);
     asio::co_spawn(
         acceptor.get_executor(), [connection]() { return connection->run(); }, asio::detached);
@@ -410,19 +410,19 @@ Result<std::unique_ptr<HttpServer>> HttpServer::make(EventLoop& loop, ServerOpti
   if (!o.tls_certificate.empty()) {
     impl->tls = std::make_unique<ssl::context>(ssl::context::tls_server);
     SSL_CTX_set_min_proto_version(impl->tls->native_handle(), TLS1_2_VERSION);
-    impl->tls->use_certificate_chain_file(o.tls_certificate, problem);
+    (void)impl->tls->use_certificate_chain_file(o.tls_certificate, problem);
     if (problem)
       return fail(ErrorCode::kInvalidRequest, "--tls-cert: cannot use {}: {}", o.tls_certificate, problem.message());
-    impl->tls->use_private_key_file(o.tls_key, ssl::context::pem, problem);
+    (void)impl->tls->use_private_key_file(o.tls_key, ssl::context::pem, problem);
     if (problem) return fail(ErrorCode::kInvalidRequest, "--tls-key: cannot use {}: {}", o.tls_key, problem.message());
   }
   const auto address = asio::ip::make_address(o.address, problem);
   if (problem) return fail(ErrorCode::kInvalidRequest, "{} is not an address", o.address);
   const tcp::endpoint endpoint(address, o.port);
-  impl->acceptor.open(endpoint.protocol(), problem);
-  if (!problem) impl->acceptor.set_option(asio::socket_base::reuse_address(true), problem);
-  if (!problem) impl->acceptor.bind(endpoint, problem);
-  if (!problem) impl->acceptor.listen(1024, problem);
+  (void)impl->acceptor.open(endpoint.protocol(), problem);
+  if (!problem) (void)impl->acceptor.set_option(asio::socket_base::reuse_address(true), problem);
+  if (!problem) (void)impl->acceptor.bind(endpoint, problem);
+  if (!problem) (void)impl->acceptor.listen(1024, problem);
   if (problem) return fail(ErrorCode::kIo, "cannot listen on {}:{}: {}", o.address, o.port, problem.message());
   asio::co_spawn(
       loop.impl().io, [impl]() { return impl->accept(); }, asio::detached);
@@ -442,7 +442,7 @@ int HttpServer::connections() const { return static_cast<int>(impl_->connections
 
 void HttpServer::stop_accepting() {
   error_code ignored;
-  impl_->acceptor.close(ignored);
+  (void)impl_->acceptor.close(ignored);
   impl_->pause.cancel();
   const auto all = impl_->connections;
   for (Connection* c : all)

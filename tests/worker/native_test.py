@@ -1,5 +1,6 @@
 """The native API on a real worker: dual call, streams, resume, cancel, errors, limits, shutdown."""
 import http.client
+import http.server
 import json
 import os
 import random
@@ -379,6 +380,82 @@ class Processes(unittest.TestCase):
         w.stop()
         with self.assertRaises(OSError):
             socket.create_connection(("127.0.0.1", w.port), 1)
+
+    def test_heartbeats_and_callback(self):
+        """A mock hive counts: one ready call before the first beat, then a beat each interval, also while the worker is busy."""
+        got = []
+
+        class Hive(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                got.append((time.monotonic(), self.path, body))
+                failing = self.path == "/v1/heartbeat" and sum(p == self.path for _, p, _ in got) == 2
+                self.send_response(500 if failing else 200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        hive = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hive)
+        threading.Thread(target=hive.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{hive.server_address[1]}"
+        with Worker("--hive-url", url, "--callback-url", url + "/ready", "--heartbeat-interval-sec", "1", "--worker-id", "w-1", env={"LLORCH_SPAWN_TOKEN": "spawn-token-1"}) as w:
+            beats = wait_for(lambda: len(b := [x for x in got if x[1] == "/v1/heartbeat"]) >= 3 and b, 15)
+            self.assertEqual([p for _, p, _ in got].count("/ready"), 1)
+            self.assertEqual(got[0][1], "/ready")
+            for body in (got[0][2], beats[0][2]):
+                self.assertLessEqual({"worker_id", "model_ref", "memory_bytes", "memory_architecture", "uri", "worker_type", "capabilities", "protocol", "spawn_token"}, set(body))
+                self.assertEqual((body["worker_id"], body["memory_architecture"], body["uri"], body["spawn_token"]), ("w-1", "cpu", w.url, "spawn-token-1"))
+            self.assertEqual((beats[0][2]["health_status"], beats[0][2]["state"]), ("healthy", "idle"))
+            self.assertGreater(beats[1][0] - beats[0][0], 0.8)
+            self.assertIn("heartbeat_failed", w.logs())  # the second was refused: logged, and it went on
+            self.assertNotIn("spawn-token-1", w.logs())
+        hive.shutdown()
+        hive.server_close()
+        refused = subprocess.run([BINARY, "serve", "-m", "builtin:haiku", "--local-mode", "--port", str(free_port()), "--callback-url", f"http://127.0.0.1:{free_port()}/x"], capture_output=True, text=True, timeout=60)
+        self.assertEqual(refused.returncode, 1, "a failed ready callback is a start failure")
+
+    def test_ten_times_capacity(self):
+        """Whoever is accepted keeps the deadline; the others are told at once."""
+        with Worker("--max-batch", "2", "--queue-capacity", "8") as w:
+            told, ended, lock = [], [], threading.Lock()
+
+            def ask(i):
+                t = time.monotonic()
+                status, headers, body = w.post("/v1/inference", {"prompt": "<|user|>a<|assistant|>", "max_tokens": 250, "ignore_eos": True, "seed": i, "deadline_ms": 30000})
+                took = time.monotonic() - t
+                if status == 202:
+                    last = w.stream(body["sse_url"])[0][-1][1]
+                    with lock:
+                        ended.append(last)
+                else:
+                    with lock:
+                        told.append((took, body["error"]["code"], int(headers["Retry-After"])))
+
+            threads = [threading.Thread(target=ask, args=(i,)) for i in range(100)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            self.assertEqual(set(ended), {"end"})
+            self.assertGreaterEqual(len(ended), 10)
+            if told:
+                self.assertEqual({c for _, c, _ in told}, {"QUEUE_FULL"})
+                times = sorted(t for t, _, _ in told)
+                print(f"overload: {len(ended)} accepted and ended, {len(told)} refused, median {1000 * times[len(times) // 2]:.1f} ms, slowest {1000 * times[-1]:.1f} ms (as 100 client threads see it)")
+
+    def test_cancel_is_quick(self):
+        with Worker("--max-batch", "64", "--queue-capacity", "100") as w:
+            times = []
+            for i in range(10):
+                made = w.infer(prompt="<|user|>a<|assistant|>", max_tokens=250, ignore_eos=True, seed=i)
+                t = time.monotonic()
+                w.call("DELETE", "/v1/inference/" + made["job_id"])
+                wait_for(lambda: w.metric("llorch_worker_kv_pages_used") == 0, 5)
+                times.append(1000 * (time.monotonic() - t))
+            print(f"cancel to pages free: median {sorted(times)[5]:.1f} ms, slowest {max(times):.1f} ms")
+            self.assertLess(sorted(times)[5], 100)
 
     def test_tls(self):
         with tempfile.TemporaryDirectory() as d:
