@@ -1,5 +1,6 @@
 // llorch-worker-cpu: one model on the CPU.
 #include "command_line.h"
+#include "kernel/kernels.h"
 
 #define LLORCH_COMMAND(name) void add_command_##name(CLI::App& app, int& exit_code);
 namespace llorch::worker {
@@ -10,6 +11,19 @@ namespace llorch::worker {
 int main(int argc, char** argv) {
   CLI::App app{"Private LLM inference: one model, one process, on the CPU."};
   app.set_version_flag("--version", "llorch-worker-cpu " LLORCH_VERSION);
+  app.add_flag_callback(
+      "--build-info",
+      [] {
+        int count = 0;
+        const auto* const* isas = llorch::kernel::all_kernels(count);  // those that this machine can run, best first
+        llorch::cli::print({{"version", LLORCH_VERSION},
+                            {"compiler", "g++ " __VERSION__},
+                            {"backend", "cpu"},
+                            {"isa", count > 0 ? isas[0]->name : "reference"},
+                            {"build_id", LLORCH_VERSION}});
+        throw CLI::Success();
+      },
+      "version, compiler, backend and ISA as JSON");
   app.require_subcommand(1);
   int exit_code = 0;
 #define LLORCH_COMMAND(name) llorch::worker::add_command_##name(app, exit_code);

@@ -12,6 +12,8 @@ struct ModelFlags {
 
   void add(CLI::App& command) {
     command.add_option("-m,--model", options.path, "GGUF file, SafeTensors directory, or builtin:haiku")->required();
+    command.add_option("--tokenizer", options.tokenizer,
+                       "use the tokenizer of this tokenizer.json or GGUF file instead");
     command.add_option("--threads", options.threads, "compute threads (default: one per core)")
         ->check(CLI::Range(1, 1024));
     command.add_option("--ctx", options.context, "positions of context (default: the model's, at most 4096)")

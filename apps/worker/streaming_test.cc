@@ -103,7 +103,10 @@ class Client {
     std::unique_lock lock(mutex_);
     return more_.wait_for(lock, limit, [&] { return tokens_ >= count; });
   }
-  [[nodiscard]] const std::vector<Clock::time_point>& arrivals() const { return arrivals_; }
+  [[nodiscard]] Clock::time_point arrival(int token) {
+    const std::lock_guard lock(mutex_);
+    return arrivals_.at(static_cast<std::size_t>(token));
+  }
   [[nodiscard]] bool done() const { return done_; }
 
  private:
@@ -207,7 +210,7 @@ TEST(Streaming, arrivals_follow_the_steps_with_one_and_with_64_clients) {
       for (std::size_t i = 0; i < clients.size(); ++i) {
         ASSERT_TRUE(clients[i]->wait_for_tokens(before[i] + 1))
             << count << " clients, round " << round << ", client " << i;
-        const auto arrived = clients[i]->arrivals()[static_cast<std::size_t>(before[i])];
+        const auto arrived = clients[i]->arrival(before[i]);
         ASSERT_GE(arrived, released) << "a token arrived before its step was allowed";
         worst_ms = std::max(worst_ms, std::chrono::duration<double, std::milli>(arrived - released).count());
       }

@@ -162,8 +162,8 @@ Status Worker::start() {
         const boost::json::object o{{"type", "progress"},
                                     {"seq", loading_job->log.next_seq()},
                                     {"stage", "loading_to_ram"},
-                                    {"bytes_loaded", done},
-                                    {"bytes_total", total},
+                                    {"tensors_loaded", done},
+                                    {"tensors_total", total},
                                     {"percent", percent},
                                     {"vram_mb", 0}};
         (void)jobs_.append(*loading_job, "progress", boost::json::serialize(o));
@@ -525,10 +525,21 @@ bool Worker::replay(const service::ContextPtr& c) {
   Remembered& r = it->second;
   if (r.body_hash != security::sha256_hex(c->request.body))
     return c->fail({ErrorCode::kIdempotencyMismatch, "this Idempotency-Key was used with another body"}), true;
-  if (!r.response)
-    return c->fail({ErrorCode::kResourceInUse, "the first request with this Idempotency-Key is still running"},
-                   {{"job_id", r.job_id}}),
-           true;
+  if (!r.response) {  // the same stream again, from its beginning, or an answer that is still being made
+    const auto job = jobs_.get(r.job_id, c->principal.id, false);
+    if (!job) return remembered_.erase(it), false;
+    service::StreamOptions again{.framing = (*job)->options.resumable ? service::Framing::kOpenAiResumable
+                                                                      : service::Framing::kOpenAi};
+    again.headers.add("Idempotent-Replayed", "true");
+    const bool streamed = (*job)->options.cancelled_by_disconnect &&
+                          service::stream_job(loop_, jobs_, *job, c, std::move(again), [this](const job::JobPtr& j) {
+                            cancel(j);
+                          }).has_value();
+    if (!streamed)
+      c->fail({ErrorCode::kResourceInUse, "the first request with this Idempotency-Key is still running"},
+              {{"job_id", r.job_id}});
+    return true;
+  }
   net::Response again = *r.response;
   again.headers.add("Idempotent-Replayed", "true");
   c->reply(std::move(again));
@@ -540,6 +551,11 @@ void Worker::remember(const service::ContextPtr& c, const std::string& job_id, s
   if (!key || remembered_.size() >= kRememberedMax) return;
   remembered_[c->principal.id + "|" + c->route + "|" + *key] = {security::sha256_hex(c->request.body), job_id,
                                                                 std::move(response), net::Clock::now()};
+}
+
+void Worker::forget(const service::ContextPtr& c) {
+  if (const auto key = c->request.headers.get("Idempotency-Key"))
+    remembered_.erase(c->principal.id + "|" + c->route + "|" + *key);
 }
 
 void Worker::shutdown(std::string_view why) {

@@ -111,12 +111,14 @@ class Worker {
 
   struct Remembered {
     std::string body_hash, job_id;
-    std::optional<net::Response> response;
+    std::optional<net::Response> response;  // absent while it is being made, and for streams
     net::Clock::time_point at;
   };
   /// Idempotency-Key: true when the answer has been given here (replayed, refused).
   [[nodiscard]] bool replay(const service::ContextPtr& c);
   void remember(const service::ContextPtr& c, const std::string& job_id, std::optional<net::Response> response);
+  /// What failed may be tried again under the same key.
+  void forget(const service::ContextPtr& c);
 
  private:
   struct Running {

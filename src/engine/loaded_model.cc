@@ -3,6 +3,8 @@
 #include <filesystem>
 
 #include "arch/hf_source.h"
+#include "base/limits.h"
+#include "base/mapped_file.h"
 #include "base/thread_pool.h"
 #include "builtin/builtin.h"
 #include "format/gguf.h"
@@ -29,7 +31,15 @@ Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
   LLORCH_TRY(model.backend,
              make_cpu_backend(options.isa, options.threads > 0 ? options.threads : ThreadPool::default_threads()));
   LLORCH_TRY(model.source, open_model(options.path));
-  LLORCH_TRY(model.tokenizer, open_tokenizer(options.path, *model.source));
+  if (options.tokenizer.empty()) {
+    LLORCH_TRY(model.tokenizer, open_tokenizer(options.path, *model.source));
+  } else if (options.tokenizer.ends_with(".json")) {
+    LLORCH_TRY(const std::string text, read_text_file(options.tokenizer, limits::kJsonBytesMax));
+    LLORCH_TRY(model.tokenizer, Tokenizer::from_hf_json(text));
+  } else {
+    LLORCH_TRY(const auto other, open_model(options.tokenizer));
+    LLORCH_TRY(model.tokenizer, open_tokenizer(options.tokenizer, *other));
+  }
   arch::LoadOptions load;
   load.context = options.context;
   load.rows_max = options.rows_max;

@@ -15,9 +15,10 @@ namespace llorch {
 
 struct ModelOptions {
   std::string path;
-  std::string isa;  // empty: the best; "reference" for the slow truth
-  int threads = 0;  // 0: one per core
-  int context = 0;  // 0: the model's own, at most context_default()
+  std::string tokenizer;  // a tokenizer.json or a GGUF file whose tokenizer replaces the model's own; empty: none
+  std::string isa;        // empty: the best; "reference" for the slow truth
+  int threads = 0;        // 0: one per core
+  int context = 0;        // 0: the model's own, at most context_default()
   int rows_max = 512;
   std::function<void(std::size_t done, std::size_t total)> progress;
 };

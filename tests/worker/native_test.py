@@ -381,6 +381,36 @@ class Processes(unittest.TestCase):
         with self.assertRaises(OSError):
             socket.create_connection(("127.0.0.1", w.port), 1)
 
+    def test_curl_does_the_dual_call(self):
+        with Worker() as w:
+            post = subprocess.run(["curl", "-sS", "-i", w.url + "/v1/inference", "-H", "Content-Type: application/json", "-d", '{"prompt":"<|user|>Write a haiku about moss<|assistant|>","max_tokens":30,"seed":1}'], capture_output=True, text=True, timeout=60, check=True).stdout
+            self.assertTrue(post.startswith("HTTP/1.1 202 "), post)
+            url = json.loads(post.split("\n\n", 1)[1])["sse_url"]
+            stream = subprocess.run(["curl", "-sSN", w.url + url], capture_output=True, text=True, timeout=60, check=True).stdout
+            self.assertTrue(stream.startswith("id: 1\nevent: started\n") and stream.endswith("data: [DONE]\n\n"), stream)
+            big = subprocess.run(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", w.url + "/v1/completions", "-H", "Content-Type: application/json", "-d", "@-"], input=json.dumps({"prompt": "sea " * 500_000}), capture_output=True, text=True, timeout=60, check=True).stdout
+            self.assertEqual(big, "400", "two megabytes with Expect: 100-continue")
+
+    def test_build_info_and_another_tokenizer(self):
+        info = json.loads(subprocess.run([BINARY, "--build-info"], capture_output=True, text=True, check=True).stdout)
+        self.assertEqual((info["backend"], set(info)), ("cpu", {"version", "compiler", "backend", "isa", "build_id"}))
+        if not STORIES.exists():
+            self.skipTest(f"not run: {STORIES} is not there")
+        ids = [subprocess.run([BINARY, "generate", "-m", str(STORIES), "-p", "Once upon", "-n", "4", *more], capture_output=True, text=True, check=True).stdout for more in ([], ["--tokenizer", str(STORIES)])]
+        self.assertEqual(ids[0], ids[1])
+        r = subprocess.run([BINARY, "serve", "-m", str(STORIES), "--tokenizer", str(DATA / "vocab/gpt-2.gguf"), "--local-mode", "--port", str(free_port())], capture_output=True, text=True, timeout=60)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("tokenizer", r.stderr)
+
+    def test_token_from_a_systemd_credential(self):
+        with tempfile.TemporaryDirectory() as d:
+            with open(f"{d}/api-token", "w") as f:
+                f.write("credential-0123456789\n")
+            os.chmod(f"{d}/api-token", 0o600)
+            with Worker(local=False, env={"CREDENTIALS_DIRECTORY": d}) as w:
+                self.assertEqual(w.get("/v1/models")[0], 401)
+                self.assertEqual(w.get("/v1/models", {"x-api-key": "credential-0123456789"})[0], 200)
+
     def test_heartbeats_and_callback(self):
         """A mock hive counts: one ready call before the first beat, then a beat each interval, also while the worker is busy."""
         got = []

@@ -150,6 +150,20 @@ class Client(unittest.TestCase):
         self.assertTrue(whole.endswith("data: [DONE]\n\n"))
         self.assertEqual(self.w.get(headers["X-Sse-Url"], {"Last-Event-ID": "7"})[2], whole[whole.index("id: 8\n"):])
 
+    def test_idempotency(self):
+        for stream in (False, True):
+            ask = dict(model="builtin:haiku", messages=USER, max_tokens=20, temperature=1, stream=stream)  # no seed: a second run would differ
+            key = {"Idempotency-Key": f"key-{stream}"}
+            before = self.w.metric("llorch_worker_tokens_in_total")
+            one, two = (self.w.post("/v1/chat/completions", ask, key) for _ in range(2))
+            self.assertEqual(one[2], two[2])
+            self.assertEqual(two[1]["Idempotent-Replayed"], "true")
+            self.assertEqual(self.w.metric("llorch_worker_tokens_in_total") - before, 8)
+            self.assertEqual(self.w.post("/v1/chat/completions", ask | {"max_tokens": 21}, key)[2]["error"]["code"], "IDEMPOTENCY_MISMATCH")
+            refused = self.w.post("/v1/chat/completions", ask | {"max_tokens": 1000}, {"Idempotency-Key": f"other-{stream}"})
+            self.assertEqual(refused[0], 400)
+            self.assertEqual(self.w.post("/v1/chat/completions", ask, {"Idempotency-Key": f"other-{stream}"})[0], 200)
+
     def test_timeouts_and_retries(self):
         with Worker("--max-batch", "1", "--queue-capacity", "0") as w, openai.OpenAI(base_url=w.url + "/v1", api_key="x", max_retries=0) as c:
             ask = dict(model="builtin:haiku", messages=USER, max_tokens=200, extra_body={"ignore_eos": True})

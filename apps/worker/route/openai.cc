@@ -295,11 +295,13 @@ void submit(Worker& w, const ContextPtr& c, Asked& p) {
     if (run.error().code != ErrorCode::kDeadlineExceeded) c->fail(run.error());
     return;
   }
+  w.remember(c, job->id, std::nullopt);
   if (!stream) {
     // A job that nobody streams is read by its own request: it ends with it, not by being unattended.
     job->ever_attached = true;
     job->options.cancelled_by_disconnect = false;
-    job->on_ended = [c, weak = std::weak_ptr(completion)](const Error& error) {
+    job->on_ended = [&w, c, weak = std::weak_ptr(completion)](const Error& error) {
+      w.forget(c);
       const auto alive = weak.lock();
       if (!alive || !alive->on_whole) return;
       alive->on_whole = nullptr;
