@@ -95,9 +95,8 @@ void EngineHost::run(const std::function<void(std::size_t, std::size_t)>& progre
 }
 
 Result<int> EngineHost::submit(GenerateRequest request, std::function<void(EngineEvent)> sink) {
-  request.sink = [this, sink = std::move(sink)](const EngineEvent& event) {
-    loop_.post([sink, event] { sink(event); });
-  };
+  const auto shared = std::make_shared<const std::function<void(EngineEvent)>>(std::move(sink));
+  request.sink = [this, shared](const EngineEvent& event) { loop_.post([shared, event] { (*shared)(event); }); };
   LLORCH_TRY(const int id, engine_->submit(std::move(request)));
   notify();
   return id;

@@ -32,17 +32,15 @@ std::int64_t resident_bytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
+double ms_since(net::Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(net::Clock::now() - start).count();
+}
+
 void raise_descriptor_limit() {
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
   files.rlim_cur = std::min<rlim_t>(files.rlim_max, 65'536);
   setrlimit(RLIMIT_NOFILE, &files);
-}
-
-std::string file_hash(const std::string& path) {
-  const auto file = MappedFile::open(path);
-  return file ? security::sha256_hex({reinterpret_cast<const char*>((*file).bytes().data()), (*file).bytes().size()})
-              : std::string();
 }
 
 }  // namespace
@@ -232,37 +230,56 @@ void Worker::loaded(Status outcome) {
                boost::json::serialize(
                    boost::json::object{{"type", "progress"}, {"seq", loading_job->log.next_seq()}, {"stage", "ready"}}),
                net::Clock::now(), wall_now());
-  auto hash = std::make_shared<std::string>();
-  background_.run(
-      [hash, path = options_.engine.model.path] {
-        const auto built_in =
-            path.starts_with("builtin:") ? builtin::find(path.substr(8)) : std::span<const std::byte>();
-        *hash = built_in.empty()
-                    ? file_hash(path)
-                    : security::sha256_hex({reinterpret_cast<const char*>(built_in.data()), built_in.size()});
-      },
-      [this, hash] { facts_.hash = *hash; });
+  start_hashing();
   if (options_.callback_url.empty()) return ready();
+  callback_call_ = tell(net::parse_url(options_.callback_url).value(), report(), [this](Status s) {
+    if (s) return ready();
+    log(Level::kError, "ready_callback_failed", s.error().message, {{"action", "error"}});
+    exit_code_ = 1;
+    loop_.stop();
+  });
+}
+
+/// The file's SHA-256, on a thread of its own: a large model must hold up neither requests nor the end.
+void Worker::start_hashing() {
+  hashing_ = std::jthread([this, path = options_.engine.model.path](const std::stop_token& stop) {
+    std::string hash;
+    if (const auto built_in =
+            path.starts_with("builtin:") ? builtin::find(path.substr(8)) : std::span<const std::byte>();
+        !built_in.empty()) {
+      hash = security::sha256_hex({reinterpret_cast<const char*>(built_in.data()), built_in.size()});
+    } else {
+      std::ifstream in(path, std::ios::binary);
+      security::Sha256 sum;
+      std::string part(1u << 20, '\0');
+      while (in && !stop.stop_requested()) {
+        in.read(part.data(), static_cast<std::streamsize>(part.size()));
+        sum.update({part.data(), static_cast<std::size_t>(in.gcount())});
+      }
+      if (!in.eof()) return;  // no file (a directory), or called off
+      hash = to_hex(sum.finish());
+    }
+    loop_.post([this, hash] { facts_.hash = hash; });
+  });
+}
+
+/// POSTs a report with the spawn token; a status other than 2xx is an error.
+net::Call Worker::tell(net::Url url, boost::json::object body, std::function<void(Status)> then) {
+  if (const char* spawn = std::getenv("LLORCH_SPAWN_TOKEN")) body["spawn_token"] = spawn;
   net::ClientRequest call;
   call.method = "POST";
-  call.url = net::parse_url(options_.callback_url).value();
+  call.url = std::move(url);
   call.headers.add("Content-Type", "application/json");
-  boost::json::object body = report();
-  if (const char* spawn = std::getenv("LLORCH_SPAWN_TOKEN")) body["spawn_token"] = spawn;
   call.body = boost::json::serialize(body);
   auto status = std::make_shared<int>(0);
-  callback_call_ = net::start_call(
-      loop_, std::move(call),
-      {.on_head = [status](int s, const net::Headers&) { *status = s; },
-       .on_data = {},
-       .on_end =
-           [this, status](Status s) {
-             if (s && *status / 100 == 2) return ready();
-             log(Level::kError, "ready_callback_failed",
-                 s ? fmt::format("the ready callback answered {}", *status) : s.error().message, {{"action", "error"}});
-             exit_code_ = 1;
-             loop_.stop();
-           }});
+  return net::start_call(loop_, std::move(call),
+                         {.on_head = [status](int s, const net::Headers&) { *status = s; },
+                          .on_data = {},
+                          .on_end =
+                              [status, then = std::move(then)](Status s) {
+                                if (s && *status / 100 != 2) s = fail(ErrorCode::kIo, "the hive answered {}", *status);
+                                then(std::move(s));
+                              }});
 }
 
 void Worker::ready() {
@@ -286,33 +303,17 @@ boost::json::object Worker::report() const {
 }
 
 void Worker::heartbeat() {
-  net::ClientRequest call;
-  call.method = "POST";
-  call.url = net::parse_url(options_.hive_url).value();
-  while (call.url.path.ends_with('/')) call.url.path.pop_back();
-  call.url.path += "/v1/heartbeat";
-  call.headers.add("Content-Type", "application/json");
+  net::Url url = net::parse_url(options_.hive_url).value();
+  while (url.path.ends_with('/')) url.path.pop_back();
+  url.path += "/v1/heartbeat";
   boost::json::object body = report();
   body["timestamp"] = rfc3339(wall_now());
   body["health_status"] = state_ == WorkerState::kIdle ? "healthy" : "degraded";
   body["state"] = state_name();
-  if (const char* spawn = std::getenv("LLORCH_SPAWN_TOKEN")) body["spawn_token"] = spawn;
-  call.body = boost::json::serialize(body);
-  auto status = std::make_shared<int>(0);
-  beat_call_ = net::start_call(loop_, std::move(call),
-                               {.on_head = [status](int s, const net::Headers&) { *status = s; },
-                                .on_data = {},
-                                .on_end =
-                                    [this, status](Status s) {
-                                      if (s && *status / 100 == 2) {
-                                        beat_failures_ = 0;
-                                        return;
-                                      }
-                                      ++beat_failures_;
-                                      log(Level::kWarn, "heartbeat_failed",
-                                          s ? fmt::format("the hive answered {}", *status) : s.error().message,
-                                          {{"failures", beat_failures_}});
-                                    }});
+  beat_call_ = tell(std::move(url), std::move(body), [this](const Status& s) {
+    beat_failures_ = s ? 0 : beat_failures_ + 1;
+    if (!s) log(Level::kWarn, "heartbeat_failed", s.error().message, {{"failures", beat_failures_}});
+  });
   // A hive that does not answer is asked less often, at most eight times the interval.
   const int factor = 1 << std::min(beat_failures_, 3);
   beat_timer_ = loop_.after(std::chrono::seconds(options_.heartbeat_interval_s * factor), [this] { heartbeat(); });
@@ -376,7 +377,14 @@ Status Worker::run(const job::JobPtr& job, std::vector<Generation> generations, 
   for (Generation& g : generations) {
     auto id = engine_.submit(std::move(g.request), [this, job,
                                                     handle = std::move(g.on_event)](const EngineEvent& event) {
-      if (job->finished()) return;
+      if (job->finished()) {  // cancelled here; this is the engine's word that it has stopped
+        if (std::holds_alternative<Error>(event)) metrics_.cancellation_ms.Observe(ms_since(job->touched));
+        return;
+      }
+      if (oom_at_ && std::holds_alternative<TokenEvent>(event)) {
+        metrics_.oom_recovery_ms.Observe(ms_since(*oom_at_));
+        oom_at_.reset();
+      }
       handle(event);
       if (const bool ended = std::holds_alternative<EndEvent>(event) || std::holds_alternative<Error>(event); !ended) {
         if (job->log.full())
@@ -441,7 +449,7 @@ void Worker::fail_job(const job::JobPtr& job, const Error& error) {
   const auto start = net::Clock::now();
   const bool cancelled = error.code == ErrorCode::kCancelled;
   metrics_.request(cancelled ? "cancelled" : "failed");
-  if (error.code == ErrorCode::kKvOom) metrics_.oom.Increment();
+  if (error.code == ErrorCode::kKvOom) metrics_.oom.Increment(), oom_at_ = start;
   std::string json = error_event(error, job->log.next_seq());
   if (job->options.operation != "infer")
     json = boost::json::serialize(boost::json::object{
@@ -449,8 +457,6 @@ void Worker::fail_job(const job::JobPtr& job, const Error& error) {
   jobs_.finish(*job, cancelled ? job::State::kCancelled : job::State::kFailed, error, "error", std::move(json), start,
                wall_now());
   release(job);
-  if (cancelled)
-    metrics_.cancellation_ms.Observe(std::chrono::duration<double, std::milli>(net::Clock::now() - start).count());
   log(cancelled ? Level::kInfo : Level::kWarn, "job_ended", error.message,
       {{"job_id", job->id}, {"code", name(error.code)}});
   if (audit_)
@@ -461,6 +467,12 @@ void Worker::fail_job(const job::JobPtr& job, const Error& error) {
 }
 
 void Worker::cancel(const job::JobPtr& job) { fail_job(job, {ErrorCode::kCancelled, "the request was cancelled"}); }
+
+void Worker::disconnected(const job::JobPtr& job) {
+  const auto seen = net::Clock::now();
+  cancel(job);
+  metrics_.disconnect_ms.Observe(ms_since(seen));
+}
 
 void Worker::finish_job(const job::JobPtr& job, std::string type, std::string json) {
   if (job->finished()) return;
@@ -533,7 +545,7 @@ bool Worker::replay(const service::ContextPtr& c) {
     again.headers.add("Idempotent-Replayed", "true");
     const bool streamed = (*job)->options.cancelled_by_disconnect &&
                           service::stream_job(loop_, jobs_, *job, c, std::move(again), [this](const job::JobPtr& j) {
-                            cancel(j);
+                            disconnected(j);
                           }).has_value();
     if (!streamed)
       c->fail({ErrorCode::kResourceInUse, "the first request with this Idempotency-Key is still running"},

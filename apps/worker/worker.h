@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "jinja/template.h"
@@ -94,6 +95,8 @@ class Worker {
   [[nodiscard]] Status run(const job::JobPtr& job, std::vector<Generation> generations, const service::ContextPtr& c,
                            std::optional<std::int64_t> deadline_ms);
   void cancel(const job::JobPtr& job);
+  /// Its reader has left, and that cancels it.
+  void disconnected(const job::JobPtr& job);
   /// Ends a job with an error event in the route's own shape and gives back its generations.
   void fail_job(const job::JobPtr& job, const Error& error);
   void finish_job(const job::JobPtr& job, std::string type, std::string json);
@@ -132,6 +135,8 @@ class Worker {
   void loaded(Status outcome);
   [[nodiscard]] Status read_facts();
   void ready();
+  void start_hashing();
+  [[nodiscard]] net::Call tell(net::Url url, boost::json::object body, std::function<void(Status)> then);
   void heartbeat();
   void sweep();
   void release(const job::JobPtr& job);
@@ -153,9 +158,11 @@ class Worker {
   net::EventLoop::Timer sweep_timer_, beat_timer_, shutdown_timer_;
   net::Call callback_call_, beat_call_;
   int beat_failures_ = 0;
+  std::optional<net::Clock::time_point> oom_at_;  // until a token comes again
   std::unique_ptr<net::HttpServer> server_;
   EngineHost engine_;
   service::Background background_;
+  std::jthread hashing_;
 };
 
 #define LLORCH_ROUTE(name) void add_route_##name(Worker& worker);

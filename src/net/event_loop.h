@@ -41,9 +41,6 @@ class EventLoop {
     std::shared_ptr<void> state_;
   };
   [[nodiscard]] Timer after(Clock::duration delay, std::function<void()> task);
-  [[nodiscard]] Timer at(Clock::time_point when, std::function<void()> task) {
-    return after(when - Clock::now(), std::move(task));
-  }
   /// `task` is called on SIGINT and SIGTERM, with how many came so far.
   void on_signals(std::function<void(int count)> task);
 

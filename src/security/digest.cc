@@ -1,17 +1,30 @@
 #include "security/digest.h"
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <openssl/sha.h>
 
 #include "base/ids.h"
 
 namespace llorch::security {
 
-std::string sha256(std::string_view bytes) {
+struct Sha256::State {
+  EVP_MD_CTX* context = EVP_MD_CTX_new();
+  ~State() { EVP_MD_CTX_free(context); }
+};
+Sha256::Sha256() : state_(std::make_unique<State>()) { EVP_DigestInit_ex(state_->context, EVP_sha256(), nullptr); }
+Sha256::~Sha256() = default;
+void Sha256::update(std::string_view bytes) { EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()); }
+std::string Sha256::finish() {
   std::string out(SHA256_DIGEST_LENGTH, '\0');
-  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
-         reinterpret_cast<unsigned char*>(out.data()));
+  EVP_DigestFinal_ex(state_->context, reinterpret_cast<unsigned char*>(out.data()), nullptr);
   return out;
+}
+
+std::string sha256(std::string_view bytes) {
+  Sha256 sum;
+  sum.update(bytes);
+  return sum.finish();
 }
 std::string sha256_hex(std::string_view bytes) { return to_hex(sha256(bytes)); }
 bool equal_in_constant_time(std::string_view a, std::string_view b) {

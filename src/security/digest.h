@@ -1,10 +1,24 @@
 // SHA-256 and comparison in constant time, by OpenSSL.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 
 namespace llorch::security {
+
+/// Of bytes that come in parts.
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  void update(std::string_view bytes);
+  [[nodiscard]] std::string finish();  // 32 raw bytes; once
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 [[nodiscard]] std::string sha256(std::string_view bytes);  // 32 raw bytes
 [[nodiscard]] std::string sha256_hex(std::string_view bytes);

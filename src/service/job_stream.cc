@@ -33,6 +33,7 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
     exchange_->on_drain = [self = shared_from_this()] { self->wake(); };
     exchange_->start(std::move(head));
     context_->streamed(200);
+    if (options_.framing != Framing::kJsonLines) listen(options_.keep_alive);
     wake();
     return {};
   }
@@ -49,16 +50,10 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
     }
     if (!bytes.empty()) {
       exchange_->write(std::move(bytes));
+      wrote_ = net::Clock::now();
       registry_.delivered(*job_, seq_);
     }
     if (job_->finished() && seq_ + 1 == job_->log.next_seq()) return end();
-    if (options_.framing != Framing::kJsonLines)
-      silence_ = loop_.after(options_.keep_alive, [weak = weak_from_this()] {
-        const auto alive = weak.lock();
-        if (!alive || alive->ended_) return;
-        alive->exchange_->write(": ping\n\n");
-        alive->wake();
-      });
   }
 
   void displaced() override {
@@ -78,6 +73,19 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
     }
     const std::uint64_t id = options_.framing == Framing::kOpenAiResumable ? e.seq : 0;
     return e.type == "end" ? std::string() : net::sse_frame(id, "", e.json);
+  }
+
+  /// One timer for the whole stream: it looks how long nothing was written, and comes back when that may be too long.
+  void listen(net::Clock::duration wait) {
+    silence_ = loop_.after(wait, [weak = weak_from_this()] {
+      const auto alive = weak.lock();
+      if (!alive || alive->ended_) return;
+      const auto silent = net::Clock::now() - alive->wrote_;
+      if (silent < alive->options_.keep_alive) return alive->listen(alive->options_.keep_alive - silent);
+      alive->exchange_->write(": ping\n\n");
+      alive->wrote_ = net::Clock::now();
+      alive->listen(alive->options_.keep_alive);
+    });
   }
 
   void end() {
@@ -109,6 +117,7 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
   std::uint64_t seq_;
   bool ended_ = false;
   net::EventLoop::Timer silence_;
+  net::Clock::time_point wrote_ = net::Clock::now();
 };
 
 }  // namespace

@@ -176,7 +176,9 @@ class Abuse(unittest.TestCase):
             while len(times) < 200:
                 t = time.perf_counter()
                 c.request("GET", "/health")
-                c.getresponse().read()
+                answer = c.getresponse()
+                answer.read()
+                self.assertEqual(answer.status, 200)
                 times.append((time.perf_counter() - t) * 1000)
             c.close()
             print(f"health while decoding: median {percentile(times, 0.5):.2f} ms, p99 {percentile(times, 0.99):.2f} ms")

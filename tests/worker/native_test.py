@@ -44,7 +44,8 @@ class Native(unittest.TestCase):
         made = self.w.infer(messages=USER, max_tokens=20, seed=2**63 + 5, temperature=0.5)
         self.assertEqual(made["status"], "queued")
         self.assertRegex(made["job_id"], r"^job-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
-        time.sleep(0.2)  # the work starts at POST: events wait for their reader
+        # The work starts at POST: it is done before anybody reads, and the events wait for their reader.
+        wait_for(lambda: self.w.get("/v1/inference/" + made["job_id"])[2]["status"] == "completed")
         events, done = self.w.stream(made["sse_url"])
         self.assertTrue(done)
         self.assertEqual([i for i, _, _ in events], list(range(1, len(events) + 1)))
@@ -107,15 +108,19 @@ class Native(unittest.TestCase):
         self.assertEqual(text_of(got), text_of(fresh))
 
     def test_one_reader(self):
-        made = self.w.infer(prompt="<|user|>c<|assistant|>", max_tokens=240, ignore_eos=True, resumable=True)
+        """Behind a queue, so that the job cannot end before the second reader comes."""
+        ahead = [self.w.infer(prompt="<|user|>q<|assistant|>", max_tokens=240, ignore_eos=True, seed=i) for i in range(60)]
+        made = self.w.infer(prompt="<|user|>c<|assistant|>", max_tokens=5, resumable=True)
         first = self.w.connection()
         first.request("GET", made["sse_url"])
-        answer = first.getresponse()
-        answer.read1(10)
-        # The job may end before the second reader comes: then there is no conflict to see, and the next test sees it.
-        status = self.w.get(made["sse_url"])[0]
-        state = self.w.get("/v1/inference/" + made["job_id"])[2]["status"]
-        self.assertTrue(status == 409 or state == "completed", (status, state))
+        answer = first.getresponse()  # kept: the connection lives as long as it
+        self.error(self.w.get(made["sse_url"]), "STREAM_IN_USE")
+        for job in ahead:
+            self.w.call("DELETE", "/v1/inference/" + job["job_id"])
+        events, done = self.w.stream(made["sse_url"], {"Last-Event-ID": "0"})  # takes over, being resumable
+        self.assertTrue(done)
+        self.assertEqual(events[-1][1], "end")
+        answer.close()
         first.close()
 
     def test_cancel(self):
@@ -197,7 +202,6 @@ class Native(unittest.TestCase):
         answer = c.getresponse()
         answer.read1(1)
         c.sock.close() if c.sock else None
-        answer.close()
         c.close()
         state = wait_for(lambda: (s := self.w.get("/v1/inference/" + made["job_id"])[2])["status"] in ("cancelled", "completed") and s)
         self.assertIn(state["status"], ("cancelled", "completed"))
@@ -295,18 +299,20 @@ class Processes(unittest.TestCase):
     def test_audit_chain_across_restarts_and_kill(self):
         with tempfile.TemporaryDirectory() as d:
             path = f"{d}/audit"
+            records = 0
             for how in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
                 w = Worker("--audit-log", path)
                 for _ in range(3):
                     w.generate(messages=[{"role": "user", "content": "CANARY-PROMPT"}], max_tokens=2)
-                time.sleep(0.05)
+                records += 6  # submitted and completed, three times
+                wait_for(lambda: os.path.exists(path) and open(path).read().count("\n") >= records)
                 w.process.send_signal(how)
                 w.process.wait(20)
                 r = subprocess.run([BINARY, "audit", "verify", path], capture_output=True, text=True)
                 self.assertEqual(r.returncode, 0, r.stderr)
             with open(path) as f:
                 lines = f.read().splitlines(keepends=True)
-            self.assertGreaterEqual(len(lines), 14)
+            self.assertGreaterEqual(len(lines), 18)
             self.assertNotIn("CANARY-PROMPT", "".join(lines))
             for what, broken in (("a changed byte", lines[:4] + [lines[4].replace("task", "tusk")] + lines[5:]), ("a record taken out", lines[:4] + lines[5:]), ("a cut tail", lines[:-2])):
                 with open(path, "w") as f:
@@ -336,9 +342,11 @@ class Processes(unittest.TestCase):
             self.assertLess(pages, 4, "the cache is too large for this test")
             events = w.generate(prompt="a", max_tokens=250, ignore_eos=True)
             self.assertEqual(events[-1][2]["code"], "KV_OOM")
+            self.assertEqual(w.metric("llorch_worker_oom_total"), 1)
             self.assertIn("alloc", events[-1][2]["message"])
             self.assertEqual(w.get("/health")[0], 200)
             self.assertEqual(w.generate(prompt="a", max_tokens=5)[-1][1], "end")
+            self.assertEqual(w.metric("llorch_worker_oom_recovery_ms_count"), 1)
 
     def test_queue_full_is_told_at_once(self):
         with Worker("--max-batch", "1", "--queue-capacity", "2") as w:
@@ -484,6 +492,7 @@ class Processes(unittest.TestCase):
                 w.call("DELETE", "/v1/inference/" + made["job_id"])
                 wait_for(lambda: w.metric("llorch_worker_kv_pages_used") == 0, 5)
                 times.append(1000 * (time.monotonic() - t))
+            wait_for(lambda: w.metric("llorch_worker_cancellation_latency_ms_count") == 10)
             print(f"cancel to pages free: median {sorted(times)[5]:.1f} ms, slowest {max(times):.1f} ms")
             self.assertLess(sorted(times)[5], 100)
 

@@ -147,7 +147,7 @@ void stream(Worker& w, const ContextPtr& c) {
   else if (job->options.operation != "infer")
     options.framing = service::Framing::kOpenAiResumable;
   if (const Status s = service::stream_job(w.loop(), w.jobs(), job, c, std::move(options),
-                                           [&w](const job::JobPtr& j) { w.cancel(j); });
+                                           [&w](const job::JobPtr& j) { w.disconnected(j); });
       !s)
     c->fail(s.error());
 }

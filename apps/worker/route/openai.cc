@@ -315,7 +315,7 @@ void submit(Worker& w, const ContextPtr& c, Asked& p) {
   options.headers = std::move(headers);
   if (resumable) options.headers.add("X-Sse-Url", fmt::format("/v1/inference/{}/stream", job->id));
   if (const Status s = service::stream_job(w.loop(), w.jobs(), job, c, std::move(options),
-                                           [&w](const job::JobPtr& j) { w.cancel(j); });
+                                           [&w](const job::JobPtr& j) { w.disconnected(j); });
       !s)
     c->fail(s.error());
 }
