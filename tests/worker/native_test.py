@@ -202,6 +202,7 @@ class Native(unittest.TestCase):
         answer = c.getresponse()
         answer.read1(1)
         c.sock.close() if c.sock else None
+        answer.close()
         c.close()
         state = wait_for(lambda: (s := self.w.get("/v1/inference/" + made["job_id"])[2])["status"] in ("cancelled", "completed") and s)
         self.assertIn(state["status"], ("cancelled", "completed"))
