@@ -12,6 +12,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/random.h"
+#include "kernel/activations.h"
 #include "kernel/kernels.h"
 #include "kernel/pack.h"
 #include "quant/table.h"
@@ -58,7 +59,7 @@ struct Weights {
 
 Weights make_weights(const Kernels& k, DType type, std::int64_t n, std::int64_t columns) {
   Weights w;
-  w.panel_size = panel_bytes(type, k.panel, columns);
+  w.panel_size = panel_bytes(k, type, columns);
   w.panels_count = n / k.panel;
   w.panels = AlignedBuffer::make(static_cast<std::size_t>(w.panel_size * w.panels_count)).value();
   std::vector<float> row(static_cast<std::size_t>(columns));
@@ -68,7 +69,7 @@ Weights make_weights(const Kernels& k, DType type, std::int64_t n, std::int64_t 
   for (int r = 0; r < k.panel; ++r)
     quant::row_ops(type).quantize(row.data(), row.size(), raw.data() + static_cast<std::uint64_t>(r) * stride);
   auto* out = reinterpret_cast<std::uint8_t*>(w.panels.data());
-  pack_panel(type, k.panel, columns, raw.data(), k.panel, out);
+  pack_panel(k, type, columns, raw.data(), k.panel, out);
   for (std::int64_t p = 1; p < w.panels_count; ++p)
     std::memcpy(out + p * w.panel_size, out, static_cast<std::size_t>(w.panel_size));
   return w;
@@ -76,18 +77,15 @@ Weights make_weights(const Kernels& k, DType type, std::int64_t n, std::int64_t 
 
 double product_seconds(const Kernels& k, DType type, const Weights& w, std::int64_t n, std::int64_t columns,
                        std::int64_t rows) {
-  const auto total = static_cast<std::size_t>(rows * columns);
-  std::vector<float> x(total, 0.5f), out(static_cast<std::size_t>(rows * n)), scales(total / 32);
-  std::vector<std::int8_t> codes(total);
-  std::vector<std::int16_t> sums(total / 16);
-  for (std::int64_t r = 0; r < rows; ++r)
-    k.quantize_row(x.data() + r * columns, columns, codes.data() + r * columns, scales.data() + r * columns / 32,
-                   sums.data() + r * columns / 16);
+  const std::vector<float> x(static_cast<std::size_t>(rows * columns), 0.5f);
+  std::vector<float> out(static_cast<std::size_t>(rows * n));
+  Activations activations;
+  activations.resize(k, type, rows, columns);
+  for (std::int64_t r = 0; r < rows; ++r) activations.convert_row(r, x.data() + r * columns);
   LinearArgs a{};
+  activations.fill(a, x.data());
   a.panels = reinterpret_cast<const std::uint8_t*>(w.panels.data()), a.panel_bytes = w.panel_size;
-  a.last_panel = w.panels_count, a.n = n, a.k = columns, a.rows = rows;
-  a.quantized = {codes.data(), scales.data(), sums.data(), columns};
-  a.x = x.data(), a.x_stride = columns, a.out = out.data(), a.out_stride = n;
+  a.last_panel = w.panels_count, a.n = n, a.out = out.data(), a.out_stride = n;
   return median_seconds([&] { k.linear[static_cast<int>(type)](a); });
 }
 

@@ -16,7 +16,7 @@ using F = V::F;
 using I = V::I;
 using B = V::B;
 constexpr int P = V::P;
-static_assert(32 % P == 0 && 64 % P == 0);
+static_assert(16 % P == 0);
 
 inline std::int64_t min64(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
@@ -137,23 +137,22 @@ void rope(float* x, const float* cos, const float* sin, int rotated, bool adjace
   }
 }
 
-void quantize_row(const float* x, std::int64_t n, std::int8_t* codes, float* scales, std::int16_t* sums) {
-  for (std::int64_t b = 0; b < n / 32; ++b, x += 32, codes += 32) {
+void quantize_row(const float* x, std::int64_t n, int tile, std::int8_t* codes, float* scales, std::int16_t* sums) {
+  for (std::int64_t b = 0; b < n / 32; ++b, x += 32, codes += 32 * tile, scales += tile, sums += 2 * tile) {
     F extreme = V::zero();
     for (int i = 0; i < 32; i += P) extreme = V::max(extreme, V::abs(V::load(x + i)));
     const float top = V::maximum(extreme);
-    const float scale = top / 127, inverse = top > 0 ? 127 / top : 0;
-    scales[b] = scale;
-    float rounded[32];
-    for (int i = 0; i < 32; i += P) V::store(rounded + i, V::round(V::mul(V::load(x + i), V::set1(inverse))));
-    int half_sums[2] = {0, 0};
-    for (int i = 0; i < 32; ++i) {
-      const int code = static_cast<int>(rounded[i]);
-      codes[i] = static_cast<std::int8_t>(code);
-      half_sums[i / 16] += code;
+    const float inverse = top > 0 ? 127 / top : 0;
+    *scales = top / 127;
+    for (int half = 0; half < 2; ++half) {
+      F total = V::zero();  // whole numbers: exact
+      for (int i = 16 * half; i < 16 * half + 16; i += P) {
+        const F rounded = V::round(V::mul(V::load(x + i), V::set1(inverse)));
+        V::store_i8(codes + i, rounded);
+        total = V::add(total, rounded);
+      }
+      sums[half] = static_cast<std::int16_t>(V::sum(total));
     }
-    sums[2 * b] = static_cast<std::int16_t>(half_sums[0]);
-    sums[2 * b + 1] = static_cast<std::int16_t>(half_sums[1]);
   }
 }
 
@@ -543,6 +542,7 @@ constexpr Kernels make_table() {
   Kernels k{};
   k.name = V::kName;
   k.panel = P;
+  k.tiles_from = std::int64_t{1} << 62;
   k.linear[static_cast<int>(DType::kF32)] = linear_plain<PlainF32>;
   k.linear[static_cast<int>(DType::kF16)] = linear_plain<PlainF16>;
   k.linear[static_cast<int>(DType::kBF16)] = linear_plain<PlainBF16>;
@@ -563,12 +563,13 @@ constexpr Kernels make_table() {
   return k;
 }
 
-constexpr Kernels kTable = make_table();
-
 }  // namespace
 }  // namespace llorch::kernel
 
-#define LLORCH_DEFINE_KERNELS(name)                  \
-  namespace llorch::kernel {                         \
-  const Kernels& kernels_##name() { return kTable; } \
+#define LLORCH_DEFINE_KERNELS(name)                 \
+  namespace llorch::kernel {                        \
+  const Kernels& kernels_##name() {                 \
+    static constexpr Kernels kTable = make_table(); \
+    return kTable;                                  \
+  }                                                 \
   }

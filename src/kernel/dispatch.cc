@@ -2,6 +2,12 @@
 
 #include "kernel/kernels.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace llorch::kernel {
 
 #define LLORCH_ISA(name) const Kernels& kernels_##name();
@@ -19,6 +25,17 @@ namespace {
   return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vnni");
+}
+/// The processor has tiles for int8 and bfloat16, and the kernel lets this process use their state: it is asked once,
+/// for all threads (arch_prctl, ARCH_REQ_XCOMP_PERM).
+[[maybe_unused]] bool runs_amx() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!runs_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  constexpr unsigned kTiles = 1u << 24, kInt8 = 1u << 25, kBfloat = 1u << 22, kAll = kTiles | kInt8 | kBfloat;
+  if ((d & kAll) != kAll) return false;
+  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1u << 5)) return false;  // AVX512_BF16
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 #elif defined(__aarch64__)
 }  // namespace

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "kernel/activations.h"
 #include "kernel/kernels.h"
 #include "kernel/pack.h"
 #include "quant/table.h"
@@ -43,20 +44,12 @@ std::vector<const Kernels*> isas() {
   return {all, all + count};
 }
 
-struct Quantized {
-  std::vector<std::int8_t> codes;
-  Floats scales;
-  std::vector<std::int16_t> sums;
-};
-
-Quantized quantize(const Kernels& k, const Floats& x, std::int64_t columns) {
-  const std::size_t rows = x.size() / static_cast<std::size_t>(columns);
-  Quantized q{std::vector<std::int8_t>(x.size()), Floats(x.size() / 32), std::vector<std::int16_t>(x.size() / 16)};
-  for (std::size_t r = 0; r < rows; ++r) {
-    const std::size_t at = r * static_cast<std::size_t>(columns);
-    k.quantize_row(x.data() + at, columns, q.codes.data() + at, q.scales.data() + at / 32, q.sums.data() + at / 16);
-  }
-  return q;
+Activations converted(const Kernels& k, DType type, const Floats& x, std::int64_t columns) {
+  const auto rows = static_cast<std::int64_t>(x.size()) / columns;
+  Activations out;
+  out.resize(k, type, rows, columns);
+  for (std::int64_t r = 0; r < rows; ++r) out.convert_row(r, x.data() + r * columns);
+  return out;
 }
 
 struct Product {
@@ -68,20 +61,18 @@ struct Product {
 /// Packs `weights` (n rows) for the ISA and multiplies.
 Floats multiply(const Kernels& k, const Product& p, const std::vector<std::byte>& weights, const Floats& x,
                 const Floats& bias) {
-  const std::int64_t panels = (p.n + k.panel - 1) / k.panel, size = panel_bytes(p.type, k.panel, p.columns);
+  const std::int64_t panels = (p.n + k.panel - 1) / k.panel, size = panel_bytes(k, p.type, p.columns);
   const std::uint64_t stride = row_bytes(p.type, static_cast<std::uint64_t>(p.columns));
   std::vector<std::uint8_t> packed(static_cast<std::size_t>(panels * size));
   for (std::int64_t i = 0; i < panels; ++i)
-    pack_panel(p.type, k.panel, p.columns, weights.data() + static_cast<std::uint64_t>(i * k.panel) * stride,
+    pack_panel(k, p.type, p.columns, weights.data() + static_cast<std::uint64_t>(i * k.panel) * stride,
                static_cast<int>(std::min<std::int64_t>(k.panel, p.n - i * k.panel)), packed.data() + i * size);
-  const bool blocks = info(p.type).block > 1;
-  const Quantized q = blocks ? quantize(k, x, p.columns) : Quantized{};
+  const Activations activations = converted(k, p.type, x, p.columns);
   Floats out = guarded(static_cast<std::size_t>(p.rows * p.n));
   LinearArgs a{};
   a.panels = packed.data(), a.panel_bytes = size, a.first_panel = 0, a.last_panel = panels;
-  a.n = p.n, a.k = p.columns, a.rows = p.rows;
-  a.quantized = {q.codes.data(), q.scales.data(), q.sums.data(), p.columns};
-  a.x = x.data(), a.x_stride = p.columns;
+  a.n = p.n;
+  activations.fill(a, x.data());
   a.bias = p.bias ? bias.data() : nullptr;
   a.out = out.data(), a.out_stride = p.n;
   k.linear[static_cast<int>(p.type)](a);
@@ -142,7 +133,7 @@ TEST_P(Isa, products_equal_a_double_loop_for_every_format_and_odd_shapes) {
                                               : type.block == 32 ? std::vector<std::int64_t>{32, 96, 320}
                                                                  : std::vector<std::int64_t>{256, 768};
     for (const std::int64_t c : columns)
-      for (const auto& [n, rows] : {std::pair<std::int64_t, std::int64_t>{1, 1}, {5, 3}, {17, 8}, {33, 13}})
+      for (const auto& [n, rows] : {std::pair<std::int64_t, std::int64_t>{1, 1}, {5, 3}, {17, 8}, {33, 13}, {40, 35}})
         check_product(k(), {type.type, n, c, rows, rows % 2 == 1});
   }
 }
@@ -308,18 +299,39 @@ TEST_P(Isa, attention_equals_a_double_loop) {
 
 TEST_P(Isa, activation_quantization_is_the_definition) {
   const Floats x = random_floats(96, 15, 5);
-  const Quantized q = quantize(k(), x, 96);
+  const Activations q = converted(k(), DType::kQ8_0, x, 96);
   const std::vector<double> want = rounded(x);
   for (std::size_t i = 0; i < x.size(); ++i)
-    ASSERT_NEAR(q.codes[i] * static_cast<double>(q.scales[i / 32]), want[i], 1e-6);
-  for (std::size_t g = 0; g < q.sums.size(); ++g) {
+    ASSERT_NEAR(q.codes()[i] * static_cast<double>(q.scales()[i / 32]), want[i], 1e-6);
+  for (std::size_t g = 0; g < q.sums().size(); ++g) {
     int sum = 0;
-    for (std::size_t i = 0; i < 16; ++i) sum += q.codes[g * 16 + i];
-    ASSERT_EQ(q.sums[g], sum);
+    for (std::size_t i = 0; i < 16; ++i) sum += q.codes()[g * 16 + i];
+    ASSERT_EQ(q.sums()[g], sum);
   }
-  const Quantized zero = quantize(k(), Floats(32, 0.0f), 32);
-  EXPECT_EQ(zero.scales[0], 0);
-  EXPECT_EQ(zero.codes[5], 0);
+  const Activations zero = converted(k(), DType::kQ8_0, Floats(32, 0.0f), 32);
+  EXPECT_EQ(zero.scales()[0], 0);
+  EXPECT_EQ(zero.codes()[5], 0);
+}
+
+TEST_P(Isa, long_rows_are_summed_in_parts_without_a_seam) {
+  for (const DType type : {DType::kQ8_0, DType::kQ4_K, DType::kQ2_K, DType::kF16, DType::kBF16})
+    check_product(k(), {type, 21, 4352, 37, true});
+}
+
+TEST(Tiles, block_formats_have_the_bits_of_the_vector_kernels) {
+  const Kernels *tiles = find_kernels("amx"), *vectors = find_kernels("avx512");
+  if (!tiles) GTEST_SKIP() << "this machine has no tile unit (AMX), or it may not be used";
+  for (const DTypeInfo& type : kDTypes) {
+    if (!is_weight_type(type.type) || type.block == 1) continue;
+    constexpr std::int64_t kN = 35, kColumns = 2304, kRows = 37;
+    const Floats w = random_floats(kN * kColumns, 21), x = random_floats(kRows * kColumns, 22);
+    std::vector<std::byte> packed(row_bytes(type.type, kColumns) * kN);
+    for (std::uint64_t n = 0; n < kN; ++n)
+      quant::row_ops(type.type).quantize(w.data() + n * kColumns, kColumns,
+                                         packed.data() + n * row_bytes(type.type, kColumns));
+    const Product product{type.type, kN, kColumns, kRows, false};
+    ASSERT_EQ(multiply(*tiles, product, packed, x, {}), multiply(*vectors, product, packed, x, {})) << type.name;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(all, Isa, testing::ValuesIn(isas()), [](const auto& p) { return std::string(p.param->name); });

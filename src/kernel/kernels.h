@@ -15,22 +15,35 @@ namespace llorch::kernel {
 
 /// Activations of one or more rows, quantized for int8 dot products: per 32 values one scale, per 16 values one sum of
 /// codes.
+/// `tile` 1: row after row. `tile` 16: blocks of 32 columns of 16 rows lie together, [row / 16][column / 32][16], in
+/// codes (32 each), scales (one) and sums (two); memory is there for whole tiles, what stands behind the last row does
+/// not matter.
 struct QuantizedRows {
-  const std::int8_t* codes;  // rows x stride_codes
-  const float* scales;       // rows x stride_codes / 32
-  const std::int16_t* sums;  // rows x stride_codes / 16
-  std::int64_t stride;       // codes from one row to the next, a multiple of 32
+  const std::int8_t* codes;
+  const float* scales;
+  const std::int16_t* sums;
+  std::int64_t stride;  // columns, a multiple of 32
+  int tile;
 };
+
+constexpr int kTileRows = 16;
+
+/// Floats as sums of two bfloat16, for plain formats on ISAs that multiply those: [row / 16][column / 32][high, low][16
+/// rows][32 columns], columns rounded up to whole blocks and filled with zeros.
+constexpr std::int64_t split_values(std::int64_t rows, std::int64_t columns) {
+  return (rows + kTileRows - 1) / kTileRows * ((columns + 31) / 32) * 2 * kTileRows * 32;
+}
 
 /// out[r][n] = bias[n] + sum over k of x[r][k] * w[n][k], for the panels first_panel..last_panel-1 of a packed weight.
 struct LinearArgs {
   const std::uint8_t* panels;  // packed by pack_rows() for this ISA
   std::int64_t panel_bytes;
   std::int64_t first_panel, last_panel;
-  std::int64_t n;           // rows of the weight: outputs
-  std::int64_t k;           // columns of the weight: inputs
-  QuantizedRows quantized;  // for block formats
-  const float* x;           // for plain formats: rows x x_stride
+  std::int64_t n;              // rows of the weight: outputs
+  std::int64_t k;              // columns of the weight: inputs
+  QuantizedRows quantized;     // for block formats
+  const std::uint16_t* split;  // for plain formats where Kernels::split_row is there
+  const float* x;              // for other plain formats: rows x x_stride
   std::int64_t x_stride;
   std::int64_t rows;  // activation rows
   const float* bias;  // n values or null
@@ -71,9 +84,14 @@ struct AttendArgs {
 struct Kernels {
   const char* name;                       // as in LLORCH_ISA
   int panel;                              // weight rows interleaved in one panel
+  bool pairs;                             // F16 and BF16 panels hold pairs of columns (kernel/layout.h)
+  std::int64_t tiles_from;                // from so many rows on, quantized rows come in tiles of 16
   void (*linear[64])(const LinearArgs&);  // by DType number; null where a format has no fast path
 
-  void (*quantize_row)(const float* x, std::int64_t n, std::int8_t* codes, float* scales, std::int16_t* sums);
+  /// Writes one row of QuantizedRows; the pointers are to its own first entries.
+  void (*quantize_row)(const float* x, std::int64_t n, int tile, std::int8_t* codes, float* scales, std::int16_t* sums);
+  /// Writes one row of split floats; null where F16 and BF16 weights are multiplied by floats.
+  void (*split_row)(const float* x, std::int64_t n, std::uint16_t* out);
   void (*rms_norm)(const float* x, const float* weight, std::int64_t n, float eps, float* out);
   void (*layer_norm)(const float* x, const float* weight, const float* bias, std::int64_t n, float eps, float* out);
   void (*add)(const float* x, std::int64_t n, float* out);                           // out += x
@@ -86,8 +104,8 @@ struct Kernels {
   void (*attend)(const AttendArgs&);
 };
 
-/// The kernels of an ISA by name ("scalar", "avx2", "avx512", "neon", "neon_i8mm"), or null when this build or this
-/// machine lacks it.
+/// The kernels of an ISA by name ("scalar", "avx2", "avx512", "amx", "neon", "neon_i8mm"), or null when this build or
+/// this machine lacks it.
 [[nodiscard]] const Kernels* find_kernels(const char* name);
 /// The best kernels of this machine.
 [[nodiscard]] const Kernels& best_kernels();

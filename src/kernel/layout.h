@@ -7,7 +7,8 @@
 //   pair plane:   2 vectors, vector i has group 4 i + j at bits 2j
 //   bit plane:    1 vector, bit g is group g
 //   byte plane:   8 vectors, one a group
-// Plain formats are [column][row]. No functions here: this header is compiled into every ISA's unit.
+// Plain formats are [column][row], or [column / 2][row][2] where the ISA multiplies pairs of bfloat16 (F16 and BF16
+// only; columns rounded up to 32 with zeros). No functions here: this header is compiled into every ISA's unit.
 #pragma once
 
 #include <cstdint>

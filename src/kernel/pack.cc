@@ -103,17 +103,20 @@ void pack_block(const PanelFormat& f, int panel, const std::uint8_t* block, int 
   }
 }
 
+bool paired(const Kernels& isa, DType type) { return isa.pairs && (type == DType::kF16 || type == DType::kBF16); }
+
 }  // namespace
 
 bool can_pack(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16 || find(type); }
 
-std::int64_t panel_bytes(DType type, int panel, std::int64_t k) {
-  if (const PanelFormat* f = find(type)) return k / f->block * block_bytes(*f, panel);
-  return k * panel * info(type).bytes;
+std::int64_t panel_bytes(const Kernels& isa, DType type, std::int64_t k) {
+  if (const PanelFormat* f = find(type)) return k / f->block * block_bytes(*f, isa.panel);
+  return (paired(isa, type) ? (k + 31) / 32 * 32 : k) * isa.panel * info(type).bytes;
 }
 
-void pack_panel(DType type, int panel, std::int64_t k, const std::byte* source, int rows, std::uint8_t* out) {
-  std::memset(out, 0, static_cast<std::size_t>(panel_bytes(type, panel, k)));
+void pack_panel(const Kernels& isa, DType type, std::int64_t k, const std::byte* source, int rows, std::uint8_t* out) {
+  const int panel = isa.panel;
+  std::memset(out, 0, static_cast<std::size_t>(panel_bytes(isa, type, k)));
   const auto stride = static_cast<std::int64_t>(row_bytes(type, static_cast<std::uint64_t>(k)));
   const auto* raw = reinterpret_cast<const std::uint8_t*>(source);
   if (const PanelFormat* f = find(type)) {
@@ -124,9 +127,11 @@ void pack_panel(DType type, int panel, std::int64_t k, const std::byte* source, 
     return;
   }
   const auto size = static_cast<std::int64_t>(info(type).bytes);
+  const bool pairs = paired(isa, type);
   for (int row = 0; row < rows; ++row)
     for (std::int64_t c = 0; c < k; ++c)
-      std::memcpy(out + (c * panel + row) * size, raw + row * stride + c * size, static_cast<std::size_t>(size));
+      std::memcpy(out + (pairs ? (c / 2 * panel + row) * 2 + c % 2 : c * panel + row) * size,
+                  raw + row * stride + c * size, static_cast<std::size_t>(size));
 }
 
 }  // namespace llorch::kernel

@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/thread_pool.h"
+#include "kernel/activations.h"
 #include "kernel/kernels.h"
 #include "kernel/pack.h"
 #include "nn/host_backend.h"
@@ -57,13 +58,13 @@ class CpuBackend final : public HostBackend {
     if (!kernel::can_pack(t.type))
       return bad_model("tensor '{}' has type {}, which is no weight type", t.name, info(t.type).name);
     const auto n = static_cast<std::int64_t>(t.rows()), k = static_cast<std::int64_t>(t.columns());
-    const std::int64_t panels = (n + k_.panel - 1) / k_.panel, size = kernel::panel_bytes(t.type, k_.panel, k);
+    const std::int64_t panels = (n + k_.panel - 1) / k_.panel, size = kernel::panel_bytes(k_, t.type, k);
     LLORCH_TRY(AlignedBuffer memory, AlignedBuffer::make(static_cast<std::size_t>(panels * size)));
     const std::uint64_t stride = row_bytes(t.type, t.columns());
     auto* out = reinterpret_cast<std::uint8_t*>(memory.data());
     pool_.run(panels, [&](std::int64_t p) {
       const auto rows = static_cast<int>(std::min<std::int64_t>(k_.panel, n - p * k_.panel));
-      kernel::pack_panel(t.type, k_.panel, k, t.data.data() + static_cast<std::uint64_t>(p * k_.panel) * stride, rows,
+      kernel::pack_panel(k_, t.type, k, t.data.data() + static_cast<std::uint64_t>(p * k_.panel) * stride, rows,
                          out + p * size);
     });
     return std::make_unique<PackedWeight>(n, k, t.type, std::move(memory), size);
@@ -141,23 +142,11 @@ class CpuBackend final : public HostBackend {
   void for_rows(std::size_t rows, std::size_t width, const Body& body) {
     pool_.run(static_cast<std::int64_t>(rows), [&](std::int64_t r) { body(static_cast<std::size_t>(r) * width); });
   }
-  void quantize(const float* x, std::int64_t rows, std::int64_t columns);
 
   const Kernels& k_;
   ThreadPool pool_;
-  std::vector<std::int8_t> codes_;
-  std::vector<float> scales_;
-  std::vector<std::int16_t> sums_;
+  kernel::Activations activations_;
 };
-
-void CpuBackend::quantize(const float* x, std::int64_t rows, std::int64_t columns) {
-  const auto total = static_cast<std::size_t>(rows * columns);
-  if (codes_.size() < total) codes_.resize(total), scales_.resize(total / 32), sums_.resize(total / 16);
-  pool_.run(rows, [&](std::int64_t r) {
-    k_.quantize_row(x + r * columns, columns, codes_.data() + r * columns, scales_.data() + r * columns / 32,
-                    sums_.data() + r * columns / 16);
-  });
-}
 
 void CpuBackend::linear(std::span<const LinearPart> parts, DeviceSpan x, std::int64_t rows) {
   const std::int64_t columns = parts.front().weight->columns();
@@ -167,17 +156,22 @@ void CpuBackend::linear(std::span<const LinearPart> parts, DeviceSpan x, std::in
     std::int64_t first, last;
   };
   std::vector<Piece> pieces;
-  bool quantized = false;
+  const DType type = static_cast<const PackedWeight&>(*parts.front().weight).type;
   for (const LinearPart& part : parts) {
     const auto& w = static_cast<const PackedWeight&>(*part.weight);
     LLORCH_ASSERT(w.columns() == columns && static_cast<std::int64_t>(part.out.size()) >= rows * w.rows(),
                   "linear shapes disagree");
-    quantized |= info(w.type).block > 1;
+    if (!kernel::Activations::same_form(k_, w.type, type)) {  // parts of one product rarely differ in this
+      for (const LinearPart& each : parts) linear({&each, 1}, x, rows);
+      return;
+    }
     const std::int64_t panels = (w.rows() + k_.panel - 1) / k_.panel;
     const std::int64_t chunk = std::max<std::int64_t>(1, panels / (pool_.threads() * 8));
     for (std::int64_t p = 0; p < panels; p += chunk) pieces.push_back({&part, p, std::min(p + chunk, panels)});
   }
-  if (quantized) quantize(at(x), rows, columns);
+  activations_.resize(k_, type, rows, columns);
+  if (activations_.converts())
+    pool_.run(rows, [&](std::int64_t r) { activations_.convert_row(r, at(x) + r * columns); });
   pool_.run(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i) {
     const Piece& piece = pieces[static_cast<std::size_t>(i)];
     const auto& w = static_cast<const PackedWeight&>(*piece.part->weight);
@@ -185,9 +179,8 @@ void CpuBackend::linear(std::span<const LinearPart> parts, DeviceSpan x, std::in
     a.panels = reinterpret_cast<const std::uint8_t*>(w.panels.data());
     a.panel_bytes = w.panel_bytes;
     a.first_panel = piece.first, a.last_panel = piece.last;
-    a.n = w.rows(), a.k = columns, a.rows = rows;
-    a.quantized = {codes_.data(), scales_.data(), sums_.data(), columns};
-    a.x = at(x), a.x_stride = columns;
+    a.n = w.rows();
+    activations_.fill(a, at(x));
     a.bias = piece.part->bias.empty() ? nullptr : at(piece.part->bias);
     a.out = at(piece.part->out), a.out_stride = w.rows();
     k_.linear[static_cast<int>(w.type)](a);

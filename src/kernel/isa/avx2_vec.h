@@ -55,6 +55,11 @@ struct V {
         static_cast<std::uint16_t>(_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT)));
     __builtin_memcpy(p, &h, 2);
   }
+  static void store_i8(std::int8_t* p, F a) {
+    const I whole = _mm256_cvtps_epi32(a);
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+  }
   static F load_half(const std::uint8_t* p) { return _mm256_cvtph_ps(load128(p)); }
   static F load_bfloat(const std::uint8_t* p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p)), 16));

@@ -50,6 +50,11 @@ struct V {
     const __fp16 h = static_cast<__fp16>(x);
     __builtin_memcpy(p, &h, 2);
   }
+  static void store_i8(std::int8_t* p, F a) {
+    const int16x4_t words = vqmovn_s32(vcvtnq_s32_f32(a));
+    const std::int32_t four = vget_lane_s32(vreinterpret_s32_s8(vqmovn_s16(vcombine_s16(words, words))), 0);
+    __builtin_memcpy(p, &four, 4);
+  }
   static F load_half(const std::uint8_t* p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
   static F load_bfloat(const std::uint8_t* p) {
     return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));

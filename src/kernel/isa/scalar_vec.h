@@ -114,6 +114,11 @@ struct V {
     const auto result = static_cast<std::uint16_t>(sign | h);
     __builtin_memcpy(p, &result, 2);
   }
+  static void store_i8(std::int8_t* p, F a) {
+    float values[P];
+    store(values, a);
+    for (int i = 0; i < P; ++i) p[i] = static_cast<std::int8_t>(values[i]);
+  }
   static F load_half(const std::uint8_t* p) {
     return lanes([&](int i) { return half_at(p + 2 * i); });
   }

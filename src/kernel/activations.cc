@@ -1,0 +1,41 @@
+#include "kernel/activations.h"
+
+namespace llorch::kernel {
+
+Activations::Form Activations::form(const Kernels& isa, DType type) {
+  if (info(type).block > 1) return Form::kQuantized;
+  return isa.split_row && type != DType::kF32 ? Form::kSplit : Form::kFloats;
+}
+
+void Activations::resize(const Kernels& isa, DType type, std::int64_t rows, std::int64_t columns) {
+  isa_ = &isa, form_ = form(isa, type), rows_ = rows, columns_ = columns;
+  const auto grow = [](auto& v, std::int64_t n) {
+    if (v.size() < static_cast<std::size_t>(n)) v.resize(static_cast<std::size_t>(n));
+  };
+  if (form_ == Form::kQuantized) {
+    tile_ = rows >= isa.tiles_from ? kTileRows : 1;
+    const std::int64_t total = (rows + tile_ - 1) / tile_ * tile_ * columns;
+    grow(codes_, total), grow(scales_, total / 32), grow(sums_, total / 16);
+  } else if (form_ == Form::kSplit) {
+    grow(split_, split_values(rows, columns));
+  }
+}
+
+void Activations::convert_row(std::int64_t row, const float* x) {
+  if (form_ == Form::kQuantized) {
+    const std::int64_t block = row / tile_ * tile_ * (columns_ / 32) + row % tile_;
+    isa_->quantize_row(x, columns_, tile_, codes_.data() + block * 32, scales_.data() + block, sums_.data() + block * 2);
+  } else if (form_ == Form::kSplit) {
+    isa_->split_row(x, columns_,
+                    split_.data() + split_values(row / kTileRows * kTileRows, columns_) + row % kTileRows * 32);
+  }
+}
+
+void Activations::fill(LinearArgs& args, const float* x) const {
+  args.rows = rows_, args.k = columns_;
+  args.quantized = {codes_.data(), scales_.data(), sums_.data(), columns_, tile_};
+  args.split = split_.data();
+  args.x = x, args.x_stride = columns_;
+}
+
+}  // namespace llorch::kernel

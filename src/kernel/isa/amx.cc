@@ -1,0 +1,361 @@
+// The AVX-512 kernels, and matrix products on tiles (AMX): 16 x 16 results of 32 columns by one instruction.
+//
+// Block formats: the tile unit multiplies int8 codes exactly, as VNNI does; conversion and scales follow in the order of
+// body.h, so that results are bit-equal to those of avx512, and one row is computed there. F16 and BF16: activations are
+// the sum of two bfloat16 (16 of the 24 bits), F16 weights too (exactly); products of two low parts are left out
+// (2^-18). Every row count goes through the same tiles. Source of the instructions: Intel 64 manual, volume 1, chapter 18.
+#include "kernel/isa/avx512_vec.h"
+
+#include "kernel/body.h"
+
+namespace llorch::kernel {
+namespace {
+
+constexpr int kChunk = 2048;  // columns whose unpacked codes stay in the first cache
+
+/// Shapes of the eight tiles; unused ones stay empty.
+struct alignas(64) TileShapes {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t row_bytes[16] = {};
+  std::uint8_t rows[16] = {};
+  constexpr void set(int tile, int count, int bytes) {
+    rows[tile] = static_cast<std::uint8_t>(count);
+    row_bytes[tile] = static_cast<std::uint16_t>(bytes);
+  }
+};
+
+inline __mmask16 first_lanes(std::int64_t n) { return static_cast<__mmask16>((1u << (n < 16 ? n : 16)) - 1); }
+
+// ------------------------------------------------------------------------------------------------------ block formats
+
+/// Codes of one panel's columns as signed bytes in tile order, and their scales.
+template<const PanelFormat& kF>
+struct Chunk {
+  static constexpr int kScales = kChunk / kF.sub;
+  alignas(64) std::int8_t codes[kChunk * P];
+  alignas(64) float scales[kScales * P];
+  alignas(64) float minimums[BlockScales<kF>::kHasMinimum ? kScales * P : P];
+
+  void unpack_from(const std::uint8_t* panel, std::int64_t blocks) {
+    constexpr std::int64_t kPlane = plane_vectors(kF) * 4 * P;
+    std::int8_t* to = codes;
+    int scale = 0;
+    for (std::int64_t b = 0; b < blocks; ++b, panel += block_bytes(kF, P)) {
+      const BlockScales<kF> block(panel);
+      const std::uint8_t* plane = panel + P * scale_bytes_per_row(kF);
+      for (int s = 0; s < kF.block / 32; ++s, plane += kPlane) {
+        B w[8];
+        unpack<kF>(plane, w);
+        for (int g = 0; g < 8; ++g, to += 64)
+          _mm512_store_si512(to, kF.zero ? _mm512_sub_epi8(w[g], _mm512_set1_epi8(static_cast<char>(kF.zero))) : w[g]);
+        for (int h = 0; h < 32 / kF.sub; ++h, ++scale) {
+          V::store(scales + scale * P, block.scale(s * (32 / kF.sub) + h));
+          if constexpr (BlockScales<kF>::kHasMinimum)
+            V::store(minimums + scale * P, block.minimum(s * (32 / kF.sub) + h));
+        }
+      }
+    }
+  }
+};
+
+/// Sums of codes of 16 rows, from their int16 pairs, times minus their scales: what minimums are multiplied by.
+template<int kSub>
+inline F offsets(const std::int16_t* sums, F x_scales, int half) {
+  const I both = _mm512_loadu_si512(sums);
+  I total;
+  if constexpr (kSub == 32)
+    total = _mm512_madd_epi16(both, _mm512_set1_epi16(1));
+  else
+    total = half ? _mm512_srai_epi32(both, 16) : _mm512_srai_epi32(_mm512_slli_epi32(both, 16), 16);
+  return V::mul(V::sub(V::zero(), x_scales), V::to_float(total));
+}
+
+/// Columns c0.. of one panel times one tile of rows, of which the first kM are kept, added to what stands in `out`
+/// (or to zero).
+template<const PanelFormat& kF, int kM>
+inline void multiply_tile(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t blocks,
+                          const Chunk<kF>& chunk, bool fresh, F* sums) {
+  constexpr int kSteps = 32 / kF.sub;  // tile products per 32 columns
+  alignas(64) std::int32_t products[2][16 * P];
+  alignas(64) float offset[P];
+  const std::int64_t first = (tile * (q.stride / 32) + c0) * kTileRows, steps = blocks * kSteps;
+  const std::int8_t* a = q.codes + first * 32;
+  const float* x_scales = q.scales + first;
+  const std::int16_t* code_sums = q.sums + first * 2;
+  F acc[kM];
+#pragma GCC unroll 16
+  for (int r = 0; r < kM; ++r) acc[r] = fresh ? V::zero() : sums[r];
+  // The product of step i + 1 is under way while step i is scaled.
+  const auto issue = [&](std::int64_t i) {
+    _tile_zero(0);
+    _tile_loadd(1, a + (kSteps == 1 ? i * 512 : i / 2 * 512 + i % 2 * 16), 32);
+    _tile_loadd(2, chunk.codes + i * kF.sub * P, 64);
+    _tile_dpbssd(0, 1, 2);
+    _tile_stored(0, products[i & 1], 64);
+  };
+  issue(0);
+  for (std::int64_t i = 0; i < steps; ++i) {
+    if (i + 1 < steps) issue(i + 1);
+    const std::int32_t* product = products[i & 1];
+    const float* scales_here = x_scales + i / kSteps * kTileRows;
+    const F scale = V::load(chunk.scales + i * P);
+    if constexpr (BlockScales<kF>::kHasMinimum) {
+      V::store(offset, offsets<kF.sub>(code_sums + i / kSteps * 2 * kTileRows, V::load(scales_here),
+                                       static_cast<int>(i % kSteps)));
+      const F minimum = V::load(chunk.minimums + i * P);
+#pragma GCC unroll 16
+      for (int r = 0; r < kM; ++r) {
+        acc[r] = V::fma(V::mul(V::to_float(_mm512_load_si512(product + r * P)), V::set1(scales_here[r])), scale, acc[r]);
+        acc[r] = V::fma(V::set1(offset[r]), minimum, acc[r]);
+      }
+    } else {
+#pragma GCC unroll 16
+      for (int r = 0; r < kM; ++r)
+        acc[r] = V::fma(V::mul(V::to_float(_mm512_load_si512(product + r * P)), V::set1(scales_here[r])), scale, acc[r]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kM; ++r) sums[r] = acc[r];
+}
+
+/// One tile of rows of one panel: reads what earlier columns left in `out`, and leaves the sum there.
+template<const PanelFormat& kF, int kM>
+inline void tile_rows(const LinearArgs& a, std::int64_t panel, std::int64_t tile, std::int64_t c0, std::int64_t blocks,
+                      const Chunk<kF>& chunk) {
+  const std::int64_t n0 = panel * P, row = tile * kTileRows, rows = min64(kM, a.rows - row);
+  const __mmask16 lanes = first_lanes(a.n - n0);
+  float* out = a.out + row * a.out_stride + n0;
+  const bool fresh = c0 == 0, last = (c0 + blocks) * 32 == a.k;
+  F sums[kM];
+  if (!fresh)
+    for (int r = 0; r < kM; ++r) sums[r] = r < rows ? _mm512_maskz_loadu_ps(lanes, out + r * a.out_stride) : V::zero();
+  multiply_tile<kF, kM>(a.quantized, tile, c0, blocks, chunk, fresh, sums);
+  const F bias = last && a.bias ? _mm512_maskz_loadu_ps(lanes, a.bias + n0) : V::zero();
+  for (int r = 0; r < rows; ++r)
+    _mm512_mask_storeu_ps(out + r * a.out_stride, lanes, last && a.bias ? V::add(sums[r], bias) : sums[r]);
+}
+
+template<const PanelFormat& kF>
+void linear_tiles(const LinearArgs& a) {
+  if (a.quantized.tile == 1) return linear_quantized<kF>(a);
+  TileShapes shapes;
+  shapes.set(0, 16, 64), shapes.set(1, 16, kF.sub), shapes.set(2, kF.sub / 4, 64);
+  _tile_loadconfig(&shapes);
+  Chunk<kF> chunk;
+  const std::int64_t tiles = (a.rows + kTileRows - 1) / kTileRows;
+  // Columns outermost: the activations of one chunk stay in the second cache while the panels pass.
+  for (std::int64_t c = 0; c < a.k; c += kChunk) {
+    const std::int64_t columns = min64(kChunk, a.k - c);
+    for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel) {
+      chunk.unpack_from(a.panels + panel * a.panel_bytes + c / kF.block * block_bytes(kF, P), columns / kF.block);
+      for (std::int64_t t = 0; t < tiles; ++t) {
+        const std::int64_t rows = a.rows - t * kTileRows;
+        if (rows > 8)
+          tile_rows<kF, 16>(a, panel, t, c / 32, columns / 32, chunk);
+        else if (rows > 4)
+          tile_rows<kF, 8>(a, panel, t, c / 32, columns / 32, chunk);
+        else
+          tile_rows<kF, 4>(a, panel, t, c / 32, columns / 32, chunk);
+      }
+    }
+  }
+  _tile_release();
+}
+
+// ------------------------------------------------------------------------------------------------------ plain formats
+
+inline I round_to_bfloat(F low, F high) { return reinterpret_cast<I>(_mm512_cvtne2ps_pbh(high, low)); }
+inline F low_floats(I b) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(b)), 16)); }
+inline F high_floats(I b) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(b, 1)), 16));
+}
+
+/// 32 floats as two vectors of bfloat16: rounded, and what the rounding left, rounded.
+inline void split(F low, F high, I& top, I& rest) {
+  top = round_to_bfloat(low, high);
+  rest = round_to_bfloat(V::sub(low, low_floats(top)), V::sub(high, high_floats(top)));
+}
+
+void split_row(const float* x, std::int64_t n, std::uint16_t* out) {
+  for (std::int64_t c = 0; c < n; c += 32, out += 2 * kTileRows * 32) {
+    const std::int64_t left = n - c;
+    I top, rest;
+    split(_mm512_maskz_loadu_ps(first_lanes(left), x + c),
+          left > 16 ? _mm512_maskz_loadu_ps(first_lanes(left - 16), x + c + 16) : V::zero(), top, rest);
+    _mm512_storeu_si512(out, top);
+    _mm512_storeu_si512(out + kTileRows * 32, rest);
+  }
+}
+
+enum class Weights { kBfloat, kHalf, kSplitHalf };  // kSplitHalf: a panel's F16 weights, already split
+
+constexpr int kPlainChunk = 512;                    // columns whose activations and split weights stay in the second cache
+constexpr std::int64_t kPlainStep = 32 * P * 2;     // bytes of 32 columns of a panel
+constexpr std::int64_t kSplitStep = 2 * kPlainStep;
+
+/// 32 columns of F16 weights as high and low parts, one tile each.
+inline void split_half(const std::uint8_t* from, std::uint8_t* to) {
+  for (int pair = 0; pair < 16; ++pair) {
+    I top, rest;
+    split(V::load_half(from + pair * 64), V::load_half(from + pair * 64 + 32), top, rest);
+    _mm512_store_si512(to + pair * 64, top);
+    _mm512_store_si512(to + kPlainStep + pair * 64, rest);
+  }
+}
+
+/// One panel's 32 columns times one tile of rows, into tile kSum. Tiles 4, 5: activations (high, low); 6, 7: weights.
+// GCC's intrinsics take a tile's number as a literal only, so four functions of one shape: multiply_split_0 to _3.
+#define LLORCH_MULTIPLY_SPLIT(sum)                                \
+  template<bool kTwoParts>                                        \
+  inline void multiply_split_##sum(const std::uint16_t* x) {      \
+    _tile_loadd(4, x, 64);                                        \
+    _tile_loadd(5, x + 512, 64);                                  \
+    _tile_dpbf16ps(sum, 4, 6);                                    \
+    _tile_dpbf16ps(sum, 5, 6);                                    \
+    if constexpr (kTwoParts) _tile_dpbf16ps(sum, 4, 7);           \
+  }
+LLORCH_MULTIPLY_SPLIT(0)
+LLORCH_MULTIPLY_SPLIT(1)
+LLORCH_MULTIPLY_SPLIT(2)
+LLORCH_MULTIPLY_SPLIT(3)
+#undef LLORCH_MULTIPLY_SPLIT
+
+/// Adds to tiles 2 p + t, panel p and tile of rows t, `steps` times 32 columns.
+template<Weights kWeights, int kPanels, int kTiles>
+inline void plain_tiles(const std::uint8_t* const* weights, const std::uint16_t* const* x, std::int64_t steps) {
+  constexpr bool kTwoParts = kWeights != Weights::kBfloat;
+  alignas(64) std::uint8_t parts[kWeights == Weights::kHalf ? kSplitStep : 64];
+  const auto load_weights = [&](int panel, std::int64_t s) {
+    const std::uint8_t* w = weights[panel] + s * (kWeights == Weights::kSplitHalf ? kSplitStep : kPlainStep);
+    if constexpr (kWeights == Weights::kHalf) split_half(w, parts), w = parts;
+    _tile_loadd(6, w, 64);
+    if constexpr (kTwoParts) _tile_loadd(7, w + kPlainStep, 64);
+  };
+  for (std::int64_t s = 0; s < steps; ++s) {
+    load_weights(0, s);
+    multiply_split_0<kTwoParts>(x[0] + s * 1024);
+    if constexpr (kTiles == 2) multiply_split_1<kTwoParts>(x[1] + s * 1024);
+    if constexpr (kPanels == 2) {
+      load_weights(1, s);
+      multiply_split_2<kTwoParts>(x[0] + s * 1024);
+      if constexpr (kTiles == 2) multiply_split_3<kTwoParts>(x[1] + s * 1024);
+    }
+  }
+}
+
+/// The sums of one panel and tile of rows between memory and a 16 x 16 buffer.
+struct Corner {
+  float* out;
+  std::int64_t stride, rows;
+  __mmask16 lanes;
+  Corner(const LinearArgs& a, std::int64_t panel, std::int64_t tile)
+      : out(a.out + tile * kTileRows * a.out_stride + panel * P),
+        stride(a.out_stride),
+        rows(min64(kTileRows, a.rows - tile * kTileRows)),
+        lanes(first_lanes(a.n - panel * P)) {}
+  void load(float* buffer) const {
+    for (std::int64_t r = 0; r < rows; ++r) V::store(buffer + r * P, _mm512_maskz_loadu_ps(lanes, out + r * stride));
+  }
+  void store(const float* buffer, const float* bias) const {
+    const F more = bias ? _mm512_maskz_loadu_ps(lanes, bias) : V::zero();
+    for (std::int64_t r = 0; r < rows; ++r)
+      _mm512_mask_storeu_ps(out + r * stride, lanes, bias ? V::add(V::load(buffer + r * P), more) : V::load(buffer + r * P));
+  }
+};
+
+/// Up to 2 x 2 tiles of results. `weights`: the panels' columns from c on.
+template<Weights kWeights, int kPanels, int kTiles>
+inline void plain_corner(const LinearArgs& a, const std::uint8_t* const* weights, std::int64_t panel, std::int64_t tile,
+                         std::int64_t c, std::int64_t columns) {
+  alignas(64) float sums[4][16 * P] = {};
+  const std::uint16_t* x[2];
+  for (int t = 0; t < kTiles; ++t) x[t] = a.split + ((tile + t) * ((a.k + 31) / 32) + c / 32) * 1024;
+  if (c > 0)
+    for (int p = 0; p < kPanels; ++p)
+      for (int t = 0; t < kTiles; ++t) Corner(a, panel + p, tile + t).load(sums[2 * p + t]);
+  _tile_loadd(0, sums[0], 64);
+  _tile_loadd(1, sums[1], 64);
+  _tile_loadd(2, sums[2], 64);
+  _tile_loadd(3, sums[3], 64);
+  plain_tiles<kWeights, kPanels, kTiles>(weights, x, (columns + 31) / 32);
+  _tile_stored(0, sums[0], 64);
+  _tile_stored(1, sums[1], 64);
+  _tile_stored(2, sums[2], 64);
+  _tile_stored(3, sums[3], 64);
+  const bool last = c + columns == a.k;
+  for (int p = 0; p < kPanels; ++p)
+    for (int t = 0; t < kTiles; ++t)
+      Corner(a, panel + p, tile + t).store(sums[2 * p + t], last && a.bias ? a.bias + (panel + p) * P : nullptr);
+}
+
+template<Weights kWeights, int kPanels>
+inline void plain_panels(const LinearArgs& a, const std::uint8_t* const* weights, std::int64_t panel, std::int64_t c,
+                         std::int64_t columns) {
+  const std::int64_t tiles = (a.rows + kTileRows - 1) / kTileRows;
+  std::int64_t t = 0;
+  for (; t + 2 <= tiles; t += 2) plain_corner<kWeights, kPanels, 2>(a, weights, panel, t, c, columns);
+  if (t < tiles) plain_corner<kWeights, kPanels, 1>(a, weights, panel, t, c, columns);
+}
+
+template<bool kHalf>
+void linear_split(const LinearArgs& a) {
+  TileShapes shapes;
+  const int m = static_cast<int>(min64(a.rows, kTileRows));
+  for (int t = 0; t < 6; ++t) shapes.set(t, m, 64);
+  shapes.set(6, 16, 64), shapes.set(7, 16, 64);
+  _tile_loadconfig(&shapes);
+  // Few rows stream the weights once; for many, the activations of some columns stay in the second cache.
+  const bool few = a.rows <= 2 * kTileRows;
+  const std::int64_t chunk = few ? a.k : kPlainChunk;
+  alignas(64) std::uint8_t split_weights[2][kHalf ? kPlainChunk / 32 * kSplitStep : 64];
+  for (std::int64_t c = 0; c < a.k; c += chunk) {
+    const std::int64_t columns = min64(chunk, a.k - c);
+    for (std::int64_t panel = a.first_panel; panel < a.last_panel; panel += 2) {
+      const int panels = panel + 1 < a.last_panel ? 2 : 1;
+      const std::uint8_t* weights[2];
+      for (int p = 0; p < panels; ++p) weights[p] = a.panels + (panel + p) * a.panel_bytes + c / 32 * kPlainStep;
+      const auto run = [&]<Weights kWeights>() {
+        if (panels == 2)
+          plain_panels<kWeights, 2>(a, weights, panel, c, columns);
+        else
+          plain_panels<kWeights, 1>(a, weights, panel, c, columns);
+      };
+      if constexpr (!kHalf) {
+        run.template operator()<Weights::kBfloat>();
+      } else if (few) {
+        run.template operator()<Weights::kHalf>();
+      } else {
+        for (int p = 0; p < panels; ++p) {
+          for (std::int64_t s = 0; s < (columns + 31) / 32; ++s)
+            split_half(weights[p] + s * kPlainStep, split_weights[p] + s * kSplitStep);
+          weights[p] = split_weights[p];
+        }
+        run.template operator()<Weights::kSplitHalf>();
+      }
+    }
+  }
+  _tile_release();
+}
+
+constexpr Kernels make_amx_table() {
+  Kernels k = make_table();
+  k.name = "amx";
+  k.pairs = true;
+  k.tiles_from = 4;
+#define LLORCH_PANEL(format) k.linear[static_cast<int>(format.type)] = linear_tiles<format>;
+#include "panel_table.inc"
+#undef LLORCH_PANEL
+  k.linear[static_cast<int>(DType::kF16)] = linear_split<true>;
+  k.linear[static_cast<int>(DType::kBF16)] = linear_split<false>;
+  k.split_row = split_row;
+  return k;
+}
+
+}  // namespace
+
+const Kernels& kernels_amx() {
+  static constexpr Kernels kTable = make_amx_table();
+  return kTable;
+}
+
+}  // namespace llorch::kernel
