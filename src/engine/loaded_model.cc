@@ -30,6 +30,7 @@ Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
   model.reference = std::filesystem::path(options.path).filename().string();
   LLORCH_TRY(model.backend,
              make_cpu_backend(options.isa, options.threads > 0 ? options.threads : ThreadPool::default_threads()));
+  if (options.decorate) model.backend = options.decorate(std::move(model.backend));
   LLORCH_TRY(model.source, open_model(options.path));
   if (options.tokenizer.empty()) {
     LLORCH_TRY(model.tokenizer, open_tokenizer(options.path, *model.source));

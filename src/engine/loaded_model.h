@@ -21,6 +21,8 @@ struct ModelOptions {
   int context = 0;        // 0: the model's own, at most context_default()
   int rows_max = 512;
   std::function<void(std::size_t done, std::size_t total)> progress;
+  /// Puts another backend round the one that was made, for profiles.
+  std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)> decorate;
 };
 
 /// Where `context` is 0: the model's context up to this many positions, so that a KV cache of a long-context model fits

@@ -24,7 +24,8 @@ void Activations::resize(const Kernels& isa, DType type, std::int64_t rows, std:
 void Activations::convert_row(std::int64_t row, const float* x) {
   if (form_ == Form::kQuantized) {
     const std::int64_t block = row / tile_ * tile_ * (columns_ / 32) + row % tile_;
-    isa_->quantize_row(x, columns_, tile_, codes_.data() + block * 32, scales_.data() + block, sums_.data() + block * 2);
+    isa_->quantize_row(x, columns_, tile_, codes_.data() + block * 32, scales_.data() + block,
+                       sums_.data() + block * 2);
   } else if (form_ == Form::kSplit) {
     isa_->split_row(x, columns_,
                     split_.data() + split_values(row / kTileRows * kTileRows, columns_) + row % kTileRows * 32);

@@ -1,4 +1,5 @@
-// Rows of activations in the form that an ISA's matrix product takes for a weight type: quantized, split, or as they are.
+// Rows of activations in the form that an ISA's matrix product takes for a weight type: quantized, split, or as they
+// are.
 //
 // Memory grows to the largest use and is kept. Threads: resize() first, then convert_row() of different rows from any
 // threads, then fill().

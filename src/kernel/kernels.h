@@ -102,6 +102,16 @@ struct Kernels {
   void (*rope)(float* x, const float* cos, const float* sin, int rotated, bool adjacent);  // one head, in place
   void (*kv_write)(const KvLayout&, std::uint8_t* page, int slot, const float* key, const float* value);
   void (*attend)(const AttendArgs&);
+
+  // For rooflines: loops of one instruction on registers. Each does `rounds` rounds and returns the operations done
+  // (two for a multiplication and its addition). Null where the ISA lacks the instruction.
+  double (*peak_int8)(std::int64_t rounds);
+  double (*peak_fp32)(std::int64_t rounds);
+  double (*peak_bf16)(std::int64_t rounds);
+  double (*peak_int8_tile)(std::int64_t rounds);
+  double (*peak_bf16_tile)(std::int64_t rounds);
+  /// Reads `streams` neighbouring parts of `bytes` in turn, and returns something that depends on all of them.
+  std::uint32_t (*read)(const std::uint8_t* p, std::int64_t bytes, int streams);
 };
 
 /// The kernels of an ISA by name ("scalar", "avx2", "avx512", "amx", "neon", "neon_i8mm"), or null when this build or

@@ -22,13 +22,15 @@ namespace llorch {
 /// A matrix [rows][columns] in the backend's own layout.
 class Weight {
  public:
-  Weight(std::int64_t rows, std::int64_t columns) : rows_(rows), columns_(columns) {}
+  /// `bytes`: what one product reads.
+  Weight(std::int64_t rows, std::int64_t columns, std::int64_t bytes) : rows_(rows), columns_(columns), bytes_(bytes) {}
   virtual ~Weight() = default;
   [[nodiscard]] std::int64_t rows() const { return rows_; }
   [[nodiscard]] std::int64_t columns() const { return columns_; }
+  [[nodiscard]] std::int64_t bytes() const { return bytes_; }
 
  private:
-  std::int64_t rows_, columns_;
+  std::int64_t rows_, columns_, bytes_;
 };
 
 /// out (rows, weight rows) = x (rows, weight columns) times the weight transposed, plus bias (empty: none).

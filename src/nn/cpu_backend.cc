@@ -25,7 +25,10 @@ kernel::KvType kv_type(KvPrecision p) {
 class PackedWeight final : public Weight {
  public:
   PackedWeight(std::int64_t rows, std::int64_t columns, DType dtype, AlignedBuffer data, std::int64_t panel_size)
-      : Weight(rows, columns), type(dtype), panels(std::move(data)), panel_bytes(panel_size) {}
+      : Weight(rows, columns, static_cast<std::int64_t>(data.size())),
+        type(dtype),
+        panels(std::move(data)),
+        panel_bytes(panel_size) {}
   DType type;
   AlignedBuffer panels;
   std::int64_t panel_bytes;

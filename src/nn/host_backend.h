@@ -25,7 +25,8 @@ class HostBackend : public Backend {
 class RawWeight final : public Weight {
  public:
   explicit RawWeight(const TensorView& tensor)
-      : Weight(static_cast<std::int64_t>(tensor.rows()), static_cast<std::int64_t>(tensor.columns())),
+      : Weight(static_cast<std::int64_t>(tensor.rows()), static_cast<std::int64_t>(tensor.columns()),
+               static_cast<std::int64_t>(tensor.data.size())),
         tensor_(tensor),
         ops_(quant::row_ops(tensor.type)),
         stride_(row_bytes(tensor.type, tensor.columns())) {}

@@ -1,9 +1,10 @@
 // The AVX-512 kernels, and matrix products on tiles (AMX): 16 x 16 results of 32 columns by one instruction.
 //
-// Block formats: the tile unit multiplies int8 codes exactly, as VNNI does; conversion and scales follow in the order of
-// body.h, so that results are bit-equal to those of avx512, and one row is computed there. F16 and BF16: activations are
-// the sum of two bfloat16 (16 of the 24 bits), F16 weights too (exactly); products of two low parts are left out
-// (2^-18). Every row count goes through the same tiles. Source of the instructions: Intel 64 manual, volume 1, chapter 18.
+// Block formats: the tile unit multiplies int8 codes exactly, as VNNI does; conversion and scales follow in the order
+// of body.h, so that results are bit-equal to those of avx512, and one row is computed there. F16 and BF16: activations
+// are the sum of two bfloat16 (16 of the 24 bits), F16 weights too (exactly); products of two low parts are left out
+// (2^-18). Every row count goes through the same tiles. Source of the instructions: Intel 64 manual, volume 1,
+// chapter 18.
 #include "kernel/isa/avx512_vec.h"
 
 #include "kernel/body.h"
@@ -23,6 +24,15 @@ struct alignas(64) TileShapes {
     row_bytes[tile] = static_cast<std::uint16_t>(bytes);
   }
 };
+
+// GCC 12's intrinsics do not say that these read memory: the compiler would be free to leave out or delay the stores
+// before them.
+inline void configure(const TileShapes& shapes) { asm volatile("ldtilecfg %0" : : "m"(shapes) : "memory"); }
+#define LLORCH_TILE_LOAD(tile, base, stride)                                    \
+  asm volatile("tileloadd (%0,%1,1), %%tmm" #tile                               \
+               :                                                                \
+               : "r"(static_cast<const void*>(base)), "r"(std::int64_t{stride}) \
+               : "memory")
 
 inline __mmask16 first_lanes(std::int64_t n) { return static_cast<__mmask16>((1u << (n < 16 ? n : 16)) - 1); }
 
@@ -88,8 +98,8 @@ inline void multiply_tile(const QuantizedRows& q, std::int64_t tile, std::int64_
   // The product of step i + 1 is under way while step i is scaled.
   const auto issue = [&](std::int64_t i) {
     _tile_zero(0);
-    _tile_loadd(1, a + (kSteps == 1 ? i * 512 : i / 2 * 512 + i % 2 * 16), 32);
-    _tile_loadd(2, chunk.codes + i * kF.sub * P, 64);
+    LLORCH_TILE_LOAD(1, a + (kSteps == 1 ? i * 512 : i / 2 * 512 + i % 2 * 16), 32);
+    LLORCH_TILE_LOAD(2, chunk.codes + i * kF.sub * P, 64);
     _tile_dpbssd(0, 1, 2);
     _tile_stored(0, products[i & 1], 64);
   };
@@ -105,13 +115,15 @@ inline void multiply_tile(const QuantizedRows& q, std::int64_t tile, std::int64_
       const F minimum = V::load(chunk.minimums + i * P);
 #pragma GCC unroll 16
       for (int r = 0; r < kM; ++r) {
-        acc[r] = V::fma(V::mul(V::to_float(_mm512_load_si512(product + r * P)), V::set1(scales_here[r])), scale, acc[r]);
+        acc[r] =
+            V::fma(V::mul(V::to_float(_mm512_load_si512(product + r * P)), V::set1(scales_here[r])), scale, acc[r]);
         acc[r] = V::fma(V::set1(offset[r]), minimum, acc[r]);
       }
     } else {
 #pragma GCC unroll 16
       for (int r = 0; r < kM; ++r)
-        acc[r] = V::fma(V::mul(V::to_float(_mm512_load_si512(product + r * P)), V::set1(scales_here[r])), scale, acc[r]);
+        acc[r] =
+            V::fma(V::mul(V::to_float(_mm512_load_si512(product + r * P)), V::set1(scales_here[r])), scale, acc[r]);
     }
   }
 #pragma GCC unroll 16
@@ -140,7 +152,7 @@ void linear_tiles(const LinearArgs& a) {
   if (a.quantized.tile == 1) return linear_quantized<kF>(a);
   TileShapes shapes;
   shapes.set(0, 16, 64), shapes.set(1, 16, kF.sub), shapes.set(2, kF.sub / 4, 64);
-  _tile_loadconfig(&shapes);
+  configure(shapes);
   Chunk<kF> chunk;
   const std::int64_t tiles = (a.rows + kTileRows - 1) / kTileRows;
   // Columns outermost: the activations of one chunk stay in the second cache while the panels pass.
@@ -165,7 +177,9 @@ void linear_tiles(const LinearArgs& a) {
 // ------------------------------------------------------------------------------------------------------ plain formats
 
 inline I round_to_bfloat(F low, F high) { return reinterpret_cast<I>(_mm512_cvtne2ps_pbh(high, low)); }
-inline F low_floats(I b) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(b)), 16)); }
+inline F low_floats(I b) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(b)), 16));
+}
 inline F high_floats(I b) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(b, 1)), 16));
 }
@@ -189,8 +203,8 @@ void split_row(const float* x, std::int64_t n, std::uint16_t* out) {
 
 enum class Weights { kBfloat, kHalf, kSplitHalf };  // kSplitHalf: a panel's F16 weights, already split
 
-constexpr int kPlainChunk = 512;                    // columns whose activations and split weights stay in the second cache
-constexpr std::int64_t kPlainStep = 32 * P * 2;     // bytes of 32 columns of a panel
+constexpr int kPlainChunk = 512;                 // columns whose activations and split weights stay in the second cache
+constexpr std::int64_t kPlainStep = 32 * P * 2;  // bytes of 32 columns of a panel
 constexpr std::int64_t kSplitStep = 2 * kPlainStep;
 
 /// 32 columns of F16 weights as high and low parts, one tile each.
@@ -205,14 +219,14 @@ inline void split_half(const std::uint8_t* from, std::uint8_t* to) {
 
 /// One panel's 32 columns times one tile of rows, into tile kSum. Tiles 4, 5: activations (high, low); 6, 7: weights.
 // GCC's intrinsics take a tile's number as a literal only, so four functions of one shape: multiply_split_0 to _3.
-#define LLORCH_MULTIPLY_SPLIT(sum)                                \
-  template<bool kTwoParts>                                        \
-  inline void multiply_split_##sum(const std::uint16_t* x) {      \
-    _tile_loadd(4, x, 64);                                        \
-    _tile_loadd(5, x + 512, 64);                                  \
-    _tile_dpbf16ps(sum, 4, 6);                                    \
-    _tile_dpbf16ps(sum, 5, 6);                                    \
-    if constexpr (kTwoParts) _tile_dpbf16ps(sum, 4, 7);           \
+#define LLORCH_MULTIPLY_SPLIT(sum)                           \
+  template<bool kTwoParts>                                   \
+  inline void multiply_split_##sum(const std::uint16_t* x) { \
+    LLORCH_TILE_LOAD(4, x, 64);                              \
+    LLORCH_TILE_LOAD(5, x + 512, 64);                        \
+    _tile_dpbf16ps(sum, 4, 6);                               \
+    _tile_dpbf16ps(sum, 5, 6);                               \
+    if constexpr (kTwoParts) _tile_dpbf16ps(sum, 4, 7);      \
   }
 LLORCH_MULTIPLY_SPLIT(0)
 LLORCH_MULTIPLY_SPLIT(1)
@@ -228,8 +242,8 @@ inline void plain_tiles(const std::uint8_t* const* weights, const std::uint16_t*
   const auto load_weights = [&](int panel, std::int64_t s) {
     const std::uint8_t* w = weights[panel] + s * (kWeights == Weights::kSplitHalf ? kSplitStep : kPlainStep);
     if constexpr (kWeights == Weights::kHalf) split_half(w, parts), w = parts;
-    _tile_loadd(6, w, 64);
-    if constexpr (kTwoParts) _tile_loadd(7, w + kPlainStep, 64);
+    LLORCH_TILE_LOAD(6, w, 64);
+    if constexpr (kTwoParts) LLORCH_TILE_LOAD(7, w + kPlainStep, 64);
   };
   for (std::int64_t s = 0; s < steps; ++s) {
     load_weights(0, s);
@@ -259,7 +273,8 @@ struct Corner {
   void store(const float* buffer, const float* bias) const {
     const F more = bias ? _mm512_maskz_loadu_ps(lanes, bias) : V::zero();
     for (std::int64_t r = 0; r < rows; ++r)
-      _mm512_mask_storeu_ps(out + r * stride, lanes, bias ? V::add(V::load(buffer + r * P), more) : V::load(buffer + r * P));
+      _mm512_mask_storeu_ps(out + r * stride, lanes,
+                            bias ? V::add(V::load(buffer + r * P), more) : V::load(buffer + r * P));
   }
 };
 
@@ -273,10 +288,10 @@ inline void plain_corner(const LinearArgs& a, const std::uint8_t* const* weights
   if (c > 0)
     for (int p = 0; p < kPanels; ++p)
       for (int t = 0; t < kTiles; ++t) Corner(a, panel + p, tile + t).load(sums[2 * p + t]);
-  _tile_loadd(0, sums[0], 64);
-  _tile_loadd(1, sums[1], 64);
-  _tile_loadd(2, sums[2], 64);
-  _tile_loadd(3, sums[3], 64);
+  LLORCH_TILE_LOAD(0, sums[0], 64);
+  LLORCH_TILE_LOAD(1, sums[1], 64);
+  LLORCH_TILE_LOAD(2, sums[2], 64);
+  LLORCH_TILE_LOAD(3, sums[3], 64);
   plain_tiles<kWeights, kPanels, kTiles>(weights, x, (columns + 31) / 32);
   _tile_stored(0, sums[0], 64);
   _tile_stored(1, sums[1], 64);
@@ -303,7 +318,7 @@ void linear_split(const LinearArgs& a) {
   const int m = static_cast<int>(min64(a.rows, kTileRows));
   for (int t = 0; t < 6; ++t) shapes.set(t, m, 64);
   shapes.set(6, 16, 64), shapes.set(7, 16, 64);
-  _tile_loadconfig(&shapes);
+  configure(shapes);
   // Few rows stream the weights once; for many, the activations of some columns stay in the second cache.
   const bool few = a.rows <= 2 * kTileRows;
   const std::int64_t chunk = few ? a.k : kPlainChunk;
@@ -337,6 +352,44 @@ void linear_split(const LinearArgs& a) {
   _tile_release();
 }
 
+// ---------------------------------------------------------------------------------------------------------- rooflines
+
+double peak_bf16(std::int64_t rounds) {
+  auto a = reinterpret_cast<__m512bh>(V::set1(1)), b = a;
+  F sums[kChains];
+  for (F& s : sums) s = V::zero();
+  for (std::int64_t i = 0; i < rounds; ++i) {
+    hide(a), hide(b);
+#pragma GCC unroll 12
+    for (int c = 0; c < kChains; ++c) sums[c] = _mm512_dpbf16_ps(sums[c], a, b);
+  }
+  for (F& s : sums) hide(s);
+  return 2.0 * 2 * P * kChains * static_cast<double>(rounds);
+}
+
+/// Eight tiles: four sums, and operands of zeros.
+template<bool kInt8>
+double peak_tile(std::int64_t rounds) {
+  TileShapes shapes;
+  for (int t = 0; t < 8; ++t) shapes.set(t, 16, 64);
+  configure(shapes);  // makes all tiles zero
+  for (std::int64_t i = 0; i < rounds; ++i) {
+    if constexpr (kInt8) {
+      _tile_dpbssd(0, 4, 6);
+      _tile_dpbssd(1, 4, 7);
+      _tile_dpbssd(2, 5, 6);
+      _tile_dpbssd(3, 5, 7);
+    } else {
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  _tile_release();
+  return 4.0 * 2 * 16 * 16 * (kInt8 ? 64 : 32) * static_cast<double>(rounds);
+}
+
 constexpr Kernels make_amx_table() {
   Kernels k = make_table();
   k.name = "amx";
@@ -348,6 +401,9 @@ constexpr Kernels make_amx_table() {
   k.linear[static_cast<int>(DType::kF16)] = linear_split<true>;
   k.linear[static_cast<int>(DType::kBF16)] = linear_split<false>;
   k.split_row = split_row;
+  k.peak_bf16 = peak_bf16;
+  k.peak_int8_tile = peak_tile<true>;
+  k.peak_bf16_tile = peak_tile<false>;
   return k;
 }
 

@@ -16,6 +16,7 @@ struct V {
   static constexpr const char* kName = "neon";
 #endif
   static constexpr int P = 4, kRowTile = 4;
+  static constexpr bool kEmulated = false;
   using F = float32x4_t;
   using I = int32x4_t;
   using B = uint8x16_t;

@@ -1,0 +1,268 @@
+#include "worker/bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <numeric>
+
+#include "base/limits.h"
+#include "base/thread_pool.h"
+
+namespace llorch::worker {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr int kPage = limits::kKvPagePositions;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::uint64_t peak_rss() {
+  std::ifstream in("/proc/self/status");
+  for (std::string word; in >> word;)
+    if (word == "VmHWM:") {
+      std::uint64_t kib = 0;
+      in >> kib;
+      return kib << 10;
+    }
+  return 0;
+}
+
+/// What a token costs by the model's own tensors.
+struct Cost {
+  double layer_operations = 0, layer_bytes = 0;  // all layers
+  double head_operations = 0, head_bytes = 0;
+  DType type = DType::kF32;  // that most bytes have
+};
+
+Cost cost_of(const LoadedModel& m) {
+  Cost c;
+  const Decoder::Parts& parts = m.decoder->parts();
+  double share = 1;  // of the experts that a token uses
+  if (const auto* moe = std::get_if<Moe>(&parts.layers.front().mlp))
+    share = moe->active / static_cast<double>(moe->experts.size());
+  std::map<DType, double> by_type;
+  for (const TensorView& t : m.source->tensors()) {
+    if (t.n_dims < 2 || t.name == "position_embd.weight") continue;
+    const double operations = 2.0 * static_cast<double>(t.values()), bytes = static_cast<double>(t.data.size());
+    const bool head = t.name == "output.weight" ||
+                      (t.name == "token_embd.weight" && m.source->find("output.weight") == nullptr);
+    if (head) {
+      c.head_operations = operations, c.head_bytes = bytes;
+    } else if (t.name != "token_embd.weight") {
+      const double part = t.n_dims == 3 ? share : 1;
+      c.layer_operations += operations * part, c.layer_bytes += bytes * part;
+      by_type[t.type] += bytes;
+    }
+  }
+  for (double most = 0; const auto& [type, bytes] : by_type)
+    if (bytes > most) most = bytes, c.type = type;
+  return c;
+}
+
+/// Sequences over a KV cache of their own.
+class Runner {
+ public:
+  Runner(LoadedModel& model, std::unique_ptr<KvStore> kv, int batch, int positions)
+      : model_(model), kv_(std::move(kv)), logits_(static_cast<std::size_t>(model.decoder->parts().vocab) *
+                                                   static_cast<std::size_t>(batch)) {
+    const int pages = (positions + kPage - 1) / kPage;
+    for (int b = 0; b < batch; ++b) {
+      tables_.emplace_back(static_cast<std::size_t>(pages));
+      std::iota(tables_.back().begin(), tables_.back().end(), b * pages);
+    }
+  }
+
+  /// Computes positions from..to-1 of one sequence; the last token's logits.
+  void prefill(int sequence, int from, int to) {
+    const int chunk = model_.decoder->rows_max();
+    for (int at = from; at < to; at += chunk) {
+      std::vector<BatchRow> rows;
+      for (int i = at; i < std::min(to, at + chunk); ++i) rows.push_back(row(sequence, i));
+      const std::int32_t last[] = {static_cast<std::int32_t>(rows.size()) - 1};
+      model_.decoder->forward(rows, *kv_, std::span<const std::int32_t>(last, at + chunk >= to ? 1 : 0), logits_);
+    }
+  }
+  /// One token more for each sequence.
+  void step(int position) {
+    std::vector<BatchRow> rows;
+    for (std::size_t s = 0; s < tables_.size(); ++s) rows.push_back(row(static_cast<int>(s), position));
+    std::vector<std::int32_t> all(rows.size());
+    std::iota(all.begin(), all.end(), 0);
+    model_.decoder->forward(rows, *kv_, all, logits_);
+  }
+
+ private:
+  [[nodiscard]] BatchRow row(int sequence, int position) const {
+    const int vocab = model_.decoder->parts().vocab;
+    return {(position * 7919 + sequence * 104729) % vocab, position, tables_[static_cast<std::size_t>(sequence)].data()};
+  }
+  LoadedModel& model_;
+  std::unique_ptr<KvStore> kv_;
+  std::vector<float> logits_;
+  std::vector<std::vector<std::int32_t>> tables_;
+};
+
+class Bench {
+ public:
+  Bench(const BenchOptions& options, BenchReport& report) : options_(options), report_(report) {}
+
+  Status run(int threads) {
+    ModelOptions model = options_.model;
+    model.threads = threads;
+    int longest = 1;
+    for (const auto* list : {&options_.prompts, &options_.generated})
+      for (const int n : *list) longest = std::max(longest, n);
+    model.context = *std::ranges::max_element(options_.depths) + longest;
+    model.rows_max = std::max(512, *std::ranges::max_element(options_.batches));
+    if (options_.profile)
+      model.decorate = [this](std::unique_ptr<Backend> inner) {
+        auto wrapped = ProfileBackend::wrap(std::move(inner));
+        profile_ = wrapped.get();
+        return wrapped;
+      };
+    const auto start = Clock::now();
+    LLORCH_TRY(LoadedModel loaded, LoadedModel::load(model));
+    {
+      LLORCH_TRY(Runner first, runner(loaded, 1, 1));
+      first.prefill(0, 0, 1);
+      report_.load_s = seconds_since(start);
+    }
+    const Cost cost = cost_of(loaded);
+    report_.model = loaded.reference, report_.isa = loaded.backend->isa(), report_.weights = info(cost.type).name;
+    report_.file_bytes = 0;
+    for (const TensorView& t : loaded.source->tensors()) report_.file_bytes += t.data.size();
+    for (const int depth : options_.depths) {
+      for (const int n : options_.prompts) LLORCH_OK(prefill(loaded, cost, threads, depth, n));
+      for (const int batch : options_.batches)
+        for (const int n : options_.generated) LLORCH_OK(decode(loaded, cost, threads, depth, n, batch));
+    }
+    return {};
+  }
+
+ private:
+  Result<Runner> runner(LoadedModel& m, int batch, int positions) {
+    const int pages = batch * ((positions + kPage - 1) / kPage);
+    LLORCH_TRY(auto kv, m.backend->make_kv(m.decoder->kv_shape(pages, options_.kv)));
+    report_.kv_bytes = std::max<std::uint64_t>(report_.kv_bytes, kv->bytes());
+    return Runner(m, std::move(kv), batch, positions);
+  }
+
+  template<class Work>
+  void measure(BenchResult result, double tokens, const Work& work) {
+    std::vector<double> speeds;
+    if (profile_) profile_->reset();
+    for (int i = 0; i < options_.repeats; ++i) {
+      const auto start = Clock::now();
+      work();
+      speeds.push_back(tokens / seconds_since(start));
+    }
+    std::ranges::sort(speeds);
+    result.median = speeds[speeds.size() / 2], result.low = speeds.front(), result.high = speeds.back();
+    if (profile_) result.profile = profile_->profile();
+    report_.results.push_back(std::move(result));
+  }
+
+  Status prefill(LoadedModel& m, const Cost& cost, int threads, int depth, int n) {
+    LLORCH_TRY(Runner r, runner(m, 1, depth + n));
+    if (depth > 0) r.prefill(0, 0, depth);
+    BenchResult result{.test = "prefill", .tokens = n, .depth = depth, .threads = threads};
+    result.operations = cost.layer_operations + cost.head_operations / n;
+    measure(std::move(result), n, [&] { r.prefill(0, depth, depth + n); });
+    return {};
+  }
+
+  Status decode(LoadedModel& m, const Cost& cost, int threads, int depth, int n, int batch) {
+    LLORCH_TRY(Runner r, runner(m, batch, depth + n));
+    for (int b = 0; b < batch && depth > 0; ++b) r.prefill(b, 0, depth);
+    r.step(depth);
+    BenchResult result{.test = "decode", .tokens = n, .depth = depth, .batch = batch, .threads = threads};
+    result.operations = cost.layer_operations + cost.head_operations;
+    const KvShape one = m.decoder->kv_shape(1, options_.kv);
+    const double item = options_.kv == KvPrecision::kF32 ? 4 : options_.kv == KvPrecision::kF16 ? 2 : 1.0625;
+    result.bytes = cost.layer_bytes + cost.head_bytes +
+                   2.0 * one.layers * one.kv_heads * one.head_dim * item * batch * (depth + n / 2.0);
+    measure(std::move(result), static_cast<double>(n) * batch, [&] {
+      for (int i = 0; i < n; ++i) r.step(depth + i);
+    });
+    return {};
+  }
+
+  const BenchOptions& options_;
+  BenchReport& report_;
+  ProfileBackend* profile_ = nullptr;
+};
+
+}  // namespace
+
+Result<BenchReport> run_bench(const BenchOptions& options) {
+  BenchReport report;
+  Bench bench(options, report);
+  std::vector<int> threads = options.threads;
+  if (threads.empty()) threads.push_back(ThreadPool::default_threads());
+  for (const int t : threads) LLORCH_OK(bench.run(t));
+  report.peak_rss_bytes = peak_rss();  // before the roofline takes memory of its own
+  for (const int t : threads) {
+    LLORCH_TRY(const Roofline r, measure_roofline(options.model.isa, t));
+    for (BenchResult& b : report.results) {
+      if (b.threads != t) continue;
+      const bool block = report.weights != "F32" && report.weights != "F16" && report.weights != "BF16";
+      const double peak = block ? r.int8_gops : report.weights != "F32" && r.bf16_gflops > 0 ? r.bf16_gflops : r.fp32_gflops;
+      b.fraction = b.test == "prefill" ? b.median * b.operations / (peak * 1e9)
+                                       : b.median / b.batch * b.bytes / (r.read_gb_s * 1e9);
+    }
+    if (t >= report.roofline.threads) report.roofline = r;
+  }
+  return report;
+}
+
+boost::json::object to_json(const Roofline& r) {
+  boost::json::array reads;
+  for (const Roofline::Read& read : r.reads)
+    reads.push_back({{"huge_pages", read.huge_pages},
+                     {"threads", read.threads},
+                     {"streams", read.streams},
+                     {"gb_s", read.gb_s}});
+  return {{"isa", r.isa},
+          {"threads", r.threads},
+          {"read_gb_s", r.read_gb_s},
+          {"int8_gops", r.int8_gops},
+          {"bf16_gflops", r.bf16_gflops},
+          {"fp32_gflops", r.fp32_gflops},
+          {"int8_tile_gops", r.int8_tile_gops},
+          {"bf16_tile_gflops", r.bf16_tile_gflops},
+          {"reads", std::move(reads)}};
+}
+
+boost::json::object to_json(const BenchReport& report) {
+  boost::json::array results;
+  for (const BenchResult& b : report.results) {
+    boost::json::object o{{"test", b.test},
+                          {"tokens", b.tokens},
+                          {"depth", b.depth},
+                          {"batch", b.batch},
+                          {"threads", b.threads},
+                          {"tok_s", {{"median", b.median}, {"min", b.low}, {"max", b.high}}},
+                          {"roofline_fraction", b.fraction}};
+    if (!b.profile.empty()) {
+      boost::json::object ops;
+      for (const auto& [name, op] : b.profile)
+        ops[name] = {{"calls", op.calls},
+                     {"seconds", op.seconds},
+                     {"gops", op.operations / op.seconds / 1e9},
+                     {"gb_s", op.bytes / op.seconds / 1e9}};
+      o["profile"] = std::move(ops);
+    }
+    results.push_back(std::move(o));
+  }
+  return {{"model", report.model},
+          {"isa", report.isa},
+          {"weights", report.weights},
+          {"file_bytes", report.file_bytes},
+          {"load_s", report.load_s},
+          {"peak_rss_bytes", report.peak_rss_bytes},
+          {"kv_bytes", report.kv_bytes},
+          {"roofline", to_json(report.roofline)},
+          {"results", std::move(results)}};
+}
+
+}  // namespace llorch::worker

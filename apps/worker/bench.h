@@ -1,0 +1,46 @@
+// Benchmarks of a model on this machine, as fractions of what the machine can do (docs/performance.md).
+#pragma once
+
+#include <boost/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/loaded_model.h"
+#include "nn/profile_backend.h"
+#include "nn/roofline.h"
+
+namespace llorch::worker {
+
+struct BenchOptions {
+  ModelOptions model;
+  std::vector<int> prompts{512}, generated{128}, depths{0}, batches{1}, threads;
+  int repeats = 5;
+  KvPrecision kv = KvPrecision::kF16;
+  bool profile = false;
+};
+
+struct BenchResult {
+  std::string test;  // prefill or decode
+  int tokens = 0, depth = 0, batch = 1, threads = 1;
+  double median = 0, low = 0, high = 0;  // tokens per second, over all sequences
+  double operations = 0;                 // of the matrix products, per token
+  double bytes = 0;                      // weights, keys and values that one step reads
+  double fraction = 0;                   // prefill: of the instruction that fits the weights; decode: of read bandwidth
+  std::map<std::string, OpProfile> profile;
+};
+
+struct BenchReport {
+  std::string model, isa, weights;
+  std::uint64_t file_bytes = 0;
+  double load_s = 0;  // to the first token computed
+  std::uint64_t peak_rss_bytes = 0, kv_bytes = 0;
+  Roofline roofline;
+  std::vector<BenchResult> results;
+};
+
+[[nodiscard]] Result<BenchReport> run_bench(const BenchOptions& options);
+[[nodiscard]] boost::json::object to_json(const Roofline& roofline);
+[[nodiscard]] boost::json::object to_json(const BenchReport& report);
+
+}  // namespace llorch::worker

@@ -1,0 +1,77 @@
+// bench: how fast a model is here, next to how fast the machine could be.
+#include "worker/bench.h"
+
+#include "worker/model_flags.h"
+
+namespace llorch::worker {
+namespace {
+
+void print_profile(const BenchResult& b, const Roofline& roof) {
+  double total = 0;
+  for (const auto& [name, op] : b.profile) total += op.seconds;
+  std::vector<std::pair<std::string, OpProfile>> ops(b.profile.begin(), b.profile.end());
+  std::ranges::sort(ops, {}, [](const auto& op) { return -op.second.seconds; });
+  std::printf("    %-24s %8s %9s %6s %10s %6s %9s %6s\n", "operation", "calls", "ms", "share", "Gop/s", "int8", "GB/s",
+              "read");
+  for (const auto& [name, op] : ops) {
+    const double gops = op.operations / op.seconds / 1e9, gb_s = op.bytes / op.seconds / 1e9;
+    std::printf("    %-24s %8lld %9.1f %5.1f%% %10.1f %5.1f%% %9.1f %5.1f%%\n", name.c_str(),
+                static_cast<long long>(op.calls), op.seconds * 1e3, 100 * op.seconds / total, gops,
+                100 * gops / roof.int8_gops, gb_s, 100 * gb_s / roof.read_gb_s);
+  }
+}
+
+void print_report(const BenchReport& r) {
+  std::printf("%s (%s, %.0f MB) on %s: loaded in %.2f s, peak memory %.0f MB (KV %.0f MB)\n", r.model.c_str(),
+              r.weights.c_str(), static_cast<double>(r.file_bytes) / 1e6, r.isa.c_str(), r.load_s,
+              static_cast<double>(r.peak_rss_bytes) / 1e6, static_cast<double>(r.kv_bytes) / 1e6);
+  std::printf("roofline, %d threads: read %.1f GB/s, int8 %.0f Gop/s, bf16 %.0f, fp32 %.0f Gflop/s; tiles: int8 %.0f, bf16 %.0f\n",
+              r.roofline.threads, r.roofline.read_gb_s, r.roofline.int8_gops, r.roofline.bf16_gflops,
+              r.roofline.fp32_gflops, r.roofline.int8_tile_gops, r.roofline.bf16_tile_gflops);
+  std::printf("%-8s %7s %7s %6s %8s %10s %20s %9s\n", "test", "tokens", "depth", "batch", "threads", "tok/s", "min..max",
+              "roofline");
+  for (const BenchResult& b : r.results) {
+    std::printf("%-8s %7d %7d %6d %8d %10.1f %9.1f..%-9.1f %8.1f%%\n", b.test.c_str(), b.tokens, b.depth, b.batch,
+                b.threads, b.median, b.low, b.high, 100 * b.fraction);
+    if (!b.profile.empty()) print_profile(b, r.roofline);
+  }
+}
+
+}  // namespace
+
+void add_command_bench(CLI::App& app, int& exit_code) {
+  struct Flags {
+    ModelFlags model;
+    BenchOptions options;
+    std::string kv = "f16";
+  };
+  auto f = std::make_shared<Flags>();
+  BenchOptions& o = f->options;
+  CLI::App* c = app.add_subcommand("bench", "measure prefill, decode, load time and memory against the machine's peaks");
+  c->add_option("-m,--model", o.model.path, "GGUF file, SafeTensors directory, or builtin:haiku")->required();
+  const auto list = [&](const char* flag, std::vector<int>& values, const char* what, int low, int high) {
+    c->add_option(flag, values, what)->delimiter(',')->check(CLI::Range(low, high))->capture_default_str();
+  };
+  list("-p,--prompt", o.prompts, "prompt tokens", 1, 1 << 20);
+  list("-n,--generate", o.generated, "tokens to decode", 1, 1 << 20);
+  list("-d,--depth", o.depths, "positions that are there before", 0, 1 << 20);
+  list("-b,--batch", o.batches, "sequences that decode together", 1, 1024);
+  list("-t,--threads", o.threads, "compute threads (default: one per core)", 1, 1024);
+  c->add_option("-r,--repeats", o.repeats)->check(CLI::Range(1, 1000))->capture_default_str();
+  c->add_option("--kv-type", f->kv)->check(CLI::IsMember({"f32", "f16", "q8_0"}))->capture_default_str();
+  c->add_option("--isa", o.model.isa, "default: the best")->envname("LLORCH_ISA");
+  c->add_flag("--profile", o.profile, "time each kind of operation");
+  c->add_flag("--json", f->model.as_json);
+  c->callback([f, &exit_code] {
+    f->options.kv = f->kv == "f32" ? KvPrecision::kF32 : f->kv == "q8_0" ? KvPrecision::kQ8_0 : KvPrecision::kF16;
+    const auto report = run_bench(f->options);
+    if (!report)
+      exit_code = cli::report(report.error(), f->model.as_json);
+    else if (f->model.as_json)
+      cli::print(to_json(*report));
+    else
+      print_report(*report);
+  });
+}
+
+}  // namespace llorch::worker

@@ -1,0 +1,29 @@
+// A backend that times another one: how long each kind of operation took, what it computed and read.
+//
+// Wrap before loading. Not for backends that queue their work.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "nn/backend.h"
+
+namespace llorch {
+
+struct OpProfile {
+  std::int64_t calls = 0;
+  double seconds = 0;
+  double operations = 0;  // two per multiplication and addition; of products and attention
+  double bytes = 0;       // weights, or keys and values
+};
+
+class ProfileBackend : public Backend {
+ public:
+  [[nodiscard]] static std::unique_ptr<ProfileBackend> wrap(std::unique_ptr<Backend> inner);
+  /// By operation; products carry their shape.
+  [[nodiscard]] virtual const std::map<std::string, OpProfile>& profile() const = 0;
+  virtual void reset() = 0;
+};
+
+}  // namespace llorch
