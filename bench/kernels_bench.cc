@@ -1,5 +1,5 @@
 // Matrix products per format and ISA, as fractions of what this machine does in the same run: one row (decode) against
-// read bandwidth, 64 rows (prefill) against the rate of the int8 dot kernel on data that stays in the cache. One
+// read bandwidth, 512 rows (prefill) against the rate of the int8 dot kernel on data that stays in the cache. One
 // thread. Medians of five.
 #include <algorithm>
 #include <chrono>
@@ -94,20 +94,20 @@ double product_seconds(const Kernels& k, DType type, const Weights& w, std::int6
 int main() {
   const double bandwidth = read_bandwidth();
   std::printf("read bandwidth, one thread: %.1f GB/s\n", bandwidth / 1e9);
-  std::printf("%-8s %-7s  %22s  %28s\n", "ISA", "format", "1 row: GB/s (of read)", "64 rows: Gop/s (ops = 2 n k)");
+  std::printf("%-8s %-7s  %22s  %28s\n", "ISA", "format", "1 row: GB/s (of read)", "512 rows: Gop/s (ops = 2 n k)");
   int count = 0;
   const Kernels* const* all = all_kernels(count);
   for (int i = 0; i < count; ++i) {
     if (std::string(all[i]->name) == "scalar") continue;
     for (const DTypeInfo& type : kDTypes) {
       if (!is_weight_type(type.type)) continue;
-      constexpr std::int64_t kColumns = 2048, kLarge = 65536, kSmall = 512;
+      constexpr std::int64_t kColumns = 2048, kLarge = 65536, kSmall = 512, kRows = 512;
       const Weights large = make_weights(*all[i], type.type, kLarge, kColumns),
                     small = make_weights(*all[i], type.type, kSmall, kColumns);
       const double decode = static_cast<double>(large.panel_size * large.panels_count) /
                             product_seconds(*all[i], type.type, large, kLarge, kColumns, 1);
       const double prefill =
-          2.0 * kSmall * kColumns * 64 / product_seconds(*all[i], type.type, small, kSmall, kColumns, 64);
+          2.0 * kSmall * kColumns * kRows / product_seconds(*all[i], type.type, small, kSmall, kColumns, kRows);
       std::printf("%-8s %-7s  %10.1f (%5.1f %%)     %16.1f\n", all[i]->name, std::string(type.name).c_str(),
                   decode / 1e9, 100 * decode / bandwidth, prefill / 1e9);
     }

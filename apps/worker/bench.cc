@@ -44,8 +44,8 @@ Cost cost_of(const LoadedModel& m) {
   for (const TensorView& t : m.source->tensors()) {
     if (t.n_dims < 2 || t.name == "position_embd.weight") continue;
     const double operations = 2.0 * static_cast<double>(t.values()), bytes = static_cast<double>(t.data.size());
-    const bool head = t.name == "output.weight" ||
-                      (t.name == "token_embd.weight" && m.source->find("output.weight") == nullptr);
+    const bool head =
+        t.name == "output.weight" || (t.name == "token_embd.weight" && m.source->find("output.weight") == nullptr);
     if (head) {
       c.head_operations = operations, c.head_bytes = bytes;
     } else if (t.name != "token_embd.weight") {
@@ -63,8 +63,9 @@ Cost cost_of(const LoadedModel& m) {
 class Runner {
  public:
   Runner(LoadedModel& model, std::unique_ptr<KvStore> kv, int batch, int positions)
-      : model_(model), kv_(std::move(kv)), logits_(static_cast<std::size_t>(model.decoder->parts().vocab) *
-                                                   static_cast<std::size_t>(batch)) {
+      : model_(model),
+        kv_(std::move(kv)),
+        logits_(static_cast<std::size_t>(model.decoder->parts().vocab) * static_cast<std::size_t>(batch)) {
     const int pages = (positions + kPage - 1) / kPage;
     for (int b = 0; b < batch; ++b) {
       tables_.emplace_back(static_cast<std::size_t>(pages));
@@ -94,7 +95,8 @@ class Runner {
  private:
   [[nodiscard]] BatchRow row(int sequence, int position) const {
     const int vocab = model_.decoder->parts().vocab;
-    return {(position * 7919 + sequence * 104729) % vocab, position, tables_[static_cast<std::size_t>(sequence)].data()};
+    return {(position * 7919 + sequence * 104729) % vocab, position,
+            tables_[static_cast<std::size_t>(sequence)].data()};
   }
   LoadedModel& model_;
   std::unique_ptr<KvStore> kv_;
@@ -206,7 +208,9 @@ Result<BenchReport> run_bench(const BenchOptions& options) {
     for (BenchResult& b : report.results) {
       if (b.threads != t) continue;
       const bool block = report.weights != "F32" && report.weights != "F16" && report.weights != "BF16";
-      const double peak = block ? r.int8_gops : report.weights != "F32" && r.bf16_gflops > 0 ? r.bf16_gflops : r.fp32_gflops;
+      const double peak = block                                          ? r.int8_gops
+                          : report.weights != "F32" && r.bf16_gflops > 0 ? r.bf16_gflops
+                                                                         : r.fp32_gflops;
       b.fraction = b.test == "prefill" ? b.median * b.operations / (peak * 1e9)
                                        : b.median / b.batch * b.bytes / (r.read_gb_s * 1e9);
     }
@@ -218,10 +222,8 @@ Result<BenchReport> run_bench(const BenchOptions& options) {
 boost::json::object to_json(const Roofline& r) {
   boost::json::array reads;
   for (const Roofline::Read& read : r.reads)
-    reads.push_back({{"huge_pages", read.huge_pages},
-                     {"threads", read.threads},
-                     {"streams", read.streams},
-                     {"gb_s", read.gb_s}});
+    reads.push_back(
+        {{"huge_pages", read.huge_pages}, {"threads", read.threads}, {"streams", read.streams}, {"gb_s", read.gb_s}});
   return {{"isa", r.isa},
           {"threads", r.threads},
           {"read_gb_s", r.read_gb_s},
@@ -254,14 +256,10 @@ boost::json::object to_json(const BenchReport& report) {
     }
     results.push_back(std::move(o));
   }
-  return {{"model", report.model},
-          {"isa", report.isa},
-          {"weights", report.weights},
-          {"file_bytes", report.file_bytes},
-          {"load_s", report.load_s},
-          {"peak_rss_bytes", report.peak_rss_bytes},
-          {"kv_bytes", report.kv_bytes},
-          {"roofline", to_json(report.roofline)},
+  return {{"model", report.model},        {"isa", report.isa},
+          {"weights", report.weights},    {"file_bytes", report.file_bytes},
+          {"load_s", report.load_s},      {"peak_rss_bytes", report.peak_rss_bytes},
+          {"kv_bytes", report.kv_bytes},  {"roofline", to_json(report.roofline)},
           {"results", std::move(results)}};
 }
 

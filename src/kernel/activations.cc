@@ -3,7 +3,7 @@
 namespace llorch::kernel {
 
 Activations::Form Activations::form(const Kernels& isa, DType type) {
-  if (info(type).block > 1) return Form::kQuantized;
+  if (info(type).block > 1) return info(type).block == 256 ? Form::kQuantized256 : Form::kQuantized32;
   return isa.split_row && type != DType::kF32 ? Form::kSplit : Form::kFloats;
 }
 
@@ -12,20 +12,20 @@ void Activations::resize(const Kernels& isa, DType type, std::int64_t rows, std:
   const auto grow = [](auto& v, std::int64_t n) {
     if (v.size() < static_cast<std::size_t>(n)) v.resize(static_cast<std::size_t>(n));
   };
-  if (form_ == Form::kQuantized) {
+  if (block() > 0) {
     tile_ = rows >= isa.tiles_from ? kTileRows : 1;
     const std::int64_t total = (rows + tile_ - 1) / tile_ * tile_ * columns;
-    grow(codes_, total), grow(scales_, total / 32), grow(sums_, total / 16);
+    grow(codes_, total), grow(scales_, total / block()), grow(sums_, total / 16);
   } else if (form_ == Form::kSplit) {
     grow(split_, split_values(rows, columns));
   }
 }
 
 void Activations::convert_row(std::int64_t row, const float* x) {
-  if (form_ == Form::kQuantized) {
-    const std::int64_t block = row / tile_ * tile_ * (columns_ / 32) + row % tile_;
-    isa_->quantize_row(x, columns_, tile_, codes_.data() + block * 32, scales_.data() + block,
-                       sums_.data() + block * 2);
+  if (block() > 0) {
+    const std::int64_t first = row / tile_ * tile_ * columns_, within = row % tile_;
+    isa_->quantize_row(x, columns_, block(), tile_, codes_.data() + first + within * tile_columns(block()),
+                       scales_.data() + first / block() + within, sums_.data() + first / 16 + within * 2);
   } else if (form_ == Form::kSplit) {
     isa_->split_row(x, columns_,
                     split_.data() + split_values(row / kTileRows * kTileRows, columns_) + row % kTileRows * 32);

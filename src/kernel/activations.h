@@ -30,8 +30,9 @@ class Activations {
   [[nodiscard]] const std::vector<std::int16_t>& sums() const { return sums_; }
 
  private:
-  enum class Form { kQuantized, kSplit, kFloats };
+  enum class Form { kQuantized32, kQuantized256, kSplit, kFloats };
   [[nodiscard]] static Form form(const Kernels& isa, DType type);
+  [[nodiscard]] int block() const { return form_ == Form::kQuantized32 ? 32 : form_ == Form::kQuantized256 ? 256 : 0; }
 
   const Kernels* isa_ = nullptr;
   Form form_ = Form::kFloats;

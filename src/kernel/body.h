@@ -137,21 +137,24 @@ void rope(float* x, const float* cos, const float* sin, int rotated, bool adjace
   }
 }
 
-void quantize_row(const float* x, std::int64_t n, int tile, std::int8_t* codes, float* scales, std::int16_t* sums) {
-  for (std::int64_t b = 0; b < n / 32; ++b, x += 32, codes += 32 * tile, scales += tile, sums += 2 * tile) {
+void quantize_row(const float* x, std::int64_t n, int block, int tile, std::int8_t* codes, float* scales,
+                  std::int16_t* sums) {
+  const int width = tile_columns(block);
+  for (std::int64_t begin = 0; begin < n; begin += block, scales += tile) {
     F extreme = V::zero();
-    for (int i = 0; i < 32; i += P) extreme = V::max(extreme, V::abs(V::load(x + i)));
+    for (int i = 0; i < block; i += P) extreme = V::max(extreme, V::abs(V::load(x + begin + i)));
     const float top = V::maximum(extreme);
     const float inverse = top > 0 ? 127 / top : 0;
     *scales = top / 127;
-    for (int half = 0; half < 2; ++half) {
+    for (std::int64_t c = begin; c < begin + block; c += 16) {
+      std::int8_t* to = codes + (tile == 1 ? c : c / width * width * tile + c % width);
       F total = V::zero();  // whole numbers: exact
-      for (int i = 16 * half; i < 16 * half + 16; i += P) {
-        const F rounded = V::round(V::mul(V::load(x + i), V::set1(inverse)));
-        V::store_i8(codes + i, rounded);
+      for (int i = 0; i < 16; i += P) {
+        const F rounded = V::round(V::mul(V::load(x + c + i), V::set1(inverse)));
+        V::store_i8(to + i, rounded);
         total = V::add(total, rounded);
       }
-      sums[half] = static_cast<std::int16_t>(V::sum(total));
+      sums[c / 32 * 2 * tile + c / 16 % 2] = static_cast<std::int16_t>(V::sum(total));
     }
   }
 }
@@ -164,6 +167,8 @@ template<const PanelFormat& kF>
 struct BlockScales {
   static constexpr bool kHasMinimum =
       kF.scales == Scales::kHalfMin || kF.scales == Scales::kSuperNibble || kF.scales == Scales::kSuperPair;
+  /// Formats of 256 columns: whole scales under d. Their products are summed as whole numbers over the block.
+  static constexpr bool kWhole = kF.block == 256;
   const std::uint8_t* at;
   F d, m;
 
@@ -176,15 +181,14 @@ struct BlockScales {
     if constexpr (kF.scales == Scales::kSuper) at += 2 * P;
     if constexpr (kF.scales == Scales::kSuperNibble || kF.scales == Scales::kSuperPair) at += 4 * P;
   }
-  F scale(int s) const {
+  /// Of sub-block s, where scales are whole.
+  I whole_scale(int s) const {
     if constexpr (kF.scales == Scales::kSuper)
-      return V::mul(d, V::load_i8(at + s * P));
+      return V::ints_i8(at + s * P);
     else if constexpr (kF.scales == Scales::kSuperNibble)
-      return V::mul(d, V::load_low_nibble(at + s * P));
-    else if constexpr (kF.scales == Scales::kSuperPair)
-      return V::mul(d, V::load_u8(at + 2 * s * P));
+      return V::ints_low_nibble(at + s * P);
     else
-      return d;
+      return V::ints_u8(at + 2 * s * P);
   }
   F minimum(int s) const {
     if constexpr (kF.scales == Scales::kSuperNibble)
@@ -241,54 +245,67 @@ inline I dot4(I sum, B codes, B activations) {
     return V::dot(sum, codes, activations);
 }
 
+/// Rows of activations as a panel needs them.
+template<const PanelFormat& kF, int kRows>
+struct CodeRows {
+  const std::int8_t* codes[kRows];
+  const float* scales[kRows];
+  const std::int16_t* sums[kRows];
+  CodeRows(const QuantizedRows& q, std::int64_t row) {
+    constexpr int kScaleColumns = kF.block == 256 ? 256 : 32;
+    for (int r = 0; r < kRows; ++r) {
+      codes[r] = q.codes + (row + r) * q.stride;
+      scales[r] = q.scales + (row + r) * (q.stride / kScaleColumns);
+      sums[r] = q.sums + (row + r) * (q.stride / 16);
+    }
+  }
+  /// Sum of the codes of sub-block h of columns 32 c..
+  int total(int r, std::int64_t c, int h) const {
+    return kF.sub == 32 ? sums[r][2 * c] + sums[r][2 * c + 1] : sums[r][2 * c + h];
+  }
+  /// Products of one sub-block, its codes taken as signed.
+  I dot(int r, std::int64_t c, int h, const B* w) const {
+    I sum = V::set1i(-kF.zero * total(r, c, h));
+    for (int g = h * kF.sub / 4; g < (h + 1) * kF.sub / 4; ++g)
+      sum = dot4<kF.wide>(sum, w[g], V::broadcast4(codes[r] + 32 * c + 4 * g));
+    return sum;
+  }
+};
+
 /// One panel times kRows activation rows.
 template<const PanelFormat& kF, int kRows>
 inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) {
   using Scale = BlockScales<kF>;
   constexpr std::int64_t kBlockBytes = block_bytes(kF, P), kPlane = plane_vectors(kF) * 4 * P;
-  const std::int8_t* codes[kRows];
-  const float* scales[kRows];
-  const std::int16_t* code_sums[kRows];
-  for (int r = 0; r < kRows; ++r) {
-    codes[r] = a.quantized.codes + (row + r) * a.quantized.stride;
-    scales[r] = a.quantized.scales + (row + r) * (a.quantized.stride / 32);
-    code_sums[r] = a.quantized.sums + (row + r) * (a.quantized.stride / 16);
-    sums[r] = V::zero();
-  }
+  constexpr int kSteps = 32 / kF.sub;  // sub-blocks of 32 columns
+  const CodeRows<kF, kRows> x(a.quantized, row);
+  for (int r = 0; r < kRows; ++r) sums[r] = V::zero();
   std::int64_t c = 0;  // 32 columns each
   for (std::int64_t b = 0; b < a.k / kF.block; ++b, panel += kBlockBytes) {
     const Scale block(panel);
     const std::uint8_t* plane = panel + P * scale_bytes_per_row(kF);
+    I whole[kRows];
+    for (int r = 0; r < kRows; ++r) whole[r] = V::set1i(0);
     for (int s = 0; s < kF.block / 32; ++s, ++c, plane += kPlane) {
       B w[8];
       unpack<kF>(plane, w);
-      if constexpr (kF.sub == 32) {
-        const F scale = block.scale(s), minimum = block.minimum(s);
+      for (int h = 0; h < kSteps; ++h) {
+        const F minimum = block.minimum(kSteps * s + h);
         for (int r = 0; r < kRows; ++r) {
-          const int total = code_sums[r][2 * c] + code_sums[r][2 * c + 1];
-          I dot = V::set1i(-kF.zero * total);
-          for (int g = 0; g < 8; ++g) dot = dot4<kF.wide>(dot, w[g], V::broadcast4(codes[r] + 32 * c + 4 * g));
-          const float x_scale = scales[r][c];
-          sums[r] = V::fma(V::mul(V::to_float(dot), V::set1(x_scale)), scale, sums[r]);
+          const I dot = x.dot(r, c, h, w);
+          const float x_scale = x.scales[r][Scale::kWhole ? b : c];
+          if constexpr (Scale::kWhole)
+            whole[r] = V::add_ints(whole[r], V::mul_ints(dot, block.whole_scale(kSteps * s + h)));
+          else
+            sums[r] = V::fma(V::mul(V::to_float(dot), V::set1(x_scale)), block.d, sums[r]);
           if constexpr (Scale::kHasMinimum)
-            sums[r] = V::fma(V::set1(-x_scale * static_cast<float>(total)), minimum, sums[r]);
-        }
-      } else {
-        for (int h = 0; h < 2; ++h) {
-          const F scale = block.scale(2 * s + h), minimum = block.minimum(2 * s + h);
-          for (int r = 0; r < kRows; ++r) {
-            const int total = code_sums[r][2 * c + h];
-            I dot = V::set1i(-kF.zero * total);
-            for (int g = 4 * h; g < 4 * h + 4; ++g)
-              dot = dot4<kF.wide>(dot, w[g], V::broadcast4(codes[r] + 32 * c + 4 * g));
-            const float x_scale = scales[r][c];
-            sums[r] = V::fma(V::mul(V::to_float(dot), V::set1(x_scale)), scale, sums[r]);
-            if constexpr (Scale::kHasMinimum)
-              sums[r] = V::fma(V::set1(-x_scale * static_cast<float>(total)), minimum, sums[r]);
-          }
+            sums[r] = V::fma(V::set1(-x_scale * static_cast<float>(x.total(r, c, h))), minimum, sums[r]);
         }
       }
     }
+    if constexpr (Scale::kWhole)
+      for (int r = 0; r < kRows; ++r)
+        sums[r] = V::fma(V::mul(V::to_float(whole[r]), V::set1(x.scales[r][b])), block.d, sums[r]);
   }
 }
 

@@ -81,13 +81,13 @@ Floats multiply(const Kernels& k, const Product& p, const std::vector<std::byte>
   return out;
 }
 
-/// The activations as the kernel sees them: rounded to steps of max / 127 per 32 values, from the definition.
-std::vector<double> rounded(const Floats& x) {
+/// The activations as the kernel sees them: rounded to steps of max / 127 per block of values, from the definition.
+std::vector<double> rounded(const Floats& x, std::size_t block) {
   std::vector<double> y(x.size());
-  for (std::size_t b = 0; b < x.size(); b += 32) {
+  for (std::size_t b = 0; b < x.size(); b += block) {
     float top = 0;
-    for (std::size_t i = b; i < b + 32; ++i) top = std::max(top, std::fabs(x[i]));
-    for (std::size_t i = b; i < b + 32; ++i)
+    for (std::size_t i = b; i < b + block; ++i) top = std::max(top, std::fabs(x[i]));
+    for (std::size_t i = b; i < b + block; ++i)
       y[i] = top > 0 ? std::nearbyint(x[i] * (127 / top)) * static_cast<double>(top / 127) : 0;
   }
   return y;
@@ -108,7 +108,8 @@ void check_product(const Kernels& k, const Product& p) {
     ops.dequantize(packed.data() + row * stride, static_cast<std::uint64_t>(p.columns), real.data() + n * p.columns);
   }
   const Floats out = multiply(k, p, packed, x, bias);
-  const std::vector<double> seen = info(p.type).block > 1 ? rounded(x) : std::vector<double>(x.begin(), x.end());
+  const std::vector<double> seen =
+      info(p.type).block > 1 ? rounded(x, info(p.type).block) : std::vector<double>(x.begin(), x.end());
   for (std::int64_t r = 0; r < p.rows; ++r)
     for (std::int64_t n = 0; n < p.n; ++n) {
       double sum = p.bias ? bias[static_cast<std::size_t>(n)] : 0, size = 0;
@@ -298,19 +299,22 @@ TEST_P(Isa, attention_equals_a_double_loop) {
 }
 
 TEST_P(Isa, activation_quantization_is_the_definition) {
-  const Floats x = random_floats(96, 15, 5);
-  const Activations q = converted(k(), DType::kQ8_0, x, 96);
-  const std::vector<double> want = rounded(x);
-  for (std::size_t i = 0; i < x.size(); ++i)
-    ASSERT_NEAR(q.codes()[i] * static_cast<double>(q.scales()[i / 32]), want[i], 1e-6);
-  for (std::size_t g = 0; g < q.sums().size(); ++g) {
-    int sum = 0;
-    for (std::size_t i = 0; i < 16; ++i) sum += q.codes()[g * 16 + i];
-    ASSERT_EQ(q.sums()[g], sum);
+  for (const DType type : {DType::kQ8_0, DType::kQ4_K}) {
+    const std::size_t block = info(type).block;
+    const Floats x = random_floats(3 * block, 15, 5);
+    const Activations q = converted(k(), type, x, static_cast<std::int64_t>(x.size()));
+    const std::vector<double> want = rounded(x, block);
+    for (std::size_t i = 0; i < x.size(); ++i)
+      ASSERT_NEAR(q.codes()[i] * static_cast<double>(q.scales()[i / block]), want[i], 1e-6);
+    for (std::size_t g = 0; g < q.sums().size(); ++g) {
+      int sum = 0;
+      for (std::size_t i = 0; i < 16; ++i) sum += q.codes()[g * 16 + i];
+      ASSERT_EQ(q.sums()[g], sum);
+    }
+    const Activations zero = converted(k(), type, Floats(block, 0.0f), static_cast<std::int64_t>(block));
+    EXPECT_EQ(zero.scales()[0], 0);
+    EXPECT_EQ(zero.codes()[5], 0);
   }
-  const Activations zero = converted(k(), DType::kQ8_0, Floats(32, 0.0f), 32);
-  EXPECT_EQ(zero.scales()[0], 0);
-  EXPECT_EQ(zero.codes()[5], 0);
 }
 
 TEST_P(Isa, long_rows_are_summed_in_parts_without_a_seam) {

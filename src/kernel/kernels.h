@@ -13,18 +13,19 @@
 
 namespace llorch::kernel {
 
-/// Activations of one or more rows, quantized for int8 dot products: per 32 values one scale, per 16 values one sum of
-/// codes.
-/// `tile` 1: row after row. `tile` 16: blocks of 32 columns of 16 rows lie together, [row / 16][column / 32][16], in
-/// codes (32 each), scales (one) and sums (two); memory is there for whole tiles, what stands behind the last row does
-/// not matter.
+/// Activations of one or more rows, quantized for int8 dot products: one scale per `block` columns (256 for weights in
+/// blocks of 256, else 32), one sum of codes per 16 columns.
+/// `tile` 1: row after row. `tile` 16: 16 rows lie together, [row / 16][column / width][16], in codes (`width` =
+/// tile_columns(block) each), scales (per block) and sums (two per 32 columns); memory is there for whole tiles, what
+/// stands behind the last row does not matter.
 struct QuantizedRows {
   const std::int8_t* codes;
   const float* scales;
   const std::int16_t* sums;
-  std::int64_t stride;  // columns, a multiple of 32
+  std::int64_t stride;  // columns, a multiple of `block`
   int tile;
 };
+constexpr int tile_columns(int block) { return block == 256 ? 64 : 32; }
 
 constexpr int kTileRows = 16;
 
@@ -89,7 +90,8 @@ struct Kernels {
   void (*linear[64])(const LinearArgs&);  // by DType number; null where a format has no fast path
 
   /// Writes one row of QuantizedRows; the pointers are to its own first entries.
-  void (*quantize_row)(const float* x, std::int64_t n, int tile, std::int8_t* codes, float* scales, std::int16_t* sums);
+  void (*quantize_row)(const float* x, std::int64_t n, int block, int tile, std::int8_t* codes, float* scales,
+                       std::int16_t* sums);
   /// Writes one row of split floats; null where F16 and BF16 weights are multiplied by floats.
   void (*split_row)(const float* x, std::int64_t n, std::uint16_t* out);
   void (*rms_norm)(const float* x, const float* weight, std::int64_t n, float eps, float* out);

@@ -42,8 +42,8 @@ double read_speed(ThreadPool& pool, const kernel::Kernels& k, const std::byte* d
     pool.run(pool.threads(), [&](std::int64_t t) {
       sink += k.read(reinterpret_cast<const std::uint8_t*>(data) + t * part, part, streams);
     });
-    best = std::max(best, static_cast<double>(part * pool.threads()) /
-                              std::chrono::duration<double>(Clock::now() - start).count());
+    best = std::max(
+        best, static_cast<double>(part * pool.threads()) / std::chrono::duration<double>(Clock::now() - start).count());
   }
   return best / 1e9;
 }

@@ -1,7 +1,7 @@
 // What this machine can do at most, measured: bytes read from memory and operations of the dot instructions per second.
 //
-// Every figure is the best of several tries, over all threads together; the machine is assumed to be ours alone while it
-// runs. Takes about two seconds.
+// Every figure is the best of several tries, over all threads together; the machine is assumed to be ours alone while
+// it runs. Takes about two seconds.
 #pragma once
 
 #include <string>
@@ -14,7 +14,7 @@ namespace llorch {
 struct Roofline {
   std::string isa;
   int threads = 1;
-  double read_gb_s = 0;  // 1e9 bytes per second, the best of `reads`
+  double read_gb_s = 0;                                    // 1e9 bytes per second, the best of `reads`
   double int8_gops = 0, fp32_gflops = 0, bf16_gflops = 0;  // vector instructions; 0 where there is none
   double int8_tile_gops = 0, bf16_tile_gflops = 0;         // tile instructions (AMX); 0 where there is none
   struct Read {

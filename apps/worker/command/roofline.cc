@@ -1,7 +1,7 @@
 // roofline: what this machine can do at most.
+#include "nn/roofline.h"
 #include "base/thread_pool.h"
 #include "command_line.h"
-#include "nn/roofline.h"
 #include "worker/bench.h"
 
 namespace llorch::worker {
@@ -26,8 +26,8 @@ void add_command_roofline(CLI::App& app, int& exit_code) {
     if (f->as_json) return cli::print(to_json(*r));
     std::printf("%s, %d threads\n", r->isa.c_str(), r->threads);
     for (const Roofline::Read& read : r->reads)
-      std::printf("  read, %-9s %d threads, %d streams each  %8.1f GB/s\n", read.huge_pages ? "2 MiB:" : "4 KiB:",
-                  read.threads, read.streams, read.gb_s);
+      std::printf("  read, %-9s %d threads, %d streams each  %8.1f GB/s\n",
+                  read.huge_pages ? "2 MiB:" : "4 KiB:", read.threads, read.streams, read.gb_s);
     const auto line = [](const char* what, double value, const char* unit) {
       if (value > 0)
         std::printf("  %-42s %8.1f %s\n", what, value, unit);

@@ -12,8 +12,6 @@
 namespace llorch::kernel {
 namespace {
 
-constexpr int kChunk = 2048;  // columns whose unpacked codes stay in the first cache
-
 /// Shapes of the eight tiles; unused ones stay empty.
 struct alignas(64) TileShapes {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -38,36 +36,6 @@ inline __mmask16 first_lanes(std::int64_t n) { return static_cast<__mmask16>((1u
 
 // ------------------------------------------------------------------------------------------------------ block formats
 
-/// Codes of one panel's columns as signed bytes in tile order, and their scales.
-template<const PanelFormat& kF>
-struct Chunk {
-  static constexpr int kScales = kChunk / kF.sub;
-  alignas(64) std::int8_t codes[kChunk * P];
-  alignas(64) float scales[kScales * P];
-  alignas(64) float minimums[BlockScales<kF>::kHasMinimum ? kScales * P : P];
-
-  void unpack_from(const std::uint8_t* panel, std::int64_t blocks) {
-    constexpr std::int64_t kPlane = plane_vectors(kF) * 4 * P;
-    std::int8_t* to = codes;
-    int scale = 0;
-    for (std::int64_t b = 0; b < blocks; ++b, panel += block_bytes(kF, P)) {
-      const BlockScales<kF> block(panel);
-      const std::uint8_t* plane = panel + P * scale_bytes_per_row(kF);
-      for (int s = 0; s < kF.block / 32; ++s, plane += kPlane) {
-        B w[8];
-        unpack<kF>(plane, w);
-        for (int g = 0; g < 8; ++g, to += 64)
-          _mm512_store_si512(to, kF.zero ? _mm512_sub_epi8(w[g], _mm512_set1_epi8(static_cast<char>(kF.zero))) : w[g]);
-        for (int h = 0; h < 32 / kF.sub; ++h, ++scale) {
-          V::store(scales + scale * P, block.scale(s * (32 / kF.sub) + h));
-          if constexpr (BlockScales<kF>::kHasMinimum)
-            V::store(minimums + scale * P, block.minimum(s * (32 / kF.sub) + h));
-        }
-      }
-    }
-  }
-};
-
 /// Sums of codes of 16 rows, from their int16 pairs, times minus their scales: what minimums are multiplied by.
 template<int kSub>
 inline F offsets(const std::int16_t* sums, F x_scales, int half) {
@@ -80,94 +48,215 @@ inline F offsets(const std::int16_t* sums, F x_scales, int half) {
   return V::mul(V::sub(V::zero(), x_scales), V::to_float(total));
 }
 
-/// Columns c0.. of one panel times one tile of rows, of which the first kM are kept, added to what stands in `out`
-/// (or to zero).
-template<const PanelFormat& kF, int kM>
-inline void multiply_tile(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t blocks,
-                          const Chunk<kF>& chunk, bool fresh, F* sums) {
-  constexpr int kSteps = 32 / kF.sub;  // tile products per 32 columns
-  alignas(64) std::int32_t products[2][16 * P];
-  alignas(64) float offset[P];
-  const std::int64_t first = (tile * (q.stride / 32) + c0) * kTileRows, steps = blocks * kSteps;
-  const std::int8_t* a = q.codes + first * 32;
-  const float* x_scales = q.scales + first;
-  const std::int16_t* code_sums = q.sums + first * 2;
-  F acc[kM];
-#pragma GCC unroll 16
-  for (int r = 0; r < kM; ++r) acc[r] = fresh ? V::zero() : sums[r];
-  // The product of step i + 1 is under way while step i is scaled.
-  const auto issue = [&](std::int64_t i) {
-    _tile_zero(0);
-    LLORCH_TILE_LOAD(1, a + (kSteps == 1 ? i * 512 : i / 2 * 512 + i % 2 * 16), 32);
-    LLORCH_TILE_LOAD(2, chunk.codes + i * kF.sub * P, 64);
-    _tile_dpbssd(0, 1, 2);
-    _tile_stored(0, products[i & 1], 64);
-  };
-  issue(0);
-  for (std::int64_t i = 0; i < steps; ++i) {
-    if (i + 1 < steps) issue(i + 1);
-    const std::int32_t* product = products[i & 1];
-    const float* scales_here = x_scales + i / kSteps * kTileRows;
-    const F scale = V::load(chunk.scales + i * P);
-    if constexpr (BlockScales<kF>::kHasMinimum) {
-      V::store(offset, offsets<kF.sub>(code_sums + i / kSteps * 2 * kTileRows, V::load(scales_here),
-                                       static_cast<int>(i % kSteps)));
-      const F minimum = V::load(chunk.minimums + i * P);
-#pragma GCC unroll 16
-      for (int r = 0; r < kM; ++r) {
-        acc[r] =
-            V::fma(V::mul(V::to_float(_mm512_load_si512(product + r * P)), V::set1(scales_here[r])), scale, acc[r]);
-        acc[r] = V::fma(V::set1(offset[r]), minimum, acc[r]);
-      }
-    } else {
-#pragma GCC unroll 16
-      for (int r = 0; r < kM; ++r)
-        acc[r] =
-            V::fma(V::mul(V::to_float(_mm512_load_si512(product + r * P)), V::set1(scales_here[r])), scale, acc[r]);
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < kM; ++r) sums[r] = acc[r];
+template<const PanelFormat& kF>
+inline B signed_codes(B codes) {
+  return kF.zero ? _mm512_sub_epi8(codes, _mm512_set1_epi8(static_cast<char>(kF.zero))) : codes;
 }
 
-/// One tile of rows of one panel: reads what earlier columns left in `out`, and leaves the sum there.
+/// Columns of one panel, unpacked: formats with a scale per 32 columns.
+template<const PanelFormat& kF>
+struct Chunk {
+  static constexpr int kColumns = 2048;
+  static constexpr bool kHasMinimum = BlockScales<kF>::kHasMinimum;
+  alignas(64) std::int8_t codes[kColumns * P];
+  alignas(64) float scales[kColumns / 32 * P];
+  alignas(64) float minimums[kHasMinimum ? kColumns / 32 * P : P];
+
+  static void shape(TileShapes& shapes) { shapes.set(0, 16, 64), shapes.set(1, 16, 32), shapes.set(2, 8, 64); }
+
+  void unpack_from(const std::uint8_t* panel, std::int64_t columns) {
+    for (std::int64_t b = 0; b < columns / 32; ++b, panel += block_bytes(kF, P)) {
+      const BlockScales<kF> block(panel);
+      B w[8];
+      unpack<kF>(panel + P * scale_bytes_per_row(kF), w);
+      for (int g = 0; g < 8; ++g) _mm512_store_si512(codes + (b * 8 + g) * 64, signed_codes<kF>(w[g]));
+      V::store(scales + b * P, block.d);
+      if constexpr (kHasMinimum) V::store(minimums + b * P, block.minimum(0));
+    }
+  }
+
+  /// Adds to `sums` the products with the first kM rows of a tile, from its column c0 on.
+  template<int kM>
+  void multiply(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t columns, F* sums) const {
+    alignas(64) std::int32_t products[2][16 * P];
+    alignas(64) float offset[P];
+    const std::int64_t first = (tile * q.stride + c0) / 32 * kTileRows, steps = columns / 32;
+    const std::int8_t* a = q.codes + first * 32;
+    const float* x_scales = q.scales + first;
+    const std::int16_t* code_sums = q.sums + first * 2;
+    // The product of step i + 1 is under way while step i is scaled.
+    const auto issue = [&](std::int64_t i) {
+      _tile_zero(0);
+      LLORCH_TILE_LOAD(1, a + i * 512, 32);
+      LLORCH_TILE_LOAD(2, codes + i * 512, 64);
+      _tile_dpbssd(0, 1, 2);
+      _tile_stored(0, products[i & 1], 64);
+    };
+    issue(0);
+    for (std::int64_t i = 0; i < steps; ++i) {
+      if (i + 1 < steps) issue(i + 1);
+      const std::int32_t* product = products[i & 1];
+      const float* x_scale = x_scales + i * kTileRows;
+      const F scale = V::load(scales + i * P);
+#pragma GCC unroll 16
+      for (int r = 0; r < kM; ++r)
+        sums[r] = V::fma(V::mul(V::to_float(_mm512_load_si512(product + r * P)), V::set1(x_scale[r])), scale, sums[r]);
+      if constexpr (kHasMinimum) {
+        V::store(offset, offsets<32>(code_sums + i * 2 * kTileRows, V::load(x_scale), 0));
+        const F minimum = V::load(minimums + i * P);
+#pragma GCC unroll 16
+        for (int r = 0; r < kM; ++r) sums[r] = V::fma(V::set1(offset[r]), minimum, sums[r]);
+      }
+    }
+  }
+};
+
+/// The same for formats of 256 columns, whose whole scales are multiplied into the codes: 14 bits, which two tiles take
+/// as 128 times a high byte and a low one. All columns of a block are summed before anything is scaled.
+template<const PanelFormat& kF>
+requires(kF.block == 256) struct Chunk<kF> {
+  static constexpr int kColumns = 1024;
+  static constexpr bool kHasMinimum = BlockScales<kF>::kHasMinimum;
+  static constexpr int kParts = kF.type == DType::kQ2_K ? 1 : 2;  // Q2_K: 15 * 3 fits a byte
+  static constexpr int kSubs = 256 / kF.sub;
+  alignas(64) std::int8_t codes[kParts * kColumns * P];  // [64 columns][part][group of four][row]
+  alignas(64) float scales[kColumns / 256 * P];
+  alignas(64) float minimums[kHasMinimum ? kColumns / kF.sub * P : P];
+
+  static void shape(TileShapes& shapes) {
+    for (int t = 0; t < 8; ++t) shapes.set(t, 16, 64);
+  }
+
+  /// Four columns of 16 rows times their rows' scales.
+  static void scale_codes(B w, I scale, std::int8_t* to) {
+    const I both = _mm512_or_si512(_mm512_and_si512(scale, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(scale, 16));
+    const I even = _mm512_mullo_epi16(_mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8), both);
+    const I odd = _mm512_mullo_epi16(_mm512_srai_epi16(w, 8), both);
+    const auto join = [](I low, I high) {
+      return _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaaull, low, _mm512_slli_epi16(high, 8));
+    };
+    if constexpr (kParts == 1) {
+      _mm512_store_si512(to, join(even, odd));
+    } else {
+      const auto high = [](I v) { return _mm512_srai_epi16(_mm512_add_epi16(v, _mm512_set1_epi16(64)), 7); };
+      const I even_high = high(even), odd_high = high(odd);
+      _mm512_store_si512(to, join(even_high, odd_high));
+      _mm512_store_si512(to + 1024, join(_mm512_sub_epi16(even, _mm512_slli_epi16(even_high, 7)),
+                                         _mm512_sub_epi16(odd, _mm512_slli_epi16(odd_high, 7))));
+    }
+  }
+
+  void unpack_from(const std::uint8_t* panel, std::int64_t columns) {
+    constexpr std::int64_t kPlane = plane_vectors(kF) * 4 * P;
+    constexpr int kSteps = 32 / kF.sub;
+    std::int8_t* to = codes;
+    for (std::int64_t b = 0; b < columns / 256; ++b, panel += block_bytes(kF, P)) {
+      const BlockScales<kF> block(panel);
+      const std::uint8_t* plane = panel + P * scale_bytes_per_row(kF);
+      V::store(scales + b * P, block.d);
+      for (int s = 0; s < 8; ++s, plane += kPlane) {
+        B w[8];
+        unpack<kF>(plane, w);
+        for (int g = 0; g < 8; ++g)
+          scale_codes(signed_codes<kF>(w[g]), block.whole_scale(kSteps * s + g * kSteps / 8),
+                      to + s % 2 * 512 + g * 64);
+        if (s % 2 == 1) to += kParts * 1024;
+      }
+      if constexpr (kHasMinimum)
+        for (int s = 0; s < kSubs; ++s) V::store(minimums + (b * kSubs + s) * P, block.minimum(s));
+    }
+  }
+
+  template<int kM>
+  void multiply(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t columns, F* sums) const {
+    alignas(64) std::int32_t products[2][2][16 * P];
+    alignas(64) float offset[P];
+    const std::int64_t first = (tile * q.stride + c0) * kTileRows, blocks = columns / 256;
+    const std::int8_t* a = q.codes + first;
+    const float* x_scales = q.scales + first / 256;
+    const std::int16_t* code_sums = q.sums + first / 16;
+    const auto issue = [&](std::int64_t i) {
+      const std::int8_t *x = a + i * 4096, *w = codes + i * kParts * 4096;
+      _tile_zero(0);
+      if constexpr (kParts == 2) _tile_zero(1);
+      for (int k = 0; k < 4; ++k, x += 1024, w += kParts * 1024) {
+        LLORCH_TILE_LOAD(4, x, 64);
+        LLORCH_TILE_LOAD(6, w, 64);
+        _tile_dpbssd(0, 4, 6);
+        if constexpr (kParts == 2) {
+          LLORCH_TILE_LOAD(7, w + 1024, 64);
+          _tile_dpbssd(1, 4, 7);
+        }
+      }
+      _tile_stored(0, products[i & 1][0], 64);
+      if constexpr (kParts == 2) _tile_stored(1, products[i & 1][1], 64);
+    };
+    issue(0);
+    for (std::int64_t i = 0; i < blocks; ++i) {
+      if (i + 1 < blocks) issue(i + 1);
+      const std::int32_t *high = products[i & 1][0], *low = products[i & 1][1];
+      const float* x_scale = x_scales + i * kTileRows;
+      if constexpr (kHasMinimum) {
+        for (int s = 0; s < kSubs; ++s) {
+          V::store(offset, offsets<kF.sub>(code_sums + (i * 256 + s * kF.sub) / 32 * 2 * kTileRows, V::load(x_scale),
+                                           s % (32 / kF.sub)));
+          const F minimum = V::load(minimums + (i * kSubs + s) * P);
+#pragma GCC unroll 16
+          for (int r = 0; r < kM; ++r) sums[r] = V::fma(V::set1(offset[r]), minimum, sums[r]);
+        }
+      }
+      const F scale = V::load(scales + i * P);
+#pragma GCC unroll 16
+      for (int r = 0; r < kM; ++r) {
+        I whole = _mm512_load_si512(high + r * P);
+        if constexpr (kParts == 2) whole = V::add_ints(_mm512_slli_epi32(whole, 7), _mm512_load_si512(low + r * P));
+        sums[r] = V::fma(V::mul(V::to_float(whole), V::set1(x_scale[r])), scale, sums[r]);
+      }
+    }
+  }
+};
+
+/// One tile of rows of one panel: takes over what earlier columns left in `out`, and leaves the sum there.
 template<const PanelFormat& kF, int kM>
-inline void tile_rows(const LinearArgs& a, std::int64_t panel, std::int64_t tile, std::int64_t c0, std::int64_t blocks,
+inline void tile_rows(const LinearArgs& a, std::int64_t panel, std::int64_t tile, std::int64_t c, std::int64_t columns,
                       const Chunk<kF>& chunk) {
   const std::int64_t n0 = panel * P, row = tile * kTileRows, rows = min64(kM, a.rows - row);
   const __mmask16 lanes = first_lanes(a.n - n0);
   float* out = a.out + row * a.out_stride + n0;
-  const bool fresh = c0 == 0, last = (c0 + blocks) * 32 == a.k;
+  const bool last = c + columns == a.k;
   F sums[kM];
-  if (!fresh)
-    for (int r = 0; r < kM; ++r) sums[r] = r < rows ? _mm512_maskz_loadu_ps(lanes, out + r * a.out_stride) : V::zero();
-  multiply_tile<kF, kM>(a.quantized, tile, c0, blocks, chunk, fresh, sums);
+#pragma GCC unroll 16
+  for (int r = 0; r < kM; ++r)
+    sums[r] = c > 0 && r < rows ? _mm512_maskz_loadu_ps(lanes, out + r * a.out_stride) : V::zero();
+  chunk.template multiply<kM>(a.quantized, tile, c, columns, sums);
   const F bias = last && a.bias ? _mm512_maskz_loadu_ps(lanes, a.bias + n0) : V::zero();
-  for (int r = 0; r < rows; ++r)
-    _mm512_mask_storeu_ps(out + r * a.out_stride, lanes, last && a.bias ? V::add(sums[r], bias) : sums[r]);
+#pragma GCC unroll 16
+  for (int r = 0; r < kM; ++r)
+    if (r < rows)
+      _mm512_mask_storeu_ps(out + r * a.out_stride, lanes, last && a.bias ? V::add(sums[r], bias) : sums[r]);
 }
 
 template<const PanelFormat& kF>
 void linear_tiles(const LinearArgs& a) {
   if (a.quantized.tile == 1) return linear_quantized<kF>(a);
   TileShapes shapes;
-  shapes.set(0, 16, 64), shapes.set(1, 16, kF.sub), shapes.set(2, kF.sub / 4, 64);
+  Chunk<kF>::shape(shapes);
   configure(shapes);
   Chunk<kF> chunk;
   const std::int64_t tiles = (a.rows + kTileRows - 1) / kTileRows;
   // Columns outermost: the activations of one chunk stay in the second cache while the panels pass.
-  for (std::int64_t c = 0; c < a.k; c += kChunk) {
-    const std::int64_t columns = min64(kChunk, a.k - c);
+  for (std::int64_t c = 0; c < a.k; c += Chunk<kF>::kColumns) {
+    const std::int64_t columns = min64(Chunk<kF>::kColumns, a.k - c);
     for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel) {
-      chunk.unpack_from(a.panels + panel * a.panel_bytes + c / kF.block * block_bytes(kF, P), columns / kF.block);
+      chunk.unpack_from(a.panels + panel * a.panel_bytes + c / kF.block * block_bytes(kF, P), columns);
       for (std::int64_t t = 0; t < tiles; ++t) {
         const std::int64_t rows = a.rows - t * kTileRows;
         if (rows > 8)
-          tile_rows<kF, 16>(a, panel, t, c / 32, columns / 32, chunk);
+          tile_rows<kF, 16>(a, panel, t, c, columns, chunk);
         else if (rows > 4)
-          tile_rows<kF, 8>(a, panel, t, c / 32, columns / 32, chunk);
+          tile_rows<kF, 8>(a, panel, t, c, columns, chunk);
         else
-          tile_rows<kF, 4>(a, panel, t, c / 32, columns / 32, chunk);
+          tile_rows<kF, 4>(a, panel, t, c, columns, chunk);
       }
     }
   }

@@ -67,9 +67,6 @@ struct V {
   }
   static F load_u8(const std::uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load64(p))); }
   static F load_i8(const std::uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load64(p))); }
-  static F load_low_nibble(const std::uint8_t* p) {
-    return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_cvtepu8_epi32(load64(p)), _mm256_set1_epi32(15)));
-  }
   static F load_high_nibble(const std::uint8_t* p) {
     return _mm256_cvtepi32_ps(_mm256_srli_epi32(_mm256_cvtepu8_epi32(load64(p)), 4));
   }
@@ -80,6 +77,11 @@ struct V {
     return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, subnormal, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e)));
   }
 
+  static I ints_u8(const std::uint8_t* p) { return _mm256_cvtepu8_epi32(load64(p)); }
+  static I ints_i8(const std::uint8_t* p) { return _mm256_cvtepi8_epi32(load64(p)); }
+  static I ints_low_nibble(const std::uint8_t* p) { return _mm256_and_si256(ints_u8(p), _mm256_set1_epi32(15)); }
+  static I add_ints(I a, I b) { return _mm256_add_epi32(a, b); }
+  static I mul_ints(I a, I b) { return _mm256_mullo_epi32(a, b); }
   static I set1i(int x) { return _mm256_set1_epi32(x); }
   static F to_float(I a) { return _mm256_cvtepi32_ps(a); }
   static B bytes(const std::uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }

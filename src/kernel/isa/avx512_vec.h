@@ -70,9 +70,6 @@ struct V {
   }
   static F load_u8(const std::uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load128(p))); }
   static F load_i8(const std::uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load128(p))); }
-  static F load_low_nibble(const std::uint8_t* p) {
-    return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_cvtepu8_epi32(load128(p)), _mm512_set1_epi32(15)));
-  }
   static F load_high_nibble(const std::uint8_t* p) {
     return _mm512_cvtepi32_ps(_mm512_srli_epi32(_mm512_cvtepu8_epi32(load128(p)), 4));
   }
@@ -84,6 +81,11 @@ struct V {
         _mm512_mask_blend_epi32(_mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2)), normal, subnormal));
   }
 
+  static I ints_u8(const std::uint8_t* p) { return _mm512_cvtepu8_epi32(load128(p)); }
+  static I ints_i8(const std::uint8_t* p) { return _mm512_cvtepi8_epi32(load128(p)); }
+  static I ints_low_nibble(const std::uint8_t* p) { return _mm512_and_si512(ints_u8(p), _mm512_set1_epi32(15)); }
+  static I add_ints(I a, I b) { return _mm512_add_epi32(a, b); }
+  static I mul_ints(I a, I b) { return _mm512_mullo_epi32(a, b); }
   static I set1i(int x) { return _mm512_set1_epi32(x); }
   static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
   static B bytes(const std::uint8_t* p) { return _mm512_loadu_si512(p); }

@@ -69,7 +69,6 @@ struct V {
   static F load_i8(const std::uint8_t* p) {
     return vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(vreinterpretq_s32_u32(widen(p)), 24), 24));
   }
-  static F load_low_nibble(const std::uint8_t* p) { return vcvtq_f32_u32(vandq_u32(widen(p), vdupq_n_u32(15))); }
   static F load_high_nibble(const std::uint8_t* p) { return vcvtq_f32_u32(vshrq_n_u32(widen(p), 4)); }
   static F load_e8m0_halved(const std::uint8_t* p) {
     const uint32x4_t e = widen(p);
@@ -79,6 +78,11 @@ struct V {
     return vreinterpretq_f32_u32(vbslq_u32(vcltq_u32(e, vdupq_n_u32(2)), subnormal, normal));
   }
 
+  static I ints_u8(const std::uint8_t* p) { return vreinterpretq_s32_u32(widen(p)); }
+  static I ints_i8(const std::uint8_t* p) { return vshrq_n_s32(vshlq_n_s32(ints_u8(p), 24), 24); }
+  static I ints_low_nibble(const std::uint8_t* p) { return vandq_s32(ints_u8(p), vdupq_n_s32(15)); }
+  static I add_ints(I a, I b) { return vaddq_s32(a, b); }
+  static I mul_ints(I a, I b) { return vmulq_s32(a, b); }
   static I set1i(int x) { return vdupq_n_s32(x); }
   static F to_float(I a) { return vcvtq_f32_s32(a); }
   static B bytes(const std::uint8_t* p) { return vld1q_u8(p); }

@@ -134,9 +134,6 @@ struct V {
   static F load_i8(const std::uint8_t* p) {
     return lanes([&](int i) { return static_cast<float>(static_cast<std::int8_t>(p[i])); });
   }
-  static F load_low_nibble(const std::uint8_t* p) {
-    return lanes([&](int i) { return static_cast<float>(p[i] & 15); });
-  }
   static F load_high_nibble(const std::uint8_t* p) {
     return lanes([&](int i) { return static_cast<float>(p[i] >> 4); });
   }
@@ -147,6 +144,27 @@ struct V {
     });
   }
 
+  template<class Op>
+  static I ints(const Op& op) {
+    I r;
+    for (int i = 0; i < P; ++i) r.v[i] = op(i);
+    return r;
+  }
+  static I ints_u8(const std::uint8_t* p) {
+    return ints([&](int i) { return std::int32_t{p[i]}; });
+  }
+  static I ints_i8(const std::uint8_t* p) {
+    return ints([&](int i) { return std::int32_t{static_cast<std::int8_t>(p[i])}; });
+  }
+  static I ints_low_nibble(const std::uint8_t* p) {
+    return ints([&](int i) { return p[i] & 15; });
+  }
+  static I add_ints(I a, I b) {
+    return ints([&](int i) { return a.v[i] + b.v[i]; });
+  }
+  static I mul_ints(I a, I b) {
+    return ints([&](int i) { return a.v[i] * b.v[i]; });
+  }
   static I set1i(int x) {
     I r;
     for (int i = 0; i < P; ++i) r.v[i] = x;
