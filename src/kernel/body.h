@@ -422,41 +422,73 @@ inline F load_kv(const std::uint8_t* p, std::int64_t index) {
     return V::load_i8(p + index);
 }
 
-/// Scores of the 64 positions of a page: the dimensions are summed in order, the positions are lanes.
-template<KvType kType>
-inline void page_scores(const AttendArgs& a, const std::uint8_t* page, float* scores) {
-  for (int lane = 0; lane < 64; lane += P) {
-    F total = V::zero();
+constexpr int kPageVectors = 64 / P;                           // of a page's positions
+constexpr int kVectors = kPageVectors < 4 ? kPageVectors : 4;  // that are summed at once
+
+/// Scores of kQ queries at the 64 positions of a page, 64 each: the dimensions are summed in order, the positions are
+/// lanes.
+template<KvType kType, int kQ>
+inline void page_scores(const AttendArgs& a, const AttendQuery* queries, const std::uint8_t* page, float* scores) {
+  constexpr int kAtOnce = kType == KvType::kQ8_0 && kVectors > 2 ? 2 : kVectors;
+  for (int lane = 0; lane < 64; lane += kAtOnce * P) {
+    F total[kQ][kAtOnce];
+    for (int q = 0; q < kQ; ++q)
+      for (int v = 0; v < kAtOnce; ++v) total[q][v] = V::zero();
+    const auto sum = [&](int begin, int end, F(&to)[kQ][kAtOnce]) {
+      for (int d = begin; d < end; ++d) {
+        F keys[kAtOnce];
+        for (int v = 0; v < kAtOnce; ++v) keys[v] = load_kv<kType>(page, d * 64 + lane + v * P);
+        for (int q = 0; q < kQ; ++q) {
+          const F x = V::set1(queries[q].query[d]);
+          for (int v = 0; v < kAtOnce; ++v) to[q][v] = V::fma(x, keys[v], to[q][v]);
+        }
+      }
+    };
     if constexpr (kType == KvType::kQ8_0) {
       for (int block = 0; block * 32 < a.layout.head_dim; ++block) {
-        F part = V::zero();
-        for (int d = block * 32; d < block * 32 + 32 && d < a.layout.head_dim; ++d)
-          part = V::fma(V::set1(a.query[d]), load_kv<kType>(page, d * 64 + lane), part);
-        total = V::fma(part, V::load_half(page + a.layout.key_scales + 2 * (block * 64 + lane)), total);
+        F part[kQ][kAtOnce];
+        for (int q = 0; q < kQ; ++q)
+          for (int v = 0; v < kAtOnce; ++v) part[q][v] = V::zero();
+        sum(block * 32, static_cast<int>(min64(block * 32 + 32, a.layout.head_dim)), part);
+        for (int v = 0; v < kAtOnce; ++v) {
+          const F scale = V::load_half(page + a.layout.key_scales + 2 * (block * 64 + lane + v * P));
+          for (int q = 0; q < kQ; ++q) total[q][v] = V::fma(part[q][v], scale, total[q][v]);
+        }
       }
     } else {
-      for (int d = 0; d < a.layout.head_dim; ++d)
-        total = V::fma(V::set1(a.query[d]), load_kv<kType>(page, d * 64 + lane), total);
+      sum(0, a.layout.head_dim, total);
     }
-    V::store(scores + lane, V::mul(total, V::set1(a.scale)));
+    for (int q = 0; q < kQ; ++q)
+      for (int v = 0; v < kAtOnce; ++v) V::store(scores + q * 64 + lane + v * P, V::mul(total[q][v], V::set1(a.scale)));
   }
 }
 
-/// sums[d] += weight * value[position][d] for positions first..last-1, in order.
-template<KvType kType>
+/// sums[q][d] += weights[q][position] * value[position][d] for positions first..last-1, in order.
+template<KvType kType, int kQ>
 inline void page_values(const AttendArgs& a, const std::uint8_t* page, const float* weights, int first, int last,
                         float* sums) {
+  // The vectors of 32 dimensions share a scale; head_dim_padded is a multiple of 32.
+  constexpr int kAtOnce = 32 / P < kVectors ? 32 / P : kVectors;
   const std::uint8_t* values = page + a.layout.values;
   const int stride = a.layout.head_dim_padded, blocks = stride / 32;
-  for (int d = 0; d < stride; d += P) {
-    F total = V::load(sums + d);
+  for (int d = 0; d < stride; d += kAtOnce * P) {
+    F total[kQ][kAtOnce];
+    for (int q = 0; q < kQ; ++q)
+      for (int v = 0; v < kAtOnce; ++v) total[q][v] = V::load(sums + q * stride + d + v * P);
     for (int i = first; i < last; ++i) {
-      float weight = weights[i];
+      F value[kAtOnce];
+      for (int v = 0; v < kAtOnce; ++v)
+        value[v] = load_kv<kType>(values, static_cast<std::int64_t>(i) * stride + d + v * P);
+      float scale = 1;
       if constexpr (kType == KvType::kQ8_0)
-        weight *= V::half_at(page + a.layout.value_scales + 2 * (i * blocks + d / 32));
-      total = V::fma(V::set1(weight), load_kv<kType>(values, static_cast<std::int64_t>(i) * stride + d), total);
+        scale = V::half_at(page + a.layout.value_scales + 2 * (i * blocks + d / 32));
+      for (int q = 0; q < kQ; ++q) {
+        const F weight = V::set1(kType == KvType::kQ8_0 ? weights[q * 64 + i] * scale : weights[q * 64 + i]);
+        for (int v = 0; v < kAtOnce; ++v) total[q][v] = V::fma(weight, value[v], total[q][v]);
+      }
     }
-    V::store(sums + d, total);
+    for (int q = 0; q < kQ; ++q)
+      for (int v = 0; v < kAtOnce; ++v) V::store(sums + q * stride + d + v * P, total[q][v]);
   }
 }
 
@@ -471,41 +503,86 @@ inline float exp_of(float x) {
   return buffer[0];
 }
 
-template<KvType kType>
-inline void attend_pages(const AttendArgs& a) {
-  constexpr float kMasked = -1e30f;
-  float sums[1024] = {};
-  float top = a.has_sink ? a.sink : kMasked, mass = a.has_sink ? 1.0f : 0.0f;
-  const std::int64_t oldest = a.window > 0 && a.position + 1 > a.window ? a.position + 1 - a.window : 0;
-  for (std::int64_t p = oldest / 64; p <= a.position / 64; ++p) {
-    const std::uint8_t* page = a.pages[p];
-    const int first = static_cast<int>(oldest > p * 64 ? oldest - p * 64 : 0);
-    const int last = static_cast<int>(min64(64, a.position + 1 - p * 64));
-    float scores[64];
-    page_scores<kType>(a, page, scores);
+constexpr float kMasked = -1e30f;
+
+/// One query's softmax so far: the largest score, the sum of exponentials relative to it.
+struct Softmax {
+  float top, mass;
+  std::int64_t oldest;
+};
+
+/// Turns a page's scores into weights relative to the largest score so far, and rescales what was summed before.
+inline void weigh_page(const AttendArgs& a, const AttendQuery& query, std::int64_t page, Softmax& state, float* scores,
+                       float* sums) {
+  const auto first = state.oldest - page * 64, last = query.position + 1 - page * 64;
+  if (first > 0 || last < 64 || a.softcap > 0)
     for (int i = 0; i < 64; ++i) {
       if (i < first || i >= last)
         scores[i] = kMasked;
       else if (a.softcap > 0)
         scores[i] = a.softcap * tanh_of(scores[i] / a.softcap);
     }
-    F highest = V::set1(kMasked);
-    for (int i = 0; i < 64; i += P) highest = V::max(highest, V::load(scores + i));
-    const float page_top = V::maximum(highest), new_top = page_top > top ? page_top : top;
-    const float keep = exp_of(top - new_top);
-    F total = V::zero();
-    for (int i = 0; i < 64; i += P) {
-      const F e = exp_f(V::sub(V::load(scores + i), V::set1(new_top)));
-      V::store(scores + i, e);
-      total = V::add(total, e);
-    }
-    mass = mass * keep + V::sum(total);
-    for (int d = 0; d < a.layout.head_dim_padded; d += P) V::store(sums + d, V::mul(V::load(sums + d), V::set1(keep)));
-    page_values<kType>(a, page, scores, first, last, sums);
-    top = new_top;
+  F highest = V::set1(kMasked);
+  for (int i = 0; i < 64; i += P) highest = V::max(highest, V::load(scores + i));
+  const float page_top = V::maximum(highest), new_top = page_top > state.top ? page_top : state.top;
+  F total = V::zero();
+  for (int i = 0; i < 64; i += P) {
+    const F e = exp_f(V::sub(V::load(scores + i), V::set1(new_top)));
+    V::store(scores + i, e);
+    total = V::add(total, e);
   }
-  const float inverse = 1 / mass;
-  for (int d = 0; d < a.layout.head_dim; ++d) a.out[d] = sums[d] * inverse;
+  const float keep = new_top == state.top ? 1.0f : exp_of(state.top - new_top);
+  state.mass = state.mass * keep + V::sum(total);
+  if (keep != 1.0f)
+    for (int d = 0; d < a.layout.head_dim_padded; d += P) V::store(sums + d, V::mul(V::load(sums + d), V::set1(keep)));
+  state.top = new_top;
+}
+
+/// kQ queries over one page. A query that has nothing in the page keeps its state: its weights are zeros.
+template<KvType kType, int kQ>
+inline void attend_page(const AttendArgs& a, const AttendQuery* queries, std::int64_t page, Softmax* states,
+                        float* sums) {
+  alignas(64) float scores[kQ * 64];
+  page_scores<kType, kQ>(a, queries, a.pages[page], scores);
+  std::int64_t first = 64, last = 0;
+  for (int q = 0; q < kQ; ++q) {
+    const std::int64_t from = states[q].oldest - page * 64, to = queries[q].position + 1 - page * 64;
+    if (from >= 64 || to <= 0) {
+      for (int i = 0; i < 64; ++i) scores[q * 64 + i] = 0;
+      continue;
+    }
+    first = min64(first, from > 0 ? from : 0);
+    last = to > last ? to : last;
+    weigh_page(a, queries[q], page, states[q], scores + q * 64, sums + q * a.layout.head_dim_padded);
+  }
+  page_values<kType, kQ>(a, a.pages[page], scores, static_cast<int>(first), static_cast<int>(min64(last, 64)), sums);
+}
+
+template<KvType kType>
+inline void attend_pages(const AttendArgs& a) {
+  constexpr int kTile = V::kQueryTile;
+  alignas(64) float sums[kAttendFloats] = {};
+  Softmax states[kAttendQueriesMax];
+  const int stride = a.layout.head_dim_padded;
+  std::int64_t oldest = a.queries[0].position, newest = 0;
+  for (int q = 0; q < a.count; ++q) {
+    const std::int64_t position = a.queries[q].position;
+    states[q] = {a.has_sink ? a.queries[q].sink : kMasked, a.has_sink ? 1.0f : 0.0f,
+                 a.window > 0 && position + 1 > a.window ? position + 1 - a.window : 0};
+    oldest = min64(oldest, states[q].oldest);
+    newest = position > newest ? position : newest;
+  }
+  for (std::int64_t page = oldest / 64; page <= newest / 64; ++page) {
+    int q = 0;
+    for (; q + kTile <= a.count; q += kTile)
+      attend_page<kType, kTile>(a, a.queries + q, page, states + q, sums + q * stride);
+    for (; q + 2 <= a.count; q += 2) attend_page<kType, 2>(a, a.queries + q, page, states + q, sums + q * stride);
+    if (q < a.count) attend_page<kType, 1>(a, a.queries + q, page, states + q, sums + q * stride);
+  }
+  for (int q = 0; q < a.count; ++q) {
+    const float inverse = 1 / states[q].mass;
+    for (int d = 0; d < a.layout.head_dim; ++d) a.queries[q].out[d] = sums[q * stride + d] * inverse;
+  }
 }
 
 void attend(const AttendArgs& a) {

@@ -265,7 +265,8 @@ void check_attention(const Kernels& k, const AttentionCase& c) {
   for (const auto& page : pages) table.push_back(page.data());
   Floats out = guarded(dim);
   const float scale = 0.3f, sink = 0.7f;
-  k.attend({query.data(), out.data(), table.data(), layout, c.position, c.window, scale, c.softcap, c.sink, sink});
+  const AttendQuery one{query.data(), out.data(), c.position, sink};
+  k.attend({&one, 1, table.data(), layout, c.window, scale, c.softcap, c.sink});
   const std::size_t oldest =
       c.window > 0 && c.position + 1 > c.window ? static_cast<std::size_t>(c.position + 1 - c.window) : 0;
   std::vector<double> sum(dim);
@@ -296,6 +297,33 @@ TEST_P(Isa, attention_equals_a_double_loop) {
           check_attention(k(), {type, head_dim, position, window, 0, true});
         }
   check_attention(k(), {KvType::kF32, 64, 100, 0, 2.0f, false});
+}
+
+TEST_P(Isa, queries_have_the_same_bits_alone_and_together) {
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kQ8_0})
+    for (const std::int64_t window : {0, 70}) {
+      const KvLayout layout = kv_layout(type, 80);
+      constexpr std::size_t kDim = 80, kLength = 200, kQueries = 17;
+      const Floats keys = random_floats(kLength * kDim, 31), values = random_floats(kLength * kDim, 32),
+                   queries = random_floats(kQueries * kDim, 33, 2);
+      std::vector<std::vector<std::uint8_t>> pages(
+          4, std::vector<std::uint8_t>(static_cast<std::size_t>(layout.page_bytes)));
+      for (std::size_t p = 0; p < kLength; ++p)
+        k().kv_write(layout, pages[p / 64].data(), static_cast<int>(p % 64), keys.data() + p * kDim,
+                     values.data() + p * kDim);
+      const std::uint8_t* table[] = {pages[0].data(), pages[1].data(), pages[2].data(), pages[3].data()};
+      Floats together(kQueries * kDim), alone(kQueries * kDim);
+      std::vector<AttendQuery> list;
+      for (std::size_t q = 0; q < kQueries; ++q)  // around a page's end; each position twice, as heads of a group
+        list.push_back(
+            {queries.data() + q * kDim, together.data() + q * kDim, 120 + static_cast<std::int64_t>(q / 2), 0.4f});
+      k().attend({list.data(), static_cast<int>(kQueries), table, layout, window, 0.2f, 0, true});
+      for (std::size_t q = 0; q < kQueries; ++q) {
+        list[q].out = alone.data() + q * kDim;
+        k().attend({&list[q], 1, table, layout, window, 0.2f, 0, true});
+      }
+      ASSERT_EQ(together, alone);
+    }
 }
 
 TEST_P(Isa, activation_quantization_is_the_definition) {

@@ -68,19 +68,30 @@ struct KvLayout {
   std::int64_t page_bytes;
 };
 
-/// Attention of one query of one head over the pages 0..position/64 of its sequence.
+struct AttendQuery {
+  const float* query;     // head_dim
+  float* out;             // head_dim
+  std::int64_t position;  // absolute; keys after it are masked
+  float sink;             // logit that takes part in the denominator only
+};
+
+/// Attention of some queries of one sequence that share a KV head, over its pages. Each query's result is its own: it
+/// does not depend on its neighbours.
 struct AttendArgs {
-  const float* query;                // head_dim
-  float* out;                        // head_dim
+  const AttendQuery* queries;
+  int count;                         // at most attend_queries(layout)
   const std::uint8_t* const* pages;  // page start for this layer and KV head, indexed by position / 64
   KvLayout layout;
-  std::int64_t position;  // absolute position of the query; keys after it are masked
-  std::int64_t window;    // keys before position - window + 1 are masked; 0: no window
+  std::int64_t window;  // keys before position - window + 1 are masked; 0: no window
   float scale;
   float softcap;  // 0: none
   bool has_sink;
-  float sink;  // logit that takes part in the denominator only
 };
+constexpr int kAttendFloats = 6144, kAttendQueriesMax = 48;  // of one call's running sums
+constexpr int attend_queries(const KvLayout& layout) {
+  const int fit = kAttendFloats / layout.head_dim_padded;
+  return fit < 1 ? 1 : fit < kAttendQueriesMax ? fit : kAttendQueriesMax;
+}
 
 struct Kernels {
   const char* name;                       // as in LLORCH_ISA

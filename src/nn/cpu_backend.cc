@@ -100,7 +100,13 @@ class CpuBackend final : public HostBackend {
       }
     });
   }
-  void add(DeviceSpan x, DeviceSpan out) override { k_.add(at(x), static_cast<std::int64_t>(x.size()), at(out)); }
+  void add(DeviceSpan x, DeviceSpan out) override {
+    constexpr std::size_t kChunk = 8192;
+    pool_.run(static_cast<std::int64_t>((x.size() + kChunk - 1) / kChunk), [&](std::int64_t piece) {
+      const std::size_t first = static_cast<std::size_t>(piece) * kChunk;
+      k_.add(at(x) + first, static_cast<std::int64_t>(std::min(kChunk, x.size() - first)), at(out) + first);
+    });
+  }
   void add_scaled(DeviceSpan x, float scale, DeviceSpan out) override {
     k_.add_scaled(at(x), scale, static_cast<std::int64_t>(x.size()), at(out));
   }
@@ -190,24 +196,48 @@ void CpuBackend::linear(std::span<const LinearPart> parts, DeviceSpan x, std::in
   });
 }
 
+/// Rows that follow each other in one sequence share the loads of its pages, and so do the heads of a group.
 void CpuBackend::attention(const AttentionCall& call, std::span<const BatchRow> rows) {
   const auto& kv = static_cast<const CpuKvStore&>(*call.store);
   const int kv_heads = kv.shape().kv_heads, group = call.heads / kv_heads, dim = kv.shape().head_dim;
-  pool_.run(static_cast<std::int64_t>(rows.size()) * kv_heads, [&](std::int64_t piece) {
-    const std::int64_t r = piece / kv_heads;
+  const int together = kernel::attend_queries(kv.layout);
+  const std::size_t rows_max = static_cast<std::size_t>(std::max(1, together / group));
+  struct Run {
+    std::size_t first, last;
+  };
+  std::vector<Run> runs;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const bool follows = !runs.empty() && rows[r].pages == rows[r - 1].pages &&
+                         rows[r].position == rows[r - 1].position + 1 && r - runs.back().first < rows_max;
+    if (follows)
+      runs.back().last = r + 1;
+    else
+      runs.push_back({r, r + 1});
+  }
+  // The last rows see the most: they go first, so that threads end together.
+  pool_.run(static_cast<std::int64_t>(runs.size()) * kv_heads, [&](std::int64_t piece) {
+    const Run& run = runs[runs.size() - 1 - static_cast<std::size_t>(piece / kv_heads)];
     const auto kv_head = static_cast<int>(piece % kv_heads);
-    const BatchRow& row = rows[static_cast<std::size_t>(r)];
-    const std::int64_t pages = row.position / limits::kKvPagePositions + 1;
+    const std::int64_t pages = rows[run.last - 1].position / limits::kKvPagePositions + 1;
     std::vector<const std::uint8_t*> addresses(static_cast<std::size_t>(pages));
     for (std::int64_t p = 0; p < pages; ++p)
-      addresses[static_cast<std::size_t>(p)] = kv.page(call.layer, kv_head, row.pages[p]);
-    for (int g = 0; g < group; ++g) {
-      const int head = kv_head * group + g;
-      const std::int64_t from = (r * call.heads + head) * dim;
-      const bool sink = !call.sinks.empty();
-      k_.attend({at(call.query) + from, at(call.out) + from, addresses.data(), kv.layout, row.position, call.window,
-                 call.scale, call.softcap, sink, sink ? call.sinks[static_cast<std::size_t>(head)] : 0.0f});
-    }
+      addresses[static_cast<std::size_t>(p)] = kv.page(call.layer, kv_head, rows[run.first].pages[p]);
+    kernel::AttendQuery queries[kernel::kAttendQueriesMax];
+    kernel::AttendArgs args{queries,     0,          addresses.data(), kv.layout,
+                            call.window, call.scale, call.softcap,     !call.sinks.empty()};
+    const auto flush = [&] {
+      if (args.count > 0) k_.attend(args);
+      args.count = 0;
+    };
+    for (std::size_t r = run.first; r < run.last; ++r)
+      for (int g = 0; g < group; ++g) {
+        const int head = kv_head * group + g;
+        const std::int64_t from = (static_cast<std::int64_t>(r) * call.heads + head) * dim;
+        if (args.count == together) flush();
+        queries[args.count++] = {at(call.query) + from, at(call.out) + from, rows[r].position,
+                                 args.has_sink ? call.sinks[static_cast<std::size_t>(head)] : 0.0f};
+      }
+    flush();
   });
 }
 

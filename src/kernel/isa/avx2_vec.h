@@ -10,7 +10,7 @@ namespace {
 
 struct V {
   static constexpr const char* kName = "avx2";
-  static constexpr int P = 8, kRowTile = 4;
+  static constexpr int P = 8, kRowTile = 4, kQueryTile = 2;
   static constexpr bool kEmulated = false;
   using F = __m256;
   using I = __m256i;

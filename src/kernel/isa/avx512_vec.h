@@ -10,7 +10,7 @@ namespace {
 
 struct V {
   static constexpr const char* kName = "avx512";
-  static constexpr int P = 16, kRowTile = 6;
+  static constexpr int P = 16, kRowTile = 6, kQueryTile = 6;
   static constexpr bool kEmulated = false;
   using F = __m512;
   using I = __m512i;

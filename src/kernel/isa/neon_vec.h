@@ -15,7 +15,7 @@ struct V {
 #else
   static constexpr const char* kName = "neon";
 #endif
-  static constexpr int P = 4, kRowTile = 4;
+  static constexpr int P = 4, kRowTile = 4, kQueryTile = 6;
   static constexpr bool kEmulated = false;
   using F = float32x4_t;
   using I = int32x4_t;

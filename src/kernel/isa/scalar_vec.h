@@ -9,7 +9,7 @@ namespace {
 
 struct V {
   static constexpr const char* kName = "scalar";
-  static constexpr int P = 8, kRowTile = 4;
+  static constexpr int P = 8, kRowTile = 4, kQueryTile = 2;
   static constexpr bool kEmulated = true;
   struct F {
     float v[P];
