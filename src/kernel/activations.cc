@@ -13,28 +13,33 @@ void Activations::resize(const Kernels& isa, DType type, std::int64_t rows, std:
     if (v.size() < static_cast<std::size_t>(n)) v.resize(static_cast<std::size_t>(n));
   };
   if (block() > 0) {
-    tile_ = rows >= isa.tiles_from ? kTileRows : 1;
+    tile_ = rows >= isa.tiles_from && columns <= kTileColumnsMax ? kTileRows : 1;
     const std::int64_t total = (rows + tile_ - 1) / tile_ * tile_ * columns;
     grow(codes_, total), grow(scales_, total / block()), grow(sums_, total / 16);
+    if (isa.offsets) grow(split_, split_values(rows, columns / 32));
   } else if (form_ == Form::kSplit) {
     grow(split_, split_values(rows, columns));
   }
+}
+
+std::uint16_t* Activations::split_at(std::int64_t row, std::int64_t columns) {
+  return split_.data() + split_values(row / kTileRows * kTileRows, columns) + row % kTileRows * 32;
 }
 
 void Activations::convert_row(std::int64_t row, const float* x) {
   if (block() > 0) {
     const std::int64_t first = row / tile_ * tile_ * columns_, within = row % tile_;
     isa_->quantize_row(x, columns_, block(), tile_, codes_.data() + first + within * tile_columns(block()),
-                       scales_.data() + first / block() + within, sums_.data() + first / 16 + within * 2);
+                       scales_.data() + first / block() + within, sums_.data() + first / 16 + within * 2,
+                       isa_->offsets ? split_at(row, columns_ / 32) : nullptr);
   } else if (form_ == Form::kSplit) {
-    isa_->split_row(x, columns_,
-                    split_.data() + split_values(row / kTileRows * kTileRows, columns_) + row % kTileRows * 32);
+    isa_->split_row(x, columns_, split_at(row, columns_));
   }
 }
 
 void Activations::fill(LinearArgs& args, const float* x) const {
   args.rows = rows_, args.k = columns_;
-  args.quantized = {codes_.data(), scales_.data(), sums_.data(), columns_, tile_};
+  args.quantized = {codes_.data(), scales_.data(), sums_.data(), split_.data(), columns_, tile_};
   args.split = split_.data();
   args.x = x, args.x_stride = columns_;
 }

@@ -32,6 +32,7 @@ class Activations {
  private:
   enum class Form { kQuantized32, kQuantized256, kSplit, kFloats };
   [[nodiscard]] static Form form(const Kernels& isa, DType type);
+  [[nodiscard]] std::uint16_t* split_at(std::int64_t row, std::int64_t columns);
   [[nodiscard]] int block() const { return form_ == Form::kQuantized32 ? 32 : form_ == Form::kQuantized256 ? 256 : 0; }
 
   const Kernels* isa_ = nullptr;
@@ -41,7 +42,7 @@ class Activations {
   std::vector<std::int8_t> codes_;
   std::vector<float> scales_;
   std::vector<std::int16_t> sums_;
-  std::vector<std::uint16_t> split_;
+  std::vector<std::uint16_t> split_;  // of floats, or of offsets
 };
 
 }  // namespace llorch::kernel

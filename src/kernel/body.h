@@ -138,7 +138,7 @@ void rope(float* x, const float* cos, const float* sin, int rotated, bool adjace
 }
 
 void quantize_row(const float* x, std::int64_t n, int block, int tile, std::int8_t* codes, float* scales,
-                  std::int16_t* sums) {
+                  std::int16_t* sums, std::uint16_t*) {
   const int width = tile_columns(block);
   for (std::int64_t begin = 0; begin < n; begin += block, scales += tile) {
     F extreme = V::zero();
@@ -273,7 +273,7 @@ struct CodeRows {
 };
 
 /// One panel times kRows activation rows.
-template<const PanelFormat& kF, int kRows>
+template<const PanelFormat& kF, int kRows, bool kMinimums = BlockScales<kF>::kHasMinimum>
 inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) {
   using Scale = BlockScales<kF>;
   constexpr std::int64_t kBlockBytes = block_bytes(kF, P), kPlane = plane_vectors(kF) * 4 * P;
@@ -298,7 +298,7 @@ inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int
             whole[r] = V::add_ints(whole[r], V::mul_ints(dot, block.whole_scale(kSteps * s + h)));
           else
             sums[r] = V::fma(V::mul(V::to_float(dot), V::set1(x_scale)), block.d, sums[r]);
-          if constexpr (Scale::kHasMinimum)
+          if constexpr (kMinimums)
             sums[r] = V::fma(V::set1(-x_scale * static_cast<float>(x.total(r, c, h))), minimum, sums[r]);
         }
       }

@@ -22,10 +22,12 @@ struct QuantizedRows {
   const std::int8_t* codes;
   const float* scales;
   const std::int16_t* sums;
-  std::int64_t stride;  // columns, a multiple of `block`
+  const std::uint16_t* offsets;  // where Kernels::offsets: split rows of minus scale times sum, per 32 columns
+  std::int64_t stride;           // columns, a multiple of `block`
   int tile;
 };
 constexpr int tile_columns(int block) { return block == 256 ? 64 : 32; }
+constexpr std::int64_t kTileColumnsMax = 65'536;  // longer rows do not come in tiles
 
 constexpr int kTileRows = 16;
 
@@ -98,11 +100,12 @@ struct Kernels {
   int panel;                              // weight rows interleaved in one panel
   bool pairs;                             // F16 and BF16 panels hold pairs of columns (kernel/layout.h)
   std::int64_t tiles_from;                // from so many rows on, quantized rows come in tiles of 16
+  bool offsets;                           // quantized rows carry their offsets
   void (*linear[64])(const LinearArgs&);  // by DType number; null where a format has no fast path
 
   /// Writes one row of QuantizedRows; the pointers are to its own first entries.
   void (*quantize_row)(const float* x, std::int64_t n, int block, int tile, std::int8_t* codes, float* scales,
-                       std::int16_t* sums);
+                       std::int16_t* sums, std::uint16_t* offsets);
   /// Writes one row of split floats; null where F16 and BF16 weights are multiplied by floats.
   void (*split_row)(const float* x, std::int64_t n, std::uint16_t* out);
   void (*rms_norm)(const float* x, const float* weight, std::int64_t n, float eps, float* out);

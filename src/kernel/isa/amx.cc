@@ -34,6 +34,33 @@ inline void configure(const TileShapes& shapes) { asm volatile("ldtilecfg %0" : 
 
 inline __mmask16 first_lanes(std::int64_t n) { return static_cast<__mmask16>((1u << (n < 16 ? n : 16)) - 1); }
 
+// --------------------------------------------------------------------------------------------------------- splitting
+
+inline I round_to_bfloat(F low, F high) { return reinterpret_cast<I>(_mm512_cvtne2ps_pbh(high, low)); }
+inline F low_floats(I b) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(b)), 16));
+}
+inline F high_floats(I b) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(b, 1)), 16));
+}
+
+/// 32 floats as two vectors of bfloat16: rounded, and what the rounding left, rounded.
+inline void split(F low, F high, I& top, I& rest) {
+  top = round_to_bfloat(low, high);
+  rest = round_to_bfloat(V::sub(low, low_floats(top)), V::sub(high, high_floats(top)));
+}
+
+void split_row(const float* x, std::int64_t n, std::uint16_t* out) {
+  for (std::int64_t c = 0; c < n; c += 32, out += 2 * kTileRows * 32) {
+    const std::int64_t left = n - c;
+    I top, rest;
+    split(_mm512_maskz_loadu_ps(first_lanes(left), x + c),
+          left > 16 ? _mm512_maskz_loadu_ps(first_lanes(left - 16), x + c + 16) : V::zero(), top, rest);
+    _mm512_storeu_si512(out, top);
+    _mm512_storeu_si512(out + kTileRows * 32, rest);
+  }
+}
+
 // ------------------------------------------------------------------------------------------------------ block formats
 
 /// Sums of codes of 16 rows, from their int16 pairs, times minus their scales: what minimums are multiplied by.
@@ -48,21 +75,90 @@ inline F offsets(const std::int16_t* sums, F x_scales, int half) {
   return V::mul(V::sub(V::zero(), x_scales), V::to_float(total));
 }
 
+/// Puts 16 factors where they can be broadcast from memory: out of a register that would take the port of the tiles.
+inline void spill(float* to, F factors) {
+  V::store(to, factors);
+  asm volatile("" : : "r"(to) : "memory");
+}
+
 template<const PanelFormat& kF>
 inline B signed_codes(B codes) {
   return kF.zero ? _mm512_sub_epi8(codes, _mm512_set1_epi8(static_cast<char>(kF.zero))) : codes;
 }
 
+/// Minimums per 32 columns are a product of their own, of a 32nd of the columns: minimums and offsets, both split in
+/// two, by tiles. One row goes the same way.
+template<const PanelFormat& kF>
+constexpr bool kTiledMinimums = BlockScales<kF>::kHasMinimum&& kF.sub == 32;
+
+template<const PanelFormat& kF>
+class Minimums {
+ public:
+  static void shape(TileShapes& shapes, int rows) {
+    shapes.set(2, rows, 64), shapes.set(3, rows, 64), shapes.set(5, 16, 64);
+  }
+
+  /// All of one panel: pairs of sub-blocks, 16 pairs a tile, filled up with zeros.
+  void build(const std::uint8_t* panel, std::int64_t k) {
+    const std::int64_t count = k / 32;
+    steps_ = (count + 31) / 32;
+    constexpr int kSubs = kF.block / 32;
+    const auto minimum = [&](std::int64_t s) {
+      return s < count ? BlockScales<kF>(panel + s / kSubs * block_bytes(kF, P)).minimum(static_cast<int>(s % kSubs))
+                       : V::zero();
+    };
+    const auto rounded = [](F v) { return _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v))); };
+    const auto rest = [](F v, I top) { return V::sub(v, _mm512_castsi512_ps(_mm512_slli_epi32(top, 16))); };
+    for (std::int64_t s = 0; s < steps_ * 32; s += 2) {
+      const F even = minimum(s), odd = minimum(s + 1);
+      const I even_top = rounded(even), odd_top = rounded(odd);
+      std::uint16_t* to = tiles_ + s / 32 * 1024 + s % 32 * 16;
+      _mm512_store_si512(to, _mm512_or_si512(even_top, _mm512_slli_epi32(odd_top, 16)));
+      _mm512_store_si512(
+          to + 512, _mm512_or_si512(rounded(rest(even, even_top)), _mm512_slli_epi32(rounded(rest(odd, odd_top)), 16)));
+    }
+  }
+
+  /// Products with a tile of rows' offsets, 16 floats a row.
+  void multiply(const std::uint16_t* offsets, float* products) const {
+    _tile_zero(2);
+    for (std::int64_t s = 0; s < steps_; ++s) {
+      LLORCH_TILE_LOAD(3, offsets + s * 1024, 64);
+      LLORCH_TILE_LOAD(5, tiles_ + s * 1024, 64);
+      _tile_dpbf16ps(2, 3, 5);
+      LLORCH_TILE_LOAD(5, tiles_ + s * 1024 + 512, 64);
+      _tile_dpbf16ps(2, 3, 5);
+      LLORCH_TILE_LOAD(3, offsets + s * 1024 + 512, 64);
+      LLORCH_TILE_LOAD(5, tiles_ + s * 1024, 64);
+      _tile_dpbf16ps(2, 3, 5);
+    }
+    _tile_stored(2, products, 64);
+  }
+  /// Where a tile's offsets lie.
+  [[nodiscard]] const std::uint16_t* offsets(const QuantizedRows& q, std::int64_t tile) const {
+    return q.offsets + tile * steps_ * 1024;
+  }
+
+ private:
+  alignas(64) std::uint16_t tiles_[kTileColumnsMax / 32 * P * 2];
+  std::int64_t steps_ = 0;
+};
+/// Nothing, for other formats.
+template<const PanelFormat& kF>
+requires(!kTiledMinimums<kF>) class Minimums<kF> {
+ public:
+  static void shape(TileShapes&, int) {}
+  void build(const std::uint8_t*, std::int64_t) {}
+};
+
 /// Columns of one panel, unpacked: formats with a scale per 32 columns.
 template<const PanelFormat& kF>
 struct Chunk {
   static constexpr int kColumns = 2048;
-  static constexpr bool kHasMinimum = BlockScales<kF>::kHasMinimum;
   alignas(64) std::int8_t codes[kColumns * P];
   alignas(64) float scales[kColumns / 32 * P];
-  alignas(64) float minimums[kHasMinimum ? kColumns / 32 * P : P];
 
-  static void shape(TileShapes& shapes) { shapes.set(0, 16, 64), shapes.set(1, 16, 32), shapes.set(2, 8, 64); }
+  static void shape(TileShapes& shapes) { shapes.set(0, 16, 64), shapes.set(4, 16, 32), shapes.set(6, 8, 64); }
 
   void unpack_from(const std::uint8_t* panel, std::int64_t columns) {
     for (std::int64_t b = 0; b < columns / 32; ++b, panel += block_bytes(kF, P)) {
@@ -71,7 +167,6 @@ struct Chunk {
       unpack<kF>(panel + P * scale_bytes_per_row(kF), w);
       for (int g = 0; g < 8; ++g) _mm512_store_si512(codes + (b * 8 + g) * 64, signed_codes<kF>(w[g]));
       V::store(scales + b * P, block.d);
-      if constexpr (kHasMinimum) V::store(minimums + b * P, block.minimum(0));
     }
   }
 
@@ -79,17 +174,15 @@ struct Chunk {
   template<int kM>
   void multiply(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t columns, F* sums) const {
     alignas(64) std::int32_t products[2][16 * P];
-    alignas(64) float offset[P];
     const std::int64_t first = (tile * q.stride + c0) / 32 * kTileRows, steps = columns / 32;
     const std::int8_t* a = q.codes + first * 32;
     const float* x_scales = q.scales + first;
-    const std::int16_t* code_sums = q.sums + first * 2;
     // The product of step i + 1 is under way while step i is scaled.
     const auto issue = [&](std::int64_t i) {
       _tile_zero(0);
-      LLORCH_TILE_LOAD(1, a + i * 512, 32);
-      LLORCH_TILE_LOAD(2, codes + i * 512, 64);
-      _tile_dpbssd(0, 1, 2);
+      LLORCH_TILE_LOAD(4, a + i * 512, 32);
+      LLORCH_TILE_LOAD(6, codes + i * 512, 64);
+      _tile_dpbssd(0, 4, 6);
       _tile_stored(0, products[i & 1], 64);
     };
     issue(0);
@@ -101,12 +194,6 @@ struct Chunk {
 #pragma GCC unroll 16
       for (int r = 0; r < kM; ++r)
         sums[r] = V::fma(V::mul(V::to_float(_mm512_load_si512(product + r * P)), V::set1(x_scale[r])), scale, sums[r]);
-      if constexpr (kHasMinimum) {
-        V::store(offset, offsets<32>(code_sums + i * 2 * kTileRows, V::load(x_scale), 0));
-        const F minimum = V::load(minimums + i * P);
-#pragma GCC unroll 16
-        for (int r = 0; r < kM; ++r) sums[r] = V::fma(V::set1(offset[r]), minimum, sums[r]);
-      }
     }
   }
 };
@@ -116,7 +203,7 @@ struct Chunk {
 template<const PanelFormat& kF>
 requires(kF.block == 256) struct Chunk<kF> {
   static constexpr int kColumns = 1024;
-  static constexpr bool kHasMinimum = BlockScales<kF>::kHasMinimum;
+  static constexpr bool kHasMinimum = BlockScales<kF>::kHasMinimum && !kTiledMinimums<kF>;
   static constexpr int kParts = kF.type == DType::kQ2_K ? 1 : 2;  // Q2_K: 15 * 3 fits a byte
   static constexpr int kSubs = 256 / kF.sub;
   alignas(64) std::int8_t codes[kParts * kColumns * P];  // [64 columns][part][group of four][row]
@@ -124,7 +211,7 @@ requires(kF.block == 256) struct Chunk<kF> {
   alignas(64) float minimums[kHasMinimum ? kColumns / kF.sub * P : P];
 
   static void shape(TileShapes& shapes) {
-    for (int t = 0; t < 8; ++t) shapes.set(t, 16, 64);
+    for (const int t : {0, 1, 4, 6, 7}) shapes.set(t, 16, 64);
   }
 
   /// Four columns of 16 rows times their rows' scales.
@@ -198,8 +285,8 @@ requires(kF.block == 256) struct Chunk<kF> {
       const float* x_scale = x_scales + i * kTileRows;
       if constexpr (kHasMinimum) {
         for (int s = 0; s < kSubs; ++s) {
-          V::store(offset, offsets<kF.sub>(code_sums + (i * 256 + s * kF.sub) / 32 * 2 * kTileRows, V::load(x_scale),
-                                           s % (32 / kF.sub)));
+          spill(offset, offsets<kF.sub>(code_sums + (i * 256 + s * kF.sub) / 32 * 2 * kTileRows, V::load(x_scale),
+                                        s % (32 / kF.sub)));
           const F minimum = V::load(minimums + (i * kSubs + s) * P);
 #pragma GCC unroll 16
           for (int r = 0; r < kM; ++r) sums[r] = V::fma(V::set1(offset[r]), minimum, sums[r]);
@@ -219,7 +306,7 @@ requires(kF.block == 256) struct Chunk<kF> {
 /// One tile of rows of one panel: takes over what earlier columns left in `out`, and leaves the sum there.
 template<const PanelFormat& kF, int kM>
 inline void tile_rows(const LinearArgs& a, std::int64_t panel, std::int64_t tile, std::int64_t c, std::int64_t columns,
-                      const Chunk<kF>& chunk) {
+                      const Chunk<kF>& chunk, const Minimums<kF>& minimums) {
   const std::int64_t n0 = panel * P, row = tile * kTileRows, rows = min64(kM, a.rows - row);
   const __mmask16 lanes = first_lanes(a.n - n0);
   float* out = a.out + row * a.out_stride + n0;
@@ -229,6 +316,13 @@ inline void tile_rows(const LinearArgs& a, std::int64_t panel, std::int64_t tile
   for (int r = 0; r < kM; ++r)
     sums[r] = c > 0 && r < rows ? _mm512_maskz_loadu_ps(lanes, out + r * a.out_stride) : V::zero();
   chunk.template multiply<kM>(a.quantized, tile, c, columns, sums);
+  if constexpr (kTiledMinimums<kF>)
+    if (last) {
+      alignas(64) float products[16 * P];
+      minimums.multiply(minimums.offsets(a.quantized, tile), products);
+#pragma GCC unroll 16
+      for (int r = 0; r < kM; ++r) sums[r] = V::add(sums[r], V::load(products + r * P));
+    }
   const F bias = last && a.bias ? _mm512_maskz_loadu_ps(lanes, a.bias + n0) : V::zero();
 #pragma GCC unroll 16
   for (int r = 0; r < kM; ++r)
@@ -236,27 +330,53 @@ inline void tile_rows(const LinearArgs& a, std::int64_t panel, std::int64_t tile
       _mm512_mask_storeu_ps(out + r * a.out_stride, lanes, last && a.bias ? V::add(sums[r], bias) : sums[r]);
 }
 
+/// Few rows, by vectors; their minimums by tiles.
+template<const PanelFormat& kF>
+struct FewRows {
+  template<int kRows>
+  void run(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) const {
+    panel_block<kF, kRows, false>(a, panel, row, sums);
+    if (row == 0) {
+      minimums.build(panel, a.k);
+      minimums.multiply(minimums.offsets(a.quantized, 0), products);
+    }
+    for (int r = 0; r < kRows; ++r) sums[r] = V::add(sums[r], V::load(products + (row + r) * P));
+  }
+  mutable Minimums<kF> minimums;
+  alignas(64) mutable float products[16 * P];
+};
+
 template<const PanelFormat& kF>
 void linear_tiles(const LinearArgs& a) {
-  if (a.quantized.tile == 1) return linear_quantized<kF>(a);
+  const bool few = a.quantized.tile == 1;
+  if (few && (!kTiledMinimums<kF> || a.k > kTileColumnsMax)) return linear_quantized<kF>(a);
   TileShapes shapes;
   Chunk<kF>::shape(shapes);
+  Minimums<kF>::shape(shapes, few ? static_cast<int>(a.rows) : 16);
   configure(shapes);
+  if constexpr (kTiledMinimums<kF>)
+    if (few) {
+      for_panels(a, FewRows<kF>{});
+      return _tile_release();
+    }
   Chunk<kF> chunk;
+  Minimums<kF> minimums;
   const std::int64_t tiles = (a.rows + kTileRows - 1) / kTileRows;
   // Columns outermost: the activations of one chunk stay in the second cache while the panels pass.
   for (std::int64_t c = 0; c < a.k; c += Chunk<kF>::kColumns) {
     const std::int64_t columns = min64(Chunk<kF>::kColumns, a.k - c);
     for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel) {
-      chunk.unpack_from(a.panels + panel * a.panel_bytes + c / kF.block * block_bytes(kF, P), columns);
+      const std::uint8_t* data = a.panels + panel * a.panel_bytes;
+      chunk.unpack_from(data + c / kF.block * block_bytes(kF, P), columns);
+      if (c + columns == a.k) minimums.build(data, a.k);
       for (std::int64_t t = 0; t < tiles; ++t) {
         const std::int64_t rows = a.rows - t * kTileRows;
         if (rows > 8)
-          tile_rows<kF, 16>(a, panel, t, c, columns, chunk);
+          tile_rows<kF, 16>(a, panel, t, c, columns, chunk, minimums);
         else if (rows > 4)
-          tile_rows<kF, 8>(a, panel, t, c, columns, chunk);
+          tile_rows<kF, 8>(a, panel, t, c, columns, chunk, minimums);
         else
-          tile_rows<kF, 4>(a, panel, t, c, columns, chunk);
+          tile_rows<kF, 4>(a, panel, t, c, columns, chunk, minimums);
       }
     }
   }
@@ -264,31 +384,6 @@ void linear_tiles(const LinearArgs& a) {
 }
 
 // ------------------------------------------------------------------------------------------------------ plain formats
-
-inline I round_to_bfloat(F low, F high) { return reinterpret_cast<I>(_mm512_cvtne2ps_pbh(high, low)); }
-inline F low_floats(I b) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(b)), 16));
-}
-inline F high_floats(I b) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(b, 1)), 16));
-}
-
-/// 32 floats as two vectors of bfloat16: rounded, and what the rounding left, rounded.
-inline void split(F low, F high, I& top, I& rest) {
-  top = round_to_bfloat(low, high);
-  rest = round_to_bfloat(V::sub(low, low_floats(top)), V::sub(high, high_floats(top)));
-}
-
-void split_row(const float* x, std::int64_t n, std::uint16_t* out) {
-  for (std::int64_t c = 0; c < n; c += 32, out += 2 * kTileRows * 32) {
-    const std::int64_t left = n - c;
-    I top, rest;
-    split(_mm512_maskz_loadu_ps(first_lanes(left), x + c),
-          left > 16 ? _mm512_maskz_loadu_ps(first_lanes(left - 16), x + c + 16) : V::zero(), top, rest);
-    _mm512_storeu_si512(out, top);
-    _mm512_storeu_si512(out + kTileRows * 32, rest);
-  }
-}
 
 enum class Weights { kBfloat, kHalf, kSplitHalf };  // kSplitHalf: a panel's F16 weights, already split
 
@@ -479,11 +574,27 @@ double peak_tile(std::int64_t rounds) {
   return 4.0 * 2 * 16 * 16 * (kInt8 ? 64 : 32) * static_cast<double>(rounds);
 }
 
+void quantize_row_with_offsets(const float* x, std::int64_t n, int block, int tile, std::int8_t* codes, float* scales,
+                               std::int16_t* sums, std::uint16_t* offsets) {
+  quantize_row(x, n, block, tile, codes, scales, sums, nullptr);
+  float values[32];
+  for (std::int64_t c = 0; c < n / 32; c += 32, offsets += 2 * kTileRows * 32) {
+    const std::int64_t count = min64(32, n / 32 - c);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int16_t* both = sums + (c + i) * 2 * tile;
+      values[i] = -scales[(c + i) * 32 / block * tile] * static_cast<float>(both[0] + both[1]);
+    }
+    split_row(values, count, offsets);
+  }
+}
+
 constexpr Kernels make_amx_table() {
   Kernels k = make_table();
   k.name = "amx";
   k.pairs = true;
   k.tiles_from = 4;
+  k.offsets = true;
+  k.quantize_row = quantize_row_with_offsets;
 #define LLORCH_PANEL(format) k.linear[static_cast<int>(format.type)] = linear_tiles<format>;
 #include "panel_table.inc"
 #undef LLORCH_PANEL
