@@ -315,6 +315,9 @@ inline void tile_rows(const LinearArgs& a, std::int64_t panel, std::int64_t tile
 #pragma GCC unroll 16
   for (int r = 0; r < kM; ++r)
     sums[r] = c > 0 && r < rows ? _mm512_maskz_loadu_ps(lanes, out + r * a.out_stride) : V::zero();
+  // The next tile's results lie in other pages: far from here unless they are asked for.
+  if (row + kTileRows < a.rows)
+    for (int r = 0; r < kTileRows; ++r) __builtin_prefetch(out + (kTileRows + r) * a.out_stride, 1);
   chunk.template multiply<kM>(a.quantized, tile, c, columns, sums);
   if constexpr (kTiledMinimums<kF>)
     if (last) {
