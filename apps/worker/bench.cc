@@ -222,8 +222,11 @@ Result<BenchReport> run_bench(const BenchOptions& options) {
 boost::json::object to_json(const Roofline& r) {
   boost::json::array reads;
   for (const Roofline::Read& read : r.reads)
-    reads.push_back(
-        {{"huge_pages", read.huge_pages}, {"threads", read.threads}, {"streams", read.streams}, {"gb_s", read.gb_s}});
+    reads.push_back({{"huge_pages", read.huge_pages},
+                     {"prefetched", read.ahead},
+                     {"threads", read.threads},
+                     {"streams", read.streams},
+                     {"gb_s", read.gb_s}});
   return {{"isa", r.isa},
           {"threads", r.threads},
           {"read_gb_s", r.read_gb_s},

@@ -272,6 +272,8 @@ struct CodeRows {
   }
 };
 
+constexpr int kAhead = 4096;  // bytes between what is multiplied and what is asked for
+
 /// One panel times kRows activation rows.
 template<const PanelFormat& kF, int kRows, bool kMinimums = BlockScales<kF>::kHasMinimum>
 inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) {
@@ -287,6 +289,10 @@ inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int
     I whole[kRows];
     for (int r = 0; r < kRows; ++r) whole[r] = V::set1i(0);
     for (int s = 0; s < kF.block / 32; ++s, ++c, plane += kPlane) {
+      // Evenly, because the buffers that wait for memory are few.
+      if constexpr (kRows <= 2)
+        for (int i = 0; i < kBlockBytes / (kF.block / 32); i += 64)
+          __builtin_prefetch(panel + kAhead + s * (kBlockBytes / (kF.block / 32)) + i, 0, 2);
       B w[8];
       unpack<kF>(plane, w);
       for (int h = 0; h < kSteps; ++h) {
@@ -336,11 +342,14 @@ inline void plain_block(const LinearArgs& a, const std::uint8_t* panel, std::int
     for (int u = 0; u < 4; ++u) partial[r][u] = V::zero();
   }
   std::int64_t c = 0;
-  for (; c + 4 <= a.k; c += 4)
+  for (; c + 4 <= a.k; c += 4) {
+    if constexpr (kRows <= 2)
+      for (int i = 0; i < 4 * P * T::kBytes; i += 64) __builtin_prefetch(panel + c * P * T::kBytes + kAhead + i);
     for (int u = 0; u < 4; ++u) {
       const F w = T::load(panel + (c + u) * P * T::kBytes);
       for (int r = 0; r < kRows; ++r) partial[r][u] = V::fma(w, V::set1(x[r][c + u]), partial[r][u]);
     }
+  }
   for (int u = 0; c < a.k; ++c, ++u) {
     const F w = T::load(panel + c * P * T::kBytes);
     for (int r = 0; r < kRows; ++r) partial[r][u] = V::fma(w, V::set1(x[r][c]), partial[r][u]);
@@ -676,16 +685,19 @@ double peak_fp32(std::int64_t rounds) {
   return 2.0 * P * kChains * static_cast<double>(rounds);
 }
 
-std::uint32_t read(const std::uint8_t* p, std::int64_t bytes, int streams) {
+std::uint32_t read(const std::uint8_t* p, std::int64_t bytes, int streams, bool ahead) {
   const std::int64_t part = bytes / streams / 256 * 256;
   I sums[4];
   for (I& s : sums) s = V::set1i(0);
   for (std::int64_t at = 0; at < part; at += 256)
-    for (int s = 0; s < streams; ++s)
+    for (int s = 0; s < streams; ++s) {
+      if (ahead)
+        for (int i = 0; i < 256; i += 64) __builtin_prefetch(p + s * part + at + kAhead + i);
       for (int i = 0; i < 256; i += 4 * P) {
         I& sum = sums[i / (4 * P) % 4];
         sum = V::dot(sum, V::bytes(p + s * part + at + i), V::bytes(p + s * part + at + i));
       }
+    }
   float buffer[P];
   std::uint32_t out = 0;
   for (const I& s : sums) {

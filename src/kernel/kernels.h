@@ -126,8 +126,9 @@ struct Kernels {
   double (*peak_bf16)(std::int64_t rounds);
   double (*peak_int8_tile)(std::int64_t rounds);
   double (*peak_bf16_tile)(std::int64_t rounds);
-  /// Reads `streams` neighbouring parts of `bytes` in turn, and returns something that depends on all of them.
-  std::uint32_t (*read)(const std::uint8_t* p, std::int64_t bytes, int streams);
+  /// Reads `streams` neighbouring parts of `bytes` in turn, `ahead`: asking for them early, and returns something that
+  /// depends on all of them.
+  std::uint32_t (*read)(const std::uint8_t* p, std::int64_t bytes, int streams, bool ahead);
 };
 
 /// The kernels of an ISA by name ("scalar", "avx2", "avx512", "amx", "neon", "neon_i8mm"), or null when this build or

@@ -33,14 +33,14 @@ double peak(ThreadPool& pool, double (*loop)(std::int64_t)) {
 constexpr std::int64_t kReadBytes = std::int64_t{1} << 30;  // more than any cache holds
 
 /// Bytes per second; every thread reads a part of its own.
-double read_speed(ThreadPool& pool, const kernel::Kernels& k, const std::byte* data, int streams) {
+double read_speed(ThreadPool& pool, const kernel::Kernels& k, const std::byte* data, int streams, bool ahead) {
   double best = 0;
   std::atomic<std::uint32_t> sink{0};
   const std::int64_t part = kReadBytes / pool.threads() / 4096 * 4096;
   for (int i = 0; i < 3; ++i) {
     const auto start = Clock::now();
     pool.run(pool.threads(), [&](std::int64_t t) {
-      sink += k.read(reinterpret_cast<const std::uint8_t*>(data) + t * part, part, streams);
+      sink += k.read(reinterpret_cast<const std::uint8_t*>(data) + t * part, part, streams, ahead);
     });
     best = std::max(
         best, static_cast<double>(part * pool.threads()) / std::chrono::duration<double>(Clock::now() - start).count());
@@ -68,10 +68,11 @@ Result<Roofline> measure_roofline(std::string_view isa, int threads) {
     std::memset(buffer.data(), 1, buffer.size());
     for (int t = 1; t <= threads; t *= 2) {
       ThreadPool pool(t);
-      for (const int streams : {1, 4}) {
-        r.reads.push_back({huge, t, streams, read_speed(pool, *k, buffer.data(), streams)});
-        r.read_gb_s = std::max(r.read_gb_s, r.reads.back().gb_s);
-      }
+      for (const int streams : {1, 4})
+        for (const bool ahead : {false, true}) {
+          r.reads.push_back({huge, ahead, t, streams, read_speed(pool, *k, buffer.data(), streams, ahead)});
+          r.read_gb_s = std::max(r.read_gb_s, r.reads.back().gb_s);
+        }
     }
   }
   return r;

@@ -18,7 +18,7 @@ struct Roofline {
   double int8_gops = 0, fp32_gflops = 0, bf16_gflops = 0;  // vector instructions; 0 where there is none
   double int8_tile_gops = 0, bf16_tile_gflops = 0;         // tile instructions (AMX); 0 where there is none
   struct Read {
-    bool huge_pages = false;
+    bool huge_pages = false, ahead = false;
     int threads = 1, streams = 1;
     double gb_s = 0;
   };

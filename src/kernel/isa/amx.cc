@@ -87,36 +87,34 @@ inline B signed_codes(B codes) {
 }
 
 /// Minimums per 32 columns are a product of their own, of a 32nd of the columns: minimums and offsets, both split in
-/// two, by tiles. One row goes the same way.
+/// two, by tiles.
 template<const PanelFormat& kF>
 constexpr bool kTiledMinimums = BlockScales<kF>::kHasMinimum&& kF.sub == 32;
 
 template<const PanelFormat& kF>
 class Minimums {
  public:
-  static void shape(TileShapes& shapes, int rows) {
-    shapes.set(2, rows, 64), shapes.set(3, rows, 64), shapes.set(5, 16, 64);
+  static void shape(TileShapes& shapes) {
+    for (const int t : {2, 3, 5}) shapes.set(t, 16, 64);
   }
 
   /// All of one panel: pairs of sub-blocks, 16 pairs a tile, filled up with zeros.
   void build(const std::uint8_t* panel, std::int64_t k) {
     const std::int64_t count = k / 32;
     steps_ = (count + 31) / 32;
-    constexpr int kSubs = kF.block / 32;
-    const auto minimum = [&](std::int64_t s) {
-      return s < count ? BlockScales<kF>(panel + s / kSubs * block_bytes(kF, P)).minimum(static_cast<int>(s % kSubs))
-                       : V::zero();
-    };
-    const auto rounded = [](F v) { return _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v))); };
-    const auto rest = [](F v, I top) { return V::sub(v, _mm512_castsi512_ps(_mm512_slli_epi32(top, 16))); };
-    for (std::int64_t s = 0; s < steps_ * 32; s += 2) {
-      const F even = minimum(s), odd = minimum(s + 1);
-      const I even_top = rounded(even), odd_top = rounded(odd);
-      std::uint16_t* to = tiles_ + s / 32 * 1024 + s % 32 * 16;
-      _mm512_store_si512(to, _mm512_or_si512(even_top, _mm512_slli_epi32(odd_top, 16)));
-      _mm512_store_si512(
-          to + 512, _mm512_or_si512(rounded(rest(even, even_top)), _mm512_slli_epi32(rounded(rest(odd, odd_top)), 16)));
+    std::uint16_t* to = tiles_;
+    if constexpr (kF.block == 256) {
+      for (std::int64_t b = 0; b < k / 256; ++b, panel += block_bytes(kF, P)) {
+        const BlockScales<kF> block(panel);
+#pragma GCC unroll 4
+        for (int s = 0; s < 8; s += 2) to = put(to, block.minimum(s), block.minimum(s + 1));
+      }
+    } else {
+      for (std::int64_t s = 0; s < count; s += 2, panel += 2 * block_bytes(kF, P))
+        to = put(to, BlockScales<kF>(panel).m,
+                 s + 1 < count ? BlockScales<kF>(panel + block_bytes(kF, P)).m : V::zero());
     }
+    while (to != tiles_ + steps_ * 1024) to = put(to, V::zero(), V::zero());
   }
 
   /// Products with a tile of rows' offsets, 16 floats a row.
@@ -140,6 +138,26 @@ class Minimums {
   }
 
  private:
+  /// Two sub-blocks' minimums, split, become one row of both tiles. Returns the place of the next.
+  std::uint16_t* put(std::uint16_t* to, F even, F odd) const {
+    static constexpr auto kInterleaved = [] {
+      struct {
+        alignas(64) std::uint16_t v[32];
+      } order{};
+      for (int i = 0; i < 32; ++i) order.v[i] = static_cast<std::uint16_t>(i / 2 + i % 2 * 16);
+      return order;
+    }();
+    const I order = _mm512_load_si512(kInterleaved.v);
+    const I top = _mm512_permutexvar_epi16(order, round_to_bfloat(even, odd));
+    const F even_rest = V::sub(even, _mm512_castsi512_ps(_mm512_slli_epi32(top, 16)));
+    const F odd_rest =
+        V::sub(odd, _mm512_castsi512_ps(_mm512_and_si512(top, _mm512_set1_epi32(static_cast<int>(0xffff0000)))));
+    _mm512_store_si512(to, top);
+    _mm512_store_si512(to + 512, _mm512_permutexvar_epi16(order, round_to_bfloat(even_rest, odd_rest)));
+    to += 32;
+    return (to - tiles_) % 1024 == 512 ? to + 512 : to;
+  }
+
   alignas(64) std::uint16_t tiles_[kTileColumnsMax / 32 * P * 2];
   std::int64_t steps_ = 0;
 };
@@ -147,7 +165,7 @@ class Minimums {
 template<const PanelFormat& kF>
 requires(!kTiledMinimums<kF>) class Minimums<kF> {
  public:
-  static void shape(TileShapes&, int) {}
+  static void shape(TileShapes&) {}
   void build(const std::uint8_t*, std::int64_t) {}
 };
 
@@ -333,35 +351,76 @@ inline void tile_rows(const LinearArgs& a, std::int64_t panel, std::int64_t tile
       _mm512_mask_storeu_ps(out + r * a.out_stride, lanes, last && a.bias ? V::add(sums[r], bias) : sums[r]);
 }
 
-/// Few rows, by vectors; their minimums by tiles.
+/// Denormals are zeros while this lives: what tiles do by themselves.
+class NoDenormals {
+ public:
+  NoDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
+  ~NoDenormals() { _mm_setcsr(before_); }
+  NoDenormals(const NoDenormals&) = delete;
+  NoDenormals& operator=(const NoDenormals&) = delete;
+
+ private:
+  unsigned before_;
+};
+
+/// Few rows, by vectors. Their minimums are summed in the order of the tile instruction: the even and the odd columns
+/// of 32 apart, fused and from zero, then both together onto the sum.
 template<const PanelFormat& kF>
 struct FewRows {
   template<int kRows>
   void run(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) const {
     panel_block<kF, kRows, false>(a, panel, row, sums);
-    if (row == 0) {
-      minimums.build(panel, a.k);
-      minimums.multiply(minimums.offsets(a.quantized, 0), products);
+    const NoDenormals guard;
+    F total[kRows];
+    for (int r = 0; r < kRows; ++r) total[r] = V::zero();
+    for (std::int64_t s = 0; s < a.k / 32; s += 32) {
+      F even[3][kRows], odd[3][kRows];  // high * high, high * low, low * high
+      for (int r = 0; r < kRows; ++r)
+        for (int part = 0; part < 3; ++part) even[part][r] = odd[part][r] = V::zero();
+      for (std::int64_t i = s; i < min64(s + 32, a.k / 32); i += 2) {
+        const F low = minimum(panel, i), high = i + 1 < a.k / 32 ? minimum(panel, i + 1) : V::zero();
+        I top, rest;
+        split(low, high, top, rest);
+        const F w[4] = {low_floats(top), high_floats(top), low_floats(rest), high_floats(rest)};
+        for (int r = 0; r < kRows; ++r) {
+          const std::uint16_t* x = a.quantized.offsets + s * 32 + (row + r) * 32 + i % 32;
+          const F x_even = first(x), x_odd = second(x), rest_even = first(x + 512), rest_odd = second(x + 512);
+          even[0][r] = V::fma(x_even, w[0], even[0][r]), odd[0][r] = V::fma(x_odd, w[1], odd[0][r]);
+          even[1][r] = V::fma(x_even, w[2], even[1][r]), odd[1][r] = V::fma(x_odd, w[3], odd[1][r]);
+          even[2][r] = V::fma(rest_even, w[0], even[2][r]), odd[2][r] = V::fma(rest_odd, w[1], odd[2][r]);
+        }
+      }
+      for (int part = 0; part < 3; ++part)
+        for (int r = 0; r < kRows; ++r) total[r] = V::add(total[r], V::add(even[part][r], odd[part][r]));
     }
-    for (int r = 0; r < kRows; ++r) sums[r] = V::add(sums[r], V::load(products + (row + r) * P));
+    for (int r = 0; r < kRows; ++r) sums[r] = V::add(sums[r], total[r]);
   }
-  mutable Minimums<kF> minimums;
-  alignas(64) mutable float products[16 * P];
+
+  static F minimum(const std::uint8_t* panel, std::int64_t s) {
+    constexpr int kSubs = kF.block / 32;
+    return BlockScales<kF>(panel + s / kSubs * block_bytes(kF, P)).minimum(static_cast<int>(s % kSubs));
+  }
+  /// One of a pair of bfloat16, in all lanes.
+  static F first(const std::uint16_t* pair) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(V::broadcast4(reinterpret_cast<const std::int8_t*>(pair)), 16));
+  }
+  static F second(const std::uint16_t* pair) {
+    return _mm512_castsi512_ps(_mm512_and_si512(V::broadcast4(reinterpret_cast<const std::int8_t*>(pair)),
+                                                _mm512_set1_epi32(static_cast<int>(0xffff0000))));
+  }
 };
 
 template<const PanelFormat& kF>
 void linear_tiles(const LinearArgs& a) {
-  const bool few = a.quantized.tile == 1;
-  if (few && (!kTiledMinimums<kF> || a.k > kTileColumnsMax)) return linear_quantized<kF>(a);
+  if (a.quantized.tile == 1) {
+    if constexpr (kTiledMinimums<kF>)
+      if (a.k <= kTileColumnsMax) return for_panels(a, FewRows<kF>{});
+    return linear_quantized<kF>(a);
+  }
   TileShapes shapes;
   Chunk<kF>::shape(shapes);
-  Minimums<kF>::shape(shapes, few ? static_cast<int>(a.rows) : 16);
+  Minimums<kF>::shape(shapes);
   configure(shapes);
-  if constexpr (kTiledMinimums<kF>)
-    if (few) {
-      for_panels(a, FewRows<kF>{});
-      return _tile_release();
-    }
   Chunk<kF> chunk;
   Minimums<kF> minimums;
   const std::int64_t tiles = (a.rows + kTileRows - 1) / kTileRows;
@@ -428,6 +487,8 @@ inline void plain_tiles(const std::uint8_t* const* weights, const std::uint16_t*
   alignas(64) std::uint8_t parts[kWeights == Weights::kHalf ? kSplitStep : 64];
   const auto load_weights = [&](int panel, std::int64_t s) {
     const std::uint8_t* w = weights[panel] + s * (kWeights == Weights::kSplitHalf ? kSplitStep : kPlainStep);
+    if constexpr (kTiles == 1 && kWeights != Weights::kSplitHalf)
+      for (int i = 0; i < kPlainStep; i += 64) __builtin_prefetch(w + kAhead + i);
     if constexpr (kWeights == Weights::kHalf) split_half(w, parts), w = parts;
     LLORCH_TILE_LOAD(6, w, 64);
     if constexpr (kTwoParts) LLORCH_TILE_LOAD(7, w + kPlainStep, 64);
