@@ -378,10 +378,14 @@ inline void for_panels(const LinearArgs& a, const Block& block) {
   for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel) {
     const std::uint8_t* data = a.panels + panel * a.panel_bytes;
     std::int64_t row = 0;
-    F sums[V::kRowTile];
+    F sums[V::kRowTile > 4 ? V::kRowTile : 4];
     for (; row + V::kRowTile <= a.rows; row += V::kRowTile) {
       block.template run<V::kRowTile>(a, data, row, sums);
       write_outputs(a, panel, row, sums, V::kRowTile);
+    }
+    for (; V::kRowTile > 4 && row + 4 <= a.rows; row += 4) {
+      block.template run<4>(a, data, row, sums);
+      write_outputs(a, panel, row, sums, 4);
     }
     for (; row + 2 <= a.rows; row += 2) {
       block.template run<2>(a, data, row, sums);

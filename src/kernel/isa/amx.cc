@@ -169,6 +169,12 @@ requires(!kTiledMinimums<kF>) class Minimums<kF> {
   void build(const std::uint8_t*, std::int64_t) {}
 };
 
+/// Brings one block of weights nearer.
+template<const PanelFormat& kF>
+inline void ask_for(const std::uint8_t* weights, std::int64_t block) {
+  for (int i = 0; i < block_bytes(kF, P); i += 64) __builtin_prefetch(weights + block * block_bytes(kF, P) + i, 0, 2);
+}
+
 /// Columns of one panel, unpacked: formats with a scale per 32 columns.
 template<const PanelFormat& kF>
 struct Chunk {
@@ -188,9 +194,11 @@ struct Chunk {
     }
   }
 
-  /// Adds to `sums` the products with the first kM rows of a tile, from its column c0 on.
+  /// Adds to `sums` the products with the first kM rows of a tile, from its column c0 on. `next`: weights that will be
+  /// unpacked after these, or null.
   template<int kM>
-  void multiply(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t columns, F* sums) const {
+  void multiply(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t columns,
+                const std::uint8_t* next, F* sums) const {
     alignas(64) std::int32_t products[2][16 * P];
     const std::int64_t first = (tile * q.stride + c0) / 32 * kTileRows, steps = columns / 32;
     const std::int8_t* a = q.codes + first * 32;
@@ -206,6 +214,7 @@ struct Chunk {
     issue(0);
     for (std::int64_t i = 0; i < steps; ++i) {
       if (i + 1 < steps) issue(i + 1);
+      if (next) ask_for<kF>(next, i);
       const std::int32_t* product = products[i & 1];
       const float* x_scale = x_scales + i * kTileRows;
       const F scale = V::load(scales + i * P);
@@ -273,7 +282,8 @@ requires(kF.block == 256) struct Chunk<kF> {
   }
 
   template<int kM>
-  void multiply(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t columns, F* sums) const {
+  void multiply(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t columns,
+                const std::uint8_t* next, F* sums) const {
     alignas(64) std::int32_t products[2][2][16 * P];
     alignas(64) float offset[P];
     const std::int64_t first = (tile * q.stride + c0) * kTileRows, blocks = columns / 256;
@@ -299,6 +309,7 @@ requires(kF.block == 256) struct Chunk<kF> {
     issue(0);
     for (std::int64_t i = 0; i < blocks; ++i) {
       if (i + 1 < blocks) issue(i + 1);
+      if (next) ask_for<kF>(next, i);
       const std::int32_t *high = products[i & 1][0], *low = products[i & 1][1];
       const float* x_scale = x_scales + i * kTileRows;
       if constexpr (kHasMinimum) {
@@ -324,7 +335,7 @@ requires(kF.block == 256) struct Chunk<kF> {
 /// One tile of rows of one panel: takes over what earlier columns left in `out`, and leaves the sum there.
 template<const PanelFormat& kF, int kM>
 inline void tile_rows(const LinearArgs& a, std::int64_t panel, std::int64_t tile, std::int64_t c, std::int64_t columns,
-                      const Chunk<kF>& chunk, const Minimums<kF>& minimums) {
+                      const std::uint8_t* next, const Chunk<kF>& chunk, const Minimums<kF>& minimums) {
   const std::int64_t n0 = panel * P, row = tile * kTileRows, rows = min64(kM, a.rows - row);
   const __mmask16 lanes = first_lanes(a.n - n0);
   float* out = a.out + row * a.out_stride + n0;
@@ -336,7 +347,7 @@ inline void tile_rows(const LinearArgs& a, std::int64_t panel, std::int64_t tile
   // The next tile's results lie in other pages: far from here unless they are asked for.
   if (row + kTileRows < a.rows)
     for (int r = 0; r < kTileRows; ++r) __builtin_prefetch(out + (kTileRows + r) * a.out_stride, 1);
-  chunk.template multiply<kM>(a.quantized, tile, c, columns, sums);
+  chunk.template multiply<kM>(a.quantized, tile, c, columns, next, sums);
   if constexpr (kTiledMinimums<kF>)
     if (last) {
       alignas(64) float products[16 * P];
@@ -410,6 +421,8 @@ struct FewRows {
   }
 };
 
+constexpr std::int64_t kFewTiles = 4;
+
 template<const PanelFormat& kF>
 void linear_tiles(const LinearArgs& a) {
   if (a.quantized.tile == 1) {
@@ -424,23 +437,30 @@ void linear_tiles(const LinearArgs& a) {
   Chunk<kF> chunk;
   Minimums<kF> minimums;
   const std::int64_t tiles = (a.rows + kTileRows - 1) / kTileRows;
-  // Columns outermost: the activations of one chunk stay in the second cache while the panels pass.
-  for (std::int64_t c = 0; c < a.k; c += Chunk<kF>::kColumns) {
-    const std::int64_t columns = min64(Chunk<kF>::kColumns, a.k - c);
-    for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel) {
-      const std::uint8_t* data = a.panels + panel * a.panel_bytes;
-      chunk.unpack_from(data + c / kF.block * block_bytes(kF, P), columns);
-      if (c + columns == a.k) minimums.build(data, a.k);
-      for (std::int64_t t = 0; t < tiles; ++t) {
-        const std::int64_t rows = a.rows - t * kTileRows;
-        if (rows > 8)
-          tile_rows<kF, 16>(a, panel, t, c, columns, chunk, minimums);
-        else if (rows > 4)
-          tile_rows<kF, 8>(a, panel, t, c, columns, chunk, minimums);
-        else
-          tile_rows<kF, 4>(a, panel, t, c, columns, chunk, minimums);
-      }
+  const std::int64_t step = tiles <= kFewTiles ? (kF.block == 256 ? 256 : 512) : Chunk<kF>::kColumns;
+  const auto multiply = [&](std::int64_t panel, std::int64_t c) {
+    const std::int64_t columns = min64(step, a.k - c);
+    const std::uint8_t *data = a.panels + panel * a.panel_bytes, *here = data + c / kF.block * block_bytes(kF, P);
+    chunk.unpack_from(here, columns);
+    if (c + columns == a.k) minimums.build(data, a.k);
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const bool ahead = tiles <= kFewTiles && t + 1 == tiles;
+      const std::uint8_t* next = ahead ? here + columns / kF.block * block_bytes(kF, P) : nullptr;
+      const std::int64_t rows = a.rows - t * kTileRows;
+      if (rows > 8)
+        tile_rows<kF, 16>(a, panel, t, c, columns, next, chunk, minimums);
+      else if (rows > 4)
+        tile_rows<kF, 8>(a, panel, t, c, columns, next, chunk, minimums);
+      else
+        tile_rows<kF, 4>(a, panel, t, c, columns, next, chunk, minimums);
     }
+  };
+  if (tiles <= kFewTiles) {  // the weights are read as they lie
+    for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel)
+      for (std::int64_t c = 0; c < a.k; c += step) multiply(panel, c);
+  } else {  // the activations of one chunk stay in the second cache while the panels pass
+    for (std::int64_t c = 0; c < a.k; c += step)
+      for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel) multiply(panel, c);
   }
   _tile_release();
 }
@@ -656,7 +676,7 @@ constexpr Kernels make_amx_table() {
   Kernels k = make_table();
   k.name = "amx";
   k.pairs = true;
-  k.tiles_from = 4;
+  k.tiles_from = 8;
   k.offsets = true;
   k.quantize_row = quantize_row_with_offsets;
 #define LLORCH_PANEL(format) k.linear[static_cast<int>(format.type)] = linear_tiles<format>;
