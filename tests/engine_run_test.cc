@@ -1,7 +1,10 @@
 // The engine over a real decoder: cancellation, exhaustion, isolation, order of events.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "engine/engine.h"
+#include "engine/forward_all.h"
 #include "golden.h"
 
 namespace llorch {
@@ -72,6 +75,48 @@ class EngineRun : public testing::Test {
 };
 ScratchDirectory* EngineRun::scratch_ = nullptr;
 LoadedModel* EngineRun::model_ = nullptr;
+
+TEST_F(EngineRun, an_embedding_is_the_mean_of_the_last_states_of_length_one) {
+  const TokenIds prompt = prompt_of(90, 4);
+  const auto dim = static_cast<std::size_t>(model_->decoder->parts().dim);
+  std::vector<double> mean(dim), first, last;
+  const Observer observer = [&](const std::string& name, std::span<const float> values, std::int64_t rows,
+                                std::int64_t) {
+    if (name != "final_norm") return;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      std::vector<double> state(dim);
+      for (std::size_t d = 0; d < dim; ++d) mean[d] += state[d] = values[static_cast<std::size_t>(r) * dim + d];
+      if (first.empty()) first = state;
+      last = state;
+    }
+  };
+  ASSERT_TRUE(forward_all(
+      *model_->decoder, prompt, 25, KvPrecision::kF16, [](int, std::span<const float>) {}, &observer));
+  const std::pair<Pooling, const std::vector<double>*> cases[] = {
+      {Pooling::kMean, &mean}, {Pooling::kFirst, &first}, {Pooling::kLast, &last}};
+  for (const auto& [pooling, sum] : cases) {
+    auto engine = make(16);
+    Outcome outcome, neighbour;
+    std::vector<float> got;
+    GenerateRequest r = request(prompt, 1, outcome);
+    r.embedding = pooling;
+    r.sink = [&, inner = r.sink](const EngineEvent& e) {
+      if (const auto* embedding = std::get_if<EmbeddingEvent>(&e)) got = embedding->values;
+      inner(e);
+    };
+    ASSERT_TRUE(engine->submit(request(prompt_of(40, 9), 6, neighbour)));
+    ASSERT_TRUE(engine->submit(std::move(r)));
+    engine->run_until_idle();
+    ASSERT_EQ(got.size(), dim);
+    EXPECT_EQ(outcome.terminals, 1);
+    EXPECT_TRUE(outcome.tokens.empty());
+    EXPECT_EQ(neighbour.tokens.size(), 6u);
+    double squares = 0;
+    for (const double v : *sum) squares += v * v;
+    for (std::size_t d = 0; d < dim; ++d) ASSERT_NEAR(got[d], (*sum)[d] / std::sqrt(squares), 1e-6);
+    EXPECT_EQ(engine->pages().available(), engine->pages().total());
+  }
+}
 
 TEST_F(EngineRun, each_token_is_handed_over_before_the_next_is_computed) {
   auto engine = make(8);

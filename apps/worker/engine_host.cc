@@ -6,7 +6,7 @@
 
 namespace llorch::worker {
 
-void EngineHost::start(std::function<void(std::size_t, std::size_t)> progress, std::function<void(Status)> ready) {
+void EngineHost::start(arch::ProgressSink progress, std::function<void(Status)> ready) {
   thread_ = std::thread([this, progress = std::move(progress), ready = std::move(ready)] { run(progress, ready); });
 }
 
@@ -27,13 +27,15 @@ void EngineHost::notify() {
   wake_.notify_one();
 }
 
-Status EngineHost::prepare(const std::function<void(std::size_t, std::size_t)>& progress) {
+Status EngineHost::prepare(const arch::ProgressSink& progress) {
   ModelOptions with_progress = options_.model;
-  int told = -1;
-  with_progress.progress = [&](std::size_t done, std::size_t total) {
-    const int percent = total ? static_cast<int>(100 * done / total) : 100;
-    if (percent == std::exchange(told, percent)) return;
-    loop_.post([progress, done, total] { progress(done, total); });
+  int percent_told = -1, layers_told = -1;
+  with_progress.progress = [&](const arch::LoadProgress& p) {
+    if (options_.model.progress) options_.model.progress(p);
+    const int percent = p.tensors_total ? static_cast<int>(100 * p.tensors_loaded / p.tensors_total) : 100;
+    const bool same = percent == std::exchange(percent_told, percent);
+    if (p.layers_loaded == std::exchange(layers_told, p.layers_loaded) && same) return;
+    loop_.post([progress, p] { progress(p); });
   };
   LLORCH_TRY(model_, LoadedModel::load(with_progress));
   EngineOptions engine = options_.engine;
@@ -69,8 +71,7 @@ Status EngineHost::warm_up() {
   return outcome;
 }
 
-void EngineHost::run(const std::function<void(std::size_t, std::size_t)>& progress,
-                     const std::function<void(Status)>& ready) {
+void EngineHost::run(const arch::ProgressSink& progress, const std::function<void(Status)>& ready) {
   Status prepared = prepare(progress);
   const bool good = prepared.has_value();
   loop_.post([ready, prepared = std::move(prepared)] { ready(prepared); });

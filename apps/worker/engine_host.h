@@ -35,7 +35,7 @@ class EngineHost {
   ~EngineHost() { stop(); }
 
   /// Starts loading. `progress` and then `ready` are called on the loop.
-  void start(std::function<void(std::size_t done, std::size_t total)> progress, std::function<void(Status)> ready);
+  void start(arch::ProgressSink progress, std::function<void(Status)> ready);
   /// Ends the thread after the current step; nothing arrives afterwards that was not posted before.
   void stop();
 
@@ -48,8 +48,8 @@ class EngineHost {
   [[nodiscard]] EngineLoad load() const;
 
  private:
-  void run(const std::function<void(std::size_t, std::size_t)>& progress, const std::function<void(Status)>& ready);
-  [[nodiscard]] Status prepare(const std::function<void(std::size_t, std::size_t)>& progress);
+  void run(const arch::ProgressSink& progress, const std::function<void(Status)>& ready);
+  [[nodiscard]] Status prepare(const arch::ProgressSink& progress);
   [[nodiscard]] Status warm_up();
   void notify();
 

@@ -26,7 +26,7 @@ struct ModelFlags {
   [[nodiscard]] Result<LoadedModel> load() const {
     cli::ProgressBar bar("loading");
     ModelOptions with_bar = options;
-    with_bar.progress = [&](std::size_t done, std::size_t total) { bar.update(done, total); };
+    with_bar.progress = [&](const arch::LoadProgress& p) { bar.update(p.tensors_loaded, p.tensors_total); };
     return LoadedModel::load(with_bar);
   }
 };

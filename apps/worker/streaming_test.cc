@@ -2,16 +2,13 @@
 // not been computed; and arrival times follow decode times. With one client, and with 64 in one batch.
 #include <gtest/gtest.h>
 
-#include <arpa/inet.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <latch>
 #include <semaphore>
 #include <thread>
 
 #include "net/sse.h"
 #include "test_data.h"
+#include "worker/test_socket.h"
 #include "worker/worker.h"
 
 namespace llorch::worker {
@@ -67,18 +64,6 @@ class Served {
   Worker worker_;
   std::thread thread_;
 };
-
-int connect_to(int port) {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<std::uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const timeval limit{20, 0};  // nothing may wait for ever
-  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  EXPECT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-  return fd;
-}
 
 /// One client with a stream of its own, reading on its own thread.
 class Client {

@@ -36,6 +36,14 @@ double ms_since(net::Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(net::Clock::now() - start).count();
 }
 
+/// Log fields that say which job and whose request (O-10).
+boost::json::object with_origin(const job::Job& job, boost::json::object fields) {
+  fields["job_id"] = job.id;
+  fields["correlation_id"] = job.options.correlation_id;
+  if (!job.options.traceparent.empty()) fields["traceparent"] = job.options.traceparent;
+  return fields;
+}
+
 void raise_descriptor_limit() {
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
@@ -149,8 +157,8 @@ Status Worker::start() {
        {"listen", options_.listen}});
   log(Level::kInfo, "model_load_start", "the model is being loaded", {{"action", "model_load_start"}});
   engine_.start(
-      [this](std::size_t done, std::size_t total) {
-        const int percent = total ? static_cast<int>(100 * done / total) : 100;
+      [this](const arch::LoadProgress& p) {
+        const int percent = p.tensors_total ? static_cast<int>(100 * p.tensors_loaded / p.tensors_total) : 100;
         for (int step = (percent_told_ / 25 + 1) * 25; percent_told_ < 0 || step <= percent; step += 25) {
           percent_told_ = percent_told_ < 0 ? 0 : step;
           log(Level::kInfo, "model_load_progress", fmt::format("loaded {} %", percent_told_),
@@ -160,8 +168,8 @@ Status Worker::start() {
         const boost::json::object o{{"type", "progress"},
                                     {"seq", loading_job->log.next_seq()},
                                     {"stage", "loading_to_ram"},
-                                    {"tensors_loaded", done},
-                                    {"tensors_total", total},
+                                    {"layers_loaded", p.layers_loaded},
+                                    {"layers_total", p.layers_total},
                                     {"percent", percent},
                                     {"vram_mb", 0}};
         (void)jobs_.append(*loading_job, "progress", boost::json::serialize(o));
@@ -197,7 +205,12 @@ Status Worker::read_facts() {
   }
   if (!source.empty()) {
     LLORCH_TRY(f.chat_template, jinja::Template::parse(source));
+    f.reasoning = Reasoning::style_of(source);
   }
+  // 0: none stated, 1: mean, 2: first token, 3: last token (GGUF's pooling_type)
+  if (const auto family = metadata.text("general.architecture"))
+    if (const auto pooling = metadata.unsigned_integer(*family + ".pooling_type"))
+      f.pooling = *pooling == 2 ? Pooling::kFirst : *pooling == 3 ? Pooling::kLast : Pooling::kMean;
   if (m.tokenizer->bos() >= 0) f.bos = m.tokenizer->token(m.tokenizer->bos()).text;
   if (!m.tokenizer->end_ids().empty()) {
     TokenId end = *m.tokenizer->end_ids().begin();
@@ -425,6 +438,7 @@ Status Worker::run(const job::JobPtr& job, std::vector<Generation> generations, 
       for (const int running_id : it->second.ids) engine_.pause(running_id, false);
   };
   running_.emplace(job->id, std::move(running));
+  job->options.correlation_id = c->correlation_id, job->options.traceparent = c->traceparent;
   if (audit_)
     audit_->append({{"event_type", "task_submitted"},
                     {"actor", c->principal.id},
@@ -458,7 +472,7 @@ void Worker::fail_job(const job::JobPtr& job, const Error& error) {
                wall_now());
   release(job);
   log(cancelled ? Level::kInfo : Level::kWarn, "job_ended", error.message,
-      {{"job_id", job->id}, {"code", name(error.code)}});
+      with_origin(*job, {{"code", name(error.code)}}));
   if (audit_)
     audit_->append({{"event_type", cancelled ? "task_canceled" : "task_completed"},
                     {"job_id", job->id},
@@ -485,9 +499,9 @@ void Worker::finish_job(const job::JobPtr& job, std::string type, std::string js
                     {"outcome", "completed"}});
 }
 
-void Worker::narrate(const job::JobPtr& job, std::string_view action, const std::string& human,
-                     std::string_view correlation_id) {
-  log(Level::kInfo, action, human, {{"action", action}, {"job_id", job->id}, {"correlation_id", correlation_id}});
+void Worker::narrate(const job::JobPtr& job, std::string_view action, const std::string& human) {
+  const std::string& correlation_id = job->options.correlation_id;
+  log(Level::kInfo, action, human, with_origin(*job, {{"action", action}}));
   if (job->options.operation != "infer") return;  // OpenAI's streams have no place for it
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(wall_now().time_since_epoch()).count();
   const boost::json::object o{{"type", "narration"},

@@ -23,6 +23,7 @@
 #include "wire/requests.h"
 #include "worker/engine_host.h"
 #include "worker/metrics.h"
+#include "worker/reasoning.h"
 
 namespace llorch::worker {
 
@@ -46,6 +47,8 @@ struct ModelFacts {
   std::string id, quant_kind, tokenizer_kind, hash;  // hash: SHA-256 of the file, empty until known
   int vocab = 0, context = 0;
   std::optional<jinja::Template> chat_template;
+  Reasoning::Style reasoning = Reasoning::Style::kNone;
+  Pooling pooling = Pooling::kMean;
   std::string bos, eos;
   std::int64_t created = 0;
 };
@@ -101,8 +104,7 @@ class Worker {
   void fail_job(const job::JobPtr& job, const Error& error);
   void finish_job(const job::JobPtr& job, std::string type, std::string json);
   /// To the job's readers and the log (O-01, O-02).
-  void narrate(const job::JobPtr& job, std::string_view action, const std::string& human,
-               std::string_view correlation_id);
+  void narrate(const job::JobPtr& job, std::string_view action, const std::string& human);
   [[nodiscard]] int queue_position() const { return std::max(0, active_ - options_.engine.engine.max_batch); }
   /// Brings the gauges up to date.
   void measure();

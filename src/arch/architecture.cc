@@ -52,6 +52,7 @@ Result<std::unique_ptr<Decoder>> load(const WeightSource& source, Backend& backe
   if (options.context > 0) h.run_context = options.context;
   Loader loader(source, backend);
   loader.progress = options.progress;
+  loader.layers = h.layers;
   LLORCH_OK(loader.check(family->tensors(h)));
   LLORCH_TRY(Decoder::Parts parts, family->assemble(h, loader));
   LLORCH_OK(loader.finish());

@@ -44,7 +44,7 @@ struct Architecture {
 struct LoadOptions {
   int context = 0;     // positions that the run will use at most; 0: what the model can
   int rows_max = 512;  // tokens of one forward pass
-  std::function<void(std::size_t done, std::size_t total)> progress;
+  ProgressSink progress;
 };
 
 /// The whole way from a source to a model that can compute. Every tensor of the source must be used.

@@ -46,7 +46,11 @@ Status Loader::check(const std::vector<TensorSpec>& specs) {
 Result<const TensorView*> Loader::use(const std::string& name) {
   const TensorView* t = source_.find(name);
   if (!t) return bad_model("tensor '{}' is missing", name);
-  if (used_.insert(name).second && progress) progress(used_.size(), source_.tensors().size());
+  if (used_.insert(name).second && progress) {
+    if (name.starts_with("blk.")) layer_ = std::atoi(name.c_str() + 4);
+    const bool all = used_.size() == source_.tensors().size();
+    progress({used_.size(), source_.tensors().size(), all ? layers : std::max(layer_, 0), layers});
+  }
   return t;
 }
 

@@ -37,10 +37,18 @@ struct TensorSpec {
   int heads = 0;  // for kRotaryPairs
 };
 
+/// How far a model is loaded. Layers count when they are whole.
+struct LoadProgress {
+  std::size_t tensors_loaded = 0, tensors_total = 0;
+  int layers_loaded = 0, layers_total = 0;
+};
+using ProgressSink = std::function<void(const LoadProgress&)>;
+
 class Loader {
  public:
   Loader(const WeightSource& source, Backend& backend) : source_(source), backend_(backend) {}
-  std::function<void(std::size_t done, std::size_t total)> progress;
+  ProgressSink progress;
+  int layers = 0;  // of the model, for progress
 
   /// The source must hold every required tensor with its shape, and nothing that is not listed.
   [[nodiscard]] Status check(const std::vector<TensorSpec>& specs);
@@ -69,6 +77,7 @@ class Loader {
   const WeightSource& source_;
   Backend& backend_;
   std::set<std::string> used_;
+  int layer_ = -1;  // that is being loaded
 };
 
 }  // namespace llorch::arch

@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/limits.h"
 #include "engine/scheduler.h"
@@ -49,6 +50,7 @@ struct Engine::Sequence {
   bool done = false, paused = false;
   Clock::time_point started, first_token;
   double prefill_ms = 0;
+  std::vector<double> pooled;
 
   [[nodiscard]] int prompt_size() const { return static_cast<int>(request.prompt.size()); }
 };
@@ -73,7 +75,9 @@ Result<std::unique_ptr<Engine>> Engine::make(Decoder& decoder, const Tokenizer& 
 Result<int> Engine::submit(GenerateRequest request) {
   const int vocab = decoder_.parts().vocab, context = decoder_.parts().context;
   if (request.prompt.empty()) return fail(ErrorCode::kInvalidRequest, "the prompt is empty");
-  if (request.max_tokens < 1) return fail(ErrorCode::kInvalidRequest, "max_tokens must be at least 1");
+  if (request.embedding) request.max_tokens = 0;
+  if (request.max_tokens < 1 && !request.embedding)
+    return fail(ErrorCode::kInvalidRequest, "max_tokens must be at least 1");
   for (const TokenId id : request.prompt)
     if (id < 0 || id >= vocab)
       return fail(ErrorCode::kInvalidRequest, "token id {} is outside the vocabulary of {}", id, vocab);
@@ -139,7 +143,7 @@ bool Engine::try_start(Sequence& s) {
   s.hash = root_hash(options_.model_id, s.request.cache_salt);
   // At least one token must be computed, to have logits; so the last page is shared only when the prompt goes beyond
   // it.
-  const int shareable = (s.prompt_size() - 1) / kPage;
+  const int shareable = s.request.embedding ? 0 : (s.prompt_size() - 1) / kPage;  // an embedding needs every state
   std::vector<PageHash> hits;
   int idle = 0;
   for (PageHash hash = s.hash; static_cast<int>(hits.size()) < shareable;) {
@@ -197,21 +201,31 @@ bool Engine::compute() {
   if (states.empty()) return false;
   const std::vector<PlannedWork> plan = plan_step(states, decoder_.rows_max(), options_.prefill_chunk);
   std::vector<BatchRow> rows;
-  std::vector<std::int32_t> logit_rows;
+  std::vector<std::int32_t> logit_rows, state_rows;
   std::vector<Sequence*> sampled;
   for (const PlannedWork& work : plan) {
     Sequence& s = *find(work.id);
     for (int i = 0; i < work.tokens; ++i, ++s.computed)
       rows.push_back({s.tokens[static_cast<std::size_t>(s.computed)], s.computed, s.pages.data()});
-    if (s.computed == static_cast<int>(s.tokens.size())) {
+    if (s.request.embedding) {
+      for (int i = work.tokens; i > 0; --i) state_rows.push_back(static_cast<std::int32_t>(rows.size()) - i);
+    } else if (s.computed == static_cast<int>(s.tokens.size())) {
       logit_rows.push_back(static_cast<std::int32_t>(rows.size()) - 1);
       sampled.push_back(&s);
     }
   }
   const auto vocab = static_cast<std::size_t>(decoder_.parts().vocab);
   logits_.resize(logit_rows.size() * vocab);
-  decoder_.forward(rows, *kv_, logit_rows, logits_);
+  const auto dim = static_cast<std::size_t>(decoder_.parts().dim);
+  states_.resize(state_rows.size() * dim);
+  decoder_.forward(rows, *kv_, logit_rows, logits_, nullptr, state_rows, states_);
   for (const PlannedWork& work : plan) publish_full_pages(*find(work.id));
+  std::size_t taken = 0;
+  for (const PlannedWork& work : plan)
+    if (Sequence& s = *find(work.id); s.request.embedding) {
+      pool(s, std::span(states_).subspan(taken, static_cast<std::size_t>(work.tokens) * dim), work.tokens);
+      taken += static_cast<std::size_t>(work.tokens) * dim;
+    }
   for (std::size_t i = 0; i < sampled.size(); ++i)
     after_forward(*sampled[i], std::span(logits_).subspan(i * vocab, vocab));
   return true;
@@ -223,6 +237,28 @@ void Engine::publish_full_pages(Sequence& s) {
     pages_.publish(s.pages[static_cast<std::size_t>(s.hashed_pages)], s.hash);
     ++s.hashed_pages;
   }
+}
+
+void Engine::pool(Sequence& s, std::span<const float> states, int tokens) {
+  const std::size_t dim = states.size() / static_cast<std::size_t>(tokens);
+  s.pooled.resize(dim);
+  for (int i = 0; i < tokens; ++i) {
+    const int position = s.computed - tokens + i;
+    const bool wanted = *s.request.embedding == Pooling::kMean ||
+                        position == (*s.request.embedding == Pooling::kFirst ? 0 : s.prompt_size() - 1);
+    if (!wanted) continue;
+    for (std::size_t d = 0; d < dim; ++d)
+      s.pooled[d] += static_cast<double>(states[static_cast<std::size_t>(i) * dim + d]);
+  }
+  if (s.computed < s.prompt_size()) return;
+  double squares = 0;
+  for (const double v : s.pooled) squares += v * v;
+  if (!std::isfinite(squares))
+    return finish(s, Error{ErrorCode::kInferenceFailed, "the states of the prompt are not finite"});
+  EmbeddingEvent event;
+  for (const double v : s.pooled) event.values.push_back(static_cast<float>(squares > 0 ? v / std::sqrt(squares) : 0));
+  if (s.request.sink) s.request.sink(event);
+  finish(s, EndEvent{StopReason::kEos, std::nullopt, s.prompt_size(), 0, 0, ms_since(s.started), 0, {}});
 }
 
 void Engine::after_forward(Sequence& s, std::span<const float> logits) {

@@ -37,9 +37,16 @@ struct EndEvent {
   double prefill_ms = 0, decode_ms = 0;
   std::string undecoded;  // raw bytes that never became a code point
 };
-using EngineEvent = std::variant<StartedEvent, TokenEvent, EndEvent, Error>;
+/// One vector for a whole prompt, of length 1.
+struct EmbeddingEvent {
+  std::vector<float> values;
+};
+using EngineEvent = std::variant<StartedEvent, TokenEvent, EmbeddingEvent, EndEvent, Error>;
 /// Called on the engine's thread; must not block and must not call back into the engine.
 using EventSink = std::function<void(const EngineEvent&)>;
+
+/// How the states of a prompt's tokens become one vector.
+enum class Pooling { kMean, kFirst, kLast };
 
 struct GenerateRequest {
   TokenIds prompt;
@@ -48,6 +55,7 @@ struct GenerateRequest {
   std::vector<std::string> stop;
   bool ignore_eos = false;
   std::string cache_salt;
+  std::optional<Pooling> embedding;  // set: nothing is generated, the prompt's EmbeddingEvent is the answer
   EventSink sink;
 };
 
@@ -95,6 +103,8 @@ class Engine {
   bool try_start(Sequence& s);
   [[nodiscard]] bool compute();
   void after_forward(Sequence& s, std::span<const float> logits);
+  /// Takes the states of some more tokens of a prompt; with the last of them the embedding is ready.
+  void pool(Sequence& s, std::span<const float> states, int tokens);
   void publish_full_pages(Sequence& s);
   void finish(Sequence& s, EngineEvent last);
   Sequence* find(int id);
@@ -105,7 +115,7 @@ class Engine {
   std::unique_ptr<KvStore> kv_;
   KvPages pages_;
   std::vector<std::unique_ptr<Sequence>> waiting_, running_;
-  std::vector<float> logits_;
+  std::vector<float> logits_, states_;
 
   std::mutex mutex_;  // guards what follows
   std::vector<std::unique_ptr<Sequence>> submitted_;

@@ -20,7 +20,7 @@ struct ModelOptions {
   int threads = 0;        // 0: one per core
   int context = 0;        // 0: the model's own, at most context_default()
   int rows_max = 512;
-  std::function<void(std::size_t done, std::size_t total)> progress;
+  arch::ProgressSink progress;
   /// Puts another backend round the one that was made, for profiles.
   std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)> decorate;
 };

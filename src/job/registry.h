@@ -71,8 +71,9 @@ class Reader {
 struct JobOptions {
   std::string principal;  // the key that made it
   std::string operation;
-  bool resumable = false;               // survives its reader
-  bool cancelled_by_disconnect = true;  // an inference; not a download
+  std::string correlation_id, traceparent;  // of the request that made it, for logs
+  bool resumable = false;                   // survives its reader
+  bool cancelled_by_disconnect = true;      // an inference; not a download
   LogLimits log;
 };
 

@@ -237,7 +237,8 @@ void Decoder::moe(const Moe& m, std::int64_t rows) {
 }
 
 void Decoder::forward(std::span<const BatchRow> rows, KvStore& kv, std::span<const std::int32_t> logit_rows,
-                      std::span<float> logits, const Observer* observer) {
+                      std::span<float> logits, const Observer* observer, std::span<const std::int32_t> state_rows,
+                      std::span<float> states) {
   LLORCH_ASSERT(!rows.empty() && rows.size() <= static_cast<std::size_t>(rows_max_), "batch size outside 1..rows_max");
   observer_ = observer;
   prefix_.clear();
@@ -264,6 +265,14 @@ void Decoder::forward(std::span<const BatchRow> rows, KvStore& kv, std::span<con
     observe("output", stream, n);
   }
   prefix_.clear();
+  if (!state_rows.empty()) {
+    const auto m = static_cast<std::int64_t>(state_rows.size());
+    LLORCH_ASSERT(states.size() >= state_rows.size() * static_cast<std::size_t>(parts_.dim), "states buffer too small");
+    const DeviceSpan selected = scratch(selected_, m, parts_.dim), normed = scratch(normed_, m, parts_.dim);
+    backend_.gather(stream, parts_.dim, state_rows, selected);
+    normalize(parts_.final_norm, selected, normed);
+    backend_.download(normed, states.subspan(0, normed.size()));
+  }
   if (logit_rows.empty()) return;
   const auto m = static_cast<std::int64_t>(logit_rows.size());
   LLORCH_ASSERT(logits.size() >= static_cast<std::size_t>(m) * static_cast<std::size_t>(parts_.vocab),

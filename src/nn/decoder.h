@@ -96,8 +96,10 @@ class Decoder {
 
   /// Computes up to rows_max tokens; `logit_rows` (indices into rows) get logits (logit_rows, vocab) in `logits`.
   /// Positions and token ids must be in range and every row's page allocated: the engine guarantees it.
+  /// `state_rows` get the normalised states of the last layer (state_rows, dim) in `states`.
   void forward(std::span<const BatchRow> rows, KvStore& kv, std::span<const std::int32_t> logit_rows,
-               std::span<float> logits, const Observer* observer = nullptr);
+               std::span<float> logits, const Observer* observer = nullptr,
+               std::span<const std::int32_t> state_rows = {}, std::span<float> states = {});
 
   /// For tests of mixtures: sees a layer's routing logits (rows, experts), by checkpoint name, and may replace them.
   std::function<void(const std::string& name, std::span<float> logits)> router_probe;

@@ -17,6 +17,14 @@ bool correlation_id_fits(std::string_view id) {
          std::ranges::all_of(id, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '-'; });
 }
 
+/// version-trace-parent-flags in lower-case hex, no all-zero id (W3C Trace Context, section 3.2).
+bool traceparent_fits(std::string_view t) {
+  if (t.size() != 55 || t[2] != '-' || t[35] != '-' || t[52] != '-' || t.starts_with("ff")) return false;
+  const auto zero = [&](std::size_t at, std::size_t n) { return t.substr(at, n).find_first_not_of('0') == t.npos; };
+  return t.find_first_not_of("0123456789abcdef-") == t.npos && std::ranges::count(t, '-') == 3 && !zero(3, 32) &&
+         !zero(36, 16);
+}
+
 std::vector<std::string_view> segments(std::string_view path) {
   std::vector<std::string_view> out;
   while (!path.empty()) {
@@ -219,6 +227,8 @@ void Router::handle(net::Request request, net::ExchangePtr exchange) {
   c->accepted = net::Clock::now();
   const std::string id = c->request.headers.get("X-Correlation-Id").value_or("");
   c->correlation_id = correlation_id_fits(id) ? id : random_uuid();
+  const std::string trace = c->request.headers.get("traceparent").value_or("");
+  if (traceparent_fits(trace)) c->traceparent = trace;
   Match m = match(c->request);
   if (m.route) c->route = m.route->info.pattern;
   if (!admit(*c, m)) return;

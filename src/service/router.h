@@ -30,6 +30,7 @@ class Context : public std::enable_shared_from_this<Context> {
   net::ExchangePtr exchange;
   security::Principal principal;
   std::string correlation_id;
+  std::string traceparent;              // W3C trace context as it came, or empty
   std::vector<std::string> parameters;  // what the "{}" of the pattern took
   std::optional<std::chrono::system_clock::time_point> deadline;
   std::string route;  // the pattern, for metrics and audit

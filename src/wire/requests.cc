@@ -160,31 +160,32 @@ std::expected<Request, Refused> finish(Fields& f, Request&& r) {
   return std::move(r);
 }
 
-void read_prompts(Fields& f, CompletionRequest& r, const Bounds& bounds) {
-  const auto* v = f.take("prompt");
+/// A string, token ids, or a list of either, under the name `field`.
+void read_prompts(Fields& f, std::string_view field, std::vector<Prompt>& out, const Bounds& bounds) {
+  const auto* v = f.take(field);
   const auto bad = [&](std::string_view message) {
-    f.violation("prompt", "string, token ids, or up to 64 of either", std::string(message));
+    f.violation(field, "string, token ids, or up to 64 of either", fmt::format("{} {}", field, message));
   };
-  if (!v) return bad("prompt is required");
+  if (!v) return bad("is required");
   const auto one = [&](const boost::json::value& p) {
     if (p.is_string()) {
-      check_text(f, "prompt", std::string_view(p.get_string()));
-      if (p.get_string().empty()) return bad("prompt must not be empty");
-      r.prompts.emplace_back(std::string(p.get_string()));
+      check_text(f, field, std::string_view(p.get_string()));
+      if (p.get_string().empty()) return bad("must not be empty");
+      out.emplace_back(std::string(p.get_string()));
       return;
     }
-    if (!p.is_array() || p.get_array().empty()) return bad("prompt must be a string or an array of token ids");
+    if (!p.is_array() || p.get_array().empty()) return bad("must be a string or an array of token ids");
     Tokens ids;
     for (const auto& id : p.get_array()) {
       if (!id.is_int64() || id.get_int64() < 0 || id.get_int64() >= bounds.vocab)
-        return bad("a token id is outside the vocabulary");
+        return bad("has a token id outside the vocabulary");
       ids.push_back(static_cast<std::int32_t>(id.get_int64()));
     }
-    r.prompts.emplace_back(std::move(ids));
+    out.emplace_back(std::move(ids));
   };
   const bool several = v->is_array() && !v->get_array().empty() && !v->get_array()[0].is_int64();
   if (!several) return one(*v);
-  if (v->get_array().size() > 64) return bad("prompt has at most 64 entries");
+  if (v->get_array().size() > 64) return bad("has at most 64 entries");
   for (const auto& p : v->get_array()) one(p);
 }
 
@@ -270,6 +271,25 @@ std::expected<CompletionRequest, Refused> read_chat(const boost::json::object& b
   return finish(f, std::move(r));
 }
 
+std::expected<EmbeddingRequest, Refused> read_embedding(const boost::json::object& body, const Bounds& bounds) {
+  Fields f(body);
+  EmbeddingRequest r;
+  read_model(f, bounds);
+  read_prompts(f, "input", r.prompts, bounds);
+  if (const auto format = f.text("encoding_format", 16)) {
+    r.base64 = *format == "base64";
+    if (!r.base64 && *format != "float")
+      f.violation("encoding_format", "float or base64", "encoding_format must be float or base64",
+                  ErrorCode::kUnsupportedValue);
+  }
+  if (f.take("dimensions"))
+    f.violation("dimensions", "not supported", "this model's embeddings cannot be shortened",
+                ErrorCode::kUnsupportedValue);
+  f.text("user", 1024);
+  if (const auto deadline = f.integer("deadline_ms", 1, std::int64_t{1} << 40)) r.deadline_ms = deadline;
+  return finish(f, std::move(r));
+}
+
 std::expected<CompletionRequest, Refused> read_completion(const boost::json::object& body, const Bounds& bounds) {
   Fields f(body);
   CompletionRequest r;
@@ -289,7 +309,7 @@ std::expected<CompletionRequest, Refused> read_completion(const boost::json::obj
   only(f, "suffix", {""});
   if (const auto best = f.integer("best_of", 1, 8); best && *best != r.n)
     f.violation("best_of", "equal to n", "best_of other than n is not supported", ErrorCode::kUnsupportedValue);
-  read_prompts(f, r, bounds);
+  read_prompts(f, "prompt", r.prompts, bounds);
   return finish(f, std::move(r));
 }
 

@@ -51,6 +51,11 @@ struct CompletionRequest : Generation {
   int n = 1;
 };
 
+struct EmbeddingRequest : Generation {
+  std::vector<Prompt> prompts;
+  bool base64 = false;
+};
+
 struct Refused {
   std::vector<Violation> violations;
 };
@@ -59,6 +64,8 @@ struct Refused {
                                                                       const Bounds& bounds);
 [[nodiscard]] std::expected<CompletionRequest, Refused> read_chat(const boost::json::object& body,
                                                                   const Bounds& bounds);
+[[nodiscard]] std::expected<EmbeddingRequest, Refused> read_embedding(const boost::json::object& body,
+                                                                      const Bounds& bounds);
 [[nodiscard]] std::expected<CompletionRequest, Refused> read_completion(const boost::json::object& body,
                                                                         const Bounds& bounds);
 

@@ -1,6 +1,7 @@
 """OpenAI's own Python client against a live worker (J-50 to J-67, J-70)."""
 import json
 import math
+import tempfile
 import unittest
 
 import gguf
@@ -41,6 +42,46 @@ class Client(unittest.TestCase):
         self.assertEqual(r.usage.total_tokens, r.usage.prompt_tokens + r.usage.completion_tokens)
         self.assertEqual(r.usage.completion_tokens_details.reasoning_tokens, 0)
         self.assertTrue(r._request_id)
+
+    def test_embeddings(self):
+        """The client asks for base64 by itself; plain floats are the same numbers, of length 1, whatever stands beside them."""
+        texts = ["a cold morning", "the river", "a cold morning by the river in winter"]
+        packed = self.c.embeddings.create(model="builtin:haiku", input=texts)
+        plain = self.c.embeddings.create(model="builtin:haiku", input=texts, encoding_format="float")
+        self.assertEqual([d.index for d in packed.data], [0, 1, 2])
+        self.assertEqual(packed.usage.prompt_tokens, packed.usage.total_tokens)
+        for a, b, text in zip(packed.data, plain.data, texts):
+            self.assertEqual([float(x) for x in a.embedding], [float(x) for x in b.embedding])
+            self.assertAlmostEqual(sum(x * x for x in a.embedding), 1, places=5)
+            alone = self.c.embeddings.create(model="builtin:haiku", input=text).data[0].embedding
+            self.assertEqual(alone, a.embedding, "neighbours do not matter")
+        self.assertNotEqual(packed.data[0].embedding, packed.data[1].embedding)
+        ids = self.w.post("/v1/embeddings", {"input": [5, 6, 7]})
+        self.assertEqual(ids.json["usage"]["prompt_tokens"], 3)
+        for body, param in (({}, "input"), ({"input": ""}, "input"), ({"input": "x", "dimensions": 8}, "dimensions"), ({"input": "x", "encoding_format": "int8"}, "encoding_format"),
+                            ({"input": [10**9]}, "input"), ({"input": "word " * 3000}, "input")):
+            r = self.w.post("/embeddings", body)
+            self.assertEqual((r.status, r.json["error"]["param"]), (400, param), body)
+
+    def test_reasoning_is_apart_from_content(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as template:
+            template.write("{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}{% if add_generation_prompt %}<think>\n{% endif %}")
+            template.flush()
+            with Worker("--chat-template", template.name) as w:
+                c = openai.OpenAI(base_url=w.url + "/v1", api_key="unused", max_retries=0)
+                fields = dict(model="builtin:haiku", messages=USER, max_tokens=20, seed=1)
+                whole = c.chat.completions.create(**fields)
+                message = whole.choices[0].message
+                self.assertTrue(message.model_extra["reasoning_content"])
+                self.assertEqual(message.content, "")
+                self.assertEqual(whole.usage.completion_tokens_details.reasoning_tokens, whole.usage.completion_tokens)
+                thoughts = ""
+                for chunk in c.chat.completions.create(stream=True, **fields):
+                    delta = chunk.choices[0].delta
+                    self.assertFalse(delta.content)
+                    thoughts += (delta.model_extra or {}).get("reasoning_content", "")
+                self.assertEqual(thoughts, message.model_extra["reasoning_content"])
+                c.close()
 
     def test_stream_equals_whole(self):
         for fields in (dict(), dict(n=3, temperature=1.2), dict(stop=["the"]), dict(logprobs=True, top_logprobs=3), dict(max_tokens=1), dict(max_tokens=60, temperature=2.0, ignore=None)):

@@ -50,8 +50,7 @@ struct NativeStream {
                        {"tokens_in", e.tokens_in},
                        {"params", params}});
     w.narrate(job, "execute_start",
-              fmt::format("computing {} prompt tokens, {} of them from the cache", e.tokens_in, e.cached_tokens),
-              correlation_id);
+              fmt::format("computing {} prompt tokens, {} of them from the cache", e.tokens_in, e.cached_tokens));
   }
   void operator()(const TokenEvent& e) {
     boost::json::object o{{"t", e.text}, {"i", e.index}, {"token_id", e.token.id}};
@@ -64,9 +63,9 @@ struct NativeStream {
     }
     append("token", std::move(o));
   }
+  void operator()(const EmbeddingEvent&) {}
   void operator()(const EndEvent& e) {
-    w.narrate(job, "execute_end", fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms),
-              correlation_id);
+    w.narrate(job, "execute_end", fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms));
     boost::json::object o{{"type", "end"},
                           {"seq", job->log.next_seq()},
                           {"tokens_out", e.tokens_out},

@@ -15,7 +15,9 @@ using Asked = Prepared<wire::CompletionRequest>;
 /// What is said of one choice so far.
 struct Choice {
   int index = 0;
-  std::string text, undecoded;
+  std::string text, thoughts;
+  std::optional<Reasoning> reasoning;  // of chats with models that think aloud
+  int reasoning_tokens = 0;
   boost::json::array logprobs;  // entries in chat's form
   std::string finish_reason;
   int tokens_out = 0;
@@ -36,6 +38,12 @@ class Completion : public std::enable_shared_from_this<Completion> {
                      .count()) {
     choices_.resize(prompts_.size() * static_cast<std::size_t>(request_.n));
     for (std::size_t i = 0; i < choices_.size(); ++i) choices_[i].index = static_cast<int>(i);
+    if (!request_.chat || w_.model().reasoning == Reasoning::Style::kNone) return;
+    const TokenIds& prompt = prompts_.front();
+    const std::size_t last = std::min<std::size_t>(prompt.size(), 8);
+    const std::string end =
+        w_.engine().model().tokenizer->decode(std::span(prompt).subspan(prompt.size() - last), true);
+    for (Choice& c : choices_) c.reasoning.emplace(w_.model().reasoning, end);
   }
 
   /// One generation per choice.
@@ -73,6 +81,8 @@ class Completion : public std::enable_shared_from_this<Completion> {
 
   void begin(Choice& choice, const StartedEvent& e) {
     w_.jobs().start(*job_, std::chrono::system_clock::now());
+    w_.narrate(job_, "execute_start",
+               fmt::format("computing {} prompt tokens, {} of them from the cache", e.tokens_in, e.cached_tokens));
     if (choice.index % request_.n == 0) tokens_in_ += e.tokens_in, cached_ += e.cached_tokens;
     if (request_.echo) {
       const auto& prompt = request_.prompts[static_cast<std::size_t>(choice.index / request_.n)];
@@ -99,18 +109,33 @@ class Completion : public std::enable_shared_from_this<Completion> {
     ++choice.tokens_out;
     boost::json::array logprobs;
     if (request_.logprobs) logprobs.push_back(logprob_of(e));
+    if (!choice.reasoning) return say(choice, {"", e.text}, std::move(logprobs));
+    const Tokenizer& tokenizer = *w_.engine().model().tokenizer;
+    const bool control = tokenizer.piece(e.token.id).empty();
+    const bool thought = choice.reasoning->thinking();
+    say(choice, choice.reasoning->push(e.text, control ? tokenizer.piece(e.token.id, true) : std::string_view()),
+        std::move(logprobs));
+    if (thought || choice.reasoning->thinking()) ++choice.reasoning_tokens;
+  }
+
+  /// Some more of a choice: to its client, or kept for the whole answer.
+  void say(Choice& choice, const Reasoning::Parts& parts, boost::json::array logprobs) {
     if (!request_.stream) {
-      choice.text += e.text;
+      choice.text += parts.content, choice.thoughts += parts.reasoning;
       for (auto& entry : logprobs) choice.logprobs.push_back(std::move(entry));
       return;
     }
-    if (e.text.empty() && logprobs.empty()) return;
-    chunk(choice, {{"content", e.text}}, e.text, nullptr, std::move(logprobs));
+    if (!parts.reasoning.empty())
+      chunk(choice, {{"reasoning_content", parts.reasoning}}, "", nullptr, std::exchange(logprobs, {}));
+    if (!parts.content.empty() || !logprobs.empty())
+      chunk(choice, {{"content", parts.content}}, parts.content, nullptr, std::move(logprobs));
   }
 
   void finish(Choice& choice, const EndEvent& e) {
+    if (choice.reasoning) say(choice, choice.reasoning->finish(), {});
     choice.finish_reason = e.reason == StopReason::kMaxTokens ? "length" : "stop";
     choice.tokens_out = e.tokens_out;
+    w_.narrate(job_, "execute_end", fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms));
     if (request_.stream) chunk(choice, {}, "", boost::json::string(choice.finish_reason));
     if (++ended_ < choices_.size()) return;
     if (request_.stream) {
@@ -142,13 +167,13 @@ class Completion : public std::enable_shared_from_this<Completion> {
     return o;
   }
   [[nodiscard]] boost::json::object usage() const {
-    int out = 0;
-    for (const Choice& c : choices_) out += c.tokens_out;
+    int out = 0, thought = 0;
+    for (const Choice& c : choices_) out += c.tokens_out, thought += c.reasoning_tokens;
     return {{"prompt_tokens", tokens_in_},
             {"completion_tokens", out},
             {"total_tokens", tokens_in_ + out},
             {"prompt_tokens_details", {{"cached_tokens", cached_}}},
-            {"completion_tokens_details", {{"reasoning_tokens", 0}}}};
+            {"completion_tokens_details", {{"reasoning_tokens", thought}}}};
   }
 
   /// Chat's list of entries, or the four parallel lists of text completions.
@@ -172,10 +197,15 @@ class Completion : public std::enable_shared_from_this<Completion> {
                                {"top_logprobs", std::move(tops)},
                                {"text_offset", std::move(offsets)}};
   }
+  [[nodiscard]] static boost::json::object message(const Choice& c) {
+    boost::json::object o{{"role", "assistant"}, {"content", c.text}, {"refusal", nullptr}};
+    if (!c.thoughts.empty()) o["reasoning_content"] = c.thoughts;
+    return o;
+  }
   [[nodiscard]] boost::json::object whole(Choice& c) const {
     boost::json::object o{{"index", c.index}};
     if (request_.chat)
-      o["message"] = {{"role", "assistant"}, {"content", c.text}, {"refusal", nullptr}};
+      o["message"] = message(c);
     else
       o["text"] = c.text;
     o["logprobs"] = logprobs_value(std::move(c.logprobs), 0);

@@ -26,7 +26,7 @@ void health(Worker& w, const ContextPtr& c) {
                         {"vocab_size", m.vocab},
                         {"context_length", m.context},
                         {"uptime_seconds", w.uptime_s()},
-                        {"capabilities", {"text-gen"}},
+                        {"capabilities", {"text-gen", "embedding"}},
                         {"protocol", "sse"}};
   c->reply(ready ? 200 : 503, std::move(o));
 }

@@ -1,0 +1,40 @@
+// Parts a model's text into what it thinks and what it answers (J-60).
+//
+// Models mark the difference in one of two ways, which their chat template gives away: `<think>` ... `</think>` as text,
+// or channels as control tokens (`<|channel|>analysis<|message|>` ... `<|channel|>final<|message|>`).
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace llorch::worker {
+
+class Reasoning {
+ public:
+  enum class Style { kNone, kThink, kChannels };
+  [[nodiscard]] static Style style_of(std::string_view chat_template);
+
+  struct Parts {
+    std::string reasoning, content;
+  };
+
+  /// `prompt_end`: the last characters of the rendered prompt, which may have begun the thinking.
+  Reasoning(Style style, std::string_view prompt_end);
+
+  /// `text` of the next token. `control`: its spelling where it is a control token, whose text is empty.
+  [[nodiscard]] Parts push(std::string_view text, std::string_view control = {});
+  /// What was held back because it could have become a mark.
+  [[nodiscard]] Parts finish();
+  [[nodiscard]] bool thinking() const { return state_ == State::kThinking; }
+
+ private:
+  enum class State { kStart, kThinking, kAfter, kAnswer, kHeader };
+  void advance(Parts& out, bool all);
+  void think(Parts& out, bool all);
+
+  Style style_;
+  State state_ = State::kAnswer;
+  std::string held_;  // not yet given to either side; in a header, the channel's name
+};
+
+}  // namespace llorch::worker

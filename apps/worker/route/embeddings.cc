@@ -1,0 +1,126 @@
+// OpenAI's embeddings: one vector for each input, pooled as the model file states, of length 1 (J-65).
+#include <openssl/evp.h>
+
+#include "worker/inference.h"
+
+namespace llorch::worker {
+namespace {
+
+using service::ContextPtr;
+using Asked = Prepared<wire::EmbeddingRequest>;
+
+Asked prepare(const Worker& w, const std::string& text) {
+  Asked p;
+  const auto body = wire::parse_body(text);
+  if (!body) return p.error = body.error(), p;
+  if (!p.take(wire::read_embedding(*body, w.bounds()))) return p;
+  for (const wire::Prompt& prompt : p.request.prompts) {
+    const std::string* given = std::get_if<std::string>(&prompt);
+    if (!p.take(given ? w.engine().model().tokenizer->encode(*given, {.add_special = true})
+                      : Result<TokenIds>(std::get<wire::Tokens>(prompt))))
+      return p;
+  }
+  p.good = true;
+  return p;
+}
+
+/// Little-endian floats in base64.
+std::string base64_of(const std::vector<float>& values) {
+  std::string out((values.size() * sizeof(float) + 2) / 3 * 4 + 1, '\0');
+  const int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                   reinterpret_cast<const unsigned char*>(values.data()),
+                                   static_cast<int>(values.size() * sizeof(float)));
+  out.resize(static_cast<std::size_t>(size));
+  return out;
+}
+
+/// Collects the vectors of one request and answers when the last is there.
+struct Answer {
+  Worker& w;
+  ContextPtr c;
+  job::JobPtr job;
+  bool base64;
+  std::vector<std::vector<float>> vectors;
+  std::size_t ended = 0;
+  int tokens = 0;
+
+  void operator()(std::size_t i, const EngineEvent& event) {
+    if (const auto* started = std::get_if<StartedEvent>(&event)) {
+      w.jobs().start(*job, std::chrono::system_clock::now());
+      tokens += started->tokens_in;
+      w.narrate(job, "execute_start", fmt::format("computing {} tokens for an embedding", started->tokens_in));
+    } else if (const auto* embedding = std::get_if<EmbeddingEvent>(&event)) {
+      vectors[i] = embedding->values;
+    } else if (const auto* error = std::get_if<Error>(&event)) {
+      w.fail_job(job, *error);
+    } else if (std::holds_alternative<EndEvent>(event) && ++ended == vectors.size()) {
+      send();
+    }
+  }
+  void send() {
+    boost::json::array data;
+    for (std::size_t i = 0; i < vectors.size(); ++i) {
+      boost::json::object o{{"object", "embedding"}, {"index", i}};
+      if (base64)
+        o["embedding"] = base64_of(vectors[i]);
+      else
+        o["embedding"] = boost::json::array(vectors[i].begin(), vectors[i].end());
+      data.push_back(std::move(o));
+    }
+    net::Response r;
+    r.body = boost::json::serialize(boost::json::object{{"object", "list"},
+                                                        {"data", std::move(data)},
+                                                        {"model", w.model().id},
+                                                        {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}});
+    w.finish_job(job, "end", "{}");
+    w.remember(c, job->id, r);
+    c->reply(std::move(r));
+  }
+};
+
+void submit(Worker& w, const ContextPtr& c, Asked& p) {
+  if (!w.admit(c, static_cast<int>(p.prompts.size()))) return;
+  for (const TokenIds& prompt : p.prompts)
+    if (static_cast<int>(prompt.size()) > w.model().context)
+      return c->fail({ErrorCode::kContextLengthExceeded,
+                      fmt::format("this model's context is {} tokens; an input has {}", w.model().context, prompt.size())},
+                     context_details(prompt.size(), 0, w.model().context), "input");
+  const auto job = w.jobs().create({.principal = c->principal.id, .operation = "embedding"}, net::Clock::now(),
+                                   std::chrono::system_clock::now());
+  const auto answer = std::make_shared<Answer>(Answer{w, c, job, p.request.base64, {}});
+  answer->vectors.resize(p.prompts.size());
+  std::vector<Generation> generations;
+  for (std::size_t i = 0; i < p.prompts.size(); ++i) {
+    GenerateRequest r;
+    r.prompt = std::move(p.prompts[i]);
+    r.embedding = w.model().pooling;
+    generations.push_back({std::move(r), [answer, i](const EngineEvent& e) { (*answer)(i, e); }});
+  }
+  if (const Status run = w.run(job, std::move(generations), c, p.request.deadline_ms); !run) {
+    if (run.error().code != ErrorCode::kDeadlineExceeded) c->fail(run.error());
+    return;
+  }
+  w.remember(c, job->id, std::nullopt);
+  // Read by its own request: it ends with it.
+  job->ever_attached = true;
+  job->options.cancelled_by_disconnect = false;
+  job->on_ended = [&w, c](const Error& error) {
+    w.forget(c);
+    c->fail(error);
+  };
+  c->exchange->on_gone = [&w, job] {
+    job->on_ended = nullptr;
+    w.cancel(job);
+  };
+}
+
+}  // namespace
+
+void add_route_embeddings(Worker& w) {
+  for (const std::string prefix : {"/v1", ""})
+    w.router().route<service::Scope::kInfer>("POST", prefix + "/embeddings", [&w](const ContextPtr& c) {
+      prepare_and_submit<wire::EmbeddingRequest>(w, c, prepare, submit);
+    });
+}
+
+}  // namespace llorch::worker
