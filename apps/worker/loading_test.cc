@@ -41,7 +41,8 @@ TEST(Loading, progress_is_streamed_layer_by_layer_while_the_loader_is_held) {
   });
   ready.wait();
   EXPECT_TRUE(released) << stream;
-  static const std::regex kLine(R"re("stage":"loading_to_ram","layers_loaded":(\d+),"layers_total":(\d+).*"vram_mb":0)re");
+  static const std::regex kLine(
+      R"re("stage":"loading_to_ram","layers_loaded":(\d+),"layers_total":(\d+).*"vram_mb":0)re");
   int last = -1, total = 0, events = 0;
   for (std::sregex_iterator i(stream.begin(), stream.end(), kLine), end; i != end; ++i, ++events) {
     EXPECT_GE(std::stoi((*i)[1]), last);

@@ -1,7 +1,7 @@
 // Parts a model's text into what it thinks and what it answers (J-60).
 //
-// Models mark the difference in one of two ways, which their chat template gives away: `<think>` ... `</think>` as text,
-// or channels as control tokens (`<|channel|>analysis<|message|>` ... `<|channel|>final<|message|>`).
+// Models mark the difference in one of two ways, which their chat template gives away: `<think>` ... `</think>` as
+// text, or channels as control tokens (`<|channel|>analysis<|message|>` ... `<|channel|>final<|message|>`).
 #pragma once
 
 #include <string>

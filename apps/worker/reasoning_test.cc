@@ -41,8 +41,9 @@ TEST(Reasoning, channels_are_control_tokens) {
   Reasoning r(Reasoning::Style::kChannels, "<|start|>assistant");
   Reasoning::Parts all;
   const std::pair<std::string_view, std::string_view> tokens[] = {
-      {"", "<|channel|>"}, {"ana", ""},  {"lysis", ""},     {"", "<|message|>"}, {"Hm", ""},          {"", "<|end|>"},
-      {"", "<|start|>"},   {"assistant", ""}, {"", "<|channel|>"}, {"final", ""},     {"", "<|message|>"}, {"Yes", ""}};
+      {"", "<|channel|>"}, {"ana", ""},     {"lysis", ""},       {"", "<|message|>"},
+      {"Hm", ""},          {"", "<|end|>"}, {"", "<|start|>"},   {"assistant", ""},
+      {"", "<|channel|>"}, {"final", ""},   {"", "<|message|>"}, {"Yes", ""}};
   for (const auto& [text, control] : tokens) {
     const auto p = r.push(text, control);
     all.reasoning += p.reasoning, all.content += p.content;

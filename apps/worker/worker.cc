@@ -229,12 +229,15 @@ void Worker::loaded(Status outcome) {
          {"code", name(outcome.error().code)},
          {"device", "cpu"},
          {"model", std::string(options_.engine.model.path.substr(options_.engine.model.path.rfind('/') + 1))}});
+    if (audit_ && outcome.error().code == ErrorCode::kModelLoadFailed)
+      audit_->append({{"event_type", "malformed_model_rejected"}, {"reason", outcome.error().message}});
     state_ = WorkerState::kError;
     exit_code_ = 1;
     return loop_.stop();
   }
   if (state_ != WorkerState::kLoading) return;
   state_ = WorkerState::kIdle;
+  if (audit_) audit_->append({{"event_type", "model_accessed"}, {"model", facts_.id}});
   log(Level::kInfo, "model_load_complete",
       fmt::format("{} is ready: {}, vocabulary {}, context {}", facts_.id, facts_.quant_kind, facts_.vocab,
                   facts_.context),

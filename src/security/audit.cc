@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 
 #include "base/ids.h"
@@ -65,16 +67,46 @@ Status check_line(std::string_view line, AuditState& state) {
   return {};
 }
 
+/// The files of a chain, oldest first: those that were full, by the number of their last record, then the one in use.
+std::vector<std::string> files_of(const std::string& path) {
+  const std::filesystem::path whole(path);
+  const std::string stem = whole.filename().string() + ".";
+  std::vector<std::string> files;
+  std::error_code problem;
+  for (const auto& entry : std::filesystem::directory_iterator(
+           whole.has_parent_path() ? whole.parent_path() : std::filesystem::path("."), problem)) {
+    const std::string name = entry.path().filename().string();
+    if (name.size() == stem.size() + 16 && name.starts_with(stem) &&
+        name.find_first_not_of("0123456789abcdef", stem.size()) == std::string::npos)
+      files.push_back(entry.path().string());
+  }
+  std::ranges::sort(files);  // the numbers are of one length
+  files.push_back(path);
+  return files;
+}
+
 Result<AuditState> walk(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return fail(ErrorCode::kIo, "cannot read {}", path);
   AuditState state;
-  for (std::string line; std::getline(in, line);) {
-    if (in.eof())
-      return fail(ErrorCode::kInvalidRequest, "audit record {} is broken: its line does not end", state.count + 1);
-    LLORCH_OK(check_line(line, state));
+  for (const std::string& file : files_of(path)) {
+    std::ifstream in(file, std::ios::binary);
+    if (!in) return fail(ErrorCode::kIo, "cannot read {}", file);
+    for (std::string line; std::getline(in, line);) {
+      if (in.eof())
+        return fail(ErrorCode::kInvalidRequest, "audit record {} is broken: its line does not end", state.count + 1);
+      LLORCH_OK(check_line(line, state));
+    }
   }
   return state;
+}
+
+/// The day (UTC) of a file's last record, as YYYY-MM-DD; empty for an empty file.
+std::string last_day(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string last;
+  for (std::string line; std::getline(in, line);) last = std::move(line);
+  const auto parsed = json::parse(last, "record");
+  if (last.empty() || !parsed || !parsed->is_object()) return {};
+  return json::find_text(parsed->get_object(), "timestamp").value_or("").substr(0, 10);
 }
 
 }  // namespace
@@ -95,7 +127,8 @@ Result<AuditState> verify_audit(const std::string& path) {
   return state;
 }
 
-Result<std::unique_ptr<AuditLog>> AuditLog::open(const std::string& path, const std::string& service_id) {
+Result<std::unique_ptr<AuditLog>> AuditLog::open(const std::string& path, const std::string& service_id,
+                                                 AuditOptions options) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (fd < 0) return fail(ErrorCode::kIo, "cannot open the audit log {}", path);
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -115,13 +148,15 @@ Result<std::unique_ptr<AuditLog>> AuditLog::open(const std::string& path, const 
     close(fd);
     return std::unexpected(std::move(state).error());
   }
-  return std::unique_ptr<AuditLog>(new AuditLog(fd, manifest_of(path), service_id, *state));
+  return std::unique_ptr<AuditLog>(new AuditLog(fd, path, service_id, *state, std::move(options)));
 }
 
-AuditLog::AuditLog(int fd, std::string manifest, std::string service_id, AuditState state)
+AuditLog::AuditLog(int fd, std::string path, std::string service_id, AuditState state, AuditOptions options)
     : fd_(fd),
-      manifest_(std::move(manifest)),
+      path_(std::move(path)),
       service_id_(std::move(service_id)),
+      options_(std::move(options)),
+      day_(last_day(path_)),
       state_(std::move(state)),
       thread_([this] { write_loop(); }) {}
 
@@ -142,7 +177,7 @@ void AuditLog::append(boost::json::object event) {
       ++dropped_;
       return;
     }
-    queue_.emplace_back(std::move(event), rfc3339(std::chrono::system_clock::now()));
+    queue_.emplace_back(std::move(event), rfc3339(options_.now()));
   }
   wake_.notify_one();
 }
@@ -165,36 +200,65 @@ void AuditLog::write_loop() {
     auto batch = std::exchange(queue_, {});
     if (dropped_ > reported_)
       batch.emplace_back(boost::json::object{{"event_type", "audit_overflow"}, {"dropped", dropped_ - reported_}},
-                         rfc3339(std::chrono::system_clock::now())),
+                         rfc3339(options_.now())),
           reported_ = dropped_;
     writing_ = true;
+    const auto count = batch.size();
     lock.unlock();
-    std::string lines;
-    for (auto& [event, time] : batch) {
-      const std::string id = fmt::format("audit-{}-{:016x}", service_id_, ++state_.count);
-      std::string hash = record_hash(id, time, service_id_, event, state_.hash);
-      lines += boost::json::serialize(boost::json::object{{"audit_id", id},
-                                                          {"timestamp", time},
-                                                          {"service_id", service_id_},
-                                                          {"event", std::move(event)},
-                                                          {"prev_hash", state_.hash},
-                                                          {"hash", hash}}) +
-               "\n";
-      state_.hash = std::move(hash);
-    }
-    for (std::size_t at = 0; at < lines.size();) {
-      const ssize_t n = write(fd_, lines.data() + at, lines.size() - at);
-      if (n <= 0) break;
-      at += static_cast<std::size_t>(n);
-    }
-    fdatasync(fd_);
-    const std::string fresh = manifest_ + ".new";
-    std::ofstream(fresh) << state_.count << ' ' << state_.hash << '\n';
-    rename(fresh.c_str(), manifest_.c_str());
+    const bool written = write(std::move(batch));
     lock.lock();
+    if (!written) dropped_ += count;
     writing_ = false;
     idle_.notify_all();
   }
+}
+
+/// Puts a full or a finished day's file aside. The chain goes on in a new one.
+void AuditLog::rotate_before(std::string_view time) {
+  const std::string day(time.substr(0, 10));
+  const bool over = !day_.empty() && day != day_;
+  day_ = day;
+  const off_t size = lseek(fd_, 0, SEEK_END);
+  if (size == 0 || (!over && static_cast<std::uint64_t>(size) < options_.file_bytes_max)) return;
+  const int fresh = ::open((path_ + ".new").c_str(), O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+  if (fresh < 0) return;  // goes on in the old file; the next batch tries again
+  if (flock(fresh, LOCK_EX | LOCK_NB) != 0 ||
+      rename(path_.c_str(), fmt::format("{}.{:016x}", path_, state_.count).c_str()) != 0) {
+    close(fresh);
+    return;
+  }
+  rename((path_ + ".new").c_str(), path_.c_str());
+  close(fd_);
+  fd_ = fresh;
+}
+
+bool AuditLog::write(Batch batch) {
+  struct statvfs disk {};
+  if (fstatvfs(fd_, &disk) == 0 && disk.f_bavail * disk.f_frsize < options_.free_bytes_min) return false;
+  rotate_before(batch.front().second);
+  std::string lines;
+  for (auto& [event, time] : batch) {
+    const std::string id = fmt::format("audit-{}-{:016x}", service_id_, ++state_.count);
+    std::string hash = record_hash(id, time, service_id_, event, state_.hash);
+    lines += boost::json::serialize(boost::json::object{{"audit_id", id},
+                                                        {"timestamp", time},
+                                                        {"service_id", service_id_},
+                                                        {"event", std::move(event)},
+                                                        {"prev_hash", state_.hash},
+                                                        {"hash", hash}}) +
+             "\n";
+    state_.hash = std::move(hash);
+  }
+  for (std::size_t at = 0; at < lines.size();) {
+    const ssize_t n = ::write(fd_, lines.data() + at, lines.size() - at);
+    if (n <= 0) break;
+    at += static_cast<std::size_t>(n);
+  }
+  fdatasync(fd_);
+  const std::string fresh = manifest_of(path_) + ".new";
+  std::ofstream(fresh) << state_.count << ' ' << state_.hash << '\n';
+  rename(fresh.c_str(), manifest_of(path_).c_str());
+  return true;
 }
 
 }  // namespace llorch::security

@@ -1,13 +1,16 @@
 // An audit log whose records are chained by hashes, so that a change, a hole or a cut tail shows (S-30 to S-35).
 //
 // One JSON object per line. append() never blocks: a bounded queue feeds a thread that writes and syncs. The chain goes
-// on across restarts: open() verifies the last record and the manifest beside the file, which keeps the last counter
-// and hash. Errors: kIo; kInvalidRequest naming the first broken record.
+// on across restarts and files: open() verifies every record and the manifest beside the file, which keeps the last
+// counter and hash. A file that has grown to its size, or whose day (UTC) is over, is renamed to "<path>.<number of its
+// last record>" and never deleted here. Errors: kIo; kInvalidRequest naming the first broken record.
 #pragma once
 
 #include <boost/json.hpp>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -23,9 +26,16 @@ struct AuditState {
   std::string hash = std::string(64, '0');
 };
 
+struct AuditOptions {
+  std::uint64_t file_bytes_max = 100u << 20;
+  std::uint64_t free_bytes_min = 10u << 20;  // of the disk; records that would take it are dropped, and counted
+  std::function<std::chrono::system_clock::time_point()> now = [] { return std::chrono::system_clock::now(); };
+};
+
 class AuditLog {
  public:
-  [[nodiscard]] static Result<std::unique_ptr<AuditLog>> open(const std::string& path, const std::string& service_id);
+  [[nodiscard]] static Result<std::unique_ptr<AuditLog>> open(const std::string& path, const std::string& service_id,
+                                                              AuditOptions options = {});
   ~AuditLog();
   AuditLog(const AuditLog&) = delete;
   AuditLog& operator=(const AuditLog&) = delete;
@@ -37,15 +47,21 @@ class AuditLog {
   void flush();
 
  private:
-  AuditLog(int fd, std::string manifest, std::string service_id, AuditState state);
+  AuditLog(int fd, std::string path, std::string service_id, AuditState state, AuditOptions options);
   void write_loop();
+  using Batch = std::vector<std::pair<boost::json::object, std::string>>;  // event and time
+  /// False when the disk is full: the batch is lost.
+  [[nodiscard]] bool write(Batch batch);
+  void rotate_before(std::string_view time);
 
   int fd_;
-  std::string manifest_, service_id_;
+  std::string path_, service_id_;
+  AuditOptions options_;
+  std::string day_;  // of the last record in the file
   AuditState state_;
   mutable std::mutex mutex_;
   std::condition_variable wake_, idle_;
-  std::vector<std::pair<boost::json::object, std::string>> queue_;  // event and time
+  Batch queue_;
   std::uint64_t dropped_ = 0, reported_ = 0;
   bool stop_ = false, writing_ = false;
   std::thread thread_;

@@ -2,8 +2,13 @@
 // (J-03).
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <map>
+#include <sstream>
 
+#include "security/audit.h"
 #include "security/auth.h"
 #include "security/digest.h"
 
@@ -66,6 +71,63 @@ TEST(Redaction, secrets_become_a_mark) {
     EXPECT_TRUE(out.starts_with("a ") && out.ends_with(" b")) << out;
   }
   EXPECT_EQ(redact("12 tokens in 3 ms"), "12 tokens in 3 ms");
+}
+
+class Audit : public testing::Test {
+ protected:
+  void SetUp() override { ASSERT_NE(mkdtemp(directory_.data()), nullptr); }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+  [[nodiscard]] std::string path() const { return directory_ + "/audit.jsonl"; }
+  void write(int count, AuditOptions options) const {
+    const auto log = AuditLog::open(path(), "test", options);
+    ASSERT_TRUE(log) << log.error().message;
+    for (int i = 0; i < count; ++i) {
+      (*log)->append({{"event_type", "task_submitted"}, {"number", i}});
+      (*log)->flush();
+    }
+  }
+  std::string directory_ = "/tmp/llorch-audit-XXXXXX";
+};
+
+TEST_F(Audit, the_chain_goes_on_through_full_files_and_restarts) {
+  write(7, {.file_bytes_max = 700});
+  write(5, {.file_bytes_max = 700});
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_)) files.push_back(entry.path().filename());
+  EXPECT_GE(files.size(), 4u) << "12 records of some 400 bytes in files of 700";
+  EXPECT_EQ(verify_audit(path()).value().count, 12u);
+  // Without one of the full files, its first record is missed.
+  std::ranges::sort(files);
+  const auto full = std::ranges::find_if(files, [](const std::string& f) { return f.size() == 11 + 1 + 16; });
+  ASSERT_NE(full, files.end());
+  std::filesystem::remove(directory_ + "/" + *full);
+  const auto broken = verify_audit(path());
+  ASSERT_FALSE(broken);
+  EXPECT_NE(broken.error().message.find("audit record 1 is broken"), std::string::npos) << broken.error().message;
+}
+
+TEST_F(Audit, a_file_ends_with_its_day) {
+  for (const int day : {0, 0, 1, 3})
+    write(2,
+          {.now = [day] { return std::chrono::sys_days(std::chrono::year(2026) / 3 / 1) + std::chrono::days(day); }});
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_)) files.push_back(entry.path().filename());
+  std::ranges::sort(files);
+  EXPECT_EQ(files, (std::vector<std::string>{"audit.jsonl", "audit.jsonl.0000000000000004",
+                                             "audit.jsonl.0000000000000006", "audit.jsonl.manifest"}));
+  EXPECT_EQ(verify_audit(path()).value().count, 8u);
+}
+
+TEST_F(Audit, a_full_disk_loses_records_but_no_chain) {
+  write(2, {});
+  {
+    const auto log = AuditLog::open(path(), "test", {.free_bytes_min = ~std::uint64_t{0}}).value();
+    log->append({{"event_type", "task_submitted"}});
+    log->flush();
+    EXPECT_EQ(log->dropped(), 1u);
+  }
+  write(1, {});
+  EXPECT_EQ(verify_audit(path()).value().count, 3u);
 }
 
 TEST(ErrorCodes, one_status_and_one_type_each_and_retriable_ones_are_temporary) {

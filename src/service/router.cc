@@ -46,6 +46,20 @@ void add_code_headers(ErrorCode code, net::Headers& headers) {
   if (status >= 500 && !kind(code).retriable) headers.add("x-should-retry", "false");
 }
 
+/// The audit event (S-34) of a refusal, or nothing.
+std::string_view audit_event(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kMissingApiKey: return "auth_failure";
+    case ErrorCode::kInvalidApiKey: return "invalid_token_used";
+    case ErrorCode::kForbidden: return "authorization_denied";
+    case ErrorCode::kHostNotAllowed: return "policy_violation";
+    case ErrorCode::kRateLimited: return "rate_limit_exceeded";
+    case ErrorCode::kQueueFull:
+    case ErrorCode::kKvOom: return "resource_limit_violation";
+    default: return {};
+  }
+}
+
 using WallTime = std::chrono::system_clock::time_point;
 
 std::optional<std::int64_t> whole_number(std::string_view text) {
@@ -116,15 +130,14 @@ void Context::fail(const Error& error, const boost::json::object& details, std::
   if (const auto* over = details.if_contains("exceeded_by_ms"))
     headers.add("X-Deadline-Exceeded-By-Ms", boost::json::serialize(*over));
   const int status = kind(error.code).http_status;
-  if (router_ && (status == 401 || status == 403))
-    router_->audit({{"event_type", status == 401 ? "auth_failure" : "authorization_denied"},
-                    {"code", name(error.code)},
-                    {"route", route},
-                    {"peer", request.peer},
-                    {"actor", principal.id},
-                    {"correlation_id", correlation_id}});
-  if (router_ && error.code == ErrorCode::kRateLimited)
-    router_->audit({{"event_type", "rate_limit_exceeded"}, {"peer", request.peer}, {"correlation_id", correlation_id}});
+  if (router_)
+    if (const std::string_view event = audit_event(error.code); !event.empty())
+      router_->audit({{"event_type", event},
+                      {"code", name(error.code)},
+                      {"route", route},
+                      {"peer", request.peer},
+                      {"actor", principal.id},
+                      {"correlation_id", correlation_id}});
   reply(status, wire::error_body(error, correlation_id, details, param), std::move(headers));
 }
 

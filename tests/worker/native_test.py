@@ -293,7 +293,8 @@ class Processes(unittest.TestCase):
                 logs = w.logs()
             with open(f"{d}/audit") as f:
                 audit = f.read()
-            self.assertIn("auth_failure", audit)
+            for event in ("auth_failure", "invalid_token_used", "authorization_denied", "rate_limit_exceeded", "model_accessed"):
+                self.assertIn(f'"event_type":"{event}"', audit)
             for secret in (*keys.values(), "operator-token-0123456789", stranger):
                 self.assertNotIn(secret, logs + audit)
 
@@ -305,7 +306,7 @@ class Processes(unittest.TestCase):
                 w = Worker("--audit-log", path)
                 for _ in range(3):
                     w.generate(messages=[{"role": "user", "content": "CANARY-PROMPT"}], max_tokens=2)
-                records += 6  # submitted and completed, three times
+                records += 7  # the model opened; submitted and completed, three times
                 wait_for(lambda: os.path.exists(path) and open(path).read().count("\n") >= records)
                 w.process.send_signal(how)
                 w.process.wait(20)
@@ -323,6 +324,23 @@ class Processes(unittest.TestCase):
                 self.assertIn(f"record {len(lines) - 1 if what == 'a cut tail' else 5} ", r.stderr, what)
                 if what == "a changed byte":
                     self.assertNotEqual(subprocess.run([BINARY, "serve", "-m", "builtin:haiku", "--local-mode", "--port", str(free_port()), "--audit-log", path], capture_output=True, timeout=30).returncode, 0)
+
+    def test_logs_name_the_request(self):
+        """A trace that came with a request, and its correlation id, stand in the log lines of its job; an invalid one does not (O-10)."""
+        trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        ask = {"messages": [{"role": "user", "content": "CANARY-PROMPT"}], "max_tokens": 2}
+        with Worker() as w:
+            for route, body in (("/v1/chat/completions", ask), ("/v1/embeddings", {"input": "CANARY-PROMPT"})):
+                self.assertEqual(w.post(route, body, {"traceparent": trace, "X-Correlation-Id": "c-1"})[0], 200)
+            for bad in (trace.upper(), trace[:-1], "00-" + "0" * 32 + trace[35:], "ff" + trace[2:]):
+                self.assertEqual(w.post("/v1/chat/completions", ask, {"traceparent": bad, "X-Correlation-Id": "c-2"})[0], 200)
+            wait_for(lambda: w.logs().count("execute_end") >= 5)
+            lines = [json.loads(line) for line in w.logs().splitlines()]
+        mine = [x for x in lines if x.get("correlation_id") == "c-1"]
+        self.assertEqual([x["event"] for x in mine], ["execute_start", "execute_end", "execute_start"])
+        self.assertTrue(all(x["traceparent"] == trace and x["job_id"] for x in mine))
+        self.assertFalse([x for x in lines if x.get("correlation_id") == "c-2" and "traceparent" in x])
+        self.assertNotIn("CANARY-PROMPT", json.dumps(lines))
 
     def test_strict_fifo_gives_the_same_texts(self):
         asks = [dict(messages=[{"role": "user", "content": f"Write a haiku about {t}"}], max_tokens=40, seed=i, temperature=1.0) for i, t in enumerate(("rain", "moss", "stone", "wind", "snow"))]

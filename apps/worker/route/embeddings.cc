@@ -68,10 +68,11 @@ struct Answer {
       data.push_back(std::move(o));
     }
     net::Response r;
-    r.body = boost::json::serialize(boost::json::object{{"object", "list"},
-                                                        {"data", std::move(data)},
-                                                        {"model", w.model().id},
-                                                        {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}});
+    r.body =
+        boost::json::serialize(boost::json::object{{"object", "list"},
+                                                   {"data", std::move(data)},
+                                                   {"model", w.model().id},
+                                                   {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}});
     w.finish_job(job, "end", "{}");
     w.remember(c, job->id, r);
     c->reply(std::move(r));
@@ -82,9 +83,10 @@ void submit(Worker& w, const ContextPtr& c, Asked& p) {
   if (!w.admit(c, static_cast<int>(p.prompts.size()))) return;
   for (const TokenIds& prompt : p.prompts)
     if (static_cast<int>(prompt.size()) > w.model().context)
-      return c->fail({ErrorCode::kContextLengthExceeded,
-                      fmt::format("this model's context is {} tokens; an input has {}", w.model().context, prompt.size())},
-                     context_details(prompt.size(), 0, w.model().context), "input");
+      return c->fail(
+          {ErrorCode::kContextLengthExceeded,
+           fmt::format("this model's context is {} tokens; an input has {}", w.model().context, prompt.size())},
+          context_details(prompt.size(), 0, w.model().context), "input");
   const auto job = w.jobs().create({.principal = c->principal.id, .operation = "embedding"}, net::Clock::now(),
                                    std::chrono::system_clock::now());
   const auto answer = std::make_shared<Answer>(Answer{w, c, job, p.request.base64, {}});
