@@ -15,6 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     (void)llorch::wire::read_inference(*body, bounds);
     (void)llorch::wire::read_chat(*body, bounds);
     (void)llorch::wire::read_completion(*body, bounds);
+    (void)llorch::wire::read_embedding(*body, bounds);
   }
   int events = 0, again = 0;
   llorch::net::SseParser whole([&](const auto&) { ++events; }), split([&](const auto&) { ++again; });

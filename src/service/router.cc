@@ -6,16 +6,14 @@
 #include <charconv>
 
 #include "base/ids.h"
+#include "security/validate.h"
 #include "service/log.h"
 #include "wire/error_body.h"
 
 namespace llorch::service {
 namespace {
 
-bool correlation_id_fits(std::string_view id) {
-  return !id.empty() && id.size() <= 64 &&
-         std::ranges::all_of(id, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '-'; });
-}
+bool correlation_id_fits(std::string_view id) { return !security::check_identifier(id, 64) && !id.contains('_'); }
 
 /// version-trace-parent-flags in lower-case hex, no all-zero id (W3C Trace Context, section 3.2).
 bool traceparent_fits(std::string_view t) {

@@ -1,4 +1,5 @@
 // serve: the daemon. One model over HTTP until it is told to stop.
+#include "security/validate.h"
 #include "service/log.h"
 #include "worker/model_flags.h"
 #include "worker/worker.h"
@@ -57,17 +58,17 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   c->set_config("--config", "", "read flags from a TOML file")->envname("LLORCH_CONFIG");
   f->model.add(*c);
   c->add_option("--worker-id", o.worker_id, "default: worker-cpu-<port>")->check([](const std::string& id) {
-    return !id.empty() && id.size() <= 64 &&
-                   id.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") ==
-                       std::string::npos
-               ? ""
-               : "must be 1 to 64 of A-Z a-z 0-9 _ -";
+    return security::check_identifier(id, 64) ? "must be 1 to 64 of A-Z a-z 0-9 _ -" : "";
   });
   c->add_option("--port", o.port, "default: the first free one from 8601")->check(CLI::Range(1024, 65535));
   c->add_option("--listen", o.listen, "address to listen on")->capture_default_str();
   c->add_option("--device,--gpu-device", f->device, "0 is the one there is");
   c->add_option("--backend", f->backend, "must be cpu")->check(CLI::IsMember({"cpu", "cuda", "accelerate"}));
-  c->add_option("--model-ref", o.model_ref, "the model's name for clients (default: the file's)");
+  c->add_option("--model-ref", o.model_ref, "the model's name for clients (default: the file's)")
+      ->check([](const std::string& name) {
+        const auto flaw = security::check_model_reference(name);
+        return flaw ? std::string(security::describe(*flaw)) : "";
+      });
   c->add_option("--hive-url", o.hive_url, "send heartbeats there");
   c->add_option("--callback-url", o.callback_url, "tell once there when ready");
   c->add_flag("--local-mode", o.local_mode, "loopback, no authentication");
