@@ -1,6 +1,7 @@
 #include "arch/loader.h"
 
 #include <algorithm>
+#include <charconv>
 #include <unordered_map>
 
 #include "quant/table.h"
@@ -47,7 +48,7 @@ Result<const TensorView*> Loader::use(const std::string& name) {
   const TensorView* t = source_.find(name);
   if (!t) return bad_model("tensor '{}' is missing", name);
   if (used_.insert(name).second && progress) {
-    if (name.starts_with("blk.")) layer_ = std::atoi(name.c_str() + 4);
+    if (name.starts_with("blk.")) std::from_chars(name.data() + 4, name.data() + name.size(), layer_);
     const bool all = used_.size() == source_.tensors().size();
     progress({used_.size(), source_.tensors().size(), all ? layers : std::max(layer_, 0), layers});
   }

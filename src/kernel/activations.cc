@@ -12,10 +12,10 @@ void Activations::resize(const Kernels& isa, DType type, std::int64_t rows, std:
   const auto grow = [](auto& v, std::int64_t n) {
     if (v.size() < static_cast<std::size_t>(n)) v.resize(static_cast<std::size_t>(n));
   };
-  if (block() > 0) {
+  if (const int block = this->block(); block > 0) {
     tile_ = rows >= isa.tiles_from && columns <= kTileColumnsMax ? kTileRows : 1;
     const std::int64_t total = (rows + tile_ - 1) / tile_ * tile_ * columns;
-    grow(codes_, total), grow(scales_, total / block()), grow(sums_, total / 16);
+    grow(codes_, total), grow(scales_, total / block), grow(sums_, total / 16);
     if (isa.offsets) grow(split_, split_values(rows, columns / 32));
   } else if (form_ == Form::kSplit) {
     grow(split_, split_values(rows, columns));
@@ -27,10 +27,10 @@ std::uint16_t* Activations::split_at(std::int64_t row, std::int64_t columns) {
 }
 
 void Activations::convert_row(std::int64_t row, const float* x) {
-  if (block() > 0) {
+  if (const int block = this->block(); block > 0) {
     const std::int64_t first = row / tile_ * tile_ * columns_, within = row % tile_;
-    isa_->quantize_row(x, columns_, block(), tile_, codes_.data() + first + within * tile_columns(block()),
-                       scales_.data() + first / block() + within, sums_.data() + first / 16 + within * 2,
+    isa_->quantize_row(x, columns_, block, tile_, codes_.data() + first + within * tile_columns(block),
+                       scales_.data() + first / block + within, sums_.data() + first / 16 + within * 2,
                        isa_->offsets ? split_at(row, columns_ / 32) : nullptr);
   } else if (form_ == Form::kSplit) {
     isa_->split_row(x, columns_, split_at(row, columns_));

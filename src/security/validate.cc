@@ -7,7 +7,8 @@
 namespace llorch::security {
 namespace {
 
-constexpr std::string_view kLower = "abcdefghijklmnopqrstuvwxyz", kUpper = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", kDigits = "0123456789";
+constexpr std::string_view kLower = "abcdefghijklmnopqrstuvwxyz", kUpper = "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+                           kDigits = "0123456789";
 
 bool one_of(char c, std::initializer_list<std::string_view> sets) {
   return std::ranges::any_of(sets, [&](std::string_view set) { return set.contains(c); });
@@ -55,7 +56,10 @@ Checked check_identifier(std::string_view text, std::size_t max) {
   if (text.size() > max) return Flaw::kTooLong;
   if (text.contains('\0')) return Flaw::kNullByte;
   if (text.contains("..")) return Flaw::kPathTraversal;
-  return std::ranges::all_of(text, [](char c) { return one_of(c, {kLower, kUpper, kDigits, "_-"}); })
+  return std::ranges::all_of(text,
+                             [](char c) {
+                               return one_of(c, {kLower, kUpper, kDigits, "_-"});
+                             })
              ? Checked()
              : Flaw::kInvalidCharacters;
 }
@@ -64,15 +68,20 @@ Checked check_object_id(std::string_view text) {
   if (text.empty()) return Flaw::kEmpty;
   if (text.size() > 96) return Flaw::kTooLong;
   if (text.contains('\0')) return Flaw::kNullByte;
-  const bool good = one_of(text[0], {kLower, kDigits}) &&
-                    std::ranges::all_of(text, [](char c) { return one_of(c, {kLower, kDigits, "._-"}); });
+  const bool good = one_of(text[0], {kLower, kDigits}) && std::ranges::all_of(text, [](char c) {
+                      return one_of(c, {kLower, kDigits, "._-"});
+                    });
   return good ? Checked() : Flaw::kInvalidCharacters;
 }
 
 Checked check_hex(std::string_view text, std::size_t length) {
   if (text.size() != length) return text.empty() ? Flaw::kEmpty : Flaw::kWrongLength;
-  return std::ranges::all_of(text, [](char c) { return one_of(c, {kDigits, "abcdefABCDEF"}); }) ? Checked()
-                                                                                              : Flaw::kInvalidHex;
+  return std::ranges::all_of(text,
+                             [](char c) {
+                               return one_of(c, {kDigits, "abcdefABCDEF"});
+                             })
+             ? Checked()
+             : Flaw::kInvalidHex;
 }
 
 Checked check_digest(std::string_view text) {

@@ -51,12 +51,17 @@ TEST(Validate, prompts_may_hold_anything_but_nul_and_broken_utf8) {
 TEST(Validate, what_is_shown_cannot_steer_a_terminal_or_turn_a_line) {
   EXPECT_EQ(check_display("caf\xC3\xA9\t\r\n \xE2\x80\x93"), std::nullopt);
   EXPECT_EQ(check_display("\x1b[2J"), Flaw::kAnsiEscape);
-  EXPECT_EQ(check_display("\xC2\x9B" "2J"), Flaw::kAnsiEscape);
+  EXPECT_EQ(check_display("\xC2\x9B"
+                          "2J"),
+            Flaw::kAnsiEscape);
   for (const char* bad : {"\x07", "\x7f", "\xC2\x85", "\xE2\x80\xAA", "\xE2\x80\xAE", "\xE2\x81\xA6", "\xE2\x81\xA9"})
     EXPECT_EQ(check_display(bad), Flaw::kControlCharacter) << bad;
   for (const char* good : {"\xE2\x80\xA9", "\xE2\x80\xAF", "\xE2\x81\xA5", "\xE2\x81\xAA"})  // the neighbours
     EXPECT_EQ(check_display(good), std::nullopt) << good;
-  EXPECT_EQ(sanitize("a\x1b[31mb\xE2\x80\xAE" "c\xFF" "d\0e"s), "a[31mbcde");
+  EXPECT_EQ(sanitize("a\x1b[31mb\xE2\x80\xAE"
+                     "c\xFF"
+                     "d\0e"s),
+            "a[31mbcde");
   EXPECT_EQ(sanitize(std::string(3000, 'x')).size(), 1024u);
 }
 

@@ -1,0 +1,228 @@
+// Attention over pages of keys and values, and how they are written. A part of body.h.
+#pragma once
+
+namespace llorch::kernel {
+namespace {
+
+template<KvType kType>
+inline F load_kv(const std::uint8_t* p, std::int64_t index) {
+  if constexpr (kType == KvType::kF32)
+    return V::load(reinterpret_cast<const float*>(p) + index);
+  else if constexpr (kType == KvType::kF16)
+    return V::load_half(p + 2 * index);
+  else
+    return V::load_i8(p + index);
+}
+
+constexpr int kPageVectors = 64 / P;                           // of a page's positions
+constexpr int kVectors = kPageVectors < 4 ? kPageVectors : 4;  // that are summed at once
+
+/// Scores of kQ queries at the 64 positions of a page, 64 each: the dimensions are summed in order, the positions are
+/// lanes.
+template<KvType kType, int kQ>
+inline void page_scores(const AttendArgs& a, const AttendQuery* queries, const std::uint8_t* page, float* scores) {
+  constexpr int kAtOnce = kType == KvType::kQ8_0 && kVectors > 2 ? 2 : kVectors;
+  for (int lane = 0; lane < 64; lane += kAtOnce * P) {
+    F total[kQ][kAtOnce];
+    for (int q = 0; q < kQ; ++q)
+      for (int v = 0; v < kAtOnce; ++v) total[q][v] = V::zero();
+    const auto sum = [&](int begin, int end, F(&to)[kQ][kAtOnce]) {
+      for (int d = begin; d < end; ++d) {
+        F keys[kAtOnce];
+        for (int v = 0; v < kAtOnce; ++v) keys[v] = load_kv<kType>(page, d * 64 + lane + v * P);
+        for (int q = 0; q < kQ; ++q) {
+          const F x = V::set1(queries[q].query[d]);
+          for (int v = 0; v < kAtOnce; ++v) to[q][v] = V::fma(x, keys[v], to[q][v]);
+        }
+      }
+    };
+    if constexpr (kType == KvType::kQ8_0) {
+      for (int block = 0; block * 32 < a.layout.head_dim; ++block) {
+        F part[kQ][kAtOnce];
+        for (int q = 0; q < kQ; ++q)
+          for (int v = 0; v < kAtOnce; ++v) part[q][v] = V::zero();
+        sum(block * 32, static_cast<int>(min64(block * 32 + 32, a.layout.head_dim)), part);
+        for (int v = 0; v < kAtOnce; ++v) {
+          const F scale = V::load_half(page + a.layout.key_scales + 2 * (block * 64 + lane + v * P));
+          for (int q = 0; q < kQ; ++q) total[q][v] = V::fma(part[q][v], scale, total[q][v]);
+        }
+      }
+    } else {
+      sum(0, a.layout.head_dim, total);
+    }
+    for (int q = 0; q < kQ; ++q)
+      for (int v = 0; v < kAtOnce; ++v) V::store(scores + q * 64 + lane + v * P, V::mul(total[q][v], V::set1(a.scale)));
+  }
+}
+
+/// sums[q][d] += weights[q][position] * value[position][d] for positions first..last-1, in order.
+template<KvType kType, int kQ>
+inline void page_values(const AttendArgs& a, const std::uint8_t* page, const float* weights, int first, int last,
+                        float* sums) {
+  // The vectors of 32 dimensions share a scale; head_dim_padded is a multiple of 32.
+  constexpr int kAtOnce = 32 / P < kVectors ? 32 / P : kVectors;
+  const std::uint8_t* values = page + a.layout.values;
+  const int stride = a.layout.head_dim_padded, blocks = stride / 32;
+  for (int d = 0; d < stride; d += kAtOnce * P) {
+    F total[kQ][kAtOnce];
+    for (int q = 0; q < kQ; ++q)
+      for (int v = 0; v < kAtOnce; ++v) total[q][v] = V::load(sums + q * stride + d + v * P);
+    for (int i = first; i < last; ++i) {
+      F value[kAtOnce];
+      for (int v = 0; v < kAtOnce; ++v)
+        value[v] = load_kv<kType>(values, static_cast<std::int64_t>(i) * stride + d + v * P);
+      float scale = 1;
+      if constexpr (kType == KvType::kQ8_0)
+        scale = V::half_at(page + a.layout.value_scales + 2 * (i * blocks + d / 32));
+      for (int q = 0; q < kQ; ++q) {
+        const F weight = V::set1(kType == KvType::kQ8_0 ? weights[q * 64 + i] * scale : weights[q * 64 + i]);
+        for (int v = 0; v < kAtOnce; ++v) total[q][v] = V::fma(weight, value[v], total[q][v]);
+      }
+    }
+    for (int q = 0; q < kQ; ++q)
+      for (int v = 0; v < kAtOnce; ++v) V::store(sums + q * stride + d + v * P, total[q][v]);
+  }
+}
+
+inline float tanh_of(float x) {
+  float buffer[P];
+  V::store(buffer, exp_f(V::set1(2 * x)));
+  return 1 - 2 / (buffer[0] + 1);
+}
+inline float exp_of(float x) {
+  float buffer[P];
+  V::store(buffer, exp_f(V::set1(x)));
+  return buffer[0];
+}
+
+constexpr float kMasked = -1e30f;
+
+/// One query's softmax so far: the largest score, the sum of exponentials relative to it.
+struct Softmax {
+  float top, mass;
+  std::int64_t oldest;
+};
+
+/// Turns a page's scores into weights relative to the largest score so far, and rescales what was summed before.
+inline void weigh_page(const AttendArgs& a, const AttendQuery& query, std::int64_t page, Softmax& state, float* scores,
+                       float* sums) {
+  const auto first = state.oldest - page * 64, last = query.position + 1 - page * 64;
+  if (first > 0 || last < 64 || a.softcap > 0)
+    for (int i = 0; i < 64; ++i) {
+      if (i < first || i >= last)
+        scores[i] = kMasked;
+      else if (a.softcap > 0)
+        scores[i] = a.softcap * tanh_of(scores[i] / a.softcap);
+    }
+  F highest = V::set1(kMasked);
+  for (int i = 0; i < 64; i += P) highest = V::max(highest, V::load(scores + i));
+  const float page_top = V::maximum(highest), new_top = page_top > state.top ? page_top : state.top;
+  F total = V::zero();
+  for (int i = 0; i < 64; i += P) {
+    const F e = exp_f(V::sub(V::load(scores + i), V::set1(new_top)));
+    V::store(scores + i, e);
+    total = V::add(total, e);
+  }
+  const float keep = new_top == state.top ? 1.0f : exp_of(state.top - new_top);
+  state.mass = state.mass * keep + V::sum(total);
+  if (keep != 1.0f)
+    for (int d = 0; d < a.layout.head_dim_padded; d += P) V::store(sums + d, V::mul(V::load(sums + d), V::set1(keep)));
+  state.top = new_top;
+}
+
+/// kQ queries over one page. A query that has nothing in the page keeps its state: its weights are zeros.
+template<KvType kType, int kQ>
+inline void attend_page(const AttendArgs& a, const AttendQuery* queries, std::int64_t page, Softmax* states,
+                        float* sums) {
+  alignas(64) float scores[kQ * 64];
+  page_scores<kType, kQ>(a, queries, a.pages[page], scores);
+  std::int64_t first = 64, last = 0;
+  for (int q = 0; q < kQ; ++q) {
+    const std::int64_t from = states[q].oldest - page * 64, to = queries[q].position + 1 - page * 64;
+    if (from >= 64 || to <= 0) {
+      for (int i = 0; i < 64; ++i) scores[q * 64 + i] = 0;
+      continue;
+    }
+    first = min64(first, from > 0 ? from : 0);
+    last = to > last ? to : last;
+    weigh_page(a, queries[q], page, states[q], scores + q * 64, sums + q * a.layout.head_dim_padded);
+  }
+  page_values<kType, kQ>(a, a.pages[page], scores, static_cast<int>(first), static_cast<int>(min64(last, 64)), sums);
+}
+
+template<KvType kType>
+inline void attend_pages(const AttendArgs& a) {
+  constexpr int kTile = V::kQueryTile;
+  alignas(64) float sums[kAttendFloats] = {};
+  Softmax states[kAttendQueriesMax];
+  const int stride = a.layout.head_dim_padded;
+  std::int64_t oldest = a.queries[0].position, newest = 0;
+  for (int q = 0; q < a.count; ++q) {
+    const std::int64_t position = a.queries[q].position;
+    states[q] = {a.has_sink ? a.queries[q].sink : kMasked, a.has_sink ? 1.0f : 0.0f,
+                 a.window > 0 && position + 1 > a.window ? position + 1 - a.window : 0};
+    oldest = min64(oldest, states[q].oldest);
+    newest = position > newest ? position : newest;
+  }
+  for (std::int64_t page = oldest / 64; page <= newest / 64; ++page) {
+    int q = 0;
+    for (; q + kTile <= a.count; q += kTile)
+      attend_page<kType, kTile>(a, a.queries + q, page, states + q, sums + q * stride);
+    for (; q + 2 <= a.count; q += 2) attend_page<kType, 2>(a, a.queries + q, page, states + q, sums + q * stride);
+    if (q < a.count) attend_page<kType, 1>(a, a.queries + q, page, states + q, sums + q * stride);
+  }
+  for (int q = 0; q < a.count; ++q) {
+    const float inverse = 1 / states[q].mass;
+    for (int d = 0; d < a.layout.head_dim; ++d) a.queries[q].out[d] = sums[q * stride + d] * inverse;
+  }
+}
+
+void attend(const AttendArgs& a) {
+  switch (a.layout.type) {
+    case KvType::kF32: return attend_pages<KvType::kF32>(a);
+    case KvType::kF16: return attend_pages<KvType::kF16>(a);
+    case KvType::kQ8_0: return attend_pages<KvType::kQ8_0>(a);
+  }
+}
+
+/// Codes and scale of 32 values (fewer at the end of a head).
+inline float quantize_kv(const float* x, int n, std::int8_t* codes) {
+  float top = 0;
+  for (int i = 0; i < n; ++i) top = __builtin_fabsf(x[i]) > top ? __builtin_fabsf(x[i]) : top;
+  std::uint8_t stored[2];
+  V::store_half_at(stored, top / 127);
+  const float scale = V::half_at(stored), inverse = scale > 0 ? 1 / scale : 0;
+  for (int i = 0; i < n; ++i) {
+    const float q = __builtin_rintf(x[i] * inverse);
+    codes[i] = static_cast<std::int8_t>(q > 127 ? 127 : q < -127 ? -127 : q);
+  }
+  return scale;
+}
+
+void kv_write(const KvLayout& l, std::uint8_t* page, int slot, const float* key, const float* value) {
+  std::uint8_t* values = page + l.values;
+  const int stride = l.head_dim_padded, blocks = stride / 32;
+  if (l.type == KvType::kQ8_0) {
+    for (int b = 0; b * 32 < l.head_dim; ++b) {
+      const int n = l.head_dim - b * 32 < 32 ? l.head_dim - b * 32 : 32;
+      std::int8_t codes[32];
+      V::store_half_at(page + l.key_scales + 2 * (b * 64 + slot), quantize_kv(key + b * 32, n, codes));
+      for (int i = 0; i < n; ++i) page[(b * 32 + i) * 64 + slot] = static_cast<std::uint8_t>(codes[i]);
+      V::store_half_at(page + l.value_scales + 2 * (slot * blocks + b), quantize_kv(value + b * 32, n, codes));
+      for (int i = 0; i < n; ++i) values[slot * stride + b * 32 + i] = static_cast<std::uint8_t>(codes[i]);
+    }
+    return;
+  }
+  for (int d = 0; d < l.head_dim; ++d) {
+    if (l.type == KvType::kF32) {
+      reinterpret_cast<float*>(page)[d * 64 + slot] = key[d];
+      reinterpret_cast<float*>(values)[slot * stride + d] = value[d];
+    } else {
+      V::store_half_at(page + 2 * (d * 64 + slot), key[d]);
+      V::store_half_at(values + 2 * (slot * stride + d), value[d]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace llorch::kernel

@@ -1,0 +1,424 @@
+// Block formats on int8 tiles. A part of amx.cc.
+#pragma once
+
+namespace llorch::kernel {
+namespace {
+
+/// Sums of codes of 16 rows, from their int16 pairs, times minus their scales: what minimums are multiplied by.
+template<int kSub>
+inline F offsets(const std::int16_t* sums, F x_scales, int half) {
+  const I both = _mm512_loadu_si512(sums);
+  I total;
+  if constexpr (kSub == 32)
+    total = _mm512_madd_epi16(both, _mm512_set1_epi16(1));
+  else
+    total = half ? _mm512_srai_epi32(both, 16) : _mm512_srai_epi32(_mm512_slli_epi32(both, 16), 16);
+  return V::mul(V::sub(V::zero(), x_scales), V::to_float(total));
+}
+
+/// Puts 16 factors where they can be broadcast from memory: out of a register that would take the port of the tiles.
+inline void spill(float* to, F factors) {
+  V::store(to, factors);
+  asm volatile("" : : "r"(to) : "memory");
+}
+
+template<const PanelFormat& kF>
+inline B signed_codes(B codes) {
+  return kF.zero ? _mm512_sub_epi8(codes, _mm512_set1_epi8(static_cast<char>(kF.zero))) : codes;
+}
+
+/// Minimums per 32 columns are a product of their own, of a 32nd of the columns: minimums and offsets, both split in
+/// two, by tiles.
+template<const PanelFormat& kF>
+constexpr bool kTiledMinimums = BlockScales<kF>::kHasMinimum&& kF.sub == 32;
+
+template<const PanelFormat& kF>
+class TiledMinimums {
+ public:
+  static void shape(TileShapes& shapes) {
+    for (const int t : {2, 3, 5}) shapes.set(t, 16, 64);
+  }
+
+  /// All of one panel: pairs of sub-blocks, 16 pairs a tile, filled up with zeros.
+  void build(const std::uint8_t* panel, std::int64_t k) {
+    const std::int64_t count = k / 32;
+    steps_ = (count + 31) / 32;
+    std::uint16_t* to = tiles_;
+    if constexpr (kF.block == 256) {
+      for (std::int64_t b = 0; b < k / 256; ++b, panel += block_bytes(kF, P)) {
+        const BlockScales<kF> block(panel);
+#pragma GCC unroll 4
+        for (int s = 0; s < 8; s += 2) to = put(to, block.minimum(s), block.minimum(s + 1));
+      }
+    } else {
+      for (std::int64_t s = 0; s < count; s += 2, panel += 2 * block_bytes(kF, P))
+        to = put(to, BlockScales<kF>(panel).m,
+                 s + 1 < count ? BlockScales<kF>(panel + block_bytes(kF, P)).m : V::zero());
+    }
+    while (to != tiles_ + steps_ * 1024) to = put(to, V::zero(), V::zero());
+  }
+
+  /// Products with a tile of rows' offsets, 16 floats a row.
+  void multiply(const std::uint16_t* offsets, float* products) const {
+    _tile_zero(2);
+    for (std::int64_t s = 0; s < steps_; ++s) {
+      LLORCH_TILE_LOAD(3, offsets + s * 1024, 64);
+      LLORCH_TILE_LOAD(5, tiles_ + s * 1024, 64);
+      _tile_dpbf16ps(2, 3, 5);
+      LLORCH_TILE_LOAD(5, tiles_ + s * 1024 + 512, 64);
+      _tile_dpbf16ps(2, 3, 5);
+      LLORCH_TILE_LOAD(3, offsets + s * 1024 + 512, 64);
+      LLORCH_TILE_LOAD(5, tiles_ + s * 1024, 64);
+      _tile_dpbf16ps(2, 3, 5);
+    }
+    _tile_stored(2, products, 64);
+  }
+  /// Where a tile's offsets lie.
+  [[nodiscard]] const std::uint16_t* offsets(const QuantizedRows& q, std::int64_t tile) const {
+    return q.offsets + tile * steps_ * 1024;
+  }
+
+ private:
+  /// Two sub-blocks' minimums, split, become one row of both tiles. Returns the place of the next.
+  std::uint16_t* put(std::uint16_t* to, F even, F odd) const {
+    static constexpr auto kInterleaved = [] {
+      struct {
+        alignas(64) std::uint16_t v[32];
+      } order{};
+      for (int i = 0; i < 32; ++i) order.v[i] = static_cast<std::uint16_t>(i / 2 + i % 2 * 16);
+      return order;
+    }();
+    const I order = _mm512_load_si512(kInterleaved.v);
+    const I top = _mm512_permutexvar_epi16(order, round_to_bfloat(even, odd));
+    const F even_rest = V::sub(even, _mm512_castsi512_ps(_mm512_slli_epi32(top, 16)));
+    const F odd_rest =
+        V::sub(odd, _mm512_castsi512_ps(_mm512_and_si512(top, _mm512_set1_epi32(static_cast<int>(0xffff0000)))));
+    _mm512_store_si512(to, top);
+    _mm512_store_si512(to + 512, _mm512_permutexvar_epi16(order, round_to_bfloat(even_rest, odd_rest)));
+    to += 32;
+    return (to - tiles_) % 1024 == 512 ? to + 512 : to;
+  }
+
+  alignas(64) std::uint16_t tiles_[kTileColumnsMax / 32 * P * 2];
+  std::int64_t steps_ = 0;
+};
+/// Nothing, for other formats.
+template<const PanelFormat& kF>
+class NoMinimums {
+ public:
+  static void shape(TileShapes&) {}
+  void build(const std::uint8_t*, std::int64_t) {}
+};
+
+template<bool kFirst, class First, class Second>
+struct Either {
+  using Type = First;
+};
+template<class First, class Second>
+struct Either<false, First, Second> {
+  using Type = Second;
+};
+template<const PanelFormat& kF>
+using Minimums = typename Either<kTiledMinimums<kF>, TiledMinimums<kF>, NoMinimums<kF>>::Type;
+
+/// Brings one block of weights nearer.
+template<const PanelFormat& kF>
+inline void ask_for(const std::uint8_t* weights, std::int64_t block) {
+  for (int i = 0; i < block_bytes(kF, P); i += 64) __builtin_prefetch(weights + block * block_bytes(kF, P) + i, 0, 2);
+}
+
+/// Columns of one panel, unpacked: formats with a scale per 32 columns.
+template<const PanelFormat& kF>
+struct ScaledChunk {
+  static constexpr int kColumns = 2048;
+  alignas(64) std::int8_t codes[kColumns * P];
+  alignas(64) float scales[kColumns / 32 * P];
+
+  static void shape(TileShapes& shapes) { shapes.set(0, 16, 64), shapes.set(4, 16, 32), shapes.set(6, 8, 64); }
+
+  void unpack_from(const std::uint8_t* panel, std::int64_t columns) {
+    for (std::int64_t b = 0; b < columns / 32; ++b, panel += block_bytes(kF, P)) {
+      const BlockScales<kF> block(panel);
+      B w[8];
+      unpack<kF>(panel + P * scale_bytes_per_row(kF), w);
+      for (int g = 0; g < 8; ++g) _mm512_store_si512(codes + (b * 8 + g) * 64, signed_codes<kF>(w[g]));
+      V::store(scales + b * P, block.d);
+    }
+  }
+
+  /// Adds to `sums` the products with the first kM rows of a tile, from its column c0 on. `next`: weights that will be
+  /// unpacked after these, or null.
+  template<int kM>
+  void multiply(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t columns,
+                const std::uint8_t* next, F* sums) const {
+    alignas(64) std::int32_t products[2][16 * P];
+    const std::int64_t first = (tile * q.stride + c0) / 32 * kTileRows, steps = columns / 32;
+    const std::int8_t* a = q.codes + first * 32;
+    const float* x_scales = q.scales + first;
+    // The product of step i + 1 is under way while step i is scaled.
+    const auto issue = [&](std::int64_t i) {
+      _tile_zero(0);
+      LLORCH_TILE_LOAD(4, a + i * 512, 32);
+      LLORCH_TILE_LOAD(6, codes + i * 512, 64);
+      _tile_dpbssd(0, 4, 6);
+      _tile_stored(0, products[i & 1], 64);
+    };
+    issue(0);
+    for (std::int64_t i = 0; i < steps; ++i) {
+      if (i + 1 < steps) issue(i + 1);
+      if (next) ask_for<kF>(next, i);
+      const std::int32_t* product = products[i & 1];
+      const float* x_scale = x_scales + i * kTileRows;
+      const F scale = V::load(scales + i * P);
+#pragma GCC unroll 16
+      for (int r = 0; r < kM; ++r)
+        sums[r] = V::fma(V::mul(V::to_float(_mm512_load_si512(product + r * P)), V::set1(x_scale[r])), scale, sums[r]);
+    }
+  }
+};
+
+/// The same for formats of 256 columns, whose whole scales are multiplied into the codes: 14 bits, which two tiles take
+/// as 128 times a high byte and a low one. All columns of a block are summed before anything is scaled.
+template<const PanelFormat& kF>
+struct WholeChunk {
+  static constexpr int kColumns = 1024;
+  static constexpr bool kHasMinimum = BlockScales<kF>::kHasMinimum && !kTiledMinimums<kF>;
+  static constexpr int kParts = kF.type == DType::kQ2_K ? 1 : 2;  // Q2_K: 15 * 3 fits a byte
+  static constexpr int kSubs = 256 / kF.sub;
+  alignas(64) std::int8_t codes[kParts * kColumns * P];  // [64 columns][part][group of four][row]
+  alignas(64) float scales[kColumns / 256 * P];
+  alignas(64) float minimums[kHasMinimum ? kColumns / kF.sub * P : P];
+
+  static void shape(TileShapes& shapes) {
+    for (const int t : {0, 1, 4, 6, 7}) shapes.set(t, 16, 64);
+  }
+
+  /// Four columns of 16 rows times their rows' scales.
+  static void scale_codes(B w, I scale, std::int8_t* to) {
+    const I both = _mm512_or_si512(_mm512_and_si512(scale, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(scale, 16));
+    const I even = _mm512_mullo_epi16(_mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8), both);
+    const I odd = _mm512_mullo_epi16(_mm512_srai_epi16(w, 8), both);
+    const auto join = [](I low, I high) {
+      return _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaaull, low, _mm512_slli_epi16(high, 8));
+    };
+    if constexpr (kParts == 1) {
+      _mm512_store_si512(to, join(even, odd));
+    } else {
+      const auto high = [](I v) { return _mm512_srai_epi16(_mm512_add_epi16(v, _mm512_set1_epi16(64)), 7); };
+      const I even_high = high(even), odd_high = high(odd);
+      _mm512_store_si512(to, join(even_high, odd_high));
+      _mm512_store_si512(to + 1024, join(_mm512_sub_epi16(even, _mm512_slli_epi16(even_high, 7)),
+                                         _mm512_sub_epi16(odd, _mm512_slli_epi16(odd_high, 7))));
+    }
+  }
+
+  void unpack_from(const std::uint8_t* panel, std::int64_t columns) {
+    constexpr std::int64_t kPlane = plane_vectors(kF) * 4 * P;
+    constexpr int kSteps = 32 / kF.sub;
+    std::int8_t* to = codes;
+    for (std::int64_t b = 0; b < columns / 256; ++b, panel += block_bytes(kF, P)) {
+      const BlockScales<kF> block(panel);
+      const std::uint8_t* plane = panel + P * scale_bytes_per_row(kF);
+      V::store(scales + b * P, block.d);
+      for (int s = 0; s < 8; ++s, plane += kPlane) {
+        B w[8];
+        unpack<kF>(plane, w);
+        for (int g = 0; g < 8; ++g)
+          scale_codes(signed_codes<kF>(w[g]), block.whole_scale(kSteps * s + g * kSteps / 8),
+                      to + s % 2 * 512 + g * 64);
+        if (s % 2 == 1) to += kParts * 1024;
+      }
+      if constexpr (kHasMinimum)
+        for (int s = 0; s < kSubs; ++s) V::store(minimums + (b * kSubs + s) * P, block.minimum(s));
+    }
+  }
+
+  template<int kM>
+  void multiply(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t columns,
+                const std::uint8_t* next, F* sums) const {
+    alignas(64) std::int32_t products[2][2][16 * P];
+    alignas(64) float offset[P];
+    const std::int64_t first = (tile * q.stride + c0) * kTileRows, blocks = columns / 256;
+    const std::int8_t* a = q.codes + first;
+    const float* x_scales = q.scales + first / 256;
+    const std::int16_t* code_sums = q.sums + first / 16;
+    const auto issue = [&](std::int64_t i) {
+      const std::int8_t *x = a + i * 4096, *w = codes + i * kParts * 4096;
+      _tile_zero(0);
+      if constexpr (kParts == 2) _tile_zero(1);
+      for (int k = 0; k < 4; ++k, x += 1024, w += kParts * 1024) {
+        LLORCH_TILE_LOAD(4, x, 64);
+        LLORCH_TILE_LOAD(6, w, 64);
+        _tile_dpbssd(0, 4, 6);
+        if constexpr (kParts == 2) {
+          LLORCH_TILE_LOAD(7, w + 1024, 64);
+          _tile_dpbssd(1, 4, 7);
+        }
+      }
+      _tile_stored(0, products[i & 1][0], 64);
+      if constexpr (kParts == 2) _tile_stored(1, products[i & 1][1], 64);
+    };
+    issue(0);
+    for (std::int64_t i = 0; i < blocks; ++i) {
+      if (i + 1 < blocks) issue(i + 1);
+      if (next) ask_for<kF>(next, i);
+      const std::int32_t *high = products[i & 1][0], *low = products[i & 1][1];
+      const float* x_scale = x_scales + i * kTileRows;
+      if constexpr (kHasMinimum) {
+        for (int s = 0; s < kSubs; ++s) {
+          spill(offset, offsets<kF.sub>(code_sums + (i * 256 + s * kF.sub) / 32 * 2 * kTileRows, V::load(x_scale),
+                                        s % (32 / kF.sub)));
+          const F minimum = V::load(minimums + (i * kSubs + s) * P);
+#pragma GCC unroll 16
+          for (int r = 0; r < kM; ++r) sums[r] = V::fma(V::set1(offset[r]), minimum, sums[r]);
+        }
+      }
+      const F scale = V::load(scales + i * P);
+#pragma GCC unroll 16
+      for (int r = 0; r < kM; ++r) {
+        I whole = _mm512_load_si512(high + r * P);
+        if constexpr (kParts == 2) whole = V::add_ints(_mm512_slli_epi32(whole, 7), _mm512_load_si512(low + r * P));
+        sums[r] = V::fma(V::mul(V::to_float(whole), V::set1(x_scale[r])), scale, sums[r]);
+      }
+    }
+  }
+};
+
+template<const PanelFormat& kF>
+using Chunk = typename Either<kF.block == 256, WholeChunk<kF>, ScaledChunk<kF>>::Type;
+
+/// One tile of rows of one panel: takes over what earlier columns left in `out`, and leaves the sum there.
+template<const PanelFormat& kF, int kM>
+inline void tile_rows(const LinearArgs& a, std::int64_t panel, std::int64_t tile, std::int64_t c, std::int64_t columns,
+                      const std::uint8_t* next, const Chunk<kF>& chunk, const Minimums<kF>& minimums) {
+  const std::int64_t n0 = panel * P, row = tile * kTileRows, rows = min64(kM, a.rows - row);
+  const __mmask16 lanes = first_lanes(a.n - n0);
+  float* out = a.out + row * a.out_stride + n0;
+  const bool last = c + columns == a.k;
+  F sums[kM];
+#pragma GCC unroll 16
+  for (int r = 0; r < kM; ++r)
+    sums[r] = c > 0 && r < rows ? _mm512_maskz_loadu_ps(lanes, out + r * a.out_stride) : V::zero();
+  // The next tile's results lie in other pages: far from here unless they are asked for.
+  if (row + kTileRows < a.rows)
+    for (int r = 0; r < kTileRows; ++r) __builtin_prefetch(out + (kTileRows + r) * a.out_stride, 1);
+  chunk.template multiply<kM>(a.quantized, tile, c, columns, next, sums);
+  if constexpr (kTiledMinimums<kF>)
+    if (last) {
+      alignas(64) float products[16 * P];
+      minimums.multiply(minimums.offsets(a.quantized, tile), products);
+#pragma GCC unroll 16
+      for (int r = 0; r < kM; ++r) sums[r] = V::add(sums[r], V::load(products + r * P));
+    }
+  const F bias = last && a.bias ? _mm512_maskz_loadu_ps(lanes, a.bias + n0) : V::zero();
+#pragma GCC unroll 16
+  for (int r = 0; r < kM; ++r)
+    if (r < rows)
+      _mm512_mask_storeu_ps(out + r * a.out_stride, lanes, last && a.bias ? V::add(sums[r], bias) : sums[r]);
+}
+
+/// Denormals are zeros while this lives: what tiles do by themselves.
+class NoDenormals {
+ public:
+  NoDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
+  ~NoDenormals() { _mm_setcsr(before_); }
+  NoDenormals(const NoDenormals&) = delete;
+  NoDenormals& operator=(const NoDenormals&) = delete;
+
+ private:
+  unsigned before_;
+};
+
+/// Few rows, by vectors. Their minimums are summed in the order of the tile instruction: the even and the odd columns
+/// of 32 apart, fused and from zero, then both together onto the sum.
+template<const PanelFormat& kF>
+struct FewRows {
+  template<int kRows>
+  void run(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) const {
+    panel_block<kF, kRows, false>(a, panel, row, sums);
+    const NoDenormals guard;
+    F total[kRows];
+    for (int r = 0; r < kRows; ++r) total[r] = V::zero();
+    for (std::int64_t s = 0; s < a.k / 32; s += 32) {
+      F even[3][kRows], odd[3][kRows];  // high * high, high * low, low * high
+      for (int r = 0; r < kRows; ++r)
+        for (int part = 0; part < 3; ++part) even[part][r] = odd[part][r] = V::zero();
+      for (std::int64_t i = s; i < min64(s + 32, a.k / 32); i += 2) {
+        const F low = minimum(panel, i), high = i + 1 < a.k / 32 ? minimum(panel, i + 1) : V::zero();
+        I top, rest;
+        split(low, high, top, rest);
+        const F w[4] = {low_floats(top), high_floats(top), low_floats(rest), high_floats(rest)};
+        for (int r = 0; r < kRows; ++r) {
+          const std::uint16_t* x = a.quantized.offsets + s * 32 + (row + r) * 32 + i % 32;
+          const F x_even = first(x), x_odd = second(x), rest_even = first(x + 512), rest_odd = second(x + 512);
+          even[0][r] = V::fma(x_even, w[0], even[0][r]), odd[0][r] = V::fma(x_odd, w[1], odd[0][r]);
+          even[1][r] = V::fma(x_even, w[2], even[1][r]), odd[1][r] = V::fma(x_odd, w[3], odd[1][r]);
+          even[2][r] = V::fma(rest_even, w[0], even[2][r]), odd[2][r] = V::fma(rest_odd, w[1], odd[2][r]);
+        }
+      }
+      for (int part = 0; part < 3; ++part)
+        for (int r = 0; r < kRows; ++r) total[r] = V::add(total[r], V::add(even[part][r], odd[part][r]));
+    }
+    for (int r = 0; r < kRows; ++r) sums[r] = V::add(sums[r], total[r]);
+  }
+
+  static F minimum(const std::uint8_t* panel, std::int64_t s) {
+    constexpr int kSubs = kF.block / 32;
+    return BlockScales<kF>(panel + s / kSubs * block_bytes(kF, P)).minimum(static_cast<int>(s % kSubs));
+  }
+  /// One of a pair of bfloat16, in all lanes.
+  static F first(const std::uint16_t* pair) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(V::broadcast4(reinterpret_cast<const std::int8_t*>(pair)), 16));
+  }
+  static F second(const std::uint16_t* pair) {
+    return _mm512_castsi512_ps(_mm512_and_si512(V::broadcast4(reinterpret_cast<const std::int8_t*>(pair)),
+                                                _mm512_set1_epi32(static_cast<int>(0xffff0000))));
+  }
+};
+
+constexpr std::int64_t kFewTiles = 4;
+
+template<const PanelFormat& kF>
+void linear_tiles(const LinearArgs& a) {
+  if (a.quantized.tile == 1) {
+    if constexpr (kTiledMinimums<kF>)
+      if (a.k <= kTileColumnsMax) return for_panels(a, FewRows<kF>{});
+    return linear_quantized<kF>(a);
+  }
+  TileShapes shapes;
+  Chunk<kF>::shape(shapes);
+  Minimums<kF>::shape(shapes);
+  configure(shapes);
+  Chunk<kF> chunk;
+  Minimums<kF> minimums;
+  const std::int64_t tiles = (a.rows + kTileRows - 1) / kTileRows;
+  const std::int64_t step = tiles <= kFewTiles ? (kF.block == 256 ? 256 : 512) : Chunk<kF>::kColumns;
+  const auto multiply = [&](std::int64_t panel, std::int64_t c) {
+    const std::int64_t columns = min64(step, a.k - c);
+    const std::uint8_t *data = a.panels + panel * a.panel_bytes, *here = data + c / kF.block * block_bytes(kF, P);
+    chunk.unpack_from(here, columns);
+    if (c + columns == a.k) minimums.build(data, a.k);
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const bool ahead = tiles <= kFewTiles && t + 1 == tiles;
+      const std::uint8_t* next = ahead ? here + columns / kF.block * block_bytes(kF, P) : nullptr;
+      const std::int64_t rows = a.rows - t * kTileRows;
+      if (rows > 8)
+        tile_rows<kF, 16>(a, panel, t, c, columns, next, chunk, minimums);
+      else if (rows > 4)
+        tile_rows<kF, 8>(a, panel, t, c, columns, next, chunk, minimums);
+      else
+        tile_rows<kF, 4>(a, panel, t, c, columns, next, chunk, minimums);
+    }
+  };
+  if (tiles <= kFewTiles) {  // the weights are read as they lie
+    for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel)
+      for (std::int64_t c = 0; c < a.k; c += step) multiply(panel, c);
+  } else {  // the activations of one chunk stay in the second cache while the panels pass
+    for (std::int64_t c = 0; c < a.k; c += step)
+      for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel) multiply(panel, c);
+  }
+  _tile_release();
+}
+
+}  // namespace
+}  // namespace llorch::kernel
