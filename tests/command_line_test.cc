@@ -226,5 +226,36 @@ TEST(GgufTool, quantizes_and_the_result_still_writes_haikus) {
   EXPECT_GT(share_of_common_words(r.out), 0.3) << r.out;
 }
 
+TEST(Bench, reports_every_test_with_its_share_of_the_machine) {
+  if (kSanitized) GTEST_SKIP() << "not run under sanitizers: what it measures would be theirs";
+  const auto r = run_process({kWorker, "bench", "-m", "builtin:haiku", "-p", "32", "-n", "4", "-d", "0,40", "-b", "1,3",
+                              "-t", "1", "-r", "2", "--profile", "--json"});
+  ASSERT_EQ(r.exit_code, 0) << r.err;
+  const json::object o = parsed(r.out);
+  EXPECT_EQ(json::find_text(o, "weights"), "Q8_0");
+  EXPECT_GT(*json::find_number(o, "load_s"), 0);
+  EXPECT_GT(*json::find_number(o, "peak_rss_bytes"), *json::find_number(o, "file_bytes"));
+  const json::object& roof = *json::find_object(o, "roofline");
+  for (const char* peak : {"read_gb_s", "int8_gops", "fp32_gflops"})
+    EXPECT_GT(*json::find_number(roof, peak), 0.1) << peak;
+  std::multiset<std::string> tests;
+  for (const auto& v : *json::find_array(o, "results")) {
+    const json::object& b = v.get_object();
+    tests.insert(fmt::format("{} {} {}", *json::find_text(b, "test"), *json::find_number(b, "depth"),
+                             *json::find_number(b, "batch")));
+    const json::object& speed = *json::find_object(b, "tok_s");
+    EXPECT_GT(*json::find_number(speed, "min"), 0);
+    EXPECT_LE(*json::find_number(speed, "min"), *json::find_number(speed, "median"));
+    EXPECT_LE(*json::find_number(speed, "median"), *json::find_number(speed, "max"));
+    EXPECT_GT(*json::find_number(b, "roofline_fraction"), 0);
+    EXPECT_NE(json::find_object(*json::find_object(b, "profile"), "attention"), nullptr);
+  }
+  EXPECT_EQ(tests, (std::multiset<std::string>{"prefill 0 1", "decode 0 1", "decode 0 3", "prefill 40 1", "decode 40 1",
+                                               "decode 40 3"}));
+  const auto deep = run_process({kWorker, "bench", "-m", "builtin:haiku", "-d", "100000"});
+  EXPECT_EQ(deep.exit_code, 1);
+  EXPECT_NE(deep.err.find("context"), std::string::npos) << deep.err;
+}
+
 }  // namespace
 }  // namespace llorch

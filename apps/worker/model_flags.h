@@ -18,7 +18,8 @@ struct ModelFlags {
         ->check(CLI::Range(1, 1024));
     command.add_option("--ctx", options.context, "positions of context (default: the model's, at most 4096)")
         ->check(CLI::Range(1, 1 << 24));
-    command.add_option("--isa", options.isa, "reference, scalar, avx2, avx512, neon, neon_i8mm (default: the best)")
+    command
+        .add_option("--isa", options.isa, "reference, scalar, avx2, avx512, amx, neon, neon_i8mm (default: the best)")
         ->envname("LLORCH_ISA");
     command.add_flag("--json", as_json, "results and errors as JSON");
   }

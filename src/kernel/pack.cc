@@ -63,43 +63,71 @@ void pack_scales(const PanelFormat& f, int panel, const std::uint8_t* block, int
   }
 }
 
-/// Codes as planes store them: table indices for lookup formats, else the codes themselves.
-void plane_codes(const PanelFormat& f, const std::uint8_t* block, std::uint8_t* codes) {
-  quant::row_ops(f.type).codes(block, codes);
-  if (!f.indexed) return;
-  for (int i = 0; i < f.block; ++i) {
-    int index = 0;
-    while (f.lookup[index] != codes[i]) ++index;
-    codes[i] = static_cast<std::uint8_t>(index);
+constexpr int kPanelMax = 16;
+
+/// Turns codes into what planes store: table indices for lookup formats, the codes themselves for others.
+class PlaneCodes {
+ public:
+  explicit PlaneCodes(const PanelFormat& f) : format_(f) {
+    if (f.indexed)
+      for (int i = 15; i >= 0; --i) index_[f.lookup[i]] = static_cast<std::uint8_t>(i);
   }
+  void read(const std::uint8_t* block, std::uint8_t* codes) const {
+    quant::row_ops(format_.type).codes(block, codes);
+    if (format_.indexed)
+      for (int i = 0; i < format_.block; ++i) codes[i] = index_[codes[i]];
+  }
+
+ private:
+  const PanelFormat& format_;
+  std::uint8_t index_[256] = {};
+};
+
+/// 32 columns of all rows: groups of four columns, each a vector with four bytes a row. Takes from the codes what each
+/// kind of plane stores; whole vectors at a time.
+void pack_planes(const PanelFormat& f, int panel, std::uint8_t (*groups)[4 * kPanelMax], std::uint8_t* plane) {
+  const int vector = 4 * panel;
+  const auto shift_out = [&](int bits) {
+    for (int g = 0; g < 8; ++g)
+      for (int b = 0; b < vector; ++b) groups[g][b] = static_cast<std::uint8_t>(groups[g][b] >> bits);
+  };
+  if (f.bytes)
+    for (int g = 0; g < 8; ++g) std::memcpy(plane + g * vector, groups[g], static_cast<std::size_t>(vector));
+  if (f.nibbles) {
+    for (int i = 0; i < 4; ++i)
+      for (int b = 0; b < vector; ++b)
+        plane[i * vector + b] = static_cast<std::uint8_t>((groups[i][b] & 15) | (groups[i + 4][b] & 15) << 4);
+    plane += 4 * vector;
+    shift_out(4);
+  }
+  if (f.pairs) {
+    for (int i = 0; i < 2; ++i)
+      for (int b = 0; b < vector; ++b)
+        plane[i * vector + b] =
+            static_cast<std::uint8_t>((groups[4 * i][b] & 3) | (groups[4 * i + 1][b] & 3) << 2 |
+                                      (groups[4 * i + 2][b] & 3) << 4 | (groups[4 * i + 3][b] & 3) << 6);
+    plane += 2 * vector;
+    shift_out(2);
+  }
+  if (f.bits)
+    for (int g = 0; g < 8; ++g)
+      for (int b = 0; b < vector; ++b) plane[b] = static_cast<std::uint8_t>(plane[b] | (groups[g][b] & 1) << g);
 }
 
-void pack_block(const PanelFormat& f, int panel, const std::uint8_t* block, int row, std::uint8_t* out) {
-  pack_scales(f, panel, block, row, out);
-  std::uint8_t codes[256];
-  plane_codes(f, block, codes);
+/// One block of all rows of a panel; they lie `stride` bytes apart.
+void pack_block(const PanelFormat& f, const PlaneCodes& reader, int panel, const std::uint8_t* block,
+                std::int64_t stride, int rows, std::uint8_t* out) {
+  std::uint8_t codes[kPanelMax][256] = {};
+  for (int row = 0; row < rows; ++row) {
+    pack_scales(f, panel, block + row * stride, row, out);
+    reader.read(block + row * stride, codes[row]);
+  }
   std::uint8_t* plane = out + panel * scale_bytes_per_row(f);
-  const std::int64_t vector = 4 * panel;
-  for (int s = 0; s < f.block / 32; ++s) {
-    for (int i = 0; i < 32; ++i) {
-      const int group = i / 4;
-      const std::int64_t byte = 4 * row + i % 4;
-      std::uint8_t c = codes[32 * s + i];
-      std::uint8_t* at = plane;
-      if (f.bytes) at[group * vector + byte] = c;
-      if (f.nibbles) {
-        at[group % 4 * vector + byte] |= static_cast<std::uint8_t>((c & 15) << (group / 4 * 4));
-        at += 4 * vector;
-        c >>= 4;
-      }
-      if (f.pairs) {
-        at[group / 4 * vector + byte] |= static_cast<std::uint8_t>((c & 3) << (group % 4 * 2));
-        at += 2 * vector;
-        c >>= 2;
-      }
-      if (f.bits) at[byte] |= static_cast<std::uint8_t>((c & 1) << group);
-    }
-    plane += plane_vectors(f) * vector;
+  for (int s = 0; s < f.block / 32; ++s, plane += plane_vectors(f) * 4 * panel) {
+    std::uint8_t groups[8][4 * kPanelMax];
+    for (int row = 0; row < panel; ++row)
+      for (int g = 0; g < 8; ++g) std::memcpy(groups[g] + 4 * row, codes[row] + 32 * s + 4 * g, 4);
+    pack_planes(f, panel, groups, plane);
   }
 }
 
@@ -121,9 +149,9 @@ void pack_panel(const Kernels& isa, DType type, std::int64_t k, const std::byte*
   const auto* raw = reinterpret_cast<const std::uint8_t*>(source);
   if (const PanelFormat* f = find(type)) {
     const std::int64_t from = info(type).bytes, to = block_bytes(*f, panel);
-    for (int row = 0; row < rows; ++row)
-      for (std::int64_t b = 0; b < k / f->block; ++b)
-        pack_block(*f, panel, raw + row * stride + b * from, row, out + b * to);
+    const PlaneCodes reader(*f);
+    for (std::int64_t b = 0; b < k / f->block; ++b)
+      pack_block(*f, reader, panel, raw + b * from, stride, rows, out + b * to);
     return;
   }
   const auto size = static_cast<std::int64_t>(info(type).bytes);

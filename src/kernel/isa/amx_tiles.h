@@ -26,7 +26,6 @@ inline void configure(const TileShapes& shapes) { asm volatile("ldtilecfg %0" : 
 
 inline __mmask16 first_lanes(std::int64_t n) { return static_cast<__mmask16>((1u << (n < 16 ? n : 16)) - 1); }
 
-
 inline I round_to_bfloat(F low, F high) { return reinterpret_cast<I>(_mm512_cvtne2ps_pbh(high, low)); }
 inline F low_floats(I b) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(b)), 16));
