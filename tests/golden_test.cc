@@ -6,12 +6,14 @@
 //   plain:  rounding of float sums. A sum of K terms errs by at most K 2^-24 relative to the sum of magnitudes; the
 //   longest here has K = 1024,
 //           about 10 such sums follow each other: 1024 * 2^-24 * 10 = 6e-4 in the worst case, and random signs leave
-//           about its square root over K of that. Bound: 1e-4 (largest difference over largest value).
+//           about its square root over K of that. Bound: 1e-4 (largest difference over largest value). On tiles
+//           activations are two bfloat16: 2^-17 = 8e-6 for each product, well inside.
 //   blocks: a block of 32 activations is rounded to steps of max/127; a uniform error of half a step has a deviation of
 //   max / 127 / sqrt(12), and
 //           the maximum of 32 values is about 2.2 deviations of them: 2.2 / (127 * 3.46) = 0.5 % of the output of each
 //           product, independent of K. A residual stream passes 4 products per layer and the head: sqrt(4 * 2 + 1) *
-//           0.5 % = 1.5 %. Bound: twice that, 3 %, on norm(difference) / norm(logits).
+//           0.5 % = 1.5 %. K formats quantize 256 activations together, whose maximum is about 2.8 deviations: 0.64 %
+//           and 1.9 %. Bound: 3 %, on norm(difference) / norm(logits).
 // In a mixture the same error can decide between two experts that are almost equally good. Such a flip must lie within
 // the bound (the router's logits differ by less than twice the bound of their size); the reference's choice is then
 // imposed on that row, so that every row of logits is compared; how many were imposed is printed. Where the two largest

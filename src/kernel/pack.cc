@@ -124,7 +124,7 @@ void pack_block(const PanelFormat& f, const PlaneCodes& reader, int panel, const
   }
   std::uint8_t* plane = out + panel * scale_bytes_per_row(f);
   for (int s = 0; s < f.block / 32; ++s, plane += plane_vectors(f) * 4 * panel) {
-    std::uint8_t groups[8][4 * kPanelMax];
+    std::uint8_t groups[8][4 * kPanelMax] = {};
     for (int row = 0; row < panel; ++row)
       for (int g = 0; g < 8; ++g) std::memcpy(groups[g] + 4 * row, codes[row] + 32 * s + 4 * g, 4);
     pack_planes(f, panel, groups, plane);

@@ -43,7 +43,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
     const std::size_t last = std::min<std::size_t>(prompt.size(), 8);
     const std::string end =
         w_.engine().model().tokenizer->decode(std::span(prompt).subspan(prompt.size() - last), true);
-    for (Choice& c : choices_) c.reasoning.emplace(w_.model().reasoning, end);
+    for (Choice& choice : choices_) choice.reasoning.emplace(w_.model().reasoning, end);
   }
 
   /// One generation per choice.
