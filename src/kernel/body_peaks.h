@@ -7,13 +7,13 @@ namespace {
 /// Keeps a vector in a register, and its value unknown to the compiler.
 template<class T>
 inline void hide(T& v) {
-#if defined(__x86_64__)
-  if constexpr (sizeof(T) <= 64 && !V::kEmulated)
-    asm volatile("" : "+v"(v));
-  else
+  if constexpr (V::kEmulated)
     asm volatile("" : "+m"(v));
+  else
+#if defined(__x86_64__)
+    asm volatile("" : "+v"(v));
 #else
-  asm volatile("" : "+w"(v));
+    asm volatile("" : "+w"(v));
 #endif
 }
 
