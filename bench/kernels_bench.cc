@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -15,6 +14,7 @@
 #include "kernel/activations.h"
 #include "kernel/kernels.h"
 #include "kernel/pack.h"
+#include "nn/roofline.h"
 #include "quant/table.h"
 
 namespace {
@@ -34,22 +34,6 @@ double median_seconds(const std::function<void()>& work) {
   for (int i = 0; i < 5; ++i) times.push_back(seconds_of(work));
   std::ranges::sort(times);
   return times[2];
-}
-
-/// Bytes per second of reading a buffer that no cache holds.
-double read_bandwidth() {
-  constexpr std::size_t kBytes = std::size_t{1} << 30;
-  const AlignedBuffer buffer = AlignedBuffer::make(kBytes).value();
-  std::memset(buffer.data(), 1, kBytes);
-  const auto* words = reinterpret_cast<const std::uint64_t*>(buffer.data());
-  volatile std::uint64_t sink = 0;
-  const double s = median_seconds([&] {
-    std::uint64_t sums[16] = {};
-    for (std::size_t i = 0; i < kBytes / 8; i += 16)
-      for (std::size_t j = 0; j < 16; ++j) sums[j] += words[i + j];
-    sink = sink + std::accumulate(sums, sums + 16, std::uint64_t{0});
-  });
-  return static_cast<double>(kBytes) / s;
 }
 
 struct Weights {
@@ -92,8 +76,9 @@ double product_seconds(const Kernels& k, DType type, const Weights& w, std::int6
 }  // namespace
 
 int main() {
-  const double bandwidth = read_bandwidth();
-  std::printf("read bandwidth, one thread: %.1f GB/s\n", bandwidth / 1e9);
+  const Roofline roofline = measure_roofline("", 1).value();
+  const double bandwidth = roofline.read_gb_s * 1e9;
+  std::printf("read bandwidth, one thread: %.1f GB/s\n", roofline.read_gb_s);
   std::printf("%-8s %-7s  %22s  %28s\n", "ISA", "format", "1 row: GB/s (of read)", "512 rows: Gop/s (ops = 2 n k)");
   int count = 0;
   const Kernels* const* all = all_kernels(count);
@@ -101,11 +86,14 @@ int main() {
     if (std::string(all[i]->name) == "scalar") continue;
     for (const DTypeInfo& type : kDTypes) {
       if (!is_weight_type(type.type)) continue;
-      constexpr std::int64_t kColumns = 2048, kLarge = 65536, kSmall = 512, kRows = 512;
-      const Weights large = make_weights(*all[i], type.type, kLarge, kColumns),
+      constexpr std::int64_t kColumns = 2048, kSmall = 512, kRows = 512;
+      // No cache holds 1 GiB; some servers share 480 MiB.
+      const std::int64_t panel = panel_bytes(*all[i], type.type, kColumns);
+      const std::int64_t large_n = (std::int64_t{1} << 30) / panel * all[i]->panel;
+      const Weights large = make_weights(*all[i], type.type, large_n, kColumns),
                     small = make_weights(*all[i], type.type, kSmall, kColumns);
       const double decode = static_cast<double>(large.panel_size * large.panels_count) /
-                            product_seconds(*all[i], type.type, large, kLarge, kColumns, 1);
+                            product_seconds(*all[i], type.type, large, large_n, kColumns, 1);
       const double prefill =
           2.0 * kSmall * kColumns * kRows / product_seconds(*all[i], type.type, small, kSmall, kColumns, kRows);
       std::printf("%-8s %-7s  %10.1f (%5.1f %%)     %16.1f\n", all[i]->name, std::string(type.name).c_str(),

@@ -1,8 +1,9 @@
 #include "worker/bench.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <numeric>
 
 #include "base/limits.h"
@@ -17,14 +18,9 @@ constexpr int kPage = limits::kKvPagePositions;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 std::uint64_t peak_rss() {
-  std::ifstream in("/proc/self/status");
-  for (std::string word; in >> word;)
-    if (word == "VmHWM:") {
-      std::uint64_t kib = 0;
-      in >> kib;
-      return kib << 10;
-    }
-  return 0;
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::uint64_t>(usage.ru_maxrss) << 10;
 }
 
 /// What a token costs by the model's own tensors.

@@ -69,6 +69,16 @@ void Stopwatch::observe(const EngineEvent& event) {
   }
 }
 
+void answer_whole(Worker& w, const service::ContextPtr& c, const job::JobPtr& job) {
+  job->ever_attached = true;
+  job->options.cancelled_by_disconnect = false;
+  job->on_ended = [&w, c](const Error& error) {
+    w.forget(c);
+    if (c->exchange->alive()) c->fail(error);
+  };
+  c->exchange->on_gone = [&w, job] { w.cancel(job); };
+}
+
 std::uint64_t seed_of(const wire::Generation& asked) {
   if (asked.seed) return *asked.seed;
   std::random_device device;

@@ -37,7 +37,19 @@ struct Prepared {
     error = std::move(ids).error();
     return false;
   }
+  /// Prompts of completions and embeddings, each a text or ids.
+  bool take(const Tokenizer& tokenizer, const std::vector<wire::Prompt>& given, EncodeOptions options) {
+    for (const wire::Prompt& prompt : given) {
+      const std::string* text = std::get_if<std::string>(&prompt);
+      if (!take(text ? tokenizer.encode(*text, options) : Result<TokenIds>(std::get<wire::Tokens>(prompt))))
+        return false;
+    }
+    return true;
+  }
 };
+
+/// A job whose one reader is the request that made it: it ends with the request, and its failure is the answer.
+void answer_whole(Worker& w, const service::ContextPtr& c, const job::JobPtr& job);
 
 /// X-Llorch-Ignored, where there is something to name (J-54).
 inline void name_ignored(const wire::Generation& asked, net::Headers& headers) {

@@ -2,8 +2,9 @@
 // not been computed; and arrival times follow decode times. With one client, and with 64 in one batch.
 #include <gtest/gtest.h>
 
+#include <condition_variable>
 #include <latch>
-#include <semaphore>
+#include <mutex>
 #include <thread>
 
 #include "net/sse.h"
@@ -17,33 +18,50 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 /// The engine takes a step only when the test gives one.
-struct Held {
-  std::counting_semaphore<> steps{0};
-  std::atomic<bool> free{false};
-  std::mutex mutex;
-  std::vector<Clock::time_point> began;  // of each step
-
+class Held {
+ public:
+  /// On the engine's thread.
   void before_step() {
-    if (!free) steps.acquire();
-    const std::lock_guard lock(mutex);
-    began.push_back(Clock::now());
+    std::unique_lock lock(mutex_);
+    ++asked_;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return free_ || allowed_ > 0; });
+    if (!free_) --allowed_;
+  }
+  /// Allows one step and waits until the engine asks for the next, so that it has been computed; false: 20 s were not
+  /// enough.
+  [[nodiscard]] bool step() {
+    std::unique_lock lock(mutex_);
+    const auto ready = [this](int count) { return [this, count] { return asked_ >= count; }; };
+    if (!changed_.wait_for(lock, std::chrono::seconds(20), ready(steps_ + 1))) return false;
+    ++allowed_, ++steps_;
+    changed_.notify_all();
+    return changed_.wait_for(lock, std::chrono::seconds(20), ready(steps_ + 1));
   }
   void let_go() {
-    free = true;
-    steps.release(1000);
+    const std::lock_guard lock(mutex_);
+    free_ = true;
+    changed_.notify_all();
   }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int asked_ = 0, steps_ = 0, allowed_ = 0;
+  bool free_ = false;
 };
 
 /// A worker on a thread of its own.
 class Served {
  public:
-  explicit Served(Held& held, int max_batch) : worker_(loop_, options(held, max_batch)) {
+  explicit Served(Held& held, int max_batch) : held_(held), worker_(loop_, options(held, max_batch)) {
     worker_.on_ready = [this] { ready_.count_down(); };
     EXPECT_TRUE(worker_.start());
     thread_ = std::thread([this] { loop_.run(); });
     ready_.wait();
   }
   ~Served() {
+    held_.let_go();  // or a failed test would never end
     loop_.stop();
     thread_.join();
   }
@@ -59,6 +77,7 @@ class Served {
     o.engine.before_step = [&held] { held.before_step(); };
     return o;
   }
+  Held& held_;
   net::EventLoop loop_;
   std::latch ready_{1};
   Worker worker_;
@@ -70,7 +89,7 @@ class Client {
  public:
   Client(int port, int seed) : fd_(connect_to(port)) {
     const std::string body = fmt::format(
-        R"({{"prompt":"<|user|>x<|assistant|>","max_tokens":12,"ignore_eos":true,"stream":true,"temperature":1,"seed":{}}})",
+        R"({{"prompt":"<|user|>x<|assistant|>","max_tokens":40,"ignore_eos":true,"stream":true,"temperature":1,"seed":{}}})",
         seed);
     const std::string text = fmt::format(
         "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
@@ -84,7 +103,7 @@ class Client {
     close(fd_);
   }
   [[nodiscard]] int tokens() const { return tokens_; }
-  [[nodiscard]] bool wait_for_tokens(int count, std::chrono::seconds limit = std::chrono::seconds(20)) {
+  [[nodiscard]] bool wait_for_tokens(int count, std::chrono::milliseconds limit = std::chrono::seconds(20)) {
     std::unique_lock lock(mutex_);
     return more_.wait_for(lock, limit, [&] { return tokens_ >= count; });
   }
@@ -132,19 +151,20 @@ class Client {
   std::thread thread_;
 };
 
-/// Steps until every client has its first token; the requests may be admitted in different steps.
-void first_tokens(Held& held, std::vector<std::unique_ptr<Client>>& clients) {
+/// Submits are done when the worker lists a job for each; then steps until every client has its first token.
+void first_tokens(Held& held, int port, std::vector<std::unique_ptr<Client>>& clients) {
+  const auto until = Clock::now() + std::chrono::seconds(20);
+  for (std::size_t listed = 0; listed < clients.size();) {
+    ASSERT_LT(Clock::now(), until) << listed << " of " << clients.size() << " requests have arrived";
+    const std::string text = get_until(port, "/v1/inference", [](const std::string&) { return false; });
+    listed = 0;
+    for (std::size_t at = 0; (at = text.find("\"job_id\"", at)) != std::string::npos; ++at) ++listed;
+  }
   const auto all = [&] { return std::ranges::all_of(clients, [](const auto& c) { return c->tokens() >= 1; }); };
-  for (int i = 0; i < 400 && !all(); ++i) {
-    held.steps.release(1);
-    std::this_thread::yield();
+  for (int i = 0; i < 20 && !all(); ++i) {  // they may be admitted in different steps
+    ASSERT_TRUE(held.step());
     for (auto& c : clients)
-      if (c->tokens() == 0) {
-        (void)c->wait_for_tokens(1, std::chrono::seconds(0));
-        break;
-      }
-    const auto until = Clock::now() + std::chrono::milliseconds(20);
-    while (Clock::now() < until && !all()) std::this_thread::yield();
+      if (!c->wait_for_tokens(1, std::chrono::milliseconds(200))) break;
   }
   ASSERT_TRUE(all());
 }
@@ -154,17 +174,15 @@ TEST(Streaming, a_token_is_at_the_client_before_the_next_one_is_computed) {
   Served served(held, 4);
   std::vector<std::unique_ptr<Client>> clients;
   clients.push_back(std::make_unique<Client>(served.port(), 1));
-  first_tokens(held, clients);
-  int computed = clients[0]->tokens();
-  for (; computed < 8; ++computed) {
-    ASSERT_TRUE(clients[0]->wait_for_tokens(computed))
-        << "token " << computed << " did not arrive while the engine was held";
+  first_tokens(held, served.port(), clients);
+  for (int computed = clients[0]->tokens(); computed < 8; ++computed) {
     // Held: nothing more may come, however long one waits.
     const auto until = Clock::now() + std::chrono::milliseconds(15);
     while (Clock::now() < until) std::this_thread::yield();
-    ASSERT_LE(clients[0]->tokens(), computed + 1) << "tokens came that no step computed";
-    held.steps.release(1);
-    ASSERT_TRUE(clients[0]->wait_for_tokens(computed + 1));
+    ASSERT_EQ(clients[0]->tokens(), computed) << "tokens came that no step computed";
+    ASSERT_TRUE(held.step());
+    ASSERT_TRUE(clients[0]->wait_for_tokens(computed + 1))
+        << "token " << computed << " did not arrive while the engine was held";
   }
   held.let_go();
   clients.clear();
@@ -176,7 +194,7 @@ TEST(Streaming, arrivals_follow_the_steps_with_one_and_with_64_clients) {
     Served served(held, 64);
     std::vector<std::unique_ptr<Client>> clients;
     for (int i = 0; i < count; ++i) clients.push_back(std::make_unique<Client>(served.port(), i));
-    first_tokens(held, clients);
+    first_tokens(held, served.port(), clients);
     double worst_ms = 0;
     for (int round = 0; round < 4; ++round) {
       // Held: wait until everything that was computed has arrived.
@@ -191,7 +209,7 @@ TEST(Streaming, arrivals_follow_the_steps_with_one_and_with_64_clients) {
       const auto until = Clock::now() + std::chrono::milliseconds(5 + 20 * (round % 2));
       while (Clock::now() < until) std::this_thread::yield();
       const auto released = Clock::now();
-      held.steps.release(1);
+      ASSERT_TRUE(held.step());
       for (std::size_t i = 0; i < clients.size(); ++i) {
         ASSERT_TRUE(clients[i]->wait_for_tokens(before[i] + 1))
             << count << " clients, round " << round << ", client " << i;

@@ -85,45 +85,71 @@ std::vector<std::string> files_of(const std::string& path) {
   return files;
 }
 
-Result<AuditState> walk(const std::string& path) {
-  AuditState state;
-  for (const std::string& file : files_of(path)) {
-    std::ifstream in(file, std::ios::binary);
-    if (!in) return fail(ErrorCode::kIo, "cannot read {}", file);
-    for (std::string line; std::getline(in, line);) {
-      if (in.eof())
-        return fail(ErrorCode::kInvalidRequest, "audit record {} is broken: its line does not end", state.count + 1);
-      LLORCH_OK(check_line(line, state));
-    }
+Status walk(const std::string& file, AuditState& state) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return fail(ErrorCode::kIo, "cannot read {}", file);
+  for (std::string line; std::getline(in, line);) {
+    if (in.eof())
+      return fail(ErrorCode::kInvalidRequest, "audit record {} is broken: its line does not end", state.count + 1);
+    LLORCH_OK(check_line(line, state));
   }
-  return state;
+  return {};
 }
 
-/// The day (UTC) of a file's last record, as YYYY-MM-DD; empty for an empty file.
-std::string last_day(const std::string& path) {
+/// A file's last record; empty for an empty file.
+boost::json::object last_record(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   std::string last;
   for (std::string line; std::getline(in, line);) last = std::move(line);
   const auto parsed = json::parse(last, "record");
-  if (last.empty() || !parsed || !parsed->is_object()) return {};
-  return json::find_text(parsed->get_object(), "timestamp").value_or("").substr(0, 10);
+  return last.empty() || !parsed || !parsed->is_object() ? boost::json::object() : parsed->get_object();
 }
 
-}  // namespace
+/// The day (UTC) of a file's last record, as YYYY-MM-DD; empty for an empty file.
+std::string last_day(const std::string& path) {
+  return json::find_text(last_record(path), "timestamp").value_or("").substr(0, 10);
+}
 
-Result<AuditState> verify_audit(const std::string& path) {
-  LLORCH_TRY(const AuditState state, walk(path));
+/// Holds a chain's end against its manifest.
+Status check_manifest(const std::string& path, const AuditState& state) {
   std::ifstream in(manifest_of(path));
   std::uint64_t count = 0;
   std::string hash;
   if (!(in >> count >> hash)) {
-    if (state.count == 0) return state;
+    if (state.count == 0) return {};
     return fail(ErrorCode::kInvalidRequest, "the manifest of {} is missing: a cut tail could not be seen", path);
   }
   // A crash between record and manifest leaves the file one or more records ahead, never behind.
   if (count > state.count)
     return fail(ErrorCode::kInvalidRequest, "audit record {} is missing: the file ends after {} of {} records",
                 state.count + 1, state.count, count);
+  if (count == state.count && hash != state.hash)
+    return fail(ErrorCode::kInvalidRequest, "audit record {} is broken: the manifest knows it with another hash",
+                count);
+  return {};
+}
+
+/// The end of a chain, of which only the file in use is walked: years of full files would hold up every start.
+Result<AuditState> find_end(const std::string& path) {
+  AuditState state;
+  if (const auto files = files_of(path); files.size() > 1) {
+    const std::string& before = files[files.size() - 2];
+    const std::string number = before.substr(before.size() - 16);
+    const auto hash = json::find_text(last_record(before), "hash");
+    if (!hash) return fail(ErrorCode::kInvalidRequest, "{} has no last record", before);
+    state = {std::stoull(number, nullptr, 16), *hash};
+  }
+  LLORCH_OK(walk(path, state));
+  LLORCH_OK(check_manifest(path, state));
+  return state;
+}
+
+}  // namespace
+
+Result<AuditState> verify_audit(const std::string& path) {
+  AuditState state;
+  for (const std::string& file : files_of(path)) LLORCH_OK(walk(file, state));
+  LLORCH_OK(check_manifest(path, state));
   return state;
 }
 
@@ -143,7 +169,7 @@ Result<std::unique_ptr<AuditLog>> AuditLog::open(const std::string& path, const 
     close(fd);
     return fail(ErrorCode::kIo, "cannot mend the audit log {}", path);
   }
-  auto state = verify_audit(path);
+  auto state = find_end(path);
   if (!state) {
     close(fd);
     return std::unexpected(std::move(state).error());

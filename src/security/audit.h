@@ -1,9 +1,10 @@
 // An audit log whose records are chained by hashes, so that a change, a hole or a cut tail shows (S-30 to S-35).
 //
 // One JSON object per line. append() never blocks: a bounded queue feeds a thread that writes and syncs. The chain goes
-// on across restarts and files: open() verifies every record and the manifest beside the file, which keeps the last
-// counter and hash. A file that has grown to its size, or whose day (UTC) is over, is renamed to "<path>.<number of its
-// last record>" and never deleted here. Errors: kIo; kInvalidRequest naming the first broken record.
+// on across restarts and files: open() verifies the file in use and the manifest beside it, which keeps the last
+// counter and hash; verify_audit() walks all files. A file that has grown to its size, or whose day (UTC) is over, is
+// renamed to "<path>.<number of its last record>" and never deleted here. Errors: kIo; kInvalidRequest naming the first
+// broken record.
 #pragma once
 
 #include <boost/json.hpp>

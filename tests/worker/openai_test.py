@@ -62,6 +62,17 @@ class Client(unittest.TestCase):
             status, _, answer = self.w.post("/embeddings", body)
             self.assertEqual((status, answer["error"]["param"]), (400, param), body)
 
+    def test_an_abandoned_request_may_be_asked_again_under_its_key(self):
+        body = json.dumps({"input": [list(range(5, 250))] * 64})
+        head = {"Content-Type": "application/json", "Idempotency-Key": "left-alone"}
+        c = self.w.connection()
+        c.request("POST", "/v1/embeddings", body, head)
+        wait_for(lambda: self.w.get("/v1/inference")[2]["jobs"])
+        c.sock.close()
+        c.close()
+        again = wait_for(lambda: (r := self.w.call("POST", "/v1/embeddings", body, head))[0] == 200 and r)
+        self.assertEqual(len(again[2]["data"]), 64)
+
     def test_reasoning_is_apart_from_content(self):
         with tempfile.NamedTemporaryFile("w", suffix=".jinja") as template:
             template.write("{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}{% if add_generation_prompt %}<think>\n{% endif %}")

@@ -13,14 +13,8 @@ Asked prepare(const Worker& w, const std::string& text) {
   Asked p;
   const auto body = wire::parse_body(text);
   if (!body) return p.error = body.error(), p;
-  if (!p.take(wire::read_embedding(*body, w.bounds()))) return p;
-  for (const wire::Prompt& prompt : p.request.prompts) {
-    const std::string* given = std::get_if<std::string>(&prompt);
-    if (!p.take(given ? w.engine().model().tokenizer->encode(*given, {.add_special = true})
-                      : Result<TokenIds>(std::get<wire::Tokens>(prompt))))
-      return p;
-  }
-  p.good = true;
+  p.good = p.take(wire::read_embedding(*body, w.bounds())) &&
+           p.take(*w.engine().model().tokenizer, p.request.prompts, {.add_special = true});
   return p;
 }
 
@@ -35,12 +29,16 @@ std::string base64_of(const std::vector<float>& values) {
 }
 
 /// Collects the vectors of one request and answers when the last is there.
-struct Answer {
+struct Answer : std::enable_shared_from_this<Answer> {
+  Answer(Worker& worker, ContextPtr context, job::JobPtr its_job, bool in_base64, std::size_t count)
+      : w(worker), c(std::move(context)), job(std::move(its_job)), base64(in_base64), vectors(count) {}
+
   Worker& w;
   ContextPtr c;
   job::JobPtr job;
   bool base64;
   std::vector<std::vector<float>> vectors;
+  net::Response response;
   std::size_t ended = 0;
   int tokens = 0;
 
@@ -58,6 +56,16 @@ struct Answer {
     }
   }
   void send() {
+    // Up to 64 vectors of some thousand numbers: not on the loop.
+    w.background().run([self = shared_from_this()] { self->write(); },
+                       [self = shared_from_this()] {
+                         if (self->job->finished()) return;  // the client left, or its time was over
+                         self->w.finish_job(self->job, "end", "{}");
+                         self->w.remember(self->c, self->job->id, self->response);
+                         self->c->reply(std::move(self->response));
+                       });
+  }
+  void write() {
     boost::json::array data;
     for (std::size_t i = 0; i < vectors.size(); ++i) {
       boost::json::object o{{"object", "embedding"}, {"index", i}};
@@ -67,15 +75,11 @@ struct Answer {
         o["embedding"] = boost::json::array(vectors[i].begin(), vectors[i].end());
       data.push_back(std::move(o));
     }
-    net::Response r;
-    r.body =
+    response.body =
         boost::json::serialize(boost::json::object{{"object", "list"},
                                                    {"data", std::move(data)},
                                                    {"model", w.model().id},
                                                    {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}});
-    w.finish_job(job, "end", "{}");
-    w.remember(c, job->id, r);
-    c->reply(std::move(r));
   }
 };
 
@@ -89,8 +93,7 @@ void submit(Worker& w, const ContextPtr& c, Asked& p) {
           context_details(prompt.size(), 0, w.model().context), "input");
   const auto job = w.jobs().create({.principal = c->principal.id, .operation = "embedding"}, net::Clock::now(),
                                    std::chrono::system_clock::now());
-  const auto answer = std::make_shared<Answer>(Answer{w, c, job, p.request.base64, {}});
-  answer->vectors.resize(p.prompts.size());
+  const auto answer = std::make_shared<Answer>(w, c, job, p.request.base64, p.prompts.size());
   std::vector<Generation> generations;
   for (std::size_t i = 0; i < p.prompts.size(); ++i) {
     GenerateRequest r;
@@ -103,17 +106,7 @@ void submit(Worker& w, const ContextPtr& c, Asked& p) {
     return;
   }
   w.remember(c, job->id, std::nullopt);
-  // Read by its own request: it ends with it.
-  job->ever_attached = true;
-  job->options.cancelled_by_disconnect = false;
-  job->on_ended = [&w, c](const Error& error) {
-    w.forget(c);
-    c->fail(error);
-  };
-  c->exchange->on_gone = [&w, job] {
-    job->on_ended = nullptr;
-    w.cancel(job);
-  };
+  answer_whole(w, c, job);
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
   }
   void set_dropped(std::size_t dropped) { dropped_ = dropped; }
   /// Whole answers are sent when the last choice ends.
-  std::function<void(boost::json::object)> on_whole;
+  std::function<void(const boost::json::object&)> on_whole;
 
  private:
   void on_event(Choice& choice, const EngineEvent& event) {
@@ -148,13 +148,14 @@ class Completion : public std::enable_shared_from_this<Completion> {
       w_.finish_job(job_, "end", "{}");
       return;
     }
+    if (job_->finished()) return;
     boost::json::object o = frame(request_.chat ? "chat.completion" : "text_completion");
     boost::json::array list;
     for (Choice& c : choices_) list.push_back(whole(c));
     o["choices"] = std::move(list);
     o["usage"] = usage();
     w_.finish_job(job_, "end", "{}");
-    if (on_whole) std::exchange(on_whole, nullptr)(std::move(o));
+    on_whole(o);
   }
 
   [[nodiscard]] boost::json::object frame(std::string_view object) const {
@@ -253,14 +254,8 @@ Asked prepare_completion(const Worker& w, const std::string& text) {
   Asked p;
   const auto body = wire::parse_body(text);
   if (!body) return p.error = body.error(), p;
-  if (!p.take(wire::read_completion(*body, w.bounds()))) return p;
-  for (const wire::Prompt& prompt : p.request.prompts) {
-    const std::string* given = std::get_if<std::string>(&prompt);
-    if (!p.take(given ? w.engine().model().tokenizer->encode(*given, {.add_special = true, .parse_special = true})
-                      : Result<TokenIds>(std::get<wire::Tokens>(prompt))))
-      return p;
-  }
-  p.good = true;
+  p.good = p.take(wire::read_completion(*body, w.bounds())) &&
+           p.take(*w.engine().model().tokenizer, p.request.prompts, {.add_special = true, .parse_special = true});
   return p;
 }
 
@@ -290,21 +285,6 @@ std::optional<std::vector<int>> fit(const Worker& w, const ContextPtr& c, Asked&
   return out;
 }
 
-void answer_whole(Worker& w, const ContextPtr& c, const job::JobPtr& job, const std::shared_ptr<Completion>& completion,
-                  net::Headers headers) {
-  c->exchange->on_gone = [&w, job, weak = std::weak_ptr(completion)] {
-    if (const auto alive = weak.lock()) alive->on_whole = nullptr;
-    w.cancel(job);
-  };
-  completion->on_whole = [&w, c, job, headers](const boost::json::object& o) {
-    net::Response r;
-    r.body = boost::json::serialize(o);
-    r.headers = headers;
-    w.remember(c, job->id, r);
-    c->reply(std::move(r));
-  };
-}
-
 void submit(Worker& w, const ContextPtr& c, Asked& p) {
   const int count = static_cast<int>(p.prompts.size()) * p.request.n;
   if (!w.admit(c, count)) return;
@@ -327,18 +307,14 @@ void submit(Worker& w, const ContextPtr& c, Asked& p) {
   }
   w.remember(c, job->id, std::nullopt);
   if (!stream) {
-    // A job that nobody streams is read by its own request: it ends with it, not by being unattended.
-    job->ever_attached = true;
-    job->options.cancelled_by_disconnect = false;
-    job->on_ended = [&w, c, weak = std::weak_ptr(completion)](const Error& error) {
-      w.forget(c);
-      const auto alive = weak.lock();
-      if (!alive || !alive->on_whole) return;
-      alive->on_whole = nullptr;
-      c->fail(error);
+    completion->on_whole = [&w, c, job, headers](const boost::json::object& o) {
+      net::Response r;
+      r.body = boost::json::serialize(o);
+      r.headers = headers;
+      w.remember(c, job->id, r);
+      c->reply(std::move(r));
     };
-    answer_whole(w, c, job, completion, std::move(headers));
-    return;
+    return answer_whole(w, c, job);
   }
   service::StreamOptions options;
   options.framing = resumable ? service::Framing::kOpenAiResumable : service::Framing::kOpenAi;

@@ -4,15 +4,10 @@
 namespace llorch::kernel {
 namespace {
 
-/// Sums of codes of 16 rows, from their int16 pairs, times minus their scales: what minimums are multiplied by.
-template<int kSub>
+/// Sums of 16 codes of 16 rows, one of their int16 pairs, times minus their scales: what minimums are multiplied by.
 inline F offsets(const std::int16_t* sums, F x_scales, int half) {
   const I both = _mm512_loadu_si512(sums);
-  I total;
-  if constexpr (kSub == 32)
-    total = _mm512_madd_epi16(both, _mm512_set1_epi16(1));
-  else
-    total = half ? _mm512_srai_epi32(both, 16) : _mm512_srai_epi32(_mm512_slli_epi32(both, 16), 16);
+  const I total = half ? _mm512_srai_epi32(both, 16) : _mm512_srai_epi32(_mm512_slli_epi32(both, 16), 16);
   return V::mul(V::sub(V::zero(), x_scales), V::to_float(total));
 }
 
@@ -266,8 +261,8 @@ struct WholeChunk {
       const float* x_scale = x_scales + i * kTileRows;
       if constexpr (kHasMinimum) {
         for (int s = 0; s < kSubs; ++s) {
-          spill(offset, offsets<kF.sub>(code_sums + (i * 256 + s * kF.sub) / 32 * 2 * kTileRows, V::load(x_scale),
-                                        s % (32 / kF.sub)));
+          spill(offset,
+                offsets(code_sums + (i * 256 + s * kF.sub) / 32 * 2 * kTileRows, V::load(x_scale), s % (32 / kF.sub)));
           const F minimum = V::load(minimums + (i * kSubs + s) * P);
 #pragma GCC unroll 16
           for (int r = 0; r < kM; ++r) sums[r] = V::fma(V::set1(offset[r]), minimum, sums[r]);
