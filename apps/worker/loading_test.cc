@@ -1,32 +1,22 @@
 // While a model is being loaded, its progress is streamed, and nothing else is served (W-10, W-11).
 #include <gtest/gtest.h>
 
-#include <latch>
 #include <regex>
 #include <semaphore>
-#include <thread>
 
 #include "test_data.h"
+#include "worker/test_served.h"
 #include "worker/test_socket.h"
-#include "worker/worker.h"
 
 namespace llorch::worker {
 namespace {
 
 TEST(Loading, progress_is_streamed_layer_by_layer_while_the_loader_is_held) {
   std::counting_semaphore<> tensors{0};  // the loader takes one for each tensor
-  net::EventLoop loop;
-  ServeOptions options;
-  options.local_mode = true;
-  options.engine.model.path = "builtin:haiku";
-  options.engine.model.threads = 1;
+  ServeOptions options = test_options();
   options.engine.model.progress = [&](const arch::LoadProgress&) { tensors.acquire(); };
-  Worker worker(loop, options);
-  std::latch ready{1};
-  worker.on_ready = [&] { ready.count_down(); };
-  ASSERT_TRUE(worker.start());
-  const int port = worker.port();
-  std::thread serving([&] { loop.run(); });
+  Served served(options);
+  const int port = served.port();
   const auto everything = [](const std::string&) { return false; };
 
   EXPECT_TRUE(get_until(port, "/health", everything).starts_with("HTTP/1.1 503"));
@@ -39,7 +29,7 @@ TEST(Loading, progress_is_streamed_layer_by_layer_while_the_loader_is_held) {
     }
     return false;
   });
-  ready.wait();
+  served.wait_ready();
   EXPECT_TRUE(released) << stream;
   static const std::regex kLine(
       R"re("stage":"loading_to_ram","layers_loaded":(\d+),"layers_total":(\d+).*"vram_mb":0)re");
@@ -54,8 +44,6 @@ TEST(Loading, progress_is_streamed_layer_by_layer_while_the_loader_is_held) {
   EXPECT_LT(stream.find(R"("stage":"ready")"), stream.find("data: [DONE]")) << stream;
   EXPECT_TRUE(get_until(port, "/v1/loading/progress", everything).starts_with("HTTP/1.1 503"));
   EXPECT_TRUE(get_until(port, "/health", everything).starts_with("HTTP/1.1 200"));
-  loop.stop();
-  serving.join();
 }
 
 }  // namespace

@@ -3,14 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
-#include <latch>
 #include <mutex>
 #include <thread>
 
 #include "net/sse.h"
 #include "test_data.h"
+#include "worker/test_served.h"
 #include "worker/test_socket.h"
-#include "worker/worker.h"
 
 namespace llorch::worker {
 namespace {
@@ -51,37 +50,22 @@ class Held {
   bool free_ = false;
 };
 
-/// A worker on a thread of its own.
-class Served {
+/// A worker whose engine is held.
+class HeldWorker {
  public:
-  explicit Served(Held& held, int max_batch) : held_(held), worker_(loop_, options(held, max_batch)) {
-    worker_.on_ready = [this] { ready_.count_down(); };
-    EXPECT_TRUE(worker_.start());
-    thread_ = std::thread([this] { loop_.run(); });
-    ready_.wait();
-  }
-  ~Served() {
-    held_.let_go();  // or a failed test would never end
-    loop_.stop();
-    thread_.join();
-  }
-  [[nodiscard]] int port() const { return worker_.port(); }
+  HeldWorker(Held& held, int max_batch) : held_(held), served_(options(held, max_batch)) { served_.wait_ready(); }
+  ~HeldWorker() { held_.let_go(); }  // or a failed test would never end
+  [[nodiscard]] int port() const { return served_.port(); }
 
  private:
   static ServeOptions options(Held& held, int max_batch) {
-    ServeOptions o;
-    o.local_mode = true;
-    o.engine.model.path = "builtin:haiku";
-    o.engine.model.threads = 1;
+    ServeOptions o = test_options();
     o.engine.engine.max_batch = max_batch;
     o.engine.before_step = [&held] { held.before_step(); };
     return o;
   }
   Held& held_;
-  net::EventLoop loop_;
-  std::latch ready_{1};
-  Worker worker_;
-  std::thread thread_;
+  Served served_;
 };
 
 /// One client with a stream of its own, reading on its own thread.
@@ -171,7 +155,7 @@ void first_tokens(Held& held, int port, std::vector<std::unique_ptr<Client>>& cl
 
 TEST(Streaming, a_token_is_at_the_client_before_the_next_one_is_computed) {
   Held held;
-  Served served(held, 4);
+  HeldWorker served(held, 4);
   std::vector<std::unique_ptr<Client>> clients;
   clients.push_back(std::make_unique<Client>(served.port(), 1));
   first_tokens(held, served.port(), clients);
@@ -191,7 +175,7 @@ TEST(Streaming, a_token_is_at_the_client_before_the_next_one_is_computed) {
 TEST(Streaming, arrivals_follow_the_steps_with_one_and_with_64_clients) {
   for (const int count : {1, 64}) {
     Held held;
-    Served served(held, 64);
+    HeldWorker served(held, 64);
     std::vector<std::unique_ptr<Client>> clients;
     for (int i = 0; i < count; ++i) clients.push_back(std::make_unique<Client>(served.port(), i));
     first_tokens(held, served.port(), clients);

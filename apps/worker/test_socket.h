@@ -10,8 +10,10 @@
 
 namespace llorch::worker {
 
-inline int connect_to(int port) {
+/// `receive_bytes`: size of the socket's buffer; 0: the system's choice.
+inline int connect_to(int port, int receive_bytes = 0) {
   const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  if (receive_bytes > 0) setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<std::uint16_t>(port));

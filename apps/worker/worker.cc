@@ -1,6 +1,5 @@
 #include "worker/worker.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include "builtin/builtin.h"
 #include "security/digest.h"
 #include "service/log.h"
+#include "service/narration.h"
 
 namespace llorch::worker {
 
@@ -19,7 +19,6 @@ using service::log;
 
 namespace {
 
-constexpr int kFirstPort = 8601, kLastPort = 8999;
 constexpr std::chrono::minutes kIdempotencyWindow{10};
 
 auto wall_now() { return std::chrono::system_clock::now(); }
@@ -35,40 +34,18 @@ double ms_since(net::Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(net::Clock::now() - start).count();
 }
 
-/// Log fields that say which job and whose request (O-10).
-boost::json::object with_origin(const job::Job& job, boost::json::object fields) {
-  fields["job_id"] = job.id;
-  fields["correlation_id"] = job.options.correlation_id;
-  if (!job.options.traceparent.empty()) fields["traceparent"] = job.options.traceparent;
-  return fields;
-}
-
-void raise_descriptor_limit() {
-  rlimit files{};
-  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
-  files.rlim_cur = std::min<rlim_t>(files.rlim_max, 65'536);
-  setrlimit(RLIMIT_NOFILE, &files);
-}
-
 }  // namespace
-
-std::string error_event(const Error& error, std::uint64_t seq) {
-  return boost::json::serialize(boost::json::object{{"type", "error"},
-                                                    {"seq", seq},
-                                                    {"code", name(error.code)},
-                                                    {"message", error.message},
-                                                    {"retriable", kind(error.code).retriable}});
-}
 
 Worker::Worker(net::EventLoop& loop, ServeOptions options)
     : loop_(loop),
       options_(std::move(options)),
+      front_(loop, options_, "llorch-worker-cpu"),
       jobs_(options_.jobs),
       engine_(loop, options_.engine),
       background_(loop) {}
 
 Worker::~Worker() {
-  server_.reset();
+  front_.close();
   engine_.stop();
 }
 
@@ -86,74 +63,21 @@ std::string Worker::fingerprint() const {
   return fmt::format("llorch-" LLORCH_VERSION "-{}", facts_.hash.substr(0, 8));
 }
 
-Status Worker::check_options() {
-  const ServeOptions& o = options_;
-  std::string warning;
-  LLORCH_TRY(const auto token, security::find_operator_token(o.token_file, warning));
-  if (!warning.empty()) log(Level::kWarn, "token_from_environment", warning);
-  const bool loopback = security::is_loopback(o.listen);
-  if (o.local_mode && (token || !o.keys_file.empty()))
-    return fail(ErrorCode::kInvalidRequest, "--local-mode has no authentication: it cannot be combined with a token");
-  if (o.local_mode && !loopback)
-    return fail(ErrorCode::kInvalidRequest, "--local-mode listens on loopback only, not on {}", o.listen);
-  if (!loopback && !token)
-    return fail(ErrorCode::kInvalidRequest,
-                "listening on {} needs a token of at least {} characters (LLORCH_API_TOKEN_FILE)", o.listen,
-                security::kTokenBytesMin);
-  if (!loopback && o.tls_certificate.empty())
-    log(Level::kWarn, "no_tls",
-        "listening beyond this machine without TLS: tokens and prompts cross the network readable");
-  if (token)
-    authenticator_.add_token(
-        *token, {security::Scope::kAdmin, security::Scope::kInfer, security::Scope::kMetrics, security::Scope::kNode});
-  if (!o.keys_file.empty()) LLORCH_OK(authenticator_.add_keys_file(o.keys_file));
-  for (const std::string& url : {o.hive_url, o.callback_url})
-    if (!url.empty()) LLORCH_OK(net::parse_url(url));
-  if (!o.audit_log.empty()) {
-    LLORCH_TRY(audit_, security::AuditLog::open(o.audit_log, "llorch-worker-cpu"));
-  }
-  return {};
-}
-
-Status Worker::bind() {
-  service::RouterOptions routing{options_.listen, options_.allowed_hosts, options_.cors_origins, {}};
-  router_ = std::make_unique<service::Router>(authenticator_, audit_.get(), std::move(routing));
-#define LLORCH_ROUTE(name) add_route_##name(*this);
-#include "worker_routes.inc"
-#undef LLORCH_ROUTE
-  net::ServerOptions server;
-  server.address = options_.listen == "localhost" ? "127.0.0.1" : options_.listen;
-  server.tls_certificate = options_.tls_certificate, server.tls_key = options_.tls_key;
-  server.body_bytes_max = options_.body_bytes_max;
-  const auto handler = [this](net::Request r, net::ExchangePtr e) { router_->handle(std::move(r), std::move(e)); };
-  const auto refusal = [this](const Error& e) { return router_->refusal(e); };
-  Status last = fail(ErrorCode::kIo, "no port from {} to {} is free", kFirstPort, kLastPort);
-  for (int port = options_.port > 0 ? options_.port : kFirstPort;
-       port <= (options_.port > 0 ? options_.port : kLastPort); ++port) {
-    server.port = static_cast<std::uint16_t>(port);
-    auto made = net::HttpServer::make(loop_, server, handler, refusal);
-    if (made) {
-      server_ = *std::move(made);
-      return {};
-    }
-    if (made.error().code != ErrorCode::kIo || options_.port > 0) return std::unexpected(std::move(made).error());
-  }
-  return last;
-}
-
 Status Worker::start() {
-  raise_descriptor_limit();
-  LLORCH_OK(check_options());
+  LLORCH_OK(front_.open());
+  audit_ = front_.audit();
+  for (const std::string& url : {options_.hive_url, options_.callback_url})
+    if (!url.empty()) LLORCH_OK(net::parse_url(url));
   loading_job =
       jobs_.create({.principal = "", .operation = "load", .resumable = true, .cancelled_by_disconnect = false},
                    net::Clock::now(), wall_now());
-  LLORCH_OK(bind());
-  if (options_.worker_id.empty()) options_.worker_id = fmt::format("worker-cpu-{}", server_->port());
-  log(Level::kInfo, "startup", fmt::format("{} listens on {}:{}", options_.worker_id, options_.listen, server_->port()),
-      {{"action", "startup"},
-       {"worker_id", options_.worker_id},
-       {"port", server_->port()},
-       {"listen", options_.listen}});
+#define LLORCH_ROUTE(name) add_route_##name(*this);
+#include "worker_routes.inc"
+#undef LLORCH_ROUTE
+  LLORCH_OK(front_.bind());
+  if (options_.worker_id.empty()) options_.worker_id = fmt::format("worker-cpu-{}", port());
+  log(Level::kInfo, "startup", fmt::format("{} listens on {}:{}", options_.worker_id, options_.listen, port()),
+      {{"action", "startup"}, {"worker_id", options_.worker_id}, {"port", port()}, {"listen", options_.listen}});
   log(Level::kInfo, "model_load_start", "the model is being loaded", {{"action", "model_load_start"}});
   engine_.start(
       [this](const arch::LoadProgress& p) {
@@ -285,6 +209,7 @@ net::Call Worker::tell(net::Url url, boost::json::object body, std::function<voi
   call.method = "POST";
   call.url = std::move(url);
   call.headers.add("Content-Type", "application/json");
+  front_.sign(call.headers);
   call.body = boost::json::serialize(body);
   auto status = std::make_shared<int>(0);
   return net::start_call(loop_, std::move(call),
@@ -298,23 +223,15 @@ net::Call Worker::tell(net::Url url, boost::json::object body, std::function<voi
 }
 
 void Worker::ready() {
-  log(Level::kInfo, "ready",
-      fmt::format("ready at http{}://{}:{}", options_.tls_certificate.empty() ? "" : "s", options_.listen,
-                  server_->port()),
-      {{"action", "ready"}, {"port", server_->port()}});
+  log(Level::kInfo, "ready", fmt::format("ready at {}", front_.url()), {{"action", "ready"}, {"port", port()}});
   if (!options_.hive_url.empty()) heartbeat();
   if (on_ready) on_ready();
 }
 
 boost::json::object Worker::report() const {
-  return {{"worker_id", options_.worker_id},
-          {"model_ref", facts_.id},
-          {"memory_bytes", resident_bytes()},
-          {"memory_architecture", "cpu"},
-          {"uri", fmt::format("http://{}:{}", options_.listen, server_->port())},
-          {"worker_type", "cpu"},
-          {"capabilities", {"text-gen"}},
-          {"protocol", "sse"}};
+  return {{"worker_id", options_.worker_id}, {"model_ref", facts_.id}, {"memory_bytes", resident_bytes()},
+          {"memory_architecture", "cpu"},    {"uri", front_.url()},    {"worker_type", "cpu"},
+          {"capabilities", {"text-gen"}},    {"protocol", "sse"}};
 }
 
 void Worker::heartbeat() {
@@ -466,7 +383,7 @@ void Worker::fail_job(const job::JobPtr& job, const Error& error) {
   const bool cancelled = error.code == ErrorCode::kCancelled;
   metrics_.request(cancelled ? "cancelled" : "failed");
   if (error.code == ErrorCode::kKvOom) metrics_.oom.Increment(), oom_at_ = start;
-  std::string json = error_event(error, job->log.next_seq());
+  std::string json = service::error_event(error, job->log.next_seq());
   if (job->options.operation != "infer")
     json = boost::json::serialize(boost::json::object{
         {"error", {{"code", name(error.code)}, {"message", error.message}, {"type", kind(error.code).type}}}});
@@ -474,7 +391,7 @@ void Worker::fail_job(const job::JobPtr& job, const Error& error) {
                wall_now());
   release(job);
   log(cancelled ? Level::kInfo : Level::kWarn, "job_ended", error.message,
-      with_origin(*job, {{"code", name(error.code)}}));
+      service::with_origin(*job, {{"code", name(error.code)}}));
   if (audit_)
     audit_->append({{"event_type", cancelled ? "task_canceled" : "task_completed"},
                     {"job_id", job->id},
@@ -494,30 +411,24 @@ void Worker::finish_job(const job::JobPtr& job, std::string type, std::string js
   if (job->finished()) return;
   jobs_.finish(*job, job::State::kCompleted, {}, std::move(type), std::move(json), net::Clock::now(), wall_now());
   metrics_.request("completed");
-  if (audit_)
-    audit_->append({{"event_type", "task_completed"},
-                    {"job_id", job->id},
-                    {"actor", job->options.principal},
-                    {"outcome", "completed"}});
+  if (!audit_) return;
+  audit_->append({{"event_type", "inference_executed"},
+                  {"job_id", job->id},
+                  {"actor", job->options.principal},
+                  {"operation", job->options.operation},
+                  {"model", facts_.id},
+                  {"model_hash", facts_.hash}});
+  audit_->append({{"event_type", "task_completed"},
+                  {"job_id", job->id},
+                  {"actor", job->options.principal},
+                  {"outcome", "completed"}});
 }
 
 void Worker::narrate(const job::JobPtr& job, std::string_view action, const std::string& human) {
-  const std::string& correlation_id = job->options.correlation_id;
-  log(Level::kInfo, action, human, with_origin(*job, {{"action", action}}));
-  if (job->options.operation != "infer") return;  // OpenAI's streams have no place for it
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(wall_now().time_since_epoch()).count();
-  const boost::json::object o{{"type", "narration"},
-                              {"seq", job->log.next_seq()},
-                              {"formatted", fmt::format("[worker] {}", human)},
-                              {"actor", options_.worker_id},
-                              {"action", action},
-                              {"target", job->id},
-                              {"human", human},
-                              {"job_id", job->id},
-                              {"correlation_id", correlation_id},
-                              {"emitted_by", "llorch-worker-cpu"},
-                              {"emitted_at_ms", ms}};
-  if (!jobs_.append(*job, "narration", boost::json::serialize(o))) metrics_.narration_dropped.Increment();
+  if (job->options.operation != "infer")  // OpenAI's streams have no place for it
+    return log(Level::kInfo, action, human, service::with_origin(*job, {{"action", action}}));
+  if (!service::narrate(jobs_, job, {"worker", options_.worker_id, action, human}))
+    metrics_.narration_dropped.Increment();
 }
 
 Result<TokenIds> Worker::render_chat(const boost::json::array& messages, const boost::json::object& arguments) const {
@@ -550,8 +461,8 @@ void Worker::shutdown(std::string_view why) {
   // The gate: nothing active and nothing unsent; looked at again until then, and at the end by force.
   struct Gate {
     static void look(Worker& w, net::Clock::time_point end) {
-      if (w.active_ == 0 && w.server_) w.server_->stop_accepting();
-      if (w.active_ == 0 && (!w.server_ || w.server_->connections() == 0)) return w.loop_.stop();
+      if (w.active_ == 0) w.front_.server().stop_accepting();
+      if (w.active_ == 0 && w.front_.server().connections() == 0) return w.loop_.stop();
       if (net::Clock::now() >= end) {
         for (const job::JobPtr& job : w.jobs_.list("", true)) w.cancel(job);
         w.shutdown_timer_ =

@@ -16,10 +16,9 @@
 #include "jinja/template.h"
 #include "job/registry.h"
 #include "net/http_client.h"
-#include "net/http_server.h"
 #include "service/background.h"
-#include "service/job_stream.h"
-#include "service/router.h"
+#include "service/front.h"
+#include "service/job_routes.h"
 #include "wire/requests.h"
 #include "worker/engine_host.h"
 #include "worker/metrics.h"
@@ -27,17 +26,12 @@
 
 namespace llorch::worker {
 
-struct ServeOptions {
+struct ServeOptions : service::FrontOptions {
   EngineHostOptions engine;
-  std::string worker_id, model_ref, listen = "127.0.0.1", hive_url, callback_url, chat_template_file, audit_log,
-                                    keys_file, token_file, tls_certificate, tls_key, log_format;
-  int port = 0;  // 0: the first free one from 8601
+  std::string worker_id, model_ref, hive_url, callback_url, chat_template_file;
   int max_tokens_out = 2048, queue_capacity = 100, inference_timeout_s = 300, shutdown_timeout_ms = 5000,
       heartbeat_interval_s = 30;
-  bool local_mode = false;
-  std::vector<std::string> allowed_hosts, cors_origins;
   job::RegistryOptions jobs;
-  std::size_t body_bytes_max = 8u << 20;
 };
 
 enum class WorkerState { kLoading, kIdle, kError, kDraining };
@@ -66,7 +60,7 @@ class Worker {
 
   /// Binds and begins to load. Errors: what is wrong with options, port or secrets.
   [[nodiscard]] Status start();
-  [[nodiscard]] int port() const { return server_->port(); }
+  [[nodiscard]] int port() const { return front_.port(); }
   /// Drains, then aborts, then stops the loop (W-24). A second call stops at once.
   void shutdown(std::string_view why);
   [[nodiscard]] int exit_code() const { return exit_code_; }
@@ -83,7 +77,7 @@ class Worker {
   [[nodiscard]] net::EventLoop& loop() { return loop_; }
   [[nodiscard]] job::Registry& jobs() { return jobs_; }
   [[nodiscard]] Metrics& metrics() { return metrics_; }
-  [[nodiscard]] service::Router& router() { return *router_; }
+  [[nodiscard]] service::Router& router() { return front_.router(); }
   [[nodiscard]] service::Background& background() { return background_; }
   [[nodiscard]] std::string fingerprint() const;
   [[nodiscard]] wire::Bounds bounds() const { return {facts_.vocab, options_.max_tokens_out, facts_.id}; }
@@ -132,8 +126,6 @@ class Worker {
     net::EventLoop::Timer timeout, deadline;
     net::Clock::time_point submitted;
   };
-  [[nodiscard]] Status check_options();
-  [[nodiscard]] Status bind();
   void loaded(Status outcome);
   [[nodiscard]] Status read_facts();
   void ready();
@@ -150,9 +142,8 @@ class Worker {
   WorkerState state_ = WorkerState::kLoading;
   ModelFacts facts_;
   Metrics metrics_;
-  security::Authenticator authenticator_;
-  std::unique_ptr<security::AuditLog> audit_;
-  std::unique_ptr<service::Router> router_;
+  service::Front front_;
+  security::AuditLog* audit_ = nullptr;
   job::Registry jobs_;
   std::map<std::string, Running> running_;
   std::map<std::string, Remembered> remembered_;
@@ -161,7 +152,6 @@ class Worker {
   net::Call callback_call_, beat_call_;
   int beat_failures_ = 0;
   std::optional<net::Clock::time_point> oom_at_;  // until a token comes again
-  std::unique_ptr<net::HttpServer> server_;
   EngineHost engine_;
   service::Background background_;
   std::jthread hashing_;
@@ -170,7 +160,5 @@ class Worker {
 #define LLORCH_ROUTE(name) void add_route_##name(Worker& worker);
 #include "worker_routes.inc"
 #undef LLORCH_ROUTE
-
-[[nodiscard]] std::string error_event(const Error& error, std::uint64_t seq);
 
 }  // namespace llorch::worker

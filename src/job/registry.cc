@@ -18,7 +18,7 @@ std::string_view name(State state) {
 }
 
 bool EventLog::append(std::string type, std::string json) {
-  while (full() && !events_.empty() && events_.front().seq <= delivered_) {
+  while (at_limit() && events_.front().seq <= delivered_) {
     bytes_ -= events_.front().json.size() + sizeof(Event);
     events_.pop_front();
     ++first_seq_;
@@ -36,7 +36,7 @@ const Event* EventLog::find(std::uint64_t seq) const {
 JobPtr Registry::create(JobOptions options, Time now, WallTime wall) {
   auto job = std::make_shared<Job>();
   job->id = "job-" + random_uuid();
-  job->log = EventLog(options.log);
+  job->log = EventLog(options.log.value_or(options_.log));
   job->options = std::move(options);
   job->created_at = wall;
   job->touched = now;

@@ -48,12 +48,16 @@ class EventLog {
   bool append(std::string type, std::string json);
   [[nodiscard]] const Event* find(std::uint64_t seq) const;
   void delivered(std::uint64_t seq) { delivered_ = std::max(delivered_, seq); }
-  [[nodiscard]] bool full() const { return events_.size() >= limits_.events_max || bytes_ >= limits_.bytes_max; }
+  /// Nothing can make room but a reader.
+  [[nodiscard]] bool full() const { return at_limit() && events_.front().seq > delivered_; }
   [[nodiscard]] std::uint64_t first_seq() const { return first_seq_; }
   [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
   [[nodiscard]] std::size_t bytes() const { return bytes_; }
 
  private:
+  [[nodiscard]] bool at_limit() const {
+    return !events_.empty() && (events_.size() >= limits_.events_max || bytes_ >= limits_.bytes_max);
+  }
   LogLimits limits_;
   std::deque<Event> events_;
   std::size_t bytes_ = 0;
@@ -74,7 +78,7 @@ struct JobOptions {
   std::string correlation_id, traceparent;  // of the request that made it, for logs
   bool resumable = false;                   // survives its reader
   bool cancelled_by_disconnect = true;      // an inference; not a download
-  LogLimits log;
+  std::optional<LogLimits> log;             // absent: the registry's
 };
 
 struct Job {
@@ -101,6 +105,7 @@ using JobPtr = std::shared_ptr<Job>;
 
 struct RegistryOptions {
   std::chrono::seconds unattended{60}, detached{60}, finished{300};
+  LogLimits log;
 };
 
 class Registry {

@@ -84,6 +84,18 @@ TEST_F(RegistryTest, a_full_log_drops_the_delivered_then_what_is_light_and_never
   EXPECT_NE(job->log.find(7), nullptr) << "an event that nobody has read was dropped";
 }
 
+TEST_F(RegistryTest, a_reader_who_keeps_up_never_finds_the_log_full) {
+  Probe reader;
+  const JobPtr job = make(true, {.events_max = 10, .bytes_max = 1u << 20});
+  ASSERT_TRUE(registry.attach(*job, reader, 0, false));
+  for (std::uint64_t i = 1; i <= 100; ++i) {
+    EXPECT_TRUE(registry.append(*job, "token", "x"));
+    registry.delivered(*job, i);
+    EXPECT_FALSE(job->log.full()) << i;
+  }
+  EXPECT_EQ(job->log.first_seq(), 91u) << "what still fits is kept for a resume";
+}
+
 TEST_F(RegistryTest, reaping) {
   Probe reader;
   const JobPtr unattended = make(), attended = make(), detached = make(true), done = make();

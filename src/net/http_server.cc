@@ -396,6 +396,8 @@ asio::awaitable<void> HttpServer::Impl::accept() {
         (count != per_peer.end() && count->second >= options.connections_per_peer_max))
       continue;
     (void)socket.set_option(tcp::no_delay(true), ignored);
+    // Or the system would hold megabytes for each peer that reads nothing.
+    (void)socket.set_option(asio::socket_base::send_buffer_size(options.send_buffer_bytes), ignored);
     const auto connection = std::make_shared<Connection>(self, std::move(socket), peer);
     asio::co_spawn(
         acceptor.get_executor(), [connection]() { return connection->run(); }, asio::detached);

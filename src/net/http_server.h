@@ -41,6 +41,7 @@ struct ServerOptions {
   std::uint16_t port = 0;  // 0: the system chooses
   std::size_t head_bytes_max = 16u << 10;
   std::size_t body_bytes_max = 8u << 20;
+  int send_buffer_bytes = 256 << 10;
   int connections_max = 4096;
   int connections_per_peer_max = 4096;
   std::chrono::milliseconds head_timeout{10'000}, body_timeout{30'000}, idle_timeout{75'000}, write_timeout{60'000};

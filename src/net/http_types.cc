@@ -71,7 +71,7 @@ Result<Target> parse_target(std::string_view text) {
     const std::string_view segment = path.substr(0, path.find('/'));
     path.remove_prefix(segment.size());
     if (segment == "." || segment == ".." || (segment.empty() && !(path.empty() && target.path.empty())))
-      return bad("empty, '.' and '..' segments are refused");
+      return bad(kDotSegments);
     const auto decoded = decode(segment, false);
     if (!decoded) return bad("an escape that is refused");
     (target.path += '/') += *decoded;

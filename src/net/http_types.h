@@ -23,6 +23,9 @@ class Headers {
 };
 [[nodiscard]] bool equal_ignoring_case(std::string_view a, std::string_view b);
 
+/// What parse_target() says of a path that climbs: an audit log wants to know.
+inline constexpr std::string_view kDotSegments = "empty, '.' and '..' segments are refused";
+
 /// A request target in its one canonical form: a path of plain segments and decoded query parameters.
 struct Target {
   std::string path;

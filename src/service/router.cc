@@ -52,6 +52,8 @@ std::string_view audit_event(ErrorCode code) {
     case ErrorCode::kForbidden: return "authorization_denied";
     case ErrorCode::kHostNotAllowed: return "policy_violation";
     case ErrorCode::kRateLimited: return "rate_limit_exceeded";
+    case ErrorCode::kPayloadTooLarge:
+    case ErrorCode::kHeadersTooLarge:
     case ErrorCode::kQueueFull:
     case ErrorCode::kKvOom: return "resource_limit_violation";
     default: return {};
@@ -139,10 +141,15 @@ void Context::fail(const Error& error, const boost::json::object& details, std::
   reply(status, wire::error_body(error, correlation_id, details, param), std::move(headers));
 }
 
-net::Response Router::refusal(const Error& error) const {
+net::Response Router::refusal(const Error& error) {
   net::Response r;
   r.status = kind(error.code).http_status;
   const std::string id = random_uuid();
+  std::string_view event = audit_event(error.code);
+  if (error.code == ErrorCode::kInvalidRequest)
+    event = error.message.ends_with(net::kDotSegments) ? "path_traversal_attempt" : "suspicious_activity";
+  if (!event.empty())
+    audit({{"event_type", event}, {"code", name(error.code)}, {"reason", error.message}, {"correlation_id", id}});
   r.body = boost::json::serialize(wire::error_body(error, id));
   r.headers.add("X-Correlation-Id", id);
   r.headers.add("x-request-id", id);
@@ -209,6 +216,12 @@ bool Router::admit(Context& c, const Match& m) {
   }
   if (!is_public && !c.principal.may(m.route->info.scope))
     return c.fail({ErrorCode::kForbidden, "this API key does not have the scope that the route needs"}), false;
+  if (m.route && m.route->info.scope == Scope::kAdmin)
+    audit({{"event_type", "authorization_granted"},
+           {"route", m.route->info.pattern},
+           {"actor", c.principal.id},
+           {"peer", c.request.peer},
+           {"correlation_id", c.correlation_id}});
   if (!check_origin(c, c.request.method != "GET")) return false;
   if (c.request.method == "POST" && !c.request.body.empty()) {
     const std::string type = c.request.headers.get("Content-Type").value_or("");

@@ -75,7 +75,7 @@ class Router {
   }
   void handle(net::Request request, net::ExchangePtr exchange);
   /// Answers what failed below the level of routes.
-  [[nodiscard]] net::Response refusal(const Error& error) const;
+  [[nodiscard]] net::Response refusal(const Error& error);
   [[nodiscard]] std::vector<RouteInfo> inventory() const;
   void audit(boost::json::object event) {
     if (audit_) audit_->append(std::move(event));

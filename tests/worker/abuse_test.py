@@ -7,7 +7,7 @@ import threading
 import time
 import unittest
 
-from harness import SANITIZED, USER, Worker, free_port, main, parse_sse, wait_for
+from harness import SANITIZED, USER, Worker, free_port, main, new_seed, parse_sse, wait_for
 
 SCALE = 10 if SANITIZED else 1  # sanitized builds get a tenth
 
@@ -19,8 +19,7 @@ def percentile(values, p):
 class Abuse(unittest.TestCase):
     def test_random_fields(self):
         """10,000 requests with fields valid and not: every answer is one of ours, and the worker lives."""
-        seed = random.randrange(1 << 30)
-        print(f"seed {seed}")
+        seed = new_seed()
         r = random.Random(seed)
         odd = [None, True, -1, 0, 1, 2, 1e308, -1e308, 2**63, 2**64 - 1, 0.5, "", "a", "1", "\0", "\u202e🚀", [], [1], ["x"] * 5, [[]], {}, {"a": {"b": 1}}, "NaN", {"type": "text"}, {"5": 5}]
         names = ["prompt", "messages", "max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "stop", "seed", "logprobs", "top_logprobs", "n", "stream", "stream_options", "logit_bias", "model", "echo", "suffix", "best_of", "user", "tools", "tool_choice", "response_format", "truncation",

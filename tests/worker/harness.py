@@ -1,9 +1,12 @@
 """A real worker process for tests: started on a free port, asked over real sockets, gone at the end (T-09)."""
+import collections
 import contextlib
 import http.client
 import json
 import os
 import pathlib
+import platform
+import random
 import signal
 import socket
 import subprocess
@@ -55,13 +58,14 @@ class Worker:
 
     def call(self, method, path, body=None, headers=None, timeout=60):
         """(status, headers, body) of one exchange; JSON is decoded."""
-        c = self.connection(timeout)
+        c, start = self.connection(timeout), time.monotonic()
         data = body if isinstance(body, (bytes, str, type(None))) else json.dumps(body)
         send = {} if data is None else {"Content-Type": "application/json"}
         c.request(method, path, data, send | (headers or {}))
         r = c.getresponse()
         raw = r.read()
         c.close()
+        note_exchange(method, path, r.status, start, r.headers.get("x-request-id"))
         kind = r.headers.get("Content-Type", "")
         return r.status, r.headers, json.loads(raw) if kind.startswith("application/json") else raw.decode()
 
@@ -143,7 +147,55 @@ def wait_for(what, seconds=10):
     raise AssertionError("it did not happen in time")
 
 
+EXCHANGES, SEEDS = collections.deque(maxlen=5000), []
+
+
+def note_exchange(method, path, status, start, request_id):
+    EXCHANGES.append({"method": method, "path": path, "status": status, "start_s": round(start, 6), "ms": round((time.monotonic() - start) * 1000, 3), "request_id": request_id})
+
+
+def new_seed():
+    """A seed for a random test, kept with the run's results."""
+    SEEDS.append(random.SystemRandom().getrandbits(32))
+    print("seed", SEEDS[-1])
+    return SEEDS[-1]
+
+
+class Timed(unittest.TextTestResult):
+    """Times of all tests."""
+    times = []
+
+    def startTest(self, test):
+        self.began = time.monotonic()
+        super().startTest(test)
+
+    def stopTest(self, test):
+        self.times.append({"test": test.id(), "s": round(time.monotonic() - self.began, 4)})
+        super().stopTest(test)
+
+
+def run_id():
+    sha = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout[:8] or "0" * 8
+    return os.environ.get("LLORCH_RUN_ID", time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + sha)
+
+
+def write_results(suite, ok):
+    """What a run leaves behind (T-10)."""
+    folder = pathlib.Path(os.environ.get("LLORCH_PROOF_DIR", ROOT / ".test-results" / suite)) / run_id()
+    folder.mkdir(parents=True, exist_ok=True)
+    info = subprocess.run([BINARY, "--build-info"], capture_output=True, text=True).stdout
+    metadata = {"suite": suite, "ok": ok, "machine": platform.machine(), "system": platform.platform(), "cpus": os.cpu_count(), "build": json.loads(info), "test_data": DATA.exists()}
+    (folder / "metadata.json").write_text(json.dumps(metadata, indent=2))
+    (folder / "seeds.ndjson").write_text("".join(json.dumps({"seed": s}) + "\n" for s in SEEDS))
+    (folder / "transcript.ndjson").write_text("".join(json.dumps(e) + "\n" for e in EXCHANGES))
+    (folder / "timings.json").write_text(json.dumps(Timed.times, indent=1))
+    (folder / "README.md").write_text(f"# {suite}\n\n{len(Timed.times)} tests, {'all passed' if ok else 'FAILED'}; the last {len(EXCHANGES)} exchanges with workers. Seeds repeat random tests.\n")
+
+
 def main():
     if not os.access(BINARY, os.X_OK):
         sys.exit(f"{BINARY} is not there: ./dev build relassert")
-    unittest.main(verbosity=1)
+    runner = unittest.TextTestRunner(verbosity=1, resultclass=Timed)
+    ok = unittest.main(testRunner=runner, exit=False).result.wasSuccessful()
+    write_results(pathlib.Path(sys.argv[0]).stem, ok)
+    sys.exit(not ok)

@@ -288,12 +288,26 @@ class Processes(unittest.TestCase):
                 stranger = re.search(r"llorch-[0-9a-f]{48}", out)[0]
                 for bad in ({"Authorization": "bearer " + keys["infer"]}, {"Authorization": "Basic x"}, {"Authorization": "Bearer " + stranger}, {"Authorization": "Bearer " + keys["infer"], "x-api-key": keys["metrics"]}):
                     self.assertEqual(w.get("/v1/models", bad)[2]["error"]["code"], "INVALID_API_KEY")
-                codes = [w.get("/v1/models", {"Authorization": "Bearer wrong"})[2]["error"]["code"] for _ in range(10)]
-                self.assertEqual(codes[-1], "RATE_LIMITED")
+                with socket.create_connection(("127.0.0.1", w.port)) as s:
+                    s.sendall(b"GET /v1/../metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    self.assertIn(b" 400 ", s.recv(100))
+                with socket.create_connection(("127.0.0.1", w.port)) as s:
+                    s.sendall(b"POST /v1/inference HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n")
+                    self.assertIn(b" 413 ", s.recv(100))
+                with socket.create_connection(("127.0.0.1", w.port)) as s:
+                    s.sendall(b"POST /v1/inference HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
+                    self.assertIn(b" 400 ", s.recv(100))
+                wait_for(lambda: w.get("/v1/inference/" + made["job_id"], auth("admin"))[2]["status"] == "completed")
+                self.assertEqual(w.call("POST", "/v1/shutdown", headers=auth("admin"))[0], 202)
+                w.process.wait(20)
                 logs = w.logs()
+            with Worker("--token-file", f"{d}/token", "--audit-log", f"{d}/audit", local=False) as w:
+                codes = [w.get("/v1/models", {"Authorization": "Bearer wrong"})[2]["error"]["code"] for _ in range(11)]
+                self.assertEqual(codes[-1], "RATE_LIMITED")
+                logs += w.logs()
             with open(f"{d}/audit") as f:
                 audit = f.read()
-            for event in ("auth_failure", "invalid_token_used", "authorization_denied", "rate_limit_exceeded", "model_accessed"):
+            for event in ("auth_failure", "invalid_token_used", "authorization_denied", "authorization_granted", "rate_limit_exceeded", "model_accessed", "task_submitted", "inference_executed", "path_traversal_attempt", "suspicious_activity", "resource_limit_violation"):
                 self.assertIn(f'"event_type":"{event}"', audit)
             for secret in (*keys.values(), "operator-token-0123456789", stranger):
                 self.assertNotIn(secret, logs + audit)
@@ -306,7 +320,7 @@ class Processes(unittest.TestCase):
                 w = Worker("--audit-log", path)
                 for _ in range(3):
                     w.generate(messages=[{"role": "user", "content": "CANARY-PROMPT"}], max_tokens=2)
-                records += 7  # the model opened; submitted and completed, three times
+                records += 10  # the model opened; submitted, executed and completed, three times
                 wait_for(lambda: os.path.exists(path) and open(path).read().count("\n") >= records)
                 w.process.send_signal(how)
                 w.process.wait(20)

@@ -6,6 +6,7 @@ namespace llorch::worker {
 namespace {
 
 using service::ContextPtr;
+constexpr const char* kPrefix = "/v1/inference";
 
 Prepared<wire::InferenceRequest> prepare(const Worker& w, const std::string& text) {
   Prepared<wire::InferenceRequest> p;
@@ -17,13 +18,6 @@ Prepared<wire::InferenceRequest> prepare(const Worker& w, const std::string& tex
       p.take(r.messages ? w.render_chat(*r.messages, {})
                         : w.engine().model().tokenizer->encode(r.prompt, {.add_special = true, .parse_special = true}));
   return p;
-}
-
-boost::json::object created(const job::Job& job, int position) {
-  return {{"job_id", job.id},
-          {"sse_url", fmt::format("/v1/inference/{}/stream", job.id)},
-          {"status", "queued"},
-          {"queue_position", position}};
 }
 
 struct NativeStream {
@@ -110,45 +104,10 @@ void submit(Worker& w, const ContextPtr& c, Prepared<wire::InferenceRequest>& p)
   }
   net::Response r;
   r.status = 202;
-  r.body = boost::json::serialize(created(*job, position));
+  r.body = boost::json::serialize(service::created(*job, kPrefix, position));
   name_ignored(p.request, r.headers);
   w.remember(c, job->id, r);
   c->reply(std::move(r));
-}
-
-boost::json::object describe(const job::Job& job) {
-  boost::json::object o{{"job_id", job.id}, {"status", name(job.state)}, {"created_at", rfc3339(job.created_at)}};
-  if (job.started_at != job::WallTime{}) o["started_at"] = rfc3339(job.started_at);
-  if (job.finished()) o["completed_at"] = rfc3339(job.completed_at);
-  if (job.error) o["error"] = {{"code", name(job.error->code)}, {"message", job.error->message}};
-  return o;
-}
-
-job::JobPtr find(Worker& w, const ContextPtr& c) {
-  auto job = w.jobs().get(c->parameters[0], c->principal.id, c->principal.may(service::Scope::kAdmin));
-  if (job) return *job;
-  c->fail(job.error());
-  return nullptr;
-}
-
-void stream(Worker& w, const ContextPtr& c) {
-  const job::JobPtr job = find(w, c);
-  if (!job) return;
-  service::StreamOptions options;
-  if (const auto last = c->request.headers.get("Last-Event-ID")) {
-    options.take_over = true;
-    if (last->empty() || last->size() > 18 || last->find_first_not_of("0123456789") != std::string::npos)
-      return c->fail({ErrorCode::kInvalidRequest, "Last-Event-ID must be a number"}, {}, "Last-Event-ID");
-    options.last_seq = std::stoull(*last);
-  }
-  if (c->request.headers.get("Accept").value_or("").starts_with("application/x-ndjson"))
-    options.framing = service::Framing::kJsonLines;
-  else if (job->options.operation != "infer")
-    options.framing = service::Framing::kOpenAiResumable;
-  if (const Status s = service::stream_job(w.loop(), w.jobs(), job, c, std::move(options),
-                                           [&w](const job::JobPtr& j) { w.disconnected(j); });
-      !s)
-    c->fail(s.error());
 }
 
 }  // namespace
@@ -158,22 +117,16 @@ void add_route_inference(Worker& w) {
   w.router().route<Scope::kInfer>("POST", "/v1/inference", [&w](const ContextPtr& c) {
     prepare_and_submit<wire::InferenceRequest>(w, c, prepare, submit);
   });
-  w.router().route<Scope::kInfer>("GET", "/v1/inference", [&w](const ContextPtr& c) {
-    boost::json::array list;
-    for (const auto& job : w.jobs().list(c->principal.id, c->principal.may(Scope::kAdmin)))
-      if (job->options.operation != "load") list.push_back(describe(*job));
-    c->reply(200, {{"jobs", std::move(list)}});
-  });
-  w.router().route<Scope::kInfer>("GET", "/v1/inference/{}/stream", [&w](const ContextPtr& c) { stream(w, c); });
-  w.router().route<Scope::kInfer>("GET", "/v1/inference/{}", [&w](const ContextPtr& c) {
-    if (const auto job = find(w, c)) c->reply(200, describe(*job));
-  });
-  w.router().route<Scope::kInfer>("DELETE", "/v1/inference/{}", [&w](const ContextPtr& c) {
-    const auto job = find(w, c);
-    if (!job) return;
-    w.cancel(job);
-    c->reply(200, {{"job_id", job->id}, {"status", name(job->state)}});
-  });
+  service::add_job_routes(w.router(), w.loop(), w.jobs(),
+                          {.prefix = kPrefix,
+                           .cancel = [&w](const job::JobPtr& j) { w.cancel(j); },
+                           .disconnected = [&w](const job::JobPtr& j) { w.disconnected(j); },
+                           .hidden = [](const job::Job& j) { return j.options.operation == "load"; },
+                           .framing =
+                               [](const job::Job& j) {
+                                 return j.options.operation == "infer" ? service::Framing::kSse
+                                                                       : service::Framing::kOpenAiResumable;
+                               }});
 }
 
 }  // namespace llorch::worker

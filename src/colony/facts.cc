@@ -1,0 +1,153 @@
+#include "colony/facts.h"
+
+#include "security/validate.h"
+
+namespace llorch::colony {
+namespace {
+
+using boost::json::object;
+using boost::json::value;
+
+value optional(const std::optional<std::int64_t>& v) { return v ? value(*v) : value(nullptr); }
+
+/// Reads one object; remembers the first thing that is wrong.
+class Reader {
+ public:
+  Reader(const value& v, std::string what) : o_(v.if_object()), what_(std::move(what)) {
+    if (!o_) flaw_ = "must be an object";
+  }
+  std::string text(std::string_view key, bool required = true) {
+    const value* v = o_ ? o_->if_contains(key) : nullptr;
+    if (v && v->is_string() && v->get_string().size() <= 1024 && !security::check_display(v->get_string()))
+      return std::string(v->get_string());
+    if (required || (v && !v->is_null())) note(key, "a string");
+    return {};
+  }
+  std::optional<std::int64_t> integer(std::string_view key, bool required = false) {
+    const value* v = o_ ? o_->if_contains(key) : nullptr;
+    if (v && v->is_int64() && v->get_int64() >= 0) return v->get_int64();
+    if (required || (v && !v->is_null())) note(key, "a whole number");
+    return std::nullopt;
+  }
+  template<class T, class Each>
+  std::vector<T> list(std::string_view key, Each each) {
+    std::vector<T> out;
+    const value* v = o_ ? o_->if_contains(key) : nullptr;
+    if (!v || !v->is_array() || v->get_array().size() > 10'000) return note(key, "a list"), out;
+    for (const value& item : v->get_array()) {
+      Reader r(item, what_ + "." + std::string(key));
+      out.push_back(each(r));
+      if (!r.flaw_.empty() && flaw_.empty()) what_ = r.what_, flaw_ = r.flaw_;
+    }
+    return out;
+  }
+  [[nodiscard]] object nested(std::string_view key) const {
+    const value* v = o_ ? o_->if_contains(key) : nullptr;
+    return v && v->is_object() ? v->get_object() : object();
+  }
+  template<class T>
+  Result<T> done(T t) {
+    if (flaw_.empty()) return t;
+    return fail(ErrorCode::kInvalidRequest, "{} {}", what_, flaw_);
+  }
+
+ private:
+  void note(std::string_view key, std::string_view kind) {
+    if (flaw_.empty()) flaw_ = fmt::format("lacks {}, or it is not {}", key, kind);
+  }
+  const object* o_;
+  std::string what_, flaw_;
+};
+
+template<class T>
+boost::json::array list_of(const std::vector<T>& items) {
+  boost::json::array out;
+  for (const T& item : items) out.push_back(to_json(item));
+  return out;
+}
+
+}  // namespace
+
+object to_json(const Device& d) {
+  object o{{"id", d.id},
+           {"name", d.name},
+           {"device_type", d.type},
+           {"memory_total_bytes", optional(d.memory_total)},
+           {"memory_free_bytes", optional(d.memory_free)}};
+  if (!d.compute_capability.empty()) o["compute_capability"] = d.compute_capability;
+  if (!d.pci_bus_id.empty()) o["pci_bus_id"] = d.pci_bus_id;
+  if (d.cores) o["cores"] = *d.cores;
+  return o;
+}
+
+object to_json(const Model& m) {
+  object o{{"id", m.id},       {"ref", m.ref},       {"name", m.name}, {"size_bytes", m.size_bytes},
+           {"quant", m.quant}, {"status", m.status}};
+  if (!m.error.empty()) o["error"] = m.error;
+  return o;
+}
+
+object to_json(const WorkerKind& w) { return {{"id", w.id}, {"kind", w.kind}, {"version", w.version}}; }
+
+object to_json(const WorkerFacts& w) {
+  return {{"worker_id", w.worker_id}, {"uri", w.uri},   {"model_ref", w.model_ref}, {"device", w.device},
+          {"kind", w.kind},           {"state", w.state}, {"pid", w.pid},           {"port", w.port},
+          {"queue_room", w.queue_room}};
+}
+
+object to_json(const Capabilities& c) {
+  return {{"devices", list_of(c.devices)}, {"models", list_of(c.models)}, {"workers_available", list_of(c.workers)}};
+}
+
+object to_json(const HiveBeat& b) {
+  return {{"hive_id", b.hive_id},
+          {"url", b.url},
+          {"version", b.version},
+          {"node", b.node},
+          {"workers", list_of(b.workers)}};
+}
+
+Result<Capabilities> read_capabilities(const value& v) {
+  Reader r(v, "capabilities");
+  Capabilities c;
+  c.devices = r.list<Device>("devices", [](Reader& d) {
+    return Device{d.text("id"),
+                  d.text("name"),
+                  d.text("device_type"),
+                  d.integer("memory_total_bytes"),
+                  d.integer("memory_free_bytes"),
+                  d.text("compute_capability", false),
+                  d.text("pci_bus_id", false),
+                  d.integer("cores")};
+  });
+  c.models = r.list<Model>("models", [](Reader& m) {
+    return Model{m.text("id"),     m.text("ref"),          m.text("name"), m.text("quant", false),
+                 m.text("status"), m.text("error", false), m.integer("size_bytes", true).value_or(0)};
+  });
+  c.workers = r.list<WorkerKind>("workers_available", [](Reader& w) {
+    return WorkerKind{w.text("id"), w.text("kind"), w.text("version", false)};
+  });
+  return r.done(std::move(c));
+}
+
+Result<HiveBeat> read_beat(const value& v) {
+  Reader r(v, "heartbeat");
+  HiveBeat b;
+  b.hive_id = r.text("hive_id"), b.url = r.text("url"), b.version = r.text("version");
+  b.node = r.nested("node");
+  b.workers = r.list<WorkerFacts>("workers", [](Reader& w) {
+    return WorkerFacts{w.text("worker_id"),
+                       w.text("uri", false),
+                       w.text("model_ref"),
+                       w.text("device"),
+                       w.text("kind"),
+                       w.text("state"),
+                       w.integer("pid", true).value_or(0),
+                       w.integer("port", true).value_or(0),
+                       w.integer("queue_room").value_or(0)};
+  });
+  if (security::check_identifier(b.hive_id, 64)) return fail(ErrorCode::kInvalidRequest, "hive_id must be 1 to 64 of A-Z a-z 0-9 _ -");
+  return r.done(std::move(b));
+}
+
+}  // namespace llorch::colony

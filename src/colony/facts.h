@@ -1,0 +1,63 @@
+// What daemons tell each other about machines, and its JSON: devices, catalogs, worker processes, heartbeats.
+//
+// A figure that cannot be measured is absent here and null there, never zero (H-03).
+#pragma once
+
+#include <boost/json.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace llorch::colony {
+
+using Bytes = std::optional<std::int64_t>;
+
+struct Device {
+  std::string id, name, type;  // "cpu" or "cuda:0"; type "cpu" or "gpu"
+  Bytes memory_total, memory_free;
+  std::string compute_capability, pci_bus_id;  // of GPUs
+  std::optional<std::int64_t> cores;           // of the CPU
+};
+
+struct Model {
+  std::string id, ref, name, quant, status, error;  // status: Available, Downloading, Failed
+  std::int64_t size_bytes = 0;
+};
+
+struct WorkerKind {
+  std::string id, kind, version;  // kind: cpu, cuda, accelerate
+};
+
+/// One worker process of a hive.
+struct WorkerFacts {
+  std::string worker_id, uri, model_ref, device, kind, state;  // state: starting, ready, busy, stopping
+  std::int64_t pid = 0, port = 0;
+  std::int64_t queue_room = 0;
+};
+
+struct Capabilities {
+  std::vector<Device> devices;
+  std::vector<Model> models;
+  std::vector<WorkerKind> workers;
+};
+
+struct HiveBeat {
+  std::string hive_id, url, version;
+  std::vector<WorkerFacts> workers;
+  boost::json::object node;
+};
+
+[[nodiscard]] boost::json::object to_json(const Device& d);
+[[nodiscard]] boost::json::object to_json(const Model& m);
+[[nodiscard]] boost::json::object to_json(const WorkerKind& w);
+[[nodiscard]] boost::json::object to_json(const WorkerFacts& w);
+[[nodiscard]] boost::json::object to_json(const Capabilities& c);
+[[nodiscard]] boost::json::object to_json(const HiveBeat& b);
+/// Errors: kInvalidRequest naming the field that is missing or of another kind.
+[[nodiscard]] Result<Capabilities> read_capabilities(const boost::json::value& v);
+[[nodiscard]] Result<HiveBeat> read_beat(const boost::json::value& v);
+
+}  // namespace llorch::colony

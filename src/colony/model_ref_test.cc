@@ -1,0 +1,45 @@
+#include "colony/model_ref.h"
+
+#include <gtest/gtest.h>
+
+namespace llorch::colony {
+namespace {
+
+TEST(ModelRef, every_form_has_one_spelling) {
+  const std::pair<const char*, const char*> forms[] = {
+      {"builtin:haiku", "builtin:haiku"},
+      {"/models/a.gguf", "file:/models/a.gguf"},
+      {"file:/models/a.gguf", "file:/models/a.gguf"},
+      {"org/repo", "hf:org/repo@main"},
+      {"hf:Org/Re-po.v1@abc123:Q4_K_M", "hf:Org/Re-po.v1@abc123:Q4_K_M"},
+      {"org/repo:sub/model.gguf", "hf:org/repo@main:sub/model.gguf"},
+      {"qwen", "qwen"},
+  };
+  for (const auto& [given, known] : forms) {
+    const auto ref = parse_model_ref(given);
+    ASSERT_TRUE(ref) << given << ": " << ref.error().message;
+    EXPECT_EQ(ref->text(), known);
+    EXPECT_EQ(parse_model_ref(ref->text())->text(), known) << "the spelling is not stable";
+  }
+}
+
+TEST(ModelRef, hostile_ones_are_refused_and_not_repeated) {
+  for (const std::string bad :
+       {"", "a b", "$(id)", "`id`", "org/../x", "../x", "org/repo:../../etc/passwd", "org/repo;rm", "a\nb", "file:rel",
+        "hf:org", "hf:a/b/c", "builtin:../x", "org/repo@", "org/repo:", "UPPER", "./rel.gguf"}) {
+    const auto ref = parse_model_ref(bad);
+    ASSERT_FALSE(ref) << bad;
+    EXPECT_EQ(ref.error().code, ErrorCode::kInvalidRequest);
+    EXPECT_FALSE(bad.size() > 3 && ref.error().message.contains(bad)) << ref.error().message;
+  }
+}
+
+TEST(ModelRef, quantizations_in_file_names) {
+  EXPECT_EQ(quant_in_name("qwen2.5-0.5b-instruct-q4_k_m.gguf"), "Q4_K_M");
+  EXPECT_EQ(quant_in_name("Model-Q8_0.gguf"), "Q8_0");
+  EXPECT_EQ(quant_in_name("model.bf16.gguf"), "BF16");
+  EXPECT_EQ(quant_in_name("model.gguf"), "");
+}
+
+}  // namespace
+}  // namespace llorch::colony

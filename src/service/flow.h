@@ -1,0 +1,137 @@
+// Long procedures of a daemon as coroutines on the event loop: what would be a chain of callbacks reads as steps.
+//
+// A procedure is a coroutine that returns Procedure and takes a FlowPtr. Each step (`co_await`) gives a Result and
+// resumes from the loop, never from inside the operation that ended. cancel() makes the step under way, and all later
+// ones, fail with the given error: procedures return at the first error, so they end soon. Threads: the event loop's.
+//
+// GCC 12 destroys an aggregate made inside a co_await expression twice: give such arguments a constructor or a name.
+#pragma once
+
+#include <any>
+#include <coroutine>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/result.h"
+#include "net/event_loop.h"
+
+namespace llorch::service {
+
+/// The right to go on, shared by a procedure and whoever may cancel it.
+class Flow {
+ public:
+  explicit Flow(net::EventLoop& loop) : loop_(loop) {}
+  void cancel(Error why) {
+    if (cancelled_) return;
+    cancelled_ = std::move(why);
+    if (const auto abort = std::exchange(abort_, nullptr)) abort(*cancelled_);
+  }
+  [[nodiscard]] const std::optional<Error>& cancelled() const { return cancelled_; }
+  [[nodiscard]] net::EventLoop& loop() { return loop_; }
+
+ private:
+  template<class T>
+  friend class Step;
+  net::EventLoop& loop_;
+  std::optional<Error> cancelled_;
+  std::function<void(const Error&)> abort_;  // of the step under way
+};
+using FlowPtr = std::shared_ptr<Flow>;
+
+/// Starts at once, and owns itself.
+struct Procedure {
+  struct promise_type {
+    Procedure get_return_object() { return {}; }
+    std::suspend_never initial_suspend() noexcept { return {}; }
+    std::suspend_never final_suspend() noexcept { return {}; }
+    void return_void() {}
+    [[noreturn]] void unhandled_exception() { std::terminate(); }
+  };
+};
+
+template<class T>
+class [[nodiscard]] Step {
+ public:
+  using Done = std::function<void(Result<T>)>;
+  /// Begins the operation, which calls `done` once, from the loop's thread; what it returns lives until then.
+  using Start = std::function<std::any(Done done)>;
+
+  Step(FlowPtr flow, Start start) : state_(std::make_shared<State>(std::move(flow))), start_(std::move(start)) {}
+
+  [[nodiscard]] bool await_ready() const { return state_->flow->cancelled_.has_value(); }
+  void await_suspend(std::coroutine_handle<> handle) {
+    const std::shared_ptr<State> state = state_;
+    state->handle = handle;
+    state->flow->abort_ = [state](const Error& why) { State::finish(state, std::unexpected(why)); };
+    std::any operation = start_([state](Result<T> result) { State::finish(state, std::move(result)); });
+    if (!state->result) state->operation = std::move(operation);
+  }
+  Result<T> await_resume() {
+    if (!state_->result) return std::unexpected(*state_->flow->cancelled_);
+    return *std::move(state_->result);
+  }
+
+ private:
+  struct State {
+    explicit State(FlowPtr f) : flow(std::move(f)) {}
+    static void finish(const std::shared_ptr<State>& state, Result<T> result) {
+      if (state->result) return;
+      state->result = std::move(result);
+      state->flow->abort_ = nullptr;
+      state->flow->loop().post([state] {
+        state->operation.reset();
+        state->handle.resume();
+      });
+    }
+    FlowPtr flow;
+    std::coroutine_handle<> handle;
+    std::optional<Result<T>> result;
+    std::any operation;
+  };
+  std::shared_ptr<State> state_;
+  Start start_;
+};
+
+/// Goes on after so long.
+inline Step<bool> pause(const FlowPtr& flow, net::Clock::duration time) {
+  return {flow, [flow, time](Step<bool>::Done done) -> std::any {
+            return std::make_shared<net::EventLoop::Timer>(flow->loop().after(time, [done] { done(true); }));
+          }};
+}
+
+/// Something has changed: procedures that wait look again.
+class Signal {
+ public:
+  void notify() {
+    for (const auto& waiter : std::exchange(waiters_, {}))
+      if (const auto alive = waiter.lock()) (*alive)();
+  }
+  /// True when notified, false when `time` is over.
+  Step<bool> wait(const FlowPtr& flow, net::Clock::duration time) {
+    return {flow, [this, flow, time](const Step<bool>::Done& done) -> std::any {
+              const auto waiter = std::make_shared<std::function<void()>>([done] { done(true); });
+              waiters_.push_back(waiter);
+              return std::pair(waiter, std::make_shared<net::EventLoop::Timer>(
+                                           flow->loop().after(time, [done] { done(false); })));
+            }};
+  }
+
+ private:
+  std::vector<std::weak_ptr<std::function<void()>>> waiters_;
+};
+
+/// Runs `work` on a background thread.
+template<class Background, class Work>
+auto in_background(const FlowPtr& flow, Background& background, Work work) -> Step<decltype(work())> {
+  using T = decltype(work());
+  return {flow, [&background, work = std::move(work)](typename Step<T>::Done done) mutable -> std::any {
+            const auto out = std::make_shared<std::optional<T>>();
+            background.run([out, work = std::move(work)]() mutable { *out = work(); },
+                           [out, done = std::move(done)] { done(std::move(**out)); });
+            return {};
+          }};
+}
+
+}  // namespace llorch::service

@@ -1,0 +1,84 @@
+#include "service/front.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "service/log.h"
+
+namespace llorch::service {
+namespace {
+
+void raise_descriptor_limit() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = std::min<rlim_t>(files.rlim_max, 65'536);
+  setrlimit(RLIMIT_NOFILE, &files);
+}
+
+}  // namespace
+
+Status Front::open() {
+  raise_descriptor_limit();
+  const FrontOptions& o = options_;
+  if (o.tls_certificate.empty() != o.tls_key.empty())
+    return fail(ErrorCode::kInvalidRequest, "--tls-cert and --tls-key go together");
+  std::string warning;
+  LLORCH_TRY(const auto token, security::find_operator_token(o.token_file, warning));
+  if (!warning.empty()) log(Level::kWarn, "token_from_environment", warning);
+  const bool loopback = security::is_loopback(o.listen);
+  if (o.local_mode && (token || !o.keys_file.empty()))
+    return fail(ErrorCode::kInvalidRequest, "--local-mode has no authentication: it cannot be combined with a token");
+  if (o.local_mode && !loopback)
+    return fail(ErrorCode::kInvalidRequest, "--local-mode listens on loopback only, not on {}", o.listen);
+  if (!loopback && !token)
+    return fail(ErrorCode::kInvalidRequest,
+                "listening on {} needs a token of at least {} characters (LLORCH_API_TOKEN_FILE)", o.listen,
+                security::kTokenBytesMin);
+  if (!loopback && o.tls_certificate.empty())
+    log(Level::kWarn, "no_tls",
+        "listening beyond this machine without TLS: tokens and prompts cross the network readable");
+  if (token) {
+    token_ = *token;
+    authenticator_.add_token(*token, {Scope::kAdmin, Scope::kInfer, Scope::kMetrics, Scope::kNode});
+  }
+  if (!o.keys_file.empty()) LLORCH_OK(authenticator_.add_keys_file(o.keys_file));
+  if (!o.audit_log.empty()) {
+    LLORCH_TRY(audit_, security::AuditLog::open(o.audit_log, service_id_));
+  }
+  router_ = std::make_unique<Router>(authenticator_, audit_.get(),
+                                     RouterOptions{o.listen, o.allowed_hosts, o.cors_origins, {}});
+  return {};
+}
+
+Status Front::bind() {
+  net::ServerOptions server;
+  server.address = options_.listen == "localhost" ? "127.0.0.1" : options_.listen;
+  server.tls_certificate = options_.tls_certificate, server.tls_key = options_.tls_key;
+  server.body_bytes_max = options_.body_bytes_max;
+  const auto handler = [this](net::Request r, net::ExchangePtr e) { router_->handle(std::move(r), std::move(e)); };
+  const auto refusal = [this](const Error& e) { return router_->refusal(e); };
+  const int first = options_.port > 0 ? options_.port : options_.first_port;
+  const int last = options_.port > 0 ? options_.port : options_.last_port;
+  for (int port = first; port <= last; ++port) {
+    server.port = static_cast<std::uint16_t>(port);
+    auto made = net::HttpServer::make(loop_, server, handler, refusal);
+    if (made) {
+      server_ = *std::move(made);
+      return {};
+    }
+    if (made.error().code != ErrorCode::kIo || first == last) return std::unexpected(std::move(made).error());
+  }
+  return fail(ErrorCode::kIo, "no port from {} to {} is free", first, last);
+}
+
+std::string Front::url() const {
+  return fmt::format("http{}://{}:{}", options_.tls_certificate.empty() ? "" : "s", options_.listen, port());
+}
+
+void Front::sign(net::Headers& headers) const {
+  if (!token_.empty()) headers.add("Authorization", "Bearer " + token_);
+}
+
+}  // namespace llorch::service

@@ -1,0 +1,60 @@
+// A daemon's face to the network: who may listen where, keys, audit log, router and HTTP server (S-01, S-02).
+//
+// open() checks the options and makes the router; routes are declared; bind() begins to serve. Threads: the event
+// loop's.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "net/http_client.h"
+#include "net/http_server.h"
+#include "security/audit.h"
+#include "security/auth.h"
+#include "service/router.h"
+
+namespace llorch::service {
+
+struct FrontOptions {
+  std::string listen = "127.0.0.1", token_file, keys_file, tls_certificate, tls_key, audit_log, log_format;
+  int port = 0;                            // 0: the first free one of the range
+  int first_port = 8601, last_port = 8999;
+  bool local_mode = false;                 // loopback, no authentication
+  std::vector<std::string> allowed_hosts, cors_origins;
+  std::size_t body_bytes_max = 8u << 20;
+};
+
+class Front {
+ public:
+  Front(net::EventLoop& loop, FrontOptions options, std::string service_id)
+      : loop_(loop), options_(std::move(options)), service_id_(std::move(service_id)) {}
+
+  /// Errors: kInvalidRequest for options that contradict each other or would serve strangers; those of secrets and
+  /// the audit log.
+  [[nodiscard]] Status open();
+  /// Errors: kIo when no port is free.
+  [[nodiscard]] Status bind();
+  [[nodiscard]] Router& router() { return *router_; }
+  [[nodiscard]] net::HttpServer& server() { return *server_; }
+  [[nodiscard]] security::AuditLog* audit() { return audit_.get(); }
+  [[nodiscard]] int port() const { return server_->port(); }
+  /// http(s)://address:port, as others on the same network reach it.
+  [[nodiscard]] std::string url() const;
+  /// What this daemon shows of itself to others of its colony: the operator's token, where there is one.
+  void sign(net::Headers& headers) const;
+  [[nodiscard]] bool has_token() const { return !token_.empty(); }
+  [[nodiscard]] const std::string& token() const { return token_; }
+  void close() { server_.reset(); }
+
+ private:
+  net::EventLoop& loop_;
+  FrontOptions options_;
+  std::string service_id_, token_;
+  security::Authenticator authenticator_;
+  std::unique_ptr<security::AuditLog> audit_;
+  std::unique_ptr<Router> router_;
+  std::unique_ptr<net::HttpServer> server_;
+};
+
+}  // namespace llorch::service

@@ -1,0 +1,149 @@
+#include "service/process.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+
+namespace llorch::service {
+namespace {
+
+/// What exec needs, made before the fork: between fork and exec nothing may allocate.
+struct Prepared {
+  explicit Prepared(const ProcessOptions& o) : arguments(o.arguments) {
+    for (char** e = environ; *e; ++e) {
+      const std::string_view entry(*e);
+      const std::string_view key = entry.substr(0, entry.find('='));
+      if (std::ranges::none_of(o.environment, [&](const auto& add) { return add.first == key; }))
+        environment.emplace_back(entry);
+    }
+    for (const auto& [key, value] : o.environment) environment.push_back(key + "=" + value);
+    for (std::string& a : arguments) argv.push_back(a.data());
+    for (std::string& e : environment) envp.push_back(e.data());
+    argv.push_back(nullptr), envp.push_back(nullptr);
+  }
+  std::vector<std::string> arguments, environment;
+  std::vector<char*> argv, envp;
+};
+
+[[noreturn]] void become(const Prepared& p, int output, int death_signal, pid_t parent) {
+  if (death_signal) prctl(PR_SET_PDEATHSIG, death_signal);
+  if (death_signal && getppid() != parent) _exit(127);  // it died before we could ask
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  const int null = open("/dev/null", O_RDWR);
+  dup2(null, STDIN_FILENO);
+  dup2(output, STDOUT_FILENO);
+  dup2(output, STDERR_FILENO);
+  syscall(SYS_close_range, 3u, ~0u, 0u);
+  execve(p.argv[0], p.argv.data(), p.envp.data());
+  _exit(127);
+}
+
+int open_log(const std::string& path) {
+  return path.empty() ? -1 : open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+}
+
+Status executable(const std::string& path) {
+  if (access(path.c_str(), X_OK) == 0) return {};
+  return fail(ErrorCode::kIo, "the program {} is not there", std::filesystem::path(path).filename().string());
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Process>> Process::start(net::EventLoop& loop, ProcessOptions options, OnLine on_line,
+                                                OnExit on_exit) {
+  LLORCH_OK(executable(options.arguments.at(0)));
+  const Prepared prepared(options);
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return fail(ErrorCode::kIo, "no pipe: {}", std::strerror(errno));
+  const pid_t parent = getpid(), pid = fork();
+  if (pid == 0) become(prepared, ends[1], options.death_signal, parent);
+  close(ends[1]);
+  if (pid < 0) {
+    close(ends[0]);
+    return fail(ErrorCode::kIo, "no process: {}", std::strerror(errno));
+  }
+  const int descriptor = static_cast<int>(syscall(SYS_pidfd_open, pid, 0u));
+  auto shared = std::make_shared<Shared>();
+  shared->on_line = std::move(on_line), shared->on_exit = std::move(on_exit);
+  std::unique_ptr<Process> process(new Process(pid, descriptor, std::move(shared)));
+  process->watch(loop, ends[0], open_log(options.log_file));
+  return process;
+}
+
+void Process::watch(net::EventLoop& loop, int output, int log) {
+  watcher_ = std::thread([&loop, output, log, pid = pid_, weak = std::weak_ptr(shared_), shared = shared_] {
+    std::string line;
+    char part[4096];
+    for (ssize_t n; (n = read(output, part, sizeof part)) != 0;) {
+      if (n < 0) {
+        if (errno == EINTR) continue;
+        break;
+      }
+      if (log >= 0) (void)!write(log, part, static_cast<std::size_t>(n));
+      for (const char c : std::string_view(part, static_cast<std::size_t>(n))) {
+        if (c != '\n') {
+          if (line.size() < 65'536) line += c;
+          continue;
+        }
+        loop.post([weak, text = std::exchange(line, {})] {
+          if (const auto alive = weak.lock(); alive && alive->on_line) alive->on_line(text);
+        });
+      }
+    }
+    close(output);
+    if (log >= 0) close(log);
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+    shared->ended = true;
+    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    loop.post([weak, code] {
+      if (const auto alive = weak.lock(); alive && alive->on_exit) alive->on_exit(code);
+    });
+  });
+}
+
+Process::~Process() {
+  shared_->on_line = nullptr, shared_->on_exit = nullptr;
+  if (running()) signal(SIGKILL);
+  watcher_.join();
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+void Process::signal(int number) const {
+  if (descriptor_ >= 0)
+    syscall(SYS_pidfd_send_signal, descriptor_, number, nullptr, 0u);
+  else if (running())
+    kill(pid_, number);
+}
+
+Result<int> start_detached(const ProcessOptions& options) {
+  LLORCH_OK(executable(options.arguments.at(0)));
+  const Prepared prepared(options);
+  const int log = options.log_file.empty() ? open("/dev/null", O_WRONLY | O_CLOEXEC) : open_log(options.log_file);
+  if (log < 0) return fail(ErrorCode::kIo, "cannot write {}", options.log_file);
+  const pid_t parent = getpid(), pid = fork();
+  if (pid == 0) {
+    setsid();
+    become(prepared, log, options.death_signal, parent);
+  }
+  close(log);
+  if (pid < 0) return fail(ErrorCode::kIo, "no process: {}", std::strerror(errno));
+  return pid;
+}
+
+std::string own_folder() {
+  std::error_code problem;
+  return std::filesystem::read_symlink("/proc/self/exe", problem).parent_path().string();
+}
+
+}  // namespace llorch::service

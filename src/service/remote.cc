@@ -1,0 +1,110 @@
+#include "service/remote.h"
+
+#include <fmt/format.h>
+
+#include "format/json.h"
+#include "net/sse.h"
+
+namespace llorch::service {
+namespace {
+
+constexpr std::size_t kAnswerMax = 64u << 20;
+
+net::ClientRequest request_to(const Peer& peer, Asked asked) {
+  net::ClientRequest r;
+  r.method = std::move(asked.method);
+  r.url = peer.base;
+  while (r.url.path.ends_with('/')) r.url.path.pop_back();
+  r.url.path += asked.path;
+  r.headers = std::move(asked.headers);
+  r.idle_timeout = asked.idle_timeout;
+  if (!asked.body.empty()) r.headers.add("Content-Type", "application/json");
+  r.body = std::move(asked.body);
+  if (!peer.token.empty()) r.headers.add("Authorization", "Bearer " + peer.token);
+  return r;
+}
+
+boost::json::value parse(std::string_view text) {
+  auto value = json::parse(text, "answer");
+  return value ? *std::move(value) : boost::json::value();
+}
+
+}  // namespace
+
+Result<Peer> make_peer(std::string_view url, std::string token) {
+  LLORCH_TRY(net::Url base, net::parse_url(url));
+  return Peer{std::move(base), std::move(token)};
+}
+
+ErrorCode code_of(std::string_view wanted) {
+  for (std::size_t i = 0; i < std::size(kErrorKinds); ++i)
+    if (net::equal_ignoring_case(kErrorKinds[i].name, wanted)) return static_cast<ErrorCode>(i);
+  return ErrorCode::kInternal;
+}
+
+Status check(const JsonAnswer& answer) {
+  if (answer.status / 100 == 2) return {};
+  Error error{ErrorCode::kInternal, fmt::format("answered {}", answer.status)};
+  if (const auto* o = answer.body.if_object())
+    if (const auto* e = json::find_object(*o, "error")) {
+      error.code = code_of(json::find_text(*e, "code").value_or(""));
+      error.message = json::find_text(*e, "message").value_or(error.message);
+    }
+  return std::unexpected(std::move(error));
+}
+
+Step<JsonAnswer> ask(const FlowPtr& flow, const Peer& peer, Asked asked) {
+  return {flow, [&loop = flow->loop(), peer, asked = std::move(asked)](Step<JsonAnswer>::Done done) -> std::any {
+            struct Collected {
+              JsonAnswer answer;
+              std::string text;
+            };
+            const auto got = std::make_shared<Collected>();
+            return std::make_shared<net::Call>(net::start_call(
+                loop, request_to(peer, asked),
+                {.on_head = [got](int s, const net::Headers& h) { got->answer.status = s, got->answer.headers = h; },
+                 .on_data = [got](std::string_view bytes) {
+                   if (got->text.size() < kAnswerMax) got->text += bytes;
+                 },
+                 .on_end = [got, done = std::move(done)](Status s) {
+                   if (!s) return done(std::unexpected(std::move(s).error()));
+                   got->answer.body = parse(got->text);
+                   done(std::move(got->answer));
+                 }}));
+          }};
+}
+
+Step<bool> follow(const FlowPtr& flow, const Peer& peer, std::string path, OnEvent on_event) {
+  Asked asked("GET", std::move(path));
+  return {flow, [flow, peer, asked = std::move(asked), on_event = std::move(on_event)](
+                    const Step<bool>::Done& done) -> std::any {
+            struct Stream {
+              int status = 0;
+              std::string refusal;
+              net::SseParser parser;
+            };
+            const auto stream = std::make_shared<Stream>(
+                Stream{0, {}, net::SseParser([flow, on_event](const net::SseEvent& e) {
+                         if (e.data == "[DONE]" || flow->cancelled()) return;
+                         if (const auto data = parse(e.data); data.is_object()) on_event(e.type, data.get_object());
+                       })});
+            return std::make_shared<net::Call>(net::start_call(
+                flow->loop(), request_to(peer, asked),
+                {.on_head = [stream](int status, const net::Headers&) { stream->status = status; },
+                 .on_data = [stream](std::string_view bytes) {
+                   if (stream->status != 200)
+                     stream->refusal += bytes.substr(0, 65'536);
+                   else
+                     (void)stream->parser.push(bytes);
+                 },
+                 .on_end = [stream, done](Status s) {
+                   if (!s) return done(std::unexpected(std::move(s).error()));
+                   if (Status refused = check({stream->status, parse(stream->refusal), {}}); !refused)
+                     return done(std::unexpected(std::move(refused).error()));
+                   if (!stream->parser.done()) return done(fail(ErrorCode::kIo, "the stream broke off"));
+                   done(true);
+                 }}));
+          }};
+}
+
+}  // namespace llorch::service

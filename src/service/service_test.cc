@@ -1,0 +1,115 @@
+// Processes under supervision, and procedures as coroutines.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "service/background.h"
+#include "service/flow.h"
+#include "service/process.h"
+#include "service/remote.h"
+
+namespace llorch::service {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(Process, lines_come_and_the_end_is_noticed) {
+  net::EventLoop loop;
+  std::vector<std::string> lines;
+  int code = -1;
+  char log[] = "/tmp/llorch-process-XXXXXX";
+  close(mkstemp(log));
+  const auto process = Process::start(
+      loop, {{"/bin/sh", "-c", "echo one; echo $WORD >&2; printf three; exit 7"}, {{"WORD", "two"}}, log},
+      [&](const std::string& line) { lines.push_back(line); },
+      [&](int c) {
+        code = c;
+        loop.stop();
+      });
+  ASSERT_TRUE(process) << process.error().message;
+  loop.run();
+  EXPECT_EQ(code, 7);
+  EXPECT_EQ(lines, (std::vector<std::string>{"one", "two"})) << "a line that does not end is for the log alone";
+  EXPECT_FALSE((*process)->running());
+  std::ifstream in(log);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), "one\ntwo\nthree");
+  unlink(log);
+}
+
+TEST(Process, dies_with_its_owner_and_its_absence_is_an_error) {
+  net::EventLoop loop;
+  int pid = 0;
+  {
+    const auto process = Process::start(loop, {{"/bin/sleep", "1000"}, {}, ""}, {}, {});
+    ASSERT_TRUE(process);
+    pid = (*process)->pid();
+    EXPECT_EQ(kill(pid, 0), 0);
+  }
+  EXPECT_EQ(kill(pid, 0), -1) << "it must be reaped";
+  EXPECT_FALSE(Process::start(loop, {{"/nowhere/program"}, {}, ""}, {}, {}));
+}
+
+Procedure steps(FlowPtr flow, Signal& signal, Background& background, std::vector<std::string>& told,
+                std::function<void()> done) {
+  const auto paused = co_await pause(flow, 1ms);
+  told.push_back(paused ? "paused" : "no");
+  const auto worked = co_await in_background(flow, background, [] { return 6 * 7; });
+  told.push_back(worked ? std::to_string(*worked) : "no");
+  const auto early = co_await signal.wait(flow, 1ms);
+  told.push_back(early && !*early ? "not notified" : "no");
+  const auto late = co_await signal.wait(flow, 10s);
+  told.push_back(late && *late ? "notified" : late ? "no" : std::string(name(late.error().code)));
+  const auto after = co_await pause(flow, 1ms);
+  told.push_back(after ? "paused" : after.error().message);
+  done();
+}
+
+TEST(Flow, steps_follow_each_other) {
+  net::EventLoop loop;
+  Background background(loop);
+  Signal signal;
+  std::vector<std::string> told;
+  const auto flow = std::make_shared<Flow>(loop);
+  steps(flow, signal, background, told, [&] { loop.stop(); });
+  const auto timer = loop.after(200ms, [&] { signal.notify(); });
+  loop.run();
+  EXPECT_EQ(told, (std::vector<std::string>{"paused", "42", "not notified", "notified", "paused"}));
+}
+
+TEST(Flow, cancelling_ends_the_step_under_way_and_all_later_ones) {
+  net::EventLoop loop;
+  Background background(loop);
+  Signal signal;
+  std::vector<std::string> told;
+  const auto flow = std::make_shared<Flow>(loop);
+  steps(flow, signal, background, told, [&] { loop.stop(); });
+  const auto timer = loop.after(100ms, [&] { flow->cancel({ErrorCode::kCancelled, "enough"}); });
+  loop.run();
+  EXPECT_EQ(told, (std::vector<std::string>{"paused", "42", "not notified", "CANCELLED", "enough"}));
+  signal.notify();  // nobody waits any more
+}
+
+Procedure ask_nobody(FlowPtr flow, Peer peer, std::vector<ErrorCode>& codes, std::function<void()> done) {
+  const auto answer = co_await ask(flow, peer, Asked("GET", "/health"));
+  codes.push_back(answer ? ErrorCode::kInternal : answer.error().code);
+  const auto followed = co_await follow(flow, peer, "/stream", [](std::string_view, const boost::json::object&) {});
+  codes.push_back(followed ? ErrorCode::kInternal : followed.error().code);
+  done();
+}
+
+TEST(Remote, nobody_there_is_an_error) {
+  net::EventLoop loop;
+  std::vector<ErrorCode> codes;
+  ask_nobody(std::make_shared<Flow>(loop), make_peer("http://127.0.0.1:1").value(), codes, [&] { loop.stop(); });
+  loop.run();
+  EXPECT_EQ(codes, (std::vector{ErrorCode::kIo, ErrorCode::kIo}));
+  EXPECT_EQ(check({503, {{"error", {{"code", "LOADING"}, {"message", "m"}}}}, {}}).error().code, ErrorCode::kLoading);
+  EXPECT_EQ(check({500, nullptr, {}}).error().code, ErrorCode::kInternal);
+  EXPECT_TRUE(check({204, nullptr, {}}));
+}
+
+}  // namespace
+}  // namespace llorch::service
