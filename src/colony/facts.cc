@@ -81,7 +81,7 @@ object to_json(const Device& d) {
 }
 
 object to_json(const Model& m) {
-  object o{{"id", m.id},       {"ref", m.ref},       {"name", m.name}, {"size_bytes", m.size_bytes},
+  object o{{"id", m.id},       {"ref", m.ref},      {"name", m.name}, {"size_bytes", m.size_bytes},
            {"quant", m.quant}, {"status", m.status}};
   if (!m.error.empty()) o["error"] = m.error;
   return o;
@@ -90,8 +90,14 @@ object to_json(const Model& m) {
 object to_json(const WorkerKind& w) { return {{"id", w.id}, {"kind", w.kind}, {"version", w.version}}; }
 
 object to_json(const WorkerFacts& w) {
-  return {{"worker_id", w.worker_id}, {"uri", w.uri},   {"model_ref", w.model_ref}, {"device", w.device},
-          {"kind", w.kind},           {"state", w.state}, {"pid", w.pid},           {"port", w.port},
+  return {{"worker_id", w.worker_id},
+          {"uri", w.uri},
+          {"model_ref", w.model_ref},
+          {"device", w.device},
+          {"kind", w.kind},
+          {"state", w.state},
+          {"pid", w.pid},
+          {"port", w.port},
           {"queue_room", w.queue_room}};
 }
 
@@ -121,8 +127,13 @@ Result<Capabilities> read_capabilities(const value& v) {
                   d.integer("cores")};
   });
   c.models = r.list<Model>("models", [](Reader& m) {
-    return Model{m.text("id"),     m.text("ref"),          m.text("name"), m.text("quant", false),
-                 m.text("status"), m.text("error", false), m.integer("size_bytes", true).value_or(0)};
+    return Model{m.text("id"),
+                 m.text("ref"),
+                 m.text("name"),
+                 m.text("quant", false),
+                 m.text("status"),
+                 m.text("error", false),
+                 m.integer("size_bytes", true).value_or(0)};
   });
   c.workers = r.list<WorkerKind>("workers_available", [](Reader& w) {
     return WorkerKind{w.text("id"), w.text("kind"), w.text("version", false)};
@@ -146,7 +157,8 @@ Result<HiveBeat> read_beat(const value& v) {
                        w.integer("port", true).value_or(0),
                        w.integer("queue_room").value_or(0)};
   });
-  if (security::check_identifier(b.hive_id, 64)) return fail(ErrorCode::kInvalidRequest, "hive_id must be 1 to 64 of A-Z a-z 0-9 _ -");
+  if (security::check_identifier(b.hive_id, 64))
+    return fail(ErrorCode::kInvalidRequest, "hive_id must be 1 to 64 of A-Z a-z 0-9 _ -");
   return r.done(std::move(b));
 }
 

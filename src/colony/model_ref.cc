@@ -65,8 +65,7 @@ std::string ModelRef::short_name() const {
 }
 
 Result<ModelRef> parse_model_ref(std::string_view text) {
-  if (const auto flaw = security::check_model_reference(text))
-    return refuse(security::describe(*flaw));
+  if (const auto flaw = security::check_model_reference(text)) return refuse(security::describe(*flaw));
   ModelRef r;
   if (text.starts_with("builtin:")) {
     r.kind = ModelRef::Kind::kBuiltin, r.name = text.substr(8);
@@ -81,7 +80,8 @@ Result<ModelRef> parse_model_ref(std::string_view text) {
   }
   if (text.starts_with("hf:")) return parse_hub(text.substr(3));
   if (text.contains('/')) return parse_hub(text);
-  if (!is_name(text, false)) return refuse("is none of builtin:name, file:/path, org/repo, or an alias of a-z 0-9 . _ -");
+  if (!is_name(text, false))
+    return refuse("is none of builtin:name, file:/path, org/repo, or an alias of a-z 0-9 . _ -");
   r.name = text;
   return r;
 }

@@ -14,9 +14,9 @@ namespace llorch::colony {
 struct ModelRef {
   enum class Kind { kBuiltin, kFile, kHub, kAlias };
   Kind kind = Kind::kAlias;
-  std::string name;                        // of a builtin or an alias
-  std::string path;                        // of a file; absolute
-  std::string repo, revision, file;        // of the hub: "org/name", "main" unless given, a file or a quantization
+  std::string name;                  // of a builtin or an alias
+  std::string path;                  // of a file; absolute
+  std::string repo, revision, file;  // of the hub: "org/name", "main" unless given, a file or a quantization
 
   /// The one spelling under which it is known: "builtin:haiku", "file:/m.gguf", "hf:org/repo@main:Q4_K_M".
   [[nodiscard]] std::string text() const;

@@ -4,7 +4,10 @@
 // resumes from the loop, never from inside the operation that ended. cancel() makes the step under way, and all later
 // ones, fail with the given error: procedures return at the first error, so they end soon. Threads: the event loop's.
 //
-// GCC 12 destroys an aggregate made inside a co_await expression twice: give such arguments a constructor or a name.
+// GCC 12 destroys an aggregate, or a lambda with captures, twice when it is made inside a co_await expression. Such
+// arguments need a constructor or a name; functions here that take a callable take it by reference, so that a temporary
+// does not compile.
+
 #pragma once
 
 #include <any>
@@ -113,8 +116,8 @@ class Signal {
     return {flow, [this, flow, time](const Step<bool>::Done& done) -> std::any {
               const auto waiter = std::make_shared<std::function<void()>>([done] { done(true); });
               waiters_.push_back(waiter);
-              return std::pair(waiter, std::make_shared<net::EventLoop::Timer>(
-                                           flow->loop().after(time, [done] { done(false); })));
+              return std::pair(
+                  waiter, std::make_shared<net::EventLoop::Timer>(flow->loop().after(time, [done] { done(false); })));
             }};
   }
 
@@ -122,11 +125,11 @@ class Signal {
   std::vector<std::weak_ptr<std::function<void()>>> waiters_;
 };
 
-/// Runs `work` on a background thread.
+/// Runs `work` on a background thread. It must have a name: see above.
 template<class Background, class Work>
-auto in_background(const FlowPtr& flow, Background& background, Work work) -> Step<decltype(work())> {
+auto in_background(const FlowPtr& flow, Background& background, Work& work) -> Step<decltype(work())> {
   using T = decltype(work());
-  return {flow, [&background, work = std::move(work)](typename Step<T>::Done done) mutable -> std::any {
+  return {flow, [&background, work](typename Step<T>::Done done) mutable -> std::any {
             const auto out = std::make_shared<std::optional<T>>();
             background.run([out, work = std::move(work)]() mutable { *out = work(); },
                            [out, done = std::move(done)] { done(std::move(**out)); });

@@ -18,9 +18,9 @@ namespace llorch::service {
 
 struct FrontOptions {
   std::string listen = "127.0.0.1", token_file, keys_file, tls_certificate, tls_key, audit_log, log_format;
-  int port = 0;                            // 0: the first free one of the range
+  int port = 0;  // 0: the first free one of the range
   int first_port = 8601, last_port = 8999;
-  bool local_mode = false;                 // loopback, no authentication
+  bool local_mode = false;  // loopback, no authentication
   std::vector<std::string> allowed_hosts, cors_origins;
   std::size_t body_bytes_max = 8u << 20;
 };

@@ -24,7 +24,8 @@ struct Prepared {
       if (std::ranges::none_of(o.environment, [&](const auto& add) { return add.first == key; }))
         environment.emplace_back(entry);
     }
-    for (const auto& [key, value] : o.environment) environment.push_back(key + "=" + value);
+    for (const auto& [key, value] : o.environment)
+      if (!value.empty()) environment.push_back(key + "=" + value);
     for (std::string& a : arguments) argv.push_back(a.data());
     for (std::string& e : environment) envp.push_back(e.data());
     argv.push_back(nullptr), envp.push_back(nullptr);
@@ -103,7 +104,8 @@ void Process::watch(net::EventLoop& loop, int output, int log) {
     close(output);
     if (log >= 0) close(log);
     int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
     shared->ended = true;
     const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     loop.post([weak, code] {

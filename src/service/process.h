@@ -17,10 +17,10 @@
 namespace llorch::service {
 
 struct ProcessOptions {
-  std::vector<std::string> arguments;  // the first is the program's path
-  std::vector<std::pair<std::string, std::string>> environment;  // besides ours
-  std::string log_file;  // gets its output; empty: none
-  int death_signal = 9;  // what it gets when we die; 0: nothing
+  std::vector<std::string> arguments;                            // the first is the program's path
+  std::vector<std::pair<std::string, std::string>> environment;  // besides ours; empty: taken away
+  std::string log_file;                                          // gets its output; empty: none
+  int death_signal = 9;                                          // what it gets when we die; 0: nothing
 };
 
 class Process {

@@ -63,47 +63,51 @@ Step<JsonAnswer> ask(const FlowPtr& flow, const Peer& peer, Asked asked) {
             return std::make_shared<net::Call>(net::start_call(
                 loop, request_to(peer, asked),
                 {.on_head = [got](int s, const net::Headers& h) { got->answer.status = s, got->answer.headers = h; },
-                 .on_data = [got](std::string_view bytes) {
-                   if (got->text.size() < kAnswerMax) got->text += bytes;
-                 },
-                 .on_end = [got, done = std::move(done)](Status s) {
-                   if (!s) return done(std::unexpected(std::move(s).error()));
-                   got->answer.body = parse(got->text);
-                   done(std::move(got->answer));
-                 }}));
+                 .on_data =
+                     [got](std::string_view bytes) {
+                       if (got->text.size() < kAnswerMax) got->text += bytes;
+                     },
+                 .on_end =
+                     [got, done = std::move(done)](Status s) {
+                       if (!s) return done(std::unexpected(std::move(s).error()));
+                       got->answer.body = parse(got->text);
+                       done(std::move(got->answer));
+                     }}));
           }};
 }
 
-Step<bool> follow(const FlowPtr& flow, const Peer& peer, std::string path, OnEvent on_event) {
+Step<bool> follow(const FlowPtr& flow, const Peer& peer, std::string path, OnEvent& on_event) {
   Asked asked("GET", std::move(path));
-  return {flow, [flow, peer, asked = std::move(asked), on_event = std::move(on_event)](
-                    const Step<bool>::Done& done) -> std::any {
+  return {flow, [flow, peer, asked = std::move(asked), on_event](const Step<bool>::Done& done) -> std::any {
             struct Stream {
               int status = 0;
               std::string refusal;
               net::SseParser parser;
             };
-            const auto stream = std::make_shared<Stream>(
-                Stream{0, {}, net::SseParser([flow, on_event](const net::SseEvent& e) {
-                         if (e.data == "[DONE]" || flow->cancelled()) return;
-                         if (const auto data = parse(e.data); data.is_object()) on_event(e.type, data.get_object());
-                       })});
+            const auto stream =
+                std::make_shared<Stream>(Stream{0, {}, net::SseParser([flow, on_event](const net::SseEvent& e) {
+                                                  if (e.data == "[DONE]" || flow->cancelled()) return;
+                                                  if (const auto data = parse(e.data); data.is_object())
+                                                    on_event(e.type, data.get_object());
+                                                })});
             return std::make_shared<net::Call>(net::start_call(
                 flow->loop(), request_to(peer, asked),
                 {.on_head = [stream](int status, const net::Headers&) { stream->status = status; },
-                 .on_data = [stream](std::string_view bytes) {
-                   if (stream->status != 200)
-                     stream->refusal += bytes.substr(0, 65'536);
-                   else
-                     (void)stream->parser.push(bytes);
-                 },
-                 .on_end = [stream, done](Status s) {
-                   if (!s) return done(std::unexpected(std::move(s).error()));
-                   if (Status refused = check({stream->status, parse(stream->refusal), {}}); !refused)
-                     return done(std::unexpected(std::move(refused).error()));
-                   if (!stream->parser.done()) return done(fail(ErrorCode::kIo, "the stream broke off"));
-                   done(true);
-                 }}));
+                 .on_data =
+                     [stream](std::string_view bytes) {
+                       if (stream->status != 200)
+                         stream->refusal += bytes.substr(0, 65'536);
+                       else
+                         (void)stream->parser.push(bytes);
+                     },
+                 .on_end =
+                     [stream, done](Status s) {
+                       if (!s) return done(std::unexpected(std::move(s).error()));
+                       if (Status refused = check({stream->status, parse(stream->refusal), {}}); !refused)
+                         return done(std::unexpected(std::move(refused).error()));
+                       if (!stream->parser.done()) return done(fail(ErrorCode::kIo, "the stream broke off"));
+                       done(true);
+                     }}));
           }};
 }
 

@@ -19,7 +19,8 @@ struct Peer {
 
 /// Made by a constructor: see flow.h on aggregates.
 struct Asked {
-  Asked(std::string m, std::string p, std::string b = {}) : method(std::move(m)), path(std::move(p)), body(std::move(b)) {}
+  Asked(std::string m, std::string p, std::string b = {})
+      : method(std::move(m)), path(std::move(p)), body(std::move(b)) {}
   std::string method, path;
   std::string body;  // JSON, or empty
   net::Headers headers;
@@ -40,6 +41,6 @@ struct JsonAnswer {
 /// An event of a native stream; "data" has type and seq.
 using OnEvent = std::function<void(std::string_view type, const boost::json::object& data)>;
 /// Follows a native stream until its [DONE]. Errors: the error of its answer; kIo when it breaks off before.
-[[nodiscard]] Step<bool> follow(const FlowPtr& flow, const Peer& peer, std::string path, OnEvent on_event);
+[[nodiscard]] Step<bool> follow(const FlowPtr& flow, const Peer& peer, std::string path, OnEvent& on_event);
 
 }  // namespace llorch::service

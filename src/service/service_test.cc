@@ -56,7 +56,8 @@ Procedure steps(FlowPtr flow, Signal& signal, Background& background, std::vecto
                 std::function<void()> done) {
   const auto paused = co_await pause(flow, 1ms);
   told.push_back(paused ? "paused" : "no");
-  const auto worked = co_await in_background(flow, background, [] { return 6 * 7; });
+  auto work = [word = std::string(100, 'x')] { return static_cast<int>(word.size()) - 58; };
+  const auto worked = co_await in_background(flow, background, work);
   told.push_back(worked ? std::to_string(*worked) : "no");
   const auto early = co_await signal.wait(flow, 1ms);
   told.push_back(early && !*early ? "not notified" : "no");
@@ -95,7 +96,8 @@ TEST(Flow, cancelling_ends_the_step_under_way_and_all_later_ones) {
 Procedure ask_nobody(FlowPtr flow, Peer peer, std::vector<ErrorCode>& codes, std::function<void()> done) {
   const auto answer = co_await ask(flow, peer, Asked("GET", "/health"));
   codes.push_back(answer ? ErrorCode::kInternal : answer.error().code);
-  const auto followed = co_await follow(flow, peer, "/stream", [](std::string_view, const boost::json::object&) {});
+  OnEvent ignore = [](std::string_view, const boost::json::object&) {};
+  const auto followed = co_await follow(flow, peer, "/stream", ignore);
   codes.push_back(followed ? ErrorCode::kInternal : followed.error().code);
   done();
 }

@@ -22,10 +22,10 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path,
   if (fd < 0) return fail(ErrorCode::kIo, "cannot open the database {}", path);
   close(fd);
   sqlite3* handle = nullptr;
-  const int problem =
-      sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+  const int problem = sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
   std::unique_ptr<Database> db(new Database(handle));
-  if (problem != SQLITE_OK) return fail(ErrorCode::kIo, "cannot open the database {}: {}", path, sqlite3_errstr(problem));
+  if (problem != SQLITE_OK)
+    return fail(ErrorCode::kIo, "cannot open the database {}: {}", path, sqlite3_errstr(problem));
   sqlite3_busy_timeout(handle, 5000);
   LLORCH_OK(db->execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;"));
   if (Status s = db->migrate(migrations); !s) return std::unexpected(std::move(s).error().in(path));
@@ -52,7 +52,8 @@ Status Database::migrate(const std::vector<std::string_view>& migrations) {
 Result<std::vector<Row>> Database::run(std::string_view sql, const std::vector<Value>& values) {
   const auto broken = [this] { return fail(ErrorCode::kIo, "database: {}", sqlite3_errmsg(handle_)); };
   sqlite3_stmt* raw = nullptr;
-  if (sqlite3_prepare_v2(handle_, sql.data(), static_cast<int>(sql.size()), &raw, nullptr) != SQLITE_OK) return broken();
+  if (sqlite3_prepare_v2(handle_, sql.data(), static_cast<int>(sql.size()), &raw, nullptr) != SQLITE_OK)
+    return broken();
   const std::unique_ptr<sqlite3_stmt, int (*)(sqlite3_stmt*)> statement(raw, sqlite3_finalize);
   for (std::size_t i = 0; i < values.size(); ++i) {
     const int at = static_cast<int>(i) + 1;

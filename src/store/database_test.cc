@@ -23,7 +23,7 @@ TEST_F(DatabaseTest, values_come_back_and_are_never_read_as_sql) {
     ASSERT_TRUE(db) << db.error().message;
     ASSERT_TRUE((*db)->run("INSERT INTO t VALUES(?, ?, ?)", {odd, std::int64_t{1} << 60, nullptr}));
   }
-  struct stat s{};
+  struct stat s {};
   ASSERT_EQ(stat(path().c_str(), &s), 0);
   EXPECT_EQ(s.st_mode & 0777, 0600u);
   const auto db = Database::open(path(), {"CREATE TABLE t(a TEXT, b INTEGER, c TEXT)", "ALTER TABLE t ADD d INTEGER"});

@@ -1,0 +1,87 @@
+// Flags and start-up that hive and queen share.
+#pragma once
+
+#include <filesystem>
+
+#include "command_line.h"
+#include "service/front.h"
+#include "service/log.h"
+
+namespace llorch::cli {
+
+inline void add_front_flags(CLI::App& app, service::FrontOptions& o) {
+  app.add_option("--listen", o.listen, "address to listen on")->capture_default_str()->envname("LLORCH_BIND");
+  app.add_flag("--local-mode", o.local_mode, "loopback, no authentication");
+  app.add_option("--token-file", o.token_file, "file with the operator's token (also LLORCH_API_TOKEN_FILE)");
+  app.add_option("--keys-file", o.keys_file, "further keys: lines of '<scope>[,<scope>] <sha256 hex>'");
+  app.add_option("--allow-host", o.allowed_hosts, "accept this Host header too");
+  app.add_option("--cors-origin", o.cors_origins, "accept requests from pages of this origin");
+  app.add_option("--tls-cert", o.tls_certificate, "PEM certificate chain")->check(CLI::ExistingFile);
+  app.add_option("--tls-key", o.tls_key, "PEM key")->check(CLI::ExistingFile);
+  app.add_option("--audit-log", o.audit_log, "append audit records to this file")->envname("LLORCH_AUDIT_LOG_PATH");
+  app.add_option("--log-format", o.log_format, "json or pretty (default: pretty on a terminal)")
+      ->check(CLI::IsMember({"json", "pretty"}))
+      ->envname("LLORCH_LOG_FORMAT");
+  app.set_config("--config", "", "read flags from a TOML file")->envname("LLORCH_CONFIG");
+  app.allow_config_extras(CLI::config_extras_mode::error);
+}
+
+inline std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+/// $LLORCH_<KIND>_DIR, else the XDG variable's "llorch", else the usual place below the home directory (K-07).
+inline std::string directory(const char* own, const char* xdg, const char* fallback) {
+  if (const std::string set = variable(own); !set.empty()) return set;
+  if (const std::string set = variable(xdg); !set.empty()) return set + "/llorch";
+  const std::string home = variable("HOME");
+  return (home.empty() ? "/tmp" : home) + "/" + fallback + "/llorch";
+}
+inline std::string data_directory() { return directory("LLORCH_DATA_DIR", "XDG_DATA_HOME", ".local/share"); }
+inline std::string state_directory() { return directory("LLORCH_STATE_DIR", "XDG_STATE_HOME", ".local/state"); }
+
+inline Status make_private_directory(const std::string& path) {
+  std::error_code problem;
+  std::filesystem::create_directories(path, problem);
+  if (problem) return fail(ErrorCode::kIo, "cannot make the directory {}: {}", path, problem.message());
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all, problem);
+  return {};
+}
+
+/// --build-info of a daemon.
+inline void add_build_info(CLI::App& app, const char* program) {
+  app.set_version_flag("--version", std::string(program) + " " LLORCH_VERSION);
+  app.add_flag_callback(
+      "--build-info",
+      [program] {
+        print({{"program", program},
+               {"version", LLORCH_VERSION},
+               {"compiler", "g++ " __VERSION__},
+               {"build_id", LLORCH_VERSION}});
+        throw CLI::Success();
+      },
+      "program, version and compiler as JSON");
+}
+
+/// Runs a daemon until it stops its loop. Daemon(loop, options): start(), shutdown(why), exit_code().
+template<class Daemon, class Options>
+int run_daemon(const char* program, const Options& options) {
+  service::start_log(program, options.log_format);
+  net::EventLoop loop;
+  int code = 0;
+  {
+    Daemon daemon(loop, options);
+    if (const Status started = daemon.start(); !started) {
+      service::stop_log();
+      return report(started.error());
+    }
+    loop.on_signals([&](int count) { count > 1 ? loop.stop() : daemon.shutdown("signal"); });
+    loop.run();
+    code = daemon.exit_code();
+  }
+  service::stop_log();
+  return code;
+}
+
+}  // namespace llorch::cli

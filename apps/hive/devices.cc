@@ -1,0 +1,120 @@
+#include "hive/devices.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <thread>
+
+#include "security/validate.h"
+
+namespace llorch::hive {
+namespace {
+
+std::string line_after(const char* file, std::string_view key) {
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with(key)) {
+      const std::size_t at = line.find_first_not_of(" \t:", key.size());
+      return at == std::string::npos ? "" : line.substr(at);
+    }
+  return {};
+}
+
+colony::Bytes whole(std::string_view text) {
+  std::int64_t v = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), v);
+  return problem == std::errc{} && v >= 0 ? colony::Bytes(v) : std::nullopt;
+}
+
+colony::Bytes kib(const char* key) {
+  const auto v = whole(line_after("/proc/meminfo", key));
+  return v ? colony::Bytes(*v << 10) : std::nullopt;
+}
+
+/// A limit of our cgroup (version 2), where there is one.
+colony::Bytes cgroup_figure(const char* name) {
+  std::ifstream in(std::string("/sys/fs/cgroup/") + name);
+  std::string text;
+  return in >> text ? whole(text) : std::nullopt;
+}
+
+}  // namespace
+
+colony::Device cpu_device() {
+  colony::Device d{"cpu", line_after("/proc/cpuinfo", "model name"), "cpu", kib("MemTotal"), kib("MemAvailable"), "", "", {}};
+  if (d.name.empty()) d.name = "CPU";
+  if (const auto limit = cgroup_figure("memory.max"); limit && d.memory_total && *limit < *d.memory_total) {
+    d.memory_total = limit;
+    if (const auto used = cgroup_figure("memory.current"); used && d.memory_free)
+      d.memory_free = std::min(*d.memory_free, std::max<std::int64_t>(0, *limit - *used));
+  }
+  d.cores = std::max(1u, std::thread::hardware_concurrency());
+  return d;
+}
+
+std::string output_of(const std::vector<std::string>& arguments) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return {};
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  std::vector<std::string> copy = arguments;
+  std::vector<char*> argv;
+  for (std::string& a : copy) argv.push_back(a.data());
+  argv.push_back(nullptr);
+  pid_t pid = 0;
+  const int problem = posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  close(ends[1]);
+  std::string out;
+  char part[4096];
+  for (ssize_t n; problem == 0 && (n = read(ends[0], part, sizeof part)) > 0;)
+    if (out.size() < 1u << 20) out.append(part, static_cast<std::size_t>(n));
+  close(ends[0]);
+  int status = 0;
+  if (problem != 0 || waitpid(pid, &status, 0) != pid || status != 0) return {};
+  return out;
+}
+
+void read_gpu_lines(std::string_view text, DeviceReport& report) {
+  constexpr std::int64_t kMiB = 1 << 20, kTotalMax = 1'000'000;
+  while (!text.empty()) {
+    const std::string line(text.substr(0, text.find('\n')));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    if (line.empty()) continue;
+    std::vector<std::string> cells;
+    for (std::size_t at = 0; at <= line.size();) {
+      const std::size_t comma = std::min(line.find(',', at), line.size());
+      const std::size_t first = std::min(line.find_first_not_of(' ', at), comma);
+      cells.push_back(line.substr(first, comma - first));
+      at = comma + 1;
+    }
+    const auto index = cells.size() == 6 ? whole(cells[0]) : std::nullopt;
+    const auto total = cells.size() == 6 ? whole(cells[2]) : std::nullopt;
+    if (!index || !total || *total > kTotalMax || cells[1].empty() || cells[1].size() > 256 ||
+        security::check_display(cells[1])) {
+      report.unreadable.push_back(security::sanitize(line));
+      continue;
+    }
+    auto free = whole(cells[3]);
+    if (free) *free = std::min(*free, *total) * kMiB;
+    report.devices.push_back({"cuda:" + std::to_string(*index), cells[1], "gpu", *total * kMiB, free, cells[4], cells[5], {}});
+  }
+}
+
+DeviceReport find_devices() {
+  DeviceReport report;
+  report.devices.push_back(cpu_device());
+  read_gpu_lines(output_of({"nvidia-smi", "--query-gpu=index,name,memory.total,memory.free,compute_cap,pci.bus_id",
+                            "--format=csv,noheader,nounits"}),
+                 report);
+  return report;
+}
+
+}  // namespace llorch::hive

@@ -1,0 +1,379 @@
+#include "hive/hive.h"
+
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+#include "base/ids.h"
+#include "format/json.h"
+#include "hive/devices.h"
+#include "security/digest.h"
+#include "security/validate.h"
+#include "service/log.h"
+
+namespace llorch::hive {
+
+using service::FlowPtr;
+using service::Level;
+using service::log;
+using service::Procedure;
+
+namespace {
+
+constexpr int kLastWorkerPort = 8999;
+auto wall_now() { return std::chrono::system_clock::now(); }
+
+std::string host_name() {
+  char name[256] = "local";
+  gethostname(name, sizeof name - 1);
+  std::string id;
+  for (const char c : std::string_view(name))
+    id += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' ? c : '-';
+  return id.substr(0, 64);
+}
+
+}  // namespace
+
+Hive::Hive(net::EventLoop& loop, HiveOptions options)
+    : loop_(loop),
+      options_(std::move(options)),
+      front_(loop, options_, "llorch-hive"),
+      background_(loop),
+      desk_(loop, {"hive", options_.hive_id, {}, {}}),
+      life_(std::make_shared<service::Flow>(loop)) {
+  if (options_.hive_id.empty()) options_.hive_id = host_name();
+  desk_.set_actor(options_.hive_id);
+}
+
+Hive::~Hive() {
+  front_.close();
+  for (auto& [ref, t] : transfers_) {
+    t->download->stop();
+    if (t->thread.joinable()) t->thread.join();
+  }
+  workers_.clear();
+}
+
+Status Hive::start() {
+  LLORCH_OK(front_.open());
+  desk_.set_audit(front_.audit());
+  if (!options_.queen_url.empty()) LLORCH_OK(service::make_peer(options_.queen_url));
+  if (const auto flaw = security::check_identifier(options_.hive_id, 64))
+    return fail(ErrorCode::kInvalidRequest, "--hive-id {}", security::describe(*flaw));
+  LLORCH_TRY(catalog_, Catalog::load(options_.data_dir + "/hive.db"));
+  end_orphans();
+  devices_ = find_devices().devices;
+  open_routes();
+  LLORCH_OK(front_.bind());
+  queen_seen_ = net::Clock::now();
+  log(Level::kInfo, "startup", fmt::format("{} listens on {}:{}", options_.hive_id, options_.listen, front_.port()),
+      {{"hive_id", options_.hive_id}, {"port", front_.port()}});
+  beat();
+  sweep();
+  return {};
+}
+
+void Hive::open_routes() {
+  add_route_status(*this);
+  add_route_nodes(*this);
+  add_route_jobs(*this);
+}
+
+colony::Capabilities Hive::capabilities() const {
+  colony::Capabilities c;
+  c.devices = devices_;
+  for (const auto& [ref, row] : catalog_->models) c.models.push_back(row.model);
+  for (const auto& [kind, row] : catalog_->workers) c.workers.push_back(row.worker);
+  return c;
+}
+
+WorkerPtr Hive::worker_with_pid(std::int64_t pid) const {
+  for (const auto& [id, w] : workers_)
+    if (w->facts.pid == pid) return w;
+  return nullptr;
+}
+
+std::int64_t Hive::promised() const {
+  std::int64_t sum = 0;
+  for (const auto& [id, w] : workers_)
+    if (!w->awake) sum += w->promised;
+  return sum;
+}
+
+Status Hive::check_room(std::int64_t bytes) const {
+  const auto& cpu = devices_.front();
+  if (!cpu.memory_free) return {};  // not to be measured here: the worker itself will say
+  const std::int64_t room = *cpu.memory_free - promised() - (options_.headroom_mb << 20);
+  if (bytes <= room) return {};
+  return fail(ErrorCode::kInsufficientMemory, "{} MB are needed, {} MB are free beside what is promised", bytes >> 20,
+              std::max<std::int64_t>(0, room) >> 20);
+}
+
+Result<std::string> Hive::location_of(const colony::ModelRef& ref) const {
+  const std::string text = ref.text();
+  if (const auto it = catalog_->models.find(text); it != catalog_->models.end()) {
+    if (it->second.model.status == "Available") return it->second.path;
+    return fail(ErrorCode::kModelNotFound, "the model is not available here: {}", it->second.model.error.empty() ? it->second.model.status : it->second.model.error);
+  }
+  if (ref.kind == colony::ModelRef::Kind::kFile && access(ref.path.c_str(), R_OK) == 0) return ref.path;
+  return fail(ErrorCode::kModelNotFound, "this hive has no such model");
+}
+
+Result<WorkerPtr> Hive::launch(const colony::ModelRef& ref, const std::string& location, const std::string& kind,
+                               const std::string& device, std::int64_t need) {
+  const auto program = catalog_->workers.find(kind);
+  if (program == catalog_->workers.end())
+    return fail(ErrorCode::kNoWorkersAvailable, "no {} worker is installed on this hive", kind);
+  int port = 0;
+  for (int p = options_.first_worker_port; p <= kLastWorkerPort && port == 0; ++p) {
+    bool ours = false;
+    for (const auto& [id, w] : workers_) ours |= w->facts.port == p;
+    net::ServerOptions probe;
+    probe.address = options_.listen == "localhost" ? "127.0.0.1" : options_.listen, probe.port = static_cast<std::uint16_t>(p);
+    if (!ours && net::HttpServer::make(loop_, probe, {}, {})) port = p;
+  }
+  if (port == 0) return fail(ErrorCode::kIo, "no port for a worker is free");
+  auto w = std::make_shared<WorkerProcess>();
+  w->facts = {fmt::format("worker-{}-{}", kind, port), "", ref.text(), device, kind, "starting", 0, port, 0};
+  w->spawn_token = random_hex(24);
+  w->promised = need;
+  w->started = w->last_progress = net::Clock::now();
+  w->log_file = fmt::format("{}/logs/{}.log", options_.data_dir, w->facts.worker_id);
+  service::ProcessOptions o;
+  o.arguments = {program->second.path, "serve", "-m", location, "--port", std::to_string(port), "--listen", options_.listen, "--worker-id",
+                 w->facts.worker_id, "--model-ref", ref.text(), "--hive-url", fmt::format("http://{}:{}", options_.listen, front_.port()),
+                 "--log-format", "json", "--heartbeat-interval-sec", std::to_string(options_.worker_heartbeat_interval_s)};
+  o.environment = {{"LLORCH_SPAWN_TOKEN", w->spawn_token}, {"LLORCH_CONFIG", ""}};
+  if (front_.has_token())
+    o.environment.emplace_back("LLORCH_API_TOKEN", front_.token());
+  else
+    o.arguments.emplace_back("--local-mode");
+  for (const std::string& host : options_.allowed_hosts) o.arguments.insert(o.arguments.end(), {"--allow-host", host});
+  o.log_file = w->log_file;
+  const std::weak_ptr<WorkerProcess> weak = w;
+  LLORCH_TRY(w->process, service::Process::start(
+                             loop_, std::move(o),
+                             [this, weak](const std::string&) {
+                               if (const auto alive = weak.lock()) alive->last_progress = net::Clock::now(), changed_.notify();
+                             },
+                             [this, weak](int code) {
+                               if (const auto alive = weak.lock()) exited(alive, code);
+                             }));
+  w->facts.pid = w->process->pid();
+  std::ofstream(options_.data_dir + "/workers.pid", std::ios::app) << w->facts.pid << ' ' << program->second.path << '\n';
+  workers_[w->facts.worker_id] = w;
+  log(Level::kInfo, "worker_spawned", fmt::format("{} for {} on port {}", w->facts.worker_id, ref.text(), port),
+      {{"worker_id", w->facts.worker_id}, {"pid", w->facts.pid}});
+  return w;
+}
+
+void Hive::exited(const WorkerPtr& w, int code) {
+  w->exited = true, w->exit_code = code;
+  const bool expected = w->facts.state == "stopping";
+  metrics_.stop(expected ? "asked" : "crashed");
+  if (!w->awake) metrics_.start("failed");
+  log(expected ? Level::kInfo : Level::kWarn, "worker_exited", fmt::format("{} ended with {}", w->facts.worker_id, code),
+      {{"worker_id", w->facts.worker_id}, {"exit_code", code}});
+  workers_.erase(w->facts.worker_id);
+  changed_.notify();
+  beat();
+}
+
+Status Hive::worker_beat(const boost::json::object& body) {
+  const auto id = json::find_text(body, "worker_id"), state = json::find_text(body, "state"),
+             token = json::find_text(body, "spawn_token"), uri = json::find_text(body, "uri");
+  const auto it = id ? workers_.find(*id) : workers_.end();
+  if (it == workers_.end()) return fail(ErrorCode::kWorkerNotFound, "this hive did not start such a worker");
+  WorkerProcess& w = *it->second;
+  if (!token || !security::equal_in_constant_time(*token, w.spawn_token))
+    return fail(ErrorCode::kForbidden, "the worker does not show the token that it was started with");
+  if (!uri || !uri->ends_with(fmt::format(":{}", w.facts.port)))
+    return fail(ErrorCode::kForbidden, "the worker does not listen where it was told to");
+  const std::string before = w.facts.state;
+  w.facts.uri = *uri;
+  if (w.facts.state != "stopping") w.facts.state = state && *state == "busy" ? "busy" : "ready";
+  if (!std::exchange(w.awake, true)) {
+    metrics_.start("ready");
+    w.idle_since = net::Clock::now();
+  }
+  if (w.facts.state != before) {
+    changed_.notify();
+    beat();
+  }
+  return {};
+}
+
+std::shared_ptr<Transfer> Hive::transfer(const colony::ModelRef& ref) {
+  auto& t = transfers_[ref.text()];
+  if (t && !t->outcome) return ++t->askers, t;
+  if (t && t->thread.joinable()) t->thread.join();
+  t = std::make_shared<Transfer>();
+  t->askers = 1;
+  t->download = std::make_shared<Download>(options_.hub, ref);
+  t->thread = std::thread([this, weak = std::weak_ptr(t), download = t->download] {
+    const auto tell = [this, weak](std::int64_t done, std::int64_t total, double speed) {
+      loop_.post([this, weak, done, total, speed] {
+        if (const auto alive = weak.lock()) {
+          alive->done = done, alive->total = total, alive->mb_per_s = speed;
+          changed_.notify();
+        }
+      });
+    };
+    auto outcome = download->run(tell);
+    loop_.post([this, weak, outcome = std::move(outcome)]() mutable {
+      if (const auto alive = weak.lock()) {
+        metrics_.download(outcome ? "complete" : std::string(name(outcome.error().code)));
+        alive->outcome = std::move(outcome);
+        changed_.notify();
+      }
+    });
+  });
+  return t;
+}
+
+void Hive::leave(const std::shared_ptr<Transfer>& t) {
+  if (--t->askers == 0 && !t->outcome) t->download->stop();
+}
+
+void Hive::beat() {
+  if (options_.queen_url.empty() || stopping_) return;
+  if (beating_) {
+    beat_again_ = true;
+    return;
+  }
+  beating_ = true;
+  colony::HiveBeat b{options_.hive_id, front_.url(), LLORCH_VERSION, {}, {}};
+  for (const auto& [id, w] : workers_) b.workers.push_back(w->facts);
+  const auto& cpu = devices_.front();
+  const auto mb = [](colony::Bytes v) { return v ? boost::json::value(*v >> 20) : boost::json::value(nullptr); };
+  b.node = {{"ram_total_mb", mb(cpu.memory_total)},
+            {"ram_used_mb", cpu.memory_total && cpu.memory_free ? boost::json::value((*cpu.memory_total - *cpu.memory_free) >> 20) : boost::json::value(nullptr)}};
+  boost::json::object body = colony::to_json(b);
+  body["ts"] = rfc3339(wall_now());
+  net::ClientRequest call;
+  call.method = "POST";
+  call.url = net::parse_url(options_.queen_url).value();
+  while (call.url.path.ends_with('/')) call.url.path.pop_back();
+  call.url.path += "/v1/heartbeat";
+  call.headers.add("Content-Type", "application/json");
+  front_.sign(call.headers);
+  call.body = boost::json::serialize(body);
+  const auto status = std::make_shared<int>(0);
+  beat_call_ = net::start_call(
+      loop_, std::move(call),
+      {.on_head = [status](int s, const net::Headers&) { *status = s; },
+       .on_data = {},
+       .on_end = [this, status](Status s) {
+         if (s && *status / 100 != 2) s = fail(ErrorCode::kIo, "the queen answered {}", *status);
+         beat_failures_ = s ? 0 : beat_failures_ + 1;
+         if (s) queen_seen_ = net::Clock::now();
+         if (!s) log(Level::kWarn, "heartbeat_failed", s.error().message, {{"failures", beat_failures_}});
+         beating_ = false;
+         if (std::exchange(beat_again_, false)) return beat();
+         const int wait = s ? options_.heartbeat_interval_s * 1000 : std::min(options_.heartbeat_interval_s * 1000, 200 << std::min(beat_failures_, 8));
+         beat_timer_ = loop_.after(std::chrono::milliseconds(wait), [this] { beat(); });
+       }});
+}
+
+void Hive::measure_devices() {
+  if (std::exchange(measuring_, true)) return;
+  const auto report = std::make_shared<DeviceReport>();
+  background_.run([report] { report->devices.push_back(cpu_device()); },
+                  [this, report] {
+                    measuring_ = false;
+                    devices_.front() = std::move(report->devices.front());
+                  });
+}
+
+void Hive::sweep() {
+  measure_devices();
+  const auto now = net::Clock::now();
+  std::map<std::string, int> states;
+  for (const auto& [id, w] : workers_) {
+    ++states[w->facts.state];
+    if (w->facts.state != "ready") w->idle_since = now;
+    if (options_.idle_stop_s > 0 && w->facts.state == "ready" && now - w->idle_since > std::chrono::seconds(options_.idle_stop_s))
+      stop_worker(life_, *this, w, [] {});
+  }
+  for (const char* state : {"starting", "ready", "busy", "stopping"}) metrics_.workers(state, states[state]);
+  if (!telemetry_.empty()) {
+    boost::json::array list;
+    for (const auto& [id, w] : workers_) list.push_back(process_stats(*w));
+    const boost::json::object o{{"type", "telemetry"},
+                                {"hive_id", options_.hive_id},
+                                {"timestamp", rfc3339(wall_now())},
+                                {"workers", std::move(list)}};
+    telemetry_.send("heartbeat", boost::json::serialize(o));
+  }
+  // A hive that a queen has started does not live without her.
+  if (options_.queen_started && !stopping_ && now - queen_seen_ > std::chrono::seconds(3 * options_.heartbeat_interval_s))
+    shutdown("the queen has not answered for three heartbeats");
+  sweep_timer_ = loop_.after(std::chrono::seconds(1), [this] { sweep(); });
+}
+
+/// Workers of an earlier run that was killed: their pids were written down (H-33).
+void Hive::end_orphans() {
+  std::error_code problem;
+  std::filesystem::create_directories(options_.data_dir + "/logs", problem);
+  const std::string file = options_.data_dir + "/workers.pid";
+  std::ifstream in(file);
+  int pid = 0;
+  for (std::string program; in >> pid >> program;) {
+    const auto running = std::filesystem::read_symlink(fmt::format("/proc/{}/exe", pid), problem);
+    if (problem || running.string() != program) continue;
+    log(Level::kWarn, "orphan_ended", fmt::format("a worker of an earlier run, pid {}, is ended", pid));
+    kill(pid, SIGKILL);
+  }
+  std::filesystem::remove(file, problem);
+}
+
+Procedure stop_worker(FlowPtr flow, Hive& hive, WorkerPtr w, std::function<void()> done) {
+  const bool busy = w->facts.state == "busy";
+  if (w->facts.state == "stopping" && w->exited) co_return done();
+  w->facts.state = "stopping";
+  hive.beat();
+  if (w->awake) {
+    const auto peer = service::make_peer(w->facts.uri, hive.front().token());
+    if (peer) (void)co_await service::ask(flow, *peer, service::Asked("POST", "/v1/shutdown"));
+  } else if (w->process) {
+    w->process->signal(SIGTERM);
+  }
+  const auto gone_by = [&](std::chrono::milliseconds time) { return net::Clock::now() + time; };
+  for (auto end = gone_by(std::chrono::milliseconds(6000)); !w->exited && net::Clock::now() < end;)
+    (void)co_await hive.changed().wait(flow, std::chrono::milliseconds(100));
+  if (!w->exited) w->process->signal(SIGTERM);
+  for (auto end = gone_by(std::chrono::milliseconds(busy ? 5000 : 2000)); !w->exited && net::Clock::now() < end;)
+    (void)co_await hive.changed().wait(flow, std::chrono::milliseconds(100));
+  if (!w->exited) w->process->signal(SIGKILL);
+  for (auto end = gone_by(std::chrono::milliseconds(5000)); !w->exited && net::Clock::now() < end;)
+    (void)co_await hive.changed().wait(flow, std::chrono::milliseconds(100));
+  done();
+}
+
+Procedure stop_all(FlowPtr flow, Hive& hive) {
+  const auto left = std::make_shared<std::size_t>(hive.workers_.size());
+  for (const auto& [id, w] : std::map<std::string, WorkerPtr>(hive.workers_))
+    stop_worker(std::make_shared<service::Flow>(hive.loop_), hive, w, [left, &hive] {
+      --*left;
+      hive.changed_.notify();
+    });
+  while (*left > 0) (void)co_await hive.changed_.wait(flow, std::chrono::seconds(1));
+  std::error_code problem;
+  std::filesystem::remove(hive.options_.data_dir + "/workers.pid", problem);
+  hive.telemetry_.close();
+  for (int i = 0; i < 50 && hive.desk_.tasks() > 0; ++i) (void)co_await service::pause(flow, std::chrono::milliseconds(10));
+  hive.loop_.stop();
+}
+
+void Hive::shutdown(std::string_view why) {
+  if (std::exchange(stopping_, true)) return;
+  log(Level::kInfo, "shutdown", fmt::format("shutting down: {}", why));
+  beat_timer_.cancel();
+  desk_.cancel_all({ErrorCode::kShuttingDown, "the hive is shutting down"});
+  life_->cancel({ErrorCode::kShuttingDown, "the hive is shutting down"});
+  stop_all(std::make_shared<service::Flow>(loop_), *this);
+}
+
+}  // namespace llorch::hive

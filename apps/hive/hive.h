@@ -1,0 +1,131 @@
+// One machine's hive: knows its devices, models and workers, and obeys (H-01 to H-36).
+//
+// Owns the event loop's side of everything. Blocking work (SQLite, files, nvidia-smi) runs on the background thread,
+// each download on a thread of its own. Threads: the event loop's.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "hive/catalog.h"
+#include "hive/download.h"
+#include "hive/metrics.h"
+#include "service/background.h"
+#include "service/broadcast.h"
+#include "service/front.h"
+#include "service/job_desk.h"
+#include "service/process.h"
+#include "service/remote.h"
+
+namespace llorch::hive {
+
+struct HiveOptions : service::FrontOptions {
+  HiveOptions() { first_port = last_port = 8600; }
+  std::string queen_url, hive_id, data_dir, worker_dir;
+  HubOptions hub;
+  int heartbeat_interval_s = 30, worker_heartbeat_interval_s = 30, idle_stop_s = 300, first_worker_port = 8601,
+      loading_timeout_s = 60;
+  std::int64_t headroom_mb = 256;
+  bool queen_started = false;  // ends with its queen
+};
+
+/// A worker process, from the command to spawn it until it is reaped.
+struct WorkerProcess {
+  colony::WorkerFacts facts;
+  std::string spawn_token, log_file;
+  std::int64_t promised = 0;  // bytes that its model will take
+  std::unique_ptr<service::Process> process;
+  net::Clock::time_point started, last_progress, idle_since;
+  bool awake = false, exited = false;
+  int exit_code = 0;
+};
+using WorkerPtr = std::shared_ptr<WorkerProcess>;
+
+/// A transfer that several jobs may wait for.
+struct Transfer {
+  std::shared_ptr<Download> download;
+  std::int64_t done = 0, total = 0;
+  double mb_per_s = 0;
+  int askers = 0;
+  std::optional<Result<Fetched>> outcome;
+  std::thread thread;
+};
+
+class Hive {
+ public:
+  Hive(net::EventLoop& loop, HiveOptions options);
+  ~Hive();
+  [[nodiscard]] Status start();
+  /// Stops all workers, then the loop (H-32).
+  void shutdown(std::string_view why);
+  [[nodiscard]] int exit_code() const { return 0; }
+
+  // What routes and procedures use.
+  [[nodiscard]] const HiveOptions& options() const { return options_; }
+  [[nodiscard]] net::EventLoop& loop() { return loop_; }
+  [[nodiscard]] service::Front& front() { return front_; }
+  [[nodiscard]] service::JobDesk& desk() { return desk_; }
+  [[nodiscard]] service::Background& background() { return background_; }
+  [[nodiscard]] Catalog& catalog() { return *catalog_; }
+  [[nodiscard]] Metrics& metrics() { return metrics_; }
+  [[nodiscard]] service::Signal& changed() { return changed_; }
+  [[nodiscard]] service::Broadcast& telemetry() { return telemetry_; }
+  [[nodiscard]] bool stopping() const { return stopping_; }
+  [[nodiscard]] colony::Capabilities capabilities() const;
+  [[nodiscard]] std::map<std::string, WorkerPtr>& workers() { return workers_; }
+  [[nodiscard]] WorkerPtr worker_with_pid(std::int64_t pid) const;
+  /// Memory promised to workers that have not taken it yet.
+  [[nodiscard]] std::int64_t promised() const;
+  [[nodiscard]] Status check_room(std::int64_t bytes) const;
+  /// A path or "builtin:name" for a known model. Errors: kModelNotFound.
+  [[nodiscard]] Result<std::string> location_of(const colony::ModelRef& ref) const;
+
+  [[nodiscard]] Result<WorkerPtr> launch(const colony::ModelRef& ref, const std::string& location,
+                                         const std::string& kind, const std::string& device, std::int64_t need);
+  /// From workers (W-31, S-06): errors when it was not expected or shows another token.
+  [[nodiscard]] Status worker_beat(const boost::json::object& body);
+  [[nodiscard]] std::shared_ptr<Transfer> transfer(const colony::ModelRef& ref);
+  /// An asker has gone; the last one stops the transfer.
+  void leave(const std::shared_ptr<Transfer>& t);
+  /// Tells the queen at once.
+  void beat();
+
+ private:
+  friend service::Procedure stop_all(service::FlowPtr flow, Hive& hive);
+  void open_routes();
+  void exited(const WorkerPtr& w, int code);
+  void sweep();
+  void measure_devices();
+  void end_orphans();
+
+  net::EventLoop& loop_;
+  HiveOptions options_;
+  service::Front front_;
+  service::Background background_;
+  service::JobDesk desk_;
+  Metrics metrics_;
+  std::unique_ptr<Catalog> catalog_;
+  std::vector<colony::Device> devices_;
+  std::map<std::string, WorkerPtr> workers_;
+  std::map<std::string, std::shared_ptr<Transfer>> transfers_;
+  service::Signal changed_;
+  service::Broadcast telemetry_;
+  service::FlowPtr life_;
+  net::EventLoop::Timer sweep_timer_, beat_timer_;
+  net::Call beat_call_;
+  net::Clock::time_point queen_seen_;
+  bool stopping_ = false, measuring_ = false, beat_again_ = false, beating_ = false;
+  int beat_failures_ = 0;
+};
+
+/// What a worker process takes, from /proc (H-36).
+[[nodiscard]] boost::json::object process_stats(const WorkerProcess& w);
+/// The whole ladder: asked, told, killed (H-32). `done` when it is gone.
+service::Procedure stop_worker(service::FlowPtr flow, Hive& hive, WorkerPtr worker, std::function<void()> done);
+
+void add_route_status(Hive& hive);
+void add_route_nodes(Hive& hive);
+void add_route_jobs(Hive& hive);
+
+}  // namespace llorch::hive

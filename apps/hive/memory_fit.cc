@@ -1,0 +1,76 @@
+#include "hive/memory_fit.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "base/mapped_file.h"
+#include "builtin/builtin.h"
+#include "format/gguf.h"
+#include "tensor/dtype.h"
+
+namespace llorch::hive {
+namespace {
+
+constexpr std::int64_t kContextDefault = 4096, kPrefillRows = 512, kProgram = 32 << 20;
+
+Result<std::unique_ptr<GgufFile>> open(const std::string& location) {
+  if (!location.starts_with("builtin:")) return GgufFile::open(location);
+  const auto bytes = builtin::find(location.substr(8));
+  if (bytes.empty()) return fail(ErrorCode::kModelNotFound, "there is no such builtin model");
+  return GgufFile::from_memory(MappedFile::borrow(bytes));
+}
+
+/// Heads of keys and values, summed over the layers: one number, or one for each layer.
+std::int64_t kv_heads(const Metadata& m, const std::string& prefix, std::int64_t layers, std::int64_t heads) {
+  const std::string key = prefix + "attention.head_count_kv";
+  if (const auto list = m.integers(key)) {
+    std::int64_t sum = 0;
+    for (const std::int64_t h : **list) sum += std::clamp<std::int64_t>(h, 0, 1 << 16);
+    return sum;
+  }
+  return layers * static_cast<std::int64_t>(m.integer_in(key, 1, 1 << 16).value_or(static_cast<std::uint64_t>(heads)));
+}
+
+}  // namespace
+
+Result<Need> memory_need(const std::string& location, std::int64_t context, std::int64_t parallel) {
+  Need need;
+  need.parallel = parallel;
+  std::error_code problem;
+  if (std::filesystem::is_directory(location, problem)) {
+    std::int64_t bytes = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(location, problem))
+      if (entry.path().extension() == ".safetensors") bytes += static_cast<std::int64_t>(entry.file_size(problem));
+    if (bytes == 0) return fail(ErrorCode::kModelNotFound, "the directory holds no .safetensors file");
+    need.weights = bytes / 11 * 12, need.context = context;
+    return need;
+  }
+  LLORCH_TRY(const auto file, open(location));
+  const Metadata& m = file->metadata();
+  LLORCH_TRY(need.architecture, m.text("general.architecture"));
+  const std::string p = need.architecture + ".";
+  const auto figure = [&](const char* key, std::uint64_t otherwise) {
+    return static_cast<std::int64_t>(m.integer_in(p + key, 1, 1u << 24).value_or(otherwise));
+  };
+  const std::int64_t layers = figure("block_count", 1), heads = figure("attention.head_count", 1),
+                     width = figure("embedding_length", 1), inner = figure("feed_forward_length", 4 * static_cast<std::uint64_t>(width)),
+                     key = figure("attention.key_length", static_cast<std::uint64_t>(std::max<std::int64_t>(1, width / heads))),
+                     value = figure("attention.value_length", static_cast<std::uint64_t>(key)),
+                     longest = figure("context_length", kContextDefault);
+  need.context = context > 0 ? std::min(context, longest) : std::min(longest, kContextDefault);
+  std::map<std::string, std::int64_t> by_type;
+  std::int64_t vocab = 1;
+  for (const TensorView& t : file->tensors()) {
+    need.weights += static_cast<std::int64_t>(t.data.size());
+    by_type[std::string(info(t.type).name)] += static_cast<std::int64_t>(t.data.size());
+  }
+  if (const auto tokens = m.strings("tokenizer.ggml.tokens")) vocab = static_cast<std::int64_t>((*tokens)->size());
+  for (std::int64_t most = 0; const auto& [type, bytes] : by_type)
+    if (bytes > most) most = bytes, need.quant = type;
+  need.kv = kv_heads(m, p, layers, heads) * (key + value) * 2 * need.context * parallel;
+  need.scratch = kProgram + 4 * (kPrefillRows * (6 * width + 3 * inner) + parallel * vocab) + 100 * vocab;
+  return need;
+}
+
+}  // namespace llorch::hive

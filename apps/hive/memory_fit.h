@@ -1,0 +1,24 @@
+// What a worker for a model will need, from the model file's header alone (H-12).
+//
+// Opens the file: background thread. Errors: those of the file.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+
+namespace llorch::hive {
+
+struct Need {
+  std::int64_t weights = 0, kv = 0, scratch = 0;  // bytes
+  std::string architecture, quant;
+  std::int64_t context = 0, parallel = 0;
+  [[nodiscard]] std::int64_t total() const { return (weights + kv + scratch) / 10 * 11; }
+};
+
+/// `location`: a path or "builtin:name". `context` 0: the model's, at most 4096, as the worker chooses. f16 keys and
+/// values. A directory is taken by the size of its files, times 1.2.
+[[nodiscard]] Result<Need> memory_need(const std::string& location, std::int64_t context, std::int64_t parallel);
+
+}  // namespace llorch::hive

@@ -1,0 +1,27 @@
+// What a hive counts (O-20).
+#pragma once
+
+#include <string>
+
+#include "service/meter.h"
+
+namespace llorch::hive {
+
+class Metrics {
+ public:
+  Metrics();
+  [[nodiscard]] std::string text() const { return meter_.text(); }
+  void workers(const std::string& status, int count) { workers_.with({{"status", status}}).Set(count); }
+  void start(const std::string& outcome) { starts_.with({{"outcome", outcome}}).Increment(); }
+  void stop(const std::string& reason) { stops_.with({{"reason", reason}}).Increment(); }
+  void download(const std::string& outcome) { downloads_.with({{"outcome", outcome}}).Increment(); }
+  void gpu(const std::string& id, double total, double used);
+  void gpus(int count) { gpus_.with({}).Set(count); }
+
+ private:
+  service::Meter meter_{"hive"};
+  service::Gauges gpus_, gpu_total_, gpu_used_, workers_;
+  service::Counters starts_, stops_, downloads_;
+};
+
+}  // namespace llorch::hive
