@@ -9,7 +9,8 @@ namespace llorch::hive {
 namespace {
 
 std::int64_t now_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 }  // namespace
@@ -21,9 +22,11 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
                         sha256 TEXT, quant TEXT, status TEXT NOT NULL, error TEXT, added_at INTEGER NOT NULL, last_accessed INTEGER);
     CREATE TABLE workers(id TEXT PRIMARY KEY, kind TEXT NOT NULL, platform TEXT NOT NULL, version TEXT, build_id TEXT, path TEXT NOT NULL,
                          sha256 TEXT, added_at INTEGER NOT NULL))"}));
-  LLORCH_TRY(const auto models, catalog->db_->run("SELECT ref, name, path, size_bytes, sha256, quant, status, error, id FROM models"));
+  LLORCH_TRY(const auto models,
+             catalog->db_->run("SELECT ref, name, path, size_bytes, sha256, quant, status, error, id FROM models"));
   for (const store::Row& r : models) {
-    ModelRow row{{r.text(8), r.text(0), r.text(1), r.text(5), r.text(6), r.text(7), r.integer(3)}, r.text(2), r.text(4)};
+    ModelRow row{
+        {r.text(8), r.text(0), r.text(1), r.text(5), r.text(6), r.text(7), r.integer(3)}, r.text(2), r.text(4)};
     std::error_code problem;
     const auto size = std::filesystem::file_size(row.path, problem);
     if (problem || static_cast<std::int64_t>(size) != row.model.size_bytes)
@@ -31,7 +34,10 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
     catalog->models[row.model.ref] = std::move(row);
   }
   const auto haiku = builtin::find("haiku");
-  catalog->models["builtin:haiku"] = {{"haiku", "builtin:haiku", "haiku", "", "Available", "", static_cast<std::int64_t>(haiku.size())}, "builtin:haiku", ""};
+  catalog->models["builtin:haiku"] = {
+      {"haiku", "builtin:haiku", "haiku", "", "Available", "", static_cast<std::int64_t>(haiku.size())},
+      "builtin:haiku",
+      ""};
   LLORCH_TRY(const auto workers, catalog->db_->run("SELECT id, kind, version, path, build_id FROM workers"));
   for (const store::Row& r : workers)
     if (std::filesystem::exists(r.text(3)))
@@ -41,9 +47,9 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
 
 Status Catalog::save_row(const ModelRow& row) {
   const auto& m = row.model;
-  LLORCH_TRY(const auto done,
-             db_->run("INSERT OR REPLACE INTO models VALUES(?,?,?,?,?,?,?,?,?,?,?)",
-                      {m.id, m.ref, m.name, row.path, m.size_bytes, row.sha256, m.quant, m.status, m.error, now_ms(), now_ms()}));
+  LLORCH_TRY(const auto done, db_->run("INSERT OR REPLACE INTO models VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+                                       {m.id, m.ref, m.name, row.path, m.size_bytes, row.sha256, m.quant, m.status,
+                                        m.error, now_ms(), now_ms()}));
   return {};
 }
 
@@ -54,7 +60,8 @@ Status Catalog::delete_row(const std::string& ref) {
 
 Status Catalog::save_row(const WorkerRow& row) {
   LLORCH_TRY(const auto done, db_->run("INSERT OR REPLACE INTO workers VALUES(?,?,?,?,?,?,?,?)",
-                                       {row.worker.id, row.worker.kind, "linux", row.worker.version, row.build_id, row.path, nullptr, now_ms()}));
+                                       {row.worker.id, row.worker.kind, "linux", row.worker.version, row.build_id,
+                                        row.path, nullptr, now_ms()}));
   return {};
 }
 

@@ -46,7 +46,8 @@ colony::Bytes cgroup_figure(const char* name) {
 }  // namespace
 
 colony::Device cpu_device() {
-  colony::Device d{"cpu", line_after("/proc/cpuinfo", "model name"), "cpu", kib("MemTotal"), kib("MemAvailable"), "", "", {}};
+  colony::Device d{
+      "cpu", line_after("/proc/cpuinfo", "model name"), "cpu", kib("MemTotal"), kib("MemAvailable"), "", "", {}};
   if (d.name.empty()) d.name = "CPU";
   if (const auto limit = cgroup_figure("memory.max"); limit && d.memory_total && *limit < *d.memory_total) {
     d.memory_total = limit;
@@ -104,7 +105,8 @@ void read_gpu_lines(std::string_view text, DeviceReport& report) {
     }
     auto free = whole(cells[3]);
     if (free) *free = std::min(*free, *total) * kMiB;
-    report.devices.push_back({"cuda:" + std::to_string(*index), cells[1], "gpu", *total * kMiB, free, cells[4], cells[5], {}});
+    report.devices.push_back(
+        {"cuda:" + std::to_string(*index), cells[1], "gpu", *total * kMiB, free, cells[4], cells[5], {}});
   }
 }
 

@@ -11,8 +11,8 @@
 namespace llorch::hive {
 
 struct DeviceReport {
-  std::vector<colony::Device> devices;   // the CPU first
-  std::vector<std::string> unreadable;   // lines of nvidia-smi that say nothing
+  std::vector<colony::Device> devices;  // the CPU first
+  std::vector<std::string> unreadable;  // lines of nvidia-smi that say nothing
 };
 [[nodiscard]] DeviceReport find_devices();
 /// The memory figures alone, of the CPU.

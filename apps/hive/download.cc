@@ -30,7 +30,9 @@ std::string variable(const char* name) {
   return value ? value : "";
 }
 
-bool holds(const std::vector<std::string>& list, const std::string& item) { return std::ranges::find(list, item) != list.end(); }
+bool holds(const std::vector<std::string>& list, const std::string& item) {
+  return std::ranges::find(list, item) != list.end();
+}
 
 struct Parts {
   std::string scheme, host;
@@ -112,7 +114,9 @@ HubOptions hub_from_environment() {
   if (const std::string set = variable("HF_ENDPOINT"); !set.empty()) o.endpoint = set;
   while (o.endpoint.ends_with('/')) o.endpoint.pop_back();
   o.home = variable("HF_HOME");
-  if (o.home.empty()) o.home = (variable("XDG_CACHE_HOME").empty() ? variable("HOME") + "/.cache" : variable("XDG_CACHE_HOME")) + "/huggingface";
+  if (o.home.empty())
+    o.home = (variable("XDG_CACHE_HOME").empty() ? variable("HOME") + "/.cache" : variable("XDG_CACHE_HOME")) +
+             "/huggingface";
   o.token = variable("HF_TOKEN");
   if (o.token.empty()) std::ifstream(o.home + "/token") >> o.token;
   std::string hosts = variable("LLORCH_DOWNLOAD_HOSTS");
@@ -147,14 +151,16 @@ struct Download::Http {
     const Parts at = parts_of(url), home = parts_of(d.options_.endpoint);
     if ((at.scheme != "https" && at.scheme != "http") || (at.scheme == "http" && home.scheme == "https"))
       return fail(ErrorCode::kDownloadFailed, "a redirect to another scheme is refused");
-    if (at.host.empty() || at.host.contains('@')) return fail(ErrorCode::kDownloadFailed, "an address with user information is refused");
+    if (at.host.empty() || at.host.contains('@'))
+      return fail(ErrorCode::kDownloadFailed, "an address with user information is refused");
     const bool own = at.host == home.host;
-    bool trusted = own || holds(d.options_.allowed_hosts, at.host) ||
-                   holds(d.options_.allowed_hosts, without_port(at.host));
+    bool trusted =
+        own || holds(d.options_.allowed_hosts, at.host) || holds(d.options_.allowed_hosts, without_port(at.host));
     const std::unique_ptr<CURL, void (*)(CURL*)> curl(curl_easy_init(), curl_easy_cleanup);
     curl_slist* list = nullptr;
     for (const std::string& h : headers) list = curl_slist_append(list, h.c_str());
-    if (own && !d.options_.token.empty()) list = curl_slist_append(list, ("Authorization: Bearer " + d.options_.token).c_str());
+    if (own && !d.options_.token.empty())
+      list = curl_slist_append(list, ("Authorization: Bearer " + d.options_.token).c_str());
     const std::unique_ptr<curl_slist, void (*)(curl_slist*)> keep(list, curl_slist_free_all);
     exchange = {};
     const auto set = [&](CURLoption option, auto value) { curl_easy_setopt(curl.get(), option, value); };
@@ -172,7 +178,8 @@ struct Download::Http {
     const CURLcode outcome = curl_easy_perform(curl.get());
     curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &exchange.status);
     if (d.stop_) return cancelled();
-    if (outcome != CURLE_OK) return fail(ErrorCode::kDownloadFailed, "the model server: {}", curl_easy_strerror(outcome));
+    if (outcome != CURLE_OK)
+      return fail(ErrorCode::kDownloadFailed, "the model server: {}", curl_easy_strerror(outcome));
     return {};
   }
 };
@@ -182,11 +189,14 @@ namespace {
 Status status_error(long status) {
   if (status / 100 == 2) return {};
   if (status == 404 || status == 401 || status == 403)
-    return fail(ErrorCode::kModelNotFound, "the model server knows no such model, revision or file, or does not show it to us ({})", status);
+    return fail(ErrorCode::kModelNotFound,
+                "the model server knows no such model, revision or file, or does not show it to us ({})", status);
   return fail(ErrorCode::kDownloadFailed, "the model server answered {}", status);
 }
 
-bool hopeless(const Error& e) { return e.code == ErrorCode::kModelNotFound || e.code == ErrorCode::kCancelled || e.code == ErrorCode::kIo; }
+bool hopeless(const Error& e) {
+  return e.code == ErrorCode::kModelNotFound || e.code == ErrorCode::kCancelled || e.code == ErrorCode::kIo;
+}
 
 }  // namespace
 
@@ -194,10 +204,11 @@ bool hopeless(const Error& e) { return e.code == ErrorCode::kModelNotFound || e.
 Result<std::string> Download::choose_file(std::string& commit) {
   Http http{*this, {}};
   std::string text;
-  LLORCH_OK(http.get(fmt::format("{}/api/models/{}/revision/{}", options_.endpoint, ref_.repo, ref_.revision), false, true, {}, [&](std::string_view bytes) {
-    text += bytes;
-    return text.size() < 32u << 20;
-  }));
+  LLORCH_OK(http.get(fmt::format("{}/api/models/{}/revision/{}", options_.endpoint, ref_.repo, ref_.revision), false,
+                     true, {}, [&](std::string_view bytes) {
+                       text += bytes;
+                       return text.size() < 32u << 20;
+                     }));
   LLORCH_OK(status_error(http.exchange.status));
   const auto parsed = json::parse(text, "list of files");
   const auto* o = parsed ? parsed->if_object() : nullptr;
@@ -209,7 +220,8 @@ Result<std::string> Download::choose_file(std::string& commit) {
   std::vector<std::string> names;
   for (const auto& f : files->get_array())
     if (const auto* item = f.if_object())
-      if (auto name = json::find_text(*item, "rfilename"); name && name->ends_with(".gguf")) names.push_back(std::move(*name));
+      if (auto name = json::find_text(*item, "rfilename"); name && name->ends_with(".gguf"))
+        names.push_back(std::move(*name));
   if (ref_.file.ends_with(".gguf")) {
     if (holds(names, ref_.file)) return ref_.file;
     return fail(ErrorCode::kModelNotFound, "the repository has no such file");
@@ -281,7 +293,8 @@ Status Download::fetch(const std::string& url, const Remote& remote, const std::
   out.close();
   LLORCH_OK(got);
   LLORCH_OK(status_error(http.exchange.status));
-  if (done != remote.size) return fail(ErrorCode::kDownloadFailed, "the transfer ended after {} of {} bytes", done, remote.size);
+  if (done != remote.size)
+    return fail(ErrorCode::kDownloadFailed, "the transfer ended after {} of {} bytes", done, remote.size);
   return {};
 }
 
@@ -322,7 +335,8 @@ Result<Fetched> Download::run(const OnProgress& on_progress) {
       if (stop_) return cancelled();
       if (to_hex(sum.finish()) != remote.sha256) {
         fs::remove(partial, problem);
-        return fail(ErrorCode::kDownloadFailed, "what arrived is not the file that the model server promised (SHA-256)");
+        return fail(ErrorCode::kDownloadFailed,
+                    "what arrived is not the file that the model server promised (SHA-256)");
       }
     }
     fs::rename(partial, blob, problem);

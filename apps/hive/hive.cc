@@ -115,7 +115,8 @@ Result<std::string> Hive::location_of(const colony::ModelRef& ref) const {
   const std::string text = ref.text();
   if (const auto it = catalog_->models.find(text); it != catalog_->models.end()) {
     if (it->second.model.status == "Available") return it->second.path;
-    return fail(ErrorCode::kModelNotFound, "the model is not available here: {}", it->second.model.error.empty() ? it->second.model.status : it->second.model.error);
+    return fail(ErrorCode::kModelNotFound, "the model is not available here: {}",
+                it->second.model.error.empty() ? it->second.model.status : it->second.model.error);
   }
   if (ref.kind == colony::ModelRef::Kind::kFile && access(ref.path.c_str(), R_OK) == 0) return ref.path;
   return fail(ErrorCode::kModelNotFound, "this hive has no such model");
@@ -131,7 +132,8 @@ Result<WorkerPtr> Hive::launch(const colony::ModelRef& ref, const std::string& l
     bool ours = false;
     for (const auto& [id, w] : workers_) ours |= w->facts.port == p;
     net::ServerOptions probe;
-    probe.address = options_.listen == "localhost" ? "127.0.0.1" : options_.listen, probe.port = static_cast<std::uint16_t>(p);
+    probe.address = options_.listen == "localhost" ? "127.0.0.1" : options_.listen,
+    probe.port = static_cast<std::uint16_t>(p);
     if (!ours && net::HttpServer::make(loop_, probe, {}, {})) port = p;
   }
   if (port == 0) return fail(ErrorCode::kIo, "no port for a worker is free");
@@ -142,9 +144,24 @@ Result<WorkerPtr> Hive::launch(const colony::ModelRef& ref, const std::string& l
   w->started = w->last_progress = net::Clock::now();
   w->log_file = fmt::format("{}/logs/{}.log", options_.data_dir, w->facts.worker_id);
   service::ProcessOptions o;
-  o.arguments = {program->second.path, "serve", "-m", location, "--port", std::to_string(port), "--listen", options_.listen, "--worker-id",
-                 w->facts.worker_id, "--model-ref", ref.text(), "--hive-url", fmt::format("http://{}:{}", options_.listen, front_.port()),
-                 "--log-format", "json", "--heartbeat-interval-sec", std::to_string(options_.worker_heartbeat_interval_s)};
+  o.arguments = {program->second.path,
+                 "serve",
+                 "-m",
+                 location,
+                 "--port",
+                 std::to_string(port),
+                 "--listen",
+                 options_.listen,
+                 "--worker-id",
+                 w->facts.worker_id,
+                 "--model-ref",
+                 ref.text(),
+                 "--hive-url",
+                 fmt::format("http://{}:{}", options_.listen, front_.port()),
+                 "--log-format",
+                 "json",
+                 "--heartbeat-interval-sec",
+                 std::to_string(options_.worker_heartbeat_interval_s)};
   o.environment = {{"LLORCH_SPAWN_TOKEN", w->spawn_token}, {"LLORCH_CONFIG", ""}};
   if (front_.has_token())
     o.environment.emplace_back("LLORCH_API_TOKEN", front_.token());
@@ -156,13 +173,15 @@ Result<WorkerPtr> Hive::launch(const colony::ModelRef& ref, const std::string& l
   LLORCH_TRY(w->process, service::Process::start(
                              loop_, std::move(o),
                              [this, weak](const std::string&) {
-                               if (const auto alive = weak.lock()) alive->last_progress = net::Clock::now(), changed_.notify();
+                               if (const auto alive = weak.lock())
+                                 alive->last_progress = net::Clock::now(), changed_.notify();
                              },
                              [this, weak](int code) {
                                if (const auto alive = weak.lock()) exited(alive, code);
                              }));
   w->facts.pid = w->process->pid();
-  std::ofstream(options_.data_dir + "/workers.pid", std::ios::app) << w->facts.pid << ' ' << program->second.path << '\n';
+  std::ofstream(options_.data_dir + "/workers.pid", std::ios::app)
+      << w->facts.pid << ' ' << program->second.path << '\n';
   workers_[w->facts.worker_id] = w;
   log(Level::kInfo, "worker_spawned", fmt::format("{} for {} on port {}", w->facts.worker_id, ref.text(), port),
       {{"worker_id", w->facts.worker_id}, {"pid", w->facts.pid}});
@@ -174,7 +193,8 @@ void Hive::exited(const WorkerPtr& w, int code) {
   const bool expected = w->facts.state == "stopping";
   metrics_.stop(expected ? "asked" : "crashed");
   if (!w->awake) metrics_.start("failed");
-  log(expected ? Level::kInfo : Level::kWarn, "worker_exited", fmt::format("{} ended with {}", w->facts.worker_id, code),
+  log(expected ? Level::kInfo : Level::kWarn, "worker_exited",
+      fmt::format("{} ended with {}", w->facts.worker_id, code),
       {{"worker_id", w->facts.worker_id}, {"exit_code", code}});
   workers_.erase(w->facts.worker_id);
   changed_.notify();
@@ -249,7 +269,9 @@ void Hive::beat() {
   const auto& cpu = devices_.front();
   const auto mb = [](colony::Bytes v) { return v ? boost::json::value(*v >> 20) : boost::json::value(nullptr); };
   b.node = {{"ram_total_mb", mb(cpu.memory_total)},
-            {"ram_used_mb", cpu.memory_total && cpu.memory_free ? boost::json::value((*cpu.memory_total - *cpu.memory_free) >> 20) : boost::json::value(nullptr)}};
+            {"ram_used_mb", cpu.memory_total && cpu.memory_free
+                                ? boost::json::value((*cpu.memory_total - *cpu.memory_free) >> 20)
+                                : boost::json::value(nullptr)}};
   boost::json::object body = colony::to_json(b);
   body["ts"] = rfc3339(wall_now());
   net::ClientRequest call;
@@ -265,16 +287,18 @@ void Hive::beat() {
       loop_, std::move(call),
       {.on_head = [status](int s, const net::Headers&) { *status = s; },
        .on_data = {},
-       .on_end = [this, status](Status s) {
-         if (s && *status / 100 != 2) s = fail(ErrorCode::kIo, "the queen answered {}", *status);
-         beat_failures_ = s ? 0 : beat_failures_ + 1;
-         if (s) queen_seen_ = net::Clock::now();
-         if (!s) log(Level::kWarn, "heartbeat_failed", s.error().message, {{"failures", beat_failures_}});
-         beating_ = false;
-         if (std::exchange(beat_again_, false)) return beat();
-         const int wait = s ? options_.heartbeat_interval_s * 1000 : std::min(options_.heartbeat_interval_s * 1000, 200 << std::min(beat_failures_, 8));
-         beat_timer_ = loop_.after(std::chrono::milliseconds(wait), [this] { beat(); });
-       }});
+       .on_end =
+           [this, status](Status s) {
+             if (s && *status / 100 != 2) s = fail(ErrorCode::kIo, "the queen answered {}", *status);
+             beat_failures_ = s ? 0 : beat_failures_ + 1;
+             if (s) queen_seen_ = net::Clock::now();
+             if (!s) log(Level::kWarn, "heartbeat_failed", s.error().message, {{"failures", beat_failures_}});
+             beating_ = false;
+             if (std::exchange(beat_again_, false)) return beat();
+             const int wait = s ? options_.heartbeat_interval_s * 1000
+                                : std::min(options_.heartbeat_interval_s * 1000, 200 << std::min(beat_failures_, 8));
+             beat_timer_ = loop_.after(std::chrono::milliseconds(wait), [this] { beat(); });
+           }});
 }
 
 void Hive::measure_devices() {
@@ -294,7 +318,8 @@ void Hive::sweep() {
   for (const auto& [id, w] : workers_) {
     ++states[w->facts.state];
     if (w->facts.state != "ready") w->idle_since = now;
-    if (options_.idle_stop_s > 0 && w->facts.state == "ready" && now - w->idle_since > std::chrono::seconds(options_.idle_stop_s))
+    if (options_.idle_stop_s > 0 && w->facts.state == "ready" &&
+        now - w->idle_since > std::chrono::seconds(options_.idle_stop_s))
       stop_worker(life_, *this, w, [] {});
   }
   for (const char* state : {"starting", "ready", "busy", "stopping"}) metrics_.workers(state, states[state]);
@@ -308,7 +333,8 @@ void Hive::sweep() {
     telemetry_.send("heartbeat", boost::json::serialize(o));
   }
   // A hive that a queen has started does not live without her.
-  if (options_.queen_started && !stopping_ && now - queen_seen_ > std::chrono::seconds(3 * options_.heartbeat_interval_s))
+  if (options_.queen_started && !stopping_ &&
+      now - queen_seen_ > std::chrono::seconds(3 * options_.heartbeat_interval_s))
     shutdown("the queen has not answered for three heartbeats");
   sweep_timer_ = loop_.after(std::chrono::seconds(1), [this] { sweep(); });
 }
@@ -363,7 +389,8 @@ Procedure stop_all(FlowPtr flow, Hive& hive) {
   std::error_code problem;
   std::filesystem::remove(hive.options_.data_dir + "/workers.pid", problem);
   hive.telemetry_.close();
-  for (int i = 0; i < 50 && hive.desk_.tasks() > 0; ++i) (void)co_await service::pause(flow, std::chrono::milliseconds(10));
+  for (int i = 0; i < 50 && hive.desk_.tasks() > 0; ++i)
+    (void)co_await service::pause(flow, std::chrono::milliseconds(10));
   hive.loop_.stop();
 }
 

@@ -12,22 +12,37 @@ int main(int argc, char** argv) {
   o.hub = hive::hub_from_environment();
   int exit_code = 0;
   cli::add_front_flags(app, o);
-  app.add_option("--port", o.first_port, "port to listen on")->check(CLI::Range(1024, 65535))->capture_default_str()->envname("LLORCH_HIVE_PORT");
+  app.add_option("--port", o.first_port, "port to listen on")
+      ->check(CLI::Range(1024, 65535))
+      ->capture_default_str()
+      ->envname("LLORCH_HIVE_PORT");
   app.add_option("--queen-url", o.queen_url, "send heartbeats there");
   app.add_option("--hive-id", o.hive_id, "default: the host's name")->envname("LLORCH_HIVE_ID");
   app.add_option("--data-dir", o.data_dir, "catalogs and logs")->capture_default_str();
   app.add_option("--worker-dir", o.worker_dir, "where worker programs are")->capture_default_str();
-  app.add_option("--worker-port", o.first_worker_port, "workers listen on the first free port from here")->check(CLI::Range(1024, 65535))->capture_default_str();
+  app.add_option("--worker-port", o.first_worker_port, "workers listen on the first free port from here")
+      ->check(CLI::Range(1024, 65535))
+      ->capture_default_str();
   app.add_option("--heartbeat-interval-sec", o.heartbeat_interval_s)->check(CLI::Range(1, 3600))->capture_default_str();
-  app.add_option("--worker-heartbeat-interval-sec", o.worker_heartbeat_interval_s)->check(CLI::Range(1, 3600))->capture_default_str();
-  app.add_option("--idle-stop-sec", o.idle_stop_s, "stop a worker that has been idle so long; 0: never")->check(CLI::Range(0, 1 << 30))->capture_default_str();
-  app.add_option("--loading-timeout-sec", o.loading_timeout_s, "a worker that shows no progress for so long is ended")->check(CLI::Range(1, 3600))->capture_default_str();
-  app.add_option("--headroom-mb", o.headroom_mb, "memory that stays free")->check(CLI::Range(0, 1 << 24))->capture_default_str();
+  app.add_option("--worker-heartbeat-interval-sec", o.worker_heartbeat_interval_s)
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  app.add_option("--idle-stop-sec", o.idle_stop_s, "stop a worker that has been idle so long; 0: never")
+      ->check(CLI::Range(0, 1 << 30))
+      ->capture_default_str();
+  app.add_option("--loading-timeout-sec", o.loading_timeout_s, "a worker that shows no progress for so long is ended")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  app.add_option("--headroom-mb", o.headroom_mb, "memory that stays free")
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
   app.add_flag("--queen-started", o.queen_started, "end when the queen is gone");
   app.callback([&] {
     o.last_port = o.first_port;
-    if (const Status s = cli::make_private_directory(o.data_dir); !s) exit_code = cli::report(s.error());
-    else exit_code = cli::run_daemon<hive::Hive>("llorch-hive", o);
+    if (const Status s = cli::make_private_directory(o.data_dir); !s)
+      exit_code = cli::report(s.error());
+    else
+      exit_code = cli::run_daemon<hive::Hive>("llorch-hive", o);
   });
   return cli::run(app, argc, argv, exit_code);
 }

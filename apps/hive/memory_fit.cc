@@ -54,8 +54,10 @@ Result<Need> memory_need(const std::string& location, std::int64_t context, std:
     return static_cast<std::int64_t>(m.integer_in(p + key, 1, 1u << 24).value_or(otherwise));
   };
   const std::int64_t layers = figure("block_count", 1), heads = figure("attention.head_count", 1),
-                     width = figure("embedding_length", 1), inner = figure("feed_forward_length", 4 * static_cast<std::uint64_t>(width)),
-                     key = figure("attention.key_length", static_cast<std::uint64_t>(std::max<std::int64_t>(1, width / heads))),
+                     width = figure("embedding_length", 1),
+                     inner = figure("feed_forward_length", 4 * static_cast<std::uint64_t>(width)),
+                     key = figure("attention.key_length",
+                                  static_cast<std::uint64_t>(std::max<std::int64_t>(1, width / heads))),
                      value = figure("attention.value_length", static_cast<std::uint64_t>(key)),
                      longest = figure("context_length", kContextDefault);
   need.context = context > 0 ? std::min(context, longest) : std::min(longest, kContextDefault);

@@ -22,10 +22,11 @@ boost::json::object process_stats(const WorkerProcess& w) {
     if (fields >> user >> system && uptime > 0)
       cpu = 100.0 * static_cast<double>(user + system) / static_cast<double>(sysconf(_SC_CLK_TCK)) / uptime;
   }
-  return {{"pid", w.facts.pid},       {"group", "llm"},          {"instance", w.facts.worker_id}, {"cpu_pct", cpu},
-          {"rss_mb", rss},            {"io_r_mb_s", nullptr},    {"io_w_mb_s", nullptr},          {"uptime_s", uptime},
-          {"gpu_util_pct", nullptr},  {"vram_mb", nullptr},      {"total_vram_mb", nullptr},      {"model", w.facts.model_ref},
-          {"state", w.facts.state}};
+  return {
+      {"pid", w.facts.pid},      {"group", "llm"},       {"instance", w.facts.worker_id}, {"cpu_pct", cpu},
+      {"rss_mb", rss},           {"io_r_mb_s", nullptr}, {"io_w_mb_s", nullptr},          {"uptime_s", uptime},
+      {"gpu_util_pct", nullptr}, {"vram_mb", nullptr},   {"total_vram_mb", nullptr},      {"model", w.facts.model_ref},
+      {"state", w.facts.state}};
 }
 
 }  // namespace llorch::hive

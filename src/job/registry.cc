@@ -34,8 +34,12 @@ const Event* EventLog::find(std::uint64_t seq) const {
 }
 
 JobPtr Registry::create(JobOptions options, Time now, WallTime wall) {
+  return restore("job-" + random_uuid(), std::move(options), now, wall);
+}
+
+JobPtr Registry::restore(std::string id, JobOptions options, Time now, WallTime wall) {
   auto job = std::make_shared<Job>();
-  job->id = "job-" + random_uuid();
+  job->id = std::move(id);
   job->log = EventLog(options.log.value_or(options_.log));
   job->options = std::move(options);
   job->created_at = wall;

@@ -113,6 +113,8 @@ class Registry {
   explicit Registry(RegistryOptions options = {}) : options_(options) {}
 
   [[nodiscard]] JobPtr create(JobOptions options, Time now, WallTime wall);
+  /// A job of an earlier process, under its own id.
+  [[nodiscard]] JobPtr restore(std::string id, JobOptions options, Time now, WallTime wall);
   /// Visible to the key that made it and to admin. Errors: kJobNotFound.
   [[nodiscard]] Result<JobPtr> get(std::string_view id, std::string_view principal, bool admin) const;
   [[nodiscard]] std::vector<JobPtr> list(std::string_view principal, bool admin) const;

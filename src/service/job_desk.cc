@@ -80,8 +80,7 @@ TaskPtr JobDesk::create(const ContextPtr& c, std::string operation, bool resumab
   return task;
 }
 
-void JobDesk::end(Task& task, job::State state, const std::optional<Error>& error, std::string type,
-                  std::string json) {
+void JobDesk::end(Task& task, job::State state, const std::optional<Error>& error, std::string type, std::string json) {
   const job::Job& job = *task.job;
   jobs_.finish(*task.job, state, error, std::move(type), std::move(json), net::Clock::now(), wall_now());
   if (error)

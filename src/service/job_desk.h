@@ -56,7 +56,8 @@ class JobDesk {
   }
 
   /// Makes a job for a request.
-  [[nodiscard]] TaskPtr create(const ContextPtr& c, std::string operation, bool resumable, bool cancelled_by_disconnect);
+  [[nodiscard]] TaskPtr create(const ContextPtr& c, std::string operation, bool resumable,
+                               bool cancelled_by_disconnect);
   [[nodiscard]] job::Registry& jobs() { return jobs_; }
   [[nodiscard]] net::EventLoop& loop() { return loop_; }
   [[nodiscard]] int tasks() const { return tasks_; }

@@ -34,7 +34,9 @@ class Meter {
   /// `daemon`: "hive", "queen"; names become llorch_<daemon>_<name>.
   explicit Meter(const std::string& daemon)
       : prefix_("llorch_" + daemon + "_"), registry_(std::make_shared<prometheus::Registry>()) {
-    gauges("build_info", "1, with the version as label").with({{"version", LLORCH_SERVICE_VERSION}, {"backend", "none"}}).Set(1);
+    gauges("build_info", "1, with the version as label")
+        .with({{"version", LLORCH_SERVICE_VERSION}, {"backend", "none"}})
+        .Set(1);
   }
   Gauges gauges(const std::string& name, const std::string& help) {
     return Gauges(prometheus::BuildGauge().Name(prefix_ + name).Help(help).Register(*registry_));
@@ -42,7 +44,8 @@ class Meter {
   Counters counters(const std::string& name, const std::string& help) {
     return Counters(prometheus::BuildCounter().Name(prefix_ + name).Help(help).Register(*registry_));
   }
-  prometheus::Histogram& histogram(const std::string& name, const std::string& help, const std::vector<double>& bounds) {
+  prometheus::Histogram& histogram(const std::string& name, const std::string& help,
+                                   const std::vector<double>& bounds) {
     return prometheus::BuildHistogram().Name(prefix_ + name).Help(help).Register(*registry_).Add({}, bounds);
   }
   [[nodiscard]] std::string text() const {

@@ -26,7 +26,11 @@ struct Order {
 };
 
 boost::json::object process_info(const WorkerProcess& w) {
-  return {{"pid", w.facts.pid}, {"worker_id", w.facts.worker_id}, {"model", w.facts.model_ref}, {"port", w.facts.port}, {"status", w.facts.state}};
+  return {{"pid", w.facts.pid},
+          {"worker_id", w.facts.worker_id},
+          {"model", w.facts.model_ref},
+          {"port", w.facts.port},
+          {"status", w.facts.state}};
 }
 
 Procedure model_download(TaskPtr t, Hive& h, Order o) {
@@ -42,7 +46,8 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
     const auto need = co_await service::in_background(t->flow, h.background(), need_work);
     if (!need || !*need) co_return t->fail(need ? need->error() : need.error());
   }
-  if (ref->kind != ModelRef::Kind::kHub) co_return t->fail({ErrorCode::kModelNotFound, "there is no such model, and nowhere to fetch it from"});
+  if (ref->kind != ModelRef::Kind::kHub)
+    co_return t->fail({ErrorCode::kModelNotFound, "there is no such model, and nowhere to fetch it from"});
   t->narrate("model_download", fmt::format("fetching {}", ref->text()));
   const auto transfer = h.transfer(*ref);
   t->on_cancel = [&h, transfer] { h.leave(transfer); };
@@ -53,24 +58,34 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
     if (!changed) co_return t->fail(changed.error());
     if (transfer->total <= 0 || net::Clock::now() - told < std::chrono::milliseconds(900)) continue;
     told = net::Clock::now();
-    const double seconds = std::chrono::duration<double>(told - start).count(), percent = 100.0 * static_cast<double>(transfer->done) / static_cast<double>(transfer->total);
-    t->event("progress", {{"stage", "downloading"}, {"bytes_downloaded", transfer->done}, {"bytes_total", transfer->total}, {"speed_mbps", transfer->mb_per_s}});
-    t->narrate("model_download_progress", fmt::format("{:.1f} of {:.1f} MB, {:.0f} %, {:.1f} MB/s, {:.0f} s", static_cast<double>(transfer->done) / 1e6,
-                                                      static_cast<double>(transfer->total) / 1e6, percent, transfer->mb_per_s, seconds));
+    const double seconds = std::chrono::duration<double>(told - start).count(),
+                 percent = 100.0 * static_cast<double>(transfer->done) / static_cast<double>(transfer->total);
+    t->event("progress", {{"stage", "downloading"},
+                          {"bytes_downloaded", transfer->done},
+                          {"bytes_total", transfer->total},
+                          {"speed_mbps", transfer->mb_per_s}});
+    t->narrate(
+        "model_download_progress",
+        fmt::format("{:.1f} of {:.1f} MB, {:.0f} %, {:.1f} MB/s, {:.0f} s", static_cast<double>(transfer->done) / 1e6,
+                    static_cast<double>(transfer->total) / 1e6, percent, transfer->mb_per_s, seconds));
   }
   t->on_cancel = nullptr;
   h.leave(transfer);
   if (!*transfer->outcome) co_return t->fail(transfer->outcome->error());
   const Fetched got = **transfer->outcome;
   const double seconds = std::chrono::duration<double>(net::Clock::now() - start).count();
-  ModelRow row{{ref->short_name() + "-" + std::to_string(std::hash<std::string>{}(ref->text()) % 100'000), ref->text(), got.file, colony::quant_in_name(got.file), "Available", "", got.size}, got.path, got.sha256};
+  ModelRow row{{ref->short_name() + "-" + std::to_string(std::hash<std::string>{}(ref->text()) % 100'000), ref->text(),
+                got.file, colony::quant_in_name(got.file), "Available", "", got.size},
+               got.path,
+               got.sha256};
   auto saved_work = [&h, row] { return h.catalog().save_row(row); };
   const auto saved = co_await service::in_background(t->flow, h.background(), saved_work);
   if (!saved) co_return t->fail(saved.error());
   if (!*saved) co_return t->fail(saved->error());
   h.catalog().models[ref->text()] = row;
   t->event("progress", {{"stage", "complete"}, {"bytes_total", got.size}, {"seconds", seconds}});
-  t->narrate("model_complete", fmt::format("{} is here: {:.1f} MB in {:.1f} s", got.file, static_cast<double>(got.size) / 1e6, seconds));
+  t->narrate("model_complete",
+             fmt::format("{} is here: {:.1f} MB in {:.1f} s", got.file, static_cast<double>(got.size) / 1e6, seconds));
   h.beat();
   t->succeed(boost::json::value(colony::to_json(row.model)));
 }
@@ -85,14 +100,18 @@ Procedure worker_install(TaskPtr t, Hive& h, Order o) {
   const auto parsed = json::parse(*text, "build info");
   const auto* about = parsed ? parsed->if_object() : nullptr;
   if (!about || json::find_text(*about, "backend").value_or("") != o.kind)
-    co_return t->fail({ErrorCode::kNoWorkersAvailable, fmt::format("there is no {} worker program to install on this hive", o.kind)});
-  WorkerRow row{{"llorch-worker-" + o.kind, o.kind, json::find_text(*about, "version").value_or("")}, path, json::find_text(*about, "build_id").value_or("")};
+    co_return t->fail(
+        {ErrorCode::kNoWorkersAvailable, fmt::format("there is no {} worker program to install on this hive", o.kind)});
+  WorkerRow row{{"llorch-worker-" + o.kind, o.kind, json::find_text(*about, "version").value_or("")},
+                path,
+                json::find_text(*about, "build_id").value_or("")};
   auto saved_work = [&h, row] { return h.catalog().save_row(row); };
   const auto saved = co_await service::in_background(t->flow, h.background(), saved_work);
   if (!saved) co_return t->fail(saved.error());
   if (!*saved) co_return t->fail(saved->error());
   h.catalog().workers[o.kind] = row;
-  t->narrate("worker_installed", fmt::format("the {} worker, version {}, is in the catalog", o.kind, row.worker.version));
+  t->narrate("worker_installed",
+             fmt::format("the {} worker, version {}, is in the catalog", o.kind, row.worker.version));
   t->succeed(boost::json::value(colony::to_json(row.worker)));
 }
 
@@ -111,22 +130,30 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   if (!launched) co_return t->fail(launched.error());
   const WorkerPtr w = *launched;
   t->on_cancel = [&h, w] { stop_worker(std::make_shared<service::Flow>(h.loop()), h, w, [] {}); };
-  t->narrate("worker_spawn", fmt::format("{} starts on port {} with {}, {} MB promised", w->facts.worker_id, w->facts.port, ref->text(), (*need)->total() >> 20));
+  t->narrate("worker_spawn", fmt::format("{} starts on port {} with {}, {} MB promised", w->facts.worker_id,
+                                         w->facts.port, ref->text(), (*need)->total() >> 20));
   t->event("progress", {{"stage", "spawning"}, {"worker_id", w->facts.worker_id}, {"pid", w->facts.pid}});
   t->event("progress", {{"stage", "loading"}, {"worker_id", w->facts.worker_id}});
   while (!w->awake) {
     const auto changed = co_await h.changed().wait(t->flow, std::chrono::milliseconds(500));
     if (!changed) co_return t->fail(changed.error());
-    if (w->exited) co_return t->fail({ErrorCode::kWorkerCrashed, fmt::format("{} ended with {} while it was starting", w->facts.worker_id, w->exit_code)});
+    if (w->exited)
+      co_return t->fail({ErrorCode::kWorkerCrashed,
+                         fmt::format("{} ended with {} while it was starting", w->facts.worker_id, w->exit_code)});
     if (net::Clock::now() - w->last_progress > std::chrono::seconds(h.options().loading_timeout_s)) {
       w->process->signal(9);
-      co_return t->fail({ErrorCode::kLoadingTimeout, fmt::format("{} showed no progress for {} seconds", w->facts.worker_id, h.options().loading_timeout_s)});
+      co_return t->fail({ErrorCode::kLoadingTimeout, fmt::format("{} showed no progress for {} seconds",
+                                                                 w->facts.worker_id, h.options().loading_timeout_s)});
     }
   }
   t->on_cancel = nullptr;
   t->narrate("worker_ready", fmt::format("{} is awake", w->facts.worker_id));
   t->event("progress", {{"stage", "ready"}, {"worker_id", w->facts.worker_id}});
-  t->succeed(boost::json::value({{"worker_id", w->facts.worker_id}, {"port", w->facts.port}, {"pid", w->facts.pid}, {"status", w->facts.state}, {"uri", w->facts.uri}}));
+  t->succeed(boost::json::value({{"worker_id", w->facts.worker_id},
+                                 {"port", w->facts.port},
+                                 {"pid", w->facts.pid},
+                                 {"status", w->facts.state},
+                                 {"uri", w->facts.uri}}));
 }
 
 Procedure worker_delete(TaskPtr t, Hive& h, WorkerPtr w) {
@@ -152,9 +179,11 @@ Procedure model_delete(TaskPtr t, Hive& h, Order o) {
   if (!ref) co_return t->fail(ref.error());
   const auto it = h.catalog().models.find(ref->text());
   if (it == h.catalog().models.end()) co_return t->fail({ErrorCode::kModelNotFound, "this hive has no such model"});
-  if (ref->kind == ModelRef::Kind::kBuiltin) co_return t->fail({ErrorCode::kResourceInUse, "a builtin model is part of the program"});
+  if (ref->kind == ModelRef::Kind::kBuiltin)
+    co_return t->fail({ErrorCode::kResourceInUse, "a builtin model is part of the program"});
   for (const auto& [id, w] : h.workers())
-    if (w->facts.model_ref == ref->text()) co_return t->fail({ErrorCode::kResourceInUse, fmt::format("{} serves the model", id)});
+    if (w->facts.model_ref == ref->text())
+      co_return t->fail({ErrorCode::kResourceInUse, fmt::format("{} serves the model", id)});
   const ModelRow row = it->second;
   h.catalog().models.erase(it);
   auto deleted_work = [&h, row] {
@@ -206,26 +235,42 @@ void create(Hive& h, const ContextPtr& c) {
   o.device = f.text("device", 32).value_or("cpu");
   o.pid = f.integer("pid", 1, 1 << 30).value_or(0);
   (void)f.take("hive_id"), (void)f.take("job_id");
-  static constexpr std::string_view kKnown[] = {"worker_spawn", "worker_install", "worker_process_list", "worker_process_get", "worker_process_delete",
-                                                "model_download", "model_list", "model_get", "model_delete"};
-  if (std::ranges::find(kKnown, o.operation) == std::end(kKnown)) return c->fail({ErrorCode::kUnknownOperation, "a hive knows no such operation"}, {}, "operation");
-  for (const std::string& name : f.unknown()) f.violation(name, "known field", fmt::format("{} is no field of this operation", name));
-  if (o.kind != "cpu" && o.kind != "cuda" && o.kind != "accelerate") f.violation("worker", "cpu, cuda or accelerate", "worker must be cpu, cuda or accelerate");
-  const bool about_model = o.operation == "worker_spawn" || (o.operation.starts_with("model_") && o.operation != "model_list");
+  static constexpr std::string_view kKnown[] = {
+      "worker_spawn",   "worker_install", "worker_process_list", "worker_process_get", "worker_process_delete",
+      "model_download", "model_list",     "model_get",           "model_delete"};
+  if (std::ranges::find(kKnown, o.operation) == std::end(kKnown))
+    return c->fail({ErrorCode::kUnknownOperation, "a hive knows no such operation"}, {}, "operation");
+  for (const std::string& name : f.unknown())
+    f.violation(name, "known field", fmt::format("{} is no field of this operation", name));
+  if (o.kind != "cpu" && o.kind != "cuda" && o.kind != "accelerate")
+    f.violation("worker", "cpu, cuda or accelerate", "worker must be cpu, cuda or accelerate");
+  const bool about_model =
+      o.operation == "worker_spawn" || (o.operation.starts_with("model_") && o.operation != "model_list");
   if (about_model)
-    if (const auto ref = colony::parse_model_ref(o.model); !ref) f.violation("model", "model reference", ref.error().message);
-  if ((o.operation == "worker_process_get" || o.operation == "worker_process_delete") && o.pid == 0) f.violation("pid", "required", "pid is required");
-  if (!f.violations().empty()) return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()), f.violations().front().field);
+    if (const auto ref = colony::parse_model_ref(o.model); !ref)
+      f.violation("model", "model reference", ref.error().message);
+  if ((o.operation == "worker_process_get" || o.operation == "worker_process_delete") && o.pid == 0)
+    f.violation("pid", "required", "pid is required");
+  if (!f.violations().empty())
+    return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()),
+                   f.violations().front().field);
   WorkerPtr w;
-  if (o.operation == "worker_process_delete" && !(w = h.worker_with_pid(o.pid))) return c->fail({ErrorCode::kWorkerNotFound, "this hive has no such worker process"}, {}, "pid");
+  if (o.operation == "worker_process_delete" && !(w = h.worker_with_pid(o.pid)))
+    return c->fail({ErrorCode::kWorkerNotFound, "this hive has no such worker process"}, {}, "pid");
   const TaskPtr t = h.desk().create(c, o.operation, true, false);
   c->reply(202, service::created(*t->job, kPrefix, 0));
-  if (o.operation == "model_download") model_download(t, h, o);
-  else if (o.operation == "worker_install") worker_install(t, h, o);
-  else if (o.operation == "worker_spawn") worker_spawn(t, h, o);
-  else if (o.operation == "worker_process_delete") worker_delete(t, h, w);
-  else if (o.operation == "model_delete") model_delete(t, h, o);
-  else look(t, h, o);
+  if (o.operation == "model_download")
+    model_download(t, h, o);
+  else if (o.operation == "worker_install")
+    worker_install(t, h, o);
+  else if (o.operation == "worker_spawn")
+    worker_spawn(t, h, o);
+  else if (o.operation == "worker_process_delete")
+    worker_delete(t, h, w);
+  else if (o.operation == "model_delete")
+    model_delete(t, h, o);
+  else
+    look(t, h, o);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// What the hive says of itself and its machine: /health, /v1/info, /v1/capabilities, /v1/memory-check, telemetry, metrics.
+// What the hive says of itself and its machine: /health, /v1/info, /v1/capabilities, /v1/memory-check, telemetry,
+// metrics.
 #include <charconv>
 
 #include "hive/hive.h"
@@ -10,13 +11,15 @@ namespace {
 using service::ContextPtr;
 using service::Scope;
 
-std::optional<std::int64_t> parameter(const ContextPtr& c, std::string_view name, std::int64_t otherwise, std::int64_t low, std::int64_t high) {
+std::optional<std::int64_t> parameter(const ContextPtr& c, std::string_view name, std::int64_t otherwise,
+                                      std::int64_t low, std::int64_t high) {
   const auto text = c->request.target.parameter(name);
   if (!text) return otherwise;
   std::int64_t v = 0;
   const auto [end, problem] = std::from_chars(text->data(), text->data() + text->size(), v);
   if (problem == std::errc{} && end == text->data() + text->size() && v >= low && v <= high) return v;
-  c->fail({ErrorCode::kInvalidRequest, fmt::format("{} must be a whole number from {} to {}", name, low, high)}, {}, name);
+  c->fail({ErrorCode::kInvalidRequest, fmt::format("{} must be a whole number from {} to {}", name, low, high)}, {},
+          name);
   return std::nullopt;
 }
 
@@ -29,15 +32,19 @@ void memory_check(Hive& h, const ContextPtr& c) {
   const auto parallel = parameter(c, "parallel", 8, 1, 1024);
   if (!parallel) return;
   const std::string device = c->request.target.parameter("device").value_or("cpu");
-  if (device != "cpu") return c->fail({ErrorCode::kModelIncompatible, "this hive has no worker for that device"}, {}, "device");
+  if (device != "cpu")
+    return c->fail({ErrorCode::kModelIncompatible, "this hive has no worker for that device"}, {}, "device");
   const auto location = h.location_of(*ref);
   if (!location) return c->fail(location.error(), {}, "model");
   const auto need = std::make_shared<Result<Need>>();
-  h.background().run([need, location = *location, context = *context, parallel = *parallel] { *need = memory_need(location, context, parallel); },
+  h.background().run([need, location = *location, context = *context,
+                      parallel = *parallel] { *need = memory_need(location, context, parallel); },
                      [&h, c, need] {
                        if (!*need) return c->fail(need->error());
                        const Need& n = **need;
-                       const boost::json::object figures{{"weights_bytes", n.weights}, {"kv_bytes", n.kv}, {"scratch_bytes", n.scratch}, {"needed_bytes", n.total()}, {"context", n.context}, {"parallel", n.parallel}};
+                       const boost::json::object figures{{"weights_bytes", n.weights}, {"kv_bytes", n.kv},
+                                                         {"scratch_bytes", n.scratch}, {"needed_bytes", n.total()},
+                                                         {"context", n.context},       {"parallel", n.parallel}};
                        if (const Status room = h.check_room(n.total()); !room) return c->fail(room.error(), figures);
                        c->reply({204, "application/json", "", {}});
                      });
@@ -56,10 +63,13 @@ void add_route_status(Hive& h) {
                    {"health_status", "healthy"},
                    {"version", LLORCH_VERSION}});
   });
-  r.route<Scope::kInfer>("GET", "/v1/capabilities", [&h](const ContextPtr& c) { c->reply(200, colony::to_json(h.capabilities())); });
+  r.route<Scope::kInfer>("GET", "/v1/capabilities",
+                         [&h](const ContextPtr& c) { c->reply(200, colony::to_json(h.capabilities())); });
   r.route<Scope::kInfer>("GET", "/v1/memory-check", [&h](const ContextPtr& c) { memory_check(h, c); });
   r.route<Scope::kInfer>("GET", "/v1/heartbeats/stream", [&h](const ContextPtr& c) { h.telemetry().join(c); });
-  r.route<Scope::kMetrics>("GET", "/metrics", [&h](const ContextPtr& c) { c->reply({200, "text/plain; version=0.0.4", h.metrics().text(), {}}); });
+  r.route<Scope::kMetrics>("GET", "/metrics", [&h](const ContextPtr& c) {
+    c->reply({200, "text/plain; version=0.0.4", h.metrics().text(), {}});
+  });
   r.route<Scope::kAdmin>("POST", "/v1/shutdown", [&h](const ContextPtr& c) {
     c->reply(202, {{"status", "shutting down"}});
     h.shutdown("asked over HTTP");

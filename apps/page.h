@@ -1,0 +1,34 @@
+// A page that is part of the program: LLORCH_PAGE(name, "file") puts the file's bytes into it, serve_page() answers with
+// them. Pages load nothing from elsewhere; the policy says so to browsers.
+#pragma once
+
+#include <string>
+
+#include "service/router.h"
+
+// NOLINTBEGIN
+#define LLORCH_PAGE(name, file)                                                                             \
+  extern "C" const char llorch_page_##name[];                                                               \
+  extern "C" const char llorch_page_##name##_end[];                                                         \
+  __asm__(".section .rodata\n.global llorch_page_" #name "\nllorch_page_" #name ":\n.incbin \"" file        \
+          "\"\n.global llorch_page_" #name "_end\nllorch_page_" #name "_end:\n.byte 0\n.previous\n")
+// NOLINTEND
+
+namespace llorch {
+
+/// `route<...>("GET", "/", ...)` with these bytes.
+inline void serve_page(service::Router& router, const char* begin, const char* end) {
+  router.route<service::Scope::kInfer>("GET", "/", [begin, end](const service::ContextPtr& c) {
+    net::Response r;
+    r.content_type = "text/html; charset=utf-8";
+    r.body.assign(begin, end);
+    r.headers.add("Content-Security-Policy",
+                  "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+                  "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    r.headers.add("Cache-Control", "no-cache");
+    r.headers.add("Referrer-Policy", "no-referrer");
+    c->reply(std::move(r));
+  });
+}
+
+}  // namespace llorch

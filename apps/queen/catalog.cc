@@ -1,0 +1,75 @@
+#include "queen/catalog.h"
+
+#include <chrono>
+
+namespace llorch::queen {
+namespace {
+
+constexpr std::int64_t kRetentionMs = std::int64_t{7} * 24 * 3600 * 1000;
+
+constexpr std::string_view kSchema = R"(
+  CREATE TABLE hives(id TEXT PRIMARY KEY, host TEXT NOT NULL, port INTEGER NOT NULL, ssh_host TEXT, ssh_port INTEGER, ssh_user TEXT, binary_path TEXT,
+                     devices_json TEXT, created_at_ms INTEGER NOT NULL, updated_at_ms INTEGER NOT NULL);
+  CREATE TABLE aliases(name TEXT PRIMARY KEY, ref TEXT NOT NULL);
+  CREATE TABLE jobs(job_id TEXT PRIMARY KEY, tenant_id TEXT, session_id TEXT, operation TEXT, status TEXT NOT NULL, priority TEXT, model_ref TEXT, prompt_hash TEXT,
+                    max_tokens INTEGER, seed INTEGER, worker_id TEXT, pool_id TEXT, created_at INTEGER NOT NULL, queued_at INTEGER, dispatched_at INTEGER, started_at INTEGER,
+                    completed_at INTEGER, outcome TEXT, error_code TEXT, tokens_generated INTEGER, retry_count INTEGER, last_error TEXT);
+  CREATE INDEX jobs_by_status ON jobs(status);
+  CREATE TABLE config(key TEXT PRIMARY KEY, value TEXT, updated_at INTEGER))";
+
+store::Value when(std::int64_t ms) { return ms > 0 ? store::Value(ms) : store::Value(nullptr); }
+
+}  // namespace
+
+std::int64_t now_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
+  auto c = std::make_unique<Catalog>();
+  LLORCH_TRY(c->db_, store::Database::open(file, {kSchema}));
+  LLORCH_TRY(const auto hives, c->db_->run("SELECT id, host, port FROM hives"));
+  for (const store::Row& r : hives) c->hives[r.text(0)] = {r.text(0), r.text(1), r.integer(2)};
+  LLORCH_TRY(const auto aliases, c->db_->run("SELECT name, ref FROM aliases"));
+  for (const store::Row& r : aliases) c->aliases[r.text(0)] = r.text(1);
+  c->aliases.try_emplace("haiku", "builtin:haiku");
+  LLORCH_TRY(const auto open, c->db_->run("SELECT job_id, tenant_id, operation FROM jobs WHERE status IN ('queued', 'running')"));
+  for (const store::Row& r : open) {
+    JobRow row;
+    row.id = r.text(0), row.principal = r.text(1), row.operation = r.text(2);
+    c->lost.push_back(std::move(row));
+  }
+  LLORCH_TRY(const auto failed, c->db_->run("UPDATE jobs SET status = 'failed', outcome = 'failed', error_code = 'WORKER_CRASHED', completed_at = ?, "
+                                            "last_error = 'the queen was restarted' WHERE status IN ('queued', 'running')", {now_ms()}));
+  LLORCH_TRY(const auto old, c->db_->run("DELETE FROM jobs WHERE created_at < ?", {now_ms() - kRetentionMs}));
+  return c;
+}
+
+Status Catalog::save_hive(const HiveRow& row, const std::string& devices_json) {
+  LLORCH_TRY(const auto done, db_->run("INSERT INTO hives(id, host, port, devices_json, created_at_ms, updated_at_ms) VALUES(?,?,?,?,?,?) "
+                                       "ON CONFLICT(id) DO UPDATE SET host = excluded.host, port = excluded.port, devices_json = excluded.devices_json, "
+                                       "updated_at_ms = excluded.updated_at_ms",
+                                       {row.id, row.host, row.port, devices_json, now_ms(), now_ms()}));
+  return {};
+}
+
+Status Catalog::remove_hive(const std::string& id) {
+  LLORCH_TRY(const auto done, db_->run("DELETE FROM hives WHERE id = ?", {id}));
+  return {};
+}
+
+Status Catalog::save_alias(const std::string& name, const std::string& ref) {
+  LLORCH_TRY(const auto done, db_->run("INSERT OR REPLACE INTO aliases VALUES(?,?)", {name, ref}));
+  return {};
+}
+
+Status Catalog::save_job(const JobRow& r) {
+  LLORCH_TRY(const auto done,
+             db_->run("INSERT OR REPLACE INTO jobs(job_id, tenant_id, operation, status, priority, model_ref, prompt_hash, worker_id, pool_id, created_at, queued_at, "
+                      "dispatched_at, started_at, completed_at, outcome, error_code, tokens_generated, retry_count) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                      {r.id, r.principal, r.operation, r.status, r.priority, r.model, r.prompt_hash, r.worker_id, r.hive_id, r.created_ms, r.created_ms, when(r.dispatched_ms),
+                       when(r.started_ms), when(r.completed_ms), r.outcome, r.error_code, r.tokens, r.retries}));
+  return {};
+}
+
+}  // namespace llorch::queen

@@ -1,0 +1,45 @@
+// What the queen keeps over restarts: hives, aliases, and the state of jobs, never a prompt.
+//
+// load() and the functions that return Status touch the disk: background thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "store/database.h"
+
+namespace llorch::queen {
+
+struct HiveRow {
+  std::string id, host;
+  std::int64_t port = 0;
+};
+
+struct JobRow {
+  std::string id, principal, operation, status, priority, model, prompt_hash, worker_id, hive_id, outcome, error_code;
+  std::int64_t created_ms = 0, dispatched_ms = 0, started_ms = 0, completed_ms = 0, tokens = 0, retries = 0;
+};
+
+class Catalog {
+ public:
+  /// Jobs that a queen before us left open become failed; they stand in `lost`.
+  [[nodiscard]] static Result<std::unique_ptr<Catalog>> load(const std::string& file);
+
+  std::map<std::string, HiveRow> hives;
+  std::map<std::string, std::string> aliases;
+  std::vector<JobRow> lost;
+
+  [[nodiscard]] Status save_hive(const HiveRow& row, const std::string& devices_json);
+  [[nodiscard]] Status remove_hive(const std::string& id);
+  [[nodiscard]] Status save_alias(const std::string& name, const std::string& ref);
+  [[nodiscard]] Status save_job(const JobRow& row);
+
+ private:
+  std::unique_ptr<store::Database> db_;
+};
+
+[[nodiscard]] std::int64_t now_ms();
+
+}  // namespace llorch::queen

@@ -1,0 +1,26 @@
+// What the queen counts (O-20).
+#pragma once
+
+#include <string>
+
+#include "service/meter.h"
+
+namespace llorch::queen {
+
+class Metrics {
+  service::Meter meter_{"queen"};
+  service::Gauges depth_;
+  service::Counters enqueued_, dispatched_;
+
+ public:
+  Metrics();
+  [[nodiscard]] std::string text() const { return meter_.text(); }
+  void queue(const std::string& priority, int depth) { depth_.with({{"priority", priority}}).Set(depth); }
+  void enqueued(const std::string& outcome) { enqueued_.with({{"outcome", outcome}}).Increment(); }
+  void dispatched(const std::string& outcome) { dispatched_.with({{"outcome", outcome}}).Increment(); }
+  prometheus::Counter &started, &canceled, &rejected;
+  prometheus::Gauge &connections, &hives_online;
+  prometheus::Histogram& scheduling_ms;
+};
+
+}  // namespace llorch::queen

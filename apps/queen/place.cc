@@ -1,0 +1,285 @@
+// How a request finds a worker: the line, the decision, and the making of a worker where there is none (Q-05, steps 3 to
+// 10).
+#include "format/json.h"
+#include "queen/queen.h"
+#include "service/log.h"
+
+namespace llorch::queen {
+
+using service::FlowPtr;
+using service::Procedure;
+using service::Step;
+
+/// A place in the line, given up when it goes.
+class Line {
+ public:
+  Line(Queen& q, std::string model, bool batch) : q_(q), at_(q.line_.insert(q.line_.end(), {std::move(model), batch})) {}
+  ~Line() {
+    q_.line_.erase(at_);
+    q_.changed_.notify();
+  }
+  Line(const Line&) = delete;
+  Line& operator=(const Line&) = delete;
+  /// Nobody with the same wish goes before: interactive before batch, each in order.
+  [[nodiscard]] bool first() const {
+    bool passed = false;
+    for (auto i = q_.line_.begin(); i != q_.line_.end(); ++i) {
+      if (i == at_) {
+        passed = true;
+        continue;
+      }
+      if (i->model != at_->model) continue;
+      if (i->batch == at_->batch ? !passed : !i->batch) return false;
+    }
+    return true;
+  }
+
+ private:
+  Queen& q_;
+  std::list<Waiting>::iterator at_;
+};
+
+/// A worker is being made; others wait for it.
+class Provisioning {
+ public:
+  Provisioning(Queen& q, std::string key) : q_(q), key_(std::move(key)) { q_.provisioning_.insert(key_); }
+  ~Provisioning() {
+    q_.provisioning_.erase(key_);
+    q_.changed_.notify();
+  }
+  Provisioning(const Provisioning&) = delete;
+  Provisioning& operator=(const Provisioning&) = delete;
+
+ private:
+  Queen& q_;
+  std::string key_;
+};
+
+namespace {
+
+using Value = boost::json::value;
+
+Procedure call_off(FlowPtr flow, service::Peer hive, std::string path) {
+  (void)co_await service::ask(flow, hive, service::Asked("DELETE", path));
+}
+
+Procedure operate(FlowPtr flow, service::Peer hive, boost::json::object order, std::shared_ptr<Relay> relay, Step<Value>::Done done) {
+  const auto made = co_await service::ask(flow, hive, service::Asked("POST", "/v1/jobs", boost::json::serialize(order)));
+  if (!made) co_return done(std::unexpected(made.error()));
+  if (const Status s = service::check(*made); !s) co_return done(std::unexpected(s.error()));
+  const auto* o = made->body.if_object();
+  const auto url = o ? json::find_text(*o, "sse_url") : std::nullopt;
+  const auto id = o ? json::find_text(*o, "job_id") : std::nullopt;
+  if (!url || !id) co_return done(fail(ErrorCode::kInternal, "the hive's answer lacks job_id or sse_url"));
+  const auto result = std::make_shared<Value>();
+  const auto error = std::make_shared<std::optional<Error>>();
+  service::OnEvent on_event = [result, error, relay](std::string_view type, const boost::json::object& data) {
+    if (type == "result")
+      *result = data.contains("result") ? data.at("result") : Value();
+    else if (type == "error")
+      *error = Error{service::code_of(json::find_text(data, "code").value_or("")), json::find_text(data, "message").value_or("the hive failed")};
+    else if (relay && *relay && (type == "narration" || type == "progress"))
+      (*relay)(type, data);
+  };
+  const auto followed = co_await service::follow(flow, hive, *url, on_event);
+  if (!followed) {
+    if (flow->cancelled()) call_off(std::make_shared<service::Flow>(flow->loop()), hive, "/v1/jobs/" + *id);
+    co_return done(std::unexpected(followed.error()));
+  }
+  if (*error) co_return done(std::unexpected(**error));
+  done(std::move(*result));
+}
+
+/// Several operations at once.
+struct Together {
+  int left = 0;
+  std::optional<Error> error;
+  std::vector<FlowPtr> flows;
+};
+
+Procedure part(FlowPtr flow, Queen& q, service::Peer hive, boost::json::object order, std::shared_ptr<Relay> relay, std::shared_ptr<Together> together) {
+  const auto value = co_await q.on_hive(flow, hive, order, relay);
+  if (!value && !together->error) together->error = value.error();
+  --together->left;
+  q.changed().notify();
+}
+
+const colony::Model* find_model(const HiveEntry& h, const std::string& ref) {
+  for (const auto& m : h.capabilities.models)
+    if (m.ref == ref && m.status == "Available") return &m;
+  return nullptr;
+}
+
+/// Everything that a hive needs before it can start a worker, then the worker.
+Procedure provision(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Decision d, Step<bool>::Done done) {
+  const service::Peer hive = q.hives()[d.hive].peer;
+  const auto relay = std::make_shared<Relay>(p->relay);
+  const std::string check = fmt::format("/v1/memory-check?device={}&model={}", d.device, p->wish.model);
+  p->tell("memory_check", fmt::format("asking {} whether {} has room on {}", d.hive, p->wish.model, d.device));
+  const auto room = co_await service::ask(flow, hive, service::Asked("GET", check));
+  if (!room) co_return done(std::unexpected(room.error()));
+  Status verdict = service::check(*room);
+  const bool missing = !verdict && verdict.error().code == ErrorCode::kModelNotFound;
+  if (!verdict && !missing) co_return done(std::unexpected(verdict.error()));
+  if (verdict) p->tell("memory_room", fmt::format("{} has room", d.hive));
+  const bool cached = find_model(q.hives()[d.hive], p->wish.model) || (!missing && p->ref.kind == colony::ModelRef::Kind::kFile);
+  bool installed = false;
+  for (const auto& w : q.hives()[d.hive].capabilities.workers) installed |= w.kind == d.worker_kind;
+  const auto together = std::make_shared<Together>();
+  const auto begin = [&](const boost::json::object& order) {
+    together->flows.push_back(std::make_shared<service::Flow>(q.loop()));
+    ++together->left;
+    part(together->flows.back(), q, hive, order, relay, together);
+  };
+  if (cached) {
+    p->tell("model_cached", fmt::format("{} is on {} already", p->wish.model, d.hive));
+  } else {
+    p->tell("model_fetch", fmt::format("{} is not on {}: fetching it", p->wish.model, d.hive));
+    begin({{"operation", "model_download"}, {"model", p->wish.model}});
+  }
+  if (installed) {
+    p->tell("worker_installed", fmt::format("the {} worker is installed on {}", d.worker_kind, d.hive));
+  } else {
+    p->tell("worker_install", fmt::format("{} has no {} worker yet: installing it", d.hive, d.worker_kind));
+    begin({{"operation", "worker_install"}, {"worker_id", d.worker_kind}});
+  }
+  while (together->left > 0) {
+    const auto changed = co_await q.changed().wait(flow, std::chrono::seconds(1));
+    if (changed) continue;
+    for (const FlowPtr& f : together->flows) f->cancel(changed.error());
+    co_return done(std::unexpected(changed.error()));
+  }
+  if (together->error) co_return done(std::unexpected(*together->error));
+  if (missing) {
+    const auto again = co_await service::ask(flow, hive, service::Asked("GET", check));
+    if (!again) co_return done(std::unexpected(again.error()));
+    if (const Status s = service::check(*again); !s) co_return done(std::unexpected(s.error()));
+    p->tell("memory_room", fmt::format("{} has room", d.hive));
+  }
+  if (!together->flows.empty()) q.learn(d.hive);
+  p->tell("worker_spawn", fmt::format("telling {} to start a {} worker with {} on {}", d.hive, d.worker_kind, p->wish.model, d.device));
+  boost::json::object order{{"operation", "worker_spawn"}, {"model", p->wish.model}, {"worker", d.worker_kind}, {"device", d.device}};
+  const auto spawned = co_await q.on_hive(flow, hive, order, relay);
+  if (!spawned) co_return done(std::unexpected(spawned.error()));
+  const auto* o = spawned->if_object();
+  const std::string id = o ? json::find_text(*o, "worker_id").value_or("") : "";
+  // The worker's own heartbeat, passed on by the hive, says that it is awake.
+  const auto end = net::Clock::now() + std::chrono::seconds(15);
+  while (true) {
+    for (const auto& w : q.hives()[d.hive].workers)
+      if (w.worker_id == id && (w.state == "ready" || w.state == "busy")) {
+        p->tell("worker_awake", fmt::format("{} on {} is awake at port {}", id, d.hive, w.port));
+        co_return done(true);
+      }
+    if (net::Clock::now() > end) co_return done(fail(ErrorCode::kLoadingTimeout, "the worker's heartbeat did not come"));
+    const auto changed = co_await q.changed().wait(flow, std::chrono::seconds(1));
+    if (!changed) co_return done(std::unexpected(changed.error()));
+  }
+}
+
+/// A hive's "no" that another hive need not share.
+bool about_this_hive(ErrorCode code) {
+  return code != ErrorCode::kModelNotFound && code != ErrorCode::kDownloadFailed && code != ErrorCode::kCancelled && code != ErrorCode::kShuttingDown && code != ErrorCode::kInvalidRequest &&
+         code != ErrorCode::kModelLoadFailed;
+}
+
+}  // namespace
+
+Step<Value> Queen::on_hive(const FlowPtr& flow, const service::Peer& hive, boost::json::object order, std::shared_ptr<Relay> relay) {
+  return {flow, [flow, hive, order = std::move(order), relay = std::move(relay)](Step<Value>::Done done) -> std::any {
+            operate(flow, hive, order, relay, std::move(done));
+            return {};
+          }};
+}
+
+/// Brings up a hive where none is online. The wait for its first heartbeat is the queen's only one: she does not poll.
+static Procedure wake_hive(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<bool>::Done done) {
+  if (!q.local_hive_wanted()) co_return done(fail(ErrorCode::kNoWorkersAvailable, "no hive of the catalog is online"));
+  if (!q.hive_process_running()) {
+    p->tell("hive_catalog", q.catalog().hives.empty() ? "the hive catalog is empty: adding this machine" : "no hive is online: starting this machine's");
+    if (const Status s = q.start_local_hive(); !s) co_return done(std::unexpected(s.error()));
+    p->tell("hive_start", fmt::format("the hive {} is starting", q.local_id()));
+  }
+  p->tell("hive_wait", "waiting for its first heartbeat");
+  const auto end = net::Clock::now() + std::chrono::seconds(q.options().hive_start_timeout_s);
+  while (q.online().empty()) {
+    if (!q.hive_process_running()) co_return done(fail(ErrorCode::kNoWorkersAvailable, "the hive did not start: {}", q.hive_words()));
+    if (net::Clock::now() > end) co_return done(fail(ErrorCode::kOperationTimeout, "the hive's first heartbeat timed out after {} seconds", q.options().hive_start_timeout_s));
+    const auto changed = co_await q.changed().wait(flow, std::chrono::milliseconds(200));
+    if (!changed) co_return done(std::unexpected(changed.error()));
+  }
+  p->tell("hive_awake", fmt::format("the first heartbeat of {} has come", q.online().front()->id));
+  while (!q.online().empty() && !q.online().front()->known) {
+    const auto changed = co_await q.changed().wait(flow, std::chrono::milliseconds(200));
+    if (!changed) co_return done(std::unexpected(changed.error()));
+    if (net::Clock::now() > end) co_return done(fail(ErrorCode::kOperationTimeout, "the hive's capabilities timed out"));
+  }
+  if (!q.online().empty()) {
+    const auto& c = q.online().front()->capabilities;
+    p->tell("capabilities", fmt::format("{} has {} device{}, {} model{}, {} installed worker{}", q.online().front()->id, c.devices.size(), c.devices.size() == 1 ? "" : "s", c.models.size(),
+                                        c.models.size() == 1 ? "" : "s", c.workers.size(), c.workers.size() == 1 ? "" : "s"));
+  }
+  done(true);
+}
+
+Procedure place_work(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<Placed>::Done done) {
+  const Line line(q, p->wish.model, p->batch);
+  std::map<std::string, std::string> refusals;
+  bool told_wait = false;
+  while (true) {
+    if (flow->cancelled()) co_return done(std::unexpected(*flow->cancelled()));
+    if (line.first() && q.online().empty()) {
+      Step<bool> wake{flow, [&](Step<bool>::Done then) -> std::any {
+                        wake_hive(flow, q, p, std::move(then));
+                        return {};
+                      }};
+      const auto awake = co_await wake;
+      if (!awake) co_return done(std::unexpected(awake.error()));
+      continue;
+    }
+    const auto before = net::Clock::now();
+    Decision d{Decision::Kind::kWait, "", "", "", "", "others are before it in the line"};
+    if (line.first()) {
+      d = decide(q.view(p->wish, refusals), p->wish);
+      q.metrics_.scheduling_ms.Observe(std::chrono::duration<double, std::milli>(net::Clock::now() - before).count());
+    }
+    if (d.kind == Decision::Kind::kUse) {
+      for (const auto& w : q.hives_[d.hive].workers)
+        if (w.worker_id == d.worker_id) {
+          auto peer = service::make_peer(w.uri, q.front_.token());
+          if (!peer) co_return done(std::unexpected(peer.error()));
+          p->tell("schedule", d.why);
+          Placed placed{d.hive, d.worker_id, w.model_ref, *std::move(peer), std::make_shared<Seat>(q.inflight(d.hive, d.worker_id), [&q] { q.changed_.notify(); })};
+          co_return done(std::move(placed));
+        }
+      co_return done(fail(ErrorCode::kInternal, "the chosen worker is gone"));
+    }
+    if (d.kind == Decision::Kind::kNone) co_return done(fail(ErrorCode::kNoWorkersAvailable, "nothing can run the model: {}", d.why));
+    if (d.kind == Decision::Kind::kProvision) {
+      p->tell("schedule", d.why);
+      const Provisioning marked(q, d.hive + "|" + p->wish.model);
+      Step<bool> making{flow, [&](Step<bool>::Done then) -> std::any {
+                          provision(flow, q, p, d, std::move(then));
+                          return {};
+                        }};
+      const auto made = co_await making;
+      if (made) continue;
+      if (!about_this_hive(made.error().code)) co_return done(std::unexpected(made.error()));
+      p->tell("provision_failed", fmt::format("{} cannot: {}", d.hive, made.error().message));
+      refusals[d.hive] = made.error().message;
+      continue;
+    }
+    if (!std::exchange(told_wait, true)) p->tell("queue", "waiting: " + d.why);
+    const auto changed = co_await q.changed_.wait(flow, std::chrono::seconds(1));
+    if (!changed) co_return done(std::unexpected(changed.error()));
+  }
+}
+
+Step<Placed> Queen::place(const FlowPtr& flow, std::shared_ptr<Placing> p) {
+  return {flow, [this, flow, p = std::move(p)](Step<Placed>::Done done) -> std::any {
+            place_work(flow, *this, p, std::move(done));
+            return {};
+          }};
+}
+
+}  // namespace llorch::queen

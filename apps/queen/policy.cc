@@ -1,0 +1,80 @@
+#include "queen/policy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <tuple>
+
+namespace llorch::queen {
+namespace {
+
+bool wished(const HiveView& h, const Wish& w) { return w.hive.empty() || w.hive == h.id; }
+bool wished(const WorkerView& w, const Wish& wish) {
+  return (wish.worker_id.empty() || wish.worker_id == w.id) && (wish.device.empty() || wish.device == w.device);
+}
+
+struct Place {
+  const HiveView* hive = nullptr;
+  const DeviceView* device = nullptr;
+};
+
+/// A GPU before a CPU, then more free memory, then the order of names.
+bool stronger(const Place& a, const Place& b) {
+  if (!b.device) return true;
+  const auto key = [](const Place& p) { return std::tuple(p.device->type == "gpu", p.device->memory_free); };
+  return std::tuple(key(a)) != std::tuple(key(b)) ? key(a) > key(b)
+                                                  : std::tie(a.hive->id, a.device->id) < std::tie(b.hive->id, b.device->id);
+}
+
+}  // namespace
+
+Decision decide(const std::vector<HiveView>& hives, const Wish& wish) {
+  const WorkerView* best = nullptr;
+  const HiveView* best_hive = nullptr;
+  bool coming = false, full = false;
+  for (const HiveView& h : hives) {
+    if (!wished(h, wish)) continue;
+    coming |= h.provisioning || !h.known;
+    for (const WorkerView& w : h.workers) {
+      if (w.model != wish.model || !wished(w, wish)) continue;
+      coming |= w.state == "starting";
+      if (w.state != "ready" && w.state != "busy") continue;
+      if (w.inflight >= w.slots) {
+        full = true;
+        continue;
+      }
+      if (!best || std::tie(w.inflight, h.id, w.id) < std::tie(best->inflight, best_hive->id, best->id)) best = &w, best_hive = &h;
+    }
+  }
+  if (best)
+    return {Decision::Kind::kUse, best_hive->id, best->id, best->device, best->kind,
+            best->inflight == 0 ? fmt::format("{} on {} holds the model and is idle", best->id, best_hive->id)
+                                : fmt::format("{} on {} holds the model and has room beside {} others", best->id, best_hive->id, best->inflight)};
+  if (coming) return {Decision::Kind::kWait, "", "", "", "", "a worker for the model is on its way"};
+  if (!wish.worker_id.empty() && !full) return {Decision::Kind::kNone, "", "", "", "", "there is no such worker with this model"};
+  Place place;
+  std::string refusals;
+  for (const HiveView& h : hives) {
+    if (!wished(h, wish) || !wish.worker_id.empty()) continue;
+    if (h.refused) {
+      refusals += fmt::format("{}{}: {}", refusals.empty() ? "" : "; ", h.id, h.refusal);
+      continue;
+    }
+    if (std::ranges::any_of(h.workers, [&](const WorkerView& w) { return w.model == wish.model && wished(w, wish); })) continue;
+    for (const DeviceView& d : h.devices) {
+      if (!wish.device.empty() && wish.device != d.id) continue;
+      if (d.type != "cpu") {
+        refusals += fmt::format("{}{}: no worker runs on {} yet", refusals.empty() ? "" : "; ", h.id, d.id);
+        continue;
+      }
+      if (const Place p{&h, &d}; stronger(p, place)) place = p;
+    }
+  }
+  if (place.device)
+    return {Decision::Kind::kProvision, place.hive->id, "", place.device->id, "cpu",
+            fmt::format("{} of {} is the strongest device that suits, with {} MB free", place.device->id, place.hive->id, place.device->memory_free >> 20)};
+  if (full) return {Decision::Kind::kWait, "", "", "", "", "every worker with the model is busy"};
+  return {Decision::Kind::kNone, "", "", "", "", refusals.empty() ? "no hive has a device for it" : refusals};
+}
+
+}  // namespace llorch::queen

@@ -1,0 +1,307 @@
+#include "queen/queen.h"
+
+#include <unistd.h>
+
+#include <csignal>
+
+#include "base/ids.h"
+#include "format/json.h"
+#include "service/log.h"
+#include "service/narration.h"
+
+namespace llorch::queen {
+
+using service::FlowPtr;
+using service::Level;
+using service::log;
+using service::Procedure;
+
+namespace {
+
+std::string host_name() {
+  char name[256] = "local";
+  gethostname(name, sizeof name - 1);
+  std::string id;
+  for (const char c : std::string_view(name)) id += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' ? c : '-';
+  return id.substr(0, 64);
+}
+
+Procedure learn_from(FlowPtr flow, Queen& q, std::string hive_id) {
+  const service::Peer peer = q.hives()[hive_id].peer;
+  const auto answer = co_await service::ask(flow, peer, service::Asked("GET", "/v1/capabilities"));
+  HiveEntry& h = q.hives()[hive_id];
+  h.learning = false;
+  Status s = answer ? service::check(*answer) : Status(std::unexpected(answer.error()));
+  if (s) {
+    auto read = colony::read_capabilities(answer->body);
+    if (read) {
+      h.capabilities = *std::move(read), h.known = true;
+      boost::json::array devices;
+      for (const auto& d : h.capabilities.devices) devices.push_back(colony::to_json(d));
+      const HiveRow row{h.id, h.peer.base.host, h.peer.base.port};
+      q.catalog().hives[h.id] = row;
+      q.background().run([&q, row, text = boost::json::serialize(devices)] {
+        if (const Status saved = q.catalog().save_hive(row, text); !saved) log(Level::kWarn, "catalog_failed", saved.error().message);
+      }, [] {});
+      q.changed().notify();
+      co_return;
+    }
+    s = std::unexpected(read.error());
+  }
+  log(Level::kWarn, "capabilities_failed", s.error().message, {{"hive_id", hive_id}});
+  q.changed().notify();
+}
+
+}  // namespace
+
+Queen::Queen(net::EventLoop& loop, QueenOptions options)
+    : loop_(loop),
+      options_(std::move(options)),
+      front_(loop, options_, "llorch-queen"),
+      background_(loop),
+      desk_(loop, {"queen", "queen", {}, [this](const job::Job& job) { ended(job); }}),
+      local_id_(host_name()) {}
+
+Queen::~Queen() { front_.close(); }
+
+Status Queen::start() {
+  LLORCH_OK(front_.open());
+  desk_.set_audit(front_.audit());
+  add_route_status(*this);
+  add_route_nodes(*this);
+  add_route_jobs(*this);
+  add_route_openai(*this);
+  add_route_page(*this);
+  LLORCH_OK(front_.bind());  // answers before anything else is there
+  LLORCH_TRY(catalog_, Catalog::load(options_.data_dir + "/queen.db"));
+  const auto now = std::chrono::system_clock::now();
+  for (const JobRow& row : catalog_->lost) {
+    const auto job = desk_.jobs().restore(row.id, {.principal = row.principal, .operation = row.operation, .resumable = true}, net::Clock::now(), now);
+    const Error error{ErrorCode::kWorkerCrashed, "the queen was restarted while the job was open"};
+    desk_.jobs().finish(*job, job::State::kFailed, error, "error", service::error_event(error, 1), net::Clock::now(), now);
+  }
+  log(Level::kInfo, "startup", fmt::format("the queen listens on {}:{}", options_.listen, front_.port()), {{"port", front_.port()}});
+  sweep();
+  return {};
+}
+
+std::vector<const HiveEntry*> Queen::online() const {
+  std::vector<const HiveEntry*> out;
+  for (const auto& [id, h] : hives_)
+    if (net::Clock::now() - h.seen < std::chrono::seconds(3 * options_.heartbeat_interval_s)) out.push_back(&h);
+  return out;
+}
+
+Result<HiveEntry*> Queen::find_hive(const std::string& id) {
+  const auto alive = online();
+  for (const HiveEntry* h : alive)
+    if (h->id == (id.empty() ? local_id_ : id)) return &hives_[h->id];
+  if (id.empty() && !alive.empty()) return &hives_[alive.front()->id];
+  return fail(ErrorCode::kHiveNotFound, "{}", id.empty() ? "no hive is online" : "no hive of that name is online");
+}
+
+Result<colony::ModelRef> Queen::resolve(std::string_view model) const {
+  LLORCH_TRY(colony::ModelRef ref, colony::parse_model_ref(model));
+  if (ref.kind != colony::ModelRef::Kind::kAlias) return ref;
+  const auto it = catalog_->aliases.find(ref.name);
+  if (it == catalog_->aliases.end()) return fail(ErrorCode::kModelNotFound, "there is no such alias");
+  return colony::parse_model_ref(it->second);
+}
+
+Status Queen::hive_beat(colony::HiveBeat beat) {
+  LLORCH_TRY(service::Peer peer, service::make_peer(beat.url, front_.token()));
+  HiveEntry& h = hives_[beat.hive_id];
+  const bool live = !h.id.empty() && net::Clock::now() - h.seen < std::chrono::seconds(3 * options_.heartbeat_interval_s);
+  if (live && h.url != beat.url) return fail(ErrorCode::kResourceInUse, "a hive of this name is alive at another address");
+  if (!live) log(Level::kInfo, "hive_online", fmt::format("hive {} is online at {}", beat.hive_id, beat.url), {{"hive_id", beat.hive_id}});
+  if (front_.audit() && h.id.empty()) front_.audit()->append({{"event_type", "node_registered"}, {"hive_id", beat.hive_id}});
+  h.id = beat.hive_id, h.url = beat.url, h.version = beat.version;
+  h.peer = std::move(peer), h.workers = std::move(beat.workers), h.node = std::move(beat.node);
+  h.seen = net::Clock::now();
+  learn(h.id);
+  changed_.notify();
+  return {};
+}
+
+void Queen::learn(const std::string& hive_id) {
+  HiveEntry& h = hives_[hive_id];
+  if (std::exchange(h.learning, true)) return;
+  learn_from(std::make_shared<service::Flow>(loop_), *this, hive_id);
+}
+
+void Queen::forget_worker(const std::string& worker_id) {
+  for (auto& [id, h] : hives_) std::erase_if(h.workers, [&](const colony::WorkerFacts& w) { return w.worker_id == worker_id; });
+  changed_.notify();
+}
+
+std::shared_ptr<int> Queen::inflight(const std::string& hive, const std::string& worker) const {
+  auto& count = inflight_[hive + "/" + worker];
+  if (!count) count = std::make_shared<int>(0);
+  return count;
+}
+
+std::vector<HiveView> Queen::view(const Wish& wish, const std::map<std::string, std::string>& refusals) const {
+  std::vector<HiveView> out;
+  for (const HiveEntry* h : online()) {
+    HiveView v;
+    v.id = h->id, v.known = h->known, v.provisioning = provisioning_.contains(h->id + "|" + wish.model);
+    if (const auto it = refusals.find(h->id); it != refusals.end()) v.refused = true, v.refusal = it->second;
+    for (const auto& d : h->capabilities.devices) v.devices.push_back({d.id, d.type, d.memory_free.value_or(0)});
+    for (const auto& w : h->workers) v.workers.push_back({w.worker_id, w.model_ref, w.device, w.kind, w.state, *inflight(h->id, w.worker_id), options_.worker_slots});
+    out.push_back(std::move(v));
+  }
+  return out;
+}
+
+bool Queen::admit(const service::ContextPtr& c) {
+  if (stopping_) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"}), false;
+  const int waiting = static_cast<int>(line_.size());
+  if (options_.admission_capacity < 0 || waiting < options_.admission_capacity) return metrics_.enqueued("accepted"), true;
+  metrics_.rejected.Increment();
+  metrics_.enqueued("rejected");
+  c->fail({ErrorCode::kQueueFull, "the queue is full"}, {{"retry_after_ms", 1000}, {"backoff_ms", 1000}, {"queue_depth", waiting}, {"queue_capacity", options_.admission_capacity}});
+  return false;
+}
+
+Status Queen::start_local_hive() {
+  if (hive_process_running()) return {};
+  service::ProcessOptions o;
+  o.arguments = {options_.hive_program, "--port", std::to_string(options_.hive_port), "--queen-url", fmt::format("http://127.0.0.1:{}", front_.port()), "--hive-id", local_id_,
+                 "--queen-started", "--data-dir", options_.data_dir + "/hive", "--log-format", "json", "--heartbeat-interval-sec", std::to_string(options_.heartbeat_interval_s),
+                 "--worker-port", std::to_string(options_.worker_port), "--idle-stop-sec", std::to_string(options_.idle_stop_s)};
+  o.environment = {{"LLORCH_CONFIG", ""}, {"LLORCH_BIND", ""}, {"LLORCH_AUDIT_LOG_PATH", ""}};
+  if (front_.has_token())
+    o.environment.emplace_back("LLORCH_API_TOKEN", front_.token());
+  else
+    o.arguments.emplace_back("--local-mode");
+  o.log_file = options_.data_dir + "/hive.log";
+  o.death_signal = SIGTERM;
+  LLORCH_TRY(hive_process_, service::Process::start(
+                                loop_, std::move(o),
+                                [this](const std::string& line) {
+                                  const auto parsed = json::parse(line, "log");
+                                  const auto message = parsed && parsed->is_object() ? json::find_text(parsed->get_object(), "message") : std::nullopt;
+                                  hive_words_ = message.value_or(line);
+                                },
+                                [this](int code) {
+                                  log(Level::kInfo, "hive_exited", fmt::format("the local hive ended with {}", code));
+                                  hives_.erase(local_id_);
+                                  changed_.notify();
+                                }));
+  return {};
+}
+
+void Queen::save(const JobRow& row) {
+  background_.run([this, row] {
+    if (const Status s = catalog_->save_job(row); !s) log(Level::kWarn, "catalog_failed", s.error().message);
+  }, [] {});
+}
+
+void Queen::ended(const job::Job& job) {
+  if (job.state == job::State::kCancelled) metrics_.canceled.Increment();
+  const auto it = rows_.find(job.id);
+  if (it == rows_.end()) return;
+  it->second.status = it->second.outcome = job::name(job.state);
+  it->second.completed_ms = now_ms();
+  if (job.error) it->second.error_code = name(job.error->code);
+  save(it->second);
+  rows_.erase(it);
+}
+
+boost::json::array Queen::models() const {
+  std::map<std::string, boost::json::object> all;
+  for (const HiveEntry* h : online()) {
+    for (const auto& m : h->capabilities.models) {
+      auto& o = all[m.ref];
+      if (o.empty()) o = {{"id", m.ref}, {"object", "model"}, {"created", 0}, {"owned_by", "local"}, {"meta", {{"quant", m.quant}, {"size_bytes", m.size_bytes}, {"state", m.status}, {"fits", true}}}};
+    }
+    for (const auto& w : h->workers)
+      if (w.state == "ready" || w.state == "busy") {
+        auto& o = all[w.model_ref];
+        if (o.empty()) o = {{"id", w.model_ref}, {"object", "model"}, {"created", 0}, {"owned_by", "local"}, {"meta", boost::json::object()}};
+        o["meta"].get_object()["state"] = "loaded";
+      }
+  }
+  if (all.empty()) all["builtin:haiku"] = {{"id", "builtin:haiku"}, {"object", "model"}, {"created", 0}, {"owned_by", "local"}, {"meta", {{"state", "Available"}, {"fits", true}}}};
+  boost::json::array list;
+  for (auto& [ref, o] : all) list.push_back(std::move(o));
+  return list;
+}
+
+boost::json::object Queen::overview() const {
+  boost::json::array hives, workers;
+  for (const HiveEntry* h : online()) {
+    boost::json::array devices;
+    for (const auto& d : h->capabilities.devices) devices.push_back(colony::to_json(d));
+    hives.push_back({{"id", h->id}, {"url", h->url}, {"version", h->version}, {"devices", std::move(devices)}, {"node", h->node}, {"known", h->known},
+                     {"seen_s_ago", std::chrono::duration<double>(net::Clock::now() - h->seen).count()}});
+    for (const auto& w : h->workers) {
+      boost::json::object o = colony::to_json(w);
+      o["hive_id"] = h->id;
+      o["inflight"] = *inflight(h->id, w.worker_id);
+      workers.push_back(std::move(o));
+    }
+  }
+  int interactive = 0, batch = 0;
+  for (const Waiting& w : line_) ++(w.batch ? batch : interactive);
+  return {{"version", LLORCH_VERSION},
+          {"uptime_s", std::chrono::duration<double>(net::Clock::now() - started_).count()},
+          {"hives", std::move(hives)},
+          {"workers", std::move(workers)},
+          {"queue", {{"interactive", interactive}, {"batch", batch}, {"capacity", options_.admission_capacity}}},
+          {"models", models()}};
+}
+
+void Queen::sweep() {
+  int interactive = 0, batch = 0;
+  for (const Waiting& w : line_) ++(w.batch ? batch : interactive);
+  metrics_.queue("interactive", interactive), metrics_.queue("batch", batch);
+  const auto alive = online();
+  metrics_.hives_online.Set(static_cast<double>(alive.size()));
+  if (!broadcast_.empty()) {
+    boost::json::array hive_ids, worker_ids;
+    std::int64_t available = 0;
+    for (const HiveEntry* h : alive) {
+      hive_ids.emplace_back(h->id);
+      for (const auto& w : h->workers) worker_ids.emplace_back(w.worker_id), available += w.state == "ready";
+    }
+    const boost::json::object o{{"type", "queen"},        {"workers_online", worker_ids.size()}, {"workers_available", available},
+                                {"hives_online", hive_ids.size()}, {"hives_available", hive_ids.size()}, {"worker_ids", worker_ids},
+                                {"hive_ids", hive_ids},   {"timestamp", rfc3339(std::chrono::system_clock::now())}};
+    broadcast_.send("heartbeat", boost::json::serialize(o));
+  }
+  sweep_timer_ = loop_.after(std::chrono::milliseconds(2500), [this] { sweep(); });
+}
+
+/// Hives that she has started, or all, then herself.
+Procedure stop_everything(FlowPtr flow, Queen& q, bool all) {
+  for (const auto& [id, h] : std::map<std::string, HiveEntry>(q.hives_))
+    if (all || (id == q.local_id_ && q.hive_process_running())) {
+      const service::Peer peer = h.peer;
+      (void)co_await service::ask(flow, peer, service::Asked("POST", "/v1/shutdown"));
+    }
+  if (q.hive_process_running()) {
+    q.hive_process_->signal(SIGTERM);
+    for (int i = 0; i < 200 && q.hive_process_running(); ++i) (void)co_await service::pause(flow, std::chrono::milliseconds(50));
+    if (q.hive_process_running()) q.hive_process_->signal(SIGKILL);
+  }
+  q.broadcast_.close();
+  for (int i = 0; i < 100 && (q.desk_.tasks() > 0 || q.front_.server().connections() > 0); ++i) {
+    if (q.desk_.tasks() == 0) q.front_.server().stop_accepting();
+    (void)co_await service::pause(flow, std::chrono::milliseconds(10));
+  }
+  // What was written last must reach the disk.
+  auto written = [] { return true; };
+  (void)co_await service::in_background(flow, q.background_, written);
+  q.loop_.stop();
+}
+
+void Queen::shutdown(std::string_view why, bool all) {
+  if (std::exchange(stopping_, true)) return;
+  log(Level::kInfo, "shutdown", fmt::format("shutting down: {}", why));
+  desk_.cancel_all({ErrorCode::kShuttingDown, "the queen is shutting down"});
+  changed_.notify();
+  stop_everything(std::make_shared<service::Flow>(loop_), *this, all);
+}
+
+}  // namespace llorch::queen

@@ -1,0 +1,173 @@
+// The queen: takes every decision. Knows hives and workers, places requests, relays their streams.
+//
+// Registries are memory, catalogs SQLite on the background thread. Threads: the event loop's.
+#pragma once
+
+#include <list>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "colony/facts.h"
+#include "colony/model_ref.h"
+#include "queen/catalog.h"
+#include "queen/metrics.h"
+#include "queen/policy.h"
+#include "service/background.h"
+#include "service/broadcast.h"
+#include "service/front.h"
+#include "service/job_desk.h"
+#include "service/process.h"
+#include "service/remote.h"
+
+namespace llorch::queen {
+
+struct QueenOptions : service::FrontOptions {
+  QueenOptions() { first_port = last_port = 8500; }
+  std::string data_dir, hive_program;
+  int hive_port = 8600, worker_port = 8601, admission_capacity = 100, heartbeat_interval_s = 30, worker_slots = 8, idle_stop_s = 300,
+      hive_start_timeout_s = 30;
+};
+
+/// A hive that is, or was, alive.
+struct HiveEntry {
+  std::string id, url, version;
+  service::Peer peer;
+  std::vector<colony::WorkerFacts> workers;
+  colony::Capabilities capabilities;
+  boost::json::object node;
+  net::Clock::time_point seen;
+  bool known = false, learning = false;
+};
+
+/// A request on its way to a worker.
+struct Waiting {
+  std::string model;
+  bool batch = false;
+};
+
+/// A place at a worker, held while a request runs there.
+class Seat {
+ public:
+  Seat(std::shared_ptr<int> inflight, std::function<void()> on_free) : inflight_(std::move(inflight)), on_free_(std::move(on_free)) { ++*inflight_; }
+  ~Seat() {
+    --*inflight_;
+    on_free_();
+  }
+  Seat(const Seat&) = delete;
+  Seat& operator=(const Seat&) = delete;
+
+ private:
+  std::shared_ptr<int> inflight_;
+  std::function<void()> on_free_;
+};
+
+/// Where a request runs.
+struct Placed {
+  std::string hive_id, worker_id, model;  // model: the name that the worker knows
+  service::Peer worker;
+  std::shared_ptr<Seat> seat;
+};
+
+/// Told what happens while a request is being placed.
+using Tell = std::function<void(std::string_view action, const std::string& human)>;
+/// Events of the hive's jobs, for whoever follows.
+using Relay = std::function<void(std::string_view type, const boost::json::object& data)>;
+
+struct Placing {
+  Wish wish;
+  colony::ModelRef ref;
+  bool batch = false;
+  Tell tell;
+  Relay relay;
+};
+
+class Queen {
+ public:
+  Queen(net::EventLoop& loop, QueenOptions options);
+  ~Queen();
+  [[nodiscard]] Status start();
+  /// Ends what it started, then itself; `all`: hives that joined on their own too.
+  void shutdown(std::string_view why, bool all = false);
+  [[nodiscard]] int exit_code() const { return 0; }
+
+  [[nodiscard]] const QueenOptions& options() const { return options_; }
+  [[nodiscard]] net::EventLoop& loop() { return loop_; }
+  [[nodiscard]] service::Front& front() { return front_; }
+  [[nodiscard]] service::JobDesk& desk() { return desk_; }
+  [[nodiscard]] service::Background& background() { return background_; }
+  [[nodiscard]] Metrics& metrics() { return metrics_; }
+  [[nodiscard]] service::Signal& changed() { return changed_; }
+  [[nodiscard]] service::Broadcast& broadcast() { return broadcast_; }
+  [[nodiscard]] Catalog& catalog() { return *catalog_; }
+  [[nodiscard]] bool stopping() const { return stopping_; }
+  [[nodiscard]] std::map<std::string, HiveEntry>& hives() { return hives_; }
+  [[nodiscard]] std::vector<const HiveEntry*> online() const;
+  /// "" means the local one, or else any. Errors: kHiveNotFound.
+  [[nodiscard]] Result<HiveEntry*> find_hive(const std::string& id);
+  /// Aliases are resolved here. Errors: kInvalidRequest, kModelNotFound.
+  [[nodiscard]] Result<colony::ModelRef> resolve(std::string_view model) const;
+  /// A heartbeat of a hive. Errors: kResourceInUse when the id belongs to another address.
+  [[nodiscard]] Status hive_beat(colony::HiveBeat beat);
+  void forget_worker(const std::string& worker_id);
+  /// {hives, workers, queue, ...} for people and pages.
+  [[nodiscard]] boost::json::object overview() const;
+  [[nodiscard]] boost::json::array models() const;
+
+  /// QUEUE_FULL and SHUTTING_DOWN are answered here; true when one more may come.
+  /// Asks a hive for its capabilities; changed() tells when they are there.
+  void learn(const std::string& hive_id);
+  [[nodiscard]] bool admit(const service::ContextPtr& c);
+  /// Finds or makes a worker for a request, and a seat there. Waits in line: interactive before batch, each in order.
+  [[nodiscard]] service::Step<Placed> place(const service::FlowPtr& flow, std::shared_ptr<Placing> p);
+  /// Runs an operation on a hive to its end; the events go to `relay`. The value of its result event.
+  [[nodiscard]] service::Step<boost::json::value> on_hive(const service::FlowPtr& flow, const service::Peer& hive, boost::json::object order, std::shared_ptr<Relay> relay);
+  /// What is kept of a job; on_ended writes the last of it.
+  [[nodiscard]] JobRow& row(const std::string& job_id) { return rows_[job_id]; }
+  void save(const JobRow& row);
+  [[nodiscard]] bool local_hive_wanted() const { return catalog_->hives.empty() || catalog_->hives.contains(local_id_); }
+  /// Starts this machine's hive, once. Errors: kIo.
+  [[nodiscard]] Status start_local_hive();
+  [[nodiscard]] const std::string& local_id() const { return local_id_; }
+  [[nodiscard]] bool hive_process_running() const { return hive_process_ && hive_process_->running(); }
+  [[nodiscard]] const std::string& hive_words() const { return hive_words_; }
+
+ private:
+  friend class Line;
+  friend class Provisioning;
+  friend service::Procedure place_work(service::FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, service::Step<Placed>::Done done);
+  void ended(const job::Job& job);
+  friend service::Procedure stop_everything(service::FlowPtr flow, Queen& q, bool all);
+  void sweep();
+  [[nodiscard]] std::vector<HiveView> view(const Wish& wish, const std::map<std::string, std::string>& refusals) const;
+  [[nodiscard]] std::shared_ptr<int> inflight(const std::string& hive, const std::string& worker) const;
+
+  net::EventLoop& loop_;
+  QueenOptions options_;
+  service::Front front_;
+  service::Background background_;
+  service::JobDesk desk_;
+  Metrics metrics_;
+  std::unique_ptr<Catalog> catalog_;
+  std::map<std::string, HiveEntry> hives_;
+  mutable std::map<std::string, std::shared_ptr<int>> inflight_;  // by hive and worker
+  std::list<Waiting> line_;                                       // in order of arrival
+  std::set<std::string> provisioning_;                            // hive and model
+  std::map<std::string, JobRow> rows_;                            // of open jobs
+  service::Signal changed_;
+  service::Broadcast broadcast_;
+  std::unique_ptr<service::Process> hive_process_;
+  std::string local_id_, hive_words_;  // what the local hive said last
+  net::EventLoop::Timer sweep_timer_, broadcast_timer_;
+  net::Clock::time_point started_ = net::Clock::now();
+  bool stopping_ = false;
+};
+
+void add_route_status(Queen& queen);
+void add_route_nodes(Queen& queen);
+void add_route_jobs(Queen& queen);
+void add_route_openai(Queen& queen);
+void add_route_page(Queen& queen);
+
+}  // namespace llorch::queen

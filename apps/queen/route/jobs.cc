@@ -1,0 +1,295 @@
+// POST /v1/jobs: infer, and everything that a hive can be told.
+#include "format/json.h"
+#include "queen/queen.h"
+#include "security/digest.h"
+#include "service/job_routes.h"
+#include "wire/fields.h"
+
+namespace llorch::queen {
+namespace {
+
+using service::ContextPtr;
+using service::FlowPtr;
+using service::Procedure;
+using service::TaskPtr;
+
+constexpr const char* kPrefix = "/v1/jobs";
+constexpr int kAttemptsMax = 5;
+/// Fields of the worker's own request that pass through.
+constexpr std::string_view kSampling[] = {"max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "stop",
+                                          "seed", "logprobs", "top_logprobs", "ignore_eos", "cache_salt", "deadline_ms"};
+
+struct InferOrder {
+  Wish wish;
+  colony::ModelRef ref;
+  boost::json::object body;  // for the worker; without prompt and messages
+  std::string prompt;
+  std::optional<boost::json::array> messages;
+  bool raw = false, stream = true, batch = false;
+};
+
+/// What a worker's stream has said so far.
+struct Heard {
+  std::string text;
+  std::optional<Error> error;
+  boost::json::object end;
+  std::int64_t tokens = 0;
+  bool started = false;
+};
+
+bool worth_another_try(const Error& e) {
+  return kind(e.code).retriable || e.code == ErrorCode::kIo || e.code == ErrorCode::kWorkerUnhealthy;
+}
+
+/// The prompt goes as one user message where the model has a chat template.
+Procedure send(FlowPtr flow, service::Peer worker, std::shared_ptr<InferOrder> o, std::string correlation_id, service::Step<service::JsonAnswer>::Done done) {
+  boost::json::object body = o->body;
+  if (o->messages)
+    body["messages"] = *o->messages;
+  else if (o->raw)
+    body["prompt"] = o->prompt;
+  else
+    body["messages"] = boost::json::array{{{"role", "user"}, {"content", o->prompt}}};
+  service::Asked asked("POST", "/v1/inference", boost::json::serialize(body));
+  asked.headers.add("X-Correlation-Id", correlation_id);
+  auto first = service::ask(flow, worker, asked);
+  auto answer = co_await first;
+  if (answer && !o->messages && !o->raw)
+    if (const Status s = service::check(*answer); !s && s.error().code == ErrorCode::kChatTemplateMissing) {
+      body.erase("messages");
+      body["prompt"] = o->prompt;
+      asked.body = boost::json::serialize(body);
+      auto second = service::ask(flow, worker, asked);
+      answer = co_await second;
+    }
+  done(std::move(answer));
+}
+
+Procedure call_off(FlowPtr flow, service::Peer worker, std::string path) {
+  (void)co_await service::ask(flow, worker, service::Asked("DELETE", path));
+}
+
+/// One try on one worker: its stream is relayed as it comes.
+Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at, std::shared_ptr<Heard> heard, service::Step<bool>::Done done) {
+  const FlowPtr flow = t->flow;
+  t->narrate("dispatch", fmt::format("sending the prompt to {} on {}", at.worker_id, at.hive_id));
+  const std::string correlation_id = t->job->options.correlation_id;
+  service::Step<service::JsonAnswer> sending{flow, [&](service::Step<service::JsonAnswer>::Done then) -> std::any {
+                                               send(flow, at.worker, o, correlation_id, std::move(then));
+                                               return {};
+                                             }};
+  const auto made = co_await sending;
+  if (!made) co_return done(std::unexpected(made.error()));
+  if (const Status s = service::check(*made); !s) co_return done(std::unexpected(s.error()));
+  const auto* object = made->body.if_object();
+  const auto url = object ? json::find_text(*object, "sse_url") : std::nullopt;
+  const auto id = object ? json::find_text(*object, "job_id") : std::nullopt;
+  if (!url || !id) co_return done(fail(ErrorCode::kInternal, "the worker's answer lacks job_id or sse_url"));
+  const std::weak_ptr<service::Task> weak = t;
+  service::OnEvent on_event = [weak, heard, &q, at](std::string_view type, const boost::json::object& data) {
+    const TaskPtr task = weak.lock();
+    if (!task) return;
+    if (type == "started") {
+      if (std::exchange(heard->started, true)) return;
+      boost::json::object o2 = data;
+      o2["worker_id"] = at.worker_id, o2["hive_id"] = at.hive_id;
+      q.metrics().started.Increment();
+      q.row(task->job->id).status = "running", q.row(task->job->id).started_ms = now_ms();
+      q.save(q.row(task->job->id));
+      task->start(std::move(o2));
+    } else if (type == "token") {
+      ++heard->tokens;
+      heard->text += json::find_text(data, "t").value_or("");
+      task->event(type, data);
+    } else if (type == "end") {
+      heard->end = data;
+    } else if (type == "error") {
+      heard->error = Error{service::code_of(json::find_text(data, "code").value_or("")), json::find_text(data, "message").value_or("the worker failed")};
+    } else {
+      task->event(type, data);
+    }
+  };
+  q.metrics().connections.Increment();
+  const auto followed = co_await service::follow(flow, at.worker, *url, on_event);
+  q.metrics().connections.Decrement();
+  if (!followed) {
+    if (flow->cancelled()) {
+      // Its reader's leaving cancels the worker's job; this says so at once.
+      call_off(std::make_shared<service::Flow>(q.loop()), at.worker, "/v1/inference/" + *id);
+    }
+    co_return done(std::unexpected(followed.error()));
+  }
+  if (heard->error) co_return done(std::unexpected(*heard->error));
+  done(true);
+}
+
+Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
+  const auto placing = std::make_shared<Placing>();
+  placing->wish = o->wish, placing->ref = o->ref, placing->batch = o->batch;
+  const std::weak_ptr<service::Task> weak = t;
+  placing->tell = [weak](std::string_view action, const std::string& human) {
+    if (const auto task = weak.lock()) task->narrate(action, human);
+  };
+  placing->relay = [weak](std::string_view type, const boost::json::object& data) {
+    if (const auto task = weak.lock()) task->event(type, data);
+  };
+  t->narrate("accepted", fmt::format("a request for {} has come", o->wish.model));
+  for (int tries = 1;; ++tries) {
+    auto place = q.place(t->flow, placing);
+    auto placed = co_await place;
+    if (!placed) co_return t->fail(placed.error());
+    JobRow& row = q.row(t->job->id);
+    row.worker_id = placed->worker_id, row.hive_id = placed->hive_id, row.dispatched_ms = now_ms(), row.retries = tries - 1;
+    const auto heard = std::make_shared<Heard>();
+    const std::string worker_id = placed->worker_id;
+    service::Step<bool> trying{t->flow, [&](service::Step<bool>::Done then) -> std::any {
+                                 attempt(t, q, o, *placed, heard, std::move(then));
+                                 return {};
+                               }};
+    const auto outcome = co_await trying;
+    placed->seat.reset();
+    q.metrics().dispatched(outcome ? "completed" : std::string(name(outcome.error().code)));
+    q.row(t->job->id).tokens = heard->tokens;
+    if (outcome) {
+      t->narrate("complete", fmt::format("{} has answered with {} tokens", worker_id, heard->tokens));
+      if (o->wish.model.starts_with("hf:") && !q.catalog().aliases.contains(o->ref.short_name()) && colony::parse_model_ref(o->ref.short_name())) {
+        const std::string alias = o->ref.short_name(), model = o->wish.model;
+        q.catalog().aliases[alias] = model;
+        q.background().run([&q, alias, model] { (void)q.catalog().save_alias(alias, model); }, [] {});
+      }
+      std::optional<boost::json::value> result;
+      if (!o->stream) result = boost::json::value({{"text", heard->text}, {"tokens", heard->tokens}, {"done", true}});
+      co_return t->succeed(result, heard->end);
+    }
+    Error error = outcome.error();
+    if (t->flow->cancelled()) co_return t->fail(error);
+    const bool broke = error.code == ErrorCode::kIo;
+    if (broke) q.forget_worker(worker_id);
+    if (heard->tokens > 0 || tries >= kAttemptsMax || !worth_another_try(error))
+      co_return t->fail(broke ? Error{ErrorCode::kWorkerCrashed, "the worker went away in the middle of the answer"} : error);
+    t->narrate("retry", fmt::format("{} failed before its first token ({}): trying again", worker_id, name(error.code)));
+    auto wait = service::pause(t->flow, std::chrono::milliseconds(std::min(1000 << (tries - 1), 60'000) * 9 / 10));
+    if (const auto waited = co_await wait; !waited) co_return t->fail(waited.error());
+  }
+}
+
+/// An operation of a hive, passed on with all that it says.
+Procedure pass_on(TaskPtr t, Queen& q, service::Peer hive, boost::json::object order) {
+  t->start();
+  const std::weak_ptr<service::Task> weak = t;
+  const auto relay = std::make_shared<Relay>([weak](std::string_view type, const boost::json::object& data) {
+    if (const auto task = weak.lock()) task->event(type, data);
+  });
+  auto step = q.on_hive(t->flow, hive, std::move(order), relay);
+  const auto value = co_await step;
+  if (!value) co_return t->fail(value.error());
+  t->succeed(*value);
+}
+
+Procedure hive_check(TaskPtr t, Queen& q, std::string hive_id) {
+  t->start();
+  const auto hive = q.find_hive(hive_id);
+  if (!hive) co_return t->fail(hive.error());
+  const service::Peer peer = (*hive)->peer;
+  t->narrate("hive_check", fmt::format("asking {} how it is", (*hive)->id));
+  const auto health = co_await service::ask(t->flow, peer, service::Asked("GET", "/health"));
+  if (!health) co_return t->fail(health.error());
+  if (const Status s = service::check(*health); !s) co_return t->fail(s.error());
+  t->narrate("hive_check", "its health is good");
+  const auto info = co_await service::ask(t->flow, peer, service::Asked("GET", "/v1/info"));
+  if (!info) co_return t->fail(info.error());
+  t->narrate("hive_check", "it tells its name and version");
+  t->succeed(info->body);
+}
+
+bool on_a_hive(std::string_view operation) {
+  static constexpr std::string_view kKnown[] = {"worker_spawn", "worker_install", "worker_process_list", "worker_process_get", "worker_process_delete",
+                                                "model_download", "model_list", "model_get", "model_delete"};
+  return std::ranges::find(kKnown, operation) != std::end(kKnown);
+}
+
+void create_infer(Queen& q, const ContextPtr& c, wire::Fields& f) {
+  const auto o = std::make_shared<InferOrder>();
+  const auto model = f.text("model", 512);
+  o->prompt = f.text("prompt", 4 << 20).value_or("");
+  if (const auto* m = f.take("messages")) {
+    if (m->is_array())
+      o->messages = m->get_array();
+    else
+      f.violation("messages", "array", "messages must be an array");
+  }
+  if (o->prompt.empty() == !o->messages) f.violation("prompt", "one of prompt and messages", "exactly one of prompt and messages is required");
+  o->wish.hive = f.text("hive_id", 64).value_or(""), o->wish.worker_id = f.text("worker_id", 64).value_or(""), o->wish.device = f.text("device", 32).value_or("");
+  o->raw = f.boolean("raw").value_or(false), o->stream = f.boolean("stream").value_or(true);
+  const auto priority = f.text("priority", 32).value_or("interactive");
+  if (priority != "interactive" && priority != "batch") f.violation("priority", "interactive or batch", "priority must be interactive or batch");
+  o->batch = priority == "batch";
+  const bool resumable = f.boolean("resumable").value_or(false);
+  for (const std::string_view name : kSampling)
+    if (const auto* v = f.take(name)) o->body[name] = *v;
+  if (!o->body.contains("temperature")) o->body["temperature"] = 0.7;
+  (void)f.take("job_id");
+  if (!model) f.violation("model", "required", "model is required");
+  for (const std::string& name : f.unknown()) f.violation(name, "known field", fmt::format("{} is no field of this operation", name));
+  if (!f.violations().empty()) return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()), f.violations().front().field);
+  auto ref = q.resolve(*model);
+  if (!ref) return c->fail(ref.error(), {}, "model");
+  o->ref = *std::move(ref);
+  o->wish.model = o->ref.text();
+  if (!q.admit(c)) return;
+  const TaskPtr t = q.desk().create(c, "infer", resumable, true);
+  JobRow& row = q.row(t->job->id);
+  row.id = t->job->id, row.principal = c->principal.id, row.operation = "infer", row.status = "queued", row.priority = priority, row.model = o->wish.model;
+  row.prompt_hash = security::sha256_hex(c->request.body), row.created_ms = now_ms();
+  q.save(row);
+  c->reply(202, service::created(*t->job, kPrefix, 0));
+  infer(t, q, o);
+}
+
+void create(Queen& q, const ContextPtr& c) {
+  const auto body = wire::parse_body(c->request.body);
+  if (!body) return c->fail(body.error());
+  if (q.stopping()) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"});
+  wire::Fields f(*body);
+  const std::string operation = f.text("operation", 64).value_or("");
+  if (operation == "infer") return create_infer(q, c, f);
+  const bool known = operation == "status" || operation == "queen_check" || operation == "hive_check" || on_a_hive(operation);
+  if (!known) return c->fail({ErrorCode::kUnknownOperation, "there is no such operation"}, {}, "operation");
+  if (!c->principal.may(service::Scope::kAdmin)) return c->fail({ErrorCode::kForbidden, "this API key does not have the scope that the operation needs"});
+  if (operation == "status" || operation == "queen_check") {
+    const TaskPtr t = q.desk().create(c, operation, true, false);
+    c->reply(202, service::created(*t->job, kPrefix, 0));
+    t->start();
+    if (operation == "queen_check") t->narrate("queen_check", fmt::format("the queen is awake, with {} hives", q.online().size()));
+    return t->succeed(boost::json::value(q.overview()));
+  }
+  const std::string hive_id = f.text("hive_id", 64).value_or(f.text("alias", 64).value_or(""));
+  const auto hive = q.find_hive(hive_id);
+  if (!hive) return c->fail(hive.error(), {}, "hive_id");
+  boost::json::object order = *body;
+  if (auto* m = order.if_contains("model"); m && m->is_string()) {
+    const auto ref = q.resolve(m->get_string());
+    if (!ref) return c->fail(ref.error(), {}, "model");
+    *m = boost::json::string(ref->text());
+  }
+  const TaskPtr t = q.desk().create(c, operation, true, false);
+  c->reply(202, service::created(*t->job, kPrefix, 0));
+  if (operation == "hive_check")
+    hive_check(t, q, hive_id);
+  else
+    pass_on(t, q, (*hive)->peer, std::move(order));
+}
+
+}  // namespace
+
+void add_route_jobs(Queen& q) {
+  q.front().router().route<service::Scope::kInfer>("POST", kPrefix, [&q](const ContextPtr& c) { create(q, c); });
+  service::add_job_routes(q.front().router(), q.loop(), q.desk().jobs(),
+                          {.prefix = kPrefix,
+                           .cancel = [&q](const job::JobPtr& j) { q.desk().cancel(j); },
+                           .disconnected = [&q](const job::JobPtr& j) { q.desk().cancel(j); },
+                           .hidden = {},
+                           .framing = {}});
+}
+
+}  // namespace llorch::queen
