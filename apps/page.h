@@ -1,5 +1,5 @@
-// A page that is part of the program: LLORCH_PAGE(name, "file") puts the file's bytes into it, serve_page() answers with
-// them. Pages load nothing from elsewhere; the policy says so to browsers.
+// A page that is part of the program: LLORCH_PAGE(name, "file") puts the file's bytes into it, serve_page() answers
+// with them. Pages load nothing from elsewhere; the policy says so to browsers.
 #pragma once
 
 #include <string>
@@ -7,10 +7,10 @@
 #include "service/router.h"
 
 // NOLINTBEGIN
-#define LLORCH_PAGE(name, file)                                                                             \
-  extern "C" const char llorch_page_##name[];                                                               \
-  extern "C" const char llorch_page_##name##_end[];                                                         \
-  __asm__(".section .rodata\n.global llorch_page_" #name "\nllorch_page_" #name ":\n.incbin \"" file        \
+#define LLORCH_PAGE(name, file)                                                                      \
+  extern "C" const char llorch_page_##name[];                                                        \
+  extern "C" const char llorch_page_##name##_end[];                                                  \
+  __asm__(".section .rodata\n.global llorch_page_" #name "\nllorch_page_" #name ":\n.incbin \"" file \
           "\"\n.global llorch_page_" #name "_end\nllorch_page_" #name "_end:\n.byte 0\n.previous\n")
 // NOLINTEND
 

@@ -22,7 +22,8 @@ store::Value when(std::int64_t ms) { return ms > 0 ? store::Value(ms) : store::V
 }  // namespace
 
 std::int64_t now_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
@@ -33,23 +34,31 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
   LLORCH_TRY(const auto aliases, c->db_->run("SELECT name, ref FROM aliases"));
   for (const store::Row& r : aliases) c->aliases[r.text(0)] = r.text(1);
   c->aliases.try_emplace("haiku", "builtin:haiku");
-  LLORCH_TRY(const auto open, c->db_->run("SELECT job_id, tenant_id, operation FROM jobs WHERE status IN ('queued', 'running')"));
+  LLORCH_TRY(const auto open,
+             c->db_->run("SELECT job_id, tenant_id, operation FROM jobs WHERE status IN ('queued', 'running')"));
   for (const store::Row& r : open) {
     JobRow row;
     row.id = r.text(0), row.principal = r.text(1), row.operation = r.text(2);
     c->lost.push_back(std::move(row));
   }
-  LLORCH_TRY(const auto failed, c->db_->run("UPDATE jobs SET status = 'failed', outcome = 'failed', error_code = 'WORKER_CRASHED', completed_at = ?, "
-                                            "last_error = 'the queen was restarted' WHERE status IN ('queued', 'running')", {now_ms()}));
+  LLORCH_TRY(
+      const auto failed,
+      c->db_->run(
+          "UPDATE jobs SET status = 'failed', outcome = 'failed', error_code = 'WORKER_CRASHED', completed_at = ?, "
+          "last_error = 'the queen was restarted' WHERE status IN ('queued', 'running')",
+          {now_ms()}));
   LLORCH_TRY(const auto old, c->db_->run("DELETE FROM jobs WHERE created_at < ?", {now_ms() - kRetentionMs}));
   return c;
 }
 
 Status Catalog::save_hive(const HiveRow& row, const std::string& devices_json) {
-  LLORCH_TRY(const auto done, db_->run("INSERT INTO hives(id, host, port, devices_json, created_at_ms, updated_at_ms) VALUES(?,?,?,?,?,?) "
-                                       "ON CONFLICT(id) DO UPDATE SET host = excluded.host, port = excluded.port, devices_json = excluded.devices_json, "
-                                       "updated_at_ms = excluded.updated_at_ms",
-                                       {row.id, row.host, row.port, devices_json, now_ms(), now_ms()}));
+  LLORCH_TRY(
+      const auto done,
+      db_->run("INSERT INTO hives(id, host, port, devices_json, created_at_ms, updated_at_ms) VALUES(?,?,?,?,?,?) "
+               "ON CONFLICT(id) DO UPDATE SET host = excluded.host, port = excluded.port, devices_json = "
+               "excluded.devices_json, "
+               "updated_at_ms = excluded.updated_at_ms",
+               {row.id, row.host, row.port, devices_json, now_ms(), now_ms()}));
   return {};
 }
 
@@ -65,10 +74,13 @@ Status Catalog::save_alias(const std::string& name, const std::string& ref) {
 
 Status Catalog::save_job(const JobRow& r) {
   LLORCH_TRY(const auto done,
-             db_->run("INSERT OR REPLACE INTO jobs(job_id, tenant_id, operation, status, priority, model_ref, prompt_hash, worker_id, pool_id, created_at, queued_at, "
-                      "dispatched_at, started_at, completed_at, outcome, error_code, tokens_generated, retry_count) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                      {r.id, r.principal, r.operation, r.status, r.priority, r.model, r.prompt_hash, r.worker_id, r.hive_id, r.created_ms, r.created_ms, when(r.dispatched_ms),
-                       when(r.started_ms), when(r.completed_ms), r.outcome, r.error_code, r.tokens, r.retries}));
+             db_->run("INSERT OR REPLACE INTO jobs(job_id, tenant_id, operation, status, priority, model_ref, "
+                      "prompt_hash, worker_id, pool_id, created_at, queued_at, "
+                      "dispatched_at, started_at, completed_at, outcome, error_code, tokens_generated, retry_count) "
+                      "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                      {r.id, r.principal, r.operation, r.status, r.priority, r.model, r.prompt_hash, r.worker_id,
+                       r.hive_id, r.created_ms, r.created_ms, when(r.dispatched_ms), when(r.started_ms),
+                       when(r.completed_ms), r.outcome, r.error_code, r.tokens, r.retries}));
   return {};
 }
 

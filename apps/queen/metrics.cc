@@ -11,6 +11,7 @@ Metrics::Metrics()
       rejected(meter_.counters("tasks_rejected_total", "Requests refused by a full queue").with({})),
       connections(meter_.gauges("worker_connections_active", "Streams of workers that are being relayed").with({})),
       hives_online(meter_.gauges("hives_online", "Hives whose heartbeat is fresh").with({})),
-      scheduling_ms(meter_.histogram("scheduling_latency_ms", "Time of one decision", {0.01, 0.05, 0.1, 0.2, 0.5, 1, 5, 20, 50})) {}
+      scheduling_ms(meter_.histogram("scheduling_latency_ms", "Time of one decision",
+                                     {0.01, 0.05, 0.1, 0.2, 0.5, 1, 5, 20, 50})) {}
 
 }  // namespace llorch::queen

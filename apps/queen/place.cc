@@ -1,5 +1,5 @@
-// How a request finds a worker: the line, the decision, and the making of a worker where there is none (Q-05, steps 3 to
-// 10).
+// How a request finds a worker: the line, the decision, and the making of a worker where there is none (Q-05, steps 3
+// to 10).
 #include "format/json.h"
 #include "queen/queen.h"
 #include "service/log.h"
@@ -13,7 +13,8 @@ using service::Step;
 /// A place in the line, given up when it goes.
 class Line {
  public:
-  Line(Queen& q, std::string model, bool batch) : q_(q), at_(q.line_.insert(q.line_.end(), {std::move(model), batch})) {}
+  Line(Queen& q, std::string model, bool batch)
+      : q_(q), at_(q.line_.insert(q.line_.end(), {std::move(model), batch})) {}
   ~Line() {
     q_.line_.erase(at_);
     q_.changed_.notify();
@@ -63,8 +64,11 @@ Procedure call_off(FlowPtr flow, service::Peer hive, std::string path) {
   (void)co_await service::ask(flow, hive, service::Asked("DELETE", path));
 }
 
-Procedure operate(FlowPtr flow, service::Peer hive, boost::json::object order, std::shared_ptr<Relay> relay, Step<Value>::Done done) {
-  const auto made = co_await service::ask(flow, hive, service::Asked("POST", "/v1/jobs", boost::json::serialize(order)));
+Procedure operate(FlowPtr flow, service::Peer hive, boost::json::object order, std::shared_ptr<Relay> relay,
+                  std::string correlation_id, Step<Value>::Done done) {
+  service::Asked asked("POST", "/v1/jobs", boost::json::serialize(order));
+  asked.headers.add("X-Correlation-Id", correlation_id);
+  const auto made = co_await service::ask(flow, hive, asked);
   if (!made) co_return done(std::unexpected(made.error()));
   if (const Status s = service::check(*made); !s) co_return done(std::unexpected(s.error()));
   const auto* o = made->body.if_object();
@@ -77,7 +81,8 @@ Procedure operate(FlowPtr flow, service::Peer hive, boost::json::object order, s
     if (type == "result")
       *result = data.contains("result") ? data.at("result") : Value();
     else if (type == "error")
-      *error = Error{service::code_of(json::find_text(data, "code").value_or("")), json::find_text(data, "message").value_or("the hive failed")};
+      *error = Error{service::code_of(json::find_text(data, "code").value_or("")),
+                     json::find_text(data, "message").value_or("the hive failed")};
     else if (relay && *relay && (type == "narration" || type == "progress"))
       (*relay)(type, data);
   };
@@ -97,8 +102,9 @@ struct Together {
   std::vector<FlowPtr> flows;
 };
 
-Procedure part(FlowPtr flow, Queen& q, service::Peer hive, boost::json::object order, std::shared_ptr<Relay> relay, std::shared_ptr<Together> together) {
-  const auto value = co_await q.on_hive(flow, hive, order, relay);
+Procedure part(FlowPtr flow, Queen& q, service::Peer hive, boost::json::object order, std::shared_ptr<Relay> relay,
+               std::string correlation_id, std::shared_ptr<Together> together) {
+  const auto value = co_await q.on_hive(flow, hive, order, relay, correlation_id);
   if (!value && !together->error) together->error = value.error();
   --together->left;
   q.changed().notify();
@@ -122,14 +128,15 @@ Procedure provision(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Decision
   const bool missing = !verdict && verdict.error().code == ErrorCode::kModelNotFound;
   if (!verdict && !missing) co_return done(std::unexpected(verdict.error()));
   if (verdict) p->tell("memory_room", fmt::format("{} has room", d.hive));
-  const bool cached = find_model(q.hives()[d.hive], p->wish.model) || (!missing && p->ref.kind == colony::ModelRef::Kind::kFile);
+  const bool cached =
+      find_model(q.hives()[d.hive], p->wish.model) || (!missing && p->ref.kind == colony::ModelRef::Kind::kFile);
   bool installed = false;
   for (const auto& w : q.hives()[d.hive].capabilities.workers) installed |= w.kind == d.worker_kind;
   const auto together = std::make_shared<Together>();
   const auto begin = [&](const boost::json::object& order) {
     together->flows.push_back(std::make_shared<service::Flow>(q.loop()));
     ++together->left;
-    part(together->flows.back(), q, hive, order, relay, together);
+    part(together->flows.back(), q, hive, order, relay, p->correlation_id, together);
   };
   if (cached) {
     p->tell("model_cached", fmt::format("{} is on {} already", p->wish.model, d.hive));
@@ -157,9 +164,11 @@ Procedure provision(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Decision
     p->tell("memory_room", fmt::format("{} has room", d.hive));
   }
   if (!together->flows.empty()) q.learn(d.hive);
-  p->tell("worker_spawn", fmt::format("telling {} to start a {} worker with {} on {}", d.hive, d.worker_kind, p->wish.model, d.device));
-  boost::json::object order{{"operation", "worker_spawn"}, {"model", p->wish.model}, {"worker", d.worker_kind}, {"device", d.device}};
-  const auto spawned = co_await q.on_hive(flow, hive, order, relay);
+  p->tell("worker_spawn",
+          fmt::format("telling {} to start a {} worker with {} on {}", d.hive, d.worker_kind, p->wish.model, d.device));
+  boost::json::object order{
+      {"operation", "worker_spawn"}, {"model", p->wish.model}, {"worker", d.worker_kind}, {"device", d.device}};
+  const auto spawned = co_await q.on_hive(flow, hive, order, relay, p->correlation_id);
   if (!spawned) co_return done(std::unexpected(spawned.error()));
   const auto* o = spawned->if_object();
   const std::string id = o ? json::find_text(*o, "worker_id").value_or("") : "";
@@ -171,7 +180,8 @@ Procedure provision(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Decision
         p->tell("worker_awake", fmt::format("{} on {} is awake at port {}", id, d.hive, w.port));
         co_return done(true);
       }
-    if (net::Clock::now() > end) co_return done(fail(ErrorCode::kLoadingTimeout, "the worker's heartbeat did not come"));
+    if (net::Clock::now() > end)
+      co_return done(fail(ErrorCode::kLoadingTimeout, "the worker's heartbeat did not come"));
     const auto changed = co_await q.changed().wait(flow, std::chrono::seconds(1));
     if (!changed) co_return done(std::unexpected(changed.error()));
   }
@@ -179,15 +189,18 @@ Procedure provision(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Decision
 
 /// A hive's "no" that another hive need not share.
 bool about_this_hive(ErrorCode code) {
-  return code != ErrorCode::kModelNotFound && code != ErrorCode::kDownloadFailed && code != ErrorCode::kCancelled && code != ErrorCode::kShuttingDown && code != ErrorCode::kInvalidRequest &&
-         code != ErrorCode::kModelLoadFailed;
+  return code != ErrorCode::kModelNotFound && code != ErrorCode::kDownloadFailed && code != ErrorCode::kCancelled &&
+         code != ErrorCode::kShuttingDown && code != ErrorCode::kInvalidRequest && code != ErrorCode::kModelLoadFailed;
 }
 
 }  // namespace
 
-Step<Value> Queen::on_hive(const FlowPtr& flow, const service::Peer& hive, boost::json::object order, std::shared_ptr<Relay> relay) {
-  return {flow, [flow, hive, order = std::move(order), relay = std::move(relay)](Step<Value>::Done done) -> std::any {
-            operate(flow, hive, order, relay, std::move(done));
+Step<Value> Queen::on_hive(const FlowPtr& flow, const service::Peer& hive, boost::json::object order,
+                           std::shared_ptr<Relay> relay, std::string correlation_id) {
+  return {flow,
+          [flow, hive, order = std::move(order), relay = std::move(relay),
+           correlation_id = std::move(correlation_id)](Step<Value>::Done done) -> std::any {
+            operate(flow, hive, order, relay, correlation_id, std::move(done));
             return {};
           }};
 }
@@ -196,15 +209,19 @@ Step<Value> Queen::on_hive(const FlowPtr& flow, const service::Peer& hive, boost
 static Procedure wake_hive(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<bool>::Done done) {
   if (!q.local_hive_wanted()) co_return done(fail(ErrorCode::kNoWorkersAvailable, "no hive of the catalog is online"));
   if (!q.hive_process_running()) {
-    p->tell("hive_catalog", q.catalog().hives.empty() ? "the hive catalog is empty: adding this machine" : "no hive is online: starting this machine's");
+    p->tell("hive_catalog", q.catalog().hives.empty() ? "the hive catalog is empty: adding this machine"
+                                                      : "no hive is online: starting this machine's");
     if (const Status s = q.start_local_hive(); !s) co_return done(std::unexpected(s.error()));
     p->tell("hive_start", fmt::format("the hive {} is starting", q.local_id()));
   }
   p->tell("hive_wait", "waiting for its first heartbeat");
   const auto end = net::Clock::now() + std::chrono::seconds(q.options().hive_start_timeout_s);
   while (q.online().empty()) {
-    if (!q.hive_process_running()) co_return done(fail(ErrorCode::kNoWorkersAvailable, "the hive did not start: {}", q.hive_words()));
-    if (net::Clock::now() > end) co_return done(fail(ErrorCode::kOperationTimeout, "the hive's first heartbeat timed out after {} seconds", q.options().hive_start_timeout_s));
+    if (!q.hive_process_running())
+      co_return done(fail(ErrorCode::kNoWorkersAvailable, "the hive did not start: {}", q.hive_words()));
+    if (net::Clock::now() > end)
+      co_return done(fail(ErrorCode::kOperationTimeout, "the hive's first heartbeat timed out after {} seconds",
+                          q.options().hive_start_timeout_s));
     const auto changed = co_await q.changed().wait(flow, std::chrono::milliseconds(200));
     if (!changed) co_return done(std::unexpected(changed.error()));
   }
@@ -212,12 +229,15 @@ static Procedure wake_hive(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, S
   while (!q.online().empty() && !q.online().front()->known) {
     const auto changed = co_await q.changed().wait(flow, std::chrono::milliseconds(200));
     if (!changed) co_return done(std::unexpected(changed.error()));
-    if (net::Clock::now() > end) co_return done(fail(ErrorCode::kOperationTimeout, "the hive's capabilities timed out"));
+    if (net::Clock::now() > end)
+      co_return done(fail(ErrorCode::kOperationTimeout, "the hive's capabilities timed out"));
   }
   if (!q.online().empty()) {
     const auto& c = q.online().front()->capabilities;
-    p->tell("capabilities", fmt::format("{} has {} device{}, {} model{}, {} installed worker{}", q.online().front()->id, c.devices.size(), c.devices.size() == 1 ? "" : "s", c.models.size(),
-                                        c.models.size() == 1 ? "" : "s", c.workers.size(), c.workers.size() == 1 ? "" : "s"));
+    p->tell("capabilities",
+            fmt::format("{} has {} device{}, {} model{}, {} installed worker{}", q.online().front()->id,
+                        c.devices.size(), c.devices.size() == 1 ? "" : "s", c.models.size(),
+                        c.models.size() == 1 ? "" : "s", c.workers.size(), c.workers.size() == 1 ? "" : "s"));
   }
   done(true);
 }
@@ -249,12 +269,14 @@ Procedure place_work(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<Pl
           auto peer = service::make_peer(w.uri, q.front_.token());
           if (!peer) co_return done(std::unexpected(peer.error()));
           p->tell("schedule", d.why);
-          Placed placed{d.hive, d.worker_id, w.model_ref, *std::move(peer), std::make_shared<Seat>(q.inflight(d.hive, d.worker_id), [&q] { q.changed_.notify(); })};
+          Placed placed{d.hive, d.worker_id, w.model_ref, *std::move(peer),
+                        std::make_shared<Seat>(q.inflight(d.hive, d.worker_id), [&q] { q.changed_.notify(); })};
           co_return done(std::move(placed));
         }
       co_return done(fail(ErrorCode::kInternal, "the chosen worker is gone"));
     }
-    if (d.kind == Decision::Kind::kNone) co_return done(fail(ErrorCode::kNoWorkersAvailable, "nothing can run the model: {}", d.why));
+    if (d.kind == Decision::Kind::kNone)
+      co_return done(fail(ErrorCode::kNoWorkersAvailable, "nothing can run the model: {}", d.why));
     if (d.kind == Decision::Kind::kProvision) {
       p->tell("schedule", d.why);
       const Provisioning marked(q, d.hive + "|" + p->wish.model);

@@ -22,8 +22,9 @@ struct Place {
 bool stronger(const Place& a, const Place& b) {
   if (!b.device) return true;
   const auto key = [](const Place& p) { return std::tuple(p.device->type == "gpu", p.device->memory_free); };
-  return std::tuple(key(a)) != std::tuple(key(b)) ? key(a) > key(b)
-                                                  : std::tie(a.hive->id, a.device->id) < std::tie(b.hive->id, b.device->id);
+  return std::tuple(key(a)) != std::tuple(key(b))
+             ? key(a) > key(b)
+             : std::tie(a.hive->id, a.device->id) < std::tie(b.hive->id, b.device->id);
 }
 
 }  // namespace
@@ -43,15 +44,22 @@ Decision decide(const std::vector<HiveView>& hives, const Wish& wish) {
         full = true;
         continue;
       }
-      if (!best || std::tie(w.inflight, h.id, w.id) < std::tie(best->inflight, best_hive->id, best->id)) best = &w, best_hive = &h;
+      if (!best || std::tie(w.inflight, h.id, w.id) < std::tie(best->inflight, best_hive->id, best->id))
+        best = &w, best_hive = &h;
     }
   }
   if (best)
-    return {Decision::Kind::kUse, best_hive->id, best->id, best->device, best->kind,
+    return {Decision::Kind::kUse,
+            best_hive->id,
+            best->id,
+            best->device,
+            best->kind,
             best->inflight == 0 ? fmt::format("{} on {} holds the model and is idle", best->id, best_hive->id)
-                                : fmt::format("{} on {} holds the model and has room beside {} others", best->id, best_hive->id, best->inflight)};
+                                : fmt::format("{} on {} holds the model and has room beside {} others", best->id,
+                                              best_hive->id, best->inflight)};
   if (coming) return {Decision::Kind::kWait, "", "", "", "", "a worker for the model is on its way"};
-  if (!wish.worker_id.empty() && !full) return {Decision::Kind::kNone, "", "", "", "", "there is no such worker with this model"};
+  if (!wish.worker_id.empty() && !full)
+    return {Decision::Kind::kNone, "", "", "", "", "there is no such worker with this model"};
   Place place;
   std::string refusals;
   for (const HiveView& h : hives) {
@@ -60,7 +68,8 @@ Decision decide(const std::vector<HiveView>& hives, const Wish& wish) {
       refusals += fmt::format("{}{}: {}", refusals.empty() ? "" : "; ", h.id, h.refusal);
       continue;
     }
-    if (std::ranges::any_of(h.workers, [&](const WorkerView& w) { return w.model == wish.model && wished(w, wish); })) continue;
+    if (std::ranges::any_of(h.workers, [&](const WorkerView& w) { return w.model == wish.model && wished(w, wish); }))
+      continue;
     for (const DeviceView& d : h.devices) {
       if (!wish.device.empty() && wish.device != d.id) continue;
       if (d.type != "cpu") {
@@ -71,8 +80,13 @@ Decision decide(const std::vector<HiveView>& hives, const Wish& wish) {
     }
   }
   if (place.device)
-    return {Decision::Kind::kProvision, place.hive->id, "", place.device->id, "cpu",
-            fmt::format("{} of {} is the strongest device that suits, with {} MB free", place.device->id, place.hive->id, place.device->memory_free >> 20)};
+    return {Decision::Kind::kProvision,
+            place.hive->id,
+            "",
+            place.device->id,
+            "cpu",
+            fmt::format("{} of {} is the strongest device that suits, with {} MB free", place.device->id,
+                        place.hive->id, place.device->memory_free >> 20)};
   if (full) return {Decision::Kind::kWait, "", "", "", "", "every worker with the model is busy"};
   return {Decision::Kind::kNone, "", "", "", "", refusals.empty() ? "no hive has a device for it" : refusals};
 }

@@ -18,7 +18,8 @@ WorkerView worker(const std::string& id, const std::string& model, int inflight,
 }
 
 TEST(Policy, an_idle_worker_with_the_model_comes_first) {
-  const std::vector<HiveView> hives{hive("a", 9000, {worker("w1", "m", 2)}), hive("b", 100, {worker("w2", "m", 0), worker("w3", "other", 0)})};
+  const std::vector<HiveView> hives{hive("a", 9000, {worker("w1", "m", 2)}),
+                                    hive("b", 100, {worker("w2", "m", 0), worker("w3", "other", 0)})};
   const Decision d = decide(hives, {"m", "", "", ""});
   EXPECT_EQ(d.kind, Kind::kUse);
   EXPECT_EQ(d.worker_id, "w2");

@@ -22,7 +22,8 @@ std::string host_name() {
   char name[256] = "local";
   gethostname(name, sizeof name - 1);
   std::string id;
-  for (const char c : std::string_view(name)) id += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' ? c : '-';
+  for (const char c : std::string_view(name))
+    id += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' ? c : '-';
   return id.substr(0, 64);
 }
 
@@ -40,9 +41,12 @@ Procedure learn_from(FlowPtr flow, Queen& q, std::string hive_id) {
       for (const auto& d : h.capabilities.devices) devices.push_back(colony::to_json(d));
       const HiveRow row{h.id, h.peer.base.host, h.peer.base.port};
       q.catalog().hives[h.id] = row;
-      q.background().run([&q, row, text = boost::json::serialize(devices)] {
-        if (const Status saved = q.catalog().save_hive(row, text); !saved) log(Level::kWarn, "catalog_failed", saved.error().message);
-      }, [] {});
+      q.background().run(
+          [&q, row, text = boost::json::serialize(devices)] {
+            if (const Status saved = q.catalog().save_hive(row, text); !saved)
+              log(Level::kWarn, "catalog_failed", saved.error().message);
+          },
+          [] {});
       q.changed().notify();
       co_return;
     }
@@ -76,11 +80,14 @@ Status Queen::start() {
   LLORCH_TRY(catalog_, Catalog::load(options_.data_dir + "/queen.db"));
   const auto now = std::chrono::system_clock::now();
   for (const JobRow& row : catalog_->lost) {
-    const auto job = desk_.jobs().restore(row.id, {.principal = row.principal, .operation = row.operation, .resumable = true}, net::Clock::now(), now);
+    const auto job = desk_.jobs().restore(
+        row.id, {.principal = row.principal, .operation = row.operation, .resumable = true}, net::Clock::now(), now);
     const Error error{ErrorCode::kWorkerCrashed, "the queen was restarted while the job was open"};
-    desk_.jobs().finish(*job, job::State::kFailed, error, "error", service::error_event(error, 1), net::Clock::now(), now);
+    desk_.jobs().finish(*job, job::State::kFailed, error, "error", service::error_event(error, 1), net::Clock::now(),
+                        now);
   }
-  log(Level::kInfo, "startup", fmt::format("the queen listens on {}:{}", options_.listen, front_.port()), {{"port", front_.port()}});
+  log(Level::kInfo, "startup", fmt::format("the queen listens on {}:{}", options_.listen, front_.port()),
+      {{"port", front_.port()}});
   sweep();
   return {};
 }
@@ -111,10 +118,15 @@ Result<colony::ModelRef> Queen::resolve(std::string_view model) const {
 Status Queen::hive_beat(colony::HiveBeat beat) {
   LLORCH_TRY(service::Peer peer, service::make_peer(beat.url, front_.token()));
   HiveEntry& h = hives_[beat.hive_id];
-  const bool live = !h.id.empty() && net::Clock::now() - h.seen < std::chrono::seconds(3 * options_.heartbeat_interval_s);
-  if (live && h.url != beat.url) return fail(ErrorCode::kResourceInUse, "a hive of this name is alive at another address");
-  if (!live) log(Level::kInfo, "hive_online", fmt::format("hive {} is online at {}", beat.hive_id, beat.url), {{"hive_id", beat.hive_id}});
-  if (front_.audit() && h.id.empty()) front_.audit()->append({{"event_type", "node_registered"}, {"hive_id", beat.hive_id}});
+  const bool live =
+      !h.id.empty() && net::Clock::now() - h.seen < std::chrono::seconds(3 * options_.heartbeat_interval_s);
+  if (live && h.url != beat.url)
+    return fail(ErrorCode::kResourceInUse, "a hive of this name is alive at another address");
+  if (!live)
+    log(Level::kInfo, "hive_online", fmt::format("hive {} is online at {}", beat.hive_id, beat.url),
+        {{"hive_id", beat.hive_id}});
+  if (front_.audit() && h.id.empty())
+    front_.audit()->append({{"event_type", "node_registered"}, {"hive_id", beat.hive_id}});
   h.id = beat.hive_id, h.url = beat.url, h.version = beat.version;
   h.peer = std::move(peer), h.workers = std::move(beat.workers), h.node = std::move(beat.node);
   h.seen = net::Clock::now();
@@ -130,7 +142,8 @@ void Queen::learn(const std::string& hive_id) {
 }
 
 void Queen::forget_worker(const std::string& worker_id) {
-  for (auto& [id, h] : hives_) std::erase_if(h.workers, [&](const colony::WorkerFacts& w) { return w.worker_id == worker_id; });
+  for (auto& [id, h] : hives_)
+    std::erase_if(h.workers, [&](const colony::WorkerFacts& w) { return w.worker_id == worker_id; });
   changed_.notify();
 }
 
@@ -147,7 +160,9 @@ std::vector<HiveView> Queen::view(const Wish& wish, const std::map<std::string, 
     v.id = h->id, v.known = h->known, v.provisioning = provisioning_.contains(h->id + "|" + wish.model);
     if (const auto it = refusals.find(h->id); it != refusals.end()) v.refused = true, v.refusal = it->second;
     for (const auto& d : h->capabilities.devices) v.devices.push_back({d.id, d.type, d.memory_free.value_or(0)});
-    for (const auto& w : h->workers) v.workers.push_back({w.worker_id, w.model_ref, w.device, w.kind, w.state, *inflight(h->id, w.worker_id), options_.worker_slots});
+    for (const auto& w : h->workers)
+      v.workers.push_back(
+          {w.worker_id, w.model_ref, w.device, w.kind, w.state, *inflight(h->id, w.worker_id), options_.worker_slots});
     out.push_back(std::move(v));
   }
   return out;
@@ -156,19 +171,38 @@ std::vector<HiveView> Queen::view(const Wish& wish, const std::map<std::string, 
 bool Queen::admit(const service::ContextPtr& c) {
   if (stopping_) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"}), false;
   const int waiting = static_cast<int>(line_.size());
-  if (options_.admission_capacity < 0 || waiting < options_.admission_capacity) return metrics_.enqueued("accepted"), true;
+  if (options_.admission_capacity < 0 || waiting < options_.admission_capacity)
+    return metrics_.enqueued("accepted"), true;
   metrics_.rejected.Increment();
   metrics_.enqueued("rejected");
-  c->fail({ErrorCode::kQueueFull, "the queue is full"}, {{"retry_after_ms", 1000}, {"backoff_ms", 1000}, {"queue_depth", waiting}, {"queue_capacity", options_.admission_capacity}});
+  c->fail({ErrorCode::kQueueFull, "the queue is full"}, {{"retry_after_ms", 1000},
+                                                         {"backoff_ms", 1000},
+                                                         {"queue_depth", waiting},
+                                                         {"queue_capacity", options_.admission_capacity}});
   return false;
 }
 
 Status Queen::start_local_hive() {
   if (hive_process_running()) return {};
   service::ProcessOptions o;
-  o.arguments = {options_.hive_program, "--port", std::to_string(options_.hive_port), "--queen-url", fmt::format("http://127.0.0.1:{}", front_.port()), "--hive-id", local_id_,
-                 "--queen-started", "--data-dir", options_.data_dir + "/hive", "--log-format", "json", "--heartbeat-interval-sec", std::to_string(options_.heartbeat_interval_s),
-                 "--worker-port", std::to_string(options_.worker_port), "--idle-stop-sec", std::to_string(options_.idle_stop_s)};
+  o.arguments = {options_.hive_program,
+                 "--port",
+                 std::to_string(options_.hive_port),
+                 "--queen-url",
+                 fmt::format("http://127.0.0.1:{}", front_.port()),
+                 "--hive-id",
+                 local_id_,
+                 "--queen-started",
+                 "--data-dir",
+                 options_.data_dir + "/hive",
+                 "--log-format",
+                 "json",
+                 "--heartbeat-interval-sec",
+                 std::to_string(options_.heartbeat_interval_s),
+                 "--worker-port",
+                 std::to_string(options_.worker_port),
+                 "--idle-stop-sec",
+                 std::to_string(options_.idle_stop_s)};
   o.environment = {{"LLORCH_CONFIG", ""}, {"LLORCH_BIND", ""}, {"LLORCH_AUDIT_LOG_PATH", ""}};
   if (front_.has_token())
     o.environment.emplace_back("LLORCH_API_TOKEN", front_.token());
@@ -180,7 +214,9 @@ Status Queen::start_local_hive() {
                                 loop_, std::move(o),
                                 [this](const std::string& line) {
                                   const auto parsed = json::parse(line, "log");
-                                  const auto message = parsed && parsed->is_object() ? json::find_text(parsed->get_object(), "message") : std::nullopt;
+                                  const auto message = parsed && parsed->is_object()
+                                                           ? json::find_text(parsed->get_object(), "message")
+                                                           : std::nullopt;
                                   hive_words_ = message.value_or(line);
                                 },
                                 [this](int code) {
@@ -192,9 +228,11 @@ Status Queen::start_local_hive() {
 }
 
 void Queen::save(const JobRow& row) {
-  background_.run([this, row] {
-    if (const Status s = catalog_->save_job(row); !s) log(Level::kWarn, "catalog_failed", s.error().message);
-  }, [] {});
+  background_.run(
+      [this, row] {
+        if (const Status s = catalog_->save_job(row); !s) log(Level::kWarn, "catalog_failed", s.error().message);
+      },
+      [] {});
 }
 
 void Queen::ended(const job::Job& job) {
@@ -213,16 +251,31 @@ boost::json::array Queen::models() const {
   for (const HiveEntry* h : online()) {
     for (const auto& m : h->capabilities.models) {
       auto& o = all[m.ref];
-      if (o.empty()) o = {{"id", m.ref}, {"object", "model"}, {"created", 0}, {"owned_by", "local"}, {"meta", {{"quant", m.quant}, {"size_bytes", m.size_bytes}, {"state", m.status}, {"fits", true}}}};
+      if (o.empty())
+        o = {{"id", m.ref},
+             {"object", "model"},
+             {"created", 0},
+             {"owned_by", "local"},
+             {"meta", {{"quant", m.quant}, {"size_bytes", m.size_bytes}, {"state", m.status}, {"fits", true}}}};
     }
     for (const auto& w : h->workers)
       if (w.state == "ready" || w.state == "busy") {
         auto& o = all[w.model_ref];
-        if (o.empty()) o = {{"id", w.model_ref}, {"object", "model"}, {"created", 0}, {"owned_by", "local"}, {"meta", boost::json::object()}};
+        if (o.empty())
+          o = {{"id", w.model_ref},
+               {"object", "model"},
+               {"created", 0},
+               {"owned_by", "local"},
+               {"meta", boost::json::object()}};
         o["meta"].get_object()["state"] = "loaded";
       }
   }
-  if (all.empty()) all["builtin:haiku"] = {{"id", "builtin:haiku"}, {"object", "model"}, {"created", 0}, {"owned_by", "local"}, {"meta", {{"state", "Available"}, {"fits", true}}}};
+  if (all.empty())
+    all["builtin:haiku"] = {{"id", "builtin:haiku"},
+                            {"object", "model"},
+                            {"created", 0},
+                            {"owned_by", "local"},
+                            {"meta", {{"state", "Available"}, {"fits", true}}}};
   boost::json::array list;
   for (auto& [ref, o] : all) list.push_back(std::move(o));
   return list;
@@ -233,7 +286,12 @@ boost::json::object Queen::overview() const {
   for (const HiveEntry* h : online()) {
     boost::json::array devices;
     for (const auto& d : h->capabilities.devices) devices.push_back(colony::to_json(d));
-    hives.push_back({{"id", h->id}, {"url", h->url}, {"version", h->version}, {"devices", std::move(devices)}, {"node", h->node}, {"known", h->known},
+    hives.push_back({{"id", h->id},
+                     {"url", h->url},
+                     {"version", h->version},
+                     {"devices", std::move(devices)},
+                     {"node", h->node},
+                     {"known", h->known},
                      {"seen_s_ago", std::chrono::duration<double>(net::Clock::now() - h->seen).count()}});
     for (const auto& w : h->workers) {
       boost::json::object o = colony::to_json(w);
@@ -265,9 +323,14 @@ void Queen::sweep() {
       hive_ids.emplace_back(h->id);
       for (const auto& w : h->workers) worker_ids.emplace_back(w.worker_id), available += w.state == "ready";
     }
-    const boost::json::object o{{"type", "queen"},        {"workers_online", worker_ids.size()}, {"workers_available", available},
-                                {"hives_online", hive_ids.size()}, {"hives_available", hive_ids.size()}, {"worker_ids", worker_ids},
-                                {"hive_ids", hive_ids},   {"timestamp", rfc3339(std::chrono::system_clock::now())}};
+    const boost::json::object o{{"type", "queen"},
+                                {"workers_online", worker_ids.size()},
+                                {"workers_available", available},
+                                {"hives_online", hive_ids.size()},
+                                {"hives_available", hive_ids.size()},
+                                {"worker_ids", worker_ids},
+                                {"hive_ids", hive_ids},
+                                {"timestamp", rfc3339(std::chrono::system_clock::now())}};
     broadcast_.send("heartbeat", boost::json::serialize(o));
   }
   sweep_timer_ = loop_.after(std::chrono::milliseconds(2500), [this] { sweep(); });
@@ -282,7 +345,8 @@ Procedure stop_everything(FlowPtr flow, Queen& q, bool all) {
     }
   if (q.hive_process_running()) {
     q.hive_process_->signal(SIGTERM);
-    for (int i = 0; i < 200 && q.hive_process_running(); ++i) (void)co_await service::pause(flow, std::chrono::milliseconds(50));
+    for (int i = 0; i < 200 && q.hive_process_running(); ++i)
+      (void)co_await service::pause(flow, std::chrono::milliseconds(50));
     if (q.hive_process_running()) q.hive_process_->signal(SIGKILL);
   }
   q.broadcast_.close();

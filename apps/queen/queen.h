@@ -26,8 +26,8 @@ namespace llorch::queen {
 struct QueenOptions : service::FrontOptions {
   QueenOptions() { first_port = last_port = 8500; }
   std::string data_dir, hive_program;
-  int hive_port = 8600, worker_port = 8601, admission_capacity = 100, heartbeat_interval_s = 30, worker_slots = 8, idle_stop_s = 300,
-      hive_start_timeout_s = 30;
+  int hive_port = 8600, worker_port = 8601, admission_capacity = 100, heartbeat_interval_s = 30, worker_slots = 8,
+      idle_stop_s = 300, hive_start_timeout_s = 30;
 };
 
 /// A hive that is, or was, alive.
@@ -50,7 +50,10 @@ struct Waiting {
 /// A place at a worker, held while a request runs there.
 class Seat {
  public:
-  Seat(std::shared_ptr<int> inflight, std::function<void()> on_free) : inflight_(std::move(inflight)), on_free_(std::move(on_free)) { ++*inflight_; }
+  Seat(std::shared_ptr<int> inflight, std::function<void()> on_free)
+      : inflight_(std::move(inflight)), on_free_(std::move(on_free)) {
+    ++*inflight_;
+  }
   ~Seat() {
     --*inflight_;
     on_free_();
@@ -81,6 +84,7 @@ struct Placing {
   bool batch = false;
   Tell tell;
   Relay relay;
+  std::string correlation_id;
 };
 
 class Queen {
@@ -122,11 +126,15 @@ class Queen {
   /// Finds or makes a worker for a request, and a seat there. Waits in line: interactive before batch, each in order.
   [[nodiscard]] service::Step<Placed> place(const service::FlowPtr& flow, std::shared_ptr<Placing> p);
   /// Runs an operation on a hive to its end; the events go to `relay`. The value of its result event.
-  [[nodiscard]] service::Step<boost::json::value> on_hive(const service::FlowPtr& flow, const service::Peer& hive, boost::json::object order, std::shared_ptr<Relay> relay);
+  [[nodiscard]] service::Step<boost::json::value> on_hive(const service::FlowPtr& flow, const service::Peer& hive,
+                                                          boost::json::object order, std::shared_ptr<Relay> relay,
+                                                          std::string correlation_id);
   /// What is kept of a job; on_ended writes the last of it.
   [[nodiscard]] JobRow& row(const std::string& job_id) { return rows_[job_id]; }
   void save(const JobRow& row);
-  [[nodiscard]] bool local_hive_wanted() const { return catalog_->hives.empty() || catalog_->hives.contains(local_id_); }
+  [[nodiscard]] bool local_hive_wanted() const {
+    return catalog_->hives.empty() || catalog_->hives.contains(local_id_);
+  }
   /// Starts this machine's hive, once. Errors: kIo.
   [[nodiscard]] Status start_local_hive();
   [[nodiscard]] const std::string& local_id() const { return local_id_; }
@@ -136,7 +144,8 @@ class Queen {
  private:
   friend class Line;
   friend class Provisioning;
-  friend service::Procedure place_work(service::FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, service::Step<Placed>::Done done);
+  friend service::Procedure place_work(service::FlowPtr flow, Queen& q, std::shared_ptr<Placing> p,
+                                       service::Step<Placed>::Done done);
   void ended(const job::Job& job);
   friend service::Procedure stop_everything(service::FlowPtr flow, Queen& q, bool all);
   void sweep();

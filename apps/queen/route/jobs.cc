@@ -16,8 +16,10 @@ using service::TaskPtr;
 constexpr const char* kPrefix = "/v1/jobs";
 constexpr int kAttemptsMax = 5;
 /// Fields of the worker's own request that pass through.
-constexpr std::string_view kSampling[] = {"max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "stop",
-                                          "seed", "logprobs", "top_logprobs", "ignore_eos", "cache_salt", "deadline_ms"};
+constexpr std::string_view kSampling[] = {
+    "max_tokens",       "temperature",       "top_p",      "top_k", "min_p",    "repetition_penalty",
+    "presence_penalty", "frequency_penalty", "stop",       "seed",  "logprobs", "top_logprobs",
+    "ignore_eos",       "cache_salt",        "deadline_ms"};
 
 struct InferOrder {
   Wish wish;
@@ -42,7 +44,8 @@ bool worth_another_try(const Error& e) {
 }
 
 /// The prompt goes as one user message where the model has a chat template.
-Procedure send(FlowPtr flow, service::Peer worker, std::shared_ptr<InferOrder> o, std::string correlation_id, service::Step<service::JsonAnswer>::Done done) {
+Procedure send(FlowPtr flow, service::Peer worker, std::shared_ptr<InferOrder> o, std::string correlation_id,
+               service::Step<service::JsonAnswer>::Done done) {
   boost::json::object body = o->body;
   if (o->messages)
     body["messages"] = *o->messages;
@@ -70,7 +73,8 @@ Procedure call_off(FlowPtr flow, service::Peer worker, std::string path) {
 }
 
 /// One try on one worker: its stream is relayed as it comes.
-Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at, std::shared_ptr<Heard> heard, service::Step<bool>::Done done) {
+Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at, std::shared_ptr<Heard> heard,
+                  service::Step<bool>::Done done) {
   const FlowPtr flow = t->flow;
   t->narrate("dispatch", fmt::format("sending the prompt to {} on {}", at.worker_id, at.hive_id));
   const std::string correlation_id = t->job->options.correlation_id;
@@ -104,7 +108,8 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
     } else if (type == "end") {
       heard->end = data;
     } else if (type == "error") {
-      heard->error = Error{service::code_of(json::find_text(data, "code").value_or("")), json::find_text(data, "message").value_or("the worker failed")};
+      heard->error = Error{service::code_of(json::find_text(data, "code").value_or("")),
+                           json::find_text(data, "message").value_or("the worker failed")};
     } else {
       task->event(type, data);
     }
@@ -126,6 +131,7 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
 Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
   const auto placing = std::make_shared<Placing>();
   placing->wish = o->wish, placing->ref = o->ref, placing->batch = o->batch;
+  placing->correlation_id = t->job->options.correlation_id;
   const std::weak_ptr<service::Task> weak = t;
   placing->tell = [weak](std::string_view action, const std::string& human) {
     if (const auto task = weak.lock()) task->narrate(action, human);
@@ -139,7 +145,8 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
     auto placed = co_await place;
     if (!placed) co_return t->fail(placed.error());
     JobRow& row = q.row(t->job->id);
-    row.worker_id = placed->worker_id, row.hive_id = placed->hive_id, row.dispatched_ms = now_ms(), row.retries = tries - 1;
+    row.worker_id = placed->worker_id, row.hive_id = placed->hive_id, row.dispatched_ms = now_ms(),
+    row.retries = tries - 1;
     const auto heard = std::make_shared<Heard>();
     const std::string worker_id = placed->worker_id;
     service::Step<bool> trying{t->flow, [&](service::Step<bool>::Done then) -> std::any {
@@ -152,7 +159,8 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
     q.row(t->job->id).tokens = heard->tokens;
     if (outcome) {
       t->narrate("complete", fmt::format("{} has answered with {} tokens", worker_id, heard->tokens));
-      if (o->wish.model.starts_with("hf:") && !q.catalog().aliases.contains(o->ref.short_name()) && colony::parse_model_ref(o->ref.short_name())) {
+      if (o->wish.model.starts_with("hf:") && !q.catalog().aliases.contains(o->ref.short_name()) &&
+          colony::parse_model_ref(o->ref.short_name())) {
         const std::string alias = o->ref.short_name(), model = o->wish.model;
         q.catalog().aliases[alias] = model;
         q.background().run([&q, alias, model] { (void)q.catalog().save_alias(alias, model); }, [] {});
@@ -166,8 +174,10 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
     const bool broke = error.code == ErrorCode::kIo;
     if (broke) q.forget_worker(worker_id);
     if (heard->tokens > 0 || tries >= kAttemptsMax || !worth_another_try(error))
-      co_return t->fail(broke ? Error{ErrorCode::kWorkerCrashed, "the worker went away in the middle of the answer"} : error);
-    t->narrate("retry", fmt::format("{} failed before its first token ({}): trying again", worker_id, name(error.code)));
+      co_return t->fail(broke ? Error{ErrorCode::kWorkerCrashed, "the worker went away in the middle of the answer"}
+                              : error);
+    t->narrate("retry",
+               fmt::format("{} failed before its first token ({}): trying again", worker_id, name(error.code)));
     auto wait = service::pause(t->flow, std::chrono::milliseconds(std::min(1000 << (tries - 1), 60'000) * 9 / 10));
     if (const auto waited = co_await wait; !waited) co_return t->fail(waited.error());
   }
@@ -180,7 +190,7 @@ Procedure pass_on(TaskPtr t, Queen& q, service::Peer hive, boost::json::object o
   const auto relay = std::make_shared<Relay>([weak](std::string_view type, const boost::json::object& data) {
     if (const auto task = weak.lock()) task->event(type, data);
   });
-  auto step = q.on_hive(t->flow, hive, std::move(order), relay);
+  auto step = q.on_hive(t->flow, hive, std::move(order), relay, t->job->options.correlation_id);
   const auto value = co_await step;
   if (!value) co_return t->fail(value.error());
   t->succeed(*value);
@@ -203,8 +213,9 @@ Procedure hive_check(TaskPtr t, Queen& q, std::string hive_id) {
 }
 
 bool on_a_hive(std::string_view operation) {
-  static constexpr std::string_view kKnown[] = {"worker_spawn", "worker_install", "worker_process_list", "worker_process_get", "worker_process_delete",
-                                                "model_download", "model_list", "model_get", "model_delete"};
+  static constexpr std::string_view kKnown[] = {
+      "worker_spawn",   "worker_install", "worker_process_list", "worker_process_get", "worker_process_delete",
+      "model_download", "model_list",     "model_get",           "model_delete"};
   return std::ranges::find(kKnown, operation) != std::end(kKnown);
 }
 
@@ -218,11 +229,14 @@ void create_infer(Queen& q, const ContextPtr& c, wire::Fields& f) {
     else
       f.violation("messages", "array", "messages must be an array");
   }
-  if (o->prompt.empty() == !o->messages) f.violation("prompt", "one of prompt and messages", "exactly one of prompt and messages is required");
-  o->wish.hive = f.text("hive_id", 64).value_or(""), o->wish.worker_id = f.text("worker_id", 64).value_or(""), o->wish.device = f.text("device", 32).value_or("");
+  if (o->prompt.empty() == !o->messages)
+    f.violation("prompt", "one of prompt and messages", "exactly one of prompt and messages is required");
+  o->wish.hive = f.text("hive_id", 64).value_or(""), o->wish.worker_id = f.text("worker_id", 64).value_or(""),
+  o->wish.device = f.text("device", 32).value_or("");
   o->raw = f.boolean("raw").value_or(false), o->stream = f.boolean("stream").value_or(true);
   const auto priority = f.text("priority", 32).value_or("interactive");
-  if (priority != "interactive" && priority != "batch") f.violation("priority", "interactive or batch", "priority must be interactive or batch");
+  if (priority != "interactive" && priority != "batch")
+    f.violation("priority", "interactive or batch", "priority must be interactive or batch");
   o->batch = priority == "batch";
   const bool resumable = f.boolean("resumable").value_or(false);
   for (const std::string_view name : kSampling)
@@ -230,8 +244,11 @@ void create_infer(Queen& q, const ContextPtr& c, wire::Fields& f) {
   if (!o->body.contains("temperature")) o->body["temperature"] = 0.7;
   (void)f.take("job_id");
   if (!model) f.violation("model", "required", "model is required");
-  for (const std::string& name : f.unknown()) f.violation(name, "known field", fmt::format("{} is no field of this operation", name));
-  if (!f.violations().empty()) return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()), f.violations().front().field);
+  for (const std::string& name : f.unknown())
+    f.violation(name, "known field", fmt::format("{} is no field of this operation", name));
+  if (!f.violations().empty())
+    return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()),
+                   f.violations().front().field);
   auto ref = q.resolve(*model);
   if (!ref) return c->fail(ref.error(), {}, "model");
   o->ref = *std::move(ref);
@@ -239,7 +256,8 @@ void create_infer(Queen& q, const ContextPtr& c, wire::Fields& f) {
   if (!q.admit(c)) return;
   const TaskPtr t = q.desk().create(c, "infer", resumable, true);
   JobRow& row = q.row(t->job->id);
-  row.id = t->job->id, row.principal = c->principal.id, row.operation = "infer", row.status = "queued", row.priority = priority, row.model = o->wish.model;
+  row.id = t->job->id, row.principal = c->principal.id, row.operation = "infer", row.status = "queued",
+  row.priority = priority, row.model = o->wish.model;
   row.prompt_hash = security::sha256_hex(c->request.body), row.created_ms = now_ms();
   q.save(row);
   c->reply(202, service::created(*t->job, kPrefix, 0));
@@ -253,14 +271,17 @@ void create(Queen& q, const ContextPtr& c) {
   wire::Fields f(*body);
   const std::string operation = f.text("operation", 64).value_or("");
   if (operation == "infer") return create_infer(q, c, f);
-  const bool known = operation == "status" || operation == "queen_check" || operation == "hive_check" || on_a_hive(operation);
+  const bool known =
+      operation == "status" || operation == "queen_check" || operation == "hive_check" || on_a_hive(operation);
   if (!known) return c->fail({ErrorCode::kUnknownOperation, "there is no such operation"}, {}, "operation");
-  if (!c->principal.may(service::Scope::kAdmin)) return c->fail({ErrorCode::kForbidden, "this API key does not have the scope that the operation needs"});
+  if (!c->principal.may(service::Scope::kAdmin))
+    return c->fail({ErrorCode::kForbidden, "this API key does not have the scope that the operation needs"});
   if (operation == "status" || operation == "queen_check") {
     const TaskPtr t = q.desk().create(c, operation, true, false);
     c->reply(202, service::created(*t->job, kPrefix, 0));
     t->start();
-    if (operation == "queen_check") t->narrate("queen_check", fmt::format("the queen is awake, with {} hives", q.online().size()));
+    if (operation == "queen_check")
+      t->narrate("queen_check", fmt::format("the queen is awake, with {} hives", q.online().size()));
     return t->succeed(boost::json::value(q.overview()));
   }
   const std::string hive_id = f.text("hive_id", 64).value_or(f.text("alias", 64).value_or(""));

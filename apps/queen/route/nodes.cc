@@ -30,7 +30,9 @@ void add_route_nodes(Queen& q) {
   };
   auto& r = q.front().router();
   r.route<Scope::kNode>("POST", "/v1/heartbeat", beat);
-  r.route<Scope::kNode>("POST", "/v1/hive/ready", [](const ContextPtr& c) { c->reply(200, {{"status", "ok"}, {"message", "send a heartbeat"}}); });
+  r.route<Scope::kNode>("POST", "/v1/hive/ready", [](const ContextPtr& c) {
+    c->reply(200, {{"status", "ok"}, {"message", "send a heartbeat"}});
+  });
   r.route<Scope::kNode>("POST", "/v1/workers/failed", [&q](const ContextPtr& c) {
     const auto body = wire::parse_body(c->request.body);
     if (!body) return c->fail(body.error());

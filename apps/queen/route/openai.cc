@@ -1,4 +1,5 @@
-// OpenAI's API for the whole colony: a request finds its worker, and the worker's answer comes back byte for byte (J-50).
+// OpenAI's API for the whole colony: a request finds its worker, and the worker's answer comes back byte for byte
+// (J-50).
 #include "format/json.h"
 #include "queen/queen.h"
 #include "security/digest.h"
@@ -25,7 +26,8 @@ void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& 
   r.begun = true;
   r.response.status = status;
   r.response.content_type = headers.get("Content-Type").value_or("application/json");
-  for (const char* name : {"X-Llorch-Ignored", "Retry-After", "retry-after-ms", "x-should-retry", "X-Deadline-Exceeded-By-Ms", "Cache-Control", "X-Accel-Buffering"})
+  for (const char* name : {"X-Llorch-Ignored", "Retry-After", "retry-after-ms", "x-should-retry",
+                           "X-Deadline-Exceeded-By-Ms", "Cache-Control", "X-Accel-Buffering"})
     if (const auto value = headers.get(name)) r.response.headers.add(name, *value);
   r.streamed = r.response.content_type.starts_with("text/event-stream");
   if (!r.streamed) return;
@@ -35,7 +37,8 @@ void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& 
 }
 
 /// One try. Errors only when nothing has been answered yet.
-Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, const service::Peer& worker, const std::string& body, const std::shared_ptr<Relayed>& r) {
+Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, const service::Peer& worker, const std::string& body,
+                 const std::shared_ptr<Relayed>& r) {
   net::ClientRequest call;
   call.method = "POST";
   call.url = worker.base;
@@ -46,23 +49,26 @@ Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, const service::Peer& 
   if (!c->traceparent.empty()) call.headers.add("traceparent", c->traceparent);
   for (const char* name : {"X-Deadline"})
     if (const auto value = c->request.headers.get(name)) call.headers.add(name, *value);
-  if (const auto key = c->request.headers.get("Idempotency-Key")) call.headers.add("Idempotency-Key", security::sha256_hex(c->principal.id + "|" + *key));
+  if (const auto key = c->request.headers.get("Idempotency-Key"))
+    call.headers.add("Idempotency-Key", security::sha256_hex(c->principal.id + "|" + *key));
   call.body = body;
   call.idle_timeout = std::chrono::seconds(600);  // a whole answer may take its time; a stream has comments
   return {flow, [flow, c, r, call = std::move(call)](const Step<bool>::Done& done) -> std::any {
             return std::make_shared<net::Call>(net::start_call(
                 flow->loop(), call,
                 {.on_head = [c, r](int status, const net::Headers& headers) { take_head(c, *r, status, headers); },
-                 .on_data = [c, r](std::string_view bytes) {
-                   if (r->streamed)
-                     c->exchange->write(std::string(bytes));
-                   else
-                     r->response.body += bytes;
-                 },
-                 .on_end = [done](Status s) {
-                   if (!s) return done(std::unexpected(std::move(s).error()));
-                   done(true);
-                 }}));
+                 .on_data =
+                     [c, r](std::string_view bytes) {
+                       if (r->streamed)
+                         c->exchange->write(std::string(bytes));
+                       else
+                         r->response.body += bytes;
+                     },
+                 .on_end =
+                     [done](Status s) {
+                       if (!s) return done(std::unexpected(std::move(s).error()));
+                       done(true);
+                     }}));
           }};
 }
 
@@ -89,7 +95,10 @@ Procedure serve(FlowPtr flow, Queen& q, ContextPtr c, std::shared_ptr<Placing> p
     const bool busy = r->response.status == 429 || r->response.status == 503;
     if (outcome && (!busy || tries >= kAttemptsMax)) co_return c->reply(std::move(r->response));
     if (!outcome && r->streamed) {  // the answer is cut off: say so, and no [DONE] (J-63)
-      const boost::json::object error{{"error", {{"code", "WORKER_CRASHED"}, {"message", "the worker went away in the middle of the answer"}, {"type", "overloaded"}}}};
+      const boost::json::object error{{"error",
+                                       {{"code", "WORKER_CRASHED"},
+                                        {"message", "the worker went away in the middle of the answer"},
+                                        {"type", "overloaded"}}}};
       c->exchange->write(net::sse_frame(0, "", boost::json::serialize(error)));
       co_return c->exchange->finish();
     }
@@ -108,11 +117,15 @@ void accept(Queen& q, const ContextPtr& c) {
   auto ref = q.resolve(*model);
   if (!ref) return c->fail({ErrorCode::kModelNotFound, "there is no such model"}, {}, "model");
   const std::string hosted = ref->text();
-  if (ref->kind == colony::ModelRef::Kind::kBuiltin && hosted != "builtin:haiku") return c->fail({ErrorCode::kModelNotFound, "there is no such model"}, {}, "model");
+  if (ref->kind == colony::ModelRef::Kind::kBuiltin && hosted != "builtin:haiku")
+    return c->fail({ErrorCode::kModelNotFound, "there is no such model"}, {}, "model");
   if (!q.admit(c)) return;
   const auto placing = std::make_shared<Placing>();
   placing->wish.model = hosted, placing->ref = *std::move(ref);
-  placing->tell = [id = c->correlation_id](std::string_view action, const std::string& human) { service::log(service::Level::kInfo, action, human, {{"correlation_id", id}}); };
+  placing->tell = [id = c->correlation_id](std::string_view action, const std::string& human) {
+    service::log(service::Level::kInfo, action, human, {{"correlation_id", id}});
+  };
+  placing->correlation_id = c->correlation_id;
   placing->relay = [](std::string_view, const boost::json::object&) {};
   const auto flow = std::make_shared<service::Flow>(q.loop());
   c->exchange->on_gone = [flow] { flow->cancel({ErrorCode::kCancelled, "the client has left"}); };
@@ -125,8 +138,11 @@ void add_route_openai(Queen& q) {
   using service::Scope;
   auto& r = q.front().router();
   for (const std::string prefix : {"/v1", ""}) {
-    for (const char* path : {"/chat/completions", "/completions", "/embeddings"}) r.route<Scope::kInfer>("POST", prefix + path, [&q](const ContextPtr& c) { accept(q, c); });
-    r.route<Scope::kInfer>("GET", prefix + "/models", [&q](const ContextPtr& c) { c->reply(200, {{"object", "list"}, {"data", q.models()}}); });
+    for (const char* path : {"/chat/completions", "/completions", "/embeddings"})
+      r.route<Scope::kInfer>("POST", prefix + path, [&q](const ContextPtr& c) { accept(q, c); });
+    r.route<Scope::kInfer>("GET", prefix + "/models", [&q](const ContextPtr& c) {
+      c->reply(200, {{"object", "list"}, {"data", q.models()}});
+    });
     r.route<Scope::kInfer>("GET", prefix + "/models/{}", [&q](const ContextPtr& c) {
       const auto ref = q.resolve(c->parameters[0]);
       for (const auto& m : q.models())

@@ -8,11 +8,17 @@ void add_route_status(Queen& q) {
   auto& r = q.front().router();
   r.route<Scope::kPublic>("GET", "/health", [](const ContextPtr& c) { c->reply(200, {{"status", "healthy"}}); });
   r.route<Scope::kInfer>("GET", "/v1/info", [&q](const ContextPtr& c) {
-    c->reply(200, {{"base_url", q.front().url()}, {"port", q.front().port()}, {"version", LLORCH_VERSION}, {"features", {"infer", "openai", "hives"}}, {"build_timestamp", nullptr}});
+    c->reply(200, {{"base_url", q.front().url()},
+                   {"port", q.front().port()},
+                   {"version", LLORCH_VERSION},
+                   {"features", {"infer", "openai", "hives"}},
+                   {"build_timestamp", nullptr}});
   });
   r.route<Scope::kInfer>("GET", "/v1/status", [&q](const ContextPtr& c) { c->reply(200, q.overview()); });
   r.route<Scope::kInfer>("GET", "/v1/heartbeats/stream", [&q](const ContextPtr& c) { q.broadcast().join(c); });
-  r.route<Scope::kMetrics>("GET", "/metrics", [&q](const ContextPtr& c) { c->reply({200, "text/plain; version=0.0.4", q.metrics().text(), {}}); });
+  r.route<Scope::kMetrics>("GET", "/metrics", [&q](const ContextPtr& c) {
+    c->reply({200, "text/plain; version=0.0.4", q.metrics().text(), {}});
+  });
   r.route<Scope::kAdmin>("POST", "/v1/shutdown", [&q](const ContextPtr& c) {
     c->reply(202, {{"status", "shutting down"}});
     q.shutdown("asked over HTTP", c->request.target.parameter("all").value_or("") == "1");

@@ -1,0 +1,121 @@
+#include "keeper/asking.h"
+
+#include <histedit.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "base/ids.h"
+#include "daemon_flags.h"
+
+namespace llorch::keeper {
+namespace {
+
+template<class T>
+void put(boost::json::object& o, const char* name, const std::optional<T>& value) {
+  if (value) o[name] = *value;
+}
+
+/// What had come before an answer broke off is not lost (K-06).
+void keep_partial(const Common& common, const std::string& text) {
+  if (text.empty()) return;
+  const std::string folder = cli::state_directory();
+  if (!cli::make_private_directory(folder)) return;
+  const std::string path = folder + "/partial-" + random_hex(4) + ".txt";
+  std::ofstream(path) << text;
+  if (!common.json) std::fprintf(stderr, "what had come so far is in %s\n", path.c_str());
+}
+
+}  // namespace
+
+void Question::add(CLI::App& app) {
+  app.add_option("--hive", hive, "on this hive");
+  app.add_option("--device", device, "on this device, such as cpu");
+  app.add_option("--worker-id", worker_id, "by this worker");
+  app.add_option("--priority", priority, "interactive or batch")->check(CLI::IsMember({"interactive", "batch"}));
+  app.add_flag("--raw", raw, "the prompt goes to the model as it is, without its chat template");
+  app.add_flag("--no-stream", no_stream, "print the answer when it is whole");
+  app.add_option("--max-tokens,-n", max_tokens)->check(CLI::PositiveNumber);
+  app.add_option("--temperature", temperature)->check(CLI::Range(0.0, 2.0));
+  app.add_option("--top-p", top_p)->check(CLI::Range(0.0, 1.0));
+  app.add_option("--min-p", min_p)->check(CLI::Range(0.0, 1.0));
+  app.add_option("--top-k", top_k)->check(CLI::NonNegativeNumber);
+  app.add_option("--repetition-penalty", repetition_penalty)->check(CLI::Range(0.0, 2.0));
+  app.add_option("--presence-penalty", presence_penalty)->check(CLI::Range(-2.0, 2.0));
+  app.add_option("--frequency-penalty", frequency_penalty)->check(CLI::Range(-2.0, 2.0));
+  app.add_option("--seed", seed);
+  app.add_option("--stop", stop, "end before this text; at most four")->take_all();
+  app.add_flag("--ignore-eos", ignore_eos, "go on after the model's end token");
+}
+
+boost::json::object Question::order() const {
+  boost::json::object o{{"operation", "infer"}, {"model", model}};
+  for (const auto& [name, value] : {std::pair("hive_id", &hive), std::pair("device", &device), std::pair("worker_id", &worker_id), std::pair("priority", &priority)})
+    if (!value->empty()) o[name] = *value;
+  if (raw) o["raw"] = true;
+  if (no_stream) o["stream"] = false;
+  if (ignore_eos) o["ignore_eos"] = true;
+  put(o, "max_tokens", max_tokens), put(o, "temperature", temperature), put(o, "top_p", top_p), put(o, "min_p", min_p), put(o, "top_k", top_k);
+  put(o, "repetition_penalty", repetition_penalty), put(o, "presence_penalty", presence_penalty), put(o, "frequency_penalty", frequency_penalty);
+  put(o, "seed", seed);
+  if (!stop.empty()) o["stop"] = boost::json::array(stop.begin(), stop.end());
+  return o;
+}
+
+int ask_once(Session& session, const Common& common, boost::json::object order, std::string* answer) {
+  const bool whole = order.contains("stream") && !order.at("stream").as_bool();
+  std::string text;
+  const OnEvent print = printer(common, &text);
+  const auto outcome = session.run(order, [&](std::string_view type, const boost::json::object& data) {
+    if (!whole || common.json || type != "token") print(type, data);
+  });
+  if (whole && outcome && !common.json) std::fputs(outcome->text.c_str(), stdout);
+  if (!common.json) std::fputc('\n', stdout);
+  std::fflush(stdout);
+  if (!outcome) {
+    keep_partial(common, text);
+    return complain(common, outcome.error());
+  }
+  if (outcome->interrupted) return 130;
+  if (answer) *answer = outcome->text;
+  return 0;
+}
+
+int converse(Session& session, const Common& common, const Question& question) {
+  const std::string file = cli::state_directory() + "/chat_history";
+  (void)cli::make_private_directory(cli::state_directory());
+  EditLine* line = el_init("llorch", stdin, stdout, stderr);
+  History* history = history_init();
+  HistEvent event;
+  ::history(history, &event, H_SETSIZE, 1000);
+  ::history(history, &event, H_LOAD, file.c_str());
+  el_set(line, EL_PROMPT, +[](EditLine*) { return const_cast<char*>("> "); });
+  el_set(line, EL_EDITOR, "emacs");
+  el_set(line, EL_HIST, &::history, history);
+  el_set(line, EL_SIGNAL, 1);
+  if (!common.quiet) std::fprintf(stderr, "chat with %s; Ctrl-C stops an answer, an empty line or Ctrl-D leaves\n", question.model.c_str());
+  boost::json::array messages;
+  int code = 0;
+  for (int count = 0; const char* text = el_gets(line, &count);) {
+    std::string said(text, static_cast<std::size_t>(std::max(0, count)));
+    while (!said.empty() && said.back() == '\n') said.pop_back();
+    if (said.empty() || said == "/exit") break;
+    ::history(history, &event, H_ENTER, said.c_str());
+    messages.push_back({{"role", "user"}, {"content", said}});
+    boost::json::object order = question.order();
+    order["messages"] = messages;
+    std::string answer;
+    code = ask_once(session, common, std::move(order), &answer);
+    if (code == 0)
+      messages.push_back({{"role", "assistant"}, {"content", answer}});
+    else
+      messages.pop_back();
+    if (code == 130) code = 0;  // it stopped the answer, not the conversation
+  }
+  ::history(history, &event, H_SAVE, file.c_str());
+  history_end(history);
+  el_end(line);
+  return code;
+}
+
+}  // namespace llorch::keeper

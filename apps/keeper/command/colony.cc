@@ -1,0 +1,185 @@
+// queen, hive, worker, model: the parts of a colony.
+#include <fstream>
+#include <thread>
+
+#include "format/json.h"
+#include "keeper/session.h"
+
+namespace llorch::keeper {
+namespace {
+
+using Value = boost::json::value;
+
+std::string cell(const Value& row, const char* key) {
+  const auto* o = row.if_object();
+  const auto* v = o ? o->if_contains(key) : nullptr;
+  if (!v || v->is_null()) return "-";
+  return v->is_string() ? std::string(v->get_string()) : boost::json::serialize(*v);
+}
+
+/// Rows under the names of their columns.
+void print_table(const Value& rows, const std::vector<const char*>& columns) {
+  std::vector<Value> all;
+  if (rows.is_array())
+    all.assign(rows.get_array().begin(), rows.get_array().end());
+  else
+    all.push_back(rows);
+  std::vector<std::size_t> widths;
+  for (const char* c : columns) {
+    widths.push_back(std::string_view(c).size());
+    for (const Value& row : all) widths.back() = std::max(widths.back(), cell(row, c).size());
+  }
+  for (std::size_t i = 0; i < columns.size(); ++i) std::printf("%-*s  ", static_cast<int>(widths[i]), columns[i]);
+  std::printf("\n");
+  for (const Value& row : all) {
+    for (std::size_t i = 0; i < columns.size(); ++i) std::printf("%-*s  ", static_cast<int>(widths[i]), cell(row, columns[i]).c_str());
+    std::printf("\n");
+  }
+}
+
+int start_queen(const Common& common) {
+  Session session(common);
+  if (const Status s = session.wake(true); !s) return complain(common, s.error());
+  if (common.json) cli::print({{"queen", "awake"}, {"url", common.queen}});
+  return 0;
+}
+
+int stop_queen(const Common& common, bool all) {
+  Session session(common);
+  if (!session.awake()) return session.say("the queen is asleep already"), 0;
+  const auto v = session.call("POST", all ? "/v1/shutdown?all=1" : "/v1/shutdown");
+  if (!v) return complain(common, v.error());
+  for (int i = 0; i < 300 && session.awake(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  if (session.awake()) return complain(common, {ErrorCode::kOperationTimeout, "the queen has not stopped"});
+  session.say("the queen is asleep");
+  return 0;
+}
+
+CLI::App* command(CLI::App& parent, const char* name, const char* help, const std::shared_ptr<Common>& common) {
+  CLI::App* c = parent.add_subcommand(name, help);
+  common->add(*c);
+  return c;
+}
+
+void add_queen(CLI::App& app, int& exit_code) {
+  CLI::App* queen = app.add_subcommand("queen", "the colony's head");
+  queen->require_subcommand(1);
+  const auto common = std::make_shared<Common>();
+  command(*queen, "start", "start a queen that stays", common)->callback([common, &exit_code] { exit_code = start_queen(*common); });
+  const auto all = std::make_shared<bool>(false);
+  const auto stopping = std::make_shared<Common>();
+  CLI::App* stop = command(*queen, "stop", "stop the queen and what she has started", stopping);
+  stop->add_flag("--all", *all, "hives that joined on their own too");
+  stop->callback([stopping, all, &exit_code] { exit_code = stop_queen(*stopping, *all); });
+  const auto asking = std::make_shared<Common>();
+  command(*queen, "status", "is she awake?", asking)->callback([asking, &exit_code] {
+    Session session(*asking);
+    const bool awake = session.awake();
+    if (asking->json)
+      cli::print({{"queen", awake ? "awake" : "asleep"}, {"url", asking->queen}});
+    else
+      std::printf("queen at %s: %s\n", asking->queen.c_str(), awake ? "awake" : "asleep");
+    exit_code = 0;
+  });
+}
+
+void add_hive(CLI::App& app, int& exit_code) {
+  CLI::App* hive = app.add_subcommand("hive", "machines");
+  hive->require_subcommand(1);
+  const auto common = std::make_shared<Common>();
+  command(*hive, "list", "hives that are online", common)->callback([common, &exit_code] {
+    exit_code = operate(*common, {{"operation", "status"}}, [](const Value& v) { print_table(v.is_object() ? v.get_object().at("hives") : v, {"id", "url", "version", "seen_s_ago"}); });
+  });
+  const auto checking = std::make_shared<Common>();
+  const auto name = std::make_shared<std::string>();
+  CLI::App* check = command(*hive, "check", "ask a hive how it is", checking);
+  check->add_option("name", *name, "default: this machine's");
+  check->callback([checking, name, &exit_code] {
+    boost::json::object order{{"operation", "hive_check"}};
+    if (!name->empty()) order["hive_id"] = *name;
+    exit_code = operate(*checking, order, [](const Value& v) { print_table(v, {"id", "port", "operational_status", "version"}); });
+  });
+}
+
+void add_worker(CLI::App& app, int& exit_code) {
+  CLI::App* worker = app.add_subcommand("worker", "worker processes");
+  worker->require_subcommand(1);
+  struct Flags {
+    Common common;
+    std::string hive, model, device = "cpu", kind = "cpu";
+    std::int64_t pid = 0;
+    boost::json::object order(const char* operation) const {
+      boost::json::object o{{"operation", operation}};
+      if (!hive.empty()) o["hive_id"] = hive;
+      if (pid > 0) o["pid"] = pid;
+      return o;
+    }
+  };
+  const auto add = [&](const char* name, const char* help) {
+    auto f = std::make_shared<Flags>();
+    CLI::App* c = worker->add_subcommand(name, help);
+    f->common.add(*c);
+    c->add_option("--hive", f->hive, "default: this machine's");
+    return std::pair(c, f);
+  };
+  const auto print = [](const Value& v) { print_table(v, {"pid", "worker_id", "model", "port", "status"}); };
+  const auto [list, lf] = add("list", "workers of a hive");
+  list->callback([lf = lf, print, &exit_code] { exit_code = operate(lf->common, lf->order("worker_process_list"), print); });
+  const auto [spawn, sf] = add("spawn", "start a worker with a model");
+  spawn->add_option("--model,-m", sf->model)->required();
+  spawn->add_option("--device", sf->device)->capture_default_str();
+  spawn->add_option("--kind", sf->kind)->capture_default_str();
+  spawn->callback([sf = sf, print, &exit_code] {
+    boost::json::object o = sf->order("worker_spawn");
+    o["model"] = sf->model, o["device"] = sf->device, o["worker"] = sf->kind;
+    exit_code = operate(sf->common, o, [](const Value& v) { print_table(v, {"pid", "worker_id", "port", "status"}); });
+  });
+  for (const auto& [name, operation, help] : {std::tuple("get", "worker_process_get", "one worker"), std::tuple("delete", "worker_process_delete", "stop a worker")}) {
+    const auto [c, f] = add(name, help);
+    c->add_option("pid", f->pid)->required()->check(CLI::PositiveNumber);
+    c->callback([f = f, operation = operation, print, &exit_code] { exit_code = operate(f->common, f->order(operation), print); });
+  }
+  const auto [install, inf] = add("install", "register a worker program of the hive's machine");
+  install->add_option("--kind", inf->kind)->capture_default_str();
+  install->callback([inf = inf, &exit_code] {
+    boost::json::object o = inf->order("worker_install");
+    o["worker_id"] = inf->kind;
+    exit_code = operate(inf->common, o, [](const Value& v) { print_table(v, {"id", "kind", "version"}); });
+  });
+}
+
+void add_model(CLI::App& app, int& exit_code) {
+  CLI::App* model = app.add_subcommand("model", "models of a hive");
+  model->require_subcommand(1);
+  for (const auto& [name, operation, help] : {std::tuple("list", "model_list", "models that a hive has"), std::tuple("download", "model_download", "fetch a model"),
+                                              std::tuple("get", "model_get", "one model"), std::tuple("delete", "model_delete", "delete a model's file")}) {
+    struct Flags {
+      Common common;
+      std::string hive, model;
+    };
+    const auto f = std::make_shared<Flags>();
+    CLI::App* c = model->add_subcommand(name, help);
+    f->common.add(*c);
+    c->add_option("--hive", f->hive, "default: this machine's");
+    if (std::string_view(name) != "list") c->add_option("model", f->model, "org/repo[:file-or-quant], /path/to/model.gguf, or an alias")->required();
+    c->callback([f, operation = operation, &exit_code] {
+      boost::json::object o{{"operation", operation}};
+      if (!f->hive.empty()) o["hive_id"] = f->hive;
+      if (!f->model.empty()) o["model"] = f->model;
+      exit_code = operate(f->common, o, [operation](const Value& v) {
+        print_table(v, std::string_view(operation) == "model_delete" ? std::vector<const char*>{"id", "status"} : std::vector<const char*>{"ref", "quant", "size_bytes", "status"});
+      });
+    });
+  }
+}
+
+}  // namespace
+
+void add_command_colony(CLI::App& app, int& exit_code) {
+  add_queen(app, exit_code);
+  add_hive(app, exit_code);
+  add_worker(app, exit_code);
+  add_model(app, exit_code);
+}
+
+}  // namespace llorch::keeper

@@ -1,0 +1,49 @@
+// run, infer, chat: a question to a model. Whatever is asleep is woken, and put to sleep again afterwards.
+#include <iostream>
+#include <iterator>
+
+#include "keeper/asking.h"
+
+namespace llorch::keeper {
+namespace {
+
+struct Flags {
+  Common common;
+  Question question;
+  std::string prompt;
+};
+
+int run(Flags& f, bool chat) {
+  Session session(f.common);
+  const bool person = isatty(STDIN_FILENO) == 1;
+  if (!chat && f.prompt.empty() && !person) f.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
+  if (!chat && f.prompt.empty() && !person) return complain(f.common, {ErrorCode::kInvalidRequest, "there is no prompt"});
+  if (const Status s = session.wake(); !s) return complain(f.common, s.error());
+  if (chat || f.prompt.empty()) return converse(session, f.common, f.question);
+  boost::json::object order = f.question.order();
+  order["prompt"] = f.prompt;
+  return ask_once(session, f.common, std::move(order));
+}
+
+}  // namespace
+
+void add_command_run(CLI::App& app, int& exit_code) {
+  const auto add = [&](const char* name, const char* help, bool chat) {
+    const auto f = std::make_shared<Flags>();
+    CLI::App* c = app.add_subcommand(name, help);
+    f->common.add(*c);
+    f->question.add(*c);
+    c->callback([f, chat, &exit_code] { exit_code = run(*f, chat); });
+    return std::pair(c, f);
+  };
+  const auto [one, run_flags] = add("run", "ask a model, waking what is needed; without a prompt: read it, or chat on a terminal", false);
+  one->add_option("model", run_flags->question.model, "builtin:haiku, org/repo, /path/to/model.gguf, or an alias")->required();
+  one->add_option("prompt", run_flags->prompt);
+  const auto [infer, infer_flags] = add("infer", "ask a model, for scripts", false);
+  infer->add_option("--model,-m", infer_flags->question.model)->required();
+  infer->add_option("prompt", infer_flags->prompt);
+  const auto [chat, chat_flags] = add("chat", "a conversation with a model", true);
+  chat->add_option("model", chat_flags->question.model)->required();
+}
+
+}  // namespace llorch::keeper

@@ -1,0 +1,115 @@
+// status: queen, hives, devices, workers, queue. doctor: every part, checked.
+#include <filesystem>
+
+#include "format/json.h"
+#include "keeper/asking.h"
+#include "service/process.h"
+
+namespace llorch::keeper {
+namespace {
+
+std::string text(const boost::json::value& v, const char* key) {
+  const auto* o = v.if_object();
+  return o ? json::find_text(*o, key).value_or("") : "";
+}
+std::int64_t number(const boost::json::value& v, const char* key) {
+  const auto* o = v.if_object();
+  const auto* n = o ? o->if_contains(key) : nullptr;
+  return n && n->is_int64() ? n->get_int64() : 0;
+}
+const boost::json::array& list(const boost::json::value& v, const char* key) {
+  static const boost::json::array empty;
+  const auto* o = v.if_object();
+  const auto* a = o ? o->if_contains(key) : nullptr;
+  return a && a->is_array() ? a->get_array() : empty;
+}
+
+void print_status(const boost::json::value& v) {
+  std::printf("queen %s, awake\n", text(v, "version").c_str());
+  if (list(v, "hives").empty()) std::printf("no hive is online\n");
+  for (const auto& h : list(v, "hives")) {
+    std::printf("hive %s at %s\n", text(h, "id").c_str(), text(h, "url").c_str());
+    for (const auto& d : list(h, "devices"))
+      std::printf("  device %-8s %s, %lld of %lld MB free\n", text(d, "id").c_str(), text(d, "name").c_str(), static_cast<long long>(number(d, "memory_free_bytes") >> 20),
+                  static_cast<long long>(number(d, "memory_total_bytes") >> 20));
+    for (const auto& w : list(v, "workers"))
+      if (text(w, "hive_id") == text(h, "id"))
+        std::printf("  worker %s  pid %lld  %s  %s  %s  %lld running\n", text(w, "worker_id").c_str(), static_cast<long long>(number(w, "pid")), text(w, "model_ref").c_str(), text(w, "device").c_str(),
+                    text(w, "state").c_str(), static_cast<long long>(number(w, "inflight")));
+  }
+  const auto* o = v.if_object();
+  if (const auto* q = o ? json::find_object(*o, "queue") : nullptr)
+    std::printf("queue: %lld interactive, %lld batch\n", static_cast<long long>(number(*q, "interactive")), static_cast<long long>(number(*q, "batch")));
+}
+
+int status(const Common& common) {
+  Session session(common);
+  if (!session.awake()) {
+    if (common.json)
+      cli::print({{"queen", "asleep"}});
+    else
+      std::printf("queen at %s: asleep\n", common.queen.c_str());
+    return 0;
+  }
+  const auto v = session.call("GET", "/v1/status");
+  if (!v) return complain(common, v.error());
+  if (common.json)
+    cli::print(*v);
+  else
+    print_status(*v);
+  return 0;
+}
+
+int doctor(const Common& common) {
+  int bad = 0;
+  boost::json::array checks;
+  const auto told = [&](const std::string& what, bool ok, const std::string& detail) {
+    bad += !ok;
+    checks.push_back({{"check", what}, {"ok", ok}, {"detail", detail}});
+    if (!common.json) std::printf("%s  %-34s %s\n", ok ? "ok " : "BAD", what.c_str(), detail.c_str());
+    std::fflush(stdout);
+  };
+  for (const char* program : {"llorch-queen", "llorch-hive", "llorch-worker-cpu"}) {
+    const std::string path = service::own_folder() + "/" + program;
+    told(program, access(path.c_str(), X_OK) == 0, path);
+  }
+  std::error_code problem;
+  std::filesystem::create_directories(common.data_dir, problem);
+  told("data directory", access(common.data_dir.c_str(), W_OK) == 0, common.data_dir);
+  Common quiet = common;
+  quiet.quiet = true, quiet.json = false;
+  Session session(quiet);
+  const Status woken = session.wake();
+  told("queen", woken.has_value(), woken ? (session.started_queen() ? "started for this check" : "was awake") : woken.error().message);
+  if (woken) {
+    std::vector<std::string> actors;
+    boost::json::object order{{"operation", "infer"}, {"model", "builtin:haiku"}, {"prompt", "Write a haiku about health"}, {"max_tokens", 40}};
+    const auto outcome = session.run(order, [&](std::string_view type, const boost::json::object& data) {
+      if (type != "narration") return;
+      const std::string by = json::find_text(data, "emitted_by").value_or("");
+      if (std::ranges::find(actors, by) == actors.end()) actors.push_back(by);
+    });
+    told("a model answers", outcome.has_value() && !outcome->text.empty(), outcome ? outcome->text.substr(0, outcome->text.find('\n')) + " ..." : outcome.error().message);
+    const auto has = [&](const char* who) { return std::ranges::find(actors, who) != actors.end(); };
+    told("narration of queen and worker", has("queen") && has("worker"), fmt::format("{} daemons were heard", actors.size()));
+    const auto v = session.call("GET", "/v1/status");
+    told("devices", v && !list(*v, "hives").empty() && !list(list(*v, "hives")[0], "devices").empty(), v ? fmt::format("{} hives online", list(*v, "hives").size()) : v.error().message);
+  }
+  if (common.json) cli::print({{"ok", bad == 0}, {"checks", std::move(checks)}});
+  return bad == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+void add_command_status(CLI::App& app, int& exit_code) {
+  const auto add = [&](const char* name, const char* help, int (*work)(const Common&)) {
+    const auto common = std::make_shared<Common>();
+    CLI::App* c = app.add_subcommand(name, help);
+    common->add(*c);
+    c->callback([common, work, &exit_code] { exit_code = work(*common); });
+  };
+  add("status", "queen, hives, devices, workers and queue", status);
+  add("doctor", "check programs, queen, hive, worker and narration", doctor);
+}
+
+}  // namespace llorch::keeper

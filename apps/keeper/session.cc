@@ -1,0 +1,276 @@
+#include "keeper/session.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <thread>
+
+#include "base/ids.h"
+#include "daemon_flags.h"
+#include "format/json.h"
+#include "net/http_client.h"
+#include "net/sse.h"
+#include "security/auth.h"
+#include "service/process.h"
+#include "service/remote.h"
+
+namespace llorch::keeper {
+namespace {
+
+using std::chrono::milliseconds;
+
+std::string_view suggestion(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kIo: return "is the queen running? `llorch queen start`, or leave out --no-autostart";
+    case ErrorCode::kModelNotFound: return "`llorch model list` shows what is here; hf:org/repo:Q4_K_M fetches a model";
+    case ErrorCode::kMissingApiKey:
+    case ErrorCode::kInvalidApiKey:
+    case ErrorCode::kForbidden: return "give the key with --token-file or LLORCH_API_TOKEN_FILE";
+    case ErrorCode::kNoWorkersAvailable:
+    case ErrorCode::kInsufficientMemory: return "`llorch status` shows hives, devices and workers; a smaller quantization needs less memory";
+    case ErrorCode::kHiveNotFound: return "`llorch hive list` shows the hives that are online";
+    case ErrorCode::kQueueFull: return "try again in a moment";
+    case ErrorCode::kInvalidRequest: return "see --help";
+    default: return "`llorch doctor` checks every part";
+  }
+}
+
+}  // namespace
+
+void Common::add(CLI::App& app) {
+  data_dir = cli::data_directory();
+  queen_program = service::own_folder() + "/llorch-queen";
+  app.add_option("--queen", queen, "the queen's address")->capture_default_str()->envname("LLORCH_QUEEN_URL");
+  app.add_option("--token-file", token_file, "file with the API key (also LLORCH_API_TOKEN_FILE)");
+  app.add_option("--correlation-id", correlation_id, "stands in every log of the request");
+  app.add_option("--timeout", timeout_s, "seconds without a single byte")->check(CLI::Range(1, 86400))->capture_default_str();
+  app.add_option("--data-dir", data_dir, "of a queen that is started here")->capture_default_str();
+  app.add_option("--queen-program", queen_program, "what is started when no queen answers")->capture_default_str();
+  app.add_option("--queen-flag", queen_flags, "passed on to a queen that is started here")->take_all();
+  app.add_flag("--json", json, "every event, result and error as a line of JSON");
+  app.add_flag("--quiet", quiet, "no narration");
+  app.add_flag("--no-autostart", no_autostart, "never start a queen");
+  app.fallthrough();
+}
+
+Session::Session(const Common& common) : common_(common) {
+  std::string warning;
+  if (const auto token = security::find_operator_token(common.token_file, warning); token && *token) token_ = **token;
+}
+
+Session::~Session() { sleep(); }
+
+void Session::say(const std::string& line) const {
+  if (common_.quiet) return;
+  if (common_.json)
+    cli::print({{"type", "narration"}, {"formatted", "[keeper] " + line}, {"actor", "keeper"}, {"human", line}});
+  else
+    std::fprintf(stderr, "[keeper] %s\n", line.c_str());
+}
+
+Result<Session::Answer> Session::once(const std::string& method, const std::string& path, const std::string& body, int idle_s) {
+  net::ClientRequest r;
+  r.method = method;
+  LLORCH_TRY(r.url, net::parse_url(common_.queen));
+  while (r.url.path.ends_with('/')) r.url.path.pop_back();
+  r.url.path += path;
+  if (!body.empty()) r.headers.add("Content-Type", "application/json");
+  if (!token_.empty()) r.headers.add("Authorization", "Bearer " + token_);
+  if (!common_.correlation_id.empty()) r.headers.add("X-Correlation-Id", common_.correlation_id);
+  r.body = body;
+  r.idle_timeout = std::chrono::seconds(idle_s);
+  LLORCH_TRY(const net::Answer a, net::fetch(std::move(r)));
+  return Answer{a.status, a.body, a.headers.get("Retry-After").value_or("")};
+}
+
+bool Session::awake() {
+  const auto a = once("GET", "/health", "", 5);
+  return a && a->status == 200;
+}
+
+Status Session::wake(bool stay) {
+  if (awake()) {
+    say(fmt::format("the queen at {} is awake", common_.queen));
+    return {};
+  }
+  LLORCH_TRY(const net::Url url, net::parse_url(common_.queen));
+  say(fmt::format("the queen at {} is asleep", common_.queen));
+  if (common_.no_autostart || !security::is_loopback(url.host)) return fail(ErrorCode::kIo, "the queen at {} does not answer", common_.queen);
+  LLORCH_OK(cli::make_private_directory(common_.data_dir));
+  service::ProcessOptions o;
+  o.arguments = {common_.queen_program, "--port", std::to_string(url.port), "--data-dir", common_.data_dir, "--log-format", "json"};
+  if (token_.empty()) o.arguments.emplace_back("--local-mode");
+  if (!token_.empty() && !common_.token_file.empty()) o.arguments.insert(o.arguments.end(), {"--token-file", common_.token_file});
+  o.arguments.insert(o.arguments.end(), common_.queen_flags.begin(), common_.queen_flags.end());
+  o.log_file = common_.data_dir + "/queen.log";
+  // A queen of one command goes with it, however it ends; she takes her hive along.
+  o.death_signal = stay ? 0 : SIGTERM;
+  LLORCH_TRY(const int pid, service::start_detached(o));
+  if (!stay) queen_pid_ = pid;
+  say("starting the queen");
+  auto wait = milliseconds(20);
+  for (int i = 0; i < 60; ++i) {
+    if (awake()) {
+      say("the queen is awake");
+      return {};
+    }
+    int status = 0;
+    if (waitpid(pid, &status, WNOHANG) == pid) {
+      queen_pid_ = 0;
+      return fail(ErrorCode::kIo, "the queen ended with {} while starting: see {}", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), o.log_file);
+    }
+    std::this_thread::sleep_for(wait);
+    wait = std::min(wait * 3 / 2, milliseconds(5000));
+  }
+  return fail(ErrorCode::kOperationTimeout, "the queen did not answer in time: see {}", o.log_file);
+}
+
+void Session::sleep() {
+  const int pid = std::exchange(queen_pid_, 0);
+  if (pid <= 0) return;
+  say("putting the queen to sleep, with all that she has started");
+  (void)once("POST", "/v1/shutdown", "", 10);
+  const auto gone = [pid](milliseconds time) {
+    const auto end = std::chrono::steady_clock::now() + time;
+    while (waitpid(pid, nullptr, WNOHANG) == 0) {
+      if (std::chrono::steady_clock::now() > end) return false;
+      std::this_thread::sleep_for(milliseconds(10));
+    }
+    return true;
+  };
+  if (gone(milliseconds(15'000))) return say("everything that was started is gone");
+  kill(pid, SIGTERM);
+  if (gone(milliseconds(5000))) return say("everything that was started is gone");
+  kill(pid, SIGKILL);
+  (void)gone(milliseconds(5000));
+  say("the queen had to be killed");
+}
+
+Result<boost::json::value> Session::call(const std::string& method, const std::string& path, const boost::json::value& body) {
+  const std::string text = body.is_null() ? "" : boost::json::serialize(body);
+  for (int attempt = 0;; ++attempt) {
+    auto a = once(method, path, text, common_.timeout_s);
+    if (!a) {
+      if (attempt >= 2 || method != "GET") return std::unexpected(a.error());
+      std::this_thread::sleep_for(milliseconds(200 << attempt));
+      continue;
+    }
+    auto parsed = json::parse(a->body, "answer");
+    const boost::json::value value = parsed ? *parsed : boost::json::value();
+    const Status s = service::check({a->status, value, {}});
+    if (s) return value;
+    if ((a->status != 429 && a->status != 503) || attempt >= 3) return std::unexpected(s.error());
+    const int wait = std::clamp(std::atoi(a->retry_after.c_str()), 1, 30) << attempt;
+    say(fmt::format("{}: trying again in {} s", name(s.error().code), wait));
+    std::this_thread::sleep_for(std::chrono::seconds(wait));
+  }
+}
+
+Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on_event) {
+  LLORCH_TRY(const auto made, call("POST", "/v1/jobs", order));
+  const auto* o = made.if_object();
+  const auto url = o ? json::find_text(*o, "sse_url") : std::nullopt, id = o ? json::find_text(*o, "job_id") : std::nullopt;
+  if (!url || !id) return fail(ErrorCode::kInternal, "the queen's answer lacks job_id or sse_url");
+  Outcome out;
+  std::optional<Error> error;
+  std::optional<Status> ended;
+  net::EventLoop loop;
+  const auto on_any = [&](std::string_view type, const boost::json::object& data) {
+    if (type == "token") out.text += json::find_text(data, "t").value_or("");
+    if (type == "result" && data.contains("result")) out.result = data.at("result");
+    if (type == "end") out.end = data;
+    if (type == "error") error = Error{service::code_of(json::find_text(data, "code").value_or("")), json::find_text(data, "message").value_or("the job failed")};
+    if (on_event) on_event(type, data);
+  };
+  net::SseParser parser([&](const net::SseEvent& e) {
+    if (e.data == "[DONE]") return;
+    if (const auto data = json::parse(e.data, "event"); data && data->is_object()) on_any(e.type, data->get_object());
+  });
+  net::ClientRequest r;
+  LLORCH_TRY(r.url, net::parse_url(common_.queen));
+  while (r.url.path.ends_with('/')) r.url.path.pop_back();
+  r.url.path += *url;
+  if (!token_.empty()) r.headers.add("Authorization", "Bearer " + token_);
+  r.idle_timeout = std::chrono::seconds(common_.timeout_s);
+  int status = 0;
+  std::string refusal;
+  const net::Call following = net::start_call(loop, std::move(r),
+                                              {.on_head = [&](int s, const net::Headers&) { status = s; },
+                                               .on_data =
+                                                   [&](std::string_view bytes) {
+                                                     if (status == 200)
+                                                       (void)parser.push(bytes);
+                                                     else
+                                                       refusal += bytes;
+                                                   },
+                                               .on_end =
+                                                   [&](Status s) {
+                                                     ended = std::move(s);
+                                                     loop.stop();
+                                                   }});
+  net::Call cancelling;
+  loop.on_signals([&](int count) {
+    out.interrupted = true;
+    if (count > 1) return loop.stop();
+    net::ClientRequest cancel;
+    cancel.method = "DELETE";
+    cancel.url = net::parse_url(common_.queen).value();
+    while (cancel.url.path.ends_with('/')) cancel.url.path.pop_back();
+    cancel.url.path += "/v1/jobs/" + *id;
+    if (!token_.empty()) cancel.headers.add("Authorization", "Bearer " + token_);
+    cancelling = net::start_call(loop, std::move(cancel), {});
+  });
+  loop.run();
+  if (out.interrupted) return out;
+  if (ended && !*ended) return fail(ErrorCode::kIo, "STREAM_TRUNCATED: {}", ended->error().message);
+  if (status != 200) {
+    const auto value = json::parse(refusal, "answer");
+    LLORCH_OK(service::check({status, value ? *value : boost::json::value(), {}}));
+  }
+  if (error) return std::unexpected(*error);
+  if (!parser.done()) return fail(ErrorCode::kIo, "STREAM_TRUNCATED: the stream ended without [DONE]");
+  return out;
+}
+
+int complain(const Common& common, const Error& error) {
+  if (common.json)
+    std::fprintf(stderr, "%s\n", boost::json::serialize(boost::json::object{{"error", {{"code", name(error.code)}, {"message", error.message}, {"suggestion", suggestion(error.code)}}}}).c_str());
+  else
+    std::fprintf(stderr, "error: %s: %s\n  %s\n", std::string(name(error.code)).c_str(), error.message.c_str(), std::string(suggestion(error.code)).c_str());
+  return error.code == ErrorCode::kInvalidRequest ? 2 : 1;
+}
+
+OnEvent printer(const Common& common, std::string* text) {
+  return [&common, text](std::string_view type, const boost::json::object& data) {
+    if (text && type == "token") *text += json::find_text(data, "t").value_or("");
+    if (common.json) {
+      if (!common.quiet || (type != "narration" && type != "progress")) cli::print(data);
+      std::fflush(stdout);
+      return;
+    }
+    if (type == "token") {
+      const std::string t = json::find_text(data, "t").value_or("");
+      std::fwrite(t.data(), 1, t.size(), stdout);
+      std::fflush(stdout);
+    } else if (type == "narration" && !common.quiet) {
+      std::fprintf(stderr, "%s\n", json::find_text(data, "formatted").value_or("").c_str());
+    }
+  };
+}
+
+int operate(const Common& common, const boost::json::object& order, const std::function<void(const boost::json::value&)>& print) {
+  Session session(common);
+  if (const Status s = session.wake(); !s) return complain(common, s.error());
+  const auto outcome = session.run(order, common.json ? OnEvent() : printer(common));
+  if (!outcome) return complain(common, outcome.error());
+  if (outcome->interrupted) return 130;
+  if (common.json)
+    cli::print(outcome->result);
+  else
+    print(outcome->result);
+  return 0;
+}
+
+}  // namespace llorch::keeper

@@ -1,0 +1,72 @@
+// What every keeper command needs: where the queen is, waking her, calls, and following a job to its end.
+//
+// Blocking; one thread. Errors carry the code that the daemon gave; kIo when nobody answers.
+#pragma once
+
+#include <boost/json.hpp>
+#include <functional>
+#include <string>
+
+#include "base/result.h"
+#include "command_line.h"
+
+namespace llorch::keeper {
+
+struct Common {
+  std::string queen = "http://127.0.0.1:8500", token_file, correlation_id, queen_program, data_dir;
+  std::vector<std::string> queen_flags;  // for a queen that is started here
+  bool json = false, quiet = false, no_autostart = false, direct = false;
+  int timeout_s = 30;  // without one byte
+
+  void add(CLI::App& app);
+};
+
+/// How a job ended.
+struct Outcome {
+  boost::json::value result;
+  boost::json::object end;
+  std::string text;  // of token events
+  bool interrupted = false;
+};
+
+using OnEvent = std::function<void(std::string_view type, const boost::json::object& data)>;
+
+class Session {
+ public:
+  explicit Session(const Common& common);
+  /// Puts a queen that this session has started to sleep again.
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// The queen answers, or is started and answers. `stay`: she outlives this session.
+  [[nodiscard]] Status wake(bool stay = false);
+  [[nodiscard]] bool awake();
+  /// Errors: of the answer; retries what may be retried (K-06).
+  [[nodiscard]] Result<boost::json::value> call(const std::string& method, const std::string& path, const boost::json::value& body = nullptr);
+  /// Makes a job and follows it by the address that it was given. Ctrl-C cancels it.
+  [[nodiscard]] Result<Outcome> run(const boost::json::object& order, const OnEvent& on_event);
+  /// To the person, on stderr, unless quiet.
+  void say(const std::string& line) const;
+  [[nodiscard]] bool started_queen() const { return queen_pid_ > 0; }
+  void sleep();
+
+ private:
+  struct Answer {
+    int status = 0;
+    std::string body, retry_after;
+  };
+  [[nodiscard]] Result<Answer> once(const std::string& method, const std::string& path, const std::string& body, int idle_s);
+  const Common& common_;
+  std::string token_;
+  int queen_pid_ = 0;
+};
+
+/// Prints an error with its code and one suggestion, as K-05 asks. Returns the exit code.
+[[nodiscard]] int complain(const Common& common, const Error& error);
+/// Narration to stderr and tokens to stdout; with --json every event as a line on stdout.
+[[nodiscard]] OnEvent printer(const Common& common, std::string* text = nullptr);
+/// Runs an operation that gives a result, and prints it with `print` (or as JSON).
+[[nodiscard]] int operate(const Common& common, const boost::json::object& order, const std::function<void(const boost::json::value&)>& print);
+
+}  // namespace llorch::keeper
