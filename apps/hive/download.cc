@@ -68,8 +68,12 @@ bool is_private(const sockaddr* a) {
          std::all_of(ip, ip + 15, [](unsigned char c) { return c == 0; });
 }
 
-int open_public(void* trusted, curlsocktype, curl_sockaddr* address) {
-  if (!*static_cast<bool*>(trusted) && is_private(&address->addr)) return CURL_SOCKET_BAD;
+struct Guard {
+  bool trusted = false, refused = false;
+};
+int open_public(void* guard, curlsocktype, curl_sockaddr* address) {
+  auto& g = *static_cast<Guard*>(guard);
+  if (!g.trusted && is_private(&address->addr)) return g.refused = true, CURL_SOCKET_BAD;
   return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
@@ -150,12 +154,13 @@ struct Download::Http {
   Status once(const std::string& url, bool head_only, const std::vector<std::string>& headers, Sink& sink) {
     const Parts at = parts_of(url), home = parts_of(d.options_.endpoint);
     if ((at.scheme != "https" && at.scheme != "http") || (at.scheme == "http" && home.scheme == "https"))
-      return fail(ErrorCode::kDownloadFailed, "a redirect to another scheme is refused");
+      return fail(ErrorCode::kForbidden, "a redirect to another scheme is refused");
     if (at.host.empty() || at.host.contains('@'))
-      return fail(ErrorCode::kDownloadFailed, "an address with user information is refused");
+      return fail(ErrorCode::kForbidden, "an address with user information is refused");
     const bool own = at.host == home.host;
-    bool trusted =
-        own || holds(d.options_.allowed_hosts, at.host) || holds(d.options_.allowed_hosts, without_port(at.host));
+    Guard guard{
+        own || holds(d.options_.allowed_hosts, at.host) || holds(d.options_.allowed_hosts, without_port(at.host)),
+        false};
     const std::unique_ptr<CURL, void (*)(CURL*)> curl(curl_easy_init(), curl_easy_cleanup);
     curl_slist* list = nullptr;
     for (const std::string& h : headers) list = curl_slist_append(list, h.c_str());
@@ -173,11 +178,12 @@ struct Download::Http {
     };
     set(CURLOPT_WRITEFUNCTION, &on_data), set(CURLOPT_WRITEDATA, &guarded);
     set(CURLOPT_NOPROGRESS, 0L), set(CURLOPT_XFERINFOFUNCTION, &on_tick), set(CURLOPT_XFERINFODATA, &d.stop_);
-    set(CURLOPT_OPENSOCKETFUNCTION, &open_public), set(CURLOPT_OPENSOCKETDATA, &trusted);
+    set(CURLOPT_OPENSOCKETFUNCTION, &open_public), set(CURLOPT_OPENSOCKETDATA, &guard);
     set(CURLOPT_CONNECTTIMEOUT, 20L), set(CURLOPT_LOW_SPEED_LIMIT, 1L), set(CURLOPT_LOW_SPEED_TIME, 30L);
     const CURLcode outcome = curl_easy_perform(curl.get());
     curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &exchange.status);
     if (d.stop_) return cancelled();
+    if (guard.refused) return fail(ErrorCode::kForbidden, "a redirect into a private network is refused");
     if (outcome != CURLE_OK)
       return fail(ErrorCode::kDownloadFailed, "the model server: {}", curl_easy_strerror(outcome));
     return {};
@@ -302,6 +308,8 @@ Result<Fetched> Download::run(const OnProgress& on_progress) {
   const auto again = [&](auto work) -> decltype(work()) {
     for (int attempt = 0;; ++attempt) {
       auto result = work();
+      if (!result && result.error().code == ErrorCode::kForbidden)  // of no use to repeat
+        return fail(ErrorCode::kDownloadFailed, "{}", result.error().message);
       if (result || hopeless(result.error()) || attempt >= options_.retries) return result;
       const auto until = Clock::now() + std::chrono::milliseconds(options_.first_delay_ms << attempt);
       while (Clock::now() < until && !stop_) std::this_thread::sleep_for(std::chrono::milliseconds(20));

@@ -22,7 +22,7 @@ using service::Procedure;
 
 namespace {
 
-constexpr int kLastWorkerPort = 8999;
+constexpr int kWorkerPorts = 399;  // 8601 to 8999, unless told otherwise
 auto wall_now() { return std::chrono::system_clock::now(); }
 
 std::string host_name() {
@@ -128,7 +128,8 @@ Result<WorkerPtr> Hive::launch(const colony::ModelRef& ref, const std::string& l
   if (program == catalog_->workers.end())
     return fail(ErrorCode::kNoWorkersAvailable, "no {} worker is installed on this hive", kind);
   int port = 0;
-  for (int p = options_.first_worker_port; p <= kLastWorkerPort && port == 0; ++p) {
+  for (int p = options_.first_worker_port; p < std::min(65'536, options_.first_worker_port + kWorkerPorts) && port == 0;
+       ++p) {
     bool ours = false;
     for (const auto& [id, w] : workers_) ours |= w->facts.port == p;
     net::ServerOptions probe;

@@ -50,13 +50,16 @@ void Question::add(CLI::App& app) {
 
 boost::json::object Question::order() const {
   boost::json::object o{{"operation", "infer"}, {"model", model}};
-  for (const auto& [name, value] : {std::pair("hive_id", &hive), std::pair("device", &device), std::pair("worker_id", &worker_id), std::pair("priority", &priority)})
+  for (const auto& [name, value] : {std::pair("hive_id", &hive), std::pair("device", &device),
+                                    std::pair("worker_id", &worker_id), std::pair("priority", &priority)})
     if (!value->empty()) o[name] = *value;
   if (raw) o["raw"] = true;
   if (no_stream) o["stream"] = false;
   if (ignore_eos) o["ignore_eos"] = true;
-  put(o, "max_tokens", max_tokens), put(o, "temperature", temperature), put(o, "top_p", top_p), put(o, "min_p", min_p), put(o, "top_k", top_k);
-  put(o, "repetition_penalty", repetition_penalty), put(o, "presence_penalty", presence_penalty), put(o, "frequency_penalty", frequency_penalty);
+  put(o, "max_tokens", max_tokens), put(o, "temperature", temperature), put(o, "top_p", top_p), put(o, "min_p", min_p),
+      put(o, "top_k", top_k);
+  put(o, "repetition_penalty", repetition_penalty), put(o, "presence_penalty", presence_penalty),
+      put(o, "frequency_penalty", frequency_penalty);
   put(o, "seed", seed);
   if (!stop.empty()) o["stop"] = boost::json::array(stop.begin(), stop.end());
   return o;
@@ -89,11 +92,14 @@ int converse(Session& session, const Common& common, const Question& question) {
   HistEvent event;
   ::history(history, &event, H_SETSIZE, 1000);
   ::history(history, &event, H_LOAD, file.c_str());
-  el_set(line, EL_PROMPT, +[](EditLine*) { return const_cast<char*>("> "); });
+  el_set(
+      line, EL_PROMPT, +[](EditLine*) { return const_cast<char*>("> "); });
   el_set(line, EL_EDITOR, "emacs");
   el_set(line, EL_HIST, &::history, history);
   el_set(line, EL_SIGNAL, 1);
-  if (!common.quiet) std::fprintf(stderr, "chat with %s; Ctrl-C stops an answer, an empty line or Ctrl-D leaves\n", question.model.c_str());
+  if (!common.quiet)
+    std::fprintf(stderr, "chat with %s; Ctrl-C stops an answer, an empty line or Ctrl-D leaves\n",
+                 question.model.c_str());
   boost::json::array messages;
   int code = 0;
   for (int count = 0; const char* text = el_gets(line, &count);) {

@@ -21,7 +21,8 @@ struct Question {
 };
 
 /// Asks, prints, and says how it went. Returns the exit code; `answer` gets the text.
-[[nodiscard]] int ask_once(Session& session, const Common& common, boost::json::object order, std::string* answer = nullptr);
+[[nodiscard]] int ask_once(Session& session, const Common& common, boost::json::object order,
+                           std::string* answer = nullptr);
 /// A conversation on a terminal until its end.
 [[nodiscard]] int converse(Session& session, const Common& common, const Question& question);
 

@@ -29,7 +29,8 @@ std::string_view suggestion(ErrorCode code) {
     case ErrorCode::kInvalidApiKey:
     case ErrorCode::kForbidden: return "give the key with --token-file or LLORCH_API_TOKEN_FILE";
     case ErrorCode::kNoWorkersAvailable:
-    case ErrorCode::kInsufficientMemory: return "`llorch status` shows hives, devices and workers; a smaller quantization needs less memory";
+    case ErrorCode::kInsufficientMemory:
+      return "`llorch status` shows hives, devices and workers; a smaller quantization needs less memory";
     case ErrorCode::kHiveNotFound: return "`llorch hive list` shows the hives that are online";
     case ErrorCode::kQueueFull: return "try again in a moment";
     case ErrorCode::kInvalidRequest: return "see --help";
@@ -45,7 +46,9 @@ void Common::add(CLI::App& app) {
   app.add_option("--queen", queen, "the queen's address")->capture_default_str()->envname("LLORCH_QUEEN_URL");
   app.add_option("--token-file", token_file, "file with the API key (also LLORCH_API_TOKEN_FILE)");
   app.add_option("--correlation-id", correlation_id, "stands in every log of the request");
-  app.add_option("--timeout", timeout_s, "seconds without a single byte")->check(CLI::Range(1, 86400))->capture_default_str();
+  app.add_option("--timeout", timeout_s, "seconds without a single byte")
+      ->check(CLI::Range(1, 86400))
+      ->capture_default_str();
   app.add_option("--data-dir", data_dir, "of a queen that is started here")->capture_default_str();
   app.add_option("--queen-program", queen_program, "what is started when no queen answers")->capture_default_str();
   app.add_option("--queen-flag", queen_flags, "passed on to a queen that is started here")->take_all();
@@ -70,7 +73,8 @@ void Session::say(const std::string& line) const {
     std::fprintf(stderr, "[keeper] %s\n", line.c_str());
 }
 
-Result<Session::Answer> Session::once(const std::string& method, const std::string& path, const std::string& body, int idle_s) {
+Result<Session::Answer> Session::once(const std::string& method, const std::string& path, const std::string& body,
+                                      int idle_s) {
   net::ClientRequest r;
   r.method = method;
   LLORCH_TRY(r.url, net::parse_url(common_.queen));
@@ -97,12 +101,15 @@ Status Session::wake(bool stay) {
   }
   LLORCH_TRY(const net::Url url, net::parse_url(common_.queen));
   say(fmt::format("the queen at {} is asleep", common_.queen));
-  if (common_.no_autostart || !security::is_loopback(url.host)) return fail(ErrorCode::kIo, "the queen at {} does not answer", common_.queen);
+  if (common_.no_autostart || !security::is_loopback(url.host))
+    return fail(ErrorCode::kIo, "the queen at {} does not answer", common_.queen);
   LLORCH_OK(cli::make_private_directory(common_.data_dir));
   service::ProcessOptions o;
-  o.arguments = {common_.queen_program, "--port", std::to_string(url.port), "--data-dir", common_.data_dir, "--log-format", "json"};
+  o.arguments = {common_.queen_program, "--port", std::to_string(url.port), "--data-dir", common_.data_dir,
+                 "--log-format",        "json"};
   if (token_.empty()) o.arguments.emplace_back("--local-mode");
-  if (!token_.empty() && !common_.token_file.empty()) o.arguments.insert(o.arguments.end(), {"--token-file", common_.token_file});
+  if (!token_.empty() && !common_.token_file.empty())
+    o.arguments.insert(o.arguments.end(), {"--token-file", common_.token_file});
   o.arguments.insert(o.arguments.end(), common_.queen_flags.begin(), common_.queen_flags.end());
   o.log_file = common_.data_dir + "/queen.log";
   // A queen of one command goes with it, however it ends; she takes her hive along.
@@ -119,7 +126,8 @@ Status Session::wake(bool stay) {
     int status = 0;
     if (waitpid(pid, &status, WNOHANG) == pid) {
       queen_pid_ = 0;
-      return fail(ErrorCode::kIo, "the queen ended with {} while starting: see {}", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), o.log_file);
+      return fail(ErrorCode::kIo, "the queen ended with {} while starting: see {}",
+                  WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), o.log_file);
     }
     std::this_thread::sleep_for(wait);
     wait = std::min(wait * 3 / 2, milliseconds(5000));
@@ -148,7 +156,8 @@ void Session::sleep() {
   say("the queen had to be killed");
 }
 
-Result<boost::json::value> Session::call(const std::string& method, const std::string& path, const boost::json::value& body) {
+Result<boost::json::value> Session::call(const std::string& method, const std::string& path,
+                                         const boost::json::value& body) {
   const std::string text = body.is_null() ? "" : boost::json::serialize(body);
   for (int attempt = 0;; ++attempt) {
     auto a = once(method, path, text, common_.timeout_s);
@@ -171,7 +180,8 @@ Result<boost::json::value> Session::call(const std::string& method, const std::s
 Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on_event) {
   LLORCH_TRY(const auto made, call("POST", "/v1/jobs", order));
   const auto* o = made.if_object();
-  const auto url = o ? json::find_text(*o, "sse_url") : std::nullopt, id = o ? json::find_text(*o, "job_id") : std::nullopt;
+  const auto url = o ? json::find_text(*o, "sse_url") : std::nullopt,
+             id = o ? json::find_text(*o, "job_id") : std::nullopt;
   if (!url || !id) return fail(ErrorCode::kInternal, "the queen's answer lacks job_id or sse_url");
   Outcome out;
   std::optional<Error> error;
@@ -181,7 +191,9 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
     if (type == "token") out.text += json::find_text(data, "t").value_or("");
     if (type == "result" && data.contains("result")) out.result = data.at("result");
     if (type == "end") out.end = data;
-    if (type == "error") error = Error{service::code_of(json::find_text(data, "code").value_or("")), json::find_text(data, "message").value_or("the job failed")};
+    if (type == "error")
+      error = Error{service::code_of(json::find_text(data, "code").value_or("")),
+                    json::find_text(data, "message").value_or("the job failed")};
     if (on_event) on_event(type, data);
   };
   net::SseParser parser([&](const net::SseEvent& e) {
@@ -236,9 +248,15 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
 
 int complain(const Common& common, const Error& error) {
   if (common.json)
-    std::fprintf(stderr, "%s\n", boost::json::serialize(boost::json::object{{"error", {{"code", name(error.code)}, {"message", error.message}, {"suggestion", suggestion(error.code)}}}}).c_str());
+    std::fprintf(stderr, "%s\n",
+                 boost::json::serialize(boost::json::object{{"error",
+                                                             {{"code", name(error.code)},
+                                                              {"message", error.message},
+                                                              {"suggestion", suggestion(error.code)}}}})
+                     .c_str());
   else
-    std::fprintf(stderr, "error: %s: %s\n  %s\n", std::string(name(error.code)).c_str(), error.message.c_str(), std::string(suggestion(error.code)).c_str());
+    std::fprintf(stderr, "error: %s: %s\n  %s\n", std::string(name(error.code)).c_str(), error.message.c_str(),
+                 std::string(suggestion(error.code)).c_str());
   return error.code == ErrorCode::kInvalidRequest ? 2 : 1;
 }
 
@@ -260,7 +278,8 @@ OnEvent printer(const Common& common, std::string* text) {
   };
 }
 
-int operate(const Common& common, const boost::json::object& order, const std::function<void(const boost::json::value&)>& print) {
+int operate(const Common& common, const boost::json::object& order,
+            const std::function<void(const boost::json::value&)>& print) {
   Session session(common);
   if (const Status s = session.wake(); !s) return complain(common, s.error());
   const auto outcome = session.run(order, common.json ? OnEvent() : printer(common));

@@ -43,7 +43,8 @@ class Session {
   [[nodiscard]] Status wake(bool stay = false);
   [[nodiscard]] bool awake();
   /// Errors: of the answer; retries what may be retried (K-06).
-  [[nodiscard]] Result<boost::json::value> call(const std::string& method, const std::string& path, const boost::json::value& body = nullptr);
+  [[nodiscard]] Result<boost::json::value> call(const std::string& method, const std::string& path,
+                                                const boost::json::value& body = nullptr);
   /// Makes a job and follows it by the address that it was given. Ctrl-C cancels it.
   [[nodiscard]] Result<Outcome> run(const boost::json::object& order, const OnEvent& on_event);
   /// To the person, on stderr, unless quiet.
@@ -56,7 +57,8 @@ class Session {
     int status = 0;
     std::string body, retry_after;
   };
-  [[nodiscard]] Result<Answer> once(const std::string& method, const std::string& path, const std::string& body, int idle_s);
+  [[nodiscard]] Result<Answer> once(const std::string& method, const std::string& path, const std::string& body,
+                                    int idle_s);
   const Common& common_;
   std::string token_;
   int queen_pid_ = 0;
@@ -67,6 +69,7 @@ class Session {
 /// Narration to stderr and tokens to stdout; with --json every event as a line on stdout.
 [[nodiscard]] OnEvent printer(const Common& common, std::string* text = nullptr);
 /// Runs an operation that gives a result, and prints it with `print` (or as JSON).
-[[nodiscard]] int operate(const Common& common, const boost::json::object& order, const std::function<void(const boost::json::value&)>& print);
+[[nodiscard]] int operate(const Common& common, const boost::json::object& order,
+                          const std::function<void(const boost::json::value&)>& print);
 
 }  // namespace llorch::keeper

@@ -32,7 +32,8 @@ void print_table(const Value& rows, const std::vector<const char*>& columns) {
   for (std::size_t i = 0; i < columns.size(); ++i) std::printf("%-*s  ", static_cast<int>(widths[i]), columns[i]);
   std::printf("\n");
   for (const Value& row : all) {
-    for (std::size_t i = 0; i < columns.size(); ++i) std::printf("%-*s  ", static_cast<int>(widths[i]), cell(row, columns[i]).c_str());
+    for (std::size_t i = 0; i < columns.size(); ++i)
+      std::printf("%-*s  ", static_cast<int>(widths[i]), cell(row, columns[i]).c_str());
     std::printf("\n");
   }
 }
@@ -65,7 +66,9 @@ void add_queen(CLI::App& app, int& exit_code) {
   CLI::App* queen = app.add_subcommand("queen", "the colony's head");
   queen->require_subcommand(1);
   const auto common = std::make_shared<Common>();
-  command(*queen, "start", "start a queen that stays", common)->callback([common, &exit_code] { exit_code = start_queen(*common); });
+  command(*queen, "start", "start a queen that stays", common)->callback([common, &exit_code] {
+    exit_code = start_queen(*common);
+  });
   const auto all = std::make_shared<bool>(false);
   const auto stopping = std::make_shared<Common>();
   CLI::App* stop = command(*queen, "stop", "stop the queen and what she has started", stopping);
@@ -88,7 +91,9 @@ void add_hive(CLI::App& app, int& exit_code) {
   hive->require_subcommand(1);
   const auto common = std::make_shared<Common>();
   command(*hive, "list", "hives that are online", common)->callback([common, &exit_code] {
-    exit_code = operate(*common, {{"operation", "status"}}, [](const Value& v) { print_table(v.is_object() ? v.get_object().at("hives") : v, {"id", "url", "version", "seen_s_ago"}); });
+    exit_code = operate(*common, {{"operation", "status"}}, [](const Value& v) {
+      print_table(v.is_object() ? v.get_object().at("hives") : v, {"id", "url", "version", "seen_s_ago"});
+    });
   });
   const auto checking = std::make_shared<Common>();
   const auto name = std::make_shared<std::string>();
@@ -97,7 +102,9 @@ void add_hive(CLI::App& app, int& exit_code) {
   check->callback([checking, name, &exit_code] {
     boost::json::object order{{"operation", "hive_check"}};
     if (!name->empty()) order["hive_id"] = *name;
-    exit_code = operate(*checking, order, [](const Value& v) { print_table(v, {"id", "port", "operational_status", "version"}); });
+    exit_code = operate(*checking, order, [](const Value& v) {
+      print_table(v, {"id", "port", "operational_status", "version"});
+    });
   });
 }
 
@@ -124,7 +131,8 @@ void add_worker(CLI::App& app, int& exit_code) {
   };
   const auto print = [](const Value& v) { print_table(v, {"pid", "worker_id", "model", "port", "status"}); };
   const auto [list, lf] = add("list", "workers of a hive");
-  list->callback([lf = lf, print, &exit_code] { exit_code = operate(lf->common, lf->order("worker_process_list"), print); });
+  list->callback(
+      [lf = lf, print, &exit_code] { exit_code = operate(lf->common, lf->order("worker_process_list"), print); });
   const auto [spawn, sf] = add("spawn", "start a worker with a model");
   spawn->add_option("--model,-m", sf->model)->required();
   spawn->add_option("--device", sf->device)->capture_default_str();
@@ -134,10 +142,13 @@ void add_worker(CLI::App& app, int& exit_code) {
     o["model"] = sf->model, o["device"] = sf->device, o["worker"] = sf->kind;
     exit_code = operate(sf->common, o, [](const Value& v) { print_table(v, {"pid", "worker_id", "port", "status"}); });
   });
-  for (const auto& [name, operation, help] : {std::tuple("get", "worker_process_get", "one worker"), std::tuple("delete", "worker_process_delete", "stop a worker")}) {
+  for (const auto& [name, operation, help] : {std::tuple("get", "worker_process_get", "one worker"),
+                                              std::tuple("delete", "worker_process_delete", "stop a worker")}) {
     const auto [c, f] = add(name, help);
     c->add_option("pid", f->pid)->required()->check(CLI::PositiveNumber);
-    c->callback([f = f, operation = operation, print, &exit_code] { exit_code = operate(f->common, f->order(operation), print); });
+    c->callback([f = f, operation = operation, print, &exit_code] {
+      exit_code = operate(f->common, f->order(operation), print);
+    });
   }
   const auto [install, inf] = add("install", "register a worker program of the hive's machine");
   install->add_option("--kind", inf->kind)->capture_default_str();
@@ -151,8 +162,10 @@ void add_worker(CLI::App& app, int& exit_code) {
 void add_model(CLI::App& app, int& exit_code) {
   CLI::App* model = app.add_subcommand("model", "models of a hive");
   model->require_subcommand(1);
-  for (const auto& [name, operation, help] : {std::tuple("list", "model_list", "models that a hive has"), std::tuple("download", "model_download", "fetch a model"),
-                                              std::tuple("get", "model_get", "one model"), std::tuple("delete", "model_delete", "delete a model's file")}) {
+  for (const auto& [name, operation, help] :
+       {std::tuple("list", "model_list", "models that a hive has"),
+        std::tuple("download", "model_download", "fetch a model"), std::tuple("get", "model_get", "one model"),
+        std::tuple("delete", "model_delete", "delete a model's file")}) {
     struct Flags {
       Common common;
       std::string hive, model;
@@ -161,13 +174,16 @@ void add_model(CLI::App& app, int& exit_code) {
     CLI::App* c = model->add_subcommand(name, help);
     f->common.add(*c);
     c->add_option("--hive", f->hive, "default: this machine's");
-    if (std::string_view(name) != "list") c->add_option("model", f->model, "org/repo[:file-or-quant], /path/to/model.gguf, or an alias")->required();
+    if (std::string_view(name) != "list")
+      c->add_option("model", f->model, "org/repo[:file-or-quant], /path/to/model.gguf, or an alias")->required();
     c->callback([f, operation = operation, &exit_code] {
       boost::json::object o{{"operation", operation}};
       if (!f->hive.empty()) o["hive_id"] = f->hive;
       if (!f->model.empty()) o["model"] = f->model;
       exit_code = operate(f->common, o, [operation](const Value& v) {
-        print_table(v, std::string_view(operation) == "model_delete" ? std::vector<const char*>{"id", "status"} : std::vector<const char*>{"ref", "quant", "size_bytes", "status"});
+        print_table(v, std::string_view(operation) == "model_delete"
+                           ? std::vector<const char*>{"id", "status"}
+                           : std::vector<const char*>{"ref", "quant", "size_bytes", "status"});
       });
     });
   }

@@ -17,7 +17,8 @@ int run(Flags& f, bool chat) {
   Session session(f.common);
   const bool person = isatty(STDIN_FILENO) == 1;
   if (!chat && f.prompt.empty() && !person) f.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
-  if (!chat && f.prompt.empty() && !person) return complain(f.common, {ErrorCode::kInvalidRequest, "there is no prompt"});
+  if (!chat && f.prompt.empty() && !person)
+    return complain(f.common, {ErrorCode::kInvalidRequest, "there is no prompt"});
   if (const Status s = session.wake(); !s) return complain(f.common, s.error());
   if (chat || f.prompt.empty()) return converse(session, f.common, f.question);
   boost::json::object order = f.question.order();
@@ -36,8 +37,10 @@ void add_command_run(CLI::App& app, int& exit_code) {
     c->callback([f, chat, &exit_code] { exit_code = run(*f, chat); });
     return std::pair(c, f);
   };
-  const auto [one, run_flags] = add("run", "ask a model, waking what is needed; without a prompt: read it, or chat on a terminal", false);
-  one->add_option("model", run_flags->question.model, "builtin:haiku, org/repo, /path/to/model.gguf, or an alias")->required();
+  const auto [one, run_flags] =
+      add("run", "ask a model, waking what is needed; without a prompt: read it, or chat on a terminal", false);
+  one->add_option("model", run_flags->question.model, "builtin:haiku, org/repo, /path/to/model.gguf, or an alias")
+      ->required();
   one->add_option("prompt", run_flags->prompt);
   const auto [infer, infer_flags] = add("infer", "ask a model, for scripts", false);
   infer->add_option("--model,-m", infer_flags->question.model)->required();

@@ -30,16 +30,19 @@ void print_status(const boost::json::value& v) {
   for (const auto& h : list(v, "hives")) {
     std::printf("hive %s at %s\n", text(h, "id").c_str(), text(h, "url").c_str());
     for (const auto& d : list(h, "devices"))
-      std::printf("  device %-8s %s, %lld of %lld MB free\n", text(d, "id").c_str(), text(d, "name").c_str(), static_cast<long long>(number(d, "memory_free_bytes") >> 20),
+      std::printf("  device %-8s %s, %lld of %lld MB free\n", text(d, "id").c_str(), text(d, "name").c_str(),
+                  static_cast<long long>(number(d, "memory_free_bytes") >> 20),
                   static_cast<long long>(number(d, "memory_total_bytes") >> 20));
     for (const auto& w : list(v, "workers"))
       if (text(w, "hive_id") == text(h, "id"))
-        std::printf("  worker %s  pid %lld  %s  %s  %s  %lld running\n", text(w, "worker_id").c_str(), static_cast<long long>(number(w, "pid")), text(w, "model_ref").c_str(), text(w, "device").c_str(),
+        std::printf("  worker %s  pid %lld  %s  %s  %s  %lld running\n", text(w, "worker_id").c_str(),
+                    static_cast<long long>(number(w, "pid")), text(w, "model_ref").c_str(), text(w, "device").c_str(),
                     text(w, "state").c_str(), static_cast<long long>(number(w, "inflight")));
   }
   const auto* o = v.if_object();
   if (const auto* q = o ? json::find_object(*o, "queue") : nullptr)
-    std::printf("queue: %lld interactive, %lld batch\n", static_cast<long long>(number(*q, "interactive")), static_cast<long long>(number(*q, "batch")));
+    std::printf("queue: %lld interactive, %lld batch\n", static_cast<long long>(number(*q, "interactive")),
+                static_cast<long long>(number(*q, "batch")));
 }
 
 int status(const Common& common) {
@@ -80,20 +83,27 @@ int doctor(const Common& common) {
   quiet.quiet = true, quiet.json = false;
   Session session(quiet);
   const Status woken = session.wake();
-  told("queen", woken.has_value(), woken ? (session.started_queen() ? "started for this check" : "was awake") : woken.error().message);
+  told("queen", woken.has_value(),
+       woken ? (session.started_queen() ? "started for this check" : "was awake") : woken.error().message);
   if (woken) {
     std::vector<std::string> actors;
-    boost::json::object order{{"operation", "infer"}, {"model", "builtin:haiku"}, {"prompt", "Write a haiku about health"}, {"max_tokens", 40}};
+    boost::json::object order{{"operation", "infer"},
+                              {"model", "builtin:haiku"},
+                              {"prompt", "Write a haiku about health"},
+                              {"max_tokens", 40}};
     const auto outcome = session.run(order, [&](std::string_view type, const boost::json::object& data) {
       if (type != "narration") return;
       const std::string by = json::find_text(data, "emitted_by").value_or("");
       if (std::ranges::find(actors, by) == actors.end()) actors.push_back(by);
     });
-    told("a model answers", outcome.has_value() && !outcome->text.empty(), outcome ? outcome->text.substr(0, outcome->text.find('\n')) + " ..." : outcome.error().message);
+    told("a model answers", outcome.has_value() && !outcome->text.empty(),
+         outcome ? outcome->text.substr(0, outcome->text.find('\n')) + " ..." : outcome.error().message);
     const auto has = [&](const char* who) { return std::ranges::find(actors, who) != actors.end(); };
-    told("narration of queen and worker", has("queen") && has("worker"), fmt::format("{} daemons were heard", actors.size()));
+    told("narration of queen and worker", has("queen") && has("worker"),
+         fmt::format("{} daemons were heard", actors.size()));
     const auto v = session.call("GET", "/v1/status");
-    told("devices", v && !list(*v, "hives").empty() && !list(list(*v, "hives")[0], "devices").empty(), v ? fmt::format("{} hives online", list(*v, "hives").size()) : v.error().message);
+    told("devices", v && !list(*v, "hives").empty() && !list(list(*v, "hives")[0], "devices").empty(),
+         v ? fmt::format("{} hives online", list(*v, "hives").size()) : v.error().message);
   }
   if (common.json) cli::print({{"ok", bad == 0}, {"checks", std::move(checks)}});
   return bad == 0 ? 0 : 1;

@@ -1,0 +1,131 @@
+"""A colony of real processes for tests: a home of its own, ports of its own, and a census at the end (T-09, T-50)."""
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/worker"))
+from harness import free_port, main, new_seed, note_exchange, parse_sse, text_of, wait_for  # noqa: E402,F401
+
+BIN = pathlib.Path(os.environ.get("LLORCH_BIN", ROOT / "build/relassert/bin"))
+DATA = pathlib.Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared"))
+STORIES = DATA / "models/stories260k-f32.gguf"
+
+
+def processes(home):
+    """Pids of our programs that belong to this home."""
+    found = []
+    for p in pathlib.Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if p.name.isdigit() and (p / "exe").readlink().parent == BIN and str(home).encode() in (p / "environ").read_bytes():
+                found.append((int(p.name), (p / "cmdline").read_bytes().replace(b"\0", b" ").decode()))
+    return found
+
+
+def listens(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Colony:
+    def __init__(self, **env):
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="llorch-colony-"))
+        self.queen_port, self.hive_port, self.worker_port = free_port(), free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.queen_port}"
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("LLORCH_", "XDG_", "HF_"))} | {"HOME": str(self.home), "LLORCH_HIVE_PORT": str(self.hive_port), "LLORCH_QUEEN_URL": self.url} | env
+        self.children = []
+
+    def command(self, *arguments):
+        flags = [f"--queen-flag=--worker-port={self.worker_port}", "--queen-flag=--heartbeat-interval-sec=1"]
+        return [str(BIN / "llorch"), *map(str, arguments), *flags]
+
+    def keeper(self, *arguments, timeout=60, stdin=None):
+        r = subprocess.run(self.command(*arguments), capture_output=True, text=True, env=self.env, timeout=timeout, input=stdin)
+        return r
+
+    def start(self, *arguments, **more):
+        p = subprocess.Popen(list(map(str, arguments)), env=self.env, **more)
+        self.children.append(p)
+        return p
+
+    def queen(self, *flags, local=True):
+        """A queen that stays, of our own."""
+        log = open(self.home / "queen.log", "a")
+        p = self.start(BIN / "llorch-queen", "--port", self.queen_port, "--worker-port", self.worker_port, "--heartbeat-interval-sec", "1", "--log-format", "json", *(["--local-mode"] if local else []), *flags, stdout=log, stderr=log)
+        wait_for(lambda: listens(self.queen_port))
+        return p
+
+    def hive(self, name, port, *flags, worker_port=None):
+        log = open(self.home / f"{name}.log", "a")
+        p = self.start(BIN / "llorch-hive", "--local-mode", "--port", port, "--hive-id", name, "--queen-url", self.url, "--data-dir", self.home / name, "--heartbeat-interval-sec", "1", "--log-format", "json", "--worker-port", worker_port or free_port(), *flags, stdout=log, stderr=log)
+        return p
+
+    def call(self, method, path, body=None, headers=None, port=None, timeout=60):
+        c = http.client.HTTPConnection("127.0.0.1", port or self.queen_port, timeout=timeout)
+        start = time.monotonic()
+        data = body if isinstance(body, (str, type(None))) else json.dumps(body)
+        c.request(method, path, data, ({} if data is None else {"Content-Type": "application/json"}) | (headers or {}))
+        r = c.getresponse()
+        raw = r.read()
+        c.close()
+        note_exchange(method, path, r.status, start, r.headers.get("x-request-id"))
+        return r.status, r.headers, json.loads(raw) if r.headers.get("Content-Type", "").startswith("application/json") and raw else raw.decode()
+
+    def job(self, order, headers=None, port=None):
+        """All events of an operation: (id, type, data)."""
+        status, _, made = self.call("POST", "/v1/jobs", order, headers, port)
+        assert status == 202, (status, made)
+        status, _, text = self.call("GET", made["sse_url"], None, headers, port)
+        assert status == 200, (status, text)
+        events, done = parse_sse(text)
+        assert done, events
+        return events
+
+    def infer(self, prompt="Write a haiku about rain", **fields):
+        return self.job({"operation": "infer", "model": "builtin:haiku", "prompt": prompt, "max_tokens": 40, **fields})
+
+    def census(self):
+        return processes(self.home)
+
+    def assert_nothing_left(self, seconds=10):
+        wait_for(lambda: not self.census(), seconds)
+        for port in (self.queen_port, self.hive_port, self.worker_port):
+            assert not listens(port), f"port {port} is still open"
+
+    def close(self):
+        for p in self.children:
+            if p.poll() is None:
+                p.send_signal(signal.SIGTERM)
+        for p in self.children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                p.wait(20)
+        left = self.census()
+        for pid, _ in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.home, ignore_errors=True)
+        assert not left, f"left running: {left}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            return self.close()
+        for f in self.home.glob("**/*.log"):
+            print(f"--- {f.name}\n" + f.read_text()[-2000:], file=sys.stderr)
+        with contextlib.suppress(AssertionError):
+            self.close()
+
+
+def narrations(stderr):
+    return [line for line in stderr.splitlines() if line.startswith("[")]

@@ -1,0 +1,91 @@
+"""A server that speaks the Hugging Face endpoints, with real bytes, and a talent for trouble."""
+import hashlib
+import http.server
+import json
+import threading
+import time
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub:
+    def __init__(self, files, repo="org/tiny"):
+        self.files, self.repo = files, repo
+        self.log = []  # (method, path, range, authorization)
+        self.cut_after = None  # bytes of one answer, once for each entry
+        self.rate = None  # bytes a second
+        self.redirect_to = None  # another base address for the bytes
+        self.lie = False  # other bytes than promised
+        hub = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def note(self):
+                hub.log.append((self.command, self.path, self.headers.get("Range"), self.headers.get("Authorization"), self.headers.get("Host")))
+
+            def simple(self, status, body=b"", headers=()):
+                self.send_response(status)
+                for k, v in headers:
+                    self.send_header(k, v)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+            def find(self):
+                for name, data in hub.files.items():
+                    if self.path in (f"/{hub.repo}/resolve/{COMMIT}/{name}", f"/bytes/{name}"):
+                        return name, data
+                return None, None
+
+            def do_HEAD(self):
+                self.note()
+                name, data = self.find()
+                if data is None:
+                    return self.simple(404)
+                headers = [("X-Repo-Commit", COMMIT), ("X-Linked-Size", str(len(data))), ("X-Linked-Etag", f'"{hashlib.sha256(data).hexdigest()}"'), ("ETag", '"x"')]
+                self.simple(302 if hub.redirect_to else 200, headers=headers + ([("Location", f"{hub.redirect_to}/bytes/{name}")] if hub.redirect_to else []))
+
+            def do_GET(self):
+                self.note()
+                if self.path == f"/api/models/{hub.repo}/revision/main":
+                    return self.simple(200, json.dumps({"sha": COMMIT, "siblings": [{"rfilename": n} for n in ["README.md", *hub.files]]}).encode())
+                name, data = self.find()
+                if data is None:
+                    return self.simple(404, b"{}")
+                if hub.redirect_to and self.path.startswith("/" + hub.repo):
+                    return self.simple(302, headers=[("Location", f"{hub.redirect_to}/bytes/{name}")])
+                if hub.lie:
+                    data = bytes(len(data))
+                first = int(self.headers["Range"].split("=")[1].split("-")[0]) if self.headers.get("Range") else 0
+                part = data[first:]
+                self.send_response(206 if first else 200)
+                self.send_header("Content-Length", str(len(part)))
+                self.end_headers()
+                cut = hub.cut_after.pop(0) if hub.cut_after else None
+                for at in range(0, len(part), 16384):
+                    if cut is not None and at >= cut:
+                        self.connection.shutdown(2)
+                        self.close_connection = True
+                        return
+                    self.wfile.write(part[at : at + 16384])
+                    if hub.rate:
+                        time.sleep(16384 / hub.rate)
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None
+        self.port = self.server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def transfers(self):
+        return [entry for entry in self.log if entry[0] == "GET" and ".gguf" in entry[1] and not (self.redirect_to and "/resolve/" in entry[1])]

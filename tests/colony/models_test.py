@@ -1,0 +1,154 @@
+"""Models that must be fetched first: a server that speaks the Hugging Face endpoints, whole, slow, cut off, lying (H-20 to H-23)."""
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+import time
+import unittest
+
+from colony import STORIES, Colony, main, narrations, wait_for
+from hub import COMMIT, Hub
+
+MODEL = STORIES.read_bytes() if STORIES.exists() else b""
+
+
+@unittest.skipUnless(MODEL, "not run: the test data is not there")
+class Models(unittest.TestCase):
+    def colony(self, hub, **more):
+        return Colony(HF_ENDPOINT=hub.url, HF_TOKEN="hf-secret-token-canary", **more)
+
+    def setUp(self):
+        self.hub = Hub({"tiny-q4_0.gguf": MODEL, "tiny-f16.gguf": b"other"})
+        self.addCleanup(self.hub.close)
+
+    def cached(self, c):
+        return c.home / ".cache/huggingface/hub/models--org--tiny"
+
+    def test_run_fetches_tells_and_keeps_the_cache_layout(self):
+        self.hub.rate = 600_000
+        with self.colony(self.hub) as c:
+            r = c.keeper("run", "org/tiny", "Once upon a time", "--raw", "--max-tokens", "12", "--temperature", "0")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertIn("there was a little girl", r.stdout)
+            lines = narrations(r.stderr)
+            progress = [line for line in lines if " MB, " in line and " %, " in line]
+            self.assertTrue(progress, "total, percent, speed and seconds are told")
+            self.assertTrue(any("fetching" in line for line in lines))
+            base = self.cached(c)
+            digest = hashlib.sha256(MODEL).hexdigest()
+            self.assertEqual((base / "blobs" / digest).read_bytes(), MODEL)
+            self.assertEqual((base / f"snapshots/{COMMIT}/tiny-q4_0.gguf").resolve(), (base / "blobs" / digest).resolve())
+            self.assertEqual((base / "refs/main").read_text(), COMMIT)
+            transfers = len(self.hub.transfers())
+            # Known now, under its short name too, and not fetched again.
+            r = c.keeper("run", "tiny", "Once upon a time", "--raw", "--max-tokens", "3", "--quiet")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertEqual(len(self.hub.transfers()), transfers)
+            c.assert_nothing_left()
+            db = sqlite3.connect(c.home / ".local/share/llorch/hive/hive.db")
+            self.assertEqual(db.execute("SELECT ref, status, sha256, size_bytes FROM models").fetchall(), [("hf:org/tiny@main", "Available", digest, len(MODEL))])
+            db.close()
+            for f in c.home.rglob("*"):
+                if f.is_file():
+                    self.assertNotIn(b"hf-secret-token-canary", f.read_bytes(), f)
+
+    def test_many_askers_one_transfer_and_a_cut_transfer_is_resumed(self):
+        self.hub.cut_after = [200_000, 300_000]
+        self.hub.rate = 2_000_000
+        with self.colony(self.hub) as c:
+            c.queen()
+            c.infer()
+            results = []
+            askers = [threading.Thread(target=lambda: results.append(c.job({"operation": "model_download", "model": "org/tiny:Q4_0"}))) for _ in range(4)]
+            for t in askers:
+                t.start()
+            for t in askers:
+                t.join()
+            for events in results:
+                self.assertEqual(events[-1][1], "end", events[-1])
+                self.assertEqual([e for e in events if e[1] == "result"][0][2]["result"]["size_bytes"], len(MODEL))
+            ranges = [r for _, _, r, _, _ in self.hub.transfers()]
+            self.assertEqual(len(ranges), 3, "one transfer, cut off twice")
+            self.assertIsNone(ranges[0])
+            self.assertTrue(all(r and r.startswith("bytes=") and r != "bytes=0-" for r in ranges[1:]), ranges)
+
+    def test_other_bytes_than_promised_are_refused(self):
+        self.hub.lie = True
+        with self.colony(self.hub) as c:
+            c.queen()
+            c.infer()
+            events = c.job({"operation": "model_download", "model": "org/tiny"})
+            self.assertEqual((events[-1][1], events[-1][2]["code"]), ("error", "DOWNLOAD_FAILED"))
+            self.assertFalse(list(self.cached(c).glob("blobs/*")))
+            self.assertNotIn("Available", json.dumps([m for m in c.call("GET", "/v1/status")[2]["models"] if "tiny" in m["id"]]))
+
+    def test_redirects_go_only_where_they_may_and_without_the_token(self):
+        other = Hub({"tiny-q4_0.gguf": MODEL})
+        self.addCleanup(other.close)
+        self.hub.redirect_to = other.url
+        with self.colony(self.hub) as c:  # another address of this machine is not to be reached through a redirect
+            c.queen()
+            c.infer()
+            events = c.job({"operation": "model_download", "model": "org/tiny"}, port=c.hive_port)
+            self.assertEqual((events[-1][1], events[-1][2]["code"]), ("error", "DOWNLOAD_FAILED"))
+            self.assertFalse(other.log)
+        with self.colony(self.hub, LLORCH_DOWNLOAD_HOSTS=f"127.0.0.1:{other.port}") as c:
+            c.queen()
+            c.infer()
+            events = c.job({"operation": "model_download", "model": "org/tiny"})
+            self.assertEqual(events[-1][1], "end", events[-1])
+            self.assertTrue(other.log)
+            self.assertTrue(all(authorization is None for _, _, _, authorization, _ in other.log))
+            self.assertTrue(all(authorization == "Bearer hf-secret-token-canary" for _, _, _, authorization, _ in self.hub.log))
+
+    def test_cancel_leaves_a_part_that_is_resumed(self):
+        self.hub.rate = 300_000
+        with self.colony(self.hub) as c:
+            c.queen()
+            c.infer()
+            made = c.call("POST", "/v1/jobs", {"operation": "model_download", "model": "org/tiny"})[2]
+            part = lambda: [f for f in self.cached(c).glob("blobs/*.incomplete") if f.stat().st_size > 50_000]
+            wait_for(part)
+            self.assertEqual(c.call("DELETE", "/v1/jobs/" + made["job_id"])[2]["status"], "cancelled")
+            time.sleep(0.5)
+            size = part()[0].stat().st_size
+            time.sleep(0.3)
+            self.assertEqual(part()[0].stat().st_size, size, "the transfer goes on although nobody wants it")
+            self.hub.rate = None
+            self.assertEqual(c.job({"operation": "model_download", "model": "org/tiny"})[-1][1], "end")
+            self.assertEqual(self.hub.transfers()[-1][2], f"bytes={size}-")
+
+    def test_what_is_not_there_and_hostile_names(self):
+        with self.colony(self.hub) as c:
+            c.queen()
+            c.infer()
+            for model in ("org/none", "org/tiny:missing.gguf", "org/tiny:Q6_K"):
+                events = c.job({"operation": "model_download", "model": model})
+                self.assertEqual((events[-1][1], events[-1][2]["code"]), ("error", "model_not_found"), model)
+            before = len(self.hub.log)
+            for model in ("org/../x", "$(touch /tmp/pwned)", "a b", "org/tiny:../../etc/passwd", "file:rel", "x\ny"):
+                status, _, body = c.call("POST", "/v1/jobs", {"operation": "model_download", "model": model})
+                self.assertEqual((status, body["error"]["code"], body["error"]["param"]), (400, "INVALID_REQUEST", "model"), model)
+                self.assertNotIn(model, json.dumps(body))
+            self.assertEqual(len(self.hub.log), before)
+            self.assertFalse(os.path.exists("/tmp/pwned"))
+
+    def test_a_file_of_this_machine_and_its_deletion(self):
+        with self.colony(self.hub) as c:
+            c.queen()
+            r = c.keeper("run", STORIES, "Once upon a time", "--raw", "--max-tokens", "8", "--temperature", "0", "--quiet")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertIn("there was", r.stdout)
+            self.assertEqual(c.job({"operation": "model_download", "model": "org/tiny"})[-1][1], "end")
+            self.assertEqual(c.job({"operation": "infer", "model": "org/tiny", "prompt": "Once", "raw": True, "max_tokens": 2})[-1][1], "end")
+            events = c.job({"operation": "model_delete", "model": "org/tiny"})
+            self.assertEqual((events[-1][1], events[-1][2]["code"]), ("error", "RESOURCE_IN_USE"))
+            pid = [w["pid"] for w in c.call("GET", "/v1/status")[2]["workers"] if "tiny" in w["model_ref"]][0]
+            self.assertEqual(c.job({"operation": "worker_process_delete", "pid": pid})[-1][1], "end")
+            self.assertEqual(c.job({"operation": "model_delete", "model": "org/tiny"})[-1][1], "end")
+            self.assertFalse([f for f in self.cached(c).rglob("*") if f.is_file()and f.name != "main"])
+
+
+if __name__ == "__main__":
+    main()
