@@ -1,0 +1,207 @@
+"""One contract, three daemons: the dual call, resuming, errors and keys, unchanged against worker, hive and queen (T-36)."""
+import http.client
+import json
+import os
+import re
+import socket
+import time
+import unittest
+
+import openai
+
+from colony import BIN, Colony, free_port, listens, main, parse_sse, wait_for
+
+TOKEN = "operator-token-0123456789"
+UUID = r"job-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+
+
+class Daemon:
+    """Where it is, how a job is made there, and what else it may be asked."""
+
+    def __init__(self, colony, name, port, prefix, order, slow):
+        self.colony, self.name, self.port, self.prefix, self.order, self.slow = colony, name, port, prefix, order, slow
+
+    def call(self, method, path, body=None, headers=None):
+        return self.colony.call(method, path, body, headers, self.port)
+
+    def open(self, path, headers=None):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        c.request("GET", path, None, headers or {})
+        return c, c.getresponse()
+
+
+class Contract:
+    """Mixed into one class for each daemon."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.colony = Colony()
+        cls.colony.__enter__()
+        cls.colony.queen()
+        cls.colony.infer()
+        worker = cls.colony.call("GET", "/v1/status")[2]["workers"][0]
+        cls.d = cls.make(cls.colony, worker)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.colony.close()
+
+    def create(self, order=None):
+        status, headers, made = self.d.call("POST", self.d.prefix, order or self.d.order)
+        self.assertEqual(status, 202, made)
+        self.assertIn("application/json", headers["Content-Type"])
+        self.assertRegex(made["job_id"], f"^{UUID}$")
+        self.assertEqual(made["status"], "queued")
+        self.assertIsInstance(made["queue_position"], int)
+        return made
+
+    def read(self, made, headers=None):
+        status, h, text = self.d.call("GET", made["sse_url"], None, headers)
+        self.assertEqual(status, 200, text)
+        return text
+
+    def test_grammar_of_a_stream(self):
+        made = self.create(self.d.order | {"job_id": "job-mine"})
+        time.sleep(0.3)  # a late reader loses nothing
+        c, r = self.d.open(made["sse_url"])
+        self.assertEqual((r.headers["Content-Type"], r.headers["Cache-Control"], r.headers["X-Accel-Buffering"]), ("text/event-stream", "no-cache", "no"))
+        text = r.read().decode()
+        c.close()
+        for block in text.strip().split("\n\n"):
+            self.assertRegex(block, r"^(id: \d+\nevent: [a-z]+\ndata: \{.*\}|data: \[DONE\]|: ?.*)$")
+        events, done = parse_sse(text)
+        self.assertTrue(done)
+        self.assertEqual([e[0] for e in events], list(range(1, len(events) + 1)))
+        for seq, kind, data in events:
+            self.assertEqual((data["seq"], data["type"]), (seq, kind))
+        kinds = [k for _, k, _ in events if k not in ("narration", "progress", "metrics")]
+        self.assertEqual(kinds[0], "started")
+        self.assertEqual(sum(k in ("end", "error") for k in kinds), 1)
+        self.assertEqual(kinds[-1], "end")
+        state = self.d.call("GET", f"{self.d.prefix}/{made['job_id']}")[2]
+        self.assertEqual((state["job_id"], state["status"]), (made["job_id"], "completed"))
+        self.assertTrue(state["created_at"] <= state["started_at"] <= state["completed_at"])
+        self.assertIn(made["job_id"], [j["job_id"] for j in self.d.call("GET", self.d.prefix)[2]["jobs"]])
+
+    def test_cut_at_every_event_and_resumed(self):
+        made = self.create()
+        whole = self.read(made)
+        count = len(parse_sse(whole)[0])
+        for n in range(count + 1):
+            rest = self.read(made, {"Last-Event-ID": str(n)})
+            self.assertTrue(whole.endswith(rest), n)
+            self.assertEqual(len(parse_sse(rest)[0]), count - n)
+        lines = [json.loads(x) for x in self.read(made, {"Accept": "application/x-ndjson"}).splitlines()]
+        self.assertEqual(lines, [d for _, _, d in parse_sse(whole)[0]])
+
+    def test_one_reader(self):
+        made = self.create(self.d.slow)
+        c, r = self.d.open(made["sse_url"])
+        r.readline()
+        status, _, body = self.d.call("GET", made["sse_url"])
+        if status != 200:  # it may be over already where nothing is slow
+            self.assertEqual((status, body["error"]["code"]), (409, "STREAM_IN_USE"))
+        c.close()
+
+    def test_cancel(self):
+        made = self.create(self.d.slow)
+        status, _, body = self.d.call("DELETE", f"{self.d.prefix}/{made['job_id']}")
+        self.assertEqual((status, body["job_id"]), (200, made["job_id"]))
+        self.assertIn(body["status"], ("cancelled", "completed"))
+        events, done = parse_sse(self.read(made))
+        self.assertTrue(done)
+        if body["status"] == "cancelled":
+            self.assertEqual((events[-1][1], events[-1][2]["code"]), ("error", "CANCELLED"))
+        self.assertEqual(self.d.call("DELETE", f"{self.d.prefix}/{made['job_id']}")[2]["status"], body["status"])
+        self.assertEqual(self.read(made), self.read(made), "a finished job has changed")
+
+    def test_errors_have_one_shape(self):
+        nobody = "job-00000000-0000-4000-8000-000000000000"
+        for method, path, body, headers, expected in (
+            ("GET", f"{self.d.prefix}/{nobody}", None, None, (404, "JOB_NOT_FOUND")), ("GET", f"{self.d.prefix}/{nobody}/stream", None, None, (404, "JOB_NOT_FOUND")),
+            ("DELETE", f"{self.d.prefix}/{nobody}", None, None, (404, "JOB_NOT_FOUND")), ("GET", "/v1/nothing", None, None, (404, "NOT_FOUND")),
+            ("DELETE", "/health", None, None, (405, "METHOD_NOT_ALLOWED")), ("POST", self.d.prefix, "{", None, (400, "INVALID_REQUEST")), ("POST", self.d.prefix, "[]", None, (400, "INVALID_REQUEST")),
+            ("POST", self.d.prefix, "{}", {"Content-Type": "text/plain"}, (415, "UNSUPPORTED_MEDIA_TYPE")), ("GET", "/health", None, {"Host": "evil.example"}, (403, "HOST_NOT_ALLOWED")),
+            ("POST", self.d.prefix, "{}", {"Origin": "http://evil.example"}, (403, "FORBIDDEN"))):
+            status, h, answer = self.d.call(method, path, body, headers)
+            self.assertEqual((status, answer["error"]["code"]), expected, (method, path))
+            self.assertLessEqual({"code", "message", "type", "correlation_id"}, set(answer["error"]))
+            self.assertEqual(h["X-Correlation-Id"], answer["error"]["correlation_id"])
+            self.assertEqual(h["x-request-id"], answer["error"]["correlation_id"])
+        _, h, _ = self.d.call("GET", "/health", None, {"X-Correlation-Id": "my-own-id"})
+        self.assertEqual(h["X-Correlation-Id"], "my-own-id")
+
+    def test_metrics_can_be_read(self):
+        status, h, text = self.d.call("GET", "/metrics")
+        self.assertEqual(status, 200)
+        self.assertTrue(h["Content-Type"].startswith("text/plain"))
+        for line in text.splitlines():
+            self.assertRegex(line, r"^(#.*|llorch_(worker|hive|queen)_[a-z0-9_]+(\{[^}]*\})? -?[0-9.e+-]+(Inf|NaN)?)$")
+            if not line.startswith("#"):
+                self.assertTrue(line.startswith(f"llorch_{self.d.name}_"), line)
+
+
+class WorkerContract(Contract, unittest.TestCase):
+    @staticmethod
+    def make(c, worker):
+        return Daemon(c, "worker", worker["port"], "/v1/inference", {"prompt": "<|user|>x<|assistant|>", "max_tokens": 20}, {"prompt": "<|user|>x<|assistant|>", "max_tokens": 240, "ignore_eos": True})
+
+
+class HiveContract(Contract, unittest.TestCase):
+    @staticmethod
+    def make(c, worker):
+        return Daemon(c, "hive", c.hive_port, "/v1/jobs", {"operation": "worker_install", "worker_id": "cpu"}, {"operation": "worker_spawn", "model": "builtin:haiku"})
+
+
+class QueenContract(Contract, unittest.TestCase):
+    @staticmethod
+    def make(c, worker):
+        return Daemon(c, "queen", c.queen_port, "/v1/jobs", {"operation": "infer", "model": "builtin:haiku", "prompt": "x", "max_tokens": 20}, {"operation": "infer", "model": "builtin:haiku", "prompt": "x", "max_tokens": 240, "ignore_eos": True})
+
+    def test_the_openai_client(self):
+        """What a worker answers comes through the queen: the same text, chunks, usage, error classes."""
+        client = openai.OpenAI(base_url=f"http://127.0.0.1:{self.d.port}/v1", api_key="unused", max_retries=0)
+        worker = self.colony.call("GET", "/v1/status")[2]["workers"][0]
+        direct = openai.OpenAI(base_url=f"http://127.0.0.1:{worker['port']}/v1", api_key="unused", max_retries=0)
+        self.assertIn("builtin:haiku", [m.id for m in client.models.list()])
+        fields = dict(messages=[{"role": "user", "content": "Write a haiku about the sea"}], seed=7, temperature=0.9, logprobs=True, top_logprobs=2, n=2)
+        through, there = client.chat.completions.create(model="haiku", **fields), direct.chat.completions.create(model="builtin:haiku", **fields)
+        self.assertEqual([c.message.content for c in through.choices], [c.message.content for c in there.choices])
+        self.assertEqual(through.usage.completion_tokens, there.usage.completion_tokens)
+        self.assertEqual(through.choices[0].logprobs, there.choices[0].logprobs)
+        text = ""
+        for chunk in client.chat.completions.create(model="builtin:haiku", stream=True, stream_options={"include_usage": True}, **(fields | {"n": 1})):
+            text += (chunk.choices[0].delta.content or "") if chunk.choices else ""
+            usage = chunk.usage
+        self.assertEqual(text, there.choices[0].message.content)
+        self.assertGreater(usage.completion_tokens, 0)
+        self.assertEqual(len(client.embeddings.create(model="haiku", input=["a", "b"]).data), 2)
+        with self.assertRaises(openai.NotFoundError):
+            client.chat.completions.create(model="no-such-alias", messages=fields["messages"])
+        with self.assertRaises(openai.BadRequestError) as e:
+            client.chat.completions.create(model="haiku", messages=[{"role": "user", "content": "word " * 5000}])
+        self.assertEqual(e.exception.code, "context_length_exceeded")
+        with self.assertRaises(openai.BadRequestError) as e:
+            client.chat.completions.create(model="haiku", messages=fields["messages"], temperature=9)
+        self.assertEqual(e.exception.param, "temperature")
+        client.close(), direct.close()
+
+    def test_a_client_that_leaves_frees_its_worker(self):
+        body = json.dumps({"model": "haiku", "messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": 240, "ignore_eos": True})
+        with socket.create_connection(("127.0.0.1", self.d.port)) as s:
+            s.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            s.recv(1000)
+        wait_for(lambda: self.colony.call("GET", "/v1/status")[2]["workers"][0]["inflight"] == 0, 5)
+
+    def test_operations_are_checked(self):
+        for order, code, param in (({"operation": "nope"}, "UNKNOWN_OPERATION", "operation"), ({"operation": "infer", "model": "haiku"}, "INVALID_REQUEST", "prompt"), ({"operation": "infer", "prompt": "x"}, "INVALID_REQUEST", "model"),
+                                   ({"operation": "infer", "model": "haiku", "prompt": "x", "nonsense": 1}, "INVALID_REQUEST", "nonsense"), ({"operation": "infer", "model": "haiku", "prompt": "x", "priority": "high"}, "INVALID_REQUEST", "priority"),
+                                   ({"operation": "worker_process_list", "hive_id": "nobody"}, "HIVE_NOT_FOUND", "hive_id")):
+            _, _, body = self.d.call("POST", "/v1/jobs", order)
+            self.assertEqual((body["error"]["code"], body["error"].get("param")), (code, param), order)
+        events = self.colony.infer(temperature=9)
+        self.assertEqual((events[-1][1], events[-1][2]["code"]), ("error", "INVALID_REQUEST"))
+
+
+if __name__ == "__main__":
+    main()

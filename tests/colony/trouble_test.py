@@ -1,0 +1,203 @@
+"""What goes wrong in a colony: things die, restart, lie, or are not allowed; and what it then says."""
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+import urllib.request
+
+from colony import BIN, Colony, free_port, listens, main, narrations, parse_sse, text_of, wait_for
+
+TOKEN = "operator-token-0123456789"
+
+
+class Trouble(unittest.TestCase):
+    def hives(self, c):
+        return {h["id"] for h in c.call("GET", "/v1/status")[2]["hives"] if h["known"]}
+
+    def workers(self, c):
+        return c.call("GET", "/v1/status")[2]["workers"]
+
+    def test_several_hives_share_the_load_and_one_may_die(self):
+        with Colony() as c:
+            c.queen("--worker-slots", "1")
+            ports = {name: free_port() for name in ("ant", "bee", "cow")}
+            hives = {name: c.hive(name, port) for name, port in ports.items()}
+            wait_for(lambda: self.hives(c) == set(ports))
+            for name in ports:
+                self.assertEqual(c.job({"operation": "worker_install", "worker_id": "cpu", "hive_id": name})[-1][1], "end")
+                self.assertEqual(c.job({"operation": "worker_spawn", "model": "builtin:haiku", "hive_id": name})[-1][1], "end")
+            wait_for(lambda: len([w for w in self.workers(c) if w["state"] == "ready"]) == 3)
+            events = []
+            askers = [threading.Thread(target=lambda: events.append(c.infer(max_tokens=200, ignore_eos=True))) for _ in range(6)]
+            for t in askers:
+                t.start()
+            for t in askers:
+                t.join()
+            used = {next(d["hive_id"] for _, k, d in e if k == "started") for e in events}
+            self.assertEqual(used, set(ports), "with one request for each worker, all hives work")
+            self.assertTrue(all(e[-1][1] == "end" for e in events))
+            hives["bee"].send_signal(signal.SIGKILL)
+            wait_for(lambda: self.hives(c) == {"ant", "cow"}, 10)
+            for _ in range(4):
+                self.assertEqual(c.infer()[-1][1], "end")
+            # The same name from another address, while the first is alive, is refused; after its death it may come back.
+            other = c.hive("ant", free_port())
+            time.sleep(1.5)
+            self.assertEqual([h["url"] for h in c.call("GET", "/v1/status")[2]["hives"] if h["id"] == "ant"], [f"http://127.0.0.1:{ports['ant']}"])
+            other.send_signal(signal.SIGTERM)
+            other.wait(10)
+            c.hive("bee", free_port())
+            wait_for(lambda: self.hives(c) == set(ports), 10)
+
+    def test_a_worker_that_dies_before_its_first_token(self):
+        with Colony() as c:
+            c.queen()
+            c.infer()
+            pid = self.workers(c)[0]["pid"]
+            os.kill(pid, signal.SIGSTOP)
+            made = c.call("POST", "/v1/jobs", {"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 20})[2]
+            time.sleep(0.3)
+            os.kill(pid, signal.SIGKILL)
+            events, _ = parse_sse(c.call("GET", made["sse_url"])[2])
+            self.assertEqual(events[-1][1], "end", "it is tried again")
+            self.assertEqual(sum(d.get("action") == "retry" for _, _, d in events), 1)
+            self.assertEqual([d["i"] for _, k, d in events if k == "token"], list(range(events[-1][2]["tokens_out"])))
+            self.assertNotIn(pid, [w["pid"] for w in self.workers(c)])
+
+    def test_a_worker_that_dies_in_the_middle_of_an_answer(self):
+        with Colony() as c:
+            c.queen()
+            c.infer()
+            made = c.call("POST", "/v1/jobs", {"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 240, "ignore_eos": True})[2]
+            r = urllib.request.urlopen(c.url + made["sse_url"])
+            text = b""
+            while b"event: token" not in text:
+                text += r.readline()
+            os.kill(self.workers(c)[0]["pid"], signal.SIGKILL)
+            events, done = parse_sse((text + r.read()).decode())
+            self.assertEqual((done, events[-1][1], events[-1][2]["code"]), (True, "error", "WORKER_CRASHED"))
+            self.assertTrue(text_of(events), "what came before stays delivered")
+            self.assertEqual(c.infer()[-1][1], "end", "the colony goes on, with a new worker")
+
+    def test_a_queen_that_is_killed_says_so_afterwards(self):
+        with Colony() as c:
+            q = c.queen()
+            c.infer()
+            c.hive("own", port := free_port())
+            wait_for(lambda: "own" in self.hives(c))
+            made = c.call("POST", "/v1/jobs", {"operation": "infer", "model": "haiku", "prompt": "CANARY-PROMPT", "max_tokens": 240, "ignore_eos": True, "resumable": True})[2]
+            wait_for(lambda: c.call("GET", "/v1/jobs/" + made["job_id"])[2]["status"] == "running")
+            q.send_signal(signal.SIGKILL)
+            q.wait()
+            wait_for(lambda: not listens(c.hive_port), 10)  # what she had started has gone with her
+            self.assertTrue(listens(port), "a hive that came on its own stays")
+            c.queen()
+            state = c.call("GET", "/v1/jobs/" + made["job_id"])[2]
+            self.assertEqual((state["status"], state["error"]["code"]), ("failed", "WORKER_CRASHED"))
+            events, done = parse_sse(c.call("GET", made["sse_url"])[2])
+            self.assertEqual((done, [k for _, k, _ in events]), (True, ["error"]))
+            wait_for(lambda: self.hives(c) == {"own"}, 10)
+            self.assertEqual(c.infer()[-1][1], "end")
+            path = c.home / ".local/share/llorch/queen.db"
+            self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+            for f in c.home.rglob("*"):
+                if f.is_file():
+                    self.assertNotIn(b"CANARY-PROMPT", f.read_bytes(), f)
+
+    def test_keys(self):
+        with Colony() as c:
+            (c.home / "token").write_text(TOKEN)
+            (c.home / "token").chmod(0o600)
+            out = subprocess.run([BIN / "llorch-worker-cpu", "key", "create"], capture_output=True, text=True).stdout
+            key = re.search(r"llorch-[0-9a-f]{48}", out)[0]
+            (c.home / "keys").write_text(out.splitlines()[1].split(": ")[1] + "\n")
+            (c.home / "keys").chmod(0o600)
+            c.queen("--token-file", c.home / "token", "--keys-file", c.home / "keys", local=False)
+            admin, infer = {"Authorization": "Bearer " + TOKEN}, {"Authorization": "Bearer " + key}
+            for method, path in (("GET", "/v1/status"), ("POST", "/v1/jobs"), ("GET", "/v1/jobs"), ("POST", "/v1/heartbeat"), ("POST", "/v1/shutdown"), ("GET", "/metrics"), ("GET", "/"), ("POST", "/v1/chat/completions"), ("GET", "/v1/models"),
+                                 ("POST", "/v1/workers/failed"), ("GET", "/v1/heartbeats/stream")):
+                self.assertEqual(c.call(method, path)[0], 401, path)
+            for method, path in (("POST", "/v1/heartbeat"), ("POST", "/v1/shutdown"), ("GET", "/metrics")):
+                self.assertEqual(c.call(method, path, None, infer)[0], 403, path)
+            self.assertEqual(c.call("GET", "/health")[0], 200)
+            # The whole flow, with hive and worker behind the same token.
+            events = c.job({"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 5}, infer)
+            self.assertEqual(events[-1][1], "end", events[-1])
+            self.assertEqual(c.call("GET", "/v1/capabilities", None, None, c.hive_port)[0], 401)
+            worker = c.call("GET", "/v1/status", None, admin)[2]["workers"][0]
+            self.assertEqual(c.call("GET", "/v1/models", None, None, worker["port"])[0], 401)
+            self.assertEqual(c.call("POST", "/v1/jobs", {"operation": "worker_process_list"}, infer)[0], 403)
+            made = c.call("POST", "/v1/jobs", {"operation": "status"}, admin)[2]
+            self.assertEqual(c.call("GET", "/v1/jobs/" + made["job_id"], None, infer)[0], 404, "another key's job")
+            r = c.keeper("run", "haiku", "Write a haiku about tea", "--quiet", "--token-file", c.home / "token")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            r = c.keeper("status", "--quiet")
+            self.assertEqual(r.returncode, 1)
+            self.assertIn("MISSING_API_KEY", r.stderr)
+            for pid, line in c.census():
+                self.assertNotIn(TOKEN, line)
+            for f in c.home.rglob("*.log"):
+                self.assertNotIn(TOKEN, f.read_text())
+                self.assertNotIn(key, f.read_text())
+
+    def test_a_stranger_s_heartbeat_and_lies(self):
+        with Colony() as c:
+            c.queen()
+            c.infer()
+            for body in ({}, {"hive_id": "x"}, {"hive_id": "../x", "url": "http://127.0.0.1:1", "version": "1", "workers": []}, {"hive_id": "x", "url": "file:///etc", "version": "1", "workers": []},
+                         {"hive_id": "x", "url": "http://127.0.0.1:1", "version": "1", "workers": [{"worker_id": 5}]}):
+                self.assertEqual(c.call("POST", "/v1/heartbeat", body)[0], 400, body)
+            self.assertEqual(len(c.call("GET", "/v1/status")[2]["hives"]), 1)
+            worker = self.workers(c)[0]
+            lie = {"worker_id": worker["worker_id"], "uri": worker["uri"], "state": "idle", "spawn_token": "guess"}
+            self.assertEqual(c.call("POST", "/v1/heartbeat", lie, None, c.hive_port)[0], 403)
+            self.assertEqual(c.call("POST", "/v1/heartbeat", lie | {"worker_id": "stranger"}, None, c.hive_port)[0], 404)
+
+    def test_interactive_before_batch_and_a_full_queue(self):
+        with Colony() as c:
+            c.queen("--worker-slots", "1", "--admission-capacity", "6")
+            c.infer()
+            order = {"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 60, "ignore_eos": True}
+            pid = self.workers(c)[0]["pid"]
+            os.kill(pid, signal.SIGSTOP)  # the one seat is taken and stays so
+            first = c.call("POST", "/v1/jobs", order)[2]
+            time.sleep(0.3)
+            jobs = {}
+            for i, priority in enumerate(["batch", "interactive", "batch", "interactive", "interactive"]):
+                jobs[f"{priority}-{i}"] = c.call("POST", "/v1/jobs", order | {"priority": priority})[2]
+            status, headers, body = None, None, None
+            for _ in range(3):
+                start = time.monotonic()
+                status, headers, body = c.call("POST", "/v1/jobs", order)
+                took = time.monotonic() - start
+                if status == 429:
+                    break
+            self.assertEqual((status, body["error"]["code"]), (429, "QUEUE_FULL"))
+            self.assertGreaterEqual(int(headers["Retry-After"]), 1)
+            self.assertIn("queue_capacity", body["error"]["details"])
+            self.assertLess(took, 0.5)
+            os.kill(pid, signal.SIGCONT)
+            started = {}
+            for name, made in jobs.items():
+                events, _ = parse_sse(c.call("GET", made["sse_url"])[2])
+                self.assertEqual(events[-1][1], "end")
+                started[name] = next(d["started_at"] for _, k, d in events if k == "started")
+            self.assertEqual(sorted(started, key=started.get), ["interactive-1", "interactive-3", "interactive-4", "batch-0", "batch-2"])
+
+    def test_open_binds_are_refused(self):
+        for program in ("llorch-queen", "llorch-hive"):
+            for flags, why in ((["--listen", "0.0.0.0"], "needs a token"), (["--listen", "0.0.0.0", "--local-mode"], "loopback")):
+                with tempfile.TemporaryDirectory() as d:
+                    r = subprocess.run([BIN / program, "--port", str(free_port()), "--data-dir", d, *flags], capture_output=True, text=True, timeout=20, env={"HOME": d, "PATH": os.environ["PATH"]})
+                    self.assertEqual(r.returncode, 2, r.stderr)
+                    self.assertIn(why, r.stderr)
+
+
+if __name__ == "__main__":
+    main()
