@@ -12,7 +12,6 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <thread>
 
 #include "base/ids.h"
 #include "format/json.h"
@@ -311,8 +310,9 @@ Result<Fetched> Download::run(const OnProgress& on_progress) {
       if (!result && result.error().code == ErrorCode::kForbidden)  // of no use to repeat
         return fail(ErrorCode::kDownloadFailed, "{}", result.error().message);
       if (result || hopeless(result.error()) || attempt >= options_.retries) return result;
-      const auto until = Clock::now() + std::chrono::milliseconds(options_.first_delay_ms << attempt);
-      while (Clock::now() < until && !stop_) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      std::unique_lock lock(mutex_);
+      stopped_.wait_for(lock, std::chrono::milliseconds(options_.first_delay_ms << attempt),
+                        [this] { return stop_.load(); });
       if (stop_) return cancelled();
     }
   };

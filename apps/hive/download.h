@@ -7,8 +7,10 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -37,7 +39,13 @@ class Download {
   Download(HubOptions options, colony::ModelRef ref) : options_(std::move(options)), ref_(std::move(ref)) {}
   [[nodiscard]] Result<Fetched> run(const OnProgress& on_progress);
   /// From any thread: run() ends soon; what is there stays.
-  void stop() { stop_ = true; }
+  void stop() {
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    stopped_.notify_all();
+  }
 
  private:
   struct Http;
@@ -53,6 +61,8 @@ class Download {
   HubOptions options_;
   colony::ModelRef ref_;
   std::atomic<bool> stop_ = false;
+  std::mutex mutex_;
+  std::condition_variable stopped_;
 };
 
 }  // namespace llorch::hive

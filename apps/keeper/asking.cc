@@ -44,7 +44,7 @@ void Question::add(CLI::App& app) {
   app.add_option("--presence-penalty", presence_penalty)->check(CLI::Range(-2.0, 2.0));
   app.add_option("--frequency-penalty", frequency_penalty)->check(CLI::Range(-2.0, 2.0));
   app.add_option("--seed", seed);
-  app.add_option("--stop", stop, "end before this text; at most four")->take_all();
+  app.add_option("--stop", stop, "end before this text; at most four")->allow_extra_args(false);
   app.add_flag("--ignore-eos", ignore_eos, "go on after the model's end token");
 }
 

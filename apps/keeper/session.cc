@@ -1,11 +1,13 @@
 #include "keeper/session.h"
 
+#include <poll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <csignal>
-#include <thread>
 
 #include "base/ids.h"
 #include "daemon_flags.h"
@@ -20,6 +22,12 @@ namespace llorch::keeper {
 namespace {
 
 using std::chrono::milliseconds;
+
+int whole_number(std::string_view text) {
+  int v = 0;
+  std::from_chars(text.data(), text.data() + text.size(), v);
+  return v;
+}
 
 std::string_view suggestion(ErrorCode code) {
   switch (code) {
@@ -51,7 +59,7 @@ void Common::add(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--data-dir", data_dir, "of a queen that is started here")->capture_default_str();
   app.add_option("--queen-program", queen_program, "what is started when no queen answers")->capture_default_str();
-  app.add_option("--queen-flag", queen_flags, "passed on to a queen that is started here")->take_all();
+  app.add_option("--queen-flag", queen_flags, "passed on to a queen that is started here")->allow_extra_args(false);
   app.add_flag("--json", json, "every event, result and error as a line of JSON");
   app.add_flag("--quiet", quiet, "no narration");
   app.add_flag("--no-autostart", no_autostart, "never start a queen");
@@ -63,7 +71,9 @@ Session::Session(const Common& common) : common_(common) {
   if (const auto token = security::find_operator_token(common.token_file, warning); token && *token) token_ = **token;
 }
 
-Session::~Session() { sleep(); }
+Session::~Session() { retire_queen(); }
+
+void Session::pause(milliseconds time) { (void)poll(nullptr, 0, static_cast<int>(time.count())); }
 
 void Session::say(const std::string& line) const {
   if (common_.quiet) return;
@@ -129,24 +139,22 @@ Status Session::wake(bool stay) {
       return fail(ErrorCode::kIo, "the queen ended with {} while starting: see {}",
                   WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), o.log_file);
     }
-    std::this_thread::sleep_for(wait);
+    pause(wait);
     wait = std::min(wait * 3 / 2, milliseconds(5000));
   }
   return fail(ErrorCode::kOperationTimeout, "the queen did not answer in time: see {}", o.log_file);
 }
 
-void Session::sleep() {
+void Session::retire_queen() {
   const int pid = std::exchange(queen_pid_, 0);
   if (pid <= 0) return;
   say("putting the queen to sleep, with all that she has started");
   (void)once("POST", "/v1/shutdown", "", 10);
-  const auto gone = [pid](milliseconds time) {
-    const auto end = std::chrono::steady_clock::now() + time;
-    while (waitpid(pid, nullptr, WNOHANG) == 0) {
-      if (std::chrono::steady_clock::now() > end) return false;
-      std::this_thread::sleep_for(milliseconds(10));
-    }
-    return true;
+  const int descriptor = static_cast<int>(syscall(SYS_pidfd_open, pid, 0u));
+  const auto gone = [pid, descriptor](milliseconds time) {
+    pollfd p{descriptor, POLLIN, 0};
+    (void)poll(&p, 1, static_cast<int>(time.count()));
+    return waitpid(pid, nullptr, WNOHANG) != 0;
   };
   if (gone(milliseconds(15'000))) return say("everything that was started is gone");
   kill(pid, SIGTERM);
@@ -163,7 +171,7 @@ Result<boost::json::value> Session::call(const std::string& method, const std::s
     auto a = once(method, path, text, common_.timeout_s);
     if (!a) {
       if (attempt >= 2 || method != "GET") return std::unexpected(a.error());
-      std::this_thread::sleep_for(milliseconds(200 << attempt));
+      pause(milliseconds(200 << attempt));
       continue;
     }
     auto parsed = json::parse(a->body, "answer");
@@ -171,9 +179,9 @@ Result<boost::json::value> Session::call(const std::string& method, const std::s
     const Status s = service::check({a->status, value, {}});
     if (s) return value;
     if ((a->status != 429 && a->status != 503) || attempt >= 3) return std::unexpected(s.error());
-    const int wait = std::clamp(std::atoi(a->retry_after.c_str()), 1, 30) << attempt;
+    const int wait = std::clamp(whole_number(a->retry_after), 1, 30) << attempt;
     say(fmt::format("{}: trying again in {} s", name(s.error().code), wait));
-    std::this_thread::sleep_for(std::chrono::seconds(wait));
+    pause(std::chrono::seconds(wait));
   }
 }
 

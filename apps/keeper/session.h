@@ -4,6 +4,7 @@
 #pragma once
 
 #include <boost/json.hpp>
+#include <chrono>
 #include <functional>
 #include <string>
 
@@ -42,6 +43,8 @@ class Session {
   /// The queen answers, or is started and answers. `stay`: she outlives this session.
   [[nodiscard]] Status wake(bool stay = false);
   [[nodiscard]] bool awake();
+  /// Between two tries: nothing tells us when the other side is ready.
+  static void pause(std::chrono::milliseconds time);
   /// Errors: of the answer; retries what may be retried (K-06).
   [[nodiscard]] Result<boost::json::value> call(const std::string& method, const std::string& path,
                                                 const boost::json::value& body = nullptr);
@@ -50,7 +53,7 @@ class Session {
   /// To the person, on stderr, unless quiet.
   void say(const std::string& line) const;
   [[nodiscard]] bool started_queen() const { return queen_pid_ > 0; }
-  void sleep();
+  void retire_queen();
 
  private:
   struct Answer {

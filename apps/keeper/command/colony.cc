@@ -1,6 +1,4 @@
 // queen, hive, worker, model: the parts of a colony.
-#include <fstream>
-#include <thread>
 
 #include "format/json.h"
 #include "keeper/session.h"
@@ -50,7 +48,7 @@ int stop_queen(const Common& common, bool all) {
   if (!session.awake()) return session.say("the queen is asleep already"), 0;
   const auto v = session.call("POST", all ? "/v1/shutdown?all=1" : "/v1/shutdown");
   if (!v) return complain(common, v.error());
-  for (int i = 0; i < 300 && session.awake(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  for (int i = 0; i < 300 && session.awake(); ++i) Session::pause(std::chrono::milliseconds(50));
   if (session.awake()) return complain(common, {ErrorCode::kOperationTimeout, "the queen has not stopped"});
   session.say("the queen is asleep");
   return 0;

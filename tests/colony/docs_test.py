@@ -1,0 +1,94 @@
+"""What the documents say is true: every command of README and docs/colony.md runs, and their routes are the code's (U-04)."""
+import http.client
+import os
+import re
+import subprocess
+import unittest
+
+from colony import BIN, ROOT, Colony, free_port, main, wait_for
+from hub import Hub
+
+
+def blocks(path):
+    """Shell lines of a document's ```sh blocks, without comments."""
+    text = (ROOT / path).read_text()
+    for block in re.findall(r"```sh\n(.*?)```", text, re.S):
+        for line in block.splitlines():
+            line = re.sub(r"\s+#.*$", "", line).strip()
+            if line:
+                yield line
+
+
+class Docs(unittest.TestCase):
+    def run_all(self, lines, c, replace):
+        for line in lines:
+            for a, b in replace:
+                line = re.sub(a, b, line)
+            r = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=c.env | {"PATH": f"{BIN}:{os.environ['PATH']}"}, timeout=60, cwd=ROOT, stdin=subprocess.DEVNULL)
+            self.assertEqual(r.returncode, 0, f"{line}\n{r.stdout}\n{r.stderr}")
+            if "curl" in line:
+                self.assertIn('"choices"' if "completions" in line else "{", r.stdout, line)
+
+    def test_commands_of_the_colony(self):
+        hub = Hub({"repo-Q4_K_M.gguf": (BIN.parent.parent.parent / "models/haiku.gguf").read_bytes()}, repo="org/repo")
+        self.addCleanup(hub.close)
+        with Colony(HF_ENDPOINT=hub.url) as c:
+            c.env |= {"LLORCH_QUEEN_PORT": str(c.queen_port)}
+            self.run_all([line for line in blocks("docs/colony.md") if line.startswith("llorch ")], c, [(r"^llorch (run|queen start|doctor)", rf"llorch \1 --queen-flag=--worker-port={c.worker_port}"), (r"^llorch chat", r"echo hello | llorch chat")])
+            c.assert_nothing_left()
+        readme = list(blocks("README.md"))
+        colony = readme[readme.index([x for x in readme if "llorch run builtin" in x][0]) : readme.index([x for x in readme if "queen stop" in x][0]) + 1]
+        with Colony() as c:
+            self.run_all(colony, c, [("build/release/bin/", f"{BIN}/"), ("localhost:8500", f"localhost:{c.queen_port}"), (r"llorch (run|queen start)", rf"llorch \1 --queen-flag=--worker-port={c.worker_port}"), (r"^(\S*llorch chat)", r"echo hello | \1")])
+            c.assert_nothing_left()
+
+    def test_several_machines_as_written(self):
+        with Colony() as c:
+            (c.home / "token").write_text("a-token-of-the-colony")
+            (c.home / "token").chmod(0o600)
+            attic = free_port()
+            for line in blocks("docs/colony.md"):
+                if line.startswith(("llorch-queen", "llorch-hive")):
+                    words = line.replace("queen.lan:8500", f"127.0.0.1:{c.queen_port}").replace("queen.lan", "localhost").replace(" token ", f" {c.home}/token ").split()
+                    port = c.queen_port if words[0] == "llorch-queen" else attic
+                    c.start(BIN / words[0], *words[1:], "--port", port, "--data-dir", c.home / words[0], *(["--worker-port", c.worker_port]), "--log-format", "json", stderr=open(c.home / f"{words[0]}.log", "a"))
+                    wait_for(lambda: subprocess.run(["curl", "-sf", f"http://127.0.0.1:{port}/health"], capture_output=True).returncode == 0)
+            auth = {"Authorization": "Bearer a-token-of-the-colony"}
+            wait_for(lambda: [h["id"] for h in c.call("GET", "/v1/status", None, auth)[2]["hives"]] == ["attic"])
+            events = c.job({"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 5}, auth)
+            self.assertEqual(events[-1][1], "end", events[-1])
+
+    def test_routes_are_the_code_s(self):
+        text = (ROOT / "docs/colony.md").read_text()
+        for app, heading in (("queen", "## The queen's API"), ("hive", "## The hive's API")):
+            section = text.split(heading)[1].split("\n## ")[0]
+            told = {(m, r, s) for m, r, s in re.findall(r"^\| (GET|POST|DELETE) \| `(\S+)` \| (\w+) \|", section, re.M)}
+            with Colony() as c:
+                (c.home / "token").write_text("a-token-of-the-colony")
+                (c.home / "token").chmod(0o600)
+                port = free_port()
+                c.start(BIN / f"llorch-{app}", "--port", port, "--data-dir", c.home / app, "--token-file", c.home / "token", stderr=subprocess.DEVNULL)
+                wait_for(lambda: subprocess.run(["curl", "-sf", f"http://127.0.0.1:{port}/health"], capture_output=True).returncode == 0)
+                auth = {"Authorization": "Bearer a-token-of-the-colony"}
+                for method, route, scope in told:
+                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+                    connection.request(method, route.replace("{}", "x"))
+                    status = connection.getresponse().status
+                    connection.close()
+                    self.assertEqual(status, 200 if scope == "public" else 401, (app, method, route))
+                paths = {r for _, r, _ in told}
+                # Whatever the code declares is in the document: a method that a known path lacks is named by 405.
+                declared = set()
+                for f in [*(ROOT / f"apps/{app}/route").glob("*.cc"), ROOT / "src/service/job_routes.cc", ROOT / "apps/page.h"]:
+                    for scope, method, path in re.findall(r'route<(?:service::)?(?:Scope::)?k(\w+)>\(\s*"(\w+)",\s*("[^"]*"|kPrefix|r->prefix(?: \+ "[^"]*")?|prefix \+ (?:"[^"]*"|path))', f.read_text()):
+                        if f.name == "page.h" and app == "hive":
+                            continue
+                        path = path.replace("r->prefix", "/v1/jobs").replace("kPrefix", "/v1/jobs").replace(' + "', "").strip('"')
+                        for prefix in ("/v1", "") if path.startswith("prefix") else ("",):
+                            for tail in ("/chat/completions", "/completions", "/embeddings") if path.endswith("path") else ("",):
+                                declared.add((method, path.replace("prefix + path", prefix + tail).replace('prefix + "', prefix).replace("prefix", prefix, 1) if path.startswith("prefix") else path, scope.lower()))
+                self.assertEqual(declared, told, app)
+
+
+if __name__ == "__main__":
+    main()
