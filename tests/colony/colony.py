@@ -112,7 +112,10 @@ class Colony:
         for pid, _ in left:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+        logs = {f.name: f.read_text() for f in self.home.rglob("*.log")}
         shutil.rmtree(self.home, ignore_errors=True)
+        for name, text in logs.items():
+            assert "Sanitizer" not in text and "terminate called" not in text, f"{name}:\n{text[-4000:]}"
         assert not left, f"left running: {left}"
 
     def __enter__(self):
