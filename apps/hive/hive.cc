@@ -390,9 +390,7 @@ Procedure stop_all(FlowPtr flow, Hive& hive) {
   std::error_code problem;
   std::filesystem::remove(hive.options_.data_dir + "/workers.pid", problem);
   hive.telemetry_.close();
-  for (int i = 0; i < 50 && hive.desk_.tasks() > 0; ++i)
-    (void)co_await service::pause(flow, std::chrono::milliseconds(10));
-  hive.loop_.stop();
+  service::settle(flow, [&hive] { hive.loop_.stop(); });
 }
 
 void Hive::shutdown(std::string_view why) {

@@ -310,6 +310,13 @@ boost::json::object Queen::overview() const {
           {"models", models()}};
 }
 
+FlowPtr Queen::make_flow() {
+  std::erase_if(flows_, [](const auto& weak) { return weak.expired(); });
+  auto flow = std::make_shared<service::Flow>(loop_);
+  flows_.push_back(flow);
+  return flow;
+}
+
 void Queen::sweep() {
   int interactive = 0, batch = 0;
   for (const Waiting& w : line_) ++(w.batch ? batch : interactive);
@@ -357,13 +364,15 @@ Procedure stop_everything(FlowPtr flow, Queen& q, bool all) {
   // What was written last must reach the disk.
   auto written = [] { return true; };
   (void)co_await service::in_background(flow, q.background_, written);
-  q.loop_.stop();
+  service::settle(flow, [&q] { q.loop_.stop(); });
 }
 
 void Queen::shutdown(std::string_view why, bool all) {
   if (std::exchange(stopping_, true)) return;
   log(Level::kInfo, "shutdown", fmt::format("shutting down: {}", why));
   desk_.cancel_all({ErrorCode::kShuttingDown, "the queen is shutting down"});
+  for (const auto& weak : flows_)
+    if (const auto alive = weak.lock()) alive->cancel({ErrorCode::kShuttingDown, "the queen is shutting down"});
   changed_.notify();
   stop_everything(std::make_shared<service::Flow>(loop_), *this, all);
 }

@@ -123,6 +123,8 @@ class Queen {
   /// Asks a hive for its capabilities; changed() tells when they are there.
   void learn(const std::string& hive_id);
   [[nodiscard]] bool admit(const service::ContextPtr& c);
+  /// A flow that ends with the queen, for requests that are no jobs.
+  [[nodiscard]] service::FlowPtr make_flow();
   /// Finds or makes a worker for a request, and a seat there. Waits in line: interactive before batch, each in order.
   [[nodiscard]] service::Step<Placed> place(const service::FlowPtr& flow, std::shared_ptr<Placing> p);
   /// Runs an operation on a hive to its end; the events go to `relay`. The value of its result event.
@@ -162,8 +164,9 @@ class Queen {
   std::map<std::string, HiveEntry> hives_;
   mutable std::map<std::string, std::shared_ptr<int>> inflight_;  // by hive and worker
   std::list<Waiting> line_;                                       // in order of arrival
-  std::set<std::string> provisioning_;                            // hive and model
-  std::map<std::string, JobRow> rows_;                            // of open jobs
+  std::vector<std::weak_ptr<service::Flow>> flows_;
+  std::set<std::string> provisioning_;  // hive and model
+  std::map<std::string, JobRow> rows_;  // of open jobs
   service::Signal changed_;
   service::Broadcast broadcast_;
   std::unique_ptr<service::Process> hive_process_;

@@ -33,10 +33,13 @@ class Flow {
   }
   [[nodiscard]] const std::optional<Error>& cancelled() const { return cancelled_; }
   [[nodiscard]] net::EventLoop& loop() { return loop_; }
+  /// Procedures of this thread that wait in a step: a daemon ends when there are none.
+  [[nodiscard]] static int waiting() { return waiting_; }
 
  private:
   template<class T>
   friend class Step;
+  static inline thread_local int waiting_ = 0;
   net::EventLoop& loop_;
   std::optional<Error> cancelled_;
   std::function<void(const Error&)> abort_;  // of the step under way
@@ -67,6 +70,7 @@ class [[nodiscard]] Step {
   void await_suspend(std::coroutine_handle<> handle) {
     const std::shared_ptr<State> state = state_;
     state->handle = handle;
+    ++Flow::waiting_;
     state->flow->abort_ = [state](const Error& why) { State::finish(state, std::unexpected(why)); };
     std::any operation = start_([state](Result<T> result) { State::finish(state, std::move(result)); });
     if (!state->result) state->operation = std::move(operation);
@@ -85,6 +89,7 @@ class [[nodiscard]] Step {
       state->flow->abort_ = nullptr;
       state->flow->loop().post([state] {
         state->operation.reset();
+        --Flow::waiting_;
         state->handle.resume();
       });
     }
@@ -102,6 +107,12 @@ inline Step<bool> pause(const FlowPtr& flow, net::Clock::duration time) {
   return {flow, [flow, time](Step<bool>::Done done) -> std::any {
             return std::make_shared<net::EventLoop::Timer>(flow->loop().after(time, [done] { done(true); }));
           }};
+}
+
+/// Before a daemon ends: whoever still waits in a step comes to its end first. Gives up after two seconds.
+inline Procedure settle(FlowPtr flow, std::function<void()> then) {
+  for (int i = 0; i < 200 && Flow::waiting() > 0; ++i) (void)co_await pause(flow, std::chrono::milliseconds(10));
+  then();
 }
 
 /// Something has changed: procedures that wait look again.

@@ -97,9 +97,8 @@ class Colony:
         return processes(self.home)
 
     def assert_nothing_left(self, seconds=10):
-        wait_for(lambda: not self.census(), seconds)
-        for port in (self.queen_port, self.hive_port, self.worker_port):
-            assert not listens(port), f"port {port} is still open"
+        ports = (self.queen_port, self.hive_port, self.worker_port)
+        wait_for(lambda: not self.census() and not any(map(listens, ports)), seconds)
 
     def close(self):
         for p in self.children:

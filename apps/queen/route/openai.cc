@@ -127,7 +127,7 @@ void accept(Queen& q, const ContextPtr& c) {
   };
   placing->correlation_id = c->correlation_id;
   placing->relay = [](std::string_view, const boost::json::object&) {};
-  const auto flow = std::make_shared<service::Flow>(q.loop());
+  const auto flow = q.make_flow();
   c->exchange->on_gone = [flow] { flow->cancel({ErrorCode::kCancelled, "the client has left"}); };
   serve(flow, q, c, placing, *std::move(body));
 }
