@@ -13,31 +13,18 @@ using service::Step;
 /// A place in the line, given up when it goes.
 class Line {
  public:
-  Line(Queen& q, std::string model, bool batch)
-      : q_(q), at_(q.line_.insert(q.line_.end(), {std::move(model), batch})) {}
+  Line(Queen& q, std::string model, bool batch) : q_(q), at_(q.line_.join(std::move(model), batch)) {}
   ~Line() {
-    q_.line_.erase(at_);
+    q_.line_.leave(at_);
     q_.changed_.notify();
   }
   Line(const Line&) = delete;
   Line& operator=(const Line&) = delete;
-  /// Nobody with the same wish goes before: interactive before batch, each in order.
-  [[nodiscard]] bool first() const {
-    bool passed = false;
-    for (auto i = q_.line_.begin(); i != q_.line_.end(); ++i) {
-      if (i == at_) {
-        passed = true;
-        continue;
-      }
-      if (i->model != at_->model) continue;
-      if (i->batch == at_->batch ? !passed : !i->batch) return false;
-    }
-    return true;
-  }
+  [[nodiscard]] bool first() const { return q_.line_.first(at_); }
 
  private:
   Queen& q_;
-  std::list<Waiting>::iterator at_;
+  WaitingLine::Place at_;
 };
 
 /// A worker is being made; others wait for it.

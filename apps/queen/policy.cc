@@ -29,6 +29,23 @@ bool stronger(const Place& a, const Place& b) {
 
 }  // namespace
 
+bool WaitingLine::first(Place place) const {
+  bool passed = false;
+  for (auto i = entries_.begin(); i != entries_.end(); ++i) {
+    if (i == std::list<Entry>::const_iterator(place)) {
+      passed = true;
+      continue;
+    }
+    if (i->model != place->model) continue;
+    if (i->batch == place->batch ? !passed : !i->batch) return false;
+  }
+  return true;
+}
+
+int WaitingLine::count(bool batch) const {
+  return static_cast<int>(std::ranges::count(entries_, batch, &Entry::batch));
+}
+
 Decision decide(const std::vector<HiveView>& hives, const Wish& wish) {
   const WorkerView* best = nullptr;
   const HiveView* best_hive = nullptr;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,6 +39,24 @@ struct Decision {
   Kind kind = Kind::kNone;
   std::string hive, worker_id, device, worker_kind;
   std::string why;  // for people
+};
+
+/// Requests that wait: of those with the same wish, interactive before batch, each in order of arrival.
+class WaitingLine {
+ public:
+  struct Entry {
+    std::string model;
+    bool batch = false;
+  };
+  using Place = std::list<Entry>::iterator;
+  Place join(std::string model, bool batch) { return entries_.insert(entries_.end(), {std::move(model), batch}); }
+  void leave(Place place) { entries_.erase(place); }
+  [[nodiscard]] bool first(Place place) const;
+  [[nodiscard]] int count() const { return static_cast<int>(entries_.size()); }
+  [[nodiscard]] int count(bool batch) const;
+
+ private:
+  std::list<Entry> entries_;
 };
 
 /// Hives that are online, in a fixed order.

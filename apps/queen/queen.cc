@@ -170,7 +170,7 @@ std::vector<HiveView> Queen::view(const Wish& wish, const std::map<std::string, 
 
 bool Queen::admit(const service::ContextPtr& c) {
   if (stopping_) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"}), false;
-  const int waiting = static_cast<int>(line_.size());
+  const int waiting = line_.count();
   if (options_.admission_capacity < 0 || waiting < options_.admission_capacity)
     return metrics_.enqueued("accepted"), true;
   metrics_.rejected.Increment();
@@ -300,8 +300,7 @@ boost::json::object Queen::overview() const {
       workers.push_back(std::move(o));
     }
   }
-  int interactive = 0, batch = 0;
-  for (const Waiting& w : line_) ++(w.batch ? batch : interactive);
+  const int interactive = line_.count(false), batch = line_.count(true);
   return {{"version", LLORCH_VERSION},
           {"uptime_s", std::chrono::duration<double>(net::Clock::now() - started_).count()},
           {"hives", std::move(hives)},
@@ -318,8 +317,7 @@ FlowPtr Queen::make_flow() {
 }
 
 void Queen::sweep() {
-  int interactive = 0, batch = 0;
-  for (const Waiting& w : line_) ++(w.batch ? batch : interactive);
+  const int interactive = line_.count(false), batch = line_.count(true);
   metrics_.queue("interactive", interactive), metrics_.queue("batch", batch);
   const auto alive = online();
   metrics_.hives_online.Set(static_cast<double>(alive.size()));

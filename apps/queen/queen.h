@@ -3,7 +3,6 @@
 // Registries are memory, catalogs SQLite on the background thread. Threads: the event loop's.
 #pragma once
 
-#include <list>
 #include <map>
 #include <memory>
 #include <set>
@@ -39,12 +38,6 @@ struct HiveEntry {
   boost::json::object node;
   net::Clock::time_point seen;
   bool known = false, learning = false;
-};
-
-/// A request on its way to a worker.
-struct Waiting {
-  std::string model;
-  bool batch = false;
 };
 
 /// A place at a worker, held while a request runs there.
@@ -163,7 +156,7 @@ class Queen {
   std::unique_ptr<Catalog> catalog_;
   std::map<std::string, HiveEntry> hives_;
   mutable std::map<std::string, std::shared_ptr<int>> inflight_;  // by hive and worker
-  std::list<Waiting> line_;                                       // in order of arrival
+  WaitingLine line_;
   std::vector<std::weak_ptr<service::Flow>> flows_;
   std::set<std::string> provisioning_;  // hive and model
   std::map<std::string, JobRow> rows_;  // of open jobs

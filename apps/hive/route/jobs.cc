@@ -128,7 +128,7 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   if (const Status room = h.check_room((*need)->total()); !room) co_return t->fail(room.error());
   const auto launched = h.launch(*ref, *location, o.kind, o.device, (*need)->total());
   if (!launched) co_return t->fail(launched.error());
-  const WorkerPtr w = *launched;
+  const WorkerPtr& w = *launched;
   t->on_cancel = [&h, w] { stop_worker(std::make_shared<service::Flow>(h.loop()), h, w, [] {}); };
   t->narrate("worker_spawn", fmt::format("{} starts on port {} with {}, {} MB promised", w->facts.worker_id,
                                          w->facts.port, ref->text(), (*need)->total() >> 20));

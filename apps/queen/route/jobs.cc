@@ -169,7 +169,7 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
       if (!o->stream) result = boost::json::value({{"text", heard->text}, {"tokens", heard->tokens}, {"done", true}});
       co_return t->succeed(result, heard->end);
     }
-    Error error = outcome.error();
+    const Error& error = outcome.error();
     if (t->flow->cancelled()) co_return t->fail(error);
     const bool broke = error.code == ErrorCode::kIo;
     if (broke) q.forget_worker(worker_id);

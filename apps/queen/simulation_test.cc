@@ -1,0 +1,228 @@
+// The queen's line and decision in colonies that join, fail and lag, under a seed (T-30 style invariants): no request is
+// lost, none gets a seat that is taken, interactive goes before batch, nobody starves, equal state gives equal choices.
+// LLORCH_SEED=n replays one.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <map>
+#include <optional>
+#include <random>
+
+#include "queen/policy.h"
+
+namespace llorch::queen {
+namespace {
+
+constexpr int kSteps = 120, kSeeds = 100'000;
+
+struct Asking {
+  WaitingLine::Place place;
+  Wish wish;
+  bool batch = false;
+  int arrived = 0;
+};
+struct Running {
+  std::string hive, worker, model;
+  int left = 0;
+};
+
+/// A colony in steps. Every step: arrivals, deaths, new workers, answers, then each who waits asks once.
+class Colony {
+ public:
+  explicit Colony(std::uint64_t seed) : seed_(seed), random_(seed) {
+    for (int i = 0, n = pick(1, 6); i < n; ++i) join();
+  }
+
+  void run() {
+    for (now_ = 0; now_ < kSteps && !testing::Test::HasFailure(); ++now_) {
+      if (now_ < kSteps * 2 / 3) {
+        if (chance(40)) ask();
+        if (chance(4)) join();
+        if (chance(4)) kill_hive();
+        if (chance(5)) kill_worker();
+      } else if (hives_.empty()) {
+        join();
+      }
+      advance();
+      place_all();
+    }
+    for (int i = 0; i < 400 && (!waiting_.empty() || !running_.empty()) && !testing::Test::HasFailure(); ++i, ++now_) {
+      if (hives_.empty()) join();
+      advance();
+      place_all();
+    }
+    EXPECT_TRUE(waiting_.empty()) << waiting_.size() << " starve, seed " << seed_ << ": " << story();
+    EXPECT_EQ(done_ + failed_, asked_) << "a request was lost, seed " << seed_;
+    EXPECT_EQ(line_.count(), 0);
+  }
+
+ private:
+  int pick(int low, int high) { return low + static_cast<int>(random_() % static_cast<std::uint64_t>(high - low + 1)); }
+  bool chance(int percent) { return pick(1, 100) <= percent; }
+
+  void join() {
+    HiveView h;
+    h.id = "hive" + std::to_string(next_++);
+    h.known = chance(70);
+    h.devices = {{"cpu", "cpu", std::int64_t{pick(1, 4)} << 30}};
+    hives_[h.id] = h;
+  }
+  void kill_hive() {
+    if (hives_.empty()) return;
+    auto it = hives_.begin();
+    std::advance(it, pick(0, static_cast<int>(hives_.size()) - 1));
+    const std::string id = it->first;
+    for (const WorkerView& w : std::vector<WorkerView>(it->second.workers)) drop(id, w.id);
+    hives_.erase(id);
+    std::erase_if(coming_, [&](const auto& c) { return c.first == id; });
+  }
+  void kill_worker() {
+    for (auto& [id, h] : hives_)
+      if (!h.workers.empty() && chance(50)) return drop(id, h.workers.front().id);
+  }
+  /// A worker goes; those who ran there ask again, as a request without a token does.
+  void drop(const std::string& hive, const std::string worker) {  // a copy: it is about to go
+    std::erase_if(hives_[hive].workers, [&](const WorkerView& w) { return w.id == worker; });
+    for (auto it = running_.begin(); it != running_.end();)
+      if (it->hive == hive && it->worker == worker) {
+        const std::string model = it->model;
+        it = running_.erase(it);
+        enter(model, false);
+      } else {
+        ++it;
+      }
+  }
+  void enter(const std::string& model, bool batch) {
+    waiting_.push_back({line_.join(model, batch), {model, "", "", ""}, batch, now_});
+  }
+  void ask() {
+    ++asked_;
+    enter("m" + std::to_string(pick(0, 2)), chance(30));
+  }
+
+  void advance() {
+    for (auto& [id, h] : hives_)
+      if (!h.known && chance(50)) h.known = true;
+    for (auto it = coming_.begin(); it != coming_.end();) {
+      if (--it->second.second > 0) {
+        ++it;
+        continue;
+      }
+      HiveView& h = hives_[it->first];
+      h.workers.push_back({"w" + std::to_string(next_++), it->second.first, "cpu", "cpu", "ready", 0, 2});
+      it = coming_.erase(it);
+    }
+    for (auto it = running_.begin(); it != running_.end();) {
+      if (--it->left > 0) {
+        ++it;
+        continue;
+      }
+      for (WorkerView& w : hives_[it->hive].workers)
+        if (w.id == it->worker) --w.inflight;
+      ++done_;
+      it = running_.erase(it);
+    }
+    // Idle workers are stopped now and then, so that other models find room.
+    for (auto& [id, h] : hives_)
+      std::erase_if(h.workers, [&](const WorkerView& w) { return w.inflight == 0 && chance(10); });
+  }
+
+  /// Why the first of those who wait does so.
+  [[nodiscard]] std::string story() const {
+    if (waiting_.empty()) return "";
+    const Decision d = decide(view(waiting_[0].wish.model), waiting_[0].wish);
+    std::string text = waiting_[0].wish.model + " since " + std::to_string(waiting_[0].arrived) + ", first in line " +
+                       std::to_string(line_.first(waiting_[0].place)) + ": " + d.why;
+    for (const HiveView& h : view(waiting_[0].wish.model)) {
+      text += "\n" + h.id + " known " + std::to_string(h.known) + " provisioning " + std::to_string(h.provisioning) +
+              " free " + std::to_string(h.devices[0].memory_free >> 30);
+      for (const WorkerView& w : h.workers) text += " " + w.id + ":" + w.model + ":" + std::to_string(w.inflight);
+    }
+    return text;
+  }
+
+  [[nodiscard]] std::vector<HiveView> view(const std::string& model) const {
+    std::vector<HiveView> out;
+    for (const auto& [id, h] : hives_) {
+      out.push_back(h);
+      for (const auto& [at, what] : coming_) out.back().provisioning |= at == id && what.first == model;
+      // What is promised to those that are coming is not free.
+      for (const auto& [at, what] : coming_)
+        if (at == id) out.back().devices[0].memory_free -= std::int64_t{1} << 30;
+      for (std::size_t i = 0; i < h.workers.size(); ++i) out.back().devices[0].memory_free -= std::int64_t{1} << 30;
+      if (out.back().devices[0].memory_free < std::int64_t{1} << 30) out.back().refused = true, out.back().refusal = "no room";
+    }
+    return out;
+  }
+
+  void place_all() {
+    for (std::size_t i = 0; i < waiting_.size() && !testing::Test::HasFailure();) {
+      if (!line_.first(waiting_[i].place)) {
+        ++i;
+        continue;
+      }
+      const auto hives = view(waiting_[i].wish.model);
+      const Decision d = decide(hives, waiting_[i].wish), again = decide(hives, waiting_[i].wish);
+      ASSERT_TRUE(d.kind == again.kind && d.hive == again.hive && d.worker_id == again.worker_id) << "seed " << seed_;
+      if (d.kind == Decision::Kind::kUse)
+        seat(i, d);
+      else if (d.kind == Decision::Kind::kProvision)
+        provision(waiting_[i++], d);
+      else
+        ++i;
+    }
+  }
+  void seat(std::size_t i, const Decision& d) {
+    for (const Asking& other : waiting_) {
+      if (&other == &waiting_[i] || other.wish.model != waiting_[i].wish.model) continue;
+      ASSERT_FALSE(waiting_[i].batch && !other.batch) << "batch went before interactive, seed " << seed_;
+    }
+    WorkerView* worker = nullptr;
+    for (WorkerView& w : hives_.at(d.hive).workers)
+      if (w.id == d.worker_id) worker = &w;
+    ASSERT_NE(worker, nullptr) << "seed " << seed_;
+    ASSERT_EQ(worker->model, waiting_[i].wish.model) << "seed " << seed_;
+    ASSERT_LT(worker->inflight, worker->slots) << "a seat was given twice, seed " << seed_;
+    ++worker->inflight;
+    running_.push_back({d.hive, d.worker_id, waiting_[i].wish.model, pick(1, 6)});
+    line_.leave(waiting_[i].place);
+    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  void provision(const Asking& a, const Decision& d) {
+    std::int64_t taken = 0;
+    const HiveView& h = hives_.at(d.hive);
+    for (const auto& [at, what] : coming_) {
+      taken += at == d.hive;
+      ASSERT_FALSE(at == d.hive && what.first == a.wish.model) << "one worker is made twice, seed " << seed_;
+    }
+    taken += static_cast<std::int64_t>(h.workers.size());
+    ASSERT_LE((taken + 1) << 30, h.devices[0].memory_free) << "memory was promised twice, seed " << seed_;
+    coming_.push_back({d.hive, {a.wish.model, pick(1, 4)}});
+  }
+
+  std::uint64_t seed_;
+  std::mt19937_64 random_;
+  int now_ = 0, next_ = 0, asked_ = 0, done_ = 0, failed_ = 0;
+  std::map<std::string, HiveView> hives_;
+  std::vector<std::pair<std::string, std::pair<std::string, int>>> coming_;  // hive, model, steps
+  WaitingLine line_;
+  std::vector<Asking> waiting_;
+  std::vector<Running> running_;
+};
+
+TEST(Simulation, invariants_hold_for_many_seeds) {
+  if (const char* one = std::getenv("LLORCH_SEED")) return Colony(std::strtoull(one, nullptr, 10)).run();
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  const int seeds = kSeeds / 50;
+  std::printf("not run: %d of %d seeds, because this build is slow\n", kSeeds - seeds, kSeeds);
+#else
+  const int seeds = kSeeds;
+#endif
+  for (int seed = 0; seed < seeds; ++seed) {
+    Colony(static_cast<std::uint64_t>(seed)).run();
+    if (HasFailure()) FAIL() << "LLORCH_SEED=" << seed << " replays it";
+  }
+}
+
+}  // namespace
+}  // namespace llorch::queen
