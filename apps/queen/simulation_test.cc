@@ -1,6 +1,6 @@
-// The queen's line and decision in colonies that join, fail and lag, under a seed (T-30 style invariants): no request is
-// lost, none gets a seat that is taken, interactive goes before batch, nobody starves, equal state gives equal choices.
-// LLORCH_SEED=n replays one.
+// The queen's line and decision in colonies that join, fail and lag, under a seed (T-30 style invariants): no request
+// is lost, none gets a seat that is taken, interactive goes before batch, nobody starves, equal state gives equal
+// choices. LLORCH_SEED=n replays one.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -150,7 +150,8 @@ class Colony {
       for (const auto& [at, what] : coming_)
         if (at == id) out.back().devices[0].memory_free -= std::int64_t{1} << 30;
       for (std::size_t i = 0; i < h.workers.size(); ++i) out.back().devices[0].memory_free -= std::int64_t{1} << 30;
-      if (out.back().devices[0].memory_free < std::int64_t{1} << 30) out.back().refused = true, out.back().refusal = "no room";
+      if (out.back().devices[0].memory_free < std::int64_t{1} << 30)
+        out.back().refused = true, out.back().refusal = "no room";
     }
     return out;
   }

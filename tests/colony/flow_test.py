@@ -121,6 +121,19 @@ class Flow(unittest.TestCase):
             self.assertEqual(c.keeper("run", "haiku", "x", "--temperature", "9").returncode, 2)
             c.assert_nothing_left()
 
+    def test_completion_and_manual_know_every_command(self):
+        tell = lambda *a: subprocess.run([BIN / "llorch", *a], capture_output=True, text=True, check=True).stdout
+        bash = tell("completion", "bash")
+        words = lambda line: subprocess.run(["bash", "-c", bash + f"\nCOMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); _llorch; echo ${{COMPREPLY[@]}}"], capture_output=True, text=True).stdout.split()
+        self.assertLessEqual({"run", "chat", "infer", "status", "doctor", "queen", "hive", "worker", "model", "completion"}, set(words("llorch ''")))
+        self.assertEqual(words("llorch queen st"), ["start", "stop", "status"])
+        self.assertIn("--temperature", words("llorch run --te"))
+        self.assertIn("seen_subcommand_from worker; and __fish_seen_subcommand_from spawn", tell("completion", "fish"))
+        manual = tell("man")
+        for command in ("llorch run", "llorch queen start", "llorch model download", "llorch worker delete"):
+            self.assertIn(f'.SS "{command}', manual)
+        self.assertIn("\\-\\-temperature", manual)
+
     def test_doctor(self):
         with Colony() as c:
             r = c.keeper("doctor", "--json")
