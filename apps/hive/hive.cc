@@ -25,15 +25,6 @@ namespace {
 constexpr int kWorkerPorts = 399;  // 8601 to 8999, unless told otherwise
 auto wall_now() { return std::chrono::system_clock::now(); }
 
-std::string host_name() {
-  char name[256] = "local";
-  gethostname(name, sizeof name - 1);
-  std::string id;
-  for (const char c : std::string_view(name))
-    id += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' ? c : '-';
-  return id.substr(0, 64);
-}
-
 }  // namespace
 
 Hive::Hive(net::EventLoop& loop, HiveOptions options)
@@ -43,7 +34,7 @@ Hive::Hive(net::EventLoop& loop, HiveOptions options)
       background_(loop),
       desk_(loop, {"hive", options_.hive_id, {}, {}}),
       life_(std::make_shared<service::Flow>(loop)) {
-  if (options_.hive_id.empty()) options_.hive_id = host_name();
+  if (options_.hive_id.empty()) options_.hive_id = service::host_name();
   desk_.set_actor(options_.hive_id);
 }
 

@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
   app.add_option("--worker-slots", o.worker_slots, "requests that one worker may have at a time")
-      ->check(CLI::Range(1, 1024))
+      ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   app.add_option("--idle-stop-sec", o.idle_stop_s, "this machine's workers stop when idle so long; 0: never")
       ->check(CLI::Range(0, 1 << 30))

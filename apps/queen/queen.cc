@@ -18,15 +18,6 @@ using service::Procedure;
 
 namespace {
 
-std::string host_name() {
-  char name[256] = "local";
-  gethostname(name, sizeof name - 1);
-  std::string id;
-  for (const char c : std::string_view(name))
-    id += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' ? c : '-';
-  return id.substr(0, 64);
-}
-
 Procedure learn_from(FlowPtr flow, Queen& q, std::string hive_id) {
   const service::Peer peer = q.hives()[hive_id].peer;
   const auto answer = co_await service::ask(flow, peer, service::Asked("GET", "/v1/capabilities"));
@@ -64,7 +55,7 @@ Queen::Queen(net::EventLoop& loop, QueenOptions options)
       front_(loop, options_, "llorch-queen"),
       background_(loop),
       desk_(loop, {"queen", "queen", {}, [this](const job::Job& job) { ended(job); }}),
-      local_id_(host_name()) {}
+      local_id_(service::host_name()) {}
 
 Queen::~Queen() { front_.close(); }
 

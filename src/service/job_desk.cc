@@ -1,5 +1,7 @@
 #include "service/job_desk.h"
 
+#include <fmt/format.h>
+
 #include "base/ids.h"
 #include "service/log.h"
 #include "service/narration.h"
@@ -30,6 +32,17 @@ void Task::event(std::string_view type, boost::json::object fields) {
   for (auto& [key, value] : fields)
     if (key != "type" && key != "seq") o.insert_or_assign(key, std::move(value));
   (void)desk_.jobs_.append(*job, std::string(type), boost::json::serialize(o));
+}
+
+bool Task::relay(std::string_view type, std::string_view json) {
+  const std::string begin = fmt::format(R"({{"type":"{}","seq":)", type);
+  if (!json.starts_with(begin)) return false;
+  json.remove_prefix(begin.size());
+  const std::size_t end = json.find_first_not_of("0123456789");
+  if (end == 0 || end == std::string_view::npos) return false;
+  (void)desk_.jobs_.append(*job, std::string(type),
+                           fmt::format("{}{}{}", begin, job->log.next_seq(), json.substr(end)));
+  return true;
 }
 
 void Task::start(boost::json::object fields) {

@@ -29,6 +29,9 @@ class Task : public std::enable_shared_from_this<Task> {
   void narrate(std::string_view action, const std::string& human);
   /// Appends an event; type and seq are added.
   void event(std::string_view type, boost::json::object fields);
+  /// An event of another daemon's stream, whose JSON begins with its type and seq: only the number is changed. False
+  /// when it begins otherwise.
+  bool relay(std::string_view type, std::string_view json);
   /// Running from now on; the first call also appends "started" with these fields.
   void start(boost::json::object fields = {});
   /// The terminal event: "result" where there is one, then "end".

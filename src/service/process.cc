@@ -143,6 +143,15 @@ Result<int> start_detached(const ProcessOptions& options) {
   return pid;
 }
 
+std::string host_name() {
+  char name[256] = "local";
+  gethostname(name, sizeof name - 1);
+  std::string id;
+  for (const char c : std::string_view(name))
+    id += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' ? c : '-';
+  return id.substr(0, 64);
+}
+
 std::string own_folder() {
   std::error_code problem;
   return std::filesystem::read_symlink("/proc/self/exe", problem).parent_path().string();

@@ -54,6 +54,8 @@ class Process {
 
 /// Starts a program that lives on without us, in a session of its own. Returns its pid.
 [[nodiscard]] Result<int> start_detached(const ProcessOptions& options);
+/// This machine's name, of A-Z a-z 0-9 _ - only: what its hive is called.
+[[nodiscard]] std::string host_name();
 /// The folder of the program that runs now.
 [[nodiscard]] std::string own_folder();
 

@@ -76,20 +76,19 @@ Step<JsonAnswer> ask(const FlowPtr& flow, const Peer& peer, Asked asked) {
           }};
 }
 
-Step<bool> follow(const FlowPtr& flow, const Peer& peer, std::string path, OnEvent& on_event) {
+Step<bool> follow(const FlowPtr& flow, const Peer& peer, std::string path, OnEvent& on_event, const OnLine& on_line) {
   Asked asked("GET", std::move(path));
-  return {flow, [flow, peer, asked = std::move(asked), on_event](const Step<bool>::Done& done) -> std::any {
+  return {flow, [flow, peer, asked = std::move(asked), on_event, on_line](const Step<bool>::Done& done) -> std::any {
             struct Stream {
               int status = 0;
               std::string refusal;
               net::SseParser parser;
             };
-            const auto stream =
-                std::make_shared<Stream>(Stream{0, {}, net::SseParser([flow, on_event](const net::SseEvent& e) {
-                                                  if (e.data == "[DONE]" || flow->cancelled()) return;
-                                                  if (const auto data = parse(e.data); data.is_object())
-                                                    on_event(e.type, data.get_object());
-                                                })});
+            const auto stream = std::make_shared<Stream>(
+                Stream{0, {}, net::SseParser([flow, on_event, on_line](const net::SseEvent& e) {
+                         if (e.data == "[DONE]" || flow->cancelled() || (on_line && on_line(e.type, e.data))) return;
+                         if (const auto data = parse(e.data); data.is_object()) on_event(e.type, data.get_object());
+                       })});
             return std::make_shared<net::Call>(net::start_call(
                 flow->loop(), request_to(peer, asked),
                 {.on_head = [stream](int status, const net::Headers&) { stream->status = status; },

@@ -40,7 +40,10 @@ struct JsonAnswer {
 
 /// An event of a native stream; "data" has type and seq.
 using OnEvent = std::function<void(std::string_view type, const boost::json::object& data)>;
+/// The same before its JSON is parsed; true: it needs no more.
+using OnLine = std::function<bool(std::string_view type, const std::string& json)>;
 /// Follows a native stream until its [DONE]. Errors: the error of its answer; kIo when it breaks off before.
-[[nodiscard]] Step<bool> follow(const FlowPtr& flow, const Peer& peer, std::string path, OnEvent& on_event);
+[[nodiscard]] Step<bool> follow(const FlowPtr& flow, const Peer& peer, std::string path, OnEvent& on_event,
+                                const OnLine& on_line = {});
 
 }  // namespace llorch::service

@@ -14,9 +14,11 @@ std::vector<std::pair<std::string, std::string>> options_of(const CLI::App& app)
   return out;
 }
 
-void visit(const CLI::App& app, const std::string& path, const std::function<void(const CLI::App&, const std::string&)>& each) {
+void visit(const CLI::App& app, const std::string& path,
+           const std::function<void(const CLI::App&, const std::string&)>& each) {
   each(app, path);
-  for (const CLI::App* sub : app.get_subcommands({})) visit(*sub, path.empty() ? sub->get_name() : path + " " + sub->get_name(), each);
+  for (const CLI::App* sub : app.get_subcommands({}))
+    visit(*sub, path.empty() ? sub->get_name() : path + " " + sub->get_name(), each);
 }
 
 /// Without what a shell would read.
@@ -26,11 +28,14 @@ std::string plain(std::string text) {
 }
 
 void bash(const CLI::App& app) {
-  std::printf("# bash completion of llorch\n_llorch() {\n  local path= word words\n  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n    case \"$path $word\" in\n");
+  std::printf(
+      "# bash completion of llorch\n_llorch() {\n  local path= word words\n  for word in "
+      "\"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n    case \"$path $word\" in\n");
   visit(app, "", [](const CLI::App&, const std::string& path) {
     const std::size_t cut = path.rfind(' ');
     if (!path.empty())
-      std::printf("      '%s %s') path='%s' ;;\n", cut == path.npos ? "" : path.substr(0, cut).c_str(), path.substr(cut == path.npos ? 0 : cut + 1).c_str(), path.c_str());
+      std::printf("      '%s %s') path='%s' ;;\n", cut == path.npos ? "" : path.substr(0, cut).c_str(),
+                  path.substr(cut == path.npos ? 0 : cut + 1).c_str(), path.c_str());
   });
   std::printf("    esac\n  done\n  case \"$path\" in\n");
   visit(app, "", [](const CLI::App& c, const std::string& path) {
@@ -39,7 +44,9 @@ void bash(const CLI::App& app) {
     for (const auto& [name, help] : options_of(c)) words += "--" + name + " ";
     std::printf("    '%s') words='%s' ;;\n", path.c_str(), words.c_str());
   });
-  std::printf("  esac\n  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\ncomplete -o default -F _llorch llorch\n");
+  std::printf(
+      "  esac\n  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\ncomplete -o default -F "
+      "_llorch llorch\n");
 }
 
 void fish(const CLI::App& app) {
@@ -52,20 +59,25 @@ void fish(const CLI::App& app) {
       at = end + 1;
     }
     for (const CLI::App* sub : c.get_subcommands({}))
-      std::printf("complete -c llorch -n '%s' -a %s -d '%s'\n", when.c_str(), sub->get_name().c_str(), plain(sub->get_description()).c_str());
-    for (const auto& [name, help] : options_of(c)) std::printf("complete -c llorch -n '%s' -l %s -d '%s'\n", when.c_str(), name.c_str(), plain(help).c_str());
+      std::printf("complete -c llorch -n '%s' -a %s -d '%s'\n", when.c_str(), sub->get_name().c_str(),
+                  plain(sub->get_description()).c_str());
+    for (const auto& [name, help] : options_of(c))
+      std::printf("complete -c llorch -n '%s' -l %s -d '%s'\n", when.c_str(), name.c_str(), plain(help).c_str());
   });
 }
 
 void man(const CLI::App& app) {
-  std::printf(".TH LLORCH 1 \"\" \"llorch " LLORCH_VERSION "\" \"\"\n.SH NAME\nllorch \\- %s\n.SH SYNOPSIS\n.B llorch\n.I command\n[options]\n.SH COMMANDS\n", app.get_description().c_str());
+  std::printf(".TH LLORCH 1 \"\" \"llorch " LLORCH_VERSION
+              "\" \"\"\n.SH NAME\nllorch \\- %s\n.SH SYNOPSIS\n.B llorch\n.I command\n[options]\n.SH COMMANDS\n",
+              app.get_description().c_str());
   visit(app, "", [](const CLI::App& c, const std::string& path) {
     if (path.empty() || !c.get_subcommands({}).empty()) return;
     std::printf(".SS \"llorch %s", path.c_str());
     for (const CLI::Option* o : c.get_options())
       if (o->get_positional()) std::printf(o->get_required() ? " %s" : " [%s]", o->get_name().c_str());
     std::printf("\"\n%s\n", c.get_description().c_str());
-    for (const auto& [name, help] : options_of(c)) std::printf(".TP\n.B \\-\\-%s\n%s\n", name.c_str(), help.empty() ? "(see the documents)" : help.c_str());
+    for (const auto& [name, help] : options_of(c))
+      std::printf(".TP\n.B \\-\\-%s\n%s\n", name.c_str(), help.empty() ? "(see the documents)" : help.c_str());
   });
   std::printf(".SH EXIT STATUS\n0 ok, 1 error, 2 usage, 130 interrupted.\n");
 }

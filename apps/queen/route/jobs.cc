@@ -114,8 +114,15 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
       task->event(type, data);
     }
   };
+  // Tokens are most of a stream, and need not be read to be passed on.
+  const service::OnLine on_line = [weak, heard, stream = o->stream](std::string_view type, const std::string& json) {
+    const TaskPtr task = type == "token" && stream ? weak.lock() : nullptr;
+    if (!task || !task->relay(type, json)) return false;
+    ++heard->tokens;
+    return true;
+  };
   q.metrics().connections.Increment();
-  const auto followed = co_await service::follow(flow, at.worker, *url, on_event);
+  const auto followed = co_await service::follow(flow, at.worker, *url, on_event, on_line);
   q.metrics().connections.Decrement();
   if (!followed) {
     if (flow->cancelled()) {

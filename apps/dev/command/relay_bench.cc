@@ -1,0 +1,260 @@
+// relay-bench: what a queen's relay costs. A mock hive and worker with many slow streams, a real queen in between, and the
+// clients; the same streams without the queen in the same run. Prints ratios.
+#include <unistd.h>
+
+#include <algorithm>
+#include <deque>
+#include <fstream>
+
+#include "command_line.h"
+#include "format/json.h"
+#include "net/http_client.h"
+#include "net/http_server.h"
+#include "net/sse.h"
+#include "service/process.h"
+
+namespace llorch::dev {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+struct Flags {
+  int streams = 1000, rate = 20, seconds = 5, port = 18590;
+};
+
+double now_us() { return std::chrono::duration<double, std::micro>(Clock::now().time_since_epoch()).count(); }
+
+/// Seconds of processor time that a process has had.
+double cpu_seconds(int pid) {
+  std::ifstream in(fmt::format("/proc/{}/stat", pid));
+  std::string text((std::istreambuf_iterator<char>(in)), {});
+  const std::size_t at = std::min(text.size(), text.rfind(')') + 1);
+  std::vector<std::string> fields;
+  for (std::size_t i = at; i < text.size();) {
+    const std::size_t end = std::min(text.find(' ', i), text.size());
+    if (end > i) fields.push_back(text.substr(i, end - i));
+    i = end + 1;
+  }
+  if (fields.size() < 13) return 0;
+  return static_cast<double>(std::stoll(fields[11]) + std::stoll(fields[12])) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+/// A worker and its hive, as far as a queen looks at them: every stream says a token at its rate, with the time in it.
+class Mock {
+ public:
+  Mock(net::EventLoop& loop, const Flags& f) : loop_(loop), f_(f) {}
+
+  Status start() {
+    net::ServerOptions o;
+    o.connections_max = o.connections_per_peer_max = 20'000;
+    LLORCH_TRY(server_, net::HttpServer::make(
+                            loop_, o, [this](const net::Request& r, const net::ExchangePtr& e) { answer(r, e); },
+                            [](const Error&) { return net::Response{400, "application/json", "{}", {}}; }));
+    tick();
+    return {};
+  }
+  [[nodiscard]] std::string url() const { return fmt::format("http://127.0.0.1:{}", server_->port()); }
+  [[nodiscard]] std::string beat() const {
+    return fmt::format(
+        R"({{"hive_id":"mock","url":"{0}","version":"0","node":{{}},"workers":[{{"worker_id":"w","uri":"{0}","model_ref":"builtin:haiku","device":"cpu","kind":"cpu","state":"ready","pid":1,"port":{1}}}]}})",
+        url(), server_->port());
+  }
+  [[nodiscard]] std::int64_t sent() const { return sent_; }
+  void end_all() {
+    for (Stream& s : streams_)
+      if (s.exchange->alive()) {
+        ++s.seq;
+        s.exchange->write(net::sse_frame(static_cast<std::uint64_t>(s.seq), "end", fmt::format(R"({{"type":"end","seq":{},"tokens_out":{}}})", s.seq, s.seq - 2)) + "data: [DONE]\n\n");
+        s.exchange->finish();
+      }
+    streams_.clear();
+  }
+  [[nodiscard]] std::size_t open() const { return streams_.size(); }
+  bool talking = false;
+
+ private:
+  struct Stream {
+    net::ExchangePtr exchange;
+    int seq = 0, index = 0;
+  };
+  void answer(const net::Request& r, const net::ExchangePtr& e) {
+    const std::string& path = r.target.path;
+    if (path == "/v1/capabilities")
+      return e->send({200, "application/json",
+                      R"({"devices":[{"id":"cpu","name":"mock","device_type":"cpu","memory_total_bytes":1,"memory_free_bytes":1}],"models":[],"workers_available":[]})", {}});
+    if (path == "/v1/inference" && r.method == "POST") {
+      const int id = ++jobs_;
+      return e->send({202, "application/json", fmt::format(R"({{"job_id":"job-{0}","sse_url":"/v1/inference/{0}/stream","status":"queued","queue_position":0}})", id), {}});
+    }
+    if (!path.ends_with("/stream")) return e->send({200, "application/json", "{}", {}});
+    net::Response head;
+    head.content_type = "text/event-stream";
+    e->start(std::move(head));
+    Stream s{e, 1, 0};
+    e->write(net::sse_frame(1, "started", R"({"type":"started","seq":1,"model":"builtin:haiku","started_at":"2026-01-01T00:00:00.000Z","correlation_id":"c","seed":1,"params":{}})"));
+    streams_.push_back(std::move(s));
+  }
+  /// Ten groups of streams take turns, so that tokens do not come in one burst.
+  void tick() {
+    constexpr int kGroups = 10;
+    group_ = (group_ + 1) % kGroups;
+    if (talking)
+      for (std::size_t i = static_cast<std::size_t>(group_); i < streams_.size(); i += kGroups) {
+        Stream& s = streams_[i];
+        if (!s.exchange->alive()) continue;
+        ++sent_;
+        ++s.seq;
+        s.exchange->write(net::sse_frame(static_cast<std::uint64_t>(s.seq), "token", fmt::format(R"({{"type":"token","seq":{},"t":"{:.1f}","i":{},"token_id":{}}})", s.seq, now_us(), s.index++, 1234)));
+      }
+    due_ += std::chrono::microseconds(1'000'000 / (f_.rate * kGroups));
+    timer_ = loop_.after(std::max(Clock::duration(0), due_ - Clock::now()), [this] { tick(); });
+  }
+
+  net::EventLoop& loop_;
+  const Flags& f_;
+  std::unique_ptr<net::HttpServer> server_;
+  std::vector<Stream> streams_;
+  net::EventLoop::Timer timer_;
+  Clock::time_point due_ = Clock::now();
+  int jobs_ = 0, group_ = 0;
+  std::int64_t sent_ = 0;
+};
+
+/// Clients of one address.
+class Clients {
+ public:
+  Clients(net::EventLoop& loop, std::string base) : loop_(loop), base_(std::move(base)) {}
+
+  void start(int count, const std::string& path, const std::string& body) {
+    for (int i = 0; i < count; ++i) create(path, body);
+  }
+  std::vector<float> delays_us;
+  int started = 0, done = 0, broken = 0;
+
+ private:
+  void create(const std::string& path, const std::string& body) {
+    net::ClientRequest r;
+    r.method = "POST", r.url = net::parse_url(base_ + path).value(), r.body = body;
+    r.headers.add("Content-Type", "application/json");
+    const auto text = std::make_shared<std::string>();
+    calls_.push_back(net::start_call(loop_, std::move(r), {.on_head = {}, .on_data = [text](std::string_view b) { *text += b; }, .on_end = [this, text](const Status& s) {
+                                       const auto parsed = s ? json::parse(*text, "answer") : Result<boost::json::value>(boost::json::value());
+                                       const auto url = parsed && parsed->is_object() ? json::find_text(parsed->get_object(), "sse_url") : std::nullopt;
+                                       if (!url) return void(++broken);
+                                       follow(*url);
+                                     }}));
+  }
+  void follow(const std::string& path) {
+    net::ClientRequest r;
+    r.url = net::parse_url(base_ + path).value();
+    const auto parser = std::make_shared<net::SseParser>([this](const net::SseEvent& e) {
+      if (e.type == "started") ++started;
+      if (e.type != "token") return;
+      const std::size_t at = e.data.find(R"("t":")");
+      if (at != std::string::npos) delays_us.push_back(static_cast<float>(now_us() - std::strtod(e.data.c_str() + at + 5, nullptr)));
+    });
+    calls_.push_back(net::start_call(loop_, std::move(r), {.on_head = {}, .on_data = [parser](std::string_view b) { (void)parser->push(b); }, .on_end = [this, parser](const Status& s) { ++(s && parser->done() ? done : broken); }}));
+  }
+  net::EventLoop& loop_;
+  std::string base_;
+  std::deque<net::Call> calls_;
+};
+
+struct Figures {
+  double median_ms = 0, p99_ms = 0, tokens_s = 0, cpu_us = 0, behind = 0;
+};
+
+class Bench {
+ public:
+  explicit Bench(Flags f) : f_(f), mock_(loop_, f_) {}
+
+  Result<int> run() {
+    LLORCH_OK(mock_.start());
+    service::ProcessOptions o;
+    o.arguments = {service::own_folder() + "/llorch-queen", "--local-mode", "--port", std::to_string(f_.port), "--data-dir", "/tmp/llorch-relay-bench", "--worker-slots", "65536", "--heartbeat-interval-sec", "3600", "--admission-capacity", "-1", "--log-format", "json"};
+    o.log_file = "/dev/null";
+    LLORCH_TRY(const auto queen, service::Process::start(loop_, o, {}, {}));
+    const std::string base = fmt::format("http://127.0.0.1:{}", f_.port);
+    LLORCH_OK(until([&] { return tell(base + "/v1/heartbeat", mock_.beat()); }, 10));
+    LLORCH_TRY(const Figures direct, measure(mock_.url(), "/v1/inference", R"({"prompt":"x"})", 0));
+    LLORCH_TRY(const Figures relayed, measure(base, "/v1/jobs", R"({"operation":"infer","model":"builtin:haiku","prompt":"x","raw":true})", queen->pid()));
+    std::printf("%d streams at %d tokens/s each for %d s\n", f_.streams, f_.rate, f_.seconds);
+    std::printf("%-22s %12s %12s %12s %14s\n", "", "tokens/s", "median ms", "p99 ms", "CPU us/token");
+    std::printf("%-22s %12.0f %12.3f %12.3f %14s\n", "worker alone", direct.tokens_s, direct.median_ms, direct.p99_ms, "-");
+    std::printf("%-22s %12.0f %12.3f %12.3f %14.1f\n", "through the queen", relayed.tokens_s, relayed.median_ms, relayed.p99_ms, relayed.cpu_us);
+    std::printf("kept up with %.3f of what was sent; adds %.3f ms at the median (1 ms allowed: %.2f of it); %.2f of 20 us of the queen's CPU per token\n", relayed.behind, relayed.median_ms - direct.median_ms, relayed.median_ms - direct.median_ms, relayed.cpu_us / 20);
+    return 0;
+  }
+
+ private:
+  void run_for(Clock::duration time) {
+    const auto timer = loop_.after(time, [this] { loop_.stop(); });
+    loop_.run();
+  }
+  Status until(const std::function<bool()>& done, int seconds) {
+    const auto end = Clock::now() + std::chrono::seconds(seconds);
+    while (!done()) {
+      if (Clock::now() > end) return fail(ErrorCode::kOperationTimeout, "it did not happen in {} seconds", seconds);
+      run_for(milliseconds(20));
+    }
+    return {};
+  }
+  bool tell(const std::string& url, const std::string& body) {
+    net::ClientRequest r;
+    r.method = "POST", r.url = net::parse_url(url).value(), r.body = body;
+    r.headers.add("Content-Type", "application/json");
+    int status = 0;
+    bool ended = false;
+    const net::Call call = net::start_call(loop_, std::move(r), {.on_head = [&](int s, const net::Headers&) { status = s; }, .on_data = {}, .on_end = [&](const Status&) { ended = true; }});
+    for (int i = 0; i < 100 && !ended; ++i) run_for(milliseconds(10));
+    return status == 200;
+  }
+  Result<Figures> measure(const std::string& base, const std::string& path, const std::string& body, int queen) {
+    Clients clients(loop_, base);
+    for (int left = f_.streams; left > 0; left -= 50) {  // not all at once: connecting is not what is measured
+      clients.start(std::min(50, left), path, body);
+      run_for(milliseconds(50));
+    }
+    LLORCH_OK(until([&] { return clients.started == f_.streams; }, 30));
+    mock_.talking = true;
+    run_for(milliseconds(500));
+    clients.delays_us.clear();
+    const std::int64_t sent = mock_.sent();
+    const double cpu = queen ? cpu_seconds(queen) : 0;
+    const auto start = Clock::now();
+    run_for(std::chrono::seconds(f_.seconds));
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count(), used = queen ? cpu_seconds(queen) - cpu : 0;
+    const auto count = static_cast<double>(clients.delays_us.size()), given = static_cast<double>(mock_.sent() - sent);
+    mock_.talking = false;
+    run_for(milliseconds(200));
+    mock_.end_all();
+    LLORCH_OK(until([&] { return clients.done + clients.broken >= f_.streams; }, 20));
+    if (clients.broken > 0) return fail(ErrorCode::kInternal, "{} streams broke", clients.broken);
+    std::ranges::sort(clients.delays_us);
+    if (clients.delays_us.empty()) return fail(ErrorCode::kInternal, "no token came");
+    const auto at = [&](double q) { return clients.delays_us[static_cast<std::size_t>(q * static_cast<double>(clients.delays_us.size() - 1))] / 1000.0; };
+    return Figures{at(0.5), at(0.99), count / seconds, used * 1e6 / std::max(1.0, count), count / std::max(1.0, given)};
+  }
+
+  Flags f_;
+  net::EventLoop loop_;
+  Mock mock_;
+};
+
+}  // namespace
+
+void add_command_relay_bench(CLI::App& app, int& exit_code) {
+  auto f = std::make_shared<Flags>();
+  CLI::App* c = app.add_subcommand("relay-bench", "what a queen's relay costs, beside the same streams without her");
+  c->add_option("--streams", f->streams)->capture_default_str()->check(CLI::Range(1, 4000));
+  c->add_option("--rate", f->rate, "tokens/s of each")->capture_default_str()->check(CLI::Range(1, 1000));
+  c->add_option("--seconds", f->seconds)->capture_default_str()->check(CLI::Range(1, 600));
+  c->add_option("--port", f->port, "of the queen")->capture_default_str();
+  c->callback([f, &exit_code] {
+    const auto result = Bench(*f).run();
+    exit_code = result ? *result : (cli::report(result.error()), 1);
+  });
+}
+
+}  // namespace llorch::dev
