@@ -76,14 +76,8 @@ int run_daemon(const char* program, const Options& options) {
       service::stop_log();
       return report(started.error());
     }
-    // One death may come as several signals: those of the first half second are one.
-    net::Clock::time_point first;
     loop.on_signals([&](int count) {
-      if (count == 1) {
-        first = net::Clock::now();
-        return daemon.shutdown("signal");
-      }
-      if (net::Clock::now() - first < std::chrono::milliseconds(500)) return;
+      if (count == 1) return daemon.shutdown("signal");
       service::log(service::Level::kWarn, "stopped_at_once", "a second signal: stopping at once");
       loop.stop();
     });

@@ -34,9 +34,23 @@ struct Prepared {
   std::vector<char*> argv, envp;
 };
 
+/// A fork whose child gets no signal until it has let go of our handlers: one that ran there would write into the pipe
+/// that the child shares with our event loop, and we would take the child's signal for ours.
+pid_t fork_blocked(sigset_t& before) {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const pid_t pid = fork();
+  if (pid != 0) pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return pid;
+}
+
 [[noreturn]] void become(const Prepared& p, int output, int death_signal, pid_t parent) {
   if (death_signal) prctl(PR_SET_PDEATHSIG, death_signal);
   if (death_signal && getppid() != parent) _exit(127);  // it died before we could ask
+  struct sigaction plain {};
+  plain.sa_handler = SIG_DFL;
+  for (int number = 1; number < NSIG; ++number) sigaction(number, &plain, nullptr);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -66,7 +80,8 @@ Result<std::unique_ptr<Process>> Process::start(net::EventLoop& loop, ProcessOpt
   const Prepared prepared(options);
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail(ErrorCode::kIo, "no pipe: {}", std::strerror(errno));
-  const pid_t parent = getpid(), pid = fork();
+  sigset_t before;
+  const pid_t parent = getpid(), pid = fork_blocked(before);
   if (pid == 0) become(prepared, ends[1], options.death_signal, parent);
   close(ends[1]);
   if (pid < 0) {
@@ -133,7 +148,8 @@ Result<int> start_detached(const ProcessOptions& options) {
   const Prepared prepared(options);
   const int log = options.log_file.empty() ? open("/dev/null", O_WRONLY | O_CLOEXEC) : open_log(options.log_file);
   if (log < 0) return fail(ErrorCode::kIo, "cannot write {}", options.log_file);
-  const pid_t parent = getpid(), pid = fork();
+  sigset_t before;
+  const pid_t parent = getpid(), pid = fork_blocked(before);
   if (pid == 0) {
     setsid();
     become(prepared, log, options.death_signal, parent);

@@ -39,6 +39,26 @@ TEST(Process, lines_come_and_the_end_is_noticed) {
   unlink(log);
 }
 
+TEST(Process, a_signal_for_a_child_that_has_not_begun_yet_is_not_ours) {
+  net::EventLoop loop;
+  int signals = 0, ended = 0;
+  loop.on_signals([&](int) { ++signals; });
+  for (int i = 0; i < 200; ++i) {
+    const auto process = Process::start(loop, {{"/bin/sleep", "1000"}, {}, ""}, {}, [&](int code) {
+      EXPECT_EQ(code, 128 + SIGTERM);
+      ++ended;
+      loop.stop();
+    });
+    ASSERT_TRUE(process);
+    (*process)->signal(SIGTERM);  // most often between fork and exec
+    const auto limit = loop.after(5s, [&] { loop.stop(); });
+    loop.run();
+    ASSERT_EQ(ended, i + 1) << "the child has not taken its signal";
+  }
+  EXPECT_EQ(ended, 200);
+  EXPECT_EQ(signals, 0) << "the child's signal came to its parent";
+}
+
 TEST(Process, dies_with_its_owner_and_its_absence_is_an_error) {
   net::EventLoop loop;
   int pid = 0;

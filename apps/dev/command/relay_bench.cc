@@ -1,5 +1,5 @@
-// relay-bench: what a queen's relay costs. A mock hive and worker with many slow streams, a real queen in between, and the
-// clients; the same streams without the queen in the same run. Prints ratios.
+// relay-bench: what a queen's relay costs. A mock hive and worker with many slow streams, a real queen in between, and
+// the clients; the same streams without the queen in the same run. Prints ratios.
 #include <unistd.h>
 
 #include <algorithm>
@@ -37,7 +37,8 @@ double cpu_seconds(int pid) {
     i = end + 1;
   }
   if (fields.size() < 13) return 0;
-  return static_cast<double>(std::stoll(fields[11]) + std::stoll(fields[12])) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  return static_cast<double>(std::stoll(fields[11]) + std::stoll(fields[12])) /
+         static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
 /// A worker and its hive, as far as a queen looks at them: every stream says a token at its rate, with the time in it.
@@ -50,7 +51,9 @@ class Mock {
     o.connections_max = o.connections_per_peer_max = 20'000;
     LLORCH_TRY(server_, net::HttpServer::make(
                             loop_, o, [this](const net::Request& r, const net::ExchangePtr& e) { answer(r, e); },
-                            [](const Error&) { return net::Response{400, "application/json", "{}", {}}; }));
+                            [](const Error&) {
+                              return net::Response{400, "application/json", "{}", {}};
+                            }));
     tick();
     return {};
   }
@@ -65,7 +68,10 @@ class Mock {
     for (Stream& s : streams_)
       if (s.exchange->alive()) {
         ++s.seq;
-        s.exchange->write(net::sse_frame(static_cast<std::uint64_t>(s.seq), "end", fmt::format(R"({{"type":"end","seq":{},"tokens_out":{}}})", s.seq, s.seq - 2)) + "data: [DONE]\n\n");
+        s.exchange->write(
+            net::sse_frame(static_cast<std::uint64_t>(s.seq), "end",
+                           fmt::format(R"({{"type":"end","seq":{},"tokens_out":{}}})", s.seq, s.seq - 2)) +
+            "data: [DONE]\n\n");
         s.exchange->finish();
       }
     streams_.clear();
@@ -81,18 +87,29 @@ class Mock {
   void answer(const net::Request& r, const net::ExchangePtr& e) {
     const std::string& path = r.target.path;
     if (path == "/v1/capabilities")
-      return e->send({200, "application/json",
-                      R"({"devices":[{"id":"cpu","name":"mock","device_type":"cpu","memory_total_bytes":1,"memory_free_bytes":1}],"models":[],"workers_available":[]})", {}});
+      return e->send(
+          {200,
+           "application/json",
+           R"({"devices":[{"id":"cpu","name":"mock","device_type":"cpu","memory_total_bytes":1,"memory_free_bytes":1}],"models":[],"workers_available":[]})",
+           {}});
     if (path == "/v1/inference" && r.method == "POST") {
       const int id = ++jobs_;
-      return e->send({202, "application/json", fmt::format(R"({{"job_id":"job-{0}","sse_url":"/v1/inference/{0}/stream","status":"queued","queue_position":0}})", id), {}});
+      return e->send(
+          {202,
+           "application/json",
+           fmt::format(
+               R"({{"job_id":"job-{0}","sse_url":"/v1/inference/{0}/stream","status":"queued","queue_position":0}})",
+               id),
+           {}});
     }
     if (!path.ends_with("/stream")) return e->send({200, "application/json", "{}", {}});
     net::Response head;
     head.content_type = "text/event-stream";
     e->start(std::move(head));
     Stream s{e, 1, 0};
-    e->write(net::sse_frame(1, "started", R"({"type":"started","seq":1,"model":"builtin:haiku","started_at":"2026-01-01T00:00:00.000Z","correlation_id":"c","seed":1,"params":{}})"));
+    e->write(net::sse_frame(
+        1, "started",
+        R"({"type":"started","seq":1,"model":"builtin:haiku","started_at":"2026-01-01T00:00:00.000Z","correlation_id":"c","seed":1,"params":{}})"));
     streams_.push_back(std::move(s));
   }
   /// Ten groups of streams take turns, so that tokens do not come in one burst.
@@ -105,7 +122,9 @@ class Mock {
         if (!s.exchange->alive()) continue;
         ++sent_;
         ++s.seq;
-        s.exchange->write(net::sse_frame(static_cast<std::uint64_t>(s.seq), "token", fmt::format(R"({{"type":"token","seq":{},"t":"{:.1f}","i":{},"token_id":{}}})", s.seq, now_us(), s.index++, 1234)));
+        s.exchange->write(net::sse_frame(static_cast<std::uint64_t>(s.seq), "token",
+                                         fmt::format(R"({{"type":"token","seq":{},"t":"{:.1f}","i":{},"token_id":{}}})",
+                                                     s.seq, now_us(), s.index++, 1234)));
       }
     due_ += std::chrono::microseconds(1'000'000 / (f_.rate * kGroups));
     timer_ = loop_.after(std::max(Clock::duration(0), due_ - Clock::now()), [this] { tick(); });
@@ -138,12 +157,19 @@ class Clients {
     r.method = "POST", r.url = net::parse_url(base_ + path).value(), r.body = body;
     r.headers.add("Content-Type", "application/json");
     const auto text = std::make_shared<std::string>();
-    calls_.push_back(net::start_call(loop_, std::move(r), {.on_head = {}, .on_data = [text](std::string_view b) { *text += b; }, .on_end = [this, text](const Status& s) {
-                                       const auto parsed = s ? json::parse(*text, "answer") : Result<boost::json::value>(boost::json::value());
-                                       const auto url = parsed && parsed->is_object() ? json::find_text(parsed->get_object(), "sse_url") : std::nullopt;
-                                       if (!url) return void(++broken);
-                                       follow(*url);
-                                     }}));
+    calls_.push_back(net::start_call(loop_, std::move(r),
+                                     {.on_head = {},
+                                      .on_data = [text](std::string_view b) { *text += b; },
+                                      .on_end =
+                                          [this, text](const Status& s) {
+                                            const auto parsed = s ? json::parse(*text, "answer")
+                                                                  : Result<boost::json::value>(boost::json::value());
+                                            const auto url = parsed && parsed->is_object()
+                                                                 ? json::find_text(parsed->get_object(), "sse_url")
+                                                                 : std::nullopt;
+                                            if (!url) return void(++broken);
+                                            follow(*url);
+                                          }}));
   }
   void follow(const std::string& path) {
     net::ClientRequest r;
@@ -152,9 +178,14 @@ class Clients {
       if (e.type == "started") ++started;
       if (e.type != "token") return;
       const std::size_t at = e.data.find(R"("t":")");
-      if (at != std::string::npos) delays_us.push_back(static_cast<float>(now_us() - std::strtod(e.data.c_str() + at + 5, nullptr)));
+      if (at != std::string::npos)
+        delays_us.push_back(static_cast<float>(now_us() - std::strtod(e.data.c_str() + at + 5, nullptr)));
     });
-    calls_.push_back(net::start_call(loop_, std::move(r), {.on_head = {}, .on_data = [parser](std::string_view b) { (void)parser->push(b); }, .on_end = [this, parser](const Status& s) { ++(s && parser->done() ? done : broken); }}));
+    calls_.push_back(
+        net::start_call(loop_, std::move(r),
+                        {.on_head = {},
+                         .on_data = [parser](std::string_view b) { (void)parser->push(b); },
+                         .on_end = [this, parser](const Status& s) { ++(s && parser->done() ? done : broken); }}));
   }
   net::EventLoop& loop_;
   std::string base_;
@@ -172,18 +203,39 @@ class Bench {
   Result<int> run() {
     LLORCH_OK(mock_.start());
     service::ProcessOptions o;
-    o.arguments = {service::own_folder() + "/llorch-queen", "--local-mode", "--port", std::to_string(f_.port), "--data-dir", "/tmp/llorch-relay-bench", "--worker-slots", "65536", "--heartbeat-interval-sec", "3600", "--admission-capacity", "-1", "--log-format", "json"};
+    o.arguments = {service::own_folder() + "/llorch-queen",
+                   "--local-mode",
+                   "--port",
+                   std::to_string(f_.port),
+                   "--data-dir",
+                   "/tmp/llorch-relay-bench",
+                   "--worker-slots",
+                   "65536",
+                   "--heartbeat-interval-sec",
+                   "3600",
+                   "--admission-capacity",
+                   "-1",
+                   "--log-format",
+                   "json"};
     o.log_file = "/dev/null";
     LLORCH_TRY(const auto queen, service::Process::start(loop_, o, {}, {}));
     const std::string base = fmt::format("http://127.0.0.1:{}", f_.port);
     LLORCH_OK(until([&] { return tell(base + "/v1/heartbeat", mock_.beat()); }, 10));
     LLORCH_TRY(const Figures direct, measure(mock_.url(), "/v1/inference", R"({"prompt":"x"})", 0));
-    LLORCH_TRY(const Figures relayed, measure(base, "/v1/jobs", R"({"operation":"infer","model":"builtin:haiku","prompt":"x","raw":true})", queen->pid()));
+    LLORCH_TRY(const Figures relayed,
+               measure(base, "/v1/jobs", R"({"operation":"infer","model":"builtin:haiku","prompt":"x","raw":true})",
+                       queen->pid()));
     std::printf("%d streams at %d tokens/s each for %d s\n", f_.streams, f_.rate, f_.seconds);
     std::printf("%-22s %12s %12s %12s %14s\n", "", "tokens/s", "median ms", "p99 ms", "CPU us/token");
-    std::printf("%-22s %12.0f %12.3f %12.3f %14s\n", "worker alone", direct.tokens_s, direct.median_ms, direct.p99_ms, "-");
-    std::printf("%-22s %12.0f %12.3f %12.3f %14.1f\n", "through the queen", relayed.tokens_s, relayed.median_ms, relayed.p99_ms, relayed.cpu_us);
-    std::printf("kept up with %.3f of what was sent; adds %.3f ms at the median (1 ms allowed: %.2f of it); %.2f of 20 us of the queen's CPU per token\n", relayed.behind, relayed.median_ms - direct.median_ms, relayed.median_ms - direct.median_ms, relayed.cpu_us / 20);
+    std::printf("%-22s %12.0f %12.3f %12.3f %14s\n", "worker alone", direct.tokens_s, direct.median_ms, direct.p99_ms,
+                "-");
+    std::printf("%-22s %12.0f %12.3f %12.3f %14.1f\n", "through the queen", relayed.tokens_s, relayed.median_ms,
+                relayed.p99_ms, relayed.cpu_us);
+    std::printf(
+        "kept up with %.3f of what was sent; adds %.3f ms at the median (1 ms allowed: %.2f of it); %.2f of 20 us of "
+        "the queen's CPU per token\n",
+        relayed.behind, relayed.median_ms - direct.median_ms, relayed.median_ms - direct.median_ms,
+        relayed.cpu_us / 20);
     return 0;
   }
 
@@ -206,7 +258,10 @@ class Bench {
     r.headers.add("Content-Type", "application/json");
     int status = 0;
     bool ended = false;
-    const net::Call call = net::start_call(loop_, std::move(r), {.on_head = [&](int s, const net::Headers&) { status = s; }, .on_data = {}, .on_end = [&](const Status&) { ended = true; }});
+    const net::Call call = net::start_call(loop_, std::move(r),
+                                           {.on_head = [&](int s, const net::Headers&) { status = s; },
+                                            .on_data = {},
+                                            .on_end = [&](const Status&) { ended = true; }});
     for (int i = 0; i < 100 && !ended; ++i) run_for(milliseconds(10));
     return status == 200;
   }
@@ -224,7 +279,8 @@ class Bench {
     const double cpu = queen ? cpu_seconds(queen) : 0;
     const auto start = Clock::now();
     run_for(std::chrono::seconds(f_.seconds));
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count(), used = queen ? cpu_seconds(queen) - cpu : 0;
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count(),
+                 used = queen ? cpu_seconds(queen) - cpu : 0;
     const auto count = static_cast<double>(clients.delays_us.size()), given = static_cast<double>(mock_.sent() - sent);
     mock_.talking = false;
     run_for(milliseconds(200));
@@ -233,7 +289,10 @@ class Bench {
     if (clients.broken > 0) return fail(ErrorCode::kInternal, "{} streams broke", clients.broken);
     std::ranges::sort(clients.delays_us);
     if (clients.delays_us.empty()) return fail(ErrorCode::kInternal, "no token came");
-    const auto at = [&](double q) { return clients.delays_us[static_cast<std::size_t>(q * static_cast<double>(clients.delays_us.size() - 1))] / 1000.0; };
+    const auto at = [&](double q) {
+      return clients.delays_us[static_cast<std::size_t>(q * static_cast<double>(clients.delays_us.size() - 1))] /
+             1000.0;
+    };
     return Figures{at(0.5), at(0.99), count / seconds, used * 1e6 / std::max(1.0, count), count / std::max(1.0, given)};
   }
 
