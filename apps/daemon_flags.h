@@ -76,8 +76,14 @@ int run_daemon(const char* program, const Options& options) {
       service::stop_log();
       return report(started.error());
     }
+    // The death of whoever started us is told once for each of its threads: what comes in the first half second is one.
+    net::Clock::time_point first;
     loop.on_signals([&](int count) {
-      if (count == 1) return daemon.shutdown("signal");
+      if (count == 1) {
+        first = net::Clock::now();
+        return daemon.shutdown("signal");
+      }
+      if (net::Clock::now() - first < std::chrono::milliseconds(500)) return;
       service::log(service::Level::kWarn, "stopped_at_once", "a second signal: stopping at once");
       loop.stop();
     });
