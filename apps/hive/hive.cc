@@ -56,7 +56,13 @@ Status Hive::start() {
   LLORCH_TRY(catalog_, Catalog::load(options_.data_dir + "/hive.db"));
   end_orphans();
   devices_ = find_devices().devices;
-  open_routes();
+  for (const auto& d : devices_)
+    if (d.type == "gpu" && d.memory_total && d.memory_free)
+      metrics_.gpu(d.id, static_cast<double>(*d.memory_total), static_cast<double>(*d.memory_total - *d.memory_free));
+  metrics_.gpus(static_cast<int>(devices_.size()) - 1);
+#define LLORCH_ROUTE(name) add_route_##name(*this);
+#include "hive_routes.inc"
+#undef LLORCH_ROUTE
   LLORCH_OK(front_.bind());
   queen_seen_ = net::Clock::now();
   log(Level::kInfo, "startup", fmt::format("{} listens on {}:{}", options_.hive_id, options_.listen, front_.port()),
@@ -64,12 +70,6 @@ Status Hive::start() {
   beat();
   sweep();
   return {};
-}
-
-void Hive::open_routes() {
-  add_route_status(*this);
-  add_route_nodes(*this);
-  add_route_jobs(*this);
 }
 
 colony::Capabilities Hive::capabilities() const {
@@ -130,7 +130,7 @@ Result<WorkerPtr> Hive::launch(const colony::ModelRef& ref, const std::string& l
   }
   if (port == 0) return fail(ErrorCode::kIo, "no port for a worker is free");
   auto w = std::make_shared<WorkerProcess>();
-  w->facts = {fmt::format("worker-{}-{}", kind, port), "", ref.text(), device, kind, "starting", 0, port, 0};
+  w->facts = {fmt::format("worker-{}-{}", kind, port), "", ref.text(), device, kind, "starting", 0, port};
   w->spawn_token = random_hex(24);
   w->promised = need;
   w->started = w->last_progress = net::Clock::now();

@@ -93,7 +93,6 @@ class Hive {
 
  private:
   friend service::Procedure stop_all(service::FlowPtr flow, Hive& hive);
-  void open_routes();
   void exited(const WorkerPtr& w, int code);
   void sweep();
   void measure_devices();
@@ -124,8 +123,8 @@ class Hive {
 /// The whole ladder: asked, told, killed (H-32). `done` when it is gone.
 service::Procedure stop_worker(service::FlowPtr flow, Hive& hive, WorkerPtr worker, std::function<void()> done);
 
-void add_route_status(Hive& hive);
-void add_route_nodes(Hive& hive);
-void add_route_jobs(Hive& hive);
+#define LLORCH_ROUTE(name) void add_route_##name(Hive& hive);
+#include "hive_routes.inc"
+#undef LLORCH_ROUTE
 
 }  // namespace llorch::hive

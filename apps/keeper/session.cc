@@ -156,12 +156,17 @@ void Session::retire_queen() {
     (void)poll(&p, 1, static_cast<int>(time.count()));
     return waitpid(pid, nullptr, WNOHANG) != 0;
   };
-  if (gone(milliseconds(15'000))) return say("everything that was started is gone");
-  kill(pid, SIGTERM);
-  if (gone(milliseconds(5000))) return say("everything that was started is gone");
-  kill(pid, SIGKILL);
-  (void)gone(milliseconds(5000));
-  say("the queen had to be killed");
+  bool ended = gone(milliseconds(15'000));
+  if (!ended) {
+    kill(pid, SIGTERM);
+    ended = gone(milliseconds(5000));
+  }
+  if (!ended) {
+    kill(pid, SIGKILL);
+    (void)gone(milliseconds(5000));
+  }
+  close(descriptor);
+  say(ended ? "everything that was started is gone" : "the queen had to be killed");
 }
 
 Result<boost::json::value> Session::call(const std::string& method, const std::string& path,

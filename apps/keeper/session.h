@@ -16,7 +16,7 @@ namespace llorch::keeper {
 struct Common {
   std::string queen = "http://127.0.0.1:8500", token_file, correlation_id, queen_program, data_dir;
   std::vector<std::string> queen_flags;  // for a queen that is started here
-  bool json = false, quiet = false, no_autostart = false, direct = false;
+  bool json = false, quiet = false, no_autostart = false;
   int timeout_s = 30;  // without one byte
 
   void add(CLI::App& app);

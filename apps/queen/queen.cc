@@ -28,16 +28,19 @@ Procedure learn_from(FlowPtr flow, Queen& q, std::string hive_id) {
     auto read = colony::read_capabilities(answer->body);
     if (read) {
       h.capabilities = *std::move(read), h.known = true;
-      boost::json::array devices;
-      for (const auto& d : h.capabilities.devices) devices.push_back(colony::to_json(d));
       const HiveRow row{h.id, h.peer.base.host, h.peer.base.port};
-      q.catalog().hives[h.id] = row;
-      q.background().run(
-          [&q, row, text = boost::json::serialize(devices)] {
-            if (const Status saved = q.catalog().save_hive(row, text); !saved)
-              log(Level::kWarn, "catalog_failed", saved.error().message);
-          },
-          [] {});
+      HiveRow& kept = q.catalog().hives[h.id];
+      if (kept.host != row.host || kept.port != row.port) {  // new, or moved
+        kept = row;
+        boost::json::array devices;
+        for (const auto& d : h.capabilities.devices) devices.push_back(colony::to_json(d));
+        q.background().run(
+            [&q, row, text = boost::json::serialize(devices)] {
+              if (const Status saved = q.catalog().save_hive(row, text); !saved)
+                log(Level::kWarn, "catalog_failed", saved.error().message);
+            },
+            [] {});
+      }
       q.changed().notify();
       co_return;
     }
@@ -62,11 +65,9 @@ Queen::~Queen() { front_.close(); }
 Status Queen::start() {
   LLORCH_OK(front_.open());
   desk_.set_audit(front_.audit());
-  add_route_status(*this);
-  add_route_nodes(*this);
-  add_route_jobs(*this);
-  add_route_openai(*this);
-  add_route_page(*this);
+#define LLORCH_ROUTE(name) add_route_##name(*this);
+#include "queen_routes.inc"
+#undef LLORCH_ROUTE
   LLORCH_OK(front_.bind());  // answers before anything else is there
   LLORCH_TRY(catalog_, Catalog::load(options_.data_dir + "/queen.db"));
   const auto now = std::chrono::system_clock::now();

@@ -164,15 +164,13 @@ class Queen {
   service::Broadcast broadcast_;
   std::unique_ptr<service::Process> hive_process_;
   std::string local_id_, hive_words_;  // what the local hive said last
-  net::EventLoop::Timer sweep_timer_, broadcast_timer_;
+  net::EventLoop::Timer sweep_timer_;
   net::Clock::time_point started_ = net::Clock::now();
   bool stopping_ = false;
 };
 
-void add_route_status(Queen& queen);
-void add_route_nodes(Queen& queen);
-void add_route_jobs(Queen& queen);
-void add_route_openai(Queen& queen);
-void add_route_page(Queen& queen);
+#define LLORCH_ROUTE(name) void add_route_##name(Queen& queen);
+#include "queen_routes.inc"
+#undef LLORCH_ROUTE
 
 }  // namespace llorch::queen

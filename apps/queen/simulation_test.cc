@@ -1,4 +1,4 @@
-// The queen's line and decision in colonies that join, fail and lag, under a seed (T-30 style invariants): no request
+// The queen's line and decision in colonies that join, fail and lag, under a seed: no request
 // is lost, none gets a seat that is taken, interactive goes before batch, nobody starves, equal state gives equal
 // choices. LLORCH_SEED=n replays one.
 #include <gtest/gtest.h>

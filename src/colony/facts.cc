@@ -97,8 +97,7 @@ object to_json(const WorkerFacts& w) {
           {"kind", w.kind},
           {"state", w.state},
           {"pid", w.pid},
-          {"port", w.port},
-          {"queue_room", w.queue_room}};
+          {"port", w.port}};
 }
 
 object to_json(const Capabilities& c) {
@@ -154,8 +153,7 @@ Result<HiveBeat> read_beat(const value& v) {
                        w.text("kind"),
                        w.text("state"),
                        w.integer("pid", true).value_or(0),
-                       w.integer("port", true).value_or(0),
-                       w.integer("queue_room").value_or(0)};
+                       w.integer("port", true).value_or(0)};
   });
   if (security::check_identifier(b.hive_id, 64))
     return fail(ErrorCode::kInvalidRequest, "hive_id must be 1 to 64 of A-Z a-z 0-9 _ -");

@@ -35,7 +35,6 @@ struct WorkerKind {
 struct WorkerFacts {
   std::string worker_id, uri, model_ref, device, kind, state;  // state: starting, ready, busy, stopping
   std::int64_t pid = 0, port = 0;
-  std::int64_t queue_room = 0;
 };
 
 struct Capabilities {

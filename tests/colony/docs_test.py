@@ -63,6 +63,7 @@ class Docs(unittest.TestCase):
         for app, heading in (("queen", "## The queen's API"), ("hive", "## The hive's API")):
             section = text.split(heading)[1].split("\n## ")[0]
             told = {(m, r, s) for m, r, s in re.findall(r"^\| (GET|POST|DELETE) \| `(\S+)` \| (\w+) \|", section, re.M)}
+            self.assertGreater(len(told), 10, app)
             with Colony() as c:
                 (c.home / "token").write_text("a-token-of-the-colony")
                 (c.home / "token").chmod(0o600)

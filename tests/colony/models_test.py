@@ -13,7 +13,11 @@ from hub import COMMIT, Hub
 MODEL = STORIES.read_bytes() if STORIES.exists() else b""
 
 
-@unittest.skipUnless(MODEL, "not run: the test data is not there")
+if not MODEL:
+    print(f"not run: downloads need {STORIES}, which is not there")
+
+
+@unittest.skipUnless(MODEL, "the test data is not there")
 class Models(unittest.TestCase):
     def colony(self, hub, **more):
         return Colony(HF_ENDPOINT=hub.url, HF_TOKEN="hf-secret-token-canary", **more)

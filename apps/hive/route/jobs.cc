@@ -1,6 +1,7 @@
 // POST /v1/jobs: what a hive can be told to do. Each operation is a procedure.
 #include <filesystem>
 
+#include "colony/operations.h"
 #include "format/json.h"
 #include "hive/devices.h"
 #include "hive/hive.h"
@@ -235,10 +236,7 @@ void create(Hive& h, const ContextPtr& c) {
   o.device = f.text("device", 32).value_or("cpu");
   o.pid = f.integer("pid", 1, 1 << 30).value_or(0);
   (void)f.take("hive_id"), (void)f.take("job_id");
-  static constexpr std::string_view kKnown[] = {
-      "worker_spawn",   "worker_install", "worker_process_list", "worker_process_get", "worker_process_delete",
-      "model_download", "model_list",     "model_get",           "model_delete"};
-  if (std::ranges::find(kKnown, o.operation) == std::end(kKnown))
+  if (!colony::is_hive_operation(o.operation))
     return c->fail({ErrorCode::kUnknownOperation, "a hive knows no such operation"}, {}, "operation");
   for (const std::string& name : f.unknown())
     f.violation(name, "known field", fmt::format("{} is no field of this operation", name));

@@ -1,4 +1,5 @@
 // POST /v1/jobs: infer, and everything that a hive can be told.
+#include "colony/operations.h"
 #include "format/json.h"
 #include "queen/queen.h"
 #include "security/digest.h"
@@ -219,13 +220,6 @@ Procedure hive_check(TaskPtr t, Queen& q, std::string hive_id) {
   t->succeed(info->body);
 }
 
-bool on_a_hive(std::string_view operation) {
-  static constexpr std::string_view kKnown[] = {
-      "worker_spawn",   "worker_install", "worker_process_list", "worker_process_get", "worker_process_delete",
-      "model_download", "model_list",     "model_get",           "model_delete"};
-  return std::ranges::find(kKnown, operation) != std::end(kKnown);
-}
-
 void create_infer(Queen& q, const ContextPtr& c, wire::Fields& f) {
   const auto o = std::make_shared<InferOrder>();
   const auto model = f.text("model", 512);
@@ -278,8 +272,8 @@ void create(Queen& q, const ContextPtr& c) {
   wire::Fields f(*body);
   const std::string operation = f.text("operation", 64).value_or("");
   if (operation == "infer") return create_infer(q, c, f);
-  const bool known =
-      operation == "status" || operation == "queen_check" || operation == "hive_check" || on_a_hive(operation);
+  const bool known = operation == "status" || operation == "queen_check" || operation == "hive_check" ||
+                     colony::is_hive_operation(operation);
   if (!known) return c->fail({ErrorCode::kUnknownOperation, "there is no such operation"}, {}, "operation");
   if (!c->principal.may(service::Scope::kAdmin))
     return c->fail({ErrorCode::kForbidden, "this API key does not have the scope that the operation needs"});
