@@ -42,6 +42,27 @@ Result<ModelRef> parse_hub(std::string_view text) {
   return r;
 }
 
+Result<ModelRef> parse_kind(std::string_view text) {
+  ModelRef r;
+  if (text.starts_with("builtin:")) {
+    r.kind = ModelRef::Kind::kBuiltin, r.name = text.substr(8);
+    if (!is_name(r.name, false)) return refuse("names a builtin of other characters than a-z 0-9 . _ -");
+    return r;
+  }
+  const bool file = text.starts_with("file:");
+  if (file || text.starts_with("/") || text.starts_with("./")) {
+    r.kind = ModelRef::Kind::kFile, r.path = file ? text.substr(5) : text;
+    if (!r.path.starts_with('/')) return refuse("has a path that is not absolute");
+    return r;
+  }
+  if (text.starts_with("hf:")) return parse_hub(text.substr(3));
+  if (text.contains('/')) return parse_hub(text);
+  if (!is_name(text, false))
+    return refuse("is none of builtin:name, file:/path, org/repo, or an alias of a-z 0-9 . _ -");
+  r.name = text;
+  return r;
+}
+
 }  // namespace
 
 std::string ModelRef::text() const {
@@ -66,23 +87,9 @@ std::string ModelRef::short_name() const {
 
 Result<ModelRef> parse_model_ref(std::string_view text) {
   if (const auto flaw = security::check_model_reference(text)) return refuse(security::describe(*flaw));
-  ModelRef r;
-  if (text.starts_with("builtin:")) {
-    r.kind = ModelRef::Kind::kBuiltin, r.name = text.substr(8);
-    if (!is_name(r.name, false)) return refuse("names a builtin of other characters than a-z 0-9 . _ -");
-    return r;
-  }
-  const bool file = text.starts_with("file:");
-  if (file || text.starts_with("/") || text.starts_with("./")) {
-    r.kind = ModelRef::Kind::kFile, r.path = file ? text.substr(5) : text;
-    if (!r.path.starts_with('/')) return refuse("has a path that is not absolute");
-    return r;
-  }
-  if (text.starts_with("hf:")) return parse_hub(text.substr(3));
-  if (text.contains('/')) return parse_hub(text);
-  if (!is_name(text, false))
-    return refuse("is none of builtin:name, file:/path, org/repo, or an alias of a-z 0-9 . _ -");
-  r.name = text;
+  Result<ModelRef> r = parse_kind(text);
+  // The full spelling is what is stored and told: it must be a reference itself.
+  if (r && security::check_model_reference(r->text())) return refuse("is too long once it is spelled out");
   return r;
 }
 

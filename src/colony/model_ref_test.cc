@@ -34,6 +34,16 @@ TEST(ModelRef, hostile_ones_are_refused_and_not_repeated) {
   }
 }
 
+TEST(ModelRef, the_limit_holds_for_the_full_spelling) {  // found by fuzzing: "/..." was taken, "file:/..." refused
+  const auto longest = parse_model_ref("/" + std::string(506, 'a'));
+  ASSERT_TRUE(longest) << longest.error().message;
+  EXPECT_EQ(longest->text().size(), 512U);
+  EXPECT_TRUE(parse_model_ref(longest->text()));
+  const auto longer = parse_model_ref("/" + std::string(507, 'a'));
+  ASSERT_FALSE(longer);
+  EXPECT_EQ(longer.error().code, ErrorCode::kInvalidRequest);
+}
+
 TEST(ModelRef, quantizations_in_file_names) {
   EXPECT_EQ(quant_in_name("qwen2.5-0.5b-instruct-q4_k_m.gguf"), "Q4_K_M");
   EXPECT_EQ(quant_in_name("Model-Q8_0.gguf"), "Q8_0");
