@@ -41,6 +41,10 @@ inline std::string directory(const char* own, const char* xdg, const char* fallb
 inline std::string data_directory() { return directory("LLORCH_DATA_DIR", "XDG_DATA_HOME", ".local/share"); }
 inline std::string state_directory() { return directory("LLORCH_STATE_DIR", "XDG_STATE_HOME", ".local/state"); }
 
+inline std::string default_keys_file() {
+  return directory("LLORCH_CONFIG_DIR", "XDG_CONFIG_HOME", ".config") + "/keys";
+}
+
 inline Status make_private_directory(const std::string& path) {
   std::error_code problem;
   std::filesystem::create_directories(path, problem);

@@ -14,21 +14,27 @@
           "\"\n.global llorch_page_" #name "_end\nllorch_page_" #name "_end:\n.byte 0\n.previous\n")
 // NOLINTEND
 
+LLORCH_PAGE(door, LLORCH_DOOR_PAGE);
+
 namespace llorch {
 
-/// `route<...>("GET", "/", ...)` with these bytes.
+inline net::Response page_of(const char* begin, const char* end) {
+  net::Response r;
+  r.content_type = "text/html; charset=utf-8";
+  r.body.assign(begin, end);
+  r.headers.add("Content-Security-Policy",
+                "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+                "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+  r.headers.add("Cache-Control", "no-cache");
+  r.headers.add("Referrer-Policy", "no-referrer");
+  return r;
+}
+
+/// `route<...>("GET", "/", ...)` with these bytes; a browser without a key gets a page that asks for it, as the 401.
 inline void serve_page(service::Router& router, const char* begin, const char* end) {
-  router.route<service::Scope::kInfer>("GET", "/", [begin, end](const service::ContextPtr& c) {
-    net::Response r;
-    r.content_type = "text/html; charset=utf-8";
-    r.body.assign(begin, end);
-    r.headers.add("Content-Security-Policy",
-                  "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
-                  "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
-    r.headers.add("Cache-Control", "no-cache");
-    r.headers.add("Referrer-Policy", "no-referrer");
-    c->reply(std::move(r));
-  });
+  router.route<service::Scope::kInfer>("GET", "/",
+                                       [begin, end](const service::ContextPtr& c) { c->reply(page_of(begin, end)); });
+  router.set_door(page_of(llorch_page_door, llorch_page_door_end));
 }
 
 }  // namespace llorch

@@ -120,6 +120,7 @@ Status Session::wake(bool stay) {
   if (token_.empty()) o.arguments.emplace_back("--local-mode");
   if (!token_.empty() && !common_.token_file.empty())
     o.arguments.insert(o.arguments.end(), {"--token-file", common_.token_file});
+  if (!token_.empty()) o.arguments.insert(o.arguments.end(), {"--keys-file", cli::default_keys_file()});
   o.arguments.insert(o.arguments.end(), common_.queen_flags.begin(), common_.queen_flags.end());
   o.log_file = common_.data_dir + "/queen.log";
   // A queen of one command goes with it, however it ends; she takes her hive along.

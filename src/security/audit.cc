@@ -153,6 +153,31 @@ Result<AuditState> verify_audit(const std::string& path) {
   return state;
 }
 
+bool AuditQuery::fits(const boost::json::object& record) const {
+  const auto* event = json::find_object(record, "event");
+  const std::string time = json::find_text(record, "timestamp").value_or("");
+  return event && (actor.empty() || json::find_text(*event, "actor") == actor) &&
+         (type.empty() || json::find_text(*event, "event_type") == type) && (since.empty() || time >= since) &&
+         (until.empty() || time < until);
+}
+
+Status for_each_record(const std::string& path, const AuditQuery& query,
+                       const std::function<void(const boost::json::object&)>& each) {
+  for (const std::string& file : files_of(path)) {
+    std::ifstream in(file, std::ios::binary);
+    if (!in) return fail(ErrorCode::kIo, "cannot read {}", file);
+    int number = 0;
+    for (std::string line; std::getline(in, line) && !in.eof();) {  // a line without its end is still being written
+      ++number;
+      const auto record = json::parse(line, "record");
+      if (!record || !record->is_object())
+        return fail(ErrorCode::kInvalidRequest, "{} line {} is no audit record", file, number);
+      if (query.fits(record->get_object())) each(record->get_object());
+    }
+  }
+  return {};
+}
+
 Result<std::unique_ptr<AuditLog>> AuditLog::open(const std::string& path, const std::string& service_id,
                                                  AuditOptions options) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);

@@ -71,4 +71,15 @@ class AuditLog {
 /// Walks the whole chain. Returns the number of records.
 [[nodiscard]] Result<AuditState> verify_audit(const std::string& path);
 
+/// Empty members fit everything.
+struct AuditQuery {
+  std::string actor, type;
+  std::string since, until;  // RFC 3339 in UTC, or a beginning of it such as 2026-11-21; until is excluded
+  [[nodiscard]] bool fits(const boost::json::object& record) const;
+};
+/// Calls with every record that fits, oldest first, of all files. Does not verify. Errors: kIo; kInvalidRequest naming
+/// the file and line that is no record.
+[[nodiscard]] Status for_each_record(const std::string& path, const AuditQuery& query,
+                                     const std::function<void(const boost::json::object&)>& each);
+
 }  // namespace llorch::security

@@ -1,21 +1,20 @@
 #include "security/auth.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <regex>
-#include <sstream>
 
 #include "base/ids.h"
 #include "security/digest.h"
+#include "security/validate.h"
 
 namespace llorch::security {
 namespace {
 
-constexpr std::size_t kBearerBytesMax = 8u << 10, kSecretBytesMax = 1u << 20, kPeersMax = 65'536;
+constexpr std::size_t kBearerBytesMax = 8u << 10, kPeersMax = 65'536, kUserBytesMax = 128;
 constexpr int kFailuresMax = 10;
 
 std::string trimmed(std::string text) {
@@ -30,17 +29,6 @@ bool has_control(std::string_view text) {
 
 }  // namespace
 
-std::string_view name(Scope scope) {
-  static constexpr std::string_view kNames[] = {"public", "metrics", "infer", "node", "admin"};
-  return kNames[static_cast<std::size_t>(scope)];
-}
-
-std::optional<Scope> parse_scope(std::string_view text) {
-  for (const Scope s : {Scope::kMetrics, Scope::kInfer, Scope::kNode, Scope::kAdmin})
-    if (name(s) == text) return s;
-  return std::nullopt;
-}
-
 Result<std::string> parse_bearer(std::string_view header) {
   constexpr std::string_view kScheme = "Bearer ";
   if (header.size() > kBearerBytesMax || !header.starts_with(kScheme) || has_control(header))
@@ -48,26 +36,6 @@ Result<std::string> parse_bearer(std::string_view header) {
   std::string token = trimmed(std::string(header.substr(kScheme.size())));
   if (token.empty()) return fail(ErrorCode::kInvalidApiKey, "the Authorization header must be 'Bearer <token>'");
   return token;
-}
-
-Result<std::string> read_secret_file(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return fail(ErrorCode::kIo, "the secret file {} cannot be opened", path);
-  struct stat info {};
-  Status bad;
-  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
-    bad = fail(ErrorCode::kInvalidRequest, "the secret {} is not a regular file", path);
-  else if ((info.st_mode & 077) != 0)
-    bad = fail(ErrorCode::kInvalidRequest, "the secret file {} must not be accessible to group or others (chmod 600)",
-               path);
-  else if (static_cast<std::size_t>(info.st_size) > kSecretBytesMax)
-    bad = fail(ErrorCode::kInvalidRequest, "the secret file {} is larger than 1 MB", path);
-  std::string text(bad ? static_cast<std::size_t>(info.st_size) : 0, '\0');
-  const ssize_t n = bad ? read(fd, text.data(), text.size()) : 0;
-  close(fd);
-  LLORCH_OK(std::move(bad));
-  text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
-  return trimmed(std::move(text));
 }
 
 Result<std::optional<std::string>> find_operator_token(const std::string& file, std::string& warning) {
@@ -91,69 +59,82 @@ Result<std::optional<std::string>> find_operator_token(const std::string& file, 
 }
 
 void Authenticator::add_token(std::string_view token, std::set<Scope> scopes) {
-  keys_.push_back({sha256(token), std::move(scopes)});
+  keys_.push_back({sha256(token), std::move(scopes), "", ""});
 }
 
-Status Authenticator::add_keys_file(const std::string& path) {
-  LLORCH_TRY(const std::string text, read_secret_file(path));
-  std::istringstream lines(text);
-  int number = 0;
-  for (std::string line; std::getline(lines, line);) {
-    ++number;
-    if (line.empty() || line[0] == '#') continue;
-    const auto bad = [&] {
-      return fail(ErrorCode::kInvalidRequest, "{} line {}: expected '<scope>[,<scope>] <64 hex digits>'", path, number);
-    };
-    std::istringstream parts(line);
-    std::string scopes, hash;
-    parts >> scopes >> hash;
-    Key key;
-    std::istringstream list(scopes);
-    for (std::string word; std::getline(list, word, ',');) {
-      const auto scope = parse_scope(word);
-      if (!scope) return bad();
-      key.scopes.insert(*scope);
-    }
-    if (hash.size() != 64 || hash.find_first_not_of("0123456789abcdef") != std::string::npos || key.scopes.empty())
-      return bad();
-    for (std::size_t i = 0; i < 64; i += 2) key.hash += static_cast<char>(std::stoi(hash.substr(i, 2), nullptr, 16));
-    keys_.push_back(std::move(key));
-  }
+Status Authenticator::watch_keys_file(const std::string& path, KeyChange on_change) {
+  keys_file_ = path;
+  if (access(path.c_str(), F_OK) == 0) LLORCH_OK(read_keys_file());
+  on_key_ = std::move(on_change);
   return {};
 }
 
-Result<Principal> Authenticator::check(const std::optional<std::string>& authorization,
-                                       const std::optional<std::string>& api_key) const {
-  if (!authorization && !api_key)
+Status Authenticator::read_keys_file() {
+  struct stat info {};
+  const bool there = stat(keys_file_.c_str(), &info) == 0;
+  const FileState state = there ? FileState{info.st_ino, info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec}
+                                : FileState{};  // a file that is gone admits nobody
+  if (state == keys_file_state_) return {};
+  keys_file_state_ = state;
+  std::vector<ApiKey> fresh;
+  if (there) {
+    LLORCH_TRY(fresh, read_keys(keys_file_));
+  }
+  const auto lacks = [](const std::vector<ApiKey>& keys, const ApiKey& k) {
+    return std::ranges::none_of(keys, [&](const ApiKey& other) { return other.hash == k.hash; });
+  };
+  if (on_key_) {
+    for (const ApiKey& k : fresh)
+      if (lacks(file_keys_, k)) on_key_("token_created", k.label(), text_of(k.scopes));
+    for (const ApiKey& k : file_keys_)
+      if (lacks(fresh, k)) on_key_("token_revoked", k.label(), text_of(k.scopes));
+  }
+  file_keys_ = std::move(fresh);
+  return {};
+}
+
+Result<Principal> Authenticator::check(const Credentials& given) const {
+  if (!given.authorization && !given.api_key)
     return fail(ErrorCode::kMissingApiKey, "this server requires an API key: 'Authorization: Bearer <key>'");
   std::string token;
-  if (authorization) {
-    LLORCH_TRY(token, parse_bearer(*authorization));
+  if (given.authorization) {
+    LLORCH_TRY(token, parse_bearer(*given.authorization));
   }
-  if (api_key) {
-    const std::string other = trimmed(*api_key);
-    if (authorization && other != token) return fail(ErrorCode::kInvalidApiKey, "Authorization and x-api-key differ");
+  if (given.api_key) {
+    const std::string other = trimmed(*given.api_key);
+    if (given.authorization && other != token)
+      return fail(ErrorCode::kInvalidApiKey, "Authorization and x-api-key differ");
     token = other;
   }
   const std::string hash = sha256(token);
-  const Key* match = nullptr;
-  for (const Key& key : keys_)  // all of them, so that time does not tell which
-    if (equal_in_constant_time(key.hash, hash)) match = &key;
+  const ApiKey* match = nullptr;
+  for (const auto* keys : {&keys_, &file_keys_})
+    for (const ApiKey& key : *keys)  // all of them, so that time does not tell which
+      if (equal_in_constant_time(key.hash, hash)) match = &key;
   if (!match) return fail(ErrorCode::kInvalidApiKey, "the API key is not valid");
-  return Principal{"token:" + to_hex(hash).substr(0, 6), match->scopes};
+  return Principal{match->label(), match->scopes};
 }
 
-Result<Principal> Authenticator::authenticate(std::optional<std::string> authorization,
-                                              std::optional<std::string> api_key, std::string_view peer, Time now) {
-  if (keys_.empty()) return Principal{"local", {Scope::kAdmin}};
-  auto it = failures_.find(std::string(peer));
+Result<Principal> Authenticator::authenticate(const Credentials& given, Time now) {
+  if (!required()) return Principal{"local", {Scope::kAdmin}};
+  if (!keys_file_.empty())
+    if (const Status read = read_keys_file(); !read && on_key_)
+      on_key_("integrity_violation", "", read.error().message);  // those of before stay
+  const std::string peer(given.peer);
+  auto it = failures_.find(peer);
   if (it != failures_.end() && now - it->second.since > std::chrono::minutes(1))
     failures_.erase(it), it = failures_.end();
   if (it != failures_.end() && it->second.count >= kFailuresMax)
     return fail(ErrorCode::kRateLimited, "too many failed attempts from this address; try again in a minute");
-  Result<Principal> who = check(authorization, api_key);
+  if (trust_proxy_ && given.proxy_user && !given.authorization && !given.api_key && is_loopback(given.peer)) {
+    const std::string& user = *given.proxy_user;
+    if (user.empty() || user.size() > kUserBytesMax || check_display(user))
+      return fail(ErrorCode::kInvalidApiKey, "the front proxy's identity header is not a name");
+    return Principal{"proxy:" + user, {Scope::kInfer}};
+  }
+  Result<Principal> who = check(given);
   if (!who && who.error().code == ErrorCode::kInvalidApiKey && failures_.size() < kPeersMax) {
-    Failures& f = failures_.try_emplace(std::string(peer), Failures{now, 0}).first->second;
+    Failures& f = failures_.try_emplace(peer, Failures{now, 0}).first->second;
     ++f.count;
   }
   return who;

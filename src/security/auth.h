@@ -3,7 +3,10 @@
 // Threads: one. Errors: kMissingApiKey, kInvalidApiKey, kForbidden, kRateLimited; none repeats a token.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -12,12 +15,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "security/keys.h"
 
 namespace llorch::security {
-
-enum class Scope { kPublic, kMetrics, kInfer, kNode, kAdmin };
-[[nodiscard]] std::string_view name(Scope scope);
-[[nodiscard]] std::optional<Scope> parse_scope(std::string_view text);
 
 struct Principal {
   std::string id;  // "local" without authentication, else "token:" and 6 hex digits of the hash
@@ -30,37 +30,54 @@ struct Principal {
 /// The token of "Bearer <token>". Errors: kInvalidApiKey for another scheme, more than 8 kB, control characters.
 [[nodiscard]] Result<std::string> parse_bearer(std::string_view header);
 
-/// A secret out of a file: regular, not readable by others, at most 1 MB; white space at both ends removed.
-[[nodiscard]] Result<std::string> read_secret_file(const std::string& path);
 /// The operator's token, from (in order) the file named, a systemd credential "api-token", LLORCH_API_TOKEN_FILE,
 /// LLORCH_API_TOKEN; absent when none is set. `warning` is filled when it came from the environment.
 [[nodiscard]] Result<std::optional<std::string>> find_operator_token(const std::string& file, std::string& warning);
+
+/// What a request shows of who it is from.
+struct Credentials {
+  std::optional<std::string> authorization, api_key;  // header values
+  std::optional<std::string> proxy_user;              // X-Forwarded-User
+  std::string_view peer;                              // address
+};
 
 class Authenticator {
  public:
   /// Without any key, everyone is "local" and may do everything: for loopback only, which the caller ensures.
   void add_token(std::string_view token, std::set<Scope> scopes);
-  /// Lines "<scope>[,<scope>] <64 hex digits of SHA-256>". Errors: kInvalidRequest naming the line.
-  [[nodiscard]] Status add_keys_file(const std::string& path);
-  [[nodiscard]] bool required() const { return !keys_.empty(); }
+  /// `event`: token_created, token_revoked, or integrity_violation with the reason in place of scopes.
+  using KeyChange =
+      std::function<void(std::string_view event, const std::string& label, const std::string& scopes_or_reason)>;
+  /// Keys of a file (security/keys.h), read again whenever it has changed: a revoked key is refused at its next
+  /// request. A file that is not there admits nobody; one that cannot be read leaves what was before. Errors: its.
+  [[nodiscard]] Status watch_keys_file(const std::string& path, KeyChange on_change);
+  /// A front proxy on this machine says who its users are (S-08); they may infer.
+  void trust_proxy() { trust_proxy_ = true; }
+  [[nodiscard]] bool required() const { return !keys_.empty() || !keys_file_.empty(); }
 
   using Time = std::chrono::steady_clock::time_point;
-  /// `authorization` and `api_key`: the header values. Ten failures of one address in a minute make more kRateLimited.
-  [[nodiscard]] Result<Principal> authenticate(std::optional<std::string> authorization,
-                                               std::optional<std::string> api_key, std::string_view peer, Time now);
+  /// Ten failures of one address in a minute make more kRateLimited.
+  [[nodiscard]] Result<Principal> authenticate(const Credentials& given, Time now);
 
  private:
-  struct Key {
-    std::string hash;  // 32 raw bytes
-    std::set<Scope> scopes;
-  };
   struct Failures {
     Time since;
     int count = 0;
   };
-  [[nodiscard]] Result<Principal> check(const std::optional<std::string>& authorization,
-                                        const std::optional<std::string>& api_key) const;
-  std::vector<Key> keys_;
+  struct FileState {
+    ino_t inode = 0;
+    off_t size = 0;
+    time_t seconds = 0;
+    long nanoseconds = 0;
+    bool operator==(const FileState&) const = default;
+  };
+  [[nodiscard]] Result<Principal> check(const Credentials& given) const;
+  [[nodiscard]] Status read_keys_file();
+  std::vector<ApiKey> keys_, file_keys_;
+  std::string keys_file_;
+  FileState keys_file_state_;
+  KeyChange on_key_;
+  bool trust_proxy_ = false;
   std::unordered_map<std::string, Failures> failures_;
 };
 

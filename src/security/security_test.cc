@@ -1,6 +1,8 @@
 // Tokens, hosts, redaction, errors: what must be refused is refused (S-01 to S-12, O-04); one status per error code
 // (J-03).
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -8,6 +10,7 @@
 #include <map>
 #include <sstream>
 
+#include "base/ids.h"
 #include "security/audit.h"
 #include "security/auth.h"
 #include "security/digest.h"
@@ -33,23 +36,89 @@ TEST(Bearer, the_scheme_is_exact) {
     EXPECT_FALSE(parse_bearer(bad)) << bad.substr(0, 20);
 }
 
-TEST(Authenticator, scopes_failures_and_their_limit) {
+/// What an authenticator says to a key.
+std::string verdict(Authenticator& a, const std::string& key) {
+  const auto who = a.authenticate({.authorization = "Bearer " + key, .peer = key}, Authenticator::Time{});
+  return who ? who->id : std::string(name(who.error().code));
+}
+
+TEST(Keys, are_made_listed_and_revoked_while_a_daemon_runs) {  // S-03
+  const std::string path = testing::TempDir() + "keys-" + random_hex(4);
+  Authenticator a;
+  a.add_token("operator-operator", {Scope::kAdmin});
+  std::vector<std::string> told;
+  ASSERT_TRUE(a.watch_keys_file(path, [&](auto event, const auto& label, const auto& what) {
+    told.push_back(fmt::format("{} {} {}", event, label, what));
+  }));
+  const std::string first = create_key(path, {Scope::kInfer}, "the laptop").value();
+  const std::string second = create_key(path, {Scope::kMetrics, Scope::kNode}, "").value();
+  struct stat info {};
+  ASSERT_EQ(stat(path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600U);
+  const auto keys = read_keys(path).value();
+  ASSERT_EQ(keys.size(), 2U);
+  EXPECT_EQ(keys[0].name, "the laptop");
+  EXPECT_EQ(keys[0].hash, sha256(first)) << "the file must hold the hash";
+  EXPECT_EQ(text_of(keys[1].scopes), "metrics,node");
+  EXPECT_EQ(verdict(a, first), keys[0].label());
+  EXPECT_EQ(verdict(a, second), keys[1].label());
+
+  EXPECT_EQ(revoke_key(path, "the desktop").error().code, ErrorCode::kInvalidRequest);
+  EXPECT_EQ(revoke_key(path, "the laptop").value().label(), keys[0].label());
+  EXPECT_EQ(verdict(a, first), "INVALID_API_KEY") << "a revoked key still opens";
+  EXPECT_EQ(verdict(a, second), keys[1].label());
+  const std::vector<std::string> expected = {"token_created " + keys[0].label() + " infer",
+                                             "token_created " + keys[1].label() + " metrics,node",
+                                             "token_revoked " + keys[0].label() + " infer"};
+  EXPECT_EQ(told, expected);
+
+  std::ofstream(path) << "everything 00\n";  // a mistake of an editor neither admits nor shuts out
+  EXPECT_EQ(verdict(a, second), keys[1].label());
+  EXPECT_TRUE(told.back().starts_with("integrity_violation") && told.back().contains("line 1")) << told.back();
+  std::filesystem::remove(path);
+  EXPECT_EQ(verdict(a, second), "INVALID_API_KEY") << "a file that is gone admits nobody";
+}
+
+TEST(Authenticator, a_front_proxy_is_believed_only_where_it_is_told_to_be) {  // S-08
+  Authenticator a;
+  a.add_token("operator-operator", {Scope::kAdmin});
+  const Credentials alice{.proxy_user = "alice", .peer = "127.0.0.1"};
+  const Authenticator::Time now{};
+  EXPECT_EQ(a.authenticate(alice, now).error().code, ErrorCode::kMissingApiKey) << "off by default";
+  a.trust_proxy();
+  const auto who = a.authenticate(alice, now);
+  ASSERT_TRUE(who);
+  EXPECT_EQ(who->id, "proxy:alice");
+  EXPECT_TRUE(who->may(Scope::kInfer));
+  EXPECT_FALSE(who->may(Scope::kAdmin) || who->may(Scope::kMetrics));
+  EXPECT_EQ(a.authenticate({.proxy_user = "alice", .peer = "10.0.0.7"}, now).error().code, ErrorCode::kMissingApiKey);
+  EXPECT_EQ(a.authenticate({.proxy_user = "a\x1b[2Jb", .peer = "127.0.0.1"}, now).error().code,
+            ErrorCode::kInvalidApiKey);
+  EXPECT_EQ(
+      a.authenticate({.authorization = "Bearer wrong", .proxy_user = "alice", .peer = "127.0.0.1"}, now).error().code,
+      ErrorCode::kInvalidApiKey)
+      << "a wrong key is not mended by the header";
+}
+
+TEST(Authenticator, scopes_failures_and_their_limit) {  // S-03, S-04
   Authenticator a;
   Authenticator::Time now{1000h};
-  EXPECT_TRUE(a.authenticate({}, {}, "p", now).value().may(Scope::kAdmin)) << "no keys: local";
+  EXPECT_TRUE(a.authenticate({.peer = "p"}, now).value().may(Scope::kAdmin)) << "no keys: local";
   a.add_token("operator-operator", {Scope::kAdmin});
   a.add_token("only-infer-only-infer", {Scope::kInfer});
-  const auto infer = a.authenticate("Bearer only-infer-only-infer", {}, "p", now).value();
+  const auto infer = a.authenticate({.authorization = "Bearer only-infer-only-infer", .peer = "p"}, now).value();
   EXPECT_TRUE(infer.may(Scope::kInfer) && infer.may(Scope::kPublic));
   EXPECT_FALSE(infer.may(Scope::kAdmin) || infer.may(Scope::kMetrics) || infer.may(Scope::kNode));
   EXPECT_EQ(infer.id.size(), 12u);
-  EXPECT_TRUE(a.authenticate({}, "operator-operator", "p", now).value().may(Scope::kMetrics));
-  EXPECT_EQ(a.authenticate({}, {}, "p", now).error().code, ErrorCode::kMissingApiKey);
+  EXPECT_TRUE(a.authenticate({.api_key = "operator-operator", .peer = "p"}, now).value().may(Scope::kMetrics));
+  EXPECT_EQ(a.authenticate({.peer = "p"}, now).error().code, ErrorCode::kMissingApiKey);
   for (int i = 0; i < 10; ++i)
-    EXPECT_EQ(a.authenticate("Bearer wrong", {}, "q", now).error().code, ErrorCode::kInvalidApiKey);
-  EXPECT_EQ(a.authenticate("Bearer operator-operator", {}, "q", now).error().code, ErrorCode::kRateLimited);
-  EXPECT_TRUE(a.authenticate("Bearer operator-operator", {}, "p", now));
-  EXPECT_TRUE(a.authenticate("Bearer operator-operator", {}, "q", now + 61s));
+    EXPECT_EQ(a.authenticate({.authorization = "Bearer wrong", .peer = "q"}, now).error().code,
+              ErrorCode::kInvalidApiKey);
+  EXPECT_EQ(a.authenticate({.authorization = "Bearer operator-operator", .peer = "q"}, now).error().code,
+            ErrorCode::kRateLimited);
+  EXPECT_TRUE(a.authenticate({.authorization = "Bearer operator-operator", .peer = "p"}, now));
+  EXPECT_TRUE(a.authenticate({.authorization = "Bearer operator-operator", .peer = "q"}, now + 61s));
 }
 
 TEST(Hosts, loopback_and_what_is_allowed) {

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "service/log.h"
 
@@ -43,9 +44,20 @@ Status Front::open() {
     token_ = *token;
     authenticator_.add_token(*token, {Scope::kAdmin, Scope::kInfer, Scope::kMetrics, Scope::kNode});
   }
-  if (!o.keys_file.empty()) LLORCH_OK(authenticator_.add_keys_file(o.keys_file));
   if (!o.audit_log.empty()) {
     LLORCH_TRY(audit_, security::AuditLog::open(o.audit_log, service_id_));
+  }
+  if (!o.keys_file.empty())
+    LLORCH_OK(authenticator_.watch_keys_file(o.keys_file, [this](auto event, const auto& label, const auto& what) {
+      log(Level::kInfo, event, fmt::format("{} {}", label, what));
+      if (audit_) audit_->append({{"event_type", event}, {"actor", label}, {"detail", what}});
+    }));
+  if (const std::string_view trust = getenv("TRUST_PROXY_AUTH") ?: ""; trust == "1" || trust == "true") {
+    if (!authenticator_.required())
+      return fail(ErrorCode::kInvalidRequest,
+                  "TRUST_PROXY_AUTH needs a token: without one everyone is admitted anyway");
+    authenticator_.trust_proxy();
+    log(Level::kWarn, "trusting_proxy", "X-Forwarded-User of peers on this machine is believed");
   }
   router_ = std::make_unique<Router>(authenticator_, audit_.get(),
                                      RouterOptions{o.listen, o.allowed_hosts, o.cors_origins, {}});

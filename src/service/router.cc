@@ -202,8 +202,15 @@ bool Router::admit(Context& c, const Match& m) {
     return c.fail({ErrorCode::kHostNotAllowed, "the Host header names another server"}), false;
   const bool is_public = m.route && m.route->info.scope == Scope::kPublic;
   if (!is_public) {
-    auto who = authenticator_.authenticate(c.request.headers.get("Authorization"), c.request.headers.get("x-api-key"),
-                                           c.request.peer, net::Clock::now());
+    const net::Headers& h = c.request.headers;
+    auto who = authenticator_.authenticate(
+        {h.get("Authorization"), h.get("x-api-key"), h.get("X-Forwarded-User"), c.request.peer}, net::Clock::now());
+    if (!who && door_ && c.route == "/" && who.error().code == ErrorCode::kMissingApiKey &&
+        h.get("Accept").value_or("").contains("text/html")) {
+      net::Response door = *door_;
+      door.status = 401;
+      return c.reply(std::move(door)), false;
+    }
     if (!who) return c.fail(who.error()), false;
     c.principal = *std::move(who);
   }

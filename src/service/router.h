@@ -77,6 +77,8 @@ class Router {
   /// Answers what failed below the level of routes.
   [[nodiscard]] net::Response refusal(const Error& error);
   [[nodiscard]] std::vector<RouteInfo> inventory() const;
+  /// What a browser that asks for "/" without a key gets, with status 401.
+  void set_door(net::Response page) { door_ = std::move(page); }
   void audit(boost::json::object event) {
     if (audit_) audit_->append(std::move(event));
   }
@@ -102,6 +104,7 @@ class Router {
   security::AuditLog* audit_;
   RouterOptions options_;
   std::vector<Route> routes_;
+  std::optional<net::Response> door_;
 };
 
 }  // namespace llorch::service

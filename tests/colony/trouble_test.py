@@ -114,11 +114,10 @@ class Trouble(unittest.TestCase):
         with Colony() as c:
             (c.home / "token").write_text(TOKEN)
             (c.home / "token").chmod(0o600)
-            out = subprocess.run([BIN / "llorch-worker-cpu", "key", "create"], capture_output=True, text=True).stdout
-            key = re.search(r"llorch-[0-9a-f]{48}", out)[0]
-            (c.home / "keys").write_text(out.splitlines()[1].split(": ")[1] + "\n")
-            (c.home / "keys").chmod(0o600)
-            c.queen("--token-file", c.home / "token", "--keys-file", c.home / "keys", local=False)
+            made = json.loads(subprocess.run([BIN / "llorch", "key", "create", "--json", "--name", "laptop"], capture_output=True, text=True, env=c.env).stdout)
+            key = made["key"]
+            self.assertEqual(made["keys_file"], str(c.home / ".config/llorch/keys"))
+            c.queen("--token-file", c.home / "token", "--keys-file", made["keys_file"], local=False)
             admin, infer = {"Authorization": "Bearer " + TOKEN}, {"Authorization": "Bearer " + key}
             for method, path in (("GET", "/v1/status"), ("POST", "/v1/jobs"), ("GET", "/v1/jobs"), ("POST", "/v1/heartbeat"), ("POST", "/v1/shutdown"), ("GET", "/metrics"), ("GET", "/"), ("POST", "/v1/chat/completions"), ("GET", "/v1/models"),
                                  ("POST", "/v1/workers/failed"), ("GET", "/v1/heartbeats/stream")):
@@ -140,6 +139,8 @@ class Trouble(unittest.TestCase):
             r = c.keeper("status", "--quiet")
             self.assertEqual(r.returncode, 1)
             self.assertIn("MISSING_API_KEY", r.stderr)
+            subprocess.run([BIN / "llorch", "key", "revoke", "laptop"], check=True, capture_output=True, env=c.env)
+            self.assertEqual(c.call("GET", "/v1/models", None, infer)[2]["error"]["code"], "INVALID_API_KEY", "a revoked key still opens")
             for pid, line in c.census():
                 self.assertNotIn(TOKEN, line)
             for f in c.home.rglob("*.log"):

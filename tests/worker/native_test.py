@@ -1,4 +1,5 @@
 """The native API on a real worker: dual call, streams, resume, cancel, errors, limits, shutdown."""
+import hashlib
 import http.client
 import http.server
 import json
@@ -257,14 +258,14 @@ class Processes(unittest.TestCase):
     def test_scopes_on_every_route(self):
         with tempfile.TemporaryDirectory() as d:
             keys = {}
-            with open(f"{d}/keys", "w") as f:
-                for scope in ("infer", "metrics", "admin"):
-                    out = subprocess.run([BINARY, "key", "create", "--scope", scope], capture_output=True, text=True).stdout
-                    keys[scope] = re.search(r"llorch-[0-9a-f]{48}", out)[0]
-                    f.write(out.splitlines()[1].split(": ")[1] + "\n")
+            def key(command, *more):
+                return subprocess.run([BINARY, "key", command, "--keys-file", f"{d}/keys", *more], capture_output=True, text=True, check=True).stdout.strip()
+
+            for scope in ("infer", "metrics", "admin"):
+                keys[scope] = key("create", "--scope", scope, "--name", scope)
+                self.assertRegex(keys[scope], "^llorch-[0-9a-f]{48}$")
             with open(f"{d}/token", "w") as f:
                 f.write("operator-token-0123456789\n")
-            os.chmod(f"{d}/keys", 0o600)
             os.chmod(f"{d}/token", 0o600)
             with Worker("--token-file", f"{d}/token", "--keys-file", f"{d}/keys", "--audit-log", f"{d}/audit", local=False) as w:
                 routes = [("GET", "/", "infer"), ("GET", "/v1/models", "infer"), ("GET", "/models", "infer"), ("GET", "/v1/models/x", "infer"), ("GET", "/v1/ready", "infer"), ("GET", "/v1/info", "infer"), ("GET", "/v1/loading/progress", "infer"), ("POST", "/v1/inference", "infer"), ("GET", "/v1/inference", "infer"), ("GET", "/v1/inference/x", "infer"), ("GET", "/v1/inference/x/stream", "infer"), ("DELETE", "/v1/inference/x", "infer"),
@@ -284,8 +285,9 @@ class Processes(unittest.TestCase):
                 auth = lambda k: {"Authorization": "Bearer " + keys[k]}
                 made = w.call("POST", "/v1/inference", {"prompt": "a", "max_tokens": 2}, auth("infer"))[2]
                 self.assertEqual(w.get("/v1/inference/" + made["job_id"], auth("admin"))[0], 200)
-                out = subprocess.run([BINARY, "key", "create"], capture_output=True, text=True).stdout
-                stranger = re.search(r"llorch-[0-9a-f]{48}", out)[0]
+                stranger = key("create")
+                self.assertEqual(w.get("/v1/models", {"Authorization": "Bearer " + stranger})[0], 200, "a new key opens without a restart")
+                key("revoke", re.findall("token:[0-9a-f]{6}", key("list"))[-1])
                 for bad in ({"Authorization": "bearer " + keys["infer"]}, {"Authorization": "Basic x"}, {"Authorization": "Bearer " + stranger}, {"Authorization": "Bearer " + keys["infer"], "x-api-key": keys["metrics"]}):
                     self.assertEqual(w.get("/v1/models", bad)[2]["error"]["code"], "INVALID_API_KEY")
                 with socket.create_connection(("127.0.0.1", w.port)) as s:
@@ -307,10 +309,27 @@ class Processes(unittest.TestCase):
                 logs += w.logs()
             with open(f"{d}/audit") as f:
                 audit = f.read()
-            for event in ("auth_failure", "invalid_token_used", "authorization_denied", "authorization_granted", "rate_limit_exceeded", "model_accessed", "task_submitted", "inference_executed", "path_traversal_attempt", "suspicious_activity", "resource_limit_violation"):
+            for event in ("auth_failure", "invalid_token_used", "authorization_denied", "authorization_granted", "rate_limit_exceeded", "model_accessed", "task_submitted", "inference_executed", "path_traversal_attempt", "suspicious_activity", "resource_limit_violation", "token_created", "token_revoked"):
                 self.assertIn(f'"event_type":"{event}"', audit)
             for secret in (*keys.values(), "operator-token-0123456789", stranger):
                 self.assertNotIn(secret, logs + audit)
+            def query(*flags):
+                out = subprocess.run([BINARY, "audit", "query", f"{d}/audit", "--json", *flags], capture_output=True, text=True, check=True).stdout
+                return [json.loads(line) for line in out.splitlines()]
+
+            every = query()
+            self.assertEqual([json.dumps(r) for r in every], [json.dumps(json.loads(line)) for line in audit.splitlines()])
+            label = "token:" + hashlib.sha256(keys["infer"].encode()).hexdigest()[:6]
+            by_actor = query("--actor", label)
+            self.assertEqual(by_actor, [r for r in every if r["event"].get("actor") == label])
+            self.assertTrue({"task_submitted", "authorization_denied"} <= {r["event"]["event_type"] for r in by_actor}, by_actor)
+            self.assertEqual(query("--type", "rate_limit_exceeded", "--since", "1h"), [r for r in every if r["event"]["event_type"] == "rate_limit_exceeded"])
+            middle = every[len(every) // 2]["timestamp"]
+            self.assertEqual(len(query("--since", middle)) + len(query("--until", middle)), len(every))
+            self.assertEqual(query("--until", "2020-01-01"), [])
+            tail = subprocess.run([BINARY, "audit", "tail", f"{d}/audit", "-n", "3", "--json"], capture_output=True, text=True, check=True).stdout
+            self.assertEqual([json.loads(line) for line in tail.splitlines()], every[-3:])
+            self.assertEqual(subprocess.run([BINARY, "audit", "query", f"{d}/audit", "--since", "yesterday"], capture_output=True).returncode, 2)
 
     def test_audit_chain_across_restarts_and_kill(self):
         with tempfile.TemporaryDirectory() as d:

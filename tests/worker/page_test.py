@@ -1,6 +1,7 @@
 """The chat page in a real browser (headless Chromium): answers stream in, stop works, every state of the worker is told."""
 import os
 import sys
+import tempfile
 import time
 import unittest
 
@@ -86,6 +87,32 @@ class Page(unittest.TestCase):
         self.assertEqual(self.w.metric("llorch_worker_kv_pages_used"), 0)
         self.assertGreater(self.w.metric("llorch_worker_requests_total"), before)
         page.close()
+
+    def test_a_key_is_asked_for_and_kept_in_the_tab(self):
+        with tempfile.TemporaryDirectory() as d:
+            with open(f"{d}/token", "w") as f:
+                f.write("a-long-enough-secret")
+            os.chmod(f"{d}/token", 0o600)
+            with Worker("--token-file", f"{d}/token", local=False) as w:
+                page = self.browser.new_page(viewport={"width": 360, "height": 640})
+                self.assertEqual(page.goto(w.url + "/").status, 401)
+                page.wait_for_selector("text=This server wants a key")
+                self.assertEqual(page.locator("#text").count(), 0, "the chat itself is not told")
+                page.fill("#key", "a-wrong-one")
+                page.click("button")
+                page.wait_for_selector("text=This key does not open it")
+                self.shot(page, "door")
+                page.fill("#key", "a-long-enough-secret")
+                page.press("#key", "Enter")
+                for way in (lambda: None, page.reload):
+                    way()
+                    page.wait_for_selector("#state.good", timeout=10000)
+                page.fill("#text", "Write a haiku about the sea")
+                page.press("#text", "Enter")
+                self.answered(page, 1)
+                self.assertRegex(page.locator(".assistant").inner_text(), r"\d+ tokens")
+                self.assertEqual(page.evaluate("Object.keys(localStorage).length + document.cookie.length"), 0)
+                page.close()
 
     def test_refused_busy_gone(self):
         page = self.open()

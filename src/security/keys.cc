@@ -1,0 +1,181 @@
+#include "security/keys.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <sstream>
+
+#include "base/ids.h"
+#include "security/digest.h"
+#include "security/validate.h"
+
+namespace llorch::security {
+namespace {
+
+constexpr std::size_t kSecretBytesMax = 1u << 20;
+constexpr std::string_view kBlank = " \t\r\n";
+
+std::string trimmed(std::string text) {
+  while (!text.empty() && kBlank.contains(text.back())) text.pop_back();
+  text.erase(0, std::min(text.find_first_not_of(kBlank), text.size()));
+  return text;
+}
+
+std::string line_of(const ApiKey& key) {
+  return fmt::format("{} {} {} {}\n", text_of(key.scopes), to_hex(key.hash), key.created, key.name);
+}
+
+Result<ApiKey> parse_line(const std::string& line, const std::string& path, int number) {
+  std::istringstream parts(line);
+  std::string scopes, hash;
+  ApiKey key;
+  parts >> scopes >> hash >> key.created;
+  std::getline(parts, key.name);
+  key.name = trimmed(std::move(key.name));
+  auto list = parse_scopes(scopes);
+  if (!list || check_digest(hash))
+    return fail(ErrorCode::kInvalidRequest, "{} line {}: expected '<scope>[,<scope>] <64 hex digits>'", path, number);
+  key.scopes = *std::move(list);
+  for (std::size_t i = 0; i < hash.size(); i += 2)
+    key.hash += static_cast<char>(std::stoi(hash.substr(i, 2), nullptr, 16));
+  return key;
+}
+
+Status replace_file(const std::string& path, const std::string& text) {
+  const std::string fresh = path + ".new";
+  const int fd = open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  const bool written =
+      fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && fsync(fd) == 0;
+  if (fd >= 0) close(fd);
+  if (!written || rename(fresh.c_str(), path.c_str()) != 0) return fail(ErrorCode::kIo, "cannot write {}", path);
+  return {};
+}
+
+/// Changes the keys while no other process does.
+Status edit(const std::string& path, const std::function<Status(std::vector<ApiKey>&)>& change) {
+  const int lock = open((path + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (lock < 0 || flock(lock, LOCK_EX) != 0) {
+    if (lock >= 0) close(lock);
+    return fail(ErrorCode::kIo, "cannot write beside {}", path);
+  }
+  const Status done = [&]() -> Status {
+    std::vector<ApiKey> keys;
+    if (access(path.c_str(), F_OK) == 0) {
+      LLORCH_TRY(keys, read_keys(path));
+    }
+    LLORCH_OK(change(keys));
+    std::string text;
+    for (const ApiKey& key : keys) text += line_of(key);
+    return replace_file(path, text);
+  }();
+  close(lock);
+  return done;
+}
+
+}  // namespace
+
+std::string_view name(Scope scope) {
+  static constexpr std::string_view kNames[] = {"public", "metrics", "infer", "node", "admin"};
+  return kNames[static_cast<std::size_t>(scope)];
+}
+
+std::optional<Scope> parse_scope(std::string_view text) {
+  for (const Scope s : {Scope::kMetrics, Scope::kInfer, Scope::kNode, Scope::kAdmin})
+    if (name(s) == text) return s;
+  return std::nullopt;
+}
+
+Result<std::set<Scope>> parse_scopes(std::string_view list) {
+  std::set<Scope> scopes;
+  std::istringstream words{std::string(list)};
+  for (std::string word; std::getline(words, word, ',');) {
+    const auto scope = parse_scope(word);
+    if (!scope) return fail(ErrorCode::kInvalidRequest, "scopes are infer, metrics, node and admin");
+    scopes.insert(*scope);
+  }
+  if (scopes.empty()) return fail(ErrorCode::kInvalidRequest, "scopes are infer, metrics, node and admin");
+  return scopes;
+}
+
+std::string text_of(const std::set<Scope>& scopes) {
+  std::string out;
+  for (const Scope s : scopes) out += (out.empty() ? "" : ",") + std::string(name(s));
+  return out;
+}
+
+std::string ApiKey::label() const { return "token:" + to_hex(hash).substr(0, 6); }
+
+Result<std::string> read_secret_file(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return fail(ErrorCode::kIo, "the secret file {} cannot be opened", path);
+  struct stat info {};
+  Status bad;
+  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
+    bad = fail(ErrorCode::kInvalidRequest, "the secret {} is not a regular file", path);
+  else if ((info.st_mode & 077) != 0)
+    bad = fail(ErrorCode::kInvalidRequest, "the secret file {} must not be accessible to group or others (chmod 600)",
+               path);
+  else if (static_cast<std::size_t>(info.st_size) > kSecretBytesMax)
+    bad = fail(ErrorCode::kInvalidRequest, "the secret file {} is larger than 1 MB", path);
+  std::string text(bad ? static_cast<std::size_t>(info.st_size) : 0, '\0');
+  const ssize_t n = bad ? read(fd, text.data(), text.size()) : 0;
+  close(fd);
+  LLORCH_OK(std::move(bad));
+  text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+  return trimmed(std::move(text));
+}
+
+Result<std::vector<ApiKey>> read_keys(const std::string& path) {
+  LLORCH_TRY(const std::string text, read_secret_file(path));
+  std::vector<ApiKey> keys;
+  std::istringstream lines(text);
+  int number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    if (line.empty() || line[0] == '#') continue;
+    LLORCH_TRY(ApiKey key, parse_line(line, path, number));
+    keys.push_back(std::move(key));
+  }
+  return keys;
+}
+
+Result<std::string> create_key(const std::string& path, std::set<Scope> scopes, const std::string& name) {
+  if (name.size() > 128 || check_display(name) || name.find_first_of("\t\r\n") != name.npos)
+    return fail(ErrorCode::kInvalidRequest, "a key's name is at most 128 bytes of readable text on one line");
+  std::string token = "llorch-" + random_hex(24);
+  std::error_code problem;
+  if (const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+      !folder.empty() && std::filesystem::create_directories(folder, problem))
+    std::filesystem::permissions(folder, std::filesystem::perms::owner_all, problem);
+  LLORCH_OK(edit(path, [&](std::vector<ApiKey>& keys) -> Status {
+    keys.push_back({sha256(token), std::move(scopes), rfc3339(std::chrono::system_clock::now()), name});
+    return {};
+  }));
+  return token;
+}
+
+Result<ApiKey> revoke_key(const std::string& path, std::string_view which) {
+  ApiKey gone;
+  LLORCH_OK(edit(path, [&](std::vector<ApiKey>& keys) -> Status {
+    const std::string_view digits = which.starts_with("token:") ? which.substr(6) : which;
+    const auto fits = [&](const ApiKey& key) {
+      return key.name == which || (digits.size() >= 6 && to_hex(key.hash).starts_with(digits));
+    };
+    const auto count = std::ranges::count_if(keys, fits);
+    if (count != 1)
+      return fail(ErrorCode::kInvalidRequest, "{} keys fit: name one by its label or its name", count);
+    const auto it = std::ranges::find_if(keys, fits);
+    gone = *it;
+    keys.erase(it);
+    return {};
+  }));
+  return gone;
+}
+
+}  // namespace llorch::security

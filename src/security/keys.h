@@ -1,0 +1,41 @@
+// API keys besides the operator's token, in a file that holds only their hashes (S-03).
+//
+// A line is "<scope>[,<scope>] <SHA-256, 64 hex digits> [<created, RFC 3339> [<name>]]"; "#" begins a comment. The file
+// is replaced as a whole, so that a daemon reads either the old or the new one. Threads: any; other processes too.
+// Errors: kIo; kInvalidRequest naming the line; none repeats a key.
+#pragma once
+
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace llorch::security {
+
+enum class Scope { kPublic, kMetrics, kInfer, kNode, kAdmin };
+[[nodiscard]] std::string_view name(Scope scope);
+[[nodiscard]] std::optional<Scope> parse_scope(std::string_view text);
+/// "infer,metrics". Errors: kInvalidRequest for an unknown or empty list.
+[[nodiscard]] Result<std::set<Scope>> parse_scopes(std::string_view list);
+[[nodiscard]] std::string text_of(const std::set<Scope>& scopes);
+
+struct ApiKey {
+  std::string hash;  // 32 raw bytes
+  std::set<Scope> scopes;
+  std::string created, name;
+  /// "token:" and the first 6 hex digits of the hash: how logs, narration and audit name it (S-04).
+  [[nodiscard]] std::string label() const;
+};
+
+/// A secret out of a file: regular, not readable by others, at most 1 MB; white space at both ends removed.
+[[nodiscard]] Result<std::string> read_secret_file(const std::string& path);
+[[nodiscard]] Result<std::vector<ApiKey>> read_keys(const std::string& path);
+/// Makes a key and notes its hash. Returns the key itself, which is nowhere else.
+[[nodiscard]] Result<std::string> create_key(const std::string& path, std::set<Scope> scopes, const std::string& name);
+/// `which`: a label, the first hex digits of the hash (6 or more), or a name; it must fit exactly one key.
+[[nodiscard]] Result<ApiKey> revoke_key(const std::string& path, std::string_view which);
+
+}  // namespace llorch::security
