@@ -246,6 +246,25 @@ class Processes(unittest.TestCase):
             with Worker("--token-file", good, "--listen", "0.0.0.0", local=False):
                 pass
 
+    def test_a_front_proxy_s_users(self):
+        """TRUST_PROXY_AUTH (S-08): off by default; on, a user may infer, sees own jobs only, and is named in the audit log."""
+        self.assertIn("needs a token", self.run_flags("--local-mode", env={"TRUST_PROXY_AUTH": "1"}).stderr)
+        alice, bob = {"X-Forwarded-User": "alice"}, {"X-Forwarded-User": "bob"}
+        with tempfile.TemporaryDirectory() as d:
+            with open(f"{d}/token", "w") as f:
+                f.write("operator-token-0123456789")
+            os.chmod(f"{d}/token", 0o600)
+            with Worker("--token-file", f"{d}/token", local=False) as w:
+                self.assertEqual(w.get("/v1/models", alice)[0], 401)
+            with Worker("--token-file", f"{d}/token", "--audit-log", f"{d}/audit", local=False, env={"TRUST_PROXY_AUTH": "true"}) as w:
+                self.assertEqual(w.get("/v1/models", alice)[0], 200)
+                self.assertEqual(w.get("/metrics", alice)[0], 403)
+                self.assertEqual(w.call("POST", "/v1/shutdown", None, alice)[0], 403)
+                job = w.post("/v1/inference", {"prompt": "a", "max_tokens": 2}, alice)[2]["job_id"]
+                self.assertEqual([w.get("/v1/inference/" + job, who)[0] for who in (alice, bob)], [200, 404])
+                self.assertEqual(w.get("/v1/models")[0], 401)
+            wait_for(lambda: '"actor":"proxy:alice"' in open(f"{d}/audit").read())
+
     def test_missing_model_and_taken_port(self):
         r = subprocess.run([BINARY, "serve", "-m", "/nope.gguf", "--local-mode", "--port", str(free_port()), "--log-format", "json"], capture_output=True, text=True, timeout=60)
         self.assertEqual(r.returncode, 1)
