@@ -1,0 +1,95 @@
+"""The keeper against a queen made by the test: it follows the address that it is given, survives any framing, and tells a cut stream from a whole one."""
+import http.server
+import json
+import subprocess
+import threading
+import unittest
+
+from colony import Colony, main
+
+
+def frame(number, kind, **fields):
+    return f"id: {number}\nevent: {kind}\ndata: {json.dumps({'type': kind, 'seq': number} | fields)}\n\n"
+
+
+START = frame(1, "started", job_id="job-x", model="m", seed=1, params={})
+TOKENS = frame(2, "token", t="salt ", i=0) + frame(3, "token", t="wind", i=1)
+END = frame(4, "end", tokens_out=2, stop_reason="EOS", tokens_in=1)
+DONE = "data: [DONE]\n\n"
+
+
+class Queen:
+    """Answers with `body`, in pieces of `step` bytes, on a path that no client could have built."""
+
+    def __init__(self, body, step=1 << 20):
+        queen, self.asked = self, []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def answer(self, status, data, kind="application/json"):
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                for at in range(0, len(data), step):
+                    self.wfile.write(data[at : at + step])
+                    self.wfile.flush()
+
+            def do_GET(self):
+                queen.asked.append(self.path)
+                if self.path == "/health":
+                    self.answer(200, b'{"status":"healthy"}')
+                elif self.path == "/v7/elsewhere?of=x":
+                    self.answer(200, body.encode(), "text/event-stream")
+                else:
+                    self.answer(404, b'{"error":{"code":"NOT_FOUND","message":"no such route","type":"not_found_error"}}')
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.answer(202, b'{"job_id":"job-x","sse_url":"/v7/elsewhere?of=x","status":"queued","queue_position":0}')
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Keeper(unittest.TestCase):
+    def infer(self, body, step=1 << 20):
+        queen = Queen(body, step)
+        self.addCleanup(queen.close)
+        with Colony() as c:
+            r = subprocess.run([*c.command("infer", "--model", "m", "hello", "--queen", queen.url, "--no-autostart", "--quiet")], capture_output=True, text=True, env=c.env, timeout=60)
+        self.assertEqual([p for p in queen.asked if p != "/health"], ["/v7/elsewhere?of=x"])
+        return r
+
+    def test_the_path_is_followed_as_it_is_given(self):
+        r = self.infer(START + TOKENS + END + DONE)
+        self.assertEqual((r.returncode, r.stdout.strip()), (0, "salt wind"), r.stderr)
+
+    def test_any_framing(self):
+        whole = ": hello\n\n" + START + "event: weather\ndata: {}\n\n" + TOKENS + ": ping\n\n" + END + DONE
+        for body, step in ((whole, 1), (whole, 3), (whole.replace("\n", "\r\n"), 1), (whole.replace('"t": "wind"', '\ndata: "t": "wind"'), 7)):
+            r = self.infer(body, step)
+            self.assertEqual((r.returncode, r.stdout.strip()), (0, "salt wind"), r.stderr)
+
+    def test_a_cut_stream_is_no_answer(self):
+        for body in (START + TOKENS, START + TOKENS + END[:-9], START + TOKENS + END):
+            r = self.infer(body)
+            self.assertEqual(r.returncode, 1, body)
+            self.assertIn("STREAM_TRUNCATED", r.stderr)
+            self.assertIn("salt wind", r.stdout, "what came is kept")
+
+    def test_an_error_is_told_with_its_code(self):
+        r = self.infer(START + TOKENS + frame(4, "error", code="WORKER_CRASHED", message="the worker ended", retriable=True) + DONE)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("WORKER_CRASHED: the worker ended", r.stderr)
+
+
+if __name__ == "__main__":
+    main()
