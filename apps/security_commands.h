@@ -115,8 +115,8 @@ inline void add_key_commands(CLI::App& app, int& exit_code) {
   create->add_option("--name", f->name, "whose it is, for `key list`");
   create->callback([f, &exit_code] {
     const auto scopes = security::parse_scopes(f->scope);
-    const auto made = scopes ? security::create_key(f->file, *scopes, f->name)
-                             : Result<std::string>(std::unexpected(scopes.error()));
+    const auto made =
+        scopes ? security::create_key(f->file, *scopes, f->name) : Result<std::string>(std::unexpected(scopes.error()));
     if (!made) {
       exit_code = report(made.error(), f->json);
     } else if (f->json) {

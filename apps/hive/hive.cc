@@ -67,7 +67,13 @@ Status Hive::start() {
   queen_seen_ = net::Clock::now();
   log(Level::kInfo, "startup", fmt::format("{} listens on {}:{}", options_.hive_id, options_.listen, front_.port()),
       {{"hive_id", options_.hive_id}, {"port", front_.port()}});
-  beat();
+  if (const std::string kept = options_.data_dir + "/node-token"; access(kept.c_str(), F_OK) == 0) {
+    LLORCH_TRY(node_token_, security::read_secret_file(kept));
+  }
+  if (!options_.join_token_file.empty() && access(options_.join_token_file.c_str(), F_OK) == 0)
+    join();
+  else
+    beat();
   sweep();
   return {};
 }
@@ -249,6 +255,60 @@ void Hive::leave(const std::shared_ptr<Transfer>& t) {
   if (--t->askers == 0 && !t->outcome) t->download->stop();
 }
 
+net::ClientRequest Hive::to_queen(std::string_view path, std::string body) const {
+  net::ClientRequest call;
+  call.method = "POST";
+  call.url = net::parse_url(options_.queen_url).value();
+  while (call.url.path.ends_with('/')) call.url.path.pop_back();
+  call.url.path += path;
+  call.headers.add("Content-Type", "application/json");
+  call.body = std::move(body);
+  return call;
+}
+
+namespace {
+
+Procedure join_colony(FlowPtr flow, service::Peer queen, std::string body,
+                      std::function<void(Result<std::string>)> done) {
+  const auto answer = co_await service::ask(flow, queen, service::Asked("POST", "/v1/hive/join", body));
+  if (!answer) co_return done(std::unexpected(answer.error()));
+  if (const Status s = service::check(*answer); !s) co_return done(std::unexpected(s.error()));
+  const auto* o = answer->body.if_object();
+  const auto token = o ? json::find_text(*o, "node_token") : std::nullopt;
+  if (!token) co_return done(fail(ErrorCode::kInternal, "the queen's answer lacks node_token"));
+  done(*token);
+}
+
+}  // namespace
+
+void Hive::join() {
+  const std::string file = options_.join_token_file;
+  const auto token = security::read_secret_file(file);
+  auto queen =
+      token ? service::make_peer(options_.queen_url, *token) : Result<service::Peer>(std::unexpected(token.error()));
+  if (!queen) {
+    log(Level::kError, "join_failed", queen.error().message);
+    return shutdown("it cannot join");
+  }
+  const boost::json::object body{{"hive_id", options_.hive_id}, {"token", front_.token()}};
+  join_colony(life_, *std::move(queen), boost::json::serialize(body), [this, file](Result<std::string> node_token) {
+    if (node_token) {
+      const Status kept = security::write_secret_file(options_.data_dir + "/node-token", *node_token);
+      std::error_code problem;
+      std::filesystem::remove(file, problem);
+      if (kept) {
+        node_token_ = *std::move(node_token);
+        log(Level::kInfo, "joined",
+            fmt::format("{} belongs to the colony of {}", options_.hive_id, options_.queen_url));
+        return beat();
+      }
+      node_token = std::unexpected(kept.error());
+    }
+    log(Level::kError, "join_failed", node_token.error().message);
+    shutdown("it cannot join");
+  });
+}
+
 void Hive::beat() {
   if (options_.queen_url.empty() || stopping_) return;
   if (beating_) {
@@ -266,14 +326,11 @@ void Hive::beat() {
                                 : boost::json::value(nullptr)}};
   boost::json::object body = colony::to_json(b);
   body["ts"] = rfc3339(wall_now());
-  net::ClientRequest call;
-  call.method = "POST";
-  call.url = net::parse_url(options_.queen_url).value();
-  while (call.url.path.ends_with('/')) call.url.path.pop_back();
-  call.url.path += "/v1/heartbeat";
-  call.headers.add("Content-Type", "application/json");
-  front_.sign(call.headers);
-  call.body = boost::json::serialize(body);
+  net::ClientRequest call = to_queen("/v1/heartbeat", boost::json::serialize(body));
+  if (node_token_.empty())
+    front_.sign(call.headers);
+  else
+    call.headers.add("Authorization", "Bearer " + node_token_);
   const auto status = std::make_shared<int>(0);
   beat_call_ = net::start_call(
       loop_, std::move(call),

@@ -27,7 +27,8 @@ struct HiveOptions : service::FrontOptions {
   int heartbeat_interval_s = 30, worker_heartbeat_interval_s = 30, idle_stop_s = 300, first_worker_port = 8601,
       loading_timeout_s = 60;
   std::int64_t headroom_mb = 256;
-  bool queen_started = false;  // ends with its queen
+  std::string join_token_file;  // a one-time token, taken away once it is used
+  bool queen_started = false;   // ends with its queen
 };
 
 /// A worker process, from the command to spawn it until it is reaped.
@@ -97,6 +98,9 @@ class Hive {
   void sweep();
   void measure_devices();
   void end_orphans();
+  /// Shows the one-time token to the queen and keeps the key that she gives for it (S-07).
+  void join();
+  [[nodiscard]] net::ClientRequest to_queen(std::string_view path, std::string body) const;
 
   net::EventLoop& loop_;
   HiveOptions options_;
@@ -114,6 +118,7 @@ class Hive {
   net::EventLoop::Timer sweep_timer_, beat_timer_;
   net::Call beat_call_;
   net::Clock::time_point queen_seen_;
+  std::string node_token_;  // what the queen is shown; empty: our own token
   bool stopping_ = false, measuring_ = false, beat_again_ = false, beating_ = false;
   int beat_failures_ = 0;
 };

@@ -1,6 +1,22 @@
 // llorch-hive: one per machine. Knows its devices, models and workers; obeys.
+#include "base/ids.h"
 #include "daemon_flags.h"
 #include "hive/hive.h"
+
+namespace llorch::hive {
+
+/// The data directory; and for a hive that joins a colony, a token of its own.
+static Status prepare(HiveOptions& o) {
+  LLORCH_OK(cli::make_private_directory(o.data_dir));
+  const bool joined = access((o.data_dir + "/node-token").c_str(), F_OK) == 0;
+  if ((o.join_token_file.empty() && !joined) || !o.token_file.empty()) return {};
+  if (o.queen_url.empty()) return fail(ErrorCode::kInvalidRequest, "a hive that joins a colony needs --queen-url");
+  o.token_file = o.data_dir + "/token";
+  if (access(o.token_file.c_str(), F_OK) == 0) return {};
+  return security::write_secret_file(o.token_file, "llorch-hive-" + random_hex(24));
+}
+
+}  // namespace llorch::hive
 
 int main(int argc, char** argv) {
   using namespace llorch;
@@ -36,10 +52,12 @@ int main(int argc, char** argv) {
   app.add_option("--headroom-mb", o.headroom_mb, "memory that stays free")
       ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str();
+  app.add_option("--join-token-file", o.join_token_file,
+                 "join a colony with the one-time token in this file, which is then taken away");
   app.add_flag("--queen-started", o.queen_started, "end when the queen is gone");
   app.callback([&] {
     o.last_port = o.first_port;
-    if (const Status s = cli::make_private_directory(o.data_dir); !s)
+    if (const Status s = hive::prepare(o); !s)
       exit_code = cli::report(s.error());
     else
       exit_code = cli::run_daemon<hive::Hive>("llorch-hive", o);

@@ -17,6 +17,8 @@ constexpr std::string_view kSchema = R"(
   CREATE INDEX jobs_by_status ON jobs(status);
   CREATE TABLE config(key TEXT PRIMARY KEY, value TEXT, updated_at INTEGER))";
 
+constexpr std::string_view kNodeKeys = "ALTER TABLE hives ADD COLUMN node_key_sha256 TEXT";
+
 store::Value when(std::int64_t ms) { return ms > 0 ? store::Value(ms) : store::Value(nullptr); }
 
 }  // namespace
@@ -28,9 +30,9 @@ std::int64_t now_ms() {
 
 Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
   auto c = std::make_unique<Catalog>();
-  LLORCH_TRY(c->db_, store::Database::open(file, {kSchema}));
-  LLORCH_TRY(const auto hives, c->db_->run("SELECT id, host, port FROM hives"));
-  for (const store::Row& r : hives) c->hives[r.text(0)] = {r.text(0), r.text(1), r.integer(2)};
+  LLORCH_TRY(c->db_, store::Database::open(file, {kSchema, kNodeKeys}));
+  LLORCH_TRY(const auto hives, c->db_->run("SELECT id, host, port, node_key_sha256 FROM hives"));
+  for (const store::Row& r : hives) c->hives[r.text(0)] = {r.text(0), r.text(1), r.integer(2), r.text(3)};
   LLORCH_TRY(const auto aliases, c->db_->run("SELECT name, ref FROM aliases"));
   for (const store::Row& r : aliases) c->aliases[r.text(0)] = r.text(1);
   c->aliases.try_emplace("haiku", "builtin:haiku");
@@ -59,6 +61,15 @@ Status Catalog::save_hive(const HiveRow& row, const std::string& devices_json) {
                "excluded.devices_json, "
                "updated_at_ms = excluded.updated_at_ms",
                {row.id, row.host, row.port, devices_json, now_ms(), now_ms()}));
+  return {};
+}
+
+Status Catalog::save_node_key(const std::string& id, const std::string& node_key) {
+  LLORCH_TRY(const auto done,
+             db_->run("INSERT INTO hives(id, host, port, node_key_sha256, created_at_ms, updated_at_ms) "
+                      "VALUES(?, '', 0, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET node_key_sha256 = "
+                      "excluded.node_key_sha256, updated_at_ms = excluded.updated_at_ms",
+                      {id, node_key, now_ms(), now_ms()}));
   return {};
 }
 

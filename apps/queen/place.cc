@@ -253,7 +253,7 @@ Procedure place_work(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<Pl
     if (d.kind == Decision::Kind::kUse) {
       for (const auto& w : q.hives_[d.hive].workers)
         if (w.worker_id == d.worker_id) {
-          auto peer = service::make_peer(w.uri, q.front_.token());
+          auto peer = q.peer_of(d.hive, w.uri);
           if (!peer) co_return done(std::unexpected(peer.error()));
           p->tell("schedule", d.why);
           Placed placed{d.hive, d.worker_id, w.model_ref, *std::move(peer),

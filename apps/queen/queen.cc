@@ -28,8 +28,8 @@ Procedure learn_from(FlowPtr flow, Queen& q, std::string hive_id) {
     auto read = colony::read_capabilities(answer->body);
     if (read) {
       h.capabilities = *std::move(read), h.known = true;
-      const HiveRow row{h.id, h.peer.base.host, h.peer.base.port};
       HiveRow& kept = q.catalog().hives[h.id];
+      const HiveRow row{h.id, h.peer.base.host, h.peer.base.port, kept.node_key};
       if (kept.host != row.host || kept.port != row.port) {  // new, or moved
         kept = row;
         boost::json::array devices;
@@ -58,6 +58,7 @@ Queen::Queen(net::EventLoop& loop, QueenOptions options)
       front_(loop, options_, "llorch-queen"),
       background_(loop),
       desk_(loop, {"queen", "queen", {}, [this](const job::Job& job) { ended(job); }}),
+      members_(front_.keys(), options_.data_dir + "/hive-tokens"),
       local_id_(service::host_name()) {}
 
 Queen::~Queen() { front_.close(); }
@@ -70,6 +71,7 @@ Status Queen::start() {
 #undef LLORCH_ROUTE
   LLORCH_OK(front_.bind());  // answers before anything else is there
   LLORCH_TRY(catalog_, Catalog::load(options_.data_dir + "/queen.db"));
+  if (front_.has_token()) LLORCH_OK(members_.load(catalog_->hives));
   const auto now = std::chrono::system_clock::now();
   for (const JobRow& row : catalog_->lost) {
     const auto job = desk_.jobs().restore(
@@ -108,7 +110,7 @@ Result<colony::ModelRef> Queen::resolve(std::string_view model) const {
 }
 
 Status Queen::hive_beat(colony::HiveBeat beat) {
-  LLORCH_TRY(service::Peer peer, service::make_peer(beat.url, front_.token()));
+  LLORCH_TRY(service::Peer peer, peer_of(beat.hive_id, beat.url));
   HiveEntry& h = hives_[beat.hive_id];
   const bool live =
       !h.id.empty() && net::Clock::now() - h.seen < std::chrono::seconds(3 * options_.heartbeat_interval_s);
@@ -127,15 +129,30 @@ Status Queen::hive_beat(colony::HiveBeat beat) {
   return {};
 }
 
+void Queen::forget_hive(const std::string& hive_id) {
+  members_.dismiss(hive_id);
+  hives_.erase(hive_id);
+  catalog_->hives.erase(hive_id);
+  background_.run(
+      [this, hive_id] {
+        if (const Status s = catalog_->remove_hive(hive_id); !s) log(Level::kWarn, "catalog_failed", s.error().message);
+        (void)members_.save(hive_id, "");
+      },
+      [] {});
+  if (front_.audit()) front_.audit()->append({{"event_type", "node_deregistered"}, {"hive_id", hive_id}});
+  changed_.notify();
+}
+
 void Queen::learn(const std::string& hive_id) {
   HiveEntry& h = hives_[hive_id];
   if (std::exchange(h.learning, true)) return;
   learn_from(std::make_shared<service::Flow>(loop_), *this, hive_id);
 }
 
-void Queen::forget_worker(const std::string& worker_id) {
+void Queen::forget_worker(const std::string& hive_id, const std::string& worker_id) {
   for (auto& [id, h] : hives_)
-    std::erase_if(h.workers, [&](const colony::WorkerFacts& w) { return w.worker_id == worker_id; });
+    if (hive_id.empty() || id == hive_id)
+      std::erase_if(h.workers, [&](const colony::WorkerFacts& w) { return w.worker_id == worker_id; });
   changed_.notify();
 }
 

@@ -11,6 +11,7 @@
 #include "colony/facts.h"
 #include "colony/model_ref.h"
 #include "queen/catalog.h"
+#include "queen/membership.h"
 #include "queen/metrics.h"
 #include "queen/policy.h"
 #include "service/background.h"
@@ -98,6 +99,13 @@ class Queen {
   [[nodiscard]] service::Signal& changed() { return changed_; }
   [[nodiscard]] service::Broadcast& broadcast() { return broadcast_; }
   [[nodiscard]] Catalog& catalog() { return *catalog_; }
+  [[nodiscard]] Membership& members() { return members_; }
+  /// Where a daemon of a hive answers, with what opens it.
+  [[nodiscard]] Result<service::Peer> peer_of(const std::string& hive_id, const std::string& url) const {
+    return service::make_peer(url, members_.token_of(hive_id, front_.token()));
+  }
+  /// A hive leaves for good: its key, its row, its entry.
+  void forget_hive(const std::string& hive_id);
   [[nodiscard]] bool stopping() const { return stopping_; }
   [[nodiscard]] std::map<std::string, HiveEntry>& hives() { return hives_; }
   [[nodiscard]] std::vector<const HiveEntry*> online() const;
@@ -107,7 +115,8 @@ class Queen {
   [[nodiscard]] Result<colony::ModelRef> resolve(std::string_view model) const;
   /// A heartbeat of a hive. Errors: kResourceInUse when the id belongs to another address.
   [[nodiscard]] Status hive_beat(colony::HiveBeat beat);
-  void forget_worker(const std::string& worker_id);
+  /// Worker ids are a hive's own: without a hive, those of all.
+  void forget_worker(const std::string& hive_id, const std::string& worker_id);
   /// {hives, workers, queue, ...} for people and pages.
   [[nodiscard]] boost::json::object overview() const;
   [[nodiscard]] boost::json::array models() const;
@@ -154,6 +163,7 @@ class Queen {
   service::JobDesk desk_;
   Metrics metrics_;
   std::unique_ptr<Catalog> catalog_;
+  Membership members_;
   std::map<std::string, HiveEntry> hives_;
   mutable std::map<std::string, std::shared_ptr<int>> inflight_;  // by hive and worker
   WaitingLine line_;

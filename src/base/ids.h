@@ -13,5 +13,7 @@ namespace llorch {
 /// RFC 3339 in UTC with milliseconds.
 [[nodiscard]] std::string rfc3339(std::chrono::system_clock::time_point time);
 [[nodiscard]] std::string to_hex(std::string_view bytes);
+/// Of an even number of hexadecimal digits, which the caller has checked.
+[[nodiscard]] std::string from_hex(std::string_view digits);
 
 }  // namespace llorch

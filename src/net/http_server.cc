@@ -66,9 +66,10 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
 /// One TCP connection: reads requests one after another, hands each to the handler, writes what it answers.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(std::shared_ptr<HttpServer::Impl> server, tcp::socket socket, std::string peer)
+  Connection(std::shared_ptr<HttpServer::Impl> server, tcp::socket socket, std::string peer, std::string local)
       : server_(std::move(server)),
         peer_(std::move(peer)),
+        local_(std::move(local)),
         timer_(socket.get_executor()),
         write_timer_(socket.get_executor()) {
     if (server_->tls)
@@ -114,7 +115,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void turn_done(bool close_after);
 
   std::shared_ptr<HttpServer::Impl> server_;
-  std::string peer_;
+  std::string peer_, local_;
   std::unique_ptr<tcp::socket> plain_;
   std::unique_ptr<ssl::stream<tcp::socket>> secure_;
   asio::steady_timer timer_, write_timer_;
@@ -307,7 +308,7 @@ void Connection::dispatch(http::request_parser<http::string_body>& parser, Targe
   r.target = std::move(target);
   for (const auto& field : message) r.headers.add(std::string(field.name_string()), std::string(field.value()));
   r.body = std::move(message.body());
-  r.peer = peer_;
+  r.peer = peer_, r.local = local_;
   turn_ = std::make_shared<Turn>(shared_from_this());
   const ExchangePtr turn = turn_;
   if (server_->handler)
@@ -398,7 +399,8 @@ asio::awaitable<void> HttpServer::Impl::accept() {
     (void)socket.set_option(tcp::no_delay(true), ignored);
     // Or the system would hold megabytes for each peer that reads nothing.
     (void)socket.set_option(asio::socket_base::send_buffer_size(options.send_buffer_bytes), ignored);
-    const auto connection = std::make_shared<Connection>(self, std::move(socket), peer);
+    const std::string local = socket.local_endpoint(ignored).address().to_string(ignored);
+    const auto connection = std::make_shared<Connection>(self, std::move(socket), peer, local);
     asio::co_spawn(
         acceptor.get_executor(), [connection]() { return connection->run(); }, asio::detached);
   }

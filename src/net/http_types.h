@@ -46,7 +46,7 @@ struct Request {
   Target target;
   Headers headers;
   std::string body;
-  std::string peer;  // address, without port
+  std::string peer, local;  // addresses of both ends, without port
 };
 
 struct Response {

@@ -62,6 +62,10 @@ void Authenticator::add_token(std::string_view token, std::set<Scope> scopes) {
   keys_.push_back({sha256(token), std::move(scopes), "", ""});
 }
 
+void Authenticator::dismiss(std::string_view label) {
+  std::erase_if(keys_, [&](const ApiKey& key) { return !key.name.empty() && key.label() == label; });
+}
+
 Status Authenticator::watch_keys_file(const std::string& path, KeyChange on_change) {
   keys_file_ = path;
   if (access(path.c_str(), F_OK) == 0) LLORCH_OK(read_keys_file());
@@ -112,11 +116,11 @@ Result<Principal> Authenticator::check(const Credentials& given) const {
     for (const ApiKey& key : *keys)  // all of them, so that time does not tell which
       if (equal_in_constant_time(key.hash, hash)) match = &key;
   if (!match) return fail(ErrorCode::kInvalidApiKey, "the API key is not valid");
-  return Principal{match->label(), match->scopes};
+  return Principal{match->label(), match->name, match->scopes};
 }
 
 Result<Principal> Authenticator::authenticate(const Credentials& given, Time now) {
-  if (!required()) return Principal{"local", {Scope::kAdmin}};
+  if (!required()) return Principal{"local", "", {Scope::kAdmin}};
   if (!keys_file_.empty())
     if (const Status read = read_keys_file(); !read && on_key_)
       on_key_("integrity_violation", "", read.error().message);  // those of before stay
@@ -130,7 +134,7 @@ Result<Principal> Authenticator::authenticate(const Credentials& given, Time now
     const std::string& user = *given.proxy_user;
     if (user.empty() || user.size() > kUserBytesMax || check_display(user))
       return fail(ErrorCode::kInvalidApiKey, "the front proxy's identity header is not a name");
-    return Principal{"proxy:" + user, {Scope::kInfer}};
+    return Principal{"proxy:" + user, "", {Scope::kInfer}};
   }
   Result<Principal> who = check(given);
   if (!who && who.error().code == ErrorCode::kInvalidApiKey && failures_.size() < kPeersMax) {

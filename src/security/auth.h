@@ -20,7 +20,8 @@
 namespace llorch::security {
 
 struct Principal {
-  std::string id;  // "local" without authentication, else "token:" and 6 hex digits of the hash
+  std::string id;    // "local" without authentication, else "token:" and 6 hex digits of the hash
+  std::string name;  // of the key, where it has one
   std::set<Scope> scopes;
   [[nodiscard]] bool may(Scope scope) const {
     return scope == Scope::kPublic || scopes.contains(scope) || scopes.contains(Scope::kAdmin);
@@ -45,6 +46,9 @@ class Authenticator {
  public:
   /// Without any key, everyone is "local" and may do everything: for loopback only, which the caller ensures.
   void add_token(std::string_view token, std::set<Scope> scopes);
+  /// A key with a name, which comes while the daemon runs and goes again by its label.
+  void admit(ApiKey key) { keys_.push_back(std::move(key)); }
+  void dismiss(std::string_view label);
   /// `event`: token_created, token_revoked, or integrity_violation with the reason in place of scopes.
   using KeyChange =
       std::function<void(std::string_view event, const std::string& label, const std::string& scopes_or_reason)>;

@@ -42,19 +42,8 @@ Result<ApiKey> parse_line(const std::string& line, const std::string& path, int 
   if (!list || check_digest(hash))
     return fail(ErrorCode::kInvalidRequest, "{} line {}: expected '<scope>[,<scope>] <64 hex digits>'", path, number);
   key.scopes = *std::move(list);
-  for (std::size_t i = 0; i < hash.size(); i += 2)
-    key.hash += static_cast<char>(std::stoi(hash.substr(i, 2), nullptr, 16));
+  key.hash = from_hex(hash);
   return key;
-}
-
-Status replace_file(const std::string& path, const std::string& text) {
-  const std::string fresh = path + ".new";
-  const int fd = open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  const bool written =
-      fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && fsync(fd) == 0;
-  if (fd >= 0) close(fd);
-  if (!written || rename(fresh.c_str(), path.c_str()) != 0) return fail(ErrorCode::kIo, "cannot write {}", path);
-  return {};
 }
 
 /// Changes the keys while no other process does.
@@ -72,7 +61,7 @@ Status edit(const std::string& path, const std::function<Status(std::vector<ApiK
     LLORCH_OK(change(keys));
     std::string text;
     for (const ApiKey& key : keys) text += line_of(key);
-    return replace_file(path, text);
+    return write_secret_file(path, text);
   }();
   close(lock);
   return done;
@@ -131,6 +120,16 @@ Result<std::string> read_secret_file(const std::string& path) {
   return trimmed(std::move(text));
 }
 
+Status write_secret_file(const std::string& path, std::string_view text) {
+  const std::string fresh = path + ".new";
+  const int fd = open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  const bool written =
+      fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && fsync(fd) == 0;
+  if (fd >= 0) close(fd);
+  if (!written || rename(fresh.c_str(), path.c_str()) != 0) return fail(ErrorCode::kIo, "cannot write {}", path);
+  return {};
+}
+
 Result<std::vector<ApiKey>> read_keys(const std::string& path) {
   LLORCH_TRY(const std::string text, read_secret_file(path));
   std::vector<ApiKey> keys;
@@ -168,8 +167,7 @@ Result<ApiKey> revoke_key(const std::string& path, std::string_view which) {
       return key.name == which || (digits.size() >= 6 && to_hex(key.hash).starts_with(digits));
     };
     const auto count = std::ranges::count_if(keys, fits);
-    if (count != 1)
-      return fail(ErrorCode::kInvalidRequest, "{} keys fit: name one by its label or its name", count);
+    if (count != 1) return fail(ErrorCode::kInvalidRequest, "{} keys fit: name one by its label or its name", count);
     const auto it = std::ranges::find_if(keys, fits);
     gone = *it;
     keys.erase(it);

@@ -32,6 +32,8 @@ struct ApiKey {
 
 /// A secret out of a file: regular, not readable by others, at most 1 MB; white space at both ends removed.
 [[nodiscard]] Result<std::string> read_secret_file(const std::string& path);
+/// Replaces a file of mode 0600 as a whole.
+[[nodiscard]] Status write_secret_file(const std::string& path, std::string_view text);
 [[nodiscard]] Result<std::vector<ApiKey>> read_keys(const std::string& path);
 /// Makes a key and notes its hash. Returns the key itself, which is nowhere else.
 [[nodiscard]] Result<std::string> create_key(const std::string& path, std::set<Scope> scopes, const std::string& name);

@@ -37,6 +37,7 @@ class Front {
   [[nodiscard]] Status bind();
   [[nodiscard]] Router& router() { return *router_; }
   [[nodiscard]] net::HttpServer& server() { return *server_; }
+  [[nodiscard]] security::Authenticator& keys() { return authenticator_; }
   [[nodiscard]] security::AuditLog* audit() { return audit_.get(); }
   [[nodiscard]] int port() const { return server_->port(); }
   /// http(s)://address:port, as others on the same network reach it.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -157,6 +158,37 @@ Result<int> start_detached(const ProcessOptions& options) {
   close(log);
   if (pid < 0) return fail(ErrorCode::kIo, "no process: {}", std::strerror(errno));
   return pid;
+}
+
+Result<Ran> run_program(std::vector<std::string> arguments, int input) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return fail(ErrorCode::kIo, "no pipe: {}", std::strerror(errno));
+  const int null = input < 0 ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_adddup2(&files, input < 0 ? null : input, STDIN_FILENO);
+  posix_spawn_file_actions_adddup2(&files, ends[1], STDOUT_FILENO);
+  std::vector<char*> argv;
+  for (std::string& a : arguments) argv.push_back(a.data());
+  argv.push_back(nullptr);
+  pid_t pid = 0;
+  const int problem = posix_spawnp(&pid, argv[0], &files, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&files);
+  close(ends[1]);
+  if (null >= 0) close(null);
+  Ran ran;
+  char part[4096];
+  for (ssize_t n; problem == 0 && (n = read(ends[0], part, sizeof part)) != 0;) {
+    if (n < 0 && errno != EINTR) break;
+    if (n > 0 && ran.output.size() < (1u << 20)) ran.output.append(part, static_cast<std::size_t>(n));
+  }
+  close(ends[0]);
+  if (problem != 0) return fail(ErrorCode::kIo, "cannot run {}: {}", arguments[0], std::strerror(problem));
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  ran.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return ran;
 }
 
 std::string host_name() {

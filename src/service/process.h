@@ -54,6 +54,13 @@ class Process {
 
 /// Starts a program that lives on without us, in a session of its own. Returns its pid.
 [[nodiscard]] Result<int> start_detached(const ProcessOptions& options);
+struct Ran {
+  int exit_code = 0;   // 128 + signal when killed by one
+  std::string output;  // what it wrote to stdout, at most 1 MiB
+};
+/// Runs a program to its end; stderr is ours. `input`: a descriptor that becomes its stdin; -1: nothing. The program is
+/// looked up in PATH. Blocks.
+[[nodiscard]] Result<Ran> run_program(std::vector<std::string> arguments, int input = -1);
 /// This machine's name, of A-Z a-z 0-9 _ - only: what its hive is called.
 [[nodiscard]] std::string host_name();
 /// The folder of the program that runs now.

@@ -198,7 +198,10 @@ bool Router::check_origin(Context& c, bool changes) {
 
 bool Router::admit(Context& c, const Match& m) {
   const std::string host = c.request.headers.get("Host").value_or("");
-  if (!security::host_allowed(host, options_.own_address, options_.allowed_hosts))
+  // The address that the peer has reached is ours, also when we listen on all of them.
+  const std::string& local = c.request.local;
+  if (!security::host_allowed(host, options_.own_address, options_.allowed_hosts) &&
+      !security::host_allowed(host, local.contains(':') ? "[" + local + "]" : local, {}))
     return c.fail({ErrorCode::kHostNotAllowed, "the Host header names another server"}), false;
   const bool is_public = m.route && m.route->info.scope == Scope::kPublic;
   if (!is_public) {

@@ -1,40 +1,10 @@
-// queen, hive, worker, model: the parts of a colony.
+// queen, worker, model: the parts of a colony.
 
 #include "format/json.h"
-#include "keeper/session.h"
+#include "keeper/parts.h"
 
 namespace llorch::keeper {
 namespace {
-
-using Value = boost::json::value;
-
-std::string cell(const Value& row, const char* key) {
-  const auto* o = row.if_object();
-  const auto* v = o ? o->if_contains(key) : nullptr;
-  if (!v || v->is_null()) return "-";
-  return v->is_string() ? std::string(v->get_string()) : boost::json::serialize(*v);
-}
-
-/// Rows under the names of their columns.
-void print_table(const Value& rows, const std::vector<const char*>& columns) {
-  std::vector<Value> all;
-  if (rows.is_array())
-    all.assign(rows.get_array().begin(), rows.get_array().end());
-  else
-    all.push_back(rows);
-  std::vector<std::size_t> widths;
-  for (const char* c : columns) {
-    widths.push_back(std::string_view(c).size());
-    for (const Value& row : all) widths.back() = std::max(widths.back(), cell(row, c).size());
-  }
-  for (std::size_t i = 0; i < columns.size(); ++i) std::printf("%-*s  ", static_cast<int>(widths[i]), columns[i]);
-  std::printf("\n");
-  for (const Value& row : all) {
-    for (std::size_t i = 0; i < columns.size(); ++i)
-      std::printf("%-*s  ", static_cast<int>(widths[i]), cell(row, columns[i]).c_str());
-    std::printf("\n");
-  }
-}
 
 int start_queen(const Common& common) {
   Session session(common);
@@ -52,12 +22,6 @@ int stop_queen(const Common& common, bool all) {
   if (session.awake()) return complain(common, {ErrorCode::kOperationTimeout, "the queen has not stopped"});
   session.say("the queen is asleep");
   return 0;
-}
-
-CLI::App* command(CLI::App& parent, const char* name, const char* help, const std::shared_ptr<Common>& common) {
-  CLI::App* c = parent.add_subcommand(name, help);
-  common->add(*c);
-  return c;
 }
 
 void add_queen(CLI::App& app, int& exit_code) {
@@ -81,28 +45,6 @@ void add_queen(CLI::App& app, int& exit_code) {
     else
       std::printf("queen at %s: %s\n", asking->queen.c_str(), awake ? "awake" : "asleep");
     exit_code = 0;
-  });
-}
-
-void add_hive(CLI::App& app, int& exit_code) {
-  CLI::App* hive = app.add_subcommand("hive", "machines");
-  hive->require_subcommand(1);
-  const auto common = std::make_shared<Common>();
-  command(*hive, "list", "hives that are online", common)->callback([common, &exit_code] {
-    exit_code = operate(*common, {{"operation", "status"}}, [](const Value& v) {
-      print_table(v.is_object() ? v.get_object().at("hives") : v, {"id", "url", "version", "seen_s_ago"});
-    });
-  });
-  const auto checking = std::make_shared<Common>();
-  const auto name = std::make_shared<std::string>();
-  CLI::App* check = command(*hive, "check", "ask a hive how it is", checking);
-  check->add_option("name", *name, "default: this machine's");
-  check->callback([checking, name, &exit_code] {
-    boost::json::object order{{"operation", "hive_check"}};
-    if (!name->empty()) order["hive_id"] = *name;
-    exit_code = operate(*checking, order, [](const Value& v) {
-      print_table(v, {"id", "port", "operational_status", "version"});
-    });
   });
 }
 
@@ -191,7 +133,6 @@ void add_model(CLI::App& app, int& exit_code) {
 
 void add_command_colony(CLI::App& app, int& exit_code) {
   add_queen(app, exit_code);
-  add_hive(app, exit_code);
   add_worker(app, exit_code);
   add_model(app, exit_code);
 }

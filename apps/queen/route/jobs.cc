@@ -180,7 +180,7 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
     const Error& error = outcome.error();
     if (t->flow->cancelled()) co_return t->fail(error);
     const bool broke = error.code == ErrorCode::kIo;
-    if (broke) q.forget_worker(worker_id);
+    if (broke) q.forget_worker(placed->hive_id, worker_id);
     if (heard->tokens > 0 || tries >= kAttemptsMax || !worth_another_try(error))
       co_return t->fail(broke ? Error{ErrorCode::kWorkerCrashed, "the worker went away in the middle of the answer"}
                               : error);

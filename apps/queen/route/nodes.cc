@@ -1,5 +1,8 @@
 // From hives: heartbeats, and workers that failed (H-02, Q-12).
+#include <algorithm>
+
 #include "queen/queen.h"
+#include "security/validate.h"
 #include "wire/fields.h"
 
 namespace llorch::queen {
@@ -10,6 +13,33 @@ void put_address(std::string& url, const std::string& peer) {
   for (const std::string any : {"://0.0.0.0:", "://[::]:"})
     if (const std::size_t at = url.find(any); at != std::string::npos)
       url.replace(at, any.size(), "://" + (peer.contains(':') ? "[" + peer + "]" : peer) + ":");
+}
+
+/// {hive_id, token} with a join token: {node_token} comes back, once the hive is on disk.
+void join(Queen& q, const service::ContextPtr& c) {
+  const auto body = wire::parse_body(c->request.body);
+  if (!body) return c->fail(body.error());
+  wire::Fields f(*body);
+  const auto id = f.text("hive_id", 64), token = f.text("token", 1024);
+  if (!id || security::check_identifier(*id, 64) || !token || token->size() < security::kTokenBytesMin)
+    return c->fail({ErrorCode::kInvalidRequest, "hive_id and token are required"}, {}, "hive_id");
+  const auto alive = q.online();
+  if (std::ranges::any_of(alive, [&](const HiveEntry* h) { return h->id == *id; }))
+    return c->fail({ErrorCode::kResourceInUse, "a hive of this name is alive"});
+  const auto joined = q.members().join(c->principal, *id, *token, net::Clock::now());
+  if (!joined) return c->fail(joined.error());
+  q.catalog().hives[*id].id = *id;
+  q.catalog().hives[*id].node_key = joined->node_key;
+  const auto saved = std::make_shared<Status>();
+  q.background().run(
+      [&q, saved, id = *id, token = *token, key = joined->node_key] {
+        *saved = q.members().save(id, token);
+        if (*saved) *saved = q.catalog().save_node_key(id, key);
+      },
+      [c, saved, node_token = joined->node_token] {
+        if (!*saved) return c->fail(saved->error());
+        c->reply(200, {{"node_token", node_token}});
+      });
 }
 
 }  // namespace
@@ -23,6 +53,7 @@ void add_route_nodes(Queen& q) {
     if (!body) return c->fail(body.error());
     auto read = colony::read_beat(*body);
     if (!read) return c->fail(read.error());
+    if (const Status may = q.members().check_speaker(c->principal, read->hive_id); !may) return c->fail(may.error());
     put_address(read->url, c->request.peer);
     for (auto& w : read->workers) put_address(w.uri, c->request.peer);
     if (const Status s = q.hive_beat(*std::move(read)); !s) return c->fail(s.error());
@@ -39,8 +70,27 @@ void add_route_nodes(Queen& q) {
     wire::Fields f(*body);
     const auto id = f.text("worker_id", 64);
     if (!id) return c->fail({ErrorCode::kInvalidRequest, "worker_id is required"}, {}, "worker_id");
-    q.forget_worker(*id);
+    std::string hive = f.text("hive_id", 64).value_or("");
+    if (hive.empty()) hive = q.members().hive_of(c->principal);
+    if (const Status may = q.members().check_speaker(c->principal, hive); !may) return c->fail(may.error());
+    q.forget_worker(hive, *id);
     c->reply(200, {{"status", "ok"}});
+  });
+  // How a hive that does not know the colony's token becomes one of it.
+  r.route<Scope::kAdmin>("POST", "/v1/join-tokens", [&q](const ContextPtr& c) {
+    if (!q.front().has_token())
+      return c->fail({ErrorCode::kInvalidRequest, "a queen without a token serves her own machine only"});
+    const auto token = q.members().make_join_token(net::Clock::now());
+    if (!token) return c->fail(token.error());
+    c->reply(200, {{"token", *token}, {"expires_in_s", 600}});
+  });
+  r.route<Scope::kNode>("POST", "/v1/hive/join", [&q](const ContextPtr& c) { join(q, c); });
+  r.route<Scope::kAdmin>("DELETE", "/v1/hives/{}", [&q](const ContextPtr& c) {
+    const std::string& id = c->parameters[0];
+    if (!q.catalog().hives.contains(id) && !q.hives().contains(id))
+      return c->fail({ErrorCode::kHiveNotFound, "there is no hive of that name"});
+    q.forget_hive(id);
+    c->reply(200, {{"hive_id", id}, {"status", "removed"}});
   });
 }
 

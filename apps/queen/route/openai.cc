@@ -102,7 +102,7 @@ Procedure serve(FlowPtr flow, Queen& q, ContextPtr c, std::shared_ptr<Placing> p
       c->exchange->write(net::sse_frame(0, "", boost::json::serialize(error)));
       co_return c->exchange->finish();
     }
-    if (!outcome) q.forget_worker(placed->worker_id);
+    if (!outcome) q.forget_worker(placed->hive_id, placed->worker_id);
     if (tries >= kAttemptsMax) co_return c->fail({ErrorCode::kWorkerCrashed, "the worker went away"});
     auto wait = service::pause(flow, std::chrono::milliseconds(200 << (tries - 1)));
     if (const auto waited = co_await wait; !waited) co_return;

@@ -1,0 +1,183 @@
+// hive: the colony's machines, this one and others over OpenSSH.
+#include <algorithm>
+
+#include "keeper/host.h"
+#include "keeper/parts.h"
+#include "net/http_client.h"
+#include "security/auth.h"
+
+namespace llorch::keeper {
+namespace {
+
+struct Flags {
+  Common common;
+  std::string address, hive_id;
+  HiveStart start;
+  int ssh_port = 22, wait_s = 30;
+};
+
+Result<Host> host_of(Flags& f) {
+  LLORCH_TRY(Host host, Host::make(f.address, f.ssh_port));
+  if (f.hive_id.empty()) f.hive_id = host.default_hive_id();
+  return host;
+}
+
+/// "http://host:port" of the queen, as the other machine reaches it.
+Result<std::string> queen_for(const Host& host, const Common& common) {
+  LLORCH_TRY(const net::Url url, net::parse_url(common.queen));
+  if (!host.local() && security::is_loopback(url.host))
+    return fail(ErrorCode::kInvalidRequest,
+                "{} is this machine only: give the queen's address as the other machine reaches it (--queen)",
+                common.queen);
+  return common.queen;
+}
+
+bool online(Session& session, const std::string& hive_id) {
+  const auto status = session.call("GET", "/v1/status");
+  const auto* o = status ? status->if_object() : nullptr;
+  const auto* hives = o ? json::find_array(*o, "hives") : nullptr;
+  return hives && std::ranges::any_of(*hives, [&](const Value& h) {
+           return h.is_object() && json::find_text(h.get_object(), "id") == hive_id;
+         });
+}
+
+Status install(Flags& f) {
+  LLORCH_TRY(const Host host, host_of(f));
+  const Session session(f.common);
+  for (const char* program : {"llorch-hive", "llorch-worker-cpu"}) {
+    LLORCH_TRY(const bool copied, host.put_program(program));
+    session.say(fmt::format("{} {}", program, copied ? "was copied" : "is there already"));
+  }
+  LLORCH_TRY(const std::string version, host.version());
+  session.say(version + " runs there");
+  return {};
+}
+
+Status start(Flags& f) {
+  LLORCH_TRY(const Host host, host_of(f));
+  Session session(f.common);
+  LLORCH_OK(session.wake(true));
+  LLORCH_TRY(f.start.queen_url, queen_for(host, f.common));
+  f.start.hive_id = f.hive_id;
+  if (online(session, f.hive_id))
+    return fail(ErrorCode::kResourceInUse, "a hive named {} is online already", f.hive_id);
+  std::string token;
+  const auto made = session.call("POST", "/v1/join-tokens");
+  if (made && made->is_object())
+    token = json::find_text(made->get_object(), "token").value_or("");
+  else if (host.local() && made.error().code == ErrorCode::kInvalidRequest)
+    f.start.local_mode = true, f.start.listen = "127.0.0.1";  // a queen without a token, on this machine
+  else
+    return std::unexpected(made.error());
+  LLORCH_OK(host.start_hive(f.start, token));
+  session.say(fmt::format("the hive {} is starting: waiting for its first heartbeat", f.hive_id));
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(f.wait_s);
+  while (!online(session, f.hive_id)) {
+    if (std::chrono::steady_clock::now() > end) {
+      LLORCH_TRY(const bool runs, host.hive_running());
+      return fail(ErrorCode::kOperationTimeout, "no heartbeat within {} seconds; the hive {} (its log: {}hive.log)",
+                  f.wait_s, runs ? "runs: does it reach the queen?" : "has ended", "~/.local/share/llorch/hive/");
+    }
+    Session::pause(std::chrono::milliseconds(100));
+  }
+  session.say(fmt::format("{} is online", f.hive_id));
+  return {};
+}
+
+Status stop(Flags& f) {
+  LLORCH_TRY(const Host host, host_of(f));
+  const Session session(f.common);
+  LLORCH_TRY(const bool ran, host.stop_hive());
+  session.say(ran ? "the hive has stopped, with its workers" : "no hive that was started so runs there");
+  return {};
+}
+
+Status uninstall(Flags& f) {
+  LLORCH_TRY(const Host host, host_of(f));
+  LLORCH_OK(stop(f));
+  LLORCH_OK(host.uninstall());
+  Session session(f.common);
+  session.say("programs, catalogs and keys are gone; fetched models stay");
+  if (!session.awake()) return {};
+  const auto removed = session.call("DELETE", "/v1/hives/" + f.hive_id);
+  if (!removed && removed.error().code != ErrorCode::kHiveNotFound) return std::unexpected(removed.error());
+  session.say(f.hive_id + " belongs to the colony no longer");
+  return {};
+}
+
+Status status(Flags& f) {
+  LLORCH_TRY(const Host host, host_of(f));
+  LLORCH_TRY(const bool runs, host.hive_running());
+  const auto version = host.version();
+  const boost::json::object row{{"hive", f.hive_id}, {"runs", runs}, {"installed", version ? *version : "-"}};
+  if (f.common.json)
+    cli::print(row);
+  else
+    print_table(Value(row), {"hive", "runs", "installed"});
+  return {};
+}
+
+}  // namespace
+
+void add_command_hive(CLI::App& app, int& exit_code) {
+  CLI::App* hive = app.add_subcommand("hive", "machines");
+  hive->require_subcommand(1);
+  const auto common = std::make_shared<Common>();
+  command(*hive, "list", "hives that are online", common)->callback([common, &exit_code] {
+    exit_code = operate(*common, {{"operation", "status"}}, [](const Value& v) {
+      print_table(v.is_object() ? v.get_object().at("hives") : v, {"id", "url", "version", "seen_s_ago"});
+    });
+  });
+  const auto checking = std::make_shared<Common>();
+  const auto name = std::make_shared<std::string>();
+  CLI::App* check = command(*hive, "check", "ask a hive how it is", checking);
+  check->add_option("name", *name, "default: this machine's");
+  check->callback([checking, name, &exit_code] {
+    boost::json::object order{{"operation", "hive_check"}};
+    if (!name->empty()) order["hive_id"] = *name;
+    exit_code = operate(*checking, order, [](const Value& v) {
+      print_table(v, {"id", "port", "operational_status", "version"});
+    });
+  });
+  const auto removing = std::make_shared<Common>();
+  const auto gone = std::make_shared<std::string>();
+  CLI::App* remove = command(*hive, "remove", "a hive's key opens nothing any more", removing);
+  remove->add_option("name", *gone)->required();
+  remove->callback([removing, gone, &exit_code] {
+    Session session(*removing);
+    const auto removed = session.call("DELETE", "/v1/hives/" + *gone);
+    exit_code = removed ? 0 : complain(*removing, removed.error());
+    if (removed) session.say(*gone + " belongs to the colony no longer");
+  });
+  using Work = Status (*)(Flags&);
+  for (const auto& [verb, help, work] :
+       {std::tuple<const char*, const char*, Work>("install", "copy the hive's programs to a machine", install),
+        {"start", "start a machine's hive; it joins the colony with a one-time token", start},
+        {"stop", "stop a machine's hive, with its workers", stop},
+        {"status", "does a machine's hive run?", status},
+        {"uninstall", "stop a machine's hive and take it away", uninstall}}) {
+    const auto f = std::make_shared<Flags>();
+    CLI::App* c = hive->add_subcommand(verb, help);
+    f->common.add(*c);
+    c->add_option("-a,--address", f->address, "[user@]host, by ssh; default: this machine");
+    c->add_option("-p,--ssh-port", f->ssh_port)->check(CLI::Range(1, 65535))->capture_default_str();
+    c->add_option("--hive-id", f->hive_id, "its name in the colony; default: the host's");
+    if (work == start) {
+      c->add_option("--listen", f->start.listen, "address it listens on there")->capture_default_str();
+      c->add_option("--port", f->start.port, "port it listens on there")
+          ->check(CLI::Range(1024, 65535))
+          ->capture_default_str();
+      c->add_option("--worker-port", f->start.worker_port)->check(CLI::Range(1024, 65535))->capture_default_str();
+      c->add_option("--heartbeat-interval-sec", f->start.heartbeat_interval_s)
+          ->check(CLI::Range(1, 3600))
+          ->capture_default_str();
+      c->add_option("--wait", f->wait_s, "seconds until it must be online")->check(CLI::Range(1, 3600))->capture_default_str();
+    }
+    c->callback([f, work = work, &exit_code] {
+      const Status s = work(*f);
+      exit_code = s ? 0 : complain(f->common, s.error());
+    });
+  }
+}
+
+}  // namespace llorch::keeper

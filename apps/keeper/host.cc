@@ -1,0 +1,165 @@
+#include "keeper/host.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "net/http_client.h"
+#include "security/digest.h"
+#include "security/validate.h"
+#include "service/process.h"
+
+namespace llorch::keeper {
+namespace {
+
+constexpr std::string_view kPlaces = R"(bin="$HOME/.local/bin"; data="$HOME/.local/share/llorch/hive"; )";
+/// Sets $p to the pid of a hive of ours that runs, else to nothing.
+constexpr std::string_view kFind =
+    R"sh(p=$(cat "$data/hive.pid" 2>/dev/null); case "$(readlink "/proc/$p/exe" 2>/dev/null)" in */llorch-hive|*"/llorch-hive (deleted)") ;; *) p= ;; esac; )sh";
+
+bool holds_only(std::string_view text, std::string_view others) {
+  return std::ranges::all_of(text, [&](unsigned char c) { return std::isalnum(c) || others.contains(c); });
+}
+
+bool is_host(std::string_view text) {
+  const std::size_t at = text.find('@');
+  const std::string_view user = at == text.npos ? "" : text.substr(0, at);
+  const std::string_view host = at == text.npos ? text : text.substr(at + 1);
+  return text.size() <= 255 && !host.empty() && host.front() != '-' && holds_only(host, ".-:") &&
+         (at == text.npos || (!user.empty() && user.front() != '-' && holds_only(user, "._-")));
+}
+
+/// A descriptor to read `text` from.
+int as_file(const std::string& text) {
+  const int fd = memfd_create("input", MFD_CLOEXEC);
+  if (fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && lseek(fd, 0, SEEK_SET) == 0)
+    return fd;
+  if (fd >= 0) close(fd);
+  return -1;
+}
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+Result<std::string> digest_of(int fd) {
+  security::Sha256 sum;
+  std::string part(1 << 16, '\0');
+  for (ssize_t n; (n = read(fd, part.data(), part.size())) != 0;) {
+    if (n < 0) return fail(ErrorCode::kIo, "a program of ours cannot be read");
+    sum.update(std::string_view(part).substr(0, static_cast<std::size_t>(n)));
+  }
+  lseek(fd, 0, SEEK_SET);
+  std::string hex;
+  for (const unsigned char c : sum.finish()) hex += fmt::format("{:02x}", c);
+  return hex;
+}
+
+}  // namespace
+
+Result<Host> Host::make(const std::string& address, int ssh_port) {
+  if (!address.empty() && !is_host(address))
+    return fail(ErrorCode::kInvalidRequest, "-a takes [user@]host, of letters, digits, '.', '-' and ':'");
+  return Host(address, ssh_port);
+}
+
+std::string Host::default_hive_id() const {
+  if (local()) return service::host_name();
+  std::string name = address_.substr(address_.find('@') + 1);
+  std::ranges::replace_if(name, [](unsigned char c) { return !std::isalnum(c); }, '-');
+  return name.substr(0, 64);
+}
+
+Result<Host::Said> Host::shell(const std::string& script, int input) const {
+  std::vector<std::string> command = {"/bin/sh", "-c", script};
+  if (!local())
+    command = {"ssh", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=10", "-p", std::to_string(ssh_port_), "--",
+               address_, script};
+  LLORCH_TRY(const service::Ran ran, service::run_program(std::move(command), input));
+  if (ran.exit_code == 255 && !local()) return fail(ErrorCode::kIo, "ssh does not reach {}", address_);
+  return Said{ran.exit_code, ran.output};
+}
+
+Result<bool> Host::put_program(const std::string& name) const {
+  const int fd = open((service::own_folder() + "/" + name).c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return fail(ErrorCode::kIo, "{} is not beside this program", name);
+  const auto done = [&]() -> Result<bool> {
+    LLORCH_TRY(const std::string digest, digest_of(fd));
+    const std::string places(kPlaces);
+    LLORCH_TRY(const Said there, shell(places + fmt::format("uname -m; sha256sum \"$bin/{}\" 2>/dev/null || true", name)));
+    utsname here{};
+    uname(&here);
+    if (const std::string machine = first_line(there.output); machine != here.machine)
+      return fail(ErrorCode::kInvalidRequest, "it is a machine of kind {}, and these programs are for {}",
+                  security::sanitize(machine), here.machine);
+    if (there.output.contains(digest)) return false;
+    LLORCH_TRY(const Said put,
+               shell(places + fmt::format("umask 022; mkdir -p \"$bin\" && cat > \"$bin/{0}.new\" && "
+                                          "chmod 755 \"$bin/{0}.new\" && mv -f \"$bin/{0}.new\" \"$bin/{0}\"",
+                                          name),
+                     fd));
+    if (put.exit_code != 0) return fail(ErrorCode::kIo, "{} could not be copied", name);
+    return true;
+  }();
+  close(fd);
+  return done;
+}
+
+Result<std::string> Host::version() const {
+  LLORCH_TRY(const Said said, shell(std::string(kPlaces) + "\"$bin/llorch-hive\" --version"));
+  if (said.exit_code != 0)
+    return fail(ErrorCode::kIo, "llorch-hive does not run there: a library that it needs may be missing (the Debian "
+                                "package names them)");
+  return security::sanitize(first_line(said.output));
+}
+
+Status Host::start_hive(const HiveStart& how, const std::string& join_token) const {
+  if (security::check_identifier(how.hive_id, 64))
+    return fail(ErrorCode::kInvalidRequest, "--hive-id must be 1 to 64 of A-Z a-z 0-9 _ -");
+  if (!holds_only(how.queen_url, ":/.-_[]") || !net::parse_url(how.queen_url))
+    return fail(ErrorCode::kInvalidRequest, "--queen must be http://host:port");
+  if (!holds_only(how.listen, ".:")) return fail(ErrorCode::kInvalidRequest, "--listen must be an address");
+  std::string script(kPlaces);
+  script += R"(umask 077; mkdir -p "$data"; )";
+  script += kFind;
+  script += R"([ -z "$p" ] || exit 5; )";
+  if (!join_token.empty()) script += R"(cat > "$data/join-token"; )";
+  script += fmt::format(
+      R"(cd /; setsid nohup "$bin/llorch-hive" {} --listen {} --port {} --worker-port {} --hive-id {} --queen-url {} --heartbeat-interval-sec {} --data-dir "$data" --log-format json >>"$data/hive.log" 2>&1 </dev/null & echo $! >"$data/hive.pid")",
+      how.local_mode ? "--local-mode" : R"(--join-token-file "$data/join-token")", how.listen, how.port, how.worker_port,
+      how.hive_id, how.queen_url, how.heartbeat_interval_s);
+  const int input = as_file(join_token);
+  auto said = shell(script, input);
+  if (input >= 0) close(input);
+  if (!said) return std::unexpected(said.error());
+  if (said->exit_code == 5) return fail(ErrorCode::kResourceInUse, "a hive runs there already");
+  if (said->exit_code != 0) return fail(ErrorCode::kIo, "the hive could not be started");
+  return {};
+}
+
+Result<bool> Host::stop_hive() const {
+  std::string script(kPlaces);
+  script += kFind;
+  script +=
+      R"([ -n "$p" ] || exit 4; kill -TERM "$p"; i=0; while kill -0 "$p" 2>/dev/null; do i=$((i+1)); [ $i -lt 300 ] || exit 6; sleep 0.1; done; rm -f "$data/hive.pid")";
+  LLORCH_TRY(const Said said, shell(script));
+  if (said.exit_code == 4) return false;
+  if (said.exit_code != 0) return fail(ErrorCode::kOperationTimeout, "the hive did not stop within 30 seconds");
+  return true;
+}
+
+Result<bool> Host::hive_running() const {
+  LLORCH_TRY(const Said said, shell(std::string(kPlaces) + std::string(kFind) + R"([ -n "$p" ])"));
+  return said.exit_code == 0;
+}
+
+Status Host::uninstall() const {
+  LLORCH_TRY(const Said said, shell(std::string(kPlaces) + R"(rm -rf "$data" "$bin/llorch-hive" "$bin/llorch-worker-cpu")"));
+  if (said.exit_code != 0) return fail(ErrorCode::kIo, "not everything could be taken away");
+  return {};
+}
+
+}  // namespace llorch::keeper

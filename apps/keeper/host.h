@@ -1,0 +1,51 @@
+// A machine of the colony as the keeper reaches it: this one, or another over OpenSSH (K-01, S-13).
+//
+// Everything that is run there is a fixed template; what a person gives is checked first and can hold no character that
+// a shell knows. Secrets go through stdin. Blocking; errors: kInvalidRequest, kIo with what failed.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace llorch::keeper {
+
+/// How a hive is started there.
+struct HiveStart {
+  std::string hive_id, queen_url, listen = "0.0.0.0";
+  int port = 8600, worker_port = 8601, heartbeat_interval_s = 30;
+  bool local_mode = false;
+};
+
+class Host {
+ public:
+  /// `address`: "[user@]host", or empty for this machine. Errors: kInvalidRequest for anything that is no host name.
+  [[nodiscard]] static Result<Host> make(const std::string& address, int ssh_port);
+  [[nodiscard]] bool local() const { return address_.empty(); }
+  /// What its hive is called unless told otherwise.
+  [[nodiscard]] std::string default_hive_id() const;
+
+  /// Copies a program of this machine into ~/.local/bin there, unless the same one is there. True: it was copied.
+  [[nodiscard]] Result<bool> put_program(const std::string& name) const;
+  /// The version that the installed hive gives. Errors: kIo when it does not run there.
+  [[nodiscard]] Result<std::string> version() const;
+  /// Starts the hive in a session of its own. `join_token`: what it shows the queen, once; empty: none.
+  [[nodiscard]] Status start_hive(const HiveStart& how, const std::string& join_token) const;
+  /// True: it ran, and is gone. False: it did not run.
+  [[nodiscard]] Result<bool> stop_hive() const;
+  [[nodiscard]] Result<bool> hive_running() const;
+  /// Takes programs, catalogs and keys away; models that were fetched stay.
+  [[nodiscard]] Status uninstall() const;
+
+ private:
+  Host(std::string address, int ssh_port) : address_(std::move(address)), ssh_port_(ssh_port) {}
+  struct Said {
+    int exit_code = 0;
+    std::string output;
+  };
+  [[nodiscard]] Result<Said> shell(const std::string& script, int input = -1) const;
+  std::string address_;
+  int ssh_port_;
+};
+
+}  // namespace llorch::keeper

@@ -1,0 +1,47 @@
+// What the commands about the colony's parts share: tables for people, and subcommands with the common flags.
+#pragma once
+
+#include <memory>
+
+#include "format/json.h"
+#include "keeper/session.h"
+
+namespace llorch::keeper {
+
+using Value = boost::json::value;
+
+inline std::string cell(const Value& row, const char* key) {
+  const auto* o = row.if_object();
+  const auto* v = o ? o->if_contains(key) : nullptr;
+  if (!v || v->is_null()) return "-";
+  return v->is_string() ? std::string(v->get_string()) : boost::json::serialize(*v);
+}
+
+/// Rows under the names of their columns.
+inline void print_table(const Value& rows, const std::vector<const char*>& columns) {
+  std::vector<Value> all;
+  if (rows.is_array())
+    all.assign(rows.get_array().begin(), rows.get_array().end());
+  else
+    all.push_back(rows);
+  std::vector<std::size_t> widths;
+  for (const char* c : columns) {
+    widths.push_back(std::string_view(c).size());
+    for (const Value& row : all) widths.back() = std::max(widths.back(), cell(row, c).size());
+  }
+  for (std::size_t i = 0; i < columns.size(); ++i) std::printf("%-*s  ", static_cast<int>(widths[i]), columns[i]);
+  std::printf("\n");
+  for (const Value& row : all) {
+    for (std::size_t i = 0; i < columns.size(); ++i)
+      std::printf("%-*s  ", static_cast<int>(widths[i]), cell(row, columns[i]).c_str());
+    std::printf("\n");
+  }
+}
+
+inline CLI::App* command(CLI::App& parent, const char* name, const char* help, const std::shared_ptr<Common>& common) {
+  CLI::App* c = parent.add_subcommand(name, help);
+  common->add(*c);
+  return c;
+}
+
+}  // namespace llorch::keeper

@@ -1,0 +1,320 @@
+"""Real hosts: machines in network and process namespaces of their own, each with an sshd, made by the test (needs root). Hives are
+installed over SSH and join with one-time tokens; then a cable is cut, a hive is killed, the queen is restarted, a machine loses power."""
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+from colony import BIN, ROOT, main, parse_sse, text_of, wait_for
+
+TOKEN = "the-token-of-this-colony"
+NET = "10.77.0"
+
+
+def run(*arguments, **more):
+    return subprocess.run([str(a) for a in arguments], check=True, capture_output=True, text=True, **more).stdout
+
+
+class Lan:
+    """A switch, and machines plugged into it. Each has its own network, processes and home directory."""
+
+    def __init__(self, names):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="llorch-lan-"))
+        self.tag = f"ll{os.getpid() % 100000}"
+        self.machines = {}
+        run("ip", "netns", "add", f"{self.tag}-lan")
+        self.inside("lan", "ip", "link", "add", "br0", "type", "bridge")
+        self.inside("lan", "ip", "link", "set", "br0", "up")
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "key")
+        for number, name in enumerate(names, 1):
+            self.plug(name, f"{NET}.{number}")
+
+    def inside(self, name, *arguments, **more):
+        return run("ip", "netns", "exec", f"{self.tag}-{name}", *arguments, **more)
+
+    def plug(self, name, address):
+        ns, wire = f"{self.tag}-{name}", f"v{name}"
+        run("ip", "netns", "add", ns)
+        run("ip", "link", "add", wire, "netns", f"{self.tag}-lan", "type", "veth", "peer", "name", "eth0", "netns", ns)
+        self.inside("lan", "ip", "link", "set", wire, "master", "br0", "up")
+        for command in (("addr", "add", f"{address}/24", "dev", "eth0"), ("link", "set", "eth0", "up"), ("link", "set", "lo", "up")):
+            self.inside(name, "ip", *command)
+        home = self.folder / name
+        (home / ".ssh").mkdir(parents=True, mode=0o700)
+        (home / ".ssh/authorized_keys").write_text((self.folder / "key.pub").read_text())
+        (home / ".ssh/config").write_text(f"IdentityFile {self.folder}/key\nStrictHostKeyChecking accept-new\nLogLevel ERROR\nBatchMode yes\n")
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / f"{name}-host")
+        (self.folder / f"{name}.conf").write_text(f"ListenAddress {address}\nHostKey {self.folder}/{name}-host\nPidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\nAuthorizedKeysFile /root/.ssh/authorized_keys\nLogLevel ERROR\n")
+        self.machines[name] = address
+        self.power_on(name)
+
+    def power_on(self, name):
+        # The first process of a process namespace takes all others of it along.
+        os.makedirs("/run/sshd", exist_ok=True)
+        script = f"mount --make-rprivate / && mount --bind {self.folder / name} /root && exec /usr/sbin/sshd -D -e -f {self.folder / name}.conf"
+        log = open(self.folder / f"{name}.sshd.log", "a")
+        p = subprocess.Popen(["ip", "netns", "exec", f"{self.tag}-{name}", "unshare", "-m", "-p", "-f", "--kill-child", "--mount-proc", "sh", "-c", script], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        setattr(self, f"_{name}", p)
+        wait_for(lambda: self.children(p.pid), 10)
+
+    @staticmethod
+    def children(pid):
+        with contextlib.suppress(OSError):
+            return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return []
+
+    def command(self, name, *arguments):
+        """What runs a program on a machine: entered as the test, not over SSH."""
+        init = self.children(getattr(self, f"_{name}").pid)[0]
+        return ["nsenter", "-t", init, "-m", "-n", "-p", "env", "-i", "HOME=/root", "PATH=/usr/bin:/bin:/usr/sbin", "TMPDIR=/tmp", *map(str, arguments)]
+
+    def power_off(self, name):
+        p = getattr(self, f"_{name}")
+        p.kill()
+        p.wait()
+
+    def cable(self, name, state):
+        self.inside("lan", "ip", "link", "set", f"v{name}", state)
+
+    def processes(self):
+        """(machine, command line) of our programs on all machines."""
+        found = []
+        for p in pathlib.Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if p.name.isdigit() and (p / "exe").readlink().name.startswith("llorch"):
+                    where = os.stat(p / "ns/net").st_ino
+                    for name in self.machines:
+                        if os.stat(f"/run/netns/{self.tag}-{name}").st_ino == where:
+                            found.append((name, (p / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip(), int(p.name)))
+        return found
+
+    def close(self):
+        for name in self.machines:
+            self.power_off(name)
+        for name in [*self.machines, "lan"]:
+            subprocess.run(["ip", "netns", "del", f"{self.tag}-{name}"], capture_output=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def cannot():
+    """Why this machine can have no hosts of its own, or nothing."""
+    if os.geteuid() != 0:
+        return "it needs root"
+    probe = subprocess.run("ip netns add llprobe && ip netns exec llprobe unshare -m -p -f --mount-proc true; ok=$?; ip netns del llprobe; exit $ok", shell=True, capture_output=True, text=True)
+    return "no namespaces can be made: " + probe.stderr.strip() if probe.returncode else None
+
+
+WHY_NOT = cannot()
+if WHY_NOT:
+    print("not run: machines of the test's own:", WHY_NOT)
+
+
+@unittest.skipIf(WHY_NOT, f"not run: {WHY_NOT}")
+class Hosts(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.lan = Lan(["q", "a", "b", "c"])
+        cls.url = f"http://{NET}.1:8500"
+        (cls.lan.folder / "q/token").write_text(TOKEN)
+        (cls.lan.folder / "q/token").chmod(0o600)
+        # Slow enough to be caught at work.
+        cls.slow = cls.lan.folder / "slow.gguf"
+        run(BIN / "llorch-gguf", "synth", "--shape", "gpt2-124m", "--type", "Q4_0", cls.slow)
+        cls.start_queen()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.queen.kill()
+        cls.queen.wait()
+        cls.lan.close()
+
+    @classmethod
+    def start_queen(cls):
+        log = open(cls.lan.folder / "queen.log", "a")
+        cls.queen = subprocess.Popen(cls.lan.command("q", BIN / "llorch-queen", "--listen", f"{NET}.1", "--token-file", "/root/token", "--worker-slots", "1", "--heartbeat-interval-sec", "1", "--audit-log", "/root/audit", "--log-format", "json"), stdout=log, stderr=log)
+        wait_for(lambda: cls.curl("GET", "/health") is not None, 10)
+
+    @classmethod
+    def curl(cls, method, path, body=None, token=TOKEN, url=None, seconds=90):
+        """(status, text), or None when nobody answers."""
+        data = [] if body is None else ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
+        r = subprocess.run(cls.lan.command("q", "curl", "-sS", "-m", seconds, "-X", method, "-H", f"Authorization: Bearer {token}", "-w", "\n%{http_code}", *data, (url or cls.url) + path), capture_output=True, text=True)
+        if r.returncode:
+            return None
+        text, status = r.stdout.rsplit("\n", 1)
+        return int(status), text
+
+    def keeper(self, *arguments, ok=True):
+        r = subprocess.run(self.lan.command("q", BIN / "llorch", *arguments, "--queen", self.url, "--token-file", "/root/token"), capture_output=True, text=True, timeout=120)
+        if ok:
+            self.assertEqual(r.returncode, 0, r.stdout + r.stderr)
+        return r
+
+    def hives(self):
+        return {h["id"] for h in json.loads(self.curl("GET", "/v1/status")[1])["hives"]}
+
+    def infer(self, **more):
+        """Events of a job, followed to its end."""
+        made = json.loads(self.curl("POST", "/v1/jobs", {"operation": "infer", "model": "builtin:haiku", "prompt": "Write a haiku about the sea", "max_tokens": 40} | more)[1])
+        return parse_sse(self.curl("GET", made["sse_url"])[1])[0]
+
+    def placed(self, events):
+        """The hive on which it ran."""
+        words = [d["human"] for _, k, d in events if k == "narration"]
+        return next((h for h in ("a", "b", "c") if any(f"host-{h}" in w for w in words if "host-" in w)), None)
+
+    def add(self, name):
+        at = ("-a", f"root@{self.lan.machines[name]}")
+        said = self.keeper("hive", "install", *at).stderr
+        self.assertIn("llorch-hive was copied", said)
+        self.keeper("hive", "start", *at, "--hive-id", f"host-{name}", "--heartbeat-interval-sec", "1")
+
+    def wait_hives(self, names, seconds=10):
+        wait_for(lambda: self.hives() == {f"host-{n}" for n in names}, seconds)
+
+    def test_0_as_the_document_says(self):
+        lines = [re.sub(r"\s+#.*", "", line) for line in (ROOT / "docs/colony.md").read_text().splitlines() if line.startswith("llorch hive") and "attic" in line]
+        self.assertEqual([line.split()[2] for line in lines], ["install", "start", "status", "stop", "uninstall"])
+        for line in lines:
+            words = line.replace("me@attic.lan", f"root@{NET}.2").replace("http://queen.lan:8500", self.url).replace("--token-file token", "--token-file /root/token").split()
+            r = subprocess.run(self.lan.command("q", BIN / "llorch", *words[1:]), capture_output=True, text=True, timeout=120)
+            self.assertEqual(r.returncode, 0, f"{line}\n{r.stdout}\n{r.stderr}")
+            if words[2] == "start":
+                self.assertEqual(self.hives(), {"attic"})
+            if words[2] == "status":
+                self.assertIn("true", r.stdout)
+        self.assertEqual([line for n, line, _ in self.lan.processes() if n != "q"], [])
+
+    def test_1_three_machines_join(self):
+        for name in "abc":
+            self.add(name)
+        self.wait_hives("abc")
+        said = self.keeper("hive", "install", "-a", f"root@{NET}.2").stderr
+        self.assertIn("llorch-hive is there already", said)
+        self.assertEqual(self.keeper("hive", "start", "-a", f"root@{NET}.2", "--hive-id", "host-a", ok=False).returncode, 1)
+        self.assertIn("RESOURCE_IN_USE", self.keeper("hive", "start", "-a", f"root@{NET}.2", "--hive-id", "another", ok=False).stderr)
+        # Nobody holds the colony's token but its queen, and no token stands on a command line or is left in a file that others may read.
+        for name in "abc":
+            for f in (self.lan.folder / name).rglob("*"):
+                if f.is_file() and f.parent.name != "bin":
+                    self.assertNotIn(TOKEN.encode(), f.read_bytes(), f)
+                    self.assertFalse("token" in f.name and f.stat().st_mode & 0o077, f)
+                    self.assertNotEqual(f.name, "join-token", "the one-time token is still there")
+        for _, line, _ in self.lan.processes():
+            self.assertNotRegex(line, "llorch-(hive|node|join)-|" + TOKEN)
+        for f in (self.lan.folder / "q").rglob("*"):
+            if f.is_file() and f.parent.name != "hive-tokens":
+                self.assertNotRegex(f.read_bytes().decode(errors="replace"), "llorch-(hive|node|join)-[0-9a-f]{48}", f)
+
+    def test_2_load_is_spread(self):
+        places, threads = [], []
+
+        def one():
+            places.append(self.placed(self.infer(model=str(self.slow), max_tokens=300, ignore_eos=True)))
+
+        for _ in range(3):
+            threads.append(threading.Thread(target=one))
+            threads[-1].start()
+        for t in threads:
+            t.join()
+        self.assertEqual(sorted(places), ["a", "b", "c"], "one seat a worker: three requests take three machines")
+        r = self.keeper("run", "builtin:haiku", "Write a haiku about tea", "--quiet")
+        self.assertEqual(r.stdout.strip().count("\n"), 2, r.stdout)
+
+    def test_3_what_a_hive_s_key_opens(self):
+        node = (self.lan.folder / "a/.local/share/llorch/hive/node-token").read_text()
+        beat = {"hive_id": "host-b", "url": f"http://{NET}.2:8600", "version": "0", "node": {}, "workers": []}
+        status, text = self.curl("POST", "/v1/heartbeat", beat, token=node)
+        self.assertEqual((status, json.loads(text)["error"]["code"]), (403, "FORBIDDEN"), "a hive spoke for another")
+        for method, path in (("POST", "/v1/jobs"), ("GET", "/v1/status"), ("POST", "/v1/shutdown"), ("POST", "/v1/join-tokens")):
+            self.assertEqual(self.curl(method, path, {} if method == "POST" else None, token=node)[0], 403, path)
+        self.assertEqual(self.curl("GET", "/v1/capabilities", token=node, url=f"http://{NET}.3:8600")[0], 401, "a hive's key does not open another hive")
+        once = json.loads(self.curl("POST", "/v1/join-tokens", {})[1])["token"]
+        self.assertEqual(self.curl("POST", "/v1/heartbeat", beat, token=once)[0], 403, "a join token is for joining")
+        joining = {"hive_id": "intruder", "token": "x" * 20}
+        self.assertEqual(self.curl("POST", "/v1/hive/join", joining | {"hive_id": "host-a"}, token=once)[0], 409)
+        self.assertEqual(self.curl("POST", "/v1/hive/join", joining | {"hive_id": "../x"}, token=once)[0], 400)
+        self.assertEqual(self.curl("POST", "/v1/hive/join", joining, token=once)[0], 200)
+        self.assertEqual(self.curl("POST", "/v1/hive/join", joining, token=once)[0], 401, "a join token is good once")
+        self.assertEqual(self.curl("POST", "/v1/hive/join", joining, token=node)[0], 403)
+        self.keeper("hive", "remove", "intruder")
+        self.assertIn("HIVE_NOT_FOUND", self.keeper("hive", "remove", "intruder", ok=False).stderr)
+
+    def test_4_hostile_names_run_nothing(self):
+        for bad in ("$(touch /root/owned)", "`touch /root/owned`", "-oProxyCommand=touch /root/owned", "x;touch /root/owned", "a\ntouch /root/owned", "root@-x", "../x", "a b"):
+            for verb in ("install", "start", "stop", "status", "uninstall"):
+                self.assertEqual(self.keeper("hive", verb, f"--address={bad}", ok=False).returncode, 2, (verb, bad))
+        for flag in ("--hive-id", "--listen"):
+            r = self.keeper("hive", "start", "-a", f"root@{NET}.2", flag, "x$(touch /root/owned)", ok=False)
+            self.assertEqual(r.returncode, 2, flag)
+        self.assertEqual([f for f in self.lan.folder.rglob("owned")], [])
+        r = self.keeper("hive", "status", "-a", f"root@{NET}.99", ok=False)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("ssh does not reach", r.stderr)
+
+    def test_5_a_cable_is_cut(self):
+        events = []
+        made = json.loads(self.curl("POST", "/v1/jobs", {"operation": "infer", "model": str(self.slow), "prompt": "x", "max_tokens": 1000, "ignore_eos": True, "hive_id": "host-b"})[1])
+        follower = threading.Thread(target=lambda: events.extend(parse_sse(self.curl("GET", made["sse_url"], seconds=100)[1])[0]))
+        follower.start()
+        wait_for(lambda: any(w["inflight"] and w["hive_id"] == "host-b" for w in json.loads(self.curl("GET", "/v1/status")[1])["workers"]), 20)
+        self.lan.cable("b", "down")
+        self.wait_hives("ac", 5)  # three beats of a second
+        self.assertEqual(self.infer()[-1][1], "end", "the others go on")
+        follower.join()
+        self.assertEqual((events[-1][1], events[-1][2].get("code")), ("error", "WORKER_CRASHED"))
+        self.assertTrue(text_of(events), "what came before stays delivered")
+        self.lan.cable("b", "up")
+        self.wait_hives("abc", 10)
+
+    def test_6_a_hive_is_killed_and_one_loses_power(self):
+        before = {(n, pid) for n, _, pid in self.lan.processes()}
+        self.assertTrue({"a", "b", "c"} <= {n for n, _ in before})
+        hive = next(pid for n, line, pid in self.lan.processes() if n == "c" and "llorch-hive" in line)
+        os.kill(hive, signal.SIGKILL)
+        wait_for(lambda: not [1 for n, _, _ in self.lan.processes() if n == "c"], 5)  # its workers went with it
+        self.wait_hives("ab", 5)
+        self.lan.power_off("a")
+        self.wait_hives("b", 5)
+        self.assertEqual(self.placed(self.infer()), "b")
+        self.lan.power_on("a")
+        for name in "ac":
+            wait_for(lambda: self.keeper("hive", "start", "-a", f"root@{self.lan.machines[name]}", "--hive-id", f"host-{name}", "--heartbeat-interval-sec", "1", ok=False).returncode == 0, 20)
+        self.wait_hives("abc")
+
+    def test_7_the_queen_is_killed_and_comes_back(self):
+        queen = next(pid for n, line, pid in self.lan.processes() if n == "q" and "llorch-queen" in line)
+        os.kill(queen, signal.SIGKILL)
+        self.queen.wait()
+        type(self).start_queen()
+        self.wait_hives("abc", 15)  # by the keys that she gave them before
+        self.assertEqual(self.infer()[-1][1], "end")
+        self.keeper("hive", "list")
+
+    def test_8_and_all_go(self):
+        self.keeper("hive", "stop", "-a", f"root@{NET}.2")
+        self.assertNotIn("a", {n for n, _, _ in self.lan.processes()})
+        for name in "abc":
+            self.keeper("hive", "uninstall", "-a", f"root@{self.lan.machines[name]}", "--hive-id", f"host-{name}")
+            left = [f for f in (self.lan.folder / name).rglob("*") if f.is_file() and ".ssh" not in f.parts and ".cache" not in f.parts]
+            self.assertEqual(left, [])
+        self.assertEqual([line for n, line, _ in self.lan.processes() if n != "q"], [])
+        self.assertEqual(list((self.lan.folder / "q/.local/share/llorch/hive-tokens").iterdir()), [])
+        wait_for(lambda: self.hives() == set(), 5)
+        audit = run(BIN / "llorch", "audit", "query", self.lan.folder / "q/audit", "--json")
+        kinds = {json.loads(line)["event"]["event_type"] for line in audit.splitlines()}
+        self.assertTrue({"node_registered", "node_deregistered", "authorization_denied"} <= kinds, kinds)
+        self.queen.send_signal(signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
