@@ -316,7 +316,11 @@ void Hive::beat() {
     return;
   }
   beating_ = true;
-  colony::HiveBeat b{options_.hive_id, front_.url(), LLORCH_VERSION, {}, {}};
+  colony::HiveBeat b;
+  b.hive_id = options_.hive_id, b.url = front_.url(), b.version = LLORCH_VERSION;
+  colony::Capabilities c = capabilities();
+  for (colony::Device& d : c.devices) d.memory_free.reset();
+  b.revision = security::sha256_hex(boost::json::serialize(colony::to_json(c))).substr(0, 16);
   for (const auto& [id, w] : workers_) b.workers.push_back(w->facts);
   const auto& cpu = devices_.front();
   const auto mb = [](colony::Bytes v) { return v ? boost::json::value(*v >> 20) : boost::json::value(nullptr); };

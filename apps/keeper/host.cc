@@ -37,7 +37,8 @@ bool is_host(std::string_view text) {
 /// A descriptor to read `text` from.
 int as_file(const std::string& text) {
   const int fd = memfd_create("input", MFD_CLOEXEC);
-  if (fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && lseek(fd, 0, SEEK_SET) == 0)
+  if (fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+      lseek(fd, 0, SEEK_SET) == 0)
     return fd;
   if (fd >= 0) close(fd);
   return -1;
@@ -69,15 +70,17 @@ Result<Host> Host::make(const std::string& address, int ssh_port) {
 std::string Host::default_hive_id() const {
   if (local()) return service::host_name();
   std::string name = address_.substr(address_.find('@') + 1);
-  std::ranges::replace_if(name, [](unsigned char c) { return !std::isalnum(c); }, '-');
+  std::ranges::replace_if(
+      name, [](unsigned char c) { return !std::isalnum(c); }, '-');
   return name.substr(0, 64);
 }
 
 Result<Host::Said> Host::shell(const std::string& script, int input) const {
   std::vector<std::string> command = {"/bin/sh", "-c", script};
   if (!local())
-    command = {"ssh", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=10", "-p", std::to_string(ssh_port_), "--",
-               address_, script};
+    command = {
+        "ssh",    "-o",  "ConnectTimeout=10", "-o", "ServerAliveInterval=10", "-p", std::to_string(ssh_port_), "--",
+        address_, script};
   LLORCH_TRY(const service::Ran ran, service::run_program(std::move(command), input));
   if (ran.exit_code == 255 && !local()) return fail(ErrorCode::kIo, "ssh does not reach {}", address_);
   return Said{ran.exit_code, ran.output};
@@ -89,7 +92,8 @@ Result<bool> Host::put_program(const std::string& name) const {
   const auto done = [&]() -> Result<bool> {
     LLORCH_TRY(const std::string digest, digest_of(fd));
     const std::string places(kPlaces);
-    LLORCH_TRY(const Said there, shell(places + fmt::format("uname -m; sha256sum \"$bin/{}\" 2>/dev/null || true", name)));
+    LLORCH_TRY(const Said there,
+               shell(places + fmt::format("uname -m; sha256sum \"$bin/{}\" 2>/dev/null || true", name)));
     utsname here{};
     uname(&here);
     if (const std::string machine = first_line(there.output); machine != here.machine)
@@ -111,8 +115,9 @@ Result<bool> Host::put_program(const std::string& name) const {
 Result<std::string> Host::version() const {
   LLORCH_TRY(const Said said, shell(std::string(kPlaces) + "\"$bin/llorch-hive\" --version"));
   if (said.exit_code != 0)
-    return fail(ErrorCode::kIo, "llorch-hive does not run there: a library that it needs may be missing (the Debian "
-                                "package names them)");
+    return fail(ErrorCode::kIo,
+                "llorch-hive does not run there: a library that it needs may be missing (the Debian "
+                "package names them)");
   return security::sanitize(first_line(said.output));
 }
 
@@ -129,8 +134,8 @@ Status Host::start_hive(const HiveStart& how, const std::string& join_token) con
   if (!join_token.empty()) script += R"(cat > "$data/join-token"; )";
   script += fmt::format(
       R"(cd /; setsid nohup "$bin/llorch-hive" {} --listen {} --port {} --worker-port {} --hive-id {} --queen-url {} --heartbeat-interval-sec {} --data-dir "$data" --log-format json >>"$data/hive.log" 2>&1 </dev/null & echo $! >"$data/hive.pid")",
-      how.local_mode ? "--local-mode" : R"(--join-token-file "$data/join-token")", how.listen, how.port, how.worker_port,
-      how.hive_id, how.queen_url, how.heartbeat_interval_s);
+      how.local_mode ? "--local-mode" : R"(--join-token-file "$data/join-token")", how.listen, how.port,
+      how.worker_port, how.hive_id, how.queen_url, how.heartbeat_interval_s);
   const int input = as_file(join_token);
   auto said = shell(script, input);
   if (input >= 0) close(input);
@@ -157,7 +162,8 @@ Result<bool> Host::hive_running() const {
 }
 
 Status Host::uninstall() const {
-  LLORCH_TRY(const Said said, shell(std::string(kPlaces) + R"(rm -rf "$data" "$bin/llorch-hive" "$bin/llorch-worker-cpu")"));
+  LLORCH_TRY(const Said said,
+             shell(std::string(kPlaces) + R"(rm -rf "$data" "$bin/llorch-hive" "$bin/llorch-worker-cpu")"));
   if (said.exit_code != 0) return fail(ErrorCode::kIo, "not everything could be taken away");
   return {};
 }

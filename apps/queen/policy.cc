@@ -89,7 +89,7 @@ Decision decide(const std::vector<HiveView>& hives, const Wish& wish) {
       continue;
     for (const DeviceView& d : h.devices) {
       if (!wish.device.empty() && wish.device != d.id) continue;
-      if (d.type != "cpu") {
+      if (!usable(d)) {
         refusals += fmt::format("{}{}: no worker runs on {} yet", refusals.empty() ? "" : "; ", h.id, d.id);
         continue;
       }

@@ -59,6 +59,9 @@ class WaitingLine {
   std::list<Entry> entries_;
 };
 
+/// Whether there is a kind of worker for it.
+[[nodiscard]] inline bool usable(const DeviceView& d) { return d.type == "cpu"; }
+
 /// Hives that are online, in a fixed order.
 [[nodiscard]] Decision decide(const std::vector<HiveView>& hives, const Wish& wish);
 

@@ -27,7 +27,8 @@ Procedure learn_from(FlowPtr flow, Queen& q, std::string hive_id) {
   if (s) {
     auto read = colony::read_capabilities(answer->body);
     if (read) {
-      h.capabilities = *std::move(read), h.known = true;
+      h.capabilities = *std::move(read), h.known = true, h.revision = h.asked_revision;
+      q.enter(h);
       HiveRow& kept = q.catalog().hives[h.id];
       const HiveRow row{h.id, h.peer.base.host, h.peer.base.port, kept.node_key};
       if (kept.host != row.host || kept.port != row.port) {  // new, or moved
@@ -89,7 +90,7 @@ Status Queen::start() {
 std::vector<const HiveEntry*> Queen::online() const {
   std::vector<const HiveEntry*> out;
   for (const auto& [id, h] : hives_)
-    if (net::Clock::now() - h.seen < std::chrono::seconds(3 * options_.heartbeat_interval_s)) out.push_back(&h);
+    if (live(h)) out.push_back(&h);
   return out;
 }
 
@@ -112,19 +113,30 @@ Result<colony::ModelRef> Queen::resolve(std::string_view model) const {
 Status Queen::hive_beat(colony::HiveBeat beat) {
   LLORCH_TRY(service::Peer peer, peer_of(beat.hive_id, beat.url));
   HiveEntry& h = hives_[beat.hive_id];
-  const bool live =
-      !h.id.empty() && net::Clock::now() - h.seen < std::chrono::seconds(3 * options_.heartbeat_interval_s);
-  if (live && h.url != beat.url)
+  const bool alive = !h.id.empty() && live(h);
+  if (alive && h.url != beat.url)
     return fail(ErrorCode::kResourceInUse, "a hive of this name is alive at another address");
-  if (!live)
+  if (!alive)
     log(Level::kInfo, "hive_online", fmt::format("hive {} is online at {}", beat.hive_id, beat.url),
         {{"hive_id", beat.hive_id}});
   if (front_.audit() && h.id.empty())
     front_.audit()->append({{"event_type", "node_registered"}, {"hive_id", beat.hive_id}});
   h.id = beat.hive_id, h.url = beat.url, h.version = beat.version;
   h.peer = std::move(peer), h.workers = std::move(beat.workers), h.node = std::move(beat.node);
-  h.seen = net::Clock::now();
-  learn(h.id);
+  h.seen = net::Clock::now(), h.told_revision = beat.revision;
+  // What changes all the time comes with the beat; the rest is asked for when it has changed.
+  bool gpu = false;
+  const auto* total = h.node.if_contains("ram_total_mb");
+  const auto* used = h.node.if_contains("ram_used_mb");
+  for (colony::Device& d : h.capabilities.devices) {
+    gpu |= d.type == "gpu";
+    if (d.id == "cpu" && total && used && total->is_int64() && used->is_int64())
+      d.memory_free = std::max<std::int64_t>(0, total->get_int64() - used->get_int64()) << 20;
+  }
+  enter(h);
+  if (!alive || !h.known || gpu || beat.revision.empty() || beat.revision != h.revision) {
+    learn(h.id);
+  }
   changed_.notify();
   return {};
 }
@@ -132,6 +144,7 @@ Status Queen::hive_beat(colony::HiveBeat beat) {
 void Queen::forget_hive(const std::string& hive_id) {
   members_.dismiss(hive_id);
   hives_.erase(hive_id);
+  directory_.erase(hive_id);
   catalog_->hives.erase(hive_id);
   background_.run(
       [this, hive_id] {
@@ -146,13 +159,16 @@ void Queen::forget_hive(const std::string& hive_id) {
 void Queen::learn(const std::string& hive_id) {
   HiveEntry& h = hives_[hive_id];
   if (std::exchange(h.learning, true)) return;
+  h.asked_revision = h.told_revision;
   learn_from(std::make_shared<service::Flow>(loop_), *this, hive_id);
 }
 
 void Queen::forget_worker(const std::string& hive_id, const std::string& worker_id) {
   for (auto& [id, h] : hives_)
-    if (hive_id.empty() || id == hive_id)
+    if (hive_id.empty() || id == hive_id) {
       std::erase_if(h.workers, [&](const colony::WorkerFacts& w) { return w.worker_id == worker_id; });
+      enter(h);
+    }
   changed_.notify();
 }
 
@@ -162,19 +178,24 @@ std::shared_ptr<int> Queen::inflight(const std::string& hive, const std::string&
   return count;
 }
 
+void Queen::enter(const HiveEntry& h) {
+  HiveView v;
+  v.id = h.id, v.known = h.known;
+  for (const auto& d : h.capabilities.devices) v.devices.push_back({d.id, d.type, d.memory_free.value_or(0)});
+  for (const auto& w : h.workers)
+    v.workers.push_back({w.worker_id, w.model_ref, w.device, w.kind, w.state, 0, options_.worker_slots});
+  directory_.put(std::move(v));
+}
+
 std::vector<HiveView> Queen::view(const Wish& wish, const std::map<std::string, std::string>& refusals) const {
-  std::vector<HiveView> out;
-  for (const HiveEntry* h : online()) {
-    HiveView v;
-    v.id = h->id, v.known = h->known, v.provisioning = provisioning_.contains(h->id + "|" + wish.model);
-    if (const auto it = refusals.find(h->id); it != refusals.end()) v.refused = true, v.refusal = it->second;
-    for (const auto& d : h->capabilities.devices) v.devices.push_back({d.id, d.type, d.memory_free.value_or(0)});
-    for (const auto& w : h->workers)
-      v.workers.push_back(
-          {w.worker_id, w.model_ref, w.device, w.kind, w.state, *inflight(h->id, w.worker_id), options_.worker_slots});
-    out.push_back(std::move(v));
-  }
-  return out;
+  Directory::Moment now;
+  now.provisioning = &provisioning_, now.refusals = &refusals;
+  now.online = [this](const std::string& id) {
+    const auto it = hives_.find(id);
+    return it != hives_.end() && live(it->second);
+  };
+  now.inflight = [this](const std::string& hive, const std::string& worker) { return *inflight(hive, worker); };
+  return directory_.relevant(wish, now);
 }
 
 bool Queen::admit(const service::ContextPtr& c) {
@@ -231,6 +252,7 @@ Status Queen::start_local_hive() {
                                 [this](int code) {
                                   log(Level::kInfo, "hive_exited", fmt::format("the local hive ended with {}", code));
                                   hives_.erase(local_id_);
+                                  directory_.erase(local_id_);
                                   changed_.notify();
                                 }));
   return {};

@@ -11,6 +11,7 @@
 #include "colony/facts.h"
 #include "colony/model_ref.h"
 #include "queen/catalog.h"
+#include "queen/directory.h"
 #include "queen/membership.h"
 #include "queen/metrics.h"
 #include "queen/policy.h"
@@ -37,6 +38,7 @@ struct HiveEntry {
   std::vector<colony::WorkerFacts> workers;
   colony::Capabilities capabilities;
   boost::json::object node;
+  std::string revision, asked_revision, told_revision;  // of its capabilities: known, asked for, in its last beat
   net::Clock::time_point seen;
   bool known = false, learning = false;
 };
@@ -122,6 +124,8 @@ class Queen {
   [[nodiscard]] boost::json::array models() const;
 
   /// QUEUE_FULL and SHUTTING_DOWN are answered here; true when one more may come.
+  /// What decisions look at follows the entry.
+  void enter(const HiveEntry& h);
   /// Asks a hive for its capabilities; changed() tells when they are there.
   void learn(const std::string& hive_id);
   [[nodiscard]] bool admit(const service::ContextPtr& c);
@@ -153,6 +157,9 @@ class Queen {
   void ended(const job::Job& job);
   friend service::Procedure stop_everything(service::FlowPtr flow, Queen& q, bool all);
   void sweep();
+  [[nodiscard]] bool live(const HiveEntry& h) const {
+    return net::Clock::now() - h.seen < std::chrono::seconds(3 * options_.heartbeat_interval_s);
+  }
   [[nodiscard]] std::vector<HiveView> view(const Wish& wish, const std::map<std::string, std::string>& refusals) const;
   [[nodiscard]] std::shared_ptr<int> inflight(const std::string& hive, const std::string& worker) const;
 
@@ -165,6 +172,7 @@ class Queen {
   std::unique_ptr<Catalog> catalog_;
   Membership members_;
   std::map<std::string, HiveEntry> hives_;
+  Directory directory_;
   mutable std::map<std::string, std::shared_ptr<int>> inflight_;  // by hive and worker
   WaitingLine line_;
   std::vector<std::weak_ptr<service::Flow>> flows_;

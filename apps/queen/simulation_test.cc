@@ -8,7 +8,7 @@
 #include <optional>
 #include <random>
 
-#include "queen/policy.h"
+#include "queen/directory.h"
 
 namespace llorch::queen {
 namespace {
@@ -156,6 +156,27 @@ class Colony {
     return out;
   }
 
+  /// The same hives, as the directory gives them after hearing of each once more.
+  std::vector<HiveView> by_directory(const std::vector<HiveView>& hives, const Wish& wish) {
+    std::set<std::string> provisioning, here;
+    std::map<std::string, std::string> refusals;
+    for (HiveView h : hives) {
+      here.insert(h.id);
+      if (std::exchange(h.provisioning, false)) provisioning.insert(h.id + "|" + wish.model);
+      if (std::exchange(h.refused, false)) refusals[h.id] = h.refusal;
+      directory_.put(std::move(h));
+    }
+    for (const std::string& id : known_)
+      if (!here.contains(id)) directory_.erase(id);
+    known_ = here;
+    const auto inflight = [&](const std::string& hive, const std::string& worker) {
+      for (const WorkerView& w : hives_.at(hive).workers)
+        if (w.id == worker) return w.inflight;
+      return -1;
+    };
+    return directory_.relevant(wish, {[](const std::string&) { return true; }, inflight, &provisioning, &refusals});
+  }
+
   void place_all() {
     for (std::size_t i = 0; i < waiting_.size() && !testing::Test::HasFailure();) {
       if (!line_.first(waiting_[i].place)) {
@@ -165,6 +186,9 @@ class Colony {
       const auto hives = view(waiting_[i].wish.model);
       const Decision d = decide(hives, waiting_[i].wish), again = decide(hives, waiting_[i].wish);
       ASSERT_TRUE(d.kind == again.kind && d.hive == again.hive && d.worker_id == again.worker_id) << "seed " << seed_;
+      const Decision few = decide(by_directory(hives, waiting_[i].wish), waiting_[i].wish);
+      ASSERT_TRUE(d.kind == few.kind && d.hive == few.hive && d.worker_id == few.worker_id && d.why == few.why)
+          << "looking at a few hives decides otherwise: " << d.why << " / " << few.why << ", seed " << seed_;
       if (d.kind == Decision::Kind::kUse)
         seat(i, d);
       else if (d.kind == Decision::Kind::kProvision)
@@ -207,6 +231,8 @@ class Colony {
   std::map<std::string, HiveView> hives_;
   std::vector<std::pair<std::string, std::pair<std::string, int>>> coming_;  // hive, model, steps
   WaitingLine line_;
+  Directory directory_;
+  std::set<std::string> known_;
   std::vector<Asking> waiting_;
   std::vector<Running> running_;
 };

@@ -105,11 +105,8 @@ object to_json(const Capabilities& c) {
 }
 
 object to_json(const HiveBeat& b) {
-  return {{"hive_id", b.hive_id},
-          {"url", b.url},
-          {"version", b.version},
-          {"node", b.node},
-          {"workers", list_of(b.workers)}};
+  return {{"hive_id", b.hive_id},   {"url", b.url},   {"version", b.version},
+          {"revision", b.revision}, {"node", b.node}, {"workers", list_of(b.workers)}};
 }
 
 Result<Capabilities> read_capabilities(const value& v) {
@@ -143,7 +140,8 @@ Result<Capabilities> read_capabilities(const value& v) {
 Result<HiveBeat> read_beat(const value& v) {
   Reader r(v, "heartbeat");
   HiveBeat b;
-  b.hive_id = r.text("hive_id"), b.url = r.text("url"), b.version = r.text("version");
+  b.hive_id = r.text("hive_id"), b.url = r.text("url"), b.version = r.text("version"),
+  b.revision = r.text("revision", false);
   b.node = r.nested("node");
   b.workers = r.list<WorkerFacts>("workers", [](Reader& w) {
     return WorkerFacts{w.text("worker_id"),

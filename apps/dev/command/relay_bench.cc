@@ -1,11 +1,9 @@
 // relay-bench: what a queen's relay costs. A mock hive and worker with many slow streams, a real queen in between, and
 // the clients; the same streams without the queen in the same run. Prints ratios.
-#include <unistd.h>
-
 #include <algorithm>
 #include <deque>
-#include <fstream>
 
+#include "bench_tools.h"
 #include "command_line.h"
 #include "format/json.h"
 #include "net/http_client.h"
@@ -24,22 +22,6 @@ struct Flags {
 };
 
 double now_us() { return std::chrono::duration<double, std::micro>(Clock::now().time_since_epoch()).count(); }
-
-/// Seconds of processor time that a process has had.
-double cpu_seconds(int pid) {
-  std::ifstream in(fmt::format("/proc/{}/stat", pid));
-  std::string text((std::istreambuf_iterator<char>(in)), {});
-  const std::size_t at = std::min(text.size(), text.rfind(')') + 1);
-  std::vector<std::string> fields;
-  for (std::size_t i = at; i < text.size();) {
-    const std::size_t end = std::min(text.find(' ', i), text.size());
-    if (end > i) fields.push_back(text.substr(i, end - i));
-    i = end + 1;
-  }
-  if (fields.size() < 13) return 0;
-  return static_cast<double>(std::stoll(fields[11]) + std::stoll(fields[12])) /
-         static_cast<double>(sysconf(_SC_CLK_TCK));
-}
 
 /// A worker and its hive, as far as a queen looks at them: every stream says a token at its rate, with the time in it.
 class Mock {
@@ -153,11 +135,8 @@ class Clients {
 
  private:
   void create(const std::string& path, const std::string& body) {
-    net::ClientRequest r;
-    r.method = "POST", r.url = net::parse_url(base_ + path).value(), r.body = body;
-    r.headers.add("Content-Type", "application/json");
     const auto text = std::make_shared<std::string>();
-    calls_.push_back(net::start_call(loop_, std::move(r),
+    calls_.push_back(net::start_call(loop_, post(base_ + path, body),
                                      {.on_head = {},
                                       .on_data = [text](std::string_view b) { *text += b; },
                                       .on_end =
@@ -202,25 +181,10 @@ class Bench {
 
   Result<int> run() {
     LLORCH_OK(mock_.start());
-    service::ProcessOptions o;
-    o.arguments = {service::own_folder() + "/llorch-queen",
-                   "--local-mode",
-                   "--port",
-                   std::to_string(f_.port),
-                   "--data-dir",
-                   "/tmp/llorch-relay-bench",
-                   "--worker-slots",
-                   "65536",
-                   "--heartbeat-interval-sec",
-                   "3600",
-                   "--admission-capacity",
-                   "-1",
-                   "--log-format",
-                   "json"};
-    o.log_file = "/dev/null";
-    LLORCH_TRY(const auto queen, service::Process::start(loop_, o, {}, {}));
+    LLORCH_TRY(const auto queen, start_queen(loop_, f_.port));
     const std::string base = fmt::format("http://127.0.0.1:{}", f_.port);
-    LLORCH_OK(until([&] { return tell(base + "/v1/heartbeat", mock_.beat()); }, 10));
+    LLORCH_OK(until(
+        loop_, [&] { return tell(loop_, base + "/v1/heartbeat", mock_.beat()); }, 10));
     LLORCH_TRY(const Figures direct, measure(mock_.url(), "/v1/inference", R"({"prompt":"x"})", 0));
     LLORCH_TRY(const Figures relayed,
                measure(base, "/v1/jobs", R"({"operation":"infer","model":"builtin:haiku","prompt":"x","raw":true})",
@@ -240,52 +204,29 @@ class Bench {
   }
 
  private:
-  void run_for(Clock::duration time) {
-    const auto timer = loop_.after(time, [this] { loop_.stop(); });
-    loop_.run();
-  }
-  Status until(const std::function<bool()>& done, int seconds) {
-    const auto end = Clock::now() + std::chrono::seconds(seconds);
-    while (!done()) {
-      if (Clock::now() > end) return fail(ErrorCode::kOperationTimeout, "it did not happen in {} seconds", seconds);
-      run_for(milliseconds(20));
-    }
-    return {};
-  }
-  bool tell(const std::string& url, const std::string& body) {
-    net::ClientRequest r;
-    r.method = "POST", r.url = net::parse_url(url).value(), r.body = body;
-    r.headers.add("Content-Type", "application/json");
-    int status = 0;
-    bool ended = false;
-    const net::Call call = net::start_call(loop_, std::move(r),
-                                           {.on_head = [&](int s, const net::Headers&) { status = s; },
-                                            .on_data = {},
-                                            .on_end = [&](const Status&) { ended = true; }});
-    for (int i = 0; i < 100 && !ended; ++i) run_for(milliseconds(10));
-    return status == 200;
-  }
   Result<Figures> measure(const std::string& base, const std::string& path, const std::string& body, int queen) {
     Clients clients(loop_, base);
     for (int left = f_.streams; left > 0; left -= 50) {  // not all at once: connecting is not what is measured
       clients.start(std::min(50, left), path, body);
-      run_for(milliseconds(50));
+      run_for(loop_, milliseconds(50));
     }
-    LLORCH_OK(until([&] { return clients.started == f_.streams; }, 30));
+    LLORCH_OK(until(
+        loop_, [&] { return clients.started == f_.streams; }, 30));
     mock_.talking = true;
-    run_for(milliseconds(500));
+    run_for(loop_, milliseconds(500));
     clients.delays_us.clear();
     const std::int64_t sent = mock_.sent();
     const double cpu = queen ? cpu_seconds(queen) : 0;
     const auto start = Clock::now();
-    run_for(std::chrono::seconds(f_.seconds));
+    run_for(loop_, std::chrono::seconds(f_.seconds));
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count(),
                  used = queen ? cpu_seconds(queen) - cpu : 0;
     const auto count = static_cast<double>(clients.delays_us.size()), given = static_cast<double>(mock_.sent() - sent);
     mock_.talking = false;
-    run_for(milliseconds(200));
+    run_for(loop_, milliseconds(200));
     mock_.end_all();
-    LLORCH_OK(until([&] { return clients.done + clients.broken >= f_.streams; }, 20));
+    LLORCH_OK(until(
+        loop_, [&] { return clients.done + clients.broken >= f_.streams; }, 20));
     if (clients.broken > 0) return fail(ErrorCode::kInternal, "{} streams broke", clients.broken);
     std::ranges::sort(clients.delays_us);
     if (clients.delays_us.empty()) return fail(ErrorCode::kInternal, "no token came");

@@ -171,7 +171,9 @@ void add_command_hive(CLI::App& app, int& exit_code) {
       c->add_option("--heartbeat-interval-sec", f->start.heartbeat_interval_s)
           ->check(CLI::Range(1, 3600))
           ->capture_default_str();
-      c->add_option("--wait", f->wait_s, "seconds until it must be online")->check(CLI::Range(1, 3600))->capture_default_str();
+      c->add_option("--wait", f->wait_s, "seconds until it must be online")
+          ->check(CLI::Range(1, 3600))
+          ->capture_default_str();
     }
     c->callback([f, work = work, &exit_code] {
       const Status s = work(*f);
