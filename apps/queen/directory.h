@@ -27,8 +27,8 @@ class Directory {
   struct Moment {
     std::function<bool(const std::string& hive)> online;
     std::function<int(const std::string& hive, const std::string& worker)> inflight;
-    const std::set<std::string>* provisioning = nullptr;            // "hive|model"
-    const std::map<std::string, std::string>* refusals = nullptr;   // by hive
+    const std::set<std::string>* provisioning = nullptr;           // "hive|model"
+    const std::map<std::string, std::string>* refusals = nullptr;  // by hive
   };
   /// The hives that a decision about `wish` can depend on, with their workers of its model, in the order of names.
   [[nodiscard]] std::vector<HiveView> relevant(const Wish& wish, const Moment& now) const;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "base/result.h"
 
@@ -30,6 +31,19 @@ class AlignedBuffer {
  private:
   std::byte* data_ = nullptr;
   std::size_t bytes_ = 0;
+};
+
+/// Memory for many things that live together: handed out one behind the other, so that all of it lies in huge pages
+/// and none is wasted between. Given back as a whole. Threads: one at a time.
+class Arena {
+ public:
+  /// `bytes` at a multiple of 64, zeroed. Errors: kInsufficientMemory.
+  [[nodiscard]] Result<std::span<std::byte>> take(std::size_t bytes);
+
+ private:
+  std::vector<AlignedBuffer> chunks_;
+  std::byte* next_ = nullptr;
+  std::size_t left_ = 0;
 };
 
 }  // namespace llorch

@@ -36,14 +36,14 @@ class ScaleWriter {
   int panel_;
 };
 
-void pack_scales(const PanelFormat& f, int panel, const std::uint8_t* block, int row, std::uint8_t* out) {
-  const quant::RowOps& ops = quant::row_ops(f.type);
+void pack_scales(const PanelFormat& f, const quant::RowOps& ops, int panel, const std::uint8_t* block, int row,
+                 std::uint8_t* out) {
   ScaleWriter writer(out, panel);
   const auto put_half = [&](float v) { quant::store_half(writer.field(2) + 2 * row, v); };
   const auto put_raw_half = [&](const std::uint8_t* p) { std::memcpy(writer.field(2) + 2 * row, p, 2); };
   const auto put_byte = [&](int v) { writer.field(1)[row] = static_cast<std::uint8_t>(v); };
   switch (f.scales) {
-    case Scales::kHalf: return put_half(ops.scale(block, 0).scale);
+    case Scales::kHalf: return put_raw_half(block);
     case Scales::kHalfMin: return put_half(ops.scale(block, 0).scale), put_half(ops.scale(block, 0).minimum);
     case Scales::kE8M0: return put_byte(block[0]);
     case Scales::kSuper:
@@ -63,72 +63,75 @@ void pack_scales(const PanelFormat& f, int panel, const std::uint8_t* block, int
   }
 }
 
-constexpr int kPanelMax = 16;
-
 /// Turns codes into what planes store: table indices for lookup formats, the codes themselves for others.
 class PlaneCodes {
  public:
-  explicit PlaneCodes(const PanelFormat& f) : format_(f) {
+  explicit PlaneCodes(const PanelFormat& f) : format_(f), ops_(quant::row_ops(f.type)) {
     if (f.indexed)
       for (int i = 15; i >= 0; --i) index_[f.lookup[i]] = static_cast<std::uint8_t>(i);
   }
   void read(const std::uint8_t* block, std::uint8_t* codes) const {
-    quant::row_ops(format_.type).codes(block, codes);
+    ops_.codes(block, codes);
     if (format_.indexed)
       for (int i = 0; i < format_.block; ++i) codes[i] = index_[codes[i]];
   }
+  [[nodiscard]] const quant::RowOps& ops() const { return ops_; }
 
  private:
   const PanelFormat& format_;
+  const quant::RowOps& ops_;
   std::uint8_t index_[256] = {};
 };
 
-/// 32 columns of all rows: groups of four columns, each a vector with four bytes a row. Takes from the codes what each
-/// kind of plane stores; whole vectors at a time.
-void pack_planes(const PanelFormat& f, int panel, std::uint8_t (*groups)[4 * kPanelMax], std::uint8_t* plane) {
-  const int vector = 4 * panel;
-  const auto shift_out = [&](int bits) {
-    for (int g = 0; g < 8; ++g)
-      for (int b = 0; b < vector; ++b) groups[g][b] = static_cast<std::uint8_t>(groups[g][b] >> bits);
-  };
+/// The low `bits` bits of each byte of a word.
+template<int bits>
+constexpr std::uint32_t low(std::uint32_t word) {
+  return word & 0x01010101u * ((1u << bits) - 1);
+}
+
+/// 32 columns of one row: eight words of four codes, which the planes take apart. A plane's vector has one word a row.
+void pack_planes(const PanelFormat& f, int panel, const std::uint8_t* codes, std::uint8_t* plane) {
+  std::uint32_t c[8];
+  std::memcpy(c, codes, sizeof c);
+  const std::int64_t vector = std::int64_t{4} * panel;
+  const auto put = [&](std::uint32_t word) { std::memcpy(std::exchange(plane, plane + vector), &word, 4); };
   if (f.bytes)
-    for (int g = 0; g < 8; ++g) std::memcpy(plane + g * vector, groups[g], static_cast<std::size_t>(vector));
+    for (const std::uint32_t word : c) put(word);
   if (f.nibbles) {
-    for (int i = 0; i < 4; ++i)
-      for (int b = 0; b < vector; ++b)
-        plane[i * vector + b] = static_cast<std::uint8_t>((groups[i][b] & 15) | (groups[i + 4][b] & 15) << 4);
-    plane += 4 * vector;
-    shift_out(4);
+    for (int i = 0; i < 4; ++i) put(low<4>(c[i]) | low<4>(c[i + 4]) << 4);
+    for (std::uint32_t& word : c) word = low<4>(word >> 4);
   }
   if (f.pairs) {
-    for (int i = 0; i < 2; ++i)
-      for (int b = 0; b < vector; ++b)
-        plane[i * vector + b] =
-            static_cast<std::uint8_t>((groups[4 * i][b] & 3) | (groups[4 * i + 1][b] & 3) << 2 |
-                                      (groups[4 * i + 2][b] & 3) << 4 | (groups[4 * i + 3][b] & 3) << 6);
-    plane += 2 * vector;
-    shift_out(2);
+    for (int i = 0; i < 8; i += 4)
+      put(low<2>(c[i]) | low<2>(c[i + 1]) << 2 | low<2>(c[i + 2]) << 4 | low<2>(c[i + 3]) << 6);
+    for (std::uint32_t& word : c) word = low<6>(word >> 2);
   }
-  if (f.bits)
-    for (int g = 0; g < 8; ++g)
-      for (int b = 0; b < vector; ++b) plane[b] = static_cast<std::uint8_t>(plane[b] | (groups[g][b] & 1) << g);
+  if (f.bits) {
+    std::uint32_t word = 0;
+    for (int g = 0; g < 8; ++g) word |= low<1>(c[g]) << g;
+    put(word);
+  }
 }
 
 /// One block of all rows of a panel; they lie `stride` bytes apart.
 void pack_block(const PanelFormat& f, const PlaneCodes& reader, int panel, const std::uint8_t* block,
                 std::int64_t stride, int rows, std::uint8_t* out) {
-  std::uint8_t codes[kPanelMax][256] = {};
+  alignas(64) std::uint8_t codes[256];
+  const std::int64_t step = plane_vectors(f) * 4 * panel;
   for (int row = 0; row < rows; ++row) {
-    pack_scales(f, panel, block + row * stride, row, out);
-    reader.read(block + row * stride, codes[row]);
+    pack_scales(f, reader.ops(), panel, block + row * stride, row, out);
+    reader.read(block + row * stride, codes);
+    std::uint8_t* plane = out + panel * scale_bytes_per_row(f) + 4 * row;
+    for (int s = 0; s < f.block / 32; ++s, plane += step) pack_planes(f, panel, codes + 32 * s, plane);
   }
-  std::uint8_t* plane = out + panel * scale_bytes_per_row(f);
-  for (int s = 0; s < f.block / 32; ++s, plane += plane_vectors(f) * 4 * panel) {
-    std::uint8_t groups[8][4 * kPanelMax] = {};
-    for (int row = 0; row < panel; ++row)
-      for (int g = 0; g < 8; ++g) std::memcpy(groups[g] + 4 * row, codes[row] + 32 * s + 4 * g, 4);
-    pack_planes(f, panel, groups, plane);
-  }
+}
+
+/// Columns side by side: `size` bytes of each row in turn.
+template<int size>
+void pack_columns(int panel, const std::uint8_t* raw, std::int64_t stride, int rows, std::int64_t count,
+                  std::uint8_t* out) {
+  for (std::int64_t c = 0; c < count; ++c, out += size * panel)
+    for (int row = 0; row < rows; ++row) std::memcpy(out + size * row, raw + row * stride + size * c, size);
 }
 
 bool paired(const Kernels& isa, DType type) { return isa.pairs && (type == DType::kF16 || type == DType::kBF16); }
@@ -144,7 +147,8 @@ std::int64_t panel_bytes(const Kernels& isa, DType type, std::int64_t k) {
 
 void pack_panel(const Kernels& isa, DType type, std::int64_t k, const std::byte* source, int rows, std::uint8_t* out) {
   const int panel = isa.panel;
-  std::memset(out, 0, static_cast<std::size_t>(panel_bytes(isa, type, k)));
+  if (rows < panel || (paired(isa, type) && k % 32 != 0))
+    std::memset(out, 0, static_cast<std::size_t>(panel_bytes(isa, type, k)));
   const auto stride = static_cast<std::int64_t>(row_bytes(type, static_cast<std::uint64_t>(k)));
   const auto* raw = reinterpret_cast<const std::uint8_t*>(source);
   if (const PanelFormat* f = find(type)) {
@@ -154,12 +158,12 @@ void pack_panel(const Kernels& isa, DType type, std::int64_t k, const std::byte*
       pack_block(*f, reader, panel, raw + b * from, stride, rows, out + b * to);
     return;
   }
-  const auto size = static_cast<std::int64_t>(info(type).bytes);
-  const bool pairs = paired(isa, type);
-  for (int row = 0; row < rows; ++row)
-    for (std::int64_t c = 0; c < k; ++c)
-      std::memcpy(out + (pairs ? (c / 2 * panel + row) * 2 + c % 2 : c * panel + row) * size,
-                  raw + row * stride + c * size, static_cast<std::size_t>(size));
+  if (info(type).bytes == 4) return pack_columns<4>(panel, raw, stride, rows, k, out);
+  if (!paired(isa, type)) return pack_columns<2>(panel, raw, stride, rows, k, out);
+  pack_columns<4>(panel, raw, stride, rows, k / 2, out);
+  if (k % 2 != 0)
+    for (int row = 0; row < rows; ++row)
+      std::memcpy(out + (k / 2 * panel + row) * 4, raw + row * stride + (k - 1) * 2, 2);
 }
 
 }  // namespace llorch::kernel

@@ -24,13 +24,14 @@ kernel::KvType kv_type(KvPrecision p) {
 
 class PackedWeight final : public Weight {
  public:
-  PackedWeight(std::int64_t rows, std::int64_t columns, DType dtype, AlignedBuffer data, std::int64_t panel_size)
+  PackedWeight(std::int64_t rows, std::int64_t columns, DType dtype, std::span<const std::byte> data,
+               std::int64_t panel_size)
       : Weight(rows, columns, static_cast<std::int64_t>(data.size())),
         type(dtype),
-        panels(std::move(data)),
+        panels(data),
         panel_bytes(panel_size) {}
   DType type;
-  AlignedBuffer panels;
+  std::span<const std::byte> panels;  // in the backend's arena
   std::int64_t panel_bytes;
 };
 
@@ -62,7 +63,7 @@ class CpuBackend final : public HostBackend {
       return bad_model("tensor '{}' has type {}, which is no weight type", t.name, info(t.type).name);
     const auto n = static_cast<std::int64_t>(t.rows()), k = static_cast<std::int64_t>(t.columns());
     const std::int64_t panels = (n + k_.panel - 1) / k_.panel, size = kernel::panel_bytes(k_, t.type, k);
-    LLORCH_TRY(AlignedBuffer memory, AlignedBuffer::make(static_cast<std::size_t>(panels * size)));
+    LLORCH_TRY(const auto memory, weights_.take(static_cast<std::size_t>(panels * size)));
     const std::uint64_t stride = row_bytes(t.type, t.columns());
     auto* out = reinterpret_cast<std::uint8_t*>(memory.data());
     pool_.run(panels, [&](std::int64_t p) {
@@ -70,7 +71,7 @@ class CpuBackend final : public HostBackend {
       kernel::pack_panel(k_, t.type, k, t.data.data() + static_cast<std::uint64_t>(p * k_.panel) * stride, rows,
                          out + p * size);
     });
-    return std::make_unique<PackedWeight>(n, k, t.type, std::move(memory), size);
+    return std::make_unique<PackedWeight>(n, k, t.type, memory, size);
   }
 
   void rms_norm(DeviceSpan x, DeviceSpan weight, float eps, DeviceSpan out) override {
@@ -154,6 +155,7 @@ class CpuBackend final : public HostBackend {
 
   const Kernels& k_;
   ThreadPool pool_;
+  Arena weights_;
   kernel::Activations activations_;
 };
 

@@ -14,7 +14,8 @@ struct Q2_K {
   static constexpr int sub = 16, zero = 0;
 
   static void codes(const std::uint8_t* b, std::uint8_t* out) {
-    for (int i = 0; i < 256; ++i) out[i] = b[16 + i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+    for (int part = 0; part < 8; ++part, out += 32)
+      for (int j = 0; j < 32; ++j) out[j] = b[16 + part / 4 * 32 + j] >> (part % 4 * 2) & 3;
   }
   static SubScale scale(const std::uint8_t* b, int s) {
     return {load_half(b + 80) * static_cast<float>(b[s] & 15), load_half(b + 82) * static_cast<float>(b[s] >> 4)};

@@ -14,9 +14,9 @@ struct Q3_K {
   static constexpr int sub = 16, zero = 4;
 
   static void codes(const std::uint8_t* b, std::uint8_t* out) {
-    for (int i = 0; i < 256; ++i)
-      out[i] = static_cast<std::uint8_t>((b[32 + i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3) |
-                                         (b[i % 32] >> (i / 32) & 1) << 2);
+    for (int part = 0; part < 8; ++part, out += 32)
+      for (int j = 0; j < 32; ++j)
+        out[j] = static_cast<std::uint8_t>((b[32 + part / 4 * 32 + j] >> (part % 4 * 2) & 3) | (b[j] >> part & 1) << 2);
   }
   /// The 6-bit scale of sub-block s, already less 32.
   static int scale_code(const std::uint8_t* b, int s) {

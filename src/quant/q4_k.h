@@ -51,7 +51,11 @@ struct Q4_K {
   static constexpr int sub = 32, zero = 0;
 
   static void codes(const std::uint8_t* b, std::uint8_t* out) {
-    for (int i = 0; i < 256; ++i) out[i] = b[16 + i / 64 * 32 + i % 32] >> (i % 64 / 32 * 4) & 15;
+    for (int quarter = 0; quarter < 4; ++quarter, out += 64)
+      for (int j = 0; j < 32; ++j) {
+        out[j] = b[16 + quarter * 32 + j] & 15;
+        out[32 + j] = b[16 + quarter * 32 + j] >> 4;
+      }
   }
   static SubScale scale(const std::uint8_t* b, int s) { return ScalePairs::real(b, s); }
   static void quantize(const float* x, std::uint8_t* b) {

@@ -11,9 +11,12 @@ struct Q5_K {
   static constexpr int sub = 32, zero = 0;
 
   static void codes(const std::uint8_t* b, std::uint8_t* out) {
-    for (int i = 0; i < 256; ++i)
-      out[i] = static_cast<std::uint8_t>((b[48 + i / 64 * 32 + i % 32] >> (i % 64 / 32 * 4) & 15) |
-                                         (b[16 + i % 32] >> (i / 32) & 1) << 4);
+    for (int quarter = 0; quarter < 4; ++quarter, out += 64)
+      for (int j = 0; j < 32; ++j) {
+        const std::uint8_t low = b[48 + quarter * 32 + j], high = static_cast<std::uint8_t>(b[16 + j] >> 2 * quarter);
+        out[j] = static_cast<std::uint8_t>((low & 15) | (high & 1) << 4);
+        out[32 + j] = static_cast<std::uint8_t>(low >> 4 | (high & 2) << 3);
+      }
   }
   static SubScale scale(const std::uint8_t* b, int s) { return ScalePairs::real(b, s); }
   static void quantize(const float* x, std::uint8_t* b) {

@@ -15,11 +15,14 @@ struct Q6_K {
   static constexpr int sub = 16, zero = 32;
 
   static void codes(const std::uint8_t* b, std::uint8_t* out) {
-    for (int i = 0; i < 256; ++i) {
-      const int half = i / 128, in = i % 128;
-      out[i] = static_cast<std::uint8_t>((b[half * 64 + in % 64] >> (in / 64 * 4) & 15) |
-                                         (b[128 + half * 32 + in % 32] >> (in / 32 * 2) & 3) << 4);
-    }
+    for (int half = 0; half < 2; ++half, out += 128)
+      for (int j = 0; j < 32; ++j) {
+        const std::uint8_t first = b[half * 64 + j], second = b[half * 64 + 32 + j], high = b[128 + half * 32 + j];
+        out[j] = static_cast<std::uint8_t>((first & 15) | (high & 3) << 4);
+        out[32 + j] = static_cast<std::uint8_t>((second & 15) | (high >> 2 & 3) << 4);
+        out[64 + j] = static_cast<std::uint8_t>(first >> 4 | (high >> 4 & 3) << 4);
+        out[96 + j] = static_cast<std::uint8_t>(second >> 4 | (high >> 6) << 4);
+      }
   }
   static SubScale scale(const std::uint8_t* b, int s) {
     return {load_half(b + 208) * static_cast<float>(static_cast<std::int8_t>(b[192 + s])), 0};

@@ -38,7 +38,8 @@ class Bench {
     std::filesystem::remove_all("/tmp/llorch-bench");
     LLORCH_TRY(const auto queen, start_queen(loop_, f_.port));
     base_ = fmt::format("http://127.0.0.1:{}", f_.port);
-    LLORCH_OK(until(loop_, [&] { return tell(loop_, base_ + "/v1/heartbeat", beats_[0]); }, 10));
+    LLORCH_OK(until(
+        loop_, [&] { return tell(loop_, base_ + "/v1/heartbeat", beats_[0]); }, 10));
     due_ = net::Clock::now();
     tick();
     run_for(loop_, std::chrono::seconds(3));  // all of them have been asked what they have
@@ -53,7 +54,8 @@ class Bench {
       ask(i);
       if (i % 5 == 0) run_for(loop_, milliseconds(20));
     }
-    LLORCH_OK(until(loop_, [&] { return answered_ >= f_.requests; }, 60));
+    LLORCH_OK(until(
+        loop_, [&] { return answered_ >= f_.requests; }, 60));
     run_for(loop_, milliseconds(500));
     LLORCH_TRY(const double decision_us, decision());
     if (failed_ > 0) return fail(ErrorCode::kInternal, "{} heartbeats were not answered with 200", failed_);
@@ -120,13 +122,15 @@ class Bench {
                                            {.on_head = {},
                                             .on_data = [&](std::string_view b) { text += b; },
                                             .on_end = [&](const Status&) { ended = true; }});
-    LLORCH_OK(until(loop_, [&] { return ended; }, 10));
+    LLORCH_OK(until(
+        loop_, [&] { return ended; }, 10));
     const auto value = [&](const std::string& suffix) {
       const std::size_t at = text.find("llorch_queen_scheduling_latency_ms" + suffix);
       const std::size_t blank = at == text.npos ? at : text.find(' ', at);
       return blank == text.npos ? 0.0 : std::strtod(text.c_str() + blank, nullptr);
     };
-    if (value("_count") < f_.requests) return fail(ErrorCode::kInternal, "the queen counted {} decisions", value("_count"));
+    if (value("_count") < f_.requests)
+      return fail(ErrorCode::kInternal, "the queen counted {} decisions", value("_count"));
     return value("_sum") / value("_count") * 1000;
   }
 
