@@ -279,13 +279,78 @@ struct WholeChunk {
   }
 };
 
+/// The same for at most eight rows, where multiplying the scales into all codes would cost more than the product: each
+/// sub-block's sums are taken times its whole scale. The integers are the same, and so are the bits.
+template<const PanelFormat& kF>
+struct FewRowsChunk {
+  static constexpr int kColumns = 256, kRows = 8, kSubs = 8;
+  alignas(64) std::int8_t codes[kColumns * P];
+  alignas(64) std::int32_t whole_scales[kSubs * P];
+  F scale;
+
+  static void shape(TileShapes& shapes) {
+    for (const int t : {0, 1}) shapes.set(t, kRows, 64);
+    shapes.set(4, kRows, 32), shapes.set(6, 8, 64);
+  }
+
+  void unpack_from(const std::uint8_t* panel, std::int64_t) {
+    constexpr std::int64_t kPlane = plane_vectors(kF) * 4 * P;
+    const BlockScales<kF> block(panel);
+    const std::uint8_t* plane = panel + P * scale_bytes_per_row(kF);
+    scale = block.d;
+#pragma GCC unroll 8
+    for (int s = 0; s < 8; ++s, plane += kPlane) {
+      B w[8];
+      unpack<kF>(plane, w);
+      for (int g = 0; g < 8; ++g) _mm512_store_si512(codes + s * 512 + g * 64, signed_codes<kF>(w[g]));
+    }
+    for (int s = 0; s < kSubs; ++s) _mm512_store_si512(whole_scales + s * P, block.whole_scale(s));
+  }
+
+  template<int kM>
+  void multiply(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t, const std::uint8_t* next,
+                F* sums) const {
+    static_assert(kM <= kRows);
+    alignas(64) std::int32_t products[kSubs][kRows * P];
+    const std::int64_t first = (tile * q.stride + c0) * kTileRows;
+    const std::int8_t* x = q.codes + first;
+    const float* x_scale = q.scales + first / 256;
+#pragma GCC unroll 8
+    for (int s = 0; s < kSubs; s += 2) {
+      const std::int8_t *from = x + s / 2 * 1024, *w = codes + s * 512;
+      _tile_zero(0);
+      LLORCH_TILE_LOAD(4, from, 64);
+      LLORCH_TILE_LOAD(6, w, 64);
+      _tile_dpbssd(0, 4, 6);
+      _tile_stored(0, products[s], 64);
+      _tile_zero(1);
+      LLORCH_TILE_LOAD(4, from + 32, 64);
+      LLORCH_TILE_LOAD(6, w + 512, 64);
+      _tile_dpbssd(1, 4, 6);
+      _tile_stored(1, products[s + 1], 64);
+    }
+    if (next) ask_for<kF>(next, 0);
+    I whole[kM];
+    for (int r = 0; r < kM; ++r) whole[r] = _mm512_setzero_si512();
+#pragma GCC unroll 16
+    for (int s = 0; s < kSubs; ++s) {
+      const I factor = _mm512_load_si512(whole_scales + s * P);
+#pragma GCC unroll 8
+      for (int r = 0; r < kM; ++r)
+        whole[r] = V::add_ints(whole[r], _mm512_mullo_epi32(_mm512_load_si512(products[s] + r * P), factor));
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kM; ++r) sums[r] = V::fma(V::mul(V::to_float(whole[r]), V::set1(x_scale[r])), scale, sums[r]);
+  }
+};
+
 template<const PanelFormat& kF>
 using Chunk = typename Either<kF.block == 256, WholeChunk<kF>, ScaledChunk<kF>>::Type;
 
 /// One tile of rows of one panel: takes over what earlier columns left in `out`, and leaves the sum there.
-template<const PanelFormat& kF, int kM>
+template<const PanelFormat& kF, int kM, class Part>
 inline void tile_rows(const LinearArgs& a, std::int64_t panel, std::int64_t tile, std::int64_t c, std::int64_t columns,
-                      const std::uint8_t* next, const Chunk<kF>& chunk, const Minimums<kF>& minimums) {
+                      const std::uint8_t* next, const Part& chunk, const Minimums<kF>& minimums) {
   const std::int64_t n0 = panel * P, row = tile * kTileRows, rows = min64(kM, a.rows - row);
   const __mmask16 lanes = first_lanes(a.n - n0);
   float* out = a.out + row * a.out_stride + n0;
@@ -373,21 +438,16 @@ struct FewRows {
 
 constexpr std::int64_t kFewTiles = 4;
 
-template<const PanelFormat& kF>
-void linear_tiles(const LinearArgs& a) {
-  if (a.quantized.tile == 1) {
-    if constexpr (kTiledMinimums<kF>)
-      if (a.k <= kTileColumnsMax) return for_panels(a, FewRows<kF>{});
-    return linear_quantized<kF>(a);
-  }
+template<const PanelFormat& kF, class Part, int kRowsMax>
+void multiply_panels(const LinearArgs& a) {
   TileShapes shapes;
-  Chunk<kF>::shape(shapes);
+  Part::shape(shapes);
   Minimums<kF>::shape(shapes);
   configure(shapes);
-  Chunk<kF> chunk;
+  Part chunk;
   Minimums<kF> minimums;
   const std::int64_t tiles = (a.rows + kTileRows - 1) / kTileRows;
-  const std::int64_t step = tiles <= kFewTiles ? (kF.block == 256 ? 256 : 512) : Chunk<kF>::kColumns;
+  const std::int64_t step = tiles <= kFewTiles ? (kF.block == 256 ? 256 : 512) : Part::kColumns;
   const auto multiply = [&](std::int64_t panel, std::int64_t c) {
     const std::int64_t columns = min64(step, a.k - c);
     const std::uint8_t *data = a.panels + panel * a.panel_bytes, *here = data + c / kF.block * block_bytes(kF, P);
@@ -397,8 +457,8 @@ void linear_tiles(const LinearArgs& a) {
       const bool ahead = tiles <= kFewTiles && t + 1 == tiles;
       const std::uint8_t* next = ahead ? here + columns / kF.block * block_bytes(kF, P) : nullptr;
       const std::int64_t rows = a.rows - t * kTileRows;
-      if (rows > 8)
-        tile_rows<kF, 16>(a, panel, t, c, columns, next, chunk, minimums);
+      if (kRowsMax > 8 && rows > 8)
+        tile_rows<kF, kRowsMax>(a, panel, t, c, columns, next, chunk, minimums);
       else if (rows > 4)
         tile_rows<kF, 8>(a, panel, t, c, columns, next, chunk, minimums);
       else
@@ -413,6 +473,18 @@ void linear_tiles(const LinearArgs& a) {
       for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel) multiply(panel, c);
   }
   _tile_release();
+}
+
+template<const PanelFormat& kF>
+void linear_tiles(const LinearArgs& a) {
+  if (a.quantized.tile == 1) {
+    if constexpr (kTiledMinimums<kF>)
+      if (a.k <= kTileColumnsMax) return for_panels(a, FewRows<kF>{});
+    return linear_quantized<kF>(a);
+  }
+  if constexpr (kF.block == 256 && kF.sub == 32)
+    if (a.rows <= 8) return multiply_panels<kF, FewRowsChunk<kF>, 8>(a);
+  multiply_panels<kF, Chunk<kF>, 16>(a);
 }
 
 }  // namespace
