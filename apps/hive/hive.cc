@@ -235,6 +235,14 @@ std::shared_ptr<Transfer> Hive::transfer(const colony::ModelRef& ref) {
       loop_.post([this, weak, done, total, speed] {
         if (const auto alive = weak.lock()) {
           alive->done = done, alive->total = total, alive->mb_per_s = speed;
+          if (net::Clock::now() - alive->told > std::chrono::milliseconds(500)) {
+            alive->told = net::Clock::now();
+            alive->watchers.send("progress", boost::json::serialize(boost::json::object{{"type", "progress"},
+                                                                                        {"stage", "downloading"},
+                                                                                        {"bytes_downloaded", done},
+                                                                                        {"bytes_total", total},
+                                                                                        {"speed_mbps", speed}}));
+          }
           changed_.notify();
         }
       });
@@ -244,11 +252,27 @@ std::shared_ptr<Transfer> Hive::transfer(const colony::ModelRef& ref) {
       if (const auto alive = weak.lock()) {
         metrics_.download(outcome ? "complete" : std::string(name(outcome.error().code)));
         alive->outcome = std::move(outcome);
+        const auto& ended = *alive->outcome;
+        const double seconds = std::chrono::duration<double>(net::Clock::now() - alive->started).count();
+        alive->watchers.send(ended ? "progress" : "error",
+                             boost::json::serialize(ended ? boost::json::object{{"type", "progress"},
+                                                                                {"stage", "complete"},
+                                                                                {"local_path", ended->path},
+                                                                                {"seconds", seconds}}
+                                                          : boost::json::object{{"type", "error"},
+                                                                                {"code", name(ended.error().code)},
+                                                                                {"message", ended.error().message}}));
+        alive->watchers.close("data: [DONE]\n\n");
         changed_.notify();
       }
     });
   });
   return t;
+}
+
+std::shared_ptr<Transfer> Hive::find_transfer(const colony::ModelRef& ref) const {
+  const auto it = transfers_.find(ref.text());
+  return it == transfers_.end() || !it->second || it->second->outcome ? nullptr : it->second;
 }
 
 void Hive::leave(const std::shared_ptr<Transfer>& t) {

@@ -51,6 +51,8 @@ struct Transfer {
   int askers = 0;
   std::optional<Result<Fetched>> outcome;
   std::thread thread;
+  service::Broadcast watchers;  // beside the jobs
+  net::Clock::time_point started = net::Clock::now(), told;
 };
 
 class Hive {
@@ -87,6 +89,8 @@ class Hive {
   /// From workers (W-31, S-06): errors when it was not expected or shows another token.
   [[nodiscard]] Status worker_beat(const boost::json::object& body);
   [[nodiscard]] std::shared_ptr<Transfer> transfer(const colony::ModelRef& ref);
+  /// The transfer of a model that goes on now, or null.
+  [[nodiscard]] std::shared_ptr<Transfer> find_transfer(const colony::ModelRef& ref) const;
   /// An asker has gone; the last one stops the transfer.
   void leave(const std::shared_ptr<Transfer>& t);
   /// Tells the queen at once.

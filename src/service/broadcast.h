@@ -38,9 +38,12 @@ class Broadcast {
       if (l->exchange->alive() && l->exchange->unsent() < kUnsentMax) l->exchange->write(frame);
   }
   [[nodiscard]] bool empty() const { return listeners_.empty(); }
-  /// Ends all streams.
-  void close() {
-    for (const ContextPtr& l : std::exchange(listeners_, {})) l->exchange->finish();
+  /// Ends all streams; `last`: what they say at the end.
+  void close(const std::string& last = {}) {
+    for (const ContextPtr& l : std::exchange(listeners_, {})) {
+      if (!last.empty() && l->exchange->alive()) l->exchange->write(last);
+      l->exchange->finish();
+    }
   }
 
  private:

@@ -203,6 +203,12 @@ class QueenContract(Contract, unittest.TestCase):
                                    ({"operation": "worker_process_list", "hive_id": "nobody"}, "HIVE_NOT_FOUND", "hive_id")):
             _, _, body = self.d.call("POST", "/v1/jobs", order)
             self.assertEqual((body["error"]["code"], body["error"].get("param")), (code, param), order)
+        for order, param in (({"name": "a b", "model": "haiku"}, "name"), ({"name": "builtin:x", "model": "haiku"}, "name"), ({"name": "x", "model": "../y"}, "model")):
+            status, _, body = self.d.call("POST", "/v1/jobs", {"operation": "model_alias"} | order)
+            self.assertEqual((status, body["error"].get("param")), (400, param), order)
+        self.colony.job({"operation": "model_alias", "name": "poet", "model": "haiku"})
+        events = self.colony.job({"operation": "infer", "model": "poet", "prompt": "x", "max_tokens": 3})
+        self.assertEqual(events[-1][1], "end", events[-1])
         events = self.colony.infer(temperature=9)
         self.assertEqual((events[-1][1], events[-1][2]["code"]), ("error", "INVALID_REQUEST"))
 

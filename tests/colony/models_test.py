@@ -7,7 +7,7 @@ import threading
 import time
 import unittest
 
-from colony import STORIES, Colony, main, narrations, wait_for
+from colony import STORIES, Colony, main, narrations, parse_sse, wait_for
 from hub import COMMIT, Hub
 
 MODEL = STORIES.read_bytes() if STORIES.exists() else b""
@@ -56,6 +56,29 @@ class Models(unittest.TestCase):
             for f in c.home.rglob("*"):
                 if f.is_file():
                     self.assertNotIn(b"hf-secret-token-canary", f.read_bytes(), f)
+
+    def test_a_transfer_is_watched_beside_its_job(self):
+        self.hub.rate = 400_000
+        with self.colony(self.hub) as c:
+            c.queen()
+            c.infer()
+            ref = "hf:org/tiny@main:Q4_0"
+            self.assertEqual(c.call("GET", f"/v1/models/download/progress?id={ref}", None, None, c.hive_port)[0], 404)
+            made = c.call("POST", "/v1/jobs", {"operation": "model_download", "model": ref})[2]
+            wait_for(lambda: self.hub.transfers())
+            watched = []
+            watcher = threading.Thread(target=lambda: watched.append(c.call("GET", f"/v1/models/download/progress?id={ref}", None, None, c.hive_port)[2]))
+            watcher.start()
+            events, done = parse_sse(c.call("GET", made["sse_url"])[2])
+            self.assertEqual((done, events[-1][1]), (True, "end"))
+            watcher.join(10)
+            seen = [json.loads(line[6:]) for line in watched[0].splitlines() if line.startswith("data: {")]
+            self.assertTrue(watched[0].rstrip().endswith("data: [DONE]"), watched)
+            self.assertEqual(seen[-1]["stage"], "complete")
+            self.assertEqual(os.path.getsize(seen[-1]["local_path"]), len(MODEL))
+            counts = [s["bytes_downloaded"] for s in seen[:-1]]
+            self.assertTrue(counts and counts == sorted(counts), seen)
+            self.assertEqual({s["bytes_total"] for s in seen[:-1]}, {len(MODEL)})
 
     def test_many_askers_one_transfer_and_a_cut_transfer_is_resumed(self):
         self.hub.cut_after = [200_000, 300_000]

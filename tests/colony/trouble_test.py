@@ -1,4 +1,5 @@
 """What goes wrong in a colony: things die, restart, lie, or are not allowed; and what it then says."""
+import contextlib
 import json
 import os
 import re
@@ -146,6 +147,47 @@ class Trouble(unittest.TestCase):
             for f in c.home.rglob("*.log"):
                 self.assertNotIn(TOKEN, f.read_text())
                 self.assertNotIn(key, f.read_text())
+
+    def test_only_declared_sockets_listen(self):
+        """S-71: what our programs listen on, as the kernel knows it."""
+        with Colony() as c:
+            c.queen()
+            c.infer()
+            sockets = {}
+            for pid, _ in c.census():
+                for fd in os.scandir(f"/proc/{pid}/fd"):
+                    with contextlib.suppress(OSError):
+                        sockets[os.readlink(fd.path)] = pid
+            found = set()
+            for table in ("tcp", "tcp6", "udp", "udp6", "raw"):
+                for line in open(f"/proc/net/{table}").readlines()[1:]:
+                    words = line.split()
+                    if f"socket:[{words[9]}]" in sockets and (words[3] == "0A" or table not in ("tcp", "tcp6")):
+                        address, port = words[1].split(":")
+                        found.add((table, address, int(port, 16)))
+            loopback = "0100007F"
+            self.assertEqual(found, {("tcp", loopback, c.queen_port), ("tcp", loopback, c.hive_port), ("tcp", loopback, c.worker_port)})
+
+    def test_a_worker_that_never_loads(self):
+        """H-31: no sign of progress for so long, and it is ended and told."""
+        with Colony() as c:
+            programs = c.home / "programs"
+            programs.mkdir()
+            script = programs / "llorch-worker-cpu"
+            mark = f"sleep 10{free_port()}"
+            script.write_text("""#!/bin/sh
+[ "$1" = --build-info ] && { echo '{"backend":"cpu","version":"0.1.0","build_id":"x"}'; exit 0; }
+exec MARK
+""".replace("MARK", mark))
+            script.chmod(0o755)
+            c.queen()
+            c.hive("slow", free_port(), "--worker-dir", programs, "--loading-timeout-sec", "1")
+            wait_for(lambda: "slow" in self.hives(c))
+            self.assertEqual(c.job({"operation": "worker_install", "worker_id": "cpu", "hive_id": "slow"})[-1][1], "end")
+            events = c.job({"operation": "worker_spawn", "model": "builtin:haiku", "hive_id": "slow"})
+            self.assertEqual((events[-1][1], events[-1][2]["code"]), ("error", "LOADING_TIMEOUT"), events[-1])
+            wait_for(lambda: c.job({"operation": "worker_process_list", "hive_id": "slow"})[-2][2]["result"] == [])
+            self.assertEqual(subprocess.run(["pgrep", "-fx", mark], capture_output=True).returncode, 1, "its process is left")
 
     def test_a_stranger_s_heartbeat_and_lies(self):
         with Colony() as c:

@@ -50,6 +50,19 @@ void memory_check(Hive& h, const ContextPtr& c) {
                      });
 }
 
+/// The progress of a transfer, for whoever asks beside its jobs (H-21).
+void download_progress(Hive& h, const ContextPtr& c) {
+  const auto ref = colony::parse_model_ref(c->request.target.parameter("id").value_or(""));
+  if (!ref) return c->fail(ref.error(), {}, "id");
+  const auto transfer = h.find_transfer(*ref);
+  if (!transfer) return c->fail({ErrorCode::kModelNotFound, "no such model is being fetched"}, {}, "id");
+  transfer->watchers.join(c);
+  // The listener holds the transfer, whose list of listeners it leaves in the end.
+  c->exchange->on_gone = [transfer, left = std::move(c->exchange->on_gone)] {
+    if (left) left();
+  };
+}
+
 }  // namespace
 
 void add_route_status(Hive& h) {
@@ -66,6 +79,7 @@ void add_route_status(Hive& h) {
   r.route<Scope::kInfer>("GET", "/v1/capabilities",
                          [&h](const ContextPtr& c) { c->reply(200, colony::to_json(h.capabilities())); });
   r.route<Scope::kInfer>("GET", "/v1/memory-check", [&h](const ContextPtr& c) { memory_check(h, c); });
+  r.route<Scope::kInfer>("GET", "/v1/models/download/progress", [&h](const ContextPtr& c) { download_progress(h, c); });
   r.route<Scope::kInfer>("GET", "/v1/heartbeats/stream", [&h](const ContextPtr& c) { h.telemetry().join(c); });
   r.route<Scope::kMetrics>("GET", "/metrics", [&h](const ContextPtr& c) {
     c->reply({200, "text/plain; version=0.0.4", h.metrics().text(), {}});

@@ -99,9 +99,28 @@ void add_worker(CLI::App& app, int& exit_code) {
   });
 }
 
+void add_alias(CLI::App& model, int& exit_code) {
+  struct Flags {
+    Common common;
+    std::string name, model;
+  };
+  const auto f = std::make_shared<Flags>();
+  CLI::App* c = model.add_subcommand("alias", "a short name for a model");
+  f->common.add(*c);
+  c->add_option("name", f->name, "of a-z 0-9 . _ -")->required();
+  c->add_option("model", f->model, "what it means")->required();
+  c->callback([f, &exit_code] {
+    exit_code =
+        operate(f->common, {{"operation", "model_alias"}, {"name", f->name}, {"model", f->model}}, [](const Value& v) {
+          print_table(v, {"name", "ref"});
+        });
+  });
+}
+
 void add_model(CLI::App& app, int& exit_code) {
   CLI::App* model = app.add_subcommand("model", "models of a hive");
   model->require_subcommand(1);
+  add_alias(*model, exit_code);
   for (const auto& [name, operation, help] :
        {std::tuple("list", "model_list", "models that a hive has"),
         std::tuple("download", "model_download", "fetch a model"), std::tuple("get", "model_get", "one model"),

@@ -265,6 +265,23 @@ void create_infer(Queen& q, const ContextPtr& c, wire::Fields& f) {
   infer(t, q, o);
 }
 
+/// A name for a model, which only the queen resolves (H-20).
+void create_alias(Queen& q, const ContextPtr& c, wire::Fields& f) {
+  const std::string name = f.text("name", 96).value_or(""), model = f.text("model", 512).value_or("");
+  const auto as_ref = colony::parse_model_ref(name);
+  if (!as_ref || as_ref->kind != colony::ModelRef::Kind::kAlias)
+    return c->fail({ErrorCode::kInvalidRequest, "name must be of a-z 0-9 . _ -"}, {}, "name");
+  const auto ref = q.resolve(model);
+  if (!ref) return c->fail(ref.error(), {}, "model");
+  const TaskPtr t = q.desk().create(c, "model_alias", true, false);
+  c->reply(202, service::created(*t->job, kPrefix, 0));
+  t->start();
+  q.catalog().aliases[name] = ref->text();
+  q.background().run([&q, name, text = ref->text()] { (void)q.catalog().save_alias(name, text); }, [] {});
+  t->narrate("model_alias", fmt::format("{} means {} from now on", name, ref->text()));
+  t->succeed(boost::json::value{{"name", name}, {"ref", ref->text()}});
+}
+
 void create(Queen& q, const ContextPtr& c) {
   const auto body = wire::parse_body(c->request.body);
   if (!body) return c->fail(body.error());
@@ -273,10 +290,11 @@ void create(Queen& q, const ContextPtr& c) {
   const std::string operation = f.text("operation", 64).value_or("");
   if (operation == "infer") return create_infer(q, c, f);
   const bool known = operation == "status" || operation == "queen_check" || operation == "hive_check" ||
-                     colony::is_hive_operation(operation);
+                     operation == "model_alias" || colony::is_hive_operation(operation);
   if (!known) return c->fail({ErrorCode::kUnknownOperation, "there is no such operation"}, {}, "operation");
   if (!c->principal.may(service::Scope::kAdmin))
     return c->fail({ErrorCode::kForbidden, "this API key does not have the scope that the operation needs"});
+  if (operation == "model_alias") return create_alias(q, c, f);
   if (operation == "status" || operation == "queen_check") {
     const TaskPtr t = q.desk().create(c, operation, true, false);
     c->reply(202, service::created(*t->job, kPrefix, 0));
