@@ -448,7 +448,7 @@ class Processes(unittest.TestCase):
 
     def test_shutdown_lets_work_finish(self):
         w = Worker()
-        made = w.infer(prompt="<|user|>a<|assistant|>", max_tokens=200, ignore_eos=True)
+        made = w.infer(prompt="<|user|>a<|assistant|>", max_tokens=30 if SANITIZED else 200, ignore_eos=True)  # within the grace of 4 s, however slow the build
         c = w.connection()
         c.request("GET", made["sse_url"])
         answer = c.getresponse()
@@ -532,7 +532,7 @@ class Processes(unittest.TestCase):
 
             def ask(i):
                 t = time.monotonic()
-                status, headers, body = w.post("/v1/inference", {"prompt": "<|user|>a<|assistant|>", "max_tokens": 250, "ignore_eos": True, "seed": i, "deadline_ms": 30000})
+                status, headers, body = w.post("/v1/inference", {"prompt": "<|user|>a<|assistant|>", "max_tokens": 60 if SANITIZED else 250, "ignore_eos": True, "seed": i, "deadline_ms": 30000})
                 took = time.monotonic() - t
                 if status == 202:
                     last = w.stream(body["sse_url"])[0][-1][1]
