@@ -1,16 +1,12 @@
 #include "hive/devices.h"
 
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
 #include <fstream>
 #include <thread>
 
 #include "security/validate.h"
+#include "service/process.h"
 
 namespace llorch::hive {
 namespace {
@@ -59,28 +55,8 @@ colony::Device cpu_device() {
 }
 
 std::string output_of(const std::vector<std::string>& arguments) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return {};
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  std::vector<std::string> copy = arguments;
-  std::vector<char*> argv;
-  for (std::string& a : copy) argv.push_back(a.data());
-  argv.push_back(nullptr);
-  pid_t pid = 0;
-  const int problem = posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  close(ends[1]);
-  std::string out;
-  char part[4096];
-  for (ssize_t n; problem == 0 && (n = read(ends[0], part, sizeof part)) > 0;)
-    if (out.size() < 1u << 20) out.append(part, static_cast<std::size_t>(n));
-  close(ends[0]);
-  int status = 0;
-  if (problem != 0 || waitpid(pid, &status, 0) != pid || status != 0) return {};
-  return out;
+  const auto ran = service::run_program(arguments, -1, service::Stderr::kNone);
+  return ran && ran->exit_code == 0 ? ran->output : "";
 }
 
 void read_gpu_lines(std::string_view text, DeviceReport& report) {

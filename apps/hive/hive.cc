@@ -237,11 +237,7 @@ std::shared_ptr<Transfer> Hive::transfer(const colony::ModelRef& ref) {
           alive->done = done, alive->total = total, alive->mb_per_s = speed;
           if (net::Clock::now() - alive->told > std::chrono::milliseconds(500)) {
             alive->told = net::Clock::now();
-            alive->watchers.send("progress", boost::json::serialize(boost::json::object{{"type", "progress"},
-                                                                                        {"stage", "downloading"},
-                                                                                        {"bytes_downloaded", done},
-                                                                                        {"bytes_total", total},
-                                                                                        {"speed_mbps", speed}}));
+            alive->watchers.send("progress", boost::json::serialize(progress_of(*alive)));
           }
           changed_.notify();
         }

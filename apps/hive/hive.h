@@ -55,6 +55,15 @@ struct Transfer {
   net::Clock::time_point started = net::Clock::now(), told;
 };
 
+/// Of a transfer, as its jobs and its watchers are told.
+[[nodiscard]] inline boost::json::object progress_of(const Transfer& t) {
+  return {{"type", "progress"},
+          {"stage", "downloading"},
+          {"bytes_downloaded", t.done},
+          {"bytes_total", t.total},
+          {"speed_mbps", t.mb_per_s}};
+}
+
 class Hive {
  public:
   Hive(net::EventLoop& loop, HiveOptions options);

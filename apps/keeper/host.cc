@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "base/ids.h"
 #include "net/http_client.h"
 #include "security/digest.h"
 #include "security/validate.h"
@@ -54,9 +55,7 @@ Result<std::string> digest_of(int fd) {
     sum.update(std::string_view(part).substr(0, static_cast<std::size_t>(n)));
   }
   lseek(fd, 0, SEEK_SET);
-  std::string hex;
-  for (const unsigned char c : sum.finish()) hex += fmt::format("{:02x}", c);
-  return hex;
+  return to_hex(sum.finish());
 }
 
 }  // namespace
@@ -149,7 +148,7 @@ Result<bool> Host::stop_hive() const {
   std::string script(kPlaces);
   script += kFind;
   script +=
-      R"([ -n "$p" ] || exit 4; kill -TERM "$p"; i=0; while kill -0 "$p" 2>/dev/null; do i=$((i+1)); [ $i -lt 300 ] || exit 6; sleep 0.1; done; rm -f "$data/hive.pid")";
+      R"([ -n "$p" ] || exit 4; kill -TERM "$p"; timeout 30 tail --pid="$p" -s 0.1 -f /dev/null || exit 6; rm -f "$data/hive.pid")";
   LLORCH_TRY(const Said said, shell(script));
   if (said.exit_code == 4) return false;
   if (said.exit_code != 0) return fail(ErrorCode::kOperationTimeout, "the hive did not stop within 30 seconds");

@@ -17,12 +17,6 @@ namespace {
 constexpr std::size_t kBearerBytesMax = 8u << 10, kPeersMax = 65'536, kUserBytesMax = 128;
 constexpr int kFailuresMax = 10;
 
-std::string trimmed(std::string text) {
-  while (!text.empty() && std::string_view(" \t\r\n").contains(text.back())) text.pop_back();
-  text.erase(0, std::min(text.find_first_not_of(" \t\r\n"), text.size()));
-  return text;
-}
-
 bool has_control(std::string_view text) {
   return std::ranges::any_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
 }

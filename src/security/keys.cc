@@ -19,13 +19,6 @@ namespace llorch::security {
 namespace {
 
 constexpr std::size_t kSecretBytesMax = 1u << 20;
-constexpr std::string_view kBlank = " \t\r\n";
-
-std::string trimmed(std::string text) {
-  while (!text.empty() && kBlank.contains(text.back())) text.pop_back();
-  text.erase(0, std::min(text.find_first_not_of(kBlank), text.size()));
-  return text;
-}
 
 std::string line_of(const ApiKey& key) {
   return fmt::format("{} {} {} {}\n", text_of(key.scopes), to_hex(key.hash), key.created, key.name);

@@ -134,6 +134,12 @@ Checked check_path(const std::filesystem::path& root, std::string_view relative,
   return {};
 }
 
+std::string trimmed(std::string text) {
+  while (!text.empty() && std::string_view(" \t\r\n").contains(text.back())) text.pop_back();
+  text.erase(0, std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+  return text;
+}
+
 std::string sanitize(std::string_view text) {
   constexpr std::size_t kCharactersMax = 1024;
   std::string out;

@@ -52,6 +52,8 @@ template<std::integral T>
 [[nodiscard]] Checked check_range(T value, T low, T high) {
   return value < low || value > high ? Checked(Flaw::kOutOfRange) : std::nullopt;
 }
+/// Without white space at both ends.
+[[nodiscard]] std::string trimmed(std::string text);
 /// What may be shown: check_display() takes the result. At most 1024 characters.
 [[nodiscard]] std::string sanitize(std::string_view text);
 

@@ -160,14 +160,15 @@ Result<int> start_detached(const ProcessOptions& options) {
   return pid;
 }
 
-Result<Ran> run_program(std::vector<std::string> arguments, int input) {
+Result<Ran> run_program(std::vector<std::string> arguments, int input, Stderr err) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail(ErrorCode::kIo, "no pipe: {}", std::strerror(errno));
-  const int null = input < 0 ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
+  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
   posix_spawn_file_actions_adddup2(&files, input < 0 ? null : input, STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&files, ends[1], STDOUT_FILENO);
+  if (err == Stderr::kNone) posix_spawn_file_actions_adddup2(&files, null, STDERR_FILENO);
   std::vector<char*> argv;
   for (std::string& a : arguments) argv.push_back(a.data());
   argv.push_back(nullptr);
@@ -175,7 +176,7 @@ Result<Ran> run_program(std::vector<std::string> arguments, int input) {
   const int problem = posix_spawnp(&pid, argv[0], &files, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&files);
   close(ends[1]);
-  if (null >= 0) close(null);
+  close(null);
   Ran ran;
   char part[4096];
   for (ssize_t n; problem == 0 && (n = read(ends[0], part, sizeof part)) != 0;) {

@@ -58,9 +58,10 @@ struct Ran {
   int exit_code = 0;   // 128 + signal when killed by one
   std::string output;  // what it wrote to stdout, at most 1 MiB
 };
-/// Runs a program to its end; stderr is ours. `input`: a descriptor that becomes its stdin; -1: nothing. The program is
-/// looked up in PATH. Blocks.
-[[nodiscard]] Result<Ran> run_program(std::vector<std::string> arguments, int input = -1);
+enum class Stderr { kOurs, kNone };
+/// Runs a program to its end. `input`: a descriptor that becomes its stdin; -1: nothing. Its stderr is ours, or thrown
+/// away. The program is looked up in PATH. Blocks.
+[[nodiscard]] Result<Ran> run_program(std::vector<std::string> arguments, int input = -1, Stderr err = Stderr::kOurs);
 /// This machine's name, of A-Z a-z 0-9 _ - only: what its hive is called.
 [[nodiscard]] std::string host_name();
 /// The folder of the program that runs now.

@@ -61,10 +61,7 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
     told = net::Clock::now();
     const double seconds = std::chrono::duration<double>(told - start).count(),
                  percent = 100.0 * static_cast<double>(transfer->done) / static_cast<double>(transfer->total);
-    t->event("progress", {{"stage", "downloading"},
-                          {"bytes_downloaded", transfer->done},
-                          {"bytes_total", transfer->total},
-                          {"speed_mbps", transfer->mb_per_s}});
+    t->event("progress", progress_of(*transfer));
     t->narrate(
         "model_download_progress",
         fmt::format("{:.1f} of {:.1f} MB, {:.0f} %, {:.1f} MB/s, {:.0f} s", static_cast<double>(transfer->done) / 1e6,
