@@ -3,14 +3,14 @@
 
 #include <filesystem>
 
-#include "command_line.h"
+#include "config_file.h"
 #include "service/front.h"
 #include "service/log.h"
 
 namespace llorch::cli {
 
-inline void add_front_flags(CLI::App& app, service::FrontOptions& o) {
-  app.add_option("--listen", o.listen, "address to listen on")->capture_default_str()->envname("LLORCH_BIND");
+inline void add_front_flags(CLI::App& app, service::FrontOptions& o, const std::string& program) {
+  app.add_option("--listen,--bind", o.listen, "address to listen on")->capture_default_str()->envname("LLORCH_BIND");
   app.add_flag("--local-mode", o.local_mode, "loopback, no authentication");
   app.add_option("--token-file", o.token_file, "file with the operator's token (also LLORCH_API_TOKEN_FILE)");
   app.add_option("--keys-file", o.keys_file, "further keys: lines of '<scope>[,<scope>] <sha256 hex>'");
@@ -22,27 +22,7 @@ inline void add_front_flags(CLI::App& app, service::FrontOptions& o) {
   app.add_option("--log-format", o.log_format, "json or pretty (default: pretty on a terminal)")
       ->check(CLI::IsMember({"json", "pretty"}))
       ->envname("LLORCH_LOG_FORMAT");
-  app.set_config("--config", "", "read flags from a TOML file")->envname("LLORCH_CONFIG");
-  app.allow_config_extras(CLI::config_extras_mode::error);
-}
-
-inline std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
-}
-
-/// $LLORCH_<KIND>_DIR, else the XDG variable's "llorch", else the usual place below the home directory (K-07).
-inline std::string directory(const char* own, const char* xdg, const char* fallback) {
-  if (const std::string set = variable(own); !set.empty()) return set;
-  if (const std::string set = variable(xdg); !set.empty()) return set + "/llorch";
-  const std::string home = variable("HOME");
-  return (home.empty() ? "/tmp" : home) + "/" + fallback + "/llorch";
-}
-inline std::string data_directory() { return directory("LLORCH_DATA_DIR", "XDG_DATA_HOME", ".local/share"); }
-inline std::string state_directory() { return directory("LLORCH_STATE_DIR", "XDG_STATE_HOME", ".local/state"); }
-
-inline std::string default_keys_file() {
-  return directory("LLORCH_CONFIG_DIR", "XDG_CONFIG_HOME", ".config") + "/keys";
+  add_config(app, program);
 }
 
 inline Status make_private_directory(const std::string& path) {

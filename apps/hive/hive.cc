@@ -55,6 +55,13 @@ Status Hive::start() {
     return fail(ErrorCode::kInvalidRequest, "--hive-id {}", security::describe(*flaw));
   LLORCH_TRY(catalog_, Catalog::load(options_.data_dir + "/hive.db"));
   end_orphans();
+  std::ifstream mounts("/proc/self/mountinfo");
+  cgroup_mount_ = cgroup_mount(std::string((std::istreambuf_iterator<char>(mounts)), {}));
+  Cgroup::sweep(cgroup_mount_);
+  if (!options_.worker_limits.empty()) {  // a limit that is not kept must not look like one
+    const auto probe = Cgroup::make(cgroup_mount_, "probe", options_.worker_limits);
+    if (!probe) return std::unexpected(probe.error());
+  }
   devices_ = find_devices().devices;
   for (const auto& d : devices_)
     if (d.type == "gpu" && d.memory_total && d.memory_free)
@@ -75,6 +82,7 @@ Status Hive::start() {
   else
     beat();
   sweep();
+  probe();
   return {};
 }
 
@@ -102,7 +110,12 @@ std::int64_t Hive::promised() const {
 Status Hive::check_room(std::int64_t bytes) const {
   const auto& cpu = devices_.front();
   if (!cpu.memory_free) return {};  // not to be measured here: the worker itself will say
-  const std::int64_t room = *cpu.memory_free - promised() - (options_.headroom_mb << 20);
+  std::int64_t room = *cpu.memory_free - promised() - (options_.headroom_mb << 20);
+  if (options_.memory_limit_mb > 0) {
+    std::int64_t taken = 0;
+    for (const auto& [id, w] : workers_) taken += w->promised;
+    room = std::min(room, (options_.memory_limit_mb << 20) - taken);
+  }
   if (bytes <= room) return {};
   return fail(ErrorCode::kInsufficientMemory, "{} MB are needed, {} MB are free beside what is promised", bytes >> 20,
               std::max<std::int64_t>(0, room) >> 20);
@@ -178,6 +191,14 @@ Result<WorkerPtr> Hive::launch(const colony::ModelRef& ref, const std::string& l
                                if (const auto alive = weak.lock()) exited(alive, code);
                              }));
   w->facts.pid = w->process->pid();
+  auto group = Cgroup::make(cgroup_mount_, w->facts.worker_id, options_.worker_limits);
+  const Status inside = group ? (*group)->add(w->facts.pid) : Status(std::unexpected(group.error()));
+  if (inside)
+    w->cgroup = *std::move(group);
+  else if (!options_.worker_limits.empty())
+    return std::unexpected(inside.error());
+  else
+    log(Level::kDebug, "no_cgroup", inside.error().message, {{"worker_id", w->facts.worker_id}});
   std::ofstream(options_.data_dir + "/workers.pid", std::ios::app)
       << w->facts.pid << ' ' << program->second.path << '\n';
   workers_[w->facts.worker_id] = w;
@@ -194,9 +215,59 @@ void Hive::exited(const WorkerPtr& w, int code) {
   log(expected ? Level::kInfo : Level::kWarn, "worker_exited",
       fmt::format("{} ended with {}", w->facts.worker_id, code),
       {{"worker_id", w->facts.worker_id}, {"exit_code", code}});
+  if (!expected && !stopping_) tell_failed(*w);
   workers_.erase(w->facts.worker_id);
   changed_.notify();
   beat();
+}
+
+namespace {
+
+Procedure tell(FlowPtr flow, service::Peer peer, std::string path, std::string body) {
+  const auto answer = co_await service::ask(flow, peer, service::Asked("POST", path, body));
+  const Status s = answer ? service::check(*answer) : Status(std::unexpected(answer.error()));
+  if (!s) log(Level::kWarn, "report_failed", s.error().message);
+}
+
+/// Asks a worker how it is. One that has not answered twice in a row is ended: it holds memory, a port and requests.
+Procedure probe_worker(FlowPtr flow, Hive& hive, WorkerPtr w) {
+  const auto peer = service::make_peer(w->facts.uri);
+  if (!peer) co_return;
+  service::Asked asked("GET", "/health");
+  asked.idle_timeout = std::min<std::chrono::milliseconds>(std::chrono::seconds(hive.options().probe_interval_s),
+                                                           std::chrono::seconds(5));
+  const auto answer = co_await service::ask(flow, *peer, asked);
+  if (hive.stopping() || w->exited || w->facts.state == "stopping") co_return;
+  if (answer && answer->status == 200) {
+    w->missed_probes = 0;
+    co_return;
+  }
+  log(Level::kWarn, "probe_failed", fmt::format("{} does not answer its health probe", w->facts.worker_id),
+      {{"worker_id", w->facts.worker_id}, {"missed", ++w->missed_probes}});
+  if (w->missed_probes >= 2) w->process->signal(SIGKILL);
+}
+
+}  // namespace
+
+void Hive::tell_failed(const WorkerProcess& w) {
+  if (options_.queen_url.empty()) return;
+  const auto peer = service::make_peer(options_.queen_url, node_token_.empty() ? front_.token() : node_token_);
+  const boost::json::object body{{"hive_id", options_.hive_id},
+                                 {"worker_id", w.facts.worker_id},
+                                 {"exit_code", w.exit_code},
+                                 {"vram_released", nullptr}};
+  if (peer) tell(std::make_shared<service::Flow>(loop_), *peer, "/v1/workers/failed", boost::json::serialize(body));
+}
+
+void Hive::probe() {
+  for (const auto& [id, w] : workers_)
+    if (w->awake && w->facts.state != "stopping") probe_worker(std::make_shared<service::Flow>(loop_), *this, w);
+  probe_timer_ = loop_.after(std::chrono::seconds(options_.probe_interval_s), [this] { probe(); });
+}
+
+void Hive::measure_workers() {
+  for (const auto& [id, w] : workers_) w->figures = w->meter.measure(w->facts.pid, w->cgroup.get());
+  machine_cpu_pct_ = machine_.measure();
 }
 
 Status Hive::worker_beat(const boost::json::object& body) {
@@ -341,10 +412,25 @@ void Hive::beat() {
   colony::Capabilities c = capabilities();
   for (colony::Device& d : c.devices) d.memory_free.reset();
   b.revision = security::sha256_hex(boost::json::serialize(colony::to_json(c))).substr(0, 16);
-  for (const auto& [id, w] : workers_) b.workers.push_back(w->facts);
+  for (const auto& [id, w] : workers_) {
+    b.workers.push_back(w->facts);
+    b.workers.back().figures = figures_of(*w);
+  }
   const auto& cpu = devices_.front();
   const auto mb = [](colony::Bytes v) { return v ? boost::json::value(*v >> 20) : boost::json::value(nullptr); };
-  b.node = {{"ram_total_mb", mb(cpu.memory_total)},
+  boost::json::array gpus;
+  for (const auto& d : devices_)
+    if (d.type == "gpu")
+      gpus.push_back({{"id", d.id},
+                      {"util_pct", nullptr},
+                      {"vram_total_mb", mb(d.memory_total)},
+                      {"vram_used_mb", d.memory_total && d.memory_free
+                                           ? boost::json::value((*d.memory_total - *d.memory_free) >> 20)
+                                           : boost::json::value(nullptr)},
+                      {"temp_c", nullptr}});
+  b.node = {{"cpu_pct", machine_cpu_pct_ ? boost::json::value(*machine_cpu_pct_) : boost::json::value(nullptr)},
+            {"gpus", std::move(gpus)},
+            {"ram_total_mb", mb(cpu.memory_total)},
             {"ram_used_mb", cpu.memory_total && cpu.memory_free
                                 ? boost::json::value((*cpu.memory_total - *cpu.memory_free) >> 20)
                                 : boost::json::value(nullptr)}};
@@ -386,12 +472,13 @@ void Hive::measure_devices() {
 
 void Hive::sweep() {
   measure_devices();
+  measure_workers();
   const auto now = net::Clock::now();
   std::map<std::string, int> states;
   for (const auto& [id, w] : workers_) {
     ++states[w->facts.state];
     if (w->facts.state != "ready") w->idle_since = now;
-    if (options_.idle_stop_s > 0 && w->facts.state == "ready" &&
+    if (options_.idle_stop_s > 0 && !w->pinned && w->facts.state == "ready" &&
         now - w->idle_since > std::chrono::seconds(options_.idle_stop_s))
       stop_worker(life_, *this, w, [] {});
   }

@@ -9,8 +9,10 @@
 #include <string>
 
 #include "hive/catalog.h"
+#include "hive/cgroup.h"
 #include "hive/download.h"
 #include "hive/metrics.h"
+#include "hive/process_stats.h"
 #include "service/background.h"
 #include "service/broadcast.h"
 #include "service/front.h"
@@ -25,8 +27,9 @@ struct HiveOptions : service::FrontOptions {
   std::string queen_url, hive_id, data_dir, worker_dir;
   HubOptions hub;
   int heartbeat_interval_s = 30, worker_heartbeat_interval_s = 30, idle_stop_s = 300, first_worker_port = 8601,
-      loading_timeout_s = 60;
-  std::int64_t headroom_mb = 256;
+      loading_timeout_s = 60, probe_interval_s = 30;
+  std::int64_t headroom_mb = 256, memory_limit_mb = 0;  // limit: of all workers together; 0: none
+  CgroupLimits worker_limits;
   std::string join_token_file;  // a one-time token, taken away once it is used
   bool queen_started = false;   // ends with its queen
 };
@@ -37,9 +40,12 @@ struct WorkerProcess {
   std::string spawn_token, log_file;
   std::int64_t promised = 0;  // bytes that its model will take
   std::unique_ptr<service::Process> process;
+  std::unique_ptr<Cgroup> cgroup;  // null: its figures come from /proc
+  ProcessMeter meter;
+  ProcessFigures figures;
   net::Clock::time_point started, last_progress, idle_since;
-  bool awake = false, exited = false;
-  int exit_code = 0;
+  bool awake = false, exited = false, pinned = false;
+  int exit_code = 0, missed_probes = 0;
 };
 using WorkerPtr = std::shared_ptr<WorkerProcess>;
 
@@ -110,6 +116,10 @@ class Hive {
   void exited(const WorkerPtr& w, int code);
   void sweep();
   void measure_devices();
+  void measure_workers();
+  void probe();
+  /// Tells the queen of a worker that ended on its own (H-33).
+  void tell_failed(const WorkerProcess& w);
   void end_orphans();
   /// Shows the one-time token to the queen and keeps the key that she gives for it (S-07).
   void join();
@@ -128,7 +138,10 @@ class Hive {
   service::Signal changed_;
   service::Broadcast telemetry_;
   service::FlowPtr life_;
-  net::EventLoop::Timer sweep_timer_, beat_timer_;
+  net::EventLoop::Timer sweep_timer_, beat_timer_, probe_timer_;
+  MachineMeter machine_;
+  std::optional<double> machine_cpu_pct_;
+  std::string cgroup_mount_;
   net::Call beat_call_;
   net::Clock::time_point queen_seen_;
   std::string node_token_;  // what the queen is shown; empty: our own token
@@ -136,7 +149,8 @@ class Hive {
   int beat_failures_ = 0;
 };
 
-/// What a worker process takes, from /proc (H-36).
+/// What a worker process takes, for heartbeats (H-02) and for telemetry (H-36).
+[[nodiscard]] boost::json::object figures_of(const WorkerProcess& w);
 [[nodiscard]] boost::json::object process_stats(const WorkerProcess& w);
 /// The whole ladder: asked, told, killed (H-32). `done` when it is gone.
 service::Procedure stop_worker(service::FlowPtr flow, Hive& hive, WorkerPtr worker, std::function<void()> done);

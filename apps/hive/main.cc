@@ -27,7 +27,7 @@ int main(int argc, char** argv) {
   o.worker_dir = service::own_folder();
   o.hub = hive::hub_from_environment();
   int exit_code = 0;
-  cli::add_front_flags(app, o);
+  cli::add_front_flags(app, o, "hive");
   app.add_option("--port", o.first_port, "port to listen on")
       ->check(CLI::Range(1024, 65535))
       ->capture_default_str()
@@ -40,6 +40,11 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1024, 65535))
       ->capture_default_str();
   app.add_option("--heartbeat-interval-sec", o.heartbeat_interval_s)->check(CLI::Range(1, 3600))->capture_default_str();
+  app.add_option_function<int>(
+         "--queen-heartbeat-interval-ms", [&o](int ms) { o.heartbeat_interval_s = ms / 1000; },
+         "the same, in whole seconds")
+      ->check(CLI::Range(1000, 3'600'000));
+  app.add_option("--models-cache-dir", o.hub.home, "models are fetched into its hub/ (default: HF_HOME's)");
   app.add_option("--worker-heartbeat-interval-sec", o.worker_heartbeat_interval_s)
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
@@ -51,6 +56,14 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--headroom-mb", o.headroom_mb, "memory that stays free")
       ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
+  app.add_option("--memory-limit-mb", o.memory_limit_mb, "what all workers together may take; 0: what is free")
+      ->check(CLI::Range(0, 1 << 30))
+      ->capture_default_str();
+  app.add_option("--worker-cpu-max", o.worker_limits.cpu, "of one worker, by its control group: 200% is two cores");
+  app.add_option("--worker-memory-max", o.worker_limits.memory, "of one worker, by its control group, such as 4G");
+  app.add_option("--probe-interval-sec", o.probe_interval_s, "a worker that does not answer two probes is ended")
+      ->check(CLI::Range(1, 3600))
       ->capture_default_str();
   app.add_option("--join-token-file", o.join_token_file,
                  "join a colony with the one-time token in this file, which is then taken away");

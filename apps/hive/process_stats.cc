@@ -1,32 +1,111 @@
+#include "hive/process_stats.h"
+
+#include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
 #include "hive/hive.h"
 
 namespace llorch::hive {
+namespace {
+
+std::optional<std::int64_t> cpu_us_of(const std::string& proc) {
+  std::ifstream in(proc + "stat");
+  std::string text((std::istreambuf_iterator<char>(in)), {});
+  const std::size_t name_end = text.rfind(')');  // a program's name may have spaces
+  if (name_end == text.npos) return std::nullopt;
+  std::istringstream fields(text.substr(name_end + 1));
+  std::string skipped;
+  for (int i = 0; i < 11; ++i) fields >> skipped;
+  std::int64_t user = 0, system = 0;
+  if (!(fields >> user >> system)) return std::nullopt;
+  return (user + system) * (1'000'000 / sysconf(_SC_CLK_TCK));
+}
+
+std::optional<std::pair<std::int64_t, std::int64_t>> io_of(const std::string& proc) {
+  std::ifstream in(proc + "io");
+  std::pair<std::int64_t, std::int64_t> io{-1, -1};
+  std::string key;
+  for (std::int64_t v = 0; in >> key >> v;) {
+    if (key == "read_bytes:") io.first = v;
+    if (key == "write_bytes:") io.second = v;
+  }
+  return io.first < 0 || io.second < 0 ? std::nullopt : std::optional(io);
+}
+
+template<class T>
+boost::json::value or_null(const std::optional<T>& v) {
+  return v ? boost::json::value(*v) : boost::json::value(nullptr);
+}
+
+}  // namespace
+
+ProcessFigures ProcessMeter::measure(std::int64_t pid, const Cgroup* group) {
+  const std::string proc = fmt::format("/proc/{}/", pid);
+  const auto now = Clock::now();
+  const double us = last_ ? std::chrono::duration<double, std::micro>(now - *last_).count() : 0;
+  // Megabytes a second are bytes a microsecond.
+  const auto rate = [us](std::optional<std::int64_t>& before, std::optional<std::int64_t> value, double scale) {
+    const auto past = std::exchange(before, value);
+    return past && value && us > 0 ? std::optional(scale * static_cast<double>(*value - *past) / us) : std::nullopt;
+  };
+  ProcessFigures f;
+  std::int64_t pages = 0;
+  if (std::ifstream in(proc + "statm"); in >> pages >> pages) f.rss_mb = (pages * sysconf(_SC_PAGESIZE)) >> 20;
+  auto cpu = group ? group->cpu_us() : std::nullopt;
+  auto io = group ? group->io_bytes() : std::nullopt;
+  if (!cpu) cpu = cpu_us_of(proc);
+  if (!io) io = io_of(proc);
+  f.cpu_pct = rate(cpu_us_, cpu, 100);
+  f.io_r_mb_s = rate(read_, io ? std::optional(io->first) : std::nullopt, 1);
+  f.io_w_mb_s = rate(written_, io ? std::optional(io->second) : std::nullopt, 1);
+  last_ = now;
+  return f;
+}
+
+std::optional<double> MachineMeter::measure() {
+  std::ifstream in("/proc/stat");
+  std::string name;
+  if (!(in >> name) || name != "cpu") return std::nullopt;
+  std::int64_t all = 0, idle = 0, v = 0;
+  for (int i = 0; i < 8 && in >> v; ++i) {  // user nice system idle iowait irq softirq steal
+    all += v;
+    if (i == 3 || i == 4) idle += v;
+  }
+  const auto past = std::exchange(last_, std::pair(all - idle, all));
+  if (!past || all <= past->second) return std::nullopt;
+  return std::clamp(100.0 * static_cast<double>(all - idle - past->first) / static_cast<double>(all - past->second),
+                    0.0, 100.0);
+}
+
+boost::json::object figures_of(const WorkerProcess& w) {
+  const ProcessFigures& f = w.figures;
+  boost::json::array pids;
+  if (w.cgroup)
+    for (const std::int64_t pid : w.cgroup->pids()) pids.emplace_back(pid);
+  else
+    pids.emplace_back(w.facts.pid);
+  return {{"group", "llm"},
+          {"instance", w.facts.worker_id},
+          {"cgroup", w.cgroup ? boost::json::value(w.cgroup->name()) : boost::json::value(nullptr)},
+          {"pids", std::move(pids)},
+          {"health_status", w.missed_probes == 0 ? "healthy" : "degraded"},
+          {"cpu_pct", or_null(f.cpu_pct)},
+          {"rss_mb", or_null(f.rss_mb)},
+          {"io_r_mb_s", or_null(f.io_r_mb_s)},
+          {"io_w_mb_s", or_null(f.io_w_mb_s)},
+          {"vram_mb", nullptr},
+          {"uptime_s", std::chrono::duration<double>(net::Clock::now() - w.started).count()}};
+}
 
 boost::json::object process_stats(const WorkerProcess& w) {
-  const std::string proc = fmt::format("/proc/{}/", w.facts.pid);
-  boost::json::value rss = nullptr, cpu = nullptr;
-  std::int64_t pages = 0;
-  if (std::ifstream in(proc + "statm"); in >> pages >> pages) rss = (pages * sysconf(_SC_PAGESIZE)) >> 20;
-  const double uptime = std::chrono::duration<double>(net::Clock::now() - w.started).count();
-  if (std::ifstream in(proc + "stat"); in) {
-    std::string text((std::istreambuf_iterator<char>(in)), {});
-    std::istringstream fields(text.substr(std::min(text.size(), text.rfind(')') + 1)));
-    std::string skipped;
-    std::int64_t user = 0, system = 0;
-    for (int i = 0; i < 11; ++i) fields >> skipped;
-    if (fields >> user >> system && uptime > 0)
-      cpu = 100.0 * static_cast<double>(user + system) / static_cast<double>(sysconf(_SC_CLK_TCK)) / uptime;
-  }
-  return {
-      {"pid", w.facts.pid},      {"group", "llm"},       {"instance", w.facts.worker_id}, {"cpu_pct", cpu},
-      {"rss_mb", rss},           {"io_r_mb_s", nullptr}, {"io_w_mb_s", nullptr},          {"uptime_s", uptime},
-      {"gpu_util_pct", nullptr}, {"vram_mb", nullptr},   {"total_vram_mb", nullptr},      {"model", w.facts.model_ref},
-      {"state", w.facts.state}};
+  boost::json::object o = figures_of(w);
+  o["pid"] = w.facts.pid, o["model"] = w.facts.model_ref, o["state"] = w.facts.state;
+  o["gpu_util_pct"] = nullptr, o["total_vram_mb"] = nullptr;
+  return o;
 }
 
 }  // namespace llorch::hive

@@ -44,4 +44,7 @@ inline CLI::App* command(CLI::App& parent, const char* name, const char* help, c
   return c;
 }
 
+/// Builds programs in the tree that this one was built in. Returns the exit code.
+int rebuild(const Common& common, const std::vector<std::string>& programs);
+
 }  // namespace llorch::keeper

@@ -1,5 +1,6 @@
 #include "keeper/session.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -40,6 +41,7 @@ std::string_view suggestion(ErrorCode code) {
     case ErrorCode::kInsufficientMemory:
       return "`llorch status` shows hives, devices and workers; a smaller quantization needs less memory";
     case ErrorCode::kHiveNotFound: return "`llorch hive list` shows the hives that are online";
+    case ErrorCode::kVersionMismatch: return "`llorch queen stop`, then start one of this version";
     case ErrorCode::kQueueFull: return "try again in a moment";
     case ErrorCode::kInvalidRequest: return "see --help";
     default: return "`llorch doctor` checks every part";
@@ -52,6 +54,8 @@ void Common::add(CLI::App& app) {
   data_dir = cli::data_directory();
   queen_program = service::own_folder() + "/llorch-queen";
   app.add_option("--queen", queen, "the queen's address")->capture_default_str()->envname("LLORCH_QUEEN_URL");
+  app.add_flag("--direct{http://127.0.0.1:8600}", direct,
+               "ask this machine's hive itself, without a queen; --direct=URL: another hive");
   app.add_option("--token-file", token_file, "file with the API key (also LLORCH_API_TOKEN_FILE)");
   app.add_option("--correlation-id", correlation_id, "stands in every log of the request");
   app.add_option("--timeout", timeout_s, "seconds without a single byte")
@@ -63,6 +67,7 @@ void Common::add(CLI::App& app) {
   app.add_flag("--json", json, "every event, result and error as a line of JSON");
   app.add_flag("--quiet", quiet, "no narration");
   app.add_flag("--no-autostart", no_autostart, "never start a queen");
+  cli::add_config(app, "keeper");
   app.fallthrough();
 }
 
@@ -87,7 +92,7 @@ Result<Session::Answer> Session::once(const std::string& method, const std::stri
                                       int idle_s) {
   net::ClientRequest r;
   r.method = method;
-  LLORCH_TRY(r.url, net::parse_url(common_.queen));
+  LLORCH_TRY(r.url, net::parse_url(common_.address()));
   while (r.url.path.ends_with('/')) r.url.path.pop_back();
   r.url.path += path;
   if (!body.empty()) r.headers.add("Content-Type", "application/json");
@@ -104,8 +109,49 @@ bool Session::awake() {
   return a && a->status == 200;
 }
 
+Status Session::check_version() {
+  const auto info = once("GET", "/v1/info", "", 5);
+  if (!info || info->status != 200) return {};  // what is asked next says why
+  const auto parsed = json::parse(info->body, "answer");
+  const auto theirs = parsed && parsed->is_object() ? json::find_text(parsed->get_object(), "version") : std::nullopt;
+  const auto major = [](std::string_view version) { return version.substr(0, version.find('.')); };
+  if (!theirs || major(*theirs) == major(LLORCH_VERSION)) return {};
+  return fail(ErrorCode::kVersionMismatch, "the daemon at {} is version {}, this program is {}", common_.address(),
+              *theirs, LLORCH_VERSION);
+}
+
+namespace {
+
+/// The user's configuration file, made once with every default, commented out (K-07).
+void make_config(const std::string& queen_program) {
+  const std::string folder = cli::config_directory(), file = folder + "/config.toml";
+  if (access(file.c_str(), F_OK) == 0 || !cli::make_private_directory(folder)) return;
+  std::string text =
+      "# Configuration of llama-orch. A flag comes before an environment variable, that before this file.\n"
+      "# A line without its # counts; [queen.queue] capacity = 5 is the same as [queen] queue-capacity = 5.\n";
+  const std::string folder_of_programs = queen_program.substr(0, queen_program.rfind('/') + 1);
+  for (const std::vector<std::string>& command : {std::vector<std::string>{queen_program, "--print-config"},
+                                                  {folder_of_programs + "llorch-hive", "--print-config"},
+                                                  {folder_of_programs + "llorch-worker-cpu", "serve", "--print-config"},
+                                                  {folder_of_programs + "llorch", "status", "--print-config"}}) {
+    const auto ran = service::run_program(command, -1, service::Stderr::kNone);
+    if (ran && ran->exit_code == 0) text += "\n" + ran->output;
+  }
+  const int fd = open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0) return;
+  (void)!write(fd, text.data(), text.size());
+  close(fd);
+}
+
+}  // namespace
+
 Status Session::wake(bool stay) {
+  if (!common_.direct.empty()) {
+    if (!awake()) return fail(ErrorCode::kIo, "the hive at {} does not answer", common_.direct);
+    return check_version();
+  }
   if (awake()) {
+    LLORCH_OK(check_version());
     say(fmt::format("the queen at {} is awake", common_.queen));
     return {};
   }
@@ -114,6 +160,7 @@ Status Session::wake(bool stay) {
   if (common_.no_autostart || !security::is_loopback(url.host))
     return fail(ErrorCode::kIo, "the queen at {} does not answer", common_.queen);
   LLORCH_OK(cli::make_private_directory(common_.data_dir));
+  make_config(common_.queen_program);
   service::ProcessOptions o;
   o.arguments = {common_.queen_program, "--port", std::to_string(url.port), "--data-dir", common_.data_dir,
                  "--log-format",        "json"};
@@ -215,7 +262,7 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
     if (const auto data = json::parse(e.data, "event"); data && data->is_object()) on_any(e.type, data->get_object());
   });
   net::ClientRequest r;
-  LLORCH_TRY(r.url, net::parse_url(common_.queen));
+  LLORCH_TRY(r.url, net::parse_url(common_.address()));
   while (r.url.path.ends_with('/')) r.url.path.pop_back();
   r.url.path += *url;
   if (!token_.empty()) r.headers.add("Authorization", "Bearer " + token_);
@@ -242,7 +289,7 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
     if (count > 1) return loop.stop();
     net::ClientRequest cancel;
     cancel.method = "DELETE";
-    cancel.url = net::parse_url(common_.queen).value();
+    cancel.url = net::parse_url(common_.address()).value();
     while (cancel.url.path.ends_with('/')) cancel.url.path.pop_back();
     cancel.url.path += "/v1/jobs/" + *id;
     if (!token_.empty()) cancel.headers.add("Authorization", "Bearer " + token_);

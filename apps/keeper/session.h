@@ -14,12 +14,14 @@
 namespace llorch::keeper {
 
 struct Common {
-  std::string queen = "http://127.0.0.1:8500", token_file, correlation_id, queen_program, data_dir;
+  std::string queen = "http://127.0.0.1:8500", direct, token_file, correlation_id, queen_program, data_dir;
   std::vector<std::string> queen_flags;  // for a queen that is started here
   bool json = false, quiet = false, no_autostart = false;
   int timeout_s = 30;  // without one byte
 
   void add(CLI::App& app);
+  /// Who is asked: the queen, or with --direct a hive.
+  [[nodiscard]] const std::string& address() const { return direct.empty() ? queen : direct; }
 };
 
 /// How a job ended.
@@ -62,6 +64,8 @@ class Session {
   };
   [[nodiscard]] Result<Answer> once(const std::string& method, const std::string& path, const std::string& body,
                                     int idle_s);
+  /// Errors: kVersionMismatch.
+  [[nodiscard]] Status check_version();
   const Common& common_;
   std::string token_;
   int queen_pid_ = 0;

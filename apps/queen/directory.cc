@@ -43,6 +43,12 @@ void Directory::put(HiveView hive) {
   hives_[id] = std::move(hive);
 }
 
+std::vector<HiveView> Directory::all() const {
+  std::vector<HiveView> out;
+  for (const auto& [id, h] : hives_) out.push_back(h);
+  return out;
+}
+
 std::vector<HiveView> Directory::relevant(const Wish& wish, const Moment& now) const {
   std::set<std::string> ids;
   const auto holders = by_model_.find(wish.model);

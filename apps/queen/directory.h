@@ -22,6 +22,7 @@ class Directory {
   void put(HiveView hive);
   void erase(const std::string& id);
   [[nodiscard]] std::size_t size() const { return hives_.size(); }
+  [[nodiscard]] std::vector<HiveView> all() const;
 
   /// What changes from one request to the next.
   struct Moment {

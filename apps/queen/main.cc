@@ -10,12 +10,13 @@ int main(int argc, char** argv) {
   o.data_dir = cli::data_directory();
   o.hive_program = service::own_folder() + "/llorch-hive";
   int exit_code = 0;
-  cli::add_front_flags(app, o);
+  cli::add_front_flags(app, o, "queen");
   app.add_option("--port", o.first_port, "port to listen on")
       ->check(CLI::Range(1024, 65535))
       ->capture_default_str()
       ->envname("LLORCH_QUEEN_PORT");
-  app.add_option("--admission-capacity", o.admission_capacity, "requests that may wait; -1: any number")
+  app.add_option("--admission-capacity,--queue-capacity", o.admission_capacity,
+                 "requests that may wait; -1: any number")
       ->check(CLI::Range(-1, 1 << 20))
       ->capture_default_str()
       ->envname("LLORCH_ADMISSION_CAPACITY");
@@ -28,9 +29,46 @@ int main(int argc, char** argv) {
   app.add_option("--worker-port", o.worker_port, "this machine's workers listen on the first free port from here")
       ->check(CLI::Range(1024, 65535))
       ->capture_default_str();
+  app.add_option("--admission-policy,--queue-policy", o.admission_policy,
+                 "when the line is full: reject-new, or drop-lru (who has waited longest goes, batch first)")
+      ->check(CLI::IsMember({"reject-new", "drop-lru"}))
+      ->capture_default_str();
+  app.add_option("--eviction-worker-policy", o.eviction_policy,
+                 "lru: a model without room takes the place of the one that was used least recently; none: it waits")
+      ->check(CLI::IsMember({"lru", "none"}))
+      ->capture_default_str();
+  app.add_option("--pin-model", o.pinned, "its workers never stop to make room, nor for being idle")
+      ->allow_extra_args(false);
+  app.add_option("--timeout-default-ms", o.default_deadline_ms, "deadline of requests that name none; 0: none")
+      ->check(CLI::Range(0, 86'400'000))
+      ->capture_default_str();
+  app.add_option("--timeout-max-ms", o.max_deadline_ms, "the longest deadline that a request may name")
+      ->check(CLI::Range(1, 86'400'000))
+      ->capture_default_str();
+  app.add_option("--heartbeat-missed-threshold", o.missed_beats, "a hive that has missed so many is offline")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
+  app.add_option("--retry-enabled", o.retry_enabled, "try again where no token was delivered")->capture_default_str();
+  app.add_option("--retry-max-attempts", o.retry_attempts)->check(CLI::Range(1, 20))->capture_default_str();
+  app.add_option("--retry-initial-delay-ms", o.retry_first_ms)->check(CLI::Range(0, 60'000))->capture_default_str();
+  app.add_option("--retry-multiplier", o.retry_multiplier)->check(CLI::Range(1.0, 10.0))->capture_default_str();
+  app.add_option("--retry-max-delay-ms", o.retry_max_ms)->check(CLI::Range(0, 600'000))->capture_default_str();
+  app.add_option("--retry-jitter", o.retry_jitter, "delays differ a little")->capture_default_str();
+  app.add_option("--queue-optimizer-enabled", o.optimizer_enabled, "advice when the line is long")
+      ->capture_default_str();
+  app.add_option("--queue-optimizer-threshold-jobs", o.optimizer_threshold, "longer than this")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--queue-optimizer-interval-ms", o.optimizer_interval_ms)
+      ->check(CLI::Range(100, 3'600'000))
+      ->capture_default_str();
   app.add_option("--heartbeat-interval-sec", o.heartbeat_interval_s, "of hives; one that has missed three is offline")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
+  app.add_option_function<int>(
+         "--heartbeat-interval-ms", [&o](int ms) { o.heartbeat_interval_s = ms / 1000; }, "the same, in whole seconds")
+      ->check(CLI::Range(1000, 3'600'000));
+  app.add_option("--scheduling-policy")->check(CLI::IsMember({"basic"}))->default_str("basic");
   app.add_option("--worker-slots", o.worker_slots, "requests that one worker may have at a time")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();

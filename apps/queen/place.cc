@@ -13,7 +13,11 @@ using service::Step;
 /// A place in the line, given up when it goes.
 class Line {
  public:
-  Line(Queen& q, std::string model, bool batch) : q_(q), at_(q.line_.join(std::move(model), batch)) {}
+  Line(Queen& q, std::string model, bool batch, const FlowPtr& flow)
+      : q_(q), at_(q.line_.join(std::move(model), batch, [weak = std::weak_ptr(flow)] {
+          if (const auto alive = weak.lock())
+            alive->cancel({ErrorCode::kQueueFull, "the queue is full, and a later request came before this one"});
+        })) {}
   ~Line() {
     q_.line_.leave(at_);
     q_.changed_.notify();
@@ -70,7 +74,7 @@ Procedure operate(FlowPtr flow, service::Peer hive, boost::json::object order, s
     else if (type == "error")
       *error = Error{service::code_of(json::find_text(data, "code").value_or("")),
                      json::find_text(data, "message").value_or("the hive failed")};
-    else if (relay && *relay && (type == "narration" || type == "progress"))
+    else if (relay && *relay && (type == "narration" || type == "progress" || type == "log"))
       (*relay)(type, data);
   };
   const auto followed = co_await service::follow(flow, hive, *url, on_event);
@@ -155,6 +159,7 @@ Procedure provision(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Decision
           fmt::format("telling {} to start a {} worker with {} on {}", d.hive, d.worker_kind, p->wish.model, d.device));
   boost::json::object order{
       {"operation", "worker_spawn"}, {"model", p->wish.model}, {"worker", d.worker_kind}, {"device", d.device}};
+  if (q.pinned(p->wish.model)) order["pinned"] = true;
   const auto spawned = co_await q.on_hive(flow, hive, order, relay, p->correlation_id);
   if (!spawned) co_return done(std::unexpected(spawned.error()));
   const auto* o = spawned->if_object();
@@ -229,9 +234,38 @@ static Procedure wake_hive(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, S
   done(true);
 }
 
+/// A worker that is wanted less goes, when its requests have ended.
+Procedure make_room(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Evictable victim, Step<bool>::Done done) {
+  const std::string key = victim.hive + "/" + victim.worker_id;
+  const service::Peer hive = q.hives()[victim.hive].peer;
+  const auto count = q.inflight(victim.hive, victim.worker_id);
+  q.leaving_.insert(key);
+  q.enter(q.hives()[victim.hive]);
+  p->tell("evict", fmt::format("{} on {}, with {}, makes room{}", victim.worker_id, victim.hive, victim.model,
+                               *count > 0 ? " when its requests have ended" : ""));
+  std::optional<Error> stopped;
+  while (*count > 0 && !stopped) {
+    const auto changed = co_await q.changed().wait(flow, std::chrono::seconds(1));
+    if (!changed) stopped = changed.error();
+  }
+  if (!stopped) {
+    const boost::json::object order{{"operation", "worker_process_delete"}, {"pid", victim.pid}};
+    const auto relay = std::make_shared<Relay>(p->relay);
+    const auto gone = co_await q.on_hive(flow, hive, order, relay, p->correlation_id);
+    if (!gone && gone.error().code != ErrorCode::kWorkerNotFound) stopped = gone.error();
+  }
+  q.leaving_.erase(key);
+  if (!stopped) q.forget_worker(victim.hive, victim.worker_id);
+  if (const auto h = q.hives().find(victim.hive); h != q.hives().end() && stopped) q.enter(h->second);
+  q.changed().notify();
+  if (stopped) co_return done(std::unexpected(*stopped));
+  done(true);
+}
+
 Procedure place_work(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<Placed>::Done done) {
-  const Line line(q, p->wish.model, p->batch);
-  std::map<std::string, std::string> refusals;
+  const Line line(q, p->wish.model, p->batch, flow);
+  std::map<std::string, std::string> refusals, crowded;  // crowded: those that only lack memory
+  int evictions = 0;
   bool told_wait = false;
   while (true) {
     if (flow->cancelled()) co_return done(std::unexpected(*flow->cancelled()));
@@ -256,11 +290,41 @@ Procedure place_work(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<Pl
           auto peer = q.peer_of(d.hive, w.uri);
           if (!peer) co_return done(std::unexpected(peer.error()));
           p->tell("schedule", d.why);
-          Placed placed{d.hive, d.worker_id, w.model_ref, *std::move(peer),
-                        std::make_shared<Seat>(q.inflight(d.hive, d.worker_id), [&q] { q.changed_.notify(); })};
+          Placed placed{
+              d.hive, d.worker_id, w.model_ref, *std::move(peer),
+              std::make_shared<Seat>(q.inflight(d.hive, d.worker_id), [&q, key = d.hive + "/" + d.worker_id] {
+                q.used_[key] =
+                    std::chrono::duration_cast<std::chrono::milliseconds>(net::Clock::now().time_since_epoch()).count();
+                q.changed_.notify();
+              })};
           co_return done(std::move(placed));
         }
       co_return done(fail(ErrorCode::kInternal, "the chosen worker is gone"));
+    }
+    if (d.kind == Decision::Kind::kNone && q.options().eviction_policy == "lru" && evictions < 8) {
+      const bool others = std::ranges::any_of(
+          q.leaving_, [&](const std::string& key) { return crowded.contains(key.substr(0, key.find('/'))); });
+      const auto workers = q.evictable(crowded, p->wish.model);
+      if (const Evictable* victim = others ? nullptr : choose_eviction(workers)) {
+        ++evictions;
+        const Provisioning marked(q, victim->hive + "|" + p->wish.model);
+        Step<bool> leaving{flow, [&](Step<bool>::Done then) -> std::any {
+                             make_room(flow, q, p, *victim, std::move(then));
+                             return {};
+                           }};
+        const std::string hive = victim->hive;
+        const auto room = co_await leaving;
+        if (!room && flow->cancelled()) co_return done(std::unexpected(room.error()));
+        if (!room) p->tell("evict_failed", fmt::format("it does not: {}", room.error().message));
+        refusals.erase(hive), crowded.erase(hive);
+        continue;
+      }
+      if (others) {  // somebody else's room is being made there
+        const auto changed = co_await q.changed_.wait(flow, std::chrono::seconds(1));
+        if (!changed) co_return done(std::unexpected(changed.error()));
+        refusals.clear(), crowded.clear();
+        continue;
+      }
     }
     if (d.kind == Decision::Kind::kNone)
       co_return done(fail(ErrorCode::kNoWorkersAvailable, "nothing can run the model: {}", d.why));
@@ -276,6 +340,8 @@ Procedure place_work(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<Pl
       if (!about_this_hive(made.error().code)) co_return done(std::unexpected(made.error()));
       p->tell("provision_failed", fmt::format("{} cannot: {}", d.hive, made.error().message));
       refusals[d.hive] = made.error().message;
+      if (made.error().code == ErrorCode::kInsufficientMemory || made.error().code == ErrorCode::kInsufficientVram)
+        crowded[d.hive] = d.device;
       continue;
     }
     if (!std::exchange(told_wait, true)) p->tell("queue", "waiting: " + d.why);

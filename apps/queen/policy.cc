@@ -46,6 +46,56 @@ int WaitingLine::count(bool batch) const {
   return static_cast<int>(std::ranges::count(entries_, batch, &Entry::batch));
 }
 
+std::map<std::string, int> WaitingLine::by_model() const {
+  std::map<std::string, int> out;
+  for (const Entry& e : entries_) ++out[e.model];
+  return out;
+}
+
+const WaitingLine::Entry* WaitingLine::least_wanted(bool newcomer_batch) const {
+  const auto oldest = [&](bool batch) {
+    const auto it = std::ranges::find(entries_, batch, &Entry::batch);
+    return it == entries_.end() ? nullptr : &*it;
+  };
+  const Entry* batch = oldest(true);
+  return batch || newcomer_batch ? batch : oldest(false);
+}
+
+const Evictable* choose_eviction(const std::vector<Evictable>& workers) {
+  const Evictable* best = nullptr;
+  const auto key = [](const Evictable& w) { return std::tuple(w.inflight > 0, w.used, w.hive, w.worker_id); };
+  for (const Evictable& w : workers)
+    if (!w.pinned && (!best || key(w) < key(*best))) best = &w;
+  return best;
+}
+
+std::vector<std::string> advise(const std::map<std::string, int>& waiting, const std::vector<HiveView>& hives) {
+  constexpr std::size_t kModelsMax = 16;
+  std::vector<std::pair<int, std::string>> longest;
+  for (const auto& [model, count] : waiting) longest.emplace_back(-count, model);
+  std::ranges::sort(longest);
+  if (longest.size() > kModelsMax) longest.resize(kModelsMax);
+  std::vector<std::string> out;
+  for (const auto& [minus, model] : longest) {
+    int seats = 0;
+    Place place;
+    for (const HiveView& h : hives) {
+      bool holds = false;
+      for (const WorkerView& w : h.workers)
+        if (w.model == model) holds = true, seats += w.slots;
+      for (const DeviceView& d : h.devices)
+        if (const Place p{&h, &d}; !holds && usable(d) && stronger(p, place)) place = p;
+    }
+    if (-minus <= seats) continue;  // the next round takes them
+    out.push_back(fmt::format("{} requests wait for {}, which has {} seats: ", -minus, model, seats) +
+                  (place.device ? fmt::format("a worker on {} would take some (llorch worker spawn --hive {} --model "
+                                              "{}), {} MB are free there",
+                                              place.hive->id, place.hive->id, model, place.device->memory_free >> 20)
+                                : "every hive holds it already; another machine, or more --worker-slots, would help"));
+  }
+  return out;
+}
+
 Decision decide(const std::vector<HiveView>& hives, const Wish& wish) {
   const WorkerView* best = nullptr;
   const HiveView* best_hive = nullptr;

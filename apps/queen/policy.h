@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <list>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -47,13 +49,20 @@ class WaitingLine {
   struct Entry {
     std::string model;
     bool batch = false;
+    std::function<void()> drop;  // its request ends, and leaves
   };
   using Place = std::list<Entry>::iterator;
-  Place join(std::string model, bool batch) { return entries_.insert(entries_.end(), {std::move(model), batch}); }
+  Place join(std::string model, bool batch, std::function<void()> drop = {}) {
+    return entries_.insert(entries_.end(), {std::move(model), batch, std::move(drop)});
+  }
   void leave(Place place) { entries_.erase(place); }
   [[nodiscard]] bool first(Place place) const;
   [[nodiscard]] int count() const { return static_cast<int>(entries_.size()); }
   [[nodiscard]] int count(bool batch) const;
+  [[nodiscard]] std::map<std::string, int> by_model() const;
+  /// Who goes when the line is full and one more comes: the batch request that has waited longest; for an interactive
+  /// newcomer, when there is none, the interactive one. Null: the newcomer does (Q-15, drop-lru).
+  [[nodiscard]] const Entry* least_wanted(bool newcomer_batch) const;
 
  private:
   std::list<Entry> entries_;
@@ -61,6 +70,20 @@ class WaitingLine {
 
 /// Whether there is a kind of worker for it.
 [[nodiscard]] inline bool usable(const DeviceView& d) { return d.type == "cpu"; }
+
+/// A worker of another model, which may make room.
+struct Evictable {
+  std::string hive, worker_id, model;
+  std::int64_t pid = 0, used = 0;  // used: when a request ran there last, on any clock
+  int inflight = 0;
+  bool pinned = false;
+};
+/// Idle ones before busy ones, each the least recently used first; never a pinned one. Null: none.
+[[nodiscard]] const Evictable* choose_eviction(const std::vector<Evictable>& workers);
+
+/// What would help a long line, for people: advice only, it decides nothing. `waiting`: requests by model.
+[[nodiscard]] std::vector<std::string> advise(const std::map<std::string, int>& waiting,
+                                              const std::vector<HiveView>& hives);
 
 /// Hives that are online, in a fixed order.
 [[nodiscard]] Decision decide(const std::vector<HiveView>& hives, const Wish& wish);

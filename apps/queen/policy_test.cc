@@ -51,5 +51,34 @@ TEST(Policy, a_full_colony_waits_and_a_refusal_is_told) {
   EXPECT_EQ(decide({unknown}, {"m", "", "", ""}).kind, Kind::kWait) << "its capabilities have not come yet";
 }
 
+TEST(Policy, who_goes_from_a_full_line) {
+  WaitingLine line;
+  EXPECT_EQ(line.least_wanted(false), nullptr);
+  line.join("i1", false), line.join("i2", false);
+  EXPECT_EQ(line.least_wanted(true), nullptr) << "a batch request never displaces an interactive one";
+  EXPECT_EQ(line.least_wanted(false)->model, "i1");
+  line.join("b1", true), line.join("b2", true);
+  EXPECT_EQ(line.least_wanted(false)->model, "b1");
+  EXPECT_EQ(line.least_wanted(true)->model, "b1");
+}
+
+TEST(Policy, who_makes_room) {
+  const Evictable pinned{"a", "w0", "m", 1, 1, 0, true}, old{"b", "w1", "m", 1, 10, 0, false},
+      young{"a", "w2", "m", 1, 20, 0, false}, busy{"a", "w3", "m", 1, 5, 2, false};
+  EXPECT_EQ(choose_eviction({young, busy, pinned, old})->worker_id, "w1") << "idle, and longest unused";
+  EXPECT_EQ(choose_eviction({busy, pinned})->worker_id, "w3");
+  EXPECT_EQ(choose_eviction({pinned}), nullptr);
+}
+
+TEST(Policy, advice_names_a_hive_that_has_room) {
+  const std::vector<HiveView> hives{hive("a", 1000, {worker("w1", "m", 4)}), hive("b", 2000), hive("c", 3000)};
+  const auto advice = advise({{"m", 12}, {"rare", 1}, {"many", 3}}, hives);
+  ASSERT_EQ(advice.size(), 3u);
+  EXPECT_NE(advice[0].find("12 requests wait for m, which has 4 seats"), std::string::npos) << advice[0];
+  EXPECT_NE(advice[0].find("--hive c --model m"), std::string::npos) << advice[0];
+  EXPECT_NE(advise({{"m", 12}}, {hives[0]})[0].find("another machine"), std::string::npos);
+  EXPECT_TRUE(advise({{"m", 4}}, hives).empty()) << "the next round takes them";
+}
+
 }  // namespace
 }  // namespace llorch::queen

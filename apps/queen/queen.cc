@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <random>
 
 #include "base/ids.h"
 #include "format/json.h"
@@ -65,6 +67,7 @@ Queen::Queen(net::EventLoop& loop, QueenOptions options)
 Queen::~Queen() { front_.close(); }
 
 Status Queen::start() {
+  LLORCH_OK(options_.check());
   LLORCH_OK(front_.open());
   desk_.set_audit(front_.audit());
 #define LLORCH_ROUTE(name) add_route_##name(*this);
@@ -83,8 +86,28 @@ Status Queen::start() {
   }
   log(Level::kInfo, "startup", fmt::format("the queen listens on {}:{}", options_.listen, front_.port()),
       {{"port", front_.port()}});
+  for (const std::string& model : options_.pinned)
+    if (const auto ref = resolve(model)) pinned_.insert(ref->text());
   sweep();
+  if (options_.optimizer_enabled) optimize();
   return {};
+}
+
+std::vector<Evictable> Queen::evictable(const std::map<std::string, std::string>& hives,
+                                        const std::string& model) const {
+  std::vector<Evictable> out;
+  for (const auto& [id, why] : hives) {
+    const auto h = hives_.find(id);
+    if (h == hives_.end() || !live(h->second)) continue;
+    for (const auto& w : h->second.workers) {
+      const std::string key = id + "/" + w.worker_id;
+      if (w.model_ref == model || (w.state != "ready" && w.state != "busy") || leaving_.contains(key)) continue;
+      const auto used = used_.find(key);
+      out.push_back({id, w.worker_id, w.model_ref, w.pid, used == used_.end() ? 0 : used->second,
+                     *inflight(id, w.worker_id), pinned_.contains(w.model_ref)});
+    }
+  }
+  return out;
 }
 
 std::vector<const HiveEntry*> Queen::online() const {
@@ -123,6 +146,12 @@ Status Queen::hive_beat(colony::HiveBeat beat) {
     front_.audit()->append({{"event_type", "node_registered"}, {"hive_id", beat.hive_id}});
   h.id = beat.hive_id, h.url = beat.url, h.version = beat.version;
   h.peer = std::move(peer), h.workers = std::move(beat.workers), h.node = std::move(beat.node);
+  const auto gone = [&h](const std::string& key) {
+    return key.starts_with(h.id + "/") &&
+           std::ranges::none_of(h.workers, [&](const auto& w) { return key == h.id + "/" + w.worker_id; });
+  };
+  std::erase_if(leaving_, gone);
+  std::erase_if(used_, [&](const auto& entry) { return gone(entry.first); });
   h.seen = net::Clock::now(), h.told_revision = beat.revision;
   // What changes all the time comes with the beat; the rest is asked for when it has changed.
   bool gpu = false;
@@ -183,7 +212,8 @@ void Queen::enter(const HiveEntry& h) {
   v.id = h.id, v.known = h.known;
   for (const auto& d : h.capabilities.devices) v.devices.push_back({d.id, d.type, d.memory_free.value_or(0)});
   for (const auto& w : h.workers)
-    v.workers.push_back({w.worker_id, w.model_ref, w.device, w.kind, w.state, 0, options_.worker_slots});
+    v.workers.push_back({w.worker_id, w.model_ref, w.device, w.kind,
+                         leaving_.contains(h.id + "/" + w.worker_id) ? "stopping" : w.state, 0, options_.worker_slots});
   directory_.put(std::move(v));
 }
 
@@ -198,11 +228,69 @@ std::vector<HiveView> Queen::view(const Wish& wish, const std::map<std::string, 
   return directory_.relevant(wish, now);
 }
 
-bool Queen::admit(const service::ContextPtr& c) {
+Status QueenOptions::check() const {
+  if (default_deadline_ms > max_deadline_ms)
+    return fail(ErrorCode::kInvalidRequest, "timeout.default_ms is above timeout.max_ms");
+  if (retry_first_ms > retry_max_ms)
+    return fail(ErrorCode::kInvalidRequest, "retry.initial_delay_ms is above retry.max_delay_ms");
+  for (const std::string& model : pinned) LLORCH_OK(colony::parse_model_ref(model));
+  return {};
+}
+
+std::chrono::milliseconds QueenOptions::retry_pause(int n) const {
+  double ms = retry_first_ms;
+  for (int i = 1; i < n && ms < retry_max_ms; ++i) ms *= retry_multiplier;
+  ms = std::min<double>(ms, retry_max_ms);
+  // Those that failed together do not come back together.
+  if (retry_jitter) ms *= 0.8 + 0.2 * static_cast<double>(std::random_device{}() % 1000) / 1000;
+  return std::chrono::milliseconds(static_cast<std::int64_t>(ms));
+}
+
+bool Queen::take_deadline(const service::ContextPtr& c, boost::json::object& body, Deadline& d) const {
+  if (const auto header = c->request.headers.get("X-Deadline")) d.header = *header, d.at = c->deadline;
+  std::int64_t relative = options_.default_deadline_ms;
+  if (const auto* v = body.if_contains("deadline_ms"); v && !v->is_null()) {
+    if (!v->is_int64() || v->get_int64() < 1 || v->get_int64() > options_.max_deadline_ms)
+      return c->fail({ErrorCode::kInvalidRequest,
+                      fmt::format("deadline_ms must be a whole number from 1 to {}", options_.max_deadline_ms)},
+                     {}, "deadline_ms"),
+             false;
+    relative = v->get_int64();
+    body.erase("deadline_ms");  // from here on it is a point in time, which waiting does not move
+  }
+  const auto now = std::chrono::system_clock::now();
+  if (!d.at && relative > 0) {
+    d.at = now + std::chrono::milliseconds(relative);
+    d.header = std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(d.at->time_since_epoch()).count());
+  }
+  if (!d.at || *d.at > now) return true;
+  const auto ms = [](auto t) { return std::chrono::duration_cast<std::chrono::milliseconds>(t).count(); };
+  c->fail({ErrorCode::kDeadlineExceeded, "the deadline has passed"},
+          {{"deadline_ms", ms(d.at->time_since_epoch())}, {"elapsed_ms", 0}, {"exceeded_by_ms", ms(now - *d.at)}});
+  return false;
+}
+
+net::EventLoop::Timer Queen::guard(const FlowPtr& flow, const Deadline& d) {
+  if (!d.at) return {};
+  const auto left = std::chrono::duration_cast<net::Clock::duration>(*d.at - std::chrono::system_clock::now());
+  return loop_.after(std::max(left, net::Clock::duration::zero()), [weak = std::weak_ptr(flow)] {
+    if (const auto alive = weak.lock())
+      alive->cancel({ErrorCode::kDeadlineExceeded, "the deadline passed while the request was waiting"});
+  });
+}
+
+bool Queen::admit(const service::ContextPtr& c, bool batch) {
   if (stopping_) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"}), false;
   const int waiting = line_.count();
   if (options_.admission_capacity < 0 || waiting < options_.admission_capacity)
     return metrics_.enqueued("accepted"), true;
+  if (options_.admission_policy == "drop-lru")
+    if (const auto* out = line_.least_wanted(batch); out && out->drop) {
+      const auto drop = out->drop;  // it goes with its entry
+      metrics_.enqueued("dropped");
+      drop();
+      return metrics_.enqueued("accepted"), true;
+    }
   metrics_.rejected.Increment();
   metrics_.enqueued("rejected");
   c->fail({ErrorCode::kQueueFull, "the queue is full"}, {{"retry_after_ms", 1000},
@@ -337,6 +425,7 @@ boost::json::object Queen::overview() const {
           {"hives", std::move(hives)},
           {"workers", std::move(workers)},
           {"queue", {{"interactive", interactive}, {"batch", batch}, {"capacity", options_.admission_capacity}}},
+          {"advice", advice_},
           {"models", models()}};
 }
 
@@ -370,6 +459,16 @@ void Queen::sweep() {
     broadcast_.send("heartbeat", boost::json::serialize(o));
   }
   sweep_timer_ = loop_.after(std::chrono::milliseconds(2500), [this] { sweep(); });
+}
+
+void Queen::optimize() {
+  advice_.clear();
+  if (line_.count() > options_.optimizer_threshold)
+    for (const std::string& text : advise(line_.by_model(), directory_.all())) {
+      log(Level::kInfo, "advice", text);
+      advice_.emplace_back(text);
+    }
+  optimizer_timer_ = loop_.after(std::chrono::milliseconds(options_.optimizer_interval_ms), [this] { optimize(); });
 }
 
 /// Hives that she has started, or all, then herself.

@@ -28,7 +28,19 @@ struct QueenOptions : service::FrontOptions {
   QueenOptions() { first_port = last_port = 8500; }
   std::string data_dir, hive_program;
   int hive_port = 8600, worker_port = 8601, admission_capacity = 100, heartbeat_interval_s = 30, worker_slots = 8,
-      idle_stop_s = 300, hive_start_timeout_s = 30;
+      idle_stop_s = 300, hive_start_timeout_s = 30, missed_beats = 3;
+  std::string admission_policy = "reject-new", eviction_policy = "lru";
+  std::vector<std::string> pinned;  // models whose workers are never stopped to make room
+  int default_deadline_ms = 0, max_deadline_ms = 86'400'000, cancel_deadline_ms = 5000;
+  bool retry_enabled = true, retry_jitter = true;
+  int retry_attempts = 5, retry_first_ms = 1000, retry_max_ms = 60'000;
+  double retry_multiplier = 2;
+  bool optimizer_enabled = true;
+  int optimizer_threshold = 10, optimizer_interval_ms = 30'000;
+  /// Errors: kInvalidRequest for values that contradict each other.
+  [[nodiscard]] Status check() const;
+  /// Before try `n` + 1: n from 1.
+  [[nodiscard]] std::chrono::milliseconds retry_pause(int n) const;
 };
 
 /// A hive that is, or was, alive.
@@ -73,6 +85,12 @@ struct Placed {
 using Tell = std::function<void(std::string_view action, const std::string& human)>;
 /// Events of the hive's jobs, for whoever follows.
 using Relay = std::function<void(std::string_view type, const boost::json::object& data)>;
+
+/// When an answer is worthless: a point in time, and the header that tells it to the worker (S-40).
+struct Deadline {
+  std::string header;
+  std::optional<std::chrono::system_clock::time_point> at;
+};
 
 struct Placing {
   Wish wish;
@@ -128,7 +146,11 @@ class Queen {
   void enter(const HiveEntry& h);
   /// Asks a hive for its capabilities; changed() tells when they are there.
   void learn(const std::string& hive_id);
-  [[nodiscard]] bool admit(const service::ContextPtr& c);
+  [[nodiscard]] bool admit(const service::ContextPtr& c, bool batch);
+  /// Of a request: its header, its body's deadline_ms (which is taken out), or the default. False when it was refused.
+  [[nodiscard]] bool take_deadline(const service::ContextPtr& c, boost::json::object& body, Deadline& d) const;
+  /// Until the request has its worker, who knows the deadline as well.
+  [[nodiscard]] net::EventLoop::Timer guard(const service::FlowPtr& flow, const Deadline& d);
   /// A flow that ends with the queen, for requests that are no jobs.
   [[nodiscard]] service::FlowPtr make_flow();
   /// Finds or makes a worker for a request, and a seat there. Waits in line: interactive before batch, each in order.
@@ -140,6 +162,7 @@ class Queen {
   /// What is kept of a job; on_ended writes the last of it.
   [[nodiscard]] JobRow& row(const std::string& job_id) { return rows_[job_id]; }
   void save(const JobRow& row);
+  [[nodiscard]] bool pinned(const std::string& model) const { return pinned_.contains(model); }
   [[nodiscard]] bool local_hive_wanted() const {
     return catalog_->hives.empty() || catalog_->hives.contains(local_id_);
   }
@@ -155,10 +178,16 @@ class Queen {
   friend service::Procedure place_work(service::FlowPtr flow, Queen& q, std::shared_ptr<Placing> p,
                                        service::Step<Placed>::Done done);
   void ended(const job::Job& job);
+  /// Workers of other models on these hives, which may make room for one of `model`.
+  [[nodiscard]] std::vector<Evictable> evictable(const std::map<std::string, std::string>& hives,
+                                                 const std::string& model) const;
+  friend service::Procedure make_room(service::FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Evictable victim,
+                                      service::Step<bool>::Done done);
+  void optimize();
   friend service::Procedure stop_everything(service::FlowPtr flow, Queen& q, bool all);
   void sweep();
   [[nodiscard]] bool live(const HiveEntry& h) const {
-    return net::Clock::now() - h.seen < std::chrono::seconds(3 * options_.heartbeat_interval_s);
+    return net::Clock::now() - h.seen < std::chrono::seconds(options_.missed_beats * options_.heartbeat_interval_s);
   }
   [[nodiscard]] std::vector<HiveView> view(const Wish& wish, const std::map<std::string, std::string>& refusals) const;
   [[nodiscard]] std::shared_ptr<int> inflight(const std::string& hive, const std::string& worker) const;
@@ -176,7 +205,12 @@ class Queen {
   mutable std::map<std::string, std::shared_ptr<int>> inflight_;  // by hive and worker
   WaitingLine line_;
   std::vector<std::weak_ptr<service::Flow>> flows_;
-  std::set<std::string> provisioning_;  // hive and model
+  std::set<std::string> provisioning_;        // hive and model
+  std::set<std::string> leaving_;             // hive and worker: it makes room, and gets no more requests
+  std::map<std::string, std::int64_t> used_;  // hive and worker: when a request ended there last, steady ms
+  std::set<std::string> pinned_;
+  boost::json::array advice_;
+  net::EventLoop::Timer optimizer_timer_;
   std::map<std::string, JobRow> rows_;  // of open jobs
   service::Signal changed_;
   service::Broadcast broadcast_;

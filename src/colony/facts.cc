@@ -1,5 +1,7 @@
 #include "colony/facts.h"
 
+#include <span>
+
 #include "security/validate.h"
 
 namespace llorch::colony {
@@ -38,6 +40,16 @@ class Reader {
       Reader r(item, what_ + "." + std::string(key));
       out.push_back(each(r));
       if (!r.flaw_.empty() && flaw_.empty()) what_ = r.what_, flaw_ = r.flaw_;
+    }
+    return out;
+  }
+  /// Those that are there, and are numbers or null.
+  object numbers(std::span<const std::string_view> keys) {
+    object out;
+    for (const std::string_view key : keys) {
+      const value* v = o_ ? o_->if_contains(key) : nullptr;
+      if (v && (v->is_number() || v->is_null())) out[key] = *v;
+      if (v && !v->is_number() && !v->is_null()) note(key, "a number");
     }
     return out;
   }
@@ -90,14 +102,16 @@ object to_json(const Model& m) {
 object to_json(const WorkerKind& w) { return {{"id", w.id}, {"kind", w.kind}, {"version", w.version}}; }
 
 object to_json(const WorkerFacts& w) {
-  return {{"worker_id", w.worker_id},
-          {"uri", w.uri},
-          {"model_ref", w.model_ref},
-          {"device", w.device},
-          {"kind", w.kind},
-          {"state", w.state},
-          {"pid", w.pid},
-          {"port", w.port}};
+  object o{{"worker_id", w.worker_id},
+           {"uri", w.uri},
+           {"model_ref", w.model_ref},
+           {"device", w.device},
+           {"kind", w.kind},
+           {"state", w.state},
+           {"pid", w.pid},
+           {"port", w.port}};
+  for (const auto& figure : w.figures) o.insert(figure);
+  return o;
 }
 
 object to_json(const Capabilities& c) {
@@ -151,7 +165,8 @@ Result<HiveBeat> read_beat(const value& v) {
                        w.text("kind"),
                        w.text("state"),
                        w.integer("pid", true).value_or(0),
-                       w.integer("port", true).value_or(0)};
+                       w.integer("port", true).value_or(0),
+                       w.numbers(kWorkerFigures)};
   });
   if (security::check_identifier(b.hive_id, 64))
     return fail(ErrorCode::kInvalidRequest, "hive_id must be 1 to 64 of A-Z a-z 0-9 _ -");

@@ -35,7 +35,11 @@ struct WorkerKind {
 struct WorkerFacts {
   std::string worker_id, uri, model_ref, device, kind, state;  // state: starting, ready, busy, stopping
   std::int64_t pid = 0, port = 0;
+  boost::json::object figures;  // what it takes, as its hive has measured it; names as in kWorkerFigures
 };
+/// Numbers of a worker process; null where they cannot be measured.
+inline constexpr std::string_view kWorkerFigures[] = {"cpu_pct",   "rss_mb",    "vram_mb",
+                                                      "io_r_mb_s", "io_w_mb_s", "uptime_s"};
 
 struct Capabilities {
   std::vector<Device> devices;

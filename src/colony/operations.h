@@ -8,11 +8,17 @@
 namespace llorch::colony {
 
 inline constexpr std::string_view kHiveOperations[] = {
-    "worker_spawn",   "worker_install", "worker_process_list", "worker_process_get", "worker_process_delete",
-    "model_download", "model_list",     "model_get",           "model_delete"};
+    "worker_spawn",        "worker_install", "worker_process_list", "worker_process_get", "worker_process_delete",
+    "worker_process_logs", "model_download", "model_list",          "model_get",          "model_delete"};
+/// What only the queen knows.
+inline constexpr std::string_view kQueenOperations[] = {"infer",      "status",       "queen_check", "hive_check",
+                                                        "model_load", "model_unload", "model_alias"};
 
 [[nodiscard]] inline bool is_hive_operation(std::string_view name) {
   return std::ranges::find(kHiveOperations, name) != std::end(kHiveOperations);
+}
+[[nodiscard]] inline bool is_queen_operation(std::string_view name) {
+  return std::ranges::find(kQueenOperations, name) != std::end(kQueenOperations);
 }
 
 }  // namespace llorch::colony

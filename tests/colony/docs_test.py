@@ -35,7 +35,7 @@ class Docs(unittest.TestCase):
         with Colony(HF_ENDPOINT=hub.url) as c:
             c.env |= {"LLORCH_QUEEN_PORT": str(c.queen_port)}
             elsewhere = free_port()
-            self.run_all([line for line in blocks("docs/colony.md") if line.startswith("llorch ") and "attic" not in line], c, [(r"^llorch (run|queen start|doctor)", rf"llorch \1 --queen-flag=--worker-port={c.worker_port}"), (r"^llorch chat", r"echo hello | llorch chat"), ("^llorch hive start", f"llorch hive start --hive-id elsewhere --port {elsewhere} --worker-port {c.worker_port + 1}")])
+            self.run_all([line for line in blocks("docs/colony.md") if line.startswith("llorch ") and "attic" not in line], c, [(r"^llorch (run|queen start|doctor)", rf"llorch \1 --queen-flag=--worker-port={c.worker_port}"), (r"^llorch chat", r"echo hello | llorch chat"), ("worker-cpu-8601", f"worker-cpu-{c.worker_port}"), ("^llorch hive start", f"llorch hive start --hive-id elsewhere --port {elsewhere} --worker-port {c.worker_port + 1}")])
             c.assert_nothing_left()
         readme = list(blocks("README.md"))
         colony = readme[readme.index([x for x in readme if "llorch run builtin" in x][0]) : readme.index([x for x in readme if "queen stop" in x][0]) + 1]
@@ -83,8 +83,6 @@ class Docs(unittest.TestCase):
                 declared = set()
                 for f in [*(ROOT / f"apps/{app}/route").glob("*.cc"), ROOT / "src/service/job_routes.cc", ROOT / "apps/page.h"]:
                     for scope, method, path in re.findall(r'route<(?:service::)?(?:Scope::)?k(\w+)>\(\s*"(\w+)",\s*("[^"]*"|kPrefix|r->prefix(?: \+ "[^"]*")?|prefix \+ (?:"[^"]*"|path))', f.read_text()):
-                        if f.name == "page.h" and app == "hive":
-                            continue
                         path = path.replace("r->prefix", "/v1/jobs").replace("kPrefix", "/v1/jobs").replace(' + "', "").strip('"')
                         for prefix in ("/v1", "") if path.startswith("prefix") else ("",):
                             for tail in ("/chat/completions", "/completions", "/embeddings") if path.endswith("path") else ("",):

@@ -1,11 +1,13 @@
 // POST /v1/jobs: what a hive can be told to do. Each operation is a procedure.
 #include <filesystem>
+#include <fstream>
 
 #include "colony/operations.h"
 #include "format/json.h"
 #include "hive/devices.h"
 #include "hive/hive.h"
 #include "hive/memory_fit.h"
+#include "security/validate.h"
 #include "service/job_routes.h"
 #include "wire/fields.h"
 
@@ -23,7 +25,9 @@ constexpr const char* kPrefix = "/v1/jobs";
 /// What an operation may say.
 struct Order {
   std::string operation, model, kind = "cpu", device = "cpu";
-  std::int64_t pid = 0;
+  std::int64_t pid = 0, lines = 0;
+  bool pinned = false, follow = false;
+  std::string worker_id;
 };
 
 boost::json::object process_info(const WorkerProcess& w) {
@@ -127,6 +131,7 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   const auto launched = h.launch(*ref, *location, o.kind, o.device, (*need)->total());
   if (!launched) co_return t->fail(launched.error());
   const WorkerPtr& w = *launched;
+  w->pinned = o.pinned;
   t->on_cancel = [&h, w] { stop_worker(std::make_shared<service::Flow>(h.loop()), h, w, [] {}); };
   t->narrate("worker_spawn", fmt::format("{} starts on port {} with {}, {} MB promised", w->facts.worker_id,
                                          w->facts.port, ref->text(), (*need)->total() >> 20));
@@ -169,6 +174,69 @@ Procedure worker_delete(TaskPtr t, Hive& h, WorkerPtr w) {
   boost::json::object info = process_info(*w);
   info["status"] = "stopped";
   t->succeed(boost::json::value(std::move(info)));
+}
+
+/// New whole lines of a file, from `at` on.
+struct NewLines {
+  std::vector<std::string> lines;
+  std::int64_t at = 0;
+};
+/// Errors: kWorkerNotFound when there is no such file. At most 1 MiB at a time.
+Result<NewLines> read_lines(const std::string& path, std::int64_t at) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return fail(ErrorCode::kWorkerNotFound, "this hive has no log of such a worker");
+  std::string text(std::size_t{1} << 20, '\0');
+  in.seekg(at);
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  NewLines out;
+  std::size_t from = 0;
+  for (std::size_t end = 0; (end = text.find('\n', from)) != text.npos; from = end + 1)
+    out.lines.push_back(security::sanitize(text.substr(from, std::min<std::size_t>(end - from, 8192))));
+  out.at = at + static_cast<std::int64_t>(from);
+  return out;
+}
+/// Where the last `lines` lines of a file begin; of a very long file, those of its last MiB.
+std::int64_t tail_of(const std::string& path, std::int64_t lines) {
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  if (!in) return 0;
+  const std::int64_t size = static_cast<std::int64_t>(in.tellg()), begin = std::max<std::int64_t>(0, size - (1 << 20));
+  std::string text(static_cast<std::size_t>(size - begin), '\0');
+  in.seekg(begin);
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  std::size_t at = text.size();
+  for (; at > 0; --at)
+    if (text[at - 1] == '\n' && at < text.size() && --lines == 0) break;
+  return begin + static_cast<std::int64_t>(at);
+}
+
+/// What a worker has written, and while it runs what it goes on to write (`follow`).
+Procedure worker_logs(TaskPtr t, Hive& h, Order o) {
+  t->start();
+  WorkerPtr w = o.pid > 0 ? h.worker_with_pid(o.pid) : nullptr;
+  if (const auto it = h.workers().find(o.worker_id); !w && it != h.workers().end()) w = it->second;
+  const std::string id = w ? w->facts.worker_id : o.worker_id;
+  const std::string path = fmt::format("{}/logs/{}.log", h.options().data_dir, id);
+  auto tail_work = [path, lines = o.lines] { return tail_of(path, lines); };
+  const auto from = co_await service::in_background(t->flow, h.background(), tail_work);
+  if (!from) co_return t->fail(from.error());
+  std::int64_t at = *from, told = 0;
+  while (true) {
+    const bool last = !o.follow || !w || w->exited;  // asked before reading, so that nothing is missed
+    auto read_work = [path, at] { return read_lines(path, at); };
+    const auto read = co_await service::in_background(t->flow, h.background(), read_work);
+    if (!read) co_return t->fail(read.error());
+    if (!*read) co_return t->fail(read->error());
+    for (const std::string& line : (*read)->lines) t->event("log", {{"worker_id", id}, {"line", line}});
+    told += static_cast<std::int64_t>((*read)->lines.size());
+    const bool more = (*read)->at != at;
+    at = (*read)->at;
+    if (more) continue;
+    if (last) break;
+    const auto changed = co_await h.changed().wait(t->flow, std::chrono::seconds(1));
+    if (!changed) co_return t->fail(changed.error());
+  }
+  t->succeed(boost::json::value({{"worker_id", id}, {"lines", told}}));
 }
 
 Procedure model_delete(TaskPtr t, Hive& h, Order o) {
@@ -228,10 +296,16 @@ void create(Hive& h, const ContextPtr& c) {
   Order o;
   o.operation = f.text("operation", 64).value_or("");
   o.model = f.text("model", 512).value_or(f.text("id", 512).value_or(""));
-  o.kind = f.text("worker", 32).value_or(f.text("worker_id", 64).value_or("cpu"));
+  if (o.operation == "worker_process_logs") {
+    o.worker_id = f.text("worker_id", 64).value_or("");
+    o.lines = f.integer("lines", 1, 10'000).value_or(100), o.follow = f.boolean("follow").value_or(false);
+  } else {
+    o.kind = f.text("worker", 32).value_or(f.text("worker_id", 64).value_or("cpu"));
+  }
   if (o.kind.starts_with("llorch-worker-")) o.kind.erase(0, 14);
   o.device = f.text("device", 32).value_or("cpu");
   o.pid = f.integer("pid", 1, 1 << 30).value_or(0);
+  if (o.operation == "worker_spawn") o.pinned = f.boolean("pinned").value_or(false);
   (void)f.take("hive_id"), (void)f.take("job_id");
   if (!colony::is_hive_operation(o.operation))
     return c->fail({ErrorCode::kUnknownOperation, "a hive knows no such operation"}, {}, "operation");
@@ -246,10 +320,14 @@ void create(Hive& h, const ContextPtr& c) {
       f.violation("model", "model reference", ref.error().message);
   if ((o.operation == "worker_process_get" || o.operation == "worker_process_delete") && o.pid == 0)
     f.violation("pid", "required", "pid is required");
+  if (o.operation == "worker_process_logs" && o.pid == 0 && security::check_identifier(o.worker_id, 64))
+    f.violation("worker_id", "worker_id or pid", "worker_id or pid is required");
   if (!f.violations().empty())
     return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()),
                    f.violations().front().field);
   WorkerPtr w;
+  if (o.operation == "worker_process_logs" && o.pid > 0 && !h.worker_with_pid(o.pid))
+    return c->fail({ErrorCode::kWorkerNotFound, "this hive has no such worker process"}, {}, "pid");
   if (o.operation == "worker_process_delete" && !(w = h.worker_with_pid(o.pid)))
     return c->fail({ErrorCode::kWorkerNotFound, "this hive has no such worker process"}, {}, "pid");
   const TaskPtr t = h.desk().create(c, o.operation, true, false);
@@ -262,6 +340,8 @@ void create(Hive& h, const ContextPtr& c) {
     worker_spawn(t, h, o);
   else if (o.operation == "worker_process_delete")
     worker_delete(t, h, w);
+  else if (o.operation == "worker_process_logs")
+    worker_logs(t, h, o);
   else if (o.operation == "model_delete")
     model_delete(t, h, o);
   else

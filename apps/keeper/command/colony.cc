@@ -1,4 +1,6 @@
-// queen, worker, model: the parts of a colony.
+// worker, model: what hives hold.
+
+#include <charconv>
 
 #include "format/json.h"
 #include "keeper/parts.h"
@@ -6,46 +8,30 @@
 namespace llorch::keeper {
 namespace {
 
-int start_queen(const Common& common) {
-  Session session(common);
-  if (const Status s = session.wake(true); !s) return complain(common, s.error());
-  if (common.json) cli::print({{"queen", "awake"}, {"url", common.queen}});
-  return 0;
+/// A line of our own logs says its time, level and message; others stay as they are.
+std::string for_people(const std::string& line) {
+  const auto parsed = json::parse(line, "line");
+  const auto* o = parsed ? parsed->if_object() : nullptr;
+  const auto message = o ? json::find_text(*o, "message") : std::nullopt;
+  if (!message) return line;
+  return fmt::format("{} {:5} {}", json::find_text(*o, "timestamp").value_or(""),
+                     json::find_text(*o, "level").value_or(""), *message);
 }
 
-int stop_queen(const Common& common, bool all) {
+/// The lines of a worker's log, as they come.
+int show_log(const Common& common, const boost::json::object& order) {
   Session session(common);
-  if (!session.awake()) return session.say("the queen is asleep already"), 0;
-  const auto v = session.call("POST", all ? "/v1/shutdown?all=1" : "/v1/shutdown");
-  if (!v) return complain(common, v.error());
-  for (int i = 0; i < 300 && session.awake(); ++i) Session::pause(std::chrono::milliseconds(50));
-  if (session.awake()) return complain(common, {ErrorCode::kOperationTimeout, "the queen has not stopped"});
-  session.say("the queen is asleep");
-  return 0;
-}
-
-void add_queen(CLI::App& app, int& exit_code) {
-  CLI::App* queen = app.add_subcommand("queen", "the colony's head");
-  queen->require_subcommand(1);
-  const auto common = std::make_shared<Common>();
-  command(*queen, "start", "start a queen that stays", common)->callback([common, &exit_code] {
-    exit_code = start_queen(*common);
-  });
-  const auto all = std::make_shared<bool>(false);
-  const auto stopping = std::make_shared<Common>();
-  CLI::App* stop = command(*queen, "stop", "stop the queen and what she has started", stopping);
-  stop->add_flag("--all", *all, "hives that joined on their own too");
-  stop->callback([stopping, all, &exit_code] { exit_code = stop_queen(*stopping, *all); });
-  const auto asking = std::make_shared<Common>();
-  command(*queen, "status", "is she awake?", asking)->callback([asking, &exit_code] {
-    Session session(*asking);
-    const bool awake = session.awake();
-    if (asking->json)
-      cli::print({{"queen", awake ? "awake" : "asleep"}, {"url", asking->queen}});
+  if (const Status s = session.wake(); !s) return complain(common, s.error());
+  const auto outcome = session.run(order, [&common](std::string_view type, const boost::json::object& data) {
+    if (type != "log") return;
+    if (common.json)
+      cli::print(data);
     else
-      std::printf("queen at %s: %s\n", asking->queen.c_str(), awake ? "awake" : "asleep");
-    exit_code = 0;
+      std::printf("%s\n", for_people(json::find_text(data, "line").value_or("")).c_str());
+    std::fflush(stdout);
   });
+  if (!outcome) return complain(common, outcome.error());
+  return outcome->interrupted ? 130 : 0;
 }
 
 void add_worker(CLI::App& app, int& exit_code) {
@@ -90,6 +76,27 @@ void add_worker(CLI::App& app, int& exit_code) {
       exit_code = operate(f->common, f->order(operation), print);
     });
   }
+  struct LogFlags {
+    std::string worker;
+    int lines = 100;
+    bool follow = false;
+  };
+  const auto [logs, gf] = add("logs", "what a worker has written");
+  const auto more = std::make_shared<LogFlags>();
+  logs->add_option("worker", more->worker, "its id or its pid")->required();
+  logs->add_option("-n,--lines", more->lines, "the last so many")->check(CLI::Range(1, 10'000))->capture_default_str();
+  logs->add_flag("-f,--follow", more->follow, "and what comes, until it ends or Ctrl-C");
+  logs->callback([gf = gf, more, &exit_code] {
+    boost::json::object o = gf->order("worker_process_logs");
+    o["lines"] = more->lines, o["follow"] = more->follow;
+    std::int64_t pid = 0;
+    const char* end = more->worker.data() + more->worker.size();
+    if (std::from_chars(more->worker.data(), end, pid).ptr == end && pid > 0)
+      o["pid"] = pid;
+    else
+      o["worker_id"] = more->worker;
+    exit_code = show_log(gf->common, o);
+  });
   const auto [install, inf] = add("install", "register a worker program of the hive's machine");
   install->add_option("--kind", inf->kind)->capture_default_str();
   install->callback([inf = inf, &exit_code] {
@@ -124,6 +131,8 @@ void add_model(CLI::App& app, int& exit_code) {
   for (const auto& [name, operation, help] :
        {std::tuple("list", "model_list", "models that a hive has"),
         std::tuple("download", "model_download", "fetch a model"), std::tuple("get", "model_get", "one model"),
+        std::tuple("load", "model_load", "see to it that a worker with the model runs"),
+        std::tuple("unload", "model_unload", "stop the workers with the model"),
         std::tuple("delete", "model_delete", "delete a model's file")}) {
     struct Flags {
       Common common;
@@ -140,9 +149,10 @@ void add_model(CLI::App& app, int& exit_code) {
       if (!f->hive.empty()) o["hive_id"] = f->hive;
       if (!f->model.empty()) o["model"] = f->model;
       exit_code = operate(f->common, o, [operation](const Value& v) {
-        print_table(v, std::string_view(operation) == "model_delete"
-                           ? std::vector<const char*>{"id", "status"}
-                           : std::vector<const char*>{"ref", "quant", "size_bytes", "status"});
+        const std::string_view what(operation);
+        print_table(v, what == "model_delete" || what == "model_unload" ? std::vector<const char*>{"id", "status"}
+                       : what == "model_load" ? std::vector<const char*>{"id", "status", "hive_id", "worker_id"}
+                                              : std::vector<const char*>{"ref", "quant", "size_bytes", "status"});
       });
     });
   }
@@ -151,7 +161,6 @@ void add_model(CLI::App& app, int& exit_code) {
 }  // namespace
 
 void add_command_colony(CLI::App& app, int& exit_code) {
-  add_queen(app, exit_code);
   add_worker(app, exit_code);
   add_model(app, exit_code);
 }

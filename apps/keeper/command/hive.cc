@@ -149,6 +149,11 @@ void add_command_hive(CLI::App& app, int& exit_code) {
     exit_code = removed ? 0 : complain(*removing, removed.error());
     if (removed) session.say(*gone + " belongs to the colony no longer");
   });
+  const auto again = std::make_shared<Common>();
+  command(*hive, "rebuild", "build the hive and its worker anew, in the tree that this program is from", again)
+      ->callback([again, &exit_code] {
+        exit_code = rebuild(*again, {"llorch-hive", "llorch-worker-cpu"});
+      });
   using Work = Status (*)(Flags&);
   for (const auto& [verb, help, work] :
        {std::tuple<const char*, const char*, Work>("install", "copy the hive's programs to a machine", install),

@@ -15,12 +15,10 @@ using service::Procedure;
 using service::TaskPtr;
 
 constexpr const char* kPrefix = "/v1/jobs";
-constexpr int kAttemptsMax = 5;
 /// Fields of the worker's own request that pass through.
 constexpr std::string_view kSampling[] = {
-    "max_tokens",       "temperature",       "top_p",      "top_k", "min_p",    "repetition_penalty",
-    "presence_penalty", "frequency_penalty", "stop",       "seed",  "logprobs", "top_logprobs",
-    "ignore_eos",       "cache_salt",        "deadline_ms"};
+    "max_tokens",        "temperature", "top_p", "top_k",    "min_p",        "repetition_penalty", "presence_penalty",
+    "frequency_penalty", "stop",        "seed",  "logprobs", "top_logprobs", "ignore_eos",         "cache_salt"};
 
 struct InferOrder {
   Wish wish;
@@ -29,6 +27,7 @@ struct InferOrder {
   std::string prompt;
   std::optional<boost::json::array> messages;
   bool raw = false, stream = true, batch = false;
+  Deadline deadline;
 };
 
 /// What a worker's stream has said so far.
@@ -56,6 +55,7 @@ Procedure send(FlowPtr flow, service::Peer worker, std::shared_ptr<InferOrder> o
     body["messages"] = boost::json::array{{{"role", "user"}, {"content", o->prompt}}};
   service::Asked asked("POST", "/v1/inference", boost::json::serialize(body));
   asked.headers.add("X-Correlation-Id", correlation_id);
+  if (!o->deadline.header.empty()) asked.headers.add("X-Deadline", o->deadline.header);
   auto first = service::ask(flow, worker, asked);
   auto answer = co_await first;
   if (answer && !o->messages && !o->raw)
@@ -136,21 +136,32 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
   done(true);
 }
 
+/// Events of a hive's job become the task's.
+Relay relay_to(const TaskPtr& t) {
+  return [weak = std::weak_ptr<service::Task>(t)](std::string_view type, const boost::json::object& data) {
+    if (const auto task = weak.lock()) task->event(type, data);
+  };
+}
+
+/// What happens while a request is placed is the task's narration.
+void tell_task(Placing& p, const TaskPtr& t) {
+  p.correlation_id = t->job->options.correlation_id;
+  p.tell = [weak = std::weak_ptr<service::Task>(t)](std::string_view action, const std::string& human) {
+    if (const auto task = weak.lock()) task->narrate(action, human);
+  };
+  p.relay = relay_to(t);
+}
+
 Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
   const auto placing = std::make_shared<Placing>();
   placing->wish = o->wish, placing->ref = o->ref, placing->batch = o->batch;
-  placing->correlation_id = t->job->options.correlation_id;
-  const std::weak_ptr<service::Task> weak = t;
-  placing->tell = [weak](std::string_view action, const std::string& human) {
-    if (const auto task = weak.lock()) task->narrate(action, human);
-  };
-  placing->relay = [weak](std::string_view type, const boost::json::object& data) {
-    if (const auto task = weak.lock()) task->event(type, data);
-  };
+  tell_task(*placing, t);
   t->narrate("accepted", fmt::format("a request for {} has come", o->wish.model));
   for (int tries = 1;; ++tries) {
     auto place = q.place(t->flow, placing);
+    auto in_time = q.guard(t->flow, o->deadline);
     auto placed = co_await place;
+    in_time.cancel();
     if (!placed) co_return t->fail(placed.error());
     JobRow& row = q.row(t->job->id);
     row.worker_id = placed->worker_id, row.hive_id = placed->hive_id, row.dispatched_ms = now_ms(),
@@ -181,12 +192,13 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
     if (t->flow->cancelled()) co_return t->fail(error);
     const bool broke = error.code == ErrorCode::kIo;
     if (broke) q.forget_worker(placed->hive_id, worker_id);
-    if (heard->tokens > 0 || tries >= kAttemptsMax || !worth_another_try(error))
+    if (heard->tokens > 0 || tries >= q.options().retry_attempts || !q.options().retry_enabled ||
+        !worth_another_try(error))
       co_return t->fail(broke ? Error{ErrorCode::kWorkerCrashed, "the worker went away in the middle of the answer"}
                               : error);
     t->narrate("retry",
                fmt::format("{} failed before its first token ({}): trying again", worker_id, name(error.code)));
-    auto wait = service::pause(t->flow, std::chrono::milliseconds(std::min(1000 << (tries - 1), 60'000) * 9 / 10));
+    auto wait = service::pause(t->flow, q.options().retry_pause(tries));
     if (const auto waited = co_await wait; !waited) co_return t->fail(waited.error());
   }
 }
@@ -194,10 +206,7 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
 /// An operation of a hive, passed on with all that it says.
 Procedure pass_on(TaskPtr t, Queen& q, service::Peer hive, boost::json::object order) {
   t->start();
-  const std::weak_ptr<service::Task> weak = t;
-  const auto relay = std::make_shared<Relay>([weak](std::string_view type, const boost::json::object& data) {
-    if (const auto task = weak.lock()) task->event(type, data);
-  });
+  const auto relay = std::make_shared<Relay>(relay_to(t));
   auto step = q.on_hive(t->flow, hive, std::move(order), relay, t->job->options.correlation_id);
   const auto value = co_await step;
   if (!value) co_return t->fail(value.error());
@@ -220,8 +229,11 @@ Procedure hive_check(TaskPtr t, Queen& q, std::string hive_id) {
   t->succeed(info->body);
 }
 
-void create_infer(Queen& q, const ContextPtr& c, wire::Fields& f) {
+void create_infer(Queen& q, const ContextPtr& c, const boost::json::object& body, Deadline deadline) {
+  wire::Fields f(body);
+  (void)f.take("operation");
   const auto o = std::make_shared<InferOrder>();
+  o->deadline = std::move(deadline);
   const auto model = f.text("model", 512);
   o->prompt = f.text("prompt", 4 << 20).value_or("");
   if (const auto* m = f.take("messages")) {
@@ -254,7 +266,7 @@ void create_infer(Queen& q, const ContextPtr& c, wire::Fields& f) {
   if (!ref) return c->fail(ref.error(), {}, "model");
   o->ref = *std::move(ref);
   o->wish.model = o->ref.text();
-  if (!q.admit(c)) return;
+  if (!q.admit(c, o->batch)) return;
   const TaskPtr t = q.desk().create(c, "infer", resumable, true);
   JobRow& row = q.row(t->job->id);
   row.id = t->job->id, row.principal = c->principal.id, row.operation = "infer", row.status = "queued",
@@ -282,19 +294,79 @@ void create_alias(Queen& q, const ContextPtr& c, wire::Fields& f) {
   t->succeed(boost::json::value{{"name", name}, {"ref", ref->text()}});
 }
 
+/// Sees to it that a worker with the model runs, fetching and making room as a request would.
+Procedure load_model(TaskPtr t, Queen& q, std::shared_ptr<Placing> placing) {
+  t->start({{"model", placing->wish.model}});
+  auto step = q.place(t->flow, placing);
+  auto placed = co_await step;
+  if (!placed) co_return t->fail(placed.error());
+  placed->seat.reset();
+  t->succeed(boost::json::value{{"id", placing->wish.model},
+                                {"status", "loaded"},
+                                {"hive_id", placed->hive_id},
+                                {"worker_id", placed->worker_id}});
+}
+
+/// Stops every worker with the model, of one hive or of all.
+Procedure unload_model(TaskPtr t, Queen& q, std::string model, std::string hive_id) {
+  t->start({{"model", model}});
+  const auto relay = std::make_shared<Relay>(relay_to(t));
+  struct Victim {
+    std::string hive, worker;
+    service::Peer peer;
+    std::int64_t pid;
+  };
+  std::vector<Victim> victims;
+  for (const HiveEntry* h : q.online())
+    for (const auto& w : h->workers)
+      if (w.model_ref == model && (hive_id.empty() || h->id == hive_id))
+        victims.push_back({h->id, w.worker_id, h->peer, w.pid});
+  for (const Victim& v : victims) {
+    const boost::json::object order{{"operation", "worker_process_delete"}, {"pid", v.pid}};
+    auto step = q.on_hive(t->flow, v.peer, order, relay, t->job->options.correlation_id);
+    const auto gone = co_await step;
+    if (!gone && gone.error().code != ErrorCode::kWorkerNotFound) co_return t->fail(gone.error());
+    q.forget_worker(v.hive, v.worker);
+  }
+  t->succeed(boost::json::value{{"id", model}, {"status", "unloaded"}, {"workers_stopped", victims.size()}});
+}
+
+void create_load(Queen& q, const ContextPtr& c, const std::string& operation, wire::Fields& f) {
+  const auto placing = std::make_shared<Placing>();
+  const std::string model = f.text("model", 512).value_or(f.text("id", 512).value_or(""));
+  placing->wish.hive = f.text("hive_id", 64).value_or(""), placing->wish.device = f.text("device", 32).value_or("");
+  for (const std::string& name : f.unknown())
+    f.violation(name, "known field", fmt::format("{} is no field of this operation", name));
+  if (!f.violations().empty())
+    return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()),
+                   f.violations().front().field);
+  auto ref = q.resolve(model);
+  if (!ref) return c->fail(ref.error(), {}, "model");
+  placing->ref = *std::move(ref), placing->wish.model = placing->ref.text();
+  const TaskPtr t = q.desk().create(c, operation, true, false);
+  c->reply(202, service::created(*t->job, kPrefix, 0));
+  if (operation == "model_unload") return void(unload_model(t, q, placing->wish.model, placing->wish.hive));
+  tell_task(*placing, t);
+  load_model(t, q, placing);
+}
+
 void create(Queen& q, const ContextPtr& c) {
-  const auto body = wire::parse_body(c->request.body);
+  auto body = wire::parse_body(c->request.body);
   if (!body) return c->fail(body.error());
   if (q.stopping()) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"});
   wire::Fields f(*body);
   const std::string operation = f.text("operation", 64).value_or("");
-  if (operation == "infer") return create_infer(q, c, f);
-  const bool known = operation == "status" || operation == "queen_check" || operation == "hive_check" ||
-                     operation == "model_alias" || colony::is_hive_operation(operation);
-  if (!known) return c->fail({ErrorCode::kUnknownOperation, "there is no such operation"}, {}, "operation");
+  if (operation == "infer") {
+    Deadline deadline;
+    if (q.take_deadline(c, *body, deadline)) create_infer(q, c, *body, std::move(deadline));
+    return;
+  }
+  if (!colony::is_queen_operation(operation) && !colony::is_hive_operation(operation))
+    return c->fail({ErrorCode::kUnknownOperation, "there is no such operation"}, {}, "operation");
   if (!c->principal.may(service::Scope::kAdmin))
     return c->fail({ErrorCode::kForbidden, "this API key does not have the scope that the operation needs"});
   if (operation == "model_alias") return create_alias(q, c, f);
+  if (operation == "model_load" || operation == "model_unload") return create_load(q, c, operation, f);
   if (operation == "status" || operation == "queen_check") {
     const TaskPtr t = q.desk().create(c, operation, true, false);
     c->reply(202, service::created(*t->job, kPrefix, 0));

@@ -14,8 +14,6 @@ using service::FlowPtr;
 using service::Procedure;
 using service::Step;
 
-constexpr int kAttemptsMax = 5;
-
 /// What a worker's answer has brought so far.
 struct Relayed {
   bool begun = false, streamed = false;
@@ -38,7 +36,7 @@ void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& 
 
 /// One try. Errors only when nothing has been answered yet.
 Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, const service::Peer& worker, const std::string& body,
-                 const std::shared_ptr<Relayed>& r) {
+                 const Deadline& deadline, const std::shared_ptr<Relayed>& r) {
   net::ClientRequest call;
   call.method = "POST";
   call.url = worker.base;
@@ -47,8 +45,7 @@ Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, const service::Peer& 
   if (!worker.token.empty()) call.headers.add("Authorization", "Bearer " + worker.token);
   call.headers.add("X-Correlation-Id", c->correlation_id);
   if (!c->traceparent.empty()) call.headers.add("traceparent", c->traceparent);
-  for (const char* name : {"X-Deadline"})
-    if (const auto value = c->request.headers.get(name)) call.headers.add(name, *value);
+  if (!deadline.header.empty()) call.headers.add("X-Deadline", deadline.header);
   if (const auto key = c->request.headers.get("Idempotency-Key"))
     call.headers.add("Idempotency-Key", security::sha256_hex(c->principal.id + "|" + *key));
   call.body = body;
@@ -72,20 +69,23 @@ Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, const service::Peer& 
           }};
 }
 
-Procedure serve(FlowPtr flow, Queen& q, ContextPtr c, std::shared_ptr<Placing> placing, boost::json::object body) {
+Procedure serve(FlowPtr flow, Queen& q, ContextPtr c, std::shared_ptr<Placing> placing, boost::json::object body,
+                Deadline deadline, bool changed) {
   for (int tries = 1;; ++tries) {
     auto place = q.place(flow, placing);
+    auto in_time = q.guard(flow, deadline);
     auto placed = co_await place;
+    in_time.cancel();
     if (!c->exchange->alive()) co_return;
     if (!placed) co_return c->fail(placed.error());
     std::string text = c->request.body;
-    if (const auto* name = body.if_contains("model"); !name || *name != boost::json::string(placed->model)) {
+    if (const auto* name = body.if_contains("model"); changed || !name || *name != boost::json::string(placed->model)) {
       body["model"] = placed->model;
       text = boost::json::serialize(body);
     }
     const auto r = std::make_shared<Relayed>();
     q.metrics().connections.Increment();
-    auto step = relay(flow, c, placed->worker, text, r);
+    auto step = relay(flow, c, placed->worker, text, deadline, r);
     const auto outcome = co_await step;
     q.metrics().connections.Decrement();
     q.metrics().dispatched(outcome ? "completed" : std::string(name(outcome.error().code)));
@@ -93,7 +93,7 @@ Procedure serve(FlowPtr flow, Queen& q, ContextPtr c, std::shared_ptr<Placing> p
     if (!c->exchange->alive()) co_return;
     if (outcome && r->streamed) co_return c->exchange->finish();
     const bool busy = r->response.status == 429 || r->response.status == 503;
-    if (outcome && (!busy || tries >= kAttemptsMax)) co_return c->reply(std::move(r->response));
+    if (outcome && (!busy || tries >= q.options().retry_attempts)) co_return c->reply(std::move(r->response));
     if (!outcome && r->streamed) {  // the answer is cut off: say so, and no [DONE] (J-63)
       const boost::json::object error{{"error",
                                        {{"code", "WORKER_CRASHED"},
@@ -103,7 +103,7 @@ Procedure serve(FlowPtr flow, Queen& q, ContextPtr c, std::shared_ptr<Placing> p
       co_return c->exchange->finish();
     }
     if (!outcome) q.forget_worker(placed->hive_id, placed->worker_id);
-    if (tries >= kAttemptsMax) co_return c->fail({ErrorCode::kWorkerCrashed, "the worker went away"});
+    if (tries >= q.options().retry_attempts) co_return c->fail({ErrorCode::kWorkerCrashed, "the worker went away"});
     auto wait = service::pause(flow, std::chrono::milliseconds(200 << (tries - 1)));
     if (const auto waited = co_await wait; !waited) co_return;
   }
@@ -119,7 +119,9 @@ void accept(Queen& q, const ContextPtr& c) {
   const std::string hosted = ref->text();
   if (ref->kind == colony::ModelRef::Kind::kBuiltin && hosted != "builtin:haiku")
     return c->fail({ErrorCode::kModelNotFound, "there is no such model"}, {}, "model");
-  if (!q.admit(c)) return;
+  Deadline deadline;
+  const bool relative = body->contains("deadline_ms");
+  if (!q.take_deadline(c, *body, deadline) || !q.admit(c, false)) return;
   const auto placing = std::make_shared<Placing>();
   placing->wish.model = hosted, placing->ref = *std::move(ref);
   placing->tell = [id = c->correlation_id](std::string_view action, const std::string& human) {
@@ -129,7 +131,7 @@ void accept(Queen& q, const ContextPtr& c) {
   placing->relay = [](std::string_view, const boost::json::object&) {};
   const auto flow = q.make_flow();
   c->exchange->on_gone = [flow] { flow->cancel({ErrorCode::kCancelled, "the client has left"}); };
-  serve(flow, q, c, placing, *std::move(body));
+  serve(flow, q, c, placing, *std::move(body), std::move(deadline), relative);
 }
 
 }  // namespace

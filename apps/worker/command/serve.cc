@@ -1,4 +1,5 @@
 // serve: the daemon. One model over HTTP until it is told to stop.
+#include "config_file.h"
 #include "security/validate.h"
 #include "service/log.h"
 #include "worker/model_flags.h"
@@ -53,7 +54,7 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   auto f = std::make_shared<Flags>();
   ServeOptions& o = f->serve;
   CLI::App* c = app.add_subcommand("serve", "serve a model over HTTP: the native API, OpenAI's API and a chat page");
-  c->set_config("--config", "", "read flags from a TOML file")->envname("LLORCH_CONFIG");
+  cli::add_config(*c, "worker");
   f->model.add(*c);
   c->add_option("--worker-id", o.worker_id, "default: worker-cpu-<port>")->check([](const std::string& id) {
     return security::check_identifier(id, 64) ? "must be 1 to 64 of A-Z a-z 0-9 _ -" : "";

@@ -1,0 +1,41 @@
+// What a process takes, measured: from its control group where it has one, else from /proc (H-35, H-36).
+//
+// What cannot be measured is absent, never zero (H-03). Rates are between two measurements.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+namespace llorch::hive {
+
+class Cgroup;
+
+struct ProcessFigures {
+  std::optional<double> cpu_pct;               // of one core
+  std::optional<std::int64_t> rss_mb;          // resident, what it shares with the page cache included
+  std::optional<double> io_r_mb_s, io_w_mb_s;  // on devices
+};
+
+class ProcessMeter {
+ public:
+  /// Figures since the last call; the first call has no rates.
+  ProcessFigures measure(std::int64_t pid, const Cgroup* group);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::optional<Clock::time_point> last_;
+  std::optional<std::int64_t> cpu_us_, read_, written_;
+};
+
+/// Of the whole machine, from /proc/stat.
+class MachineMeter {
+ public:
+  /// Percent of all cores since the last call.
+  std::optional<double> measure();
+
+ private:
+  std::optional<std::pair<std::int64_t, std::int64_t>> last_;  // busy, all
+};
+
+}  // namespace llorch::hive
