@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -32,7 +33,7 @@ inline std::string default_keys_file() { return config_directory() + "/keys"; }
 /// programs: [queen], [hive], [worker] and [keeper] hold what belongs to one of them, e.g. [queen.queue] (K-07, Q-20).
 class ConfigFile : public CLI::ConfigBase {
  public:
-  explicit ConfigFile(std::string program) : program_(std::move(program)) {}
+  ConfigFile(const CLI::App& app, std::string program) : app_(app), program_(std::move(program)) {}
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
     std::vector<CLI::ConfigItem> out;
     for (CLI::ConfigItem& item : CLI::ConfigBase::from_config(input)) {
@@ -45,7 +46,13 @@ class ConfigFile : public CLI::ConfigBase {
       std::string flag;
       for (const std::string& part : path) flag += part + "-";
       flag += item.name;
+      if (flag.empty() ||
+          !std::ranges::all_of(flag, [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_'; }))
+        throw CLI::ConfigError(flag + " is neither a section nor a key", CLI::ExitCodes::ConfigError);
       std::ranges::replace(flag, '_', '-');
+      // CLI11 would take the file's value before the environment's.
+      const CLI::Option* option = app_.get_option_no_throw("--" + flag);
+      if (option && !option->get_envname().empty() && !variable(option->get_envname().c_str()).empty()) continue;
       item.name = std::move(flag), path.clear();
       out.push_back(std::move(item));
     }
@@ -56,6 +63,7 @@ class ConfigFile : public CLI::ConfigBase {
   static bool is_program(const std::string& name) {
     return name == "queen" || name == "hive" || name == "worker" || name == "keeper";
   }
+  const CLI::App& app_;
   std::string program_;
 };
 
@@ -64,7 +72,7 @@ inline void add_config(CLI::App& app, const std::string& program) {
   app.set_config("--config", config_directory() + "/config.toml", "read flags from a TOML file")
       ->envname("LLORCH_CONFIG");
   app.allow_config_extras(CLI::config_extras_mode::error);
-  app.config_formatter(std::make_shared<ConfigFile>(program));
+  app.config_formatter(std::make_shared<ConfigFile>(app, program));
   app.add_flag_callback(
       "--print-config",
       [&app, program] {

@@ -104,7 +104,8 @@ Result<std::unique_ptr<Cgroup>> Cgroup::make(const std::string& mount, const std
 Cgroup::~Cgroup() {
   std::error_code problem;
   fs::remove(mount_ + name_, problem);
-  for (const char* folder : {kGroup, kSlice}) fs::remove(mount_ + folder, problem);  // while others are there, they stay
+  for (const char* folder : {kGroup, kSlice})
+    fs::remove(mount_ + folder, problem);  // while others are there, they stay
 }
 
 Status Cgroup::add(std::int64_t pid) const { return put(file("cgroup.procs"), std::to_string(pid)); }

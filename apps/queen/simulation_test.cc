@@ -1,8 +1,9 @@
-// The queen's line and decision in colonies that join, fail and lag, under a seed: no request
+// The queen's line and decision in colonies of up to hundreds that join, fail, lie and lag, under a seed: no request
 // is lost, none gets a seat that is taken, interactive goes before batch, nobody starves, equal state gives equal
 // choices. LLORCH_SEED=n replays one.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <optional>
@@ -13,13 +14,14 @@
 namespace llorch::queen {
 namespace {
 
-constexpr int kSteps = 120, kSeeds = 100'000;
+constexpr int kSteps = 120, kSeeds = 100'000, kLargeEvery = 2000;
 
 struct Asking {
   WaitingLine::Place place;
   Wish wish;
   bool batch = false;
   int arrived = 0;
+  std::map<std::string, std::string> refusals;
 };
 struct Running {
   std::string hive, worker, model;
@@ -29,14 +31,15 @@ struct Running {
 /// A colony in steps. Every step: arrivals, deaths, new workers, answers, then each who waits asks once.
 class Colony {
  public:
-  explicit Colony(std::uint64_t seed) : seed_(seed), random_(seed) {
-    for (int i = 0, n = pick(1, 6); i < n; ++i) join();
+  explicit Colony(std::uint64_t seed) : seed_(seed), random_(seed), large_(seed % kLargeEvery == 0) {
+    for (int i = 0, n = large_ ? pick(200, 400) : pick(1, 6); i < n; ++i) join();
   }
 
   void run() {
     for (now_ = 0; now_ < kSteps && !testing::Test::HasFailure(); ++now_) {
       if (now_ < kSteps * 2 / 3) {
-        if (chance(40)) ask();
+        for (int i = 0, n = large_ ? 20 : 1; i < n; ++i)
+          if (chance(40)) ask();
         if (chance(4)) join();
         if (chance(4)) kill_hive();
         if (chance(5)) kill_worker();
@@ -66,6 +69,7 @@ class Colony {
     h.known = chance(70);
     h.devices = {{"cpu", "cpu", std::int64_t{pick(1, 4)} << 30}};
     hives_[h.id] = h;
+    if (chance(10)) liars_.insert(h.id);
   }
   void kill_hive() {
     if (hives_.empty()) return;
@@ -75,6 +79,7 @@ class Colony {
     for (const WorkerView& w : std::vector<WorkerView>(it->second.workers)) drop(id, w.id);
     hives_.erase(id);
     std::erase_if(coming_, [&](const auto& c) { return c.first == id; });
+    liars_.erase(id);
   }
   void kill_worker() {
     for (auto& [id, h] : hives_)
@@ -93,7 +98,7 @@ class Colony {
       }
   }
   void enter(const std::string& model, bool batch) {
-    waiting_.push_back({line_.join(model, batch), {model, "", "", ""}, batch, now_});
+    waiting_.push_back({line_.join(model, batch), {model, "", "", ""}, batch, now_, {}});
   }
   void ask() {
     ++asked_;
@@ -183,7 +188,10 @@ class Colony {
         ++i;
         continue;
       }
-      const auto hives = view(waiting_[i].wish.model);
+      auto hives = view(waiting_[i].wish.model);
+      for (HiveView& h : hives)
+        if (const auto no = waiting_[i].refusals.find(h.id); no != waiting_[i].refusals.end())
+          h.refused = true, h.refusal = no->second;
       const Decision d = decide(hives, waiting_[i].wish), again = decide(hives, waiting_[i].wish);
       ASSERT_TRUE(d.kind == again.kind && d.hive == again.hive && d.worker_id == again.worker_id) << "seed " << seed_;
       const Decision few = decide(by_directory(hives, waiting_[i].wish), waiting_[i].wish);
@@ -191,8 +199,13 @@ class Colony {
           << "looking at a few hives decides otherwise: " << d.why << " / " << few.why << ", seed " << seed_;
       if (d.kind == Decision::Kind::kUse)
         seat(i, d);
+      else if (d.kind == Decision::Kind::kProvision && liars_.contains(d.hive))
+        refuse(waiting_[i], d);  // it asks again at once, knowing more
       else if (d.kind == Decision::Kind::kProvision)
         provision(waiting_[i++], d);
+      else if (d.kind == Decision::Kind::kNone && !hives_.empty() &&
+               std::ranges::all_of(hives_, [&](const auto& h) { return waiting_[i].refusals.contains(h.first); }))
+        give_up(i, d);
       else
         ++i;
     }
@@ -213,6 +226,18 @@ class Colony {
     line_.leave(waiting_[i].place);
     waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(i));
   }
+  /// Every hive has said no: the request ends with an error that names each.
+  void give_up(std::size_t i, const Decision& d) {
+    for (const auto& [id, h] : hives_) ASSERT_NE(d.why.find(id + ": "), std::string::npos) << d.why;
+    ++failed_;
+    line_.leave(waiting_[i].place);
+    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  /// A hive that told of memory which it does not have.
+  void refuse(Asking& a, const Decision& d) {
+    ASSERT_FALSE(a.refusals.contains(d.hive)) << "it was asked again after it had refused, seed " << seed_;
+    a.refusals[d.hive] = "no room after all";
+  }
   void provision(const Asking& a, const Decision& d) {
     std::int64_t taken = 0;
     const HiveView& h = hives_.at(d.hive);
@@ -227,6 +252,8 @@ class Colony {
 
   std::uint64_t seed_;
   std::mt19937_64 random_;
+  bool large_;
+  std::set<std::string> liars_;
   int now_ = 0, next_ = 0, asked_ = 0, done_ = 0, failed_ = 0;
   std::map<std::string, HiveView> hives_;
   std::vector<std::pair<std::string, std::pair<std::string, int>>> coming_;  // hive, model, steps

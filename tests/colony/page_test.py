@@ -52,10 +52,23 @@ class Page(unittest.TestCase):
                 if SHOTS:
                     other.screenshot(path=f"{SHOTS}/{name}.png", full_page=True)
                 other.close()
+            hive = self.browser.new_page(viewport={"width": 360, "height": 640})
+            hive.on("pageerror", lambda e: problems.append(str(e)))
+            hive.goto(f"http://127.0.0.1:{c.hive_port}/")
+            hive.wait_for_selector("#state.good")
+            wait_for(lambda: "of a core" in hive.inner_text("#workers"), 15)
+            self.assertRegex(hive.inner_text("#workers"), r"worker-cpu-\d+")
+            self.assertIn("GiB free", hive.inner_text("#devices"))
+            self.assertIn("builtin:haiku", hive.inner_text("#models"))
+            self.assertIn("llorch-worker-cpu", hive.inner_text("#programs"))
+            self.assertFalse(hive.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+            if SHOTS:
+                hive.screenshot(path=f"{SHOTS}/hive-phone.png", full_page=True)
             self.assertEqual((problems, foreign), ([], []))
             queen.terminate()
             queen.wait(20)
             wait_for(lambda: "gone" in page.inner_text("#state"))
+            wait_for(lambda: "gone" in hive.inner_text("#state"))  # the hive went with her
             page.close()
 
 

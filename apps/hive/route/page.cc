@@ -1,6 +1,6 @@
 // GET /: this machine at a glance, out of the binary (U-01).
-#include "hive/hive.h"
 #include "page.h"
+#include "hive/hive.h"
 
 LLORCH_PAGE(hive, LLORCH_HIVE_PAGE);
 

@@ -39,8 +39,9 @@ Result<boost::json::object> read_run(const std::string& text, const char* what) 
 Status bench(const Flags& f) {
   LLORCH_TRY(const colony::ModelRef ref, colony::parse_model_ref(f.model));
   if (ref.kind != colony::ModelRef::Kind::kFile && ref.kind != colony::ModelRef::Kind::kBuiltin)
-    return fail(ErrorCode::kInvalidRequest, "bench takes /path/to/model.gguf or builtin:haiku: a fetched model's path "
-                                            "stands in the Hugging Face cache");
+    return fail(ErrorCode::kInvalidRequest,
+                "bench takes /path/to/model.gguf or builtin:haiku: a fetched model's path "
+                "stands in the Hugging Face cache");
   std::vector<std::string> command = {service::own_folder() + "/llorch-worker-cpu",
                                       "bench",
                                       "-m",
@@ -54,7 +55,8 @@ Status bench(const Flags& f) {
                                       "--json"};
   if (!f.threads.empty()) command.insert(command.end(), {"-t", f.threads});
   LLORCH_TRY(const service::Ran ran, service::run_program(std::move(command)));
-  if (ran.exit_code != 0) return fail(ErrorCode::kInferenceFailed, "the worker's benchmark ended with {}", ran.exit_code);
+  if (ran.exit_code != 0)
+    return fail(ErrorCode::kInferenceFailed, "the worker's benchmark ended with {}", ran.exit_code);
   LLORCH_TRY(const boost::json::object now, read_run(ran.output, "the benchmark"));
   boost::json::object before;
   if (!f.baseline.empty()) {

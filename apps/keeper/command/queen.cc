@@ -170,7 +170,8 @@ int rebuild(const Common& common, const std::vector<std::string>& programs) {
   // build/<preset>/bin/llorch
   const std::filesystem::path tree = std::filesystem::path(service::own_folder()).parent_path();
   if (!std::filesystem::exists(tree / "CMakeCache.txt"))
-    return complain(common, {ErrorCode::kInvalidRequest, "this program was not built here: there is no tree to build in"});
+    return complain(common,
+                    {ErrorCode::kInvalidRequest, "this program was not built here: there is no tree to build in"});
   std::vector<std::string> command = {"cmake", "--build", tree.string(), "--target"};
   command.insert(command.end(), programs.begin(), programs.end());
   const auto ran = service::run_program(std::move(command));

@@ -1,0 +1,308 @@
+"""What a machine takes and gives: figures, limits, probes, making room, deadlines, logs, and what stands in a file (H-33, H-35, Q-15 to Q-20, K-01, K-07)."""
+import http.server
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import unittest
+
+from colony import BIN, STORIES, Colony, free_port, listens, main, parse_sse, text_of, wait_for
+
+ORDER = {"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 60, "ignore_eos": True}
+POSSIBLE = os.geteuid() == 0 and shutil.which("findmnt") and subprocess.run(["findmnt", "-t", "cgroup2"], capture_output=True).returncode == 0
+
+
+class Machine(unittest.TestCase):
+    def workers(self, c, **where):
+        return [w for w in c.call("GET", "/v1/status")[2]["workers"] if all(w[k] == v for k, v in where.items())]
+
+    def test_what_a_worker_takes_is_measured(self):
+        with Colony() as c:
+            c.queen()
+            c.infer()
+            made = c.call("POST", "/v1/jobs", ORDER | {"max_tokens": 240})[2]
+            busy = wait_for(lambda: [w for w in self.workers(c) if (w.get("cpu_pct") or 0) > 0], 15)[0]
+            self.assertEqual(parse_sse(c.call("GET", made["sse_url"])[2])[0][-1][1], "end")
+            pages = int(pathlib.Path(f"/proc/{busy['pid']}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+            self.assertLess(abs(busy["rss_mb"] - pages / 2**20), 30)
+            self.assertGreater(busy["uptime_s"], 0)
+            self.assertIsNone(busy["vram_mb"], "there is no GPU here: null, not a number")
+            node = c.call("GET", "/v1/status")[2]["hives"][0]["node"]
+            self.assertTrue(0 <= node["cpu_pct"] <= 100)
+            self.assertLessEqual(node["ram_used_mb"], node["ram_total_mb"])
+            stats = subprocess.run(["curl", "-sN", "-m", "3", f"http://127.0.0.1:{c.hive_port}/v1/heartbeats/stream"], capture_output=True, text=True).stdout
+            worker = json.loads(next(line for line in stats.splitlines() if line.startswith("data: "))[6:])["workers"][0]
+            self.assertEqual((worker["pid"], worker["group"], worker["instance"]), (busy["pid"], "llm", busy["worker_id"]))
+            self.assertIn(busy["pid"], worker["pids"])
+            if not POSSIBLE:
+                return print("not run: control groups need root and cgroup v2")
+            mount = subprocess.run(["findmnt", "-no", "TARGET", "-t", "cgroup2"], capture_output=True, text=True).stdout.split()[0]
+            group = pathlib.Path(mount + worker["cgroup"])
+            self.assertEqual(worker["cgroup"].rsplit("/", 1)[0], "/llorch.slice/llm")
+            self.assertEqual((group / "cgroup.procs").read_text().split(), [str(busy["pid"])])
+            c.job({"operation": "worker_process_delete", "pid": busy["pid"]})
+            self.assertFalse(group.exists(), "the group outlives its worker")
+
+    def test_a_limit_that_cannot_be_kept_is_refused(self):
+        for flags, why in ((["--worker-cpu-max", "lots"], "200%"), (["--worker-memory-max", "4 apples"], "4G")):
+            with Colony() as c:
+                p = c.start(BIN / "llorch-hive", "--local-mode", "--port", c.hive_port, "--data-dir", c.home / "h", *flags, stderr=subprocess.PIPE, text=True)
+                said = p.communicate(timeout=20)[1]
+                if "cgroup" in said or "control group" in said:
+                    print("not run: no control groups here")
+                else:
+                    self.assertIn(why, said)
+                self.assertNotEqual(p.returncode, 0)
+
+    def test_a_worker_that_hangs_is_ended(self):
+        with Colony() as c:
+            c.queen()
+            c.hive("own", free_port(), "--probe-interval-sec", "1", worker_port=c.worker_port)
+            wait_for(lambda: [h for h in c.call("GET", "/v1/status")[2]["hives"] if h["known"]])
+            self.assertEqual(c.infer()[-1][1], "end")
+            hung = self.workers(c)[0]
+            os.kill(hung["pid"], signal.SIGSTOP)
+            wait_for(lambda: not pathlib.Path(f"/proc/{hung['pid']}").exists(), 20)
+            wait_for(lambda: not [w for w in self.workers(c) if w["pid"] == hung["pid"]], 5)
+            self.assertEqual(c.infer()[-1][1], "end", "with a new worker")
+            log = (c.home / "own.log").read_text()
+            self.assertIn("does not answer its health probe", log)
+            self.assertNotIn("report_failed", log, "the queen was told")
+
+    def room_for_one(self, c, *flags):
+        """A hive whose workers may take little more than one haiku together."""
+        need, port = {}, free_port()
+        c.queen(*flags)
+        hive = c.hive("tight", port, "--memory-limit-mb", "1000000", worker_port=c.worker_port)
+        wait_for(lambda: [h for h in c.call("GET", "/v1/status")[2]["hives"] if h["known"]])
+        for model in ("builtin:haiku", str(STORIES)):
+            events = c.job({"operation": "infer", "model": model, "prompt": "x", "max_tokens": 2})
+            self.assertEqual(events[-1][1], "end", events[-1])
+            need[model] = next(int(d["human"].split(" MB promised")[0].split()[-1]) for _, _, d in events if "MB promised" in d.get("human", ""))
+        hive.terminate()
+        hive.wait(20)
+        wait_for(lambda: not c.call("GET", "/v1/status")[2]["hives"], 10)
+        limit = max(need.values()) + min(need.values()) - 1
+        c.hive("tight", port, "--memory-limit-mb", max(limit, max(need.values()) + 1), worker_port=c.worker_port)
+        wait_for(lambda: [h for h in c.call("GET", "/v1/status")[2]["hives"] if h["known"]])
+
+    @unittest.skipUnless(STORIES.exists(), "not run: needs shared/models")
+    def test_a_model_without_room_takes_the_place_of_another(self):
+        with Colony() as c:
+            self.room_for_one(c)
+            haiku = {"operation": "infer", "model": "builtin:haiku", "prompt": "x", "max_tokens": 5}
+            stories = haiku | {"model": str(STORIES)}
+            self.assertEqual(c.job(haiku)[-1][1], "end")
+            events = c.job(stories)
+            self.assertEqual(events[-1][1], "end", events[-1])
+            told = [d["human"] for _, _, d in events if d.get("action") == "evict"]
+            self.assertEqual(len(told), 1, "it was said who makes room")
+            self.assertEqual([w["model_ref"] for w in self.workers(c)], [f"file:{STORIES}"])
+            # A busy one ends its answer first.
+            made = c.call("POST", "/v1/jobs", stories | {"max_tokens": 500, "ignore_eos": True})[2]
+            wait_for(lambda: [w for w in self.workers(c) if w["inflight"]])
+            events = c.job(haiku)
+            self.assertEqual(events[-1][1], "end", events[-1])
+            self.assertIn("when its requests have ended", next(d["human"] for _, _, d in events if d.get("action") == "evict"))
+            other = parse_sse(c.call("GET", made["sse_url"])[2])[0]
+            self.assertEqual((other[-1][1], other[-1][2]["tokens_out"]), ("end", 500), "the answer under way was cut")
+
+    @unittest.skipUnless(STORIES.exists(), "not run: needs shared/models")
+    def test_pinned_or_told_not_to_nobody_makes_room(self):
+        for flags in (["--pin-model", "haiku"], ["--eviction-worker-policy", "none"]):
+            with Colony() as c:
+                self.room_for_one(c, *flags)
+                self.assertEqual(c.job({"operation": "infer", "model": "builtin:haiku", "prompt": "x", "max_tokens": 5})[-1][1], "end")
+                last = c.job({"operation": "infer", "model": str(STORIES), "prompt": "x", "max_tokens": 5})[-1]
+                self.assertEqual((last[1], last[2]["code"]), ("error", "NO_WORKERS_AVAILABLE"), last)
+                self.assertIn("MB are needed", last[2]["message"])
+                self.assertEqual([w["model_ref"] for w in self.workers(c)], ["builtin:haiku"])
+
+    def test_a_model_is_loaded_and_unloaded(self):
+        with Colony() as c:
+            c.queen()
+            r = c.keeper("model", "load", "haiku", "--json")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertEqual(json.loads(r.stdout.splitlines()[-1])["worker_id"], f"worker-cpu-{c.worker_port}")
+            self.assertEqual([w["model_ref"] for w in self.workers(c)], ["builtin:haiku"])
+            self.assertNotIn("evict", [d.get("action") for _, _, d in c.infer()])
+            r = c.keeper("model", "unload", "haiku", "--json")
+            self.assertEqual(json.loads(r.stdout.splitlines()[-1])["workers_stopped"], 1)
+            self.assertEqual(self.workers(c), [])
+            self.assertFalse(listens(c.worker_port))
+
+    def test_logs_and_a_hive_without_its_queen(self):
+        with Colony() as c:
+            c.queen()
+            c.infer()
+            name, pid = f"worker-cpu-{c.worker_port}", self.workers(c)[0]["pid"]
+            follow = subprocess.Popen(c.command("worker", "logs", name, "--follow"), stdout=subprocess.PIPE, text=True, env=c.env)
+            lines = [follow.stdout.readline()]
+            self.assertIn("info", lines[0])
+            c.infer()
+            while "tokens in" not in lines[-1] or sum("tokens in" in x for x in lines) < 2:  # of the second answer: it follows
+                lines.append(follow.stdout.readline())
+                self.assertTrue(lines[-1], "it ended")
+            direct = f"--direct=http://127.0.0.1:{c.hive_port}"
+            r = c.keeper("worker", "list", direct)
+            self.assertIn(str(pid), r.stdout)
+            r = c.keeper("worker", "logs", str(pid), "-n", "3", direct)
+            self.assertEqual((r.returncode, r.stdout.count("\n")), (0, 3), r.stderr)
+            for bad in ("../../etc/passwd", "nobody", "99999999"):
+                r = c.keeper("worker", "logs", bad)
+                self.assertIn(r.returncode, (1, 2), bad)
+                self.assertEqual(r.stdout, "")
+            r = c.keeper("run", "haiku", "x", direct)
+            self.assertEqual(r.returncode, 1)
+            self.assertIn("UNKNOWN_OPERATION", r.stderr)
+            c.keeper("worker", "delete", str(pid))
+            self.assertEqual(follow.wait(20), 0, "the log of a worker that ends does, too")
+            follow.stdout.close()
+            self.assertIn("IO", c.keeper("worker", "list", f"--direct=http://127.0.0.1:{free_port()}").stderr)
+
+    def test_deadlines_count_while_waiting(self):
+        with Colony() as c:
+            c.queen("--worker-slots", "1", "--timeout-max-ms", "60000")
+            c.infer()
+            pid = self.workers(c)[0]["pid"]
+            os.kill(pid, signal.SIGSTOP)
+            first = c.call("POST", "/v1/jobs", ORDER)[2]
+            time.sleep(0.3)
+            start = time.monotonic()
+            last = c.job(ORDER | {"deadline_ms": 500})[-1]
+            self.assertEqual((last[1], last[2]["code"]), ("error", "DEADLINE_EXCEEDED"))
+            self.assertGreaterEqual(time.monotonic() - start, 0.45)
+            chat = {"model": "haiku", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}
+            soon = str(int(time.time() * 1000) + 400)
+            self.assertEqual(c.call("POST", "/v1/chat/completions", chat, {"X-Deadline": soon})[0], 504)
+            self.assertEqual(c.call("POST", "/v1/chat/completions", chat | {"deadline_ms": 400})[0], 504)
+            for path, body in (("/v1/jobs", ORDER), ("/v1/chat/completions", chat)):
+                status, headers, answer = c.call("POST", path, body, {"X-Deadline": "1000"})
+                self.assertEqual((status, answer["error"]["code"]), (504, "DEADLINE_EXCEEDED"), path)
+                self.assertGreater(int(headers["X-Deadline-Exceeded-By-Ms"]), 0)
+                self.assertEqual(c.call("POST", path, body | {"deadline_ms": 60001})[0], 400)
+            os.kill(pid, signal.SIGCONT)
+            self.assertEqual(parse_sse(c.call("GET", first["sse_url"])[2])[0][-1][1], "end")
+            self.assertEqual(c.job(ORDER | {"deadline_ms": 30000})[-1][1], "end")
+
+    def test_a_full_line_that_drops_and_advice(self):
+        with Colony() as c:
+            c.queen("--worker-slots", "1", "--admission-capacity", "2", "--admission-policy", "drop-lru", "--queue-optimizer-threshold-jobs", "1", "--queue-optimizer-interval-ms", "200")
+            c.infer()
+            pid = self.workers(c)[0]["pid"]
+            os.kill(pid, signal.SIGSTOP)
+            first = c.call("POST", "/v1/jobs", ORDER)[2]
+            time.sleep(0.3)
+            old, batch = (c.call("POST", "/v1/jobs", ORDER | {"priority": p})[2] for p in ("interactive", "batch"))
+            advice = wait_for(lambda: c.call("GET", "/v1/status")[2]["advice"])
+            self.assertIn("2 requests wait for builtin:haiku, which has 1 seats", advice[0])
+            new = c.call("POST", "/v1/jobs", ORDER)[2]
+            last = parse_sse(c.call("GET", batch["sse_url"])[2])[0][-1]
+            self.assertEqual((last[1], last[2]["code"]), ("error", "QUEUE_FULL"), "a batch request goes first")
+            newer = c.call("POST", "/v1/jobs", ORDER)[2]
+            last = parse_sse(c.call("GET", old["sse_url"])[2])[0][-1]
+            self.assertEqual((last[1], last[2]["code"]), ("error", "QUEUE_FULL"), "then who has waited longest")
+            self.assertEqual(c.call("POST", "/v1/jobs", ORDER | {"priority": "batch"})[0], 429, "a batch request displaces nobody")
+            os.kill(pid, signal.SIGCONT)
+            for made in (first, new, newer):
+                self.assertEqual(parse_sse(c.call("GET", made["sse_url"])[2])[0][-1][1], "end")
+
+    def test_what_stands_in_a_file(self):
+        with Colony() as c:
+            file = c.home / ".config/llorch/config.toml"
+            self.assertEqual(c.keeper("run", "haiku", "Write a haiku about tea", "--quiet").returncode, 0)
+            made = file.read_text()
+            self.assertEqual(file.stat().st_mode & 0o777, 0o600)
+            for section in ("queen", "hive", "worker", "keeper"):
+                self.assertIn(f"\n[{section}]\n", made)
+            # Every line of it may be switched on as it stands, but for those whose value nobody can guess.
+            on = "\n".join(line[1:] if line.startswith("#") and " = " in line and not line.endswith('""') and not line.startswith("# ") else line for line in made.splitlines())
+            file.write_text(on)
+            r = c.keeper("run", "haiku", "Write a haiku about tea", "--quiet", f"--queen-flag=--hive-port={c.hive_port}")
+            self.assertEqual(r.returncode, 0, r.stderr + "".join(f.read_text() for f in c.home.rglob("queen.log")))
+            capacity = lambda: c.call("GET", "/v1/status")[2]["queue"]["capacity"]
+            for text, flags, env, expected in (("[queen.queue]\ncapacity = 5\n", [], {}, 5), ("[queen]\nadmission-capacity = 6\n[hive]\nheadroom-mb = 1\n", [], {}, 6), ("[queue]\ncapacity = 7\n", [], {}, 7),
+                                               ("[queen.queue]\ncapacity = 5\n", [], {"LLORCH_ADMISSION_CAPACITY": "8"}, 8), ("[queen.queue]\ncapacity = 5\n", ["--admission-capacity", "9"], {"LLORCH_ADMISSION_CAPACITY": "8"}, 9)):
+                file.write_text(text)
+                c.env |= env
+                q = c.queen(*flags)
+                self.assertEqual(capacity(), expected, (text, flags, env))
+                q.terminate()
+                q.wait(20)
+                for key in env:
+                    del c.env[key]
+            for text, why in (("[queen]\nno-such-thing = 1\n", "no-such-thing"), ("[queen]\nworker-slots = \"many\"\n", "worker-slots"), ("[queen.timeout]\ndefault_ms = 5000\nmax_ms = 1000\n", "timeout.max_ms"), ("[queen\n", "")):
+                file.write_text(text)
+                r = subprocess.run([BIN / "llorch-queen", "--local-mode", "--port", str(free_port())], capture_output=True, text=True, env=c.env, timeout=20)
+                self.assertEqual(r.returncode, 2, (text, r.stderr))
+                self.assertIn(why, r.stderr)
+
+    def test_a_queen_of_another_version(self):
+        class Old(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = json.dumps({"version": "99.1.0"}).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        with Colony() as c, http.server.ThreadingHTTPServer(("127.0.0.1", c.queen_port), Old) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            r = c.keeper("run", "haiku", "x")
+            server.shutdown()
+            self.assertEqual(r.returncode, 1)
+            self.assertIn("VERSION_MISMATCH", r.stderr)
+            self.assertIn("99.1.0", r.stderr)
+
+    def test_the_queen_as_a_service_of_the_user_s(self):
+        with Colony() as c:
+            c.env |= {"XDG_RUNTIME_DIR": str(c.home / "none")}  # no systemd of ours answers there
+            r = c.keeper("queen", "install", "--port", c.queen_port)
+            self.assertEqual(r.returncode, 0, r.stderr)
+            unit = c.home / ".config/systemd/user/llorch-queen.service"
+            text = unit.read_text()
+            if shutil.which("systemd-analyze"):
+                v = subprocess.run(["systemd-analyze", "--user", "verify", unit], capture_output=True, text=True, env=c.env)
+                self.assertNotRegex(v.stdout + v.stderr, "(?i)unknown|invalid|not executable")
+            else:
+                print("not run: systemd-analyze is not here")
+            line = next(x for x in text.splitlines() if x.startswith("ExecStart="))[10:].split()
+            self.assertEqual(line[0], str(c.home / ".local/bin/llorch-queen"))
+            p = c.start(*line, "--data-dir", c.home / "q", stderr=subprocess.DEVNULL)
+            wait_for(lambda: listens(c.queen_port))
+            self.assertEqual(c.call("GET", "/health")[0], 200)
+            p.terminate()
+            self.assertEqual(p.wait(20), 0)
+            r = c.keeper("queen", "install", "--port", c.queen_port, "--listen", "0.0.0.0")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertIn("--token-file", unit.read_text())
+            self.assertEqual((c.home / ".config/llorch/token").stat().st_mode & 0o777, 0o600)
+            self.assertEqual(c.keeper("queen", "install", "--listen", "0.0.0.0; rm -rf /").returncode, 2)
+            self.assertEqual(c.keeper("queen", "uninstall").returncode, 0)
+            self.assertEqual([f for f in (c.home / ".local/bin").iterdir()] + [unit] * unit.exists(), [])
+
+    def test_bench_against_a_run_before(self):
+        with Colony() as c:
+            out = c.home / "before.json"
+            run = ["bench", "builtin:haiku", "-p", "16", "-n", "8", "-r", "1", "-t", "1"]
+            self.assertEqual(c.keeper(*run, "-o", out).returncode, 0)
+            before = json.loads(out.read_text())
+            for r in before["results"]:
+                r["tok_s"]["median"] /= 1000  # then everything is about 1,000 times as fast now
+            out.write_text(json.dumps(before))
+            r = c.keeper(*run, "--baseline", out, "--json")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertTrue(all(float(row["ratio"]) > 50 for row in json.loads(r.stdout)), r.stdout)
+            self.assertEqual(c.keeper(*run, "--baseline", "/nowhere").returncode, 2)
+
+
+if __name__ == "__main__":
+    main()
