@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdlib>
 #include <new>
+#include <utility>
+#include <vector>
 
 #include "base/limits.h"
 #include "base/mapped_file.h"
@@ -12,24 +14,47 @@ namespace llorch::json {
 namespace {
 
 /// Memory that ends: dense text such as "0,0,0," becomes twelve times its size in values, and no file is worth more.
+/// Small values lie side by side in chunks that go with the last of them: most of a request's cost was their malloc.
 class Budget final : public boost::json::memory_resource {
  public:
   explicit Budget(std::size_t bytes) : left_(bytes) {}
+  ~Budget() override {
+    for (void* chunk : chunks_) std::free(chunk);
+  }
+  Budget(const Budget&) = delete;
+  Budget& operator=(const Budget&) = delete;
 
  private:
-  void* do_allocate(std::size_t bytes, std::size_t alignment) override {
-    void* p = bytes > left_ || alignment > alignof(std::max_align_t) ? nullptr : std::malloc(bytes);
+  static constexpr std::size_t kSmall = 1024, kChunk = 4096, kAlignment = alignof(std::max_align_t);
+
+  void* take(std::size_t bytes) {
+    void* p = bytes > left_ ? nullptr : std::malloc(bytes);
     if (!p) throw std::bad_alloc();
     left_ -= bytes;
     return p;
   }
+  void* do_allocate(std::size_t bytes, std::size_t alignment) override {
+    if (alignment > kAlignment) throw std::bad_alloc();
+    if (bytes >= kSmall) return take(bytes);
+    bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    if (bytes > room_) {
+      chunks_.reserve(chunks_.size() + 1);
+      chunks_.push_back(take(kChunk));
+      at_ = static_cast<char*>(chunks_.back()), room_ = kChunk;
+    }
+    room_ -= bytes;
+    return std::exchange(at_, at_ + bytes);
+  }
   void do_deallocate(void* p, std::size_t bytes, std::size_t) override {
+    if (bytes < kSmall) return;
     std::free(p);
     left_ += bytes;
   }
   bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
 
-  std::size_t left_;
+  std::size_t left_, room_ = 0;
+  char* at_ = nullptr;
+  std::vector<void*> chunks_;
 };
 
 constexpr std::size_t kMemoryPerByte = 12, kMemoryAtLeast = 1u << 20;

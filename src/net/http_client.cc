@@ -48,11 +48,18 @@ struct Call::State : std::enable_shared_from_this<Call::State> {
         socket(loop.impl().io),
         timer(loop.impl().io) {}
 
+  /// One timer for the whole call: every read moves the limit, and the timer looks at it when it fires.
   void arm(std::chrono::milliseconds timeout) {
-    timer.expires_after(timeout);
+    limit = Clock::now() + timeout;
+    if (!waiting || timer.expiry() > limit) wait();
+  }
+  void wait() {
+    waiting = true;
+    timer.expires_at(limit);
     timer.async_wait([weak = weak_from_this()](const error_code& problem) {
       const auto self = weak.lock();
       if (problem || !self) return;
+      if (Clock::now() < self->limit) return self->wait();
       self->timed_out = true;
       self->stop();
     });
@@ -81,7 +88,8 @@ struct Call::State : std::enable_shared_from_this<Call::State> {
   tcp::resolver resolver;
   tcp::socket socket;
   asio::steady_timer timer;
-  bool timed_out = false;
+  Clock::time_point limit;
+  bool timed_out = false, waiting = false;
 };
 
 asio::awaitable<void> Call::State::run() {

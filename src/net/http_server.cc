@@ -6,6 +6,7 @@
 #include <boost/asio/ssl.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <charconv>
 #include <map>
 #include <set>
 
@@ -17,7 +18,7 @@ namespace {
 namespace http = boost::beast::http;
 namespace ssl = asio::ssl;
 
-constexpr std::size_t kReadBytes = 16u << 10, kPipelinedBytesMax = 64u << 10;
+constexpr std::size_t kReadBytes = 16u << 10, kPipelinedBytesMax = 64u << 10, kTellDrained = 4096;
 
 std::string_view reason(int status) {
   return http::obsolete_reason(static_cast<http::status>(status)).empty()
@@ -110,8 +111,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::awaitable<bool> request();
   void dispatch(http::request_parser<http::string_body>& parser, Target target);
   void refuse(const Error& error);
-  void queue(std::string bytes);
+  void queue(std::string_view bytes);
   void pump();
+  void drained();
+  void later(void (*what)(Connection&));
   void turn_done(bool close_after);
 
   std::shared_ptr<HttpServer::Impl> server_;
@@ -134,7 +137,7 @@ struct Connection::Turn final : Exchange {
     const bool keep = connection->keep_alive_;
     std::string bytes = head_text(r, fmt::format("Content-Length: {}\r\n", r.body.size()), keep);
     if (!connection->head_only_) bytes += r.body;
-    connection->queue(std::move(bytes));
+    connection->queue(bytes);
     end(!keep);
   }
   void start(Response r) override {
@@ -144,7 +147,12 @@ struct Connection::Turn final : Exchange {
   }
   void write(std::string bytes) override {
     if (!connection || bytes.empty() || connection->head_only_) return;
-    connection->queue(chunked ? fmt::format("{:x}\r\n{}\r\n", bytes.size(), bytes) : std::move(bytes));
+    if (!chunked) return connection->queue(bytes);
+    char size[20];
+    const auto end = std::to_chars(size, size + 18, bytes.size(), 16).ptr;
+    end[0] = '\r', end[1] = '\n';
+    bytes.insert(0, size, static_cast<std::size_t>(end + 2 - size));
+    connection->queue(bytes += "\r\n");
   }
   void finish() override {
     if (!connection) return;
@@ -336,47 +344,69 @@ void Connection::turn_done(bool close_after) {
   (void)socket().cancel(ignored);
 }
 
-void Connection::queue(std::string bytes) {
+void Connection::queue(std::string_view bytes) {
   if (closed_) return;
   out_ += bytes;
   pump();
 }
 
+/// What the system takes at once costs one call; only what it does not take waits, under a timer.
 void Connection::pump() {
-  if (writing_ || closed_) return;
-  if (sent_ == sending_.size()) {
-    sending_.clear();
-    sent_ = 0;
-    sending_.swap(out_);
-    if (sending_.empty()) {
-      if (close_after_ && !turn_) close();
-      return;
+  while (!writing_ && !closed_) {
+    if (sent_ == sending_.size()) {
+      sending_.clear();
+      sent_ = 0;
+      sending_.swap(out_);
+      if (sending_.empty()) {
+        if (close_after_ && !turn_) close();
+        return;
+      }
     }
+    if (fault()) return close();
+    const auto bytes = asio::buffer(sending_.data() + sent_, sending_.size() - sent_);
+    error_code problem = asio::error::would_block;
+    if (plain_) {
+      const std::size_t n = plain_->write_some(bytes, problem);
+      sent_ += n;
+      if (!problem && n >= kTellDrained) later([](Connection& c) { c.drained(); });
+      if (!problem) continue;
+    }
+    writing_ = true;
+    // Nobody who writes expects the connection to close inside.
+    if (problem != asio::error::would_block && problem != asio::error::try_again)
+      return later([](Connection& c) { c.close(); });
+    write_timer_.expires_after(server_->options.write_timeout);
+    write_timer_.async_wait([weak = weak_from_this()](const error_code& expired) {
+      const auto self = weak.lock();
+      if (!expired && self) self->close();
+    });
+    auto written = [self = shared_from_this()](const error_code& failed, std::size_t n) {
+      self->writing_ = false;
+      self->write_timer_.cancel();
+      if (failed) return self->close();
+      self->sent_ += n;
+      self->drained();
+      self->pump();
+    };
+    if (plain_)
+      plain_->async_write_some(bytes, std::move(written));
+    else
+      secure_->async_write_some(bytes, std::move(written));
   }
-  if (fault()) return close();
-  writing_ = true;
-  write_timer_.expires_after(server_->options.write_timeout);
-  write_timer_.async_wait([weak = weak_from_this()](const error_code& problem) {
-    const auto self = weak.lock();
-    if (!problem && self) self->close();
+}
+
+/// Whoever held back until everything was sent may go on.
+void Connection::drained() {
+  const auto turn = turn_;
+  if (sent_ != sending_.size() || !out_.empty() || !turn || !turn->on_drain) return;
+  const auto told = turn->on_drain;  // a copy: the call may end the turn
+  told();
+}
+
+void Connection::later(void (*what)(Connection&)) {
+  asio::post(timer_.get_executor(), [weak = weak_from_this(), what] {
+    if (const auto self = weak.lock()) what(*self);
   });
-  auto written = [self = shared_from_this()](const error_code& problem, std::size_t n) {
-    self->writing_ = false;
-    self->write_timer_.cancel();
-    if (problem) return self->close();
-    self->sent_ += n;
-    const auto turn = self->turn_;
-    if (self->sent_ == self->sending_.size() && self->out_.empty() && turn && turn->on_drain) {
-      const auto drained = turn->on_drain;  // a copy: the call may end the turn
-      drained();
-    }
-    self->pump();
-  };
-  const auto bytes = asio::buffer(sending_.data() + sent_, sending_.size() - sent_);
-  if (plain_)
-    plain_->async_write_some(bytes, std::move(written));
-  else
-    secure_->async_write_some(bytes, std::move(written));
 }
 
 asio::awaitable<void> HttpServer::Impl::accept() {
@@ -397,6 +427,7 @@ asio::awaitable<void> HttpServer::Impl::accept() {
         (count != per_peer.end() && count->second >= options.connections_per_peer_max))
       continue;
     (void)socket.set_option(tcp::no_delay(true), ignored);
+    (void)socket.non_blocking(true, ignored);  // what is not taken at once comes back, see pump()
     // Or the system would hold megabytes for each peer that reads nothing.
     (void)socket.set_option(asio::socket_base::send_buffer_size(options.send_buffer_bytes), ignored);
     const std::string local = socket.local_endpoint(ignored).address().to_string(ignored);

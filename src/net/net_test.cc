@@ -125,7 +125,7 @@ class Echo {
   void handle(Request r, const ExchangePtr& e) {
     if (r.target.path != "/stream") return e->send({200, "text/plain", r.body, {}});
     e->start({200, "text/plain", "", {}});
-    for (std::size_t i = 0; i < r.body.size(); i += 100) e->write(r.body.substr(i, 100));
+    for (std::size_t i = 0; i < r.body.size(); i += 9'999) e->write(r.body.substr(i, 9'999));
     e->finish();
   }
   EventLoop loop_;

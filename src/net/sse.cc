@@ -1,7 +1,7 @@
 #include "net/sse.h"
 
-#include <fmt/format.h>
-
+#include <algorithm>
+#include <charconv>
 #include <utility>
 
 namespace llorch::net {
@@ -11,26 +11,30 @@ constexpr std::size_t kEventBytesMax = 16u << 20;
 
 std::string sse_frame(std::uint64_t id, std::string_view type, std::string_view data) {
   std::string out;
-  if (id > 0) out += fmt::format("id: {}\n", id);
-  if (!type.empty()) out += fmt::format("event: {}\n", type);
-  out += "data: ";
-  out += data;
-  out += "\n\n";
-  return out;
+  out.reserve(data.size() + type.size() + 48);
+  if (id > 0) {
+    char digits[20];
+    out.append("id: ").append(digits, std::to_chars(digits, digits + sizeof digits, id).ptr).append("\n");
+  }
+  if (!type.empty()) out.append("event: ").append(type).append("\n");
+  return out.append("data: ").append(data).append("\n\n");
 }
 
 bool SseParser::push(std::string_view bytes) {
-  for (const char c : bytes) {
-    if (std::exchange(after_cr_, false) && c == '\n') continue;
-    if (c == '\n' || c == '\r') {
-      after_cr_ = c == '\r';
-      if (std::exchange(at_start_, false) && line_.starts_with("\xEF\xBB\xBF")) line_.erase(0, 3);
-      line(line_);
-      line_.clear();
-    } else {
-      line_ += c;
-      if (line_.size() + data_.size() > kEventBytesMax) return false;
+  while (!bytes.empty()) {
+    if (std::exchange(after_cr_, false) && bytes.front() == '\n') {
+      bytes.remove_prefix(1);
+      continue;
     }
+    const std::size_t end = std::min(bytes.find_first_of("\r\n"), bytes.size());
+    if (line_.size() + data_.size() + end > kEventBytesMax) return false;
+    line_.append(bytes.substr(0, end));
+    if (end == bytes.size()) return true;
+    after_cr_ = bytes[end] == '\r';
+    if (std::exchange(at_start_, false) && line_.starts_with("\xEF\xBB\xBF")) line_.erase(0, 3);
+    line(line_);
+    line_.clear();
+    bytes.remove_prefix(end + 1);
   }
   return true;
 }

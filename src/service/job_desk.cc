@@ -35,13 +35,14 @@ void Task::event(std::string_view type, boost::json::object fields) {
 }
 
 bool Task::relay(std::string_view type, std::string_view json) {
-  const std::string begin = fmt::format(R"({{"type":"{}","seq":)", type);
-  if (!json.starts_with(begin)) return false;
-  json.remove_prefix(begin.size());
+  std::string out = R"({"type":")";
+  out.append(type).append(R"(","seq":)");
+  if (!json.starts_with(out)) return false;
+  json.remove_prefix(out.size());
   const std::size_t end = json.find_first_not_of("0123456789");
   if (end == 0 || end == std::string_view::npos) return false;
-  (void)desk_.jobs_.append(*job, std::string(type),
-                           fmt::format("{}{}{}", begin, job->log.next_seq(), json.substr(end)));
+  out.append(std::to_string(job->log.next_seq())).append(json.substr(end));
+  (void)desk_.jobs_.append(*job, std::string(type), std::move(out));
   return true;
 }
 
