@@ -462,12 +462,24 @@ void Hive::beat() {
 
 void Hive::measure_devices() {
   if (std::exchange(measuring_, true)) return;
+  // Asking for GPUs runs a program: only where there are some, and not every second.
+  const bool gpus = devices_.size() > 1 && net::Clock::now() - gpus_measured_ > std::chrono::seconds(5);
+  if (gpus) gpus_measured_ = net::Clock::now();
   const auto report = std::make_shared<DeviceReport>();
-  background_.run([report] { report->devices.push_back(cpu_device()); },
-                  [this, report] {
-                    measuring_ = false;
-                    devices_.front() = std::move(report->devices.front());
-                  });
+  background_.run(
+      [report, gpus] {
+        if (gpus)
+          *report = find_devices();
+        else
+          report->devices.push_back(cpu_device());
+      },
+      [this, report, gpus] {
+        measuring_ = false;
+        if (gpus)
+          devices_ = std::move(report->devices);
+        else
+          devices_.front() = std::move(report->devices.front());
+      });
 }
 
 void Hive::sweep() {

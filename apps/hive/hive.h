@@ -143,7 +143,7 @@ class Hive {
   std::optional<double> machine_cpu_pct_;
   std::string cgroup_mount_;
   net::Call beat_call_;
-  net::Clock::time_point queen_seen_;
+  net::Clock::time_point queen_seen_, gpus_measured_ = net::Clock::now();
   std::string node_token_;  // what the queen is shown; empty: our own token
   bool stopping_ = false, measuring_ = false, beat_again_ = false, beating_ = false;
   int beat_failures_ = 0;

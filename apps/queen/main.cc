@@ -2,33 +2,10 @@
 #include "daemon_flags.h"
 #include "queen/queen.h"
 
-int main(int argc, char** argv) {
-  using namespace llorch;
-  CLI::App app{"The queen of a colony: one address for all models on all machines."};
-  cli::add_build_info(app, "llorch-queen");
-  queen::QueenOptions o;
-  o.data_dir = cli::data_directory();
-  o.hive_program = service::own_folder() + "/llorch-hive";
-  int exit_code = 0;
-  cli::add_front_flags(app, o, "queen");
-  app.add_option("--port", o.first_port, "port to listen on")
-      ->check(CLI::Range(1024, 65535))
-      ->capture_default_str()
-      ->envname("LLORCH_QUEEN_PORT");
-  app.add_option("--admission-capacity,--queue-capacity", o.admission_capacity,
-                 "requests that may wait; -1: any number")
-      ->check(CLI::Range(-1, 1 << 20))
-      ->capture_default_str()
-      ->envname("LLORCH_ADMISSION_CAPACITY");
-  app.add_option("--data-dir", o.data_dir, "catalogs and logs")->capture_default_str();
-  app.add_option("--hive-program", o.hive_program, "what this machine's hive is")->capture_default_str();
-  app.add_option("--hive-port", o.hive_port, "port of this machine's hive")
-      ->check(CLI::Range(1024, 65535))
-      ->capture_default_str()
-      ->envname("LLORCH_HIVE_PORT");
-  app.add_option("--worker-port", o.worker_port, "this machine's workers listen on the first free port from here")
-      ->check(CLI::Range(1024, 65535))
-      ->capture_default_str();
+namespace llorch::queen {
+
+/// How she decides, waits and tries again.
+static void add_policy_flags(CLI::App& app, QueenOptions& o) {
   app.add_option("--admission-policy,--queue-policy", o.admission_policy,
                  "when the line is full: reject-new, or drop-lru (who has waited longest goes, batch first)")
       ->check(CLI::IsMember({"reject-new", "drop-lru"}))
@@ -62,6 +39,38 @@ int main(int argc, char** argv) {
   app.add_option("--queue-optimizer-interval-ms", o.optimizer_interval_ms)
       ->check(CLI::Range(100, 3'600'000))
       ->capture_default_str();
+}
+
+}  // namespace llorch::queen
+
+int main(int argc, char** argv) {
+  using namespace llorch;
+  CLI::App app{"The queen of a colony: one address for all models on all machines."};
+  cli::add_build_info(app, "llorch-queen");
+  queen::QueenOptions o;
+  o.data_dir = cli::data_directory();
+  o.hive_program = service::own_folder() + "/llorch-hive";
+  int exit_code = 0;
+  cli::add_front_flags(app, o, "queen");
+  app.add_option("--port", o.first_port, "port to listen on")
+      ->check(CLI::Range(1024, 65535))
+      ->capture_default_str()
+      ->envname("LLORCH_QUEEN_PORT");
+  app.add_option("--admission-capacity,--queue-capacity", o.admission_capacity,
+                 "requests that may wait; -1: any number")
+      ->check(CLI::Range(-1, 1 << 20))
+      ->capture_default_str()
+      ->envname("LLORCH_ADMISSION_CAPACITY");
+  app.add_option("--data-dir", o.data_dir, "catalogs and logs")->capture_default_str();
+  app.add_option("--hive-program", o.hive_program, "what this machine's hive is")->capture_default_str();
+  app.add_option("--hive-port", o.hive_port, "port of this machine's hive")
+      ->check(CLI::Range(1024, 65535))
+      ->capture_default_str()
+      ->envname("LLORCH_HIVE_PORT");
+  app.add_option("--worker-port", o.worker_port, "this machine's workers listen on the first free port from here")
+      ->check(CLI::Range(1024, 65535))
+      ->capture_default_str();
+  add_policy_flags(app, o);
   app.add_option("--heartbeat-interval-sec", o.heartbeat_interval_s, "of hives; one that has missed three is offline")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();

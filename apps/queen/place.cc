@@ -49,6 +49,8 @@ class Provisioning {
 
 namespace {
 
+constexpr int kEvictionsMax = 8;  // of one request, waits for others' included
+
 using Value = boost::json::value;
 
 Procedure call_off(FlowPtr flow, service::Peer hive, std::string path) {
@@ -255,16 +257,62 @@ Procedure make_room(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Evictabl
     if (!gone && gone.error().code != ErrorCode::kWorkerNotFound) stopped = gone.error();
   }
   q.leaving_.erase(key);
-  if (!stopped) q.forget_worker(victim.hive, victim.worker_id);
+  if (!stopped) {
+    q.metrics_.evictions.Increment();
+    q.forget_worker(victim.hive, victim.worker_id);
+  }
   if (const auto h = q.hives().find(victim.hive); h != q.hives().end() && stopped) q.enter(h->second);
   q.changed().notify();
   if (stopped) co_return done(std::unexpected(*stopped));
   done(true);
 }
 
+/// Room on one of these hives, by stopping a worker there, or by waiting for one that is being stopped. False: none is
+/// to be had. `crowded`: hives that only lack memory.
+Procedure relieve(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Reasons crowded, Step<bool>::Done done) {
+  if (q.options_.eviction_policy != "lru") co_return done(false);
+  const auto others = [&] {  // somebody else's room is being made there
+    return std::ranges::any_of(q.leaving_,
+                               [&](const std::string& key) { return crowded.contains(key.substr(0, key.find('/'))); });
+  };
+  for (bool waited = false; waited || others(); waited = true) {
+    if (!others()) co_return done(true);
+    const auto changed = co_await q.changed_.wait(flow, std::chrono::seconds(1));
+    if (!changed) co_return done(std::unexpected(changed.error()));
+  }
+  const auto workers = q.evictable(crowded, p->wish.model);
+  const Evictable* chosen = choose_eviction(workers);
+  if (!chosen) co_return done(false);
+  const Evictable victim = *chosen;
+  const Provisioning marked(q, victim.hive + "|" + p->wish.model);
+  Step<bool> leaving{flow, [&](Step<bool>::Done then) -> std::any {
+                       make_room(flow, q, p, victim, std::move(then));
+                       return {};
+                     }};
+  const auto room = co_await leaving;
+  if (!room && flow->cancelled()) co_return done(std::unexpected(room.error()));
+  if (!room) p->tell("evict_failed", fmt::format("it does not: {}", room.error().message));
+  done(true);
+}
+
+Result<Placed> Queen::seat(const Decision& d) {
+  for (const auto& w : hives_[d.hive].workers)
+    if (w.worker_id == d.worker_id) {
+      LLORCH_TRY(service::Peer peer, peer_of(d.hive, w.uri));
+      const auto freed = [this, key = d.hive + "/" + d.worker_id] {
+        const auto now = net::Clock::now().time_since_epoch();
+        used_[key] = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+        changed_.notify();
+      };
+      return Placed{d.hive, d.worker_id, w.model_ref, std::move(peer),
+                    std::make_shared<Seat>(inflight(d.hive, d.worker_id), freed)};
+    }
+  return fail(ErrorCode::kInternal, "the chosen worker is gone");
+}
+
 Procedure place_work(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<Placed>::Done done) {
   const Line line(q, p->wish.model, p->batch, flow);
-  std::map<std::string, std::string> refusals, crowded;  // crowded: those that only lack memory
+  Reasons refusals, crowded;  // crowded: those that only lack memory
   int evictions = 0;
   bool told_wait = false;
   while (true) {
@@ -285,43 +333,18 @@ Procedure place_work(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<Pl
       q.metrics_.scheduling_ms.Observe(std::chrono::duration<double, std::milli>(net::Clock::now() - before).count());
     }
     if (d.kind == Decision::Kind::kUse) {
-      for (const auto& w : q.hives_[d.hive].workers)
-        if (w.worker_id == d.worker_id) {
-          auto peer = q.peer_of(d.hive, w.uri);
-          if (!peer) co_return done(std::unexpected(peer.error()));
-          p->tell("schedule", d.why);
-          Placed placed{
-              d.hive, d.worker_id, w.model_ref, *std::move(peer),
-              std::make_shared<Seat>(q.inflight(d.hive, d.worker_id), [&q, key = d.hive + "/" + d.worker_id] {
-                q.used_[key] =
-                    std::chrono::duration_cast<std::chrono::milliseconds>(net::Clock::now().time_since_epoch()).count();
-                q.changed_.notify();
-              })};
-          co_return done(std::move(placed));
-        }
-      co_return done(fail(ErrorCode::kInternal, "the chosen worker is gone"));
+      auto seated = q.seat(d);
+      if (seated) p->tell("schedule", d.why);
+      co_return done(std::move(seated));
     }
-    if (d.kind == Decision::Kind::kNone && q.options().eviction_policy == "lru" && evictions < 8) {
-      const bool others = std::ranges::any_of(
-          q.leaving_, [&](const std::string& key) { return crowded.contains(key.substr(0, key.find('/'))); });
-      const auto workers = q.evictable(crowded, p->wish.model);
-      if (const Evictable* victim = others ? nullptr : choose_eviction(workers)) {
-        ++evictions;
-        const Provisioning marked(q, victim->hive + "|" + p->wish.model);
-        Step<bool> leaving{flow, [&](Step<bool>::Done then) -> std::any {
-                             make_room(flow, q, p, *victim, std::move(then));
-                             return {};
-                           }};
-        const std::string hive = victim->hive;
-        const auto room = co_await leaving;
-        if (!room && flow->cancelled()) co_return done(std::unexpected(room.error()));
-        if (!room) p->tell("evict_failed", fmt::format("it does not: {}", room.error().message));
-        refusals.erase(hive), crowded.erase(hive);
-        continue;
-      }
-      if (others) {  // somebody else's room is being made there
-        const auto changed = co_await q.changed_.wait(flow, std::chrono::seconds(1));
-        if (!changed) co_return done(std::unexpected(changed.error()));
+    if (d.kind == Decision::Kind::kNone && !crowded.empty() && evictions++ < kEvictionsMax) {
+      Step<bool> crowding{flow, [&](Step<bool>::Done then) -> std::any {
+                            relieve(flow, q, p, crowded, std::move(then));
+                            return {};
+                          }};
+      const auto relieved = co_await crowding;
+      if (!relieved) co_return done(std::unexpected(relieved.error()));
+      if (*relieved) {
         refusals.clear(), crowded.clear();
         continue;
       }

@@ -246,7 +246,7 @@ std::chrono::milliseconds QueenOptions::retry_pause(int n) const {
   return std::chrono::milliseconds(static_cast<std::int64_t>(ms));
 }
 
-bool Queen::take_deadline(const service::ContextPtr& c, boost::json::object& body, Deadline& d) const {
+bool Queen::take_deadline(const service::ContextPtr& c, boost::json::object& body, Deadline& d) {
   if (const auto header = c->request.headers.get("X-Deadline")) d.header = *header, d.at = c->deadline;
   std::int64_t relative = options_.default_deadline_ms;
   if (const auto* v = body.if_contains("deadline_ms"); v && !v->is_null()) {
@@ -264,6 +264,8 @@ bool Queen::take_deadline(const service::ContextPtr& c, boost::json::object& bod
     d.header = std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(d.at->time_since_epoch()).count());
   }
   if (!d.at || *d.at > now) return true;
+  metrics_.deadline("before_compute");
+  metrics_.deadline_exceeded_by_ms.Observe(std::chrono::duration<double, std::milli>(now - *d.at).count());
   const auto ms = [](auto t) { return std::chrono::duration_cast<std::chrono::milliseconds>(t).count(); };
   c->fail({ErrorCode::kDeadlineExceeded, "the deadline has passed"},
           {{"deadline_ms", ms(d.at->time_since_epoch())}, {"elapsed_ms", 0}, {"exceeded_by_ms", ms(now - *d.at)}});
@@ -273,9 +275,11 @@ bool Queen::take_deadline(const service::ContextPtr& c, boost::json::object& bod
 net::EventLoop::Timer Queen::guard(const FlowPtr& flow, const Deadline& d) {
   if (!d.at) return {};
   const auto left = std::chrono::duration_cast<net::Clock::duration>(*d.at - std::chrono::system_clock::now());
-  return loop_.after(std::max(left, net::Clock::duration::zero()), [weak = std::weak_ptr(flow)] {
-    if (const auto alive = weak.lock())
-      alive->cancel({ErrorCode::kDeadlineExceeded, "the deadline passed while the request was waiting"});
+  return loop_.after(std::max(left, net::Clock::duration::zero()), [this, weak = std::weak_ptr(flow)] {
+    const auto alive = weak.lock();
+    if (!alive) return;
+    metrics_.deadline("queued");
+    alive->cancel({ErrorCode::kDeadlineExceeded, "the deadline passed while the request was waiting"});
   });
 }
 
@@ -288,10 +292,12 @@ bool Queen::admit(const service::ContextPtr& c, bool batch) {
     if (const auto* out = line_.least_wanted(batch); out && out->drop) {
       const auto drop = out->drop;  // it goes with its entry
       metrics_.enqueued("dropped");
+      metrics_.backpressure.Increment();
       drop();
       return metrics_.enqueued("accepted"), true;
     }
   metrics_.rejected.Increment();
+  metrics_.backpressure.Increment();
   metrics_.enqueued("rejected");
   c->fail({ErrorCode::kQueueFull, "the queue is full"}, {{"retry_after_ms", 1000},
                                                          {"backoff_ms", 1000},

@@ -81,6 +81,8 @@ struct Placed {
   std::shared_ptr<Seat> seat;
 };
 
+/// Why not, by hive.
+using Reasons = std::map<std::string, std::string>;
 /// Told what happens while a request is being placed.
 using Tell = std::function<void(std::string_view action, const std::string& human)>;
 /// Events of the hive's jobs, for whoever follows.
@@ -148,7 +150,7 @@ class Queen {
   void learn(const std::string& hive_id);
   [[nodiscard]] bool admit(const service::ContextPtr& c, bool batch);
   /// Of a request: its header, its body's deadline_ms (which is taken out), or the default. False when it was refused.
-  [[nodiscard]] bool take_deadline(const service::ContextPtr& c, boost::json::object& body, Deadline& d) const;
+  [[nodiscard]] bool take_deadline(const service::ContextPtr& c, boost::json::object& body, Deadline& d);
   /// Until the request has its worker, who knows the deadline as well.
   [[nodiscard]] net::EventLoop::Timer guard(const service::FlowPtr& flow, const Deadline& d);
   /// A flow that ends with the queen, for requests that are no jobs.
@@ -183,6 +185,10 @@ class Queen {
                                                  const std::string& model) const;
   friend service::Procedure make_room(service::FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Evictable victim,
                                       service::Step<bool>::Done done);
+  friend service::Procedure relieve(service::FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Reasons crowded,
+                                    service::Step<bool>::Done done);
+  /// Errors: kInternal.
+  [[nodiscard]] Result<Placed> seat(const Decision& d);
   void optimize();
   friend service::Procedure stop_everything(service::FlowPtr flow, Queen& q, bool all);
   void sweep();

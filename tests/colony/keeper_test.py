@@ -65,6 +65,7 @@ class Keeper(unittest.TestCase):
         self.addCleanup(queen.close)
         with Colony() as c:
             r = subprocess.run([*c.command("infer", "--model", "m", "hello", "--queen", queen.url, "--no-autostart", "--quiet")], capture_output=True, text=True, env=c.env, timeout=60)
+            self.partial = [f.read_text() for f in c.home.rglob("partial-*.txt")]
         self.assertEqual([p for p in queen.asked if p not in ("/health", "/v1/info")], ["/v7/elsewhere?of=x"])
         return r
 
@@ -84,6 +85,8 @@ class Keeper(unittest.TestCase):
             self.assertEqual(r.returncode, 1, body)
             self.assertIn("STREAM_TRUNCATED", r.stderr)
             self.assertIn("salt wind", r.stdout, "what came is kept")
+            self.assertEqual(self.partial, ["salt wind"], "and in a file (K-06)")
+            self.assertIn("what had come so far is in", r.stderr)
 
     def test_an_error_is_told_with_its_code(self):
         r = self.infer(START + TOKENS + frame(4, "error", code="WORKER_CRASHED", message="the worker ended", retriable=True) + DONE)

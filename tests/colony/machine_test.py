@@ -47,6 +47,32 @@ class Machine(unittest.TestCase):
             c.job({"operation": "worker_process_delete", "pid": busy["pid"]})
             self.assertFalse(group.exists(), "the group outlives its worker")
 
+    def test_gpus_as_nvidia_smi_tells_them(self):
+        """A stand-in that prints what the program prints: there is no GPU here."""
+        with Colony() as c:
+            folder = c.home / "bin"
+            folder.mkdir()
+            (folder / "nvidia-smi").write_text("""#!/bin/sh
+echo "$@" > "$(dirname "$0")/asked"
+cat <<'EOF'
+0, NVIDIA GeForce RTX 4090, 24564, 20000, 8.9, 00000000:01:00.0
+1, NVIDIA H200, 143771, 999999, 9.0, 00000000:41:00.0
+2, broken line
+3, Too Large, 99999999999, 1, 9.0, 00000000:42:00.0
+EOF
+""")
+            (folder / "nvidia-smi").chmod(0o755)
+            c.env["PATH"] = f"{folder}:{c.env['PATH']}"
+            c.start(BIN / "llorch-hive", "--local-mode", "--port", c.hive_port, "--data-dir", c.home / "h", stderr=subprocess.DEVNULL)
+            wait_for(lambda: listens(c.hive_port))
+            devices = {d["id"]: d for d in c.call("GET", "/v1/capabilities", port=c.hive_port)[2]["devices"]}
+            self.assertEqual(list(devices), ["cpu", "cuda:0", "cuda:1"], "a malformed line is skipped, the others stay")
+            self.assertEqual((devices["cuda:0"]["memory_total_bytes"], devices["cuda:0"]["memory_free_bytes"], devices["cuda:0"]["compute_capability"]), (24564 << 20, 20000 << 20, "8.9"))
+            self.assertEqual(devices["cuda:1"]["memory_free_bytes"], 143771 << 20, "free is no more than all")
+            self.assertIn("--query-gpu=index,name,memory.total,memory.free,compute_cap,pci.bus_id --format=csv,noheader,nounits", (folder / "asked").read_text())
+            status, _, body = c.call("GET", "/v1/memory-check?model=builtin:haiku&device=cuda:0", port=c.hive_port)
+            self.assertEqual((status, body["error"]["code"]), (409, "MODEL_INCOMPATIBLE"), "no worker runs there yet")
+
     def test_a_limit_that_cannot_be_kept_is_refused(self):
         for flags, why in ((["--worker-cpu-max", "lots"], "200%"), (["--worker-memory-max", "4 apples"], "4G")):
             with Colony() as c:
@@ -100,6 +126,7 @@ class Machine(unittest.TestCase):
             events = c.job(stories)
             self.assertEqual(events[-1][1], "end", events[-1])
             told = [d["human"] for _, _, d in events if d.get("action") == "evict"]
+            self.assertIn("llorch_queen_worker_evictions_total 1", c.call("GET", "/metrics")[2])
             self.assertEqual(len(told), 1, "it was said who makes room")
             self.assertEqual([w["model_ref"] for w in self.workers(c)], [f"file:{STORIES}"])
             # A busy one ends its answer first.

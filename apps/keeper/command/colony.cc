@@ -34,22 +34,51 @@ int show_log(const Common& common, const boost::json::object& order) {
   return outcome->interrupted ? 130 : 0;
 }
 
+struct WorkerFlags {
+  Common common;
+  std::string hive, model, device = "cpu", kind = "cpu";
+  std::int64_t pid = 0;
+  boost::json::object order(const char* operation) const {
+    boost::json::object o{{"operation", operation}};
+    if (!hive.empty()) o["hive_id"] = hive;
+    if (pid > 0) o["pid"] = pid;
+    return o;
+  }
+};
+
+void add_logs(CLI::App& worker, int& exit_code) {
+  struct LogFlags {
+    std::string worker;
+    int lines = 100;
+    bool follow = false;
+  };
+  const auto gf = std::make_shared<WorkerFlags>();
+  CLI::App* logs = worker.add_subcommand("logs", "what a worker has written");
+  gf->common.add(*logs);
+  logs->add_option("--hive", gf->hive, "default: this machine's");
+  const auto more = std::make_shared<LogFlags>();
+  logs->add_option("worker", more->worker, "its id or its pid")->required();
+  logs->add_option("-n,--lines", more->lines, "the last so many")->check(CLI::Range(1, 10'000))->capture_default_str();
+  logs->add_flag("-f,--follow", more->follow, "and what comes, until it ends or Ctrl-C");
+  logs->callback([gf, more, &exit_code] {
+    boost::json::object o = gf->order("worker_process_logs");
+    o["lines"] = more->lines, o["follow"] = more->follow;
+    std::int64_t pid = 0;
+    const char* end = more->worker.data() + more->worker.size();
+    if (std::from_chars(more->worker.data(), end, pid).ptr == end && pid > 0)
+      o["pid"] = pid;
+    else
+      o["worker_id"] = more->worker;
+    exit_code = show_log(gf->common, o);
+  });
+}
+
 void add_worker(CLI::App& app, int& exit_code) {
   CLI::App* worker = app.add_subcommand("worker", "worker processes");
   worker->require_subcommand(1);
-  struct Flags {
-    Common common;
-    std::string hive, model, device = "cpu", kind = "cpu";
-    std::int64_t pid = 0;
-    boost::json::object order(const char* operation) const {
-      boost::json::object o{{"operation", operation}};
-      if (!hive.empty()) o["hive_id"] = hive;
-      if (pid > 0) o["pid"] = pid;
-      return o;
-    }
-  };
+  add_logs(*worker, exit_code);
   const auto add = [&](const char* name, const char* help) {
-    auto f = std::make_shared<Flags>();
+    auto f = std::make_shared<WorkerFlags>();
     CLI::App* c = worker->add_subcommand(name, help);
     f->common.add(*c);
     c->add_option("--hive", f->hive, "default: this machine's");
@@ -76,27 +105,6 @@ void add_worker(CLI::App& app, int& exit_code) {
       exit_code = operate(f->common, f->order(operation), print);
     });
   }
-  struct LogFlags {
-    std::string worker;
-    int lines = 100;
-    bool follow = false;
-  };
-  const auto [logs, gf] = add("logs", "what a worker has written");
-  const auto more = std::make_shared<LogFlags>();
-  logs->add_option("worker", more->worker, "its id or its pid")->required();
-  logs->add_option("-n,--lines", more->lines, "the last so many")->check(CLI::Range(1, 10'000))->capture_default_str();
-  logs->add_flag("-f,--follow", more->follow, "and what comes, until it ends or Ctrl-C");
-  logs->callback([gf = gf, more, &exit_code] {
-    boost::json::object o = gf->order("worker_process_logs");
-    o["lines"] = more->lines, o["follow"] = more->follow;
-    std::int64_t pid = 0;
-    const char* end = more->worker.data() + more->worker.size();
-    if (std::from_chars(more->worker.data(), end, pid).ptr == end && pid > 0)
-      o["pid"] = pid;
-    else
-      o["worker_id"] = more->worker;
-    exit_code = show_log(gf->common, o);
-  });
   const auto [install, inf] = add("install", "register a worker program of the hive's machine");
   install->add_option("--kind", inf->kind)->capture_default_str();
   install->callback([inf = inf, &exit_code] {
