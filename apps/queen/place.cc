@@ -200,7 +200,7 @@ Step<Value> Queen::on_hive(const FlowPtr& flow, const service::Peer& hive, boost
 }
 
 /// Brings up a hive where none is online. The wait for its first heartbeat is the queen's only one: she does not poll.
-static Procedure wake_hive(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<bool>::Done done) {
+Procedure wake_hive(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<bool>::Done done) {
   if (!q.local_hive_wanted()) co_return done(fail(ErrorCode::kNoWorkersAvailable, "no hive of the catalog is online"));
   if (!q.hive_process_running()) {
     p->tell("hive_catalog", q.catalog().hives.empty() ? "the hive catalog is empty: adding this machine"
@@ -318,11 +318,8 @@ Procedure place_work(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<Pl
   while (true) {
     if (flow->cancelled()) co_return done(std::unexpected(*flow->cancelled()));
     if (line.first() && q.online().empty()) {
-      Step<bool> wake{flow, [&](Step<bool>::Done then) -> std::any {
-                        wake_hive(flow, q, p, std::move(then));
-                        return {};
-                      }};
-      const auto awake = co_await wake;
+      auto waking = q.wake(flow, p);
+      const auto awake = co_await waking;
       if (!awake) co_return done(std::unexpected(awake.error()));
       continue;
     }
@@ -371,6 +368,13 @@ Procedure place_work(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<Pl
     const auto changed = co_await q.changed_.wait(flow, std::chrono::seconds(1));
     if (!changed) co_return done(std::unexpected(changed.error()));
   }
+}
+
+Step<bool> Queen::wake(const FlowPtr& flow, std::shared_ptr<Placing> p) {
+  return {flow, [this, flow, p = std::move(p)](Step<bool>::Done done) -> std::any {
+            wake_hive(flow, *this, p, std::move(done));
+            return {};
+          }};
 }
 
 Step<Placed> Queen::place(const FlowPtr& flow, std::shared_ptr<Placing> p) {

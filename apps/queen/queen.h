@@ -155,6 +155,8 @@ class Queen {
   [[nodiscard]] net::EventLoop::Timer guard(const service::FlowPtr& flow, const Deadline& d);
   /// A flow that ends with the queen, for requests that are no jobs.
   [[nodiscard]] service::FlowPtr make_flow();
+  /// Where no hive is online: starts this machine's, and waits until its capabilities are known.
+  [[nodiscard]] service::Step<bool> wake(const service::FlowPtr& flow, std::shared_ptr<Placing> p);
   /// Finds or makes a worker for a request, and a seat there. Waits in line: interactive before batch, each in order.
   [[nodiscard]] service::Step<Placed> place(const service::FlowPtr& flow, std::shared_ptr<Placing> p);
   /// Runs an operation on a hive to its end; the events go to `relay`. The value of its result event.

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/limits.h"
+#include "engine/orch_log.h"
 #include "engine/scheduler.h"
 
 namespace llorch {
@@ -65,6 +66,7 @@ Engine::Engine(Decoder& decoder, const Tokenizer& tokenizer, EngineOptions optio
 Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::make(Decoder& decoder, const Tokenizer& tokenizer, EngineOptions options) {
+  LLORCH_OK(orch_log::open());
   options.prefill_chunk = std::clamp(options.prefill_chunk, 1, decoder.rows_max());
   options.max_batch = std::clamp(options.max_batch, 1, decoder.rows_max());
   const int pages = options.pages > 0 ? options.pages : options.max_batch * pages_for(decoder.parts().context);
@@ -263,6 +265,7 @@ void Engine::pool(Sequence& s, std::span<const float> states, int tokens) {
 
 void Engine::after_forward(Sequence& s, std::span<const float> logits) {
   if (logits_probe) logits_probe(s.id, s.computed - 1, logits);
+  ORCH_LOG("logits", s.computed - 1, logits);
   if (s.out == 0) s.prefill_ms = ms_since(s.started), s.first_token = Clock::now();
   auto token = s.sampler.sample(logits, static_cast<std::uint64_t>(s.out));
   if (!token) return finish(s, std::move(token).error());

@@ -44,7 +44,9 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
   if (!ref) co_return t->fail(ref.error());
   if (const auto here = h.location_of(*ref)) {
     t->narrate("model_cached", fmt::format("{} is here already", ref->text()));
-    co_return t->succeed(boost::json::value(colony::to_json(h.catalog().models[ref->text()].model)));
+    boost::json::object row = colony::to_json(h.catalog().models[ref->text()].model);
+    row["local_path"] = *here;
+    co_return t->succeed(boost::json::value(std::move(row)));
   }
   if (ref->kind == ModelRef::Kind::kFile) {
     auto need_work = [path = ref->path] { return memory_need(path, 0, 1); };
@@ -85,11 +87,14 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
   if (!saved) co_return t->fail(saved.error());
   if (!*saved) co_return t->fail(saved->error());
   h.catalog().models[ref->text()] = row;
-  t->event("progress", {{"stage", "complete"}, {"bytes_total", got.size}, {"seconds", seconds}});
+  t->event("progress",
+           {{"stage", "complete"}, {"bytes_total", got.size}, {"local_path", got.path}, {"seconds", seconds}});
   t->narrate("model_complete",
              fmt::format("{} is here: {:.1f} MB in {:.1f} s", got.file, static_cast<double>(got.size) / 1e6, seconds));
   h.beat();
-  t->succeed(boost::json::value(colony::to_json(row.model)));
+  boost::json::object told_row = colony::to_json(row.model);
+  told_row["local_path"] = got.path;
+  t->succeed(boost::json::value(std::move(told_row)));
 }
 
 Procedure worker_install(TaskPtr t, Hive& h, Order o) {

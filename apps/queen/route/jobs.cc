@@ -204,8 +204,18 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
 }
 
 /// An operation of a hive, passed on with all that it says.
-Procedure pass_on(TaskPtr t, Queen& q, service::Peer hive, boost::json::object order) {
+Procedure pass_on(TaskPtr t, Queen& q, std::string hive_id, boost::json::object order) {
   t->start();
+  if (q.online().empty()) {
+    const auto placing = std::make_shared<Placing>();
+    tell_task(*placing, t);
+    auto waking = q.wake(t->flow, placing);
+    const auto awake = co_await waking;
+    if (!awake) co_return t->fail(awake.error());
+  }
+  const auto entry = q.find_hive(hive_id);
+  if (!entry) co_return t->fail(entry.error());
+  const service::Peer hive = (*entry)->peer;
   const auto relay = std::make_shared<Relay>(relay_to(t));
   auto step = q.on_hive(t->flow, hive, std::move(order), relay, t->job->options.correlation_id);
   const auto value = co_await step;
@@ -376,8 +386,10 @@ void create(Queen& q, const ContextPtr& c) {
     return t->succeed(boost::json::value(q.overview()));
   }
   const std::string hive_id = f.text("hive_id", 64).value_or(f.text("alias", 64).value_or(""));
-  const auto hive = q.find_hive(hive_id);
-  if (!hive) return c->fail(hive.error(), {}, "hive_id");
+  // Where everything is asleep, this machine's hive is woken for it, as it is for a prompt.
+  const bool asleep = q.online().empty() && q.local_hive_wanted() && (hive_id.empty() || hive_id == q.local_id()) &&
+                      operation != "hive_check";
+  if (const auto hive = q.find_hive(hive_id); !hive && !asleep) return c->fail(hive.error(), {}, "hive_id");
   boost::json::object order = *body;
   if (auto* m = order.if_contains("model"); m && m->is_string()) {
     const auto ref = q.resolve(m->get_string());
@@ -389,7 +401,7 @@ void create(Queen& q, const ContextPtr& c) {
   if (operation == "hive_check")
     hive_check(t, q, hive_id);
   else
-    pass_on(t, q, (*hive)->peer, std::move(order));
+    pass_on(t, q, hive_id, std::move(order));
 }
 
 }  // namespace
