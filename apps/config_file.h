@@ -39,7 +39,9 @@ class ConfigFile : public CLI::ConfigBase {
     for (CLI::ConfigItem& item : CLI::ConfigBase::from_config(input)) {
       if (item.name == "++" || item.name == "--") continue;  // where a section begins and ends
       auto& path = item.parents;
-      if (!path.empty() && is_program(path.front())) {
+      const bool ours = !path.empty() && is_program(path.front());
+      if (!ours && program_ == "keeper") continue;  // a file of one daemon's flags, without sections
+      if (ours) {
         if (path.front() != program_) continue;
         path.erase(path.begin());
       }

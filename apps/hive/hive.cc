@@ -282,6 +282,15 @@ Status Hive::worker_beat(const boost::json::object& body) {
     return fail(ErrorCode::kForbidden, "the worker does not listen where it was told to");
   const std::string before = w.facts.state;
   w.facts.uri = *uri;
+  for (const char* key : {"protocol", "memory_architecture"})
+    if (const auto said = json::find_text(body, key); said && !security::check_identifier(*said, 32))
+      w.about[key] = *said;
+  if (const auto* list = json::find_array(body, "capabilities"); list && list->size() <= 16) {
+    boost::json::array kept;
+    for (const auto& v : *list)
+      if (v.is_string() && !security::check_identifier(v.get_string(), 32)) kept.push_back(v);
+    w.about["capabilities"] = std::move(kept);
+  }
   if (w.facts.state != "stopping") w.facts.state = state && *state == "busy" ? "busy" : "ready";
   if (!std::exchange(w.awake, true)) {
     metrics_.start("ready");

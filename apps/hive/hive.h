@@ -41,6 +41,7 @@ struct WorkerProcess {
   std::int64_t promised = 0;  // bytes that its model will take
   std::unique_ptr<service::Process> process;
   std::unique_ptr<Cgroup> cgroup;  // null: its figures come from /proc
+  boost::json::object about;       // what it says of itself: protocol, memory_architecture, capabilities
   ProcessMeter meter;
   ProcessFigures figures;
   net::Clock::time_point started, last_progress, idle_since;

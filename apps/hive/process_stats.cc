@@ -88,22 +88,29 @@ boost::json::object figures_of(const WorkerProcess& w) {
     for (const std::int64_t pid : w.cgroup->pids()) pids.emplace_back(pid);
   else
     pids.emplace_back(w.facts.pid);
-  return {{"group", "llm"},
-          {"instance", w.facts.worker_id},
-          {"cgroup", w.cgroup ? boost::json::value(w.cgroup->name()) : boost::json::value(nullptr)},
-          {"pids", std::move(pids)},
-          {"health_status", w.missed_probes == 0 ? "healthy" : "degraded"},
-          {"cpu_pct", or_null(f.cpu_pct)},
-          {"rss_mb", or_null(f.rss_mb)},
-          {"io_r_mb_s", or_null(f.io_r_mb_s)},
-          {"io_w_mb_s", or_null(f.io_w_mb_s)},
-          {"vram_mb", nullptr},
-          {"uptime_s", std::chrono::duration<double>(net::Clock::now() - w.started).count()}};
+  boost::json::object o = w.about;
+  const boost::json::object measured{
+      {"service", "llorch-worker-" + w.facts.kind},
+      {"model", w.facts.model_ref},
+      {"gpu", w.facts.device == "cpu" ? boost::json::value(nullptr) : boost::json::value(w.facts.device)},
+      {"group", "llm"},
+      {"instance", w.facts.worker_id},
+      {"cgroup", w.cgroup ? boost::json::value(w.cgroup->name()) : boost::json::value(nullptr)},
+      {"pids", std::move(pids)},
+      {"health_status", w.missed_probes == 0 ? "healthy" : "degraded"},
+      {"cpu_pct", or_null(f.cpu_pct)},
+      {"rss_mb", or_null(f.rss_mb)},
+      {"io_r_mb_s", or_null(f.io_r_mb_s)},
+      {"io_w_mb_s", or_null(f.io_w_mb_s)},
+      {"vram_mb", nullptr},
+      {"uptime_s", std::chrono::duration<double>(net::Clock::now() - w.started).count()}};
+  for (const auto& figure : measured) o[figure.key()] = figure.value();
+  return o;
 }
 
 boost::json::object process_stats(const WorkerProcess& w) {
   boost::json::object o = figures_of(w);
-  o["pid"] = w.facts.pid, o["model"] = w.facts.model_ref, o["state"] = w.facts.state;
+  o["pid"] = w.facts.pid, o["state"] = w.facts.state;
   o["gpu_util_pct"] = nullptr, o["total_vram_mb"] = nullptr;
   return o;
 }

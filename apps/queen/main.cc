@@ -14,6 +14,15 @@ static void add_policy_flags(CLI::App& app, QueenOptions& o) {
                  "lru: a model without room takes the place of the one that was used least recently; none: it waits")
       ->check(CLI::IsMember({"lru", "none"}))
       ->capture_default_str();
+  app.add_option("--eviction-vram-threshold", o.vram_threshold,
+                 "above this share of a device's memory an idle worker goes, the least recently used first")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--eviction-model-cache-policy", "fetched files stay")
+      ->check(CLI::IsMember({"none"}))
+      ->default_str("none");
+  app.add_option("--mode", o.mode, "one-machine (loopback, no keys) or lab (several machines, keys)")
+      ->check(CLI::IsMember({"one-machine", "lab"}));
   app.add_option("--pin-model", o.pinned, "its workers never stop to make room, nor for being idle")
       ->allow_extra_args(false);
   app.add_option("--timeout-default-ms", o.default_deadline_ms, "deadline of requests that name none; 0: none")
@@ -86,6 +95,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.callback([&] {
     o.last_port = o.first_port;
+    if (o.mode == "one-machine") o.local_mode = true;
     if (const Status s = cli::make_private_directory(o.data_dir); !s)
       exit_code = cli::report(s.error());
     else

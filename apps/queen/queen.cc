@@ -233,6 +233,11 @@ Status QueenOptions::check() const {
     return fail(ErrorCode::kInvalidRequest, "timeout.default_ms is above timeout.max_ms");
   if (retry_first_ms > retry_max_ms)
     return fail(ErrorCode::kInvalidRequest, "retry.initial_delay_ms is above retry.max_delay_ms");
+  if (mode == "lab" && local_mode)
+    return fail(ErrorCode::kInvalidRequest, "mode lab and local-mode exclude each other");
+  if (mode == "lab" && token_file.empty() && keys_file.empty() && !std::getenv("LLORCH_API_TOKEN") &&
+      !std::getenv("LLORCH_API_TOKEN_FILE"))
+    return fail(ErrorCode::kInvalidRequest, "mode lab needs a token");
   for (const std::string& model : pinned) LLORCH_OK(colony::parse_model_ref(model));
   return {};
 }
@@ -464,7 +469,45 @@ void Queen::sweep() {
                                 {"timestamp", rfc3339(std::chrono::system_clock::now())}};
     broadcast_.send("heartbeat", boost::json::serialize(o));
   }
+  if (options_.eviction_policy == "lru") relieve_pressure();
   sweep_timer_ = loop_.after(std::chrono::milliseconds(2500), [this] { sweep(); });
+}
+
+namespace {
+
+Procedure stop_idle(FlowPtr flow, Queen& q, Evictable victim, std::function<void()> done) {
+  const service::Peer hive = q.hives()[victim.hive].peer;
+  const boost::json::object order{{"operation", "worker_process_delete"}, {"pid", victim.pid}};
+  const auto silent = std::make_shared<Relay>();
+  const auto gone = co_await q.on_hive(flow, hive, order, silent, "");
+  if (!gone) log(Level::kWarn, "evict_failed", gone.error().message);
+  done();
+}
+
+}  // namespace
+
+void Queen::relieve_pressure() {
+  for (const HiveEntry* h : online())
+    for (const colony::Device& d : h->capabilities.devices) {
+      if (!d.memory_total || !d.memory_free || *d.memory_total <= 0) continue;
+      const double used = 1 - static_cast<double>(*d.memory_free) / static_cast<double>(*d.memory_total);
+      const bool leaving = std::ranges::any_of(leaving_, [&](const auto& key) { return key.starts_with(h->id + "/"); });
+      if (used <= options_.vram_threshold || leaving) continue;
+      const auto workers = evictable({{h->id, ""}}, "");
+      const Evictable* victim = choose_eviction(workers);
+      if (!victim || victim->inflight > 0) continue;
+      const std::string key = victim->hive + "/" + victim->worker_id;
+      log(Level::kInfo, "evict",
+          fmt::format("the memory of {} on {} is nearly full: {} goes, it was used least recently", d.id, h->id,
+                      victim->worker_id));
+      leaving_.insert(key);
+      enter(*h);
+      metrics_.evictions.Increment();
+      stop_idle(make_flow(), *this, *victim, [this, key, hive = victim->hive, worker = victim->worker_id] {
+        leaving_.erase(key);
+        forget_worker(hive, worker);
+      });
+    }
 }
 
 void Queen::optimize() {

@@ -30,6 +30,8 @@ struct QueenOptions : service::FrontOptions {
   int hive_port = 8600, worker_port = 8601, admission_capacity = 100, heartbeat_interval_s = 30, worker_slots = 8,
       idle_stop_s = 300, hive_start_timeout_s = 30, missed_beats = 3;
   std::string admission_policy = "reject-new", eviction_policy = "lru";
+  std::string mode;             // "one-machine": loopback without keys; "lab": with keys; empty: as the other flags say
+  double vram_threshold = 0.9;  // above this share of a device's memory, idle workers go
   std::vector<std::string> pinned;  // models whose workers are never stopped to make room
   int default_deadline_ms = 0, max_deadline_ms = 86'400'000, cancel_deadline_ms = 5000;
   bool retry_enabled = true, retry_jitter = true;
@@ -191,6 +193,8 @@ class Queen {
                                     service::Step<bool>::Done done);
   /// Errors: kInternal.
   [[nodiscard]] Result<Placed> seat(const Decision& d);
+  /// Idle workers of hives whose memory is nearly full.
+  void relieve_pressure();
   void optimize();
   friend service::Procedure stop_everything(service::FlowPtr flow, Queen& q, bool all);
   void sweep();

@@ -38,6 +38,7 @@ class Machine(unittest.TestCase):
             worker = json.loads(next(line for line in stats.splitlines() if line.startswith("data: "))[6:])["workers"][0]
             self.assertEqual((worker["pid"], worker["group"], worker["instance"]), (busy["pid"], "llm", busy["worker_id"]))
             self.assertIn(busy["pid"], worker["pids"])
+            self.assertEqual((worker["service"], worker["protocol"], worker["memory_architecture"], worker["gpu"]), ("llorch-worker-cpu", "sse", "cpu", None))
             if not POSSIBLE:
                 return print("not run: control groups need root and cgroup v2")
             mount = subprocess.run(["findmnt", "-no", "TARGET", "-t", "cgroup2"], capture_output=True, text=True).stdout.split()[0]
@@ -148,6 +149,24 @@ EOF
                 self.assertEqual((last[1], last[2]["code"]), ("error", "NO_WORKERS_AVAILABLE"), last)
                 self.assertIn("MB are needed", last[2]["message"])
                 self.assertEqual([w["model_ref"] for w in self.workers(c)], ["builtin:haiku"])
+
+    def test_a_machine_whose_memory_is_taken_lets_idle_workers_go(self):
+        with Colony() as c:
+            q = c.queen("--eviction-vram-threshold", "0.0001", "--mode", "one-machine", local=False)
+            events = c.infer(max_tokens=240)
+            self.assertEqual(events[-1][1], "end", "who works is left alone")
+            wait_for(lambda: not self.workers(c), 15)
+            self.assertIn("llorch_queen_worker_evictions_total 1", c.call("GET", "/metrics")[2])
+            self.assertIn("it was used least recently", (c.home / "queen.log").read_text())
+            q.terminate()
+            q.wait(20)
+            c.queen("--eviction-vram-threshold", "0.0001", "--pin-model", "haiku")
+            c.infer()
+            time.sleep(6)  # two looks
+            self.assertEqual(len(self.workers(c)), 1, "a pinned one stays")
+            r = subprocess.run([BIN / "llorch-queen", "--mode", "lab", "--port", str(free_port())], capture_output=True, text=True, env=c.env, timeout=20)
+            self.assertEqual(r.returncode, 2)
+            self.assertIn("needs a token", r.stderr)
 
     def test_a_model_is_loaded_and_unloaded(self):
         with Colony() as c:

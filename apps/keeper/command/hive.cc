@@ -84,6 +84,12 @@ Status start(Flags& f) {
   return {};
 }
 
+/// A machine becomes one of the colony.
+Status add(Flags& f) {
+  LLORCH_OK(install(f));
+  return start(f);
+}
+
 Status stop(Flags& f) {
   LLORCH_TRY(const Host host, host_of(f));
   const Session session(f.common);
@@ -158,6 +164,7 @@ void add_command_hive(CLI::App& app, int& exit_code) {
   for (const auto& [verb, help, work] :
        {std::tuple<const char*, const char*, Work>("install", "copy the hive's programs to a machine", install),
         {"start", "start a machine's hive; it joins the colony with a one-time token", start},
+        {"add", "install, then start: a machine becomes one of the colony", add},
         {"stop", "stop a machine's hive, with its workers", stop},
         {"status", "does a machine's hive run?", status},
         {"uninstall", "stop a machine's hive and take it away", uninstall}}) {
@@ -167,7 +174,7 @@ void add_command_hive(CLI::App& app, int& exit_code) {
     c->add_option("-a,--address", f->address, "[user@]host, by ssh; default: this machine");
     c->add_option("-p,--ssh-port", f->ssh_port)->check(CLI::Range(1, 65535))->capture_default_str();
     c->add_option("--hive-id", f->hive_id, "its name in the colony; default: the host's");
-    if (work == start) {
+    if (work == start || work == add) {
       c->add_option("--listen", f->start.listen, "address it listens on there")->capture_default_str();
       c->add_option("--port", f->start.port, "port it listens on there")
           ->check(CLI::Range(1024, 65535))
