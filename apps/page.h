@@ -15,6 +15,7 @@
 // NOLINTEND
 
 LLORCH_PAGE(door, LLORCH_DOOR_PAGE);
+LLORCH_PAGE(script, LLORCH_PAGE_SCRIPT);
 
 namespace llorch {
 
@@ -30,10 +31,14 @@ inline net::Response page_of(const char* begin, const char* end) {
   return r;
 }
 
-/// `route<...>("GET", "/", ...)` with these bytes; a browser without a key gets a page that asks for it, as the 401.
+/// `route<...>("GET", "/", ...)` with these bytes, and apps/page.js where they have its marker; a browser without a key
+/// gets a page that asks for it, as the 401.
 inline void serve_page(service::Router& router, const char* begin, const char* end) {
-  router.route<service::Scope::kInfer>("GET", "/",
-                                       [begin, end](const service::ContextPtr& c) { c->reply(page_of(begin, end)); });
+  constexpr std::string_view kMarker = "/* page.js */";
+  net::Response page = page_of(begin, end);
+  if (const std::size_t at = page.body.find(kMarker); at != std::string::npos)
+    page.body.replace(at, kMarker.size(), std::string(llorch_page_script, llorch_page_script_end));
+  router.route<service::Scope::kInfer>("GET", "/", [page](const service::ContextPtr& c) { c->reply(page); });
   router.set_door(page_of(llorch_page_door, llorch_page_door_end));
 }
 

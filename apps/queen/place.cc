@@ -236,10 +236,27 @@ Procedure wake_hive(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<boo
   done(true);
 }
 
+static Procedure stop_there(FlowPtr flow, Queen& q, std::string hive_id, std::string worker_id, std::int64_t pid,
+                            std::shared_ptr<Relay> relay, std::string correlation_id, Step<bool>::Done done) {
+  const service::Peer hive = q.hives()[hive_id].peer;
+  const boost::json::object order{{"operation", "worker_process_delete"}, {"pid", pid}};
+  const auto gone = co_await q.on_hive(flow, hive, order, relay, correlation_id);
+  if (!gone && gone.error().code != ErrorCode::kWorkerNotFound) co_return done(std::unexpected(gone.error()));
+  q.forget_worker(hive_id, worker_id);
+  done(true);
+}
+
+Step<bool> Queen::stop_worker(const FlowPtr& flow, std::string hive_id, std::string worker_id, std::int64_t pid,
+                              std::shared_ptr<Relay> relay, std::string correlation_id) {
+  return {flow, [=, this](Step<bool>::Done done) -> std::any {
+            stop_there(flow, *this, hive_id, worker_id, pid, relay, correlation_id, std::move(done));
+            return {};
+          }};
+}
+
 /// A worker that is wanted less goes, when its requests have ended.
 Procedure make_room(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Evictable victim, Step<bool>::Done done) {
   const std::string key = victim.hive + "/" + victim.worker_id;
-  const service::Peer hive = q.hives()[victim.hive].peer;
   const auto count = q.inflight(victim.hive, victim.worker_id);
   q.leaving_.insert(key);
   q.enter(q.hives()[victim.hive]);
@@ -251,16 +268,12 @@ Procedure make_room(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Evictabl
     if (!changed) stopped = changed.error();
   }
   if (!stopped) {
-    const boost::json::object order{{"operation", "worker_process_delete"}, {"pid", victim.pid}};
     const auto relay = std::make_shared<Relay>(p->relay);
-    const auto gone = co_await q.on_hive(flow, hive, order, relay, p->correlation_id);
-    if (!gone && gone.error().code != ErrorCode::kWorkerNotFound) stopped = gone.error();
+    const auto gone = co_await q.stop_worker(flow, victim.hive, victim.worker_id, victim.pid, relay, p->correlation_id);
+    if (!gone) stopped = gone.error();
   }
   q.leaving_.erase(key);
-  if (!stopped) {
-    q.metrics_.evictions.Increment();
-    q.forget_worker(victim.hive, victim.worker_id);
-  }
+  if (!stopped) q.metrics_.evictions.Increment();
   if (const auto h = q.hives().find(victim.hive); h != q.hives().end() && stopped) q.enter(h->second);
   q.changed().notify();
   if (stopped) co_return done(std::unexpected(*stopped));

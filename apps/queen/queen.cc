@@ -146,12 +146,13 @@ Status Queen::hive_beat(colony::HiveBeat beat) {
     front_.audit()->append({{"event_type", "node_registered"}, {"hive_id", beat.hive_id}});
   h.id = beat.hive_id, h.url = beat.url, h.version = beat.version;
   h.peer = std::move(peer), h.workers = std::move(beat.workers), h.node = std::move(beat.node);
-  const auto gone = [&h](const std::string& key) {
-    return key.starts_with(h.id + "/") &&
-           std::ranges::none_of(h.workers, [&](const auto& w) { return key == h.id + "/" + w.worker_id; });
-  };
-  std::erase_if(leaving_, gone);
-  std::erase_if(used_, [&](const auto& entry) { return gone(entry.first); });
+  // Keys are "hive/worker": a beat looks at its own hive's alone, however many workers the colony has.
+  const std::string prefix = h.id + "/";
+  for (auto it = used_.lower_bound(prefix); it != used_.end() && it->first.starts_with(prefix);) {
+    const bool stays = std::ranges::any_of(
+        h.workers, [&](const auto& w) { return std::string_view(it->first).substr(prefix.size()) == w.worker_id; });
+    it = stays ? std::next(it) : used_.erase(it);
+  }
   h.seen = net::Clock::now(), h.told_revision = beat.revision;
   // What changes all the time comes with the beat; the rest is asked for when it has changed.
   bool gpu = false;
@@ -213,7 +214,8 @@ void Queen::enter(const HiveEntry& h) {
   for (const auto& d : h.capabilities.devices) v.devices.push_back({d.id, d.type, d.memory_free.value_or(0)});
   for (const auto& w : h.workers)
     v.workers.push_back({w.worker_id, w.model_ref, w.device, w.kind,
-                         leaving_.contains(h.id + "/" + w.worker_id) ? "stopping" : w.state, 0, options_.worker_slots});
+                         !leaving_.empty() && leaving_.contains(h.id + "/" + w.worker_id) ? "stopping" : w.state, 0,
+                         options_.worker_slots});
   directory_.put(std::move(v));
 }
 
@@ -476,10 +478,8 @@ void Queen::sweep() {
 namespace {
 
 Procedure stop_idle(FlowPtr flow, Queen& q, Evictable victim, std::function<void()> done) {
-  const service::Peer hive = q.hives()[victim.hive].peer;
-  const boost::json::object order{{"operation", "worker_process_delete"}, {"pid", victim.pid}};
   const auto silent = std::make_shared<Relay>();
-  const auto gone = co_await q.on_hive(flow, hive, order, silent, "");
+  const auto gone = co_await q.stop_worker(flow, victim.hive, victim.worker_id, victim.pid, silent, "");
   if (!gone) log(Level::kWarn, "evict_failed", gone.error().message);
   done();
 }
@@ -503,10 +503,7 @@ void Queen::relieve_pressure() {
       leaving_.insert(key);
       enter(*h);
       metrics_.evictions.Increment();
-      stop_idle(make_flow(), *this, *victim, [this, key, hive = victim->hive, worker = victim->worker_id] {
-        leaving_.erase(key);
-        forget_worker(hive, worker);
-      });
+      stop_idle(make_flow(), *this, *victim, [this, key] { leaving_.erase(key); });
     }
 }
 

@@ -145,11 +145,11 @@ class Queen {
   [[nodiscard]] boost::json::object overview() const;
   [[nodiscard]] boost::json::array models() const;
 
-  /// QUEUE_FULL and SHUTTING_DOWN are answered here; true when one more may come.
   /// What decisions look at follows the entry.
   void enter(const HiveEntry& h);
   /// Asks a hive for its capabilities; changed() tells when they are there.
   void learn(const std::string& hive_id);
+  /// QUEUE_FULL and SHUTTING_DOWN are answered here; true when one more may come.
   [[nodiscard]] bool admit(const service::ContextPtr& c, bool batch);
   /// Of a request: its header, its body's deadline_ms (which is taken out), or the default. False when it was refused.
   [[nodiscard]] bool take_deadline(const service::ContextPtr& c, boost::json::object& body, Deadline& d);
@@ -165,6 +165,10 @@ class Queen {
   [[nodiscard]] service::Step<boost::json::value> on_hive(const service::FlowPtr& flow, const service::Peer& hive,
                                                           boost::json::object order, std::shared_ptr<Relay> relay,
                                                           std::string correlation_id);
+  /// Has a hive stop a worker, and forgets it; one that has gone already is no error.
+  [[nodiscard]] service::Step<bool> stop_worker(const service::FlowPtr& flow, std::string hive_id,
+                                                std::string worker_id, std::int64_t pid, std::shared_ptr<Relay> relay,
+                                                std::string correlation_id);
   /// What is kept of a job; on_ended writes the last of it.
   [[nodiscard]] JobRow& row(const std::string& job_id) { return rows_[job_id]; }
   void save(const JobRow& row);

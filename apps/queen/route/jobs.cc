@@ -323,20 +323,16 @@ Procedure unload_model(TaskPtr t, Queen& q, std::string model, std::string hive_
   const auto relay = std::make_shared<Relay>(relay_to(t));
   struct Victim {
     std::string hive, worker;
-    service::Peer peer;
     std::int64_t pid;
   };
   std::vector<Victim> victims;
   for (const HiveEntry* h : q.online())
     for (const auto& w : h->workers)
-      if (w.model_ref == model && (hive_id.empty() || h->id == hive_id))
-        victims.push_back({h->id, w.worker_id, h->peer, w.pid});
+      if (w.model_ref == model && (hive_id.empty() || h->id == hive_id)) victims.push_back({h->id, w.worker_id, w.pid});
   for (const Victim& v : victims) {
-    const boost::json::object order{{"operation", "worker_process_delete"}, {"pid", v.pid}};
-    auto step = q.on_hive(t->flow, v.peer, order, relay, t->job->options.correlation_id);
+    auto step = q.stop_worker(t->flow, v.hive, v.worker, v.pid, relay, t->job->options.correlation_id);
     const auto gone = co_await step;
-    if (!gone && gone.error().code != ErrorCode::kWorkerNotFound) co_return t->fail(gone.error());
-    q.forget_worker(v.hive, v.worker);
+    if (!gone) co_return t->fail(gone.error());
   }
   t->succeed(boost::json::value{{"id", model}, {"status", "unloaded"}, {"workers_stopped", victims.size()}});
 }

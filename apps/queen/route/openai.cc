@@ -92,8 +92,9 @@ Procedure serve(FlowPtr flow, Queen& q, ContextPtr c, std::shared_ptr<Placing> p
     placed->seat.reset();
     if (!c->exchange->alive()) co_return;
     if (outcome && r->streamed) co_return c->exchange->finish();
+    const bool again = q.options().retry_enabled && tries < q.options().retry_attempts;
     const bool busy = r->response.status == 429 || r->response.status == 503;
-    if (outcome && (!busy || tries >= q.options().retry_attempts)) co_return c->reply(std::move(r->response));
+    if (outcome && (!busy || !again)) co_return c->reply(std::move(r->response));
     if (!outcome && r->streamed) {  // the answer is cut off: say so, and no [DONE] (J-63)
       const boost::json::object error{{"error",
                                        {{"code", "WORKER_CRASHED"},
@@ -103,8 +104,8 @@ Procedure serve(FlowPtr flow, Queen& q, ContextPtr c, std::shared_ptr<Placing> p
       co_return c->exchange->finish();
     }
     if (!outcome) q.forget_worker(placed->hive_id, placed->worker_id);
-    if (tries >= q.options().retry_attempts) co_return c->fail({ErrorCode::kWorkerCrashed, "the worker went away"});
-    auto wait = service::pause(flow, std::chrono::milliseconds(200 << (tries - 1)));
+    if (!again) co_return c->fail({ErrorCode::kWorkerCrashed, "the worker went away"});
+    auto wait = service::pause(flow, q.options().retry_pause(tries));
     if (const auto waited = co_await wait; !waited) co_return;
   }
 }
