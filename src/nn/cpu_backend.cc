@@ -51,6 +51,8 @@ class CpuKvStore final : public KvStore {
   AlignedBuffer memory_;
 };
 
+constexpr std::int64_t kPanelGroup = 8;  // panels that some kernels multiply together
+
 class CpuBackend final : public HostBackend {
  public:
   CpuBackend(const Kernels& kernels, int threads) : k_(kernels), pool_(threads) {}
@@ -177,12 +179,19 @@ void CpuBackend::linear(std::span<const LinearPart> parts, DeviceSpan x, std::in
       return;
     }
     const std::int64_t panels = (w.rows() + k_.panel - 1) / k_.panel;
-    const std::int64_t chunk = std::max<std::int64_t>(1, panels / (pool_.threads() * 8));
-    for (std::int64_t p = 0; p < panels; p += chunk) pieces.push_back({&part, p, std::min(p + chunk, panels)});
+    // Large pieces share more in the caches; small ones at the end let the threads finish together.
+    for (std::int64_t p = 0, size; p < panels; p += size) {
+      size = (panels - p + 2 * pool_.threads() - 1) / (2 * pool_.threads());
+      if (size > kPanelGroup) size = size / kPanelGroup * kPanelGroup;
+      pieces.push_back({&part, p, std::min(p + size, panels)});
+    }
   }
   activations_.resize(k_, type, rows, columns);
-  if (activations_.converts())
-    pool_.run(rows, [&](std::int64_t r) { activations_.convert_row(r, at(x) + r * columns); });
+  if (activations_.converts())  // rows of one tile share cache lines: one thread's work
+    pool_.run((rows + kernel::kTileRows - 1) / kernel::kTileRows, [&](std::int64_t tile) {
+      const std::int64_t last = std::min(rows, (tile + 1) * kernel::kTileRows);
+      for (std::int64_t r = tile * kernel::kTileRows; r < last; ++r) activations_.convert_row(r, at(x) + r * columns);
+    });
   pool_.run(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i) {
     const Piece& piece = pieces[static_cast<std::size_t>(i)];
     const auto& w = static_cast<const PackedWeight&>(*piece.part->weight);

@@ -125,7 +125,8 @@ inline void ask_for(const std::uint8_t* weights, std::int64_t block) {
 /// Columns of one panel, unpacked: formats with a scale per 32 columns.
 template<const PanelFormat& kF>
 struct ScaledChunk {
-  static constexpr int kColumns = 2048;
+  static constexpr int kColumns = 1024;
+  static constexpr bool kPairs = false;
   alignas(64) std::int8_t codes[kColumns * P];
   alignas(64) float scales[kColumns / 32 * P];
 
@@ -172,39 +173,52 @@ struct ScaledChunk {
   }
 };
 
-/// The same for formats of 256 columns, whose whole scales are multiplied into the codes: 14 bits, which two tiles take
-/// as 128 times a high byte and a low one. All columns of a block are summed before anything is scaled.
+/// The same for formats of 256 columns, whose whole scales are multiplied into the codes: two bytes, one tile each. All
+/// columns of a block are summed before anything is scaled.
+///
+/// Codes of at most five bits and scales of six (Q4_K, Q5_K): the scale's upper and lower three bits, each times the
+/// code. Others: 128 times the upper byte of the product and its signed rest. The sums are the same whole numbers.
 template<const PanelFormat& kF>
 struct WholeChunk {
   static constexpr int kColumns = 1024;
   static constexpr bool kHasMinimum = BlockScales<kF>::kHasMinimum && !kTiledMinimums<kF>;
-  static constexpr int kParts = kF.type == DType::kQ2_K ? 1 : 2;  // Q2_K: 15 * 3 fits a byte
+  static constexpr bool kPairs = !kHasMinimum;                       // tiles of rows by twos
+  static constexpr int kParts = kF.type == DType::kQ2_K ? 1 : 2;     // Q2_K: 15 * 3 fits a byte
+  static constexpr bool kFactored = kF.scales == Scales::kSuperPair;  // bytes without sign
+  static constexpr int kHighShift = kFactored ? 3 : 7;
   static constexpr int kSubs = 256 / kF.sub;
   alignas(64) std::int8_t codes[kParts * kColumns * P];  // [64 columns][part][group of four][row]
   alignas(64) float scales[kColumns / 256 * P];
   alignas(64) float minimums[kHasMinimum ? kColumns / kF.sub * P : P];
 
   static void shape(TileShapes& shapes) {
-    for (const int t : {0, 1, 4, 6, 7}) shapes.set(t, 16, 64);
+    for (int t = 0; t < 8; ++t) shapes.set(t, 16, 64);
   }
 
   /// Four columns of 16 rows times their rows' scales.
   static void scale_codes(B w, I scale, std::int8_t* to) {
     const I both = _mm512_or_si512(_mm512_and_si512(scale, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(scale, 16));
+    if constexpr (kFactored) {  // no product exceeds a byte: two of them are one multiplication
+      _mm512_store_si512(to, _mm512_mullo_epi16(w, _mm512_srli_epi16(both, kHighShift)));
+      _mm512_store_si512(to + 1024, _mm512_mullo_epi16(w, _mm512_and_si512(both, _mm512_set1_epi16(7))));
+      return;
+    }
+    if constexpr (kParts == 1) {
+      _mm512_store_si512(to, _mm512_mullo_epi16(w, both));
+      return;
+    }
     const I even = _mm512_mullo_epi16(_mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8), both);
     const I odd = _mm512_mullo_epi16(_mm512_srai_epi16(w, 8), both);
     const auto join = [](I low, I high) {
       return _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaaull, low, _mm512_slli_epi16(high, 8));
     };
-    if constexpr (kParts == 1) {
-      _mm512_store_si512(to, join(even, odd));
-    } else {
-      const auto high = [](I v) { return _mm512_srai_epi16(_mm512_add_epi16(v, _mm512_set1_epi16(64)), 7); };
-      const I even_high = high(even), odd_high = high(odd);
-      _mm512_store_si512(to, join(even_high, odd_high));
-      _mm512_store_si512(to + 1024, join(_mm512_sub_epi16(even, _mm512_slli_epi16(even_high, 7)),
-                                         _mm512_sub_epi16(odd, _mm512_slli_epi16(odd_high, 7))));
-    }
+    const auto high = [](I v) {
+      return _mm512_srai_epi16(_mm512_add_epi16(v, _mm512_set1_epi16(64)), kHighShift);
+    };
+    const I even_high = high(even), odd_high = high(odd);
+    _mm512_store_si512(to, join(even_high, odd_high));
+    _mm512_store_si512(to + 1024, join(_mm512_sub_epi16(even, _mm512_slli_epi16(even_high, kHighShift)),
+                                       _mm512_sub_epi16(odd, _mm512_slli_epi16(odd_high, kHighShift))));
   }
 
   void unpack_from(const std::uint8_t* panel, std::int64_t columns) {
@@ -228,36 +242,85 @@ struct WholeChunk {
     }
   }
 
+  // Tiles 0 and 1 are one tile of rows' sums of the parts, 2 and 3 its neighbour's; 4 and 5 rows, 6 and 7 weights.
+#define LLORCH_PRODUCT(sum, rows, weights) \
+  if constexpr (kFactored)                 \
+    _tile_dpbsud(sum, rows, weights);      \
+  else                                     \
+    _tile_dpbssd(sum, rows, weights)
+
+  /// Leaves the sums of block i of a tile of rows, and of the next one where kBoth, in products[tile][part].
+  template<bool kBoth>
+  void multiply_block(const std::int8_t* x, std::int64_t to_next_tile, std::int64_t i,
+                      std::int32_t (*products)[2][16 * P]) const {
+    const std::int8_t* w = codes + i * kParts * 4096;
+    x += i * 4096;
+    _tile_zero(0);
+    if constexpr (kParts == 2) _tile_zero(1);
+    if constexpr (kBoth) _tile_zero(2);
+    if constexpr (kBoth && kParts == 2) _tile_zero(3);
+    for (int k = 0; k < 4; ++k, x += 1024, w += kParts * 1024) {
+      LLORCH_TILE_LOAD(6, w, 64);
+      LLORCH_TILE_LOAD(4, x, 64);
+      LLORCH_PRODUCT(0, 4, 6);
+      if constexpr (kBoth) {
+        LLORCH_TILE_LOAD(5, x + to_next_tile, 64);
+        LLORCH_PRODUCT(2, 5, 6);
+      }
+      if constexpr (kParts == 2) {
+        LLORCH_TILE_LOAD(7, w + 1024, 64);
+        LLORCH_PRODUCT(1, 4, 7);
+        if constexpr (kBoth) {
+          LLORCH_PRODUCT(3, 5, 7);
+        }
+      }
+    }
+    _tile_stored(0, products[0][0], 64);
+    if constexpr (kParts == 2) _tile_stored(1, products[0][1], 64);
+    if constexpr (kBoth) _tile_stored(2, products[1][0], 64);
+    if constexpr (kBoth && kParts == 2) _tile_stored(3, products[1][1], 64);
+  }
+#undef LLORCH_PRODUCT
+
+  /// Row r's part of a block, scaled, onto its sum.
+  static F add_scaled(const std::int32_t (*products)[16 * P], int r, const float* x_scale, F scale, F sum) {
+    I whole = _mm512_load_si512(products[0] + r * P);
+    if constexpr (kParts == 2)
+      whole = V::add_ints(_mm512_slli_epi32(whole, kHighShift), _mm512_load_si512(products[1] + r * P));
+    return V::fma(V::mul(V::to_float(whole), V::set1(x_scale[r])), scale, sum);
+  }
+
+  /// Adds the products with two tiles of rows to `sums`, 16 floats a row. They share the loads of the weights.
+  void multiply_pair(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t columns,
+                     float* sums) const {
+    alignas(64) std::int32_t products[2][2][2][16 * P];  // [block & 1][tile][part]
+    const std::int64_t first = (tile * q.stride + c0) * kTileRows, to_next = q.stride * kTileRows;
+    multiply_block<true>(q.codes + first, to_next, 0, products[0]);
+    for (std::int64_t i = 0; i < columns / 256; ++i) {
+      if (i + 1 < columns / 256) multiply_block<true>(q.codes + first, to_next, i + 1, products[(i + 1) & 1]);
+      const F scale = V::load(scales + i * P);
+      for (int t = 0; t < 2; ++t) {
+        const float* x_scale = q.scales + (first + t * to_next) / 256 + i * kTileRows;
+        float* sum = sums + t * kTileRows * P;
+#pragma GCC unroll 16
+        for (int r = 0; r < kTileRows; ++r)
+          V::store(sum + r * P, add_scaled(products[i & 1][t], r, x_scale, scale, V::load(sum + r * P)));
+      }
+    }
+  }
+
   template<int kM>
   void multiply(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t columns,
                 const std::uint8_t* next, F* sums) const {
-    alignas(64) std::int32_t products[2][2][16 * P];
+    alignas(64) std::int32_t products[2][1][2][16 * P];  // [block & 1][tile][part]
     alignas(64) float offset[P];
     const std::int64_t first = (tile * q.stride + c0) * kTileRows, blocks = columns / 256;
-    const std::int8_t* a = q.codes + first;
     const float* x_scales = q.scales + first / 256;
     const std::int16_t* code_sums = q.sums + first / 16;
-    const auto issue = [&](std::int64_t i) {
-      const std::int8_t *x = a + i * 4096, *w = codes + i * kParts * 4096;
-      _tile_zero(0);
-      if constexpr (kParts == 2) _tile_zero(1);
-      for (int k = 0; k < 4; ++k, x += 1024, w += kParts * 1024) {
-        LLORCH_TILE_LOAD(4, x, 64);
-        LLORCH_TILE_LOAD(6, w, 64);
-        _tile_dpbssd(0, 4, 6);
-        if constexpr (kParts == 2) {
-          LLORCH_TILE_LOAD(7, w + 1024, 64);
-          _tile_dpbssd(1, 4, 7);
-        }
-      }
-      _tile_stored(0, products[i & 1][0], 64);
-      if constexpr (kParts == 2) _tile_stored(1, products[i & 1][1], 64);
-    };
-    issue(0);
+    multiply_block<false>(q.codes + first, 0, 0, products[0]);
     for (std::int64_t i = 0; i < blocks; ++i) {
-      if (i + 1 < blocks) issue(i + 1);
+      if (i + 1 < blocks) multiply_block<false>(q.codes + first, 0, i + 1, products[(i + 1) & 1]);
       if (next) ask_for<kF>(next, i);
-      const std::int32_t *high = products[i & 1][0], *low = products[i & 1][1];
       const float* x_scale = x_scales + i * kTileRows;
       if constexpr (kHasMinimum) {
         for (int s = 0; s < kSubs; ++s) {
@@ -270,11 +333,7 @@ struct WholeChunk {
       }
       const F scale = V::load(scales + i * P);
 #pragma GCC unroll 16
-      for (int r = 0; r < kM; ++r) {
-        I whole = _mm512_load_si512(high + r * P);
-        if constexpr (kParts == 2) whole = V::add_ints(_mm512_slli_epi32(whole, 7), _mm512_load_si512(low + r * P));
-        sums[r] = V::fma(V::mul(V::to_float(whole), V::set1(x_scale[r])), scale, sums[r]);
-      }
+      for (int r = 0; r < kM; ++r) sums[r] = add_scaled(products[i & 1][0], r, x_scale, scale, sums[r]);
     }
   }
 };
@@ -284,6 +343,7 @@ struct WholeChunk {
 template<const PanelFormat& kF>
 struct FewRowsChunk {
   static constexpr int kColumns = 256, kRows = 8, kSubs = 8;
+  static constexpr bool kPairs = false;
   alignas(64) std::int8_t codes[kColumns * P];
   alignas(64) std::int32_t whole_scales[kSubs * P];
   F scale;
@@ -347,34 +407,51 @@ struct FewRowsChunk {
 template<const PanelFormat& kF>
 using Chunk = typename Either<kF.block == 256, WholeChunk<kF>, ScaledChunk<kF>>::Type;
 
-/// One tile of rows of one panel: takes over what earlier columns left in `out`, and leaves the sum there.
+/// Where the sums of a tile of rows of one panel lie: in the result, or in a buffer of 16 floats a row.
+struct Sums {
+  float* at;
+  std::int64_t stride;
+};
+
+/// Adds to sums in a buffer what minimums take off.
+template<const PanelFormat& kF>
+inline void add_minimums(const LinearArgs& a, std::int64_t tile, const Minimums<kF>& minimums, float* sums) {
+  if constexpr (kTiledMinimums<kF>) {
+    alignas(64) float products[kTileRows * P];
+    minimums.multiply(minimums.offsets(a.quantized, tile), products);
+#pragma GCC unroll 16
+    for (int r = 0; r < kTileRows; ++r) V::store(sums + r * P, V::add(V::load(sums + r * P), V::load(products + r * P)));
+  }
+}
+
+/// One tile of rows of one panel: adds columns c.. to `to`, and after the last of them minimums and bias (n, or null).
 template<const PanelFormat& kF, int kM, class Part>
 inline void tile_rows(const LinearArgs& a, std::int64_t panel, std::int64_t tile, std::int64_t c, std::int64_t columns,
-                      const std::uint8_t* next, const Part& chunk, const Minimums<kF>& minimums) {
-  const std::int64_t n0 = panel * P, row = tile * kTileRows, rows = min64(kM, a.rows - row);
+                      const std::uint8_t* next, const Part& chunk, const Minimums<kF>& minimums, const float* bias,
+                      Sums to) {
+  const std::int64_t n0 = panel * P, rows = min64(kM, a.rows - tile * kTileRows);
   const __mmask16 lanes = first_lanes(a.n - n0);
-  float* out = a.out + row * a.out_stride + n0;
   const bool last = c + columns == a.k;
   F sums[kM];
 #pragma GCC unroll 16
   for (int r = 0; r < kM; ++r)
-    sums[r] = c > 0 && r < rows ? _mm512_maskz_loadu_ps(lanes, out + r * a.out_stride) : V::zero();
+    sums[r] = c > 0 && r < rows ? _mm512_maskz_loadu_ps(lanes, to.at + r * to.stride) : V::zero();
   // The next tile's results lie in other pages: far from here unless they are asked for.
-  if (row + kTileRows < a.rows)
-    for (int r = 0; r < kTileRows; ++r) __builtin_prefetch(out + (kTileRows + r) * a.out_stride, 1);
+  if (to.stride != P && (tile + 1) * kTileRows < a.rows)
+    for (int r = 0; r < kTileRows; ++r) __builtin_prefetch(to.at + (kTileRows + r) * to.stride, 1);
   chunk.template multiply<kM>(a.quantized, tile, c, columns, next, sums);
   if constexpr (kTiledMinimums<kF>)
     if (last) {
-      alignas(64) float products[16 * P];
+      alignas(64) float products[kTileRows * P];
       minimums.multiply(minimums.offsets(a.quantized, tile), products);
 #pragma GCC unroll 16
       for (int r = 0; r < kM; ++r) sums[r] = V::add(sums[r], V::load(products + r * P));
     }
-  const F bias = last && a.bias ? _mm512_maskz_loadu_ps(lanes, a.bias + n0) : V::zero();
+  const bool add_bias = last && bias;
+  const F more = add_bias ? _mm512_maskz_loadu_ps(lanes, bias + n0) : V::zero();
 #pragma GCC unroll 16
   for (int r = 0; r < kM; ++r)
-    if (r < rows)
-      _mm512_mask_storeu_ps(out + r * a.out_stride, lanes, last && a.bias ? V::add(sums[r], bias) : sums[r]);
+    if (r < rows) _mm512_mask_storeu_ps(to.at + r * to.stride, lanes, add_bias ? V::add(sums[r], more) : sums[r]);
 }
 
 /// Denormals are zeros while this lives: what tiles do by themselves.
@@ -438,42 +515,104 @@ struct FewRows {
 
 constexpr std::int64_t kFewTiles = 4;
 
+/// A product of some panels: one chunk of a panel after the other, each times all rows.
 template<const PanelFormat& kF, class Part, int kRowsMax>
-void multiply_panels(const LinearArgs& a) {
-  TileShapes shapes;
-  Part::shape(shapes);
-  Minimums<kF>::shape(shapes);
-  configure(shapes);
-  Part chunk;
-  Minimums<kF> minimums;
-  const std::int64_t tiles = (a.rows + kTileRows - 1) / kTileRows;
-  const std::int64_t step = tiles <= kFewTiles ? (kF.block == 256 ? 256 : 512) : Part::kColumns;
-  const auto multiply = [&](std::int64_t panel, std::int64_t c) {
-    const std::int64_t columns = min64(step, a.k - c);
-    const std::uint8_t *data = a.panels + panel * a.panel_bytes, *here = data + c / kF.block * block_bytes(kF, P);
-    chunk.unpack_from(here, columns);
-    if (c + columns == a.k) minimums.build(data, a.k);
-    for (std::int64_t t = 0; t < tiles; ++t) {
-      const bool ahead = tiles <= kFewTiles && t + 1 == tiles;
-      const std::uint8_t* next = ahead ? here + columns / kF.block * block_bytes(kF, P) : nullptr;
-      const std::int64_t rows = a.rows - t * kTileRows;
-      if (kRowsMax > 8 && rows > 8)
-        tile_rows<kF, kRowsMax>(a, panel, t, c, columns, next, chunk, minimums);
-      else if (rows > 4)
-        tile_rows<kF, 8>(a, panel, t, c, columns, next, chunk, minimums);
-      else
-        tile_rows<kF, 4>(a, panel, t, c, columns, next, chunk, minimums);
-    }
-  };
-  if (tiles <= kFewTiles) {  // the weights are read as they lie
-    for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel)
-      for (std::int64_t c = 0; c < a.k; c += step) multiply(panel, c);
-  } else {  // the activations of one chunk stay in the second cache while the panels pass
-    for (std::int64_t c = 0; c < a.k; c += step)
-      for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel) multiply(panel, c);
+class PanelProduct {
+ public:
+  explicit PanelProduct(const LinearArgs& args) : a_(args), tiles_((args.rows + kTileRows - 1) / kTileRows) {
+    TileShapes shapes;
+    Part::shape(shapes);
+    Minimums<kF>::shape(shapes);
+    configure(shapes);
   }
-  _tile_release();
-}
+  ~PanelProduct() { _tile_release(); }
+  PanelProduct(const PanelProduct&) = delete;
+  PanelProduct& operator=(const PanelProduct&) = delete;
+
+  void run() {
+    if (tiles_ <= kFewTiles)
+      few_rows();
+    else
+      for (std::int64_t t = 0; t < tiles_; t += kGroupTiles)
+        for (std::int64_t p = a_.first_panel; p < a_.last_panel; p += kGroup)
+          group(p, min64(p + kGroup, a_.last_panel), t, min64(t + kGroupTiles, tiles_));
+  }
+
+ private:
+  static constexpr std::int64_t kGroup = 8, kGroupTiles = kRowsMax > 8 ? 32 : 1;
+
+  /// The weights are read as they lie, the next ones asked for meanwhile.
+  void few_rows() {
+    constexpr std::int64_t kStep = kF.block == 256 ? 256 : 512;
+    for (std::int64_t panel = a_.first_panel; panel < a_.last_panel; ++panel)
+      for (std::int64_t c = 0; c < a_.k; c += kStep) {
+        const std::int64_t columns = min64(kStep, a_.k - c);
+        const std::uint8_t* here = unpack(panel, c, columns);
+        for (std::int64_t t = 0; t < tiles_; ++t)
+          one_tile(panel, t, c, columns, t + 1 == tiles_ ? here + columns / kF.block * block_bytes(kF, P) : nullptr,
+                   a_.bias, {a_.out + t * kTileRows * a_.out_stride + panel * P, a_.out_stride});
+      }
+  }
+
+  /// The activations of one chunk stay in the second cache while a group of panels passes, and so do their sums: rows of
+  /// results lie in different pages, and often in the same few sets of a cache.
+  void group(std::int64_t first, std::int64_t last, std::int64_t first_tile, std::int64_t last_tile) {
+    for (std::int64_t c = 0; c < a_.k; c += Part::kColumns)
+      for (std::int64_t panel = first; panel < last; ++panel) {
+        const std::int64_t columns = min64(Part::kColumns, a_.k - c);
+        unpack(panel, c, columns);
+        float* sums = sums_ + (panel - first) * kGroupTiles * kTileRows * P;
+        std::int64_t t = first_tile;
+        if constexpr (Part::kPairs)
+          for (; t + 2 <= last_tile; t += 2, sums += 2 * kTileRows * P) two_tiles(t, c, columns, sums);
+        for (; t < last_tile; ++t, sums += kTileRows * P)
+          one_tile(panel, t, c, columns, nullptr, nullptr, {sums, P});
+      }
+    for (std::int64_t r = first_tile * kTileRows; r < min64(last_tile * kTileRows, a_.rows); ++r)
+      for (std::int64_t panel = first; panel < last; ++panel) {
+        const __mmask16 lanes = first_lanes(a_.n - panel * P);
+        const std::int64_t at = (panel - first) * kGroupTiles * kTileRows + r - first_tile * kTileRows;
+        const F sum = V::load(sums_ + at * P);
+        _mm512_mask_storeu_ps(
+            a_.out + r * a_.out_stride + panel * P, lanes,
+            a_.bias ? V::add(sum, _mm512_maskz_loadu_ps(lanes, a_.bias + panel * P)) : sum);
+      }
+  }
+
+  /// Columns c.. of a panel; returns where they lie.
+  const std::uint8_t* unpack(std::int64_t panel, std::int64_t c, std::int64_t columns) {
+    const std::uint8_t *data = a_.panels + panel * a_.panel_bytes, *here = data + c / kF.block * block_bytes(kF, P);
+    chunk_.unpack_from(here, columns);
+    if (c + columns == a_.k) minimums_.build(data, a_.k);
+    return here;
+  }
+
+  void one_tile(std::int64_t panel, std::int64_t t, std::int64_t c, std::int64_t columns, const std::uint8_t* next,
+                const float* bias, Sums to) {
+    const std::int64_t rows = a_.rows - t * kTileRows;
+    if (kRowsMax > 8 && rows > 8)
+      tile_rows<kF, kRowsMax>(a_, panel, t, c, columns, next, chunk_, minimums_, bias, to);
+    else if (rows > 4)
+      tile_rows<kF, 8>(a_, panel, t, c, columns, next, chunk_, minimums_, bias, to);
+    else
+      tile_rows<kF, 4>(a_, panel, t, c, columns, next, chunk_, minimums_, bias, to);
+  }
+
+  void two_tiles(std::int64_t t, std::int64_t c, std::int64_t columns, float* sums) {
+    if (c == 0)
+      for (int r = 0; r < 2 * kTileRows; ++r) V::store(sums + r * P, V::zero());
+    chunk_.multiply_pair(a_.quantized, t, c, columns, sums);
+    if (c + columns < a_.k) return;
+    add_minimums<kF>(a_, t, minimums_, sums);
+    add_minimums<kF>(a_, t + 1, minimums_, sums + kTileRows * P);
+  }
+
+  const LinearArgs& a_;
+  const std::int64_t tiles_;
+  Part chunk_;
+  Minimums<kF> minimums_;
+  alignas(64) float sums_[kGroup * kGroupTiles * kTileRows * P];  // [panel][row][16]
+};
 
 template<const PanelFormat& kF>
 void linear_tiles(const LinearArgs& a) {
@@ -483,8 +622,8 @@ void linear_tiles(const LinearArgs& a) {
     return linear_quantized<kF>(a);
   }
   if constexpr (kF.block == 256 && kF.sub == 32)
-    if (a.rows <= 8) return multiply_panels<kF, FewRowsChunk<kF>, 8>(a);
-  multiply_panels<kF, Chunk<kF>, 16>(a);
+    if (a.rows <= 8) return PanelProduct<kF, FewRowsChunk<kF>, 8>(a).run();
+  PanelProduct<kF, Chunk<kF>, 16>(a).run();
 }
 
 }  // namespace
