@@ -7,6 +7,7 @@ the engine's own prefill time in the same answer.
 Usage: bench/http_bench.py [MODEL] [--rounds N]; without MODEL, builtin:haiku. LLORCH_BIN: folder of the binaries.
 """
 import argparse
+import contextlib
 import http.client
 import json
 import os
@@ -87,16 +88,11 @@ def first_token_sum(port):
     return float(next(line for line in text.splitlines() if line.startswith("llorch_worker_latency_first_token_ms_sum")).split()[1])
 
 
-def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("model", nargs="?", default="builtin:haiku")
-    p.add_argument("--rounds", type=int, default=7)
-    p.add_argument("--tokens", type=int, default=128)
-    p.add_argument("--threads", type=int, default=os.cpu_count())
-    a = p.parse_args()
-    prompt = "<|user|>Write a haiku about the sea<|assistant|>"
+@contextlib.contextmanager
+def served(model, threads):
+    """A worker that is ready, and its port."""
     port = free_port()
-    worker = subprocess.Popen([WORKER, "serve", "-m", a.model, "--local-mode", "--port", str(port), "--threads", str(a.threads), "--log-format", "json"], stderr=subprocess.DEVNULL)
+    worker = subprocess.Popen([WORKER, "serve", "-m", model, "--local-mode", "--port", str(port), "--threads", str(threads), "--log-format", "json"], stderr=subprocess.DEVNULL)
     try:
         for _ in range(3000):
             try:
@@ -107,6 +103,22 @@ def main():
             except OSError:
                 pass
             time.sleep(0.02)
+        yield worker, port
+    finally:
+        os.kill(worker.pid, signal.SIGCONT)
+        worker.terminate()
+        worker.wait()
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("model", nargs="?", default="builtin:haiku")
+    p.add_argument("--rounds", type=int, default=7)
+    p.add_argument("--tokens", type=int, default=128)
+    p.add_argument("--threads", type=int, default=os.cpu_count())
+    a = p.parse_args()
+    prompt = "<|user|>Write a haiku about the sea<|assistant|>"
+    with served(a.model, a.threads) as (worker, port):
         rows = {1: ([], []), 8: ([], [])}
         added, inside, cost = [], [], client_cost(port)
         for _ in range(a.rounds):
@@ -126,10 +138,6 @@ def main():
             ratio = statistics.median(h / o for h, o in zip(http_rates, own_rates))
             print(f"{a.model}, {clients} client{'s' * (clients > 1)}: http {statistics.median(http_rates):.1f} tok/s, in-process {statistics.median(own_rates):.1f} tok/s, ratio {ratio:.3f}")
         print(f"first token, beyond the prefill itself: {statistics.median(inside):.2f} ms in the worker (request read to token handed to the socket), {statistics.median(added):.2f} ms at the client, of which its own two requests cost {cost:.2f} ms")
-    finally:
-        os.kill(worker.pid, signal.SIGCONT)
-        worker.terminate()
-        worker.wait()
 
 
 if __name__ == "__main__":

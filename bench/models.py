@@ -1,18 +1,24 @@
 #!/usr/bin/env python3
 """Speeds of random-weight models of real shapes, as fractions of what this machine can do, next to what is required.
 
-bench/models.py [--shapes a,b] [--types a,b] [--threads 1,2] [--repeats 3] [--depth 1024]
+bench/models.py [--shapes a,b] [--types a,b] [--threads 1,2] [--repeats 3] [--depth 2048]
 Models are made once, in build/models. Every row compares within one process: `llorch-worker-cpu bench` measures the roofline itself.
 """
 import argparse
 import json
 import pathlib
+import statistics
 import subprocess
 import sys
+import threading
+
+from http_bench import served, stream
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = ROOT / "build/release/bin"
 PLAIN = ("F16", "BF16", "F32")
+CLIENT_TOKENS = 128, 64
+CONTEXTS = {"qwen2.5-0.5b": 32768, "tinyllama-1.1b": 2048, "llama3.2-1b": 131072, "phi-3-mini": 4096, "gpt2-124m": 1024}
 
 
 def model(shape, kind):
@@ -28,31 +34,75 @@ def required_prefill(shape, kind):
     return 0.65 if kind in PLAIN else 0.50 if "0.5b" in shape else 0.60
 
 
-def rows(shape, kind, report):
-    """(what, reached, required) of one report."""
-    by = {(r["test"], r["depth"], r["batch"], r["threads"]): r for r in report["results"]}
-    threads = sorted({r["threads"] for r in report["results"]})
-    roof = report["roofline"]
-    deep = max(r["depth"] for r in report["results"])
+def rows(shape, kind, core, heavy, long, far, avx2, clients):
+    """(threads, what, reached, required) of the reports of one model; negative: at most."""
+    by = {(r["test"], r["depth"], r["batch"], r["threads"]): r for r in core["results"] + heavy["results"]}
+    threads = sorted({t for _, _, _, t in by})
+    deep = max(r["depth"] for r in far["results"])
     for t in threads:
+        speed = {key[:3]: r["tok_s"]["median"] for key, r in by.items() if key[3] == t}
         prefill, decode = by[("prefill", 0, 1, t)], by[("decode", 0, 1, t)]
-        eight, far = by[("decode", 0, 8, t)], by[("decode", deep, 1, t)]
-        yield t, f"prefill 512, {prefill['tok_s']['median']:.0f} tok/s, of " + ("bf16 dot peak" if kind in PLAIN else "int8 dot peak"), prefill["roofline_fraction"], required_prefill(shape, kind)
-        yield t, f"decode, {decode['tok_s']['median']:.1f} tok/s, of read bandwidth {roof['read_gb_s']:.0f} GB/s", decode["roofline_fraction"], 0.92
-        yield t, f"decode at depth {deep}, of depth 0", far["tok_s"]["median"] / decode["tok_s"]["median"], 0.92
-        yield t, f"decode at depth {deep}, of (weights + KV) / bandwidth", far["roofline_fraction"], 0.90
-        yield t, "8 sequences, times one", eight["tok_s"]["median"] / decode["tok_s"]["median"], 5.0
+        yield t, f"prefill 512, {speed['prefill', 0, 1]:.0f} tok/s, of " + ("bf16 dot peak" if kind in PLAIN else "int8 dot peak"), prefill["roofline_fraction"], required_prefill(shape, kind)
+        yield t, f"decode, {speed['decode', 0, 1]:.1f} tok/s, of read bandwidth {core['roofline']['read_gb_s']:.0f} GB/s", decode["roofline_fraction"], 0.92
+        yield t, "8 sequences, times one", speed["decode", 0, 8] / speed["decode", 0, 1], 5.0
+        yield t, "32 sequences, of prefill", speed["decode", 0, 32] / speed["prefill", 0, 1], 1.0
+        for r in far["results"]:
+            if r["test"] == "decode" and r["threads"] == t:
+                yield t, f"decode at depth {deep}, of depth 0", r["tok_s"]["median"] / speed["decode", 0, 1], 0.92
+                yield t, f"decode at depth {deep}, of (weights + KV) / bandwidth", r["roofline_fraction"], 0.90
+        for r in long["results"]:
+            if r["test"] == "prefill" and r["threads"] == t:
+                yield t, f"prefill {r['tokens']}, of 512", r["tok_s"]["median"] / speed["prefill", 0, 1], 0.85
     if len(threads) > 1:
         one, two = threads[0], threads[-1]
         yield two, f"prefill, {two} threads, times {one}", by[("prefill", 0, 1, two)]["tok_s"]["median"] / by[("prefill", 0, 1, one)]["tok_s"]["median"], 1.9
-    yield threads[-1], f"load to first token, {report['load_s']:.2f} s: seconds for 1 GB", report["load_s"] / (report["file_bytes"] / 1e9), -0.6
-    extra = report["peak_rss_bytes"] - report["kv_bytes"]
-    yield threads[-1], "peak memory less KV, times the file", extra / report["file_bytes"], -1.08
+    t = threads[-1]
+    yield t, f"8 clients, {CLIENT_TOKENS[0]} in, {CLIENT_TOKENS[1]} out: output rate, times one client", clients["times"], 4.0
+    yield t, f"8 clients: worst first token {clients['worst']:.2f} s, of prefilling all prompts", clients["worst"] / clients["prefill"], -1.2
+    if avx2:
+        yield t, "AVX2: prefill 512, of its own int8 dot peak", avx2["results"][0]["roofline_fraction"], 0.85
+    yield t, f"load to first token, {core['load_s']:.2f} s: seconds for 1 GB", core["load_s"] / (core["file_bytes"] / 1e9), -0.6
+    yield t, "peak memory less KV, times the file", (far["peak_rss_bytes"] - far["kv_bytes"]) / far["file_bytes"], -1.08
 
 
-def measure(shape, kind, a, *flags):
-    out = subprocess.run([BIN / "llorch-worker-cpu", "bench", "-m", model(shape, kind), "-n", "32", "-t", a.threads, "-r", a.repeats, "--json", *flags], check=True, capture_output=True, text=True).stdout
-    return json.loads(out)
+def measure(shape, kind, *flags):
+    out = subprocess.run([BIN / "llorch-worker-cpu", "bench", "-m", model(shape, kind), "--json", *flags], capture_output=True, text=True)
+    if out.returncode:
+        sys.exit(f"{shape} {kind}: {out.stdout}{out.stderr}")
+    return json.loads(out.stdout)
+
+
+def serve(shape, kind, threads):
+    """Eight clients at once against one; every prompt different from its first letter on (a letter is a token here)."""
+    given = CLIENT_TOKENS[1]
+
+    def run(port, clients, out):
+        each = [threading.Thread(target=stream, args=(port, f"{chr(65 + i)}, " + "sea " * 31, given, out)) for i in range(clients)]
+        for t in each:
+            t.start()
+        for t in each:
+            t.join()
+        return clients * given / (max(x[2] for x in out) - min(x[0] for x in out))
+
+    with served(model(shape, kind), threads) as (_, port):
+        stream(port, "warm", 4, [])
+        out, alone = [], []
+        one = statistics.median(run(port, 1, alone) for _ in range(3))
+        eight = run(port, 8, out)
+        assert all(abs(x[3]["tokens_in"] - CLIENT_TOKENS[0]) < 8 for x in out), out[0][3]
+        return {"times": eight / one, "worst": max(first - start for start, first, _, _ in out), "prefill": 8 * statistics.median(x[3]["prefill_time_ms"] for x in alone) / 1000}
+
+
+def report(shape, kind, a):
+    most = CONTEXTS[shape]
+    deep = min(a.depth, most - 64)
+    core = measure(shape, kind, "-p", "512", "-n", "32", "-d", "0", "-b", "1,8", "-t", a.threads, "-r", a.repeats)
+    heavy = measure(shape, kind, "-p", "1", "-n", "8", "-d", "0", "-b", "32", "-t", a.threads, "-r", "1")
+    heavy["results"] = [r for r in heavy["results"] if r["test"] == "decode"]
+    far = measure(shape, kind, "-p", "1", "-n", "16", "-d", str(deep), "-b", "1", "-t", a.threads, "-r", a.repeats)
+    long = measure(shape, kind, "-p", str(min(2048, most - 64)), "-n", "1", "-d", "0", "-b", "1", "-t", a.threads, "-r", "1")
+    avx2 = None if kind in PLAIN else measure(shape, kind, "-p", "512", "-n", "1", "-d", "0", "-b", "1", "-t", a.threads.split(",")[-1], "-r", "1", "--isa", "avx2")
+    return rows(shape, kind, core, heavy, long, far, avx2, serve(shape, kind, a.threads.split(",")[-1]))
 
 
 def main():
@@ -61,20 +111,17 @@ def main():
     p.add_argument("--types", default="Q4_0,Q4_K_M,Q5_K_M,Q6_K,Q8_0,MXFP4,F16,BF16")
     p.add_argument("--threads", default="1,2")
     p.add_argument("--repeats", default="3")
-    p.add_argument("--depth", default="1024")
+    p.add_argument("--depth", type=int, default=2048)
     a = p.parse_args()
-    print(f"{'model':16} {'format':7} {'thr':>3}  {'what':62} {'reached':>8} {'required':>9}")
-    missed = 0
+    print(f"{'model':16} {'format':7} {'thr':>3}  {'what':72} {'reached':>8} {'required':>9}")
+    missed = total = 0
     for shape in a.shapes.split(","):
         for kind in a.types.split(","):
-            report = measure(shape, kind, a, "-p", "512", "-d", "0", "-b", "1,8")
-            report["results"] += measure(shape, kind, a, "-p", "1", "-d", a.depth, "-b", "1")["results"]
-            for t, what, reached, required in rows(shape, kind, report):
+            for t, what, reached, required in report(shape, kind, a):
                 good = reached <= -required if required < 0 else reached >= required
-                missed += not good
-                print(f"{shape:16} {kind:7} {t:3}  {what:62} {reached:8.2f} {('<= ' if required < 0 else '>= ') + format(abs(required), '.2f'):>9} {'' if good else 'short'}")
-            sys.stdout.flush()
-    print(f"{missed} rows fall short")
+                missed, total = missed + (not good), total + 1
+                print(f"{shape:16} {kind:7} {t:3}  {what:72} {reached:8.2f} {('<= ' if required < 0 else '>= ') + format(abs(required), '.2f'):>9} {'' if good else 'short'}", flush=True)
+    print(f"{missed} of {total} rows fall short")
 
 
 if __name__ == "__main__":

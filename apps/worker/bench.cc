@@ -110,8 +110,9 @@ class Bench {
     int longest = 1;
     for (const auto* list : {&options_.prompts, &options_.generated})
       for (const int n : *list) longest = std::max(longest, n);
-    model.context = *std::ranges::max_element(options_.depths) + longest;
-    model.rows_max = std::max(512, *std::ranges::max_element(options_.batches));
+    const int together = *std::ranges::max_element(options_.batches);
+    model.context = std::max(*std::ranges::max_element(options_.depths) + longest, together);  // bounds rows_max
+    model.rows_max = std::max(512, together);
     if (options_.profile)
       model.decorate = [this](std::unique_ptr<Backend> inner) {
         auto wrapped = ProfileBackend::wrap(std::move(inner));
