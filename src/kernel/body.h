@@ -274,9 +274,14 @@ struct CodeRows {
 
 constexpr int kAhead = 4096;  // bytes between what is multiplied and what is asked for
 
-/// One panel times kRows activation rows.
-template<const PanelFormat& kF, int kRows, bool kMinimums = BlockScales<kF>::kHasMinimum>
-inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) {
+struct Nothing {
+  void operator()(std::int64_t) const {}
+};
+
+/// One panel times kRows activation rows. `after_block` is called with the number of each block that was read.
+template<const PanelFormat& kF, int kRows, bool kMinimums = BlockScales<kF>::kHasMinimum, class AfterBlock = Nothing>
+inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums,
+                        const AfterBlock& after_block = {}) {
   using Scale = BlockScales<kF>;
   constexpr std::int64_t kBlockBytes = block_bytes(kF, P), kPlane = plane_vectors(kF) * 4 * P;
   constexpr int kSteps = 32 / kF.sub;  // sub-blocks of 32 columns
@@ -312,6 +317,7 @@ inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int
     if constexpr (Scale::kWhole)
       for (int r = 0; r < kRows; ++r)
         sums[r] = V::fma(V::mul(V::to_float(whole[r]), V::set1(x.scales[r][b])), block.d, sums[r]);
+    after_block(b);
   }
 }
 

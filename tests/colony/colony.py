@@ -61,7 +61,12 @@ class Colony:
         """A queen that stays, of our own."""
         log = open(self.home / "queen.log", "a")
         p = self.start(BIN / "llorch-queen", "--port", self.queen_port, "--worker-port", self.worker_port, "--heartbeat-interval-sec", "1", "--log-format", "json", *(["--local-mode"] if local else []), *flags, stdout=log, stderr=log)
-        wait_for(lambda: listens(self.queen_port))
+
+        def up():
+            assert p.poll() is None, f"the queen ended with {p.returncode}: " + (self.home / "queen.log").read_text()[-2000:]
+            return listens(self.queen_port)
+
+        wait_for(up)
         return p
 
     def hive(self, name, port, *flags, worker_port=None):

@@ -182,8 +182,8 @@ template<const PanelFormat& kF>
 struct WholeChunk {
   static constexpr int kColumns = 1024;
   static constexpr bool kHasMinimum = BlockScales<kF>::kHasMinimum && !kTiledMinimums<kF>;
-  static constexpr bool kPairs = !kHasMinimum;                       // tiles of rows by twos
-  static constexpr int kParts = kF.type == DType::kQ2_K ? 1 : 2;     // Q2_K: 15 * 3 fits a byte
+  static constexpr bool kPairs = !kHasMinimum;                        // tiles of rows by twos
+  static constexpr int kParts = kF.type == DType::kQ2_K ? 1 : 2;      // Q2_K: 15 * 3 fits a byte
   static constexpr bool kFactored = kF.scales == Scales::kSuperPair;  // bytes without sign
   static constexpr int kHighShift = kFactored ? 3 : 7;
   static constexpr int kSubs = 256 / kF.sub;
@@ -212,9 +212,7 @@ struct WholeChunk {
     const auto join = [](I low, I high) {
       return _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaaull, low, _mm512_slli_epi16(high, 8));
     };
-    const auto high = [](I v) {
-      return _mm512_srai_epi16(_mm512_add_epi16(v, _mm512_set1_epi16(64)), kHighShift);
-    };
+    const auto high = [](I v) { return _mm512_srai_epi16(_mm512_add_epi16(v, _mm512_set1_epi16(64)), kHighShift); };
     const I even_high = high(even), odd_high = high(odd);
     _mm512_store_si512(to, join(even_high, odd_high));
     _mm512_store_si512(to + 1024, join(_mm512_sub_epi16(even, _mm512_slli_epi16(even_high, kHighShift)),
@@ -420,7 +418,8 @@ inline void add_minimums(const LinearArgs& a, std::int64_t tile, const Minimums<
     alignas(64) float products[kTileRows * P];
     minimums.multiply(minimums.offsets(a.quantized, tile), products);
 #pragma GCC unroll 16
-    for (int r = 0; r < kTileRows; ++r) V::store(sums + r * P, V::add(V::load(sums + r * P), V::load(products + r * P)));
+    for (int r = 0; r < kTileRows; ++r)
+      V::store(sums + r * P, V::add(V::load(sums + r * P), V::load(products + r * P)));
   }
 }
 
@@ -466,36 +465,49 @@ class NoDenormals {
   unsigned before_;
 };
 
+template<bool kNone>
+struct NoDenormalsIf {
+  NoDenormalsIf() {}
+};
+template<>
+struct NoDenormalsIf<true> : NoDenormals {};
+
 /// Few rows, by vectors. Their minimums are summed in the order of the tile instruction: the even and the odd columns
-/// of 32 apart, fused and from zero, then both together onto the sum.
+/// of 32 apart, fused and from zero, then both together onto the sum. That is done block by block, so that reading does
+/// not wait for it.
 template<const PanelFormat& kF>
 struct FewRows {
   template<int kRows>
   void run(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) const {
-    panel_block<kF, kRows, false>(a, panel, row, sums);
-    const NoDenormals guard;
-    F total[kRows];
+    const std::int64_t count = a.k / 32;
+    F total[kRows], even[3][kRows], odd[3][kRows];  // high * high, high * low, low * high
     for (int r = 0; r < kRows; ++r) total[r] = V::zero();
-    for (std::int64_t s = 0; s < a.k / 32; s += 32) {
-      F even[3][kRows], odd[3][kRows];  // high * high, high * low, low * high
-      for (int r = 0; r < kRows; ++r)
-        for (int part = 0; part < 3; ++part) even[part][r] = odd[part][r] = V::zero();
-      for (std::int64_t i = s; i < min64(s + 32, a.k / 32); i += 2) {
-        const F low = minimum(panel, i), high = i + 1 < a.k / 32 ? minimum(panel, i + 1) : V::zero();
-        I top, rest;
-        split(low, high, top, rest);
-        const F w[4] = {low_floats(top), high_floats(top), low_floats(rest), high_floats(rest)};
-        for (int r = 0; r < kRows; ++r) {
-          const std::uint16_t* x = a.quantized.offsets + s * 32 + (row + r) * 32 + i % 32;
-          const F x_even = first(x), x_odd = second(x), rest_even = first(x + 512), rest_odd = second(x + 512);
-          even[0][r] = V::fma(x_even, w[0], even[0][r]), odd[0][r] = V::fma(x_odd, w[1], odd[0][r]);
-          even[1][r] = V::fma(x_even, w[2], even[1][r]), odd[1][r] = V::fma(x_odd, w[3], odd[1][r]);
-          even[2][r] = V::fma(rest_even, w[0], even[2][r]), odd[2][r] = V::fma(rest_odd, w[1], odd[2][r]);
-        }
+    const auto two_minimums = [&](std::int64_t i) {
+      if (i % 32 == 0)
+        for (int part = 0; part < 3; ++part)
+          for (int r = 0; r < kRows; ++r) even[part][r] = odd[part][r] = V::zero();
+      I top, rest;
+      split(minimum(panel, i), i + 1 < count ? minimum(panel, i + 1) : V::zero(), top, rest);
+      const F w[4] = {low_floats(top), high_floats(top), low_floats(rest), high_floats(rest)};
+      for (int r = 0; r < kRows; ++r) {
+        const std::uint16_t* x = a.quantized.offsets + i / 32 * 1024 + (row + r) * 32 + i % 32;
+        const F x_even = first(x), x_odd = second(x), rest_even = first(x + 512), rest_odd = second(x + 512);
+        even[0][r] = V::fma(x_even, w[0], even[0][r]), odd[0][r] = V::fma(x_odd, w[1], odd[0][r]);
+        even[1][r] = V::fma(x_even, w[2], even[1][r]), odd[1][r] = V::fma(x_odd, w[3], odd[1][r]);
+        even[2][r] = V::fma(rest_even, w[0], even[2][r]), odd[2][r] = V::fma(rest_odd, w[1], odd[2][r]);
       }
-      for (int part = 0; part < 3; ++part)
-        for (int r = 0; r < kRows; ++r) total[r] = V::add(total[r], V::add(even[part][r], odd[part][r]));
-    }
+      if (i % 32 == 30 || i + 2 >= count)
+        for (int part = 0; part < 3; ++part)
+          for (int r = 0; r < kRows; ++r) total[r] = V::add(total[r], V::add(even[part][r], odd[part][r]));
+    };
+    panel_block<kF, kRows, false>(a, panel, row, sums, [&](std::int64_t b) {
+      if constexpr (kF.block == 256) {
+#pragma GCC unroll 4
+        for (int i = 0; i < 8; i += 2) two_minimums(b * 8 + i);
+      } else if (b % 2 == 1 || b + 1 == count) {
+        two_minimums(b / 2 * 2);
+      }
+    });
     for (int r = 0; r < kRows; ++r) sums[r] = V::add(sums[r], total[r]);
   }
 
@@ -554,8 +566,8 @@ class PanelProduct {
       }
   }
 
-  /// The activations of one chunk stay in the second cache while a group of panels passes, and so do their sums: rows of
-  /// results lie in different pages, and often in the same few sets of a cache.
+  /// The activations of one chunk stay in the second cache while a group of panels passes, and so do their sums: rows
+  /// of results lie in different pages, and often in the same few sets of a cache.
   void group(std::int64_t first, std::int64_t last, std::int64_t first_tile, std::int64_t last_tile) {
     for (std::int64_t c = 0; c < a_.k; c += Part::kColumns)
       for (std::int64_t panel = first; panel < last; ++panel) {
@@ -565,17 +577,15 @@ class PanelProduct {
         std::int64_t t = first_tile;
         if constexpr (Part::kPairs)
           for (; t + 2 <= last_tile; t += 2, sums += 2 * kTileRows * P) two_tiles(t, c, columns, sums);
-        for (; t < last_tile; ++t, sums += kTileRows * P)
-          one_tile(panel, t, c, columns, nullptr, nullptr, {sums, P});
+        for (; t < last_tile; ++t, sums += kTileRows * P) one_tile(panel, t, c, columns, nullptr, nullptr, {sums, P});
       }
     for (std::int64_t r = first_tile * kTileRows; r < min64(last_tile * kTileRows, a_.rows); ++r)
       for (std::int64_t panel = first; panel < last; ++panel) {
         const __mmask16 lanes = first_lanes(a_.n - panel * P);
         const std::int64_t at = (panel - first) * kGroupTiles * kTileRows + r - first_tile * kTileRows;
         const F sum = V::load(sums_ + at * P);
-        _mm512_mask_storeu_ps(
-            a_.out + r * a_.out_stride + panel * P, lanes,
-            a_.bias ? V::add(sum, _mm512_maskz_loadu_ps(lanes, a_.bias + panel * P)) : sum);
+        _mm512_mask_storeu_ps(a_.out + r * a_.out_stride + panel * P, lanes,
+                              a_.bias ? V::add(sum, _mm512_maskz_loadu_ps(lanes, a_.bias + panel * P)) : sum);
       }
   }
 
@@ -618,9 +628,13 @@ template<const PanelFormat& kF>
 void linear_tiles(const LinearArgs& a) {
   if (a.quantized.tile == 1) {
     if constexpr (kTiledMinimums<kF>)
-      if (a.k <= kTileColumnsMax) return for_panels(a, FewRows<kF>{});
+      if (a.k <= kTileColumnsMax) {
+        const NoDenormals guard;
+        return for_panels(a, FewRows<kF>{});
+      }
     return linear_quantized<kF>(a);
   }
+  const NoDenormalsIf<kTiledMinimums<kF>> guard;  // as few rows are computed
   if constexpr (kF.block == 256 && kF.sub == 32)
     if (a.rows <= 8) return PanelProduct<kF, FewRowsChunk<kF>, 8>(a).run();
   PanelProduct<kF, Chunk<kF>, 16>(a).run();
