@@ -47,7 +47,8 @@ class ScratchDirectory {
 }  // namespace llorch
 
 /// Declares `variable` as the path of a test data file; where it is missing, prints that the test was not run and
-/// returns.
-#define LLORCH_NEED_TEST_DATA(variable, relative)                  \
-  const std::string variable = ::llorch::test_data_path(relative); \
+/// returns, or fails with LLORCH_REQUIRE_REAL=1.
+#define LLORCH_NEED_TEST_DATA(variable, relative)                                                                      \
+  const std::string variable = ::llorch::test_data_path(relative);                                                     \
+  if (!std::filesystem::exists(variable) && std::getenv("LLORCH_REQUIRE_REAL")) FAIL() << variable << " is not there"; \
   if (!std::filesystem::exists(variable)) GTEST_SKIP() << "not run: " << variable << " is not there"

@@ -14,7 +14,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/worker"))
-from harness import free_port, main, new_seed, note_exchange, parse_sse, text_of, wait_for  # noqa: E402,F401
+from harness import free_port, main, new_seed, not_run, note_exchange, parse_sse, text_of, wait_for  # noqa: E402,F401
 
 BIN = pathlib.Path(os.environ.get("LLORCH_BIN", ROOT / "build/relassert/bin"))
 DATA = pathlib.Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared"))

@@ -1,4 +1,5 @@
 """The happy flow, cold and warm (Q-05, Q-06), with real processes; and what is left when something is killed on the way."""
+import collections
 import json
 import os
 import re
@@ -89,6 +90,7 @@ class Flow(unittest.TestCase):
 
     def test_killed_at_every_step_leaves_nothing(self):
         """kill -9 of keeper, queen or hive after each narration of the cold flow (T-60)."""
+        killed = collections.Counter()
         for victim in ("llorch", "llorch-queen", "llorch-hive"):
             for step in range(3, 19, 3):
                 with Colony() as c:
@@ -98,6 +100,7 @@ class Flow(unittest.TestCase):
                             for pid, line in c.census():
                                 if line.split()[0].endswith("/" + victim):
                                     os.kill(pid, signal.SIGKILL)
+                                    killed[victim] += 1
                     code = p.wait(30)
                     p.stderr.close()
                     self.assertIn(code, (0, 1, -9), (victim, step))
@@ -105,6 +108,7 @@ class Flow(unittest.TestCase):
                         c.assert_nothing_left(15)
                     except AssertionError:
                         self.fail(f"{victim} killed at step {step}: left {c.census()}")
+            self.assertGreaterEqual(killed[victim], 3, "it was hardly ever there to be killed")
 
     def test_prompt_from_a_pipe_and_errors(self):
         with Colony() as c:

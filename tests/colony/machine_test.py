@@ -52,7 +52,7 @@ class Machine(unittest.TestCase):
             self.assertIn(busy["pid"], worker["pids"])
             self.assertEqual((worker["service"], worker["protocol"], worker["memory_architecture"], worker["gpu"]), ("llorch-worker-cpu", "sse", "cpu", None))
             if not (mount := cgroup_mount()):
-                return print("not run: control groups need cgroup v2 and the right to make them")
+                return not_run("control groups need cgroup v2 and the right to make them")
             group = pathlib.Path(mount + worker["cgroup"])
             self.assertEqual(worker["cgroup"].rsplit("/", 1)[0], "/llorch.slice/llm")
             self.assertEqual((group / "cgroup.procs").read_text().split(), [str(busy["pid"])])
@@ -91,7 +91,7 @@ EOF
                 p = c.start(BIN / "llorch-hive", "--local-mode", "--port", c.hive_port, "--data-dir", c.home / "h", *flags, stderr=subprocess.PIPE, text=True)
                 said = p.communicate(timeout=20)[1]
                 if "cgroup" in said or "control group" in said:
-                    print("not run: no control groups here")
+                    not_run("no control groups here")
                 else:
                     self.assertIn(why, said)
                 self.assertNotEqual(p.returncode, 0)
@@ -333,7 +333,7 @@ EOF
                 v = subprocess.run(["systemd-analyze", "--user", "verify", unit], capture_output=True, text=True, env=c.env)
                 self.assertNotRegex(v.stdout + v.stderr, "(?i)unknown|invalid|not executable")
             else:
-                print("not run: systemd-analyze is not here")
+                not_run("systemd-analyze is not here")
             line = next(x for x in text.splitlines() if x.startswith("ExecStart="))[10:].split()
             self.assertEqual(line[0], str(c.home / ".local/bin/llorch-queen"))
             p = c.start(*line, "--data-dir", c.home / "q", stderr=subprocess.DEVNULL)

@@ -179,7 +179,7 @@ class Haiku(unittest.TestCase):
                 cheat.close()
 
     def test_without_a_model_it_fails(self):
-        with self.assertRaises(AssertionError):
+        with self.assertRaisesRegex(AssertionError, "/nope.gguf"):
             Worker(model="/nope.gguf")
 
 

@@ -161,17 +161,48 @@ def new_seed():
     return SEEDS[-1]
 
 
-class Timed(unittest.TextTestResult):
-    """Times of all tests."""
+class Recorded(unittest.TextTestResult):
+    """How long each test took and how it ended. What did not run fails where everything must be real (T-06)."""
     times = []
+    missing = []
 
     def startTest(self, test):
         self.began = time.monotonic()
+        self.ended = "passed"
         super().startTest(test)
 
     def stopTest(self, test):
-        self.times.append({"test": test.id(), "s": round(time.monotonic() - self.began, 4)})
+        self.times.append({"test": test.id(), "s": round(time.monotonic() - self.began, 4), "ended": self.ended})
         super().stopTest(test)
+
+    def addFailure(self, test, error):
+        self.ended = "FAILED"
+        super().addFailure(test, error)
+
+    def addError(self, test, error):
+        self.ended = "FAILED"
+        super().addError(test, error)
+
+    def addSubTest(self, test, subtest, error):
+        if error:
+            self.ended = "FAILED"
+        super().addSubTest(test, subtest, error)
+
+    def addSkip(self, test, reason):
+        self.ended = "not run"
+        self.missing.append(f"{test.id()}: {reason}")
+        super().addSkip(test, reason)
+
+
+def require_real():
+    """True where a mock, a stub or a missing model or device must fail."""
+    return "1" in (os.environ.get("LLORCH_REQUIRE_REAL"), os.environ.get("REQUIRE_REAL_LLAMA"))
+
+
+def not_run(reason):
+    """Says what a test leaves out, in a test that goes on without it."""
+    print("not run:", reason)
+    Recorded.missing.append(reason)
 
 
 def run_id():
@@ -184,18 +215,21 @@ def write_results(suite, ok):
     folder = pathlib.Path(os.environ.get("LLORCH_PROOF_DIR", ROOT / ".test-results" / suite)) / run_id()
     folder.mkdir(parents=True, exist_ok=True)
     info = subprocess.run([BINARY, "--build-info"], capture_output=True, text=True).stdout
-    metadata = {"suite": suite, "ok": ok, "machine": platform.machine(), "system": platform.platform(), "cpus": os.cpu_count(), "build": json.loads(info), "test_data": DATA.exists()}
+    metadata = {"suite": suite, "ok": ok, "machine": platform.machine(), "system": platform.platform(), "cpus": os.cpu_count(), "build": json.loads(info) if info else None, "test_data": DATA.exists()}
     (folder / "metadata.json").write_text(json.dumps(metadata, indent=2))
     (folder / "seeds.ndjson").write_text("".join(json.dumps({"seed": s}) + "\n" for s in SEEDS))
     (folder / "transcript.ndjson").write_text("".join(json.dumps(e) + "\n" for e in EXCHANGES))
-    (folder / "timings.json").write_text(json.dumps(Timed.times, indent=1))
-    (folder / "README.md").write_text(f"# {suite}\n\n{len(Timed.times)} tests, {'all passed' if ok else 'FAILED'}; the last {len(EXCHANGES)} exchanges with workers. Seeds repeat random tests.\n")
+    (folder / "timings.json").write_text(json.dumps(Recorded.times, indent=1))
+    (folder / "README.md").write_text(f"# {suite}\n\n{len(Recorded.times)} tests, {'all passed' if ok else 'FAILED'}; the last {len(EXCHANGES)} exchanges with workers. Seeds repeat random tests.\n")
 
 
 def main():
     if not os.access(BINARY, os.X_OK):
         sys.exit(f"{BINARY} is not there: ./dev build relassert")
-    runner = unittest.TextTestRunner(verbosity=1, resultclass=Timed)
+    runner = unittest.TextTestRunner(verbosity=1, resultclass=Recorded)
     ok = unittest.main(testRunner=runner, exit=False).result.wasSuccessful()
+    if require_real() and Recorded.missing:
+        print("FAILED: everything must be real here, and was not run:", *Recorded.missing, sep="\n  ", file=sys.stderr)
+        ok = False
     write_results(pathlib.Path(sys.argv[0]).stem, ok)
     sys.exit(not ok)

@@ -17,7 +17,14 @@ BANNED = [  # pattern, where it may stand, why
     (r"\bassert\s*\(\s*true\s*\)|EXPECT_TRUE\s*\(\s*true\s*\)", (), "a check that cannot fail"),
     (r"-ffast-math|-Ofast", ("tools/tidy/",), "results must be the same bits"),
     (r"\b(llama|ggml)\.h\b|\blib(llama|ggml)\b", ("tools/tidy/",), "no other engine is named in sources or build files (E-01)"),
+    (r"(?<![\w.>)])(\w+)\s*\|\|\s*!\1\s*[),;]|EXPECT_(EQ|TRUE|FALSE)\s*\(\s*(\d+|true|false)\s*(,\s*\3\s*)?\)", (), "a check that cannot fail"),
     (r"\b(TODO|FIXME|XXX)\b", ("tools/tidy/",), "unfinished work is an issue, not a comment"),
+]
+
+PRODUCT = [  # what only a product that pretends would hold (T-04)
+    (r"(?i)\b(stub(bed)?|mock(ed)?|fake(d)?|dummy|hard-?coded|not (yet )?implemented|placeholder)\b(?!=)", "announces that something is not real"),
+    (r"(?i)\bcapital of france\b|\bhaiku about (rain|the sea|autumn)\b", "the product must not know what tests ask"),
+    (r"(?i)\b(test|dummy|mock|fake)-model\b", "a model that does not exist"),
 ]
 
 
@@ -71,6 +78,22 @@ def check_banned(root):
                     yield f"{name}:{n}: banned: {line.strip()[:60]} ({why})"
 
 
+def check_pretence(root):
+    for path in tracked(root, "src", "apps"):
+        name = str(path.relative_to(root))
+        if path.suffix not in (".h", ".cc", ".html", ".js") or re.search(r"_test\.|/test_", name) or name.startswith("apps/dev/"):
+            continue
+        for n, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            for pattern, why in PRODUCT:
+                if re.search(pattern, line):
+                    yield f"{name}:{n}: pretends: {line.strip()[:60]} ({why})"
+    for path in tracked(root, "tests", "tools", "bench"):
+        if path.suffix == ".py":
+            for n, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+                if re.search(r"assertTrue\(True\)|assertFalse\(False\)|assertEqual\((\w+), \1\)|except[^:]*:\s*pass\b", line):
+                    yield f"{path.relative_to(root)}:{n}: {line.strip()[:60]} (a check that cannot fail)"
+
+
 def check_sizes(root):
     for path in tracked(root, "src", "apps", "tests", "fuzz", "bench", "tools"):
         if path.suffix not in (".h", ".cc", ".py"):
@@ -111,7 +134,7 @@ def check_isa_guards(root):
                     yield f"{name}:{n}: ISA or device conditional outside src/kernel"
 
 
-CHECKS = [check_includes, check_banned, check_sizes, check_named_paths, check_isa_guards]
+CHECKS = [check_includes, check_banned, check_pretence, check_sizes, check_named_paths, check_isa_guards]
 
 
 def violations(root):

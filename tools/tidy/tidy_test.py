@@ -50,6 +50,26 @@ class TidyTest(unittest.TestCase):
         self.put("tests/x_test.cc", "TEST(a, b) { EXPECT_TRUE(true); }\n")
         self.expect("cannot fail")
 
+    def test_tautologies(self):
+        for line in ("EXPECT_EQ(1, 1);", "if (ready || !ready) return;", "EXPECT_TRUE( true );"):
+            self.put("tests/y_test.cc", f"void f() {{ {line} }}\n")
+            self.expect("cannot fail")
+        for line in ("if (!v || !v->ok()) return;", "EXPECT_EQ(1, n);", "if (a || !a->b) return;"):
+            self.put("tests/y_test.cc", f"void f() {{ {line} }}\n")
+            self.assertEqual(tidy.violations(self.root), [])
+        self.put("tests/z_test.py", "self.assertTrue(" + "True)\n")
+        self.expect("cannot fail")
+
+    def test_planted_stubs(self):
+        for line in ('return "stub inference";', "// a placeholder until the kernel is there", 'fail("not implemented");', 'load("dummy-model");', "const auto text = hardcoded_text;  // hard-coded",
+                     'if (prompt == "The capital of France is") return " Paris";'):
+            self.put("src/nn/p.cc", f"void f() {{\n  {line}\n}}\n")
+            self.expect("pretends")
+        self.put("src/nn/p_test.cc", "// a stub is allowed in a test\n")
+        self.put("src/nn/p.cc", "void f() {\n  fakery();\n}\n")
+        self.put("apps/worker/p.html", '<input placeholder="Message">\n')
+        self.assertEqual(tidy.violations(self.root), [])
+
     def test_foreign_engine(self):
         self.put("src/nn/e.cc", '#include "gg' + 'ml.h"\n')
         self.expect("no other engine")

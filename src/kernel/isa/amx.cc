@@ -10,6 +10,8 @@
 #include "kernel/body.h"
 #include "kernel/isa/amx_tiles.h"
 
+#include "kernel/isa/amx_minimums.h"
+
 #include "kernel/isa/amx_blocks.h"
 #include "kernel/isa/amx_plain.h"
 
