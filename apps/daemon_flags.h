@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
+#include <string>
 
 #include "config_file.h"
 #include "service/front.h"
@@ -9,9 +11,8 @@
 
 namespace llorch::cli {
 
-inline void add_front_flags(CLI::App& app, service::FrontOptions& o, const std::string& program) {
-  app.add_option("--listen,--bind", o.listen, "address to listen on")->capture_default_str()->envname("LLORCH_BIND");
-  app.add_flag("--local-mode", o.local_mode, "loopback, no authentication");
+/// Who may come in, and what is written down of it: for all daemons.
+inline void add_access_flags(CLI::App& app, service::FrontOptions& o) {
   app.add_option("--token-file", o.token_file, "file with the operator's token (also LLORCH_API_TOKEN_FILE)");
   app.add_option("--keys-file", o.keys_file, "further keys: lines of '<scope>[,<scope>] <sha256 hex>'");
   app.add_option("--allow-host", o.allowed_hosts, "accept this Host header too");
@@ -19,9 +20,23 @@ inline void add_front_flags(CLI::App& app, service::FrontOptions& o, const std::
   app.add_option("--tls-cert", o.tls_certificate, "PEM certificate chain")->check(CLI::ExistingFile);
   app.add_option("--tls-key", o.tls_key, "PEM key")->check(CLI::ExistingFile);
   app.add_option("--audit-log", o.audit_log, "append audit records to this file")->envname("LLORCH_AUDIT_LOG_PATH");
+  static const std::map<std::string, security::AuditFlush> kFlush{{"immediate", security::AuditFlush::kImmediate},
+                                                                  {"hybrid", security::AuditFlush::kHybrid},
+                                                                  {"batched", security::AuditFlush::kBatched}};
+  app.add_option("--audit-flush", o.audit_flush,
+                 "when records are synced: immediate, hybrid or batched (by 100 or a second)")
+      ->transform(CLI::CheckedTransformer(kFlush))
+      ->default_str("immediate")
+      ->envname("LLORCH_AUDIT_FLUSH");
   app.add_option("--log-format", o.log_format, "json or pretty (default: pretty on a terminal)")
       ->check(CLI::IsMember({"json", "pretty"}))
       ->envname("LLORCH_LOG_FORMAT");
+}
+
+inline void add_front_flags(CLI::App& app, service::FrontOptions& o, const std::string& program) {
+  app.add_option("--listen,--bind", o.listen, "address to listen on")->capture_default_str()->envname("LLORCH_BIND");
+  app.add_flag("--local-mode", o.local_mode, "loopback, no authentication");
+  add_access_flags(app, o);
   add_config(app, program);
 }
 

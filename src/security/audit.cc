@@ -17,7 +17,23 @@
 namespace llorch::security {
 namespace {
 
-constexpr std::size_t kQueueMax = 1000;
+constexpr std::size_t kQueueMax = 1000, kBatch = 100;
+constexpr std::chrono::seconds kBatchTime{1};
+
+/// Events that are flushed at once (S-33).
+bool critical(const boost::json::object& event) {
+  static constexpr std::string_view kTypes[] = {"auth_failure",
+                                                "token_revoked",
+                                                "policy_violation",
+                                                "seal_verification_failed",
+                                                "path_traversal_attempt",
+                                                "invalid_token_used",
+                                                "suspicious_activity",
+                                                "integrity_violation",
+                                                "malformed_model_rejected",
+                                                "resource_limit_violation"};
+  return std::ranges::find(kTypes, json::find_text(event, "event_type").value_or("")) != std::end(kTypes);
+}
 
 /// Keys sorted, no blanks.
 std::string canonical(const boost::json::value& v) {
@@ -67,22 +83,47 @@ Status check_line(std::string_view line, AuditState& state) {
   return {};
 }
 
-/// The files of a chain, oldest first: those that were full, by the number of their last record, then the one in use.
-std::vector<std::string> files_of(const std::string& path) {
+std::filesystem::path folder_of(const std::string& path) {
   const std::filesystem::path whole(path);
-  const std::string stem = whole.filename().string() + ".";
-  std::vector<std::string> files;
+  return whole.has_parent_path() ? whole.parent_path() : std::filesystem::path(".");
+}
+
+/// The files in a folder that were put aside.
+std::vector<std::filesystem::path> full_files_in(const std::filesystem::path& folder, const std::string& path) {
+  const std::string stem = std::filesystem::path(path).filename().string() + ".";
+  std::vector<std::filesystem::path> files;
   std::error_code problem;
-  for (const auto& entry : std::filesystem::directory_iterator(
-           whole.has_parent_path() ? whole.parent_path() : std::filesystem::path("."), problem)) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder, problem)) {
     const std::string name = entry.path().filename().string();
     if (name.size() == stem.size() + 16 && name.starts_with(stem) &&
         name.find_first_not_of("0123456789abcdef", stem.size()) == std::string::npos)
-      files.push_back(entry.path().string());
+      files.push_back(entry.path());
   }
-  std::ranges::sort(files);  // the numbers are of one length
+  return files;
+}
+
+/// The files of a chain, oldest first: those that were full, by the number of their last record, then the one in use.
+std::vector<std::string> files_of(const std::string& path) {
+  std::vector<std::filesystem::path> full = full_files_in(folder_of(path), path);
+  for (auto& file : full_files_in(folder_of(path) / "archive", path)) full.push_back(std::move(file));
+  std::ranges::sort(full, {}, [](const auto& file) { return file.filename(); });  // the numbers are of one length
+  std::vector<std::string> files;
+  for (const auto& file : full) files.push_back(file.string());
   files.push_back(path);
   return files;
+}
+
+/// Moves files that are old enough to the folder "archive".
+void archive_old(const std::string& path, const AuditOptions& options) {
+  const auto folder = folder_of(path), archive = folder / "archive";
+  const auto oldest = std::chrono::file_clock::from_sys(options.now()) - options.archive_after;
+  for (const auto& file : full_files_in(folder, path)) {
+    std::error_code problem;
+    if (std::filesystem::last_write_time(file, problem) > oldest || problem) continue;
+    if (std::filesystem::create_directory(archive, problem))
+      std::filesystem::permissions(archive, std::filesystem::perms::owner_all, problem);
+    std::filesystem::rename(file, archive / file.filename(), problem);  // or it stays where it is
+  }
 }
 
 Status walk(const std::string& file, AuditState& state) {
@@ -199,6 +240,7 @@ Result<std::unique_ptr<AuditLog>> AuditLog::open(const std::string& path, const 
     close(fd);
     return std::unexpected(std::move(state).error());
   }
+  archive_old(path, options);
   return std::unique_ptr<AuditLog>(new AuditLog(fd, path, service_id, *state, std::move(options)));
 }
 
@@ -228,6 +270,8 @@ void AuditLog::append(boost::json::object event) {
       ++dropped_;
       return;
     }
+    if (queue_.empty() && unsynced_ == 0) since_ = std::chrono::steady_clock::now();
+    hurry_ = hurry_ || critical(event);
     queue_.emplace_back(std::move(event), rfc3339(options_.now()));
   }
   wake_.notify_one();
@@ -238,30 +282,58 @@ std::uint64_t AuditLog::dropped() const {
   return dropped_;
 }
 
+std::uint64_t AuditLog::syncs() const {
+  const std::lock_guard lock(mutex_);
+  return syncs_;
+}
+
 void AuditLog::flush() {
   std::unique_lock lock(mutex_);
-  idle_.wait(lock, [this] { return queue_.empty() && !writing_; });
+  hurry_ = true;
+  wake_.notify_one();
+  idle_.wait(lock, [this] { return queue_.empty() && unsynced_ == 0 && !writing_; });
+}
+
+bool AuditLog::wait_for_records(std::unique_lock<std::mutex>& lock) {
+  const auto waiting = [this] { return !queue_.empty() || unsynced_ > 0; };
+  wake_.wait(lock, [&] { return stop_ || waiting(); });
+  if (!waiting()) return false;
+  if (options_.flush == AuditFlush::kImmediate) return true;
+  wake_.wait_until(lock, since_ + kBatchTime, [&] {
+    return stop_ || hurry_ || queue_.size() + unsynced_ >= kBatch ||
+           (options_.flush == AuditFlush::kHybrid && !queue_.empty());
+  });
+  return true;
 }
 
 void AuditLog::write_loop() {
   std::unique_lock lock(mutex_);
-  while (true) {
-    wake_.wait(lock, [this] { return stop_ || !queue_.empty(); });
-    if (queue_.empty()) return;
-    auto batch = std::exchange(queue_, {});
-    if (dropped_ > reported_)
-      batch.emplace_back(boost::json::object{{"event_type", "audit_overflow"}, {"dropped", dropped_ - reported_}},
-                         rfc3339(options_.now())),
-          reported_ = dropped_;
-    writing_ = true;
-    const auto count = batch.size();
-    lock.unlock();
-    const bool written = write(std::move(batch));
-    lock.lock();
-    if (!written) dropped_ += count;
-    writing_ = false;
-    idle_.notify_all();
+  while (wait_for_records(lock)) {
+    const bool safe = options_.flush != AuditFlush::kHybrid || stop_ || hurry_ || queue_.size() + unsynced_ >= kBatch ||
+                      std::chrono::steady_clock::now() >= since_ + kBatchTime;
+    write_waiting(lock, safe);
   }
+}
+
+void AuditLog::write_waiting(std::unique_lock<std::mutex>& lock, bool safe) {
+  auto batch = std::exchange(queue_, {});
+  if (safe) hurry_ = false;
+  if (dropped_ > reported_)
+    batch.emplace_back(boost::json::object{{"event_type", "audit_overflow"}, {"dropped", dropped_ - reported_}},
+                       rfc3339(options_.now())),
+        reported_ = dropped_;
+  writing_ = true;
+  const auto count = batch.size();
+  lock.unlock();
+  const bool written = count == 0 || write(std::move(batch));
+  if (safe) keep();
+  lock.lock();
+  if (!written) dropped_ += count;
+  unsynced_ = safe ? 0 : unsynced_ + count;
+  if (safe) ++syncs_;
+  if (safe && !queue_.empty()) since_ = std::chrono::steady_clock::now();
+  writing_ = false;
+  idle_.notify_all();
 }
 
 /// Puts a full or a finished day's file aside. The chain goes on in a new one.
@@ -279,8 +351,18 @@ void AuditLog::rotate_before(std::string_view time) {
     return;
   }
   rename((path_ + ".new").c_str(), path_.c_str());
+  fdatasync(fd_);
   close(fd_);
   fd_ = fresh;
+  archive_old(path_, options_);
+}
+
+/// Syncs what is written; then the manifest may know of it.
+void AuditLog::keep() {
+  fdatasync(fd_);
+  const std::string fresh = manifest_of(path_) + ".new";
+  std::ofstream(fresh) << state_.count << ' ' << state_.hash << '\n';
+  rename(fresh.c_str(), manifest_of(path_).c_str());
 }
 
 bool AuditLog::write(Batch batch) {
@@ -305,10 +387,6 @@ bool AuditLog::write(Batch batch) {
     if (n <= 0) break;
     at += static_cast<std::size_t>(n);
   }
-  fdatasync(fd_);
-  const std::string fresh = manifest_of(path_) + ".new";
-  std::ofstream(fresh) << state_.count << ' ' << state_.hash << '\n';
-  rename(fresh.c_str(), manifest_of(path_).c_str());
   return true;
 }
 

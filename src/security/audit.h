@@ -3,8 +3,8 @@
 // One JSON object per line. append() never blocks: a bounded queue feeds a thread that writes and syncs. The chain goes
 // on across restarts and files: open() verifies the file in use and the manifest beside it, which keeps the last
 // counter and hash; verify_audit() walks all files. A file that has grown to its size, or whose day (UTC) is over, is
-// renamed to "<path>.<number of its last record>" and never deleted here. Errors: kIo; kInvalidRequest naming the first
-// broken record.
+// renamed to "<path>.<number of its last record>"; after 90 days it is moved to the folder "archive" beside it, and it
+// is never deleted here. Errors: kIo; kInvalidRequest naming the first broken record.
 #pragma once
 
 #include <boost/json.hpp>
@@ -27,8 +27,17 @@ struct AuditState {
   std::string hash = std::string(64, '0');
 };
 
+/// When a record is safe (S-33). Where a critical event is among them, all are written and synced at once.
+enum class AuditFlush {
+  kImmediate,  // written and synced as it comes
+  kHybrid,     // written as it comes, which outlives the process; synced with 100 others or after a second
+  kBatched     // written and synced with 100 others or after a second
+};
+
 struct AuditOptions {
+  AuditFlush flush = AuditFlush::kImmediate;
   std::uint64_t file_bytes_max = 100u << 20;
+  std::chrono::days archive_after{90};
   std::uint64_t free_bytes_min = 10u << 20;  // of the disk; records that would take it are dropped, and counted
   std::function<std::chrono::system_clock::time_point()> now = [] { return std::chrono::system_clock::now(); };
 };
@@ -46,14 +55,21 @@ class AuditLog {
   [[nodiscard]] std::uint64_t dropped() const;
   /// Waits until everything so far is on disk.
   void flush();
+  /// How often the disk was asked to keep what was written.
+  [[nodiscard]] std::uint64_t syncs() const;
 
  private:
   AuditLog(int fd, std::string path, std::string service_id, AuditState state, AuditOptions options);
   void write_loop();
   using Batch = std::vector<std::pair<boost::json::object, std::string>>;  // event and time
+  /// Waits for records and, where they are batched, for their time. False: the end.
+  bool wait_for_records(std::unique_lock<std::mutex>& lock);
+  /// Writes what waits; `safe`: asks the disk to keep it, and what was written before.
+  void write_waiting(std::unique_lock<std::mutex>& lock, bool safe);
   /// False when the disk is full: the batch is lost.
   [[nodiscard]] bool write(Batch batch);
   void rotate_before(std::string_view time);
+  void keep();
 
   int fd_;
   std::string path_, service_id_;
@@ -63,8 +79,10 @@ class AuditLog {
   mutable std::mutex mutex_;
   std::condition_variable wake_, idle_;
   Batch queue_;
-  std::uint64_t dropped_ = 0, reported_ = 0;
-  bool stop_ = false, writing_ = false;
+  std::uint64_t dropped_ = 0, reported_ = 0, syncs_ = 0;
+  std::size_t unsynced_ = 0;                             // records that are written and not yet safe
+  std::chrono::steady_clock::time_point since_;          // of the oldest record that is not yet safe
+  bool stop_ = false, writing_ = false, hurry_ = false;  // hurry: a critical event, or flush()
   std::thread thread_;
 };
 

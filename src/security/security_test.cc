@@ -187,6 +187,71 @@ TEST_F(Audit, a_file_ends_with_its_day) {
   EXPECT_EQ(verify_audit(path()).value().count, 8u);
 }
 
+TEST_F(Audit, old_files_are_archived_and_stay_in_the_chain) {
+  for (int i = 0; i < 3; ++i) write(2, {.file_bytes_max = 1});
+  std::vector<std::filesystem::path> full;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_))
+    if (entry.path().filename().string().size() == 11 + 1 + 16) full.push_back(entry.path());
+  ASSERT_EQ(full.size(), 5u);
+  std::ranges::sort(full);
+  const auto age = [&](const std::filesystem::path& file, int days) {
+    std::filesystem::last_write_time(file, std::filesystem::file_time_type::clock::now() - std::chrono::days(days));
+  };
+  age(full[0], 91), age(full[1], 95), age(full[2], 89);
+  write(1, {});
+  EXPECT_TRUE(std::filesystem::exists(directory_ + "/archive/" + full[0].filename().string()));
+  EXPECT_TRUE(std::filesystem::exists(directory_ + "/archive/" + full[1].filename().string()));
+  EXPECT_TRUE(std::filesystem::exists(full[2])) << "not old enough";
+  EXPECT_EQ(std::filesystem::status(directory_ + "/archive").permissions(), std::filesystem::perms::owner_all);
+  EXPECT_EQ(verify_audit(path()).value().count, 7u) << "the archive is a part of the chain";
+  std::filesystem::remove(directory_ + "/archive/" + full[1].filename().string());
+  const auto broken = verify_audit(path());
+  ASSERT_FALSE(broken);
+  EXPECT_NE(broken.error().message.find("audit record 2 is broken"), std::string::npos) << broken.error().message;
+}
+
+TEST_F(Audit, batches_wait_but_critical_events_do_not) {
+  const auto lines = [&] {
+    std::ifstream in(path());
+    std::string line;
+    int count = 0;
+    while (std::getline(in, line)) ++count;
+    return count;
+  };
+  const auto until = [](const auto& what) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (!what() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    return what();
+  };
+  for (const AuditFlush mode : {AuditFlush::kBatched, AuditFlush::kHybrid}) {
+    std::filesystem::remove(path()), std::filesystem::remove(path() + ".manifest");
+    const auto log = AuditLog::open(path(), "test", {.flush = mode}).value();
+    const auto start = std::chrono::steady_clock::now();
+    log->append({{"event_type", "task_submitted"}});
+    EXPECT_TRUE(until([&] { return log->syncs() == 1; })) << "a second is long enough to wait";
+    EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
+    EXPECT_EQ(lines(), 1);
+    // Nine and then a critical one: all ten are safe long before their second is over.
+    const auto then = std::chrono::steady_clock::now();
+    for (int i = 0; i < 9; ++i) log->append({{"event_type", "task_submitted"}});
+    if (mode == AuditFlush::kHybrid) {
+      EXPECT_TRUE(until([&] { return lines() == 10; })) << "written, if not synced";
+      EXPECT_EQ(log->syncs(), 1u);
+    }
+    log->append({{"event_type", "auth_failure"}});
+    EXPECT_TRUE(until([&] { return log->syncs() == 2; }));
+    EXPECT_LT(std::chrono::steady_clock::now() - then, std::chrono::milliseconds(900));
+    EXPECT_EQ(lines(), 11);
+    // A hundred do not wait either.
+    for (int i = 0; i < 100; ++i) log->append({{"event_type", "task_completed"}});
+    EXPECT_TRUE(until([&] { return lines() == 111; }));
+    log->append({{"event_type", "task_submitted"}});
+    log->flush();
+    EXPECT_EQ(lines(), 112);
+    EXPECT_EQ(verify_audit(path()).value().count, 112u);
+  }
+}
+
 TEST_F(Audit, a_full_disk_loses_records_but_no_chain) {
   write(2, {});
   {

@@ -45,7 +45,7 @@ Status Front::open() {
     authenticator_.add_token(*token, {Scope::kAdmin, Scope::kInfer, Scope::kMetrics, Scope::kNode});
   }
   if (!o.audit_log.empty()) {
-    LLORCH_TRY(audit_, security::AuditLog::open(o.audit_log, service_id_));
+    LLORCH_TRY(audit_, security::AuditLog::open(o.audit_log, service_id_, {.flush = o.audit_flush}));
   }
   if (!o.keys_file.empty())
     LLORCH_OK(authenticator_.watch_keys_file(o.keys_file, [this](auto event, const auto& label, const auto& what) {

@@ -1,5 +1,6 @@
 // serve: the daemon. One model over HTTP until it is told to stop.
 #include "config_file.h"
+#include "daemon_flags.h"
 #include "security/validate.h"
 #include "service/log.h"
 #include "worker/model_flags.h"
@@ -94,16 +95,7 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   c->add_flag("--no-prefix-cache", f->no_prefix_cache, "compute every prompt from its beginning");
   c->add_option("--chat-template", o.chat_template_file, "use this Jinja template instead of the model's")
       ->check(CLI::ExistingFile);
-  c->add_option("--token-file", o.token_file, "file with the operator's token (also LLORCH_API_TOKEN_FILE)");
-  c->add_option("--keys-file", o.keys_file, "further keys: lines of '<scope>[,<scope>] <sha256 hex>'");
-  c->add_option("--allow-host", o.allowed_hosts, "accept this Host header too");
-  c->add_option("--cors-origin", o.cors_origins, "accept requests from pages of this origin");
-  c->add_option("--tls-cert", o.tls_certificate, "PEM certificate chain")->check(CLI::ExistingFile);
-  c->add_option("--tls-key", o.tls_key, "PEM key")->check(CLI::ExistingFile);
-  c->add_option("--audit-log", o.audit_log, "append audit records to this file")->envname("LLORCH_AUDIT_LOG_PATH");
-  c->add_option("--log-format", o.log_format, "json or pretty (default: pretty on a terminal)")
-      ->check(CLI::IsMember({"json", "pretty"}))
-      ->envname("LLORCH_LOG_FORMAT");
+  cli::add_access_flags(*c, o);
   c->add_option("--job-keep-sec", f->job_keep_s, "keep a finished job's events so long for late readers")
       ->check(CLI::Range(1, 86400))
       ->capture_default_str();
