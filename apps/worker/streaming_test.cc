@@ -208,5 +208,32 @@ TEST(Streaming, arrivals_follow_the_steps_with_one_and_with_64_clients) {
   }
 }
 
+/// The engine is held before the prompt is computed: nothing but a comment, after 15 s, and without a number (J-36).
+TEST(Streaming, silence_during_prefill_is_broken_by_a_comment_after_15_seconds) {
+  if (kSanitized) GTEST_SKIP() << "not run under sanitizers: the same wait in relassert shows it";
+  Held held;
+  HeldWorker served(held, 1);
+  const int fd = connect_to(served.port());
+  const std::string body = R"({"prompt":"x","max_tokens":2,"stream":true})";
+  const std::string text = fmt::format(
+      "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n"
+      "\r\n{}",
+      body.size(), body);
+  const auto start = Clock::now();
+  ASSERT_EQ(send(fd, text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+  std::string came;
+  char part[4096];
+  for (ssize_t n; came.find("\r\n:") == std::string::npos && (n = recv(fd, part, sizeof part, 0)) > 0;)
+    came.append(part, static_cast<std::size_t>(n));
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  EXPECT_NE(came.find("\r\n:"), std::string::npos) << came;
+  EXPECT_EQ(came.find("id:", came.find("\r\n\r\n")), std::string::npos) << came;
+  EXPECT_EQ(came.find("\"text\""), std::string::npos) << "a token without a step: " << came;
+  EXPECT_GE(seconds, 14.9);
+  EXPECT_LE(seconds, 18.0);
+  held.let_go();
+  close(fd);
+}
+
 }  // namespace
 }  // namespace llorch::worker
