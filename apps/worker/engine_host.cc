@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/assert.h"
 #include "base/limits.h"
 
 namespace llorch::worker {
@@ -72,6 +73,7 @@ Status EngineHost::warm_up() {
 }
 
 void EngineHost::run(const arch::ProgressSink& progress, const std::function<void(Status)>& ready) {
+  LLORCH_ASSERT(!loop_.on_loop(), "the event loop must not compute");
   Status prepared = prepare(progress);
   const bool good = prepared.has_value();
   loop_.post([ready, prepared = std::move(prepared)] { ready(prepared); });

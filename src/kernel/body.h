@@ -245,6 +245,12 @@ inline I dot4(I sum, B codes, B activations) {
     return V::dot(sum, codes, activations);
 }
 
+/// For the ISAs that have it.
+template<class Vec>
+inline I dot4_signed(I sum, B codes, B activations) {
+  return Vec::dot_signed(sum, codes, activations);
+}
+
 /// Rows of activations as a panel needs them.
 template<const PanelFormat& kF, int kRows>
 struct CodeRows {
@@ -265,6 +271,12 @@ struct CodeRows {
   }
   /// Products of one sub-block, its codes taken as signed.
   I dot(int r, std::int64_t c, int h, const B* w) const {
+    if constexpr (kF.wide && kF.zero == 128 && V::kDotSigned) {
+      I sum = V::set1i(0);
+      for (int g = h * kF.sub / 4; g < (h + 1) * kF.sub / 4; ++g)
+        sum = dot4_signed<V>(sum, w[g], V::broadcast4(codes[r] + 32 * c + 4 * g));
+      return sum;
+    }
     I sum = V::set1i(-kF.zero * total(r, c, h));
     for (int g = h * kF.sub / 4; g < (h + 1) * kF.sub / 4; ++g)
       sum = dot4<kF.wide>(sum, w[g], V::broadcast4(codes[r] + 32 * c + 4 * g));
@@ -278,10 +290,35 @@ struct Nothing {
   void operator()(std::int64_t) const {}
 };
 
+/// Where the codes of 32 columns come from: the panel itself, or what unpack_panel() made of it.
+template<const PanelFormat& kF>
+struct PackedCodes {
+  void get(const std::uint8_t* plane, std::int64_t, B* w) const { unpack<kF>(plane, w); }
+};
+struct UnpackedCodes {
+  const std::uint8_t* at;
+  void get(const std::uint8_t*, std::int64_t c, B* w) const {
+    for (int g = 0; g < 8; ++g) w[g] = V::bytes(at + (c * 8 + g) * 4 * P);
+  }
+};
+
+template<const PanelFormat& kF>
+void unpack_panel(const std::uint8_t* panel, std::int64_t k, std::uint8_t* to) {
+  for (std::int64_t b = 0; b < k / kF.block; ++b, panel += block_bytes(kF, P)) {
+    const std::uint8_t* plane = panel + P * scale_bytes_per_row(kF);
+    for (int s = 0; s < kF.block / 32; ++s, plane += plane_vectors(kF) * 4 * P) {
+      B w[8];
+      unpack<kF>(plane, w);
+      for (int g = 0; g < 8; ++g, to += 4 * P) V::store_bytes(to, w[g]);
+    }
+  }
+}
+
 /// One panel times kRows activation rows. `after_block` is called with the number of each block that was read.
-template<const PanelFormat& kF, int kRows, bool kMinimums = BlockScales<kF>::kHasMinimum, class AfterBlock = Nothing>
+template<const PanelFormat& kF, int kRows, bool kMinimums = BlockScales<kF>::kHasMinimum, class AfterBlock = Nothing,
+         class Codes = PackedCodes<kF>>
 inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums,
-                        const AfterBlock& after_block = {}) {
+                        const AfterBlock& after_block = {}, const Codes& codes = {}) {
   using Scale = BlockScales<kF>;
   constexpr std::int64_t kBlockBytes = block_bytes(kF, P), kPlane = plane_vectors(kF) * 4 * P;
   constexpr int kSteps = 32 / kF.sub;  // sub-blocks of 32 columns
@@ -292,6 +329,7 @@ inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int
     const Scale block(panel);
     const std::uint8_t* plane = panel + P * scale_bytes_per_row(kF);
     I whole[kRows];
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) whole[r] = V::set1i(0);
     for (int s = 0; s < kF.block / 32; ++s, ++c, plane += kPlane) {
       // Evenly, because the buffers that wait for memory are few.
@@ -299,9 +337,11 @@ inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int
         for (int i = 0; i < kBlockBytes / (kF.block / 32); i += 64)
           __builtin_prefetch(panel + kAhead + s * (kBlockBytes / (kF.block / 32)) + i, 0, 2);
       B w[8];
-      unpack<kF>(plane, w);
+      codes.get(plane, c, w);
+#pragma GCC unroll 2
       for (int h = 0; h < kSteps; ++h) {
         const F minimum = block.minimum(kSteps * s + h);
+#pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
           const I dot = x.dot(r, c, h, w);
           const float x_scale = x.scales[r][Scale::kWhole ? b : c];
@@ -315,6 +355,7 @@ inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int
       }
     }
     if constexpr (Scale::kWhole)
+#pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r)
         sums[r] = V::fma(V::mul(V::to_float(whole[r]), V::set1(x.scales[r][b])), block.d, sums[r]);
     after_block(b);
@@ -380,9 +421,10 @@ inline void write_outputs(const LinearArgs& a, std::int64_t panel, std::int64_t 
 }
 
 template<class Block>
-inline void for_panels(const LinearArgs& a, const Block& block) {
+inline void for_panels(const LinearArgs& a, Block&& block) {
   for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel) {
     const std::uint8_t* data = a.panels + panel * a.panel_bytes;
+    if constexpr (requires { block.prepare(a, data); }) block.prepare(a, data);
     std::int64_t row = 0;
     F sums[V::kRowTile > 4 ? V::kRowTile : 4];
     for (; row + V::kRowTile <= a.rows; row += V::kRowTile) {
@@ -411,6 +453,17 @@ struct QuantBlock {
     panel_block<kF, kRows>(a, panel, row, sums);
   }
 };
+/// For many rows: a panel is unpacked once.
+template<const PanelFormat& kF>
+struct UnpackedQuantBlock {
+  static constexpr std::int64_t kColumnsMax = 16'384;
+  void prepare(const LinearArgs& a, const std::uint8_t* panel) { unpack_panel<kF>(panel, a.k, codes); }
+  template<int kRows>
+  void run(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) const {
+    panel_block<kF, kRows, BlockScales<kF>::kHasMinimum, Nothing, UnpackedCodes>(a, panel, row, sums, {}, {codes});
+  }
+  alignas(64) std::uint8_t codes[kColumnsMax * P];
+};
 template<class T>
 struct PlainBlock {
   template<int kRows>
@@ -421,6 +474,10 @@ struct PlainBlock {
 
 template<const PanelFormat& kF>
 void linear_quantized(const LinearArgs& a) {
+  if (a.rows >= 4 * V::kRowTile && a.k <= UnpackedQuantBlock<kF>::kColumnsMax) {
+    UnpackedQuantBlock<kF> block;
+    return for_panels(a, block);
+  }
   for_panels(a, QuantBlock<kF>{});
 }
 template<class T>

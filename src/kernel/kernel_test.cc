@@ -142,20 +142,25 @@ TEST_P(Isa, products_equal_a_double_loop_for_every_format_and_odd_shapes) {
 TEST_P(Isa, a_row_has_the_same_bits_alone_and_among_others) {
   for (const DTypeInfo& type : kDTypes) {
     if (!is_weight_type(type.type)) continue;
-    constexpr std::int64_t kN = 19, kColumns = 512, kRows = 15;
+    // 530 rows: whole groups of tiles, pairs of them and what is left; 150 outputs: more than one group of panels.
+    constexpr std::int64_t kN = 150, kColumns = 512, kRows = 530;
     const Floats w = random_floats(kN * kColumns, 3), x = random_floats(kRows * kColumns, 4);
     const std::uint64_t stride = row_bytes(type.type, kColumns);
     std::vector<std::byte> packed(stride * kN);
     for (std::uint64_t n = 0; n < kN; ++n)
       quant::row_ops(type.type).quantize(w.data() + n * kColumns, kColumns, packed.data() + n * stride);
-    const Floats together = multiply(k(), {type.type, kN, kColumns, kRows, false}, packed, x, {});
-    for (std::int64_t r = 0; r < kRows; ++r) {
-      const Floats one(x.begin() + r * kColumns, x.begin() + (r + 1) * kColumns);
-      const Floats alone = multiply(k(), {type.type, kN, kColumns, 1, false}, packed, one, {});
-      for (std::int64_t n = 0; n < kN; ++n)
-        ASSERT_EQ(std::bit_cast<std::uint32_t>(alone[static_cast<std::size_t>(n)]),
-                  std::bit_cast<std::uint32_t>(together[static_cast<std::size_t>(r * kN + n)]))
-            << type.name << " row " << r;
+    const bool tiles = k().tiles_from < kRows;
+    for (const std::int64_t rows : {std::int64_t{15}, std::int64_t{70}, tiles ? kRows : std::int64_t{83}}) {
+      const Floats these(x.begin(), x.begin() + rows * kColumns);
+      const Floats together = multiply(k(), {type.type, kN, kColumns, rows, false}, packed, these, {});
+      for (std::int64_t r = 0; r < rows; r += 1 + rows / 11) {
+        const Floats one(x.begin() + r * kColumns, x.begin() + (r + 1) * kColumns);
+        const Floats alone = multiply(k(), {type.type, kN, kColumns, 1, false}, packed, one, {});
+        for (std::int64_t n = 0; n < kN; ++n)
+          ASSERT_EQ(std::bit_cast<std::uint32_t>(alone[static_cast<std::size_t>(n)]),
+                    std::bit_cast<std::uint32_t>(together[static_cast<std::size_t>(r * kN + n)]))
+              << type.name << " row " << r << " of " << rows;
+      }
     }
   }
 }
@@ -346,8 +351,8 @@ TEST_P(Isa, activation_quantization_is_the_definition) {
 }
 
 TEST_P(Isa, long_rows_are_summed_in_parts_without_a_seam) {
-  for (const DType type : {DType::kQ8_0, DType::kQ4_K, DType::kQ2_K, DType::kF16, DType::kBF16})
-    check_product(k(), {type, 21, 4352, 37, true});
+  for (const DType type : {DType::kQ8_0, DType::kQ4_K, DType::kQ2_K, DType::kQ6_K, DType::kF16, DType::kBF16})
+    for (const std::int64_t rows : {37, 75}) check_product(k(), {type, 21, 4352, rows, true});
 }
 
 TEST(Tiles, block_formats_have_the_bits_of_the_vector_kernels) {  // but for minimums, which are summed apart
@@ -357,7 +362,7 @@ TEST(Tiles, block_formats_have_the_bits_of_the_vector_kernels) {  // but for min
     static constexpr DType kMinimums[] = {DType::kQ4_1, DType::kQ5_1, DType::kQ4_K, DType::kQ5_K};
     if (!is_weight_type(type.type) || type.block == 1 || std::ranges::find(kMinimums, type.type) != std::end(kMinimums))
       continue;
-    constexpr std::int64_t kN = 35, kColumns = 2304, kRows = 37;
+    constexpr std::int64_t kN = 150, kColumns = 2304, kRows = 75;
     const Floats w = random_floats(kN * kColumns, 21), x = random_floats(kRows * kColumns, 22);
     std::vector<std::byte> packed(row_bytes(type.type, kColumns) * kN);
     for (std::uint64_t n = 0; n < kN; ++n)

@@ -159,4 +159,9 @@ std::string redact(std::string_view text) {
   return std::regex_replace(std::string(text.substr(0, 8192)), kSecrets, "$1$2$3[REDACTED]");
 }
 
+std::string without_figures(std::string_view text) {
+  static const std::regex kAmounts(R"(\b[0-9][0-9.,']*( ?)([kMGT]i?B|bytes)\b)", std::regex::optimize);
+  return std::regex_replace(std::string(text.substr(0, 8192)), kAmounts, "...$1$2");
+}
+
 }  // namespace llorch::security

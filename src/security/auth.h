@@ -95,5 +95,7 @@ inline constexpr std::size_t kTokenBytesMin = 16;
 
 /// Bearer tokens, key=value secrets, JWTs, PEM keys and URL passwords become [REDACTED] (O-04).
 [[nodiscard]] std::string redact(std::string_view text);
+/// Amounts of memory become "...": what a key without admin scope may read (J-04).
+[[nodiscard]] std::string without_figures(std::string_view text);
 
 }  // namespace llorch::security

@@ -23,7 +23,8 @@ Task::~Task() {
   desk_.running_.erase(job->id);
 }
 
-void Task::narrate(std::string_view action, const std::string& human) {
+void Task::narrate(std::string_view action, std::string human) {
+  if (!shows_figures) human = security::without_figures(human);
   (void)service::narrate(desk_.jobs_, job, {desk_.options_.daemon, desk_.options_.actor, action, human});
 }
 
@@ -67,8 +68,10 @@ void Task::succeed(const std::optional<boost::json::value>& result, boost::json:
 void Task::fail(const Error& error) {
   if (job->finished()) return;
   const bool cancelled = error.code == ErrorCode::kCancelled;
+  Error told = error;
+  if (!shows_figures && is_about_memory(error.code)) told.message = security::without_figures(told.message);
   desk_.end(*this, cancelled ? job::State::kCancelled : job::State::kFailed, error, "error",
-            error_event(error, job->log.next_seq()));
+            error_event(told, job->log.next_seq()));
 }
 
 TaskPtr JobDesk::create(const ContextPtr& c, std::string operation, bool resumable, bool cancelled_by_disconnect) {
@@ -80,6 +83,7 @@ TaskPtr JobDesk::create(const ContextPtr& c, std::string operation, bool resumab
                                  .cancelled_by_disconnect = cancelled_by_disconnect},
                                 net::Clock::now(), wall_now());
   const auto task = std::make_shared<Task>(*this, job, std::make_shared<Flow>(loop_));
+  task->shows_figures = c->principal.may(Scope::kAdmin);
   running_[job->id] = task;
   job->on_cancel = [this, id = job->id] {
     if (const auto it = running_.find(id); it != running_.end())

@@ -26,7 +26,7 @@ class Task : public std::enable_shared_from_this<Task> {
   job::JobPtr job;
   FlowPtr flow;
 
-  void narrate(std::string_view action, const std::string& human);
+  void narrate(std::string_view action, std::string human);
   /// Appends an event; type and seq are added.
   void event(std::string_view type, boost::json::object fields);
   /// An event of another daemon's stream, whose JSON begins with its type and seq: only the number is changed. False
@@ -37,6 +37,7 @@ class Task : public std::enable_shared_from_this<Task> {
   /// The terminal event: "result" where there is one, then "end".
   void succeed(const std::optional<boost::json::value>& result = {}, boost::json::object end = {});
   void fail(const Error& error);
+  bool shows_figures = true;  // of memory: to whom it tells what it does, may read them
   /// The work of this task that must be stopped elsewhere when it is cancelled.
   std::function<void()> on_cancel;
 

@@ -124,7 +124,15 @@ void Context::reply(int status, const boost::json::value& body, net::Headers hea
   reply(std::move(r));
 }
 
+bool is_about_memory(ErrorCode code) {
+  return code == ErrorCode::kInsufficientMemory || code == ErrorCode::kInsufficientVram ||
+         code == ErrorCode::kNoWorkersAvailable;
+}
+
 void Context::fail(const Error& error, const boost::json::object& details, std::string_view param) {
+  if (is_about_memory(error.code) && !principal.may(Scope::kAdmin))
+    if (std::string told = security::without_figures(error.message); told != error.message)
+      return fail({error.code, std::move(told)}, details, param);
   net::Headers headers;
   add_code_headers(error.code, headers);
   if (const auto* over = details.if_contains("exceeded_by_ms"))

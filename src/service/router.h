@@ -51,6 +51,9 @@ class Context : public std::enable_shared_from_this<Context> {
   Router* router_ = nullptr;
 };
 using ContextPtr = std::shared_ptr<Context>;
+
+/// Errors whose messages may hold figures of memory (J-04).
+[[nodiscard]] bool is_about_memory(ErrorCode code);
 using Handler = std::function<void(const ContextPtr&)>;
 
 struct RouteInfo {

@@ -5,7 +5,7 @@ import subprocess
 import threading
 import unittest
 
-from colony import Colony, main
+from colony import Colony, main, text_of
 
 
 def frame(number, kind, **fields):
@@ -59,6 +59,47 @@ class Queen:
         self.server.server_close()
 
 
+
+class ElsewhereWorker:
+    """A hive and its worker, as far as a queen looks at them; the worker's stream lies at a path of its own choice."""
+
+    def __init__(self):
+        self.asked = asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def answer(self, status, body, kind="application/json"):
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def do_GET(self):
+                asked.append(self.path)
+                if self.path == "/v1/capabilities":
+                    self.answer(200, '{"devices":[{"id":"cpu","name":"mock","device_type":"cpu","memory_total_bytes":1,"memory_free_bytes":1}],"models":[],"workers_available":[]}')
+                elif self.path == "/v9/over/there?number=7":
+                    self.answer(200, START + TOKENS + END + DONE, "text/event-stream")
+                else:
+                    self.answer(200, "{}")
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.answer(202, '{"job_id":"job-7","sse_url":"/v9/over/there?number=7","status":"queued","queue_position":0}')
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.beat = {"hive_id": "mock", "url": self.url, "version": "0", "node": {}, "workers": [{"worker_id": "w", "uri": self.url, "model_ref": "builtin:haiku", "device": "cpu", "kind": "cpu", "state": "ready", "pid": 1, "port": self.server.server_port}]}
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
 class Keeper(unittest.TestCase):
     def infer(self, body, step=1 << 20):
         queen = Queen(body, step)
@@ -72,6 +113,16 @@ class Keeper(unittest.TestCase):
     def test_the_path_is_followed_as_it_is_given(self):
         r = self.infer(START + TOKENS + END + DONE)
         self.assertEqual((r.returncode, r.stdout.strip()), (0, "salt wind"), r.stderr)
+
+    def test_the_queen_follows_a_workers_path_as_it_is_given(self):
+        mock = ElsewhereWorker()
+        self.addCleanup(mock.close)
+        with Colony() as c:
+            c.queen()
+            self.assertEqual(c.call("POST", "/v1/heartbeat", mock.beat)[0], 200)
+            events = c.infer()
+            self.assertEqual((events[-1][1], text_of(events)), ("end", "salt wind"), events)
+            self.assertEqual([p for p in mock.asked if "v1/inference" in p or "v9" in p], ["/v9/over/there?number=7"])
 
     def test_any_framing(self):
         whole = ": hello\n\n" + START + "event: weather\ndata: {}\n\n" + TOKENS + ": ping\n\n" + END + DONE

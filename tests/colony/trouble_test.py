@@ -111,6 +111,29 @@ class Trouble(unittest.TestCase):
                 if f.is_file():
                     self.assertNotIn(b"CANARY-PROMPT", f.read_bytes(), f)
 
+    def test_amounts_of_memory_are_the_operators_to_read(self):
+        """In narration and in errors, of jobs and of OpenAI's routes (J-04)."""
+        with Colony() as c:
+            (c.home / "token").write_text(TOKEN)
+            (c.home / "token").chmod(0o600)
+            made = json.loads(subprocess.run([BIN / "llorch", "key", "create", "--json", "--name", "laptop"], capture_output=True, text=True, env=c.env).stdout)
+            c.queen("--token-file", c.home / "token", "--keys-file", made["keys_file"], local=False)
+            log = open(c.home / "tight.log", "a")
+            c.start(BIN / "llorch-hive", "--token-file", c.home / "token", "--port", free_port(), "--hive-id", "tight", "--queen-url", c.url, "--data-dir", c.home / "tight", "--heartbeat-interval-sec", "1", "--memory-limit-mb", "1", "--log-format", "json", stdout=log, stderr=log)
+            admin, infer = {"Authorization": "Bearer " + TOKEN}, {"Authorization": "Bearer " + made["key"]}
+            wait_for(lambda: [h for h in c.call("GET", "/v1/status", None, admin)[2]["hives"] if h["known"]])
+            for who, key in (("admin", admin), ("infer", infer)):
+                events = c.job({"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 5}, key)
+                self.assertEqual(events[-1][1], "error", events[-1])
+                status, _, answer = c.call("POST", "/v1/completions", {"model": "haiku", "prompt": "x"}, key)
+                self.assertEqual((status, answer["error"]["code"]), (503, "NO_WORKERS_AVAILABLE"), answer)
+                for text in (" ".join(d.get("human", "") for _, _, d in events), json.dumps(events[-1][2]), answer["error"]["message"]):
+                    if who == "admin":
+                        self.assertRegex(text, r"[0-9] MB")
+                    else:
+                        self.assertNotRegex(text, r"[0-9] ?[kMGT]B")
+                        self.assertIn("... MB", text)
+
     def test_keys(self):
         with Colony() as c:
             (c.home / "token").write_text(TOKEN)

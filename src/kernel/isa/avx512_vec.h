@@ -12,6 +12,7 @@ struct V {
   static constexpr const char* kName = "avx512";
   static constexpr int P = 16, kRowTile = 6, kQueryTile = 6;
   static constexpr bool kEmulated = false;
+  static constexpr bool kDotSigned = false;
   using F = __m512;
   using I = __m512i;
   using B = __m512i;
@@ -89,6 +90,7 @@ struct V {
   static I set1i(int x) { return _mm512_set1_epi32(x); }
   static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
   static B bytes(const std::uint8_t* p) { return _mm512_loadu_si512(p); }
+  static void store_bytes(std::uint8_t* p, B a) { _mm512_storeu_si512(p, a); }
   static B broadcast4(const std::int8_t* p) {
     std::int32_t four;
     __builtin_memcpy(&four, p, 4);

@@ -17,6 +17,7 @@ struct V {
 #endif
   static constexpr int P = 4, kRowTile = 4, kQueryTile = 6;
   static constexpr bool kEmulated = false;
+  static constexpr bool kDotSigned = false;
   using F = float32x4_t;
   using I = int32x4_t;
   using B = uint8x16_t;
@@ -86,6 +87,7 @@ struct V {
   static I set1i(int x) { return vdupq_n_s32(x); }
   static F to_float(I a) { return vcvtq_f32_s32(a); }
   static B bytes(const std::uint8_t* p) { return vld1q_u8(p); }
+  static void store_bytes(std::uint8_t* p, B a) { vst1q_u8(p, a); }
   static B broadcast4(const std::int8_t* p) {
     std::uint32_t four;
     __builtin_memcpy(&four, p, 4);

@@ -9,6 +9,7 @@ namespace {
 
 struct V {
   static constexpr const char* kName = "scalar";
+  static constexpr bool kDotSigned = false;
   static constexpr int P = 8, kRowTile = 4, kQueryTile = 2;
   static constexpr bool kEmulated = true;
   struct F {
@@ -176,6 +177,7 @@ struct V {
   static B bytes(const std::uint8_t* p) {
     return each([&](int i) { return p[i]; });
   }
+  static void store_bytes(std::uint8_t* p, B a) { __builtin_memcpy(p, &a, sizeof a); }
   static B broadcast4(const std::int8_t* p) {
     return each([&](int i) { return static_cast<std::uint8_t>(p[i % 4]); });
   }
