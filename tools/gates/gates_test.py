@@ -37,6 +37,15 @@ class GatesTest(unittest.TestCase):
             subprocess.run(["gcc", "-o", self.root / "llorch-x", self.root / "x.c"], check=True)
             self.assertEqual(run(GATES / "symbols.py", self.root).returncode, code, symbol)
 
+    def test_a_new_library_is_found(self):
+        source, program = self.root / "x.c", self.root / "llorch"
+        source.write_text("double sqrt(double); int main(int n, char **v) { return (int)sqrt(n) * (v == 0); }\n")
+        for libraries, expected in (([], "llorch no longer needs libcrypto"), (["-Wl,--no-as-needed", "-lm"], "llorch needs libm, which")):
+            subprocess.run(["gcc", "-fno-builtin", "-o", program, source, *(libraries or ["-lm"])], check=True)
+            r = run(GATES / "dependencies.py", self.root)
+            self.assertEqual(r.returncode, 1)
+            self.assertIn(expected, r.stdout)
+
     def test_a_skipped_test_is_red_where_all_must_be_real(self):
         suite = self.root / "x_test.py"
         suite.write_text("import unittest\nfrom harness import main, not_run\nclass X(unittest.TestCase):\n    def test_a(self):\n        WHAT\nmain()\n")
