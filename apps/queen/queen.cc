@@ -10,6 +10,7 @@
 #include "format/json.h"
 #include "service/log.h"
 #include "service/narration.h"
+#include "service/wall_time.h"
 
 namespace llorch::queen {
 
@@ -154,6 +155,7 @@ Status Queen::hive_beat(colony::HiveBeat beat) {
     it = stays ? std::next(it) : used_.erase(it);
   }
   h.seen = net::Clock::now(), h.told_revision = beat.revision;
+  check_clock(h, beat.sent);
   // What changes all the time comes with the beat; the rest is asked for when it has changed.
   bool gpu = false;
   const auto* total = h.node.if_contains("ram_total_mb");
@@ -169,6 +171,20 @@ Status Queen::hive_beat(colony::HiveBeat beat) {
   }
   changed_.notify();
   return {};
+}
+
+void Queen::check_clock(HiveEntry& h, const std::string& sent) {
+  constexpr std::chrono::seconds kTolerated{30};
+  const auto time = service::parse_rfc3339(sent);
+  const auto off = time ? std::chrono::duration_cast<std::chrono::seconds>(*time - std::chrono::system_clock::now())
+                        : std::chrono::seconds(0);
+  const bool skewed = std::chrono::abs(off) > kTolerated;
+  if (skewed && h.clock_skew == std::chrono::seconds(0))
+    log(Level::kWarn, "clock_skew",
+        fmt::format("the clock of hive {} is {} s {} ours", h.id, std::abs(off.count()),
+                    off.count() > 0 ? "ahead of" : "behind"),
+        {{"hive_id", h.id}, {"clock_skew_s", off.count()}});
+  h.clock_skew = skewed ? off : std::chrono::seconds(0);
 }
 
 void Queen::forget_hive(const std::string& hive_id) {
@@ -424,6 +440,7 @@ boost::json::object Queen::overview() const {
                      {"devices", std::move(devices)},
                      {"node", h->node},
                      {"known", h->known},
+                     {"clock_skew_s", h->clock_skew.count()},
                      {"seen_s_ago", std::chrono::duration<double>(net::Clock::now() - h->seen).count()}});
     for (const auto& w : h->workers) {
       boost::json::object o = colony::to_json(w);

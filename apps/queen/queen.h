@@ -54,6 +54,7 @@ struct HiveEntry {
   boost::json::object node;
   std::string revision, asked_revision, told_revision;  // of its capabilities: known, asked for, in its last beat
   net::Clock::time_point seen;
+  std::chrono::seconds clock_skew{0};  // its clock against ours, where it is off by more than 30 s
   bool known = false, learning = false;
 };
 
@@ -147,6 +148,8 @@ class Queen {
 
   /// What decisions look at follows the entry.
   void enter(const HiveEntry& h);
+  /// Staleness goes by our own clock; what a hive's says is only reported (S-07).
+  void check_clock(HiveEntry& h, const std::string& sent);
   /// Asks a hive for its capabilities; changed() tells when they are there.
   void learn(const std::string& hive_id);
   /// QUEUE_FULL and SHUTTING_DOWN are answered here; true when one more may come.

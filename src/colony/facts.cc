@@ -155,7 +155,7 @@ Result<HiveBeat> read_beat(const value& v) {
   Reader r(v, "heartbeat");
   HiveBeat b;
   b.hive_id = r.text("hive_id"), b.url = r.text("url"), b.version = r.text("version"),
-  b.revision = r.text("revision", false);
+  b.revision = r.text("revision", false), b.sent = r.text("ts", false);
   b.node = r.nested("node");
   b.workers = r.list<WorkerFacts>("workers", [](Reader& w) {
     return WorkerFacts{w.text("worker_id"),

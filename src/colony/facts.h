@@ -49,6 +49,7 @@ struct Capabilities {
 
 struct HiveBeat {
   std::string hive_id, url, version;
+  std::string sent;      // by the hive's clock, RFC 3339; may be empty
   std::string revision;  // another one when capabilities, but for free memory, have changed; may be empty
   std::vector<WorkerFacts> workers;
   boost::json::object node;

@@ -8,6 +8,7 @@
 #include "base/ids.h"
 #include "security/validate.h"
 #include "service/log.h"
+#include "service/wall_time.h"
 #include "wire/error_body.h"
 
 namespace llorch::service {
@@ -60,8 +61,6 @@ std::string_view audit_event(ErrorCode code) {
   }
 }
 
-using WallTime = std::chrono::system_clock::time_point;
-
 std::optional<std::int64_t> whole_number(std::string_view text) {
   std::int64_t value = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -75,24 +74,7 @@ std::optional<WallTime> parse_deadline(const std::string& text) {
     if (*ms < 0 || *ms > std::int64_t{1} << 45) return std::nullopt;
     return WallTime(std::chrono::milliseconds(*ms));
   }
-  std::tm parts{};
-  const char* rest = strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
-  if (!rest) return std::nullopt;
-  int ms = 0;
-  if (*rest == '.') {
-    int scale = 100;
-    for (++rest; std::isdigit(static_cast<unsigned char>(*rest)); ++rest, scale /= 10) ms += (*rest - '0') * scale;
-  }
-  int offset = 0;
-  if (*rest == '+' || *rest == '-') {
-    int hours = 0, minutes = 0;
-    if (std::sscanf(rest + 1, "%2d:%2d", &hours, &minutes) != 2 || std::string_view(rest).size() != 6)
-      return std::nullopt;
-    offset = (*rest == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
-  } else if (std::string_view(rest) != "Z") {
-    return std::nullopt;
-  }
-  return WallTime(std::chrono::seconds(timegm(&parts) - offset) + std::chrono::milliseconds(ms));
+  return parse_rfc3339(text);
 }
 
 }  // namespace

@@ -1,0 +1,31 @@
+#include "service/wall_time.h"
+
+#include <cctype>
+#include <cstdio>
+#include <ctime>
+#include <string_view>
+
+namespace llorch::service {
+
+std::optional<WallTime> parse_rfc3339(const std::string& text) {
+  std::tm parts{};
+  const char* rest = strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
+  if (!rest) return std::nullopt;
+  int ms = 0;
+  if (*rest == '.') {
+    int scale = 100;
+    for (++rest; std::isdigit(static_cast<unsigned char>(*rest)); ++rest, scale /= 10) ms += (*rest - '0') * scale;
+  }
+  int offset = 0;
+  if (*rest == '+' || *rest == '-') {
+    int hours = 0, minutes = 0;
+    if (std::sscanf(rest + 1, "%2d:%2d", &hours, &minutes) != 2 || std::string_view(rest).size() != 6)
+      return std::nullopt;
+    offset = (*rest == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
+  } else if (std::string_view(rest) != "Z") {
+    return std::nullopt;
+  }
+  return WallTime(std::chrono::seconds(timegm(&parts) - offset) + std::chrono::milliseconds(ms));
+}
+
+}  // namespace llorch::service
