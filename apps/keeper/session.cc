@@ -231,8 +231,9 @@ Result<boost::json::value> Session::call(const std::string& method, const std::s
     const boost::json::value value = parsed ? *parsed : boost::json::value();
     const Status s = service::check({a->status, value, {}});
     if (s) return value;
-    if ((a->status != 429 && a->status != 503) || attempt >= 3) return std::unexpected(s.error());
-    const int wait = std::clamp(whole_number(a->retry_after), 1, 30) << attempt;
+    if ((a->status != 429 && a->status != 503) || attempt >= 4) return std::unexpected(s.error());
+    // As long as the queen asks, then 1, 2 and 4 s (K-06).
+    const int wait = attempt == 0 ? std::clamp(whole_number(a->retry_after), 1, 30) : 1 << (attempt - 1);
     say(fmt::format("{}: trying again in {} s", name(s.error().code), wait));
     pause(std::chrono::seconds(wait));
   }

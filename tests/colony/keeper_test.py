@@ -3,6 +3,7 @@ import http.server
 import json
 import subprocess
 import threading
+import time
 import unittest
 
 from colony import Colony, main, text_of
@@ -21,15 +22,17 @@ DONE = "data: [DONE]\n\n"
 class Queen:
     """Answers with `body`, in pieces of `step` bytes, on a path that no client could have built."""
 
-    def __init__(self, body, step=1 << 20):
-        queen, self.asked = self, []
+    def __init__(self, body, step=1 << 20, refusals=()):
+        queen, self.asked, self.posted, refusals = self, [], [], list(refusals)
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def log_message(self, *_):
                 pass
 
-            def answer(self, status, data, kind="application/json"):
+            def answer(self, status, data, kind="application/json", retry_after=None):
                 self.send_response(status)
+                if retry_after:
+                    self.send_header("Retry-After", retry_after)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
@@ -48,6 +51,10 @@ class Queen:
 
             def do_POST(self):
                 self.rfile.read(int(self.headers["Content-Length"]))
+                queen.posted.append(time.monotonic())
+                if refusals:
+                    status, retry_after = refusals.pop(0)
+                    return self.answer(status, b'{"error":{"code":"QUEUE_FULL","message":"come again","type":"rate_limit_error"}}', retry_after=retry_after)
                 self.answer(202, b'{"job_id":"job-x","sse_url":"/v7/elsewhere?of=x","status":"queued","queue_position":0}')
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -123,6 +130,21 @@ class Keeper(unittest.TestCase):
             events = c.infer()
             self.assertEqual((events[-1][1], text_of(events)), ("end", "salt wind"), events)
             self.assertEqual([p for p in mock.asked if "v1/inference" in p or "v9" in p], ["/v9/over/there?number=7"])
+
+    def test_a_full_queen_is_asked_again_when_she_said_and_then_ever_later(self):
+        """After Retry-After, then 1, 2 and 4 s; then the refusal is told (K-06)."""
+        for refusals, waits, code in (([(503, "2"), (429, None), (429, "9")], (2, 1, 2), 0), ([(429, "1")] * 9, (1, 1, 2, 4), 1)):
+            queen = Queen(START + TOKENS + END + DONE, refusals=refusals)
+            self.addCleanup(queen.close)
+            with Colony() as c:
+                r = subprocess.run([*c.command("infer", "--model", "m", "hello", "--queen", queen.url, "--no-autostart")], capture_output=True, text=True, env=c.env, timeout=60)
+            self.assertEqual(r.returncode, code, r.stderr)
+            self.assertIn("QUEUE_FULL", r.stderr)
+            gaps = [b - a for a, b in zip(queen.posted, queen.posted[1:])]
+            self.assertEqual(len(gaps), len(waits), gaps)
+            for gap, wait in zip(gaps, waits):
+                self.assertGreaterEqual(gap, wait)
+                self.assertLess(gap, wait + 5)
 
     def test_any_framing(self):
         whole = ": hello\n\n" + START + "event: weather\ndata: {}\n\n" + TOKENS + ": ping\n\n" + END + DONE
