@@ -72,8 +72,8 @@ void read_gpu_lines(std::string_view text, DeviceReport& report) {
       cells.push_back(line.substr(first, comma - first));
       at = comma + 1;
     }
-    const auto index = cells.size() == 6 ? whole(cells[0]) : std::nullopt;
-    const auto total = cells.size() == 6 ? whole(cells[2]) : std::nullopt;
+    const auto index = cells.size() == 8 ? whole(cells[0]) : std::nullopt;
+    const auto total = cells.size() == 8 ? whole(cells[2]) : std::nullopt;
     if (!index || !total || *total > kTotalMax || cells[1].empty() || cells[1].size() > 256 ||
         security::check_display(cells[1])) {
       report.unreadable.push_back(security::sanitize(line));
@@ -83,14 +83,17 @@ void read_gpu_lines(std::string_view text, DeviceReport& report) {
     if (free) *free = std::min(*free, *total) * kMiB;
     report.devices.push_back(
         {"cuda:" + std::to_string(*index), cells[1], "gpu", *total * kMiB, free, cells[4], cells[5], {}});
+    const auto at_most = [](std::optional<std::int64_t> v, std::int64_t most) {
+      return v && *v <= most ? v : std::nullopt;
+    };
+    report.use[report.devices.back().id] = {at_most(whole(cells[6]), 100), at_most(whole(cells[7]), 200)};
   }
 }
 
 DeviceReport find_devices() {
   DeviceReport report;
   report.devices.push_back(cpu_device());
-  read_gpu_lines(output_of({"nvidia-smi", "--query-gpu=index,name,memory.total,memory.free,compute_cap,pci.bus_id",
-                            "--format=csv,noheader,nounits"}),
+  read_gpu_lines(output_of({"nvidia-smi", std::string("--query-gpu=") + kGpuColumns, "--format=csv,noheader,nounits"}),
                  report);
   return report;
 }

@@ -62,11 +62,7 @@ Status Hive::start() {
     const auto probe = Cgroup::make(cgroup_mount_, "probe", options_.worker_limits);
     if (!probe) return std::unexpected(probe.error());
   }
-  devices_ = find_devices().devices;
-  for (const auto& d : devices_)
-    if (d.type == "gpu" && d.memory_total && d.memory_free)
-      metrics_.gpu(d.id, static_cast<double>(*d.memory_total), static_cast<double>(*d.memory_total - *d.memory_free));
-  metrics_.gpus(static_cast<int>(devices_.size()) - 1);
+  take(find_devices());
 #define LLORCH_ROUTE(name) add_route_##name(*this);
 #include "hive_routes.inc"
 #undef LLORCH_ROUTE
@@ -427,16 +423,19 @@ void Hive::beat() {
   }
   const auto& cpu = devices_.front();
   const auto mb = [](colony::Bytes v) { return v ? boost::json::value(*v >> 20) : boost::json::value(nullptr); };
+  const auto or_null = [](std::optional<std::int64_t> v) {
+    return v ? boost::json::value(*v) : boost::json::value(nullptr);
+  };
   boost::json::array gpus;
   for (const auto& d : devices_)
     if (d.type == "gpu")
       gpus.push_back({{"id", d.id},
-                      {"util_pct", nullptr},
+                      {"util_pct", or_null(gpu_use_[d.id].util_pct)},
                       {"vram_total_mb", mb(d.memory_total)},
                       {"vram_used_mb", d.memory_total && d.memory_free
                                            ? boost::json::value((*d.memory_total - *d.memory_free) >> 20)
                                            : boost::json::value(nullptr)},
-                      {"temp_c", nullptr}});
+                      {"temp_c", or_null(gpu_use_[d.id].temp_c)}});
   b.node = {{"cpu_pct", machine_cpu_pct_ ? boost::json::value(*machine_cpu_pct_) : boost::json::value(nullptr)},
             {"gpus", std::move(gpus)},
             {"ram_total_mb", mb(cpu.memory_total)},
@@ -469,6 +468,15 @@ void Hive::beat() {
            }});
 }
 
+void Hive::take(DeviceReport report) {
+  devices_ = std::move(report.devices);
+  gpu_use_ = std::move(report.use);
+  for (const auto& d : devices_)
+    if (d.type == "gpu" && d.memory_total && d.memory_free)
+      metrics_.gpu(d.id, static_cast<double>(*d.memory_total), static_cast<double>(*d.memory_total - *d.memory_free));
+  metrics_.gpus(static_cast<int>(devices_.size()) - 1);
+}
+
 void Hive::measure_devices() {
   if (std::exchange(measuring_, true)) return;
   // Asking for GPUs runs a program: only where there are some, and not every second.
@@ -485,7 +493,7 @@ void Hive::measure_devices() {
       [this, report, gpus] {
         measuring_ = false;
         if (gpus)
-          devices_ = std::move(report->devices);
+          take(std::move(*report));
         else
           devices_.front() = std::move(report->devices.front());
       });

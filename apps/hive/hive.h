@@ -10,6 +10,7 @@
 
 #include "hive/catalog.h"
 #include "hive/cgroup.h"
+#include "hive/devices.h"
 #include "hive/download.h"
 #include "hive/metrics.h"
 #include "hive/process_stats.h"
@@ -116,6 +117,7 @@ class Hive {
   friend service::Procedure stop_all(service::FlowPtr flow, Hive& hive);
   void exited(const WorkerPtr& w, int code);
   void sweep();
+  void take(DeviceReport report);
   void measure_devices();
   void measure_workers();
   void probe();
@@ -134,6 +136,7 @@ class Hive {
   Metrics metrics_;
   std::unique_ptr<Catalog> catalog_;
   std::vector<colony::Device> devices_;
+  std::map<std::string, GpuUse> gpu_use_;
   std::map<std::string, WorkerPtr> workers_;
   std::map<std::string, std::shared_ptr<Transfer>> transfers_;
   service::Signal changed_;

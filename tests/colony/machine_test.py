@@ -67,23 +67,27 @@ class Machine(unittest.TestCase):
             (folder / "nvidia-smi").write_text("""#!/bin/sh
 echo "$@" > "$(dirname "$0")/asked"
 cat <<'EOF'
-0, NVIDIA GeForce RTX 4090, 24564, 20000, 8.9, 00000000:01:00.0
-1, NVIDIA H200, 143771, 999999, 9.0, 00000000:41:00.0
+0, NVIDIA GeForce RTX 4090, 24564, 20000, 8.9, 00000000:01:00.0, 37, 61
+1, NVIDIA H200, 143771, 999999, 9.0, 00000000:41:00.0, [N/A], [N/A]
 2, broken line
-3, Too Large, 99999999999, 1, 9.0, 00000000:42:00.0
+3, Too Large, 99999999999, 1, 9.0, 00000000:42:00.0, 1, 1
 EOF
 """)
             (folder / "nvidia-smi").chmod(0o755)
             c.env["PATH"] = f"{folder}:{c.env['PATH']}"
-            c.start(BIN / "llorch-hive", "--local-mode", "--port", c.hive_port, "--data-dir", c.home / "h", stderr=subprocess.DEVNULL)
+            c.queen()
+            c.start(BIN / "llorch-hive", "--queen-url", c.url, "--local-mode", "--port", c.hive_port, "--data-dir", c.home / "h", stderr=subprocess.DEVNULL)
             wait_for(lambda: listens(c.hive_port))
             devices = {d["id"]: d for d in c.call("GET", "/v1/capabilities", port=c.hive_port)[2]["devices"]}
             self.assertEqual(list(devices), ["cpu", "cuda:0", "cuda:1"], "a malformed line is skipped, the others stay")
             self.assertEqual((devices["cuda:0"]["memory_total_bytes"], devices["cuda:0"]["memory_free_bytes"], devices["cuda:0"]["compute_capability"]), (24564 << 20, 20000 << 20, "8.9"))
             self.assertEqual(devices["cuda:1"]["memory_free_bytes"], 143771 << 20, "free is no more than all")
-            self.assertIn("--query-gpu=index,name,memory.total,memory.free,compute_cap,pci.bus_id --format=csv,noheader,nounits", (folder / "asked").read_text())
+            self.assertIn("--query-gpu=index,name,memory.total,memory.free,compute_cap,pci.bus_id,utilization.gpu,temperature.gpu --format=csv,noheader,nounits", (folder / "asked").read_text())
             status, _, body = c.call("GET", "/v1/memory-check?model=builtin:haiku&device=cuda:0", port=c.hive_port)
             self.assertEqual((status, body["error"]["code"]), (409, "MODEL_INCOMPATIBLE"), "no worker runs there yet")
+            # What they do now comes with the heartbeat; what a driver does not say is null (H-02).
+            gpus = wait_for(lambda: [h["node"]["gpus"] for h in c.call("GET", "/v1/status")[2]["hives"]])[0]
+            self.assertEqual([(g["id"], g["util_pct"], g["temp_c"], g["vram_used_mb"], g["vram_total_mb"]) for g in gpus], [("cuda:0", 37, 61, 4564, 24564), ("cuda:1", None, None, 0, 143771)])
 
     def test_a_limit_that_cannot_be_kept_is_refused(self):
         for flags, why in ((["--worker-cpu-max", "lots"], "200%"), (["--worker-memory-max", "4 apples"], "4G")):
