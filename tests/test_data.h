@@ -44,11 +44,18 @@ class ScratchDirectory {
   std::string path_;
 };
 
+/// True where what is missing must fail (T-06).
+inline bool require_real() {
+  for (const char* name : {"LLORCH_REQUIRE_REAL", "REQUIRE_REAL_LLAMA"})
+    if (const char* set = std::getenv(name); set && std::string(set) == "1") return true;
+  return false;
+}
+
 }  // namespace llorch
 
 /// Declares `variable` as the path of a test data file; where it is missing, prints that the test was not run and
 /// returns, or fails with LLORCH_REQUIRE_REAL=1.
-#define LLORCH_NEED_TEST_DATA(variable, relative)                                                                      \
-  const std::string variable = ::llorch::test_data_path(relative);                                                     \
-  if (!std::filesystem::exists(variable) && std::getenv("LLORCH_REQUIRE_REAL")) FAIL() << variable << " is not there"; \
+#define LLORCH_NEED_TEST_DATA(variable, relative)                                                            \
+  const std::string variable = ::llorch::test_data_path(relative);                                           \
+  if (!std::filesystem::exists(variable) && ::llorch::require_real()) FAIL() << variable << " is not there"; \
   if (!std::filesystem::exists(variable)) GTEST_SKIP() << "not run: " << variable << " is not there"

@@ -136,6 +136,8 @@ Result<colony::ModelRef> Queen::resolve(std::string_view model) const {
 
 Status Queen::hive_beat(colony::HiveBeat beat) {
   LLORCH_TRY(service::Peer peer, peer_of(beat.hive_id, beat.url));
+  const auto sent = service::parse_rfc3339(beat.sent);
+  if (!sent && !beat.sent.empty()) return fail(ErrorCode::kInvalidRequest, "ts must be a time as RFC 3339 has it");
   HiveEntry& h = hives_[beat.hive_id];
   const bool alive = !h.id.empty() && live(h);
   if (alive && h.url != beat.url)
@@ -155,7 +157,7 @@ Status Queen::hive_beat(colony::HiveBeat beat) {
     it = stays ? std::next(it) : used_.erase(it);
   }
   h.seen = net::Clock::now(), h.told_revision = beat.revision;
-  check_clock(h, beat.sent);
+  if (sent) check_clock(h, *sent);
   // What changes all the time comes with the beat; the rest is asked for when it has changed.
   bool gpu = false;
   const auto* total = h.node.if_contains("ram_total_mb");
@@ -173,11 +175,9 @@ Status Queen::hive_beat(colony::HiveBeat beat) {
   return {};
 }
 
-void Queen::check_clock(HiveEntry& h, const std::string& sent) {
+void Queen::check_clock(HiveEntry& h, std::chrono::system_clock::time_point sent) {
   constexpr std::chrono::seconds kTolerated{30};
-  const auto time = service::parse_rfc3339(sent);
-  const auto off = time ? std::chrono::duration_cast<std::chrono::seconds>(*time - std::chrono::system_clock::now())
-                        : std::chrono::seconds(0);
+  const auto off = std::chrono::duration_cast<std::chrono::seconds>(sent - std::chrono::system_clock::now());
   const bool skewed = std::chrono::abs(off) > kTolerated;
   if (skewed && h.clock_skew == std::chrono::seconds(0))
     log(Level::kWarn, "clock_skew",

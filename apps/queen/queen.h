@@ -149,7 +149,7 @@ class Queen {
   /// What decisions look at follows the entry.
   void enter(const HiveEntry& h);
   /// Staleness goes by our own clock; what a hive's says is only reported (S-07).
-  void check_clock(HiveEntry& h, const std::string& sent);
+  void check_clock(HiveEntry& h, std::chrono::system_clock::time_point sent);
   /// Asks a hive for its capabilities; changed() tells when they are there.
   void learn(const std::string& hive_id);
   /// QUEUE_FULL and SHUTTING_DOWN are answered here; true when one more may come.

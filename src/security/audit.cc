@@ -18,7 +18,6 @@ namespace llorch::security {
 namespace {
 
 constexpr std::size_t kQueueMax = 1000, kBatch = 100;
-constexpr std::chrono::seconds kBatchTime{1};
 
 /// Events that are flushed at once (S-33).
 bool critical(const boost::json::object& event) {
@@ -289,9 +288,11 @@ std::uint64_t AuditLog::syncs() const {
 
 void AuditLog::flush() {
   std::unique_lock lock(mutex_);
+  const auto safe = [this] { return queue_.empty() && unsynced_ == 0 && !writing_; };
+  if (safe()) return;
   hurry_ = true;
   wake_.notify_one();
-  idle_.wait(lock, [this] { return queue_.empty() && unsynced_ == 0 && !writing_; });
+  idle_.wait(lock, safe);
 }
 
 bool AuditLog::wait_for_records(std::unique_lock<std::mutex>& lock) {
@@ -299,7 +300,7 @@ bool AuditLog::wait_for_records(std::unique_lock<std::mutex>& lock) {
   wake_.wait(lock, [&] { return stop_ || waiting(); });
   if (!waiting()) return false;
   if (options_.flush == AuditFlush::kImmediate) return true;
-  wake_.wait_until(lock, since_ + kBatchTime, [&] {
+  wake_.wait_until(lock, since_ + options_.batch_time, [&] {
     return stop_ || hurry_ || queue_.size() + unsynced_ >= kBatch ||
            (options_.flush == AuditFlush::kHybrid && !queue_.empty());
   });
@@ -310,7 +311,7 @@ void AuditLog::write_loop() {
   std::unique_lock lock(mutex_);
   while (wait_for_records(lock)) {
     const bool safe = options_.flush != AuditFlush::kHybrid || stop_ || hurry_ || queue_.size() + unsynced_ >= kBatch ||
-                      std::chrono::steady_clock::now() >= since_ + kBatchTime;
+                      std::chrono::steady_clock::now() >= since_ + options_.batch_time;
     write_waiting(lock, safe);
   }
 }

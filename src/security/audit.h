@@ -36,6 +36,7 @@ enum class AuditFlush {
 
 struct AuditOptions {
   AuditFlush flush = AuditFlush::kImmediate;
+  std::chrono::milliseconds batch_time{1000};
   std::uint64_t file_bytes_max = 100u << 20;
   std::chrono::days archive_after{90};
   std::uint64_t free_bytes_min = 10u << 20;  // of the disk; records that would take it are dropped, and counted

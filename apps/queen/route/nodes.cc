@@ -3,7 +3,6 @@
 
 #include "queen/queen.h"
 #include "security/validate.h"
-#include "service/wall_time.h"
 #include "wire/fields.h"
 
 namespace llorch::queen {
@@ -54,8 +53,6 @@ void add_route_nodes(Queen& q) {
     if (!body) return c->fail(body.error());
     auto read = colony::read_beat(*body);
     if (!read) return c->fail(read.error());
-    if (!read->sent.empty() && !service::parse_rfc3339(read->sent))
-      return c->fail({ErrorCode::kInvalidRequest, "ts must be a time as RFC 3339 has it"}, {}, "ts");
     if (const Status may = q.members().check_speaker(c->principal, read->hive_id); !may) return c->fail(may.error());
     put_address(read->url, c->request.peer);
     for (auto& w : read->workers) put_address(w.uri, c->request.peer);
