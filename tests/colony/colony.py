@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -97,6 +98,11 @@ class Colony:
 
     def infer(self, prompt="Write a haiku about rain", **fields):
         return self.job({"operation": "infer", "model": "builtin:haiku", "prompt": prompt, "max_tokens": 40, **fields})
+
+    def wait_logged(self, name, pattern, seconds=10):
+        """What a daemon says in its log; lines are written behind the answer's back."""
+        found = wait_for(lambda: re.search(pattern, (self.home / f"{name}.log").read_text()), seconds)
+        return found.string
 
     def census(self):
         return processes(self.home)

@@ -111,8 +111,7 @@ EOF
             wait_for(lambda: not pathlib.Path(f"/proc/{hung['pid']}").exists(), 20)
             wait_for(lambda: not [w for w in self.workers(c) if w["pid"] == hung["pid"]], 5)
             self.assertEqual(c.infer()[-1][1], "end", "with a new worker")
-            log = (c.home / "own.log").read_text()
-            self.assertIn("does not answer its health probe", log)
+            log = c.wait_logged("own", "does not answer its health probe")
             self.assertNotIn("report_failed", log, "the queen was told")
 
     def room_for_one(self, c, *flags):
@@ -172,7 +171,7 @@ EOF
             self.assertEqual(events[-1][1], "end", "who works is left alone")
             wait_for(lambda: not self.workers(c), 15)
             self.assertIn("llorch_queen_worker_evictions_total 1", c.call("GET", "/metrics")[2])
-            self.assertIn("it was used least recently", (c.home / "queen.log").read_text())
+            c.wait_logged("queen", "it was used least recently")
             q.terminate()
             q.wait(20)
             c.queen("--eviction-vram-threshold", "0.0001", "--pin-model", "haiku")

@@ -234,7 +234,7 @@ exec MARK
                 hives = {h["id"]: h["clock_skew_s"] for h in c.call("GET", "/v1/status")[2]["hives"]}
                 self.assertAlmostEqual(hives["late"], seconds if seconds < -30 else 0, delta=5)
             self.assertEqual([v for k, v in hives.items() if k != "late"], [0])
-            self.assertRegex((c.home / "queen.log").read_text(), r"the clock of hive late is 3\d\d\d s behind ours")
+            c.wait_logged("queen", r"the clock of hive late is 3\d\d\d s behind ours")
             wait_for(lambda: len(c.call("GET", "/v1/status")[2]["hives"]) == 1, 20)
             worker = self.workers(c)[0]
             lie = {"worker_id": worker["worker_id"], "uri": worker["uri"], "state": "idle", "spawn_token": "guess"}

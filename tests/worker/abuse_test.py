@@ -248,7 +248,7 @@ class Abuse(unittest.TestCase):
                 self.assertNotIn("CANARYKEY", text)
             self.assertNotIn("CANARY", str(w.get("/v1/CANARYPROMPT?CANARYKEY=1", {"Authorization": "Bearer CANARYKEY-wrong"})))
             self.assertNotIn("CANARY", w.get("/metrics", h)[2])
-            logs = w.logs()
+        logs = w.logs()  # the whole: it has ended
         self.assertNotIn("CANARY", logs)
         self.assertTrue(logs)
 
