@@ -185,12 +185,15 @@ void attend(const AttendArgs& a) {
   }
 }
 
+/// The nearest that an F16 can hold: no infinity, which a weight of zero would turn into no number at all.
+inline float in_half(float x) { return x > 65504 ? 65504 : x < -65504 ? -65504 : x; }
+
 /// Codes and scale of 32 values (fewer at the end of a head).
 inline float quantize_kv(const float* x, int n, std::int8_t* codes) {
   float top = 0;
   for (int i = 0; i < n; ++i) top = __builtin_fabsf(x[i]) > top ? __builtin_fabsf(x[i]) : top;
   std::uint8_t stored[2];
-  V::store_half_at(stored, top / 127);
+  V::store_half_at(stored, in_half(top / 127));
   const float scale = V::half_at(stored), inverse = scale > 0 ? 1 / scale : 0;
   for (int i = 0; i < n; ++i) {
     const float q = __builtin_rintf(x[i] * inverse);
@@ -218,8 +221,8 @@ void kv_write(const KvLayout& l, std::uint8_t* page, int slot, const float* key,
       reinterpret_cast<float*>(page)[d * 64 + slot] = key[d];
       reinterpret_cast<float*>(values)[slot * stride + d] = value[d];
     } else {
-      V::store_half_at(page + 2 * (d * 64 + slot), key[d]);
-      V::store_half_at(values + 2 * (slot * stride + d), value[d]);
+      V::store_half_at(page + 2 * (d * 64 + slot), in_half(key[d]));
+      V::store_half_at(values + 2 * (slot * stride + d), in_half(value[d]));
     }
   }
 }

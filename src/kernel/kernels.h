@@ -89,10 +89,13 @@ struct AttendArgs {
   float softcap;  // 0: none
   bool has_sink;
 };
-constexpr int kAttendFloats = 6144, kAttendQueriesMax = 48;  // of one call's running sums
+constexpr int kAttendFloats = 8192, kAttendQueriesMax = 64;  // of one call's running sums
 constexpr int attend_queries(const KvLayout& layout) {
   const int fit = kAttendFloats / layout.head_dim_padded;
-  return fit < 1 ? 1 : fit < kAttendQueriesMax ? fit : kAttendQueriesMax;
+  return fit < 1                    ? 1
+         : fit >= kAttendQueriesMax ? kAttendQueriesMax
+         : fit < kTileRows          ? fit
+                                    : fit / kTileRows * kTileRows;
 }
 
 struct Kernels {

@@ -15,6 +15,8 @@
 #include "kernel/isa/amx_blocks.h"
 #include "kernel/isa/amx_plain.h"
 
+#include "kernel/isa/amx_attention.h"
+
 namespace llorch::kernel {
 namespace {
 
@@ -81,6 +83,7 @@ constexpr Kernels make_amx_table() {
   k.linear[static_cast<int>(DType::kF16)] = linear_split<true>;
   k.linear[static_cast<int>(DType::kBF16)] = linear_split<false>;
   k.split_row = split_row;
+  k.attend = attend_tiles;
   k.peak_bf16 = peak_bf16;
   k.peak_int8_tile = peak_tile<true>;
   k.peak_bf16_tile = peak_tile<false>;
