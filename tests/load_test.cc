@@ -2,10 +2,13 @@
 // name (E-03..06, E-08, S-52).
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
+#include <future>
 
 #include "arch/hf_source.h"
 #include "close.h"
+#include "engine/forward_all.h"
 #include "format/gguf.h"
 #include "golden.h"
 #include "spoiled.h"
@@ -252,6 +255,101 @@ TEST(Loading, a_context_beyond_the_models_is_refused) {
   const auto model = LoadedModel::load(options);
   ASSERT_FALSE(model);
   EXPECT_EQ(model.error().code, ErrorCode::kContextLengthExceeded);
+}
+
+/// Loads with packed weights in a folder, computes a few positions, and waits until a file was written if one will be.
+struct CachedRun {
+  bool from_cache = false;
+  std::vector<float> logits;
+  std::optional<Result<std::string>> written;
+};
+CachedRun run_with_cache(const std::string& model, const std::string& folder, const char* isa = "") {
+  CachedRun run;
+  std::promise<Result<std::string>> promise;
+  auto told = promise.get_future();
+  ModelOptions options;
+  options.path = model, options.isa = isa, options.packed_cache = folder;
+  options.cache_written = [&](const Result<std::string>& r) { promise.set_value(r); };
+  auto loaded = LoadedModel::load(options);
+  EXPECT_TRUE(loaded) << (loaded ? "" : loaded.error().message);
+  if (!loaded) return run;
+  run.from_cache = loaded->from_cache;
+  const TokenIds tokens{1, 5, 9, 13, 2, 77};
+  EXPECT_TRUE(forward_all(*loaded->decoder, tokens, 512, KvPrecision::kF16, [&](int, std::span<const float> logits) {
+    run.logits.insert(run.logits.end(), logits.begin(), logits.end());
+  }));
+  if (!run.from_cache && !folder.empty()) run.written = told.get();
+  return run;
+}
+
+TEST(Loading, packed_weights_of_a_second_start_are_the_same) {
+  for (const char* type : {"Q4_K_M", "Q8_0", "F16"}) {
+    ScratchDirectory d;
+    arch::SynthRequest request;
+    request.shape = "tiny-gpt-oss", request.type = type;
+    ASSERT_TRUE(arch::synthesize(request, d / "m.gguf"));
+    const CachedRun plain = run_with_cache(d / "m.gguf", ""), first = run_with_cache(d / "m.gguf", d / "packed"),
+                    second = run_with_cache(d / "m.gguf", d / "packed");
+    EXPECT_FALSE(first.from_cache);
+    ASSERT_TRUE(first.written && *first.written) << first.written->error().message;
+    EXPECT_TRUE(second.from_cache);
+    EXPECT_EQ(first.logits, plain.logits);
+    EXPECT_EQ(second.logits, plain.logits);
+    EXPECT_FALSE(run_with_cache(d / "m.gguf", d / "packed", "scalar").from_cache) << "another layout";
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(d / "packed"), {}), 2) << "nothing half written";
+  }
+}
+
+TEST(Loading, packed_weights_that_are_not_this_models_are_packed_again) {
+  ScratchDirectory d;
+  const auto make = [&](std::uint64_t seed) {
+    arch::SynthRequest request;
+    request.shape = "tiny-llama", request.type = "Q8_0", request.seed = seed;
+    EXPECT_TRUE(arch::synthesize(request, d / "new.gguf"));
+    std::filesystem::rename(d / "new.gguf", d / "m.gguf");
+  };
+  make(1);
+  const CachedRun one = run_with_cache(d / "m.gguf", d / "packed");
+  ASSERT_TRUE(one.written && *one.written);
+  const std::string file = **one.written;
+  make(2);  // another model of the same shape in its place
+  const CachedRun other = run_with_cache(d / "m.gguf", d / "packed");
+  EXPECT_FALSE(other.from_cache);
+  EXPECT_NE(other.logits, one.logits);
+  EXPECT_EQ(other.logits, run_with_cache(d / "m.gguf", "").logits);
+  std::string good;
+  {
+    std::ifstream in(file, std::ios::binary);
+    good.assign(std::istreambuf_iterator<char>(in), {});
+  }
+  ASSERT_GT(good.size(), 2u << 20);
+  const auto spoil = [&](const std::string& what, std::string bytes) {
+    std::ofstream(file, std::ios::binary) << bytes;
+    const CachedRun r = run_with_cache(d / "m.gguf", d / "packed");
+    EXPECT_FALSE(r.from_cache) << what;
+    EXPECT_EQ(r.logits, other.logits) << what;
+    ASSERT_TRUE(r.written && *r.written) << what;
+    EXPECT_TRUE(run_with_cache(d / "m.gguf", d / "packed").from_cache) << what << ": replaced";
+  };
+  spoil("empty", "");
+  spoil("cut", good.substr(0, good.size() - 1));
+  spoil("cut in the head", good.substr(0, 300));
+  std::string bytes = good;
+  bytes[2u << 20] ^= 1;
+  spoil("a first panel's byte", bytes);
+  bytes = good, bytes.back() ^= 1;
+  spoil("a last panel's byte", bytes);
+  const auto line = good.find('\n') + 1;
+  for (const char* lie : {"9 ", "x ", "-1 ", "99999999999999999999 "})
+    spoil(lie, good.substr(0, line) + lie + good.substr(good.find(' ', line) + 1));
+  std::filesystem::permissions(file, std::filesystem::perms::others_write, std::filesystem::perm_options::add);
+  EXPECT_FALSE(run_with_cache(d / "m.gguf", d / "packed").from_cache) << "anybody may have written it";
+  std::ofstream(d / "file") << "x";
+  ModelOptions options;
+  options.path = d / "m.gguf", options.packed_cache = d / "file";
+  const auto refused = LoadedModel::load(options);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find(d / "file"), std::string::npos);
 }
 
 TEST(Loading, every_shape_has_consistent_quantized_types) {

@@ -36,6 +36,12 @@ class EngineHost {
 
   /// Starts loading. `progress` and then `ready` are called on the loop.
   void start(arch::ProgressSink progress, std::function<void(Status)> ready);
+  /// Called on the loop when packed weights were written to their folder, or could not be. Before start().
+  void on_cache_written(std::function<void(Result<std::string>)> told) {
+    options_.model.cache_written = [this, told = std::move(told)](const Result<std::string>& r) {
+      loop_.post([told, r] { told(r); });
+    };
+  }
   /// Ends the thread after the current step; nothing arrives afterwards that was not posted before.
   void stop();
 

@@ -21,6 +21,10 @@ struct ModelFlags {
     command
         .add_option("--isa", options.isa, "reference, scalar, avx2, avx512, amx, neon, neon_i8mm (default: the best)")
         ->envname("LLORCH_ISA");
+    command
+        .add_option("--packed-cache", options.packed_cache,
+                    "keep packed weights in this folder: a second start maps them (as large as the models)")
+        ->envname("LLORCH_PACKED_CACHE");
     command.add_flag("--json", as_json, "results and errors as JSON");
   }
   /// Loads with a progress bar.

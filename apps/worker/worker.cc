@@ -79,6 +79,12 @@ Status Worker::start() {
   log(Level::kInfo, "startup", fmt::format("{} listens on {}:{}", options_.worker_id, options_.listen, port()),
       {{"action", "startup"}, {"worker_id", options_.worker_id}, {"port", port()}, {"listen", options_.listen}});
   log(Level::kInfo, "model_load_start", "the model is being loaded", {{"action", "model_load_start"}});
+  engine_.on_cache_written([this](const Result<std::string>& file) {
+    if (file)
+      log(Level::kInfo, "weights_packed", fmt::format("the packed weights lie in {}", *file), {{"action", "cache"}});
+    else if (file.error().code != ErrorCode::kCancelled)
+      log(Level::kWarn, "weights_not_packed", file.error().message, {{"action", "cache"}});
+  });
   engine_.start(
       [this](const arch::LoadProgress& p) {
         const int percent = p.tensors_total ? static_cast<int>(100 * p.tensors_loaded / p.tensors_total) : 100;
@@ -162,8 +168,8 @@ void Worker::loaded(Status outcome) {
   state_ = WorkerState::kIdle;
   if (audit_) audit_->append({{"event_type", "model_accessed"}, {"model", facts_.id}});
   log(Level::kInfo, "model_load_complete",
-      fmt::format("{} is ready: {}, vocabulary {}, context {}", facts_.id, facts_.quant_kind, facts_.vocab,
-                  facts_.context),
+      fmt::format("{} is ready: {}, vocabulary {}, context {}{}", facts_.id, facts_.quant_kind, facts_.vocab,
+                  facts_.context, engine_.model().from_cache ? ", weights mapped as they were packed before" : ""),
       {{"action", "model_load_complete"}, {"model", facts_.id}});
   jobs_.finish(*loading_job, job::State::kCompleted, {}, "progress",
                boost::json::serialize(

@@ -1,5 +1,9 @@
 #include "engine/loaded_model.h"
 
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <filesystem>
 
 #include "arch/hf_source.h"
@@ -25,11 +29,46 @@ Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& reference, 
   return Tokenizer::from_gguf(source.metadata());
 }
 
+namespace {
+
+/// Where the packed weights of a model lie, and all that tells its files from others. Models that are no files have
+/// none.
+Result<PanelCacheOptions> cache_of(const ModelOptions& options) {
+  namespace fs = std::filesystem;
+  PanelCacheOptions cache;
+  std::error_code problem;
+  const fs::path path = fs::canonical(options.path, problem);
+  if (options.packed_cache.empty() || problem) return cache;
+  if (fs::create_directories(options.packed_cache, problem); problem)
+    return fail(ErrorCode::kIo, "cannot make {}: {}", options.packed_cache, problem.message());
+  std::vector<fs::path> files;
+  if (fs::is_directory(path, problem)) {
+    for (const auto& entry : fs::directory_iterator(path, problem)) files.push_back(entry.path());
+    std::ranges::sort(files);
+  } else {
+    files.push_back(path);
+  }
+  for (const fs::path& file : files) {
+    struct stat info {};
+    if (::stat(file.c_str(), &info) != 0) continue;
+    cache.source += fmt::format("{} {}:{} {} bytes {}.{:09} ", file.string(), info.st_dev, info.st_ino, info.st_size,
+                                info.st_ctim.tv_sec, info.st_ctim.tv_nsec);
+  }
+  cache.folder = options.packed_cache;
+  cache.name = fmt::format("{}-{:016x}", path.stem().string(), std::hash<std::string>{}(path.string()));
+  cache.written = options.cache_written;
+  return cache;
+}
+
+}  // namespace
+
 Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
   LoadedModel model;
   model.reference = std::filesystem::path(options.path).filename().string();
+  LLORCH_TRY(PanelCacheOptions cache, cache_of(options));
   LLORCH_TRY(model.backend,
-             make_cpu_backend(options.isa, options.threads > 0 ? options.threads : ThreadPool::default_threads()));
+             make_cpu_backend(options.isa, options.threads > 0 ? options.threads : ThreadPool::default_threads(),
+                              std::move(cache)));
   if (options.decorate) model.backend = options.decorate(std::move(model.backend));
   LLORCH_TRY(model.source, open_model(options.path));
   if (options.tokenizer.empty()) {
@@ -52,6 +91,7 @@ Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
     load.context = static_cast<int>(std::min<std::uint64_t>(own, kContextDefault));
   }
   LLORCH_TRY(model.decoder, arch::load(*model.source, *model.backend, load));
+  model.from_cache = model.backend->loaded();
   if (model.tokenizer->size() > static_cast<std::size_t>(model.decoder->parts().vocab))
     return bad_model("the tokenizer has {} tokens, the model computes {}", model.tokenizer->size(),
                      model.decoder->parts().vocab);

@@ -20,6 +20,8 @@ struct ModelOptions {
   int threads = 0;        // 0: one per core
   int context = 0;        // 0: the model's own, at most context_default()
   int rows_max = 512;
+  std::string packed_cache;  // a folder for packed weights, so that a second start maps them; empty: none
+  std::function<void(const Result<std::string>&)> cache_written;  // as in nn/panel_cache.h
   arch::ProgressSink progress;
   /// Puts another backend round the one that was made, for profiles.
   std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)> decorate;
@@ -34,7 +36,8 @@ struct LoadedModel {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Decoder> decoder;
-  std::string reference;  // as asked for, without directories
+  std::string reference;    // as asked for, without directories
+  bool from_cache = false;  // the weights were mapped, packed, from the folder of ModelOptions::packed_cache
 
   [[nodiscard]] static Result<LoadedModel> load(const ModelOptions& options);
 };

@@ -15,6 +15,7 @@
 
 #include "base/result.h"
 #include "nn/device_memory.h"
+#include "nn/panel_cache.h"
 #include "tensor/tensor.h"
 
 namespace llorch {
@@ -96,6 +97,8 @@ class Backend {
   /// A matrix for linear(). The tensor's bytes may be released afterwards unless keeps_source().
   [[nodiscard]] virtual Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor) = 0;
   [[nodiscard]] virtual bool keeps_source() const = 0;
+  /// All weights have come. True: they were mapped, packed, from a cache.
+  virtual bool loaded() { return false; }
   /// A matrix for embed(); keeps reading the tensor's own bytes.
   [[nodiscard]] virtual Result<std::unique_ptr<Weight>> table(const TensorView& tensor) = 0;
   /// Any float tensor as plain floats.
@@ -130,6 +133,7 @@ class Backend {
 };
 
 /// "reference", an ISA's name, or empty for the best; errors: kDeviceNotFound.
-[[nodiscard]] Result<std::unique_ptr<Backend>> make_cpu_backend(std::string_view isa, int threads);
+[[nodiscard]] Result<std::unique_ptr<Backend>> make_cpu_backend(std::string_view isa, int threads,
+                                                                PanelCacheOptions cache = {});
 
 }  // namespace llorch

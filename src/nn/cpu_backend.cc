@@ -1,6 +1,8 @@
 // The CPU backend: kernels of the chosen ISA over a crew of threads. Work is split by output elements, never inside a
 // sum.
 #include <algorithm>
+#include <cstring>
+#include <optional>
 #include <string>
 
 #include "base/limits.h"
@@ -55,25 +57,35 @@ constexpr std::int64_t kPanelGroup = 8;  // panels that some kernels multiply to
 
 class CpuBackend final : public HostBackend {
  public:
-  CpuBackend(const Kernels& kernels, int threads) : k_(kernels), pool_(threads) {}
+  CpuBackend(const Kernels& kernels, int threads, PanelCacheOptions cache) : k_(kernels), pool_(threads) {
+    if (!cache.folder.empty()) cache_.emplace(std::move(cache), k_.name);
+  }
 
   std::string_view isa() const override { return k_.name; }
   bool keeps_source() const override { return false; }
+  bool loaded() override {
+    if (cache_) cache_->finish();
+    return cache_ && cache_->complete();
+  }
 
   Result<std::unique_ptr<Weight>> matrix(const TensorView& t) override {
     if (!kernel::can_pack(t.type))
       return bad_model("tensor '{}' has type {}, which is no weight type", t.name, info(t.type).name);
     const auto n = static_cast<std::int64_t>(t.rows()), k = static_cast<std::int64_t>(t.columns());
     const std::int64_t panels = (n + k_.panel - 1) / k_.panel, size = kernel::panel_bytes(k_, t.type, k);
-    LLORCH_TRY(const auto memory, weights_.take(static_cast<std::size_t>(panels * size)));
-    const std::uint64_t stride = row_bytes(t.type, t.columns());
-    auto* out = reinterpret_cast<std::uint8_t*>(memory.data());
-    pool_.run(panels, [&](std::int64_t p) {
+    const auto pack = [&, stride = row_bytes(t.type, t.columns())](std::int64_t p, std::byte* out) {
       const auto rows = static_cast<int>(std::min<std::int64_t>(k_.panel, n - p * k_.panel));
       kernel::pack_panel(k_, t.type, k, t.data.data() + static_cast<std::uint64_t>(p * k_.panel) * stride, rows,
-                         out + p * size);
-    });
-    return std::make_unique<PackedWeight>(n, k, t.type, memory, size);
+                         reinterpret_cast<std::uint8_t*>(out));
+    };
+    std::span<const std::byte> data = cached(t, panels, size, pack);
+    if (data.empty()) {
+      LLORCH_TRY(const auto memory, weights_.take(static_cast<std::size_t>(panels * size)));
+      pool_.run(panels, [&](std::int64_t p) { pack(p, memory.data() + p * size); });
+      data = memory;
+    }
+    if (cache_) cache_->add(cache_key(t), data);
+    return std::make_unique<PackedWeight>(n, k, t.type, data, size);
   }
 
   void rms_norm(DeviceSpan x, DeviceSpan weight, float eps, DeviceSpan out) override {
@@ -150,6 +162,27 @@ class CpuBackend final : public HostBackend {
   void attention(const AttentionCall& call, std::span<const BatchRow> rows) override;
 
  private:
+  static PanelCache::Matrix cache_key(const TensorView& t) {
+    return {std::string(t.name), static_cast<std::int64_t>(t.type), static_cast<std::int64_t>(t.rows()),
+            static_cast<std::int64_t>(t.columns())};
+  }
+  /// A matrix's panels in the cache; empty where they are not, or where the first or last of them is another.
+  template<class Pack>
+  std::span<const std::byte> cached(const TensorView& t, std::int64_t panels, std::int64_t size, const Pack& pack) {
+    const auto found = cache_ ? cache_->next(cache_key(t), static_cast<std::size_t>(panels * size)) : std::nullopt;
+    if (!found) return {};
+    std::vector<std::byte> fresh(static_cast<std::size_t>(size));
+    for (const std::int64_t p : {std::int64_t{0}, panels - 1}) {
+      std::ranges::fill(fresh, std::byte{0});
+      pack(p, fresh.data());
+      if (std::memcmp(fresh.data(), found->data() + p * size, fresh.size()) != 0) {
+        cache_->distrust();
+        return {};
+      }
+    }
+    return *found;
+  }
+
   template<class Body>
   void for_rows(std::size_t rows, std::size_t width, const Body& body) {
     pool_.run(static_cast<std::int64_t>(rows), [&](std::int64_t r) { body(static_cast<std::size_t>(r) * width); });
@@ -159,6 +192,7 @@ class CpuBackend final : public HostBackend {
   ThreadPool pool_;
   Arena weights_;
   kernel::Activations activations_;
+  std::optional<PanelCache> cache_;  // last: what it writes lies in weights_
 };
 
 void CpuBackend::linear(std::span<const LinearPart> parts, DeviceSpan x, std::int64_t rows) {
@@ -254,11 +288,11 @@ void CpuBackend::attention(const AttentionCall& call, std::span<const BatchRow> 
 
 }  // namespace
 
-Result<std::unique_ptr<Backend>> make_cpu_backend(std::string_view isa, int threads) {
+Result<std::unique_ptr<Backend>> make_cpu_backend(std::string_view isa, int threads, PanelCacheOptions cache) {
   if (isa == "reference") return make_reference_backend(threads);
   const std::string name(isa);
   const Kernels* kernels = isa.empty() ? &kernel::best_kernels() : kernel::find_kernels(name.c_str());
-  if (kernels) return std::make_unique<CpuBackend>(*kernels, threads);
+  if (kernels) return std::make_unique<CpuBackend>(*kernels, threads, std::move(cache));
   int count = 0;
   const Kernels* const* all = kernel::all_kernels(count);
   std::string known = "reference";

@@ -17,6 +17,7 @@ class Timed final : public ProfileBackend {
   std::string_view isa() const override { return inner_->isa(); }
   Result<std::unique_ptr<Weight>> matrix(const TensorView& t) override { return inner_->matrix(t); }
   bool keeps_source() const override { return inner_->keeps_source(); }
+  bool loaded() override { return inner_->loaded(); }
   Result<std::unique_ptr<Weight>> table(const TensorView& t) override { return inner_->table(t); }
   Result<DeviceBuffer> allocate(std::size_t floats) override { return inner_->allocate(floats); }
   void upload(std::span<const float> from, DeviceSpan to) override { inner_->upload(from, to); }

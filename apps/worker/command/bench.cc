@@ -63,6 +63,8 @@ void add_command_bench(CLI::App& app, int& exit_code) {
   c->add_option("-r,--repeats", o.repeats)->check(CLI::Range(1, 1000))->capture_default_str();
   c->add_option("--kv-type", f->kv)->check(CLI::IsMember({"f32", "f16", "q8_0"}))->capture_default_str();
   c->add_option("--isa", o.model.isa, "default: the best")->envname("LLORCH_ISA");
+  c->add_option("--packed-cache", o.model.packed_cache, "keep packed weights in this folder: a second start maps them")
+      ->envname("LLORCH_PACKED_CACHE");
   c->add_flag("--profile", o.profile, "time each kind of operation");
   c->add_flag("--json", f->model.as_json);
   c->callback([f, &exit_code] {
