@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "base/thread_pool.h"
+#include "engine/engine.h"
 
 namespace llorch::worker {
 namespace {
@@ -135,7 +136,7 @@ class Bench {
       for (const int batch : options_.batches)
         for (const int n : options_.generated) LLORCH_OK(decode(loaded, cost, threads, depth, n, batch));
     }
-    return {};
+    return options_.profile ? step(loaded, cost, threads) : Status{};
   }
 
  private:
@@ -183,6 +184,35 @@ class Bench {
     measure(std::move(result), static_cast<double>(n) * batch, [&] {
       for (int i = 0; i < n; ++i) r.step(depth + i);
     });
+    return {};
+  }
+
+  /// What scheduling, sampling and telling cost: tokens of one request, with the sampler's stages that clients use.
+  Status step(LoadedModel& m, const Cost& cost, int threads) {
+    const int n = std::min(options_.generated.front(), m.decoder->parts().context - 2);
+    EngineOptions options;
+    options.max_batch = 1, options.kv = options_.kv;
+    LLORCH_TRY(const auto engine, Engine::make(*m.decoder, *m.tokenizer, options));
+    GenerateRequest request;
+    request.prompt = {0};
+    request.sampling.temperature = 0.8, request.sampling.top_k = 40, request.sampling.top_p = 0.95;
+    request.sampling.repetition_penalty = 1.1;
+    request.max_tokens = n + 1, request.ignore_eos = true;
+    request.sink = [](const EngineEvent&) {};
+    LLORCH_TRY([[maybe_unused]] const int id, engine->submit(std::move(request)));
+    engine->step();  // the prompt and the first token
+    BenchResult result{.test = "step", .tokens = n, .threads = threads};
+    result.bytes = cost.layer_bytes + cost.head_bytes;
+    profile_->reset();
+    const auto start = Clock::now();
+    engine->run_until_idle();
+    const double seconds = seconds_since(start);
+    result.median = result.low = result.high = n / seconds;
+    result.profile = profile_->profile();
+    double inside = 0;
+    for (const auto& [name, op] : result.profile) inside += op.seconds;
+    result.outside = 1 - inside / seconds;
+    report_.results.push_back(std::move(result));
     return {};
   }
 
@@ -253,6 +283,7 @@ boost::json::object to_json(const BenchReport& report) {
                      {"gops", op.operations / op.seconds / 1e9},
                      {"gb_s", op.bytes / op.seconds / 1e9}};
       o["profile"] = std::move(ops);
+      if (b.test == "step") o["outside_operations"] = b.outside;
     }
     results.push_back(std::move(o));
   }

@@ -88,6 +88,14 @@ class CpuBackend final : public HostBackend {
     return std::make_unique<PackedWeight>(n, k, t.type, data, size);
   }
 
+  void embed(const Weight& table, std::span<const std::int32_t> ids, DeviceSpan out) override {
+    constexpr std::size_t kIds = 16;  // of one piece
+    pool_.run(static_cast<std::int64_t>((ids.size() + kIds - 1) / kIds), [&](std::int64_t piece) {
+      const std::size_t first = static_cast<std::size_t>(piece) * kIds, count = std::min(kIds, ids.size() - first);
+      const auto width = static_cast<std::size_t>(table.columns());
+      HostBackend::embed(table, ids.subspan(first, count), out.part(first * width, count * width));
+    });
+  }
   void rms_norm(DeviceSpan x, DeviceSpan weight, float eps, DeviceSpan out) override {
     for_rows(x.size() / weight.size(), weight.size(), [&](std::size_t at_row) {
       k_.rms_norm(at(x) + at_row, at(weight), static_cast<std::int64_t>(weight.size()), eps, at(out) + at_row);

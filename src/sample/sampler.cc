@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/random.h"
+#include "kernel/vocabulary.h"
 
 namespace llorch {
 namespace {
@@ -17,16 +18,6 @@ using Candidate = std::pair<std::int32_t, double>;
 /// The most likely first, of equals the lower id; as a heap order.
 bool less_likely(const Candidate& a, const Candidate& b) {
   return a.second < b.second || (a.second == b.second && a.first > b.first);
-}
-
-/// Keeps every candidate whose logit is not below the k-th largest.
-void keep_top_k(std::vector<std::pair<std::int32_t, float>>& list, int k) {
-  if (k <= 0 || static_cast<std::size_t>(k) >= list.size()) return;
-  std::vector<float> values;
-  for (const auto& c : list) values.push_back(c.second);
-  std::nth_element(values.begin(), values.begin() + (k - 1), values.end(), std::greater<>());
-  const float least = values[static_cast<std::size_t>(k - 1)];
-  std::erase_if(list, [&](const auto& c) { return c.second < least; });
 }
 
 /// Keeps the smallest set whose probability reaches p, the crossing token included.
@@ -95,9 +86,8 @@ Sampler::Sampler(SamplingParams params, std::span<const std::int32_t> prompt) : 
     for (const std::int32_t id : prompt) seen_[id] = true;
 }
 
-std::vector<float> Sampler::adjust(std::span<const float> logits) const {
-  std::vector<float> out(logits.begin(), logits.end());
-  const auto at = [&](std::int32_t id) -> float& { return out[static_cast<std::size_t>(id)]; };
+void Sampler::adjust() {
+  const auto at = [&](std::int32_t id) -> float& { return adjusted_[static_cast<std::size_t>(id)]; };
   for (const auto& [id, bias] : params_.logit_bias) at(id) += static_cast<float>(bias);
   if (params_.repetition_penalty != 1) {
     const auto penalty = static_cast<float>(params_.repetition_penalty);
@@ -107,67 +97,128 @@ std::vector<float> Sampler::adjust(std::span<const float> logits) const {
     for (const auto& [id, times] : generated_)
       at(id) -= static_cast<float>(params_.presence_penalty + params_.frequency_penalty * times);
   for (std::size_t i = 0; i < params_.mask.size(); ++i)
-    if (!params_.mask[i]) out[i] = kNever;
-  return out;
+    if (!params_.mask[i]) adjusted_[i] = kNever;
 }
 
-Result<std::vector<Candidate>> Sampler::survivors(std::span<const float> adjusted) const {
-  std::vector<std::pair<std::int32_t, float>> list;
-  list.reserve(adjusted.size());
-  const auto inverse = static_cast<float>(1 / params_.temperature);
-  for (std::size_t i = 0; i < adjusted.size(); ++i)
-    if (adjusted[i] != kNever) list.emplace_back(static_cast<std::int32_t>(i), adjusted[i] * inverse);
-  keep_top_k(list, params_.top_k);
-  std::vector<float> values;
-  for (const auto& c : list) values.push_back(c.second);
-  LLORCH_TRY(const std::vector<double> p, softmax(values));
-  std::vector<Candidate> kept;
-  kept.reserve(list.size());
-  for (std::size_t i = 0; i < list.size(); ++i) kept.emplace_back(list[i].first, p[i]);
-  keep_top_p(kept, params_.top_p);
-  keep_min_p(kept, params_.min_p);
+/// Few tokens survive top_k: their softmax alone.
+void Sampler::keep_top_k() {
+  const auto k = static_cast<std::size_t>(params_.top_k);
+  const float least = vocabulary::kth_largest(adjusted_, maxima_, k, few_);
+  few_.clear(), kept_.clear();
+  vocabulary::for_each_from(adjusted_, maxima_, least, [&](std::size_t i) {
+    if (adjusted_[i] == kNever) return;
+    few_.push_back(adjusted_[i]);
+    kept_.emplace_back(static_cast<std::int32_t>(i), 0);
+  });
   double sum = 0;
-  for (const Candidate& c : kept) sum += c.second;
-  for (Candidate& c : kept) c.second /= sum;
-  return kept;
+  const float top = *std::ranges::max_element(few_);
+  for (std::size_t i = 0; i < few_.size(); ++i)
+    sum += kept_[i].second = std::exp(static_cast<double>(few_[i]) - static_cast<double>(top));
+  for (Candidate& c : kept_) c.second /= sum;
+}
+
+/// Tokens that top_p or min_p may keep: all below a share of (1 - top_p) / vocabulary are less than 1 - top_p together,
+/// and so never needed.
+void Sampler::keep_likely(double sum) {
+  const double share = params_.top_p < 1 ? (1 - params_.top_p) / static_cast<double>(adjusted_.size()) * 0.999 : 0;
+  const double least = std::max(share, params_.min_p / sum * 0.999) * sum;  // the likeliest has 1 / sum
+  kept_.clear();
+  for (std::size_t b = 0; b < sums_.size(); ++b) {
+    if (sums_[b] < least) continue;
+    for (std::size_t i = b * vocabulary::kBlock; i < std::min(weights_.size(), (b + 1) * vocabulary::kBlock); ++i)
+      if (weights_[i] >= least && weights_[i] > 0) kept_.emplace_back(static_cast<std::int32_t>(i), weights_[i] / sum);
+  }
+}
+
+Result<double> Sampler::survive(std::span<const float> logits) {
+  if (!vocabulary::copy_finite(logits, adjusted_))
+    return fail(ErrorCode::kInferenceFailed, "the model produced a logit that is not finite");
+  adjust();
+  const bool greedy = params_.temperature < kGreedyBelow;
+  const float top = vocabulary::scale(adjusted_, greedy ? 1 : static_cast<float>(1 / params_.temperature), maxima_);
+  if (top == kNever) return fail(ErrorCode::kInferenceFailed, "the mask allows no token");
+  if (!std::isfinite(top)) return fail(ErrorCode::kInferenceFailed, "the largest logit is not finite");
+  all_ = false;
+  if (greedy) {
+    const auto best = std::ranges::find(adjusted_, top);  // the first of equals
+    kept_.assign(1, {static_cast<std::int32_t>(best - adjusted_.begin()), 1.0});
+    return 1;
+  }
+  if (params_.top_k > 0 && static_cast<std::size_t>(params_.top_k) < adjusted_.size()) {
+    keep_top_k();
+  } else {
+    const double sum = vocabulary::exponentials(adjusted_, top, weights_, sums_);
+    all_ = params_.top_p >= 1 && params_.min_p <= 0;
+    if (all_) return sum;
+    keep_likely(sum);
+  }
+  keep_top_p(kept_, params_.top_p);
+  keep_min_p(kept_, params_.min_p);
+  double sum = 0;
+  for (const Candidate& c : kept_) sum += c.second;
+  return sum;
 }
 
 Result<std::vector<Candidate>> Sampler::distribution(std::span<const float> logits) {
-  for (const float x : logits)
-    if (!std::isfinite(x)) return fail(ErrorCode::kInferenceFailed, "the model produced a logit that is not finite");
-  const std::vector<float> adjusted = adjust(logits);
-  if (params_.temperature >= kGreedyBelow) return survivors(adjusted);
-  const auto best = std::ranges::max_element(adjusted);  // the first of equals
-  if (*best == kNever) return fail(ErrorCode::kInferenceFailed, "the mask allows no token");
-  return std::vector<Candidate>{{static_cast<std::int32_t>(best - adjusted.begin()), 1.0}};
+  LLORCH_TRY(const double sum, survive(logits));
+  std::vector<Candidate> out;
+  if (all_) {
+    for (std::size_t i = 0; i < weights_.size(); ++i)
+      if (weights_[i] > 0) out.emplace_back(static_cast<std::int32_t>(i), weights_[i] / sum);
+  } else {
+    for (const Candidate& c : kept_) out.emplace_back(c.first, c.second / sum);
+  }
+  return out;
+}
+
+/// The first token whose share and all before it exceed `left`, a part of the sum of all weights.
+std::int32_t Sampler::draw_of_all(double left) const {
+  std::size_t block = 0;
+  while (block + 1 < sums_.size() && left >= sums_[block]) left -= sums_[block++];
+  std::int32_t id = -1;
+  for (std::size_t i = block * vocabulary::kBlock; i < weights_.size(); ++i) {
+    if (weights_[i] <= 0) continue;
+    id = static_cast<std::int32_t>(i);
+    if ((left -= weights_[i]) < 0) return id;
+  }
+  if (id >= 0) return id;  // rounding went past the last: it is that
+  for (std::size_t i = weights_.size(); i-- > 0;)
+    if (weights_[i] > 0) return static_cast<std::int32_t>(i);
+  return 0;
+}
+
+void Sampler::tell_logprobs(std::span<const float> logits, Sampled& result) {
+  adjusted_.assign(logits.begin(), logits.end());
+  const float top = vocabulary::scale(adjusted_, 1, maxima_);
+  const double offset = static_cast<double>(top) + std::log(vocabulary::exponentials(logits, top, weights_, sums_));
+  const auto logprob = [&](std::int32_t id) {
+    return TokenLogprob{id, static_cast<double>(logits[static_cast<std::size_t>(id)]) - offset};
+  };
+  result.logprob = logprob(result.id).logprob;
+  const std::size_t n = std::min(logits.size(), static_cast<std::size_t>(params_.top_logprobs));
+  if (n == 0) return;
+  const float least = vocabulary::kth_largest(logits, maxima_, n, few_);
+  vocabulary::for_each_from(logits, maxima_, least,
+                            [&](std::size_t i) { result.top.push_back(logprob(static_cast<std::int32_t>(i))); });
+  std::ranges::sort(result.top, [](const TokenLogprob& a, const TokenLogprob& b) {
+    return a.logprob > b.logprob || (a.logprob == b.logprob && a.id < b.id);
+  });
+  result.top.resize(n);
 }
 
 Result<Sampled> Sampler::sample(std::span<const float> logits, std::uint64_t step) {
-  LLORCH_TRY(const std::vector<Candidate> kept, distribution(logits));
-  Sampled result{kept.back().first, 0, {}};
-  if (kept.size() > 1) {
-    double left = uniform(params_.seed, params_.choice, step);
-    for (const Candidate& c : kept) {
+  LLORCH_TRY(const double sum, survive(logits));
+  Sampled result;
+  if (all_) {
+    result.id = draw_of_all(uniform(params_.seed, params_.choice, step) * sum);
+  } else {
+    double left = kept_.size() > 1 ? uniform(params_.seed, params_.choice, step) * sum : 0;
+    for (const Candidate& c : kept_) {
       result.id = c.first;
       if ((left -= c.second) < 0) break;
     }
   }
-  if (params_.top_logprobs >= 0) {
-    const double top = *std::ranges::max_element(logits);
-    double sum = 0;
-    for (const float x : logits) sum += std::exp(static_cast<double>(x) - top);
-    const double offset = top + std::log(sum);
-    result.logprob = static_cast<double>(logits[static_cast<std::size_t>(result.id)]) - offset;
-    std::vector<TokenLogprob> all;
-    for (std::size_t i = 0; i < logits.size(); ++i)
-      all.push_back({static_cast<std::int32_t>(i), static_cast<double>(logits[i]) - offset});
-    const std::size_t n = std::min(all.size(), static_cast<std::size_t>(params_.top_logprobs));
-    std::partial_sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(n), all.end(),
-                      [](const TokenLogprob& a, const TokenLogprob& b) {
-                        return a.logprob > b.logprob || (a.logprob == b.logprob && a.id < b.id);
-                      });
-    result.top.assign(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(n));
-  }
+  if (params_.top_logprobs >= 0) tell_logprobs(logits, result);
   ++generated_[result.id];
   if (params_.repetition_penalty != 1) seen_[result.id] = true;
   return result;

@@ -59,12 +59,23 @@ class Sampler {
   [[nodiscard]] Result<std::vector<std::pair<std::int32_t, double>>> distribution(std::span<const float> logits);
 
  private:
-  [[nodiscard]] std::vector<float> adjust(std::span<const float> logits) const;
-  [[nodiscard]] Result<std::vector<std::pair<std::int32_t, double>>> survivors(std::span<const float> adjusted) const;
+  using Candidate = std::pair<std::int32_t, double>;
+  void adjust();
+  void keep_top_k();
+  void keep_likely(double sum);
+  /// What can be drawn: weights_ where all_, else kept_. Returns the sum of those weights.
+  [[nodiscard]] Result<double> survive(std::span<const float> logits);
+  [[nodiscard]] std::int32_t draw_of_all(double left) const;
+  void tell_logprobs(std::span<const float> logits, Sampled& result);
 
   SamplingParams params_;
   std::unordered_map<std::int32_t, int> generated_;  // times
   std::unordered_map<std::int32_t, bool> seen_;      // prompt and output
+  // Reused from token to token: as long as the vocabulary, or as its blocks, or as what survives.
+  std::vector<float> adjusted_, maxima_, few_;
+  std::vector<double> weights_, sums_;
+  std::vector<Candidate> kept_;
+  bool all_ = false;
 };
 
 /// Probabilities of finite logits: maximum subtracted, summed in double. Errors: kInferenceFailed (E-36).

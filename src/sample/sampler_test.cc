@@ -163,6 +163,102 @@ TEST(Sampler, a_hundred_thousand_draws_pass_chi_square) {
   EXPECT_GT(chi, 0.1);   // draws, not quotas
 }
 
+/// The stages by their definition, over a sorted vocabulary.
+std::vector<std::pair<std::int32_t, double>> by_definition(const SamplingParams& p, const Logits& logits) {
+  std::vector<std::pair<std::int32_t, double>> all;
+  for (std::size_t i = 0; i < logits.size(); ++i)
+    if (p.mask.empty() || p.mask[i])
+      all.emplace_back(static_cast<std::int32_t>(i), logits[i] * static_cast<float>(1 / p.temperature));
+  std::ranges::stable_sort(all, [](const auto& a, const auto& b) { return a.second > b.second; });
+  if (const auto k = static_cast<std::size_t>(p.top_k); k > 0 && k < all.size()) {
+    const double least = all[k - 1].second;
+    std::erase_if(all, [&](const auto& c) { return c.second < least; });
+  }
+  const auto normalize = [&] {
+    double sum = 0;
+    for (const auto& c : all) sum += c.second;
+    for (auto& c : all) c.second /= sum;
+  };
+  const double top = all.front().second;
+  for (auto& c : all) c.second = std::exp(c.second - top);
+  normalize();
+  if (p.top_p < 1) {
+    double sum = 0;
+    std::size_t n = 0;
+    while (n < all.size() && (n == 0 || sum < p.top_p)) sum += all[n++].second;
+    all.resize(n);
+  }
+  const double most = all.front().second;
+  std::erase_if(all, [&](const auto& c) { return c.second < p.min_p * most; });
+  normalize();
+  std::ranges::sort(all);
+  return all;
+}
+
+TEST(Sampler, large_vocabularies_follow_the_definition) {
+  for (const std::size_t n : {100u, 151'936u, 50'257u})  // blocks of 64 that end within the last, and that do not
+    for (const double spread : {0.5, 4.0, 40.0})
+      for (int which = 0; which < 9; ++which) {
+        Logits l(n);
+        for (std::size_t i = 0; i < n; ++i) l[i] = static_cast<float>((uniform(n, 3, i) - 0.5) * spread);
+        l[n / 3] = l[n / 2];  // equals
+        SamplingParams p;
+        p.temperature = which % 2 ? 0.7 : 1, p.seed = 5;
+        if (which == 1 || which == 2 || which == 7) p.top_k = which == 2 ? 60 : which == 7 ? 5000 : 1;
+        if (which == 2 || which == 3 || which == 4) p.top_p = which == 4 ? 0.999 : 0.9;
+        if (which == 5 || which == 2) p.min_p = 0.05;
+        if (which == 6)
+          for (std::size_t i = 0; i < n; ++i) p.mask.push_back(i % 70 == 3);
+        if (which == 8) p.top_p = 0;
+        Sampler s(p, {});
+        auto got = s.distribution(l);
+        ASSERT_TRUE(got) << got.error().message;
+        std::ranges::sort(*got);
+        const auto want = by_definition(p, l);
+        ASSERT_EQ(got->size(), want.size()) << n << ' ' << spread << ' ' << which;
+        double before = 0;
+        std::map<std::int32_t, std::pair<double, double>>
+            parts;  // of [0, 1), by id where nothing is ordered by likelihood
+        for (std::size_t i = 0; i < want.size(); ++i) {
+          ASSERT_EQ((*got)[i].first, want[i].first);
+          ASSERT_NEAR((*got)[i].second, want[i].second, 1e-9 * want[i].second + 1e-300);
+          const double after = before + want[i].second;
+          parts[want[i].first] = {before, after};
+          before = after;
+        }
+        if (p.top_p < 1) continue;
+        for (std::uint64_t step = 0; step < 20; ++step) {
+          const auto drawn = s.sample(l, step);
+          ASSERT_TRUE(drawn);
+          const double u = uniform(p.seed, p.choice, step);
+          EXPECT_GE(u, parts[drawn->id].first - 1e-9) << n << ' ' << which;
+          EXPECT_LE(u, parts[drawn->id].second + 1e-9) << n << ' ' << which;
+        }
+      }
+}
+
+TEST(Sampler, logprobs_of_large_vocabularies_follow_the_definition) {
+  Logits l(151'936);
+  for (std::size_t i = 0; i < l.size(); ++i) l[i] = static_cast<float>(uniform(8, 9, i) * 20);
+  l[7] = l[151'935] = 21, l[9] = -800;  // two equals at the top; one that is as good as impossible
+  SamplingParams p;
+  p.top_logprobs = 20;
+  const auto r = Sampler(p, {}).sample(l, 0);
+  ASSERT_TRUE(r);
+  const auto probabilities = softmax(l);
+  ASSERT_TRUE(probabilities);
+  std::vector<std::int32_t> ids(l.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>(i);
+  std::ranges::stable_sort(
+      ids, [&](auto a, auto b) { return l[static_cast<std::size_t>(a)] > l[static_cast<std::size_t>(b)]; });
+  ASSERT_EQ(r->top.size(), 20u);
+  for (std::size_t i = 0; i < 20; ++i) {
+    EXPECT_EQ(r->top[i].id, ids[i]);
+    EXPECT_NEAR(r->top[i].logprob, std::log((*probabilities)[static_cast<std::size_t>(ids[i])]), 1e-9);
+  }
+  EXPECT_NEAR(r->logprob, std::log((*probabilities)[static_cast<std::size_t>(r->id)]), 1e-9);
+}
+
 TEST(Softmax, sums_to_one_over_real_vocabularies) {
   for (const std::size_t n : {50'257u, 151'936u, 201'088u}) {
     Logits l(n);

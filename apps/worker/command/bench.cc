@@ -36,6 +36,7 @@ void print_report(const BenchReport& r) {
     std::printf("%-8s %7d %7d %6d %8d %10.1f %9.1f..%-9.1f %8.1f%%\n", b.test.c_str(), b.tokens, b.depth, b.batch,
                 b.threads, b.median, b.low, b.high, 100 * b.fraction);
     if (!b.profile.empty()) print_profile(b, r.roofline);
+    if (b.test == "step") std::printf("    outside all of these: %.2f %% of the time\n", 100 * b.outside);
   }
 }
 

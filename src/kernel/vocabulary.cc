@@ -1,0 +1,165 @@
+#include "kernel/vocabulary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
+
+namespace llorch::vocabulary {
+namespace {
+
+#pragma GCC diagnostic ignored "-Wpsabi"  // no vector is handed to a function that is not a part of its caller
+
+// Eight lanes, whatever the machine has: the same operations in the same order on all of them, and none is fused.
+using Doubles = double __attribute__((vector_size(64)));
+using Integers = std::int64_t __attribute__((vector_size(64)));
+using Floats = float __attribute__((vector_size(32)));
+using Bits = std::int32_t __attribute__((vector_size(32)));
+constexpr std::size_t kLanes = 8;
+static_assert(kBlock % kLanes == 0);
+
+#define LLORCH_INLINE [[gnu::always_inline]] inline
+
+template<class V>
+LLORCH_INLINE V load(const void* p) {
+  V v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+/// e^x for x <= 0: 2^n times a Taylor polynomial on [-ln 2 / 2, ln 2 / 2].
+LLORCH_INLINE Doubles exp_of(Doubles x) {
+  constexpr double kMagic = 0x1.8p52;  // added, it leaves a rounded number's integer in the low bits
+  const Integers gone = x < -700.0;
+  x = gone ? Doubles{} : x;
+  const Doubles shifted = x * 0x1.71547652b82fep0 + kMagic, n = shifted - kMagic;
+  const Doubles r = (x - n * 0x1.62e42fee00000p-1) - n * 0x1.a39ef35793c76p-33;
+  Doubles p = r * (1.0 / 3628800) + 1.0 / 362880;
+  for (const double c : {1.0 / 40320, 1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0, 1.0})
+    p = p * r + c;
+  const Doubles scaled =
+      reinterpret_cast<Doubles>(reinterpret_cast<Integers>(p) + (reinterpret_cast<Integers>(shifted) << 52));
+  return gone ? Doubles{} : scaled;
+}
+
+LLORCH_INLINE void exponentials_of(const float* values, std::size_t n, float top, double* out, double* blocks) {
+  for (std::size_t b = 0; b * kBlock < n; ++b) {
+    Doubles sum{};
+    const std::size_t end = std::min(n, (b + 1) * kBlock);
+    for (std::size_t i = b * kBlock; i < end; i += kLanes) {
+      float tail[kLanes];
+      const float* from = values + i;
+      if (i + kLanes > end) {
+        for (std::size_t j = 0; j < kLanes; ++j)
+          tail[j] = i + j < end ? values[i + j] : -std::numeric_limits<float>::infinity();
+        from = tail;
+      }
+      const Doubles e = exp_of(__builtin_convertvector(load<Floats>(from), Doubles) - static_cast<double>(top));
+      std::memcpy(out + i, &e, (std::min(end - i, kLanes)) * sizeof(double));
+      sum += e;
+    }
+    double total = 0;
+    for (std::size_t j = 0; j < kLanes; ++j) total += sum[j];
+    blocks[b] = total;
+  }
+}
+
+LLORCH_INLINE void scale_of(float* values, std::size_t n, float factor, float* blocks) {
+  for (std::size_t b = 0; b * kBlock < n; ++b) {
+    float* at = values + b * kBlock;
+    const std::size_t end = std::min(n - b * kBlock, kBlock);
+    if (end < kBlock) {
+      for (std::size_t i = 0; i < end; ++i) at[i] *= factor;
+      blocks[b] = *std::max_element(at, at + end);
+      continue;
+    }
+    Floats most = load<Floats>(at) * factor;
+    for (std::size_t i = 0; i < kBlock; i += kLanes) {
+      const Floats x = load<Floats>(at + i) * factor;
+      std::memcpy(at + i, &x, sizeof x);
+      most = x > most ? x : most;
+    }
+    float lane[kLanes];
+    std::memcpy(lane, &most, sizeof lane);
+    blocks[b] = *std::max_element(lane, lane + kLanes);
+  }
+}
+
+LLORCH_INLINE bool copy_finite_of(const float* values, std::size_t n, float* out) {
+  Bits bad{};
+  std::size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Floats x = load<Floats>(values + i);
+    bad |= x - x != Floats{};
+    std::memcpy(out + i, &x, sizeof x);
+  }
+  bool good = true;
+  for (std::size_t j = 0; j < kLanes; ++j) good &= bad[j] == 0;
+  for (; i < n; ++i) good &= std::isfinite(out[i] = values[i]);
+  return good;
+}
+
+// Each pass once for every width of vectors that a machine may have.
+#if defined(__x86_64__)
+template<class F>
+F* best_of(F* wide, F* middle, F* plain) {
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) return wide;
+  return __builtin_cpu_supports("avx2") ? middle : plain;
+}
+#define LLORCH_BY_WIDTH(name, result, parameters, arguments)                                       \
+  [[gnu::target("avx512f,avx512dq")]] result name##_512 parameters { return name##_of arguments; } \
+  [[gnu::target("avx2")]] result name##_256 parameters { return name##_of arguments; }             \
+  result name##_128 parameters { return name##_of arguments; }                                     \
+  const auto name##_pass = best_of(name##_512, name##_256, name##_128);
+#else
+#define LLORCH_BY_WIDTH(name, result, parameters, arguments) \
+  result name##_pass parameters { return name##_of arguments; }
+#endif
+LLORCH_BY_WIDTH(exponentials, void, (const float* values, std::size_t n, float top, double* out, double* blocks),
+                (values, n, top, out, blocks))
+LLORCH_BY_WIDTH(scale, void, (float* values, std::size_t n, float factor, float* blocks), (values, n, factor, blocks))
+LLORCH_BY_WIDTH(copy_finite, bool, (const float* values, std::size_t n, float* out), (values, n, out))
+#undef LLORCH_BY_WIDTH
+#undef LLORCH_INLINE
+
+std::size_t blocks_of(std::size_t n) { return (n + kBlock - 1) / kBlock; }
+
+}  // namespace
+
+bool copy_finite(std::span<const float> values, std::vector<float>& out) {
+  out.resize(values.size());
+  return copy_finite_pass(values.data(), values.size(), out.data());
+}
+
+float scale(std::span<float> values, float factor, std::vector<float>& blocks) {
+  blocks.resize(blocks_of(values.size()));
+  scale_pass(values.data(), values.size(), factor, blocks.data());
+  return *std::ranges::max_element(blocks);
+}
+
+float kth_largest(std::span<const float> values, std::span<const float> blocks, std::size_t k,
+                  std::vector<float>& scratch) {
+  const auto kth = [&] {
+    const auto at = scratch.begin() + static_cast<std::ptrdiff_t>(k - 1);
+    std::nth_element(scratch.begin(), at, scratch.end(), std::greater<>());
+    return *at;
+  };
+  scratch.assign(blocks.begin(), blocks.end());
+  // k blocks have a value from here on, so the k-th largest is among those.
+  const float least = k <= blocks.size() ? kth() : -std::numeric_limits<float>::infinity();
+  scratch.clear();
+  for_each_from(values, blocks, least, [&](std::size_t i) { scratch.push_back(values[i]); });
+  return kth();
+}
+
+double exponentials(std::span<const float> values, float top, std::vector<double>& out, std::vector<double>& blocks) {
+  out.resize(values.size());
+  blocks.resize(blocks_of(values.size()));
+  exponentials_pass(values.data(), values.size(), top, out.data(), blocks.data());
+  double sum = 0;
+  for (const double b : blocks) sum += b;
+  return sum;
+}
+
+}  // namespace llorch::vocabulary

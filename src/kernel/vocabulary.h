@@ -1,0 +1,39 @@
+// Passes over a whole vocabulary, as long as 200,000 logits, for every token that is sampled: vectors, nothing sorted,
+// nothing allocated. Results are the same bits on every machine.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace llorch::vocabulary {
+
+constexpr std::size_t kBlock = 64;  // values that share a sum or a maximum
+
+/// Copies values; true when every one is finite.
+[[nodiscard]] bool copy_finite(std::span<const float> values, std::vector<float>& out);
+
+/// Multiplies all values by `factor`; then the largest of each block. `blocks` is resized. Returns the largest of all.
+float scale(std::span<float> values, float factor, std::vector<float>& blocks);
+
+/// The k-th largest value, 1 <= k <= values.size(). `blocks`: of scale(); `scratch` is overwritten.
+[[nodiscard]] float kth_largest(std::span<const float> values, std::span<const float> blocks, std::size_t k,
+                                std::vector<float>& scratch);
+
+/// Calls take(index) for every value that is not below `least`, in order.
+template<class Take>
+void for_each_from(std::span<const float> values, std::span<const float> blocks, float least, const Take& take) {
+  for (std::size_t b = 0; b < blocks.size(); ++b) {
+    if (blocks[b] < least) continue;
+    const std::size_t end = values.size() < (b + 1) * kBlock ? values.size() : (b + 1) * kBlock;
+    for (std::size_t i = b * kBlock; i < end; ++i)
+      if (values[i] >= least) take(i);
+  }
+}
+
+/// out[i] = e^(values[i] - top), to 1e-12 of it, zero below e^-700; top is not below any value. The sum of each block;
+/// both are resized. Returns the sum of all.
+double exponentials(std::span<const float> values, float top, std::vector<double>& out, std::vector<double>& blocks);
+
+}  // namespace llorch::vocabulary
