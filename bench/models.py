@@ -10,6 +10,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 
 from http_bench import served, stream
@@ -34,7 +35,7 @@ def required_prefill(shape, kind):
     return 0.65 if kind in PLAIN else 0.50 if "0.5b" in shape else 0.60
 
 
-def rows(shape, kind, core, heavy, long, far, avx2, clients):
+def rows(shape, kind, core, heavy, long, far, avx2, step, second, clients):
     """(threads, what, reached, required) of the reports of one model; negative: at most."""
     by = {(r["test"], r["depth"], r["batch"], r["threads"]): r for r in core["results"]}
     threads = sorted({t for _, _, _, t in by})
@@ -63,6 +64,9 @@ def rows(shape, kind, core, heavy, long, far, avx2, clients):
     if avx2:
         yield t, "AVX2: prefill 512, of its own int8 dot peak", avx2["results"][0]["roofline_fraction"], 0.85
     yield t, f"load to first token, {core['load_s']:.2f} s: seconds for 1 GB", core["load_s"] / (core["file_bytes"] / 1e9), -0.6
+    yield t, f"second start, weights packed before, {second['load_s']:.2f} s: seconds for 1 GB", second["load_s"] / (core["file_bytes"] / 1e9), -0.2
+    share = 100 * next(r["outside_operations"] for r in step["results"] if r["test"] == "step")
+    yield t, f"a step outside the model's operations, % of {step['results'][-1]['tokens']} sampled tokens", share, -1.0
     yield t, "peak memory less KV, times the file", (far["peak_rss_bytes"] - far["kv_bytes"]) / far["file_bytes"], -1.08
 
 
@@ -71,6 +75,15 @@ def measure(shape, kind, *flags):
     if out.returncode:
         sys.exit(f"{shape} {kind}: {out.stdout}{out.stderr}")
     return json.loads(out.stdout)
+
+
+def second_start(shape, kind, threads):
+    """The report of a start that finds packed weights; they are written while a run before it computes."""
+    with tempfile.TemporaryDirectory(dir=ROOT / "build/models") as folder:
+        for tokens in ("200", "1", "1"):
+            report = measure(shape, kind, "-p", "1", "-n", tokens, "-d", "0", "-b", "1", "-t", threads, "-r", "1", "--packed-cache", folder)
+        assert list(pathlib.Path(folder).glob("*.panels")), "nothing was written"
+    return report
 
 
 def serve(shape, kind, threads):
@@ -102,7 +115,9 @@ def report(shape, kind, a):
     far = measure(shape, kind, "-p", "1", "-n", "16", "-d", str(deep), "-b", "1", "-t", a.threads, "-r", a.repeats)
     long = measure(shape, kind, "-p", str(min(2048, most - 64)), "-n", "1", "-d", "0", "-b", "1", "-t", a.threads, "-r", "1")
     avx2 = None if kind in PLAIN else measure(shape, kind, "-p", "512", "-n", "1", "-d", "0", "-b", "1", "-t", a.threads.split(",")[-1], "-r", "1", "--isa", "avx2")
-    return rows(shape, kind, core, heavy, long, far, avx2, serve(shape, kind, a.threads.split(",")[-1]))
+    few = a.threads.split(",")[-1]
+    step = measure(shape, kind, "-p", "1", "-n", "200", "-d", "0", "-b", "1", "-t", few, "-r", "1", "--profile")
+    return rows(shape, kind, core, heavy, long, far, avx2, step, second_start(shape, kind, few), serve(shape, kind, a.threads.split(",")[-1]))
 
 
 def main():

@@ -210,7 +210,8 @@ class Bench {
     result.median = result.low = result.high = n / seconds;
     result.profile = profile_->profile();
     double inside = 0;
-    for (const auto& [name, op] : result.profile) inside += op.seconds;
+    const double timing = profile_->overhead();
+    for (const auto& [name, op] : result.profile) inside += op.seconds + static_cast<double>(op.calls) * timing;
     result.outside = 1 - inside / seconds;
     report_.results.push_back(std::move(result));
     return {};

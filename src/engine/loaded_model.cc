@@ -41,9 +41,18 @@ Result<PanelCacheOptions> cache_of(const ModelOptions& options) {
   if (options.packed_cache.empty() || problem) return cache;
   if (fs::create_directories(options.packed_cache, problem); problem)
     return fail(ErrorCode::kIo, "cannot make {}: {}", options.packed_cache, problem.message());
+  // A directory's files; the parts of a split model (name-00001-of-00003.gguf); or the one file.
+  const bool directory = fs::is_directory(path, problem);
+  const std::string stem = path.stem().string();
+  const std::size_t part = directory ? std::string::npos : stem.rfind("-of-");
   std::vector<fs::path> files;
-  if (fs::is_directory(path, problem)) {
-    for (const auto& entry : fs::directory_iterator(path, problem)) files.push_back(entry.path());
+  if (directory || part != std::string::npos) {
+    const std::string prefix = directory ? "" : stem.substr(0, stem.rfind('-', part - 1) + 1);
+    for (const auto& entry : fs::directory_iterator(directory ? path : path.parent_path(), problem))
+      if (const fs::path kind = entry.path().extension();
+          entry.path().filename().string().starts_with(prefix) &&
+          (kind == ".gguf" || kind == ".safetensors" || kind == ".json"))
+        files.push_back(entry.path());
     std::ranges::sort(files);
   } else {
     files.push_back(path);
@@ -55,7 +64,7 @@ Result<PanelCacheOptions> cache_of(const ModelOptions& options) {
                                 info.st_ctim.tv_sec, info.st_ctim.tv_nsec);
   }
   cache.folder = options.packed_cache;
-  cache.name = fmt::format("{}-{:016x}", path.stem().string(), std::hash<std::string>{}(path.string()));
+  cache.name = fmt::format("{}-{:016x}", stem, std::hash<std::string>{}(path.string()));
   cache.written = options.cache_written;
   return cache;
 }

@@ -91,7 +91,7 @@ LLORCH_INLINE bool copy_finite_of(const float* values, std::size_t n, float* out
   std::size_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     const Floats x = load<Floats>(values + i);
-    bad |= x - x != Floats{};
+    bad |= x * 0.0f != Floats{};  // NaN, from infinities too
     std::memcpy(out + i, &x, sizeof x);
   }
   bool good = true;

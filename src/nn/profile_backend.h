@@ -24,6 +24,8 @@ class ProfileBackend : public Backend {
   /// By operation; products carry their shape.
   [[nodiscard]] virtual const std::map<std::string, OpProfile>& profile() const = 0;
   virtual void reset() = 0;
+  /// Seconds that timing one call costs beyond what is counted as its own.
+  [[nodiscard]] virtual double overhead() = 0;
 };
 
 }  // namespace llorch

@@ -14,7 +14,7 @@ import threading
 import time
 import unittest
 
-from harness import BINARY, DATA, SANITIZED, STORIES, USER, Worker, free_port, main, parse_sse, text_of, wait_for
+from harness import BINARY, SANITIZED, STORIES, USER, Worker, free_port, main, parse_sse, text_of, wait_for
 
 ERROR_CODES = {}
 for line in open(os.path.join(os.path.dirname(__file__), "../../src/base/error_codes.inc")):
@@ -469,17 +469,6 @@ class Processes(unittest.TestCase):
             self.assertTrue(stream.startswith("id: 1\nevent: started\n") and stream.endswith("data: [DONE]\n\n"), stream)
             big = subprocess.run(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", w.url + "/v1/completions", "-H", "Content-Type: application/json", "-d", "@-"], input=json.dumps({"prompt": "sea " * 500_000}), capture_output=True, text=True, timeout=60, check=True).stdout
             self.assertEqual(big, "400", "two megabytes with Expect: 100-continue")
-
-    def test_build_info_and_another_tokenizer(self):
-        info = json.loads(subprocess.run([BINARY, "--build-info"], capture_output=True, text=True, check=True).stdout)
-        self.assertEqual((info["backend"], set(info)), ("cpu", {"version", "compiler", "backend", "isa", "build_id"}))
-        if not STORIES.exists():
-            self.skipTest(f"not run: {STORIES} is not there")
-        ids = [subprocess.run([BINARY, "generate", "-m", str(STORIES), "-p", "Once upon", "-n", "4", *more], capture_output=True, text=True, check=True).stdout for more in ([], ["--tokenizer", str(STORIES)])]
-        self.assertEqual(ids[0], ids[1])
-        r = subprocess.run([BINARY, "serve", "-m", str(STORIES), "--tokenizer", str(DATA / "vocab/gpt-2.gguf"), "--local-mode", "--port", str(free_port())], capture_output=True, text=True, timeout=60)
-        self.assertEqual(r.returncode, 1)
-        self.assertIn("tokenizer", r.stderr)
 
     def test_token_from_a_systemd_credential(self):
         with tempfile.TemporaryDirectory() as d:

@@ -1,0 +1,43 @@
+"""How a worker starts from files: what it is, whose tokenizer it takes, weights that were packed before."""
+import json
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+from harness import BINARY, DATA, STORIES, Worker, free_port, main, text_of, wait_for
+
+
+class Start(unittest.TestCase):
+    def test_a_second_start_maps_packed_weights(self):
+        if not STORIES.exists():
+            self.skipTest(f"not run: {STORIES} is not there")
+        with tempfile.TemporaryDirectory() as d:
+            ask = {"prompt": "Once upon a time", "max_tokens": 30, "seed": 3, "temperature": 0.8}
+            with Worker("--packed-cache", d, model=STORIES) as w:
+                first = text_of(w.generate(**ask))
+                wait_for(lambda: '"weights_packed"' in w.logs())
+            self.assertNotIn("mapped", w.logs())
+            self.assertEqual([p.suffix for p in pathlib.Path(d).iterdir()], [".panels"])
+            with Worker(model=STORIES, env={"LLORCH_PACKED_CACHE": d}) as w:
+                self.assertEqual(text_of(w.generate(**ask)), first)
+            self.assertIn("weights mapped as they were packed before", w.logs())
+            self.assertNotIn('"weights_packed"', w.logs())
+            w = Worker("--packed-cache", "/proc/none", model=STORIES, wait=False)
+            self.assertEqual(w.process.wait(20), 1)
+            self.assertIn("/proc/none", w.logs())
+
+    def test_build_info_and_another_tokenizer(self):
+        info = json.loads(subprocess.run([BINARY, "--build-info"], capture_output=True, text=True, check=True).stdout)
+        self.assertEqual((info["backend"], set(info)), ("cpu", {"version", "compiler", "backend", "isa", "build_id"}))
+        if not STORIES.exists():
+            self.skipTest(f"not run: {STORIES} is not there")
+        ids = [subprocess.run([BINARY, "generate", "-m", str(STORIES), "-p", "Once upon", "-n", "4", *more], capture_output=True, text=True, check=True).stdout for more in ([], ["--tokenizer", str(STORIES)])]
+        self.assertEqual(ids[0], ids[1])
+        r = subprocess.run([BINARY, "serve", "-m", str(STORIES), "--tokenizer", str(DATA / "vocab/gpt-2.gguf"), "--local-mode", "--port", str(free_port())], capture_output=True, text=True, timeout=60)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("tokenizer", r.stderr)
+
+
+if __name__ == "__main__":
+    main()
