@@ -9,8 +9,6 @@
 namespace llorch::vocabulary {
 namespace {
 
-#pragma GCC diagnostic ignored "-Wpsabi"  // no vector is handed to a function that is not a part of its caller
-
 // Eight lanes, whatever the machine has: the same operations in the same order on all of them, and none is fused.
 using Doubles = double __attribute__((vector_size(64)));
 using Integers = std::int64_t __attribute__((vector_size(64)));

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,7 +15,7 @@
 namespace llorch {
 namespace {
 
-constexpr std::size_t kAlignment = 2u << 20, kPiece = 8u << 20;
+constexpr std::size_t kAlignment = 2u << 20, kPiece = 16u << 20;
 constexpr std::string_view kFirstLine = "llorch panels 1 ", kLastLine = "end";
 
 std::size_t aligned(std::size_t bytes, std::size_t to) { return (bytes + to - 1) / to * to; }
@@ -49,7 +50,9 @@ Status write_all(int fd, std::span<const std::byte> bytes, const std::string& pa
     if (stop.stop_requested()) return fail(ErrorCode::kCancelled, "{} was not finished", path);
     const ssize_t n = ::write(fd, bytes.data(), std::min(bytes.size(), kPiece));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail(ErrorCode::kIo, "cannot write {}: {}", path, std::strerror(errno));
+    // Piece by piece to the disk: a worker that ends waits for one piece, and what is renamed is whole.
+    if (n < 0 || (static_cast<std::size_t>(n) == kPiece && ::fdatasync(fd) != 0))
+      return fail(ErrorCode::kIo, "cannot write {}: {}", path, std::strerror(errno));
     bytes = bytes.subspan(static_cast<std::size_t>(n));
   }
   return {};
@@ -127,9 +130,15 @@ Result<std::string> PanelCache::write(const std::stop_token& stop) const {
   head += fmt::format("{}\n", kLastLine);
   head.resize(aligned(room, kAlignment), '\n');
 
-  const std::string partial = fmt::format("{}.{}.partial", path_, ::getpid());
-  const Descriptor fd(::open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, S_IRUSR | S_IWUSR));
+  // One name: what a killed process left is written over. One writer: others leave it to that one.
+  const std::string partial = path_ + ".partial";
+  const Descriptor fd(::open(partial.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR));
   if (fd.number < 0) return fail(ErrorCode::kIo, "cannot write {}: {}", partial, std::strerror(errno));
+  struct stat mine {};
+  struct stat there {};
+  if (::flock(fd.number, LOCK_EX | LOCK_NB) != 0 || ::fstat(fd.number, &mine) != 0 ||
+      ::stat(partial.c_str(), &there) != 0 || mine.st_ino != there.st_ino || ::ftruncate(fd.number, 0) != 0)
+    return fail(ErrorCode::kResourceInUse, "another process writes {}", partial);
   Status done = write_all(fd.number, std::as_bytes(std::span(head)), partial, stop);
   constexpr std::byte kZeros[64] = {};
   for (std::size_t i = 0; i < added_.size() && done; ++i) {
