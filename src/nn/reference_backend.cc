@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/half.h"
 #include "base/limits.h"
 #include "base/thread_pool.h"
 #include "nn/host_backend.h"
@@ -110,14 +111,19 @@ class ReferenceBackend final : public HostBackend {
   void kv_write(KvStore& store, int layer, std::span<const BatchRow> rows, DeviceSpan key, DeviceSpan value) override {
     const auto& kv = static_cast<const ReferenceKvStore&>(store);
     const int heads = store.shape().kv_heads, dim = store.shape().head_dim;
+    // An F16 cache holds what is nearest, here too: what fast backends are compared with. (q8_0 stays exact.)
+    const bool halves = store.shape().precision == KvPrecision::kF16;
+    const auto held = [&](float x) {
+      return halves ? half_to_float(float_to_half(std::clamp(x, -65504.0f, 65504.0f))) : x;
+    };
     for (std::size_t r = 0; r < rows.size(); ++r)
       for (int h = 0; h < heads; ++h)
         for (int d = 0; d < dim; ++d) {
           const std::size_t from =
               (r * static_cast<std::size_t>(heads) + static_cast<std::size_t>(h)) * static_cast<std::size_t>(dim) +
               static_cast<std::size_t>(d);
-          kv.at(layer, h, rows[r], rows[r].position, 0)[d] = at(key)[from];
-          kv.at(layer, h, rows[r], rows[r].position, 1)[d] = at(value)[from];
+          kv.at(layer, h, rows[r], rows[r].position, 0)[d] = held(at(key)[from]);
+          kv.at(layer, h, rows[r], rows[r].position, 1)[d] = held(at(value)[from]);
         }
   }
   void attention(const AttentionCall& call, std::span<const BatchRow> rows) override {
