@@ -249,9 +249,12 @@ TEST(Bench, reports_every_test_with_its_share_of_the_machine) {
     EXPECT_LE(*json::find_number(speed, "median"), *json::find_number(speed, "max"));
     EXPECT_GT(*json::find_number(b, "roofline_fraction"), 0);
     EXPECT_NE(json::find_object(*json::find_object(b, "profile"), "attention"), nullptr);
+    if (*json::find_text(b, "test") != "step") continue;
+    EXPECT_GT(*json::find_number(b, "outside_operations"), 0);
+    EXPECT_LT(*json::find_number(b, "outside_operations"), 1);
   }
   EXPECT_EQ(tests, (std::multiset<std::string>{"prefill 0 1", "decode 0 1", "decode 0 3", "prefill 40 1", "decode 40 1",
-                                               "decode 40 3"}));
+                                               "decode 40 3", "step 0 1"}));
   const auto deep = run_process({kWorker, "bench", "-m", "builtin:haiku", "-d", "100000"});
   EXPECT_EQ(deep.exit_code, 1);
   EXPECT_NE(deep.err.find("context"), std::string::npos) << deep.err;
