@@ -31,9 +31,9 @@ Hive::Hive(net::EventLoop& loop, HiveOptions options)
     : loop_(loop),
       options_(std::move(options)),
       front_(loop, options_, "llorch-hive"),
-      background_(loop),
       desk_(loop, {"hive", options_.hive_id, {}, {}}),
-      life_(std::make_shared<service::Flow>(loop)) {
+      life_(std::make_shared<service::Flow>(loop)),
+      background_(loop) {
   if (options_.hive_id.empty()) options_.hive_id = service::host_name();
   desk_.set_actor(options_.hive_id);
 }

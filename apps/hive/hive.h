@@ -131,7 +131,6 @@ class Hive {
   net::EventLoop& loop_;
   HiveOptions options_;
   service::Front front_;
-  service::Background background_;
   service::JobDesk desk_;
   Metrics metrics_;
   std::unique_ptr<Catalog> catalog_;
@@ -151,6 +150,7 @@ class Hive {
   std::string node_token_;  // what the queen is shown; empty: our own token
   bool stopping_ = false, measuring_ = false, beat_again_ = false, beating_ = false;
   int beat_failures_ = 0;
+  service::Background background_;  // last: its work uses what is above
 };
 
 /// What a worker process takes, for heartbeats (H-02) and for telemetry (H-36).

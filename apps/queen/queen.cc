@@ -60,10 +60,10 @@ Queen::Queen(net::EventLoop& loop, QueenOptions options)
     : loop_(loop),
       options_(std::move(options)),
       front_(loop, options_, "llorch-queen"),
-      background_(loop),
       desk_(loop, {"queen", "queen", {}, [this](const job::Job& job) { ended(job); }}),
       members_(front_.keys(), options_.data_dir + "/hive-tokens"),
-      local_id_(service::host_name()) {}
+      local_id_(service::host_name()),
+      background_(loop) {}
 
 Queen::~Queen() { front_.close(); }
 

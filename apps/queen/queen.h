@@ -214,7 +214,6 @@ class Queen {
   net::EventLoop& loop_;
   QueenOptions options_;
   service::Front front_;
-  service::Background background_;
   service::JobDesk desk_;
   Metrics metrics_;
   std::unique_ptr<Catalog> catalog_;
@@ -238,6 +237,7 @@ class Queen {
   net::EventLoop::Timer sweep_timer_;
   net::Clock::time_point started_ = net::Clock::now();
   bool stopping_ = false;
+  service::Background background_;  // last: its work uses what is above
 };
 
 #define LLORCH_ROUTE(name) void add_route_##name(Queen& queen);
