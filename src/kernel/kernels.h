@@ -90,12 +90,10 @@ struct AttendArgs {
   bool has_sink;
 };
 constexpr int kAttendFloats = 8192, kAttendQueriesMax = 64;  // of one call's running sums
-constexpr int attend_queries(const KvLayout& layout) {
+constexpr int attend_queries(const KvLayout& layout) {       // whole tiles of rows, where one fits
   const int fit = kAttendFloats / layout.head_dim_padded;
-  return fit < 1                    ? 1
-         : fit >= kAttendQueriesMax ? kAttendQueriesMax
-         : fit < kTileRows          ? fit
-                                    : fit / kTileRows * kTileRows;
+  if (fit >= kAttendQueriesMax) return kAttendQueriesMax;
+  return fit >= kTileRows ? fit / kTileRows * kTileRows : fit < 1 ? 1 : fit;
 }
 
 struct Kernels {

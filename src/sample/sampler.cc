@@ -101,19 +101,17 @@ void Sampler::adjust() {
 }
 
 /// Few tokens survive top_k: their softmax alone.
-void Sampler::keep_top_k() {
+void Sampler::keep_top_k(float top) {
   const auto k = static_cast<std::size_t>(params_.top_k);
-  const float least = vocabulary::kth_largest(adjusted_, maxima_, k, few_);
-  few_.clear(), kept_.clear();
+  const float least = vocabulary::kth_largest(adjusted_, maxima_, k, scratch_);
+  kept_.clear();
+  double sum = 0;
   vocabulary::for_each_from(adjusted_, maxima_, least, [&](std::size_t i) {
     if (adjusted_[i] == kNever) return;
-    few_.push_back(adjusted_[i]);
-    kept_.emplace_back(static_cast<std::int32_t>(i), 0);
+    kept_.emplace_back(static_cast<std::int32_t>(i),
+                       std::exp(static_cast<double>(adjusted_[i]) - static_cast<double>(top)));
+    sum += kept_.back().second;
   });
-  double sum = 0;
-  const float top = *std::ranges::max_element(few_);
-  for (std::size_t i = 0; i < few_.size(); ++i)
-    sum += kept_[i].second = std::exp(static_cast<double>(few_[i]) - static_cast<double>(top));
   for (Candidate& c : kept_) c.second /= sum;
 }
 
@@ -145,7 +143,7 @@ Result<double> Sampler::survive(std::span<const float> logits) {
     return 1;
   }
   if (params_.top_k > 0 && static_cast<std::size_t>(params_.top_k) < adjusted_.size()) {
-    keep_top_k();
+    keep_top_k(top);
   } else {
     const double sum = vocabulary::exponentials(adjusted_, top, weights_, sums_);
     all_ = params_.top_p >= 1 && params_.min_p <= 0;
@@ -197,7 +195,7 @@ void Sampler::tell_logprobs(std::span<const float> logits, Sampled& result) {
   result.logprob = logprob(result.id).logprob;
   const std::size_t n = std::min(logits.size(), static_cast<std::size_t>(params_.top_logprobs));
   if (n == 0) return;
-  const float least = vocabulary::kth_largest(logits, maxima_, n, few_);
+  const float least = vocabulary::kth_largest(logits, maxima_, n, scratch_);
   vocabulary::for_each_from(logits, maxima_, least,
                             [&](std::size_t i) { result.top.push_back(logprob(static_cast<std::int32_t>(i))); });
   std::ranges::sort(result.top, [](const TokenLogprob& a, const TokenLogprob& b) {

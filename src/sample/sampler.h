@@ -61,7 +61,7 @@ class Sampler {
  private:
   using Candidate = std::pair<std::int32_t, double>;
   void adjust();
-  void keep_top_k();
+  void keep_top_k(float top);
   void keep_likely(double sum);
   /// What can be drawn: weights_ where all_, else kept_. Returns the sum of those weights.
   [[nodiscard]] Result<double> survive(std::span<const float> logits);
@@ -72,7 +72,7 @@ class Sampler {
   std::unordered_map<std::int32_t, int> generated_;  // times
   std::unordered_map<std::int32_t, bool> seen_;      // prompt and output
   // Reused from token to token: as long as the vocabulary, or as its blocks, or as what survives.
-  std::vector<float> adjusted_, maxima_, few_;
+  std::vector<float> adjusted_, maxima_, scratch_;
   std::vector<double> weights_, sums_;
   std::vector<Candidate> kept_;
   bool all_ = false;

@@ -131,7 +131,8 @@ void add_command_hive(CLI::App& app, int& exit_code) {
   const auto common = std::make_shared<Common>();
   command(*hive, "list", "hives that are online", common)->callback([common, &exit_code] {
     exit_code = operate(*common, {{"operation", "status"}}, [](const Value& v) {
-      print_table(v.is_object() ? v.get_object().at("hives") : v, {"id", "url", "version", "seen_s_ago", "clock_skew_s"});
+      print_table(v.is_object() ? v.get_object().at("hives") : v,
+                  {"id", "url", "version", "seen_s_ago", "clock_skew_s"});
     });
   });
   const auto checking = std::make_shared<Common>();
