@@ -31,6 +31,10 @@ inline void add_access_flags(CLI::App& app, service::FrontOptions& o) {
   app.add_option("--log-format", o.log_format, "json or pretty (default: pretty on a terminal)")
       ->check(CLI::IsMember({"json", "pretty"}))
       ->envname("LLORCH_LOG_FORMAT");
+  app.add_option("--log-level", o.log_level, "the least that is logged; debug has a line for every request")
+      ->check(CLI::IsMember(service::level_names()))
+      ->capture_default_str()
+      ->envname("LLORCH_LOG_LEVEL");
 }
 
 inline void add_front_flags(CLI::App& app, service::FrontOptions& o, const std::string& program) {
@@ -66,7 +70,7 @@ inline void add_build_info(CLI::App& app, const char* program) {
 /// Runs a daemon until it stops its loop. Daemon(loop, options): start(), shutdown(why), exit_code().
 template<class Daemon, class Options>
 int run_daemon(const char* program, const Options& options) {
-  service::start_log(program, options.log_format);
+  service::start_log(program, options.log_format, options.log_level);
   net::EventLoop loop;
   int code = 0;
   {

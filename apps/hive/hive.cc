@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/ids.h"
+#include "base/thread_role.h"
 #include "format/json.h"
 #include "hive/devices.h"
 #include "security/digest.h"
@@ -167,6 +168,8 @@ Result<WorkerPtr> Hive::launch(const colony::ModelRef& ref, const std::string& l
                  fmt::format("http://{}:{}", options_.listen, front_.port()),
                  "--log-format",
                  "json",
+                 "--log-level",
+                 options_.log_level,
                  "--heartbeat-interval-sec",
                  std::to_string(options_.worker_heartbeat_interval_s)};
   o.environment = {{"LLORCH_SPAWN_TOKEN", w->spawn_token}, {"LLORCH_CONFIG", ""}};
@@ -307,6 +310,7 @@ std::shared_ptr<Transfer> Hive::transfer(const colony::ModelRef& ref) {
   t->askers = 1;
   t->download = std::make_shared<Download>(options_.hub, ref);
   t->thread = std::thread([this, weak = std::weak_ptr(t), download = t->download] {
+    const InRole role(ThreadRole::kHelper);
     const auto tell = [this, weak](std::int64_t done, std::int64_t total, double speed) {
       loop_.post([this, weak, done, total, speed] {
         if (const auto alive = weak.lock()) {

@@ -66,6 +66,10 @@ void Common::add(CLI::App& app) {
   app.add_option("--queen-flag", queen_flags, "passed on to a queen that is started here")->allow_extra_args(false);
   app.add_flag("--json", json, "every event, result and error as a line of JSON");
   app.add_flag("--quiet", quiet, "no narration");
+  app.add_option("--narration", narration, "how steps are told: human, cute or story")
+      ->check(CLI::IsMember({"human", "cute", "story"}))
+      ->capture_default_str()
+      ->envname("LLORCH_NARRATION");
   app.add_flag("--no-autostart", no_autostart, "never start a queen");
   cli::add_config(app, "keeper");
   app.fallthrough();
@@ -335,7 +339,12 @@ OnEvent printer(const Common& common, std::string* text) {
       std::fwrite(t.data(), 1, t.size(), stdout);
       std::fflush(stdout);
     } else if (type == "narration" && !common.quiet) {
-      std::fprintf(stderr, "%s\n", json::find_text(data, "formatted").value_or("").c_str());
+      const auto told = json::find_text(data, common.narration);  // a step without such a text is told as it is
+      const std::string plain = json::find_text(data, "formatted").value_or("");
+      std::fprintf(stderr, "%s\n",
+                   told && common.narration != "human"
+                       ? fmt::format("[{}] {}", json::find_text(data, "emitted_by").value_or(""), *told).c_str()
+                       : plain.c_str());
     }
   };
 }

@@ -17,6 +17,7 @@ struct Common {
   std::string queen = "http://127.0.0.1:8500", direct, token_file, correlation_id, queen_program, data_dir;
   std::vector<std::string> queen_flags;  // for a queen that is started here
   bool json = false, quiet = false, no_autostart = false;
+  std::string narration = "human";
   int timeout_s = 30;  // without one byte
 
   void add(CLI::App& app);

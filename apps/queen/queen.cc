@@ -344,6 +344,8 @@ Status Queen::start_local_hive() {
                  options_.data_dir + "/hive",
                  "--log-format",
                  "json",
+                 "--log-level",
+                 options_.log_level,
                  "--heartbeat-interval-sec",
                  std::to_string(options_.heartbeat_interval_s),
                  "--worker-port",

@@ -2,13 +2,15 @@
 
 #include <algorithm>
 
-#include "base/assert.h"
 #include "base/limits.h"
+#include "base/thread_role.h"
 
 namespace llorch::worker {
 
-void EngineHost::start(arch::ProgressSink progress, std::function<void(Status)> ready) {
-  thread_ = std::thread([this, progress = std::move(progress), ready = std::move(ready)] { run(progress, ready); });
+void EngineHost::start(arch::ProgressSink progress, std::function<Status()> read, std::function<void(Status)> ready) {
+  thread_ = std::thread([this, progress = std::move(progress), read = std::move(read), ready = std::move(ready)] {
+    run(progress, read, ready);
+  });
 }
 
 void EngineHost::stop() {
@@ -72,9 +74,11 @@ Status EngineHost::warm_up() {
   return outcome;
 }
 
-void EngineHost::run(const arch::ProgressSink& progress, const std::function<void(Status)>& ready) {
-  LLORCH_ASSERT(!loop_.on_loop(), "the event loop must not compute");
+void EngineHost::run(const arch::ProgressSink& progress, const std::function<Status()>& read,
+                     const std::function<void(Status)>& ready) {
+  const InRole role(ThreadRole::kEngine);
   Status prepared = prepare(progress);
+  if (prepared) prepared = read();
   const bool good = prepared.has_value();
   loop_.post([ready, prepared = std::move(prepared)] { ready(prepared); });
   if (!good) return;

@@ -34,8 +34,9 @@ class EngineHost {
   explicit EngineHost(net::EventLoop& loop, EngineHostOptions options) : loop_(loop), options_(std::move(options)) {}
   ~EngineHost() { stop(); }
 
-  /// Starts loading. `progress` and then `ready` are called on the loop.
-  void start(arch::ProgressSink progress, std::function<void(Status)> ready);
+  /// Starts loading. `progress` and then `ready` are called on the loop; between them, on the engine's thread, `read`
+  /// what may take time to know of the model.
+  void start(arch::ProgressSink progress, std::function<Status()> read, std::function<void(Status)> ready);
   /// Called on the loop when packed weights were written to their folder, or could not be. Before start().
   void on_cache_written(std::function<void(Result<std::string>)> told) {
     options_.model.cache_written = [this, told = std::move(told)](const Result<std::string>& r) {
@@ -54,7 +55,8 @@ class EngineHost {
   [[nodiscard]] EngineLoad load() const;
 
  private:
-  void run(const arch::ProgressSink& progress, const std::function<void(Status)>& ready);
+  void run(const arch::ProgressSink& progress, const std::function<Status()>& read,
+           const std::function<void(Status)>& ready);
   [[nodiscard]] Status prepare(const arch::ProgressSink& progress);
   [[nodiscard]] Status warm_up();
   void notify();

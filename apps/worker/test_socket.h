@@ -24,11 +24,10 @@ inline int connect_to(int port, int receive_bytes = 0) {
   return fd;
 }
 
-/// Sends a request without a body and reads until the peer closes or `enough` says so; returns what came.
+/// Sends a request and reads until the peer closes or `enough` says so; returns what came.
 template<class Enough>
-std::string get_until(int port, const std::string& path, const Enough& enough) {
+std::string exchange(int port, const std::string& text, const Enough& enough) {
   const int fd = connect_to(port);
-  const std::string text = "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
   EXPECT_EQ(send(fd, text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
   std::string all;
   char part[4096];
@@ -36,6 +35,20 @@ std::string get_until(int port, const std::string& path, const Enough& enough) {
     all.append(part, static_cast<std::size_t>(n));
   close(fd);
   return all;
+}
+
+template<class Enough>
+std::string get_until(int port, const std::string& path, const Enough& enough) {
+  return exchange(port, "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", enough);
+}
+
+inline std::string post(int port, const std::string& path, const std::string& body) {
+  return exchange(port,
+                  "POST " + path +
+                      " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Correlation-Id: posted-1\r\n"
+                      "Content-Type: application/json\r\nContent-Length: " +
+                      std::to_string(body.size()) + "\r\n\r\n" + body,
+                  [](const std::string&) { return false; });
 }
 
 }  // namespace llorch::worker

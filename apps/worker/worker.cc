@@ -7,6 +7,7 @@
 
 #include "base/ids.h"
 #include "base/mapped_file.h"
+#include "base/thread_role.h"
 #include "builtin/builtin.h"
 #include "security/digest.h"
 #include "service/log.h"
@@ -85,6 +86,7 @@ Status Worker::start() {
     else if (file.error().code != ErrorCode::kCancelled)
       log(Level::kWarn, "weights_not_packed", file.error().message, {{"action", "cache"}});
   });
+  const auto facts = std::make_shared<ModelFacts>();
   engine_.start(
       [this](const arch::LoadProgress& p) {
         const int percent = p.tensors_total ? static_cast<int>(100 * p.tensors_loaded / p.tensors_total) : 100;
@@ -103,14 +105,21 @@ Status Worker::start() {
                                     {"vram_mb", 0}};
         (void)jobs_.append(*loading_job, "progress", boost::json::serialize(o));
       },
-      [this](Status outcome) { loaded(std::move(outcome)); });
+      [this, facts]() -> Status {
+        LLORCH_TRY(*facts, read_facts());
+        return {};
+      },
+      [this, facts](Status outcome) {
+        if (outcome) facts_ = std::move(*facts);
+        loaded(std::move(outcome));
+      });
   sweep();
   return {};
 }
 
-Status Worker::read_facts() {
+Result<ModelFacts> Worker::read_facts() const {
   const LoadedModel& m = engine_.model();
-  ModelFacts& f = facts_;
+  ModelFacts f;
   f.id = options_.model_ref.empty() ? m.reference : options_.model_ref;
   f.vocab = m.decoder->parts().vocab, f.context = m.decoder->parts().context;
   f.tokenizer_kind = m.tokenizer->kind();
@@ -147,11 +156,10 @@ Status Worker::read_facts() {
       end = static_cast<TokenId>(*eos);
     f.eos = m.tokenizer->token(end).text;
   }
-  return {};
+  return f;
 }
 
 void Worker::loaded(Status outcome) {
-  if (outcome) outcome = read_facts();
   if (!outcome) {
     log(Level::kError, "model_load_failed", outcome.error().message,
         {{"action", "error"},
@@ -188,6 +196,7 @@ void Worker::loaded(Status outcome) {
 /// The file's SHA-256, on a thread of its own: a large model must hold up neither requests nor the end.
 void Worker::start_hashing() {
   hashing_ = std::jthread([this, path = options_.engine.model.path](const std::stop_token& stop) {
+    const InRole role(ThreadRole::kHelper);
     std::string hash;
     if (const auto built_in =
             path.starts_with("builtin:") ? builtin::find(path.substr(8)) : std::span<const std::byte>();
@@ -430,10 +439,13 @@ void Worker::finish_job(const job::JobPtr& job, std::string type, std::string js
                   {"outcome", "completed"}});
 }
 
-void Worker::narrate(const job::JobPtr& job, std::string_view action, const std::string& human) {
-  if (job->options.operation != "infer")  // OpenAI's streams have no place for it
-    return log(Level::kInfo, action, human, service::with_origin(*job, {{"action", action}}));
-  if (!service::narrate(jobs_, job, {"worker", options_.worker_id, action, human}))
+void Worker::narrate(const job::JobPtr& job, std::string_view action, const std::string& human,
+                     boost::json::object more) {
+  if (job->options.operation != "infer") {  // OpenAI's streams have no place for it
+    more["action"] = action;
+    return log(Level::kInfo, action, human, service::with_origin(*job, std::move(more)));
+  }
+  if (!service::narrate(jobs_, job, {"worker", options_.worker_id, action, human, std::move(more)}))
     metrics_.narration_dropped.Increment();
 }
 

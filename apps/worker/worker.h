@@ -98,7 +98,8 @@ class Worker {
   void fail_job(const job::JobPtr& job, const Error& error);
   void finish_job(const job::JobPtr& job, std::string type, std::string json);
   /// To the job's readers and the log (O-01, O-02).
-  void narrate(const job::JobPtr& job, std::string_view action, const std::string& human);
+  void narrate(const job::JobPtr& job, std::string_view action, const std::string& human,
+               boost::json::object more = {});
   [[nodiscard]] int queue_position() const { return std::max(0, active_ - options_.engine.engine.max_batch); }
   /// Brings the gauges up to date.
   void measure();
@@ -127,7 +128,7 @@ class Worker {
     net::Clock::time_point submitted;
   };
   void loaded(Status outcome);
-  [[nodiscard]] Status read_facts();
+  [[nodiscard]] Result<ModelFacts> read_facts() const;
   void ready();
   void start_hashing();
   [[nodiscard]] net::Call tell(net::Url url, boost::json::object body, std::function<void(Status)> then);

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fstream>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -12,6 +13,7 @@
 #include "base/mapped_file.h"
 #include "base/random.h"
 #include "base/thread_pool.h"
+#include "base/thread_role.h"
 #include "test_data.h"
 
 namespace llorch {
@@ -44,6 +46,41 @@ TEST(ThreadPool, an_idle_pool_and_an_unused_one_end) {
   ThreadPool used(2);
   used.run(2, [](std::int64_t) {});
   EXPECT_GE(ThreadPool::default_threads(), 1);
+}
+
+#if LLORCH_ASSERTIONS
+TEST(ThreadRole, what_a_role_forbids_ends_the_process_in_words) {
+  assert_may_compute(), assert_may_block(), assert_may_serve();  // nobody has said what this thread is for
+  const auto as = [](ThreadRole role, void (*what)()) {
+    const InRole in(role);
+    what();
+  };
+  EXPECT_DEATH(as(ThreadRole::kLoop, assert_may_compute), "must not compute");
+  EXPECT_DEATH(as(ThreadRole::kHelper, assert_may_compute), "must not compute");
+  EXPECT_DEATH(as(ThreadRole::kLoop, assert_may_block), "must not block");
+  for (const ThreadRole role : {ThreadRole::kEngine, ThreadRole::kCompute, ThreadRole::kHelper}) {
+    EXPECT_DEATH(as(role, assert_may_serve), "belong to the event loop");
+    as(role, assert_may_block);
+  }
+  EXPECT_EQ(thread_role(), ThreadRole::kAny);
+}
+#else
+TEST(Assert, is_compiled_out) {  // S-56: nothing that outsiders supply may need one
+  bool asked = false;
+  LLORCH_ASSERT(asked = true, "not even its condition is computed");
+  LLORCH_ASSERT(asked, "and it does not end the process");
+  EXPECT_FALSE(asked);
+}
+#endif
+
+TEST(ThreadRole, a_pools_threads_compute) {
+  ThreadPool pool(3);
+  std::atomic<int> strangers = 0;
+  const std::thread::id here = std::this_thread::get_id();
+  pool.run(1000, [&](std::int64_t) {
+    if (thread_role() != (std::this_thread::get_id() == here ? ThreadRole::kAny : ThreadRole::kCompute)) ++strangers;
+  });
+  EXPECT_EQ(strangers, 0);
 }
 
 TEST(Checked, wraps_become_nothing) {

@@ -10,9 +10,12 @@
 #include <cstring>
 #include <utility>
 
+#include "base/thread_role.h"
+
 namespace llorch {
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
+  assert_may_block();
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return fail(ErrorCode::kIo, "cannot open {}: {}", path, std::strerror(errno));
   struct stat info {};

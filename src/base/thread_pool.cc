@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/limits.h"
+#include "base/thread_role.h"
 
 namespace llorch {
 namespace {
@@ -59,6 +60,7 @@ void ThreadPool::dispatch(std::int64_t pieces, Call call, void* context) {
 }
 
 void ThreadPool::crew_main() {
+  const InRole role(ThreadRole::kCompute);
   for (std::uint32_t seen = 0;;) {
     wait_while_equal(round_, seen);
     seen = round_.load(std::memory_order_acquire);

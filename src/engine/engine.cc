@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/limits.h"
+#include "base/thread_role.h"
 #include "engine/orch_log.h"
 #include "engine/scheduler.h"
 
@@ -186,6 +187,7 @@ void Engine::admit() {
 }
 
 bool Engine::step() {
+  assert_may_compute();
   drain_commands();
   admit();
   if (running_.empty()) return false;  // with nothing running every request that fits has been admitted

@@ -1,5 +1,6 @@
 #include "net/event_loop.h"
 
+#include "base/thread_role.h"
 #include "net/asio.h"
 
 namespace llorch::net {
@@ -8,6 +9,7 @@ EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
 EventLoop::~EventLoop() = default;
 
 void EventLoop::run() {
+  const InRole role(ThreadRole::kLoop);
   impl_->thread = std::this_thread::get_id();
   impl_->io.restart();
   impl_->io.run();

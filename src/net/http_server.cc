@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 
+#include "base/thread_role.h"
 #include "net/asio.h"
 
 namespace llorch::net {
@@ -195,6 +196,7 @@ void Connection::arm(std::chrono::milliseconds timeout) {
 }
 
 asio::awaitable<bool> Connection::read_more() {
+  assert_may_serve();
   if (closed_ || fault()) co_return false;
   std::array<char, kReadBytes> bytes;  // NOLINT
   error_code problem;
@@ -352,6 +354,7 @@ void Connection::queue(std::string_view bytes) {
 
 /// What the system takes at once costs one call; only what it does not take waits, under a timer.
 void Connection::pump() {
+  assert_may_serve();
   while (!writing_ && !closed_) {
     if (sent_ == sending_.size()) {
       sending_.clear();

@@ -12,6 +12,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/thread_role.h"
+
 namespace llorch {
 namespace {
 
@@ -112,6 +114,7 @@ void PanelCache::add(Matrix matrix, std::span<const std::byte> panels) {
 void PanelCache::finish() {
   if (complete() || added_.empty()) return;
   writer_ = std::jthread([this](const std::stop_token& stop) {
+    const InRole role(ThreadRole::kHelper);
     const Result<std::string> file = write(stop);
     if (options_.written) options_.written(file);
   });

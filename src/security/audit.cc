@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "base/ids.h"
+#include "base/thread_role.h"
 #include "format/json.h"
 #include "security/digest.h"
 
@@ -308,6 +309,7 @@ bool AuditLog::wait_for_records(std::unique_lock<std::mutex>& lock) {
 }
 
 void AuditLog::write_loop() {
+  const InRole role(ThreadRole::kHelper);
   std::unique_lock lock(mutex_);
   while (wait_for_records(lock)) {
     const bool safe = options_.flush != AuditFlush::kHybrid || stop_ || hurry_ || queue_.size() + unsynced_ >= kBatch ||

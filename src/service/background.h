@@ -1,6 +1,7 @@
 // One thread for work that would hold up the event loop: parsing large bodies, templates, tokenizers, files.
 //
-// run(work, then): `work` on that thread, then `then` on the loop's. Bounded by what the callers admit.
+// run(work, then): `work` on that thread, then `then` on the loop's. Bounded by what the callers admit. What was asked
+// for before the end is done before the end: rows of a database among it.
 #pragma once
 
 #include <condition_variable>
@@ -9,6 +10,7 @@
 #include <mutex>
 #include <thread>
 
+#include "base/thread_role.h"
 #include "net/event_loop.h"
 
 namespace llorch::service {
@@ -37,10 +39,11 @@ class Background {
 
  private:
   void work() {
+    const InRole role(ThreadRole::kHelper);
     std::unique_lock lock(mutex_);
     while (true) {
       wake_.wait(lock, [this] { return stop_ || !queue_.empty(); });
-      if (stop_) return;
+      if (queue_.empty()) return;
       auto [task, then] = std::move(queue_.front());
       queue_.pop_front();
       lock.unlock();

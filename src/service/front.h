@@ -17,7 +17,8 @@
 namespace llorch::service {
 
 struct FrontOptions {
-  std::string listen = "127.0.0.1", token_file, keys_file, tls_certificate, tls_key, audit_log, log_format;
+  std::string listen = "127.0.0.1", token_file, keys_file, tls_certificate, tls_key, audit_log, log_format,
+              log_level = "info";
   security::AuditFlush audit_flush = security::AuditFlush::kImmediate;
   int port = 0;  // 0: the first free one of the range
   int first_port = 8601, last_port = 8999;

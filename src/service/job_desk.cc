@@ -23,9 +23,10 @@ Task::~Task() {
   desk_.running_.erase(job->id);
 }
 
-void Task::narrate(std::string_view action, std::string human) {
+void Task::narrate(std::string_view action, std::string human, boost::json::object more) {
   if (!shows_figures) human = security::without_figures(human);
-  (void)service::narrate(desk_.jobs_, job, {desk_.options_.daemon, desk_.options_.actor, action, human});
+  (void)service::narrate(desk_.jobs_, job,
+                         {desk_.options_.daemon, desk_.options_.actor, action, std::move(human), std::move(more)});
 }
 
 void Task::event(std::string_view type, boost::json::object fields) {

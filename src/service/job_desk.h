@@ -26,7 +26,7 @@ class Task : public std::enable_shared_from_this<Task> {
   job::JobPtr job;
   FlowPtr flow;
 
-  void narrate(std::string_view action, std::string human);
+  void narrate(std::string_view action, std::string human, boost::json::object more = {});
   /// Appends an event; type and seq are added.
   void event(std::string_view type, boost::json::object fields);
   /// An event of another daemon's stream, whose JSON begins with its type and seq: only the number is changed. False

@@ -5,6 +5,8 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 
 #include "base/ids.h"
@@ -13,11 +15,15 @@
 namespace llorch::service {
 namespace {
 
+constexpr std::array<std::string_view, 7> kLevels{"trace", "debug", "info", "warn", "error", "fatal", "mute"};
+
 struct Log {
   std::string component;
   bool pretty = false;
+  Level least = Level::kInfo;
   std::shared_ptr<spdlog::details::thread_pool> pool;
   std::shared_ptr<spdlog::logger> sink;
+  std::function<void(const std::string&)> line;  // instead of the sink
 };
 Log& instance() {
   static Log log;
@@ -26,9 +32,14 @@ Log& instance() {
 
 }  // namespace
 
-void start_log(std::string component, std::string_view format) {
+std::string_view name(Level level) { return kLevels[static_cast<std::size_t>(level)]; }
+std::vector<std::string> level_names() { return {kLevels.begin(), kLevels.end()}; }
+
+void start_log(std::string component, std::string_view format, std::string_view least) {
   Log& l = instance();
   l.component = std::move(component);
+  const auto* const found = std::ranges::find(kLevels, least);
+  l.least = found == kLevels.end() ? Level::kInfo : static_cast<Level>(found - kLevels.begin());
   l.pretty = format == "pretty" || (format.empty() && isatty(STDERR_FILENO) == 1);
   l.pool = std::make_shared<spdlog::details::thread_pool>(8192, 1);
   l.sink = std::make_shared<spdlog::async_logger>("llorch", std::make_shared<spdlog::sinks::stderr_sink_mt>(), l.pool,
@@ -37,28 +48,41 @@ void start_log(std::string component, std::string_view format) {
   l.sink->flush_on(spdlog::level::info);
 }
 
+void start_log(std::string component, std::function<void(const std::string& line)> line) {
+  Log& l = instance();
+  l.component = std::move(component);
+  l.pretty = false, l.least = Level::kTrace;
+  l.line = std::move(line);
+}
+
 void stop_log() {
   Log& l = instance();
+  l.line = nullptr;
   l.sink.reset();
   l.pool.reset();  // waits until all lines are out
 }
 
+bool logs(Level level) {
+  const Log& l = instance();
+  return (l.sink || l.line) && level >= l.least && level != Level::kMute;
+}
+
 void log(Level level, std::string_view event, std::string_view message, boost::json::object fields) {
   const Log& l = instance();
-  if (!l.sink || level == Level::kDebug) return;
-  static constexpr std::string_view kNames[] = {"debug", "info", "warn", "error"};
-  const std::string_view name = kNames[static_cast<std::size_t>(level)];
+  if (!logs(level)) return;
   const std::string now = rfc3339(std::chrono::system_clock::now());
   std::string line;
   if (l.pretty) {
-    line = fmt::format("{} {:5} {}", now.substr(11, 12), name, message);
+    line = fmt::format("{} {:5} {}", now.substr(11, 12), name(level), message);
   } else {
     boost::json::object o{
-        {"timestamp", now}, {"level", name}, {"component", l.component}, {"event", event}, {"message", message}};
+        {"timestamp", now}, {"level", name(level)}, {"component", l.component}, {"event", event}, {"message", message}};
     for (auto& [key, value] : fields) o.emplace(key, std::move(value));
     line = boost::json::serialize(o);
   }
-  l.sink->info("{}", security::redact(line));
+  line = security::redact(line);
+  if (l.line) return l.line(line);
+  l.sink->info("{}", line);
 }
 
 }  // namespace llorch::service

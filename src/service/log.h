@@ -5,16 +5,28 @@
 #pragma once
 
 #include <boost/json.hpp>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "base/result.h"
 
 namespace llorch::service {
 
-enum class Level { kDebug, kInfo, kWarn, kError };
+enum class Level : unsigned char { kTrace, kDebug, kInfo, kWarn, kError, kFatal, kMute };
+[[nodiscard]] std::string_view name(Level level);
+/// What `--log-level` takes, in order.
+[[nodiscard]] std::vector<std::string> level_names();
 
-/// `component` stands in every line. `format`: "json", "pretty", or "" for pretty on a terminal.
-void start_log(std::string component, std::string_view format);
+/// `component` stands in every line. `format`: "json", "pretty", or "" for pretty on a terminal. Below `least` (one of
+/// level_names()) nothing is written.
+void start_log(std::string component, std::string_view format, std::string_view least = "info");
+/// For tests: lines go to `line`, on the thread that logs, as JSON.
+void start_log(std::string component, std::function<void(const std::string& line)> line);
 void stop_log();
+/// Whether a line of this level would be written: for lines that cost something to make.
+[[nodiscard]] bool logs(Level level);
 /// `event` is a stable code such as "model_load_progress".
 void log(Level level, std::string_view event, std::string_view message, boost::json::object fields = {});
 

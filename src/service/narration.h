@@ -14,6 +14,7 @@ struct Narration {
   std::string_view actor;   // which one
   std::string_view action;  // a stable code, such as "schedule"
   std::string human;
+  boost::json::object more;  // of the event's further fields: worker_id, tokens_out, error_kind...
 };
 /// The event's JSON, with the next number of the job's log.
 [[nodiscard]] boost::json::object narration_event(const job::Job& job, const Narration& n);

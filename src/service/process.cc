@@ -13,6 +13,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/thread_role.h"
+
 namespace llorch::service {
 namespace {
 
@@ -99,6 +101,7 @@ Result<std::unique_ptr<Process>> Process::start(net::EventLoop& loop, ProcessOpt
 
 void Process::watch(net::EventLoop& loop, int output, int log) {
   watcher_ = std::thread([&loop, output, log, pid = pid_, weak = std::weak_ptr(shared_), shared = shared_] {
+    const InRole role(ThreadRole::kHelper);
     std::string line;
     char part[4096];
     for (ssize_t n; (n = read(output, part, sizeof part)) != 0;) {

@@ -85,9 +85,24 @@ void Context::decorate(net::Headers& headers) const {
   headers.add("X-Content-Type-Options", "nosniff");
 }
 
+/// A line for every answer, where somebody wants to see them: the route's pattern, for paths may hold secrets.
+void log_request(const Context& c, int status) {
+  if (!logs(Level::kDebug)) return;
+  const std::chrono::duration<double, std::milli> took = net::Clock::now() - c.accepted;
+  const std::string_view route = c.route.empty() ? "(no route)" : std::string_view(c.route);
+  log(Level::kDebug, "request", fmt::format("{} {} {} in {:.1f} ms", c.request.method, route, status, took.count()),
+      {{"correlation_id", c.correlation_id},
+       {"method", c.request.method},
+       {"route", route},
+       {"status", status},
+       {"duration_ms", took.count()},
+       {"principal", c.principal.id}});
+}
+
 void Context::done(int status) {
   if (!router_) return;
   Router& router = *std::exchange(router_, nullptr);
+  log_request(*this, status);
   if (router.options_.on_done) router.options_.on_done(*this, status);
 }
 

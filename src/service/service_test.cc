@@ -8,8 +8,11 @@
 
 #include "service/background.h"
 #include "service/flow.h"
+#include "service/narration.h"
 #include "service/process.h"
 #include "service/remote.h"
+#include "service/test_log.h"
+#include "service/tone.h"
 
 namespace llorch::service {
 namespace {
@@ -111,6 +114,43 @@ TEST(Flow, cancelling_ends_the_step_under_way_and_all_later_ones) {
   loop.run();
   EXPECT_EQ(told, (std::vector<std::string>{"paused", "42", "not notified", "CANCELLED", "enough"}));
   signal.notify();  // nobody waits any more
+}
+
+TEST(Background, what_was_asked_for_before_the_end_is_done_before_the_end) {
+  net::EventLoop loop;
+  std::vector<int> done;
+  {
+    Background background(loop);
+    for (int i = 0; i < 100; ++i) background.run([&done, i] { done.push_back(i); }, [] {});
+  }
+  ASSERT_EQ(done.size(), 100u);
+  EXPECT_TRUE(std::ranges::is_sorted(done));
+}
+
+TEST(Narration, says_who_did_what_for_which_job_and_in_which_tones) {
+  job::Registry jobs;
+  const auto job = jobs.create({.operation = "infer", .correlation_id = "c-1"}, {}, {});
+  const CapturedLog log("queen");
+  ASSERT_TRUE(narrate(jobs, job,
+                      {"queen",
+                       "q",
+                       "worker_spawn",
+                       "w starts with api_key=abcdef0123456789abcdef",
+                       {{"worker_id", "w"}, {"human", "not this one"}}}));
+  const auto event = boost::json::parse(job->log.find(1)->json).as_object();
+  EXPECT_EQ(event.at("actor").as_string(), "q");
+  EXPECT_EQ(event.at("target").as_string(), job->id);
+  EXPECT_EQ(event.at("worker_id").as_string(), "w");
+  EXPECT_EQ(event.at("human").as_string(), "w starts with api_key=[REDACTED]");
+  EXPECT_EQ(event.at("formatted").as_string(), "[queen] w starts with api_key=[REDACTED]");
+  EXPECT_EQ(event.at("cute").as_string(), tone_of("worker_spawn").cute);
+  EXPECT_EQ(event.at("story").as_string(), tone_of("worker_spawn").story);
+  const auto lines = log.of("worker_spawn");
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_EQ(lines[0].at("worker_id").as_string(), "w");
+  log.expect_never("abcdef0123456789");
+  EXPECT_FALSE(tone_of("worker_spawn").cute.empty());
+  EXPECT_TRUE(tone_of("nothing of the kind").cute.empty());
 }
 
 Procedure ask_nobody(FlowPtr flow, Peer peer, std::vector<ErrorCode>& codes, std::function<void()> done) {

@@ -4,6 +4,8 @@
 #include <sqlite3.h>
 #include <unistd.h>
 
+#include "base/thread_role.h"
+
 namespace llorch::store {
 
 std::string Row::text(std::size_t column) const {
@@ -35,6 +37,7 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path,
 Database::~Database() { sqlite3_close_v2(handle_); }
 
 Status Database::execute(std::string_view sql) {
+  assert_may_block();
   if (sqlite3_exec(handle_, std::string(sql).c_str(), nullptr, nullptr, nullptr) == SQLITE_OK) return {};
   return fail(ErrorCode::kIo, "database: {}", sqlite3_errmsg(handle_));
 }
@@ -50,6 +53,7 @@ Status Database::migrate(const std::vector<std::string_view>& migrations) {
 }
 
 Result<std::vector<Row>> Database::run(std::string_view sql, const std::vector<Value>& values) {
+  assert_may_block();
   const auto broken = [this] { return fail(ErrorCode::kIo, "database: {}", sqlite3_errmsg(handle_)); };
   sqlite3_stmt* raw = nullptr;
   if (sqlite3_prepare_v2(handle_, sql.data(), static_cast<int>(sql.size()), &raw, nullptr) != SQLITE_OK)

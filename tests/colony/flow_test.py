@@ -41,7 +41,11 @@ class Flow(unittest.TestCase):
                 self.assertGreaterEqual(len(r.stdout.split()), 6, r.stdout)
                 self.assertIsNone(in_order(COLD, narrations(r.stderr)), r.stderr)
                 c.assert_nothing_left()
-                # The second run of the same home knows its hive.
+                # The second run of the same home knows its hive, and tells it in another tone.
+                r = c.keeper("run", "haiku", "Write a haiku about the moon", "--narration", "cute")
+                self.assertIn("[hive] an egg hatches", narrations(r.stderr))
+                self.assertNotIn("starts on port", r.stderr)
+                c.assert_nothing_left()
                 r = c.keeper("run", "haiku", "Write a haiku about the moon", "--quiet")
                 self.assertEqual((r.returncode, r.stderr), (0, ""))
                 self.assertGreaterEqual(len(r.stdout.split()), 6)

@@ -138,8 +138,10 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   const WorkerPtr& w = *launched;
   w->pinned = o.pinned;
   t->on_cancel = [&h, w] { stop_worker(std::make_shared<service::Flow>(h.loop()), h, w, [] {}); };
-  t->narrate("worker_spawn", fmt::format("{} starts on port {} with {}, {} MB promised", w->facts.worker_id,
-                                         w->facts.port, ref->text(), (*need)->total() >> 20));
+  t->narrate("worker_spawn",
+             fmt::format("{} starts on port {} with {}, {} MB promised", w->facts.worker_id, w->facts.port, ref->text(),
+                         (*need)->total() >> 20),
+             {{"worker_id", w->facts.worker_id}, {"model_ref", ref->text()}});
   t->event("progress", {{"stage", "spawning"}, {"worker_id", w->facts.worker_id}, {"pid", w->facts.pid}});
   t->event("progress", {{"stage", "loading"}, {"worker_id", w->facts.worker_id}});
   while (!w->awake) {
@@ -155,7 +157,7 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
     }
   }
   t->on_cancel = nullptr;
-  t->narrate("worker_ready", fmt::format("{} is awake", w->facts.worker_id));
+  t->narrate("worker_ready", fmt::format("{} is awake", w->facts.worker_id), {{"worker_id", w->facts.worker_id}});
   t->event("progress", {{"stage", "ready"}, {"worker_id", w->facts.worker_id}});
   t->succeed(boost::json::value({{"worker_id", w->facts.worker_id},
                                  {"port", w->facts.port},

@@ -77,7 +77,8 @@ Procedure call_off(FlowPtr flow, service::Peer worker, std::string path) {
 Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at, std::shared_ptr<Heard> heard,
                   service::Step<bool>::Done done) {
   const FlowPtr flow = t->flow;
-  t->narrate("dispatch", fmt::format("sending the prompt to {} on {}", at.worker_id, at.hive_id));
+  t->narrate("dispatch", fmt::format("sending the prompt to {} on {}", at.worker_id, at.hive_id),
+             {{"worker_id", at.worker_id}, {"hive_id", at.hive_id}, {"model_ref", o->wish.model}});
   const std::string correlation_id = t->job->options.correlation_id;
   service::Step<service::JsonAnswer> sending{flow, [&](service::Step<service::JsonAnswer>::Done then) -> std::any {
                                                send(flow, at.worker, o, correlation_id, std::move(then));
@@ -177,7 +178,8 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
     q.metrics().dispatched(outcome ? "completed" : std::string(name(outcome.error().code)));
     q.row(t->job->id).tokens = heard->tokens;
     if (outcome) {
-      t->narrate("complete", fmt::format("{} has answered with {} tokens", worker_id, heard->tokens));
+      t->narrate("complete", fmt::format("{} has answered with {} tokens", worker_id, heard->tokens),
+                 {{"worker_id", worker_id}, {"tokens_out", heard->tokens}});
       if (o->wish.model.starts_with("hf:") && !q.catalog().aliases.contains(o->ref.short_name()) &&
           colony::parse_model_ref(o->ref.short_name())) {
         const std::string alias = o->ref.short_name(), model = o->wish.model;
@@ -196,8 +198,8 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
         !worth_another_try(error))
       co_return t->fail(broke ? Error{ErrorCode::kWorkerCrashed, "the worker went away in the middle of the answer"}
                               : error);
-    t->narrate("retry",
-               fmt::format("{} failed before its first token ({}): trying again", worker_id, name(error.code)));
+    t->narrate("retry", fmt::format("{} failed before its first token ({}): trying again", worker_id, name(error.code)),
+               {{"worker_id", worker_id}, {"error_kind", name(error.code)}});
     auto wait = service::pause(t->flow, q.options().retry_pause(tries));
     if (const auto waited = co_await wait; !waited) co_return t->fail(waited.error());
   }

@@ -32,7 +32,7 @@ Result<int> serve(Flags f) {
                                              : KvPrecision::kF16;
   o.jobs.finished = std::chrono::seconds(f.job_keep_s);
   o.engine.kv_bytes = static_cast<std::size_t>(f.kv_mb * (1 << 20));
-  service::start_log("llorch-worker-cpu", o.log_format);
+  service::start_log("llorch-worker-cpu", o.log_format, o.log_level);
   net::EventLoop loop;
   int code = 0;
   {

@@ -44,7 +44,8 @@ struct NativeStream {
                        {"tokens_in", e.tokens_in},
                        {"params", params}});
     w.narrate(job, "execute_start",
-              fmt::format("computing {} prompt tokens, {} of them from the cache", e.tokens_in, e.cached_tokens));
+              fmt::format("computing {} prompt tokens, {} of them from the cache", e.tokens_in, e.cached_tokens),
+              {{"tokens_in", e.tokens_in}});
   }
   void operator()(const TokenEvent& e) {
     boost::json::object o{{"t", e.text}, {"i", e.index}, {"token_id", e.token.id}};
@@ -59,7 +60,8 @@ struct NativeStream {
   }
   void operator()(const EmbeddingEvent&) {}
   void operator()(const EndEvent& e) {
-    w.narrate(job, "execute_end", fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms));
+    w.narrate(job, "execute_end", fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms),
+              {{"tokens_out", e.tokens_out}, {"decode_time_ms", e.decode_ms}});
     boost::json::object o{{"type", "end"},
                           {"seq", job->log.next_seq()},
                           {"tokens_out", e.tokens_out},

@@ -135,7 +135,8 @@ class Completion : public std::enable_shared_from_this<Completion> {
     if (choice.reasoning) say(choice, choice.reasoning->finish(), {});
     choice.finish_reason = e.reason == StopReason::kMaxTokens ? "length" : "stop";
     choice.tokens_out = e.tokens_out;
-    w_.narrate(job_, "execute_end", fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms));
+    w_.narrate(job_, "execute_end", fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms),
+               {{"tokens_out", e.tokens_out}, {"decode_time_ms", e.decode_ms}});
     if (request_.stream) chunk(choice, {}, "", boost::json::string(choice.finish_reason));
     if (++ended_ < choices_.size()) return;
     if (request_.stream) {
