@@ -74,13 +74,14 @@ std::string Host::default_hive_id() const {
   return name.substr(0, 64);
 }
 
-Result<Host::Said> Host::shell(const std::string& script, int input) const {
+Result<Host::Said> Host::shell(const std::string& script, const service::Timeout& timeout, int input) const {
   std::vector<std::string> command = {"/bin/sh", "-c", script};
   if (!local())
     command = {
         "ssh",    "-o",  "ConnectTimeout=10", "-o", "ServerAliveInterval=10", "-p", std::to_string(ssh_port_), "--",
         address_, script};
-  LLORCH_TRY(const service::Ran ran, service::run_program(std::move(command), input));
+  LLORCH_TRY(const service::Ran ran, service::run_program(std::move(command), input, service::Stderr::kOurs,
+                                                          timeout, local()));
   if (ran.exit_code == 255 && !local()) return fail(ErrorCode::kIo, "ssh does not reach {}", address_);
   return Said{ran.exit_code, ran.output};
 }
@@ -89,10 +90,11 @@ Result<bool> Host::put_program(const std::string& name) const {
   const int fd = open((service::own_folder() + "/" + name).c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return fail(ErrorCode::kIo, "{} is not beside this program", name);
   const auto done = [&]() -> Result<bool> {
+    const service::Timeout install{fmt::format("installing {}", name), service::timeouts::kInstall};
     LLORCH_TRY(const std::string digest, digest_of(fd));
     const std::string places(kPlaces);
     LLORCH_TRY(const Said there,
-               shell(places + fmt::format("uname -m; sha256sum \"$bin/{}\" 2>/dev/null || true", name)));
+               shell(places + fmt::format("uname -m; sha256sum \"$bin/{}\" 2>/dev/null || true", name), install));
     utsname here{};
     uname(&here);
     if (const std::string machine = first_line(there.output); machine != here.machine)
@@ -103,7 +105,7 @@ Result<bool> Host::put_program(const std::string& name) const {
                shell(places + fmt::format("umask 022; mkdir -p \"$bin\" && cat > \"$bin/{0}.new\" && "
                                           "chmod 755 \"$bin/{0}.new\" && mv -f \"$bin/{0}.new\" \"$bin/{0}\"",
                                           name),
-                     fd));
+                     install, fd));
     if (put.exit_code != 0) return fail(ErrorCode::kIo, "{} could not be copied", name);
     return true;
   }();
@@ -112,7 +114,8 @@ Result<bool> Host::put_program(const std::string& name) const {
 }
 
 Result<std::string> Host::version() const {
-  LLORCH_TRY(const Said said, shell(std::string(kPlaces) + "\"$bin/llorch-hive\" --version"));
+  LLORCH_TRY(const Said said, shell(std::string(kPlaces) + "\"$bin/llorch-hive\" --version",
+                                     {"asking the hive for its version", service::timeouts::kStop}));
   if (said.exit_code != 0)
     return fail(ErrorCode::kIo,
                 "llorch-hive does not run there: a library that it needs may be missing (the Debian "
@@ -136,7 +139,7 @@ Status Host::start_hive(const HiveStart& how, const std::string& join_token) con
       how.local_mode ? "--local-mode" : R"(--join-token-file "$data/join-token")", how.listen, how.port,
       how.worker_port, how.hive_id, how.queen_url, how.heartbeat_interval_s);
   const int input = as_file(join_token);
-  auto said = shell(script, input);
+  auto said = shell(script, {"starting the hive", service::timeouts::kStart}, input);
   if (input >= 0) close(input);
   if (!said) return std::unexpected(said.error());
   if (said->exit_code == 5) return fail(ErrorCode::kResourceInUse, "a hive runs there already");
@@ -145,24 +148,29 @@ Status Host::start_hive(const HiveStart& how, const std::string& join_token) con
 }
 
 Result<bool> Host::stop_hive() const {
+  // The other side counts the seconds that the hive has, so that a slow way there takes nothing from them.
+  const service::Timeout stop{"stopping the hive", service::timeouts::kStop};
   std::string script(kPlaces);
   script += kFind;
-  script +=
-      R"([ -n "$p" ] || exit 4; kill -TERM "$p"; timeout 30 tail --pid="$p" -s 0.1 -f /dev/null || exit 6; rm -f "$data/hive.pid")";
-  LLORCH_TRY(const Said said, shell(script));
+  script += fmt::format(
+      R"([ -n "$p" ] || exit 4; kill -TERM "$p"; timeout {} tail --pid="$p" -s 0.1 -f /dev/null || exit 6; rm -f "$data/hive.pid")",
+      stop.time.count());
+  LLORCH_TRY(const Said said, shell(script, {stop.label, stop.time + std::chrono::seconds(10)}));
   if (said.exit_code == 4) return false;
-  if (said.exit_code != 0) return fail(ErrorCode::kOperationTimeout, "the hive did not stop within 30 seconds");
+  if (said.exit_code != 0) return std::unexpected(stop.error());
   return true;
 }
 
 Result<bool> Host::hive_running() const {
-  LLORCH_TRY(const Said said, shell(std::string(kPlaces) + std::string(kFind) + R"([ -n "$p" ])"));
+  LLORCH_TRY(const Said said, shell(std::string(kPlaces) + std::string(kFind) + R"([ -n "$p" ])",
+                                    {"asking for the hive", service::timeouts::kStop}));
   return said.exit_code == 0;
 }
 
 Status Host::uninstall() const {
   LLORCH_TRY(const Said said,
-             shell(std::string(kPlaces) + R"(rm -rf "$data" "$bin/llorch-hive" "$bin/llorch-worker-cpu")"));
+             shell(std::string(kPlaces) + R"(rm -rf "$data" "$bin/llorch-hive" "$bin/llorch-worker-cpu")",
+                                    {"taking the hive away", service::timeouts::kUninstall}));
   if (said.exit_code != 0) return fail(ErrorCode::kIo, "not everything could be taken away");
   return {};
 }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "service/timeout.h"
 
 namespace llorch::keeper {
 
@@ -43,7 +44,7 @@ class Host {
     int exit_code = 0;
     std::string output;
   };
-  [[nodiscard]] Result<Said> shell(const std::string& script, int input = -1) const;
+  [[nodiscard]] Result<Said> shell(const std::string& script, const service::Timeout& timeout, int input = -1) const;
   std::string address_;
   int ssh_port_;
 };

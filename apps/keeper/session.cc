@@ -180,7 +180,8 @@ Status Session::wake(bool stay) {
   if (!stay) queen_pid_ = pid;
   say("starting the queen");
   auto wait = milliseconds(20);
-  for (int i = 0; i < 60; ++i) {
+  const service::Timeout start{"the queen's start", service::timeouts::kStart};
+  for (const auto end = net::Clock::now() + start.time; net::Clock::now() < end;) {
     if (awake()) {
       say("the queen is awake");
       return {};
@@ -194,7 +195,7 @@ Status Session::wake(bool stay) {
     pause(wait);
     wait = std::min(wait * 3 / 2, milliseconds(5000));
   }
-  return fail(ErrorCode::kOperationTimeout, "the queen did not answer in time: see {}", o.log_file);
+  return std::unexpected(start.error().in(o.log_file));
 }
 
 void Session::retire_queen() {
@@ -208,7 +209,7 @@ void Session::retire_queen() {
     (void)poll(&p, 1, static_cast<int>(time.count()));
     return waitpid(pid, nullptr, WNOHANG) != 0;
   };
-  bool ended = gone(milliseconds(15'000));
+  bool ended = gone(service::timeouts::kShutdown);
   if (!ended) {
     kill(pid, SIGTERM);
     ended = gone(milliseconds(5000));

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -10,6 +11,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 
@@ -163,7 +165,46 @@ Result<int> start_detached(const ProcessOptions& options) {
   return pid;
 }
 
-Result<Ran> run_program(std::vector<std::string> arguments, int input, Stderr err) {
+namespace {
+
+/// Until the pipe is closed at its other end. False: the time is over.
+bool read_all(int fd, const Timeout& timeout, std::string& output) {
+  const auto start = std::chrono::steady_clock::now();
+  const bool counts = timeout.time.count() > 0 && !timeout.silent && isatty(STDERR_FILENO) == 1;
+  bool told = false, in_time = true;
+  char part[4096];
+  while (true) {
+    const auto gone = std::chrono::steady_clock::now() - start;
+    const auto left = std::chrono::ceil<std::chrono::seconds>(timeout.time - gone).count();
+    if (timeout.time.count() > 0 && gone >= timeout.time && !(in_time = false)) break;
+    if (counts && gone >= std::chrono::seconds(1)) {
+      std::fprintf(stderr, "\r\033[K%s: %ld s left", timeout.label.c_str(), static_cast<long>(left));
+      told = true;
+    }
+    pollfd p{fd, POLLIN, 0};
+    const int ready = poll(&p, 1, timeout.time.count() > 0 ? 1000 : -1);
+    if (ready < 0 && errno != EINTR) break;
+    if (ready <= 0) continue;
+    const ssize_t n = read(fd, part, sizeof part);
+    if (n == 0 || (n < 0 && errno != EINTR)) break;
+    if (n > 0 && output.size() < (1u << 20)) output.append(part, static_cast<std::size_t>(n));
+  }
+  if (told) std::fprintf(stderr, "\r\033[K");
+  return in_time;
+}
+
+void end_program(int pid, bool group) {
+  const int whom = group ? -pid : pid, descriptor = static_cast<int>(syscall(SYS_pidfd_open, pid, 0u));
+  kill(whom, SIGTERM);
+  pollfd p{descriptor, POLLIN, 0};
+  (void)poll(&p, 1, 1000);
+  kill(whom, SIGKILL);
+  if (descriptor >= 0) close(descriptor);
+}
+
+}  // namespace
+
+Result<Ran> run_program(std::vector<std::string> arguments, int input, Stderr err, const Timeout& timeout, bool group) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail(ErrorCode::kIo, "no pipe: {}", std::strerror(errno));
   const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -175,22 +216,24 @@ Result<Ran> run_program(std::vector<std::string> arguments, int input, Stderr er
   std::vector<char*> argv;
   for (std::string& a : arguments) argv.push_back(a.data());
   argv.push_back(nullptr);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  if (group) posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);  // its own
   pid_t pid = 0;
-  const int problem = posix_spawnp(&pid, argv[0], &files, nullptr, argv.data(), environ);
+  const int problem = posix_spawnp(&pid, argv[0], &files, &attributes, argv.data(), environ);
+  posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&files);
   close(ends[1]);
   close(null);
   Ran ran;
-  char part[4096];
-  for (ssize_t n; problem == 0 && (n = read(ends[0], part, sizeof part)) != 0;) {
-    if (n < 0 && errno != EINTR) break;
-    if (n > 0 && ran.output.size() < (1u << 20)) ran.output.append(part, static_cast<std::size_t>(n));
-  }
+  const bool in_time = problem != 0 || read_all(ends[0], timeout, ran.output);
   close(ends[0]);
   if (problem != 0) return fail(ErrorCode::kIo, "cannot run {}: {}", arguments[0], std::strerror(problem));
+  if (!in_time) end_program(pid, group);
   int status = 0;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
+  if (!in_time) return std::unexpected(timeout.error());
   ran.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return ran;
 }

@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "net/event_loop.h"
+#include "service/timeout.h"
 
 namespace llorch::service {
 
@@ -60,8 +61,10 @@ struct Ran {
 };
 enum class Stderr { kOurs, kNone };
 /// Runs a program to its end. `input`: a descriptor that becomes its stdin; -1: nothing. Its stderr is ours, or thrown
-/// away. The program is looked up in PATH. Blocks.
-[[nodiscard]] Result<Ran> run_program(std::vector<std::string> arguments, int input = -1, Stderr err = Stderr::kOurs);
+/// away. The program is looked up in PATH. Blocks. Errors: kIo when it cannot be run; kOperationTimeout when it took too
+/// long: it has been ended then (SIGTERM, a second later SIGKILL), with what a shell of ours (`group`) has started.
+[[nodiscard]] Result<Ran> run_program(std::vector<std::string> arguments, int input = -1, Stderr err = Stderr::kOurs,
+                                      const Timeout& timeout = {}, bool group = false);
 /// This machine's name, of A-Z a-z 0-9 _ - only: what its hive is called.
 [[nodiscard]] std::string host_name();
 /// The folder of the program that runs now.

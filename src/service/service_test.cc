@@ -1,5 +1,7 @@
 // Processes under supervision, and procedures as coroutines.
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +20,16 @@ namespace llorch::service {
 namespace {
 
 using namespace std::chrono_literals;
+
+/// Waits for the end of a process that is nobody's child here.
+bool gone(int pid) {
+  const int descriptor = static_cast<int>(syscall(SYS_pidfd_open, pid, 0u));
+  if (descriptor < 0) return errno == ESRCH;
+  pollfd p{descriptor, POLLIN, 0};
+  const bool ended = poll(&p, 1, 10'000) == 1;
+  close(descriptor);
+  return ended;
+}
 
 TEST(Process, lines_come_and_the_end_is_noticed) {
   net::EventLoop loop;
@@ -114,6 +126,27 @@ TEST(Flow, cancelling_ends_the_step_under_way_and_all_later_ones) {
   loop.run();
   EXPECT_EQ(told, (std::vector<std::string>{"paused", "42", "not notified", "CANCELLED", "enough"}));
   signal.notify();  // nobody waits any more
+}
+
+TEST(RunProgram, output_comes_whole_and_what_takes_too_long_is_ended_with_its_children) {
+  const auto ran = run_program({"/bin/sh", "-c", "cat; seq 100000; exit 3"}, -1, Stderr::kNone, {"counting", 60s});
+  ASSERT_TRUE(ran) << ran.error().message;
+  EXPECT_EQ(ran->exit_code, 3);
+  EXPECT_EQ(ran->output.size(), 588895u);
+  EXPECT_TRUE(ran->output.ends_with("\n100000\n"));
+
+  char file[] = "/tmp/llorch-pids-XXXXXX";
+  close(mkstemp(file));
+  const auto late = run_program({"/bin/sh", "-c", std::string("sleep 1000 & echo $! >") + file + "; wait"}, -1,
+                                Stderr::kNone, {"sleeping", 1s, true}, true);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, ErrorCode::kOperationTimeout);
+  EXPECT_EQ(late.error().message, "sleeping timed out after 1 seconds");
+  int child = 0;
+  std::ifstream(file) >> child;
+  ASSERT_GT(child, 1);
+  EXPECT_TRUE(gone(child));
+  unlink(file);
 }
 
 TEST(Background, what_was_asked_for_before_the_end_is_done_before_the_end) {

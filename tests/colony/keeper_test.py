@@ -1,6 +1,8 @@
 """The keeper against a queen made by the test: it follows the address that it is given, survives any framing, and tells a cut stream from a whole one."""
 import http.server
 import json
+import os
+import pty
 import subprocess
 import threading
 import time
@@ -165,6 +167,21 @@ class Keeper(unittest.TestCase):
         r = self.infer(START + TOKENS + frame(4, "error", code="WORKER_CRASHED", message="the worker ended", retriable=True) + DONE)
         self.assertEqual(r.returncode, 1)
         self.assertIn("WORKER_CRASHED: the worker ended", r.stderr)
+
+    def test_a_terminal_counts_the_seconds_down_and_a_file_does_not(self):
+        with Colony() as c:
+            (c.home / "ssh").write_text("#!/bin/sh\nsleep 2.5\necho there\n")
+            (c.home / "ssh").chmod(0o755)
+            env = c.env | {"PATH": f"{c.home}:{os.environ['PATH']}"}
+            ours, theirs = pty.openpty()
+            for err in (theirs, subprocess.PIPE):
+                r = subprocess.run(c.command("hive", "status", "-a", "attic.lan")[:-2], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, env=env, text=True, timeout=60)
+                self.assertIn("there", r.stdout)
+            os.close(theirs)
+            told = os.read(ours, 4096).decode()
+            os.close(ours)
+            self.assertRegex(told, r"\r\x1b\[Kasking for the hive: 19 s left\r\x1b\[Kasking for the hive: 18 s left\r\x1b\[K")
+            self.assertEqual(r.stderr, "")
 
 
 if __name__ == "__main__":

@@ -174,7 +174,8 @@ int rebuild(const Common& common, const std::vector<std::string>& programs) {
                     {ErrorCode::kInvalidRequest, "this program was not built here: there is no tree to build in"});
   std::vector<std::string> command = {"cmake", "--build", tree.string(), "--target"};
   command.insert(command.end(), programs.begin(), programs.end());
-  const auto ran = service::run_program(std::move(command));
+  const auto ran = service::run_program(std::move(command), -1, service::Stderr::kOurs,
+                                        {"the build", service::timeouts::kBuild}, true);
   if (!ran) return complain(common, ran.error());
   if (ran->exit_code != 0) {
     std::fputs(ran->output.c_str(), stderr);
