@@ -169,9 +169,14 @@ struct BlockScales {
       kF.scales == Scales::kHalfMin || kF.scales == Scales::kSuperNibble || kF.scales == Scales::kSuperPair;
   /// Formats of 256 columns: whole scales under d. Their products are summed as whole numbers over the block.
   static constexpr bool kWhole = kF.block == 256;
+  static constexpr int kSubs = 32 / kF.sub;
+  /// Products with sums of activations, for what codes are off zero and for minimums, are whole numbers as well.
+  static constexpr bool kPairs = kWhole && V::kDotPairs;
+  static constexpr bool kWholeMinimums = kPairs && kF.scales == Scales::kSuperPair;
   const std::uint8_t* at;
   F d, m;
 
+  BlockScales() = default;
   explicit BlockScales(const std::uint8_t* block) : at(block), d(V::zero()), m(V::zero()) {
     if constexpr (kF.scales == Scales::kE8M0)
       d = V::load_e8m0_halved(block);
@@ -189,6 +194,18 @@ struct BlockScales {
       return V::ints_low_nibble(at + s * P);
     else
       return V::ints_u8(at + 2 * s * P);
+  }
+  /// Adds what the codes of columns 32 s.. of the block are off zero: `totals` are two int16 per lane.
+  template<class Vec>
+  I add_zero(I sum, int s, B totals) const {
+    const I low = whole_scale(kSubs * s), high = kSubs == 2 ? whole_scale(2 * s + 1) : low;
+    return Vec::dot_pairs(sum, Vec::mul_pairs(Vec::make_pairs(low, high), -kF.zero), totals);
+  }
+  /// Adds the whole numbers of their minimum.
+  template<class Vec>
+  I add_minimum(I sum, int s, B totals) const {
+    const I minimum = V::ints_u8(at + (2 * s + 1) * P);
+    return Vec::dot_pairs(sum, Vec::make_pairs(minimum, minimum), totals);
   }
   F minimum(int s) const {
     if constexpr (kF.scales == Scales::kSuperNibble)
@@ -269,18 +286,100 @@ struct CodeRows {
   int total(int r, std::int64_t c, int h) const {
     return kF.sub == 32 ? sums[r][2 * c] + sums[r][2 * c + 1] : sums[r][2 * c + h];
   }
-  /// Products of one sub-block, its codes taken as signed.
+  /// The sums of the codes of columns 32 c.., as two int16 in each lane.
+  B totals(int r, std::int64_t c) const { return V::broadcast4(reinterpret_cast<const std::int8_t*>(sums[r] + 2 * c)); }
+  static constexpr bool kSigned = kF.wide && kF.zero == 128 && V::kDotSigned;
+  /// What the products of a sub-block are added to, so that its codes are taken as signed; where kPairs does not do
+  /// that for all sub-blocks at once.
+  I start(int r, std::int64_t c, int h) const {
+    return V::set1i(kSigned || BlockScales<kF>::kPairs ? 0 : -kF.zero * total(r, c, h));
+  }
+  /// Adds row r's products with `w`, the codes of columns 32 c + 4 g..
+  I dot4(I sum, int r, std::int64_t c, int g, B w) const {
+    const B four = V::broadcast4(codes[r] + 32 * c + 4 * g);
+    if constexpr (kSigned)
+      return dot4_signed<V>(sum, w, four);
+    else
+      return kernel::dot4<kF.wide>(sum, w, four);
+  }
   I dot(int r, std::int64_t c, int h, const B* w) const {
-    if constexpr (kF.wide && kF.zero == 128 && V::kDotSigned) {
-      I sum = V::set1i(0);
-      for (int g = h * kF.sub / 4; g < (h + 1) * kF.sub / 4; ++g)
-        sum = dot4_signed<V>(sum, w[g], V::broadcast4(codes[r] + 32 * c + 4 * g));
-      return sum;
-    }
-    I sum = V::set1i(-kF.zero * total(r, c, h));
-    for (int g = h * kF.sub / 4; g < (h + 1) * kF.sub / 4; ++g)
-      sum = dot4<kF.wide>(sum, w[g], V::broadcast4(codes[r] + 32 * c + 4 * g));
+    I sum = start(r, c, h);
+    for (int g = h * kF.sub / 4; g < (h + 1) * kF.sub / 4; ++g) sum = dot4(sum, r, c, g, w[g]);
     return sum;
+  }
+};
+
+/// What one block of a panel adds to the sums of kRows rows.
+template<const PanelFormat& kF, int kRows>
+struct BlockSums {
+  using Scale = BlockScales<kF>;
+  I whole[kRows], below[kRows];  // products, and what minimums take off: where they are whole numbers
+  BlockSums() {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) whole[r] = below[r] = V::set1i(0);
+  }
+  /// Of the block's columns 32 s.., which are the row's columns 32 c..
+  template<bool kMinimums>
+  void add_totals(const Scale& block, const CodeRows<kF, kRows>& x, int s, std::int64_t c) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      if constexpr (Scale::kPairs && kF.zero != 0) whole[r] = block.template add_zero<V>(whole[r], s, x.totals(r, c));
+      if constexpr (kMinimums && Scale::kWholeMinimums)
+        below[r] = block.template add_minimum<V>(below[r], s, x.totals(r, c));
+    }
+  }
+  /// The products of row r with sub-block h of those columns.
+  template<bool kMinimums>
+  void add(const Scale& block, const CodeRows<kF, kRows>& x, int r, std::int64_t b, std::int64_t c, int s, int h, I dot,
+           F* sums) {
+    const int sub = 32 / kF.sub * s + h;
+    const float x_scale = x.scales[r][Scale::kWhole ? b : c];
+    if constexpr (Scale::kWhole)
+      whole[r] = V::add_ints(whole[r], V::mul_ints(dot, block.whole_scale(sub)));
+    else
+      sums[r] = V::fma(V::mul(V::to_float(dot), V::set1(x_scale)), block.d, sums[r]);
+    if constexpr (kMinimums && !Scale::kWholeMinimums)
+      sums[r] = V::fma(V::set1(-x_scale * static_cast<float>(x.total(r, c, h))), block.minimum(sub), sums[r]);
+  }
+  /// Columns 32 s.. of the block, which are the row's columns 32 c..; codes(g): those of columns 4 g.. of them. Four
+  /// columns at a time, a vector of codes meets all rows, so that no sum waits for its last product and no code is
+  /// loaded twice; but where products are joined in int16 on their way (AVX2's narrow codes), row after row is faster.
+  template<bool kMinimums, class Codes>
+  void add_columns(const Scale& block, const CodeRows<kF, kRows>& x, std::int64_t b, std::int64_t c, int s,
+                   const Codes& codes, F* sums) {
+    add_totals<kMinimums>(block, x, s, c);
+#pragma GCC unroll 2
+    for (int h = 0; h < 32 / kF.sub; ++h) {
+      if constexpr (V::kDotPairs || kF.wide) {
+        I dots[kRows];
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) dots[r] = x.start(r, c, h);
+#pragma GCC unroll 8
+        for (int g = h * kF.sub / 4; g < (h + 1) * kF.sub / 4; ++g) {
+          const B w = codes(g);
+#pragma GCC unroll 8
+          for (int r = 0; r < kRows; ++r) dots[r] = x.dot4(dots[r], r, c, g, w);
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) add<kMinimums>(block, x, r, b, c, s, h, dots[r], sums);
+      } else {
+        B w[8];
+        for (int g = 0; g < 8; ++g) w[g] = codes(g);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) add<kMinimums>(block, x, r, b, c, s, h, x.dot(r, c, h, w), sums);
+      }
+    }
+  }
+  template<bool kMinimums>
+  void finish(const Scale& block, const CodeRows<kF, kRows>& x, std::int64_t b, F* sums) const {
+    if constexpr (!Scale::kWhole) return;
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r)
+      sums[r] = V::fma(V::mul(V::to_float(whole[r]), V::set1(x.scales[r][b])), block.d, sums[r]);
+    if constexpr (kMinimums && Scale::kWholeMinimums)
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r)
+        sums[r] = V::fma(V::mul(V::to_float(below[r]), V::set1(-x.scales[r][b])), block.m, sums[r]);
   }
 };
 
@@ -290,74 +389,29 @@ struct Nothing {
   void operator()(std::int64_t) const {}
 };
 
-/// Where the codes of 32 columns come from: the panel itself, or what unpack_panel() made of it.
-template<const PanelFormat& kF>
-struct PackedCodes {
-  void get(const std::uint8_t* plane, std::int64_t, B* w) const { unpack<kF>(plane, w); }
-};
-struct UnpackedCodes {
-  const std::uint8_t* at;
-  void get(const std::uint8_t*, std::int64_t c, B* w) const {
-    for (int g = 0; g < 8; ++g) w[g] = V::bytes(at + (c * 8 + g) * 4 * P);
-  }
-};
-
-template<const PanelFormat& kF>
-void unpack_panel(const std::uint8_t* panel, std::int64_t k, std::uint8_t* to) {
-  for (std::int64_t b = 0; b < k / kF.block; ++b, panel += block_bytes(kF, P)) {
-    const std::uint8_t* plane = panel + P * scale_bytes_per_row(kF);
-    for (int s = 0; s < kF.block / 32; ++s, plane += plane_vectors(kF) * 4 * P) {
-      B w[8];
-      unpack<kF>(plane, w);
-      for (int g = 0; g < 8; ++g, to += 4 * P) V::store_bytes(to, w[g]);
-    }
-  }
-}
-
 /// One panel times kRows activation rows. `after_block` is called with the number of each block that was read.
-template<const PanelFormat& kF, int kRows, bool kMinimums = BlockScales<kF>::kHasMinimum, class AfterBlock = Nothing,
-         class Codes = PackedCodes<kF>>
+template<const PanelFormat& kF, int kRows, bool kMinimums = BlockScales<kF>::kHasMinimum, class AfterBlock = Nothing>
 inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums,
-                        const AfterBlock& after_block = {}, const Codes& codes = {}) {
-  using Scale = BlockScales<kF>;
+                        const AfterBlock& after_block = {}) {
   constexpr std::int64_t kBlockBytes = block_bytes(kF, P), kPlane = plane_vectors(kF) * 4 * P;
-  constexpr int kSteps = 32 / kF.sub;  // sub-blocks of 32 columns
   const CodeRows<kF, kRows> x(a.quantized, row);
   for (int r = 0; r < kRows; ++r) sums[r] = V::zero();
   std::int64_t c = 0;  // 32 columns each
   for (std::int64_t b = 0; b < a.k / kF.block; ++b, panel += kBlockBytes) {
-    const Scale block(panel);
+    const BlockScales<kF> block(panel);
     const std::uint8_t* plane = panel + P * scale_bytes_per_row(kF);
-    I whole[kRows];
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) whole[r] = V::set1i(0);
+    BlockSums<kF, kRows> added;
     for (int s = 0; s < kF.block / 32; ++s, ++c, plane += kPlane) {
       // Evenly, because the buffers that wait for memory are few.
       if constexpr (kRows <= 2)
         for (int i = 0; i < kBlockBytes / (kF.block / 32); i += 64)
           __builtin_prefetch(panel + kAhead + s * (kBlockBytes / (kF.block / 32)) + i, 0, 2);
       B w[8];
-      codes.get(plane, c, w);
-#pragma GCC unroll 2
-      for (int h = 0; h < kSteps; ++h) {
-        const F minimum = block.minimum(kSteps * s + h);
-#pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) {
-          const I dot = x.dot(r, c, h, w);
-          const float x_scale = x.scales[r][Scale::kWhole ? b : c];
-          if constexpr (Scale::kWhole)
-            whole[r] = V::add_ints(whole[r], V::mul_ints(dot, block.whole_scale(kSteps * s + h)));
-          else
-            sums[r] = V::fma(V::mul(V::to_float(dot), V::set1(x_scale)), block.d, sums[r]);
-          if constexpr (kMinimums)
-            sums[r] = V::fma(V::set1(-x_scale * static_cast<float>(x.total(r, c, h))), minimum, sums[r]);
-        }
-      }
+      unpack<kF>(plane, w);
+      added.template add_columns<kMinimums>(
+          block, x, b, c, s, [&](int g) { return w[g]; }, sums);
     }
-    if constexpr (Scale::kWhole)
-#pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r)
-        sums[r] = V::fma(V::mul(V::to_float(whole[r]), V::set1(x.scales[r][b])), block.d, sums[r]);
+    added.template finish<kMinimums>(block, x, b, sums);
     after_block(b);
   }
 }
@@ -408,41 +462,48 @@ inline void plain_block(const LinearArgs& a, const std::uint8_t* panel, std::int
 // ------------------------------------------------------------------------------------------------------------- the
 // loop round both
 
-inline void write_outputs(const LinearArgs& a, std::int64_t panel, std::int64_t row, const F* sums, int rows) {
+/// `last`: no columns are left, and the bias is due.
+inline void write_outputs(const LinearArgs& a, std::int64_t panel, std::int64_t row, const F* sums, int rows,
+                          bool last) {
   const std::int64_t n0 = panel * P, count = min64(P, a.n - n0);
+  const bool biased = last && a.bias;
   for (int r = 0; r < rows; ++r) {
     float* out = a.out + (row + r) * a.out_stride + n0;
     if (count == P) {
-      V::store(out, a.bias ? V::add(sums[r], V::load(a.bias + n0)) : sums[r]);
+      V::store(out, biased ? V::add(sums[r], V::load(a.bias + n0)) : sums[r]);
     } else {
-      store_tail(out, count, a.bias ? V::add(sums[r], load_tail(a.bias + n0, count)) : sums[r]);
+      store_tail(out, count, biased ? V::add(sums[r], load_tail(a.bias + n0, count)) : sums[r]);
     }
   }
+}
+/// What write_outputs() wrote before the last columns.
+inline void read_outputs(const LinearArgs& a, std::int64_t panel, std::int64_t row, F* sums, int rows) {
+  const std::int64_t n0 = panel * P, count = min64(P, a.n - n0);
+  for (int r = 0; r < rows; ++r) {
+    const float* out = a.out + (row + r) * a.out_stride + n0;
+    sums[r] = count == P ? V::load(out) : load_tail(out, count);
+  }
+}
+
+/// Calls run.operator()<rows>(first row): kRowTile rows at a time, then 4, 2, 1.
+template<class Run>
+inline void for_rows(std::int64_t rows, Run&& run) {
+  std::int64_t row = 0;
+  for (; row + V::kRowTile <= rows; row += V::kRowTile) run.template operator()<V::kRowTile>(row);
+  for (; V::kRowTile > 4 && row + 4 <= rows; row += 4) run.template operator()<4>(row);
+  for (; row + 2 <= rows; row += 2) run.template operator()<2>(row);
+  if (row < rows) run.template operator()<1>(row);
 }
 
 template<class Block>
 inline void for_panels(const LinearArgs& a, Block&& block) {
   for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel) {
     const std::uint8_t* data = a.panels + panel * a.panel_bytes;
-    if constexpr (requires { block.prepare(a, data); }) block.prepare(a, data);
-    std::int64_t row = 0;
-    F sums[V::kRowTile > 4 ? V::kRowTile : 4];
-    for (; row + V::kRowTile <= a.rows; row += V::kRowTile) {
-      block.template run<V::kRowTile>(a, data, row, sums);
-      write_outputs(a, panel, row, sums, V::kRowTile);
-    }
-    for (; V::kRowTile > 4 && row + 4 <= a.rows; row += 4) {
-      block.template run<4>(a, data, row, sums);
-      write_outputs(a, panel, row, sums, 4);
-    }
-    for (; row + 2 <= a.rows; row += 2) {
-      block.template run<2>(a, data, row, sums);
-      write_outputs(a, panel, row, sums, 2);
-    }
-    if (row < a.rows) {
-      block.template run<1>(a, data, row, sums);
-      write_outputs(a, panel, row, sums, 1);
-    }
+    for_rows(a.rows, [&]<int kRows>(std::int64_t row) {
+      F sums[kRows];
+      block.template run<kRows>(a, data, row, sums);
+      write_outputs(a, panel, row, sums, kRows, true);
+    });
   }
 }
 
@@ -453,17 +514,6 @@ struct QuantBlock {
     panel_block<kF, kRows>(a, panel, row, sums);
   }
 };
-/// For many rows: a panel is unpacked once.
-template<const PanelFormat& kF>
-struct UnpackedQuantBlock {
-  static constexpr std::int64_t kColumnsMax = 16'384;
-  void prepare(const LinearArgs& a, const std::uint8_t* panel) { unpack_panel<kF>(panel, a.k, codes); }
-  template<int kRows>
-  void run(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) const {
-    panel_block<kF, kRows, BlockScales<kF>::kHasMinimum, Nothing, UnpackedCodes>(a, panel, row, sums, {}, {codes});
-  }
-  alignas(64) std::uint8_t codes[kColumnsMax * P];
-};
 template<class T>
 struct PlainBlock {
   template<int kRows>
@@ -472,12 +522,17 @@ struct PlainBlock {
   }
 };
 
+}  // namespace
+}  // namespace llorch::kernel
+
+#include "kernel/body_rows.h"
+
+namespace llorch::kernel {
+namespace {
+
 template<const PanelFormat& kF>
 void linear_quantized(const LinearArgs& a) {
-  if (a.rows >= 4 * V::kRowTile && a.k <= UnpackedQuantBlock<kF>::kColumnsMax) {
-    UnpackedQuantBlock<kF> block;
-    return for_panels(a, block);
-  }
+  if (a.rows >= 4 * V::kRowTile) return UnpackedPanels<kF>{}.run(a);
   for_panels(a, QuantBlock<kF>{});
 }
 template<class T>

@@ -139,29 +139,35 @@ TEST_P(Isa, products_equal_a_double_loop_for_every_format_and_odd_shapes) {
   }
 }
 
+/// `rows` rows together, and some of them alone, bias and all.
+void check_alone(const Kernels& k, DType type, std::int64_t n, std::int64_t columns, std::int64_t rows) {
+  const Floats w = random_floats(static_cast<std::size_t>(n * columns), 3),
+               x = random_floats(static_cast<std::size_t>(rows * columns), 4),
+               bias = random_floats(static_cast<std::size_t>(n), 5);
+  const std::uint64_t stride = row_bytes(type, static_cast<std::uint64_t>(columns));
+  std::vector<std::byte> packed(stride * static_cast<std::uint64_t>(n));
+  for (std::int64_t i = 0; i < n; ++i)
+    quant::row_ops(type).quantize(w.data() + i * columns, static_cast<std::uint64_t>(columns),
+                                  packed.data() + static_cast<std::uint64_t>(i) * stride);
+  const Floats together = multiply(k, {type, n, columns, rows, true}, packed, x, bias);
+  for (std::int64_t r = 0; r < rows; r += 1 + rows / 11) {
+    const Floats one(x.begin() + r * columns, x.begin() + (r + 1) * columns);
+    const Floats alone = multiply(k, {type, n, columns, 1, true}, packed, one, bias);
+    for (std::int64_t i = 0; i < n; ++i)
+      ASSERT_EQ(std::bit_cast<std::uint32_t>(alone[static_cast<std::size_t>(i)]),
+                std::bit_cast<std::uint32_t>(together[static_cast<std::size_t>(r * n + i)]))
+          << info(type).name << " row " << r << " of " << rows << ", " << columns << " columns";
+  }
+}
+
 TEST_P(Isa, a_row_has_the_same_bits_alone_and_among_others) {
   for (const DTypeInfo& type : kDTypes) {
     if (!is_weight_type(type.type)) continue;
     // 530 rows: whole groups of tiles, pairs of them and what is left; 150 outputs: more than one group of panels.
-    constexpr std::int64_t kN = 150, kColumns = 512, kRows = 530;
-    const Floats w = random_floats(kN * kColumns, 3), x = random_floats(kRows * kColumns, 4);
-    const std::uint64_t stride = row_bytes(type.type, kColumns);
-    std::vector<std::byte> packed(stride * kN);
-    for (std::uint64_t n = 0; n < kN; ++n)
-      quant::row_ops(type.type).quantize(w.data() + n * kColumns, kColumns, packed.data() + n * stride);
-    const bool tiles = k().tiles_from < kRows;
-    for (const std::int64_t rows : {std::int64_t{15}, std::int64_t{70}, tiles ? kRows : std::int64_t{83}}) {
-      const Floats these(x.begin(), x.begin() + rows * kColumns);
-      const Floats together = multiply(k(), {type.type, kN, kColumns, rows, false}, packed, these, {});
-      for (std::int64_t r = 0; r < rows; r += 1 + rows / 11) {
-        const Floats one(x.begin() + r * kColumns, x.begin() + (r + 1) * kColumns);
-        const Floats alone = multiply(k(), {type.type, kN, kColumns, 1, false}, packed, one, {});
-        for (std::int64_t n = 0; n < kN; ++n)
-          ASSERT_EQ(std::bit_cast<std::uint32_t>(alone[static_cast<std::size_t>(n)]),
-                    std::bit_cast<std::uint32_t>(together[static_cast<std::size_t>(r * kN + n)]))
-              << type.name << " row " << r << " of " << rows;
-      }
-    }
+    const std::int64_t many = k().tiles_from < 530 ? 530 : 83;
+    for (const std::int64_t rows : {std::int64_t{15}, std::int64_t{70}, many})
+      check_alone(k(), type.type, 150, 512, rows);
+    check_alone(k(), type.type, 19, 8448, 33);  // more columns than any ISA unpacks at a time
   }
 }
 

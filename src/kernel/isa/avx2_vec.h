@@ -12,7 +12,7 @@ struct V {
   static constexpr const char* kName = "avx2";
   static constexpr int P = 8, kRowTile = 4, kQueryTile = 2;
   static constexpr bool kEmulated = false;
-  static constexpr bool kDotSigned = true;
+  static constexpr bool kDotSigned = true, kDotPairs = false;
   using F = __m256;
   using I = __m256i;
   using B = __m256i;

@@ -12,7 +12,7 @@ struct V {
   static constexpr const char* kName = "avx512";
   static constexpr int P = 16, kRowTile = 6, kQueryTile = 6;
   static constexpr bool kEmulated = false;
-  static constexpr bool kDotSigned = false;
+  static constexpr bool kDotSigned = false, kDotPairs = true;
   using F = __m512;
   using I = __m512i;
   using B = __m512i;
@@ -85,6 +85,14 @@ struct V {
   static I ints_u8(const std::uint8_t* p) { return _mm512_cvtepu8_epi32(load128(p)); }
   static I ints_i8(const std::uint8_t* p) { return _mm512_cvtepi8_epi32(load128(p)); }
   static I ints_low_nibble(const std::uint8_t* p) { return _mm512_and_si512(ints_u8(p), _mm512_set1_epi32(15)); }
+  /// Two int16 in each lane, from lanes of int32 in their range.
+  static I make_pairs(I low, I high) {
+    return _mm512_mask_blend_epi16(0xaaaa'aaaa, low, _mm512_slli_epi32(high, 16));
+  }
+  static I mul_pairs(I pairs, int factor) {
+    return _mm512_mullo_epi16(pairs, _mm512_set1_epi16(static_cast<short>(factor)));
+  }
+  static I dot_pairs(I sum, I a, I b) { return _mm512_dpwssd_epi32(sum, a, b); }
   static I add_ints(I a, I b) { return _mm512_add_epi32(a, b); }
   static I mul_ints(I a, I b) { return _mm512_mullo_epi32(a, b); }
   static I set1i(int x) { return _mm512_set1_epi32(x); }
