@@ -503,19 +503,23 @@ void Hive::measure_devices() {
       });
 }
 
+std::string Hive::metrics_text() {
+  std::map<std::string, int> states;
+  for (const auto& [id, w] : workers_) ++states[w->facts.state];
+  for (const char* state : {"starting", "ready", "busy", "stopping"}) metrics_.workers(state, states[state]);
+  return metrics_.text();
+}
+
 void Hive::sweep() {
   measure_devices();
   measure_workers();
   const auto now = net::Clock::now();
-  std::map<std::string, int> states;
   for (const auto& [id, w] : workers_) {
-    ++states[w->facts.state];
     if (w->facts.state != "ready") w->idle_since = now;
     if (options_.idle_stop_s > 0 && !w->pinned && w->facts.state == "ready" &&
         now - w->idle_since > std::chrono::seconds(options_.idle_stop_s))
       stop_worker(life_, *this, w, [] {});
   }
-  for (const char* state : {"starting", "ready", "busy", "stopping"}) metrics_.workers(state, states[state]);
   if (!telemetry_.empty()) {
     boost::json::array list;
     for (const auto& [id, w] : workers_) list.push_back(process_stats(*w));

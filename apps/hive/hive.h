@@ -88,7 +88,8 @@ class Hive {
   [[nodiscard]] service::JobDesk& desk() { return desk_; }
   [[nodiscard]] service::Background& background() { return background_; }
   [[nodiscard]] Catalog& catalog() { return *catalog_; }
-  [[nodiscard]] Metrics& metrics() { return metrics_; }
+  /// What is counted, with the states of now.
+  [[nodiscard]] std::string metrics_text();
   [[nodiscard]] service::Signal& changed() { return changed_; }
   [[nodiscard]] service::Broadcast& telemetry() { return telemetry_; }
   [[nodiscard]] bool stopping() const { return stopping_; }

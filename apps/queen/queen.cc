@@ -468,11 +468,14 @@ FlowPtr Queen::make_flow() {
   return flow;
 }
 
+std::string Queen::metrics_text() {
+  metrics_.queue("interactive", line_.count(false)), metrics_.queue("batch", line_.count(true));
+  metrics_.hives_online.Set(static_cast<double>(online().size()));
+  return metrics_.text();
+}
+
 void Queen::sweep() {
-  const int interactive = line_.count(false), batch = line_.count(true);
-  metrics_.queue("interactive", interactive), metrics_.queue("batch", batch);
   const auto alive = online();
-  metrics_.hives_online.Set(static_cast<double>(alive.size()));
   if (!broadcast_.empty()) {
     boost::json::array hive_ids, worker_ids;
     std::int64_t available = 0;

@@ -121,6 +121,8 @@ class Queen {
   [[nodiscard]] service::JobDesk& desk() { return desk_; }
   [[nodiscard]] service::Background& background() { return background_; }
   [[nodiscard]] Metrics& metrics() { return metrics_; }
+  /// What is counted, with the states of now.
+  [[nodiscard]] std::string metrics_text();
   [[nodiscard]] service::Signal& changed() { return changed_; }
   [[nodiscard]] service::Broadcast& broadcast() { return broadcast_; }
   [[nodiscard]] Catalog& catalog() { return *catalog_; }

@@ -1,4 +1,4 @@
-"""What the documents say is true: every command of README and docs/colony.md runs, and their routes are the code's (U-04)."""
+"""What the documents say is true: every command of README, docs/colony.md and docs/operating.md runs, and their routes, metrics and codes are the code's (U-04)."""
 import http.client
 import os
 import re
@@ -42,6 +42,26 @@ class Docs(unittest.TestCase):
         with Colony() as c:
             self.run_all(colony, c, [("build/release/bin/", f"{BIN}/"), ("localhost:8500", f"localhost:{c.queen_port}"), (r"llorch (run|queen start)", rf"llorch \1 --queen-flag=--worker-port={c.worker_port}"), (r"^(\S*llorch chat)", r"echo hello | \1")])
             c.assert_nothing_left()
+
+    def test_commands_of_every_day_and_the_names_they_stand_among(self):
+        page = (ROOT / "docs/operating.md").read_text()
+        with Colony() as c:
+            c.env |= {"LLORCH_QUEEN_PORT": str(c.queen_port)}
+            awake = c.keeper("queen", "start")
+            self.assertEqual(awake.returncode, 0, awake.stderr)
+            self.assertEqual(c.keeper("model", "load", "haiku").returncode, 0)
+            self.run_all(blocks("docs/operating.md"), c, [("localhost:8500", f"localhost:{c.queen_port}"), ("worker-cpu-8601", f"worker-cpu-{c.worker_port}"), ("/models/mine.gguf", str(BIN.parent.parent.parent / "models/haiku.gguf"))])
+            told = "".join(subprocess.run(["curl", "-s", f"http://127.0.0.1:{port}/metrics"], capture_output=True, text=True).stdout for port in (c.queen_port, c.hive_port, c.worker_port))
+            named = set(re.findall(r"`(llorch_\w+)`", page))
+            self.assertGreater(len(named), 10)
+            self.assertEqual(named - set(re.findall(r"(?m)^# TYPE (\w+) ", told)), set())
+            for now in ("llorch_queen_hives_online 1", 'llorch_hive_worker_stops_total{reason="crashed"} 0', 'llorch_hive_workers_total{status="ready"} '):
+                self.assertIn(now, told)
+            self.assertEqual(c.keeper("queen", "stop").returncode, 0)
+            c.assert_nothing_left()
+        codes = (ROOT / "src/base/error_codes.inc").read_text()
+        for code in set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)", page)) - set(re.findall(r"`((?:HF|LLORCH)_[A-Z_]+)", page)):
+            self.assertIn(f'"{code}"', codes)
 
     def test_several_machines_as_written(self):
         with Colony() as c:

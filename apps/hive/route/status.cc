@@ -82,7 +82,7 @@ void add_route_status(Hive& h) {
   r.route<Scope::kInfer>("GET", "/v1/models/download/progress", [&h](const ContextPtr& c) { download_progress(h, c); });
   r.route<Scope::kInfer>("GET", "/v1/heartbeats/stream", [&h](const ContextPtr& c) { h.telemetry().join(c); });
   r.route<Scope::kMetrics>("GET", "/metrics", [&h](const ContextPtr& c) {
-    c->reply({200, "text/plain; version=0.0.4", h.metrics().text(), {}});
+    c->reply({200, "text/plain; version=0.0.4", h.metrics_text(), {}});
   });
   r.route<Scope::kAdmin>("POST", "/v1/shutdown", [&h](const ContextPtr& c) {
     c->reply(202, {{"status", "shutting down"}});

@@ -17,7 +17,7 @@ void add_route_status(Queen& q) {
   r.route<Scope::kInfer>("GET", "/v1/status", [&q](const ContextPtr& c) { c->reply(200, q.overview()); });
   r.route<Scope::kInfer>("GET", "/v1/heartbeats/stream", [&q](const ContextPtr& c) { q.broadcast().join(c); });
   r.route<Scope::kMetrics>("GET", "/metrics", [&q](const ContextPtr& c) {
-    c->reply({200, "text/plain; version=0.0.4", q.metrics().text(), {}});
+    c->reply({200, "text/plain; version=0.0.4", q.metrics_text(), {}});
   });
   r.route<Scope::kAdmin>("POST", "/v1/shutdown", [&q](const ContextPtr& c) {
     c->reply(202, {{"status", "shutting down"}});
