@@ -504,9 +504,8 @@ void Hive::measure_devices() {
 }
 
 std::string Hive::metrics_text() {
-  std::map<std::string, int> states;
-  for (const auto& [id, w] : workers_) ++states[w->facts.state];
-  for (const char* state : {"starting", "ready", "busy", "stopping"}) metrics_.workers(state, states[state]);
+  for (const char* state : {"starting", "ready", "busy", "stopping"})
+    metrics_.workers(state, std::ranges::count(workers_, state, [](const auto& w) { return w.second->facts.state; }));
   return metrics_.text();
 }
 

@@ -11,7 +11,9 @@ class Metrics {
  public:
   Metrics();
   [[nodiscard]] std::string text() const { return meter_.text(); }
-  void workers(const std::string& status, int count) { workers_.with({{"status", status}}).Set(count); }
+  void workers(const std::string& status, std::ptrdiff_t count) {
+    workers_.with({{"status", status}}).Set(static_cast<double>(count));
+  }
   void start(const std::string& outcome) { starts_.with({{"outcome", outcome}}).Increment(); }
   void stop(const std::string& reason) { stops_.with({{"reason", reason}}).Increment(); }
   void download(const std::string& outcome) { downloads_.with({{"outcome", outcome}}).Increment(); }

@@ -1,13 +1,17 @@
-"""What is thrown at a worker: nonsense by the thousand, slow peers, crowds, disconnects. It says its seed and its memory."""
+"""What is thrown at a worker: nonsense by the thousand, slow peers, crowds, disconnects, a stopwatch. It says its seed and its memory."""
 import json
 import os
+import pathlib
 import random
 import socket
+import statistics
+import subprocess
+import tempfile
 import threading
 import time
 import unittest
 
-from harness import SANITIZED, USER, Worker, free_port, main, new_seed, parse_sse, wait_for
+from harness import BINARY, SANITIZED, USER, Worker, free_port, main, new_seed, parse_sse, wait_for
 
 SCALE = 10 if SANITIZED else 1  # sanitized builds get a tenth
 
@@ -17,6 +21,36 @@ def percentile(values, p):
 
 
 class Abuse(unittest.TestCase):
+    def test_no_time_tells_what_another_key_has_asked(self):
+        """S-72: a prompt that another key has left in the cache takes as long as one that nobody has asked."""
+        if SANITIZED:
+            print("not run: whether times tell what another key has asked: those of a sanitized build say nothing")
+            return
+        with tempfile.TemporaryDirectory() as d:
+            alice, bob = (subprocess.run([BINARY, "key", "create", "--keys-file", f"{d}/keys", "--scope", "infer", "--name", name], capture_output=True, text=True, check=True).stdout.strip() for name in ("alice", "bob"))
+            pathlib.Path(f"{d}/token").write_text("operator-token-0123456789")
+            os.chmod(f"{d}/token", 0o600)
+            with Worker("--token-file", f"{d}/token", "--keys-file", f"{d}/keys", "--threads", "1", local=False) as w:
+
+                def ask(prompt, key):
+                    start = time.perf_counter()
+                    status, _, body = w.post("/v1/completions", {"prompt": prompt, "max_tokens": 1, "temperature": 0}, {"Authorization": "Bearer " + key})
+                    took = time.perf_counter() - start
+                    self.assertEqual(status, 200, body)
+                    return took, body["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+                times = {"fresh": [], "other": [], "same": []}
+                for i in range(21):
+                    prompt = [100 + (i * 31 + j * 17) % 1500 for j in range(240)]
+                    for who, key in (("fresh", alice), ("other", bob), ("same", alice)):
+                        took, cached = ask(prompt, key)
+                        self.assertEqual(cached > 0, who == "same")
+                        times[who].append(took)
+                fresh, other, same = (statistics.median(times[who]) for who in ("fresh", "other", "same"))
+                print(f"other keys: {1000 * fresh:.1f} ms for a new prompt, {1000 * other:.1f} ms for one that another key has asked, {1000 * same:.1f} ms again with the same key")
+                self.assertLess(same, 0.6 * fresh, "a cached prompt would not be seen in these times")
+                self.assertGreater(other, 0.8 * fresh)
+
     def test_random_fields(self):
         """10,000 requests with fields valid and not: every answer is one of ours, and the worker lives."""
         seed = new_seed()

@@ -1,4 +1,4 @@
-"""How a worker starts from files: what it is, whose tokenizer it takes, weights that were packed before."""
+"""How a worker starts from files: what it is, whose tokenizer it takes, weights that were packed before, what it logs."""
 import json
 import pathlib
 import subprocess
@@ -26,6 +26,22 @@ class Start(unittest.TestCase):
             w = Worker("--packed-cache", "/proc/none", model=STORIES, wait=False)
             self.assertEqual(w.process.wait(20), 1)
             self.assertIn("/proc/none", w.logs())
+
+    def test_log_levels(self):
+        with Worker("--log-level", "debug") as w:
+            w.get("/v1/inference/secret-path-xyzzy", {"X-Correlation-Id": "seen-1"})
+            wait_for(lambda: '"correlation_id":"seen-1"' in w.logs())
+            line = next(json.loads(l) for l in w.logs().splitlines() if '"seen-1"' in l)
+            self.assertEqual([line[k] for k in ("level", "event", "method", "route", "status")], ["debug", "request", "GET", "/v1/inference/{}", 404])
+            self.assertGreater(line["duration_ms"], 0)
+            self.assertNotIn("xyzzy", w.logs())
+        with Worker() as w:  # nothing of it unasked
+            w.get("/v1/info", {"X-Correlation-Id": "seen-2"})
+            w.stop()
+            self.assertNotIn('"debug"', w.logs())
+            self.assertIn('"ready"', w.logs())
+        with Worker("--log-level", "warn") as quiet, Worker(env={"LLORCH_LOG_LEVEL": "mute"}) as mute:
+            self.assertEqual([quiet.logs(), mute.logs()], ["", ""])
 
     def test_build_info_and_another_tokenizer(self):
         info = json.loads(subprocess.run([BINARY, "--build-info"], capture_output=True, text=True, check=True).stdout)
