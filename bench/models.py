@@ -27,7 +27,7 @@ def model(shape, kind):
     path = ROOT / "build/models" / f"{shape}-{kind}.gguf"
     path.parent.mkdir(exist_ok=True)
     if not path.exists():
-        subprocess.run([BIN / "llorch-gguf", "synth", "--shape", shape, "--type", kind, path], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([BIN / "llorch-gguf", "synth", "--quick", "--shape", shape, "--type", kind, path], check=True, stdout=subprocess.DEVNULL)
     return path
 
 

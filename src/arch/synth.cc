@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 
 #include "base/random.h"
 #include "format/gguf.h"
@@ -103,6 +104,18 @@ void plain_vocabulary(Metadata& m, int size) {
   m.set("tokenizer.ggml.token_type", MetaValue::i32s(std::move(kinds)));
   m.set("tokenizer.ggml.merges", MetaValue::strings({}));
   m.set("tokenizer.ggml.eos_token_id", MetaValue::u32(static_cast<std::uint32_t>(size - 1)));
+}
+
+constexpr std::uint64_t kQuickRows = 64;
+
+/// Fills `out` beyond its first `made` bytes with blocks of those, drawn at random.
+void shuffle_rows(DType type, const TensorSpec& spec, std::uint64_t made, std::span<std::byte> out) {
+  const std::uint64_t piece = row_bytes(type, std::max<std::uint64_t>(32, info(type).block));
+  const std::uint64_t key = fnv1a64(spec.name);
+  for (std::uint64_t at = made; at < out.size(); at += piece) {
+    const std::uint64_t drawn = mix64(key + at) % (made / piece) * piece;
+    std::memcpy(out.data() + at, out.data() + drawn, std::min(piece, out.size() - at));
+  }
 }
 
 }  // namespace
@@ -248,13 +261,15 @@ Status synthesize(const SynthRequest& request, const std::string& path) {
   for (const TensorSpec& spec : family->tensors(h)) {
     if (!spec.required && !request.optional_tensors) continue;
     LLORCH_TRY(const DType type, choose_type(request.type, spec.name, spec.dims, facts));
-    plans.push_back({spec.name, type, spec.dims, [spec, type, seed = request.seed](std::span<std::byte> out) -> Status {
+    plans.push_back({spec.name, type, spec.dims, [spec, type, &request](std::span<std::byte> out) -> Status {
+                       const std::uint64_t stride = row_bytes(type, spec.dims[0]), rows = out.size() / stride;
+                       const std::uint64_t made = request.quick ? std::min<std::uint64_t>(rows, kQuickRows) : rows;
                        std::vector<float> row(spec.dims[0]);
-                       const std::uint64_t stride = row_bytes(type, spec.dims[0]);
-                       for (std::uint64_t r = 0; r * stride < out.size(); ++r) {
-                         synth_values(seed, spec, r * spec.dims[0], row);
+                       for (std::uint64_t r = 0; r < made; ++r) {
+                         synth_values(request.seed, spec, r * spec.dims[0], row);
                          quant::row_ops(type).quantize(row.data(), row.size(), out.data() + r * stride);
                        }
+                       if (made < rows) shuffle_rows(type, spec, made * stride, out);
                        return {};
                      }});
   }

@@ -33,6 +33,7 @@ struct SynthRequest {
   std::uint64_t seed = 1;
   const Metadata* vocab = nullptr;  // its tokenizer.* keys are copied and its token count is used
   bool optional_tensors = true;     // also write an untied output head
+  bool quick = false;  // beyond a matrix's first rows, their blocks again in random order: for speed and memory alone
 };
 
 /// Writes the model to `path`. Errors: kInvalidRequest for an unknown shape or type; kIo.

@@ -294,9 +294,10 @@ struct CodeRows {
   I start(int r, std::int64_t c, int h) const {
     return V::set1i(kSigned || BlockScales<kF>::kPairs ? 0 : -kF.zero * total(r, c, h));
   }
-  /// Adds row r's products with `w`, the codes of columns 32 c + 4 g..
-  I dot4(I sum, int r, std::int64_t c, int g, B w) const {
-    const B four = V::broadcast4(codes[r] + 32 * c + 4 * g);
+  /// Columns 32 c + 4 g.. of row r, in each lane.
+  B four(int r, std::int64_t c, int g) const { return V::broadcast4(codes[r] + 32 * c + 4 * g); }
+  /// Adds the products of `four` columns with their codes `w`.
+  static I dot4(I sum, B w, B four) {
     if constexpr (kSigned)
       return dot4_signed<V>(sum, w, four);
     else
@@ -304,7 +305,7 @@ struct CodeRows {
   }
   I dot(int r, std::int64_t c, int h, const B* w) const {
     I sum = start(r, c, h);
-    for (int g = h * kF.sub / 4; g < (h + 1) * kF.sub / 4; ++g) sum = dot4(sum, r, c, g, w[g]);
+    for (int g = h * kF.sub / 4; g < (h + 1) * kF.sub / 4; ++g) sum = dot4(sum, w[g], four(r, c, g));
     return sum;
   }
 };
@@ -358,7 +359,7 @@ struct BlockSums {
         for (int g = h * kF.sub / 4; g < (h + 1) * kF.sub / 4; ++g) {
           const B w = codes(g);
 #pragma GCC unroll 8
-          for (int r = 0; r < kRows; ++r) dots[r] = x.dot4(dots[r], r, c, g, w);
+          for (int r = 0; r < kRows; ++r) dots[r] = x.dot4(dots[r], w, x.four(r, c, g));
         }
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) add<kMinimums>(block, x, r, b, c, s, h, dots[r], sums);
@@ -402,8 +403,8 @@ inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int
     const std::uint8_t* plane = panel + P * scale_bytes_per_row(kF);
     BlockSums<kF, kRows> added;
     for (int s = 0; s < kF.block / 32; ++s, ++c, plane += kPlane) {
-      // Evenly, because the buffers that wait for memory are few.
-      if constexpr (kRows <= 2)
+      // Evenly, because the buffers that wait for memory are few. Later rows find the panel in the cache.
+      if (row == 0)
         for (int i = 0; i < kBlockBytes / (kF.block / 32); i += 64)
           __builtin_prefetch(panel + kAhead + s * (kBlockBytes / (kF.block / 32)) + i, 0, 2);
       B w[8];
@@ -485,11 +486,12 @@ inline void read_outputs(const LinearArgs& a, std::int64_t panel, std::int64_t r
   }
 }
 
-/// Calls run.operator()<rows>(first row): kRowTile rows at a time, then 4, 2, 1.
+/// Calls run.operator()<rows>(first row): kRowTile rows at a time, then 4, 2, 1; two tiles of 4 in place of 6 and 2.
 template<class Run>
 inline void for_rows(std::int64_t rows, Run&& run) {
   std::int64_t row = 0;
-  for (; row + V::kRowTile <= rows; row += V::kRowTile) run.template operator()<V::kRowTile>(row);
+  for (; row + V::kRowTile <= rows && rows - row != V::kRowTile + 2; row += V::kRowTile)
+    run.template operator()<V::kRowTile>(row);
   for (; V::kRowTile > 4 && row + 4 <= rows; row += 4) run.template operator()<4>(row);
   for (; row + 2 <= rows; row += 2) run.template operator()<2>(row);
   if (row < rows) run.template operator()<1>(row);
@@ -532,7 +534,7 @@ namespace {
 
 template<const PanelFormat& kF>
 void linear_quantized(const LinearArgs& a) {
-  if (a.rows >= 4 * V::kRowTile) return UnpackedPanels<kF>{}.run(a);
+  if (a.rows >= UnpackedPanels<kF>::kFrom) return UnpackedPanels<kF>::run(a);
   for_panels(a, QuantBlock<kF>{});
 }
 template<class T>

@@ -55,33 +55,41 @@ inline void page_scores(const AttendArgs& a, const AttendQuery* queries, const s
   }
 }
 
-/// sums[q][d] += weights[q][position] * value[position][d] for positions first..last-1, in order.
+/// sums[q][d] += weights[q][position] * value[position][d] for positions first..last-1, in order; dimensions d.. of
+/// kAtOnce vectors.
+template<KvType kType, int kQ, int kAtOnce>
+inline void add_values(const AttendArgs& a, const std::uint8_t* page, const float* weights, int first, int last, int d,
+                       float* sums) {
+  const std::uint8_t* values = page + a.layout.values;
+  const int stride = a.layout.head_dim_padded, blocks = stride / 32;
+  F total[kQ][kAtOnce];
+  for (int q = 0; q < kQ; ++q)
+    for (int v = 0; v < kAtOnce; ++v) total[q][v] = V::load(sums + q * stride + d + v * P);
+  for (int i = first; i < last; ++i) {
+    F value[kAtOnce];
+    for (int v = 0; v < kAtOnce; ++v)
+      value[v] = load_kv<kType>(values, static_cast<std::int64_t>(i) * stride + d + v * P);
+    float scale = 1;
+    if constexpr (kType == KvType::kQ8_0) scale = V::half_at(page + a.layout.value_scales + 2 * (i * blocks + d / 32));
+    for (int q = 0; q < kQ; ++q) {
+      const F weight = V::set1(kType == KvType::kQ8_0 ? weights[q * 64 + i] * scale : weights[q * 64 + i]);
+      for (int v = 0; v < kAtOnce; ++v) total[q][v] = V::fma(weight, value[v], total[q][v]);
+    }
+  }
+  for (int q = 0; q < kQ; ++q)
+    for (int v = 0; v < kAtOnce; ++v) V::store(sums + q * stride + d + v * P, total[q][v]);
+}
+
 template<KvType kType, int kQ>
 inline void page_values(const AttendArgs& a, const std::uint8_t* page, const float* weights, int first, int last,
                         float* sums) {
-  // The vectors of 32 dimensions share a scale; head_dim_padded is a multiple of 32.
-  constexpr int kAtOnce = 32 / P < kVectors ? 32 / P : kVectors;
-  const std::uint8_t* values = page + a.layout.values;
-  const int stride = a.layout.head_dim_padded, blocks = stride / 32;
-  for (int d = 0; d < stride; d += kAtOnce * P) {
-    F total[kQ][kAtOnce];
-    for (int q = 0; q < kQ; ++q)
-      for (int v = 0; v < kAtOnce; ++v) total[q][v] = V::load(sums + q * stride + d + v * P);
-    for (int i = first; i < last; ++i) {
-      F value[kAtOnce];
-      for (int v = 0; v < kAtOnce; ++v)
-        value[v] = load_kv<kType>(values, static_cast<std::int64_t>(i) * stride + d + v * P);
-      float scale = 1;
-      if constexpr (kType == KvType::kQ8_0)
-        scale = V::half_at(page + a.layout.value_scales + 2 * (i * blocks + d / 32));
-      for (int q = 0; q < kQ; ++q) {
-        const F weight = V::set1(kType == KvType::kQ8_0 ? weights[q * 64 + i] * scale : weights[q * 64 + i]);
-        for (int v = 0; v < kAtOnce; ++v) total[q][v] = V::fma(weight, value[v], total[q][v]);
-      }
-    }
-    for (int q = 0; q < kQ; ++q)
-      for (int v = 0; v < kAtOnce; ++v) V::store(sums + q * stride + d + v * P, total[q][v]);
-  }
+  constexpr int kFew = 32 / P < kVectors ? 32 / P : kVectors;  // head_dim_padded is a multiple of 32
+  const int stride = a.layout.head_dim_padded;
+  int d = 0;
+  if constexpr (kType != KvType::kQ8_0)  // there, 32 dimensions share a scale
+    for (; d + kVectors * P <= stride; d += kVectors * P)
+      add_values<kType, kQ, kVectors>(a, page, weights, first, last, d, sums);
+  for (; d < stride; d += kFew * P) add_values<kType, kQ, kFew>(a, page, weights, first, last, d, sums);
 }
 
 inline float tanh_of(float x) {
@@ -132,10 +140,10 @@ inline void weigh_page(const AttendArgs& a, const AttendQuery& query, std::int64
 
 /// kQ queries over one page. A query that has nothing in the page keeps its state: its weights are zeros.
 template<KvType kType, int kQ>
-inline void attend_page(const AttendArgs& a, const AttendQuery* queries, std::int64_t page, Softmax* states,
-                        float* sums) {
+inline void attend_page(const AttendArgs& a, const AttendQuery* queries, const std::uint8_t* data, std::int64_t page,
+                        Softmax* states, float* sums) {
   alignas(64) float scores[kQ * 64];
-  page_scores<kType, kQ>(a, queries, a.pages[page], scores);
+  page_scores<kType, kQ>(a, queries, data, scores);
   std::int64_t first = 64, last = 0;
   for (int q = 0; q < kQ; ++q) {
     const std::int64_t from = states[q].oldest - page * 64, to = queries[q].position + 1 - page * 64;
@@ -147,12 +155,27 @@ inline void attend_page(const AttendArgs& a, const AttendQuery* queries, std::in
     last = to > last ? to : last;
     weigh_page(a, queries[q], page, states[q], scores + q * 64, sums + q * a.layout.head_dim_padded);
   }
-  page_values<kType, kQ>(a, a.pages[page], scores, static_cast<int>(first), static_cast<int>(min64(last, 64)), sums);
+  page_values<kType, kQ>(a, data, scores, static_cast<int>(first), static_cast<int>(min64(last, 64)), sums);
+}
+
+/// All queries over one page, as many at a time as the registers hold.
+template<KvType kType>
+inline void attend_page_by_tiles(const AttendArgs& a, const std::uint8_t* data, std::int64_t page, Softmax* states,
+                                 float* sums) {
+  constexpr int kTile = V::kQueryTile;
+  int q = 0;
+  const auto tile = [&]<int kQ>() {
+    attend_page<kType, kQ>(a, a.queries + q, data, page, states + q, sums + q * a.layout.head_dim_padded);
+    q += kQ;
+  };
+  while (q + kTile <= a.count && a.count - q != kTile + 2) tile.template operator()<kTile>();
+  while (kTile > 4 && q + 4 <= a.count) tile.template operator()<4>();
+  while (q + 2 <= a.count) tile.template operator()<2>();
+  if (q < a.count) tile.template operator()<1>();
 }
 
 template<KvType kType>
 inline void attend_pages(const AttendArgs& a) {
-  constexpr int kTile = V::kQueryTile;
   alignas(64) float sums[kAttendFloats] = {};
   Softmax states[kAttendQueriesMax];
   const int stride = a.layout.head_dim_padded;
@@ -164,13 +187,8 @@ inline void attend_pages(const AttendArgs& a) {
     oldest = min64(oldest, states[q].oldest);
     newest = position > newest ? position : newest;
   }
-  for (std::int64_t page = oldest / 64; page <= newest / 64; ++page) {
-    int q = 0;
-    for (; q + kTile <= a.count; q += kTile)
-      attend_page<kType, kTile>(a, a.queries + q, page, states + q, sums + q * stride);
-    for (; q + 2 <= a.count; q += 2) attend_page<kType, 2>(a, a.queries + q, page, states + q, sums + q * stride);
-    if (q < a.count) attend_page<kType, 1>(a, a.queries + q, page, states + q, sums + q * stride);
-  }
+  for (std::int64_t page = oldest / 64; page <= newest / 64; ++page)
+    attend_page_by_tiles<kType>(a, a.pages[page], page, states, sums);
   for (int q = 0; q < a.count; ++q) {
     const float inverse = 1 / states[q].mass;
     for (int d = 0; d < a.layout.head_dim; ++d) a.queries[q].out[d] = sums[q * stride + d] * inverse;

@@ -1,7 +1,8 @@
 // Block formats times many rows. A part of body.h.
 //
-// A panel is unpacked once, so many columns at a time that their codes stay in the first cache while all rows pass by;
-// a sum waits in the output for its next columns, so that its additions keep the order of panel_block().
+// Panels are unpacked once, so many columns at a time that their codes stay in the first cache while all rows pass by;
+// a sum waits in the output for its next columns, so that its additions keep the order of panel_block(). Meanwhile the
+// next columns are asked for.
 #pragma once
 
 namespace llorch::kernel {
@@ -38,30 +39,173 @@ inline void add_blocks(const LinearArgs& a, const std::uint8_t* panel, std::int6
   }
 }
 
-template<const PanelFormat& kF>
-class UnpackedPanels {
- public:
-  void run(const LinearArgs& a) {
-    for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel) {
-      const std::uint8_t* data = a.panels + panel * a.panel_bytes;
-      for (std::int64_t c = 0; c < a.k; c += kColumns) {
-        const std::int64_t first = c / kF.block, last = min64(c + kColumns, a.k) / kF.block;
-        unpack_columns<kF>(data, first, last, codes_);
-        for_rows(a.rows, [&]<int kRows>(std::int64_t row) {
-          F sums[kRows];
-          for (int r = 0; r < kRows; ++r) sums[r] = V::zero();
-          if (c > 0) read_outputs(a, panel, row, sums, kRows);
-          add_blocks<kF, kRows>(a, data, first, last, codes_, row, sums);
-          write_outputs(a, panel, row, sums, kRows, c + kColumns >= a.k);
+/// Asks for the next columns of some panels while those before are multiplied, evenly.
+template<int kPanels>
+struct Ahead {
+  const std::uint8_t* at[kPanels];
+  const std::uint8_t* last;  // of at[0]
+  std::int64_t lines;        // a step
+  void step() {
+    if (at[0] >= last) return;
+    for (int p = 0; p < kPanels; ++p) {
+      for (std::int64_t i = 0; i < lines; ++i) __builtin_prefetch(at[p] + 64 * i, 0, 2);
+      at[p] += 64 * lines;
+    }
+  }
+};
+
+/// kPanels panels times kRows rows, in registers: every load of activations meets kPanels vectors of codes. What a
+/// block adds is gathered one kind after the other (products, what codes are off zero, minimums), because there are
+/// registers for one kind of sums.
+template<const PanelFormat& kF, int kRows, int kPanels>
+struct RowTile {
+  using Scale = BlockScales<kF>;
+  static constexpr int kSubs = 32 / kF.sub, kSteps = kF.block / 32;
+  CodeRows<kF, kRows> x;
+  const std::uint8_t* codes[kPanels];
+  F (*sums)[kRows];
+
+  [[gnu::always_inline]] void add_block(const Scale* block, std::int64_t b, Ahead<kPanels>& ahead) {
+    const std::int64_t first = b * kSteps;
+    I whole[kPanels][kRows];
+    if constexpr (Scale::kWhole) clear(whole);
+    for (int s = 0; s < kSteps; ++s) {
+      ahead.step();
+      const std::int64_t c = first + s;
+#pragma GCC unroll 2
+      for (int h = 0; h < kSubs; ++h) {
+        I dots[kPanels][kRows];
+        multiply(dots, c, h);
+        each([&](int p, int r) {
+          if constexpr (Scale::kWhole)
+            whole[p][r] = V::add_ints(whole[p][r], V::mul_ints(dots[p][r], block[p].whole_scale(kSubs * s + h)));
+          else
+            sums[p][r] = V::fma(V::mul(V::to_float(dots[p][r]), V::set1(x.scales[r][c])), block[p].d, sums[p][r]);
         });
+        if constexpr (Scale::kHasMinimum && !Scale::kWholeMinimums)
+          each([&](int p, int r) {
+            const float scale = -x.scales[r][Scale::kWhole ? b : c] * static_cast<float>(x.total(r, c, h));
+            sums[p][r] = V::fma(V::set1(scale), block[p].minimum(kSubs * s + h), sums[p][r]);
+          });
       }
+    }
+    if constexpr (Scale::kPairs && kF.zero != 0)
+      for (int s = 0; s < kSteps; ++s)
+        each(
+            [&](int p, int r) { whole[p][r] = block[p].template add_zero<V>(whole[p][r], s, x.totals(r, first + s)); });
+    if constexpr (Scale::kWhole)
+      each([&](int p, int r) {
+        sums[p][r] = V::fma(V::mul(V::to_float(whole[p][r]), V::set1(x.scales[r][b])), block[p].d, sums[p][r]);
+      });
+    if constexpr (Scale::kHasMinimum && Scale::kWholeMinimums) {
+      clear(whole);
+      for (int s = 0; s < kSteps; ++s)
+        each([&](int p, int r) {
+          whole[p][r] = block[p].template add_minimum<V>(whole[p][r], s, x.totals(r, first + s));
+        });
+      each([&](int p, int r) {
+        sums[p][r] = V::fma(V::mul(V::to_float(whole[p][r]), V::set1(-x.scales[r][b])), block[p].m, sums[p][r]);
+      });
     }
   }
 
  private:
-  static constexpr std::int64_t kColumns = 32'768 / P;
+  template<class Op>
+  [[gnu::always_inline]] static void each(const Op& op) {
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p)
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) op(p, r);
+  }
+  [[gnu::always_inline]] static void clear(I (*of)[kRows]) {
+    each([&](int p, int r) { of[p][r] = V::set1i(0); });
+  }
+  /// The products of the next kF.sub columns, sub-block h of columns 32 c..
+  [[gnu::always_inline]] void multiply(I (*dots)[kRows], std::int64_t c, int h) {
+    each([&](int p, int r) { dots[p][r] = x.start(r, c, h); });
+#pragma GCC unroll 8
+    for (int g = 0; g < kF.sub / 4; ++g) {
+      B w[kPanels];
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p) w[p] = V::bytes(codes[p] + g * 4 * P);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        const B four = x.four(r, c, h * kF.sub / 4 + g);
+#pragma GCC unroll 4
+        for (int p = 0; p < kPanels; ++p) dots[p][r] = x.dot4(dots[p][r], w[p], four);
+      }
+    }
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) codes[p] += kF.sub * P;
+  }
+};
+
+template<const PanelFormat& kF>
+class UnpackedPanels {
+ public:
+  /// From so many rows on; fewer unpack a panel again for every tile of rows.
+  static constexpr std::int64_t kFrom = (V::kDotPairs ? 2 : 4) * V::kRowTile + 1;
+
+  static void run(const LinearArgs& a) {
+    UnpackedPanels unpacked;
+    std::int64_t panel = a.first_panel;
+    for (; panel + kTogether <= a.last_panel; panel += kTogether) unpacked.run_panels<kTogether>(a, panel);
+    for (; panel < a.last_panel; ++panel) unpacked.run_panels<1>(a, panel);
+  }
+
+ private:
+  static constexpr int kTogether = V::kDotPairs ? 2 : 1;
+  static constexpr std::int64_t kColumns = (kTogether == 1 ? 32'768 : 65'536) / P / kTogether;
   static_assert(kColumns % 256 == 0);
-  alignas(64) std::uint8_t codes_[kColumns * P];
+
+  template<int kPanels>
+  void run_panels(const LinearArgs& a, std::int64_t panel) {
+    const std::uint8_t* data[kPanels];
+    for (int p = 0; p < kPanels; ++p) data[p] = a.panels + (panel + p) * a.panel_bytes;
+    for (std::int64_t c = 0; c < a.k; c += kColumns) {
+      const std::int64_t first = c / kF.block, last = min64(c + kColumns, a.k) / kF.block;
+      for (int p = 0; p < kPanels; ++p) unpack_columns<kF>(data[p], first, last, codes_ + p * kColumns * P);
+      Ahead<kPanels> ahead = after<kPanels>(a, data, first, last);
+      for_rows(a.rows, [&]<int kRows>(std::int64_t row) {
+        F sums[kPanels][kRows];
+        for (int p = 0; p < kPanels; ++p) {
+          for (int r = 0; r < kRows; ++r) sums[p][r] = V::zero();
+          if (c > 0) read_outputs(a, panel + p, row, sums[p], kRows);
+        }
+        for (int r = 0; r < kRows && a.rows > 64; ++r)  // their pages are many, and their places in a cache few
+          for (int p = 0; p < kPanels; ++p) __builtin_prefetch(a.out + (row + r) * a.out_stride + (panel + p) * P, 1);
+        multiply<kPanels, kRows>(a, data, first, last, row, sums, ahead);
+        for (int p = 0; p < kPanels; ++p) write_outputs(a, panel + p, row, sums[p], kRows, c + kColumns >= a.k);
+      });
+    }
+  }
+  /// The columns behind block `last`, or the panels behind these.
+  template<int kPanels>
+  static Ahead<kPanels> after(const LinearArgs& a, const std::uint8_t* const* data, std::int64_t first,
+                              std::int64_t last) {
+    constexpr std::int64_t kBytes = block_bytes(kF, P);
+    const bool more = last * kF.block < a.k;
+    Ahead<kPanels> ahead;
+    for (int p = 0; p < kPanels; ++p) ahead.at[p] = data[p] + (more ? last * kBytes : kPanels * a.panel_bytes);
+    ahead.last = ahead.at[0] + (last - first) * kBytes;
+    const std::int64_t steps = (last - first) * (kF.block / 32) * ((a.rows + V::kRowTile - 1) / V::kRowTile);
+    ahead.lines = ((last - first) * kBytes / 64 + steps - 1) / steps;
+    return ahead;
+  }
+  template<int kPanels, int kRows>
+  void multiply(const LinearArgs& a, const std::uint8_t* const* data, std::int64_t first, std::int64_t last,
+                std::int64_t row, F (*sums)[kRows], Ahead<kPanels>& ahead) const {
+    if constexpr (!V::kDotPairs) return add_blocks<kF, kRows>(a, data[0], first, last, codes_, row, sums[0]);
+    RowTile<kF, kRows, kPanels> tile{CodeRows<kF, kRows>(a.quantized, row), {}, sums};
+    for (int p = 0; p < kPanels; ++p) tile.codes[p] = codes_ + p * kColumns * P;
+    for (std::int64_t b = first; b < last; ++b) {
+      BlockScales<kF> block[kPanels];
+      for (int p = 0; p < kPanels; ++p) block[p] = BlockScales<kF>(data[p] + b * block_bytes(kF, P));
+      tile.add_block(block, b, ahead);
+    }
+  }
+
+  alignas(64) std::uint8_t codes_[kTogether * kColumns * P];
 };
 
 }  // namespace

@@ -40,6 +40,8 @@ void add_command_synth(CLI::App& app, int& exit_code) {
   c->add_option("--vocab", flags->vocab, "a GGUF file whose tokenizer is copied");
   c->add_flag("!--tied", flags->request.optional_tensors,
               "leave optional tensors out: the token embedding is the output head");
+  c->add_flag("--quick", flags->request.quick,
+              "quantize a matrix's first rows alone and draw the others from their blocks: as fast as the disk");
   c->add_option("out", flags->out, "GGUF file to write")->required();
   c->callback([flags, &exit_code] {
     if (const Status s = synth(*flags); !s) exit_code = cli::report(s.error());
