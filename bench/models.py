@@ -43,7 +43,7 @@ def rows(shape, kind, core, heavy, long, far, avx2, step, second, clients):
     for t in threads:
         speed = {key[:3]: r["tok_s"]["median"] for key, r in by.items() if key[3] == t}
         prefill, decode = by[("prefill", 0, 1, t)], by[("decode", 0, 1, t)]
-        yield t, f"prefill 512, {speed['prefill', 0, 1]:.0f} tok/s, of " + ("bf16 dot peak" if kind in PLAIN else "int8 dot peak"), prefill["roofline_fraction"], required_prefill(shape, kind)
+        yield t, f"prefill 512, {speed['prefill', 0, 1]:.0f} tok/s, of " + (f"{'bf16 dot' if core['roofline']['bf16_gflops'] > 0 else 'fp32'} peak" if kind in PLAIN else "int8 dot peak"), prefill["roofline_fraction"], required_prefill(shape, kind)
         yield t, f"decode, {speed['decode', 0, 1]:.1f} tok/s, of read bandwidth {core['roofline']['read_gb_s']:.0f} GB/s", decode["roofline_fraction"], 0.92
         yield t, "8 sequences, times one", speed["decode", 0, 8] / speed["decode", 0, 1], 5.0
         many = {r["test"]: r["tok_s"]["median"] for r in heavy["results"] if r["threads"] == t}
@@ -81,7 +81,7 @@ def second_start(shape, kind, threads):
     """The report of a start that finds packed weights; they are written while a run before it computes."""
     with tempfile.TemporaryDirectory(dir=ROOT / "build/models") as folder:
         for tokens in ("200", "1", "1"):
-            report = measure(shape, kind, "-p", "1", "-n", tokens, "-d", "0", "-b", "1", "-t", threads, "-r", "1", "--packed-cache", folder)
+            report = measure(shape, kind, "-p", "1", "-n", tokens, "-d", "0", "-b", "1", "-t", threads, "-r", "1", "--no-roofline", "--packed-cache", folder)
         assert list(pathlib.Path(folder).glob("*.panels")), "nothing was written"
     return report
 
@@ -111,12 +111,12 @@ def report(shape, kind, a):
     most = CONTEXTS[shape]
     deep = min(a.depth, most - 64)
     core = measure(shape, kind, "-p", "512", "-n", "32", "-d", "0", "-b", "1,8", "-t", a.threads, "-r", a.repeats)
-    heavy = measure(shape, kind, "-p", "32", "-n", "8", "-d", "0", "-b", "32", "-t", a.threads, "-r", a.repeats)
+    heavy = measure(shape, kind, "-p", "32", "-n", "8", "-d", "0", "-b", "32", "-t", a.threads, "-r", a.repeats, "--no-roofline")
     far = measure(shape, kind, "-p", "1", "-n", "16", "-d", str(deep), "-b", "1", "-t", a.threads, "-r", a.repeats)
-    long = measure(shape, kind, "-p", str(min(2048, most - 64)), "-n", "1", "-d", "0", "-b", "1", "-t", a.threads, "-r", "1")
+    long = measure(shape, kind, "-p", str(min(2048, most - 64)), "-n", "1", "-d", "0", "-b", "1", "-t", a.threads, "-r", "1", "--no-roofline")
     avx2 = None if kind in PLAIN else measure(shape, kind, "-p", "512", "-n", "1", "-d", "0", "-b", "1", "-t", a.threads.split(",")[-1], "-r", "1", "--isa", "avx2")
     few = a.threads.split(",")[-1]
-    step = measure(shape, kind, "-p", "1", "-n", "200", "-d", "0", "-b", "1", "-t", few, "-r", "1", "--profile")
+    step = measure(shape, kind, "-p", "1", "-n", "200", "-d", "0", "-b", "1", "-t", few, "-r", "1", "--profile", "--no-roofline")
     return rows(shape, kind, core, heavy, long, far, avx2, step, second_start(shape, kind, few), serve(shape, kind, a.threads.split(",")[-1]))
 
 

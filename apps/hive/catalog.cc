@@ -21,12 +21,16 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
     CREATE TABLE models(id TEXT PRIMARY KEY, ref TEXT NOT NULL UNIQUE, name TEXT NOT NULL, path TEXT NOT NULL, size_bytes INTEGER NOT NULL,
                         sha256 TEXT, quant TEXT, status TEXT NOT NULL, error TEXT, added_at INTEGER NOT NULL, last_accessed INTEGER);
     CREATE TABLE workers(id TEXT PRIMARY KEY, kind TEXT NOT NULL, platform TEXT NOT NULL, version TEXT, build_id TEXT, path TEXT NOT NULL,
-                         sha256 TEXT, added_at INTEGER NOT NULL))"}));
-  LLORCH_TRY(const auto models,
-             catalog->db_->run("SELECT ref, name, path, size_bytes, sha256, quant, status, error, id FROM models"));
+                         sha256 TEXT, added_at INTEGER NOT NULL))",
+                                                        "ALTER TABLE models ADD COLUMN identity TEXT"}));
+  LLORCH_TRY(
+      const auto models,
+      catalog->db_->run("SELECT ref, name, path, size_bytes, sha256, quant, status, error, id, identity FROM models"));
   for (const store::Row& r : models) {
-    ModelRow row{
-        {r.text(8), r.text(0), r.text(1), r.text(5), r.text(6), r.text(7), r.integer(3)}, r.text(2), r.text(4)};
+    ModelRow row{{r.text(8), r.text(0), r.text(1), r.text(5), r.text(6), r.text(7), r.integer(3)},
+                 r.text(2),
+                 r.text(4),
+                 r.text(9)};
     std::error_code problem;
     const auto size = std::filesystem::file_size(row.path, problem);
     if (problem || static_cast<std::int64_t>(size) != row.model.size_bytes)
@@ -37,6 +41,7 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
   catalog->models["builtin:haiku"] = {
       {"haiku", "builtin:haiku", "haiku", "", "Available", "", static_cast<std::int64_t>(haiku.size())},
       "builtin:haiku",
+      "",
       ""};
   LLORCH_TRY(const auto workers, catalog->db_->run("SELECT id, kind, version, path, build_id FROM workers"));
   for (const store::Row& r : workers)
@@ -47,9 +52,9 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
 
 Status Catalog::save_row(const ModelRow& row) {
   const auto& m = row.model;
-  LLORCH_TRY(const auto done, db_->run("INSERT OR REPLACE INTO models VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+  LLORCH_TRY(const auto done, db_->run("INSERT OR REPLACE INTO models VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
                                        {m.id, m.ref, m.name, row.path, m.size_bytes, row.sha256, m.quant, m.status,
-                                        m.error, now_ms(), now_ms()}));
+                                        m.error, now_ms(), now_ms(), row.identity}));
   return {};
 }
 

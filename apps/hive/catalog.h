@@ -16,6 +16,7 @@ namespace llorch::hive {
 struct ModelRow {
   colony::Model model;
   std::string path, sha256;
+  std::string identity;  // of the file when it had that hash (security::identity_of)
 };
 struct WorkerRow {
   colony::WorkerKind worker;

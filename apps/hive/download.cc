@@ -15,7 +15,7 @@
 
 #include "base/ids.h"
 #include "format/json.h"
-#include "security/digest.h"
+#include "security/manifest.h"
 #include "security/validate.h"
 
 namespace llorch::hive {
@@ -99,7 +99,7 @@ std::size_t on_data(char* data, std::size_t size, std::size_t count, void* to) {
   return (*static_cast<Sink*>(to))({data, size * count}) ? size * count : 0;
 }
 int on_tick(void* stop, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
-  return static_cast<std::atomic<bool>*>(stop)->load() ? 1 : 0;
+  return static_cast<std::stop_source*>(stop)->stop_requested() ? 1 : 0;
 }
 
 std::string unquoted(std::string s) {
@@ -181,7 +181,7 @@ struct Download::Http {
     set(CURLOPT_CONNECTTIMEOUT, 20L), set(CURLOPT_LOW_SPEED_LIMIT, 1L), set(CURLOPT_LOW_SPEED_TIME, 30L);
     const CURLcode outcome = curl_easy_perform(curl.get());
     curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &exchange.status);
-    if (d.stop_) return cancelled();
+    if (d.stop_.stop_requested()) return cancelled();
     if (guard.refused) return fail(ErrorCode::kForbidden, "a redirect into a private network is refused");
     if (outcome != CURLE_OK)
       return fail(ErrorCode::kDownloadFailed, "the model server: {}", curl_easy_strerror(outcome));
@@ -312,8 +312,8 @@ Result<Fetched> Download::run(const OnProgress& on_progress) {
       if (result || hopeless(result.error()) || attempt >= options_.retries) return result;
       std::unique_lock lock(mutex_);
       stopped_.wait_for(lock, std::chrono::milliseconds(options_.first_delay_ms << attempt),
-                        [this] { return stop_.load(); });
-      if (stop_) return cancelled();
+                        [this] { return stop_.stop_requested(); });
+      if (stop_.stop_requested()) return cancelled();
     }
   };
   Fetched out;
@@ -329,23 +329,17 @@ Result<Fetched> Download::run(const OnProgress& on_progress) {
   fs::create_directories(link.parent_path(), problem);
   fs::create_directories(base / "refs", problem);
   if (problem) return fail(ErrorCode::kIo, "cannot write to the model cache: {}", problem.message());
+  if (fs::exists(blob)) {  // from an earlier time, or of another program
+    LLORCH_TRY(out.sha256, security::manifest_of(blob, stop_.get_token()));
+    if (!remote.sha256.empty() && out.sha256 != remote.sha256) fs::remove(blob, problem);
+  }
   if (!fs::exists(blob)) {
     const std::string partial = blob.string() + ".incomplete";
     LLORCH_OK(again([&] { return fetch(url, remote, partial, on_progress); }));
-    if (!remote.sha256.empty()) {
-      std::ifstream in(partial, std::ios::binary);
-      security::Sha256 sum;
-      std::string part(1u << 20, '\0');
-      while (in && !stop_) {
-        in.read(part.data(), static_cast<std::streamsize>(part.size()));
-        sum.update({part.data(), static_cast<std::size_t>(in.gcount())});
-      }
-      if (stop_) return cancelled();
-      if (to_hex(sum.finish()) != remote.sha256) {
-        fs::remove(partial, problem);
-        return fail(ErrorCode::kDownloadFailed,
-                    "what arrived is not the file that the model server promised (SHA-256)");
-      }
+    LLORCH_TRY(out.sha256, security::manifest_of(partial, stop_.get_token()));
+    if (!remote.sha256.empty() && out.sha256 != remote.sha256) {
+      fs::remove(partial, problem);
+      return fail(ErrorCode::kDownloadFailed, "what arrived is not the file that the model server promised (SHA-256)");
     }
     fs::rename(partial, blob, problem);
     if (problem) return fail(ErrorCode::kIo, "cannot write to the model cache: {}", problem.message());
@@ -355,7 +349,7 @@ Result<Fetched> Download::run(const OnProgress& on_progress) {
   fs::remove(link, problem);
   fs::create_symlink(fs::relative(blob, link.parent_path()), link, problem);
   if (problem) return fail(ErrorCode::kIo, "cannot write to the model cache: {}", problem.message());
-  out.path = link.string(), out.size = remote.size, out.sha256 = remote.sha256;
+  out.path = link.string(), out.size = remote.size, out.identity = security::identity_of(blob);
   return out;
 }
 

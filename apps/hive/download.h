@@ -6,11 +6,11 @@
 // alone. Errors: kModelNotFound, kDownloadFailed, kCancelled, kIo (no room).
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -30,6 +30,7 @@ struct HubOptions {
 
 struct Fetched {
   std::string path, revision, file, sha256;
+  std::string identity;  // of the file whose hash was found (security::identity_of)
   std::int64_t size = 0;
 };
 
@@ -42,7 +43,7 @@ class Download {
   void stop() {
     {
       const std::lock_guard lock(mutex_);
-      stop_ = true;
+      stop_.request_stop();
     }
     stopped_.notify_all();
   }
@@ -60,7 +61,7 @@ class Download {
 
   HubOptions options_;
   colony::ModelRef ref_;
-  std::atomic<bool> stop_ = false;
+  std::stop_source stop_;
   std::mutex mutex_;
   std::condition_variable stopped_;
 };

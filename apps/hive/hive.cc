@@ -23,7 +23,6 @@ using service::Procedure;
 
 namespace {
 
-constexpr int kWorkerPorts = 399;  // 8601 to 8999, unless told otherwise
 auto wall_now() { return std::chrono::system_clock::now(); }
 
 }  // namespace
@@ -50,7 +49,7 @@ Hive::~Hive() {
 
 Status Hive::start() {
   LLORCH_OK(front_.open());
-  desk_.set_audit(front_.audit());
+  desk_.set_audit(front_.audit()), desk_.set_meter(&metrics_.jobs);
   if (!options_.queen_url.empty()) LLORCH_OK(service::make_peer(options_.queen_url));
   if (const auto flaw = security::check_identifier(options_.hive_id, 64))
     return fail(ErrorCode::kInvalidRequest, "--hive-id {}", security::describe(*flaw));
@@ -127,83 +126,6 @@ Result<std::string> Hive::location_of(const colony::ModelRef& ref) const {
   }
   if (ref.kind == colony::ModelRef::Kind::kFile && access(ref.path.c_str(), R_OK) == 0) return ref.path;
   return fail(ErrorCode::kModelNotFound, "this hive has no such model");
-}
-
-Result<WorkerPtr> Hive::launch(const colony::ModelRef& ref, const std::string& location, const std::string& kind,
-                               const std::string& device, std::int64_t need) {
-  const auto program = catalog_->workers.find(kind);
-  if (program == catalog_->workers.end())
-    return fail(ErrorCode::kNoWorkersAvailable, "no {} worker is installed on this hive", kind);
-  int port = 0;
-  for (int p = options_.first_worker_port; p < std::min(65'536, options_.first_worker_port + kWorkerPorts) && port == 0;
-       ++p) {
-    bool ours = false;
-    for (const auto& [id, w] : workers_) ours |= w->facts.port == p;
-    net::ServerOptions probe;
-    probe.address = options_.listen == "localhost" ? "127.0.0.1" : options_.listen,
-    probe.port = static_cast<std::uint16_t>(p);
-    if (!ours && net::HttpServer::make(loop_, probe, {}, {})) port = p;
-  }
-  if (port == 0) return fail(ErrorCode::kIo, "no port for a worker is free");
-  auto w = std::make_shared<WorkerProcess>();
-  w->facts = {fmt::format("worker-{}-{}", kind, port), "", ref.text(), device, kind, "starting", 0, port};
-  w->spawn_token = random_hex(24);
-  w->promised = need;
-  w->started = w->last_progress = net::Clock::now();
-  w->log_file = fmt::format("{}/logs/{}.log", options_.data_dir, w->facts.worker_id);
-  service::ProcessOptions o;
-  o.arguments = {program->second.path,
-                 "serve",
-                 "-m",
-                 location,
-                 "--port",
-                 std::to_string(port),
-                 "--listen",
-                 options_.listen,
-                 "--worker-id",
-                 w->facts.worker_id,
-                 "--model-ref",
-                 ref.text(),
-                 "--hive-url",
-                 fmt::format("http://{}:{}", options_.listen, front_.port()),
-                 "--log-format",
-                 "json",
-                 "--log-level",
-                 options_.log_level,
-                 "--heartbeat-interval-sec",
-                 std::to_string(options_.worker_heartbeat_interval_s)};
-  o.environment = {{"LLORCH_SPAWN_TOKEN", w->spawn_token}, {"LLORCH_CONFIG", ""}};
-  if (front_.has_token())
-    o.environment.emplace_back("LLORCH_API_TOKEN", front_.token());
-  else
-    o.arguments.emplace_back("--local-mode");
-  for (const std::string& host : options_.allowed_hosts) o.arguments.insert(o.arguments.end(), {"--allow-host", host});
-  o.log_file = w->log_file;
-  const std::weak_ptr<WorkerProcess> weak = w;
-  LLORCH_TRY(w->process, service::Process::start(
-                             loop_, std::move(o),
-                             [this, weak](const std::string&) {
-                               if (const auto alive = weak.lock())
-                                 alive->last_progress = net::Clock::now(), changed_.notify();
-                             },
-                             [this, weak](int code) {
-                               if (const auto alive = weak.lock()) exited(alive, code);
-                             }));
-  w->facts.pid = w->process->pid();
-  auto group = Cgroup::make(cgroup_mount_, w->facts.worker_id, options_.worker_limits);
-  const Status inside = group ? (*group)->add(w->facts.pid) : Status(std::unexpected(group.error()));
-  if (inside)
-    w->cgroup = *std::move(group);
-  else if (!options_.worker_limits.empty())
-    return std::unexpected(inside.error());
-  else
-    log(Level::kDebug, "no_cgroup", inside.error().message, {{"worker_id", w->facts.worker_id}});
-  std::ofstream(options_.data_dir + "/workers.pid", std::ios::app)
-      << w->facts.pid << ' ' << program->second.path << '\n';
-  workers_[w->facts.worker_id] = w;
-  log(Level::kInfo, "worker_spawned", fmt::format("{} for {} on port {}", w->facts.worker_id, ref.text(), port),
-      {{"worker_id", w->facts.worker_id}, {"pid", w->facts.pid}});
-  return w;
 }
 
 void Hive::exited(const WorkerPtr& w, int code) {
@@ -506,6 +428,7 @@ void Hive::measure_devices() {
 std::string Hive::metrics_text() {
   for (const char* state : {"starting", "ready", "busy", "stopping"})
     metrics_.workers(state, std::ranges::count(workers_, state, [](const auto& w) { return w.second->facts.state; }));
+  metrics_.jobs.refresh(front_.audit());
   return metrics_.text();
 }
 

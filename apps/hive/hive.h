@@ -102,6 +102,11 @@ class Hive {
   /// A path or "builtin:name" for a known model. Errors: kModelNotFound.
   [[nodiscard]] Result<std::string> location_of(const colony::ModelRef& ref) const;
 
+  /// What a worker must find in the model's place: the hash that its download had; empty when the file is untouched
+  /// since.
+  [[nodiscard]] std::string manifest_to_ask(const colony::ModelRef& ref) const;
+
+  /// Errors: kNoWorkersAvailable, kIo, those of a process that cannot be started.
   [[nodiscard]] Result<WorkerPtr> launch(const colony::ModelRef& ref, const std::string& location,
                                          const std::string& kind, const std::string& device, std::int64_t need);
   /// From workers (W-31, S-06): errors when it was not expected or shows another token.
@@ -116,6 +121,9 @@ class Hive {
 
  private:
   friend service::Procedure stop_all(service::FlowPtr flow, Hive& hive);
+  [[nodiscard]] Result<int> free_worker_port();
+  [[nodiscard]] service::ProcessOptions invocation(const WorkerRow& program, const colony::ModelRef& ref,
+                                                   const std::string& location, const colony::WorkerFacts& facts) const;
   void exited(const WorkerPtr& w, int code);
   void sweep();
   void take(DeviceReport report);
@@ -132,8 +140,8 @@ class Hive {
   net::EventLoop& loop_;
   HiveOptions options_;
   service::Front front_;
+  Metrics metrics_;  // before the desk, which counts to the end
   service::JobDesk desk_;
-  Metrics metrics_;
   std::unique_ptr<Catalog> catalog_;
   std::vector<colony::Device> devices_;
   std::map<std::string, GpuUse> gpu_use_;

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "service/meter.h"
+#include "service/job_meter.h"
 
 namespace llorch::hive {
 
@@ -24,6 +24,9 @@ class Metrics {
   service::Meter meter_{"hive"};
   service::Gauges gpus_, gpu_total_, gpu_used_, workers_;
   service::Counters starts_, stops_, downloads_;
+
+ public:
+  service::JobMeter jobs{meter_, "hive"};
 };
 
 }  // namespace llorch::hive

@@ -19,6 +19,14 @@ constexpr std::string_view kSchema = R"(
 
 constexpr std::string_view kNodeKeys = "ALTER TABLE hives ADD COLUMN node_key_sha256 TEXT";
 
+// Quotas are kept and not yet asked for: tenants come later (S-22).
+constexpr std::string_view kQueue = R"(
+  CREATE TABLE queue(job_id TEXT PRIMARY KEY, priority TEXT NOT NULL, queued_at INTEGER NOT NULL, tenant_id TEXT);
+  CREATE INDEX queue_in_order ON queue(priority, queued_at);
+  CREATE TABLE sse_checkpoints(job_id TEXT PRIMARY KEY, last_event_seq INTEGER NOT NULL, last_event_type TEXT NOT NULL, updated_at INTEGER NOT NULL);
+  CREATE TABLE tenant_quotas(tenant_id TEXT PRIMARY KEY, max_concurrent_jobs INTEGER, max_vram_bytes INTEGER, token_budget_daily INTEGER,
+                             tokens_used_today INTEGER NOT NULL DEFAULT 0, quota_reset_at INTEGER))";
+
 store::Value when(std::int64_t ms) { return ms > 0 ? store::Value(ms) : store::Value(nullptr); }
 
 }  // namespace
@@ -30,17 +38,18 @@ std::int64_t now_ms() {
 
 Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
   auto c = std::make_unique<Catalog>();
-  LLORCH_TRY(c->db_, store::Database::open(file, {kSchema, kNodeKeys}));
+  LLORCH_TRY(c->db_, store::Database::open(file, {kSchema, kNodeKeys, kQueue}));
   LLORCH_TRY(const auto hives, c->db_->run("SELECT id, host, port, node_key_sha256 FROM hives"));
   for (const store::Row& r : hives) c->hives[r.text(0)] = {r.text(0), r.text(1), r.integer(2), r.text(3)};
   LLORCH_TRY(const auto aliases, c->db_->run("SELECT name, ref FROM aliases"));
   for (const store::Row& r : aliases) c->aliases[r.text(0)] = r.text(1);
   c->aliases.try_emplace("haiku", "builtin:haiku");
   LLORCH_TRY(const auto open,
-             c->db_->run("SELECT job_id, tenant_id, operation FROM jobs WHERE status IN ('queued', 'running')"));
+             c->db_->run("SELECT job_id, tenant_id, operation, last_event_seq FROM jobs LEFT JOIN sse_checkpoints "
+                         "USING(job_id) WHERE status IN ('queued', 'running')"));
   for (const store::Row& r : open) {
     JobRow row;
-    row.id = r.text(0), row.principal = r.text(1), row.operation = r.text(2);
+    row.id = r.text(0), row.principal = r.text(1), row.operation = r.text(2), row.last_seq = r.integer(3);
     c->lost.push_back(std::move(row));
   }
   LLORCH_TRY(
@@ -49,7 +58,10 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
           "UPDATE jobs SET status = 'failed', outcome = 'failed', error_code = 'WORKER_CRASHED', completed_at = ?, "
           "last_error = 'the queen was restarted' WHERE status IN ('queued', 'running')",
           {now_ms()}));
+  LLORCH_TRY(const auto emptied, c->db_->run("DELETE FROM queue"));
   LLORCH_TRY(const auto old, c->db_->run("DELETE FROM jobs WHERE created_at < ?", {now_ms() - kRetentionMs}));
+  LLORCH_TRY(const auto unread,
+             c->db_->run("DELETE FROM sse_checkpoints WHERE job_id NOT IN (SELECT job_id FROM jobs)"));
   return c;
 }
 
@@ -83,16 +95,58 @@ Status Catalog::save_alias(const std::string& name, const std::string& ref) {
   return {};
 }
 
+Status Catalog::all_or_nothing(const std::function<Status()>& work) {
+  LLORCH_TRY(const auto begun, db_->run("BEGIN IMMEDIATE"));
+  Status done = work();
+  const auto ended = db_->run(done ? "COMMIT" : "ROLLBACK");
+  if (done && !ended) return std::unexpected(ended.error());
+  return done;
+}
+
 Status Catalog::save_job(const JobRow& r) {
-  LLORCH_TRY(const auto done,
-             db_->run("INSERT OR REPLACE INTO jobs(job_id, tenant_id, operation, status, priority, model_ref, "
-                      "prompt_hash, worker_id, pool_id, created_at, queued_at, "
-                      "dispatched_at, started_at, completed_at, outcome, error_code, tokens_generated, retry_count) "
-                      "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                      {r.id, r.principal, r.operation, r.status, r.priority, r.model, r.prompt_hash, r.worker_id,
-                       r.hive_id, r.created_ms, r.created_ms, when(r.dispatched_ms), when(r.started_ms),
-                       when(r.completed_ms), r.outcome, r.error_code, r.tokens, r.retries}));
+  return all_or_nothing([&]() -> Status {
+    LLORCH_TRY(const auto done,
+               db_->run("INSERT OR REPLACE INTO jobs(job_id, tenant_id, operation, status, priority, model_ref, "
+                        "prompt_hash, worker_id, pool_id, created_at, queued_at, "
+                        "dispatched_at, started_at, completed_at, outcome, error_code, tokens_generated, retry_count) "
+                        "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                        {r.id, r.principal, r.operation, r.status, r.priority, r.model, r.prompt_hash, r.worker_id,
+                         r.hive_id, r.created_ms, r.created_ms, when(r.dispatched_ms), when(r.started_ms),
+                         when(r.completed_ms), r.outcome, r.error_code, r.tokens, r.retries}));
+    LLORCH_TRY(const auto placed, r.status == "queued" ? db_->run("INSERT OR REPLACE INTO queue VALUES(?,?,?,?)",
+                                                                  {r.id, r.priority, r.created_ms, r.principal})
+                                                       : db_->run("DELETE FROM queue WHERE job_id = ?", {r.id}));
+    return write_marks({&r, 1});
+  });
+}
+
+Status Catalog::save_marks(const std::vector<JobRow>& rows) {
+  return all_or_nothing([&] { return write_marks(rows); });
+}
+
+Status Catalog::write_marks(std::span<const JobRow> rows) {
+  constexpr std::size_t kTogether = 200;  // rows of one statement
+  for (; !rows.empty(); rows = rows.subspan(std::min(kTogether, rows.size()))) {
+    std::string sql;
+    std::vector<store::Value> values;
+    for (const JobRow& r : rows.first(std::min(kTogether, rows.size()))) {
+      sql += sql.empty() ? "INSERT OR REPLACE INTO sse_checkpoints VALUES(?,?,?,?)" : ",(?,?,?,?)";
+      values.insert(values.end(), {r.id, r.last_seq, r.last_type, now_ms()});
+    }
+    LLORCH_TRY(const auto done, db_->run(sql, values));
+  }
   return {};
+}
+
+Status Catalog::save_config(const std::map<std::string, std::string>& values) {
+  return all_or_nothing([&]() -> Status {
+    for (const auto& [key, value] : values) {
+      LLORCH_TRY(const auto done, db_->run("INSERT INTO config VALUES(?1,?2,?3) ON CONFLICT(key) DO UPDATE SET value = "
+                                           "?2, updated_at = ?3 WHERE value <> ?2",
+                                           {key, value, now_ms()}));
+    }
+    return {};
+  });
 }
 
 }  // namespace llorch::queen

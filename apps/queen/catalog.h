@@ -3,8 +3,10 @@
 // load() and the functions that return Status touch the disk: background thread.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,8 @@ struct HiveRow {
 struct JobRow {
   std::string id, principal, operation, status, priority, model, prompt_hash, worker_id, hive_id, outcome, error_code;
   std::int64_t created_ms = 0, dispatched_ms = 0, started_ms = 0, completed_ms = 0, tokens = 0, retries = 0;
+  std::int64_t last_seq = 0;  // of its events
+  std::string last_type;
 };
 
 class Catalog {
@@ -36,9 +40,16 @@ class Catalog {
   [[nodiscard]] Status save_node_key(const std::string& id, const std::string& node_key);
   [[nodiscard]] Status remove_hive(const std::string& id);
   [[nodiscard]] Status save_alias(const std::string& name, const std::string& ref);
+  /// The job, its place in the queue and how far its stream is, all or nothing.
   [[nodiscard]] Status save_job(const JobRow& row);
+  /// Only how far their streams are.
+  [[nodiscard]] Status save_marks(const std::vector<JobRow>& rows);
+  /// What this queen was started with, for whoever looks at the file.
+  [[nodiscard]] Status save_config(const std::map<std::string, std::string>& values);
 
  private:
+  [[nodiscard]] Status write_marks(std::span<const JobRow> rows);
+  [[nodiscard]] Status all_or_nothing(const std::function<Status()>& work);
   std::unique_ptr<store::Database> db_;
 };
 

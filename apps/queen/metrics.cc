@@ -6,7 +6,6 @@ Metrics::Metrics()
     : depth_(meter_.gauges("queue_depth", "Requests that wait for a worker")),
       enqueued_(meter_.counters("tasks_enqueued_total", "Requests that came, by outcome")),
       dispatched_(meter_.counters("tasks_dispatched_total", "Requests sent to a worker, by outcome")),
-      deadlines_(meter_.counters("deadline_enforced_total", "Requests ended by their deadline")),
       started(meter_.counters("tasks_started_total", "Requests that a worker began").with({})),
       canceled(meter_.counters("tasks_canceled_total", "Requests that were cancelled").with({})),
       rejected(meter_.counters("tasks_rejected_total", "Requests refused by a full queue").with({})),
@@ -16,9 +15,7 @@ Metrics::Metrics()
       evictions(meter_.counters("worker_evictions_total", "Workers stopped to make room for another model").with({})),
       connections(meter_.gauges("worker_connections_active", "Streams of workers that are being relayed").with({})),
       hives_online(meter_.gauges("hives_online", "Hives whose heartbeat is fresh").with({})),
-      scheduling_ms(
-          meter_.histogram("scheduling_latency_ms", "Time of one decision", {0.01, 0.05, 0.1, 0.2, 0.5, 1, 5, 20, 50})),
-      deadline_exceeded_by_ms(meter_.histogram("deadline_exceeded_by_ms", "How late requests were refused",
-                                               {1, 10, 100, 1000, 10'000, 60'000})) {}
+      scheduling_ms(meter_.histogram("scheduling_latency_ms", "Time of one decision",
+                                     {0.01, 0.05, 0.1, 0.2, 0.5, 1, 5, 20, 50})) {}
 
 }  // namespace llorch::queen

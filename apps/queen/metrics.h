@@ -3,14 +3,14 @@
 
 #include <string>
 
-#include "service/meter.h"
+#include "service/job_meter.h"
 
 namespace llorch::queen {
 
 class Metrics {
   service::Meter meter_{"queen"};
   service::Gauges depth_;
-  service::Counters enqueued_, dispatched_, deadlines_;
+  service::Counters enqueued_, dispatched_;
 
  public:
   Metrics();
@@ -18,12 +18,10 @@ class Metrics {
   void queue(const std::string& priority, int depth) { depth_.with({{"priority", priority}}).Set(depth); }
   void enqueued(const std::string& outcome) { enqueued_.with({{"outcome", outcome}}).Increment(); }
   void dispatched(const std::string& outcome) { dispatched_.with({{"outcome", outcome}}).Increment(); }
-  void deadline(const std::string& reason) {
-    deadlines_.with({{"component", "queen"}, {"reason", reason}}).Increment();
-  }
+  service::JobMeter jobs{meter_, "queen"};
   prometheus::Counter &started, &canceled, &rejected, &backpressure, &evictions;
   prometheus::Gauge &connections, &hives_online;
-  prometheus::Histogram &scheduling_ms, &deadline_exceeded_by_ms;
+  prometheus::Histogram& scheduling_ms;
 };
 
 }  // namespace llorch::queen

@@ -21,6 +21,8 @@ using service::Procedure;
 
 namespace {
 
+constexpr std::uint64_t kSeqBeyondMark = 10'000;  // more events than a stream has between two marks
+
 Procedure learn_from(FlowPtr flow, Queen& q, std::string hive_id) {
   const service::Peer peer = q.hives()[hive_id].peer;
   const auto answer = co_await service::ask(flow, peer, service::Asked("GET", "/v1/capabilities"));
@@ -70,7 +72,7 @@ Queen::~Queen() { front_.close(); }
 Status Queen::start() {
   LLORCH_OK(options_.check());
   LLORCH_OK(front_.open());
-  desk_.set_audit(front_.audit());
+  desk_.set_audit(front_.audit()), desk_.set_meter(&metrics_.jobs);
 #define LLORCH_ROUTE(name) add_route_##name(*this);
 #include "queen_routes.inc"
 #undef LLORCH_ROUTE
@@ -79,14 +81,23 @@ Status Queen::start() {
   if (front_.has_token()) LLORCH_OK(members_.load(catalog_->hives));
   const auto now = std::chrono::system_clock::now();
   for (const JobRow& row : catalog_->lost) {
-    const auto job = desk_.jobs().restore(
-        row.id, {.principal = row.principal, .operation = row.operation, .resumable = true}, net::Clock::now(), now);
+    // Readers may have seen some events after the last mark.
+    const std::uint64_t next = static_cast<std::uint64_t>(row.last_seq) + kSeqBeyondMark;
+    const auto job =
+        desk_.jobs().restore(row.id, {.principal = row.principal, .operation = row.operation, .resumable = true}, next,
+                             net::Clock::now(), now);
     const Error error{ErrorCode::kWorkerCrashed, "the queen was restarted while the job was open"};
-    desk_.jobs().finish(*job, job::State::kFailed, error, "error", service::error_event(error, 1), net::Clock::now(),
+    desk_.jobs().finish(*job, job::State::kFailed, error, "error", service::error_event(error, next), net::Clock::now(),
                         now);
   }
   log(Level::kInfo, "startup", fmt::format("the queen listens on {}:{}", options_.listen, front_.port()),
       {{"port", front_.port()}});
+  LLORCH_OK(catalog_->save_config({{"version", LLORCH_SERVICE_VERSION},
+                                   {"mode", front_.has_token() ? "lab" : "one-machine"},
+                                   {"queue.capacity", std::to_string(options_.admission_capacity)},
+                                   {"admission.policy", options_.admission_policy},
+                                   {"eviction.worker_policy", options_.eviction_policy},
+                                   {"heartbeat.interval_s", std::to_string(options_.heartbeat_interval_s)}}));
   for (const std::string& model : options_.pinned)
     if (const auto ref = resolve(model)) pinned_.insert(ref->text());
   sweep();
@@ -287,8 +298,8 @@ bool Queen::take_deadline(const service::ContextPtr& c, boost::json::object& bod
     d.header = std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(d.at->time_since_epoch()).count());
   }
   if (!d.at || *d.at > now) return true;
-  metrics_.deadline("before_compute");
-  metrics_.deadline_exceeded_by_ms.Observe(std::chrono::duration<double, std::milli>(now - *d.at).count());
+  metrics_.jobs.deadline("before_compute");
+  metrics_.jobs.deadline_exceeded_by_ms.Observe(std::chrono::duration<double, std::milli>(now - *d.at).count());
   const auto ms = [](auto t) { return std::chrono::duration_cast<std::chrono::milliseconds>(t).count(); };
   c->fail({ErrorCode::kDeadlineExceeded, "the deadline has passed"},
           {{"deadline_ms", ms(d.at->time_since_epoch())}, {"elapsed_ms", 0}, {"exceeded_by_ms", ms(now - *d.at)}});
@@ -301,7 +312,7 @@ net::EventLoop::Timer Queen::guard(const FlowPtr& flow, const Deadline& d) {
   return loop_.after(std::max(left, net::Clock::duration::zero()), [this, weak = std::weak_ptr(flow)] {
     const auto alive = weak.lock();
     if (!alive) return;
-    metrics_.deadline("queued");
+    metrics_.jobs.deadline("queued");
     alive->cancel({ErrorCode::kDeadlineExceeded, "the deadline passed while the request was waiting"});
   });
 }
@@ -375,25 +386,6 @@ Status Queen::start_local_hive() {
                                   changed_.notify();
                                 }));
   return {};
-}
-
-void Queen::save(const JobRow& row) {
-  background_.run(
-      [this, row] {
-        if (const Status s = catalog_->save_job(row); !s) log(Level::kWarn, "catalog_failed", s.error().message);
-      },
-      [] {});
-}
-
-void Queen::ended(const job::Job& job) {
-  if (job.state == job::State::kCancelled) metrics_.canceled.Increment();
-  const auto it = rows_.find(job.id);
-  if (it == rows_.end()) return;
-  it->second.status = it->second.outcome = job::name(job.state);
-  it->second.completed_ms = now_ms();
-  if (job.error) it->second.error_code = name(job.error->code);
-  save(it->second);
-  rows_.erase(it);
 }
 
 boost::json::array Queen::models() const {
@@ -471,6 +463,7 @@ FlowPtr Queen::make_flow() {
 std::string Queen::metrics_text() {
   metrics_.queue("interactive", line_.count(false)), metrics_.queue("batch", line_.count(true));
   metrics_.hives_online.Set(static_cast<double>(online().size()));
+  metrics_.jobs.refresh(front_.audit());
   return metrics_.text();
 }
 
@@ -493,6 +486,7 @@ void Queen::sweep() {
                                 {"timestamp", rfc3339(std::chrono::system_clock::now())}};
     broadcast_.send("heartbeat", boost::json::serialize(o));
   }
+  save_marks();
   if (options_.eviction_policy == "lru") relieve_pressure();
   sweep_timer_ = loop_.after(std::chrono::milliseconds(2500), [this] { sweep(); });
 }

@@ -176,7 +176,7 @@ class Queen {
                                                 std::string correlation_id);
   /// What is kept of a job; on_ended writes the last of it.
   [[nodiscard]] JobRow& row(const std::string& job_id) { return rows_[job_id]; }
-  void save(const JobRow& row);
+  void save(JobRow& row);
   [[nodiscard]] bool pinned(const std::string& model) const { return pinned_.contains(model); }
   [[nodiscard]] bool local_hive_wanted() const {
     return catalog_->hives.empty() || catalog_->hives.contains(local_id_);
@@ -193,6 +193,8 @@ class Queen {
   friend service::Procedure place_work(service::FlowPtr flow, Queen& q, std::shared_ptr<Placing> p,
                                        service::Step<Placed>::Done done);
   void ended(const job::Job& job);
+  void mark(JobRow& row);
+  void save_marks();
   /// Workers of other models on these hives, which may make room for one of `model`.
   [[nodiscard]] std::vector<Evictable> evictable(const std::map<std::string, std::string>& hives,
                                                  const std::string& model) const;
@@ -216,8 +218,8 @@ class Queen {
   net::EventLoop& loop_;
   QueenOptions options_;
   service::Front front_;
+  Metrics metrics_;  // before the desk, which counts to the end
   service::JobDesk desk_;
-  Metrics metrics_;
   std::unique_ptr<Catalog> catalog_;
   Membership members_;
   std::map<std::string, HiveEntry> hives_;

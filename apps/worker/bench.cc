@@ -231,6 +231,7 @@ Result<BenchReport> run_bench(const BenchOptions& options) {
   if (threads.empty()) threads.push_back(ThreadPool::default_threads());
   for (const int t : threads) LLORCH_OK(bench.run(t));
   report.peak_rss_bytes = peak_rss();  // before the roofline takes memory of its own
+  if (!options.roofline) return report;
   for (const int t : threads) {
     LLORCH_TRY(const Roofline r, measure_roofline(options.model.isa, t));
     for (BenchResult& b : report.results) {

@@ -17,7 +17,7 @@ struct BenchOptions {
   std::vector<int> prompts{512}, generated{128}, depths{0}, batches{1}, threads;
   int repeats = 5;
   KvPrecision kv = KvPrecision::kF16;
-  bool profile = false;
+  bool profile = false, roofline = true;
 };
 
 struct BenchResult {

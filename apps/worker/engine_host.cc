@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "base/thread_role.h"
+#include "worker/manifest.h"
 
 namespace llorch::worker {
 
@@ -40,6 +41,7 @@ Status EngineHost::prepare(const arch::ProgressSink& progress) {
     if (p.layers_loaded == std::exchange(layers_told, p.layers_loaded) && same) return;
     loop_.post([progress, p] { progress(p); });
   };
+  LLORCH_OK(check_manifest(options_.model.path, options_.manifest));
   LLORCH_TRY(model_, LoadedModel::load(with_progress));
   EngineOptions engine = options_.engine;
   engine.model_id = model_->reference;

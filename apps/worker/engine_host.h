@@ -18,6 +18,7 @@ namespace llorch::worker {
 
 struct EngineHostOptions {
   ModelOptions model;
+  std::string manifest;  // what the model's must be; empty: not asked
   EngineOptions engine;
   std::size_t kv_bytes = 0;  // of the KV cache; 0: enough for max_batch full contexts
   /// For tests: called on the engine's thread before each step.

@@ -3,15 +3,18 @@
 
 #include "command_line.h"
 #include "engine/loaded_model.h"
+#include "worker/manifest.h"
 
 namespace llorch::worker {
 
 struct ModelFlags {
   ModelOptions options;
+  std::string manifest;
   bool as_json = false;
 
   void add(CLI::App& command) {
     command.add_option("-m,--model", options.path, "GGUF file, SafeTensors directory, or builtin:haiku")->required();
+    command.add_option("--manifest", manifest, "refuse a model whose manifest (`manifest -m MODEL`) is another");
     command.add_option("--tokenizer", options.tokenizer,
                        "use the tokenizer of this tokenizer.json or GGUF file instead");
     command.add_option("--threads", options.threads, "compute threads (default: one per core)")
@@ -29,6 +32,7 @@ struct ModelFlags {
   }
   /// Loads with a progress bar.
   [[nodiscard]] Result<LoadedModel> load() const {
+    LLORCH_OK(check_manifest(options.path, manifest));
     cli::ProgressBar bar("loading");
     ModelOptions with_bar = options;
     with_bar.progress = [&](const arch::LoadProgress& p) { bar.update(p.tensors_loaded, p.tensors_total); };

@@ -8,10 +8,10 @@
 #include "base/ids.h"
 #include "base/mapped_file.h"
 #include "base/thread_role.h"
-#include "builtin/builtin.h"
 #include "security/digest.h"
 #include "service/log.h"
 #include "service/narration.h"
+#include "worker/manifest.h"
 
 namespace llorch::worker {
 
@@ -193,27 +193,11 @@ void Worker::loaded(Status outcome) {
   });
 }
 
-/// The file's SHA-256, on a thread of its own: a large model must hold up neither requests nor the end.
+/// The model's manifest, on a thread of its own: a large model must hold up neither requests nor the end.
 void Worker::start_hashing() {
   hashing_ = std::jthread([this, path = options_.engine.model.path](const std::stop_token& stop) {
     const InRole role(ThreadRole::kHelper);
-    std::string hash;
-    if (const auto built_in =
-            path.starts_with("builtin:") ? builtin::find(path.substr(8)) : std::span<const std::byte>();
-        !built_in.empty()) {
-      hash = security::sha256_hex({reinterpret_cast<const char*>(built_in.data()), built_in.size()});
-    } else {
-      std::ifstream in(path, std::ios::binary);
-      security::Sha256 sum;
-      std::string part(1u << 20, '\0');
-      while (in && !stop.stop_requested()) {
-        in.read(part.data(), static_cast<std::streamsize>(part.size()));
-        sum.update({part.data(), static_cast<std::size_t>(in.gcount())});
-      }
-      if (!in.eof()) return;  // no file (a directory), or called off
-      hash = to_hex(sum.finish());
-    }
-    loop_.post([this, hash] { facts_.hash = hash; });
+    if (auto hash = model_manifest(path, stop)) loop_.post([this, hash = *hash] { facts_.hash = hash; });
   });
 }
 

@@ -25,6 +25,14 @@ class Reader {
     if (required || (v && !v->is_null())) note(key, "a string");
     return {};
   }
+  /// One of a few words. What a newer daemon may add is not guessed at (S-70).
+  std::string choice(std::string_view key, std::initializer_list<std::string_view> words) {
+    std::string word = text(key);
+    for (const std::string_view known : words)
+      if (word == known) return word;
+    note(key, "a word that is known here");
+    return word;
+  }
   std::optional<std::int64_t> integer(std::string_view key, bool required = false) {
     const value* v = o_ ? o_->if_contains(key) : nullptr;
     if (v && v->is_int64() && v->get_int64() >= 0) return v->get_int64();
@@ -129,7 +137,7 @@ Result<Capabilities> read_capabilities(const value& v) {
   c.devices = r.list<Device>("devices", [](Reader& d) {
     return Device{d.text("id"),
                   d.text("name"),
-                  d.text("device_type"),
+                  d.choice("device_type", {"cpu", "gpu"}),
                   d.integer("memory_total_bytes"),
                   d.integer("memory_free_bytes"),
                   d.text("compute_capability", false),
@@ -141,7 +149,7 @@ Result<Capabilities> read_capabilities(const value& v) {
                  m.text("ref"),
                  m.text("name"),
                  m.text("quant", false),
-                 m.text("status"),
+                 m.choice("status", {"Available", "Downloading", "Failed"}),
                  m.text("error", false),
                  m.integer("size_bytes", true).value_or(0)};
   });
@@ -163,7 +171,7 @@ Result<HiveBeat> read_beat(const value& v) {
                        w.text("model_ref"),
                        w.text("device"),
                        w.text("kind"),
-                       w.text("state"),
+                       w.choice("state", {"starting", "ready", "busy", "stopping"}),
                        w.integer("pid", true).value_or(0),
                        w.integer("port", true).value_or(0),
                        w.numbers(kWorkerFigures)};

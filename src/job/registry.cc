@@ -34,13 +34,16 @@ const Event* EventLog::find(std::uint64_t seq) const {
 }
 
 JobPtr Registry::create(JobOptions options, Time now, WallTime wall) {
-  return restore("job-" + random_uuid(), std::move(options), now, wall);
+  auto job = restore("job-" + random_uuid(), std::move(options), 1, now, wall);
+  job->restored = false;
+  return job;
 }
 
-JobPtr Registry::restore(std::string id, JobOptions options, Time now, WallTime wall) {
+JobPtr Registry::restore(std::string id, JobOptions options, std::uint64_t next_seq, Time now, WallTime wall) {
   auto job = std::make_shared<Job>();
   job->id = std::move(id);
-  job->log = EventLog(options.log.value_or(options_.log));
+  job->log = EventLog(options.log.value_or(options_.log), next_seq);
+  job->restored = true;
   job->options = std::move(options);
   job->created_at = wall;
   job->touched = now;
@@ -89,7 +92,8 @@ void Registry::finish(Job& job, State state, std::optional<Error> error, std::st
   if (job.reader) job.reader->wake();
 }
 
-Status Registry::attach(Job& job, Reader& reader, std::uint64_t last_seq, bool take_over) {
+Result<std::uint64_t> Registry::attach(Job& job, Reader& reader, std::uint64_t last_seq, bool take_over) {
+  if (job.restored) last_seq = std::max(last_seq, job.log.first_seq() - 1);
   if (last_seq + 1 < job.log.first_seq())
     return fail(ErrorCode::kEventsExpired, "the events after that number are no longer kept");
   if (last_seq >= job.log.next_seq())
@@ -101,7 +105,7 @@ Status Registry::attach(Job& job, Reader& reader, std::uint64_t last_seq, bool t
   }
   job.reader = &reader;
   job.ever_attached = true;
-  return {};
+  return last_seq;
 }
 
 bool Registry::detach(Job& job, const Reader& reader, Time now) {

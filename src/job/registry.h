@@ -41,7 +41,7 @@ struct LogLimits {
 /// producer must pause.
 class EventLog {
  public:
-  explicit EventLog(LogLimits limits) : limits_(limits) {}
+  explicit EventLog(LogLimits limits, std::uint64_t first_seq = 1) : limits_(limits), first_seq_(first_seq) {}
   /// The number that the next event will have.
   [[nodiscard]] std::uint64_t next_seq() const { return first_seq_ + events_.size(); }
   /// False: dropped.
@@ -61,7 +61,7 @@ class EventLog {
   LogLimits limits_;
   std::deque<Event> events_;
   std::size_t bytes_ = 0;
-  std::uint64_t first_seq_ = 1, delivered_ = 0, dropped_ = 0;
+  std::uint64_t first_seq_, delivered_ = 0, dropped_ = 0;
 };
 
 /// Whoever streams a job. wake(): there is more in the log. displaced(): another reader has taken over; close.
@@ -98,7 +98,7 @@ struct Job {
   // The registry's own.
   std::any payload;
   Reader* reader = nullptr;
-  bool ever_attached = false;
+  bool ever_attached = false, restored = false;
   Time touched{};  // created, or detached, or finished
 };
 using JobPtr = std::shared_ptr<Job>;
@@ -113,8 +113,8 @@ class Registry {
   explicit Registry(RegistryOptions options = {}) : options_(options) {}
 
   [[nodiscard]] JobPtr create(JobOptions options, Time now, WallTime wall);
-  /// A job of an earlier process, under its own id.
-  [[nodiscard]] JobPtr restore(std::string id, JobOptions options, Time now, WallTime wall);
+  /// A job of an earlier process, under its own id; its events go on with `next_seq`, those before are lost.
+  [[nodiscard]] JobPtr restore(std::string id, JobOptions options, std::uint64_t next_seq, Time now, WallTime wall);
   /// Visible to the key that made it and to admin. Errors: kJobNotFound.
   [[nodiscard]] Result<JobPtr> get(std::string_view id, std::string_view principal, bool admin) const;
   [[nodiscard]] std::vector<JobPtr> list(std::string_view principal, bool admin) const;
@@ -132,8 +132,9 @@ class Registry {
               WallTime wall);
 
   /// Attaches the one reader, to read from after `last_seq`. A second one: kStreamInUse, unless `take_over` and the job
-  /// is resumable. Events already dropped: kEventsExpired.
-  [[nodiscard]] Status attach(Job& job, Reader& reader, std::uint64_t last_seq, bool take_over);
+  /// is resumable. Events already dropped: kEventsExpired; but a restored job shows whatever it has. The number after
+  /// which the reader goes on.
+  [[nodiscard]] Result<std::uint64_t> attach(Job& job, Reader& reader, std::uint64_t last_seq, bool take_over);
   /// The reader is gone. True when that must cancel the job.
   [[nodiscard]] bool detach(Job& job, const Reader& reader, Time now);
   /// The reader has taken events up to `seq`.

@@ -96,6 +96,21 @@ TEST_F(RegistryTest, a_reader_who_keeps_up_never_finds_the_log_full) {
   EXPECT_EQ(job->log.first_seq(), 91u) << "what still fits is kept for a resume";
 }
 
+TEST_F(RegistryTest, a_restored_job_shows_its_end_to_whoever_comes_back) {
+  for (const std::uint64_t seen : {0u, 57u, 99u, 100u}) {
+    Probe reader;
+    const JobPtr job = registry.restore("job-" + std::to_string(seen), {.resumable = true}, 100, now, {});
+    end(*job);
+    const auto from = registry.attach(*job, reader, seen, true);
+    ASSERT_TRUE(from) << seen;
+    EXPECT_EQ(*from, seen == 100 ? 100u : 99u);
+    EXPECT_EQ(job->log.find(100)->seq, 100u);
+  }
+  Probe reader;
+  const JobPtr job = registry.restore("job-x", {.resumable = true}, 100, now, {});
+  EXPECT_EQ(registry.attach(*job, reader, 100, true).error().code, ErrorCode::kInvalidRequest);
+}
+
 TEST_F(RegistryTest, reaping) {
   Probe reader;
   const JobPtr unattended = make(), attended = make(), detached = make(true), done = make();

@@ -82,7 +82,8 @@ const Kernels& best_kernels() { return *choice().list[0]; }
 KvLayout kv_layout(KvType type, int head_dim) {
   const int padded = (head_dim + 31) / 32 * 32;
   const std::int64_t item = type == KvType::kF32 ? 4 : type == KvType::kF16 ? 2 : 1;
-  const std::int64_t plane = 64 * padded * item, scales = type == KvType::kQ8_0 ? 64 * (padded / 32) * 2 : 0;
+  const std::int64_t plane = std::int64_t{64} * padded * item,
+                     scales = type == KvType::kQ8_0 ? std::int64_t{64} * (padded / 32) * 2 : 0;
   return {type, head_dim, padded, plane, plane + scales, 2 * plane + scales, 2 * (plane + scales)};
 }
 

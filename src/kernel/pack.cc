@@ -29,7 +29,7 @@ const PanelFormat* find(DType type) {
 class ScaleWriter {
  public:
   ScaleWriter(std::uint8_t* at, int panel) : at_(at), panel_(panel) {}
-  std::uint8_t* field(int bytes_per_row) { return std::exchange(at_, at_ + bytes_per_row * panel_); }
+  std::uint8_t* field(int bytes_per_row) { return std::exchange(at_, at_ + std::ptrdiff_t{bytes_per_row} * panel_); }
 
  private:
   std::uint8_t* at_;
@@ -39,8 +39,10 @@ class ScaleWriter {
 void pack_scales(const PanelFormat& f, const quant::RowOps& ops, int panel, const std::uint8_t* block, int row,
                  std::uint8_t* out) {
   ScaleWriter writer(out, panel);
-  const auto put_half = [&](float v) { quant::store_half(writer.field(2) + 2 * row, v); };
-  const auto put_raw_half = [&](const std::uint8_t* p) { std::memcpy(writer.field(2) + 2 * row, p, 2); };
+  const auto put_half = [&](float v) { quant::store_half(writer.field(2) + std::ptrdiff_t{2} * row, v); };
+  const auto put_raw_half = [&](const std::uint8_t* p) {
+    std::memcpy(writer.field(2) + std::ptrdiff_t{2} * row, p, 2);
+  };
   const auto put_byte = [&](int v) { writer.field(1)[row] = static_cast<std::uint8_t>(v); };
   switch (f.scales) {
     case Scales::kHalf: return put_raw_half(block);
@@ -121,8 +123,8 @@ void pack_block(const PanelFormat& f, const PlaneCodes& reader, int panel, const
   for (int row = 0; row < rows; ++row) {
     pack_scales(f, reader.ops(), panel, block + row * stride, row, out);
     reader.read(block + row * stride, codes);
-    std::uint8_t* plane = out + panel * scale_bytes_per_row(f) + 4 * row;
-    for (int s = 0; s < f.block / 32; ++s, plane += step) pack_planes(f, panel, codes + 32 * s, plane);
+    std::uint8_t* plane = out + std::ptrdiff_t{panel} * scale_bytes_per_row(f) + std::ptrdiff_t{4} * row;
+    for (int s = 0; s < f.block / 32; ++s, plane += step) pack_planes(f, panel, codes + std::ptrdiff_t{32} * s, plane);
   }
 }
 
@@ -130,8 +132,9 @@ void pack_block(const PanelFormat& f, const PlaneCodes& reader, int panel, const
 template<int size>
 void pack_columns(int panel, const std::uint8_t* raw, std::int64_t stride, int rows, std::int64_t count,
                   std::uint8_t* out) {
-  for (std::int64_t c = 0; c < count; ++c, out += size * panel)
-    for (int row = 0; row < rows; ++row) std::memcpy(out + size * row, raw + row * stride + size * c, size);
+  for (std::int64_t c = 0; c < count; ++c, out += std::ptrdiff_t{size} * panel)
+    for (int row = 0; row < rows; ++row)
+      std::memcpy(out + std::ptrdiff_t{size} * row, raw + row * stride + size * c, size);
 }
 
 bool paired(const Kernels& isa, DType type) { return isa.pairs && (type == DType::kF16 || type == DType::kBF16); }

@@ -221,9 +221,10 @@ void CpuBackend::linear(std::span<const LinearPart> parts, DeviceSpan x, std::in
       return;
     }
     const std::int64_t panels = (w.rows() + k_.panel - 1) / k_.panel;
+    const std::int64_t turns = std::int64_t{2} * pool_.threads();
     // Large pieces share more in the caches; small ones at the end let the threads finish together.
     for (std::int64_t p = 0, size; p < panels; p += size) {
-      size = (panels - p + 2 * pool_.threads() - 1) / (2 * pool_.threads());
+      size = (panels - p + turns - 1) / turns;
       if (size > kPanelGroup) size = size / kPanelGroup * kPanelGroup;
       pieces.push_back({&part, p, std::min(p + size, panels)});
     }

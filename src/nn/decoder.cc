@@ -51,8 +51,8 @@ Result<std::unique_ptr<Decoder>> Decoder::make(Backend& backend, Parts parts, in
 Status Decoder::allocate() {
   std::int64_t query = 0, key = 0, hidden = 0, experts = 0;
   for (const Layer& layer : parts_.layers) {
-    query = std::max<std::int64_t>(query, layer.attention.heads * layer.attention.head_dim);
-    key = std::max<std::int64_t>(key, layer.attention.kv_heads * layer.attention.head_dim);
+    query = std::max(query, std::int64_t{layer.attention.heads} * layer.attention.head_dim);
+    key = std::max(key, std::int64_t{layer.attention.kv_heads} * layer.attention.head_dim);
     hidden = std::max(hidden, gate_width(layer));
     if (const auto* moe = std::get_if<Moe>(&layer.mlp)) experts = std::max(experts, moe->router.weight->rows());
   }
@@ -140,8 +140,9 @@ void Decoder::attend(const Layer& layer, int index, std::span<const BatchRow> ro
   const auto n = static_cast<std::int64_t>(rows.size());
   const DeviceSpan stream = scratch(stream_, n, parts_.dim), normed = scratch(normed_, n, parts_.dim),
                    branch = scratch(branch_, n, parts_.dim);
-  const DeviceSpan q = scratch(query_, n, a.heads * a.head_dim), heads = scratch(heads_, n, a.heads * a.head_dim);
-  const DeviceSpan k = scratch(key_, n, a.kv_heads * a.head_dim), v = scratch(value_, n, a.kv_heads * a.head_dim);
+  const std::int64_t wide = std::int64_t{a.heads} * a.head_dim, narrow = std::int64_t{a.kv_heads} * a.head_dim;
+  const DeviceSpan q = scratch(query_, n, wide), heads = scratch(heads_, n, wide);
+  const DeviceSpan k = scratch(key_, n, narrow), v = scratch(value_, n, narrow);
   normalize(layer.attention_norm, stream, normed);
   observe("attn_norm", normed, n);
   const LinearPart projections[] = {part(a.query, q), part(a.key, k), part(a.value, v)};

@@ -123,7 +123,7 @@ void PanelCache::finish() {
 Result<std::string> PanelCache::write(const std::stop_token& stop) const {
   // The head's own length moves the offsets, and their digits its length: it is given room.
   std::size_t room = source_.size() + kLastLine.size() + 2, at = 0;
-  for (const auto& [matrix, panels] : added_) room += matrix.name.size() + 5 * 21 + 1;
+  for (const auto& [matrix, panels] : added_) room += matrix.name.size() + std::size_t{5} * 21 + 1;
   at = aligned(room, kAlignment);
   std::string head = source_ + '\n';
   for (const auto& [m, panels] : added_) {

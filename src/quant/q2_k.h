@@ -24,7 +24,7 @@ struct Q2_K {
     Fit fits[16];
     float scale_max = 0, minimum_max = 0;
     for (int s = 0; s < 16; ++s) {
-      fits[s] = fit_affine(x + 16 * s, 16, 3);
+      fits[s] = fit_affine(x + std::ptrdiff_t{16} * s, 16, 3);
       scale_max = std::max(scale_max, fits[s].scale);
       minimum_max = std::max(minimum_max, fits[s].minimum);
     }

@@ -34,7 +34,7 @@ struct ScalePairs {
     Fit fits[8];
     float scale_max = 0, minimum_max = 0;
     for (int s = 0; s < 8; ++s) {
-      fits[s] = fit_affine(x + 32 * s, 32, levels);
+      fits[s] = fit_affine(x + std::ptrdiff_t{32} * s, 32, levels);
       scale_max = std::max(scale_max, fits[s].scale);
       minimum_max = std::max(minimum_max, fits[s].minimum);
     }

@@ -30,7 +30,7 @@ struct Q6_K {
   static void quantize(const float* x, std::uint8_t* b) {
     float scales[16], extreme = 0;
     for (int s = 0; s < 16; ++s) {
-      scales[s] = fit_symmetric(x + 16 * s, 16, 32);
+      scales[s] = fit_symmetric(x + std::ptrdiff_t{16} * s, 16, 32);
       if (std::fabs(scales[s]) > std::fabs(extreme)) extreme = scales[s];
     }
     std::memset(b, 0, 210);

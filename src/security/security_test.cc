@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -14,6 +15,7 @@
 #include "security/audit.h"
 #include "security/auth.h"
 #include "security/digest.h"
+#include "security/manifest.h"
 
 namespace llorch::security {
 namespace {
@@ -26,6 +28,31 @@ TEST(Digest, known_answers) {  // FIPS 180-2, appendix B
   EXPECT_TRUE(equal_in_constant_time("ab", "ab"));
   EXPECT_FALSE(equal_in_constant_time("ab", "ac"));
   EXPECT_FALSE(equal_in_constant_time("ab", "abc"));
+}
+
+TEST(Manifest, of_a_file_and_of_a_folder) {
+  const auto folder = std::filesystem::temp_directory_path() / fmt::format("llorch-manifest-{}", getpid());
+  std::filesystem::create_directories(folder / "below");
+  std::ofstream(folder / "b.json") << "abc";
+  const std::string abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+  EXPECT_EQ(manifest_of(folder / "b.json").value(), abc);
+  EXPECT_EQ(manifest_of(folder).value(), sha256_hex(abc + "  b.json\n"));
+  std::ofstream(folder / ".hidden") << "x";
+  std::ofstream(folder / "below/c.json") << "x";
+  EXPECT_EQ(manifest_of(folder).value(), sha256_hex(abc + "  b.json\n")) << "no model is read from these";
+  std::ofstream(folder / "a.json") << "abc";
+  EXPECT_EQ(manifest_of(folder).value(), sha256_hex(abc + "  a.json\n" + abc + "  b.json\n"));
+  EXPECT_EQ(manifest_of(folder / "none").error().code, ErrorCode::kIo);
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_EQ(manifest_of(folder / "b.json", stop.get_token()).error().code, ErrorCode::kCancelled);
+  const std::string before = identity_of(folder / "b.json");
+  EXPECT_FALSE(before.empty());
+  EXPECT_EQ(identity_of(folder / "b.json"), before);
+  std::ofstream(folder / "b.json") << "abd";
+  EXPECT_NE(identity_of(folder / "b.json"), before);
+  EXPECT_EQ(identity_of(folder / "none"), "");
+  std::filesystem::remove_all(folder);
 }
 
 TEST(Bearer, the_scheme_is_exact) {

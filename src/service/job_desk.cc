@@ -11,6 +11,10 @@ namespace {
 
 auto wall_now() { return std::chrono::system_clock::now(); }
 
+double ms_since(net::Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(net::Clock::now() - start).count();
+}
+
 }  // namespace
 
 Task::Task(JobDesk& desk, job::JobPtr its_job, FlowPtr its_flow)
@@ -21,12 +25,14 @@ Task::~Task() {
   --desk_.tasks_;
   if (!job->finished()) fail({ErrorCode::kInternal, "the work ended without a word"});
   desk_.running_.erase(job->id);
+  if (cancelled_at_ && desk_.meter_) desk_.meter_->cancellation_ms.Observe(ms_since(*cancelled_at_));
 }
 
 void Task::narrate(std::string_view action, std::string human, boost::json::object more) {
   if (!shows_figures) human = security::without_figures(human);
-  (void)service::narrate(desk_.jobs_, job,
-                         {desk_.options_.daemon, desk_.options_.actor, action, std::move(human), std::move(more)});
+  const bool kept = service::narrate(
+      desk_.jobs_, job, {desk_.options_.daemon, desk_.options_.actor, action, std::move(human), std::move(more)});
+  if (!kept && desk_.meter_) desk_.meter_->narration_dropped.Increment();
 }
 
 void Task::event(std::string_view type, boost::json::object fields) {
@@ -69,6 +75,8 @@ void Task::succeed(const std::optional<boost::json::value>& result, boost::json:
 void Task::fail(const Error& error) {
   if (job->finished()) return;
   const bool cancelled = error.code == ErrorCode::kCancelled;
+  if (desk_.meter_ && (error.code == ErrorCode::kOperationTimeout || error.code == ErrorCode::kLoadingTimeout))
+    desk_.meter_->deadline("operation");
   Error told = error;
   if (!shows_figures && is_about_memory(error.code)) told.message = security::without_figures(told.message);
   desk_.end(*this, cancelled ? job::State::kCancelled : job::State::kFailed, error, "error",
@@ -119,9 +127,16 @@ void JobDesk::cancel(const job::JobPtr& job) {
   const auto task = it->second.lock();
   if (!task || job->finished()) return;
   const Error why{ErrorCode::kCancelled, "the request was cancelled"};
+  task->cancelled_at_ = net::Clock::now();
   task->fail(why);
   if (const auto tell = std::exchange(task->on_cancel, nullptr)) tell();
   task->flow->cancel(why);
+}
+
+void JobDesk::disconnected(const job::JobPtr& job) {
+  const auto seen = net::Clock::now();
+  cancel(job);
+  if (meter_) meter_->disconnect_ms.Observe(ms_since(seen));
 }
 
 void JobDesk::cancel_all(const Error& why) {

@@ -10,6 +10,7 @@
 #include "job/registry.h"
 #include "security/audit.h"
 #include "service/flow.h"
+#include "service/job_meter.h"
 #include "service/router.h"
 
 namespace llorch::service {
@@ -42,7 +43,9 @@ class Task : public std::enable_shared_from_this<Task> {
   std::function<void()> on_cancel;
 
  private:
+  friend class JobDesk;
   JobDesk& desk_;
+  std::optional<net::Clock::time_point> cancelled_at_;
 };
 using TaskPtr = std::shared_ptr<Task>;
 
@@ -67,7 +70,11 @@ class JobDesk {
   [[nodiscard]] int tasks() const { return tasks_; }
   void set_audit(security::AuditLog* audit) { audit_ = audit; }
   void set_actor(std::string actor) { options_.actor = std::move(actor); }
+  /// Counts from now on; `meter` outlives the desk.
+  void set_meter(JobMeter* meter) { meter_ = meter; }
   void cancel(const job::JobPtr& job);
+  /// Its reader has left, and that is its end.
+  void disconnected(const job::JobPtr& job);
   void cancel_all(const Error& why);
 
  private:
@@ -82,6 +89,7 @@ class JobDesk {
   int tasks_ = 0;
   net::EventLoop::Timer sweep_timer_;
   security::AuditLog* audit_ = nullptr;
+  JobMeter* meter_ = nullptr;
 };
 
 }  // namespace llorch::service

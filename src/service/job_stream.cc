@@ -22,7 +22,7 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
 
   Status begin() {
     if (!exchange_->alive()) return {};
-    LLORCH_OK(registry_.attach(*job_, *this, seq_, options_.take_over));
+    LLORCH_TRY(seq_, registry_.attach(*job_, *this, seq_, options_.take_over));
     net::Response head;
     head.content_type = options_.framing == Framing::kJsonLines ? "application/x-ndjson" : "text/event-stream";
     head.headers = std::move(options_.headers);

@@ -12,6 +12,13 @@ import openai
 from colony import BIN, Colony, free_port, listens, main, parse_sse, wait_for
 
 TOKEN = "operator-token-0123456789"
+# O-20's names; a GPU's are there where one is.
+METRICS = {
+    "queen": ["queue_depth", "tasks_enqueued_total", "tasks_dispatched_total", "tasks_started_total", "tasks_canceled_total", "tasks_rejected_total", "scheduling_latency_ms", "worker_connections_active", "admission_backpressure_events_total", "hives_online"],
+    "hive": ["gpus_total", "workers_total", "worker_starts_total", "worker_stops_total", "model_downloads_total"],
+    "worker": ["vram_bytes", "memory_bytes", "requests_total", "tokens_in_total", "tokens_generated_total", "tokens_out_total", "inference_duration_ms", "latency_first_token_ms", "latency_decode_ms", "queue_depth", "kv_pages_used", "prefix_cache_hits_total", "oom_total", "oom_recovery_ms", "uptime_seconds"],
+    "all": ["deadline_exceeded_by_ms", "cancellation_latency_ms", "client_disconnect_detection_ms", "narration_dropped_total", "audit_dropped_total", "build_info"],
+}
 UUID = r"job-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 
@@ -143,6 +150,31 @@ class Contract:
             self.assertRegex(line, r"^(#.*|llorch_(worker|hive|queen)_[a-z0-9_]+(\{[^}]*\})? -?[0-9.e+-]+(Inf|NaN)?)$")
             if not line.startswith("#"):
                 self.assertTrue(line.startswith(f"llorch_{self.d.name}_"), line)
+        for name in METRICS[self.d.name] + METRICS["all"]:
+            self.assertIn(f"# TYPE llorch_{self.d.name}_{name} ", text)
+
+    def metric(self, name):
+        return sum(float(line.split()[-1]) for line in self.d.call("GET", "/metrics")[2].splitlines() if re.match(rf"llorch_{self.d.name}_{name}[ {{]", line))
+
+    def test_cancellations_and_readers_that_leave_are_timed(self):
+        for name, leave in (("cancellation_latency_ms_count", False), ("client_disconnect_detection_ms_count", True)):
+            before = self.metric(name)
+            for _ in range(20):  # a job may be over before it can be cancelled
+                made = self.create(self.d.slow)
+                if leave:
+                    c, r = self.d.open(made["sse_url"])
+                    r.readline()
+                    c.sock and c.sock.close()
+                    r.close(), c.close()
+                else:
+                    self.d.call("DELETE", f"{self.d.prefix}/{made['job_id']}")
+                time.sleep(0.2)
+                if self.metric(name) > before:
+                    break
+            if leave and self.d.name == "hive":  # what a hive does goes on without its reader
+                self.assertEqual(self.metric(name), before)
+            else:
+                self.assertGreater(self.metric(name), before, name)
 
 
 class WorkerContract(Contract, unittest.TestCase):

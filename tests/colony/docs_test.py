@@ -1,4 +1,4 @@
-"""What the documents say is true: every command of README, docs/colony.md and docs/operating.md runs, and their routes, metrics and codes are the code's (U-04)."""
+"""What the documents say is true: every command of README and of docs/{colony,operating,parity,haiku}.md runs, and their routes, metrics and codes are the code's (U-04)."""
 import http.client
 import os
 import re
@@ -20,11 +20,11 @@ def blocks(path):
 
 
 class Docs(unittest.TestCase):
-    def run_all(self, lines, c, replace):
+    def run_all(self, lines, c, replace, cwd=ROOT):
         for line in lines:
             for a, b in replace:
                 line = re.sub(a, b, line)
-            r = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=c.env | {"PATH": f"{BIN}:{os.environ['PATH']}"}, timeout=60, cwd=ROOT, stdin=subprocess.DEVNULL)
+            r = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=c.env | {"PATH": f"{BIN}:{os.environ['PATH']}"}, timeout=60, cwd=cwd, stdin=subprocess.DEVNULL)
             self.assertEqual(r.returncode, 0, f"{line}\n{r.stdout}\n{r.stderr}")
             if "curl" in line:
                 self.assertIn('"choices"' if "completions" in line else "{", r.stdout, line)
@@ -62,6 +62,19 @@ class Docs(unittest.TestCase):
         codes = (ROOT / "src/base/error_codes.inc").read_text()
         for code in set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)", page)) - set(re.findall(r"`((?:HF|LLORCH)_[A-Z_]+)", page)):
             self.assertIn(f'"{code}"', codes)
+
+    def test_commands_of_the_guides(self):
+        with Colony() as c:
+            (c.home / "tests").symlink_to(ROOT / "tests")
+            c.env |= {"LLORCH_QUEEN_PORT": str(c.queen_port)}
+            wake = (r"^llorch run", f"llorch run --queen-flag=--worker-port={c.worker_port}")
+            for guide in ("parity", "haiku"):
+                lines = list(blocks(f"docs/{guide}.md"))
+                self.assertTrue(lines)
+                self.run_all(lines, c, [wake], cwd=c.home)
+            self.assertEqual((c.home / "one.txt").read_text(), (c.home / "two.txt").read_text())
+            self.assertTrue((c.home / "one.txt").read_text().strip())
+            c.assert_nothing_left()
 
     def test_several_machines_as_written(self):
         with Colony() as c:

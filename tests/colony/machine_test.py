@@ -7,12 +7,13 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
 import urllib.request
 
-from colony import BIN, STORIES, Colony, free_port, listens, main, parse_sse, text_of, wait_for
+from colony import BIN, STORIES, Colony, free_port, listens, main, not_run, parse_sse, text_of, wait_for
 
 ORDER = {"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 60, "ignore_eos": True}
 
@@ -58,6 +59,26 @@ class Machine(unittest.TestCase):
             self.assertEqual((group / "cgroup.procs").read_text().split(), [str(busy["pid"])])
             c.job({"operation": "worker_process_delete", "pid": busy["pid"]})
             self.assertFalse(group.exists(), "the group outlives its worker")
+
+    def test_what_a_model_will_take_is_foretold(self):  # H-12, on a model of a real one's shape, format and size
+        if "/relassert" not in str(BIN):
+            return not_run("under sanitizers a program's memory is another")
+        with tempfile.TemporaryDirectory() as d, Colony() as c:
+            model = pathlib.Path(d) / "m.gguf"
+            subprocess.run([BIN / "llorch-gguf", "synth", "--quick", "--shape", "tinyllama-1.1b", "--type", "Q4_K_M", model], check=True, stdout=subprocess.DEVNULL)
+            c.hive("h", port := free_port(), "--memory-limit-mb", "1")  # what does not fit is told in figures
+            wait_for(lambda: listens(port))
+            fit = wait_for(lambda: (a := c.call("GET", f"/v1/memory-check?model=file:{model}&device=cpu&ctx=1024&parallel=2", port=port))[0] == 503 and a[2]["error"]["details"])
+            w = c.start(BIN / "llorch-worker-cpu", "serve", "-m", model, "--local-mode", "--port", where := free_port(), "--ctx", "1024", "--max-batch", "2", "--log-level", "mute")
+            wait_for(lambda: listens(where) and c.call("GET", "/v1/ready", port=where)[2]["ready"], 60)
+            ask = lambda k: c.call("POST", "/v1/completions", {"model": "m", "prompt": [(7 * i * k + 3) % 9000 for i in range(1000)], "max_tokens": 4, "ignore_eos": True}, None, where, 120)
+            threads = [threading.Thread(target=ask, args=(k,)) for k in (1, 2)]
+            [t.start() for t in threads], [t.join() for t in threads]
+            status = pathlib.Path(f"/proc/{w.pid}/status").read_text()
+            peak = 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+            foretold = fit["weights_bytes"] + fit["kv_bytes"] + fit["scratch_bytes"]
+            self.assertLess(abs(foretold / peak - 1), 0.10, (fit, peak))
+            self.assertGreaterEqual(fit["needed_bytes"], peak, "what is promised must hold")
 
     def test_gpus_as_nvidia_smi_tells_them(self):
         """A stand-in that prints what the program prints: there is no GPU here."""

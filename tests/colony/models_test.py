@@ -2,12 +2,13 @@
 import hashlib
 import json
 import os
+import pathlib
 import sqlite3
 import threading
 import time
 import unittest
 
-from colony import STORIES, Colony, main, narrations, parse_sse, wait_for
+from colony import BIN, STORIES, Colony, main, narrations, not_run, parse_sse, wait_for
 from hub import COMMIT, Hub
 
 MODEL = STORIES.read_bytes() if STORIES.exists() else b""
@@ -109,6 +110,45 @@ class Models(unittest.TestCase):
             self.assertEqual((events[-1][1], events[-1][2]["code"]), ("error", "DOWNLOAD_FAILED"))
             self.assertFalse(list(self.cached(c).glob("blobs/*")))
             self.assertNotIn("Available", json.dumps([m for m in c.call("GET", "/v1/status")[2]["models"] if "tiny" in m["id"]]))
+
+    def test_a_fetched_file_that_was_changed_is_not_served(self):
+        with self.colony(self.hub) as c:
+            c.queen()
+            c.infer()
+            self.assertEqual(c.job({"operation": "model_download", "model": "org/tiny"})[-1][1], "end")
+            ask = {"operation": "infer", "model": "org/tiny", "prompt": "Once", "raw": True, "max_tokens": 2}
+            self.assertEqual(c.job(ask)[-1][1], "end")
+            args = lambda: [p for p in pathlib.Path("/proc").glob("[0-9]*/cmdline") if b"tiny-q4_0.gguf" in p.read_bytes()]
+            self.assertNotIn(b"--manifest", args()[0].read_bytes(), "untouched since its hash was found: not hashed again")
+            stop = lambda: [c.job({"operation": "worker_process_delete", "pid": w["pid"]}) for w in c.call("GET", "/v1/status")[2]["workers"] if "tiny" in w["model_ref"]]
+            stop()
+            blob = self.cached(c) / "blobs" / hashlib.sha256(MODEL).hexdigest()
+            blob.write_bytes(MODEL)  # touched, but the same
+            self.assertEqual(c.job(ask)[-1][1], "end")
+            self.assertIn(b"--manifest", args()[0].read_bytes())
+            stop()
+            blob.write_bytes(MODEL[:-5] + bytes([MODEL[-5] ^ 1]) + MODEL[-4:])
+            events = c.job(ask)
+            self.assertEqual(events[-1][1], "error", events[-1])
+            logs = "".join(f.read_text() for f in (c.home / ".local").rglob("*.log"))
+            self.assertIn("is not what it should be", logs)
+            # Fetched once more, it is whole again.
+            self.assertEqual(c.job({"operation": "model_download", "model": "org/tiny"})[-1][1], "end")
+            self.assertEqual(blob.read_bytes(), MODEL)
+            self.assertEqual(c.job(ask)[-1][1], "end")
+
+    def test_a_transfer_of_ninety_seconds_arrives(self):  # T-61: nothing but silence ends one
+        if "/relassert" not in str(BIN):
+            return not_run("a minute and a half, once is enough")
+        self.hub.rate = len(MODEL) / 92
+        with self.colony(self.hub) as c:
+            c.queen()
+            c.infer()
+            started = time.monotonic()
+            events = c.job({"operation": "model_download", "model": "org/tiny"})
+            self.assertEqual(events[-1][1], "end", events[-1])
+            self.assertGreater(time.monotonic() - started, 88)
+            self.assertEqual((self.cached(c) / "blobs" / hashlib.sha256(MODEL).hexdigest()).read_bytes(), MODEL)
 
     def test_redirects_go_only_where_they_may_and_without_the_token(self):
         other = Hub({"tiny-q4_0.gguf": MODEL})

@@ -103,10 +103,27 @@ class Trouble(unittest.TestCase):
             self.assertEqual((state["status"], state["error"]["code"]), ("failed", "WORKER_CRASHED"))
             events, done = parse_sse(c.call("GET", made["sse_url"])[2])
             self.assertEqual((done, [k for _, k, _ in events]), (True, ["error"]))
+            # A reader that had seen some of it is not sent away, and the number goes up.
+            events, done = parse_sse(c.call("GET", made["sse_url"], None, {"Last-Event-ID": "57"})[2])
+            self.assertEqual((done, [k for _, k, _ in events]), (True, ["error"]))
+            self.assertGreater(events[0][0], 57)
+            self.assertEqual(events[0][2]["seq"], events[0][0])
             wait_for(lambda: self.hives(c) == {"own"}, 10)
             self.assertEqual(c.infer()[-1][1], "end")
             path = c.home / ".local/share/llorch/queen.db"
             self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+
+            def kept(sql):
+                db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+                try:
+                    return db.execute(sql).fetchall()
+                finally:
+                    db.close()
+
+            self.assertEqual(kept("SELECT status, error_code FROM jobs WHERE job_id = '%s'" % made["job_id"]), [("failed", "WORKER_CRASHED")])
+            wait_for(lambda: kept("SELECT DISTINCT last_event_type FROM sse_checkpoints JOIN jobs USING(job_id) WHERE status = 'completed'") == [("end",)])
+            wait_for(lambda: kept("SELECT count(*) FROM queue") == [(0,)])
+            self.assertEqual(kept("SELECT value FROM config WHERE key = 'mode'"), [("one-machine",)])
             for f in c.home.rglob("*"):
                 if f.is_file():
                     self.assertNotIn(b"CANARY-PROMPT", f.read_bytes(), f)

@@ -1,4 +1,5 @@
 """How a worker starts from files: what it is, whose tokenizer it takes, weights that were packed before, what it logs."""
+import hashlib
 import json
 import pathlib
 import subprocess
@@ -42,6 +43,37 @@ class Start(unittest.TestCase):
             self.assertIn('"ready"', w.logs())
         with Worker("--log-level", "warn") as quiet, Worker(env={"LLORCH_LOG_LEVEL": "mute"}) as mute:
             self.assertEqual([quiet.logs(), mute.logs()], ["", ""])
+
+    def test_one_changed_byte_is_another_model(self):
+        if not STORIES.exists():
+            self.skipTest(f"not run: {STORIES} is not there")
+        with tempfile.TemporaryDirectory() as d:
+            folder = pathlib.Path(d)
+            model = folder / "m.gguf"
+            model.write_bytes(STORIES.read_bytes())
+            manifest = hashlib.sha256(model.read_bytes()).hexdigest()
+            self.assertEqual(subprocess.run([BINARY, "manifest", "-m", model], capture_output=True, text=True).stdout.strip(), manifest)
+            with Worker("--manifest", manifest, model=model) as w:
+                self.assertTrue(text_of(w.generate(prompt="Once upon a time", max_tokens=5)))
+                wait_for(lambda: w.get("/v1/info")[2]["model_hash"] == manifest)
+            data = bytearray(model.read_bytes())
+            data[-5] ^= 1
+            model.write_bytes(data)
+            w = Worker("--manifest", manifest, model=model, wait=False)
+            self.assertEqual(w.process.wait(20), 1)
+            self.assertIn("is not what it should be", w.logs())
+            self.assertIn("MODEL_LOAD_FAILED", w.logs())
+            r = subprocess.run([BINARY, "generate", "-m", model, "--manifest", manifest, "-p", "Once", "-n", "2"], capture_output=True, text=True)
+            self.assertEqual((r.returncode, r.stdout), (1, ""), r.stderr)
+            # A folder: weights, tokenizer, template and configuration count, each by its name.
+            said = lambda: subprocess.run([BINARY, "manifest", "-m", folder], capture_output=True, text=True, check=True).stdout.strip()
+            (folder / "config.json").write_text("{}")
+            lines = subprocess.run("sha256sum * | sha256sum", shell=True, cwd=d, capture_output=True, text=True, check=True).stdout
+            first = said()
+            self.assertEqual(first, lines.split()[0])
+            for change in (lambda: (folder / "config.json").write_text("{ }"), lambda: (folder / "config.json").rename(folder / "other.json"), lambda: (folder / "chat_template.jinja").write_text("x")):
+                change()
+                self.assertNotEqual(said(), first)
 
     def test_build_info_and_another_tokenizer(self):
         info = json.loads(subprocess.run([BINARY, "--build-info"], capture_output=True, text=True, check=True).stdout)

@@ -42,7 +42,8 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
   t->start({{"model", o.model}});
   const auto ref = colony::parse_model_ref(o.model);
   if (!ref) co_return t->fail(ref.error());
-  if (const auto here = h.location_of(*ref)) {
+  // A file that is not untouched since is looked at again, and fetched anew where it has changed.
+  if (const auto here = h.location_of(*ref); here && h.manifest_to_ask(*ref).empty()) {
     t->narrate("model_cached", fmt::format("{} is here already", ref->text()));
     boost::json::object row = colony::to_json(h.catalog().models[ref->text()].model);
     row["local_path"] = *here;
@@ -81,7 +82,8 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
   ModelRow row{{ref->short_name() + "-" + std::to_string(std::hash<std::string>{}(ref->text()) % 100'000), ref->text(),
                 got.file, colony::quant_in_name(got.file), "Available", "", got.size},
                got.path,
-               got.sha256};
+               got.sha256,
+               got.identity};
   auto saved_work = [&h, row] { return h.catalog().save_row(row); };
   const auto saved = co_await service::in_background(t->flow, h.background(), saved_work);
   if (!saved) co_return t->fail(saved.error());
@@ -362,7 +364,7 @@ void add_route_jobs(Hive& h) {
   service::add_job_routes(h.front().router(), h.loop(), h.desk().jobs(),
                           {.prefix = kPrefix,
                            .cancel = [&h](const job::JobPtr& j) { h.desk().cancel(j); },
-                           .disconnected = [&h](const job::JobPtr& j) { h.desk().cancel(j); },
+                           .disconnected = [&h](const job::JobPtr& j) { h.desk().disconnected(j); },
                            .hidden = {},
                            .framing = {}});
 }

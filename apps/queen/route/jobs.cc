@@ -409,7 +409,7 @@ void add_route_jobs(Queen& q) {
   service::add_job_routes(q.front().router(), q.loop(), q.desk().jobs(),
                           {.prefix = kPrefix,
                            .cancel = [&q](const job::JobPtr& j) { q.desk().cancel(j); },
-                           .disconnected = [&q](const job::JobPtr& j) { q.desk().cancel(j); },
+                           .disconnected = [&q](const job::JobPtr& j) { q.desk().disconnected(j); },
                            .hidden = {},
                            .framing = {}});
 }

@@ -25,11 +25,12 @@ void print_report(const BenchReport& r) {
   std::printf("%s (%s, %.0f MB) on %s: loaded in %.2f s, peak memory %.0f MB (KV %.0f MB)\n", r.model.c_str(),
               r.weights.c_str(), static_cast<double>(r.file_bytes) / 1e6, r.isa.c_str(), r.load_s,
               static_cast<double>(r.peak_rss_bytes) / 1e6, static_cast<double>(r.kv_bytes) / 1e6);
-  std::printf(
-      "roofline, %d threads: read %.1f GB/s, int8 %.0f Gop/s, bf16 %.0f, fp32 %.0f Gflop/s; tiles: int8 %.0f, bf16 "
-      "%.0f\n",
-      r.roofline.threads, r.roofline.read_gb_s, r.roofline.int8_gops, r.roofline.bf16_gflops, r.roofline.fp32_gflops,
-      r.roofline.int8_tile_gops, r.roofline.bf16_tile_gflops);
+  if (r.roofline.threads > 0)
+    std::printf(
+        "roofline, %d threads: read %.1f GB/s, int8 %.0f Gop/s, bf16 %.0f, fp32 %.0f Gflop/s; tiles: int8 %.0f, bf16 "
+        "%.0f\n",
+        r.roofline.threads, r.roofline.read_gb_s, r.roofline.int8_gops, r.roofline.bf16_gflops, r.roofline.fp32_gflops,
+        r.roofline.int8_tile_gops, r.roofline.bf16_tile_gflops);
   std::printf("%-8s %7s %7s %6s %8s %10s %20s %9s\n", "test", "tokens", "depth", "batch", "threads", "tok/s",
               "min..max", "roofline");
   for (const BenchResult& b : r.results) {
@@ -67,6 +68,7 @@ void add_command_bench(CLI::App& app, int& exit_code) {
   c->add_option("--packed-cache", o.model.packed_cache, "keep packed weights in this folder: a second start maps them")
       ->envname("LLORCH_PACKED_CACHE");
   c->add_flag("--profile", o.profile, "time each kind of operation");
+  c->add_flag("!--no-roofline", o.roofline, "do not measure what the machine could do: no fractions, seconds less");
   c->add_flag("--json", f->model.as_json);
   c->callback([f, &exit_code] {
     f->options.kv = f->kv == "f32" ? KvPrecision::kF32 : f->kv == "q8_0" ? KvPrecision::kQ8_0 : KvPrecision::kF16;

@@ -10,7 +10,6 @@
 #include "base/ids.h"
 #include "engine/forward_all.h"
 #include "format/safetensors.h"
-#include "security/digest.h"
 #include "worker/model_flags.h"
 
 namespace llorch::worker {
@@ -28,25 +27,16 @@ struct Run {
   std::vector<std::string> order;
   std::map<std::string, std::vector<float>> values;
   TokenIds tokens;
-  std::string sha256;  // of the model file; empty: unknown
+  std::string sha256;  // the model's manifest; empty: unknown
   int vocab = 0, context = 0;
 };
-
-Result<std::string> file_digest(const std::string& path) {
-  auto file = MappedFile::open(path);
-  if (!file) return std::string();  // a directory, or part of the program
-  security::Sha256 sum;
-  const auto bytes = file->bytes();
-  sum.update({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  return to_hex(sum.finish());
-}
 
 Result<Run> run_model(ModelFlags flags, const TokenIds& tokens, int context) {
   Run run;
   run.tokens = tokens;
   if (context > 0) flags.options.context = context;
   LLORCH_TRY(const LoadedModel model, flags.load());
-  LLORCH_TRY(run.sha256, file_digest(flags.options.path));
+  LLORCH_TRY(run.sha256, model_manifest(flags.options.path));
   run.vocab = model.decoder->parts().vocab;
   if (static_cast<int>(tokens.size()) > model.decoder->parts().context)
     return fail(ErrorCode::kContextLengthExceeded, "{} tokens exceed the context", tokens.size());

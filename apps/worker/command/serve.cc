@@ -23,7 +23,7 @@ Result<int> serve(Flags f) {
   if (!f.backend.empty() && f.backend != "cpu")
     return fail(ErrorCode::kInvalidRequest, "--backend {}: this worker is built for cpu", f.backend);
   if (f.device != 0) return fail(ErrorCode::kInvalidRequest, "--device {}: the CPU has the one device 0", f.device);
-  o.engine.model = f.model.options;
+  o.engine.model = f.model.options, o.engine.manifest = f.model.manifest;
   o.engine.model.rows_max = std::max(f.prefill_chunk, o.engine.engine.max_batch);
   o.engine.engine.prefill_chunk = f.prefill_chunk;
   o.engine.engine.prefix_cache = !f.no_prefix_cache;

@@ -1,0 +1,22 @@
+// One hash over all that a model is made of (S-57): weights, tokenizer, template and configuration.
+//
+// Of a file: its SHA-256. Of a directory: the SHA-256 of the lines "<sha256 hex>  <name>\n" of its files in the order
+// of their names, as `sha256sum * | sha256sum` says in the directory. Hidden files and folders below are left out: no
+// model is read from them.
+#pragma once
+
+#include <stop_token>
+#include <string>
+
+#include "base/result.h"
+
+namespace llorch::security {
+
+/// In hexadecimal. Reads every byte: not for an event loop. Errors: kIo; kCancelled when `stop` asked for it.
+[[nodiscard]] Result<std::string> manifest_of(const std::string& path, const std::stop_token& stop = {});
+
+/// What a file would have to keep for its bytes to be trusted unread: device, inode, size and the times at which its
+/// bytes and its entry were last changed. Empty: there is no such file.
+[[nodiscard]] std::string identity_of(const std::string& path);
+
+}  // namespace llorch::security

@@ -1,0 +1,50 @@
+// What every daemon with a JobDesk counts of its jobs, by the names of O-20.
+#pragma once
+
+#include <algorithm>
+#include <string>
+
+#include "security/audit.h"
+#include "service/meter.h"
+
+namespace llorch::service {
+
+class JobMeter {
+ public:
+  JobMeter(Meter& meter, std::string daemon)
+      : deadlines_(meter.counters("deadline_enforced_total", "Requests and operations ended by their deadline")),
+        daemon_(std::move(daemon)),
+        deadline_exceeded_by_ms(histogram(meter, "deadline_exceeded_by_ms", "How late requests were refused")),
+        cancellation_ms(
+            histogram(meter, "cancellation_latency_ms", "From a cancellation until its work here has stopped")),
+        disconnect_ms(histogram(meter, "client_disconnect_detection_ms",
+                                "From seeing that a stream's reader has left until its job has ended")),
+        narration_dropped(meter.counters("narration_dropped_total", "Narration events dropped by full logs").with({})),
+        audit_dropped_(meter.counters("audit_dropped_total", "Audit events dropped by a full queue").with({})) {
+    for (const char* reason : {"before_compute", "operation"}) count(reason);
+  }
+  void deadline(const std::string& reason) { count(reason).Increment(); }
+  /// Before the text is read.
+  void refresh(const security::AuditLog* audit) {
+    if (audit) audit_dropped_.Increment(std::max(0.0, static_cast<double>(audit->dropped()) - audit_dropped_.Value()));
+  }
+
+ private:
+  prometheus::Counter& count(const std::string& reason) {
+    return deadlines_.with({{"component", daemon_}, {"reason", reason}});
+  }
+  static prometheus::Histogram& histogram(Meter& meter, const char* name, const char* help) {
+    return meter.histogram(name, help, {0.1, 1, 5, 10, 50, 100, 500, 1000, 5000, 60'000});
+  }
+  Counters deadlines_;
+  std::string daemon_;
+
+ public:
+  prometheus::Histogram &deadline_exceeded_by_ms, &cancellation_ms, &disconnect_ms;
+  prometheus::Counter& narration_dropped;
+
+ private:
+  prometheus::Counter& audit_dropped_;
+};
+
+}  // namespace llorch::service
