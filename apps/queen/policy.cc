@@ -99,13 +99,13 @@ std::vector<std::string> advise(const std::map<std::string, int>& waiting, const
 Decision decide(const std::vector<HiveView>& hives, const Wish& wish) {
   const WorkerView* best = nullptr;
   const HiveView* best_hive = nullptr;
-  bool coming = false, full = false;
+  bool coming = false, full = false, leaving = false;
   for (const HiveView& h : hives) {
     if (!wished(h, wish)) continue;
     coming |= h.provisioning || !h.known;
     for (const WorkerView& w : h.workers) {
       if (w.model != wish.model || !wished(w, wish)) continue;
-      coming |= w.state == "starting";
+      coming |= w.state == "starting", leaving |= w.state == "stopping";
       if (w.state != "ready" && w.state != "busy") continue;
       if (w.inflight >= w.slots) {
         full = true;
@@ -155,6 +155,7 @@ Decision decide(const std::vector<HiveView>& hives, const Wish& wish) {
             fmt::format("{} of {} is the strongest device that suits, with {} MB free", place.device->id,
                         place.hive->id, place.device->memory_free >> 20)};
   if (full) return {Decision::Kind::kWait, "", "", "", "", "every worker with the model is busy"};
+  if (leaving) return {Decision::Kind::kWait, "", "", "", "", "the worker with the model is stopping: its place is next"};
   return {Decision::Kind::kNone, "", "", "", "", refusals.empty() ? "no hive has a device for it" : refusals};
 }
 

@@ -39,6 +39,9 @@ TEST(Policy, a_full_colony_waits_and_a_refusal_is_told) {
   EXPECT_EQ(decide({hive("a", 1000, {worker("w1", "m", 4)})}, {"m", "", "", ""}).kind, Kind::kWait);
   EXPECT_EQ(decide({hive("a", 1000, {worker("w1", "m", 0, "starting")})}, {"m", "", "", ""}).kind, Kind::kWait);
   EXPECT_EQ(decide({hive("a", 1000, {worker("w1", "m", 4)}), hive("b", 10)}, {"m", "", "", ""}).hive, "b");
+  const HiveView going = hive("a", 1000, {worker("w1", "m", 0, "stopping")});
+  EXPECT_EQ(decide({going}, {"m", "", "", ""}).kind, Kind::kWait) << "its place is free in a moment";
+  EXPECT_EQ(decide({going, hive("b", 10)}, {"m", "", "", ""}).hive, "b") << "who has room now does not wait";
   HiveView no = hive("a", 1000);
   no.refused = true, no.refusal = "no room";
   const Decision d = decide({no}, {"m", "", "", ""});

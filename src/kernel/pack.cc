@@ -65,24 +65,21 @@ void pack_scales(const PanelFormat& f, const quant::RowOps& ops, int panel, cons
   }
 }
 
-/// Turns codes into what planes store: table indices for lookup formats, the codes themselves for others.
+/// What planes store: codes, or for lookup formats the nibbles as they lie, which the kernel looks up.
 class PlaneCodes {
  public:
-  explicit PlaneCodes(const PanelFormat& f) : format_(f), ops_(quant::row_ops(f.type)) {
-    if (f.indexed)
-      for (int i = 15; i >= 0; --i) index_[f.lookup[i]] = static_cast<std::uint8_t>(i);
-  }
+  explicit PlaneCodes(const PanelFormat& f) : format_(f), ops_(quant::row_ops(f.type)) {}
   void read(const std::uint8_t* block, std::uint8_t* codes) const {
-    ops_.codes(block, codes);
-    if (format_.indexed)
-      for (int i = 0; i < format_.block; ++i) codes[i] = index_[codes[i]];
+    if (!format_.indexed) return ops_.codes(block, codes);
+    const std::uint8_t* nibbles = block + info(format_.type).bytes - 16;  // value j low, value j + 16 high
+    for (int j = 0; j < 16; ++j)
+      codes[j] = nibbles[j] & 15, codes[j + 16] = static_cast<std::uint8_t>(nibbles[j] >> 4);
   }
   [[nodiscard]] const quant::RowOps& ops() const { return ops_; }
 
  private:
   const PanelFormat& format_;
   const quant::RowOps& ops_;
-  std::uint8_t index_[256] = {};
 };
 
 /// The low `bits` bits of each byte of a word.
