@@ -138,7 +138,7 @@ class Models(unittest.TestCase):
             self.assertEqual(c.job(ask)[-1][1], "end")
 
     def test_a_transfer_of_ninety_seconds_arrives(self):  # T-61: nothing but silence ends one
-        if "/relassert" not in str(BIN):
+        if {"dev", "tsan"} & set(BIN.parts):
             return not_run("a minute and a half, once is enough")
         self.hub.rate = len(MODEL) / 92
         with self.colony(self.hub) as c:
