@@ -26,7 +26,7 @@ class Metrics {
   service::Counters starts_, stops_, downloads_;
 
  public:
-  service::JobMeter jobs{meter_, "hive"};
+  service::JobMeter jobs{meter_, "hive", {"operation"}};
 };
 
 }  // namespace llorch::hive

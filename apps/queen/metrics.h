@@ -18,7 +18,7 @@ class Metrics {
   void queue(const std::string& priority, int depth) { depth_.with({{"priority", priority}}).Set(depth); }
   void enqueued(const std::string& outcome) { enqueued_.with({{"outcome", outcome}}).Increment(); }
   void dispatched(const std::string& outcome) { dispatched_.with({{"outcome", outcome}}).Increment(); }
-  service::JobMeter jobs{meter_, "queen"};
+  service::JobMeter jobs{meter_, "queen", {"before_compute", "queued", "operation"}};
   prometheus::Counter &started, &canceled, &rejected, &backpressure, &evictions;
   prometheus::Gauge &connections, &hives_online;
   prometheus::Histogram& scheduling_ms;

@@ -1,4 +1,4 @@
-// What the queen writes down of open jobs, on the background thread.
+// What the queen keeps of open jobs: their rows are gathered on the loop and written on the background thread.
 #include "queen/queen.h"
 #include "service/log.h"
 

@@ -1,8 +1,8 @@
 // Block formats times many rows. A part of body.h.
 //
-// Panels are unpacked once, so many columns at a time that their codes stay in the first cache while all rows pass by;
-// a sum waits in the output for its next columns, so that its additions keep the order of panel_block(). Meanwhile the
-// next columns are asked for.
+// Panels are unpacked once, so many columns at a time that their codes stay in the first cache (two panels: the second)
+// while all rows pass by; a sum waits in the output for its next columns, so that its additions keep the order of
+// panel_block(). Meanwhile the next columns are asked for.
 #pragma once
 
 namespace llorch::kernel {

@@ -29,11 +29,11 @@ Result<std::string> hash_of_file(const std::string& path, const std::stop_token&
 }  // namespace
 
 Result<std::string> manifest_of(const std::string& path, const std::stop_token& stop) {
-  std::error_code problem;
+  std::error_code problem, dangling;  // a link to nothing is no file of the model's
   if (!std::filesystem::is_directory(path, problem)) return hash_of_file(path, stop);
   std::map<std::string, std::string> files;  // by name
   for (const auto& entry : std::filesystem::directory_iterator(path, problem))
-    if (const std::string name = entry.path().filename(); !name.starts_with('.') && entry.is_regular_file(problem))
+    if (const std::string name = entry.path().filename(); !name.starts_with('.') && entry.is_regular_file(dangling))
       files[name] = entry.path();
   if (problem) return fail(ErrorCode::kIo, "cannot list {}: {}", path, problem.message());
   Sha256 sum;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 #include <string>
 
 #include "security/audit.h"
@@ -11,7 +12,8 @@ namespace llorch::service {
 
 class JobMeter {
  public:
-  JobMeter(Meter& meter, std::string daemon)
+  /// `reasons`: for which this daemon ends work at a deadline; they are counted from zero on.
+  JobMeter(Meter& meter, std::string daemon, std::initializer_list<const char*> reasons)
       : deadlines_(meter.counters("deadline_enforced_total", "Requests and operations ended by their deadline")),
         daemon_(std::move(daemon)),
         deadline_exceeded_by_ms(histogram(meter, "deadline_exceeded_by_ms", "How late requests were refused")),
@@ -21,7 +23,7 @@ class JobMeter {
                                 "From seeing that a stream's reader has left until its job has ended")),
         narration_dropped(meter.counters("narration_dropped_total", "Narration events dropped by full logs").with({})),
         audit_dropped_(meter.counters("audit_dropped_total", "Audit events dropped by a full queue").with({})) {
-    for (const char* reason : {"before_compute", "operation"}) count(reason);
+    for (const char* reason : reasons) count(reason);
   }
   void deadline(const std::string& reason) { count(reason).Increment(); }
   /// Before the text is read.

@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "tests/worker"))
 from harness import free_port, main, new_seed, not_run, note_exchange, parse_sse, text_of, wait_for  # noqa: E402,F401
 
 BIN = pathlib.Path(os.environ.get("LLORCH_BIN", ROOT / "build/relassert/bin"))
+SANITIZED = bool({"dev", "tsan"} & set(BIN.parts))
 DATA = pathlib.Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared"))
 STORIES = DATA / "models/stories260k-f32.gguf"
 

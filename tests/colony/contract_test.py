@@ -168,7 +168,7 @@ class Contract:
                     r.close(), c.close()
                 else:
                     self.d.call("DELETE", f"{self.d.prefix}/{made['job_id']}")
-                time.sleep(0.2)
+                wait_for(lambda: self.d.call("GET", f"{self.d.prefix}/{made['job_id']}")[2]["status"] not in ("queued", "running"))
                 if self.metric(name) > before:
                     break
             if leave and self.d.name == "hive":  # what a hive does goes on without its reader

@@ -13,7 +13,7 @@ import time
 import unittest
 import urllib.request
 
-from colony import BIN, STORIES, Colony, free_port, listens, main, not_run, parse_sse, text_of, wait_for
+from colony import BIN, SANITIZED, STORIES, Colony, free_port, listens, main, not_run, parse_sse, text_of, wait_for
 
 ORDER = {"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 60, "ignore_eos": True}
 
@@ -61,7 +61,7 @@ class Machine(unittest.TestCase):
             self.assertFalse(group.exists(), "the group outlives its worker")
 
     def test_what_a_model_will_take_is_foretold(self):  # H-12, on a model of a real one's shape, format and size
-        if {"dev", "tsan"} & set(BIN.parts):
+        if SANITIZED:
             return not_run("under sanitizers a program's memory is another")
         with tempfile.TemporaryDirectory() as d, Colony() as c:
             model = pathlib.Path(d) / "m.gguf"

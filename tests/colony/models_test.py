@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from colony import BIN, STORIES, Colony, main, narrations, not_run, parse_sse, wait_for
+from colony import SANITIZED, STORIES, Colony, main, narrations, not_run, parse_sse, wait_for
 from hub import COMMIT, Hub
 
 MODEL = STORIES.read_bytes() if STORIES.exists() else b""
@@ -138,7 +138,7 @@ class Models(unittest.TestCase):
             self.assertEqual(c.job(ask)[-1][1], "end")
 
     def test_a_transfer_of_ninety_seconds_arrives(self):  # T-61: nothing but silence ends one
-        if {"dev", "tsan"} & set(BIN.parts):
+        if SANITIZED:
             return not_run("a minute and a half, once is enough")
         self.hub.rate = len(MODEL) / 92
         with self.colony(self.hub) as c:
