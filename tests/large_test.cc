@@ -53,7 +53,16 @@ TEST_P(Large, the_last_row_is_the_last_row) {
   t.data = {memory->data(), memory->size()};
   auto backend = make_cpu_backend("", 2);
   ASSERT_TRUE(backend);
-  const auto weight = (*backend)->matrix(t), table = (*backend)->table(t);
+  std::uint64_t copied = 0;
+  bool in_parts = false;
+  const auto weight = (*backend)->matrix(t, [&](const TensorView& rows) {
+    EXPECT_EQ(rows.data.data(), t.data.data() + copied * stride);
+    copied += rows.rows();
+    in_parts |= rows.data.size() <= 64u << 20;
+  });
+  EXPECT_EQ(copied, kRows);
+  EXPECT_TRUE(in_parts) << "all of a file would stay in memory beside its copy";
+  const auto table = (*backend)->table(t);
   ASSERT_TRUE(weight && table);
   constexpr std::size_t kInputs = 20;  // one, and so many that tiles compute them
   const std::vector<float> x = random_row(77);

@@ -63,15 +63,17 @@ Result<Need> memory_need(const std::string& location, std::int64_t context, std:
   need.context = context > 0 ? std::min(context, longest) : std::min(longest, kContextDefault);
   std::map<std::string, std::int64_t> by_type;
   std::int64_t vocab = 1;
+  const bool own_head = file->find("output.weight") != nullptr;
   for (const TensorView& t : file->tensors()) {
-    need.weights += static_cast<std::int64_t>(t.data.size());
+    // Of an embedding that is no output head, only rows that come up are read.
+    if (t.name != "token_embd.weight" || !own_head) need.weights += static_cast<std::int64_t>(t.data.size());
     by_type[std::string(info(t.type).name)] += static_cast<std::int64_t>(t.data.size());
   }
   if (const auto tokens = m.strings("tokenizer.ggml.tokens")) vocab = static_cast<std::int64_t>((*tokens)->size());
   for (std::int64_t most = 0; const auto& [type, bytes] : by_type)
     if (bytes > most) most = bytes, need.quant = type;
   need.kv = kv_heads(m, p, layers, heads) * (key + value) * 2 * need.context * parallel;
-  need.scratch = kProgram + 4 * (kPrefillRows * (6 * width + 3 * inner) + parallel * vocab) + 100 * vocab;
+  need.scratch = kProgram + 4 * (kPrefillRows * (5 * width + inner) + parallel * vocab) + 100 * vocab;
   return need;
 }
 

@@ -11,13 +11,14 @@ namespace {
 
 std::string shape_text(std::span<const std::uint64_t> dims) { return fmt::format("[{}]", fmt::join(dims, ", ")); }
 
-/// A scale of 0xFF is NaN in MXFP4 (E-08).
-Status refuse_nan_scales(const TensorView& t) {
-  if (t.type != DType::kMXFP4) return {};
+/// A scale of 0xFF is NaN in MXFP4 (E-08). `rows`: some of the tensor's.
+Status refuse_nan_scales(const TensorView& whole, const TensorView& rows) {
+  if (rows.type != DType::kMXFP4) return {};
   constexpr std::size_t kBlock = info(DType::kMXFP4).bytes;
-  for (std::size_t i = 0; i < t.data.size(); i += kBlock)
-    if (t.data[i] == std::byte{0xff})
-      return bad_model("tensor '{}': the scale of MXFP4 block {} is NaN", t.name, i / kBlock);
+  const auto before = static_cast<std::size_t>(rows.data.data() - whole.data.data());
+  for (std::size_t i = 0; i < rows.data.size(); i += kBlock)
+    if (rows.data[i] == std::byte{0xff})
+      return bad_model("tensor '{}': the scale of MXFP4 block {} is NaN", whole.name, (before + i) / kBlock);
   return {};
 }
 
@@ -39,7 +40,6 @@ Status Loader::check(const std::vector<TensorSpec>& specs) {
       return bad_model("tensor '{}' has shape {}, expected {}", t.name, shape_text(dims), shape_text(want));
     if (!is_weight_type(t.type))
       return bad_model("tensor '{}' has type {}, which is no weight type", t.name, info(t.type).name);
-    LLORCH_OK(refuse_nan_scales(t));
   }
   return {};
 }
@@ -58,8 +58,14 @@ Result<const TensorView*> Loader::use(const std::string& name) {
 Result<std::unique_ptr<Weight>> Loader::matrix(const TensorView& whole, std::uint64_t first, std::uint64_t count) {
   if (first + count > whole.rows()) return bad_model("tensor '{}' has too few rows", whole.name);
   const TensorView part = whole.slice(first, count);
-  LLORCH_TRY(auto weight, backend_.matrix(part));
-  if (!backend_.keeps_source()) source_.release(part);
+  // Where the bytes are copied, a file's pages leave memory as they come, so that never both are there as a whole.
+  Status sound = backend_.keeps_source() ? refuse_nan_scales(whole, part) : Status{};
+  LLORCH_OK(sound);
+  LLORCH_TRY(auto weight, backend_.matrix(part, [&](const TensorView& rows) {
+    if (sound) sound = refuse_nan_scales(whole, rows);
+    source_.release(rows);
+  }));
+  LLORCH_OK(sound);
   return weight;
 }
 
@@ -95,6 +101,8 @@ Result<Norm> Loader::norm(const std::string& stem, float eps) {
 
 Result<std::unique_ptr<Weight>> Loader::table(const std::string& name) {
   LLORCH_TRY(const TensorView* t, use(name));
+  LLORCH_OK(refuse_nan_scales(*t, *t));
+  if (!backend_.keeps_source()) source_.release(*t);
   return backend_.table(*t);
 }
 
@@ -111,9 +119,8 @@ Result<Linear> Loader::head() {
   if (has("output.weight")) return linear("output");
   LLORCH_TRY(const TensorView* t, use("token_embd.weight"));
   Linear linear;
-  LLORCH_TRY(linear.weight, backend_.matrix(*t));
   // embed() goes on reading the same bytes, but only the rows of tokens that come up: those pages return by themselves.
-  if (!backend_.keeps_source()) source_.release(*t);
+  LLORCH_TRY(linear.weight, matrix(*t, 0, t->rows()));
   return linear;
 }
 

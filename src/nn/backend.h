@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -94,8 +95,10 @@ class Backend {
 
   [[nodiscard]] virtual std::string_view isa() const = 0;
 
-  /// A matrix for linear(). The tensor's bytes may be released afterwards unless keeps_source().
-  [[nodiscard]] virtual Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor) = 0;
+  /// Is told rows of a tensor whose bytes have been copied.
+  using Copied = std::function<void(const TensorView& rows)>;
+  /// A matrix for linear(). The tensor's bytes may be released as they are `copied`, unless keeps_source().
+  [[nodiscard]] virtual Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor, const Copied& copied) = 0;
   [[nodiscard]] virtual bool keeps_source() const = 0;
   /// All weights have come. True: they were mapped, packed, from a cache.
   virtual bool loaded() { return false; }

@@ -53,7 +53,8 @@ class CpuKvStore final : public KvStore {
   AlignedBuffer memory_;
 };
 
-constexpr std::int64_t kPanelGroup = 8;  // panels that some kernels multiply together
+constexpr std::int64_t kPanelGroup = 8;          // panels that some kernels multiply together
+constexpr std::int64_t kPackedBytes = 32 << 20;  // between two times that a file's pages may leave memory
 
 class CpuBackend final : public HostBackend {
  public:
@@ -68,7 +69,7 @@ class CpuBackend final : public HostBackend {
     return cache_ && cache_->complete();
   }
 
-  Result<std::unique_ptr<Weight>> matrix(const TensorView& t) override {
+  Result<std::unique_ptr<Weight>> matrix(const TensorView& t, const Copied& copied) override {
     if (!kernel::can_pack(t.type))
       return bad_model("tensor '{}' has type {}, which is no weight type", t.name, info(t.type).name);
     const auto n = static_cast<std::int64_t>(t.rows()), k = static_cast<std::int64_t>(t.columns());
@@ -81,8 +82,14 @@ class CpuBackend final : public HostBackend {
     std::span<const std::byte> data = cached(t, panels, size, pack);
     if (data.empty()) {
       LLORCH_TRY(const auto memory, weights_.take(static_cast<std::size_t>(panels * size)));
-      pool_.run(panels, [&](std::int64_t p) { pack(p, memory.data() + p * size); });
+      for (std::int64_t p = 0, last; p < panels; p = last) {
+        last = std::min(panels, p + std::max<std::int64_t>(kPackedBytes / size, 1));
+        pool_.run(last - p, [&](std::int64_t i) { pack(p + i, memory.data() + (p + i) * size); });
+        if (copied) copied(t.slice(p * k_.panel, std::min(last * k_.panel, n) - p * k_.panel));
+      }
       data = memory;
+    } else if (copied) {
+      copied(t);
     }
     if (cache_) cache_->add(cache_key(t), data);
     return std::make_unique<PackedWeight>(n, k, t.type, data, size);

@@ -7,6 +7,11 @@
 namespace llorch {
 namespace {
 
+/// Rows whose values between an MLP's products are there at once. Fewer make the products slower.
+constexpr std::int64_t kMlpRows = 256;
+/// Rows of the embedding between two times that it leaves memory. Each brings up to 64 KiB of its file with it.
+constexpr std::size_t kEmbedRows = 64;
+
 std::int64_t gate_width(const Layer& layer) {
   if (const auto* mlp = std::get_if<Mlp>(&layer.mlp)) return mlp->up.weight->rows();
   return std::get<Moe>(layer.mlp).experts.front().up.weight->rows();
@@ -60,11 +65,11 @@ Status Decoder::allocate() {
     LLORCH_TRY(buffer, backend_.allocate(static_cast<std::size_t>(rows_max_ * columns)));
     return {};
   };
-  for (DeviceBuffer* b : {&stream_, &normed_, &branch_, &selected_}) LLORCH_OK(get(*b, parts_.dim));
+  for (DeviceBuffer* b : {&stream_, &selected_}) LLORCH_OK(get(*b, parts_.dim));
+  for (DeviceBuffer* b : {&normed_, &branch_}) LLORCH_OK(get(*b, std::max<std::int64_t>(parts_.dim, query)));
   LLORCH_OK(get(logits_, parts_.vocab));  // address space only: pages come when they are written
-  for (DeviceBuffer* b : {&query_, &heads_}) LLORCH_OK(get(*b, query));
   for (DeviceBuffer* b : {&key_, &value_}) LLORCH_OK(get(*b, key));
-  for (DeviceBuffer* b : {&gate_, &up_, &hidden_}) LLORCH_OK(get(*b, hidden));
+  for (DeviceBuffer* b : {&gate_, &up_}) LLORCH_OK(get(*b, hidden));
   if (experts > 0) {
     LLORCH_OK(get(router_, experts));
     LLORCH_OK(get(picked_, parts_.dim));
@@ -107,7 +112,14 @@ void Decoder::embed(std::span<const BatchRow> rows) {
   std::vector<std::int32_t> ids;
   for (const BatchRow& row : rows) ids.push_back(row.token);
   const DeviceSpan stream = scratch(stream_, static_cast<std::int64_t>(rows.size()), parts_.dim);
-  backend_.embed(*parts_.embedding, ids, stream);
+  const auto dim = static_cast<std::size_t>(parts_.dim);
+  for (std::size_t first = 0, n; first < ids.size(); first += n) {
+    n = std::min(kEmbedRows - embedded_, ids.size() - first);
+    backend_.embed(*parts_.embedding, std::span(ids).subspan(first, n), stream.part(first * dim, n * dim));
+    if (embedded_ += n; embedded_ < kEmbedRows) continue;
+    embedded_ = 0;
+    if (parts_.forget_embedding) parts_.forget_embedding();
+  }
   if (parts_.positions) {
     const DeviceSpan learned = scratch(branch_, static_cast<std::int64_t>(rows.size()), parts_.dim);
     for (std::size_t i = 0; i < rows.size(); ++i) ids[i] = rows[i].position;
@@ -141,7 +153,7 @@ void Decoder::attend(const Layer& layer, int index, std::span<const BatchRow> ro
   const DeviceSpan stream = scratch(stream_, n, parts_.dim), normed = scratch(normed_, n, parts_.dim),
                    branch = scratch(branch_, n, parts_.dim);
   const std::int64_t wide = std::int64_t{a.heads} * a.head_dim, narrow = std::int64_t{a.kv_heads} * a.head_dim;
-  const DeviceSpan q = scratch(query_, n, wide), heads = scratch(heads_, n, wide);
+  const DeviceSpan q = scratch(branch_, n, wide), heads = scratch(normed_, n, wide);
   const DeviceSpan k = scratch(key_, n, narrow), v = scratch(value_, n, narrow);
   normalize(layer.attention_norm, stream, normed);
   observe("attn_norm", normed, n);
@@ -166,22 +178,26 @@ void Decoder::attend(const Layer& layer, int index, std::span<const BatchRow> ro
   observe("attn_residual", stream, n);
 }
 
+/// Some rows at a time: what lies between its products takes more room than all else.
 void Decoder::mlp(const Mlp& m, std::int64_t rows) {
-  const std::int64_t width = m.up.weight->rows();
-  const DeviceSpan normed = scratch(normed_, rows, parts_.dim), up = scratch(up_, rows, width),
-                   hidden = scratch(hidden_, rows, width);
-  if (m.kind == Activation::kGelu) {
-    const LinearPart parts[] = {part(m.up, up)};
-    backend_.linear(parts, normed, rows);
-    backend_.activate(m.kind, up, up, 0, 0, hidden);
-  } else {
-    const DeviceSpan gate = scratch(gate_, rows, width);
-    const LinearPart parts[] = {part(m.gate, gate), part(m.up, up)};
-    backend_.linear(parts, normed, rows);
-    backend_.activate(m.kind, gate, up, 0, 0, hidden);
+  const std::int64_t slices = (rows + kMlpRows - 1) / kMlpRows, width = m.up.weight->rows();
+  for (std::int64_t i = 0; i < slices; ++i) {
+    const std::int64_t first = rows * i / slices, n = rows * (i + 1) / slices - first;
+    const auto slice = [&](const DeviceBuffer& buffer) {
+      return buffer.span().part(static_cast<std::size_t>(first * parts_.dim), static_cast<std::size_t>(n * parts_.dim));
+    };
+    const DeviceSpan gate = scratch(gate_, n, width), up = scratch(up_, n, width);
+    if (m.kind == Activation::kGelu) {
+      const LinearPart parts[] = {part(m.up, gate)};
+      backend_.linear(parts, slice(normed_), n);
+    } else {
+      const LinearPart parts[] = {part(m.gate, gate), part(m.up, up)};
+      backend_.linear(parts, slice(normed_), n);
+    }
+    backend_.activate(m.kind, gate, up, 0, 0, gate);
+    const LinearPart down[] = {part(m.down, slice(branch_))};
+    backend_.linear(down, gate, n);
   }
-  const LinearPart down[] = {part(m.down, scratch(branch_, rows, parts_.dim))};
-  backend_.linear(down, hidden, rows);
 }
 
 /// Each expert computes all its tokens together; each token then sums its experts in rank order, so that neighbours do
@@ -217,14 +233,13 @@ void Decoder::moe(const Moe& m, std::int64_t rows) {
     if (mine.empty()) continue;
     const auto n = static_cast<std::int64_t>(mine.size());
     const Moe::Expert& expert = m.experts[static_cast<std::size_t>(e)];
-    const DeviceSpan picked = scratch(picked_, n, dim), gate = scratch(gate_, n, width), up = scratch(up_, n, width),
-                     hidden = scratch(hidden_, n, width);
+    const DeviceSpan picked = scratch(picked_, n, dim), gate = scratch(gate_, n, width), up = scratch(up_, n, width);
     backend_.gather(normed, dim, mine, picked);
     const LinearPart in[] = {part(expert.gate, gate), part(expert.up, up)};
     backend_.linear(in, picked, n);
-    backend_.activate(m.kind, gate, up, m.limit, m.alpha, hidden);
+    backend_.activate(m.kind, gate, up, m.limit, m.alpha, gate);
     const LinearPart down[] = {part(expert.down, picked)};
-    backend_.linear(down, hidden, n);
+    backend_.linear(down, gate, n);
     for (std::int64_t i = 0; i < n; ++i)
       backend_.copy(at(picked, i),
                     at(expert_out_.span(), slots[static_cast<std::size_t>(e)][static_cast<std::size_t>(i)]));

@@ -52,7 +52,7 @@ Status verify_device(Device& device) {
   const float want[6] = {10, 1.5f, -0.75f, 1, -1, 0};
   TensorView view;
   view.name = "verify", view.n_dims = 2, view.dims = {4, 3, 1, 1}, view.data = std::as_bytes(std::span(weights));
-  LLORCH_TRY(const auto weight, device.backend->matrix(view));
+  LLORCH_TRY(const auto weight, device.backend->matrix(view, {}));
   LLORCH_TRY(const DeviceBuffer in, device.backend->allocate(8));
   LLORCH_TRY(const DeviceBuffer out, device.backend->allocate(6));
   device.backend->upload(x, in.span());

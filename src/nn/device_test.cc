@@ -57,7 +57,9 @@ class Broken final : public Backend {
  public:
   explicit Broken(std::unique_ptr<Backend> real) : real_(std::move(real)) {}
   std::string_view isa() const override { return "broken"; }
-  Result<std::unique_ptr<Weight>> matrix(const TensorView& t) override { return real_->matrix(t); }
+  Result<std::unique_ptr<Weight>> matrix(const TensorView& t, const Copied& copied) override {
+    return real_->matrix(t, copied);
+  }
   bool keeps_source() const override { return true; }
   Result<std::unique_ptr<Weight>> table(const TensorView& t) override { return real_->table(t); }
   Result<DeviceBuffer> allocate(std::size_t n) override { return real_->allocate(n); }

@@ -24,7 +24,9 @@ class Timed final : public ProfileBackend {
   }
 
   std::string_view isa() const override { return inner_->isa(); }
-  Result<std::unique_ptr<Weight>> matrix(const TensorView& t) override { return inner_->matrix(t); }
+  Result<std::unique_ptr<Weight>> matrix(const TensorView& t, const Copied& copied) override {
+    return inner_->matrix(t, copied);
+  }
   bool keeps_source() const override { return inner_->keeps_source(); }
   bool loaded() override { return inner_->loaded(); }
   Result<std::unique_ptr<Weight>> table(const TensorView& t) override { return inner_->table(t); }

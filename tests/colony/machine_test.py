@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,16 @@ def cgroup_mount():
         group.rmdir()
         return found[0]
     return None
+
+
+def resident(pid, path):
+    """Bytes in memory of every mapping of a file."""
+    mine = False
+    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            mine = line.endswith(f" {path}")
+        elif mine and line.startswith("Rss:"):
+            yield 1024 * int(line.split()[1])
 
 
 class Machine(unittest.TestCase):
@@ -71,14 +82,18 @@ class Machine(unittest.TestCase):
             fit = wait_for(lambda: (a := c.call("GET", f"/v1/memory-check?model=file:{model}&device=cpu&ctx=1024&parallel=2", port=port))[0] == 503 and a[2]["error"]["details"])
             w = c.start(BIN / "llorch-worker-cpu", "serve", "-m", model, "--local-mode", "--port", where := free_port(), "--ctx", "1024", "--max-batch", "2", "--log-level", "mute")
             wait_for(lambda: listens(where) and c.call("GET", "/v1/ready", port=where)[2]["ready"], 60)
-            ask = lambda k: c.call("POST", "/v1/completions", {"model": "m", "prompt": [(7 * i * k + 3) % 9000 for i in range(1000)], "max_tokens": 4, "ignore_eos": True}, None, where, 120)
+            ask = lambda k: said.append(c.call("POST", "/v1/completions", {"model": "m.gguf", "prompt": [(17 * i * k + 3) % 30000 for i in range(1000)], "max_tokens": 4, "ignore_eos": True}, None, where, 120))
+            said = []
             threads = [threading.Thread(target=ask, args=(k,)) for k in (1, 2)]
             [t.start() for t in threads], [t.join() for t in threads]
+            self.assertEqual([a[0] for a in said], [200, 200], said)
             status = pathlib.Path(f"/proc/{w.pid}/status").read_text()
             peak = 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
             foretold = fit["weights_bytes"] + fit["kv_bytes"] + fit["scratch_bytes"]
             self.assertLess(abs(foretold / peak - 1), 0.10, (fit, peak))
             self.assertGreaterEqual(fit["needed_bytes"], peak, "what is promised must hold")
+            mapped = sum(resident(w.pid, model))
+            self.assertLess(mapped, 20 << 20, "the file stays in memory beside its packed weights, or all tokens' rows of it")
 
     def test_gpus_as_nvidia_smi_tells_them(self):
         """A stand-in that prints what the program prints: there is no GPU here."""
