@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <limits>
 
 namespace llorch::vocabulary {
@@ -63,38 +64,30 @@ LLORCH_INLINE void exponentials_of(const float* values, std::size_t n, float top
   }
 }
 
-LLORCH_INLINE void scale_of(float* values, std::size_t n, float factor, float* blocks) {
+LLORCH_INLINE bool scale_of(const float* values, std::size_t n, float factor, float* out, float* blocks) {
+  Bits bad{};
+  bool good = true;
   for (std::size_t b = 0; b * kBlock < n; ++b) {
-    float* at = values + b * kBlock;
+    const float* at = values + b * kBlock;
+    float* to = out + b * kBlock;
     const std::size_t end = std::min(n - b * kBlock, kBlock);
     if (end < kBlock) {
-      for (std::size_t i = 0; i < end; ++i) at[i] *= factor;
-      blocks[b] = *std::max_element(at, at + end);
+      for (std::size_t i = 0; i < end; ++i) good &= std::isfinite(at[i]), to[i] = at[i] * factor;
+      blocks[b] = *std::max_element(to, to + end);
       continue;
     }
     Floats most = load<Floats>(at) * factor;
     for (std::size_t i = 0; i < kBlock; i += kLanes) {
-      const Floats x = load<Floats>(at + i) * factor;
-      std::memcpy(at + i, &x, sizeof x);
+      const Floats raw = load<Floats>(at + i), x = raw * factor;
+      bad |= raw * 0.0f != Floats{};  // NaN, from infinities too
+      std::memcpy(to + i, &x, sizeof x);
       most = x > most ? x : most;
     }
     float lane[kLanes];
     std::memcpy(lane, &most, sizeof lane);
     blocks[b] = *std::max_element(lane, lane + kLanes);
   }
-}
-
-LLORCH_INLINE bool copy_finite_of(const float* values, std::size_t n, float* out) {
-  Bits bad{};
-  std::size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const Floats x = load<Floats>(values + i);
-    bad |= x * 0.0f != Floats{};  // NaN, from infinities too
-    std::memcpy(out + i, &x, sizeof x);
-  }
-  bool good = true;
   for (std::size_t j = 0; j < kLanes; ++j) good &= bad[j] == 0;
-  for (; i < n; ++i) good &= std::isfinite(out[i] = values[i]);
   return good;
 }
 
@@ -116,8 +109,8 @@ F* best_of(F* wide, F* middle, F* plain) {
 #endif
 LLORCH_BY_WIDTH(exponentials, void, (const float* values, std::size_t n, float top, double* out, double* blocks),
                 (values, n, top, out, blocks))
-LLORCH_BY_WIDTH(scale, void, (float* values, std::size_t n, float factor, float* blocks), (values, n, factor, blocks))
-LLORCH_BY_WIDTH(copy_finite, bool, (const float* values, std::size_t n, float* out), (values, n, out))
+LLORCH_BY_WIDTH(scale, bool, (const float* values, std::size_t n, float factor, float* out, float* blocks),
+                (values, n, factor, out, blocks))
 #undef LLORCH_BY_WIDTH
 #undef LLORCH_INLINE
 
@@ -125,14 +118,22 @@ std::size_t blocks_of(std::size_t n) { return (n + kBlock - 1) / kBlock; }
 
 }  // namespace
 
-bool copy_finite(std::span<const float> values, std::vector<float>& out) {
-  out.resize(values.size());
-  return copy_finite_pass(values.data(), values.size(), out.data());
+void renew_block(std::span<const float> values, std::size_t i, std::vector<float>& blocks) {
+  const std::size_t first = i / kBlock * kBlock;
+  blocks[i / kBlock] = *std::ranges::max_element(values.subspan(first, std::min(kBlock, values.size() - first)));
 }
 
 float scale(std::span<float> values, float factor, std::vector<float>& blocks) {
   blocks.resize(blocks_of(values.size()));
-  scale_pass(values.data(), values.size(), factor, blocks.data());
+  scale_pass(values.data(), values.size(), factor, values.data(), blocks.data());
+  return *std::ranges::max_element(blocks);
+}
+
+std::optional<float> copy_finite_scaled(std::span<const float> values, float factor, std::vector<float>& out,
+                                        std::vector<float>& blocks) {
+  out.resize(values.size());
+  blocks.resize(blocks_of(values.size()));
+  if (!scale_pass(values.data(), values.size(), factor, out.data(), blocks.data())) return std::nullopt;
   return *std::ranges::max_element(blocks);
 }
 
@@ -143,9 +144,15 @@ float kth_largest(std::span<const float> values, std::span<const float> blocks, 
     std::nth_element(scratch.begin(), at, scratch.end(), std::greater<>());
     return *at;
   };
-  scratch.assign(blocks.begin(), blocks.end());
-  // k blocks have a value from here on, so the k-th largest is among those.
-  const float least = k <= blocks.size() ? kth() : -std::numeric_limits<float>::infinity();
+  // k blocks have a value from `least` on, so the k-th largest is among those; and so for blocks of blocks.
+  constexpr std::size_t kTogether = 16;
+  scratch.clear();
+  for (std::size_t i = 0; i < blocks.size(); i += kTogether)
+    scratch.push_back(*std::ranges::max_element(blocks.subspan(i, std::min(kTogether, blocks.size() - i))));
+  float least = k <= scratch.size() ? kth() : -std::numeric_limits<float>::infinity();
+  scratch.clear();
+  std::ranges::copy_if(blocks, std::back_inserter(scratch), [least](float b) { return b >= least; });
+  if (k <= scratch.size()) least = kth();
   scratch.clear();
   for_each_from(values, blocks, least, [&](std::size_t i) { scratch.push_back(values[i]); });
   return kth();

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -11,11 +12,15 @@ namespace llorch::vocabulary {
 
 constexpr std::size_t kBlock = 64;  // values that share a sum or a maximum
 
-/// Copies values; true when every one is finite.
-[[nodiscard]] bool copy_finite(std::span<const float> values, std::vector<float>& out);
-
 /// Multiplies all values by `factor`; then the largest of each block. `blocks` is resized. Returns the largest of all.
 float scale(std::span<float> values, float factor, std::vector<float>& blocks);
+
+/// The largest of the block of value i, again.
+void renew_block(std::span<const float> values, std::size_t i, std::vector<float>& blocks);
+
+/// Copies values, multiplied as scale() does; nothing when one is not finite.
+[[nodiscard]] std::optional<float> copy_finite_scaled(std::span<const float> values, float factor,
+                                                      std::vector<float>& out, std::vector<float>& blocks);
 
 /// The k-th largest value, 1 <= k <= values.size(). `blocks`: of scale(); `scratch` is overwritten.
 [[nodiscard]] float kth_largest(std::span<const float> values, std::span<const float> blocks, std::size_t k,

@@ -82,22 +82,33 @@ Result<std::vector<double>> softmax(std::span<const float> logits) {
 }
 
 Sampler::Sampler(SamplingParams params, std::span<const std::int32_t> prompt) : params_(std::move(params)) {
+  for (const auto& [id, bias] : params_.logit_bias) known(id).bias += static_cast<float>(bias);
   if (params_.repetition_penalty != 1)
-    for (const std::int32_t id : prompt) seen_[id] = true;
+    for (const std::int32_t id : prompt) known(id).seen = true;
 }
 
-void Sampler::adjust() {
-  const auto at = [&](std::int32_t id) -> float& { return adjusted_[static_cast<std::size_t>(id)]; };
-  for (const auto& [id, bias] : params_.logit_bias) at(id) += static_cast<float>(bias);
-  if (params_.repetition_penalty != 1) {
-    const auto penalty = static_cast<float>(params_.repetition_penalty);
-    for (const auto& [id, yes] : seen_) at(id) = at(id) > 0 ? at(id) / penalty : at(id) * penalty;
+Sampler::Known& Sampler::known(std::int32_t id) {
+  const auto [at, fresh] = places_.emplace(id, known_.size());
+  if (fresh) known_.push_back({.id = id});
+  return known_[at->second];
+}
+
+Result<float> Sampler::adjust(std::span<const float> logits, float factor) {
+  const auto top = vocabulary::copy_finite_scaled(logits, factor, adjusted_, maxima_);
+  if (!top) return fail(ErrorCode::kInferenceFailed, "the model produced a logit that is not finite");
+  if (known_.empty() && params_.mask.empty()) return *top;
+  const auto penalty = static_cast<float>(params_.repetition_penalty);
+  for (const Known& k : known_) {
+    float v = logits[static_cast<std::size_t>(k.id)] + k.bias;
+    if (k.seen && penalty != 1) v = v > 0 ? v / penalty : v * penalty;
+    if (k.times > 0) v -= static_cast<float>(params_.presence_penalty + params_.frequency_penalty * k.times);
+    adjusted_[static_cast<std::size_t>(k.id)] = v * factor;
   }
-  if (params_.presence_penalty != 0 || params_.frequency_penalty != 0)
-    for (const auto& [id, times] : generated_)
-      at(id) -= static_cast<float>(params_.presence_penalty + params_.frequency_penalty * times);
   for (std::size_t i = 0; i < params_.mask.size(); ++i)
     if (!params_.mask[i]) adjusted_[i] = kNever;
+  if (!params_.mask.empty()) return vocabulary::scale(adjusted_, 1, maxima_);
+  for (const Known& k : known_) vocabulary::renew_block(adjusted_, static_cast<std::size_t>(k.id), maxima_);
+  return *std::ranges::max_element(maxima_);
 }
 
 /// Few tokens survive top_k: their softmax alone.
@@ -129,11 +140,8 @@ void Sampler::keep_likely(double sum) {
 }
 
 Result<double> Sampler::survive(std::span<const float> logits) {
-  if (!vocabulary::copy_finite(logits, adjusted_))
-    return fail(ErrorCode::kInferenceFailed, "the model produced a logit that is not finite");
-  adjust();
   const bool greedy = params_.temperature < kGreedyBelow;
-  const float top = vocabulary::scale(adjusted_, greedy ? 1 : static_cast<float>(1 / params_.temperature), maxima_);
+  LLORCH_TRY(const float top, adjust(logits, greedy ? 1 : static_cast<float>(1 / params_.temperature)));
   if (top == kNever) return fail(ErrorCode::kInferenceFailed, "the mask allows no token");
   if (!std::isfinite(top)) return fail(ErrorCode::kInferenceFailed, "the largest logit is not finite");
   all_ = false;
@@ -217,8 +225,10 @@ Result<Sampled> Sampler::sample(std::span<const float> logits, std::uint64_t ste
     }
   }
   if (params_.top_logprobs >= 0) tell_logprobs(logits, result);
-  ++generated_[result.id];
-  if (params_.repetition_penalty != 1) seen_[result.id] = true;
+  if (params_.repetition_penalty != 1 || params_.presence_penalty != 0 || params_.frequency_penalty != 0) {
+    Known& k = known(result.id);
+    k.seen = true, ++k.times;
+  }
   return result;
 }
 

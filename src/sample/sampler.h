@@ -60,7 +60,16 @@ class Sampler {
 
  private:
   using Candidate = std::pair<std::int32_t, double>;
-  void adjust();
+  /// A token whose logit is changed: one with a bias, or, where penalties are asked for, of prompt or output.
+  struct Known {
+    std::int32_t id;
+    float bias = 0;
+    bool seen = false;
+    int times = 0;  // generated
+  };
+  Known& known(std::int32_t id);
+  /// Biases, penalties and the mask, times `factor`: adjusted_ and the maxima of its blocks. The largest of all.
+  [[nodiscard]] Result<float> adjust(std::span<const float> logits, float factor);
   void keep_top_k(float top);
   void keep_likely(double sum);
   /// What can be drawn: weights_ where all_, else kept_. Returns the sum of those weights.
@@ -69,8 +78,8 @@ class Sampler {
   void tell_logprobs(std::span<const float> logits, Sampled& result);
 
   SamplingParams params_;
-  std::unordered_map<std::int32_t, int> generated_;  // times
-  std::unordered_map<std::int32_t, bool> seen_;      // prompt and output
+  std::vector<Known> known_;
+  std::unordered_map<std::int32_t, std::size_t> places_;  // of tokens in known_
   // Reused from token to token: as long as the vocabulary, or as its blocks, or as what survives.
   std::vector<float> adjusted_, maxima_, scratch_;
   std::vector<double> weights_, sums_;
