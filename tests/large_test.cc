@@ -62,7 +62,7 @@ TEST_P(Large, the_last_row_is_the_last_row) {
   });
   EXPECT_EQ(copied, kRows);
   EXPECT_TRUE(in_parts) << "all of a file would stay in memory beside its copy";
-  const auto table = (*backend)->table(t);
+  const auto table = (*backend)->table(t, {});
   ASSERT_TRUE(weight && table);
   constexpr std::size_t kInputs = 20;  // one, and so many that tiles compute them
   const std::vector<float> x = random_row(77);

@@ -56,7 +56,6 @@ Result<std::unique_ptr<Decoder>> load(const WeightSource& source, Backend& backe
   LLORCH_OK(loader.check(family->tensors(h)));
   LLORCH_TRY(Decoder::Parts parts, family->assemble(h, loader));
   LLORCH_OK(loader.finish());
-  if (!backend.keeps_source()) parts.forget_embedding = [&source, embedding] { source.release(*embedding); };
   parts.dim = h.dim, parts.vocab = h.vocab, parts.context = h.run_context;
   return Decoder::make(backend, std::move(parts), std::min(options.rows_max, h.run_context));
 }

@@ -51,6 +51,7 @@ class HfSource final : public WeightSource {
   }
 
   void release(const TensorView& tensor) const override { directory_.release(tensor); }
+  void copy(std::span<const std::byte> part, std::byte* to) const override { directory_.copy(part, to); }
 
  private:
   const TensorView* find_hf_tensor(const std::string& name) const {

@@ -102,8 +102,9 @@ Result<Norm> Loader::norm(const std::string& stem, float eps) {
 Result<std::unique_ptr<Weight>> Loader::table(const std::string& name) {
   LLORCH_TRY(const TensorView* t, use(name));
   LLORCH_OK(refuse_nan_scales(*t, *t));
-  if (!backend_.keeps_source()) source_.release(*t);
-  return backend_.table(*t);
+  if (backend_.keeps_source()) return backend_.table(*t, {});
+  source_.release(*t);
+  return backend_.table(*t, [source = &source_](auto part, std::byte* to) { source->copy(part, to); });
 }
 
 Result<std::vector<float>> Loader::values(const std::string& name) {
@@ -119,7 +120,6 @@ Result<Linear> Loader::head() {
   if (has("output.weight")) return linear("output");
   LLORCH_TRY(const TensorView* t, use("token_embd.weight"));
   Linear linear;
-  // embed() goes on reading the same bytes, but only the rows of tokens that come up: those pages return by themselves.
   LLORCH_TRY(linear.weight, matrix(*t, 0, t->rows()));
   return linear;
 }

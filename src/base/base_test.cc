@@ -128,6 +128,14 @@ TEST(MappedFile, holds_the_whole_file_also_after_its_pages_were_released) {
   EXPECT_EQ(std::memcmp(file->bytes().data(), text.data(), text.size()), 0);
   file->release(file->bytes());
   EXPECT_EQ(std::memcmp(file->bytes().data(), text.data(), text.size()), 0);
+  std::string part(70'000, ' ');
+  file->read(file->bytes().subspan(12'345, part.size()), reinterpret_cast<std::byte*>(part.data()));
+  EXPECT_EQ(part, text.substr(12'345, part.size()));
+  EXPECT_EQ(file_with({&*file, 1}, file->bytes().data() + text.size() - 1), &*file);
+  EXPECT_EQ(file_with({&*file, 1}, file->bytes().data() + text.size()), nullptr);
+  const auto borrowed = MappedFile::borrow(file->bytes());
+  borrowed.read(borrowed.bytes().first(part.size()), reinterpret_cast<std::byte*>(part.data()));
+  EXPECT_EQ(part, text.substr(0, part.size()));
   std::ofstream(d / "empty");
   EXPECT_TRUE(MappedFile::open(d / "empty").value().bytes().empty());
 }

@@ -33,9 +33,10 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
       return fail(ErrorCode::kIo, "cannot map {} ({} bytes): {}", path, size, std::strerror(reason));
     }
     file.bytes_ = {static_cast<const std::byte*>(address), size};
-    file.owned_ = true;
+    file.file_ = fd;
+  } else {
+    ::close(fd);
   }
-  ::close(fd);
   return file;
 }
 
@@ -46,24 +47,42 @@ MappedFile MappedFile::borrow(std::span<const std::byte> bytes) {
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : bytes_(std::exchange(other.bytes_, {})), owned_(std::exchange(other.owned_, false)) {}
+    : bytes_(std::exchange(other.bytes_, {})), file_(std::exchange(other.file_, -1)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(bytes_, other.bytes_);
-  std::swap(owned_, other.owned_);
+  std::swap(file_, other.file_);
   return *this;
 }
 
 MappedFile::~MappedFile() {
-  if (owned_) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  if (file_ < 0) return;
+  ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  ::close(file_);
 }
 
 void MappedFile::release(std::span<const std::byte> part) const {
-  if (!owned_) return;
+  if (file_ < 0) return;
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto first = (reinterpret_cast<std::uintptr_t>(part.data()) + page - 1) & ~(page - 1);
   const auto last = reinterpret_cast<std::uintptr_t>(part.data() + part.size()) & ~(page - 1);
   if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+void MappedFile::read(std::span<const std::byte> part, std::byte* to) const {
+  while (file_ >= 0 && !part.empty()) {
+    const ssize_t n = ::pread(file_, to, part.size(), part.data() - bytes_.data());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;  // what cannot be read is left to the mapping
+    part = part.subspan(static_cast<std::size_t>(n)), to += n;
+  }
+  if (!part.empty()) std::memcpy(to, part.data(), part.size());
+}
+
+const MappedFile* file_with(std::span<const MappedFile> files, const std::byte* at) {
+  for (const MappedFile& file : files)
+    if (at >= file.bytes().data() && at < file.bytes().data() + file.bytes().size()) return &file;
+  return nullptr;
 }
 
 Result<std::string> read_text_file(const std::string& path, std::size_t bytes_max) {

@@ -28,11 +28,16 @@ class MappedFile {
   /// Tells the system that these bytes will not be needed again soon, so that their pages may go. Contents stay
   /// readable.
   void release(std::span<const std::byte> part) const;
+  /// Copies some of the bytes from the file itself, so that their pages do not come to stay.
+  void read(std::span<const std::byte> part, std::byte* to) const;
 
  private:
   std::span<const std::byte> bytes_;
-  bool owned_ = false;
+  int file_ = -1;  // open, where the bytes are mapped
 };
+
+/// The file that a byte lies in, or null.
+[[nodiscard]] const MappedFile* file_with(std::span<const MappedFile> files, const std::byte* at);
 
 /// The whole of a small text file. Errors: kIo; kInvalidRequest above `bytes_max`.
 [[nodiscard]] Result<std::string> read_text_file(const std::string& path, std::size_t bytes_max);

@@ -285,11 +285,14 @@ Status GgufFile::append(MappedFile file, bool first) {
 }
 
 void GgufFile::release(const TensorView& tensor) const {
-  for (const MappedFile& file : files_) {
-    const auto all = file.bytes();
-    if (tensor.data.data() >= all.data() && tensor.data.data() < all.data() + all.size())
-      return file.release(tensor.data);
-  }
+  if (const MappedFile* file = file_with(files_, tensor.data.data())) file->release(tensor.data);
+}
+
+void GgufFile::copy(std::span<const std::byte> part, std::byte* to) const {
+  if (const MappedFile* file = file_with(files_, part.data()))
+    file->read(part, to);
+  else
+    std::memcpy(to, part.data(), part.size());
 }
 
 std::uint64_t GgufFile::file_bytes() const {

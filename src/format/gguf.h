@@ -22,6 +22,7 @@ class GgufFile final : public WeightSource {
   [[nodiscard]] static Result<std::unique_ptr<GgufFile>> from_memory(MappedFile file);
 
   void release(const TensorView& tensor) const override;
+  void copy(std::span<const std::byte> part, std::byte* to) const override;
   [[nodiscard]] std::uint32_t version() const { return version_; }
   [[nodiscard]] std::uint64_t file_bytes() const;
 

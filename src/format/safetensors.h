@@ -25,6 +25,7 @@ class SafetensorsDirectory {
   [[nodiscard]] const json::object& config() const { return config_.get_object(); }
   [[nodiscard]] const std::vector<TensorView>& tensors() const { return tensors_; }
   void release(const TensorView& tensor) const;
+  void copy(std::span<const std::byte> part, std::byte* to) const;
 
  private:
   std::string path_;

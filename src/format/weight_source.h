@@ -3,6 +3,7 @@
 // Ownership: tensor bytes live as long as the source. Threads: reading is safe from any thread.
 #pragma once
 
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +24,8 @@ class WeightSource {
 
   /// The bytes were copied elsewhere: their pages may be given back.
   virtual void release(const TensorView&) const {}
+  /// Copies some of a tensor's bytes; from a file without its pages.
+  virtual void copy(std::span<const std::byte> part, std::byte* to) const { std::memcpy(to, part.data(), part.size()); }
 
  protected:
   Metadata metadata_;

@@ -205,6 +205,7 @@ void attend(const AttendArgs& a) {
 
 /// The nearest that an F16 can hold: no infinity, which a weight of zero would turn into no number at all.
 inline float in_half(float x) { return x > 65504 ? 65504 : x < -65504 ? -65504 : x; }
+inline F in_half(F x) { return V::max(V::set1(-65504), V::min(V::set1(65504), x)); }  // no number stays none
 
 /// Codes and scale of 32 values (fewer at the end of a head).
 inline float quantize_kv(const float* x, int n, std::int8_t* codes) {
@@ -234,14 +235,22 @@ void kv_write(const KvLayout& l, std::uint8_t* page, int slot, const float* key,
     }
     return;
   }
-  for (int d = 0; d < l.head_dim; ++d) {
-    if (l.type == KvType::kF32) {
+  if (l.type == KvType::kF32) {
+    for (int d = 0; d < l.head_dim; ++d) {
       reinterpret_cast<float*>(page)[d * 64 + slot] = key[d];
       reinterpret_cast<float*>(values)[slot * stride + d] = value[d];
-    } else {
-      V::store_half_at(page + 2 * (d * 64 + slot), in_half(key[d]));
-      V::store_half_at(values + 2 * (slot * stride + d), in_half(value[d]));
     }
+    return;
+  }
+  // Every dimension of a key has a line of its own: they are asked for together.
+  for (int d = 0; d < l.head_dim; ++d) __builtin_prefetch(page + 2 * (d * 64 + slot), 1);
+  for (int d = 0; d < l.head_dim; d += P) {
+    const int n = l.head_dim - d < P ? l.head_dim - d : P;
+    std::uint8_t halves[2 * P];
+    V::store_half(halves, in_half(n == P ? V::load(value + d) : load_tail(value + d, n)));
+    __builtin_memcpy(values + 2 * (slot * stride + d), halves, static_cast<unsigned>(2 * n));
+    V::store_half(halves, in_half(n == P ? V::load(key + d) : load_tail(key + d, n)));
+    for (int i = 0; i < n; ++i) __builtin_memcpy(page + 2 * ((d + i) * 64 + slot), halves + 2 * i, 2);
   }
 }
 

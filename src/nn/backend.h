@@ -102,8 +102,10 @@ class Backend {
   [[nodiscard]] virtual bool keeps_source() const = 0;
   /// All weights have come. True: they were mapped, packed, from a cache.
   virtual bool loaded() { return false; }
-  /// A matrix for embed(); keeps reading the tensor's own bytes.
-  [[nodiscard]] virtual Result<std::unique_ptr<Weight>> table(const TensorView& tensor) = 0;
+  /// Copies some of a tensor's bytes.
+  using Read = std::function<void(std::span<const std::byte> part, std::byte* to)>;
+  /// A matrix for embed(), which goes on reading the tensor's own bytes; by `read`, where that is given.
+  [[nodiscard]] virtual Result<std::unique_ptr<Weight>> table(const TensorView& tensor, Read read) = 0;
   /// Any float tensor as plain floats.
   [[nodiscard]] Result<DeviceBuffer> vector(const TensorView& tensor);
 

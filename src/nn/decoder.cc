@@ -9,8 +9,6 @@ namespace {
 
 /// Rows whose values between an MLP's products are there at once. Fewer make the products slower.
 constexpr std::int64_t kMlpRows = 256;
-/// Rows of the embedding between two times that it leaves memory. Each brings up to 64 KiB of its file with it.
-constexpr std::size_t kEmbedRows = 64;
 
 std::int64_t gate_width(const Layer& layer) {
   if (const auto* mlp = std::get_if<Mlp>(&layer.mlp)) return mlp->up.weight->rows();
@@ -112,14 +110,7 @@ void Decoder::embed(std::span<const BatchRow> rows) {
   std::vector<std::int32_t> ids;
   for (const BatchRow& row : rows) ids.push_back(row.token);
   const DeviceSpan stream = scratch(stream_, static_cast<std::int64_t>(rows.size()), parts_.dim);
-  const auto dim = static_cast<std::size_t>(parts_.dim);
-  for (std::size_t first = 0, n; first < ids.size(); first += n) {
-    n = std::min(kEmbedRows - embedded_, ids.size() - first);
-    backend_.embed(*parts_.embedding, std::span(ids).subspan(first, n), stream.part(first * dim, n * dim));
-    if (embedded_ += n; embedded_ < kEmbedRows) continue;
-    embedded_ = 0;
-    if (parts_.forget_embedding) parts_.forget_embedding();
-  }
+  backend_.embed(*parts_.embedding, ids, stream);
   if (parts_.positions) {
     const DeviceSpan learned = scratch(branch_, static_cast<std::int64_t>(rows.size()), parts_.dim);
     for (std::size_t i = 0; i < rows.size(); ++i) ids[i] = rows[i].position;

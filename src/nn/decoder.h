@@ -79,8 +79,7 @@ class Decoder {
     int vocab = 0;
     int context = 0;  // positions the model can take
     std::unique_ptr<Weight> embedding;
-    std::function<void()> forget_embedding;  // called after some rows of it were read: they may leave memory
-    std::unique_ptr<Weight> positions;       // learned position embeddings, or null
+    std::unique_ptr<Weight> positions;  // learned position embeddings, or null
     std::vector<RopeSpec> ropes;
     std::vector<Layer> layers;
     Norm final_norm;
@@ -125,7 +124,6 @@ class Decoder {
   // normed_ holds what attention found as well, branch_ its queries: what was there before is not needed any more.
   DeviceBuffer stream_, normed_, branch_, key_, value_, gate_, up_, router_, picked_, expert_out_, selected_, logits_;
   std::vector<DeviceBuffer> cos_, sin_;  // one pair per rope
-  std::size_t embedded_ = 0;             // rows of the embedding that were read since it was forgotten
   const Observer* observer_ = nullptr;
   std::string prefix_;  // of checkpoint names: "layer_07." or ""
 };

@@ -61,7 +61,9 @@ class Broken final : public Backend {
     return real_->matrix(t, copied);
   }
   bool keeps_source() const override { return true; }
-  Result<std::unique_ptr<Weight>> table(const TensorView& t) override { return real_->table(t); }
+  Result<std::unique_ptr<Weight>> table(const TensorView& t, Read read) override {
+    return real_->table(t, std::move(read));
+  }
   Result<DeviceBuffer> allocate(std::size_t n) override { return real_->allocate(n); }
   void upload(std::span<const float> from, DeviceSpan to) override { real_->upload(from, to); }
   void download(DeviceSpan from, std::span<float> to) override { real_->download(from, to); }

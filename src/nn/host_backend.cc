@@ -4,10 +4,10 @@
 
 namespace llorch {
 
-Result<std::unique_ptr<Weight>> HostBackend::table(const TensorView& tensor) {
+Result<std::unique_ptr<Weight>> HostBackend::table(const TensorView& tensor, Read read) {
   if (!quant::find_row_ops(tensor.type))
     return bad_model("tensor '{}' has type {}, which is no weight type", tensor.name, info(tensor.type).name);
-  return std::make_unique<RawWeight>(tensor);
+  return std::make_unique<RawWeight>(tensor, std::move(read));
 }
 
 Result<DeviceBuffer> HostBackend::allocate(std::size_t floats) {

@@ -2,6 +2,8 @@
 // from the file.
 #pragma once
 
+#include <vector>
+
 #include "nn/backend.h"
 #include "quant/table.h"
 
@@ -9,7 +11,7 @@ namespace llorch {
 
 class HostBackend : public Backend {
  public:
-  Result<std::unique_ptr<Weight>> table(const TensorView& tensor) override;
+  Result<std::unique_ptr<Weight>> table(const TensorView& tensor, Read read) override;
   Result<DeviceBuffer> allocate(std::size_t floats) override;
   void upload(std::span<const float> from, DeviceSpan to) override;
   void download(DeviceSpan from, std::span<float> to) override;
@@ -24,14 +26,24 @@ class HostBackend : public Backend {
 /// A matrix that stays in its file's layout.
 class RawWeight final : public Weight {
  public:
-  explicit RawWeight(const TensorView& tensor)
+  RawWeight(const TensorView& tensor, Backend::Read read)
       : Weight(static_cast<std::int64_t>(tensor.rows()), static_cast<std::int64_t>(tensor.columns()),
                static_cast<std::int64_t>(tensor.data.size())),
         tensor_(tensor),
         ops_(quant::row_ops(tensor.type)),
-        stride_(row_bytes(tensor.type, tensor.columns())) {}
+        stride_(row_bytes(tensor.type, tensor.columns())),
+        read_(std::move(read)) {}
 
-  void row(std::int64_t index, float* out) const { ops_.dequantize(bytes(index), tensor_.columns(), out); }
+  void row(std::int64_t index, float* out) const {
+    const std::byte* from = bytes(index);
+    if (read_) {
+      thread_local std::vector<std::byte> row;
+      row.resize(stride_);
+      read_({from, stride_}, row.data());
+      from = row.data();
+    }
+    ops_.dequantize(from, tensor_.columns(), out);
+  }
   [[nodiscard]] double dot(std::int64_t index, const float* x) const {
     return ops_.dot(bytes(index), x, tensor_.columns());
   }
@@ -43,6 +55,7 @@ class RawWeight final : public Weight {
   TensorView tensor_;
   const quant::RowOps& ops_;
   std::uint64_t stride_;
+  Backend::Read read_;
 };
 
 }  // namespace llorch

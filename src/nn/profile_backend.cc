@@ -29,7 +29,9 @@ class Timed final : public ProfileBackend {
   }
   bool keeps_source() const override { return inner_->keeps_source(); }
   bool loaded() override { return inner_->loaded(); }
-  Result<std::unique_ptr<Weight>> table(const TensorView& t) override { return inner_->table(t); }
+  Result<std::unique_ptr<Weight>> table(const TensorView& t, Read read) override {
+    return inner_->table(t, std::move(read));
+  }
   Result<DeviceBuffer> allocate(std::size_t floats) override { return inner_->allocate(floats); }
   void upload(std::span<const float> from, DeviceSpan to) override { inner_->upload(from, to); }
   void download(DeviceSpan from, std::span<float> to) override {

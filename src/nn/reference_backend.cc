@@ -36,7 +36,7 @@ class ReferenceBackend final : public HostBackend {
   explicit ReferenceBackend(int threads) : pool_(threads) {}
   std::string_view isa() const override { return "reference"; }
   bool keeps_source() const override { return true; }
-  Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor, const Copied&) override { return table(tensor); }
+  Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor, const Copied&) override { return table(tensor, {}); }
 
   void rms_norm(DeviceSpan x, DeviceSpan weight, float eps, DeviceSpan out) override {
     const std::size_t n = weight.size();

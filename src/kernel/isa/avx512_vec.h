@@ -62,6 +62,9 @@ struct V {
         static_cast<std::uint16_t>(_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT)));
     __builtin_memcpy(p, &h, 2);
   }
+  static void store_half(std::uint8_t* p, F a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+  }
   static void store_i8(std::int8_t* p, F a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
   }
@@ -86,9 +89,7 @@ struct V {
   static I ints_i8(const std::uint8_t* p) { return _mm512_cvtepi8_epi32(load128(p)); }
   static I ints_low_nibble(const std::uint8_t* p) { return _mm512_and_si512(ints_u8(p), _mm512_set1_epi32(15)); }
   /// Two int16 in each lane, from lanes of int32 in their range.
-  static I make_pairs(I low, I high) {
-    return _mm512_mask_blend_epi16(0xaaaa'aaaa, low, _mm512_slli_epi32(high, 16));
-  }
+  static I make_pairs(I low, I high) { return _mm512_mask_blend_epi16(0xaaaa'aaaa, low, _mm512_slli_epi32(high, 16)); }
   static I mul_pairs(I pairs, int factor) {
     return _mm512_mullo_epi16(pairs, _mm512_set1_epi16(static_cast<short>(factor)));
   }

@@ -52,6 +52,10 @@ struct V {
     const __fp16 h = static_cast<__fp16>(x);
     __builtin_memcpy(p, &h, 2);
   }
+  static void store_half(std::uint8_t* p, F a) {
+    const float16x4_t four = vcvt_f16_f32(a);
+    __builtin_memcpy(p, &four, sizeof four);
+  }
   static void store_i8(std::int8_t* p, F a) {
     const int16x4_t words = vqmovn_s32(vcvtnq_s32_f32(a));
     const std::int32_t four = vget_lane_s32(vreinterpret_s32_s8(vqmovn_s16(vcombine_s16(words, words))), 0);

@@ -116,6 +116,9 @@ struct V {
     const auto result = static_cast<std::uint16_t>(sign | h);
     __builtin_memcpy(p, &result, 2);
   }
+  static void store_half(std::uint8_t* p, F a) {
+    for (int i = 0; i < P; ++i) store_half_at(p + 2 * i, a.v[i]);
+  }
   static void store_i8(std::int8_t* p, F a) {
     float values[P];
     store(values, a);
