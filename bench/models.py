@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Speeds of random-weight models of real shapes, as fractions of what this machine can do, next to what is required.
 
-bench/models.py [--shapes a,b] [--types a,b] [--threads 1,2] [--repeats 3] [--depth 2048]
+bench/models.py [--shapes a,b] [--types a,b] [--threads 1,2] [--repeats 3] [--depth 2048] [--table FILE] [--discard]
 Models are made once, in build/models. Every row compares within one process: `llorch-worker-cpu bench` measures the roofline itself.
+--table appends a line of all figures of a model to FILE as it is measured; --discard removes a model after that: all forty take 90 GB.
 """
 import argparse
 import json
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -19,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = ROOT / "build/release/bin"
 PLAIN = ("F16", "BF16", "F32")
 CLIENT_TOKENS = 128, 64
-CONTEXTS = {"qwen2.5-0.5b": 32768, "tinyllama-1.1b": 2048, "llama3.2-1b": 131072, "phi-3-mini": 4096, "gpt2-124m": 1024}
+CONTEXTS = {"gpt2-124m": 1024, "qwen2.5-0.5b": 32768, "tinyllama-1.1b": 2048, "llama3.2-1b": 131072, "phi-3-mini": 4096}
 
 
 def model(shape, kind):
@@ -29,6 +31,20 @@ def model(shape, kind):
     if not path.exists():
         subprocess.run([BIN / "llorch-gguf", "synth", "--quick", "--shape", shape, "--type", kind, path], check=True, stdout=subprocess.DEVNULL)
     return path
+
+
+COLUMNS = {
+    "P512": "prefill 512", "long": r"prefill \d", "dec": "decode,", "d/d0": "decode .* of depth 0", "d/bw": "decode .* of .weights", "b8": "8 sequences", "b32": "32 sequences", "scale": "prefill,",
+    "clients": "8 clients,", "first": "8 clients:", "AVX2": "AVX2", "load": "load", "second": "second", "step": "a step", "mem": "peak memory",
+}  # a column of --table: the beginning of the rows that it holds; the first that fits
+
+
+def table_line(shape, kind, figures):
+    """`figures`: (threads, what, reached, required). Figures of one and of two threads are divided by a stroke."""
+    cells = {name: [] for name in COLUMNS}
+    for _, what, reached, _ in figures:
+        cells[next(name for name, start in COLUMNS.items() if re.match(start, what))].append(f"{reached:.2f}")
+    return f"| {shape} {kind} | " + " | ".join("/".join(c) or "-" for c in cells.values()) + " |\n"
 
 
 def required_prefill(shape, kind):
@@ -122,20 +138,28 @@ def report(shape, kind, a):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--shapes", default="qwen2.5-0.5b,tinyllama-1.1b")
+    p.add_argument("--shapes", default=",".join(CONTEXTS))
     p.add_argument("--types", default="Q4_0,Q4_K_M,Q5_K_M,Q6_K,Q8_0,MXFP4,F16,BF16")
     p.add_argument("--threads", default="1,2")
     p.add_argument("--repeats", default="3")
     p.add_argument("--depth", type=int, default=2048)
+    p.add_argument("--table")
+    p.add_argument("--discard", action="store_true")
     a = p.parse_args()
     print(f"{'model':16} {'format':7} {'thr':>3}  {'what':72} {'reached':>8} {'required':>9}")
     missed = total = 0
     for shape in a.shapes.split(","):
         for kind in a.types.split(","):
-            for t, what, reached, required in report(shape, kind, a):
+            figures = list(report(shape, kind, a))
+            for t, what, reached, required in figures:
                 good = reached <= -required if required < 0 else reached >= required
                 missed, total = missed + (not good), total + 1
                 print(f"{shape:16} {kind:7} {t:3}  {what:72} {reached:8.2f} {('<= ' if required < 0 else '>= ') + format(abs(required), '.2f'):>9} {'' if good else 'short'}", flush=True)
+            if a.table:
+                with open(a.table, "a") as out:
+                    out.write(table_line(shape, kind, figures))
+            if a.discard:
+                model(shape, kind).unlink()
     print(f"{missed} of {total} rows fall short")
 
 
