@@ -1,4 +1,4 @@
-// The kernels, written once (with body_attention.h and body_peaks.h). An ISA's unit includes its vector header (struct
+// The kernels, written once (with the other body_*.h). An ISA's unit includes its vector header (struct
 // V) and then this file, so that every ISA compiles its own copy inside an anonymous namespace: no symbol but the table
 // leaves the unit. No std:: algorithms or containers here.
 //
@@ -268,6 +268,17 @@ inline I dot4_signed(I sum, B codes, B activations) {
   return Vec::dot_signed(sum, codes, activations);
 }
 
+/// Of vectors of codes: so many that the products of pairs with activations can be added in int16.
+constexpr int joined_vectors(const PanelFormat& f) {
+  int most = f.bytes ? 255 : f.nibbles ? 15 + 48 * f.pairs + 16 * f.bits : 3 * f.pairs + 4 * f.bits;
+  if (f.indexed) {
+    most = 0;
+    for (int i = 0; i < 16; ++i) most = f.lookup[i] > most ? f.lookup[i] : most;
+  }
+  const int fit = 32767 / (2 * 127 * most);
+  return fit >= 8 ? 8 : fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
+}
+
 /// Rows of activations as a panel needs them.
 template<const PanelFormat& kF, int kRows>
 struct CodeRows {
@@ -305,7 +316,22 @@ struct CodeRows {
   }
   I dot(int r, std::int64_t c, int h, const B* w) const {
     I sum = start(r, c, h);
+    if constexpr (V::kDotJoined && !kF.wide) return dot_joined<V>(sum, r, c, h, w);
     for (int g = h * kF.sub / 4; g < (h + 1) * kF.sub / 4; ++g) sum = dot4(sum, w[g], four(r, c, g));
+    return sum;
+  }
+  /// For the ISA that has it.
+  template<class Vec>
+  I dot_joined(I sum, int r, std::int64_t c, int h, const B* w) const {
+    constexpr int kGroups = kF.sub / 4, kTogether = joined_vectors(kF) < kGroups ? joined_vectors(kF) : kGroups;
+#pragma GCC unroll 8
+    for (int g = h * kGroups; g < (h + 1) * kGroups; g += kTogether) {
+      B pairs = Vec::pair_products(w[g], four(r, c, g));
+#pragma GCC unroll 8
+      for (int i = 1; i < kTogether; ++i)
+        pairs = Vec::add_pair_products(pairs, Vec::pair_products(w[g + i], four(r, c, g + i)));
+      sum = Vec::add_joined(sum, pairs);
+    }
     return sum;
   }
 };
@@ -417,48 +443,13 @@ inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int
   }
 }
 
-// -------------------------------------------------------------------------------------------------- matrix products,
-// plain formats
+}  // namespace
+}  // namespace llorch::kernel
 
-struct PlainF32 {
-  static constexpr int kBytes = 4;
-  static F load(const std::uint8_t* p) { return V::load(reinterpret_cast<const float*>(p)); }
-};
-struct PlainF16 {
-  static constexpr int kBytes = 2;
-  static F load(const std::uint8_t* p) { return V::load_half(p); }
-};
-struct PlainBF16 {
-  static constexpr int kBytes = 2;
-  static F load(const std::uint8_t* p) { return V::load_bfloat(p); }
-};
+#include "kernel/body_plain.h"
 
-/// Four interleaved partial sums over the columns, joined in a fixed order: short dependency chains without splitting
-/// by rows.
-template<class T, int kRows>
-inline void plain_block(const LinearArgs& a, const std::uint8_t* panel, std::int64_t row, F* sums) {
-  const float* x[kRows];
-  F partial[kRows][4];
-  for (int r = 0; r < kRows; ++r) {
-    x[r] = a.x + (row + r) * a.x_stride;
-    for (int u = 0; u < 4; ++u) partial[r][u] = V::zero();
-  }
-  std::int64_t c = 0;
-  for (; c + 4 <= a.k; c += 4) {
-    if constexpr (kRows <= 2)
-      for (int i = 0; i < 4 * P * T::kBytes; i += 64) __builtin_prefetch(panel + c * P * T::kBytes + kAhead + i);
-    for (int u = 0; u < 4; ++u) {
-      const F w = T::load(panel + (c + u) * P * T::kBytes);
-      for (int r = 0; r < kRows; ++r) partial[r][u] = V::fma(w, V::set1(x[r][c + u]), partial[r][u]);
-    }
-  }
-  for (int u = 0; c < a.k; ++c, ++u) {
-    const F w = T::load(panel + c * P * T::kBytes);
-    for (int r = 0; r < kRows; ++r) partial[r][u] = V::fma(w, V::set1(x[r][c]), partial[r][u]);
-  }
-  for (int r = 0; r < kRows; ++r)
-    sums[r] = V::add(V::add(partial[r][0], partial[r][1]), V::add(partial[r][2], partial[r][3]));
-}
+namespace llorch::kernel {
+namespace {
 
 // ------------------------------------------------------------------------------------------------------------- the
 // loop round both

@@ -12,7 +12,7 @@ struct V {
   static constexpr const char* kName = "avx2";
   static constexpr int P = 8, kRowTile = 4, kQueryTile = 2;
   static constexpr bool kEmulated = false;
-  static constexpr bool kDotSigned = true, kDotPairs = false;
+  static constexpr bool kDotSigned = true, kDotPairs = false, kDotJoined = true;
   using F = __m256;
   using I = __m256i;
   using B = __m256i;
@@ -107,6 +107,10 @@ struct V {
   static I dot(I sum, B u, B s) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(u, s), _mm256_set1_epi16(1)));
   }
+  /// dot() in three steps, for several at a time while their pairs stay below 2^15.
+  static B pair_products(B u, B s) { return _mm256_maddubs_epi16(u, s); }
+  static B add_pair_products(B a, B b) { return _mm256_add_epi16(a, b); }
+  static I add_joined(I sum, B pairs) { return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))); }
   /// Codes up to 255, 128 standing for zero: their sizes times activations that take their signs. 2 * 128 * 127 fits 15
   /// bits.
   static I dot_signed(I sum, B u, B s) {

@@ -12,7 +12,7 @@ struct V {
   static constexpr const char* kName = "avx512";
   static constexpr int P = 16, kRowTile = 6, kQueryTile = 6;
   static constexpr bool kEmulated = false;
-  static constexpr bool kDotSigned = false, kDotPairs = true;
+  static constexpr bool kDotSigned = false, kDotPairs = true, kDotJoined = false;
   using F = __m512;
   using I = __m512i;
   using B = __m512i;

@@ -17,7 +17,7 @@ struct V {
 #endif
   static constexpr int P = 4, kRowTile = 4, kQueryTile = 6;
   static constexpr bool kEmulated = false;
-  static constexpr bool kDotSigned = false, kDotPairs = false;
+  static constexpr bool kDotSigned = false, kDotPairs = false, kDotJoined = false;
   using F = float32x4_t;
   using I = int32x4_t;
   using B = uint8x16_t;

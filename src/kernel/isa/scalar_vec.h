@@ -9,7 +9,7 @@ namespace {
 
 struct V {
   static constexpr const char* kName = "scalar";
-  static constexpr bool kDotSigned = false, kDotPairs = false;
+  static constexpr bool kDotSigned = false, kDotPairs = false, kDotJoined = false;
   static constexpr int P = 8, kRowTile = 4, kQueryTile = 2;
   static constexpr bool kEmulated = true;
   struct F {
