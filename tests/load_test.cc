@@ -233,16 +233,17 @@ TEST(Loading, hyper_parameters_are_bounded_and_unknown_ones_refused) {
   EXPECT_NE(with("tokenizer.ggml.eos_token_id", MetaValue::u32(320)).find("eos_token_id"), std::string::npos);
 }
 
-TEST(Loading, an_mxfp4_scale_of_ff_is_refused) {
-  Spoiled s("tiny-llama", "MXFP4");
-  std::vector<std::byte> bytes;
-  for (TensorView& t : s.tensors)
-    if (t.name == "blk.1.attn_v.weight") {
-      bytes.assign(t.data.begin(), t.data.end());
-      bytes[17 * 5] = std::byte{0xff};
-      t.data = bytes;
-    }
-  EXPECT_NE(s.error().find("'blk.1.attn_v.weight': the scale of MXFP4 block 5 is NaN"), std::string::npos);
+TEST(Loading, an_mxfp4_scale_of_ff_is_refused) {  // in whatever tensor it is: a matrix, an embedding, a norm
+  for (const std::string name : {"blk.1.attn_v.weight", "token_embd.weight", "blk.1.attn_norm.weight"}) {
+    Spoiled s("tiny-llama", "MXFP4");
+    TensorView& t = s.tensor(name);
+    std::vector<std::byte> bytes(t.values() / 32 * 17);
+    t.type = DType::kMXFP4, t.data = bytes;
+    EXPECT_EQ(s.error().find("is NaN"), std::string::npos) << name;
+    bytes[17] = std::byte{0xff};
+    EXPECT_NE(s.error().find(fmt::format("'{}': the scale of MXFP4 block 1 is NaN", name)), std::string::npos)
+        << s.error();
+  }
 }
 
 TEST(Loading, a_context_beyond_the_models_is_refused) {

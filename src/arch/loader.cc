@@ -91,9 +91,11 @@ Result<Norm> Loader::norm(const std::string& stem, float eps) {
   Norm norm;
   norm.eps = eps;
   LLORCH_TRY(const TensorView* weight, use(stem + ".weight"));
+  LLORCH_OK(refuse_nan_scales(*weight, *weight));
   LLORCH_TRY(norm.weight, backend_.vector(*weight));
   if (has(stem + ".bias")) {
     LLORCH_TRY(const TensorView* bias, use(stem + ".bias"));
+    LLORCH_OK(refuse_nan_scales(*bias, *bias));
     LLORCH_TRY(norm.bias, backend_.vector(*bias));
   }
   return norm;
@@ -109,6 +111,7 @@ Result<std::unique_ptr<Weight>> Loader::table(const std::string& name) {
 
 Result<std::vector<float>> Loader::values(const std::string& name) {
   LLORCH_TRY(const TensorView* t, use(name));
+  LLORCH_OK(refuse_nan_scales(*t, *t));
   std::vector<float> out(t->values());
   const std::uint64_t stride = row_bytes(t->type, t->columns());
   for (std::uint64_t r = 0; r < t->rows(); ++r)
