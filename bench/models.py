@@ -2,8 +2,8 @@
 """Speeds of random-weight models of real shapes, as fractions of what this machine can do, next to what is required.
 
 bench/models.py [--shapes a,b] [--types a,b] [--threads 1,2] [--repeats 3] [--depth 2048] [--table FILE] [--discard]
-Models are made once, in build/models. Every row compares within one process: `llorch-worker-cpu bench` measures the roofline itself.
---table appends a line of all figures of a model to FILE as it is measured; --discard removes a model after that: all forty take 90 GB.
+Models are made once, in build/models. `llorch-worker-cpu bench` measures the roofline itself; a fraction is of the best that the runs over one model saw.
+--table appends a line of all figures of a model to FILE as it is measured; --discard removes a model after that: all forty take nearly 60 GB.
 """
 import argparse
 import json
@@ -51,29 +51,37 @@ def required_prefill(shape, kind):
     return 0.65 if kind in PLAIN else 0.50 if "0.5b" in shape else 0.60
 
 
-def rows(shape, kind, core, heavy, long, far, avx2, step, second, clients):
+def fraction(result, name, mine, reports):
+    """Of the best roofline of its number of threads that `reports` measured; `mine` measured the result."""
+    peaks = [[r[name] for r in report["rooflines"] if r["threads"] == result["threads"]][0] for report in (mine, *reports)]
+    return result["roofline_fraction"] * peaks[0] / max(peaks)
+
+
+def rows(shape, kind, core, heavy, far, avx2, step, second, clients):
     """(threads, what, reached, required) of the reports of one model; negative: at most."""
-    by = {(r["test"], r["depth"], r["batch"], r["threads"]): r for r in core["results"]}
-    threads = sorted({t for _, _, _, t in by})
+
+    def result(report, test, batch, t):
+        return next(r for r in report["results"] if (r["test"], r["batch"], r["threads"]) == (test, batch, t))
+
+    def speed(*which):
+        return result(*which)["tok_s"]["median"]
+
+    name, peak = ("int8_gops", "int8 dot") if kind not in PLAIN else ("bf16_gflops", "bf16 dot") if core["roofline"]["bf16_gflops"] > 0 else ("fp32_gflops", "fp32")
+    threads = sorted({r["threads"] for r in core["results"]})
     deep = max(r["depth"] for r in far["results"])
     for t in threads:
-        speed = {key[:3]: r["tok_s"]["median"] for key, r in by.items() if key[3] == t}
-        prefill, decode = by[("prefill", 0, 1, t)], by[("decode", 0, 1, t)]
-        yield t, f"prefill 512, {speed['prefill', 0, 1]:.0f} tok/s, of " + (f"{'bf16 dot' if core['roofline']['bf16_gflops'] > 0 else 'fp32'} peak" if kind in PLAIN else "int8 dot peak"), prefill["roofline_fraction"], required_prefill(shape, kind)
-        yield t, f"decode, {speed['decode', 0, 1]:.1f} tok/s, of read bandwidth {core['roofline']['read_gb_s']:.0f} GB/s", decode["roofline_fraction"], 0.92
-        yield t, "8 sequences, times one", speed["decode", 0, 8] / speed["decode", 0, 1], 5.0
-        many = {r["test"]: r["tok_s"]["median"] for r in heavy["results"] if r["threads"] == t}
-        yield t, f"32 sequences, {many['decode']:.0f} tok/s, of a prefill of 32", many["decode"] / many["prefill"], 1.0
-        for r in far["results"]:
-            if r["test"] == "decode" and r["threads"] == t:
-                yield t, f"decode at depth {deep}, of depth 0", r["tok_s"]["median"] / speed["decode", 0, 1], 0.92
-                yield t, f"decode at depth {deep}, of (weights + KV) / bandwidth", r["roofline_fraction"], 0.90
-        for r in long["results"]:
-            if r["test"] == "prefill" and r["threads"] == t:
-                yield t, f"prefill {r['tokens']}, of 512", r["tok_s"]["median"] / speed["prefill", 0, 1], 0.85
+        one, prompt, distant = speed(core, "decode", 1, t), speed(core, "prefill", 1, t), result(far, "decode", 1, t)
+        yield t, f"prefill 512, {prompt:.0f} tok/s, of {peak} peak", fraction(result(core, "prefill", 1, t), name, core, [far]), required_prefill(shape, kind)
+        yield t, f"prefill {deep}, of 512", speed(far, "prefill", 1, t) / prompt, 0.85
+        yield t, f"decode, {one:.1f} tok/s, of read bandwidth", fraction(result(core, "decode", 1, t), "read_gb_s", core, [far]), 0.92
+        yield t, f"decode at depth {deep}, of depth 0", distant["tok_s"]["median"] / one, 0.92
+        yield t, f"decode at depth {deep}, of (weights + KV) / bandwidth", fraction(distant, "read_gb_s", far, [core]), 0.90
+        yield t, "8 sequences, times one", speed(core, "decode", 8, t) / one, 5.0
+        same = result(heavy, "prefill", 1, t)["operations"] / result(heavy, "decode", 32, t)["operations"]  # every sequence needs the head, a prompt once
+        yield t, f"32 sequences, {speed(heavy, 'decode', 32, t):.0f} tok/s, of a prefill of 32 ({same:.2f}: as many operations)", speed(heavy, "decode", 32, t) / speed(heavy, "prefill", 1, t), 1.0
     if len(threads) > 1:
         one, two = threads[0], threads[-1]
-        yield two, f"prefill, {two} threads, times {one}", by[("prefill", 0, 1, two)]["tok_s"]["median"] / by[("prefill", 0, 1, one)]["tok_s"]["median"], 1.9
+        yield two, f"prefill, {two} threads, times {one}", speed(core, "prefill", 1, two) / speed(core, "prefill", 1, one), 1.9
     t = threads[-1]
     yield t, f"8 clients, {CLIENT_TOKENS[0]} in, {CLIENT_TOKENS[1]} out: output rate, times one client", clients["times"], 4.0
     yield t, f"8 clients: worst first token {clients['worst']:.2f} s, of prefilling all prompts", clients["worst"] / clients["prefill"], -1.2
@@ -126,14 +134,13 @@ def serve(shape, kind, threads):
 def report(shape, kind, a):
     most = CONTEXTS[shape]
     deep = min(a.depth, most - 64)
+    few = a.threads.split(",")[-1]
     core = measure(shape, kind, "-p", "512", "-n", "32", "-d", "0", "-b", "1,8", "-t", a.threads, "-r", a.repeats)
     heavy = measure(shape, kind, "-p", "32", "-n", "8", "-d", "0", "-b", "32", "-t", a.threads, "-r", a.repeats, "--no-roofline")
-    far = measure(shape, kind, "-p", "1", "-n", "16", "-d", str(deep), "-b", "1", "-t", a.threads, "-r", a.repeats)
-    long = measure(shape, kind, "-p", str(min(2048, most - 64)), "-n", "1", "-d", "0", "-b", "1", "-t", a.threads, "-r", "1", "--no-roofline")
-    avx2 = None if kind in PLAIN else measure(shape, kind, "-p", "512", "-n", "1", "-d", "0", "-b", "1", "-t", a.threads.split(",")[-1], "-r", "1", "--isa", "avx2")
-    few = a.threads.split(",")[-1]
-    step = measure(shape, kind, "-p", "1", "-n", "200", "-d", "0", "-b", "1", "-t", few, "-r", "1", "--profile", "--no-roofline")
-    return rows(shape, kind, core, heavy, long, far, avx2, step, second_start(shape, kind, few), serve(shape, kind, a.threads.split(",")[-1]))
+    far = measure(shape, kind, "-p", "0", "-n", "16", "-d", str(deep), "-b", "1", "-t", a.threads, "-r", a.repeats)
+    avx2 = None if kind in PLAIN else measure(shape, kind, "-p", "512", "-n", "0", "-d", "0", "-b", "1", "-t", few, "-r", a.repeats, "--isa", "avx2")
+    step = measure(shape, kind, "-p", "1", "-n", "100", "-d", "0", "-b", "1", "-t", few, "-r", "1", "--profile", "--no-roofline")
+    return rows(shape, kind, core, heavy, far, avx2, step, second_start(shape, kind, few), serve(shape, kind, few))
 
 
 def main():

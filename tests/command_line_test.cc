@@ -241,8 +241,9 @@ TEST(Bench, reports_every_test_with_its_share_of_the_machine) {
   std::multiset<std::string> tests;
   for (const auto& v : *json::find_array(o, "results")) {
     const json::object& b = v.get_object();
-    tests.insert(fmt::format("{} {} {}", *json::find_text(b, "test"), *json::find_number(b, "depth"),
-                             *json::find_number(b, "batch")));
+    tests.insert(fmt::format("{} {} {} {}", *json::find_text(b, "test"), *json::find_number(b, "tokens"),
+                             *json::find_number(b, "depth"), *json::find_number(b, "batch")));
+    EXPECT_GT(*json::find_number(b, "operations"), 0);
     const json::object& speed = *json::find_object(b, "tok_s");
     EXPECT_GT(*json::find_number(speed, "min"), 0);
     EXPECT_LE(*json::find_number(speed, "min"), *json::find_number(speed, "median"));
@@ -253,8 +254,12 @@ TEST(Bench, reports_every_test_with_its_share_of_the_machine) {
     EXPECT_GT(*json::find_number(b, "outside_operations"), 0);
     EXPECT_LT(*json::find_number(b, "outside_operations"), 1);
   }
-  EXPECT_EQ(tests, (std::multiset<std::string>{"prefill 0 1", "decode 0 1", "decode 0 3", "prefill 40 1", "decode 40 1",
-                                               "decode 40 3", "step 0 1"}));
+  EXPECT_EQ(tests, (std::multiset<std::string>{"prefill 32 0 1", "decode 4 0 1", "decode 4 0 3", "prefill 32 40 1",
+                                               "prefill 40 0 1", "decode 4 40 1", "decode 4 40 3", "step 4 0 1"}));
+  const auto only = run_process(
+      {kWorker, "bench", "-m", "builtin:haiku", "-p", "0", "-n", "3", "-t", "1", "-r", "1", "--no-roofline", "--json"});
+  ASSERT_EQ(only.exit_code, 0) << only.err;
+  EXPECT_EQ(json::find_array(parsed(only.out), "results")->size(), 1U) << only.out;  // no prefill was asked for
   const auto deep = run_process({kWorker, "bench", "-m", "builtin:haiku", "-d", "100000"});
   EXPECT_EQ(deep.exit_code, 1);
   EXPECT_NE(deep.err.find("context"), std::string::npos) << deep.err;

@@ -147,8 +147,10 @@ TEST_P(GoldenTest, fast_isas_err_no_more_than_activation_quantization_explains) 
     ASSERT_TRUE(measure(run.logits, want, c)) << golden_.name << " " << isa;
     EXPECT_LE(plain ? c.error : c.l2, bound) << golden_.name << " " << isa;
     check_argmax(run.logits, want, bound * scale, isa);
-    std::printf("golden %-14s %-9s max error %.1e, norm error %.1e (bound %.0e) over %zu rows, %d routings imposed\n",
-                golden_.name.c_str(), isa.c_str(), c.error, c.l2, bound, rows, flips);
+    std::printf(
+        "golden %-14s %-9s max error %.1e, norm error %.1e (bound %.0e), NMSE %.1e over %zu rows, %d routings "
+        "imposed\n",
+        golden_.name.c_str(), isa.c_str(), c.error, c.l2, bound, c.l2 * c.l2, rows, flips);
   }
 }
 

@@ -132,11 +132,13 @@ class Bench {
     report_.file_bytes = 0;
     for (const TensorView& t : loaded.source->tensors()) report_.file_bytes += t.data.size();
     for (const int depth : options_.depths) {
-      for (const int n : options_.prompts) LLORCH_OK(prefill(loaded, cost, threads, depth, n));
+      for (const int n : options_.prompts)
+        if (n > 0) LLORCH_OK(prefill(loaded, cost, threads, depth, n));
       for (const int batch : options_.batches)
-        for (const int n : options_.generated) LLORCH_OK(decode(loaded, cost, threads, depth, n, batch));
+        for (const int n : options_.generated)
+          if (n > 0) LLORCH_OK(decode(loaded, cost, threads, depth, n, batch));
     }
-    return options_.profile ? step(loaded, cost, threads) : Status{};
+    return options_.profile && options_.generated.front() > 0 ? step(loaded, cost, threads) : Status{};
   }
 
  private:
@@ -148,10 +150,10 @@ class Bench {
   }
 
   template<class Work>
-  void measure(BenchResult result, double tokens, const Work& work) {
+  void measure(BenchResult result, double tokens, int repeats, const Work& work) {
     std::vector<double> speeds;
     if (profile_) profile_->reset();
-    for (int i = 0; i < options_.repeats; ++i) {
+    for (int i = 0; i < repeats; ++i) {
       const auto start = Clock::now();
       work();
       speeds.push_back(tokens / seconds_since(start));
@@ -165,15 +167,20 @@ class Bench {
   Status prefill(LoadedModel& m, const Cost& cost, int threads, int depth, int n) {
     LLORCH_TRY(Runner r, runner(m, 1, depth + n));
     if (depth > 0) r.prefill(0, 0, depth);
+    prefill(r, cost, threads, depth, n, options_.repeats);
+    return {};
+  }
+  void prefill(Runner& r, const Cost& cost, int threads, int depth, int n, int repeats) {
     BenchResult result{.test = "prefill", .tokens = n, .depth = depth, .threads = threads};
     result.operations = cost.layer_operations + cost.head_operations / n;
-    measure(std::move(result), n, [&] { r.prefill(0, depth, depth + n); });
-    return {};
+    measure(std::move(result), n, repeats, [&] { r.prefill(0, depth, depth + n); });
   }
 
   Status decode(LoadedModel& m, const Cost& cost, int threads, int depth, int n, int batch) {
     LLORCH_TRY(Runner r, runner(m, batch, depth + n));
-    for (int b = 0; b < batch && depth > 0; ++b) r.prefill(b, 0, depth);
+    const bool first = batch == options_.batches.front() && n == options_.generated.front();
+    if (depth > 0 && first) prefill(r, cost, threads, 0, depth, 1);  // what the depth itself takes is a result, too
+    for (int b = first ? 1 : 0; b < batch && depth > 0; ++b) r.prefill(b, 0, depth);
     r.step(depth);
     BenchResult result{.test = "decode", .tokens = n, .depth = depth, .batch = batch, .threads = threads};
     result.operations = cost.layer_operations + cost.head_operations;
@@ -181,7 +188,7 @@ class Bench {
     const double item = options_.kv == KvPrecision::kF32 ? 4 : options_.kv == KvPrecision::kF16 ? 2 : 1.0625;
     result.bytes = cost.layer_bytes + cost.head_bytes +
                    2.0 * one.layers * one.kv_heads * one.head_dim * item * batch * (depth + n / 2.0);
-    measure(std::move(result), static_cast<double>(n) * batch, [&] {
+    measure(std::move(result), static_cast<double>(n) * batch, options_.repeats, [&] {
       for (int i = 0; i < n; ++i) r.step(depth + i);
     });
     return {};
@@ -202,6 +209,7 @@ class Bench {
     LLORCH_TRY([[maybe_unused]] const int id, engine->submit(std::move(request)));
     engine->step();  // the prompt and the first token
     BenchResult result{.test = "step", .tokens = n, .threads = threads};
+    result.operations = cost.layer_operations + cost.head_operations;
     result.bytes = cost.layer_bytes + cost.head_bytes;
     profile_->reset();
     const auto start = Clock::now();
@@ -243,7 +251,7 @@ Result<BenchReport> run_bench(const BenchOptions& options) {
       b.fraction = b.test == "prefill" ? b.median * b.operations / (peak * 1e9)
                                        : b.median / b.batch * b.bytes / (r.read_gb_s * 1e9);
     }
-    if (t >= report.roofline.threads) report.roofline = r;
+    report.rooflines.push_back(r);
   }
   return report;
 }
@@ -268,7 +276,8 @@ boost::json::object to_json(const Roofline& r) {
 }
 
 boost::json::object to_json(const BenchReport& report) {
-  boost::json::array results;
+  boost::json::array results, rooflines;
+  for (const Roofline& r : report.rooflines) rooflines.push_back(to_json(r));
   for (const BenchResult& b : report.results) {
     boost::json::object o{{"test", b.test},
                           {"tokens", b.tokens},
@@ -276,6 +285,7 @@ boost::json::object to_json(const BenchReport& report) {
                           {"batch", b.batch},
                           {"threads", b.threads},
                           {"tok_s", {{"median", b.median}, {"min", b.low}, {"max", b.high}}},
+                          {"operations", b.operations},
                           {"roofline_fraction", b.fraction}};
     if (!b.profile.empty()) {
       boost::json::object ops;
@@ -289,11 +299,11 @@ boost::json::object to_json(const BenchReport& report) {
     }
     results.push_back(std::move(o));
   }
-  return {{"model", report.model},        {"isa", report.isa},
-          {"weights", report.weights},    {"file_bytes", report.file_bytes},
-          {"load_s", report.load_s},      {"peak_rss_bytes", report.peak_rss_bytes},
-          {"kv_bytes", report.kv_bytes},  {"roofline", to_json(report.roofline)},
-          {"results", std::move(results)}};
+  return {{"model", report.model},         {"isa", report.isa},
+          {"weights", report.weights},     {"file_bytes", report.file_bytes},
+          {"load_s", report.load_s},       {"peak_rss_bytes", report.peak_rss_bytes},
+          {"kv_bytes", report.kv_bytes},   {"roofline", to_json(report.roofline())},
+          {"results", std::move(results)}, {"rooflines", std::move(rooflines)}};
 }
 
 }  // namespace llorch::worker

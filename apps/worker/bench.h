@@ -1,6 +1,7 @@
 // Benchmarks of a model on this machine, as fractions of what the machine can do (docs/performance.md).
 #pragma once
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <optional>
 #include <string>
@@ -14,7 +15,8 @@ namespace llorch::worker {
 
 struct BenchOptions {
   ModelOptions model;
-  std::vector<int> prompts{512}, generated{128}, depths{0}, batches{1}, threads;
+  std::vector<int> prompts{512}, generated{128};  // tokens; 0: no such test
+  std::vector<int> depths{0}, batches{1}, threads;
   int repeats = 5;
   KvPrecision kv = KvPrecision::kF16;
   bool profile = false, roofline = true;
@@ -36,8 +38,13 @@ struct BenchReport {
   std::uint64_t file_bytes = 0;
   double load_s = 0;  // to the first token computed
   std::uint64_t peak_rss_bytes = 0, kv_bytes = 0;
-  Roofline roofline;
+  std::vector<Roofline> rooflines;  // one for each number of threads, measured after the model's tests
   std::vector<BenchResult> results;
+
+  /// Of the most threads.
+  [[nodiscard]] Roofline roofline() const {
+    return rooflines.empty() ? Roofline{} : *std::ranges::max_element(rooflines, {}, &Roofline::threads);
+  }
 };
 
 [[nodiscard]] Result<BenchReport> run_bench(const BenchOptions& options);

@@ -85,6 +85,13 @@ const MappedFile* file_with(std::span<const MappedFile> files, const std::byte* 
   return nullptr;
 }
 
+void read_bytes(std::span<const MappedFile> files, std::span<const std::byte> part, std::byte* to) {
+  if (const MappedFile* file = file_with(files, part.data()))
+    file->read(part, to);
+  else
+    std::memcpy(to, part.data(), part.size());
+}
+
 Result<std::string> read_text_file(const std::string& path, std::size_t bytes_max) {
   LLORCH_TRY(MappedFile file, MappedFile::open(path));
   if (file.bytes().size() > bytes_max)

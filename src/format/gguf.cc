@@ -288,12 +288,7 @@ void GgufFile::release(const TensorView& tensor) const {
   if (const MappedFile* file = file_with(files_, tensor.data.data())) file->release(tensor.data);
 }
 
-void GgufFile::copy(std::span<const std::byte> part, std::byte* to) const {
-  if (const MappedFile* file = file_with(files_, part.data()))
-    file->read(part, to);
-  else
-    std::memcpy(to, part.data(), part.size());
-}
+void GgufFile::copy(std::span<const std::byte> part, std::byte* to) const { read_bytes(files_, part, to); }
 
 std::uint64_t GgufFile::file_bytes() const {
   std::uint64_t total = 0;

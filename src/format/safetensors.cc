@@ -140,11 +140,6 @@ void SafetensorsDirectory::release(const TensorView& tensor) const {
   if (const MappedFile* file = file_with(files_, tensor.data.data())) file->release(tensor.data);
 }
 
-void SafetensorsDirectory::copy(std::span<const std::byte> part, std::byte* to) const {
-  if (const MappedFile* file = file_with(files_, part.data()))
-    file->read(part, to);
-  else
-    std::memcpy(to, part.data(), part.size());
-}
+void SafetensorsDirectory::copy(std::span<const std::byte> part, std::byte* to) const { read_bytes(files_, part, to); }
 
 }  // namespace llorch

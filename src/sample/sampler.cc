@@ -194,8 +194,7 @@ std::int32_t Sampler::draw_of_all(double left) const {
 }
 
 void Sampler::tell_logprobs(std::span<const float> logits, Sampled& result) {
-  adjusted_.assign(logits.begin(), logits.end());
-  const float top = vocabulary::scale(adjusted_, 1, maxima_);
+  const float top = *vocabulary::copy_finite_scaled(logits, 1, adjusted_, maxima_);  // survive() found them finite
   const double offset = static_cast<double>(top) + std::log(vocabulary::exponentials(logits, top, weights_, sums_));
   const auto logprob = [&](std::int32_t id) {
     return TokenLogprob{id, static_cast<double>(logits[static_cast<std::size_t>(id)]) - offset};

@@ -25,18 +25,19 @@ void print_report(const BenchReport& r) {
   std::printf("%s (%s, %.0f MB) on %s: loaded in %.2f s, peak memory %.0f MB (KV %.0f MB)\n", r.model.c_str(),
               r.weights.c_str(), static_cast<double>(r.file_bytes) / 1e6, r.isa.c_str(), r.load_s,
               static_cast<double>(r.peak_rss_bytes) / 1e6, static_cast<double>(r.kv_bytes) / 1e6);
-  if (r.roofline.threads > 0)
+  const Roofline roof = r.roofline();
+  if (roof.threads > 0)
     std::printf(
         "roofline, %d threads: read %.1f GB/s, int8 %.0f Gop/s, bf16 %.0f, fp32 %.0f Gflop/s; tiles: int8 %.0f, bf16 "
         "%.0f\n",
-        r.roofline.threads, r.roofline.read_gb_s, r.roofline.int8_gops, r.roofline.bf16_gflops, r.roofline.fp32_gflops,
-        r.roofline.int8_tile_gops, r.roofline.bf16_tile_gflops);
+        roof.threads, roof.read_gb_s, roof.int8_gops, roof.bf16_gflops, roof.fp32_gflops, roof.int8_tile_gops,
+        roof.bf16_tile_gflops);
   std::printf("%-8s %7s %7s %6s %8s %10s %20s %9s\n", "test", "tokens", "depth", "batch", "threads", "tok/s",
               "min..max", "roofline");
   for (const BenchResult& b : r.results) {
     std::printf("%-8s %7d %7d %6d %8d %10.1f %9.1f..%-9.1f %8.1f%%\n", b.test.c_str(), b.tokens, b.depth, b.batch,
                 b.threads, b.median, b.low, b.high, 100 * b.fraction);
-    if (!b.profile.empty()) print_profile(b, r.roofline);
+    if (!b.profile.empty()) print_profile(b, roof);
     if (b.test == "step") std::printf("    outside all of these: %.2f %% of the time\n", 100 * b.outside);
   }
 }
@@ -57,8 +58,8 @@ void add_command_bench(CLI::App& app, int& exit_code) {
   const auto list = [&](const char* flag, std::vector<int>& values, const char* what, int low, int high) {
     c->add_option(flag, values, what)->delimiter(',')->check(CLI::Range(low, high))->capture_default_str();
   };
-  list("-p,--prompt", o.prompts, "prompt tokens", 1, 1 << 20);
-  list("-n,--generate", o.generated, "tokens to decode", 1, 1 << 20);
+  list("-p,--prompt", o.prompts, "prompt tokens; 0: no such test", 0, 1 << 20);
+  list("-n,--generate", o.generated, "tokens to decode; 0: no such test", 0, 1 << 20);
   list("-d,--depth", o.depths, "positions that are there before", 0, 1 << 20);
   list("-b,--batch", o.batches, "sequences that decode together", 1, 1024);
   list("-t,--threads", o.threads, "compute threads (default: one per core)", 1, 1024);
