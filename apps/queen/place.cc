@@ -1,5 +1,7 @@
 // How a request finds a worker: the line, the decision, and the making of a worker where there is none (Q-05, steps 3
 // to 10).
+#include <ranges>
+
 #include "format/json.h"
 #include "queen/queen.h"
 #include "service/log.h"
@@ -109,9 +111,35 @@ const colony::Model* find_model(const HiveEntry& h, const std::string& ref) {
   return nullptr;
 }
 
+bool has_worker(const HiveEntry& h, const std::string& kind) {
+  return std::ranges::any_of(h.capabilities.workers, [&](const auto& w) { return w.kind == kind; });
+}
+boost::json::object spawn_order(const Queen& q, const std::string& model, const Decision& d) {
+  boost::json::object order{
+      {"operation", "worker_spawn"}, {"model", model}, {"worker", d.worker_kind}, {"device", d.device}};
+  if (q.pinned(model)) order["pinned"] = true;
+  return order;
+}
+std::string worker_of(const Value& spawned) {
+  const auto* o = spawned.if_object();
+  return o ? json::find_text(*o, "worker_id").value_or("") : "";
+}
+/// The port of a worker that says it is awake.
+std::optional<int> awake_at(const HiveEntry& h, const std::string& id) {
+  for (const auto& w : h.workers)
+    if (w.worker_id == id && (w.state == "ready" || w.state == "busy")) return w.port;
+  return {};
+}
+
+std::unexpected<Error> removed(const std::string& hive) {
+  return fail(ErrorCode::kHiveNotFound, "the hive {} has been removed", hive);
+}
+
 /// Everything that a hive needs before it can start a worker, then the worker.
 Procedure provision(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Decision d, Step<bool>::Done done) {
-  const service::Peer hive = q.hives()[d.hive].peer;
+  const HiveEntry* known = q.hive(d.hive);
+  if (!known) co_return done(removed(d.hive));
+  const service::Peer hive = known->peer;
   const auto relay = std::make_shared<Relay>(p->relay);
   const std::string check = fmt::format("/v1/memory-check?device={}&model={}", d.device, p->wish.model);
   p->tell("memory_check", fmt::format("asking {} whether {} has room on {}", d.hive, p->wish.model, d.device));
@@ -121,10 +149,10 @@ Procedure provision(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Decision
   const bool missing = !verdict && verdict.error().code == ErrorCode::kModelNotFound;
   if (!verdict && !missing) co_return done(std::unexpected(verdict.error()));
   if (verdict) p->tell("memory_room", fmt::format("{} has room", d.hive));
-  const bool cached =
-      find_model(q.hives()[d.hive], p->wish.model) || (!missing && p->ref.kind == colony::ModelRef::Kind::kFile);
-  bool installed = false;
-  for (const auto& w : q.hives()[d.hive].capabilities.workers) installed |= w.kind == d.worker_kind;
+  known = q.hive(d.hive);
+  if (!known) co_return done(removed(d.hive));
+  const bool cached = find_model(*known, p->wish.model) || (!missing && p->ref.kind == colony::ModelRef::Kind::kFile);
+  const bool installed = has_worker(*known, d.worker_kind);
   const auto together = std::make_shared<Together>();
   const auto begin = [&](const boost::json::object& order) {
     together->flows.push_back(std::make_shared<service::Flow>(q.loop()));
@@ -159,21 +187,19 @@ Procedure provision(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Decision
   if (!together->flows.empty()) q.learn(d.hive);
   p->tell("worker_spawn",
           fmt::format("telling {} to start a {} worker with {} on {}", d.hive, d.worker_kind, p->wish.model, d.device));
-  boost::json::object order{
-      {"operation", "worker_spawn"}, {"model", p->wish.model}, {"worker", d.worker_kind}, {"device", d.device}};
-  if (q.pinned(p->wish.model)) order["pinned"] = true;
+  const boost::json::object order = spawn_order(q, p->wish.model, d);
   const auto spawned = co_await q.on_hive(flow, hive, order, relay, p->correlation_id);
   if (!spawned) co_return done(std::unexpected(spawned.error()));
-  const auto* o = spawned->if_object();
-  const std::string id = o ? json::find_text(*o, "worker_id").value_or("") : "";
+  const std::string id = worker_of(*spawned);
   // The worker's own heartbeat, passed on by the hive, says that it is awake.
   const auto end = net::Clock::now() + std::chrono::seconds(15);
   while (true) {
-    for (const auto& w : q.hives()[d.hive].workers)
-      if (w.worker_id == id && (w.state == "ready" || w.state == "busy")) {
-        p->tell("worker_awake", fmt::format("{} on {} is awake at port {}", id, d.hive, w.port));
-        co_return done(true);
-      }
+    known = q.hive(d.hive);
+    if (!known) co_return done(removed(d.hive));
+    if (const auto port = awake_at(*known, id)) {
+      p->tell("worker_awake", fmt::format("{} on {} is awake at port {}", id, d.hive, *port));
+      co_return done(true);
+    }
     if (net::Clock::now() > end)
       co_return done(fail(ErrorCode::kLoadingTimeout, "the worker's heartbeat did not come"));
     const auto changed = co_await q.changed().wait(flow, std::chrono::seconds(1));
@@ -199,9 +225,18 @@ Step<Value> Queen::on_hive(const FlowPtr& flow, const service::Peer& hive, boost
           }};
 }
 
+std::unexpected<Error> nobody_is_online(const Queen& q) {
+  constexpr std::size_t kNamed = 5;
+  const auto away = q.offline_hives();
+  std::string names;
+  for (const HiveRow* row : away | std::views::take(kNamed)) names += (names.empty() ? "" : ", ") + row->id;
+  return fail(ErrorCode::kNoWorkersAvailable, "no hive of the catalog is online: {}{}", names,
+              away.size() > kNamed ? fmt::format(" and {} more", away.size() - kNamed) : "");
+}
+
 /// Brings up a hive where none is online. The wait for its first heartbeat is the queen's only one: she does not poll.
 Procedure wake_hive(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<bool>::Done done) {
-  if (!q.local_hive_wanted()) co_return done(fail(ErrorCode::kNoWorkersAvailable, "no hive of the catalog is online"));
+  if (!q.local_hive_wanted()) co_return done(nobody_is_online(q));
   if (!q.hive_process_running()) {
     p->tell("hive_catalog", q.catalog().hives.empty() ? "the hive catalog is empty: adding this machine"
                                                       : "no hive is online: starting this machine's");
@@ -238,7 +273,9 @@ Procedure wake_hive(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Step<boo
 
 static Procedure stop_there(FlowPtr flow, Queen& q, std::string hive_id, std::string worker_id, std::int64_t pid,
                             std::shared_ptr<Relay> relay, std::string correlation_id, Step<bool>::Done done) {
-  const service::Peer hive = q.hives()[hive_id].peer;
+  const HiveEntry* known = q.hive(hive_id);
+  if (!known) co_return done(removed(hive_id));
+  const service::Peer hive = known->peer;
   const boost::json::object order{{"operation", "worker_process_delete"}, {"pid", pid}};
   const auto gone = co_await q.on_hive(flow, hive, order, relay, correlation_id);
   if (!gone && gone.error().code != ErrorCode::kWorkerNotFound) co_return done(std::unexpected(gone.error()));
@@ -259,7 +296,7 @@ Procedure make_room(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Evictabl
   const std::string key = victim.hive + "/" + victim.worker_id;
   const auto count = q.inflight(victim.hive, victim.worker_id);
   q.leaving_.insert(key);
-  q.enter(q.hives()[victim.hive]);
+  if (const HiveEntry* h = q.hive(victim.hive)) q.enter(*h);
   p->tell("evict", fmt::format("{} on {}, with {}, makes room{}", victim.worker_id, victim.hive, victim.model,
                                *count > 0 ? " when its requests have ended" : ""));
   std::optional<Error> stopped;
@@ -274,7 +311,7 @@ Procedure make_room(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Evictabl
   }
   q.leaving_.erase(key);
   if (!stopped) q.metrics_.evictions.Increment();
-  if (const auto h = q.hives().find(victim.hive); h != q.hives().end() && stopped) q.enter(h->second);
+  if (const HiveEntry* h = q.hive(victim.hive); h && stopped) q.enter(*h);
   q.changed().notify();
   if (stopped) co_return done(std::unexpected(*stopped));
   done(true);
@@ -309,7 +346,9 @@ Procedure relieve(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Reasons cr
 }
 
 Result<Placed> Queen::seat(const Decision& d) {
-  for (const auto& w : hives_[d.hive].workers)
+  const HiveEntry* h = hive(d.hive);
+  if (!h) return removed(d.hive);
+  for (const auto& w : h->workers)
     if (w.worker_id == d.worker_id) {
       LLORCH_TRY(service::Peer peer, peer_of(d.hive, w.uri));
       const auto freed = [this, key = d.hive + "/" + d.worker_id] {

@@ -24,10 +24,18 @@ namespace {
 constexpr std::uint64_t kSeqBeyondMark = 10'000;  // more events than a stream has between two marks
 
 Procedure learn_from(FlowPtr flow, Queen& q, std::string hive_id) {
-  const service::Peer peer = q.hives()[hive_id].peer;
+  const HiveEntry& asked = *q.hive(hive_id);
+  const std::string url = asked.url;
+  const service::Peer peer = asked.peer;
   const auto answer = co_await service::ask(flow, peer, service::Asked("GET", "/v1/capabilities"));
-  HiveEntry& h = q.hives()[hive_id];
+  HiveEntry* now = q.hive(hive_id);
+  if (!now) co_return;  // removed meanwhile
+  HiveEntry& h = *now;
   h.learning = false;
+  if (h.url != url) {  // another one has taken its name
+    q.learn(hive_id);
+    co_return;
+  }
   Status s = answer ? service::check(*answer) : Status(std::unexpected(answer.error()));
   if (s) {
     auto read = colony::read_capabilities(answer->body);
@@ -129,6 +137,15 @@ std::vector<const HiveEntry*> Queen::online() const {
   return out;
 }
 
+std::vector<const HiveRow*> Queen::offline_hives() const {
+  std::vector<const HiveRow*> out;
+  for (const auto& [id, row] : catalog_->hives) {
+    const auto h = hives_.find(id);
+    if (h == hives_.end() || !live(h->second)) out.push_back(&row);
+  }
+  return out;
+}
+
 Result<HiveEntry*> Queen::find_hive(const std::string& id) {
   const auto alive = online();
   for (const HiveEntry* h : alive)
@@ -214,9 +231,9 @@ void Queen::forget_hive(const std::string& hive_id) {
 }
 
 void Queen::learn(const std::string& hive_id) {
-  HiveEntry& h = hives_[hive_id];
-  if (std::exchange(h.learning, true)) return;
-  h.asked_revision = h.told_revision;
+  HiveEntry* h = hive(hive_id);
+  if (!h || std::exchange(h->learning, true)) return;
+  h->asked_revision = h->told_revision;
   learn_from(std::make_shared<service::Flow>(loop_), *this, hive_id);
 }
 
@@ -443,10 +460,14 @@ boost::json::object Queen::overview() const {
       workers.push_back(std::move(o));
     }
   }
+  boost::json::array offline;
+  for (const HiveRow* row : offline_hives())
+    offline.push_back({{"id", row->id}, {"host", row->host}, {"port", row->port}});
   const int interactive = line_.count(false), batch = line_.count(true);
   return {{"version", LLORCH_VERSION},
           {"uptime_s", std::chrono::duration<double>(net::Clock::now() - started_).count()},
           {"hives", std::move(hives)},
+          {"offline", std::move(offline)},
           {"workers", std::move(workers)},
           {"queue", {{"interactive", interactive}, {"batch", batch}, {"capacity", options_.admission_capacity}}},
           {"advice", advice_},

@@ -134,7 +134,14 @@ class Queen {
   /// A hive leaves for good: its key, its row, its entry.
   void forget_hive(const std::string& hive_id);
   [[nodiscard]] bool stopping() const { return stopping_; }
-  [[nodiscard]] std::map<std::string, HiveEntry>& hives() { return hives_; }
+  [[nodiscard]] const std::map<std::string, HiveEntry>& hives() const { return hives_; }
+  /// Of the catalog, those that are not online.
+  [[nodiscard]] std::vector<const HiveRow*> offline_hives() const;
+  /// Null where it is not, or no longer: a hive can be removed whenever a procedure waits.
+  [[nodiscard]] HiveEntry* hive(const std::string& id) {
+    const auto it = hives_.find(id);
+    return it == hives_.end() ? nullptr : &it->second;
+  }
   [[nodiscard]] std::vector<const HiveEntry*> online() const;
   /// "" means the local one, or else any. Errors: kHiveNotFound.
   [[nodiscard]] Result<HiveEntry*> find_hive(const std::string& id);

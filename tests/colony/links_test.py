@@ -8,6 +8,7 @@ import random
 import threading
 import time
 import unittest
+import urllib.parse
 
 from colony import Colony, main, parse_sse, wait_for
 
@@ -50,7 +51,8 @@ class Liar:
     def __init__(self, seed):
         self.rng = rng = random.Random(seed)
         self.lock = threading.Lock()
-        self.asked = 0
+        self.asked = self.answered = 0
+        self.hold = None  # an event: answers wait for it, and are true
         liar = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -61,6 +63,8 @@ class Liar:
 
             def answer(self):
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if liar.hold:
+                    return self.truth()
                 with liar.lock:
                     liar.asked += 1
                     mood = rng.random()
@@ -78,6 +82,17 @@ class Liar:
                 self.end_headers()
                 self.wfile.write(body)
                 self.close_connection = mood > 0.9
+
+            def truth(self):
+                liar.asked += 1
+                liar.hold.wait(30)
+                body = json.dumps(liar.reply(self.path)).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+                liar.answered += 1
 
             do_GET = do_POST = do_DELETE = answer
 
@@ -155,8 +170,9 @@ class Links(unittest.TestCase):
                 self.assertTrue(isinstance(outcome, tuple) and outcome[0] is True and outcome[1] in ("end", "error"), (seed, outcome))
         finally:
             liar.close()
-            for hive in ("liar", "liar-two"):
-                c.call("DELETE", f"/v1/hives/{hive}")
+            seen = c.call("GET", "/v1/status")[2]
+            for hive in seen["hives"] + seen["offline"]:  # by whatever name a beat was taken
+                c.call("DELETE", f"/v1/hives/{urllib.parse.quote(hive['id'], safe='')}")
         return liar.asked, len(ended)
 
     def test_a_hive_that_lies(self):
@@ -171,8 +187,42 @@ class Links(unittest.TestCase):
             self.assertGreater(asked, 5 * SEEDS, "the queen hardly spoke with the liar")
             self.assertGreater(answered, SEEDS)
             # And she still works for those who are honest.
-            self.assertEqual(c.infer()[-1][1], "end")
+            events = c.infer()
+            self.assertEqual(events[-1][1], "end", events[-1])
             wait_for(lambda: not [h for h in c.call("GET", "/v1/status")[2]["hives"] if "liar" in h["id"]])
+
+    def test_a_hive_that_is_removed_while_it_is_asked_leaves_nothing(self):
+        slow = Liar(1)
+        self.addCleanup(slow.close)
+        slow.hold = threading.Event()
+        with Colony() as c:
+            c.queen()
+            beat = {"hive_id": "slow", "url": slow.url, "version": "0", "node": {}, "workers": []}
+            self.assertEqual(c.call("POST", "/v1/heartbeat", beat)[0], 200)
+            wait_for(lambda: slow.asked == 1)  # for its capabilities
+            self.assertEqual(c.call("DELETE", "/v1/hives/slow")[0], 200)
+            slow.hold.set()
+            wait_for(lambda: slow.answered == 1)
+            self.assertEqual(c.infer()[-1][1], "end")  # on this machine: its hive is started where the catalog is empty
+
+    def test_a_hive_that_is_away_is_named(self):
+        box = Liar(1)
+        self.addCleanup(box.close)
+        box.hold = threading.Event()
+        box.hold.set()
+        with Colony() as c:
+            queen = c.queen()
+            self.assertEqual(c.call("POST", "/v1/heartbeat", {"hive_id": "box", "url": box.url, "version": "0", "node": {}, "workers": []})[0], 200)
+            wait_for(lambda: [h for h in c.call("GET", "/v1/status")[2]["hives"] if h["known"]])
+            queen.terminate()
+            queen.wait(30)
+            c.queen()  # who knows it from her catalog, and has not heard from it
+            status = c.call("GET", "/v1/status")[2]
+            self.assertEqual((status["hives"], status["offline"]), ([], [{"id": "box", "host": "127.0.0.1", "port": int(box.url.rsplit(":", 1)[1])}]))
+            self.assertIn(f"hive box at {box.url.removeprefix('http://')}: offline", c.keeper("status").stdout)
+            _, kind, why = c.infer()[-1]
+            self.assertEqual((kind, why["code"]), ("error", "NO_WORKERS_AVAILABLE"))
+            self.assertIn("online: box", why["message"])
 
     def test_an_unknown_word_is_refused(self):
         liar = Liar(1)
