@@ -34,7 +34,7 @@ def model(shape, kind):
 
 
 COLUMNS = {
-    "P512": "prefill 512", "long": r"prefill \d", "dec": "decode,", "d/d0": "decode .* of depth 0", "d/bw": "decode .* of .weights", "b8": "8 sequences", "b32": "32 sequences", "scale": "prefill,",
+    "P512": "prefill 512", "long": r"prefill \d", "dec": "decode,", "d/d0": "decode .* of depth 0", "d/bw": "decode .* of .weights", "b8": "8 sequences", "b32": "32 sequences", "scale": "prefill,", "d2": "threads, decode",
     "clients": "8 clients,", "first": "8 clients:", "AVX2": "AVX2", "load": "load", "second": "second", "step": "a step", "mem": "peak memory",
 }  # a column of --table: the beginning of the rows that it holds; the first that fits
 
@@ -53,7 +53,7 @@ def required_prefill(shape, kind):
 
 def fraction(result, name, mine, reports):
     """Of the best roofline of its number of threads that `reports` measured; `mine` measured the result."""
-    peaks = [[r[name] for r in report["rooflines"] if r["threads"] == result["threads"]][0] for report in (mine, *reports)]
+    peaks = [next(r[name] for r in report["rooflines"] if r["threads"] == result["threads"]) for report in (mine, *reports)]
     return result["roofline_fraction"] * peaks[0] / max(peaks)
 
 
@@ -82,6 +82,8 @@ def rows(shape, kind, core, heavy, far, avx2, step, second, clients):
     if len(threads) > 1:
         one, two = threads[0], threads[-1]
         yield two, f"prefill, {two} threads, times {one}", speed(core, "prefill", 1, two) / speed(core, "prefill", 1, one), 1.9
+        shares = [fraction(result(core, "decode", 1, t), "read_gb_s", core, [far]) for t in (one, two)]
+        yield two, f"threads, decode: {two} times {one}, of what bandwidth gains", shares[1] / shares[0], 1.0
     t = threads[-1]
     yield t, f"8 clients, {CLIENT_TOKENS[0]} in, {CLIENT_TOKENS[1]} out: output rate, times one client", clients["times"], 4.0
     yield t, f"8 clients: worst first token {clients['worst']:.2f} s, of prefilling all prompts", clients["worst"] / clients["prefill"], -1.2

@@ -225,7 +225,7 @@ Step<Value> Queen::on_hive(const FlowPtr& flow, const service::Peer& hive, boost
           }};
 }
 
-std::unexpected<Error> nobody_is_online(const Queen& q) {
+static std::unexpected<Error> nobody_is_online(const Queen& q) {
   constexpr std::size_t kNamed = 5;
   const auto away = q.offline_hives();
   std::string names;

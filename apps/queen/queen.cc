@@ -137,12 +137,15 @@ std::vector<const HiveEntry*> Queen::online() const {
   return out;
 }
 
+bool Queen::online(const std::string& hive_id) const {
+  const auto h = hives_.find(hive_id);
+  return h != hives_.end() && live(h->second);
+}
+
 std::vector<const HiveRow*> Queen::offline_hives() const {
   std::vector<const HiveRow*> out;
-  for (const auto& [id, row] : catalog_->hives) {
-    const auto h = hives_.find(id);
-    if (h == hives_.end() || !live(h->second)) out.push_back(&row);
-  }
+  for (const auto& [id, row] : catalog_->hives)
+    if (!online(id)) out.push_back(&row);
   return out;
 }
 
@@ -266,10 +269,7 @@ void Queen::enter(const HiveEntry& h) {
 std::vector<HiveView> Queen::view(const Wish& wish, const std::map<std::string, std::string>& refusals) const {
   Directory::Moment now;
   now.provisioning = &provisioning_, now.refusals = &refusals;
-  now.online = [this](const std::string& id) {
-    const auto it = hives_.find(id);
-    return it != hives_.end() && live(it->second);
-  };
+  now.online = [this](const std::string& id) { return online(id); };
   now.inflight = [this](const std::string& hive, const std::string& worker) { return *inflight(hive, worker); };
   return directory_.relevant(wish, now);
 }

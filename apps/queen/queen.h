@@ -143,6 +143,7 @@ class Queen {
     return it == hives_.end() ? nullptr : &it->second;
   }
   [[nodiscard]] std::vector<const HiveEntry*> online() const;
+  [[nodiscard]] bool online(const std::string& hive_id) const;
   /// "" means the local one, or else any. Errors: kHiveNotFound.
   [[nodiscard]] Result<HiveEntry*> find_hive(const std::string& id);
   /// Aliases are resolved here. Errors: kInvalidRequest, kModelNotFound.

@@ -76,22 +76,20 @@ class Liar:
                     self.wfile.write(b"\x00\xff garbage\r\n\r\n")
                     self.close_connection = True
                     return
+                self.send(status, body, "text/event-stream" if self.path.endswith("/stream") else "application/json", 50 if 0.93 < mood < 0.97 else 0)
+                self.close_connection = mood > 0.9
+
+            def send(self, status, body, kind, missing=0):
                 self.send_response(status)
-                self.send_header("Content-Type", "text/event-stream" if self.path.endswith("/stream") else "application/json")
-                self.send_header("Content-Length", str(len(body) + (50 if 0.93 < mood < 0.97 else 0)))
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body) + missing))
                 self.end_headers()
                 self.wfile.write(body)
-                self.close_connection = mood > 0.9
 
             def truth(self):
                 liar.asked += 1
                 liar.hold.wait(30)
-                body = json.dumps(liar.reply(self.path)).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                self.send(200, json.dumps(liar.reply(self.path)).encode(), "application/json")
                 liar.answered += 1
 
             do_GET = do_POST = do_DELETE = answer
@@ -204,6 +202,7 @@ class Links(unittest.TestCase):
             slow.hold.set()
             wait_for(lambda: slow.answered == 1)
             self.assertEqual(c.infer()[-1][1], "end")  # on this machine: its hive is started where the catalog is empty
+            self.assertEqual(c.call("GET", "/v1/status")[2]["offline"], [])  # nor has the answer come to the catalog since
 
     def test_a_hive_that_is_away_is_named(self):
         box = Liar(1)

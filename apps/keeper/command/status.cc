@@ -39,9 +39,11 @@ void print_status(const boost::json::value& v) {
                     static_cast<long long>(number(w, "pid")), text(w, "model_ref").c_str(), text(w, "device").c_str(),
                     text(w, "state").c_str(), static_cast<long long>(number(w, "inflight")));
   }
-  for (const auto& h : list(v, "offline"))
-    std::printf("hive %s at %s:%lld: offline\n", text(h, "id").c_str(), text(h, "host").c_str(),
-                static_cast<long long>(number(h, "port")));
+  for (const auto& h : list(v, "offline")) {
+    const std::string host = text(h, "host");  // none until it has spoken
+    const std::string at = host.empty() ? "" : fmt::format(" at {}:{}", host, number(h, "port"));
+    std::printf("hive %s%s: offline\n", text(h, "id").c_str(), at.c_str());
+  }
   const auto* o = v.if_object();
   if (const auto* q = o ? json::find_object(*o, "queue") : nullptr)
     std::printf("queue: %lld interactive, %lld batch\n", static_cast<long long>(number(*q, "interactive")),
