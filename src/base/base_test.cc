@@ -1,8 +1,10 @@
 // The base: every piece of work runs once, arithmetic does not wrap, files are mapped whole, errors keep their words.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <numeric>
 #include <thread>
@@ -12,8 +14,10 @@
 #include "base/checked.h"
 #include "base/mapped_file.h"
 #include "base/random.h"
+#include "base/state_lock.h"
 #include "base/thread_pool.h"
 #include "base/thread_role.h"
+#include "base/work_limit.h"
 #include "test_data.h"
 
 namespace llorch {
@@ -92,6 +96,41 @@ TEST(Checked, wraps_become_nothing) {
   EXPECT_EQ(checked_align(33, 32), 64u);
   EXPECT_EQ(checked_align(64, 32), 64u);
   EXPECT_FALSE(checked_align(kMax - 3, 32));
+}
+
+TEST(WorkLimit, ends_at_its_units_its_deadline_and_its_flag) {
+  WorkLimit units(100);
+  EXPECT_TRUE(units.charge(60));
+  EXPECT_TRUE(units.charge(40));
+  EXPECT_EQ(units.charge(1).error().code, ErrorCode::kInvalidRequest);
+  EXPECT_EQ(WorkLimit(100).charge(~std::uint64_t{0}).error().code, ErrorCode::kInvalidRequest);
+  EXPECT_EQ(units.charge(1).error().code, ErrorCode::kInvalidRequest) << "and stays at its end";
+  WorkLimit late(1'000'000, WorkLimit::Clock::now() - std::chrono::seconds(1));
+  EXPECT_EQ(late.charge(1).error().code, ErrorCode::kOperationTimeout);
+  const auto flag = std::make_shared<std::atomic<bool>>(false);
+  WorkLimit cancelled(1'000'000, WorkLimit::Clock::time_point::max(), flag);
+  EXPECT_TRUE(cancelled.charge(1));
+  *flag = true;
+  EXPECT_EQ(cancelled.charge(10'000).error().code, ErrorCode::kCancelled);
+}
+
+TEST(StateLock, a_second_holder_is_refused_and_told_who_the_first_is) {
+  const std::string folder = testing::TempDir() + "/llorch-state-lock-" + std::to_string(::getpid());
+  std::filesystem::create_directory(folder);
+  {
+    const auto first = StateLock::take(folder, "llorch-queen on port 8500");
+    ASSERT_TRUE(first) << first.error().message;
+    const auto second = StateLock::take(folder, "another");
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().code, ErrorCode::kResourceInUse);
+    EXPECT_NE(second.error().message.find("llorch-queen on port 8500"), std::string::npos) << second.error().message;
+    EXPECT_NE(second.error().message.find(folder), std::string::npos);
+  }
+  EXPECT_TRUE(StateLock::take(folder, "later"));
+  std::filesystem::remove(folder + "/lock");
+  std::filesystem::create_symlink("/etc/hostname", folder + "/lock");
+  EXPECT_EQ(StateLock::take(folder, "through a link").error().code, ErrorCode::kIo);
+  std::filesystem::remove_all(folder);
 }
 
 TEST(Random, mix64_is_splitmix) {

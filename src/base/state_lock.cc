@@ -1,0 +1,45 @@
+#include "base/state_lock.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace llorch {
+namespace {
+
+/// One line of what the holder wrote, without control characters: the file may be anybody's.
+std::string read_holder(int descriptor) {
+  char text[200];
+  const ssize_t n = ::pread(descriptor, text, sizeof text, 0);
+  std::string out;
+  for (ssize_t i = 0; i < n && text[i] != '\n'; ++i)
+    if (static_cast<unsigned char>(text[i]) >= 0x20 && text[i] != 0x7f) out += text[i];
+  return out.empty() ? "another process" : out;
+}
+
+}  // namespace
+
+Result<StateLock> StateLock::take(const std::string& folder, const std::string& holder) {
+  const std::string path = folder + "/lock";
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+  if (descriptor < 0) return fail(ErrorCode::kIo, "cannot open {}: {}", path, std::strerror(errno));
+  StateLock lock(descriptor);
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return fail(ErrorCode::kIo, "cannot lock {}: {}", path, std::strerror(errno));
+    return fail(ErrorCode::kResourceInUse, "the folder {} is in use by {}", folder, read_holder(descriptor));
+  }
+  const std::string line = fmt::format("{} (process {})\n", holder, ::getpid());
+  if (::ftruncate(descriptor, 0) != 0 ||
+      ::pwrite(descriptor, line.data(), line.size(), 0) != static_cast<ssize_t>(line.size()))
+    return fail(ErrorCode::kIo, "cannot write {}: {}", path, std::strerror(errno));
+  return lock;
+}
+
+StateLock::~StateLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+}  // namespace llorch
