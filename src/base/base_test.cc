@@ -182,10 +182,6 @@ TEST(MappedFile, holds_the_whole_file_also_after_its_pages_were_released) {
 TEST(MappedFile, what_is_no_file_is_an_error) {
   EXPECT_NE(MappedFile::open("/nonexistent").error().message.find("/nonexistent"), std::string::npos);
   EXPECT_NE(MappedFile::open("/tmp").error().message.find("not a regular file"), std::string::npos);
-  ScratchDirectory d;
-  std::ofstream(d / "f") << "12345";
-  EXPECT_FALSE(read_text_file(d / "f", 4));
-  EXPECT_EQ(read_text_file(d / "f", 5).value(), "12345");
 }
 
 TEST(AlignedBuffer, is_zeroed_and_says_how_much_it_could_not_get) {

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,32 +9,19 @@
 #include <cstring>
 #include <utility>
 
-#include "base/thread_role.h"
+#include "base/open_file.h"
 
 namespace llorch {
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
-  assert_may_block();
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return fail(ErrorCode::kIo, "cannot open {}: {}", path, std::strerror(errno));
-  struct stat info {};
-  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    ::close(fd);
-    return fail(ErrorCode::kIo, "{} is not a regular file", path);
-  }
+  LLORCH_TRY(const RegularFile from, open_regular_file(path));
   MappedFile file;
-  if (info.st_size > 0) {
-    const auto size = static_cast<std::size_t>(info.st_size);
-    void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (address == MAP_FAILED) {
-      const int reason = errno;
-      ::close(fd);
-      return fail(ErrorCode::kIo, "cannot map {} ({} bytes): {}", path, size, std::strerror(reason));
-    }
-    file.bytes_ = {static_cast<const std::byte*>(address), size};
-    file.file_ = fd;
-  } else {
-    ::close(fd);
+  if (from.size() > 0) {
+    void* address = ::mmap(nullptr, from.size(), PROT_READ, MAP_PRIVATE, from.descriptor(), 0);
+    if (address == MAP_FAILED)
+      return fail(ErrorCode::kIo, "cannot map {} ({} bytes): {}", path, from.size(), std::strerror(errno));
+    file.bytes_ = {static_cast<const std::byte*>(address), from.size()};
+    file.file_ = ::fcntl(from.descriptor(), F_DUPFD_CLOEXEC, 0);
   }
   return file;
 }
@@ -90,14 +76,6 @@ void read_bytes(std::span<const MappedFile> files, std::span<const std::byte> pa
     file->read(part, to);
   else
     std::memcpy(to, part.data(), part.size());
-}
-
-Result<std::string> read_text_file(const std::string& path, std::size_t bytes_max) {
-  LLORCH_TRY(MappedFile file, MappedFile::open(path));
-  if (file.bytes().size() > bytes_max)
-    return fail(ErrorCode::kInvalidRequest, "{} has {} bytes, at most {} are read", path, file.bytes().size(),
-                bytes_max);
-  return std::string(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
 }
 
 }  // namespace llorch

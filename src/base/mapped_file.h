@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 
+#include "base/open_file.h"
 #include "base/result.h"
 
 namespace llorch {
@@ -40,8 +41,5 @@ class MappedFile {
 [[nodiscard]] const MappedFile* file_with(std::span<const MappedFile> files, const std::byte* at);
 /// Copies bytes as MappedFile::read() does from the file that holds them, or from memory.
 void read_bytes(std::span<const MappedFile> files, std::span<const std::byte> part, std::byte* to);
-
-/// The whole of a small text file. Errors: kIo; kInvalidRequest above `bytes_max`.
-[[nodiscard]] Result<std::string> read_text_file(const std::string& path, std::size_t bytes_max);
 
 }  // namespace llorch

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <sstream>
 
 #include "base/ids.h"
+#include "base/open_file.h"
 #include "security/digest.h"
 #include "security/validate.h"
 
@@ -94,22 +94,15 @@ std::string text_of(const std::set<Scope>& scopes) {
 std::string ApiKey::label() const { return "token:" + to_hex(hash).substr(0, 6); }
 
 Result<std::string> read_secret_file(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return fail(ErrorCode::kIo, "the secret file {} cannot be opened", path);
-  struct stat info {};
-  Status bad;
-  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
-    bad = fail(ErrorCode::kInvalidRequest, "the secret {} is not a regular file", path);
-  else if ((info.st_mode & 077) != 0)
-    bad = fail(ErrorCode::kInvalidRequest, "the secret file {} must not be accessible to group or others (chmod 600)",
-               path);
-  else if (static_cast<std::size_t>(info.st_size) > kSecretBytesMax)
-    bad = fail(ErrorCode::kInvalidRequest, "the secret file {} is larger than 1 MB", path);
-  std::string text(bad ? static_cast<std::size_t>(info.st_size) : 0, '\0');
-  const ssize_t n = bad ? read(fd, text.data(), text.size()) : 0;
-  close(fd);
-  LLORCH_OK(std::move(bad));
-  text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+  auto file = open_regular_file(path);
+  if (!file) return fail(file.error().code, "the secret file {} cannot be opened: {}", path, file.error().message);
+  if ((file->mode() & 077) != 0)
+    return fail(ErrorCode::kInvalidRequest, "the secret file {} must not be accessible to group or others (chmod 600)",
+                path);
+  if (file->size() > kSecretBytesMax)
+    return fail(ErrorCode::kInvalidRequest, "the secret file {} is larger than 1 MB", path);
+  std::string text(file->size(), '\0');
+  LLORCH_OK(file->read(0, std::as_writable_bytes(std::span(text))));
   return trimmed(std::move(text));
 }
 

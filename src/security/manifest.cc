@@ -1,28 +1,26 @@
 #include "security/manifest.h"
 
-#include <sys/stat.h>
-
 #include <filesystem>
-#include <fstream>
 #include <map>
 
 #include "base/ids.h"
+#include "base/open_file.h"
 #include "security/digest.h"
 
 namespace llorch::security {
 namespace {
 
 Result<std::string> hash_of_file(const std::string& path, const std::stop_token& stop) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return fail(ErrorCode::kIo, "cannot open {}", path);
+  LLORCH_TRY(const RegularFile file, open_regular_file(path));
   Sha256 sum;
   std::string part(1u << 20, '\0');
-  while (in) {
-    if (stop.stop_requested()) return fail(ErrorCode::kCancelled, "hashing {} was called off", path);
-    in.read(part.data(), static_cast<std::streamsize>(part.size()));
-    sum.update({part.data(), static_cast<std::size_t>(in.gcount())});
+  for (std::uint64_t at = 0;;) {
+    if (stop.stop_requested()) return fail(ErrorCode::kCancelled, "hashing {} was cancelled", path);
+    LLORCH_TRY(const std::size_t n, file.read_some(at, std::as_writable_bytes(std::span(part))));
+    if (n == 0) break;
+    sum.update({part.data(), n});
+    at += n;
   }
-  if (!in.eof()) return fail(ErrorCode::kIo, "cannot read {}", path);
   return to_hex(sum.finish());
 }
 
@@ -45,10 +43,8 @@ Result<std::string> manifest_of(const std::string& path, const std::stop_token& 
 }
 
 std::string identity_of(const std::string& path) {
-  struct stat s {};
-  if (stat(path.c_str(), &s) != 0) return "";
-  const auto ns = [](const timespec& t) { return t.tv_sec * 1'000'000'000 + t.tv_nsec; };
-  return fmt::format("{}:{}:{}:{}:{}", s.st_dev, s.st_ino, s.st_size, ns(s.st_mtim), ns(s.st_ctim));
+  const auto identity = FileIdentity::of(path);
+  return identity ? identity->text() : "";
 }
 
 }  // namespace llorch::security
