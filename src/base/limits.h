@@ -37,6 +37,10 @@ inline constexpr std::size_t kTextBytesMax = 64u << 20;  // one encode call
 inline constexpr std::size_t kStopStringsMax = 4;
 inline constexpr std::size_t kStopBytesMax = 100;
 
+// Work over text, in units of base/work_limit.h (some nanoseconds each), where a caller gives no limit of its own.
+inline constexpr std::uint64_t kRenderUnitsMax = 500'000'000;     // seconds; a conversation of 8 MB takes a tenth
+inline constexpr std::uint64_t kEncodeUnitsMax = 16'000'000'000;  // kTextBytesMax bytes take a quarter of it
+
 // Threads: beyond this a machine does not exist that we run on.
 inline constexpr int kThreadsMax = 1024;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/limits.h"
 #include "jinja/limits.h"
 #include "jinja/syntax.h"
 #include "jinja/template.h"
@@ -459,7 +460,14 @@ Result<Template> Template::parse(std::string_view source) {
 
 Result<Text> Template::render(const boost::json::object& variables,
                               const std::vector<std::pair<std::string, Value>>& trusted, std::time_t now) const {
-  Budget budget;
+  WorkLimit limit(limits::kRenderUnitsMax);
+  return render(variables, trusted, now, limit);
+}
+
+Result<Text> Template::render(const boost::json::object& variables,
+                              const std::vector<std::pair<std::string, Value>>& trusted, std::time_t now,
+                              WorkLimit& limit) const {
+  Budget budget{limit};
   const auto globals = std::make_shared<Scope>();
   Interpreter interpreter(budget);
   try {
@@ -471,7 +479,7 @@ Result<Text> Template::render(const boost::json::object& variables,
     interpreter.run(*statements_, inside(globals), out);
     return out;
   } catch (const Failure& f) {
-    return fail(ErrorCode::kInvalidRequest, "chat template, line {}: {}", interpreter.line(), f.message);
+    return fail(f.code, "chat template, line {}: {}", interpreter.line(), f.message);
   }
 }
 

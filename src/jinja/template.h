@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "base/work_limit.h"
 #include "jinja/value.h"
 
 namespace llorch::jinja {
@@ -28,7 +29,10 @@ class Template {
   ~Template();
 
   /// `variables` are untrusted JSON; `trusted` (bos_token and the like) take precedence. `now`: what strftime_now
-  /// tells.
+  /// tells. Errors also: those of `limit` (kOperationTimeout, kCancelled). Without one: kRenderUnitsMax units.
+  [[nodiscard]] Result<Text> render(const boost::json::object& variables,
+                                    const std::vector<std::pair<std::string, Value>>& trusted, std::time_t now,
+                                    WorkLimit& limit) const;
   [[nodiscard]] Result<Text> render(const boost::json::object& variables,
                                     const std::vector<std::pair<std::string, Value>>& trusted, std::time_t now) const;
 

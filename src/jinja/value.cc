@@ -76,12 +76,16 @@ bool Value::truthy() const {
 void Budget::step(std::int64_t count) {
   steps += count;
   if (steps > kStepsMax) throw Failure{"the template takes too many steps"};
+  work(static_cast<std::uint64_t>(count) * kUnitsPerStep);
 }
 
 void Budget::make(std::size_t size) {
   bytes += static_cast<std::int64_t>(size);
   if (bytes > kBytesMax) throw Failure{"the template makes too much text"};
+  work(1 + size / kBytesPerUnit);
 }
+
+void Budget::stop(Error error) { throw Failure{std::move(error.message), error.code}; }
 
 Value from_json(const boost::json::value& json) {
   switch (json.kind()) {

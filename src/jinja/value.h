@@ -16,6 +16,8 @@
 #include <variant>
 #include <vector>
 
+#include "base/work_limit.h"
+
 namespace llorch::jinja {
 
 /// Bytes and, for each, '\1' (the template's) or '\0' (the request's).
@@ -110,14 +112,21 @@ struct Value {
 /// Why rendering stopped. The message holds only bytes that the template wrote.
 struct Failure {
   std::string message;
+  ErrorCode code = ErrorCode::kInvalidRequest;
 };
 
 /// What one rendering may use. Each operation charges what it makes.
 struct Budget {
+  WorkLimit& limit;
   std::int64_t steps = 0, bytes = 0;
   int depth = 0;
   void step(std::int64_t count = 1);
   void make(std::size_t size);
+  void work(std::uint64_t units) {
+    if (Status s = limit.charge(units); !s) [[unlikely]]
+      stop(std::move(s).error());
+  }
+  [[noreturn]] static void stop(Error error);
 };
 
 [[nodiscard]] Value make_tuple(List list);

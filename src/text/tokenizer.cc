@@ -161,6 +161,7 @@ Result<TokenIds> Tokenizer::encode(std::string_view text, const EncodeOptions& o
     return fail(ErrorCode::kInvalidRequest, "the text has {} bytes, at most {} are taken", text.size(),
                 limits::kTextBytesMax);
   if (!utf8_valid(text)) return fail(ErrorCode::kInvalidRequest, "the text is not valid UTF-8");
+  if (options.limit) LLORCH_OK(options.limit->charge(text.size()));
   TokenIds out;
   if (options.add_special) out = parts_.prefix;
   std::size_t begin = 0;

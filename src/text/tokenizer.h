@@ -3,7 +3,8 @@
 //
 // Special (control) tokens are parsed only where asked: text from users never becomes one (E-32). Text must be valid
 // UTF-8. Threads: const after construction, safe from any thread. Errors: kModelLoadFailed at construction for anything
-// that is not understood (named, never guessed); kInvalidRequest for text that is no UTF-8 or too long.
+// that is not understood (named, never guessed); kInvalidRequest for text that is no UTF-8,
+// too long or too much work; kOperationTimeout and kCancelled of EncodeOptions::limit.
 #pragma once
 
 #include <functional>
@@ -15,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/work_limit.h"
 #include "format/metadata.h"
 #include "text/model.h"
 
@@ -41,6 +43,7 @@ struct EncodeOptions {
   bool add_special = false;     // what the file says is put round a text: BOS, EOS
   bool parse_special = false;   // spellings of control tokens in the text become those tokens
   std::string_view trust = {};  // with parse_special: only where each byte of the spelling has '\1' here; empty: all
+  WorkLimit* limit = nullptr;   // what it may cost; null: kEncodeUnitsMax units
 };
 
 /// Everything that a tokenizer is made of; the two readers fill it in.
