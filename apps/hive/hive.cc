@@ -416,8 +416,9 @@ void Hive::measure_devices() {
         else
           report->devices.push_back(cpu_device());
       },
-      [this, report, gpus] {
+      [this, report, gpus](const Status& done) {
         measuring_ = false;
+        if (!done) return log(Level::kWarn, "devices_failed", done.error().message);
         if (gpus)
           take(std::move(*report));
         else

@@ -48,12 +48,10 @@ Procedure learn_from(FlowPtr flow, Queen& q, std::string hive_id) {
         kept = row;
         boost::json::array devices;
         for (const auto& d : h.capabilities.devices) devices.push_back(colony::to_json(d));
-        q.background().run(
-            [&q, row, text = boost::json::serialize(devices)] {
-              if (const Status saved = q.catalog().save_hive(row, text); !saved)
-                log(Level::kWarn, "catalog_failed", saved.error().message);
-            },
-            [] {});
+        q.background().run([&q, row, text = boost::json::serialize(devices)] {
+          if (const Status saved = q.catalog().save_hive(row, text); !saved)
+            log(Level::kWarn, "catalog_failed", saved.error().message);
+        });
       }
       q.changed().notify();
       co_return;
@@ -223,12 +221,10 @@ void Queen::forget_hive(const std::string& hive_id) {
   hives_.erase(hive_id);
   directory_.erase(hive_id);
   catalog_->hives.erase(hive_id);
-  background_.run(
-      [this, hive_id] {
-        if (const Status s = catalog_->remove_hive(hive_id); !s) log(Level::kWarn, "catalog_failed", s.error().message);
-        (void)members_.save(hive_id, "");
-      },
-      [] {});
+  background_.run([this, hive_id] {
+    if (const Status s = catalog_->remove_hive(hive_id); !s) log(Level::kWarn, "catalog_failed", s.error().message);
+    (void)members_.save(hive_id, "");
+  });
   if (front_.audit()) front_.audit()->append({{"event_type", "node_deregistered"}, {"hive_id", hive_id}});
   changed_.notify();
 }

@@ -17,11 +17,9 @@ void Queen::mark(JobRow& row) {
 
 void Queen::save(JobRow& row) {
   mark(row);
-  background_.run(
-      [this, row] {
-        if (const Status s = catalog_->save_job(row); !s) log(Level::kWarn, "catalog_failed", s.error().message);
-      },
-      [] {});
+  background_.run([this, row] {
+    if (const Status s = catalog_->save_job(row); !s) log(Level::kWarn, "catalog_failed", s.error().message);
+  });
 }
 
 /// How far the streams of open jobs are, those that have gone on.
@@ -30,11 +28,9 @@ void Queen::save_marks() {
   for (auto& [id, row] : rows_)
     if (const std::int64_t before = row.last_seq; mark(row), row.last_seq != before) moved.push_back(row);
   if (moved.empty()) return;
-  background_.run(
-      [this, moved = std::move(moved)] {
-        if (const Status s = catalog_->save_marks(moved); !s) log(Level::kWarn, "catalog_failed", s.error().message);
-      },
-      [] {});
+  background_.run([this, moved = std::move(moved)] {
+    if (const Status s = catalog_->save_marks(moved); !s) log(Level::kWarn, "catalog_failed", s.error().message);
+  });
 }
 
 void Queen::ended(const job::Job& job) {

@@ -65,7 +65,8 @@ void prepare_and_submit(Worker& w, const service::ContextPtr& c,
   if (w.replay(c) || !w.admit(c, 1)) return;
   const auto p = std::make_shared<Prepared<Request>>();
   w.background().run([&w, c, p, prepare] { *p = prepare(w, c->request.body); },
-                     [&w, c, p, submit] {
+                     [&w, c, p, submit](const Status& done) {
+                       if (!done) return c->fail(done.error());
                        if (!c->exchange->alive()) return;  // the client left while its prompt was being read
                        if (!p->good) return c->fail(p->error, p->details, p->param);
                        submit(w, c, *p);

@@ -1,65 +1,69 @@
-// One thread for work that would hold up the event loop: parsing large bodies, templates, tokenizers, files.
+// Work that would hold up the event loop, on threads of its own: parsing large bodies, templates, tokenizers, files.
 //
-// run(work, then): `work` on that thread, then `then` on the loop's. Bounded by what the callers admit. What was asked
-// for before the end is done before the end: rows of a database among it.
+// A task's `work` runs on one of the threads; then its `then` runs on the loop's thread with the outcome. Owners (the
+// key or the peer that a task is for) take turns; the tasks of one owner begin in the order of asking. With one thread
+// they also end in that order: a database relies on it. Whoever needs another instance (files of its own, programs
+// that may hang) makes another object.
+// Errors, given to `then`: kInternal when the work threw, kInsufficientMemory when that was bad_alloc, kCancelled when
+// it was cancelled before it began, kQueueFull when there was no room, kShuttingDown after close().
+// Threads: run(), cancel() and close() on the loop's.
 #pragma once
 
-#include <condition_variable>
-#include <deque>
+#include <atomic>
 #include <functional>
-#include <mutex>
+#include <memory>
+#include <string>
 #include <thread>
+#include <vector>
 
-#include "base/thread_role.h"
+#include "base/result.h"
 #include "net/event_loop.h"
 
 namespace llorch::service {
 
+/// Whoever waits for a task sets it; the work looks at it (base/work_limit.h takes it as its CancelFlag).
+using Cancellation = std::shared_ptr<std::atomic<bool>>;
+[[nodiscard]] inline Cancellation make_cancellation() { return std::make_shared<std::atomic<bool>>(false); }
+
+struct BackgroundOptions {
+  int threads = 1;
+  std::size_t queue_max = 10'000, queue_per_owner_max = 10'000;  // tasks that wait
+  int nice = 0;  // of the threads: long work beside short work of others gets a positive number
+};
+
+struct BackgroundTask {
+  std::function<void()> work;
+  std::function<void(const Status&)> then;
+  std::string owner;          // whose turn it takes
+  Cancellation cancellation;  // may be absent: then the task is done whatever happens, also after close()
+};
+
 class Background {
  public:
-  explicit Background(net::EventLoop& loop) : loop_(loop), thread_([this] { work(); }) {}
-  ~Background() {
-    {
-      const std::lock_guard lock(mutex_);
-      stop_ = true;
-    }
-    wake_.notify_all();
-    thread_.join();
-  }
+  explicit Background(net::EventLoop& loop, BackgroundOptions options = {});
+  /// close(), and waits for the threads. What still waits to be delivered is not: its receivers are going, too.
+  ~Background();
   Background(const Background&) = delete;
   Background& operator=(const Background&) = delete;
 
-  void run(std::function<void()> task, std::function<void()> then) {
-    {
-      const std::lock_guard lock(mutex_);
-      queue_.emplace_back(std::move(task), std::move(then));
-    }
-    wake_.notify_one();
+  void run(BackgroundTask task);
+  void run(std::function<void()> work, std::function<void(const Status&)> then) {
+    run({std::move(work), std::move(then), {}, nullptr});
   }
+  /// An error is logged.
+  void run(std::function<void()> work);
+  /// Sets the flag; its tasks that have not begun are dropped from the queue, those that run end at their next look.
+  void cancel(const Cancellation& cancellation);
+  /// Takes no more tasks and cancels all that can be; returns at once. The others are still done: rows of a database
+  /// among them.
+  void close();
+  /// Tasks that wait or run.
+  [[nodiscard]] std::size_t load() const;
 
  private:
-  void work() {
-    const InRole role(ThreadRole::kHelper);
-    std::unique_lock lock(mutex_);
-    while (true) {
-      wake_.wait(lock, [this] { return stop_ || !queue_.empty(); });
-      if (queue_.empty()) return;
-      auto [task, then] = std::move(queue_.front());
-      queue_.pop_front();
-      lock.unlock();
-      task();
-      task = nullptr;
-      loop_.post(std::move(then));
-      lock.lock();
-    }
-  }
-
-  net::EventLoop& loop_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::pair<std::function<void()>, std::function<void()>>> queue_;
-  bool stop_ = false;
-  std::thread thread_;
+  struct State;
+  std::shared_ptr<State> state_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace llorch::service

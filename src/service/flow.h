@@ -11,6 +11,7 @@
 #pragma once
 
 #include <any>
+#include <concepts>
 #include <coroutine>
 #include <functional>
 #include <memory>
@@ -19,6 +20,7 @@
 
 #include "base/result.h"
 #include "net/event_loop.h"
+#include "service/background.h"
 
 namespace llorch::service {
 
@@ -115,6 +117,17 @@ inline Procedure settle(FlowPtr flow, std::function<void()> then) {
   then();
 }
 
+namespace detail {
+template<class Work, bool kCancellable>
+struct ResultOf {
+  using Type = std::invoke_result_t<Work&>;
+};
+template<class Work>
+struct ResultOf<Work, true> {
+  using Type = std::invoke_result_t<Work&, const Cancellation&>;
+};
+}  // namespace detail
+
 /// Something has changed: procedures that wait look again.
 class Signal {
  public:
@@ -136,16 +149,33 @@ class Signal {
   std::vector<std::weak_ptr<std::function<void()>>> waiters_;
 };
 
-/// Runs `work` on a background thread. It must have a name: see above.
-template<class Background, class Work>
-auto in_background(const FlowPtr& flow, Background& background, Work& work) -> Step<decltype(work())> {
-  using T = decltype(work());
-  return {flow, [&background, work](typename Step<T>::Done done) mutable -> std::any {
-            const auto out = std::make_shared<std::optional<T>>();
-            background.run([out, work = std::move(work)]() mutable { *out = work(); },
-                           [out, done = std::move(done)] { done(std::move(**out)); });
-            return {};
-          }};
+/// Runs `work` on a background thread. It must have a name: see above. Work that takes a CancelFlag is cancelled with
+/// the flow; other work is done also when the flow has gone on. Errors: those of Background besides.
+template<class Work>
+auto in_background(const FlowPtr& flow, Background& background, Work& work) {
+  constexpr bool kCancellable = std::invocable<Work&, const Cancellation&>;
+  using T = typename detail::ResultOf<Work, kCancellable>::Type;
+  return Step<T>(flow, [&background, work](typename Step<T>::Done done) mutable -> std::any {
+    const auto out = std::make_shared<std::optional<T>>();
+    const Cancellation cancellation = kCancellable ? make_cancellation() : nullptr;
+    auto body = [out, cancellation, work = std::move(work)]() mutable {
+      if constexpr (kCancellable)
+        *out = work(cancellation);
+      else
+        *out = work();
+    };
+    background.run({std::move(body),
+                    [out, done = std::move(done)](const Status& s) {
+                      if (s)
+                        done(std::move(**out));
+                      else
+                        done(std::unexpected(s.error()));
+                    },
+                    {},
+                    cancellation});
+    if (!cancellation) return {};
+    return std::shared_ptr<void>(nullptr, [&background, cancellation](void*) { background.cancel(cancellation); });
+  });
 }
 
 }  // namespace llorch::service

@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <fstream>
+#include <future>
 
 #include "service/background.h"
 #include "service/flow.h"
@@ -128,6 +129,49 @@ TEST(Flow, cancelling_ends_the_step_under_way_and_all_later_ones) {
   signal.notify();  // nobody waits any more
 }
 
+Procedure cancellable(FlowPtr flow, Background& background, std::promise<void>& begun, std::atomic<bool>& seen) {
+  auto work = [&](const Cancellation& cancelled) {
+    begun.set_value();
+    while (!*cancelled) std::this_thread::yield();
+    seen = true;
+    return true;
+  };
+  (void)co_await in_background(flow, background, work);
+}
+
+TEST(Flow, cancelling_ends_the_work_that_takes_a_flag) {
+  net::EventLoop loop;
+  std::promise<void> begun;
+  std::atomic<bool> seen = false;
+  {
+    Background background(loop);
+    const auto flow = std::make_shared<Flow>(loop);
+    cancellable(flow, background, begun, seen);
+    begun.get_future().wait();
+    flow->cancel({ErrorCode::kCancelled, "enough"});
+    const auto timer = loop.after(1ms, [&] { loop.stop(); });
+    loop.run();
+  }
+  EXPECT_TRUE(seen);
+}
+
+Procedure throwing(FlowPtr flow, Background& background, std::optional<Error>& heard, std::function<void()> done) {
+  auto work = []() -> int { throw std::bad_alloc(); };
+  const auto result = co_await in_background(flow, background, work);
+  if (!result) heard = result.error();
+  done();
+}
+
+TEST(Flow, work_that_throws_is_a_step_that_fails) {
+  net::EventLoop loop;
+  Background background(loop);
+  std::optional<Error> heard;
+  throwing(std::make_shared<Flow>(loop), background, heard, [&] { loop.stop(); });
+  loop.run();
+  ASSERT_TRUE(heard);
+  EXPECT_EQ(heard->code, ErrorCode::kInsufficientMemory);
+}
+
 TEST(RunProgram, output_comes_whole_and_what_takes_too_long_is_ended_with_its_children) {
   const auto ran = run_program({"/bin/sh", "-c", "cat; seq 100000; exit 3"}, -1, Stderr::kNone, {"counting", 60s});
   ASSERT_TRUE(ran) << ran.error().message;
@@ -154,7 +198,7 @@ TEST(Background, what_was_asked_for_before_the_end_is_done_before_the_end) {
   std::vector<int> done;
   {
     Background background(loop);
-    for (int i = 0; i < 100; ++i) background.run([&done, i] { done.push_back(i); }, [] {});
+    for (int i = 0; i < 100; ++i) background.run([&done, i] { done.push_back(i); });
   }
   ASSERT_EQ(done.size(), 100u);
   EXPECT_TRUE(std::ranges::is_sorted(done));

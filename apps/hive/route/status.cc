@@ -39,7 +39,8 @@ void memory_check(Hive& h, const ContextPtr& c) {
   const auto need = std::make_shared<Result<Need>>();
   h.background().run([need, location = *location, context = *context,
                       parallel = *parallel] { *need = memory_need(location, context, parallel); },
-                     [&h, c, need] {
+                     [&h, c, need](const Status& done) {
+                       if (!done) return c->fail(done.error());
                        if (!*need) return c->fail(need->error());
                        const Need& n = **need;
                        const boost::json::object figures{{"weights_bytes", n.weights}, {"kv_bytes", n.kv},

@@ -184,7 +184,7 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
           colony::parse_model_ref(o->ref.short_name())) {
         const std::string alias = o->ref.short_name(), model = o->wish.model;
         q.catalog().aliases[alias] = model;
-        q.background().run([&q, alias, model] { (void)q.catalog().save_alias(alias, model); }, [] {});
+        q.background().run([&q, alias, model] { (void)q.catalog().save_alias(alias, model); });
       }
       std::optional<boost::json::value> result;
       if (!o->stream) result = boost::json::value({{"text", heard->text}, {"tokens", heard->tokens}, {"done", true}});
@@ -301,7 +301,7 @@ void create_alias(Queen& q, const ContextPtr& c, wire::Fields& f) {
   c->reply(202, service::created(*t->job, kPrefix, 0));
   t->start();
   q.catalog().aliases[name] = ref->text();
-  q.background().run([&q, name, text = ref->text()] { (void)q.catalog().save_alias(name, text); }, [] {});
+  q.background().run([&q, name, text = ref->text()] { (void)q.catalog().save_alias(name, text); });
   t->narrate("model_alias", fmt::format("{} means {} from now on", name, ref->text()));
   t->succeed(boost::json::value{{"name", name}, {"ref", ref->text()}});
 }

@@ -36,7 +36,8 @@ void join(Queen& q, const service::ContextPtr& c) {
         *saved = q.members().save(id, token);
         if (*saved) *saved = q.catalog().save_node_key(id, key);
       },
-      [c, saved, node_token = joined->node_token] {
+      [c, saved, node_token = joined->node_token](const Status& done) {
+        if (!done) return c->fail(done.error());
         if (!*saved) return c->fail(saved->error());
         c->reply(200, {{"node_token", node_token}});
       });

@@ -58,7 +58,8 @@ struct Answer : std::enable_shared_from_this<Answer> {
   void send() {
     // Up to 64 vectors of some thousand numbers: not on the loop.
     w.background().run([self = shared_from_this()] { self->write(); },
-                       [self = shared_from_this()] {
+                       [self = shared_from_this()](const Status& done) {
+                         if (!done) return self->w.fail_job(self->job, done.error());
                          if (self->job->finished()) return;  // the client left, or its time was over
                          self->w.finish_job(self->job, "end", "{}");
                          self->w.remember(self->c, self->job->id, self->response);

@@ -1,0 +1,165 @@
+#include "service/background.h"
+
+#include <gtest/gtest.h>
+
+#include <future>
+#include <latch>
+#include <new>
+
+namespace llorch::service {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// A loop that runs until `count` outcomes have arrived.
+class Outcomes {
+ public:
+  explicit Outcomes(net::EventLoop& loop) : loop_(loop) {}
+  std::function<void(const Status&)> as(std::string name) {
+    return [this, name = std::move(name)](const Status& s) {
+      names.push_back(name);
+      codes.push_back(s ? "" : std::string(llorch::name(s.error().code)));
+      if (names.size() == expected_) loop_.stop();
+    };
+  }
+  void wait(std::size_t count) {
+    expected_ = count;
+    const auto limit = loop_.after(20s, [this] { loop_.stop(); });
+    loop_.run();
+    ASSERT_EQ(names.size(), count) << "not all outcomes have arrived";
+  }
+  std::vector<std::string> names, codes;
+
+ private:
+  net::EventLoop& loop_;
+  std::size_t expected_ = 0;
+};
+
+/// Keeps a thread busy until it is opened.
+struct Gate {
+  std::promise<void> begun, opened;
+  std::shared_future<void> open = opened.get_future().share();
+  std::function<void()> work() {
+    return [this] {
+      begun.set_value();
+      open.wait();
+    };
+  }
+};
+
+TEST(Background, its_threads_work_at_the_same_time) {
+  net::EventLoop loop;
+  Background background(loop, {.threads = 3});
+  Outcomes outcomes(loop);
+  std::latch meeting(3);
+  for (int i = 0; i < 3; ++i) background.run([&] { meeting.arrive_and_wait(); }, outcomes.as("met"));
+  outcomes.wait(3);
+}
+
+TEST(Background, owners_take_turns) {
+  net::EventLoop loop;
+  Background background(loop);
+  Outcomes outcomes(loop);
+  Gate gate;
+  background.run({gate.work(), outcomes.as("gate"), "a", nullptr});
+  gate.begun.get_future().wait();
+  for (int i = 0; i < 3; ++i) background.run({[] {}, outcomes.as("a" + std::to_string(i)), "a", nullptr});
+  background.run({[] {}, outcomes.as("b0"), "b", nullptr});
+  background.run({[] {}, outcomes.as("c0"), "c", nullptr});
+  gate.opened.set_value();
+  outcomes.wait(6);
+  EXPECT_EQ(outcomes.names, (std::vector<std::string>{"gate", "a0", "b0", "c0", "a1", "a2"}));
+}
+
+TEST(Background, what_nobody_waits_for_is_dropped_with_all_it_holds) {
+  net::EventLoop loop;
+  Background background(loop);
+  Outcomes outcomes(loop);
+  Gate gate;
+  background.run(gate.work(), outcomes.as("gate"));
+  gate.begun.get_future().wait();
+  const auto body = std::make_shared<int>();
+  const auto cancellation = make_cancellation();
+  bool ran = false;
+  for (int i = 0; i < 2; ++i) background.run({[&ran, body] { ran = true; }, outcomes.as("dropped"), "", cancellation});
+  background.run([] {}, outcomes.as("kept"));
+  EXPECT_EQ(background.load(), 4u);
+  background.cancel(cancellation);
+  EXPECT_EQ(background.load(), 2u);
+  EXPECT_EQ(body.use_count(), 1) << "a dropped task keeps what it was to work on";
+  gate.opened.set_value();
+  outcomes.wait(4);
+  EXPECT_FALSE(ran);
+  EXPECT_EQ(outcomes.names, (std::vector<std::string>{"dropped", "dropped", "gate", "kept"}));
+  EXPECT_EQ(outcomes.codes, (std::vector<std::string>{"CANCELLED", "CANCELLED", "", ""}));
+}
+
+TEST(Background, work_that_runs_sees_its_flag) {
+  net::EventLoop loop;
+  Background background(loop);
+  Outcomes outcomes(loop);
+  const auto cancellation = make_cancellation();
+  std::promise<void> begun;
+  background.run({[&] {
+                    begun.set_value();
+                    while (!*cancellation) std::this_thread::yield();
+                  },
+                  outcomes.as("ended"), "", cancellation});
+  begun.get_future().wait();
+  background.cancel(cancellation);
+  outcomes.wait(1);
+}
+
+TEST(Background, exceptions_are_outcomes_and_the_thread_goes_on) {
+  net::EventLoop loop;
+  Background background(loop);
+  Outcomes outcomes(loop);
+  background.run([] { throw std::runtime_error("a fault"); }, outcomes.as("fault"));
+  background.run([] { throw std::bad_alloc(); }, outcomes.as("memory"));
+  background.run([] { throw 1; }, outcomes.as("number"));
+  background.run([] {}, outcomes.as("good"));
+  outcomes.wait(4);
+  EXPECT_EQ(outcomes.codes, (std::vector<std::string>{"INTERNAL", "INSUFFICIENT_MEMORY", "INTERNAL", ""}));
+}
+
+TEST(Background, its_queue_is_bounded_in_all_and_for_each_owner) {
+  net::EventLoop loop;
+  Background background(loop, {.queue_max = 3, .queue_per_owner_max = 2});
+  Outcomes outcomes(loop);
+  Gate gate;
+  background.run({gate.work(), outcomes.as("gate"), "a", nullptr});
+  gate.begun.get_future().wait();
+  for (int i = 0; i < 3; ++i) background.run({[] {}, outcomes.as("a" + std::to_string(i)), "a", nullptr});
+  for (int i = 0; i < 2; ++i) background.run({[] {}, outcomes.as("b" + std::to_string(i)), "b", nullptr});
+  gate.opened.set_value();
+  outcomes.wait(6);
+  EXPECT_EQ(outcomes.names, (std::vector<std::string>{"a2", "b1", "gate", "a0", "b0", "a1"}));
+  EXPECT_EQ(outcomes.codes, (std::vector<std::string>{"QUEUE_FULL", "QUEUE_FULL", "", "", "", ""}));
+}
+
+TEST(Background, closing_cancels_what_can_be_and_finishes_the_rest) {
+  net::EventLoop loop;
+  Background background(loop);
+  Outcomes outcomes(loop);
+  const auto first = make_cancellation(), second = make_cancellation();
+  std::promise<void> begun;
+  background.run({[&] {
+                    begun.set_value();
+                    while (!*first) std::this_thread::yield();
+                  },
+                  outcomes.as("running"), "", first});
+  begun.get_future().wait();
+  bool ran = false, saved = false;
+  background.run({[&] { ran = true; }, outcomes.as("waiting"), "", second});
+  background.run([&] { saved = true; }, outcomes.as("row"));
+  background.close();
+  background.run([] {}, outcomes.as("late"));
+  outcomes.wait(4);
+  EXPECT_FALSE(ran);
+  EXPECT_TRUE(saved);
+  EXPECT_EQ(outcomes.names, (std::vector<std::string>{"waiting", "late", "running", "row"}));
+  EXPECT_EQ(outcomes.codes, (std::vector<std::string>{"SHUTTING_DOWN", "SHUTTING_DOWN", "", ""}));
+}
+
+}  // namespace
+}  // namespace llorch::service
