@@ -11,20 +11,21 @@
 #include <string>
 
 #include "base/result.h"
+#include "base/terminal.h"
 
 namespace llorch::cli {
 
 inline int report(const Error& error, bool as_json = false) {
   if (as_json) {
     const boost::json::object body{{"error", {{"code", name(error.code)}, {"message", error.message}}}};
-    std::fprintf(stderr, "%s\n", boost::json::serialize(body).c_str());
+    show_json(stderr, boost::json::serialize(body));
   } else {
-    std::fprintf(stderr, "error: %s: %s\n", std::string(name(error.code)).c_str(), error.message.c_str());
+    show(stderr, "error: %s: %s\n", std::string(name(error.code)).c_str(), error.message.c_str());
   }
   return error.code == ErrorCode::kInvalidRequest ? 2 : 1;
 }
 
-inline void print(const boost::json::value& value) { std::printf("%s\n", boost::json::serialize(value).c_str()); }
+inline void print(const boost::json::value& value) { show_json(stdout, boost::json::serialize(value)); }
 
 /// A bar on stderr when a person watches, nothing otherwise.
 class ProgressBar {

@@ -23,7 +23,7 @@ void keep_partial(const Common& common, const std::string& text) {
   if (!cli::make_private_directory(folder)) return;
   const std::string path = folder + "/partial-" + random_hex(4) + ".txt";
   std::ofstream(path) << text;
-  if (!common.json) std::fprintf(stderr, "what had come so far is in %s\n", path.c_str());
+  if (!common.json) show(stderr, "what had come so far is in %s\n", path.c_str());
 }
 
 }  // namespace
@@ -72,7 +72,7 @@ int ask_once(Session& session, const Common& common, boost::json::object order, 
   const auto outcome = session.run(order, [&](std::string_view type, const boost::json::object& data) {
     if (!whole || common.json || type != "token") print(type, data);
   });
-  if (whole && outcome && !common.json) std::fputs(outcome->text.c_str(), stdout);
+  if (whole && outcome && !common.json) show_text(stdout, outcome->text);
   if (!common.json) std::fputc('\n', stdout);
   std::fflush(stdout);
   if (!outcome) {
@@ -98,8 +98,7 @@ int converse(Session& session, const Common& common, const Question& question) {
   el_set(line, EL_HIST, &::history, history);
   el_set(line, EL_SIGNAL, 1);
   if (!common.quiet)
-    std::fprintf(stderr, "chat with %s; Ctrl-C stops an answer, an empty line or Ctrl-D leaves\n",
-                 question.model.c_str());
+    show(stderr, "chat with %s; Ctrl-C stops an answer, an empty line or Ctrl-D leaves\n", question.model.c_str());
   boost::json::array messages;
   int code = 0;
   for (int count = 0; const char* text = el_gets(line, &count);) {

@@ -29,12 +29,12 @@ inline void print_table(const Value& rows, const std::vector<const char*>& colum
     widths.push_back(std::string_view(c).size());
     for (const Value& row : all) widths.back() = std::max(widths.back(), cell(row, c).size());
   }
-  for (std::size_t i = 0; i < columns.size(); ++i) std::printf("%-*s  ", static_cast<int>(widths[i]), columns[i]);
-  std::printf("\n");
+  for (std::size_t i = 0; i < columns.size(); ++i) show(stdout, "%-*s  ", static_cast<int>(widths[i]), columns[i]);
+  show(stdout, "\n");
   for (const Value& row : all) {
     for (std::size_t i = 0; i < columns.size(); ++i)
-      std::printf("%-*s  ", static_cast<int>(widths[i]), cell(row, columns[i]).c_str());
-    std::printf("\n");
+      show(stdout, "%-*s  ", static_cast<int>(widths[i]), cell(row, columns[i]).c_str());
+    show(stdout, "\n");
   }
 }
 

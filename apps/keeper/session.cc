@@ -89,7 +89,7 @@ void Session::say(const std::string& line) const {
   if (common_.json)
     cli::print({{"type", "narration"}, {"formatted", "[keeper] " + line}, {"actor", "keeper"}, {"human", line}});
   else
-    std::fprintf(stderr, "[keeper] %s\n", line.c_str());
+    show(stderr, "[keeper] %s\n", line.c_str());
 }
 
 Result<Session::Answer> Session::once(const std::string& method, const std::string& path, const std::string& body,
@@ -244,12 +244,19 @@ Result<boost::json::value> Session::call(const std::string& method, const std::s
   }
 }
 
+/// At the daemon that was asked: its key goes nowhere else.
+static bool is_path(const std::string& text) {
+  return text.starts_with('/') && net::parse_url("http://daemon" + text).has_value();
+}
+
 Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on_event) {
   LLORCH_TRY(const auto made, call("POST", "/v1/jobs", order));
   const auto* o = made.if_object();
   const auto url = o ? json::find_text(*o, "sse_url") : std::nullopt,
              id = o ? json::find_text(*o, "job_id") : std::nullopt;
   if (!url || !id) return fail(ErrorCode::kInternal, "the queen's answer lacks job_id or sse_url");
+  if (!is_path(*url) || !is_path("/v1/jobs/" + *id))
+    return fail(ErrorCode::kInternal, "job_id or sse_url in the queen's answer is no path");
   Outcome out;
   std::optional<Error> error;
   std::optional<Status> ended;
@@ -315,20 +322,19 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
 
 int complain(const Common& common, const Error& error) {
   if (common.json)
-    std::fprintf(stderr, "%s\n",
-                 boost::json::serialize(boost::json::object{{"error",
-                                                             {{"code", name(error.code)},
-                                                              {"message", error.message},
-                                                              {"suggestion", suggestion(error.code)}}}})
-                     .c_str());
+    show_json(stderr,
+              boost::json::serialize(boost::json::object{
+                  {"error",
+                   {{"code", name(error.code)}, {"message", error.message}, {"suggestion", suggestion(error.code)}}}}));
   else
-    std::fprintf(stderr, "error: %s: %s\n  %s\n", std::string(name(error.code)).c_str(), error.message.c_str(),
-                 std::string(suggestion(error.code)).c_str());
+    show(stderr, "error: %s: %s\n  %s\n", std::string(name(error.code)).c_str(), error.message.c_str(),
+         std::string(suggestion(error.code)).c_str());
   return error.code == ErrorCode::kInvalidRequest ? 2 : 1;
 }
 
 OnEvent printer(const Common& common, std::string* text) {
-  return [&common, text](std::string_view type, const boost::json::object& data) {
+  const auto shown = std::make_shared<ShownStream>(stdout);
+  return [&common, text, shown](std::string_view type, const boost::json::object& data) {
     if (text && type == "token") *text += json::find_text(data, "t").value_or("");
     if (common.json) {
       if (!common.quiet || (type != "narration" && type != "progress")) cli::print(data);
@@ -336,16 +342,14 @@ OnEvent printer(const Common& common, std::string* text) {
       return;
     }
     if (type == "token") {
-      const std::string t = json::find_text(data, "t").value_or("");
-      std::fwrite(t.data(), 1, t.size(), stdout);
-      std::fflush(stdout);
+      shown->add(json::find_text(data, "t").value_or(""));
     } else if (type == "narration" && !common.quiet) {
       const auto told = json::find_text(data, common.narration);  // a step without such a text is told as it is
       const std::string plain = json::find_text(data, "formatted").value_or("");
-      std::fprintf(stderr, "%s\n",
-                   told && common.narration != "human"
-                       ? fmt::format("[{}] {}", json::find_text(data, "emitted_by").value_or(""), *told).c_str()
-                       : plain.c_str());
+      show(stderr, "%s\n",
+           told && common.narration != "human"
+               ? fmt::format("[{}] {}", json::find_text(data, "emitted_by").value_or(""), *told).c_str()
+               : plain.c_str());
     }
   };
 }

@@ -10,6 +10,7 @@
 #include <chrono>
 
 #include "base/ids.h"
+#include "base/terminal.h"
 #include "security/auth.h"
 
 namespace llorch::service {
@@ -73,7 +74,8 @@ void log(Level level, std::string_view event, std::string_view message, boost::j
   const std::string now = rfc3339(std::chrono::system_clock::now());
   std::string line;
   if (l.pretty) {
-    line = fmt::format("{} {:5} {}", now.substr(11, 12), name(level), message);
+    line = clean_for_terminal(fmt::format("{} {:5} {}", now.substr(11, 12), name(level), message));
+    std::ranges::replace(line, '\n', ' ');  // one record, one line
   } else {
     boost::json::object o{
         {"timestamp", now}, {"level", name(level)}, {"component", l.component}, {"event", event}, {"message", message}};

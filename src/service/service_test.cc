@@ -250,5 +250,16 @@ TEST(Remote, nobody_there_is_an_error) {
   EXPECT_TRUE(check({204, nullptr, {}}));
 }
 
+TEST(Log, pretty_lines_command_no_terminal) {  // 15.19
+  testing::internal::CaptureStderr();
+  start_log("test", "pretty", "info");
+  log(Level::kInfo, "said", "a\x1b[31m\xC2\x9B\x07\n00:00:00.000 error a record of its own");
+  stop_log();
+  const std::string line = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(line.find_first_of("\x1b\x9b\x07"), std::string::npos);
+  EXPECT_EQ(std::ranges::count(line, '\n'), 1) << line;
+  EXPECT_TRUE(line.contains("[31m")) << line;
+}
+
 }  // namespace
 }  // namespace llorch::service

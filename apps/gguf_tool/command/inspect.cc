@@ -73,13 +73,13 @@ Status inspect(const std::string& path, bool as_json, bool with_hashes) {
     return {};
   }
   for (const auto& e : source->metadata().entries())
-    std::printf("%-48s %s\n", e.key.c_str(), short_text(e.value).c_str());
+    show(stdout, "%-48s %s\n", e.key.c_str(), short_text(e.value).c_str());
   std::puts("");
   for (const TensorView& t : source->tensors())
-    std::printf("%-40s %-7s [%s]\n", t.name.c_str(), std::string(info(t.type).name).c_str(),
-                fmt::format("{}", fmt::join(t.dims.begin(), t.dims.begin() + t.n_dims, ", ")).c_str());
-  std::printf("\n%zu tensors, %.3f M parameters, %.1f MB\n", source->tensors().size(),
-              static_cast<double>(parameters) / 1e6, static_cast<double>(bytes) / 1e6);
+    show(stdout, "%-40s %-7s [%s]\n", t.name.c_str(), std::string(info(t.type).name).c_str(),
+         fmt::format("{}", fmt::join(t.dims.begin(), t.dims.begin() + t.n_dims, ", ")).c_str());
+  show(stdout, "\n%zu tensors, %.3f M parameters, %.1f MB\n", source->tensors().size(),
+       static_cast<double>(parameters) / 1e6, static_cast<double>(bytes) / 1e6);
   return {};
 }
 

@@ -27,7 +27,7 @@ int show_log(const Common& common, const boost::json::object& order) {
     if (common.json)
       cli::print(data);
     else
-      std::printf("%s\n", for_people(json::find_text(data, "line").value_or("")).c_str());
+      show(stdout, "%s\n", for_people(json::find_text(data, "line").value_or("")).c_str());
     std::fflush(stdout);
   });
   if (!outcome) return complain(common, outcome.error());

@@ -74,8 +74,8 @@ int log_logits(const LogFlags& f) {
   if (f.common.json)
     cli::print({{"file", f.out}, {"positions", log->rows.size()}, {"nonfinite", bad}, {"text", ran->output}});
   else
-    std::printf("%zu positions, from %d to %d, are in %s; %lld values are not finite\n", log->rows.size(),
-                log->rows.begin()->first, log->rows.rbegin()->first, f.out.c_str(), static_cast<long long>(bad));
+    show(stdout, "%zu positions, from %d to %d, are in %s; %lld values are not finite\n", log->rows.size(),
+         log->rows.begin()->first, log->rows.rbegin()->first, f.out.c_str(), static_cast<long long>(bad));
   return 0;
 }
 
@@ -130,8 +130,8 @@ int analyze(const AnalyzeFlags& f) {
       if (row.at("finding") != "") bad.push_back(row);
     const std::vector<const char*> columns = {"token_idx", "min", "max", "mean", "std", "nonfinite", "finding"};
     if (f.stats || !bad.empty()) print_table(f.stats ? list : Value(bad), columns);
-    std::printf("%zu positions of %s, %lld with a finding, %.2f %% garbage\n", log->rows.size(), log->team.c_str(),
-                static_cast<long long>(rows_bad), percent);
+    show(stdout, "%zu positions of %s, %lld with a finding, %.2f %% garbage\n", log->rows.size(), log->team.c_str(),
+         static_cast<long long>(rows_bad), percent);
   }
   if (!f.other.empty()) return compare(f.common, f.file, f.other, "");
   return rows_bad > 0 ? kBug : 0;
@@ -153,13 +153,13 @@ int compare(const Common& common, const std::string& reference, const std::strin
     worst = std::max(worst, d.verdict);
   }
   if (csv.empty())
-    std::fputs(text.c_str(), stdout);
+    show_text(stdout, text);
   else if (!(std::ofstream(csv) << text << std::flush))
     return complain(common, {ErrorCode::kIo, "cannot write " + csv});
   for (const RowDifference& d : rows)
     if (d.verdict != RowDifference::Verdict::kParity)
-      std::fprintf(stderr, "position %d: %s (%s)\n", d.token_idx, name_of(d.verdict), d.why.c_str());
-  std::fprintf(stderr, "%zu positions: %s\n", rows.size(), name_of(worst));
+      show(stderr, "position %d: %s (%s)\n", d.token_idx, name_of(d.verdict), d.why.c_str());
+  show(stderr, "%zu positions: %s\n", rows.size(), name_of(worst));
   return worst == RowDifference::Verdict::kBug ? kBug : 0;
 }
 
@@ -175,8 +175,8 @@ int position0(const Common& common, const std::string& reference, const std::str
     const auto x = mine->second.values[i], y = theirs->second.values[i];
     const bool off = !x || !y || std::abs(*x - *y) > 0.01 * std::max(1e-6, std::abs(*y));
     flagged += off;
-    std::printf("%4zu  %14s  %14s%s\n", i, y ? fmt::format("{:.6f}", *y).c_str() : "not finite",
-                x ? fmt::format("{:.6f}", *x).c_str() : "not finite", off ? "  <-- more than 1 %" : "");
+    show(stdout, "%4zu  %14s  %14s%s\n", i, y ? fmt::format("{:.6f}", *y).c_str() : "not finite",
+         x ? fmt::format("{:.6f}", *x).c_str() : "not finite", off ? "  <-- more than 1 %" : "");
   }
   return flagged > 0 ? kBug : 0;
 }
@@ -196,7 +196,7 @@ int verify(const VerifyFlags& f) {
     if (f.common.json) command.emplace_back("--json");
     const auto ran = service::run_program(std::move(command));
     if (!ran) return complain(f.common, ran.error());
-    std::fputs(ran->output.c_str(), stdout);
+    show_text(stdout, ran->output);
     code = std::max(code, ran->exit_code);
   }
   return code;
@@ -227,7 +227,7 @@ int fetch(const Common& common, const std::string& word) {
   std::filesystem::remove(link, problem);
   std::filesystem::create_symlink(path, link, problem);
   if (problem) return complain(common, {ErrorCode::kIo, "cannot make " + link.string()});
-  std::printf("%s\n", link.c_str());
+  show(stdout, "%s\n", link.c_str());
   return 0;
 }
 

@@ -159,7 +159,7 @@ void add_queen(CLI::App& app, int& exit_code) {
     if (asking->json)
       cli::print({{"queen", awake ? "awake" : "asleep"}, {"url", asking->queen}});
     else
-      std::printf("queen at %s: %s\n", asking->queen.c_str(), awake ? "awake" : "asleep");
+      show(stdout, "queen at %s: %s\n", asking->queen.c_str(), awake ? "awake" : "asleep");
     exit_code = 0;
   });
 }
@@ -178,7 +178,7 @@ int rebuild(const Common& common, const std::vector<std::string>& programs) {
                                         {"the build", service::timeouts::kBuild}, true);
   if (!ran) return complain(common, ran.error());
   if (ran->exit_code != 0) {
-    std::fputs(ran->output.c_str(), stderr);
+    show_text(stderr, ran->output);
     return complain(common, {ErrorCode::kInternal, "the build failed"});
   }
   const Session session(common);

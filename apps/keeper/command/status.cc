@@ -25,29 +25,29 @@ const boost::json::array& list(const boost::json::value& v, const char* key) {
 }
 
 void print_status(const boost::json::value& v) {
-  std::printf("queen %s, awake\n", text(v, "version").c_str());
-  if (list(v, "hives").empty()) std::printf("no hive is online\n");
+  show(stdout, "queen %s, awake\n", text(v, "version").c_str());
+  if (list(v, "hives").empty()) show(stdout, "no hive is online\n");
   for (const auto& h : list(v, "hives")) {
-    std::printf("hive %s at %s\n", text(h, "id").c_str(), text(h, "url").c_str());
+    show(stdout, "hive %s at %s\n", text(h, "id").c_str(), text(h, "url").c_str());
     for (const auto& d : list(h, "devices"))
-      std::printf("  device %-8s %s, %lld of %lld MB free\n", text(d, "id").c_str(), text(d, "name").c_str(),
-                  static_cast<long long>(number(d, "memory_free_bytes") >> 20),
-                  static_cast<long long>(number(d, "memory_total_bytes") >> 20));
+      show(stdout, "  device %-8s %s, %lld of %lld MB free\n", text(d, "id").c_str(), text(d, "name").c_str(),
+           static_cast<long long>(number(d, "memory_free_bytes") >> 20),
+           static_cast<long long>(number(d, "memory_total_bytes") >> 20));
     for (const auto& w : list(v, "workers"))
       if (text(w, "hive_id") == text(h, "id"))
-        std::printf("  worker %s  pid %lld  %s  %s  %s  %lld running\n", text(w, "worker_id").c_str(),
-                    static_cast<long long>(number(w, "pid")), text(w, "model_ref").c_str(), text(w, "device").c_str(),
-                    text(w, "state").c_str(), static_cast<long long>(number(w, "inflight")));
+        show(stdout, "  worker %s  pid %lld  %s  %s  %s  %lld running\n", text(w, "worker_id").c_str(),
+             static_cast<long long>(number(w, "pid")), text(w, "model_ref").c_str(), text(w, "device").c_str(),
+             text(w, "state").c_str(), static_cast<long long>(number(w, "inflight")));
   }
   for (const auto& h : list(v, "offline")) {
     const std::string host = text(h, "host");  // none until it has spoken
     const std::string at = host.empty() ? "" : fmt::format(" at {}:{}", host, number(h, "port"));
-    std::printf("hive %s%s: offline\n", text(h, "id").c_str(), at.c_str());
+    show(stdout, "hive %s%s: offline\n", text(h, "id").c_str(), at.c_str());
   }
   const auto* o = v.if_object();
   if (const auto* q = o ? json::find_object(*o, "queue") : nullptr)
-    std::printf("queue: %lld interactive, %lld batch\n", static_cast<long long>(number(*q, "interactive")),
-                static_cast<long long>(number(*q, "batch")));
+    show(stdout, "queue: %lld interactive, %lld batch\n", static_cast<long long>(number(*q, "interactive")),
+         static_cast<long long>(number(*q, "batch")));
 }
 
 int status(const Common& common) {
@@ -56,7 +56,7 @@ int status(const Common& common) {
     if (common.json)
       cli::print({{"queen", "asleep"}});
     else
-      std::printf("queen at %s: asleep\n", common.queen.c_str());
+      show(stdout, "queen at %s: asleep\n", common.queen.c_str());
     return 0;
   }
   const auto v = session.call("GET", "/v1/status");
@@ -74,7 +74,7 @@ int doctor(const Common& common) {
   const auto told = [&](const std::string& what, bool ok, const std::string& detail) {
     bad += !ok;
     checks.push_back({{"check", what}, {"ok", ok}, {"detail", detail}});
-    if (!common.json) std::printf("%s  %-34s %s\n", ok ? "ok " : "BAD", what.c_str(), detail.c_str());
+    if (!common.json) show(stdout, "%s  %-34s %s\n", ok ? "ok " : "BAD", what.c_str(), detail.c_str());
     std::fflush(stdout);
   };
   for (const char* program : {"llorch-queen", "llorch-hive", "llorch-worker-cpu"}) {

@@ -11,34 +11,34 @@ void print_profile(const BenchResult& b, const Roofline& roof) {
   for (const auto& [name, op] : b.profile) total += op.seconds;
   std::vector<std::pair<std::string, OpProfile>> ops(b.profile.begin(), b.profile.end());
   std::ranges::sort(ops, {}, [](const auto& op) { return -op.second.seconds; });
-  std::printf("    %-24s %8s %9s %6s %10s %6s %9s %6s\n", "operation", "calls", "ms", "share", "Gop/s", "int8", "GB/s",
-              "read");
+  show(stdout, "    %-24s %8s %9s %6s %10s %6s %9s %6s\n", "operation", "calls", "ms", "share", "Gop/s", "int8", "GB/s",
+       "read");
   for (const auto& [name, op] : ops) {
     const double gops = op.operations / op.seconds / 1e9, gb_s = op.bytes / op.seconds / 1e9;
-    std::printf("    %-24s %8lld %9.1f %5.1f%% %10.1f %5.1f%% %9.1f %5.1f%%\n", name.c_str(),
-                static_cast<long long>(op.calls), op.seconds * 1e3, 100 * op.seconds / total, gops,
-                100 * gops / roof.int8_gops, gb_s, 100 * gb_s / roof.read_gb_s);
+    show(stdout, "    %-24s %8lld %9.1f %5.1f%% %10.1f %5.1f%% %9.1f %5.1f%%\n", name.c_str(),
+         static_cast<long long>(op.calls), op.seconds * 1e3, 100 * op.seconds / total, gops,
+         100 * gops / roof.int8_gops, gb_s, 100 * gb_s / roof.read_gb_s);
   }
 }
 
 void print_report(const BenchReport& r) {
-  std::printf("%s (%s, %.0f MB) on %s: loaded in %.2f s, peak memory %.0f MB (KV %.0f MB)\n", r.model.c_str(),
-              r.weights.c_str(), static_cast<double>(r.file_bytes) / 1e6, r.isa.c_str(), r.load_s,
-              static_cast<double>(r.peak_rss_bytes) / 1e6, static_cast<double>(r.kv_bytes) / 1e6);
+  show(stdout, "%s (%s, %.0f MB) on %s: loaded in %.2f s, peak memory %.0f MB (KV %.0f MB)\n", r.model.c_str(),
+       r.weights.c_str(), static_cast<double>(r.file_bytes) / 1e6, r.isa.c_str(), r.load_s,
+       static_cast<double>(r.peak_rss_bytes) / 1e6, static_cast<double>(r.kv_bytes) / 1e6);
   const Roofline roof = r.roofline();
   if (roof.threads > 0)
-    std::printf(
-        "roofline, %d threads: read %.1f GB/s, int8 %.0f Gop/s, bf16 %.0f, fp32 %.0f Gflop/s; tiles: int8 %.0f, bf16 "
-        "%.0f\n",
-        roof.threads, roof.read_gb_s, roof.int8_gops, roof.bf16_gflops, roof.fp32_gflops, roof.int8_tile_gops,
-        roof.bf16_tile_gflops);
-  std::printf("%-8s %7s %7s %6s %8s %10s %20s %9s\n", "test", "tokens", "depth", "batch", "threads", "tok/s",
-              "min..max", "roofline");
+    show(stdout,
+         "roofline, %d threads: read %.1f GB/s, int8 %.0f Gop/s, bf16 %.0f, fp32 %.0f Gflop/s; tiles: int8 %.0f, bf16 "
+         "%.0f\n",
+         roof.threads, roof.read_gb_s, roof.int8_gops, roof.bf16_gflops, roof.fp32_gflops, roof.int8_tile_gops,
+         roof.bf16_tile_gflops);
+  show(stdout, "%-8s %7s %7s %6s %8s %10s %20s %9s\n", "test", "tokens", "depth", "batch", "threads", "tok/s",
+       "min..max", "roofline");
   for (const BenchResult& b : r.results) {
-    std::printf("%-8s %7d %7d %6d %8d %10.1f %9.1f..%-9.1f %8.1f%%\n", b.test.c_str(), b.tokens, b.depth, b.batch,
-                b.threads, b.median, b.low, b.high, 100 * b.fraction);
+    show(stdout, "%-8s %7d %7d %6d %8d %10.1f %9.1f..%-9.1f %8.1f%%\n", b.test.c_str(), b.tokens, b.depth, b.batch,
+         b.threads, b.median, b.low, b.high, 100 * b.fraction);
     if (!b.profile.empty()) print_profile(b, roof);
-    if (b.test == "step") std::printf("    outside all of these: %.2f %% of the time\n", 100 * b.outside);
+    if (b.test == "step") show(stdout, "    outside all of these: %.2f %% of the time\n", 100 * b.outside);
   }
 }
 

@@ -24,7 +24,7 @@ Status detokenize(const Flags& f) {
     stream.finish();
     cli::print({{"text", text}, {"undecoded_byte_count", stream.undecoded().size()}});
   } else {
-    std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+    show_text(stdout, bytes);
     std::puts("");
   }
   return {};

@@ -62,12 +62,12 @@ void report(const Flags& f, const LoadedModel& model, const Answer& answer, doub
                 {"tok_s", rate(e.tokens_out * f.batch, all_ms)},
                 {"undecoded_bytes", hex(e.undecoded)}});
   } else {
-    std::fprintf(stderr,
-                 "load %.0f ms | prefill %d tokens, %.1f ms, %.1f tok/s | decode %d tokens, %.1f ms, %.1f tok/s | %s, "
-                 "%s, seed %llu\n",
-                 load_ms, e.tokens_in, e.prefill_ms, rate(e.tokens_in, e.prefill_ms), e.tokens_out, e.decode_ms,
-                 rate(e.tokens_out - 1, e.decode_ms), std::string(name(e.reason)).c_str(),
-                 std::string(model.backend->isa()).c_str(), static_cast<unsigned long long>(f.sampling.seed));
+    show(stderr,
+         "load %.0f ms | prefill %d tokens, %.1f ms, %.1f tok/s | decode %d tokens, %.1f ms, %.1f tok/s | %s, "
+         "%s, seed %llu\n",
+         load_ms, e.tokens_in, e.prefill_ms, rate(e.tokens_in, e.prefill_ms), e.tokens_out, e.decode_ms,
+         rate(e.tokens_out - 1, e.decode_ms), std::string(name(e.reason)).c_str(),
+         std::string(model.backend->isa()).c_str(), static_cast<unsigned long long>(f.sampling.seed));
   }
 }
 
@@ -92,13 +92,13 @@ Result<int> generate(const Flags& f) {
   request.stop = f.stop;
   request.ignore_eos = f.ignore_eos;
   Answer answer;
+  ShownStream shown(stdout);
   request.sink = [&](const EngineEvent& event) {
     if (const auto* token = std::get_if<TokenEvent>(&event)) {
       answer.text += token->text;
       answer.ids.push_back(token->token.id);
       if (f.model.as_json) return;
-      std::fwrite(token->text.data(), 1, token->text.size(), stdout);
-      std::fflush(stdout);
+      shown.add(token->text);
     } else if (const auto* end = std::get_if<EndEvent>(&event)) {
       answer.end = *end;
     } else if (const auto* error = std::get_if<Error>(&event)) {
@@ -118,6 +118,7 @@ Result<int> generate(const Flags& f) {
   while (engine->step())
     if (interrupted) engine->cancel(id);
   const double all_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - submitted).count();
+  shown.end();
   if (!f.model.as_json && !answer.text.ends_with('\n')) std::puts("");
   std::fflush(stdout);  // before the timing line
   if (interrupted) return 130;

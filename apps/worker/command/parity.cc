@@ -184,12 +184,12 @@ Result<int> parity(Flags f) {
     cli::print(report);
   } else {
     for (const json::value& row : rows)
-      std::printf("%-28s max %.2e  relative %.2e%s\n", json::find_text(row.get_object(), "checkpoint")->c_str(),
-                  row.at("max_abs").as_double(), row.at("relative").as_double(),
-                  row.at("within").as_bool() ? "" : "  <-- beyond the tolerance");
-    std::printf("logits: KL %.2e, the same most likely token at %.1f %% of positions\n", kl, 100 * top1);
-    if (!report.at("same_file").as_bool()) std::printf("the reference did not run this very file\n");
-    std::printf("%s%s\n", verdict, first.empty() ? "" : (": the first divergence is " + first).c_str());
+      show(stdout, "%-28s max %.2e  relative %.2e%s\n", json::find_text(row.get_object(), "checkpoint")->c_str(),
+           row.at("max_abs").as_double(), row.at("relative").as_double(),
+           row.at("within").as_bool() ? "" : "  <-- beyond the tolerance");
+    show(stdout, "logits: KL %.2e, the same most likely token at %.1f %% of positions\n", kl, 100 * top1);
+    if (!report.at("same_file").as_bool()) show(stdout, "the reference did not run this very file\n");
+    show(stdout, "%s%s\n", verdict, first.empty() ? "" : (": the first divergence is " + first).c_str());
   }
   return first.empty() && std::string_view(verdict) == "parity" ? 0 : 3;
 }

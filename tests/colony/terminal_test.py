@@ -1,0 +1,102 @@
+"""Nothing that did not come from our own source commands a terminal: a real one (a pty) is held before each program (15.19)."""
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import struct
+import subprocess
+import tempfile
+import time
+import unittest
+
+from colony import BIN, Colony, main
+from keeper_test import DONE, END, START, Queen
+
+EVIL = "a\x1b[31mred\x1b]0;title\x07\x1b]8;;http://x\x1b\\link\x1b]52;c;aGk=\x07\x9b2J\u202eturned\x7f\x08\rover"
+# What a terminal would obey: C0 but line feed and tab, DEL, C1 as UTF-8, turned text.
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def on_a_terminal(arguments, env, seconds=60):
+    """(exit code, what the terminal got as bytes)."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ.clear()
+        os.environ.update(env)
+        os.execv(str(arguments[0]), [str(a) for a in arguments])
+    got, end = b"", time.monotonic() + seconds
+    while time.monotonic() < end:
+        if select.select([fd], [], [], 1)[0]:
+            try:
+                piece = os.read(fd, 65536)
+            except OSError:
+                break
+            if not piece:
+                break
+            got += piece
+    os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), got
+
+
+def gguf(path, metadata):
+    """A model file with this metadata and one tensor."""
+    def text(s):
+        raw = s if isinstance(s, bytes) else s.encode()
+        return struct.pack("<Q", len(raw)) + raw
+    out = b"GGUF" + struct.pack("<IQQ", 3, 1, len(metadata))
+    for key, value in metadata.items():
+        out += text(key) + struct.pack("<I", 8) + text(value)
+    out += text("t" + EVIL) + struct.pack("<IQIQ", 1, 32, 0, 0)
+    out += b"\0" * (-len(out) % 32) + b"\0" * 128
+    path.write_bytes(out)
+
+
+class Terminal(unittest.TestCase):
+    def harmless(self, raw, *contains):
+        """Line ends apart, which a terminal makes CR LF of."""
+        text = raw.decode()  # valid UTF-8
+        found = OBEYED.search(text.replace("\r\n", "\n"))
+        self.assertIsNone(found, text[max(0, (found.start() if found else 0) - 40):][:120].encode())
+        for part in contains:
+            self.assertIn(part, text)
+
+    def queen(self, body, **more):
+        queen = Queen(body, **more)
+        self.addCleanup(queen.close)
+        return queen
+
+    def test_tokens_narration_and_errors_of_a_daemon(self):
+        def event(kind, **data):
+            return f"event: {kind}\ndata: {json.dumps({'type': kind, 'seq': 1, **data})}\n\n"
+        cut = [EVIL[i:i + 3] for i in range(0, len(EVIL), 3)]  # escapes end in another token than they begin
+        body = START + event("narration", human=EVIL, formatted="[x] " + EVIL, action="a") + "".join(event("token", t=t, i=i) for i, t in enumerate(cut))
+        for tail, code in ((END, 0), (event("error", code="INTERNAL", message=EVIL), 1)):
+            queen = self.queen(body + tail + DONE, step=7)
+            with Colony() as c:
+                command = c.command("infer", "--model", "m", "hello", "--queen", queen.url, "--no-autostart")
+                exit_code, raw = on_a_terminal(command, c.env)
+                self.assertEqual(exit_code, code, raw)
+                self.harmless(raw, "red", "title", "turned", "over")
+                exit_code, raw = on_a_terminal([*command, "--json"], c.env)
+                self.harmless(raw)
+                lines = [json.loads(line) for line in raw.decode().splitlines() if '"token"' in line]
+                self.assertEqual("".join(d["t"] for d in lines), EVIL, "escaped, and the same")
+                piped = subprocess.run(command, capture_output=True, env=c.env, timeout=60)
+                self.assertEqual(piped.stdout.decode().rstrip("\n"), EVIL, "a pipe gets what there is")
+
+    def test_names_in_a_model_file(self):
+        with tempfile.TemporaryDirectory() as d:
+            path = pathlib.Path(d) / "m.gguf"
+            gguf(path, {"general.architecture": "llama", "general.name": EVIL, "broken.text": b"x\xff\x9b\xc2"})
+            code, raw = on_a_terminal([BIN / "llorch-gguf", "inspect", path], dict(os.environ))
+            self.assertEqual(code, 0, raw)
+            self.harmless(raw, "title", "turned")
+            code, raw = on_a_terminal([BIN / "llorch-gguf", "inspect", "--json", path], dict(os.environ))
+            self.harmless(raw)
+            self.assertEqual(json.loads(raw)["metadata"]["general.name"], EVIL)
+
+
+if __name__ == "__main__":
+    main()
