@@ -1,6 +1,7 @@
 // Flags and start-up that hive and queen share.
 #pragma once
 
+#include <csignal>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -28,6 +29,14 @@ inline void add_access_flags(CLI::App& app, service::FrontOptions& o) {
       ->transform(CLI::CheckedTransformer(kFlush))
       ->default_str("immediate")
       ->envname("LLORCH_AUDIT_FLUSH");
+  app.add_option(
+         "--audit-key-file", o.audit_key_file,
+         "file of 64 hexadecimal digits: records carry HMACs of this key, so that nobody without it can rebuild "
+         "the log")
+      ->envname("LLORCH_AUDIT_KEY_FILE");
+  app.add_flag("--audit-required", o.audit_required,
+               "refuse administrative requests until their record is on disk, and all others while the log cannot be "
+               "written");
   app.add_option("--log-format", o.log_format, "json or pretty (default: pretty on a terminal)")
       ->check(CLI::IsMember({"json", "pretty"}))
       ->envname("LLORCH_LOG_FORMAT");
@@ -71,6 +80,7 @@ inline void add_build_info(CLI::App& app, const char* program) {
 template<class Daemon, class Options>
 int run_daemon(const char* program, const Options& options) {
   service::start_log(program, options.log_format, options.log_level);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like a full disk
   net::EventLoop loop;
   int code = 0;
   {

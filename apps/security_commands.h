@@ -35,13 +35,14 @@ inline void print_record(const boost::json::object& record, bool as_json) {
     return text;
   };
   const std::string type = take("event_type"), actor = take("actor");
-  std::printf("%s  %-24s  %-14s  %s\n", json::find_text(record, "timestamp").value_or("-").c_str(), type.c_str(),
-              actor.c_str(), boost::json::serialize(event).c_str());
+  show(stdout, "%s  %-24s  %-14s  %s\n", json::find_text(record, "timestamp").value_or("-").c_str(), type.c_str(),
+       actor.c_str(), boost::json::serialize(event).c_str());
 }
 
 inline void add_audit_commands(CLI::App& app, int& exit_code) {
   struct Flags {
     std::string file = variable("LLORCH_AUDIT_LOG_PATH");
+    std::string key_file = variable("LLORCH_AUDIT_KEY_FILE");
     security::AuditQuery query;
     std::size_t lines = 20;
     bool json = false;
@@ -56,15 +57,19 @@ inline void add_audit_commands(CLI::App& app, int& exit_code) {
     c->add_flag("--json", f->json, "records as they are, one a line");
     return c;
   };
-  add("verify", "check that no record was changed, taken out or cut off")->callback([f, &exit_code] {
-    const auto state = security::verify_audit(f->file);
+  CLI::App* verify = add("verify", "check that no record was changed, taken out or cut off");
+  verify->add_option("--audit-key-file", f->key_file, "the key of a keyed log (also LLORCH_AUDIT_KEY_FILE)");
+  verify->callback([f, &exit_code] {
+    const auto key = f->key_file.empty() ? Result<std::string>("") : security::read_audit_key(f->key_file);
+    const auto state =
+        key ? security::verify_audit(f->file, *key) : Result<security::AuditState>(std::unexpected(key.error()));
     if (!state) {
       report(state.error(), f->json);
       exit_code = 1;
     } else if (f->json) {
       print({{"file", f->file}, {"records", state->count}, {"unbroken", true}});
     } else {
-      std::printf("%s: %llu records, unbroken\n", f->file.c_str(), static_cast<unsigned long long>(state->count));
+      show(stdout, "%s: %llu records, unbroken\n", f->file.c_str(), static_cast<unsigned long long>(state->count));
     }
   });
   CLI::App* query = add("query", "records by actor, type and time");
@@ -122,9 +127,9 @@ inline void add_key_commands(CLI::App& app, int& exit_code) {
     } else if (f->json) {
       print({{"key", *made}, {"scopes", f->scope}, {"keys_file", f->file}});
     } else {
-      std::printf("%s\n", made->c_str());
-      std::fprintf(stderr, "the key is shown this once; daemons that run with --keys-file %s admit it from now on\n",
-                   f->file.c_str());
+      show(stdout, "%s\n", made->c_str());
+      show(stderr, "the key is shown this once; daemons that run with --keys-file %s admit it from now on\n",
+           f->file.c_str());
     }
   });
   add("list", "the keys that a file admits")->callback([f, &exit_code] {
@@ -137,8 +142,8 @@ inline void add_key_commands(CLI::App& app, int& exit_code) {
     for (const security::ApiKey& k : *keys) {
       rows.push_back({{"key", k.label()}, {"scopes", text_of(k.scopes)}, {"created", k.created}, {"name", k.name}});
       if (!f->json)
-        std::printf("%s  %-20s  %-24s  %s\n", k.label().c_str(), text_of(k.scopes).c_str(), k.created.c_str(),
-                    k.name.c_str());
+        show(stdout, "%s  %-20s  %-24s  %s\n", k.label().c_str(), text_of(k.scopes).c_str(), k.created.c_str(),
+             k.name.c_str());
     }
     if (f->json) print(rows);
   });
@@ -151,7 +156,7 @@ inline void add_key_commands(CLI::App& app, int& exit_code) {
     else if (f->json)
       print({{"revoked", gone->label()}});
     else
-      std::printf("revoked %s %s\n", gone->label().c_str(), gone->name.c_str());
+      show(stdout, "revoked %s %s\n", gone->label().c_str(), gone->name.c_str());
   });
 }
 

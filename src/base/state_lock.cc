@@ -23,13 +23,16 @@ std::string read_holder(int descriptor) {
 }  // namespace
 
 Result<StateLock> StateLock::take(const std::string& folder, const std::string& holder) {
-  const std::string path = folder + "/lock";
+  return take_file(folder + "/lock", "the folder " + folder, holder);
+}
+
+Result<StateLock> StateLock::take_file(const std::string& path, const std::string& what, const std::string& holder) {
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
   if (descriptor < 0) return fail(ErrorCode::kIo, "cannot open {}: {}", path, std::strerror(errno));
   StateLock lock(descriptor);
   if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return fail(ErrorCode::kIo, "cannot lock {}: {}", path, std::strerror(errno));
-    return fail(ErrorCode::kResourceInUse, "the folder {} is in use by {}", folder, read_holder(descriptor));
+    return fail(ErrorCode::kResourceInUse, "{} is in use by {}", what, read_holder(descriptor));
   }
   const std::string line = fmt::format("{} (process {})\n", holder, ::getpid());
   if (::ftruncate(descriptor, 0) != 0 ||

@@ -16,6 +16,9 @@ class StateLock {
   /// Locks `folder`, which exists. `holder`: what the error of a second one names, for example "llorch-queen on port
   /// 8500"; the process id is added. Errors: kResourceInUse naming folder and holder; kIo.
   [[nodiscard]] static Result<StateLock> take(const std::string& folder, const std::string& holder);
+  /// The same with a lock file of its own name, for `what` it guards: "the audit log /var/log/a".
+  [[nodiscard]] static Result<StateLock> take_file(const std::string& file, const std::string& what,
+                                                   const std::string& holder);
   StateLock(StateLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
   StateLock& operator=(StateLock&& other) noexcept {
     std::swap(descriptor_, other.descriptor_);

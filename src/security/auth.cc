@@ -1,11 +1,9 @@
 #include "security/auth.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <regex>
 
 #include "base/ids.h"
 #include "security/digest.h"
@@ -14,8 +12,7 @@
 namespace llorch::security {
 namespace {
 
-constexpr std::size_t kBearerBytesMax = 8u << 10, kPeersMax = 65'536, kUserBytesMax = 128;
-constexpr int kFailuresMax = 10;
+constexpr std::size_t kBearerBytesMax = 8u << 10, kUserBytesMax = 128;
 
 bool has_control(std::string_view text) {
   return std::ranges::any_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
@@ -54,6 +51,7 @@ Result<std::optional<std::string>> find_operator_token(const std::string& file, 
 
 void Authenticator::add_token(std::string_view token, std::set<Scope> scopes) {
   keys_.push_back({sha256(token), std::move(scopes), "", ""});
+  operator_hashes_.push_back(keys_.back().hash);
 }
 
 void Authenticator::dismiss(std::string_view label) {
@@ -61,33 +59,8 @@ void Authenticator::dismiss(std::string_view label) {
 }
 
 Status Authenticator::watch_keys_file(const std::string& path, KeyChange on_change) {
-  keys_file_ = path;
-  if (access(path.c_str(), F_OK) == 0) LLORCH_OK(read_keys_file());
-  on_key_ = std::move(on_change);
-  return {};
-}
-
-Status Authenticator::read_keys_file() {
-  struct stat info {};
-  const bool there = stat(keys_file_.c_str(), &info) == 0;
-  const FileState state = there ? FileState{info.st_ino, info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec}
-                                : FileState{};  // a file that is gone admits nobody
-  if (state == keys_file_state_) return {};
-  keys_file_state_ = state;
-  std::vector<ApiKey> fresh;
-  if (there) {
-    LLORCH_TRY(fresh, read_keys(keys_file_));
-  }
-  const auto lacks = [](const std::vector<ApiKey>& keys, const ApiKey& k) {
-    return std::ranges::none_of(keys, [&](const ApiKey& other) { return other.hash == k.hash; });
-  };
-  if (on_key_) {
-    for (const ApiKey& k : fresh)
-      if (lacks(file_keys_, k)) on_key_("token_created", k.label(), text_of(k.scopes));
-    for (const ApiKey& k : file_keys_)
-      if (lacks(fresh, k)) on_key_("token_revoked", k.label(), text_of(k.scopes));
-  }
-  file_keys_ = std::move(fresh);
+  LLORCH_TRY(keys_file_, KeysFile::open(path));
+  keys_file_->on_change(std::move(on_change));
   return {};
 }
 
@@ -106,24 +79,21 @@ Result<Principal> Authenticator::check(const Credentials& given) const {
   }
   const std::string hash = sha256(token);
   const ApiKey* match = nullptr;
-  for (const auto* keys : {&keys_, &file_keys_})
-    for (const ApiKey& key : *keys)  // all of them, so that time does not tell which
-      if (equal_in_constant_time(key.hash, hash)) match = &key;
+  bool from_file = false;
+  const auto look_in = [&](const std::vector<ApiKey>& keys, bool file) {
+    for (const ApiKey& key : keys)  // all of them, so that time does not tell which
+      if (equal_in_constant_time(key.hash, hash) && !match) match = &key, from_file = file;
+  };
+  look_in(keys_, false);
+  if (keys_file_) look_in(keys_file_->keys(), true);
   if (!match) return fail(ErrorCode::kInvalidApiKey, "the API key is not valid");
-  return Principal{match->label(), match->name, match->scopes};
+  const bool is_operator = std::ranges::any_of(operator_hashes_, [&](const auto& h) { return h == match->hash; });
+  // Names of keys in a file are for people; those that come while the daemon runs say what the key is for.
+  return Principal{match->label(), from_file ? "" : match->name, match->scopes, is_operator};
 }
 
 Result<Principal> Authenticator::authenticate(const Credentials& given, Time now) {
   if (!required()) return Principal{"local", "", {Scope::kAdmin}};
-  if (!keys_file_.empty())
-    if (const Status read = read_keys_file(); !read && on_key_)
-      on_key_("integrity_violation", "", read.error().message);  // those of before stay
-  const std::string peer(given.peer);
-  auto it = failures_.find(peer);
-  if (it != failures_.end() && now - it->second.since > std::chrono::minutes(1))
-    failures_.erase(it), it = failures_.end();
-  if (it != failures_.end() && it->second.count >= kFailuresMax)
-    return fail(ErrorCode::kRateLimited, "too many failed attempts from this address; try again in a minute");
   if (trust_proxy_ && given.proxy_user && !given.authorization && !given.api_key && is_loopback(given.peer)) {
     const std::string& user = *given.proxy_user;
     if (user.empty() || user.size() > kUserBytesMax || check_display(user))
@@ -131,10 +101,10 @@ Result<Principal> Authenticator::authenticate(const Credentials& given, Time now
     return Principal{"proxy:" + user, "", {Scope::kInfer}};
   }
   Result<Principal> who = check(given);
-  if (!who && who.error().code == ErrorCode::kInvalidApiKey && failures_.size() < kPeersMax) {
-    Failures& f = failures_.try_emplace(peer, Failures{now, 0}).first->second;
-    ++f.count;
-  }
+  if (who || who.error().code != ErrorCode::kInvalidApiKey) return who;
+  const std::string shown = given.authorization.value_or("") + "|" + given.api_key.value_or("");
+  if (failures_.add(given.peer, shown, now))
+    return fail(ErrorCode::kRateLimited, "too many wrong keys from this address; try again in a minute");
   return who;
 }
 
@@ -150,18 +120,6 @@ bool host_allowed(std::string_view host, std::string_view own, const std::vector
   else
     host = host.substr(0, host.find(':'));
   return is_loopback(host) || host == own || std::ranges::find(allowed, host) != allowed.end();
-}
-
-std::string redact(std::string_view text) {
-  static const std::regex kSecrets(
-      R"((Bearer\s+)[^\s"']+|((?:api[_-]?key|token|secret|password)["']?\s*[=:]\s*["']?)[^\s"',;&]+|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----|(://[^/\s:@]+:)[^@\s/]+(?=@))",
-      std::regex::icase | std::regex::optimize);
-  return std::regex_replace(std::string(text.substr(0, 8192)), kSecrets, "$1$2$3[REDACTED]");
-}
-
-std::string without_figures(std::string_view text) {
-  static const std::regex kAmounts(R"(\b[0-9][0-9.,']*( ?)([kMGT]i?B|bytes)\b)", std::regex::optimize);
-  return std::regex_replace(std::string(text.substr(0, 8192)), kAmounts, "...$1$2");
 }
 
 }  // namespace llorch::security

@@ -2,6 +2,7 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/sha.h>
 
 #include "base/ids.h"
@@ -27,6 +28,13 @@ std::string sha256(std::string_view bytes) {
   return sum.finish();
 }
 std::string sha256_hex(std::string_view bytes) { return to_hex(sha256(bytes)); }
+std::string hmac_sha256(std::string_view key, std::string_view bytes) {
+  std::string out(SHA256_DIGEST_LENGTH, '\0');
+  unsigned int size = 0;
+  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(bytes.data()),
+       bytes.size(), reinterpret_cast<unsigned char*>(out.data()), &size);
+  return out;
+}
 bool equal_in_constant_time(std::string_view a, std::string_view b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }

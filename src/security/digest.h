@@ -22,6 +22,7 @@ class Sha256 {
 
 [[nodiscard]] std::string sha256(std::string_view bytes);  // 32 raw bytes
 [[nodiscard]] std::string sha256_hex(std::string_view bytes);
+[[nodiscard]] std::string hmac_sha256(std::string_view key, std::string_view bytes);  // 32 raw bytes
 [[nodiscard]] bool equal_in_constant_time(std::string_view a, std::string_view b);
 
 }  // namespace llorch::security

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <functional>
 #include <sstream>
@@ -93,7 +94,7 @@ std::string text_of(const std::set<Scope>& scopes) {
 
 std::string ApiKey::label() const { return "token:" + to_hex(hash).substr(0, 6); }
 
-Result<std::string> read_secret_file(const std::string& path) {
+Result<std::string> read_secret_file(const std::string& path, FileIdentity* identity) {
   auto file = open_regular_file(path);
   if (!file) return fail(file.error().code, "the secret file {} cannot be opened: {}", path, file.error().message);
   if ((file->mode() & 077) != 0)
@@ -103,21 +104,30 @@ Result<std::string> read_secret_file(const std::string& path) {
     return fail(ErrorCode::kInvalidRequest, "the secret file {} is larger than 1 MB", path);
   std::string text(file->size(), '\0');
   LLORCH_OK(file->read(0, std::as_writable_bytes(std::span(text))));
+  if (identity) *identity = file->identity();
   return trimmed(std::move(text));
 }
 
 Status write_secret_file(const std::string& path, std::string_view text) {
-  const std::string fresh = path + ".new";
-  const int fd = open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  const bool written =
-      fd >= 0 && write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && fsync(fd) == 0;
+  // A file of its own for each writer, made anew: what lies there may be another's, or readable by others.
+  const std::string fresh = path + ".new-" + random_hex(6);
+  const int fd = open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  bool written = fd >= 0;
+  for (std::size_t at = 0; written && at < text.size();) {
+    const ssize_t n = write(fd, text.data() + at, text.size() - at);
+    if (n < 0 && errno == EINTR) continue;
+    written = n > 0;
+    at += static_cast<std::size_t>(std::max<ssize_t>(0, n));
+  }
+  written = written && fsync(fd) == 0;
   if (fd >= 0) close(fd);
-  if (!written || rename(fresh.c_str(), path.c_str()) != 0) return fail(ErrorCode::kIo, "cannot write {}", path);
-  return {};
+  if (written && rename(fresh.c_str(), path.c_str()) == 0) return {};
+  if (fd >= 0) unlink(fresh.c_str());
+  return fail(ErrorCode::kIo, "cannot write {}", path);
 }
 
-Result<std::vector<ApiKey>> read_keys(const std::string& path) {
-  LLORCH_TRY(const std::string text, read_secret_file(path));
+Result<std::vector<ApiKey>> read_keys(const std::string& path, FileIdentity* identity) {
+  LLORCH_TRY(const std::string text, read_secret_file(path, identity));
   std::vector<ApiKey> keys;
   std::istringstream lines(text);
   int number = 0;

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/open_file.h"
 #include "base/result.h"
 
 namespace llorch::security {
@@ -31,10 +32,11 @@ struct ApiKey {
 };
 
 /// A secret out of a file: regular, not readable by others, at most 1 MB; white space at both ends removed.
-[[nodiscard]] Result<std::string> read_secret_file(const std::string& path);
+/// `identity`, where wanted: of the file that was read.
+[[nodiscard]] Result<std::string> read_secret_file(const std::string& path, FileIdentity* identity = nullptr);
 /// Replaces a file of mode 0600 as a whole.
 [[nodiscard]] Status write_secret_file(const std::string& path, std::string_view text);
-[[nodiscard]] Result<std::vector<ApiKey>> read_keys(const std::string& path);
+[[nodiscard]] Result<std::vector<ApiKey>> read_keys(const std::string& path, FileIdentity* identity = nullptr);
 /// Makes a key and notes its hash. Returns the key itself, which is nowhere else.
 [[nodiscard]] Result<std::string> create_key(const std::string& path, std::set<Scope> scopes, const std::string& name);
 /// `which`: a label, the first hex digits of the hash (6 or more), or a name; it must fit exactly one key.

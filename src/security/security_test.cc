@@ -1,21 +1,36 @@
 // Tokens, hosts, redaction, errors: what must be refused is refused (S-01 to S-12, O-04); one status per error code
 // (J-03).
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
+#include <thread>
 
 #include "base/ids.h"
 #include "security/audit.h"
 #include "security/auth.h"
 #include "security/digest.h"
 #include "security/manifest.h"
+
+/// A disk that does not keep what it was given.
+static std::atomic<bool> sync_fails = false;
+extern "C" int fdatasync(int descriptor) {
+  if (!sync_fails) return static_cast<int>(syscall(SYS_fdatasync, descriptor));
+  errno = EIO;
+  return -1;
+}
 
 namespace llorch::security {
 namespace {
@@ -70,6 +85,63 @@ std::string verdict(Authenticator& a, const std::string& key) {
   return who ? who->id : std::string(name(who.error().code));
 }
 
+std::string text_of_file(const std::string& path) {
+  std::ifstream in(path);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+TEST(Keys, a_change_by_hand_is_seen_whatever_it_leaves_as_it_was) {  // 15.16
+  const std::string path = testing::TempDir() + "keys-" + random_hex(4);
+  const std::string first = create_key(path, {Scope::kInfer}, "a").value();
+  const std::string others = text_of_file(path);
+  ASSERT_TRUE(revoke_key(path, "a"));
+  const std::string second = create_key(path, {Scope::kInfer}, "b").value();
+  const std::string seconds = text_of_file(path);
+  ASSERT_EQ(others.size(), seconds.size());
+  for (const KeysFileMode mode : {KeysFileMode::kBySystem, KeysFileMode::kOwnThread}) {
+    std::ofstream(path) << seconds;
+    ASSERT_EQ(chmod(path.c_str(), 0600), 0);
+    const auto file = KeysFile::open(path, mode).value();
+    const auto admits = [&](const std::string& key) {
+      return std::ranges::any_of(file->keys(), [&](const ApiKey& k) { return k.hash == sha256(key); });
+    };
+    const auto within = [&](const auto& what) {  // at once, but for a thread that looks twice a second
+      const auto end = std::chrono::steady_clock::now() + (mode == KeysFileMode::kOwnThread ? 10s : 0s);
+      bool holds = what();
+      while (!holds && std::chrono::steady_clock::now() < end) std::this_thread::yield(), holds = what();
+      return holds;
+    };
+    EXPECT_TRUE(admits(second) && !admits(first));
+    for (int i = 0; i < 20; ++i) {  // same inode, same size, within a tick of the file system's clock
+      std::ofstream(path) << others;
+      EXPECT_TRUE(within([&] { return !admits(second) && admits(first); })) << i;
+      std::ofstream(path) << seconds;
+      EXPECT_TRUE(within([&] { return admits(second) && !admits(first); })) << i;
+      if (mode == KeysFileMode::kOwnThread) break;
+    }
+    // An old file, whose time of modification is put back: only the time of change tells.
+    struct stat info {};
+    ASSERT_EQ(stat(path.c_str(), &info), 0);
+    const timespec old[] = {{1'700'000'000, 0}, {1'700'000'000, 0}};
+    ASSERT_EQ(utimensat(AT_FDCWD, path.c_str(), old, 0), 0);
+    EXPECT_TRUE(within([&] { return admits(second); }));
+    std::ofstream(path) << others;
+    ASSERT_EQ(utimensat(AT_FDCWD, path.c_str(), old, 0), 0);
+    EXPECT_TRUE(within([&] { return admits(first) && !admits(second); }));
+    // Readable by others, a folder, gone: nobody.
+    ASSERT_EQ(chmod(path.c_str(), 0644), 0);
+    EXPECT_TRUE(within([&] { return !admits(first); }));
+    ASSERT_EQ(chmod(path.c_str(), 0600), 0);
+    EXPECT_TRUE(within([&] { return admits(first); }));
+    std::filesystem::remove(path);
+    ASSERT_EQ(mkdir(path.c_str(), 0700), 0);
+    EXPECT_TRUE(within([&] { return !admits(first); }));
+    std::filesystem::remove(path);
+    EXPECT_TRUE(within([&] { return file->keys().empty(); }));
+  }
+  std::filesystem::remove(path);
+}
+
 TEST(Keys, are_made_listed_and_revoked_while_a_daemon_runs) {  // S-03
   const std::string path = testing::TempDir() + "keys-" + random_hex(4);
   Authenticator a;
@@ -100,9 +172,18 @@ TEST(Keys, are_made_listed_and_revoked_while_a_daemon_runs) {  // S-03
                                              "token_revoked " + keys[0].label() + " infer"};
   EXPECT_EQ(told, expected);
 
-  std::ofstream(path) << "everything 00\n";  // a mistake of an editor neither admits nor shuts out
-  EXPECT_EQ(verdict(a, second), keys[1].label());
-  EXPECT_TRUE(told.back().starts_with("integrity_violation") && told.back().contains("line 1")) << told.back();
+  // A mistake of an editor: the file may have lost a key on purpose, so that none of it is admitted, and it is told.
+  std::string text = text_of_file(path);
+  std::ofstream(path) << text << "everything 00\n";
+  EXPECT_EQ(verdict(a, second), "INVALID_API_KEY");
+  EXPECT_EQ(verdict(a, "operator-operator"), "token:" + sha256_hex("operator-operator").substr(0, 6));
+  EXPECT_TRUE(std::ranges::any_of(
+      told, [](const auto& t) { return t.starts_with("integrity_violation") && t.contains("line 2"); }));
+  const std::size_t count = told.size();
+  EXPECT_EQ(verdict(a, second), "INVALID_API_KEY");
+  EXPECT_EQ(told.size(), count) << "once is enough";
+  std::ofstream(path) << text;
+  EXPECT_EQ(verdict(a, second), keys[1].label()) << "a failure is not remembered in place of the file";
   std::filesystem::remove(path);
   EXPECT_EQ(verdict(a, second), "INVALID_API_KEY") << "a file that is gone admits nobody";
 }
@@ -140,13 +221,45 @@ TEST(Authenticator, scopes_failures_and_their_limit) {  // S-03, S-04
   EXPECT_EQ(infer.id.size(), 12u);
   EXPECT_TRUE(a.authenticate({.api_key = "operator-operator", .peer = "p"}, now).value().may(Scope::kMetrics));
   EXPECT_EQ(a.authenticate({.peer = "p"}, now).error().code, ErrorCode::kMissingApiKey);
+}
+
+TEST(Authenticator, wrong_keys_are_held_up_and_right_ones_never) {  // S-04, 15.6
+  Authenticator a;
+  a.add_token("operator-operator", {Scope::kAdmin});
+  const Authenticator::Time start{1000h};
+  const auto code = [&](const std::string& key, std::string_view peer, Authenticator::Time now) {
+    const auto who = a.authenticate({.authorization = "Bearer " + key, .peer = peer}, now);
+    return who ? std::string("ok") : std::string(name(who.error().code));
+  };
+  // One outdated key, all day: it holds up itself, and nobody else at its address.
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(code("outdated", "10.0.0.1", start), "INVALID_API_KEY");
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(code("outdated", "10.0.0.1", start), "RATE_LIMITED");
+  EXPECT_EQ(code("mistyped", "10.0.0.1", start), "INVALID_API_KEY");
+  EXPECT_EQ(code("operator-operator", "10.0.0.1", start), "ok");
+  EXPECT_EQ(code("outdated", "10.0.0.1", start + 61s), "INVALID_API_KEY");
+  // Many keys: whoever tries them is held up whatever comes next, unless it is right.
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(code(fmt::format("guess-{}", i), "10.0.0.2", start), "INVALID_API_KEY");
+  EXPECT_EQ(code("guess-10", "10.0.0.2", start), "RATE_LIMITED");
+  EXPECT_EQ(code("operator-operator", "10.0.0.2", start), "ok");
+  EXPECT_EQ(code("guess-11", "10.0.0.3", start), "INVALID_API_KEY");
+  EXPECT_EQ(code("guess-12", "10.0.0.2", start + 61s), "INVALID_API_KEY");
+  // An IPv6 network has more addresses than anybody can count.
   for (int i = 0; i < 10; ++i)
-    EXPECT_EQ(a.authenticate({.authorization = "Bearer wrong", .peer = "q"}, now).error().code,
-              ErrorCode::kInvalidApiKey);
-  EXPECT_EQ(a.authenticate({.authorization = "Bearer operator-operator", .peer = "q"}, now).error().code,
-            ErrorCode::kRateLimited);
-  EXPECT_TRUE(a.authenticate({.authorization = "Bearer operator-operator", .peer = "p"}, now));
-  EXPECT_TRUE(a.authenticate({.authorization = "Bearer operator-operator", .peer = "q"}, now + 61s));
+    EXPECT_EQ(code(fmt::format("k{}", i), fmt::format("2001:db8::{}", i), start), "INVALID_API_KEY");
+  EXPECT_EQ(code("k10", "2001:db8:0:0:ffff::1", start), "RATE_LIMITED");
+  EXPECT_EQ(code("k10", "2001:db8:0:1::1", start), "INVALID_API_KEY");
+}
+
+TEST(Authenticator, a_flood_of_addresses_evicts_nobody_s_count) {  // 15.6
+  Authenticator a;
+  a.add_token("operator-operator", {Scope::kAdmin});
+  const Authenticator::Time now{1000h};
+  const auto wrong = [&](const std::string& peer) {
+    return a.authenticate({.authorization = "Bearer wrong", .peer = peer}, now).error().code;
+  };
+  for (int i = 0; i < 11; ++i) (void)wrong("192.0.2.1");
+  for (int i = 0; i < 70'000; ++i) (void)wrong(fmt::format("10.{}.{}.{}", i >> 16, (i >> 8) & 255, i & 255));
+  EXPECT_EQ(wrong("192.0.2.1"), ErrorCode::kRateLimited);
 }
 
 TEST(Hosts, loopback_and_what_is_allowed) {
@@ -167,7 +280,32 @@ TEST(Redaction, secrets_become_a_mark) {
     EXPECT_EQ(out.find("SEKRET"), std::string::npos) << out;
     EXPECT_TRUE(out.starts_with("a ") && out.ends_with(" b")) << out;
   }
-  EXPECT_EQ(redact("12 tokens in 3 ms"), "12 tokens in 3 ms");
+  for (const char* plain :
+       {"12 tokens in 3 ms", "a token", "eyes", "eyJ.x", "Bearer", "http://host:80/a@b", "--- BEGIN"})
+    EXPECT_EQ(redact(plain), plain);
+  EXPECT_EQ(redact("key llorch-node-" + std::string(48, 'a') + "."), "key [REDACTED].");
+  EXPECT_EQ(redact("-----BEGIN RSA PRIVATE KEY-----\nSEKRET, cut off"), "[REDACTED]");
+}
+
+TEST(Redaction, a_long_text_is_neither_cut_nor_left_as_it_is) {  // 15.23
+  const std::string filler(100'000, 'x');
+  EXPECT_EQ(redact(filler + " token=SEKRET " + filler), filler + " token=[REDACTED] " + filler);
+  EXPECT_EQ(without_figures(filler + " 12 MB"), filler + " ... MB");
+  std::string tokens, jwts, urls;
+  for (int i = 0; i < 50'000; ++i) tokens += "token ", jwts += "eyJ", urls += "://a:";
+  EXPECT_EQ(redact(tokens), tokens);
+  EXPECT_EQ(redact(jwts), jwts);
+  EXPECT_EQ(redact(urls), urls);
+}
+
+TEST(Redaction, values_are_redacted_before_they_are_escaped) {  // 15.23
+  boost::json::value v{{"message", "said \"password\": \"SEKRET\" and\nBearer SEKRET"},
+                       {"token", "SEKRET"},
+                       {"list", {"http://u:SEKRET@h/", 7, boost::json::object{{"Api_Key", "SEKRET"}}}}};
+  redact_values(v);
+  const std::string text = boost::json::serialize(v);
+  EXPECT_EQ(text.find("SEKRET"), std::string::npos) << text;
+  EXPECT_EQ(v.at("list").at(1), 7);
 }
 
 TEST(Redaction, amounts_of_memory_are_not_for_everyone) {
@@ -187,7 +325,7 @@ class Audit : public testing::Test {
     ASSERT_TRUE(log) << log.error().message;
     for (int i = 0; i < count; ++i) {
       (*log)->append({{"event_type", "task_submitted"}, {"number", i}});
-      (*log)->flush();
+      ASSERT_TRUE((*log)->flush());
     }
   }
   std::string directory_ = "/tmp/llorch-audit-XXXXXX";
@@ -217,8 +355,9 @@ TEST_F(Audit, a_file_ends_with_its_day) {
   std::vector<std::string> files;
   for (const auto& entry : std::filesystem::directory_iterator(directory_)) files.push_back(entry.path().filename());
   std::ranges::sort(files);
-  EXPECT_EQ(files, (std::vector<std::string>{"audit.jsonl", "audit.jsonl.0000000000000004",
-                                             "audit.jsonl.0000000000000006", "audit.jsonl.manifest"}));
+  EXPECT_EQ(files,
+            (std::vector<std::string>{"audit.jsonl", "audit.jsonl.0000000000000004", "audit.jsonl.0000000000000006",
+                                      "audit.jsonl.lock", "audit.jsonl.manifest"}));
   EXPECT_EQ(verify_audit(path()).value().count, 8u);
 }
 
@@ -281,7 +420,7 @@ TEST_F(Audit, batches_wait_but_critical_events_do_not) {
     for (int i = 0; i < 100; ++i) log->append({{"event_type", "task_completed"}});
     EXPECT_TRUE(until([&] { return lines() == 111; }));
     log->append({{"event_type", "task_submitted"}});
-    log->flush();
+    EXPECT_TRUE(log->flush());
     EXPECT_EQ(lines(), 112);
     EXPECT_EQ(verify_audit(path()).value().count, 112u);
   }
@@ -292,11 +431,135 @@ TEST_F(Audit, a_full_disk_loses_records_but_no_chain) {
   {
     const auto log = AuditLog::open(path(), "test", {.free_bytes_min = ~std::uint64_t{0}}).value();
     log->append({{"event_type", "task_submitted"}});
-    log->flush();
+    EXPECT_EQ(log->flush().error().code, ErrorCode::kIo) << "it says so";
     EXPECT_EQ(log->dropped(), 1u);
   }
   write(1, {});
   EXPECT_EQ(verify_audit(path()).value().count, 3u);
+}
+
+/// Of all records of a log, oldest first.
+std::vector<std::string> types_in(const std::string& path) {
+  std::vector<std::string> types;
+  EXPECT_TRUE(for_each_record(path, {}, [&](const boost::json::object& record) {
+    types.emplace_back(record.at("event").at("event_type").as_string());
+  }));
+  return types;
+}
+
+TEST_F(Audit, what_was_written_in_part_is_taken_back_and_told) {  // 15.22
+  write(1, {});
+  {
+    std::vector<bool> states;
+    AuditOptions options;
+    options.on_state = [&](const auto& problem) { states.push_back(!problem); };
+    const auto log = AuditLog::open(path(), "test", options).value();
+    rlimit whole{};
+    ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &whole), 0);
+    struct sigaction ignore {
+    }, before{};
+    ignore.sa_handler = SIG_IGN;
+    ASSERT_EQ(sigaction(SIGXFSZ, &ignore, &before), 0);
+    rlimit small = whole;
+    small.rlim_cur = std::filesystem::file_size(path()) + 100;  // a record has some 400 bytes
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+    bool kept = true;
+    log->append({{"event_type", "task_submitted"}}, [&](bool k) { kept = k; });
+    const Status said = log->flush();
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &whole), 0);
+    ASSERT_EQ(sigaction(SIGXFSZ, &before, nullptr), 0);
+    EXPECT_FALSE(said || kept || log->healthy());
+    EXPECT_EQ(log->dropped(), 1u);
+    log->append({{"event_type", "task_completed"}}, [&](bool k) { kept = k; });
+    EXPECT_TRUE(log->flush());
+    EXPECT_TRUE(kept && log->healthy());
+    EXPECT_EQ(states, (std::vector<bool>{false, true}));
+  }
+  write(1, {});  // it opens
+  EXPECT_EQ(verify_audit(path()).value().count, 4u);
+  EXPECT_EQ(types_in(path()),
+            (std::vector<std::string>{"task_submitted", "task_completed", "audit_overflow", "task_submitted"}));
+}
+
+TEST_F(Audit, what_the_disk_does_not_keep_is_no_success) {  // 15.22
+  for (const AuditFlush mode : {AuditFlush::kImmediate, AuditFlush::kHybrid, AuditFlush::kBatched}) {
+    std::filesystem::remove(path()), std::filesystem::remove(path() + ".manifest");
+    write(1, {});
+    AuditOptions options{.flush = mode};
+    options.batch_time = std::chrono::hours(1);
+    {
+      const auto log = AuditLog::open(path(), "test", options).value();
+      sync_fails = true;
+      bool kept = true;
+      log->append({{"event_type", "task_submitted"}});
+      log->append({{"event_type", "token_revoked"}}, [&](bool k) { kept = k; });
+      EXPECT_EQ(log->flush().error().code, ErrorCode::kIo);
+      sync_fails = false;
+      EXPECT_FALSE(kept || log->healthy());
+      EXPECT_EQ(log->dropped(), 2u);
+      EXPECT_EQ(types_in(path()).size(), 1u) << "what may not be there is not counted on";
+      log->append({{"event_type", "task_completed"}});
+      EXPECT_TRUE(log->flush());
+    }
+    EXPECT_EQ(verify_audit(path()).value().count, 3u);
+  }
+}
+
+TEST_F(Audit, a_record_that_was_cut_off_is_put_aside_and_the_chain_says_so) {  // 15.22
+  write(2, {});
+  const std::string torn = R"({"audit_id":"audit-test-0000000000000003","timest)";
+  std::ofstream(path(), std::ios::app) << torn;
+  write(1, {});
+  EXPECT_EQ(types_in(path()),
+            (std::vector<std::string>{"task_submitted", "task_submitted", "integrity_violation", "task_submitted"}));
+  EXPECT_EQ(verify_audit(path()).value().count, 4u);
+  boost::json::object event;
+  EXPECT_TRUE(for_each_record(path(), {.type = "integrity_violation"},
+                              [&](const boost::json::object& record) { event = record.at("event").as_object(); }));
+  EXPECT_EQ(event.at("bytes").to_number<std::size_t>(), torn.size());
+  EXPECT_EQ(event.at("sha256").as_string(), sha256_hex(torn));
+  std::ifstream aside(directory_ + "/" + std::string(event.at("file").as_string()));
+  EXPECT_EQ(std::string((std::istreambuf_iterator<char>(aside)), {}), torn);
+  // Of what was acknowledged, nothing is ever a torn end: the manifest knows it.
+  std::filesystem::resize_file(path(), std::filesystem::file_size(path()) - 5);
+  EXPECT_EQ(AuditLog::open(path(), "test").error().code, ErrorCode::kInvalidRequest);
+}
+
+TEST_F(Audit, a_keyed_chain_cannot_be_made_without_its_key) {             // 15.22
+  EXPECT_EQ(to_hex(hmac_sha256("Jefe", "what do ya want for nothing?")),  // RFC 4231, 4.3
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+  AuditOptions keyed, unkeyed, other;
+  keyed.key = sha256("the key"), other.key = sha256("another key");
+  keyed.file_bytes_max = 700;
+  write(3, keyed);
+  EXPECT_EQ(verify_audit(path(), keyed.key).value().count, 3u);
+  EXPECT_EQ(verify_audit(path(), other.key).error().code, ErrorCode::kInvalidRequest);
+  EXPECT_TRUE(verify_audit(path()).error().message.contains("give the log's key"));
+  EXPECT_FALSE(AuditLog::open(path(), "test", unkeyed));
+  EXPECT_FALSE(AuditLog::open(path(), "test", other));
+  // The manifest too: without the key nobody can say that there were fewer.
+  std::ofstream(path() + ".manifest") << "1 " << std::string(64, 'a') << "\n";
+  EXPECT_TRUE(verify_audit(path(), keyed.key).error().message.contains("manifest"));
+  // A whole new log, made without it.
+  for (const auto& entry : std::filesystem::directory_iterator(directory_)) std::filesystem::remove(entry.path());
+  write(3, unkeyed);
+  EXPECT_EQ(verify_audit(path()).value().count, 3u);
+  EXPECT_TRUE(verify_audit(path(), keyed.key).error().message.contains("audit record 1 is broken: it is not keyed"));
+
+  const std::string file = directory_ + "/key";
+  ASSERT_TRUE(write_secret_file(file, to_hex(keyed.key) + "\n"));
+  EXPECT_EQ(read_audit_key(file).value(), keyed.key);
+  ASSERT_TRUE(write_secret_file(file, "00ff"));
+  EXPECT_EQ(read_audit_key(file).error().code, ErrorCode::kInvalidRequest);
+}
+
+TEST_F(Audit, a_log_belongs_to_one_process_which_is_named) {  // 15.5
+  const auto log = AuditLog::open(path(), "llorch-test").value();
+  const auto second = AuditLog::open(path(), "another");
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, ErrorCode::kResourceInUse);
+  EXPECT_TRUE(second.error().message.contains(fmt::format("llorch-test (process {})", getpid())))
+      << second.error().message;
 }
 
 TEST(ErrorCodes, one_status_and_one_type_each_and_retriable_ones_are_temporary) {

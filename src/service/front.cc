@@ -45,7 +45,9 @@ Status Front::open() {
     authenticator_.add_token(*token, {Scope::kAdmin, Scope::kInfer, Scope::kMetrics, Scope::kNode});
   }
   if (!o.audit_log.empty()) {
-    LLORCH_TRY(audit_, security::AuditLog::open(o.audit_log, service_id_, {.flush = o.audit_flush}));
+    LLORCH_OK(open_audit());
+  } else if (o.audit_required || !o.audit_key_file.empty()) {
+    return fail(ErrorCode::kInvalidRequest, "--audit-required and --audit-key-file need --audit-log");
   }
   if (!o.keys_file.empty())
     LLORCH_OK(authenticator_.watch_keys_file(o.keys_file, [this](auto event, const auto& label, const auto& what) {
@@ -61,6 +63,22 @@ Status Front::open() {
   }
   router_ = std::make_unique<Router>(authenticator_, audit_.get(),
                                      RouterOptions{o.listen, o.allowed_hosts, o.cors_origins, {}});
+  if (o.audit_required) router_->require_audit([this](std::function<void()> work) { loop_.post(std::move(work)); });
+  return {};
+}
+
+Status Front::open_audit() {
+  security::AuditOptions audit{.flush = options_.audit_flush};
+  if (!options_.audit_key_file.empty()) {
+    LLORCH_TRY(audit.key, security::read_audit_key(options_.audit_key_file));
+  }
+  audit.on_state = [](const std::optional<Error>& problem) {
+    if (problem)
+      log(Level::kError, "audit_failed", problem->message);
+    else
+      log(Level::kWarn, "audit_resumed", "audit records are kept again");
+  };
+  LLORCH_TRY(audit_, security::AuditLog::open(options_.audit_log, service_id_, std::move(audit)));
   return {};
 }
 
@@ -85,8 +103,13 @@ Status Front::bind() {
   return fail(ErrorCode::kIo, "no port from {} to {} is free", first, last);
 }
 
+std::string base_url(const std::string& listen, int port) {
+  return fmt::format("http://{}:{}", listen.contains(':') ? "[" + listen + "]" : listen, port);
+}
+
 std::string Front::url() const {
-  return fmt::format("http{}://{}:{}", options_.tls_certificate.empty() ? "" : "s", options_.listen, port());
+  const std::string plain = base_url(options_.listen, port());
+  return options_.tls_certificate.empty() ? plain : "https" + plain.substr(4);
 }
 
 void Front::sign(net::Headers& headers) const {

@@ -20,12 +20,17 @@ struct FrontOptions {
   std::string listen = "127.0.0.1", token_file, keys_file, tls_certificate, tls_key, audit_log, log_format,
               log_level = "info";
   security::AuditFlush audit_flush = security::AuditFlush::kImmediate;
-  int port = 0;  // 0: the first free one of the range
+  std::string audit_key_file;   // of a keyed audit log
+  bool audit_required = false;  // what cannot be written down is not done
+  int port = 0;                 // 0: the first free one of the range
   int first_port = 8601, last_port = 8999;
   bool local_mode = false;  // loopback, no authentication
   std::vector<std::string> allowed_hosts, cors_origins;
   std::size_t body_bytes_max = 8u << 20;
 };
+
+/// http://listen:port; an IPv6 address in brackets.
+[[nodiscard]] std::string base_url(const std::string& listen, int port);
 
 class Front {
  public:
@@ -51,6 +56,7 @@ class Front {
   void close() { server_.reset(); }
 
  private:
+  [[nodiscard]] Status open_audit();
   net::EventLoop& loop_;
   FrontOptions options_;
   std::string service_id_, token_;

@@ -45,6 +45,8 @@ void add_code_headers(ErrorCode code, net::Headers& headers) {
   if (status >= 500 && !kind(code).retriable) headers.add("x-should-retry", "false");
 }
 
+Error not_audited() { return {ErrorCode::kInternal, "the audit log cannot be written: nothing is done unrecorded"}; }
+
 /// The audit event (S-34) of a refusal, or nothing.
 std::string_view audit_event(ErrorCode code) {
   switch (code) {
@@ -231,12 +233,11 @@ bool Router::admit(Context& c, const Match& m) {
   }
   if (!is_public && !c.principal.may(m.route->info.scope))
     return c.fail({ErrorCode::kForbidden, "this API key does not have the scope that the route needs"}), false;
-  if (m.route && m.route->info.scope == Scope::kAdmin)
-    audit({{"event_type", "authorization_granted"},
-           {"route", m.route->info.pattern},
-           {"actor", c.principal.id},
-           {"peer", c.request.peer},
-           {"correlation_id", c.correlation_id}});
+  if (post_ && !is_public && !audit_->healthy()) {
+    // This refusal's own record finds out when records are kept again.
+    audit({{"event_type", "policy_violation"}, {"route", c.route}, {"actor", c.principal.id}});
+    return c.fail(not_audited()), false;
+  }
   if (!check_origin(c, c.request.method != "GET")) return false;
   if (c.request.method == "POST" && !c.request.body.empty()) {
     const std::string type = c.request.headers.get("Content-Type").value_or("");
@@ -272,12 +273,34 @@ void Router::handle(net::Request request, net::ExchangePtr exchange) {
   if (m.route) c->route = m.route->info.pattern;
   if (!admit(*c, m)) return;
   c->parameters = std::move(m.parameters);
-  try {
-    m.route->handler(c);
-  } catch (const std::exception& e) {
-    log(Level::kError, "handler_failed", e.what(), {{"route", c->route}, {"correlation_id", c->correlation_id}});
-    c->fail({ErrorCode::kInternal, "an unexpected fault; the log has the details under this correlation id"});
+  run(c, *m.route);
+}
+
+void Router::run(const ContextPtr& c, const Route& route) {
+  const auto work = [c, &route] {
+    try {
+      route.handler(c);
+    } catch (const std::exception& e) {
+      log(Level::kError, "handler_failed", e.what(), {{"route", c->route}, {"correlation_id", c->correlation_id}});
+      c->fail({ErrorCode::kInternal, "an unexpected fault; the log has the details under this correlation id"});
+    }
+  };
+  if (!audit_ || route.info.scope != Scope::kAdmin) return work();
+  boost::json::object granted{{"event_type", "authorization_granted"},
+                              {"route", route.info.pattern},
+                              {"actor", c->principal.id},
+                              {"peer", c->request.peer},
+                              {"correlation_id", c->correlation_id}};
+  if (!post_) {
+    audit_->append(std::move(granted));
+    return work();
   }
+  audit_->append(std::move(granted), [post = post_, c, work](bool kept) {
+    post([c, work, kept] {
+      if (kept) return work();
+      c->fail(not_audited());
+    });
+  });
 }
 
 }  // namespace llorch::service

@@ -85,6 +85,9 @@ class Router {
   void audit(boost::json::object event) {
     if (audit_) audit_->append(std::move(event));
   }
+  /// From now on an administrative request runs when its record is on disk, and no request runs while the log cannot
+  /// be written. `post` brings work to the event loop, from any thread.
+  void require_audit(std::function<void(std::function<void()>)> post) { post_ = std::move(post); }
 
  private:
   friend class Context;
@@ -102,12 +105,15 @@ class Router {
   /// What stands before a handler. True: go on.
   bool admit(Context& c, const Match& m);
   bool check_origin(Context& c, bool changes);
+  /// Writes down that an administrative request was let in, then runs it.
+  void run(const ContextPtr& c, const Route& route);
 
   security::Authenticator& authenticator_;
   security::AuditLog* audit_;
   RouterOptions options_;
   std::vector<Route> routes_;
   std::optional<net::Response> door_;
+  std::function<void(std::function<void()>)> post_;  // where the audit log is required
 };
 
 }  // namespace llorch::service
