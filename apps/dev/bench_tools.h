@@ -15,6 +15,8 @@
 
 namespace llorch::dev {
 
+inline constexpr const char* kBenchFolder = "/tmp/llorch-bench";
+
 /// Seconds of processor time that a process has had.
 inline double cpu_seconds(int pid) {
   std::ifstream in(fmt::format("/proc/{}/stat", pid));
@@ -52,11 +54,20 @@ inline net::ClientRequest post(const std::string& url, std::string body) {
   return r;
 }
 
-/// One POST, waited for: true when its status is 200.
-inline bool tell(net::EventLoop& loop, const std::string& url, const std::string& body) {
+/// A heartbeat that the queen of start_queen() believes: with the key that she has left for hives of her user.
+inline net::ClientRequest heartbeat(const std::string& base, std::string body) {
+  static std::string key;
+  if (key.empty()) std::ifstream(std::string(kBenchFolder) + "/node-token") >> key;
+  net::ClientRequest r = post(base + "/v1/heartbeat", std::move(body));
+  r.headers.add("Authorization", "Bearer " + key);
+  return r;
+}
+
+/// One call, waited for: true when its status is 200.
+inline bool tell(net::EventLoop& loop, net::ClientRequest request) {
   int status = 0;
   bool ended = false;
-  const net::Call call = net::start_call(loop, post(url, body),
+  const net::Call call = net::start_call(loop, std::move(request),
                                          {.on_head = [&](int s, const net::Headers&) { status = s; },
                                           .on_data = {},
                                           .on_end = [&](const Status&) { ended = true; }});
@@ -72,7 +83,7 @@ inline Result<std::unique_ptr<service::Process>> start_queen(net::EventLoop& loo
                  "--port",
                  std::to_string(port),
                  "--data-dir",
-                 "/tmp/llorch-bench",
+                 kBenchFolder,
                  "--worker-slots",
                  "65536",
                  "--heartbeat-interval-sec",

@@ -70,7 +70,9 @@ Status Hive::start() {
   queen_seen_ = net::Clock::now();
   log(Level::kInfo, "startup", fmt::format("{} listens on {}:{}", options_.hive_id, options_.listen, front_.port()),
       {{"hive_id", options_.hive_id}, {"port", front_.port()}});
-  if (const std::string kept = options_.data_dir + "/node-token"; access(kept.c_str(), F_OK) == 0) {
+  node_token_ = options_.node_token;
+  if (const std::string kept = options_.data_dir + "/node-token";
+      node_token_.empty() && access(kept.c_str(), F_OK) == 0) {
     LLORCH_TRY(node_token_, security::read_secret_file(kept));
   }
   if (!options_.join_token_file.empty() && access(options_.join_token_file.c_str(), F_OK) == 0)
@@ -199,7 +201,8 @@ Status Hive::worker_beat(const boost::json::object& body) {
   WorkerProcess& w = *it->second;
   if (!token || !security::equal_in_constant_time(*token, w.spawn_token))
     return fail(ErrorCode::kForbidden, "the worker does not show the token that it was started with");
-  if (!uri || !uri->ends_with(fmt::format(":{}", w.facts.port)))
+  // What opens the worker is sent there: it must be exactly the address that the worker was given.
+  if (!uri || *uri != service::base_url(options_.listen, static_cast<int>(w.facts.port)))
     return fail(ErrorCode::kForbidden, "the worker does not listen where it was told to");
   const std::string before = w.facts.state;
   w.facts.uri = *uri;
@@ -312,7 +315,7 @@ void Hive::join() {
     log(Level::kError, "join_failed", queen.error().message);
     return shutdown("it cannot join");
   }
-  const boost::json::object body{{"hive_id", options_.hive_id}, {"token", front_.token()}};
+  const boost::json::object body{{"hive_id", options_.hive_id}, {"token", front_.token()}, {"url", front_.url()}};
   join_colony(life_, *std::move(queen), boost::json::serialize(body), [this, file](Result<std::string> node_token) {
     if (node_token) {
       const Status kept = security::write_secret_file(options_.data_dir + "/node-token", *node_token);
@@ -375,23 +378,39 @@ void Hive::beat() {
     front_.sign(call.headers);
   else
     call.headers.add("Authorization", "Bearer " + node_token_);
-  const auto status = std::make_shared<int>(0);
-  beat_call_ = net::start_call(
-      loop_, std::move(call),
-      {.on_head = [status](int s, const net::Headers&) { *status = s; },
-       .on_data = {},
-       .on_end =
-           [this, status](Status s) {
-             if (s && *status / 100 != 2) s = fail(ErrorCode::kIo, "the queen answered {}", *status);
-             beat_failures_ = s ? 0 : beat_failures_ + 1;
-             if (s) queen_seen_ = net::Clock::now();
-             if (!s) log(Level::kWarn, "heartbeat_failed", s.error().message, {{"failures", beat_failures_}});
-             beating_ = false;
-             if (std::exchange(beat_again_, false)) return beat();
-             const int wait = s ? options_.heartbeat_interval_s * 1000
-                                : std::min(options_.heartbeat_interval_s * 1000, 200 << std::min(beat_failures_, 8));
-             beat_timer_ = loop_.after(std::chrono::milliseconds(wait), [this] { beat(); });
-           }});
+  struct Heard {
+    int status = 0;
+    std::string answer;
+  };
+  static constexpr std::size_t kAnswerMax = 4096;
+  const auto heard = std::make_shared<Heard>();
+  beat_call_ =
+      net::start_call(loop_, std::move(call),
+                      {.on_head = [heard](int s, const net::Headers&) { heard->status = s; },
+                       .on_data =
+                           [heard](std::string_view bytes) {
+                             heard->answer += bytes.substr(0, kAnswerMax - std::min(kAnswerMax, heard->answer.size()));
+                           },
+                       .on_end = [this, heard](Status s) { beaten(heard->status, heard->answer, std::move(s)); }});
+}
+
+void Hive::beaten(int status, const std::string& answer, Status s) {
+  // A queen that refuses is there: whatever she says, the hive goes on and tries again.
+  if (status > 0) queen_seen_ = net::Clock::now();
+  if (s && status / 100 != 2) {
+    const auto parsed = json::parse(answer, "answer");
+    s = service::check({status, parsed ? *parsed : boost::json::value(), {}});
+    if (s) s = fail(ErrorCode::kIo, "the queen answered {}", status);
+  }
+  beat_failures_ = s ? 0 : beat_failures_ + 1;
+  if (!s)
+    log(Level::kWarn, "heartbeat_failed", security::sanitize(s.error().message),
+        {{"failures", beat_failures_}, {"status", status}});
+  beating_ = false;
+  if (std::exchange(beat_again_, false)) return beat();
+  const int wait = s ? options_.heartbeat_interval_s * 1000
+                     : std::min(options_.heartbeat_interval_s * 1000, 200 << std::min(beat_failures_, 8));
+  beat_timer_ = loop_.after(std::chrono::milliseconds(wait), [this] { beat(); });
 }
 
 void Hive::take(DeviceReport report) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "base/state_lock.h"
 #include "hive/catalog.h"
 #include "hive/cgroup.h"
 #include "hive/devices.h"
@@ -31,8 +32,10 @@ struct HiveOptions : service::FrontOptions {
       loading_timeout_s = 60, probe_interval_s = 30;
   std::int64_t headroom_mb = 256, memory_limit_mb = 0;  // limit: of all workers together; 0: none
   CgroupLimits worker_limits;
-  std::string join_token_file;  // a one-time token, taken away once it is used
-  bool queen_started = false;   // ends with its queen
+  std::string join_token_file;      // a one-time token, taken away once it is used
+  bool queen_started = false;       // ends with its queen
+  std::string node_token;           // what the queen is shown; empty: the file that joining left, else our own token
+  std::shared_ptr<StateLock> lock;  // of data_dir
 };
 
 /// A worker process, from the command to spawn it until it is reaped.
@@ -136,6 +139,8 @@ class Hive {
   /// Shows the one-time token to the queen and keeps the key that she gives for it (S-07).
   void join();
   [[nodiscard]] net::ClientRequest to_queen(std::string_view path, std::string body) const;
+  /// A heartbeat was answered, or not (status 0).
+  void beaten(int status, const std::string& answer, Status outcome);
 
   net::EventLoop& loop_;
   HiveOptions options_;

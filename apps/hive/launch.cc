@@ -48,7 +48,7 @@ service::ProcessOptions Hive::invocation(const WorkerRow& program, const colony:
                  "--model-ref",
                  ref.text(),
                  "--hive-url",
-                 fmt::format("http://{}:{}", options_.listen, front_.port()),
+                 service::base_url(options_.listen, front_.port()),
                  "--log-format",
                  "json",
                  "--log-level",

@@ -7,7 +7,16 @@ namespace llorch::hive {
 
 /// The data directory; and for a hive that joins a colony, a token of its own.
 static Status prepare(HiveOptions& o) {
+  if (!o.tls_certificate.empty())
+    return fail(ErrorCode::kInvalidRequest,
+                "--tls-cert: daemons do not speak TLS with each other yet, so no queen could reach this hive");
   LLORCH_OK(cli::make_private_directory(o.data_dir));
+  // Before anything in the folder is touched: a second hive would take this one's workers for orphans.
+  LLORCH_TRY(StateLock lock, StateLock::take(o.data_dir, fmt::format("llorch-hive on port {}", o.first_port)));
+  o.lock = std::make_shared<StateLock>(std::move(lock));
+  o.node_token = cli::variable("LLORCH_NODE_TOKEN");
+  unsetenv("LLORCH_NODE_TOKEN");  // not for what we start
+  if (o.local_mode) return {};
   const bool joined = access((o.data_dir + "/node-token").c_str(), F_OK) == 0;
   if ((o.join_token_file.empty() && !joined) || !o.token_file.empty()) return {};
   if (o.queen_url.empty()) return fail(ErrorCode::kInvalidRequest, "a hive that joins a colony needs --queen-url");

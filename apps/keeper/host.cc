@@ -80,8 +80,8 @@ Result<Host::Said> Host::shell(const std::string& script, const service::Timeout
     command = {
         "ssh",    "-o",  "ConnectTimeout=10", "-o", "ServerAliveInterval=10", "-p", std::to_string(ssh_port_), "--",
         address_, script};
-  LLORCH_TRY(const service::Ran ran, service::run_program(std::move(command), input, service::Stderr::kOurs,
-                                                          timeout, local()));
+  LLORCH_TRY(const service::Ran ran,
+             service::run_program(std::move(command), input, service::Stderr::kOurs, timeout, local()));
   if (ran.exit_code == 255 && !local()) return fail(ErrorCode::kIo, "ssh does not reach {}", address_);
   return Said{ran.exit_code, ran.output};
 }
@@ -115,7 +115,7 @@ Result<bool> Host::put_program(const std::string& name) const {
 
 Result<std::string> Host::version() const {
   LLORCH_TRY(const Said said, shell(std::string(kPlaces) + "\"$bin/llorch-hive\" --version",
-                                     {"asking the hive for its version", service::timeouts::kStop}));
+                                    {"asking the hive for its version", service::timeouts::kStop}));
   if (said.exit_code != 0)
     return fail(ErrorCode::kIo,
                 "llorch-hive does not run there: a library that it needs may be missing (the Debian "
@@ -123,7 +123,7 @@ Result<std::string> Host::version() const {
   return security::sanitize(first_line(said.output));
 }
 
-Status Host::start_hive(const HiveStart& how, const std::string& join_token) const {
+Status Host::start_hive(const HiveStart& how, const std::string& token) const {
   if (security::check_identifier(how.hive_id, 64))
     return fail(ErrorCode::kInvalidRequest, "--hive-id must be 1 to 64 of A-Z a-z 0-9 _ -");
   if (!holds_only(how.queen_url, ":/.-_[]") || !net::parse_url(how.queen_url))
@@ -133,12 +133,12 @@ Status Host::start_hive(const HiveStart& how, const std::string& join_token) con
   script += R"(umask 077; mkdir -p "$data"; )";
   script += kFind;
   script += R"([ -z "$p" ] || exit 5; )";
-  if (!join_token.empty()) script += R"(cat > "$data/join-token"; )";
+  if (!token.empty()) script += fmt::format(R"(cat > "$data/{}"; )", how.local_mode ? "node-token" : "join-token");
   script += fmt::format(
       R"(cd /; setsid nohup "$bin/llorch-hive" {} --listen {} --port {} --worker-port {} --hive-id {} --queen-url {} --heartbeat-interval-sec {} --data-dir "$data" --log-format json >>"$data/hive.log" 2>&1 </dev/null & echo $! >"$data/hive.pid")",
       how.local_mode ? "--local-mode" : R"(--join-token-file "$data/join-token")", how.listen, how.port,
       how.worker_port, how.hive_id, how.queen_url, how.heartbeat_interval_s);
-  const int input = as_file(join_token);
+  const int input = as_file(token);
   auto said = shell(script, {"starting the hive", service::timeouts::kStart}, input);
   if (input >= 0) close(input);
   if (!said) return std::unexpected(said.error());
@@ -170,7 +170,7 @@ Result<bool> Host::hive_running() const {
 Status Host::uninstall() const {
   LLORCH_TRY(const Said said,
              shell(std::string(kPlaces) + R"(rm -rf "$data" "$bin/llorch-hive" "$bin/llorch-worker-cpu")",
-                                    {"taking the hive away", service::timeouts::kUninstall}));
+                   {"taking the hive away", service::timeouts::kUninstall}));
   if (said.exit_code != 0) return fail(ErrorCode::kIo, "not everything could be taken away");
   return {};
 }

@@ -30,8 +30,9 @@ class Host {
   [[nodiscard]] Result<bool> put_program(const std::string& name) const;
   /// The version that the installed hive gives. Errors: kIo when it does not run there.
   [[nodiscard]] Result<std::string> version() const;
-  /// Starts the hive in a session of its own. `join_token`: what it shows the queen, once; empty: none.
-  [[nodiscard]] Status start_hive(const HiveStart& how, const std::string& join_token) const;
+  /// Starts the hive in a session of its own. `token`: what it shows the queen: in local mode her key for hives, else
+  /// a one-time join token.
+  [[nodiscard]] Status start_hive(const HiveStart& how, const std::string& token) const;
   /// True: it ran, and is gone. False: it did not run.
   [[nodiscard]] Result<bool> stop_hive() const;
   [[nodiscard]] Result<bool> hive_running() const;

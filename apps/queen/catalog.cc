@@ -27,6 +27,8 @@ constexpr std::string_view kQueue = R"(
   CREATE TABLE tenant_quotas(tenant_id TEXT PRIMARY KEY, max_concurrent_jobs INTEGER, max_vram_bytes INTEGER, token_budget_daily INTEGER,
                              tokens_used_today INTEGER NOT NULL DEFAULT 0, quota_reset_at INTEGER))";
 
+constexpr std::string_view kJoinedHost = "ALTER TABLE hives ADD COLUMN joined_host TEXT";
+
 store::Value when(std::int64_t ms) { return ms > 0 ? store::Value(ms) : store::Value(nullptr); }
 
 }  // namespace
@@ -38,9 +40,9 @@ std::int64_t now_ms() {
 
 Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
   auto c = std::make_unique<Catalog>();
-  LLORCH_TRY(c->db_, store::Database::open(file, {kSchema, kNodeKeys, kQueue}));
-  LLORCH_TRY(const auto hives, c->db_->run("SELECT id, host, port, node_key_sha256 FROM hives"));
-  for (const store::Row& r : hives) c->hives[r.text(0)] = {r.text(0), r.text(1), r.integer(2), r.text(3)};
+  LLORCH_TRY(c->db_, store::Database::open(file, {kSchema, kNodeKeys, kQueue, kJoinedHost}));
+  LLORCH_TRY(const auto hives, c->db_->run("SELECT id, host, port, node_key_sha256, joined_host FROM hives"));
+  for (const store::Row& r : hives) c->hives[r.text(0)] = {r.text(0), r.text(1), r.integer(2), r.text(3), r.text(4)};
   LLORCH_TRY(const auto aliases, c->db_->run("SELECT name, ref FROM aliases"));
   for (const store::Row& r : aliases) c->aliases[r.text(0)] = r.text(1);
   c->aliases.try_emplace("haiku", "builtin:haiku");
@@ -76,12 +78,13 @@ Status Catalog::save_hive(const HiveRow& row, const std::string& devices_json) {
   return {};
 }
 
-Status Catalog::save_node_key(const std::string& id, const std::string& node_key) {
+Status Catalog::save_joined(const HiveRow& row) {
   LLORCH_TRY(const auto done,
-             db_->run("INSERT INTO hives(id, host, port, node_key_sha256, created_at_ms, updated_at_ms) "
-                      "VALUES(?, '', 0, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET node_key_sha256 = "
-                      "excluded.node_key_sha256, updated_at_ms = excluded.updated_at_ms",
-                      {id, node_key, now_ms(), now_ms()}));
+             db_->run("INSERT INTO hives(id, host, port, node_key_sha256, joined_host, created_at_ms, updated_at_ms) "
+                      "VALUES(?, '', 0, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET node_key_sha256 = "
+                      "excluded.node_key_sha256, joined_host = excluded.joined_host, updated_at_ms = "
+                      "excluded.updated_at_ms",
+                      {row.id, row.node_key, row.joined_host, now_ms(), now_ms()}));
   return {};
 }
 

@@ -17,7 +17,8 @@ namespace llorch::queen {
 struct HiveRow {
   std::string id, host;
   std::int64_t port = 0;
-  std::string node_key;  // SHA-256 (hex) of what a hive that has joined shows; empty: the colony's own token
+  std::string node_key;     // SHA-256 (hex) of what a hive that has joined shows; empty: the colony's own token
+  std::string joined_host;  // where it said that it answers when it joined
 };
 
 struct JobRow {
@@ -37,7 +38,7 @@ class Catalog {
   std::vector<JobRow> lost;
 
   [[nodiscard]] Status save_hive(const HiveRow& row, const std::string& devices_json);
-  [[nodiscard]] Status save_node_key(const std::string& id, const std::string& node_key);
+  [[nodiscard]] Status save_joined(const HiveRow& row);
   [[nodiscard]] Status remove_hive(const std::string& id);
   [[nodiscard]] Status save_alias(const std::string& name, const std::string& ref);
   /// The job, its place in the queue and how far its stream is, all or nothing.

@@ -7,11 +7,12 @@
 
 #include "base/ids.h"
 #include "security/digest.h"
+#include "security/validate.h"
 
 namespace llorch::queen {
 namespace {
 
-constexpr std::size_t kJoinTokensMax = 100;
+constexpr std::size_t kJoinTokensMax = 100, kHiveIdMax = 64;
 constexpr auto kJoinTokenLife = std::chrono::minutes(10);
 constexpr std::string_view kJoining = "join", kHive = "hive:";
 
@@ -23,14 +24,41 @@ void Membership::admit(const std::string& hive_id, const std::string& raw_hash) 
   keys_.admit(std::move(key));
 }
 
-Status Membership::load(const std::map<std::string, HiveRow>& hives) {
+Result<std::string> Membership::file_of(const std::string& hive_id) const {
+  if (const auto flaw = security::check_identifier(hive_id, kHiveIdMax))
+    return fail(ErrorCode::kInvalidRequest, "the name of a hive {}", security::describe(*flaw));
+  return folder_ + "/hive-tokens/" + hive_id;
+}
+
+Status Membership::open(const std::string& operator_token, const std::string& local_id,
+                        const std::map<std::string, HiveRow>& hives) {
+  operator_token_ = operator_token;
+  if (operator_token_.empty()) LLORCH_OK(open_local(local_id));
+  if (keyless()) return {};
   for (const auto& [id, row] : hives) {
-    if (row.node_key.empty()) continue;
+    const auto file = file_of(id);
+    if (row.node_key.empty() || !file) continue;
     admit(id, from_hex(row.node_key));
-    const std::string file = folder_ + "/" + id;
-    if (access(file.c_str(), F_OK) != 0) continue;
-    LLORCH_TRY(hive_tokens_[id], security::read_secret_file(file));
+    if (access(file->c_str(), F_OK) != 0) continue;  // it will be asked to join again
+    LLORCH_TRY(hive_tokens_[id], security::read_secret_file(*file));
   }
+  return {};
+}
+
+/// The key is kept, so that a hive which was started by hand is believed by the next queen too.
+Status Membership::open_local(const std::string& local_id) {
+  const std::string file = folder_ + "/node-token";
+  if (access(file.c_str(), F_OK) == 0) {
+    LLORCH_TRY(local_key_, security::read_secret_file(file));
+  }
+  if (local_key_.size() < security::kTokenBytesMin) {
+    local_key_ = "llorch-node-" + random_hex(24);
+    LLORCH_OK(security::write_secret_file(file, local_key_));
+  }
+  if (keyless()) return {};
+  // Keys, but none of an operator: the hive is opened by what it shows.
+  admit(local_id, security::sha256(local_key_));
+  hive_tokens_[local_id] = local_key_;
   return {};
 }
 
@@ -68,20 +96,36 @@ Result<Membership::Joined> Membership::join(const security::Principal& who, cons
   return joined;
 }
 
-Status Membership::check_speaker(const security::Principal& who, const std::string& hive_id) const {
+Status Membership::check_speaker(const Speaker& speaker, const std::string& hive_id) const {
+  if (keyless()) {
+    const auto shown = security::parse_bearer(speaker.authorization);
+    if (shown && security::equal_in_constant_time(*shown, local_key_)) return {};
+    return fail(ErrorCode::kForbidden,
+                "a queen without keys believes the hives that she or `llorch hive start` has started, and no others");
+  }
+  const security::Principal& who = speaker.who;
+  if (who.is_operator) return {};
   if (who.name == kJoining) return fail(ErrorCode::kForbidden, "a join token is for joining only");
-  if (who.name.starts_with(kHive) && who.name.substr(kHive.size()) != hive_id)
-    return fail(ErrorCode::kForbidden, "this key belongs to another hive");
-  return {};
+  if (who.name == std::string(kHive) + hive_id) return {};
+  if (who.name.starts_with(kHive)) return fail(ErrorCode::kForbidden, "this key belongs to another hive");
+  return fail(ErrorCode::kForbidden, "this key belongs to no hive: the hive must join again, with a join token");
+}
+
+Result<std::string> Membership::token_for(const Speaker& speaker, const std::string& hive_id) const {
+  if (keyless()) return "";
+  if (speaker.who.is_operator) return operator_token_;
+  if (const auto it = hive_tokens_.find(hive_id); it != hive_tokens_.end()) return it->second;
+  return fail(ErrorCode::kForbidden,
+              "the token that opens this hive is not known here any more: it must join again, with a join token");
 }
 
 std::string Membership::hive_of(const security::Principal& who) {
   return who.name.starts_with(kHive) ? who.name.substr(kHive.size()) : "";
 }
 
-const std::string& Membership::token_of(const std::string& hive_id, const std::string& otherwise) const {
-  const auto it = hive_tokens_.find(hive_id);
-  return it == hive_tokens_.end() ? otherwise : it->second;
+std::pair<std::string, std::string> Membership::local_hive_variable() const {
+  if (!operator_token_.empty()) return {"LLORCH_API_TOKEN", operator_token_};
+  return {keyless() ? "LLORCH_NODE_TOKEN" : "LLORCH_API_TOKEN", local_key_};
 }
 
 void Membership::dismiss(const std::string& hive_id) {
@@ -93,13 +137,13 @@ void Membership::dismiss(const std::string& hive_id) {
 }
 
 Status Membership::save(const std::string& hive_id, const std::string& token) const {
+  LLORCH_TRY(const std::string file, file_of(hive_id));
   std::error_code problem;
-  const std::string file = folder_ + "/" + hive_id;
   if (token.empty()) {
     std::filesystem::remove(file, problem);
     return {};
   }
-  std::filesystem::create_directories(folder_, problem);
+  std::filesystem::create_directories(folder_ + "/hive-tokens", problem);
   return security::write_secret_file(file, token);
 }
 

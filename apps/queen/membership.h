@@ -1,8 +1,10 @@
-// Who belongs to the colony without knowing its token: hives that joined with a one-time token (S-07, Q-12).
+// Who speaks for a hive, and what opens it (S-07, Q-12).
 //
-// A join token is good once, for ten minutes. Joining gives a hive a key of its own, which opens what nodes may do and
-// only under its own name; the hive gives the token that opens its own API, which is kept in a file of mode 0600. Only
-// hashes of keys are kept in the catalog. Threads: the event loop's, but load() and the writing of files.
+// A hive is believed when it shows one of three keys: the operator's token; a key of its own, which it got when it
+// joined with a one-time token; or, at a queen without an operator's token, the key that this queen hands to the hive
+// that she starts (by its environment; `llorch hive start` reads it from a file of mode 0600). What the queen sends to
+// a hive is the token that belongs to the key that it showed, never another one. A join token is good once, for ten
+// minutes. Only hashes of hives' keys are in the catalog. Threads: the event loop's, but open() and save().
 #pragma once
 
 #include <chrono>
@@ -16,10 +18,13 @@ namespace llorch::queen {
 
 class Membership {
  public:
+  /// `folder`: the queen's data directory.
   Membership(security::Authenticator& keys, std::string folder) : keys_(keys), folder_(std::move(folder)) {}
 
-  /// Admits the keys of the catalog's hives and reads the tokens that open them. Errors: those of secret files.
-  [[nodiscard]] Status load(const std::map<std::string, HiveRow>& hives);
+  /// Admits the keys of the catalog's hives and reads the tokens that open them. Without an operator's token, reads or
+  /// makes the key of this machine's hive, `local_id`. Errors: those of secret files.
+  [[nodiscard]] Status open(const std::string& operator_token, const std::string& local_id,
+                            const std::map<std::string, HiveRow>& hives);
   using Time = std::chrono::steady_clock::time_point;
   /// A fresh one-time token. Errors: kQueueFull when too many are out.
   [[nodiscard]] Result<std::string> make_join_token(Time now);
@@ -29,25 +34,40 @@ class Membership {
   /// `who` came with a join token, which is used up. Errors: kForbidden.
   [[nodiscard]] Result<Joined> join(const security::Principal& who, const std::string& hive_id,
                                     const std::string& hive_token, Time now);
-  /// Whether `who` may speak for the hive: a hive's key only for its own. Errors: kForbidden.
-  [[nodiscard]] Status check_speaker(const security::Principal& who, const std::string& hive_id) const;
-  /// Whose key it is; empty for the colony's own token.
+
+  /// Who sends a report: what the router made of its key, and the Authorization header itself.
+  struct Speaker {
+    const security::Principal& who;
+    std::string authorization;
+  };
+  /// Whether it may speak for the hive. Errors: kForbidden.
+  [[nodiscard]] Status check_speaker(const Speaker& speaker, const std::string& hive_id) const;
+  /// What opens the API of a hive, and of its workers, for which `speaker` may speak; empty: it needs nothing. Errors:
+  /// kForbidden when that is not known any more: the hive must join again.
+  [[nodiscard]] Result<std::string> token_for(const Speaker& speaker, const std::string& hive_id) const;
+  /// Whose key it is; empty for the operator's token.
   [[nodiscard]] static std::string hive_of(const security::Principal& who);
-  /// What opens a hive's API and its workers': its own token, else `otherwise`.
-  [[nodiscard]] const std::string& token_of(const std::string& hive_id, const std::string& otherwise) const;
+  /// What the hive that this queen starts shows her: the variable and its value.
+  [[nodiscard]] std::pair<std::string, std::string> local_hive_variable() const;
+  /// Whether requests to this machine's hive need a key.
+  [[nodiscard]] bool keyless() const { return !keys_.required(); }
   /// The hive's key opens nothing any more.
   void dismiss(const std::string& hive_id);
-  /// Writes, or with an empty token removes, the file of a hive's token. Errors: kIo. Any thread.
+  /// Writes, or with an empty token removes, the file of a hive's token. Errors: kIo, kInvalidRequest. Any thread.
   [[nodiscard]] Status save(const std::string& hive_id, const std::string& token) const;
 
  private:
   void admit(const std::string& hive_id, const std::string& raw_hash);
   void expire(Time now);
+  [[nodiscard]] Status open_local(const std::string& local_id);
+  /// Errors: kInvalidRequest for an id that is no file's name.
+  [[nodiscard]] Result<std::string> file_of(const std::string& hive_id) const;
+
   security::Authenticator& keys_;
-  std::string folder_;
-  std::map<std::string, Time> join_tokens_;         // by label: good until
-  std::map<std::string, std::string> labels_;       // of hives' keys
-  std::map<std::string, std::string> hive_tokens_;  // what opens them
+  std::string folder_, operator_token_, local_key_;  // local_key_: without an operator's token only
+  std::map<std::string, Time> join_tokens_;          // by label: good until
+  std::map<std::string, std::string> labels_;        // of hives' keys
+  std::map<std::string, std::string> hive_tokens_;   // what opens them
 };
 
 }  // namespace llorch::queen

@@ -350,7 +350,7 @@ Result<Placed> Queen::seat(const Decision& d) {
   if (!h) return removed(d.hive);
   for (const auto& w : h->workers)
     if (w.worker_id == d.worker_id) {
-      LLORCH_TRY(service::Peer peer, peer_of(d.hive, w.uri));
+      LLORCH_TRY(service::Peer peer, service::make_peer(w.uri, h->peer.token));
       const auto freed = [this, key = d.hive + "/" + d.worker_id] {
         const auto now = net::Clock::now().time_since_epoch();
         used_[key] = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();

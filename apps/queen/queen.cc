@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/ids.h"
+#include "colony/address.h"
 #include "format/json.h"
 #include "service/log.h"
 #include "service/narration.h"
@@ -20,6 +21,12 @@ using service::log;
 using service::Procedure;
 
 namespace {
+
+/// Where this machine's hive reaches a queen that listens there.
+std::string own_url(const std::string& listen, int port) {
+  if (!colony::is_any_address(listen)) return service::base_url(listen, port);
+  return service::base_url(listen.contains(':') ? "::1" : "127.0.0.1", port);
+}
 
 constexpr std::uint64_t kSeqBeyondMark = 10'000;  // more events than a stream has between two marks
 
@@ -43,7 +50,7 @@ Procedure learn_from(FlowPtr flow, Queen& q, std::string hive_id) {
       h.capabilities = *std::move(read), h.known = true, h.revision = h.asked_revision;
       q.enter(h);
       HiveRow& kept = q.catalog().hives[h.id];
-      const HiveRow row{h.id, h.peer.base.host, h.peer.base.port, kept.node_key};
+      const HiveRow row{h.id, h.peer.base.host, h.peer.base.port, kept.node_key, kept.joined_host};
       if (kept.host != row.host || kept.port != row.port) {  // new, or moved
         kept = row;
         boost::json::array devices;
@@ -69,7 +76,7 @@ Queen::Queen(net::EventLoop& loop, QueenOptions options)
       options_(std::move(options)),
       front_(loop, options_, "llorch-queen"),
       desk_(loop, {"queen", "queen", {}, [this](const job::Job& job) { ended(job); }}),
-      members_(front_.keys(), options_.data_dir + "/hive-tokens"),
+      members_(front_.keys(), options_.data_dir),
       local_id_(service::host_name()),
       background_(loop) {}
 
@@ -77,6 +84,8 @@ Queen::~Queen() { front_.close(); }
 
 Status Queen::start() {
   LLORCH_OK(options_.check());
+  // Before anything in the folder is touched: a second queen would take this one's hive and jobs for orphans.
+  LLORCH_TRY(lock_, StateLock::take(options_.data_dir, fmt::format("llorch-queen on port {}", options_.first_port)));
   LLORCH_OK(front_.open());
   desk_.set_audit(front_.audit()), desk_.set_meter(&metrics_.jobs);
 #define LLORCH_ROUTE(name) add_route_##name(*this);
@@ -84,7 +93,7 @@ Status Queen::start() {
 #undef LLORCH_ROUTE
   LLORCH_OK(front_.bind());  // answers before anything else is there
   LLORCH_TRY(catalog_, Catalog::load(options_.data_dir + "/queen.db"));
-  if (front_.has_token()) LLORCH_OK(members_.load(catalog_->hives));
+  LLORCH_OK(members_.open(front_.token(), local_id_, catalog_->hives));
   const auto now = std::chrono::system_clock::now();
   for (const JobRow& row : catalog_->lost) {
     // Readers may have seen some events after the last mark.
@@ -163,8 +172,8 @@ Result<colony::ModelRef> Queen::resolve(std::string_view model) const {
   return colony::parse_model_ref(it->second);
 }
 
-Status Queen::hive_beat(colony::HiveBeat beat) {
-  LLORCH_TRY(service::Peer peer, peer_of(beat.hive_id, beat.url));
+Status Queen::hive_beat(colony::HiveBeat beat, std::string token) {
+  LLORCH_TRY(service::Peer peer, service::make_peer(beat.url, std::move(token)));
   const auto sent = service::parse_rfc3339(beat.sent);
   if (!sent && !beat.sent.empty()) return fail(ErrorCode::kInvalidRequest, "ts must be a time as RFC 3339 has it");
   HiveEntry& h = hives_[beat.hive_id];
@@ -271,6 +280,10 @@ std::vector<HiveView> Queen::view(const Wish& wish, const std::map<std::string, 
 }
 
 Status QueenOptions::check() const {
+  if (!tls_certificate.empty())
+    return fail(ErrorCode::kInvalidRequest,
+                "--tls-cert: daemons do not speak TLS with each other yet, so no hive could reach this queen; put a "
+                "proxy that speaks TLS before her");
   if (default_deadline_ms > max_deadline_ms)
     return fail(ErrorCode::kInvalidRequest, "timeout.default_ms is above timeout.max_ms");
   if (retry_first_ms > retry_max_ms)
@@ -360,7 +373,7 @@ Status Queen::start_local_hive() {
                  "--port",
                  std::to_string(options_.hive_port),
                  "--queen-url",
-                 fmt::format("http://127.0.0.1:{}", front_.port()),
+                 own_url(options_.listen, front_.port()),
                  "--hive-id",
                  local_id_,
                  "--queen-started",
@@ -377,10 +390,8 @@ Status Queen::start_local_hive() {
                  "--idle-stop-sec",
                  std::to_string(options_.idle_stop_s)};
   o.environment = {{"LLORCH_CONFIG", ""}, {"LLORCH_BIND", ""}, {"LLORCH_AUDIT_LOG_PATH", ""}};
-  if (front_.has_token())
-    o.environment.emplace_back("LLORCH_API_TOKEN", front_.token());
-  else
-    o.arguments.emplace_back("--local-mode");
+  o.environment.push_back(members_.local_hive_variable());
+  if (members_.keyless()) o.arguments.emplace_back("--local-mode");
   o.log_file = options_.data_dir + "/hive.log";
   o.death_signal = SIGTERM;
   LLORCH_TRY(hive_process_, service::Process::start(

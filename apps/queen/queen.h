@@ -5,9 +5,11 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
+#include "base/state_lock.h"
 #include "colony/facts.h"
 #include "colony/model_ref.h"
 #include "queen/catalog.h"
@@ -127,10 +129,6 @@ class Queen {
   [[nodiscard]] service::Broadcast& broadcast() { return broadcast_; }
   [[nodiscard]] Catalog& catalog() { return *catalog_; }
   [[nodiscard]] Membership& members() { return members_; }
-  /// Where a daemon of a hive answers, with what opens it.
-  [[nodiscard]] Result<service::Peer> peer_of(const std::string& hive_id, const std::string& url) const {
-    return service::make_peer(url, members_.token_of(hive_id, front_.token()));
-  }
   /// A hive leaves for good: its key, its row, its entry.
   void forget_hive(const std::string& hive_id);
   [[nodiscard]] bool stopping() const { return stopping_; }
@@ -148,8 +146,9 @@ class Queen {
   [[nodiscard]] Result<HiveEntry*> find_hive(const std::string& id);
   /// Aliases are resolved here. Errors: kInvalidRequest, kModelNotFound.
   [[nodiscard]] Result<colony::ModelRef> resolve(std::string_view model) const;
-  /// A heartbeat of a hive. Errors: kResourceInUse when the id belongs to another address.
-  [[nodiscard]] Status hive_beat(colony::HiveBeat beat);
+  /// A heartbeat of a hive whose addresses are settled; `token` opens it. Errors: kResourceInUse when the id belongs to
+  /// another address.
+  [[nodiscard]] Status hive_beat(colony::HiveBeat beat, std::string token);
   /// Worker ids are a hive's own: without a hive, those of all.
   void forget_worker(const std::string& hive_id, const std::string& worker_id);
   /// {hives, workers, queue, ...} for people and pages.
@@ -228,6 +227,7 @@ class Queen {
   service::Front front_;
   Metrics metrics_;  // before the desk, which counts to the end
   service::JobDesk desk_;
+  std::optional<StateLock> lock_;
   std::unique_ptr<Catalog> catalog_;
   Membership members_;
   std::map<std::string, HiveEntry> hives_;

@@ -55,7 +55,7 @@ class Colony:
         return r
 
     def start(self, *arguments, **more):
-        p = subprocess.Popen(list(map(str, arguments)), env=self.env, **more)
+        p = subprocess.Popen(list(map(str, arguments)), **({"env": self.env} | more))
         self.children.append(p)
         return p
 
@@ -72,9 +72,21 @@ class Colony:
         return p
 
     def hive(self, name, port, *flags, worker_port=None):
+        """A hive that the queen did not start: it shows the key that `llorch hive start` would give it."""
         log = open(self.home / f"{name}.log", "a")
-        p = self.start(BIN / "llorch-hive", "--local-mode", "--port", port, "--hive-id", name, "--queen-url", self.url, "--data-dir", self.home / name, "--heartbeat-interval-sec", "1", "--log-format", "json", "--worker-port", worker_port or free_port(), *flags, stdout=log, stderr=log)
+        env = self.env | {"LLORCH_NODE_TOKEN": self.node_key()}
+        p = self.start(BIN / "llorch-hive", "--local-mode", "--port", port, "--hive-id", name, "--queen-url", self.url, "--data-dir", self.home / name, "--heartbeat-interval-sec", "1", "--log-format", "json", "--worker-port", worker_port or free_port(), *flags, stdout=log, stderr=log, env=env)
         return p
+
+    def node_key(self):
+        """What the queen of this home believes, where she has no keys."""
+        path = self.home / ".local/share/llorch/node-token"
+        wait_for(path.exists)  # she listens before she has read anything
+        return path.read_text().strip()
+
+    def report(self, beat, path="/v1/heartbeat"):
+        """A heartbeat, or another report of a hive, that is believed."""
+        return self.call("POST", path, beat, {"Authorization": "Bearer " + self.node_key()})
 
     def call(self, method, path, body=None, headers=None, port=None, timeout=60):
         c = http.client.HTTPConnection("127.0.0.1", port or self.queen_port, timeout=timeout)

@@ -128,7 +128,7 @@ class Keeper(unittest.TestCase):
         self.addCleanup(mock.close)
         with Colony() as c:
             c.queen()
-            self.assertEqual(c.call("POST", "/v1/heartbeat", mock.beat)[0], 200)
+            self.assertEqual(c.report(mock.beat)[0], 200)
             events = c.infer()
             self.assertEqual((events[-1][1], text_of(events)), ("end", "salt wind"), events)
             self.assertEqual([p for p in mock.asked if "v1/inference" in p or "v9" in p], ["/v9/over/there?number=7"])

@@ -149,7 +149,7 @@ class Links(unittest.TestCase):
                     told = mutated(liar.rng, liar.beat()) if step == "beat" else mutated(liar.rng, {"hive_id": "liar", "worker_id": "w", "reason": "CRASHED", "message": "m"})
                 if step in ("beat", "ready", "failed"):
                     path = {"beat": "/v1/heartbeat", "ready": "/v1/hive/ready", "failed": "/v1/workers/failed"}[step]
-                    status, _, answer = c.call("POST", path, told)
+                    status, _, answer = c.report(told, path)
                     self.assertIn(status, (200, 400, 403, 404, 409), (seed, step, told, answer))
                 elif step == "ask":
                     clients.append(threading.Thread(target=ask))
@@ -196,7 +196,7 @@ class Links(unittest.TestCase):
         with Colony() as c:
             c.queen()
             beat = {"hive_id": "slow", "url": slow.url, "version": "0", "node": {}, "workers": []}
-            self.assertEqual(c.call("POST", "/v1/heartbeat", beat)[0], 200)
+            self.assertEqual(c.report(beat)[0], 200)
             wait_for(lambda: slow.asked == 1)  # for its capabilities
             self.assertEqual(c.call("DELETE", "/v1/hives/slow")[0], 200)
             slow.hold.set()
@@ -211,7 +211,7 @@ class Links(unittest.TestCase):
         box.hold.set()
         with Colony() as c:
             queen = c.queen()
-            self.assertEqual(c.call("POST", "/v1/heartbeat", {"hive_id": "box", "url": box.url, "version": "0", "node": {}, "workers": []})[0], 200)
+            self.assertEqual(c.report({"hive_id": "box", "url": box.url, "version": "0", "node": {}, "workers": []})[0], 200)
             wait_for(lambda: [h for h in c.call("GET", "/v1/status")[2]["hives"] if h["known"]])
             queen.terminate()
             queen.wait(30)
@@ -229,9 +229,9 @@ class Links(unittest.TestCase):
         with Colony() as c:
             c.queen()
             beat = {"hive_id": "h", "url": liar.url, "version": "0", "node": {}, "workers": [{"worker_id": "w", "uri": liar.url, "model_ref": "builtin:haiku", "device": "cpu", "kind": "cpu", "state": "ready", "pid": 1, "port": 1}]}
-            self.assertEqual(c.call("POST", "/v1/heartbeat", beat)[0], 200)
+            self.assertEqual(c.report(beat)[0], 200)
             beat["workers"][0]["state"] = "levitating"
-            status, _, answer = c.call("POST", "/v1/heartbeat", beat)
+            status, _, answer = c.report(beat)
             self.assertEqual((status, answer["error"]["code"]), (400, "INVALID_REQUEST"))
             self.assertIn("state", answer["error"]["message"])
 

@@ -240,14 +240,14 @@ exec MARK
             c.infer()
             for body in ({}, {"hive_id": "x"}, {"hive_id": "../x", "url": "http://127.0.0.1:1", "version": "1", "workers": []}, {"hive_id": "x", "url": "file:///etc", "version": "1", "workers": []},
                          {"hive_id": "x", "url": "http://127.0.0.1:1", "version": "1", "workers": [{"worker_id": 5}]}):
-                self.assertEqual(c.call("POST", "/v1/heartbeat", body)[0], 400, body)
+                self.assertEqual(c.report(body)[0], 400, body)
             # Another clock is reported, and decides nothing; a time that is none is refused (S-07).
             beat = {"hive_id": "late", "url": "http://127.0.0.1:1", "version": "1", "node": {}, "workers": []}
-            self.assertEqual(c.call("POST", "/v1/heartbeat", beat | {"ts": "yesterday"})[0], 400)
+            self.assertEqual(c.report(beat | {"ts": "yesterday"})[0], 400)
             self.assertEqual(len(c.call("GET", "/v1/status")[2]["hives"]), 1)
             for seconds in (-20, -3600):
                 at = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() + seconds))
-                self.assertEqual(c.call("POST", "/v1/heartbeat", beat | {"ts": at})[0], 200)
+                self.assertEqual(c.report(beat | {"ts": at})[0], 200)
                 hives = {h["id"]: h["clock_skew_s"] for h in c.call("GET", "/v1/status")[2]["hives"]}
                 self.assertAlmostEqual(hives["late"], seconds if seconds < -30 else 0, delta=5)
             self.assertEqual([v for k, v in hives.items() if k != "late"], [0])

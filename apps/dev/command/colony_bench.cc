@@ -35,11 +35,11 @@ class Bench {
                               return net::Response{400, "application/json", "{}", {}};
                             }));
     for (int i = 0; i < f_.hives; ++i) beats_.push_back(beat_of(i));
-    std::filesystem::remove_all("/tmp/llorch-bench");
+    std::filesystem::remove_all(kBenchFolder);
     LLORCH_TRY(const auto queen, start_queen(loop_, f_.port));
     base_ = fmt::format("http://127.0.0.1:{}", f_.port);
     LLORCH_OK(until(
-        loop_, [&] { return tell(loop_, base_ + "/v1/heartbeat", beats_[0]); }, 10));
+        loop_, [&] { return tell(loop_, heartbeat(base_, beats_[0])); }, 10));
     due_ = net::Clock::now();
     tick();
     run_for(loop_, std::chrono::seconds(3));  // all of them have been asked what they have
@@ -93,7 +93,7 @@ class Bench {
   void tick() {
     next_ = (next_ + 1) % f_.hives;
     const auto status = std::make_shared<int>(0);
-    calls_.push_back(net::start_call(loop_, post(base_ + "/v1/heartbeat", beats_[static_cast<std::size_t>(next_)]),
+    calls_.push_back(net::start_call(loop_, heartbeat(base_, beats_[static_cast<std::size_t>(next_)]),
                                      {.on_head = [status](int s, const net::Headers&) { *status = s; },
                                       .on_data = {},
                                       .on_end =

@@ -184,7 +184,7 @@ class Bench {
     LLORCH_TRY(const auto queen, start_queen(loop_, f_.port));
     const std::string base = fmt::format("http://127.0.0.1:{}", f_.port);
     LLORCH_OK(until(
-        loop_, [&] { return tell(loop_, base + "/v1/heartbeat", mock_.beat()); }, 10));
+        loop_, [&] { return tell(loop_, heartbeat(base, mock_.beat())); }, 10));
     LLORCH_TRY(const Figures direct, measure(mock_.url(), "/v1/inference", R"({"prompt":"x"})", 0));
     LLORCH_TRY(const Figures relayed,
                measure(base, "/v1/jobs", R"({"operation":"infer","model":"builtin:haiku","prompt":"x","raw":true})",

@@ -32,6 +32,15 @@ Result<std::string> queen_for(const Host& host, const Common& common) {
   return common.queen;
 }
 
+/// A queen without keys believes a hive that shows a key which only she and her user can read.
+Result<std::string> local_key(Flags& f) {
+  f.start.local_mode = true, f.start.listen = "127.0.0.1";
+  auto key = security::read_secret_file(f.common.data_dir + "/node-token");
+  if (key) return key;
+  return fail(ErrorCode::kForbidden, "the queen's key for hives cannot be read: give the --data-dir that she has ({})",
+              key.error().message);
+}
+
 bool online(Session& session, const std::string& hive_id) {
   const auto status = session.call("GET", "/v1/status");
   const auto* o = status ? status->if_object() : nullptr;
@@ -63,12 +72,13 @@ Status start(Flags& f) {
     return fail(ErrorCode::kResourceInUse, "a hive named {} is online already", f.hive_id);
   std::string token;
   const auto made = session.call("POST", "/v1/join-tokens");
-  if (made && made->is_object())
+  if (made && made->is_object()) {
     token = json::find_text(made->get_object(), "token").value_or("");
-  else if (host.local() && made.error().code == ErrorCode::kInvalidRequest)
-    f.start.local_mode = true, f.start.listen = "127.0.0.1";  // a queen without a token, on this machine
-  else
-    return std::unexpected(made.error());
+  } else if (!made && host.local() && made.error().code == ErrorCode::kInvalidRequest) {
+    LLORCH_TRY(token, local_key(f));
+  } else {
+    return made ? fail(ErrorCode::kInternal, "the queen's answer is no object") : std::unexpected(made.error());
+  }
   LLORCH_OK(host.start_hive(f.start, token));
   session.say(fmt::format("the hive {} is starting: waiting for its first heartbeat", f.hive_id));
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(f.wait_s);

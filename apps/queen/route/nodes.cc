@@ -1,6 +1,7 @@
 // From hives: heartbeats, and workers that failed (H-02, Q-12).
 #include <algorithm>
 
+#include "colony/address.h"
 #include "queen/queen.h"
 #include "security/validate.h"
 #include "wire/fields.h"
@@ -8,19 +9,18 @@
 namespace llorch::queen {
 namespace {
 
-/// A daemon that listens everywhere does not know its own address; the one it calls from is right.
-void put_address(std::string& url, const std::string& peer) {
-  for (const std::string any : {"://0.0.0.0:", "://[::]:"})
-    if (const std::size_t at = url.find(any); at != std::string::npos)
-      url.replace(at, any.size(), "://" + (peer.contains(':') ? "[" + peer + "]" : peer) + ":");
+Membership::Speaker speaker(const service::Context& c) {
+  return {c.principal, c.request.headers.get("Authorization").value_or("")};
 }
 
-/// {hive_id, token} with a join token: {node_token} comes back, once the hive is on disk.
+/// {hive_id, token, url?} with a join token: {node_token} comes back, once the hive is on disk.
 void join(Queen& q, const service::ContextPtr& c) {
   const auto body = wire::parse_body(c->request.body);
   if (!body) return c->fail(body.error());
   wire::Fields f(*body);
-  const auto id = f.text("hive_id", 64), token = f.text("token", 1024);
+  const auto id = f.text("hive_id", 64), token = f.text("token", 1024), url = f.text("url", 1024);
+  if (url && !net::parse_url(*url))
+    return c->fail({ErrorCode::kInvalidRequest, "url must be http://host[:port]"}, {}, "url");
   if (!id || security::check_identifier(*id, 64) || !token || token->size() < security::kTokenBytesMin)
     return c->fail({ErrorCode::kInvalidRequest, "hive_id and token are required"}, {}, "hive_id");
   const auto alive = q.online();
@@ -28,19 +28,30 @@ void join(Queen& q, const service::ContextPtr& c) {
     return c->fail({ErrorCode::kResourceInUse, "a hive of this name is alive"});
   const auto joined = q.members().join(c->principal, *id, *token, net::Clock::now());
   if (!joined) return c->fail(joined.error());
-  q.catalog().hives[*id].id = *id;
-  q.catalog().hives[*id].node_key = joined->node_key;
+  HiveRow& row = q.catalog().hives[*id];
+  row.id = *id, row.node_key = joined->node_key, row.joined_host.clear();
+  if (url && !colony::is_any_address(net::parse_url(*url)->host)) row.joined_host = net::parse_url(*url)->host;
   const auto saved = std::make_shared<Status>();
   q.background().run(
-      [&q, saved, id = *id, token = *token, key = joined->node_key] {
-        *saved = q.members().save(id, token);
-        if (*saved) *saved = q.catalog().save_node_key(id, key);
+      [&q, saved, row, token = *token] {
+        *saved = q.members().save(row.id, token);
+        if (*saved) *saved = q.catalog().save_joined(row);
       },
       [c, saved, node_token = joined->node_token](const Status& done) {
         if (!done) return c->fail(done.error());
         if (!*saved) return c->fail(saved->error());
         c->reply(200, {{"node_token", node_token}});
       });
+}
+
+Status take_beat(Queen& q, const service::Context& c, colony::HiveBeat beat) {
+  const auto by = speaker(c);
+  LLORCH_OK(q.members().check_speaker(by, beat.hive_id));
+  LLORCH_TRY(std::string token, q.members().token_for(by, beat.hive_id));
+  const auto row = q.catalog().hives.find(beat.hive_id);
+  LLORCH_OK(colony::settle_addresses(
+      beat, {c.request.peer, c.request.local, row == q.catalog().hives.end() ? "" : row->second.joined_host}));
+  return q.hive_beat(std::move(beat), std::move(token));
 }
 
 }  // namespace
@@ -54,10 +65,7 @@ void add_route_nodes(Queen& q) {
     if (!body) return c->fail(body.error());
     auto read = colony::read_beat(*body);
     if (!read) return c->fail(read.error());
-    if (const Status may = q.members().check_speaker(c->principal, read->hive_id); !may) return c->fail(may.error());
-    put_address(read->url, c->request.peer);
-    for (auto& w : read->workers) put_address(w.uri, c->request.peer);
-    if (const Status s = q.hive_beat(*std::move(read)); !s) return c->fail(s.error());
+    if (const Status s = take_beat(q, *c, *std::move(read)); !s) return c->fail(s.error());
     c->reply(200, {{"status", "ok"}, {"message", "heard"}});
   };
   auto& r = q.front().router();
@@ -73,7 +81,7 @@ void add_route_nodes(Queen& q) {
     if (!id) return c->fail({ErrorCode::kInvalidRequest, "worker_id is required"}, {}, "worker_id");
     std::string hive = f.text("hive_id", 64).value_or("");
     if (hive.empty()) hive = q.members().hive_of(c->principal);
-    if (const Status may = q.members().check_speaker(c->principal, hive); !may) return c->fail(may.error());
+    if (const Status may = q.members().check_speaker(speaker(*c), hive); !may) return c->fail(may.error());
     q.forget_worker(hive, *id);
     c->reply(200, {{"status", "ok"}});
   });
