@@ -12,7 +12,10 @@ static Status prepare(HiveOptions& o) {
                 "--tls-cert: daemons do not speak TLS with each other yet, so no queen could reach this hive");
   LLORCH_OK(cli::make_private_directory(o.data_dir));
   // Before anything in the folder is touched: a second hive would take this one's workers for orphans.
-  LLORCH_TRY(StateLock lock, StateLock::take(o.data_dir, fmt::format("llorch-hive on port {}", o.first_port)));
+  // A queen that follows a killed one starts her hive while the other's still ends its workers.
+  const std::chrono::seconds patience(o.queen_started ? 15 : 0);
+  LLORCH_TRY(StateLock lock,
+             StateLock::take(o.data_dir, fmt::format("llorch-hive on port {}", o.first_port), patience));
   o.lock = std::make_shared<StateLock>(std::move(lock));
   o.node_token = cli::variable("LLORCH_NODE_TOKEN");
   unsetenv("LLORCH_NODE_TOKEN");  // not for what we start

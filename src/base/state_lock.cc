@@ -1,6 +1,7 @@
 #include "base/state_lock.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -22,8 +23,16 @@ std::string read_holder(int descriptor) {
 
 }  // namespace
 
-Result<StateLock> StateLock::take(const std::string& folder, const std::string& holder) {
-  return take_file(folder + "/lock", "the folder " + folder, holder);
+Result<StateLock> StateLock::take(const std::string& folder, const std::string& holder,
+                                  std::chrono::milliseconds patience) {
+  using Clock = std::chrono::steady_clock;
+  constexpr int kLookEveryMs = 20;  // nothing tells when a lock is free, but waiting for it without end
+  const auto end = Clock::now() + patience;
+  while (true) {
+    auto lock = take_file(folder + "/lock", "the folder " + folder, holder);
+    if (lock || lock.error().code != ErrorCode::kResourceInUse || Clock::now() >= end) return lock;
+    (void)::poll(nullptr, 0, kLookEveryMs);
+  }
 }
 
 Result<StateLock> StateLock::take_file(const std::string& path, const std::string& what, const std::string& holder) {

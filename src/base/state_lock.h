@@ -4,6 +4,7 @@
 // it with the process. The file says who holds it.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <utility>
 
@@ -15,7 +16,9 @@ class StateLock {
  public:
   /// Locks `folder`, which exists. `holder`: what the error of a second one names, for example "llorch-queen on port
   /// 8500"; the process id is added. Errors: kResourceInUse naming folder and holder; kIo.
-  [[nodiscard]] static Result<StateLock> take(const std::string& folder, const std::string& holder);
+  /// `patience`: how long another holder, which is ending, is waited for.
+  [[nodiscard]] static Result<StateLock> take(const std::string& folder, const std::string& holder,
+                                              std::chrono::milliseconds patience = {});
   /// The same with a lock file of its own name, for `what` it guards: "the audit log /var/log/a".
   [[nodiscard]] static Result<StateLock> take_file(const std::string& file, const std::string& what,
                                                    const std::string& holder);

@@ -239,6 +239,18 @@ class Trust(unittest.TestCase):
             queen.wait()
             c.queen()
 
+    def test_a_queen_that_follows_a_killed_one_has_a_hive_at_once(self):
+        """The old one's hive still ends its workers, on the same folder and port."""
+        with Colony() as c:
+            queen = c.queen()
+            made = c.call("POST", "/v1/jobs", {"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 200, "ignore_eos": True})[2]
+            wait_for(lambda: c.call("GET", "/v1/jobs/" + made["job_id"])[2]["status"] == "running")
+            queen.send_signal(signal.SIGKILL)
+            queen.wait()
+            c.queen()
+            end = c.infer()[-1]
+            self.assertEqual(end[1], "end", end)
+
     # 15.6
     def test_wrong_keys_shut_nobody_out(self):
         with self.keyed() as (c, _):
