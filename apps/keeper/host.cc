@@ -18,7 +18,6 @@
 namespace llorch::keeper {
 namespace {
 
-constexpr std::string_view kPlaces = R"(bin="$HOME/.local/bin"; data="$HOME/.local/share/llorch/hive"; )";
 /// Sets $p to the pid of a hive of ours that runs, else to nothing.
 constexpr std::string_view kFind =
     R"sh(p=$(cat "$data/hive.pid" 2>/dev/null); case "$(readlink "/proc/$p/exe" 2>/dev/null)" in */llorch-hive|*"/llorch-hive (deleted)") ;; *) p= ;; esac; )sh";
@@ -74,6 +73,12 @@ std::string Host::default_hive_id() const {
   return name.substr(0, 64);
 }
 
+std::string Host::data_folder() const { return local() ? "hive-by-hand" : "hive"; }
+
+std::string Host::places() const {
+  return fmt::format(R"(bin="$HOME/.local/bin"; data="$HOME/.local/share/llorch/{}"; )", data_folder());
+}
+
 Result<Host::Said> Host::shell(const std::string& script, const service::Timeout& timeout, int input) const {
   std::vector<std::string> command = {"/bin/sh", "-c", script};
   if (!local())
@@ -92,9 +97,8 @@ Result<bool> Host::put_program(const std::string& name) const {
   const auto done = [&]() -> Result<bool> {
     const service::Timeout install{fmt::format("installing {}", name), service::timeouts::kInstall};
     LLORCH_TRY(const std::string digest, digest_of(fd));
-    const std::string places(kPlaces);
     LLORCH_TRY(const Said there,
-               shell(places + fmt::format("uname -m; sha256sum \"$bin/{}\" 2>/dev/null || true", name), install));
+               shell(places() + fmt::format("uname -m; sha256sum \"$bin/{}\" 2>/dev/null || true", name), install));
     utsname here{};
     uname(&here);
     if (const std::string machine = first_line(there.output); machine != here.machine)
@@ -102,9 +106,9 @@ Result<bool> Host::put_program(const std::string& name) const {
                   security::sanitize(machine), here.machine);
     if (there.output.contains(digest)) return false;
     LLORCH_TRY(const Said put,
-               shell(places + fmt::format("umask 022; mkdir -p \"$bin\" && cat > \"$bin/{0}.new\" && "
-                                          "chmod 755 \"$bin/{0}.new\" && mv -f \"$bin/{0}.new\" \"$bin/{0}\"",
-                                          name),
+               shell(places() + fmt::format("umask 022; mkdir -p \"$bin\" && cat > \"$bin/{0}.new\" && "
+                                            "chmod 755 \"$bin/{0}.new\" && mv -f \"$bin/{0}.new\" \"$bin/{0}\"",
+                                            name),
                      install, fd));
     if (put.exit_code != 0) return fail(ErrorCode::kIo, "{} could not be copied", name);
     return true;
@@ -114,7 +118,7 @@ Result<bool> Host::put_program(const std::string& name) const {
 }
 
 Result<std::string> Host::version() const {
-  LLORCH_TRY(const Said said, shell(std::string(kPlaces) + "\"$bin/llorch-hive\" --version",
+  LLORCH_TRY(const Said said, shell(places() + "\"$bin/llorch-hive\" --version",
                                     {"asking the hive for its version", service::timeouts::kStop}));
   if (said.exit_code != 0)
     return fail(ErrorCode::kIo,
@@ -129,7 +133,7 @@ Status Host::start_hive(const HiveStart& how, const std::string& token) const {
   if (!holds_only(how.queen_url, ":/.-_[]") || !net::parse_url(how.queen_url))
     return fail(ErrorCode::kInvalidRequest, "--queen must be http://host:port");
   if (!holds_only(how.listen, ".:")) return fail(ErrorCode::kInvalidRequest, "--listen must be an address");
-  std::string script(kPlaces);
+  std::string script = places();
   script += R"(umask 077; mkdir -p "$data"; )";
   script += kFind;
   script += R"([ -z "$p" ] || exit 5; )";
@@ -150,7 +154,7 @@ Status Host::start_hive(const HiveStart& how, const std::string& token) const {
 Result<bool> Host::stop_hive() const {
   // The other side counts the seconds that the hive has, so that a slow way there takes nothing from them.
   const service::Timeout stop{"stopping the hive", service::timeouts::kStop};
-  std::string script(kPlaces);
+  std::string script = places();
   script += kFind;
   script += fmt::format(
       R"([ -n "$p" ] || exit 4; kill -TERM "$p"; timeout {} tail --pid="$p" -s 0.1 -f /dev/null || exit 6; rm -f "$data/hive.pid")",
@@ -162,15 +166,14 @@ Result<bool> Host::stop_hive() const {
 }
 
 Result<bool> Host::hive_running() const {
-  LLORCH_TRY(const Said said, shell(std::string(kPlaces) + std::string(kFind) + R"([ -n "$p" ])",
+  LLORCH_TRY(const Said said, shell(places() + std::string(kFind) + R"([ -n "$p" ])",
                                     {"asking for the hive", service::timeouts::kStop}));
   return said.exit_code == 0;
 }
 
 Status Host::uninstall() const {
-  LLORCH_TRY(const Said said,
-             shell(std::string(kPlaces) + R"(rm -rf "$data" "$bin/llorch-hive" "$bin/llorch-worker-cpu")",
-                   {"taking the hive away", service::timeouts::kUninstall}));
+  LLORCH_TRY(const Said said, shell(places() + R"(rm -rf "$data" "$bin/llorch-hive" "$bin/llorch-worker-cpu")",
+                                    {"taking the hive away", service::timeouts::kUninstall}));
   if (said.exit_code != 0) return fail(ErrorCode::kIo, "not everything could be taken away");
   return {};
 }

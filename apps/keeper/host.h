@@ -38,6 +38,8 @@ class Host {
   [[nodiscard]] Result<bool> hive_running() const;
   /// Takes programs, catalogs and keys away; models that were fetched stay.
   [[nodiscard]] Status uninstall() const;
+  /// Of the hive, below ~/.local/share/llorch there. On this machine "hive" belongs to the hive that a queen starts.
+  [[nodiscard]] std::string data_folder() const;
 
  private:
   Host(std::string address, int ssh_port) : address_(std::move(address)), ssh_port_(ssh_port) {}
@@ -45,6 +47,7 @@ class Host {
     int exit_code = 0;
     std::string output;
   };
+  [[nodiscard]] std::string places() const;  // sets $bin and $data
   [[nodiscard]] Result<Said> shell(const std::string& script, const service::Timeout& timeout, int input = -1) const;
   std::string address_;
   int ssh_port_;

@@ -85,8 +85,9 @@ Status start(Flags& f) {
   while (!online(session, f.hive_id)) {
     if (std::chrono::steady_clock::now() > end) {
       LLORCH_TRY(const bool runs, host.hive_running());
-      return fail(ErrorCode::kOperationTimeout, "no heartbeat within {} seconds; the hive {} (its log: {}hive.log)",
-                  f.wait_s, runs ? "runs: does it reach the queen?" : "has ended", "~/.local/share/llorch/hive/");
+      return fail(ErrorCode::kOperationTimeout,
+                  "no heartbeat within {} seconds; the hive {} (its log: ~/.local/share/llorch/{}/hive.log)", f.wait_s,
+                  runs ? "runs: does it reach the queen?" : "has ended", host.data_folder());
     }
     Session::pause(std::chrono::milliseconds(100));
   }

@@ -1,0 +1,135 @@
+// Who speaks for a hive and what it is sent (15.2, 15.17): every kind of key at every kind of queen.
+#include "queen/membership.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/ids.h"
+#include "security/digest.h"
+
+namespace llorch::queen {
+namespace {
+
+using security::Authenticator;
+using security::Scope;
+
+const std::string kOperator = "the-operators-own-token";
+
+class MembershipTest : public testing::Test {
+ protected:
+  void SetUp() override { ASSERT_NE(mkdtemp(folder_.data()), nullptr); }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  /// What a report with this key gets: the token that opens the hive, or the error's code.
+  static std::string answer(Authenticator& keys, const Membership& members, const std::string& key,
+                            const std::string& hive) {
+    const std::string header = "Bearer " + key;
+    const auto who = keys.authenticate({.authorization = header, .peer = "203.0.113.7"}, {});
+    if (!who) return std::string(name(who.error().code));
+    const Membership::Speaker speaker{*who, header};
+    if (const Status may = members.check_speaker(speaker, hive); !may) return std::string(name(may.error().code));
+    const auto token = members.token_for(speaker, hive);
+    return token ? *token : std::string(name(token.error().code));
+  }
+  std::string join(Authenticator& keys, Membership& members, const std::string& hive, const std::string& token) {
+    const auto once = members.make_join_token({}).value();
+    const auto who = keys.authenticate({.authorization = "Bearer " + once, .peer = "p"}, {}).value();
+    const auto joined = members.join(who, hive, token, {}).value();
+    EXPECT_TRUE(members.save(hive, token));
+    rows_[hive] = {hive, "", 0, joined.node_key, ""};
+    return joined.node_token;
+  }
+  std::string folder_ = "/tmp/llorch-members-XXXXXX";
+  std::map<std::string, HiveRow> rows_;
+};
+
+TEST_F(MembershipTest, each_key_brings_its_own_token) {
+  Authenticator keys;
+  keys.add_token(kOperator, {Scope::kAdmin, Scope::kNode});
+  keys.admit({security::sha256("a-key-of-scope-node"), {Scope::kNode}, "", ""});
+  keys.admit({security::sha256("an-administrators-key"), {Scope::kAdmin}, "", ""});
+  Membership members(keys, folder_);
+  ASSERT_TRUE(members.open(kOperator, "here", {}));
+  const std::string box = join(keys, members, "box", "opens-the-box"),
+                    ant = join(keys, members, "ant", "opens-the-ant");
+  EXPECT_EQ(answer(keys, members, box, "box"), "opens-the-box");
+  EXPECT_EQ(answer(keys, members, ant, "ant"), "opens-the-ant");
+  EXPECT_EQ(answer(keys, members, kOperator, "any"), kOperator) << "who shows it knows it";
+  EXPECT_EQ(answer(keys, members, box, "ant"), "FORBIDDEN");
+  EXPECT_EQ(answer(keys, members, box, "any"), "FORBIDDEN");
+  for (const char* key : {"a-key-of-scope-node", "an-administrators-key"})
+    for (const char* hive : {"box", "any", "here"}) EXPECT_EQ(answer(keys, members, key, hive), "FORBIDDEN") << key;
+  EXPECT_EQ(answer(keys, members, members.make_join_token({}).value(), "box"), "FORBIDDEN");
+  members.dismiss("box");
+  EXPECT_EQ(answer(keys, members, box, "box"), "INVALID_API_KEY");
+}
+
+TEST_F(MembershipTest, a_token_that_is_lost_is_replaced_by_no_other) {
+  std::string key;
+  {
+    Authenticator keys;
+    keys.add_token(kOperator, {Scope::kAdmin, Scope::kNode});
+    Membership members(keys, folder_);
+    ASSERT_TRUE(members.open(kOperator, "here", {}));
+    key = join(keys, members, "box", "opens-the-box");
+  }
+  for (const bool lost : {false, true}) {
+    if (lost) std::filesystem::remove(folder_ + "/hive-tokens/box");
+    Authenticator keys;
+    keys.add_token(kOperator, {Scope::kAdmin, Scope::kNode});
+    Membership members(keys, folder_);
+    ASSERT_TRUE(members.open(kOperator, "here", rows_));
+    EXPECT_EQ(answer(keys, members, key, "box"), lost ? "FORBIDDEN" : "opens-the-box");
+  }
+}
+
+TEST_F(MembershipTest, without_keys_only_what_this_queen_gave) {
+  Authenticator keys;
+  Membership members(keys, folder_);
+  ASSERT_TRUE(members.open("", "here", {}));
+  const auto [variable, key] = members.local_hive_variable();
+  EXPECT_EQ(variable, "LLORCH_NODE_TOKEN");
+  EXPECT_EQ(answer(keys, members, key, "here"), "");
+  EXPECT_EQ(answer(keys, members, key, "by-hand"), "");
+  for (const char* other : {"", "guess", "llorch-node-000000000000000000000000000000000000000000000000"})
+    EXPECT_EQ(answer(keys, members, other, "here"), "FORBIDDEN");
+  struct stat info {};
+  ASSERT_EQ(stat((folder_ + "/node-token").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600U);
+  Membership next(keys, folder_);
+  ASSERT_TRUE(next.open("", "here", {}));
+  EXPECT_EQ(next.local_hive_variable().second, key) << "a hive that was started by hand stays";
+}
+
+TEST_F(MembershipTest, keys_without_an_operator_s_token) {
+  const std::string file = folder_ + "/keys";
+  const std::string node = security::create_key(file, {Scope::kNode}, "hive:here").value();
+  Authenticator keys;
+  ASSERT_TRUE(keys.watch_keys_file(file, {}));
+  Membership members(keys, folder_);
+  ASSERT_TRUE(members.open("", "here", {}));
+  const auto [variable, key] = members.local_hive_variable();
+  EXPECT_EQ(variable, "LLORCH_API_TOKEN") << "the own hive takes keys, too";
+  EXPECT_EQ(answer(keys, members, key, "here"), key);
+  EXPECT_EQ(answer(keys, members, key, "another"), "FORBIDDEN");
+  EXPECT_EQ(answer(keys, members, node, "here"), "FORBIDDEN") << "the name of a key in a file is for people";
+}
+
+TEST_F(MembershipTest, a_hive_s_name_is_no_path) {
+  Authenticator keys;
+  keys.add_token(kOperator, {Scope::kAdmin});
+  Membership members(keys, folder_);
+  std::ofstream(folder_ + "/victim") << "here";
+  for (const char* bad : {"../victim", "/etc/passwd", "", ".", "a/b", "a\nb"}) {
+    EXPECT_EQ(members.save(bad, "x").error().code, ErrorCode::kInvalidRequest) << bad;
+    EXPECT_FALSE(members.save(bad, ""));
+  }
+  EXPECT_TRUE(std::filesystem::exists(folder_ + "/victim"));
+  ASSERT_TRUE(members.open(kOperator, "here", {{"../victim", {"../victim", "", 0, std::string(64, 'a'), ""}}}));
+}
+
+}  // namespace
+}  // namespace llorch::queen
