@@ -38,8 +38,8 @@ class Budget final : public boost::json::memory_resource {
     if (bytes >= kSmall) return take(bytes);
     bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
     if (bytes > room_) {
-      chunks_.reserve(chunks_.size() + 1);
-      chunks_.push_back(take(kChunk));
+      chunks_.push_back(nullptr);  // grows by doubling; stays null where take() throws
+      chunks_.back() = take(kChunk);
       at_ = static_cast<char*>(chunks_.back()), room_ = kChunk;
     }
     room_ -= bytes;
@@ -57,19 +57,25 @@ class Budget final : public boost::json::memory_resource {
   std::vector<void*> chunks_;
 };
 
-constexpr std::size_t kMemoryPerByte = 12, kMemoryAtLeast = 1u << 20;
+constexpr std::size_t kMemoryPerByte = 12, kMemoryAtLeast = 1u << 20, kPortion = 65'536;
 
 }  // namespace
 
-Result<value> parse(std::string_view text, std::string_view what) {
+Result<value> parse(std::string_view text, std::string_view what, WorkLimit* limit) {
   boost::json::parse_options options;
   options.max_depth = 64;
   const auto budget = boost::json::make_shared_resource<Budget>(text.size() * kMemoryPerByte + kMemoryAtLeast);
   try {
-    boost::json::parser parser(budget, options);
+    boost::json::stream_parser parser(budget, options);
     parser.reset(budget);
     boost::system::error_code problem;
-    parser.write({text.data(), text.size()}, problem);
+    const std::size_t portion = limit ? kPortion : text.size();
+    for (std::size_t at = 0; at < text.size() && !problem; at += portion) {
+      const std::string_view part = text.substr(at, portion);
+      if (limit) LLORCH_OK(limit->charge(2 * part.size()));
+      parser.write({part.data(), part.size()}, problem);
+    }
+    if (!problem) parser.finish(problem);
     if (problem) return bad_model("{} is not valid JSON: {}", what, problem.message());
     return parser.release();
   } catch (const std::bad_alloc&) {

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "base/work_limit.h"
 
 namespace llorch::json {
 
@@ -16,8 +17,9 @@ using boost::json::array;
 using boost::json::object;
 using boost::json::value;
 
-/// Errors: kModelLoadFailed, naming `what`.
-[[nodiscard]] Result<value> parse(std::string_view text, std::string_view what);
+/// Errors: kModelLoadFailed, naming `what`; those of `limit`, where there is one: it is charged in portions of the
+/// text.
+[[nodiscard]] Result<value> parse(std::string_view text, std::string_view what, WorkLimit* limit = nullptr);
 [[nodiscard]] Result<value> parse_file(const std::string& path);
 
 [[nodiscard]] const value* find(const object& o, std::string_view key);  // null counts as absent

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <atomic>
 #include <chrono>
 
 #include "test_data.h"
@@ -54,6 +55,22 @@ TEST(Json, a_dense_or_deep_megabyte_is_refused_quickly_and_small) {
     EXPECT_LT(ms, 100);
     EXPECT_LT(peak_kb() - before, 16 * 1024);
   }
+}
+
+TEST(Json, a_limit_is_looked_at_while_a_text_is_parsed) {
+  std::string text = "[\"\u00e4\"";
+  while (text.size() < 1'000'000) text += ",{\"k\":[1.25,\"\u00e4\",null]}";
+  text += "]";
+  const auto whole = json::parse(text, "t");
+  ASSERT_TRUE(whole);
+  WorkLimit enough(10'000'000), little(200'000);
+  EXPECT_EQ(json::parse(text, "t", &enough).value(), *whole);  // cuts change nothing
+  EXPECT_GE(enough.used(), text.size());
+  EXPECT_EQ(json::parse(text, "t", &little).error().code, ErrorCode::kInvalidRequest);
+  EXPECT_LE(little.used(), 200'000u);
+  const auto stop = std::make_shared<std::atomic<bool>>(true);
+  WorkLimit cancelled(10'000'000, WorkLimit::Clock::time_point::max(), stop);
+  EXPECT_EQ(json::parse(text, "t", &cancelled).error().code, ErrorCode::kCancelled);
 }
 
 }  // namespace
