@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/work_limit.h"
 
 namespace llorch {
 
@@ -23,10 +24,15 @@ struct TextHash {
 };
 using TokenMap = std::unordered_map<std::string, TokenId, TextHash, std::equal_to<>>;
 
+/// Puts a token into a map that was reserved for all of them; the first of equals stays. Errors: kModelLoadFailed where
+/// hashes collide, as only spellings that were made for it do: lookups would be slow.
+[[nodiscard]] Status add_token(TokenMap& map, std::string text, TokenId id);
+
 class TokenModel {
  public:
   virtual ~TokenModel() = default;
-  virtual void encode(std::string_view word, TokenIds& out) const = 0;
+  /// Errors: those of `limit`; kInvalidRequest for a word above kWordBytesMax.
+  [[nodiscard]] virtual Status encode(std::string_view word, TokenIds& out, WorkLimit& limit) const = 0;
 };
 
 struct BpeOptions {
@@ -43,7 +49,7 @@ struct BpeOptions {
 
 /// SentencePiece's BPE by scores: joins the neighbours whose union is the token of highest score; of equals the
 /// leftmost.
-[[nodiscard]] std::unique_ptr<TokenModel> make_spm(TokenMap tokens, std::vector<float> scores, TokenId unknown);
+[[nodiscard]] Result<std::unique_ptr<TokenModel>> make_spm(TokenMap tokens, std::vector<float> scores, TokenId unknown);
 
 /// SentencePiece's unigram model: the segmentation of highest total score (Kudo 2018).
 [[nodiscard]] Result<std::unique_ptr<TokenModel>> make_unigram(TokenMap tokens, std::vector<double> scores,

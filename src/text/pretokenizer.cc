@@ -70,14 +70,15 @@ const std::vector<Known>& table() {
 
 }  // namespace
 
-Status split_isolated(const Regex& regex, Pieces& pieces) {
+Status split_isolated(const Regex& regex, Pieces& pieces, WorkLimit& limit) {
   Pieces result;
   for (const std::string_view piece : pieces) {
     std::size_t done = 0;
-    LLORCH_OK(regex.each(piece, [&](std::size_t begin, std::size_t end) {
+    LLORCH_OK(regex.each(piece, limit, [&](std::size_t begin, std::size_t end) -> Status {
       if (begin > done) result.push_back(piece.substr(done, begin - done));
       result.push_back(piece.substr(begin, end - begin));
       done = end;
+      return {};
     }));
     if (done < piece.size()) result.push_back(piece.substr(done));
   }
@@ -91,7 +92,7 @@ Result<PreTokenizer> PreTokenizer::by_name(std::string_view name) {
     PreTokenizer result;
     result.ignore_merges_ = k.ignore_merges;
     for (const std::string_view pattern : k.patterns) {
-      LLORCH_TRY(Regex regex, Regex::compile(pattern));
+      LLORCH_TRY(Regex regex, Regex::compile(pattern, true));
       result.patterns_.push_back(std::move(regex));
     }
     return result;
@@ -99,11 +100,16 @@ Result<PreTokenizer> PreTokenizer::by_name(std::string_view name) {
   return bad_model("pre-tokenizer '{}' is not supported", name);
 }
 
-Result<Pieces> PreTokenizer::split(std::string_view text) const {
+Result<Pieces> PreTokenizer::split(std::string_view text, WorkLimit& limit) const {
   Pieces pieces;
   if (!text.empty()) pieces.push_back(text);
-  for (const Regex& pattern : patterns_) LLORCH_OK(split_isolated(pattern, pieces));
+  for (const Regex& pattern : patterns_) LLORCH_OK(split_isolated(pattern, pieces, limit));
   return pieces;
+}
+
+bool known_pattern(std::string_view pattern) {
+  return std::ranges::any_of(
+      table(), [&](const Known& k) { return std::ranges::find(k.patterns, pattern) != k.patterns.end(); });
 }
 
 std::string_view pretokenizer_name(const std::vector<std::string>& patterns) {

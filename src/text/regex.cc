@@ -2,20 +2,34 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "text/limits.h"
 
 namespace llorch {
+namespace {
+
+constexpr std::uint64_t kUnitsOfMatch = 16, kUnitsOfSlow = 1'000'000;
+constexpr std::int64_t kSlowMs = 8;
+
+}  // namespace
 
 struct Regex::Code {
   pcre2_code* code = nullptr;
   ~Code() { pcre2_code_free(code); }
 };
 
-Result<Regex> Regex::compile(std::string_view pattern) {
+Result<Regex> Regex::compile(std::string_view pattern, bool known) {
+  if (pattern.size() > text_limits::kPatternBytesMax)
+    return bad_model("a pattern of {} bytes is longer than {}", pattern.size(), text_limits::kPatternBytesMax);
   int error = 0;
   PCRE2_SIZE where = 0;
   auto compiled = std::make_shared<Code>();
-  compiled->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                 PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &where, nullptr);
+  compiled->code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_USE_OFFSET_LIMIT, &error, &where, nullptr);
   if (!compiled->code) {
     PCRE2_UCHAR text[128];
     pcre2_get_error_message(error, text, sizeof text);
@@ -23,37 +37,68 @@ Result<Regex> Regex::compile(std::string_view pattern) {
   }
   pcre2_jit_compile(compiled->code, PCRE2_JIT_COMPLETE);  // without JIT the interpreter matches the same
   Regex regex;
-  regex.code_ = std::move(compiled);
+  regex.code_ = std::move(compiled), regex.known_ = known;
   return regex;
 }
 
-Status Regex::each(std::string_view text, const std::function<void(std::size_t, std::size_t)>& found) const {
-  struct Match {
-    pcre2_match_data* data;
-    pcre2_match_context* context;
-    ~Match() {
-      pcre2_match_data_free(data);
-      pcre2_match_context_free(context);
-    }
-  } match{pcre2_match_data_create_from_pattern(code_->code, nullptr), pcre2_match_context_create(nullptr)};
+namespace {
+
+/// Ticks of some milliseconds; reading it costs little.
+std::int64_t coarse_ms() {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+  return t.tv_sec * 1000 + t.tv_nsec / 1'000'000;
+}
+
+struct Matcher {
+  pcre2_match_data* data;
+  pcre2_match_context* context;
+  ~Matcher() {
+    pcre2_match_data_free(data);
+    pcre2_match_context_free(context);
+  }
+};
+
+}  // namespace
+
+Status Regex::each(std::string_view text, WorkLimit& limit, const Found& found) const {
+  const Matcher match{pcre2_match_data_create_from_pattern(code_->code, nullptr), pcre2_match_context_create(nullptr)};
   if (!match.data || !match.context) return fail(ErrorCode::kInsufficientMemory, "pattern matching ran out of memory");
-  pcre2_set_match_limit(match.context, 50'000'000);
+  // PCRE2 bounds the backtracking from one start, not how many starts it tries. A start may take a walk over all that
+  // is left, as \s*[\r\n]+ over spaces does; a call tries as many starts as keep it within some milliseconds. Not so
+  // where it is known that PCRE2 remembers between starts what cannot match.
+  const std::uint64_t steps = 2 * text.size() + 100'000;
+  pcre2_set_match_limit(match.context, static_cast<std::uint32_t>(std::min<std::uint64_t>(steps, 1u << 31)));
   pcre2_set_heap_limit(match.context, 64 * 1024);  // KiB
-  PCRE2_SIZE at = 0;
-  while (at < text.size()) {
+  const std::size_t starts =
+      known_ ? text.size() : static_cast<std::size_t>(std::max<std::uint64_t>(1, text_limits::kMatchStarts / steps));
+  const auto next_character = [&](std::size_t at) {
+    while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) ++at;
+    return at;
+  };
+  std::int64_t before = coarse_ms();
+  for (PCRE2_SIZE at = 0; at < text.size();) {
+    const bool all = text.size() - at <= starts;
+    pcre2_set_offset_limit(match.context, all ? PCRE2_UNSET : at + starts - 1);
     const int result = pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
                                    PCRE2_NO_UTF_CHECK, match.data, match.context);
-    if (result == PCRE2_ERROR_NOMATCH) return {};
+    const std::int64_t after = coarse_ms();
+    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(match.data);
+    const std::uint64_t slow = after - std::exchange(before, after) >= kSlowMs ? kUnitsOfSlow : 0;
+    LLORCH_OK(limit.charge(kUnitsOfMatch + slow + (result > 0 && range[1] > at ? (range[1] - at) / 8 : 0)));
+    if (result == PCRE2_ERROR_NOMATCH) {
+      if (all) return {};
+      at = next_character(at + starts);
+      continue;
+    }
     if (result < 0)
       return fail(ErrorCode::kInvalidRequest,
                   "the text is too hard for the model's pre-tokenizer pattern (PCRE2 error {})", result);
-    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(match.data);
-    if (range[1] > range[0]) {
-      found(range[0], range[1]);
+    if (range[1] > range[0] && range[1] > at) {
+      LLORCH_OK(found(range[0], range[1]));
       at = range[1];
     } else {  // an empty match: go on behind the next character
-      ++at;
-      while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) ++at;
+      at = next_character(std::max(at, range[1]) + 1);
     }
   }
   return {};

@@ -6,6 +6,9 @@
 #include <array>
 
 #include "base/limits.h"
+#include "text/limits.h"
+#include "text/meter.h"
+#include "text/steps.h"
 #include "text/utf8.h"
 
 namespace llorch {
@@ -101,8 +104,10 @@ Tokenizer::Tokenizer(TokenizerParts parts) : parts_(std::move(parts)) {
   trie_.emplace_back();
   for (std::size_t id = 0; id < parts_.tokens.size(); ++id) {
     const Token& t = parts_.tokens[id];
-    if ((t.kind == TokenKind::kControl || t.kind == TokenKind::kUserDefined) && !t.text.empty())
+    if ((t.kind == TokenKind::kControl || t.kind == TokenKind::kUserDefined) && !t.text.empty()) {
       add_to_trie(static_cast<TokenId>(id));
+      begins_added_[static_cast<std::uint8_t>(t.text.front())] = true;
+    }
   }
 }
 
@@ -123,20 +128,34 @@ void Tokenizer::add_to_trie(TokenId id) {
   if (trie_[node].token < 0) trie_[node].token = id;
 }
 
+Status check_tokens(const std::vector<Token>& tokens) {
+  std::size_t added = 0;
+  for (std::size_t id = 0; id < tokens.size(); ++id) {
+    const Token& t = tokens[id];
+    if (t.text.size() > text_limits::kTokenBytesMax)
+      return bad_model("token {} has {} bytes, at most {} are taken", id, t.text.size(), text_limits::kTokenBytesMax);
+    if (t.kind == TokenKind::kControl || t.kind == TokenKind::kUserDefined) added += t.text.size();
+  }
+  if (added > text_limits::kAddedTokenBytesMax)
+    return bad_model("the added tokens have {} bytes, at most {} are taken", added, text_limits::kAddedTokenBytesMax);
+  return {};
+}
+
 /// The longest added token that starts at `at`, or -1.
-TokenId Tokenizer::match_added(std::string_view text, std::size_t at, const EncodeOptions& options,
-                               std::size_t& size) const {
+TokenId Tokenizer::match_added(std::string_view text, std::size_t at, const EncodeOptions& options, std::size_t& size,
+                               Meter& meter) const {
   TokenId best = -1;
   std::size_t node = 0;
   for (std::size_t i = at; i < text.size(); ++i) {
     const auto& next = trie_[node].next;
     const auto found =
         std::ranges::find(next, static_cast<std::uint8_t>(text[i]), &std::pair<std::uint8_t, std::int32_t>::first);
-    if (found == next.end()) break;
+    if (found == next.end() || !meter.add(1 + next.size() / 8)) break;
     node = static_cast<std::size_t>(found->second);
     const TokenId id = trie_[node].token;
     if (id < 0) continue;
     const std::size_t end = i + 1;
+    if (!meter.add(1 + (end - at) / 16)) return -1;
     if (token(id).kind == TokenKind::kControl &&
         (!options.parse_special || options.trust.substr(std::min(at, options.trust.size()), end - at).contains('\0')))
       continue;
@@ -148,27 +167,45 @@ TokenId Tokenizer::match_added(std::string_view text, std::size_t at, const Enco
   return best;
 }
 
-Status Tokenizer::encode_fragment(std::string_view fragment, bool first, TokenIds& out) const {
+Status Tokenizer::encode_fragment(std::string_view fragment, bool first, TokenIds& out, WorkLimit& limit) const {
   if (fragment.empty()) return {};
-  LLORCH_TRY(const std::string normalized, parts_.normalize(fragment, first));
-  LLORCH_TRY(const std::vector<std::string> words, parts_.cut(normalized));
-  for (const std::string& word : words) parts_.model->encode(word, out);
+  LLORCH_OK(limit.charge(32 + fragment.size() / 8));
+  LLORCH_TRY(const std::string normalized, parts_.normalize(fragment, first, limit));
+  LLORCH_OK(check_growth(fragment.size(), normalized.size()));
+  return parts_.cut(normalized, limit, [&](std::string_view word) { return parts_.model->encode(word, out, limit); });
+}
+
+namespace {
+
+Status check_utf8(std::string_view text, Meter& meter) {
+  while (!text.empty()) {
+    const int n = utf8_sequence(text);
+    if (n <= 0) return fail(ErrorCode::kInvalidRequest, "the text is not valid UTF-8");
+    text.remove_prefix(static_cast<std::size_t>(n));
+    if (!meter.add(1)) return meter.status();
+  }
   return {};
 }
+
+}  // namespace
 
 Result<TokenIds> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
   if (text.size() > limits::kTextBytesMax)
     return fail(ErrorCode::kInvalidRequest, "the text has {} bytes, at most {} are taken", text.size(),
                 limits::kTextBytesMax);
-  if (!utf8_valid(text)) return fail(ErrorCode::kInvalidRequest, "the text is not valid UTF-8");
-  if (options.limit) LLORCH_OK(options.limit->charge(text.size()));
+  WorkLimit own(limits::kEncodeUnitsMax);
+  WorkLimit& limit = options.limit ? *options.limit : own;
+  Meter meter(limit);
+  LLORCH_OK(check_utf8(text, meter));
   TokenIds out;
   if (options.add_special) out = parts_.prefix;
   std::size_t begin = 0;
   bool first = true;
   for (std::size_t at = 0; at < text.size();) {
     std::size_t size = 0;
-    const TokenId id = trie_[0].next.empty() ? -1 : match_added(text, at, options, size);
+    const bool may = begins_added_[static_cast<std::uint8_t>(text[at])];
+    const TokenId id = may ? match_added(text, at, options, size, meter) : -1;
+    if (!meter.add(1)) return std::unexpected(meter.status().error());
     if (id < 0) {
       ++at;
       continue;
@@ -179,7 +216,7 @@ Result<TokenIds> Tokenizer::encode(std::string_view text, const EncodeOptions& o
         do before.remove_suffix(1);
         while (!before.empty() && (static_cast<unsigned char>(before.back()) & 0xc0) == 0x80);
       }
-    LLORCH_OK(encode_fragment(before, first, out));
+    LLORCH_OK(encode_fragment(before, first, out, limit));
     out.push_back(id);
     first = true;
     at += size;
@@ -188,7 +225,8 @@ Result<TokenIds> Tokenizer::encode(std::string_view text, const EncodeOptions& o
         at += static_cast<std::size_t>(utf8_sequence(text.substr(at)));
     begin = at;
   }
-  LLORCH_OK(encode_fragment(text.substr(begin), first, out));
+  LLORCH_OK(meter.finish());
+  LLORCH_OK(encode_fragment(text.substr(begin), first, out, limit));
   if (options.add_special) out.insert(out.end(), parts_.suffix.begin(), parts_.suffix.end());
   return out;
 }

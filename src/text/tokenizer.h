@@ -7,6 +7,7 @@
 // too long or too much work; kOperationTimeout and kCancelled of EncodeOptions::limit.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -21,6 +22,8 @@
 #include "text/model.h"
 
 namespace llorch {
+
+class Meter;
 
 /// As in GGUF's tokenizer.ggml.token_type.
 enum class TokenKind : std::uint8_t {
@@ -51,9 +54,10 @@ struct TokenizerParts {
   std::string kind;  // gguf-bpe, gguf-spm, hf-json
   std::vector<Token> tokens;
   std::unique_ptr<TokenModel> model;
-  std::function<Result<std::string>(std::string_view fragment, bool first)> normalize;  // before cutting
-  std::function<Result<std::vector<std::string>>(const std::string& normalized)> cut;   // into words for the model
-  TokenIds prefix, suffix;  // put round a text by add_special
+  std::function<Result<std::string>(std::string_view fragment, bool first, WorkLimit&)> normalize;  // before cutting
+  using Sink = std::function<Status(std::string_view word)>;
+  std::function<Status(const std::string& normalized, WorkLimit&, const Sink&)> cut;  // into words for the model
+  TokenIds prefix, suffix;                                                            // put round a text by add_special
   TokenId bos = -1;
   std::set<TokenId> end_ids;         // every token that ends an answer
   bool strip_leading_space = false;  // decoding drops the one space that encoding added
@@ -88,12 +92,16 @@ class Tokenizer {
   };
   void add_to_trie(TokenId id);
   [[nodiscard]] TokenId match_added(std::string_view text, std::size_t at, const EncodeOptions& options,
-                                    std::size_t& size) const;
-  [[nodiscard]] Status encode_fragment(std::string_view fragment, bool first, TokenIds& out) const;
+                                    std::size_t& size, Meter& meter) const;
+  [[nodiscard]] Status encode_fragment(std::string_view fragment, bool first, TokenIds& out, WorkLimit& limit) const;
 
   TokenizerParts parts_;
   std::vector<TrieNode> trie_;
+  std::array<bool, 256> begins_added_{};  // bytes that an added token begins with
 };
+
+/// What a constructor relies on. Errors: kModelLoadFailed where tokens are too long, alone or together.
+[[nodiscard]] Status check_tokens(const std::vector<Token>& tokens);
 
 /// The byte that a character of the byte-level alphabet stands for (GPT-2's table), or -1.
 [[nodiscard]] int byte_of_character(char32_t c);

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "base/limits.h"
+#include "text/limits.h"
 #include "text/pretokenizer.h"
 #include "text/tokenizer.h"
 
@@ -34,12 +35,13 @@ Result<std::vector<Token>> read_tokens(const Metadata& m) {
   return tokens;
 }
 
-TokenMap index(const std::vector<Token>& tokens, bool byte_level) {
+Result<TokenMap> index(const std::vector<Token>& tokens, bool byte_level) {
   TokenMap map;
+  map.reserve(tokens.size());
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     const Token& t = tokens[i];
     if (t.kind == TokenKind::kControl || t.kind == TokenKind::kUnused) continue;
-    map.emplace(byte_level ? t.bytes : t.text, static_cast<TokenId>(i));
+    LLORCH_OK(add_token(map, byte_level ? t.bytes : t.text, static_cast<TokenId>(i)));
   }
   return map;
 }
@@ -77,6 +79,7 @@ Status read_bpe(const Metadata& m, TokenizerParts& p) {
   LLORCH_TRY(const std::string name, m.text("tokenizer.ggml.pre"));
   LLORCH_TRY(PreTokenizer pre, PreTokenizer::by_name(name));
   LLORCH_TRY(const auto* lines, m.strings("tokenizer.ggml.merges"));
+  if (lines->size() > text_limits::kMergesMax) return bad_model("there are {} merges", lines->size());
   std::vector<std::pair<std::string, std::string>> merges;
   for (std::size_t i = 0; i < lines->size(); ++i) {
     const std::string_view line = (*lines)[i];
@@ -88,12 +91,14 @@ Status read_bpe(const Metadata& m, TokenizerParts& p) {
   }
   BpeOptions options;
   options.ignore_merges = pre.ignore_merges();
-  LLORCH_TRY(p.model, make_bpe(index(p.tokens, true), merges, options));
-  p.normalize = [](std::string_view text, bool) -> Result<std::string> { return std::string(text); };
-  p.cut = [pre = std::make_shared<PreTokenizer>(std::move(pre))](
-              const std::string& text) -> Result<std::vector<std::string>> {
-    LLORCH_TRY(const Pieces pieces, pre->split(text));
-    return std::vector<std::string>(pieces.begin(), pieces.end());
+  LLORCH_TRY(TokenMap map, index(p.tokens, true));
+  LLORCH_TRY(p.model, make_bpe(std::move(map), merges, options));
+  p.normalize = [](std::string_view text, bool, WorkLimit&) -> Result<std::string> { return std::string(text); };
+  p.cut = [pre = std::make_shared<PreTokenizer>(std::move(pre))](const std::string& text, WorkLimit& limit,
+                                                                 const TokenizerParts::Sink& sink) -> Status {
+    LLORCH_TRY(const Pieces pieces, pre->split(text, limit));
+    for (const std::string_view piece : pieces) LLORCH_OK(sink(piece));
+    return {};
   };
   return {};
 }
@@ -119,11 +124,12 @@ Status read_spm(const Metadata& m, TokenizerParts& p) {
   LLORCH_TRY(TokenId unknown, token_id(m, "tokenizer.ggml.unknown_token_id", p.tokens.size()));
   for (std::size_t i = 0; unknown < 0 && i < p.tokens.size(); ++i)
     if (p.tokens[i].kind == TokenKind::kUnknown) unknown = static_cast<TokenId>(i);
-  p.model = make_spm(index(p.tokens, false), {scores.begin(), scores.end()}, unknown);
-  p.normalize = [prefix](std::string_view text, bool first) -> Result<std::string> {
+  LLORCH_TRY(TokenMap map, index(p.tokens, false));
+  LLORCH_TRY(p.model, make_spm(std::move(map), {scores.begin(), scores.end()}, unknown));
+  p.normalize = [prefix](std::string_view text, bool first, WorkLimit&) -> Result<std::string> {
     return replace_all(prefix && first ? " " + std::string(text) : std::string(text), " ", kMetaspace);
   };
-  p.cut = [](const std::string& text) -> Result<std::vector<std::string>> { return std::vector<std::string>{text}; };
+  p.cut = [](const std::string& text, WorkLimit&, const TokenizerParts::Sink& sink) { return sink(text); };
   p.strip_leading_space = prefix;
   return {};
 }
@@ -140,6 +146,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::from_gguf(const Metadata& m) {
     LLORCH_OK(read_spm(m, p));
   else
     return bad_model("tokenizer model '{}' is not supported", model);
+  LLORCH_OK(check_tokens(p.tokens));
   LLORCH_OK(read_ends(m, p));
   return std::make_unique<Tokenizer>(std::move(p));
 }

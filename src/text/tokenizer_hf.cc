@@ -4,45 +4,24 @@
 #include <utf8proc.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <charconv>
 #include <filesystem>
 
 #include "base/limits.h"
 #include "format/json.h"
+#include "text/limits.h"
 #include "text/pretokenizer.h"
+#include "text/steps.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 
 namespace llorch {
 namespace {
 
-using TextStep = std::function<Result<std::string>(std::string, bool first)>;
-using CutStep = std::function<Status(std::vector<std::string>&)>;
-
 constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 std::string type_of(const json::object& o) { return json::find_text(o, "type").value_or(""); }
-
-Result<std::string> unicode_form(const std::string& text, utf8proc_option_t option) {
-  utf8proc_uint8_t* out = nullptr;
-  const auto n =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-                   &out, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | option));
-  if (n < 0) return fail(ErrorCode::kInvalidRequest, "the text cannot be normalised: {}", utf8proc_errmsg(n));
-  std::string result(reinterpret_cast<const char*>(out), static_cast<std::size_t>(n));
-  std::free(out);
-  return result;
-}
-
-std::string lower_case(std::string_view text) {
-  std::string out;
-  for (; !text.empty(); text.remove_prefix(static_cast<std::size_t>(std::max(1, utf8_sequence(text))))) {
-    const char32_t c = utf8_code_point(text, std::max(1, utf8_sequence(text)));
-    utf8_append(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
-  }
-  return out;
-}
 
 /// {"String": "x"} or {"Regex": "x"}, as a pattern.
 Result<std::string> pattern_of(const json::object& o, bool& literal) {
@@ -78,32 +57,55 @@ class Reader {
     LLORCH_OK(read_model());
     LLORCH_OK(read_post(json::find_object(root, "post_processor")));
     parts.kind = "hf-json";
-    parts.normalize = [steps = normalizers_](std::string_view text, bool first) -> Result<std::string> {
+    parts.normalize = [steps = normalizers_](std::string_view text, bool, WorkLimit& limit) -> Result<std::string> {
       std::string result(text);
       for (const TextStep& step : steps) {
-        LLORCH_TRY(result, step(std::move(result), first));
+        LLORCH_OK(limit.charge(8 + result.size() / 8));
+        LLORCH_TRY(result, step(std::move(result), limit));
+        LLORCH_OK(check_growth(text.size(), result.size()));
       }
       return result;
     };
-    parts.cut = [steps = cuts_](const std::string& text) -> Result<std::vector<std::string>> {
+    parts.cut = [steps = cuts_](const std::string& text, WorkLimit& limit, const TokenizerParts::Sink& sink) -> Status {
       std::vector<std::string> words{text};
-      for (const CutStep& step : steps) LLORCH_OK(step(words));
-      return words;
+      for (const CutStep& step : steps) {
+        LLORCH_OK(step(words, limit));
+        std::size_t bytes = 0;
+        for (const std::string& word : words) bytes += word.size();
+        LLORCH_OK(limit.charge(8 + bytes / 8 + 2 * words.size()));
+        LLORCH_OK(check_growth(text.size(), bytes));
+      }
+      for (const std::string& word : words) LLORCH_OK(sink(word));
+      return {};
     };
-    return {};
+    return check_tokens(parts.tokens);
   }
 
  private:
   // -------------------------------------------------------------------------------------------------------------
   // normalizer
+  /// Each step of a file takes a walk over the text.
+  Status count_step() {
+    if (++steps_ > text_limits::kStepsMax)
+      return bad_model("tokenizer.json has more than {} steps", text_limits::kStepsMax);
+    return {};
+  }
+  static Result<std::string> replacement(const json::object& o, const char* key, std::string_view otherwise) {
+    std::string text = json::find_text(o, key).value_or(std::string(otherwise));
+    if (text.size() > text_limits::kReplacementBytesMax)
+      return bad_model("tokenizer.json: a {} puts in {} bytes, at most {} are taken", type_of(o), text.size(),
+                       text_limits::kReplacementBytesMax);
+    return text;
+  }
+
   Status read_normalizer(const json::object* o) {
     if (!o) return {};
     const std::string type = type_of(*o);
-    const auto form = [&](int option) {
-      normalizers_.push_back(
-          [option](std::string text, bool) { return unicode_form(text, static_cast<utf8proc_option_t>(option)); });
-      return Status();
+    const auto add = [&](TextStep step) {
+      normalizers_.push_back(std::move(step));
+      return count_step();
     };
+    const auto form = [&](int option) { return add(unicode_form_step(option)); };
     if (type == "NFC") return form(UTF8PROC_COMPOSE);
     if (type == "NFD") return form(UTF8PROC_DECOMPOSE);
     if (type == "NFKC") return form(UTF8PROC_COMPOSE | UTF8PROC_COMPAT);
@@ -114,52 +116,32 @@ class Reader {
       for (const json::value& v : *list) LLORCH_OK(read_normalizer(v.if_object()));
       return {};
     }
-    if (type == "Lowercase") {
-      normalizers_.push_back([](std::string text, bool) -> Result<std::string> { return lower_case(text); });
-      return {};
-    }
+    if (type == "Lowercase") return add(lower_case_step());
     if (type == "Prepend") {
-      const std::string what = json::find_text(*o, "prepend").value_or("");
-      normalizers_.push_back(
-          [what](std::string text, bool) -> Result<std::string> { return text.empty() ? text : what + text; });
-      return {};
+      LLORCH_TRY(const std::string what, replacement(*o, "prepend", ""));
+      return add(
+          [what](std::string text, WorkLimit&) -> Result<std::string> { return text.empty() ? text : what + text; });
     }
     if (type == "Replace") {
       bool literal = false;
       LLORCH_TRY(const std::string pattern, pattern_of(*o, literal));
-      LLORCH_TRY(const Regex regex, Regex::compile(literal ? quote(pattern) : pattern));
-      const std::string content = json::find_text(*o, "content").value_or("");
+      LLORCH_TRY(Regex regex, Regex::compile(literal ? quote(pattern) : pattern));
+      LLORCH_TRY(const std::string content, replacement(*o, "content", ""));
       if (pattern == " " && content == kMetaspace) metaspace = true;
-      normalizers_.push_back([regex, content](std::string text, bool) -> Result<std::string> {
-        std::string out;
-        std::size_t done = 0;
-        LLORCH_OK(regex.each(text, [&](std::size_t begin, std::size_t end) {
-          out += text.substr(done, begin - done) + content;
-          done = end;
-        }));
-        return out + text.substr(done);
-      });
-      return {};
+      return add(replace_step(std::move(regex), content));
     }
     if (type == "Strip") {
       const bool left = json::find_bool(*o, "strip_left").value_or(true),
                  right = json::find_bool(*o, "strip_right").value_or(true);
-      LLORCH_TRY(const Regex regex, Regex::compile(left && right ? R"(^\s+|\s+$)" : left ? R"(^\s+)" : R"(\s+$)"));
-      normalizers_.push_back([regex](std::string text, bool) -> Result<std::string> {
-        std::string out;
-        std::size_t done = 0;
-        LLORCH_OK(regex.each(
-            text, [&](std::size_t begin, std::size_t end) { out += text.substr(done, begin - done), done = end; }));
-        return out + text.substr(done);
-      });
-      return {};
+      LLORCH_TRY(Regex regex, Regex::compile(left && right ? R"(^\s+|\s+$)" : left ? R"(^\s+)" : R"(\s+$)"));
+      return add(replace_step(std::move(regex), ""));
     }
     return bad_model("tokenizer.json: normalizer '{}' is not supported", type);
   }
 
   // ----------------------------------------------------------------------------------------------------------
   // pre-tokenizer
-  enum class Behavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
+  using Behavior = SplitBehavior;
 
   static Result<Behavior> behavior_of(const std::string& name) {
     if (name == "Isolated") return Behavior::kIsolated;
@@ -170,72 +152,21 @@ class Reader {
     return bad_model("tokenizer.json: split behaviour '{}' is not supported", name);
   }
 
-  /// Cuts by a pattern; `invert`: what does not match counts as the match.
   Status add_split(const std::string& pattern, Behavior behavior, bool invert) {
-    LLORCH_TRY(const Regex regex, Regex::compile(pattern));
-    cuts_.push_back([regex, behavior, invert](std::vector<std::string>& words) -> Status {
-      std::vector<std::string> out;
-      for (const std::string& word : words) {
-        std::vector<std::pair<std::string, bool>> pieces;  // text, is a match
-        std::size_t done = 0;
-        LLORCH_OK(regex.each(word, [&](std::size_t begin, std::size_t end) {
-          if (begin > done) pieces.emplace_back(word.substr(done, begin - done), invert);
-          pieces.emplace_back(word.substr(begin, end - begin), !invert);
-          done = end;
-        }));
-        if (done < word.size()) pieces.emplace_back(word.substr(done), invert);
-        std::string carried;
-        bool was_match = false, open = false;  // open: the last word of `out` may still grow
-        for (auto& [text, match] : pieces) {
-          switch (behavior) {
-            case Behavior::kIsolated: out.push_back(text); break;
-            case Behavior::kRemoved:
-              if (!match) out.push_back(text);
-              break;
-            case Behavior::kContiguous:
-              if (open && was_match && match)
-                out.back() += text;
-              else
-                out.push_back(text);
-              break;
-            case Behavior::kMergedWithPrevious:
-              if (match && open && !was_match)
-                out.back() += text;
-              else
-                out.push_back(text);
-              break;
-            case Behavior::kMergedWithNext:
-              if (match) {
-                if (!carried.empty()) out.push_back(std::exchange(carried, {}));
-                carried = text;
-              } else
-                out.push_back(std::exchange(carried, {}) + text);
-              break;
-          }
-          was_match = match, open = true;
-        }
-        if (!carried.empty()) out.push_back(carried);
-      }
-      words = std::move(out);
-      return {};
-    });
-    return {};
+    LLORCH_TRY(Regex regex, Regex::compile(pattern, known_pattern(pattern)));
+    cuts_.push_back(split_step(std::move(regex), behavior, invert));
+    return count_step();
   }
 
   /// Spaces become the replacement, and words begin at it.
   Status add_metaspace(const json::object& o) {
-    const std::string mark = json::find_text(o, "replacement").value_or(std::string(kMetaspace));
+    LLORCH_TRY(const std::string mark, replacement(o, "replacement", kMetaspace));
     std::string scheme = json::find_text(o, "prepend_scheme").value_or("");
     if (scheme.empty()) scheme = json::find_bool(o, "add_prefix_space").value_or(true) ? "always" : "never";
     metaspace = true;
     if (scheme != "never") parts.strip_leading_space = true;
-    cuts_.push_back([mark, scheme](std::vector<std::string>& words) -> Status {
-      for (std::string& w : words) {
-        w = replace_all(w, " ", mark);
-        if (scheme != "never" && !w.starts_with(mark)) w.insert(0, mark);
-      }
-      return {};
-    });
+    cuts_.push_back(metaspace_step(mark, scheme != "never"));
+    LLORCH_OK(count_step());
     return json::find_bool(o, "split").value_or(true) ? add_split(quote(mark), Behavior::kMergedWithNext, false)
                                                       : Status();
   }
@@ -267,11 +198,8 @@ class Reader {
       byte_level = true;
       if (json::find_bool(o, "add_prefix_space").value_or(true)) {
         only_splits = false;
-        cuts_.push_back([](std::vector<std::string>& words) -> Status {
-          for (std::string& w : words)
-            if (!w.starts_with(' ')) w.insert(0, " ");
-          return {};
-        });
+        cuts_.push_back(space_prefix_step());
+        LLORCH_OK(count_step());
       }
       if (!json::find_bool(o, "use_regex").value_or(true)) return {};
       split_patterns.emplace_back(kGpt2Pattern);
@@ -362,10 +290,10 @@ class Reader {
                 : metaspace ? replace_all(t.text, kMetaspace, " ")
                             : t.text;
       if (t.text.size() == 6 && t.text.starts_with("<0x") && t.text.back() == '>' && !byte_level) {
-        char* end = nullptr;
-        const std::string hex = t.text.substr(3, 2);
-        const long byte = std::strtol(hex.c_str(), &end, 16);
-        if (*end == 0) t.bytes = std::string(1, static_cast<char>(byte)), t.kind = TokenKind::kByte;
+        std::uint8_t byte = 0;
+        const char* digits = t.text.data() + 3;
+        if (std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2)
+          t.bytes = std::string(1, static_cast<char>(byte)), t.kind = TokenKind::kByte;
       }
     }
     return read_added(json::find_array(root, "added_tokens"));
@@ -392,12 +320,13 @@ class Reader {
     return {};
   }
 
-  TokenMap token_map() const {
+  Result<TokenMap> token_map() const {
     TokenMap map;
+    map.reserve(base_size_);
     for (std::size_t i = 0; i < base_size_; ++i) {
       const Token& t = parts.tokens[i];
       if (t.kind == TokenKind::kUnused) continue;
-      map.emplace(byte_level && t.kind == TokenKind::kNormal ? t.bytes : t.text, static_cast<TokenId>(i));
+      LLORCH_OK(add_token(map, byte_level && t.kind == TokenKind::kNormal ? t.bytes : t.text, static_cast<TokenId>(i)));
     }
     return map;
   }
@@ -409,8 +338,9 @@ class Reader {
     if (type == "Unigram") {
       const auto unknown = json::find_unsigned(*model_, "unk_id");
       if (scores_.size() != base_size_) return bad_model("tokenizer.json: a Unigram vocabulary needs scores");
+      LLORCH_TRY(TokenMap map, token_map());
       LLORCH_TRY(parts.model,
-                 make_unigram(token_map(), scores_,
+                 make_unigram(std::move(map), scores_,
                               unknown && *unknown < base_size_ ? static_cast<TokenId>(*unknown) : -1, fallback));
       return {};
     }
@@ -425,13 +355,14 @@ class Reader {
     bpe.byte_fallback = fallback;
     bpe.ignore_merges = json::find_bool(*model_, "ignore_merges").value_or(false);
     bpe.fuse_unknown = json::find_bool(*model_, "fuse_unk").value_or(false);
-    const TokenMap map = token_map();
+    LLORCH_TRY(TokenMap map, token_map());
     if (const auto unknown = json::find_text(*model_, "unk_token"))
       if (const auto found = map.find(*unknown); found != map.end()) bpe.unknown = found->second;
     const json::array* list = json::find_array(*model_, "merges");
     if (!list) return bad_model("tokenizer.json: a BPE model has no merges");
+    if (list->size() > text_limits::kMergesMax) return bad_model("tokenizer.json has {} merges", list->size());
     for (const json::value& v : *list) LLORCH_OK(read_merge(v));
-    LLORCH_TRY(parts.model, make_bpe(map, merges, bpe));
+    LLORCH_TRY(parts.model, make_bpe(std::move(map), merges, bpe));
     return {};
   }
 
@@ -464,6 +395,7 @@ class Reader {
   Status read_post(const json::object* o) {
     if (!o) return {};
     const std::string type = type_of(*o);
+    LLORCH_OK(count_step());
     if (type == "ByteLevel") return {};
     if (type == "Sequence") {
       const json::array* list = json::find_array(*o, "processors");
@@ -481,6 +413,7 @@ class Reader {
       if (json::find_object(*step, "Sequence")) behind = true;
       const json::object* special = json::find_object(*step, "SpecialToken");
       if (!special) continue;
+      LLORCH_OK(count_step());
       const std::string text = json::find_text(*special, "id").value_or("");
       const auto found = std::ranges::find(parts.tokens, text, &Token::text);
       if (found == parts.tokens.end())
@@ -491,6 +424,7 @@ class Reader {
     return {};
   }
 
+  std::size_t steps_ = 0;
   std::vector<TextStep> normalizers_;
   std::vector<CutStep> cuts_;
   const json::object* model_ = nullptr;
