@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/limits.h"
 #include "jinja/limits.h"
@@ -20,8 +21,8 @@ struct Scope {
   std::map<std::string, Value, std::less<>> names;
   ScopePtr parent;
 
-  [[nodiscard]] Value get(std::string_view name) const {
-    for (const Scope* s = this; s; s = s->parent.get())
+  [[nodiscard]] Value get(std::string_view name, Budget& budget) const {
+    for (const Scope* s = this; s; s = s->parent.get(), budget.work(kUnitsPerVisit))
       if (const auto it = s->names.find(name); it != s->names.end()) return it->second;
     return Undefined{std::string(name)};
   }
@@ -47,23 +48,19 @@ class Interpreter {
   [[nodiscard]] int line() const { return line_; }
 
  private:
-  struct Deeper {
-    explicit Deeper(Budget& b) : budget(b) {
-      if (++budget.depth > kDepthMax * 2) throw Failure{"the template calls itself too deeply"};
-    }
-    ~Deeper() { --budget.depth; }
-    Budget& budget;
-  };
-
-  void print(const Text& text, Text& out) {
-    budget_.make(text.bytes.size());
-    out.append(text);
+  /// Text that becomes a value.
+  Value whole(Text text) {
+    budget_.make(text.bytes.size() > kTextMax ? text.bytes.size() : 0);
+    return text;
   }
 
   Flow execute(const Statement& s, const ScopePtr& scope, Text& out) {
     switch (s.kind) {
-      case S::kText: print(Text(s.text, true), out); return Flow::kNormal;
-      case S::kPrint: print(to_text(eval(*s.value, scope)), out); return Flow::kNormal;
+      case S::kText:
+        budget_.make(s.text.size());
+        out.append(s.text, true);
+        return Flow::kNormal;
+      case S::kPrint: append_text(eval(*s.value, scope), out, budget_); return Flow::kNormal;
       case S::kIf:
         for (const auto& [condition, body] : s.branches)
           if (!condition || eval(*condition, scope).truthy()) return run(body, scope, out);
@@ -74,7 +71,7 @@ class Interpreter {
       case S::kFilter: {
         Text inner;
         const Flow flow = run(s.body, scope, inner);
-        print(to_text(eval_filter(*s.value, scope, Value(std::move(inner)))), out);
+        append_text(eval_filter(*s.value, scope, whole(std::move(inner))), out, budget_);
         return flow;
       }
       case S::kWith: {
@@ -90,12 +87,12 @@ class Interpreter {
     return Flow::kNormal;
   }
 
-  static void bind(const std::vector<std::string>& targets, const Value& value, const ScopePtr& scope) {
+  void bind(const std::vector<std::string>& targets, const Value& value, const ScopePtr& scope) {
     if (targets.size() == 1) {
       scope->names.insert_or_assign(targets[0], value);
       return;
     }
-    const List parts = items_of(value);
+    const List parts = items_of(value, budget_);
     if (parts.size() != targets.size()) throw Failure{"the number of values does not match the number of names"};
     for (std::size_t i = 0; i < parts.size(); ++i) scope->names.insert_or_assign(targets[i], parts[i]);
   }
@@ -108,18 +105,18 @@ class Interpreter {
       Text inner;
       const ScopePtr own = inside(scope);
       run(s.body, own, inner);
-      value = Value(std::move(inner));
+      value = whole(std::move(inner));
       if (s.condition) value = eval_filter(*s.condition, scope, value);
     }
     if (s.attribute.empty()) return bind(s.targets, value, scope);
-    const Value object = scope->get(s.targets[0]);
+    const Value object = scope->get(s.targets[0], budget_);
     if (!object.dict() || !object.dict()->is_namespace) throw Failure{"only a namespace's attributes can be set"};
     if (value.depth >= kDepthMax / 2 || value.holds_namespace) throw Failure{"a namespace cannot hold this value"};
-    object.dict()->set(Value(s.attribute, true), std::move(value));
+    object.dict()->set(Value(s.attribute, true), std::move(value), budget_);
   }
 
   void loop(const Statement& s, const ScopePtr& scope, Text& out) {
-    List items = items_of(eval(*s.value, scope));
+    List items = items_of(eval(*s.value, scope), budget_);
     budget_.step(static_cast<std::int64_t>(items.size()));
     if (s.condition)
       std::erase_if(items, [&](const Value& item) {
@@ -129,6 +126,7 @@ class Interpreter {
       });
     const auto n = static_cast<std::int64_t>(items.size());
     for (std::int64_t i = 0; i < n; ++i) {
+      budget_.work(kUnitsPerLoop);
       const ScopePtr inner = inside(scope);
       bind(s.targets, items[static_cast<std::size_t>(i)], inner);
       inner->names.insert_or_assign("loop", loop_value(items, i, n));
@@ -182,8 +180,20 @@ class Interpreter {
       Text out;
       run(s.body, inner, out);
       line_ = line;
-      return out;
+      return whole(std::move(out));
     });
+  }
+
+  void set_entry(Dict& dict, const Expression& e, std::size_t i, const ScopePtr& scope) {
+    Value key = eval(*e.children[i], scope);
+    dict.set(std::move(key), eval(*e.children[i + 1], scope), budget_);
+  }
+
+  static Value negated(const Value& v) {
+    if (!v.integer()) return -v.as_double();
+    std::int64_t out = 0;
+    if (__builtin_sub_overflow(std::int64_t{0}, v.as_int(), &out)) throw Failure{"a number is out of range"};
+    return out;
   }
 
   Value eval(const Expression& e, const ScopePtr& scope) {
@@ -193,15 +203,16 @@ class Interpreter {
     const auto child = [&](std::size_t i) { return eval(*e.children[i], scope); };
     switch (e.kind) {
       case E::kLiteral: return e.literal;
-      case E::kName: return scope->get(e.name);
+      case E::kName: return scope->get(e.name, budget_);
       case E::kList: {
         List list;
+        budget_.make(kTextValueBytes + e.children.size() * sizeof(Value));
         for (const auto& c : e.children) list.push_back(eval(*c, scope));
         return e.name.empty() ? Value(std::move(list)) : make_tuple(std::move(list));
       }
       case E::kDict: {
         Dict dict;
-        for (std::size_t i = 0; i + 1 < e.children.size(); i += 2) dict.set(child(i), child(i + 1));
+        for (std::size_t i = 0; i + 1 < e.children.size(); i += 2) set_entry(dict, e, i, scope);
         return dict;
       }
       case E::kIf:
@@ -220,8 +231,8 @@ class Interpreter {
       case E::kPositive: {
         const Value v = child(0);
         if (!v.number()) throw Failure{"a sign before something that is no number"};
-        const int sign = e.kind == E::kNegative ? -1 : 1;
-        return v.integer() ? Value(sign * v.as_int()) : Value(sign * v.as_double());
+        if (e.kind == E::kNegative) return negated(v);
+        return v.integer() ? Value(v.as_int()) : v;
       }
       case E::kBinary: {
         const Value left = child(0);
@@ -275,14 +286,14 @@ class Interpreter {
       const std::string& op = e.operators[i];
       bool holds = false;
       if (op == "==")
-        holds = equal(left, right);
+        holds = equal(left, right, budget_);
       else if (op == "!=")
-        holds = !equal(left, right);
+        holds = !equal(left, right, budget_);
       else if (op == "in" || op == "not in") {
         if (right.none() || right.number()) throw Failure{"'in' needs a text, a list or a dict"};
         holds = call_test("in", left, {{right}, {}}, budget_) == (op == "in");
       } else {
-        const int order = compare(left, right);
+        const int order = compare(left, right, budget_);
         holds = op == "<" ? order < 0 : op == ">" ? order > 0 : op == "<=" ? order <= 0 : order >= 0;
       }
       if (!holds) return false;
@@ -291,30 +302,42 @@ class Interpreter {
     return true;
   }
 
+  Value joined(const Value& a, const Value& b) {
+    Text text = to_text(a, budget_);
+    append_text(b, text, budget_);
+    Value out = whole(std::move(text));
+    out.markup = a.markup || b.markup;
+    return out;
+  }
+
   Value binary(const std::string& op, const Value& a, const Value& b) {
     if (op == "~") {
-      Text out = to_text(a);
-      out.append(to_text(b));
-      budget_.make(out.bytes.size());
+      Value out = joined(a, b);
+      out.markup = false;
       return out;
     }
     if (a.undefined() || b.undefined())
       throw Failure{fmt::format("'{}' is undefined", std::get<Undefined>((a.undefined() ? a : b).v).name)};
-    if (op == "+" && a.text() && b.text()) return binary("~", a, b);
+    if (op == "+" && a.text() && b.text()) {
+      if (a.markup == b.markup) return joined(a, b);
+      const Value& plain = a.markup ? b : a;
+      const Value escaped(escape_html(*plain.text(), budget_));
+      return a.markup ? joined(a, escaped) : joined(escaped, b);
+    }
     if (op == "+" && a.list() && b.list()) {
+      budget_.make((a.list()->size() + b.list()->size()) * sizeof(Value));
       List out = *a.list();
       out.insert(out.end(), b.list()->begin(), b.list()->end());
-      budget_.make(out.size() * sizeof(Value));
       return out;
     }
     if (op == "*" && ((a.text() && b.integer()) || (a.integer() && b.text()))) {
       const Text& text = a.text() ? *a.text() : *b.text();
       Text out;
-      for (std::int64_t i = a.text() ? b.as_int() : a.as_int(); i > 0; --i) {
+      for (std::int64_t i = text.bytes.empty() ? 0 : a.text() ? b.as_int() : a.as_int(); i > 0; --i) {
         budget_.make(text.bytes.size() + 1);
         out.append(text);
       }
-      return out;
+      return whole(std::move(out));
     }
     if (op == "%" && a.text()) throw Failure{"'%' on text is not supported"};
     if (!a.number() || !b.number()) throw Failure{fmt::format("'{}' on values that do not fit it", op)};
@@ -323,7 +346,8 @@ class Interpreter {
 
   static Value arithmetic(const std::string& op, const Value& a, const Value& b) {
     const double x = a.as_double(), y = b.as_double();
-    if ((op == "/" || op == "//" || op == "%") && y == 0) throw Failure{"division by zero"};
+    if (((op == "/" || op == "//" || op == "%") && y == 0) || (op == "**" && x == 0 && y < 0))
+      throw Failure{"division by zero"};
     if (op == "/") return x / y;
     if (a.integer() && b.integer() && op != "**") {
       const std::int64_t i = a.as_int(), j = b.as_int();
@@ -331,14 +355,13 @@ class Interpreter {
       const bool wraps = op == "+"   ? __builtin_add_overflow(i, j, &out)
                          : op == "-" ? __builtin_sub_overflow(i, j, &out)
                          : op == "*" ? __builtin_mul_overflow(i, j, &out)
-                                     : j == -1;
-      if (op == "+" || op == "-" || op == "*") {
-        if (wraps) throw Failure{"a number is out of range"};
-        return out;
-      }
-      if (wraps) return op == "%" ? Value(0) : arithmetic("-", Value(0), a);
-      const std::int64_t remainder = ((i % j) + j) % j;  // the sign of the divisor, as in Python
-      return op == "%" ? remainder : (i - remainder) / j;
+                                     : i == std::numeric_limits<std::int64_t>::min() && j == -1;
+      if (wraps && op == "%") return 0;
+      if (wraps) throw Failure{"a number is out of range"};
+      if (op != "//" && op != "%") return out;
+      const std::int64_t remainder = i % j;
+      const bool apart = remainder != 0 && (remainder < 0) != (j < 0);  // Python's has the sign of the divisor
+      return op == "%" ? remainder + (apart ? j : 0) : i / j - (apart ? 1 : 0);
     }
     if (op == "+") return x + y;
     if (op == "-") return x - y;
@@ -355,11 +378,8 @@ class Interpreter {
 
   Value slice(const Expression& e, const ScopePtr& scope) {
     const Value object = eval(*e.children[0], scope);
-    const bool text = object.text() != nullptr;
-    if (!text && !object.list()) throw Failure{"only texts and lists can be sliced"};
-    const List items = items_of(object);
-    budget_.step(static_cast<std::int64_t>(items.size() / 16));
-    const auto n = static_cast<std::int64_t>(items.size());
+    if (!object.text() && !object.list()) throw Failure{"only texts and lists can be sliced"};
+    const auto n = static_cast<std::int64_t>(length_of(object, budget_));
     const auto part = [&](std::size_t i, std::int64_t otherwise) {
       if (!e.children[i]) return otherwise;
       const Value v = eval(*e.children[i], scope);
@@ -375,16 +395,34 @@ class Interpreter {
     const bool forward = step > 0;
     const std::int64_t start = e.children[1] ? clip(part(1, forward ? 0 : n - 1)) : forward ? 0 : n - 1;
     const std::int64_t stop = e.children[2] ? clip(part(2, forward ? n : -n - 1)) : forward ? n : -1;
-    List out;
-    for (std::int64_t i = start; forward ? i < stop : i > stop; i += step) {
-      out.push_back(items[static_cast<std::size_t>(i)]);
-      if (std::abs(step) > n) break;
+    return taken(object, start, stop, step);
+  }
+
+  /// Items of a text or list from `start` to `stop`, which lie within it.
+  Value taken(const Value& object, std::int64_t start, std::int64_t stop, std::int64_t step) {
+    const List* list = object.list();
+    const std::string& bytes = list ? std::string() : object.text()->bytes;
+    if (!list && step == 1) {
+      if (start >= stop) return Text();
+      const std::size_t begin = point_offset(bytes, static_cast<std::size_t>(start), budget_);
+      const std::size_t size =
+          point_offset(std::string_view(bytes).substr(begin), static_cast<std::size_t>(stop - start), budget_);
+      budget_.make(size);
+      return object.text()->part(begin, size);
     }
-    if (!text) return out;
+    const auto points = list ? std::vector<std::size_t>() : code_points(bytes, budget_);
+    List out;
     Text joined;
-    for (const Value& c : out) joined.append(*c.text());
-    budget_.make(joined.bytes.size());
-    return joined;
+    for (std::int64_t i = start; step > 0 ? i < stop : i > stop;) {
+      const auto at = static_cast<std::size_t>(i);
+      budget_.make(list ? sizeof(Value) : points[at + 1] - points[at]);
+      if (list)
+        out.push_back((*list)[at]);
+      else
+        joined.append(object.text()->part(points[at], points[at + 1] - points[at]));
+      if (__builtin_add_overflow(i, step, &i)) break;
+    }
+    return list ? Value(std::move(out)) : Value(std::move(joined));
   }
 
   Budget& budget_;
@@ -410,6 +448,7 @@ Value range(const Arguments& a, Budget& budget) {
   List out;
   for (std::int64_t i = start; step > 0 ? i < stop : i > stop;) {
     budget.step();
+    budget.make(sizeof(Value));
     out.emplace_back(i);
     if (__builtin_add_overflow(i, step, &i)) break;
   }
@@ -418,8 +457,8 @@ Value range(const Arguments& a, Budget& budget) {
 
 void add_functions(const ScopePtr& scope, Budget& budget, std::time_t now) {
   const auto put = [&](const char* name, Function f) { scope->names.insert_or_assign(name, Value(std::move(f))); };
-  put("raise_exception", [](const Arguments& a) -> Value {
-    throw Failure{a.positional.empty() ? "refused by the template" : trusted_part(to_text(a.positional[0]))};
+  put("raise_exception", [&budget](const Arguments& a) -> Value {
+    throw Failure{a.positional.empty() ? "refused by the template" : trusted_part(to_text(a.positional[0], budget))};
   });
   put("strftime_now", [now](const Arguments& a) -> Value {
     if (a.positional.empty() || !a.positional[0].text()) throw Failure{"strftime_now needs a format"};
@@ -427,14 +466,18 @@ void add_functions(const ScopePtr& scope, Budget& budget, std::time_t now) {
     std::tm parts{};
     localtime_r(&now, &parts);
     const std::string& format = a.positional[0].text()->bytes;
-    return {std::string_view(buffer, std::strftime(buffer, sizeof buffer, format.c_str(), &parts)), true};
+    const bool trusted = a.positional[0].text()->trust.find('\0') == std::string::npos;
+    return {std::string_view(buffer, std::strftime(buffer, sizeof buffer, format.c_str(), &parts)), trusted};
   });
   put("range", [&budget](const Arguments& a) { return range(a, budget); });
-  const auto make_dict = [](const Arguments& a, bool is_namespace) {
+  const auto make_dict = [&budget](const Arguments& a, bool is_namespace) {
     Dict d;
     d.is_namespace = is_namespace;
-    if (!a.positional.empty() && a.positional[0].dict()) d.items = a.positional[0].dict()->items;
-    for (const auto& [name, value] : a.named) d.set(Value(name, true), value);
+    if (!a.positional.empty() && a.positional[0].dict()) {
+      budget.make(a.positional[0].dict()->items.size() * 2 * sizeof(Value));
+      d.items = a.positional[0].dict()->items;
+    }
+    for (const auto& [name, value] : a.named) d.set(Value(name, true), value, budget);
     return Value(std::move(d));
   };
   put("namespace", [make_dict](const Arguments& a) { return make_dict(a, true); });
@@ -472,7 +515,7 @@ Result<Text> Template::render(const boost::json::object& variables,
   Interpreter interpreter(budget);
   try {
     for (const auto& [key, value] : variables)
-      globals->names.insert_or_assign(std::string(key.data(), key.size()), from_json(value));
+      globals->names.insert_or_assign(std::string(key.data(), key.size()), from_json(value, budget));
     add_functions(globals, budget, now);
     for (const auto& [name, value] : trusted) globals->names.insert_or_assign(name, value);
     Text out;
@@ -480,6 +523,24 @@ Result<Text> Template::render(const boost::json::object& variables,
     return out;
   } catch (const Failure& f) {
     return fail(f.code, "chat template, line {}: {}", interpreter.line(), f.message);
+  }
+}
+
+Result<Value> read_messages(const boost::json::array& messages, WorkLimit& limit) {
+  Budget budget{limit};
+  try {
+    List list;
+    for (const auto& m : messages) {
+      const Value read = from_json(m, budget);
+      if (!read.dict()) throw Failure{"a message is no object"};
+      Dict dict = *read.dict();
+      for (auto& [key, value] : dict.items)
+        if (key.text()->bytes == "role" && value.text()) value = Value(value.text()->bytes, true);
+      list.emplace_back(std::move(dict));
+    }
+    return Value(std::move(list));
+  } catch (const Failure& f) {
+    return fail(f.code, "messages: {}", f.message);
   }
 }
 

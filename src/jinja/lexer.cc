@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "jinja/limits.h"
 #include "jinja/syntax.h"
 #include "text/utf8.h"
 
@@ -34,7 +35,10 @@ class Lexer {
  private:
   [[nodiscard]] bool here(std::string_view what) const { return std::string_view(text_).substr(at_).starts_with(what); }
   [[noreturn]] void stop(std::string_view why) const { throw Failure{fmt::format("line {}: {}", line_, why)}; }
-  void add(Token::Kind kind, std::string text) { tokens_.push_back({kind, std::move(text), line_}); }
+  void add(Token::Kind kind, std::string text) {
+    if (tokens_.size() >= kTokensMax) stop("the template is too long");
+    tokens_.push_back({kind, std::move(text), line_});
+  }
   void advance(std::size_t count) {
     for (; count > 0 && at_ < text_.size(); --count) line_ += text_[at_++] == '\n';
   }

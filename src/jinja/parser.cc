@@ -6,6 +6,7 @@
 
 #include "jinja/limits.h"
 #include "jinja/syntax.h"
+#include "text/utf8.h"
 
 namespace llorch::jinja {
 namespace {
@@ -228,9 +229,15 @@ class Parser {
   ExpressionPtr make(E kind, ExpressionPtr a = nullptr, ExpressionPtr b = nullptr) {
     auto e = std::make_unique<Expression>();
     e->kind = kind, e->line = peek().line;
-    if (a) e->children.push_back(std::move(a));
-    if (b) e->children.push_back(std::move(b));
+    if (a) adopt(*e, std::move(a));
+    if (b) adopt(*e, std::move(b));
     return e;
+  }
+  /// A child more. Chains such as 1+1+1 grow the tree without recursion here, but not where it is walked.
+  void adopt(Expression& e, ExpressionPtr child) {
+    if (child) e.depth = std::max(e.depth, child->depth + 1);
+    if (e.depth > kTreeDepthMax) stop("an expression is nested too deeply");
+    e.children.push_back(std::move(child));
   }
 
   /// One expression, or several with commas between them.
@@ -241,7 +248,7 @@ class Parser {
     list->name = "tuple";
     while (take_op(",")) {
       if (peek().kind == Kind::kCloseBlock || peek().kind == Kind::kClosePrint || is_op(")")) break;
-      list->children.push_back(with_condition ? expression() : disjunction());
+      adopt(*list, with_condition ? expression() : disjunction());
     }
     return list;
   }
@@ -252,7 +259,7 @@ class Parser {
     while (take_name("if")) {
       ExpressionPtr condition = disjunction();
       ExpressionPtr e = make(E::kIf, std::move(condition), std::move(value));
-      e->children.push_back(take_name("else") ? expression() : nullptr);
+      adopt(*e, take_name("else") ? expression() : nullptr);
       value = std::move(e);
     }
     return value;
@@ -288,7 +295,7 @@ class Parser {
       next();
       if (!chain) chain = make(E::kCompare, std::move(left));
       chain->operators.push_back(op);
-      chain->children.push_back(sum());
+      adopt(*chain, sum());
     }
     return chain ? std::move(chain) : std::move(left);
   }
@@ -372,7 +379,8 @@ class Parser {
       }
       case Kind::kFloat: {
         double d = 0;
-        std::from_chars(token.text.data(), token.text.data() + token.text.size(), d);
+        if (std::from_chars(token.text.data(), token.text.data() + token.text.size(), d).ec != std::errc{})
+          stop("a number is out of range");
         next();
         e->literal = d;
         return e;
@@ -387,7 +395,7 @@ class Parser {
           want_op(",");
           if (take_op("]")) break;
         }
-        e->children.push_back(expression());
+        adopt(*e, expression());
       }
       return e;
     }
@@ -398,9 +406,9 @@ class Parser {
           want_op(",");
           if (take_op("}")) break;
         }
-        e->children.push_back(expression());
+        adopt(*e, expression());
         want_op(":");
-        e->children.push_back(expression());
+        adopt(*e, expression());
       }
       return e;
     }
@@ -456,7 +464,7 @@ class Parser {
       return make(E::kSubscript, std::move(object), std::move(parts[0]));
     }
     ExpressionPtr e = make(E::kSlice, std::move(object));
-    for (ExpressionPtr& p : parts) e->children.push_back(std::move(p));
+    for (ExpressionPtr& p : parts) adopt(*e, std::move(p));
     return e;
   }
 
@@ -471,10 +479,13 @@ class Parser {
       if (peek().kind == Kind::kName && is_op("=", 1)) {
         const std::string name = next().text;
         next();
-        e.named.emplace_back(name, expression());
+        ExpressionPtr value = expression();
+        e.depth = std::max(e.depth, value->depth + 1);
+        if (e.depth > kTreeDepthMax) stop("an expression is nested too deeply");
+        e.named.emplace_back(name, std::move(value));
       } else {
         if (is_op("*") || is_op("**")) stop("unpacked arguments are not supported");
-        e.children.push_back(expression());
+        adopt(e, expression());
       }
     }
   }
@@ -486,7 +497,7 @@ class Parser {
   /// The bar has been read; `subject` may be null (of a filter block).
   ExpressionPtr filter(ExpressionPtr subject) {
     ExpressionPtr e = make(E::kFilter);
-    e->children.push_back(std::move(subject));
+    adopt(*e, std::move(subject));
     e->name = want_name();
     if (is_op("(")) arguments(*e);
     return e;
@@ -507,7 +518,7 @@ class Parser {
                         t.text != "is" && t.text != "if" && t.text != "in" && t.text != "not";
       if (word || t.kind == Kind::kString || t.kind == Kind::kInteger || t.kind == Kind::kFloat || is_op("[") ||
           is_op("{"))
-        e->children.push_back(postfix(primary()));
+        adopt(*e, postfix(primary()));
     }
     return e;
   }
@@ -522,6 +533,7 @@ class Parser {
 
 std::vector<Statement> parse(std::string_view source) {
   if (source.size() > kSourceMax) throw Failure{"the template is too long"};
+  if (!utf8_valid(source)) throw Failure{"the template is not valid UTF-8"};
   return Parser(source).run();
 }
 

@@ -40,6 +40,7 @@ struct Expression {
   Value literal;
   std::string name;
   bool negated = false;
+  int depth = 1;  // of the tree below, this node included
   std::vector<ExpressionPtr> children;
   std::vector<std::string> operators;
   std::vector<std::pair<std::string, ExpressionPtr>> named;

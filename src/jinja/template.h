@@ -41,4 +41,8 @@ class Template {
   std::shared_ptr<const std::vector<Statement>> statements_;
 };
 
+/// The messages of a conversation, for render(). Untrusted but for their roles, which the request's check has held
+/// against a fixed set. Errors: kInvalidRequest, and those of `limit`.
+[[nodiscard]] Result<Value> read_messages(const boost::json::array& messages, WorkLimit& limit);
+
 }  // namespace llorch::jinja

@@ -38,6 +38,7 @@ struct Text {
   }
 };
 
+struct Budget;
 struct Value;
 using List = std::vector<Value>;
 using Items = std::vector<std::pair<Value, Value>>;  // in order of insertion
@@ -45,8 +46,9 @@ struct Dict {
   Items items;
   bool is_namespace = false;  // the only kind that may be changed
 
-  [[nodiscard]] const Value* find(std::string_view key) const;
-  void set(Value key, Value value);
+  [[nodiscard]] const Value* find(std::string_view key, Budget& budget) const;
+  [[nodiscard]] const Value* find(const Value& key, Budget& budget) const;
+  void set(Value key, Value value, Budget& budget);
 };
 struct Arguments {
   List positional;
@@ -65,6 +67,7 @@ struct Value {
       v;
   std::uint16_t depth = 0;       // of nesting, bounded so that no walk over a value can run out of stack
   bool tuple = false;            // a list that prints as (1, 2)
+  bool markup = false;           // a text that `safe` gave: what is added to it is escaped for HTML
   bool holds_namespace = false;  // what holds one cannot be put into one, so that no circle can form
 
   Value() : v(Undefined{}) {}
@@ -115,12 +118,14 @@ struct Failure {
   ErrorCode code = ErrorCode::kInvalidRequest;
 };
 
-/// What one rendering may use. Each operation charges what it makes.
+/// What one rendering may use. Each operation charges what it visits and makes, before it does so or at most some
+/// milliseconds later, so that the limit's deadline and cancel flag end whatever runs. Throws Failure.
 struct Budget {
   WorkLimit& limit;
   std::int64_t steps = 0, bytes = 0;
   int depth = 0;
   void step(std::int64_t count = 1);
+  /// `size` bytes of text or values.
   void make(std::size_t size);
   void work(std::uint64_t units) {
     if (Status s = limit.charge(units); !s) [[unlikely]]
@@ -129,23 +134,58 @@ struct Budget {
   [[noreturn]] static void stop(Error error);
 };
 
+/// One level of nested evaluation: bounds the stack.
+struct Deeper {
+  explicit Deeper(Budget& b);
+  ~Deeper() { --budget.depth; }
+  Deeper(const Deeper&) = delete;
+  Deeper& operator=(const Deeper&) = delete;
+  Budget& budget;
+};
+
 [[nodiscard]] Value make_tuple(List list);
 /// All strings of a request's JSON are untrusted.
+[[nodiscard]] Value from_json(const boost::json::value& json, Budget& budget);
+/// Of a value that is small already; read_messages() is for a whole request.
 [[nodiscard]] Value from_json(const boost::json::value& json);
-[[nodiscard]] bool equal(const Value& a, const Value& b);
+[[nodiscard]] bool equal(const Value& a, const Value& b, Budget& budget);
 /// <0, 0, >0. Fails for values without an order.
-[[nodiscard]] int compare(const Value& a, const Value& b);
+[[nodiscard]] int compare(const Value& a, const Value& b, Budget& budget);
 /// As str() prints it.
-[[nodiscard]] Text to_text(const Value& value);
+void append_text(const Value& value, Text& out, Budget& budget);
+[[nodiscard]] Text to_text(const Value& value, Budget& budget);
+/// As markupsafe.escape().
+[[nodiscard]] Text escape_html(const Text& text, Budget& budget);
 /// As json.dumps(value, ensure_ascii=False, indent=indent): indent < 0 is one line.
 [[nodiscard]] Text to_json(const Value& value, int indent, Budget& budget);
 /// The items that a loop over the value sees: of a list, the keys of a dict, the characters of a text.
-[[nodiscard]] List items_of(const Value& value);
+[[nodiscard]] List items_of(const Value& value, Budget& budget);
+/// How many items_of() would give.
+[[nodiscard]] std::size_t length_of(const Value& value, Budget& budget);
 [[nodiscard]] std::string number_text(double number);
 
 /// Byte offsets of the code points of valid UTF-8, with the end.
-[[nodiscard]] std::vector<std::size_t> code_points(std::string_view text);
-[[nodiscard]] Text strip(const Text& text, const Text* characters, bool left, bool right);
+[[nodiscard]] std::vector<std::size_t> code_points(std::string_view text, Budget& budget);
+[[nodiscard]] std::size_t count_points(std::string_view text, Budget& budget);
+/// Where code point `index` begins; the text's size when there are fewer.
+[[nodiscard]] std::size_t point_offset(std::string_view text, std::size_t index, Budget& budget);
+/// Like std::string_view::find, in linear time.
+[[nodiscard]] std::size_t find(std::string_view text, std::string_view what, std::size_t at, Budget& budget);
+[[nodiscard]] Text strip(const Text& text, const Text* characters, bool left, bool right, Budget& budget);
+enum class Case { kUpper, kLower, kTitle, kCapitalize };
+[[nodiscard]] Text change_case(const Text& text, Case how, Budget& budget);
+/// count < 0: all.
+[[nodiscard]] Text replace(const Text& text, const Text& from, const Text& to, std::int64_t count, Budget& budget);
+/// At `separator`, or at runs of white space when it is null or none; at most `count` cuts, all when count < 0.
+[[nodiscard]] List split(const Text& text, const Value* separator, std::int64_t count, bool from_right, Budget& budget);
+[[nodiscard]] Text join(const List& list, const Text& between, const Value* attribute_name, Budget& budget);
+
+/// Argument `index`, or `name`, or nothing.
+[[nodiscard]] const Value* argument(const Arguments& a, std::size_t index, std::string_view name);
+[[nodiscard]] const Text& text_argument(const Arguments& a, std::size_t index, std::string_view name);
+[[nodiscard]] std::int64_t int_argument(const Arguments& a, std::size_t index, std::string_view name,
+                                        std::int64_t otherwise);
+[[nodiscard]] const Text& want_text(const Value& v, std::string_view what);
 
 /// Filters, tests, functions and methods. `name` unknown: Failure.
 [[nodiscard]] Value call_filter(std::string_view name, const Value& subject, const Arguments& arguments,
@@ -155,5 +195,8 @@ struct Budget {
 [[nodiscard]] Value attribute(const Value& object, std::string_view name, Budget& budget);
 /// object[key]
 [[nodiscard]] Value subscript(const Value& object, const Value& key, Budget& budget);
+using TextMethod = Value (*)(const Text&, const Arguments&, Budget&);
+/// A method of texts, or null.
+[[nodiscard]] TextMethod text_method(std::string_view name);
 
 }  // namespace llorch::jinja
