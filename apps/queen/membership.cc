@@ -20,7 +20,7 @@ constexpr std::string_view kJoining = "join", kHive = "hive:";
 
 void Membership::admit(const std::string& hive_id, const std::string& raw_hash) {
   security::ApiKey key{raw_hash, {security::Scope::kNode}, "", std::string(kHive) + hive_id};
-  labels_[hive_id] = key.label();
+  hashes_[hive_id] = key.hash;
   keys_.admit(std::move(key));
 }
 
@@ -64,8 +64,8 @@ Status Membership::open_local(const std::string& local_id) {
 
 void Membership::expire(Time now) {
   std::erase_if(join_tokens_, [&](const auto& entry) {
-    if (entry.second > now) return false;
-    keys_.dismiss(entry.first);
+    if (entry.second.until > now) return false;
+    keys_.dismiss(entry.second.hash);
     return true;
   });
 }
@@ -76,7 +76,8 @@ Result<std::string> Membership::make_join_token(Time now) {
     return fail(ErrorCode::kQueueFull, "{} join tokens are out: wait until they are used or expire", kJoinTokensMax);
   std::string token = "llorch-join-" + random_hex(24);
   security::ApiKey key{security::sha256(token), {security::Scope::kNode}, "", std::string(kJoining)};
-  join_tokens_[key.label()] = now + kJoinTokenLife;
+  if (const auto [it, fresh] = join_tokens_.try_emplace(key.label(), JoinToken{now + kJoinTokenLife, key.hash}); !fresh)
+    return make_join_token(now);  // one that shares its label with another
   keys_.admit(std::move(key));
   return token;
 }
@@ -84,9 +85,11 @@ Result<std::string> Membership::make_join_token(Time now) {
 Result<Membership::Joined> Membership::join(const security::Principal& who, const std::string& hive_id,
                                             const std::string& hive_token, Time now) {
   expire(now);
-  if (who.name != kJoining || !join_tokens_.erase(who.id))
+  const auto used = who.name == kJoining ? join_tokens_.find(who.id) : join_tokens_.end();
+  if (used == join_tokens_.end())
     return fail(ErrorCode::kForbidden, "joining takes a join token that was not used before");
-  keys_.dismiss(who.id);
+  keys_.dismiss(used->second.hash);
+  join_tokens_.erase(used);
   dismiss(hive_id);
   Joined joined{"llorch-node-" + random_hex(24), ""};
   const std::string hash = security::sha256(joined.node_token);
@@ -129,9 +132,9 @@ std::pair<std::string, std::string> Membership::local_hive_variable() const {
 }
 
 void Membership::dismiss(const std::string& hive_id) {
-  if (const auto it = labels_.find(hive_id); it != labels_.end()) {
+  if (const auto it = hashes_.find(hive_id); it != hashes_.end()) {
     keys_.dismiss(it->second);
-    labels_.erase(it);
+    hashes_.erase(it);
   }
   hive_tokens_.erase(hive_id);
 }

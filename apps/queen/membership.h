@@ -65,9 +65,13 @@ class Membership {
 
   security::Authenticator& keys_;
   std::string folder_, operator_token_, local_key_;  // local_key_: without an operator's token only
-  std::map<std::string, Time> join_tokens_;          // by label: good until
-  std::map<std::string, std::string> labels_;        // of hives' keys
-  std::map<std::string, std::string> hive_tokens_;   // what opens them
+  struct JoinToken {
+    Time until;
+    std::string hash;
+  };
+  std::map<std::string, JoinToken> join_tokens_;    // by label
+  std::map<std::string, std::string> hashes_;       // of hives' keys
+  std::map<std::string, std::string> hive_tokens_;  // what opens them
 };
 
 }  // namespace llorch::queen

@@ -67,6 +67,26 @@ TEST_F(MembershipTest, each_key_brings_its_own_token) {
   EXPECT_EQ(answer(keys, members, box, "box"), "INVALID_API_KEY");
 }
 
+TEST_F(MembershipTest, a_hive_that_leaves_takes_no_other_s_key_along) {
+  Authenticator keys;
+  keys.add_token(kOperator, {Scope::kAdmin, Scope::kNode});
+  std::map<std::string, std::string> by_label;  // two keys with one label are found among some thousands
+  std::string first, second;
+  for (int i = 0; second.empty(); ++i) {
+    const std::string key = "a-key-of-a-hive-" + std::to_string(i), label = to_hex(security::sha256(key)).substr(0, 6);
+    if (const auto [it, fresh] = by_label.emplace(label, key); !fresh) first = it->second, second = key;
+  }
+  const auto row = [](const std::string& id, const std::string& key) {
+    return HiveRow{id, "", 0, security::sha256_hex(key), ""};
+  };
+  Membership members(keys, folder_);
+  ASSERT_TRUE(members.save("ant", "opens-the-ant") && members.save("box", "opens-the-box"));
+  ASSERT_TRUE(members.open(kOperator, "here", {{"ant", row("ant", first)}, {"box", row("box", second)}}));
+  members.dismiss("ant");
+  EXPECT_EQ(answer(keys, members, second, "box"), "opens-the-box");
+  EXPECT_EQ(answer(keys, members, first, "ant"), "INVALID_API_KEY");
+}
+
 TEST_F(MembershipTest, a_token_that_is_lost_is_replaced_by_no_other) {
   std::string key;
   {

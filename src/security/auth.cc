@@ -54,8 +54,8 @@ void Authenticator::add_token(std::string_view token, std::set<Scope> scopes) {
   operator_hashes_.push_back(keys_.back().hash);
 }
 
-void Authenticator::dismiss(std::string_view label) {
-  std::erase_if(keys_, [&](const ApiKey& key) { return !key.name.empty() && key.label() == label; });
+void Authenticator::dismiss(std::string_view hash) {
+  std::erase_if(keys_, [&](const ApiKey& key) { return !key.name.empty() && key.hash == hash; });
 }
 
 Status Authenticator::watch_keys_file(const std::string& path, KeyChange on_change) {

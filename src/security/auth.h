@@ -48,9 +48,10 @@ class Authenticator {
   /// An operator's token. Without any key, everyone is "local" and may do everything: for loopback only, which the
   /// caller ensures.
   void add_token(std::string_view token, std::set<Scope> scopes);
-  /// A key with a name, which comes while the daemon runs and goes again by its label.
+  /// A key with a name, which comes while the daemon runs and goes again by its hash. (Labels are short: among a
+  /// thousand keys two may share one.)
   void admit(ApiKey key) { keys_.push_back(std::move(key)); }
-  void dismiss(std::string_view label);
+  void dismiss(std::string_view hash);
   /// The keys of a file, as it is at each request (security/keys_file.h). Errors: those of reading it.
   [[nodiscard]] Status watch_keys_file(const std::string& path, KeyChange on_change);
   /// A front proxy on this machine says who its users are (S-08); they may infer.

@@ -97,6 +97,15 @@ class Terminal(unittest.TestCase):
             self.harmless(raw)
             self.assertEqual(json.loads(raw)["metadata"]["general.name"], EVIL)
 
+    def test_text_of_a_model(self):
+        worker = BIN / "llorch-worker-cpu"
+        ids = json.loads(subprocess.run([worker, "tokenize", "-m", "builtin:haiku", "--text", EVIL.replace("\0", ""), "--json"], capture_output=True, check=True).stdout)["ids"]
+        command = [worker, "detokenize", "-m", "builtin:haiku", "--ids", ",".join(map(str, ids))]
+        code, raw = on_a_terminal(command, dict(os.environ))
+        self.assertEqual(code, 0, raw)
+        self.harmless(raw, "red", "turned")
+        self.assertEqual(subprocess.run(command, capture_output=True, check=True).stdout.decode().rstrip("\n"), EVIL)
+
 
 if __name__ == "__main__":
     main()
