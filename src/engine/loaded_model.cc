@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "arch/hf_source.h"
+#include "base/folder.h"
 #include "base/limits.h"
 #include "base/mapped_file.h"
 #include "base/thread_pool.h"
@@ -48,7 +49,8 @@ Result<PanelCacheOptions> cache_of(const ModelOptions& options) {
   std::vector<fs::path> files;
   if (directory || part != std::string::npos) {
     const std::string prefix = directory ? "" : stem.substr(0, stem.rfind('-', part - 1) + 1);
-    for (const auto& entry : fs::directory_iterator(directory ? path : path.parent_path(), problem))
+    LLORCH_TRY(const auto entries, entries_of(directory ? path : path.parent_path()));
+    for (const auto& entry : entries)
       if (const fs::path kind = entry.path().extension();
           entry.path().filename().string().starts_with(prefix) &&
           (kind == ".gguf" || kind == ".safetensors" || kind == ".json"))

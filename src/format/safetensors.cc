@@ -6,7 +6,9 @@
 #include <set>
 
 #include "base/checked.h"
+#include "base/folder.h"
 #include "base/limits.h"
+#include "base/path_name.h"
 
 namespace llorch {
 namespace {
@@ -66,15 +68,15 @@ Result<std::vector<std::string>> weight_files(const fs::path& directory) {
         return bad_model("model.safetensors.index.json: '{}' names no file",
                          std::string_view(tensor.data(), tensor.size()));
       const std::string name(file.get_string().data(), file.get_string().size());
-      if (name.empty() || name.find('/') != std::string::npos || name.find('\0') != std::string::npos ||
-          name.starts_with(".."))
-        return bad_model("model.safetensors.index.json names a file outside the directory");
+      if (const PathFlaw flaw = check_file_name(name); flaw != PathFlaw::kNone)
+        return bad_model("model.safetensors.index.json names a file outside the directory: a name {}", describe(flaw));
       names.insert(name);
     }
     return std::vector<std::string>(names.begin(), names.end());
   }
   if (fs::exists(directory / "model.safetensors", problem)) return std::vector<std::string>{"model.safetensors"};
-  for (const auto& entry : fs::directory_iterator(directory, problem)) {
+  LLORCH_TRY(const auto entries, entries_of(directory));
+  for (const auto& entry : entries) {
     const std::string extension = entry.path().extension();
     if (extension == ".bin" || extension == ".pt" || extension == ".pth" || extension == ".pkl")
       return bad_model("{} holds {} files, which can run code when read: convert them to safetensors",

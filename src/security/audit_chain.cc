@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/folder.h"
 #include "base/ids.h"
 #include "format/json.h"
 #include "security/digest.h"
@@ -91,8 +92,7 @@ std::filesystem::path folder_of(const std::string& path) {
 std::vector<std::filesystem::path> full_files_in(const std::filesystem::path& folder, const std::string& path) {
   const std::string stem = std::filesystem::path(path).filename().string() + ".";
   std::vector<std::filesystem::path> files;
-  std::error_code problem;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, problem)) {
+  for (const auto& entry : entries_of(folder.string()).value_or(std::vector<std::filesystem::directory_entry>())) {
     const std::string name = entry.path().filename().string();
     if (name.size() == stem.size() + 16 && name.starts_with(stem) &&
         name.find_first_not_of("0123456789abcdef", stem.size()) == std::string::npos)

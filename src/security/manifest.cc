@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 
+#include "base/folder.h"
 #include "base/ids.h"
 #include "base/open_file.h"
 #include "security/digest.h"
@@ -30,10 +31,10 @@ Result<std::string> manifest_of(const std::string& path, const std::stop_token& 
   std::error_code problem, dangling;  // a link to nothing is no file of the model's
   if (!std::filesystem::is_directory(path, problem)) return hash_of_file(path, stop);
   std::map<std::string, std::string> files;  // by name
-  for (const auto& entry : std::filesystem::directory_iterator(path, problem))
+  LLORCH_TRY(const auto entries, entries_of(path));
+  for (const auto& entry : entries)
     if (const std::string name = entry.path().filename(); !name.starts_with('.') && entry.is_regular_file(dangling))
       files[name] = entry.path();
-  if (problem) return fail(ErrorCode::kIo, "cannot list {}: {}", path, problem.message());
   Sha256 sum;
   for (const auto& [name, file] : files) {
     LLORCH_TRY(const std::string hash, hash_of_file(file, stop));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/path_name.h"
 #include "text/utf8.h"
 
 namespace llorch::security {
@@ -28,6 +29,21 @@ bool is_control(char c) { return (static_cast<unsigned char>(c) < 0x20 && !one_o
 /// C1 as UTF-8: the other spelling of an escape sequence's beginning among them.
 bool is_c1(std::string_view text, std::size_t at) {
   return text[at] == '\xC2' && at + 1 < text.size() && static_cast<unsigned char>(text[at + 1]) < 0xA0;
+}
+
+Flaw flaw_of(PathFlaw flaw) {
+  switch (flaw) {
+    case PathFlaw::kEmpty: return Flaw::kEmpty;
+    case PathFlaw::kTooLong: return Flaw::kTooLong;
+    case PathFlaw::kNul: return Flaw::kNullByte;
+    case PathFlaw::kControlCharacter: return Flaw::kControlCharacter;
+    case PathFlaw::kAbsolute: return Flaw::kPathOutsideRoot;
+    case PathFlaw::kTraversal: return Flaw::kPathTraversal;
+    case PathFlaw::kNone:
+    case PathFlaw::kBackslash:
+    case PathFlaw::kNotUtf8: break;
+  }
+  return Flaw::kInvalidCharacters;
 }
 
 }  // namespace
@@ -116,13 +132,8 @@ Checked check_display(std::string_view text) {
 }
 
 Checked check_path(const std::filesystem::path& root, std::string_view relative, std::filesystem::path& resolved) {
-  if (relative.empty()) return Flaw::kEmpty;
-  if (relative.contains('\0')) return Flaw::kNullByte;
-  if (relative.contains('\\')) return Flaw::kInvalidCharacters;
+  if (const PathFlaw flaw = check_relative_path(relative); flaw != PathFlaw::kNone) return flaw_of(flaw);
   const std::filesystem::path path(relative);
-  if (path.is_absolute()) return Flaw::kPathOutsideRoot;
-  for (const auto& part : path)
-    if (part == "." || part == "..") return Flaw::kPathTraversal;
   std::error_code problem;
   const auto whole_root = std::filesystem::canonical(root, problem);
   if (problem) return Flaw::kIo;

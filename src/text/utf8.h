@@ -1,19 +1,17 @@
-// UTF-8: validation, decoding, and a stream that never splits or invents a code point. Source: RFC 3629.
+// UTF-8: decoding, and a stream that never splits or invents a code point. Source: RFC 3629.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <string_view>
 
+#include "base/utf8.h"
+
 namespace llorch {
 
-/// Length of the valid sequence at the front of `text`: 1..4; 0 when it is invalid; -1 when it is a valid beginning
-/// that is cut off.
-[[nodiscard]] int utf8_sequence(std::string_view text);
 /// The code point of a valid sequence of `length` bytes.
 [[nodiscard]] char32_t utf8_code_point(std::string_view text, int length);
 void utf8_append(std::string& out, char32_t code_point);
-[[nodiscard]] bool utf8_valid(std::string_view text);
 
 /// Collects bytes as tokens bring them and releases whole code points. Bytes that can never become one are set apart.
 class Utf8Stream {

@@ -93,7 +93,7 @@ Status uninstall(const Common& common) {
   std::error_code problem;
   std::filesystem::remove(unit_file(), problem);
   (void)systemctl({"daemon-reload"});
-  const bool hive_stays = std::filesystem::exists(cli::data_directory() + "/hive/hive.pid");  // `llorch hive start`
+  const bool hive_stays = std::filesystem::exists(cli::data_directory() + "/hive/hive.pid", problem);  // `llorch hive start`
   for (const std::string program : kPrograms)
     if (!hive_stays || program == "llorch" || program == "llorch-queen")
       std::filesystem::remove(home("/.local/bin/") + program, problem);
@@ -169,7 +169,7 @@ void add_queen(CLI::App& app, int& exit_code) {
 int rebuild(const Common& common, const std::vector<std::string>& programs) {
   // build/<preset>/bin/llorch
   const std::filesystem::path tree = std::filesystem::path(service::own_folder()).parent_path();
-  if (!std::filesystem::exists(tree / "CMakeCache.txt"))
+  if (std::error_code problem; !std::filesystem::exists(tree / "CMakeCache.txt", problem))
     return complain(common,
                     {ErrorCode::kInvalidRequest, "this program was not built here: there is no tree to build in"});
   std::vector<std::string> command = {"cmake", "--build", tree.string(), "--target"};

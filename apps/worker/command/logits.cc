@@ -42,7 +42,10 @@ std::string validate_directory() {
   const char* on = std::getenv("VALIDATE");
   if (!on || std::string_view(on) != "1") return {};
   const char* directory = std::getenv("LLORCH_CHECKPOINT_DIR");
-  return directory ? directory : (std::filesystem::temp_directory_path() / "llorch_checkpoints").string();
+  if (directory) return directory;
+  std::error_code problem;
+  const auto temporary = std::filesystem::temp_directory_path(problem);
+  return ((problem ? std::filesystem::path("/tmp") : temporary) / "llorch_checkpoints").string();
 }
 
 Status logits(const Flags& f) {
