@@ -12,13 +12,19 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 
+#include "base/descriptor.h"
 #include "base/thread_role.h"
+#include "service/log.h"
 
 namespace llorch::service {
 namespace {
+
+constexpr std::size_t kLineBytesMax = 65'536;
 
 /// What exec needs, made before the fork: between fork and exec nothing may allocate.
 struct Prepared {
@@ -50,7 +56,8 @@ pid_t fork_blocked(sigset_t& before) {
   return pid;
 }
 
-[[noreturn]] void become(const Prepared& p, int output, int death_signal, pid_t parent) {
+[[noreturn]] void become(const Prepared& p, int output, const ProcessOptions& o, pid_t parent) {
+  const int death_signal = o.death_signal;
   if (death_signal) prctl(PR_SET_PDEATHSIG, death_signal);
   if (death_signal && getppid() != parent) _exit(127);  // it died before we could ask
   struct sigaction plain {};
@@ -62,7 +69,7 @@ pid_t fork_blocked(sigset_t& before) {
   const int null = open("/dev/null", O_RDWR);
   dup2(null, STDIN_FILENO);
   dup2(output, STDOUT_FILENO);
-  dup2(output, STDERR_FILENO);
+  dup2(o.with_stderr ? output : null, STDERR_FILENO);
   syscall(SYS_close_range, 3u, ~0u, 0u);
   execve(p.argv[0], p.argv.data(), p.envp.data());
   _exit(127);
@@ -87,7 +94,7 @@ Result<std::unique_ptr<Process>> Process::start(net::EventLoop& loop, ProcessOpt
   if (pipe2(ends, O_CLOEXEC) != 0) return fail(ErrorCode::kIo, "no pipe: {}", std::strerror(errno));
   sigset_t before;
   const pid_t parent = getpid(), pid = fork_blocked(before);
-  if (pid == 0) become(prepared, ends[1], options.death_signal, parent);
+  if (pid == 0) become(prepared, ends[1], options, parent);
   close(ends[1]);
   if (pid < 0) {
     close(ends[0]);
@@ -95,50 +102,110 @@ Result<std::unique_ptr<Process>> Process::start(net::EventLoop& loop, ProcessOpt
   }
   const int descriptor = static_cast<int>(syscall(SYS_pidfd_open, pid, 0u));
   auto shared = std::make_shared<Shared>();
-  shared->on_line = std::move(on_line), shared->on_exit = std::move(on_exit);
+  shared->loop = &loop, shared->on_line = std::move(on_line), shared->on_exit = std::move(on_exit);
   std::unique_ptr<Process> process(new Process(pid, descriptor, std::move(shared)));
-  process->watch(loop, ends[0], open_log(options.log_file));
+  LLORCH_OK(process->watch(Descriptor(ends[0]), options.log_file));
   return process;
 }
 
-void Process::watch(net::EventLoop& loop, int output, int log) {
-  watcher_ = std::thread([&loop, output, log, pid = pid_, weak = std::weak_ptr(shared_), shared = shared_] {
-    const InRole role(ThreadRole::kHelper);
-    std::string line;
-    char part[4096];
-    for (ssize_t n; (n = read(output, part, sizeof part)) != 0;) {
-      if (n < 0) {
-        if (errno == EINTR) continue;
-        break;
-      }
-      if (log >= 0) (void)!write(log, part, static_cast<std::size_t>(n));
-      for (const char c : std::string_view(part, static_cast<std::size_t>(n))) {
-        if (c != '\n') {
-          if (line.size() < 65'536) line += c;
-          continue;
-        }
-        loop.post([weak, text = std::exchange(line, {})] {
-          if (const auto alive = weak.lock(); alive && alive->on_line) alive->on_line(text);
-        });
-      }
+namespace {
+
+void write_all(int descriptor, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = write(descriptor, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return;  // a full disk takes no log; the process goes on
+    bytes.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
+
+/// Until the pipe is closed at its other end or the process has ended and what it wrote has been read: a child of it
+/// may keep the pipe open for ever. `exit_descriptor`: its pidfd, or -1.
+template<class Take>
+void read_until_exit(int pipe, int exit_descriptor, Take take) {
+  char part[4096];
+  while (true) {
+    pollfd both[2] = {{pipe, POLLIN, 0}, {exit_descriptor, POLLIN, 0}};
+    if (poll(both, 2, -1) < 0) {
+      if (errno == EINTR) continue;
+      return;
     }
-    close(output);
-    if (log >= 0) close(log);
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    if (both[0].revents == 0) return;  // it has ended, and nothing is left to read
+    const ssize_t n = read(pipe, part, sizeof part);
+    if (n == 0 || (n < 0 && errno != EINTR)) return;
+    if (n > 0) take(std::string_view(part, static_cast<std::size_t>(n)));
+  }
+}
+
+}  // namespace
+
+/// Hands on what a process writes, then its end. What cannot be handed on for lack of memory is lost, not the process.
+void Process::follow(const Watched& w, const std::shared_ptr<Shared>& shared) {
+  const InRole role(ThreadRole::kHelper);
+  const Descriptor log(open_log(w.log_file));
+  std::string line;
+  const auto take = [&](std::string_view text) {
+    if (log) write_all(log.number(), text);
+    for (const char c : text) {
+      if (c != '\n') {
+        if (line.size() < kLineBytesMax) line += c;
+        continue;
+      }
+      shared->post([text = std::exchange(line, {})](const Shared& s) {
+        if (s.on_line) s.on_line(text);
+      });
     }
-    shared->ended = true;
-    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    loop.post([weak, code] {
-      if (const auto alive = weak.lock(); alive && alive->on_exit) alive->on_exit(code);
+  };
+  try {
+    read_until_exit(w.output.number(), w.exit.number(), take);
+  } catch (const std::exception& e) {
+    service::log(Level::kError, "output_lost", e.what(), {{"pid", w.pid}});
+  }
+  int status = 0;
+  while (waitpid(w.pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  shared->ended = true;
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  try {
+    shared->post([code](const Shared& s) {
+      if (s.on_exit) s.on_exit(code);
     });
+  } catch (const std::exception& e) {
+    service::log(Level::kError, "exit_lost", e.what(), {{"pid", w.pid}});
+  }
+}
+
+Status Process::watch(Descriptor output, const std::string& log_file) {
+  Descriptor exit(descriptor_ < 0 ? -1 : fcntl(descriptor_, F_DUPFD_CLOEXEC, 0));
+  try {
+    auto watched = std::make_unique<Watched>(Watched{std::move(output), std::move(exit), log_file, pid_});
+    std::thread([w = std::move(watched), shared = shared_] { follow(*w, shared); }).detach();
+    return {};
+  } catch (const std::exception& e) {  // no thread, or no memory for one
+    signal(SIGKILL);
+    while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    shared_->ended = true;
+    return fail(ErrorCode::kInsufficientMemory, "no thread to watch a process: {}", e.what());
+  }
+}
+
+void Process::Shared::post(std::function<void(const Shared&)> task) {
+  const std::lock_guard lock(mutex);
+  if (!loop) return;
+  loop->post([weak = weak_from_this(), task = std::move(task)] {
+    if (const auto alive = weak.lock()) task(*alive);
   });
 }
 
+// The thread that reaps is not waited for: a process may take long to die, and the event loop must go on.
 Process::~Process() {
+  {
+    const std::lock_guard lock(shared_->mutex);
+    shared_->loop = nullptr;
+  }
   shared_->on_line = nullptr, shared_->on_exit = nullptr;
   if (running()) signal(SIGKILL);
-  watcher_.join();
   if (descriptor_ >= 0) close(descriptor_);
 }
 
@@ -158,7 +225,7 @@ Result<int> start_detached(const ProcessOptions& options) {
   const pid_t parent = getpid(), pid = fork_blocked(before);
   if (pid == 0) {
     setsid();
-    become(prepared, log, options.death_signal, parent);
+    become(prepared, log, options, parent);
   }
   close(log);
   if (pid < 0) return fail(ErrorCode::kIo, "no process: {}", std::strerror(errno));
@@ -236,6 +303,18 @@ Result<Ran> run_program(std::vector<std::string> arguments, int input, Stderr er
   if (!in_time) return std::unexpected(timeout.error());
   ran.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return ran;
+}
+
+std::string find_program(const std::string& name) {
+  const char* path = std::getenv("PATH");
+  std::string_view rest = path ? path : "/usr/local/bin:/usr/bin:/bin";
+  while (!rest.empty()) {
+    const std::string_view folder = rest.substr(0, rest.find(':'));
+    rest.remove_prefix(std::min(rest.size(), folder.size() + 1));
+    std::string whole = fmt::format("{}/{}", folder, name);
+    if (folder.starts_with('/') && access(whole.c_str(), X_OK) == 0) return whole;
+  }
+  return {};
 }
 
 std::string host_name() {
