@@ -45,7 +45,7 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
       ""};
   LLORCH_TRY(const auto workers, catalog->db_->run("SELECT id, kind, version, path, build_id FROM workers"));
   for (const store::Row& r : workers)
-    if (std::filesystem::exists(r.text(3)))
+    if (std::error_code problem; std::filesystem::exists(r.text(3), problem))
       catalog->workers[r.text(1)] = {{r.text(0), r.text(1), r.text(2)}, r.text(3), r.text(4)};
   return catalog;
 }

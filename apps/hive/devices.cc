@@ -6,7 +6,6 @@
 #include <thread>
 
 #include "security/validate.h"
-#include "service/process.h"
 
 namespace llorch::hive {
 namespace {
@@ -54,11 +53,6 @@ colony::Device cpu_device() {
   return d;
 }
 
-std::string output_of(const std::vector<std::string>& arguments) {
-  const auto ran = service::run_program(arguments, -1, service::Stderr::kNone);
-  return ran && ran->exit_code == 0 ? ran->output : "";
-}
-
 void read_gpu_lines(std::string_view text, DeviceReport& report) {
   constexpr std::int64_t kMiB = 1 << 20, kTotalMax = 1'000'000;
   while (!text.empty()) {
@@ -88,14 +82,6 @@ void read_gpu_lines(std::string_view text, DeviceReport& report) {
     };
     report.use[report.devices.back().id] = {at_most(whole(cells[6]), 100), at_most(whole(cells[7]), 200)};
   }
-}
-
-DeviceReport find_devices() {
-  DeviceReport report;
-  report.devices.push_back(cpu_device());
-  read_gpu_lines(output_of({"nvidia-smi", std::string("--query-gpu=") + kGpuColumns, "--format=csv,noheader,nounits"}),
-                 report);
-  return report;
 }
 
 }  // namespace llorch::hive

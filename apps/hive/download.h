@@ -2,8 +2,9 @@
 // S-69).
 //
 // Blocks until done: runs on a thread of its own. The file's commit, size and SHA-256 come from the server's answer;
-// what arrives is checked against them. A partial file is kept and resumed. Credentials go to the endpoint's own host
-// alone. Errors: kModelNotFound, kDownloadFailed, kCancelled, kIo (no room).
+// what arrives is checked against them. A partial file is kept and resumed. No name that the server says leads out of
+// the cache (colony/hub_listing.h, base/contained_folder.h). Errors: kModelNotFound, kDownloadFailed, kCancelled, kIo
+// (no room).
 #pragma once
 
 #include <condition_variable>
@@ -12,21 +13,15 @@
 #include <mutex>
 #include <stop_token>
 #include <string>
-#include <vector>
 
-#include "base/result.h"
-#include "colony/model_ref.h"
+#include "colony/hub_listing.h"
+#include "hive/hub_client.h"
+
+namespace llorch {
+class ContainedFolder;
+}
 
 namespace llorch::hive {
-
-struct HubOptions {
-  std::string endpoint = "https://huggingface.co", token, home;  // home: $HF_HOME
-  std::vector<std::string> allowed_hosts;                        // besides the endpoint's and public ones
-  int retries = 6;
-  std::int64_t first_delay_ms = 500;
-};
-/// HF_ENDPOINT, HF_TOKEN (or the token file), HF_HOME, LLORCH_DOWNLOAD_HOSTS.
-[[nodiscard]] HubOptions hub_from_environment();
 
 struct Fetched {
   std::string path, revision, file, sha256;
@@ -38,6 +33,7 @@ class Download {
  public:
   using OnProgress = std::function<void(std::int64_t done, std::int64_t total, double mb_per_s)>;
   Download(HubOptions options, colony::ModelRef ref) : options_(std::move(options)), ref_(std::move(ref)) {}
+  /// Never throws: what is thrown on the way is an error.
   [[nodiscard]] Result<Fetched> run(const OnProgress& on_progress);
   /// From any thread: run() ends soon; what is there stays.
   void stop() {
@@ -49,15 +45,24 @@ class Download {
   }
 
  private:
-  struct Http;
   struct Remote {
-    std::string commit, etag, sha256;
+    std::string etag, sha256;  // sha256: empty when the server does not say it
     std::int64_t size = 0;
   };
-  [[nodiscard]] Result<std::string> choose_file(std::string& commit);
-  [[nodiscard]] Result<Remote> look(const std::string& url);
-  [[nodiscard]] Status fetch(const std::string& url, const Remote& remote, const std::string& partial,
-                             const OnProgress& on_progress);
+  [[nodiscard]] Result<Fetched> transfer(const OnProgress& on_progress);
+  [[nodiscard]] Attempt<colony::HubListing> list();
+  [[nodiscard]] Attempt<Remote> look(const std::string& url);
+  [[nodiscard]] Attempt<bool> fetch(const std::string& url, const Remote& remote, const ContainedFolder& cache,
+                                    const std::string& partial, const OnProgress& on_progress);
+  /// The blob, whole and with the right hash, which is returned.
+  [[nodiscard]] Result<std::string> fill_blob(const std::string& url, const Remote& remote,
+                                              const ContainedFolder& cache, const colony::CacheNames& names,
+                                              const OnProgress& on_progress);
+  /// Again and again while its failures are transient, with growing pauses.
+  template<class Work>
+  [[nodiscard]] auto repeat(Work work) -> Result<typename decltype(work())::value_type>;
+  /// False: stopped meanwhile.
+  [[nodiscard]] bool wait_ms(std::int64_t ms);
 
   HubOptions options_;
   colony::ModelRef ref_;

@@ -9,7 +9,6 @@
 #include "base/ids.h"
 #include "base/thread_role.h"
 #include "format/json.h"
-#include "hive/devices.h"
 #include "security/digest.h"
 #include "security/validate.h"
 #include "service/log.h"
@@ -32,18 +31,24 @@ Hive::Hive(net::EventLoop& loop, HiveOptions options)
       options_(std::move(options)),
       front_(loop, options_, "llorch-hive"),
       desk_(loop, {"hive", options_.hive_id, {}, {}}),
+      records_(options_.data_dir + "/workers.pid"),
+      devices_(loop, metrics_),
+      transfers_(loop, options_.hub,
+                 {.on_change = [this] { changed_.notify(); },
+                  .on_end =
+                      [this](const Result<Fetched>& r) {
+                        metrics_.download(r ? "complete" : std::string(name(r.error().code)));
+                      }}),
       life_(std::make_shared<service::Flow>(loop)),
-      background_(loop) {
+      database_(loop),
+      files_(loop),
+      programs_(loop) {
   if (options_.hive_id.empty()) options_.hive_id = service::host_name();
   desk_.set_actor(options_.hive_id);
 }
 
 Hive::~Hive() {
   front_.close();
-  for (auto& [ref, t] : transfers_) {
-    t->download->stop();
-    if (t->thread.joinable()) t->thread.join();
-  }
   workers_.clear();
 }
 
@@ -62,7 +67,6 @@ Status Hive::start() {
     const auto probe = Cgroup::make(cgroup_mount_, "probe", options_.worker_limits);
     if (!probe) return std::unexpected(probe.error());
   }
-  take(find_devices());
 #define LLORCH_ROUTE(name) add_route_##name(*this);
 #include "hive_routes.inc"
 #undef LLORCH_ROUTE
@@ -75,10 +79,15 @@ Status Hive::start() {
       node_token_.empty() && access(kept.c_str(), F_OK) == 0) {
     LLORCH_TRY(node_token_, security::read_secret_file(kept));
   }
-  if (!options_.join_token_file.empty() && access(options_.join_token_file.c_str(), F_OK) == 0)
-    join();
-  else
-    beat();
+  // The first heartbeat says which GPUs there are, where that can be found out in time.
+  devices_.start(
+      [this] {
+        if (!options_.join_token_file.empty() && access(options_.join_token_file.c_str(), F_OK) == 0)
+          join();
+        else
+          beat();
+      },
+      [this] { beat(); });
   sweep();
   probe();
   return {};
@@ -86,7 +95,7 @@ Status Hive::start() {
 
 colony::Capabilities Hive::capabilities() const {
   colony::Capabilities c;
-  c.devices = devices_;
+  c.devices = devices_.all();
   for (const auto& [ref, row] : catalog_->models) c.models.push_back(row.model);
   for (const auto& [kind, row] : catalog_->workers) c.workers.push_back(row.worker);
   return c;
@@ -99,18 +108,23 @@ WorkerPtr Hive::worker_with_pid(std::int64_t pid) const {
 }
 
 std::int64_t Hive::promised() const {
-  std::int64_t sum = 0;
+  std::int64_t sum = *reserved_;
   for (const auto& [id, w] : workers_)
-    if (!w->awake) sum += w->promised;
+    if (!w->awake || w->awake_at > devices_.cpu_measured_at()) sum += w->promised;
   return sum;
 }
 
+std::shared_ptr<void> Hive::reserve(std::int64_t bytes) {
+  *reserved_ += bytes;
+  return {nullptr, [sum = reserved_, bytes](std::nullptr_t) { *sum -= bytes; }};
+}
+
 Status Hive::check_room(std::int64_t bytes) const {
-  const auto& cpu = devices_.front();
+  const auto& cpu = devices_.cpu();
   if (!cpu.memory_free) return {};  // not to be measured here: the worker itself will say
   std::int64_t room = *cpu.memory_free - promised() - (options_.headroom_mb << 20);
   if (options_.memory_limit_mb > 0) {
-    std::int64_t taken = 0;
+    std::int64_t taken = *reserved_;
     for (const auto& [id, w] : workers_) taken += w->promised;
     room = std::min(room, (options_.memory_limit_mb << 20) - taken);
   }
@@ -126,7 +140,7 @@ Result<std::string> Hive::location_of(const colony::ModelRef& ref) const {
     return fail(ErrorCode::kModelNotFound, "the model is not available here: {}",
                 it->second.model.error.empty() ? it->second.model.status : it->second.model.error);
   }
-  if (ref.kind == colony::ModelRef::Kind::kFile && access(ref.path.c_str(), R_OK) == 0) return ref.path;
+  if (ref.kind == colony::ModelRef::Kind::kFile) return ref.path;
   return fail(ErrorCode::kModelNotFound, "this hive has no such model");
 }
 
@@ -218,66 +232,13 @@ Status Hive::worker_beat(const boost::json::object& body) {
   if (w.facts.state != "stopping") w.facts.state = state && *state == "busy" ? "busy" : "ready";
   if (!std::exchange(w.awake, true)) {
     metrics_.start("ready");
-    w.idle_since = net::Clock::now();
+    w.idle_since = w.awake_at = net::Clock::now();
   }
   if (w.facts.state != before) {
     changed_.notify();
     beat();
   }
   return {};
-}
-
-std::shared_ptr<Transfer> Hive::transfer(const colony::ModelRef& ref) {
-  auto& t = transfers_[ref.text()];
-  if (t && !t->outcome) return ++t->askers, t;
-  if (t && t->thread.joinable()) t->thread.join();
-  t = std::make_shared<Transfer>();
-  t->askers = 1;
-  t->download = std::make_shared<Download>(options_.hub, ref);
-  t->thread = std::thread([this, weak = std::weak_ptr(t), download = t->download] {
-    const InRole role(ThreadRole::kHelper);
-    const auto tell = [this, weak](std::int64_t done, std::int64_t total, double speed) {
-      loop_.post([this, weak, done, total, speed] {
-        if (const auto alive = weak.lock()) {
-          alive->done = done, alive->total = total, alive->mb_per_s = speed;
-          if (net::Clock::now() - alive->told > std::chrono::milliseconds(500)) {
-            alive->told = net::Clock::now();
-            alive->watchers.send("progress", boost::json::serialize(progress_of(*alive)));
-          }
-          changed_.notify();
-        }
-      });
-    };
-    auto outcome = download->run(tell);
-    loop_.post([this, weak, outcome = std::move(outcome)]() mutable {
-      if (const auto alive = weak.lock()) {
-        metrics_.download(outcome ? "complete" : std::string(name(outcome.error().code)));
-        alive->outcome = std::move(outcome);
-        const auto& ended = *alive->outcome;
-        const double seconds = std::chrono::duration<double>(net::Clock::now() - alive->started).count();
-        alive->watchers.send(ended ? "progress" : "error",
-                             boost::json::serialize(ended ? boost::json::object{{"type", "progress"},
-                                                                                {"stage", "complete"},
-                                                                                {"local_path", ended->path},
-                                                                                {"seconds", seconds}}
-                                                          : boost::json::object{{"type", "error"},
-                                                                                {"code", name(ended.error().code)},
-                                                                                {"message", ended.error().message}}));
-        alive->watchers.close("data: [DONE]\n\n");
-        changed_.notify();
-      }
-    });
-  });
-  return t;
-}
-
-std::shared_ptr<Transfer> Hive::find_transfer(const colony::ModelRef& ref) const {
-  const auto it = transfers_.find(ref.text());
-  return it == transfers_.end() || !it->second || it->second->outcome ? nullptr : it->second;
-}
-
-void Hive::leave(const std::shared_ptr<Transfer>& t) {
-  if (--t->askers == 0 && !t->outcome) t->download->stop();
 }
 
 net::ClientRequest Hive::to_queen(std::string_view path, std::string body) const {
@@ -350,21 +311,21 @@ void Hive::beat() {
     b.workers.push_back(w->facts);
     b.workers.back().figures = figures_of(*w);
   }
-  const auto& cpu = devices_.front();
+  const auto& cpu = devices_.cpu();
   const auto mb = [](colony::Bytes v) { return v ? boost::json::value(*v >> 20) : boost::json::value(nullptr); };
   const auto or_null = [](std::optional<std::int64_t> v) {
     return v ? boost::json::value(*v) : boost::json::value(nullptr);
   };
   boost::json::array gpus;
-  for (const auto& d : devices_)
+  for (const auto& d : devices_.all())
     if (d.type == "gpu")
       gpus.push_back({{"id", d.id},
-                      {"util_pct", or_null(gpu_use_[d.id].util_pct)},
+                      {"util_pct", or_null(devices_.use_of(d.id).util_pct)},
                       {"vram_total_mb", mb(d.memory_total)},
                       {"vram_used_mb", d.memory_total && d.memory_free
                                            ? boost::json::value((*d.memory_total - *d.memory_free) >> 20)
                                            : boost::json::value(nullptr)},
-                      {"temp_c", or_null(gpu_use_[d.id].temp_c)}});
+                      {"temp_c", or_null(devices_.use_of(d.id).temp_c)}});
   b.node = {{"cpu_pct", machine_cpu_pct_ ? boost::json::value(*machine_cpu_pct_) : boost::json::value(nullptr)},
             {"gpus", std::move(gpus)},
             {"ram_total_mb", mb(cpu.memory_total)},
@@ -413,38 +374,6 @@ void Hive::beaten(int status, const std::string& answer, Status s) {
   beat_timer_ = loop_.after(std::chrono::milliseconds(wait), [this] { beat(); });
 }
 
-void Hive::take(DeviceReport report) {
-  devices_ = std::move(report.devices);
-  gpu_use_ = std::move(report.use);
-  for (const auto& d : devices_)
-    if (d.type == "gpu" && d.memory_total && d.memory_free)
-      metrics_.gpu(d.id, static_cast<double>(*d.memory_total), static_cast<double>(*d.memory_total - *d.memory_free));
-  metrics_.gpus(static_cast<int>(devices_.size()) - 1);
-}
-
-void Hive::measure_devices() {
-  if (std::exchange(measuring_, true)) return;
-  // Asking for GPUs runs a program: only where there are some, and not every second.
-  const bool gpus = devices_.size() > 1 && net::Clock::now() - gpus_measured_ > std::chrono::seconds(5);
-  if (gpus) gpus_measured_ = net::Clock::now();
-  const auto report = std::make_shared<DeviceReport>();
-  background_.run(
-      [report, gpus] {
-        if (gpus)
-          *report = find_devices();
-        else
-          report->devices.push_back(cpu_device());
-      },
-      [this, report, gpus](const Status& done) {
-        measuring_ = false;
-        if (!done) return log(Level::kWarn, "devices_failed", done.error().message);
-        if (gpus)
-          take(std::move(*report));
-        else
-          devices_.front() = std::move(report->devices.front());
-      });
-}
-
 std::string Hive::metrics_text() {
   for (const char* state : {"starting", "ready", "busy", "stopping"})
     metrics_.workers(state, std::ranges::count(workers_, state, [](const auto& w) { return w.second->facts.state; }));
@@ -453,7 +382,7 @@ std::string Hive::metrics_text() {
 }
 
 void Hive::sweep() {
-  measure_devices();
+  devices_.measure();
   measure_workers();
   const auto now = net::Clock::now();
   for (const auto& [id, w] : workers_) {
@@ -478,20 +407,12 @@ void Hive::sweep() {
   sweep_timer_ = loop_.after(std::chrono::seconds(1), [this] { sweep(); });
 }
 
-/// Workers of an earlier run that was killed: their pids were written down (H-33).
+/// Workers of an earlier run that was killed (H-33). The state folder's lock is ours.
 void Hive::end_orphans() {
   std::error_code problem;
   std::filesystem::create_directories(options_.data_dir + "/logs", problem);
-  const std::string file = options_.data_dir + "/workers.pid";
-  std::ifstream in(file);
-  int pid = 0;
-  for (std::string program; in >> pid >> program;) {
-    const auto running = std::filesystem::read_symlink(fmt::format("/proc/{}/exe", pid), problem);
-    if (problem || running.string() != program) continue;
+  for (const int pid : records_.end_orphans())
     log(Level::kWarn, "orphan_ended", fmt::format("a worker of an earlier run, pid {}, is ended", pid));
-    kill(pid, SIGKILL);
-  }
-  std::filesystem::remove(file, problem);
 }
 
 Procedure stop_worker(FlowPtr flow, Hive& hive, WorkerPtr w, std::function<void()> done) {
@@ -525,8 +446,7 @@ Procedure stop_all(FlowPtr flow, Hive& hive) {
       hive.changed_.notify();
     });
   while (*left > 0) (void)co_await hive.changed_.wait(flow, std::chrono::seconds(1));
-  std::error_code problem;
-  std::filesystem::remove(hive.options_.data_dir + "/workers.pid", problem);
+  hive.files_.run([records = hive.records_] { records.clear(); });
   hive.telemetry_.close();
   service::settle(flow, [&hive] { hive.loop_.stop(); });
 }
@@ -535,6 +455,7 @@ void Hive::shutdown(std::string_view why) {
   if (std::exchange(stopping_, true)) return;
   log(Level::kInfo, "shutdown", fmt::format("shutting down: {}", why));
   beat_timer_.cancel();
+  devices_.stop();
   desk_.cancel_all({ErrorCode::kShuttingDown, "the hive is shutting down"});
   life_->cancel({ErrorCode::kShuttingDown, "the hive is shutting down"});
   stop_all(std::make_shared<service::Flow>(loop_), *this);

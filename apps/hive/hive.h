@@ -1,7 +1,7 @@
 // One machine's hive: knows its devices, models and workers, and obeys (H-01 to H-36).
 //
-// Owns the event loop's side of everything. Blocking work (SQLite, files, nvidia-smi) runs on the background thread,
-// each download on a thread of its own. Threads: the event loop's.
+// Owns the event loop's side of everything. Blocking work runs elsewhere: SQLite, files and programs on a thread each,
+// each download on one of its own. Threads: the event loop's.
 #pragma once
 
 #include <map>
@@ -11,10 +11,11 @@
 #include "base/state_lock.h"
 #include "hive/catalog.h"
 #include "hive/cgroup.h"
-#include "hive/devices.h"
-#include "hive/download.h"
+#include "hive/device_watch.h"
 #include "hive/metrics.h"
 #include "hive/process_stats.h"
+#include "hive/transfers.h"
+#include "hive/worker_records.h"
 #include "service/background.h"
 #include "service/broadcast.h"
 #include "service/front.h"
@@ -48,32 +49,25 @@ struct WorkerProcess {
   boost::json::object about;       // what it says of itself: protocol, memory_architecture, capabilities
   ProcessMeter meter;
   ProcessFigures figures;
-  net::Clock::time_point started, last_progress, idle_since;
+  net::Clock::time_point started, last_progress, awake_at, idle_since;
   bool awake = false, exited = false, pinned = false;
   int exit_code = 0, missed_probes = 0;
 };
 using WorkerPtr = std::shared_ptr<WorkerProcess>;
 
-/// A transfer that several jobs may wait for.
-struct Transfer {
-  std::shared_ptr<Download> download;
-  std::int64_t done = 0, total = 0;
-  double mb_per_s = 0;
-  int askers = 0;
-  std::optional<Result<Fetched>> outcome;
-  std::thread thread;
-  service::Broadcast watchers;  // beside the jobs
-  net::Clock::time_point started = net::Clock::now(), told;
+/// What a worker is started with.
+struct LaunchPlan {
+  colony::ModelRef ref;
+  std::string location, manifest;  // manifest: the hash that the file must have; empty: it is trusted
+  std::string kind, device;
+  std::int64_t need = 0;  // bytes
+  int port = 0;
 };
-
-/// Of a transfer, as its jobs and its watchers are told.
-[[nodiscard]] inline boost::json::object progress_of(const Transfer& t) {
-  return {{"type", "progress"},
-          {"stage", "downloading"},
-          {"bytes_downloaded", t.done},
-          {"bytes_total", t.total},
-          {"speed_mbps", t.mb_per_s}};
-}
+/// The first of the ports that can be listened on. Not on the event loop. Errors: kIo.
+[[nodiscard]] Result<int> first_bindable(const std::string& address, const std::vector<int>& ports);
+/// What a worker must find in the model's place: the hash that its download had; empty when the file is untouched
+/// since. Looks at the file: not on the event loop.
+[[nodiscard]] std::string manifest_to_ask(const ModelRow& row);
 
 class Hive {
  public:
@@ -89,7 +83,10 @@ class Hive {
   [[nodiscard]] net::EventLoop& loop() { return loop_; }
   [[nodiscard]] service::Front& front() { return front_; }
   [[nodiscard]] service::JobDesk& desk() { return desk_; }
-  [[nodiscard]] service::Background& background() { return background_; }
+  /// Threads of their own: a file on a disk that hangs, or a program that does, holds up its like alone.
+  [[nodiscard]] service::Background& database() { return database_; }
+  [[nodiscard]] service::Background& files() { return files_; }
+  [[nodiscard]] service::Background& programs() { return programs_; }
   [[nodiscard]] Catalog& catalog() { return *catalog_; }
   /// What is counted, with the states of now.
   [[nodiscard]] std::string metrics_text();
@@ -102,35 +99,27 @@ class Hive {
   /// Memory promised to workers that have not taken it yet.
   [[nodiscard]] std::int64_t promised() const;
   [[nodiscard]] Status check_room(std::int64_t bytes) const;
-  /// A path or "builtin:name" for a known model. Errors: kModelNotFound.
+  /// A path or "builtin:name" for a known model, or the path of a file that may be there. Errors: kModelNotFound.
   [[nodiscard]] Result<std::string> location_of(const colony::ModelRef& ref) const;
 
-  /// What a worker must find in the model's place: the hash that its download had; empty when the file is untouched
-  /// since.
-  [[nodiscard]] std::string manifest_to_ask(const colony::ModelRef& ref) const;
-
+  /// Ports for workers that none of ours has.
+  [[nodiscard]] std::vector<int> free_worker_ports() const;
+  /// Counts `bytes` as promised as long as the returned object lives: from the check for room to the launch.
+  [[nodiscard]] std::shared_ptr<void> reserve(std::int64_t bytes);
   /// Errors: kNoWorkersAvailable, kIo, those of a process that cannot be started.
-  [[nodiscard]] Result<WorkerPtr> launch(const colony::ModelRef& ref, const std::string& location,
-                                         const std::string& kind, const std::string& device, std::int64_t need);
+  [[nodiscard]] Result<WorkerPtr> launch(const LaunchPlan& plan);
   /// From workers (W-31, S-06): errors when it was not expected or shows another token.
   [[nodiscard]] Status worker_beat(const boost::json::object& body);
-  [[nodiscard]] std::shared_ptr<Transfer> transfer(const colony::ModelRef& ref);
-  /// The transfer of a model that goes on now, or null.
-  [[nodiscard]] std::shared_ptr<Transfer> find_transfer(const colony::ModelRef& ref) const;
-  /// An asker has gone; the last one stops the transfer.
-  void leave(const std::shared_ptr<Transfer>& t);
+  [[nodiscard]] Transfers& transfers() { return transfers_; }
   /// Tells the queen at once.
   void beat();
 
  private:
   friend service::Procedure stop_all(service::FlowPtr flow, Hive& hive);
-  [[nodiscard]] Result<int> free_worker_port();
-  [[nodiscard]] service::ProcessOptions invocation(const WorkerRow& program, const colony::ModelRef& ref,
-                                                   const std::string& location, const colony::WorkerFacts& facts) const;
+  [[nodiscard]] service::ProcessOptions invocation(const WorkerRow& program, const LaunchPlan& plan,
+                                                   const colony::WorkerFacts& facts) const;
   void exited(const WorkerPtr& w, int code);
   void sweep();
-  void take(DeviceReport report);
-  void measure_devices();
   void measure_workers();
   void probe();
   /// Tells the queen of a worker that ended on its own (H-33).
@@ -148,23 +137,24 @@ class Hive {
   Metrics metrics_;  // before the desk, which counts to the end
   service::JobDesk desk_;
   std::unique_ptr<Catalog> catalog_;
-  std::vector<colony::Device> devices_;
-  std::map<std::string, GpuUse> gpu_use_;
+  WorkerRecords records_;
+  DeviceWatch devices_;
   std::map<std::string, WorkerPtr> workers_;
-  std::map<std::string, std::shared_ptr<Transfer>> transfers_;
+  std::shared_ptr<std::int64_t> reserved_ = std::make_shared<std::int64_t>(0);  // see reserve()
   service::Signal changed_;
   service::Broadcast telemetry_;
+  Transfers transfers_;
   service::FlowPtr life_;
   net::EventLoop::Timer sweep_timer_, beat_timer_, probe_timer_;
   MachineMeter machine_;
   std::optional<double> machine_cpu_pct_;
   std::string cgroup_mount_;
   net::Call beat_call_;
-  net::Clock::time_point queen_seen_, gpus_measured_ = net::Clock::now();
+  net::Clock::time_point queen_seen_;
   std::string node_token_;  // what the queen is shown; empty: our own token
-  bool stopping_ = false, measuring_ = false, beat_again_ = false, beating_ = false;
+  bool stopping_ = false, beat_again_ = false, beating_ = false;
   int beat_failures_ = 0;
-  service::Background background_;  // last: its work uses what is above
+  service::Background database_, files_, programs_;  // last: their work uses what is above
 };
 
 /// What a worker process takes, for heartbeats (H-02) and for telemetry (H-36).

@@ -1,8 +1,12 @@
 // A hive starts a worker: a port, a command line, a process, its cgroup.
-#include <algorithm>
-#include <fstream>
+#include <netdb.h>
+#include <sys/socket.h>
 
+#include <algorithm>
+
+#include "base/descriptor.h"
 #include "base/ids.h"
+#include "base/thread_role.h"
 #include "hive/hive.h"
 #include "security/manifest.h"
 #include "service/log.h"
@@ -14,31 +18,43 @@ using service::log;
 
 constexpr int kWorkerPorts = 399;  // 8601 to 8999, unless told otherwise
 
-Result<int> Hive::free_worker_port() {
-  for (int p = options_.first_worker_port; p < std::min(65'536, options_.first_worker_port + kWorkerPorts); ++p) {
-    bool ours = false;
-    for (const auto& [id, w] : workers_) ours |= w->facts.port == p;
-    net::ServerOptions probe;
-    probe.address = options_.listen == "localhost" ? "127.0.0.1" : options_.listen,
-    probe.port = static_cast<std::uint16_t>(p);
-    if (!ours && net::HttpServer::make(loop_, probe, {}, {})) return p;
+std::vector<int> Hive::free_worker_ports() const {
+  std::vector<int> ports;
+  for (int p = options_.first_worker_port; p < std::min(65'536, options_.first_worker_port + kWorkerPorts); ++p)
+    if (std::ranges::none_of(workers_, [p](const auto& w) { return w.second->facts.port == p; })) ports.push_back(p);
+  return ports;
+}
+
+Result<int> first_bindable(const std::string& address, const std::vector<int>& ports) {
+  assert_may_block();
+  addrinfo hints{};
+  hints.ai_flags = AI_NUMERICHOST | AI_PASSIVE, hints.ai_socktype = SOCK_STREAM;
+  for (const int port : ports) {
+    addrinfo* found = nullptr;
+    const std::string host = address == "localhost" ? "127.0.0.1" : address, service = std::to_string(port);
+    if (getaddrinfo(host.c_str(), service.c_str(), &hints, &found) != 0) break;
+    const Descriptor s(socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC, found->ai_protocol));
+    const int yes = 1;
+    setsockopt(s.number(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    const bool free = bind(s.number(), found->ai_addr, found->ai_addrlen) == 0 && listen(s.number(), 1) == 0;
+    freeaddrinfo(found);
+    if (free) return port;
   }
   return fail(ErrorCode::kIo, "no port for a worker is free");
 }
 
-std::string Hive::manifest_to_ask(const colony::ModelRef& ref) const {
-  const auto it = catalog_->models.find(ref.text());
-  if (it == catalog_->models.end() || it->second.sha256.empty()) return "";
-  return security::identity_of(it->second.path) == it->second.identity ? "" : it->second.sha256;
+std::string manifest_to_ask(const ModelRow& row) {
+  if (row.sha256.empty()) return "";
+  return security::identity_of(row.path) == row.identity ? "" : row.sha256;
 }
 
-service::ProcessOptions Hive::invocation(const WorkerRow& program, const colony::ModelRef& ref,
-                                         const std::string& location, const colony::WorkerFacts& facts) const {
+service::ProcessOptions Hive::invocation(const WorkerRow& program, const LaunchPlan& plan,
+                                         const colony::WorkerFacts& facts) const {
   service::ProcessOptions o;
   o.arguments = {program.path,
                  "serve",
                  "-m",
-                 location,
+                 plan.location,
                  "--port",
                  std::to_string(facts.port),
                  "--listen",
@@ -46,7 +62,7 @@ service::ProcessOptions Hive::invocation(const WorkerRow& program, const colony:
                  "--worker-id",
                  facts.worker_id,
                  "--model-ref",
-                 ref.text(),
+                 facts.model_ref,
                  "--hive-url",
                  service::base_url(options_.listen, front_.port()),
                  "--log-format",
@@ -61,24 +77,22 @@ service::ProcessOptions Hive::invocation(const WorkerRow& program, const colony:
   else
     o.arguments.emplace_back("--local-mode");
   for (const std::string& host : options_.allowed_hosts) o.arguments.insert(o.arguments.end(), {"--allow-host", host});
-  if (const std::string manifest = manifest_to_ask(ref); !manifest.empty())
-    o.arguments.insert(o.arguments.end(), {"--manifest", manifest});
+  if (!plan.manifest.empty()) o.arguments.insert(o.arguments.end(), {"--manifest", plan.manifest});
   return o;
 }
 
-Result<WorkerPtr> Hive::launch(const colony::ModelRef& ref, const std::string& location, const std::string& kind,
-                               const std::string& device, std::int64_t need) {
+Result<WorkerPtr> Hive::launch(const LaunchPlan& plan) {
+  const auto& [ref, location, manifest, kind, device, need, port] = plan;
   const auto program = catalog_->workers.find(kind);
   if (program == catalog_->workers.end())
     return fail(ErrorCode::kNoWorkersAvailable, "no {} worker is installed on this hive", kind);
-  LLORCH_TRY(const int port, free_worker_port());
   auto w = std::make_shared<WorkerProcess>();
   w->facts = {fmt::format("worker-{}-{}", kind, port), "", ref.text(), device, kind, "starting", 0, port};
   w->spawn_token = random_hex(24);
   w->promised = need;
   w->started = w->last_progress = net::Clock::now();
   w->log_file = fmt::format("{}/logs/{}.log", options_.data_dir, w->facts.worker_id);
-  service::ProcessOptions o = invocation(program->second, ref, location, w->facts);
+  service::ProcessOptions o = invocation(program->second, plan, w->facts);
   o.environment.emplace_back("LLORCH_SPAWN_TOKEN", w->spawn_token);
   o.log_file = w->log_file;
   const std::weak_ptr<WorkerProcess> weak = w;
@@ -100,8 +114,9 @@ Result<WorkerPtr> Hive::launch(const colony::ModelRef& ref, const std::string& l
     return std::unexpected(inside.error());
   else
     log(Level::kDebug, "no_cgroup", inside.error().message, {{"worker_id", w->facts.worker_id}});
-  std::ofstream(options_.data_dir + "/workers.pid", std::ios::app)
-      << w->facts.pid << ' ' << program->second.path << '\n';
+  files_.run([records = records_, pid = w->process->pid(), path = program->second.path] {
+    if (const Status kept = records.add(pid, path); !kept) log(Level::kWarn, "not_recorded", kept.error().message);
+  });
   workers_[w->facts.worker_id] = w;
   log(Level::kInfo, "worker_spawned", fmt::format("{} for {} on port {}", w->facts.worker_id, ref.text(), port),
       {{"worker_id", w->facts.worker_id}, {"pid", w->facts.pid}});

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 
+#include "base/folder.h"
 #include "base/mapped_file.h"
 #include "builtin/builtin.h"
 #include "format/gguf.h"
@@ -15,10 +16,22 @@ namespace {
 constexpr std::int64_t kContextDefault = 4096, kPrefillRows = 512, kProgram = 32 << 20;
 
 Result<std::unique_ptr<GgufFile>> open(const std::string& location) {
-  if (!location.starts_with("builtin:")) return GgufFile::open(location);
+  if (!location.starts_with("builtin:")) {
+    auto file = GgufFile::open(location);
+    // For whoever asks, a file that cannot be opened is no model.
+    if (!file && file.error().code == ErrorCode::kIo)
+      return fail(ErrorCode::kModelNotFound, "{}", file.error().message);
+    return file;
+  }
   const auto bytes = builtin::find(location.substr(8));
   if (bytes.empty()) return fail(ErrorCode::kModelNotFound, "there is no such builtin model");
   return GgufFile::from_memory(MappedFile::borrow(bytes));
+}
+
+std::int64_t size_of(const std::filesystem::directory_entry& file) {
+  std::error_code problem;
+  const auto size = file.file_size(problem);
+  return problem ? 0 : static_cast<std::int64_t>(size);
 }
 
 /// Heads of keys and values, summed over the layers: one number, or one for each layer.
@@ -40,8 +53,9 @@ Result<Need> memory_need(const std::string& location, std::int64_t context, std:
   std::error_code problem;
   if (std::filesystem::is_directory(location, problem)) {
     std::int64_t bytes = 0;
-    for (const auto& entry : std::filesystem::directory_iterator(location, problem))
-      if (entry.path().extension() == ".safetensors") bytes += static_cast<std::int64_t>(entry.file_size(problem));
+    LLORCH_TRY(const auto entries, entries_of(location));
+    for (const auto& entry : entries)
+      if (entry.path().extension() == ".safetensors") bytes += size_of(entry);
     if (bytes == 0) return fail(ErrorCode::kModelNotFound, "the directory holds no .safetensors file");
     need.weights = bytes / 11 * 12, need.context = context;
     return need;

@@ -4,6 +4,7 @@ import http.server
 import json
 import threading
 import time
+import urllib.parse
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -16,6 +17,10 @@ class Hub:
         self.rate = None  # bytes a second
         self.redirect_to = None  # another base address for the bytes
         self.lie = False  # other bytes than promised
+        self.names = None  # what the listing says instead of the names of the files
+        self.etag = None  # what it calls a file's content, instead of its hash
+        self.listing = None  # bytes instead of a listing
+        self.answers = []  # statuses of the next answers, instead of what was asked for
         hub = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -38,22 +43,29 @@ class Hub:
 
             def find(self):
                 for name, data in hub.files.items():
-                    if self.path in (f"/{hub.repo}/resolve/{COMMIT}/{name}", f"/bytes/{name}"):
+                    if urllib.parse.unquote(self.path) in (f"/{hub.repo}/resolve/{COMMIT}/{name}", f"/bytes/{name}"):
                         return name, data
+                if hub.names and not self.path.startswith("/api/"):  # a server that lies has bytes for every name
+                    return hub.names[0], next(iter(hub.files.values()))
                 return None, None
 
             def do_HEAD(self):
                 self.note()
+                if hub.answers:
+                    return self.simple(hub.answers.pop(0))
                 name, data = self.find()
                 if data is None:
                     return self.simple(404)
-                headers = [("X-Repo-Commit", COMMIT), ("X-Linked-Size", str(len(data))), ("X-Linked-Etag", f'"{hashlib.sha256(data).hexdigest()}"'), ("ETag", '"x"')]
+                headers = [("X-Repo-Commit", COMMIT), ("X-Linked-Size", str(len(data))), ("X-Linked-Etag", f'"{hub.etag or hashlib.sha256(data).hexdigest()}"'), ("ETag", '"x"')]
                 self.simple(302 if hub.redirect_to else 200, headers=headers + ([("Location", f"{hub.redirect_to}/bytes/{name}")] if hub.redirect_to else []))
 
             def do_GET(self):
                 self.note()
+                if hub.answers:
+                    return self.simple(hub.answers.pop(0), b"{}")
                 if self.path == f"/api/models/{hub.repo}/revision/main":
-                    return self.simple(200, json.dumps({"sha": COMMIT, "siblings": [{"rfilename": n} for n in ["README.md", *hub.files]]}).encode())
+                    names = ["README.md", *hub.files] if hub.names is None else hub.names
+                    return self.simple(200, hub.listing or json.dumps({"sha": COMMIT, "siblings": [{"rfilename": n} for n in names]}).encode())
                 name, data = self.find()
                 if data is None:
                     return self.simple(404, b"{}")

@@ -77,6 +77,7 @@ class Machine(unittest.TestCase):
         with tempfile.TemporaryDirectory() as d, Colony() as c:
             model = pathlib.Path(d) / "m.gguf"
             subprocess.run([BIN / "llorch-gguf", "synth", "--quick", "--shape", "tinyllama-1.1b", "--type", "Q4_K_M", model], check=True, stdout=subprocess.DEVNULL)
+            c.queen()
             c.hive("h", port := free_port(), "--memory-limit-mb", "1")  # what does not fit is told in figures
             wait_for(lambda: listens(port))
             fit = wait_for(lambda: (a := c.call("GET", f"/v1/memory-check?model=file:{model}&device=cpu&ctx=1024&parallel=2", port=port))[0] == 503 and a[2]["error"]["details"])
@@ -112,9 +113,11 @@ EOF
             (folder / "nvidia-smi").chmod(0o755)
             c.env["PATH"] = f"{folder}:{c.env['PATH']}"
             c.queen()
-            c.start(BIN / "llorch-hive", "--queen-url", c.url, "--local-mode", "--port", c.hive_port, "--data-dir", c.home / "h", stderr=subprocess.DEVNULL)
+            c.hive("h", c.hive_port)
             wait_for(lambda: listens(c.hive_port))
-            devices = {d["id"]: d for d in c.call("GET", "/v1/capabilities", port=c.hive_port)[2]["devices"]}
+            found = lambda: {d["id"]: d for d in c.call("GET", "/v1/capabilities", port=c.hive_port)[2]["devices"]}
+            wait_for(lambda: len(found()) > 1)  # the program is not waited for
+            devices = found()
             self.assertEqual(list(devices), ["cpu", "cuda:0", "cuda:1"], "a malformed line is skipped, the others stay")
             self.assertEqual((devices["cuda:0"]["memory_total_bytes"], devices["cuda:0"]["memory_free_bytes"], devices["cuda:0"]["compute_capability"]), (24564 << 20, 20000 << 20, "8.9"))
             self.assertEqual(devices["cuda:1"]["memory_free_bytes"], 143771 << 20, "free is no more than all")

@@ -3,12 +3,13 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import sqlite3
 import threading
 import time
 import unittest
 
-from colony import SANITIZED, STORIES, Colony, main, narrations, not_run, parse_sse, wait_for
+from colony import BIN, SANITIZED, STORIES, Colony, listens, main, narrations, not_run, parse_sse, wait_for
 from hub import COMMIT, Hub
 
 MODEL = STORIES.read_bytes() if STORIES.exists() else b""
@@ -200,6 +201,88 @@ class Models(unittest.TestCase):
                 self.assertNotIn(model, json.dumps(body))
             self.assertEqual(len(self.hub.log), before)
             self.assertFalse(os.path.exists("/tmp/pwned"))
+
+    def download(self, c, model="org/tiny"):
+        started = time.monotonic()
+        events = c.job({"operation": "model_download", "model": model}, port=c.hive_port)
+        return events[-1][1], events[-1][2].get("code"), time.monotonic() - started, events[-1][2].get("message", "")
+
+    def alone(self, hub):
+        """A hive without a queen."""
+        c = self.colony(hub)
+        c.env.pop("LLORCH_QUEEN_URL")
+        log = open(c.home / "h.log", "a")
+        c.start(BIN / "llorch-hive", "--local-mode", "--port", c.hive_port, "--data-dir", c.home / "h", stdout=log, stderr=log)
+        wait_for(lambda: listens(c.hive_port))
+        return c
+
+    def test_no_name_of_a_model_server_leaves_the_cache(self):  # 15.1
+        with self.alone(self.hub) as c:
+            victims = [c.home / name for name in ("victim.gguf", "bare", "absolute.gguf", "key")]
+            for v in victims:
+                v.write_text("mine")
+            names = ("../../../../../../victim.gguf", "../../../../../../../victim.gguf", str(c.home / "absolute.gguf"), "../../../../../../key\0.gguf", str(c.home / "key") + "\0.gguf", "a/../../../../../../../victim.gguf", "x/./../y.gguf", "a\\b.gguf", "a\x1b[2J.gguf", "x" * 300 + ".gguf", "/".join("d" * 40) + "/x.gguf")
+            etags = ("../../../../victim.gguf", str(c.home / "absolute.gguf"), "..", ".", "a/b", "A" * 300)
+            outcomes = {}
+            for name in names:
+                self.hub.names = [name]
+                outcomes[name] = self.download(c)[:2]
+            self.hub.names = None
+            for etag in etags:
+                self.hub.etag = etag
+                outcomes[etag] = self.download(c)[:2]
+            changed = [v.name for v in victims if v.is_symlink() or v.read_text() != "mine"]
+            self.assertEqual(changed, [], "files of the user that the server replaced")
+            self.assertEqual(outcomes, dict.fromkeys([*names, *etags], ("error", "DOWNLOAD_FAILED")))
+            # What somebody else put in the cache is not followed either.
+            self.hub.etag = None
+            base = self.cached(c)
+            outside = c.home / "outside"
+            outside.mkdir()
+            for part in ("snapshots", "blobs", "refs"):
+                shutil.rmtree(base, ignore_errors=True)
+                base.mkdir(parents=True)
+                (base / part).symlink_to(outside)
+                self.assertEqual(self.download(c)[0], "error", part)
+                self.assertEqual(list(outside.iterdir()), [], part)
+            shutil.rmtree(base)
+            (base / "refs").mkdir(parents=True)
+            (base / "refs/main").symlink_to(c.home / "bare")
+            self.assertEqual(self.download(c)[0], "end")
+            self.assertEqual((c.home / "bare").read_text(), "mine")
+            self.assertEqual((base / "refs/main").read_text(), COMMIT)
+
+    def test_faults_that_last_are_not_retried_and_others_are(self):  # 15.24
+        with self.alone(self.hub) as c:
+            for status in (401, 403, 404, 410, 400):
+                self.hub.log.clear()
+                self.hub.answers = [status] * 20
+                kind, code, seconds, _ = self.download(c)
+                self.assertEqual((kind, len(self.hub.log)), ("error", 1), status)
+                self.assertLess(seconds, 5)
+            self.hub.answers = []
+            deep = b'{"sha":"' + COMMIT.encode() + b'","siblings":' + b"[" * 5000 + b"]" * 5000 + b"}"
+            many = json.dumps({"sha": COMMIT, "siblings": [{"rfilename": f"{i}.gguf"} for i in range(20_000)]}).encode()
+            for listing in (b"{}", b"<html>", b'{"sha":"../..","siblings":[]}', deep, many, b'{"x":"' + b"a" * (9 << 20) + b'"}'):
+                self.hub.log.clear()
+                self.hub.listing = listing
+                self.assertEqual(self.download(c)[:2], ("error", "DOWNLOAD_FAILED"), listing[:40])
+                self.assertEqual(len(self.hub.log), 1, listing[:40])
+            self.hub.listing = None
+            self.hub.lie = True
+            self.hub.log.clear()
+            self.assertEqual(self.download(c)[:2], ("error", "DOWNLOAD_FAILED"))
+            self.assertEqual(len(self.hub.transfers()), 1, "the same bytes would come again")
+            self.hub.lie = False
+            self.hub.answers = [503, 429]
+            self.assertEqual(self.download(c)[:2], ("end", None))
+            # Between two tries, a cancelled transfer ends at once.
+            self.hub.answers = [503] * 20
+            made = c.call("POST", "/v1/jobs", {"operation": "model_download", "model": "org/tiny:F16"}, port=c.hive_port)[2]
+            wait_for(lambda: len(self.hub.answers) <= 16)
+            left = len(self.hub.answers)
+            self.assertEqual(c.call("DELETE", "/v1/jobs/" + made["job_id"], port=c.hive_port)[2]["status"], "cancelled")
+            self.assertGreaterEqual(len(self.hub.answers), left - 1)
 
     def test_a_file_of_this_machine_and_its_deletion(self):
         with self.colony(self.hub) as c:

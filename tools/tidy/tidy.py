@@ -78,6 +78,20 @@ def check_banned(root):
                     yield f"{name}:{n}: banned: {line.strip()[:60]} ({why})"
 
 
+def check_throwing_files(root):
+    """Calls of <filesystem> that throw: on a thread of its own that ends the process."""
+    calls = "exists|is_directory|is_regular_file|is_symlink|file_size|canonical|weakly_canonical|absolute|relative|rename|remove|remove_all|copy_file|create_directory|create_directories|create_symlink|read_symlink|permissions|last_write_time|space|temp_directory_path|current_path|resize_file"
+    for path in tracked(root, "src", "apps"):
+        name = str(path.relative_to(root))
+        if path.suffix not in (".h", ".cc") or "_test." in name or name.startswith("apps/dev/"):
+            continue
+        for n, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            if re.search(rf"\b(fs|filesystem)::({calls})\((?!.*\b(problem|dangling)\b)", line):
+                yield f"{name}:{n}: throws: {line.strip()[:60]} (give it an error_code)"
+            if re.search(r"\bfor\s*\([^;]*directory_iterator", line) and ";" not in line.split("directory_iterator")[1]:
+                yield f"{name}:{n}: throws: {line.strip()[:60]} (its ++ throws: entries_of() of base/folder.h)"
+
+
 def check_pretence(root):
     for path in tracked(root, "src", "apps"):
         name = str(path.relative_to(root))
@@ -134,7 +148,7 @@ def check_isa_guards(root):
                     yield f"{name}:{n}: ISA or device conditional outside src/kernel"
 
 
-CHECKS = [check_includes, check_banned, check_pretence, check_sizes, check_named_paths, check_isa_guards]
+CHECKS = [check_includes, check_banned, check_throwing_files, check_pretence, check_sizes, check_named_paths, check_isa_guards]
 
 
 def violations(root):

@@ -46,6 +46,11 @@ class TidyTest(unittest.TestCase):
         self.put("src/nn/d.cc", "void f() { usleep (1); }\n")
         self.expect("banned")
 
+    def test_files_that_throw(self):
+        for line in ("if (std::filesystem::exists(path)) {}", "for (const auto& e : fs::directory_iterator(path, problem)) {}"):
+            self.put("src/nn/d.cc", f"void f() {{ {line} }}\n")
+            self.expect("throws")
+
     def test_tautology(self):
         self.put("tests/x_test.cc", "TEST(a, b) { EXPECT_TRUE(true); }\n")
         self.expect("cannot fail")

@@ -1,10 +1,10 @@
 // POST /v1/jobs: what a hive can be told to do. Each operation is a procedure.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
 #include "colony/operations.h"
 #include "format/json.h"
-#include "hive/devices.h"
 #include "hive/hive.h"
 #include "hive/memory_fit.h"
 #include "security/validate.h"
@@ -21,6 +21,7 @@ using service::Procedure;
 using service::TaskPtr;
 
 constexpr const char* kPrefix = "/v1/jobs";
+constexpr std::chrono::seconds kProgramTime{20};  // for a worker program to say what it is
 
 /// What an operation may say.
 struct Order {
@@ -43,22 +44,32 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
   const auto ref = colony::parse_model_ref(o.model);
   if (!ref) co_return t->fail(ref.error());
   // A file that is not untouched since is looked at again, and fetched anew where it has changed.
-  if (const auto here = h.location_of(*ref); here && h.manifest_to_ask(*ref).empty()) {
-    t->narrate("model_cached", fmt::format("{} is here already", ref->text()));
-    boost::json::object row = colony::to_json(h.catalog().models[ref->text()].model);
-    row["local_path"] = *here;
-    co_return t->succeed(boost::json::value(std::move(row)));
+  if (const auto known = h.catalog().models.find(ref->text());
+      known != h.catalog().models.end() && known->second.model.status == "Available") {
+    auto untouched_work = [row = known->second] { return manifest_to_ask(row).empty(); };
+    boost::json::object row = colony::to_json(known->second.model);
+    row["local_path"] = known->second.path;
+    const auto untouched = co_await service::in_background(t->flow, h.files(), untouched_work);
+    if (!untouched) co_return t->fail(untouched.error());
+    if (*untouched) {
+      t->narrate("model_cached", fmt::format("{} is here already", ref->text()));
+      co_return t->succeed(boost::json::value(std::move(row)));
+    }
   }
   if (ref->kind == ModelRef::Kind::kFile) {
     auto need_work = [path = ref->path] { return memory_need(path, 0, 1); };
-    const auto need = co_await service::in_background(t->flow, h.background(), need_work);
+    const auto need = co_await service::in_background(t->flow, h.files(), need_work);
     if (!need || !*need) co_return t->fail(need ? need->error() : need.error());
+    boost::json::object row = colony::to_json(
+        colony::Model{ref->short_name(), ref->text(), ref->short_name(), (*need)->quant, "Available", "", 0});
+    row["local_path"] = ref->path;
+    co_return t->succeed(boost::json::value(std::move(row)));
   }
   if (ref->kind != ModelRef::Kind::kHub)
     co_return t->fail({ErrorCode::kModelNotFound, "there is no such model, and nowhere to fetch it from"});
   t->narrate("model_download", fmt::format("fetching {}", ref->text()));
-  const auto transfer = h.transfer(*ref);
-  t->on_cancel = [&h, transfer] { h.leave(transfer); };
+  const auto transfer = h.transfers().join(*ref);
+  t->on_cancel = [&h, transfer] { h.transfers().leave(transfer); };
   const auto start = net::Clock::now();
   auto told = start - std::chrono::seconds(2);
   while (!transfer->outcome) {
@@ -75,7 +86,7 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
                     static_cast<double>(transfer->total) / 1e6, percent, transfer->mb_per_s, seconds));
   }
   t->on_cancel = nullptr;
-  h.leave(transfer);
+  h.transfers().leave(transfer);
   if (!*transfer->outcome) co_return t->fail(transfer->outcome->error());
   const Fetched got = **transfer->outcome;
   const double seconds = std::chrono::duration<double>(net::Clock::now() - start).count();
@@ -85,7 +96,7 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
                got.sha256,
                got.identity};
   auto saved_work = [&h, row] { return h.catalog().save_row(row); };
-  const auto saved = co_await service::in_background(t->flow, h.background(), saved_work);
+  const auto saved = co_await service::in_background(t->flow, h.database(), saved_work);
   if (!saved) co_return t->fail(saved.error());
   if (!*saved) co_return t->fail(saved->error());
   h.catalog().models[ref->text()] = row;
@@ -103,10 +114,14 @@ Procedure worker_install(TaskPtr t, Hive& h, Order o) {
   t->start();
   const std::string path = fmt::format("{}/llorch-worker-{}", h.options().worker_dir, o.kind);
   t->narrate("worker_install", fmt::format("looking for a {} worker", o.kind));
-  auto text_work = [path] { return output_of({path, "--build-info"}); };
-  const auto text = co_await service::in_background(t->flow, h.background(), text_work);
-  if (!text) co_return t->fail(text.error());
-  const auto parsed = json::parse(*text, "build info");
+  auto text_work = [path] {
+    return service::run_program({path, "--build-info"}, -1, service::Stderr::kNone,
+                                {"the worker program", kProgramTime, true});
+  };
+  const auto ran = co_await service::in_background(t->flow, h.programs(), text_work);
+  if (!ran) co_return t->fail(ran.error());
+  const bool good = *ran && (*ran)->exit_code == 0;
+  const auto parsed = json::parse(good ? (*ran)->output : "", "build info");
   const auto* about = parsed ? parsed->if_object() : nullptr;
   if (!about || json::find_text(*about, "backend").value_or("") != o.kind)
     co_return t->fail(
@@ -115,7 +130,7 @@ Procedure worker_install(TaskPtr t, Hive& h, Order o) {
                 path,
                 json::find_text(*about, "build_id").value_or("")};
   auto saved_work = [&h, row] { return h.catalog().save_row(row); };
-  const auto saved = co_await service::in_background(t->flow, h.background(), saved_work);
+  const auto saved = co_await service::in_background(t->flow, h.database(), saved_work);
   if (!saved) co_return t->fail(saved.error());
   if (!*saved) co_return t->fail(saved->error());
   h.catalog().workers[o.kind] = row;
@@ -130,19 +145,36 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   if (!ref) co_return t->fail(ref.error());
   const auto location = h.location_of(*ref);
   if (!location) co_return t->fail(location.error());
-  auto need_work = [at = *location] { return memory_need(at, 0, 8); };
-  const auto need = co_await service::in_background(t->flow, h.background(), need_work);
-  if (!need) co_return t->fail(need.error());
-  if (!*need) co_return t->fail(need->error());
-  if (const Status room = h.check_room((*need)->total()); !room) co_return t->fail(room.error());
-  const auto launched = h.launch(*ref, *location, o.kind, o.device, (*need)->total());
+  LaunchPlan plan{*ref, *location, "", o.kind, o.device, 0, 0};
+  const auto known = h.catalog().models.find(ref->text());
+  auto look_work = [at = *location, row = known == h.catalog().models.end() ? ModelRow() : known->second] {
+    return std::pair(memory_need(at, 0, 8), manifest_to_ask(row));
+  };
+  const auto looked = co_await service::in_background(t->flow, h.files(), look_work);
+  if (!looked) co_return t->fail(looked.error());
+  if (!looked->first) co_return t->fail(looked->first.error());
+  plan.need = looked->first->total(), plan.manifest = looked->second;
+  if (const Status room = h.check_room(plan.need); !room) co_return t->fail(room.error());
+  auto reservation = h.reserve(plan.need);
+  while (plan.port == 0) {
+    auto port_work = [address = h.options().listen, ports = h.free_worker_ports()] {
+      return first_bindable(address, ports);
+    };
+    const auto port = co_await service::in_background(t->flow, h.programs(), port_work);
+    if (!port) co_return t->fail(port.error());
+    if (!*port) co_return t->fail(port->error());
+    // Another worker may have got it meanwhile.
+    if (const auto free = h.free_worker_ports(); std::ranges::find(free, **port) != free.end()) plan.port = **port;
+  }
+  const auto launched = h.launch(plan);
+  reservation.reset();  // from now on it is the worker's
   if (!launched) co_return t->fail(launched.error());
   const WorkerPtr& w = *launched;
   w->pinned = o.pinned;
   t->on_cancel = [&h, w] { stop_worker(std::make_shared<service::Flow>(h.loop()), h, w, [] {}); };
   t->narrate("worker_spawn",
              fmt::format("{} starts on port {} with {}, {} MB promised", w->facts.worker_id, w->facts.port, ref->text(),
-                         (*need)->total() >> 20),
+                         plan.need >> 20),
              {{"worker_id", w->facts.worker_id}, {"model_ref", ref->text()}});
   t->event("progress", {{"stage", "spawning"}, {"worker_id", w->facts.worker_id}, {"pid", w->facts.pid}});
   t->event("progress", {{"stage", "loading"}, {"worker_id", w->facts.worker_id}});
@@ -227,13 +259,13 @@ Procedure worker_logs(TaskPtr t, Hive& h, Order o) {
   const std::string id = w ? w->facts.worker_id : o.worker_id;
   const std::string path = fmt::format("{}/logs/{}.log", h.options().data_dir, id);
   auto tail_work = [path, lines = o.lines] { return tail_of(path, lines); };
-  const auto from = co_await service::in_background(t->flow, h.background(), tail_work);
+  const auto from = co_await service::in_background(t->flow, h.files(), tail_work);
   if (!from) co_return t->fail(from.error());
   std::int64_t at = *from, told = 0;
   while (true) {
     const bool last = !o.follow || !w || w->exited;  // asked before reading, so that nothing is missed
     auto read_work = [path, at] { return read_lines(path, at); };
-    const auto read = co_await service::in_background(t->flow, h.background(), read_work);
+    const auto read = co_await service::in_background(t->flow, h.files(), read_work);
     if (!read) co_return t->fail(read.error());
     if (!*read) co_return t->fail(read->error());
     for (const std::string& line : (*read)->lines) t->event("log", {{"worker_id", id}, {"line", line}});
@@ -261,13 +293,15 @@ Procedure model_delete(TaskPtr t, Hive& h, Order o) {
       co_return t->fail({ErrorCode::kResourceInUse, fmt::format("{} serves the model", id)});
   const ModelRow row = it->second;
   h.catalog().models.erase(it);
-  auto deleted_work = [&h, row] {
+  auto removed_work = [path = row.path] {
     std::error_code problem;
-    std::filesystem::remove(std::filesystem::canonical(row.path, problem), problem);
-    std::filesystem::remove(row.path, problem);
-    return h.catalog().delete_row(row.model.ref);
+    std::filesystem::remove(std::filesystem::canonical(path, problem), problem);
+    return std::filesystem::remove(path, problem);
   };
-  const auto deleted = co_await service::in_background(t->flow, h.background(), deleted_work);
+  if (const auto removed = co_await service::in_background(t->flow, h.files(), removed_work); !removed)
+    co_return t->fail(removed.error());
+  auto deleted_work = [&h, row] { return h.catalog().delete_row(row.model.ref); };
+  const auto deleted = co_await service::in_background(t->flow, h.database(), deleted_work);
   if (!deleted) co_return t->fail(deleted.error());
   if (!*deleted) co_return t->fail(deleted->error());
   t->narrate("model_deleted", fmt::format("{} is gone", ref->text()));

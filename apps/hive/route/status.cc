@@ -37,25 +37,25 @@ void memory_check(Hive& h, const ContextPtr& c) {
   const auto location = h.location_of(*ref);
   if (!location) return c->fail(location.error(), {}, "model");
   const auto need = std::make_shared<Result<Need>>();
-  h.background().run([need, location = *location, context = *context,
-                      parallel = *parallel] { *need = memory_need(location, context, parallel); },
-                     [&h, c, need](const Status& done) {
-                       if (!done) return c->fail(done.error());
-                       if (!*need) return c->fail(need->error());
-                       const Need& n = **need;
-                       const boost::json::object figures{{"weights_bytes", n.weights}, {"kv_bytes", n.kv},
-                                                         {"scratch_bytes", n.scratch}, {"needed_bytes", n.total()},
-                                                         {"context", n.context},       {"parallel", n.parallel}};
-                       if (const Status room = h.check_room(n.total()); !room) return c->fail(room.error(), figures);
-                       c->reply({204, "application/json", "", {}});
-                     });
+  h.files().run([need, location = *location, context = *context,
+                 parallel = *parallel] { *need = memory_need(location, context, parallel); },
+                [&h, c, need](const Status& done) {
+                  if (!done) return c->fail(done.error());
+                  if (!*need) return c->fail(need->error());
+                  const Need& n = **need;
+                  const boost::json::object figures{{"weights_bytes", n.weights}, {"kv_bytes", n.kv},
+                                                    {"scratch_bytes", n.scratch}, {"needed_bytes", n.total()},
+                                                    {"context", n.context},       {"parallel", n.parallel}};
+                  if (const Status room = h.check_room(n.total()); !room) return c->fail(room.error(), figures);
+                  c->reply({204, "application/json", "", {}});
+                });
 }
 
 /// The progress of a transfer, for whoever asks beside its jobs (H-21).
 void download_progress(Hive& h, const ContextPtr& c) {
   const auto ref = colony::parse_model_ref(c->request.target.parameter("id").value_or(""));
   if (!ref) return c->fail(ref.error(), {}, "id");
-  const auto transfer = h.find_transfer(*ref);
+  const auto transfer = h.transfers().find(*ref);
   if (!transfer) return c->fail({ErrorCode::kModelNotFound, "no such model is being fetched"}, {}, "id");
   transfer->watchers.join(c);
   // The listener holds the transfer, whose list of listeners it leaves in the end.
