@@ -53,7 +53,7 @@ class Determinism : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     if (!runs_here(GetParam()))
-      GTEST_SKIP() << "not run under sanitizers: the same code paths run in other cases, this one in relassert";
+      GTEST_SKIP() << "not run under sanitizers: the same code paths run in other cases, this one in release";
     path_ = scratch_ / "model.gguf";
     arch::SynthRequest request;
     request.shape = GetParam().shape, request.type = GetParam().type, request.seed = kSeed;

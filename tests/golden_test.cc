@@ -48,7 +48,7 @@ class GoldenTest : public testing::TestWithParam<std::string> {
     const std::set<std::string> sanitized{"F32", "Q2_K", "Q4_K", "Q5_1", "Q6_K", "MXFP4"};
     if (kSanitized && !sanitized.contains(golden_.type))
       GTEST_SKIP() << "not run under sanitizers: " << golden_.type
-                   << " runs in relassert, each of its code paths in another format";
+                   << " runs in release, each of its code paths in another format";
     path_ = scratch_ / "model.gguf";
     ASSERT_EQ(golden_.make_model(path_), "") << golden_.name;
   }

@@ -19,8 +19,8 @@ inline std::string test_data_path(const std::string& relative) {
 }
 
 /// Sanitized builds are some ten times slower: suites that only repeat the same code paths run a part there, all in
-/// relassert.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/// the optimised build.
+#ifdef LLORCH_SANITIZED
 inline constexpr bool kSanitized = true;
 #else
 inline constexpr bool kSanitized = false;

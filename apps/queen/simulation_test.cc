@@ -14,7 +14,12 @@
 namespace llorch::queen {
 namespace {
 
-constexpr int kSteps = 120, kSeeds = 100'000, kLargeEvery = 2000;
+constexpr int kSteps = 120, kLargeEvery = 2000;
+#ifdef LLORCH_SANITIZED
+constexpr std::uint64_t kSeeds = 1000;
+#else
+constexpr std::uint64_t kSeeds = 4000;
+#endif
 
 struct Asking {
   WaitingLine::Place place;
@@ -266,14 +271,10 @@ class Colony {
 
 TEST(Simulation, invariants_hold_for_many_seeds) {
   if (const char* one = std::getenv("LLORCH_SEED")) return Colony(std::strtoull(one, nullptr, 10)).run();
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  const int seeds = kSeeds / 50;
-  std::printf("not run: %d of %d seeds, because this build is slow\n", kSeeds - seeds, kSeeds);
-#else
-  const int seeds = kSeeds;
-#endif
-  for (int seed = 0; seed < seeds; ++seed) {
-    Colony(static_cast<std::uint64_t>(seed)).run();
+  const char* asked = std::getenv("LLORCH_COLONIES");  // `./dev test --full` takes 100,000
+  const std::uint64_t seeds = asked ? std::strtoull(asked, nullptr, 10) : kSeeds;
+  for (std::uint64_t seed = 0; seed < seeds; ++seed) {
+    Colony(seed).run();
     if (HasFailure()) FAIL() << "LLORCH_SEED=" << seed << " replays it";
   }
 }

@@ -210,7 +210,7 @@ TEST(Streaming, arrivals_follow_the_steps_with_one_and_with_64_clients) {
 
 /// The engine is held before the prompt is computed: nothing but a comment, after 15 s, and without a number (J-36).
 TEST(Streaming, silence_during_prefill_is_broken_by_a_comment_after_15_seconds) {
-  if (kSanitized) GTEST_SKIP() << "not run under sanitizers: the same wait in relassert shows it";
+  if (kSanitized) GTEST_SKIP() << "not run under sanitizers: the same wait in release shows it";
   Held held;
   HeldWorker served(held, 1);
   const int fd = connect_to(served.port());

@@ -81,9 +81,9 @@ Result<std::string> unicode_form(std::string_view text, int options, WorkLimit& 
 }
 
 /// Matches and gaps of `word`: text, is a match.
-using Pieces = std::vector<std::pair<std::string, bool>>;
+using MarkedPieces = std::vector<std::pair<std::string, bool>>;
 
-void arrange(Pieces& pieces, SplitBehavior behavior, std::vector<std::string>& out) {
+void arrange(MarkedPieces& pieces, SplitBehavior behavior, std::vector<std::string>& out) {
   std::string carried;
   bool was_match = false, open = false;  // open: the last word of `out` may still grow
   for (auto& [text, match] : pieces) {
@@ -170,7 +170,7 @@ CutStep split_step(Regex regex, SplitBehavior behavior, bool invert) {
   return [regex = std::move(regex), behavior, invert](std::vector<std::string>& words, WorkLimit& limit) -> Status {
     std::vector<std::string> out;
     for (const std::string& word : words) {
-      Pieces pieces;
+      MarkedPieces pieces;
       std::size_t done = 0;
       LLORCH_OK(regex.each(word, limit, [&](std::size_t begin, std::size_t end) -> Status {
         if (begin > done) pieces.emplace_back(word.substr(done, begin - done), invert);

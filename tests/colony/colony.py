@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/worker"))
 from harness import free_port, main, new_seed, not_run, note_exchange, parse_sse, text_of, wait_for  # noqa: E402,F401
 
-BIN = pathlib.Path(os.environ.get("LLORCH_BIN", ROOT / "build/relassert/bin"))
+BIN = pathlib.Path(os.environ.get("LLORCH_BIN", ROOT / "build/release/bin"))
 SANITIZED = bool({"dev", "tsan"} & set(BIN.parts))
 DATA = pathlib.Path(os.environ.get("LLORCH_TEST_DATA", ROOT.parent / "shared"))
 STORIES = DATA / "models/stories260k-f32.gguf"
@@ -43,7 +43,7 @@ class Colony:
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="llorch-colony-"))
         self.queen_port, self.hive_port, self.worker_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.queen_port}"
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("LLORCH_", "XDG_", "HF_"))} | {"HOME": str(self.home), "LLORCH_HIVE_PORT": str(self.hive_port), "LLORCH_QUEEN_URL": self.url} | env
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("LLORCH_", "XDG_", "HF_"))} | {"HOME": str(self.home), "LLORCH_HIVE_PORT": str(self.hive_port), "LLORCH_QUEEN_URL": self.url, "LLORCH_ROLES": "1"} | env
         self.children = []
 
     def command(self, *arguments):

@@ -2,6 +2,7 @@
 import collections
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import pathlib
@@ -16,17 +17,23 @@ import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = os.environ.get("LLORCH_WORKER", str(ROOT / "build/relassert/bin/llorch-worker-cpu"))
+BINARY = os.environ.get("LLORCH_WORKER", str(ROOT / "build/release/bin/llorch-worker-cpu"))
 DATA = pathlib.Path(os.environ.get("LLORCH_TEST_DATA", str(ROOT.parent / "shared")))
 STORIES = DATA / "models/stories260k-f32.gguf"
+os.environ["LLORCH_ROLES"] = "1"  # what threads may do is asserted (src/base/thread_role.h)
 SANITIZED = "/dev/" in BINARY or "/tsan/" in BINARY
 USER = [{"role": "user", "content": "Write a haiku about the sea"}]
 
 
+PORTS = itertools.count(random.SystemRandom().randrange(21_000), 7)  # below what the kernel gives to clients, other suites begin elsewhere
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nobody listens on; none twice in a suite."""
+    while True:
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port := 11_000 + next(PORTS) % 21_000))
+            return port
 
 
 class Worker:
@@ -225,7 +232,7 @@ def write_results(suite, ok):
 
 def main():
     if not os.access(BINARY, os.X_OK):
-        sys.exit(f"{BINARY} is not there: ./dev build relassert")
+        sys.exit(f"{BINARY} is not there: ./dev build release")
     runner = unittest.TextTestRunner(verbosity=1, resultclass=Recorded)
     ok = unittest.main(testRunner=runner, exit=False).result.wasSuccessful()
     if require_real() and Recorded.missing:

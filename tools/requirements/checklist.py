@@ -52,7 +52,7 @@ def flaws(rows, root, known):
 def last_results(root):
     """Path of a test -> "passed" or "FAILED", from what the last runs left behind."""
     ended = {}
-    log = root / "build/relassert/Testing/Temporary/LastTest.log"
+    log = root / "build/release/Testing/Temporary/LastTest.log"
     if log.exists():
         for name, verdict in re.findall(r"Testing: (\S+)\n.*?\nTest (Passed|Failed)", log.read_text(errors="replace"), re.S):
             ended[name] = "passed" if verdict == "Passed" else "FAILED"

@@ -16,7 +16,7 @@ using std::chrono::milliseconds;
 constexpr int kModels = 500;
 constexpr double kCoreAllowed = 0.20, kDecisionAllowedUs = 200;
 
-struct Flags {
+struct ColonyBenchFlags {
   int hives = 1000, workers = 10, seconds = 10, requests = 500, port = 18591;
 };
 
@@ -24,7 +24,7 @@ std::string model_of(int number) { return fmt::format("hf:org/some-model-{}@main
 
 class Bench {
  public:
-  explicit Bench(Flags f) : f_(f) {}
+  explicit Bench(ColonyBenchFlags f) : f_(f) {}
 
   Result<int> run() {
     net::ServerOptions o;
@@ -134,7 +134,7 @@ class Bench {
     return value("_sum") / value("_count") * 1000;
   }
 
-  Flags f_;
+  ColonyBenchFlags f_;
   net::EventLoop loop_;
   std::unique_ptr<net::HttpServer> server_;
   std::vector<std::string> beats_;
@@ -149,7 +149,7 @@ class Bench {
 }  // namespace
 
 void add_command_colony_bench(CLI::App& app, int& exit_code) {
-  auto f = std::make_shared<Flags>();
+  auto f = std::make_shared<ColonyBenchFlags>();
   CLI::App* c = app.add_subcommand("colony-bench", "what a large colony costs its queen: heartbeats and decisions");
   c->add_option("--hives", f->hives)->capture_default_str()->check(CLI::Range(1, 10'000));
   c->add_option("--workers", f->workers, "of each hive")->capture_default_str()->check(CLI::Range(1, 100));

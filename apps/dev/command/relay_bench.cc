@@ -17,7 +17,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-struct Flags {
+struct RelayBenchFlags {
   int streams = 1000, rate = 20, seconds = 5, port = 18590;
 };
 
@@ -26,7 +26,7 @@ double now_us() { return std::chrono::duration<double, std::micro>(Clock::now().
 /// A worker and its hive, as far as a queen looks at them: every stream says a token at its rate, with the time in it.
 class Mock {
  public:
-  Mock(net::EventLoop& loop, const Flags& f) : loop_(loop), f_(f) {}
+  Mock(net::EventLoop& loop, const RelayBenchFlags& f) : loop_(loop), f_(f) {}
 
   Status start() {
     net::ServerOptions o;
@@ -113,7 +113,7 @@ class Mock {
   }
 
   net::EventLoop& loop_;
-  const Flags& f_;
+  const RelayBenchFlags& f_;
   std::unique_ptr<net::HttpServer> server_;
   std::vector<Stream> streams_;
   net::EventLoop::Timer timer_;
@@ -175,9 +175,9 @@ struct Figures {
   double median_ms = 0, p99_ms = 0, tokens_s = 0, cpu_us = 0, behind = 0;
 };
 
-class Bench {
+class RelayBench {
  public:
-  explicit Bench(Flags f) : f_(f), mock_(loop_, f_) {}
+  explicit RelayBench(RelayBenchFlags f) : f_(f), mock_(loop_, f_) {}
 
   Result<int> run() {
     LLORCH_OK(mock_.start());
@@ -237,7 +237,7 @@ class Bench {
     return Figures{at(0.5), at(0.99), count / seconds, used * 1e6 / std::max(1.0, count), count / std::max(1.0, given)};
   }
 
-  Flags f_;
+  RelayBenchFlags f_;
   net::EventLoop loop_;
   Mock mock_;
 };
@@ -245,14 +245,14 @@ class Bench {
 }  // namespace
 
 void add_command_relay_bench(CLI::App& app, int& exit_code) {
-  auto f = std::make_shared<Flags>();
+  auto f = std::make_shared<RelayBenchFlags>();
   CLI::App* c = app.add_subcommand("relay-bench", "what a queen's relay costs, beside the same streams without her");
   c->add_option("--streams", f->streams)->capture_default_str()->check(CLI::Range(1, 4000));
   c->add_option("--rate", f->rate, "tokens/s of each")->capture_default_str()->check(CLI::Range(1, 1000));
   c->add_option("--seconds", f->seconds)->capture_default_str()->check(CLI::Range(1, 600));
   c->add_option("--port", f->port, "of the queen")->capture_default_str();
   c->callback([f, &exit_code] {
-    const auto result = Bench(*f).run();
+    const auto result = RelayBench(*f).run();
     exit_code = result ? *result : (cli::report(result.error()), 1);
   });
 }

@@ -19,7 +19,7 @@ namespace {
 
 using net::Clock;
 
-struct Flags {
+struct WorkerScenarioFlags {
   std::string worker_id = "worker-test", model = "builtin:haiku", backend = "cpu", binary;
   int device = 0, port = 18081, hive_port = 19200, timeout_s = 30;
 };
@@ -51,7 +51,7 @@ class Child {
 
 class Scenario {
  public:
-  explicit Scenario(Flags flags) : f_(std::move(flags)) {}
+  explicit Scenario(WorkerScenarioFlags flags) : f_(std::move(flags)) {}
 
   Result<int> run() {
     LLORCH_OK(start_hive());
@@ -174,7 +174,7 @@ class Scenario {
     return net::HttpServer::make(loop_, o, {}, {}).has_value();
   }
 
-  Flags f_;
+  WorkerScenarioFlags f_;
   net::EventLoop loop_;
   std::unique_ptr<net::HttpServer> hive_;
   Child* child_ = nullptr;
@@ -184,7 +184,7 @@ class Scenario {
 }  // namespace
 
 void add_command_worker_scenario(CLI::App& app, int& exit_code) {
-  auto f = std::make_shared<Flags>();
+  auto f = std::make_shared<WorkerScenarioFlags>();
   CLI::App* c =
       app.add_subcommand("worker-test", "mock hive, real worker: health, heartbeat, dual call, stream, shutdown");
   c->add_option("--worker-id", f->worker_id)->capture_default_str();
@@ -198,7 +198,7 @@ void add_command_worker_scenario(CLI::App& app, int& exit_code) {
     f->binary =
         (std::filesystem::read_symlink("/proc/self/exe").parent_path() / ("llorch-worker-" + f->backend)).string();
     if (!std::filesystem::exists(f->binary)) {
-      exit_code = cli::report({ErrorCode::kIo, fmt::format("{} is not there: ./dev build relassert", f->binary)});
+      exit_code = cli::report({ErrorCode::kIo, fmt::format("{} is not there: ./dev build release", f->binary)});
       return;
     }
     const auto result = Scenario(*f).run();

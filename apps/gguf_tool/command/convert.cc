@@ -31,10 +31,10 @@ Status convert(const std::string& directory, const std::string& out, const std::
 }  // namespace
 
 void add_command_convert(CLI::App& app, int& exit_code) {
-  struct Flags {
+  struct ConvertFlags {
     std::string in, out, type;
   };
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ConvertFlags>();
   CLI::App* c = app.add_subcommand("convert", "write a Hugging Face directory as GGUF");
   c->add_option("directory", flags->in, "directory with config.json, *.safetensors, tokenizer.json")->required();
   c->add_option("out", flags->out, "GGUF file to write")->required();

@@ -86,11 +86,11 @@ Status inspect(const std::string& path, bool as_json, bool with_hashes) {
 }  // namespace
 
 void add_command_inspect(CLI::App& app, int& exit_code) {
-  struct Flags {
+  struct InspectFlags {
     std::string path;
     bool as_json = false, hashes = false;
   };
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<InspectFlags>();
   CLI::App* c = app.add_subcommand("inspect", "print metadata and tensors");
   c->add_option("file", flags->path, "GGUF file, SafeTensors directory, or builtin:haiku")->required();
   c->add_flag("--json", flags->as_json, "everything as JSON");

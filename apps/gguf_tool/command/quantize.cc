@@ -16,10 +16,10 @@ Status quantize(const std::string& in, const std::string& out, const std::string
 }  // namespace
 
 void add_command_quantize(CLI::App& app, int& exit_code) {
-  struct Flags {
+  struct QuantizeFlags {
     std::string in, out, type;
   };
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<QuantizeFlags>();
   CLI::App* c = app.add_subcommand("quantize", "write a model with its matrices in another type");
   c->add_option("in", flags->in, "GGUF file")->required();
   c->add_option("out", flags->out, "GGUF file to write")->required();

@@ -6,12 +6,12 @@
 namespace llorch::gguf_tool {
 namespace {
 
-struct Flags {
+struct SynthFlags {
   std::string arch, vocab, out;
   arch::SynthRequest request;
 };
 
-Status synth(Flags& f) {
+Status synth(SynthFlags& f) {
   LLORCH_TRY(const arch::Shape* shape, arch::find_shape(f.request.shape));
   if (!f.arch.empty() && f.arch != shape->arch)
     return fail(ErrorCode::kInvalidRequest, "shape '{}' is of architecture '{}', not '{}'", shape->name, shape->arch,
@@ -27,7 +27,7 @@ Status synth(Flags& f) {
 }  // namespace
 
 void add_command_synth(CLI::App& app, int& exit_code) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<SynthFlags>();
   CLI::App* c = app.add_subcommand("synth", "write a model of a real shape with random weights");
   std::string shapes;
   for (const arch::Shape& s : arch::shapes()) shapes += fmt::format("{}{}", shapes.empty() ? "" : ", ", s.name);

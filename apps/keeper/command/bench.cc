@@ -8,7 +8,7 @@
 namespace llorch::keeper {
 namespace {
 
-struct Flags {
+struct BenchFlags {
   Common common;
   std::string model = "builtin:haiku", out, baseline, threads;
   int prompt = 512, generate = 128, repeats = 5;
@@ -36,7 +36,7 @@ Result<boost::json::object> read_run(const std::string& text, const char* what) 
   return *o;
 }
 
-Status bench(const Flags& f) {
+Status bench(const BenchFlags& f) {
   LLORCH_TRY(const colony::ModelRef ref, colony::parse_model_ref(f.model));
   if (ref.kind != colony::ModelRef::Kind::kFile && ref.kind != colony::ModelRef::Kind::kBuiltin)
     return fail(ErrorCode::kInvalidRequest,
@@ -94,7 +94,7 @@ Status bench(const Flags& f) {
 }  // namespace
 
 void add_command_bench(CLI::App& app, int& exit_code) {
-  const auto f = std::make_shared<Flags>();
+  const auto f = std::make_shared<BenchFlags>();
   CLI::App* c = app.add_subcommand("bench", "how fast this machine runs a model, against its own peaks");
   f->common.add(*c);
   c->add_option("model", f->model, "/path/to/model.gguf or builtin:haiku")->capture_default_str();

@@ -115,11 +115,11 @@ void add_worker(CLI::App& app, int& exit_code) {
 }
 
 void add_alias(CLI::App& model, int& exit_code) {
-  struct Flags {
+  struct ColonyFlags {
     Common common;
     std::string name, model;
   };
-  const auto f = std::make_shared<Flags>();
+  const auto f = std::make_shared<ColonyFlags>();
   CLI::App* c = model.add_subcommand("alias", "a short name for a model");
   f->common.add(*c);
   c->add_option("name", f->name, "of a-z 0-9 . _ -")->required();
@@ -142,11 +142,11 @@ void add_model(CLI::App& app, int& exit_code) {
         std::tuple("load", "model_load", "see to it that a worker with the model runs"),
         std::tuple("unload", "model_unload", "stop the workers with the model"),
         std::tuple("delete", "model_delete", "delete a model's file")}) {
-    struct Flags {
+    struct ColonyFlags {
       Common common;
       std::string hive, model;
     };
-    const auto f = std::make_shared<Flags>();
+    const auto f = std::make_shared<ColonyFlags>();
     CLI::App* c = model->add_subcommand(name, help);
     f->common.add(*c);
     c->add_option("--hive", f->hive, "default: this machine's");

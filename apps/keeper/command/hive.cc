@@ -9,14 +9,14 @@
 namespace llorch::keeper {
 namespace {
 
-struct Flags {
+struct HiveFlags {
   Common common;
   std::string address, hive_id;
   HiveStart start;
   int ssh_port = 22, wait_s = 30;
 };
 
-Result<Host> host_of(Flags& f) {
+Result<Host> host_of(HiveFlags& f) {
   LLORCH_TRY(Host host, Host::make(f.address, f.ssh_port));
   if (f.hive_id.empty()) f.hive_id = host.default_hive_id();
   return host;
@@ -33,7 +33,7 @@ Result<std::string> queen_for(const Host& host, const Common& common) {
 }
 
 /// A queen without keys believes a hive that shows a key which only she and her user can read.
-Result<std::string> local_key(Flags& f) {
+Result<std::string> local_key(HiveFlags& f) {
   f.start.local_mode = true, f.start.listen = "127.0.0.1";
   auto key = security::read_secret_file(f.common.data_dir + "/node-token");
   if (key) return key;
@@ -50,7 +50,7 @@ bool online(Session& session, const std::string& hive_id) {
          });
 }
 
-Status install(Flags& f) {
+Status install(HiveFlags& f) {
   LLORCH_TRY(const Host host, host_of(f));
   const Session session(f.common);
   for (const char* program : {"llorch-hive", "llorch-worker-cpu"}) {
@@ -62,7 +62,7 @@ Status install(Flags& f) {
   return {};
 }
 
-Status start(Flags& f) {
+Status start(HiveFlags& f) {
   LLORCH_TRY(const Host host, host_of(f));
   Session session(f.common);
   LLORCH_OK(session.wake(true));
@@ -96,12 +96,12 @@ Status start(Flags& f) {
 }
 
 /// A machine becomes one of the colony.
-Status add(Flags& f) {
+Status add(HiveFlags& f) {
   LLORCH_OK(install(f));
   return start(f);
 }
 
-Status stop(Flags& f) {
+Status stop(HiveFlags& f) {
   LLORCH_TRY(const Host host, host_of(f));
   const Session session(f.common);
   LLORCH_TRY(const bool ran, host.stop_hive());
@@ -109,7 +109,7 @@ Status stop(Flags& f) {
   return {};
 }
 
-Status uninstall(Flags& f) {
+Status uninstall(HiveFlags& f) {
   LLORCH_TRY(const Host host, host_of(f));
   LLORCH_OK(stop(f));
   LLORCH_OK(host.uninstall());
@@ -122,7 +122,7 @@ Status uninstall(Flags& f) {
   return {};
 }
 
-Status status(Flags& f) {
+Status status(HiveFlags& f) {
   LLORCH_TRY(const Host host, host_of(f));
   LLORCH_TRY(const bool runs, host.hive_running());
   const auto version = host.version();
@@ -172,7 +172,7 @@ void add_command_hive(CLI::App& app, int& exit_code) {
       ->callback([again, &exit_code] {
         exit_code = rebuild(*again, {"llorch-hive", "llorch-worker-cpu"});
       });
-  using Work = Status (*)(Flags&);
+  using Work = Status (*)(HiveFlags&);
   for (const auto& [verb, help, work] :
        {std::tuple<const char*, const char*, Work>("install", "copy the hive's programs to a machine", install),
         {"start", "start a machine's hive; it joins the colony with a one-time token", start},
@@ -180,7 +180,7 @@ void add_command_hive(CLI::App& app, int& exit_code) {
         {"stop", "stop a machine's hive, with its workers", stop},
         {"status", "does a machine's hive run?", status},
         {"uninstall", "stop a machine's hive and take it away", uninstall}}) {
-    const auto f = std::make_shared<Flags>();
+    const auto f = std::make_shared<HiveFlags>();
     CLI::App* c = hive->add_subcommand(verb, help);
     f->common.add(*c);
     c->add_option("-a,--address", f->address, "[user@]host, by ssh; default: this machine");

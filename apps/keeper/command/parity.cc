@@ -231,7 +231,7 @@ int fetch(const Common& common, const std::string& word) {
   return 0;
 }
 
-void add_logs(CLI::App& parity, int& exit_code) {
+void add_log_comparison(CLI::App& parity, int& exit_code) {
   const auto f = std::make_shared<LogFlags>();
   CLI::App* log =
       command(parity, "log", "a log of the logits of a short, greedy answer", std::shared_ptr<Common>(f, &f->common));
@@ -277,7 +277,7 @@ void add_logs(CLI::App& parity, int& exit_code) {
 void add_command_parity(CLI::App& app, int& exit_code) {
   CLI::App* parity = app.add_subcommand("parity", "is what is computed here what others compute?");
   parity->require_subcommand(1);
-  add_logs(*parity, exit_code);
+  add_log_comparison(*parity, exit_code);
   const auto v = std::make_shared<VerifyFlags>();
   CLI::App* verify_command =
       command(*parity, "verify", "a model's every checkpoint against references, to the first divergence",

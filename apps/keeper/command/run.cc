@@ -7,13 +7,13 @@
 namespace llorch::keeper {
 namespace {
 
-struct Flags {
+struct RunFlags {
   Common common;
   Question question;
   std::string prompt;
 };
 
-int run(Flags& f, bool chat) {
+int run(RunFlags& f, bool chat) {
   Session session(f.common);
   const bool person = isatty(STDIN_FILENO) == 1;
   if (!chat && f.prompt.empty() && !person) f.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
@@ -30,7 +30,7 @@ int run(Flags& f, bool chat) {
 
 void add_command_run(CLI::App& app, int& exit_code) {
   const auto add = [&](const char* name, const char* help, bool chat) {
-    const auto f = std::make_shared<Flags>();
+    const auto f = std::make_shared<RunFlags>();
     CLI::App* c = app.add_subcommand(name, help);
     f->common.add(*c);
     f->question.add(*c);

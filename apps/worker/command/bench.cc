@@ -45,12 +45,12 @@ void print_report(const BenchReport& r) {
 }  // namespace
 
 void add_command_bench(CLI::App& app, int& exit_code) {
-  struct Flags {
+  struct BenchFlags {
     ModelFlags model;
     BenchOptions options;
     std::string kv = "f16";
   };
-  auto f = std::make_shared<Flags>();
+  auto f = std::make_shared<BenchFlags>();
   BenchOptions& o = f->options;
   CLI::App* c =
       app.add_subcommand("bench", "measure prefill, decode, load time and memory against the machine's peaks");

@@ -5,13 +5,13 @@
 namespace llorch::worker {
 namespace {
 
-struct Flags {
+struct DetokenizeFlags {
   std::string model;
   TokenIds ids;
   bool special = false, as_json = false;
 };
 
-Status detokenize(const Flags& f) {
+Status detokenize(const DetokenizeFlags& f) {
   LLORCH_TRY(const auto source, open_model(f.model));
   LLORCH_TRY(const auto tokenizer, open_tokenizer(f.model, *source));
   for (const TokenId id : f.ids)
@@ -33,7 +33,7 @@ Status detokenize(const Flags& f) {
 }  // namespace
 
 void add_command_detokenize(CLI::App& app, int& exit_code) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<DetokenizeFlags>();
   CLI::App* c = app.add_subcommand("detokenize", "print the text of token ids");
   c->add_option("-m,--model", flags->model, "GGUF file, SafeTensors directory, or builtin:haiku")->required();
   c->add_option("--ids", flags->ids, "token ids, separated by commas")->required()->delimiter(',');

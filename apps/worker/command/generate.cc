@@ -15,7 +15,7 @@ namespace {
 std::atomic<bool> interrupted{false};
 void on_interrupt(int) { interrupted = true; }
 
-struct Flags {
+struct GenerateFlags {
   ModelFlags model;
   std::string prompt, prompt_file, kv_type = "f16";
   int max_tokens = 128, prefill_chunk = 512, batch = 1;
@@ -46,7 +46,7 @@ struct Answer {
   std::optional<Error> error;
 };
 
-void report(const Flags& f, const LoadedModel& model, const Answer& answer, double load_ms, double all_ms) {
+void report(const GenerateFlags& f, const LoadedModel& model, const Answer& answer, double load_ms, double all_ms) {
   const EndEvent& e = answer.end;
   if (f.model.as_json) {
     cli::print({{"text", answer.text},
@@ -71,7 +71,7 @@ void report(const Flags& f, const LoadedModel& model, const Answer& answer, doub
   }
 }
 
-Result<int> generate(const Flags& f) {
+Result<int> generate(const GenerateFlags& f) {
   LLORCH_TRY(const KvPrecision precision, kv_precision(f.kv_type));
   std::string text = f.prompt;
   if (!f.prompt_file.empty()) {
@@ -130,7 +130,7 @@ Result<int> generate(const Flags& f) {
 }  // namespace
 
 void add_command_generate(CLI::App& app, int& exit_code) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<GenerateFlags>();
   flags->sampling.temperature = 0;
   CLI::App* c = app.add_subcommand("generate", "continue a text");
   flags->model.add(*c);

@@ -11,7 +11,7 @@
 namespace llorch::worker {
 namespace {
 
-struct Flags {
+struct LogitsFlags {
   ModelFlags model;
   TokenIds tokens;
   std::string out, checkpoints, kv_type = "f32";
@@ -48,7 +48,7 @@ std::string validate_directory() {
   return ((problem ? std::filesystem::path("/tmp") : temporary) / "llorch_checkpoints").string();
 }
 
-Status logits(const Flags& f) {
+Status logits(const LogitsFlags& f) {
   const std::string dumps = validate_directory();
   LLORCH_TRY(LoadedModel model, f.model.load());
   const int vocab = model.decoder->parts().vocab, context = model.decoder->parts().context;
@@ -96,7 +96,7 @@ Status logits(const Flags& f) {
 }  // namespace
 
 void add_command_logits(CLI::App& app, int& exit_code) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<LogitsFlags>();
   CLI::App* c = app.add_subcommand("logits", "write the logits of every position, for parity checks");
   flags->model.add(*c);
   c->add_option("--tokens", flags->tokens, "token ids, separated by commas")->required()->delimiter(',');

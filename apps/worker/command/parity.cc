@@ -15,7 +15,7 @@
 namespace llorch::worker {
 namespace {
 
-struct Flags {
+struct ParityFlags {
   ModelFlags model;
   TokenIds tokens;
   std::string against;
@@ -127,7 +127,7 @@ std::pair<double, double> of_rows(const std::vector<float>& ours, const std::vec
   return {kl / static_cast<double>(rows), same / static_cast<double>(rows)};
 }
 
-Result<int> parity(Flags f) {
+Result<int> parity(ParityFlags f) {
   if (f.model.options.isa.empty()) f.model.options.isa = "reference";
   if (f.tolerance <= 0) f.tolerance = f.model.options.isa == "reference" ? 1e-6 : 3e-2;
   Run reference;
@@ -197,7 +197,7 @@ Result<int> parity(Flags f) {
 }  // namespace
 
 void add_command_parity(CLI::App& app, int& exit_code) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ParityFlags>();
   CLI::App* c = app.add_subcommand("parity", "compare every checkpoint with a reference's, to the first divergence");
   flags->model.add(*c);
   c->add_option("--against", flags->against, "a reference's .safetensors of checkpoints, or another model")->required();

@@ -9,12 +9,12 @@
 namespace llorch::worker {
 namespace {
 
-struct Flags {
+struct PerplexityFlags {
   ModelFlags model;
   std::string file;
 };
 
-Status perplexity(const Flags& f) {
+Status perplexity(const PerplexityFlags& f) {
   LLORCH_TRY(const std::string text, read_text_file(f.file, limits::kTextBytesMax));
   LLORCH_TRY(LoadedModel model, f.model.load());
   LLORCH_TRY(const TokenIds ids, model.tokenizer->encode(text, {}));
@@ -56,7 +56,7 @@ Status perplexity(const Flags& f) {
 }  // namespace
 
 void add_command_perplexity(CLI::App& app, int& exit_code) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<PerplexityFlags>();
   CLI::App* c = app.add_subcommand("perplexity", "measure how well the model predicts a text");
   flags->model.add(*c);
   c->add_option("--file", flags->file, "the text")->required();

@@ -7,12 +7,12 @@
 namespace llorch::worker {
 
 void add_command_roofline(CLI::App& app, int& exit_code) {
-  struct Flags {
+  struct RooflineFlags {
     int threads = 0;
     std::string isa;
     bool as_json = false;
   };
-  auto f = std::make_shared<Flags>();
+  auto f = std::make_shared<RooflineFlags>();
   CLI::App* c = app.add_subcommand("roofline", "measure read bandwidth and peak rates of this machine");
   c->add_option("-t,--threads", f->threads, "default: one per core")->check(CLI::Range(1, 1024));
   c->add_option("--isa", f->isa, "default: the best")->envname("LLORCH_ISA");

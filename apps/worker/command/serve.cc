@@ -9,7 +9,7 @@
 namespace llorch::worker {
 namespace {
 
-struct Flags {
+struct ServeFlags {
   ModelFlags model;
   ServeOptions serve;
   std::string kv_type = "f16", backend, host = "127.0.0.1";
@@ -18,7 +18,7 @@ struct Flags {
   bool no_prefix_cache = false;
 };
 
-Result<int> serve(Flags f) {
+Result<int> serve(ServeFlags f) {
   ServeOptions& o = f.serve;
   if (!f.backend.empty() && f.backend != "cpu")
     return fail(ErrorCode::kInvalidRequest, "--backend {}: this worker is built for cpu", f.backend);
@@ -52,7 +52,7 @@ Result<int> serve(Flags f) {
 }  // namespace
 
 void add_command_serve(CLI::App& app, int& exit_code) {
-  auto f = std::make_shared<Flags>();
+  auto f = std::make_shared<ServeFlags>();
   ServeOptions& o = f->serve;
   CLI::App* c = app.add_subcommand("serve", "serve a model over HTTP: the native API, OpenAI's API and a chat page");
   cli::add_config(*c, "worker");

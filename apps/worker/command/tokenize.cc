@@ -6,12 +6,12 @@
 namespace llorch::worker {
 namespace {
 
-struct Flags {
+struct TokenizeFlags {
   std::string model, text, file;
   bool add_bos = false, parse_special = false, as_json = false;
 };
 
-Status tokenize(const Flags& f) {
+Status tokenize(const TokenizeFlags& f) {
   std::string text = f.text;
   if (!f.file.empty()) {
     LLORCH_TRY(text, read_text_file(f.file, limits::kTextBytesMax));
@@ -33,7 +33,7 @@ Status tokenize(const Flags& f) {
 }  // namespace
 
 void add_command_tokenize(CLI::App& app, int& exit_code) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<TokenizeFlags>();
   CLI::App* c = app.add_subcommand("tokenize", "print the token ids of a text on one line");
   c->add_option("-m,--model", flags->model, "GGUF file, SafeTensors directory, or builtin:haiku")->required();
   auto* text = c->add_option("--text", flags->text, "the text");
