@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <charconv>
 
 #include "net/asio.h"
 
@@ -12,33 +12,23 @@ namespace llorch::net {
 
 namespace http = boost::beast::http;
 
-Result<Url> parse_url(std::string_view text) {
-  const auto bad = [](std::string_view why) { return fail(ErrorCode::kInvalidRequest, "URL: {}", why); };
-  if (!text.starts_with("http://")) return bad("must begin with http://");
-  text.remove_prefix(7);
-  Url url;
-  const std::size_t slash = text.find('/');
-  if (slash != std::string_view::npos) url.path = text.substr(slash);
-  std::string_view authority = text.substr(0, slash);
-  if (authority.contains('@')) return bad("user information is refused");
-  if (const std::size_t colon = authority.rfind(':'); colon != std::string_view::npos && !authority.ends_with(']')) {
-    const std::string_view digits = authority.substr(colon + 1);
-    const auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), url.port);
-    if (problem != std::errc{} || end != digits.data() + digits.size() || url.port == 0)
-      return bad("the port is not a number");
-    authority = authority.substr(0, colon);
-  }
-  if (authority.starts_with('[') && authority.ends_with(']')) authority = authority.substr(1, authority.size() - 2);
-  for (const char c : authority)
-    if (!std::isalnum(static_cast<unsigned char>(c)) && !std::string_view(".-_:").contains(c))
-      return bad("the host has a character that it cannot have");
-  if (authority.empty()) return bad("the host is missing");
-  url.host = authority;
-  for (const char c : url.path)
-    if (static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7f)
-      return bad("the path has a character that must be escaped");
-  return url;
+namespace {
+
+/// What is sent may hold text of others (a job's "sse_url"): nothing in it may end a line.
+Status check_request(const ClientRequest& r) {
+  const auto bad = [](std::string_view what) { return fail(ErrorCode::kInvalidRequest, "cannot send {}", what); };
+  const auto token = [](char c) { return c > 0x20 && c < 0x7f && c != ':'; };
+  if (r.method.empty() || !std::ranges::all_of(r.method, token)) return bad("this method");
+  if (!is_request_target(r.url.path)) return bad("this path: it has a character that must be escaped");
+  for (const auto& [name, value] : r.headers.fields())
+    if (name.empty() || !std::ranges::all_of(name, token) || std::ranges::any_of(value, [](char c) {
+          return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f;
+        }))
+      return bad("a header that has a control character");
+  return {};
 }
+
+}  // namespace
 
 struct Call::State : std::enable_shared_from_this<Call::State> {
   State(EventLoop& loop, ClientRequest r, ClientCallbacks c)
@@ -94,6 +84,7 @@ struct Call::State : std::enable_shared_from_this<Call::State> {
 
 asio::awaitable<void> Call::State::run() {
   const auto self = shared_from_this();
+  if (const Status sound = check_request(request); !sound) co_return end(sound);
   arm(request.connect_timeout);
   const auto [unresolved, endpoints] =
       co_await resolver.async_resolve(request.url.host, std::to_string(request.url.port), kTuple);

@@ -7,16 +7,9 @@
 
 #include "net/event_loop.h"
 #include "net/http_types.h"
+#include "net/url.h"
 
 namespace llorch::net {
-
-struct Url {
-  std::string host;
-  std::uint16_t port = 80;
-  std::string path = "/";
-};
-/// http://host[:port][/path]; no user information. Errors: kInvalidRequest.
-[[nodiscard]] Result<Url> parse_url(std::string_view text);
 
 struct ClientRequest {
   std::string method = "GET";

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "net/url.h"
+
 namespace llorch::net {
 namespace {
 
@@ -27,14 +29,14 @@ std::optional<std::string> decode(std::string_view text, bool query) {
       if (i + 2 >= text.size() || hex_digit(text[i + 1]) < 0 || hex_digit(text[i + 2]) < 0) return std::nullopt;
       const char c = static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
       if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return std::nullopt;
-      if (!query && (unreserved(c) || c == '/' || c == '\\' || c == '%'))
-        return std::nullopt;  // a second spelling of a plain path
+      if (!query && (unreserved(c) || c == '/' || c == '\\')) return std::nullopt;  // a second spelling of a plain path
       out += c;
       i += 2;
     } else {
       out += text[i];
     }
   }
+  if (!is_utf8(out)) return std::nullopt;
   return out;
 }
 

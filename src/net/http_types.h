@@ -33,7 +33,8 @@ struct Target {
   [[nodiscard]] std::optional<std::string> parameter(std::string_view name) const;
 };
 /// Origin form only. Refused: other forms, empty segments ("//"), ".", "..", escapes that spell unreserved characters
-/// or separators, control characters, fragments. Errors: kInvalidRequest.
+/// or separators, control characters, what is no UTF-8 when decoded, fragments. Decoded once: "%2541" is "%41". Errors:
+/// kInvalidRequest.
 [[nodiscard]] Result<Target> parse_target(std::string_view text);
 
 /// Checks what a lenient parser would let pass: folded lines, bare line feeds, blanks before a colon, doubled Host,

@@ -22,10 +22,31 @@ TEST(Target, plain_ones_are_taken_apart) {
 
 TEST(Target, second_spellings_are_refused) {
   for (const char* text :
-       {"",      "*",         "health", "http://x/health", "//health",  "/v1/",      "/v1//models", "/./a",
-        "/a/..", "/%2e%2e/a", "/a%2fb", "/a%5cb",          "/%68ealth", "/a%00",     "/a%0a",       "/a%",
-        "/a%2",  "/a#b",      "/a b",   "/a\\b",           "/\x7f",     "/\xc3\xa4", "/a?b=%zz",    "/%25"})
+       {"",         "*",         "health",         "http://x/health", "//health",  "/v1/",      "/v1//models", "/./a",
+        "/a/..",    "/%2e%2e/a", "/a%2fb",         "/a%5cb",          "/%68ealth", "/a%00",     "/a%0a",       "/a%",
+        "/a%2",     "/a#b",      "/a b",           "/a\\b",           "/\x7f",     "/\xc3\xa4", "/a?b=%zz",    "/%c3",
+        "/a?b=%ff", "/%c0%af",   "/a?b=%ed%a0%80", "/a?b=%00"})
     EXPECT_FALSE(parse_target(text)) << text;
+}
+
+TEST(Target, escapes_are_decoded_once) {
+  EXPECT_EQ(parse_target("/%2541").value().path, "/%41");
+  EXPECT_EQ(parse_target("/a?b=%252B+%2B%23%2F").value().parameter("b"), "%2B +#/");
+  EXPECT_EQ(parse_target("/a?b=%C3%A4%e2%82%ac%f0%9f%90%9d").value().parameter("b"), "ä€🐝");
+}
+
+TEST(Url, what_is_put_into_a_path_or_a_query_comes_back) {
+  for (const std::string text :
+       {"plain", "a b", "a+b", "100%", "%41", "#1", "a&b=c", "?", "ä€🐝", "/x/y z.gguf", "\"\\<>^`{|}", ""}) {
+    const auto query = parse_target(url_path("/v1").query("x y", text).query("z", "1").text());
+    ASSERT_TRUE(query) << text << ": " << query.error().message;
+    EXPECT_EQ(query->parameter("x y"), text);
+    EXPECT_EQ(query->parameter("z"), "1");
+    if (text.empty() || text.find_first_of("/\\") != std::string::npos) continue;
+    EXPECT_EQ(parse_target(url_path("/v1").segment(text).fixed("/end").text()).value().path, "/v1/" + text + "/end");
+  }
+  EXPECT_EQ(url_path("").segments("a/b c").fixed("/x").segment("d/e").text(), "/a/b%20c/x/d%2Fe");
+  EXPECT_EQ(parse_url("http://h/base/").value().below("/v1").path, "/base/v1");
 }
 
 TEST(Head, what_lenient_parsers_pass_is_refused) {
@@ -177,6 +198,11 @@ TEST(Client, a_refused_connection_and_a_broken_answer_are_errors) {
   const auto refused = fetch(r);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kIo);
+  r.url.path = "/a HTTP/1.1\r\nX: y";  // from another daemon's "sse_url"
+  EXPECT_EQ(fetch(r).error().code, ErrorCode::kInvalidRequest);
+  r.url.path = "/";
+  r.headers.add("X-Correlation-Id", "a\r\nX: y");
+  EXPECT_EQ(fetch(r).error().code, ErrorCode::kInvalidRequest);
 }
 
 }  // namespace
