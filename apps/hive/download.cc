@@ -13,6 +13,7 @@
 #include <random>
 
 #include "base/contained_folder.h"
+#include "net/url.h"
 #include "security/manifest.h"
 #include "security/validate.h"
 
@@ -78,15 +79,17 @@ Attempt<colony::HubListing> Download::list() {
   std::string text;
   HubRequest request;
   request.seconds_max = kListingSecondsMax;
-  LLORCH_TRY(const HubReply reply,
-             HubClient(options_, stop_.get_token())
-                 .get(fmt::format("{}/api/models/{}/revision/{}", options_.endpoint, ref_.repo, ref_.revision), request,
-                      [&](const HubReply&, std::string_view bytes) -> Status {
-                        if (text.size() + bytes.size() > colony::kHubListingBytesMax)
-                          return fail(ErrorCode::kDownloadFailed, "the model server's list of files is too long");
-                        text += bytes;
-                        return {};
-                      }));
+  LLORCH_TRY(
+      const HubReply reply,
+      HubClient(options_, stop_.get_token())
+          .get(options_.endpoint +
+                   net::url_path("/api/models").segments(ref_.repo).fixed("/revision").segment(ref_.revision).text(),
+               request, [&](const HubReply&, std::string_view bytes) -> Status {
+                 if (text.size() + bytes.size() > colony::kHubListingBytesMax)
+                   return fail(ErrorCode::kDownloadFailed, "the model server's list of files is too long");
+                 text += bytes;
+                 return {};
+               }));
   LLORCH_TRY(colony::HubListing listing, colony::read_hub_listing(text));
   return listing;
 }
@@ -174,7 +177,9 @@ Result<Fetched> Download::transfer(const OnProgress& on_progress) {
   Fetched out;
   out.revision = listing.commit;
   LLORCH_TRY(out.file, colony::choose_file(listing, ref_.file));
-  const std::string url = fmt::format("{}/{}/resolve/{}/{}", options_.endpoint, ref_.repo, out.revision, out.file);
+  const std::string url =
+      options_.endpoint +
+      net::url_path("").segments(ref_.repo).fixed("/resolve").segment(out.revision).segments(out.file).text();
   LLORCH_TRY(const Remote remote, repeat([&] { return look(url); }));
   LLORCH_TRY(const colony::CacheNames names, colony::cache_names(ref_, out.revision, out.file, remote.etag));
   LLORCH_TRY(const ContainedFolder cache, ContainedFolder::open(options_.home + "/hub"));

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -22,6 +23,8 @@ using service::Procedure;
 
 namespace {
 
+constexpr std::chrono::seconds kStopTime{20};  // of all workers at once: more than the whole ladder of one
+
 auto wall_now() { return std::chrono::system_clock::now(); }
 
 }  // namespace
@@ -30,7 +33,7 @@ Hive::Hive(net::EventLoop& loop, HiveOptions options)
     : loop_(loop),
       options_(std::move(options)),
       front_(loop, options_, "llorch-hive"),
-      desk_(loop, {"hive", options_.hive_id, {}, {}}),
+      desk_(gate_, {"hive", options_.hive_id, {}, {}}),
       records_(options_.data_dir + "/workers.pid"),
       devices_(loop, metrics_),
       transfers_(loop, options_.hub,
@@ -39,7 +42,6 @@ Hive::Hive(net::EventLoop& loop, HiveOptions options)
                       [this](const Result<Fetched>& r) {
                         metrics_.download(r ? "complete" : std::string(name(r.error().code)));
                       }}),
-      life_(std::make_shared<service::Flow>(loop)),
       database_(loop),
       files_(loop),
       programs_(loop) {
@@ -193,12 +195,12 @@ void Hive::tell_failed(const WorkerProcess& w) {
                                  {"worker_id", w.facts.worker_id},
                                  {"exit_code", w.exit_code},
                                  {"vram_released", nullptr}};
-  if (peer) tell(std::make_shared<service::Flow>(loop_), *peer, "/v1/workers/failed", boost::json::serialize(body));
+  if (peer) tell(gate_.flow(), *peer, "/v1/workers/failed", boost::json::serialize(body));
 }
 
 void Hive::probe() {
   for (const auto& [id, w] : workers_)
-    if (w->awake && w->facts.state != "stopping") probe_worker(std::make_shared<service::Flow>(loop_), *this, w);
+    if (w->awake && w->facts.state != "stopping") probe_worker(gate_.flow(), *this, w);
   probe_timer_ = loop_.after(std::chrono::seconds(options_.probe_interval_s), [this] { probe(); });
 }
 
@@ -244,9 +246,7 @@ Status Hive::worker_beat(const boost::json::object& body) {
 net::ClientRequest Hive::to_queen(std::string_view path, std::string body) const {
   net::ClientRequest call;
   call.method = "POST";
-  call.url = net::parse_url(options_.queen_url).value();
-  while (call.url.path.ends_with('/')) call.url.path.pop_back();
-  call.url.path += path;
+  call.url = net::parse_url(options_.queen_url).value().below(path);
   call.headers.add("Content-Type", "application/json");
   call.body = std::move(body);
   return call;
@@ -277,22 +277,23 @@ void Hive::join() {
     return shutdown("it cannot join");
   }
   const boost::json::object body{{"hive_id", options_.hive_id}, {"token", front_.token()}, {"url", front_.url()}};
-  join_colony(life_, *std::move(queen), boost::json::serialize(body), [this, file](Result<std::string> node_token) {
-    if (node_token) {
-      const Status kept = security::write_secret_file(options_.data_dir + "/node-token", *node_token);
-      std::error_code problem;
-      std::filesystem::remove(file, problem);
-      if (kept) {
-        node_token_ = *std::move(node_token);
-        log(Level::kInfo, "joined",
-            fmt::format("{} belongs to the colony of {}", options_.hive_id, options_.queen_url));
-        return beat();
-      }
-      node_token = std::unexpected(kept.error());
-    }
-    log(Level::kError, "join_failed", node_token.error().message);
-    shutdown("it cannot join");
-  });
+  join_colony(gate_.flow(), *std::move(queen), boost::json::serialize(body),
+              [this, file](Result<std::string> node_token) {
+                if (node_token) {
+                  const Status kept = security::write_secret_file(options_.data_dir + "/node-token", *node_token);
+                  std::error_code problem;
+                  std::filesystem::remove(file, problem);
+                  if (kept) {
+                    node_token_ = *std::move(node_token);
+                    log(Level::kInfo, "joined",
+                        fmt::format("{} belongs to the colony of {}", options_.hive_id, options_.queen_url));
+                    return beat();
+                  }
+                  node_token = std::unexpected(kept.error());
+                }
+                log(Level::kError, "join_failed", node_token.error().message);
+                shutdown("it cannot join");
+              });
 }
 
 void Hive::beat() {
@@ -389,7 +390,7 @@ void Hive::sweep() {
     if (w->facts.state != "ready") w->idle_since = now;
     if (options_.idle_stop_s > 0 && !w->pinned && w->facts.state == "ready" &&
         now - w->idle_since > std::chrono::seconds(options_.idle_stop_s))
-      stop_worker(life_, *this, w, [] {});
+      stop_worker(gate_.flow(), *this, w, [] {});
   }
   if (!telemetry_.empty()) {
     boost::json::array list;
@@ -422,33 +423,39 @@ Procedure stop_worker(FlowPtr flow, Hive& hive, WorkerPtr w, std::function<void(
   hive.beat();
   if (w->awake) {
     const auto peer = service::make_peer(w->facts.uri, hive.front().token());
-    if (peer) (void)co_await service::ask(flow, *peer, service::Asked("POST", "/v1/shutdown"));
+    service::Asked asked("POST", "/v1/shutdown");
+    asked.idle_timeout = std::chrono::seconds(5);
+    if (peer) (void)co_await service::ask(flow, *peer, asked);
   } else if (w->process) {
     w->process->signal(SIGTERM);
   }
-  const auto gone_by = [&](std::chrono::milliseconds time) { return net::Clock::now() + time; };
-  for (auto end = gone_by(std::chrono::milliseconds(6000)); !w->exited && net::Clock::now() < end;)
-    (void)co_await hive.changed().wait(flow, std::chrono::milliseconds(100));
-  if (!w->exited) w->process->signal(SIGTERM);
-  for (auto end = gone_by(std::chrono::milliseconds(busy ? 5000 : 2000)); !w->exited && net::Clock::now() < end;)
-    (void)co_await hive.changed().wait(flow, std::chrono::milliseconds(100));
-  if (!w->exited) w->process->signal(SIGKILL);
-  for (auto end = gone_by(std::chrono::milliseconds(5000)); !w->exited && net::Clock::now() < end;)
-    (void)co_await hive.changed().wait(flow, std::chrono::milliseconds(100));
+  struct Rung {
+    int time_ms, signal;  // how long it has, and what it gets then
+  };
+  const std::array<Rung, 3> ladder{{{6000, SIGTERM}, {busy ? 5000 : 2000, SIGKILL}, {5000, 0}}};
+  for (const Rung& rung : ladder) {
+    const auto end = net::Clock::now() + std::chrono::milliseconds(rung.time_ms);
+    while (!w->exited && net::Clock::now() < end)
+      if (!co_await hive.changed().wait(flow, end - net::Clock::now()))
+        co_return done();  // cancelled: stop_all goes on
+    if (w->exited) break;
+    if (rung.signal) w->process->signal(rung.signal);
+  }
   done();
 }
 
 Procedure stop_all(FlowPtr flow, Hive& hive) {
   const auto left = std::make_shared<std::size_t>(hive.workers_.size());
   for (const auto& [id, w] : std::map<std::string, WorkerPtr>(hive.workers_))
-    stop_worker(std::make_shared<service::Flow>(hive.loop_), hive, w, [left, &hive] {
+    stop_worker(hive.ending_.errand(kStopTime), hive, w, [left, &hive] {
       --*left;
       hive.changed_.notify();
     });
-  while (*left > 0) (void)co_await hive.changed_.wait(flow, std::chrono::seconds(1));
+  while (*left > 0)
+    if (!co_await hive.changed_.wait(flow, kStopTime)) break;
   hive.files_.run([records = hive.records_] { records.clear(); });
   hive.telemetry_.close();
-  service::settle(flow, [&hive] { hive.loop_.stop(); });
+  (void)co_await hive.gate_.empty(flow);
 }
 
 void Hive::shutdown(std::string_view why) {
@@ -456,9 +463,12 @@ void Hive::shutdown(std::string_view why) {
   log(Level::kInfo, "shutdown", fmt::format("shutting down: {}", why));
   beat_timer_.cancel();
   devices_.stop();
-  desk_.cancel_all({ErrorCode::kShuttingDown, "the hive is shutting down"});
-  life_->cancel({ErrorCode::kShuttingDown, "the hive is shutting down"});
-  stop_all(std::make_shared<service::Flow>(loop_), *this);
+  const Error ending{ErrorCode::kShuttingDown, "the hive is shutting down"};
+  desk_.cancel_all(ending);
+  gate_.close(ending);
+  stop_all(ending_.errand(kStopTime), *this);
+  ending_.close(ending);
+  ending_.when_empty([this] { loop_.stop(); });
 }
 
 }  // namespace llorch::hive

@@ -81,6 +81,8 @@ class Hive {
   // What routes and procedures use.
   [[nodiscard]] const HiveOptions& options() const { return options_; }
   [[nodiscard]] net::EventLoop& loop() { return loop_; }
+  /// Under it lives every procedure of the hive.
+  [[nodiscard]] service::Gate& gate() { return gate_; }
   [[nodiscard]] service::Front& front() { return front_; }
   [[nodiscard]] service::JobDesk& desk() { return desk_; }
   /// Threads of their own: a file on a disk that hangs, or a program that does, holds up its like alone.
@@ -133,6 +135,7 @@ class Hive {
 
   net::EventLoop& loop_;
   HiveOptions options_;
+  service::Gate gate_{loop_}, ending_{loop_};  // ending_: of what shuts it down, when gate_ is closed
   service::Front front_;
   Metrics metrics_;  // before the desk, which counts to the end
   service::JobDesk desk_;
@@ -144,7 +147,6 @@ class Hive {
   service::Signal changed_;
   service::Broadcast telemetry_;
   Transfers transfers_;
-  service::FlowPtr life_;
   net::EventLoop::Timer sweep_timer_, beat_timer_, probe_timer_;
   MachineMeter machine_;
   std::optional<double> machine_cpu_pct_;

@@ -96,9 +96,8 @@ Result<Session::Answer> Session::once(const std::string& method, const std::stri
                                       int idle_s) {
   net::ClientRequest r;
   r.method = method;
-  LLORCH_TRY(r.url, net::parse_url(common_.address()));
-  while (r.url.path.ends_with('/')) r.url.path.pop_back();
-  r.url.path += path;
+  LLORCH_TRY(const net::Url base, net::parse_url(common_.address()));
+  r.url = base.below(path);
   if (!body.empty()) r.headers.add("Content-Type", "application/json");
   if (!token_.empty()) r.headers.add("Authorization", "Bearer " + token_);
   if (!common_.correlation_id.empty()) r.headers.add("X-Correlation-Id", common_.correlation_id);
@@ -275,9 +274,8 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
     if (const auto data = json::parse(e.data, "event"); data && data->is_object()) on_any(e.type, data->get_object());
   });
   net::ClientRequest r;
-  LLORCH_TRY(r.url, net::parse_url(common_.address()));
-  while (r.url.path.ends_with('/')) r.url.path.pop_back();
-  r.url.path += *url;
+  LLORCH_TRY(const net::Url base, net::parse_url(common_.address()));
+  r.url = base.below(*url);
   if (!token_.empty()) r.headers.add("Authorization", "Bearer " + token_);
   r.idle_timeout = std::chrono::seconds(common_.timeout_s);
   int status = 0;
@@ -302,9 +300,7 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
     if (count > 1) return loop.stop();
     net::ClientRequest cancel;
     cancel.method = "DELETE";
-    cancel.url = net::parse_url(common_.address()).value();
-    while (cancel.url.path.ends_with('/')) cancel.url.path.pop_back();
-    cancel.url.path += "/v1/jobs/" + *id;
+    cancel.url = base.below(net::url_path("/v1/jobs").segment(*id).text());
     if (!token_.empty()) cancel.headers.add("Authorization", "Bearer " + token_);
     cancelling = net::start_call(loop, std::move(cancel), {});
   });

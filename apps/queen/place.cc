@@ -59,7 +59,7 @@ Procedure call_off(FlowPtr flow, service::Peer hive, std::string path) {
   (void)co_await service::ask(flow, hive, service::Asked("DELETE", path));
 }
 
-Procedure operate(FlowPtr flow, service::Peer hive, boost::json::object order, std::shared_ptr<Relay> relay,
+Procedure operate(FlowPtr flow, Queen& q, service::Peer hive, boost::json::object order, std::shared_ptr<Relay> relay,
                   std::string correlation_id, Step<Value>::Done done) {
   service::Asked asked("POST", "/v1/jobs", boost::json::serialize(order));
   asked.headers.add("X-Correlation-Id", correlation_id);
@@ -83,7 +83,7 @@ Procedure operate(FlowPtr flow, service::Peer hive, boost::json::object order, s
   };
   const auto followed = co_await service::follow(flow, hive, *url, on_event);
   if (!followed) {
-    if (flow->cancelled()) call_off(std::make_shared<service::Flow>(flow->loop()), hive, "/v1/jobs/" + *id);
+    if (flow->cancelled()) call_off(q.gate().errand(), hive, net::url_path("/v1/jobs").segment(*id));
     co_return done(std::unexpected(followed.error()));
   }
   if (*error) co_return done(std::unexpected(**error));
@@ -141,7 +141,7 @@ Procedure provision(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Decision
   if (!known) co_return done(removed(d.hive));
   const service::Peer hive = known->peer;
   const auto relay = std::make_shared<Relay>(p->relay);
-  const std::string check = fmt::format("/v1/memory-check?device={}&model={}", d.device, p->wish.model);
+  const std::string check = net::url_path("/v1/memory-check").query("device", d.device).query("model", p->wish.model);
   p->tell("memory_check", fmt::format("asking {} whether {} has room on {}", d.hive, p->wish.model, d.device));
   const auto room = co_await service::ask(flow, hive, service::Asked("GET", check));
   if (!room) co_return done(std::unexpected(room.error()));
@@ -155,7 +155,7 @@ Procedure provision(FlowPtr flow, Queen& q, std::shared_ptr<Placing> p, Decision
   const bool installed = has_worker(*known, d.worker_kind);
   const auto together = std::make_shared<Together>();
   const auto begin = [&](const boost::json::object& order) {
-    together->flows.push_back(std::make_shared<service::Flow>(q.loop()));
+    together->flows.push_back(q.gate().flow());
     ++together->left;
     part(together->flows.back(), q, hive, order, relay, p->correlation_id, together);
   };
@@ -218,9 +218,9 @@ bool about_this_hive(ErrorCode code) {
 Step<Value> Queen::on_hive(const FlowPtr& flow, const service::Peer& hive, boost::json::object order,
                            std::shared_ptr<Relay> relay, std::string correlation_id) {
   return {flow,
-          [flow, hive, order = std::move(order), relay = std::move(relay),
+          [this, flow, hive, order = std::move(order), relay = std::move(relay),
            correlation_id = std::move(correlation_id)](Step<Value>::Done done) -> std::any {
-            operate(flow, hive, order, relay, correlation_id, std::move(done));
+            operate(flow, *this, hive, order, relay, correlation_id, std::move(done));
             return {};
           }};
 }

@@ -75,7 +75,7 @@ Queen::Queen(net::EventLoop& loop, QueenOptions options)
     : loop_(loop),
       options_(std::move(options)),
       front_(loop, options_, "llorch-queen"),
-      desk_(loop, {"queen", "queen", {}, [this](const job::Job& job) { ended(job); }}),
+      desk_(gate_, {"queen", "queen", {}, [this](const job::Job& job) { ended(job); }}),
       members_(front_.keys(), options_.data_dir),
       local_id_(service::host_name()),
       background_(loop) {}
@@ -242,7 +242,7 @@ void Queen::learn(const std::string& hive_id) {
   HiveEntry* h = hive(hive_id);
   if (!h || std::exchange(h->learning, true)) return;
   h->asked_revision = h->told_revision;
-  learn_from(std::make_shared<service::Flow>(loop_), *this, hive_id);
+  learn_from(gate_.flow(), *this, hive_id);
 }
 
 void Queen::forget_worker(const std::string& hive_id, const std::string& worker_id) {
@@ -481,13 +481,6 @@ boost::json::object Queen::overview() const {
           {"models", models()}};
 }
 
-FlowPtr Queen::make_flow() {
-  std::erase_if(flows_, [](const auto& weak) { return weak.expired(); });
-  auto flow = std::make_shared<service::Flow>(loop_);
-  flows_.push_back(flow);
-  return flow;
-}
-
 std::string Queen::metrics_text() {
   metrics_.queue("interactive", line_.count(false)), metrics_.queue("batch", line_.count(true));
   metrics_.hives_online.Set(static_cast<double>(online().size()));
@@ -547,7 +540,7 @@ void Queen::relieve_pressure() {
       leaving_.insert(key);
       enter(*h);
       metrics_.evictions.Increment();
-      stop_idle(make_flow(), *this, *victim, [this, key] { leaving_.erase(key); });
+      stop_idle(gate_.flow(), *this, *victim, [this, key] { leaving_.erase(key); });
     }
 }
 
@@ -570,29 +563,30 @@ Procedure stop_everything(FlowPtr flow, Queen& q, bool all) {
     }
   if (q.hive_process_running()) {
     q.hive_process_->signal(SIGTERM);
-    for (int i = 0; i < 200 && q.hive_process_running(); ++i)
-      (void)co_await service::pause(flow, std::chrono::milliseconds(50));
+    const auto end = net::Clock::now() + std::chrono::seconds(10);
+    while (q.hive_process_running() && net::Clock::now() < end)
+      if (!co_await q.changed_.wait(flow, end - net::Clock::now())) break;
     if (q.hive_process_running()) q.hive_process_->signal(SIGKILL);
   }
   q.broadcast_.close();
-  for (int i = 0; i < 100 && (q.desk_.tasks() > 0 || q.front_.server().connections() > 0); ++i) {
-    if (q.desk_.tasks() == 0) q.front_.server().stop_accepting();
-    (void)co_await service::pause(flow, std::chrono::milliseconds(10));
-  }
+  if (!co_await q.gate_.empty(flow)) co_return;
+  q.front_.server().stop_accepting();
+  for (int i = 0; i < 100 && q.front_.server().connections() > 0; ++i)  // answers that are still on their way
+    if (!co_await service::pause(flow, std::chrono::milliseconds(10))) co_return;
   // What was written last must reach the disk.
   auto written = [] { return true; };
   (void)co_await service::in_background(flow, q.background_, written);
-  service::settle(flow, [&q] { q.loop_.stop(); });
 }
 
 void Queen::shutdown(std::string_view why, bool all) {
   if (std::exchange(stopping_, true)) return;
   log(Level::kInfo, "shutdown", fmt::format("shutting down: {}", why));
-  desk_.cancel_all({ErrorCode::kShuttingDown, "the queen is shutting down"});
-  for (const auto& weak : flows_)
-    if (const auto alive = weak.lock()) alive->cancel({ErrorCode::kShuttingDown, "the queen is shutting down"});
-  changed_.notify();
-  stop_everything(std::make_shared<service::Flow>(loop_), *this, all);
+  const Error ending{ErrorCode::kShuttingDown, "the queen is shutting down"};
+  desk_.cancel_all(ending);
+  gate_.close(ending);
+  stop_everything(ending_.errand(std::chrono::seconds(60)), *this, all);
+  ending_.close(ending);
+  ending_.when_empty([this] { loop_.stop(); });
 }
 
 }  // namespace llorch::queen

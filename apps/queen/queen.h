@@ -119,6 +119,8 @@ class Queen {
 
   [[nodiscard]] const QueenOptions& options() const { return options_; }
   [[nodiscard]] net::EventLoop& loop() { return loop_; }
+  /// Under it lives every procedure of hers.
+  [[nodiscard]] service::Gate& gate() { return gate_; }
   [[nodiscard]] service::Front& front() { return front_; }
   [[nodiscard]] service::JobDesk& desk() { return desk_; }
   [[nodiscard]] service::Background& background() { return background_; }
@@ -167,8 +169,6 @@ class Queen {
   [[nodiscard]] bool take_deadline(const service::ContextPtr& c, boost::json::object& body, Deadline& d);
   /// Until the request has its worker, who knows the deadline as well.
   [[nodiscard]] net::EventLoop::Timer guard(const service::FlowPtr& flow, const Deadline& d);
-  /// A flow that ends with the queen, for requests that are no jobs.
-  [[nodiscard]] service::FlowPtr make_flow();
   /// Where no hive is online: starts this machine's, and waits until its capabilities are known.
   [[nodiscard]] service::Step<bool> wake(const service::FlowPtr& flow, std::shared_ptr<Placing> p);
   /// Finds or makes a worker for a request, and a seat there. Waits in line: interactive before batch, each in order.
@@ -224,6 +224,7 @@ class Queen {
 
   net::EventLoop& loop_;
   QueenOptions options_;
+  service::Gate gate_{loop_}, ending_{loop_};  // ending_: of what shuts her down, when gate_ is closed
   service::Front front_;
   Metrics metrics_;  // before the desk, which counts to the end
   service::JobDesk desk_;
@@ -234,7 +235,6 @@ class Queen {
   Directory directory_;
   mutable std::map<std::string, std::shared_ptr<int>> inflight_;  // by hive and worker
   WaitingLine line_;
-  std::vector<std::weak_ptr<service::Flow>> flows_;
   std::set<std::string> provisioning_;        // hive and model
   std::set<std::string> leaving_;             // hive and worker: it makes room, and gets no more requests
   std::map<std::string, std::int64_t> used_;  // hive and worker: when a request ended there last, steady ms

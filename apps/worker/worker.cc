@@ -234,9 +234,7 @@ boost::json::object Worker::report() const {
 }
 
 void Worker::heartbeat() {
-  net::Url url = net::parse_url(options_.hive_url).value();
-  while (url.path.ends_with('/')) url.path.pop_back();
-  url.path += "/v1/heartbeat";
+  net::Url url = net::parse_url(options_.hive_url).value().below("/v1/heartbeat");
   boost::json::object body = report();
   body["timestamp"] = rfc3339(wall_now());
   body["health_status"] = state_ == WorkerState::kIdle ? "healthy" : "degraded";

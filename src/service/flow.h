@@ -2,7 +2,8 @@
 //
 // A procedure is a coroutine that returns Procedure and takes a FlowPtr. Each step (`co_await`) gives a Result and
 // resumes from the loop, never from inside the operation that ended. cancel() makes the step under way, and all later
-// ones, fail with the given error: procedures return at the first error, so they end soon. Threads: the event loop's.
+// ones, fail at once with the given error: procedures return at the first error, so they end soon. One that goes on
+// waiting in a loop after that would never give the loop back. Threads: the event loop's.
 //
 // GCC 12 destroys an aggregate, or a lambda with captures, twice when it is made inside a co_await expression. Such
 // arguments need a constructor or a name; functions here that take a callable take it by reference, so that a temporary
@@ -13,6 +14,7 @@
 #include <any>
 #include <concepts>
 #include <coroutine>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -24,10 +26,16 @@
 
 namespace llorch::service {
 
-/// The right to go on, shared by a procedure and whoever may cancel it.
-class Flow {
+class Gate;
+
+/// The right to go on, shared by a procedure and whoever may cancel it. Made by a Gate.
+class Flow : public std::enable_shared_from_this<Flow> {
  public:
-  explicit Flow(net::EventLoop& loop) : loop_(loop) {}
+  class Inside;  // what a gate has of its flows and procedures
+  explicit Flow(std::shared_ptr<Inside> gate);
+  ~Flow();
+  Flow(const Flow&) = delete;
+  Flow& operator=(const Flow&) = delete;
   void cancel(Error why) {
     if (cancelled_) return;
     cancelled_ = std::move(why);
@@ -35,27 +43,48 @@ class Flow {
   }
   [[nodiscard]] const std::optional<Error>& cancelled() const { return cancelled_; }
   [[nodiscard]] net::EventLoop& loop() { return loop_; }
-  /// Procedures of this thread that wait in a step: a daemon ends when there are none.
-  [[nodiscard]] static int waiting() { return waiting_; }
+  [[nodiscard]] const std::shared_ptr<Inside>& gate() const { return gate_; }
 
  private:
   template<class T>
   friend class Step;
-  static inline thread_local int waiting_ = 0;
+  friend class Gate;
+  std::shared_ptr<Inside> gate_;
   net::EventLoop& loop_;
+  std::uint64_t id_;
   std::optional<Error> cancelled_;
   std::function<void(const Error&)> abort_;  // of the step under way
+  net::EventLoop::Timer limit_;
 };
 using FlowPtr = std::shared_ptr<Flow>;
 
-/// Starts at once, and owns itself.
+/// Starts at once, and owns itself. The first argument says under which gate it lives: a FlowPtr, or what has one as
+/// `flow`. An exception that leaves it is logged and ends it: whoever waits for its answer gets kInternal.
 struct Procedure {
+  class Ticket {
+   public:
+    explicit Ticket(const FlowPtr& flow);
+    ~Ticket();
+    Ticket(const Ticket&) = delete;
+    Ticket& operator=(const Ticket&) = delete;
+
+   private:
+    std::shared_ptr<Flow::Inside> gate_;
+  };
   struct promise_type {
+    template<class First, class... Rest>
+    explicit promise_type(First& first, Rest&...) : ticket(flow_of(first)) {}
     Procedure get_return_object() { return {}; }
     std::suspend_never initial_suspend() noexcept { return {}; }
     std::suspend_never final_suspend() noexcept { return {}; }
     void return_void() {}
-    [[noreturn]] void unhandled_exception() { std::terminate(); }
+    void unhandled_exception() noexcept;
+    static const FlowPtr& flow_of(const FlowPtr& flow) { return flow; }
+    template<class T>
+    static const FlowPtr& flow_of(const T& task) {
+      return task->flow;
+    }
+    Ticket ticket;
   };
 };
 
@@ -72,9 +101,9 @@ class [[nodiscard]] Step {
   void await_suspend(std::coroutine_handle<> handle) {
     const std::shared_ptr<State> state = state_;
     state->handle = handle;
-    ++Flow::waiting_;
     state->flow->abort_ = [state](const Error& why) { State::finish(state, std::unexpected(why)); };
-    std::any operation = start_([state](Result<T> result) { State::finish(state, std::move(result)); });
+    const auto answer = std::make_shared<Answer>(state);
+    std::any operation = start_([answer](Result<T> result) { State::finish(answer->state, std::move(result)); });
     if (!state->result) state->operation = std::move(operation);
   }
   Result<T> await_resume() {
@@ -91,7 +120,6 @@ class [[nodiscard]] Step {
       state->flow->abort_ = nullptr;
       state->flow->loop().post([state] {
         state->operation.reset();
-        --Flow::waiting_;
         state->handle.resume();
       });
     }
@@ -100,8 +128,43 @@ class [[nodiscard]] Step {
     std::optional<Result<T>> result;
     std::any operation;
   };
+  /// What every copy of `done` shares: when the last one goes uncalled, the operation has died, and nobody waits for
+  /// ever.
+  struct Answer {
+    explicit Answer(std::shared_ptr<State> s) : state(std::move(s)) {}
+    ~Answer() {
+      if (!state->result) State::finish(state, fail(ErrorCode::kInternal, "the work ended without an answer"));
+    }
+    Answer(const Answer&) = delete;
+    Answer& operator=(const Answer&) = delete;
+    std::shared_ptr<State> state;
+  };
   std::shared_ptr<State> state_;
   Start start_;
+};
+
+/// What procedures live under. A daemon ends by closing its gate and waiting until nobody is inside: close() cancels
+/// all flows, a flow that is made later is cancelled from the start, and errands end by their own limit.
+class Gate {
+ public:
+  explicit Gate(net::EventLoop& loop);
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
+
+  [[nodiscard]] net::EventLoop& loop() const;
+  [[nodiscard]] FlowPtr flow();
+  /// A flow that close() does not cancel, but its limit does: for calling off work elsewhere, and for last reports.
+  [[nodiscard]] FlowPtr errand(net::Clock::duration limit = std::chrono::seconds(5));
+  /// Procedures that have not ended.
+  [[nodiscard]] int inside() const;
+  void close(const Error& why);
+  /// Goes on when the gate is closed and the last procedure has ended. `flow` is of another gate.
+  [[nodiscard]] Step<bool> empty(const FlowPtr& flow);
+  /// The same for a callback, which comes from the loop.
+  void when_empty(std::function<void()> then);
+
+ private:
+  std::shared_ptr<Flow::Inside> inside_;
 };
 
 /// Goes on after so long.
@@ -109,12 +172,6 @@ inline Step<bool> pause(const FlowPtr& flow, net::Clock::duration time) {
   return {flow, [flow, time](Step<bool>::Done done) -> std::any {
             return std::make_shared<net::EventLoop::Timer>(flow->loop().after(time, [done] { done(true); }));
           }};
-}
-
-/// Before a daemon ends: whoever still waits in a step comes to its end first. Gives up after two seconds.
-inline Procedure settle(FlowPtr flow, std::function<void()> then) {
-  for (int i = 0; i < 200 && Flow::waiting() > 0; ++i) (void)co_await pause(flow, std::chrono::milliseconds(10));
-  then();
 }
 
 namespace detail {

@@ -91,7 +91,7 @@ TaskPtr JobDesk::create(const ContextPtr& c, std::string operation, bool resumab
                                  .resumable = resumable,
                                  .cancelled_by_disconnect = cancelled_by_disconnect},
                                 net::Clock::now(), wall_now());
-  const auto task = std::make_shared<Task>(*this, job, std::make_shared<Flow>(loop_));
+  const auto task = std::make_shared<Task>(*this, job, gate_.flow());
   task->shows_figures = c->principal.may(Scope::kAdmin);
   running_[job->id] = task;
   job->on_cancel = [this, id = job->id] {

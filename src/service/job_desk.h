@@ -58,7 +58,9 @@ struct DeskOptions {
 
 class JobDesk {
  public:
-  JobDesk(net::EventLoop& loop, DeskOptions options) : loop_(loop), options_(std::move(options)), jobs_(options_.jobs) {
+  /// The work of jobs lives under `gate`.
+  JobDesk(Gate& gate, DeskOptions options)
+      : gate_(gate), loop_(gate.loop()), options_(std::move(options)), jobs_(options_.jobs) {
     sweep();
   }
 
@@ -82,6 +84,7 @@ class JobDesk {
   void end(Task& task, job::State state, const std::optional<Error>& error, std::string type, std::string json);
   void sweep();
 
+  Gate& gate_;
   net::EventLoop& loop_;
   DeskOptions options_;
   job::Registry jobs_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/ids.h"
+#include "net/url.h"
 
 namespace llorch::service {
 namespace {
@@ -35,7 +36,7 @@ void stream(net::EventLoop& loop, job::Registry& jobs, const JobRoutes& routes, 
 
 boost::json::object created(const job::Job& job, std::string_view prefix, int queue_position) {
   return {{"job_id", job.id},
-          {"sse_url", fmt::format("{}/{}/stream", prefix, job.id)},
+          {"sse_url", net::url_path(prefix).segment(job.id).fixed("/stream").text()},
           {"status", "queued"},
           {"queue_position", queue_position}};
 }

@@ -13,9 +13,7 @@ constexpr std::size_t kAnswerMax = 64u << 20;
 net::ClientRequest request_to(const Peer& peer, Asked asked) {
   net::ClientRequest r;
   r.method = std::move(asked.method);
-  r.url = peer.base;
-  while (r.url.path.ends_with('/')) r.url.path.pop_back();
-  r.url.path += asked.path;
+  r.url = peer.base.below(asked.path);
   r.headers = std::move(asked.headers);
   r.idle_timeout = asked.idle_timeout;
   if (!asked.body.empty()) r.headers.add("Content-Type", "application/json");

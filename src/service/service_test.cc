@@ -1,4 +1,4 @@
-// Processes under supervision, and procedures as coroutines.
+// Processes under supervision, narration, and other daemons asked.
 #include <gtest/gtest.h>
 
 #include <poll.h>
@@ -8,10 +8,8 @@
 
 #include <csignal>
 #include <fstream>
-#include <future>
 #include <thread>
 
-#include "service/background.h"
 #include "service/flow.h"
 #include "service/narration.h"
 #include "service/process.h"
@@ -93,90 +91,6 @@ TEST(Process, dies_with_its_owner_and_its_absence_is_an_error) {
   EXPECT_FALSE(Process::start(loop, {{"/nowhere/program"}, {}, ""}, {}, {}));
 }
 
-Procedure steps(FlowPtr flow, Signal& signal, Background& background, std::vector<std::string>& told,
-                std::function<void()> done) {
-  const auto paused = co_await pause(flow, 1ms);
-  told.push_back(paused ? "paused" : "no");
-  auto work = [word = std::string(100, 'x')] { return static_cast<int>(word.size()) - 58; };
-  const auto worked = co_await in_background(flow, background, work);
-  told.push_back(worked ? std::to_string(*worked) : "no");
-  const auto early = co_await signal.wait(flow, 1ms);
-  told.push_back(early && !*early ? "not notified" : "no");
-  const auto late = co_await signal.wait(flow, 10s);
-  told.push_back(late && *late ? "notified" : late ? "no" : std::string(name(late.error().code)));
-  const auto after = co_await pause(flow, 1ms);
-  told.push_back(after ? "paused" : after.error().message);
-  done();
-}
-
-TEST(Flow, steps_follow_each_other) {
-  net::EventLoop loop;
-  Background background(loop);
-  Signal signal;
-  std::vector<std::string> told;
-  const auto flow = std::make_shared<Flow>(loop);
-  steps(flow, signal, background, told, [&] { loop.stop(); });
-  const auto timer = loop.after(200ms, [&] { signal.notify(); });
-  loop.run();
-  EXPECT_EQ(told, (std::vector<std::string>{"paused", "42", "not notified", "notified", "paused"}));
-}
-
-TEST(Flow, cancelling_ends_the_step_under_way_and_all_later_ones) {
-  net::EventLoop loop;
-  Background background(loop);
-  Signal signal;
-  std::vector<std::string> told;
-  const auto flow = std::make_shared<Flow>(loop);
-  steps(flow, signal, background, told, [&] { loop.stop(); });
-  const auto timer = loop.after(100ms, [&] { flow->cancel({ErrorCode::kCancelled, "enough"}); });
-  loop.run();
-  EXPECT_EQ(told, (std::vector<std::string>{"paused", "42", "not notified", "CANCELLED", "enough"}));
-  signal.notify();  // nobody waits any more
-}
-
-Procedure cancellable(FlowPtr flow, Background& background, std::promise<void>& begun, std::atomic<bool>& seen) {
-  auto work = [&](const Cancellation& cancelled) {
-    begun.set_value();
-    while (!*cancelled) std::this_thread::yield();
-    seen = true;
-    return true;
-  };
-  (void)co_await in_background(flow, background, work);
-}
-
-TEST(Flow, cancelling_ends_the_work_that_takes_a_flag) {
-  net::EventLoop loop;
-  std::promise<void> begun;
-  std::atomic<bool> seen = false;
-  {
-    Background background(loop);
-    const auto flow = std::make_shared<Flow>(loop);
-    cancellable(flow, background, begun, seen);
-    begun.get_future().wait();
-    flow->cancel({ErrorCode::kCancelled, "enough"});
-    const auto timer = loop.after(1ms, [&] { loop.stop(); });
-    loop.run();
-  }
-  EXPECT_TRUE(seen);
-}
-
-Procedure throwing(FlowPtr flow, Background& background, std::optional<Error>& heard, std::function<void()> done) {
-  auto work = []() -> int { throw std::bad_alloc(); };
-  const auto result = co_await in_background(flow, background, work);
-  if (!result) heard = result.error();
-  done();
-}
-
-TEST(Flow, work_that_throws_is_a_step_that_fails) {
-  net::EventLoop loop;
-  Background background(loop);
-  std::optional<Error> heard;
-  throwing(std::make_shared<Flow>(loop), background, heard, [&] { loop.stop(); });
-  loop.run();
-  ASSERT_TRUE(heard);
-  EXPECT_EQ(heard->code, ErrorCode::kInsufficientMemory);
-}
-
 TEST(RunProgram, output_comes_whole_and_what_takes_too_long_is_ended_with_its_children) {
   const auto ran = run_program({"/bin/sh", "-c", "cat; seq 100000; exit 3"}, -1, Stderr::kNone, {"counting", 60s});
   ASSERT_TRUE(ran) << ran.error().message;
@@ -247,7 +161,8 @@ Procedure ask_nobody(FlowPtr flow, Peer peer, std::vector<ErrorCode>& codes, std
 TEST(Remote, nobody_there_is_an_error) {
   net::EventLoop loop;
   std::vector<ErrorCode> codes;
-  ask_nobody(std::make_shared<Flow>(loop), make_peer("http://127.0.0.1:1").value(), codes, [&] { loop.stop(); });
+  Gate gate(loop);
+  ask_nobody(gate.flow(), make_peer("http://127.0.0.1:1").value(), codes, [&] { loop.stop(); });
   loop.run();
   EXPECT_EQ(codes, (std::vector{ErrorCode::kIo, ErrorCode::kIo}));
   EXPECT_EQ(check({503, {{"error", {{"code", "LOADING"}, {"message", "m"}}}}, {}}).error().code, ErrorCode::kLoading);

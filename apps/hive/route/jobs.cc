@@ -171,7 +171,7 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   if (!launched) co_return t->fail(launched.error());
   const WorkerPtr& w = *launched;
   w->pinned = o.pinned;
-  t->on_cancel = [&h, w] { stop_worker(std::make_shared<service::Flow>(h.loop()), h, w, [] {}); };
+  t->on_cancel = [&h, w] { stop_worker(h.gate().flow(), h, w, [] {}); };
   t->narrate("worker_spawn",
              fmt::format("{} starts on port {} with {}, {} MB promised", w->facts.worker_id, w->facts.port, ref->text(),
                          plan.need >> 20),
@@ -204,7 +204,7 @@ Procedure worker_delete(TaskPtr t, Hive& h, WorkerPtr w) {
   t->start();
   t->narrate("worker_stop", fmt::format("{} is told to stop", w->facts.worker_id));
   const auto gone = std::make_shared<bool>(false);
-  stop_worker(std::make_shared<service::Flow>(h.loop()), h, w, [gone, &h] {
+  stop_worker(h.gate().flow(), h, w, [gone, &h] {
     *gone = true;
     h.changed().notify();
   });

@@ -116,7 +116,7 @@ Status uninstall(HiveFlags& f) {
   Session session(f.common);
   session.say("programs, catalogs and keys are gone; fetched models stay");
   if (!session.awake()) return {};
-  const auto removed = session.call("DELETE", "/v1/hives/" + f.hive_id);
+  const auto removed = session.call("DELETE", net::url_path("/v1/hives").segment(f.hive_id));
   if (!removed && removed.error().code != ErrorCode::kHiveNotFound) return std::unexpected(removed.error());
   session.say(f.hive_id + " belongs to the colony no longer");
   return {};
@@ -163,7 +163,7 @@ void add_command_hive(CLI::App& app, int& exit_code) {
   remove->add_option("name", *gone)->required();
   remove->callback([removing, gone, &exit_code] {
     Session session(*removing);
-    const auto removed = session.call("DELETE", "/v1/hives/" + *gone);
+    const auto removed = session.call("DELETE", net::url_path("/v1/hives").segment(*gone));
     exit_code = removed ? 0 : complain(*removing, removed.error());
     if (removed) session.say(*gone + " belongs to the colony no longer");
   });

@@ -131,7 +131,8 @@ int start_queen(const Common& common) {
 int stop_queen(const Common& common, bool all) {
   Session session(common);
   if (!session.awake()) return session.say("the queen is asleep already"), 0;
-  const auto v = session.call("POST", all ? "/v1/shutdown?all=1" : "/v1/shutdown");
+  const auto v =
+      session.call("POST", all ? net::url_path("/v1/shutdown").query("all", "1") : net::url_path("/v1/shutdown"));
   if (!v) return complain(common, v.error());
   for (int i = 0; i < 300 && session.awake(); ++i) Session::pause(std::chrono::milliseconds(50));
   if (session.awake()) return complain(common, {ErrorCode::kOperationTimeout, "the queen has not stopped"});

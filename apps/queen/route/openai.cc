@@ -39,8 +39,7 @@ Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, const service::Peer& 
                  const Deadline& deadline, const std::shared_ptr<Relayed>& r) {
   net::ClientRequest call;
   call.method = "POST";
-  call.url = worker.base;
-  call.url.path = c->request.target.path;
+  call.url = worker.base.below(c->route);
   call.headers.add("Content-Type", "application/json");
   if (!worker.token.empty()) call.headers.add("Authorization", "Bearer " + worker.token);
   call.headers.add("X-Correlation-Id", c->correlation_id);
@@ -130,7 +129,7 @@ void accept(Queen& q, const ContextPtr& c) {
   };
   placing->correlation_id = c->correlation_id;
   placing->relay = [](std::string_view, const boost::json::object&) {};
-  const auto flow = q.make_flow();
+  const auto flow = q.gate().flow();
   c->exchange->on_gone = [flow] { flow->cancel({ErrorCode::kCancelled, "the client has left"}); };
   serve(flow, q, c, placing, *std::move(body), std::move(deadline), relative);
 }

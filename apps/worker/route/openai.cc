@@ -320,7 +320,7 @@ void submit(Worker& w, const ContextPtr& c, Asked& p) {
   service::StreamOptions options;
   options.framing = resumable ? service::Framing::kOpenAiResumable : service::Framing::kOpenAi;
   options.headers = std::move(headers);
-  if (resumable) options.headers.add("X-Sse-Url", fmt::format("/v1/inference/{}/stream", job->id));
+  if (resumable) options.headers.add("X-Sse-Url", net::url_path("/v1/inference").segment(job->id).fixed("/stream"));
   if (const Status s = service::stream_job(w.loop(), w.jobs(), job, c, std::move(options),
                                            [&w](const job::JobPtr& j) { w.disconnected(j); });
       !s)
