@@ -74,7 +74,7 @@ class Colony:
     def hive(self, name, port, *flags, worker_port=None):
         """A hive that the queen did not start: it shows the key that `llorch hive start` would give it."""
         log = open(self.home / f"{name}.log", "a")
-        env = self.env | {"LLORCH_NODE_TOKEN": self.node_key()}
+        env = self.env | ({"LLORCH_NODE_TOKEN": self.node_key()} if listens(self.queen_port) else {})
         p = self.start(BIN / "llorch-hive", "--local-mode", "--port", port, "--hive-id", name, "--queen-url", self.url, "--data-dir", self.home / name, "--heartbeat-interval-sec", "1", "--log-format", "json", "--worker-port", worker_port or free_port(), *flags, stdout=log, stderr=log, env=env)
         return p
 
