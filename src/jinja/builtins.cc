@@ -149,14 +149,13 @@ Text indent(const Text& text, const Arguments& a, Budget& budget) {
   for (std::size_t at = 0, end = 0; end != std::string::npos; at = end + 1) {
     end = find(text.bytes, "\n", at, budget);
     const Text line = text.part(at, end == std::string::npos ? end : end - at);
-    budget.make(1 + line.bytes.size());
+    budget.grow(out, 1 + line.bytes.size());
     if (!at_first) out.append("\n");
     const bool wanted = at_first ? first && first->truthy() : !line.bytes.empty() || (blank && blank->truthy());
-    if (wanted) budget.make(pad.bytes.size()), out.append(pad);
+    if (wanted) budget.grow(out, pad.bytes.size()), out.append(pad);
     out.append(line);
     at_first = false;
   }
-  budget.make(out.bytes.size() > kTextMax ? out.bytes.size() : 0);
   return out;
 }
 

@@ -48,16 +48,10 @@ class Interpreter {
   [[nodiscard]] int line() const { return line_; }
 
  private:
-  /// Text that becomes a value.
-  Value whole(Text text) {
-    budget_.make(text.bytes.size() > kTextMax ? text.bytes.size() : 0);
-    return text;
-  }
-
   Flow execute(const Statement& s, const ScopePtr& scope, Text& out) {
     switch (s.kind) {
       case S::kText:
-        budget_.make(s.text.size());
+        budget_.grow(out, s.text.size());
         out.append(s.text, true);
         return Flow::kNormal;
       case S::kPrint: append_text(eval(*s.value, scope), out, budget_); return Flow::kNormal;
@@ -71,7 +65,7 @@ class Interpreter {
       case S::kFilter: {
         Text inner;
         const Flow flow = run(s.body, scope, inner);
-        append_text(eval_filter(*s.value, scope, whole(std::move(inner))), out, budget_);
+        append_text(eval_filter(*s.value, scope, Value(std::move(inner))), out, budget_);
         return flow;
       }
       case S::kWith: {
@@ -105,7 +99,7 @@ class Interpreter {
       Text inner;
       const ScopePtr own = inside(scope);
       run(s.body, own, inner);
-      value = whole(std::move(inner));
+      value = Value(std::move(inner));
       if (s.condition) value = eval_filter(*s.condition, scope, value);
     }
     if (s.attribute.empty()) return bind(s.targets, value, scope);
@@ -180,7 +174,7 @@ class Interpreter {
       Text out;
       run(s.body, inner, out);
       line_ = line;
-      return whole(std::move(out));
+      return Value(std::move(out));
     });
   }
 
@@ -305,7 +299,7 @@ class Interpreter {
   Value joined(const Value& a, const Value& b) {
     Text text = to_text(a, budget_);
     append_text(b, text, budget_);
-    Value out = whole(std::move(text));
+    Value out = Value(std::move(text));
     out.markup = a.markup || b.markup;
     return out;
   }
@@ -334,10 +328,10 @@ class Interpreter {
       const Text& text = a.text() ? *a.text() : *b.text();
       Text out;
       for (std::int64_t i = text.bytes.empty() ? 0 : a.text() ? b.as_int() : a.as_int(); i > 0; --i) {
-        budget_.make(text.bytes.size() + 1);
+        budget_.grow(out, text.bytes.size());
         out.append(text);
       }
-      return whole(std::move(out));
+      return Value(std::move(out));
     }
     if (op == "%" && a.text()) throw Failure{"'%' on text is not supported"};
     if (!a.number() || !b.number()) throw Failure{fmt::format("'{}' on values that do not fit it", op)};

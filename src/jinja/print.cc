@@ -31,7 +31,7 @@ std::string number_text(double number) {
 namespace {
 
 void put(std::string_view text, Text& out, Budget& budget) {
-  budget.make(text.size());
+  budget.grow(out, text.size());
   out.append(text, true);
 }
 
@@ -41,7 +41,7 @@ void copy_escaped(const Text& text, Text& out, Budget& budget, const Escape& esc
   std::size_t done = 0;
   const auto flush = [&](std::size_t end) {
     if (end == done) return;
-    budget.make(end - done), budget.work((end - done) / 4);
+    budget.grow(out, end - done), budget.work((end - done) / 4);
     out.bytes.append(text.bytes, done, end - done);
     out.trust.append(text.trust, done, end - done);
   };
@@ -50,7 +50,7 @@ void copy_escaped(const Text& text, Text& out, Budget& budget, const Escape& esc
     const std::string_view other = escape(text.bytes[i]);
     if (other.empty()) continue;
     flush(i), done = i + 1;
-    budget.make(other.size());
+    budget.grow(out, other.size());
     out.append(other, text.trust[i] != 0);
   }
   flush(text.bytes.size());
@@ -101,7 +101,7 @@ void append_text(const Value& value, Text& out, Budget& budget) {
   if (value.integer()) return put(std::to_string(value.as_int()), out, budget);
   if (value.number()) return put(number_text(value.as_double()), out, budget);
   if (const Text* t = value.text()) {
-    budget.make(t->bytes.size());
+    budget.grow(out, t->bytes.size());
     return out.append(*t);
   }
   bool first = true;

@@ -236,7 +236,7 @@ Text replace(const Text& text, const Text& from, const Text& to, std::int64_t co
   std::size_t at = 0;
   count = whole(count);
   const auto put = [&](std::size_t end) {
-    budget.make(end - at + to.bytes.size());
+    budget.grow(out, end - at + to.bytes.size());
     out.bytes.append(text.bytes, at, end - at), out.trust.append(text.trust, at, end - at);
     out.append(to);
   };
@@ -250,9 +250,8 @@ Text replace(const Text& text, const Text& from, const Text& to, std::int64_t co
     put(found);
     at = found + from.bytes.size();
   }
-  budget.make(text.bytes.size() - at);
+  budget.grow(out, text.bytes.size() - at);
   out.bytes.append(text.bytes, at), out.trust.append(text.trust, at);
-  budget.make(out.bytes.size() > kTextMax ? out.bytes.size() : 0);  // one text's own limit
   return out;
 }
 
@@ -282,11 +281,10 @@ Text join(const List& list, const Text& between, const Value* attribute_name, Bu
   Text out;
   bool first = true;
   for (const Value& item : list) {
-    if (!std::exchange(first, false)) budget.make(between.bytes.size()), out.append(between);
+    if (!std::exchange(first, false)) budget.grow(out, between.bytes.size()), out.append(between);
     append_text(attribute_name ? attribute(item, want_text(*attribute_name, "attribute").bytes, budget) : item, out,
                 budget);
   }
-  budget.make(out.bytes.size() > kTextMax ? out.bytes.size() : 0);
   return out;
 }
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/work_limit.h"
+#include "jinja/limits.h"
 
 namespace llorch::jinja {
 
@@ -127,6 +128,8 @@ struct Budget {
   void step(std::int64_t count = 1);
   /// `size` bytes of text or values.
   void make(std::size_t size);
+  /// `more` bytes of text behind those of `out`.
+  void grow(const Text& out, std::size_t more) { make(out.bytes.size() + more > kTextMax ? kTextMax + 1 : more); }
   void work(std::uint64_t units) {
     if (Status s = limit.charge(units); !s) [[unlikely]]
       stop(std::move(s).error());
