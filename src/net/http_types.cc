@@ -15,11 +15,6 @@ int hex_digit(char c) {
   return -1;
 }
 
-bool unreserved(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-         std::string_view("-._~").contains(c);
-}
-
 std::optional<std::string> decode(std::string_view text, bool query) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -29,7 +24,8 @@ std::optional<std::string> decode(std::string_view text, bool query) {
       if (i + 2 >= text.size() || hex_digit(text[i + 1]) < 0 || hex_digit(text[i + 2]) < 0) return std::nullopt;
       const char c = static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
       if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return std::nullopt;
-      if (!query && (unreserved(c) || c == '/' || c == '\\')) return std::nullopt;  // a second spelling of a plain path
+      if (!query && (is_unreserved(c) || c == '/' || c == '\\'))
+        return std::nullopt;  // a second spelling of a plain path
       out += c;
       i += 2;
     } else {

@@ -5,17 +5,18 @@
 #include <utility>
 
 namespace llorch::net {
-namespace {
 
-bool unreserved(char c) {
+bool is_unreserved(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
          std::string_view("-._~").contains(c);
 }
 
+namespace {
+
 void escape(std::string_view text, std::string& out) {
   constexpr std::string_view kHex = "0123456789ABCDEF";
   for (const char c : text) {
-    if (unreserved(c)) {
+    if (is_unreserved(c)) {
       out += c;
       continue;
     }

@@ -43,6 +43,8 @@ struct Url {
 /// http://host[:port][/path]; no user information.
 [[nodiscard]] Result<Url> parse_url(std::string_view text);
 
+/// A character that a path or a query holds as it is.
+[[nodiscard]] bool is_unreserved(char c);
 /// What may stand in a request line: "/", then printable ASCII without blanks.
 [[nodiscard]] bool is_request_target(std::string_view text);
 /// Whether the bytes are UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF (RFC 3629).
