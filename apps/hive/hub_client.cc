@@ -67,7 +67,7 @@ int open_public(void* guard, curlsocktype, curl_sockaddr* address) {
 }
 
 /// One transfer, as curl's callbacks see it.
-struct Transfer {
+struct CurlTransfer {
   HubReply reply;
   std::size_t header_bytes = 0;
   const HubClient::Sink* sink = nullptr;
@@ -76,7 +76,7 @@ struct Transfer {
 };
 
 std::size_t on_header(char* data, std::size_t size, std::size_t count, void* to) {
-  auto& transfer = *static_cast<Transfer*>(to);
+  auto& transfer = *static_cast<CurlTransfer*>(to);
   const std::size_t bytes = size * count;
   if ((transfer.header_bytes += bytes) > kHeaderBytesMax) return 0;
   std::string line(data, bytes);
@@ -91,7 +91,7 @@ std::size_t on_header(char* data, std::size_t size, std::size_t count, void* to)
 }
 
 std::size_t on_data(char* data, std::size_t size, std::size_t count, void* to) {
-  auto& transfer = *static_cast<Transfer*>(to);
+  auto& transfer = *static_cast<CurlTransfer*>(to);
   curl_easy_getinfo(transfer.curl, CURLINFO_RESPONSE_CODE, &transfer.reply.status);
   if (transfer.reply.status / 100 != 2 || !*transfer.sink) return size * count;
   transfer.refused_by_sink = (*transfer.sink)(transfer.reply, {data, size * count});
@@ -188,7 +188,7 @@ Attempt<HubReply> HubClient::once(const std::string& url, const HubRequest& requ
   if (own && !options_.token.empty())
     list = curl_slist_append(list, ("Authorization: Bearer " + options_.token).c_str());
   const std::unique_ptr<curl_slist, void (*)(curl_slist*)> keep(list, curl_slist_free_all);
-  Transfer transfer;
+  CurlTransfer transfer;
   transfer.sink = &sink, transfer.curl = curl.get();
   const auto set = [&](CURLoption option, auto value) { curl_easy_setopt(curl.get(), option, value); };
   set(CURLOPT_URL, url.c_str()), set(CURLOPT_NOSIGNAL, 1L), set(CURLOPT_NOBODY, request.head_only ? 1L : 0L);

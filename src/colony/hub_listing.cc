@@ -9,7 +9,7 @@
 namespace llorch::colony {
 namespace {
 
-std::unexpected<Error> refuse(std::string_view why) {
+std::unexpected<Error> distrust(std::string_view why) {
   return fail(ErrorCode::kDownloadFailed, "the model server's list of files {}", why);
 }
 
@@ -20,21 +20,21 @@ bool is_commit(std::string_view text) {
 }  // namespace
 
 Result<HubListing> read_hub_listing(std::string_view text) {
-  if (text.size() > kHubListingBytesMax) return refuse("is too long");
+  if (text.size() > kHubListingBytesMax) return distrust("is too long");
   const auto parsed = json::parse(text, "list of files");
   const json::object* o = parsed ? parsed->if_object() : nullptr;
   const json::array* files = o ? json::find_array(*o, "siblings") : nullptr;
   HubListing listing;
   listing.commit = o ? json::find_text(*o, "sha").value_or("") : "";
-  if (!files || !is_commit(listing.commit)) return refuse("cannot be read");
-  if (files->size() > kHubFilesMax) return refuse("has too many files");
+  if (!files || !is_commit(listing.commit)) return distrust("cannot be read");
+  if (files->size() > kHubFilesMax) return distrust("has too many files");
   for (const json::value& f : *files) {
     const json::object* item = f.if_object();
     const auto name = item ? json::find_text(*item, "rfilename") : std::nullopt;
-    if (!name) return refuse("cannot be read");
+    if (!name) return distrust("cannot be read");
     if (!name->ends_with(".gguf")) continue;
     if (const PathFlaw flaw = check_relative_path(*name); flaw != PathFlaw::kNone)
-      return refuse(fmt::format("is not to be trusted: a file name {}", describe(flaw)));
+      return distrust(fmt::format("is not to be trusted: a file name {}", describe(flaw)));
     listing.files.push_back(*name);
   }
   return listing;
@@ -62,7 +62,7 @@ Result<CacheNames> cache_names(const ModelRef& hub, std::string_view commit, std
   const std::size_t slash = hub.repo.find('/');
   if (hub.kind != ModelRef::Kind::kHub || slash == hub.repo.npos || !is_commit(commit) ||
       security::check_object_id(etag))
-    return refuse("names what cannot be kept");
+    return distrust("names what cannot be kept");
   const std::string base =
       fmt::format("models--{}--{}/", std::string_view(hub.repo).substr(0, slash), hub.repo.substr(slash + 1));
   CacheNames n;
@@ -72,7 +72,7 @@ Result<CacheNames> cache_names(const ModelRef& hub, std::string_view commit, std
   n.snapshot_folder = n.snapshot.substr(0, n.snapshot.rfind('/'));
   // One component too many, or a name that became too long: the parts were good, the whole may not be.
   for (const std::string* name : {&n.blobs, &n.blob, &n.partial, &n.snapshot, &n.snapshot_folder, &n.refs, &n.ref})
-    if (check_relative_path(*name) != PathFlaw::kNone) return refuse("names what cannot be kept");
+    if (check_relative_path(*name) != PathFlaw::kNone) return distrust("names what cannot be kept");
   return n;
 }
 
