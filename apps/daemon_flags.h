@@ -82,6 +82,7 @@ int run_daemon(const char* program, const Options& options) {
   service::start_log(program, options.log_format, options.log_level);
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like a full disk
   net::EventLoop loop;
+  service::watch_loop(loop);
   int code = 0;
   {
     Daemon daemon(loop, options);

@@ -41,9 +41,21 @@ inline constexpr std::size_t kStopBytesMax = 100;
 inline constexpr std::uint64_t kRenderUnitsMax = 500'000'000;     // seconds; a conversation of 8 MB takes a tenth
 inline constexpr std::uint64_t kEncodeUnitsMax = 16'000'000'000;  // kTextBytesMax bytes take a quarter of it
 
+// HTTP. Connections that have shown no right key are strangers: they keep no more than a part of all places, from one
+// address and together, so that whoever has a key always finds one. Bodies: what requests hold that are not answered
+// yet, twice the largest body for each of sixteen.
+inline constexpr int kConnectionsMax = 4096, kConnectionsPerPeerMax = 3072;
+inline constexpr int kStrangersMax = 1024, kStrangersPerPeerMax = 256;
+inline constexpr std::size_t kBodiesBytesMax = 256u << 20;
+inline constexpr std::size_t kSmallBodyBytesMax = 64u << 10;  // of routes that take a few fields
+inline constexpr std::size_t kLingerBytesMax = 16u << 20;     // thrown away after a refusal, so that it is read
+
 // Threads: beyond this a machine does not exist that we run on.
 inline constexpr int kThreadsMax = 1024;
 
+static_assert(kStrangersPerPeerMax < kStrangersMax && kStrangersMax < kConnectionsMax &&
+                  kConnectionsPerPeerMax < kConnectionsMax,
+              "nobody may take all places");
 static_assert(kVocabMax * kEmbeddingMax * 4 < (std::uint64_t{1} << 62), "a weight's bytes must fit in 64 bits");
 static_assert((kKvPagePositions & (kKvPagePositions - 1)) == 0, "page arithmetic uses shifts");
 

@@ -111,7 +111,10 @@ Result<std::uint64_t> Registry::attach(Job& job, Reader& reader, std::uint64_t l
 bool Registry::detach(Job& job, const Reader& reader, Time now) {
   if (job.reader != &reader) return false;
   job.reader = nullptr;
-  if (job.finished()) return false;
+  if (job.finished()) {
+    if (!job.options.resumable && job.log.delivered_all()) job.log.clear();  // nobody can ask for it again
+    return false;
+  }
   job.touched = now;
   return job.options.cancelled_by_disconnect && !job.options.resumable;
 }
@@ -122,11 +125,26 @@ void Registry::delivered(Job& job, std::uint64_t seq) {
   if (was_full && job.on_space) job.on_space();
 }
 
+void Registry::bound_finished() {
+  std::vector<Job*> kept;
+  std::size_t bytes = 0;
+  for (const auto& [id, job] : jobs_)
+    if (job->finished() && !job->reader && job->log.bytes() > 0) kept.push_back(job.get()), bytes += job->log.bytes();
+  if (bytes <= options_.finished_bytes_max) return;
+  std::ranges::sort(kept, {}, [](const Job* j) { return j->touched; });
+  for (Job* job : kept) {
+    if (bytes <= options_.finished_bytes_max) return;
+    bytes -= job->log.bytes();
+    job->log.clear();
+  }
+}
+
 std::vector<JobPtr> Registry::sweep(Time now) {
   std::vector<JobPtr> cancel;
   std::erase_if(jobs_, [&](const auto& entry) {
     return entry.second->finished() && !entry.second->reader && now - entry.second->touched >= options_.finished;
   });
+  bound_finished();
   for (const auto& [id, job] : jobs_) {
     if (job->finished() || job->reader || !job->options.cancelled_by_disconnect) continue;
     if (now - job->touched >= (job->ever_attached ? options_.detached : options_.unattended)) cancel.push_back(job);

@@ -48,6 +48,13 @@ class EventLog {
   bool append(std::string type, std::string json);
   [[nodiscard]] const Event* find(std::uint64_t seq) const;
   void delivered(std::uint64_t seq) { delivered_ = std::max(delivered_, seq); }
+  [[nodiscard]] bool delivered_all() const { return delivered_ + 1 >= next_seq(); }
+  /// Gives up all events; their numbers stay used.
+  void clear() {
+    first_seq_ = next_seq();
+    events_.clear();
+    bytes_ = 0;
+  }
   /// Nothing can make room but a reader.
   [[nodiscard]] bool full() const { return at_limit() && events_.front().seq > delivered_; }
   [[nodiscard]] std::uint64_t first_seq() const { return first_seq_; }
@@ -106,6 +113,7 @@ using JobPtr = std::shared_ptr<Job>;
 struct RegistryOptions {
   std::chrono::seconds unattended{60}, detached{60}, finished{300};
   LogLimits log;
+  std::size_t finished_bytes_max = 256u << 20;  // of the logs of all finished jobs: the oldest give theirs up
 };
 
 class Registry {
@@ -144,6 +152,9 @@ class Registry {
   [[nodiscard]] std::vector<JobPtr> sweep(Time now);
 
  private:
+  /// Frees logs that nobody can want, then the oldest beyond the bound.
+  void bound_finished();
+
   RegistryOptions options_;
   std::unordered_map<std::string, JobPtr> jobs_;
 };

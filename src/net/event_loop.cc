@@ -1,5 +1,10 @@
 #include "net/event_loop.h"
 
+#include <algorithm>
+#include <ctime>
+#include <exception>
+#include <utility>
+
 #include "base/thread_role.h"
 #include "net/asio.h"
 
@@ -12,7 +17,41 @@ void EventLoop::run() {
   const InRole role(ThreadRole::kLoop);
   impl_->thread = std::this_thread::get_id();
   impl_->io.restart();
-  impl_->io.run();
+  while (true) {
+    try {
+      if (turn_limit_.count() > 0)
+        run_watched();
+      else
+        impl_->io.run();
+      return;
+    } catch (const std::exception& e) {
+      if (!on_fault) throw;
+      on_fault(e.what());
+    }
+  }
+}
+
+void EventLoop::run_watched() {
+  const auto cpu = [] {
+    timespec t{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return std::chrono::microseconds(t.tv_sec * 1'000'000 + t.tv_nsec / 1000);
+  };
+  for (auto start = cpu(); impl_->io.run_one() > 0;) {
+    const auto end = cpu(), took = end - std::exchange(start, end);
+    longest_turn_ = std::max(longest_turn_, took);
+    if (took > turn_limit_ && on_slow_) {
+      on_slow_(took, doing_);
+      start = cpu();  // the telling does not count
+    }
+    doing_.clear();
+  }
+}
+
+void EventLoop::watch_turns(std::chrono::microseconds limit,
+                            std::function<void(std::chrono::microseconds, std::string_view)> on_slow) {
+  turn_limit_ = limit;
+  on_slow_ = std::move(on_slow);
 }
 void EventLoop::stop() { impl_->io.stop(); }
 void EventLoop::post(std::function<void()> task) { asio::post(impl_->io, std::move(task)); }

@@ -7,6 +7,8 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <string>
+#include <string_view>
 
 namespace llorch::net {
 
@@ -19,7 +21,18 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
+  /// A handler that throws is told to `on_fault`, and the loop goes on; without one the exception leaves run().
   void run();
+  std::function<void(const char* what)> on_fault;
+  /// Measures every turn (one handler) by the CPU time of the thread; one above `limit` is told, with what it has said
+  /// that it does. Before run().
+  void watch_turns(std::chrono::microseconds limit,
+                   std::function<void(std::chrono::microseconds, std::string_view what)> on_slow);
+  [[nodiscard]] std::chrono::microseconds longest_turn() const { return longest_turn_; }
+  /// What the turn that runs now does, for whoever reads of it (at most 64 characters are kept).
+  void doing(std::string_view what) {
+    if (turn_limit_.count() > 0) doing_ = what.substr(0, 64);
+  }
   /// From any thread: run() returns after the handler that runs now.
   void stop();
   /// From any thread: runs `task` on the loop's thread, in order of posting.
@@ -48,7 +61,11 @@ class EventLoop {
   [[nodiscard]] Impl& impl() { return *impl_; }
 
  private:
+  void run_watched();
   std::unique_ptr<Impl> impl_;
+  std::chrono::microseconds turn_limit_{0}, longest_turn_{0};
+  std::function<void(std::chrono::microseconds, std::string_view)> on_slow_;
+  std::string doing_;
 };
 
 }  // namespace llorch::net

@@ -157,7 +157,10 @@ Call start_call(EventLoop& loop, ClientRequest request, ClientCallbacks callback
   Call call;
   call.state_ = std::make_shared<Call::State>(loop, std::move(request), std::move(callbacks));
   asio::co_spawn(
-      loop.impl().io, [state = call.state_]() { return state->run(); }, asio::detached);
+      loop.impl().io, [state = call.state_]() { return state->run(); },
+      [state = call.state_](const std::exception_ptr& thrown) {
+        if (thrown) state->end(fail(ErrorCode::kInternal, "the call has failed: out of memory, most likely"));
+      });
   return call;
 }
 

@@ -1,16 +1,19 @@
 // An HTTP/1.1 server on the event loop: strict about what it reads, bounded in what it keeps.
 //
-// Every request head passes check_head() and parse_target() before anything looks at it. Limits are checked before
-// reading; each read and write has its own timer. A handler gets a Request and an Exchange and answers once: with
-// send(), or with start() and then write() until finish(). All calls are on the loop's thread. When the peer is gone,
-// on_gone is called (once), and later writes do nothing.
+// Every request head passes check_head() and parse_target() before anything looks at it, and a decision is taken on the
+// head alone (who asks, what for, how much) before a byte of the body is read. Limits are checked before reading; each
+// read and write has its own timer. Whoever answers gets a Request and an Exchange and answers once: with send(), or
+// with start() and then write() until finish(). All calls are on the loop's thread. When the peer is gone, on_gone is
+// called (once), and later writes do nothing. A peer that only closes its own direction still gets its answer.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "base/limits.h"
 #include "net/event_loop.h"
 #include "net/http_types.h"
 
@@ -33,6 +36,9 @@ class Exchange {
 
   std::function<void()> on_gone;   // the peer closed, failed, or took no byte for write_timeout
   std::function<void()> on_drain;  // unsent() has become zero
+  /// The peer sends no more, in the middle of a stream: whether it has left is seen at the next write, which this
+  /// makes. Where it is empty, the peer counts as gone.
+  std::function<void()> on_half_close;
 };
 using ExchangePtr = std::shared_ptr<Exchange>;
 
@@ -41,24 +47,39 @@ struct ServerOptions {
   std::uint16_t port = 0;  // 0: the system chooses
   std::size_t head_bytes_max = 16u << 10;
   std::size_t body_bytes_max = 8u << 20;
+  std::size_t bodies_bytes_max = limits::kBodiesBytesMax;  // of all requests that are not answered yet, together
   int send_buffer_bytes = 256 << 10;
-  int connections_max = 4096;
-  int connections_per_peer_max = 4096;
-  std::chrono::milliseconds head_timeout{10'000}, body_timeout{30'000}, idle_timeout{75'000}, write_timeout{60'000};
+  int connections_max = limits::kConnectionsMax, connections_per_peer_max = limits::kConnectionsPerPeerMax;
+  /// Connections on which no right key was shown yet. One more makes the oldest of them give way.
+  int strangers_max = limits::kStrangersMax, strangers_per_peer_max = limits::kStrangersPerPeerMax;
+  std::chrono::milliseconds head_timeout{10'000}, body_timeout{30'000}, idle_timeout{75'000}, write_timeout{60'000},
+      linger_timeout{5'000};
   std::string tls_certificate, tls_key;  // PEM files; empty: plain TCP
   /// For tests: asked before each read and write; true makes it fail.
   std::function<bool()> fault;
 };
 
+/// What follows when a head was found good.
+struct BodyPlan {
+  std::size_t bytes_max = 0;
+  bool known = false;  // the peer has shown a right key, or needs none: it is no stranger from now on
+  std::function<void(std::string body)> then;
+};
+
 class HttpServer {
  public:
   using Handler = std::function<void(Request, ExchangePtr)>;
+  /// Decides by a request's head; its body is empty yet. Nothing: it was answered, and the body is not read.
+  using HeadHandler = std::function<std::optional<BodyPlan>(Request, const ExchangePtr&)>;
   /// Answers what failed before a handler could: bad head, too large, unsupported encoding.
   using Refusal = std::function<Response(const Error&)>;
 
   /// Binds and listens. Errors: kIo naming address and port; kInvalidRequest for TLS files that cannot be used.
   [[nodiscard]] static Result<std::unique_ptr<HttpServer>> make(EventLoop& loop, ServerOptions options, Handler handler,
                                                                 Refusal refusal);
+  /// The same for whoever decides by the head.
+  [[nodiscard]] static Result<std::unique_ptr<HttpServer>> make_by_head(EventLoop& loop, ServerOptions options,
+                                                                        HeadHandler handler, Refusal refusal);
   ~HttpServer();
 
   [[nodiscard]] std::uint16_t port() const;

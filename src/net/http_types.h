@@ -47,6 +47,7 @@ struct Request {
   Target target;
   Headers headers;
   std::string body;
+  bool has_body = false;    // one follows the head
   std::string peer, local;  // addresses of both ends, without port
 };
 

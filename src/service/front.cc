@@ -87,13 +87,17 @@ Status Front::bind() {
   server.address = options_.listen == "localhost" ? "127.0.0.1" : options_.listen;
   server.tls_certificate = options_.tls_certificate, server.tls_key = options_.tls_key;
   server.body_bytes_max = options_.body_bytes_max;
-  const auto handler = [this](net::Request r, net::ExchangePtr e) { router_->handle(std::move(r), std::move(e)); };
+  router_->set_body_bytes_max(options_.body_bytes_max);
+  const auto handler = [this](net::Request r, const net::ExchangePtr& e) {
+    loop_.doing(r.target.path);
+    return router_->handle(std::move(r), e);
+  };
   const auto refusal = [this](const Error& e) { return router_->refusal(e); };
   const int first = options_.port > 0 ? options_.port : options_.first_port;
   const int last = options_.port > 0 ? options_.port : options_.last_port;
   for (int port = first; port <= last; ++port) {
     server.port = static_cast<std::uint16_t>(port);
-    auto made = net::HttpServer::make(loop_, server, handler, refusal);
+    auto made = net::HttpServer::make_by_head(loop_, server, handler, refusal);
     if (made) {
       server_ = *std::move(made);
       return {};

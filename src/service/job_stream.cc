@@ -31,6 +31,9 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
     context_->decorate(head.headers);
     exchange_->on_gone = [self = shared_from_this()] { self->gone(); };
     exchange_->on_drain = [self = shared_from_this()] { self->wake(); };
+    // What a peer that has left altogether answers with a reset.
+    if (options_.framing != Framing::kJsonLines)
+      exchange_->on_half_close = [self = shared_from_this()] { self->exchange_->write(": ping\n\n"); };
     exchange_->start(std::move(head));
     context_->streamed(200);
     if (options_.framing != Framing::kJsonLines) listen(options_.keep_alive);

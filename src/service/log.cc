@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdlib>
 
 #include "base/ids.h"
 #include "base/terminal.h"
@@ -80,11 +81,25 @@ void log(Level level, std::string_view event, std::string_view message, boost::j
     boost::json::object o{
         {"timestamp", now}, {"level", name(level)}, {"component", l.component}, {"event", event}, {"message", message}};
     for (auto& [key, value] : fields) o.emplace(key, std::move(value));
-    line = boost::json::serialize(o);
+    boost::json::value all(std::move(o));
+    security::redact_values(all);  // and then serialised: a line is whole JSON, however long
+    line = boost::json::serialize(all);
   }
-  line = security::redact(line);
+  if (l.pretty) line = security::redact(line);
   if (l.line) return l.line(line);
   l.sink->info("{}", line);
+}
+
+void watch_loop(net::EventLoop& loop) {
+  loop.on_fault = [](const char* what) { log(Level::kError, "handler_failed", what); };
+  const char* limit = std::getenv("LLORCH_LOOP_TURN_MS_MAX");
+  const long ms = limit ? std::strtol(limit, nullptr, 10) : 0;
+  if (ms <= 0) return;
+  loop.watch_turns(std::chrono::milliseconds(ms), [](std::chrono::microseconds took, std::string_view what) {
+    log(Level::kWarn, "loop_turn_slow",
+        fmt::format("a turn of the event loop took {:.1f} ms", static_cast<double>(took.count()) / 1000),
+        {{"what", what}, {"turn_ms", static_cast<double>(took.count()) / 1000}});
+  });
 }
 
 }  // namespace llorch::service

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "net/event_loop.h"
 
 namespace llorch::service {
 
@@ -27,6 +28,9 @@ void start_log(std::string component, std::function<void(const std::string& line
 void stop_log();
 /// Whether a line of this level would be written: for lines that cost something to make.
 [[nodiscard]] bool logs(Level level);
+/// What a daemon's loop is watched for: handlers that throw are logged and end alone; with LLORCH_LOOP_TURN_MS_MAX in
+/// the environment a turn that takes more of the processor is logged as "loop_turn_slow".
+void watch_loop(net::EventLoop& loop);
 /// `event` is a stable code such as "model_load_progress".
 void log(Level level, std::string_view event, std::string_view message, boost::json::object fields = {});
 

@@ -8,7 +8,7 @@
 namespace llorch::service {
 namespace {
 
-constexpr std::size_t kAnswerMax = 64u << 20;
+constexpr std::size_t kAnswerMax = 8u << 20;  // it is parsed on the loop; capabilities of 20,000 models are 4 MB
 
 net::ClientRequest request_to(const Peer& peer, Asked asked) {
   net::ClientRequest r;
@@ -22,10 +22,16 @@ net::ClientRequest request_to(const Peer& peer, Asked asked) {
   return r;
 }
 
-boost::json::value parse(std::string_view text) {
+/// Nothing is null; what is no JSON is an error.
+Result<boost::json::value> parse(std::string_view text) {
+  if (text.empty()) return boost::json::value();
   auto value = json::parse(text, "answer");
-  return value ? *std::move(value) : boost::json::value();
+  if (!value) return fail(ErrorCode::kIo, "the answer is no JSON");
+  return *std::move(value);
 }
+
+/// The same of a refusal, whose status tells enough.
+boost::json::value parse_refusal(std::string_view text) { return parse(text).value_or(boost::json::value()); }
 
 }  // namespace
 
@@ -62,13 +68,17 @@ Step<JsonAnswer> ask(const FlowPtr& flow, const Peer& peer, Asked asked) {
                 loop, request_to(peer, asked),
                 {.on_head = [got](int s, const net::Headers& h) { got->answer.status = s, got->answer.headers = h; },
                  .on_data =
-                     [got](std::string_view bytes) {
-                       if (got->text.size() < kAnswerMax) got->text += bytes;
+                     [got, done](std::string_view bytes) {
+                       got->text += bytes;
+                       if (got->text.size() > kAnswerMax)
+                         done(fail(ErrorCode::kIo, "the answer is longer than {} MiB", kAnswerMax >> 20));
                      },
                  .on_end =
-                     [got, done = std::move(done)](Status s) {
+                     [got, done](Status s) {
                        if (!s) return done(std::unexpected(std::move(s).error()));
-                       got->answer.body = parse(got->text);
+                       auto body = parse(got->text);
+                       if (!body && got->answer.status / 100 == 2) return done(std::unexpected(body.error()));
+                       got->answer.body = std::move(body).value_or(boost::json::value());
                        done(std::move(got->answer));
                      }}));
           }};
@@ -80,27 +90,35 @@ Step<bool> follow(const FlowPtr& flow, const Peer& peer, std::string path, OnEve
             struct Stream {
               int status = 0;
               std::string refusal;
+              std::shared_ptr<bool> sound;
               net::SseParser parser;
             };
+            const auto sound = std::make_shared<bool>(true);
             const auto stream = std::make_shared<Stream>(
-                Stream{0, {}, net::SseParser([flow, on_event, on_line](const net::SseEvent& e) {
-                         if (e.data == "[DONE]" || flow->cancelled() || (on_line && on_line(e.type, e.data))) return;
-                         if (const auto data = parse(e.data); data.is_object()) on_event(e.type, data.get_object());
+                Stream{0, {}, sound, net::SseParser([flow, on_event, on_line, sound](const net::SseEvent& e) {
+                         if (e.data == "[DONE]" || !*sound || flow->cancelled()) return;
+                         if (on_line && on_line(e.type, e.data)) return;
+                         const auto data = parse(e.data);
+                         *sound = data && data->is_object();
+                         if (*sound) on_event(e.type, data->get_object());
                        })});
             return std::make_shared<net::Call>(net::start_call(
                 flow->loop(), request_to(peer, asked),
                 {.on_head = [stream](int status, const net::Headers&) { stream->status = status; },
                  .on_data =
-                     [stream](std::string_view bytes) {
-                       if (stream->status != 200)
-                         stream->refusal += bytes.substr(0, 65'536);
-                       else
-                         (void)stream->parser.push(bytes);
+                     [stream, done](std::string_view bytes) {
+                       if (stream->status != 200) {
+                         if (stream->refusal.size() < 65'536) stream->refusal += bytes.substr(0, 65'536);
+                       } else if (!stream->parser.push(bytes)) {
+                         done(fail(ErrorCode::kIo, "an event of the stream is too long"));
+                       } else if (!*stream->sound) {
+                         done(fail(ErrorCode::kIo, "an event of the stream is no JSON object"));
+                       }
                      },
                  .on_end =
                      [stream, done](Status s) {
                        if (!s) return done(std::unexpected(std::move(s).error()));
-                       if (Status refused = check({stream->status, parse(stream->refusal), {}}); !refused)
+                       if (Status refused = check({stream->status, parse_refusal(stream->refusal), {}}); !refused)
                          return done(std::unexpected(std::move(refused).error()));
                        if (!stream->parser.done()) return done(fail(ErrorCode::kIo, "the stream broke off"));
                        done(true);

@@ -70,13 +70,18 @@ std::optional<std::int64_t> whole_number(std::string_view text) {
   return value;
 }
 
+/// Of all deadlines, so that no sum of one with a duration overflows: the year 2255.
+constexpr std::chrono::milliseconds kLatestDeadline{std::int64_t{9'000'000'000'000}};
+
 /// Epoch milliseconds or RFC 3339 (S-40).
 std::optional<WallTime> parse_deadline(const std::string& text) {
   if (const auto ms = whole_number(text)) {
     if (*ms < 0 || *ms > std::int64_t{1} << 45) return std::nullopt;
-    return WallTime(std::chrono::milliseconds(*ms));
+    // A wall clock counts nanoseconds in 64 bits: it ends in the year 2262, and so does every deadline.
+    return *ms >= kLatestDeadline.count() ? WallTime(kLatestDeadline) : WallTime(std::chrono::milliseconds(*ms));
   }
-  return parse_rfc3339(text);
+  const auto time = parse_rfc3339(text);
+  return time && *time > WallTime(kLatestDeadline) ? WallTime(kLatestDeadline) : time;
 }
 
 }  // namespace
@@ -203,6 +208,17 @@ bool Router::check_origin(Context& c, bool changes) {
   return true;
 }
 
+namespace {
+
+bool takes_json(Context& c, bool has_body) {
+  if (c.request.method != "POST" || !has_body) return true;
+  const std::string type = c.request.headers.get("Content-Type").value_or("");
+  if (net::equal_ignoring_case(type.substr(0, type.find_first_of("; ")), "application/json")) return true;
+  return c.fail({ErrorCode::kUnsupportedMediaType, "the body must be application/json"}), false;
+}
+
+}  // namespace
+
 bool Router::admit(Context& c, const Match& m) {
   const std::string host = c.request.headers.get("Host").value_or("");
   // The address that the peer has reached is ours, also when we listen on all of them.
@@ -239,11 +255,10 @@ bool Router::admit(Context& c, const Match& m) {
     return c.fail(not_audited()), false;
   }
   if (!check_origin(c, c.request.method != "GET")) return false;
-  if (c.request.method == "POST" && !c.request.body.empty()) {
-    const std::string type = c.request.headers.get("Content-Type").value_or("");
-    if (!net::equal_ignoring_case(type.substr(0, type.find_first_of("; ")), "application/json"))
-      return c.fail({ErrorCode::kUnsupportedMediaType, "the body must be application/json"}), false;
-  }
+  return takes_json(c, c.request.has_body) && check_deadline(c);
+}
+
+bool Router::check_deadline(Context& c) {
   if (const auto text = c.request.headers.get("X-Deadline")) {
     c.deadline = parse_deadline(*text);
     if (!c.deadline)
@@ -259,11 +274,16 @@ bool Router::admit(Context& c, const Match& m) {
   return true;
 }
 
-void Router::handle(net::Request request, net::ExchangePtr exchange) {
+std::size_t Router::body_bytes_max(const RouteInfo& route) const {
+  const bool small = route.method != "POST" || route.scope == Scope::kPublic || route.scope == Scope::kMetrics;
+  return small ? std::min(limits::kSmallBodyBytesMax, body_bytes_max_) : body_bytes_max_;
+}
+
+std::optional<net::BodyPlan> Router::handle(net::Request head, const net::ExchangePtr& exchange) {
   const auto c = std::make_shared<Context>();
   c->router_ = this;
-  c->request = std::move(request);
-  c->exchange = std::move(exchange);
+  c->request = std::move(head);
+  c->exchange = exchange;
   c->accepted = net::Clock::now();
   const std::string id = c->request.headers.get("X-Correlation-Id").value_or("");
   c->correlation_id = correlation_id_fits(id) ? id : random_uuid();
@@ -271,18 +291,23 @@ void Router::handle(net::Request request, net::ExchangePtr exchange) {
   if (traceparent_fits(trace)) c->traceparent = trace;
   Match m = match(c->request);
   if (m.route) c->route = m.route->info.pattern;
-  if (!admit(*c, m)) return;
+  if (!admit(*c, m)) return std::nullopt;
   c->parameters = std::move(m.parameters);
-  run(c, *m.route);
+  const bool known = m.route->info.scope != Scope::kPublic;
+  return net::BodyPlan{body_bytes_max(m.route->info), known, [this, c, route = m.route](std::string body) {
+                         c->request.body = std::move(body);
+                         run(c, *route);
+                       }};
 }
 
 void Router::run(const ContextPtr& c, const Route& route) {
   const auto work = [c, &route] {
     try {
-      route.handler(c);
+      if (takes_json(*c, !c->request.body.empty())) route.handler(c);
     } catch (const std::exception& e) {
       log(Level::kError, "handler_failed", e.what(), {{"route", c->route}, {"correlation_id", c->correlation_id}});
-      c->fail({ErrorCode::kInternal, "an unexpected fault; the log has the details under this correlation id"});
+      if (c->exchange->alive())
+        c->fail({ErrorCode::kInternal, "an unexpected fault; the log has the details under this correlation id"});
     }
   };
   if (!audit_ || route.info.scope != Scope::kAdmin) return work();

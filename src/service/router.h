@@ -7,6 +7,7 @@
 
 #include <boost/json.hpp>
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -76,7 +77,10 @@ class Router {
   void route(std::string method, std::string pattern, Handler handler) {
     routes_.push_back({{kScope, std::move(method), std::move(pattern)}, std::move(handler)});
   }
-  void handle(net::Request request, net::ExchangePtr exchange);
+  /// Everything that can be known from the head: who asks, for what, and how much may follow. Nothing: it was answered.
+  [[nodiscard]] std::optional<net::BodyPlan> handle(net::Request head, const net::ExchangePtr& exchange);
+  /// What a body may have, of a route that takes more than a few fields.
+  void set_body_bytes_max(std::size_t bytes) { body_bytes_max_ = bytes; }
   /// Answers what failed below the level of routes.
   [[nodiscard]] net::Response refusal(const Error& error);
   [[nodiscard]] std::vector<RouteInfo> inventory() const;
@@ -105,13 +109,16 @@ class Router {
   /// What stands before a handler. True: go on.
   bool admit(Context& c, const Match& m);
   bool check_origin(Context& c, bool changes);
+  bool check_deadline(Context& c);
+  [[nodiscard]] std::size_t body_bytes_max(const RouteInfo& route) const;
   /// Writes down that an administrative request was let in, then runs it.
   void run(const ContextPtr& c, const Route& route);
 
   security::Authenticator& authenticator_;
   security::AuditLog* audit_;
   RouterOptions options_;
-  std::vector<Route> routes_;
+  std::deque<Route> routes_;  // their places stay
+  std::size_t body_bytes_max_ = 8u << 20;
   std::optional<net::Response> door_;
   std::function<void(std::function<void()>)> post_;  // where the audit log is required
 };

@@ -1,6 +1,8 @@
 #include "service/wall_time.h"
 
+#include <algorithm>
 #include <cctype>
+#include <cstdint>
 #include <cstdio>
 #include <ctime>
 #include <string_view>
@@ -25,7 +27,10 @@ std::optional<WallTime> parse_rfc3339(const std::string& text) {
   } else if (std::string_view(rest) != "Z") {
     return std::nullopt;
   }
-  return WallTime(std::chrono::seconds(timegm(&parts) - offset) + std::chrono::milliseconds(ms));
+  // A wall clock counts nanoseconds in 64 bits, which are used up in the year 2262.
+  constexpr std::int64_t kSecondsMax = 9'200'000'000;
+  const std::int64_t seconds = std::clamp<std::int64_t>(timegm(&parts) - offset, -kSecondsMax, kSecondsMax);
+  return WallTime(std::chrono::seconds(seconds) + std::chrono::milliseconds(ms));
 }
 
 }  // namespace llorch::service

@@ -34,6 +34,7 @@ Result<int> serve(ServeFlags f) {
   o.engine.kv_bytes = static_cast<std::size_t>(f.kv_mb * (1 << 20));
   service::start_log("llorch-worker-cpu", o.log_format, o.log_level);
   net::EventLoop loop;
+  service::watch_loop(loop);
   int code = 0;
   {
     Worker worker(loop, o);

@@ -1,0 +1,447 @@
+#include "net/http_connection.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+#include "base/thread_role.h"
+
+namespace llorch::net {
+namespace {
+
+constexpr std::size_t kPipelinedBytesMax = 64u << 10, kTellDrained = 4096;
+
+std::string_view reason(int status) {
+  const auto text = http::obsolete_reason(static_cast<http::status>(status));
+  return text.empty() ? std::string_view("Unknown") : std::string_view(text.data(), text.size());
+}
+
+std::string head_text(const Response& r, std::string_view framing, bool keep_alive) {
+  std::string head = fmt::format("HTTP/1.1 {} {}\r\n", r.status, reason(r.status));
+  // What others wrote may stand in a value: a character that could end the line, or confuse a reader, is left out.
+  const auto field = [&](std::string_view name, std::string_view value) {
+    head.append(name).append(": ");
+    for (const char c : value)
+      if ((static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) || c == '\t') head += c;
+    head += "\r\n";
+  };
+  if (!r.content_type.empty()) field("Content-Type", r.content_type);
+  for (const auto& [name, value] : r.headers.fields()) field(name, value);
+  head += framing;
+  head += keep_alive ? "\r\n" : "Connection: close\r\n\r\n";
+  return head;
+}
+
+void refuse_extensions(std::uint64_t, boost::beast::string_view extensions, error_code& problem) {
+  if (!extensions.empty()) problem = http::error::bad_chunk_extension;
+}
+
+Error too_large(std::size_t bytes_max) {
+  return {ErrorCode::kPayloadTooLarge, fmt::format("the body exceeds {} bytes", bytes_max)};
+}
+
+}  // namespace
+
+struct Connection::Turn final : Exchange {
+  explicit Turn(std::shared_ptr<Connection> c) : connection(std::move(c)) {}
+  void send(Response r) override {
+    if (!connection) return;
+    started = true;
+    const bool keep = connection->keep_alive_;
+    std::string bytes = head_text(r, fmt::format("Content-Length: {}\r\n", r.body.size()), keep);
+    if (!connection->head_only_) bytes += r.body;
+    connection->queue(bytes);
+    end(!keep);
+  }
+  void start(Response r) override {
+    if (!connection) return;
+    started = true;
+    chunked = !connection->old_client_;
+    connection->queue(head_text(r, chunked ? "Transfer-Encoding: chunked\r\n" : "", false));
+    connection->reserve(0);  // whoever streams has read the request
+    if (connection && connection->eof_) connection->later([](Connection& c) { c.half_closed(); });
+  }
+  void write(std::string bytes) override {
+    if (!connection || bytes.empty() || connection->head_only_) return;
+    if (!chunked) return connection->queue(bytes);
+    char size[20];
+    const auto end = std::to_chars(size, size + 18, bytes.size(), 16).ptr;
+    end[0] = '\r', end[1] = '\n';
+    bytes.insert(0, size, static_cast<std::size_t>(end + 2 - size));
+    connection->queue(bytes += "\r\n");
+  }
+  void finish() override {
+    if (!connection) return;
+    if (chunked && !connection->head_only_) connection->queue("0\r\n\r\n");
+    end(true);
+  }
+  [[nodiscard]] std::size_t unsent() const override {
+    return connection ? connection->out_.size() + connection->sending_.size() - connection->sent_ : 0;
+  }
+  [[nodiscard]] bool alive() const override { return connection != nullptr; }
+  void abort() override {
+    if (connection) std::shared_ptr(connection)->close();
+  }
+  void end(bool close) {
+    const auto c = std::exchange(connection, nullptr);
+    if (!c) return;  // what was queued just now could not be written
+    on_gone = nullptr, on_drain = nullptr, on_half_close = nullptr;
+    c->turn_done(close);
+  }
+  std::shared_ptr<Connection> connection;  // until the answer is complete
+  bool chunked = false, started = false;
+};
+
+Connection::Connection(std::shared_ptr<HttpServer::Impl> server, tcp::socket socket, std::string peer,
+                       std::string local)
+    : server_(std::move(server)),
+      peer_(std::move(peer)),
+      local_(std::move(local)),
+      id_(server_->next_id++),
+      timer_(socket.get_executor()),
+      write_timer_(socket.get_executor()),
+      event_(socket.get_executor()) {
+  if (server_->tls)
+    secure_ = std::make_unique<ssl::stream<tcp::socket>>(std::move(socket), *server_->tls);
+  else
+    plain_ = std::make_unique<tcp::socket>(std::move(socket));
+  server_->connections.emplace(id_, this);
+  server_->strangers.emplace(id_, this);
+  auto& p = server_->peers[peer_];
+  ++p.connections, ++p.strangers;
+}
+
+Connection::~Connection() {
+  known();
+  reserve(0);
+  server_->connections.erase(id_);
+  if (--server_->peers[peer_].connections == 0) server_->peers.erase(peer_);
+}
+
+/// A stranger no longer.
+void Connection::known() {
+  if (!std::exchange(stranger_, false)) return;
+  server_->strangers.erase(id_);
+  --server_->peers[peer_].strangers;
+}
+
+void Connection::close() {
+  if (std::exchange(closed_, true)) return;
+  known();
+  reserve(0);
+  timer_.cancel();
+  write_timer_.cancel();
+  event_.cancel();
+  error_code ignored;
+  (void)socket().shutdown(tcp::socket::shutdown_both, ignored);
+  (void)socket().close(ignored);
+  gone();
+}
+
+void Connection::gone() {
+  const auto turn = std::exchange(turn_, nullptr);
+  if (!turn) return;
+  const auto keep = std::exchange(turn->connection, nullptr);
+  const auto told = std::exchange(turn->on_gone, nullptr);
+  turn->on_drain = nullptr, turn->on_half_close = nullptr;
+  if (told) told();
+}
+
+/// What this request's body takes of the memory for all bodies. False: there is not so much.
+bool Connection::reserve(std::size_t bytes) {
+  std::size_t& all = server_->bodies_bytes;
+  if (bytes > reserved_ && all - reserved_ + bytes > server_->options.bodies_bytes_max) return false;
+  all = all - reserved_ + bytes;
+  reserved_ = bytes;
+  return true;
+}
+
+/// One timer for what is read; when it fires the connection is closed.
+void Connection::arm(std::chrono::milliseconds timeout) {
+  timer_.expires_after(timeout);
+  timer_.async_wait([weak = weak_from_this()](const error_code& problem) {
+    const auto self = weak.lock();
+    if (!problem && self) self->close();
+  });
+}
+
+/// Sees to it that a read is under way.
+void Connection::read() {
+  assert_may_serve();
+  if (reading_ || closed_ || eof_) return;
+  if (fault()) return close();
+  reading_ = true;
+  auto done = [self = shared_from_this()](const error_code& problem, std::size_t n) {
+    self->reading_ = false;
+    if (self->closed_) return;
+    self->in_.append(self->bytes_.data(), n);
+    const bool ended = problem == asio::error::eof || (self->plain_ && problem == asio::error::shut_down);
+    if (problem && !ended) return self->close();
+    if (ended) self->eof_ = true, self->half_closed();
+    self->event_.cancel();
+  };
+  if (plain_)
+    plain_->async_read_some(asio::buffer(bytes_), std::move(done));
+  else
+    secure_->async_read_some(asio::buffer(bytes_), std::move(done));
+}
+
+/// The peer sends no more. Whether it has left altogether shows when something is written: what is legal at this point
+/// is. Then the socket's error says so.
+void Connection::half_closed() {
+  if (closed_ || !turn_ || lingering_) return;
+  const auto turn = turn_;
+  socket().async_wait(tcp::socket::wait_error, [weak = weak_from_this()](const error_code& problem) {
+    const auto self = weak.lock();
+    if (!problem && self) self->close();
+  });
+  if (!turn->started) {
+    if (!old_client_) return queue("HTTP/1.1 100 Continue\r\n\r\n");
+    return later([](Connection& c) { c.close(); });
+  }
+  if (!turn->on_half_close) return later([](Connection& c) { c.close(); });
+  const auto told = turn->on_half_close;
+  told();
+}
+
+/// Until more has come. False: nothing will.
+asio::awaitable<bool> Connection::more() {
+  const std::size_t had = in_.size();
+  read();
+  while (!closed_ && !eof_ && in_.size() == had) {
+    event_.expires_at(asio::steady_timer::time_point::max());
+    co_await event_.async_wait(kTuple);
+  }
+  co_return !closed_ && in_.size() > had;
+}
+
+asio::awaitable<void> Connection::run() {
+  const auto self = shared_from_this();
+  if (secure_) {
+    arm(server_->options.head_timeout);
+    const auto [problem] = co_await secure_->async_handshake(ssl::stream_base::server, kTuple);
+    if (problem) co_return close();
+  }
+  while (!closed_ && !close_after_ && co_await request() && co_await answered()) {
+  }
+  // What has been queued still goes out.
+  close_after_ = true;
+  while (!closed_ && (writing_ || !out_.empty())) {
+    event_.expires_at(asio::steady_timer::time_point::max());
+    co_await event_.async_wait(kTuple);
+  }
+  if (!closed_) co_await linger();
+  close();
+}
+
+/// Until the request is answered; watches for the peer leaving meanwhile.
+asio::awaitable<bool> Connection::answered() {
+  if (eof_) half_closed();
+  while (turn_ && !closed_) {
+    if (in_.size() < kPipelinedBytesMax) read();
+    event_.expires_at(asio::steady_timer::time_point::max());
+    if (turn_ && !closed_) co_await event_.async_wait(kTuple);
+  }
+  co_return !closed_ && !close_after_;
+}
+
+/// The peer may be sending still: a connection that is closed under that is reset, and the answer is lost with it.
+asio::awaitable<void> Connection::linger() {
+  lingering_ = true;
+  arm(server_->options.linger_timeout);
+  if (secure_) {
+    co_await secure_->async_shutdown(kTuple);  // close_notify, there and back
+    co_return;
+  }
+  if (!must_linger_ && in_.empty()) co_return;
+  error_code ignored;
+  (void)socket().shutdown(tcp::socket::shutdown_send, ignored);
+  for (std::size_t dropped = in_.size(); dropped < limits::kLingerBytesMax && !eof_;) {
+    in_.clear();
+    if (!co_await more()) break;
+    dropped += in_.size();
+  }
+}
+
+asio::awaitable<bool> Connection::read_head() {
+  const ServerOptions& o = server_->options;
+  if (in_.empty()) {
+    arm(o.idle_timeout);
+    if (!co_await more()) co_return close(), false;
+  }
+  arm(o.head_timeout);  // for the whole head: a byte now and then does not help
+  const Error too_long{ErrorCode::kHeadersTooLarge, fmt::format("the request head exceeds {} bytes", o.head_bytes_max)};
+  std::size_t end;
+  while ((end = in_.find("\r\n\r\n")) == std::string::npos) {
+    if (in_.size() > o.head_bytes_max) co_return refuse(too_long), false;
+    if (!co_await more()) co_return close(), false;
+  }
+  if (end + 4 > o.head_bytes_max) co_return refuse(too_long), false;
+  if (const Status checked = check_head(std::string_view(in_).substr(0, end + 4)); !checked)
+    co_return refuse(checked.error()), false;
+  co_return true;
+}
+
+/// Feeds the parser until it is done. False: refused or closed.
+asio::awaitable<bool> Connection::read_body(Parser& parser, std::size_t bytes_max) {
+  arm(server_->options.body_timeout);
+  const Error no_memory{ErrorCode::kQueueFull, "the bodies of other requests take all memory that there is for them"};
+  const bool declared = parser.content_length().has_value();
+  if (declared && *parser.content_length() > bytes_max) co_return refuse(too_large(bytes_max)), false;
+  if (declared && !reserve(*parser.content_length())) co_return refuse(no_memory), false;
+  if (!parser.is_done() && in_.empty() && equal_ignoring_case(parser.get()[http::field::expect], "100-continue"))
+    queue("HTTP/1.1 100 Continue\r\n\r\n");
+  while (true) {
+    error_code problem;
+    while (!in_.empty() && !parser.is_done()) {
+      const std::size_t used = parser.put(asio::buffer(in_), problem);
+      in_.erase(0, used);
+      if (problem || used == 0) break;
+    }
+    if (problem == http::error::need_more) problem = {};
+    if (problem == http::error::body_limit || parser.get().body().size() > bytes_max)
+      co_return refuse(too_large(bytes_max)), false;
+    if (problem) co_return refuse({ErrorCode::kInvalidRequest, "the request is not valid HTTP/1.1"}), false;
+    if (!declared && !reserve(parser.get().body().size())) co_return refuse(no_memory), false;
+    if (parser.is_done()) co_return true;
+    if (in_.size() > kPipelinedBytesMax)
+      co_return refuse({ErrorCode::kInvalidRequest, "a chunk head or trailer is too long"}), false;
+    if (!co_await more()) co_return close(), false;
+  }
+}
+
+Request Connection::take_head(Parser& parser, Target target) {
+  const auto& message = parser.get();
+  Request r;
+  r.method = std::string(message.method_string());
+  head_only_ = r.method == "HEAD";
+  r.target = std::move(target);
+  for (const auto& field : message) r.headers.add(std::string(field.name_string()), std::string(field.value()));
+  r.has_body = !parser.is_done();
+  r.peer = peer_, r.local = local_;
+  return r;
+}
+
+asio::awaitable<bool> Connection::request() {
+  if (!co_await read_head()) co_return false;
+  Parser parser;
+  parser.header_limit(static_cast<std::uint32_t>(server_->options.head_bytes_max + 1024));
+  parser.body_limit(boost::none);  // ours is known after the head
+  auto no_extensions = &refuse_extensions;
+  parser.on_chunk_header(no_extensions);
+  error_code problem;
+  in_.erase(0, parser.put(asio::buffer(in_), problem));  // not eager: the head alone
+  if (problem == http::error::need_more) problem = {};
+  if (problem || !parser.is_header_done())
+    co_return refuse({ErrorCode::kInvalidRequest, "the request is not valid HTTP/1.1"}), false;
+  parser.eager(true);
+  const auto& message = parser.get();
+  old_client_ = message.version() < 11;
+  const auto text = message.target();
+  Result<Target> target = parse_target({text.data(), text.size()});
+  if (!target) co_return refuse(target.error()), false;
+  if (message.find(http::field::content_encoding) != message.end())
+    co_return refuse({ErrorCode::kUnsupportedMediaType, "compressed bodies are not accepted"}), false;
+  Request head = take_head(parser, *std::move(target));
+  // Who answers without reading a body gives up the connection with it.
+  const bool keeps = message.keep_alive(), has_body = head.has_body;
+  keep_alive_ = keeps && !has_body;
+  must_linger_ = has_body;
+  turn_ = std::make_shared<Turn>(shared_from_this());
+  const ExchangePtr turn = turn_;
+  timer_.cancel();
+  if (!server_->handler) co_return turn->abort(), false;
+  std::optional<BodyPlan> plan = server_->handler(std::move(head), turn);
+  if (!plan) co_return true;
+  if (plan->known) known();
+  if (has_body && !co_await read_body(parser, plan->bytes_max)) co_return false;
+  must_linger_ = false;
+  keep_alive_ = keeps;
+  timer_.cancel();
+  if (turn->alive()) plan->then(std::move(parser.get().body()));
+  co_return true;
+}
+
+void Connection::refuse(const Error& error) {
+  timer_.cancel();
+  keep_alive_ = false, must_linger_ = true;
+  Response r = server_->refusal(error);
+  if (const auto turn = turn_) return turn->send(std::move(r));
+  queue(head_text(r, fmt::format("Content-Length: {}\r\n", r.body.size()), false) + r.body);
+  close_after_ = true;
+}
+
+void Connection::turn_done(bool close_after) {
+  turn_.reset();
+  reserve(0);
+  if (close_after) close_after_ = true;
+  event_.cancel();
+}
+
+void Connection::queue(std::string_view bytes) {
+  if (closed_) return;
+  out_ += bytes;
+  pump();
+}
+
+/// What the system takes at once costs one call; only what it does not take waits, under a timer.
+void Connection::pump() {
+  assert_may_serve();
+  while (!writing_ && !closed_) {
+    if (sent_ == sending_.size()) {
+      sending_.clear();
+      sent_ = 0;
+      sending_.swap(out_);
+      if (sending_.empty()) {
+        if (close_after_) event_.cancel();
+        return;
+      }
+    }
+    if (fault()) return close();
+    const auto bytes = asio::buffer(sending_.data() + sent_, sending_.size() - sent_);
+    error_code problem = asio::error::would_block;
+    if (plain_) {
+      const std::size_t n = plain_->write_some(bytes, problem);
+      sent_ += n;
+      if (!problem && n >= kTellDrained) later([](Connection& c) { c.drained(); });
+      if (!problem) continue;
+    }
+    writing_ = true;
+    // Nobody who writes expects the connection to close inside.
+    if (problem != asio::error::would_block && problem != asio::error::try_again)
+      return later([](Connection& c) { c.close(); });
+    write_timer_.expires_after(server_->options.write_timeout);
+    write_timer_.async_wait([weak = weak_from_this()](const error_code& expired) {
+      const auto self = weak.lock();
+      if (!expired && self) self->close();
+    });
+    auto written = [self = shared_from_this()](const error_code& failed, std::size_t n) {
+      self->writing_ = false;
+      self->write_timer_.cancel();
+      if (failed) return self->close();
+      self->sent_ += n;
+      self->drained();
+      self->pump();
+    };
+    if (plain_)
+      plain_->async_write_some(bytes, std::move(written));
+    else
+      secure_->async_write_some(bytes, std::move(written));
+  }
+}
+
+/// Whoever held back until everything was sent may go on.
+void Connection::drained() {
+  const auto turn = turn_;
+  if (sent_ != sending_.size() || !out_.empty() || !turn || !turn->on_drain) return;
+  const auto told = turn->on_drain;  // a copy: the call may end the turn
+  told();
+}
+
+void Connection::later(void (*what)(Connection&)) {
+  asio::post(timer_.get_executor(), [weak = weak_from_this(), what] {
+    if (const auto self = weak.lock()) what(*self);
+  });
+}
+
+}  // namespace llorch::net

@@ -1,0 +1,108 @@
+// For http_server.cc: one TCP connection, which reads requests one after another, hands each to the server's handler,
+// and writes what it answers.
+//
+// One read is under way at a time, and is never called off: a coroutine takes what has come and waits for `event_`,
+// which also says that an answer is complete. Threads: the event loop's. Whoever waits holds the connection.
+#pragma once
+
+#include <boost/asio/ssl.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "net/asio.h"
+#include "net/http_server.h"
+
+namespace llorch::net {
+
+namespace http = boost::beast::http;
+namespace ssl = asio::ssl;
+
+class Connection;
+
+struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
+  Impl(EventLoop& l, ServerOptions o, HeadHandler h, Refusal r)
+      : loop(l),
+        options(std::move(o)),
+        handler(std::move(h)),
+        refusal(std::move(r)),
+        acceptor(l.impl().io),
+        pause(l.impl().io) {}
+
+  struct Peer {
+    int connections = 0, strangers = 0;
+  };
+  asio::awaitable<void> accept();
+  void welcome(tcp::socket socket);
+  /// False: there is no place for another connection of this peer.
+  bool make_room(const std::string& peer);
+
+  EventLoop& loop;
+  ServerOptions options;
+  HeadHandler handler;  // empty once the server is gone
+  Refusal refusal;
+  tcp::acceptor acceptor;
+  asio::steady_timer pause;
+  std::unique_ptr<ssl::context> tls;
+  std::map<std::uint64_t, Connection*> connections, strangers;  // the oldest first
+  std::map<std::string, Peer> peers;
+  std::size_t bodies_bytes = 0;
+  std::uint64_t next_id = 1;
+};
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(std::shared_ptr<HttpServer::Impl> server, tcp::socket socket, std::string peer, std::string local);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  asio::awaitable<void> run();
+  void close();
+  [[nodiscard]] bool idle() const { return !turn_; }
+  [[nodiscard]] const std::string& peer() const { return peer_; }
+
+ private:
+  struct Turn;  // one request and its answer
+  using Parser = http::request_parser<http::string_body>;
+
+  tcp::socket& socket() { return plain_ ? *plain_ : secure_->next_layer(); }
+  [[nodiscard]] bool fault() const { return server_->options.fault && server_->options.fault(); }
+  void known();
+  void gone();
+  void arm(std::chrono::milliseconds timeout);
+  void read();
+  void half_closed();
+  asio::awaitable<bool> more();
+  asio::awaitable<bool> read_head();
+  asio::awaitable<bool> read_body(Parser& parser, std::size_t bytes_max);
+  asio::awaitable<bool> request();
+  asio::awaitable<bool> answered();
+  asio::awaitable<void> linger();
+  bool reserve(std::size_t bytes);
+  Request take_head(Parser& parser, Target target);
+  void refuse(const Error& error);
+  void queue(std::string_view bytes);
+  void pump();
+  void drained();
+  void later(void (*what)(Connection&));
+  void turn_done(bool close_after);
+
+  std::shared_ptr<HttpServer::Impl> server_;
+  std::string peer_, local_;
+  std::uint64_t id_;
+  std::unique_ptr<tcp::socket> plain_;
+  std::unique_ptr<ssl::stream<tcp::socket>> secure_;
+  asio::steady_timer timer_, write_timer_, event_;
+  std::string in_, out_, sending_;
+  std::array<char, 16u << 10> bytes_;  // where a read puts what comes
+  std::size_t sent_ = 0, reserved_ = 0;
+  bool reading_ = false, eof_ = false, stranger_ = true, must_linger_ = false, lingering_ = false;
+  bool writing_ = false, closed_ = false, close_after_ = false, keep_alive_ = true, old_client_ = false,
+       head_only_ = false;
+  std::shared_ptr<Turn> turn_;
+};
+
+}  // namespace llorch::net

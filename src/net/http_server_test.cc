@@ -1,0 +1,213 @@
+// The server from a raw socket: what is decided before a body is read, what stays open for whoever has a key, and
+// answers that arrive whatever the peer does.
+#include "net/http_server.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <stdexcept>
+#include <thread>
+
+namespace llorch::net {
+namespace {
+
+/// A client's socket; everything has a limit of five seconds.
+class Raw {
+ public:
+  explicit Raw(std::uint16_t port, const char* from = "127.0.0.1") : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    inet_pton(AF_INET, from, &at.sin_addr);
+    EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&at), sizeof at), 0);
+    inet_pton(AF_INET, "127.0.0.1", &at.sin_addr);
+    at.sin_port = htons(port);
+    const timeval limit{5, 0};
+    setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    EXPECT_EQ(connect(fd_, reinterpret_cast<sockaddr*>(&at), sizeof at), 0);
+  }
+  ~Raw() { close(fd_); }
+  Raw(const Raw&) = delete;
+  Raw& operator=(const Raw&) = delete;
+  bool send(std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t n = ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL);
+      if (n <= 0) return false;
+      text.remove_prefix(static_cast<std::size_t>(n));
+    }
+    return true;
+  }
+  void no_more() const { shutdown(fd_, SHUT_WR); }
+  /// Until the end, or until `text` has come.
+  std::string read(std::string_view text = {}) {
+    char part[65'536];
+    while (text.empty() || !in_.contains(text)) {
+      const ssize_t n = recv(fd_, part, sizeof part, 0);
+      if (n <= 0) break;
+      in_.append(part, static_cast<std::size_t>(n));
+    }
+    return in_;
+  }
+
+ private:
+  int fd_;
+  std::string in_;
+};
+
+constexpr std::string_view kKey = "X-Key: right\r\n";
+
+/// Takes "X-Key: right"; answers with the length of the body, or after `slow`, or a long text.
+class Server {
+ public:
+  explicit Server(ServerOptions options = {}) {
+    auto made = HttpServer::make_by_head(
+        loop_, std::move(options), [this](Request r, const ExchangePtr& e) { return head(std::move(r), e); },
+        [](const Error& e) {
+          return Response{kind(e.code).http_status, "text/plain", e.message, {}};
+        });
+    EXPECT_TRUE(made) << made.error().message;
+    server_ = *std::move(made);
+    port = server_->port();
+    thread_ = std::thread([this] { loop_.run(); });
+  }
+  ~Server() {
+    loop_.post([this] { timer_.cancel(), server_.reset(), loop_.post([this] { loop_.stop(); }); });
+    thread_.join();
+  }
+  std::uint16_t port = 0;
+  std::atomic<int> bodies{0}, gone{0};
+
+ private:
+  std::optional<BodyPlan> head(Request r, const ExchangePtr& e) {
+    if (r.headers.get("X-Key") != "right") return e->send({401, "text/plain", "no key", {}}), std::nullopt;
+    return BodyPlan{
+        1000, true, [this, e, path = r.target.path](std::string body) {
+          ++bodies;
+          if (path == "/long") return e->send({200, "text/plain", std::string(8u << 20, 'x'), {}});
+          if (path != "/slow") return e->send({200, "text/plain", std::to_string(body.size()), {}});
+          e->on_gone = [this] { ++gone; };
+          timer_ = loop_.after(std::chrono::milliseconds(200), [e] { e->send({200, "text/plain", "at last", {}}); });
+        }};
+  }
+  EventLoop loop_;
+  EventLoop::Timer timer_;
+  std::unique_ptr<HttpServer> server_;
+  std::thread thread_;
+};
+
+std::string post(std::string_view headers, std::string_view body, std::string_view path = "/") {
+  return "POST " + std::string(path) + " HTTP/1.1\r\nHost: x\r\n" + std::string(headers) + "\r\n" + std::string(body);
+}
+
+TEST(HeadFirst, no_body_is_read_for_whoever_has_no_key) {
+  Server server;
+  Raw c(server.port);
+  ASSERT_TRUE(c.send(post("Content-Length: 1000\r\n", "")));  // none of it comes
+  EXPECT_TRUE(c.read("no key").starts_with("HTTP/1.1 401"));
+  EXPECT_EQ(server.bodies, 0);
+}
+
+TEST(HeadFirst, expect_is_answered_after_the_key_in_any_spelling) {
+  Server server;
+  Raw stranger(server.port), known(server.port);
+  ASSERT_TRUE(stranger.send(post("Content-Length: 3\r\nExpect: 100-Continue\r\n", "")));
+  EXPECT_TRUE(stranger.read("no key").starts_with("HTTP/1.1 401"));
+  ASSERT_TRUE(known.send(post(std::string(kKey) + "Content-Length: 3\r\nExpect: 100-Continue\r\n", "")));
+  ASSERT_TRUE(known.read("\r\n\r\n").starts_with("HTTP/1.1 100"));
+  ASSERT_TRUE(known.send("abc"));
+  EXPECT_TRUE(known.read("\r\n\r\n3").contains("HTTP/1.1 200"));
+}
+
+TEST(HeadFirst, bodies_have_one_budget) {
+  ServerOptions options;
+  options.bodies_bytes_max = 1500;
+  Server server(options);
+  Raw first(server.port), second(server.port);
+  ASSERT_TRUE(first.send(post(std::string(kKey) + "Content-Length: 1000\r\n", "a")));
+  Raw probe(server.port);  // its answer says that the first one's head was read
+  ASSERT_TRUE(probe.send(post(std::string(kKey) + "Content-Length: 0\r\n", "")));
+  ASSERT_TRUE(probe.read("\r\n\r\n0").starts_with("HTTP/1.1 200"));
+  ASSERT_TRUE(second.send(post(std::string(kKey) + "Content-Length: 1000\r\n", "b")));
+  EXPECT_TRUE(second.read("\r\n\r\n").starts_with("HTTP/1.1 429"));
+  ASSERT_TRUE(first.send(std::string(999, 'a')));
+  EXPECT_TRUE(first.read("\r\n\r\n1000").starts_with("HTTP/1.1 200"));
+}
+
+TEST(Places, a_peer_without_a_key_does_not_keep_others_out) {
+  ServerOptions options;
+  options.connections_max = 40, options.connections_per_peer_max = 30;
+  options.strangers_max = 16, options.strangers_per_peer_max = 8;
+  Server server(options);
+  Raw known(server.port);
+  ASSERT_TRUE(known.send(post(std::string(kKey) + "Content-Length: 0\r\n", "")));
+  ASSERT_TRUE(known.read("\r\n\r\n0").starts_with("HTTP/1.1 200"));
+  std::vector<std::unique_ptr<Raw>> strangers;
+  for (int i = 0; i < 100; ++i) strangers.push_back(std::make_unique<Raw>(server.port));
+  for (const char* from : {"127.0.0.1", "127.0.0.2"}) {
+    Raw later(server.port, from);
+    ASSERT_TRUE(later.send(post(std::string(kKey) + "Content-Length: 0\r\n", "")));
+    EXPECT_TRUE(later.read("\r\n\r\n0").starts_with("HTTP/1.1 200")) << from;
+  }
+  ASSERT_TRUE(known.send(post(std::string(kKey) + "Content-Length: 1\r\n", "x")));
+  EXPECT_TRUE(known.read("\r\n\r\n1").contains("\r\n\r\n1")) << "who has shown a key stays";
+}
+
+TEST(Answers, a_pipelined_request_does_not_cut_off_the_answer_before_it) {
+  Server server;
+  Raw c(server.port);
+  const std::string ask = std::string(kKey) + "Content-Length: 0\r\n";
+  ASSERT_TRUE(c.send(post(ask, "", "/long") + post(ask + "Connection: close\r\n", "")));
+  const std::string all = c.read();
+  EXPECT_EQ(std::ranges::count(all, 'x'), 8 << 20);
+  EXPECT_TRUE(all.ends_with("\r\n\r\n0")) << all.substr(all.size() - 200);
+}
+
+TEST(Answers, a_refusal_arrives_while_the_body_is_still_sent) {
+  Server server;
+  Raw c(server.port);
+  EXPECT_TRUE(c.send(post(std::string(kKey) + "Content-Length: 8000000\r\n", std::string(8'000'000, 'x'))))
+      << "the connection was reset under the body";
+  EXPECT_TRUE(c.read().starts_with("HTTP/1.1 413"));
+  Raw long_head(server.port);
+  EXPECT_TRUE(long_head.send("GET / HTTP/1.1\r\nHost: x\r\nA: " + std::string(4'000'000, 'x') + "\r\n\r\n"));
+  EXPECT_TRUE(long_head.read().starts_with("HTTP/1.1 431"));
+}
+
+TEST(Answers, who_closes_only_his_own_direction_is_answered_and_who_has_left_is_noticed) {
+  Server server;
+  const std::string ask = post(std::string(kKey) + "Content-Length: 0\r\n", "", "/slow");
+  {
+    Raw c(server.port);
+    ASSERT_TRUE(c.send(ask));
+    c.no_more();
+    EXPECT_TRUE(c.read().ends_with("at last"));
+  }
+  EXPECT_EQ(server.gone, 0);
+  { ASSERT_TRUE(Raw(server.port).send(ask)); }
+  for (int i = 0; i < 100'000 && server.gone == 0; ++i) std::this_thread::yield();
+  EXPECT_EQ(server.gone, 1);
+}
+
+TEST(Loop, a_slow_turn_is_told_and_a_handler_that_throws_ends_alone) {
+  EventLoop loop;
+  std::string slow, fault;
+  loop.watch_turns(std::chrono::milliseconds(2), [&](auto, std::string_view what) { slow = what; });
+  loop.on_fault = [&](const char* what) { fault = what; };
+  loop.post([&] {
+    loop.doing("counting");
+    for (volatile int i = 0; i < 20'000'000;) i = i + 1;
+  });
+  loop.post([] { throw std::runtime_error("broken"); });
+  loop.post([&] { loop.stop(); });
+  loop.run();
+  EXPECT_EQ(slow, "counting");
+  EXPECT_EQ(fault, "broken");
+  EXPECT_GT(loop.longest_turn().count(), 2000);
+}
+
+}  // namespace
+}  // namespace llorch::net
