@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <filesystem>
@@ -121,18 +122,32 @@ std::shared_ptr<void> Hive::reserve(std::int64_t bytes) {
   return {nullptr, [sum = reserved_, bytes](std::nullptr_t) { *sum -= bytes; }};
 }
 
-Status Hive::check_room(std::int64_t bytes) const {
+std::optional<std::int64_t> Hive::room(bool if_all_stopped) const {
   const auto& cpu = devices_.cpu();
-  if (!cpu.memory_free) return {};  // not to be measured here: the worker itself will say
-  std::int64_t room = *cpu.memory_free - promised() - (options_.headroom_mb << 20);
-  if (options_.memory_limit_mb > 0) {
-    std::int64_t taken = *reserved_;
-    for (const auto& [id, w] : workers_) taken += w->promised;
-    room = std::min(room, (options_.memory_limit_mb << 20) - taken);
+  if (!cpu.memory_free) return std::nullopt;  // not to be measured here: the worker itself will say
+  std::int64_t taken = *reserved_, held = 0;
+  for (const auto& [id, w] : workers_) {
+    taken += w->promised;
+    held += w->promised / 11 * 10;  // the promise without its margin (Need::total)
   }
-  if (bytes <= room) return {};
+  std::int64_t room = *cpu.memory_free - (options_.headroom_mb << 20) + (if_all_stopped ? held : -promised());
+  if (options_.memory_limit_mb > 0)
+    room = std::min(room, (options_.memory_limit_mb << 20) - (if_all_stopped ? 0 : taken));
+  return std::max<std::int64_t>(0, room);
+}
+
+Status Hive::check_room(std::int64_t bytes) const {
+  const auto free = room();
+  if (!free || bytes <= *free) return {};
   return fail(ErrorCode::kInsufficientMemory, "{} MB are needed, {} MB are free beside what is promised", bytes >> 20,
-              std::max<std::int64_t>(0, room) >> 20);
+              *free >> 20);
+}
+
+bool Hive::knows(const colony::ModelRef& ref) const {
+  const std::string text = ref.text();
+  const auto row = catalog_->models.find(text);
+  return (row != catalog_->models.end() && row->second.model.status == "Available") ||
+         std::ranges::any_of(workers_, [&](const auto& w) { return w.second->facts.model_ref == text; });
 }
 
 Result<std::string> Hive::location_of(const colony::ModelRef& ref) const {

@@ -100,7 +100,11 @@ class Hive {
   [[nodiscard]] WorkerPtr worker_with_pid(std::int64_t pid) const;
   /// Memory promised to workers that have not taken it yet.
   [[nodiscard]] std::int64_t promised() const;
+  /// Bytes that another worker may take now, or if all had stopped; nothing where memory cannot be measured.
+  [[nodiscard]] std::optional<std::int64_t> room(bool if_all_stopped = false) const;
   [[nodiscard]] Status check_room(std::int64_t bytes) const;
+  /// Whether it was provisioned before: fetched, or held by a worker.
+  [[nodiscard]] bool knows(const colony::ModelRef& ref) const;
   /// A path or "builtin:name" for a known model, or the path of a file that may be there. Errors: kModelNotFound.
   [[nodiscard]] Result<std::string> location_of(const colony::ModelRef& ref) const;
 

@@ -89,7 +89,7 @@ Result<WorkerPtr> Hive::launch(const LaunchPlan& plan) {
   auto w = std::make_shared<WorkerProcess>();
   w->facts = {fmt::format("worker-{}-{}", kind, port), "", ref.text(), device, kind, "starting", 0, port};
   w->spawn_token = random_hex(24);
-  w->promised = need;
+  w->promised = need, w->facts.memory_bytes = need;
   w->started = w->last_progress = net::Clock::now();
   w->log_file = fmt::format("{}/logs/{}.log", options_.data_dir, w->facts.worker_id);
   service::ProcessOptions o = invocation(program->second, plan, w->facts);

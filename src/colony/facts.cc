@@ -117,7 +117,8 @@ object to_json(const WorkerFacts& w) {
            {"kind", w.kind},
            {"state", w.state},
            {"pid", w.pid},
-           {"port", w.port}};
+           {"port", w.port},
+           {"memory_bytes", optional(w.memory_bytes)}};
   for (const auto& figure : w.figures) o.insert(figure);
   return o;
 }
@@ -174,6 +175,7 @@ Result<HiveBeat> read_beat(const value& v) {
                        w.choice("state", {"starting", "ready", "busy", "stopping"}),
                        w.integer("pid", true).value_or(0),
                        w.integer("port", true).value_or(0),
+                       w.integer("memory_bytes"),
                        w.numbers(kWorkerFigures)};
   });
   if (security::check_identifier(b.hive_id, 64))

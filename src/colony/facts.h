@@ -35,6 +35,7 @@ struct WorkerKind {
 struct WorkerFacts {
   std::string worker_id, uri, model_ref, device, kind, state;  // state: starting, ready, busy, stopping
   std::int64_t pid = 0, port = 0;
+  Bytes memory_bytes;           // what its hive has promised it, which its end gives back
   boost::json::object figures;  // what it takes, as its hive has measured it; names as in kWorkerFigures
 };
 /// Numbers of a worker process; null where they cannot be measured.

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "colony/model_access.h"
 #include "colony/operations.h"
 #include "format/json.h"
 #include "hive/hive.h"
@@ -29,6 +30,7 @@ struct Order {
   std::int64_t pid = 0, lines = 0;
   bool pinned = false, follow = false;
   std::string worker_id;
+  colony::ModelAccess access = colony::ModelAccess::all();
 };
 
 boost::json::object process_info(const WorkerProcess& w) {
@@ -39,9 +41,16 @@ boost::json::object process_info(const WorkerProcess& w) {
           {"status", w.facts.state}};
 }
 
+/// What an order names, when it may be had for whoever gave it. Errors: kModelNotFound.
+Result<ModelRef> usable_model(const Hive& h, const Order& o) {
+  LLORCH_TRY(ModelRef ref, colony::parse_model_ref(o.model));
+  if (!o.access.allows(ref, h.knows(ref))) return std::unexpected(colony::no_such_model());
+  return ref;
+}
+
 Procedure model_download(TaskPtr t, Hive& h, Order o) {
   t->start({{"model", o.model}});
-  const auto ref = colony::parse_model_ref(o.model);
+  const auto ref = usable_model(h, o);
   if (!ref) co_return t->fail(ref.error());
   // A file that is not untouched since is looked at again, and fetched anew where it has changed.
   if (const auto known = h.catalog().models.find(ref->text());
@@ -141,7 +150,7 @@ Procedure worker_install(TaskPtr t, Hive& h, Order o) {
 
 Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   t->start({{"model", o.model}});
-  const auto ref = colony::parse_model_ref(o.model);
+  const auto ref = usable_model(h, o);
   if (!ref) co_return t->fail(ref.error());
   const auto location = h.location_of(*ref);
   if (!location) co_return t->fail(location.error());
@@ -349,6 +358,11 @@ void create(Hive& h, const ContextPtr& c) {
   o.device = f.text("device", 32).value_or("cpu");
   o.pid = f.integer("pid", 1, 1 << 30).value_or(0);
   if (o.operation == "worker_spawn") o.pinned = f.boolean("pinned").value_or(false);
+  if (const auto allow = f.text("allow", 32)) {
+    const auto access = colony::parse_model_access(*allow);
+    if (!access) f.violation("allow", "file, fetch, or none", access.error().message);
+    o.access = access.value_or(colony::ModelAccess());
+  }
   (void)f.take("hive_id"), (void)f.take("job_id");
   if (!colony::is_hive_operation(o.operation))
     return c->fail({ErrorCode::kUnknownOperation, "a hive knows no such operation"}, {}, "operation");

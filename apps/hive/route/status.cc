@@ -2,6 +2,7 @@
 // metrics.
 #include <charconv>
 
+#include "colony/model_access.h"
 #include "hive/hive.h"
 #include "hive/memory_fit.h"
 
@@ -34,6 +35,12 @@ void memory_check(Hive& h, const ContextPtr& c) {
   const std::string device = c->request.target.parameter("device").value_or("cpu");
   if (device != "cpu")
     return c->fail({ErrorCode::kModelIncompatible, "this hive has no worker for that device"}, {}, "device");
+  const bool admin = c->principal.may(Scope::kAdmin);
+  const auto allow = c->request.target.parameter("allow");
+  const auto asked = allow ? colony::parse_model_access(*allow) : colony::ModelAccess::all();
+  if (!asked) return c->fail(asked.error(), {}, "allow");
+  const auto access = admin ? *asked : colony::ModelAccess();
+  if (!access.allows(*ref, h.knows(*ref))) return c->fail(colony::no_such_model(), {}, "model");
   const auto location = h.location_of(*ref);
   if (!location) return c->fail(location.error(), {}, "model");
   const auto need = std::make_shared<Result<Need>>();
@@ -43,9 +50,14 @@ void memory_check(Hive& h, const ContextPtr& c) {
                   if (!done) return c->fail(done.error());
                   if (!*need) return c->fail(need->error());
                   const Need& n = **need;
-                  const boost::json::object figures{{"weights_bytes", n.weights}, {"kv_bytes", n.kv},
-                                                    {"scratch_bytes", n.scratch}, {"needed_bytes", n.total()},
-                                                    {"context", n.context},       {"parallel", n.parallel}};
+                  const boost::json::object figures{{"weights_bytes", n.weights},
+                                                    {"kv_bytes", n.kv},
+                                                    {"scratch_bytes", n.scratch},
+                                                    {"needed_bytes", n.total()},
+                                                    {"context", n.context},
+                                                    {"parallel", n.parallel},
+                                                    {"room_bytes", h.room().value_or(0)},
+                                                    {"capacity_bytes", h.room(true).value_or(0)}};
                   if (const Status room = h.check_room(n.total()); !room) return c->fail(room.error(), figures);
                   c->reply({204, "application/json", "", {}});
                 });

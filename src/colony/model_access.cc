@@ -1,0 +1,38 @@
+#include "colony/model_access.h"
+
+#include <algorithm>
+
+namespace llorch::colony {
+
+bool ModelAccess::allows(const ModelRef& ref, bool here) const {
+  switch (ref.kind) {
+    case ModelRef::Kind::kBuiltin: return true;
+    case ModelRef::Kind::kFile: return here || file;
+    case ModelRef::Kind::kHub: return here || fetch;
+    case ModelRef::Kind::kAlias: break;  // must be resolved first
+  }
+  return false;
+}
+
+std::string ModelAccess::text() const {
+  if (file && fetch) return "file,fetch";
+  return file ? "file" : fetch ? "fetch" : "none";
+}
+
+Result<ModelAccess> parse_model_access(std::string_view text) {
+  ModelAccess access;
+  if (text == "none") return access;
+  do {
+    const std::string_view word = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(text.size(), word.size() + 1));
+    if (word == "file")
+      access.file = true;
+    else if (word == "fetch")
+      access.fetch = true;
+    else
+      return fail(ErrorCode::kInvalidRequest, "allow must be of file and fetch, or none");
+  } while (!text.empty());
+  return access;
+}
+
+}  // namespace llorch::colony
