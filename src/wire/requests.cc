@@ -122,6 +122,12 @@ void only(Fields& f, std::string_view name, std::initializer_list<boost::json::v
               ErrorCode::kUnsupportedValue);
 }
 
+/// OpenAI's field and ours: each parts what the other leaves together.
+std::string read_cache_salt(Fields& f) {
+  const auto salt = f.text("cache_salt", kSaltBytesMax), key = f.text("prompt_cache_key", kSaltBytesMax);
+  return key ? fmt::format("{}:{}{}", key->size(), *key, salt.value_or("")) : salt.value_or("");
+}
+
 void read_openai(Fields& f, const Bounds& bounds, CompletionRequest& r) {
   read_model(f, bounds);
   read_sampling(f, bounds, r);
@@ -140,8 +146,7 @@ void read_openai(Fields& f, const Bounds& bounds, CompletionRequest& r) {
       if (!r.stream) f.violation("stream_options", "with stream only", "stream_options is only allowed with stream");
     }
   }
-  r.cache_salt = f.text("prompt_cache_key", kSaltBytesMax).value_or(f.text("cache_salt", kSaltBytesMax).value_or(""));
-  f.take("cache_salt");
+  r.cache_salt = read_cache_salt(f);
   if (const auto* truncation = f.take("truncation")) {
     r.truncate = *truncation == "auto";
     if (!r.truncate && *truncation != "disabled")
@@ -285,6 +290,7 @@ std::expected<EmbeddingRequest, Refused> read_embedding(const boost::json::objec
   if (f.take("dimensions"))
     f.violation("dimensions", "not supported", "this model's embeddings cannot be shortened",
                 ErrorCode::kUnsupportedValue);
+  r.cache_salt = read_cache_salt(f);
   f.text("user", 1024);
   if (const auto deadline = f.integer("deadline_ms", 1, std::int64_t{1} << 40)) r.deadline_ms = deadline;
   return finish(f, std::move(r));

@@ -100,6 +100,7 @@ void submit(Worker& w, const ContextPtr& c, Asked& p) {
     GenerateRequest r;
     r.prompt = std::move(p.prompts[i]);
     r.embedding = w.model().pooling;
+    r.cache_salt = c->principal.id + "|" + p.request.cache_salt;
     generations.push_back({std::move(r), [answer, i](const EngineEvent& e) { (*answer)(i, e); }});
   }
   if (const Status run = w.run(job, std::move(generations), c, p.request.deadline_ms); !run) {
