@@ -49,25 +49,26 @@ std::vector<HiveView> Directory::all() const {
   return out;
 }
 
-std::vector<HiveView> Directory::relevant(const Wish& wish, const Moment& now) const {
+std::vector<HiveView> Directory::relevant(const Requirements& wanted, const Moment& now) const {
   std::set<std::string> ids;
-  const auto holders = by_model_.find(wish.model);
-  if (!wish.hive.empty()) {
-    ids.insert(wish.hive);
-  } else if (!wish.device.empty()) {
+  const auto holders = by_model_.find(wanted.model);
+  if (!wanted.hive.empty()) {
+    ids.insert(wanted.hive);
+  } else if (!wanted.device.empty()) {
     for (const auto& [id, h] : hives_) ids.insert(id);
   } else {
     if (holders != by_model_.end()) ids = holders->second;
     ids.insert(unknown_.begin(), unknown_.end());
     for (const std::string& entry : *now.provisioning)
-      if (entry.ends_with("|" + wish.model)) ids.insert(entry.substr(0, entry.size() - wish.model.size() - 1));
+      if (entry.ends_with("|" + wanted.model)) ids.insert(entry.substr(0, entry.size() - wanted.model.size() - 1));
     for (const auto& [id, why] : *now.refusals) ids.insert(id);
     // Where a worker would be made: the strongest that neither holds one nor has refused.
     bool found = false;
     for (auto it = strongest_.begin(); it != strongest_.end() && !found; ++it) {
       const std::string& id = std::get<std::string>(*it);
       const bool holds = holders != by_model_.end() && holders->second.contains(id);
-      found = !holds && std::get<std::int64_t>(*it) <= 0 && !now.refusals->contains(id) && now.online(id);
+      found = !holds && std::get<std::int64_t>(*it) <= 0 && !now.refusals->contains(id) && now.online(id) &&
+              !hives_.at(id).silent && (!now.suits || now.suits(id));
       if (found) ids.insert(id);
     }
     if (!found)  // each says why not
@@ -79,12 +80,14 @@ std::vector<HiveView> Directory::relevant(const Wish& wish, const Moment& now) c
     if (it == hives_.end() || !now.online(id)) continue;
     const HiveView& h = it->second;
     HiveView v;
-    v.id = id, v.known = h.known, v.devices = h.devices;
-    v.provisioning = now.provisioning->contains(id + "|" + wish.model);
+    v.id = id, v.known = h.known, v.silent = h.silent, v.devices = h.devices;
+    v.provisioning = now.provisioning->contains(id + "|" + wanted.model);
     if (const auto refusal = now.refusals->find(id); refusal != now.refusals->end())
       v.refused = true, v.refusal = refusal->second;
+    else if (now.suits && h.known && !now.suits(id))
+      v.refused = true, v.refusal = "it does not have the model, and this API key may not have it fetched";
     for (const WorkerView& w : h.workers)
-      if (w.model == wish.model) {
+      if (w.model == wanted.model) {
         v.workers.push_back(w);
         v.workers.back().inflight = now.inflight(id, w.id);
       }

@@ -30,9 +30,10 @@ class Directory {
     std::function<int(const std::string& hive, const std::string& worker)> inflight;
     const std::set<std::string>* provisioning = nullptr;           // "hive|model"
     const std::map<std::string, std::string>* refusals = nullptr;  // by hive
+    std::function<bool(const std::string& hive)> suits;            // may a worker be made there? Empty: anywhere
   };
-  /// The hives that a decision about `wish` can depend on, with their workers of its model, in the order of names.
-  [[nodiscard]] std::vector<HiveView> relevant(const Wish& wish, const Moment& now) const;
+  /// The hives that a decision about `wanted` can depend on, with their workers of its model, in the order of names.
+  [[nodiscard]] std::vector<HiveView> relevant(const Requirements& wanted, const Moment& now) const;
 
  private:
   using Strength = std::tuple<std::int64_t, std::string>;  // less free memory sorts later; then the name

@@ -23,6 +23,8 @@ static void add_policy_flags(CLI::App& app, QueenOptions& o) {
       ->default_str("none");
   app.add_option("--mode", o.mode, "one-machine (loopback, no keys) or lab (several machines, keys)")
       ->check(CLI::IsMember({"one-machine", "lab"}));
+  app.add_flag("--infer-may-fetch", o.infer_may_fetch,
+               "keys without admin scope may have models fetched from a hub; files are for admin keys alone");
   app.add_option("--pin-model", o.pinned, "its workers never stop to make room, nor for being idle")
       ->allow_extra_args(false);
   app.add_option("--timeout-default-ms", o.default_deadline_ms, "deadline of requests that name none; 0: none")

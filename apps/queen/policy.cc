@@ -8,9 +8,9 @@
 namespace llorch::queen {
 namespace {
 
-bool wished(const HiveView& h, const Wish& w) { return w.hive.empty() || w.hive == h.id; }
-bool wished(const WorkerView& w, const Wish& wish) {
-  return (wish.worker_id.empty() || wish.worker_id == w.id) && (wish.device.empty() || wish.device == w.device);
+bool matches(const HiveView& h, const Requirements& r) { return r.hive.empty() || r.hive == h.id; }
+bool matches(const WorkerView& w, const Requirements& r) {
+  return (r.worker_id.empty() || r.worker_id == w.id) && (r.device.empty() || r.device == w.device);
 }
 
 struct Place {
@@ -25,6 +25,32 @@ bool stronger(const Place& a, const Place& b) {
   return std::tuple(key(a)) != std::tuple(key(b))
              ? key(a) > key(b)
              : std::tie(a.hive->id, a.device->id) < std::tie(b.hive->id, b.device->id);
+}
+
+/// Workers that hold the model: the best with a free seat, and why there is none.
+struct Holders {
+  const WorkerView* best = nullptr;
+  const HiveView* best_hive = nullptr;
+  bool coming = false, full = false, leaving = false;
+};
+
+Holders find_holders(const std::vector<HiveView>& hives, const Requirements& wanted) {
+  Holders out;
+  const auto rank = [](const HiveView& h, const WorkerView& w) { return std::tie(h.silent, w.inflight, h.id, w.id); };
+  for (const HiveView& h : hives) {
+    if (!matches(h, wanted)) continue;
+    out.coming |= h.provisioning || (!h.known && !h.silent);
+    for (const WorkerView& w : h.workers) {
+      if (w.model != wanted.model || !matches(w, wanted)) continue;
+      out.coming |= w.state == "starting" && !h.silent, out.leaving |= w.state == "stopping" && !h.silent;
+      if (w.state != "ready" && w.state != "busy") continue;
+      if (w.inflight >= w.slots)
+        out.full = true;
+      else if (!out.best || rank(h, w) < rank(*out.best_hive, *out.best))
+        out.best = &w, out.best_hive = &h;
+    }
+  }
+  return out;
 }
 
 }  // namespace
@@ -61,14 +87,6 @@ const WaitingLine::Entry* WaitingLine::least_wanted(bool newcomer_batch) const {
   return batch || newcomer_batch ? batch : oldest(false);
 }
 
-const Evictable* choose_eviction(const std::vector<Evictable>& workers) {
-  const Evictable* best = nullptr;
-  const auto key = [](const Evictable& w) { return std::tuple(w.inflight > 0, w.used, w.hive, w.worker_id); };
-  for (const Evictable& w : workers)
-    if (!w.pinned && (!best || key(w) < key(*best))) best = &w;
-  return best;
-}
-
 std::vector<std::string> advise(const std::map<std::string, int>& waiting, const std::vector<HiveView>& hives) {
   constexpr std::size_t kModelsMax = 16;
   std::vector<std::pair<int, std::string>> longest;
@@ -96,25 +114,8 @@ std::vector<std::string> advise(const std::map<std::string, int>& waiting, const
   return out;
 }
 
-Decision decide(const std::vector<HiveView>& hives, const Wish& wish) {
-  const WorkerView* best = nullptr;
-  const HiveView* best_hive = nullptr;
-  bool coming = false, full = false, leaving = false;
-  for (const HiveView& h : hives) {
-    if (!wished(h, wish)) continue;
-    coming |= h.provisioning || !h.known;
-    for (const WorkerView& w : h.workers) {
-      if (w.model != wish.model || !wished(w, wish)) continue;
-      coming |= w.state == "starting", leaving |= w.state == "stopping";
-      if (w.state != "ready" && w.state != "busy") continue;
-      if (w.inflight >= w.slots) {
-        full = true;
-        continue;
-      }
-      if (!best || std::tie(w.inflight, h.id, w.id) < std::tie(best->inflight, best_hive->id, best->id))
-        best = &w, best_hive = &h;
-    }
-  }
+Decision decide(const std::vector<HiveView>& hives, const Requirements& wanted) {
+  const auto [best, best_hive, coming, full, leaving] = find_holders(hives, wanted);
   if (best)
     return {Decision::Kind::kUse,
             best_hive->id,
@@ -125,20 +126,25 @@ Decision decide(const std::vector<HiveView>& hives, const Wish& wish) {
                                 : fmt::format("{} on {} holds the model and has room beside {} others", best->id,
                                               best_hive->id, best->inflight)};
   if (coming) return {Decision::Kind::kWait, "", "", "", "", "a worker for the model is on its way"};
-  if (!wish.worker_id.empty() && !full)
+  if (!wanted.worker_id.empty() && !full)
     return {Decision::Kind::kNone, "", "", "", "", "there is no such worker with this model"};
   Place place;
-  std::string refusals;
+  std::string refusals, silent;
   for (const HiveView& h : hives) {
-    if (!wished(h, wish) || !wish.worker_id.empty()) continue;
+    if (!matches(h, wanted) || !wanted.worker_id.empty()) continue;
+    if (h.silent && !h.refused) {
+      silent += (silent.empty() ? "" : ", ") + h.id;
+      continue;
+    }
     if (h.refused) {
       refusals += fmt::format("{}{}: {}", refusals.empty() ? "" : "; ", h.id, h.refusal);
       continue;
     }
-    if (std::ranges::any_of(h.workers, [&](const WorkerView& w) { return w.model == wish.model && wished(w, wish); }))
+    if (std::ranges::any_of(h.workers,
+                            [&](const WorkerView& w) { return w.model == wanted.model && matches(w, wanted); }))
       continue;
     for (const DeviceView& d : h.devices) {
-      if (!wish.device.empty() && wish.device != d.id) continue;
+      if (!wanted.device.empty() && wanted.device != d.id) continue;
       if (!usable(d)) {
         refusals += fmt::format("{}{}: no worker runs on {} yet", refusals.empty() ? "" : "; ", h.id, d.id);
         continue;
@@ -155,7 +161,10 @@ Decision decide(const std::vector<HiveView>& hives, const Wish& wish) {
             fmt::format("{} of {} is the strongest device that suits, with {} MB free", place.device->id,
                         place.hive->id, place.device->memory_free >> 20)};
   if (full) return {Decision::Kind::kWait, "", "", "", "", "every worker with the model is busy"};
-  if (leaving) return {Decision::Kind::kWait, "", "", "", "", "the worker with the model is stopping: its place is next"};
+  if (leaving)
+    return {Decision::Kind::kWait, "", "", "", "", "the worker with the model is stopping: its place is next"};
+  if (!silent.empty())
+    return {Decision::Kind::kWait, "", "", "", "", silent + " does not answer: waiting for its next heartbeat"};
   return {Decision::Kind::kNone, "", "", "", "", refusals.empty() ? "no hive has a device for it" : refusals};
 }
 

@@ -1,6 +1,7 @@
 // Where a request should run: a pure function of what is known, so that equal state gives equal choices.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -24,14 +25,16 @@ struct DeviceView {
 struct HiveView {
   std::string id;
   bool known = false;         // its capabilities have come
-  bool provisioning = false;  // a worker for the wished model is being made there
+  bool silent = false;        // it did not answer: nothing is sent to it before its next heartbeat
+  bool provisioning = false;  // a worker for the wanted model is being made there
   bool refused = false;       // it has said no to this request before
   std::string refusal;        // why
   std::vector<DeviceView> devices;
   std::vector<WorkerView> workers;
 };
 
-struct Wish {
+/// What a request needs of a worker.
+struct Requirements {
   std::string model;                    // its one spelling
   std::string hive, worker_id, device;  // empty: any
 };
@@ -43,7 +46,7 @@ struct Decision {
   std::string why;  // for people
 };
 
-/// Requests that wait: of those with the same wish, interactive before batch, each in order of arrival.
+/// Requests that wait: of those that want the same, interactive before batch, each in order of arrival.
 class WaitingLine {
  public:
   struct Entry {
@@ -52,11 +55,13 @@ class WaitingLine {
     std::function<void()> drop;  // its request ends, and leaves
   };
   using Place = std::list<Entry>::iterator;
-  Place join(std::string model, bool batch, std::function<void()> drop = {}) {
-    return entries_.insert(entries_.end(), {std::move(model), batch, std::move(drop)});
-  }
+  Place join(Entry entry) { return entries_.insert(entries_.end(), std::move(entry)); }
+  Place join(std::string model, bool batch) { return join({std::move(model), batch, {}}); }
   void leave(Place place) { entries_.erase(place); }
   [[nodiscard]] bool first(Place place) const;
+  [[nodiscard]] bool has(const std::string& key) const {
+    return std::ranges::any_of(entries_, [&](const Entry& e) { return e.model == key; });
+  }
   [[nodiscard]] int count() const { return static_cast<int>(entries_.size()); }
   [[nodiscard]] int count(bool batch) const;
   [[nodiscard]] std::map<std::string, int> by_model() const;
@@ -71,21 +76,11 @@ class WaitingLine {
 /// Whether there is a kind of worker for it.
 [[nodiscard]] inline bool usable(const DeviceView& d) { return d.type == "cpu"; }
 
-/// A worker of another model, which may make room.
-struct Evictable {
-  std::string hive, worker_id, model;
-  std::int64_t pid = 0, used = 0;  // used: when a request ran there last, on any clock
-  int inflight = 0;
-  bool pinned = false;
-};
-/// Idle ones before busy ones, each the least recently used first; never a pinned one. Null: none.
-[[nodiscard]] const Evictable* choose_eviction(const std::vector<Evictable>& workers);
-
 /// What would help a long line, for people: advice only, it decides nothing. `waiting`: requests by model.
 [[nodiscard]] std::vector<std::string> advise(const std::map<std::string, int>& waiting,
                                               const std::vector<HiveView>& hives);
 
 /// Hives that are online, in a fixed order.
-[[nodiscard]] Decision decide(const std::vector<HiveView>& hives, const Wish& wish);
+[[nodiscard]] Decision decide(const std::vector<HiveView>& hives, const Requirements& wanted);
 
 }  // namespace llorch::queen

@@ -65,12 +65,18 @@ TEST(Policy, who_goes_from_a_full_line) {
   EXPECT_EQ(line.least_wanted(true)->model, "b1");
 }
 
-TEST(Policy, who_makes_room) {
-  const Evictable pinned{"a", "w0", "m", 1, 1, 0, true}, old{"b", "w1", "m", 1, 10, 0, false},
-      young{"a", "w2", "m", 1, 20, 0, false}, busy{"a", "w3", "m", 1, 5, 2, false};
-  EXPECT_EQ(choose_eviction({young, busy, pinned, old})->worker_id, "w1") << "idle, and longest unused";
-  EXPECT_EQ(choose_eviction({busy, pinned})->worker_id, "w3");
-  EXPECT_EQ(choose_eviction({pinned}), nullptr);
+TEST(Policy, a_hive_that_does_not_answer_gets_nothing_and_is_waited_for) {
+  HiveView silent = hive("a", 9000);
+  silent.silent = true;
+  const std::vector<HiveView> both{silent, hive("b", 10)};
+  EXPECT_EQ(decide(both, {"m", "", "", ""}).hive, "b");
+  const Decision alone = decide({silent}, {"m", "", "", ""});
+  EXPECT_EQ(alone.kind, Kind::kWait);
+  EXPECT_NE(alone.why.find("a does not answer"), std::string::npos) << alone.why;
+  silent.known = false;
+  EXPECT_EQ(decide({silent, hive("b", 10)}, {"m", "", "", ""}).hive, "b") << "nobody waits for its capabilities";
+  silent.known = true, silent.workers = {worker("w1", "m", 0)};
+  EXPECT_EQ(decide({silent}, {"m", "", "", ""}).worker_id, "w1") << "its workers are programs of their own";
 }
 
 TEST(Policy, advice_names_a_hive_that_has_room) {

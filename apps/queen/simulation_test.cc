@@ -23,7 +23,7 @@ constexpr std::uint64_t kSeeds = 4000;
 
 struct Asking {
   WaitingLine::Place place;
-  Wish wish;
+  Requirements wanted;
   bool batch = false;
   int arrived = 0;
   std::map<std::string, std::string> refusals;
@@ -140,10 +140,10 @@ class Colony {
   /// Why the first of those who wait does so.
   [[nodiscard]] std::string story() const {
     if (waiting_.empty()) return "";
-    const Decision d = decide(view(waiting_[0].wish.model), waiting_[0].wish);
-    std::string text = waiting_[0].wish.model + " since " + std::to_string(waiting_[0].arrived) + ", first in line " +
+    const Decision d = decide(view(waiting_[0].wanted.model), waiting_[0].wanted);
+    std::string text = waiting_[0].wanted.model + " since " + std::to_string(waiting_[0].arrived) + ", first in line " +
                        std::to_string(line_.first(waiting_[0].place)) + ": " + d.why;
-    for (const HiveView& h : view(waiting_[0].wish.model)) {
+    for (const HiveView& h : view(waiting_[0].wanted.model)) {
       text += "\n" + h.id + " known " + std::to_string(h.known) + " provisioning " + std::to_string(h.provisioning) +
               " free " + std::to_string(h.devices[0].memory_free >> 30);
       for (const WorkerView& w : h.workers) text += " " + w.id + ":" + w.model + ":" + std::to_string(w.inflight);
@@ -167,12 +167,12 @@ class Colony {
   }
 
   /// The same hives, as the directory gives them after hearing of each once more.
-  std::vector<HiveView> by_directory(const std::vector<HiveView>& hives, const Wish& wish) {
+  std::vector<HiveView> by_directory(const std::vector<HiveView>& hives, const Requirements& wanted) {
     std::set<std::string> provisioning, here;
     std::map<std::string, std::string> refusals;
     for (HiveView h : hives) {
       here.insert(h.id);
-      if (std::exchange(h.provisioning, false)) provisioning.insert(h.id + "|" + wish.model);
+      if (std::exchange(h.provisioning, false)) provisioning.insert(h.id + "|" + wanted.model);
       if (std::exchange(h.refused, false)) refusals[h.id] = h.refusal;
       directory_.put(std::move(h));
     }
@@ -184,7 +184,7 @@ class Colony {
         if (w.id == worker) return w.inflight;
       return -1;
     };
-    return directory_.relevant(wish, {[](const std::string&) { return true; }, inflight, &provisioning, &refusals});
+    return directory_.relevant(wanted, {[](const std::string&) { return true; }, inflight, &provisioning, &refusals});
   }
 
   void place_all() {
@@ -193,13 +193,13 @@ class Colony {
         ++i;
         continue;
       }
-      auto hives = view(waiting_[i].wish.model);
+      auto hives = view(waiting_[i].wanted.model);
       for (HiveView& h : hives)
         if (const auto no = waiting_[i].refusals.find(h.id); no != waiting_[i].refusals.end())
           h.refused = true, h.refusal = no->second;
-      const Decision d = decide(hives, waiting_[i].wish), again = decide(hives, waiting_[i].wish);
+      const Decision d = decide(hives, waiting_[i].wanted), again = decide(hives, waiting_[i].wanted);
       ASSERT_TRUE(d.kind == again.kind && d.hive == again.hive && d.worker_id == again.worker_id) << "seed " << seed_;
-      const Decision few = decide(by_directory(hives, waiting_[i].wish), waiting_[i].wish);
+      const Decision few = decide(by_directory(hives, waiting_[i].wanted), waiting_[i].wanted);
       ASSERT_TRUE(d.kind == few.kind && d.hive == few.hive && d.worker_id == few.worker_id && d.why == few.why)
           << "looking at a few hives decides otherwise: " << d.why << " / " << few.why << ", seed " << seed_;
       if (d.kind == Decision::Kind::kUse)
@@ -217,17 +217,17 @@ class Colony {
   }
   void seat(std::size_t i, const Decision& d) {
     for (const Asking& other : waiting_) {
-      if (&other == &waiting_[i] || other.wish.model != waiting_[i].wish.model) continue;
+      if (&other == &waiting_[i] || other.wanted.model != waiting_[i].wanted.model) continue;
       ASSERT_FALSE(waiting_[i].batch && !other.batch) << "batch went before interactive, seed " << seed_;
     }
     WorkerView* worker = nullptr;
     for (WorkerView& w : hives_.at(d.hive).workers)
       if (w.id == d.worker_id) worker = &w;
     ASSERT_NE(worker, nullptr) << "seed " << seed_;
-    ASSERT_EQ(worker->model, waiting_[i].wish.model) << "seed " << seed_;
+    ASSERT_EQ(worker->model, waiting_[i].wanted.model) << "seed " << seed_;
     ASSERT_LT(worker->inflight, worker->slots) << "a seat was given twice, seed " << seed_;
     ++worker->inflight;
-    running_.push_back({d.hive, d.worker_id, waiting_[i].wish.model, pick(1, 6)});
+    running_.push_back({d.hive, d.worker_id, waiting_[i].wanted.model, pick(1, 6)});
     line_.leave(waiting_[i].place);
     waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(i));
   }
@@ -248,11 +248,11 @@ class Colony {
     const HiveView& h = hives_.at(d.hive);
     for (const auto& [at, what] : coming_) {
       taken += at == d.hive;
-      ASSERT_FALSE(at == d.hive && what.first == a.wish.model) << "one worker is made twice, seed " << seed_;
+      ASSERT_FALSE(at == d.hive && what.first == a.wanted.model) << "one worker is made twice, seed " << seed_;
     }
     taken += static_cast<std::int64_t>(h.workers.size());
     ASSERT_LE((taken + 1) << 30, h.devices[0].memory_free) << "memory was promised twice, seed " << seed_;
-    coming_.push_back({d.hive, {a.wish.model, pick(1, 4)}});
+    coming_.push_back({d.hive, {a.wanted.model, pick(1, 4)}});
   }
 
   std::uint64_t seed_;

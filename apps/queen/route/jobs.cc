@@ -1,6 +1,7 @@
 // POST /v1/jobs: infer, and everything that a hive can be told.
 #include "colony/operations.h"
 #include "format/json.h"
+#include "queen/cache_salt.h"
 #include "queen/queen.h"
 #include "security/digest.h"
 #include "service/job_routes.h"
@@ -21,9 +22,10 @@ constexpr std::string_view kSampling[] = {
     "frequency_penalty", "stop",        "seed",  "logprobs", "top_logprobs", "ignore_eos",         "cache_salt"};
 
 struct InferOrder {
-  Wish wish;
-  colony::ModelRef ref;
-  boost::json::object body;  // for the worker; without prompt and messages
+  Requirements wanted;
+  ResolvedModel model;
+  bool names_models = false;  // its success leaves an alias behind
+  boost::json::object body;   // for the worker; without prompt and messages
   std::string prompt;
   std::optional<boost::json::array> messages;
   bool raw = false, stream = true, batch = false;
@@ -31,7 +33,7 @@ struct InferOrder {
 };
 
 /// What a worker's stream has said so far.
-struct Heard {
+struct WorkerReply {
   std::string text;
   std::optional<Error> error;
   boost::json::object end;
@@ -43,8 +45,19 @@ bool worth_another_try(const Error& e) {
   return kind(e.code).retriable || e.code == ErrorCode::kIo || e.code == ErrorCode::kWorkerUnhealthy;
 }
 
+/// A worker that hangs, or whose machine does, is given up before its first word.
+service::Step<service::JsonAnswer> ask_worker(const FlowPtr& flow, Queen& q, const service::Peer& worker,
+                                              service::Asked request) {
+  Call<service::JsonAnswer> call = [worker, request = std::move(request)](const FlowPtr& inner) {
+    return service::ask(inner, worker, request);
+  };
+  return watched<service::JsonAnswer>(q.gate(), flow, worker, std::move(call), [] {
+    return Error{ErrorCode::kIo, "the worker does not answer"};
+  });
+}
+
 /// The prompt goes as one user message where the model has a chat template.
-Procedure send(FlowPtr flow, service::Peer worker, std::shared_ptr<InferOrder> o, std::string correlation_id,
+Procedure send(FlowPtr flow, Queen& q, service::Peer worker, std::shared_ptr<InferOrder> o, std::string correlation_id,
                service::Step<service::JsonAnswer>::Done done) {
   boost::json::object body = o->body;
   if (o->messages)
@@ -56,14 +69,14 @@ Procedure send(FlowPtr flow, service::Peer worker, std::shared_ptr<InferOrder> o
   service::Asked asked("POST", "/v1/inference", boost::json::serialize(body));
   asked.headers.add("X-Correlation-Id", correlation_id);
   if (!o->deadline.header.empty()) asked.headers.add("X-Deadline", o->deadline.header);
-  auto first = service::ask(flow, worker, asked);
+  auto first = ask_worker(flow, q, worker, asked);
   auto answer = co_await first;
   if (answer && !o->messages && !o->raw)
     if (const Status s = service::check(*answer); !s && s.error().code == ErrorCode::kChatTemplateMissing) {
       body.erase("messages");
       body["prompt"] = o->prompt;
       asked.body = boost::json::serialize(body);
-      auto second = service::ask(flow, worker, asked);
+      auto second = ask_worker(flow, q, worker, asked);
       answer = co_await second;
     }
   done(std::move(answer));
@@ -74,14 +87,14 @@ Procedure call_off(FlowPtr flow, service::Peer worker, std::string path) {
 }
 
 /// One try on one worker: its stream is relayed as it comes.
-Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at, std::shared_ptr<Heard> heard,
+Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at, std::shared_ptr<WorkerReply> reply,
                   service::Step<bool>::Done done) {
   const FlowPtr flow = t->flow;
   t->narrate("dispatch", fmt::format("sending the prompt to {} on {}", at.worker_id, at.hive_id),
-             {{"worker_id", at.worker_id}, {"hive_id", at.hive_id}, {"model_ref", o->wish.model}});
+             {{"worker_id", at.worker_id}, {"hive_id", at.hive_id}, {"model_ref", o->wanted.model}});
   const std::string correlation_id = t->job->options.correlation_id;
   service::Step<service::JsonAnswer> sending{flow, [&](service::Step<service::JsonAnswer>::Done then) -> std::any {
-                                               send(flow, at.worker, o, correlation_id, std::move(then));
+                                               send(flow, q, at.worker, o, correlation_id, std::move(then));
                                                return {};
                                              }};
   const auto made = co_await sending;
@@ -92,35 +105,35 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
   const auto id = object ? json::find_text(*object, "job_id") : std::nullopt;
   if (!url || !id) co_return done(fail(ErrorCode::kInternal, "the worker's answer lacks job_id or sse_url"));
   const std::weak_ptr<service::Task> weak = t;
-  service::OnEvent on_event = [weak, heard, &q, at](std::string_view type, const boost::json::object& data) {
+  service::OnEvent on_event = [weak, reply, &q, at](std::string_view type, const boost::json::object& data) {
     const TaskPtr task = weak.lock();
     if (!task) return;
     if (type == "started") {
-      if (std::exchange(heard->started, true)) return;
+      if (std::exchange(reply->started, true)) return;
       boost::json::object o2 = data;
       o2["worker_id"] = at.worker_id, o2["hive_id"] = at.hive_id;
       q.metrics().started.Increment();
-      q.row(task->job->id).status = "running", q.row(task->job->id).started_ms = now_ms();
-      q.save(q.row(task->job->id));
+      q.ledger().row(task->job->id).status = "running", q.ledger().row(task->job->id).started_ms = now_ms();
+      q.ledger().save(q.ledger().row(task->job->id));
       task->start(std::move(o2));
     } else if (type == "token") {
-      ++heard->tokens;
-      heard->text += json::find_text(data, "t").value_or("");
+      ++reply->tokens;
+      reply->text += json::find_text(data, "t").value_or("");
       task->event(type, data);
     } else if (type == "end") {
-      heard->end = data;
+      reply->end = data;
     } else if (type == "error") {
-      heard->error = Error{service::code_of(json::find_text(data, "code").value_or("")),
+      reply->error = Error{service::code_of(json::find_text(data, "code").value_or("")),
                            json::find_text(data, "message").value_or("the worker failed")};
     } else {
       task->event(type, data);
     }
   };
   // Tokens are most of a stream, and need not be read to be passed on.
-  const service::OnLine on_line = [weak, heard, stream = o->stream](std::string_view type, const std::string& json) {
+  const service::OnLine on_line = [weak, reply, stream = o->stream](std::string_view type, const std::string& json) {
     const TaskPtr task = type == "token" && stream ? weak.lock() : nullptr;
     if (!task || !task->relay(type, json)) return false;
-    ++heard->tokens;
+    ++reply->tokens;
     return true;
   };
   q.metrics().connections.Increment();
@@ -133,7 +146,7 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
     }
     co_return done(std::unexpected(followed.error()));
   }
-  if (heard->error) co_return done(std::unexpected(*heard->error));
+  if (reply->error) co_return done(std::unexpected(*reply->error));
   done(true);
 }
 
@@ -145,56 +158,57 @@ Relay relay_to(const TaskPtr& t) {
 }
 
 /// What happens while a request is placed is the task's narration.
-void tell_task(Placing& p, const TaskPtr& t) {
+void report_to(Placement& p, const TaskPtr& t) {
   p.correlation_id = t->job->options.correlation_id;
-  p.tell = [weak = std::weak_ptr<service::Task>(t)](std::string_view action, const std::string& human) {
+  p.report = [weak = std::weak_ptr<service::Task>(t)](std::string_view action, const std::string& human) {
     if (const auto task = weak.lock()) task->narrate(action, human);
   };
   p.relay = relay_to(t);
 }
 
 Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
-  const auto placing = std::make_shared<Placing>();
-  placing->wish = o->wish, placing->ref = o->ref, placing->batch = o->batch;
-  tell_task(*placing, t);
-  t->narrate("accepted", fmt::format("a request for {} has come", o->wish.model));
+  const auto placing = std::make_shared<Placement>();
+  placing->wanted = o->wanted, placing->batch = o->batch;
+  placing->ref = o->model.ref, placing->access = o->model.access;
+  report_to(*placing, t);
+  t->narrate("accepted", fmt::format("a request for {} has come", o->wanted.model));
   for (int tries = 1;; ++tries) {
-    auto place = q.place(t->flow, placing);
-    auto in_time = q.guard(t->flow, o->deadline);
+    auto place = q.placer().place(t->flow, placing);
+    auto in_time = q.admission().guard(t->flow, o->deadline);
     auto placed = co_await place;
     in_time.cancel();
     if (!placed) co_return t->fail(placed.error());
-    JobRow& row = q.row(t->job->id);
+    JobRow& row = q.ledger().row(t->job->id);
     row.worker_id = placed->worker_id, row.hive_id = placed->hive_id, row.dispatched_ms = now_ms(),
     row.retries = tries - 1;
-    const auto heard = std::make_shared<Heard>();
+    const auto reply = std::make_shared<WorkerReply>();
     const std::string worker_id = placed->worker_id;
     service::Step<bool> trying{t->flow, [&](service::Step<bool>::Done then) -> std::any {
-                                 attempt(t, q, o, *placed, heard, std::move(then));
+                                 attempt(t, q, o, *placed, reply, std::move(then));
                                  return {};
                                }};
     const auto outcome = co_await trying;
     placed->seat.reset();
     q.metrics().dispatched(outcome ? "completed" : std::string(name(outcome.error().code)));
-    q.row(t->job->id).tokens = heard->tokens;
+    q.ledger().row(t->job->id).tokens = reply->tokens;
     if (outcome) {
-      t->narrate("complete", fmt::format("{} has answered with {} tokens", worker_id, heard->tokens),
-                 {{"worker_id", worker_id}, {"tokens_out", heard->tokens}});
-      if (o->wish.model.starts_with("hf:") && !q.catalog().aliases.contains(o->ref.short_name()) &&
-          colony::parse_model_ref(o->ref.short_name())) {
-        const std::string alias = o->ref.short_name(), model = o->wish.model;
+      t->narrate("complete", fmt::format("{} has answered with {} tokens", worker_id, reply->tokens),
+                 {{"worker_id", worker_id}, {"tokens_out", reply->tokens}});
+      const std::string alias = o->model.ref.short_name(), model = o->wanted.model;
+      if (o->names_models && model.starts_with("hf:") && !q.catalog().aliases.contains(alias) &&
+          colony::parse_model_ref(alias)) {
         q.catalog().aliases[alias] = model;
         q.background().run([&q, alias, model] { (void)q.catalog().save_alias(alias, model); });
       }
       std::optional<boost::json::value> result;
-      if (!o->stream) result = boost::json::value({{"text", heard->text}, {"tokens", heard->tokens}, {"done", true}});
-      co_return t->succeed(result, heard->end);
+      if (!o->stream) result = boost::json::value({{"text", reply->text}, {"tokens", reply->tokens}, {"done", true}});
+      co_return t->succeed(result, reply->end);
     }
     const Error& error = outcome.error();
     if (t->flow->cancelled()) co_return t->fail(error);
     const bool broke = error.code == ErrorCode::kIo;
     if (broke) q.forget_worker(placed->hive_id, worker_id);
-    if (heard->tokens > 0 || tries >= q.options().retry_attempts || !q.options().retry_enabled ||
+    if (reply->tokens > 0 || tries >= q.options().retry_attempts || !q.options().retry_enabled ||
         !worth_another_try(error))
       co_return t->fail(broke ? Error{ErrorCode::kWorkerCrashed, "the worker went away in the middle of the answer"}
                               : error);
@@ -208,18 +222,18 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
 /// An operation of a hive, passed on with all that it says.
 Procedure pass_on(TaskPtr t, Queen& q, std::string hive_id, boost::json::object order) {
   t->start();
-  if (q.online().empty()) {
-    const auto placing = std::make_shared<Placing>();
-    tell_task(*placing, t);
-    auto waking = q.wake(t->flow, placing);
+  if (q.hives().online().empty()) {
+    const auto placing = std::make_shared<Placement>();
+    report_to(*placing, t);
+    auto waking = q.placer().bring_up_hive(t->flow, placing);
     const auto awake = co_await waking;
     if (!awake) co_return t->fail(awake.error());
   }
   const auto entry = q.find_hive(hive_id);
   if (!entry) co_return t->fail(entry.error());
-  const service::Peer hive = (*entry)->peer;
+  const std::string hive = (*entry)->id;
   const auto relay = std::make_shared<Relay>(relay_to(t));
-  auto step = q.on_hive(t->flow, hive, std::move(order), relay, t->job->options.correlation_id);
+  auto step = q.calls().run(t->flow, hive, std::move(order), relay, t->job->options.correlation_id);
   const auto value = co_await step;
   if (!value) co_return t->fail(value.error());
   t->succeed(*value);
@@ -229,13 +243,13 @@ Procedure hive_check(TaskPtr t, Queen& q, std::string hive_id) {
   t->start();
   const auto hive = q.find_hive(hive_id);
   if (!hive) co_return t->fail(hive.error());
-  const service::Peer peer = (*hive)->peer;
-  t->narrate("hive_check", fmt::format("asking {} how it is", (*hive)->id));
-  const auto health = co_await service::ask(t->flow, peer, service::Asked("GET", "/health"));
+  const std::string id = (*hive)->id;
+  t->narrate("hive_check", fmt::format("asking {} how it is", id));
+  const auto health = co_await q.calls().ask(t->flow, id, service::Asked("GET", "/health"));
   if (!health) co_return t->fail(health.error());
   if (const Status s = service::check(*health); !s) co_return t->fail(s.error());
   t->narrate("hive_check", "its health is good");
-  const auto info = co_await service::ask(t->flow, peer, service::Asked("GET", "/v1/info"));
+  const auto info = co_await q.calls().ask(t->flow, id, service::Asked("GET", "/v1/info"));
   if (!info) co_return t->fail(info.error());
   t->narrate("hive_check", "it tells its name and version");
   t->succeed(info->body);
@@ -256,8 +270,8 @@ void create_infer(Queen& q, const ContextPtr& c, const boost::json::object& body
   }
   if (o->prompt.empty() == !o->messages)
     f.violation("prompt", "one of prompt and messages", "exactly one of prompt and messages is required");
-  o->wish.hive = f.text("hive_id", 64).value_or(""), o->wish.worker_id = f.text("worker_id", 64).value_or(""),
-  o->wish.device = f.text("device", 32).value_or("");
+  o->wanted.hive = f.text("hive_id", 64).value_or(""), o->wanted.worker_id = f.text("worker_id", 64).value_or(""),
+  o->wanted.device = f.text("device", 32).value_or("");
   o->raw = f.boolean("raw").value_or(false), o->stream = f.boolean("stream").value_or(true);
   const auto priority = f.text("priority", 32).value_or("interactive");
   if (priority != "interactive" && priority != "batch")
@@ -267,6 +281,8 @@ void create_infer(Queen& q, const ContextPtr& c, const boost::json::object& body
   for (const std::string_view name : kSampling)
     if (const auto* v = f.take(name)) o->body[name] = *v;
   if (!o->body.contains("temperature")) o->body["temperature"] = 0.7;
+  if (const auto bad = salt_cache(o->body, c->principal.id))
+    f.violation(bad->field, "max_length(256)", bad->error.message);
   (void)f.take("job_id");
   if (!model) f.violation("model", "required", "model is required");
   for (const std::string& name : f.unknown())
@@ -274,17 +290,17 @@ void create_infer(Queen& q, const ContextPtr& c, const boost::json::object& body
   if (!f.violations().empty())
     return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()),
                    f.violations().front().field);
-  auto ref = q.resolve(*model);
-  if (!ref) return c->fail(ref.error(), {}, "model");
-  o->ref = *std::move(ref);
-  o->wish.model = o->ref.text();
-  if (!q.admit(c, o->batch)) return;
+  auto resolved = q.resolve(*model, c->principal);
+  if (!resolved) return c->fail(resolved.error(), {}, "model");
+  o->model = *std::move(resolved), o->wanted.model = o->model.ref.text();
+  o->names_models = c->principal.may(service::Scope::kAdmin);
+  if (!q.admission().admit(c, o->batch)) return;
   const TaskPtr t = q.desk().create(c, "infer", resumable, true);
-  JobRow& row = q.row(t->job->id);
+  JobRow& row = q.ledger().row(t->job->id);
   row.id = t->job->id, row.principal = c->principal.id, row.operation = "infer", row.status = "queued",
-  row.priority = priority, row.model = o->wish.model;
+  row.priority = priority, row.model = o->wanted.model;
   row.prompt_hash = security::sha256_hex(c->request.body), row.created_ms = now_ms();
-  q.save(row);
+  q.ledger().save(row);
   c->reply(202, service::created(*t->job, kPrefix, 0));
   infer(t, q, o);
 }
@@ -295,25 +311,26 @@ void create_alias(Queen& q, const ContextPtr& c, wire::Fields& f) {
   const auto as_ref = colony::parse_model_ref(name);
   if (!as_ref || as_ref->kind != colony::ModelRef::Kind::kAlias)
     return c->fail({ErrorCode::kInvalidRequest, "name must be of a-z 0-9 . _ -"}, {}, "name");
-  const auto ref = q.resolve(model);
-  if (!ref) return c->fail(ref.error(), {}, "model");
+  const auto resolved = q.resolve(model, c->principal);
+  if (!resolved) return c->fail(resolved.error(), {}, "model");
+  const std::string ref = resolved->ref.text();
   const TaskPtr t = q.desk().create(c, "model_alias", true, false);
   c->reply(202, service::created(*t->job, kPrefix, 0));
   t->start();
-  q.catalog().aliases[name] = ref->text();
-  q.background().run([&q, name, text = ref->text()] { (void)q.catalog().save_alias(name, text); });
-  t->narrate("model_alias", fmt::format("{} means {} from now on", name, ref->text()));
-  t->succeed(boost::json::value{{"name", name}, {"ref", ref->text()}});
+  q.catalog().aliases[name] = ref;
+  q.background().run([&q, name, ref] { (void)q.catalog().save_alias(name, ref); });
+  t->narrate("model_alias", fmt::format("{} means {} from now on", name, ref));
+  t->succeed(boost::json::value{{"name", name}, {"ref", ref}});
 }
 
 /// Sees to it that a worker with the model runs, fetching and making room as a request would.
-Procedure load_model(TaskPtr t, Queen& q, std::shared_ptr<Placing> placing) {
-  t->start({{"model", placing->wish.model}});
-  auto step = q.place(t->flow, placing);
+Procedure load_model(TaskPtr t, Queen& q, PlacementPtr placing) {
+  t->start({{"model", placing->wanted.model}});
+  auto step = q.placer().place(t->flow, placing);
   auto placed = co_await step;
   if (!placed) co_return t->fail(placed.error());
   placed->seat.reset();
-  t->succeed(boost::json::value{{"id", placing->wish.model},
+  t->succeed(boost::json::value{{"id", placing->wanted.model},
                                 {"status", "loaded"},
                                 {"hive_id", placed->hive_id},
                                 {"worker_id", placed->worker_id}});
@@ -323,16 +340,12 @@ Procedure load_model(TaskPtr t, Queen& q, std::shared_ptr<Placing> placing) {
 Procedure unload_model(TaskPtr t, Queen& q, std::string model, std::string hive_id) {
   t->start({{"model", model}});
   const auto relay = std::make_shared<Relay>(relay_to(t));
-  struct Victim {
-    std::string hive, worker;
-    std::int64_t pid;
-  };
-  std::vector<Victim> victims;
-  for (const HiveEntry* h : q.online())
-    for (const auto& w : h->workers)
-      if (w.model_ref == model && (hive_id.empty() || h->id == hive_id)) victims.push_back({h->id, w.worker_id, w.pid});
-  for (const Victim& v : victims) {
-    auto step = q.stop_worker(t->flow, v.hive, v.worker, v.pid, relay, t->job->options.correlation_id);
+  std::vector<Evictable> victims;
+  for (const HiveEntry* h : q.hives().online())
+    for (Evictable& w : q.hives().workers_of(h->id, {}))
+      if (w.model == model && (hive_id.empty() || h->id == hive_id)) victims.push_back(std::move(w));
+  for (const Evictable& v : victims) {
+    auto step = q.calls().stop_worker(t->flow, v, relay, t->job->options.correlation_id);
     const auto gone = co_await step;
     if (!gone) co_return t->fail(gone.error());
   }
@@ -340,21 +353,22 @@ Procedure unload_model(TaskPtr t, Queen& q, std::string model, std::string hive_
 }
 
 void create_load(Queen& q, const ContextPtr& c, const std::string& operation, wire::Fields& f) {
-  const auto placing = std::make_shared<Placing>();
+  const auto placing = std::make_shared<Placement>();
   const std::string model = f.text("model", 512).value_or(f.text("id", 512).value_or(""));
-  placing->wish.hive = f.text("hive_id", 64).value_or(""), placing->wish.device = f.text("device", 32).value_or("");
+  placing->wanted.hive = f.text("hive_id", 64).value_or(""), placing->wanted.device = f.text("device", 32).value_or("");
   for (const std::string& name : f.unknown())
     f.violation(name, "known field", fmt::format("{} is no field of this operation", name));
   if (!f.violations().empty())
     return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()),
                    f.violations().front().field);
-  auto ref = q.resolve(model);
-  if (!ref) return c->fail(ref.error(), {}, "model");
-  placing->ref = *std::move(ref), placing->wish.model = placing->ref.text();
+  auto resolved = q.resolve(model, c->principal);
+  if (!resolved) return c->fail(resolved.error(), {}, "model");
+  placing->ref = std::move(resolved->ref), placing->access = resolved->access;
+  placing->wanted.model = placing->ref.text();
   const TaskPtr t = q.desk().create(c, operation, true, false);
   c->reply(202, service::created(*t->job, kPrefix, 0));
-  if (operation == "model_unload") return void(unload_model(t, q, placing->wish.model, placing->wish.hive));
-  tell_task(*placing, t);
+  if (operation == "model_unload") return void(unload_model(t, q, placing->wanted.model, placing->wanted.hive));
+  report_to(*placing, t);
   load_model(t, q, placing);
 }
 
@@ -366,7 +380,7 @@ void create(Queen& q, const ContextPtr& c) {
   const std::string operation = f.text("operation", 64).value_or("");
   if (operation == "infer") {
     Deadline deadline;
-    if (q.take_deadline(c, *body, deadline)) create_infer(q, c, *body, std::move(deadline));
+    if (q.admission().take_deadline(c, *body, deadline)) create_infer(q, c, *body, std::move(deadline));
     return;
   }
   if (!colony::is_queen_operation(operation) && !colony::is_hive_operation(operation))
@@ -380,19 +394,19 @@ void create(Queen& q, const ContextPtr& c) {
     c->reply(202, service::created(*t->job, kPrefix, 0));
     t->start();
     if (operation == "queen_check")
-      t->narrate("queen_check", fmt::format("the queen is awake, with {} hives", q.online().size()));
-    return t->succeed(boost::json::value(q.overview()));
+      t->narrate("queen_check", fmt::format("the queen is awake, with {} hives", q.hives().online().size()));
+    return t->succeed(boost::json::value(overview(q)));
   }
   const std::string hive_id = f.text("hive_id", 64).value_or(f.text("alias", 64).value_or(""));
   // Where everything is asleep, this machine's hive is woken for it, as it is for a prompt.
-  const bool asleep = q.online().empty() && q.local_hive_wanted() && (hive_id.empty() || hive_id == q.local_id()) &&
-                      operation != "hive_check";
+  const bool asleep = q.hives().online().empty() && q.local_hive_wanted() &&
+                      (hive_id.empty() || hive_id == q.local_hive().id()) && operation != "hive_check";
   if (const auto hive = q.find_hive(hive_id); !hive && !asleep) return c->fail(hive.error(), {}, "hive_id");
   boost::json::object order = *body;
   if (auto* m = order.if_contains("model"); m && m->is_string()) {
-    const auto ref = q.resolve(m->get_string());
-    if (!ref) return c->fail(ref.error(), {}, "model");
-    *m = boost::json::string(ref->text());
+    const auto resolved = q.resolve(m->get_string(), c->principal);
+    if (!resolved) return c->fail(resolved.error(), {}, "model");
+    *m = boost::json::string(resolved->ref.text());
   }
   const TaskPtr t = q.desk().create(c, operation, true, false);
   c->reply(202, service::created(*t->job, kPrefix, 0));

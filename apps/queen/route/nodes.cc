@@ -23,7 +23,7 @@ void join(Queen& q, const service::ContextPtr& c) {
     return c->fail({ErrorCode::kInvalidRequest, "url must be http://host[:port]"}, {}, "url");
   if (!id || security::check_identifier(*id, 64) || !token || token->size() < security::kTokenBytesMin)
     return c->fail({ErrorCode::kInvalidRequest, "hive_id and token are required"}, {}, "hive_id");
-  const auto alive = q.online();
+  const auto alive = q.hives().online();
   if (std::ranges::any_of(alive, [&](const HiveEntry* h) { return h->id == *id; }))
     return c->fail({ErrorCode::kResourceInUse, "a hive of this name is alive"});
   const auto joined = q.members().join(c->principal, *id, *token, net::Clock::now());
@@ -96,7 +96,7 @@ void add_route_nodes(Queen& q) {
   r.route<Scope::kNode>("POST", "/v1/hive/join", [&q](const ContextPtr& c) { join(q, c); });
   r.route<Scope::kAdmin>("DELETE", "/v1/hives/{}", [&q](const ContextPtr& c) {
     const std::string& id = c->parameters[0];
-    if (!q.catalog().hives.contains(id) && !q.hives().contains(id))
+    if (!q.catalog().hives.contains(id) && !q.hives().find(id))
       return c->fail({ErrorCode::kHiveNotFound, "there is no hive of that name"});
     q.forget_hive(id);
     c->reply(200, {{"hive_id", id}, {"status", "removed"}});

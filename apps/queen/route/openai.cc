@@ -1,6 +1,7 @@
 // OpenAI's API for the whole colony: a request finds its worker, and the worker's answer comes back byte for byte
 // (J-50).
 #include "format/json.h"
+#include "queen/cache_salt.h"
 #include "queen/queen.h"
 #include "security/digest.h"
 #include "service/log.h"
@@ -68,20 +69,17 @@ Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, const service::Peer& 
           }};
 }
 
-Procedure serve(FlowPtr flow, Queen& q, ContextPtr c, std::shared_ptr<Placing> placing, boost::json::object body,
-                Deadline deadline, bool changed) {
+Procedure serve(FlowPtr flow, Queen& q, ContextPtr c, PlacementPtr placing, boost::json::object body,
+                Deadline deadline) {
   for (int tries = 1;; ++tries) {
-    auto place = q.place(flow, placing);
-    auto in_time = q.guard(flow, deadline);
+    auto place = q.placer().place(flow, placing);
+    auto in_time = q.admission().guard(flow, deadline);
     auto placed = co_await place;
     in_time.cancel();
     if (!c->exchange->alive()) co_return;
     if (!placed) co_return c->fail(placed.error());
-    std::string text = c->request.body;
-    if (const auto* name = body.if_contains("model"); changed || !name || *name != boost::json::string(placed->model)) {
-      body["model"] = placed->model;
-      text = boost::json::serialize(body);
-    }
+    body["model"] = placed->model;
+    const std::string text = boost::json::serialize(body);
     const auto r = std::make_shared<Relayed>();
     q.metrics().connections.Increment();
     auto step = relay(flow, c, placed->worker, text, deadline, r);
@@ -114,24 +112,22 @@ void accept(Queen& q, const ContextPtr& c) {
   if (!body) return c->fail(body.error());
   const auto model = json::find_text(*body, "model");
   if (!model) return c->fail({ErrorCode::kInvalidRequest, "model is required"}, {}, "model");
-  auto ref = q.resolve(*model);
-  if (!ref) return c->fail({ErrorCode::kModelNotFound, "there is no such model"}, {}, "model");
-  const std::string hosted = ref->text();
-  if (ref->kind == colony::ModelRef::Kind::kBuiltin && hosted != "builtin:haiku")
-    return c->fail({ErrorCode::kModelNotFound, "there is no such model"}, {}, "model");
+  auto resolved = q.resolve(*model, c->principal);
+  if (!resolved) return c->fail(colony::no_such_model(), {}, "model");
   Deadline deadline;
-  const bool relative = body->contains("deadline_ms");
-  if (!q.take_deadline(c, *body, deadline) || !q.admit(c, false)) return;
-  const auto placing = std::make_shared<Placing>();
-  placing->wish.model = hosted, placing->ref = *std::move(ref);
-  placing->tell = [id = c->correlation_id](std::string_view action, const std::string& human) {
+  if (const auto bad = salt_cache(*body, c->principal.id)) return c->fail(bad->error, {}, bad->field);
+  if (!q.admission().take_deadline(c, *body, deadline) || !q.admission().admit(c, false)) return;
+  const auto placing = std::make_shared<Placement>();
+  placing->wanted.model = resolved->ref.text(), placing->ref = std::move(resolved->ref),
+  placing->access = resolved->access;
+  placing->report = [id = c->correlation_id](std::string_view action, const std::string& human) {
     service::log(service::Level::kInfo, action, human, {{"correlation_id", id}});
   };
   placing->correlation_id = c->correlation_id;
   placing->relay = [](std::string_view, const boost::json::object&) {};
   const auto flow = q.gate().flow();
   c->exchange->on_gone = [flow] { flow->cancel({ErrorCode::kCancelled, "the client has left"}); };
-  serve(flow, q, c, placing, *std::move(body), std::move(deadline), relative);
+  serve(flow, q, c, placing, *std::move(body), std::move(deadline));
 }
 
 }  // namespace
@@ -143,13 +139,13 @@ void add_route_openai(Queen& q) {
     for (const char* path : {"/chat/completions", "/completions", "/embeddings"})
       r.route<Scope::kInfer>("POST", prefix + path, [&q](const ContextPtr& c) { accept(q, c); });
     r.route<Scope::kInfer>("GET", prefix + "/models", [&q](const ContextPtr& c) {
-      c->reply(200, {{"object", "list"}, {"data", q.models()}});
+      c->reply(200, {{"object", "list"}, {"data", models(q.hives())}});
     });
     r.route<Scope::kInfer>("GET", prefix + "/models/{}", [&q](const ContextPtr& c) {
-      const auto ref = q.resolve(c->parameters[0]);
-      for (const auto& m : q.models())
-        if (ref && m.at("id") == boost::json::string(ref->text())) return c->reply(200, m);
-      c->fail({ErrorCode::kModelNotFound, "there is no such model"}, {}, "model");
+      const auto resolved = q.resolve(c->parameters[0], c->principal);
+      for (const auto& m : models(q.hives()))
+        if (resolved && m.at("id") == boost::json::string(resolved->ref.text())) return c->reply(200, m);
+      c->fail(colony::no_such_model(), {}, "model");
     });
   }
 }

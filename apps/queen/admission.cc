@@ -1,0 +1,66 @@
+#include "queen/admission.h"
+
+namespace llorch::queen {
+
+bool Admission::take_deadline(const service::ContextPtr& c, boost::json::object& body, Deadline& d) {
+  if (const auto header = c->request.headers.get("X-Deadline")) d.header = *header, d.at = c->deadline;
+  std::int64_t relative = options_.default_deadline_ms;
+  if (const auto* v = body.if_contains("deadline_ms"); v && !v->is_null()) {
+    if (!v->is_int64() || v->get_int64() < 1 || v->get_int64() > options_.max_deadline_ms)
+      return c->fail({ErrorCode::kInvalidRequest,
+                      fmt::format("deadline_ms must be a whole number from 1 to {}", options_.max_deadline_ms)},
+                     {}, "deadline_ms"),
+             false;
+    relative = v->get_int64();
+    body.erase("deadline_ms");  // from here on it is a point in time, which waiting does not move
+  }
+  const auto now = std::chrono::system_clock::now();
+  if (!d.at && relative > 0) {
+    d.at = now + std::chrono::milliseconds(relative);
+    d.header = std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(d.at->time_since_epoch()).count());
+  }
+  if (!d.at || *d.at > now) return true;
+  metrics_.jobs.deadline("before_compute");
+  metrics_.jobs.deadline_exceeded_by_ms.Observe(std::chrono::duration<double, std::milli>(now - *d.at).count());
+  const auto ms = [](auto t) { return std::chrono::duration_cast<std::chrono::milliseconds>(t).count(); };
+  c->fail({ErrorCode::kDeadlineExceeded, "the deadline has passed"},
+          {{"deadline_ms", ms(d.at->time_since_epoch())}, {"elapsed_ms", 0}, {"exceeded_by_ms", ms(now - *d.at)}});
+  return false;
+}
+
+net::EventLoop::Timer Admission::guard(const service::FlowPtr& flow, const Deadline& d) {
+  if (!d.at) return {};
+  const auto left = std::chrono::duration_cast<net::Clock::duration>(*d.at - std::chrono::system_clock::now());
+  return flow->loop().after(
+      std::max(left, net::Clock::duration::zero()), [&metrics = metrics_, weak = std::weak_ptr(flow)] {
+        const auto alive = weak.lock();
+        if (!alive) return;
+        metrics.jobs.deadline("queued");
+        alive->cancel({ErrorCode::kDeadlineExceeded, "the deadline passed while the request was waiting"});
+      });
+}
+
+bool Admission::admit(const service::ContextPtr& c, bool batch) {
+  if (closed_) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"}), false;
+  const int waiting = line_.count();
+  if (options_.admission_capacity < 0 || waiting < options_.admission_capacity)
+    return metrics_.enqueued("accepted"), true;
+  if (options_.admission_policy == "drop-lru")
+    if (const auto* out = line_.least_wanted(batch); out && out->drop) {
+      const auto drop = out->drop;  // it goes with its entry
+      metrics_.enqueued("dropped");
+      metrics_.backpressure.Increment();
+      drop();
+      return metrics_.enqueued("accepted"), true;
+    }
+  metrics_.rejected.Increment();
+  metrics_.backpressure.Increment();
+  metrics_.enqueued("rejected");
+  c->fail({ErrorCode::kQueueFull, "the queue is full"}, {{"retry_after_ms", 1000},
+                                                         {"backoff_ms", 1000},
+                                                         {"queue_depth", waiting},
+                                                         {"queue_capacity", options_.admission_capacity}});
+  return false;
+}
+
+}  // namespace llorch::queen

@@ -1,0 +1,44 @@
+// What stands at the queen's door for requests: how many may wait, and until when an answer is worth something.
+//
+// Threads: the event loop's.
+#pragma once
+
+#include <boost/json.hpp>
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include "queen/metrics.h"
+#include "queen/options.h"
+#include "queen/policy.h"
+#include "service/flow.h"
+#include "service/router.h"
+
+namespace llorch::queen {
+
+/// When an answer is worthless: a point in time, and the header that says it to the worker (S-40).
+struct Deadline {
+  std::string header;
+  std::optional<std::chrono::system_clock::time_point> at;
+};
+
+class Admission {
+ public:
+  Admission(const QueenOptions& options, WaitingLine& line, Metrics& metrics)
+      : options_(options), line_(line), metrics_(metrics) {}
+  /// QUEUE_FULL and SHUTTING_DOWN are answered here; true when one more may come.
+  [[nodiscard]] bool admit(const service::ContextPtr& c, bool batch);
+  /// Of a request: its header, its body's deadline_ms (which is taken out), or the default. False when it was refused.
+  [[nodiscard]] bool take_deadline(const service::ContextPtr& c, boost::json::object& body, Deadline& d);
+  /// Cancels the flow when the deadline passes: until the request has its worker, who knows the deadline as well.
+  [[nodiscard]] net::EventLoop::Timer guard(const service::FlowPtr& flow, const Deadline& d);
+  void close() { closed_ = true; }
+
+ private:
+  const QueenOptions& options_;
+  WaitingLine& line_;
+  Metrics& metrics_;
+  bool closed_ = false;
+};
+
+}  // namespace llorch::queen

@@ -1,0 +1,34 @@
+// What a queen can be told at her start.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "service/front.h"
+
+namespace llorch::queen {
+
+struct QueenOptions : service::FrontOptions {
+  QueenOptions() { first_port = last_port = 8500; }
+  std::string data_dir, hive_program;
+  int hive_port = 8600, worker_port = 8601, admission_capacity = 100, heartbeat_interval_s = 30, worker_slots = 8,
+      idle_stop_s = 300, hive_start_timeout_s = 30, missed_beats = 3;
+  std::string admission_policy = "reject-new", eviction_policy = "lru";
+  std::string mode;             // "one-machine": loopback without keys; "lab": with keys; empty: as the other flags say
+  double vram_threshold = 0.9;  // above this share of a device's memory, idle workers go
+  std::vector<std::string> pinned;  // models whose workers are never stopped to make room
+  int default_deadline_ms = 0, max_deadline_ms = 86'400'000, cancel_deadline_ms = 5000;
+  bool retry_enabled = true, retry_jitter = true;
+  int retry_attempts = 5, retry_first_ms = 1000, retry_max_ms = 60'000;
+  double retry_multiplier = 2;
+  bool infer_may_fetch = false;  // keys without admin scope may have models fetched
+  bool optimizer_enabled = true;
+  int optimizer_threshold = 10, optimizer_interval_ms = 30'000;
+  /// Errors: kInvalidRequest for values that contradict each other.
+  [[nodiscard]] Status check() const;
+  /// Before try `n` + 1: n from 1.
+  [[nodiscard]] std::chrono::milliseconds retry_pause(int n) const;
+};
+
+}  // namespace llorch::queen

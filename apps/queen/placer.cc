@@ -1,0 +1,251 @@
+#include "queen/placer.h"
+
+#include <cctype>
+
+#include "service/log.h"
+
+namespace llorch::queen {
+
+using service::FlowPtr;
+using service::Procedure;
+using service::Step;
+
+namespace {
+
+/// A hive's "no" that another hive need not share.
+bool about_this_hive(ErrorCode code) {
+  return code != ErrorCode::kModelNotFound && code != ErrorCode::kDownloadFailed && code != ErrorCode::kCancelled &&
+         code != ErrorCode::kShuttingDown && code != ErrorCode::kInvalidRequest && code != ErrorCode::kModelLoadFailed;
+}
+
+bool about_memory(ErrorCode code) {
+  return code == ErrorCode::kInsufficientMemory || code == ErrorCode::kInsufficientVram;
+}
+
+constexpr int kOvertakenMax = 100;
+
+/// What a request has learnt and holds while it is being placed.
+struct Search {
+  Search(Placer& placer, PlacementPtr placement, const FlowPtr& flow)
+      : q(placer),
+        p(std::move(placement)),
+        line(q.line(), q.changed(),
+             {p->wanted.model, p->batch, [weak = std::weak_ptr(flow)] {
+                if (const auto alive = weak.lock())
+                  alive->cancel({ErrorCode::kQueueFull, "the queue is full, and a later request came before this one"});
+              }}) {}
+  Placer& q;
+  PlacementPtr p;
+  LinePlace line;
+  Reasons refusals;
+  std::map<std::string, ShortOfRoom> crowded;  // hives that only lack memory
+  std::optional<LinePlace> room;               // in the line for the memory of one of them
+  std::optional<ProvisioningMark> mark;        // the worker that was made is kept until there is a seat
+  int overtaken = 0;                           // how often others took memory that a hive had said was free
+  bool fresh = false;                          // what `crowded` says is of this request's turn
+
+  void wait_in_room_line(const std::string& hive) {
+    if (!room || room->key() != hive) room.emplace(q.room_line(), q.changed(), WaitingLine::Entry{hive, p->batch, {}});
+  }
+  /// Others wait for this hive's memory, and were there before.
+  [[nodiscard]] bool must_queue_for(const std::string& hive) const {
+    if (room && room->key() == hive) return !room->first();
+    return q.room_line().has(hive);
+  }
+  [[nodiscard]] Decision decide_now() {
+    const auto before = net::Clock::now();
+    const HiveTable::Restrictions restrictions{&refusals, !p->access.allows(p->ref, false)};
+    Decision d = decide(q.hives().view(p->wanted, restrictions), p->wanted);
+    q.uses().metrics.scheduling_ms.Observe(
+        std::chrono::duration<double, std::milli>(net::Clock::now() - before).count());
+    return d;
+  }
+  /// Errors: kInternal.
+  [[nodiscard]] Result<Placed> take_seat(const Decision& d) {
+    const HiveEntry* h = q.hives().find(d.hive);
+    if (!h) return std::unexpected(removed(d.hive));
+    for (const auto& w : h->workers)
+      if (w.worker_id == d.worker_id) {
+        LLORCH_TRY(service::Peer peer, service::make_peer(w.uri, h->peer.token));
+        p->report("schedule", d.why);
+        return Placed{d.hive, d.worker_id, w.model_ref, std::move(peer),
+                      q.hives().take_seat(d.hive, d.worker_id, [&signal = q.changed()] { signal.notify(); })};
+      }
+    return fail(ErrorCode::kInternal, "the chosen worker is gone");
+  }
+  /// Nothing suits: what the caller is told.
+  [[nodiscard]] Error refusal(const Decision& d) const {
+    const bool present = q.hives().presence(p->ref.text()) != ModelResolver::Presence::kAbsent;
+    if (!p->access.allows(p->ref, present)) return colony::no_such_model();
+    return {ErrorCode::kNoWorkersAvailable, "nothing can run the model: " + d.why};
+  }
+  /// What is known of hives without room, with their workers of now.
+  [[nodiscard]] RoomPlan plan() {
+    std::vector<ShortOfRoom> hives;
+    for (auto& [id, h] : crowded) {
+      h.workers = q.hives().workers_of(id, q.pinned());
+      // Of the same model there can be one that loads or stops: it is no victim, but it is waited for.
+      for (Evictable& w : h.workers)
+        if (w.model == p->wanted.model) w.settled = false;
+      hives.push_back(h);
+    }
+    return plan_room(hives);
+  }
+};
+
+using SearchPtr = std::shared_ptr<Search>;
+
+/// One worker is tried to be made. False: the request waits for its turn.
+Procedure make_worker(FlowPtr flow, SearchPtr s, Decision d, Step<bool>::Done done) {
+  Search& search = *s;
+  Placer& q = search.q;
+  const PlacementPtr p = search.p;
+  if (search.must_queue_for(d.hive)) {
+    search.wait_in_room_line(d.hive);
+    co_return done(false);
+  }
+  p->report("schedule", d.why);
+  search.mark.emplace(q.hives(), d.hive, p->wanted.model, [&signal = q.changed()] { signal.notify(); });
+  const std::function<void()> on_promised = [weak = std::weak_ptr(s)] {
+    if (const auto alive = weak.lock()) alive->room.reset();
+  };
+  const auto made = co_await provision(flow, q, p, d, on_promised);
+  if (made && !made->error) co_return done(true);
+  search.mark.reset();
+  const Error error = made ? *made->error : made.error();
+  if (flow->cancelled() || !about_this_hive(error.code)) co_return done(std::unexpected(error));
+  const HiveEntry* h = q.hives().find(d.hive);
+  if (h && h->silent) {
+    p->report("hive_unknown", fmt::format("{} does not answer: its state is unknown, and it gets nothing new", d.hive));
+    search.room.reset();
+    co_return done(true);
+  }
+  // Where another was faster, the hive is asked anew for its figures.
+  if (made && made->had_room && about_memory(error.code) && ++search.overtaken < kOvertakenMax) co_return done(false);
+  p->report("provision_failed", fmt::format("{} cannot: {}", d.hive, error.message));
+  search.refusals[d.hive] = error.message;
+  if (about_memory(error.code) && q.options().evict) {
+    const auto before = search.crowded.find(d.hive);
+    if (made && made->short_of)
+      search.crowded[d.hive] = *made->short_of;
+    else if (before == search.crowded.end())
+      search.crowded[d.hive] = {d.hive, 1, 0, std::nullopt, {}};  // it gives no figures
+    search.fresh = !search.must_queue_for(d.hive);
+  }
+  done(true);
+}
+
+/// Every hive that suits lacks memory. True: look again at once; false: wait for a change.
+Procedure make_room(FlowPtr flow, SearchPtr s, Decision d, Step<bool>::Done done) {
+  Search& search = *s;
+  const RoomPlan plan = search.plan();
+  if (plan.kind == RoomPlan::Kind::kNever) co_return done(std::unexpected(search.refusal(d)));
+  search.wait_in_room_line(plan.hive);
+  if (!search.room->first()) {
+    search.fresh = false;
+    co_return done(false);
+  }
+  const auto ask_again = [&search, &plan] {  // its answer is of before, or something has ended since
+    search.refusals.erase(plan.hive);
+    search.crowded.erase(plan.hive);
+  };
+  if (!search.fresh) {  // others had their turn since
+    ask_again();
+    co_return done(true);
+  }
+  if (plan.kind == RoomPlan::Kind::kEvict) {
+    const auto gone = co_await evict(flow, search.q, search.p, plan.victims);
+    if (!gone && flow->cancelled()) co_return done(std::unexpected(gone.error()));
+    if (!gone) search.p->report("evict_failed", fmt::format("it does not: {}", gone.error().message));
+    ask_again();
+    co_return done(gone.has_value());
+  }
+  ask_again();
+  done(plan.kind == RoomPlan::Kind::kFits);
+}
+
+template<class Start>
+Step<bool> sub_procedure(const FlowPtr& flow, Start& start) {
+  return {flow, [&start](Step<bool>::Done then) -> std::any {
+            start(std::move(then));
+            return {};
+          }};
+}
+
+Procedure place_request(FlowPtr flow, Placer& q, PlacementPtr p, Step<Placed>::Done done) {
+  p = report_once(p);
+  const auto s = std::make_shared<Search>(q, p, flow);
+  while (true) {
+    if (flow->cancelled()) co_return done(std::unexpected(*flow->cancelled()));
+    Decision d{Decision::Kind::kWait, "", "", "", "", "others are before it in the line"};
+    bool look_again = false;
+    if (!s->line.first()) {
+      s->room.reset();
+    } else {
+      if (!q.hives().online().empty()) d = s->decide_now();
+      if (d.kind != Decision::Kind::kUse && s->mark) {  // the worker that was made has gone again
+        s->mark.reset();
+        d = s->decide_now();
+      }
+      if (d.kind == Decision::Kind::kUse) co_return done(s->take_seat(d));
+      std::optional<Result<bool>> outcome;
+      if (q.hives().responsive().empty()) {
+        outcome = co_await q.bring_up_hive(flow, p);
+      } else if (d.kind == Decision::Kind::kProvision) {
+        auto start = [&](Step<bool>::Done then) { make_worker(flow, s, d, std::move(then)); };
+        outcome = co_await sub_procedure(flow, start);
+      } else if (d.kind == Decision::Kind::kNone && !s->crowded.empty()) {
+        auto start = [&](Step<bool>::Done then) { make_room(flow, s, d, std::move(then)); };
+        outcome = co_await sub_procedure(flow, start);
+      } else if (d.kind == Decision::Kind::kNone) {
+        co_return done(std::unexpected(s->refusal(d)));
+      }
+      if (outcome && !*outcome) co_return done(std::unexpected(outcome->error()));
+      look_again = outcome && **outcome;
+      if (outcome && !look_again) d.why = "memory for it is being made free, in turn";
+    }
+    if (look_again) continue;
+    p->report("queue", "waiting: " + d.why);
+    const auto changed = co_await q.changed().wait(flow, std::chrono::seconds(1));
+    if (!changed) co_return done(std::unexpected(changed.error()));
+  }
+}
+
+Procedure stop_quietly(FlowPtr flow, Placer& q, Evictable worker, std::function<void()> done) {
+  const auto silent = std::make_shared<Relay>();
+  const auto gone = co_await q.uses().calls.stop_worker(flow, worker, silent, "");
+  if (!gone) service::log(service::Level::kWarn, "evict_failed", gone.error().message);
+  done();
+}
+
+}  // namespace
+
+PlacementPtr report_once(const PlacementPtr& p) {
+  const auto quiet = std::make_shared<Placement>(*p);
+  quiet->report = [report = p->report, told = std::make_shared<std::set<std::string>>()](std::string_view action,
+                                                                                         const std::string& human) {
+    std::string text = std::string(action) + human;
+    std::erase_if(text, [](unsigned char c) { return std::isdigit(c); });
+    if (action == "evict" || told->insert(std::move(text)).second) report(action, human);
+  };
+  return quiet;
+}
+
+Step<Placed> Placer::place(const FlowPtr& flow, PlacementPtr p) {
+  return {flow, [this, flow, p = std::move(p)](Step<Placed>::Done done) -> std::any {
+            place_request(flow, *this, p, std::move(done));
+            return {};
+          }};
+}
+
+void Placer::stop_idle(const Evictable& worker, std::function<void()> done) {
+  hives().set_leaving(worker.hive, worker.worker_id, true);
+  uses_.metrics.evictions.Increment();
+  stop_quietly(uses_.calls.gate().flow(), *this, worker, [this, worker, done = std::move(done)] {
+    hives().set_leaving(worker.hive, worker.worker_id, false);
+    changed().notify();
+    if (done) done();
+  });
+}
+
+}  // namespace llorch::queen

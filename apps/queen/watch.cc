@@ -1,0 +1,19 @@
+#include "queen/watch.h"
+
+namespace llorch::queen {
+
+service::Procedure watch_daemon(service::FlowPtr flow, service::Peer peer, std::shared_ptr<Watched> call,
+                                service::Step<bool>::Done done) {
+  for (int failures = 0; !call->done && failures < kProbeFailuresMax;) {
+    const auto ended = co_await call->ended.wait(flow, kProbeAfter);
+    if (!ended || call->done) co_return done(true);
+    service::Asked probe("GET", "/health");
+    probe.idle_timeout = kProbeTimeout;
+    const auto answer = co_await service::ask(flow, peer, probe);
+    if (flow->cancelled()) co_return done(true);
+    failures = answer ? 0 : failures + 1;
+  }
+  done(call->done);
+}
+
+}  // namespace llorch::queen

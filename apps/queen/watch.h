@@ -1,0 +1,72 @@
+// A call to another daemon that is watched: where no answer comes, the daemon is asked for a sign of life.
+//
+// A daemon that hangs accepts connections and says nothing. After two seconds of a call its /health is asked, within
+// two seconds; any answer is a sign of life, two failures in a row end the call. Threads: the event loop's.
+#pragma once
+
+#include <chrono>
+#include <functional>
+
+#include "service/flow.h"
+#include "service/remote.h"
+
+namespace llorch::queen {
+
+inline constexpr std::chrono::milliseconds kProbeAfter{2000}, kProbeTimeout{2000};
+inline constexpr int kProbeFailuresMax = 2;
+
+/// Of a call under way.
+struct Watched {
+  service::Signal ended;
+  bool done = false;
+};
+
+/// Asks until the call has ended, the flow is cancelled (the value: true), or the daemon gives no sign of life (false).
+service::Procedure watch_daemon(service::FlowPtr flow, service::Peer peer, std::shared_ptr<Watched> call,
+                                service::Step<bool>::Done done);
+
+/// What a watched call is made of: begun under the flow that it is given.
+template<class T>
+using Call = std::function<service::Step<T>(const service::FlowPtr&)>;
+
+template<class T>
+service::Procedure run_call(service::FlowPtr inner, std::shared_ptr<Call<T>> call,
+                            std::shared_ptr<std::optional<Result<T>>> out, std::shared_ptr<Watched> watched) {
+  auto step = (*call)(inner);
+  out->emplace(co_await step);
+  watched->done = true;
+  watched->ended.notify();
+}
+
+template<class T>
+service::Procedure run_watched(service::FlowPtr flow, service::FlowPtr inner, service::Peer peer,
+                               std::shared_ptr<Call<T>> call, std::function<Error()> on_silence,
+                               typename service::Step<T>::Done done) {
+  const auto watched = std::make_shared<Watched>();
+  const auto out = std::make_shared<std::optional<Result<T>>>();
+  run_call<T>(inner, call, out, watched);
+  service::Step<bool> watching{flow, [&](service::Step<bool>::Done then) -> std::any {
+                                 watch_daemon(flow, peer, watched, std::move(then));
+                                 return {};
+                               }};
+  const auto alive = co_await watching;
+  if (*out) co_return done(std::move(**out));
+  const Error why = flow->cancelled() ? *flow->cancelled() : on_silence();
+  inner->cancel(why);
+  done(std::unexpected(why));
+}
+
+/// `on_silence` is called when the daemon gave no sign of life, and says what the call's error is.
+template<class T>
+service::Step<T> watched(service::Gate& gate, const service::FlowPtr& flow, const service::Peer& peer, Call<T> call,
+                         std::function<Error()> on_silence) {
+  return {flow,
+          [&gate, flow, peer, call = std::make_shared<Call<T>>(std::move(call)),
+           on_silence = std::move(on_silence)](typename service::Step<T>::Done done) -> std::any {
+            const auto inner = gate.flow();
+            run_watched<T>(flow, inner, peer, call, on_silence, std::move(done));
+            return {};
+          }};
+}
+
+}  // namespace llorch::queen

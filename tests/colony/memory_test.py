@@ -1,0 +1,120 @@
+"""Models that do not fit together, and hives that hang: nobody fails while waiting can end (issue 15, numbers 13 and 14)."""
+import os
+import shutil
+import signal
+import threading
+import time
+import unittest
+
+from colony import SANITIZED, STORIES, Colony, free_port, main, wait_for
+
+HAIKU = "builtin:haiku"
+
+
+def status(c):
+    return c.call("GET", "/v1/status")[2]
+
+
+def ready(c, *names):
+    wait_for(lambda: {h["id"] for h in status(c)["hives"] if h["known"]} >= set(names), 15)
+
+
+def infer(c, model, **more):
+    return c.job({"operation": "infer", "model": str(model), "prompt": "x", "max_tokens": 3, **more})
+
+
+class Silent(unittest.TestCase):
+    def test_a_hive_that_hangs_is_passed_over_and_welcome_back(self):
+        with Colony() as c:
+            c.queen("--heartbeat-missed-threshold", "60")
+            hives = {name: c.hive(name, free_port()) for name in ("ant", "bee")}
+            ready(c, "ant", "bee")
+            events = infer(c, HAIKU)
+            first = next(d["hive_id"] for _, k, d in events if k == "started")
+            other = ({"ant", "bee"} - {first}).pop()
+            hives[first].send_signal(signal.SIGSTOP)
+            try:
+                begin = time.monotonic()
+                events = infer(c, STORIES) if STORIES.exists() else infer(c, HAIKU, hive_id=other)
+                self.assertEqual(events[-1][1], "end", events[-1])
+                self.assertLess(time.monotonic() - begin, 25, "a step waited for a hive that hangs")
+                if STORIES.exists() and any(d.get("action") == "hive_unknown" for _, _, d in events):
+                    self.assertEqual({h["id"]: h["state"] for h in status(c)["hives"]}, {first: "unknown", other: "online"})
+                # Only this hive may run it: it is waited for, not declared dead.
+                ends = []
+                waiting = threading.Thread(target=lambda: ends.append(infer(c, STORIES if STORIES.exists() else HAIKU, hive_id=first)))
+                waiting.start()
+                wait_for(lambda: {h["id"]: h["state"] for h in status(c)["hives"]}[first] == "unknown", 20)
+            finally:
+                hives[first].send_signal(signal.SIGCONT)
+            waiting.join(40)
+            self.assertEqual([(e[-1][1]) for e in ends], ["end"], ends)
+            self.assertTrue(any("does not answer" in d.get("human", "") for _, _, d in ends[0]), ends)
+            wait_for(lambda: {h["id"]: h["state"] for h in status(c)["hives"]} == {first: "online", other: "online"}, 10)
+            c.wait_logged("queen", "does not answer: its state is unknown")
+
+    def test_this_machine_s_hive_is_replaced_when_it_hangs(self):
+        with Colony() as c:
+            c.queen("--heartbeat-missed-threshold", "60")
+            self.assertEqual(infer(c, HAIKU)[-1][1], "end")
+            old = next(pid for pid, line in c.census() if "llorch-hive" in line)
+            for w in status(c)["workers"]:
+                self.assertEqual(c.job({"operation": "worker_process_delete", "pid": w["pid"]})[-1][1], "end")
+            os.kill(old, signal.SIGSTOP)
+            events = infer(c, HAIKU)
+            self.assertEqual(events[-1][1], "end", events[-1])
+            self.assertIn("hive_replace", [d.get("action") for _, _, d in events])
+            self.assertNotIn(old, [pid for pid, _ in c.census()])
+
+
+@unittest.skipUnless(STORIES.exists(), "not run: needs shared/models")
+class Room(unittest.TestCase):
+    def needs(self, c, *models):
+        """What each model is promised, MB."""
+        hive = c.hive("wide", free_port(), "--memory-limit-mb", "1000000", worker_port=c.worker_port)
+        ready(c, "wide")
+        need = {}
+        for model in models:
+            events = infer(c, model)
+            self.assertEqual(events[-1][1], "end", events[-1])
+            need[model] = next(int(d["human"].split(" MB promised")[0].split()[-1]) for _, _, d in events if "MB promised" in d.get("human", ""))
+        hive.terminate()
+        hive.wait(20)
+        wait_for(lambda: not status(c)["hives"], 10)
+        c.call("DELETE", "/v1/hives/wide")
+        return need
+
+    def test_nobody_goes_for_a_model_that_fits_nowhere(self):
+        with Colony() as c:
+            c.queen()
+            need = self.needs(c, HAIKU, STORIES)
+            small, large = sorted(need, key=need.get)
+            self.assertLess(need[small], need[large])
+            c.hive("tight", free_port(), "--memory-limit-mb", need[large], worker_port=c.worker_port)  # its bytes are more than its whole MB
+            ready(c, "tight")
+            self.assertEqual(infer(c, small)[-1][1], "end")
+            before = [w["pid"] for w in status(c)["workers"]]
+            last = infer(c, large)[-1]
+            self.assertEqual((last[1], last[2]["code"]), ("error", "NO_WORKERS_AVAILABLE"), last)
+            self.assertIn("MB are needed", last[2]["message"])
+            self.assertEqual([w["pid"] for w in status(c)["workers"]], before, "somebody made room in vain")
+
+    def test_many_requests_take_turns_where_only_one_model_fits(self):
+        with Colony() as c:
+            c.queen("--admission-capacity", "-1")
+            copies = [c.home / f"copy{i}.gguf" for i in range(3)]
+            for copy in copies:
+                shutil.copy(STORIES, copy)
+            need = self.needs(c, HAIKU, STORIES)
+            c.hive("tight", free_port(), "--memory-limit-mb", max(need.values()) + 1, worker_port=c.worker_port)
+            ready(c, "tight")
+            ends, count = [], 24 if SANITIZED else 60
+            ask = lambda i: ends.append(infer(c, ([HAIKU] + copies)[i % 4], priority="batch" if i % 5 == 0 else "interactive")[-1])
+            threads = [threading.Thread(target=ask, args=(i,)) for i in range(count)]
+            [t.start() for t in threads], [t.join() for t in threads]
+            self.assertEqual([e for e in ends if e[1] != "end"], [])
+            self.assertEqual(len(ends), count)
+
+
+if __name__ == "__main__":
+    main()
