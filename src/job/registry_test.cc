@@ -148,5 +148,40 @@ TEST_F(RegistryTest, a_payload_is_taken_once) {
   EXPECT_FALSE(Registry::take_payload(*job).has_value());
 }
 
+TEST_F(RegistryTest, the_log_of_a_finished_job_that_nobody_can_resume_goes_with_its_reader) {
+  for (const bool resumable : {false, true}) {
+    Probe reader;
+    const JobPtr job = make(resumable);
+    EXPECT_TRUE(registry.append(*job, "token", std::string(1000, 'x')));
+    ASSERT_TRUE(registry.attach(*job, reader, 0, false));
+    end(*job);
+    registry.delivered(*job, 2);
+    EXPECT_FALSE(registry.detach(*job, reader, now));
+    EXPECT_EQ(job->log.bytes() > 0, resumable);
+    const auto again = registry.attach(*job, reader, 0, false);
+    EXPECT_EQ(again.has_value(), resumable);
+    if (!resumable) {
+      EXPECT_EQ(again.error().code, ErrorCode::kEventsExpired);
+    }
+  }
+}
+
+TEST(Registry, logs_of_finished_jobs_have_one_bound) {
+  RegistryOptions options;
+  options.finished_bytes_max = 3000;
+  Registry registry(options);
+  Time now{1000h};
+  std::vector<JobPtr> jobs;
+  for (int i = 0; i < 5; ++i) {
+    jobs.push_back(registry.create({.principal = "me", .operation = "infer", .resumable = true}, now, {}));
+    EXPECT_TRUE(registry.append(*jobs.back(), "token", std::string(1000, 'x')));
+    registry.finish(*jobs.back(), State::kCompleted, {}, "end", "{}", now += 1s, {});
+  }
+  (void)registry.sweep(now);
+  EXPECT_EQ(jobs[0]->log.bytes(), 0u) << "the oldest";
+  EXPECT_GT(jobs[4]->log.bytes(), 0u);
+  EXPECT_LE(registry.count(), 5u);
+}
+
 }  // namespace
 }  // namespace llorch::job

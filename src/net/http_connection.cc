@@ -58,8 +58,9 @@ struct Connection::Turn final : Exchange {
     started = true;
     chunked = !connection->old_client_;
     connection->queue(head_text(r, chunked ? "Transfer-Encoding: chunked\r\n" : "", false));
-    connection->reserve(0);  // whoever streams has read the request
-    if (connection && connection->eof_) connection->later([](Connection& c) { c.half_closed(); });
+    if (!connection) return;  // that could not be written
+    connection->reserve(0);   // whoever streams has read the request
+    if (connection->eof_) connection->later([](Connection& c) { c.half_closed(); });
   }
   void write(std::string bytes) override {
     if (!connection || bytes.empty() || connection->head_only_) return;

@@ -10,7 +10,9 @@
 #include <fstream>
 #include <thread>
 
+#include "net/http_server.h"
 #include "service/flow.h"
+#include "service/log.h"
 #include "service/narration.h"
 #include "service/process.h"
 #include "service/remote.h"
@@ -179,6 +181,56 @@ TEST(Log, pretty_lines_command_no_terminal) {  // 15.19
   EXPECT_EQ(line.find_first_of("\x1b\x9b\x07"), std::string::npos);
   EXPECT_EQ(std::ranges::count(line, '\n'), 1) << line;
   EXPECT_TRUE(line.contains("[31m")) << line;
+}
+
+/// Errors of one call or stream each, in the order of the paths.
+Procedure ask_all(FlowPtr flow, Peer peer, std::vector<std::string>& heard, std::function<void()> done) {
+  for (const char* path : {"/text", "/long", "/nothing"}) {
+    const auto answer = co_await ask(flow, peer, Asked("GET", path));
+    heard.push_back(answer ? "" : answer.error().message);
+  }
+  OnEvent ignore = [](std::string_view, const boost::json::object&) {};
+  for (const char* path : {"/broken", "/endless", "/sound"}) {
+    const auto followed = co_await follow(flow, peer, path, ignore);
+    heard.push_back(followed ? "" : followed.error().message);
+  }
+  done();
+}
+
+TEST(Remote, what_is_no_json_is_an_error_and_so_is_what_is_too_long) {
+  net::EventLoop loop;
+  Gate gate(loop);
+  const auto answer = [](const net::Request& r, const net::ExchangePtr& e) {
+    const std::string& path = r.target.path;
+    if (path == "/text") return e->send({200, "text/html", "<html>", {}});
+    if (path == "/long") return e->send({200, "application/json", '"' + std::string(9u << 20, 'x') + '"', {}});
+    if (path == "/nothing") return e->send({200, "application/json", "", {}});
+    e->start({200, "text/event-stream", "", {}});
+    if (path == "/broken") e->write("event: token\ndata: {nonsense\n\n");
+    if (path == "/endless") e->write("data: " + std::string(17u << 20, 'x'));
+    if (path == "/sound") e->write("event: token\ndata: {}\n\ndata: [DONE]\n\n");
+    e->finish();
+  };
+  const auto server = net::HttpServer::make(loop, {}, answer, [](const Error&) { return net::Response{}; }).value();
+  std::vector<std::string> heard;
+  ask_all(gate.flow(), make_peer("http://127.0.0.1:" + std::to_string(server->port())).value(), heard,
+          [&] { loop.stop(); });
+  loop.run();
+  EXPECT_EQ(heard, (std::vector<std::string>{"the answer is no JSON", "the answer is longer than 8 MiB", "",
+                                             "an event of the stream is no JSON object",
+                                             "an event of the stream is too long", ""}));
+}
+
+TEST(Log, a_long_line_is_whole_json_without_secrets) {
+  std::string line;
+  start_log("x", [&](const std::string& l) { line = l; });
+  log(Level::kInfo, "event", std::string(20'000, 'm') + " Bearer abcdefghijklmnop0123456789", {{"token", "s3cr3t"}});
+  stop_log();
+  boost::system::error_code problem;
+  const auto parsed = boost::json::parse(line, problem);
+  EXPECT_FALSE(problem) << line.substr(line.size() - 100);
+  EXPECT_GT(line.size(), 20'000u);
+  EXPECT_FALSE(line.contains("s3cr3t") || line.contains("abcdefghijklmnop"));
 }
 
 }  // namespace
