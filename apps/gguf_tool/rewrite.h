@@ -23,12 +23,14 @@ namespace llorch::gguf_tool {
     if (!type.empty()) {
       LLORCH_TRY(to, arch::choose_type(type, t.name, dims, facts));
     }
-    plans.push_back({t.name, to, dims, [&t, to](std::span<std::byte> out) -> Status {
-                       if (to == t.type) return std::memcpy(out.data(), t.data.data(), out.size()), Status();
+    plans.push_back({t.name, to, dims, [&t, to, &source](std::span<std::byte> out) -> Status {
+                       if (to == t.type) return source.read(t.data, out.data());
                        std::vector<float> row(t.columns());
+                       std::vector<std::byte> bytes(row_bytes(t.type, t.columns()));
                        const std::uint64_t from = row_bytes(t.type, t.columns()), stride = row_bytes(to, t.columns());
                        for (std::uint64_t r = 0; r < t.rows(); ++r) {
-                         quant::row_ops(t.type).dequantize(t.data.data() + r * from, t.columns(), row.data());
+                         LLORCH_OK(source.read(t.data.subspan(r * from, from), bytes.data()));
+                         quant::row_ops(t.type).dequantize(bytes.data(), t.columns(), row.data());
                          quant::row_ops(to).quantize(row.data(), row.size(), out.data() + r * stride);
                        }
                        return {};

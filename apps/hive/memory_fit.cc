@@ -5,7 +5,6 @@
 #include <map>
 
 #include "base/folder.h"
-#include "base/mapped_file.h"
 #include "builtin/builtin.h"
 #include "format/gguf.h"
 #include "tensor/dtype.h"
@@ -25,7 +24,7 @@ Result<std::unique_ptr<GgufFile>> open(const std::string& location) {
   }
   const auto bytes = builtin::find(location.substr(8));
   if (bytes.empty()) return fail(ErrorCode::kModelNotFound, "there is no such builtin model");
-  return GgufFile::from_memory(MappedFile::borrow(bytes));
+  return GgufFile::from_memory(bytes);
 }
 
 std::int64_t size_of(const std::filesystem::directory_entry& file) {

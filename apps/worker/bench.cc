@@ -77,7 +77,7 @@ class Runner {
       std::vector<BatchRow> rows;
       for (int i = at; i < std::min(to, at + chunk); ++i) rows.push_back(row(sequence, i));
       const std::int32_t last[] = {static_cast<std::int32_t>(rows.size()) - 1};
-      model_.decoder->forward(rows, *kv_, std::span<const std::int32_t>(last, at + chunk >= to ? 1 : 0), logits_);
+      keep(model_.decoder->forward(rows, *kv_, std::span<const std::int32_t>(last, at + chunk >= to ? 1 : 0), logits_));
     }
   }
   /// One token more for each sequence.
@@ -86,10 +86,15 @@ class Runner {
     for (std::size_t s = 0; s < tables_.size(); ++s) rows.push_back(row(static_cast<int>(s), position));
     std::vector<std::int32_t> all(rows.size());
     std::iota(all.begin(), all.end(), 0);
-    model_.decoder->forward(rows, *kv_, all, logits_);
+    keep(model_.decoder->forward(rows, *kv_, all, logits_));
   }
+  /// The first error of all passes.
+  [[nodiscard]] const Status& status() const { return status_; }
 
  private:
+  void keep(Status status) {
+    if (status_) status_ = std::move(status);
+  }
   [[nodiscard]] BatchRow row(int sequence, int position) const {
     const int vocab = model_.decoder->parts().vocab;
     return {(position * 7919 + sequence * 104729) % vocab, position,
@@ -98,6 +103,7 @@ class Runner {
   LoadedModel& model_;
   std::unique_ptr<KvStore> kv_;
   std::vector<float> logits_;
+  Status status_;
   std::vector<std::vector<std::int32_t>> tables_;
 };
 

@@ -1,6 +1,8 @@
 #include "worker/engine_host.h"
 
 #include <algorithm>
+#include <new>
+#include <utility>
 
 #include "base/limits.h"
 #include "base/thread_role.h"
@@ -14,7 +16,13 @@ void EngineHost::start(arch::ProgressSink progress, std::function<Status()> read
   });
 }
 
+void EngineHost::cancel_loading() {
+  cancelled_->store(true);
+  hashing_.request_stop();
+}
+
 void EngineHost::stop() {
+  cancel_loading();
   {
     const std::lock_guard lock(mutex_);
     stop_ = work_ = true;
@@ -41,7 +49,8 @@ Status EngineHost::prepare(const arch::ProgressSink& progress) {
     if (p.layers_loaded == std::exchange(layers_told, p.layers_loaded) && same) return;
     loop_.post([progress, p] { progress(p); });
   };
-  LLORCH_OK(check_manifest(options_.model.path, options_.manifest));
+  with_progress.cancelled = cancelled_;
+  LLORCH_OK(check_manifest(options_.model.path, options_.manifest, hashing_.get_token()));
   LLORCH_TRY(model_, LoadedModel::load(with_progress));
   EngineOptions engine = options_.engine;
   engine.model_id = model_->reference;
@@ -71,19 +80,31 @@ Status EngineHost::warm_up() {
   };
   LLORCH_TRY(const int id, engine_->submit(std::move(request)));
   (void)id;
-  engine_->run_until_idle();
+  while (engine_->step())
+    if (*cancelled_) return fail(ErrorCode::kCancelled, "loading was cancelled");
   engine_->evict_cache();
   return outcome;
+}
+
+Status EngineHost::guarded_prepare(const arch::ProgressSink& progress, const std::function<Status()>& read) {
+  try {
+    LLORCH_OK(prepare(progress));
+    return read();
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kInsufficientMemory, "memory ran out while the model was made ready");
+  } catch (const std::exception& e) {
+    return fail(ErrorCode::kInternal, "{}", e.what());
+  }
 }
 
 void EngineHost::run(const arch::ProgressSink& progress, const std::function<Status()>& read,
                      const std::function<void(Status)>& ready) {
   const InRole role(ThreadRole::kEngine);
-  Status prepared = prepare(progress);
-  if (prepared) prepared = read();
+  Status prepared = guarded_prepare(progress, read);
   const bool good = prepared.has_value();
   loop_.post([ready, prepared = std::move(prepared)] { ready(prepared); });
   if (!good) return;
+  bool told = false;
   while (true) {
     {
       std::unique_lock lock(mutex_);
@@ -96,6 +117,8 @@ void EngineHost::run(const arch::ProgressSink& progress, const std::function<Sta
       const bool worked = engine_->step();
       running_ = engine_->running(), waiting_ = engine_->waiting();
       pages_used_ = engine_->pages().total() - engine_->pages().available();
+      if (engine_->broken() && broken_ && !std::exchange(told, true))
+        loop_.post([handle = broken_, error = *engine_->broken()] { handle(error); });
       const std::lock_guard lock(mutex_);
       if (stop_) return;
       if (!worked) break;

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <stop_token>
 #include <thread>
 
 #include "engine/engine.h"
@@ -44,7 +45,11 @@ class EngineHost {
       loop_.post([told, r] { told(r); });
     };
   }
-  /// Ends the thread after the current step; nothing arrives afterwards that was not posted before.
+  /// Called on the loop, once, when the model's file was changed: nothing can be computed any more. Before start().
+  void on_broken(std::function<void(Error)> told) { broken_ = std::move(told); }
+  /// Ends loading with kCancelled, within some milliseconds; does nothing once the model is there. Any thread.
+  void cancel_loading();
+  /// Ends loading, or the thread after the current step; nothing arrives afterwards that was not posted before.
   void stop();
 
   /// Valid once ready.
@@ -59,6 +64,7 @@ class EngineHost {
   void run(const arch::ProgressSink& progress, const std::function<Status()>& read,
            const std::function<void(Status)>& ready);
   [[nodiscard]] Status prepare(const arch::ProgressSink& progress);
+  [[nodiscard]] Status guarded_prepare(const arch::ProgressSink& progress, const std::function<Status()>& read);
   [[nodiscard]] Status warm_up();
   void notify();
 
@@ -70,6 +76,9 @@ class EngineHost {
   std::condition_variable wake_;
   bool work_ = false, stop_ = false;
   std::atomic<int> running_{0}, waiting_{0}, pages_used_{0}, pages_total_{0};
+  std::function<void(Error)> broken_;
+  std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
+  std::stop_source hashing_;
   std::thread thread_;
 };
 

@@ -18,9 +18,10 @@ namespace llorch::worker {
 
 /// `expected` may be empty: anything is right then. Errors: kModelLoadFailed when the manifest is another one; those of
 /// manifest_of().
-[[nodiscard]] inline Status check_manifest(const std::string& path, const std::string& expected) {
+[[nodiscard]] inline Status check_manifest(const std::string& path, const std::string& expected,
+                                           const std::stop_token& stop = {}) {
   if (expected.empty()) return {};
-  LLORCH_TRY(const std::string found, model_manifest(path));
+  LLORCH_TRY(const std::string found, model_manifest(path, stop));
   if (found == expected) return {};
   return bad_model("{} is not what it should be: its manifest is {}, not {}", path, found, expected);
 }

@@ -86,6 +86,11 @@ Status Worker::start() {
     else if (file.error().code != ErrorCode::kCancelled)
       log(Level::kWarn, "weights_not_packed", file.error().message, {{"action", "cache"}});
   });
+  engine_.on_broken([this](const Error& error) {  // its requests have been told
+    log(Level::kError, "model_changed", error.message, {{"action", "error"}, {"code", name(error.code)}});
+    exit_code_ = 1;
+    if (state_ != WorkerState::kDraining) shutdown("the model's file was changed");
+  });
   const auto facts = std::make_shared<ModelFacts>();
   engine_.start(
       [this](const arch::LoadProgress& p) {

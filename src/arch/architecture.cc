@@ -40,7 +40,7 @@ Result<Hyper> read(const Architecture& family, const Metadata& metadata, std::ui
   return h;
 }
 
-Result<std::unique_ptr<Decoder>> load(const WeightSource& source, Backend& backend, const LoadOptions& options) {
+Result<std::unique_ptr<Decoder>> load(WeightSource& source, Backend& backend, const LoadOptions& options) {
   LLORCH_TRY(const std::string name, source.metadata().text("general.architecture"));
   LLORCH_TRY(const Architecture* family, find(name));
   const TensorView* embedding = source.find("token_embd.weight");
@@ -50,13 +50,14 @@ Result<std::unique_ptr<Decoder>> load(const WeightSource& source, Backend& backe
     return fail(ErrorCode::kContextLengthExceeded, "a context of {} was asked for, the model has {}", options.context,
                 h.context);
   if (options.context > 0) h.run_context = options.context;
-  Loader loader(source, backend);
+  Loader loader(source, backend, options.cancelled);
   loader.progress = options.progress;
   loader.layers = h.layers;
   LLORCH_OK(loader.check(family->tensors(h)));
   LLORCH_TRY(Decoder::Parts parts, family->assemble(h, loader));
   LLORCH_OK(loader.finish());
   parts.dim = h.dim, parts.vocab = h.vocab, parts.context = h.run_context;
+  parts.intact = [source = &source, rows = embedding->data] { return source->unchanged(rows); };
   return Decoder::make(backend, std::move(parts), std::min(options.rows_max, h.run_context));
 }
 

@@ -45,10 +45,11 @@ struct LoadOptions {
   int context = 0;     // positions that the run will use at most; 0: what the model can
   int rows_max = 512;  // tokens of one forward pass
   ProgressSink progress;
+  CancelFlag cancelled;  // true ends loading with kCancelled, within some milliseconds
 };
 
-/// The whole way from a source to a model that can compute. Every tensor of the source must be used.
-[[nodiscard]] Result<std::unique_ptr<Decoder>> load(const WeightSource& source, Backend& backend,
-                                                    const LoadOptions& options);
+/// The whole way from a source to a model that can compute. Every tensor of the source must be used. The decoder goes
+/// on reading embeddings: the source outlives it.
+[[nodiscard]] Result<std::unique_ptr<Decoder>> load(WeightSource& source, Backend& backend, const LoadOptions& options);
 
 }  // namespace llorch::arch

@@ -15,16 +15,17 @@ namespace {
 
 /// Copies elements of `size` bytes: out[i] = in[source(i)].
 template<class Source>
-std::vector<std::byte> rearrange(const TensorView& in, std::uint64_t count, const Source& source) {
-  const std::uint64_t size = info(in.type).bytes;
+std::vector<std::byte> rearrange(std::span<const std::byte> in, std::uint64_t size, std::uint64_t count,
+                                 const Source& source) {
   std::vector<std::byte> out(count * size);
-  for (std::uint64_t i = 0; i < count; ++i) std::memcpy(out.data() + i * size, in.data.data() + source(i) * size, size);
+  for (std::uint64_t i = 0; i < count; ++i) std::memcpy(out.data() + i * size, in.data() + source(i) * size, size);
   return out;
 }
 
 class HfSource final : public WeightSource {
  public:
-  explicit HfSource(SafetensorsDirectory directory) : directory_(std::move(directory)) {}
+  HfSource(SafetensorsDirectory directory, CancelFlag cancelled)
+      : directory_(std::move(directory)), cancelled_(std::move(cancelled)) {}
 
   Status build() {
     const auto type = json::find_text(directory_.config(), "model_type");
@@ -34,7 +35,7 @@ class HfSource final : public WeightSource {
     LLORCH_OK(family->from_hf(directory_.config(), metadata_));
     const auto vocab = json::find_unsigned(directory_.config(), "vocab_size");
     if (!vocab) return bad_model("config.json has no vocab_size");
-    LLORCH_TRY(const Hyper h, read(*family, metadata_, *vocab));
+    LLORCH_TRY(const Hyper h, arch::read(*family, metadata_, *vocab));
     for (const TensorView& t : directory_.tensors()) by_name_.emplace(t.name, &t);
     const bool tied = json::find_bool(directory_.config(), "tie_word_embeddings").value_or(family->name == "gpt2");
     for (const TensorSpec& spec : family->tensors(h)) {
@@ -50,8 +51,8 @@ class HfSource final : public WeightSource {
     return {};
   }
 
-  void release(const TensorView& tensor) const override { directory_.release(tensor); }
-  void copy(std::span<const std::byte> part, std::byte* to) const override { directory_.copy(part, to); }
+  Status read(std::span<const std::byte> part, std::byte* to) const override { return directory_.read(part, to); }
+  Status unchanged(std::span<const std::byte> part) override { return directory_.unchanged(part); }
 
  private:
   const TensorView* find_hf_tensor(const std::string& name) const {
@@ -77,7 +78,12 @@ class HfSource final : public WeightSource {
     LLORCH_OK(check_shape(spec, *t));
     if (info(t->type).block != 1 || !is_weight_type(t->type))
       return bad_model("tensor '{}' has type {}, which is no weight type", t->name, info(t->type).name);
-    if (spec.layout != HfLayout::kSame) out.data = owned_.emplace_back(turn(spec, *t, out));
+    if (spec.layout != HfLayout::kSame) {
+      if (cancelled_ && *cancelled_) return fail(ErrorCode::kCancelled, "loading was cancelled");
+      std::vector<std::byte> bytes(t->data.size());
+      LLORCH_OK(directory_.read(t->data, bytes.data()));
+      out.data = owned_.emplace_back(turn(spec, bytes, out));
+    }
     tensors_.push_back(std::move(out));
     return {};
   }
@@ -97,17 +103,18 @@ class HfSource final : public WeightSource {
     return {};
   }
 
-  static std::vector<std::byte> turn(const TensorSpec& spec, const TensorView& t, const TensorView& out) {
-    const std::uint64_t c = out.dims[0], r = out.dims[1], n = out.values();
+  static std::vector<std::byte> turn(const TensorSpec& spec, std::span<const std::byte> t, const TensorView& out) {
+    const std::uint64_t size = info(out.type).bytes, c = out.dims[0], r = out.dims[1], n = out.values();
     switch (spec.layout) {
       case HfLayout::kTransposed:
-        return rearrange(t, n, [&](std::uint64_t i) { return out.n_dims == 1 ? i : (i % c) * r + i / c; });
+        return rearrange(t, size, n, [&](std::uint64_t i) { return out.n_dims == 1 ? i : (i % c) * r + i / c; });
       case HfLayout::kTransposedEach:
-        return rearrange(t, n, [&](std::uint64_t i) { return i / (c * r) * (c * r) + (i % c) * r + i % (c * r) / c; });
+        return rearrange(t, size, n,
+                         [&](std::uint64_t i) { return i / (c * r) * (c * r) + (i % c) * r + i % (c * r) / c; });
       case HfLayout::kRotaryPairs: {
         const std::uint64_t columns = out.n_dims == 1 ? 1 : c, rows = n / columns,
                             dim = rows / static_cast<std::uint64_t>(spec.heads);
-        return rearrange(t, n, [=](std::uint64_t i) {
+        return rearrange(t, size, n, [=](std::uint64_t i) {
           const std::uint64_t row = i / columns, in_head = row % dim;
           return (row - in_head + in_head % 2 * (dim / 2) + in_head / 2) * columns + i % columns;
         });
@@ -115,14 +122,14 @@ class HfSource final : public WeightSource {
       case HfLayout::kGateOfPairs:
       case HfLayout::kUpOfPairs: {
         const std::uint64_t odd = spec.layout == HfLayout::kUpOfPairs;
-        return rearrange(t, n, [=](std::uint64_t i) {
+        return rearrange(t, size, n, [=](std::uint64_t i) {
           return i / (c * r) * (2 * c * r) + (i % c) * 2 * r + 2 * (i % (c * r) / c) + odd;
         });
       }
       case HfLayout::kGateBias:
       case HfLayout::kUpBias: {
         const std::uint64_t odd = spec.layout == HfLayout::kUpBias;
-        return rearrange(t, n, [=](std::uint64_t i) { return 2 * i + odd; });
+        return rearrange(t, size, n, [=](std::uint64_t i) { return 2 * i + odd; });
       }
       case HfLayout::kSame: break;
     }
@@ -173,6 +180,7 @@ class HfSource final : public WeightSource {
   }
 
   SafetensorsDirectory directory_;
+  CancelFlag cancelled_;
   std::unordered_map<std::string, const TensorView*> by_name_;
   std::set<const TensorView*> used_;
   std::list<std::vector<std::byte>> owned_;
@@ -180,16 +188,16 @@ class HfSource final : public WeightSource {
 
 }  // namespace
 
-Result<std::unique_ptr<WeightSource>> open_hf(const std::string& directory) {
+Result<std::unique_ptr<WeightSource>> open_hf(const std::string& directory, CancelFlag cancelled) {
   LLORCH_TRY(SafetensorsDirectory files, SafetensorsDirectory::open(directory));
-  auto source = std::make_unique<HfSource>(std::move(files));
+  auto source = std::make_unique<HfSource>(std::move(files), std::move(cancelled));
   LLORCH_OK(source->build());
   return source;
 }
 
-Result<std::unique_ptr<WeightSource>> open_source(const std::string& path) {
+Result<std::unique_ptr<WeightSource>> open_source(const std::string& path, CancelFlag cancelled) {
   std::error_code problem;
-  if (std::filesystem::is_directory(path, problem)) return open_hf(path);
+  if (std::filesystem::is_directory(path, problem)) return open_hf(path, std::move(cancelled));
   LLORCH_TRY(auto file, GgufFile::open(path));
   return std::unique_ptr<WeightSource>(std::move(file));
 }

@@ -5,15 +5,18 @@
 #include <memory>
 #include <string>
 
+#include "base/work_limit.h"
 #include "format/weight_source.h"
 
 namespace llorch::arch {
 
 /// Errors: kModelLoadFailed for an unknown model_type, a missing tensor, one that nothing uses, or a shape that does
-/// not fit.
-[[nodiscard]] Result<std::unique_ptr<WeightSource>> open_hf(const std::string& directory);
+/// not fit. kCancelled.
+[[nodiscard]] Result<std::unique_ptr<WeightSource>> open_hf(const std::string& directory,
+                                                            CancelFlag cancelled = nullptr);
 
 /// A GGUF file (or the first of a split), or a SafeTensors directory.
-[[nodiscard]] Result<std::unique_ptr<WeightSource>> open_source(const std::string& path);
+[[nodiscard]] Result<std::unique_ptr<WeightSource>> open_source(const std::string& path,
+                                                                CancelFlag cancelled = nullptr);
 
 }  // namespace llorch::arch

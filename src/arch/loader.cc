@@ -11,17 +11,6 @@ namespace {
 
 std::string shape_text(std::span<const std::uint64_t> dims) { return fmt::format("[{}]", fmt::join(dims, ", ")); }
 
-/// A scale of 0xFF is NaN in MXFP4 (E-08). `rows`: some of the tensor's.
-Status refuse_nan_scales(const TensorView& whole, const TensorView& rows) {
-  if (rows.type != DType::kMXFP4) return {};
-  constexpr std::size_t kBlock = info(DType::kMXFP4).bytes;
-  const auto before = static_cast<std::size_t>(rows.data.data() - whole.data.data());
-  for (std::size_t i = 0; i < rows.data.size(); i += kBlock)
-    if (rows.data[i] == std::byte{0xff})
-      return bad_model("tensor '{}': the scale of MXFP4 block {} is NaN", whole.name, (before + i) / kBlock);
-  return {};
-}
-
 }  // namespace
 
 Status Loader::check(const std::vector<TensorSpec>& specs) {
@@ -57,16 +46,15 @@ Result<const TensorView*> Loader::use(const std::string& name) {
 
 Result<std::unique_ptr<Weight>> Loader::matrix(const TensorView& whole, std::uint64_t first, std::uint64_t count) {
   if (first + count > whole.rows()) return bad_model("tensor '{}' has too few rows", whole.name);
-  const TensorView part = whole.slice(first, count);
-  // Where the bytes are copied, a file's pages leave memory as they come, so that never both are there as a whole.
-  Status sound = backend_.keeps_source() ? refuse_nan_scales(whole, part) : Status{};
-  LLORCH_OK(sound);
-  LLORCH_TRY(auto weight, backend_.matrix(part, [&](const TensorView& rows) {
-    if (sound) sound = refuse_nan_scales(whole, rows);
-    source_.release(rows);
-  }));
-  LLORCH_OK(sound);
-  return weight;
+  return backend_.matrix(whole.slice(first, count), reader());
+}
+
+Backend::Read Loader::reader() const {
+  return [source = &source_, cancelled = cancelled_](std::span<const std::byte> part, std::byte* to) -> Status {
+    if (cancelled && cancelled->load(std::memory_order_relaxed))
+      return fail(ErrorCode::kCancelled, "loading was cancelled");
+    return source->read(part, to);
+  };
 }
 
 Result<Linear> Loader::linear(const std::string& stem) {
@@ -91,31 +79,35 @@ Result<Norm> Loader::norm(const std::string& stem, float eps) {
   Norm norm;
   norm.eps = eps;
   LLORCH_TRY(const TensorView* weight, use(stem + ".weight"));
-  LLORCH_OK(refuse_nan_scales(*weight, *weight));
-  LLORCH_TRY(norm.weight, backend_.vector(*weight));
+  LLORCH_TRY(norm.weight, backend_.vector(*weight, reader()));
   if (has(stem + ".bias")) {
     LLORCH_TRY(const TensorView* bias, use(stem + ".bias"));
-    LLORCH_OK(refuse_nan_scales(*bias, *bias));
-    LLORCH_TRY(norm.bias, backend_.vector(*bias));
+    LLORCH_TRY(norm.bias, backend_.vector(*bias, reader()));
   }
   return norm;
 }
 
 Result<std::unique_ptr<Weight>> Loader::table(const std::string& name) {
   LLORCH_TRY(const TensorView* t, use(name));
-  LLORCH_OK(refuse_nan_scales(*t, *t));
-  if (backend_.keeps_source()) return backend_.table(*t, {});
-  source_.release(*t);
-  return backend_.table(*t, [source = &source_](auto part, std::byte* to) { source->copy(part, to); });
+  if (t->type == DType::kMXFP4) {  // its rows would be NaN (E-08); those of other types are looked at as they come
+    std::vector<std::byte> row(row_bytes(t->type, t->columns()));
+    for (std::uint64_t r = 0; r < t->rows(); ++r) {
+      LLORCH_OK(reader()(t->data.subspan(r * row.size(), row.size()), row.data()));
+      LLORCH_OK(quant::check_finite(*t, row, r));
+    }
+  }
+  return backend_.table(*t, [source = &source_](auto part, std::byte* to) { return source->read(part, to); });
 }
 
 Result<std::vector<float>> Loader::values(const std::string& name) {
   LLORCH_TRY(const TensorView* t, use(name));
-  LLORCH_OK(refuse_nan_scales(*t, *t));
+  std::vector<std::byte> bytes(t->data.size());
+  LLORCH_OK(reader()(t->data, bytes.data()));
+  LLORCH_OK(quant::check_finite(*t, bytes, 0));
   std::vector<float> out(t->values());
   const std::uint64_t stride = row_bytes(t->type, t->columns());
   for (std::uint64_t r = 0; r < t->rows(); ++r)
-    quant::row_ops(t->type).dequantize(t->data.data() + r * stride, t->columns(), out.data() + r * t->columns());
+    quant::row_ops(t->type).dequantize(bytes.data() + r * stride, t->columns(), out.data() + r * t->columns());
   return out;
 }
 
@@ -127,10 +119,10 @@ Result<Linear> Loader::head() {
   return linear;
 }
 
-Status Loader::finish() const {
+Status Loader::finish() {
   for (const TensorView& t : source_.tensors())
     if (!used_.contains(t.name)) return bad_model("tensor '{}' was not used by the model", t.name);
-  return {};
+  return source_.unchanged({});
 }
 
 }  // namespace llorch::arch

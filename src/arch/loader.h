@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/work_limit.h"
 #include "format/weight_source.h"
 #include "nn/decoder.h"
 
@@ -46,7 +47,8 @@ using ProgressSink = std::function<void(const LoadProgress&)>;
 
 class Loader {
  public:
-  Loader(const WeightSource& source, Backend& backend) : source_(source), backend_(backend) {}
+  Loader(WeightSource& source, Backend& backend, CancelFlag cancelled = nullptr)
+      : source_(source), backend_(backend), cancelled_(std::move(cancelled)) {}
   ProgressSink progress;
   int layers = 0;  // of the model, for progress
 
@@ -67,15 +69,20 @@ class Loader {
   /// The output head: "output.weight", or the token embedding where the file has none.
   [[nodiscard]] Result<Linear> head();
 
-  [[nodiscard]] Status finish() const;
+  /// Every tensor was used, and its file is what it was when it was opened.
+  [[nodiscard]] Status finish();
 
  private:
   [[nodiscard]] Result<const TensorView*> use(const std::string& name);
   [[nodiscard]] Result<std::unique_ptr<Weight>> matrix(const TensorView& whole, std::uint64_t first,
                                                        std::uint64_t count);
 
-  const WeightSource& source_;
+  /// How tensors are read while loading: fails once the flag is set.
+  [[nodiscard]] Backend::Read reader() const;
+
+  WeightSource& source_;
   Backend& backend_;
+  CancelFlag cancelled_;
   std::set<std::string> used_;
   int layer_ = -1;  // that is being loaded
 };

@@ -1,5 +1,6 @@
 // The base: every piece of work runs once, arithmetic does not wrap, files are mapped whole, errors keep their words.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -12,6 +13,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/checked.h"
+#include "base/file_bytes.h"
 #include "base/mapped_file.h"
 #include "base/random.h"
 #include "base/state_lock.h"
@@ -156,27 +158,90 @@ TEST(Random, uniform_is_flat_and_independent_of_order) {
   EXPECT_NE(uniform(3, 0, 77), uniform(3, 1, 77));
 }
 
-TEST(MappedFile, holds_the_whole_file_also_after_its_pages_were_released) {
+TEST(MappedFile, holds_the_whole_file) {
   ScratchDirectory d;
   std::string text(100'000, 'x');
   for (std::size_t i = 0; i < text.size(); i += 7) text[i] = static_cast<char>('a' + i % 26);
   std::ofstream(d / "f") << text;
-  const auto file = MappedFile::open(d / "f");
+  auto file = MappedFile::open(d / "f");
   ASSERT_TRUE(file);
   ASSERT_EQ(file->bytes().size(), text.size());
   EXPECT_EQ(std::memcmp(file->bytes().data(), text.data(), text.size()), 0);
-  file->release(file->bytes());
-  EXPECT_EQ(std::memcmp(file->bytes().data(), text.data(), text.size()), 0);
-  std::string part(70'000, ' ');
-  file->read(file->bytes().subspan(12'345, part.size()), reinterpret_cast<std::byte*>(part.data()));
-  EXPECT_EQ(part, text.substr(12'345, part.size()));
-  EXPECT_EQ(file_with({&*file, 1}, file->bytes().data() + text.size() - 1), &*file);
-  EXPECT_EQ(file_with({&*file, 1}, file->bytes().data() + text.size()), nullptr);
-  const auto borrowed = MappedFile::borrow(file->bytes());
-  borrowed.read(borrowed.bytes().first(part.size()), reinterpret_cast<std::byte*>(part.data()));
-  EXPECT_EQ(part, text.substr(0, part.size()));
+  EXPECT_TRUE(file->intact());
   std::ofstream(d / "empty");
   EXPECT_TRUE(MappedFile::open(d / "empty").value().bytes().empty());
+}
+
+TEST(MappedFile, that_is_cut_gives_zeros_and_a_mark_but_no_signal) {
+  ScratchDirectory d;
+  std::ofstream(d / "f") << std::string(1 << 20, 'x');
+  std::ofstream(d / "other") << std::string(1 << 20, 'y');
+  auto file = MappedFile::open(d / "f").value(), other = MappedFile::open(d / "other").value();
+  std::filesystem::resize_file(d / "f", 100);
+  std::thread reader([&] { EXPECT_EQ(file.bytes()[700'000], std::byte{0}); });  // any thread's fault is caught
+  reader.join();
+  EXPECT_EQ(file.bytes().back(), std::byte{0});
+  ASSERT_FALSE(file.intact());
+  EXPECT_EQ(file.intact().error().code, ErrorCode::kModelChanged);
+  EXPECT_EQ(other.bytes().back(), std::byte{'y'});
+  EXPECT_TRUE(other.intact());
+  MappedFile moved = std::move(file);
+  EXPECT_FALSE(moved.intact());
+}
+
+TEST(MappedFileDeathTest, faults_elsewhere_end_the_process_as_ever) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  ScratchDirectory d;
+  std::ofstream(d / "f") << std::string(1 << 20, 'x');
+  const auto guarded = MappedFile::open(d / "f").value();
+  const RegularFile raw = open_regular_file(d / "f").value();
+  const auto* bytes =
+      static_cast<const volatile char*>(::mmap(nullptr, 1 << 20, PROT_READ, MAP_PRIVATE, raw.descriptor(), 0));
+  EXPECT_DEATH(
+      {
+        std::filesystem::resize_file(d / "f", 0);
+        (void)bytes[5000];
+      },
+      "");
+}
+
+TEST(FileBytes, copies_what_addresses_name_and_says_when_the_file_was_changed) {
+  ScratchDirectory d;
+  std::string text(100'000, 'x');
+  for (std::size_t i = 0; i < text.size(); i += 7) text[i] = static_cast<char>('a' + i % 26);
+  std::ofstream(d / "f") << text;
+  FileBytes files[] = {FileBytes::open(d / "f").value(), FileBytes::borrow(std::as_bytes(std::span(text)))};
+  for (const FileBytes& file : files) {
+    ASSERT_EQ(file.addresses().size(), text.size());
+    std::string part(70'000, ' ');
+    ASSERT_TRUE(
+        read_part(files, file.addresses().subspan(12'345, part.size()), reinterpret_cast<std::byte*>(part.data())));
+    EXPECT_EQ(part, text.substr(12'345, part.size()));
+  }
+  EXPECT_TRUE(parts_unchanged(files, {}));
+  std::filesystem::resize_file(d / "f", 50'000);
+  std::string part(10, ' ');
+  const Status cut = files[0].read(files[0].addresses().subspan(60'000, 10), reinterpret_cast<std::byte*>(part.data()));
+  ASSERT_FALSE(cut);
+  EXPECT_EQ(cut.error().code, ErrorCode::kModelChanged);
+  EXPECT_FALSE(parts_unchanged(files, {}));
+  EXPECT_TRUE(parts_unchanged(files, files[1].addresses())) << "another file's bytes";
+  std::ofstream(d / "empty");
+  EXPECT_TRUE(FileBytes::open(d / "empty").value().addresses().empty());
+}
+
+TEST(ThreadPool, what_a_piece_throws_is_thrown_by_run_and_the_crew_works_on) {
+  ThreadPool pool(3);
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_THROW(pool.run(100,
+                          [&](std::int64_t i) {
+                            if (i % 7 == 3) throw std::bad_alloc();
+                          }),
+                 std::bad_alloc);
+    std::atomic<int> done = 0;
+    pool.run(100, [&](std::int64_t) { ++done; });
+    EXPECT_EQ(done, 100);
+  }
 }
 
 TEST(MappedFile, what_is_no_file_is_an_error) {

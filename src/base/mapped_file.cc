@@ -1,81 +1,106 @@
 #include "base/mapped_file.h"
 
-#include <fcntl.h>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): sigaction is POSIX's
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
-#include "base/open_file.h"
-
 namespace llorch {
+namespace {
 
-Result<MappedFile> MappedFile::open(const std::string& path) {
-  LLORCH_TRY(const RegularFile from, open_regular_file(path));
-  MappedFile file;
-  if (from.size() > 0) {
-    void* address = ::mmap(nullptr, from.size(), PROT_READ, MAP_PRIVATE, from.descriptor(), 0);
-    if (address == MAP_FAILED)
-      return fail(ErrorCode::kIo, "cannot map {} ({} bytes): {}", path, from.size(), std::strerror(errno));
-    file.bytes_ = {static_cast<const std::byte*>(address), from.size()};
-    file.file_ = ::fcntl(from.descriptor(), F_DUPFD_CLOEXEC, 0);
+/// What the handler may touch: plain atomics, no locks, no memory from the heap.
+struct Slot {
+  std::atomic<bool> taken{false};
+  std::atomic<bool> faulted{false};
+  std::atomic<std::uintptr_t> begin{0}, end{0};  // whole pages
+};
+Slot slots[64];  // a process maps one file for each model that it holds
+struct sigaction previous;
+
+void on_bus_error(int signal, siginfo_t* info, void* context) {
+  const int errno_before = errno;
+  const auto at = reinterpret_cast<std::uintptr_t>(info->si_addr);
+  for (Slot& slot : slots) {
+    const std::uintptr_t begin = slot.begin.load(), end = slot.end.load();
+    if (at < begin || at >= end) continue;
+    slot.faulted = true;
+    // The system call itself: sanitizers watch the library's function, and this is a signal handler.
+    const long done = ::syscall(SYS_mmap, begin, end - begin, PROT_READ,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    errno = errno_before;
+    if (done != -1) return;
   }
-  return file;
+  if (previous.sa_flags & SA_SIGINFO) return previous.sa_sigaction(signal, info, context);
+  if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) return previous.sa_handler(signal);
+  ::sigaction(SIGBUS, &previous, nullptr);  // the instruction is repeated, and the process ends
 }
 
-MappedFile MappedFile::borrow(std::span<const std::byte> bytes) {
+void install_handler() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    struct sigaction action {};
+    action.sa_sigaction = on_bus_error;
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
+    ::sigaction(SIGBUS, &action, &previous);
+  });
+}
+
+}  // namespace
+
+Result<MappedFile> MappedFile::open(const std::string& path) {
   MappedFile file;
-  file.bytes_ = bytes;
+  LLORCH_TRY(file.file_, open_regular_file(path));
+  const std::size_t size = file.file_.size();
+  if (size == 0) return file;
+  install_handler();
+  while (++file.slot_ < static_cast<int>(std::size(slots)))
+    if (!slots[file.slot_].taken.exchange(true)) break;
+  if (file.slot_ == static_cast<int>(std::size(slots))) {
+    file.slot_ = -1;
+    return fail(ErrorCode::kIo, "cannot map {}: {} files are mapped", path, std::size(slots));
+  }
+  void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.file_.descriptor(), 0);
+  if (address == MAP_FAILED)
+    return fail(ErrorCode::kIo, "cannot map {} ({} bytes): {}", path, size, std::strerror(errno));
+  file.bytes_ = {static_cast<const std::byte*>(address), size};
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  Slot& slot = slots[file.slot_];
+  slot.faulted = false;
+  slot.begin = reinterpret_cast<std::uintptr_t>(address);
+  slot.end = reinterpret_cast<std::uintptr_t>(address) + (size + page - 1) / page * page;
   return file;
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : bytes_(std::exchange(other.bytes_, {})), file_(std::exchange(other.file_, -1)) {}
+    : file_(std::move(other.file_)), bytes_(std::exchange(other.bytes_, {})), slot_(std::exchange(other.slot_, -1)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
-  std::swap(bytes_, other.bytes_);
   std::swap(file_, other.file_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(slot_, other.slot_);
   return *this;
 }
 
 MappedFile::~MappedFile() {
-  if (file_ < 0) return;
-  ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
-  ::close(file_);
+  if (slot_ >= 0) slots[slot_].begin = slots[slot_].end = 0;
+  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  if (slot_ >= 0) slots[slot_].taken = false;
 }
 
-void MappedFile::release(std::span<const std::byte> part) const {
-  if (file_ < 0) return;
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto first = (reinterpret_cast<std::uintptr_t>(part.data()) + page - 1) & ~(page - 1);
-  const auto last = reinterpret_cast<std::uintptr_t>(part.data() + part.size()) & ~(page - 1);
-  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
-}
-
-void MappedFile::read(std::span<const std::byte> part, std::byte* to) const {
-  while (file_ >= 0 && !part.empty()) {
-    const ssize_t n = ::pread(file_, to, part.size(), part.data() - bytes_.data());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;  // what cannot be read is left to the mapping
-    part = part.subspan(static_cast<std::size_t>(n)), to += n;
-  }
-  if (!part.empty()) std::memcpy(to, part.data(), part.size());
-}
-
-const MappedFile* file_with(std::span<const MappedFile> files, const std::byte* at) {
-  for (const MappedFile& file : files)
-    if (at >= file.bytes().data() && at < file.bytes().data() + file.bytes().size()) return &file;
-  return nullptr;
-}
-
-void read_bytes(std::span<const MappedFile> files, std::span<const std::byte> part, std::byte* to) {
-  if (const MappedFile* file = file_with(files, part.data()))
-    file->read(part, to);
-  else
-    std::memcpy(to, part.data(), part.size());
+Status MappedFile::intact() {
+  if (slot_ < 0) return {};
+  if (slots[slot_].faulted)
+    return fail(ErrorCode::kModelChanged, "{} was cut while it was in use, or cannot be read", file_.path());
+  const Status same = file_.unchanged();
+  if (!same) return fail(ErrorCode::kModelChanged, "{}", same.error().message);
+  return {};
 }
 
 }  // namespace llorch

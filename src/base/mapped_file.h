@@ -1,7 +1,11 @@
-// A file mapped read-only into memory, or bytes that live elsewhere (a model compiled into the program).
+// A file mapped read-only, whose pages processes share, for what is too large to be copied at every start.
 //
-// Ownership: unmaps on destruction; spans taken from bytes() die with it. Threads: bytes() may be read from any thread.
-// Errors: kIo with the path and the system's reason.
+// A mapped file that is cut, or that the disk cannot read, raises SIGBUS in whoever touches it. MappedFile::open()
+// installs a handler for the process: a fault inside one of these mappings replaces the whole mapping by zeros and is
+// remembered, so that the computation under way ends in order; intact() then fails, and nothing that was computed may
+// be used. Faults elsewhere go on to whoever handled them before, or end the process as they would have. Ownership:
+// unmaps on destruction; spans taken from bytes() die with it. Threads: bytes() from any thread. Errors: kIo with the
+// path and the system's reason.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +20,6 @@ namespace llorch {
 class MappedFile {
  public:
   [[nodiscard]] static Result<MappedFile> open(const std::string& path);
-  /// Wraps bytes that outlive the object; nothing is unmapped.
-  [[nodiscard]] static MappedFile borrow(std::span<const std::byte> bytes);
 
   MappedFile() = default;
   MappedFile(MappedFile&& other) noexcept;
@@ -25,21 +27,15 @@ class MappedFile {
   ~MappedFile();
 
   [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
-
-  /// Tells the system that these bytes will not be needed again soon, so that their pages may go. Contents stay
-  /// readable.
-  void release(std::span<const std::byte> part) const;
-  /// Copies some of the bytes from the file itself, so that their pages do not come to stay.
-  void read(std::span<const std::byte> part, std::byte* to) const;
+  [[nodiscard]] const RegularFile& file() const { return file_; }
+  /// Whether all that was read from bytes() so far were the file's bytes when it was opened. Threads: one at a time.
+  /// Errors: kModelChanged.
+  [[nodiscard]] Status intact();
 
  private:
+  RegularFile file_;
   std::span<const std::byte> bytes_;
-  int file_ = -1;  // open, where the bytes are mapped
+  int slot_ = -1;  // of the handler's table
 };
-
-/// The file that a byte lies in, or null.
-[[nodiscard]] const MappedFile* file_with(std::span<const MappedFile> files, const std::byte* at);
-/// Copies bytes as MappedFile::read() does from the file that holds them, or from memory.
-void read_bytes(std::span<const MappedFile> files, std::span<const std::byte> part, std::byte* to);
 
 }  // namespace llorch

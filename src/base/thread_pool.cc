@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/limits.h"
 #include "base/thread_role.h"
@@ -34,17 +35,29 @@ void wait_while_equal(const std::atomic<T>& value, T old) {
 
 ThreadPool::ThreadPool(int threads) {
   const int crew = std::clamp(threads, 1, limits::kThreadsMax) - 1;
-  for (int i = 0; i < crew; ++i) crew_.emplace_back([this] { crew_main(); });
+  try {
+    for (int i = 0; i < crew; ++i) crew_.emplace_back([this] { crew_main(); });
+  } catch (...) {  // no thread, or no memory: those that are there would be waited for
+    end_crew();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { end_crew(); }
+
+void ThreadPool::end_crew() {
   stop_.store(true, std::memory_order_release);
   round_.fetch_add(1, std::memory_order_release);
   round_.notify_all();
 }
 
 void ThreadPool::work() {
-  for (std::int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < pieces_;) call_(context_, i);
+  try {
+    for (std::int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < pieces_;) call_(context_, i);
+  } catch (...) {
+    next_.store(pieces_, std::memory_order_relaxed);
+    if (!thrown_.exchange(true)) exception_ = std::current_exception();
+  }
 }
 
 void ThreadPool::dispatch(std::int64_t pieces, Call call, void* context) {
@@ -57,6 +70,10 @@ void ThreadPool::dispatch(std::int64_t pieces, Call call, void* context) {
   round_.notify_all();
   work();
   for (std::uint32_t left; (left = busy_.load(std::memory_order_acquire)) != 0;) wait_while_equal(busy_, left);
+  if (thrown_.load(std::memory_order_relaxed)) [[unlikely]] {
+    thrown_ = false;
+    std::rethrow_exception(std::exchange(exception_, nullptr));
+  }
 }
 
 void ThreadPool::crew_main() {

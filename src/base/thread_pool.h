@@ -3,12 +3,14 @@
 // run(pieces, body) calls body(piece) once for each piece in 0..pieces-1, on the caller and the crew, and returns when
 // all are done. Which thread takes which piece is not fixed, so a body must write only what its piece owns and must not
 // split a sum between pieces: then results do not depend on the number of threads. Between calls the crew spins
-// briefly, then sleeps. Threads: run() is called by one thread at a time. Bodies must not throw and must not call run()
-// again.
+// briefly, then sleeps. Threads: run() is called by one thread at a time. Bodies must not call run() again. Where a
+// body throws, pieces that nobody has begun are left out, and run() throws the first exception once all threads are
+// done.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <thread>
 #include <type_traits>
@@ -45,11 +47,14 @@ class ThreadPool {
   using Call = void (*)(void*, std::int64_t);
   void dispatch(std::int64_t pieces, Call call, void* context);
   void work();
+  void end_crew();
   void crew_main();
 
   Call call_ = nullptr;
   void* context_ = nullptr;
   std::int64_t pieces_ = 0;
+  std::atomic<bool> thrown_{false};
+  std::exception_ptr exception_;  // the first of a round: written by who set thrown_
   alignas(64) std::atomic<std::int64_t> next_{0};
   alignas(64) std::atomic<std::uint32_t> round_{0};  // grows by one per run(); the crew waits on it
   alignas(64) std::atomic<std::uint32_t> busy_{0};   // crew members that have not finished the round

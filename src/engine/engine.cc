@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
+#include <new>
 
 #include "base/limits.h"
 #include "base/thread_role.h"
@@ -50,6 +52,7 @@ struct Engine::Sequence {
   int cached = 0;    // of them, taken over from the prefix cache
   int out = 0;       // tokens generated
   bool done = false, paused = false;
+  std::optional<EngineEvent> last;  // that has not reached the sink
   Clock::time_point started, first_token;
   double prefill_ms = 0;
   std::vector<double> pooled;
@@ -120,6 +123,7 @@ void Engine::drain_commands() {
   std::vector<std::pair<int, bool>> pauses;
   {
     const std::lock_guard lock(mutex_);
+    waiting_.reserve(waiting_.size() + submitted_.size());
     for (auto& s : submitted_) waiting_.push_back(std::move(s));
     submitted_.clear();
     cancelled.swap(cancelled_);
@@ -129,20 +133,62 @@ void Engine::drain_commands() {
     if (Sequence* s = find(id)) s->paused = paused;
   for (const int id : cancelled)
     if (Sequence* s = find(id)) finish(*s, Error{ErrorCode::kCancelled, "the request was cancelled"});
-  std::erase_if(waiting_, [](const auto& s) { return s->done; });
-  std::erase_if(running_, [](const auto& s) { return s->done; });
+  remove_finished();
 }
 
 void Engine::finish(Sequence& s, EngineEvent last) {
+  if (s.done) return;
   for (const std::int32_t page : s.pages) pages_.drop(page);
   s.pages.clear();
   s.done = true;
-  if (s.request.sink) s.request.sink(last);
+  s.last = std::move(last);
+  deliver_end(s);
+}
+
+void Engine::deliver_end(Sequence& s) {
+  try {
+    if (s.request.sink && s.last) s.request.sink(*s.last);
+    s.last.reset();
+  } catch (const std::exception&) {  // no memory to say so: again with the next step
+  }
+}
+
+void Engine::remove_finished() {
+  for (auto* list : {&waiting_, &running_}) {
+    for (const auto& s : *list)
+      if (s->last) deliver_end(*s);
+    std::erase_if(*list, [](const auto& s) { return s->done && !s->last; });
+  }
+}
+
+bool Engine::undelivered() const {
+  const auto waits = [](const auto& s) { return s->last.has_value(); };
+  return std::ranges::any_of(waiting_, waits) || std::ranges::any_of(running_, waits);
+}
+
+template<class Work>
+void Engine::guarded(Sequence& s, const Work& work) {
+  if (s.done) return;
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    finish(s, Error{ErrorCode::kInsufficientMemory, "memory ran out while the request was computed"});
+  } catch (const std::exception& e) {
+    finish(s, Error{ErrorCode::kInternal, e.what()});
+  }
+}
+
+/// Nothing that was computed since the file changed may be used.
+void Engine::break_down(Error error) {
+  broken_ = std::move(error);
+  for (auto* list : {&running_, &waiting_})
+    for (const auto& s : *list) finish(*s, *broken_);
 }
 
 /// Shares the cached beginning of the prompt and takes the rest; all or nothing.
 bool Engine::try_start(Sequence& s) {
   const int need = pages_for(s.prompt_size() + s.request.max_tokens);
+  s.pages.reserve(static_cast<std::size_t>(need));  // so that no page is taken and then lost
   s.hash = root_hash(options_.model_id, s.request.cache_salt);
   // At least one token must be computed, to have logits; so the last page is shared only when the prompt goes beyond
   // it.
@@ -167,72 +213,111 @@ bool Engine::try_start(Sequence& s) {
 }
 
 void Engine::admit() {
-  while (!waiting_.empty() && static_cast<int>(running_.size()) < options_.max_batch) {
-    Sequence& s = *waiting_.front();
+  for (std::size_t i = 0; i < waiting_.size() && static_cast<int>(running_.size()) < options_.max_batch;) {
+    Sequence& s = *waiting_[i];
     const int need = pages_for(s.prompt_size() + s.request.max_tokens);
     if (need > pages_.total()) {
       const auto bytes = kv_->bytes() / static_cast<std::size_t>(pages_.total()) * static_cast<std::size_t>(need);
       finish(s, Error{ErrorCode::kKvOom,
                       fmt::format("KV cache alloc of {} bytes ({} pages) failed: the cache has {} pages", bytes, need,
                                   pages_.total())});
-      waiting_.erase(waiting_.begin());
+    }
+    bool started = false;
+    guarded(s, [&] {
+      running_.reserve(running_.size() + 1);
+      started = try_start(s);
+      if (!started) return;
+      s.started = Clock::now();
+      if (s.request.sink) s.request.sink(StartedEvent{s.prompt_size(), s.cached});
+    });
+    if (s.done) {
+      ++i;
       continue;
     }
-    if (!try_start(s)) return;  // wait for pages; later requests wait behind it
-    s.started = Clock::now();
-    if (s.request.sink) s.request.sink(StartedEvent{s.prompt_size(), s.cached});
-    running_.push_back(std::move(waiting_.front()));
-    waiting_.erase(waiting_.begin());
+    if (!started) return;  // wait for pages; later requests wait behind it
+    running_.push_back(std::move(waiting_[i]));
+    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(i));
   }
 }
 
 bool Engine::step() {
   assert_may_compute();
-  drain_commands();
-  admit();
-  if (running_.empty()) return false;  // with nothing running every request that fits has been admitted
-  const bool worked = compute();
-  std::erase_if(running_, [](const auto& s) { return s->done; });
-  return worked;
+  try {
+    drain_commands();
+    if (broken_) break_down(Error(*broken_));  // what came since
+    admit();
+    remove_finished();
+    if (running_.empty()) return undelivered();  // with nothing running every request that fits has been admitted
+    const bool worked = compute();
+    remove_finished();
+    return worked || undelivered();
+  } catch (const std::exception&) {  // of no request alone: those that run end, so that no step is repeated for ever
+    for (const auto& s : running_.empty() ? waiting_ : running_) guarded(*s, [] { throw; });
+    remove_finished();
+    return !running_.empty() || !waiting_.empty();
+  }
+}
+
+/// What one pass computes.
+struct Engine::Batch {
+  std::vector<PlannedWork> plan;
+  std::vector<BatchRow> rows;
+  std::vector<std::int32_t> logit_rows, state_rows;
+};
+
+void Engine::collect(Batch& b) {
+  for (const PlannedWork& work : b.plan) {
+    Sequence& s = *find(work.id);
+    for (int i = 0; i < work.tokens; ++i, ++s.computed)
+      b.rows.push_back({s.tokens[static_cast<std::size_t>(s.computed)], s.computed, s.pages.data()});
+    if (s.request.embedding) {
+      for (int i = work.tokens; i > 0; --i) b.state_rows.push_back(static_cast<std::int32_t>(b.rows.size()) - i);
+    } else if (s.computed == static_cast<int>(s.tokens.size())) {
+      b.logit_rows.push_back(static_cast<std::int32_t>(b.rows.size()) - 1);
+    }
+  }
 }
 
 /// False when every sequence is paused.
 bool Engine::compute() {
   std::vector<SequenceState> states;
   for (const auto& s : running_)
-    if (!s->paused)
+    if (!s->paused && !s->done)
       states.push_back({s->id, static_cast<int>(s->tokens.size()) - s->computed, s->computed < s->prompt_size()});
   if (states.empty()) return false;
-  const std::vector<PlannedWork> plan = plan_step(states, decoder_.rows_max(), options_.prefill_chunk);
-  std::vector<BatchRow> rows;
-  std::vector<std::int32_t> logit_rows, state_rows;
-  std::vector<Sequence*> sampled;
-  for (const PlannedWork& work : plan) {
-    Sequence& s = *find(work.id);
-    for (int i = 0; i < work.tokens; ++i, ++s.computed)
-      rows.push_back({s.tokens[static_cast<std::size_t>(s.computed)], s.computed, s.pages.data()});
-    if (s.request.embedding) {
-      for (int i = work.tokens; i > 0; --i) state_rows.push_back(static_cast<std::int32_t>(rows.size()) - i);
-    } else if (s.computed == static_cast<int>(s.tokens.size())) {
-      logit_rows.push_back(static_cast<std::int32_t>(rows.size()) - 1);
-      sampled.push_back(&s);
-    }
-  }
-  const auto vocab = static_cast<std::size_t>(decoder_.parts().vocab);
-  logits_.resize(logit_rows.size() * vocab);
-  const auto dim = static_cast<std::size_t>(decoder_.parts().dim);
-  states_.resize(state_rows.size() * dim);
-  decoder_.forward(rows, *kv_, logit_rows, logits_, nullptr, state_rows, states_);
-  for (const PlannedWork& work : plan) publish_full_pages(*find(work.id));
-  std::size_t taken = 0;
-  for (const PlannedWork& work : plan)
-    if (Sequence& s = *find(work.id); s.request.embedding) {
-      pool(s, std::span(states_).subspan(taken, static_cast<std::size_t>(work.tokens) * dim), work.tokens);
-      taken += static_cast<std::size_t>(work.tokens) * dim;
-    }
-  for (std::size_t i = 0; i < sampled.size(); ++i)
-    after_forward(*sampled[i], std::span(logits_).subspan(i * vocab, vocab));
+  Batch batch{plan_step(states, decoder_.rows_max(), options_.prefill_chunk), {}, {}, {}};
+  collect(batch);
+  logits_.resize(batch.logit_rows.size() * static_cast<std::size_t>(decoder_.parts().vocab));
+  states_.resize(batch.state_rows.size() * static_cast<std::size_t>(decoder_.parts().dim));
+  Status done = decoder_.forward(batch.rows, *kv_, batch.logit_rows, logits_, nullptr, batch.state_rows, states_);
+  if (done)
+    take_results(batch);
+  else
+    break_down(std::move(done).error());
   return true;
+}
+
+/// A sequence whose rows were not finite ends; what its neighbours computed does not depend on it.
+void Engine::take_results(Batch& batch) {
+  const auto vocab = static_cast<std::size_t>(decoder_.parts().vocab),
+             dim = static_cast<std::size_t>(decoder_.parts().dim);
+  std::size_t row = 0, logits = 0, states = 0;
+  for (const PlannedWork& work : batch.plan) {
+    Sequence& s = *find(work.id);
+    const auto tokens = static_cast<std::size_t>(work.tokens);
+    const std::span<const float> my_states = std::span(states_).subspan(states, s.request.embedding ? tokens * dim : 0);
+    const bool sampled =
+        logits < batch.logit_rows.size() && static_cast<std::size_t>(batch.logit_rows[logits]) == row + tokens - 1;
+    const std::span<const float> my_logits = std::span(logits_).subspan(logits * vocab, sampled ? vocab : 0);
+    guarded(s, [&] {
+      if (Status finite = decoder_.finite_rows(row, tokens); !finite)
+        return finish(s, std::move(finite).error().in(fmt::format("request {}", s.id)));
+      publish_full_pages(s);
+      if (s.request.embedding) pool(s, my_states, work.tokens);
+      if (sampled) after_forward(s, my_logits);
+    });
+    row += tokens, logits += sampled, states += my_states.size();
+  }
 }
 
 void Engine::publish_full_pages(Sequence& s) {

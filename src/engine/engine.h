@@ -3,8 +3,9 @@
 // One thread owns the engine and calls step(); submit() and cancel() may be called from any thread and take effect
 // before the next step. A step drains commands, admits waiting requests (first come, first served, when all pages they
 // can need are there), plans, computes, samples, and hands each event to its request's sink before the next token is
-// computed (J-33). Errors reach a request's own sink: KV_OOM when it can never fit, INFERENCE_FAILED when its logits
-// are not finite, CANCELLED.
+// computed (J-33). Errors reach a request's own sink: KV_OOM when it can never fit, INFERENCE_FAILED when values of its
+// tokens are not finite in some layer, INSUFFICIENT_MEMORY or INTERNAL when computing it threw, CANCELLED.
+// MODEL_CHANGED reaches all requests: the engine computes nothing any more.
 #pragma once
 
 #include <chrono>
@@ -42,7 +43,8 @@ struct EmbeddingEvent {
   std::vector<float> values;
 };
 using EngineEvent = std::variant<StartedEvent, TokenEvent, EmbeddingEvent, EndEvent, Error>;
-/// Called on the engine's thread; must not block and must not call back into the engine.
+/// Called on the engine's thread; must not block and must not call back into the engine. May throw std::bad_alloc: the
+/// last event is then given again later.
 using EventSink = std::function<void(const EngineEvent&)>;
 
 /// How the states of a prompt's tokens become one vector.
@@ -82,6 +84,8 @@ class Engine {
 
   /// One round of work; false when there is nothing to do before another command comes.
   bool step();
+  /// Why the engine computes nothing any more: its model's file was changed.
+  [[nodiscard]] const std::optional<Error>& broken() const { return broken_; }
   [[nodiscard]] int running() const { return static_cast<int>(running_.size()); }
   [[nodiscard]] int waiting() const { return static_cast<int>(waiting_.size()); }
   /// Steps until nothing is left to do.
@@ -102,11 +106,21 @@ class Engine {
   void admit();
   bool try_start(Sequence& s);
   [[nodiscard]] bool compute();
+  struct Batch;
+  void collect(Batch& batch);
+  void take_results(Batch& batch);
+  void break_down(Error error);
+  /// Runs `work` for a sequence; what it throws ends the sequence.
+  template<class Work>
+  void guarded(Sequence& s, const Work& work);
+  void remove_finished();
+  [[nodiscard]] bool undelivered() const;
   void after_forward(Sequence& s, std::span<const float> logits);
   /// Takes the states of some more tokens of a prompt; with the last of them the embedding is ready.
   void pool(Sequence& s, std::span<const float> states, int tokens);
   void publish_full_pages(Sequence& s);
   void finish(Sequence& s, EngineEvent last);
+  static void deliver_end(Sequence& s);
   Sequence* find(int id);
 
   Decoder& decoder_;
@@ -116,6 +130,7 @@ class Engine {
   KvPages pages_;
   std::vector<std::unique_ptr<Sequence>> waiting_, running_;
   std::vector<float> logits_, states_;
+  std::optional<Error> broken_;
 
   std::mutex mutex_;  // guards what follows
   std::vector<std::unique_ptr<Sequence>> submitted_;

@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "base/limits.h"
-#include "base/mapped_file.h"
 #include "engine/loaded_model.h"
 
 namespace llorch {
@@ -31,7 +30,8 @@ using LogitsSink = std::function<void(int position, std::span<const float> logit
       rows.push_back({tokens[static_cast<std::size_t>(i)], i, table.data()});
     }
     logits.resize(rows.size() * static_cast<std::size_t>(vocab));
-    decoder.forward(rows, *kv, wanted, logits, observer);
+    LLORCH_OK(decoder.forward(rows, *kv, wanted, logits, observer));
+    LLORCH_OK(decoder.finite_rows(0, rows.size()));
     for (std::size_t i = 0; i < rows.size(); ++i)
       sink(done + static_cast<int>(i),
            std::span(logits).subspan(i * static_cast<std::size_t>(vocab), static_cast<std::size_t>(vocab)));

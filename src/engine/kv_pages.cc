@@ -35,13 +35,14 @@ PageHash root_hash(std::string_view model, std::string_view salt) {
 }
 
 KvPages::KvPages(int pages, bool prefix_cache) : prefix_cache_(prefix_cache), pages_(static_cast<std::size_t>(pages)) {
+  free_.reserve(pages_.size());
   for (int p = pages - 1; p >= 0; --p) free_.push_back(p);
 }
 
 std::optional<std::int32_t> KvPages::take() {
   if (free_.empty()) {
-    if (idle_.empty()) return std::nullopt;
-    forget(idle_.front());
+    if (idle_ == 0) return std::nullopt;
+    forget(first_idle_);
   }
   const std::int32_t page = free_.back();
   free_.pop_back();
@@ -53,7 +54,7 @@ std::optional<std::int32_t> KvPages::share(const PageHash& hash) {
   const auto found = by_hash_.find(hash);
   if (found == by_hash_.end()) return std::nullopt;
   Page& page = at(found->second);
-  if (page.owners++ == 0) idle_.erase(page.idle_at);
+  if (page.owners++ == 0) unlink(found->second);
   return found->second;
 }
 
@@ -64,29 +65,44 @@ bool KvPages::idle(const PageHash& hash) const {
 
 void KvPages::publish(std::int32_t page, const PageHash& hash) {
   if (!prefix_cache_ || at(page).hash || by_hash_.contains(hash)) return;
-  at(page).hash = hash;
   by_hash_.emplace(hash, page);
+  at(page).hash = hash;
 }
 
 void KvPages::drop(std::int32_t page) {
   LLORCH_ASSERT(at(page).owners > 0, "a page was dropped more often than taken");
   if (--at(page).owners > 0) return;
   if (at(page).hash)
-    at(page).idle_at = idle_.insert(idle_.end(), page);
+    link(page);
   else
     free_.push_back(page);
 }
 
 /// Takes an idle page out of the cache and makes it free.
 void KvPages::forget(std::int32_t page) {
-  idle_.erase(at(page).idle_at);
+  unlink(page);
   by_hash_.erase(*at(page).hash);
   at(page).hash.reset();
   free_.push_back(page);
 }
 
 void KvPages::evict_all() {
-  while (!idle_.empty()) forget(idle_.front());
+  while (idle_ > 0) forget(first_idle_);
+}
+
+/// Appends it to the idle pages.
+void KvPages::link(std::int32_t page) {
+  at(page).before = last_idle_, at(page).after = -1;
+  (last_idle_ < 0 ? first_idle_ : at(last_idle_).after) = page;
+  last_idle_ = page;
+  ++idle_;
+}
+
+void KvPages::unlink(std::int32_t page) {
+  const Page& p = at(page);
+  (p.before < 0 ? first_idle_ : at(p.before).after) = p.after;
+  (p.after < 0 ? last_idle_ : at(p.after).before) = p.before;
+  --idle_;
 }
 
 }  // namespace llorch

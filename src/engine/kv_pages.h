@@ -8,7 +8,6 @@
 
 #include <array>
 #include <cstdint>
-#include <list>
 #include <map>
 #include <optional>
 #include <span>
@@ -28,7 +27,7 @@ class KvPages {
   explicit KvPages(int pages, bool prefix_cache = true);
 
   /// Pages that a new owner could get: unused ones and cached ones without owner.
-  [[nodiscard]] int available() const { return static_cast<int>(free_.size() + idle_.size()); }
+  [[nodiscard]] int available() const { return static_cast<int>(free_.size() + idle_); }
   [[nodiscard]] int total() const { return static_cast<int>(pages_.size()); }
   [[nodiscard]] int cached() const { return static_cast<int>(by_hash_.size()); }
 
@@ -41,7 +40,7 @@ class KvPages {
   [[nodiscard]] bool has(const PageHash& hash) const { return by_hash_.contains(hash); }
   /// Makes a full page findable. A second page of the same contents stays unregistered.
   void publish(std::int32_t page, const PageHash& hash);
-  /// One owner less.
+  /// One owner less. Allocates nothing, so that it works when memory has run out.
   void drop(std::int32_t page);
   /// Forgets every cached page without owner.
   void evict_all();
@@ -50,15 +49,18 @@ class KvPages {
   struct Page {
     int owners = 0;
     std::optional<PageHash> hash;
-    std::list<std::int32_t>::iterator idle_at;
+    std::int32_t before = -1, after = -1;  // its neighbours, while it is idle
   };
   void forget(std::int32_t page);
+  void link(std::int32_t page);
+  void unlink(std::int32_t page);
   Page& at(std::int32_t page) { return pages_[static_cast<std::size_t>(page)]; }
 
   bool prefix_cache_;
   std::vector<Page> pages_;
-  std::vector<std::int32_t> free_;
-  std::list<std::int32_t> idle_;  // cached, without owner; least recently used first
+  std::vector<std::int32_t> free_;                 // has room for all: giving a page back allocates nothing
+  std::int32_t first_idle_ = -1, last_idle_ = -1;  // cached, without owner; least recently used first
+  std::size_t idle_ = 0;
   std::map<PageHash, std::int32_t> by_hash_;
 };
 

@@ -1,26 +1,26 @@
 #include "engine/loaded_model.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <new>
 
 #include "arch/hf_source.h"
 #include "base/folder.h"
 #include "base/limits.h"
-#include "base/mapped_file.h"
+#include "base/open_file.h"
 #include "base/thread_pool.h"
 #include "builtin/builtin.h"
 #include "format/gguf.h"
 
 namespace llorch {
 
-Result<std::unique_ptr<WeightSource>> open_model(const std::string& reference) {
-  if (!reference.starts_with("builtin:")) return arch::open_source(reference);
+Result<std::unique_ptr<WeightSource>> open_model(const std::string& reference, CancelFlag cancelled) {
+  if (!reference.starts_with("builtin:")) return arch::open_source(reference, std::move(cancelled));
   const auto bytes = builtin::find(reference.substr(8));
   if (bytes.empty()) return bad_model("'{}' is not built in (there is: builtin:haiku)", reference);
-  LLORCH_TRY(auto file, GgufFile::from_memory(MappedFile::borrow(bytes)));
+  LLORCH_TRY(auto file, GgufFile::from_memory(bytes));
   return std::unique_ptr<WeightSource>(std::move(file));
 }
 
@@ -60,10 +60,8 @@ Result<PanelCacheOptions> cache_of(const ModelOptions& options) {
     files.push_back(path);
   }
   for (const fs::path& file : files) {
-    struct stat info {};
-    if (::stat(file.c_str(), &info) != 0) continue;
-    cache.source += fmt::format("{} {}:{} {} bytes {}.{:09} ", file.string(), info.st_dev, info.st_ino, info.st_size,
-                                info.st_ctim.tv_sec, info.st_ctim.tv_nsec);
+    if (const auto identity = FileIdentity::of(file.string()))
+      cache.source += fmt::format("{} {} ", file.string(), identity->text());
   }
   cache.folder = options.packed_cache;
   cache.name = fmt::format("{}-{:016x}", stem, std::hash<std::string>{}(path.string()));
@@ -74,6 +72,16 @@ Result<PanelCacheOptions> cache_of(const ModelOptions& options) {
 }  // namespace
 
 Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
+  try {
+    return load_unguarded(options);
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kInsufficientMemory, "memory ran out while {} was loaded", options.path);
+  } catch (const std::exception& e) {  // threads that cannot be started, a file system that fails
+    return fail(ErrorCode::kModelLoadFailed, "loading {}: {}", options.path, e.what());
+  }
+}
+
+Result<LoadedModel> LoadedModel::load_unguarded(const ModelOptions& options) {
   LoadedModel model;
   model.reference = std::filesystem::path(options.path).filename().string();
   LLORCH_TRY(PanelCacheOptions cache, cache_of(options));
@@ -81,7 +89,7 @@ Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
              make_cpu_backend(options.isa, options.threads > 0 ? options.threads : ThreadPool::default_threads(),
                               std::move(cache)));
   if (options.decorate) model.backend = options.decorate(std::move(model.backend));
-  LLORCH_TRY(model.source, open_model(options.path));
+  LLORCH_TRY(model.source, open_model(options.path, options.cancelled));
   if (options.tokenizer.empty()) {
     LLORCH_TRY(model.tokenizer, open_tokenizer(options.path, *model.source));
   } else if (options.tokenizer.ends_with(".json")) {
@@ -95,6 +103,7 @@ Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
   load.context = options.context;
   load.rows_max = options.rows_max;
   load.progress = options.progress;
+  load.cancelled = options.cancelled;
   if (load.context == 0) {
     LLORCH_TRY(const std::string family, model.source->metadata().text("general.architecture"));
     LLORCH_OK(arch::find(family));
@@ -102,6 +111,7 @@ Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
     load.context = static_cast<int>(std::min<std::uint64_t>(own, kContextDefault));
   }
   LLORCH_TRY(model.decoder, arch::load(*model.source, *model.backend, load));
+  LLORCH_OK(model.backend->intact());
   model.from_cache = model.backend->loaded();
   if (model.tokenizer->size() > static_cast<std::size_t>(model.decoder->parts().vocab))
     return bad_model("the tokenizer has {} tokens, the model computes {}", model.tokenizer->size(),

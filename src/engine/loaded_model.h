@@ -2,7 +2,8 @@
 // other.
 //
 // References: a GGUF file, a SafeTensors directory, or `builtin:<name>` (a model that is compiled into the program).
-// Errors: kModelLoadFailed, kIo, kDeviceNotFound, kInsufficientMemory, kContextLengthExceeded.
+// Errors: kModelLoadFailed, kModelChanged, kIo, kDeviceNotFound, kInsufficientMemory, kContextLengthExceeded,
+// kCancelled.
 #pragma once
 
 #include <memory>
@@ -23,6 +24,7 @@ struct ModelOptions {
   std::string packed_cache;  // a folder for packed weights, so that a second start maps them; empty: none
   std::function<void(const Result<std::string>&)> cache_written;  // as in nn/panel_cache.h
   arch::ProgressSink progress;
+  CancelFlag cancelled;  // true ends loading with kCancelled
   /// Puts another backend round the one that was made, for profiles.
   std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)> decorate;
 };
@@ -40,9 +42,13 @@ struct LoadedModel {
   bool from_cache = false;  // the weights were mapped, packed, from the folder of ModelOptions::packed_cache
 
   [[nodiscard]] static Result<LoadedModel> load(const ModelOptions& options);
+
+ private:
+  [[nodiscard]] static Result<LoadedModel> load_unguarded(const ModelOptions& options);
 };
 
-[[nodiscard]] Result<std::unique_ptr<WeightSource>> open_model(const std::string& reference);
+[[nodiscard]] Result<std::unique_ptr<WeightSource>> open_model(const std::string& reference,
+                                                               CancelFlag cancelled = nullptr);
 [[nodiscard]] Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& reference,
                                                                 const WeightSource& source);
 

@@ -17,17 +17,17 @@ constexpr std::uint32_t kMagic = 0x46554747;  // "GGUF"
 /// Reads fields in order; every read is checked against the bytes that are left.
 class Cursor {
  public:
-  explicit Cursor(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  explicit Cursor(const FileBytes& file) : file_(file), size_(file.addresses().size()) {}
 
   [[nodiscard]] std::uint64_t position() const { return at_; }
-  [[nodiscard]] std::uint64_t left() const { return bytes_.size() - at_; }
+  [[nodiscard]] std::uint64_t left() const { return size_ - at_; }
 
   template<class T>
   Result<T> read(std::string_view what) {
-    if (left() < sizeof(T)) return bad_model("GGUF ends at byte {} inside {}", bytes_.size(), what);
+    if (left() < sizeof(T)) return bad_model("GGUF ends at byte {} inside {}", size_, what);
+    LLORCH_TRY(const std::byte* from, take(sizeof(T)));
     T value;
-    std::memcpy(&value, bytes_.data() + at_, sizeof value);
-    at_ += sizeof value;
+    std::memcpy(&value, from, sizeof value);
     return value;
   }
 
@@ -37,14 +37,28 @@ class Cursor {
       return bad_model("GGUF {} at byte {} declares {} bytes, {} are left", what, at_, length, left());
     if (length > bytes_max)
       return bad_model("GGUF {} at byte {} has {} bytes, the limit is {}", what, at_, length, bytes_max);
-    std::string value(reinterpret_cast<const char*>(bytes_.data() + at_), length);
-    at_ += length;
-    return value;
+    LLORCH_TRY(const std::byte* from, take(length));
+    return std::string(reinterpret_cast<const char*>(from), length);
   }
 
  private:
-  std::span<const std::byte> bytes_;
-  std::uint64_t at_ = 0;
+  static constexpr std::uint64_t kWindow = 1u << 18;
+
+  /// The next `bytes` bytes, valid until the next call; so many are left.
+  Result<const std::byte*> take(std::uint64_t bytes) {
+    if (bytes > window_.size() - (at_ - window_at_)) {
+      window_.resize(std::min(std::max(bytes, kWindow), left()));
+      window_at_ = at_;
+      LLORCH_OK(file_.read(file_.addresses().subspan(at_, window_.size()), window_.data()));
+    }
+    const std::byte* from = window_.data() + (at_ - window_at_);
+    at_ += bytes;
+    return from;
+  }
+
+  const FileBytes& file_;
+  std::uint64_t size_, at_ = 0, window_at_ = 0;
+  std::vector<std::byte> window_;  // what was read last
 };
 
 std::uint64_t size_of(MetaType type) {
@@ -210,7 +224,7 @@ std::string split_path(std::string_view stem, std::uint64_t part, std::uint64_t 
 }  // namespace
 
 Result<std::unique_ptr<GgufFile>> GgufFile::open(const std::string& path) {
-  LLORCH_TRY(MappedFile file, MappedFile::open(path));
+  LLORCH_TRY(FileBytes file, FileBytes::open(path));
   auto result = std::make_unique<GgufFile>();
   LLORCH_OK(result->append(std::move(file), true));
   if (!result->metadata_.has("split.count")) return result;
@@ -223,7 +237,7 @@ Result<std::unique_ptr<GgufFile>> GgufFile::open(const std::string& path) {
   if (!path.ends_with(suffix)) return bad_model("a split file's first part must be named *{}", suffix);
   const std::string stem = path.substr(0, path.size() - suffix.size());
   for (std::uint64_t part = 2; part <= count; ++part) {
-    LLORCH_TRY(MappedFile next, MappedFile::open(split_path(stem, part, count)));
+    LLORCH_TRY(FileBytes next, FileBytes::open(split_path(stem, part, count)));
     LLORCH_OK(result->append(std::move(next), false));
   }
   LLORCH_TRY(const auto total,
@@ -233,14 +247,14 @@ Result<std::unique_ptr<GgufFile>> GgufFile::open(const std::string& path) {
   return result;
 }
 
-Result<std::unique_ptr<GgufFile>> GgufFile::from_memory(MappedFile file) {
+Result<std::unique_ptr<GgufFile>> GgufFile::from_memory(std::span<const std::byte> bytes) {
   auto result = std::make_unique<GgufFile>();
-  LLORCH_OK(result->append(std::move(file), true));
+  LLORCH_OK(result->append(FileBytes::borrow(bytes), true));
   return result;
 }
 
-Status GgufFile::append(MappedFile file, bool first) {
-  Cursor in(file.bytes());
+Status GgufFile::append(FileBytes file, bool first) {
+  Cursor in(file);
   LLORCH_TRY(const auto magic, in.read<std::uint32_t>("the magic"));
   if (magic != kMagic) return bad_model("not a GGUF file: its first bytes are {:08x}", std::byteswap(magic));
   LLORCH_TRY(version_, in.read<std::uint32_t>("the version"));
@@ -275,8 +289,9 @@ Status GgufFile::append(MappedFile file, bool first) {
     if (!names.insert(t.view.name).second) return bad_model("tensor '{}' comes twice", t.view.name);
     infos.push_back(std::move(t));
   }
-  const std::uint64_t start = std::min<std::uint64_t>(*checked_align(in.position(), alignment), file.bytes().size());
-  LLORCH_OK(place_tensors(infos, file.bytes().subspan(start), alignment));
+  const std::uint64_t start =
+      std::min<std::uint64_t>(*checked_align(in.position(), alignment), file.addresses().size());
+  LLORCH_OK(place_tensors(infos, file.addresses().subspan(start), alignment));
 
   for (TensorInfo& t : infos) tensors_.push_back(std::move(t.view));
   if (first) metadata_ = std::move(part);
@@ -284,15 +299,13 @@ Status GgufFile::append(MappedFile file, bool first) {
   return {};
 }
 
-void GgufFile::release(const TensorView& tensor) const {
-  if (const MappedFile* file = file_with(files_, tensor.data.data())) file->release(tensor.data);
-}
+Status GgufFile::read(std::span<const std::byte> part, std::byte* to) const { return read_part(files_, part, to); }
 
-void GgufFile::copy(std::span<const std::byte> part, std::byte* to) const { read_bytes(files_, part, to); }
+Status GgufFile::unchanged(std::span<const std::byte> part) { return parts_unchanged(files_, part); }
 
 std::uint64_t GgufFile::file_bytes() const {
   std::uint64_t total = 0;
-  for (const MappedFile& file : files_) total += file.bytes().size();
+  for (const FileBytes& file : files_) total += file.addresses().size();
   return total;
 }
 

@@ -1,16 +1,16 @@
-// GGUF files, versions 2 and 3, read through a mapping; and their writer.
+// GGUF files, versions 2 and 3, read by pread; and their writer.
 //
 // Nothing that the file declares is believed before it was compared with the bytes that are there: counts, lengths,
 // offsets, overlaps and the total size are checked before anything of that size is allocated. Files split by the
-// `-00001-of-0000N.gguf` convention are joined when the first part is opened.
-// Errors: kModelLoadFailed with the place in the file; kIo when it cannot be read.
+// `-00001-of-0000N.gguf` convention are joined when the first part is opened. Opening reads the header alone.
+// Errors: kModelLoadFailed with the place in the file; kIo when it cannot be opened, kModelChanged when it was changed.
 // Source: the public GGUF format description (magic, header, metadata values, tensor infos, alignment).
 #pragma once
 
 #include <functional>
 #include <iosfwd>
 
-#include "base/mapped_file.h"
+#include "base/file_bytes.h"
 #include "format/weight_source.h"
 
 namespace llorch {
@@ -18,18 +18,18 @@ namespace llorch {
 class GgufFile final : public WeightSource {
  public:
   [[nodiscard]] static Result<std::unique_ptr<GgufFile>> open(const std::string& path);
-  /// A single file that is already in memory.
-  [[nodiscard]] static Result<std::unique_ptr<GgufFile>> from_memory(MappedFile file);
+  /// A single file that is already in memory, which outlives the object.
+  [[nodiscard]] static Result<std::unique_ptr<GgufFile>> from_memory(std::span<const std::byte> bytes);
 
-  void release(const TensorView& tensor) const override;
-  void copy(std::span<const std::byte> part, std::byte* to) const override;
+  Status read(std::span<const std::byte> part, std::byte* to) const override;
+  Status unchanged(std::span<const std::byte> part) override;
   [[nodiscard]] std::uint32_t version() const { return version_; }
   [[nodiscard]] std::uint64_t file_bytes() const;
 
  private:
-  Status append(MappedFile file, bool first);
+  Status append(FileBytes file, bool first);
 
-  std::vector<MappedFile> files_;
+  std::vector<FileBytes> files_;
   std::uint32_t version_ = 0;
 };
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/mapped_file.h"
 #include "base/random.h"
 #include "test_data.h"
 
@@ -40,7 +41,7 @@ Bytes bytes_of(const std::string& path) {
   return {file.bytes().begin(), file.bytes().end()};
 }
 
-Result<std::unique_ptr<GgufFile>> read(const Bytes& bytes) { return GgufFile::from_memory(MappedFile::borrow(bytes)); }
+Result<std::unique_ptr<GgufFile>> read(const Bytes& bytes) { return GgufFile::from_memory(bytes); }
 
 /// A small valid file's bytes.
 Bytes sample_file() {

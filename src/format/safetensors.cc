@@ -85,19 +85,35 @@ Result<std::vector<std::string>> weight_files(const fs::path& directory) {
   return bad_model("{} has no model.safetensors", directory.string());
 }
 
+Result<std::uint64_t> header_length(std::span<const std::byte> first, std::uint64_t file_bytes, std::string_view what) {
+  std::uint64_t length = 0;
+  if (first.size() < 8) return bad_model("{} has {} bytes, too few for a SafeTensors header", what, file_bytes);
+  std::memcpy(&length, first.data(), 8);
+  if (length > limits::kSafetensorsHeaderBytesMax || length > file_bytes - 8)
+    return bad_model("{} declares a header of {} bytes, the file has {}", what, length, file_bytes);
+  return length;
+}
+
+Result<std::vector<TensorView>> read_header(const FileBytes& file, std::string_view what) {
+  const std::uint64_t size = file.addresses().size();
+  std::vector<std::byte> bytes(std::min<std::uint64_t>(size, 8));
+  LLORCH_OK(file.read(file.addresses().first(bytes.size()), bytes.data()));
+  LLORCH_TRY(const std::uint64_t length, header_length(bytes, size, what));
+  bytes.resize(8 + length);
+  LLORCH_OK(file.read(file.addresses().first(bytes.size()), bytes.data()));
+  return parse_safetensors(file.addresses(), bytes, what);
+}
+
 }  // namespace
 
-Result<std::vector<TensorView>> parse_safetensors(std::span<const std::byte> bytes, std::string_view what) {
-  std::uint64_t length = 0;
-  if (bytes.size() < 8) return bad_model("{} has {} bytes, too few for a SafeTensors header", what, bytes.size());
-  std::memcpy(&length, bytes.data(), 8);
-  if (length > limits::kSafetensorsHeaderBytesMax || length > bytes.size() - 8)
-    return bad_model("{} declares a header of {} bytes, the file has {}", what, length, bytes.size());
-  LLORCH_TRY(const json::value header, json::parse({reinterpret_cast<const char*>(bytes.data()) + 8, length}, what));
+Result<std::vector<TensorView>> parse_safetensors(std::span<const std::byte> file, std::span<const std::byte> head,
+                                                  std::string_view what) {
+  LLORCH_TRY(const std::uint64_t length, header_length(head, file.size(), what));
+  LLORCH_TRY(const json::value header, json::parse({reinterpret_cast<const char*>(head.data()) + 8, length}, what));
   if (!header.is_object()) return bad_model("{} has a header that is no JSON object", what);
   if (header.get_object().size() > limits::kTensorsMax + 1)
     return bad_model("{} declares {} tensors", what, header.get_object().size());
-  const auto data = bytes.subspan(8 + length);
+  const auto data = file.subspan(8 + length);
   std::vector<TensorView> tensors;
   for (const auto& [key, entry] : header.get_object()) {
     const std::string_view name(key.data(), key.size());
@@ -127,8 +143,8 @@ Result<SafetensorsDirectory> SafetensorsDirectory::open(const std::string& path)
   LLORCH_TRY(const std::vector<std::string> names, weight_files(path));
   std::set<std::string> seen;
   for (const std::string& name : names) {
-    LLORCH_TRY(MappedFile file, MappedFile::open(fs::path(path) / name));
-    LLORCH_TRY(std::vector<TensorView> tensors, parse_safetensors(file.bytes(), name));
+    LLORCH_TRY(FileBytes file, FileBytes::open(fs::path(path) / name));
+    LLORCH_TRY(std::vector<TensorView> tensors, read_header(file, name));
     for (TensorView& t : tensors) {
       if (!seen.insert(t.name).second) return bad_model("tensor '{}' comes twice", t.name);
       result.tensors_.push_back(std::move(t));
@@ -137,11 +153,5 @@ Result<SafetensorsDirectory> SafetensorsDirectory::open(const std::string& path)
   }
   return result;
 }
-
-void SafetensorsDirectory::release(const TensorView& tensor) const {
-  if (const MappedFile* file = file_with(files_, tensor.data.data())) file->release(tensor.data);
-}
-
-void SafetensorsDirectory::copy(std::span<const std::byte> part, std::byte* to) const { read_bytes(files_, part, to); }
 
 }  // namespace llorch

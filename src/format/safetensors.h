@@ -7,15 +7,21 @@
 // data offsets without holes).
 #pragma once
 
-#include "base/mapped_file.h"
+#include "base/file_bytes.h"
 #include "format/json.h"
 #include "tensor/tensor.h"
 
 namespace llorch {
 
-/// Parses one file's header over its bytes. Every tensor must lie inside, none may overlap, no byte may be left over.
-[[nodiscard]] Result<std::vector<TensorView>> parse_safetensors(std::span<const std::byte> bytes,
+/// Parses one file's header. Of `file`, which may be addresses alone, `header` are the first bytes, read; nothing else
+/// is touched. Every tensor must lie inside, none may overlap, no byte may be left over.
+[[nodiscard]] Result<std::vector<TensorView>> parse_safetensors(std::span<const std::byte> file,
+                                                                std::span<const std::byte> header,
                                                                 std::string_view what);
+[[nodiscard]] inline Result<std::vector<TensorView>> parse_safetensors(std::span<const std::byte> bytes,
+                                                                       std::string_view what) {
+  return parse_safetensors(bytes, bytes, what);
+}
 
 class SafetensorsDirectory {
  public:
@@ -24,13 +30,15 @@ class SafetensorsDirectory {
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] const json::object& config() const { return config_.get_object(); }
   [[nodiscard]] const std::vector<TensorView>& tensors() const { return tensors_; }
-  void release(const TensorView& tensor) const;
-  void copy(std::span<const std::byte> part, std::byte* to) const;
+  [[nodiscard]] Status read(std::span<const std::byte> part, std::byte* to) const {
+    return read_part(files_, part, to);
+  }
+  [[nodiscard]] Status unchanged(std::span<const std::byte> part) { return parts_unchanged(files_, part); }
 
  private:
   std::string path_;
   json::value config_;
-  std::vector<MappedFile> files_;
+  std::vector<FileBytes> files_;
   std::vector<TensorView> tensors_;
 };
 

@@ -1,6 +1,7 @@
 // Where a model comes from: metadata in GGUF's vocabulary and named tensors, whatever the file format.
 //
-// Ownership: tensor bytes live as long as the source. Threads: reading is safe from any thread.
+// Ownership: what tensors name lives as long as the source. A tensor's span may name bytes of a file, which are not in
+// memory: read() copies them. Threads: reading is safe from any thread.
 #pragma once
 
 #include <cstring>
@@ -22,10 +23,20 @@ class WeightSource {
   [[nodiscard]] const std::vector<TensorView>& tensors() const { return tensors_; }
   [[nodiscard]] const TensorView* find(std::string_view name) const;
 
-  /// The bytes were copied elsewhere: their pages may be given back.
-  virtual void release(const TensorView&) const {}
-  /// Copies some of a tensor's bytes; from a file without its pages.
-  virtual void copy(std::span<const std::byte> part, std::byte* to) const { std::memcpy(to, part.data(), part.size()); }
+  /// Copies some of a tensor's bytes. Errors: kModelChanged.
+  [[nodiscard]] virtual Status read(std::span<const std::byte> part, std::byte* to) const {
+    if (!part.empty()) std::memcpy(to, part.data(), part.size());
+    return {};
+  }
+  /// All of them.
+  [[nodiscard]] Result<std::vector<std::byte>> bytes_of(const TensorView& tensor) const {
+    std::vector<std::byte> bytes(tensor.data.size());
+    LLORCH_OK(read(tensor.data, bytes.data()));
+    return bytes;
+  }
+  /// Whether the file that holds these bytes (all files, where there are none) is what it was when it was opened.
+  /// Threads: one at a time. Errors: kModelChanged.
+  [[nodiscard]] virtual Status unchanged(std::span<const std::byte>) { return {}; }
 
  protected:
   Metadata metadata_;

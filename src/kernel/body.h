@@ -60,8 +60,29 @@ inline void map(std::int64_t n, float* out, const Op& op) {
   if (i < n) store_tail(out + i, n - i, op([&](const float* p) { return load_tail(p + i, n - i); }));
 }
 
+/// The same. True: all results are finite. Zero times what is not finite is NaN, and stays so in a sum.
+template<class Op>
+inline bool map_finite(std::int64_t n, float* out, const Op& op) {
+  F poison = V::zero();
+  map(n, out, [&](auto at) {
+    const F result = op(at);
+    poison = V::fma(result, V::zero(), poison);
+    return result;
+  });
+  return V::sum(poison) == 0;
+}
+
 // ------------------------------------------------------------------------------------------------------------------
 // row operators
+
+bool within(const float* x, std::int64_t n, float limit) {
+  const F scale = V::set1(3.4028235e38f / limit);  // larger values become infinite
+  F poison = V::zero();
+  std::int64_t i = 0;
+  for (; i + P <= n; i += P) poison = V::fma(V::mul(V::load(x + i), scale), V::zero(), poison);
+  if (i < n) poison = V::fma(V::mul(load_tail(x + i, n - i), scale), V::zero(), poison);
+  return V::sum(poison) == 0;
+}
 
 void add(const float* x, std::int64_t n, float* out) {
   map(n, out, [&](auto at) { return V::add(at(out), at(x)); });
@@ -69,24 +90,26 @@ void add(const float* x, std::int64_t n, float* out) {
 void add_scaled(const float* x, float scale, std::int64_t n, float* out) {
   map(n, out, [&](auto at) { return V::fma(at(x), V::set1(scale), at(out)); });
 }
-void silu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
-  map(n, out, [&](auto at) {
+bool silu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
+  return map_finite(n, out, [&](auto at) {
     const F g = at(gate);
     return V::mul(V::div(g, V::add(V::set1(1), exp_f(V::sub(V::zero(), g)))), at(up));
   });
 }
 /// gpt-oss: gate <= limit, |up| <= limit; gate * sigmoid(alpha * gate) * (up + 1).
-void swiglu_clamped(const float* gate, const float* up, std::int64_t n, float limit, float alpha, float* out) {
-  map(n, out, [&](auto at) {
-    const F g = V::min(at(gate), V::set1(limit));
-    const F u = V::max(V::min(at(up), V::set1(limit)), V::set1(-limit));
+bool swiglu_clamped(const float* gate, const float* up, std::int64_t n, float limit, float alpha, float* out) {
+  return map_finite(n, out, [&](auto at) {
+    const F raw_gate = at(gate), raw_up = at(up);
+    const F g = V::min(raw_gate, V::set1(limit));
+    const F u = V::max(V::min(raw_up, V::set1(limit)), V::set1(-limit));
     const F s = V::div(g, V::add(V::set1(1), exp_f(V::mul(V::set1(-alpha), g))));
-    return V::mul(s, V::add(u, V::set1(1)));
+    const F one = V::fma(raw_gate, V::zero(), V::fma(raw_up, V::zero(), V::set1(1)));  // NaN: clamping hides what
+    return V::mul(V::mul(s, V::add(u, V::set1(1))), one);                              // is not finite
   });
 }
 /// 0.5 x (1 + tanh(u)) with u = sqrt(2/pi) (x + 0.044715 x^3), which is x / (1 + e^(-2u)).
-void gelu(const float* x, std::int64_t n, float* out) {
-  map(n, out, [&](auto at) {
+bool gelu(const float* x, std::int64_t n, float* out) {
+  return map_finite(n, out, [&](auto at) {
     const F v = at(x);
     const F cube = V::mul(V::mul(v, v), v);
     const F u = V::mul(V::set1(-2 * 0.7978845608f), V::fma(cube, V::set1(0.044715f), v));
@@ -108,13 +131,13 @@ inline float sum_of(std::int64_t n, const Op& op) {
   return V::sum(total);
 }
 
-void rms_norm(const float* x, const float* weight, std::int64_t n, float eps, float* out) {
+bool rms_norm(const float* x, const float* weight, std::int64_t n, float eps, float* out) {
   const float squares = sum_of(n, [&](auto at) { return V::mul(at(x), at(x)); });
-  const float scale = 1.0f / __builtin_sqrtf(squares / static_cast<float>(n) + eps);
-  map(n, out, [&](auto at) { return V::mul(V::mul(at(x), V::set1(scale)), at(weight)); });
+  const float scale = 1.0f / __builtin_sqrtf(squares / static_cast<float>(n) + eps) + squares * 0;
+  return map_finite(n, out, [&](auto at) { return V::mul(V::mul(at(x), V::set1(scale)), at(weight)); });
 }
 
-void layer_norm(const float* x, const float* weight, const float* bias, std::int64_t n, float eps, float* out) {
+bool layer_norm(const float* x, const float* weight, const float* bias, std::int64_t n, float eps, float* out) {
   const float mean = sum_of(n, [&](auto at) { return at(x); }) / static_cast<float>(n);
   const float variance = sum_of(n,
                                 [&](auto at) {
@@ -122,9 +145,10 @@ void layer_norm(const float* x, const float* weight, const float* bias, std::int
                                   return V::mul(d, d);
                                 }) /
                          static_cast<float>(n);
-  const float scale = 1.0f / __builtin_sqrtf(variance + eps);
-  map(n, out,
-      [&](auto at) { return V::fma(V::mul(V::sub(at(x), V::set1(mean)), V::set1(scale)), at(weight), at(bias)); });
+  const float scale = 1.0f / __builtin_sqrtf(variance + eps) + variance * 0;
+  return map_finite(n, out, [&](auto at) {
+    return V::fma(V::mul(V::sub(at(x), V::set1(mean)), V::set1(scale)), at(weight), at(bias));
+  });
 }
 
 void rope(float* x, const float* cos, const float* sin, int rotated, bool adjacent) {
@@ -554,6 +578,7 @@ constexpr Kernels make_table() {
 #include "panel_table.inc"
 #undef LLORCH_PANEL
   k.quantize_row = quantize_row;
+  k.within = within;
   k.rms_norm = rms_norm;
   k.layer_norm = layer_norm;
   k.add = add;

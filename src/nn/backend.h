@@ -2,7 +2,9 @@
 //
 // A backend computes eagerly or queues; host code sees results only through download(). Rows are tokens of the current
 // batch: every operation treats each row by itself, in a fixed order, so that a row's bits do not depend on its
-// neighbours. Implementations: the CPU kernels (cpu_backend.h) and the slow double-precision truth
+// neighbours. Values that are not finite: norms, activate() and check() find them; what comes between them passes them
+// on or, as attention and products of quantized rows do, may lose them, so that a Decoder checks what goes in there.
+// Implementations: the CPU kernels (cpu_backend.h) and the slow double-precision truth
 // (reference_backend.h). Threads: one thread at a time. Errors: allocation only (kInsufficientMemory); shapes are the
 // caller's duty and are asserted.
 #pragma once
@@ -95,19 +97,20 @@ class Backend {
 
   [[nodiscard]] virtual std::string_view isa() const = 0;
 
-  /// Is told rows of a tensor whose bytes have been copied.
-  using Copied = std::function<void(const TensorView& rows)>;
-  /// A matrix for linear(). The tensor's bytes may be released as they are `copied`, unless keeps_source().
-  [[nodiscard]] virtual Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor, const Copied& copied) = 0;
-  [[nodiscard]] virtual bool keeps_source() const = 0;
+  /// Copies some of a tensor's bytes; from any thread. Its errors end what asked for them. Empty: the tensor's span
+  /// lies in memory.
+  using Read = std::function<Status(std::span<const std::byte> part, std::byte* to)>;
+  /// A matrix for linear(), copied. Errors: kModelLoadFailed where a weight that is read is not finite.
+  [[nodiscard]] virtual Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor, const Read& read) = 0;
   /// All weights have come. True: they were mapped, packed, from a cache.
   virtual bool loaded() { return false; }
-  /// Copies some of a tensor's bytes.
-  using Read = std::function<void(std::span<const std::byte> part, std::byte* to)>;
-  /// A matrix for embed(), which goes on reading the tensor's own bytes; by `read`, where that is given.
+  /// Whether mapped weights still are what they were; asked after each pass, whose results count only then. Errors:
+  /// kModelChanged.
+  [[nodiscard]] virtual Status intact() { return {}; }
+  /// A matrix for embed(), which goes on reading the tensor's own bytes.
   [[nodiscard]] virtual Result<std::unique_ptr<Weight>> table(const TensorView& tensor, Read read) = 0;
-  /// Any float tensor as plain floats.
-  [[nodiscard]] Result<DeviceBuffer> vector(const TensorView& tensor);
+  /// Any float tensor as plain floats. Errors: kModelLoadFailed where one is not finite.
+  [[nodiscard]] Result<DeviceBuffer> vector(const TensorView& tensor, const Read& read);
 
   [[nodiscard]] virtual Result<DeviceBuffer> allocate(std::size_t floats) = 0;
   virtual void upload(std::span<const float> from, DeviceSpan to) = 0;
@@ -115,11 +118,16 @@ class Backend {
   virtual void copy(DeviceSpan from, DeviceSpan to) = 0;
 
   /// out (ids, columns) = rows of the table. Ids are in range: the caller has checked.
-  virtual void embed(const Weight& table, std::span<const std::int32_t> ids, DeviceSpan out) = 0;
-  virtual void rms_norm(DeviceSpan x, DeviceSpan weight, float eps, DeviceSpan out) = 0;
-  virtual void layer_norm(DeviceSpan x, DeviceSpan weight, DeviceSpan bias, float eps, DeviceSpan out) = 0;
+  /// Errors: of the table's Read.
+  [[nodiscard]] virtual Status embed(const Weight& table, std::span<const std::int32_t> ids, DeviceSpan out) = 0;
+  /// Norms and activate() return false where a result is not finite; that of a row whose squares overflow is NaN.
+  virtual bool rms_norm(DeviceSpan x, DeviceSpan weight, float eps, DeviceSpan out) = 0;
+  virtual bool layer_norm(DeviceSpan x, DeviceSpan weight, DeviceSpan bias, float eps, DeviceSpan out) = 0;
+  /// Rows of x (rows, any) with a value that is not finite or above `limit` become zeros, and their entry of `bad` 1;
+  /// other entries stay. True: there is no such row.
+  virtual bool check(DeviceSpan x, std::int64_t rows, float limit, std::span<std::uint8_t> bad) = 0;
   virtual void linear(std::span<const LinearPart> parts, DeviceSpan x, std::int64_t rows) = 0;
-  virtual void activate(Activation kind, DeviceSpan gate, DeviceSpan up, float limit, float alpha, DeviceSpan out) = 0;
+  virtual bool activate(Activation kind, DeviceSpan gate, DeviceSpan up, float limit, float alpha, DeviceSpan out) = 0;
   virtual void add(DeviceSpan x, DeviceSpan out) = 0;
   /// Rotates each head's first `rotated` values; cos and sin are (rows, rotated / 2). `adjacent`: pairs (2i, 2i+1),
   /// else (i, i + half).

@@ -1,7 +1,9 @@
 // The CPU backend: kernels of the chosen ISA over a crew of threads. Work is split by output elements, never inside a
 // sum.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -12,6 +14,7 @@
 #include "kernel/pack.h"
 #include "nn/host_backend.h"
 #include "nn/reference_backend.h"
+#include "quant/table.h"
 
 namespace llorch {
 namespace {
@@ -53,8 +56,25 @@ class CpuKvStore final : public KvStore {
   AlignedBuffer memory_;
 };
 
-constexpr std::int64_t kPanelGroup = 8;          // panels that some kernels multiply together
-constexpr std::int64_t kPackedBytes = 32 << 20;  // between two times that a file's pages may leave memory
+constexpr std::int64_t kPanelGroup = 8;         // panels that some kernels multiply together
+constexpr std::int64_t kReadBytes = 256 << 10;  // of a file, at once: what a core's cache holds
+
+/// The first of the errors of some threads.
+class FirstError {
+ public:
+  [[nodiscard]] bool there() const { return there_.load(std::memory_order_relaxed); }
+  void add(Status status) {
+    if (status) return;
+    const std::lock_guard lock(mutex_);
+    if (!there_.exchange(true)) status_ = std::move(status);
+  }
+  [[nodiscard]] Status take() { return std::move(status_); }
+
+ private:
+  std::mutex mutex_;
+  std::atomic<bool> there_{false};
+  Status status_;
+};
 
 class CpuBackend final : public HostBackend {
  public:
@@ -63,72 +83,110 @@ class CpuBackend final : public HostBackend {
   }
 
   std::string_view isa() const override { return k_.name; }
-  bool keeps_source() const override { return false; }
   bool loaded() override {
     if (cache_) cache_->finish();
     return cache_ && cache_->complete();
   }
 
-  Result<std::unique_ptr<Weight>> matrix(const TensorView& t, const Copied& copied) override {
+  Status intact() override { return cache_ ? cache_->intact() : Status{}; }
+
+  Result<std::unique_ptr<Weight>> matrix(const TensorView& t, const Read& read) override {
     if (!kernel::can_pack(t.type))
       return bad_model("tensor '{}' has type {}, which is no weight type", t.name, info(t.type).name);
     const auto n = static_cast<std::int64_t>(t.rows()), k = static_cast<std::int64_t>(t.columns());
     const std::int64_t panels = (n + k_.panel - 1) / k_.panel, size = kernel::panel_bytes(k_, t.type, k);
-    const auto pack = [&, stride = row_bytes(t.type, t.columns())](std::int64_t p, std::byte* out) {
-      const auto rows = static_cast<int>(std::min<std::int64_t>(k_.panel, n - p * k_.panel));
-      kernel::pack_panel(k_, t.type, k, t.data.data() + static_cast<std::uint64_t>(p * k_.panel) * stride, rows,
-                         reinterpret_cast<std::uint8_t*>(out));
+    const std::int64_t stride = static_cast<std::int64_t>(row_bytes(t.type, t.columns()));
+    // Panels first..last-1, read and packed.
+    const auto pack = [&](std::int64_t first, std::int64_t last, std::byte* out) -> Status {
+      const std::int64_t begin = first * k_.panel, end = std::min(n, last * k_.panel);
+      std::span<const std::byte> bytes =
+          t.data.subspan(static_cast<std::size_t>(begin * stride), static_cast<std::size_t>((end - begin) * stride));
+      if (read) {
+        thread_local std::vector<std::byte> copy;
+        copy.resize(bytes.size());
+        LLORCH_OK(read(bytes, copy.data()));
+        bytes = copy;
+      }
+      LLORCH_OK(quant::check_finite(t, bytes, static_cast<std::uint64_t>(begin)));
+      for (std::int64_t p = first; p < last; ++p)
+        kernel::pack_panel(k_, t.type, k, bytes.data() + (p - first) * k_.panel * stride,
+                           static_cast<int>(std::min<std::int64_t>(k_.panel, n - p * k_.panel)),
+                           reinterpret_cast<std::uint8_t*>(out + (p - first) * size));
+      return {};
     };
-    std::span<const std::byte> data = cached(t, panels, size, pack);
+    LLORCH_TRY(std::span<const std::byte> data, cached(t, panels, size, pack));
     if (data.empty()) {
       LLORCH_TRY(const auto memory, weights_.take(static_cast<std::size_t>(panels * size)));
-      for (std::int64_t p = 0, last; p < panels; p = last) {
-        last = std::min(panels, p + std::max<std::int64_t>(kPackedBytes / size, 1));
-        pool_.run(last - p, [&](std::int64_t i) { pack(p + i, memory.data() + (p + i) * size); });
-        if (copied) copied(t.slice(p * k_.panel, std::min(last * k_.panel, n) - p * k_.panel));
-      }
+      const std::int64_t group = std::max<std::int64_t>(kReadBytes / (stride * k_.panel), 1);
+      FirstError error;
+      pool_.run((panels + group - 1) / group, [&](std::int64_t i) {
+        if (!error.there())
+          error.add(pack(i * group, std::min(panels, (i + 1) * group), memory.data() + i * group * size));
+      });
+      LLORCH_OK(error.take());
       data = memory;
-    } else if (copied) {
-      copied(t);
     }
     if (cache_) cache_->add(cache_key(t), data);
     return std::make_unique<PackedWeight>(n, k, t.type, data, size);
   }
 
-  void embed(const Weight& table, std::span<const std::int32_t> ids, DeviceSpan out) override {
+  Status embed(const Weight& table, std::span<const std::int32_t> ids, DeviceSpan out) override {
     constexpr std::size_t kIds = 16;  // of one piece
+    FirstError error;
     pool_.run(static_cast<std::int64_t>((ids.size() + kIds - 1) / kIds), [&](std::int64_t piece) {
       const std::size_t first = static_cast<std::size_t>(piece) * kIds, count = std::min(kIds, ids.size() - first);
       const auto width = static_cast<std::size_t>(table.columns());
-      HostBackend::embed(table, ids.subspan(first, count), out.part(first * width, count * width));
+      error.add(HostBackend::embed(table, ids.subspan(first, count), out.part(first * width, count * width)));
+    });
+    return error.take();
+  }
+  bool rms_norm(DeviceSpan x, DeviceSpan weight, float eps, DeviceSpan out) override {
+    return for_rows(x.size() / weight.size(), weight.size(), [&](std::size_t at_row) {
+      return k_.rms_norm(at(x) + at_row, at(weight), static_cast<std::int64_t>(weight.size()), eps, at(out) + at_row);
     });
   }
-  void rms_norm(DeviceSpan x, DeviceSpan weight, float eps, DeviceSpan out) override {
-    for_rows(x.size() / weight.size(), weight.size(), [&](std::size_t at_row) {
-      k_.rms_norm(at(x) + at_row, at(weight), static_cast<std::int64_t>(weight.size()), eps, at(out) + at_row);
+  bool layer_norm(DeviceSpan x, DeviceSpan weight, DeviceSpan bias, float eps, DeviceSpan out) override {
+    return for_rows(x.size() / weight.size(), weight.size(), [&](std::size_t at_row) {
+      return k_.layer_norm(at(x) + at_row, at(weight), at(bias), static_cast<std::int64_t>(weight.size()), eps,
+                           at(out) + at_row);
     });
   }
-  void layer_norm(DeviceSpan x, DeviceSpan weight, DeviceSpan bias, float eps, DeviceSpan out) override {
-    for_rows(x.size() / weight.size(), weight.size(), [&](std::size_t at_row) {
-      k_.layer_norm(at(x) + at_row, at(weight), at(bias), static_cast<std::int64_t>(weight.size()), eps,
-                    at(out) + at_row);
-    });
+  bool check(DeviceSpan x, std::int64_t rows, float limit, std::span<std::uint8_t> bad) override {
+    const std::size_t width = x.size() / static_cast<std::size_t>(rows);
+    const auto row = [&](std::size_t r) {
+      float* values = at(x) + r * width;
+      if (k_.within(values, static_cast<std::int64_t>(width), limit)) return true;
+      std::fill(values, values + width, 0.0f);
+      bad[r] = 1;
+      return false;
+    };
+    constexpr std::size_t kFew = 1 << 16;  // values: less than waking the crew takes
+    if (x.size() > kFew) return for_rows(static_cast<std::size_t>(rows), 1, row);
+    bool all = true;
+    for (std::size_t r = 0; r < static_cast<std::size_t>(rows); ++r) all &= row(r);
+    return all;
   }
 
   void linear(std::span<const LinearPart> parts, DeviceSpan x, std::int64_t rows) override;
 
-  void activate(Activation kind, DeviceSpan gate, DeviceSpan up, float limit, float alpha, DeviceSpan out) override {
+  bool activate(Activation kind, DeviceSpan gate, DeviceSpan up, float limit, float alpha, DeviceSpan out) override {
     constexpr std::size_t kChunk = 1024;
-    pool_.run(static_cast<std::int64_t>((gate.size() + kChunk - 1) / kChunk), [&](std::int64_t piece) {
-      const std::size_t first = static_cast<std::size_t>(piece) * kChunk;
-      const auto n = static_cast<std::int64_t>(std::min(kChunk, gate.size() - first));
+    std::atomic<bool> all{true};
+    const auto compute = [&](std::size_t first, std::int64_t n) {
       switch (kind) {
         case Activation::kSiluMul: return k_.silu_mul(at(gate) + first, at(up) + first, n, at(out) + first);
         case Activation::kGelu: return k_.gelu(at(gate) + first, n, at(out) + first);
         case Activation::kSwigluClamped:
           return k_.swiglu_clamped(at(gate) + first, at(up) + first, n, limit, alpha, at(out) + first);
       }
+      return false;
+    };
+    pool_.run(static_cast<std::int64_t>((gate.size() + kChunk - 1) / kChunk), [&](std::int64_t piece) {
+      const std::size_t first = static_cast<std::size_t>(piece) * kChunk;
+      if (!compute(first, static_cast<std::int64_t>(std::min(kChunk, gate.size() - first))))
+        all.store(false, std::memory_order_relaxed);
     });
+    return all;
   }
   void add(DeviceSpan x, DeviceSpan out) override {
     constexpr std::size_t kChunk = 8192;
@@ -183,24 +241,30 @@ class CpuBackend final : public HostBackend {
   }
   /// A matrix's panels in the cache; empty where they are not, or where the first or last of them is another.
   template<class Pack>
-  std::span<const std::byte> cached(const TensorView& t, std::int64_t panels, std::int64_t size, const Pack& pack) {
+  Result<std::span<const std::byte>> cached(const TensorView& t, std::int64_t panels, std::int64_t size,
+                                            const Pack& pack) {
     const auto found = cache_ ? cache_->next(cache_key(t), static_cast<std::size_t>(panels * size)) : std::nullopt;
-    if (!found) return {};
+    if (!found) return std::span<const std::byte>{};
     std::vector<std::byte> fresh(static_cast<std::size_t>(size));
     for (const std::int64_t p : {std::int64_t{0}, panels - 1}) {
       std::ranges::fill(fresh, std::byte{0});
-      pack(p, fresh.data());
+      LLORCH_OK(pack(p, p + 1, fresh.data()));
       if (std::memcmp(fresh.data(), found->data() + p * size, fresh.size()) != 0) {
         cache_->distrust();
-        return {};
+        return std::span<const std::byte>{};
       }
     }
     return *found;
   }
 
+  /// True: body was true for all rows.
   template<class Body>
-  void for_rows(std::size_t rows, std::size_t width, const Body& body) {
-    pool_.run(static_cast<std::int64_t>(rows), [&](std::int64_t r) { body(static_cast<std::size_t>(r) * width); });
+  bool for_rows(std::size_t rows, std::size_t width, const Body& body) {
+    std::atomic<bool> all{true};
+    pool_.run(static_cast<std::int64_t>(rows), [&](std::int64_t r) {
+      if (!body(static_cast<std::size_t>(r) * width)) all.store(false, std::memory_order_relaxed);
+    });
+    return all;
   }
 
   const Kernels& k_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace llorch {
@@ -9,6 +10,10 @@ namespace {
 
 /// Rows whose values between an MLP's products are there at once. Fewer make the products slower.
 constexpr std::int64_t kMlpRows = 256;
+
+/// Larger queries and keys could make scores overflow, larger values a sum over all positions.
+constexpr float kQueryMost = 1e15f, kValueMost = 1e30f, kMost = std::numeric_limits<float>::max();
+constexpr auto kSame = [](std::size_t row) { return row; };
 
 std::int64_t gate_width(const Layer& layer) {
   if (const auto* mlp = std::get_if<Mlp>(&layer.mlp)) return mlp->up.weight->rows();
@@ -99,25 +104,48 @@ void Decoder::observe(const char* name, DeviceSpan values, std::int64_t rows) {
   (*observer_)(prefix_ + name, host, rows, static_cast<std::int64_t>(values.size()) / rows);
 }
 
-void Decoder::normalize(const Norm& norm, DeviceSpan x, DeviceSpan out) {
-  if (norm.bias.empty())
-    backend_.rms_norm(x, norm.weight.span(), norm.eps, out);
-  else
-    backend_.layer_norm(x, norm.weight.span(), norm.bias.span(), norm.eps, out);
+bool Decoder::normalize(const Norm& norm, DeviceSpan x, DeviceSpan out) {
+  if (norm.bias.empty()) return backend_.rms_norm(x, norm.weight.span(), norm.eps, out);
+  return backend_.layer_norm(x, norm.weight.span(), norm.bias.span(), norm.eps, out);
 }
 
-void Decoder::embed(std::span<const BatchRow> rows) {
+template<class Of>
+void Decoder::mark(const char* place, const Of& of, std::size_t rows) {
+  for (std::size_t i = 0; i < rows; ++i)
+    if (bad_[i])
+      if (RowFault& fault = faults_[static_cast<std::size_t>(of(i))]; !fault.place) fault = {layer_, place};
+}
+
+template<class Of>
+void Decoder::check(DeviceSpan x, std::int64_t rows, const char* place, float limit, const Of& of) {
+  bad_.assign(static_cast<std::size_t>(rows), 0);
+  if (!backend_.check(x, rows, limit, bad_)) mark(place, of, static_cast<std::size_t>(rows));
+}
+
+Status Decoder::finite_rows(std::size_t first, std::size_t count) const {
+  for (std::size_t r = first; r < first + count; ++r) {
+    const RowFault& fault = faults_[r];
+    if (!fault.place) continue;
+    const bool within = fault.layer < static_cast<int>(parts_.layers.size());
+    return fail(ErrorCode::kInferenceFailed, "{}: {} not finite, or too large to compute with",
+                within ? fmt::format("layer {}", fault.layer) : "after the last layer", fault.place);
+  }
+  return {};
+}
+
+Status Decoder::embed(std::span<const BatchRow> rows) {
   std::vector<std::int32_t> ids;
   for (const BatchRow& row : rows) ids.push_back(row.token);
   const DeviceSpan stream = scratch(stream_, static_cast<std::int64_t>(rows.size()), parts_.dim);
-  backend_.embed(*parts_.embedding, ids, stream);
+  LLORCH_OK(backend_.embed(*parts_.embedding, ids, stream));
   if (parts_.positions) {
     const DeviceSpan learned = scratch(branch_, static_cast<std::int64_t>(rows.size()), parts_.dim);
     for (std::size_t i = 0; i < rows.size(); ++i) ids[i] = rows[i].position;
-    backend_.embed(*parts_.positions, ids, learned);
+    LLORCH_OK(backend_.embed(*parts_.positions, ids, learned));
     backend_.add(learned, stream);
   }
   observe("embedding", stream, static_cast<std::int64_t>(rows.size()));
+  return {};
 }
 
 void Decoder::rope_tables(std::span<const BatchRow> rows) {
@@ -146,22 +174,27 @@ void Decoder::attend(const Layer& layer, int index, std::span<const BatchRow> ro
   const std::int64_t wide = std::int64_t{a.heads} * a.head_dim, narrow = std::int64_t{a.kv_heads} * a.head_dim;
   const DeviceSpan q = scratch(branch_, n, wide), heads = scratch(normed_, n, wide);
   const DeviceSpan k = scratch(key_, n, narrow), v = scratch(value_, n, narrow);
-  normalize(layer.attention_norm, stream, normed);
+  if (!normalize(layer.attention_norm, stream, normed)) check(normed, n, "the attention's input is", kMost, kSame);
   observe("attn_norm", normed, n);
   const LinearPart projections[] = {part(a.query, q), part(a.key, k), part(a.value, v)};
   backend_.linear(projections, normed, n);
   observe("q", q, n);
   observe("k", k, n);
   observe("v", v, n);
-  if (a.query_norm) normalize(*a.query_norm, q, q);
-  if (a.key_norm) normalize(*a.key_norm, k, k);
+  if (a.query_norm) (void)normalize(*a.query_norm, q, q);  // looked at below
+  if (a.key_norm) (void)normalize(*a.key_norm, k, k);
   rotate(a, q, a.heads, n);
   rotate(a, k, a.kv_heads, n);
   observe("q_rope", q, n);
   observe("k_rope", k, n);
+  // Scores lose what is not finite; and pages never hold it, because others will use them.
+  check(q, n, "queries are", kQueryMost, kSame);
+  check(k, n, "keys are", kQueryMost, kSame);
+  check(v, n, "values are", kValueMost, kSame);
   backend_.kv_write(kv, index, rows, k, v);
   backend_.attention({q, heads, &kv, index, a.heads, a.scale, a.window, a.softcap, a.sinks}, rows);
   observe("attn", heads, n);
+  check(heads, n, "the attention's output is", kMost, kSame);
   const LinearPart output[] = {part(a.output, branch)};
   backend_.linear(output, heads, n);
   observe("attn_out", branch, n);
@@ -185,23 +218,34 @@ void Decoder::mlp(const Mlp& m, std::int64_t rows) {
       const LinearPart parts[] = {part(m.gate, gate), part(m.up, up)};
       backend_.linear(parts, slice(normed_), n);
     }
-    backend_.activate(m.kind, gate, up, 0, 0, gate);
+    if (!backend_.activate(m.kind, gate, up, 0, 0, gate))
+      check(gate, n, "values inside the MLP are", kMost,
+            [&](std::size_t row) { return first + static_cast<std::int64_t>(row); });
     const LinearPart down[] = {part(m.down, slice(branch_))};
     backend_.linear(down, gate, n);
   }
+}
+
+/// The routing logits, on the host; finite.
+void Decoder::route(const Moe& m, std::int64_t rows, std::vector<float>& logits) {
+  const std::int64_t experts = m.router.weight->rows();
+  const DeviceSpan routing = scratch(router_, rows, experts);
+  const LinearPart router[] = {part(m.router, routing)};
+  backend_.linear(router, scratch(normed_, rows, parts_.dim), rows);
+  observe("router", routing, rows);
+  check(routing, rows, "the router's logits are", kMost, kSame);
+  logits.resize(routing.size());
+  backend_.download(routing, logits);
+  if (router_probe) router_probe(prefix_ + "router", logits);
 }
 
 /// Each expert computes all its tokens together; each token then sums its experts in rank order, so that neighbours do
 /// not matter.
 void Decoder::moe(const Moe& m, std::int64_t rows) {
   const std::int64_t experts = m.router.weight->rows(), width = m.experts.front().up.weight->rows(), dim = parts_.dim;
-  const DeviceSpan normed = scratch(normed_, rows, dim), routing = scratch(router_, rows, experts);
-  const LinearPart router[] = {part(m.router, routing)};
-  backend_.linear(router, normed, rows);
-  observe("router", routing, rows);
-  std::vector<float> logits(routing.size());
-  backend_.download(routing, logits);
-  if (router_probe) router_probe(prefix_ + "router", logits);
+  const DeviceSpan normed = scratch(normed_, rows, dim);
+  std::vector<float> logits;
+  route(m, rows, logits);
 
   std::vector<std::vector<std::int32_t>> tokens(static_cast<std::size_t>(experts));  // rows of each expert
   std::vector<std::vector<std::int64_t>> slots(static_cast<std::size_t>(experts));   // row * active + rank
@@ -228,7 +272,8 @@ void Decoder::moe(const Moe& m, std::int64_t rows) {
     backend_.gather(normed, dim, mine, picked);
     const LinearPart in[] = {part(expert.gate, gate), part(expert.up, up)};
     backend_.linear(in, picked, n);
-    backend_.activate(m.kind, gate, up, m.limit, m.alpha, gate);
+    if (!backend_.activate(m.kind, gate, up, m.limit, m.alpha, gate))
+      check(gate, n, "values inside an expert are", kMost, [&](std::size_t row) { return mine[row]; });
     const LinearPart down[] = {part(expert.down, picked)};
     backend_.linear(down, gate, n);
     for (std::int64_t i = 0; i < n; ++i)
@@ -243,21 +288,25 @@ void Decoder::moe(const Moe& m, std::int64_t rows) {
                           weights[static_cast<std::size_t>(r * m.active + rank)], at(branch, r));
 }
 
-void Decoder::forward(std::span<const BatchRow> rows, KvStore& kv, std::span<const std::int32_t> logit_rows,
-                      std::span<float> logits, const Observer* observer, std::span<const std::int32_t> state_rows,
-                      std::span<float> states) {
+Status Decoder::forward(std::span<const BatchRow> rows, KvStore& kv, std::span<const std::int32_t> logit_rows,
+                        std::span<float> logits, const Observer* observer, std::span<const std::int32_t> state_rows,
+                        std::span<float> states) {
   LLORCH_ASSERT(!rows.empty() && rows.size() <= static_cast<std::size_t>(rows_max_), "batch size outside 1..rows_max");
   observer_ = observer;
   prefix_.clear();
   const auto n = static_cast<std::int64_t>(rows.size());
   const DeviceSpan stream = scratch(stream_, n, parts_.dim);
-  embed(rows);
+  faults_.assign(rows.size(), {});
+  layer_ = 0;
+  LLORCH_OK(embed(rows));
   rope_tables(rows);
   for (std::size_t i = 0; i < parts_.layers.size(); ++i) {
     if (observer_) prefix_ = fmt::format("layer_{:02}.", i);
     const Layer& layer = parts_.layers[i];
+    layer_ = static_cast<int>(i);
     attend(layer, static_cast<int>(i), rows, kv);
-    normalize(layer.mlp_norm, stream, scratch(normed_, n, parts_.dim));
+    if (!normalize(layer.mlp_norm, stream, scratch(normed_, n, parts_.dim)))
+      check(scratch(normed_, n, parts_.dim), n, "the MLP's input is", kMost, kSame);
     observe("mlp_norm", scratch(normed_, n, parts_.dim), n);
     std::visit(
         [&](const auto& m) {
@@ -272,27 +321,35 @@ void Decoder::forward(std::span<const BatchRow> rows, KvStore& kv, std::span<con
     observe("output", stream, n);
   }
   prefix_.clear();
+  layer_ = static_cast<int>(parts_.layers.size());
+  const auto finish = [&](std::span<const std::int32_t> of, DeviceSpan selected, DeviceSpan normed) {
+    backend_.gather(stream, parts_.dim, of, selected);
+    if (!normalize(parts_.final_norm, selected, normed))
+      check(normed, static_cast<std::int64_t>(of.size()), "the last norm's output is", kMost,
+            [&](std::size_t row) { return of[row]; });
+  };
   if (!state_rows.empty()) {
     const auto m = static_cast<std::int64_t>(state_rows.size());
     LLORCH_ASSERT(states.size() >= state_rows.size() * static_cast<std::size_t>(parts_.dim), "states buffer too small");
     const DeviceSpan selected = scratch(selected_, m, parts_.dim), normed = scratch(normed_, m, parts_.dim);
-    backend_.gather(stream, parts_.dim, state_rows, selected);
-    normalize(parts_.final_norm, selected, normed);
+    finish(state_rows, selected, normed);
     backend_.download(normed, states.subspan(0, normed.size()));
   }
-  if (logit_rows.empty()) return;
-  const auto m = static_cast<std::int64_t>(logit_rows.size());
-  LLORCH_ASSERT(logits.size() >= static_cast<std::size_t>(m) * static_cast<std::size_t>(parts_.vocab),
-                "logits buffer too small");
-  const DeviceSpan selected = scratch(selected_, m, parts_.dim), normed = scratch(normed_, m, parts_.dim);
-  backend_.gather(stream, parts_.dim, logit_rows, selected);
-  normalize(parts_.final_norm, selected, normed);
-  observe("final_norm", normed, m);
-  const DeviceSpan out = scratch(logits_, m, parts_.vocab);
-  const LinearPart head[] = {part(parts_.head, out)};
-  backend_.linear(head, normed, m);
-  observe("logits", out, m);
-  backend_.download(out, logits.subspan(0, out.size()));
+  if (!logit_rows.empty()) {
+    const auto m = static_cast<std::int64_t>(logit_rows.size());
+    LLORCH_ASSERT(logits.size() >= static_cast<std::size_t>(m) * static_cast<std::size_t>(parts_.vocab),
+                  "logits buffer too small");
+    const DeviceSpan selected = scratch(selected_, m, parts_.dim), normed = scratch(normed_, m, parts_.dim);
+    finish(logit_rows, selected, normed);
+    observe("final_norm", normed, m);
+    const DeviceSpan out = scratch(logits_, m, parts_.vocab);
+    const LinearPart head[] = {part(parts_.head, out)};
+    backend_.linear(head, normed, m);
+    observe("logits", out, m);
+    backend_.download(out, logits.subspan(0, out.size()));
+  }
+  if (parts_.intact) LLORCH_OK(parts_.intact());
+  return backend_.intact();
 }
 
 }  // namespace llorch

@@ -57,10 +57,9 @@ class Broken final : public Backend {
  public:
   explicit Broken(std::unique_ptr<Backend> real) : real_(std::move(real)) {}
   std::string_view isa() const override { return "broken"; }
-  Result<std::unique_ptr<Weight>> matrix(const TensorView& t, const Copied& copied) override {
-    return real_->matrix(t, copied);
+  Result<std::unique_ptr<Weight>> matrix(const TensorView& t, const Read& read) override {
+    return real_->matrix(t, read);
   }
-  bool keeps_source() const override { return true; }
   Result<std::unique_ptr<Weight>> table(const TensorView& t, Read read) override {
     return real_->table(t, std::move(read));
   }
@@ -68,14 +67,17 @@ class Broken final : public Backend {
   void upload(std::span<const float> from, DeviceSpan to) override { real_->upload(from, to); }
   void download(DeviceSpan from, std::span<float> to) override { real_->download(from, to); }
   void copy(DeviceSpan from, DeviceSpan to) override { real_->copy(from, to); }
-  void embed(const Weight& t, std::span<const std::int32_t> ids, DeviceSpan out) override { real_->embed(t, ids, out); }
-  void rms_norm(DeviceSpan, DeviceSpan, float, DeviceSpan) override {}
-  void layer_norm(DeviceSpan, DeviceSpan, DeviceSpan, float, DeviceSpan) override {}
+  Status embed(const Weight& t, std::span<const std::int32_t> ids, DeviceSpan out) override {
+    return real_->embed(t, ids, out);
+  }
+  bool rms_norm(DeviceSpan, DeviceSpan, float, DeviceSpan) override { return true; }
+  bool layer_norm(DeviceSpan, DeviceSpan, DeviceSpan, float, DeviceSpan) override { return true; }
+  bool check(DeviceSpan, std::int64_t, float, std::span<std::uint8_t>) override { return true; }
   void linear(std::span<const LinearPart> parts, DeviceSpan x, std::int64_t rows) override {
     real_->linear(parts, x, rows);
     real_->add(parts[0].out.part(0, 1), parts[0].out.part(5, 1));  // one element off
   }
-  void activate(Activation, DeviceSpan, DeviceSpan, float, float, DeviceSpan) override {}
+  bool activate(Activation, DeviceSpan, DeviceSpan, float, float, DeviceSpan) override { return true; }
   void add(DeviceSpan x, DeviceSpan out) override { real_->add(x, out); }
   void rope(DeviceSpan, std::int64_t, int, int, DeviceSpan, DeviceSpan, int, bool) override {}
   void gather(DeviceSpan, std::int64_t, std::span<const std::int32_t>, DeviceSpan) override {}

@@ -30,13 +30,14 @@ void HostBackend::copy(DeviceSpan from, DeviceSpan to) {
   if (!from.empty()) std::memcpy(at(to), at(from), from.size() * sizeof(float));
 }
 
-void HostBackend::embed(const Weight& table, std::span<const std::int32_t> ids, DeviceSpan out) {
+Status HostBackend::embed(const Weight& table, std::span<const std::int32_t> ids, DeviceSpan out) {
   const auto& raw = static_cast<const RawWeight&>(table);
   LLORCH_ASSERT(out.size() >= ids.size() * static_cast<std::size_t>(raw.columns()), "embedding output too small");
   for (std::size_t i = 0; i < ids.size(); ++i) {
     LLORCH_ASSERT(ids[i] >= 0 && ids[i] < raw.rows(), "token id outside the vocabulary");
-    raw.row(ids[i], at(out) + i * static_cast<std::size_t>(raw.columns()));
+    LLORCH_OK(raw.row(ids[i], at(out) + i * static_cast<std::size_t>(raw.columns())));
   }
+  return {};
 }
 
 void HostBackend::gather(DeviceSpan x, std::int64_t width, std::span<const std::int32_t> indices, DeviceSpan out) {

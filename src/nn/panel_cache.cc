@@ -70,11 +70,10 @@ PanelCache::PanelCache(PanelCacheOptions options, std::string_view isa)
 }
 
 void PanelCache::read() {
-  struct stat info {};
-  if (::stat(path_.c_str(), &info) != 0) return;
-  if (info.st_uid != ::geteuid() || (info.st_mode & (S_IWGRP | S_IWOTH))) return;  // whose weights would these be?
   auto file = MappedFile::open(path_);
   if (!file) return;
+  const RegularFile& opened = file->file();
+  if (opened.owner() != ::geteuid() || (opened.mode() & (S_IWGRP | S_IWOTH))) return;  // whose weights would these be?
   const auto bytes = file->bytes();
   std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (cut(text, '\n') != source_) return;
@@ -92,7 +91,7 @@ void PanelCache::read() {
     end = part.offset + part.bytes;
     parts.push_back(std::move(part));
   }
-  if (end != bytes.size()) return;
+  if (end != bytes.size() || !file->intact()) return;
   file_ = std::move(*file), parts_ = std::move(parts), trusted_ = true;
 }
 

@@ -44,6 +44,8 @@ class PanelCache {
   void distrust() { trusted_ = false; }
   /// A matrix as it was loaded in the end; `panels` stay where they are as long as the cache lives.
   void add(Matrix matrix, std::span<const std::byte> panels);
+  /// Whether what was taken from the file was the file's when it was opened. Errors: kModelChanged.
+  [[nodiscard]] Status intact() { return taken_ > 0 ? file_.intact() : Status{}; }
   /// All matrices have come: writes them if any was not in the file.
   void finish();
   [[nodiscard]] bool complete() const { return trusted_ && !added_.empty() && taken_ == added_.size(); }

@@ -24,11 +24,11 @@ class Timed final : public ProfileBackend {
   }
 
   std::string_view isa() const override { return inner_->isa(); }
-  Result<std::unique_ptr<Weight>> matrix(const TensorView& t, const Copied& copied) override {
-    return inner_->matrix(t, copied);
+  Result<std::unique_ptr<Weight>> matrix(const TensorView& t, const Read& read) override {
+    return inner_->matrix(t, read);
   }
-  bool keeps_source() const override { return inner_->keeps_source(); }
   bool loaded() override { return inner_->loaded(); }
+  Status intact() override { return inner_->intact(); }
   Result<std::unique_ptr<Weight>> table(const TensorView& t, Read read) override {
     return inner_->table(t, std::move(read));
   }
@@ -40,14 +40,25 @@ class Timed final : public ProfileBackend {
   void copy(DeviceSpan from, DeviceSpan to) override {
     timed("copy", [&] { inner_->copy(from, to); });
   }
-  void embed(const Weight& table, std::span<const std::int32_t> ids, DeviceSpan out) override {
-    timed("embed", [&] { inner_->embed(table, ids, out); });
+  Status embed(const Weight& table, std::span<const std::int32_t> ids, DeviceSpan out) override {
+    Status done;
+    timed("embed", [&] { done = inner_->embed(table, ids, out); });
+    return done;
   }
-  void rms_norm(DeviceSpan x, DeviceSpan weight, float eps, DeviceSpan out) override {
-    timed("norm", [&] { inner_->rms_norm(x, weight, eps, out); });
+  bool rms_norm(DeviceSpan x, DeviceSpan weight, float eps, DeviceSpan out) override {
+    bool finite = true;
+    timed("norm", [&] { finite = inner_->rms_norm(x, weight, eps, out); });
+    return finite;
   }
-  void layer_norm(DeviceSpan x, DeviceSpan weight, DeviceSpan bias, float eps, DeviceSpan out) override {
-    timed("norm", [&] { inner_->layer_norm(x, weight, bias, eps, out); });
+  bool layer_norm(DeviceSpan x, DeviceSpan weight, DeviceSpan bias, float eps, DeviceSpan out) override {
+    bool finite = true;
+    timed("norm", [&] { finite = inner_->layer_norm(x, weight, bias, eps, out); });
+    return finite;
+  }
+  bool check(DeviceSpan x, std::int64_t rows, float limit, std::span<std::uint8_t> bad) override {
+    bool finite = true;
+    timed("check", [&] { finite = inner_->check(x, rows, limit, bad); });
+    return finite;
   }
   void linear(std::span<const LinearPart> parts, DeviceSpan x, std::int64_t rows) override {
     std::int64_t outputs = 0, bytes = 0;
@@ -59,8 +70,10 @@ class Timed final : public ProfileBackend {
     op.operations += 2.0 * static_cast<double>(rows * columns * outputs);
     op.bytes += static_cast<double>(bytes);
   }
-  void activate(Activation kind, DeviceSpan gate, DeviceSpan up, float limit, float alpha, DeviceSpan out) override {
-    timed("activate", [&] { inner_->activate(kind, gate, up, limit, alpha, out); });
+  bool activate(Activation kind, DeviceSpan gate, DeviceSpan up, float limit, float alpha, DeviceSpan out) override {
+    bool finite = true;
+    timed("activate", [&] { finite = inner_->activate(kind, gate, up, limit, alpha, out); });
+    return finite;
   }
   void add(DeviceSpan x, DeviceSpan out) override {
     timed("add", [&] { inner_->add(x, out); });

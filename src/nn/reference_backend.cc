@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/thread_pool.h"
 #include "nn/host_backend.h"
+#include "quant/table.h"
 
 namespace llorch {
 namespace {
@@ -35,10 +36,21 @@ class ReferenceBackend final : public HostBackend {
  public:
   explicit ReferenceBackend(int threads) : pool_(threads) {}
   std::string_view isa() const override { return "reference"; }
-  bool keeps_source() const override { return true; }
-  Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor, const Copied&) override { return table(tensor, {}); }
+  Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor, const Read& read) override {
+    if (!quant::find_row_ops(tensor.type)) return table(tensor, {});  // which says what is wrong
+    AlignedBuffer bytes;
+    if (read) {
+      LLORCH_TRY(bytes, AlignedBuffer::make(tensor.data.size()));
+      constexpr std::size_t kPiece = 32 << 20;  // between two times that loading may be cancelled
+      for (std::size_t i = 0; i < tensor.data.size(); i += kPiece)
+        LLORCH_OK(read(tensor.data.subspan(i, std::min(kPiece, tensor.data.size() - i)), bytes.data() + i));
+    }
+    LLORCH_OK(quant::check_finite(
+        tensor, read ? std::span<const std::byte>(bytes.data(), tensor.data.size()) : tensor.data, 0));
+    return std::make_unique<RawWeight>(tensor, Read{}, std::move(bytes));
+  }
 
-  void rms_norm(DeviceSpan x, DeviceSpan weight, float eps, DeviceSpan out) override {
+  bool rms_norm(DeviceSpan x, DeviceSpan weight, float eps, DeviceSpan out) override {
     const std::size_t n = weight.size();
     for (std::size_t r = 0; r < x.size() / n; ++r) {
       double squares = 0;
@@ -47,8 +59,9 @@ class ReferenceBackend final : public HostBackend {
       for (std::size_t i = 0; i < n; ++i)
         at(out)[r * n + i] = static_cast<float>(at(x)[r * n + i] * scale * at(weight)[i]);
     }
+    return finite(out);
   }
-  void layer_norm(DeviceSpan x, DeviceSpan weight, DeviceSpan bias, float eps, DeviceSpan out) override {
+  bool layer_norm(DeviceSpan x, DeviceSpan weight, DeviceSpan bias, float eps, DeviceSpan out) override {
     const std::size_t n = weight.size();
     for (std::size_t r = 0; r < x.size() / n; ++r) {
       double mean = 0, variance = 0;
@@ -59,6 +72,18 @@ class ReferenceBackend final : public HostBackend {
       for (std::size_t i = 0; i < n; ++i)
         at(out)[r * n + i] = static_cast<float>((at(x)[r * n + i] - mean) * scale * at(weight)[i] + at(bias)[i]);
     }
+    return finite(out);
+  }
+  bool check(DeviceSpan x, std::int64_t rows, float limit, std::span<std::uint8_t> bad) override {
+    bool all = true;
+    const std::size_t width = x.size() / static_cast<std::size_t>(rows);
+    for (std::size_t r = 0; r < static_cast<std::size_t>(rows); ++r) {
+      const std::span<float> row(at(x) + r * width, width);
+      if (std::ranges::all_of(row, [&](float v) { return std::fabs(v) <= limit; })) continue;
+      std::ranges::fill(row, 0.0f);
+      bad[r] = 1, all = false;
+    }
+    return all;
   }
   void linear(std::span<const LinearPart> parts, DeviceSpan x, std::int64_t rows) override {
     for (const LinearPart& part : parts) {
@@ -70,7 +95,7 @@ class ReferenceBackend final : public HostBackend {
       });
     }
   }
-  void activate(Activation kind, DeviceSpan gate, DeviceSpan up, float limit, float alpha, DeviceSpan out) override {
+  bool activate(Activation kind, DeviceSpan gate, DeviceSpan up, float limit, float alpha, DeviceSpan out) override {
     for (std::size_t i = 0; i < gate.size(); ++i) {
       const double g = at(gate)[i];
       double y = 0;
@@ -82,6 +107,7 @@ class ReferenceBackend final : public HostBackend {
       }
       at(out)[i] = static_cast<float>(y);
     }
+    return finite(out);
   }
   void add(DeviceSpan x, DeviceSpan out) override { add_scaled(x, 1, out); }
   void add_scaled(DeviceSpan x, float scale, DeviceSpan out) override {
@@ -133,6 +159,9 @@ class ReferenceBackend final : public HostBackend {
   }
 
  private:
+  static bool finite(DeviceSpan x) {
+    return std::all_of(at(x), at(x) + x.size(), [](float v) { return std::isfinite(v); });
+  }
   static double square(double x) { return x * x; }
 
   void attend(const AttentionCall& call, const BatchRow& row, std::int64_t r, int head) const {

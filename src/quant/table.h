@@ -6,8 +6,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
+#include "base/result.h"
 #include "quant/format.h"
+#include "tensor/tensor.h"
 
 namespace llorch::quant {
 
@@ -25,5 +28,9 @@ struct RowOps {
 /// nullptr for types that a weight cannot have (integers).
 [[nodiscard]] const RowOps* find_row_ops(DType type);
 [[nodiscard]] inline const RowOps& row_ops(DType type) { return *find_row_ops(type); }
+
+/// Whether weights are finite, as they lie in a file: values of plain types, scales of blocks. `rows`: whole rows of the
+/// tensor, from `first_row` on. Errors: kModelLoadFailed with the place.
+[[nodiscard]] Status check_finite(const TensorView& tensor, std::span<const std::byte> rows, std::uint64_t first_row);
 
 }  // namespace llorch::quant

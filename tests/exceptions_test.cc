@@ -1,0 +1,101 @@
+// What is thrown on the engine's thread ends the request that it belongs to, or those of the pass; the engine goes on
+// and no page of the cache is lost (15.11).
+#include <gtest/gtest.h>
+
+#include <new>
+
+#include "engine/engine.h"
+#include "golden.h"
+
+namespace llorch {
+namespace {
+
+struct Ended {
+  int tokens = 0;
+  std::string error;
+  bool whole = false;
+};
+
+class Exceptions : public testing::Test {
+ protected:
+  Exceptions() {
+    arch::SynthRequest request;
+    request.shape = "tiny-gpt-oss", request.type = "Q8_0";
+    EXPECT_TRUE(arch::synthesize(request, scratch_ / "m.gguf"));
+    model_ = load_test_model(scratch_ / "m.gguf", "");
+    EngineOptions options;
+    options.pages = 12, options.max_batch = 3;
+    engine_ = Engine::make(*model_->decoder, *model_->tokenizer, options).value();
+  }
+  /// `fault` may throw at each event.
+  std::shared_ptr<Ended> submit(std::function<void(const EngineEvent&)> fault = {}, int salt = 0) {
+    auto ended = std::make_shared<Ended>();
+    GenerateRequest r;
+    for (int i = 0; i < 70; ++i) r.prompt.push_back((i * 7 + salt) % 319);
+    r.max_tokens = 8, r.ignore_eos = true;
+    r.sink = [ended, fault = std::move(fault)](const EngineEvent& e) {
+      if (fault) fault(e);
+      if (std::holds_alternative<TokenEvent>(e)) ++ended->tokens;
+      if (std::holds_alternative<EndEvent>(e)) ended->whole = true;
+      if (const auto* error = std::get_if<Error>(&e)) ended->error = name(error->code);
+    };
+    EXPECT_TRUE(engine_->submit(std::move(r)));
+    return ended;
+  }
+  void expect_all_free() {
+    engine_->run_until_idle();
+    EXPECT_EQ(engine_->running() + engine_->waiting(), 0);
+    EXPECT_EQ(engine_->pages().available(), engine_->pages().total());
+    const auto again = submit();
+    engine_->run_until_idle();
+    EXPECT_TRUE(again->whole) << "the engine does not go on: " << again->error;
+  }
+  ScratchDirectory scratch_;
+  std::optional<LoadedModel> model_;
+  std::unique_ptr<Engine> engine_;
+};
+
+TEST_F(Exceptions, of_a_requests_own_sink_end_that_request) {
+  const auto good = submit();
+  const auto bad = submit(
+      [](const EngineEvent& e) {
+        if (std::holds_alternative<TokenEvent>(e)) throw std::bad_alloc();
+      },
+      1);
+  const auto early = submit(
+      [](const EngineEvent& e) {
+        if (std::holds_alternative<StartedEvent>(e)) throw std::runtime_error("no");
+      },
+      2);
+  engine_->run_until_idle();
+  EXPECT_TRUE(good->whole);
+  EXPECT_EQ(bad->error, "INSUFFICIENT_MEMORY");
+  EXPECT_EQ(early->error, "INTERNAL");
+  expect_all_free();
+}
+
+TEST_F(Exceptions, of_a_pass_end_its_requests) {
+  int passes = 0;
+  model_->decoder->router_probe = [&](const std::string& name, std::span<float>) {
+    if (name == "layer_01.router" && ++passes == 3) throw std::bad_alloc();
+  };
+  const auto a = submit(), b = submit({}, 1);
+  engine_->run_until_idle();
+  EXPECT_EQ(a->error, "INSUFFICIENT_MEMORY");
+  EXPECT_EQ(b->error, "INSUFFICIENT_MEMORY");
+  expect_all_free();
+}
+
+TEST_F(Exceptions, an_end_that_could_not_be_told_is_told_later) {
+  int tries = 0;
+  const auto bad = submit([&](const EngineEvent& e) {
+    if (std::holds_alternative<EndEvent>(e) && ++tries < 3) throw std::bad_alloc();
+  });
+  engine_->run_until_idle();
+  EXPECT_EQ(tries, 3);
+  EXPECT_TRUE(bad->whole);
+  expect_all_free();
+}
+
+}  // namespace
+}  // namespace llorch
