@@ -252,6 +252,13 @@ class Models(unittest.TestCase):
             self.assertEqual((c.home / "bare").read_text(), "mine")
             self.assertEqual((base / "refs/main").read_text(), COMMIT)
 
+    def test_names_with_spaces_and_signs_are_fetched(self):  # 15.20
+        name = "a b/tiny +100% #1 \u00e4-q4_0.gguf"
+        self.hub.files = {name: MODEL}
+        with self.alone(self.hub) as c:
+            self.assertEqual(self.download(c)[:2], ("end", None))
+            self.assertEqual((self.cached(c) / "snapshots" / COMMIT / name).read_bytes(), MODEL)
+
     def test_faults_that_last_are_not_retried_and_others_are(self):  # 15.24
         with self.alone(self.hub) as c:
             for status in (401, 403, 404, 410, 400):
