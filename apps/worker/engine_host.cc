@@ -16,19 +16,37 @@ void EngineHost::start(arch::ProgressSink progress, std::function<Status()> read
   });
 }
 
-void EngineHost::cancel_loading() {
-  cancelled_->store(true);
-  hashing_.request_stop();
-}
-
-void EngineHost::stop() {
-  cancel_loading();
+void EngineHost::request_stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = work_ = true;
   }
+  loading_cancelled_->store(true);
+  stopping_.request_stop();
   wake_.notify_all();
+}
+
+void EngineHost::stop() {
+  request_stop();
   if (thread_.joinable()) thread_.join();
+}
+
+void EngineHost::ping(std::function<void()> answered) {
+  {
+    const std::lock_guard lock(mutex_);
+    pings_.push_back(std::move(answered));
+    work_ = true;
+  }
+  wake_.notify_one();
+}
+
+void EngineHost::answer_pings() {
+  std::vector<std::function<void()>> pings;
+  {
+    const std::lock_guard lock(mutex_);
+    pings.swap(pings_);
+  }
+  for (auto& answered : pings) loop_.post(std::move(answered));
 }
 
 void EngineHost::notify() {
@@ -49,8 +67,8 @@ Status EngineHost::prepare(const arch::ProgressSink& progress) {
     if (p.layers_loaded == std::exchange(layers_told, p.layers_loaded) && same) return;
     loop_.post([progress, p] { progress(p); });
   };
-  with_progress.cancelled = cancelled_;
-  LLORCH_OK(check_manifest(options_.model.path, options_.manifest, hashing_.get_token()));
+  with_progress.cancelled = loading_cancelled_;
+  LLORCH_OK(check_manifest(options_.model.path, options_.manifest, stopping_.get_token()));
   LLORCH_TRY(model_, LoadedModel::load(with_progress));
   EngineOptions engine = options_.engine;
   engine.model_id = model_->reference;
@@ -81,30 +99,60 @@ Status EngineHost::warm_up() {
   LLORCH_TRY(const int id, engine_->submit(std::move(request)));
   (void)id;
   while (engine_->step())
-    if (*cancelled_) return fail(ErrorCode::kCancelled, "loading was cancelled");
+    if (*loading_cancelled_) return fail(ErrorCode::kCancelled, "loading was cancelled");
   engine_->evict_cache();
   return outcome;
 }
 
-Status EngineHost::guarded_prepare(const arch::ProgressSink& progress, const std::function<Status()>& read) {
+namespace {
+
+/// What `work` gives, or what it threw.
+template<class Work>
+Status guarded(const Work& work) {
   try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kInsufficientMemory, "there is not enough memory");
+  } catch (const std::exception& e) {
+    return fail(ErrorCode::kInternal, "an unexpected fault: {}", e.what());
+  }
+}
+
+}  // namespace
+
+Status EngineHost::load_and_read(const arch::ProgressSink& progress, const std::function<Status()>& read) {
+  return guarded([&]() -> Status {
     LLORCH_OK(prepare(progress));
     return read();
-  } catch (const std::bad_alloc&) {
-    return fail(ErrorCode::kInsufficientMemory, "memory ran out while the model was made ready");
-  } catch (const std::exception& e) {
-    return fail(ErrorCode::kInternal, "{}", e.what());
-  }
+  });
 }
 
 void EngineHost::run(const arch::ProgressSink& progress, const std::function<Status()>& read,
                      const std::function<void(Status)>& ready) {
   const InRole role(ThreadRole::kEngine);
-  Status prepared = guarded_prepare(progress, read);
+  Status prepared = load_and_read(progress, read);
   const bool good = prepared.has_value();
   loop_.post([ready, prepared = std::move(prepared)] { ready(prepared); });
   if (!good) return;
-  bool told = false;
+  const Status served = guarded([this]() -> Status {
+    serve();
+    return {};
+  });
+  if (!served) loop_.post([this, why = served.error()] { on_fatal_ ? on_fatal_(why) : void(); });
+}
+
+bool EngineHost::step() {
+  if (options_.before_step) options_.before_step();
+  const bool worked = engine_->step();
+  running_ = engine_->running(), waiting_ = engine_->waiting();
+  pages_used_ = engine_->pages().total() - engine_->pages().available();
+  if (engine_->broken())  // its requests have been told
+    if (auto report = std::exchange(on_broken_, nullptr))
+      loop_.post([report = std::move(report), error = *engine_->broken()] { report(error); });
+  return worked;
+}
+
+void EngineHost::serve() {
   while (true) {
     {
       std::unique_lock lock(mutex_);
@@ -112,16 +160,11 @@ void EngineHost::run(const arch::ProgressSink& progress, const std::function<Sta
       if (stop_) return;
       work_ = false;
     }
-    while (true) {
-      if (options_.before_step) options_.before_step();
-      const bool worked = engine_->step();
-      running_ = engine_->running(), waiting_ = engine_->waiting();
-      pages_used_ = engine_->pages().total() - engine_->pages().available();
-      if (engine_->broken() && broken_ && !std::exchange(told, true))
-        loop_.post([handle = broken_, error = *engine_->broken()] { handle(error); });
+    for (bool worked = true; worked;) {
+      worked = step();
+      answer_pings();
       const std::lock_guard lock(mutex_);
       if (stop_) return;
-      if (!worked) break;
     }
   }
 }

@@ -1,15 +1,18 @@
 // The engine's thread: loads the model, warms it up, steps the engine while there is work, waits while there is none.
 //
 // Lives between two threads: everything public is called on the event loop's, everything that comes back arrives there.
-// The engine never touches a socket; the loop never waits for the engine (W-20).
+// The engine never touches a socket; the loop never waits for the engine (W-20). No exception leaves the thread: one in
+// loading is loading's outcome, one in a step is fatal and told to on_fatal.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <stop_token>
 #include <thread>
+#include <vector>
 
 #include "engine/engine.h"
 #include "engine/loaded_model.h"
@@ -46,11 +49,15 @@ class EngineHost {
     };
   }
   /// Called on the loop, once, when the model's file was changed: nothing can be computed any more. Before start().
-  void on_broken(std::function<void(Error)> told) { broken_ = std::move(told); }
-  /// Ends loading with kCancelled, within some milliseconds; does nothing once the model is there. Any thread.
-  void cancel_loading();
-  /// Ends loading, or the thread after the current step; nothing arrives afterwards that was not posted before.
+  void on_broken(std::function<void(const Error&)> report) { on_broken_ = std::move(report); }
+  /// Called on the loop when a step threw: nothing is computed any more. Before start().
+  void on_fatal(std::function<void(const Error&)> told) { on_fatal_ = std::move(told); }
+  /// Ends loading, or the thread after the current step; returns at once.
+  void request_stop();
+  /// request_stop(), and waits for the thread; nothing arrives afterwards that was not posted before.
   void stop();
+  /// `answered` is called on the loop after the step under way.
+  void ping(std::function<void()> answered);
 
   /// Valid once ready.
   [[nodiscard]] const LoadedModel& model() const { return *model_; }
@@ -64,8 +71,12 @@ class EngineHost {
   void run(const arch::ProgressSink& progress, const std::function<Status()>& read,
            const std::function<void(Status)>& ready);
   [[nodiscard]] Status prepare(const arch::ProgressSink& progress);
-  [[nodiscard]] Status guarded_prepare(const arch::ProgressSink& progress, const std::function<Status()>& read);
   [[nodiscard]] Status warm_up();
+  [[nodiscard]] Status load_and_read(const arch::ProgressSink& progress, const std::function<Status()>& read);
+  void serve();
+  /// One step; false when there is no work, or no more.
+  [[nodiscard]] bool step();
+  void answer_pings();
   void notify();
 
   net::EventLoop& loop_;
@@ -75,10 +86,11 @@ class EngineHost {
   std::mutex mutex_;
   std::condition_variable wake_;
   bool work_ = false, stop_ = false;
+  std::vector<std::function<void()>> pings_;
+  std::function<void(const Error&)> on_fatal_, on_broken_;
+  std::stop_source stopping_;  // of the manifest's check
+  std::shared_ptr<std::atomic<bool>> loading_cancelled_ = std::make_shared<std::atomic<bool>>(false);
   std::atomic<int> running_{0}, waiting_{0}, pages_used_{0}, pages_total_{0};
-  std::function<void(Error)> broken_;
-  std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
-  std::stop_source hashing_;
   std::thread thread_;
 };
 

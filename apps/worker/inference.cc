@@ -69,14 +69,18 @@ void Stopwatch::observe(const EngineEvent& event) {
   }
 }
 
-void answer_whole(Worker& w, const service::ContextPtr& c, const job::JobPtr& job) {
+void answer_whole(Worker& w, const PromptRequestPtr& r, const job::JobPtr& job) {
   job->ever_attached = true;
   job->options.cancelled_by_disconnect = false;
-  job->on_ended = [&w, c](const Error& error) {
-    w.forget(c);
-    if (c->exchange->alive()) c->fail(error);
+  // The job outlives the request, and must not keep its body.
+  job->on_ended = [weak = std::weak_ptr(r)](const Error& error) {
+    if (const auto alive = weak.lock()) alive->fail(error);
   };
-  c->exchange->on_gone = [&w, job] { w.cancel(job); };
+  r->c->exchange->on_gone = [&w, job] { w.runner().cancel(job); };
+}
+
+std::string cache_salt(const std::string& principal, const std::string& given) {
+  return fmt::format("{}:{}|{}", principal.size(), principal, given);
 }
 
 std::uint64_t seed_of(const wire::Generation& asked) {
@@ -94,7 +98,7 @@ GenerateRequest make_request(const wire::Generation& asked, TokenIds prompt, int
   r.max_tokens = max_tokens;
   r.stop = asked.stop;
   r.ignore_eos = asked.ignore_eos;
-  r.cache_salt = principal + "|" + asked.cache_salt;  // never shared between keys (E-15, S-72)
+  r.cache_salt = cache_salt(principal, asked.cache_salt);
   return r;
 }
 

@@ -38,10 +38,11 @@ struct Prepared {
     return false;
   }
   /// Prompts of completions and embeddings, each a text or ids.
-  bool take(const Tokenizer& tokenizer, const std::vector<wire::Prompt>& given, EncodeOptions options) {
+  bool take(const PromptRenderer& renderer, const std::vector<wire::Prompt>& given, EncodeOptions options,
+            const PrepareBound& bound) {
     for (const wire::Prompt& prompt : given) {
       const std::string* text = std::get_if<std::string>(&prompt);
-      if (!take(text ? tokenizer.encode(*text, options) : Result<TokenIds>(std::get<wire::Tokens>(prompt))))
+      if (!take(text ? renderer.text(*text, options, bound) : Result<TokenIds>(std::get<wire::Tokens>(prompt))))
         return false;
     }
     return true;
@@ -49,7 +50,7 @@ struct Prepared {
 };
 
 /// A job whose one reader is the request that made it: it ends with the request, and its failure is the answer.
-void answer_whole(Worker& w, const service::ContextPtr& c, const job::JobPtr& job);
+void answer_whole(Worker& w, const PromptRequestPtr& r, const job::JobPtr& job);
 
 /// X-Llorch-Ignored, where there is something to name (J-54).
 inline void name_ignored(const wire::Generation& asked, net::Headers& headers) {
@@ -57,20 +58,20 @@ inline void name_ignored(const wire::Generation& asked, net::Headers& headers) {
     headers.add("X-Llorch-Ignored", fmt::format("{}", fmt::join(asked.ignored, ", ")).substr(0, 1024));
 }
 
-/// Admission, then `prepare` on the background thread, then `submit` on the loop, unless the client has left.
+/// Admission, then `prepare` on a background thread, then `submit` on the loop, unless the client has left.
 template<class Request>
 void prepare_and_submit(Worker& w, const service::ContextPtr& c,
-                        Prepared<Request> (*prepare)(const Worker&, const std::string&),
-                        void (*submit)(Worker&, const service::ContextPtr&, Prepared<Request>&)) {
-  if (w.replay(c) || !w.admit(c, 1)) return;
+                        Prepared<Request> (*prepare)(const Worker&, const std::string&, PrepareBound),
+                        void (*submit)(Worker&, const PromptRequestPtr&, Prepared<Request>&)) {
+  const PromptRequestPtr r = w.intake().open(c);
+  if (!r) return;
   const auto p = std::make_shared<Prepared<Request>>();
-  w.background().run([&w, c, p, prepare] { *p = prepare(w, c->request.body); },
-                     [&w, c, p, submit](const Status& done) {
-                       if (!done) return c->fail(done.error());
-                       if (!c->exchange->alive()) return;  // the client left while its prompt was being read
-                       if (!p->good) return c->fail(p->error, p->details, p->param);
-                       submit(w, c, *p);
-                     });
+  w.intake().prepare(
+      r, [&w, c, p, prepare](const PrepareBound& bound) { *p = prepare(w, c->request.body, bound); },
+      [&w, p, submit](const PromptRequestPtr& prepared) {
+        if (!p->good) return prepared->fail(p->error, p->details, p->param);
+        submit(w, prepared, *p);
+      });
 }
 
 /// Times of one generation, observed where its events arrive, for metrics.
@@ -89,6 +90,9 @@ class Stopwatch {
 /// The engine's request of what a client asked for. `room`: tokens that fit after the prompt.
 [[nodiscard]] GenerateRequest make_request(const wire::Generation& asked, TokenIds prompt, int max_tokens,
                                            std::uint64_t seed, const std::string& principal);
+/// The beginning of a prompt is shared only between requests of the same salt: of one key, under one name that its
+/// client gave (the queen's gives her principal's). The length keeps the two apart (E-15, S-72).
+[[nodiscard]] std::string cache_salt(const std::string& principal, const std::string& given);
 [[nodiscard]] std::uint64_t seed_of(const wire::Generation& asked);
 /// Details of context_length_exceeded (J-03).
 [[nodiscard]] boost::json::object context_details(std::size_t prompt_tokens, int max_tokens, int context);

@@ -21,23 +21,30 @@ inline ServeOptions test_options() {
 
 class Served {
  public:
-  explicit Served(ServeOptions options) : worker_(loop_, std::move(options)) {
-    worker_.on_ready = [this] { ready_.count_down(); };
-    EXPECT_TRUE(worker_.start());
-    port_ = worker_.port();
+  explicit Served(ServeOptions options) : worker_(std::make_unique<Worker>(loop_, std::move(options))) {
+    worker_->on_ready = [this] { ready_.count_down(); };
+    EXPECT_TRUE(worker_->start());
+    port_ = worker_->port();
     thread_ = std::thread([this] { loop_.run(); });
   }
   ~Served() {
     loop_.stop();
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
   }
   void wait_ready() { ready_.wait(); }
   [[nodiscard]] int port() const { return port_; }
+  /// Waits until the worker has ended its loop; its exit code.
+  [[nodiscard]] int wait_end() {
+    thread_.join();
+    return worker_->exit_code();
+  }
+  /// After wait_end().
+  void destroy() { worker_.reset(); }
 
  private:
   net::EventLoop loop_;
   std::latch ready_{1};
-  Worker worker_;
+  std::unique_ptr<Worker> worker_;
   int port_ = 0;
   std::thread thread_;
 };

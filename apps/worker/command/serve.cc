@@ -2,6 +2,7 @@
 #include "config_file.h"
 #include "daemon_flags.h"
 #include "security/validate.h"
+#include "service/exit_deadline.h"
 #include "service/log.h"
 #include "worker/model_flags.h"
 #include "worker/worker.h"
@@ -17,6 +18,21 @@ struct ServeFlags {
   double kv_mb = 0;
   bool no_prefix_cache = false;
 };
+
+/// What the end takes when nothing holds it up: threads joined, files closed, the last lines written.
+constexpr std::chrono::milliseconds kEndMargin{1000};
+
+/// A request that took the last of the memory must not take the others with it.
+void run_all(net::EventLoop& loop) {
+  for (bool done = false; !done;) {
+    try {
+      loop.run();
+      done = true;
+    } catch (const std::exception& e) {
+      service::log(service::Level::kError, "loop_failed", e.what());
+    }
+  }
+}
 
 Result<int> serve(ServeFlags f) {
   ServeOptions& o = f.serve;
@@ -35,19 +51,27 @@ Result<int> serve(ServeFlags f) {
   service::start_log("llorch-worker-cpu", o.log_format, o.log_level);
   net::EventLoop loop;
   service::watch_loop(loop);
-  int code = 0;
+  std::atomic<int> code = 0;
+  service::ExitDeadline end;
+  Worker* ending = nullptr;
+  o.on_ending = [&](std::chrono::milliseconds grace) {
+    code = ending->exit_code();
+    end.arm(grace + kEndMargin, [&code] { return code.load(); });
+  };
   {
     Worker worker(loop, o);
+    ending = &worker;
     if (const Status started = worker.start(); !started) {
       service::stop_log();
       return std::unexpected(started.error());
     }
     loop.on_signals([&](int count) { count > 1 ? loop.stop() : worker.shutdown("signal"); });
-    loop.run();
+    run_all(loop);
     code = worker.exit_code();
+    end.arm(kEndMargin, [&code] { return code.load(); });  // where nothing else did: a second signal
   }
   service::stop_log();
-  return code;
+  return code.load();
 }
 
 }  // namespace

@@ -9,12 +9,13 @@ namespace {
 using service::ContextPtr;
 using Asked = Prepared<wire::EmbeddingRequest>;
 
-Asked prepare(const Worker& w, const std::string& text) {
+Asked prepare(const Worker& w, const std::string& text, PrepareBound bound) {
   Asked p;
   const auto body = wire::parse_body(text);
   if (!body) return p.error = body.error(), p;
-  p.good = p.take(wire::read_embedding(*body, w.bounds())) &&
-           p.take(*w.engine().model().tokenizer, p.request.prompts, {.add_special = true});
+  if (!p.take(wire::read_embedding(*body, w.bounds()))) return p;
+  bound.tighten(p.request.deadline_ms);
+  p.good = p.take(w.model().renderer, p.request.prompts, {.add_special = true}, bound);
   return p;
 }
 
@@ -30,11 +31,11 @@ std::string base64_of(const std::vector<float>& values) {
 
 /// Collects the vectors of one request and answers when the last is there.
 struct Answer : std::enable_shared_from_this<Answer> {
-  Answer(Worker& worker, ContextPtr context, job::JobPtr its_job, bool in_base64, std::size_t count)
-      : w(worker), c(std::move(context)), job(std::move(its_job)), base64(in_base64), vectors(count) {}
+  Answer(Worker& worker, PromptRequestPtr request, job::JobPtr its_job, bool in_base64, std::size_t count)
+      : w(worker), r(std::move(request)), job(std::move(its_job)), base64(in_base64), vectors(count) {}
 
   Worker& w;
-  ContextPtr c;
+  PromptRequestPtr r;
   job::JobPtr job;
   bool base64;
   std::vector<std::vector<float>> vectors;
@@ -46,25 +47,25 @@ struct Answer : std::enable_shared_from_this<Answer> {
     if (const auto* started = std::get_if<StartedEvent>(&event)) {
       w.jobs().start(*job, std::chrono::system_clock::now());
       tokens += started->tokens_in;
-      w.narrate(job, "execute_start", fmt::format("computing {} tokens for an embedding", started->tokens_in));
+      w.runner().narrate(job, "execute_start", fmt::format("computing {} tokens for an embedding", started->tokens_in));
     } else if (const auto* embedding = std::get_if<EmbeddingEvent>(&event)) {
       vectors[i] = embedding->values;
     } else if (const auto* error = std::get_if<Error>(&event)) {
-      w.fail_job(job, *error);
+      w.runner().fail(job, *error);
     } else if (std::holds_alternative<EndEvent>(event) && ++ended == vectors.size()) {
       send();
     }
   }
   void send() {
     // Up to 64 vectors of some thousand numbers: not on the loop.
-    w.background().run([self = shared_from_this()] { self->write(); },
-                       [self = shared_from_this()](const Status& done) {
-                         if (!done) return self->w.fail_job(self->job, done.error());
-                         if (self->job->finished()) return;  // the client left, or its time was over
-                         self->w.finish_job(self->job, "end", "{}");
-                         self->w.remember(self->c, self->job->id, self->response);
-                         self->c->reply(std::move(self->response));
-                       });
+    w.intake().background().run([self = shared_from_this()] { self->write(); },
+                                [self = shared_from_this()](const Status& done) {
+                                  if (!done) return self->w.runner().fail(self->job, done.error());
+                                  if (self->job->finished()) return;  // the client left, or its time was over
+                                  self->w.runner().finish(self->job, "end", "{}");
+                                  self->r->answered(self->job->id, self->response);
+                                  self->r->c->reply(std::move(self->response));
+                                });
   }
   void write() {
     boost::json::array data;
@@ -84,31 +85,27 @@ struct Answer : std::enable_shared_from_this<Answer> {
   }
 };
 
-void submit(Worker& w, const ContextPtr& c, Asked& p) {
-  if (!w.admit(c, static_cast<int>(p.prompts.size()))) return;
+void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
+  if (!w.intake().grow(*r, static_cast<int>(p.prompts.size()), "input")) return;
+  const int context = w.model().context;
   for (const TokenIds& prompt : p.prompts)
-    if (static_cast<int>(prompt.size()) > w.model().context)
-      return c->fail(
-          {ErrorCode::kContextLengthExceeded,
-           fmt::format("this model's context is {} tokens; an input has {}", w.model().context, prompt.size())},
-          context_details(prompt.size(), 0, w.model().context), "input");
-  const auto job = w.jobs().create({.principal = c->principal.id, .operation = "embedding"}, net::Clock::now(),
+    if (static_cast<int>(prompt.size()) > context)
+      return r->fail({ErrorCode::kContextLengthExceeded,
+                      fmt::format("this model's context is {} tokens; an input has {}", context, prompt.size())},
+                     context_details(prompt.size(), 0, context), "input");
+  const std::string& principal = r->c->principal.id;
+  const auto job = w.jobs().create({.principal = principal, .operation = "embedding"}, net::Clock::now(),
                                    std::chrono::system_clock::now());
-  const auto answer = std::make_shared<Answer>(w, c, job, p.request.base64, p.prompts.size());
+  const auto answer = std::make_shared<Answer>(w, r, job, p.request.base64, p.prompts.size());
   std::vector<Generation> generations;
   for (std::size_t i = 0; i < p.prompts.size(); ++i) {
-    GenerateRequest r;
-    r.prompt = std::move(p.prompts[i]);
-    r.embedding = w.model().pooling;
-    r.cache_salt = c->principal.id + "|" + p.request.cache_salt;
-    generations.push_back({std::move(r), [answer, i](const EngineEvent& e) { (*answer)(i, e); }});
+    GenerateRequest request;
+    request.prompt = std::move(p.prompts[i]);
+    request.embedding = w.model().pooling;
+    request.cache_salt = cache_salt(principal, p.request.cache_salt);
+    generations.push_back({std::move(request), [answer, i](const EngineEvent& e) { (*answer)(i, e); }});
   }
-  if (const Status run = w.run(job, std::move(generations), c, p.request.deadline_ms); !run) {
-    if (run.error().code != ErrorCode::kDeadlineExceeded) c->fail(run.error());
-    return;
-  }
-  w.remember(c, job->id, std::nullopt);
-  answer_whole(w, c, job);
+  if (w.runner().run(job, std::move(generations), *r, p.request.deadline_ms)) answer_whole(w, r, job);
 }
 
 }  // namespace

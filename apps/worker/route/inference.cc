@@ -8,15 +8,16 @@ namespace {
 using service::ContextPtr;
 constexpr const char* kPrefix = "/v1/inference";
 
-Prepared<wire::InferenceRequest> prepare(const Worker& w, const std::string& text) {
+Prepared<wire::InferenceRequest> prepare(const Worker& w, const std::string& text, PrepareBound bound) {
   Prepared<wire::InferenceRequest> p;
   const auto body = wire::parse_body(text);
   if (!body) return p.error = body.error(), p;
   if (!p.take(wire::read_inference(*body, w.bounds()))) return p;
   const auto& r = p.request;
-  p.good =
-      p.take(r.messages ? w.render_chat(*r.messages, {})
-                        : w.engine().model().tokenizer->encode(r.prompt, {.add_special = true, .parse_special = true}));
+  bound.tighten(r.deadline_ms);
+  const PromptRenderer& renderer = w.model().renderer;
+  p.good = p.take(r.messages ? renderer.chat(*r.messages, {}, bound)
+                             : renderer.text(r.prompt, {.add_special = true, .parse_special = true}, bound));
   return p;
 }
 
@@ -43,25 +44,26 @@ struct NativeStream {
                        {"seed", seed},
                        {"tokens_in", e.tokens_in},
                        {"params", params}});
-    w.narrate(job, "execute_start",
-              fmt::format("computing {} prompt tokens, {} of them from the cache", e.tokens_in, e.cached_tokens),
-              {{"tokens_in", e.tokens_in}});
+    w.runner().narrate(
+        job, "execute_start",
+        fmt::format("computing {} prompt tokens, {} of them from the cache", e.tokens_in, e.cached_tokens),
+        {{"tokens_in", e.tokens_in}});
   }
   void operator()(const TokenEvent& e) {
     boost::json::object o{{"t", e.text}, {"i", e.index}, {"token_id", e.token.id}};
     if (logprobs) {
       o["logprob"] = e.token.logprob;
       boost::json::array top;
-      for (const TokenLogprob& t : e.token.top)
-        top.push_back(logprob_entry(*w.engine().model().tokenizer, t.id, t.logprob));
+      for (const TokenLogprob& t : e.token.top) top.push_back(logprob_entry(*w.loaded().tokenizer, t.id, t.logprob));
       if (!top.empty()) o["top_logprobs"] = std::move(top);
     }
     append("token", std::move(o));
   }
   void operator()(const EmbeddingEvent&) {}
   void operator()(const EndEvent& e) {
-    w.narrate(job, "execute_end", fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms),
-              {{"tokens_out", e.tokens_out}, {"decode_time_ms", e.decode_ms}});
+    w.runner().narrate(job, "execute_end",
+                       fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms),
+                       {{"tokens_out", e.tokens_out}, {"decode_time_ms", e.decode_ms}});
     boost::json::object o{{"type", "end"},
                           {"seq", job->log.next_seq()},
                           {"tokens_out", e.tokens_out},
@@ -72,17 +74,17 @@ struct NativeStream {
                           {"cached_tokens", e.cached_tokens}};
     if (e.stop_sequence) o["stop_sequence_matched"] = *e.stop_sequence;
     if (!e.undecoded.empty()) o["undecoded_bytes"] = to_hex(e.undecoded);
-    w.finish_job(job, "end", boost::json::serialize(o));
+    w.runner().finish(job, "end", boost::json::serialize(o));
   }
-  void operator()(const Error& e) { w.fail_job(job, e); }
+  void operator()(const Error& e) { w.runner().fail(job, e); }
 };
 
-void submit(Worker& w, const ContextPtr& c, Prepared<wire::InferenceRequest>& p) {
-  if (!w.admit(c, 1)) return;
+void submit(Worker& w, const PromptRequestPtr& r, Prepared<wire::InferenceRequest>& p) {
+  const ContextPtr& c = r->c;
   const int context = w.model().context, room = context - static_cast<int>(p.prompts[0].size());
   const int wanted = p.request.max_tokens.value_or(std::clamp(room, 1, w.options().max_tokens_out));
   if (wanted > room)
-    return c->fail({ErrorCode::kContextLengthExceeded,
+    return r->fail({ErrorCode::kContextLengthExceeded,
                     fmt::format("{} prompt tokens and {} requested tokens exceed the context of {}",
                                 p.prompts[0].size(), wanted, context)},
                    context_details(p.prompts[0].size(), wanted, context));
@@ -99,17 +101,13 @@ void submit(Worker& w, const ContextPtr& c, Prepared<wire::InferenceRequest>& p)
                    stream->watch.observe(e);
                    std::visit(*stream, e);
                  }});
-  const int position = std::max(0, w.active() + 1 - w.options().engine.engine.max_batch);
-  if (const Status run = w.run(job, std::move(one), c, p.request.deadline_ms); !run) {
-    if (run.error().code != ErrorCode::kDeadlineExceeded) c->fail(run.error());
-    return;
-  }
-  net::Response r;
-  r.status = 202;
-  r.body = boost::json::serialize(service::created(*job, kPrefix, position));
-  name_ignored(p.request, r.headers);
-  w.remember(c, job->id, r);
-  c->reply(std::move(r));
+  if (!w.runner().run(job, std::move(one), *r, p.request.deadline_ms)) return;
+  net::Response response;
+  response.status = 202;
+  response.body = boost::json::serialize(service::created(*job, kPrefix, w.admission().waiting()));
+  name_ignored(p.request, response.headers);
+  r->answered(job->id, response);
+  c->reply(std::move(response));
 }
 
 }  // namespace
@@ -121,8 +119,8 @@ void add_route_inference(Worker& w) {
   });
   service::add_job_routes(w.router(), w.loop(), w.jobs(),
                           {.prefix = kPrefix,
-                           .cancel = [&w](const job::JobPtr& j) { w.cancel(j); },
-                           .disconnected = [&w](const job::JobPtr& j) { w.disconnected(j); },
+                           .cancel = [&w](const job::JobPtr& j) { w.runner().cancel(j); },
+                           .disconnected = [&w](const job::JobPtr& j) { w.runner().disconnected(j); },
                            .hidden = [](const job::Job& j) { return j.options.operation == "load"; },
                            .framing =
                                [](const job::Job& j) {

@@ -41,8 +41,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
     if (!request_.chat || w_.model().reasoning == Reasoning::Style::kNone) return;
     const TokenIds& prompt = prompts_.front();
     const std::size_t last = std::min<std::size_t>(prompt.size(), 8);
-    const std::string end =
-        w_.engine().model().tokenizer->decode(std::span(prompt).subspan(prompt.size() - last), true);
+    const std::string end = w_.loaded().tokenizer->decode(std::span(prompt).subspan(prompt.size() - last), true);
     for (Choice& choice : choices_) choice.reasoning.emplace(w_.model().reasoning, end);
   }
 
@@ -75,19 +74,20 @@ class Completion : public std::enable_shared_from_this<Completion> {
     } else if (const auto* end = std::get_if<EndEvent>(&event)) {
       finish(choice, *end);
     } else if (const auto* error = std::get_if<Error>(&event)) {
-      w_.fail_job(job_, *error);
+      w_.runner().fail(job_, *error);
     }
   }
 
   void begin(Choice& choice, const StartedEvent& e) {
     w_.jobs().start(*job_, std::chrono::system_clock::now());
-    w_.narrate(job_, "execute_start",
-               fmt::format("computing {} prompt tokens, {} of them from the cache", e.tokens_in, e.cached_tokens));
+    w_.runner().narrate(
+        job_, "execute_start",
+        fmt::format("computing {} prompt tokens, {} of them from the cache", e.tokens_in, e.cached_tokens));
     if (choice.index % request_.n == 0) tokens_in_ += e.tokens_in, cached_ += e.cached_tokens;
     if (request_.echo) {
       const auto& prompt = request_.prompts[static_cast<std::size_t>(choice.index / request_.n)];
       const std::string* given = std::get_if<std::string>(&prompt);
-      choice.text = given ? *given : w_.engine().model().tokenizer->decode(std::get<wire::Tokens>(prompt));
+      choice.text = given ? *given : w_.loaded().tokenizer->decode(std::get<wire::Tokens>(prompt));
     }
     if (!request_.stream) return;
     if (request_.chat)
@@ -97,7 +97,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
   }
 
   [[nodiscard]] boost::json::object logprob_of(const TokenEvent& e) const {
-    const Tokenizer& tokenizer = *w_.engine().model().tokenizer;
+    const Tokenizer& tokenizer = *w_.loaded().tokenizer;
     boost::json::object entry = logprob_entry(tokenizer, e.token.id, e.token.logprob);
     boost::json::array top;
     for (const TokenLogprob& t : e.token.top) top.push_back(logprob_entry(tokenizer, t.id, t.logprob));
@@ -110,7 +110,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
     boost::json::array logprobs;
     if (request_.logprobs) logprobs.push_back(logprob_of(e));
     if (!choice.reasoning) return say(choice, {"", e.text}, std::move(logprobs));
-    const Tokenizer& tokenizer = *w_.engine().model().tokenizer;
+    const Tokenizer& tokenizer = *w_.loaded().tokenizer;
     const bool control = tokenizer.piece(e.token.id).empty();
     const bool thought = choice.reasoning->thinking();
     say(choice, choice.reasoning->push(e.text, control ? tokenizer.piece(e.token.id, true) : std::string_view()),
@@ -135,8 +135,9 @@ class Completion : public std::enable_shared_from_this<Completion> {
     if (choice.reasoning) say(choice, choice.reasoning->finish(), {});
     choice.finish_reason = e.reason == StopReason::kMaxTokens ? "length" : "stop";
     choice.tokens_out = e.tokens_out;
-    w_.narrate(job_, "execute_end", fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms),
-               {{"tokens_out", e.tokens_out}, {"decode_time_ms", e.decode_ms}});
+    w_.runner().narrate(job_, "execute_end",
+                        fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms),
+                        {{"tokens_out", e.tokens_out}, {"decode_time_ms", e.decode_ms}});
     if (request_.stream) chunk(choice, {}, "", boost::json::string(choice.finish_reason));
     if (++ended_ < choices_.size()) return;
     if (request_.stream) {
@@ -146,7 +147,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
         o["usage"] = usage();
         append(o);
       }
-      w_.finish_job(job_, "end", "{}");
+      w_.runner().finish(job_, "end", "{}");
       return;
     }
     if (job_->finished()) return;
@@ -155,7 +156,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
     for (Choice& c : choices_) list.push_back(whole(c));
     o["choices"] = std::move(list);
     o["usage"] = usage();
-    w_.finish_job(job_, "end", "{}");
+    w_.runner().finish(job_, "end", "{}");
     on_whole(o);
   }
 
@@ -242,27 +243,29 @@ class Completion : public std::enable_shared_from_this<Completion> {
   int tokens_in_ = 0, cached_ = 0;
 };
 
-Asked prepare_chat(const Worker& w, const std::string& text) {
+Asked prepare_chat(const Worker& w, const std::string& text, PrepareBound bound) {
   Asked p;
   const auto body = wire::parse_body(text);
   if (!body) return p.error = body.error(), p;
-  p.good = p.take(wire::read_chat(*body, w.bounds())) &&
-           p.take(w.render_chat(p.request.messages, p.request.template_arguments));
+  if (!p.take(wire::read_chat(*body, w.bounds()))) return p;
+  bound.tighten(p.request.deadline_ms);
+  p.good = p.take(w.model().renderer.chat(p.request.messages, p.request.template_arguments, bound));
   return p;
 }
 
-Asked prepare_completion(const Worker& w, const std::string& text) {
+Asked prepare_completion(const Worker& w, const std::string& text, PrepareBound bound) {
   Asked p;
   const auto body = wire::parse_body(text);
   if (!body) return p.error = body.error(), p;
-  p.good = p.take(wire::read_completion(*body, w.bounds())) &&
-           p.take(*w.engine().model().tokenizer, p.request.prompts, {.add_special = true, .parse_special = true});
+  if (!p.take(wire::read_completion(*body, w.bounds()))) return p;
+  bound.tighten(p.request.deadline_ms);
+  p.good = p.take(w.model().renderer, p.request.prompts, {.add_special = true, .parse_special = true}, bound);
   return p;
 }
 
 /// How many tokens each prompt may generate; context_length_exceeded is answered here. `dropped`: tokens cut off the
 /// front of prompts, only where the client asked for it (J-64).
-std::optional<std::vector<int>> fit(const Worker& w, const ContextPtr& c, Asked& p, std::size_t& dropped) {
+std::optional<std::vector<int>> fit(const Worker& w, PromptRequest& r, Asked& p, std::size_t& dropped) {
   const int context = w.model().context;
   std::vector<int> out;
   for (TokenIds& prompt : p.prompts) {
@@ -275,10 +278,10 @@ std::optional<std::vector<int>> fit(const Worker& w, const ContextPtr& c, Asked&
     const int room =
         context - static_cast<int>(std::min<std::size_t>(prompt.size(), static_cast<std::size_t>(context)));
     if (asked > room || room < 1) {
-      c->fail({ErrorCode::kContextLengthExceeded,
-               fmt::format("this model's context is {} tokens; the request has {} prompt tokens and asks for {}",
-                           context, prompt.size(), asked)},
-              context_details(prompt.size(), asked, context), p.request.chat ? "messages" : "prompt");
+      r.fail({ErrorCode::kContextLengthExceeded,
+              fmt::format("this model's context is {} tokens; the request has {} prompt tokens and asks for {}",
+                          context, prompt.size(), asked)},
+             context_details(prompt.size(), asked, context), p.request.chat ? "messages" : "prompt");
       return std::nullopt;
     }
     out.push_back(p.request.max_tokens.value_or(room));
@@ -286,11 +289,24 @@ std::optional<std::vector<int>> fit(const Worker& w, const ContextPtr& c, Asked&
   return out;
 }
 
-void submit(Worker& w, const ContextPtr& c, Asked& p) {
+void answer_when_whole(Worker& w, const PromptRequestPtr& r, const job::JobPtr& job, Completion& completion,
+                       net::Headers headers) {
+  completion.on_whole = [r, job, headers = std::move(headers)](const boost::json::object& o) {
+    net::Response response;
+    response.body = boost::json::serialize(o);
+    response.headers = headers;
+    r->answered(job->id, response);
+    r->c->reply(std::move(response));
+  };
+  answer_whole(w, r, job);
+}
+
+void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
+  const ContextPtr& c = r->c;
   const int count = static_cast<int>(p.prompts.size()) * p.request.n;
-  if (!w.admit(c, count)) return;
+  if (!w.intake().grow(*r, count, p.request.n > 1 ? "n" : "prompt")) return;
   std::size_t dropped = 0;
-  const auto max_tokens = fit(w, c, p, dropped);
+  const auto max_tokens = fit(w, *r, p, dropped);
   if (!max_tokens) return;
   const bool resumable = c->request.headers.get("X-Resumable") == "1", stream = p.request.stream;
   const auto job = w.jobs().create(
@@ -301,28 +317,15 @@ void submit(Worker& w, const ContextPtr& c, Asked& p) {
   const auto deadline = p.request.deadline_ms;
   const auto completion = std::make_shared<Completion>(w, job, c, std::move(p));
   completion->set_dropped(dropped);
-  const Status run = w.run(job, completion->generations(*max_tokens), c, deadline);
-  if (!run) {
-    if (run.error().code != ErrorCode::kDeadlineExceeded) c->fail(run.error());
-    return;
-  }
-  w.remember(c, job->id, std::nullopt);
-  if (!stream) {
-    completion->on_whole = [&w, c, job, headers](const boost::json::object& o) {
-      net::Response r;
-      r.body = boost::json::serialize(o);
-      r.headers = headers;
-      w.remember(c, job->id, r);
-      c->reply(std::move(r));
-    };
-    return answer_whole(w, c, job);
-  }
+  if (!w.runner().run(job, completion->generations(*max_tokens), *r, deadline)) return;
+  if (!stream) return answer_when_whole(w, r, job, *completion, std::move(headers));
+  r->answered(job->id, std::nullopt);
   service::StreamOptions options;
   options.framing = resumable ? service::Framing::kOpenAiResumable : service::Framing::kOpenAi;
   options.headers = std::move(headers);
   if (resumable) options.headers.add("X-Sse-Url", net::url_path("/v1/inference").segment(job->id).fixed("/stream"));
   if (const Status s = service::stream_job(w.loop(), w.jobs(), job, c, std::move(options),
-                                           [&w](const job::JobPtr& j) { w.disconnected(j); });
+                                           [&w](const job::JobPtr& j) { w.runner().disconnected(j); });
       !s)
     c->fail(s.error());
 }

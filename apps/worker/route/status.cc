@@ -9,10 +9,10 @@ namespace {
 using service::ContextPtr;
 using service::Scope;
 
-void health(Worker& w, const ContextPtr& c) {
-  const bool ready = w.state() == WorkerState::kIdle || w.state() == WorkerState::kDraining;
+boost::json::object describe_health(Worker& w, bool ready, const std::string& stuck) {
   const ModelFacts& m = w.model();
-  boost::json::object o{{"status", ready                                ? "healthy"
+  const bool well = ready && stuck.empty();
+  boost::json::object o{{"status", well                                 ? "healthy"
                                    : w.state() == WorkerState::kLoading ? "loading"
                                                                         : "unhealthy"},
                         {"model", m.id},
@@ -28,7 +28,17 @@ void health(Worker& w, const ContextPtr& c) {
                         {"uptime_seconds", w.uptime_s()},
                         {"capabilities", {"text-gen", "embedding"}},
                         {"protocol", "sse"}};
-  c->reply(ready ? 200 : 503, std::move(o));
+  if (!stuck.empty()) o["stuck"] = stuck;
+  return o;
+}
+
+/// What a request would go through answers for itself.
+void health(Worker& w, const ContextPtr& c) {
+  const bool ready = w.state() == WorkerState::kIdle || w.state() == WorkerState::kDraining;
+  if (!ready) return c->reply(503, describe_health(w, false, ""));
+  w.health().check([&w, c](const std::string& stuck) {
+    if (c->exchange->alive()) c->reply(stuck.empty() ? 200 : 503, describe_health(w, true, stuck));
+  });
 }
 
 void info(Worker& w, const ContextPtr& c) {
@@ -42,7 +52,7 @@ void info(Worker& w, const ContextPtr& c) {
                  {"implementation", "llorch-worker-cpu"},
                  {"version", LLORCH_VERSION},
                  {"backend", "cpu"},
-                 {"isa", w.state() == WorkerState::kLoading ? "" : std::string(w.engine().model().backend->isa())},
+                 {"isa", w.state() == WorkerState::kLoading ? "" : std::string(w.loaded().backend->isa())},
                  {"build_id", LLORCH_VERSION}});
 }
 
@@ -52,7 +62,7 @@ void progress(Worker& w, const ContextPtr& c) {
     return c->fail({ErrorCode::kWorkerUnhealthy, "the worker is not loading"}, o);
   }
   const Status s =
-      service::stream_job(w.loop(), w.jobs(), w.loading_job, c, {.take_over = true}, [](const job::JobPtr&) {});
+      service::stream_job(w.loop(), w.jobs(), w.loading_job(), c, {.take_over = true}, [](const job::JobPtr&) {});
   if (!s) c->fail(s.error());
 }
 

@@ -1,0 +1,185 @@
+// The parts of a worker, each alone: admission, Idempotency-Key, health, the end.
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "service/exit_deadline.h"
+#include "worker/admission.h"
+#include "worker/health_probe.h"
+#include "worker/idempotency.h"
+#include "worker/inference.h"
+#include "worker/lifecycle.h"
+
+namespace llorch::worker {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(Admission, places_are_taken_at_the_door_and_given_back) {
+  Admission admission(2, 3);
+  {
+    auto first = admission.enter(), second = admission.enter();
+    ASSERT_TRUE(first && second);
+    EXPECT_EQ(admission.taken(), 2);
+    EXPECT_EQ(admission.waiting(), 0);
+    EXPECT_TRUE(admission.grow(*first, 4));
+    EXPECT_EQ(admission.taken(), 5);
+    EXPECT_EQ(admission.waiting(), 3);
+    EXPECT_EQ(admission.enter().error().code, ErrorCode::kQueueFull);
+    EXPECT_EQ(admission.grow(*second, 2).error().code, ErrorCode::kQueueFull);
+    first->give_back(3);
+    EXPECT_TRUE(admission.grow(*second, 2));
+    Admission::Ticket moved = *std::move(first);
+    EXPECT_EQ(moved.places(), 1);
+    moved.give_back(7);
+    EXPECT_EQ(admission.taken(), 2);
+  }
+  EXPECT_EQ(admission.taken(), 0);
+}
+
+TEST(Admission, what_can_never_fit_is_another_error_than_what_does_not_fit_now) {
+  Admission admission(8, 100);
+  auto ticket = admission.enter();
+  const Status s = admission.grow(*ticket, 512);
+  ASSERT_FALSE(s);
+  EXPECT_EQ(s.error().code, ErrorCode::kInvalidRequest);
+  EXPECT_TRUE(s.error().message.contains("108")) << s.error().message;
+  EXPECT_TRUE(admission.grow(*ticket, 108));
+}
+
+using Claim = IdempotencyStore::Claim;
+const IdempotencyStore::Time kStart{};
+
+IdempotencyStore::Answer whole(const std::string& body) {
+  net::Response r;
+  r.body = body;
+  return {"job", r};
+}
+
+TEST(Idempotency, one_reserves_and_the_others_wait_for_its_answer) {
+  IdempotencyStore store(1 << 20);
+  int called = 0;
+  const auto again = [&] { ++called; };
+  EXPECT_EQ(store.claim("k", "h", kStart, again), Claim::kReserved);
+  EXPECT_EQ(store.claim("k", "h", kStart, again), Claim::kWaits);
+  EXPECT_EQ(store.claim("k", "h", kStart, again), Claim::kWaits);
+  EXPECT_EQ(store.claim("k", "another body", kStart, again), Claim::kMismatch);
+  EXPECT_EQ(store.claim("other", "h", kStart, again), Claim::kReserved);
+  EXPECT_EQ(store.answer("k"), nullptr);
+  store.answered("k", whole("text"));
+  EXPECT_EQ(called, 2);
+  EXPECT_EQ(store.claim("k", "h", kStart, again), Claim::kAnswered);
+  EXPECT_EQ(store.answer("k")->response->body, "text");
+}
+
+TEST(Idempotency, a_key_that_is_released_goes_to_the_next_in_line) {
+  IdempotencyStore store(1 << 20);
+  std::vector<Claim> second, third;
+  std::function<void()> again2 = [&] { second.push_back(store.claim("k", "h", kStart, again2)); };
+  std::function<void()> again3 = [&] { third.push_back(store.claim("k", "h", kStart, again3)); };
+  EXPECT_EQ(store.claim("k", "h", kStart, {}), Claim::kReserved);
+  again2();
+  again3();
+  store.release("k");
+  EXPECT_EQ(second, (std::vector{Claim::kWaits, Claim::kReserved}));
+  EXPECT_EQ(third, (std::vector{Claim::kWaits, Claim::kWaits}));
+  store.answered("k", whole("text"));
+  EXPECT_EQ(third.back(), Claim::kAnswered);
+}
+
+TEST(Idempotency, answers_are_bounded_by_bytes_and_by_time) {
+  IdempotencyStore store(100'000);
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_EQ(store.claim(std::to_string(i), "h", kStart, {}), Claim::kReserved);
+    store.answered(std::to_string(i), whole(std::string(10'000, 'x')));
+    EXPECT_LE(store.bytes(), 100'000u);
+  }
+  EXPECT_EQ(store.answer("0"), nullptr) << "the oldest goes first";
+  EXPECT_NE(store.answer("49"), nullptr);
+  EXPECT_EQ(store.claim("large", "h", kStart, {}), Claim::kReserved);
+  store.answered("large", whole(std::string(200'000, 'x')));
+  EXPECT_LE(store.bytes(), 100'000u);
+  EXPECT_EQ(store.claim("open", "h", kStart, {}), Claim::kReserved);
+  store.sweep(kStart + 11min);
+  EXPECT_EQ(store.count(), 1u) << "what is still being made stays";
+  store.release("open");
+  EXPECT_EQ(store.bytes(), 0u);
+}
+
+TEST(HealthProbe, names_the_part_that_does_not_answer) {
+  net::EventLoop loop;
+  HealthProbe probe(loop, 5ms);
+  constexpr auto kStuck = 500ms;
+  std::vector<std::function<void()>> held;
+  probe.add({"quick", [&](std::function<void()> answered) { loop.post(std::move(answered)); }, kStuck});
+  probe.add({"stuck", [&](std::function<void()> answered) { held.push_back(std::move(answered)); }, kStuck});
+  std::vector<std::string> found;
+  std::function<void()> look = [&] {
+    probe.check([&](const std::string& stuck) {
+      found.push_back(stuck);
+      if (stuck.empty() && found.size() < 1000) return look();
+      loop.stop();
+    });
+  };
+  look();
+  loop.run();
+  EXPECT_EQ(found.front(), "") << "slow is not stuck";
+  EXPECT_EQ(found.back(), "stuck");
+  EXPECT_EQ(held.size(), 1u) << "a part that has not answered is not asked again";
+  held.front()();
+  found.clear();
+  probe.check([&](const std::string& stuck) {
+    found.push_back(stuck);
+    loop.stop();
+  });
+  held.back()();
+  loop.run();
+  EXPECT_EQ(found, std::vector<std::string>{""});
+}
+
+TEST(Lifecycle, what_does_not_finish_within_the_grace_is_cancelled_and_the_loop_ends) {
+  net::EventLoop loop;
+  std::vector<std::string> steps;
+  Lifecycle life({loop, 50ms, [&] { steps.push_back("loading"); }, [] { return 1; }, [] { return 1; },
+                  [&] { steps.push_back("closed"); }, [&] { steps.push_back("cancelled"); },
+                  [&](std::chrono::milliseconds grace) { steps.push_back(std::to_string(grace.count())); }});
+  life.ready();
+  EXPECT_EQ(life.state(), WorkerState::kIdle);
+  life.drain();
+  life.ready();
+  EXPECT_EQ(life.state(), WorkerState::kDraining);
+  loop.run();
+  EXPECT_EQ(steps, (std::vector<std::string>{"50", "cancelled"}));
+  EXPECT_EQ(life.exit_code(), 0);
+}
+
+TEST(Lifecycle, the_end_during_loading_cancels_it) {
+  net::EventLoop loop;
+  bool cancelled = false;
+  Lifecycle life({loop, 50ms, [&] { cancelled = true; }, [] { return 0; }, [] { return 0; }, [] {}, [] {}, {}});
+  life.drain();
+  EXPECT_TRUE(cancelled);
+  loop.run();
+}
+
+TEST(ExitDeadlineDeathTest, ends_a_process_that_hangs_with_its_code) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(
+      {
+        service::ExitDeadline end;
+        end.arm(20ms, [] { return 7; });
+        std::promise<void>().get_future().wait();
+      },
+      testing::ExitedWithCode(7), "");
+  service::ExitDeadline in_time;
+  in_time.arm(1h, [] { return 7; });
+}
+
+TEST(Salt, keeps_apart_what_the_parts_could_spell_together) {
+  EXPECT_NE(cache_salt("a", "b|c"), cache_salt("a|b", "c"));
+  EXPECT_NE(cache_salt("", "x"), cache_salt("x", ""));
+  EXPECT_EQ(cache_salt("a", "b"), cache_salt("a", "b"));
+}
+
+}  // namespace
+}  // namespace llorch::worker

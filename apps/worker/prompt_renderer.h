@@ -1,0 +1,56 @@
+// From what a client wrote to token ids: the chat template and the tokenizer, under a bound.
+//
+// Threads: const, safe from any; used on the background threads. Errors: those of template and tokenizer; of the
+// bound: kInvalidRequest (too much work), PrepareBound::late(), kCancelled.
+#pragma once
+
+#include <boost/json.hpp>
+#include <optional>
+#include <string>
+
+#include "base/work_limit.h"
+#include "jinja/template.h"
+#include "text/tokenizer.h"
+
+namespace llorch::worker {
+
+/// What the preparation of one request may take.
+struct PrepareBound {
+  WorkLimit::Clock::time_point accepted, deadline;
+  bool by_client = false;  // the deadline is the client's
+  CancelFlag cancelled;
+
+  void tighten_to(WorkLimit::Clock::time_point earlier) {
+    if (earlier < deadline) deadline = earlier, by_client = true;
+  }
+  /// A deadline that the body names, counted from the request's arrival.
+  void tighten(std::optional<std::int64_t> deadline_ms) {
+    if (deadline_ms && *deadline_ms < kFar.count()) tighten_to(accepted + std::chrono::milliseconds(*deadline_ms));
+  }
+  [[nodiscard]] Error late() const {
+    if (by_client) return {ErrorCode::kDeadlineExceeded, "the deadline has passed"};
+    return {ErrorCode::kOperationTimeout, "the prompt took longer to prepare than it may"};
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kFar{std::int64_t{1} << 40};
+};
+
+class PromptRenderer {
+ public:
+  PromptRenderer() = default;
+  /// `source`: the model's chat template, or empty.
+  [[nodiscard]] static Result<PromptRenderer> make(const Tokenizer& tokenizer, const std::string& source,
+                                                   std::string bos, std::string eos);
+
+  [[nodiscard]] Result<TokenIds> chat(const boost::json::array& messages, const boost::json::object& arguments,
+                                      const PrepareBound& bound) const;
+  [[nodiscard]] Result<TokenIds> text(std::string_view text, EncodeOptions options, const PrepareBound& bound) const;
+
+ private:
+  const Tokenizer* tokenizer_ = nullptr;
+  std::optional<jinja::Template> template_;
+  std::string bos_, eos_;
+};
+
+}  // namespace llorch::worker

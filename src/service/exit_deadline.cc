@@ -1,0 +1,34 @@
+#include "service/exit_deadline.h"
+
+#include <cstdlib>
+
+#include "service/log.h"
+
+namespace llorch::service {
+
+void ExitDeadline::arm(std::chrono::milliseconds time, std::function<int()> exit_code) {
+  if (thread_.joinable()) return;
+  const auto end = std::chrono::steady_clock::now() + time;
+  thread_ = std::thread([this, end, exit_code = std::move(exit_code)] {
+    std::unique_lock lock(mutex_);
+    if (changed_.wait_until(lock, end, [this] { return disarmed_; })) return;
+    const int code = exit_code();
+    log(Level::kError, "end_forced", "a thread did not end in time: the process ends without it",
+        {{"action", "shutdown"}, {"exit_code", code}});
+    // The log's reader may be what hangs: the line above gets half a second.
+    std::thread([] { stop_log(); }).detach();
+    changed_.wait_for(lock, std::chrono::milliseconds(500), [] { return false; });
+    std::_Exit(code);
+  });
+}
+
+ExitDeadline::~ExitDeadline() {
+  {
+    const std::lock_guard lock(mutex_);
+    disarmed_ = true;
+  }
+  changed_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+}  // namespace llorch::service
