@@ -56,6 +56,7 @@ void JobLedger::on_ended(const job::Job& job) {
   it->second.status = it->second.outcome = job::name(job.state);
   it->second.completed_ms = now_ms();
   if (job.error) it->second.error_code = name(job.error->code);
+  it->second.last_type = job.error ? "error" : "end";  // its log is freed once its reader has had it all
   save(it->second);
   rows_.erase(it);
 }

@@ -140,7 +140,7 @@ class Client(threading.Thread):
         self.expect(status, 200, 404, body=raw)
 
     def cancel(self):
-        job = self.start_job(max_tokens=400, ignore_eos=True)
+        job = self.start_job(max_tokens=200, ignore_eos=True)
         if not job:
             return
         collection = job["sse_url"].removesuffix("/stream")
@@ -148,7 +148,7 @@ class Client(threading.Thread):
         self.expect(status, 200, 202, 204, 404, body=raw)
 
     def disconnect(self):
-        job = self.start_job(max_tokens=400, ignore_eos=True)
+        job = self.start_job(max_tokens=200, ignore_eos=True)
         if not job:
             return
         with socket.create_connection(("127.0.0.1", self.target.port), 30) as s:

@@ -316,7 +316,7 @@ class Processes(unittest.TestCase):
                     s.sendall(b"POST /v1/inference HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n")
                     self.assertIn(b" 401 ", s.recv(100), "the key is looked at before anything is said of the body")
                 with socket.create_connection(("127.0.0.1", w.port)) as s:
-                    s.sendall(b"POST /v1/inference HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + keys["infer"].encode() + b"\r\nContent-Length: 99999999\r\n\r\n")
+                    s.sendall(b"POST /v1/inference HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + keys["infer"].encode() + b"\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n")
                     self.assertIn(b" 413 ", s.recv(100))
                 with socket.create_connection(("127.0.0.1", w.port)) as s:
                     s.sendall(b"POST /v1/inference HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
