@@ -63,7 +63,10 @@ Status inspect(const std::string& path, bool as_json, bool with_hashes) {
                                 {"type", info(t.type).name},
                                 {"shape", boost::json::array(t.dims.begin(), t.dims.begin() + t.n_dims)},
                                 {"bytes", t.data.size()}};
-      if (with_hashes) entry["sha256"] = sha256_of(t.data);
+      if (with_hashes) {
+        LLORCH_TRY(const auto content, source->bytes_of(t));
+        entry["sha256"] = sha256_of(content);
+      }
       tensors.push_back(std::move(entry));
     }
     cli::print({{"parameters", parameters},
