@@ -61,6 +61,7 @@ bool JobRunner::run(const job::JobPtr& job, std::vector<Generation> generations,
   running.ticket = std::move(r.ticket);
   watch(job, running, deadline);
   running_.emplace(job->id, std::move(running));
+  parts_.metrics.requests_started.Increment();
   job->options.correlation_id = c->correlation_id, job->options.traceparent = c->traceparent;
   audit({{"event_type", "task_submitted"},
          {"actor", c->principal.id},

@@ -33,6 +33,9 @@ Metrics::Metrics()
       kv_pages_total(gauge("llorch_worker_kv_pages_total", "KV pages there are")),
       uptime_seconds(gauge("llorch_worker_uptime_seconds", "Since the process started")),
       jobs(gauge("llorch_worker_jobs", "Jobs kept, finished ones included")),
+      requests_started(
+          counter("llorch_worker_requests_started_total",
+                  "Requests that began: those that completed, failed or were cancelled, and those under way")),
       tokens_in(counter("llorch_worker_tokens_in_total", "Prompt tokens")),
       tokens_generated(counter("llorch_worker_tokens_generated_total", "Tokens generated")),
       tokens_out(counter("llorch_worker_tokens_out_total", "Tokens generated")),
