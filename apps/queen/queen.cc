@@ -302,26 +302,30 @@ void Queen::optimize() {
   optimizer_timer_ = loop_.after(std::chrono::milliseconds(options_.optimizer_interval_ms), [this] { optimize(); });
 }
 
+namespace {
+
 /// Hives that she has started, or all, then herself.
 Procedure stop_everything(FlowPtr flow, Queen& q, bool all) {
-  const auto known = q.hives_.all();
+  const auto known = q.hives().all();
   for (const auto& [id, h] : known)
-    if (all || (id == q.local_.id() && q.local_.running())) {
+    if (all || (id == q.local_hive().id() && q.local_hive().running())) {
       const service::Peer peer = h.peer;
       service::Asked request("POST", "/v1/shutdown");
       request.idle_timeout = kProbeTimeout;
       (void)co_await service::ask(flow, peer, request);
     }
-  if (q.local_.running()) (void)co_await q.local_.stop(flow);
-  q.broadcast_.close();
-  if (!co_await q.gate_.empty(flow)) co_return;
-  q.front_.server().stop_accepting();
-  for (int i = 0; i < 100 && q.front_.server().connections() > 0; ++i)  // answers that are still on their way
+  if (q.local_hive().running()) (void)co_await q.local_hive().stop(flow);
+  q.broadcast().close();
+  if (!co_await q.gate().empty(flow)) co_return;
+  q.front().server().stop_accepting();
+  for (int i = 0; i < 100 && q.front().server().connections() > 0; ++i)  // answers that are still on their way
     if (!co_await service::pause(flow, std::chrono::milliseconds(10))) co_return;
   // What was written last must reach the disk.
   auto written = [] { return true; };
-  (void)co_await service::in_background(flow, q.background_, written);
+  (void)co_await service::in_background(flow, q.background(), written);
 }
+
+}  // namespace
 
 void Queen::shutdown(std::string_view why, bool all) {
   if (std::exchange(stopping_, true)) return;

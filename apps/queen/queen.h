@@ -88,7 +88,6 @@ class Queen {
   void probe_waited_for();
   void optimize();
   void sweep();
-  friend service::Procedure stop_everything(service::FlowPtr flow, Queen& q, bool all);
 
   net::EventLoop& loop_;
   QueenOptions options_;

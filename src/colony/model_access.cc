@@ -1,7 +1,5 @@
 #include "colony/model_access.h"
 
-#include <algorithm>
-
 namespace llorch::colony {
 
 bool ModelAccess::allows(const ModelRef& ref, bool here) const {
@@ -22,16 +20,17 @@ std::string ModelAccess::text() const {
 Result<ModelAccess> parse_model_access(std::string_view text) {
   ModelAccess access;
   if (text == "none") return access;
-  do {
+  for (bool more = true; more;) {
     const std::string_view word = text.substr(0, text.find(','));
-    text.remove_prefix(std::min(text.size(), word.size() + 1));
+    more = word.size() < text.size();
+    text.remove_prefix(word.size() + (more ? 1 : 0));
     if (word == "file")
       access.file = true;
     else if (word == "fetch")
       access.fetch = true;
     else
       return fail(ErrorCode::kInvalidRequest, "allow must be of file and fetch, or none");
-  } while (!text.empty());
+  }
   return access;
 }
 
