@@ -1,7 +1,8 @@
 // A call to another daemon that is watched: where no answer comes, the daemon is asked for a sign of life.
 //
 // A daemon that hangs accepts connections and says nothing. After two seconds of a call its /health is asked, within
-// two seconds; any answer is a sign of life, two failures in a row end the call. Threads: the event loop's.
+// four seconds (a loaded machine is slow); any answer is a sign of life, two failures in a row end the call. Threads:
+// the event loop's.
 #pragma once
 
 #include <chrono>
@@ -12,7 +13,7 @@
 
 namespace llorch::queen {
 
-inline constexpr std::chrono::milliseconds kProbeAfter{2000}, kProbeTimeout{2000};
+inline constexpr std::chrono::milliseconds kProbeAfter{2000}, kProbeTimeout{4000};
 inline constexpr int kProbeFailuresMax = 2;
 
 /// Of a call under way.

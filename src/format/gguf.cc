@@ -1,7 +1,6 @@
 #include "format/gguf.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <filesystem>
 #include <unordered_set>
@@ -256,7 +255,7 @@ Result<std::unique_ptr<GgufFile>> GgufFile::from_memory(std::span<const std::byt
 Status GgufFile::append(FileBytes file, bool first) {
   Cursor in(file);
   LLORCH_TRY(const auto magic, in.read<std::uint32_t>("the magic"));
-  if (magic != kMagic) return bad_model("not a GGUF file: its first bytes are {:08x}", std::byteswap(magic));
+  if (magic != kMagic) return bad_model("not a GGUF file");  // its bytes are nobody's business
   LLORCH_TRY(version_, in.read<std::uint32_t>("the version"));
   if (version_ != 2 && version_ != 3) return bad_model("GGUF version {} is not supported (2 and 3 are)", version_);
   LLORCH_TRY(const auto n_tensors, in.read<std::uint64_t>("the tensor count"));

@@ -41,9 +41,9 @@ class ReferenceBackend final : public HostBackend {
     AlignedBuffer bytes;
     if (read) {
       LLORCH_TRY(bytes, AlignedBuffer::make(tensor.data.size()));
-      constexpr std::size_t kPiece = 32 << 20;  // between two times that loading may be cancelled
-      for (std::size_t i = 0; i < tensor.data.size(); i += kPiece)
-        LLORCH_OK(read(tensor.data.subspan(i, std::min(kPiece, tensor.data.size() - i)), bytes.data() + i));
+      constexpr std::size_t kReadMost = 32 << 20;  // between two times that loading may be cancelled
+      for (std::size_t i = 0; i < tensor.data.size(); i += kReadMost)
+        LLORCH_OK(read(tensor.data.subspan(i, std::min(kReadMost, tensor.data.size() - i)), bytes.data() + i));
     }
     LLORCH_OK(quant::check_finite(
         tensor, read ? std::span<const std::byte>(bytes.data(), tensor.data.size()) : tensor.data, 0));

@@ -190,6 +190,7 @@ EOF
             self.assertEqual(events[-1][1], "end", events[-1])
             self.assertIn("when its requests have ended", next(d["human"] for _, _, d in events if d.get("action") == "evict"))
             other = parse_sse(c.call("GET", made["sse_url"])[2])[0]
+            self.assertEqual(other[-1][1], "end", other[-1])
             self.assertEqual((other[-1][1], other[-1][2]["tokens_out"]), ("end", 500), "the answer under way was cut")
 
     @unittest.skipUnless(STORIES.exists(), "not run: needs shared/models")
