@@ -162,7 +162,9 @@ TEST(Answers, a_pipelined_request_does_not_cut_off_the_answer_before_it) {
   const std::string ask = std::string(kKey) + "Content-Length: 0\r\n";
   ASSERT_TRUE(c.send(post(ask, "", "/long") + post(ask + "Connection: close\r\n", "")));
   const std::string all = c.read();
-  EXPECT_EQ(std::ranges::count(all, 'y'), 8 << 20);
+  const std::size_t body = all.find("\r\n\r\n");  // heads have letters of their own
+  ASSERT_NE(body, std::string::npos);
+  EXPECT_EQ(all.find_first_not_of('y', body + 4), body + 4 + (8u << 20));
   EXPECT_TRUE(all.ends_with("\r\n\r\n0")) << all.substr(all.size() - 200);
 }
 

@@ -43,10 +43,13 @@ Status check_finite(const TensorView& tensor, std::span<const std::byte> rows, s
       const auto before = first_row * (tensor.columns() / info(tensor.type).block);
       // The factors of a block are in the scale and the minimum of each of its parts: times zero, they are NaN.
       for (std::size_t b = 0; (b + 1) * step <= rows.size(); ++b) {
-        const SubScale s = ops->scale(reinterpret_cast<const std::uint8_t*>(rows.data()) + b * step, 0);
-        if (!std::isfinite(s.scale) || !std::isfinite(s.minimum))
+        const auto* block = reinterpret_cast<const std::uint8_t*>(rows.data()) + b * step;
+        const SubScale s = ops->scale(block, 0);
+        const bool nan = std::isnan(s.scale) || std::isnan(s.minimum) ||
+                         (tensor.type == DType::kMXFP4 && *block == 0xff);  // whose half is a number
+        if (nan || !std::isfinite(s.scale) || !std::isfinite(s.minimum))
           return bad_model("tensor '{}': the scale of {} block {} is {}", tensor.name, info(tensor.type).name,
-                           before + b, std::isnan(s.scale) || std::isnan(s.minimum) ? "NaN" : "infinite");
+                           before + b, nan ? "NaN" : "infinite");
       }
       return {};
     }
