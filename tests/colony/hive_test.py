@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from colony import BIN, Colony, free_port, listens, main, wait_for
+from colony import BIN, STORIES, Colony, free_port, listens, main, wait_for
 
 
 def cpu_seconds(pid):
@@ -83,6 +83,38 @@ class Hive(unittest.TestCase):
                 for operation in ("worker_spawn", "model_download"):
                     self.assertEqual(self.job(c, operation=operation, model=f"file:{path}")[1], "error", path)
                 self.assertEqual(self.check(c)[0], 204, path)
+
+    @unittest.skipUnless(STORIES.exists(), "not run: needs shared/models")
+    def test_a_model_file_that_shrinks_meanwhile(self):
+        whole = STORIES.read_bytes()
+        with Colony() as c:
+            p = self.start(c)
+            wait_for(lambda: listens(c.hive_port))
+            model = c.home / "m.gguf"
+            model.write_bytes(whole)
+            self.assertEqual(self.check(c, f"file:{model}")[0], 204)
+            over = threading.Event()
+
+            def spoil():
+                with open(model, "r+b") as f:
+                    while not over.is_set():
+                        f.truncate(4096)
+                        f.truncate(0)
+                        f.seek(0)
+                        f.write(whole)
+                        f.flush()
+
+            spoiler = threading.Thread(target=spoil)
+            spoiler.start()
+            try:
+                for _ in range(300):
+                    status = self.check(c, f"file:{model}")[0]
+                    self.assertIn(status, (204, 400, 404, 409, 422, 500, 503))
+                    self.assertIsNone(p.poll(), "the hive was killed")
+            finally:
+                over.set()
+                spoiler.join()
+            self.assertEqual(self.check(c, f"file:{model}")[0], 204)
 
     def test_a_second_hive_on_the_same_folder_ends_no_worker(self):
         with Colony() as c:
