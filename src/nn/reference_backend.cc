@@ -104,6 +104,7 @@ class ReferenceBackend final : public HostBackend {
       if (kind == Activation::kSwigluClamped) {
         const double c = std::min<double>(g, limit), u = std::clamp<double>(at(up)[i], -limit, limit);
         y = c / (1 + std::exp(-static_cast<double>(alpha) * c)) * (u + 1);
+        if (!std::isfinite(g) || !std::isfinite(at(up)[i])) y = NAN;  // the clamp would hide it
       }
       at(out)[i] = static_cast<float>(y);
     }
