@@ -92,7 +92,7 @@ void add_worker(CLI::App& app, int& exit_code) {
   spawn->add_option("--model,-m", sf->model)->required();
   spawn->add_option("--device", sf->device)->capture_default_str();
   spawn->add_option("--kind", sf->kind)->capture_default_str();
-  spawn->callback([sf = sf, print, &exit_code] {
+  spawn->callback([sf = sf, &exit_code] {
     boost::json::object o = sf->order("worker_spawn");
     o["model"] = sf->model, o["device"] = sf->device, o["worker"] = sf->kind;
     exit_code = operate(sf->common, o, [](const Value& v) { print_table(v, {"pid", "worker_id", "port", "status"}); });
