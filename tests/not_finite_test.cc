@@ -151,6 +151,8 @@ TEST(NotFinite, only_the_sequence_that_overflows_ends_and_its_neighbours_keep_ev
       for (const std::string& isa : isas())
         for (const KvPrecision kv : {KvPrecision::kF16, KvPrecision::kF32, KvPrecision::kQ8_0}) {
           if (kv != KvPrecision::kF16 && std::string_view(type) != "Q8_0") continue;
+          // The reference computes in double, whatever the format: one is enough, as slow as it is.
+          if (isa == "reference" && (kv != KvPrecision::kF16 || std::string_view(type) != "F32")) continue;
           LoadedModel model = load_test_model(path, isa, 2);
           const TokenIds good = prompt_without(kBad, 40, 1), other = prompt_without(kBad, 3, 9);
           const auto alone = run(model, {good, other}, kv);
