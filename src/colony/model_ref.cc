@@ -15,6 +15,14 @@ bool is_name(std::string_view s, bool upper) {
   });
 }
 
+/// Either half of org/repo by the hub's own rule: "--" separates the halves in the cache's folder names, so that a name
+/// with one, or with "-" at its ends, would share the folder of another repository.
+bool is_hub_name(std::string_view s) {
+  const auto inner = [](char c) { return c == '-' || c == '.'; };
+  return is_name(s, true) && !s.contains("--") && !s.contains("..") && !inner(s.front()) && !inner(s.back()) &&
+         !s.ends_with(".git");
+}
+
 std::unexpected<Error> refuse(std::string_view why) {
   return fail(ErrorCode::kInvalidRequest, "the model reference {}", why);
 }
@@ -36,8 +44,8 @@ Result<ModelRef> parse_hub(std::string_view text) {
     if (!is_name(r.revision, true)) return refuse("has a revision of other characters than A-Z a-z 0-9 . _ -");
   }
   const std::size_t slash = text.find('/');
-  if (slash == text.npos || !is_name(text.substr(0, slash), true) || !is_name(text.substr(slash + 1), true))
-    return refuse("must be org/repo[@revision][:file-or-quant]");
+  if (slash == text.npos || !is_hub_name(text.substr(0, slash)) || !is_hub_name(text.substr(slash + 1)))
+    return refuse("must be org/repo[@revision][:file-or-quant], with names that the hub allows");
   r.repo = text;
   return r;
 }

@@ -34,6 +34,13 @@ TEST(ModelRef, hostile_ones_are_refused_and_not_repeated) {
   }
 }
 
+TEST(ModelRef, no_two_repositories_share_a_folder_of_the_cache) {
+  // huggingface_hub, validate_repo_id: no "--", no "..", no "-" or "." at an end, no ".git".
+  for (const char* bad : {"a--b/c", "a/b--c", "a-/b", "a/-b", "-a/b", "a/b-", "a./b", "a/.b", "a/b..c", "a/b.git"})
+    EXPECT_FALSE(parse_model_ref(bad)) << bad;
+  for (const char* good : {"a-b/c", "a/b-c", "a_b/c.d-1", "_a/b_"}) EXPECT_TRUE(parse_model_ref(good)) << good;
+}
+
 TEST(ModelRef, the_limit_holds_for_the_full_spelling) {  // found by fuzzing: "/..." was taken, "file:/..." refused
   const auto longest = parse_model_ref("/" + std::string(506, 'a'));
   ASSERT_TRUE(longest) << longest.error().message;
