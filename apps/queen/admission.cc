@@ -40,27 +40,34 @@ net::EventLoop::Timer Admission::guard(const service::FlowPtr& flow, const Deadl
       });
 }
 
-bool Admission::admit(const service::ContextPtr& c, bool batch) {
-  if (closed_) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"}), false;
-  const int waiting = line_.count();
-  if (options_.admission_capacity < 0 || waiting < options_.admission_capacity)
-    return metrics_.enqueued("accepted"), true;
-  if (options_.admission_policy == "drop-lru")
-    if (const auto* out = line_.least_wanted(batch); out && out->drop) {
-      const auto drop = out->drop;  // it goes with its entry
-      metrics_.enqueued("dropped");
-      metrics_.backpressure.Increment();
-      drop();
-      return metrics_.enqueued("accepted"), true;
-    }
+OpenRequestPtr Admission::admit(const service::ContextPtr& c, bool batch) {
+  if (closed_) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"}), nullptr;
+  if (options_.admission_capacity >= 0 && line_.count() >= options_.admission_capacity && !make_place(batch))
+    return refuse(c), nullptr;
+  metrics_.enqueued("accepted");
+  return std::make_unique<OpenRequest>(metrics_);
+}
+
+/// Where the policy lets a newcomer take the place of one that waits.
+bool Admission::make_place(bool batch) {
+  if (options_.admission_policy != "drop-lru") return false;
+  const auto* out = line_.least_wanted(batch);
+  if (!out || !out->drop) return false;
+  const auto drop = out->drop;  // it goes with its entry
+  metrics_.enqueued("dropped");
+  metrics_.backpressure.Increment();
+  drop();
+  return true;
+}
+
+void Admission::refuse(const service::ContextPtr& c) {
   metrics_.rejected.Increment();
   metrics_.backpressure.Increment();
   metrics_.enqueued("rejected");
   c->fail({ErrorCode::kQueueFull, "the queue is full"}, {{"retry_after_ms", 1000},
                                                          {"backoff_ms", 1000},
-                                                         {"queue_depth", waiting},
+                                                         {"queue_depth", line_.count()},
                                                          {"queue_capacity", options_.admission_capacity}});
-  return false;
 }
 
 }  // namespace llorch::queen

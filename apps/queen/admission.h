@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "queen/metrics.h"
+#include "queen/open_request.h"
 #include "queen/options.h"
 #include "queen/policy.h"
 #include "service/flow.h"
@@ -26,8 +26,8 @@ class Admission {
  public:
   Admission(const QueenOptions& options, WaitingLine& line, Metrics& metrics)
       : options_(options), line_(line), metrics_(metrics) {}
-  /// QUEUE_FULL and SHUTTING_DOWN are answered here; true when one more may come.
-  [[nodiscard]] bool admit(const service::ContextPtr& c, bool batch);
+  /// One more request, which counts from now on; null: QUEUE_FULL or SHUTTING_DOWN was answered.
+  [[nodiscard]] OpenRequestPtr admit(const service::ContextPtr& c, bool batch);
   /// Of a request: its header, its body's deadline_ms (which is taken out), or the default. False when it was refused.
   [[nodiscard]] bool take_deadline(const service::ContextPtr& c, boost::json::object& body, Deadline& d);
   /// Cancels the flow when the deadline passes: until the request has its worker, who knows the deadline as well.
@@ -35,6 +35,8 @@ class Admission {
   void close() { closed_ = true; }
 
  private:
+  [[nodiscard]] bool make_place(bool batch);
+  void refuse(const service::ContextPtr& c);
   const QueenOptions& options_;
   WaitingLine& line_;
   Metrics& metrics_;

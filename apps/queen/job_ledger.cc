@@ -25,6 +25,16 @@ void JobLedger::open(Catalog& catalog) {
   }
 }
 
+void JobLedger::begin(JobRow row, OpenRequestPtr request) {
+  const std::string id = row.id;
+  save((jobs_[id] = {std::move(row), std::move(request)}).row);
+}
+
+JobRow* JobLedger::find(const std::string& job_id) {
+  const auto it = jobs_.find(job_id);
+  return it == jobs_.end() ? nullptr : &it->second.row;
+}
+
 void JobLedger::mark(JobRow& row) {
   const auto job = desk_.jobs().get(row.id, "", true);
   if (!job) return;
@@ -41,8 +51,11 @@ void JobLedger::save(JobRow& row) {
 
 void JobLedger::save_marks() {
   std::vector<JobRow> moved;
-  for (auto& [id, row] : rows_)
-    if (const std::int64_t before = row.last_seq; mark(row), row.last_seq != before) moved.push_back(row);
+  for (auto& [id, entry] : jobs_) {
+    const std::int64_t before = entry.row.last_seq;
+    mark(entry.row);
+    if (entry.row.last_seq != before) moved.push_back(entry.row);
+  }
   if (moved.empty()) return;
   background_.run([catalog = catalog_, moved = std::move(moved)] {
     if (const Status s = catalog->save_marks(moved); !s) log(Level::kWarn, "catalog_failed", s.error().message);
@@ -51,14 +64,19 @@ void JobLedger::save_marks() {
 
 void JobLedger::on_ended(const job::Job& job) {
   if (job.state == job::State::kCancelled) metrics_.canceled.Increment();
-  const auto it = rows_.find(job.id);
-  if (it == rows_.end()) return;
-  it->second.status = it->second.outcome = job::name(job.state);
-  it->second.completed_ms = now_ms();
-  if (job.error) it->second.error_code = name(job.error->code);
-  it->second.last_type = job.error ? "error" : "end";  // its log is freed once its reader has had it all
-  save(it->second);
-  rows_.erase(it);
+  const auto it = jobs_.find(job.id);
+  if (it == jobs_.end()) return;
+  auto& [row, request] = it->second;
+  if (job.error)
+    request->failed(job.error->code);
+  else
+    request->completed();
+  row.status = row.outcome = job::name(job.state);
+  row.completed_ms = now_ms();
+  if (job.error) row.error_code = name(job.error->code);
+  row.last_type = job.error ? "error" : "end";  // its log is freed once its reader has had it all
+  save(row);
+  jobs_.erase(it);
 }
 
 }  // namespace llorch::queen

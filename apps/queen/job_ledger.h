@@ -7,7 +7,7 @@
 #include <string>
 
 #include "queen/catalog.h"
-#include "queen/metrics.h"
+#include "queen/open_request.h"
 #include "service/background.h"
 #include "service/job_desk.h"
 
@@ -19,20 +19,27 @@ class JobLedger {
       : desk_(desk), background_(background), metrics_(metrics) {}
   /// Before anything is kept; jobs that a queen before us left open become failed ones that can be read.
   void open(Catalog& catalog);
-  /// Of an open job; on_ended() writes the last of it.
-  [[nodiscard]] JobRow& row(const std::string& job_id) { return rows_[job_id]; }
+  /// Keeps a new job until on_ended(), which writes the last of it and ends `request`.
+  void begin(JobRow row, OpenRequestPtr request);
+  /// Of an open job; null once it has ended: its procedure may go on a little longer.
+  [[nodiscard]] JobRow* find(const std::string& job_id);
   void save(JobRow& row);
   /// How far the streams of open jobs are, those that have gone on.
   void save_marks();
   void on_ended(const job::Job& job);
+  [[nodiscard]] std::size_t open_jobs() const { return jobs_.size(); }
 
  private:
+  struct Entry {
+    JobRow row;
+    OpenRequestPtr request;
+  };
   void mark(JobRow& row);
   service::JobDesk& desk_;
   service::Background& background_;
   Metrics& metrics_;
   Catalog* catalog_ = nullptr;
-  std::map<std::string, JobRow> rows_;
+  std::map<std::string, Entry> jobs_;
 };
 
 }  // namespace llorch::queen

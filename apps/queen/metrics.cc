@@ -6,6 +6,13 @@ Metrics::Metrics()
     : depth_(meter_.gauges("queue_depth", "Requests that wait for a worker")),
       enqueued_(meter_.counters("tasks_enqueued_total", "Requests that came, by outcome")),
       dispatched_(meter_.counters("tasks_dispatched_total", "Requests sent to a worker, by outcome")),
+      requests_(meter_.counters("requests_total", "Requests that were let in, by how they ended")),
+      requests_started_(
+          meter_
+              .counters(
+                  "requests_started_total",
+                  "Requests that were let in: those that completed, failed or were cancelled, and those under way")
+              .with({})),
       started(meter_.counters("tasks_started_total", "Requests that a worker began").with({})),
       canceled(meter_.counters("tasks_canceled_total", "Requests that were cancelled").with({})),
       rejected(meter_.counters("tasks_rejected_total", "Requests refused by a full queue").with({})),

@@ -10,13 +10,17 @@ namespace llorch::queen {
 class Metrics {
   service::Meter meter_{"queen"};
   service::Gauges depth_;
-  service::Counters enqueued_, dispatched_;
+  service::Counters enqueued_, dispatched_, requests_;
+  prometheus::Counter& requests_started_;
 
  public:
   Metrics();
   [[nodiscard]] std::string text() const { return meter_.text(); }
   void queue(const std::string& priority, int depth) { depth_.with({{"priority", priority}}).Set(depth); }
   void enqueued(const std::string& outcome) { enqueued_.with({{"outcome", outcome}}).Increment(); }
+  /// Of requests that were let in, by how they ended: see OpenRequest.
+  void request_started() { requests_started_.Increment(); }
+  void request_ended(const std::string& outcome) { requests_.with({{"outcome", outcome}}).Increment(); }
   void dispatched(const std::string& outcome) { dispatched_.with({{"outcome", outcome}}).Increment(); }
   service::JobMeter jobs{meter_, "queen", {"before_compute", "queued", "operation"}};
   prometheus::Counter &started, &canceled, &rejected, &backpressure, &evictions;

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -296,6 +297,118 @@ exec MARK
                     r = subprocess.run([BIN / program, "--port", str(free_port()), "--data-dir", d, *flags], capture_output=True, text=True, timeout=20, env={"HOME": d, "PATH": os.environ["PATH"]})
                     self.assertEqual(r.returncode, 2, r.stderr)
                     self.assertIn(why, r.stderr)
+
+
+class Counts(unittest.TestCase):
+    """What the queen lets in ends once in her counters, whatever happens to it."""
+    LONG = {"model": "haiku", "prompt": "x", "max_tokens": 240, "ignore_eos": True}
+    CHAT = {"model": "haiku", "messages": [{"role": "user", "content": "x"}], "max_tokens": 240, "stream": True, "ignore_eos": True}
+
+    def read(self, c):
+        text = c.call("GET", "/metrics")[2]
+        value = lambda name: int(next((line.rsplit(" ", 1)[1] for line in text.splitlines() if line.startswith(name + " ")), "0"))
+        ends = {o: value(f'llorch_queen_requests_total{{outcome="{o}"}}') for o in ("completed", "failed", "cancelled")}
+        return value("llorch_queen_requests_started_total"), ends
+
+    def expect(self, c, **ends):
+        """So many more have ended, and nothing is under way; the counts go on from here."""
+        for outcome, n in ends.items():
+            self.ends[outcome] += n
+        wait_for(lambda: self.read(c) == (sum(self.ends.values()), self.ends), 20)
+
+    def begin(self, c):
+        self.ends = {"completed": 0, "failed": 0, "cancelled": 0}
+        c.queen()
+        c.infer()
+        self.expect(c, completed=1)
+
+    def chat(self, c, **fields):
+        r = urllib.request.Request(c.url + "/v1/chat/completions", json.dumps(self.CHAT | fields).encode(), {"Content-Type": "application/json"})
+        return urllib.request.urlopen(r, timeout=60)
+
+    def started_job(self, c):
+        """The reader of a job that has brought its first token, and the job."""
+        made = c.call("POST", "/v1/jobs", {"operation": "infer", **self.LONG})[2]
+        r = urllib.request.urlopen(c.url + made["sse_url"], timeout=60)
+        while b"event: token" not in r.readline():
+            pass
+        return r, made
+
+    def test_completed(self):
+        with Colony() as c:
+            self.begin(c)
+            self.chat(c, max_tokens=4).read()
+            self.chat(c, max_tokens=4, stream=False).read()
+            self.expect(c, completed=2)
+            self.assertEqual(c.call("POST", "/v1/jobs", {"operation": "infer"})[0], 400)
+            self.assertEqual(c.call("POST", "/v1/chat/completions", {"messages": []})[0], 400)
+            self.assertEqual(c.job({"operation": "status"})[-1][1], "end")
+            self.expect(c)  # what was refused at the door, and what is no request for a model, do not count
+
+    def test_cancelled(self):
+        with Colony() as c:
+            self.begin(c)
+            r, made = self.started_job(c)
+            self.assertEqual(c.call("DELETE", made["sse_url"].removesuffix("/stream"))[0], 200)
+            r.read()
+            self.expect(c, cancelled=1)
+            r, _ = self.started_job(c)
+            r.close()  # its reader has left
+            self.expect(c, cancelled=1)
+            with stopped(self.worker(c)):  # the answer cannot be whole before its client has left
+                r = self.chat_socket(c)
+                r.close()
+                self.expect(c, cancelled=1)
+
+    def test_failed(self):
+        with Colony() as c:
+            self.begin(c)
+            for route in ("native", "chat"):
+                r = self.started_job(c)[0] if route == "native" else self.chat(c)
+                r.readline()
+                os.kill(self.worker(c), signal.SIGKILL)
+                self.assertIn(b"WORKER_CRASHED", r.read())
+                self.expect(c, failed=1)
+                c.infer()
+                self.expect(c, completed=1)
+            status, _, text = c.call("POST", "/v1/chat/completions", self.CHAT | {"max_tokens": -1})
+            self.assertEqual(status, 400, text)
+            self.expect(c, failed=1)  # the worker says no
+            job = c.job({"operation": "infer", **self.LONG, "temperature": -1})
+            self.assertEqual(job[-1][1], "error", job[-1])
+            self.expect(c, failed=1)
+
+    def test_the_hive_dies(self):
+        with Colony() as c:
+            self.begin(c)
+            r, chat = self.started_job(c)[0], self.chat(c)
+            chat.readline()
+            hive = next(pid for pid, line in c.census() if "llorch-hive" in line)
+            os.kill(hive, signal.SIGKILL)  # and its workers with it
+            self.assertIn(b"WORKER_CRASHED", r.read())
+            self.assertIn(b"WORKER_CRASHED", chat.read())
+            self.expect(c, failed=2)
+
+    def worker(self, c):
+        return next(pid for pid, line in c.census() if "llorch-worker" in line)
+
+    def chat_socket(self, c):
+        """A connection whose request has reached the queen."""
+        body = json.dumps(self.CHAT).encode()
+        s = socket.create_connection(("127.0.0.1", c.queen_port), 30)
+        s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        wait_for(lambda: self.read(c)[0] == sum(self.ends.values()) + 1)
+        return s
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 if __name__ == "__main__":

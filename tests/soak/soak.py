@@ -280,6 +280,8 @@ def soak(target, seconds, clients, seed):
     print(f"{target.name}: {total} requests in {seconds:.0f} s: {dict(sorted(seen.items()))}")
     print(f"{target.name}: started {started:.0f} = {' + '.join(f'{n:.0f} {what}' for what, n in parts.items())}")
     print(f"{target.name}: memory {before[0] / 1e6:.1f} -> {after[0] / 1e6:.1f} MB, descriptors {before[1]} -> {after[1]}, threads {before[2]} -> {after[2]}", flush=True)
+    if not started:
+        flaws.append("nothing was counted")
     if started != ended:
         flaws.append(f"{started:.0f} started, {ended:.0f} ended")
     if after[0] > before[0] * MEMORY_SLACK:
@@ -292,20 +294,18 @@ def soak(target, seconds, clients, seed):
     return [f"{target.name}: {f}" for f in flaws]
 
 
-def worker_counters(m):
-    parts = {o: m.get(f'llorch_worker_requests_total{{outcome="{o}"}}', 0) for o in ("completed", "failed", "cancelled")}
-    return m.get("llorch_worker_requests_started_total", 0), sum(parts.values()), parts
-
-
-def queen_counters(_):
-    """A queen does not count yet how what she accepted has ended: her workers' figures are compared."""
-    return 0, 0, {}
+def counters_of(daemon):
+    """Of a daemon's metrics: (started, ended, {outcome: how many})."""
+    def read(m):
+        parts = {o: m.get(f'llorch_{daemon}_requests_total{{outcome="{o}"}}', 0) for o in ("completed", "failed", "cancelled")}
+        return m.get(f"llorch_{daemon}_requests_started_total", 0), sum(parts.values()), parts
+    return read
 
 
 def soak_worker(a):
     with harness.Worker(local=False, env={"LLORCH_API_TOKEN": KEY}, wait=False) as w:
         harness.wait_for(lambda: colonies.listens(w.port), 60)
-        target = Target("worker", w.port, lambda: [w.process.pid], "builtin:haiku", worker_counters)
+        target = Target("worker", w.port, lambda: [w.process.pid], "builtin:haiku", counters_of("worker"))
         harness.wait_for(lambda: target.call("GET", "/health")[0] == 200, 60)
         return soak(target, a.seconds, a.clients, a.seed)
 
@@ -313,7 +313,7 @@ def soak_worker(a):
 def soak_colony(a):
     with colonies.Colony(LLORCH_API_TOKEN=KEY) as c:
         c.queen(local=False)
-        target = Target("colony", c.queen_port, lambda: [pid for pid, _ in c.census()], "builtin:haiku", queen_counters)
+        target = Target("colony", c.queen_port, lambda: [pid for pid, _ in c.census()], "builtin:haiku", counters_of("queen"))
         status, _, raw = target.call("POST", "/v1/completions", {"model": "builtin:haiku", **SHORT})
         assert status == 200, (status, raw)
         return soak(target, a.seconds, a.clients, a.seed)

@@ -113,8 +113,10 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
       boost::json::object o2 = data;
       o2["worker_id"] = at.worker_id, o2["hive_id"] = at.hive_id;
       q.metrics().started.Increment();
-      q.ledger().row(task->job->id).status = "running", q.ledger().row(task->job->id).started_ms = now_ms();
-      q.ledger().save(q.ledger().row(task->job->id));
+      if (JobRow* row = q.ledger().find(task->job->id)) {
+        row->status = "running", row->started_ms = now_ms();
+        q.ledger().save(*row);
+      }
       task->start(std::move(o2));
     } else if (type == "token") {
       ++reply->tokens;
@@ -178,9 +180,9 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
     auto placed = co_await place;
     in_time.cancel();
     if (!placed) co_return t->fail(placed.error());
-    JobRow& row = q.ledger().row(t->job->id);
-    row.worker_id = placed->worker_id, row.hive_id = placed->hive_id, row.dispatched_ms = now_ms(),
-    row.retries = tries - 1;
+    if (JobRow* row = q.ledger().find(t->job->id))
+      row->worker_id = placed->worker_id, row->hive_id = placed->hive_id, row->dispatched_ms = now_ms(),
+      row->retries = tries - 1;
     const auto reply = std::make_shared<WorkerReply>();
     const std::string worker_id = placed->worker_id;
     service::Step<bool> trying{t->flow, [&](service::Step<bool>::Done then) -> std::any {
@@ -190,7 +192,7 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
     const auto outcome = co_await trying;
     placed->seat.reset();
     q.metrics().dispatched(outcome ? "completed" : std::string(name(outcome.error().code)));
-    q.ledger().row(t->job->id).tokens = reply->tokens;
+    if (JobRow* row = q.ledger().find(t->job->id)) row->tokens = reply->tokens;
     if (outcome) {
       t->narrate("complete", fmt::format("{} has answered with {} tokens", worker_id, reply->tokens),
                  {{"worker_id", worker_id}, {"tokens_out", reply->tokens}});
@@ -294,13 +296,14 @@ void create_infer(Queen& q, const ContextPtr& c, const boost::json::object& body
   if (!resolved) return c->fail(resolved.error(), {}, "model");
   o->model = *std::move(resolved), o->wanted.model = o->model.ref.text();
   o->names_models = c->principal.may(service::Scope::kAdmin);
-  if (!q.admission().admit(c, o->batch)) return;
+  auto open = q.admission().admit(c, o->batch);
+  if (!open) return;
   const TaskPtr t = q.desk().create(c, "infer", resumable, true);
-  JobRow& row = q.ledger().row(t->job->id);
+  JobRow row;
   row.id = t->job->id, row.principal = c->principal.id, row.operation = "infer", row.status = "queued",
   row.priority = priority, row.model = o->wanted.model;
   row.prompt_hash = security::sha256_hex(c->request.body), row.created_ms = now_ms();
-  q.ledger().save(row);
+  q.ledger().begin(std::move(row), std::move(open));
   c->reply(202, service::created(*t->job, kPrefix, 0));
   infer(t, q, o);
 }

@@ -17,12 +17,20 @@ using service::Step;
 
 /// What a worker's answer has brought so far.
 struct Relayed {
-  bool begun = false, streamed = false;
+  bool streamed = false;
   net::Response response;
+  std::string tail;  // the last bytes of a stream
+
+  void add_to_tail(std::string_view bytes) {
+    constexpr std::size_t kTailBytes = 32;  // "data: [DONE]" and the end of its line
+    tail += bytes.substr(bytes.size() - std::min(bytes.size(), kTailBytes));
+    if (tail.size() > kTailBytes) tail.erase(0, tail.size() - kTailBytes);
+  }
+  /// The worker says itself that its answer is whole.
+  [[nodiscard]] bool whole() const { return streamed ? tail.contains("data: [DONE]") : response.status / 100 == 2; }
 };
 
 void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& headers) {
-  r.begun = true;
   r.response.status = status;
   r.response.content_type = headers.get("Content-Type").value_or("application/json");
   for (const char* name : {"X-Llorch-Ignored", "Retry-After", "retry-after-ms", "x-should-retry",
@@ -56,10 +64,9 @@ Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, const service::Peer& 
                 {.on_head = [c, r](int status, const net::Headers& headers) { take_head(c, *r, status, headers); },
                  .on_data =
                      [c, r](std::string_view bytes) {
-                       if (r->streamed)
-                         c->exchange->write(std::string(bytes));
-                       else
-                         r->response.body += bytes;
+                       if (!r->streamed) return void(r->response.body += bytes);
+                       r->add_to_tail(bytes);
+                       c->exchange->write(std::string(bytes));
                      },
                  .on_end =
                      [done](Status s) {
@@ -69,41 +76,83 @@ Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, const service::Peer& 
           }};
 }
 
-Procedure serve(FlowPtr flow, Queen& q, ContextPtr c, PlacementPtr placing, boost::json::object body,
-                Deadline deadline) {
+/// A stream that ends without its [DONE] says why (J-63).
+void cut_off(const ContextPtr& c, const Error& why) {
+  const boost::json::object error{
+      {"error", {{"code", name(why.code)}, {"message", why.message}, {"type", "overloaded"}}}};
+  c->exchange->write(net::sse_frame(0, "", boost::json::serialize(error)));
+  c->exchange->finish();
+}
+
+/// A request that was let in, until it was answered.
+struct Served {
+  ContextPtr c;
+  PlacementPtr placing;
+  boost::json::object body;
+  Deadline deadline;
+  OpenRequestPtr open;
+
+  void fail(const Error& error) {
+    open->failed(error.code);
+    if (c->exchange->alive()) c->fail(error);
+  }
+  /// A client that closes once it has everything has left nothing undone.
+  void left(const Relayed& r) const {
+    if (r.streamed && r.whole())
+      open->completed();
+    else
+      open->cancelled();
+  }
+  void reply(Relayed& r) {
+    if (r.whole())
+      open->completed();
+    else
+      open->failed(ErrorCode::kWorkerCrashed);
+    if (r.streamed)
+      c->exchange->finish();
+    else
+      c->reply(std::move(r.response));
+  }
+};
+using ServedPtr = std::shared_ptr<Served>;
+
+Error went_away(const FlowPtr& flow) {
+  if (flow->cancelled()) return *flow->cancelled();
+  return {ErrorCode::kWorkerCrashed, "the worker went away in the middle of the answer"};
+}
+
+Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
+  const ContextPtr c = s->c;
   for (int tries = 1;; ++tries) {
-    auto place = q.placer().place(flow, placing);
-    auto in_time = q.admission().guard(flow, deadline);
+    auto place = q.placer().place(flow, s->placing);
+    auto in_time = q.admission().guard(flow, s->deadline);
     auto placed = co_await place;
     in_time.cancel();
-    if (!c->exchange->alive()) co_return;
-    if (!placed) co_return c->fail(placed.error());
-    body["model"] = placed->model;
-    const std::string text = boost::json::serialize(body);
+    if (!c->exchange->alive()) co_return s->open->cancelled();
+    if (!placed) co_return s->fail(placed.error());
+    s->body["model"] = placed->model;
+    const std::string text = boost::json::serialize(s->body);
     const auto r = std::make_shared<Relayed>();
     q.metrics().connections.Increment();
-    auto step = relay(flow, c, placed->worker, text, deadline, r);
+    auto step = relay(flow, c, placed->worker, text, s->deadline, r);
     const auto outcome = co_await step;
     q.metrics().connections.Decrement();
     q.metrics().dispatched(outcome ? "completed" : std::string(name(outcome.error().code)));
     placed->seat.reset();
-    if (!c->exchange->alive()) co_return;
-    if (outcome && r->streamed) co_return c->exchange->finish();
-    const bool again = q.options().retry_enabled && tries < q.options().retry_attempts;
+    if (!c->exchange->alive()) co_return s->left(*r);
+    if (outcome && r->streamed) co_return s->reply(*r);
+    const bool again = q.options().retry_enabled && tries < q.options().retry_attempts && !flow->cancelled();
     const bool busy = r->response.status == 429 || r->response.status == 503;
-    if (outcome && (!busy || !again)) co_return c->reply(std::move(r->response));
-    if (!outcome && r->streamed) {  // the answer is cut off: say so, and no [DONE] (J-63)
-      const boost::json::object error{{"error",
-                                       {{"code", "WORKER_CRASHED"},
-                                        {"message", "the worker went away in the middle of the answer"},
-                                        {"type", "overloaded"}}}};
-      c->exchange->write(net::sse_frame(0, "", boost::json::serialize(error)));
-      co_return c->exchange->finish();
+    if (outcome && (!busy || !again)) co_return s->reply(*r);
+    if (!outcome && !flow->cancelled()) q.forget_worker(placed->hive_id, placed->worker_id);
+    if (!outcome && r->streamed) {
+      const Error why = went_away(flow);
+      s->open->failed(why.code);
+      co_return cut_off(c, why);
     }
-    if (!outcome) q.forget_worker(placed->hive_id, placed->worker_id);
-    if (!again) co_return c->fail({ErrorCode::kWorkerCrashed, "the worker went away"});
+    if (!again) co_return s->fail(went_away(flow));
     auto wait = service::pause(flow, q.options().retry_pause(tries));
-    if (const auto waited = co_await wait; !waited) co_return;
+    if (const auto waited = co_await wait; !waited) co_return s->fail(waited.error());
   }
 }
 
@@ -116,7 +165,9 @@ void accept(Queen& q, const ContextPtr& c) {
   if (!resolved) return c->fail(colony::no_such_model(), {}, "model");
   Deadline deadline;
   if (const auto bad = salt_cache(*body, c->principal.id)) return c->fail(bad->error, {}, bad->field);
-  if (!q.admission().take_deadline(c, *body, deadline) || !q.admission().admit(c, false)) return;
+  if (!q.admission().take_deadline(c, *body, deadline)) return;
+  auto open = q.admission().admit(c, false);
+  if (!open) return;
   const auto placing = std::make_shared<Placement>();
   placing->wanted.model = resolved->ref.text(), placing->ref = std::move(resolved->ref),
   placing->access = resolved->access;
@@ -127,7 +178,7 @@ void accept(Queen& q, const ContextPtr& c) {
   placing->relay = [](std::string_view, const boost::json::object&) {};
   const auto flow = q.gate().flow();
   c->exchange->on_gone = [flow] { flow->cancel({ErrorCode::kCancelled, "the client has left"}); };
-  serve(flow, q, c, placing, *std::move(body), std::move(deadline));
+  serve(flow, q, std::make_shared<Served>(Served{c, placing, *std::move(body), std::move(deadline), std::move(open)}));
 }
 
 }  // namespace
