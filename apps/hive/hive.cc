@@ -393,7 +393,7 @@ void Hive::beaten(int status, const std::string& answer, Status s) {
 std::string Hive::metrics_text() {
   for (const char* state : {"starting", "ready", "busy", "stopping"})
     metrics_.workers(state, std::ranges::count(workers_, state, [](const auto& w) { return w.second->facts.state; }));
-  metrics_.jobs.refresh(front_.audit());
+  metrics_.jobs.refresh(front_.audit(), loop_);
   return metrics_.text();
 }
 

@@ -2,6 +2,8 @@
 
 #include <prometheus/text_serializer.h>
 
+#include "service/meter.h"
+
 namespace llorch::worker {
 
 prometheus::Counter& Metrics::counter(const char* name, const char* help) {
@@ -33,6 +35,7 @@ Metrics::Metrics()
       kv_pages_total(gauge("llorch_worker_kv_pages_total", "KV pages there are")),
       uptime_seconds(gauge("llorch_worker_uptime_seconds", "Since the process started")),
       jobs(gauge("llorch_worker_jobs", "Jobs kept, finished ones included")),
+      loop_turn_ms_max(gauge("llorch_worker_loop_turn_ms_max", service::kLoopTurnHelp)),
       requests_started(
           counter("llorch_worker_requests_started_total",
                   "Requests that began: those that completed, failed or were cancelled, and those under way")),
@@ -44,6 +47,7 @@ Metrics::Metrics()
       oom(counter("llorch_worker_oom_total", "Requests that ran out of KV memory")),
       narration_dropped(counter("llorch_worker_narration_dropped_total", "Narration events dropped by full logs")),
       audit_dropped(counter("llorch_worker_audit_dropped_total", "Audit events dropped by a full queue")),
+      loop_turns_slow(counter("llorch_worker_loop_turns_slow_total", service::kLoopTurnsSlowHelp)),
       inference_ms(histogram("llorch_worker_inference_duration_ms", "From acceptance to the last event", 1)),
       first_token_ms(histogram("llorch_worker_latency_first_token_ms", "From acceptance to the first token", 1)),
       inter_token_ms(histogram("llorch_worker_inter_token_ms", "Between tokens of one sequence", 0.25)),

@@ -8,6 +8,7 @@
 #include "base/ids.h"
 #include "base/thread_role.h"
 #include "service/log.h"
+#include "service/meter.h"
 #include "service/wall_time.h"
 #include "worker/manifest.h"
 
@@ -254,6 +255,7 @@ void Worker::measure() {
   metrics_.memory_bytes.Set(static_cast<double>(resident_bytes()));
   metrics_.uptime_seconds.Set(uptime_s());
   metrics_.jobs.Set(static_cast<double>(jobs_.count()));
+  service::measure_turns(loop_, metrics_.loop_turn_ms_max, metrics_.loop_turns_slow);
   if (audit_)
     metrics_.audit_dropped.Increment(
         std::max(0.0, static_cast<double>(audit_->dropped()) - metrics_.audit_dropped.Value()));

@@ -1,12 +1,11 @@
 #include "net/event_loop.h"
 
-#include <algorithm>
-#include <ctime>
 #include <exception>
 #include <utility>
 
 #include "base/thread_role.h"
 #include "net/asio.h"
+#include "net/turn_watch.h"
 
 namespace llorch::net {
 
@@ -19,11 +18,7 @@ void EventLoop::run() {
   impl_->io.restart();
   while (true) {
     try {
-      if (turn_limit_.count() > 0)
-        run_watched();
-      else
-        impl_->io.run();
-      return;
+      return run_turns();
     } catch (const std::exception& e) {
       if (!on_fault) throw;
       on_fault(e.what());
@@ -31,18 +26,14 @@ void EventLoop::run() {
   }
 }
 
-void EventLoop::run_watched() {
-  const auto cpu = [] {
-    timespec t{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return std::chrono::microseconds(t.tv_sec * 1'000'000 + t.tv_nsec / 1000);
-  };
-  for (auto start = cpu(); impl_->io.run_one() > 0;) {
-    const auto end = cpu(), took = end - std::exchange(start, end);
-    longest_turn_ = std::max(longest_turn_, took);
-    if (took > turn_limit_ && on_slow_) {
-      on_slow_(took, doing_);
-      start = cpu();  // the telling does not count
+void EventLoop::run_turns() {
+  TurnWatch watch;
+  for (watch.arm(); impl_->io.run_one() > 0; watch.arm()) {
+    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(watch.turn());
+    if (took.count() > longest_turn_us_) longest_turn_us_ = took.count();
+    if (took > turn_limit_) {
+      ++slow_turns_;
+      if (on_slow_) on_slow_(took, doing_);
     }
     doing_.clear();
   }

@@ -4,7 +4,9 @@
 // loop's thread. The sockets themselves are behind HttpServer and HttpClient: no other module sees Asio.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -13,6 +15,9 @@
 namespace llorch::net {
 
 using Clock = std::chrono::steady_clock;
+
+/// What no turn should take: everything else of the daemon waits meanwhile.
+inline constexpr std::chrono::milliseconds kSlowTurn{20};
 
 class EventLoop {
  public:
@@ -24,15 +29,18 @@ class EventLoop {
   /// A handler that throws is told to `on_fault`, and the loop goes on; without one the exception leaves run().
   void run();
   std::function<void(const char* what)> on_fault;
-  /// Measures every turn (one handler) by the CPU time of the thread; one above `limit` is told, with what it has said
-  /// that it does. Before run().
+  /// What turns (one handler each) have taken, measured as turn_watch.h says. Any thread may read.
+  struct Turns {
+    std::chrono::microseconds longest{0};
+    std::uint64_t slow = 0;  // those above the limit
+  };
+  [[nodiscard]] Turns turns() const { return {std::chrono::microseconds(longest_turn_us_), slow_turns_}; }
+  /// `on_slow` is called after each turn above `limit`, with what the turn said that it does. Before run(). Without a
+  /// call slow turns are those above kSlowTurn.
   void watch_turns(std::chrono::microseconds limit,
                    std::function<void(std::chrono::microseconds, std::string_view what)> on_slow);
-  [[nodiscard]] std::chrono::microseconds longest_turn() const { return longest_turn_; }
   /// What the turn that runs now does, for whoever reads of it (at most 64 characters are kept).
-  void doing(std::string_view what) {
-    if (turn_limit_.count() > 0) doing_ = what.substr(0, 64);
-  }
+  void doing(std::string_view what) { doing_ = what.substr(0, 64); }
   /// From any thread: run() returns after the handler that runs now.
   void stop();
   /// From any thread: runs `task` on the loop's thread, in order of posting.
@@ -61,9 +69,11 @@ class EventLoop {
   [[nodiscard]] Impl& impl() { return *impl_; }
 
  private:
-  void run_watched();
+  void run_turns();
   std::unique_ptr<Impl> impl_;
-  std::chrono::microseconds turn_limit_{0}, longest_turn_{0};
+  std::chrono::microseconds turn_limit_ = kSlowTurn;
+  std::atomic<std::int64_t> longest_turn_us_ = 0;
+  std::atomic<std::uint64_t> slow_turns_ = 0;
   std::function<void(std::chrono::microseconds, std::string_view)> on_slow_;
   std::string doing_;
 };

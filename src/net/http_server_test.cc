@@ -4,11 +4,16 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <ctime>
+#include <filesystem>
 #include <stdexcept>
 #include <thread>
 
@@ -194,21 +199,93 @@ TEST(Answers, who_closes_only_his_own_direction_is_answered_and_who_has_left_is_
   EXPECT_EQ(server.gone, 1);
 }
 
-TEST(Loop, a_slow_turn_is_told_and_a_handler_that_throws_ends_alone) {
+/// A loop that is watched; run() runs what was posted so far.
+struct Watched {
   EventLoop loop;
-  std::string slow, fault;
-  loop.watch_turns(std::chrono::milliseconds(2), [&](auto, std::string_view what) { slow = what; });
-  loop.on_fault = [&](const char* what) { fault = what; };
-  loop.post([&] {
-    loop.doing("counting");
-    for (volatile int i = 0; i < 20'000'000;) i = i + 1;
+  std::vector<std::string> slow;
+  explicit Watched(std::chrono::milliseconds limit) {
+    loop.watch_turns(limit, [this](auto, std::string_view what) { slow.emplace_back(what); });
+  }
+  void run() {
+    loop.post([this] { loop.stop(); });
+    loop.run();
+  }
+};
+
+void compute_for(std::chrono::milliseconds time) {
+  const auto cpu = [] {
+    timespec t{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
+  };
+  for (const auto end = cpu() + time; cpu() < end;) {
+  }
+}
+
+/// What a handler must not do: it waits for a file descriptor that never gets ready.
+void block_for(std::chrono::milliseconds time) {
+  std::array<int, 2> pipe{};
+  ASSERT_EQ(::pipe(pipe.data()), 0);
+  pollfd never{pipe[0], POLLIN, 0};
+  EXPECT_EQ(::poll(&never, 1, static_cast<int>(time.count())), 0);
+  for (const int end : pipe) ::close(end);
+}
+
+TEST(Loop, a_turn_that_computes_long_is_reported_and_a_handler_that_throws_ends_alone) {
+  Watched w(std::chrono::milliseconds(2));
+  std::string fault;
+  w.loop.on_fault = [&](const char* what) { fault = what; };
+  w.loop.post([&] {
+    w.loop.doing("counting");
+    compute_for(std::chrono::milliseconds(3));
   });
-  loop.post([] { throw std::runtime_error("broken"); });
-  loop.post([&] { loop.stop(); });
-  loop.run();
-  EXPECT_EQ(slow, "counting");
+  w.loop.post([] { throw std::runtime_error("broken"); });
+  w.run();
+  EXPECT_EQ(w.slow, std::vector<std::string>{"counting"});
   EXPECT_EQ(fault, "broken");
-  EXPECT_GT(loop.longest_turn().count(), 2000);
+  EXPECT_GE(w.loop.turns().longest, std::chrono::milliseconds(2));
+  EXPECT_EQ(w.loop.turns().slow, 1);
+}
+
+TEST(Loop, a_turn_that_blocks_is_reported_and_waiting_for_something_to_do_is_no_turn) {
+  if (!std::filesystem::exists("/proc/thread-self/schedstat"))
+    GTEST_SKIP() << "not run: this kernel does not say how long a thread waits for a processor";
+  Watched w(std::chrono::milliseconds(20));
+  const auto timer = w.loop.after(std::chrono::milliseconds(60), [&] {  // the loop is idle for longer than the limit
+    w.loop.post([&] {
+      w.loop.doing("blocking");
+      block_for(std::chrono::milliseconds(40));
+    });
+    w.loop.post([&] { w.loop.stop(); });
+  });
+  w.loop.run();
+  EXPECT_EQ(w.slow, std::vector<std::string>{"blocking"});
+  EXPECT_LT(w.loop.turns().longest, std::chrono::milliseconds(60));
+}
+
+/// Others that want the same processor make no turn slow: a loop that shares one with a thread that never stops.
+TEST(Loop, waiting_for_a_processor_is_no_part_of_a_turn) {
+  cpu_set_t mine, one;
+  ASSERT_EQ(sched_getaffinity(0, sizeof mine, &mine), 0);
+  CPU_ZERO(&one);
+  for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++cpu)
+    if (CPU_ISSET(cpu, &mine)) CPU_SET(cpu, &one);
+  ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+  {
+    std::vector<std::jthread> others(4);
+    for (auto& t : others)
+      t = std::jthread([](const std::stop_token& stop) {
+        while (!stop.stop_requested()) {
+        }
+      });
+    Watched w(std::chrono::milliseconds(30));
+    const auto start = std::chrono::steady_clock::now();
+    w.loop.post([] { compute_for(std::chrono::milliseconds(25)); });
+    w.run();
+    EXPECT_GT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(60)) << "nobody was in the way";
+    EXPECT_EQ(w.slow, std::vector<std::string>{});
+  }
+  ASSERT_EQ(sched_setaffinity(0, sizeof mine, &mine), 0);
 }
 
 }  // namespace

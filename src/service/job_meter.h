@@ -22,13 +22,16 @@ class JobMeter {
         disconnect_ms(histogram(meter, "client_disconnect_detection_ms",
                                 "From seeing that a stream's reader has left until its job has ended")),
         narration_dropped(meter.counters("narration_dropped_total", "Narration events dropped by full logs").with({})),
-        audit_dropped_(meter.counters("audit_dropped_total", "Audit events dropped by a full queue").with({})) {
+        audit_dropped_(meter.counters("audit_dropped_total", "Audit events dropped by a full queue").with({})),
+        loop_turn_ms_max_(meter.gauges("loop_turn_ms_max", kLoopTurnHelp).with({})),
+        loop_turns_slow_(meter.counters("loop_turns_slow_total", kLoopTurnsSlowHelp).with({})) {
     for (const char* reason : reasons) count(reason);
   }
   void deadline(const std::string& reason) { count(reason).Increment(); }
   /// Before the text is read.
-  void refresh(const security::AuditLog* audit) {
+  void refresh(const security::AuditLog* audit, const net::EventLoop& loop) {
     if (audit) audit_dropped_.Increment(std::max(0.0, static_cast<double>(audit->dropped()) - audit_dropped_.Value()));
+    measure_turns(loop, loop_turn_ms_max_, loop_turns_slow_);
   }
 
  private:
@@ -47,6 +50,8 @@ class JobMeter {
 
  private:
   prometheus::Counter& audit_dropped_;
+  prometheus::Gauge& loop_turn_ms_max_;
+  prometheus::Counter& loop_turns_slow_;
 };
 
 }  // namespace llorch::service

@@ -96,9 +96,10 @@ void watch_loop(net::EventLoop& loop) {
   const long ms = limit ? std::strtol(limit, nullptr, 10) : 0;
   if (ms <= 0) return;
   loop.watch_turns(std::chrono::milliseconds(ms), [](std::chrono::microseconds took, std::string_view what) {
-    log(Level::kWarn, "loop_turn_slow",
-        fmt::format("a turn of the event loop took {:.1f} ms", static_cast<double>(took.count()) / 1000),
-        {{"what", what}, {"turn_ms", static_cast<double>(took.count()) / 1000}});
+    const std::string_view handler = what.empty() ? "a handler without a name" : what;
+    const double turn_ms = static_cast<double>(took.count()) / 1000;
+    log(Level::kWarn, "loop_turn_slow", fmt::format("a turn of the event loop took {:.1f} ms: {}", turn_ms, handler),
+        {{"what", handler}, {"turn_ms", turn_ms}});
   });
 }
 

@@ -29,7 +29,7 @@ void stop_log();
 /// Whether a line of this level would be written: for lines that cost something to make.
 [[nodiscard]] bool logs(Level level);
 /// What a daemon's loop is watched for: handlers that throw are logged and end alone; with LLORCH_LOOP_TURN_MS_MAX in
-/// the environment a turn that takes more of the processor is logged as "loop_turn_slow".
+/// the environment (milliseconds) a turn that takes longer is logged as "loop_turn_slow".
 void watch_loop(net::EventLoop& loop);
 /// `event` is a stable code such as "model_load_progress".
 void log(Level level, std::string_view event, std::string_view message, boost::json::object fields = {});

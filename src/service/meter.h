@@ -12,7 +12,18 @@
 #include <sstream>
 #include <string>
 
+#include "net/event_loop.h"
+
 namespace llorch::service {
+
+/// What every daemon says of its event loop (net/turn_watch.h).
+inline constexpr const char* kLoopTurnHelp = "The longest turn of the event loop so far, waiting for a processor apart";
+inline constexpr const char* kLoopTurnsSlowHelp = "Turns of the event loop that took more than 20 ms";
+inline void measure_turns(const net::EventLoop& loop, prometheus::Gauge& longest_ms, prometheus::Counter& slow) {
+  const net::EventLoop::Turns turns = loop.turns();
+  longest_ms.Set(static_cast<double>(turns.longest.count()) / 1000);
+  slow.Increment(static_cast<double>(turns.slow) - slow.Value());
+}
 
 using Labels = std::map<std::string, std::string>;
 
