@@ -79,6 +79,17 @@ void answer_whole(Worker& w, const PromptRequestPtr& r, const job::JobPtr& job) 
   r->c->exchange->on_gone = [&w, job] { w.runner().cancel(job); };
 }
 
+void name_ignored(const wire::Generation& asked, net::Headers& headers) {
+  constexpr std::size_t kBytesMax = 1024;
+  std::string names;
+  for (const std::string& field : asked.ignored) {
+    if (names.size() >= kBytesMax) break;
+    names += names.empty() ? "" : ", ";
+    names += std::string_view(field).substr(0, kBytesMax);
+  }
+  if (!names.empty()) headers.add("X-Llorch-Ignored", names.substr(0, kBytesMax));
+}
+
 std::string cache_salt(const std::string& principal, const std::string& given) {
   return fmt::format("{}:{}|{}", principal.size(), principal, given);
 }

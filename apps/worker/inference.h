@@ -24,6 +24,17 @@ struct Prepared {
   Request request;
   std::vector<TokenIds> prompts;
 
+  using Reader = std::expected<Request, wire::Refused>(const boost::json::object& body, const wire::Bounds& bounds);
+  /// Parses and checks a body, whose deadline tightens the bound. False: the answer is ready.
+  bool read(const std::string& text, const wire::Bounds& bounds, PrepareBound& bound, Reader reader) {
+    WorkLimit limit = bound.limit(limits::kReadUnitsMax);
+    const auto body = wire::parse_body(text, &limit);
+    if (!body) return error = bound.explained(body.error()), false;
+    if (!take(reader(*body, bounds))) return false;
+    bound.tighten(request.deadline_ms);
+    if (const Status s = limit.charge(text.size()); !s) return error = bound.explained(s.error()), false;
+    return true;
+  }
   /// Takes the request over; false: it breaks a rule, and the answer is ready.
   bool take(std::expected<Request, wire::Refused> read) {
     if (read) return request = *std::move(read), true;
@@ -52,26 +63,28 @@ struct Prepared {
 /// A job whose one reader is the request that made it: it ends with the request, and its failure is the answer.
 void answer_whole(Worker& w, const PromptRequestPtr& r, const job::JobPtr& job);
 
-/// X-Llorch-Ignored, where there is something to name (J-54).
-inline void name_ignored(const wire::Generation& asked, net::Headers& headers) {
-  if (!asked.ignored.empty())
-    headers.add("X-Llorch-Ignored", fmt::format("{}", fmt::join(asked.ignored, ", ")).substr(0, 1024));
-}
+/// X-Llorch-Ignored, where there is something to name (J-54): the first 1024 bytes of it.
+void name_ignored(const wire::Generation& asked, net::Headers& headers);
 
-/// Admission, then `prepare` on a background thread, then `submit` on the loop, unless the client has left.
+/// Admission by the request's head; when its body is there `prepare` on a background thread, then `submit` on the loop,
+/// unless the client has left.
 template<class Request>
-void prepare_and_submit(Worker& w, const service::ContextPtr& c,
-                        Prepared<Request> (*prepare)(const Worker&, const std::string&, PrepareBound),
-                        void (*submit)(Worker&, const PromptRequestPtr&, Prepared<Request>&)) {
-  const PromptRequestPtr r = w.intake().open(c);
-  if (!r) return;
-  const auto p = std::make_shared<Prepared<Request>>();
-  w.intake().prepare(
-      r, [&w, c, p, prepare](const PrepareBound& bound) { *p = prepare(w, c->request.body, bound); },
-      [&w, p, submit](const PromptRequestPtr& prepared) {
-        if (!p->good) return prepared->fail(p->error, p->details, p->param);
-        submit(w, prepared, *p);
-      });
+service::HeadHandler prepare_and_submit(Worker& w,
+                                        Prepared<Request> (*prepare)(const Worker&, const std::string&, PrepareBound),
+                                        void (*submit)(Worker&, const PromptRequestPtr&, Prepared<Request>&)) {
+  return [&w, prepare, submit](const service::ContextPtr& head) -> service::Handler {
+    const PromptRequestPtr r = w.intake().open(head);
+    if (!r) return {};
+    return [&w, r, prepare, submit](const service::ContextPtr& c) {
+      const auto p = std::make_shared<Prepared<Request>>();
+      w.intake().prepare(
+          r, [&w, c, p, prepare](const PrepareBound& bound) { *p = prepare(w, c->request.body, bound); },
+          [&w, p, submit](const PromptRequestPtr& prepared) {
+            if (!p->good) return prepared->fail(p->error, p->details, p->param);
+            submit(w, prepared, *p);
+          });
+    };
+  };
 }
 
 /// Times of one generation, observed where its events arrive, for metrics.

@@ -12,6 +12,8 @@ std::int64_t whole_ms(auto duration) { return std::chrono::duration_cast<std::ch
 
 service::BackgroundOptions lane(int nice) {
   return {.threads = limits::kPrepareThreads,
+          .begun_max = limits::kPrepareBegunMax,
+          .slice = limits::kPrepareSlice,
           .queue_max = limits::kPrepareQueueMax,
           .queue_per_owner_max = limits::kPrepareQueueMax,
           .nice = nice};
@@ -107,6 +109,7 @@ void Intake::prepare(const PromptRequestPtr& r, std::function<void(const Prepare
       parts_.loop.after(std::max(r->bound_.deadline - net::Clock::now(), net::Clock::duration(0)), [this, weak] {
         if (const auto alive = weak.lock()) late(alive);
       });
+  r->bound_.pause = [&lane = lane_of(*r)] { lane.pause(); };
   r->prepare_ = std::move(prepare), r->go_on_ = std::move(go_on);
   if (!key) return run_prepare(r);
   enqueue(
@@ -148,15 +151,18 @@ void Intake::reserve(const PromptRequestPtr& r) {
   reserve(r);
 }
 
+service::Background& Intake::lane_of(const PromptRequest& r) {
+  return r.c->request.body.size() <= limits::kShortBodyBytes ? short_ : long_;
+}
+
 void Intake::enqueue(const PromptRequestPtr& r, std::function<void()> work, std::function<void()> then) {
-  auto& background = r->c->request.body.size() <= limits::kShortBodyBytes ? short_ : long_;
-  background.run({std::move(work),
-                  [r, then = std::move(then)](const Status& done) {
-                    if (!r->c->exchange->alive()) return;  // the client left, or was told that it is too late
-                    if (!done) return r->fail(done.error());
-                    then();
-                  },
-                  r->c->principal.id.empty() ? r->c->request.peer : r->c->principal.id, r->cancellation_});
+  lane_of(*r).run({std::move(work),
+                   [r, then = std::move(then)](const Status& done) {
+                     if (!r->c->exchange->alive()) return;  // the client left, or was told that it is too late
+                     if (!done) return r->fail(done.error());
+                     then();
+                   },
+                   r->c->principal.id.empty() ? r->c->request.peer : r->c->principal.id, r->cancellation_});
 }
 
 void Intake::ping(bool for_long, std::function<void()> answered) {

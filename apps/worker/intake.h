@@ -1,8 +1,9 @@
 // A request's way from the door to the engine: admission, Idempotency-Key, parsing, template and tokenizer.
 //
 // Everything that is more than a glance happens on background threads: two for short requests, two of lower priority
-// for long ones, so that a prompt of megabytes does not hold up the others; principals take turns. A client that left,
-// a deadline and the worker's end cancel what is under way. Threads: the event loop's.
+// for long ones, so that a prompt of megabytes does not hold up the others; principals take turns, in slices of some
+// milliseconds. A client that left, a deadline and the worker's end cancel what is under way. Threads: the event
+// loop's.
 #pragma once
 
 #include <functional>
@@ -67,7 +68,7 @@ class Intake {
   };
   explicit Intake(Parts parts);
 
-  /// At the door: a place for the request, or nothing, and the refusal was sent.
+  /// By the request's head: a place for it, or nothing, and the refusal was sent.
   [[nodiscard]] PromptRequestPtr open(const service::ContextPtr& c);
   /// `prepare` on a background thread, then `go_on` on the loop; unless the answer was given here.
   void prepare(const PromptRequestPtr& r, std::function<void(const PrepareBound&)> prepare,
@@ -86,6 +87,7 @@ class Intake {
   void refuse(PromptRequest& r, const Error& error, std::string_view param = {});
   void reserve(const PromptRequestPtr& r);
   void run_prepare(const PromptRequestPtr& r);
+  [[nodiscard]] service::Background& lane_of(const PromptRequest& r);
   void enqueue(const PromptRequestPtr& r, std::function<void()> work, std::function<void()> then);
   void cancel(const PromptRequestPtr& r);
   void late(const PromptRequestPtr& r);

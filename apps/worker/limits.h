@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 
 namespace llorch::limits {
 
@@ -10,10 +11,18 @@ namespace llorch::limits {
 inline constexpr std::size_t kShortBodyBytes = 64u << 10;
 /// Threads of either kind. Two, so that one request that takes seconds does not hold up the next.
 inline constexpr int kPrepareThreads = 2;
+/// Requests of either kind that have begun: principals take turns in slices, and each request that waits for its turn
+/// holds its memory, up to some hundred megabytes for a body of 8 MB.
+inline constexpr int kPrepareBegunMax = 6;
+inline constexpr std::chrono::milliseconds kPrepareSlice{20};
 /// Requests that wait for them; what a worker admits is far below.
 inline constexpr std::size_t kPrepareQueueMax = 4096;
 /// For everything before the engine where the client names no earlier deadline: a body of 8 MB takes some seconds.
 inline constexpr std::chrono::seconds kPrepareTimeMax{60};
+/// For reading a body, which takes a time linear in its size: the time above ends it, this is for what nobody foresaw.
+inline constexpr std::uint64_t kReadUnitsMax = 16'000'000'000;
+/// Answers above this are serialised on a background thread.
+inline constexpr std::size_t kShortAnswerBytes = 64u << 10;
 /// Answers remembered under an Idempotency-Key, in all.
 inline constexpr std::size_t kIdempotencyBytesMax = 64u << 20;
 inline constexpr std::size_t kIdempotencyKeyBytesMax = 256;

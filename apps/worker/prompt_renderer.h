@@ -19,6 +19,7 @@ struct PrepareBound {
   WorkLimit::Clock::time_point accepted, deadline;
   bool by_client = false;  // the deadline is the client's
   CancelFlag cancelled;
+  WorkLimit::Pause pause;  // lets others have a turn
 
   void tighten_to(WorkLimit::Clock::time_point earlier) {
     if (earlier < deadline) deadline = earlier, by_client = true;
@@ -26,6 +27,11 @@ struct PrepareBound {
   /// A deadline that the body names, counted from the request's arrival.
   void tighten(std::optional<std::int64_t> deadline_ms) {
     if (deadline_ms && *deadline_ms < kFar.count()) tighten_to(accepted + std::chrono::milliseconds(*deadline_ms));
+  }
+  [[nodiscard]] WorkLimit limit(std::uint64_t units) const { return WorkLimit(units, deadline, cancelled, pause); }
+  /// What an error of such a limit means to the client.
+  [[nodiscard]] Error explained(Error error) const {
+    return error.code == ErrorCode::kOperationTimeout ? late() : std::move(error);
   }
   [[nodiscard]] Error late() const {
     if (by_client) return {ErrorCode::kDeadlineExceeded, "the deadline has passed"};
@@ -46,6 +52,8 @@ class PromptRenderer {
   [[nodiscard]] Result<TokenIds> chat(const boost::json::array& messages, const boost::json::object& arguments,
                                       const PrepareBound& bound) const;
   [[nodiscard]] Result<TokenIds> text(std::string_view text, EncodeOptions options, const PrepareBound& bound) const;
+  /// What these ids spell, for a client that asked for an echo.
+  [[nodiscard]] Result<std::string> spelling(const TokenIds& ids, const PrepareBound& bound) const;
 
  private:
   const Tokenizer* tokenizer_ = nullptr;

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "base/result.h"
@@ -19,9 +20,11 @@ using CancelFlag = std::shared_ptr<const std::atomic<bool>>;
 class WorkLimit {
  public:
   using Clock = std::chrono::steady_clock;
+  /// Called now and then while the computation runs: it may wait there until it may go on.
+  using Pause = std::function<void()>;
   explicit WorkLimit(std::uint64_t units_max, Clock::time_point deadline = Clock::time_point::max(),
-                     CancelFlag cancelled = nullptr)
-      : units_max_(units_max), deadline_(deadline), cancelled_(std::move(cancelled)) {}
+                     CancelFlag cancelled = nullptr, Pause pause = nullptr)
+      : units_max_(units_max), deadline_(deadline), cancelled_(std::move(cancelled)), pause_(std::move(pause)) {}
 
   /// Errors: kInvalidRequest when the units are used up, kOperationTimeout past the deadline, kCancelled. After an
   /// error every later call fails too.
@@ -40,6 +43,7 @@ class WorkLimit {
  private:
   static constexpr std::uint64_t kUnitsBetweenLooks = 4096;  // a unit takes some nanoseconds
   Status look() {
+    if (pause_) pause_();
     if (cancelled_ && cancelled_->load(std::memory_order_relaxed))
       return fail(ErrorCode::kCancelled, "nobody waits for this any more");
     if (deadline_ != Clock::time_point::max() && Clock::now() >= deadline_)
@@ -51,6 +55,7 @@ class WorkLimit {
   std::uint64_t units_max_, used_ = 0, next_look_ = 0;
   Clock::time_point deadline_;
   CancelFlag cancelled_;
+  Pause pause_;
 };
 
 }  // namespace llorch

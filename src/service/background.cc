@@ -41,18 +41,33 @@ Status run_guarded(const std::function<void()>& work) noexcept {
   }
 }
 
+BackgroundOptions at_least_threads(BackgroundOptions o) {
+  o.begun_max = std::max(o.begun_max, o.threads);
+  return o;
+}
+
 }  // namespace
 
 struct Background::State : std::enable_shared_from_this<Background::State> {
   struct Item {
+    explicit Item(BackgroundTask t) : task(std::move(t)) {}
     BackgroundTask task;
     Status outcome;
+    std::condition_variable turn;  // of work that waits in pause()
+    bool has_turn = false;
   };
   using Items = std::list<Item>;  // moved between lists by splicing: that takes no memory
   struct Line {
     std::string owner;
-    Items items;  // never empty
+    Items items, paused;  // those that have not begun, and those that wait in pause(); never both empty
   };
+  using Lines = std::list<Line>;
+  struct Current {
+    State* state = nullptr;
+    Items::iterator item;
+    std::chrono::steady_clock::time_point until;  // end of its slice
+  };
+  static thread_local Current current;  // what runs on this thread
 
   State(net::EventLoop& l, BackgroundOptions o) : loop(l), options(o) {}
 
@@ -60,40 +75,68 @@ struct Background::State : std::enable_shared_from_this<Background::State> {
   const BackgroundOptions options;
   mutable std::mutex mutex;
   std::condition_variable wake;
-  std::list<Line> lines;  // the first line is next
+  Lines lines;  // the first line is next
+  Items ready;  // given to a thread that has not taken it yet
   Items running, done;
   std::size_t queued = 0;
+  int active = 0;  // tasks that hold one of options.threads places: ready, or running and not paused
+  int begun = 0;   // active, or paused
   bool closed = false, delivery_posted = false;
 
   bool add(Items& one);
   void drop(const std::function<bool(const Item&)>& which, const Error& why);
   void work();
-  void take(Items& one);
+  void run_ready(std::unique_lock<std::mutex>& lock);
+  void pause(Items::iterator item);
+  Lines::iterator line_of(const std::string& owner);
+  [[nodiscard]] bool can_go(const Line& line) const {
+    return !line.paused.empty() || (!line.items.empty() && begun < options.begun_max);
+  }
+  void dispatch();
   void deliver();
   void post_delivery(std::unique_lock<std::mutex>& lock);
 };
 
+thread_local Background::State::Current Background::State::current;
+
 /// False: there is no room, and `one` stays with its caller.
 bool Background::State::add(Items& one) {
-  const std::string& owner = one.front().task.owner;
   if (queued >= options.queue_max) return false;
-  auto line = std::ranges::find(lines, owner, &Line::owner);
-  if (line != lines.end() && line->items.size() >= options.queue_per_owner_max) return false;
-  if (line == lines.end()) line = lines.insert(lines.end(), Line{owner, {}});
+  const auto line = line_of(one.front().task.owner);
+  if (line->items.size() >= options.queue_per_owner_max) return false;
   line->items.splice(line->items.end(), one);
   ++queued;
+  dispatch();
   return true;
 }
 
-/// The next owner's first task.
-void Background::State::take(Items& one) {
-  const auto line = lines.begin();
-  one.splice(one.end(), line->items, line->items.begin());
-  --queued;
-  if (line->items.empty())
-    lines.erase(line);
-  else
-    lines.splice(lines.end(), lines, line);
+/// The owner's line, at the end where it is new.
+auto Background::State::line_of(const std::string& owner) -> Lines::iterator {
+  const auto line = std::ranges::find(lines, owner, &Line::owner);
+  return line != lines.end() ? line : lines.insert(lines.end(), Line{owner, {}, {}});
+}
+
+/// Gives free places to the owners in turn. What an owner has begun goes on before it begins something else.
+void Background::State::dispatch() {
+  while (active < options.threads) {
+    const auto line = std::ranges::find_if(lines, [this](const Line& l) { return can_go(l); });
+    if (line == lines.end()) return;
+    ++active;
+    if (!line->paused.empty()) {
+      Item& item = line->paused.front();
+      running.splice(running.end(), line->paused, line->paused.begin());
+      item.has_turn = true;
+      item.turn.notify_one();
+    } else {
+      ready.splice(ready.end(), line->items, line->items.begin());
+      --queued, ++begun;
+      wake.notify_one();
+    }
+    if (line->items.empty() && line->paused.empty())
+      lines.erase(line);
+    else
+      lines.splice(lines.end(), lines, line);
+  }
 }
 
 void Background::State::drop(const std::function<bool(const Item&)>& which, const Error& why) {
@@ -106,7 +149,7 @@ void Background::State::drop(const std::function<bool(const Item&)>& which, cons
       done.splice(done.end(), line.items, item);
       --queued;
     }
-  std::erase_if(lines, [](const Line& line) { return line.items.empty(); });
+  std::erase_if(lines, [](const Line& line) { return line.items.empty() && line.paused.empty(); });
 }
 
 /// Makes sure that deliver() will run on the loop. Without memory for the post it is tried again.
@@ -142,28 +185,50 @@ void Background::State::work() {
   if (options.nice != 0) setpriority(PRIO_PROCESS, 0, options.nice);  // Linux: of this thread alone
   std::unique_lock lock(mutex);
   while (true) {
-    wake.wait(lock, [this] { return closed || queued > 0; });
-    if (queued == 0) return;
-    Items one;
-    take(one);
-    Item& item = one.front();
-    running.splice(running.end(), one);
-    const auto at = std::prev(running.end());
-    lock.unlock();
-    if (is_cancelled(item.task.cancellation))
-      item.outcome = std::unexpected(Error{ErrorCode::kCancelled, {}});
-    else
-      item.outcome = run_guarded(item.task.work);
-    item.task.work = nullptr;
-    lock.lock();
-    done.splice(done.end(), running, at);
-    post_delivery(lock);
+    wake.wait(lock, [this] { return !ready.empty() || (closed && queued == 0); });
+    if (ready.empty()) return;
+    run_ready(lock);
   }
 }
 
+void Background::State::run_ready(std::unique_lock<std::mutex>& lock) {
+  const auto item = ready.begin();
+  running.splice(running.end(), ready, item);
+  lock.unlock();
+  current = {this, item, std::chrono::steady_clock::now() + options.slice};
+  if (is_cancelled(item->task.cancellation))
+    item->outcome = std::unexpected(Error{ErrorCode::kCancelled, {}});
+  else
+    item->outcome = run_guarded(item->task.work);
+  item->task.work = nullptr;
+  current = {};
+  lock.lock();
+  done.splice(done.end(), running, item);
+  --active, --begun;
+  dispatch();
+  if (closed && queued == 0) wake.notify_all();  // nothing is left for the threads that wait
+  post_delivery(lock);
+}
+
+/// `item` runs on this thread, and its slice is over.
+void Background::State::pause(Items::iterator item) {
+  std::unique_lock lock(mutex);
+  const auto another = [&](const Line& l) { return l.owner != item->task.owner && can_go(l); };
+  if (std::ranges::any_of(lines, another)) {
+    const auto line = line_of(item->task.owner);
+    lines.splice(lines.end(), lines, line);
+    item->has_turn = false;
+    line->paused.splice(line->paused.end(), running, item);
+    --active;
+    dispatch();
+    item->turn.wait(lock, [&] { return item->has_turn; });
+  }
+  current.until = std::chrono::steady_clock::now() + options.slice;
+}
+
 Background::Background(net::EventLoop& loop, BackgroundOptions options)
-    : state_(std::make_shared<State>(loop, options)) {
-  for (int i = 0; i < options.threads; ++i) threads_.emplace_back([state = state_] { state->work(); });
+    : state_(std::make_shared<State>(loop, at_least_threads(options))) {
+  for (int i = 0; i < state_->options.begun_max; ++i) threads_.emplace_back([state = state_] { state->work(); });
 }
 
 Background::~Background() {
@@ -175,13 +240,13 @@ Background::~Background() {
 
 void Background::run(BackgroundTask task) {
   State::Items one;
-  one.push_back({std::move(task), {}});
+  one.emplace_back(std::move(task));
   std::unique_lock lock(state_->mutex);
   State::Item& item = one.front();
   if (state_->closed)
     item.outcome = fail(ErrorCode::kShuttingDown, "this is shutting down");
   else if (state_->add(one))
-    return lock.unlock(), state_->wake.notify_one();
+    return;
   else
     item.outcome = fail(ErrorCode::kQueueFull, "the queue is full");
   item.task.work = nullptr;
@@ -193,6 +258,11 @@ void Background::run(std::function<void()> work) {
   run(std::move(work), [](const Status& s) {
     if (!s) log(Level::kError, "background_failed", s.error().message, {{"code", name(s.error().code)}});
   });
+}
+
+void Background::pause() {
+  const State::Current& now = State::current;
+  if (now.state == state_.get() && std::chrono::steady_clock::now() >= now.until) state_->pause(now.item);
 }
 
 void Background::cancel(const Cancellation& cancellation) {
@@ -207,11 +277,12 @@ void Background::cancel(const Cancellation& cancellation) {
 void Background::close() {
   std::unique_lock lock(state_->mutex);
   state_->closed = true;
-  for (const auto& item : state_->running)
-    if (item.task.cancellation) item.task.cancellation->store(true);
-  for (const auto& line : state_->lines)
-    for (const auto& item : line.items)
+  const auto cancel_all = [](const State::Items& items) {
+    for (const auto& item : items)
       if (item.task.cancellation) item.task.cancellation->store(true);
+  };
+  cancel_all(state_->ready), cancel_all(state_->running);
+  for (const auto& line : state_->lines) cancel_all(line.items), cancel_all(line.paused);
   state_->drop([](const State::Item& item) { return is_cancelled(item.task.cancellation); },
                {ErrorCode::kShuttingDown, "this is shutting down"});
   state_->post_delivery(lock);
@@ -221,7 +292,7 @@ void Background::close() {
 
 std::size_t Background::load() const {
   const std::lock_guard lock(state_->mutex);
-  return state_->queued + state_->running.size();
+  return state_->queued + static_cast<std::size_t>(state_->begun);
 }
 
 }  // namespace llorch::service

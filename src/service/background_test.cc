@@ -4,6 +4,7 @@
 
 #include <future>
 #include <latch>
+#include <mutex>
 #include <new>
 
 namespace llorch::service {
@@ -69,6 +70,83 @@ TEST(Background, owners_take_turns) {
   gate.opened.set_value();
   outcomes.wait(6);
   EXPECT_EQ(outcomes.names, (std::vector<std::string>{"gate", "a0", "b0", "c0", "a1", "a2"}));
+}
+
+/// Work of some slices, each noted; waits for its turn between them.
+struct Sliced {
+  Background& background;
+  std::mutex mutex;
+  std::string order;
+  std::function<void()> work(char name, int slices) {
+    return [this, name, slices] {
+      for (int i = 0; i < slices; ++i) {
+        {
+          const std::lock_guard lock(mutex);
+          order += name;
+        }
+        background.pause();
+      }
+    };
+  }
+};
+
+TEST(Background, long_work_of_several_owners_takes_turns_in_slices) {
+  for (const auto& [begun_max, expected] :
+       {std::pair(3, "abcabcabc"), std::pair(2, "abababccc"), std::pair(1, "aaabbbccc")}) {
+    net::EventLoop loop;
+    Background background(loop, {.threads = 1, .begun_max = begun_max, .slice = {}});
+    Outcomes outcomes(loop);
+    Sliced sliced{background, {}, {}};
+    Gate gate;
+    background.run({gate.work(), outcomes.as("gate"), "gate", nullptr});
+    gate.begun.get_future().wait();
+    for (const char name : {'a', 'b', 'c'})
+      background.run({sliced.work(name, 3), outcomes.as(std::string(1, name)), std::string(1, name), nullptr});
+    gate.opened.set_value();
+    outcomes.wait(4);
+    EXPECT_EQ(sliced.order, expected) << begun_max << " may have begun";
+  }
+}
+
+TEST(Background, an_owner_s_own_tasks_wait_until_what_it_has_begun_ends) {
+  net::EventLoop loop;
+  Background background(loop, {.threads = 1, .begun_max = 4, .slice = {}});
+  Outcomes outcomes(loop);
+  Sliced sliced{background, {}, {}};
+  Gate gate;
+  background.run({gate.work(), outcomes.as("gate"), "gate", nullptr});
+  gate.begun.get_future().wait();
+  for (const char name : {'1', '2', '3'})
+    background.run({sliced.work(name, 3), outcomes.as(std::string(1, name)), "many", nullptr});
+  background.run({sliced.work('b', 2), outcomes.as("b"), "few", nullptr});
+  gate.opened.set_value();
+  outcomes.wait(5);
+  EXPECT_EQ(sliced.order, "1b1b1222333");
+}
+
+TEST(Background, what_waits_for_its_turn_is_cancelled_and_ends) {
+  net::EventLoop loop;
+  auto background = std::make_unique<Background>(loop, BackgroundOptions{.threads = 1, .begun_max = 3, .slice = {}});
+  Outcomes outcomes(loop);
+  Gate begun[2];
+  const auto until_cancelled = [&](Gate& gate, const Cancellation& flag) {
+    return [&, flag] {
+      gate.begun.set_value();
+      while (!flag->load()) background->pause();
+    };
+  };
+  const Cancellation flags[] = {make_cancellation(), make_cancellation()};
+  for (const int i : {0, 1})
+    background->run({until_cancelled(begun[i], flags[i]), outcomes.as(std::to_string(i)), std::to_string(i), flags[i]});
+  for (Gate& gate : begun) gate.begun.get_future().wait();
+  background->cancel(flags[1]);
+  outcomes.wait(1);
+  EXPECT_EQ(outcomes.names, std::vector<std::string>{"1"});
+  EXPECT_EQ(background->load(), 1u);
+  background->close();
+  outcomes.wait(2);
+  EXPECT_EQ(background->load(), 0u);
+  background->pause();  // of no use on another thread
 }
 
 TEST(Background, what_nobody_waits_for_is_dropped_with_all_it_holds) {

@@ -294,21 +294,32 @@ std::optional<net::BodyPlan> Router::handle(net::Request head, const net::Exchan
   if (!admit(*c, m)) return std::nullopt;
   c->parameters = std::move(m.parameters);
   const bool known = m.route->info.scope != Scope::kPublic;
-  return net::BodyPlan{body_bytes_max(m.route->info), known, [this, c, route = m.route](std::string body) {
+  Handler handler = m.route->handler;
+  if (m.route->head_handler) guarded(c, *m.route, [&] { handler = m.route->head_handler(c); });
+  if (!handler) return std::nullopt;
+  return net::BodyPlan{body_bytes_max(m.route->info), known,
+                       [this, c, route = m.route, handler = std::move(handler)](std::string body) {
                          c->request.body = std::move(body);
-                         run(c, *route);
+                         run(c, *route, handler);
                        }};
 }
 
-void Router::run(const ContextPtr& c, const Route& route) {
-  const auto work = [c, &route] {
-    try {
-      if (takes_json(*c, !c->request.body.empty())) route.handler(c);
-    } catch (const std::exception& e) {
-      log(Level::kError, "handler_failed", e.what(), {{"route", c->route}, {"correlation_id", c->correlation_id}});
-      if (c->exchange->alive())
-        c->fail({ErrorCode::kInternal, "an unexpected fault; the log has the details under this correlation id"});
-    }
+void Router::guarded(const ContextPtr& c, const Route& route, const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const std::exception& e) {
+    log(Level::kError, "handler_failed", e.what(),
+        {{"route", route.info.pattern}, {"correlation_id", c->correlation_id}});
+    if (c->exchange->alive())
+      c->fail({ErrorCode::kInternal, "an unexpected fault; the log has the details under this correlation id"});
+  }
+}
+
+void Router::run(const ContextPtr& c, const Route& route, Handler handler) {
+  const auto work = [c, &route, handler = std::move(handler)] {
+    guarded(c, route, [&] {
+      if (takes_json(*c, !c->request.body.empty())) handler(c);
+    });
   };
   if (!audit_ || route.info.scope != Scope::kAdmin) return work();
   boost::json::object granted{{"event_type", "authorization_granted"},

@@ -56,6 +56,8 @@ using ContextPtr = std::shared_ptr<Context>;
 /// Errors whose messages may hold figures of memory (J-04).
 [[nodiscard]] bool is_about_memory(ErrorCode code);
 using Handler = std::function<void(const ContextPtr&)>;
+/// Decides by a request's head alone; the handler for when its body is there, or nothing: it was answered.
+using HeadHandler = std::function<Handler(const ContextPtr&)>;
 
 struct RouteInfo {
   Scope scope;
@@ -75,7 +77,13 @@ class Router {
 
   template<Scope kScope>
   void route(std::string method, std::string pattern, Handler handler) {
-    routes_.push_back({{kScope, std::move(method), std::move(pattern)}, std::move(handler)});
+    routes_.push_back({{kScope, std::move(method), std::move(pattern)}, std::move(handler), nullptr});
+  }
+  /// The same for a handler that may refuse before the body is read. What its result holds is freed when the body does
+  /// not arrive.
+  template<Scope kScope>
+  void route_by_head(std::string method, std::string pattern, HeadHandler handler) {
+    routes_.push_back({{kScope, std::move(method), std::move(pattern)}, nullptr, std::move(handler)});
   }
   /// Everything that can be known from the head: who asks, for what, and how much may follow. Nothing: it was answered.
   [[nodiscard]] std::optional<net::BodyPlan> handle(net::Request head, const net::ExchangePtr& exchange);
@@ -97,7 +105,8 @@ class Router {
   friend class Context;
   struct Route {
     RouteInfo info;
-    Handler handler;
+    Handler handler;  // one of the two is empty
+    HeadHandler head_handler;
   };
   struct Match {
     const Route* route = nullptr;
@@ -112,7 +121,9 @@ class Router {
   bool check_deadline(Context& c);
   [[nodiscard]] std::size_t body_bytes_max(const RouteInfo& route) const;
   /// Writes down that an administrative request was let in, then runs it.
-  void run(const ContextPtr& c, const Route& route);
+  void run(const ContextPtr& c, const Route& route, Handler handler);
+  /// Calls `work`; what it throws becomes an answer.
+  static void guarded(const ContextPtr& c, const Route& route, const std::function<void()>& work);
 
   security::Authenticator& authenticator_;
   security::AuditLog* audit_;

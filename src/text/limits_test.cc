@@ -52,6 +52,19 @@ TEST(TokenizerLimits, growing_replacements_end_where_the_text_has_grown_too_much
   EXPECT_NE(refusal(tokenizer_json("\"normalizer\":" + large + ",")).find("puts in 100000 bytes"), std::string::npos);
 }
 
+TEST(TokenizerLimits, ids_that_spell_gigabytes_are_refused) {
+  const std::string piece(16'000, 'a');
+  const auto t = make(tokenizer_json("", R"({"type":"Unigram","unk_id":0,"vocab":[["u",0],[")" + piece + R"(",-1]]})"));
+  const TokenIds ids(100'000, 1);  // 1.6 GB
+  WorkLimit limit(1'000'000'000);
+  const auto text = t->decode(ids, false, limit);
+  ASSERT_FALSE(text);
+  EXPECT_NE(text.error().message.find("spell more than"), std::string::npos) << text.error().message;
+  WorkLimit little(10'000);
+  EXPECT_FALSE(t->decode(ids, false, little));
+  EXPECT_EQ(t->decode(TokenIds{1}, false, limit), piece);
+}
+
 TEST(TokenizerLimits, a_piece_of_megabytes_is_refused_and_long_ones_are_charged) {
   const auto unigram = [](const std::string& piece) {
     return tokenizer_json("", R"({"type":"Unigram","unk_id":0,"vocab":[["u",0],["a",-1],[")" + piece + R"(",-2]]})");

@@ -245,4 +245,17 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool render_special)
   return out;
 }
 
+Result<std::string> Tokenizer::decode(std::span<const TokenId> ids, bool render_special, WorkLimit& limit) const {
+  std::string out;
+  for (const TokenId id : ids) {
+    const std::string_view text = piece(id, render_special);
+    LLORCH_OK(limit.charge(4 + text.size() / 8));
+    if (out.size() + text.size() > limits::kTextBytesMax)
+      return fail(ErrorCode::kInvalidRequest, "the tokens spell more than {} bytes", limits::kTextBytesMax);
+    out += text;
+  }
+  if (parts_.strip_leading_space && out.starts_with(' ')) out.erase(0, 1);
+  return out;
+}
+
 }  // namespace llorch

@@ -75,7 +75,10 @@ class Tokenizer {
   [[nodiscard]] Result<TokenIds> encode(std::string_view text, const EncodeOptions& options) const;
   /// Bytes of one token; control tokens only when `render_special`. Out of range: empty.
   [[nodiscard]] std::string_view piece(TokenId id, bool render_special = false) const;
+  /// Of a few ids, or of what this model has made itself.
   [[nodiscard]] std::string decode(std::span<const TokenId> ids, bool render_special = false) const;
+  /// Of ids that a request names. Errors: kInvalidRequest above kTextBytesMax bytes; those of `limit`.
+  [[nodiscard]] Result<std::string> decode(std::span<const TokenId> ids, bool render_special, WorkLimit& limit) const;
 
   [[nodiscard]] std::string_view kind() const { return parts_.kind; }
   [[nodiscard]] std::size_t size() const { return parts_.tokens.size(); }

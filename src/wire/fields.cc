@@ -16,17 +16,19 @@ class DoubledKeys {
   using error_code = boost::json::error_code;
   using view = boost::json::string_view;
   bool found = false;
+  std::size_t keys = 0;  // seen so far
 
   bool on_document_begin(error_code&) { return true; }
   bool on_document_end(error_code&) { return true; }
-  bool on_object_begin(error_code&) { return keys_.emplace_back(), true; }
-  bool on_object_end(std::size_t, error_code&) { return keys_.pop_back(), true; }
+  bool on_object_begin(error_code&) { return open_.emplace_back(), true; }
+  bool on_object_end(std::size_t, error_code&) { return open_.pop_back(), true; }
   bool on_array_begin(error_code&) { return true; }
   bool on_array_end(std::size_t, error_code&) { return true; }
   bool on_key_part(view part, std::size_t, error_code&) { return key_.append(part.data(), part.size()), true; }
   bool on_key(view part, std::size_t, error_code&) {
     key_.append(part.data(), part.size());
-    found |= !keys_.back().insert(std::exchange(key_, {})).second;
+    ++keys;
+    found |= !open_.back().insert(std::exchange(key_, {})).second;
     return true;
   }
   bool on_string_part(view, std::size_t, error_code&) { return true; }
@@ -41,20 +43,35 @@ class DoubledKeys {
   bool on_comment(view, error_code&) { return true; }
 
  private:
-  std::vector<std::set<std::string>> keys_;
+  std::vector<std::set<std::string>> open_;  // the keys of each object that has not ended
   std::string key_;
 };
 
+constexpr std::size_t kPortion = 65'536, kUnitsOfKey = 32;
+
+/// Of a text that was parsed before. Errors: kInvalidRequest; those of `limit`.
+Status check_keys(std::string_view text, WorkLimit* limit) {
+  boost::json::basic_parser<DoubledKeys> parser({.max_depth = 64});
+  boost::json::error_code problem;
+  std::size_t charged = 0;
+  for (std::size_t at = 0; at < text.size() && !problem; at += kPortion) {
+    const std::string_view part = text.substr(at, kPortion);
+    parser.write_some(at + kPortion < text.size(), part.data(), part.size(), problem);
+    const std::size_t keys = parser.handler().keys;
+    if (limit) LLORCH_OK(limit->charge(part.size() + kUnitsOfKey * (keys - std::exchange(charged, keys))));
+    if (parser.handler().found) return fail(ErrorCode::kInvalidRequest, "the body has a key twice in one object");
+  }
+  return {};
+}
+
 }  // namespace
 
-Result<boost::json::object> parse_body(std::string_view text) {
-  auto value = json::parse(text, "the body");
+Result<boost::json::object> parse_body(std::string_view text, WorkLimit* limit) {
+  auto value = json::parse(text, "the body", limit);
+  if (!value && value.error().code != ErrorCode::kModelLoadFailed) return std::unexpected(std::move(value).error());
   if (!value) return fail(ErrorCode::kInvalidRequest, "{}", value.error().message);
   if (!value->is_object()) return fail(ErrorCode::kInvalidRequest, "the body must be one JSON object");
-  boost::json::basic_parser<DoubledKeys> keys({.max_depth = 64});
-  boost::json::error_code problem;
-  keys.write_some(false, text.data(), text.size(), problem);
-  if (keys.handler().found) return fail(ErrorCode::kInvalidRequest, "the body has a key twice in one object");
+  LLORCH_OK(check_keys(text, limit));
   return std::move(value->get_object());
 }
 

@@ -1,7 +1,7 @@
 // Reads a request's JSON object field by field, and collects every violation instead of stopping at the first (W-14).
 //
 // Each getter consumes its field; what nobody consumed is known by unknown(). Null counts as absent. No violation
-// repeats a value.
+// repeats a value. Of thousands of violations the first kViolationsMax are kept: an answer names no more.
 #pragma once
 
 #include <boost/json.hpp>
@@ -13,16 +13,20 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/work_limit.h"
 
 namespace llorch::wire {
+
+inline constexpr std::size_t kViolationsMax = 128;
 
 struct Violation {
   std::string field, constraint, message;
   ErrorCode code = ErrorCode::kInvalidRequest;
 };
 
-/// Parses a body of at most `nesting` levels without doubled keys. Errors: kInvalidRequest.
-[[nodiscard]] Result<boost::json::object> parse_body(std::string_view text);
+/// Parses a body of at most 64 levels without doubled keys. Errors: kInvalidRequest; those of `limit`, where there is
+/// one: it is charged for every portion of the text.
+[[nodiscard]] Result<boost::json::object> parse_body(std::string_view text, WorkLimit* limit = nullptr);
 
 class Fields {
  public:
@@ -40,7 +44,8 @@ class Fields {
 
   void violation(std::string_view field, std::string constraint, std::string message,
                  ErrorCode code = ErrorCode::kInvalidRequest) {
-    violations_.push_back({std::string(field), std::move(constraint), std::move(message), code});
+    if (violations_.size() < kViolationsMax)
+      violations_.push_back({std::string(field), std::move(constraint), std::move(message), code});
   }
   [[nodiscard]] const std::vector<Violation>& violations() const { return violations_; }
   /// Names of fields that nobody asked for.

@@ -3,9 +3,12 @@ import contextlib
 import json
 import resource
 import socket
+import ssl
+import subprocess
+import tempfile
 import unittest
 
-from harness import Worker, main
+from harness import Worker, main, wait_for
 
 TOKEN = "operator-token-0123456789"
 KEY = f"Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n"
@@ -67,6 +70,68 @@ class Http(unittest.TestCase):
             for _ in range(4200):
                 all_of_them.enter_context(socket.create_connection(("127.0.0.1", self.w.port), 5))
             self.assertEqual(self.w.get("/v1/models", {"Authorization": "Bearer " + TOKEN})[0], 200)
+
+
+class Full(unittest.TestCase):
+    def test_a_place_is_given_by_the_head_alone(self):  # 15.9, 15.10
+        """Of a worker with one place: whoever has sent only its head holds it, and others are refused without their bodies."""
+        with Worker("--max-batch", "1", "--queue-capacity", "0") as w, contextlib.ExitStack() as sockets:
+            def head(path, length):
+                s = sockets.enter_context(socket.create_connection(("127.0.0.1", w.port), 5))
+                s.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n".encode())
+                return s, s.recv(65536)
+
+            first, told = head("/v1/chat/completions", len(CHAT))
+            self.assertTrue(told.startswith(b"HTTP/1.1 100"), told)
+            for path in ("/v1/inference", "/v1/completions", "/v1/embeddings", "/v1/chat/completions"):
+                told = head(path, 8_000_000)[1]
+                self.assertTrue(told.startswith(b"HTTP/1.1 429"), told)
+                self.assertIn(b"QUEUE_FULL", told)
+            first.sendall(CHAT.encode())
+            self.assertTrue(first.recv(65536).startswith(b"HTTP/1.1 200"))
+            # A client that leaves before its body gives the place back.
+            wait_for(lambda: w.post("/v1/chat/completions", json.loads(CHAT))[0] == 200)
+            left, told = head("/v1/inference", 8_000_000)
+            self.assertTrue(told.startswith(b"HTTP/1.1 100"), told)
+            self.assertEqual(w.post("/v1/chat/completions", json.loads(CHAT))[0], 429)
+            left.close()
+            wait_for(lambda: w.post("/v1/chat/completions", json.loads(CHAT))[0] == 200)
+
+
+class Tls(unittest.TestCase):
+    def test_the_end_of_an_answer_is_told_from_a_connection_that_broke(self):  # 15.24
+        """close_notify after a whole answer and after a stream; none when the worker is killed in the middle."""
+        with tempfile.TemporaryDirectory() as d:
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{d}/k", "-out", f"{d}/c", "-days", "1", "-subj", "/CN=localhost"], check=True, capture_output=True)
+            w = Worker("--tls-cert", f"{d}/c", "--tls-key", f"{d}/k", wait=False)
+            self.addCleanup(w.process.kill)
+            context = ssl.create_default_context(cafile=f"{d}/c")
+
+            def ask(method, path, body=""):
+                plain = socket.create_connection(("127.0.0.1", w.port), 10)
+                s = context.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False)
+                s.sendall(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+                return s
+
+            def whole(s):
+                with s:
+                    return b"".join(iter(lambda: s.recv(65536), b""))
+
+            def healthy():
+                with contextlib.suppress(OSError):
+                    return whole(ask("GET", "/health")).startswith(b"HTTP/1.1 200")
+
+            wait_for(healthy, 30)
+            self.assertTrue(whole(ask("POST", "/v1/chat/completions", CHAT)).startswith(b"HTTP/1.1 200"))
+            stream = json.dumps(json.loads(CHAT) | {"stream": True})
+            self.assertTrue(whole(ask("POST", "/v1/chat/completions", stream)).endswith(b"0\r\n\r\n"))
+            long = json.dumps(json.loads(CHAT) | {"stream": True, "max_tokens": 200, "ignore_eos": True})
+            with ask("POST", "/v1/chat/completions", long) as s:
+                self.assertTrue(s.recv(1))
+                w.process.kill()
+                with self.assertRaises((ssl.SSLEOFError, ConnectionResetError)):
+                    while s.recv(65536):
+                        pass
 
 
 if __name__ == "__main__":

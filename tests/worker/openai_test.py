@@ -169,6 +169,18 @@ class Client(unittest.TestCase):
         streamed = "".join(x.choices[0].text for x in self.c.completions.create(model="builtin:haiku", prompt=[273, 1206], max_tokens=3, temperature=0, echo=True, stream=True))
         self.assertEqual(streamed, ids.choices[0].text)
 
+    def test_a_large_answer_comes_whole_and_again_under_its_key(self):
+        """1.6 MB of echo, which is serialised beside the event loop."""
+        prompt = "the sea and the wind and " * 8_000
+        body = {"model": "builtin:haiku", "prompt": prompt, "truncation": "auto", "echo": True, "n": 8, "max_tokens": 2, "ignore_eos": True}
+        for replayed in (None, "true"):
+            status, headers, answer = self.w.post("/v1/completions", body, {"Idempotency-Key": "large"})
+            self.assertEqual((status, headers["Idempotent-Replayed"]), (200, replayed))
+            self.assertEqual([(c["index"], c["text"].startswith(prompt), c["finish_reason"]) for c in answer["choices"]], [(i, True, "length") for i in range(8)])
+        status, _, answer = self.w.post("/v1/completions", body | {"prompt": [273] * 20_000, "n": 1})
+        self.assertEqual(status, 200)
+        self.assertGreater(len(answer["choices"][0]["text"]), 20_000)
+
     def test_cached_tokens(self):
         long = [{"role": "user", "content": "Write a haiku about the " + "sea and the wind " * 30}]
         first = self.chat(messages=long, max_tokens=2, temperature=0)

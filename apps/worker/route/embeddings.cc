@@ -11,11 +11,9 @@ using Asked = Prepared<wire::EmbeddingRequest>;
 
 Asked prepare(const Worker& w, const std::string& text, PrepareBound bound) {
   Asked p;
-  const auto body = wire::parse_body(text);
-  if (!body) return p.error = body.error(), p;
-  if (!p.take(wire::read_embedding(*body, w.bounds()))) return p;
-  bound.tighten(p.request.deadline_ms);
+  if (!p.read(text, w.bounds(), bound, wire::read_embedding)) return p;
   p.good = p.take(w.model().renderer, p.request.prompts, {.add_special = true}, bound);
+  p.request.prompts.clear();
   return p;
 }
 
@@ -112,9 +110,8 @@ void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
 
 void add_route_embeddings(Worker& w) {
   for (const std::string prefix : {"/v1", ""})
-    w.router().route<service::Scope::kInfer>("POST", prefix + "/embeddings", [&w](const ContextPtr& c) {
-      prepare_and_submit<wire::EmbeddingRequest>(w, c, prepare, submit);
-    });
+    w.router().route_by_head<service::Scope::kInfer>("POST", prefix + "/embeddings",
+                                                     prepare_and_submit(w, prepare, submit));
 }
 
 }  // namespace llorch::worker

@@ -10,14 +10,12 @@ constexpr const char* kPrefix = "/v1/inference";
 
 Prepared<wire::InferenceRequest> prepare(const Worker& w, const std::string& text, PrepareBound bound) {
   Prepared<wire::InferenceRequest> p;
-  const auto body = wire::parse_body(text);
-  if (!body) return p.error = body.error(), p;
-  if (!p.take(wire::read_inference(*body, w.bounds()))) return p;
-  const auto& r = p.request;
-  bound.tighten(r.deadline_ms);
+  if (!p.read(text, w.bounds(), bound, wire::read_inference)) return p;
+  auto& r = p.request;
   const PromptRenderer& renderer = w.model().renderer;
   p.good = p.take(r.messages ? renderer.chat(*r.messages, {}, bound)
                              : renderer.text(r.prompt, {.add_special = true, .parse_special = true}, bound));
+  r.messages.reset(), r.prompt.clear();  // freed here, not on the loop
   return p;
 }
 
@@ -114,9 +112,7 @@ void submit(Worker& w, const PromptRequestPtr& r, Prepared<wire::InferenceReques
 
 void add_route_inference(Worker& w) {
   using service::Scope;
-  w.router().route<Scope::kInfer>("POST", "/v1/inference", [&w](const ContextPtr& c) {
-    prepare_and_submit<wire::InferenceRequest>(w, c, prepare, submit);
-  });
+  w.router().route_by_head<Scope::kInfer>("POST", "/v1/inference", prepare_and_submit(w, prepare, submit));
   service::add_job_routes(w.router(), w.loop(), w.jobs(),
                           {.prefix = kPrefix,
                            .cancel = [&w](const job::JobPtr& j) { w.runner().cancel(j); },

@@ -63,7 +63,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
   }
   void set_dropped(std::size_t dropped) { dropped_ = dropped; }
   /// Whole answers are sent when the last choice ends.
-  std::function<void(const boost::json::object&)> on_whole;
+  std::function<void(boost::json::object, std::size_t bytes)> on_whole;  // `bytes`: of it as a text, about
 
  private:
   void on_event(Choice& choice, const EngineEvent& event) {
@@ -85,9 +85,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
         fmt::format("computing {} prompt tokens, {} of them from the cache", e.tokens_in, e.cached_tokens));
     if (choice.index % request_.n == 0) tokens_in_ += e.tokens_in, cached_ += e.cached_tokens;
     if (request_.echo) {
-      const auto& prompt = request_.prompts[static_cast<std::size_t>(choice.index / request_.n)];
-      const std::string* given = std::get_if<std::string>(&prompt);
-      choice.text = given ? *given : w_.loaded().tokenizer->decode(std::get<wire::Tokens>(prompt));
+      choice.text = std::get<std::string>(request_.prompts[static_cast<std::size_t>(choice.index / request_.n)]);
     }
     if (!request_.stream) return;
     if (request_.chat)
@@ -153,11 +151,12 @@ class Completion : public std::enable_shared_from_this<Completion> {
     if (job_->finished()) return;
     boost::json::object o = frame(request_.chat ? "chat.completion" : "text_completion");
     boost::json::array list;
-    for (Choice& c : choices_) list.push_back(whole(c));
+    std::size_t bytes = 0;
+    for (Choice& c : choices_) bytes += size_of(c), list.push_back(whole(c));
     o["choices"] = std::move(list);
     o["usage"] = usage();
     w_.runner().finish(job_, "end", "{}");
-    on_whole(o);
+    on_whole(std::move(o), bytes);
   }
 
   [[nodiscard]] boost::json::object frame(std::string_view object) const {
@@ -205,6 +204,11 @@ class Completion : public std::enable_shared_from_this<Completion> {
     if (!c.thoughts.empty()) o["reasoning_content"] = c.thoughts;
     return o;
   }
+  /// Bytes of a choice in an answer, about.
+  [[nodiscard]] std::size_t size_of(const Choice& c) const {
+    const std::size_t entry = 128 * static_cast<std::size_t>(1 + request_.sampling.top_logprobs);
+    return c.text.size() + c.thoughts.size() + c.logprobs.size() * entry;
+  }
   [[nodiscard]] boost::json::object whole(Choice& c) const {
     boost::json::object o{{"index", c.index}};
     if (request_.chat)
@@ -245,21 +249,31 @@ class Completion : public std::enable_shared_from_this<Completion> {
 
 Asked prepare_chat(const Worker& w, const std::string& text, PrepareBound bound) {
   Asked p;
-  const auto body = wire::parse_body(text);
-  if (!body) return p.error = body.error(), p;
-  if (!p.take(wire::read_chat(*body, w.bounds()))) return p;
-  bound.tighten(p.request.deadline_ms);
+  if (!p.read(text, w.bounds(), bound, wire::read_chat)) return p;
   p.good = p.take(w.model().renderer.chat(p.request.messages, p.request.template_arguments, bound));
+  p.request.messages = boost::json::array(),
+  p.request.template_arguments = boost::json::object();  // freed here, not on the loop
   return p;
+}
+
+/// What an echo needs: the prompts as texts, or nothing.
+bool spell_prompts(const PromptRenderer& renderer, Asked& p, const PrepareBound& bound) {
+  if (!p.request.echo) return p.request.prompts.clear(), true;
+  for (wire::Prompt& prompt : p.request.prompts) {
+    const auto* ids = std::get_if<wire::Tokens>(&prompt);
+    if (!ids) continue;
+    auto text = renderer.spelling(*ids, bound);
+    if (!text) return p.error = std::move(text).error(), false;
+    prompt = *std::move(text);
+  }
+  return true;
 }
 
 Asked prepare_completion(const Worker& w, const std::string& text, PrepareBound bound) {
   Asked p;
-  const auto body = wire::parse_body(text);
-  if (!body) return p.error = body.error(), p;
-  if (!p.take(wire::read_completion(*body, w.bounds()))) return p;
-  bound.tighten(p.request.deadline_ms);
-  p.good = p.take(w.model().renderer, p.request.prompts, {.add_special = true, .parse_special = true}, bound);
+  if (!p.read(text, w.bounds(), bound, wire::read_completion)) return p;
+  p.good = p.take(w.model().renderer, p.request.prompts, {.add_special = true, .parse_special = true}, bound) &&
+           spell_prompts(w.model().renderer, p, bound);
   return p;
 }
 
@@ -291,12 +305,24 @@ std::optional<std::vector<int>> fit(const Worker& w, PromptRequest& r, Asked& p,
 
 void answer_when_whole(Worker& w, const PromptRequestPtr& r, const job::JobPtr& job, Completion& completion,
                        net::Headers headers) {
-  completion.on_whole = [r, job, headers = std::move(headers)](const boost::json::object& o) {
+  const auto send = [r, job, headers = std::move(headers)](std::string body) {
     net::Response response;
-    response.body = boost::json::serialize(o);
+    response.body = std::move(body);
     response.headers = headers;
     r->answered(job->id, response);
     r->c->reply(std::move(response));
+  };
+  completion.on_whole = [&w, r, send](boost::json::object o, std::size_t bytes) {
+    if (bytes <= limits::kShortAnswerBytes) return send(boost::json::serialize(o));
+    const auto written = std::make_shared<std::string>();
+    w.intake().background().run(
+        [written, answer = std::make_shared<boost::json::object>(std::move(o))] {
+          *written = boost::json::serialize(std::exchange(*answer, {}));
+        },
+        [r, send, written](const Status& done) {
+          if (!done) return r->fail(done.error());
+          send(std::move(*written));
+        });
   };
   answer_whole(w, r, job);
 }
@@ -346,12 +372,8 @@ boost::json::object describe(const Worker& w) {
 void add_route_openai(Worker& w) {
   auto& r = w.router();
   for (const std::string prefix : {"/v1", ""}) {
-    r.route<Scope::kInfer>("POST", prefix + "/chat/completions", [&w](const ContextPtr& c) {
-      prepare_and_submit<wire::CompletionRequest>(w, c, prepare_chat, submit);
-    });
-    r.route<Scope::kInfer>("POST", prefix + "/completions", [&w](const ContextPtr& c) {
-      prepare_and_submit<wire::CompletionRequest>(w, c, prepare_completion, submit);
-    });
+    r.route_by_head<Scope::kInfer>("POST", prefix + "/chat/completions", prepare_and_submit(w, prepare_chat, submit));
+    r.route_by_head<Scope::kInfer>("POST", prefix + "/completions", prepare_and_submit(w, prepare_completion, submit));
     r.route<Scope::kInfer>("GET", prefix + "/models", [&w](const ContextPtr& c) {
       boost::json::array list;
       if (w.state() == WorkerState::kIdle) list.push_back(describe(w));
