@@ -18,16 +18,18 @@ void call_all(std::vector<std::function<void()>> waiting) {
 
 }  // namespace
 
-IdempotencyStore::Claim IdempotencyStore::claim(const std::string& key, const std::string& body_hash, Time now,
-                                                std::function<void()> again) {
+IdempotencyStore::Claim IdempotencyStore::claim(const std::string& owner, const std::string& key,
+                                                const std::string& body_hash, Time now, std::function<void()> again) {
   const auto it = entries_.find(key);
   if (it == entries_.end()) {
-    by_age_.push_back(key);
     Entry e;
-    e.body_hash = body_hash, e.since = now, e.age = std::prev(by_age_.end());
-    e.bytes = kEntryBytes + 2 * key.size() + body_hash.size();
-    bytes_ += e.bytes;
-    entries_.emplace(key, std::move(e));
+    e.body_hash = body_hash, e.since = now;
+    e.age = by_age_.insert(by_age_.end(), key);
+    e.owner = owners_.try_emplace(owner).first;
+    Keys& keys = e.owner->second.keys;
+    e.age_of_owner = keys.insert(keys.end(), key);
+    Entry& entry = entries_.emplace(key, std::move(e)).first->second;
+    resize(entry, kEntryBytes + 3 * key.size() + body_hash.size());
     return Claim::kReserved;
   }
   if (it->second.body_hash != body_hash) return Claim::kMismatch;
@@ -44,15 +46,34 @@ const IdempotencyStore::Answer* IdempotencyStore::answer(const std::string& key)
 void IdempotencyStore::answered(const std::string& key, Answer answer) {
   const auto it = entries_.find(key);
   if (it == entries_.end()) return;
-  if (it->second.answer) it->second.bytes -= bytes_of(*it->second.answer), bytes_ -= bytes_of(*it->second.answer);
-  it->second.bytes += bytes_of(answer), bytes_ += bytes_of(answer);
-  it->second.answer = std::move(answer);
-  const auto waiting = std::exchange(it->second.waiting, {});
+  Entry& e = it->second;
+  const std::size_t before = e.answer ? bytes_of(*e.answer) : 0;
+  resize(e, e.bytes - before + bytes_of(answer));
+  e.answer = std::move(answer);
+  const auto waiting = std::exchange(e.waiting, {});
   call_all(waiting);  // they read the answer now, before it may have to go
-  for (auto age = by_age_.begin(); bytes_ > bytes_max_ && age != by_age_.end();) {
-    const auto old = entries_.find(*age++);
-    if (old->second.answer) erase(old);
+  while (bytes_ > bytes_max_) {
+    const auto old = next_to_evict();
+    if (old == entries_.end()) return;
+    erase(old);
   }
+}
+
+/// The oldest answer of the owner that takes the most. What is still being made stays: admission bounds it.
+auto IdempotencyStore::next_to_evict() -> Entries::iterator {
+  for (auto largest = by_bytes_.rbegin(); largest != by_bytes_.rend(); ++largest)
+    for (const std::string& key : largest->second->keys)
+      if (const auto it = entries_.find(key); it->second.answer) return it;
+  return entries_.end();
+}
+
+void IdempotencyStore::resize(Entry& entry, std::size_t bytes) {
+  Owner& owner = entry.owner->second;
+  by_bytes_.erase({owner.bytes, &owner});
+  owner.bytes = owner.bytes - entry.bytes + bytes;
+  bytes_ = bytes_ - entry.bytes + bytes;
+  entry.bytes = bytes;
+  by_bytes_.emplace(owner.bytes, &owner);
 }
 
 void IdempotencyStore::release(const std::string& key) {
@@ -64,8 +85,15 @@ void IdempotencyStore::release(const std::string& key) {
 }
 
 void IdempotencyStore::erase(Entries::iterator it) {
-  bytes_ -= it->second.bytes;
-  by_age_.erase(it->second.age);
+  Entry& e = it->second;
+  resize(e, 0);
+  by_age_.erase(e.age);
+  Owner& owner = e.owner->second;
+  owner.keys.erase(e.age_of_owner);
+  if (owner.keys.empty()) {
+    by_bytes_.erase({owner.bytes, &owner});
+    owners_.erase(e.owner);
+  }
   entries_.erase(it);
 }
 

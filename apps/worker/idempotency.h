@@ -2,13 +2,15 @@
 //
 // The first request with a key reserves it before anything is done for it; those that come while its answer is being
 // made wait for it. A request that fails, or whose client leaves, releases its key: the next in line reserves it. Keys
-// hold the principal's name, so that nobody meets another's. Bounded by bytes: the oldest answers go first. Threads:
-// the event loop's.
+// hold the principal's name, so that nobody meets another's. Bounded by bytes: the principal that takes the most loses
+// its oldest answers first, so that nobody can evict those of others beyond an equal share. Threads: the event loop's.
 #pragma once
 
 #include <functional>
 #include <list>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -36,7 +38,7 @@ class IdempotencyStore {
 
   /// `again`: called when the first request's fate is known, to claim once more; it must bear that its request has
   /// ended meanwhile.
-  [[nodiscard]] Claim claim(const std::string& key, const std::string& body_hash, Time now,
+  [[nodiscard]] Claim claim(const std::string& owner, const std::string& key, const std::string& body_hash, Time now,
                             std::function<void()> again);
   [[nodiscard]] const Answer* answer(const std::string& key) const;
   /// There is an answer: whole, or a stream of this job.
@@ -49,20 +51,31 @@ class IdempotencyStore {
   [[nodiscard]] std::size_t count() const { return entries_.size(); }
 
  private:
+  using Keys = std::list<std::string>;  // the oldest first
+  struct Owner {
+    std::size_t bytes = 0;
+    Keys keys;  // never empty
+  };
+  using Owners = std::map<std::string, Owner>;
   struct Entry {
     std::string body_hash;
     std::optional<Answer> answer;
     Time since;
     std::size_t bytes = 0;
     std::vector<std::function<void()>> waiting;
-    std::list<std::string>::iterator age;
+    Owners::iterator owner;
+    Keys::iterator age, age_of_owner;
   };
   using Entries = std::unordered_map<std::string, Entry>;
+  void resize(Entry& entry, std::size_t bytes);
   void erase(Entries::iterator it);
+  [[nodiscard]] Entries::iterator next_to_evict();
 
   std::size_t bytes_max_, bytes_ = 0;
   Entries entries_;
-  std::list<std::string> by_age_;  // the oldest first
+  Keys by_age_;
+  Owners owners_;
+  std::set<std::pair<std::size_t, Owner*>> by_bytes_;  // those of owners_
 };
 
 }  // namespace llorch::worker

@@ -137,7 +137,7 @@ void Intake::reserve(const PromptRequestPtr& r) {
     const auto alive = weak.lock();
     if (alive && waiting_.erase(alive) > 0) reserve(alive);
   };
-  switch (parts_.idempotency->claim(key, r->body_hash, net::Clock::now(), again)) {
+  switch (parts_.idempotency->claim(c->principal.id, key, r->body_hash, net::Clock::now(), again)) {
     case IdempotencyStore::Claim::kReserved: r->key_ = key; return run_prepare(r);
     case IdempotencyStore::Claim::kMismatch:
       return r->fail({ErrorCode::kIdempotencyMismatch, "this Idempotency-Key was used with another body"});

@@ -60,24 +60,24 @@ TEST(Idempotency, one_reserves_and_the_others_wait_for_its_answer) {
   IdempotencyStore store(1 << 20);
   int called = 0;
   const auto again = [&] { ++called; };
-  EXPECT_EQ(store.claim("k", "h", kStart, again), Claim::kReserved);
-  EXPECT_EQ(store.claim("k", "h", kStart, again), Claim::kWaits);
-  EXPECT_EQ(store.claim("k", "h", kStart, again), Claim::kWaits);
-  EXPECT_EQ(store.claim("k", "another body", kStart, again), Claim::kMismatch);
-  EXPECT_EQ(store.claim("other", "h", kStart, again), Claim::kReserved);
+  EXPECT_EQ(store.claim("me", "k", "h", kStart, again), Claim::kReserved);
+  EXPECT_EQ(store.claim("me", "k", "h", kStart, again), Claim::kWaits);
+  EXPECT_EQ(store.claim("me", "k", "h", kStart, again), Claim::kWaits);
+  EXPECT_EQ(store.claim("me", "k", "another body", kStart, again), Claim::kMismatch);
+  EXPECT_EQ(store.claim("me", "other", "h", kStart, again), Claim::kReserved);
   EXPECT_EQ(store.answer("k"), nullptr);
   store.answered("k", whole("text"));
   EXPECT_EQ(called, 2);
-  EXPECT_EQ(store.claim("k", "h", kStart, again), Claim::kAnswered);
+  EXPECT_EQ(store.claim("me", "k", "h", kStart, again), Claim::kAnswered);
   EXPECT_EQ(store.answer("k")->response->body, "text");
 }
 
 TEST(Idempotency, a_key_that_is_released_goes_to_the_next_in_line) {
   IdempotencyStore store(1 << 20);
   std::vector<Claim> second, third;
-  std::function<void()> again2 = [&] { second.push_back(store.claim("k", "h", kStart, again2)); };
-  std::function<void()> again3 = [&] { third.push_back(store.claim("k", "h", kStart, again3)); };
-  EXPECT_EQ(store.claim("k", "h", kStart, {}), Claim::kReserved);
+  std::function<void()> again2 = [&] { second.push_back(store.claim("me", "k", "h", kStart, again2)); };
+  std::function<void()> again3 = [&] { third.push_back(store.claim("me", "k", "h", kStart, again3)); };
+  EXPECT_EQ(store.claim("me", "k", "h", kStart, {}), Claim::kReserved);
   again2();
   again3();
   store.release("k");
@@ -90,19 +90,46 @@ TEST(Idempotency, a_key_that_is_released_goes_to_the_next_in_line) {
 TEST(Idempotency, answers_are_bounded_by_bytes_and_by_time) {
   IdempotencyStore store(100'000);
   for (int i = 0; i < 50; ++i) {
-    EXPECT_EQ(store.claim(std::to_string(i), "h", kStart, {}), Claim::kReserved);
+    EXPECT_EQ(store.claim("me", std::to_string(i), "h", kStart, {}), Claim::kReserved);
     store.answered(std::to_string(i), whole(std::string(10'000, 'x')));
     EXPECT_LE(store.bytes(), 100'000u);
   }
   EXPECT_EQ(store.answer("0"), nullptr) << "the oldest goes first";
   EXPECT_NE(store.answer("49"), nullptr);
-  EXPECT_EQ(store.claim("large", "h", kStart, {}), Claim::kReserved);
+  EXPECT_EQ(store.claim("me", "large", "h", kStart, {}), Claim::kReserved);
   store.answered("large", whole(std::string(200'000, 'x')));
   EXPECT_LE(store.bytes(), 100'000u);
-  EXPECT_EQ(store.claim("open", "h", kStart, {}), Claim::kReserved);
+  EXPECT_EQ(store.claim("me", "open", "h", kStart, {}), Claim::kReserved);
   store.sweep(kStart + 11min);
   EXPECT_EQ(store.count(), 1u) << "what is still being made stays";
   store.release("open");
+  EXPECT_EQ(store.bytes(), 0u);
+}
+
+TEST(Idempotency, nobody_evicts_the_answers_of_others_beyond_an_equal_share) {
+  IdempotencyStore store(100'000);
+  const auto remember = [&](const std::string& owner, int i) {
+    const std::string key = owner + std::to_string(i);
+    EXPECT_EQ(store.claim(owner, key, "h", kStart, {}), Claim::kReserved);
+    store.answered(key, whole(std::string(5'000, 'x')));
+    EXPECT_LE(store.bytes(), 100'000u);
+  };
+  for (int i = 0; i < 4; ++i) remember("quiet", i);
+  for (int i = 0; i < 100; ++i) remember("loud", i);
+  for (int i = 0; i < 4; ++i) EXPECT_NE(store.answer("quiet" + std::to_string(i)), nullptr) << i;
+  EXPECT_EQ(store.answer("loud80"), nullptr) << "its own oldest answers went";
+  EXPECT_NE(store.answer("loud99"), nullptr);
+  // Whoever comes later gets as much as whoever was first.
+  for (int i = 0; i < 100; ++i) remember("late", i);
+  int loud = 0, late = 0;
+  for (int i = 0; i < 100; ++i) {
+    loud += store.answer("loud" + std::to_string(i)) != nullptr;
+    late += store.answer("late" + std::to_string(i)) != nullptr;
+  }
+  EXPECT_GE(loud, 4);
+  EXPECT_LE(std::abs(loud - late), 1);
+  EXPECT_NE(store.answer("quiet0"), nullptr);
+  store.sweep(kStart + 11min);
   EXPECT_EQ(store.bytes(), 0u);
 }
 
@@ -173,6 +200,61 @@ TEST(ExitDeadlineDeathTest, ends_a_process_that_hangs_with_its_code) {
       testing::ExitedWithCode(7), "");
   service::ExitDeadline in_time;
   in_time.arm(1h, [] { return 7; });
+}
+
+/// A tokenizer of three tokens.
+std::unique_ptr<Tokenizer> small_tokenizer() {
+  return Tokenizer::from_hf_json(
+             R"({"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]},"added_tokens":[]})")
+      .value();
+}
+PrepareBound endless() {
+  return {.accepted = {}, .deadline = WorkLimit::Clock::time_point::max(), .cancelled = nullptr};
+}
+
+TEST(PromptRenderer, messages_are_read_within_the_bound_though_the_template_looks_at_none) {
+  const auto tokenizer = small_tokenizer();
+  const PromptRenderer renderer = PromptRenderer::make(*tokenizer, "ab", "", "").value();
+  boost::json::array messages;
+  const auto looks = [&](std::size_t count) {
+    messages.clear();
+    for (std::size_t i = 0; i < count; ++i) messages.push_back({{"role", "user"}, {"content", std::string(1000, 'a')}});
+    int n = 0;
+    PrepareBound counted = endless();
+    counted.pause = [&] { ++n; };
+    EXPECT_EQ(renderer.chat(messages, {}, counted), TokenIds{2});
+    return n;
+  };
+  const int few = looks(1);
+  EXPECT_GT(looks(4096), few + 2) << "the bound is looked at while they are read";
+  PrepareBound cancelled = endless();
+  cancelled.cancelled = std::make_shared<std::atomic<bool>>(true);
+  EXPECT_EQ(renderer.chat(messages, {}, cancelled).error().code, ErrorCode::kCancelled);
+  PrepareBound late = endless();
+  late.tighten_to(WorkLimit::Clock::now());
+  EXPECT_EQ(renderer.chat(messages, {}, late).error().code, ErrorCode::kDeadlineExceeded);
+}
+
+TEST(PromptRenderer, ids_are_spelled_within_the_bound) {
+  const auto tokenizer = small_tokenizer();
+  const PromptRenderer renderer = PromptRenderer::make(*tokenizer, "", "", "").value();
+  EXPECT_EQ(renderer.spelling({2, 0, 1}, endless()), "abab");
+  const TokenIds many(1'000'000, 2);
+  PrepareBound cancelled = endless();
+  cancelled.cancelled = std::make_shared<std::atomic<bool>>(true);
+  EXPECT_EQ(renderer.spelling(many, cancelled).error().code, ErrorCode::kCancelled);
+}
+
+TEST(Ignored, names_of_megabytes_make_a_header_of_a_kilobyte) {
+  wire::Generation asked;
+  asked.ignored = {"one", "two"};
+  net::Headers headers;
+  name_ignored(asked, headers);
+  EXPECT_EQ(headers.get("X-Llorch-Ignored"), "one, two");
+  asked.ignored.assign(10'000, std::string(1000, 'x'));
+  net::Headers bounded;
+  name_ignored(asked, bounded);
+  EXPECT_EQ(bounded.get("X-Llorch-Ignored")->size(), 1024u);
 }
 
 TEST(Salt, keeps_apart_what_the_parts_could_spell_together) {
