@@ -312,14 +312,19 @@ Procedure stop_everything(FlowPtr flow, Queen& q, bool all) {
       const service::Peer peer = h.peer;
       service::Asked request("POST", "/v1/shutdown");
       request.idle_timeout = kProbeTimeout;
-      (void)co_await service::ask(flow, peer, request);
+      const auto answer = co_await service::ask(flow, peer, request);
+      if (!answer && flow->cancelled()) co_return;
     }
   if (q.local_hive().running()) (void)co_await q.local_hive().stop(flow);
   q.broadcast().close();
   if (!co_await q.gate().empty(flow)) co_return;
   q.front().server().stop_accepting();
-  for (int i = 0; i < 100 && q.front().server().connections() > 0; ++i)  // answers that are still on their way
-    if (!co_await service::pause(flow, std::chrono::milliseconds(10))) co_return;
+  service::Signal sent;  // answers that are still on their way
+  auto all_sent = [&sent] { sent.notify(); };
+  q.front().server().when_no_connections(all_sent);
+  const auto in_time = co_await sent.wait(flow, std::chrono::seconds(1));
+  q.front().server().when_no_connections({});
+  if (!in_time) co_return;
   // What was written last must reach the disk.
   auto written = [] { return true; };
   (void)co_await service::in_background(flow, q.background(), written);

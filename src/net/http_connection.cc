@@ -117,6 +117,7 @@ Connection::~Connection() {
   reserve(0);
   server_->connections.erase(id_);
   if (--server_->peers[peer_].connections == 0) server_->peers.erase(peer_);
+  server_->report_last_gone();
 }
 
 /// A stranger no longer.

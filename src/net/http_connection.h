@@ -38,6 +38,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   void welcome(tcp::socket socket);
   /// False: there is no place for another connection of this peer.
   bool make_room(const std::string& peer);
+  void report_last_gone();
 
   EventLoop& loop;
   ServerOptions options;
@@ -48,6 +49,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   std::unique_ptr<ssl::context> tls;
   std::map<std::uint64_t, Connection*> connections, strangers;  // the oldest first
   std::map<std::string, Peer> peers;
+  std::function<void()> on_last_gone;  // called when there is no connection
   std::size_t bodies_bytes = 0;
   std::uint64_t next_id = 1;
 };

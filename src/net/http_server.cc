@@ -99,6 +99,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::make_by_head(EventLoop& loop, Se
 HttpServer::~HttpServer() {
   stop_accepting();
   impl_->handler = nullptr;
+  impl_->on_last_gone = nullptr;
   abort_all();
 }
 std::uint16_t HttpServer::port() const {
@@ -114,6 +115,18 @@ void HttpServer::stop_accepting() {
   const auto all = impl_->connections;
   for (const auto& [id, c] : all)
     if (const auto alive = c->weak_from_this().lock(); alive && alive->idle()) alive->close();
+}
+
+void HttpServer::when_no_connections(std::function<void()> then) {
+  impl_->on_last_gone = std::move(then);
+  impl_->report_last_gone();
+}
+
+void HttpServer::Impl::report_last_gone() {
+  if (!connections.empty() || !on_last_gone) return;
+  loop.post([self = shared_from_this()] {
+    if (const auto then = std::exchange(self->on_last_gone, nullptr)) then();
+  });
 }
 
 void HttpServer::abort_all() {

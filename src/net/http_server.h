@@ -87,6 +87,8 @@ class HttpServer {
   /// Accepts no more; idle connections are closed, answers under way go on.
   void stop_accepting();
   void abort_all();
+  /// `then` is called once, from the loop, when there is no connection; not any more when the server is gone.
+  void when_no_connections(std::function<void()> then);
 
   struct Impl;
 

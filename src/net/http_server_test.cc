@@ -199,6 +199,36 @@ TEST(Answers, who_closes_only_his_own_direction_is_answered_and_who_has_left_is_
   EXPECT_EQ(server.gone, 1);
 }
 
+TEST(Places, who_waits_for_the_last_connection_to_end_is_called_then) {
+  EventLoop loop;
+  std::vector<std::string> order;
+  ExchangePtr open;
+  std::unique_ptr<Raw> peer;
+  const auto handler = [&](const Request&, const ExchangePtr& e) {
+    open = e;
+    loop.stop();
+  };
+  const auto server = HttpServer::make(loop, {}, handler, [](const Error&) { return Response{}; }).value();
+  server->when_no_connections([&] {
+    order.emplace_back("none yet");
+    peer = std::make_unique<Raw>(server->port());
+    ASSERT_TRUE(peer->send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+  });
+  loop.run();
+  ASSERT_TRUE(open);
+  server->when_no_connections([&] {
+    order.emplace_back("the last has ended");
+    loop.stop();
+  });
+  loop.post([&] {
+    order.emplace_back("answered");
+    open->send({200, "text/plain", "x", {}});
+    open.reset();
+  });
+  loop.run();
+  EXPECT_EQ(order, (std::vector<std::string>{"none yet", "answered", "the last has ended"}));
+}
+
 /// A loop that is watched; run() runs what was posted so far.
 struct Watched {
   EventLoop loop;

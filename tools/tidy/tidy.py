@@ -92,6 +92,31 @@ def check_throwing_files(root):
                 yield f"{name}:{n}: throws: {line.strip()[:60]} (its ++ throws: entries_of() of base/folder.h)"
 
 
+def inside_loop(lines, n):
+    """Whether line n (from 0) is in the body of a loop, by its indentation: sources are formatted."""
+    indent = len(lines[n]) - len(lines[n].lstrip())
+    for line in reversed(lines[:n]):
+        at = len(line) - len(line.lstrip())
+        if line.strip() and at < indent:
+            if re.match(r"\s*(for|while)\b|\s*do \{", line):
+                return True
+            indent = at
+    return False
+
+
+def check_waits(root):
+    """A wait in a loop whose result nobody looks at: a cancelled procedure would never give the event loop back. Asio's
+    own (kTuple) end with their connection, which their loops look at."""
+    for path in tracked(root, "src", "apps"):
+        if path.suffix not in (".h", ".cc"):
+            continue
+        lines = path.read_text(errors="replace").splitlines()
+        for n, line in enumerate(lines):
+            ignored = re.match(r"\s*(\(void\)\s*)?co_await\b", line) or re.search(r"[){]\s*(\(void\)\s*)?co_await\b", line)
+            if ignored and "kTuple" not in line and (inside_loop(lines, n) or re.match(r"\s*(for|while)\b.*\)\s*(\(void\)\s*)?co_await\b", line)):
+                yield f"{path.relative_to(root)}:{n + 1}: ignored wait in a loop: {line.strip()[:60]} (end the loop where it fails)"
+
+
 def check_pretence(root):
     for path in tracked(root, "src", "apps"):
         name = str(path.relative_to(root))
@@ -148,7 +173,7 @@ def check_isa_guards(root):
                     yield f"{name}:{n}: ISA or device conditional outside src/kernel"
 
 
-CHECKS = [check_includes, check_banned, check_throwing_files, check_pretence, check_sizes, check_named_paths, check_isa_guards]
+CHECKS = [check_includes, check_banned, check_throwing_files, check_waits, check_pretence, check_sizes, check_named_paths, check_isa_guards]
 
 
 def violations(root):

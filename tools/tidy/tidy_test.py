@@ -75,6 +75,15 @@ class TidyTest(unittest.TestCase):
         self.put("apps/worker/p.html", '<input placeholder="Message">\n')
         self.assertEqual(tidy.violations(self.root), [])
 
+    def test_ignored_waits_in_loops(self):
+        for loop in ("while (busy()) (void)co_await pause(flow, 1ms);", "while (busy()) {\n    (void)co_await pause(flow, 1ms);\n  }", "for (int i = 0;\n       i < 9; ++i) {\n    co_await pause(flow, 1ms);\n  }",
+                     "do {\n    if (more)\n      (void)co_await signal.wait(flow, 1s);\n  } while (more);", "for (const auto& h : all)\n    if (h) (void)co_await ask(flow, h);"):
+            self.put("src/nn/w.cc", f"Procedure f(FlowPtr flow) {{\n  {loop}\n}}\n")
+            self.expect("ignored wait in a loop")
+        for fine in ("(void)co_await ask(flow, h);", "while (busy())\n    if (!co_await pause(flow, 1ms)) co_return;", "for (;;) {\n    const auto a = co_await ask(flow, h);\n  }\n  (void)co_await ask(flow, h);", "while (turn) co_await event.async_wait(kTuple);"):
+            self.put("src/nn/w.cc", f"Procedure f(FlowPtr flow) {{\n  {fine}\n}}\n")
+            self.assertEqual(tidy.violations(self.root), [])
+
     def test_foreign_engine(self):
         self.put("src/nn/e.cc", '#include "gg' + 'ml.h"\n')
         self.expect("no other engine")
