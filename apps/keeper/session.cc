@@ -231,10 +231,10 @@ Result<boost::json::value> Session::call(const std::string& method, const std::s
       pause(milliseconds(200 << attempt));
       continue;
     }
-    auto parsed = json::parse(a->body, "answer");
-    const boost::json::value value = parsed ? *parsed : boost::json::value();
-    const Status s = service::check({a->status, value, {}});
-    if (s) return value;
+    auto parsed = a->body.empty() ? boost::json::value() : json::parse(a->body, "answer");
+    const Status s = service::check({a->status, parsed.value_or(boost::json::value()), {}});
+    if (s && !parsed) return fail(ErrorCode::kIo, "the answer to {} {} is no JSON", method, path);
+    if (s) return parsed;
     if ((a->status != 429 && a->status != 503) || attempt >= 4) return std::unexpected(s.error());
     // As long as the queen asks, then 1, 2 and 4 s (K-06).
     const int wait = attempt == 0 ? std::clamp(whole_number(a->retry_after), 1, 30) : 1 << (attempt - 1);
@@ -247,6 +247,54 @@ Result<boost::json::value> Session::call(const std::string& method, const std::s
 static bool is_path(const std::string& text) {
   return text.starts_with('/') && net::parse_url("http://daemon" + text).has_value();
 }
+
+namespace {
+
+/// The events of a job's stream. The first thing that is wrong with it is kept, and nothing after it is believed.
+class EventReader {
+ public:
+  explicit EventReader(OnEvent on_event)
+      : on_event_(std::move(on_event)), parser_([this](const net::SseEvent& e) { take(e); }) {}
+  EventReader(const EventReader&) = delete;
+  EventReader& operator=(const EventReader&) = delete;
+  /// False: the stream is malformed.
+  [[nodiscard]] bool push(std::string_view bytes) {
+    if (flaw_) return false;
+    if (!parser_.push(bytes)) flaw("is too long");
+    bytes_ += bytes.size();
+    return !flaw_;
+  }
+  /// Errors: kIo naming what is wrong and where, or that the end of the stream has not come.
+  [[nodiscard]] Status finish() const {
+    if (flaw_) return std::unexpected(*flaw_);
+    if (parser_.done()) return {};
+    return fail(ErrorCode::kIo, "STREAM_TRUNCATED: the stream ended without [DONE], after {} events and {} bytes",
+                events_, bytes_);
+  }
+
+ private:
+  void take(const net::SseEvent& e) {
+    if (flaw_ || e.data == "[DONE]") return;
+    const auto data = json::parse(e.data, "event");
+    if (!data || !data->is_object()) return flaw("is no JSON object");
+    ++events_;
+    on_event_(e.type, data->get_object());
+  }
+  void flaw(std::string_view what) {
+    flaw_ = Error{ErrorCode::kIo, fmt::format("STREAM_MALFORMED: event {} of the stream, behind byte {}, {}",
+                                              events_ + 1, bytes_, what)};
+  }
+
+  OnEvent on_event_;
+  net::SseParser parser_;
+  std::optional<Error> flaw_;
+  std::size_t events_ = 0, bytes_ = 0;  // events taken; bytes before the piece under way
+};
+
+/// What of a refusal's body is kept, in bytes.
+constexpr std::size_t kRefusalBytesMax = 65'536;
+
+}  // namespace
 
 Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on_event) {
   LLORCH_TRY(const auto made, call("POST", "/v1/jobs", order));
@@ -269,10 +317,7 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
                     json::find_text(data, "message").value_or("the job failed")};
     if (on_event) on_event(type, data);
   };
-  net::SseParser parser([&](const net::SseEvent& e) {
-    if (e.data == "[DONE]") return;
-    if (const auto data = json::parse(e.data, "event"); data && data->is_object()) on_any(e.type, data->get_object());
-  });
+  EventReader reader(on_any);
   net::ClientRequest r;
   LLORCH_TRY(const net::Url base, net::parse_url(common_.address()));
   r.url = base.below(*url);
@@ -284,9 +329,8 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
                                               {.on_head = [&](int s, const net::Headers&) { status = s; },
                                                .on_data =
                                                    [&](std::string_view bytes) {
-                                                     if (status == 200)
-                                                       (void)parser.push(bytes);
-                                                     else
+                                                     if (status == 200 && !reader.push(bytes)) loop.stop();
+                                                     if (status != 200 && refusal.size() < kRefusalBytesMax)
                                                        refusal += bytes;
                                                    },
                                                .on_end =
@@ -312,7 +356,7 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
     LLORCH_OK(service::check({status, value ? *value : boost::json::value(), {}}));
   }
   if (error) return std::unexpected(*error);
-  if (!parser.done()) return fail(ErrorCode::kIo, "STREAM_TRUNCATED: the stream ended without [DONE]");
+  LLORCH_OK(reader.finish());
   return out;
 }
 

@@ -171,7 +171,13 @@ Result<Answer> fetch(ClientRequest request) {
   const Call call =
       start_call(loop, std::move(request),
                  {.on_head = [&](int status, const Headers& h) { answer.status = status, answer.headers = h; },
-                  .on_data = [&](std::string_view bytes) { answer.body += bytes; },
+                  .on_data =
+                      [&](std::string_view bytes) {
+                        answer.body += bytes;
+                        if (answer.body.size() <= kFetchedBytesMax) return;
+                        outcome = fail(ErrorCode::kIo, "the answer is longer than {} MiB", kFetchedBytesMax >> 20);
+                        loop.stop();
+                      },
                   .on_end = [&](Status s) { outcome = std::move(s), loop.stop(); }});
   loop.run();
   LLORCH_OK(std::move(outcome));

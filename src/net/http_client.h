@@ -43,7 +43,9 @@ struct Answer {
   Headers headers;
   std::string body;
 };
-/// For tests and command-line programs: runs a loop of its own until the answer is complete.
+inline constexpr std::size_t kFetchedBytesMax = 64u << 20;  // it is held whole; the largest of ours are lists of jobs
+/// For tests and command-line programs: runs a loop of its own until the answer is complete. Errors: those of a call;
+/// kIo when the body is longer than kFetchedBytesMax.
 [[nodiscard]] Result<Answer> fetch(ClientRequest request);
 
 }  // namespace llorch::net

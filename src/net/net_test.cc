@@ -205,5 +205,23 @@ TEST(Client, a_refused_connection_and_a_broken_answer_are_errors) {
   EXPECT_EQ(fetch(r).error().code, ErrorCode::kInvalidRequest);
 }
 
+TEST(Client, an_answer_that_is_too_long_is_an_error_and_not_cut) {
+  EventLoop serving;
+  const auto answer = [](const Request&, const ExchangePtr& e) {
+    e->start({200, "application/json", "", {}});
+    for (std::size_t i = 0; i <= kFetchedBytesMax >> 20; ++i) e->write(std::string(1u << 20, 'x'));
+    e->finish();
+  };
+  const auto server = HttpServer::make(serving, {}, answer, [](const Error&) { return Response{}; }).value();
+  ClientRequest r;
+  r.url = {"127.0.0.1", server->port(), "/"};
+  std::thread thread([&] { serving.run(); });
+  const auto got = fetch(r);
+  serving.post([&] { serving.stop(); });
+  thread.join();
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().message, "the answer is longer than 64 MiB");
+}
+
 }  // namespace
 }  // namespace llorch::net

@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "base/descriptor.h"
+#include "base/terminal.h"
 #include "base/thread_role.h"
 #include "service/log.h"
 
@@ -234,30 +235,84 @@ Result<int> start_detached(const ProcessOptions& options) {
 
 namespace {
 
-/// Until the pipe is closed at its other end. False: the time is over.
-bool read_all(int fd, const Timeout& timeout, std::string& output) {
-  const auto start = std::chrono::steady_clock::now();
-  const bool counts = timeout.time.count() > 0 && !timeout.silent && isatty(STDERR_FILENO) == 1;
-  bool told = false, in_time = true;
-  char part[4096];
-  while (true) {
-    const auto gone = std::chrono::steady_clock::now() - start;
-    const auto left = std::chrono::ceil<std::chrono::seconds>(timeout.time - gone).count();
-    if (timeout.time.count() > 0 && gone >= timeout.time && !(in_time = false)) break;
-    if (counts && gone >= std::chrono::seconds(1)) {
-      std::fprintf(stderr, "\r\033[K%s: %ld s left", timeout.label.c_str(), static_cast<long>(left));
-      told = true;
+/// A child's stderr on its way to our terminal: cleaned, piece by piece as it comes. Without a terminal there is none,
+/// and the child writes where we do.
+class ShownErrors {
+ public:
+  explicit ShownErrors(bool wanted) : to_(stderr) {
+    int ends[2];
+    if (!wanted || isatty(STDERR_FILENO) != 1 || pipe2(ends, O_CLOEXEC) != 0) return;
+    from_ = Descriptor(ends[0]), child_ = Descriptor(ends[1]);
+    fcntl(ends[0], F_SETFL, O_NONBLOCK);
+  }
+  [[nodiscard]] const Descriptor& child_end() const { return child_; }
+  void started() { child_ = Descriptor(); }
+  /// Negative: nothing more comes.
+  [[nodiscard]] int number() const { return from_.number(); }
+  /// Shows what is there, without waiting.
+  void take() {
+    char part[4096];
+    ssize_t n = 0;
+    while (from_ && (n = read(from_.number(), part, sizeof part)) > 0)
+      to_.add(std::string_view(part, static_cast<std::size_t>(n)));
+    if (n == 0) from_ = Descriptor();
+  }
+
+ private:
+  Descriptor from_, child_;
+  ShownStream to_;
+};
+
+/// The seconds that a program still has, counted down on a terminal.
+class Countdown {
+ public:
+  explicit Countdown(const Timeout& timeout)
+      : timeout_(timeout), counts_(timeout.time.count() > 0 && !timeout.silent && isatty(STDERR_FILENO) == 1) {}
+  ~Countdown() {
+    if (told_) std::fprintf(stderr, "\r\033[K");
+  }
+  Countdown(const Countdown&) = delete;
+  Countdown& operator=(const Countdown&) = delete;
+  /// False: the time is over.
+  [[nodiscard]] bool look() {
+    if (timeout_.time.count() <= 0) return true;
+    const auto gone = std::chrono::steady_clock::now() - start_;
+    if (gone >= timeout_.time) return false;
+    if (counts_ && gone >= std::chrono::seconds(1)) {
+      const auto left = std::chrono::ceil<std::chrono::seconds>(timeout_.time - gone).count();
+      std::fprintf(stderr, "\r\033[K%s: %ld s left", timeout_.label.c_str(), static_cast<long>(left));
+      told_ = true;
     }
-    pollfd p{fd, POLLIN, 0};
-    const int ready = poll(&p, 1, timeout.time.count() > 0 ? 1000 : -1);
+    return true;
+  }
+  [[nodiscard]] int poll_ms() const { return timeout_.time.count() > 0 ? 1000 : -1; }
+
+ private:
+  const Timeout& timeout_;
+  const bool counts_;
+  bool told_ = false;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// Until `out` is closed at its other end, and `errors` too or the process has ended: what it has left behind may keep
+/// that open for ever. False: the time is over.
+bool read_all(Descriptor out, ShownErrors& errors, Descriptor exit, const Timeout& timeout, std::string& output) {
+  Countdown countdown(timeout);
+  char part[4096];
+  while (out || (errors.number() >= 0 && exit)) {
+    if (!countdown.look()) return false;
+    pollfd all[] = {{out.number(), POLLIN, 0}, {errors.number(), POLLIN, 0}, {exit.number(), POLLIN, 0}};
+    const int ready = poll(all, std::size(all), countdown.poll_ms());
     if (ready < 0 && errno != EINTR) break;
     if (ready <= 0) continue;
-    const ssize_t n = read(fd, part, sizeof part);
-    if (n == 0 || (n < 0 && errno != EINTR)) break;
+    if (all[1].revents) errors.take();
+    if (all[2].revents) exit = Descriptor();
+    if (!all[0].revents) continue;
+    const ssize_t n = read(out.number(), part, sizeof part);
+    if (n == 0 || (n < 0 && errno != EINTR)) out = Descriptor();
     if (n > 0 && output.size() < (1u << 20)) output.append(part, static_cast<std::size_t>(n));
   }
-  if (told) std::fprintf(stderr, "\r\033[K");
-  return in_time;
+  return true;
 }
 
 void end_program(int pid, bool group) {
@@ -279,7 +334,9 @@ Result<Ran> run_program(std::vector<std::string> arguments, int input, Stderr er
   posix_spawn_file_actions_init(&files);
   posix_spawn_file_actions_adddup2(&files, input < 0 ? null : input, STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&files, ends[1], STDOUT_FILENO);
+  ShownErrors errors(err == Stderr::kOurs);
   if (err == Stderr::kNone) posix_spawn_file_actions_adddup2(&files, null, STDERR_FILENO);
+  if (errors.child_end()) posix_spawn_file_actions_adddup2(&files, errors.child_end().number(), STDERR_FILENO);
   std::vector<char*> argv;
   for (std::string& a : arguments) argv.push_back(a.data());
   argv.push_back(nullptr);
@@ -292,14 +349,16 @@ Result<Ran> run_program(std::vector<std::string> arguments, int input, Stderr er
   posix_spawn_file_actions_destroy(&files);
   close(ends[1]);
   close(null);
+  errors.started();
   Ran ran;
-  const bool in_time = problem != 0 || read_all(ends[0], timeout, ran.output);
-  close(ends[0]);
+  Descriptor out(ends[0]), exit(problem != 0 ? -1 : static_cast<int>(syscall(SYS_pidfd_open, pid, 0u)));
+  const bool in_time = problem != 0 || read_all(std::move(out), errors, std::move(exit), timeout, ran.output);
   if (problem != 0) return fail(ErrorCode::kIo, "cannot run {}: {}", arguments[0], std::strerror(problem));
   if (!in_time) end_program(pid, group);
   int status = 0;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
+  errors.take();
   if (!in_time) return std::unexpected(timeout.error());
   ran.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return ran;

@@ -73,9 +73,10 @@ struct Ran {
   std::string output;  // what it wrote to stdout, at most 1 MiB
 };
 enum class Stderr { kOurs, kNone };
-/// Runs a program to its end. `input`: a descriptor that becomes its stdin; -1: nothing. Its stderr is ours, or thrown
-/// away. The program is looked up in PATH. Blocks. Errors: kIo when it cannot be run; kOperationTimeout when it took
-/// too long: it has been ended then (SIGTERM, a second later SIGKILL), with what a shell of ours (`group`) has started.
+/// Runs a program to its end. `input`: a descriptor that becomes its stdin; -1: nothing. Its stderr is ours (where that
+/// is a terminal, what it writes is cleaned on its way), or thrown away. The program is looked up in PATH. Blocks.
+/// Errors: kIo when it cannot be run; kOperationTimeout when it took too long: it has been ended then (SIGTERM, a
+/// second later SIGKILL), with what a shell of ours (`group`) has started.
 [[nodiscard]] Result<Ran> run_program(std::vector<std::string> arguments, int input = -1, Stderr err = Stderr::kOurs,
                                       const Timeout& timeout = {}, bool group = false);
 /// The path of a program in PATH; empty when it is not there.

@@ -21,10 +21,13 @@ END = frame(4, "end", tokens_out=2, stop_reason="EOS", tokens_in=1)
 DONE = "data: [DONE]\n\n"
 
 
+MADE = b'{"job_id":"job-x","sse_url":"/v7/elsewhere?of=x","status":"queued","queue_position":0}'
+
+
 class Queen:
     """Answers with `body`, in pieces of `step` bytes, on a path that no client could have built."""
 
-    def __init__(self, body, step=1 << 20, refusals=()):
+    def __init__(self, body, step=1 << 20, refusals=(), made=MADE):
         queen, self.asked, self.posted, refusals = self, [], [], list(refusals)
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -57,7 +60,7 @@ class Queen:
                 if refusals:
                     status, retry_after = refusals.pop(0)
                     return self.answer(status, b'{"error":{"code":"QUEUE_FULL","message":"come again","type":"rate_limit_error"}}', retry_after=retry_after)
-                self.answer(202, b'{"job_id":"job-x","sse_url":"/v7/elsewhere?of=x","status":"queued","queue_position":0}')
+                self.answer(202, made)
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -162,6 +165,26 @@ class Keeper(unittest.TestCase):
             self.assertIn("salt wind", r.stdout, "what came is kept")
             self.assertEqual(self.partial, ["salt wind"], "and in a file (K-06)")
             self.assertIn("what had come so far is in", r.stderr)
+
+    def test_a_malformed_stream_is_no_answer(self):  # 15.23
+        """Also where an end follows: nothing behind what is wrong is believed."""
+        token = frame(9, "token", t="false")
+        for wrong, what in (("event: token\ndata: {nonsense\n\n", "is no JSON object"), ("event: token\ndata: [1]\n\n", "is no JSON object"), (f"data: {'x' * (17 << 20)}\n\n", "is too long")):
+            r = self.infer(START + TOKENS + wrong + token + END + DONE)
+            self.assertEqual(r.returncode, 1, (what, r.stderr))
+            self.assertRegex(r.stderr, rf"STREAM_MALFORMED: event \d+ of the stream, behind byte \d+, {what}")
+            self.assertEqual(r.stdout.strip(), "salt wind")
+
+    def test_an_answer_that_is_no_json_is_no_answer(self):  # 15.23
+        for made in (b"<html>proxy</html>", MADE[:-1], b""):
+            queen = Queen(START + TOKENS + END + DONE, made=made)
+            self.addCleanup(queen.close)
+            with Colony() as c:
+                r = subprocess.run([*c.command("infer", "--model", "m", "hello", "--queen", queen.url, "--no-autostart")], capture_output=True, text=True, env=c.env, timeout=60)
+                listed = subprocess.run([*c.command("status", "--queen", queen.url, "--no-autostart")], capture_output=True, text=True, env=c.env, timeout=60)
+            self.assertEqual((r.returncode, r.stdout.strip()), (1, ""), made)
+            self.assertIn("the answer to POST /v1/jobs is no JSON" if made else "lacks job_id", r.stderr)
+            self.assertNotEqual(listed.returncode, 0)
 
     def test_an_error_is_told_with_its_code(self):
         r = self.infer(START + TOKENS + frame(4, "error", code="WORKER_CRASHED", message="the worker ended", retriable=True) + DONE)

@@ -19,8 +19,8 @@ EVIL = "a\x1b[31mred\x1b]0;title\x07\x1b]8;;http://x\x1b\\link\x1b]52;c;aGk=\x07
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-def on_a_terminal(arguments, env, seconds=60):
-    """(exit code, what the terminal got as bytes)."""
+def on_a_terminal(arguments, env, seconds=60, on_output=None):
+    """(exit code, what the terminal got as bytes). `on_output` is called with all of it whenever more has come."""
     pid, fd = pty.fork()
     if pid == 0:
         os.environ.clear()
@@ -36,6 +36,8 @@ def on_a_terminal(arguments, env, seconds=60):
             if not piece:
                 break
             got += piece
+            if on_output:
+                on_output(got)
     os.close(fd)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), got
 
@@ -96,6 +98,33 @@ class Terminal(unittest.TestCase):
             code, raw = on_a_terminal([BIN / "llorch-gguf", "inspect", "--json", path], dict(os.environ))
             self.harmless(raw)
             self.assertEqual(json.loads(raw)["metadata"]["general.name"], EVIL)
+
+    def test_what_ssh_says(self):
+        """A host that is reached has banners and errors of its own; each line is shown when it comes."""
+        with Colony() as c:
+            ssh, seen = c.home / "bin/ssh", c.home / "seen"
+            ssh.parent.mkdir()
+            os.mkfifo(seen)
+            raw = EVIL.encode() + b"\xff\r\n"
+            (c.home / "banner").write_bytes(raw)
+            # It goes on when its first line was on the terminal.
+            ssh.write_text(f"#!/bin/sh\ncat {c.home}/banner >&2\nread -r line < {seen}\ncat {c.home}/banner >&2\nexit 255\n")
+            ssh.chmod(0o755)
+            env = c.env | {"PATH": f"{ssh.parent}:{os.environ['PATH']}"}
+            command = c.command("hive", "install", "-a", "host.example")
+
+            def on_output(got):
+                if got.count(b"over") == 1:
+                    seen.write_text("go on\n")
+
+            code, got = on_a_terminal(command, env, on_output=on_output)
+            self.assertEqual(code, 1, got)
+            self.harmless(got, "red", "title", "turned", "ssh does not reach")
+            self.assertEqual(got.count(b"over"), 2)
+            seen.unlink()
+            seen.write_text("go on\n")
+            piped = subprocess.run(command, capture_output=True, env=env, timeout=60)
+            self.assertIn(raw + raw, piped.stderr, "a pipe gets what there is")
 
     def test_text_of_a_model(self):
         worker = BIN / "llorch-worker-cpu"
