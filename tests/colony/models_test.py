@@ -291,6 +291,19 @@ class Models(unittest.TestCase):
             self.assertEqual(c.call("DELETE", "/v1/jobs/" + made["job_id"], port=c.hive_port)[2]["status"], "cancelled")
             self.assertGreaterEqual(len(self.hub.answers), left - 1)
 
+    def test_a_file_whose_path_has_spaces_and_signs(self):  # 15.20
+        with self.colony(self.hub) as c:
+            folder = c.home / "a b+c%41#1 \u00e4\u6587"
+            folder.mkdir()
+            file = folder / "m +100% #2 \u00f6?.gguf"
+            file.write_bytes(STORIES.read_bytes())
+            c.queen()
+            r = c.keeper("run", f"file:{file}", "Once upon a time", "--raw", "--max-tokens", "8", "--temperature", "0", "--quiet")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertIn("there was", r.stdout)
+            seen = [w["model_ref"] for w in c.call("GET", "/v1/status")[2]["workers"]]
+            self.assertEqual(seen, [f"file:{file}"])
+
     def test_a_file_of_this_machine_and_its_deletion(self):
         with self.colony(self.hub) as c:
             c.queen()
