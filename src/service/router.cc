@@ -38,14 +38,17 @@ std::vector<std::string_view> segments(std::string_view path) {
 void add_code_headers(ErrorCode code, net::Headers& headers) {
   const int status = kind(code).http_status;
   if (status == 429 || code == ErrorCode::kLoading || code == ErrorCode::kShuttingDown ||
-      code == ErrorCode::kNoWorkersAvailable || code == ErrorCode::kDeadlineExceeded) {
+      code == ErrorCode::kNoWorkersAvailable || code == ErrorCode::kAuditUnavailable ||
+      code == ErrorCode::kDeadlineExceeded) {
     headers.add("Retry-After", "1");
     headers.add("retry-after-ms", "1000");
   }
   if (status >= 500 && !kind(code).retriable) headers.add("x-should-retry", "false");
 }
 
-Error not_audited() { return {ErrorCode::kInternal, "the audit log cannot be written: nothing is done unrecorded"}; }
+Error not_audited() {
+  return {ErrorCode::kAuditUnavailable, "the audit log cannot be written: nothing is done unrecorded"};
+}
 
 /// The audit event (S-34) of a refusal, or nothing.
 std::string_view audit_event(ErrorCode code) {

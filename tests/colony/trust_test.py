@@ -293,11 +293,11 @@ class Trust(unittest.TestCase):
                 for _ in range(3):
                     status, answer = ask()
                     if required:
-                        self.assertEqual((status, "token" in json.loads(answer)), (500, False), answer)
-                        self.assertIn("audit log cannot be written", answer)
+                        self.assertEqual((status, "token" in json.loads(answer)), (503, False), answer)
+                        self.assertIn("AUDIT_UNAVAILABLE", answer)
                     else:
                         self.assertEqual(status, 200, answer)
-                self.assertEqual(c.call("GET", "/v1/models", None, bearer(OPERATOR))[0], 500 if required else 200)
+                self.assertEqual(c.call("GET", "/v1/models", None, bearer(OPERATOR))[0], 503 if required else 200)
                 self.assertEqual(c.call("GET", "/health")[0], 200)
                 c.wait_logged("queen", "audit_failed")
                 resource.prlimit(queen.pid, resource.RLIMIT_FSIZE, none)
