@@ -1,4 +1,6 @@
 // serve: the daemon. One model over HTTP until it is told to stop.
+#include <csignal>
+
 #include "config_file.h"
 #include "daemon_flags.h"
 #include "security/validate.h"
@@ -49,6 +51,7 @@ Result<int> serve(ServeFlags f) {
   o.jobs.finished = std::chrono::seconds(f.job_keep_s);
   o.engine.kv_bytes = static_cast<std::size_t>(f.kv_mb * (1 << 20));
   service::start_log("llorch-worker-cpu", o.log_format, o.log_level);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like a full disk
   net::EventLoop loop;
   service::watch_loop(loop);
   std::atomic<int> code = 0;
