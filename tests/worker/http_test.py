@@ -1,6 +1,7 @@
 """HTTP from a raw socket against a worker with a key: the head is decided on before the body, places stay for keys, answers arrive."""
 import contextlib
 import json
+import os
 import resource
 import socket
 import ssl
@@ -98,6 +99,27 @@ class Full(unittest.TestCase):
             wait_for(lambda: w.post("/v1/chat/completions", json.loads(CHAT))[0] == 200)
 
 
+class Audited(unittest.TestCase):
+    def test_what_cannot_be_audited_is_refused_until_it_can(self):
+        """A full disk under --audit-required: 503 with a code of its own and Retry-After; public routes go on."""
+        with tempfile.TemporaryDirectory() as d, Worker("--audit-log", f"{d}/audit", "--audit-required") as w:
+            ask = {"prompt": "<|user|>a<|assistant|>", "max_tokens": 1}
+            self.assertEqual(w.post("/v1/inference", ask)[0], 202)
+            none = resource.prlimit(w.process.pid, resource.RLIMIT_FSIZE)
+
+            def refused():
+                resource.prlimit(w.process.pid, resource.RLIMIT_FSIZE, (os.stat(f"{d}/audit").st_size, none[1]))
+                status, headers, body = w.post("/v1/inference", ask)  # its record is the first that is lost
+                return status != 202 and (status, headers, body)
+
+            status, headers, body = wait_for(refused)
+            self.assertEqual((status, body["error"]["code"], body["error"]["type"]), (503, "AUDIT_UNAVAILABLE", "server_error"), body)
+            self.assertEqual((headers["Retry-After"], headers["x-should-retry"]), ("1", None))
+            self.assertEqual(w.get("/health")[0], 200)
+            resource.prlimit(w.process.pid, resource.RLIMIT_FSIZE, none)
+            wait_for(lambda: w.post("/v1/inference", ask)[0] == 202)
+
+
 class Tls(unittest.TestCase):
     def test_the_end_of_an_answer_is_told_from_a_connection_that_broke(self):  # 15.24
         """close_notify after a whole answer and after a stream; none when the worker is killed in the middle."""
@@ -118,7 +140,7 @@ class Tls(unittest.TestCase):
                     return b"".join(iter(lambda: s.recv(65536), b""))
 
             def healthy():
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(ConnectionRefusedError):
                     return whole(ask("GET", "/health")).startswith(b"HTTP/1.1 200")
 
             wait_for(healthy, 30)
