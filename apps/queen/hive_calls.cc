@@ -94,7 +94,7 @@ Step<service::JsonAnswer> HiveCalls::ask(const FlowPtr& flow, const std::string&
   Call<service::JsonAnswer> call = [peer = h->peer, request = std::move(request)](const FlowPtr& inner) {
     return service::ask(inner, peer, request);
   };
-  return watched<service::JsonAnswer>(gate_, flow, h->peer, std::move(call), on_silence(hive_id));
+  return watched<service::JsonAnswer>(flow, {gate_, h->peer, on_silence(hive_id), {}}, std::move(call));
 }
 
 Step<Value> HiveCalls::run(const FlowPtr& flow, const std::string& hive_id, boost::json::object order,
@@ -110,7 +110,7 @@ Step<Value> HiveCalls::run(const FlowPtr& flow, const std::string& hive_id, boos
               return {};
             }};
   };
-  return watched<Value>(gate_, flow, h->peer, std::move(call), on_silence(hive_id));
+  return watched<Value>(flow, {gate_, h->peer, on_silence(hive_id), {}}, std::move(call));
 }
 
 Step<bool> HiveCalls::stop_worker(const FlowPtr& flow, const Evictable& worker, std::shared_ptr<Relay> relay,

@@ -153,6 +153,10 @@ void HiveTable::set_leaving(const std::string& hive, const std::string& worker, 
   if (const HiveEntry* h = find(hive)) update(*h);
 }
 
+bool HiveTable::is_leaving(const std::string& hive, const std::string& worker) const {
+  return leaving_.contains(worker_key(hive, worker));
+}
+
 bool HiveTable::any_leaving(const std::string& hive) const {
   const auto it = leaving_.lower_bound(hive + "/");
   return it != leaving_.end() && it->starts_with(hive + "/");

@@ -99,6 +99,7 @@ class HiveTable {
                                                 std::function<void()> on_free);
   /// A worker that is being stopped gets no further requests.
   void set_leaving(const std::string& hive, const std::string& worker, bool leaving);
+  [[nodiscard]] bool is_leaving(const std::string& hive, const std::string& worker) const;
   [[nodiscard]] bool any_leaving(const std::string& hive) const;
   /// A worker for the model is being made there, or is kept for whoever had it made.
   void set_provisioning(const std::string& hive, const std::string& model, bool provisioning);

@@ -239,8 +239,22 @@ Step<Placed> Placer::place(const FlowPtr& flow, PlacementPtr p) {
 }
 
 void Placer::stop_idle(const Evictable& worker, std::function<void()> done) {
-  hives().set_leaving(worker.hive, worker.worker_id, true);
   uses_.metrics.evictions.Increment();
+  stop(worker, std::move(done));
+}
+
+void Placer::stop_silent(const std::string& hive, const std::string& worker) {
+  for (const Evictable& w : hives().workers_of(hive, {})) {
+    if (w.worker_id != worker || hives().is_leaving(hive, worker)) continue;
+    service::log(service::Level::kWarn, "worker_silent",
+                 fmt::format("{} on {} does not answer: it is ended", worker, hive),
+                 {{"worker_id", worker}, {"hive_id", hive}});
+    stop(w, {});
+  }
+}
+
+void Placer::stop(const Evictable& worker, std::function<void()> done) {
+  hives().set_leaving(worker.hive, worker.worker_id, true);
   stop_quietly(uses_.calls.gate().flow(), *this, worker, [this, worker, done = std::move(done)] {
     hives().set_leaving(worker.hive, worker.worker_id, false);
     changed().notify();

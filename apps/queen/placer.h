@@ -75,6 +75,9 @@ class Placer {
   /// Stops an idle worker that no request asked to go; `done`, if any, when it is gone.
   void stop_idle(const Evictable& worker, std::function<void()> done = {});
 
+  /// A worker gives no sign of life: it gets no further requests, and its hive is told to end it.
+  void stop_silent(const std::string& hive, const std::string& worker);
+
   [[nodiscard]] WaitingLine& line() { return line_; }
   [[nodiscard]] const WaitingLine& line() const { return line_; }
   /// By hive, in place of a model: requests that wait for memory there.
@@ -87,6 +90,7 @@ class Placer {
   [[nodiscard]] const PlacerOptions& options() const { return options_; }
 
  private:
+  void stop(const Evictable& worker, std::function<void()> done);
   Uses uses_;
   PlacerOptions options_;
   WaitingLine line_, room_line_;

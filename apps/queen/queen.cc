@@ -183,6 +183,15 @@ void Queen::forget_worker(const std::string& hive_id, const std::string& worker_
   changed_.notify();
 }
 
+Watch Queen::watch_worker(const Placed& at, PulsePtr pulse) {
+  return {gate_, at.worker,
+          [this, hive = at.hive_id, worker = at.worker_id] {
+            placer_.stop_silent(hive, worker);
+            return Error{ErrorCode::kWorkerUnhealthy, "the worker does not answer any more"};
+          },
+          std::move(pulse)};
+}
+
 void Queen::refresh(const std::string& hive_id) {
   HiveEntry* h = hives_.find(hive_id);
   if (!h || std::exchange(h->learning, true)) return;

@@ -63,6 +63,8 @@ class Queen {
   /// A hive leaves for good: its key, its row, its entry.
   void forget_hive(const std::string& hive_id);
   void forget_worker(const std::string& hive_id, const std::string& worker_id);
+  /// Of calls to a worker: one that gives no sign of life is ended, and what ran there fails with kWorkerUnhealthy.
+  [[nodiscard]] Watch watch_worker(const Placed& at, PulsePtr pulse);
   /// Asks a hive for its capabilities; changed() tells when they are there.
   void refresh(const std::string& hive_id);
   /// After refresh(): what came is kept.

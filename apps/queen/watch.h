@@ -1,8 +1,8 @@
 // A call to another daemon that is watched: where no answer comes, the daemon is asked for a sign of life.
 //
-// A daemon that hangs accepts connections and says nothing. After two seconds of a call its /health is asked, within
-// four seconds (a loaded machine is slow); any answer is a sign of life, two failures in a row end the call. Threads:
-// the event loop's.
+// A daemon that hangs accepts connections and says nothing. After two seconds in which a call has brought no byte, its
+// /health is asked, within four seconds (a loaded machine is slow); any answer is a sign of life, two failures in a row
+// end the call. Threads: the event loop's.
 #pragma once
 
 #include <chrono>
@@ -16,10 +16,26 @@ namespace llorch::queen {
 inline constexpr std::chrono::milliseconds kProbeAfter{2000}, kProbeTimeout{4000};
 inline constexpr int kProbeFailuresMax = 2;
 
+/// When a call last brought something: set by whoever takes its bytes, so that a stream that runs is not asked for.
+struct Pulse {
+  net::Clock::time_point last{};
+  void beat() { last = net::Clock::now(); }
+};
+using PulsePtr = std::shared_ptr<Pulse>;
+
 /// Of a call under way.
 struct Watched {
   service::Signal ended;
   bool done = false;
+  PulsePtr pulse = std::make_shared<Pulse>();
+};
+
+/// Whom a call is to, and what its error is when that gives no sign of life. `pulse` is of a stream, or null.
+struct Watch {
+  service::Gate& gate;
+  service::Peer peer;
+  std::function<Error()> on_silence;
+  PulsePtr pulse;
 };
 
 /// Asks until the call has ended, the flow is cancelled (the value: true), or the daemon gives no sign of life (false).
@@ -40,32 +56,30 @@ service::Procedure run_call(service::FlowPtr inner, std::shared_ptr<Call<T>> cal
 }
 
 template<class T>
-service::Procedure run_watched(service::FlowPtr flow, service::FlowPtr inner, service::Peer peer,
-                               std::shared_ptr<Call<T>> call, std::function<Error()> on_silence,
-                               typename service::Step<T>::Done done) {
+service::Procedure run_watched(service::FlowPtr flow, service::FlowPtr inner, std::shared_ptr<Watch> watch,
+                               std::shared_ptr<Call<T>> call, typename service::Step<T>::Done done) {
   const auto watched = std::make_shared<Watched>();
+  if (watch->pulse) watched->pulse = watch->pulse;
   const auto out = std::make_shared<std::optional<Result<T>>>();
   run_call<T>(inner, call, out, watched);
   service::Step<bool> watching{flow, [&](service::Step<bool>::Done then) -> std::any {
-                                 watch_daemon(flow, peer, watched, std::move(then));
+                                 watch_daemon(flow, watch->peer, watched, std::move(then));
                                  return {};
                                }};
   const auto alive = co_await watching;
   if (*out) co_return done(std::move(**out));
-  const Error why = flow->cancelled() ? *flow->cancelled() : on_silence();
+  const Error why = flow->cancelled() ? *flow->cancelled() : watch->on_silence();
   inner->cancel(why);
   done(std::unexpected(why));
 }
 
-/// `on_silence` is called when the daemon gave no sign of life, and says what the call's error is.
 template<class T>
-service::Step<T> watched(service::Gate& gate, const service::FlowPtr& flow, const service::Peer& peer, Call<T> call,
-                         std::function<Error()> on_silence) {
+service::Step<T> watched(const service::FlowPtr& flow, Watch watch, Call<T> call) {
   return {flow,
-          [&gate, flow, peer, call = std::make_shared<Call<T>>(std::move(call)),
-           on_silence = std::move(on_silence)](typename service::Step<T>::Done done) -> std::any {
-            const auto inner = gate.flow();
-            run_watched<T>(flow, inner, peer, call, on_silence, std::move(done));
+          [flow, watch = std::make_shared<Watch>(std::move(watch)),
+           call = std::make_shared<Call<T>>(std::move(call))](typename service::Step<T>::Done done) -> std::any {
+            const auto inner = watch->gate.flow();
+            run_watched<T>(flow, inner, watch, call, std::move(done));
             return {};
           }};
 }

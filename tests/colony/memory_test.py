@@ -1,4 +1,5 @@
 """Models that do not fit together, and hives that hang: nobody fails while waiting can end (issue 15, numbers 13 and 14)."""
+import json
 import os
 import shutil
 import signal
@@ -6,6 +7,7 @@ import threading
 import time
 import unittest
 
+from actor import Actor
 from colony import SANITIZED, STORIES, Colony, free_port, main, wait_for
 
 HAIKU = "builtin:haiku"
@@ -65,6 +67,91 @@ class Silent(unittest.TestCase):
             self.assertEqual(events[-1][1], "end", events[-1])
             self.assertIn("hive_replace", [d.get("action") for _, _, d in events])
             self.assertNotIn(old, [pid for pid, _ in c.census()])
+
+
+class SilentInTheMiddle(unittest.TestCase):
+    """A worker that hangs while the queen relays its answer, on both routes."""
+    PATIENCE = 30  # seconds: the queen asks after 2, twice, with 4 for each answer
+
+    def actor(self, name, **more):
+        actor = Actor(name, **more)
+        self.addCleanup(actor.close)
+        return actor
+
+    def report(self, c, actor, **more):
+        self.assertEqual(c.report(actor.beat(**more))[0], 200)
+        ready(c, f"hive-{actor.name}")
+
+    def ask(self, c, route, **fields):
+        """The text of an answer, or of what came of it, and how long it took."""
+        begin = time.monotonic()
+        if route == "native":
+            made = c.call("POST", "/v1/jobs", {"operation": "infer", "model": HAIKU, "prompt": "x"} | fields)[2]
+            text = c.call("GET", made["sse_url"])[2]
+        else:
+            text = c.call("POST", "/v1/chat/completions", {"model": HAIKU, "messages": [{"role": "user", "content": "x"}], "stream": True} | fields)[2]
+        return json.dumps(text) if isinstance(text, dict) else text, time.monotonic() - begin
+
+    def test_a_stream_that_hangs_ends_with_an_error(self):
+        for route in ("native", "chat"):
+            with self.subTest(route), Colony() as c:
+                c.queen("--heartbeat-missed-threshold", "60")
+                ant = self.actor("ant", hangs="after a token")
+                self.report(c, ant)
+                text, took = self.ask(c, route)
+                self.assertIn("ant", text)  # what came before is kept
+                self.assertIn("WORKER_UNHEALTHY", text)
+                self.assertNotIn("two of ant", text)
+                self.assertLess(took, self.PATIENCE)
+                c.wait_logged("queen", "worker-ant on hive-ant does not answer")
+
+    def test_what_has_sent_nothing_is_placed_elsewhere(self):
+        for route in ("native", "chat"):
+            with self.subTest(route), Colony() as c:
+                c.queen("--heartbeat-missed-threshold", "60")
+                ant, bee = self.actor("ant", hangs="at once"), self.actor("bee")
+                self.report(c, ant)
+                got = []
+                asking = threading.Thread(target=lambda: got.append(self.ask(c, route)))
+                asking.start()
+                self.assertTrue(ant.reached.wait(20))
+                self.report(c, bee)
+                asking.join(60)
+                text, took = got[0]
+                self.assertIn("bee", text)
+                self.assertNotIn("event: error", text)
+                self.assertIn("[DONE]", text)
+                self.assertLess(took, self.PATIENCE)
+
+    def test_who_is_slow_but_alive_goes_on_though_its_hive_hangs(self):
+        for route in ("native", "chat"):
+            with self.subTest(route), Colony() as c:
+                c.queen("--heartbeat-missed-threshold", "60")
+                hive, worker = self.actor("box"), self.actor("ant", hangs="after a token, but lives")
+                self.report(c, worker, hive=hive)
+                hive.hung = True
+                got = []
+                asking = threading.Thread(target=lambda: got.append(self.ask(c, route)))
+                asking.start()
+                self.assertTrue(worker.reached.wait(20))
+                wait_for(lambda: worker.paths.count("GET /health") >= 3, 30)
+                worker.over.set()
+                asking.join(30)
+                self.assertNotIn("error", got[0][0])
+                self.assertIn("[DONE]", got[0][0])
+
+    def test_a_real_worker_that_is_stopped(self):
+        for route in ("native", "chat"):
+            with self.subTest(route), Colony() as c:
+                c.queen()
+                self.assertEqual(infer(c, HAIKU)[-1][1], "end")
+                old = status(c)["workers"][0]["pid"]
+                os.kill(old, signal.SIGSTOP)
+                text, took = self.ask(c, route, max_tokens=4)
+                self.assertNotIn('"error"', text)
+                self.assertIn("[DONE]", text)
+                self.assertLess(took, 2 * self.PATIENCE)  # its hive ends it with its whole ladder before another is made
+                self.assertNotIn(old, [w["pid"] for w in status(c)["workers"]])
 
 
 @unittest.skipUnless(STORIES.exists(), "not run: needs shared/models")

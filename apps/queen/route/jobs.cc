@@ -46,18 +46,28 @@ bool worth_another_try(const Error& e) {
 }
 
 /// A worker that hangs, or whose machine does, is given up before its first word.
-service::Step<service::JsonAnswer> ask_worker(const FlowPtr& flow, Queen& q, const service::Peer& worker,
-                                              service::Asked request) {
-  Call<service::JsonAnswer> call = [worker, request = std::move(request)](const FlowPtr& inner) {
+service::Step<service::JsonAnswer> ask_worker(const FlowPtr& flow, Queen& q, const Placed& at, service::Asked request) {
+  Call<service::JsonAnswer> call = [worker = at.worker, request = std::move(request)](const FlowPtr& inner) {
     return service::ask(inner, worker, request);
   };
-  return watched<service::JsonAnswer>(q.gate(), flow, worker, std::move(call), [] {
-    return Error{ErrorCode::kIo, "the worker does not answer"};
-  });
+  return watched<service::JsonAnswer>(flow, q.watch_worker(at, {}), std::move(call));
+}
+
+/// The worker's stream to its end. One that hangs, or whose machine does, is given up; a stream that pauses is not.
+service::Step<bool> follow_worker(const FlowPtr& flow, Queen& q, const Placed& at, std::string url,
+                                  service::OnEvent on_event, service::OnLine on_line) {
+  const auto pulse = std::make_shared<Pulse>();
+  const service::OnLine on_any = [pulse, on_line = std::move(on_line)](std::string_view type, const std::string& json) {
+    pulse->beat();
+    return on_line(type, json);
+  };
+  Call<bool> call = [worker = at.worker, url = std::move(url), on_event = std::move(on_event), on_any](
+                        const FlowPtr& inner) mutable { return service::follow(inner, worker, url, on_event, on_any); };
+  return watched<bool>(flow, q.watch_worker(at, pulse), std::move(call));
 }
 
 /// The prompt goes as one user message where the model has a chat template.
-Procedure send(FlowPtr flow, Queen& q, service::Peer worker, std::shared_ptr<InferOrder> o, std::string correlation_id,
+Procedure send(FlowPtr flow, Queen& q, Placed at, std::shared_ptr<InferOrder> o, std::string correlation_id,
                service::Step<service::JsonAnswer>::Done done) {
   boost::json::object body = o->body;
   if (o->messages)
@@ -69,14 +79,14 @@ Procedure send(FlowPtr flow, Queen& q, service::Peer worker, std::shared_ptr<Inf
   service::Asked asked("POST", "/v1/inference", boost::json::serialize(body));
   asked.headers.add("X-Correlation-Id", correlation_id);
   if (!o->deadline.header.empty()) asked.headers.add("X-Deadline", o->deadline.header);
-  auto first = ask_worker(flow, q, worker, asked);
+  auto first = ask_worker(flow, q, at, asked);
   auto answer = co_await first;
   if (answer && !o->messages && !o->raw)
     if (const Status s = service::check(*answer); !s && s.error().code == ErrorCode::kChatTemplateMissing) {
       body.erase("messages");
       body["prompt"] = o->prompt;
       asked.body = boost::json::serialize(body);
-      auto second = ask_worker(flow, q, worker, asked);
+      auto second = ask_worker(flow, q, at, asked);
       answer = co_await second;
     }
   done(std::move(answer));
@@ -94,7 +104,7 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
              {{"worker_id", at.worker_id}, {"hive_id", at.hive_id}, {"model_ref", o->wanted.model}});
   const std::string correlation_id = t->job->options.correlation_id;
   service::Step<service::JsonAnswer> sending{flow, [&](service::Step<service::JsonAnswer>::Done then) -> std::any {
-                                               send(flow, q, at.worker, o, correlation_id, std::move(then));
+                                               send(flow, q, at, o, correlation_id, std::move(then));
                                                return {};
                                              }};
   const auto made = co_await sending;
@@ -139,7 +149,8 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
     return true;
   };
   q.metrics().connections.Increment();
-  const auto followed = co_await service::follow(flow, at.worker, *url, on_event, on_line);
+  auto following = follow_worker(flow, q, at, *url, on_event, on_line);
+  const auto followed = co_await following;
   q.metrics().connections.Decrement();
   if (!followed) {
     if (flow->cancelled()) {

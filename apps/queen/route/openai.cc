@@ -20,6 +20,7 @@ struct Relayed {
   bool streamed = false;
   net::Response response;
   std::string tail;  // the last bytes of a stream
+  PulsePtr pulse = std::make_shared<Pulse>();
 
   void add_to_tail(std::string_view bytes) {
     constexpr std::size_t kTailBytes = 32;  // "data: [DONE]" and the end of its line
@@ -43,9 +44,8 @@ void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& 
   c->streamed(status);
 }
 
-/// One try. Errors only when nothing has been answered yet.
-Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, const service::Peer& worker, const std::string& body,
-                 const Deadline& deadline, const std::shared_ptr<Relayed>& r) {
+net::ClientRequest request_to(const ContextPtr& c, const service::Peer& worker, std::string body,
+                              const Deadline& deadline) {
   net::ClientRequest call;
   call.method = "POST";
   call.url = worker.base.below(c->route);
@@ -56,24 +56,45 @@ Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, const service::Peer& 
   if (!deadline.header.empty()) call.headers.add("X-Deadline", deadline.header);
   if (const auto key = c->request.headers.get("Idempotency-Key"))
     call.headers.add("Idempotency-Key", security::sha256_hex(c->principal.id + "|" + *key));
-  call.body = body;
+  call.body = std::move(body);
   call.idle_timeout = std::chrono::seconds(600);  // a whole answer may take its time; a stream has comments
-  return {flow, [flow, c, r, call = std::move(call)](const Step<bool>::Done& done) -> std::any {
-            return std::make_shared<net::Call>(net::start_call(
-                flow->loop(), call,
-                {.on_head = [c, r](int status, const net::Headers& headers) { take_head(c, *r, status, headers); },
-                 .on_data =
-                     [c, r](std::string_view bytes) {
-                       if (!r->streamed) return void(r->response.body += bytes);
-                       r->add_to_tail(bytes);
-                       c->exchange->write(std::string(bytes));
-                     },
-                 .on_end =
-                     [done](Status s) {
-                       if (!s) return done(std::unexpected(std::move(s).error()));
-                       done(true);
-                     }}));
-          }};
+  return call;
+}
+
+/// One try. Errors only when nothing has been answered yet, or in the middle of a stream.
+Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, net::ClientRequest call, const std::shared_ptr<Relayed>& r) {
+  return {
+      flow, [flow, c, r, call = std::move(call)](const Step<bool>::Done& done) -> std::any {
+        return std::make_shared<net::Call>(net::start_call(flow->loop(), call,
+                                                           {.on_head =
+                                                                [flow, c, r](int status, const net::Headers& headers) {
+                                                                  if (flow->cancelled()) return;
+                                                                  r->pulse->beat();
+                                                                  take_head(c, *r, status, headers);
+                                                                },
+                                                            .on_data =
+                                                                [flow, c, r](std::string_view bytes) {
+                                                                  if (flow->cancelled()) return;
+                                                                  r->pulse->beat();
+                                                                  if (!r->streamed)
+                                                                    return void(r->response.body += bytes);
+                                                                  r->add_to_tail(bytes);
+                                                                  c->exchange->write(std::string(bytes));
+                                                                },
+                                                            .on_end =
+                                                                [done](Status s) {
+                                                                  if (!s)
+                                                                    return done(std::unexpected(std::move(s).error()));
+                                                                  done(true);
+                                                                }}));
+      }};
+}
+
+/// The same, given up when the worker hangs.
+Step<bool> watched_relay(const FlowPtr& flow, Queen& q, const ContextPtr& c, const Placed& at, net::ClientRequest call,
+                         const std::shared_ptr<Relayed>& r) {
+  Call<bool> start = [c, r, call = std::move(call)](const FlowPtr& inner) { return relay(inner, c, call, r); };
+  return watched<bool>(flow, q.watch_worker(at, r->pulse), std::move(start));
 }
 
 /// A stream that ends without its [DONE] says why (J-63).
@@ -116,8 +137,10 @@ struct Served {
 };
 using ServedPtr = std::shared_ptr<Served>;
 
-Error went_away(const FlowPtr& flow) {
+/// What a client is told of a try that failed.
+Error went_away(const FlowPtr& flow, const Error& why) {
   if (flow->cancelled()) return *flow->cancelled();
+  if (why.code == ErrorCode::kWorkerUnhealthy) return why;
   return {ErrorCode::kWorkerCrashed, "the worker went away in the middle of the answer"};
 }
 
@@ -134,7 +157,7 @@ Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
     const std::string text = boost::json::serialize(s->body);
     const auto r = std::make_shared<Relayed>();
     q.metrics().connections.Increment();
-    auto step = relay(flow, c, placed->worker, text, s->deadline, r);
+    auto step = watched_relay(flow, q, c, *placed, request_to(c, placed->worker, text, s->deadline), r);
     const auto outcome = co_await step;
     q.metrics().connections.Decrement();
     q.metrics().dispatched(outcome ? "completed" : std::string(name(outcome.error().code)));
@@ -144,13 +167,14 @@ Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
     const bool again = q.options().retry_enabled && tries < q.options().retry_attempts && !flow->cancelled();
     const bool busy = r->response.status == 429 || r->response.status == 503;
     if (outcome && (!busy || !again)) co_return s->reply(*r);
-    if (!outcome && !flow->cancelled()) q.forget_worker(placed->hive_id, placed->worker_id);
+    if (!outcome && !flow->cancelled() && outcome.error().code != ErrorCode::kWorkerUnhealthy)
+      q.forget_worker(placed->hive_id, placed->worker_id);
     if (!outcome && r->streamed) {
-      const Error why = went_away(flow);
+      const Error why = went_away(flow, outcome.error());
       s->open->failed(why.code);
       co_return cut_off(c, why);
     }
-    if (!again) co_return s->fail(went_away(flow));
+    if (!again) co_return s->fail(went_away(flow, outcome.error()));
     auto wait = service::pause(flow, q.options().retry_pause(tries));
     if (const auto waited = co_await wait; !waited) co_return s->fail(waited.error());
   }
