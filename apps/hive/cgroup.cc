@@ -7,6 +7,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/thread_role.h"
+
 namespace llorch::hive {
 namespace {
 
@@ -108,7 +110,10 @@ Cgroup::~Cgroup() {
     fs::remove(mount_ + folder, problem);  // while others are there, they stay
 }
 
-Status Cgroup::add(std::int64_t pid) const { return put(file("cgroup.procs"), std::to_string(pid)); }
+Status Cgroup::add(std::int64_t pid) const {
+  assert_may_block();
+  return put(file("cgroup.procs"), std::to_string(pid));
+}
 
 std::vector<std::int64_t> Cgroup::pids() const {
   std::vector<std::int64_t> out;

@@ -1,7 +1,8 @@
 // A control group (cgroup v2) of its own for each worker, where the machine lets us make one (H-35).
 //
 // <mount>/llorch.slice/llm/<worker id>; the kernel counts there what the worker takes and holds it to its limits.
-// All functions touch only the kernel's own file systems, which do not block.
+// make() and add() are not for the event loop: the kernel moves a process only after a grace period, tens of
+// milliseconds. All others read counters of the kernel.
 #pragma once
 
 #include <cstdint>

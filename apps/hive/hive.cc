@@ -171,6 +171,7 @@ void Hive::exited(const WorkerPtr& w, int code) {
       {{"worker_id", w->facts.worker_id}, {"exit_code", code}});
   if (!expected && !stopping_) tell_failed(*w);
   workers_.erase(w->facts.worker_id);
+  w->cgroup.reset();  // who waits for its end may hold it a little longer
   changed_.notify();
   beat();
 }

@@ -114,6 +114,10 @@ class Hive {
   [[nodiscard]] std::shared_ptr<void> reserve(std::int64_t bytes);
   /// Errors: kNoWorkersAvailable, kIo, those of a process that cannot be started.
   [[nodiscard]] Result<WorkerPtr> launch(const LaunchPlan& plan);
+  /// Makes a control group with the worker in it. For a background thread: the kernel takes tens of milliseconds.
+  [[nodiscard]] std::function<Result<std::unique_ptr<Cgroup>>()> confinement(const WorkerProcess& w) const;
+  /// Takes what that made. Errors: those of it where workers have limits; the worker is killed then.
+  [[nodiscard]] Status confine(WorkerProcess& w, Result<std::unique_ptr<Cgroup>> group) const;
   /// From workers (W-31, S-06): errors when it was not expected or shows another token.
   [[nodiscard]] Status worker_beat(const boost::json::object& body);
   [[nodiscard]] Transfers& transfers() { return transfers_; }

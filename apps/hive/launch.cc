@@ -1,8 +1,9 @@
-// A hive starts a worker: a port, a command line, a process, its cgroup.
+// A hive starts a worker: a port, a command line, a process, its control group.
 #include <netdb.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <csignal>
 
 #include "base/descriptor.h"
 #include "base/ids.h"
@@ -106,14 +107,6 @@ Result<WorkerPtr> Hive::launch(const LaunchPlan& plan) {
                                if (const auto alive = weak.lock()) exited(alive, code);
                              }));
   w->facts.pid = w->process->pid();
-  auto group = Cgroup::make(cgroup_mount_, w->facts.worker_id, options_.worker_limits);
-  const Status inside = group ? (*group)->add(w->facts.pid) : Status(std::unexpected(group.error()));
-  if (inside)
-    w->cgroup = *std::move(group);
-  else if (!options_.worker_limits.empty())
-    return std::unexpected(inside.error());
-  else
-    log(Level::kDebug, "no_cgroup", inside.error().message, {{"worker_id", w->facts.worker_id}});
   files_.run([records = records_, pid = w->process->pid(), path = program->second.path] {
     if (const Status kept = records.add(pid, path); !kept) log(Level::kWarn, "not_recorded", kept.error().message);
   });
@@ -121,6 +114,27 @@ Result<WorkerPtr> Hive::launch(const LaunchPlan& plan) {
   log(Level::kInfo, "worker_spawned", fmt::format("{} for {} on port {}", w->facts.worker_id, ref.text(), port),
       {{"worker_id", w->facts.worker_id}, {"pid", w->facts.pid}});
   return w;
+}
+
+std::function<Result<std::unique_ptr<Cgroup>>()> Hive::confinement(const WorkerProcess& w) const {
+  return [mount = cgroup_mount_, limits = options_.worker_limits, id = w.facts.worker_id,
+          pid = w.facts.pid]() -> Result<std::unique_ptr<Cgroup>> {
+    LLORCH_TRY(auto group, Cgroup::make(mount, id, limits));
+    LLORCH_OK(group->add(pid));
+    return group;
+  };
+}
+
+Status Hive::confine(WorkerProcess& w, Result<std::unique_ptr<Cgroup>> group) const {
+  if (group) {
+    w.cgroup = *std::move(group);
+  } else if (!options_.worker_limits.empty()) {
+    w.process->signal(SIGKILL);
+    return std::unexpected(std::move(group).error());
+  } else {
+    log(Level::kDebug, "no_cgroup", group.error().message, {{"worker_id", w.facts.worker_id}});
+  }
+  return {};
 }
 
 }  // namespace llorch::hive

@@ -15,7 +15,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/worker"))
-from harness import free_port, main, new_seed, not_run, note_exchange, parse_sse, text_of, wait_for  # noqa: E402,F401
+from harness import free_port, main, new_seed, not_run, note_exchange, note_slow_turns, parse_sse, text_of, wait_for  # noqa: E402,F401
 
 BIN = pathlib.Path(os.environ.get("LLORCH_BIN", ROOT / "build/release/bin"))
 SANITIZED = bool({"dev", "tsan"} & set(BIN.parts))
@@ -43,7 +43,7 @@ class Colony:
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="llorch-colony-"))
         self.queen_port, self.hive_port, self.worker_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.queen_port}"
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("LLORCH_", "XDG_", "HF_"))} | {"HOME": str(self.home), "LLORCH_HIVE_PORT": str(self.hive_port), "LLORCH_QUEEN_URL": self.url, "LLORCH_ROLES": "1"} | env
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("LLORCH_", "XDG_", "HF_"))} | {"HOME": str(self.home), "LLORCH_HIVE_PORT": str(self.hive_port), "LLORCH_QUEEN_URL": self.url, "LLORCH_ROLES": "1", "LLORCH_LOOP_TURN_MS_MAX": os.environ["LLORCH_LOOP_TURN_MS_MAX"]} | env
         self.children = []
 
     def command(self, *arguments):
@@ -137,6 +137,8 @@ class Colony:
                 os.kill(pid, signal.SIGKILL)
         logs = {f.name: f.read_text() for f in self.home.rglob("*.log")}
         shutil.rmtree(self.home, ignore_errors=True)
+        for name, text in logs.items():
+            note_slow_turns(name, text)
         for name, text in logs.items():
             assert "Sanitizer" not in text and "terminate called" not in text, f"{name}:\n{text[-4000:]}"
         assert not left, f"left running: {left}"

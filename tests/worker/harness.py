@@ -22,6 +22,10 @@ DATA = pathlib.Path(os.environ.get("LLORCH_TEST_DATA", str(ROOT.parent / "shared
 STORIES = DATA / "models/stories260k-f32.gguf"
 os.environ["LLORCH_ROLES"] = "1"  # what threads may do is asserted (src/base/thread_role.h)
 SANITIZED = "/dev/" in BINARY or "/tsan/" in BINARY
+# No turn of a daemon's event loop may take longer (src/net/turn_watch.h). Sanitizers make code 5 to 20 times slower.
+TURN_MS_MAX = 20 * (10 if "/dev/" in BINARY else 20 if "/tsan/" in BINARY else 1)
+os.environ["LLORCH_LOOP_TURN_MS_MAX"] = str(TURN_MS_MAX)
+SLOW_TURNS = []  # of all daemons of this suite
 USER = [{"role": "user", "content": "Write a haiku about the sea"}]
 
 
@@ -56,6 +60,10 @@ class Worker:
                     return
             time.sleep(0.02)
         raise AssertionError("the worker did not become healthy:\n" + self.logs())
+
+    def note_slow_turns(self):
+        with contextlib.suppress(FileNotFoundError):
+            note_slow_turns("worker", self.logs())
 
     def logs(self):
         return pathlib.Path(self.log.name).read_text()
@@ -114,6 +122,7 @@ class Worker:
             self.process.kill()
             self.process.wait()
             raise AssertionError("the worker did not stop:\n" + self.logs())
+        self.note_slow_turns()
         assert code == expect, f"the worker ended with {code}:\n{self.logs()[-3000:]}"
 
     def __enter__(self):
@@ -125,6 +134,12 @@ class Worker:
         elif self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+            self.note_slow_turns()
+
+
+def note_slow_turns(daemon, log):
+    """Keeps what a log says of turns of the event loop that took too long; main() fails on them."""
+    SLOW_TURNS.extend(f"{daemon}: {line}" for line in log.splitlines() if "a turn of the event loop took" in line)
 
 
 def parse_sse(text):
@@ -237,6 +252,9 @@ def main():
     ok = unittest.main(testRunner=runner, exit=False).result.wasSuccessful()
     if require_real() and Recorded.missing:
         print("FAILED: everything must be real here, and was not run:", *Recorded.missing, sep="\n  ", file=sys.stderr)
+        ok = False
+    if SLOW_TURNS:
+        print(f"FAILED: turns of event loops over {TURN_MS_MAX} ms:", *SLOW_TURNS, sep="\n  ", file=sys.stderr)
         ok = False
     write_results(pathlib.Path(sys.argv[0]).stem, ok)
     sys.exit(not ok)

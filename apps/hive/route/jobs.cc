@@ -181,6 +181,10 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   const WorkerPtr& w = *launched;
   w->pinned = o.pinned;
   t->on_cancel = [&h, w] { stop_worker(h.gate().flow(), h, w, [] {}); };
+  auto confinement = h.confinement(*w);
+  auto confined = co_await service::in_background(t->flow, h.programs(), confinement);
+  if (!confined) co_return t->fail(confined.error());
+  if (const Status kept = h.confine(*w, *std::move(confined)); !kept) co_return t->fail(kept.error());
   t->narrate("worker_spawn",
              fmt::format("{} starts on port {} with {}, {} MB promised", w->facts.worker_id, w->facts.port, ref->text(),
                          plan.need >> 20),
