@@ -12,6 +12,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/descriptor.h"
 #include "base/thread_role.h"
 
 namespace llorch {
@@ -35,17 +36,6 @@ bool number(std::string_view& line, std::int64_t& out) {
   const auto part = cut(line, ' ');
   return part && std::from_chars(part->data(), part->data() + part->size(), out).ec == std::errc();
 }
-
-/// A descriptor that is closed.
-struct Descriptor {
-  explicit Descriptor(int fd) : number(fd) {}
-  ~Descriptor() {
-    if (number >= 0) ::close(number);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  const int number;
-};
 
 Status write_all(int fd, std::span<const std::byte> bytes, const std::string& path, const std::stop_token& stop) {
   while (!bytes.empty()) {
@@ -135,21 +125,21 @@ Result<std::string> PanelCache::write(const std::stop_token& stop) const {
   // One name: what a killed process left is written over. One writer: others leave it to that one.
   const std::string partial = path_ + ".partial";
   const Descriptor fd(::open(partial.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR));
-  if (fd.number < 0) return fail(ErrorCode::kIo, "cannot write {}: {}", partial, std::strerror(errno));
+  if (!fd) return fail(ErrorCode::kIo, "cannot write {}: {}", partial, std::strerror(errno));
   struct stat mine {};
   struct stat there {};
-  if (::flock(fd.number, LOCK_EX | LOCK_NB) != 0 || ::fstat(fd.number, &mine) != 0 ||
-      ::stat(partial.c_str(), &there) != 0 || mine.st_ino != there.st_ino || ::ftruncate(fd.number, 0) != 0)
+  if (::flock(fd.number(), LOCK_EX | LOCK_NB) != 0 || ::fstat(fd.number(), &mine) != 0 ||
+      ::stat(partial.c_str(), &there) != 0 || mine.st_ino != there.st_ino || ::ftruncate(fd.number(), 0) != 0)
     return fail(ErrorCode::kResourceInUse, "another process writes {}", partial);
-  Status done = write_all(fd.number, std::as_bytes(std::span(head)), partial, stop);
+  Status done = write_all(fd.number(), std::as_bytes(std::span(head)), partial, stop);
   constexpr std::byte kZeros[64] = {};
   for (std::size_t i = 0; i < added_.size() && done; ++i) {
     const auto panels = added_[i].second;
-    done = write_all(fd.number, panels, partial, stop);
+    done = write_all(fd.number(), panels, partial, stop);
     if (done && i + 1 < added_.size())
-      done = write_all(fd.number, std::span(kZeros).first(aligned(panels.size(), 64) - panels.size()), partial, stop);
+      done = write_all(fd.number(), std::span(kZeros).first(aligned(panels.size(), 64) - panels.size()), partial, stop);
   }
-  if (done && (::fsync(fd.number) != 0 || ::rename(partial.c_str(), path_.c_str()) != 0))
+  if (done && (::fsync(fd.number()) != 0 || ::rename(partial.c_str(), path_.c_str()) != 0))
     done = fail(ErrorCode::kIo, "cannot write {}: {}", path_, std::strerror(errno));
   if (done) return path_;
   ::unlink(partial.c_str());
