@@ -1,4 +1,5 @@
 // URLs: whatever is put into a path or a query, parse_target() gives back, or refuses.
+#include <algorithm>
 #include <cstdint>
 #include <string_view>
 
@@ -10,7 +11,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   (void)net::parse_url(text);
   (void)net::parse_target(text);
-  const std::string_view segment = text.substr(0, text.find('\n')), value = text.substr(segment.size());
+  const std::string_view segment = text.substr(0, text.find('\n')),
+                         value = text.substr(std::min(text.size(), segment.size() + 1));
   const auto refused = [](std::string_view part, bool path) {
     if (!net::is_utf8(part)) return true;
     for (const char c : part)
