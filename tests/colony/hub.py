@@ -2,14 +2,15 @@
 import hashlib
 import http.server
 import json
-import threading
 import time
 import urllib.parse
+
+from listener import Listener
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class Hub:
+class Hub(Listener):
     def __init__(self, files, repo="org/tiny"):
         self.files, self.repo = files, repo
         self.log = []  # (method, path, range, authorization)
@@ -88,16 +89,7 @@ class Hub:
                     if hub.rate:
                         time.sleep(16384 / hub.rate)
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.server.handle_error = lambda *_: None
-        self.port = self.server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+        self.listen(Handler)
 
     def transfers(self):
         return [entry for entry in self.log if entry[0] == "GET" and ".gguf" in entry[1] and not (self.redirect_to and "/resolve/" in entry[1])]

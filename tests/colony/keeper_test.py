@@ -4,11 +4,11 @@ import json
 import os
 import pty
 import subprocess
-import threading
 import time
 import unittest
 
 from colony import Colony, main, text_of
+from listener import Listener
 
 
 def frame(number, kind, **fields):
@@ -24,7 +24,7 @@ DONE = "data: [DONE]\n\n"
 MADE = b'{"job_id":"job-x","sse_url":"/v7/elsewhere?of=x","status":"queued","queue_position":0}'
 
 
-class Queen:
+class Queen(Listener):
     """Answers with `body`, in pieces of `step` bytes, on a path that no client could have built."""
 
     def __init__(self, body, step=1 << 20, refusals=(), made=MADE):
@@ -62,17 +62,11 @@ class Queen:
                     return self.answer(status, b'{"error":{"code":"QUEUE_FULL","message":"come again","type":"rate_limit_error"}}', retry_after=retry_after)
                 self.answer(202, made)
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+        self.listen(Handler)
 
 
 
-class ElsewhereWorker:
+class ElsewhereWorker(Listener):
     """A hive and its worker, as far as a queen looks at them; the worker's stream lies at a path of its own choice."""
 
     def __init__(self):
@@ -102,14 +96,8 @@ class ElsewhereWorker:
                 self.rfile.read(int(self.headers["Content-Length"]))
                 self.answer(202, '{"job_id":"job-7","sse_url":"/v9/over/there?number=7","status":"queued","queue_position":0}')
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.beat = {"hive_id": "mock", "url": self.url, "version": "0", "node": {}, "workers": [{"worker_id": "w", "uri": self.url, "model_ref": "builtin:haiku", "device": "cpu", "kind": "cpu", "state": "ready", "pid": 1, "port": self.server.server_port}]}
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+        self.listen(Handler)
+        self.beat = {"hive_id": "mock", "url": self.url, "version": "0", "node": {}, "workers": [{"worker_id": "w", "uri": self.url, "model_ref": "builtin:haiku", "device": "cpu", "kind": "cpu", "state": "ready", "pid": 1, "port": self.port}]}
 
 
 class Keeper(unittest.TestCase):

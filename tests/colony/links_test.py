@@ -11,6 +11,7 @@ import unittest
 import urllib.parse
 
 from colony import Colony, main, parse_sse, wait_for
+from listener import Listener
 
 SEEDS = int(os.environ.get("LLORCH_LINK_SEEDS", "6"))
 STEPS = 60
@@ -45,7 +46,7 @@ def mutated(rng, value):
     return text.replace('"', "'", 1) if damage < 0.08 else text
 
 
-class Liar:
+class Liar(Listener):
     """A hive and its worker on one port, which answer whatever comes to their mind."""
 
     def __init__(self, seed):
@@ -94,11 +95,7 @@ class Liar:
 
             do_GET = do_POST = do_DELETE = answer
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.server.handle_error = lambda *_: None
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.listen(Handler)
 
     def reply(self, path):
         if path == "/v1/capabilities":
@@ -121,10 +118,6 @@ class Liar:
         rng = self.rng
         worker = {"worker_id": rng.choice(("w", "w2")), "uri": self.url, "model_ref": "builtin:haiku", "device": "cpu", "kind": "cpu", "state": rng.choice(("starting", "ready", "ready", "busy", "stopping")), "pid": 1, "port": 8601}
         return {"hive_id": rng.choice(("liar", "liar", "liar-two")), "url": self.url, "version": "0", "revision": str(rng.randrange(3)), "node": {}, "workers": [worker] * rng.randrange(3)}
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 class Links(unittest.TestCase):

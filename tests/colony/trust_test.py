@@ -7,11 +7,10 @@ import pathlib
 import resource
 import signal
 import subprocess
-import threading
-import time
 import unittest
 
 from colony import BIN, Colony, free_port, listens, main, wait_for
+from listener import Listener
 
 OPERATOR = "the-operators-own-token"
 
@@ -23,7 +22,7 @@ def secret(path, text):
     return path
 
 
-class Ear:
+class Ear(Listener):
     """A listener that answers like a hive and remembers which keys it was shown."""
 
     def __init__(self, address="127.0.0.1", status=200):
@@ -49,14 +48,7 @@ class Ear:
 
             do_GET = do_POST = do_DELETE = answer
 
-        self.server = http.server.ThreadingHTTPServer((address, 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://{address}:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+        self.listen(Handler, address)
 
 
 def bearer(key):
@@ -253,18 +245,22 @@ class Trust(unittest.TestCase):
 
     # 15.6
     def test_wrong_keys_shut_nobody_out(self):
-        with self.keyed() as (c, _):
+        with self.keyed("--log-level", "debug") as (c, _):
             hive = c.start(BIN / "llorch-hive", "--token-file", c.home / "token", "--port", free_port(), "--hive-id", "own", "--queen-url", c.url, "--data-dir", c.home / "own", "--heartbeat-interval-sec", "1", "--worker-port", free_port(), stdout=subprocess.DEVNULL, stderr=open(c.home / "own.log", "a"))
             wait_for(lambda: "own" in self.hives(c))
             codes = [c.call("GET", "/v1/status", None, bearer(f"a-wrong-key-{i:04}"))[0] for i in range(30)]
             self.assertEqual(set(codes[:10]), {401})
             self.assertEqual(set(codes[11:]), {429}, "who tries keys is held up")
             self.assertEqual(c.call("GET", "/v1/status", None, bearer(OPERATOR))[0], 200, "who has the right key is not")
-            end = time.monotonic() + 4  # more than three heartbeats
-            while time.monotonic() < end:
+            heartbeats = lambda: (c.home / "queen.log").read_text().count("POST /v1/heartbeat 200")
+            before = heartbeats()
+
+            def four_more():
                 self.assertEqual(c.call("GET", "/v1/status", None, bearer("a-wrong-key-0099"))[0], 429)
                 self.assertEqual(self.hives(c), {"own"})
-                time.sleep(0.2)
+                return heartbeats() >= before + 4  # after three that are not believed a hive ends
+
+            wait_for(four_more, 20)
             self.assertIsNone(hive.poll())
 
     def test_a_hive_goes_on_while_its_heartbeats_are_refused(self):
