@@ -2,17 +2,16 @@
 
 namespace llorch::queen {
 
-bool Admission::take_deadline(const service::ContextPtr& c, boost::json::object& body, Deadline& d) {
+bool Admission::take_deadline(const service::ContextPtr& c, const boost::json::value& given, Deadline& d) {
   if (const auto header = c->request.headers.get("X-Deadline")) d.header = *header, d.at = c->deadline;
   std::int64_t relative = options_.default_deadline_ms;
-  if (const auto* v = body.if_contains("deadline_ms"); v && !v->is_null()) {
-    if (!v->is_int64() || v->get_int64() < 1 || v->get_int64() > options_.max_deadline_ms)
+  if (!given.is_null()) {
+    if (!given.is_int64() || given.get_int64() < 1 || given.get_int64() > options_.max_deadline_ms)
       return c->fail({ErrorCode::kInvalidRequest,
                       fmt::format("deadline_ms must be a whole number from 1 to {}", options_.max_deadline_ms)},
                      {}, "deadline_ms"),
              false;
-    relative = v->get_int64();
-    body.erase("deadline_ms");  // from here on it is a point in time, which waiting does not move
+    relative = given.get_int64();  // from here on it is a point in time, which waiting does not move
   }
   const auto now = std::chrono::system_clock::now();
   if (!d.at && relative > 0) {
@@ -40,10 +39,18 @@ net::EventLoop::Timer Admission::guard(const service::FlowPtr& flow, const Deadl
       });
 }
 
+std::shared_ptr<void> Admission::enter(const service::ContextPtr& c) {
+  if (closed_) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"}), nullptr;
+  // Where a newcomer may take another's place, that is known once it was read.
+  const bool may_drop = options_.admission_policy == "drop-lru";
+  if (full(*entered_ + (may_drop ? 0 : line_.count()))) return refuse(c), nullptr;
+  ++*entered_;
+  return {entered_.get(), [count = entered_](int*) { --*count; }};
+}
+
 OpenRequestPtr Admission::admit(const service::ContextPtr& c, bool batch) {
   if (closed_) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"}), nullptr;
-  if (options_.admission_capacity >= 0 && line_.count() >= options_.admission_capacity && !make_place(batch))
-    return refuse(c), nullptr;
+  if (full(line_.count() + *entered_) && !make_place(batch)) return refuse(c), nullptr;
   metrics_.enqueued("accepted");
   return std::make_unique<OpenRequest>(metrics_);
 }
@@ -66,7 +73,7 @@ void Admission::refuse(const service::ContextPtr& c) {
   metrics_.enqueued("rejected");
   c->fail({ErrorCode::kQueueFull, "the queue is full"}, {{"retry_after_ms", 1000},
                                                          {"backoff_ms", 1000},
-                                                         {"queue_depth", line_.count()},
+                                                         {"queue_depth", line_.count() + *entered_},
                                                          {"queue_capacity", options_.admission_capacity}});
 }
 

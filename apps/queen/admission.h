@@ -26,21 +26,28 @@ class Admission {
  public:
   Admission(const QueenOptions& options, WaitingLine& line, Metrics& metrics)
       : options_(options), line_(line), metrics_(metrics) {}
+  /// A place for a request whose body is being read, which counts as waiting meanwhile; null: refused here.
+  [[nodiscard]] std::shared_ptr<void> enter(const service::ContextPtr& c);
   /// One more request, which counts from now on; null: QUEUE_FULL or SHUTTING_DOWN was answered.
   [[nodiscard]] OpenRequestPtr admit(const service::ContextPtr& c, bool batch);
-  /// Of a request: its header, its body's deadline_ms (which is taken out), or the default. False when it was refused.
-  [[nodiscard]] bool take_deadline(const service::ContextPtr& c, boost::json::object& body, Deadline& d);
+  /// Of a request: its header, `relative` (deadline_ms of its body, or null), or the default. False when it was
+  /// refused.
+  [[nodiscard]] bool take_deadline(const service::ContextPtr& c, const boost::json::value& relative, Deadline& d);
   /// Cancels the flow when the deadline passes: until the request has its worker, who knows the deadline as well.
   [[nodiscard]] net::EventLoop::Timer guard(const service::FlowPtr& flow, const Deadline& d);
   void close() { closed_ = true; }
 
  private:
+  [[nodiscard]] bool full(int waiting) const {
+    return options_.admission_capacity >= 0 && waiting >= options_.admission_capacity;
+  }
   [[nodiscard]] bool make_place(bool batch);
   void refuse(const service::ContextPtr& c);
   const QueenOptions& options_;
   WaitingLine& line_;
   Metrics& metrics_;
   bool closed_ = false;
+  std::shared_ptr<int> entered_ = std::make_shared<int>(0);
 };
 
 }  // namespace llorch::queen

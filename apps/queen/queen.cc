@@ -84,7 +84,8 @@ Queen::Queen(net::EventLoop& loop, QueenOptions options)
               {options_.eviction_policy == "lru", std::chrono::seconds(options_.hive_start_timeout_s)}),
       admission_(options_, placer_.line(), metrics_),
       background_(loop),
-      ledger_(desk_, background_, metrics_) {}
+      ledger_(desk_, background_, metrics_),
+      intake_(loop, admission_) {}
 
 Queen::~Queen() { front_.close(); }
 
@@ -268,6 +269,7 @@ void Queen::sweep() {
     broadcast_.send("heartbeat", boost::json::serialize(o));
   }
   ledger_.save_marks();
+  intake_.sweep();
   probe_waited_for();
   if (options_.eviction_policy == "lru") relieve_pressure();
   sweep_timer_ = loop_.after(std::chrono::milliseconds(2500), [this] { sweep(); });
@@ -346,6 +348,7 @@ void Queen::shutdown(std::string_view why, bool all) {
   log(Level::kInfo, "shutdown", fmt::format("shutting down: {}", why));
   const Error ending{ErrorCode::kShuttingDown, "the queen is shutting down"};
   admission_.close();
+  intake_.close();
   desk_.cancel_all(ending);
   gate_.close(ending);
   stop_everything(ending_.errand(std::chrono::seconds(60)), *this, all);

@@ -13,6 +13,7 @@
 #include "base/state_lock.h"
 #include "queen/admission.h"
 #include "queen/catalog.h"
+#include "queen/intake.h"
 #include "queen/job_ledger.h"
 #include "queen/membership.h"
 #include "queen/options.h"
@@ -51,6 +52,7 @@ class Queen {
   [[nodiscard]] Placer& placer() { return placer_; }
   [[nodiscard]] const WaitingLine& line() const { return placer_.line(); }
   [[nodiscard]] Admission& admission() { return admission_; }
+  [[nodiscard]] Intake& intake() { return intake_; }
   [[nodiscard]] JobLedger& ledger() { return ledger_; }
   [[nodiscard]] LocalHive& local_hive() { return local_; }
   [[nodiscard]] bool stopping() const { return stopping_; }
@@ -113,6 +115,7 @@ class Queen {
   bool stopping_ = false;
   service::Background background_;  // its work uses what is above
   JobLedger ledger_;
+  Intake intake_;
 };
 
 /// {hives, workers, queue, ...} for people and pages.

@@ -130,9 +130,8 @@ void Intake::run_prepare(const PromptRequestPtr& r) {
 /// The request's key is its own, or the answer is another's.
 void Intake::reserve(const PromptRequestPtr& r) {
   const service::ContextPtr& c = r->c;
-  // Lengths keep apart what the parts could otherwise spell together.
-  const std::string key = fmt::format("{}:{}|{}|{}", c->principal.id.size(), c->principal.id, c->route,
-                                      *c->request.headers.get("Idempotency-Key"));
+  const std::string key =
+      IdempotencyStore::key_of(c->principal.id, c->route, *c->request.headers.get("Idempotency-Key"));
   const auto again = [this, weak = std::weak_ptr(r)] {
     const auto alive = weak.lock();
     if (alive && waiting_.erase(alive) > 0) reserve(alive);

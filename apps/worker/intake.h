@@ -13,14 +13,15 @@
 #include <string>
 
 #include "service/background.h"
+#include "service/idempotency.h"
 #include "service/router.h"
 #include "worker/admission.h"
-#include "worker/idempotency.h"
 #include "worker/metrics.h"
 #include "worker/prompt_renderer.h"
 
 namespace llorch::worker {
 
+using service::IdempotencyStore;
 class PromptRequest;
 using PromptRequestPtr = std::shared_ptr<PromptRequest>;
 

@@ -6,7 +6,6 @@
 #include "service/exit_deadline.h"
 #include "worker/admission.h"
 #include "worker/health_probe.h"
-#include "worker/idempotency.h"
 #include "worker/inference.h"
 #include "worker/lifecycle.h"
 

@@ -401,6 +401,46 @@ class Counts(unittest.TestCase):
         return s
 
 
+class Repeated(unittest.TestCase):
+    """Idempotency-Key at the queen's own API."""
+    ORDER = {"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 4, "resumable": True}
+
+    def post(self, c, key, **fields):
+        return c.call("POST", "/v1/jobs", self.ORDER | fields, {"Idempotency-Key": key})
+
+    def jobs(self, c):
+        return {j["job_id"] for j in c.call("GET", "/v1/jobs")[2]["jobs"]}
+
+    def test_ten_equal_keys_make_one_job(self):
+        with Colony() as c:
+            c.queen()
+            for padding in ("", "x" * 3_000_000):  # read on the loop, and on a background thread
+                answers = []
+                threads = [threading.Thread(target=lambda: answers.append(self.post(c, f"key{len(padding)}", prompt="x" + padding))) for _ in range(10)]
+                before = self.jobs(c)
+                [t.start() for t in threads], [t.join() for t in threads]
+                self.assertEqual([a[0] for a in answers], [202] * 10)
+                made = {a[2]["job_id"] for a in answers}
+                self.assertEqual((len(made), made), (1, self.jobs(c) - before))
+                self.assertEqual(sum(a[1].get("Idempotent-Replayed") == "true" for a in answers), 9)
+                c.call("DELETE", f"/v1/jobs/{made.pop()}")
+
+    def test_a_key_belongs_to_its_body_and_is_free_where_nothing_was_made(self):
+        with Colony() as c:
+            c.queen()
+            self.assertEqual(self.post(c, "k", prompt="")[0], 400)
+            first = self.post(c, "k")
+            self.assertEqual((first[0], first[1].get("Idempotent-Replayed")), (202, None))
+            status, _, answer = self.post(c, "k", max_tokens=5)
+            self.assertEqual((status, answer["error"]["code"]), (409, "IDEMPOTENCY_MISMATCH"))
+            self.assertEqual(self.post(c, "k")[2]["job_id"], first[2]["job_id"])
+            self.assertEqual(self.post(c, "")[0], 400)
+            self.assertEqual(self.post(c, "x" * 257)[0], 400)
+            order = {"operation": "status"}
+            ids = {c.call("POST", "/v1/jobs", order, {"Idempotency-Key": "s"})[2]["job_id"] for _ in range(2)}
+            self.assertEqual(len(ids), 1)
+
+
 @contextlib.contextmanager
 def stopped(pid):
     os.kill(pid, signal.SIGSTOP)

@@ -26,11 +26,24 @@ struct InferOrder {
   ResolvedModel model;
   bool names_models = false;  // its success leaves an alias behind
   boost::json::object body;   // for the worker; without prompt and messages
-  std::string prompt;
-  std::optional<boost::json::array> messages;
-  bool raw = false, stream = true, batch = false;
+  std::string prompt;         // empty where there are messages
+  std::string text;           // JSON: what the worker is sent
+  std::optional<std::string> model_name;
+  std::vector<wire::Violation> violations;
+  bool raw = false, stream = true, batch = false, resumable = false;
   Deadline deadline;
 };
+
+/// A body, read on whatever thread, and what becomes of it.
+struct Incoming {
+  boost::json::object body;
+  std::optional<Error> flaw;
+  std::string hash, operation;
+  boost::json::value deadline_ms;
+  std::shared_ptr<InferOrder> infer;
+  service::ReservedKey key;
+};
+using IncomingPtr = std::shared_ptr<Incoming>;
 
 /// What a worker's stream has said so far.
 struct WorkerReply {
@@ -66,26 +79,29 @@ service::Step<bool> follow_worker(const FlowPtr& flow, Queen& q, const Placed& a
   return watched<bool>(flow, q.watch_worker(at, pulse), std::move(call));
 }
 
-/// The prompt goes as one user message where the model has a chat template.
+/// What a worker is sent: a prompt goes as one user message where the model has a chat template.
+std::string worker_body(const InferOrder& o, bool has_template) {
+  boost::json::object body = o.body;
+  if (o.raw || !has_template)
+    body["prompt"] = o.prompt;
+  else
+    body["messages"] = boost::json::array{{{"role", "user"}, {"content", o.prompt}}};
+  return boost::json::serialize(body);
+}
+
 Procedure send(FlowPtr flow, Queen& q, Placed at, std::shared_ptr<InferOrder> o, std::string correlation_id,
                service::Step<service::JsonAnswer>::Done done) {
-  boost::json::object body = o->body;
-  if (o->messages)
-    body["messages"] = *o->messages;
-  else if (o->raw)
-    body["prompt"] = o->prompt;
-  else
-    body["messages"] = boost::json::array{{{"role", "user"}, {"content", o->prompt}}};
-  service::Asked asked("POST", "/v1/inference", boost::json::serialize(body));
+  service::Asked asked("POST", "/v1/inference", o->text);
   asked.headers.add("X-Correlation-Id", correlation_id);
   if (!o->deadline.header.empty()) asked.headers.add("X-Deadline", o->deadline.header);
   auto first = ask_worker(flow, q, at, asked);
   auto answer = co_await first;
-  if (answer && !o->messages && !o->raw)
+  if (answer && !o->prompt.empty() && !o->raw)
     if (const Status s = service::check(*answer); !s && s.error().code == ErrorCode::kChatTemplateMissing) {
-      body.erase("messages");
-      body["prompt"] = o->prompt;
-      asked.body = boost::json::serialize(body);
+      auto work = [o] { return worker_body(*o, false); };
+      auto text = co_await service::in_background(flow, q.background(), work);
+      if (!text) co_return done(std::unexpected(text.error()));
+      asked.body = *std::move(text);
       auto second = ask_worker(flow, q, at, asked);
       answer = co_await second;
     }
@@ -268,21 +284,34 @@ Procedure hive_check(TaskPtr t, Queen& q, std::string hive_id) {
   t->succeed(info->body);
 }
 
-void create_infer(Queen& q, const ContextPtr& c, const boost::json::object& body, Deadline deadline) {
-  wire::Fields f(body);
-  (void)f.take("operation");
-  const auto o = std::make_shared<InferOrder>();
-  o->deadline = std::move(deadline);
-  const auto model = f.text("model", 512);
-  o->prompt = f.text("prompt", 4 << 20).value_or("");
-  if (const auto* m = f.take("messages")) {
-    if (m->is_array())
-      o->messages = m->get_array();
-    else
-      f.violation("messages", "array", "messages must be an array");
-  }
-  if (o->prompt.empty() == !o->messages)
+/// 202, remembered for whoever comes again with the same key.
+void reply_created(const ContextPtr& c, Incoming& in, const service::Task& t) {
+  net::Response response;
+  response.status = 202;
+  response.body = boost::json::serialize(service::created(*t.job, kPrefix, 0));
+  in.key.answered({t.job->id, response});
+  c->reply(std::move(response));
+}
+
+void read_content(wire::Fields& f, InferOrder& o) {
+  o.prompt = f.text("prompt", 4 << 20).value_or("");
+  const auto* messages = f.take("messages");
+  if (messages && !messages->is_array()) f.violation("messages", "array", "messages must be an array");
+  const bool has_messages = messages && messages->is_array();
+  if (o.prompt.empty() == !has_messages)
     f.violation("prompt", "one of prompt and messages", "exactly one of prompt and messages is required");
+  if (!has_messages) return void(o.text = worker_body(o, true));
+  boost::json::object body = o.body;
+  body["messages"] = *messages;
+  o.text = boost::json::serialize(body);
+}
+
+/// On whatever thread.
+std::shared_ptr<InferOrder> read_infer(const boost::json::object& body, const std::string& principal) {
+  wire::Fields f(body);
+  (void)f.take("operation"), (void)f.take("job_id");
+  const auto o = std::make_shared<InferOrder>();
+  o->model_name = f.text("model", 512);
   o->wanted.hive = f.text("hive_id", 64).value_or(""), o->wanted.worker_id = f.text("worker_id", 64).value_or(""),
   o->wanted.device = f.text("device", 32).value_or("");
   o->raw = f.boolean("raw").value_or(false), o->stream = f.boolean("stream").value_or(true);
@@ -290,37 +319,43 @@ void create_infer(Queen& q, const ContextPtr& c, const boost::json::object& body
   if (priority != "interactive" && priority != "batch")
     f.violation("priority", "interactive or batch", "priority must be interactive or batch");
   o->batch = priority == "batch";
-  const bool resumable = f.boolean("resumable").value_or(false);
+  o->resumable = f.boolean("resumable").value_or(false);
   for (const std::string_view name : kSampling)
     if (const auto* v = f.take(name)) o->body[name] = *v;
   if (!o->body.contains("temperature")) o->body["temperature"] = 0.7;
-  if (const auto bad = salt_cache(o->body, c->principal.id))
-    f.violation(bad->field, "max_length(256)", bad->error.message);
-  (void)f.take("job_id");
-  if (!model) f.violation("model", "required", "model is required");
+  if (const auto bad = salt_cache(o->body, principal)) f.violation(bad->field, "max_length(256)", bad->error.message);
+  read_content(f, *o);
+  if (!o->model_name) f.violation("model", "required", "model is required");
   for (const std::string& name : f.unknown())
     f.violation(name, "known field", fmt::format("{} is no field of this operation", name));
-  if (!f.violations().empty())
-    return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()),
-                   f.violations().front().field);
-  auto resolved = q.resolve(*model, c->principal);
+  o->violations = f.violations();
+  return o;
+}
+
+void create_infer(Queen& q, const ContextPtr& c, Incoming& in) {
+  const auto o = in.infer;
+  if (!q.admission().take_deadline(c, in.deadline_ms, o->deadline)) return;
+  if (!o->violations.empty())
+    return c->fail(wire::violation_error(o->violations), wire::violation_details(o->violations),
+                   o->violations.front().field);
+  auto resolved = q.resolve(*o->model_name, c->principal);
   if (!resolved) return c->fail(resolved.error(), {}, "model");
   o->model = *std::move(resolved), o->wanted.model = o->model.ref.text();
   o->names_models = c->principal.may(service::Scope::kAdmin);
   auto open = q.admission().admit(c, o->batch);
   if (!open) return;
-  const TaskPtr t = q.desk().create(c, "infer", resumable, true);
+  const TaskPtr t = q.desk().create(c, "infer", o->resumable, true);
   JobRow row;
   row.id = t->job->id, row.principal = c->principal.id, row.operation = "infer", row.status = "queued",
-  row.priority = priority, row.model = o->wanted.model;
-  row.prompt_hash = security::sha256_hex(c->request.body), row.created_ms = now_ms();
+  row.priority = o->batch ? "batch" : "interactive", row.model = o->wanted.model;
+  row.prompt_hash = in.hash, row.created_ms = now_ms();
   q.ledger().begin(std::move(row), std::move(open));
-  c->reply(202, service::created(*t->job, kPrefix, 0));
+  reply_created(c, in, *t);
   infer(t, q, o);
 }
 
 /// A name for a model, which only the queen resolves (H-20).
-void create_alias(Queen& q, const ContextPtr& c, wire::Fields& f) {
+void create_alias(Queen& q, const ContextPtr& c, Incoming& in, wire::Fields& f) {
   const std::string name = f.text("name", 96).value_or(""), model = f.text("model", 512).value_or("");
   const auto as_ref = colony::parse_model_ref(name);
   if (!as_ref || as_ref->kind != colony::ModelRef::Kind::kAlias)
@@ -329,7 +364,7 @@ void create_alias(Queen& q, const ContextPtr& c, wire::Fields& f) {
   if (!resolved) return c->fail(resolved.error(), {}, "model");
   const std::string ref = resolved->ref.text();
   const TaskPtr t = q.desk().create(c, "model_alias", true, false);
-  c->reply(202, service::created(*t->job, kPrefix, 0));
+  reply_created(c, in, *t);
   t->start();
   q.catalog().aliases[name] = ref;
   q.background().run([&q, name, ref] { (void)q.catalog().save_alias(name, ref); });
@@ -366,7 +401,7 @@ Procedure unload_model(TaskPtr t, Queen& q, std::string model, std::string hive_
   t->succeed(boost::json::value{{"id", model}, {"status", "unloaded"}, {"workers_stopped", victims.size()}});
 }
 
-void create_load(Queen& q, const ContextPtr& c, const std::string& operation, wire::Fields& f) {
+void create_load(Queen& q, const ContextPtr& c, Incoming& in, wire::Fields& f) {
   const auto placing = std::make_shared<Placement>();
   const std::string model = f.text("model", 512).value_or(f.text("id", 512).value_or(""));
   placing->wanted.hive = f.text("hive_id", 64).value_or(""), placing->wanted.device = f.text("device", 32).value_or("");
@@ -379,33 +414,38 @@ void create_load(Queen& q, const ContextPtr& c, const std::string& operation, wi
   if (!resolved) return c->fail(resolved.error(), {}, "model");
   placing->ref = std::move(resolved->ref), placing->access = resolved->access;
   placing->wanted.model = placing->ref.text();
-  const TaskPtr t = q.desk().create(c, operation, true, false);
-  c->reply(202, service::created(*t->job, kPrefix, 0));
-  if (operation == "model_unload") return void(unload_model(t, q, placing->wanted.model, placing->wanted.hive));
+  const TaskPtr t = q.desk().create(c, in.operation, true, false);
+  reply_created(c, in, *t);
+  if (in.operation == "model_unload") return void(unload_model(t, q, placing->wanted.model, placing->wanted.hive));
   report_to(*placing, t);
   load_model(t, q, placing);
 }
 
-void create(Queen& q, const ContextPtr& c) {
-  auto body = wire::parse_body(c->request.body);
-  if (!body) return c->fail(body.error());
-  if (q.stopping()) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"});
-  wire::Fields f(*body);
-  const std::string operation = f.text("operation", 64).value_or("");
-  if (operation == "infer") {
-    Deadline deadline;
-    if (q.admission().take_deadline(c, *body, deadline)) create_infer(q, c, *body, std::move(deadline));
-    return;
-  }
+/// On whatever thread.
+void read(const service::Context& c, Incoming& in) {
+  auto body = wire::parse_body(c.request.body);
+  if (!body) return void(in.flaw = body.error());
+  in.hash = security::sha256_hex(c.request.body);
+  in.operation = json::find_text(*body, "operation").value_or("");
+  if (in.operation != "infer") return void(in.body = *std::move(body));
+  if (auto* v = body->if_contains("deadline_ms")) in.deadline_ms = std::move(*v);
+  body->erase("deadline_ms");
+  in.infer = read_infer(*body, c.principal.id);
+}
+
+void create_operation(Queen& q, const ContextPtr& c, Incoming& in) {
+  const std::string& operation = in.operation;
+  wire::Fields f(in.body);
+  (void)f.take("operation");
   if (!colony::is_queen_operation(operation) && !colony::is_hive_operation(operation))
     return c->fail({ErrorCode::kUnknownOperation, "there is no such operation"}, {}, "operation");
   if (!c->principal.may(service::Scope::kAdmin))
     return c->fail({ErrorCode::kForbidden, "this API key does not have the scope that the operation needs"});
-  if (operation == "model_alias") return create_alias(q, c, f);
-  if (operation == "model_load" || operation == "model_unload") return create_load(q, c, operation, f);
+  if (operation == "model_alias") return create_alias(q, c, in, f);
+  if (operation == "model_load" || operation == "model_unload") return create_load(q, c, in, f);
   if (operation == "status" || operation == "queen_check") {
-    const TaskPtr t = q.desk().create(c, operation, true, false);
-    c->reply(202, service::created(*t->job, kPrefix, 0));
+    const TaskPtr t = q.desk().create(c, in.operation, true, false);
+    reply_created(c, in, *t);
     t->start();
     if (operation == "queen_check")
       t->narrate("queen_check", fmt::format("the queen is awake, with {} hives", q.hives().online().size()));
@@ -416,24 +456,39 @@ void create(Queen& q, const ContextPtr& c) {
   const bool asleep = q.hives().online().empty() && q.local_hive_wanted() &&
                       (hive_id.empty() || hive_id == q.local_hive().id()) && operation != "hive_check";
   if (const auto hive = q.find_hive(hive_id); !hive && !asleep) return c->fail(hive.error(), {}, "hive_id");
-  boost::json::object order = *body;
+  boost::json::object order = in.body;
   if (auto* m = order.if_contains("model"); m && m->is_string()) {
     const auto resolved = q.resolve(m->get_string(), c->principal);
     if (!resolved) return c->fail(resolved.error(), {}, "model");
     *m = boost::json::string(resolved->ref.text());
   }
-  const TaskPtr t = q.desk().create(c, operation, true, false);
-  c->reply(202, service::created(*t->job, kPrefix, 0));
+  const TaskPtr t = q.desk().create(c, in.operation, true, false);
+  reply_created(c, in, *t);
   if (operation == "hive_check")
     hive_check(t, q, hive_id);
   else
     pass_on(t, q, hive_id, std::move(order));
 }
 
+void create(Queen& q, const ContextPtr& c, const IncomingPtr& in) {
+  if (in->flaw) return c->fail(*in->flaw);
+  if (q.stopping()) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"});
+  const std::function<void()> again = [&q, c, in] {
+    if (c->exchange->alive()) create(q, c, in);
+  };
+  if (!q.intake().reserve(c, in->hash, in->key, again)) return;
+  if (in->infer) return create_infer(q, c, *in);
+  create_operation(q, c, *in);
+}
+
 }  // namespace
 
 void add_route_jobs(Queen& q) {
-  q.front().router().route<service::Scope::kInfer>("POST", kPrefix, [&q](const ContextPtr& c) { create(q, c); });
+  q.front().router().route<service::Scope::kInfer>("POST", kPrefix, [&q](const ContextPtr& c) {
+    const auto in = std::make_shared<Incoming>();
+    q.intake().prepare(
+        c, [c, in] { read(*c, *in); }, [&q, c, in] { create(q, c, in); });
+  });
   service::add_job_routes(q.front().router(), q.loop(), q.desk().jobs(),
                           {.prefix = kPrefix,
                            .cancel = [&q](const job::JobPtr& j) { q.desk().cancel(j); },

@@ -44,23 +44,6 @@ void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& 
   c->streamed(status);
 }
 
-net::ClientRequest request_to(const ContextPtr& c, const service::Peer& worker, std::string body,
-                              const Deadline& deadline) {
-  net::ClientRequest call;
-  call.method = "POST";
-  call.url = worker.base.below(c->route);
-  call.headers.add("Content-Type", "application/json");
-  if (!worker.token.empty()) call.headers.add("Authorization", "Bearer " + worker.token);
-  call.headers.add("X-Correlation-Id", c->correlation_id);
-  if (!c->traceparent.empty()) call.headers.add("traceparent", c->traceparent);
-  if (!deadline.header.empty()) call.headers.add("X-Deadline", deadline.header);
-  if (const auto key = c->request.headers.get("Idempotency-Key"))
-    call.headers.add("Idempotency-Key", security::sha256_hex(c->principal.id + "|" + *key));
-  call.body = std::move(body);
-  call.idle_timeout = std::chrono::seconds(600);  // a whole answer may take its time; a stream has comments
-  return call;
-}
-
 /// One try. Errors only when nothing has been answered yet, or in the middle of a stream.
 Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, net::ClientRequest call, const std::shared_ptr<Relayed>& r) {
   return {
@@ -109,7 +92,7 @@ void cut_off(const ContextPtr& c, const Error& why) {
 struct Served {
   ContextPtr c;
   PlacementPtr placing;
-  boost::json::object body;
+  std::string body;  // JSON, without its model
   Deadline deadline;
   OpenRequestPtr open;
 
@@ -137,6 +120,29 @@ struct Served {
 };
 using ServedPtr = std::shared_ptr<Served>;
 
+/// `body` is the text of an object.
+std::string with_model(const std::string& body, const std::string& model) {
+  const std::string field = "{\"model\":" + boost::json::serialize(boost::json::string(model));
+  return field + (body == "{}" ? "}" : "," + body.substr(1));
+}
+
+net::ClientRequest request_to(const Served& s, const Placed& at) {
+  const ContextPtr& c = s.c;
+  net::ClientRequest call;
+  call.method = "POST";
+  call.url = at.worker.base.below(c->route);
+  call.headers.add("Content-Type", "application/json");
+  if (!at.worker.token.empty()) call.headers.add("Authorization", "Bearer " + at.worker.token);
+  call.headers.add("X-Correlation-Id", c->correlation_id);
+  if (!c->traceparent.empty()) call.headers.add("traceparent", c->traceparent);
+  if (!s.deadline.header.empty()) call.headers.add("X-Deadline", s.deadline.header);
+  if (const auto key = c->request.headers.get("Idempotency-Key"))
+    call.headers.add("Idempotency-Key", security::sha256_hex(c->principal.id + "|" + *key));
+  call.body = with_model(s.body, at.model);
+  call.idle_timeout = std::chrono::seconds(600);  // a whole answer may take its time; a stream has comments
+  return call;
+}
+
 /// What a client is told of a try that failed.
 Error went_away(const FlowPtr& flow, const Error& why) {
   if (flow->cancelled()) return *flow->cancelled();
@@ -153,11 +159,9 @@ Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
     in_time.cancel();
     if (!c->exchange->alive()) co_return s->open->cancelled();
     if (!placed) co_return s->fail(placed.error());
-    s->body["model"] = placed->model;
-    const std::string text = boost::json::serialize(s->body);
     const auto r = std::make_shared<Relayed>();
     q.metrics().connections.Increment();
-    auto step = watched_relay(flow, q, c, *placed, request_to(c, placed->worker, text, s->deadline), r);
+    auto step = watched_relay(flow, q, c, *placed, request_to(*s, *placed), r);
     const auto outcome = co_await step;
     q.metrics().connections.Decrement();
     q.metrics().dispatched(outcome ? "completed" : std::string(name(outcome.error().code)));
@@ -180,16 +184,38 @@ Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
   }
 }
 
-void accept(Queen& q, const ContextPtr& c) {
-  auto body = wire::parse_body(c->request.body);
-  if (!body) return c->fail(body.error());
-  const auto model = json::find_text(*body, "model");
-  if (!model) return c->fail({ErrorCode::kInvalidRequest, "model is required"}, {}, "model");
-  auto resolved = q.resolve(*model, c->principal);
+/// A body, read on whatever thread.
+struct Read {
+  std::optional<std::string> model;
+  boost::json::value deadline_ms;
+  std::string rest;  // JSON, without the two
+  std::optional<Error> flaw;
+  std::string field;  // of the flaw
+};
+
+void read(const service::Context& c, Read& out) {
+  auto body = wire::parse_body(c.request.body);
+  if (!body) return void(out.flaw = body.error());
+  out.model = json::find_text(*body, "model");
+  if (!out.model) {
+    out.flaw = Error{ErrorCode::kInvalidRequest, "model is required"}, out.field = "model";
+    return;
+  }
+  if (const auto bad = salt_cache(*body, c.principal.id)) {
+    out.flaw = bad->error, out.field = bad->field;
+    return;
+  }
+  if (auto* v = body->if_contains("deadline_ms")) out.deadline_ms = std::move(*v);
+  body->erase("deadline_ms"), body->erase("model");
+  out.rest = boost::json::serialize(*body);
+}
+
+void accept(Queen& q, const ContextPtr& c, Read& body) {
+  if (body.flaw) return c->fail(*body.flaw, {}, body.field);
+  auto resolved = q.resolve(*body.model, c->principal);
   if (!resolved) return c->fail(colony::no_such_model(), {}, "model");
   Deadline deadline;
-  if (const auto bad = salt_cache(*body, c->principal.id)) return c->fail(bad->error, {}, bad->field);
-  if (!q.admission().take_deadline(c, *body, deadline)) return;
+  if (!q.admission().take_deadline(c, body.deadline_ms, deadline)) return;
   auto open = q.admission().admit(c, false);
   if (!open) return;
   const auto placing = std::make_shared<Placement>();
@@ -202,7 +228,14 @@ void accept(Queen& q, const ContextPtr& c) {
   placing->relay = [](std::string_view, const boost::json::object&) {};
   const auto flow = q.gate().flow();
   c->exchange->on_gone = [flow] { flow->cancel({ErrorCode::kCancelled, "the client has left"}); };
-  serve(flow, q, std::make_shared<Served>(Served{c, placing, *std::move(body), std::move(deadline), std::move(open)}));
+  serve(flow, q,
+        std::make_shared<Served>(Served{c, placing, std::move(body.rest), std::move(deadline), std::move(open)}));
+}
+
+void begin(Queen& q, const ContextPtr& c) {
+  const auto body = std::make_shared<Read>();
+  q.intake().prepare(
+      c, [c, body] { read(*c, *body); }, [&q, c, body] { accept(q, c, *body); });
 }
 
 }  // namespace
@@ -212,7 +245,7 @@ void add_route_openai(Queen& q) {
   auto& r = q.front().router();
   for (const std::string prefix : {"/v1", ""}) {
     for (const char* path : {"/chat/completions", "/completions", "/embeddings"})
-      r.route<Scope::kInfer>("POST", prefix + path, [&q](const ContextPtr& c) { accept(q, c); });
+      r.route<Scope::kInfer>("POST", prefix + path, [&q](const ContextPtr& c) { begin(q, c); });
     r.route<Scope::kInfer>("GET", prefix + "/models", [&q](const ContextPtr& c) {
       c->reply(200, {{"object", "list"}, {"data", models(q.hives())}});
     });

@@ -9,6 +9,7 @@
 #include <functional>
 #include <list>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -18,7 +19,7 @@
 #include "net/event_loop.h"
 #include "net/http_types.h"
 
-namespace llorch::worker {
+namespace llorch::service {
 
 class IdempotencyStore {
  public:
@@ -35,6 +36,10 @@ class IdempotencyStore {
   };
 
   explicit IdempotencyStore(std::size_t bytes_max) : bytes_max_(bytes_max) {}
+
+  /// Lengths keep apart what the parts could otherwise spell together.
+  [[nodiscard]] static std::string key_of(const std::string& principal, const std::string& route,
+                                          const std::string& given);
 
   /// `again`: called when the first request's fate is known, to claim once more; it must bear that its request has
   /// ended meanwhile.
@@ -78,4 +83,30 @@ class IdempotencyStore {
   std::set<std::pair<std::size_t, Owner*>> by_bytes_;  // those of owners_
 };
 
-}  // namespace llorch::worker
+/// A key that a request has reserved: free again when this goes, unless there was an answer.
+class ReservedKey {
+ public:
+  ReservedKey() = default;
+  ReservedKey(std::weak_ptr<IdempotencyStore> store, std::string key)
+      : store_(std::move(store)), key_(std::move(key)) {}
+  ReservedKey(ReservedKey&& other) noexcept
+      : store_(std::move(other.store_)), key_(std::exchange(other.key_, std::nullopt)) {}
+  ReservedKey& operator=(ReservedKey&& other) noexcept {
+    std::swap(store_, other.store_), std::swap(key_, other.key_);
+    return *this;
+  }
+  ~ReservedKey() {
+    const auto store = store_.lock();
+    if (key_ && store) store->release(*key_);
+  }
+  void answered(IdempotencyStore::Answer answer) {
+    const auto store = store_.lock();
+    if (const auto key = std::exchange(key_, std::nullopt); key && store) store->answered(*key, std::move(answer));
+  }
+
+ private:
+  std::weak_ptr<IdempotencyStore> store_;
+  std::optional<std::string> key_;
+};
+
+}  // namespace llorch::service

@@ -1,6 +1,8 @@
-#include "worker/idempotency.h"
+#include "service/idempotency.h"
 
-namespace llorch::worker {
+#include <fmt/format.h>
+
+namespace llorch::service {
 namespace {
 
 constexpr std::chrono::minutes kWindow{10};
@@ -17,6 +19,10 @@ void call_all(std::vector<std::function<void()>> waiting) {
 }
 
 }  // namespace
+
+std::string IdempotencyStore::key_of(const std::string& principal, const std::string& route, const std::string& given) {
+  return fmt::format("{}:{}|{}|{}", principal.size(), principal, route, given);
+}
 
 IdempotencyStore::Claim IdempotencyStore::claim(const std::string& owner, const std::string& key,
                                                 const std::string& body_hash, Time now, std::function<void()> again) {
@@ -110,4 +116,4 @@ void IdempotencyStore::sweep(Time now) {
   }
 }
 
-}  // namespace llorch::worker
+}  // namespace llorch::service
