@@ -1,6 +1,7 @@
 #include "hive/download.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -149,12 +150,29 @@ Attempt<bool> Download::fetch(const std::string& url, const Remote& remote, cons
   return true;
 }
 
+/// Others wait here, or take over when the holder dies: the kernel frees its lock. huggingface_hub locks the same file.
+Result<Descriptor> Download::lock_blob(const ContainedFolder& cache, const colony::CacheNames& names, std::int64_t size,
+                                       const OnProgress& on_progress) {
+  constexpr int kLookEveryMs = 100;  // nothing tells when a lock is free
+  LLORCH_OK(cache.make_folders(names.locks));
+  LLORCH_TRY(Descriptor file, cache.open_file(names.lock, O_RDWR | O_CREAT));
+  while (::flock(file.number(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR)
+      return fail(ErrorCode::kIo, "cannot lock the model cache: {}", std::strerror(errno));
+    LLORCH_TRY(const auto part, cache.find(names.partial));
+    if (part) on_progress(part->size, size, 0);  // what another one has fetched so far
+    if (!wait_ms(kLookEveryMs)) return stopped();
+  }
+  return file;
+}
+
 Result<std::string> Download::fill_blob(const std::string& url, const Remote& remote, const ContainedFolder& cache,
                                         const colony::CacheNames& names, const OnProgress& on_progress) {
   const auto hash_of = [&](const std::string& name) {
     return security::manifest_of(cache.path() + "/" + name, stop_.get_token());
   };
   const auto is_right = [&](const std::string& hash) { return remote.sha256.empty() || hash == remote.sha256; };
+  LLORCH_TRY(const Descriptor lock, lock_blob(cache, names, remote.size, on_progress));
   LLORCH_TRY(const auto before, cache.find(names.blob));  // from an earlier time, or of another program
   if (before && before->regular) {
     LLORCH_TRY(std::string hash, hash_of(names.blob));

@@ -14,6 +14,7 @@
 #include <stop_token>
 #include <string>
 
+#include "base/descriptor.h"
 #include "colony/hub_listing.h"
 #include "hive/hub_client.h"
 
@@ -54,6 +55,10 @@ class Download {
   [[nodiscard]] Attempt<Remote> look(const std::string& url);
   [[nodiscard]] Attempt<bool> fetch(const std::string& url, const Remote& remote, const ContainedFolder& cache,
                                     const std::string& partial, const OnProgress& on_progress);
+  /// The right to write the blob, for one process at a time: others of this cache are waited for. Errors: kCancelled,
+  /// kIo.
+  [[nodiscard]] Result<Descriptor> lock_blob(const ContainedFolder& cache, const colony::CacheNames& names,
+                                             std::int64_t size, const OnProgress& on_progress);
   /// The blob, whole and with the right hash, which is returned.
   [[nodiscard]] Result<std::string> fill_blob(const std::string& url, const Remote& remote,
                                               const ContainedFolder& cache, const colony::CacheNames& names,

@@ -270,46 +270,46 @@ net::ClientRequest Hive::to_queen(std::string_view path, std::string body) const
 
 namespace {
 
-Procedure join_colony(FlowPtr flow, service::Peer queen, std::string body,
-                      std::function<void(Result<std::string>)> done) {
-  const auto answer = co_await service::ask(flow, queen, service::Asked("POST", "/v1/hive/join", body));
+/// Shows the one-time token and keeps what comes for it; files are read and written on their own thread.
+Procedure join_colony(FlowPtr flow, Hive& hive, std::string body, std::function<void(Result<std::string>)> done) {
+  auto read = [file = hive.options().join_token_file] { return security::read_secret_file(file); };
+  const auto token = co_await service::in_background(flow, hive.files(), read);
+  if (!token) co_return done(std::unexpected(token.error()));
+  if (!*token) co_return done(std::unexpected(token->error()));
+  const auto queen = service::make_peer(hive.options().queen_url, **token);
+  if (!queen) co_return done(std::unexpected(queen.error()));
+  const service::Asked request("POST", "/v1/hive/join", std::move(body));
+  const auto answer = co_await service::ask(flow, *queen, request);
   if (!answer) co_return done(std::unexpected(answer.error()));
   if (const Status s = service::check(*answer); !s) co_return done(std::unexpected(s.error()));
   const auto* o = answer->body.if_object();
-  const auto token = o ? json::find_text(*o, "node_token") : std::nullopt;
-  if (!token) co_return done(fail(ErrorCode::kInternal, "the queen's answer lacks node_token"));
-  done(*token);
+  const auto node_token = o ? json::find_text(*o, "node_token") : std::nullopt;
+  if (!node_token) co_return done(fail(ErrorCode::kInternal, "the queen's answer lacks node_token"));
+  auto keep = [kept = hive.options().data_dir + "/node-token", used = hive.options().join_token_file,
+               text = *node_token]() -> Result<std::string> {
+    LLORCH_OK(security::write_secret_file(kept, text));
+    std::error_code problem;
+    std::filesystem::remove(used, problem);
+    return text;
+  };
+  auto kept = co_await service::in_background(flow, hive.files(), keep);
+  done(kept ? *std::move(kept) : Result<std::string>(std::unexpected(kept.error())));
 }
 
 }  // namespace
 
 void Hive::join() {
-  const std::string file = options_.join_token_file;
-  const auto token = security::read_secret_file(file);
-  auto queen =
-      token ? service::make_peer(options_.queen_url, *token) : Result<service::Peer>(std::unexpected(token.error()));
-  if (!queen) {
-    log(Level::kError, "join_failed", queen.error().message);
-    return shutdown("it cannot join");
-  }
   const boost::json::object body{{"hive_id", options_.hive_id}, {"token", front_.token()}, {"url", front_.url()}};
-  join_colony(gate_.flow(), *std::move(queen), boost::json::serialize(body),
-              [this, file](Result<std::string> node_token) {
-                if (node_token) {
-                  const Status kept = security::write_secret_file(options_.data_dir + "/node-token", *node_token);
-                  std::error_code problem;
-                  std::filesystem::remove(file, problem);
-                  if (kept) {
-                    node_token_ = *std::move(node_token);
-                    log(Level::kInfo, "joined",
-                        fmt::format("{} belongs to the colony of {}", options_.hive_id, options_.queen_url));
-                    return beat();
-                  }
-                  node_token = std::unexpected(kept.error());
-                }
-                log(Level::kError, "join_failed", node_token.error().message);
-                shutdown("it cannot join");
-              });
+  join_colony(gate_.flow(), *this, boost::json::serialize(body), [this](Result<std::string> node_token) {
+    if (stopping_) return;
+    if (!node_token) {
+      log(Level::kError, "join_failed", node_token.error().message);
+      return shutdown("it cannot join");
+    }
+    node_token_ = *std::move(node_token);
+    log(Level::kInfo, "joined", fmt::format("{} belongs to the colony of {}", options_.hive_id, options_.queen_url));
+    beat();
+  });
 }
 
 void Hive::beat() {

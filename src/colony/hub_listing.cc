@@ -68,10 +68,12 @@ Result<CacheNames> cache_names(const ModelRef& hub, std::string_view commit, std
   CacheNames n;
   n.blobs = base + "blobs", n.refs = base + "refs", n.ref = fmt::format("{}/{}", n.refs, hub.revision);
   n.blob = fmt::format("{}/{}", n.blobs, etag), n.partial = n.blob + ".incomplete";
+  n.locks = ".locks/" + base.substr(0, base.size() - 1), n.lock = fmt::format("{}/{}.lock", n.locks, etag);
   n.snapshot = fmt::format("{}snapshots/{}/{}", base, commit, file);
   n.snapshot_folder = n.snapshot.substr(0, n.snapshot.rfind('/'));
   // One component too many, or a name that became too long: the parts were good, the whole may not be.
-  for (const std::string* name : {&n.blobs, &n.blob, &n.partial, &n.snapshot, &n.snapshot_folder, &n.refs, &n.ref})
+  for (const std::string* name :
+       {&n.blobs, &n.blob, &n.partial, &n.lock, &n.snapshot, &n.snapshot_folder, &n.refs, &n.ref})
     if (check_relative_path(*name) != PathFlaw::kNone) return distrust("names what cannot be kept");
   return n;
 }

@@ -26,7 +26,7 @@ struct HubListing {
 
 /// Names below the cache's hub/ folder, each of which has passed check_relative_path().
 struct CacheNames {
-  std::string blobs, blob, partial, snapshot, snapshot_folder, refs, ref;
+  std::string blobs, blob, partial, snapshot, snapshot_folder, refs, ref, locks, lock;
 };
 /// `etag`: what the server calls the file's content.
 [[nodiscard]] Result<CacheNames> cache_names(const ModelRef& hub, std::string_view commit, std::string_view file,

@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from colony import BIN, SANITIZED, STORIES, Colony, listens, main, narrations, not_run, parse_sse, wait_for
+from colony import BIN, SANITIZED, STORIES, Colony, free_port, listens, main, narrations, not_run, parse_sse, wait_for
 from hub import COMMIT, Hub
 
 MODEL = STORIES.read_bytes() if STORIES.exists() else b""
@@ -150,6 +150,51 @@ class Models(unittest.TestCase):
             self.assertEqual(events[-1][1], "end", events[-1])
             self.assertGreater(time.monotonic() - started, 88)
             self.assertEqual((self.cached(c) / "blobs" / hashlib.sha256(MODEL).hexdigest()).read_bytes(), MODEL)
+
+    def two_hives(self, c):
+        """Of one cache."""
+        c.queen()
+        hives = {name: c.hive(name, free_port()) for name in ("ant", "bee")}
+        wait_for(lambda: {h["id"] for h in c.call("GET", "/v1/status")[2]["hives"] if h["known"]} == set(hives), 15)
+        return hives
+
+    def fetch(self, c, hive, ends):
+        ends[hive] = c.job({"operation": "model_download", "model": "org/tiny:tiny-q4_0.gguf", "hive_id": hive})[-1]
+
+    def fetches(self):
+        """Where the transfers of the file's bytes began."""
+        return [r for method, path, r, *_ in list(self.hub.log) if method == "GET" and path.endswith("tiny-q4_0.gguf")]
+
+    def assert_cached(self, c):
+        blobs = self.cached(c) / "blobs"
+        self.assertEqual({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in blobs.iterdir()}, {hashlib.sha256(MODEL).hexdigest(): hashlib.sha256(MODEL).hexdigest()})
+
+    def test_two_hives_of_one_cache_fetch_a_file_once(self):
+        self.hub.rate = 600_000
+        with self.colony(self.hub) as c:
+            self.two_hives(c)
+            ends = {}
+            threads = [threading.Thread(target=self.fetch, args=(c, hive, ends)) for hive in ("ant", "bee")]
+            [t.start() for t in threads], [t.join() for t in threads]
+            self.assertEqual({hive: end[1] for hive, end in ends.items()}, {"ant": "end", "bee": "end"}, ends)
+            self.assertEqual(self.fetches(), [None])
+            self.assert_cached(c)
+
+    def test_who_waits_for_another_hive_goes_on_when_that_is_killed(self):
+        self.hub.rate = 300_000
+        with self.colony(self.hub) as c:
+            hives, ends = self.two_hives(c), {}
+            threads = [threading.Thread(target=self.fetch, args=(c, hive, ends)) for hive in ("ant", "bee")]
+            threads[0].start()
+            wait_for(lambda: any(p.stat().st_size > 100_000 for p in self.cached(c).glob("blobs/*.incomplete")))
+            threads[1].start()
+            c.wait_logged("bee", "fetching hf:org/tiny")
+            hives["ant"].kill()
+            [t.join() for t in threads]
+            self.assertEqual((ends["ant"][1], ends["bee"][1]), ("error", "end"), ends)
+            self.assertEqual(len(self.fetches()), 2)
+            self.assertRegex(self.fetches()[1], "bytes=[1-9]")  # it went on where the first one was
+            self.assert_cached(c)
 
     def test_redirects_go_only_where_they_may_and_without_the_token(self):
         other = Hub({"tiny-q4_0.gguf": MODEL})
