@@ -186,8 +186,8 @@ class Hive(unittest.TestCase):
                 wait_for(lambda: [w["status"] for w in self.workers(c)] == ["stopping"], 10)
                 before, started = cpu_seconds(p.pid), time.monotonic()
                 p.terminate()
-                time.sleep(2)
-                self.assertIsNone(p.poll(), "it waits for its worker")
+                with self.assertRaises(subprocess.TimeoutExpired, msg="it waits for its worker"):
+                    p.wait(2)
                 used = cpu_seconds(p.pid) - before
                 self.assertLess(used, 0.3 * (time.monotonic() - started), "the event loop spins")
             finally:
