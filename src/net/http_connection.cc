@@ -176,7 +176,11 @@ void Connection::read() {
   auto done = [self = shared_from_this()](const error_code& problem, std::size_t n) {
     self->reading_ = false;
     if (self->closed_) return;
-    self->in_.append(self->bytes_.data(), n);
+    try {
+      self->in_.append(self->bytes_.data(), n);
+    } catch (const std::exception&) {  // of memory: whoever waits for these bytes would wait until its time is over
+      return self->close();
+    }
     const bool ended = problem == asio::error::eof || (self->plain_ && problem == asio::error::shut_down);
     if (problem && !ended) return self->close();
     if (ended) self->eof_ = true, self->half_closed();
@@ -219,6 +223,14 @@ asio::awaitable<bool> Connection::more() {
 
 asio::awaitable<void> Connection::run() {
   const auto self = shared_from_this();
+  try {
+    co_await serve();
+  } catch (const std::exception&) {  // of memory, most likely: this connection ends, the server goes on
+    close();                         // here, for Asio needs memory to tell anybody else
+  }
+}
+
+asio::awaitable<void> Connection::serve() {
   if (secure_) {
     arm(server_->options.head_timeout);
     const auto [problem] = co_await secure_->async_handshake(ssl::stream_base::server, kTuple);

@@ -77,6 +77,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void arm(std::chrono::milliseconds timeout);
   void read();
   void half_closed();
+  asio::awaitable<void> serve();
   asio::awaitable<bool> more();
   asio::awaitable<bool> read_head();
   asio::awaitable<bool> read_body(Parser& parser, std::size_t bytes_max);

@@ -1,6 +1,7 @@
 #include "net/turn_watch.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -55,24 +56,28 @@ TurnWatch::TurnWatch() : schedstat_(::open("/proc/thread-self/schedstat", O_RDON
 
 TurnWatch::~TurnWatch() { watch = nullptr; }
 
-nanoseconds TurnWatch::uncounted(Clock::time_point now) const {
-  if (const auto waited = waited_for_processor(schedstat_)) return *waited;
-  return now.time_since_epoch() - computed();
+TurnWatch::Mark TurnWatch::mark() const {
+  Mark m{Clock::now(), computed(), {}, 0};
+  if (const auto waited = waited_for_processor(schedstat_)) m.waited = *waited;
+  rusage use{};
+  if (getrusage(RUSAGE_THREAD, &use) == 0) m.blocked = use.ru_nvcsw;
+  return m;
 }
 
 void TurnWatch::handler_begins() {
   if (!std::exchange(armed_, false)) return;
   began_ = true;
-  start_ = Clock::now();
-  uncounted_ = uncounted(start_);
+  start_ = mark();
 }
 
 nanoseconds TurnWatch::turn() {
   if (!std::exchange(began_, false)) return nanoseconds(0);
-  const auto now = Clock::now();
-  const nanoseconds took = now - start_;
-  if (took < kShort) return took;
-  return std::clamp(took - (uncounted(now) - uncounted_), nanoseconds(0), took);
+  const nanoseconds wall = Clock::now() - start_.time;
+  if (wall < kShort) return wall;
+  const Mark end = mark();
+  // Who gave up the processor nowhere was held up by others alone: by threads, or by the host of a virtual machine.
+  if (!schedstat_ || end.blocked == start_.blocked) return std::min(wall, end.computed - start_.computed);
+  return std::clamp(wall - (end.waited - start_.waited), nanoseconds(0), wall);
 }
 
 }  // namespace llorch::net

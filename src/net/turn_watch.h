@@ -2,8 +2,9 @@
 //
 // A turn's time is what the thread computed plus what it was blocked (a file, a lock, a child process): the time from
 // its beginning to its end, less the time that the thread was ready and waited for a processor. The kernel counts the
-// latter in /proc/thread-self/schedstat; where it does not, only computing is counted (CLOCK_THREAD_CPUTIME_ID).
-// One watch belongs to one thread.
+// latter in /proc/thread-self/schedstat. Where it does not, and in a turn that was never blocked (it has given up the
+// processor nowhere, ru_nvcsw), only computing is counted (CLOCK_THREAD_CPUTIME_ID): the rest is what the host of a
+// virtual machine took away. One watch belongs to one thread.
 #pragma once
 
 #include <chrono>
@@ -29,12 +30,16 @@ class TurnWatch {
 
  private:
   using Clock = std::chrono::steady_clock;
-  /// What is not counted, so far: waiting for a processor, or all but computing.
-  [[nodiscard]] std::chrono::nanoseconds uncounted(Clock::time_point now) const;
+  /// What the thread has had so far.
+  struct Mark {
+    Clock::time_point time;
+    std::chrono::nanoseconds computed{0}, waited{0};
+    long blocked = 0;  // how often it gave up the processor
+  };
+  [[nodiscard]] Mark mark() const;
   Descriptor schedstat_;
   bool armed_ = false, began_ = false;
-  Clock::time_point start_;
-  std::chrono::nanoseconds uncounted_{0};
+  Mark start_;
 };
 
 }  // namespace llorch::net

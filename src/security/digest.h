@@ -1,4 +1,4 @@
-// SHA-256 and comparison in constant time, by OpenSSL.
+// SHA-256 and comparison in constant time, by OpenSSL. Without memory: std::bad_alloc, never a sum that is none.
 #pragma once
 
 #include <memory>

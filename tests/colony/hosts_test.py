@@ -276,7 +276,7 @@ class Hosts(unittest.TestCase):
         self.assertEqual(self.infer()[-1][1], "end", "the others go on")
         self.assertEqual(follower.wait(timeout=100), 0)
         events = parse_sse(came.read_text())[0]
-        self.assertEqual((events[-1][1], events[-1][2].get("code")), ("error", "WORKER_CRASHED"))
+        self.assertEqual((events[-1][1], events[-1][2].get("code")), ("error", "WORKER_UNHEALTHY"))
         self.assertTrue(text_of(events), "what came before stays delivered")
         self.lan.cable("b", "up")
         self.wait_hives("abc", 10)

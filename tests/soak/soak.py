@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Mixed traffic against a worker and a colony for a given time, and what must hold at its end (./dev soak SECONDS).
+"""Mixed traffic against a worker and a colony, at the same time, for a given time, and what must hold at its end (./dev soak SECONDS).
 
 Sixteen clients each: short and streamed answers on all APIs, cancels, disconnects at every stage, wrong keys, malformed bodies, huge
 prompts, repeated idempotency keys. At the end: every request that a daemon started has ended once (started = completed + failed +
 cancelled), the clients saw what the daemons counted, memory, descriptors and threads are what they were after the warm-up, both
-daemons end with 0. Before it: the p99 of short requests beside four clients that post 8 MB prompts, against the same alone.
+daemons end with 0. Before it, of one after the other: the p99 of short requests beside four clients that post 8 MB prompts,
+against the same alone.
 Usage: soak.py SECONDS [--clients N] [--seed N] [--only worker|colony]. Exits 1 when something does not hold.
 """
 import argparse
 import collections
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -16,7 +18,9 @@ import os
 import pathlib
 import random
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -211,27 +215,34 @@ def short_latencies(target, count):
     return out
 
 
+def flood(port, path, body_file):
+    """Four clients that post the file's bytes for as long as the process lives: in one of its own, so that Python's lock is not measured."""
+    target, body = Target("flood", port, None, None, None), pathlib.Path(body_file).read_bytes()
+
+    def post():
+        while True:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                target.call("POST", path, body)
+
+    for _ in range(4):
+        threading.Thread(target=post, daemon=True).start()
+    sys.stdin.read()
+
+
 def beside_huge_prompts(target, count):
     """(p99 alone, p99 beside four clients that post huge prompts), in seconds."""
     alone = short_latencies(target, count)
-    stop = threading.Event()
-    path, _ = target.native()
-    body = HUGE if target.name == "worker" else json.dumps(target.native(**SHORT)[1] | {"prompt": "the sea and the wind " * 380_000}).encode()
-
-    def post():
-        while not stop.is_set():
-            with contextlib.suppress(ConnectionError, http.client.HTTPException, TimeoutError):
-                target.call("POST", path, body)
-
-    threads = [threading.Thread(target=post, daemon=True) for _ in range(4)]
-    for t in threads:
-        t.start()
-    try:
-        beside = short_latencies(target, count)
-    finally:
-        stop.set()
-        for t in threads:
-            t.join(120)
+    path, fields = target.native(**SHORT)
+    body = HUGE if target.name == "worker" else json.dumps(fields | {"prompt": "the sea and the wind " * 380_000}).encode()
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        command = [sys.executable, "-c", "import sys, soak; soak.flood(int(sys.argv[1]), *sys.argv[2:])", str(target.port), path, file.name]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=pathlib.Path(__file__).parent) as clients:
+            try:
+                beside = short_latencies(target, count)
+            finally:
+                clients.kill()
     return percentile(alone, 0.99), percentile(beside, 0.99)
 
 
@@ -244,13 +255,18 @@ def quiet(target, seconds=30):
         started, ended, _ = target.counters(target.metrics())
 
 
-def soak(target, seconds, clients, seed):
-    """What does not hold, in words."""
-    flaws = []
-    alone, beside = beside_huge_prompts(target, 150)
+def measure(target):
+    """What does not hold of the times of short requests, in words."""
+    alone, beside = beside_huge_prompts(target, 400)
     print(f"{target.name}: short requests, p99 alone {alone * 1000:.1f} ms, beside four clients with 8 MB prompts {beside * 1000:.1f} ms: {beside / alone:.2f} times", flush=True)
-    if beside > SHORT_P99_TIMES_MAX * alone:
-        flaws.append(f"p99 beside huge prompts is {beside / alone:.2f} times that alone, above {SHORT_P99_TIMES_MAX}")
+    if beside <= SHORT_P99_TIMES_MAX * alone:
+        return []
+    return [f"{target.name}: p99 beside huge prompts is {beside / alone:.2f} times that alone, above {SHORT_P99_TIMES_MAX}"]
+
+
+def soak(target, seconds, clients, seed):
+    """What does not hold after mixed traffic, in words."""
+    flaws = []
 
     def traffic(for_seconds, salt):
         end = time.monotonic() + for_seconds
@@ -302,21 +318,23 @@ def counters_of(daemon):
     return read
 
 
-def soak_worker(a):
+@contextlib.contextmanager
+def a_worker():
     with harness.Worker(local=False, env={"LLORCH_API_TOKEN": KEY}, wait=False) as w:
         harness.wait_for(lambda: colonies.listens(w.port), 60)
         target = Target("worker", w.port, lambda: [w.process.pid], "builtin:haiku", counters_of("worker"))
         harness.wait_for(lambda: target.call("GET", "/health")[0] == 200, 60)
-        return soak(target, a.seconds, a.clients, a.seed)
+        yield target
 
 
-def soak_colony(a):
+@contextlib.contextmanager
+def a_colony():
     with colonies.Colony(LLORCH_API_TOKEN=KEY) as c:
         c.queen(local=False)
         target = Target("colony", c.queen_port, lambda: [pid for pid, _ in c.census()], "builtin:haiku", counters_of("queen"))
         status, _, raw = target.call("POST", "/v1/completions", {"model": "builtin:haiku", **SHORT})
         assert status == 200, (status, raw)
-        return soak(target, a.seconds, a.clients, a.seed)
+        yield target
 
 
 def main():
@@ -327,11 +345,12 @@ def main():
     p.add_argument("--only", choices=("worker", "colony"))
     a = p.parse_args()
     print("seed", a.seed, flush=True)
-    flaws = []
-    if a.only != "colony":
-        flaws += soak_worker(a)
-    if a.only != "worker":
-        flaws += soak_colony(a)
+    with contextlib.ExitStack() as stack:
+        targets = [stack.enter_context(make()) for name, make in (("worker", a_worker), ("colony", a_colony)) if a.only in (None, name)]
+        flaws = [flaw for t in targets for flaw in measure(t)]  # one after the other: what they share is the machine
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            for found in pool.map(lambda t: soak(t, a.seconds, a.clients, a.seed), targets):
+                flaws += found
     for flaw in flaws:
         print("FAILED:", flaw)
     print("soak:", "what must hold does not" if flaws else "all of it held")
