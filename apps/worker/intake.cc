@@ -154,12 +154,25 @@ service::Background& Intake::lane_of(const PromptRequest& r) {
   return r.c->request.body.size() <= limits::kShortBodyBytes ? short_ : long_;
 }
 
+/// After work in the background. What throws here ends the request: nobody else would before its deadline.
+void Intake::go_on(PromptRequest& r, const Status& done, const std::function<void()>& then) {
+  const service::ContextPtr c = r.c;
+  try {
+    try {
+      if (!done) return r.fail(done.error());
+      then();
+    } catch (const std::bad_alloc&) {
+      r.fail({ErrorCode::kInsufficientMemory, "there is not enough memory for this"});
+    }
+  } catch (const std::exception&) {
+    c->exchange->abort();
+  }
+}
+
 void Intake::enqueue(const PromptRequestPtr& r, std::function<void()> work, std::function<void()> then) {
   lane_of(*r).run({std::move(work),
                    [r, then = std::move(then)](const Status& done) {
-                     if (!r->c->exchange->alive()) return;  // the client left, or was told that it is too late
-                     if (!done) return r->fail(done.error());
-                     then();
+                     if (r->c->exchange->alive()) go_on(*r, done, then);
                    },
                    r->c->principal.id.empty() ? r->c->request.peer : r->c->principal.id, r->cancellation_});
 }

@@ -89,6 +89,7 @@ class Intake {
   void reserve(const PromptRequestPtr& r);
   void run_prepare(const PromptRequestPtr& r);
   [[nodiscard]] service::Background& lane_of(const PromptRequest& r);
+  static void go_on(PromptRequest& r, const Status& done, const std::function<void()>& then);
   void enqueue(const PromptRequestPtr& r, std::function<void()> work, std::function<void()> then);
   void cancel(const PromptRequestPtr& r);
   void late(const PromptRequestPtr& r);

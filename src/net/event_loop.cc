@@ -21,7 +21,10 @@ void EventLoop::run() {
       return run_turns();
     } catch (const std::exception& e) {
       if (!on_fault) throw;
-      on_fault(e.what());
+      try {
+        on_fault(e.what());
+      } catch (const std::exception&) {  // of memory: the loop goes on, told or not
+      }
     }
   }
 }
@@ -73,8 +76,8 @@ void EventLoop::on_signals(std::function<void(int count)> task) {
     static void wait(const std::shared_ptr<Again>& self) {
       self->impl.signals.async_wait([self](const error_code& problem, int) {
         if (problem) return;
+        wait(self);  // first: a task that throws must not be the last that is told
         self->task(++self->count);
-        wait(self);
       });
     }
   };

@@ -140,6 +140,13 @@ void Connection::close() {
   gone();
 }
 
+void Connection::close_quietly() noexcept {
+  try {
+    close();
+  } catch (const std::exception&) {  // of memory: it is closed, and somebody may not have been told
+  }
+}
+
 void Connection::gone() {
   const auto turn = std::exchange(turn_, nullptr);
   if (!turn) return;
@@ -176,14 +183,14 @@ void Connection::read() {
   auto done = [self = shared_from_this()](const error_code& problem, std::size_t n) {
     self->reading_ = false;
     if (self->closed_) return;
+    const bool ended = problem == asio::error::eof || (self->plain_ && problem == asio::error::shut_down);
+    if (problem && !ended) return self->close();
     try {
       self->in_.append(self->bytes_.data(), n);
+      if (ended) self->eof_ = true, self->half_closed();
     } catch (const std::exception&) {  // of memory: whoever waits for these bytes would wait until its time is over
       return self->close();
     }
-    const bool ended = problem == asio::error::eof || (self->plain_ && problem == asio::error::shut_down);
-    if (problem && !ended) return self->close();
-    if (ended) self->eof_ = true, self->half_closed();
     self->event_.cancel();
   };
   if (plain_)
@@ -214,15 +221,18 @@ void Connection::half_closed() {
 asio::awaitable<bool> Connection::more() {
   const std::size_t had = in_.size();
   read();
-  while (!closed_ && !eof_ && in_.size() == had) {
+  while (!closed_ && !eof_ && !broken_ && in_.size() == had) {
     event_.expires_at(asio::steady_timer::time_point::max());
     co_await event_.async_wait(kTuple);
   }
-  co_return !closed_ && in_.size() > had;
+  co_return !closed_ && !broken_ && in_.size() > had;
 }
 
 asio::awaitable<void> Connection::run() {
   const auto self = shared_from_this();
+  // Asio destroys a coroutine that cannot begin to wait for want of memory, and throws nothing into it. Its turn would
+  // keep the connection.
+  const std::shared_ptr<void> ending(nullptr, [this](void*) { close_quietly(); });
   try {
     co_await serve();
   } catch (const std::exception&) {  // of memory, most likely: this connection ends, the server goes on
@@ -236,27 +246,31 @@ asio::awaitable<void> Connection::serve() {
     const auto [problem] = co_await secure_->async_handshake(ssl::stream_base::server, kTuple);
     if (problem) co_return close();
   }
-  while (!closed_ && !close_after_ && co_await request() && co_await answered()) {
+  // GCC 12 begins answered() whatever request() says, or throws, when both stand in the loop's condition.
+  bool goes_on = true;
+  while (goes_on && !closed_ && !close_after_) {
+    goes_on = co_await request();
+    if (goes_on) goes_on = co_await answered();
   }
   // What has been queued still goes out.
   close_after_ = true;
-  while (!closed_ && (writing_ || !out_.empty())) {
+  while (!closed_ && !broken_ && (writing_ || !out_.empty())) {
     event_.expires_at(asio::steady_timer::time_point::max());
     co_await event_.async_wait(kTuple);
   }
-  if (!closed_) co_await linger();
+  if (!closed_ && !broken_) co_await linger();
   close();
 }
 
 /// Until the request is answered; watches for the peer leaving meanwhile.
 asio::awaitable<bool> Connection::answered() {
   if (eof_) half_closed();
-  while (turn_ && !closed_) {
+  while (turn_ && !closed_ && !broken_) {
     if (in_.size() < kPipelinedBytesMax) read();
     event_.expires_at(asio::steady_timer::time_point::max());
-    if (turn_ && !closed_) co_await event_.async_wait(kTuple);
+    if (turn_ && !closed_ && !broken_) co_await event_.async_wait(kTuple);
   }
-  co_return !closed_ && !close_after_;
+  co_return !closed_ && !close_after_ && !broken_;
 }
 
 /// The peer may be sending still: a connection that is closed under that is reset, and the answer is lost with it.
@@ -368,7 +382,8 @@ asio::awaitable<bool> Connection::request() {
   std::optional<BodyPlan> plan = server_->handler(std::move(head), turn);
   if (!plan) co_return true;
   if (plan->known) known();
-  if (has_body && !co_await read_body(parser, plan->bytes_max)) co_return false;
+  const bool whole = !has_body || co_await read_body(parser, plan->bytes_max);
+  if (!whole) co_return false;
   must_linger_ = false;
   keep_alive_ = keeps;
   timer_.cancel();
@@ -392,10 +407,16 @@ void Connection::turn_done(bool close_after) {
   event_.cancel();
 }
 
+/// Without memory for it the connection ends, from the coroutine: nobody who writes expects it to close inside.
 void Connection::queue(std::string_view bytes) {
-  if (closed_) return;
-  out_ += bytes;
-  pump();
+  if (closed_ || broken_) return;
+  try {
+    out_ += bytes;
+    pump();
+  } catch (const std::exception&) {
+    broken_ = true;
+    event_.cancel();
+  }
 }
 
 /// What the system takes at once costs one call; only what it does not take waits, under a timer.
@@ -434,8 +455,12 @@ void Connection::pump() {
       self->write_timer_.cancel();
       if (failed) return self->close();
       self->sent_ += n;
-      self->drained();
-      self->pump();
+      try {
+        self->drained();
+        self->pump();
+      } catch (const std::exception&) {  // of memory: what is left would never be sent
+        self->close();
+      }
     };
     if (plain_)
       plain_->async_write_some(bytes, std::move(written));

@@ -63,6 +63,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   asio::awaitable<void> run();
   void close();
+  void close_quietly() noexcept;
   [[nodiscard]] bool idle() const { return !turn_; }
   [[nodiscard]] const std::string& peer() const { return peer_; }
 
@@ -103,6 +104,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::array<char, 16u << 10> bytes_;  // where a read puts what comes
   std::size_t sent_ = 0, reserved_ = 0;
   bool reading_ = false, eof_ = false, stranger_ = true, must_linger_ = false, lingering_ = false;
+  bool broken_ = false;  // something could not be written for want of memory
   bool writing_ = false, closed_ = false, close_after_ = false, keep_alive_ = true, old_client_ = false,
        head_only_ = false;
   std::shared_ptr<Turn> turn_;

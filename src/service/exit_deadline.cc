@@ -9,7 +9,7 @@ namespace llorch::service {
 void ExitDeadline::arm(std::chrono::milliseconds time, std::function<int()> exit_code) {
   if (thread_.joinable()) return;
   const auto end = std::chrono::steady_clock::now() + time;
-  thread_ = std::thread([this, end, exit_code = std::move(exit_code)] {
+  const auto wait = [this, end, exit_code = std::move(exit_code)] {
     std::unique_lock lock(mutex_);
     if (changed_.wait_until(lock, end, [this] { return disarmed_; })) return;
     const int code = exit_code();
@@ -19,7 +19,12 @@ void ExitDeadline::arm(std::chrono::milliseconds time, std::function<int()> exit
     std::thread([] { stop_log(); }).detach();
     changed_.wait_for(lock, std::chrono::milliseconds(500), [] { return false; });
     std::_Exit(code);
-  });
+  };
+  try {
+    thread_ = std::thread(wait);
+  } catch (const std::exception& e) {  // no memory for a thread: the end comes in order, or not by itself
+    log(Level::kWarn, "end_unbounded", e.what(), {{"action", "shutdown"}});
+  }
 }
 
 ExitDeadline::~ExitDeadline() {

@@ -9,6 +9,7 @@
 #include <array>
 #include <chrono>
 #include <cstdlib>
+#include <new>
 
 #include "base/ids.h"
 #include "base/terminal.h"
@@ -69,9 +70,10 @@ bool logs(Level level) {
   return (l.sink || l.line) && level >= l.least && level != Level::kMute;
 }
 
-void log(Level level, std::string_view event, std::string_view message, boost::json::object fields) {
+namespace {
+
+void write_line(Level level, std::string_view event, std::string_view message, boost::json::object& fields) {
   const Log& l = instance();
-  if (!logs(level)) return;
   const std::string now = rfc3339(std::chrono::system_clock::now());
   std::string line;
   if (l.pretty) {
@@ -88,6 +90,16 @@ void log(Level level, std::string_view event, std::string_view message, boost::j
   if (l.pretty) line = security::redact(line);
   if (l.line) return l.line(line);
   l.sink->info("{}", line);
+}
+
+}  // namespace
+
+void log(Level level, std::string_view event, std::string_view message, boost::json::object fields) {
+  if (!logs(level)) return;
+  try {
+    write_line(level, event, message, fields);
+  } catch (const std::bad_alloc&) {  // whoever tells of a fault goes on mending it
+  }
 }
 
 void watch_loop(net::EventLoop& loop) {

@@ -309,12 +309,16 @@ std::optional<net::BodyPlan> Router::handle(net::Request head, const net::Exchan
 
 void Router::guarded(const ContextPtr& c, const Route& route, const std::function<void()>& work) {
   try {
-    work();
-  } catch (const std::exception& e) {
-    log(Level::kError, "handler_failed", e.what(),
-        {{"route", route.info.pattern}, {"correlation_id", c->correlation_id}});
-    if (c->exchange->alive())
-      c->fail({ErrorCode::kInternal, "an unexpected fault; the log has the details under this correlation id"});
+    try {
+      work();
+    } catch (const std::exception& e) {
+      log(Level::kError, "handler_failed", e.what(),
+          {{"route", route.info.pattern}, {"correlation_id", c->correlation_id}});
+      if (c->exchange->alive())
+        c->fail({ErrorCode::kInternal, "an unexpected fault; the log has the details under this correlation id"});
+    }
+  } catch (const std::exception&) {  // of memory for the answer: nobody else would end this request
+    c->exchange->abort();
   }
 }
 

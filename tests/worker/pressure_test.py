@@ -285,7 +285,12 @@ class Memory(unittest.TestCase):
                         return status_of(s)
                     return ""
 
-                answers = together(8, ask)
+                def timed(i):
+                    start = time.monotonic()
+                    return ask(i), time.monotonic() - start
+
+                answers = together(8, timed)
+                self.assertLess(max(took for _, took in answers), 10, f"a request hung with {spare >> 20} MiB spare: {answers}")
                 if w.process.poll() is not None:
                     self.assertGreaterEqual(w.process.returncode, 0, f"ended by a signal with {spare >> 20} MiB spare: {answers}\n{w.logs()[-2000:]}")
                     return
