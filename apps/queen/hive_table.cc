@@ -16,7 +16,8 @@ bool take_free_memory(HiveEntry& h) {
   for (colony::Device& d : h.capabilities.devices) {
     gpu |= d.type == "gpu";
     if (d.id == "cpu" && total && used && total->is_int64() && used->is_int64() && used->get_int64() >= 0 &&
-        total->get_int64() <= INT64_MAX >> 20)
+        used->get_int64() <= colony::kFigureMax && total->get_int64() >= 0 &&
+        total->get_int64() <= colony::kFigureMax >> 20)
       d.memory_free = std::max<std::int64_t>(0, total->get_int64() - used->get_int64()) << 20;
   }
   return gpu;

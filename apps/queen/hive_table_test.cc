@@ -42,6 +42,22 @@ TEST(HiveTable, missed_heartbeats_make_a_hive_offline_and_nothing_else_does) {
   EXPECT_FALSE(t.hives.mark_silent("nobody"));
 }
 
+TEST(HiveTable, figures_that_cannot_be_are_not_counted_with) {
+  Table t;
+  ASSERT_TRUE(t.beat("a"));
+  HiveEntry& h = *t.hives.find("a");
+  h.capabilities.devices = {{.id = "cpu", .type = "cpu", .memory_free = 7}};
+  const auto tell = [&](std::int64_t total, std::int64_t used) {
+    colony::HiveBeat b;
+    b.hive_id = "a", b.url = h.url, b.node = {{"ram_total_mb", total}, {"ram_used_mb", used}};
+    EXPECT_TRUE(t.hives.beat(std::move(b), *service::make_peer(h.url)));
+    return h.capabilities.devices[0].memory_free;
+  };
+  EXPECT_EQ(tell(INT64_MIN, INT64_MAX), 7);
+  EXPECT_EQ(tell(INT64_MAX, 0), 7);
+  EXPECT_EQ(tell(5, 2), 3 << 20);
+}
+
 TEST(HiveTable, a_name_belongs_to_who_is_alive) {
   Table t;
   ASSERT_TRUE(t.beat("a"));

@@ -77,7 +77,8 @@ MemoryAnswer read_memory_answer(const std::string& hive, const service::JsonAnsw
   if (out.verdict || !details) return out;
   const auto figure = [&](const char* name) -> std::optional<std::int64_t> {
     const auto* v = details->if_contains(name);
-    return v && v->is_int64() && v->get_int64() >= 0 ? std::optional(v->get_int64()) : std::nullopt;
+    if (!v || !v->is_int64() || v->get_int64() < 0 || v->get_int64() > colony::kFigureMax) return std::nullopt;
+    return v->get_int64();
   };
   const auto need = figure("needed_bytes"), room = figure("room_bytes");
   if (need && room && *need > *room) out.short_of = ShortOfRoom{hive, *need, *room, figure("capacity_bytes"), {}};

@@ -1,6 +1,8 @@
 #include "queen/room.h"
 
 #include <algorithm>
+#include <iterator>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -12,27 +14,57 @@ auto order_of_leaving(const Evictable& w) { return std::tuple(w.inflight > 0, w.
 /// What its end gives back. A hive that does not say is believed to be helped by any one of them.
 std::int64_t gain(const Evictable& w, std::int64_t missing) { return w.memory.value_or(missing); }
 
-std::int64_t sum_of_largest(std::vector<std::int64_t> gains, std::size_t count) {
+/// The sum of the largest few of numbers that come and go, each time in logarithmic time.
+class Largest {
+ public:
+  Largest(const std::vector<std::int64_t>& numbers, std::size_t count) : others_(numbers.begin(), numbers.end()) {
+    while (top_.size() < count && !others_.empty()) raise();
+  }
+  [[nodiscard]] std::int64_t sum() const { return sum_; }
+  /// `number` is one of them.
+  void remove(std::int64_t number) {
+    if (const auto other = others_.find(number); other != others_.end()) return void(others_.erase(other));
+    top_.erase(top_.find(number)), sum_ -= number;
+    if (!others_.empty()) raise();
+  }
+  /// One fewer is summed from here on.
+  void lower_count() {
+    if (top_.empty()) return;
+    sum_ -= *top_.begin();
+    others_.insert(top_.extract(top_.begin()));
+  }
+
+ private:
+  void raise() {
+    sum_ += *others_.rbegin();
+    top_.insert(others_.extract(std::prev(others_.end())));
+  }
+  std::multiset<std::int64_t> top_, others_;
+  std::int64_t sum_ = 0;
+};
+
+/// How few of them bring `missing`, the largest first; one more than there are: not even all do.
+std::size_t fewest(std::vector<std::int64_t> gains, std::int64_t missing) {
   std::ranges::sort(gains, std::greater());
-  std::int64_t sum = 0;
-  for (std::size_t i = 0; i < std::min(count, gains.size()); ++i) sum += gains[i];
-  return sum;
+  std::size_t count = 0;
+  while (missing > 0 && count < gains.size()) missing -= gains[count++];
+  return missing > 0 ? gains.size() + 1 : count;
 }
 
 /// The smallest set whose end frees `missing` bytes; the first in `candidates` are preferred. Empty: there is none.
 std::vector<Evictable> smallest_set(const std::vector<Evictable>& candidates, std::int64_t missing) {
   std::vector<std::int64_t> gains;
   for (const Evictable& w : candidates) gains.push_back(gain(w, missing));
-  std::size_t count = 1;
-  while (count <= candidates.size() && sum_of_largest(gains, count) < missing) ++count;
+  const std::size_t count = fewest(gains, missing);
   if (count > candidates.size()) return {};
   std::vector<Evictable> chosen;
+  Largest after(gains, count - 1);  // of those that follow: what the places that are left can bring at most
   for (std::size_t i = 0; i < candidates.size() && chosen.size() < count && missing > 0; ++i) {
-    // Taken when the largest that follow can still bring the rest.
-    const std::vector<std::int64_t> after(gains.begin() + static_cast<std::ptrdiff_t>(i) + 1, gains.end());
-    if (gains[i] + sum_of_largest(after, count - chosen.size() - 1) < missing) continue;
+    after.remove(gains[i]);
+    if (gains[i] + after.sum() < missing) continue;
     missing -= gains[i];
     chosen.push_back(candidates[i]);
+    after.lower_count();
   }
   return chosen;
 }

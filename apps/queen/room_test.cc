@@ -77,6 +77,17 @@ TEST(Room, the_hive_with_the_least_harm) {
   EXPECT_EQ(plan_room({never}).kind, Kind::kNever);
 }
 
+/// With a sort for each of them this took seconds, and the queen answered nobody meanwhile.
+TEST(Room, thousands_of_workers_are_planned_at_once) {
+  std::vector<Evictable> workers;
+  for (int i = 0; i < 10'000; ++i) workers.push_back(worker(std::to_string(i), i < 5'000 ? 1 : 2, i));
+  const RoomPlan p = plan_room(hive(12'000, 0, workers));
+  ASSERT_EQ(p.kind, Kind::kEvict);
+  ASSERT_EQ(p.victims.size(), 7'000u) << "all 5,000 large ones bring 10,000, and 2,000 small ones the rest";
+  EXPECT_EQ(p.victims[1'999].worker_id, "1999") << "of small ones those that were used least recently";
+  EXPECT_EQ(p.victims[2'000].worker_id, "5000");
+}
+
 /// Against all subsets.
 TEST(Room, no_smaller_set_would_do) {
   std::mt19937 random(7);

@@ -35,15 +35,16 @@ class Reader {
   }
   std::optional<std::int64_t> integer(std::string_view key, bool required = false) {
     const value* v = o_ ? o_->if_contains(key) : nullptr;
-    if (v && v->is_int64() && v->get_int64() >= 0) return v->get_int64();
-    if (required || (v && !v->is_null())) note(key, "a whole number");
+    if (v && v->is_int64() && v->get_int64() >= 0 && v->get_int64() <= kFigureMax) return v->get_int64();
+    if (required || (v && !v->is_null())) note(key, "a whole number from 0 to 2^50");
     return std::nullopt;
   }
   template<class T, class Each>
-  std::vector<T> list(std::string_view key, Each each) {
+  std::vector<T> list(std::string_view key, Each each, std::size_t count_max = 10'000) {
     std::vector<T> out;
     const value* v = o_ ? o_->if_contains(key) : nullptr;
-    if (!v || !v->is_array() || v->get_array().size() > 10'000) return note(key, "a list"), out;
+    if (!v || !v->is_array() || v->get_array().size() > count_max)
+      return note(key, fmt::format("a list of at most {}", count_max)), out;
     for (const value& item : v->get_array()) {
       Reader r(item, what_ + "." + std::string(key));
       out.push_back(each(r));
@@ -61,9 +62,14 @@ class Reader {
     }
     return out;
   }
-  [[nodiscard]] object nested(std::string_view key) const {
+  /// An object for people to see, but for these whole numbers.
+  object nested(std::string_view key, std::initializer_list<std::string_view> integers) {
     const value* v = o_ ? o_->if_contains(key) : nullptr;
-    return v && v->is_object() ? v->get_object() : object();
+    if (!v || !v->is_object()) return {};
+    Reader inside(*v, what_ + "." + std::string(key));
+    for (const std::string_view name : integers) (void)inside.integer(name);
+    if (!inside.flaw_.empty() && flaw_.empty()) what_ = inside.what_, flaw_ = inside.flaw_;
+    return v->get_object();
   }
   template<class T>
   Result<T> done(T t) {
@@ -165,8 +171,8 @@ Result<HiveBeat> read_beat(const value& v) {
   HiveBeat b;
   b.hive_id = r.text("hive_id"), b.url = r.text("url"), b.version = r.text("version"),
   b.revision = r.text("revision", false), b.sent = r.text("ts", false);
-  b.node = r.nested("node");
-  b.workers = r.list<WorkerFacts>("workers", [](Reader& w) {
+  b.node = r.nested("node", {"ram_total_mb", "ram_used_mb"});
+  const auto read_worker = [](Reader& w) {
     return WorkerFacts{w.text("worker_id"),
                        w.text("uri", false),
                        w.text("model_ref"),
@@ -177,7 +183,8 @@ Result<HiveBeat> read_beat(const value& v) {
                        w.integer("port", true).value_or(0),
                        w.integer("memory_bytes"),
                        w.numbers(kWorkerFigures)};
-  });
+  };
+  b.workers = r.list<WorkerFacts>("workers", read_worker, kWorkersMax);
   if (security::check_identifier(b.hive_id, 64))
     return fail(ErrorCode::kInvalidRequest, "hive_id must be 1 to 64 of A-Z a-z 0-9 _ -");
   return r.done(std::move(b));

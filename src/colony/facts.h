@@ -15,6 +15,11 @@ namespace llorch::colony {
 
 using Bytes = std::optional<std::int64_t>;
 
+/// The largest whole number that another daemon may tell (1 PiB, where it means bytes): sums of those of all workers of
+/// a hive fit into 64 bits.
+inline constexpr std::int64_t kFigureMax = std::int64_t{1} << 50;
+inline constexpr std::size_t kWorkersMax = 512;  // of one hive
+
 struct Device {
   std::string id, name, type;  // "cpu" or "cuda:0"; type "cpu" or "gpu"
   Bytes memory_total, memory_free;
@@ -62,7 +67,7 @@ struct HiveBeat {
 [[nodiscard]] boost::json::object to_json(const WorkerFacts& w);
 [[nodiscard]] boost::json::object to_json(const Capabilities& c);
 [[nodiscard]] boost::json::object to_json(const HiveBeat& b);
-/// Errors: kInvalidRequest naming the field that is missing or of another kind.
+/// Errors: kInvalidRequest naming the field that is missing, too large or of another kind.
 [[nodiscard]] Result<Capabilities> read_capabilities(const boost::json::value& v);
 [[nodiscard]] Result<HiveBeat> read_beat(const boost::json::value& v);
 
