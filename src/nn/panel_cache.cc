@@ -104,8 +104,11 @@ void PanelCache::finish() {
   if (complete() || added_.empty()) return;
   writer_ = std::jthread([this](const std::stop_token& stop) {
     const InRole role(ThreadRole::kHelper);
-    const Result<std::string> file = write(stop);
-    if (options_.written) options_.written(file);
+    try {
+      const Result<std::string> file = write(stop);
+      if (options_.written) options_.written(file);
+    } catch (const std::exception&) {  // without memory, the next start does without the file
+    }
   });
 }
 

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <iterator>
+#include <new>
 
 #include "base/ids.h"
 #include "base/thread_role.h"
@@ -200,33 +202,66 @@ void AuditLog::write_loop() {
   }
 }
 
+Status AuditLog::store(Batch& batch, std::uint64_t& untold, bool safe) noexcept {
+  try {
+    if (untold > 0)
+      batch.push_back({{{"event_type", "audit_overflow"}, {"dropped", untold}}, rfc3339(options_.now()), {}, untold});
+    unsafe_.reserve(unsafe_.size() + batch.size());
+    if (!batch.empty()) LLORCH_OK(write(batch));
+    std::ranges::move(batch, std::back_inserter(unsafe_));
+    batch.clear(), untold = 0;
+    return safe ? keep() : Status();
+  } catch (const std::bad_alloc&) {  // messages so short that they take no memory
+    return std::unexpected(Error{ErrorCode::kInsufficientMemory, "out of memory"});
+  } catch (...) {
+    return std::unexpected(Error{ErrorCode::kInternal, "an exception"});
+  }
+}
+
+namespace {
+
+/// Calls what may not end the log's thread: without memory, whoever is to be told is not.
+void call(const auto& what) noexcept {
+  try {
+    what();
+  } catch (const std::exception&) {
+  }
+}
+
+}  // namespace
+
+void AuditLog::tell(const Batch& kept, const Batch& lost, const Batch& taken_back, const Status& good) {
+  const auto say = [](const Batch& entries, bool is_kept) {
+    for (const Entry& e : entries)
+      if (e.done) call([&] { e.done(is_kept); });
+  };
+  say(kept, true), say(lost, false), say(taken_back, false);
+  if (failing_ != good.has_value()) return;  // failing_ is changed by this thread alone
+  call([&] {
+    if (options_.on_state) options_.on_state(good ? std::nullopt : std::optional(good.error()));
+  });
+}
+
 void AuditLog::write_waiting(std::unique_lock<std::mutex>& lock, bool safe) {
-  auto batch = std::exchange(queue_, {});
+  Batch batch = std::exchange(queue_, {}), kept, taken_back;
   if (safe) hurry_ = false;
-  if (const std::uint64_t untold = dropped_ - reported_; untold > 0)
-    batch.push_back({{{"event_type", "audit_overflow"}, {"dropped", untold}}, rfc3339(options_.now()), {}, untold});
+  const std::uint64_t unreported = dropped_ - reported_;
+  std::uint64_t untold = unreported;
   writing_ = true;
   lock.unlock();
-  Batch kept, lost;
-  Status good;
-  if (!batch.empty()) good = write(batch);
-  std::ranges::move(batch, std::back_inserter(good ? unsafe_ : lost));
-  if (good && safe) good = keep();
+  const Status good = store(batch, untold, safe);  // what is left in `batch` is lost
   if (good && safe) kept = std::exchange(unsafe_, {});
   if (std::exchange(sync_failed_, false)) {  // what the disk did not keep goes, also earlier batches'
-    std::ranges::move(std::exchange(unsafe_, {}), std::back_inserter(lost));
+    taken_back = std::exchange(unsafe_, {});
     take_back();
   }
-  for (const Entry& e : kept)
-    if (e.done) e.done(true);
-  for (const Entry& e : lost)
-    if (e.done) e.done(false);
-  if (options_.on_state && failing_ == good.has_value())  // failing_ is changed by this thread alone
-    options_.on_state(good ? std::nullopt : std::optional(good.error()));
+  tell(kept, batch, taken_back, good);
   lock.lock();
   failing_ = !good;
-  for (const Entry& e : batch) reported_ += e.dropped;
-  for (const Entry& e : lost) dropped_ += e.dropped == 0, reported_ -= e.dropped;
+  reported_ += unreported - untold;
+  for (const Batch* entries : {&batch, &taken_back})
+    for (const Entry& e : *entries) dropped_ += e.dropped == 0;
+  for (const Entry& e : taken_back) reported_ -= e.dropped;
   unsynced_ = unsafe_.size();
   if (safe && good) ++syncs_;
   if (safe && !queue_.empty()) since_ = std::chrono::steady_clock::now();
@@ -243,10 +278,9 @@ Status AuditLog::rotate_before(std::string_view time) {
     return {};
   }
   LLORCH_OK(keep());  // all that the old file holds
-  const std::string next = path_ + ".new";
+  const std::string next = path_ + ".new", full = fmt::format("{}.{:016x}", path_, state_.count);
   const int fresh = ::open(next.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fresh < 0) return {};  // it goes on in the old file; the next batch tries again
-  const std::string full = fmt::format("{}.{:016x}", path_, state_.count);
   if (rename(path_.c_str(), full.c_str()) != 0 || rename(next.c_str(), path_.c_str()) != 0) {
     (void)rename(full.c_str(), path_.c_str());
     close(fresh);
@@ -260,12 +294,13 @@ Status AuditLog::rotate_before(std::string_view time) {
 }
 
 Status AuditLog::keep() {
-  sync_failed_ = fdatasync(fd_) != 0;
-  if (sync_failed_) return broken("sync", path_);
-  const Status told = audit_chain::write_manifest(path_, state_, options_.key);
-  sync_failed_ = !told;  // a record that the manifest does not know could be cut off unseen
-  LLORCH_OK(told);
-  safe_ = state_, safe_size_ = size_;
+  sync_failed_ = true;  // until all is done: a record that the manifest does not know could be cut off unseen
+  AuditState kept = state_;
+  if (options_.before) options_.before("keep");
+  if (fdatasync(fd_) != 0) return broken("sync", path_);
+  LLORCH_OK(audit_chain::write_manifest(path_, state_, options_.key));
+  safe_ = std::move(kept), safe_size_ = size_;
+  sync_failed_ = false;
   return {};
 }
 
@@ -286,6 +321,7 @@ Status AuditLog::put(std::string_view lines) {
       left.remove_prefix(static_cast<std::size_t>(n));
       continue;
     }
+    tail_unknown_ = true;
     const auto problem = broken("write to", path_);
     tail_unknown_ = ftruncate(fd_, size_) != 0;
     return problem;
@@ -295,6 +331,7 @@ Status AuditLog::put(std::string_view lines) {
 }
 
 Status AuditLog::write(Batch& batch) {
+  if (options_.before) options_.before("write");
   struct statvfs disk {};
   if (fstatvfs(fd_, &disk) == 0 && disk.f_bavail * disk.f_frsize < options_.free_bytes_min)
     return fail(ErrorCode::kIo, "the disk of the audit log {} is full", path_);

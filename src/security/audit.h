@@ -23,6 +23,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -53,6 +54,8 @@ struct AuditOptions {
   /// Told when records begin to be lost, and when they are kept again (no error). On the log's thread.
   std::function<void(const std::optional<Error>& problem)> on_state = {};
   std::function<std::chrono::system_clock::time_point()> now = [] { return std::chrono::system_clock::now(); };
+  /// For tests: on the log's thread before a batch is written ("write") and before the disk is asked ("keep").
+  std::function<void(std::string_view step)> before = {};
 };
 
 class AuditLog {
@@ -88,6 +91,10 @@ class AuditLog {
   bool wait_for_records(std::unique_lock<std::mutex>& lock);
   /// Writes what waits; `safe`: asks the disk to keep it, and what was written before.
   void write_waiting(std::unique_lock<std::mutex>& lock, bool safe);
+  /// Writes a batch, and a record of `untold` lost ones, which is 0 afterwards; a batch that is written moves to
+  /// unsafe_. An exception is an error like another: of the batch, nothing counts as kept.
+  [[nodiscard]] Status store(Batch& batch, std::uint64_t& untold, bool safe) noexcept;
+  void tell(const Batch& kept, const Batch& lost, const Batch& taken_back, const Status& good);
   /// On an error, nothing of the batch is in the file.
   [[nodiscard]] Status write(Batch& batch);
   [[nodiscard]] Status put(std::string_view lines);

@@ -92,10 +92,14 @@ Result<std::unique_ptr<KeysFile>> KeysFile::open(const std::string& path, KeysFi
     while (!p.wake.wait_for(lock, stop, kPollEvery, [&] { return stop.stop_requested(); }) && !stop.stop_requested()) {
       if (std::exchange(p.again, false)) last = {};
       lock.unlock();
-      auto fresh = look(path, last);
-      lock.lock();
-      p.seen = Clock::now();
-      if (fresh) p.fresh = last = *std::move(fresh);
+      try {
+        auto fresh = look(path, last);
+        lock.lock();
+        if (fresh) p.fresh = last = *std::move(fresh);
+        p.seen = Clock::now();
+      } catch (const std::exception&) {  // without memory: a file that is not looked at for long counts as lost
+        if (!lock.owns_lock()) lock.lock();
+      }
     }
   });
   return file;

@@ -505,6 +505,39 @@ TEST_F(Audit, what_the_disk_does_not_keep_is_no_success) {  // 15.22
   }
 }
 
+TEST_F(Audit, an_exception_while_it_writes_loses_the_batch_and_not_the_process) {  // 15.22
+  for (const std::string_view failing : {"write", "keep"}) {
+    std::filesystem::remove(path()), std::filesystem::remove(path() + ".manifest");
+    write(1, {});
+    bool full = false, kept = true;
+    std::vector<std::string> told;
+    AuditOptions options;
+    options.before = [&](std::string_view step) {
+      if (full && step == failing) throw std::bad_alloc();
+    };
+    options.on_state = [&](const auto& problem) {
+      told.push_back(problem ? problem->message : "kept again");
+      throw std::bad_alloc();
+    };
+    {
+      const auto log = AuditLog::open(path(), "test", options).value();
+      full = true;
+      log->append({{"event_type", "task_submitted"}}, [&](bool k) { kept = k, throw std::bad_alloc(); });
+      EXPECT_EQ(log->flush().error().code, ErrorCode::kIo);
+      full = false;
+      EXPECT_FALSE(kept || log->healthy());
+      EXPECT_EQ(log->dropped(), 1u);
+      EXPECT_EQ(types_in(path()).size(), 1u);
+      log->append({{"event_type", "task_completed"}});
+      EXPECT_TRUE(log->flush());
+      EXPECT_TRUE(log->healthy());
+    }
+    EXPECT_EQ(told, (std::vector<std::string>{"out of memory", "kept again"}));
+    EXPECT_EQ(types_in(path()), (std::vector<std::string>{"task_submitted", "task_completed", "audit_overflow"}));
+    EXPECT_EQ(verify_audit(path()).value().count, 3u);
+  }
+}
+
 TEST_F(Audit, a_record_that_was_cut_off_is_put_aside_and_the_chain_says_so) {  // 15.22
   write(2, {});
   const std::string torn = R"({"audit_id":"audit-test-0000000000000003","timest)";
