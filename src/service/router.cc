@@ -277,9 +277,13 @@ bool Router::check_deadline(Context& c) {
   return true;
 }
 
+/// Of what daemons tell each other about machines: it is read on the loop. A heartbeat of 512 workers fits.
+constexpr std::size_t kNodeBodyBytesMax = 1u << 20;
+
 std::size_t Router::body_bytes_max(const RouteInfo& route) const {
   const bool small = route.method != "POST" || route.scope == Scope::kPublic || route.scope == Scope::kMetrics;
-  return small ? std::min(limits::kSmallBodyBytesMax, body_bytes_max_) : body_bytes_max_;
+  if (small) return std::min(limits::kSmallBodyBytesMax, body_bytes_max_);
+  return route.scope == Scope::kNode ? std::min(kNodeBodyBytesMax, body_bytes_max_) : body_bytes_max_;
 }
 
 std::optional<net::BodyPlan> Router::handle(net::Request head, const net::ExchangePtr& exchange) {

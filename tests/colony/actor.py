@@ -12,6 +12,7 @@ class Actor:
         self.reached, self.over = threading.Event(), threading.Event()  # over: whoever hangs goes away
         self.hung = False
         self.paths = []
+        self.says = None  # called with the handler of a request for an answer, or of its stream, which it answers
         actor = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -32,6 +33,9 @@ class Actor:
                 work = self.path.startswith("/v1/chat") or self.path.endswith("/stream")
                 if actor.hung or (actor.hangs == "at once" and (work or self.path == "/v1/inference")):
                     return self.hang()
+                if work and actor.says:
+                    self.close_connection = True
+                    return actor.says(self)
                 if not work:
                     return self.send(202 if self.command == "POST" else 200, json.dumps(actor.reply(self.path)).encode())
                 self.send_response(200)
