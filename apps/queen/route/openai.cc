@@ -15,23 +15,45 @@ using service::FlowPtr;
 using service::Procedure;
 using service::Step;
 
+using Done = Step<bool>::Done;
+
+constexpr std::size_t kAnswerBytesMax = 32u << 20;  // of an answer that is kept whole
+constexpr std::size_t kUnsentMax = 8u << 20;        // of a stream that its client does not take
+
 /// What a worker's answer has brought so far.
 struct Relayed {
   bool streamed = false;
+  bool over = false;             // nothing more is taken
+  std::optional<Error> refused;  // why no other worker is tried either
   net::Response response;
   std::string tail;  // the last bytes of a stream
   PulsePtr pulse = std::make_shared<Pulse>();
 
   void add_to_tail(std::string_view bytes) {
-    constexpr std::size_t kTailBytes = 32;  // "data: [DONE]" and the end of its line
+    constexpr std::size_t kTailBytes = 4096;  // an event that tells an error
     tail += bytes.substr(bytes.size() - std::min(bytes.size(), kTailBytes));
-    if (tail.size() > kTailBytes) tail.erase(0, tail.size() - kTailBytes);
+    if (tail.size() > 2 * kTailBytes) tail.erase(0, tail.size() - kTailBytes);
+  }
+  [[nodiscard]] std::string_view last_event() const {
+    const std::size_t at = tail.rfind("data: ");
+    return at == std::string::npos ? std::string_view() : std::string_view(tail).substr(at);
   }
   /// The worker says itself that its answer is whole.
-  [[nodiscard]] bool whole() const { return streamed ? tail.contains("data: [DONE]") : response.status / 100 == 2; }
+  [[nodiscard]] bool whole() const {
+    return streamed ? last_event().starts_with("data: [DONE]") : response.status / 100 == 2;
+  }
+  /// The worker has said itself why its stream ends.
+  [[nodiscard]] bool tells_error() const { return last_event().starts_with("data: {\"error\":"); }
 };
 
-void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& headers) {
+void give_up(Relayed& r, const Done& done, Error why) {
+  r.over = true;
+  done(std::unexpected(std::move(why)));
+}
+
+void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& headers, const Done& done) {
+  if (status < 200 || status > 599)
+    return give_up(r, done, {ErrorCode::kIo, fmt::format("{} is no status of an answer", status)});
   r.response.status = status;
   r.response.content_type = headers.get("Content-Type").value_or("application/json");
   for (const char* name : {"X-Llorch-Ignored", "Retry-After", "retry-after-ms", "x-should-retry",
@@ -44,33 +66,43 @@ void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& 
   c->streamed(status);
 }
 
+void take_bytes(const ContextPtr& c, Relayed& r, std::string_view bytes, const Done& done) {
+  if (!r.streamed) {
+    if (r.response.body.size() + bytes.size() <= kAnswerBytesMax) return void(r.response.body += bytes);
+    r.refused = Error{ErrorCode::kInferenceFailed, "the worker's answer is longer than 32 MiB"};
+    r.response.body = {};
+    return give_up(r, done, *r.refused);
+  }
+  r.add_to_tail(bytes);
+  c->exchange->write(std::string(bytes));
+  if (c->exchange->unsent() <= kUnsentMax) return;
+  r.refused = Error{ErrorCode::kInferenceFailed, "the client does not take its stream: 8 MiB of it wait"};
+  service::log(service::Level::kWarn, "slow_reader", r.refused->message,
+               {{"correlation_id", c->correlation_id}, {"route", c->route}, {"principal", c->principal.id}});
+  give_up(r, done, *r.refused);
+  c->exchange->abort();
+}
+
 /// One try. Errors only when nothing has been answered yet, or in the middle of a stream.
 Step<bool> relay(const FlowPtr& flow, const ContextPtr& c, net::ClientRequest call, const std::shared_ptr<Relayed>& r) {
-  return {
-      flow, [flow, c, r, call = std::move(call)](const Step<bool>::Done& done) -> std::any {
-        return std::make_shared<net::Call>(net::start_call(flow->loop(), call,
-                                                           {.on_head =
-                                                                [flow, c, r](int status, const net::Headers& headers) {
-                                                                  if (flow->cancelled()) return;
-                                                                  r->pulse->beat();
-                                                                  take_head(c, *r, status, headers);
-                                                                },
-                                                            .on_data =
-                                                                [flow, c, r](std::string_view bytes) {
-                                                                  if (flow->cancelled()) return;
-                                                                  r->pulse->beat();
-                                                                  if (!r->streamed)
-                                                                    return void(r->response.body += bytes);
-                                                                  r->add_to_tail(bytes);
-                                                                  c->exchange->write(std::string(bytes));
-                                                                },
-                                                            .on_end =
-                                                                [done](Status s) {
-                                                                  if (!s)
-                                                                    return done(std::unexpected(std::move(s).error()));
-                                                                  done(true);
-                                                                }}));
-      }};
+  return {flow, [flow, c, r, call = std::move(call)](const Done& done) -> std::any {
+            net::ClientCallbacks on;
+            on.on_head = [flow, c, r, done](int status, const net::Headers& headers) {
+              if (flow->cancelled() || r->over) return;
+              r->pulse->beat();
+              take_head(c, *r, status, headers, done);
+            };
+            on.on_data = [flow, c, r, done](std::string_view bytes) {
+              if (flow->cancelled() || r->over) return;
+              r->pulse->beat();
+              take_bytes(c, *r, bytes, done);
+            };
+            on.on_end = [done](Status s) {
+              if (!s) return done(std::unexpected(std::move(s).error()));
+              done(true);
+            };
+            return std::make_shared<net::Call>(net::start_call(flow->loop(), call, std::move(on)));
+          }};
 }
 
 /// The same, given up when the worker hangs.
@@ -81,7 +113,8 @@ Step<bool> watched_relay(const FlowPtr& flow, Queen& q, const ContextPtr& c, con
 }
 
 /// A stream that ends without its [DONE] says why (J-63).
-void cut_off(const ContextPtr& c, const Error& why) {
+void cut_off(const ContextPtr& c, const Relayed& r, const Error& why) {
+  if (!r.tail.empty() && !r.tail.ends_with("\n\n")) c->exchange->write("\n\n");  // it ended within an event
   const boost::json::object error{
       {"error", {{"code", name(why.code)}, {"message", why.message}, {"type", "overloaded"}}}};
   c->exchange->write(net::sse_frame(0, "", boost::json::serialize(error)));
@@ -95,6 +128,7 @@ struct Served {
   std::string body;  // JSON, without its model
   Deadline deadline;
   OpenRequestPtr open;
+  service::ReservedKey key;
 
   void fail(const Error& error) {
     open->failed(error.code);
@@ -102,7 +136,9 @@ struct Served {
   }
   /// A client that closes once it has everything has left nothing undone.
   void left(const Relayed& r) const {
-    if (r.streamed && r.whole())
+    if (r.refused)
+      open->failed(r.refused->code);
+    else if (r.streamed && r.whole())
       open->completed();
     else
       open->cancelled();
@@ -112,10 +148,14 @@ struct Served {
       open->completed();
     else
       open->failed(ErrorCode::kWorkerCrashed);
-    if (r.streamed)
-      c->exchange->finish();
-    else
+    if (!r.streamed) {
+      if (r.whole()) key.answered({{}, r.response});
       c->reply(std::move(r.response));
+    } else if (r.whole() || r.tells_error()) {
+      c->exchange->finish();
+    } else {
+      cut_off(c, r, {ErrorCode::kWorkerCrashed, "the worker's stream ended in the middle of the answer"});
+    }
   }
 };
 using ServedPtr = std::shared_ptr<Served>;
@@ -167,6 +207,7 @@ Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
     q.metrics().dispatched(outcome ? "completed" : std::string(name(outcome.error().code)));
     placed->seat.reset();
     if (!c->exchange->alive()) co_return s->left(*r);
+    if (r->refused) co_return s->fail(*r->refused);
     if (outcome && r->streamed) co_return s->reply(*r);
     const bool again = q.options().retry_enabled && tries < q.options().retry_attempts && !flow->cancelled();
     const bool busy = r->response.status == 429 || r->response.status == 503;
@@ -176,7 +217,7 @@ Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
     if (!outcome && r->streamed) {
       const Error why = went_away(flow, outcome.error());
       s->open->failed(why.code);
-      co_return cut_off(c, why);
+      co_return cut_off(c, *r, why);
     }
     if (!again) co_return s->fail(went_away(flow, outcome.error()));
     auto wait = service::pause(flow, q.options().retry_pause(tries));
@@ -191,11 +232,14 @@ struct Read {
   std::string rest;  // JSON, without the two
   std::optional<Error> flaw;
   std::string field;  // of the flaw
+  std::string hash;   // of the whole body, where a key came with it
 };
+using ReadPtr = std::shared_ptr<Read>;
 
 void read(const service::Context& c, Read& out) {
   auto body = wire::parse_body(c.request.body);
   if (!body) return void(out.flaw = body.error());
+  if (c.request.headers.get("Idempotency-Key")) out.hash = security::sha256_hex(c.request.body);
   out.model = json::find_text(*body, "model");
   if (!out.model) {
     out.flaw = Error{ErrorCode::kInvalidRequest, "model is required"}, out.field = "model";
@@ -210,8 +254,14 @@ void read(const service::Context& c, Read& out) {
   out.rest = boost::json::serialize(*body);
 }
 
-void accept(Queen& q, const ContextPtr& c, Read& body) {
+void accept(Queen& q, const ContextPtr& c, const ReadPtr& in) {
+  Read& body = *in;
   if (body.flaw) return c->fail(*body.flaw, {}, body.field);
+  const std::function<void()> again = [&q, c, in] {
+    if (c->exchange->alive()) accept(q, c, in);
+  };
+  service::ReservedKey key;  // of a stream until its end: whoever repeats it is sent to the worker, which has its log
+  if (!q.intake().reserve(c, body.hash, key, again)) return;
   auto resolved = q.resolve(*body.model, c->principal);
   if (!resolved) return c->fail(colony::no_such_model(), {}, "model");
   Deadline deadline;
@@ -229,13 +279,14 @@ void accept(Queen& q, const ContextPtr& c, Read& body) {
   const auto flow = q.gate().flow();
   c->exchange->on_gone = [flow] { flow->cancel({ErrorCode::kCancelled, "the client has left"}); };
   serve(flow, q,
-        std::make_shared<Served>(Served{c, placing, std::move(body.rest), std::move(deadline), std::move(open)}));
+        std::make_shared<Served>(
+            Served{c, placing, std::move(body.rest), std::move(deadline), std::move(open), std::move(key)}));
 }
 
 void begin(Queen& q, const ContextPtr& c) {
   const auto body = std::make_shared<Read>();
   q.intake().prepare(
-      c, [c, body] { read(*c, *body); }, [&q, c, body] { accept(q, c, *body); });
+      c, [c, body] { read(*c, *body); }, [&q, c, body] { accept(q, c, body); });
 }
 
 }  // namespace

@@ -1,0 +1,130 @@
+"""What the queen relays: answers without end, streams that nobody takes or that break off, and bodies of hives."""
+import json
+import socket
+import threading
+import unittest
+
+from actor import Actor
+from colony import Colony, main, wait_for
+
+CHAT = {"model": "builtin:haiku", "messages": [{"role": "user", "content": "x"}]}
+MIB = 1 << 20
+
+
+def head(status, kind, length=None):
+    more = "" if length is None else f"Content-Length: {length}\r\n"
+    return f"HTTP/1.1 {status} x\r\nContent-Type: {kind}\r\nConnection: close\r\n{more}\r\n".encode()
+
+
+def sends(handler, first, piece=b"", pieces=0):
+    """How many pieces the queen took before she closed; all of them when she did not."""
+    handler.wfile.write(first)
+    for i in range(pieces):
+        try:
+            handler.wfile.write(piece)
+        except OSError:
+            return i
+    return pieces
+
+
+class Relay(unittest.TestCase):
+    def setUp(self):
+        self.c = Colony()
+        self.addCleanup(self.c.__exit__, None, None, None)
+        self.c.__enter__()
+        self.c.queen("--heartbeat-missed-threshold", "60")
+
+    def worker(self, name, says):
+        actor = Actor(name)
+        actor.says = says
+        self.addCleanup(actor.close)
+        self.assertEqual(self.c.report(actor.beat())[0], 200)
+        wait_for(lambda: f"hive-{name}" in {h["id"] for h in self.c.call("GET", "/v1/status")[2]["hives"] if h["known"]}, 15)
+        return actor
+
+    def chat(self, headers=None, **more):
+        return self.c.call("POST", "/v1/chat/completions", CHAT | more, headers)
+
+    def test_a_whole_answer_has_a_limit(self):
+        took = []
+        self.worker("ant", lambda h: took.append(sends(h, head(200, "application/json"), b" " * MIB, 128)))
+        status, _, body = self.chat()
+        self.assertEqual((status, body["error"]["code"]), (500, "INFERENCE_FAILED"))
+        wait_for(lambda: took, 10)
+        self.assertEqual(len(took), 1, "it was tried again")
+        self.assertLess(took[0], 64)
+
+    def test_a_stream_that_its_client_does_not_take_is_called_off(self):
+        took = []
+        frame = b"data: " + b"x" * (MIB - 8) + b"\n\n"
+        self.worker("ant", lambda h: took.append(sends(h, head(200, "text/event-stream"), frame, 128)))
+        body = json.dumps(CHAT | {"stream": True})
+        with socket.create_connection(("127.0.0.1", self.c.queen_port)) as client:
+            client.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            wait_for(lambda: took, 30)
+        self.assertLess(took[0], 64)
+        self.c.wait_logged("queen", "the client does not take its stream")
+
+    def test_a_status_that_is_none_is_a_failed_try(self):
+        for status in (102, 700):
+            with self.subTest(status):
+                asked = []
+
+                def says(handler):
+                    asked.append(1)
+                    whole = b'{"choices":[]}'
+                    handler.wfile.write(head(status if len(asked) == 1 else 200, "application/json", len(whole)) + whole)
+
+                actor = self.worker(f"ant{status}", says)
+                again = threading.Event()
+
+                def beats():
+                    while not again.wait(0.2):
+                        self.c.report(actor.beat())
+
+                beating = threading.Thread(target=beats)
+                beating.start()
+                answer = self.chat()
+                again.set()
+                beating.join()
+                self.assertEqual(answer[0], 200, answer)
+                self.assertEqual(len(asked), 2)
+                actor.close()
+                self.c.call("DELETE", f"/v1/hives/hive-ant{status}")
+
+    def test_a_stream_without_its_end_says_so(self):
+        part = b'data: {"choices":[]}\n\n'
+        told = b'data: {"error":{"code":"INFERENCE_FAILED"}}\n\n'
+        stream = []
+        self.worker("ant", lambda h: sends(h, head(200, "text/event-stream", len(stream[0])) + stream[0]))
+        for sent, expected in ((part, True), (part + part[:12], True), (part + told, False), (part + b"data: [DONE]\n\n", False)):
+            with self.subTest(sent):
+                stream[:] = [sent]
+                status, _, text = self.chat(stream=True)
+                self.assertEqual(status, 200)
+                self.assertTrue(text.startswith(sent.decode()))
+                self.assertEqual("\n\ndata: {" in text and "WORKER_CRASHED" in text, expected, text)
+
+    def test_an_answer_is_given_again_under_its_key(self):
+        whole = b'{"choices":[],"id":"one"}'
+        actor = self.worker("ant", lambda h: sends(h, head(200, "application/json", len(whole)) + whole))
+        asked = lambda: sum(p.startswith("POST /v1/chat") for p in actor.paths)
+        key = {"Idempotency-Key": "k"}
+        first, second = self.chat(key), self.chat(key)
+        self.assertEqual((first[0], first[2]), (200, {"choices": [], "id": "one"}))
+        self.assertEqual((second[0], second[2], second[1]["Idempotent-Replayed"]), (200, first[2], "true"))
+        self.assertEqual(asked(), 1)
+        status, _, body = self.chat(key, temperature=0.5)
+        self.assertEqual((status, body["error"]["code"]), (409, "IDEMPOTENCY_MISMATCH"))
+        self.assertEqual(asked(), 1)
+        self.assertEqual(self.chat({"Idempotency-Key": "another"})[0], 200)
+        self.assertEqual(asked(), 2)
+
+    def test_bodies_of_hives_are_small(self):
+        large = {"filler": "x" * (MIB + 1)}
+        for path in ("/v1/heartbeat", "/v1/workers/failed", "/v1/hive/join"):
+            self.assertEqual(self.c.report(large, path)[0], 413, path)
+
+
+if __name__ == "__main__":
+    main()
