@@ -456,8 +456,8 @@ void Connection::pump() {
       if (failed) return self->close();
       self->sent_ += n;
       try {
+        self->pump();  // what is left may go out at once
         self->drained();
-        self->pump();
       } catch (const std::exception&) {  // of memory: what is left would never be sent
         self->close();
       }
