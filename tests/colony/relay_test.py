@@ -65,6 +65,21 @@ class Relay(unittest.TestCase):
         self.assertLess(took[0], 64)
         self.c.wait_logged("queen", "the client does not take its stream")
 
+    def test_a_job_holds_no_more_than_its_log(self):
+        took = []
+        frames = [b'id: 1\nevent: started\ndata: {"type":"started","seq":1}\n\n']
+        token = json.dumps({"type": "token", "seq": 2, "t": "x" * MIB, "i": 0, "token_id": 1}, separators=(",", ":"))
+        piece = f"id: 2\nevent: token\ndata: {token}\n\n".encode()
+        self.worker("ant", lambda h: took.append(sends(h, head(200, "text/event-stream") + frames[0], piece, 96)))
+        for stream in (True, False):
+            with self.subTest(stream=stream):
+                took.clear()
+                made = self.c.call("POST", "/v1/jobs", {"operation": "infer", "model": "builtin:haiku", "prompt": "x", "resumable": True, "stream": stream})[2]
+                wait_for(lambda: took, 60)
+                self.assertLess(took[0], 64)
+                text = self.c.call("GET", made["sse_url"])[2]
+                self.assertIn("INFERENCE_FAILED", text)
+
     def test_a_status_that_is_none_is_a_failed_try(self):
         for status in (102, 700):
             with self.subTest(status):

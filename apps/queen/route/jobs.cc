@@ -13,6 +13,7 @@ namespace {
 using service::ContextPtr;
 using service::FlowPtr;
 using service::Procedure;
+using service::Task;
 using service::TaskPtr;
 
 constexpr const char* kPrefix = "/v1/jobs";
@@ -53,6 +54,18 @@ struct WorkerReply {
   std::int64_t tokens = 0;
   bool started = false;
 };
+
+constexpr std::size_t kTextBytesMax = 64u << 20;  // of an answer that is kept whole
+
+/// A job that has more than it can keep ends; its flow calls off what others do for it. True: it has ended.
+bool end_if_full(Task& t, std::size_t text_bytes = 0) {
+  if (t.job->finished()) return true;
+  if (!t.job->log.full() && text_bytes <= kTextBytesMax) return false;
+  const Error why{ErrorCode::kInferenceFailed, "the answer is longer than what is kept for its reader"};
+  t.fail(why);
+  t.flow->cancel(why);
+  return true;
+}
 
 bool worth_another_try(const Error& e) {
   return kind(e.code).retriable || e.code == ErrorCode::kIo || e.code == ErrorCode::kWorkerUnhealthy;
@@ -130,10 +143,10 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
   const auto url = object ? json::find_text(*object, "sse_url") : std::nullopt;
   const auto id = object ? json::find_text(*object, "job_id") : std::nullopt;
   if (!url || !id) co_return done(fail(ErrorCode::kInternal, "the worker's answer lacks job_id or sse_url"));
-  const std::weak_ptr<service::Task> weak = t;
+  const std::weak_ptr<Task> weak = t;
   service::OnEvent on_event = [weak, reply, &q, at](std::string_view type, const boost::json::object& data) {
     const TaskPtr task = weak.lock();
-    if (!task) return;
+    if (!task || end_if_full(*task, reply->text.size())) return;
     if (type == "started") {
       if (std::exchange(reply->started, true)) return;
       boost::json::object o2 = data;
@@ -160,7 +173,9 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
   // Tokens are most of a stream, and need not be read to be passed on.
   const service::OnLine on_line = [weak, reply, stream = o->stream](std::string_view type, const std::string& json) {
     const TaskPtr task = type == "token" && stream ? weak.lock() : nullptr;
-    if (!task || !task->relay(type, json)) return false;
+    if (!task) return false;
+    if (end_if_full(*task)) return true;
+    if (!task->relay(type, json)) return false;
     ++reply->tokens;
     return true;
   };
@@ -181,15 +196,16 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
 
 /// Events of a hive's job become the task's.
 Relay relay_to(const TaskPtr& t) {
-  return [weak = std::weak_ptr<service::Task>(t)](std::string_view type, const boost::json::object& data) {
-    if (const auto task = weak.lock()) task->event(type, data);
+  return [weak = std::weak_ptr<Task>(t)](std::string_view type, const boost::json::object& data) {
+    const auto task = weak.lock();
+    if (task && !end_if_full(*task)) task->event(type, data);
   };
 }
 
 /// What happens while a request is placed is the task's narration.
 void report_to(Placement& p, const TaskPtr& t) {
   p.correlation_id = t->job->options.correlation_id;
-  p.report = [weak = std::weak_ptr<service::Task>(t)](std::string_view action, const std::string& human) {
+  p.report = [weak = std::weak_ptr<Task>(t)](std::string_view action, const std::string& human) {
     if (const auto task = weak.lock()) task->narrate(action, human);
   };
   p.relay = relay_to(t);
@@ -285,7 +301,7 @@ Procedure hive_check(TaskPtr t, Queen& q, std::string hive_id) {
 }
 
 /// 202, remembered for whoever comes again with the same key.
-void reply_created(const ContextPtr& c, Incoming& in, const service::Task& t) {
+void reply_created(const ContextPtr& c, Incoming& in, const Task& t) {
   net::Response response;
   response.status = 202;
   response.body = boost::json::serialize(service::created(*t.job, kPrefix, 0));
