@@ -44,6 +44,15 @@ struct Colony {
     auto peer = service::make_peer(b.url);
     EXPECT_TRUE(hives.beat(std::move(b), *std::move(peer)));
   }
+  /// Procedures under way end before the loop does.
+  ~Colony() {
+    gate.close({ErrorCode::kShuttingDown, "the test ends"});
+    bool over = false;
+    gate.when_empty([&] { over = true, loop.stop(); });
+    if (!over) loop.run();
+  }
+  Colony(const Colony&) = delete;
+  Colony& operator=(const Colony&) = delete;
   Result<Value> run(const std::string& hive = "a") {
     std::optional<Result<Value>> out;
     run_order(gate.flow(), calls, hive, relay, [&](Result<Value> v) { out = std::move(v), loop.stop(); });

@@ -1,0 +1,182 @@
+#include "security/authority.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <filesystem>
+#include <sstream>
+
+#include "base/ids.h"
+#include "security/keys.h"
+
+namespace llorch::security {
+namespace {
+
+/// Clocks of a colony's machines differ: a certificate begins so long before it was made.
+constexpr std::chrono::minutes kClockSlack{10};
+
+bool exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
+
+Status make_folder(const std::string& folder) {
+  std::error_code problem;
+  std::filesystem::create_directories(std::filesystem::path(folder).parent_path(), problem);
+  if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) return fail(ErrorCode::kIo, "cannot make {}", folder);
+  return {};
+}
+
+Result<Signer> read_signer(const std::string& folder, const std::string& name, bool key_needed) {
+  Signer s;
+  LLORCH_TRY(s.certificate, read_secret_file(folder + "/" + name + ".pem"));
+  s.certificate += '\n';
+  const std::string key = folder + "/" + name + ".key";
+  if (key_needed || exists(key)) {
+    LLORCH_TRY(s.private_key, read_secret_file(key));
+    s.private_key += '\n';
+    if (const Status pair = check_pair(s.certificate, s.private_key); !pair)
+      return fail(ErrorCode::kInvalidRequest, "{}: {}", key, pair.error().message);
+  }
+  return s;
+}
+Status write_signer(const std::string& folder, const std::string& name, const Signer& s) {
+  LLORCH_OK(write_secret_file(folder + "/" + name + ".key", s.private_key));
+  return write_secret_file(folder + "/" + name + ".pem", s.certificate);
+}
+
+}  // namespace
+
+CertificateTime renewal_time(const CertificateFacts& f) { return f.not_before + (f.not_after - f.not_before) / 3 * 2; }
+
+CertificateTime Authority::now() const {
+  return options_.clock ? options_.clock() : std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+}
+
+Result<Authority> Authority::open(const std::string& folder, Options options) {
+  Authority a;
+  a.folder_ = folder, a.options_ = std::move(options);
+  LLORCH_OK(make_folder(folder));
+  if (!exists(folder + "/root.pem")) {
+    // The number tells colonies apart where a person sees several.
+    LLORCH_TRY(a.root_, make_root({"llama-orch colony " + random_hex(4), 1}, a.now() - kClockSlack,
+                                  a.now() + a.options_.root_lifetime));
+    LLORCH_OK(write_signer(folder, "root", a.root_));
+  } else {
+    LLORCH_TRY(a.root_, read_signer(folder, "root", false));
+  }
+  LLORCH_TRY(const CertificateFacts root, read_certificate(a.root_.certificate));
+  a.fingerprint_ = root.fingerprint;
+  if (exists(folder + "/issuer.pem")) {
+    LLORCH_TRY(a.issuer_, read_signer(folder, "issuer", true));
+  }
+  LLORCH_OK(a.make_issuer());
+  LLORCH_OK(a.read_revocations());
+  return a;
+}
+
+/// Unless the one that is there will do.
+Status Authority::make_issuer() {
+  if (!issuer_.certificate.empty()) {
+    LLORCH_TRY(const CertificateFacts facts, read_certificate(issuer_.certificate));
+    if (now() < renewal_time(facts) || (!has_root_key() && now() < facts.not_after)) return {};
+  }
+  if (!has_root_key())
+    return fail(ErrorCode::kInvalidRequest,
+                "{}/issuer.pem has ended or is missing, and root.key, which could make another, is not there", folder_);
+  LLORCH_TRY(issuer_, make_intermediate(root_, {"llama-orch queen " + options_.queen_id, 0}, now() - kClockSlack,
+                                        now() + options_.issuer_lifetime));
+  return write_signer(folder_, "issuer", issuer_);
+}
+
+Result<std::string> Authority::sign(std::string_view request, const DaemonName& daemon,
+                                    const std::vector<std::string>& hosts) const {
+  std::vector<std::string> all{daemon.tls_name()};
+  all.insert(all.end(), hosts.begin(), hosts.end());
+  CertificateTime until = now() + options_.daemon_lifetime;
+  if (const auto revoked = revoked_until(daemon)) until = std::max(until, *revoked + std::chrono::seconds(1));
+  // Not longer than those that vouch for it.
+  LLORCH_TRY(const CertificateFacts issuer, read_certificate(issuer_.certificate));
+  until = std::min(until, issuer.not_after);
+  const auto slack = std::min<std::chrono::seconds>(kClockSlack, options_.daemon_lifetime);
+  LLORCH_TRY(std::string made, sign_daemon(issuer_, request, daemon, all, now() - slack, until));
+  return made + issuer_.certificate + root_.certificate;
+}
+
+Result<DaemonIdentity> Authority::make_identity(const DaemonName& daemon, const std::vector<std::string>& hosts) const {
+  DaemonIdentity made;
+  LLORCH_TRY(made.private_key, make_private_key());
+  LLORCH_TRY(const std::string request, make_certificate_request(made.private_key));
+  LLORCH_TRY(made.chain, sign(request, daemon, hosts));
+  return made;
+}
+
+Status Authority::revoke(const DaemonName& daemon) {
+  const std::lock_guard writing(locks_->writing);
+  std::string text;
+  {
+    const std::lock_guard lock(locks_->revoked);
+    revoked_[daemon.uri()] = now() + options_.daemon_lifetime;
+    for (const auto& [uri, until] : revoked_)
+      if (until >= now()) text += fmt::format("{} {}\n", uri, until.time_since_epoch().count());
+  }
+  return write_secret_file(folder_ + "/revoked", text);
+}
+
+Status Authority::read_revocations() {
+  const std::string path = folder_ + "/revoked";
+  if (!exists(path)) return {};
+  LLORCH_TRY(const std::string text, read_secret_file(path));
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t blank = line.find(' ');
+    std::int64_t seconds = 0;
+    const char* end = line.data() + line.size();
+    if (blank == std::string::npos || std::from_chars(line.data() + blank + 1, end, seconds).ptr != end)
+      return fail(ErrorCode::kInvalidRequest, "{}: a line is not '<URI> <seconds>'", path);
+    revoked_[line.substr(0, blank)] = CertificateTime(std::chrono::seconds(seconds));
+  }
+  return {};
+}
+
+Status Authority::check(const CertificateFacts& facts) const {
+  if (facts.daemon.id.empty()) return fail(ErrorCode::kForbidden, "the certificate is no daemon's");
+  if (const auto revoked = revoked_until(facts.daemon); revoked && facts.not_after <= *revoked)
+    return fail(ErrorCode::kForbidden, "the certificate of {} was revoked", facts.daemon.uri());
+  if (facts.not_after < now()) return fail(ErrorCode::kForbidden, "the certificate has expired");
+  return {};
+}
+
+std::optional<CertificateTime> Authority::revoked_until(const DaemonName& daemon) const {
+  const std::lock_guard lock(locks_->revoked);
+  const auto it = revoked_.find(daemon.uri());
+  return it == revoked_.end() ? std::nullopt : std::optional(it->second);
+}
+
+std::vector<Authority::Revocation> Authority::revocations() const {
+  const std::lock_guard lock(locks_->revoked);
+  std::vector<Revocation> all;
+  for (const auto& [uri, until] : revoked_)
+    if (until >= now()) all.push_back({uri, until});
+  return all;
+}
+
+Result<std::string> Authority::export_root() const {
+  if (!has_root_key())
+    return fail(ErrorCode::kInvalidRequest, "root.key is not in {}: it cannot be exported from here", folder_);
+  return root_.certificate + root_.private_key;
+}
+
+Status Authority::import_root(const std::string& folder, std::string_view exported) {
+  LLORCH_OK(make_folder(folder));
+  if (exists(folder + "/root.pem"))
+    return fail(ErrorCode::kResourceInUse, "{} has a root already: daemons believe that one", folder);
+  const std::size_t end = exported.find("-----BEGIN PRIVATE KEY-----");
+  const Signer root{std::string(exported.substr(0, end)),
+                    end == std::string_view::npos ? "" : std::string(exported.substr(end))};
+  const auto facts = read_certificate(root.certificate);
+  if (!facts || !facts->authority || !check_pair(root.certificate, root.private_key))
+    return fail(ErrorCode::kInvalidRequest, "this is no exported root: a certificate and its key are needed");
+  return write_signer(folder, "root", root);
+}
+
+}  // namespace llorch::security

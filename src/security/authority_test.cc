@@ -1,0 +1,136 @@
+// The colony's authority: what it makes, keeps, renews and refuses, under a clock of the test's own.
+#include "security/authority.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace llorch::security {
+namespace {
+
+using namespace std::chrono_literals;
+const DaemonName kMac{DaemonKind::kHive, "mac"};
+
+class AuthorityTest : public ::testing::Test {
+ protected:
+  AuthorityTest()
+      : folder_((std::filesystem::temp_directory_path() / ("authority-" + std::to_string(getpid()))).string()) {
+    std::filesystem::remove_all(folder_);
+  }
+  ~AuthorityTest() override { std::filesystem::remove_all(folder_); }
+  [[nodiscard]] Result<Authority> open(const std::string& name = "ca") {
+    return Authority::open(folder_ + "/" + name, {.queen_id = "q", .clock = [this] { return time_; }});
+  }
+  [[nodiscard]] CertificateFacts issue(const Authority& a, const DaemonName& who = kMac) const {
+    const std::string request = make_certificate_request(make_private_key().value()).value();
+    return check_chain(a.sign(request, who, {"10.0.0.7"}).value(), a.root(), time_).value();
+  }
+  std::string folder_;
+  CertificateTime time_ = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+};
+
+TEST_F(AuthorityTest, is_made_once_kept_secret_and_found_again) {
+  const auto first = open();
+  ASSERT_TRUE(first) << first.error().message;
+  struct stat info {};
+  for (const char* file : {"root.pem", "root.key", "issuer.pem", "issuer.key"}) {
+    ASSERT_EQ(stat((folder_ + "/ca/" + file).c_str(), &info), 0) << file;
+    EXPECT_EQ(info.st_mode & 0777u, 0600u) << file;
+  }
+  ASSERT_EQ(stat((folder_ + "/ca").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777u, 0700u);
+  const auto again = open();
+  EXPECT_EQ(again->fingerprint(), first->fingerprint());
+  EXPECT_EQ(again->issuer(), first->issuer());
+  EXPECT_TRUE(again->check(issue(*first)));
+}
+
+TEST_F(AuthorityTest, a_daemon_has_its_names_and_thirty_days) {
+  const auto a = open();
+  const CertificateFacts f = issue(*a);
+  EXPECT_EQ(f.daemon, kMac);
+  EXPECT_EQ(f.hosts, (std::vector<std::string>{"mac.hive.llorch.internal", "10.0.0.7"}));
+  EXPECT_EQ(f.not_after, time_ + 24h * 30);
+  EXPECT_LT(f.not_before, time_) << "the other clock may be a little late";
+  EXPECT_GT(renewal_time(f), time_ + 24h * 19);
+  EXPECT_LT(renewal_time(f), time_ + 24h * 21);
+  time_ = f.not_after + 1s;
+  EXPECT_NE(a->check(f).error().message.find("expired"), std::string::npos);
+}
+
+TEST_F(AuthorityTest, what_is_revoked_stays_so_and_a_later_one_is_good) {
+  auto a = open();
+  const CertificateFacts old = issue(*a), other = issue(*a, {DaemonKind::kHive, "attic"});
+  ASSERT_TRUE(a->revoke(kMac));
+  EXPECT_NE(a->check(old).error().message.find("llorch:hive:mac was revoked"), std::string::npos);
+  EXPECT_TRUE(a->check(other));
+  const CertificateFacts joined_again = issue(*a);  // in the same second
+  EXPECT_TRUE(a->check(joined_again));
+  const auto later = open();
+  EXPECT_FALSE(later->check(old)) << "after a restart too";
+  EXPECT_TRUE(later->check(joined_again));
+  ASSERT_EQ(later->revocations().size(), 1u);
+  EXPECT_EQ(later->revocations()[0].daemon, "llorch:hive:mac");
+  time_ += 24h * 31;
+  EXPECT_TRUE(later->revocations().empty()) << "by now it would have ended anyway";
+}
+
+TEST_F(AuthorityTest, the_root_may_be_away_while_the_issuer_lasts) {
+  const auto first = open();
+  std::filesystem::rename(folder_ + "/ca/root.key", folder_ + "/safe");
+  const auto without = open();
+  ASSERT_TRUE(without) << without.error().message;
+  EXPECT_FALSE(without->has_root_key());
+  EXPECT_FALSE(without->export_root());
+  EXPECT_TRUE(first->check(issue(*without)));
+  time_ += 24h * 364;
+  EXPECT_LE(issue(*open()).not_after, read_certificate(first->issuer())->not_after) << "nothing outlives its issuer";
+  time_ += 24h * 2;
+  const auto ended = open();
+  ASSERT_FALSE(ended);
+  EXPECT_NE(ended.error().message.find("root.key"), std::string::npos) << ended.error().message;
+  std::filesystem::rename(folder_ + "/safe", folder_ + "/ca/root.key");
+  const auto renewed = open();
+  ASSERT_TRUE(renewed);
+  EXPECT_NE(renewed->issuer(), first->issuer());
+  EXPECT_TRUE(renewed->check(issue(*renewed)));
+}
+
+TEST_F(AuthorityTest, a_second_queen_signs_under_the_same_root) {
+  const auto first = open();
+  ASSERT_TRUE(Authority::import_root(folder_ + "/second", first->export_root().value()));
+  const auto second = open("second");
+  ASSERT_TRUE(second) << second.error().message;
+  EXPECT_EQ(second->fingerprint(), first->fingerprint());
+  EXPECT_NE(second->issuer(), first->issuer());
+  EXPECT_TRUE(first->check(issue(*second)));
+  EXPECT_EQ(Authority::import_root(folder_ + "/second", first->export_root().value()).error().code,
+            ErrorCode::kResourceInUse);
+  EXPECT_FALSE(Authority::import_root(folder_ + "/third", first->root()));
+  EXPECT_FALSE(Authority::import_root(folder_ + "/third", first->root() + make_private_key().value()));
+  EXPECT_FALSE(Authority::import_root(folder_ + "/third", ""));
+}
+
+TEST_F(AuthorityTest, files_that_cannot_be_used_are_named) {
+  ASSERT_TRUE(open());
+  const auto spoil = [&](const std::string& file, const std::string& text) {
+    const std::string path = folder_ + "/ca/" + file;
+    std::filesystem::copy_file(path, folder_ + "/kept", std::filesystem::copy_options::overwrite_existing);
+    std::ofstream(path, std::ios::trunc) << text;
+    const auto a = open();
+    EXPECT_FALSE(a) << file;
+    std::filesystem::copy_file(folder_ + "/kept", path, std::filesystem::copy_options::overwrite_existing);
+    return a ? "" : a.error().message;
+  };
+  spoil("root.pem", "x");
+  EXPECT_NE(spoil("issuer.key", "x").find("issuer.key"), std::string::npos);
+  EXPECT_NE(spoil("root.key", make_private_key().value()).find("root.key"), std::string::npos);
+  chmod((folder_ + "/ca/issuer.key").c_str(), 0644);
+  EXPECT_FALSE(open()) << "a key that others can read";
+}
+
+}  // namespace
+}  // namespace llorch::security
