@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <condition_variable>
 #include <list>
 #include <mutex>
@@ -39,6 +40,13 @@ Status run_guarded(const std::function<void()>& work) noexcept {
   } catch (...) {
     return std::unexpected(Error{ErrorCode::kInternal, {}});
   }
+}
+
+/// glibc gives a thread its arena with its first allocation. One that comes when memory is short finds none, and then
+/// every small block is a mapping of its own, a thousand times slower.
+void take_arena() {
+  void* volatile first = std::malloc(64);
+  std::free(first);
 }
 
 BackgroundOptions at_least_threads(BackgroundOptions o) {
@@ -183,6 +191,7 @@ void Background::State::deliver() {
 void Background::State::work() {
   const InRole role(ThreadRole::kHelper);
   if (options.nice != 0) setpriority(PRIO_PROCESS, 0, options.nice);  // Linux: of this thread alone
+  take_arena();
   std::unique_lock lock(mutex);
   while (true) {
     wake.wait(lock, [this] { return !ready.empty() || (closed && queued == 0); });
