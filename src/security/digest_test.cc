@@ -21,6 +21,14 @@ const int installed = CRYPTO_set_mem_functions(
     [](void* p, std::size_t n, const char*, int) { return may() ? std::realloc(p, n) : nullptr; },
     [](void* p, const char*, int) { std::free(p); });
 
+TEST(Digest, known_answers) {  // FIPS 180-2, appendix B
+  EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(sha256_hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_TRUE(equal_in_constant_time("ab", "ab"));
+  EXPECT_FALSE(equal_in_constant_time("ab", "ac"));
+  EXPECT_FALSE(equal_in_constant_time("ab", "abc"));
+}
+
 TEST(Digest, without_memory_there_is_no_sum) {
   ASSERT_EQ(installed, 1) << "OpenSSL had allocated before";
   const std::string expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";  // FIPS 180-2

@@ -37,14 +37,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(Digest, known_answers) {  // FIPS 180-2, appendix B
-  EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-  EXPECT_EQ(sha256_hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-  EXPECT_TRUE(equal_in_constant_time("ab", "ab"));
-  EXPECT_FALSE(equal_in_constant_time("ab", "ac"));
-  EXPECT_FALSE(equal_in_constant_time("ab", "abc"));
-}
-
 TEST(Manifest, of_a_file_and_of_a_folder) {
   const auto folder = std::filesystem::temp_directory_path() / fmt::format("llorch-manifest-{}", getpid());
   std::filesystem::create_directories(folder / "below");
@@ -260,14 +252,6 @@ TEST(Authenticator, a_flood_of_addresses_evicts_nobody_s_count) {  // 15.6
   for (int i = 0; i < 11; ++i) (void)wrong("192.0.2.1");
   for (int i = 0; i < 70'000; ++i) (void)wrong(fmt::format("10.{}.{}.{}", i >> 16, (i >> 8) & 255, i & 255));
   EXPECT_EQ(wrong("192.0.2.1"), ErrorCode::kRateLimited);
-}
-
-TEST(Hosts, loopback_and_what_is_allowed) {
-  for (const char* ok :
-       {"localhost", "localhost:80", "127.0.0.1:8601", "127.9.9.9", "[::1]:80", "box.lan:1", "10.0.0.5"})
-    EXPECT_TRUE(host_allowed(ok, "10.0.0.5", {"box.lan"})) << ok;
-  for (const char* bad : {"", "evil.example", "127.0.0.1.evil.example", "localhost.evil", "10.0.0.6", "127.1"})
-    EXPECT_FALSE(host_allowed(bad, "10.0.0.5", {"box.lan"})) << bad;
 }
 
 TEST(Redaction, secrets_become_a_mark) {
