@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <initializer_list>
 #include <map>
 
+#include "base/checked.h"
 #include "base/folder.h"
 #include "builtin/builtin.h"
 #include "format/gguf.h"
@@ -13,6 +15,7 @@ namespace llorch::hive {
 namespace {
 
 constexpr std::int64_t kContextDefault = 4096, kPrefillRows = 512, kProgram = 32 << 20;
+constexpr std::uint64_t kBytesMax = std::uint64_t{1} << 60;
 
 Result<std::unique_ptr<GgufFile>> open(const std::string& location) {
   if (!location.starts_with("builtin:")) {
@@ -42,6 +45,20 @@ std::int64_t kv_heads(const Metadata& m, const std::string& prefix, std::int64_t
     return sum;
   }
   return layers * static_cast<std::int64_t>(m.integer_in(key, 1, 1 << 16).value_or(static_cast<std::uint64_t>(heads)));
+}
+
+/// Errors: kModelIncompatible where no machine has so many bytes (2^60).
+Result<std::int64_t> product(std::initializer_list<std::int64_t> factors) {
+  std::uint64_t bytes = 1;
+  for (const std::int64_t factor : factors) {
+    const auto next = checked_mul(bytes, static_cast<std::uint64_t>(factor));
+    if (!next || *next > kBytesMax)
+      return fail(ErrorCode::kModelIncompatible,
+                  "block_count, attention.head_count_kv, attention.key_length and attention.value_length of the model "
+                  "ask for more memory than there can be");
+    bytes = *next;
+  }
+  return static_cast<std::int64_t>(bytes);
 }
 
 }  // namespace
@@ -85,7 +102,7 @@ Result<Need> memory_need(const std::string& location, std::int64_t context, std:
   if (const auto tokens = m.strings("tokenizer.ggml.tokens")) vocab = static_cast<std::int64_t>((*tokens)->size());
   for (std::int64_t most = 0; const auto& [type, bytes] : by_type)
     if (bytes > most) most = bytes, need.quant = type;
-  need.kv = kv_heads(m, p, layers, heads) * (key + value) * 2 * need.context * parallel;
+  LLORCH_TRY(need.kv, product({kv_heads(m, p, layers, heads), key + value, 2, need.context, parallel}));
   need.scratch = kProgram + 4 * (kPrefillRows * (5 * width + inner) + parallel * vocab) + 100 * vocab;
   return need;
 }
