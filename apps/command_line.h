@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 #include <cstdio>
+#include <sstream>
 #include <string>
 
 #include "base/result.h"
@@ -49,12 +50,21 @@ class ProgressBar {
   int percent_ = -1;
 };
 
+/// What CLI11 says of help, versions and errors, which repeat arguments and files, through show().
+inline int show_exit(const CLI::App& app, const CLI::ParseError& e) {
+  std::ostringstream out, err;
+  const int code = app.exit(e, out, err);
+  show(stdout, "%s", out.str().c_str());
+  show(stderr, "%s", err.str().c_str());
+  return code;
+}
+
 /// Parses, runs the chosen command, returns the exit code. CLI11's own errors are usage errors.
 inline int run(CLI::App& app, int argc, char** argv, int& exit_code) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+    return show_exit(app, e) == 0 ? 0 : 2;
   } catch (const std::exception& e) {
     return report({ErrorCode::kInternal, e.what()});
   }

@@ -126,6 +126,23 @@ class Terminal(unittest.TestCase):
             piped = subprocess.run(command, capture_output=True, env=env, timeout=60)
             self.assertIn(raw + raw, piped.stderr, "a pipe gets what there is")
 
+    def test_errors_of_the_command_line_and_of_a_configuration_file(self):
+        """An argument, and a key of a file, may be text that somebody else wrote."""
+        with tempfile.TemporaryDirectory() as d:
+            env = dict(os.environ) | {"HOME": d}
+            config = pathlib.Path(d) / "c.toml"
+            config.write_text(f'port = "{EVIL}"\n')
+            unknown = pathlib.Path(d) / "u.toml"
+            unknown.write_text(f'"{EVIL}" = 1\n')
+            for arguments in (["status", EVIL], [EVIL], ["status", "--" + EVIL], ["--config", config, "status"], ["--config", unknown, "status"]):
+                code, raw = on_a_terminal([BIN / "llorch", *arguments], env)
+                self.assertEqual(code, 2, raw)
+                self.harmless(raw)
+            for path in (config, unknown):
+                code, raw = on_a_terminal([BIN / "llorch-queen", "--config", path], env)
+                self.assertEqual(code, 2, raw)
+                self.harmless(raw)
+
     def test_text_of_a_model(self):
         worker = BIN / "llorch-worker-cpu"
         ids = json.loads(subprocess.run([worker, "tokenize", "-m", "builtin:haiku", "--text", EVIL.replace("\0", ""), "--json"], capture_output=True, check=True).stdout)["ids"]
