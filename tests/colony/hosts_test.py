@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import unittest
 
@@ -128,7 +127,7 @@ class Hosts(unittest.TestCase):
         (cls.lan.folder / "q/token").chmod(0o600)
         # Slow enough to be caught at work.
         cls.slow = cls.lan.folder / "slow.gguf"
-        run(BIN / "llorch-gguf", "synth", "--shape", "gpt2-124m", "--type", "Q4_0", cls.slow)
+        run(BIN / "llorch-gguf", "synth", "--quick", "--shape", "gpt2-124m", "--type", "F16", cls.slow)
         cls.start_queen()
 
     @classmethod
@@ -166,6 +165,12 @@ class Hosts(unittest.TestCase):
         """Events of a job, followed to its end."""
         made = json.loads(self.curl("POST", "/v1/jobs", {"operation": "infer", "model": "builtin:haiku", "prompt": "Write a haiku about the sea", "max_tokens": 40} | more)[1])
         return parse_sse(self.curl("GET", made["sse_url"])[1])[0]
+
+    def follow(self, made):
+        """A client of a job's stream, and the file that what came is in."""
+        came = self.lan.folder / f"came-{made['job_id']}"
+        with open(came, "w") as out:
+            return subprocess.Popen(self.lan.command("q", "curl", "-sSN", "-m", 100, "-H", f"Authorization: Bearer {TOKEN}", self.url + made["sse_url"]), stdout=out), came
 
     def placed(self, events):
         """The hive on which it ran."""
@@ -219,17 +224,23 @@ class Hosts(unittest.TestCase):
                 self.assertNotRegex(f.read_bytes().decode(errors="replace"), "llorch-(hive|node|join)-[0-9a-f]{48}", f)
 
     def test_2_load_is_spread(self):
-        places, threads = [], []
+        # Workers are made one after another: who had ended before the third was there would have given its seat to the next.
+        order = {"operation": "infer", "model": str(self.slow), "prompt": "x", "max_tokens": 1000, "ignore_eos": True}
+        made = [json.loads(self.curl("POST", "/v1/jobs", order)[1]) for _ in range(3)]
+        followers = [self.follow(m) for m in made]
 
-        def one():
-            places.append(self.placed(self.infer(model=str(self.slow), max_tokens=300, ignore_eos=True)))
+        def events():
+            return [parse_sse(came.read_text().rpartition("\n\n")[0])[0] for _, came in followers]
 
-        for _ in range(3):
-            threads.append(threading.Thread(target=one))
-            threads[-1].start()
-        for t in threads:
-            t.join()
-        self.assertEqual(sorted(places), ["a", "b", "c"], "one seat a worker: three requests take three machines")
+        def places():
+            return [re.search(r"sending the prompt to \S+ on host-(\w)", str(e)) for e in events()]
+
+        wait_for(lambda: all(places()), 120)
+        self.assertEqual([e[-1] for e in events() if e[-1][1] in ("end", "error")], [], "they were to run beside each other")
+        self.assertEqual(sorted(p[1] for p in places()), ["a", "b", "c"], "one seat a worker: three requests take three machines")
+        for m, (follower, _) in zip(made, followers):
+            self.assertEqual(self.curl("DELETE", f"/v1/jobs/{m['job_id']}")[0], 200)
+            self.assertEqual(follower.wait(timeout=30), 0)
         r = self.keeper("run", "builtin:haiku", "Write a haiku about tea", "--quiet")
         self.assertEqual(r.stdout.strip().count("\n"), 2, r.stdout)
 
@@ -266,9 +277,7 @@ class Hosts(unittest.TestCase):
 
     def test_5_a_cable_is_cut(self):
         made = json.loads(self.curl("POST", "/v1/jobs", {"operation": "infer", "model": str(self.slow), "prompt": "x", "max_tokens": 1000, "ignore_eos": True, "hive_id": "host-b"})[1])
-        came = self.lan.folder / "came"
-        with open(came, "w") as out:
-            follower = subprocess.Popen(self.lan.command("q", "curl", "-sSN", "-m", 100, "-H", f"Authorization: Bearer {TOKEN}", self.url + made["sse_url"]), stdout=out)
+        follower, came = self.follow(made)
         wait_for(lambda: text_of(parse_sse(came.read_text().rpartition("\n\n")[0])[0]), 60)  # before the first token it would be tried elsewhere
         self.addCleanup(self.lan.cable, "b", "up")
         self.lan.cable("b", "down")
