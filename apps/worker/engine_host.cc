@@ -11,9 +11,8 @@
 namespace llorch::worker {
 
 void EngineHost::start(arch::ProgressSink progress, std::function<Status()> read, std::function<void(Status)> ready) {
-  thread_ = std::thread([this, progress = std::move(progress), read = std::move(read), ready = std::move(ready)] {
-    run(progress, read, ready);
-  });
+  on_ready_ = std::move(ready);
+  thread_ = std::thread([this, progress = std::move(progress), read = std::move(read)] { run(progress, read); });
 }
 
 void EngineHost::request_stop() {
@@ -106,39 +105,54 @@ Status EngineHost::warm_up() {
 
 namespace {
 
-/// What `work` gives, or what it threw.
+/// What `work` gives, or what it threw; without a message where there is no memory for one.
 template<class Work>
-Status guarded(const Work& work) {
+Status guarded(const Work& work) noexcept {
+  Error error{ErrorCode::kInsufficientMemory, {}};
   try {
-    return work();
-  } catch (const std::bad_alloc&) {
-    return fail(ErrorCode::kInsufficientMemory, "there is not enough memory");
-  } catch (const std::exception& e) {
-    return fail(ErrorCode::kInternal, "an unexpected fault: {}", e.what());
+    try {
+      return work();
+    } catch (const std::bad_alloc&) {
+    } catch (const std::exception& e) {
+      error.code = ErrorCode::kInternal;
+      error.message = fmt::format("an unexpected fault: {}", e.what());
+    }
+  } catch (...) {  // of memory for the message
   }
+  return std::unexpected(std::move(error));
+}
+
+/// On the loop, where there may be memory for it.
+Status with_message(Status s) {
+  if (!s && s.error().message.empty())
+    s.error().message =
+        s.error().code == ErrorCode::kInsufficientMemory ? "there is not enough memory" : "an unexpected fault";
+  return s;
 }
 
 }  // namespace
 
-Status EngineHost::load_and_read(const arch::ProgressSink& progress, const std::function<Status()>& read) {
-  return guarded([&]() -> Status {
+EngineHost::EngineHost(net::EventLoop& loop, EngineHostOptions options)
+    : loop_(loop),
+      options_(std::move(options)),
+      tell_prepared_(loop, [this] { on_ready_(with_message(prepared_)); }),
+      tell_served_(loop, [this] {
+        if (on_fatal_) on_fatal_(with_message(served_).error());
+      }) {}
+
+void EngineHost::run(const arch::ProgressSink& progress, const std::function<Status()>& read) noexcept {
+  const InRole role(ThreadRole::kEngine);
+  prepared_ = guarded([&]() -> Status {
     LLORCH_OK(prepare(progress));
     return read();
   });
-}
-
-void EngineHost::run(const arch::ProgressSink& progress, const std::function<Status()>& read,
-                     const std::function<void(Status)>& ready) {
-  const InRole role(ThreadRole::kEngine);
-  Status prepared = load_and_read(progress, read);
-  const bool good = prepared.has_value();
-  loop_.post([ready, prepared = std::move(prepared)] { ready(prepared); });
-  if (!good) return;
-  const Status served = guarded([this]() -> Status {
+  tell_prepared_.post();
+  if (!prepared_) return;
+  served_ = guarded([this]() -> Status {
     serve();
     return {};
   });
-  if (!served) loop_.post([this, why = served.error()] { on_fatal_ ? on_fatal_(why) : void(); });
+  if (!served_) tell_served_.post();
 }
 
 bool EngineHost::step() {

@@ -2,7 +2,7 @@
 //
 // Lives between two threads: everything public is called on the event loop's, everything that comes back arrives there.
 // The engine never touches a socket; the loop never waits for the engine (W-20). No exception leaves the thread: one in
-// loading is loading's outcome, one in a step is fatal and told to on_fatal.
+// loading is loading's outcome, one in a step is fatal and told to on_fatal, and to say so takes no memory.
 #pragma once
 
 #include <atomic>
@@ -36,7 +36,7 @@ struct EngineLoad {
 
 class EngineHost {
  public:
-  explicit EngineHost(net::EventLoop& loop, EngineHostOptions options) : loop_(loop), options_(std::move(options)) {}
+  explicit EngineHost(net::EventLoop& loop, EngineHostOptions options);
   ~EngineHost() { stop(); }
 
   /// Starts loading. `progress` and then `ready` are called on the loop; between them, on the engine's thread, `read`
@@ -68,11 +68,9 @@ class EngineHost {
   [[nodiscard]] EngineLoad load() const;
 
  private:
-  void run(const arch::ProgressSink& progress, const std::function<Status()>& read,
-           const std::function<void(Status)>& ready);
+  void run(const arch::ProgressSink& progress, const std::function<Status()>& read) noexcept;
   [[nodiscard]] Status prepare(const arch::ProgressSink& progress);
   [[nodiscard]] Status warm_up();
-  [[nodiscard]] Status load_and_read(const arch::ProgressSink& progress, const std::function<Status()>& read);
   void serve();
   /// One step; false when there is no work, or no more.
   [[nodiscard]] bool step();
@@ -91,6 +89,10 @@ class EngineHost {
   std::stop_source stopping_;  // of the manifest's check
   std::shared_ptr<std::atomic<bool>> loading_cancelled_ = std::make_shared<std::atomic<bool>>(false);
   std::atomic<int> running_{0}, waiting_{0}, pages_used_{0}, pages_total_{0};
+  /// What the thread says last, also when there is no memory left to say it with.
+  std::function<void(Status)> on_ready_;
+  Status prepared_, served_;  // written by the thread before it posts
+  net::EventLoop::ReservedPost tell_prepared_, tell_served_;
   std::thread thread_;
 };
 

@@ -3,6 +3,8 @@
 
 #include <future>
 
+#include "service/exit_deadline.h"
+#include "service/test_memory.h"
 #include "worker/test_served.h"
 #include "worker/test_socket.h"
 
@@ -52,6 +54,44 @@ TEST(Stuck, an_exception_in_a_step_ends_requests_and_worker_in_order) {
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 500")) << answer;
   EXPECT_TRUE(answer.contains("INTERNAL")) << answer;
   EXPECT_EQ(served.wait_end(), 1);
+}
+
+TEST(Stuck, an_engine_s_thread_that_finds_no_memory_to_say_so_ends_requests_and_worker_in_order) {
+  ServeOptions options = test_options();
+  std::atomic<bool> fault = false;
+  options.engine.before_step = [&] {
+    if (!fault) return;
+    out_of_memory = true;
+    throw std::bad_alloc();
+  };
+  Served served(options);
+  served.wait_ready();
+  fault = true;
+  const std::string answer =
+      post(served.port(), "/v1/completions", R"({"model":"builtin:haiku","prompt":"a","max_tokens":3})");
+  EXPECT_TRUE(answer.contains("INSUFFICIENT_MEMORY") && answer.contains("not enough memory")) << answer;
+  EXPECT_EQ(served.wait_end(), 1);
+}
+
+TEST(Stuck, loading_that_finds_no_memory_to_say_so_ends_the_worker_in_order) {
+  ServeOptions options = test_options();
+  options.engine.model.progress = [&](const arch::LoadProgress&) {
+    out_of_memory = true;
+    throw std::bad_alloc();
+  };
+  Served served(options);
+  EXPECT_EQ(served.wait_end(), 1);
+}
+
+TEST(StuckDeathTest, the_deadline_of_the_end_needs_no_memory) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(
+      {
+        service::ExitDeadline end;
+        end.arm(20ms, [] { return out_of_memory = true, 7; });
+        std::promise<void>().get_future().wait();
+      },
+      testing::ExitedWithCode(7), "");
 }
 
 TEST(Stuck, the_end_does_not_wait_for_loading) {

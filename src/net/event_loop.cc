@@ -1,6 +1,8 @@
 #include "net/event_loop.h"
 
+#include <cstddef>
 #include <exception>
+#include <new>
 #include <utility>
 
 #include "base/thread_role.h"
@@ -49,6 +51,49 @@ void EventLoop::watch_turns(std::chrono::microseconds limit,
 }
 void EventLoop::stop() { impl_->io.stop(); }
 void EventLoop::post(std::function<void()> task) { asio::post(impl_->io, std::move(task)); }
+/// Asio takes memory for a handler from the handler's own allocator, and gives it back before it calls the handler.
+struct EventLoop::ReservedPost::State {
+  State(asio::io_context& i, std::function<void()> t) : io(i), task(std::move(t)) {}
+
+  template<class T>
+  struct Allocator {
+    using value_type = T;
+    explicit Allocator(State* s) : state(s) {}
+    template<class U>
+    Allocator(const Allocator<U>& other) : state(other.state) {}
+    T* allocate(std::size_t n) {
+      if (n * sizeof(T) > sizeof state->memory) throw std::bad_alloc();  // the test of this class would see it
+      return reinterpret_cast<T*>(state->memory);
+    }
+    void deallocate(T*, std::size_t) {}
+    bool operator==(const Allocator& other) const { return state == other.state; }
+    State* state;
+  };
+  struct Handler {
+    using allocator_type = Allocator<void>;
+    [[nodiscard]] allocator_type get_allocator() const { return allocator_type(state.get()); }
+    void operator()() const {
+      state->waits = false;
+      if (state->task) state->task();
+    }
+    std::shared_ptr<State> state;
+  };
+
+  asio::io_context& io;
+  std::function<void()> task;
+  std::atomic<bool> waits = false;
+  alignas(std::max_align_t) std::byte memory[192];
+};
+
+EventLoop::ReservedPost::ReservedPost(EventLoop& loop, std::function<void()> task)
+    : state_(std::make_shared<State>(loop.impl().io, std::move(task))) {}
+EventLoop::ReservedPost::~ReservedPost() {
+  if (state_) state_->task = nullptr;
+}
+void EventLoop::ReservedPost::post() noexcept {
+  if (!state_->waits.exchange(true)) asio::post(state_->io, State::Handler{state_});
+}
+
 bool EventLoop::on_loop() const { return impl_->thread.load() == std::this_thread::get_id(); }
 
 EventLoop::Timer EventLoop::after(Clock::duration delay, std::function<void()> task) {

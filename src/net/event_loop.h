@@ -47,6 +47,23 @@ class EventLoop {
   void post(std::function<void()> task);
   [[nodiscard]] bool on_loop() const;
 
+  /// A task that can be posted without memory, for what must be told when there is none. Made and destroyed on the
+  /// loop's thread, or before it runs; after that the task is not run any more.
+  class ReservedPost {
+   public:
+    ReservedPost() = default;
+    ReservedPost(EventLoop& loop, std::function<void()> task);
+    ReservedPost(ReservedPost&&) noexcept = default;
+    ReservedPost& operator=(ReservedPost&&) = delete;
+    ~ReservedPost();
+    /// From any thread, in order of posting. Nothing happens while it waits to be run.
+    void post() noexcept;
+
+   private:
+    struct State;
+    std::shared_ptr<State> state_;
+  };
+
   /// Runs a task once, later, unless the Timer is destroyed before.
   class Timer {
    public:

@@ -16,9 +16,14 @@
 namespace llorch::service {
 namespace {
 
-constexpr std::chrono::milliseconds kMemoryRetry{10};
-
 bool is_cancelled(const Cancellation& c) { return c && c->load(std::memory_order_relaxed); }
+
+void log_quietly(const char* what) noexcept {
+  try {
+    log(Level::kError, "background_failed", what);
+  } catch (...) {  // of memory: the others still have their outcomes
+  }
+}
 
 Status run_guarded(const std::function<void()>& work) noexcept {
   try {
@@ -31,8 +36,8 @@ Status run_guarded(const std::function<void()>& work) noexcept {
       return std::unexpected(Error{ErrorCode::kInsufficientMemory, {}});
     }
   } catch (const std::exception& e) {
+    log_quietly(e.what());
     try {
-      log(Level::kError, "background_failed", e.what());
       return fail(ErrorCode::kInternal, "an unexpected fault; the log has the details");
     } catch (...) {
       return std::unexpected(Error{ErrorCode::kInternal, {}});
@@ -77,9 +82,8 @@ struct Background::State : std::enable_shared_from_this<Background::State> {
   };
   static thread_local Current current;  // what runs on this thread
 
-  State(net::EventLoop& l, BackgroundOptions o) : loop(l), options(o) {}
+  State(net::EventLoop& loop, BackgroundOptions o) : options(o), delivery(loop, [this] { deliver(); }) {}
 
-  net::EventLoop& loop;
   const BackgroundOptions options;
   mutable std::mutex mutex;
   std::condition_variable wake;
@@ -89,7 +93,8 @@ struct Background::State : std::enable_shared_from_this<Background::State> {
   std::size_t queued = 0;
   int active = 0;  // tasks that hold one of options.threads places: ready, or running and not paused
   int begun = 0;   // active, or paused
-  bool closed = false, delivery_posted = false;
+  bool closed = false;
+  net::EventLoop::ReservedPost delivery;  // an outcome arrives though there is no memory left
 
   bool add(Items& one);
   void drop(const std::function<bool(const Item&)>& which, const Error& why);
@@ -102,7 +107,10 @@ struct Background::State : std::enable_shared_from_this<Background::State> {
   }
   void dispatch();
   void deliver();
-  void post_delivery(std::unique_lock<std::mutex>& lock);
+  /// Sees to it that deliver() runs on the loop.
+  void post_delivery() {
+    if (!done.empty()) delivery.post();
+  }
 };
 
 thread_local Background::State::Current Background::State::current;
@@ -160,30 +168,18 @@ void Background::State::drop(const std::function<bool(const Item&)>& which, cons
   std::erase_if(lines, [](const Line& line) { return line.items.empty() && line.paused.empty(); });
 }
 
-/// Makes sure that deliver() will run on the loop. Without memory for the post it is tried again.
-void Background::State::post_delivery(std::unique_lock<std::mutex>& lock) {
-  while (!delivery_posted && !done.empty()) {
-    try {
-      loop.post([self = shared_from_this()] { self->deliver(); });
-      delivery_posted = true;
-    } catch (const std::bad_alloc&) {
-      wake.wait_for(lock, kMemoryRetry);
-    }
-  }
-}
-
 void Background::State::deliver() {
-  Items ready;
+  const auto self = shared_from_this();  // a receiver may destroy its Background
+  Items delivered;
   {
     const std::lock_guard lock(mutex);
-    delivery_posted = false;
-    ready.splice(ready.end(), done);
+    delivered.splice(delivered.end(), done);
   }
-  for (Item& item : ready) {
+  for (Item& item : delivered) {
     try {
       if (item.task.then) item.task.then(item.outcome);
     } catch (const std::exception& e) {
-      log(Level::kError, "background_failed", e.what());
+      log_quietly(e.what());
     }
   }
 }
@@ -216,7 +212,7 @@ void Background::State::run_ready(std::unique_lock<std::mutex>& lock) {
   --active, --begun;
   dispatch();
   if (closed && queued == 0) wake.notify_all();  // nothing is left for the threads that wait
-  post_delivery(lock);
+  post_delivery();
 }
 
 /// `item` runs on this thread, and its slice is over.
@@ -250,7 +246,7 @@ Background::~Background() {
 void Background::run(BackgroundTask task) {
   State::Items one;
   one.emplace_back(std::move(task));
-  std::unique_lock lock(state_->mutex);
+  const std::lock_guard lock(state_->mutex);
   State::Item& item = one.front();
   if (state_->closed)
     item.outcome = fail(ErrorCode::kShuttingDown, "this is shutting down");
@@ -260,7 +256,7 @@ void Background::run(BackgroundTask task) {
     item.outcome = fail(ErrorCode::kQueueFull, "the queue is full");
   item.task.work = nullptr;
   state_->done.splice(state_->done.end(), one);
-  state_->post_delivery(lock);
+  state_->post_delivery();
 }
 
 void Background::run(std::function<void()> work) {
@@ -277,10 +273,10 @@ void Background::pause() {
 void Background::cancel(const Cancellation& cancellation) {
   if (!cancellation) return;
   cancellation->store(true);
-  std::unique_lock lock(state_->mutex);
+  const std::lock_guard lock(state_->mutex);
   state_->drop([&](const State::Item& item) { return item.task.cancellation == cancellation; },
                {ErrorCode::kCancelled, "nobody waits for this any more"});
-  state_->post_delivery(lock);
+  state_->post_delivery();
 }
 
 void Background::close() {
@@ -294,7 +290,7 @@ void Background::close() {
   for (const auto& line : state_->lines) cancel_all(line.items), cancel_all(line.paused);
   state_->drop([](const State::Item& item) { return is_cancelled(item.task.cancellation); },
                {ErrorCode::kShuttingDown, "this is shutting down"});
-  state_->post_delivery(lock);
+  state_->post_delivery();
   lock.unlock();
   state_->wake.notify_all();
 }

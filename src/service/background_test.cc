@@ -7,6 +7,8 @@
 #include <mutex>
 #include <new>
 
+#include "service/test_memory.h"
+
 namespace llorch::service {
 namespace {
 
@@ -200,6 +202,18 @@ TEST(Background, exceptions_are_outcomes_and_the_thread_goes_on) {
   EXPECT_EQ(outcomes.codes, (std::vector<std::string>{"INTERNAL", "INSUFFICIENT_MEMORY", "INTERNAL", ""}));
 }
 
+TEST(Background, an_outcome_arrives_though_its_thread_has_no_memory_left) {
+  net::EventLoop loop;
+  Background background(loop);
+  Outcomes outcomes(loop);
+  background.run([] { out_of_memory = true; }, outcomes.as("first"));
+  background.run([] { throw std::bad_alloc(); }, outcomes.as("second"));
+  outcomes.wait(2);
+  background.run([] { out_of_memory = false; }, outcomes.as("third"));
+  outcomes.wait(3);
+  EXPECT_EQ(outcomes.codes, (std::vector<std::string>{"", "INSUFFICIENT_MEMORY", ""}));
+}
+
 TEST(Background, its_queue_is_bounded_in_all_and_for_each_owner) {
   net::EventLoop loop;
   Background background(loop, {.queue_max = 3, .queue_per_owner_max = 2});
@@ -220,18 +234,19 @@ TEST(Background, closing_cancels_what_can_be_and_finishes_the_rest) {
   Background background(loop);
   Outcomes outcomes(loop);
   const auto first = make_cancellation(), second = make_cancellation();
-  std::promise<void> begun;
+  Gate gate;  // closed until the last one has come
   background.run({[&] {
-                    begun.set_value();
+                    gate.work()();
                     while (!*first) std::this_thread::yield();
                   },
                   outcomes.as("running"), "", first});
-  begun.get_future().wait();
+  gate.begun.get_future().wait();
   bool ran = false, saved = false;
   background.run({[&] { ran = true; }, outcomes.as("waiting"), "", second});
   background.run([&] { saved = true; }, outcomes.as("row"));
   background.close();
   background.run([] {}, outcomes.as("late"));
+  gate.opened.set_value();
   outcomes.wait(4);
   EXPECT_FALSE(ran);
   EXPECT_TRUE(saved);

@@ -13,11 +13,14 @@ void ExitDeadline::arm(std::chrono::milliseconds time, std::function<int()> exit
     std::unique_lock lock(mutex_);
     if (changed_.wait_until(lock, end, [this] { return disarmed_; })) return;
     const int code = exit_code();
-    log(Level::kError, "end_forced", "a thread did not end in time: the process ends without it",
-        {{"action", "shutdown"}, {"exit_code", code}});
-    // The log's reader may be what hangs: the line above gets half a second.
-    std::thread([] { stop_log(); }).detach();
-    changed_.wait_for(lock, std::chrono::milliseconds(500), [] { return false; });
+    try {
+      log(Level::kError, "end_forced", "a thread did not end in time: the process ends without it",
+          {{"action", "shutdown"}, {"exit_code", code}});
+      // The log's reader may be what hangs: the line above gets half a second.
+      std::thread([] { stop_log(); }).detach();
+      changed_.wait_for(lock, std::chrono::milliseconds(500), [] { return false; });
+    } catch (const std::exception&) {  // of memory: it ends all the same
+    }
     std::_Exit(code);
   };
   try {
