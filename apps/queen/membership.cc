@@ -76,8 +76,7 @@ Result<std::string> Membership::make_join_token(Time now) {
     return fail(ErrorCode::kQueueFull, "{} join tokens are out: wait until they are used or expire", kJoinTokensMax);
   std::string token = "llorch-join-" + random_hex(24);
   security::ApiKey key{security::sha256(token), {security::Scope::kNode}, "", std::string(kJoining)};
-  if (const auto [it, fresh] = join_tokens_.try_emplace(key.label(), JoinToken{now + kJoinTokenLife, key.hash}); !fresh)
-    return make_join_token(now);  // one that shares its label with another
+  join_tokens_.emplace(key.identity(), JoinToken{now + kJoinTokenLife, key.hash});
   keys_.admit(std::move(key));
   return token;
 }

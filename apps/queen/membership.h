@@ -69,7 +69,7 @@ class Membership {
     Time until;
     std::string hash;
   };
-  std::map<std::string, JoinToken> join_tokens_;    // by label
+  std::map<std::string, JoinToken> join_tokens_;    // by the key's identity
   std::map<std::string, std::string> hashes_;       // of hives' keys
   std::map<std::string, std::string> hive_tokens_;  // what opens them
 };

@@ -64,7 +64,7 @@ bool JobRunner::run(const job::JobPtr& job, std::vector<Generation> generations,
   parts_.metrics.requests_started.Increment();
   job->options.correlation_id = c->correlation_id, job->options.traceparent = c->traceparent;
   audit({{"event_type", "task_submitted"},
-         {"actor", c->principal.id},
+         {"actor", c->principal.label()},
          {"job_id", job->id},
          {"operation", job->options.operation},
          {"prompt_length", c->request.body.size()},
@@ -166,7 +166,7 @@ void JobRunner::fail(const job::JobPtr& job, const Error& error) {
       service::with_origin(*job, {{"code", name(error.code)}}));
   audit({{"event_type", cancelled ? "task_canceled" : "task_completed"},
          {"job_id", job->id},
-         {"actor", job->options.principal},
+         {"actor", security::label_of(job->options.principal)},
          {"outcome", name(error.code)}});
 }
 
@@ -188,13 +188,13 @@ void JobRunner::finish(const job::JobPtr& job, std::string type, std::string jso
   parts_.metrics.request("completed");
   audit({{"event_type", "inference_executed"},
          {"job_id", job->id},
-         {"actor", job->options.principal},
+         {"actor", security::label_of(job->options.principal)},
          {"operation", job->options.operation},
          {"model", parts_.model.id},
          {"model_hash", parts_.model.hash}});
   audit({{"event_type", "task_completed"},
          {"job_id", job->id},
-         {"actor", job->options.principal},
+         {"actor", security::label_of(job->options.principal)},
          {"outcome", "completed"}});
 }
 

@@ -89,7 +89,7 @@ Result<Principal> Authenticator::check(const Credentials& given) const {
   if (!match) return fail(ErrorCode::kInvalidApiKey, "the API key is not valid");
   const bool is_operator = std::ranges::any_of(operator_hashes_, [&](const auto& h) { return h == match->hash; });
   // Names of keys in a file are for people; those that come while the daemon runs say what the key is for.
-  return Principal{match->label(), from_file ? "" : match->name, match->scopes, is_operator};
+  return Principal{match->identity(), from_file ? "" : match->name, match->scopes, is_operator};
 }
 
 Result<Principal> Authenticator::authenticate(const Credentials& given, Time now) {

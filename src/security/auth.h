@@ -20,13 +20,15 @@
 namespace llorch::security {
 
 struct Principal {
-  std::string id;    // "local" without authentication, else "token:" and 6 hex digits of the hash
+  std::string id;    // "local" without authentication, else the key's identity: compared, not shown
   std::string name;  // of a key that was admitted while the daemon runs
   std::set<Scope> scopes;
   bool is_operator = false;  // showed the operator's own token
   [[nodiscard]] bool may(Scope scope) const {
     return scope == Scope::kPublic || scopes.contains(scope) || scopes.contains(Scope::kAdmin);
   }
+  /// How logs and audit name it.
+  [[nodiscard]] std::string label() const { return label_of(id); }
 };
 
 /// The token of "Bearer <token>". Errors: kInvalidApiKey for another scheme, more than 8 kB, control characters.

@@ -20,6 +20,8 @@ namespace llorch::security {
 namespace {
 
 constexpr std::size_t kSecretBytesMax = 1u << 20;
+constexpr std::string_view kTokenPrefix = "token:";
+constexpr std::size_t kLabelBytes = kTokenPrefix.size() + 6;
 
 std::string line_of(const ApiKey& key) {
   return fmt::format("{} {} {} {}\n", text_of(key.scopes), to_hex(key.hash), key.created, key.name);
@@ -92,7 +94,11 @@ std::string text_of(const std::set<Scope>& scopes) {
   return out;
 }
 
-std::string ApiKey::label() const { return "token:" + to_hex(hash).substr(0, 6); }
+std::string ApiKey::identity() const { return std::string(kTokenPrefix) + to_hex(hash); }
+std::string ApiKey::label() const { return label_of(identity()); }
+std::string label_of(std::string_view identity) {
+  return std::string(identity.substr(0, identity.starts_with(kTokenPrefix) ? kLabelBytes : identity.npos));
+}
 
 Result<std::string> read_secret_file(const std::string& path, FileIdentity* identity) {
   auto file = open_regular_file(path);
@@ -143,13 +149,19 @@ Result<std::vector<ApiKey>> read_keys(const std::string& path, FileIdentity* ide
 Result<std::string> create_key(const std::string& path, std::set<Scope> scopes, const std::string& name) {
   if (name.size() > 128 || check_display(name) || name.find_first_of("\t\r\n") != name.npos)
     return fail(ErrorCode::kInvalidRequest, "a key's name is at most 128 bytes of readable text on one line");
-  std::string token = "llorch-" + random_hex(24);
+  std::string token;
   std::error_code problem;
   if (const std::filesystem::path folder = std::filesystem::path(path).parent_path();
       !folder.empty() && std::filesystem::create_directories(folder, problem))
     std::filesystem::permissions(folder, std::filesystem::perms::owner_all, problem);
   LLORCH_OK(edit(path, [&](std::vector<ApiKey>& keys) -> Status {
-    keys.push_back({sha256(token), std::move(scopes), rfc3339(std::chrono::system_clock::now()), name});
+    ApiKey key{{}, std::move(scopes), rfc3339(std::chrono::system_clock::now()), name};
+    const auto taken = [&](const ApiKey& other) { return other.label() == key.label(); };
+    do {
+      token = "llorch-" + random_hex(24);
+      key.hash = sha256(token);
+    } while (std::ranges::any_of(keys, taken));
+    keys.push_back(std::move(key));
     return {};
   }));
   return token;

@@ -27,9 +27,13 @@ struct ApiKey {
   std::string hash;  // 32 raw bytes
   std::set<Scope> scopes;
   std::string created, name;
+  /// "token:" and the whole hash in hex: no two keys share it.
+  [[nodiscard]] std::string identity() const;
   /// "token:" and the first 6 hex digits of the hash: how logs, narration and audit name it (S-04).
   [[nodiscard]] std::string label() const;
 };
+/// How people see a principal: the label of a key's identity, any other as it is.
+[[nodiscard]] std::string label_of(std::string_view identity);
 
 /// A secret out of a file: regular, not readable by others, at most 1 MB; white space at both ends removed.
 /// `identity`, where wanted: of the file that was read.
@@ -37,7 +41,8 @@ struct ApiKey {
 /// Replaces a file of mode 0600 as a whole.
 [[nodiscard]] Status write_secret_file(const std::string& path, std::string_view text);
 [[nodiscard]] Result<std::vector<ApiKey>> read_keys(const std::string& path, FileIdentity* identity = nullptr);
-/// Makes a key and notes its hash. Returns the key itself, which is nowhere else.
+/// Makes a key, with a label that no other one there has, and notes its hash. Returns the key itself, which is nowhere
+/// else.
 [[nodiscard]] Result<std::string> create_key(const std::string& path, std::set<Scope> scopes, const std::string& name);
 /// `which`: a label, the first hex digits of the hash (6 or more), or a name; it must fit exactly one key.
 [[nodiscard]] Result<ApiKey> revoke_key(const std::string& path, std::string_view which);

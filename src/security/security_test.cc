@@ -74,7 +74,7 @@ TEST(Bearer, the_scheme_is_exact) {
 /// What an authenticator says to a key.
 std::string verdict(Authenticator& a, const std::string& key) {
   const auto who = a.authenticate({.authorization = "Bearer " + key, .peer = key}, Authenticator::Time{});
-  return who ? who->id : std::string(name(who.error().code));
+  return who ? who->label() : std::string(name(who.error().code));
 }
 
 std::string text_of_file(const std::string& path) {
@@ -210,7 +210,7 @@ TEST(Authenticator, scopes_failures_and_their_limit) {  // S-03, S-04
   const auto infer = a.authenticate({.authorization = "Bearer only-infer-only-infer", .peer = "p"}, now).value();
   EXPECT_TRUE(infer.may(Scope::kInfer) && infer.may(Scope::kPublic));
   EXPECT_FALSE(infer.may(Scope::kAdmin) || infer.may(Scope::kMetrics) || infer.may(Scope::kNode));
-  EXPECT_EQ(infer.id.size(), 12u);
+  EXPECT_EQ(infer.label().size(), 12u);
   EXPECT_TRUE(a.authenticate({.api_key = "operator-operator", .peer = "p"}, now).value().may(Scope::kMetrics));
   EXPECT_EQ(a.authenticate({.peer = "p"}, now).error().code, ErrorCode::kMissingApiKey);
 }

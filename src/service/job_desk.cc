@@ -100,7 +100,7 @@ TaskPtr JobDesk::create(const ContextPtr& c, std::string operation, bool resumab
   };
   if (audit_)
     audit_->append({{"event_type", "task_submitted"},
-                    {"actor", c->principal.id},
+                    {"actor", c->principal.label()},
                     {"job_id", job->id},
                     {"operation", job->options.operation},
                     {"correlation_id", c->correlation_id}});
@@ -116,7 +116,7 @@ void JobDesk::end(Task& task, job::State state, const std::optional<Error>& erro
   if (audit_)
     audit_->append({{"event_type", state == job::State::kCancelled ? "task_canceled" : "task_completed"},
                     {"job_id", job.id},
-                    {"actor", job.options.principal},
+                    {"actor", security::label_of(job.options.principal)},
                     {"outcome", error ? name(error->code) : "completed"}});
   if (options_.on_ended) options_.on_ended(job);
 }

@@ -106,7 +106,7 @@ void log_request(const Context& c, int status) {
        {"route", route},
        {"status", status},
        {"duration_ms", took.count()},
-       {"principal", c.principal.id}});
+       {"principal", c.principal.label()}});
 }
 
 void Context::done(int status) {
@@ -151,7 +151,7 @@ void Context::fail(const Error& error, const boost::json::object& details, std::
                       {"code", name(error.code)},
                       {"route", route},
                       {"peer", request.peer},
-                      {"actor", principal.id},
+                      {"actor", principal.label()},
                       {"correlation_id", correlation_id}});
   reply(status, wire::error_body(error, correlation_id, details, param), std::move(headers));
 }
@@ -254,7 +254,7 @@ bool Router::admit(Context& c, const Match& m) {
     return c.fail({ErrorCode::kForbidden, "this API key does not have the scope that the route needs"}), false;
   if (post_ && !is_public && !audit_->healthy()) {
     // This refusal's own record finds out when records are kept again.
-    audit({{"event_type", "policy_violation"}, {"route", c.route}, {"actor", c.principal.id}});
+    audit({{"event_type", "policy_violation"}, {"route", c.route}, {"actor", c.principal.label()}});
     return c.fail(not_audited()), false;
   }
   if (!check_origin(c, c.request.method != "GET")) return false;
@@ -335,7 +335,7 @@ void Router::run(const ContextPtr& c, const Route& route, Handler handler) {
   if (!audit_ || route.info.scope != Scope::kAdmin) return work();
   boost::json::object granted{{"event_type", "authorization_granted"},
                               {"route", route.info.pattern},
-                              {"actor", c->principal.id},
+                              {"actor", c->principal.label()},
                               {"peer", c->request.peer},
                               {"correlation_id", c->correlation_id}};
   if (!post_) {

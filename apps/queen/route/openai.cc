@@ -78,7 +78,7 @@ void take_bytes(const ContextPtr& c, Relayed& r, std::string_view bytes, const D
   if (c->exchange->unsent() <= kUnsentMax) return;
   r.refused = Error{ErrorCode::kInferenceFailed, "the client does not take its stream: 8 MiB of it wait"};
   service::log(service::Level::kWarn, "slow_reader", r.refused->message,
-               {{"correlation_id", c->correlation_id}, {"route", c->route}, {"principal", c->principal.id}});
+               {{"correlation_id", c->correlation_id}, {"route", c->route}, {"principal", c->principal.label()}});
   give_up(r, done, *r.refused);
   c->exchange->abort();
 }
