@@ -18,13 +18,18 @@ Intake::Intake(net::EventLoop& loop, Admission& admission)
 void Intake::prepare(const service::ContextPtr& c, std::function<void()> read, std::function<void()> go_on) {
   if (c->request.body.size() <= kShortBodyBytes) {
     read();
+    c->request.body = {};
     return go_on();
   }
   auto place = admission_.enter(c);
   if (!place) return;
   const auto cancellation = service::make_cancellation();
   c->exchange->on_gone = [this, cancellation] { long_.cancel(cancellation); };
-  long_.run({std::move(read),
+  auto work = [c, read = std::move(read)] {
+    read();
+    c->request.body = {};  // freed here, not on the loop; what was made of it still counts (Request::body_share)
+  };
+  long_.run({std::move(work),
              [c, place = std::move(place), go_on = std::move(go_on)](const Status& done) mutable {
                place.reset();  // from here on it waits in line
                if (!c->exchange->alive()) return;

@@ -20,7 +20,7 @@ class Intake {
   Intake(net::EventLoop& loop, Admission& admission);
 
   /// `read` on whatever thread: it touches the request's head and body, and its own. Then `go_on` on the loop, unless
-  /// the client left, or was refused here.
+  /// the client left, or was refused here. The body is freed when it was read.
   void prepare(const service::ContextPtr& c, std::function<void()> read, std::function<void()> go_on);
   /// Whether the request goes on: its key, where it has one, is in `key` then. Else it was answered, or `again` will
   /// be called. `body_hash`: of the body that a repeated key must come with.

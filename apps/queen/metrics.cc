@@ -22,6 +22,7 @@ Metrics::Metrics()
       evictions(meter_.counters("worker_evictions_total", "Workers stopped to make room for another model").with({})),
       connections(meter_.gauges("worker_connections_active", "Streams of workers that are being relayed").with({})),
       hives_online(meter_.gauges("hives_online", "Hives whose heartbeat is fresh").with({})),
+      bodies_bytes(meter_.gauges("bodies_bytes", "Bodies of requests, and what waits that was made of them").with({})),
       scheduling_ms(meter_.histogram("scheduling_latency_ms", "Time of one decision",
                                      {0.01, 0.05, 0.1, 0.2, 0.5, 1, 5, 20, 50})) {}
 

@@ -24,7 +24,7 @@ class Metrics {
   void dispatched(const std::string& outcome) { dispatched_.with({{"outcome", outcome}}).Increment(); }
   service::JobMeter jobs{meter_, "queen", {"before_compute", "queued", "operation"}};
   prometheus::Counter &started, &canceled, &rejected, &backpressure, &evictions;
-  prometheus::Gauge &connections, &hives_online;
+  prometheus::Gauge &connections, &hives_online, &bodies_bytes;
   prometheus::Histogram& scheduling_ms;
 };
 

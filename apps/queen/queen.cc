@@ -246,6 +246,7 @@ service::ProcessOptions Queen::local_hive_invocation() const {
 std::string Queen::metrics_text() {
   metrics_.queue("interactive", line().count(false)), metrics_.queue("batch", line().count(true));
   metrics_.hives_online.Set(static_cast<double>(hives_.online().size()));
+  metrics_.bodies_bytes.Set(static_cast<double>(front_.server().bodies_bytes()));
   metrics_.jobs.refresh(front_.audit(), loop_);
   return metrics_.text();
 }

@@ -1,7 +1,8 @@
 // How much a worker takes on: a place for every request from its door to its end (W-13).
 //
-// A request holds a Ticket from before its body is looked at; once it is known how many generations it asks for, the
-// ticket grows to them, and each one gives its place back when it ends. Threads: the event loop's.
+// A request holds a Ticket from before its body is looked at, and with it its share of the memory for bodies; once it
+// is known how many generations it asks for, the ticket grows to them, and each one gives its place back when it ends.
+// Threads: the event loop's.
 #pragma once
 
 #include <algorithm>
@@ -21,10 +22,11 @@ class Admission {
   class Ticket {
    public:
     Ticket() = default;
-    Ticket(Ticket&& other) noexcept : taken_(std::move(other.taken_)), places_(std::exchange(other.places_, 0)) {}
+    Ticket(Ticket&& other) noexcept
+        : taken_(std::move(other.taken_)), places_(std::exchange(other.places_, 0)), kept_(std::move(other.kept_)) {}
     Ticket& operator=(Ticket&& other) noexcept {
       give_back(places_);
-      taken_ = std::move(other.taken_), places_ = std::exchange(other.places_, 0);
+      taken_ = std::move(other.taken_), places_ = std::exchange(other.places_, 0), kept_ = std::move(other.kept_);
       return *this;
     }
     ~Ticket() { give_back(places_); }
@@ -34,11 +36,14 @@ class Admission {
       if (taken_) *taken_ -= n;
     }
     [[nodiscard]] int places() const { return places_; }
+    /// Until the last place is given back: the share of memory of what is to be computed.
+    void keep(std::shared_ptr<const void> share) { kept_ = std::move(share); }
 
    private:
     friend class Admission;
     std::shared_ptr<int> taken_;
     int places_ = 0;
+    std::shared_ptr<const void> kept_;
   };
 
   /// One place. Errors: kQueueFull.

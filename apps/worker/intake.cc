@@ -120,9 +120,13 @@ void Intake::run_prepare(const PromptRequestPtr& r) {
   const auto work = [r] {
     if (r->body_hash.empty()) r->body_hash = security::sha256_hex(r->c->request.body);
     r->prepare_(r->bound_);
+    std::string& body = r->c->request.body;
+    r->body_bytes = body.size();
+    body = {};  // freed here, not on the loop; what was made of it still counts
   };
   enqueue(r, work, [r] {
     r->deadline_.cancel();
+    r->ticket.keep(std::exchange(r->c->request.body_share, nullptr));
     r->go_on_(r);
   });
 }

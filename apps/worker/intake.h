@@ -36,7 +36,8 @@ class PromptRequest {
 
   service::ContextPtr c;
   Admission::Ticket ticket;
-  std::string body_hash;  // SHA-256 of the body, once it was prepared
+  std::string body_hash;       // SHA-256 of the body, once it was prepared
+  std::size_t body_bytes = 0;  // what it had, before it was freed
 
   /// Answers with an error; the key may be used again, the place is free.
   void fail(const Error& error, const boost::json::object& details = {}, std::string_view param = {});

@@ -74,6 +74,27 @@ class IntakeTest : public testing::Test {
                   }}};
 };
 
+TEST_F(IntakeTest, a_body_is_freed_when_it_was_read_and_its_share_of_memory_goes_on_with_the_generations) {
+  const auto budget = std::make_shared<net::BodyBudget>(100);
+  const KeptRequest kept = request();
+  const auto share = std::make_shared<net::BodyShare>(budget);
+  ASSERT_TRUE(share->grow(60));
+  EXPECT_FALSE(share->grow(101));
+  kept.context->request.body_share = share;
+  const std::weak_ptr<net::BodyShare> lives = share;
+  const auto r = open(kept);
+  prepare(r, [](const PrepareBound&) {});
+  wait(1);
+  EXPECT_EQ(r->body_bytes, 2u);
+  EXPECT_TRUE(kept.context->request.body.empty());
+  EXPECT_EQ(kept.context->request.body_share, nullptr);
+  EXPECT_EQ(lives.use_count(), 2) << "here, and with the place";
+  Admission::Ticket taken_over = std::move(r->ticket);
+  EXPECT_EQ(budget->bytes, 60u);
+  taken_over = {};
+  EXPECT_EQ(lives.use_count(), 1);
+}
+
 TEST_F(IntakeTest, a_request_is_prepared_beside_the_loop_and_goes_on_on_it) {
   const KeptRequest asked = request();
   PromptRequestPtr r = open(asked);

@@ -67,7 +67,7 @@ bool JobRunner::run(const job::JobPtr& job, std::vector<Generation> generations,
          {"actor", c->principal.label()},
          {"job_id", job->id},
          {"operation", job->options.operation},
-         {"prompt_length", c->request.body.size()},
+         {"prompt_length", r.body_bytes},
          {"prompt_hash", r.body_hash},
          {"correlation_id", c->correlation_id}});
   return true;

@@ -30,6 +30,7 @@ Metrics::Metrics()
                      .Register(*registry_)),
       vram_bytes(gauge("llorch_worker_vram_bytes", "Device memory in use")),
       memory_bytes(gauge("llorch_worker_memory_bytes", "Resident memory")),
+      bodies_bytes(gauge("llorch_worker_bodies_bytes", "Bodies of requests, and what waits that was made of them")),
       queue_depth(gauge("llorch_worker_queue_depth", "Generations that wait")),
       kv_pages_used(gauge("llorch_worker_kv_pages_used", "KV pages held by sequences")),
       kv_pages_total(gauge("llorch_worker_kv_pages_total", "KV pages there are")),

@@ -254,6 +254,7 @@ void Worker::sweep() {
 void Worker::measure() {
   const EngineLoad load = engine_.load();
   metrics_.queue_depth.Set(admission_.waiting());
+  metrics_.bodies_bytes.Set(static_cast<double>(front_.server().bodies_bytes()));
   metrics_.kv_pages_used.Set(load.pages_used), metrics_.kv_pages_total.Set(load.pages_total);
   metrics_.memory_bytes.Set(static_cast<double>(resident_bytes()));
   metrics_.uptime_seconds.Set(uptime_s());

@@ -59,7 +59,6 @@ struct Connection::Turn final : Exchange {
     chunked = !connection->old_client_;
     connection->queue(head_text(r, chunked ? "Transfer-Encoding: chunked\r\n" : "", false));
     if (!connection) return;  // that could not be written
-    connection->reserve(0);   // whoever streams has read the request
     if (connection->eof_) connection->later([](Connection& c) { c.half_closed(); });
   }
   void write(std::string bytes) override {
@@ -114,7 +113,6 @@ Connection::Connection(std::shared_ptr<HttpServer::Impl> server, tcp::socket soc
 
 Connection::~Connection() {
   known();
-  reserve(0);
   server_->connections.erase(id_);
   if (--server_->peers[peer_].connections == 0) server_->peers.erase(peer_);
   server_->report_last_gone();
@@ -130,7 +128,7 @@ void Connection::known() {
 void Connection::close() {
   if (std::exchange(closed_, true)) return;
   known();
-  reserve(0);
+  share_.reset();
   timer_.cancel();
   write_timer_.cancel();
   event_.cancel();
@@ -158,11 +156,8 @@ void Connection::gone() {
 
 /// What this request's body takes of the memory for all bodies. False: there is not so much.
 bool Connection::reserve(std::size_t bytes) {
-  std::size_t& all = server_->bodies_bytes;
-  if (bytes > reserved_ && all - reserved_ + bytes > server_->options.bodies_bytes_max) return false;
-  all = all - reserved_ + bytes;
-  reserved_ = bytes;
-  return true;
+  if (!share_) share_ = std::make_shared<BodyShare>(server_->bodies);
+  return share_->grow(bytes);
 }
 
 /// One timer for what is read; when it fires the connection is closed.
@@ -387,7 +382,7 @@ asio::awaitable<bool> Connection::request() {
   must_linger_ = false;
   keep_alive_ = keeps;
   timer_.cancel();
-  if (turn->alive()) plan->then(std::move(parser.get().body()));
+  if (turn->alive()) plan->then(std::move(parser.get().body()), std::exchange(share_, nullptr));
   co_return true;
 }
 
@@ -402,7 +397,7 @@ void Connection::refuse(const Error& error) {
 
 void Connection::turn_done(bool close_after) {
   turn_.reset();
-  reserve(0);
+  share_.reset();
   if (close_after) close_after_ = true;
   event_.cancel();
 }

@@ -29,7 +29,8 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
         handler(std::move(h)),
         refusal(std::move(r)),
         acceptor(l.impl().io),
-        pause(l.impl().io) {}
+        pause(l.impl().io),
+        bodies(std::make_shared<BodyBudget>(options.bodies_bytes_max)) {}
 
   struct Peer {
     int connections = 0, strangers = 0;
@@ -50,7 +51,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   std::map<std::uint64_t, Connection*> connections, strangers;  // the oldest first
   std::map<std::string, Peer> peers;
   std::function<void()> on_last_gone;  // called when there is no connection
-  std::size_t bodies_bytes = 0;
+  std::shared_ptr<BodyBudget> bodies;
   std::uint64_t next_id = 1;
 };
 
@@ -102,7 +103,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::steady_timer timer_, write_timer_, event_;
   std::string in_, out_, sending_;
   std::array<char, 16u << 10> bytes_;  // where a read puts what comes
-  std::size_t sent_ = 0, reserved_ = 0;
+  std::size_t sent_ = 0;
+  std::shared_ptr<BodyShare> share_;  // of the body that is being read
   bool reading_ = false, eof_ = false, stranger_ = true, must_linger_ = false, lingering_ = false;
   bool broken_ = false;  // something could not be written for want of memory
   bool writing_ = false, closed_ = false, close_after_ = false, keep_alive_ = true, old_client_ = false,

@@ -61,8 +61,8 @@ Result<std::unique_ptr<HttpServer>> HttpServer::make(EventLoop& loop, ServerOpti
   const std::size_t bytes_max = options.body_bytes_max;
   const auto by_head = [bytes_max, handler = std::move(handler)](Request request, const ExchangePtr& exchange) {
     const auto kept = std::make_shared<Request>(std::move(request));
-    return std::optional<BodyPlan>({bytes_max, true, [handler, kept, exchange](std::string body) {
-                                      kept->body = std::move(body);
+    return std::optional<BodyPlan>({bytes_max, true, [handler, kept, exchange](std::string body, BodySharePtr share) {
+                                      kept->body = std::move(body), kept->body_share = std::move(share);
                                       handler(std::move(*kept), exchange);
                                     }});
   };
@@ -107,6 +107,7 @@ std::uint16_t HttpServer::port() const {
   return impl_->acceptor.local_endpoint(ignored).port();
 }
 int HttpServer::connections() const { return static_cast<int>(impl_->connections.size()); }
+std::size_t HttpServer::bodies_bytes() const { return impl_->bodies->bytes; }
 
 void HttpServer::stop_accepting() {
   error_code ignored;

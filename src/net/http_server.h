@@ -47,7 +47,7 @@ struct ServerOptions {
   std::uint16_t port = 0;  // 0: the system chooses
   std::size_t head_bytes_max = 16u << 10;
   std::size_t body_bytes_max = 8u << 20;
-  std::size_t bodies_bytes_max = limits::kBodiesBytesMax;  // of all requests that are not answered yet, together
+  std::size_t bodies_bytes_max = limits::kBodiesBytesMax;  // of all that are kept, together: see BodyShare
   int send_buffer_bytes = 256 << 10;
   int connections_max = limits::kConnectionsMax, connections_per_peer_max = limits::kConnectionsPerPeerMax;
   /// Connections on which no right key was shown yet. One more makes the oldest of them give way.
@@ -63,7 +63,7 @@ struct ServerOptions {
 struct BodyPlan {
   std::size_t bytes_max = 0;
   bool known = false;  // the peer has shown a right key, or needs none: it is no stranger from now on
-  std::function<void(std::string body)> then;
+  std::function<void(std::string body, BodySharePtr share)> then;
 };
 
 class HttpServer {
@@ -84,6 +84,8 @@ class HttpServer {
 
   [[nodiscard]] std::uint16_t port() const;
   [[nodiscard]] int connections() const;
+  /// What bodies take now, and what was made of them.
+  [[nodiscard]] std::size_t bodies_bytes() const;
   /// Accepts no more; idle connections are closed, answers under way go on.
   void stop_accepting();
   void abort_all();

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <ctime>
 #include <filesystem>
+#include <future>
 #include <stdexcept>
 #include <thread>
 
@@ -85,13 +86,26 @@ class Server {
   }
   std::uint16_t port = 0;
   std::atomic<int> bodies{0}, gone{0};
+  /// On the loop, and waits for it.
+  void on_loop(const std::function<void(HttpServer&)>& what) {
+    std::promise<void> done;
+    loop_.post([&] { what(*server_), done.set_value(); });
+    done.get_future().wait();
+  }
+  std::vector<BodySharePtr> kept;  // of requests for /keep and /stream; the loop's
 
  private:
   std::optional<BodyPlan> head(Request r, const ExchangePtr& e) {
     if (r.headers.get("X-Key") != "right") return e->send({401, "text/plain", "no key", {}}), std::nullopt;
     return BodyPlan{
-        1000, true, [this, e, path = r.target.path](std::string body) {
+        1000, true, [this, e, path = r.target.path](std::string body, BodySharePtr share) {
           ++bodies;
+          if (path == "/keep") kept.push_back(std::move(share));
+          if (path == "/stream") {
+            kept.push_back(std::move(share));
+            e->start({200, "text/plain", "", {}});
+            return e->write("begun");
+          }
           if (path == "/long") return e->send({200, "text/plain", std::string(8u << 20, 'y'), {}});
           if (path != "/slow") return e->send({200, "text/plain", std::to_string(body.size()), {}});
           e->on_gone = [this] { ++gone; };
@@ -140,6 +154,27 @@ TEST(HeadFirst, bodies_have_one_budget) {
   EXPECT_TRUE(second.read("\r\n\r\n").starts_with("HTTP/1.1 429"));
   ASSERT_TRUE(first.send(std::string(999, 'a')));
   EXPECT_TRUE(first.read("\r\n\r\n1000").starts_with("HTTP/1.1 200"));
+}
+
+TEST(HeadFirst, a_body_that_is_kept_counts_after_its_answer_and_in_the_middle_of_it) {
+  ServerOptions options;
+  options.bodies_bytes_max = 1500;
+  Server server(options);
+  const std::string length = std::string(kKey) + "Content-Length: 1000\r\n", body(1000, 'a');
+  for (const char* path : {"/keep", "/stream"}) {
+    Raw first(server.port), second(server.port), third(server.port);
+    ASSERT_TRUE(first.send(post(length, body, path)));
+    EXPECT_TRUE(first.read(path == std::string_view("/keep") ? "\r\n\r\n1000" : "begun").starts_with("HTTP/1.1 200"));
+    ASSERT_TRUE(second.send(post(length, body)));
+    EXPECT_TRUE(second.read("\r\n\r\n").starts_with("HTTP/1.1 429")) << path;
+    server.on_loop([&](HttpServer& s) {
+      EXPECT_EQ(s.bodies_bytes(), 1000u);
+      server.kept.clear();
+      EXPECT_EQ(s.bodies_bytes(), 0u);
+    });
+    ASSERT_TRUE(third.send(post(length, body)));
+    EXPECT_TRUE(third.read("\r\n\r\n1000").starts_with("HTTP/1.1 200")) << path;
+  }
 }
 
 TEST(Places, a_peer_without_a_key_does_not_keep_others_out) {

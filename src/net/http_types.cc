@@ -122,4 +122,15 @@ Status check_head(std::string_view head) {
   return {};
 }
 
+bool BodyShare::grow(std::size_t bytes) {
+  if (bytes <= bytes_) return true;
+  const std::size_t more = bytes - bytes_;
+  if (budget_->bytes.fetch_add(more) + more > budget_->bytes_max) {
+    budget_->bytes -= more;
+    return false;
+  }
+  bytes_ = bytes;
+  return true;
+}
+
 }  // namespace llorch::net

@@ -1,6 +1,8 @@
 // What an HTTP exchange consists of, without sockets.
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -42,11 +44,36 @@ struct Target {
 /// and with the empty line. Errors: kInvalidRequest.
 [[nodiscard]] Status check_head(std::string_view head);
 
+/// The memory for all bodies of a server (ServerOptions::bodies_bytes_max).
+struct BodyBudget {
+  explicit BodyBudget(std::size_t max) : bytes_max(max) {}
+  const std::size_t bytes_max;
+  std::atomic<std::size_t> bytes{0};
+};
+
+/// A share of it, given back with the object. Threads: one at a time.
+class BodyShare {
+ public:
+  explicit BodyShare(std::shared_ptr<BodyBudget> budget) : budget_(std::move(budget)) {}
+  ~BodyShare() { budget_->bytes -= bytes_; }
+  BodyShare(const BodyShare&) = delete;
+  BodyShare& operator=(const BodyShare&) = delete;
+  /// To so many bytes in all. False: there are not so many.
+  [[nodiscard]] bool grow(std::size_t bytes);
+
+ private:
+  std::shared_ptr<BodyBudget> budget_;
+  std::size_t bytes_ = 0;
+};
+/// Whoever keeps a body, or what was made of it, keeps this as long.
+using BodySharePtr = std::shared_ptr<const BodyShare>;
+
 struct Request {
   std::string method;
   Target target;
   Headers headers;
   std::string body;
+  BodySharePtr body_share;  // null where there is no body
   bool has_body = false;    // one follows the head
   std::string peer, local;  // addresses of both ends, without port
 };

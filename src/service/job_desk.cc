@@ -92,6 +92,7 @@ TaskPtr JobDesk::create(const ContextPtr& c, std::string operation, bool resumab
                                  .cancelled_by_disconnect = cancelled_by_disconnect},
                                 net::Clock::now(), wall_now());
   const auto task = std::make_shared<Task>(*this, job, gate_.flow());
+  task->body_share = c->request.body_share;
   task->shows_figures = c->principal.may(Scope::kAdmin);
   running_[job->id] = task;
   job->on_cancel = [this, id = job->id] {

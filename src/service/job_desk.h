@@ -38,7 +38,8 @@ class Task : public std::enable_shared_from_this<Task> {
   /// The terminal event: "result" where there is one, then "end".
   void succeed(const std::optional<boost::json::value>& result = {}, boost::json::object end = {});
   void fail(const Error& error);
-  bool shows_figures = true;  // of memory: to whom it tells what it does, may read them
+  net::BodySharePtr body_share;  // its orders are made of the request's body
+  bool shows_figures = true;     // of memory: to whom it tells what it does, may read them
   /// The work of this task that must be stopped elsewhere when it is cancelled.
   std::function<void()> on_cancel;
 

@@ -304,11 +304,12 @@ std::optional<net::BodyPlan> Router::handle(net::Request head, const net::Exchan
   Handler handler = m.route->handler;
   if (m.route->head_handler) guarded(c, *m.route, [&] { handler = m.route->head_handler(c); });
   if (!handler) return std::nullopt;
-  return net::BodyPlan{body_bytes_max(m.route->info), known,
-                       [this, c, route = m.route, handler = std::move(handler)](std::string body) {
-                         c->request.body = std::move(body);
-                         run(c, *route, handler);
-                       }};
+  return net::BodyPlan{
+      body_bytes_max(m.route->info), known,
+      [this, c, route = m.route, handler = std::move(handler)](std::string body, net::BodySharePtr share) {
+        c->request.body = std::move(body), c->request.body_share = std::move(share);
+        run(c, *route, handler);
+      }};
 }
 
 void Router::guarded(const ContextPtr& c, const Route& route, const std::function<void()>& work) {
