@@ -22,6 +22,8 @@ class Intake {
   /// `read` on whatever thread: it touches the request's head and body, and its own. Then `go_on` on the loop, unless
   /// the client left, or was refused here. The body is freed when it was read.
   void prepare(const service::ContextPtr& c, std::function<void()> read, std::function<void()> go_on);
+  /// For other work with texts of megabytes.
+  [[nodiscard]] service::Background& background() { return long_; }
   /// Whether the request goes on: its key, where it has one, is in `key` then. Else it was answered, or `again` will
   /// be called. `body_hash`: of the body that a repeated key must come with.
   [[nodiscard]] bool reserve(const service::ContextPtr& c, const std::string& body_hash, service::ReservedKey& key,

@@ -1,5 +1,7 @@
 """What the queen relays: answers without end, streams that nobody takes or that break off, and bodies of hives."""
+import contextlib
 import json
+import re
 import socket
 import threading
 import unittest
@@ -41,6 +43,21 @@ class Relay(unittest.TestCase):
         self.assertEqual(self.c.report(actor.beat())[0], 200)
         wait_for(lambda: f"hive-{name}" in {h["id"] for h in self.c.call("GET", "/v1/status")[2]["hives"] if h["known"]}, 15)
         return actor
+
+    @contextlib.contextmanager
+    def beats(self, actor):
+        """A worker that has failed is known again by the next heartbeat."""
+        over = threading.Event()
+
+        def beat():
+            while not over.wait(0.2):
+                self.c.report(actor.beat())
+
+        beating = threading.Thread(target=beat)
+        beating.start()
+        yield
+        over.set()
+        beating.join()
 
     def chat(self, headers=None, **more):
         return self.c.call("POST", "/v1/chat/completions", CHAT | more, headers)
@@ -91,21 +108,71 @@ class Relay(unittest.TestCase):
                     handler.wfile.write(head(status if len(asked) == 1 else 200, "application/json", len(whole)) + whole)
 
                 actor = self.worker(f"ant{status}", says)
-                again = threading.Event()
-
-                def beats():
-                    while not again.wait(0.2):
-                        self.c.report(actor.beat())
-
-                beating = threading.Thread(target=beats)
-                beating.start()
-                answer = self.chat()
-                again.set()
-                beating.join()
+                with self.beats(actor):
+                    answer = self.chat()
                 self.assertEqual(answer[0], 200, answer)
                 self.assertEqual(len(asked), 2)
                 actor.close()
                 self.c.call("DELETE", f"/v1/hives/hive-ant{status}")
+
+    def test_an_answer_that_is_no_json_is_a_failed_try(self):
+        whole = b'{"choices":[]}'
+        long = b'{"choices":["' + b"x" * MIB
+        for kind, text in (("text/html", b"<html>not the worker</html>"), ("application/json", b""), ("application/json", b'{"choices":['), ("application/json", b"null"), ("application/json", long)):
+            with self.subTest(kind, text=text[:20]):
+                asked = []
+
+                def says(handler):
+                    asked.append(1)
+                    first = len(asked) == 1
+                    handler.wfile.write(head(200, kind if first else "application/json", len(text if first else whole)) + (text if first else whole))
+
+                name = f"ant{len(text)}"
+                actor = self.worker(name, says)
+                with self.beats(actor):
+                    answer = self.chat()
+                self.assertEqual((answer[0], answer[2]), (200, {"choices": []}))
+                self.assertEqual(len(asked), 2)
+                actor.close()
+                self.c.call("DELETE", f"/v1/hives/hive-{name}")
+
+    def test_an_answer_that_is_never_json_is_a_failed_request(self):
+        actor = self.worker("ant", lambda h: h.wfile.write(head(200, "text/html", 5) + b"hello"))
+        with self.beats(actor):
+            status, _, body = self.chat({"Idempotency-Key": "k"})
+        self.assertEqual((status, body["error"]["code"]), (503, "WORKER_CRASHED"))
+        text = self.c.call("GET", "/metrics")[2]
+        self.assertIn('llorch_queen_requests_total{outcome="failed"} 1', text)
+        self.assertNotIn('outcome="completed"', text)
+
+    def test_prompts_of_jobs_that_wait_count_as_bodies(self):
+        actor = Actor("ant")  # its worker starts for ever
+        self.addCleanup(actor.close)
+        beat = actor.beat()
+        beat["workers"][0]["state"] = "starting"
+        self.assertEqual(self.c.report(beat)[0], 200)
+        order = {"operation": "infer", "model": "builtin:haiku", "raw": True, "messages": [{"role": "user", "content": "x" * (7 * MIB)}]}
+
+        def bodies():
+            return int(re.search(r"^llorch_queen_bodies_bytes\S* (\S+)", self.c.call("GET", "/metrics")[2], re.M)[1])
+
+        jobs, refused = [], None
+        while len(jobs) < 40 and not refused:
+            status, _, body = self.c.call("POST", "/v1/jobs", order)
+            if status == 202:
+                jobs.append(body["job_id"])
+            else:
+                refused = (status, body["error"]["code"])
+        self.assertEqual(refused, (429, "QUEUE_FULL"), f"{len(jobs)} jobs of 7 MiB")
+        self.assertEqual(len(jobs), 36, "256 MiB")
+        self.assertGreater(bodies(), 250 * MIB)
+        self.assertEqual(self.c.call("POST", "/v1/jobs", {"operation": "hive_check", "hive_id": "hive-ant"})[0], 202, "others go on")
+        for j in jobs:
+            self.assertEqual(self.c.call("DELETE", f"/v1/jobs/{j}")[0], 200)
+        wait_for(lambda: bodies() == 0, 10)
+        status, _, body = self.c.call("POST", "/v1/jobs", order)
+        self.assertEqual(status, 202)
+        self.c.call("DELETE", f"/v1/jobs/{body['job_id']}")
 
     def test_a_stream_without_its_end_says_so(self):
         part = b'data: {"choices":[]}\n\n'

@@ -183,10 +183,41 @@ net::ClientRequest request_to(const Served& s, const Placed& at) {
   return call;
 }
 
+/// Whatever listens at a worker's port: its answer is an object, or it is none.
+bool is_object(const std::string& text) {
+  boost::system::error_code problem;
+  const auto value = boost::json::parse(text, problem);
+  return !problem && value.is_object();
+}
+
+/// An answer that came whole, looked at before it counts as one. Errors: kWorkerCrashed.
+Procedure check_answer(FlowPtr flow, Queen& q, std::shared_ptr<Relayed> r, Done done) {
+  constexpr std::size_t kShortAnswerBytes = 64u << 10;
+  Result<bool> good = false;
+  if (r->response.body.size() <= kShortAnswerBytes) {
+    good = is_object(r->response.body);
+  } else {
+    auto work = [r] { return is_object(r->response.body); };
+    auto looking = service::in_background(flow, q.intake().background(), work);
+    good = co_await looking;
+  }
+  if (!good) r->refused = good.error();  // that is no fault of the worker's
+  if (good && !*good) good = fail(ErrorCode::kWorkerCrashed, "the worker's answer is no JSON object");
+  done(std::move(good));
+}
+
+/// A try to its end.
+Procedure attempt(FlowPtr flow, Queen& q, ServedPtr s, Placed at, std::shared_ptr<Relayed> r, Done done) {
+  auto step = watched_relay(flow, q, s->c, at, request_to(*s, at), r);
+  auto outcome = co_await step;
+  if (!outcome || r->streamed || r->refused) co_return done(std::move(outcome));
+  check_answer(flow, q, r, std::move(done));
+}
+
 /// What a client is told of a try that failed.
 Error went_away(const FlowPtr& flow, const Error& why) {
   if (flow->cancelled()) return *flow->cancelled();
-  if (why.code == ErrorCode::kWorkerUnhealthy) return why;
+  if (why.code == ErrorCode::kWorkerUnhealthy || why.code == ErrorCode::kWorkerCrashed) return why;
   return {ErrorCode::kWorkerCrashed, "the worker went away in the middle of the answer"};
 }
 
@@ -201,8 +232,11 @@ Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
     if (!placed) co_return s->fail(placed.error());
     const auto r = std::make_shared<Relayed>();
     q.metrics().connections.Increment();
-    auto step = watched_relay(flow, q, c, *placed, request_to(*s, *placed), r);
-    const auto outcome = co_await step;
+    Step<bool> trying{flow, [&](Done then) -> std::any {
+                        attempt(flow, q, s, *placed, r, std::move(then));
+                        return {};
+                      }};
+    const auto outcome = co_await trying;
     q.metrics().connections.Decrement();
     q.metrics().dispatched(outcome ? "completed" : std::string(name(outcome.error().code)));
     placed->seat.reset();
