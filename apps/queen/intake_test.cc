@@ -9,7 +9,10 @@ namespace {
 
 /// Keeps the answer.
 struct FakeExchange : net::Exchange {
-  void send(net::Response response) override { answer = std::move(response), over = true; }
+  void send(net::Response response) override {
+    answer = std::move(response), over = true;
+    if (on_answer) on_answer();
+  }
   void start(net::Response head) override { answer = std::move(head); }
   void write(std::string bytes) override { answer->body += bytes; }
   void finish() override { over = true; }
@@ -20,6 +23,7 @@ struct FakeExchange : net::Exchange {
     over = true;
     if (on_gone) on_gone();
   }
+  std::function<void()> on_answer;
   std::optional<net::Response> answer;
   bool over = false;
 };
@@ -100,9 +104,8 @@ TEST(Intake, a_body_that_cannot_be_read_is_an_error) {
   const auto c = d.request(kLong);
   d.intake.prepare(
       c, [] { throw std::bad_alloc(); }, [] { ADD_FAILURE() << "it was not read"; });
+  d.exchange(c).on_answer = [&] { d.loop.stop(); };
   const auto timer = d.loop.after(std::chrono::seconds(10), [&] { d.loop.stop(); });
-  d.intake.prepare(
-      d.request(kLong), [] {}, [&] { d.loop.post([&] { d.loop.stop(); }); });
   d.loop.run();
   ASSERT_TRUE(d.exchange(c).answer);
   EXPECT_NE(d.exchange(c).answer->body.find("INSUFFICIENT_MEMORY"), std::string::npos);
