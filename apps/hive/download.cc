@@ -216,9 +216,13 @@ Result<Fetched> Download::run(const OnProgress& on_progress) {
   try {
     return transfer(on_progress);
   } catch (const std::bad_alloc&) {
-    return fail(ErrorCode::kInsufficientMemory, "not enough memory for the download");
+    return std::unexpected(Error{ErrorCode::kInsufficientMemory, "no memory"});  // short: it needs none itself
   } catch (const std::exception& e) {
-    return fail(ErrorCode::kInternal, "the download failed: {}", e.what());
+    try {
+      return fail(ErrorCode::kInternal, "the download failed: {}", e.what());
+    } catch (...) {
+      return std::unexpected(Error{ErrorCode::kInsufficientMemory, "no memory"});
+    }
   }
 }
 

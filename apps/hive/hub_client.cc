@@ -1,13 +1,13 @@
 #include "hive/hub_client.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <memory>
+
+#include "hive/public_address.h"
 
 namespace llorch::hive {
 namespace {
@@ -37,34 +37,32 @@ Parts parts_of(const std::string& url) {
 
 std::string without_port(const std::string& host) { return host.substr(0, host.rfind(':')); }
 
-/// Loopback, private, link-local and the like: nothing that a redirect of a stranger may lead to.
-bool is_private(const sockaddr* a) {
-  if (a->sa_family == AF_INET) {
-    const std::uint32_t ip = ntohl(reinterpret_cast<const sockaddr_in*>(a)->sin_addr.s_addr);
-    const auto in = [ip](std::uint32_t net, int bits) { return ip >> (32 - bits) == net >> (32 - bits); };
-    return in(0x7f000000, 8) || in(0x0a000000, 8) || in(0xac100000, 12) || in(0xc0a80000, 16) || in(0xa9fe0000, 16) ||
-           in(0x64400000, 10) || in(0, 8) || in(0xe0000000, 4) || in(0xf0000000, 4);
-  }
-  if (a->sa_family != AF_INET6) return true;
-  const auto* ip = reinterpret_cast<const sockaddr_in6*>(a)->sin6_addr.s6_addr;
-  if (IN6_IS_ADDR_V4MAPPED(&reinterpret_cast<const sockaddr_in6*>(a)->sin6_addr)) {
-    sockaddr_in inner{};
-    inner.sin_family = AF_INET;
-    std::memcpy(&inner.sin_addr, ip + 12, 4);
-    return is_private(reinterpret_cast<const sockaddr*>(&inner));
-  }
-  return (ip[0] & 0xfe) == 0xfc || (ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80) || ip[0] == 0xff ||
-         std::all_of(ip, ip + 15, [](unsigned char c) { return c == 0; });
-}
-
 struct Guard {
   bool trusted = false, refused = false;
 };
 int open_public(void* guard, curlsocktype, curl_sockaddr* address) {
   auto& g = *static_cast<Guard*>(guard);
-  if (!g.trusted && is_private(&address->addr)) return g.refused = true, CURL_SOCKET_BAD;
+  if (!g.trusted && !is_public_address(&address->addr)) return g.refused = true, CURL_SOCKET_BAD;
   return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
+
+class Headers {
+ public:
+  Headers() = default;
+  ~Headers() { curl_slist_free_all(list_); }
+  Headers(const Headers&) = delete;
+  Headers& operator=(const Headers&) = delete;
+  /// False: no memory.
+  [[nodiscard]] bool add(const std::string& line) {
+    curl_slist* longer = curl_slist_append(list_, line.c_str());
+    if (longer) list_ = longer;
+    return longer != nullptr;
+  }
+  [[nodiscard]] curl_slist* list() const { return list_; }
+
+ private:
+  curl_slist* list_ = nullptr;
+};
 
 /// One transfer, as curl's callbacks see it.
 struct CurlTransfer {
@@ -182,23 +180,24 @@ Attempt<HubReply> HubClient::once(const std::string& url, const HubRequest& requ
   Guard guard{own || holds(options_.allowed_hosts, at.host) || holds(options_.allowed_hosts, without_port(at.host)),
               false};
   const std::unique_ptr<CURL, void (*)(CURL*)> curl(curl_easy_init(), curl_easy_cleanup);
-  if (!curl) return std::unexpected(Failure({ErrorCode::kInternal, "no memory for a transfer"}));
-  curl_slist* list = nullptr;
-  for (const std::string& h : request.headers) list = curl_slist_append(list, h.c_str());
-  if (own && !options_.token.empty())
-    list = curl_slist_append(list, ("Authorization: Bearer " + options_.token).c_str());
-  const std::unique_ptr<curl_slist, void (*)(curl_slist*)> keep(list, curl_slist_free_all);
+  Headers headers;
+  bool ready = curl != nullptr;  // what is left out would change what is asked for, or lift the guard
+  for (const std::string& h : request.headers) ready = ready && headers.add(h);
+  if (own && !options_.token.empty()) ready = ready && headers.add("Authorization: Bearer " + options_.token);
   CurlTransfer transfer;
   transfer.sink = &sink, transfer.curl = curl.get();
-  const auto set = [&](CURLoption option, auto value) { curl_easy_setopt(curl.get(), option, value); };
+  const auto set = [&](CURLoption option, auto value) {
+    ready = ready && curl_easy_setopt(curl.get(), option, value) == CURLE_OK;
+  };
   set(CURLOPT_URL, url.c_str()), set(CURLOPT_NOSIGNAL, 1L), set(CURLOPT_NOBODY, request.head_only ? 1L : 0L);
-  set(CURLOPT_HTTPHEADER, list), set(CURLOPT_USERAGENT, "llorch/" LLORCH_VERSION);
+  set(CURLOPT_HTTPHEADER, headers.list()), set(CURLOPT_USERAGENT, "llorch/" LLORCH_VERSION);
   set(CURLOPT_HEADERFUNCTION, &on_header), set(CURLOPT_HEADERDATA, &transfer);
   set(CURLOPT_WRITEFUNCTION, &on_data), set(CURLOPT_WRITEDATA, &transfer);
   set(CURLOPT_NOPROGRESS, 0L), set(CURLOPT_XFERINFOFUNCTION, &on_tick), set(CURLOPT_XFERINFODATA, &stop_);
   set(CURLOPT_OPENSOCKETFUNCTION, &open_public), set(CURLOPT_OPENSOCKETDATA, &guard);
   set(CURLOPT_CONNECTTIMEOUT, 20L), set(CURLOPT_LOW_SPEED_LIMIT, 1L), set(CURLOPT_LOW_SPEED_TIME, 30L);
   set(CURLOPT_TIMEOUT, request.seconds_max);
+  if (!ready) return std::unexpected(Failure({ErrorCode::kInsufficientMemory, "no memory for a transfer"}, true));
   const CURLcode outcome = curl_easy_perform(curl.get());
   curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &transfer.reply.status);
   if (stop_.stop_requested()) return std::unexpected(Failure({ErrorCode::kCancelled, "the download was stopped"}));

@@ -33,16 +33,19 @@ TransferPtr Transfers::join(const colony::ModelRef& ref) {
 }
 
 void Transfers::start(Running& running) {
-  const auto work = [this, weak = std::weak_ptr(running.transfer), download = running.transfer->download] {
+  const std::weak_ptr weak = running.transfer;
+  const auto outcome = std::make_shared<Result<Fetched>>(fail(ErrorCode::kInternal, "the download did not begin"));
+  running.end = std::make_unique<net::EventLoop::ReservedPost>(loop_, [this, weak, outcome] {
+    if (const auto alive = weak.lock()) ended(*alive, std::move(*outcome));
+  });
+  const auto work = [this, weak, outcome, end = running.end.get(), download = running.transfer->download] {
     const InRole role(ThreadRole::kHelper);
-    auto outcome = download->run([this, weak](std::int64_t done, std::int64_t total, double mb_per_s) {
+    *outcome = download->run([this, weak](std::int64_t done, std::int64_t total, double mb_per_s) {
       loop_.post([this, weak, done, total, mb_per_s] {
         if (const auto alive = weak.lock()) progressed(*alive, done, total, mb_per_s);
       });
     });
-    loop_.post([this, weak, outcome = std::move(outcome)]() mutable {
-      if (const auto alive = weak.lock()) ended(*alive, std::move(outcome));
-    });
+    end->post();
   };
   try {
     running.thread = std::thread(work);

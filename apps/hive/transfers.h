@@ -53,6 +53,7 @@ class Transfers {
  private:
   struct Running {
     TransferPtr transfer;
+    std::unique_ptr<net::EventLoop::ReservedPost> end;  // the thread's last word; it needs no memory then
     std::thread thread;
   };
   void start(Running& running);

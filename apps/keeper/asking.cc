@@ -4,6 +4,8 @@
 
 #include <csignal>
 #include <fstream>
+#include <iostream>
+#include <optional>
 
 #include "base/ids.h"
 #include "daemon_flags.h"
@@ -84,28 +86,71 @@ int ask_once(Session& session, const Common& common, boost::json::object order, 
   return 0;
 }
 
+namespace {
+
+/// Lines that a person edits, with what was said before; plain lines where the terminal, or memory, has no more.
+class Lines {
+ public:
+  explicit Lines(std::string file)
+      : file_(std::move(file)), line_(el_init("llorch", stdin, stdout, stderr)), history_(history_init()) {
+    if (history_) {
+      ::history(history_, &event_, H_SETSIZE, 1000);
+      ::history(history_, &event_, H_LOAD, file_.c_str());
+    }
+    if (!line_) return;
+    el_set(
+        line_, EL_PROMPT, +[](EditLine*) { return const_cast<char*>("> "); });
+    el_set(line_, EL_EDITOR, "emacs");
+    if (history_) el_set(line_, EL_HIST, &::history, history_);
+    el_set(line_, EL_SIGNAL, 1);
+  }
+  ~Lines() {
+    if (history_) {
+      ::history(history_, &event_, H_SAVE, file_.c_str());
+      history_end(history_);
+    }
+    if (line_) el_end(line_);
+  }
+  Lines(const Lines&) = delete;
+  Lines& operator=(const Lines&) = delete;
+  /// Nothing at the end.
+  [[nodiscard]] std::optional<std::string> next() {
+    std::string text;
+    if (line_) {
+      int count = 0;
+      const char* got = el_gets(line_, &count);
+      if (!got) return std::nullopt;
+      text.assign(got, static_cast<std::size_t>(std::max(0, count)));
+    } else if (!std::getline(std::cin, text)) {
+      return std::nullopt;
+    }
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    return text;
+  }
+  void keep(const std::string& text) {
+    if (history_) ::history(history_, &event_, H_ENTER, text.c_str());
+  }
+
+ private:
+  std::string file_;
+  EditLine* line_;
+  History* history_;
+  HistEvent event_{};
+};
+
+}  // namespace
+
 int converse(Session& session, const Common& common, const Question& question) {
-  const std::string file = cli::state_directory() + "/chat_history";
   (void)cli::make_private_directory(cli::state_directory());
-  EditLine* line = el_init("llorch", stdin, stdout, stderr);
-  History* history = history_init();
-  HistEvent event;
-  ::history(history, &event, H_SETSIZE, 1000);
-  ::history(history, &event, H_LOAD, file.c_str());
-  el_set(
-      line, EL_PROMPT, +[](EditLine*) { return const_cast<char*>("> "); });
-  el_set(line, EL_EDITOR, "emacs");
-  el_set(line, EL_HIST, &::history, history);
-  el_set(line, EL_SIGNAL, 1);
+  Lines lines(cli::state_directory() + "/chat_history");
   if (!common.quiet)
     show(stderr, "chat with %s; Ctrl-C stops an answer, an empty line or Ctrl-D leaves\n", question.model.c_str());
   boost::json::array messages;
   int code = 0;
-  for (int count = 0; const char* text = el_gets(line, &count);) {
-    std::string said(text, static_cast<std::size_t>(std::max(0, count)));
-    while (!said.empty() && said.back() == '\n') said.pop_back();
+  while (const auto next = lines.next()) {
+    const std::string& said = *next;
     if (said.empty() || said == "/exit") break;
-    ::history(history, &event, H_ENTER, said.c_str());
+    lines.keep(said);
     messages.push_back({{"role", "user"}, {"content", said}});
     boost::json::object order = question.order();
     order["messages"] = messages;
@@ -117,9 +162,6 @@ int converse(Session& session, const Common& common, const Question& question) {
       messages.pop_back();
     if (code == 130) code = 0;  // it stopped the answer, not the conversation
   }
-  ::history(history, &event, H_SAVE, file.c_str());
-  history_end(history);
-  el_end(line);
   return code;
 }
 

@@ -103,7 +103,12 @@ struct Background::State : std::enable_shared_from_this<Background::State> {
   void pause(Items::iterator item);
   Lines::iterator line_of(const std::string& owner);
   [[nodiscard]] bool can_go(const Line& line) const {
+    if (options.threads_per_owner > 0 && active_of(line.owner) >= options.threads_per_owner) return false;
     return !line.paused.empty() || (!line.items.empty() && begun < options.begun_max);
+  }
+  [[nodiscard]] std::ptrdiff_t active_of(const std::string& owner) const {
+    const auto is_theirs = [&](const Item& item) { return item.task.owner == owner; };
+    return std::ranges::count_if(ready, is_theirs) + std::ranges::count_if(running, is_theirs);
   }
   void dispatch();
   void deliver();
@@ -233,12 +238,21 @@ void Background::State::pause(Items::iterator item) {
 
 Background::Background(net::EventLoop& loop, BackgroundOptions options)
     : state_(std::make_shared<State>(loop, at_least_threads(options))) {
-  for (int i = 0; i < state_->options.begun_max; ++i) threads_.emplace_back([state = state_] { state->work(); });
+  try {
+    for (int i = 0; i < state_->options.begun_max; ++i) threads_.emplace_back([state = state_] { state->work(); });
+  } catch (...) {  // no thread, or no memory for one: those that are there must not be left running
+    end_threads();
+    throw;
+  }
+}
+
+void Background::end_threads() {
+  close();
+  for (std::thread& t : threads_) t.join();
 }
 
 Background::~Background() {
-  close();
-  for (std::thread& t : threads_) t.join();
+  end_threads();
   const std::lock_guard lock(state_->mutex);
   state_->done.clear();
 }

@@ -29,8 +29,9 @@ using Cancellation = std::shared_ptr<std::atomic<bool>>;
 [[nodiscard]] inline Cancellation make_cancellation() { return std::make_shared<std::atomic<bool>>(false); }
 
 struct BackgroundOptions {
-  int threads = 1;    // tasks that run at the same time
-  int begun_max = 0;  // tasks that have begun, those that wait in pause() included; at least `threads`
+  int threads = 1;            // tasks that run at the same time
+  int threads_per_owner = 0;  // of them one owner's: what hangs holds up its like alone; 0: all
+  int begun_max = 0;          // tasks that have begun, those that wait in pause() included; at least `threads`
   std::chrono::steady_clock::duration slice = std::chrono::milliseconds(20);  // between two turns of other owners
   std::size_t queue_max = 10'000, queue_per_owner_max = 10'000;               // tasks that wait
   int nice = 0;  // of the threads: long work beside short work of others gets a positive number
@@ -70,6 +71,7 @@ class Background {
 
  private:
   struct State;
+  void end_threads();
   std::shared_ptr<State> state_;
   std::vector<std::thread> threads_;
 };

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <future>
 #include <latch>
 #include <mutex>
@@ -72,6 +73,21 @@ TEST(Background, owners_take_turns) {
   gate.opened.set_value();
   outcomes.wait(6);
   EXPECT_EQ(outcomes.names, (std::vector<std::string>{"gate", "a0", "b0", "c0", "a1", "a2"}));
+}
+
+TEST(Background, what_hangs_holds_up_its_owner_alone) {
+  net::EventLoop loop;
+  Background background(loop, {.threads = 2, .threads_per_owner = 1});
+  Outcomes outcomes(loop);
+  Gate gate;
+  background.run({gate.work(), outcomes.as("a0"), "a", nullptr});
+  gate.begun.get_future().wait();
+  background.run({[] {}, outcomes.as("a1"), "a", nullptr});
+  background.run({[] {}, outcomes.as("b0"), "b", nullptr});
+  background.run({[&] { gate.opened.set_value(); }, outcomes.as("b1"), "b", nullptr});
+  outcomes.wait(4);
+  EXPECT_EQ(outcomes.names.front(), "b0");
+  EXPECT_LT(std::ranges::find(outcomes.names, "a0"), std::ranges::find(outcomes.names, "a1"));
 }
 
 /// Work of some slices, each noted; waits for its turn between them.

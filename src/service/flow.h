@@ -207,12 +207,13 @@ class Signal {
 };
 
 /// Runs `work` on a background thread. It must have a name: see above. Work that takes a CancelFlag is cancelled with
-/// the flow; other work is done also when the flow has gone on. Errors: those of Background besides.
+/// the flow; other work is done also when the flow has gone on. `owner`: whose turn it takes. Errors: those of
+/// Background besides.
 template<class Work>
-auto in_background(const FlowPtr& flow, Background& background, Work& work) {
+auto in_background(const FlowPtr& flow, Background& background, Work& work, const std::string& owner = {}) {
   constexpr bool kCancellable = std::invocable<Work&, const Cancellation&>;
   using T = typename detail::ResultOf<Work, kCancellable>::Type;
-  return Step<T>(flow, [&background, work](typename Step<T>::Done done) mutable -> std::any {
+  return Step<T>(flow, [&background, work, owner](typename Step<T>::Done done) mutable -> std::any {
     const auto out = std::make_shared<std::optional<T>>();
     const Cancellation cancellation = kCancellable ? make_cancellation() : nullptr;
     auto body = [out, cancellation, work = std::move(work)]() mutable {
@@ -228,8 +229,7 @@ auto in_background(const FlowPtr& flow, Background& background, Work& work) {
                       else
                         done(std::unexpected(s.error()));
                     },
-                    {},
-                    cancellation});
+                    owner, cancellation});
     if (!cancellation) return {};
     return std::shared_ptr<void>(nullptr, [&background, cancellation](void*) { background.cancel(cancellation); });
   });

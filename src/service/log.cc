@@ -98,7 +98,7 @@ void log(Level level, std::string_view event, std::string_view message, boost::j
   if (!logs(level)) return;
   try {
     write_line(level, event, message, fields);
-  } catch (const std::bad_alloc&) {  // whoever tells of a fault goes on mending it
+  } catch (...) {  // for lack of memory: whoever tells of a fault goes on mending it
   }
 }
 

@@ -31,7 +31,8 @@ void stop_log();
 /// What a daemon's loop is watched for: handlers that throw are logged and end alone; with LLORCH_LOOP_TURN_MS_MAX in
 /// the environment (milliseconds) a turn that takes longer is logged as "loop_turn_slow".
 void watch_loop(net::EventLoop& loop);
-/// `event` is a stable code such as "model_load_progress". Without memory for the line it is lost; nothing is thrown.
+/// `event` is a stable code such as "model_load_progress". Without memory for the line it is lost; nothing is thrown,
+/// but where the caller makes `fields`: a thread's edge gives none.
 void log(Level level, std::string_view event, std::string_view message, boost::json::object fields = {});
 
 }  // namespace llorch::service

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -59,7 +60,7 @@ pid_t fork_blocked(sigset_t& before) {
 
 [[noreturn]] void become(const Prepared& p, int output, const ProcessOptions& o, pid_t parent) {
   const int death_signal = o.death_signal;
-  if (death_signal) prctl(PR_SET_PDEATHSIG, death_signal);
+  if (death_signal && prctl(PR_SET_PDEATHSIG, death_signal) != 0) _exit(127);
   if (death_signal && getppid() != parent) _exit(127);  // it died before we could ask
   struct sigaction plain {};
   plain.sa_handler = SIG_DFL;
@@ -68,9 +69,9 @@ pid_t fork_blocked(sigset_t& before) {
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   const int null = open("/dev/null", O_RDWR);
-  dup2(null, STDIN_FILENO);
-  dup2(output, STDOUT_FILENO);
-  dup2(o.with_stderr ? output : null, STDERR_FILENO);
+  if (dup2(null, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 ||
+      dup2(o.with_stderr ? output : null, STDERR_FILENO) < 0)
+    _exit(127);  // it would write where it should not
   syscall(SYS_close_range, 3u, ~0u, 0u);
   execve(p.argv[0], p.argv.data(), p.envp.data());
   _exit(127);
@@ -160,20 +161,14 @@ void Process::follow(const Watched& w, const std::shared_ptr<Shared>& shared) {
   try {
     read_until_exit(w.output.number(), w.exit.number(), take);
   } catch (const std::exception& e) {
-    service::log(Level::kError, "output_lost", e.what(), {{"pid", w.pid}});
+    service::log(Level::kError, "output_lost", e.what());
   }
   int status = 0;
   while (waitpid(w.pid, &status, 0) < 0 && errno == EINTR) {
   }
   shared->ended = true;
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  try {
-    shared->post([code](const Shared& s) {
-      if (s.on_exit) s.on_exit(code);
-    });
-  } catch (const std::exception& e) {
-    service::log(Level::kError, "exit_lost", e.what(), {{"pid", w.pid}});
-  }
+  shared->post_exit(code);
 }
 
 Status Process::watch(Descriptor output, const std::string& log_file) {
@@ -197,6 +192,22 @@ void Process::Shared::post(std::function<void(const Shared&)> task) {
   loop->post([weak = weak_from_this(), task = std::move(task)] {
     if (const auto alive = weak.lock()) task(*alive);
   });
+}
+
+/// Somebody waits for the end of a process: it is told when there is memory again.
+void Process::Shared::post_exit(int code) noexcept {
+  constexpr std::chrono::milliseconds kMemoryRetry{10};
+  std::condition_variable never;
+  while (true) {
+    try {
+      return post([code](const Shared& s) {
+        if (s.on_exit) s.on_exit(code);
+      });
+    } catch (const std::exception&) {
+      std::unique_lock lock(mutex);
+      never.wait_for(lock, kMemoryRetry);
+    }
+  }
 }
 
 // The thread that reaps is not waited for: a process may take long to die, and the event loop must go on.
@@ -242,8 +253,9 @@ class ShownErrors {
   explicit ShownErrors(bool wanted) : to_(stderr) {
     int ends[2];
     if (!wanted || isatty(STDERR_FILENO) != 1 || pipe2(ends, O_CLOEXEC) != 0) return;
-    from_ = Descriptor(ends[0]), child_ = Descriptor(ends[1]);
-    fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    Descriptor from(ends[0]), child(ends[1]);
+    if (fcntl(ends[0], F_SETFL, O_NONBLOCK) != 0) return;  // take() must not wait
+    from_ = std::move(from), child_ = std::move(child);
   }
   [[nodiscard]] const Descriptor& child_end() const { return child_; }
   void started() { child_ = Descriptor(); }
@@ -275,6 +287,7 @@ class Countdown {
   Countdown& operator=(const Countdown&) = delete;
   /// False: the time is over.
   [[nodiscard]] bool look() {
+    if (timeout_.called_off && *timeout_.called_off) return false;
     if (timeout_.time.count() <= 0) return true;
     const auto gone = std::chrono::steady_clock::now() - start_;
     if (gone >= timeout_.time) return false;
@@ -285,13 +298,44 @@ class Countdown {
     }
     return true;
   }
-  [[nodiscard]] int poll_ms() const { return timeout_.time.count() > 0 ? 1000 : -1; }
+  [[nodiscard]] int poll_ms() const { return timeout_.called_off ? 100 : timeout_.time.count() > 0 ? 1000 : -1; }
 
  private:
   const Timeout& timeout_;
   const bool counts_;
   bool told_ = false;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// How a program is started: every call that fails is remembered, for a child with the wrong files writes to ours.
+class SpawnPlan {
+ public:
+  SpawnPlan() : problem_(posix_spawn_file_actions_init(&files_)) {
+    const int problem = posix_spawnattr_init(&attributes_);
+    note(problem);
+  }
+  ~SpawnPlan() {
+    posix_spawnattr_destroy(&attributes_);
+    posix_spawn_file_actions_destroy(&files_);
+  }
+  SpawnPlan(const SpawnPlan&) = delete;
+  SpawnPlan& operator=(const SpawnPlan&) = delete;
+  void give(int descriptor, int as) {
+    note(descriptor < 0 ? EBADF : posix_spawn_file_actions_adddup2(&files_, descriptor, as));
+  }
+  void in_its_own_group() { note(posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETPGROUP)); }
+  /// 0, or what has failed.
+  [[nodiscard]] int start(pid_t& pid, char* const* argv) const {
+    return problem_ != 0 ? problem_ : posix_spawnp(&pid, argv[0], &files_, &attributes_, argv, environ);
+  }
+
+ private:
+  void note(int problem) {
+    if (problem_ == 0) problem_ = problem;
+  }
+  posix_spawn_file_actions_t files_{};
+  posix_spawnattr_t attributes_{};
+  int problem_;
 };
 
 /// Until `out` is closed at its other end, and `errors` too or the process has ended: what it has left behind may keep
@@ -329,31 +373,26 @@ void end_program(int pid, bool group) {
 Result<Ran> run_program(std::vector<std::string> arguments, int input, Stderr err, const Timeout& timeout, bool group) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail(ErrorCode::kIo, "no pipe: {}", std::strerror(errno));
-  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  posix_spawn_file_actions_t files;
-  posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_adddup2(&files, input < 0 ? null : input, STDIN_FILENO);
-  posix_spawn_file_actions_adddup2(&files, ends[1], STDOUT_FILENO);
+  Descriptor out(ends[0]), written(ends[1]);
+  const Descriptor null(open("/dev/null", O_RDWR | O_CLOEXEC));
+  SpawnPlan plan;
+  plan.give(input < 0 ? null.number() : input, STDIN_FILENO);
+  plan.give(written.number(), STDOUT_FILENO);
   ShownErrors errors(err == Stderr::kOurs);
-  if (err == Stderr::kNone) posix_spawn_file_actions_adddup2(&files, null, STDERR_FILENO);
-  if (errors.child_end()) posix_spawn_file_actions_adddup2(&files, errors.child_end().number(), STDERR_FILENO);
+  if (err == Stderr::kNone) plan.give(null.number(), STDERR_FILENO);
+  if (errors.child_end()) plan.give(errors.child_end().number(), STDERR_FILENO);
   std::vector<char*> argv;
   for (std::string& a : arguments) argv.push_back(a.data());
   argv.push_back(nullptr);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  if (group) posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);  // its own
+  if (group) plan.in_its_own_group();
   pid_t pid = 0;
-  const int problem = posix_spawnp(&pid, argv[0], &files, &attributes, argv.data(), environ);
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&files);
-  close(ends[1]);
-  close(null);
+  if (const int problem = plan.start(pid, argv.data()); problem != 0)
+    return fail(ErrorCode::kIo, "cannot run {}: {}", arguments[0], std::strerror(problem));
+  written = Descriptor();
   errors.started();
   Ran ran;
-  Descriptor out(ends[0]), exit(problem != 0 ? -1 : static_cast<int>(syscall(SYS_pidfd_open, pid, 0u)));
-  const bool in_time = problem != 0 || read_all(std::move(out), errors, std::move(exit), timeout, ran.output);
-  if (problem != 0) return fail(ErrorCode::kIo, "cannot run {}: {}", arguments[0], std::strerror(problem));
+  Descriptor exit(static_cast<int>(syscall(SYS_pidfd_open, pid, 0u)));
+  const bool in_time = read_all(std::move(out), errors, std::move(exit), timeout, ran.output);
   if (!in_time) end_program(pid, group);
   int status = 0;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {

@@ -45,6 +45,7 @@ class Process {
   /// Of the loop's side and of the thread that reads and reaps, which lives as long as the child.
   struct Shared : std::enable_shared_from_this<Shared> {
     void post(std::function<void(const Shared&)> task);
+    void post_exit(int code) noexcept;
     std::mutex mutex;
     net::EventLoop* loop = nullptr;  // null once the Process is gone; under the mutex
     std::atomic<bool> ended = false;
@@ -76,7 +77,8 @@ enum class Stderr { kOurs, kNone };
 /// Runs a program to its end. `input`: a descriptor that becomes its stdin; -1: nothing. Its stderr is ours (where that
 /// is a terminal, what it writes is cleaned on its way), or thrown away. The program is looked up in PATH. Blocks.
 /// Errors: kIo when it cannot be run; kOperationTimeout when it took too long: it has been ended then (SIGTERM, a
-/// second later SIGKILL), with what a shell of ours (`group`) has started.
+/// second later SIGKILL), with what a shell of ours (`group`) has started; kCancelled, the same, when it was called
+/// off.
 [[nodiscard]] Result<Ran> run_program(std::vector<std::string> arguments, int input = -1, Stderr err = Stderr::kOurs,
                                       const Timeout& timeout = {}, bool group = false);
 /// The path of a program in PATH; empty when it is not there.

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <chrono>
 #include <string>
 
@@ -14,9 +15,11 @@ namespace llorch::service {
 struct Timeout {
   std::string label;
   std::chrono::seconds time{0};
-  bool silent = false;  // else the seconds are counted down on a terminal
+  bool silent = false;                            // else the seconds are counted down on a terminal
+  const std::atomic<bool>* called_off = nullptr;  // once it is true nobody waits any more
 
   [[nodiscard]] Error error() const {
+    if (called_off && *called_off) return {ErrorCode::kCancelled, fmt::format("{} was called off", label)};
     return {ErrorCode::kOperationTimeout, fmt::format("{} timed out after {} seconds", label, time.count())};
   }
 };
