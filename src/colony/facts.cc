@@ -1,6 +1,8 @@
 #include "colony/facts.h"
 
+#include <set>
 #include <span>
+#include <string_view>
 
 #include "security/validate.h"
 
@@ -62,14 +64,24 @@ class Reader {
     }
     return out;
   }
-  /// An object for people to see, but for these whole numbers.
-  object nested(std::string_view key, std::initializer_list<std::string_view> integers) {
+  /// Of a machine, what is known here and is what it should be; the rest is left out, but sums are made of memory.
+  object node(std::string_view key) {
     const value* v = o_ ? o_->if_contains(key) : nullptr;
     if (!v || !v->is_object()) return {};
     Reader inside(*v, what_ + "." + std::string(key));
-    for (const std::string_view name : integers) (void)inside.integer(name);
+    for (const std::string_view name : {"ram_total_mb", "ram_used_mb"}) (void)inside.integer(name);
+    object out = inside.numbers(kNodeFigures);
+    if (const value* gpus = v->get_object().if_contains("gpus"); gpus && gpus->is_array()) {
+      const auto read_gpu = [](Reader& gpu) {
+        object o = gpu.numbers(kGpuFigures);
+        o["id"] = gpu.text("id");
+        return o;
+      };
+      const auto list = inside.list<object>("gpus", read_gpu, kGpusMax);
+      out["gpus"] = boost::json::array(list.begin(), list.end());
+    }
     if (!inside.flaw_.empty() && flaw_.empty()) what_ = inside.what_, flaw_ = inside.flaw_;
-    return v->get_object();
+    return out;
   }
   template<class T>
   Result<T> done(T t) {
@@ -171,7 +183,7 @@ Result<HiveBeat> read_beat(const value& v) {
   HiveBeat b;
   b.hive_id = r.text("hive_id"), b.url = r.text("url"), b.version = r.text("version"),
   b.revision = r.text("revision", false), b.sent = r.text("ts", false);
-  b.node = r.nested("node", {"ram_total_mb", "ram_used_mb"});
+  b.node = r.node("node");
   const auto read_worker = [](Reader& w) {
     return WorkerFacts{w.text("worker_id"),
                        w.text("uri", false),
@@ -185,6 +197,10 @@ Result<HiveBeat> read_beat(const value& v) {
                        w.numbers(kWorkerFigures)};
   };
   b.workers = r.list<WorkerFacts>("workers", read_worker, kWorkersMax);
+  std::set<std::string_view> ids;
+  for (const WorkerFacts& w : b.workers)
+    if (!ids.insert(w.worker_id).second)
+      return fail(ErrorCode::kInvalidRequest, "heartbeat names a worker twice: {}", w.worker_id);
   if (security::check_identifier(b.hive_id, 64))
     return fail(ErrorCode::kInvalidRequest, "hive_id must be 1 to 64 of A-Z a-z 0-9 _ -");
   return r.done(std::move(b));

@@ -47,6 +47,11 @@ struct WorkerFacts {
 inline constexpr std::string_view kWorkerFigures[] = {"cpu_pct",   "rss_mb",    "vram_mb",
                                                       "io_r_mb_s", "io_w_mb_s", "uptime_s"};
 
+/// Of a machine, and of each of its GPUs: the same.
+inline constexpr std::string_view kNodeFigures[] = {"cpu_pct", "ram_total_mb", "ram_used_mb"};
+inline constexpr std::string_view kGpuFigures[] = {"util_pct", "vram_total_mb", "vram_used_mb", "temp_c"};
+inline constexpr std::size_t kGpusMax = 64;  // of one hive
+
 struct Capabilities {
   std::vector<Device> devices;
   std::vector<Model> models;
@@ -58,7 +63,7 @@ struct HiveBeat {
   std::string sent;      // by the hive's clock, RFC 3339; may be empty
   std::string revision;  // another one when capabilities, but for free memory, have changed; may be empty
   std::vector<WorkerFacts> workers;
-  boost::json::object node;
+  boost::json::object node;  // kNodeFigures, and "gpus": objects with an id and kGpuFigures
 };
 
 [[nodiscard]] boost::json::object to_json(const Device& d);

@@ -8,13 +8,19 @@ namespace {
 
 using boost::json::object;
 
-object worker(std::int64_t memory) {
-  return {{"worker_id", "w"}, {"model_ref", "m"}, {"device", "cpu"}, {"kind", "cpu"},
-          {"state", "ready"}, {"pid", 1},         {"port", 1},       {"memory_bytes", memory}};
+object worker(std::int64_t memory, std::size_t number = 0) {
+  return {{"worker_id", "w" + std::to_string(number)},
+          {"model_ref", "m"},
+          {"device", "cpu"},
+          {"kind", "cpu"},
+          {"state", "ready"},
+          {"pid", 1},
+          {"port", 1},
+          {"memory_bytes", memory}};
 }
 Result<HiveBeat> beat(std::size_t workers, std::int64_t memory = 0, object node = {}) {
   boost::json::array list;
-  for (std::size_t i = 0; i < workers; ++i) list.push_back(worker(memory));
+  for (std::size_t i = 0; i < workers; ++i) list.push_back(worker(memory, i));
   return read_beat(object{{"hive_id", "a"}, {"url", "http://a"}, {"version", "1"}, {"node", node}, {"workers", list}});
 }
 
@@ -25,6 +31,12 @@ TEST(Facts, a_hive_has_a_bounded_number_of_workers) {
   EXPECT_EQ(more.error().code, ErrorCode::kInvalidRequest);
 }
 
+TEST(Facts, a_worker_is_named_once) {
+  const boost::json::array twice{worker(0, 1), worker(0, 2), worker(0, 1)};
+  EXPECT_FALSE(
+      read_beat(object{{"hive_id", "a"}, {"url", "http://a"}, {"version", "1"}, {"node", {}}, {"workers", twice}}));
+}
+
 TEST(Facts, figures_can_be_counted_with) {
   constexpr std::int64_t kPebibyte = 1'125'899'906'842'624;
   EXPECT_TRUE(beat(1, kPebibyte, {{"ram_total_mb", 64'000}, {"ram_used_mb", nullptr}}));
@@ -33,6 +45,19 @@ TEST(Facts, figures_can_be_counted_with) {
     EXPECT_FALSE(beat(1, 0, {{"ram_total_mb", wrong}})) << wrong;
     EXPECT_FALSE(beat(1, 0, {{"ram_used_mb", wrong}})) << wrong;
   }
+}
+
+TEST(Facts, of_a_machine_only_what_is_known_is_kept) {
+  const object gpu{{"id", "cuda:0"}, {"util_pct", 3}, {"temp_c", nullptr}, {"vram_used_mb", 1}, {"vram_total_mb", 2}};
+  object told = gpu;
+  told["notes"] = std::string(100'000, 'x');
+  const auto kept = beat(0, 0, {{"cpu_pct", 1.5}, {"ram_total_mb", 7}, {"more", object{{"a", 1}}}, {"gpus", {told}}});
+  ASSERT_TRUE(kept) << kept.error().message;
+  EXPECT_EQ(kept->node, (object{{"cpu_pct", 1.5}, {"ram_total_mb", 7}, {"gpus", {gpu}}}));
+  const boost::json::array many(65, gpu);
+  for (const object& wrong : {object{{"gpus", many}}, object{{"gpus", {1}}}, object{{"cpu_pct", "x"}},
+                              object{{"gpus", {object{{"id", std::string(2000, 'x')}}}}}})
+    EXPECT_FALSE(beat(0, 0, wrong)) << boost::json::serialize(wrong).substr(0, 80);
 }
 
 }  // namespace

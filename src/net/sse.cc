@@ -5,10 +5,6 @@
 #include <utility>
 
 namespace llorch::net {
-namespace {
-constexpr std::size_t kEventBytesMax = 16u << 20;
-}
-
 std::string sse_frame(std::uint64_t id, std::string_view type, std::string_view data) {
   std::string out;
   out.reserve(data.size() + type.size() + 48);
@@ -27,7 +23,7 @@ bool SseParser::push(std::string_view bytes) {
       continue;
     }
     const std::size_t end = std::min(bytes.find_first_of("\r\n"), bytes.size());
-    if (line_.size() + data_.size() + end > kEventBytesMax) return false;
+    if (line_.size() + data_.size() + end > event_bytes_max_) return false;
     line_.append(bytes.substr(0, end));
     if (end == bytes.size()) return true;
     after_cr_ = bytes[end] == '\r';

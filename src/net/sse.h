@@ -21,8 +21,10 @@ struct SseEvent {
 class SseParser {
  public:
   using Sink = std::function<void(const SseEvent&)>;
-  explicit SseParser(Sink sink) : sink_(std::move(sink)) {}
-  /// False when a line or an event exceeds 16 MiB; the stream is then not to be trusted further.
+  static constexpr std::size_t kEventBytesMax = 16u << 20;
+  explicit SseParser(Sink sink, std::size_t event_bytes_max = kEventBytesMax)
+      : sink_(std::move(sink)), event_bytes_max_(event_bytes_max) {}
+  /// False when a line or an event is longer than that; the stream is then not to be trusted further.
   [[nodiscard]] bool push(std::string_view bytes);
   /// True once `data: [DONE]` has come.
   [[nodiscard]] bool done() const { return done_; }
@@ -30,6 +32,7 @@ class SseParser {
  private:
   void line(std::string_view text);
   Sink sink_;
+  std::size_t event_bytes_max_;
   std::string line_, data_, type_, id_;
   bool had_data_ = false, after_cr_ = false, at_start_ = true, done_ = false;
 };

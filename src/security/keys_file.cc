@@ -21,6 +21,12 @@ using Clock = std::chrono::steady_clock;
 constexpr std::int64_t kSettledNs = 1'000'000'000;  // far above the tick of any file system's clock
 constexpr auto kPollEvery = std::chrono::milliseconds(500);
 constexpr auto kPollLost = std::chrono::seconds(5);
+constexpr off_t kInPlaceBytesMax = 64 << 10;  // read where keys are asked for: a millisecond
+
+bool is_large(const std::string& path) {
+  struct stat info {};
+  return stat(path.c_str(), &info) == 0 && info.st_size > kInPlaceBytesMax;
+}
 
 /// Whether a file there can keep who looks at it waiting for another machine or program.
 bool may_hang(const std::string& path) {
@@ -67,7 +73,7 @@ std::optional<KeysFile::Look> KeysFile::look(const std::string& path, const Look
   if (!before.problem && before.settled && FileIdentity::of(info) == before.state) return std::nullopt;
   timespec clock{};
   clock_gettime(CLOCK_REALTIME, &clock);
-  const InRole any(ThreadRole::kAny);  // at most 1 MB: on the event loop only where the file system cannot hang
+  const InRole any(ThreadRole::kAny);  // on the event loop only what is small, where the file system cannot hang
   auto keys = read_keys(path, &now.state);
   if (!keys) {
     now.problem = keys.error(), now.state = Look().state;
@@ -84,12 +90,17 @@ Result<std::unique_ptr<KeysFile>> KeysFile::open(const std::string& path, KeysFi
     if (first->problem) return std::unexpected(*std::move(first->problem));
     file->now_ = *std::move(first);
   }
-  if (mode == KeysFileMode::kBySystem && !may_hang(path)) return file;
-  file->poller_ = std::make_unique<Poller>();
-  Poller& p = *file->poller_;
-  p.thread = std::jthread([&p, path, last = file->now_](const std::stop_token& stop) mutable {
+  if (mode == KeysFileMode::kOwnThread || may_hang(path) || is_large(path)) file->start_poller();
+  return file;
+}
+
+/// Looks at once, then twice a second.
+void KeysFile::start_poller() {
+  auto poller = std::make_unique<Poller>();
+  Poller& p = *poller;
+  p.thread = std::jthread([&p, path = path_, last = now_](const std::stop_token& stop) mutable {
     std::unique_lock lock(p.mutex);
-    while (!p.wake.wait_for(lock, stop, kPollEvery, [&] { return stop.stop_requested(); }) && !stop.stop_requested()) {
+    for (; !stop.stop_requested(); p.wake.wait_for(lock, stop, kPollEvery, [] { return false; })) {
       if (std::exchange(p.again, false)) last = {};
       lock.unlock();
       try {
@@ -102,7 +113,7 @@ Result<std::unique_ptr<KeysFile>> KeysFile::open(const std::string& path, KeysFi
       }
     }
   });
-  return file;
+  poller_ = std::move(poller);
 }
 
 KeysFile::KeysFile(std::string path) : path_(std::move(path)) {}
@@ -122,6 +133,7 @@ void KeysFile::take(Look fresh) {
 
 const std::vector<ApiKey>& KeysFile::keys() {
   std::optional<Look> fresh;
+  if (!poller_ && is_large(path_)) start_poller();
   if (!poller_) {
     fresh = look(path_, now_);
   } else {

@@ -4,8 +4,9 @@
 // What is compared is device, inode, size, time of modification and of change; a file that was changed within the last
 // second is read at every look, because two changes may carry the same time. It fails closed: while the file cannot be
 // read as a whole, none of its keys is admitted, and that is told. On a local file system looking costs a stat() on the
-// caller's thread; on one that can hang (NFS, FUSE and the like) a thread looks twice a second, and keys are refused
-// when it has not come back for five seconds. Threads: one, besides its own.
+// caller's thread, which reads up to 64 KiB (some hundreds of keys). Where the file is larger, or its file system can
+// hang (NFS, FUSE and the like), a thread looks twice a second, and keys are refused when it has not come back for five
+// seconds. Threads: one, besides its own.
 #pragma once
 
 #include <chrono>
@@ -50,6 +51,7 @@ class KeysFile {
   };
   struct Poller;
   explicit KeysFile(std::string path);
+  void start_poller();
   /// Nothing when the file is as it was at `before`. Any thread.
   [[nodiscard]] static std::optional<Look> look(const std::string& path, const Look& before);
   void take(Look fresh);

@@ -8,7 +8,7 @@
 namespace llorch::service {
 namespace {
 
-constexpr std::size_t kAnswerMax = 8u << 20;  // it is parsed on the loop; capabilities of 20,000 models are 4 MB
+constexpr std::size_t kJsonBytesMax = 1u << 20;  // of an answer or an event: it is parsed on the loop
 
 net::ClientRequest request_to(const Peer& peer, Asked asked) {
   net::ClientRequest r;
@@ -69,9 +69,9 @@ Step<JsonAnswer> ask(const FlowPtr& flow, const Peer& peer, Asked asked) {
                 {.on_head = [got](int s, const net::Headers& h) { got->answer.status = s, got->answer.headers = h; },
                  .on_data =
                      [got, done](std::string_view bytes) {
-                       got->text += bytes;
-                       if (got->text.size() > kAnswerMax)
-                         done(fail(ErrorCode::kIo, "the answer is longer than {} MiB", kAnswerMax >> 20));
+                       got->text += bytes.substr(0, kJsonBytesMax + 1 - std::min(kJsonBytesMax + 1, got->text.size()));
+                       if (got->text.size() > kJsonBytesMax)
+                         done(fail(ErrorCode::kIo, "the answer is longer than {} MiB", kJsonBytesMax >> 20));
                      },
                  .on_end =
                      [got, done](Status s) {
@@ -94,14 +94,19 @@ Step<bool> follow(const FlowPtr& flow, const Peer& peer, std::string path, OnEve
               net::SseParser parser;
             };
             const auto sound = std::make_shared<bool>(true);
-            const auto stream = std::make_shared<Stream>(
-                Stream{0, {}, sound, net::SseParser([flow, on_event, on_line, sound](const net::SseEvent& e) {
-                         if (e.data == "[DONE]" || !*sound || flow->cancelled()) return;
-                         if (on_line && on_line(e.type, e.data)) return;
-                         const auto data = parse(e.data);
-                         *sound = data && data->is_object();
-                         if (*sound) on_event(e.type, data->get_object());
-                       })});
+            const auto stream =
+                std::make_shared<Stream>(Stream{0,
+                                                {},
+                                                sound,
+                                                net::SseParser(
+                                                    [flow, on_event, on_line, sound](const net::SseEvent& e) {
+                                                      if (e.data == "[DONE]" || !*sound || flow->cancelled()) return;
+                                                      if (on_line && on_line(e.type, e.data)) return;
+                                                      const auto data = parse(e.data);
+                                                      *sound = data && data->is_object();
+                                                      if (*sound) on_event(e.type, data->get_object());
+                                                    },
+                                                    kJsonBytesMax)});
             return std::make_shared<net::Call>(net::start_call(
                 flow->loop(), request_to(peer, asked),
                 {.on_head = [stream](int status, const net::Headers&) { stream->status = status; },

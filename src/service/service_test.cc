@@ -203,11 +203,11 @@ TEST(Remote, what_is_no_json_is_an_error_and_so_is_what_is_too_long) {
   const auto answer = [](const net::Request& r, const net::ExchangePtr& e) {
     const std::string& path = r.target.path;
     if (path == "/text") return e->send({200, "text/html", "<html>", {}});
-    if (path == "/long") return e->send({200, "application/json", '"' + std::string(9u << 20, 'x') + '"', {}});
+    if (path == "/long") return e->send({200, "application/json", '"' + std::string((1u << 20) - 1, 'x') + '"', {}});
     if (path == "/nothing") return e->send({200, "application/json", "", {}});
     e->start({200, "text/event-stream", "", {}});
     if (path == "/broken") e->write("event: token\ndata: {nonsense\n\n");
-    if (path == "/endless") e->write("data: " + std::string(17u << 20, 'x'));
+    if (path == "/endless") e->write("data: \"" + std::string(1u << 20, 'x') + "\"\n\n");
     if (path == "/sound") e->write("event: token\ndata: {}\n\ndata: [DONE]\n\n");
     e->finish();
   };
@@ -216,7 +216,7 @@ TEST(Remote, what_is_no_json_is_an_error_and_so_is_what_is_too_long) {
   ask_all(gate.flow(), make_peer("http://127.0.0.1:" + std::to_string(server->port())).value(), heard,
           [&] { loop.stop(); });
   loop.run();
-  EXPECT_EQ(heard, (std::vector<std::string>{"the answer is no JSON", "the answer is longer than 8 MiB", "",
+  EXPECT_EQ(heard, (std::vector<std::string>{"the answer is no JSON", "the answer is longer than 1 MiB", "",
                                              "an event of the stream is no JSON object",
                                              "an event of the stream is too long", ""}));
 }
