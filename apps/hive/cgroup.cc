@@ -76,6 +76,7 @@ std::string cgroup_mount(const std::string& mountinfo) {
 
 Result<std::unique_ptr<Cgroup>> Cgroup::make(const std::string& mount, const std::string& instance,
                                              const CgroupLimits& limits) {
+  assert_may_block();
   if (mount.empty()) return fail(ErrorCode::kIo, "this machine has no cgroup v2");
   std::error_code problem;
   fs::create_directories(mount + kGroup, problem);
@@ -104,6 +105,7 @@ Result<std::unique_ptr<Cgroup>> Cgroup::make(const std::string& mount, const std
 }
 
 Cgroup::~Cgroup() {
+  assert_may_block();
   std::error_code problem;
   fs::remove(mount_ + name_, problem);
   for (const char* folder : {kGroup, kSlice})
@@ -116,6 +118,7 @@ Status Cgroup::add(std::int64_t pid) const {
 }
 
 std::vector<std::int64_t> Cgroup::pids() const {
+  assert_may_block();
   std::vector<std::int64_t> out;
   std::ifstream in(file("cgroup.procs"));
   for (std::int64_t pid = 0; in >> pid;) out.push_back(pid);

@@ -1,8 +1,8 @@
 // A control group (cgroup v2) of its own for each worker, where the machine lets us make one (H-35).
 //
 // <mount>/llorch.slice/llm/<worker id>; the kernel counts there what the worker takes and holds it to its limits.
-// make() and add() are not for the event loop: the kernel moves a process only after a grace period, tens of
-// milliseconds. All others read counters of the kernel.
+// Nothing of it is for the event loop: the kernel moves a process only after a grace period, tens of milliseconds, and
+// makes, removes and reads files for the rest.
 #pragma once
 
 #include <cstdint>

@@ -25,6 +25,11 @@ using service::Procedure;
 namespace {
 
 constexpr std::chrono::seconds kStopTime{20};  // of all workers at once: more than the whole ladder of one
+// A queen takes an answer of 1 MiB: that is some thousands of models.
+constexpr std::size_t kModelsBytesMax = 960u << 10, kModelJsonBytes = 160;
+constexpr std::chrono::seconds kThreadsTime{10};  // what is asked of disks and programs has to end then
+constexpr service::BackgroundOptions kOfFiles{.threads = 8, .threads_per_owner = 1},
+    kOfPrograms{.threads = 3, .threads_per_owner = 1};  // there are three kinds of worker
 
 auto wall_now() { return std::chrono::system_clock::now(); }
 
@@ -44,8 +49,9 @@ Hive::Hive(net::EventLoop& loop, HiveOptions options)
                         metrics_.download(r ? "complete" : std::string(name(r.error().code)));
                       }}),
       database_(loop),
-      files_(loop),
-      programs_(loop) {
+      kernel_(loop),
+      files_(loop, kOfFiles),
+      programs_(loop, kOfPrograms) {
   if (options_.hive_id.empty()) options_.hive_id = service::host_name();
   desk_.set_actor(options_.hive_id);
 }
@@ -99,7 +105,17 @@ Status Hive::start() {
 colony::Capabilities Hive::capabilities() const {
   colony::Capabilities c;
   c.devices = devices_.all();
-  for (const auto& [ref, row] : catalog_->models) c.models.push_back(row.model);
+  std::size_t bytes = 0;
+  for (const auto& [ref, row] : catalog_->models) {
+    const colony::Model& m = row.model;
+    bytes += kModelJsonBytes + m.id.size() + m.ref.size() + m.name.size() + m.error.size();
+    if (bytes > kModelsBytesMax) {
+      log(Level::kWarn, "models_left_out",
+          fmt::format("there are too many models to tell of: {} are told", c.models.size()));
+      break;
+    }
+    c.models.push_back(m);
+  }
   for (const auto& [kind, row] : catalog_->workers) c.workers.push_back(row.worker);
   return c;
 }
@@ -171,7 +187,7 @@ void Hive::exited(const WorkerPtr& w, int code) {
       {{"worker_id", w->facts.worker_id}, {"exit_code", code}});
   if (!expected && !stopping_) tell_failed(*w);
   workers_.erase(w->facts.worker_id);
-  w->cgroup.reset();  // who waits for its end may hold it a little longer
+  kernel_.run([measured = w->measured] { measured->cgroup.reset(); });
   changed_.notify();
   beat();
 }
@@ -221,8 +237,26 @@ void Hive::probe() {
 }
 
 void Hive::measure_workers() {
-  for (const auto& [id, w] : workers_) w->figures = w->meter.measure(w->facts.pid, w->cgroup.get());
-  machine_cpu_pct_ = machine_.measure();
+  if (std::exchange(measuring_, true)) return;
+  struct Round {
+    std::vector<std::pair<std::weak_ptr<WorkerProcess>, std::shared_ptr<MeasuredProcess>>> workers;
+    std::vector<ProcessFigures> figures;
+    std::optional<double> machine_cpu_pct;
+  };
+  const auto round = std::make_shared<Round>();
+  for (const auto& [id, w] : workers_) round->workers.emplace_back(w, w->measured);
+  const auto measure = [round, machine = machine_] {
+    for (const auto& [w, measured] : round->workers)
+      round->figures.push_back(measured->meter.measure(measured->pid, measured->cgroup.get()));
+    round->machine_cpu_pct = machine->measure();
+  };
+  kernel_.run(measure, [this, round](const Status& done) {
+    measuring_ = false;
+    if (!done) return;
+    for (std::size_t i = 0; i < round->figures.size(); ++i)
+      if (const auto w = round->workers[i].first.lock()) w->figures = std::move(round->figures[i]);
+    machine_cpu_pct_ = round->machine_cpu_pct;
+  });
 }
 
 Status Hive::worker_beat(const boost::json::object& body) {
@@ -273,7 +307,7 @@ namespace {
 /// Shows the one-time token and keeps what comes for it; files are read and written on their own thread.
 Procedure join_colony(FlowPtr flow, Hive& hive, std::string body, std::function<void(Result<std::string>)> done) {
   auto read = [file = hive.options().join_token_file] { return security::read_secret_file(file); };
-  const auto token = co_await service::in_background(flow, hive.files(), read);
+  const auto token = co_await service::in_background(flow, hive.files(), read, hive.options().join_token_file);
   if (!token) co_return done(std::unexpected(token.error()));
   if (!*token) co_return done(std::unexpected(token->error()));
   const auto queen = service::make_peer(hive.options().queen_url, **token);
@@ -292,7 +326,7 @@ Procedure join_colony(FlowPtr flow, Hive& hive, std::string body, std::function<
     std::filesystem::remove(used, problem);
     return text;
   };
-  auto kept = co_await service::in_background(flow, hive.files(), keep);
+  auto kept = co_await service::in_background(flow, hive.database(), keep);
   done(kept ? *std::move(kept) : Result<std::string>(std::unexpected(kept.error())));
 }
 
@@ -469,7 +503,7 @@ Procedure stop_all(FlowPtr flow, Hive& hive) {
     });
   while (*left > 0)
     if (!co_await hive.changed_.wait(flow, kStopTime)) break;
-  hive.files_.run([records = hive.records_] { records.clear(); });
+  hive.database_.run([records = hive.records_] { records.clear(); });
   hive.telemetry_.close();
   (void)co_await hive.gate_.empty(flow);
 }
@@ -480,6 +514,7 @@ void Hive::shutdown(std::string_view why) {
   beat_timer_.cancel();
   devices_.stop();
   const Error ending{ErrorCode::kShuttingDown, "the hive is shutting down"};
+  deadline_.arm(kStopTime + kThreadsTime, [] { return 0; });
   desk_.cancel_all(ending);
   gate_.close(ending);
   stop_all(ending_.errand(kStopTime), *this);

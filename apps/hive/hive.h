@@ -1,13 +1,15 @@
 // One machine's hive: knows its devices, models and workers, and obeys (H-01 to H-36).
 //
-// Owns the event loop's side of everything. Blocking work runs elsewhere: SQLite, files and programs on a thread each,
-// each download on one of its own. Threads: the event loop's.
+// Owns the event loop's side of everything. Blocking work runs elsewhere, and what hangs holds up its like alone: the
+// state folder (SQLite), the kernel's files and ports on a thread each; a model's file, a worker's log and a kind of
+// worker program on one at a time of several; each download on one of its own. Threads: the event loop's.
 #pragma once
 
 #include <map>
 #include <memory>
 #include <string>
 
+#include "base/limits.h"
 #include "base/state_lock.h"
 #include "hive/catalog.h"
 #include "hive/cgroup.h"
@@ -18,6 +20,7 @@
 #include "hive/worker_records.h"
 #include "service/background.h"
 #include "service/broadcast.h"
+#include "service/exit_deadline.h"
 #include "service/front.h"
 #include "service/job_desk.h"
 #include "service/process.h"
@@ -26,7 +29,7 @@
 namespace llorch::hive {
 
 struct HiveOptions : service::FrontOptions {
-  HiveOptions() { first_port = last_port = 8600; }
+  HiveOptions() { first_port = last_port = 8600, body_bytes_max = limits::kSmallBodyBytesMax; }
   std::string queen_url, hive_id, data_dir, worker_dir;
   HubOptions hub;
   int heartbeat_interval_s = 30, worker_heartbeat_interval_s = 30, idle_stop_s = 300, first_worker_port = 8601,
@@ -45,9 +48,9 @@ struct WorkerProcess {
   std::string spawn_token, log_file;
   std::int64_t promised = 0;  // bytes that its model will take
   std::unique_ptr<service::Process> process;
-  std::unique_ptr<Cgroup> cgroup;  // null: its figures come from /proc
-  boost::json::object about;       // what it says of itself: protocol, memory_architecture, capabilities
-  ProcessMeter meter;
+  std::string cgroup;         // its control group's name; empty: none
+  boost::json::object about;  // what it says of itself: protocol, memory_architecture, capabilities
+  std::shared_ptr<MeasuredProcess> measured = std::make_shared<MeasuredProcess>();  // of the thread of Hive::kernel()
   ProcessFigures figures;
   net::Clock::time_point started, last_progress, awake_at, idle_since;
   bool awake = false, exited = false, pinned = false;
@@ -85,9 +88,13 @@ class Hive {
   [[nodiscard]] service::Gate& gate() { return gate_; }
   [[nodiscard]] service::Front& front() { return front_; }
   [[nodiscard]] service::JobDesk& desk() { return desk_; }
-  /// Threads of their own: a file on a disk that hangs, or a program that does, holds up its like alone.
+  /// Of the state folder: the catalog, the list of worker processes, keys.
   [[nodiscard]] service::Background& database() { return database_; }
+  /// Files of the kernel, and ports.
+  [[nodiscard]] service::Background& kernel() { return kernel_; }
+  /// Models and logs of workers. Each task's owner is its path: a disk or a file that hangs holds up itself alone.
   [[nodiscard]] service::Background& files() { return files_; }
+  /// Worker programs that are asked what they are; each task's owner is the kind.
   [[nodiscard]] service::Background& programs() { return programs_; }
   [[nodiscard]] Catalog& catalog() { return *catalog_; }
   /// What is counted, with the states of now.
@@ -114,10 +121,11 @@ class Hive {
   [[nodiscard]] std::shared_ptr<void> reserve(std::int64_t bytes);
   /// Errors: kNoWorkersAvailable, kIo, those of a process that cannot be started.
   [[nodiscard]] Result<WorkerPtr> launch(const LaunchPlan& plan);
-  /// Makes a control group with the worker in it. For a background thread: the kernel takes tens of milliseconds.
-  [[nodiscard]] std::function<Result<std::unique_ptr<Cgroup>>()> confinement(const WorkerProcess& w) const;
+  /// Makes a control group with the worker in it and returns its name. For the thread of kernel(): it takes tens of
+  /// milliseconds, and the group belongs to it.
+  [[nodiscard]] std::function<Result<std::string>()> confinement(const WorkerProcess& w) const;
   /// Takes what that made. Errors: those of it where workers have limits; the worker is killed then.
-  [[nodiscard]] Status confine(WorkerProcess& w, Result<std::unique_ptr<Cgroup>> group) const;
+  [[nodiscard]] Status confine(WorkerProcess& w, Result<std::string> group) const;
   /// From workers (W-31, S-06): errors when it was not expected or shows another token.
   [[nodiscard]] Status worker_beat(const boost::json::object& body);
   [[nodiscard]] Transfers& transfers() { return transfers_; }
@@ -141,6 +149,7 @@ class Hive {
   /// A heartbeat was answered, or not (status 0).
   void beaten(int status, const std::string& answer, Status outcome);
 
+  service::ExitDeadline deadline_;  // first: a file that hangs holds up the end of its thread
   net::EventLoop& loop_;
   HiveOptions options_;
   service::Gate gate_{loop_}, ending_{loop_};  // ending_: of what shuts it down, when gate_ is closed
@@ -156,15 +165,15 @@ class Hive {
   service::Broadcast telemetry_;
   Transfers transfers_;
   net::EventLoop::Timer sweep_timer_, beat_timer_, probe_timer_;
-  MachineMeter machine_;
+  std::shared_ptr<MachineMeter> machine_ = std::make_shared<MachineMeter>();  // of the thread of kernel()
   std::optional<double> machine_cpu_pct_;
   std::string cgroup_mount_;
   net::Call beat_call_;
   net::Clock::time_point queen_seen_;
   std::string node_token_;  // what the queen is shown; empty: our own token
-  bool stopping_ = false, beat_again_ = false, beating_ = false;
+  bool stopping_ = false, beat_again_ = false, beating_ = false, measuring_ = false;
   int beat_failures_ = 0;
-  service::Background database_, files_, programs_;  // last: their work uses what is above
+  service::Background database_, kernel_, files_, programs_;  // last: their work uses what is above
 };
 
 /// What a worker process takes, for heartbeats (H-02) and for telemetry (H-36).

@@ -106,8 +106,8 @@ Result<WorkerPtr> Hive::launch(const LaunchPlan& plan) {
                              [this, weak](int code) {
                                if (const auto alive = weak.lock()) exited(alive, code);
                              }));
-  w->facts.pid = w->process->pid();
-  files_.run([records = records_, pid = w->process->pid(), path = program->second.path] {
+  w->facts.pid = w->measured->pid = w->process->pid();
+  database_.run([records = records_, pid = w->process->pid(), path = program->second.path] {
     if (const Status kept = records.add(pid, path); !kept) log(Level::kWarn, "not_recorded", kept.error().message);
   });
   workers_[w->facts.worker_id] = w;
@@ -116,16 +116,17 @@ Result<WorkerPtr> Hive::launch(const LaunchPlan& plan) {
   return w;
 }
 
-std::function<Result<std::unique_ptr<Cgroup>>()> Hive::confinement(const WorkerProcess& w) const {
+std::function<Result<std::string>()> Hive::confinement(const WorkerProcess& w) const {
   return [mount = cgroup_mount_, limits = options_.worker_limits, id = w.facts.worker_id,
-          pid = w.facts.pid]() -> Result<std::unique_ptr<Cgroup>> {
+          measured = w.measured]() -> Result<std::string> {
     LLORCH_TRY(auto group, Cgroup::make(mount, id, limits));
-    LLORCH_OK(group->add(pid));
-    return group;
+    LLORCH_OK(group->add(measured->pid));
+    measured->cgroup = std::move(group);
+    return measured->cgroup->name();
   };
 }
 
-Status Hive::confine(WorkerProcess& w, Result<std::unique_ptr<Cgroup>> group) const {
+Status Hive::confine(WorkerProcess& w, Result<std::string> group) const {
   if (group) {
     w.cgroup = *std::move(group);
   } else if (!options_.worker_limits.empty()) {

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/thread_role.h"
 #include "hive/hive.h"
 
 namespace llorch::hive {
@@ -44,6 +45,7 @@ boost::json::value or_null(const std::optional<T>& v) {
 }  // namespace
 
 ProcessFigures ProcessMeter::measure(std::int64_t pid, const Cgroup* group) {
+  assert_may_block();
   const std::string proc = fmt::format("/proc/{}/", pid);
   const auto now = Clock::now();
   const double us = last_ ? std::chrono::duration<double, std::micro>(now - *last_).count() : 0;
@@ -62,11 +64,13 @@ ProcessFigures ProcessMeter::measure(std::int64_t pid, const Cgroup* group) {
   f.cpu_pct = rate(cpu_us_, cpu, 100);
   f.io_r_mb_s = rate(read_, io ? std::optional(io->first) : std::nullopt, 1);
   f.io_w_mb_s = rate(written_, io ? std::optional(io->second) : std::nullopt, 1);
+  f.pids = group ? group->pids() : std::vector{pid};
   last_ = now;
   return f;
 }
 
 std::optional<double> MachineMeter::measure() {
+  assert_may_block();
   std::ifstream in("/proc/stat");
   std::string name;
   if (!(in >> name) || name != "cpu") return std::nullopt;
@@ -83,11 +87,8 @@ std::optional<double> MachineMeter::measure() {
 
 boost::json::object figures_of(const WorkerProcess& w) {
   const ProcessFigures& f = w.figures;
-  boost::json::array pids;
-  if (w.cgroup)
-    for (const std::int64_t pid : w.cgroup->pids()) pids.emplace_back(pid);
-  else
-    pids.emplace_back(w.facts.pid);
+  const boost::json::array pids =
+      f.pids.empty() ? boost::json::array{w.facts.pid} : boost::json::value_from(f.pids).as_array();
   boost::json::object o = w.about;
   const boost::json::object measured{
       {"service", "llorch-worker-" + w.facts.kind},
@@ -95,8 +96,8 @@ boost::json::object figures_of(const WorkerProcess& w) {
       {"gpu", w.facts.device == "cpu" ? boost::json::value(nullptr) : boost::json::value(w.facts.device)},
       {"group", "llm"},
       {"instance", w.facts.worker_id},
-      {"cgroup", w.cgroup ? boost::json::value(w.cgroup->name()) : boost::json::value(nullptr)},
-      {"pids", std::move(pids)},
+      {"cgroup", w.cgroup.empty() ? boost::json::value(nullptr) : boost::json::value(w.cgroup)},
+      {"pids", pids},
       {"health_status", w.missed_probes == 0 ? "healthy" : "degraded"},
       {"cpu_pct", or_null(f.cpu_pct)},
       {"rss_mb", or_null(f.rss_mb)},

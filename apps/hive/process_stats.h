@@ -5,13 +5,17 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <string>
+#include <vector>
+
+#include "hive/cgroup.h"
 
 namespace llorch::hive {
 
-class Cgroup;
-
 struct ProcessFigures {
+  std::vector<std::int64_t> pids;              // of its control group, or its own
   std::optional<double> cpu_pct;               // of one core
   std::optional<std::int64_t> rss_mb;          // resident, what it shares with the page cache included
   std::optional<double> io_r_mb_s, io_w_mb_s;  // on devices
@@ -19,7 +23,7 @@ struct ProcessFigures {
 
 class ProcessMeter {
  public:
-  /// Figures since the last call; the first call has no rates.
+  /// Figures since the last call; the first call has no rates. Reads files of the kernel: not on the event loop.
   ProcessFigures measure(std::int64_t pid, const Cgroup* group);
 
  private:
@@ -28,10 +32,17 @@ class ProcessMeter {
   std::optional<std::int64_t> cpu_us_, read_, written_;
 };
 
+/// What is held and measured of a worker's process. Only the thread that measures touches it.
+struct MeasuredProcess {
+  std::int64_t pid = 0;
+  std::unique_ptr<Cgroup> cgroup;  // null: its figures come from /proc
+  ProcessMeter meter;
+};
+
 /// Of the whole machine, from /proc/stat.
 class MachineMeter {
  public:
-  /// Percent of all cores since the last call.
+  /// Percent of all cores since the last call. Not on the event loop.
   std::optional<double> measure();
 
  private:

@@ -1,5 +1,6 @@
 #include "base/contained_folder.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 
 #include "base/ids.h"
 #include "base/path_name.h"
@@ -118,6 +120,45 @@ Result<std::optional<ContainedFolder::Entry>> ContainedFolder::find(std::string_
     return system_error("look into the folder");
   }
   return Entry{S_ISREG(info.st_mode), S_ISLNK(info.st_mode), info.st_size};
+}
+
+Result<std::string> ContainedFolder::read_link(std::string_view name) const {
+  LLORCH_TRY(const Place place, place_of(name));
+  std::string text(4096, '\0');
+  const ssize_t n = ::readlinkat(place.folder.number(), place.name.c_str(), text.data(), text.size());
+  if (n < 0) return system_error("read a link in the folder");
+  if (static_cast<std::size_t>(n) == text.size()) return fail(ErrorCode::kIo, "a link in the folder is too long");
+  text.resize(static_cast<std::size_t>(n));
+  return text;
+}
+
+Result<std::vector<ContainedFolder::Listed>> ContainedFolder::list(std::string_view name, std::size_t count_max) const {
+  LLORCH_TRY(const Place place, place_of(name));
+  const int fd = ::openat(place.folder.number(), place.name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0 && errno == ENOENT) return std::vector<Listed>();
+  if (fd < 0) return system_error("list a folder");
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::fdopendir(fd), ::closedir);
+  if (!folder) {
+    const auto problem = system_error("list a folder");
+    ::close(fd);
+    return problem;
+  }
+  std::vector<Listed> all;
+  while (true) {
+    errno = 0;
+    const dirent* entry = ::readdir(folder.get());
+    if (!entry && errno != 0) return system_error("list a folder");
+    if (!entry) return all;
+    const std::string_view called = entry->d_name;
+    if (called == "." || called == "..") continue;
+    struct stat info {};
+    if (::fstatat(fd, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno == ENOENT) continue;  // it has gone meanwhile
+      return system_error("look into the folder");
+    }
+    if (all.size() == count_max) return fail(ErrorCode::kIo, "a folder holds more than {} names", count_max);
+    all.push_back({std::string(called), S_ISDIR(info.st_mode), S_ISLNK(info.st_mode)});
+  }
 }
 
 Status ContainedFolder::make_folders(std::string_view name) const {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/descriptor.h"
 #include "base/result.h"
@@ -23,6 +24,10 @@ class ContainedFolder {
     bool regular = false, link = false;
     std::int64_t size = 0;
   };
+  struct Listed {
+    std::string name;
+    bool folder = false, link = false;
+  };
 
   /// Opens `path`, which is trusted; it is made, with its parents, where it is missing.
   [[nodiscard]] static Result<ContainedFolder> open(const std::string& path, Lookup lookup = Lookup::kKernel);
@@ -31,6 +36,10 @@ class ContainedFolder {
   [[nodiscard]] Result<Descriptor> open_file(std::string_view name, int flags) const;
   /// What the name stands for, a link itself included; nothing when it is free.
   [[nodiscard]] Result<std::optional<Entry>> find(std::string_view name) const;
+  /// The text of a link: where it leads is not looked at. Errors: kIo also for what is no link.
+  [[nodiscard]] Result<std::string> read_link(std::string_view name) const;
+  /// What is in a folder, at most `count_max` (more is an error). A folder that is not there is empty.
+  [[nodiscard]] Result<std::vector<Listed>> list(std::string_view name, std::size_t count_max) const;
   /// The folder and its parents.
   [[nodiscard]] Status make_folders(std::string_view name) const;
   /// A file that is there already is replaced.

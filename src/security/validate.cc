@@ -151,11 +151,10 @@ std::string trimmed(std::string text) {
   return text;
 }
 
-std::string sanitize(std::string_view text) {
-  constexpr std::size_t kCharactersMax = 1024;
+std::string sanitize(std::string_view text, std::size_t characters_max) {
   std::string out;
   std::size_t characters = 0;
-  for (std::size_t i = 0; i < text.size() && characters < kCharactersMax;) {
+  for (std::size_t i = 0; i < text.size() && characters < characters_max;) {
     std::size_t size = 1;  // of the whole character, or of one bad byte
     while (size < 4 && i + size < text.size() && (static_cast<unsigned char>(text[i + size]) & 0xC0) == 0x80) ++size;
     const std::string_view one = text.substr(i, size);

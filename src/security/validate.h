@@ -54,7 +54,7 @@ template<std::integral T>
 }
 /// Without white space at both ends.
 [[nodiscard]] std::string trimmed(std::string text);
-/// What may be shown: check_display() takes the result. At most 1024 characters.
-[[nodiscard]] std::string sanitize(std::string_view text);
+/// What may be shown: check_display() takes the result.
+[[nodiscard]] std::string sanitize(std::string_view text, std::size_t characters_max = 1024);
 
 }  // namespace llorch::security

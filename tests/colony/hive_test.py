@@ -69,6 +69,46 @@ class Hive(unittest.TestCase):
                     except OSError:
                         pass
 
+    def test_a_worker_program_that_hangs_holds_up_its_own_kind_alone(self):  # 15.12
+        with Colony() as c:
+            self.script(c, "llorch-worker-cuda", "exec sleep 100\n")
+            self.script(c, "llorch-worker-cpu", f'exec {BIN}/llorch-worker-cpu "$@"\n')
+            p = self.start(c, "--worker-dir", c.home / "bin")
+            wait_for(lambda: listens(c.hive_port))
+            for _ in range(3):
+                c.call("POST", "/v1/jobs", {"operation": "worker_install", "worker": "cuda"}, port=c.hive_port)
+            started = time.monotonic()
+            self.spawn(c)
+            self.assertLess(time.monotonic() - started, 10)
+            started = time.monotonic()
+            p.terminate()
+            self.assertEqual(p.wait(60), 0)
+            self.assertLess(time.monotonic() - started, 10)
+
+    def test_a_line_without_end_in_a_log_is_cut_and_the_rest_is_told(self):
+        with Colony() as c:
+            self.start(c)
+            wait_for(lambda: listens(c.hive_port))
+            log = c.home / "h/logs/worker-x.log"
+            log.write_text("first\n" + "long" * 700_000 + "\nlast\n")
+            self.tell_of_log(c, lines=3, told=["first", "long" * 2048 + " [cut: 2800000 bytes]", "last"])
+            log.write_text("first\nlast\n" + "x" * 10)  # what has no end yet is told when it has
+            self.tell_of_log(c, lines=3, told=["first", "last"])
+            log.write_text("a\n" * 5000 + "l" * 1_100_000 + "\nz\n")
+            self.tell_of_log(c, lines=4, told=["a", "a", "l" * 8192 + " [cut: 1100000 bytes]", "z"])
+
+    def test_an_order_is_small(self):  # 15.21: it is parsed on the event loop
+        with Colony() as c:
+            self.start(c)
+            wait_for(lambda: listens(c.hive_port))
+            status, _, body = c.call("POST", "/v1/jobs", {"operation": "model_list", "model": "x" * 100_000}, port=c.hive_port)
+            self.assertEqual((status, body["error"]["code"]), (413, "PAYLOAD_TOO_LARGE"))
+
+    def tell_of_log(self, c, lines, told):
+        events = c.job({"operation": "worker_process_logs", "worker_id": "worker-x", "lines": lines}, port=c.hive_port)
+        self.assertEqual(events[-1][1], "end")
+        self.assertEqual([e[2]["line"] for e in events if e[1] == "log"], told)
+
     def test_what_is_no_file_is_refused_at_once(self):
         with Colony() as c:
             self.start(c)

@@ -362,7 +362,31 @@ class Models(unittest.TestCase):
             pid = [w["pid"] for w in c.call("GET", "/v1/status")[2]["workers"] if "tiny" in w["model_ref"]][0]
             self.assertEqual(c.job({"operation": "worker_process_delete", "pid": pid})[-1][1], "end")
             self.assertEqual(c.job({"operation": "model_delete", "model": "org/tiny"})[-1][1], "end")
-            self.assertFalse([f for f in self.cached(c).rglob("*") if f.is_file()and f.name != "main"])
+            self.assertFalse([f for f in self.cached(c).rglob("*") if f.is_file() and f.name != "main"])
+
+    def test_a_deletion_stays_in_the_cache_and_leaves_what_others_use(self):  # 15.1
+        with self.colony(self.hub) as c:
+            c.queen()
+            blob = self.cached(c) / "blobs" / hashlib.sha256(MODEL).hexdigest()
+            link = self.cached(c) / f"snapshots/{COMMIT}/tiny-q4_0.gguf"
+            for model in ("org/tiny", "org/tiny:Q4_0"):  # one file under two names
+                self.assertEqual(c.job({"operation": "model_download", "model": model})[-1][1], "end")
+            self.assertEqual(c.job({"operation": "model_delete", "model": "org/tiny"})[-1][1], "end")
+            self.assertTrue(link.exists(), "the other name has lost its file")
+            other = self.cached(c) / ("snapshots/" + "f" * 40) / link.name
+            other.parent.mkdir()
+            other.symlink_to(f"../../blobs/{blob.name}")
+            self.assertEqual(c.job({"operation": "model_delete", "model": "org/tiny:Q4_0"})[-1][1], "end")
+            self.assertFalse(link.is_symlink())
+            self.assertTrue(other.exists(), "another snapshot has lost its bytes")
+            self.assertEqual(c.job({"operation": "model_download", "model": "org/tiny"})[-1][1], "end")
+            victim = c.home / "victim"
+            victim.write_text("mine")
+            link.unlink()
+            link.symlink_to(victim)
+            self.assertEqual(c.job({"operation": "model_delete", "model": "org/tiny"})[-1][1], "end")
+            self.assertTrue(victim.exists(), "a file outside the cache is gone")
+            self.assertFalse(link.is_symlink())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ import json
 import subprocess
 import unittest
 
-from colony import BIN, STORIES, Colony, main, wait_for
+from colony import BIN, STORIES, Colony, listens, main, wait_for
 from hub import Hub
 
 TOKEN = "operator-token-0123456789"
@@ -106,6 +106,23 @@ class Models(unittest.TestCase):
             self.assertEqual((status, text["error"]["code"].upper()), (404, "MODEL_NOT_FOUND"), "the hive opens what the queen did not allow")
             end = c.job({"operation": "worker_spawn", "model": f"file:{c.home}/there.gguf", "allow": "none"}, ADMIN, c.hive_port)[-1][2]
             self.assertEqual(end["code"].upper(), "MODEL_NOT_FOUND")
+
+    def test_a_memory_check_gives_figures_to_the_operator_alone(self):
+        with Colony() as c:
+            c.env.pop("LLORCH_QUEEN_URL", None)
+            (c.home / "token").write_text(TOKEN)
+            (c.home / "token").chmod(0o600)
+            ann = key(c, "ann")
+            c.start(BIN / "llorch-hive", "--token-file", c.home / "token", "--keys-file", c.home / ".config/llorch/keys", "--port", c.hive_port, "--data-dir", c.home / "h", "--memory-limit-mb", "1")
+            wait_for(lambda: listens(c.hive_port))
+            check = lambda who: c.call("GET", "/v1/memory-check?model=builtin:haiku", None, who, c.hive_port)
+            status, _, body = check(ADMIN)
+            self.assertEqual((status, body["error"]["code"]), (503, "INSUFFICIENT_MEMORY"))
+            self.assertGreater(body["error"]["details"]["room_bytes"], 0)
+            status, _, body = check(ann)
+            self.assertEqual((status, body["error"]["code"]), (503, "INSUFFICIENT_MEMORY"))
+            self.assertFalse(body["error"].get("details"))
+            self.assertNotRegex(body["error"]["message"], r"\d")
 
     @unittest.skipUnless(STORIES.exists(), "not run: needs shared/models")
     def test_what_is_there_may_be_used(self):

@@ -1,13 +1,13 @@
 // POST /v1/jobs: what a hive can be told to do. Each operation is a procedure.
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 
 #include "colony/model_access.h"
 #include "colony/operations.h"
 #include "format/json.h"
 #include "hive/hive.h"
+#include "hive/log_reader.h"
 #include "hive/memory_fit.h"
+#include "hive/model_cache.h"
 #include "security/validate.h"
 #include "service/job_routes.h"
 #include "wire/fields.h"
@@ -58,7 +58,7 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
     auto untouched_work = [row = known->second] { return manifest_to_ask(row).empty(); };
     boost::json::object row = colony::to_json(known->second.model);
     row["local_path"] = known->second.path;
-    const auto untouched = co_await service::in_background(t->flow, h.files(), untouched_work);
+    const auto untouched = co_await service::in_background(t->flow, h.files(), untouched_work, known->second.path);
     if (!untouched) co_return t->fail(untouched.error());
     if (*untouched) {
       t->narrate("model_cached", fmt::format("{} is here already", ref->text()));
@@ -67,7 +67,7 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
   }
   if (ref->kind == ModelRef::Kind::kFile) {
     auto need_work = [path = ref->path] { return memory_need(path, 0, 1); };
-    const auto need = co_await service::in_background(t->flow, h.files(), need_work);
+    const auto need = co_await service::in_background(t->flow, h.files(), need_work, ref->path);
     if (!need || !*need) co_return t->fail(need ? need->error() : need.error());
     boost::json::object row = colony::to_json(
         colony::Model{ref->short_name(), ref->text(), ref->short_name(), (*need)->quant, "Available", "", 0});
@@ -123,11 +123,11 @@ Procedure worker_install(TaskPtr t, Hive& h, Order o) {
   t->start();
   const std::string path = fmt::format("{}/llorch-worker-{}", h.options().worker_dir, o.kind);
   t->narrate("worker_install", fmt::format("looking for a {} worker", o.kind));
-  auto text_work = [path] {
+  auto text_work = [path](const service::Cancellation& called_off) {
     return service::run_program({path, "--build-info"}, -1, service::Stderr::kNone,
-                                {"the worker program", kProgramTime, true});
+                                {"the worker program", kProgramTime, true, called_off.get()});
   };
-  const auto ran = co_await service::in_background(t->flow, h.programs(), text_work);
+  const auto ran = co_await service::in_background(t->flow, h.programs(), text_work, o.kind);
   if (!ran) co_return t->fail(ran.error());
   const bool good = *ran && (*ran)->exit_code == 0;
   const auto parsed = json::parse(good ? (*ran)->output : "", "build info");
@@ -159,7 +159,7 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   auto look_work = [at = *location, row = known == h.catalog().models.end() ? ModelRow() : known->second] {
     return std::pair(memory_need(at, 0, 8), manifest_to_ask(row));
   };
-  const auto looked = co_await service::in_background(t->flow, h.files(), look_work);
+  const auto looked = co_await service::in_background(t->flow, h.files(), look_work, *location);
   if (!looked) co_return t->fail(looked.error());
   if (!looked->first) co_return t->fail(looked->first.error());
   plan.need = looked->first->total(), plan.manifest = looked->second;
@@ -169,7 +169,7 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
     auto port_work = [address = h.options().listen, ports = h.free_worker_ports()] {
       return first_bindable(address, ports);
     };
-    const auto port = co_await service::in_background(t->flow, h.programs(), port_work);
+    const auto port = co_await service::in_background(t->flow, h.kernel(), port_work);
     if (!port) co_return t->fail(port.error());
     if (!*port) co_return t->fail(port->error());
     // Another worker may have got it meanwhile.
@@ -182,7 +182,7 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   w->pinned = o.pinned;
   t->on_cancel = [&h, w] { stop_worker(h.gate().flow(), h, w, [] {}); };
   auto confinement = h.confinement(*w);
-  auto confined = co_await service::in_background(t->flow, h.programs(), confinement);
+  auto confined = co_await service::in_background(t->flow, h.kernel(), confinement);
   if (!confined) co_return t->fail(confined.error());
   if (const Status kept = h.confine(*w, *std::move(confined)); !kept) co_return t->fail(kept.error());
   t->narrate("worker_spawn",
@@ -230,40 +230,6 @@ Procedure worker_delete(TaskPtr t, Hive& h, WorkerPtr w) {
   t->succeed(boost::json::value(std::move(info)));
 }
 
-/// New whole lines of a file, from `at` on.
-struct NewLines {
-  std::vector<std::string> lines;
-  std::int64_t at = 0;
-};
-/// Errors: kWorkerNotFound when there is no such file. At most 1 MiB at a time.
-Result<NewLines> read_lines(const std::string& path, std::int64_t at) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return fail(ErrorCode::kWorkerNotFound, "this hive has no log of such a worker");
-  std::string text(std::size_t{1} << 20, '\0');
-  in.seekg(at);
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  NewLines out;
-  std::size_t from = 0;
-  for (std::size_t end = 0; (end = text.find('\n', from)) != text.npos; from = end + 1)
-    out.lines.push_back(security::sanitize(text.substr(from, std::min<std::size_t>(end - from, 8192))));
-  out.at = at + static_cast<std::int64_t>(from);
-  return out;
-}
-/// Where the last `lines` lines of a file begin; of a very long file, those of its last MiB.
-std::int64_t tail_of(const std::string& path, std::int64_t lines) {
-  std::ifstream in(path, std::ios::binary | std::ios::ate);
-  if (!in) return 0;
-  const std::int64_t size = static_cast<std::int64_t>(in.tellg()), begin = std::max<std::int64_t>(0, size - (1 << 20));
-  std::string text(static_cast<std::size_t>(size - begin), '\0');
-  in.seekg(begin);
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  std::size_t at = text.size();
-  for (; at > 0; --at)
-    if (text[at - 1] == '\n' && at < text.size() && --lines == 0) break;
-  return begin + static_cast<std::int64_t>(at);
-}
-
 /// What a worker has written, and while it runs what it goes on to write (`follow`).
 Procedure worker_logs(TaskPtr t, Hive& h, Order o) {
   t->start();
@@ -271,21 +237,21 @@ Procedure worker_logs(TaskPtr t, Hive& h, Order o) {
   if (const auto it = h.workers().find(o.worker_id); !w && it != h.workers().end()) w = it->second;
   const std::string id = w ? w->facts.worker_id : o.worker_id;
   const std::string path = fmt::format("{}/logs/{}.log", h.options().data_dir, id);
-  auto tail_work = [path, lines = o.lines] { return tail_of(path, lines); };
-  const auto from = co_await service::in_background(t->flow, h.files(), tail_work);
+  auto tail_work = [path, lines = o.lines] { return LogReader::at_tail(path, lines); };
+  const auto from = co_await service::in_background(t->flow, h.files(), tail_work, path);
   if (!from) co_return t->fail(from.error());
-  std::int64_t at = *from, told = 0;
+  if (!*from) co_return t->fail(from->error());
+  const auto reader = std::make_shared<LogReader>(**from);
+  std::int64_t told = 0;
   while (true) {
     const bool last = !o.follow || !w || w->exited;  // asked before reading, so that nothing is missed
-    auto read_work = [path, at] { return read_lines(path, at); };
-    const auto read = co_await service::in_background(t->flow, h.files(), read_work);
+    auto read_work = [reader, path] { return reader->read(path); };
+    const auto read = co_await service::in_background(t->flow, h.files(), read_work, path);
     if (!read) co_return t->fail(read.error());
     if (!*read) co_return t->fail(read->error());
     for (const std::string& line : (*read)->lines) t->event("log", {{"worker_id", id}, {"line", line}});
     told += static_cast<std::int64_t>((*read)->lines.size());
-    const bool more = (*read)->at != at;
-    at = (*read)->at;
-    if (more) continue;
+    if ((*read)->more) continue;
     if (last) break;
     const auto changed = co_await h.changed().wait(t->flow, std::chrono::seconds(1));
     if (!changed) co_return t->fail(changed.error());
@@ -306,13 +272,14 @@ Procedure model_delete(TaskPtr t, Hive& h, Order o) {
       co_return t->fail({ErrorCode::kResourceInUse, fmt::format("{} serves the model", id)});
   const ModelRow row = it->second;
   h.catalog().models.erase(it);
-  auto removed_work = [path = row.path] {
-    std::error_code problem;
-    std::filesystem::remove(std::filesystem::canonical(path, problem), problem);
-    return std::filesystem::remove(path, problem);
-  };
-  if (const auto removed = co_await service::in_background(t->flow, h.files(), removed_work); !removed)
-    co_return t->fail(removed.error());
+  // Two references may name one file. The row goes though its file cannot be removed.
+  const auto has_it = [&](const auto& other) { return other.second.path == row.path; };
+  if (std::ranges::none_of(h.catalog().models, has_it)) {
+    auto removed_work = [hub = h.options().hub.home + "/hub", path = row.path] { return remove_from_cache(hub, path); };
+    const auto removed = co_await service::in_background(t->flow, h.files(), removed_work, row.path);
+    if (!removed) co_return t->fail(removed.error());
+    if (!*removed) t->narrate("model_file_kept", removed->error().message);
+  }
   auto deleted_work = [&h, row] { return h.catalog().delete_row(row.model.ref); };
   const auto deleted = co_await service::in_background(t->flow, h.database(), deleted_work);
   if (!deleted) co_return t->fail(deleted.error());

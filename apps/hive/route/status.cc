@@ -24,6 +24,22 @@ std::optional<std::int64_t> parameter(const ContextPtr& c, std::string_view name
   return std::nullopt;
 }
 
+/// Whoever may not administer the hive learns whether the model fits, and nothing of what others hold.
+void tell_fit(Hive& h, const ContextPtr& c, const Need& n) {
+  const Status room = h.check_room(n.total());
+  if (room) return c->reply({204, "application/json", "", {}});
+  if (!c->principal.may(Scope::kAdmin))
+    return c->fail({ErrorCode::kInsufficientMemory, "there is no room for the model now"});
+  c->fail(room.error(), {{"weights_bytes", n.weights},
+                         {"kv_bytes", n.kv},
+                         {"scratch_bytes", n.scratch},
+                         {"needed_bytes", n.total()},
+                         {"context", n.context},
+                         {"parallel", n.parallel},
+                         {"room_bytes", h.room().value_or(0)},
+                         {"capacity_bytes", h.room(true).value_or(0)}});
+}
+
 /// 204 when a worker for the model would have room, else why not (H-12).
 void memory_check(Hive& h, const ContextPtr& c) {
   const auto ref = colony::parse_model_ref(c->request.target.parameter("model").value_or(""));
@@ -44,23 +60,15 @@ void memory_check(Hive& h, const ContextPtr& c) {
   const auto location = h.location_of(*ref);
   if (!location) return c->fail(location.error(), {}, "model");
   const auto need = std::make_shared<Result<Need>>();
-  h.files().run([need, location = *location, context = *context,
-                 parallel = *parallel] { *need = memory_need(location, context, parallel); },
-                [&h, c, need](const Status& done) {
-                  if (!done) return c->fail(done.error());
-                  if (!*need) return c->fail(need->error());
-                  const Need& n = **need;
-                  const boost::json::object figures{{"weights_bytes", n.weights},
-                                                    {"kv_bytes", n.kv},
-                                                    {"scratch_bytes", n.scratch},
-                                                    {"needed_bytes", n.total()},
-                                                    {"context", n.context},
-                                                    {"parallel", n.parallel},
-                                                    {"room_bytes", h.room().value_or(0)},
-                                                    {"capacity_bytes", h.room(true).value_or(0)}};
-                  if (const Status room = h.check_room(n.total()); !room) return c->fail(room.error(), figures);
-                  c->reply({204, "application/json", "", {}});
-                });
+  auto measure = [need, location = *location, context = *context, parallel = *parallel] {
+    *need = memory_need(location, context, parallel);
+  };
+  auto answer = [&h, c, need](const Status& done) {
+    if (!done) return c->fail(done.error());
+    if (!*need) return c->fail(need->error());
+    tell_fit(h, c, **need);
+  };
+  h.files().run({std::move(measure), std::move(answer), *location, nullptr});
 }
 
 /// The progress of a transfer, for whoever asks beside its jobs (H-21).
