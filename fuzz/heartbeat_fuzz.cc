@@ -1,7 +1,11 @@
 // Heartbeats and terminals. A beat that is taken names only addresses that may be called: the peer's, the one given at
-// joining, or this machine's where the peer is this machine; and taken again it is taken the same. The first byte
-// chooses who sends it, or that the rest is text for a terminal, cut anywhere.
+// joining, or this machine's where the peer is this machine; and taken again it is taken the same. It goes on into the
+// queen's table of hives: what she decides and whom she stops for room are workers that the beat named. The first byte
+// chooses who sends it, or that the rest is text for a terminal, cut anywhere; the second also what memory is asked
+// for.
+#include <algorithm>
 #include <cstdint>
+#include <set>
 #include <string_view>
 
 #include "base/terminal.h"
@@ -9,6 +13,9 @@
 #include "colony/facts.h"
 #include "format/json.h"
 #include "net/http_client.h"
+#include "queen/hive_table.h"
+#include "queen/policy.h"
+#include "queen/room.h"
 
 using namespace llorch;
 
@@ -40,6 +47,58 @@ void check_address(std::string_view url, const colony::Origin& from) {
        (colony::is_own_address(from.peer) && colony::is_own_address(host)));
 }
 
+void check_decision(const queen::HiveTable& table, const std::vector<colony::WorkerFacts>& workers) {
+  queen::Requirements wanted;
+  wanted.model = workers.empty() ? "builtin:haiku" : workers.front().model_ref;
+  const auto view = table.view(wanted, {});
+  must(view.size() <= 1);
+  const queen::Decision d = queen::decide(view, wanted);
+  must(d.hive.empty() || d.hive == table.all().begin()->first);
+  if (d.kind != queen::Decision::Kind::kUse) return;
+  must(std::ranges::any_of(workers, [&](const auto& w) {
+    return w.worker_id == d.worker_id && w.model_ref == wanted.model && (w.state == "ready" || w.state == "busy");
+  }));
+}
+
+/// Sums of what hives say are counted with in 64 bits: the undefined-behaviour sanitizer watches.
+void check_room(const queen::HiveTable& table, const std::string& id, std::int64_t need) {
+  const queen::ShortOfRoom crowded{id, need, 0, colony::kFigureMax, table.workers_of(id, {})};
+  const queen::RoomPlan plan = queen::plan_room(crowded);
+  must(plan.hive.empty() || plan.hive == id);
+  std::set<std::string> stopped;
+  std::int64_t freed = 0;
+  for (const auto& v : plan.victims) {
+    must(v.hive == id && v.settled && !v.pinned);
+    stopped.insert(v.worker_id);
+    freed += v.memory.value_or(need);
+  }
+  must(stopped.size() == plan.victims.size());
+  if (plan.kind == queen::RoomPlan::Kind::kEvict) must(!plan.victims.empty() && freed >= need);
+  must(queen::plan_room(std::vector{crowded, crowded}).kind == plan.kind);
+  (void)queen::choose_idle(crowded.workers);
+}
+
+void enter(colony::HiveBeat beat, const boost::json::object& told, std::int64_t need) {
+  const auto now = net::Clock::time_point(std::chrono::hours(1));
+  queen::HiveTable table({.now = [now] { return now; }});
+  auto peer = service::make_peer(beat.url);
+  must(peer.has_value());
+  const auto effect = table.beat(beat, *peer);
+  must(effect && effect->added && effect->hive->id == beat.hive_id);
+  if (const auto* more = told.if_contains("capabilities"))
+    if (auto capabilities = colony::read_capabilities(*more)) {
+      effect->hive->capabilities = *std::move(capabilities), effect->hive->known = true;
+      table.update(*effect->hive);
+    }
+  const auto again = table.beat(beat, *peer);
+  must(again && !again->added);
+  check_decision(table, beat.workers);
+  check_room(table, beat.hive_id, need);
+  for (const auto& w : beat.workers) table.forget_worker(beat.hive_id, w.worker_id);
+  table.erase(beat.hive_id);
+  must(table.all().empty() && table.view_all().empty());
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -69,5 +128,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!w.uri.empty()) check_address(w.uri, from);
   auto again = *beat;
   must(colony::settle_addresses(again, from).has_value() && again.url == beat->url);
+  enter(*std::move(beat), json->get_object(), std::int64_t{1} << data[1] / 5);
   return 0;
 }

@@ -117,6 +117,48 @@ def check_waits(root):
                 yield f"{path.relative_to(root)}:{n + 1}: ignored wait in a loop: {line.strip()[:60]} (end the loop where it fails)"
 
 
+def loop_heads(text):
+    """(line, what stands in the parentheses) of each for and while, also that of do."""
+    for m in re.finditer(r"\b(?:for|while)\s*\(", text):
+        depth, at = 1, m.end()
+        while at < len(text) and depth:
+            depth += {"(": 1, ")": -1}.get(text[at], 0)
+            at += 1
+        yield text.count("\n", 0, m.start()) + 1, text[m.end() : at - 1]
+
+
+def check_waits_in_conditions(root):
+    """GCC 12.2 makes wrong code of several co_await in the condition of one loop: what the first gave is lost."""
+    for path in tracked(root, "src", "apps"):
+        if path.suffix in (".h", ".cc"):
+            text = re.sub(r"//[^\n]*", "", path.read_text(errors="replace"))
+            for n, head in loop_heads(text):
+                if len(re.findall(r"\bco_await\b", head)) > 1:
+                    yield f"{path.relative_to(root)}:{n}: several waits in the condition of a loop (GCC 12.2 makes wrong code of it: wait in the body)"
+
+
+def check_security_tests(root):
+    """The tests that docs/security.md names for each fault exist: the file, and in it the test."""
+    document = root / "docs/security.md"
+    if not document.exists():
+        return
+    for n, line in enumerate(document.read_text().splitlines(), 1):
+        cells = [c.strip() for c in re.split(r"(?<!\\)\|", line)]
+        if len(cells) < 6 or not re.match(r"[A-Z]*-?\d", cells[1]):
+            continue
+        file, text = None, ""
+        for path, name in re.findall(r"((?:src|apps|tests|tools|fuzz)/[\w./-]*\w)|(\btest_\w+|\b[A-Z]\w*\.[\w*]+)", cells[3]):
+            if path:
+                file, text = path, (root / path).read_text(errors="replace") if (root / path).is_file() else ""
+                if not (root / path).exists():
+                    yield f"docs/security.md:{n}: names {path}, which does not exist"
+            elif file and text:
+                for part in name.split("."):
+                    if part != "*" and not re.search(rf"\b{re.escape(part.rstrip('*'))}" + ("" if part.endswith("*") else r"\b"), text):
+                        yield f"docs/security.md:{n}: {file} has no {name}"
+                        break
+
+
 def check_pretence(root):
     for path in tracked(root, "src", "apps"):
         name = str(path.relative_to(root))
@@ -173,7 +215,7 @@ def check_isa_guards(root):
                     yield f"{name}:{n}: ISA or device conditional outside src/kernel"
 
 
-CHECKS = [check_includes, check_banned, check_throwing_files, check_waits, check_pretence, check_sizes, check_named_paths, check_isa_guards]
+CHECKS = [check_includes, check_banned, check_throwing_files, check_waits, check_waits_in_conditions, check_security_tests, check_pretence, check_sizes, check_named_paths, check_isa_guards]
 
 
 def violations(root):

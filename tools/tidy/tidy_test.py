@@ -84,6 +84,26 @@ class TidyTest(unittest.TestCase):
             self.put("src/nn/w.cc", f"Procedure f(FlowPtr flow) {{\n  {fine}\n}}\n")
             self.assertEqual(tidy.violations(self.root), [])
 
+    def test_several_waits_in_a_loop_condition(self):
+        for loop in ("while (!co_await a(flow) && !co_await b(flow)) {\n  }", "while (!co_await a(flow, 1s) &&\n         co_await b((flow))) {\n  }", "do {\n  } while (co_await a(flow) || co_await b(flow));",
+                     "for (; co_await a(flow) && co_await b(flow);) {\n  }"):
+            self.put("src/nn/w.cc", f"Procedure f(FlowPtr flow) {{\n  {loop}\n}}\n")
+            self.expect("several waits in the condition")
+        for fine in ("while (co_await a(flow)) {\n    if (!co_await b(flow)) co_return;\n  }", "while (!done)  // co_await, co_await\n    if (!co_await a(flow)) co_return;"):
+            self.put("src/nn/w.cc", f"Procedure f(FlowPtr flow) {{\n  {fine}\n}}\n")
+            self.assertEqual(tidy.violations(self.root), [])
+
+    def test_tests_that_the_security_document_names(self):
+        self.put("src/nn/x_test.cc", "TEST(Here, it_is) {}\nTEST_F(There, it_is_too) {}\n")
+        self.put("tests/colony/y_test.py", "def test_it(self):\n    pass\n")
+        row = lambda test: self.put("docs/security.md", f"| id | what | test | seen |\n| --- | --- | --- | --- |\n| 15.1 | a\\|b Some.thing | {test} | red |\n")
+        for fine in ("src/nn/x_test.cc: Here.it_is, There.*; tests/colony/y_test.py: test_it (by hand)", "src/nn/x_test.cc", "the whole suite, Any.thing"):
+            row(fine)
+            self.assertEqual(tidy.violations(self.root), [])
+        for gone, what in (("src/nn/gone_test.cc: Here.it_is", "does not exist"), ("src/nn/x_test.cc: Here.it_was", "has no Here.it_was"), ("src/nn/x_test.cc: Gone.*", "has no Gone.*"), ("src/nn/x_test.cc: Here.it_is; tests/colony/y_test.py: test_i", "has no test_i")):
+            row(gone)
+            self.expect(what)
+
     def test_foreign_engine(self):
         self.put("src/nn/e.cc", '#include "gg' + 'ml.h"\n')
         self.expect("no other engine")
