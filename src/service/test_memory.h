@@ -14,5 +14,8 @@ void* operator new(std::size_t bytes) {
   if (!p) throw std::bad_alloc();
   return p;
 }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return llorch::out_of_memory ? nullptr : std::malloc(bytes > 0 ? bytes : 1);
+}
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
