@@ -24,19 +24,13 @@ bool about_memory(ErrorCode code) {
 
 constexpr int kOvertakenMax = 100;
 
+Error displaced() { return {ErrorCode::kQueueFull, "the queue is full, and a later request came before this one"}; }
+
 /// What a request has learnt and holds while it is being placed.
 struct Search {
-  Search(Placer& placer, PlacementPtr placement, const FlowPtr& flow)
-      : q(placer),
-        p(std::move(placement)),
-        line(q.line(), q.changed(),
-             {p->wanted.model, p->batch, [weak = std::weak_ptr(flow)] {
-                if (const auto alive = weak.lock())
-                  alive->cancel({ErrorCode::kQueueFull, "the queue is full, and a later request came before this one"});
-              }}) {}
+  Search(Placer& placer, PlacementPtr placement) : q(placer), p(std::move(placement)) {}
   Placer& q;
   PlacementPtr p;
-  LinePlace line;
   Reasons refusals;
   std::map<std::string, ShortOfRoom> crowded;  // hives that only lack memory
   std::optional<LinePlace> room;               // in the line for the memory of one of them
@@ -164,6 +158,36 @@ Procedure make_room(FlowPtr flow, SearchPtr s, Decision d, Step<bool>::Done done
   done(plan.kind == RoomPlan::Kind::kFits);
 }
 
+/// The making of a worker for a request, which takes a seat elsewhere as soon as one becomes free: then the worker is
+/// for those who come next.
+struct Making {
+  FlowPtr flow;
+  std::string hive;
+  std::optional<Result<bool>> outcome;
+};
+using MakingPtr = std::shared_ptr<Making>;
+
+Procedure make_beside(MakingPtr m, SearchPtr s, Decision d) {
+  Step<bool> making{m->flow, [&](Step<bool>::Done then) -> std::any {
+                      make_worker(m->flow, s, d, std::move(then));
+                      return {};
+                    }};
+  m->outcome.emplace(co_await making);
+  s->q.changed().notify();
+}
+
+/// What is reported and relayed of a placement while `placing` lives.
+PlacementPtr report_while(const std::shared_ptr<void>& placing, const PlacementPtr& p) {
+  const auto out = report_once(p);
+  const auto whoever = [weak = std::weak_ptr(placing)](auto then) {
+    return [weak, then = std::move(then)](std::string_view what, const auto& more) {
+      if (weak.lock() && then) then(what, more);
+    };
+  };
+  out->report = whoever(std::move(out->report)), out->relay = whoever(std::move(out->relay));
+  return out;
+}
+
 template<class Start>
 Step<bool> sub_procedure(const FlowPtr& flow, Start& start) {
   return {flow, [&start](Step<bool>::Done then) -> std::any {
@@ -173,41 +197,53 @@ Step<bool> sub_procedure(const FlowPtr& flow, Start& start) {
 }
 
 Procedure place_request(FlowPtr flow, Placer& q, PlacementPtr p, Step<Placed>::Done done) {
-  p = report_once(p);
-  const auto s = std::make_shared<Search>(q, p, flow);
+  const auto placing = std::make_shared<int>();
+  p = report_while(placing, p);
+  const auto s = std::make_shared<Search>(q, p);
+  const LinePlace line(q.line(), q.changed(), {p->wanted.model, p->batch, [weak = std::weak_ptr(flow)] {
+                                                 if (const auto alive = weak.lock()) alive->cancel(displaced());
+                                               }});
+  MakingPtr making;  // of the worker for this request, where one is being made
+  const auto give_up = [&](const Error& why) {
+    if (making) making->flow->cancel(why);
+    done(std::unexpected(why));
+  };
   while (true) {
-    if (flow->cancelled()) co_return done(std::unexpected(*flow->cancelled()));
+    if (flow->cancelled()) co_return give_up(*flow->cancelled());
     Decision d{Decision::Kind::kWait, "", "", "", "", "others are before it in the line"};
-    bool look_again = false;
-    if (!s->line.first()) {
-      s->room.reset();
+    std::optional<Result<bool>> outcome;
+    if (making && making->outcome) {
+      outcome = std::exchange(making, nullptr)->outcome;
+    } else if (!line.first()) {
+      if (!making) s->room.reset();
     } else {
+      const bool free_to_act = !making;
       if (!q.hives().online().empty()) d = s->decide_now();
-      if (d.kind != Decision::Kind::kUse && s->mark) {  // the worker that was made has gone again
+      if (d.kind != Decision::Kind::kUse && s->mark && free_to_act) {  // the worker that was made has gone again
         s->mark.reset();
         d = s->decide_now();
       }
-      if (d.kind == Decision::Kind::kUse) co_return done(s->take_seat(d));
-      std::optional<Result<bool>> outcome;
-      if (q.hives().responsive().empty()) {
+      // The worker that is being made is used when that has ended: it tells of it.
+      const bool its_own = making && d.hive == making->hive;
+      if (d.kind == Decision::Kind::kUse && !its_own) co_return done(s->take_seat(d));
+      if (free_to_act && q.hives().responsive().empty()) {
         outcome = co_await q.bring_up_hive(flow, p);
-      } else if (d.kind == Decision::Kind::kProvision) {
-        auto start = [&](Step<bool>::Done then) { make_worker(flow, s, d, std::move(then)); };
-        outcome = co_await sub_procedure(flow, start);
-      } else if (d.kind == Decision::Kind::kNone && !s->crowded.empty()) {
+      } else if (free_to_act && d.kind == Decision::Kind::kProvision) {
+        making = std::make_shared<Making>(Making{q.uses().calls.gate().flow(), d.hive, {}});
+        make_beside(making, s, d);
+      } else if (free_to_act && d.kind == Decision::Kind::kNone && !s->crowded.empty()) {
         auto start = [&](Step<bool>::Done then) { make_room(flow, s, d, std::move(then)); };
         outcome = co_await sub_procedure(flow, start);
-      } else if (d.kind == Decision::Kind::kNone) {
+      } else if (free_to_act && d.kind == Decision::Kind::kNone) {
         co_return done(std::unexpected(s->refusal(d)));
       }
-      if (outcome && !*outcome) co_return done(std::unexpected(outcome->error()));
-      look_again = outcome && **outcome;
-      if (outcome && !look_again) d.why = "memory for it is being made free, in turn";
     }
-    if (look_again) continue;
-    p->report("queue", "waiting: " + d.why);
+    if (outcome && !*outcome) co_return done(std::unexpected(outcome->error()));
+    if (outcome && **outcome) continue;
+    if (outcome) d.why = "memory for it is being made free, in turn";
+    if (!making) p->report("queue", "waiting: " + d.why);
     const auto changed = co_await q.changed().wait(flow, std::chrono::seconds(1));
-    if (!changed) co_return done(std::unexpected(changed.error()));
+    if (!changed) co_return give_up(changed.error());
   }
 }
 

@@ -207,6 +207,39 @@ TEST(Placer, where_every_seat_is_taken_another_hive_makes_a_worker) {
   EXPECT_EQ(second->hive(), "b");
 }
 
+TEST(Placer, a_seat_that_becomes_free_is_taken_while_a_worker_is_being_made) {
+  Colony c(1);
+  c.beat("a", {worker("a1")}), c.beat("b", {});
+  const auto first = c.request(), second = c.request(), third = c.request();
+  c.run_until([&] { return c.servers["b"]->starting != nullptr; });
+  first->finish();
+  c.run_until([&] { return second->placed.has_value(); });
+  EXPECT_EQ(second->hive(), "a") << "loading a large model takes minutes";
+  const std::string told = second->told;
+  c.run_for(std::chrono::milliseconds(50));
+  EXPECT_FALSE(third->placed);
+  c.servers["b"]->started();
+  c.beat("b", {worker("b1")});
+  c.run_until([&] { return third->placed.has_value(); });
+  EXPECT_EQ(third->hive(), "b");
+  EXPECT_EQ(c.servers["b"]->spawns, 1);
+  EXPECT_EQ(second->told, told) << "it has its place, and is told no more of others";
+}
+
+TEST(Placer, who_leaves_calls_off_the_worker_that_is_being_made) {
+  Colony c(1);
+  c.beat("a", {});
+  const auto only = c.request();
+  c.run_until([&] { return c.servers["a"]->starting != nullptr; });
+  only->flow->cancel({ErrorCode::kCancelled, "left"});
+  c.run_until([&] { return c.servers["a"]->called_off == 1; });
+  EXPECT_EQ(only->placed->error().code, ErrorCode::kCancelled);
+  EXPECT_EQ(c.placer.line().count(), 0);
+  EXPECT_TRUE(c.hives.view_all()[0].known);
+  const auto next = c.request();
+  c.run_until([&] { return c.servers["a"]->spawns == 2; });
+}
+
 TEST(Placer, nothing_suits) {
   Colony c(1);
   c.beat("a", {});
