@@ -27,11 +27,24 @@ using tcp = asio::ip::tcp;
 using boost::system::error_code;
 inline constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 
+class CurlLoop;
+class Resolver;
+
 struct EventLoop::Impl {
+  Impl();
+  ~Impl();
+  /// Both are made when they are first asked for.
+  [[nodiscard]] std::shared_ptr<CurlLoop> curl_loop();
+  [[nodiscard]] Resolver& resolver();
+
   asio::io_context io{1};
   asio::executor_work_guard<asio::io_context::executor_type> work{io.get_executor()};
   asio::signal_set signals{io};
   std::atomic<std::thread::id> thread{};
+
+ private:
+  std::unique_ptr<Resolver> resolver_;
+  std::shared_ptr<CurlLoop> curl_loop_;
 };
 
 }  // namespace llorch::net

@@ -7,9 +7,22 @@
 
 #include "base/thread_role.h"
 #include "net/asio.h"
+#include "net/curl_loop.h"
+#include "net/resolver.h"
 #include "net/turn_watch.h"
 
 namespace llorch::net {
+
+EventLoop::Impl::Impl() = default;
+EventLoop::Impl::~Impl() = default;
+std::shared_ptr<CurlLoop> EventLoop::Impl::curl_loop() {
+  if (!curl_loop_) curl_loop_ = std::make_shared<CurlLoop>(io);
+  return curl_loop_;
+}
+Resolver& EventLoop::Impl::resolver() {
+  if (!resolver_) resolver_ = std::make_unique<Resolver>(io);
+  return *resolver_;
+}
 
 EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
 EventLoop::~EventLoop() = default;

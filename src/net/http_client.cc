@@ -1,18 +1,18 @@
 #include "net/http_client.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
+#include <charconv>
 
-#include "net/asio.h"
+#include "net/curl_loop.h"
+#include "net/resolver.h"
 
 namespace llorch::net {
-
-namespace http = boost::beast::http;
-
 namespace {
+
+constexpr std::size_t kHeadBytesMax = 256u << 10;
 
 /// What is sent may hold text of others (a job's "sse_url"): nothing in it may end a line.
 Status check_request(const ClientRequest& r) {
@@ -28,116 +28,268 @@ Status check_request(const ClientRequest& r) {
   return {};
 }
 
+bool is_address(const std::string& host) {
+  in6_addr unused{};
+  return inet_pton(AF_INET, host.c_str(), &unused) == 1 || inet_pton(AF_INET6, host.c_str(), &unused) == 1;
+}
+
+std::string authority(const Url& url) {
+  return fmt::format(fmt::runtime(url.host.contains(':') ? "[{}]:{}" : "{}:{}"), url.host, url.port);
+}
+
+/// What curl was doing when it failed.
+std::string_view place_of(CURLcode outcome) {
+  switch (outcome) {
+    case CURLE_COULDNT_RESOLVE_HOST: return "cannot resolve";
+    case CURLE_COULDNT_CONNECT: return "cannot connect to";
+    case CURLE_SEND_ERROR: return "cannot send to";
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_BAD_CONTENT_ENCODING: return "malformed answer from";
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_PEER_FAILED_VERIFICATION: return "no secure connection to";
+    default: return "cut off by";
+  }
+}
+
+using List = std::unique_ptr<curl_slist, void (*)(curl_slist*)>;
+void append(List& list, const std::string& line) {
+  curl_slist* longer = curl_slist_append(list.get(), line.c_str());
+  if (!longer) throw std::bad_alloc();
+  (void)list.release();
+  list.reset(longer);
+}
+
 }  // namespace
 
-struct Call::State : std::enable_shared_from_this<Call::State> {
+struct Call::State final : Transfer, std::enable_shared_from_this<Call::State> {
   State(EventLoop& loop, ClientRequest r, ClientCallbacks c)
-      : request(std::move(r)),
-        callbacks(std::move(c)),
-        resolver(loop.impl().io),
-        socket(loop.impl().io),
-        timer(loop.impl().io) {}
+      : request(std::move(r)), callbacks(std::move(c)), loop_impl(loop.impl()), timer(loop.impl().io) {}
+  ~State() override = default;
 
-  /// One timer for the whole call: every read moves the limit, and the timer looks at it when it fires.
-  void arm(std::chrono::milliseconds timeout) {
-    limit = Clock::now() + timeout;
-    if (!waiting || timer.expiry() > limit) wait();
-  }
-  void wait() {
-    waiting = true;
-    timer.expires_at(limit);
-    timer.async_wait([weak = weak_from_this()](const error_code& problem) {
-      const auto self = weak.lock();
-      if (problem || !self) return;
-      if (Clock::now() < self->limit) return self->wait();
-      self->timed_out = true;
-      self->stop();
-    });
-  }
-  void stop() {
-    error_code ignored;
-    resolver.cancel();
-    (void)socket.close(ignored);
-    timer.cancel();
-  }
-  void end(Status outcome) {
-    stop();
-    const auto told = std::exchange(callbacks.on_end, nullptr);
-    callbacks = {};
-    if (told) told(std::move(outcome));
-  }
-  Status broken(std::string_view where, const error_code& problem) const {
-    return fail(ErrorCode::kIo, "{} {}:{}: {}", where, request.url.host, request.url.port,
-                timed_out ? "timed out" : problem.message());
+  void start();
+  void connect(const std::vector<std::string>& addresses);
+  bool set_options();
+  void end(Status outcome);
+  void stop();
+  void deliver() override;
+  void finish(CURLcode outcome) override;
+  [[nodiscard]] CURL* handle() const override { return easy.get(); }
+
+  void arm(std::chrono::milliseconds timeout);
+  void wait();
+  [[nodiscard]] Status broken(std::string_view where, std::string_view what) const {
+    return fail(ErrorCode::kIo, "{} {}: {}", where, authority(request.url), timed_out ? "timed out" : what);
   }
 
-  asio::awaitable<void> run();
+  static std::size_t on_head_line(char* bytes, std::size_t size, std::size_t count, void* self);
+  static std::size_t on_body(char* bytes, std::size_t size, std::size_t count, void* self);
+  static int on_connected(void* self, char*, char*, int, int);
+  static int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t sent);
+  bool take_head_line(std::string_view line);
+  void news();
 
   ClientRequest request;
   ClientCallbacks callbacks;
-  tcp::resolver resolver;
-  tcp::socket socket;
-  asio::steady_timer timer;
+  EventLoop::Impl& loop_impl;
+  std::weak_ptr<CurlLoop> curl;
+  std::unique_ptr<CURL, void (*)(CURL*)> easy{nullptr, curl_easy_cleanup};
+  List fields{nullptr, curl_slist_free_all}, addresses{nullptr, curl_slist_free_all};
+  std::array<char, CURL_ERROR_SIZE> problem{};
+  Resolver::Lookup lookup;
+
+  int status = 0;
+  Headers head;
+  std::size_t head_bytes = 0;
+  std::string body;  // what has arrived and was not told yet
+  bool head_complete = false, head_told = false, has_news = false, out_of_memory = false;
+  curl_off_t sent = 0;
+
+  asio::steady_timer timer;  // one for the whole call: what arrives moves the limit, the timer looks when it fires
   Clock::time_point limit;
-  bool timed_out = false, waiting = false;
+  bool connected = false, timed_out = false, waiting = false;
 };
 
-asio::awaitable<void> Call::State::run() {
+void Call::State::arm(std::chrono::milliseconds timeout) {
+  limit = Clock::now() + timeout;
+  if (!waiting || timer.expiry() > limit) wait();
+}
+void Call::State::wait() {
+  waiting = true;
+  timer.expires_at(limit);
+  timer.async_wait([weak = weak_from_this()](const error_code& called_off) {
+    const auto self = weak.lock();
+    if (called_off || !self) return;
+    if (Clock::now() < self->limit) return self->wait();
+    self->timed_out = true;
+    self->end(self->broken(self->connected ? "cut off by" : "cannot connect to", ""));
+  });
+}
+
+void Call::State::stop() {
+  lookup = {};
+  timer.cancel();
+  if (const auto alive = curl.lock()) alive->remove(*this);
+  curl.reset();
+}
+void Call::State::end(Status outcome) {
   const auto self = shared_from_this();
-  if (const Status sound = check_request(request); !sound) co_return end(sound);
+  stop();
+  const auto told = std::exchange(callbacks.on_end, nullptr);
+  callbacks = {};
+  if (told) told(std::move(outcome));
+}
+
+void Call::State::start() {
+  if (!callbacks.on_end) return;  // dropped before it began
+  if (const Status sound = check_request(request); !sound) return end(sound);
   arm(request.connect_timeout);
-  const auto [unresolved, endpoints] =
-      co_await resolver.async_resolve(request.url.host, std::to_string(request.url.port), kTuple);
-  if (unresolved) co_return end(broken("cannot resolve", unresolved));
-  error_code problem = asio::error::host_not_found;
-  for (const auto& entry : endpoints) {
-    error_code ignored;
-    (void)socket.close(ignored);
-    std::tie(problem) = co_await socket.async_connect(entry.endpoint(), kTuple);
-    if (!problem || timed_out || !callbacks.on_end) break;
+  if (is_address(request.url.host)) return connect({});
+  lookup = loop_impl.resolver().find(request.url.host, [weak = weak_from_this()](auto found) {
+    const auto self = weak.lock();
+    if (!self) return;
+    if (!found) return self->end(self->broken("cannot resolve", found.error().message));
+    self->connect(*found);
+  });
+}
+
+/// `found`: what the host's name stands for; empty when it is an address.
+void Call::State::connect(const std::vector<std::string>& found) {
+  if (!found.empty()) {
+    std::string pinned = fmt::format("+{}:", authority(request.url));
+    for (const std::string& address : found) pinned += address + ",";
+    pinned.pop_back();
+    append(addresses, pinned);
   }
-  if (problem) co_return end(broken("cannot connect to", problem));
-  std::string out = fmt::format("{} {} HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\n", request.method,
-                                request.url.path, request.url.host, request.url.port);
-  for (const auto& [name, value] : request.headers.fields()) out += fmt::format("{}: {}\r\n", name, value);
-  if (!request.body.empty() || request.method == "POST")
-    out += fmt::format("Content-Length: {}\r\n", request.body.size());
-  out += "\r\n" + request.body;
+  const auto ready = loop_impl.curl_loop();
+  curl = ready;
+  if (!set_options() || !ready->add(shared_from_this()))
+    end(fail(ErrorCode::kInternal, "the call has failed: out of memory, most likely"));
+}
+
+bool Call::State::set_options() {
+  easy.reset(curl_easy_init());
+  if (!easy) return false;
+  bool done = true;
+  const auto set = [&](CURLoption option, auto value) {
+    done = done && curl_easy_setopt(easy.get(), option, value) == CURLE_OK;
+  };
+  for (const auto& [name, value] : request.headers.fields())
+    append(fields, value.empty() ? name + ";" : fmt::format("{}: {}", name, value));
+  if (!request.headers.get("Accept")) append(fields, "Accept:");
+  const bool with_body = !request.body.empty() || request.method == "POST";
+  if (with_body && !request.headers.get("Content-Type")) append(fields, "Content-Type:");
+  set(CURLOPT_URL, fmt::format("http://{}{}", authority(request.url), request.url.path).c_str());
+  set(CURLOPT_PATH_AS_IS, 1L);
+  set(CURLOPT_PROTOCOLS_STR, "http");
+  set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+  set(CURLOPT_NOSIGNAL, 1L);
+  set(CURLOPT_PROXY, "");  // daemons of a colony speak to each other, whatever the environment says
+  set(CURLOPT_HTTPHEADER, fields.get());
+  if (addresses) set(CURLOPT_RESOLVE, addresses.get());
+  if (with_body) {
+    set(CURLOPT_POST, 1L);
+    set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+    set(CURLOPT_POSTFIELDS, request.body.data());
+  } else if (request.method == "HEAD") {
+    set(CURLOPT_NOBODY, 1L);
+  }
+  set(CURLOPT_CUSTOMREQUEST, request.method.c_str());
+  set(CURLOPT_HEADERFUNCTION, &State::on_head_line), set(CURLOPT_HEADERDATA, this);
+  set(CURLOPT_WRITEFUNCTION, &State::on_body), set(CURLOPT_WRITEDATA, this);
+  set(CURLOPT_PREREQFUNCTION, &State::on_connected), set(CURLOPT_PREREQDATA, this);
+  set(CURLOPT_NOPROGRESS, 0L), set(CURLOPT_XFERINFOFUNCTION, &State::on_progress), set(CURLOPT_XFERINFODATA, this);
+  set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.connect_timeout.count()));
+  set(CURLOPT_ERRORBUFFER, problem.data());
+  return done;
+}
+
+int Call::State::on_connected(void* self, char*, char*, int, int) {
+  auto& call = *static_cast<State*>(self);
+  call.connected = true;
+  call.arm(call.request.idle_timeout);
+  return CURL_PREREQFUNC_OK;
+}
+int Call::State::on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t sent) {
+  auto& call = *static_cast<State*>(self);
+  if (sent > std::exchange(call.sent, sent)) call.arm(call.request.idle_timeout);
+  return 0;
+}
+
+void Call::State::news() {
   arm(request.idle_timeout);
-  error_code ignored;
-  (void)socket.set_option(tcp::no_delay(true), ignored);
-  std::tie(problem, std::ignore) = co_await asio::async_write(socket, asio::buffer(out), kTuple);
-  if (problem) co_return end(broken("cannot send to", problem));
-  http::response_parser<http::string_body> parser;
-  parser.eager(true);
-  parser.body_limit(boost::none);
-  std::string in;
-  bool head_told = false;
-  while (callbacks.on_end) {
-    std::array<char, 16384> bytes;  // NOLINT
-    std::size_t n = 0;
-    arm(request.idle_timeout);
-    std::tie(problem, n) = co_await socket.async_read_some(asio::buffer(bytes), kTuple);
-    if (!callbacks.on_end) co_return;
-    in.append(bytes.data(), n);
-    error_code broke;
-    while (!in.empty() && !parser.is_done()) {
-      const std::size_t used = parser.put(asio::buffer(in), broke);
-      in.erase(0, used);
-      if (broke || used == 0) break;
-    }
-    if (broke && broke != http::error::need_more) co_return end(broken("malformed answer from", broke));
-    if (problem == asio::error::eof && parser.is_header_done() && !parser.is_done()) parser.put_eof(broke);
-    if (parser.is_header_done() && !std::exchange(head_told, true)) {
-      Headers headers;
-      for (const auto& field : parser.get()) headers.add(std::string(field.name_string()), std::string(field.value()));
-      if (callbacks.on_head) callbacks.on_head(static_cast<int>(parser.get().result_int()), headers);
-    }
-    if (std::string data = std::exchange(parser.get().body(), {}); !data.empty() && callbacks.on_data)
-      callbacks.on_data(data);
-    if (parser.is_done()) co_return end({});
-    if (problem) co_return end(broken("cut off by", problem));
+  if (std::exchange(has_news, true)) return;
+  if (const auto alive = curl.lock()) alive->has_news(*this);
+}
+
+/// A status line, a field, or the empty line that ends a head. An informational answer (1xx) is followed by another.
+bool Call::State::take_head_line(std::string_view line) {
+  if (head_complete) return true;  // trailers
+  if ((head_bytes += line.size()) > kHeadBytesMax) return false;
+  while (line.ends_with('\n') || line.ends_with('\r')) line.remove_suffix(1);
+  if (line.starts_with("HTTP/")) {
+    head = {};
+    const std::size_t blank = line.find(' ');
+    return blank != std::string_view::npos &&
+           std::from_chars(line.data() + blank + 1, line.data() + line.size(), status).ec == std::errc{};
   }
+  if (line.empty()) {
+    if (status / 100 == 1) return true;
+    head_complete = true;
+    news();
+    return true;
+  }
+  const std::size_t colon = line.find(':');
+  if (colon == std::string_view::npos) return true;
+  const std::string_view name = line.substr(0, colon);
+  line.remove_prefix(colon + 1);
+  while (line.starts_with(' ') || line.starts_with('\t')) line.remove_prefix(1);
+  while (line.ends_with(' ') || line.ends_with('\t')) line.remove_suffix(1);
+  head.add(std::string(name), std::string(line));
+  return true;
+}
+
+std::size_t Call::State::on_head_line(char* bytes, std::size_t size, std::size_t count, void* self) {
+  auto& call = *static_cast<State*>(self);
+  try {
+    return call.take_head_line({bytes, size * count}) ? size * count : 0;
+  } catch (const std::exception&) {
+    call.out_of_memory = true;
+    return 0;
+  }
+}
+std::size_t Call::State::on_body(char* bytes, std::size_t size, std::size_t count, void* self) {
+  auto& call = *static_cast<State*>(self);
+  try {
+    call.body.append(bytes, size * count);
+    call.news();
+    return size * count;
+  } catch (const std::exception&) {
+    call.out_of_memory = true;
+    return CURL_WRITEFUNC_ERROR;
+  }
+}
+
+void Call::State::deliver() {
+  const auto self = shared_from_this();
+  has_news = false;
+  try {
+    if (head_complete && !std::exchange(head_told, true) && callbacks.on_head)
+      callbacks.on_head(status, std::exchange(head, {}));
+    if (const std::string bytes = std::exchange(body, {}); !bytes.empty() && callbacks.on_data)
+      callbacks.on_data(bytes);
+  } catch (const std::exception& e) {
+    end(fail(ErrorCode::kInternal, "the call has failed: {}", e.what()));
+  }
+}
+
+void Call::State::finish(CURLcode outcome) {
+  if (out_of_memory) return end(fail(ErrorCode::kInternal, "the call has failed: out of memory"));
+  if (outcome == CURLE_OK && head_told) return end({});
+  if (outcome == CURLE_OPERATION_TIMEDOUT) timed_out = true;
+  const std::string_view where = timed_out ? "cannot connect to" : place_of(outcome);
+  end(broken(where, problem[0] != '\0' ? problem.data() : curl_easy_strerror(outcome)));
 }
 
 Call::~Call() {
@@ -156,11 +308,7 @@ Call& Call::operator=(Call&& other) noexcept {
 Call start_call(EventLoop& loop, ClientRequest request, ClientCallbacks callbacks) {
   Call call;
   call.state_ = std::make_shared<Call::State>(loop, std::move(request), std::move(callbacks));
-  asio::co_spawn(
-      loop.impl().io, [state = call.state_]() { return state->run(); },
-      [state = call.state_](const std::exception_ptr& thrown) {
-        if (thrown) state->end(fail(ErrorCode::kInternal, "the call has failed: out of memory, most likely"));
-      });
+  loop.post([state = call.state_] { state->start(); });
   return call;
 }
 
@@ -178,7 +326,7 @@ Result<Answer> fetch(ClientRequest request) {
                         outcome = fail(ErrorCode::kIo, "the answer is longer than {} MiB", kFetchedBytesMax >> 20);
                         loop.stop();
                       },
-                  .on_end = [&](Status s) { outcome = std::move(s), loop.stop(); }});
+                  .on_end = [&](Status s) { outcome = outcome ? std::move(s) : outcome, loop.stop(); }});
   loop.run();
   LLORCH_OK(std::move(outcome));
   return answer;

@@ -1,0 +1,65 @@
+// libcurl's multi interface on the event loop: curl says which sockets and times it waits for, the loop tells it when.
+//
+// For the files of this module only. Everything happens on the loop's thread. curl opens and closes its sockets through
+// us, so that a descriptor is never watched after it was closed. What a transfer brings is kept by its owner while curl
+// runs and told afterwards (Transfer::deliver): no callback of ours' users runs inside curl, where handles must neither
+// be added nor removed.
+#pragma once
+
+#include <curl/curl.h>
+
+#include <memory>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "net/asio.h"
+
+namespace llorch::net {
+
+/// One request in curl's hands. Destroy it only after CurlLoop::remove().
+class Transfer {
+ public:
+  virtual ~Transfer() = default;
+  /// Tells what has arrived since the last time. May destroy the transfer's owner.
+  virtual void deliver() = 0;
+  /// The transfer is over, and curl no longer has it.
+  virtual void finish(CURLcode outcome) = 0;
+  [[nodiscard]] virtual CURL* handle() const = 0;
+};
+
+class CurlLoop : public std::enable_shared_from_this<CurlLoop> {
+ public:
+  explicit CurlLoop(asio::io_context& io);
+  ~CurlLoop();
+  CurlLoop(const CurlLoop&) = delete;
+  CurlLoop& operator=(const CurlLoop&) = delete;
+
+  /// Starts a transfer whose handle has its options set; sets CURLOPT_PRIVATE and those of sockets. False: curl has no
+  /// memory for it.
+  [[nodiscard]] bool add(const std::shared_ptr<Transfer>& transfer);
+  /// Ends a transfer without a word. Does nothing for one that is over.
+  void remove(const Transfer& transfer);
+  /// From within curl: this transfer has something to deliver.
+  void has_news(Transfer& transfer);
+
+ private:
+  struct Socket;
+  static curl_socket_t open_socket(void* self, curlsocktype purpose, curl_sockaddr* address);
+  static int close_socket(void* self, curl_socket_t fd);
+  static int watch_socket(CURL* easy, curl_socket_t fd, int what, void* self, void* unused);
+  static int set_timer(CURLM* multi, long milliseconds, void* self);
+  void watch(const std::shared_ptr<Socket>& socket, int what);
+  void wait(const std::shared_ptr<Socket>& socket, int event);
+  void act(curl_socket_t fd, int events);
+  void tell();
+
+  asio::io_context& io_;
+  CURLM* multi_;
+  asio::steady_timer timer_;
+  std::unordered_map<curl_socket_t, std::shared_ptr<Socket>> sockets_;
+  std::unordered_map<const Transfer*, std::shared_ptr<Transfer>> running_;
+  std::vector<std::shared_ptr<Transfer>> news_;
+};
+
+}  // namespace llorch::net

@@ -1,0 +1,32 @@
+// Names to addresses, off the event loop: getaddrinfo() waits for as long as it likes, one slow name must not hold up
+// another, and what nobody waits for any more must not hold up anybody. For the files of this module only.
+#pragma once
+
+#include <boost/asio/thread_pool.hpp>
+
+#include "base/result.h"
+#include "net/asio.h"
+
+namespace llorch::net {
+
+class Resolver {
+ public:
+  /// Addresses as text, IPv6 ones in brackets. Runs on the loop's thread, unless the Lookup was dropped before.
+  using Done = std::function<void(Result<std::vector<std::string>> addresses)>;
+  /// Whoever waits for a lookup. Dropped: Done does not run.
+  class Lookup {
+   private:
+    friend class Resolver;
+    std::shared_ptr<Done> done_;
+  };
+
+  explicit Resolver(asio::io_context& io) : io_(io) {}
+  /// Errors: kIo, with the resolver's own words.
+  [[nodiscard]] Lookup find(const std::string& host, Done done);
+
+ private:
+  asio::io_context& io_;
+  std::unique_ptr<asio::thread_pool> threads_;  // made with the first name; addresses need none
+};
+
+}  // namespace llorch::net
