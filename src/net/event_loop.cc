@@ -62,6 +62,7 @@ void EventLoop::watch_turns(std::chrono::microseconds limit,
   turn_limit_ = limit;
   on_slow_ = std::move(on_slow);
 }
+void EventLoop::set_tls_client(std::shared_ptr<const TlsClient> client) { tls_client_ = std::move(client); }
 void EventLoop::stop() { impl_->io.stop(); }
 void EventLoop::post(std::function<void()> task) { asio::post(impl_->io, std::move(task)); }
 /// Asio takes memory for a handler from the handler's own allocator, and gives it back before it calls the handler.

@@ -15,6 +15,7 @@
 namespace llorch::net {
 
 using Clock = std::chrono::steady_clock;
+class TlsClient;
 
 /// What no turn should take: everything else of the daemon waits meanwhile.
 inline constexpr std::chrono::milliseconds kSlowTurn{20};
@@ -82,12 +83,17 @@ class EventLoop {
   /// `task` is called on SIGINT and SIGTERM, with how many came so far.
   void on_signals(std::function<void(int count)> task);
 
+  /// What calls over https show and believe that say nothing of it themselves.
+  void set_tls_client(std::shared_ptr<const TlsClient> client);
+  [[nodiscard]] const std::shared_ptr<const TlsClient>& tls_client() const { return tls_client_; }
+
   struct Impl;
   [[nodiscard]] Impl& impl() { return *impl_; }
 
  private:
   void run_turns();
   std::unique_ptr<Impl> impl_;
+  std::shared_ptr<const TlsClient> tls_client_;
   std::chrono::microseconds turn_limit_ = kSlowTurn;
   std::atomic<std::int64_t> longest_turn_us_ = 0;
   std::atomic<std::uint64_t> slow_turns_ = 0;

@@ -8,6 +8,7 @@
 
 #include "net/curl_loop.h"
 #include "net/resolver.h"
+#include "net/tls_state.h"
 
 namespace llorch::net {
 namespace {
@@ -65,12 +66,21 @@ void append(List& list, const std::string& line) {
 
 struct Call::State final : Transfer, std::enable_shared_from_this<Call::State> {
   State(EventLoop& loop, ClientRequest r, ClientCallbacks c)
-      : request(std::move(r)), callbacks(std::move(c)), loop_impl(loop.impl()), timer(loop.impl().io) {}
+      : request(std::move(r)), callbacks(std::move(c)), loop_impl(loop.impl()), timer(loop.impl().io) {
+    own_tls = request.tls != nullptr;
+    if (!own_tls) request.tls = loop.tls_client();
+  }
   ~State() override = default;
 
   void start();
   void connect(const std::vector<std::string>& addresses);
   bool set_options();
+  void set_fields();
+  void set_tls();
+  template<class Value>
+  void set(CURLoption option, Value value) {
+    options_set = options_set && curl_easy_setopt(easy.get(), option, value) == CURLE_OK;
+  }
   void end(Status outcome);
   void stop();
   void deliver() override;
@@ -85,6 +95,7 @@ struct Call::State final : Transfer, std::enable_shared_from_this<Call::State> {
 
   static std::size_t on_head_line(char* bytes, std::size_t size, std::size_t count, void* self);
   static std::size_t on_body(char* bytes, std::size_t size, std::size_t count, void* self);
+  static CURLcode on_tls_context(CURL*, void* context, void* self);
   static int on_connected(void* self, char*, char*, int, int);
   static int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t sent);
   bool take_head_line(std::string_view line);
@@ -95,7 +106,8 @@ struct Call::State final : Transfer, std::enable_shared_from_this<Call::State> {
   EventLoop::Impl& loop_impl;
   std::weak_ptr<CurlLoop> curl;
   std::unique_ptr<CURL, void (*)(CURL*)> easy{nullptr, curl_easy_cleanup};
-  List fields{nullptr, curl_slist_free_all}, addresses{nullptr, curl_slist_free_all};
+  List fields{nullptr, curl_slist_free_all}, addresses{nullptr, curl_slist_free_all},
+      place{nullptr, curl_slist_free_all};
   std::array<char, CURL_ERROR_SIZE> problem{};
   Resolver::Lookup lookup;
 
@@ -108,7 +120,7 @@ struct Call::State final : Transfer, std::enable_shared_from_this<Call::State> {
 
   asio::steady_timer timer;  // one for the whole call: what arrives moves the limit, the timer looks when it fires
   Clock::time_point limit;
-  bool connected = false, timed_out = false, waiting = false;
+  bool connected = false, timed_out = false, waiting = false, own_tls = false, options_set = true;
 };
 
 void Call::State::arm(std::chrono::milliseconds timeout) {
@@ -168,26 +180,14 @@ void Call::State::connect(const std::vector<std::string>& found) {
     end(fail(ErrorCode::kInternal, "the call has failed: out of memory, most likely"));
 }
 
-bool Call::State::set_options() {
-  easy.reset(curl_easy_init());
-  if (!easy) return false;
-  bool done = true;
-  const auto set = [&](CURLoption option, auto value) {
-    done = done && curl_easy_setopt(easy.get(), option, value) == CURLE_OK;
-  };
+void Call::State::set_fields() {
   for (const auto& [name, value] : request.headers.fields())
     append(fields, value.empty() ? name + ";" : fmt::format("{}: {}", name, value));
+  append(fields, "Host: " + authority(request.url));
   if (!request.headers.get("Accept")) append(fields, "Accept:");
   const bool with_body = !request.body.empty() || request.method == "POST";
   if (with_body && !request.headers.get("Content-Type")) append(fields, "Content-Type:");
-  set(CURLOPT_URL, fmt::format("http://{}{}", authority(request.url), request.url.path).c_str());
-  set(CURLOPT_PATH_AS_IS, 1L);
-  set(CURLOPT_PROTOCOLS_STR, "http");
-  set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
-  set(CURLOPT_NOSIGNAL, 1L);
-  set(CURLOPT_PROXY, "");  // daemons of a colony speak to each other, whatever the environment says
   set(CURLOPT_HTTPHEADER, fields.get());
-  if (addresses) set(CURLOPT_RESOLVE, addresses.get());
   if (with_body) {
     set(CURLOPT_POST, 1L);
     set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
@@ -196,15 +196,53 @@ bool Call::State::set_options() {
     set(CURLOPT_NOBODY, 1L);
   }
   set(CURLOPT_CUSTOMREQUEST, request.method.c_str());
+}
+
+/// curl asks for the name in the URL; a name of the colony stands there, and the connection goes to the address.
+void Call::State::set_tls() {
+  std::string host = authority(request.url);
+  if (request.url.tls && !request.tls_name.empty()) {
+    append(place, fmt::format("{}:{}:{}", request.tls_name, request.url.port, host));
+    set(CURLOPT_CONNECT_TO, place.get());
+    host = fmt::format("{}:{}", request.tls_name, request.url.port);
+  }
+  set(CURLOPT_URL, fmt::format("{}://{}{}", request.url.tls ? "https" : "http", host, request.url.path).c_str());
+  if (!request.url.tls) return;
+  const bool inside = is_colony_name(request.tls_name);
+  set(CURLOPT_SSLVERSION, static_cast<long>(inside ? CURL_SSLVERSION_TLSv1_3 : CURL_SSLVERSION_TLSv1_2));
+  if (!request.tls) return;
+  if (has_own_authorities(request.tls->state())) set(CURLOPT_CAINFO, nullptr), set(CURLOPT_CAPATH, nullptr);
+  set(CURLOPT_SSL_CTX_FUNCTION, &State::on_tls_context);
+  set(CURLOPT_SSL_CTX_DATA, this);
+  // curl does not see what was put into the context: a connection of another's trust must not be taken for ours.
+  if (own_tls) set(CURLOPT_FRESH_CONNECT, 1L), set(CURLOPT_FORBID_REUSE, 1L);
+}
+
+bool Call::State::set_options() {
+  easy.reset(curl_easy_init());
+  if (!easy) return false;
+  set_fields();
+  set_tls();
+  set(CURLOPT_PATH_AS_IS, 1L);
+  set(CURLOPT_PROTOCOLS_STR, "http,https");
+  set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+  set(CURLOPT_SSL_ENABLE_ALPN, 0L);
+  set(CURLOPT_NOSIGNAL, 1L);
+  set(CURLOPT_PROXY, "");
+  if (addresses) set(CURLOPT_RESOLVE, addresses.get());
   set(CURLOPT_HEADERFUNCTION, &State::on_head_line), set(CURLOPT_HEADERDATA, this);
   set(CURLOPT_WRITEFUNCTION, &State::on_body), set(CURLOPT_WRITEDATA, this);
   set(CURLOPT_PREREQFUNCTION, &State::on_connected), set(CURLOPT_PREREQDATA, this);
   set(CURLOPT_NOPROGRESS, 0L), set(CURLOPT_XFERINFOFUNCTION, &State::on_progress), set(CURLOPT_XFERINFODATA, this);
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.connect_timeout.count()));
   set(CURLOPT_ERRORBUFFER, problem.data());
-  return done;
+  return options_set;
 }
 
+CURLcode Call::State::on_tls_context(CURL*, void* context, void* self) {
+  const auto& call = *static_cast<State*>(self);
+  return apply(call.request.tls->state(), static_cast<SSL_CTX*>(context)) ? CURLE_OK : CURLE_SSL_CERTPROBLEM;
+}
 int Call::State::on_connected(void* self, char*, char*, int, int) {
   auto& call = *static_cast<State*>(self);
   call.connected = true;

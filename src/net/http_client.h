@@ -1,12 +1,14 @@
-// An HTTP/1.1 client on the event loop: one request per connection, the answer as it arrives.
+// An HTTP/1.1 client on the event loop, by libcurl: the answer as it arrives, over TCP or TLS.
 //
-// Used by daemons for heartbeats and relays, and by tests. Timeouts: connecting, and idle (no byte for so long), never
-// the whole (S-44). All callbacks run on the loop's thread; exactly one on_end comes, and none after the Call is
-// destroyed.
+// Connections are kept for later requests. Environment variables for proxies are not looked at: daemons of a colony
+// speak to each other. Timeouts: connecting (names and TLS included), and idle (no byte for so long), never the whole
+// (S-44). All callbacks run on the loop's thread; exactly one on_end comes, and none after the Call is destroyed. A
+// callback that throws ends its call with kInternal. Source: RFC 9112.
 #pragma once
 
 #include "net/event_loop.h"
 #include "net/http_types.h"
+#include "net/tls.h"
 #include "net/url.h"
 
 namespace llorch::net {
@@ -17,6 +19,9 @@ struct ClientRequest {
   Headers headers;
   std::string body;
   std::chrono::milliseconds connect_timeout{5'000}, idle_timeout{30'000};
+  /// For https: the name that the other side must prove, where it is not the URL's host.
+  std::string tls_name;
+  std::shared_ptr<const TlsClient> tls;  // null: the loop's (EventLoop::set_tls_client), else the system's authorities
 };
 struct ClientCallbacks {
   std::function<void(int status, const Headers& headers)> on_head;

@@ -98,11 +98,12 @@ Connection::Connection(std::shared_ptr<HttpServer::Impl> server, tcp::socket soc
       peer_(std::move(peer)),
       local_(std::move(local)),
       id_(server_->next_id++),
+      tls_(server_->options.tls),
       timer_(socket.get_executor()),
       write_timer_(socket.get_executor()),
       event_(socket.get_executor()) {
-  if (server_->tls)
-    secure_ = std::make_unique<ssl::stream<tcp::socket>>(std::move(socket), *server_->tls);
+  if (tls_)
+    secure_ = std::make_unique<ssl::stream<tcp::socket>>(std::move(socket), tls_->state().people);
   else
     plain_ = std::make_unique<tcp::socket>(std::move(socket));
   server_->connections.emplace(id_, this);
@@ -240,6 +241,8 @@ asio::awaitable<void> Connection::serve() {
     arm(server_->options.head_timeout);
     const auto [problem] = co_await secure_->async_handshake(ssl::stream_base::server, kTuple);
     if (problem) co_return close();
+    if (std::string shown = peer_certificate(secure_->native_handle()); !shown.empty())
+      certificate_ = std::make_shared<const std::string>(std::move(shown));
   }
   // GCC 12 begins answered() whatever request() says, or throws, when both stand in the loop's condition.
   bool goes_on = true;
@@ -341,7 +344,7 @@ Request Connection::take_head(Parser& parser, Target target) {
   r.target = std::move(target);
   for (const auto& field : message) r.headers.add(std::string(field.name_string()), std::string(field.value()));
   r.has_body = !parser.is_done();
-  r.peer = peer_, r.local = local_;
+  r.peer = peer_, r.local = local_, r.certificate = certificate_;
   return r;
 }
 

@@ -14,6 +14,7 @@
 
 #include "net/asio.h"
 #include "net/http_server.h"
+#include "net/tls_state.h"
 
 namespace llorch::net {
 
@@ -47,7 +48,6 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   Refusal refusal;
   tcp::acceptor acceptor;
   asio::steady_timer pause;
-  std::unique_ptr<ssl::context> tls;
   std::map<std::uint64_t, Connection*> connections, strangers;  // the oldest first
   std::map<std::string, Peer> peers;
   std::function<void()> on_last_gone;  // called when there is no connection
@@ -67,6 +67,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void close_quietly() noexcept;
   [[nodiscard]] bool idle() const { return !turn_; }
   [[nodiscard]] const std::string& peer() const { return peer_; }
+  [[nodiscard]] const std::shared_ptr<const std::string>& certificate() const { return certificate_; }
 
  private:
   struct Turn;  // one request and its answer
@@ -98,6 +99,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::shared_ptr<HttpServer::Impl> server_;
   std::string peer_, local_;
   std::uint64_t id_;
+  std::shared_ptr<TlsServer> tls_;  // as it was when the connection was made
+  std::shared_ptr<const std::string> certificate_;
   std::unique_ptr<tcp::socket> plain_;
   std::unique_ptr<ssl::stream<tcp::socket>> secure_;
   asio::steady_timer timer_, write_timer_, event_;

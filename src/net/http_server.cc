@@ -74,15 +74,6 @@ Result<std::unique_ptr<HttpServer>> HttpServer::make_by_head(EventLoop& loop, Se
   auto impl = std::make_shared<Impl>(loop, std::move(options), std::move(handler), std::move(refusal));
   const ServerOptions& o = impl->options;
   error_code problem;
-  if (!o.tls_certificate.empty()) {
-    impl->tls = std::make_unique<ssl::context>(ssl::context::tls_server);
-    SSL_CTX_set_min_proto_version(impl->tls->native_handle(), TLS1_2_VERSION);
-    (void)impl->tls->use_certificate_chain_file(o.tls_certificate, problem);
-    if (problem)
-      return fail(ErrorCode::kInvalidRequest, "--tls-cert: cannot use {}: {}", o.tls_certificate, problem.message());
-    (void)impl->tls->use_private_key_file(o.tls_key, ssl::context::pem, problem);
-    if (problem) return fail(ErrorCode::kInvalidRequest, "--tls-key: cannot use {}: {}", o.tls_key, problem.message());
-  }
   const auto address = asio::ip::make_address(o.address, problem);
   if (problem) return fail(ErrorCode::kInvalidRequest, "{} is not an address", o.address);
   const tcp::endpoint endpoint(address, o.port);
@@ -128,6 +119,15 @@ void HttpServer::Impl::report_last_gone() {
   loop.post([self = shared_from_this()] {
     if (const auto then = std::exchange(self->on_last_gone, nullptr)) then();
   });
+}
+
+void HttpServer::set_tls(std::shared_ptr<TlsServer> tls) { impl_->options.tls = std::move(tls); }
+
+void HttpServer::abort_shown(const std::function<bool(const std::string& certificate)>& refused) {
+  const auto all = impl_->connections;
+  for (const auto& [id, c] : all)
+    if (const auto alive = c->weak_from_this().lock(); alive && alive->certificate() && refused(*alive->certificate()))
+      alive->close();
 }
 
 void HttpServer::abort_all() {

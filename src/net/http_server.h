@@ -16,6 +16,7 @@
 #include "base/limits.h"
 #include "net/event_loop.h"
 #include "net/http_types.h"
+#include "net/tls.h"
 
 namespace llorch::net {
 
@@ -54,7 +55,7 @@ struct ServerOptions {
   int strangers_max = limits::kStrangersMax, strangers_per_peer_max = limits::kStrangersPerPeerMax;
   std::chrono::milliseconds head_timeout{10'000}, body_timeout{30'000}, idle_timeout{75'000}, write_timeout{60'000},
       linger_timeout{5'000};
-  std::string tls_certificate, tls_key;  // PEM files; empty: plain TCP
+  std::shared_ptr<TlsServer> tls;  // null: plain TCP
   /// For tests: asked before each read and write; true makes it fail.
   std::function<bool()> fault;
 };
@@ -74,7 +75,7 @@ class HttpServer {
   /// Answers what failed before a handler could: bad head, too large, unsupported encoding.
   using Refusal = std::function<Response(const Error&)>;
 
-  /// Binds and listens. Errors: kIo naming address and port; kInvalidRequest for TLS files that cannot be used.
+  /// Binds and listens. Errors: kIo naming address and port.
   [[nodiscard]] static Result<std::unique_ptr<HttpServer>> make(EventLoop& loop, ServerOptions options, Handler handler,
                                                                 Refusal refusal);
   /// The same for whoever decides by the head.
@@ -91,6 +92,10 @@ class HttpServer {
   void abort_all();
   /// `then` is called once, from the loop, when there is no connection; not any more when the server is gone.
   void when_no_connections(std::function<void()> then);
+  /// Connections that are made from now on. The server was made with TLS.
+  void set_tls(std::shared_ptr<TlsServer> tls);
+  /// Closes connections whose peer has shown such a certificate (in DER).
+  void abort_shown(const std::function<bool(const std::string& certificate)>& refused);
 
   struct Impl;
 

@@ -76,6 +76,8 @@ struct Request {
   BodySharePtr body_share;  // null where there is no body
   bool has_body = false;    // one follows the head
   std::string peer, local;  // addresses of both ends, without port
+  /// What the peer has shown over TLS and we believe, in DER; null: nothing.
+  std::shared_ptr<const std::string> certificate;
 };
 
 struct Response {

@@ -68,8 +68,11 @@ TEST(Url, parts_and_refusals) {
   const Url u = parse_url("http://a.b:81/c?d").value();
   EXPECT_EQ(u.host + "|" + std::to_string(u.port) + "|" + u.path, "a.b|81|/c?d");
   EXPECT_EQ(parse_url("http://[::1]:9").value().host, "::1");
-  for (const char* text : {"", "https://x", "http://", "http://u@x", "http://x:0", "http://x:99999", "http://x:a",
-                           "http://x y/", "http://x/\n", "file:///x"})
+  const Url secure = parse_url("https://a.b/c").value();
+  EXPECT_TRUE(secure.tls && !u.tls);
+  EXPECT_EQ(secure.port, 443);
+  for (const char* text : {"", "ftp://x", "http://", "https://", "http://u@x", "http://x:0", "http://x:99999",
+                           "http://x:a", "http://x y/", "http://x/\n", "file:///x"})
     EXPECT_FALSE(parse_url(text)) << text;
 }
 

@@ -81,9 +81,11 @@ bool is_utf8(std::string_view text) {
 
 Result<Url> parse_url(std::string_view text) {
   const auto bad = [](std::string_view why) { return fail(ErrorCode::kInvalidRequest, "URL: {}", why); };
-  if (!text.starts_with("http://")) return bad("must begin with http://");
-  text.remove_prefix(7);
   Url url;
+  url.tls = text.starts_with("https://");
+  if (!url.tls && !text.starts_with("http://")) return bad("must begin with http:// or https://");
+  if (url.tls) url.port = 443;
+  text.remove_prefix(url.tls ? 8 : 7);
   const std::size_t slash = text.find('/');
   if (slash != std::string_view::npos) url.path = text.substr(slash);
   std::string_view authority = text.substr(0, slash);

@@ -37,10 +37,11 @@ struct Url {
   std::string host;
   std::uint16_t port = 80;
   std::string path = "/";  // with the query, escaped
+  bool tls = false;        // https
   /// The same server, at `target` below this URL's own path.
   [[nodiscard]] Url below(std::string_view target) const;
 };
-/// http://host[:port][/path]; no user information.
+/// http[s]://host[:port][/path]; no user information.
 [[nodiscard]] Result<Url> parse_url(std::string_view text);
 
 /// A character that a path or a query holds as it is.

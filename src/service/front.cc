@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/open_file.h"
 #include "service/log.h"
 
 namespace llorch::service {
@@ -18,6 +19,21 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &files);
 }
 
+constexpr std::size_t kPemBytesMax = 64u << 10;
+
+Result<std::string> text_of(const std::string& path, std::string_view flag) {
+  auto text = read_text_file(path, kPemBytesMax);
+  if (!text) return fail(ErrorCode::kInvalidRequest, "{}: {}", flag, text.error().message);
+  return text;
+}
+
+Result<std::shared_ptr<net::TlsServer>> load_tls(const FrontOptions& o) {
+  net::TlsServer::Options tls;
+  LLORCH_TRY(tls.people.chain, text_of(o.tls_certificate, "--tls-cert"));
+  LLORCH_TRY(tls.people.private_key, text_of(o.tls_key, "--tls-key"));
+  return net::TlsServer::make(tls);
+}
+
 }  // namespace
 
 Status Front::open() {
@@ -25,6 +41,9 @@ Status Front::open() {
   const FrontOptions& o = options_;
   if (o.tls_certificate.empty() != o.tls_key.empty())
     return fail(ErrorCode::kInvalidRequest, "--tls-cert and --tls-key go together");
+  if (!o.tls_certificate.empty()) {
+    LLORCH_TRY(tls_, load_tls(o));
+  }
   std::string warning;
   LLORCH_TRY(const auto token, security::find_operator_token(o.token_file, warning));
   if (!warning.empty()) log(Level::kWarn, "token_from_environment", warning);
@@ -85,7 +104,7 @@ Status Front::open_audit() {
 Status Front::bind() {
   net::ServerOptions server;
   server.address = options_.listen == "localhost" ? "127.0.0.1" : options_.listen;
-  server.tls_certificate = options_.tls_certificate, server.tls_key = options_.tls_key;
+  server.tls = tls_;
   server.body_bytes_max = options_.body_bytes_max;
   router_->set_body_bytes_max(options_.body_bytes_max);
   const auto handler = [this](net::Request r, const net::ExchangePtr& e) {

@@ -63,6 +63,7 @@ class Front {
   security::Authenticator authenticator_;
   std::unique_ptr<security::AuditLog> audit_;
   std::unique_ptr<Router> router_;
+  std::shared_ptr<net::TlsServer> tls_;  // null: plain
   std::unique_ptr<net::HttpServer> server_;
 };
 

@@ -1,0 +1,25 @@
+// For the files of this module only: OpenSSL's objects behind TlsServer and TlsClient.
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include <boost/asio/ssl/context.hpp>
+
+#include "net/tls.h"
+
+namespace llorch::net {
+
+struct TlsServer::State {
+  boost::asio::ssl::context people{boost::asio::ssl::context::tls_server};
+  boost::asio::ssl::context colony{boost::asio::ssl::context::tls_server};
+  bool has_colony = false;
+};
+
+/// Gives a context of curl's what the client shows and believes. False: OpenSSL has refused.
+[[nodiscard]] bool apply(const TlsClient::State& state, SSL_CTX* context);
+/// Whether the client brings its own list of whom to believe.
+[[nodiscard]] bool has_own_authorities(const TlsClient::State& state);
+/// The certificate that the other side has shown, in DER; empty: none.
+[[nodiscard]] std::string peer_certificate(const SSL* connection);
+
+}  // namespace llorch::net

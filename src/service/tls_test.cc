@@ -1,0 +1,185 @@
+// TLS between our client and our server, and what `openssl s_client` sees of it.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <future>
+#include <thread>
+
+#include "net/http_client.h"
+#include "net/http_server.h"
+#include "security/certificate.h"
+
+namespace llorch::service {
+namespace {
+
+using namespace std::chrono_literals;
+using security::CertificateTime;
+using security::DaemonKind;
+using security::Signer;
+
+CertificateTime now() { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); }
+
+struct Colony {
+  Signer root = security::make_root({"colony", 1}, now() - 1h, now() + 24h).value();
+  Signer issuer = security::make_intermediate(root, {"queen", 0}, now() - 1h, now() + 24h).value();
+  [[nodiscard]] net::TlsPair pair(DaemonKind kind, const std::string& id, const std::vector<std::string>& hosts,
+                                  CertificateTime until = now() + 1h) const {
+    const std::string key = security::make_private_key().value();
+    return {security::sign_daemon(issuer, security::make_certificate_request(key).value(), {kind, id}, hosts,
+                                  now() - 1h, until)
+                    .value() +
+                issuer.certificate + root.certificate,
+            key};
+  }
+  [[nodiscard]] std::string fingerprint() const { return security::read_certificate(root.certificate)->fingerprint; }
+};
+
+/// A server whose answer is the name of the daemon that asks.
+class Server {
+ public:
+  explicit Server(const net::TlsServer::Options& options) {
+    net::ServerOptions o;
+    o.tls = net::TlsServer::make(options).value();
+    server_ = net::HttpServer::make(
+                  loop_, o,
+                  [](const net::Request& r, const net::ExchangePtr& e) {
+                    const auto facts =
+                        r.certificate ? security::read_certificate_der(*r.certificate) : security::CertificateFacts{};
+                    e->send({200, "text/plain", facts ? facts->daemon.id : "?", {}});
+                  },
+                  [](const Error& e) {
+                    return net::Response{500, "text/plain", e.message, {}};
+                  })
+                  .value();
+    thread_ = std::thread([this] { loop_.run(); });
+  }
+  ~Server() {
+    loop_.post([this] { server_.reset(), loop_.post([this] { loop_.stop(); }); });
+    thread_.join();
+  }
+  [[nodiscard]] std::uint16_t port() const { return server_->port(); }
+  /// What a client hears, or why it hears nothing.
+  [[nodiscard]] std::string ask(const net::TlsClient::Options& client, const std::string& name = "") const {
+    net::ClientRequest r;
+    r.url = {"127.0.0.1", port(), "/", true};
+    r.tls_name = name;
+    r.tls = net::TlsClient::make(client).value();
+    const auto answer = net::fetch(std::move(r));
+    return answer ? answer->body : "error: " + answer.error().message;
+  }
+  [[nodiscard]] std::string openssl(const std::string& arguments) const {
+    FILE* pipe = popen(
+        fmt::format("timeout 20 openssl s_client -connect 127.0.0.1:{} {} </dev/null 2>&1", port(), arguments).c_str(),
+        "r");
+    std::string out;
+    char bytes[4096];
+    while (const std::size_t n = fread(bytes, 1, sizeof bytes, pipe)) out.append(bytes, n);
+    pclose(pipe);
+    return out;
+  }
+  void replace(const net::TlsServer::Options& options) {
+    std::promise<void> done;
+    loop_.post([&] { server_->set_tls(net::TlsServer::make(options).value()), done.set_value(); });
+    done.get_future().wait();
+  }
+
+ private:
+  net::EventLoop loop_;
+  std::unique_ptr<net::HttpServer> server_;
+  std::thread thread_;
+};
+
+bool says(const std::string& text, std::string_view words) { return text.find(words) != std::string::npos; }
+
+TEST(Tls, both_sides_of_a_colony_show_and_check_certificates) {
+  const Colony c;
+  const Server hive(
+      {{}, c.pair(DaemonKind::kHive, "attic", {"attic.hive.llorch.internal", "127.0.0.1"}), c.root.certificate});
+  const net::TlsPair queen = c.pair(DaemonKind::kQueen, "q1", {"queen.llorch.internal"});
+  EXPECT_EQ(hive.ask({queen, c.root.certificate, ""}, "attic.hive.llorch.internal"), "q1");
+  EXPECT_EQ(hive.ask({{}, c.root.certificate, ""}, "attic.hive.llorch.internal"), "") << "keys are shown instead";
+  EXPECT_EQ(hive.ask({{}, c.root.certificate, ""}), "") << "by its address, as people call it";
+  EXPECT_TRUE(says(hive.ask({queen, c.root.certificate, ""}, "cellar.hive.llorch.internal"), "no secure connection"))
+      << "another hive";
+}
+
+TEST(Tls, strangers_are_refused_on_either_side) {
+  const Colony c, other;
+  const net::TlsServer::Options good{
+      {}, c.pair(DaemonKind::kHive, "attic", {"attic.hive.llorch.internal"}), c.root.certificate};
+  const Server hive(good);
+  const std::string name = "attic.hive.llorch.internal";
+  const net::TlsPair queen = c.pair(DaemonKind::kQueen, "q1", {});
+  EXPECT_TRUE(says(hive.ask({queen, other.root.certificate, ""}, name), "error:")) << "the server is of another colony";
+  EXPECT_TRUE(says(hive.ask({queen, "", ""}, name), "error:")) << "no public authority knows it";
+  EXPECT_TRUE(says(hive.ask({other.pair(DaemonKind::kQueen, "q1", {}), c.root.certificate, ""}, name), "error:"))
+      << "the caller is";
+  EXPECT_TRUE(
+      says(hive.ask({c.pair(DaemonKind::kQueen, "q1", {}, now() - 1s), c.root.certificate, ""}, name), "error:"))
+      << "expired";
+  const Server late({{}, c.pair(DaemonKind::kHive, "attic", {name}, now() - 1s), c.root.certificate});
+  EXPECT_TRUE(says(late.ask({queen, c.root.certificate, ""}, name), "expired"));
+}
+
+TEST(Tls, the_first_contact_believes_the_root_that_the_token_names) {
+  const Colony c, other;
+  const std::string name = "queen.llorch.internal";
+  const Server queen({{}, c.pair(DaemonKind::kQueen, "q1", {name}), c.root.certificate});
+  EXPECT_EQ(queen.ask({{}, "", c.fingerprint()}, name), "");
+  EXPECT_TRUE(says(queen.ask({{}, "", other.fingerprint()}, name), "error:")) << "somebody in the middle";
+  // Who shows the true root beside a chain of its own has not got its key.
+  net::TlsPair forged = other.pair(DaemonKind::kQueen, "q1", {name});
+  forged.chain += c.root.certificate;
+  const Server middle({{}, forged, other.root.certificate});
+  EXPECT_TRUE(says(middle.ask({{}, "", c.fingerprint()}, name), "error:"));
+  EXPECT_FALSE(net::TlsClient::make({{}, "", "abc"}));
+}
+
+TEST(Tls, people_get_their_certificate_and_daemons_theirs) {
+  const Colony c, people;
+  const Server queen({people.pair(DaemonKind::kQueen, "public", {"127.0.0.1"}),
+                      c.pair(DaemonKind::kQueen, "q1", {"queen.llorch.internal"}), c.root.certificate});
+  EXPECT_EQ(queen.ask({{}, people.root.certificate, ""}), "");
+  EXPECT_EQ(queen.ask({c.pair(DaemonKind::kHive, "attic", {}), c.root.certificate, ""}, "queen.llorch.internal"),
+            "attic");
+  EXPECT_TRUE(says(queen.ask({{}, c.root.certificate, ""}), "error:"));
+}
+
+TEST(Tls, versions_and_renegotiation_are_what_they_should_be) {
+  const Colony c;
+  const Server queen({{}, c.pair(DaemonKind::kQueen, "q1", {"queen.llorch.internal"}), c.root.certificate});
+  EXPECT_TRUE(says(queen.openssl("-tls1_2"), "Protocol  : TLSv1.2"));
+  EXPECT_TRUE(says(queen.openssl("-tls1_3"), "TLSv1.3"));
+  EXPECT_TRUE(says(queen.openssl("-tls1_1 -cipher ALL:@SECLEVEL=0"), "alert protocol version"));
+  const std::string inside = " -servername queen.llorch.internal";
+  EXPECT_TRUE(says(queen.openssl("-tls1_3" + inside), "Acceptable client certificate CA names") ||
+              says(queen.openssl("-tls1_3" + inside), "Requested Signature Algorithms"));
+  EXPECT_TRUE(says(queen.openssl("-tls1_2" + inside), "alert protocol version")) << "between daemons 1.3 only";
+  const std::string renegotiated = queen.openssl("-tls1_2 -legacy_renegotiation");
+  EXPECT_TRUE(says(renegotiated, "Secure Renegotiation IS supported"));
+}
+
+TEST(Tls, a_new_certificate_is_shown_without_a_restart) {
+  const Colony c, renewed;
+  Server queen({{}, c.pair(DaemonKind::kQueen, "q1", {"127.0.0.1"}), c.root.certificate});
+  EXPECT_EQ(queen.ask({{}, c.root.certificate, ""}), "");
+  queen.replace({{}, renewed.pair(DaemonKind::kQueen, "q1", {"127.0.0.1"}), renewed.root.certificate});
+  EXPECT_EQ(queen.ask({{}, renewed.root.certificate, ""}), "");
+  EXPECT_TRUE(says(queen.ask({{}, c.root.certificate, ""}), "error:"));
+}
+
+TEST(Tls, files_that_are_none_are_named) {
+  const Colony c;
+  const net::TlsPair good = c.pair(DaemonKind::kQueen, "q1", {});
+  for (const net::TlsPair& bad :
+       {net::TlsPair{"x", good.private_key}, {good.chain, "x"}, {good.chain, c.root.private_key}}) {
+    const auto made = net::TlsServer::make({bad, {}, ""});
+    ASSERT_FALSE(made);
+    EXPECT_TRUE(says(made.error().message, "the certificate for people: ")) << made.error().message;
+  }
+  EXPECT_FALSE(net::TlsServer::make({}));
+  EXPECT_FALSE(net::TlsClient::make({{}, "rubbish", ""}));
+}
+
+}  // namespace
+}  // namespace llorch::service
