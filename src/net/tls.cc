@@ -94,7 +94,7 @@ int choose_side(SSL* connection, int*, void* state) {
   SSL_CTX* colony = s.colony.native_handle();
   const bool good = SSL_set_SSL_CTX(connection, colony) && SSL_set_min_proto_version(connection, TLS1_3_VERSION) == 1 &&
                     SSL_set1_verify_cert_store(connection, SSL_CTX_get_cert_store(colony)) == 1;
-  SSL_set_verify(connection, SSL_VERIFY_PEER, nullptr);
+  SSL_set_verify(connection, SSL_VERIFY_PEER | (s.callers_must_show ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), nullptr);
   return good ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
 }
 
@@ -162,7 +162,7 @@ Result<std::shared_ptr<TlsServer>> TlsServer::make(const Options& o) {
   SSL_CTX *for_people = s.people.native_handle(), *for_colony = s.colony.native_handle();
   bool good = prepare(for_people, TLS1_2_VERSION) && prepare(for_colony, TLS1_3_VERSION) &&
               show(o.people.empty() ? colony : people, for_people) && show(colony, for_colony);
-  s.has_colony = !o.colony.empty();
+  s.has_colony = !o.colony.empty(), s.callers_must_show = o.callers_must_show;
   if (s.has_colony && !o.authorities.empty()) {
     LLORCH_TRY(Store store, parse_authorities(o.authorities));
     SSL_CTX_set_cert_store(for_colony, store.release());

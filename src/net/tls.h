@@ -12,12 +12,11 @@
 #include <string>
 #include <string_view>
 
+#include "base/colony_name.h"
 #include "base/result.h"
 
 namespace llorch::net {
 
-/// The domain of daemons' names inside a colony.
-inline constexpr std::string_view kColonyDomain = ".llorch.internal";
 [[nodiscard]] bool is_colony_name(std::string_view host);
 
 /// A certificate with those that lead to its root, and its key. Empty: none.
@@ -30,8 +29,9 @@ struct TlsPair {
 class TlsServer {
  public:
   struct Options {
-    TlsPair people, colony;   // without one for people, they get the colony's
-    std::string authorities;  // whose certificates callers of the colony may show
+    TlsPair people, colony;          // without one for people, they get the colony's
+    std::string authorities;         // whose certificates callers of the colony may show
+    bool callers_must_show = false;  // one, when they ask for a name of the colony
   };
   [[nodiscard]] static Result<std::shared_ptr<TlsServer>> make(const Options& options);
   ~TlsServer();

@@ -12,7 +12,7 @@ namespace llorch::net {
 struct TlsServer::State {
   boost::asio::ssl::context people{boost::asio::ssl::context::tls_server};
   boost::asio::ssl::context colony{boost::asio::ssl::context::tls_server};
-  bool has_colony = false;
+  bool has_colony = false, callers_must_show = false;
 };
 
 /// Gives a context of curl's what the client shows and believes. False: OpenSSL has refused.

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "base/open_file.h"
 #include "service/log.h"
 
 namespace llorch::service {
@@ -19,21 +18,6 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &files);
 }
 
-constexpr std::size_t kPemBytesMax = 64u << 10;
-
-Result<std::string> text_of(const std::string& path, std::string_view flag) {
-  auto text = read_text_file(path, kPemBytesMax);
-  if (!text) return fail(ErrorCode::kInvalidRequest, "{}: {}", flag, text.error().message);
-  return text;
-}
-
-Result<std::shared_ptr<net::TlsServer>> load_tls(const FrontOptions& o) {
-  net::TlsServer::Options tls;
-  LLORCH_TRY(tls.people.chain, text_of(o.tls_certificate, "--tls-cert"));
-  LLORCH_TRY(tls.people.private_key, text_of(o.tls_key, "--tls-key"));
-  return net::TlsServer::make(tls);
-}
-
 }  // namespace
 
 Status Front::open() {
@@ -41,9 +25,9 @@ Status Front::open() {
   const FrontOptions& o = options_;
   if (o.tls_certificate.empty() != o.tls_key.empty())
     return fail(ErrorCode::kInvalidRequest, "--tls-cert and --tls-key go together");
-  if (!o.tls_certificate.empty()) {
-    LLORCH_TRY(tls_, load_tls(o));
-  }
+  tls_ =
+      std::make_unique<TlsFiles>(loop_, TlsPaths{o.tls_certificate, o.tls_key, o.colony_folder, o.callers_must_show});
+  LLORCH_OK(tls_->load());
   std::string warning;
   LLORCH_TRY(const auto token, security::find_operator_token(o.token_file, warning));
   if (!warning.empty()) log(Level::kWarn, "token_from_environment", warning);
@@ -56,7 +40,8 @@ Status Front::open() {
     return fail(ErrorCode::kInvalidRequest,
                 "listening on {} needs a token of at least {} characters (LLORCH_API_TOKEN_FILE)", o.listen,
                 security::kTokenBytesMin);
-  if (!loopback && o.tls_certificate.empty())
+  secure_ = o.tls_certificate.empty() ? !loopback && tls_->now().server : true;
+  if (!loopback && !secure_)
     log(Level::kWarn, "no_tls",
         "listening beyond this machine without TLS: tokens and prompts cross the network readable");
   if (token) {
@@ -104,7 +89,7 @@ Status Front::open_audit() {
 Status Front::bind() {
   net::ServerOptions server;
   server.address = options_.listen == "localhost" ? "127.0.0.1" : options_.listen;
-  server.tls = tls_;
+  if (secure_) server.tls = tls_->now().server;
   server.body_bytes_max = options_.body_bytes_max;
   router_->set_body_bytes_max(options_.body_bytes_max);
   const auto handler = [this](net::Request r, const net::ExchangePtr& e) {
@@ -119,11 +104,26 @@ Status Front::bind() {
     auto made = net::HttpServer::make_by_head(loop_, server, handler, refusal);
     if (made) {
       server_ = *std::move(made);
+      follow_tls();
       return {};
     }
     if (made.error().code != ErrorCode::kIo || first == last) return std::unexpected(std::move(made).error());
   }
   return fail(ErrorCode::kIo, "no port from {} to {} is free", first, last);
+}
+
+/// Certificates are replaced while the daemon runs: by their owner, or because they were renewed.
+void Front::follow_tls() {
+  loop_.set_tls_client(tls_->now().client);
+  if (options_.tls_certificate.empty() && options_.colony_folder.empty()) return;
+  tls_->watch(
+      options_.tls_look_period,
+      [this] {
+        loop_.set_tls_client(tls_->now().client);
+        if (secure_ && server_) server_->set_tls(tls_->now().server);
+        log(Level::kInfo, "certificates_read", "certificates have changed: connections from now on see the new ones");
+      },
+      [](const Error& problem) { log(Level::kError, "certificates_unreadable", problem.message); });
 }
 
 std::string base_url(const std::string& listen, int port) {
@@ -132,7 +132,7 @@ std::string base_url(const std::string& listen, int port) {
 
 std::string Front::url() const {
   const std::string plain = base_url(options_.listen, port());
-  return options_.tls_certificate.empty() ? plain : "https" + plain.substr(4);
+  return secure_ ? "https" + plain.substr(4) : plain;
 }
 
 void Front::sign(net::Headers& headers) const {

@@ -13,6 +13,7 @@
 #include "security/audit.h"
 #include "security/auth.h"
 #include "service/router.h"
+#include "service/tls_files.h"
 
 namespace llorch::service {
 
@@ -24,6 +25,9 @@ struct FrontOptions {
   bool audit_required = false;  // what cannot be written down is not done
   int port = 0;                 // 0: the first free one of the range
   int first_port = 8601, last_port = 8999;
+  std::string colony_folder;       // the daemon's certificate in its colony: see tls_files.h; empty: none
+  bool callers_must_show = false;  // see tls_files.h
+  std::chrono::milliseconds tls_look_period{10'000};
   bool local_mode = false;  // loopback, no authentication
   std::vector<std::string> allowed_hosts, cors_origins;
   std::size_t body_bytes_max = 8u << 20;
@@ -51,19 +55,23 @@ class Front {
   [[nodiscard]] std::string url() const;
   /// What this daemon shows of itself to others of its colony: the operator's token, where there is one.
   void sign(net::Headers& headers) const;
+  [[nodiscard]] bool secure() const { return secure_; }
+  [[nodiscard]] const TlsFiles& tls() const { return *tls_; }
   [[nodiscard]] bool has_token() const { return !token_.empty(); }
   [[nodiscard]] const std::string& token() const { return token_; }
   void close() { server_.reset(); }
 
  private:
   [[nodiscard]] Status open_audit();
+  void follow_tls();
   net::EventLoop& loop_;
   FrontOptions options_;
   std::string service_id_, token_;
+  bool secure_ = false;  // serves TLS
   security::Authenticator authenticator_;
   std::unique_ptr<security::AuditLog> audit_;
   std::unique_ptr<Router> router_;
-  std::shared_ptr<net::TlsServer> tls_;  // null: plain
+  std::unique_ptr<TlsFiles> tls_;
   std::unique_ptr<net::HttpServer> server_;
 };
 

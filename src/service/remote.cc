@@ -14,6 +14,7 @@ net::ClientRequest request_to(const Peer& peer, Asked asked) {
   net::ClientRequest r;
   r.method = std::move(asked.method);
   r.url = peer.base.below(asked.path);
+  r.tls_name = peer.tls_name;
   r.headers = std::move(asked.headers);
   r.idle_timeout = asked.idle_timeout;
   if (!asked.body.empty()) r.headers.add("Content-Type", "application/json");
@@ -35,9 +36,9 @@ boost::json::value parse_refusal(std::string_view text) { return parse(text).val
 
 }  // namespace
 
-Result<Peer> make_peer(std::string_view url, std::string token) {
+Result<Peer> make_peer(std::string_view url, std::string token, std::string_view tls_name) {
   LLORCH_TRY(net::Url base, net::parse_url(url));
-  return Peer{std::move(base), std::move(token)};
+  return Peer{std::move(base), std::move(token), std::string(tls_name)};
 }
 
 ErrorCode code_of(std::string_view wanted) {

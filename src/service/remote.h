@@ -13,9 +13,10 @@ namespace llorch::service {
 /// Where a daemon is, and what it is shown.
 struct Peer {
   net::Url base;
-  std::string token;  // empty: none
+  std::string token;     // empty: none
+  std::string tls_name;  // what it must prove to be, over https; empty: the URL's host
 };
-[[nodiscard]] Result<Peer> make_peer(std::string_view url, std::string token = {});
+[[nodiscard]] Result<Peer> make_peer(std::string_view url, std::string token = {}, std::string_view tls_name = {});
 
 /// Made by a constructor: see flow.h on aggregates.
 struct Asked {

@@ -1,0 +1,105 @@
+#include "service/tls_files.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "base/open_file.h"
+#include "security/keys.h"
+
+namespace llorch::service {
+namespace {
+
+constexpr std::size_t kPemBytesMax = 64u << 10;
+
+Result<std::string> text_of(const std::string& path, std::string_view flag) {
+  auto text = read_text_file(path, kPemBytesMax);
+  if (!text) return fail(ErrorCode::kInvalidRequest, "{}: {}", flag, text.error().message);
+  return text;
+}
+
+/// What tells one state of a file from another; empty: there is none.
+std::string state_of(const std::string& path) {
+  const auto identity = FileIdentity::of(path);
+  return identity ? identity->text() : "";
+}
+
+}  // namespace
+
+struct TlsFiles::Read {
+  Loaded loaded;
+  std::string state;
+};
+
+Result<TlsFiles::Read> TlsFiles::read(const TlsPaths& paths) {
+  Read r;
+  net::TlsServer::Options server;
+  net::TlsClient::Options client;
+  const std::string own = paths.colony + "/own.pem", key = paths.colony + "/own.key", root = paths.colony + "/root.pem";
+  for (const std::string& path : {paths.people_certificate, paths.people_key, own, key, root})
+    r.state += state_of(path) + ";";  // before they are read: a change meanwhile is seen at the next look
+  if (!paths.people_certificate.empty()) {
+    LLORCH_TRY(server.people.chain, text_of(paths.people_certificate, "--tls-cert"));
+    LLORCH_TRY(server.people.private_key, text_of(paths.people_key, "--tls-key"));
+  }
+  if (!paths.colony.empty() && access(root.c_str(), F_OK) == 0) {
+    LLORCH_TRY(r.loaded.root, security::read_secret_file(root));
+    server.authorities = client.authorities = r.loaded.root;
+  }
+  if (!paths.colony.empty() && access(own.c_str(), F_OK) == 0) {
+    LLORCH_TRY(server.colony.chain, security::read_secret_file(own));
+    LLORCH_TRY(server.colony.private_key, security::read_secret_file(key));
+    LLORCH_TRY(r.loaded.own, security::read_certificate(server.colony.chain));
+    client.own = server.colony;
+    server.callers_must_show = paths.callers_must_show;
+  }
+  if (!server.people.empty() || !server.colony.empty()) {
+    LLORCH_TRY(r.loaded.server, net::TlsServer::make(server));
+  }
+  if (!client.authorities.empty()) {
+    LLORCH_TRY(r.loaded.client, net::TlsClient::make(client));
+  }
+  return r;
+}
+
+Status TlsFiles::load() {
+  LLORCH_TRY(Read r, read(paths_));
+  now_ = std::move(r.loaded), state_ = std::move(r.state);
+  return {};
+}
+
+void TlsFiles::watch(std::chrono::milliseconds period, std::function<void()> changed,
+                     std::function<void(const Error&)> on_problem) {
+  period_ = period, changed_ = std::move(changed), on_problem_ = std::move(on_problem);
+  if (!background_) background_ = std::make_unique<Background>(loop_);
+  timer_ = loop_.after(period_, [this] { look(); });
+}
+
+void TlsFiles::look() {
+  const auto result = std::make_shared<Result<Read>>(std::in_place);
+  background_->run([result, paths = paths_] { *result = read(paths); },
+                   [this, result](const Status& done) {
+                     timer_ = loop_.after(period_, [this] { look(); });
+                     if (!done) return on_problem_(done.error());
+                     // What cannot be read now may be half written: it is told once it stays so.
+                     if (!*result) return on_problem_(result->error());
+                     if ((*result)->state == state_) return;
+                     now_ = std::move((*result)->loaded), state_ = std::move((*result)->state);
+                     changed_();
+                   });
+}
+
+Status TlsFiles::store(const std::string& folder, const security::DaemonIdentity& identity, const std::string& root) {
+  if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) return fail(ErrorCode::kIo, "cannot make {}", folder);
+  LLORCH_OK(security::write_secret_file(folder + "/root.pem", root));
+  LLORCH_OK(security::write_secret_file(folder + "/own.key", identity.private_key));
+  return security::write_secret_file(folder + "/own.pem", identity.chain);
+}
+
+std::string TlsFiles::root_of(const std::string& chain) {
+  const std::size_t last = chain.rfind("-----BEGIN CERTIFICATE-----");
+  return last == std::string::npos ? "" : chain.substr(last);
+}
+
+}  // namespace llorch::service
