@@ -76,7 +76,7 @@ inline bool tell(net::EventLoop& loop, net::ClientRequest request) {
 }
 
 /// A queen of the benchmark's own, whose catalogs are thrown away.
-inline Result<std::unique_ptr<service::Process>> start_queen(net::EventLoop& loop, int port) {
+inline Result<std::unique_ptr<service::Process>> start_queen(net::EventLoop& loop, int port, bool tls = false) {
   service::ProcessOptions o;
   o.arguments = {service::own_folder() + "/llorch-queen",
                  "--local-mode",
@@ -92,6 +92,7 @@ inline Result<std::unique_ptr<service::Process>> start_queen(net::EventLoop& loo
                  "-1",
                  "--log-format",
                  "json"};
+  if (tls) o.arguments.emplace_back("--tls");
   o.log_file = "/dev/null";
   return service::Process::start(loop, o, {}, {});
 }

@@ -11,6 +11,7 @@
 #include "base/ids.h"
 #include "base/thread_role.h"
 #include "format/json.h"
+#include "hive/joining.h"
 #include "security/digest.h"
 #include "security/validate.h"
 #include "service/log.h"
@@ -51,7 +52,8 @@ Hive::Hive(net::EventLoop& loop, HiveOptions options)
       database_(loop),
       kernel_(loop),
       files_(loop, kOfFiles),
-      programs_(loop, kOfPrograms) {
+      programs_(loop, kOfPrograms),
+      renewal_({loop, gate_, front_, files_, options_.hive_id, options_.colony_folder, [this] { return queen_peer(); }}) {
   if (options_.hive_id.empty()) options_.hive_id = service::host_name();
   desk_.set_actor(options_.hive_id);
 }
@@ -99,6 +101,7 @@ Status Hive::start() {
       [this] { beat(); });
   sweep();
   probe();
+  renewal_.start();
   return {};
 }
 
@@ -202,7 +205,7 @@ Procedure tell(FlowPtr flow, service::Peer peer, std::string path, std::string b
 
 /// Asks a worker how it is. One that has not answered twice in a row is ended: it holds memory, a port and requests.
 Procedure probe_worker(FlowPtr flow, Hive& hive, WorkerPtr w) {
-  const auto peer = service::make_peer(w->facts.uri);
+  const auto peer = service::make_peer(w->facts.uri, {}, hive.tls_name());
   if (!peer) co_return;
   service::Asked asked("GET", "/health");
   asked.idle_timeout = std::min<std::chrono::milliseconds>(std::chrono::seconds(hive.options().probe_interval_s),
@@ -222,7 +225,7 @@ Procedure probe_worker(FlowPtr flow, Hive& hive, WorkerPtr w) {
 
 void Hive::tell_failed(const WorkerProcess& w) {
   if (options_.queen_url.empty()) return;
-  const auto peer = service::make_peer(options_.queen_url, node_token_.empty() ? front_.token() : node_token_);
+  const auto peer = queen_peer();
   const boost::json::object body{{"hive_id", options_.hive_id},
                                  {"worker_id", w.facts.worker_id},
                                  {"exit_code", w.exit_code},
@@ -268,7 +271,7 @@ Status Hive::worker_beat(const boost::json::object& body) {
   if (!token || !security::equal_in_constant_time(*token, w.spawn_token))
     return fail(ErrorCode::kForbidden, "the worker does not show the token that it was started with");
   // What opens the worker is sent there: it must be exactly the address that the worker was given.
-  if (!uri || *uri != service::base_url(options_.listen, static_cast<int>(w.facts.port)))
+  if (!uri || *uri != service::base_url(options_.listen, static_cast<int>(w.facts.port), front_.secure()))
     return fail(ErrorCode::kForbidden, "the worker does not listen where it was told to");
   const std::string before = w.facts.state;
   w.facts.uri = *uri;
@@ -293,10 +296,20 @@ Status Hive::worker_beat(const boost::json::object& body) {
   return {};
 }
 
+Result<service::Peer> Hive::queen_peer() const {
+  const security::DaemonName queen{security::DaemonKind::kQueen, ""};
+  return service::make_peer(options_.queen_url, node_token_.empty() ? front_.token() : node_token_, queen.tls_name());
+}
+
+std::string Hive::tls_name() const {
+  return security::DaemonName{security::DaemonKind::kHive, options_.hive_id}.tls_name();
+}
+
 net::ClientRequest Hive::to_queen(std::string_view path, std::string body) const {
   net::ClientRequest call;
   call.method = "POST";
   call.url = net::parse_url(options_.queen_url).value().below(path);
+  call.tls_name = security::DaemonName{security::DaemonKind::kQueen, ""}.tls_name();
   call.headers.add("Content-Type", "application/json");
   call.body = std::move(body);
   return call;
@@ -310,7 +323,7 @@ Procedure join_colony(FlowPtr flow, Hive& hive, std::string body, std::function<
   const auto token = co_await service::in_background(flow, hive.files(), read, hive.options().join_token_file);
   if (!token) co_return done(std::unexpected(token.error()));
   if (!*token) co_return done(std::unexpected(token->error()));
-  const auto queen = service::make_peer(hive.options().queen_url, **token);
+  const auto queen = service::make_peer(hive.options().queen_url, parse_join_token(**token).secret);
   if (!queen) co_return done(std::unexpected(queen.error()));
   const service::Asked request("POST", "/v1/hive/join", std::move(body));
   const auto answer = co_await service::ask(flow, *queen, request);
@@ -472,7 +485,7 @@ Procedure stop_worker(FlowPtr flow, Hive& hive, WorkerPtr w, std::function<void(
   w->facts.state = "stopping";
   hive.beat();
   if (w->awake) {
-    const auto peer = service::make_peer(w->facts.uri, hive.front().token());
+    const auto peer = service::make_peer(w->facts.uri, hive.front().token(), hive.tls_name());
     service::Asked asked("POST", "/v1/shutdown");
     asked.idle_timeout = std::chrono::seconds(5);
     if (peer) (void)co_await service::ask(flow, *peer, asked);

@@ -16,6 +16,7 @@
 #include "hive/device_watch.h"
 #include "hive/metrics.h"
 #include "hive/process_stats.h"
+#include "hive/renewal.h"
 #include "hive/transfers.h"
 #include "hive/worker_records.h"
 #include "service/background.h"
@@ -30,7 +31,7 @@ namespace llorch::hive {
 
 struct HiveOptions : service::FrontOptions {
   HiveOptions() { first_port = last_port = 8600, body_bytes_max = limits::kSmallBodyBytesMax; }
-  std::string queen_url, hive_id, data_dir, worker_dir;
+  std::string queen_url, queen_ca, hive_id, data_dir, worker_dir;
   HubOptions hub;
   int heartbeat_interval_s = 30, worker_heartbeat_interval_s = 30, idle_stop_s = 300, first_worker_port = 8601,
       loading_timeout_s = 60, probe_interval_s = 30;
@@ -131,6 +132,8 @@ class Hive {
   [[nodiscard]] Transfers& transfers() { return transfers_; }
   /// Tells the queen at once.
   void beat();
+  /// What this hive, and its workers, are called in TLS.
+  [[nodiscard]] std::string tls_name() const;
 
  private:
   friend service::Procedure stop_all(service::FlowPtr flow, Hive& hive);
@@ -145,6 +148,7 @@ class Hive {
   void end_orphans();
   /// Shows the one-time token to the queen and keeps the key that she gives for it (S-07).
   void join();
+  [[nodiscard]] Result<service::Peer> queen_peer() const;
   [[nodiscard]] net::ClientRequest to_queen(std::string_view path, std::string body) const;
   /// A heartbeat was answered, or not (status 0).
   void beaten(int status, const std::string& answer, Status outcome);
@@ -173,7 +177,8 @@ class Hive {
   std::string node_token_;  // what the queen is shown; empty: our own token
   bool stopping_ = false, beat_again_ = false, beating_ = false, measuring_ = false;
   int beat_failures_ = 0;
-  service::Background database_, kernel_, files_, programs_;  // last: their work uses what is above
+  service::Background database_, kernel_, files_, programs_;  // after what their work uses
+  Renewal renewal_;
 };
 
 /// What a worker process takes, for heartbeats (H-02) and for telemetry (H-36).

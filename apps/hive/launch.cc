@@ -65,7 +65,7 @@ service::ProcessOptions Hive::invocation(const WorkerRow& program, const LaunchP
                  "--model-ref",
                  facts.model_ref,
                  "--hive-url",
-                 service::base_url(options_.listen, front_.port()),
+                 front_.url(),
                  "--log-format",
                  "json",
                  "--log-level",
@@ -77,6 +77,10 @@ service::ProcessOptions Hive::invocation(const WorkerRow& program, const LaunchP
     o.environment.emplace_back("LLORCH_API_TOKEN", front_.token());
   else
     o.arguments.emplace_back("--local-mode");
+  if (front_.secure())
+    o.arguments.insert(o.arguments.end(), {"--colony-folder", options_.colony_folder, "--hive-tls-name", tls_name()});
+  if (options_.tls) o.arguments.emplace_back("--tls");
+  if (options_.insecure_http) o.arguments.emplace_back("--insecure-http");
   for (const std::string& host : options_.allowed_hosts) o.arguments.insert(o.arguments.end(), {"--allow-host", host});
   if (!plan.manifest.empty()) o.arguments.insert(o.arguments.end(), {"--manifest", plan.manifest});
   return o;

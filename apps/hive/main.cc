@@ -1,15 +1,24 @@
 // llorch-hive: one per machine. Knows its devices, models and workers; obeys.
 #include "base/ids.h"
+#include "base/open_file.h"
 #include "daemon_flags.h"
 #include "hive/hive.h"
+#include "hive/joining.h"
 
 namespace llorch::hive {
 
+/// The colony's root, for a hive on a machine where a file has it: kept like that of a hive that has joined.
+static Status learn_root(const HiveOptions& o) {
+  const std::string kept = o.colony_folder + "/root.pem";
+  if (o.queen_ca.empty() || access(o.queen_ca.c_str(), F_OK) != 0 || access(kept.c_str(), F_OK) == 0) return {};
+  constexpr std::size_t kRootBytesMax = 64u << 10;
+  LLORCH_TRY(const std::string root, read_text_file(o.queen_ca, kRootBytesMax));
+  LLORCH_OK(cli::make_private_directory(o.colony_folder));
+  return security::write_secret_file(kept, root);
+}
+
 /// The data directory; and for a hive that joins a colony, a token of its own.
 static Status prepare(HiveOptions& o) {
-  if (!o.tls_certificate.empty())
-    return fail(ErrorCode::kInvalidRequest,
-                "--tls-cert: daemons do not speak TLS with each other yet, so no queen could reach this hive");
   LLORCH_OK(cli::make_private_directory(o.data_dir));
   // Before anything in the folder is touched: a second hive would take this one's workers for orphans.
   // A queen that follows a killed one starts her hive while the other's still ends its workers.
@@ -17,15 +26,25 @@ static Status prepare(HiveOptions& o) {
   LLORCH_TRY(StateLock lock,
              StateLock::take(o.data_dir, fmt::format("llorch-hive on port {}", o.first_port), patience));
   o.lock = std::make_shared<StateLock>(std::move(lock));
+  o.colony_folder = o.data_dir + "/tls", o.callers_must_show = true;
   o.node_token = cli::variable("LLORCH_NODE_TOKEN");
   unsetenv("LLORCH_NODE_TOKEN");  // not for what we start
+  if (o.hive_id.empty()) o.hive_id = service::host_name();
+  LLORCH_OK(learn_root(o));
+  const auto there = [&](const char* name) { return access((o.colony_folder + "/" + name).c_str(), F_OK) == 0; };
+  if (o.wants_tls() && !o.queen_url.empty() && there("root.pem") && (o.queen_started || !there("own.pem")))
+    return get_certificate(o);
   if (o.local_mode) return {};
   const bool joined = access((o.data_dir + "/node-token").c_str(), F_OK) == 0;
   if ((o.join_token_file.empty() && !joined) || !o.token_file.empty()) return {};
   if (o.queen_url.empty()) return fail(ErrorCode::kInvalidRequest, "a hive that joins a colony needs --queen-url");
   o.token_file = o.data_dir + "/token";
-  if (access(o.token_file.c_str(), F_OK) == 0) return {};
-  return security::write_secret_file(o.token_file, "llorch-hive-" + random_hex(24));
+  if (access(o.token_file.c_str(), F_OK) != 0)
+    LLORCH_OK(security::write_secret_file(o.token_file, "llorch-hive-" + random_hex(24)));
+  LLORCH_TRY(const net::Url queen, net::parse_url(o.queen_url));
+  if (!queen.tls || o.join_token_file.empty() || access(o.join_token_file.c_str(), F_OK) != 0) return {};
+  LLORCH_TRY(const std::string own_token, security::read_secret_file(o.token_file));
+  return join_by_tls(o, own_token);
 }
 
 }  // namespace llorch::hive
@@ -44,7 +63,8 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1024, 65535))
       ->capture_default_str()
       ->envname("LLORCH_HIVE_PORT");
-  app.add_option("--queen-url", o.queen_url, "send heartbeats there");
+  app.add_option("--queen-url", o.queen_url, "send heartbeats there")->envname("LLORCH_HIVE_QUEEN_URL");
+  app.add_option("--queen-ca", o.queen_ca, "root certificate of her colony (PEM), when there is such a file");
   app.add_option("--hive-id", o.hive_id, "default: the host's name")->envname("LLORCH_HIVE_ID");
   app.add_option("--data-dir", o.data_dir, "catalogs and logs")->capture_default_str();
   app.add_option("--worker-dir", o.worker_dir, "where worker programs are")->capture_default_str();

@@ -131,7 +131,7 @@ Status Host::start_hive(const HiveStart& how, const std::string& token) const {
   if (security::check_identifier(how.hive_id, 64))
     return fail(ErrorCode::kInvalidRequest, "--hive-id must be 1 to 64 of A-Z a-z 0-9 _ -");
   if (!holds_only(how.queen_url, ":/.-_[]") || !net::parse_url(how.queen_url))
-    return fail(ErrorCode::kInvalidRequest, "--queen must be http://host:port");
+    return fail(ErrorCode::kInvalidRequest, "--queen must be http[s]://host:port");
   if (!holds_only(how.listen, ".:")) return fail(ErrorCode::kInvalidRequest, "--listen must be an address");
   std::string script = places();
   script += R"(umask 077; mkdir -p "$data"; )";
@@ -169,6 +169,18 @@ Result<bool> Host::hive_running() const {
   LLORCH_TRY(const Said said, shell(places() + std::string(kFind) + R"([ -n "$p" ])",
                                     {"asking for the hive", service::timeouts::kStop}));
   return said.exit_code == 0;
+}
+
+bool Host::joined() const {
+  const auto said = shell(places() + R"([ -e "$data/node-token" ] && [ ! -e "$data/join-token" ])",
+                          {"asking whether the hive has joined", service::timeouts::kStop});
+  return said && said->exit_code == 0;
+}
+
+std::string Host::last_log() const {
+  const auto said = shell(places() + R"(tail -n 1 "$data/hive.log" 2>/dev/null)",
+                          {"reading the hive's log", service::timeouts::kStop});
+  return said ? security::sanitize(said->output) : "its log cannot be read";
 }
 
 Status Host::uninstall() const {

@@ -36,6 +36,10 @@ class Host {
   /// True: it ran, and is gone. False: it did not run.
   [[nodiscard]] Result<bool> stop_hive() const;
   [[nodiscard]] Result<bool> hive_running() const;
+  /// Whether the join token was used, and a key came for it.
+  [[nodiscard]] bool joined() const;
+  /// What the hive there logged last.
+  [[nodiscard]] std::string last_log() const;
   /// Takes programs, catalogs and keys away; models that were fetched stay.
   [[nodiscard]] Status uninstall() const;
   /// Of the hive, below ~/.local/share/llorch there. On this machine "hive" belongs to the hive that a queen starts.

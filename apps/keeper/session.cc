@@ -1,5 +1,9 @@
 #include "keeper/session.h"
 
+#include "security/certificate.h"
+
+#include "base/open_file.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/syscall.h>
@@ -23,6 +27,8 @@ namespace llorch::keeper {
 namespace {
 
 using std::chrono::milliseconds;
+
+constexpr std::size_t kRootBytesMax = 64u << 10;
 
 int whole_number(std::string_view text) {
   int v = 0;
@@ -57,6 +63,9 @@ void Common::add(CLI::App& app) {
   app.add_flag("--direct{http://127.0.0.1:8600}", direct,
                "ask this machine's hive itself, without a queen; --direct=URL: another hive");
   app.add_option("--token-file", token_file, "file with the API key (also LLORCH_API_TOKEN_FILE)");
+  app.add_option("--ca-file", ca_file,
+                 "root certificate of the colony (PEM), for https; on the queen's machine it is found by itself")
+      ->envname("LLORCH_CA_FILE");
   app.add_option("--correlation-id", correlation_id, "stands in every log of the request");
   app.add_option("--timeout", timeout_s, "seconds without a single byte")
       ->check(CLI::Range(1, 86400))
@@ -73,6 +82,22 @@ void Common::add(CLI::App& app) {
   app.add_flag("--no-autostart", no_autostart, "never start a queen");
   cli::add_config(app, "keeper");
   app.fallthrough();
+}
+
+Result<net::ClientRequest> Common::request(std::string_view path) const {
+  net::ClientRequest r;
+  LLORCH_TRY(const net::Url base, net::parse_url(address()));
+  r.url = base.below(path);
+  if (!r.url.tls) return r;
+  std::string root = ca_file;
+  if (const std::string own = data_dir + "/ca/root.pem"; root.empty() && access(own.c_str(), F_OK) == 0) root = own;
+  if (root.empty()) return r;  // a certificate of the public's
+  net::TlsClient::Options options;
+  LLORCH_TRY(options.authorities, read_text_file(root, kRootBytesMax));
+  LLORCH_TRY(r.tls, net::TlsClient::make(options));
+  // The queen is known by her name in the colony, wherever she is; a hive that is asked itself, by its address.
+  if (direct.empty()) r.tls_name = security::DaemonName{security::DaemonKind::kQueen, ""}.tls_name();
+  return r;
 }
 
 Session::Session(const Common& common) : common_(common) {
@@ -94,10 +119,8 @@ void Session::say(const std::string& line) const {
 
 Result<Session::Answer> Session::once(const std::string& method, const std::string& path, const std::string& body,
                                       int idle_s) {
-  net::ClientRequest r;
+  LLORCH_TRY(net::ClientRequest r, common_.request(path));
   r.method = method;
-  LLORCH_TRY(const net::Url base, net::parse_url(common_.address()));
-  r.url = base.below(path);
   if (!body.empty()) r.headers.add("Content-Type", "application/json");
   if (!token_.empty()) r.headers.add("Authorization", "Bearer " + token_);
   if (!common_.correlation_id.empty()) r.headers.add("X-Correlation-Id", common_.correlation_id);
@@ -107,9 +130,23 @@ Result<Session::Answer> Session::once(const std::string& method, const std::stri
   return Answer{a.status, a.body, a.headers.get("Retry-After").value_or("")};
 }
 
-bool Session::awake() {
+bool Session::answers() {
   const auto a = once("GET", "/health", "", 5);
   return a && a->status == 200;
+}
+
+/// A queen of this machine that serves others speaks TLS on every address.
+bool Session::awake() {
+  if (answers()) return true;
+  if (!common_.direct.empty()) return false;
+  const auto url = net::parse_url(common_.queen);
+  if (!url || url->tls || !security::is_loopback(url->host) ||
+      access((common_.data_dir + "/ca/root.pem").c_str(), F_OK) != 0)
+    return false;
+  const std::string plain = std::exchange(common_.queen, "https" + common_.queen.substr(4));
+  if (answers()) return true;
+  common_.queen = plain;
+  return false;
 }
 
 Status Session::check_version() {
@@ -167,6 +204,7 @@ Status Session::wake(bool stay) {
   service::ProcessOptions o;
   o.arguments = {common_.queen_program, "--port", std::to_string(url.port), "--data-dir", common_.data_dir,
                  "--log-format",        "json"};
+  if (url.tls) o.arguments.emplace_back("--tls");
   if (token_.empty()) o.arguments.emplace_back("--local-mode");
   if (!token_.empty() && !common_.token_file.empty())
     o.arguments.insert(o.arguments.end(), {"--token-file", common_.token_file});
@@ -318,9 +356,8 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
     if (on_event) on_event(type, data);
   };
   EventReader reader(on_any);
-  net::ClientRequest r;
-  LLORCH_TRY(const net::Url base, net::parse_url(common_.address()));
-  r.url = base.below(*url);
+  LLORCH_TRY(net::ClientRequest r, common_.request(*url));
+  LLORCH_TRY(net::ClientRequest cancel, common_.request(net::url_path("/v1/jobs").segment(*id).text()));
   if (!token_.empty()) r.headers.add("Authorization", "Bearer " + token_);
   r.idle_timeout = std::chrono::seconds(common_.timeout_s);
   int status = 0;
@@ -342,9 +379,7 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
   loop.on_signals([&](int count) {
     out.interrupted = true;
     if (count > 1) return loop.stop();
-    net::ClientRequest cancel;
     cancel.method = "DELETE";
-    cancel.url = base.below(net::url_path("/v1/jobs").segment(*id).text());
     if (!token_.empty()) cancel.headers.add("Authorization", "Bearer " + token_);
     cancelling = net::start_call(loop, std::move(cancel), {});
   });

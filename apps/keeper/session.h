@@ -10,17 +10,21 @@
 
 #include "base/result.h"
 #include "command_line.h"
+#include "net/http_client.h"
 
 namespace llorch::keeper {
 
 struct Common {
-  std::string queen = "http://127.0.0.1:8500", direct, token_file, correlation_id, queen_program, data_dir;
+  std::string queen = "http://127.0.0.1:8500", direct, token_file, ca_file, correlation_id, queen_program, data_dir;
   std::vector<std::string> queen_flags;  // for a queen that is started here
   bool json = false, quiet = false, no_autostart = false;
   std::string narration = "human";
   int timeout_s = 30;  // without one byte
 
   void add(CLI::App& app);
+  /// A request to whoever is asked, by whose certificate it may be known. Errors: kInvalidRequest for addresses and
+  /// roots that are none.
+  [[nodiscard]] Result<net::ClientRequest> request(std::string_view path) const;
   /// Who is asked: the queen, or with --direct a hive.
   [[nodiscard]] const std::string& address() const { return direct.empty() ? queen : direct; }
 };
@@ -67,7 +71,8 @@ class Session {
                                     int idle_s);
   /// Errors: kVersionMismatch.
   [[nodiscard]] Status check_version();
-  const Common& common_;
+  [[nodiscard]] bool answers();
+  Common common_;  // its queen is the one that was found
   std::string token_;
   int queen_pid_ = 0;
 };

@@ -92,6 +92,10 @@ int main(int argc, char** argv) {
   app.add_option("--worker-slots", o.worker_slots, "requests that one worker may have at a time")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
+  app.add_option("--certificate-lifetime-sec", o.certificate_lifetime_s,
+                 "of daemons' certificates, which renew themselves when two thirds of it are over")
+      ->check(CLI::Range(3, 365 * 86'400))
+      ->capture_default_str();
   app.add_option("--idle-stop-sec", o.idle_stop_s, "this machine's workers stop when idle so long; 0: never")
       ->check(CLI::Range(0, 1 << 30))
       ->capture_default_str();

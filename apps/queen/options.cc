@@ -9,10 +9,6 @@
 namespace llorch::queen {
 
 Status QueenOptions::check() const {
-  if (!tls_certificate.empty())
-    return fail(ErrorCode::kInvalidRequest,
-                "--tls-cert: daemons do not speak TLS with each other yet, so no hive could reach this queen; put a "
-                "proxy that speaks TLS before her");
   if (default_deadline_ms > max_deadline_ms)
     return fail(ErrorCode::kInvalidRequest, "timeout.default_ms is above timeout.max_ms");
   if (retry_first_ms > retry_max_ms)

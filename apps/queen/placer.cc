@@ -60,7 +60,7 @@ struct Search {
     if (!h) return std::unexpected(removed(d.hive));
     for (const auto& w : h->workers)
       if (w.worker_id == d.worker_id) {
-        LLORCH_TRY(service::Peer peer, service::make_peer(w.uri, h->peer.token));
+        LLORCH_TRY(service::Peer peer, service::make_peer(w.uri, h->peer.token, h->peer.tls_name));
         p->report("schedule", d.why);
         return Placed{d.hive, d.worker_id, w.model_ref, std::move(peer),
                       q.hives().take_seat(d.hive, d.worker_id, [&signal = q.changed()] { signal.notify(); })};

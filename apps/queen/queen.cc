@@ -21,9 +21,9 @@ using service::Procedure;
 namespace {
 
 /// Where this machine's hive reaches a queen that listens there.
-std::string own_url(const std::string& listen, int port) {
-  if (!colony::is_any_address(listen)) return service::base_url(listen, port);
-  return service::base_url(listen.contains(':') ? "::1" : "127.0.0.1", port);
+std::string own_url(const std::string& listen, int port, bool secure) {
+  const std::string host = !colony::is_any_address(listen) ? listen : listen.contains(':') ? "::1" : "127.0.0.1";
+  return service::base_url(host, port, secure);
 }
 
 Procedure fetch_capabilities(FlowPtr flow, Queen& q, std::string hive_id) {
@@ -85,7 +85,9 @@ Queen::Queen(net::EventLoop& loop, QueenOptions options)
       admission_(options_, placer_.line(), metrics_),
       background_(loop),
       ledger_(desk_, background_, metrics_),
-      intake_(loop, admission_) {}
+      intake_(loop, admission_),
+      tls_(loop, {options_.data_dir, service::host_name(), own_hosts(options_.allowed_hosts),
+                  std::chrono::seconds(options_.certificate_lifetime_s)}) {}
 
 Queen::~Queen() { front_.close(); }
 
@@ -93,12 +95,14 @@ Status Queen::start() {
   LLORCH_OK(options_.check());
   // Before anything in the folder is touched: a second queen would take this one's hive and jobs for orphans.
   LLORCH_TRY(lock_, StateLock::take(options_.data_dir, fmt::format("llorch-queen on port {}", options_.first_port)));
+  LLORCH_OK(open_tls());
   LLORCH_OK(front_.open());
   desk_.set_audit(front_.audit()), desk_.set_meter(&metrics_.jobs);
 #define LLORCH_ROUTE(name) add_route_##name(*this);
 #include "queen_routes.inc"
 #undef LLORCH_ROUTE
   LLORCH_OK(front_.bind());  // answers before anything else is there
+  if (tls_.opened()) tls_.keep_renewed([this] { front_.read_certificates(); });
   LLORCH_TRY(catalog_, Catalog::load(options_.data_dir + "/queen.db"));
   LLORCH_OK(members_.open(front_.token(), local_.id(), catalog_->hives));
   ledger_.open(*catalog_);
@@ -115,6 +119,14 @@ Status Queen::start() {
   sweep();
   if (options_.optimizer_enabled) optimize();
   return {};
+}
+
+/// Beyond this machine, or where people get TLS, daemons speak it too: with certificates of the colony's own authority.
+Status Queen::open_tls() {
+  if (!options_.wants_tls()) return {};
+  LLORCH_OK(tls_.open());
+  front_.use_colony_folder(tls_.folder());
+  return tls_.trust_in(options_.data_dir + "/hive");
 }
 
 std::vector<const HiveRow*> Queen::offline_hives() const {
@@ -138,7 +150,7 @@ Result<ResolvedModel> Queen::resolve(std::string_view model, const security::Pri
 }
 
 Status Queen::hive_beat(colony::HiveBeat beat, std::string token) {
-  LLORCH_TRY(service::Peer peer, service::make_peer(beat.url, std::move(token)));
+  LLORCH_TRY(service::Peer peer, service::make_peer(beat.url, std::move(token), hive_tls_name(beat.hive_id)));
   const auto sent = service::parse_rfc3339(beat.sent);
   if (!sent && !beat.sent.empty()) return fail(ErrorCode::kInvalidRequest, "ts must be a time as RFC 3339 has it");
   LLORCH_TRY(const HiveTable::BeatEffect effect, hives_.beat(std::move(beat), std::move(peer)));
@@ -167,7 +179,24 @@ void Queen::check_clock(HiveEntry& h, std::chrono::system_clock::time_point sent
   h.clock_skew = skewed ? off : std::chrono::seconds(0);
 }
 
+void Queen::revoke_certificates(const std::string& hive_id, std::function<void(Status)> then) {
+  if (!tls_.opened()) return then(fail(ErrorCode::kInvalidRequest, "this queen has no authority: she serves her own machine"));
+  tls_.revoke(hive_id, [this, hive_id, then = std::move(then)](const Status& done) {
+    if (done) {
+      log(Level::kWarn, "certificate_revoked", fmt::format("certificates of hive {} are good no longer", hive_id));
+      if (front_.audit()) front_.audit()->append({{"event_type", "certificate_revoked"}, {"hive_id", hive_id}});
+      front_.server().abort_shown([&](const std::string& shown) { return !tls_.check(shown, hive_id) && ColonyTls::is_of(shown, hive_id); });
+      hives_.erase(hive_id);
+      changed_.notify();
+    }
+    then(done);
+  });
+}
+
 void Queen::forget_hive(const std::string& hive_id) {
+  if (tls_.opened()) revoke_certificates(hive_id, [](const Status& done) {
+    if (!done) log(Level::kError, "not_revoked", done.error().message);
+  });
   members_.dismiss(hive_id);
   hives_.erase(hive_id);
   catalog_->hives.erase(hive_id);
@@ -219,7 +248,7 @@ service::ProcessOptions Queen::local_hive_invocation() const {
                  "--port",
                  std::to_string(options_.hive_port),
                  "--queen-url",
-                 own_url(options_.listen, front_.port()),
+                 own_url(options_.listen, front_.port(), front_.secure()),
                  "--hive-id",
                  local_.id(),
                  "--queen-started",
@@ -238,6 +267,7 @@ service::ProcessOptions Queen::local_hive_invocation() const {
   o.environment = {{"LLORCH_CONFIG", ""}, {"LLORCH_BIND", ""}, {"LLORCH_AUDIT_LOG_PATH", ""}};
   o.environment.push_back(members_.local_hive_variable());
   if (members_.keyless()) o.arguments.emplace_back("--local-mode");
+  if (options_.tls) o.arguments.emplace_back("--tls");
   o.log_file = options_.data_dir + "/hive.log";
   o.death_signal = SIGTERM;
   return o;

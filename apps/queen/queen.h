@@ -13,6 +13,7 @@
 #include "base/state_lock.h"
 #include "queen/admission.h"
 #include "queen/catalog.h"
+#include "queen/colony_tls.h"
 #include "queen/intake.h"
 #include "queen/job_ledger.h"
 #include "queen/membership.h"
@@ -64,6 +65,9 @@ class Queen {
   [[nodiscard]] Status hive_beat(colony::HiveBeat beat, std::string token);
   /// A hive leaves for good: its key, its row, its entry.
   void forget_hive(const std::string& hive_id);
+  /// Its certificates are good no longer, and its connections end. Errors: kInvalidRequest where there is no authority.
+  void revoke_certificates(const std::string& hive_id, std::function<void(Status)> then);
+  [[nodiscard]] ColonyTls& tls() { return tls_; }
   void forget_worker(const std::string& hive_id, const std::string& worker_id);
   /// Of calls to a worker: one that gives no sign of life is ended, and what ran there fails with kWorkerUnhealthy.
   [[nodiscard]] Watch watch_worker(const Placed& at, PulsePtr pulse);
@@ -84,6 +88,7 @@ class Queen {
   [[nodiscard]] std::string metrics_text();
 
  private:
+  [[nodiscard]] Status open_tls();
   [[nodiscard]] service::ProcessOptions local_hive_invocation() const;
   void check_clock(HiveEntry& h, std::chrono::system_clock::time_point sent);
   /// Idle workers of hives whose memory is nearly full.
@@ -116,6 +121,7 @@ class Queen {
   service::Background background_;  // its work uses what is above
   JobLedger ledger_;
   Intake intake_;
+  ColonyTls tls_;
 };
 
 /// {hives, workers, queue, ...} for people and pages.

@@ -19,6 +19,7 @@ net::Call HiveLink::post(net::Url url, boost::json::object body, std::function<v
   net::ClientRequest call;
   call.method = "POST";
   call.url = std::move(url);
+  call.tls_name = options_.tls_name;
   call.headers.add("Content-Type", "application/json");
   front_.sign(call.headers);
   call.body = boost::json::serialize(body);

@@ -16,6 +16,7 @@ class HiveLink {
  public:
   struct Options {
     std::string hive_url, callback_url;  // either may be empty
+    std::string tls_name;                // what the hive must prove to be, over https; empty: the URL's host
     std::chrono::seconds interval{30};
   };
   HiveLink(net::EventLoop& loop, service::Front& front, Options options)

@@ -40,7 +40,8 @@ Worker::Worker(net::EventLoop& loop, ServeOptions options)
       intake_(intake_parts()),
       health_(loop, limits::kHealthPatience),
       hive_(loop, front_,
-            {options_.hive_url, options_.callback_url, std::chrono::seconds(options_.heartbeat_interval_s)}),
+            {options_.hive_url, options_.callback_url, options_.hive_tls_name,
+             std::chrono::seconds(options_.heartbeat_interval_s)}),
       lifecycle_(lifecycle_parts()) {
   health_.add({"preparation of short prompts",
                [this](std::function<void()> answered) { intake_.ping(false, std::move(answered)); },

@@ -28,7 +28,7 @@ namespace llorch::worker {
 
 struct ServeOptions : service::FrontOptions {
   EngineHostOptions engine;
-  std::string worker_id, model_ref, hive_url, callback_url, chat_template_file;
+  std::string worker_id, model_ref, hive_url, hive_tls_name, callback_url, chat_template_file;
   int max_tokens_out = 2048, queue_capacity = 100, inference_timeout_s = 300, shutdown_timeout_ms = 5000,
       heartbeat_interval_s = 30;
   job::RegistryOptions jobs;

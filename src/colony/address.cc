@@ -78,7 +78,7 @@ Result<std::string> settle_url(std::string_view url, const Origin& from) {
   LLORCH_TRY(const net::Url parsed, net::parse_url(url));
   LLORCH_TRY(const std::string host, settle_host(parsed.host, from));
   if (!is_any_address(parsed.host)) return std::string(url);
-  return fmt::format("http://{}:{}{}", host.contains(':') ? "[" + host + "]" : host, parsed.port,
+  return fmt::format("{}://{}:{}{}", parsed.tls ? "https" : "http", host.contains(':') ? "[" + host + "]" : host, parsed.port,
                      parsed.path == "/" ? "" : parsed.path);
 }
 

@@ -29,7 +29,7 @@ struct Origin {
 
 /// The host to call for one that a report names: itself, or for 0.0.0.0 and :: the report's peer. Errors: kForbidden.
 [[nodiscard]] Result<std::string> settle_host(std::string_view host, const Origin& from);
-/// The same for a whole address. Errors: kInvalidRequest for one that is no http://host[:port][/path].
+/// The same for a whole address. Errors: kInvalidRequest for one that is no http[s]://host[:port][/path].
 [[nodiscard]] Result<std::string> settle_url(std::string_view url, const Origin& from);
 /// Settles all addresses of a heartbeat, or refuses it.
 [[nodiscard]] Status settle_addresses(HiveBeat& beat, const Origin& from);

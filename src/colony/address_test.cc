@@ -20,7 +20,7 @@ TEST(Address, the_peer_s_own) {
        {"http://203.0.113.4:8600", "http://example.com", "http://203.0.113.3.example.com:8600", "http://127.0.0.1:8600",
         "http://[::1]:8600", "http://localhost:8600", "http://203.0.113.1:1"})
     EXPECT_EQ(settled(other), "FORBIDDEN") << other;
-  for (const char* none : {"", "203.0.113.3:8600", "https://203.0.113.3:8600", "http://a@203.0.113.3:8600",
+  for (const char* none : {"", "203.0.113.3:8600", "ftp://203.0.113.3:8600", "http://a@203.0.113.3:8600",
                            "file:///etc/passwd", "http://203.0.113.3:0", "http://203.0.113.3:8600/ x"})
     EXPECT_EQ(settled(none), "INVALID_REQUEST") << none;
 }
@@ -28,6 +28,7 @@ TEST(Address, the_peer_s_own) {
 TEST(Address, who_listens_everywhere_is_where_it_calls_from) {
   EXPECT_EQ(settled("http://0.0.0.0:8600"), "http://203.0.113.3:8600");
   EXPECT_EQ(settled("http://[::]:8600/p"), "http://203.0.113.3:8600/p");
+  EXPECT_EQ(settled("https://0.0.0.0:8600"), "https://203.0.113.3:8600");
   EXPECT_EQ(settled("http://[::]:8600", {"2001:db8::7", "2001:db8::1", ""}), "http://[2001:db8::7]:8600");
   EXPECT_EQ(settled("http://203.0.113.4/://0.0.0.0:8600"), "FORBIDDEN");
 }

@@ -35,6 +35,8 @@ struct EventLoop::Impl {
   ~Impl();
   /// Both are made when they are first asked for.
   [[nodiscard]] std::shared_ptr<CurlLoop> curl_loop();
+  /// Calls from now on use none of the connections that are there: those were made with another certificate.
+  void leave_connections();
   [[nodiscard]] Resolver& resolver();
 
   asio::io_context io{1};
@@ -45,6 +47,7 @@ struct EventLoop::Impl {
  private:
   std::unique_ptr<Resolver> resolver_;
   std::shared_ptr<CurlLoop> curl_loop_;
+  std::vector<std::shared_ptr<CurlLoop>> left_;  // calls that began before go on
 };
 
 }  // namespace llorch::net

@@ -42,6 +42,7 @@ class CurlLoop : public std::enable_shared_from_this<CurlLoop> {
   void remove(const Transfer& transfer);
   /// From within curl: this transfer has something to deliver.
   void has_news(Transfer& transfer);
+  [[nodiscard]] bool idle() const { return running_.empty(); }
 
  private:
   struct Socket;

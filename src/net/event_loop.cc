@@ -16,8 +16,13 @@ namespace llorch::net {
 EventLoop::Impl::Impl() = default;
 EventLoop::Impl::~Impl() = default;
 std::shared_ptr<CurlLoop> EventLoop::Impl::curl_loop() {
+  std::erase_if(left_, [](const auto& one) { return one->idle(); });
   if (!curl_loop_) curl_loop_ = std::make_shared<CurlLoop>(io);
   return curl_loop_;
+}
+
+void EventLoop::Impl::leave_connections() {
+  if (curl_loop_) left_.push_back(std::exchange(curl_loop_, nullptr));
 }
 Resolver& EventLoop::Impl::resolver() {
   if (!resolver_) resolver_ = std::make_unique<Resolver>(io);
@@ -62,7 +67,11 @@ void EventLoop::watch_turns(std::chrono::microseconds limit,
   turn_limit_ = limit;
   on_slow_ = std::move(on_slow);
 }
-void EventLoop::set_tls_client(std::shared_ptr<const TlsClient> client) { tls_client_ = std::move(client); }
+void EventLoop::set_tls_client(std::shared_ptr<const TlsClient> client) {
+  if (client == tls_client_) return;
+  tls_client_ = std::move(client);
+  impl_->leave_connections();
+}
 void EventLoop::stop() { impl_->io.stop(); }
 void EventLoop::post(std::function<void()> task) { asio::post(impl_->io, std::move(task)); }
 /// Asio takes memory for a handler from the handler's own allocator, and gives it back before it calls the handler.

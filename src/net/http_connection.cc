@@ -276,7 +276,8 @@ asio::awaitable<void> Connection::linger() {
   lingering_ = true;
   arm(server_->options.linger_timeout);
   if (secure_) {
-    co_await secure_->async_shutdown(kTuple);  // close_notify, there and back
+    const auto [problem] = co_await secure_->async_shutdown(kTuple);  // close_notify, there and back
+    if (problem && problem != asio::error::eof) co_await drop_encrypted();
     co_return;
   }
   if (!must_linger_ && in_.empty()) co_return;
@@ -286,6 +287,18 @@ asio::awaitable<void> Connection::linger() {
     in_.clear();
     if (!co_await more()) break;
     dropped += in_.size();
+  }
+}
+
+/// After close_notify nobody decrypts any more what the peer goes on sending.
+asio::awaitable<void> Connection::drop_encrypted() {
+  error_code ignored;
+  (void)socket().shutdown(tcp::socket::shutdown_send, ignored);
+  std::array<char, 16'384> bytes;  // NOLINT: filled by the socket
+  for (std::size_t dropped = 0; dropped < limits::kLingerBytesMax && !closed_;) {
+    const auto [problem, size] = co_await socket().async_read_some(asio::buffer(bytes), kTuple);
+    if (problem) break;
+    dropped += size;
   }
 }
 

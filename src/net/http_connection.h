@@ -87,6 +87,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::awaitable<bool> request();
   asio::awaitable<bool> answered();
   asio::awaitable<void> linger();
+  asio::awaitable<void> drop_encrypted();
   bool reserve(std::size_t bytes);
   Request take_head(Parser& parser, Target target);
   void refuse(const Error& error);

@@ -193,9 +193,11 @@ Result<std::shared_ptr<const TlsClient>> TlsClient::make(const Options& o) {
   return client;
 }
 
-bool has_own_authorities(const TlsClient::State& s) { return s.authorities || !s.root_fingerprint.empty(); }
-
-bool apply(const TlsClient::State& s, SSL_CTX* context) {
+bool apply(const TlsClient* client, SSL_CTX* context) {
+  if (!client || (!client->state().authorities && client->state().root_fingerprint.empty()))
+    if (SSL_CTX_set_default_verify_paths(context) != 1) return false;
+  if (!client) return true;
+  const TlsClient::State& s = client->state();
   if (s.authorities) SSL_CTX_set1_cert_store(context, s.authorities.get());
   if (!s.root_fingerprint.empty())
     SSL_CTX_set_cert_verify_callback(context, &verify_pinned, const_cast<TlsClient::State*>(&s));

@@ -15,10 +15,9 @@ struct TlsServer::State {
   bool has_colony = false, callers_must_show = false;
 };
 
-/// Gives a context of curl's what the client shows and believes. False: OpenSSL has refused.
-[[nodiscard]] bool apply(const TlsClient::State& state, SSL_CTX* context);
-/// Whether the client brings its own list of whom to believe.
-[[nodiscard]] bool has_own_authorities(const TlsClient::State& state);
+/// Gives a context of curl's what the client (null: nobody in particular) shows and believes; without a list of its own
+/// it believes whom the system does. False: OpenSSL has refused.
+[[nodiscard]] bool apply(const TlsClient* client, SSL_CTX* context);
 /// The certificate that the other side has shown, in DER; empty: none.
 [[nodiscard]] std::string peer_certificate(const SSL* connection);
 

@@ -40,10 +40,7 @@ Status Front::open() {
     return fail(ErrorCode::kInvalidRequest,
                 "listening on {} needs a token of at least {} characters (LLORCH_API_TOKEN_FILE)", o.listen,
                 security::kTokenBytesMin);
-  secure_ = o.tls_certificate.empty() ? !loopback && tls_->now().server : true;
-  if (!loopback && !secure_)
-    log(Level::kWarn, "no_tls",
-        "listening beyond this machine without TLS: tokens and prompts cross the network readable");
+  LLORCH_OK(choose_scheme());
   if (token) {
     token_ = *token;
     authenticator_.add_token(*token, {Scope::kAdmin, Scope::kInfer, Scope::kMetrics, Scope::kNode});
@@ -86,6 +83,26 @@ Status Front::open_audit() {
   return {};
 }
 
+bool FrontOptions::wants_tls() const {
+  return !tls_certificate.empty() || tls || (!security::is_loopback(listen) && !insecure_http);
+}
+
+Status Front::choose_scheme() {
+  const FrontOptions& o = options_;
+  if (o.tls && o.insecure_http) return fail(ErrorCode::kInvalidRequest, "--tls and --insecure-http exclude each other");
+  secure_ = o.wants_tls();
+  if (secure_ && !tls_->now().server)
+    return fail(ErrorCode::kInvalidRequest,
+                "listening on {} without TLS would show tokens, keys, prompts and answers to whoever listens on the "
+                "network: give --tls-cert and --tls-key, or join a colony, or say --insecure-http",
+                o.listen);
+  if (!secure_ && !security::is_loopback(o.listen))
+    log(Level::kWarn, "no_tls",
+        "--insecure-http: tokens, keys, prompts and answers cross the network readable, and whoever is in the middle "
+        "can change them");
+  return {};
+}
+
 Status Front::bind() {
   net::ServerOptions server;
   server.address = options_.listen == "localhost" ? "127.0.0.1" : options_.listen;
@@ -116,8 +133,11 @@ Status Front::bind() {
 void Front::follow_tls() {
   loop_.set_tls_client(tls_->now().client);
   if (options_.tls_certificate.empty() && options_.colony_folder.empty()) return;
+  std::chrono::milliseconds period = options_.tls_look_period;
+  if (const auto& own = tls_->now().own)  // what lasts for seconds only is looked at more often
+    period = std::clamp<std::chrono::milliseconds>((own->not_after - own->not_before) / 20, std::chrono::seconds(1), period);
   tls_->watch(
-      options_.tls_look_period,
+      period,
       [this] {
         loop_.set_tls_client(tls_->now().client);
         if (secure_ && server_) server_->set_tls(tls_->now().server);
@@ -126,14 +146,11 @@ void Front::follow_tls() {
       [](const Error& problem) { log(Level::kError, "certificates_unreadable", problem.message); });
 }
 
-std::string base_url(const std::string& listen, int port) {
-  return fmt::format("http://{}:{}", listen.contains(':') ? "[" + listen + "]" : listen, port);
+std::string base_url(const std::string& listen, int port, bool secure) {
+  return fmt::format("{}://{}:{}", secure ? "https" : "http", listen.contains(':') ? "[" + listen + "]" : listen, port);
 }
 
-std::string Front::url() const {
-  const std::string plain = base_url(options_.listen, port());
-  return secure_ ? "https" + plain.substr(4) : plain;
-}
+std::string Front::url() const { return base_url(options_.listen, port(), secure_); }
 
 void Front::sign(net::Headers& headers) const {
   if (!token_.empty()) headers.add("Authorization", "Bearer " + token_);

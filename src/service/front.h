@@ -28,13 +28,18 @@ struct FrontOptions {
   std::string colony_folder;       // the daemon's certificate in its colony: see tls_files.h; empty: none
   bool callers_must_show = false;  // see tls_files.h
   std::chrono::milliseconds tls_look_period{10'000};
-  bool local_mode = false;  // loopback, no authentication
+  bool insecure_http = false;  // plain HTTP beyond this machine
+  bool tls = false;            // TLS on loopback, too
+  bool local_mode = false;     // loopback, no authentication
   std::vector<std::string> allowed_hosts, cors_origins;
   std::size_t body_bytes_max = 8u << 20;
+
+  /// Beyond this machine, unless --insecure-http; with a certificate or --tls everywhere.
+  [[nodiscard]] bool wants_tls() const;
 };
 
-/// http://listen:port; an IPv6 address in brackets.
-[[nodiscard]] std::string base_url(const std::string& listen, int port);
+/// http[s]://listen:port; an IPv6 address in brackets.
+[[nodiscard]] std::string base_url(const std::string& listen, int port, bool secure = false);
 
 class Front {
  public:
@@ -44,6 +49,8 @@ class Front {
   /// Errors: kInvalidRequest for options that contradict each other or would serve strangers; those of secrets and
   /// the audit log.
   [[nodiscard]] Status open();
+  /// The daemon's certificate lies there: before open().
+  void use_colony_folder(std::string folder) { options_.colony_folder = std::move(folder); }
   /// Errors: kIo when no port is free.
   [[nodiscard]] Status bind();
   [[nodiscard]] Router& router() { return *router_; }
@@ -57,12 +64,15 @@ class Front {
   void sign(net::Headers& headers) const;
   [[nodiscard]] bool secure() const { return secure_; }
   [[nodiscard]] const TlsFiles& tls() const { return *tls_; }
+  /// Certificates have just been written: they are read now instead of at the next look.
+  void read_certificates() { tls_->look_now(); }
   [[nodiscard]] bool has_token() const { return !token_.empty(); }
   [[nodiscard]] const std::string& token() const { return token_; }
   void close() { server_.reset(); }
 
  private:
   [[nodiscard]] Status open_audit();
+  [[nodiscard]] Status choose_scheme();
   void follow_tls();
   net::EventLoop& loop_;
   FrontOptions options_;

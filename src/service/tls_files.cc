@@ -76,10 +76,18 @@ void TlsFiles::watch(std::chrono::milliseconds period, std::function<void()> cha
   timer_ = loop_.after(period_, [this] { look(); });
 }
 
+void TlsFiles::look_now() {
+  // A look that is under way may have read the files before: another one follows at once.
+  if (changed_) timer_ = loop_.after(std::chrono::milliseconds(looking_ ? 100 : 0), [this] { look(); });
+}
+
 void TlsFiles::look() {
+  if (looking_) return look_now();
+  looking_ = true;
   const auto result = std::make_shared<Result<Read>>(std::in_place);
   background_->run([result, paths = paths_] { *result = read(paths); },
                    [this, result](const Status& done) {
+                     looking_ = false;
                      timer_ = loop_.after(period_, [this] { look(); });
                      if (!done) return on_problem_(done.error());
                      // What cannot be read now may be half written: it is told once it stays so.

@@ -41,6 +41,8 @@ class TlsFiles {
   /// Looks at the files every `period`; `changed` is called when something else was read.
   void watch(std::chrono::milliseconds period, std::function<void()> changed,
              std::function<void(const Error&)> on_problem);
+  /// Looks now: the files were just written. Without watch() nothing happens.
+  void look_now();
 
   /// Writes a colony's folder. Blocks.
   [[nodiscard]] static Status store(const std::string& folder, const security::DaemonIdentity& identity,
@@ -52,6 +54,7 @@ class TlsFiles {
   struct Read;
   [[nodiscard]] static Result<Read> read(const TlsPaths& paths);
   void look();
+  bool looking_ = false;
 
   net::EventLoop& loop_;
   TlsPaths paths_;

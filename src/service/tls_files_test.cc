@@ -53,7 +53,7 @@ TEST_F(TlsFilesTest, a_renewed_certificate_is_read_and_a_broken_one_is_told) {
       },
       [&](const Error& e) {
         ++problems;
-        EXPECT_NE(e.message.find("own certificate"), std::string::npos) << e.message;
+        EXPECT_NE(e.message.find("the colony's certificate"), std::string::npos) << e.message;
         loop_.stop();
       });
   ASSERT_TRUE(TlsFiles::store(own_, {first.private_key, a.make_identity(mac, {})->chain}, a.root()));

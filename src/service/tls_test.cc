@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <fstream>
 #include <future>
 #include <thread>
 
@@ -179,6 +180,23 @@ TEST(Tls, files_that_are_none_are_named) {
   }
   EXPECT_FALSE(net::TlsServer::make({}));
   EXPECT_FALSE(net::TlsClient::make({{}, "rubbish", ""}));
+}
+
+TEST(Tls, without_authorities_of_its_own_a_client_believes_whom_the_system_believes) {
+  const Colony c;
+  const Server server({.people = c.pair(DaemonKind::kQueen, "q", {"127.0.0.1"}), .colony = {}, .authorities = {}});
+  const auto ask = [&] {
+    net::ClientRequest r;
+    r.url = {"127.0.0.1", server.port(), "/", true};
+    const auto answer = net::fetch(std::move(r));
+    return answer ? answer->body : "error: " + answer.error().message;
+  };
+  EXPECT_NE(ask().find("error: "), std::string::npos) << "a root that nobody knows";
+  const std::string file = testing::TempDir() + "/roots.pem";
+  std::ofstream(file) << c.root.certificate;
+  setenv("SSL_CERT_FILE", file.c_str(), 1);
+  EXPECT_EQ(ask(), "");  // it showed no certificate, and was answered
+  unsetenv("SSL_CERT_FILE");
 }
 
 }  // namespace

@@ -8,10 +8,12 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/worker"))
@@ -38,11 +40,16 @@ def listens(port):
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
+# Over TLS on loopback, too: everything that the suites say must hold there.
+TLS = os.environ.get("LLORCH_TEST_TLS") == "1"
+
+
 class Colony:
     def __init__(self, **env):
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="llorch-colony-"))
         self.queen_port, self.hive_port, self.worker_port = free_port(), free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.queen_port}"
+        self.scheme = "https" if TLS else "http"
+        self.url = f"{self.scheme}://127.0.0.1:{self.queen_port}"
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("LLORCH_", "XDG_", "HF_"))} | {"HOME": str(self.home), "LLORCH_HIVE_PORT": str(self.hive_port), "LLORCH_QUEEN_URL": self.url, "LLORCH_ROLES": "1", "LLORCH_LOOP_TURN_MS_MAX": os.environ["LLORCH_LOOP_TURN_MS_MAX"]} | env
         self.children = []
 
@@ -62,6 +69,7 @@ class Colony:
     def queen(self, *flags, local=True):
         """A queen that stays, of our own."""
         log = open(self.home / "queen.log", "a")
+        flags = ["--tls", *flags] if TLS else flags
         p = self.start(BIN / "llorch-queen", "--port", self.queen_port, "--worker-port", self.worker_port, "--heartbeat-interval-sec", "1", "--log-format", "json", *(["--local-mode"] if local else []), *flags, stdout=log, stderr=log)
 
         def up():
@@ -75,8 +83,38 @@ class Colony:
         """A hive that the queen did not start: it shows the key that `llorch hive start` would give it."""
         log = open(self.home / f"{name}.log", "a")
         env = self.env | ({"LLORCH_NODE_TOKEN": self.node_key()} if listens(self.queen_port) else {})
-        p = self.start(BIN / "llorch-hive", "--local-mode", "--port", port, "--hive-id", name, "--queen-url", self.url, "--data-dir", self.home / name, "--heartbeat-interval-sec", "1", "--log-format", "json", "--worker-port", worker_port or free_port(), *flags, stdout=log, stderr=log, env=env)
+        p = self.start(BIN / "llorch-hive", *self.trusted_by(name), "--local-mode", "--port", port, "--hive-id", name, "--queen-url", self.url, "--data-dir", self.home / name, "--heartbeat-interval-sec", "1", "--log-format", "json", "--worker-port", worker_port or free_port(), *flags, stdout=log, stderr=log, env=env)
         return p
+
+    def root_certificate(self):
+        return self.home / ".local/share/llorch/ca/root.pem"
+
+    def connection(self, port=None, timeout=60):
+        """To the queen, or to another daemon of this colony."""
+        if trusting := self.trusting():
+            return http.client.HTTPSConnection("127.0.0.1", port or self.queen_port, timeout=timeout, context=trusting)
+        return http.client.HTTPConnection("127.0.0.1", port or self.queen_port, timeout=timeout)
+
+    def trusting(self):
+        """Who believes this colony's root; None where it speaks plain HTTP: a hive that runs without a queen does."""
+        return ssl.create_default_context(cafile=self.root_certificate()) if TLS and self.root_certificate().exists() else None
+
+    def socket(self, port=None, timeout=30):
+        plain = socket.create_connection(("127.0.0.1", port or self.queen_port), timeout)
+        trusting = self.trusting()
+        return trusting.wrap_socket(plain, server_hostname="127.0.0.1") if trusting else plain
+
+    def urlopen(self, request, timeout=60):
+        return urllib.request.urlopen(self.url + request if isinstance(request, str) else request, timeout=timeout, context=self.trusting())
+
+    def trusted_by(self, name):
+        """Flags of a hive of this colony, whose root is laid into the hive's data directory before."""
+        if not self.trusting():
+            return []
+        (self.home / name / "tls").mkdir(parents=True, exist_ok=True)
+        (self.home / name).chmod(0o700)
+        shutil.copy(self.root_certificate(), self.home / name / "tls/root.pem")
+        return ["--tls"]
 
     def node_key(self):
         """What the queen of this home believes, where she has no keys."""
@@ -88,8 +126,8 @@ class Colony:
         """A heartbeat, or another report of a hive, that is believed."""
         return self.call("POST", path, beat, {"Authorization": "Bearer " + self.node_key()})
 
-    def call(self, method, path, body=None, headers=None, port=None, timeout=60):
-        c = http.client.HTTPConnection("127.0.0.1", port or self.queen_port, timeout=timeout)
+    def call(self, method, path, body=None, headers=None, port=None, timeout=60, plain=False):
+        c = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout) if plain else self.connection(port, timeout)
         start = time.monotonic()
         data = body if isinstance(body, (str, type(None))) else json.dumps(body)
         c.request(method, path, data, ({} if data is None else {"Content-Type": "application/json"}) | (headers or {}))

@@ -1,9 +1,7 @@
 """One contract, three daemons: the dual call, resuming, errors and keys, unchanged against worker, hive and queen (T-36)."""
-import http.client
 import json
 import os
 import re
-import socket
 import time
 import unittest
 
@@ -32,7 +30,7 @@ class Daemon:
         return self.colony.call(method, path, body, headers, self.port)
 
     def open(self, path, headers=None):
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        c = self.colony.connection(self.port)
         c.request("GET", path, None, headers or {})
         return c, c.getresponse()
 
@@ -198,11 +196,14 @@ class QueenContract(Contract, unittest.TestCase):
     def make(c, worker):
         return Daemon(c, "queen", c.queen_port, "/v1/jobs", {"operation": "infer", "model": "builtin:haiku", "prompt": "x", "max_tokens": 20}, {"operation": "infer", "model": "builtin:haiku", "prompt": "x", "max_tokens": 240, "ignore_eos": True})
 
+    def openai(self, port):
+        return openai.OpenAI(base_url=f"{self.colony.scheme}://127.0.0.1:{port}/v1", api_key="unused", max_retries=0, http_client=openai.DefaultHttpxClient(verify=self.colony.trusting() or True))
+
     def test_the_openai_client(self):
         """What a worker answers comes through the queen: the same text, chunks, usage, error classes."""
-        client = openai.OpenAI(base_url=f"http://127.0.0.1:{self.d.port}/v1", api_key="unused", max_retries=0)
+        client = self.openai(self.d.port)
         worker = self.colony.call("GET", "/v1/status")[2]["workers"][0]
-        direct = openai.OpenAI(base_url=f"http://127.0.0.1:{worker['port']}/v1", api_key="unused", max_retries=0)
+        direct = self.openai(worker["port"])
         self.assertIn("builtin:haiku", [m.id for m in client.models.list()])
         fields = dict(messages=[{"role": "user", "content": "Write a haiku about the sea"}], seed=7, temperature=0.9, logprobs=True, top_logprobs=2, n=2)
         through, there = client.chat.completions.create(model="haiku", **fields), direct.chat.completions.create(model="builtin:haiku", **fields)
@@ -228,7 +229,7 @@ class QueenContract(Contract, unittest.TestCase):
 
     def test_a_client_that_leaves_frees_its_worker(self):
         body = json.dumps({"model": "haiku", "messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": 240, "ignore_eos": True})
-        with socket.create_connection(("127.0.0.1", self.d.port)) as s:
+        with self.colony.socket(self.d.port) as s:
             s.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
             s.recv(1000)
         wait_for(lambda: self.colony.call("GET", "/v1/status")[2]["workers"][0]["inflight"] == 0, 5)

@@ -35,7 +35,7 @@ class Docs(unittest.TestCase):
         with Colony(HF_ENDPOINT=hub.url) as c:
             c.env |= {"LLORCH_QUEEN_PORT": str(c.queen_port)}
             elsewhere = free_port()
-            self.run_all([line for line in blocks("docs/colony.md") if line.startswith("llorch ") and "attic" not in line], c, [(r"^llorch (run|queen start|doctor)", rf"llorch \1 --queen-flag=--worker-port={c.worker_port}"), (r"^llorch chat", r"echo hello | llorch chat"), ("worker-cpu-8601", f"worker-cpu-{c.worker_port}"), ("^llorch hive start", f"llorch hive start --hive-id elsewhere --port {elsewhere} --worker-port {c.worker_port + 1}")])
+            self.run_all([line for line in blocks("docs/colony.md") if line.startswith("llorch ") and not re.search("attic|queen.lan|^llorch ca ", line)], c, [(r"^llorch (run|queen start|doctor)", rf"llorch \1 --queen-flag=--worker-port={c.worker_port}"), (r"^llorch chat", r"echo hello | llorch chat"), ("worker-cpu-8601", f"worker-cpu-{c.worker_port}"), ("^llorch hive start", f"llorch hive start --hive-id elsewhere --port {elsewhere} --worker-port {c.worker_port + 1}")])
             c.assert_nothing_left()
         readme = list(blocks("README.md"))
         colony = readme[readme.index([x for x in readme if "llorch run builtin" in x][0]) : readme.index([x for x in readme if "queen stop" in x][0]) + 1]
@@ -80,17 +80,30 @@ class Docs(unittest.TestCase):
         with Colony() as c:
             (c.home / "token").write_text("a-token-of-the-colony")
             (c.home / "token").chmod(0o600)
-            attic = free_port()
-            for line in blocks("docs/colony.md"):
-                if line.startswith(("llorch-queen", "llorch-hive")):
-                    words = line.replace("queen.lan:8500", f"127.0.0.1:{c.queen_port}").replace("queen.lan", "localhost").replace(" token ", f" {c.home}/token ").split()
-                    port = c.queen_port if words[0] == "llorch-queen" else attic
-                    c.start(BIN / words[0], *words[1:], "--port", port, "--data-dir", c.home / words[0], *(["--worker-port", c.worker_port]), "--log-format", "json", stderr=open(c.home / f"{words[0]}.log", "a"))
-                    wait_for(lambda: subprocess.run(["curl", "-sf", f"http://127.0.0.1:{port}/health"], capture_output=True).returncode == 0)
-            auth = {"Authorization": "Bearer a-token-of-the-colony"}
-            wait_for(lambda: [h["id"] for h in c.call("GET", "/v1/status", None, auth)[2]["hives"]] == ["attic"])
-            events = c.job({"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 5}, auth)
-            self.assertEqual(events[-1][1], "end", events[-1])
+            token, log = ("--token-file", c.home / "token"), open(c.home / "llorch-queen.log", "a")
+            c.url = f"https://localhost:{c.queen_port}"
+            lines = [line for line in blocks("docs/colony.md") if "queen.lan" in line and "attic" not in line]
+            self.assertEqual([line.split()[:3] for line in lines], [["llorch-queen", "--listen", "0.0.0.0"], ["llorch", "hive", "invite"], ["llorch", "hive", "join"]])
+            here = [line.replace("queen.lan:8500", f"localhost:{c.queen_port}").replace("queen.lan", "localhost").replace("-file token", f"-file {c.home}/token").split() for line in lines]
+            c.start(BIN / here[0][0], *here[0][1:], "--port", c.queen_port, "--worker-port", c.worker_port, "--log-format", "json", stderr=log)
+            wait_for(lambda: subprocess.run(["curl", "-sf", "--cacert", c.root_certificate(), c.url + "/health"], capture_output=True).returncode == 0)
+            invited = c.keeper(*here[1][1:])
+            self.assertEqual(invited.returncode, 0, invited.stderr)
+            shown = invited.stdout.split()[-1]
+            at = ("--hive-id", "attic", "--port", free_port(), "--worker-port", free_port())
+            joined = c.keeper(*[shown if word == "TOKEN" else word for word in here[2][1:]], *at)
+            self.assertEqual(joined.returncode, 0, joined.stderr)
+            try:
+                # Her own machine's commands find her by themselves, over TLS: the root is in her data directory.
+                status = c.keeper("status", "--json", "--queen", f"http://127.0.0.1:{c.queen_port}", *token)
+                self.assertIn("attic", status.stdout, status.stderr)
+                r = c.keeper("infer", "--model", "haiku", "rain", "--queen", c.url, *token, "--max-tokens", "5")
+                self.assertEqual(r.returncode, 0, r.stderr)
+                for line in [line for line in blocks("docs/colony.md") if line.startswith("llorch ca ")]:
+                    r = subprocess.run([BIN / "llorch", *line.split()[1:], *(("--queen", c.url, *token) if "revoke" in line else ())], cwd=c.home, capture_output=True, text=True, env=c.env, timeout=30)
+                    self.assertEqual(r.returncode, 1 if "import" in line else 0, line + r.stderr)  # there is an authority already
+            finally:
+                self.assertEqual(c.keeper("hive", "stop", "--hive-id", "attic").returncode, 0)
 
     def test_routes_are_the_code_s(self):
         text = (ROOT / "docs/colony.md").read_text()
@@ -110,7 +123,8 @@ class Docs(unittest.TestCase):
                     connection.request(method, route.replace("{}", "x"))
                     status = connection.getresponse().status
                     connection.close()
-                    self.assertEqual(status, 200 if scope == "public" else 401, (app, method, route))
+                    self.assertEqual(status, 404 if route == "/v1/ca" else 200 if scope == "public" else 401,  # this queen has no authority
+                                     (app, method, route))
                 paths = {r for _, r, _ in told}
                 # Whatever the code declares is in the document: a method that a known path lacks is named by 405.
                 declared = set()

@@ -1,120 +1,16 @@
 """Real hosts: machines in network and process namespaces of their own, each with an sshd, made by the test (needs root). Hives are
 installed over SSH and join with one-time tokens; then a cable is cut, a hive is killed, the queen is restarted, a machine loses power."""
-import contextlib
 import json
 import os
-import pathlib
 import re
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
-import time
 import unittest
 
 from colony import BIN, ROOT, main, parse_sse, text_of, wait_for
+from lan import NET, ROOT_CERTIFICATE, WHY_NOT, Lan, run
 
 TOKEN = "the-token-of-this-colony"
-NET = "10.77.0"
-
-
-def run(*arguments, **more):
-    return subprocess.run([str(a) for a in arguments], check=True, capture_output=True, text=True, **more).stdout
-
-
-class Lan:
-    """A switch, and machines plugged into it. Each has its own network, processes and home directory."""
-
-    def __init__(self, names):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="llorch-lan-"))
-        self.tag = f"ll{os.getpid() % 100000}"
-        self.machines = {}
-        run("ip", "netns", "add", f"{self.tag}-lan")
-        self.inside("lan", "ip", "link", "add", "br0", "type", "bridge")
-        self.inside("lan", "ip", "link", "set", "br0", "up")
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "key")
-        for number, name in enumerate(names, 1):
-            self.plug(name, f"{NET}.{number}")
-
-    def inside(self, name, *arguments, **more):
-        return run("ip", "netns", "exec", f"{self.tag}-{name}", *arguments, **more)
-
-    def plug(self, name, address):
-        ns, wire = f"{self.tag}-{name}", f"v{name}"
-        run("ip", "netns", "add", ns)
-        run("ip", "link", "add", wire, "netns", f"{self.tag}-lan", "type", "veth", "peer", "name", "eth0", "netns", ns)
-        self.inside("lan", "ip", "link", "set", wire, "master", "br0", "up")
-        for command in (("addr", "add", f"{address}/24", "dev", "eth0"), ("link", "set", "eth0", "up"), ("link", "set", "lo", "up")):
-            self.inside(name, "ip", *command)
-        home = self.folder / name
-        (home / ".ssh").mkdir(parents=True, mode=0o700)
-        (home / ".ssh/authorized_keys").write_text((self.folder / "key.pub").read_text())
-        (home / ".ssh/config").write_text(f"IdentityFile {self.folder}/key\nStrictHostKeyChecking accept-new\nLogLevel ERROR\nBatchMode yes\n")
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / f"{name}-host")
-        (self.folder / f"{name}.conf").write_text(f"ListenAddress {address}\nHostKey {self.folder}/{name}-host\nPidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\nAuthorizedKeysFile /root/.ssh/authorized_keys\nLogLevel ERROR\n")
-        self.machines[name] = address
-        self.power_on(name)
-
-    def power_on(self, name):
-        # The first process of a process namespace takes all others of it along.
-        os.makedirs("/run/sshd", exist_ok=True)
-        script = f"mount --make-rprivate / && mount --bind {self.folder / name} /root && exec /usr/sbin/sshd -D -e -f {self.folder / name}.conf"
-        log = open(self.folder / f"{name}.sshd.log", "a")
-        p = subprocess.Popen(["ip", "netns", "exec", f"{self.tag}-{name}", "unshare", "-m", "-p", "-f", "--kill-child", "--mount-proc", "sh", "-c", script], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        setattr(self, f"_{name}", p)
-        wait_for(lambda: self.children(p.pid), 10)
-
-    @staticmethod
-    def children(pid):
-        with contextlib.suppress(OSError):
-            return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return []
-
-    def command(self, name, *arguments):
-        """What runs a program on a machine: entered as the test, not over SSH."""
-        init = self.children(getattr(self, f"_{name}").pid)[0]
-        return ["nsenter", "-t", init, "-m", "-n", "-p", "env", "-i", "HOME=/root", "PATH=/usr/bin:/bin:/usr/sbin", "TMPDIR=/tmp", *map(str, arguments)]
-
-    def power_off(self, name):
-        p = getattr(self, f"_{name}")
-        p.kill()
-        p.wait()
-
-    def cable(self, name, state):
-        self.inside("lan", "ip", "link", "set", f"v{name}", state)
-
-    def processes(self):
-        """(machine, command line) of our programs on all machines."""
-        found = []
-        for p in pathlib.Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                if p.name.isdigit() and (p / "exe").readlink().name.startswith("llorch"):
-                    where = os.stat(p / "ns/net").st_ino
-                    for name in self.machines:
-                        if os.stat(f"/run/netns/{self.tag}-{name}").st_ino == where:
-                            found.append((name, (p / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip(), int(p.name)))
-        return found
-
-    def close(self):
-        for name in self.machines:
-            self.power_off(name)
-        for name in [*self.machines, "lan"]:
-            subprocess.run(["ip", "netns", "del", f"{self.tag}-{name}"], capture_output=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def cannot():
-    """Why this machine can have no hosts of its own, or nothing."""
-    if os.geteuid() != 0:
-        return "it needs root"
-    probe = subprocess.run("ip netns add llprobe && ip netns exec llprobe unshare -m -p -f --mount-proc true; ok=$?; ip netns del llprobe; exit $ok", shell=True, capture_output=True, text=True)
-    return "no namespaces can be made: " + probe.stderr.strip() if probe.returncode else None
-
-
-WHY_NOT = cannot()
-if WHY_NOT:
-    print("not run: machines of the test's own:", WHY_NOT)
 
 
 @unittest.skipIf(WHY_NOT, f"not run: {WHY_NOT}")
@@ -122,7 +18,7 @@ class Hosts(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.lan = Lan(["q", "a", "b", "c"])
-        cls.url = f"http://{NET}.1:8500"
+        cls.url = f"https://{NET}.1:8500"
         (cls.lan.folder / "q/token").write_text(TOKEN)
         (cls.lan.folder / "q/token").chmod(0o600)
         # Slow enough to be caught at work.
@@ -146,7 +42,7 @@ class Hosts(unittest.TestCase):
     def curl(cls, method, path, body=None, token=TOKEN, url=None, seconds=90):
         """(status, text), or None when nobody answers."""
         data = [] if body is None else ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
-        r = subprocess.run(cls.lan.command("q", "curl", "-sS", "-m", seconds, "-X", method, "-H", f"Authorization: Bearer {token}", "-w", "\n%{http_code}", *data, (url or cls.url) + path), capture_output=True, text=True)
+        r = subprocess.run(cls.lan.command("q", "curl", "-sS", "--cacert", ROOT_CERTIFICATE, "-m", seconds, "-X", method, "-H", f"Authorization: Bearer {token}", "-w", "\n%{http_code}", *data, (url or cls.url) + path), capture_output=True, text=True)
         if r.returncode:
             return None
         text, status = r.stdout.rsplit("\n", 1)
@@ -170,7 +66,7 @@ class Hosts(unittest.TestCase):
         """A client of a job's stream, and the file that what came is in."""
         came = self.lan.folder / f"came-{made['job_id']}"
         with open(came, "w") as out:
-            return subprocess.Popen(self.lan.command("q", "curl", "-sSN", "-m", 100, "-H", f"Authorization: Bearer {TOKEN}", self.url + made["sse_url"]), stdout=out), came
+            return subprocess.Popen(self.lan.command("q", "curl", "-sSN", "--cacert", ROOT_CERTIFICATE, "-m", 100, "-H", f"Authorization: Bearer {TOKEN}", self.url + made["sse_url"]), stdout=out), came
 
     def placed(self, events):
         """The hive on which it ran."""
@@ -193,7 +89,7 @@ class Hosts(unittest.TestCase):
         lines = [re.sub(r"\s+#.*", "", line) for line in (ROOT / "docs/colony.md").read_text().splitlines() if line.startswith("llorch hive") and "attic" in line]
         self.assertEqual([line.split()[2] for line in lines], ["install", "start", "status", "stop", "uninstall"])
         for line in lines:
-            words = line.replace("me@attic.lan", f"root@{NET}.2").replace("http://queen.lan:8500", self.url).replace("--token-file token", "--token-file /root/token").split()
+            words = line.replace("me@attic.lan", f"root@{NET}.2").replace("https://queen.lan:8500", self.url).replace("--token-file token", "--token-file /root/token").split()
             r = subprocess.run(self.lan.command("q", BIN / "llorch", *words[1:]), capture_output=True, text=True, timeout=120)
             self.assertEqual(r.returncode, 0, f"{line}\n{r.stdout}\n{r.stderr}")
             if words[2] == "start":
@@ -251,10 +147,13 @@ class Hosts(unittest.TestCase):
         self.assertEqual((status, json.loads(text)["error"]["code"]), (403, "FORBIDDEN"), "a hive spoke for another")
         for method, path in (("POST", "/v1/jobs"), ("GET", "/v1/status"), ("POST", "/v1/shutdown"), ("POST", "/v1/join-tokens")):
             self.assertEqual(self.curl(method, path, {} if method == "POST" else None, token=node)[0], 403, path)
-        self.assertEqual(self.curl("GET", "/v1/capabilities", token=node, url=f"http://{NET}.3:8600")[0], 401, "a hive's key does not open another hive")
-        once = json.loads(self.curl("POST", "/v1/join-tokens", {})[1])["token"]
+        self.assertEqual(self.curl("GET", "/v1/capabilities", token=node, url=f"https://{NET}.3:8600")[0], 401, "a hive's key does not open another hive")
+        once, root = json.loads(self.curl("POST", "/v1/join-tokens", {})[1])["token"].split(".")
+        self.assertEqual(root, json.loads(self.curl("GET", "/v1/ca")[1])["fingerprint"])
         self.assertEqual(self.curl("POST", "/v1/heartbeat", beat, token=once)[0], 403, "a join token is for joining")
-        joining = {"hive_id": "intruder", "token": "x" * 20}
+        run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", self.lan.folder / "intruder.key")
+        request = run("openssl", "req", "-new", "-key", self.lan.folder / "intruder.key", "-subj", "/CN=x")
+        joining = {"hive_id": "intruder", "token": "x" * 20, "certificate_request": request}
         self.assertEqual(self.curl("POST", "/v1/hive/join", joining | {"hive_id": "host-a"}, token=once)[0], 409)
         self.assertEqual(self.curl("POST", "/v1/hive/join", joining | {"hive_id": "../x"}, token=once)[0], 400)
         self.assertEqual(self.curl("POST", "/v1/hive/join", joining, token=once)[0], 200)

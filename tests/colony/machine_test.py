@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 import unittest
-import urllib.request
 
 from colony import BIN, SANITIZED, STORIES, Colony, free_port, listens, main, not_run, parse_sse, text_of, wait_for
 
@@ -58,7 +57,7 @@ class Machine(unittest.TestCase):
             node = c.call("GET", "/v1/status")[2]["hives"][0]["node"]
             self.assertTrue(0 <= node["cpu_pct"] <= 100)
             self.assertLessEqual(node["ram_used_mb"], node["ram_total_mb"])
-            stats = subprocess.run(["curl", "-sN", "-m", "3", f"http://127.0.0.1:{c.hive_port}/v1/heartbeats/stream"], capture_output=True, text=True).stdout
+            stats = subprocess.run(["curl", "-sN", "-m", "3", *(["--cacert", c.root_certificate()] if c.trusting() else []), f"{c.scheme}://127.0.0.1:{c.hive_port}/v1/heartbeats/stream"], capture_output=True, text=True).stdout
             worker = json.loads(next(line for line in stats.splitlines() if line.startswith("data: "))[6:])["workers"][0]
             self.assertEqual((worker["pid"], worker["group"], worker["instance"]), (busy["pid"], "llm", busy["worker_id"]))
             self.assertIn(busy["pid"], worker["pids"])
@@ -82,8 +81,9 @@ class Machine(unittest.TestCase):
             wait_for(lambda: listens(port))
             fit = wait_for(lambda: (a := c.call("GET", f"/v1/memory-check?model=file:{model}&device=cpu&ctx=1024&parallel=2", port=port))[0] == 503 and a[2]["error"]["details"])
             w = c.start(BIN / "llorch-worker-cpu", "serve", "-m", model, "--local-mode", "--port", where := free_port(), "--ctx", "1024", "--max-batch", "2", "--log-level", "mute")
-            wait_for(lambda: listens(where) and c.call("GET", "/v1/ready", port=where)[2]["ready"], 60)
-            ask = lambda k: said.append(c.call("POST", "/v1/completions", {"model": "m.gguf", "prompt": [(17 * i * k + 3) % 30000 for i in range(1000)], "max_tokens": 4, "ignore_eos": True}, None, where, 120))
+            plain = lambda method, path, body=None: c.call(method, path, body, None, where, 120, plain=True)  # it is no worker of the colony
+            wait_for(lambda: listens(where) and plain("GET", "/v1/ready")[2]["ready"], 60)
+            ask = lambda k: said.append(plain("POST", "/v1/completions", {"model": "m.gguf", "prompt": [(17 * i * k + 3) % 30000 for i in range(1000)], "max_tokens": 4, "ignore_eos": True}))
             said = []
             threads = [threading.Thread(target=ask, args=(k,)) for k in (1, 2)]
             [t.start() for t in threads], [t.join() for t in threads]
@@ -216,7 +216,7 @@ EOF
             q.wait(20)
             c.queen("--eviction-vram-threshold", "0.0001", "--pin-model", "haiku")
             c.infer()
-            with urllib.request.urlopen(c.url + "/v1/heartbeats/stream", timeout=30) as looks:  # one at each look
+            with c.urlopen("/v1/heartbeats/stream", 30) as looks:  # one at each look
                 seen = 0
                 while seen < 3:
                     seen += b'"type":"queen"' in looks.readline()
@@ -250,7 +250,7 @@ EOF
             while "tokens in" not in lines[-1] or sum("tokens in" in x for x in lines) < 2:  # of the second answer: it follows
                 lines.append(follow.stdout.readline())
                 self.assertTrue(lines[-1], "it ended")
-            direct = f"--direct=http://127.0.0.1:{c.hive_port}"
+            direct = f"--direct={c.scheme}://127.0.0.1:{c.hive_port}"
             r = c.keeper("worker", "list", direct)
             self.assertIn(str(pid), r.stdout)
             r = c.keeper("worker", "logs", str(pid), "-n", "3", direct)
@@ -359,7 +359,7 @@ EOF
 
         with Colony() as c, http.server.ThreadingHTTPServer(("127.0.0.1", c.queen_port), Old) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
-            r = c.keeper("run", "haiku", "x")
+            r = c.keeper("run", "haiku", "x", "--queen", f"http://127.0.0.1:{c.queen_port}")
             server.shutdown()
             self.assertEqual(r.returncode, 1)
             self.assertIn("VERSION_MISMATCH", r.stderr)

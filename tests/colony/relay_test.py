@@ -2,7 +2,6 @@
 import contextlib
 import json
 import re
-import socket
 import threading
 import unittest
 
@@ -76,7 +75,7 @@ class Relay(unittest.TestCase):
         frame = b"data: " + b"x" * (MIB - 8) + b"\n\n"
         self.worker("ant", lambda h: took.append(sends(h, head(200, "text/event-stream"), frame, 128)))
         body = json.dumps(CHAT | {"stream": True})
-        with socket.create_connection(("127.0.0.1", self.c.queen_port)) as client:
+        with self.c.socket() as client:
             client.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
             wait_for(lambda: took, 30)
         self.assertLess(took[0], 64)

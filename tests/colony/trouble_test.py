@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -51,7 +50,7 @@ class Trouble(unittest.TestCase):
             # The same name from another address, while the first is alive, is refused; after its death it may come back.
             other = c.hive("ant", free_port())
             time.sleep(1.5)
-            self.assertEqual([h["url"] for h in c.call("GET", "/v1/status")[2]["hives"] if h["id"] == "ant"], [f"http://127.0.0.1:{ports['ant']}"])
+            self.assertEqual([h["url"] for h in c.call("GET", "/v1/status")[2]["hives"] if h["id"] == "ant"], [f"{c.scheme}://127.0.0.1:{ports['ant']}"])
             other.send_signal(signal.SIGTERM)
             other.wait(10)
             c.hive("bee", free_port())
@@ -77,7 +76,7 @@ class Trouble(unittest.TestCase):
             c.queen()
             c.infer()
             made = c.call("POST", "/v1/jobs", {"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 240, "ignore_eos": True})[2]
-            r = urllib.request.urlopen(c.url + made["sse_url"])
+            r = c.urlopen(made["sse_url"])
             text = b""
             while b"event: token" not in text:
                 text += r.readline()
@@ -137,7 +136,7 @@ class Trouble(unittest.TestCase):
             made = json.loads(subprocess.run([BIN / "llorch", "key", "create", "--json", "--name", "laptop"], capture_output=True, text=True, env=c.env).stdout)
             c.queen("--token-file", c.home / "token", "--keys-file", made["keys_file"], local=False)
             log = open(c.home / "tight.log", "a")
-            c.start(BIN / "llorch-hive", "--token-file", c.home / "token", "--port", free_port(), "--hive-id", "tight", "--queen-url", c.url, "--data-dir", c.home / "tight", "--heartbeat-interval-sec", "1", "--memory-limit-mb", "1", "--log-format", "json", stdout=log, stderr=log)
+            c.start(BIN / "llorch-hive", *c.trusted_by("tight"), "--token-file", c.home / "token", "--port", free_port(), "--hive-id", "tight", "--queen-url", c.url, "--data-dir", c.home / "tight", "--heartbeat-interval-sec", "1", "--memory-limit-mb", "1", "--log-format", "json", stdout=log, stderr=log)
             admin, infer = {"Authorization": "Bearer " + TOKEN}, {"Authorization": "Bearer " + made["key"]}
             wait_for(lambda: [h for h in c.call("GET", "/v1/status", None, admin)[2]["hives"] if h["known"]])
             for who, key in (("admin", admin), ("infer", infer)):
@@ -324,12 +323,12 @@ class Counts(unittest.TestCase):
 
     def chat(self, c, **fields):
         r = urllib.request.Request(c.url + "/v1/chat/completions", json.dumps(self.CHAT | fields).encode(), {"Content-Type": "application/json"})
-        return urllib.request.urlopen(r, timeout=60)
+        return c.urlopen(r)
 
     def started_job(self, c):
         """The reader of a job that has brought its first token, and the job."""
         made = c.call("POST", "/v1/jobs", {"operation": "infer", **self.LONG})[2]
-        r = urllib.request.urlopen(c.url + made["sse_url"], timeout=60)
+        r = c.urlopen(made["sse_url"])
         while b"event: token" not in r.readline():
             pass
         return r, made
@@ -395,7 +394,7 @@ class Counts(unittest.TestCase):
     def chat_socket(self, c):
         """A connection whose request has reached the queen."""
         body = json.dumps(self.CHAT).encode()
-        s = socket.create_connection(("127.0.0.1", c.queen_port), 30)
+        s = c.socket()
         s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         wait_for(lambda: self.read(c)[0] == sum(self.ends.values()) + 1)
         return s

@@ -6,10 +6,13 @@ import os
 import pathlib
 import resource
 import signal
+import ssl
 import subprocess
 import unittest
+import urllib.error
+import urllib.request
 
-from colony import BIN, Colony, free_port, listens, main, wait_for
+from colony import BIN, Colony, free_port, listens, main, parse_sse, wait_for
 from listener import Listener
 
 OPERATOR = "the-operators-own-token"
@@ -194,18 +197,28 @@ class Trust(unittest.TestCase):
 
                 def asked():
                     nonlocal r
-                    r = subprocess.run(c.command("infer", "--model", "haiku", "rain", "--queen", f"http://{address}:{c.queen_port}", "--token-file", token, "--no-autostart", "--max-tokens", "5"), capture_output=True, text=True, env=c.env, timeout=60)
+                    r = subprocess.run(c.command("infer", "--model", "haiku", "rain", "--queen", f"{'http' if address.startswith('127.') else 'https'}://{address}:{c.queen_port}", "--token-file", token, "--no-autostart", "--max-tokens", "5"), capture_output=True, text=True, env=c.env, timeout=60)
                     return "does not answer" not in r.stderr
                 wait_for(asked, 20)
                 self.assertEqual(r.returncode, 0, r.stderr + (c.home / "queen.log").read_text()[-2000:])
 
-    def test_tls_is_refused_where_a_colony_needs_it(self):
+    def test_people_and_daemons_speak_tls_with_a_queen_that_has_a_certificate(self):
         with Colony() as c:
-            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", c.home / "k", "-out", c.home / "c", "-subj", "/CN=localhost", "-days", "2"], check=True, capture_output=True)
-            for program in ("llorch-queen", "llorch-hive"):
-                r = subprocess.run([BIN / program, "--local-mode", "--port", str(free_port()), "--data-dir", c.home / "d", "--tls-cert", c.home / "c", "--tls-key", c.home / "k"], capture_output=True, text=True, env=c.env, timeout=20)
-                self.assertEqual(r.returncode, 2, r.stderr)
-                self.assertIn("do not speak TLS", r.stderr)
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", c.home / "k", "-out", c.home / "c", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"], check=True, capture_output=True)
+            log = open(c.home / "queen.log", "a")
+            c.start(BIN / "llorch-queen", "--local-mode", "--port", c.queen_port, "--worker-port", c.worker_port, "--heartbeat-interval-sec", "1", "--tls-cert", c.home / "c", "--tls-key", c.home / "k", stdout=log, stderr=log)
+            trusting = ssl.create_default_context(cafile=c.home / "c")
+
+            def haiku():
+                order = {"operation": "infer", "model": "builtin:haiku", "prompt": "Write a haiku about rain", "max_tokens": 5}
+                to = urllib.request.Request(f"https://localhost:{c.queen_port}/v1/jobs", json.dumps(order).encode(), {"Content-Type": "application/json"})
+                with contextlib.suppress(urllib.error.URLError, ConnectionError):
+                    job = json.load(urllib.request.urlopen(to, context=trusting, timeout=30))
+                    with urllib.request.urlopen(f"https://localhost:{c.queen_port}{job['sse_url']}", context=trusting, timeout=60) as events:
+                        return parse_sse(events.read().decode())[0][-1][1]
+            wait_for(lambda: haiku() == "end", 30)
+            with self.assertRaises(urllib.error.URLError):
+                urllib.request.urlopen(f"https://localhost:{c.queen_port}/health", timeout=10)
 
     # 15.5
     def test_a_second_daemon_leaves_a_folder_alone(self):

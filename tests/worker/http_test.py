@@ -145,6 +145,7 @@ class Tls(unittest.TestCase):
 
             wait_for(healthy, 30)
             self.assertTrue(whole(ask("POST", "/v1/chat/completions", CHAT)).startswith(b"HTTP/1.1 200"))
+            self.assertTrue(whole(ask("POST", "/v1/chat/completions", "x" * 12_000_000)).startswith(b"HTTP/1.1 413"), "a refusal arrives while the body is still sent")
             stream = json.dumps(json.loads(CHAT) | {"stream": True})
             self.assertTrue(whole(ask("POST", "/v1/chat/completions", stream)).endswith(b"0\r\n\r\n"))
             long = json.dumps(json.loads(CHAT) | {"stream": True, "max_tokens": 200, "ignore_eos": True})

@@ -1,7 +1,10 @@
 // relay-bench: what a queen's relay costs. A mock hive and worker with many slow streams, a real queen in between, and
 // the clients; the same streams without the queen in the same run. Prints ratios.
 #include <algorithm>
+#include <atomic>
 #include <deque>
+#include <list>
+#include <thread>
 
 #include "bench_tools.h"
 #include "command_line.h"
@@ -9,6 +12,8 @@
 #include "net/http_client.h"
 #include "net/http_server.h"
 #include "net/sse.h"
+#include "net/tls.h"
+#include "security/authority.h"
 #include "service/process.h"
 
 namespace llorch::dev {
@@ -18,7 +23,9 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 struct RelayBenchFlags {
-  int streams = 1000, rate = 20, seconds = 5, port = 18590;
+  int streams = 1000, rate = 20, seconds = 5, port = 18590, handshakes = 0;
+  bool tls = false;
+  [[nodiscard]] const char* scheme() const { return tls ? "https" : "http"; }
 };
 
 double now_us() { return std::chrono::duration<double, std::micro>(Clock::now().time_since_epoch()).count(); }
@@ -28,8 +35,9 @@ class Mock {
  public:
   Mock(net::EventLoop& loop, const RelayBenchFlags& f) : loop_(loop), f_(f) {}
 
-  Status start() {
+  Status start(std::shared_ptr<net::TlsServer> tls) {
     net::ServerOptions o;
+    o.tls = std::move(tls);
     o.connections_max = o.connections_per_peer_max = 20'000;
     LLORCH_TRY(server_, net::HttpServer::make(
                             loop_, o, [this](const net::Request& r, const net::ExchangePtr& e) { answer(r, e); },
@@ -39,7 +47,7 @@ class Mock {
     tick();
     return {};
   }
-  [[nodiscard]] std::string url() const { return fmt::format("http://127.0.0.1:{}", server_->port()); }
+  [[nodiscard]] std::string url() const { return fmt::format("{}://127.0.0.1:{}", f_.scheme(), server_->port()); }
   [[nodiscard]] std::string beat() const {
     return fmt::format(
         R"({{"hive_id":"mock","url":"{0}","version":"0","node":{{}},"workers":[{{"worker_id":"w","uri":"{0}","model_ref":"builtin:haiku","device":"cpu","kind":"cpu","state":"ready","pid":1,"port":{1}}}]}})",
@@ -171,6 +179,68 @@ class Clients {
   std::deque<net::Call> calls_;
 };
 
+/// Calls that each make a connection of their own, so many a second, from a thread of their own.
+class Handshakes {
+ public:
+  Handshakes(std::string url, int per_second, std::shared_ptr<const net::TlsClient> client)
+      : url_(std::move(url)), per_second_(per_second), client_(std::move(client)), thread_([this] { run(); }) {}
+  ~Handshakes() {
+    loop_.post([this] { loop_.stop(); });
+    thread_.join();
+  }
+  [[nodiscard]] int done() const { return done_.load(); }
+  [[nodiscard]] int failed() const { return failed_.load(); }
+
+ private:
+  void run() {
+    tick();
+    loop_.run();
+  }
+  void tick() {
+    std::erase_if(calls_, [](const auto& c) { return c.second; });
+    for (due_ += per_second_ / 100.0; due_ >= 1; due_ -= 1) {
+      auto& [call, ended] = calls_.emplace_back();
+      net::ClientRequest r;
+      r.url = net::parse_url(url_).value(), r.tls = client_;
+      call = net::start_call(loop_, std::move(r),
+                             {.on_head = {}, .on_data = {}, .on_end = [this, &ended](const Status& s) {
+                                ++(s ? done_ : failed_);
+                                ended = true;
+                              }});
+    }
+    next_ += milliseconds(10);
+    timer_ = loop_.after(std::max(Clock::duration(0), next_ - Clock::now()), [this] { tick(); });
+  }
+
+  std::string url_;
+  int per_second_;
+  std::shared_ptr<const net::TlsClient> client_;
+  net::EventLoop loop_;
+  std::list<std::pair<net::Call, bool>> calls_;
+  double due_ = 0;
+  Clock::time_point next_ = Clock::now();
+  net::EventLoop::Timer timer_;
+  std::atomic<int> done_ = 0, failed_ = 0;
+  std::thread thread_;  // last: it uses what is above
+};
+
+/// The certificates of a mock hive in the colony of the benchmark's queen, who has made her authority by now.
+struct MockIdentity {
+  std::shared_ptr<net::TlsServer> server;
+  std::shared_ptr<const net::TlsClient> client;
+};
+Result<MockIdentity> make_identity() {
+  LLORCH_TRY(const auto authority, security::Authority::open(std::string(kBenchFolder) + "/ca", {.queen_id = "bench"}));
+  LLORCH_TRY(const auto own, authority.make_identity({security::DaemonKind::kHive, "mock"}, {"127.0.0.1"}));
+  MockIdentity made;
+  LLORCH_TRY(made.server, net::TlsServer::make({.people = {},
+                                                .colony = {own.chain, own.private_key},
+                                                .authorities = authority.root(),
+                                                .callers_must_show = true}));
+  LLORCH_TRY(made.client, net::TlsClient::make({{own.chain, own.private_key}, authority.root(), ""}));
+  return made;
+}
+
 struct Figures {
   double median_ms = 0, p99_ms = 0, tokens_s = 0, cpu_us = 0, behind = 0;
 };
@@ -180,21 +250,38 @@ class RelayBench {
   explicit RelayBench(RelayBenchFlags f) : f_(f), mock_(loop_, f_) {}
 
   Result<int> run() {
-    LLORCH_OK(mock_.start());
-    LLORCH_TRY(const auto queen, start_queen(loop_, f_.port));
-    const std::string base = fmt::format("http://127.0.0.1:{}", f_.port);
+    LLORCH_TRY(const auto queen, start_queen(loop_, f_.port, f_.tls));
+    const std::string base = fmt::format("{}://127.0.0.1:{}", f_.scheme(), f_.port);
+    MockIdentity identity;
+    if (f_.tls) {
+      LLORCH_OK(until(
+          loop_, [] { return access((std::string(kBenchFolder) + "/ca/issuer.pem").c_str(), F_OK) == 0; }, 10));
+      LLORCH_TRY(identity, make_identity());
+      loop_.set_tls_client(identity.client);
+    }
+    LLORCH_OK(mock_.start(identity.server));
     LLORCH_OK(until(
         loop_, [&] { return tell(loop_, heartbeat(base, mock_.beat())); }, 10));
     LLORCH_TRY(const Figures direct, measure(mock_.url(), "/v1/inference", R"({"prompt":"x"})", 0));
     LLORCH_TRY(const Figures relayed,
                measure(base, "/v1/jobs", R"({"operation":"infer","model":"builtin:haiku","prompt":"x","raw":true})",
                        queen->pid()));
-    std::printf("%d streams at %d tokens/s each for %d s\n", f_.streams, f_.rate, f_.seconds);
+    std::optional<Figures> beside;
+    if (f_.handshakes > 0) {
+      const Handshakes others(base + "/health", f_.handshakes, identity.client);
+      LLORCH_TRY(beside, measure(base, "/v1/jobs",
+                                 R"({"operation":"infer","model":"builtin:haiku","prompt":"x","raw":true})", queen->pid()));
+      std::printf("%d connections were made beside the last row, %d failed\n", others.done(), others.failed());
+    }
+    std::printf("%d streams at %d tokens/s each for %d s, over %s\n", f_.streams, f_.rate, f_.seconds, f_.scheme());
     std::printf("%-22s %12s %12s %12s %14s\n", "", "tokens/s", "median ms", "p99 ms", "CPU us/token");
     std::printf("%-22s %12.0f %12.3f %12.3f %14s\n", "worker alone", direct.tokens_s, direct.median_ms, direct.p99_ms,
                 "-");
     std::printf("%-22s %12.0f %12.3f %12.3f %14.1f\n", "through the queen", relayed.tokens_s, relayed.median_ms,
                 relayed.p99_ms, relayed.cpu_us);
+    if (beside)
+      std::printf("%-22s %12.0f %12.3f %12.3f %14.1f\n", fmt::format("and {} connects/s", f_.handshakes).c_str(),
+                  beside->tokens_s, beside->median_ms, beside->p99_ms, beside->cpu_us);
     std::printf(
         "kept up with %.3f of what was sent; adds %.3f ms at the median (1 ms allowed: %.2f of it); %.2f of 20 us of "
         "the queen's CPU per token\n",
@@ -251,6 +338,10 @@ void add_command_relay_bench(CLI::App& app, int& exit_code) {
   c->add_option("--rate", f->rate, "tokens/s of each")->capture_default_str()->check(CLI::Range(1, 1000));
   c->add_option("--seconds", f->seconds)->capture_default_str()->check(CLI::Range(1, 600));
   c->add_option("--port", f->port, "of the queen")->capture_default_str();
+  c->add_flag("--tls", f->tls, "everything over TLS");
+  c->add_option("--handshakes", f->handshakes, "connections that others make meanwhile, each second")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 10'000));
   c->callback([f, &exit_code] {
     const auto result = RelayBench(*f).run();
     exit_code = result ? *result : (cli::report(result.error()), 1);

@@ -11,7 +11,7 @@ namespace {
 
 struct HiveFlags {
   Common common;
-  std::string address, hive_id;
+  std::string address, hive_id, token;
   HiveStart start;
   int ssh_port = 22, wait_s = 30;
 };
@@ -92,6 +92,48 @@ Status start(HiveFlags& f) {
     Session::pause(std::chrono::milliseconds(100));
   }
   session.say(fmt::format("{} is online", f.hive_id));
+  return {};
+}
+
+/// What a person types on another machine, which needs no ssh.
+Status invite(HiveFlags& f) {
+  Session session(f.common);
+  LLORCH_OK(session.wake(true));
+  LLORCH_TRY(const net::Url queen, net::parse_url(f.common.queen));
+  LLORCH_TRY(const Value made, session.call("POST", "/v1/join-tokens"));
+  const auto token = made.is_object() ? json::find_text(made.get_object(), "token") : std::nullopt;
+  if (!token) return fail(ErrorCode::kInternal, "the queen's answer lacks token");
+  const std::string host = security::is_loopback(queen.host) ? service::host_name() : queen.host;
+  session.say("good once, for ten minutes; on the other machine:");
+  show(stdout, "llorch hive join %s%s:%d %s\n", queen.tls ? "" : "http://", host.c_str(), queen.port, token->c_str());
+  return {};
+}
+
+constexpr int kLooksUntilGone = 5;
+
+/// This machine becomes one of another's colony: what `invite` has printed there.
+Status join(HiveFlags& f) {
+  const std::string& to = f.address;
+  f.start.queen_url = to.contains("://") ? to : "https://" + to;
+  LLORCH_TRY(const net::Url queen, net::parse_url(f.start.queen_url));
+  if (queen.tls && !f.token.contains('.'))
+    return fail(ErrorCode::kInvalidRequest, "the token names no root: the queen there speaks http:// only");
+  LLORCH_TRY(const Host host, Host::make("", f.ssh_port));
+  if (f.hive_id.empty()) f.hive_id = host.default_hive_id();
+  f.start.hive_id = f.hive_id;
+  for (const char* program : {"llorch-hive", "llorch-worker-cpu"}) LLORCH_OK(host.put_program(program));
+  LLORCH_OK(host.start_hive(f.start, f.token));
+  const Session session(f.common);
+  // It is awake once it has joined, and ends when it cannot.
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(f.wait_s);
+  for (int absent = 0; !host.joined();) {
+    LLORCH_TRY(const bool runs, host.hive_running());
+    absent = runs ? 0 : absent + 1;  // the shell becomes the hive in a moment
+    if (absent > kLooksUntilGone || std::chrono::steady_clock::now() > end)
+      return fail(runs ? ErrorCode::kOperationTimeout : ErrorCode::kForbidden, "it has not joined: {}", host.last_log());
+    Session::pause(std::chrono::milliseconds(100));
+  }
+  session.say(fmt::format("{} belongs to the colony of {}", f.hive_id, f.start.queen_url));
   return {};
 }
 
@@ -177,16 +219,24 @@ void add_command_hive(CLI::App& app, int& exit_code) {
        {std::tuple<const char*, const char*, Work>("install", "copy the hive's programs to a machine", install),
         {"start", "start a machine's hive; it joins the colony with a one-time token", start},
         {"add", "install, then start: a machine becomes one of the colony", add},
+        {"invite", "print the command by which another machine joins, once, within ten minutes", invite},
+        {"join", "this machine becomes one of another's colony", join},
         {"stop", "stop a machine's hive, with its workers", stop},
         {"status", "does a machine's hive run?", status},
         {"uninstall", "stop a machine's hive and take it away", uninstall}}) {
     const auto f = std::make_shared<HiveFlags>();
     CLI::App* c = hive->add_subcommand(verb, help);
     f->common.add(*c);
-    c->add_option("-a,--address", f->address, "[user@]host, by ssh; default: this machine");
-    c->add_option("-p,--ssh-port", f->ssh_port)->check(CLI::Range(1, 65535))->capture_default_str();
+    if (work == join) {
+      c->add_option("queen", f->address, "her address: host:port")->required();
+      c->add_option("token", f->token, "what `llorch hive invite` has printed")->required();
+      f->start.listen = "0.0.0.0";
+    } else if (work != invite) {
+      c->add_option("-a,--address", f->address, "[user@]host, by ssh; default: this machine");
+      c->add_option("-p,--ssh-port", f->ssh_port)->check(CLI::Range(1, 65535))->capture_default_str();
+    }
     c->add_option("--hive-id", f->hive_id, "its name in the colony; default: the host's");
-    if (work == start || work == add) {
+    if (work == start || work == add || work == join) {
       c->add_option("--listen", f->start.listen, "address it listens on there")->capture_default_str();
       c->add_option("--port", f->start.port, "port it listens on there")
           ->check(CLI::Range(1024, 65535))

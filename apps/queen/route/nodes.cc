@@ -13,40 +13,100 @@ Membership::Speaker speaker(const service::Context& c) {
   return {c.principal, c.request.headers.get("Authorization").value_or("")};
 }
 
-/// {hive_id, token, url?} with a join token: {node_token} comes back, once the hive is on disk.
-void join(Queen& q, const service::ContextPtr& c) {
-  const auto body = wire::parse_body(c->request.body);
-  if (!body) return c->fail(body.error());
-  wire::Fields f(*body);
-  const auto id = f.text("hive_id", 64), token = f.text("token", 1024), url = f.text("url", 1024);
-  if (url && !net::parse_url(*url))
-    return c->fail({ErrorCode::kInvalidRequest, "url must be http://host[:port]"}, {}, "url");
-  if (!id || security::check_identifier(*id, 64) || !token || token->size() < security::kTokenBytesMin)
-    return c->fail({ErrorCode::kInvalidRequest, "hive_id and token are required"}, {}, "hive_id");
+/// Beyond this machine a hive shows its certificate besides its key. Errors: kForbidden.
+Status check_certificate(Queen& q, const service::Context& c, const std::string& hive_id) {
+  if (!q.tls().opened() || colony::is_own_address(c.request.peer)) return {};
+  if (!c.request.certificate)
+    return fail(ErrorCode::kForbidden, "the hive {} shows no certificate of this colony", hive_id);
+  return q.tls().check(*c.request.certificate, hive_id);
+}
+
+/// Hosts that a hive's certificate names: where it calls from, and where it said that it answers.
+std::vector<std::string> hosts_of(const service::Context& c, const std::optional<std::string>& url) {
+  std::vector<std::string> hosts{colony::normal_host(c.request.peer)};
+  const auto parsed = url ? net::parse_url(*url) : Result<net::Url>(fail(ErrorCode::kInvalidRequest, "none"));
+  if (parsed && !colony::is_any_address(parsed->host)) hosts.push_back(colony::normal_host(parsed->host));
+  return hosts;
+}
+
+/// Signs a hive's request, where the colony has an authority, and answers with what else the hive gets.
+void answer_signed(Queen& q, const service::ContextPtr& c, const std::string& hive_id,
+                   std::optional<std::string> request, std::vector<std::string> hosts, boost::json::object answer) {
+  if (!q.tls().opened()) return c->reply(200, answer);
+  q.tls().sign(request.value_or(""), hive_id, std::move(hosts),
+               [&q, c, answer = std::move(answer)](Result<std::string> chain) mutable {
+                 if (!chain) return c->fail(chain.error(), {}, "certificate_request");
+                 answer["certificate"] = *chain, answer["root"] = q.tls().authority().root();
+                 c->reply(200, answer);
+               });
+}
+
+struct JoinRequest {
+  std::string hive_id, token;
+  std::optional<std::string> url, certificate_request;
+};
+
+/// Errors: kInvalidRequest, kResourceInUse.
+Result<JoinRequest> read_join(Queen& q, const std::string& text) {
+  LLORCH_TRY(const auto body, wire::parse_body(text));
+  wire::Fields f(body);
+  const auto id = f.text("hive_id", 64), token = f.text("token", 1024);
+  JoinRequest r{id.value_or(""), token.value_or(""), f.text("url", 1024), f.text("certificate_request", 16'384)};
+  if (r.url && !net::parse_url(*r.url))
+    return fail(ErrorCode::kInvalidRequest, "url must be http[s]://host[:port]");
+  if (security::check_identifier(r.hive_id, 64) || r.token.size() < security::kTokenBytesMin)
+    return fail(ErrorCode::kInvalidRequest, "hive_id and token are required");
+  if (q.tls().opened() && !r.certificate_request)
+    return fail(ErrorCode::kInvalidRequest, "certificate_request is required: this colony speaks TLS");
   const auto alive = q.hives().online();
-  if (std::ranges::any_of(alive, [&](const HiveEntry* h) { return h->id == *id; }))
-    return c->fail({ErrorCode::kResourceInUse, "a hive of this name is alive"});
-  const auto joined = q.members().join(c->principal, *id, *token, net::Clock::now());
+  if (std::ranges::any_of(alive, [&](const HiveEntry* h) { return h->id == r.hive_id; }))
+    return fail(ErrorCode::kResourceInUse, "a hive of this name is alive");
+  return r;
+}
+
+/// With a join token: {node_token, certificate?, root?} comes back, once the hive is on disk.
+void join(Queen& q, const service::ContextPtr& c) {
+  const auto asked = read_join(q, c->request.body);
+  if (!asked) return c->fail(asked.error());
+  const auto joined = q.members().join(c->principal, asked->hive_id, asked->token, net::Clock::now());
   if (!joined) return c->fail(joined.error());
-  HiveRow& row = q.catalog().hives[*id];
-  row.id = *id, row.node_key = joined->node_key, row.joined_host.clear();
-  if (url && !colony::is_any_address(net::parse_url(*url)->host)) row.joined_host = net::parse_url(*url)->host;
+  HiveRow& row = q.catalog().hives[asked->hive_id];
+  row.id = asked->hive_id, row.node_key = joined->node_key, row.joined_host.clear();
+  if (asked->url && !colony::is_any_address(net::parse_url(*asked->url)->host))
+    row.joined_host = net::parse_url(*asked->url)->host;
   const auto saved = std::make_shared<Status>();
   q.background().run(
-      [&q, saved, row, token = *token] {
+      [&q, saved, row, token = asked->token] {
         *saved = q.members().save(row.id, token);
         if (*saved) *saved = q.catalog().save_joined(row);
       },
-      [c, saved, node_token = joined->node_token](const Status& done) {
+      [&q, c, saved, asked = *asked, node_token = joined->node_token](const Status& done) {
         if (!done) return c->fail(done.error());
         if (!*saved) return c->fail(saved->error());
-        c->reply(200, {{"node_token", node_token}});
+        answer_signed(q, c, asked.hive_id, asked.certificate_request, hosts_of(*c, asked.url),
+                      {{"node_token", node_token}});
       });
+}
+
+/// {hive_id, certificate_request, url?}: the next certificate of a hive that may speak for itself.
+void renew(Queen& q, const service::ContextPtr& c) {
+  const auto body = wire::parse_body(c->request.body);
+  if (!body) return c->fail(body.error());
+  wire::Fields f(*body);
+  const auto id = f.text("hive_id", 64), request = f.text("certificate_request", 16'384), url = f.text("url", 1024);
+  if (!id || !request) return c->fail({ErrorCode::kInvalidRequest, "hive_id and certificate_request are required"});
+  if (!q.tls().opened()) return c->fail({ErrorCode::kInvalidRequest, "this colony has no authority"});
+  Status may = q.members().check_speaker(speaker(*c), *id);
+  // Whoever has joined shows the certificate that is to be followed; one that was revoked has no successor.
+  if (may && !q.members().hive_of(c->principal).empty()) may = check_certificate(q, *c, *id);
+  if (!may) return c->fail(may.error());
+  answer_signed(q, c, *id, *request, hosts_of(*c, url), {});
 }
 
 Status take_beat(Queen& q, const service::Context& c, colony::HiveBeat beat) {
   const auto by = speaker(c);
   LLORCH_OK(q.members().check_speaker(by, beat.hive_id));
+  LLORCH_OK(check_certificate(q, c, beat.hive_id));
   LLORCH_TRY(std::string token, q.members().token_for(by, beat.hive_id));
   const auto row = q.catalog().hives.find(beat.hive_id);
   LLORCH_OK(colony::settle_addresses(
@@ -91,9 +151,24 @@ void add_route_nodes(Queen& q) {
       return c->fail({ErrorCode::kInvalidRequest, "a queen without a token serves her own machine only"});
     const auto token = q.members().make_join_token(net::Clock::now());
     if (!token) return c->fail(token.error());
-    c->reply(200, {{"token", *token}, {"expires_in_s", 600}});
+    // The first contact believes the root that the token names, and nobody in the middle.
+    const std::string shown = q.tls().opened() ? *token + "." + q.tls().authority().fingerprint() : *token;
+    c->reply(200, {{"token", shown}, {"expires_in_s", 600}});
   });
   r.route<Scope::kNode>("POST", "/v1/hive/join", [&q](const ContextPtr& c) { join(q, c); });
+  r.route<Scope::kNode>("POST", "/v1/hive/certificate", [&q](const ContextPtr& c) { renew(q, c); });
+  r.route<Scope::kPublic>("GET", "/v1/ca", [&q](const ContextPtr& c) {
+    if (!q.tls().opened()) return c->fail({ErrorCode::kNotFound, "this colony has no authority"});
+    c->reply(200, {{"root", q.tls().authority().root()}, {"fingerprint", q.tls().authority().fingerprint()}});
+  });
+  r.route<Scope::kAdmin>("POST", "/v1/ca/revoked/{}", [&q](const ContextPtr& c) {
+    const std::string& id = c->parameters[0];
+    if (security::check_identifier(id, 64)) return c->fail({ErrorCode::kInvalidRequest, "no hive has such a name"});
+    q.revoke_certificates(id, [c, id](const Status& done) {
+      if (!done) return c->fail(done.error());
+      c->reply(200, {{"hive_id", id}, {"status", "revoked"}});
+    });
+  });
   r.route<Scope::kAdmin>("DELETE", "/v1/hives/{}", [&q](const ContextPtr& c) {
     const std::string& id = c->parameters[0];
     if (!q.catalog().hives.contains(id) && !q.hives().find(id))

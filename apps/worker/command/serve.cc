@@ -98,6 +98,8 @@ void add_command_serve(CLI::App& app, int& exit_code) {
         return flaw ? std::string(security::describe(*flaw)) : "";
       });
   c->add_option("--hive-url", o.hive_url, "send heartbeats there");
+  c->add_option("--hive-tls-name", o.hive_tls_name, "what the hive is called in its certificate");
+  c->add_option("--colony-folder", o.colony_folder, "the hive's certificate, which its workers show, too");
   c->add_option("--callback-url", o.callback_url, "tell once there when ready");
   c->add_flag("--local-mode", o.local_mode, "loopback, no authentication");
   c->add_option("--max-tokens-out", o.max_tokens_out, "most tokens of one native request")
@@ -131,6 +133,7 @@ void add_command_serve(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(std::size_t{1024}, std::size_t{1} << 30))
       ->capture_default_str();
   c->callback([f, &exit_code] {
+    f->serve.callers_must_show = true;
     const Result<int> result = serve(*f);
     exit_code = result ? *result : cli::report(result.error(), f->model.as_json);
   });

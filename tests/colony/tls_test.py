@@ -1,0 +1,272 @@
+"""Between machines everything is encrypted, and nobody believes a stranger: a colony in network namespaces whose wire is recorded
+(tcpdump), a man in the middle, certificates that are expired, revoked, foreign or self-made, renewal in seconds (needs root)."""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+from colony import BIN, main, parse_sse, text_of, wait_for
+from lan import NET, ROOT_CERTIFICATE, WHY_NOT, Lan, run
+
+TOKEN = "planted-token-of-the-operator"
+PROMPT = "planted-prompt about the zanzibar"
+HOME = ".local/share/llorch"
+QUEEN = "queen.llorch.internal"
+COLONY_URL = f"https://{QUEEN}:8500"
+TO_QUEEN = ("-H", f"Host: {NET}.1:8500", "--connect-to", f"{QUEEN}:8500:{NET}.1:8500", "--cacert", "/root/root.pem")
+
+
+class Machines(unittest.TestCase):
+    """A queen on machine q, and others that have nothing but our programs and her root."""
+    names, queen_flags = ("q", "a"), ()
+
+    @classmethod
+    def setUpClass(cls):
+        cls.lan = Lan(cls.names)
+        cls.addClassCleanup(cls.lan.close)
+        cls.home = {n: cls.lan.folder / n for n in cls.names}
+        (cls.home["q"] / "token").write_text(TOKEN)
+        (cls.home["q"] / "token").chmod(0o600)
+        cls.url = f"https://{NET}.1:8500"
+        cls.start_queen()
+        cls.addClassCleanup(cls.stop_queen)
+        cls.root = cls.at("q", BIN / "llorch", "ca", "show", "--pem").stdout
+        for home in cls.home.values():
+            (home / "root.pem").write_text(cls.root)
+
+    @classmethod
+    def start_queen(cls):
+        log = open(cls.lan.folder / "queen.log", "a")
+        cls.queen = subprocess.Popen(cls.lan.command("q", BIN / "llorch-queen", "--listen", f"{NET}.1", "--token-file", "/root/token", "--heartbeat-interval-sec", "1", "--log-format", "json", *cls.queen_flags), stdout=log, stderr=log)
+        wait_for(lambda: cls.ask("GET", "/health", machine="q", root=ROOT_CERTIFICATE) is not None, 30)
+
+    @classmethod
+    def stop_queen(cls):
+        for machine, line, pid in cls.lan.processes():
+            if machine == "q" and "llorch-queen" in line:
+                os.kill(pid, signal.SIGKILL)
+        cls.queen.wait()
+
+    @classmethod
+    def at(cls, machine, *command, seconds=120):
+        return subprocess.run(cls.lan.command(machine, *command), capture_output=True, text=True, timeout=seconds)
+
+    @classmethod
+    def ask(cls, method, path, body=None, token=TOKEN, machine="a", root="/root/root.pem", seconds=60):
+        """(status, text), or None when nobody answers or is believed."""
+        data = [] if body is None else ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
+        r = cls.at(machine, "curl", "-sS", "--cacert", root, "-m", seconds, "-X", method, "-H", f"Authorization: Bearer {token}", "-w", "\n%{http_code}", *data, cls.url + path)
+        if r.returncode:
+            return None
+        text, status = r.stdout.rsplit("\n", 1)
+        return int(status), text
+
+    def json_of(self, *arguments, **more):
+        return json.loads(self.ask(*arguments, **more)[1])
+
+    def hives(self):
+        return {h["id"] for h in self.json_of("GET", "/v1/status", machine="q")["hives"]}
+
+    def invited(self):
+        """Words of the command that a person types on another machine."""
+        r = self.at("q", BIN / "llorch", "hive", "invite", "--queen", self.url, "--token-file", "/root/token")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        words = r.stdout.split()
+        self.assertEqual(words[:3], ["llorch", "hive", "join"], r.stdout)
+        return words
+
+    def join(self, machine, words=None):
+        return self.at(machine, BIN / "llorch", *(words or self.invited())[1:], "--hive-id", machine, "--heartbeat-interval-sec", "1")
+
+    def hive_log(self, machine):
+        return (self.home[machine] / HOME / "hive-by-hand/hive.log").read_text(errors="replace")
+
+    def folder(self, machine):
+        return next(f.parent.parent for f in (self.home[machine] / HOME).rglob("tls/own.pem"))
+
+
+@unittest.skipIf(WHY_NOT, f"not run: {WHY_NOT}")
+class Wire(Machines):
+    names = ("q", "a", "m")
+
+    def setUp(self):
+        if not shutil.which("tcpdump"):
+            self.skipTest("not run: there is no tcpdump")
+        self.record = self.lan.folder / "wire"
+        self.tcpdump = subprocess.Popen(["ip", "netns", "exec", f"{self.lan.tag}-lan", "tcpdump", "-i", "br0", "-U", "-w", self.record, "-s", "0", "-Z", "root", "tcp"], stderr=subprocess.DEVNULL)
+        self.addCleanup(self.tcpdump.wait)
+        self.addCleanup(self.tcpdump.kill)
+        wait_for(lambda: self.record.exists() and self.record.stat().st_size, 10)
+
+    def seen(self, *words):
+        bytes_ = self.record.read_bytes()
+        return [w for w in words if w.encode() in bytes_]
+
+    def test_a_newcomer_joins_with_one_command_and_nothing_is_readable(self):
+        words = self.invited()
+        r = self.join("a", words)
+        self.assertEqual(r.returncode, 0, r.stderr + self.hive_log("a"))
+        wait_for(lambda: "a" in self.hives(), 15)
+        secret, fingerprint = words[4].split(".")
+        self.assertEqual(fingerprint, self.json_of("GET", "/v1/ca")["fingerprint"])
+        # Load and chat, from the other machine; then a stream that is left and resumed, one that is cancelled, and the end of all.
+        chat = {"model": "builtin:haiku", "messages": [{"role": "user", "content": PROMPT}]}
+        answer = self.json_of("POST", "/v1/chat/completions", chat)["choices"][0]["message"]["content"]
+        order = {"operation": "infer", "model": "builtin:haiku", "prompt": PROMPT, "hive_id": "a", "max_tokens": 60, "ignore_eos": True, "resumable": True}
+        made = self.json_of("POST", "/v1/jobs", order)
+        first = self.ask("GET", made["sse_url"])[1]
+        again = self.at("a", "curl", "-sS", "--cacert", "/root/root.pem", "-H", f"Authorization: Bearer {TOKEN}", "-H", "Last-Event-ID: 3", self.url + made["sse_url"]).stdout
+        self.assertIn(again.strip(), first)
+        text = text_of(parse_sse(first)[0])
+        made = self.json_of("POST", "/v1/jobs", order | {"max_tokens": 240})
+        self.assertIn(self.ask("DELETE", f"/v1/jobs/{made['job_id']}")[0], (200, 202))
+        folder = self.folder("a")
+        keys = [(folder / name).read_text().strip() for name in ("token", "node-token")]
+        self.assertEqual(self.ask("POST", "/v1/shutdown", {})[0] // 100, 2)  # drained
+        self.queen.wait(30)
+        type(self).start_queen()
+        wait_for(lambda: "a" in self.hives(), 15)
+        lines = [line for line in (answer + "\n" + text).splitlines() if len(line) > 8]
+        self.assertGreater(len(lines), 1)
+        self.assertGreater(self.record.stat().st_size, 20_000, "it was said on the wire")
+        self.assertEqual(self.seen(TOKEN, secret, PROMPT, "zanzibar", *keys, *lines, "HTTP/1.", "Authorization", "Bearer ", '"t":', "data:", "heartbeat"), [])
+        # What would be readable is seen: the same words over plain HTTP.
+        self.at("m", "curl", "-s", "-m", "2", "-H", f"Authorization: Bearer {TOKEN}", f"http://{NET}.1:8500/")
+        wait_for(lambda: self.seen(TOKEN, "HTTP/1.", "Bearer ") == [TOKEN, "HTTP/1.", "Bearer "], 10)
+
+
+class Middle:
+    """A machine that poses as the queen, with a certificate of its own making; keeps what it is told."""
+
+    def __init__(self, lan, name):
+        self.lan, self.name, folder = lan, name, lan.folder
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", folder / "middle.key", "-out", folder / "middle.pem", "-days", "2", "-subj", "/CN=llorch colony", "-addext", f"subjectAltName=DNS:{QUEEN},IP:{NET}.1,IP:{lan.machines[name]}")
+        self.told = folder / "middle.log"
+        self.log = open(self.told, "w")
+        self.server = subprocess.Popen(lan.command(name, "openssl", "s_server", "-accept", "8500", "-cert", folder / "middle.pem", "-key", folder / "middle.key", "-verify", "3", "-msg"), stdout=self.log, stderr=self.log, stdin=subprocess.PIPE)
+        time.sleep(0.5)
+
+    def close(self):
+        for pid in Lan.children(self.server.pid):  # nsenter's child is in a process namespace of its own
+            os.kill(int(pid), signal.SIGKILL)
+        self.server.wait()
+
+
+@unittest.skipIf(WHY_NOT, f"not run: {WHY_NOT}")
+class Strangers(Machines):
+    names = ("q", "a", "m")
+
+    def setUp(self):
+        if "a" not in self.hives():
+            r = self.join("a")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            wait_for(lambda: "a" in self.hives(), 15)
+
+    def show(self, certificate, key, body=None):
+        """What the queen says to a heartbeat of hive a with its right key and the certificate of these files."""
+        token = (self.folder("a") / "node-token").read_text().strip()
+        beat = {"hive_id": "a", "url": f"https://{NET}.2:8600", "version": "0", "node": {}, "workers": []}
+        r = self.at("a", "curl", "-sS", *TO_QUEEN, *(["--cert", certificate, "--key", key] if certificate else []), "-H", f"Authorization: Bearer {token}", "-H", "Content-Type: application/json", "-d", json.dumps(body or beat), COLONY_URL + "/v1/heartbeat")
+        return r.stdout + r.stderr
+
+    def own(self):
+        folder = self.folder("a").relative_to(self.home["a"])
+        return f"/root/{folder}/tls/own.pem", f"/root/{folder}/tls/own.key"
+
+    def made(self, name, *how):
+        """A certificate for hive a, made by openssl."""
+        at = self.home["a"]
+        (at / "extensions").write_text(f"subjectAltName=URI:llorch:hive:a,DNS:a.hive.llorch.internal\nextendedKeyUsage=clientAuth,serverAuth\nbasicConstraints=CA:FALSE\n")
+        run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", at / f"{name}.key")
+        run("openssl", "req", "-new", "-key", at / f"{name}.key", "-subj", "/CN=a", "-out", at / f"{name}.csr")
+        run("openssl", "x509", "-req", "-in", at / f"{name}.csr", "-extfile", at / "extensions", "-out", at / f"{name}.pem", *(how or ("-signkey", at / f"{name}.key")))
+        return f"/root/{name}.pem", f"/root/{name}.key"
+
+    def test_a_man_in_the_middle_at_the_first_contact(self):
+        middle = Middle(self.lan, "m")
+        self.addCleanup(middle.close)
+        words = self.invited()
+        secret = words[4].split(".")[0]
+        r = self.join("m", [*words[:3], f"{NET}.3:8500", words[4]])
+        self.assertNotEqual(r.returncode, 0)
+        self.assertRegex(r.stderr, "root|certificate")
+        self.assertNotIn(secret, middle.told.read_text(errors="replace"))
+        self.assertFalse(list(self.home["m"].rglob("node-token")))
+
+    def test_a_man_in_the_middle_later(self):
+        node = (self.folder("a") / "node-token").read_text().strip()
+        type(self).stop_queen()
+        middle = Middle(self.lan, "q")
+        before = len(self.hive_log("a"))
+        try:
+            wait_for(lambda: re.search("certificate|self.signed|root", self.hive_log("a")[before:]), 20)
+            self.assertNotIn(node, middle.told.read_text(errors="replace"))
+            self.assertNotIn("POST", middle.told.read_text(errors="replace"))
+            self.assertIsNone(self.ask("GET", "/health", machine="a"), "a person's program believes the colony's root alone")
+        finally:
+            middle.close()
+            type(self).start_queen()
+        wait_for(lambda: "a" in self.hives(), 30)
+
+    def test_certificates_that_are_refused_and_why(self):
+        said = self.show(*self.own())
+        self.assertNotIn("error", said)
+        self.assertIn("shows no certificate", self.show(None, None))
+        self.assertRegex(self.show(*self.made("self")), "unknown ca|self.signed")
+        issuer = self.home["q"] / HOME / "ca"
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.home["a"] / "other.key", "-out", self.home["a"] / "other.pem", "-days", "2", "-subj", "/CN=another colony")
+        self.assertIn("unknown ca", self.show(*self.made("foreign", "-CA", self.home["a"] / "other.pem", "-CAkey", self.home["a"] / "other.key", "-CAcreateserial")))
+        for name, days, words in (("good", "2", None), ("late", "-1", "expired")):
+            pem, key = self.made(name, "-CA", issuer / "issuer.pem", "-CAkey", issuer / "issuer.key", "-CAcreateserial", "-days", days)
+            whole = self.home["a"] / f"{name}.pem"
+            whole.write_text(whole.read_text() + (issuer / "issuer.pem").read_text())
+            said = self.show(pem, key)
+            self.assertIn(words, said) if words else self.assertNotIn("error", said)
+        another = self.show(*self.own(), {"hive_id": "b", "url": f"https://{NET}.2:8600", "version": "0", "node": {}, "workers": []})
+        self.assertIn("FORBIDDEN", another)
+
+    def test_z_a_certificate_that_was_revoked(self):
+        r = self.at("q", BIN / "llorch", "ca", "revoke", "a", "--queen", self.url, "--token-file", "/root/token")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertIn("was revoked", self.show(*self.own()))
+        wait_for(lambda: "a" not in self.hives(), 10)
+        wait_for(lambda: "was revoked" in self.hive_log("a"), 15)
+        body = {"hive_id": "a", "certificate_request": "x"}
+        node = (self.folder("a") / "node-token").read_text().strip()
+        r = self.at("a", "curl", "-sS", *TO_QUEEN, "--cert", self.own()[0], "--key", self.own()[1], "-H", f"Authorization: Bearer {node}", "-H", "Content-Type: application/json", "-d", json.dumps(body), COLONY_URL + "/v1/hive/certificate")
+        self.assertIn("was revoked", r.stdout, "it has no successor")
+        self.assertIn("llorch:hive:a", self.at("q", BIN / "llorch", "ca", "show").stdout)
+
+
+@unittest.skipIf(WHY_NOT, f"not run: {WHY_NOT}")
+class Life(Machines):
+    """Certificates that last ten seconds."""
+    names, queen_flags = ("q", "a"), ("--certificate-lifetime-sec", "10")
+
+    def serial(self, address):
+        shown = subprocess.run(self.lan.command("q", "sh", "-c", f"openssl s_client -connect {address} </dev/null 2>/dev/null | openssl x509 -noout -serial"), capture_output=True, text=True).stdout
+        return shown.strip()
+
+    def test_certificates_renew_themselves_and_work_goes_on(self):
+        r = self.join("a")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        wait_for(lambda: "a" in self.hives(), 15)
+        before = [self.serial(f"{NET}.{n}:{p}") for n, p in ((1, 8500), (2, 8600))]
+        self.assertTrue(all(before), before)
+        answers, until = [], time.monotonic() + 25
+        while time.monotonic() < until:
+            answers.append(self.ask("POST", "/v1/completions", {"model": "builtin:haiku", "prompt": "x", "max_tokens": 3}, machine="q"))
+            time.sleep(0.3)
+        self.assertEqual({a and a[0] for a in answers}, {200}, (answers[-1], self.hive_log("a")[-3000:], (self.lan.folder / "queen.log").read_text()[-3000:]))
+        after = [self.serial(f"{NET}.{n}:{p}") for n, p in ((1, 8500), (2, 8600))]
+        self.assertTrue(all(after) and not set(before) & set(after), (before, after))
+        self.assertIn("a", self.hives())
+        self.assertIn("certificate_renewed", self.hive_log("a"))
+
+
+if __name__ == "__main__":
+    main()
