@@ -157,10 +157,13 @@ void Call::State::start() {
   if (!callbacks.on_end) return;  // dropped before it began
   if (const Status sound = check_request(request); !sound) return end(sound);
   arm(request.connect_timeout);
-  if (is_address(request.url.host)) return connect({});
-  lookup = loop_impl.resolver().find(request.url.host, [weak = weak_from_this()](auto found) {
+  const bool first = request.url.tls && !has_own_authorities(request.tls.get()) && !system_authorities_were_read();
+  const bool named = !is_address(request.url.host);
+  if (!first && !named) return connect({});
+  lookup = loop_impl.resolver().find(request.url.host, first, [weak = weak_from_this(), named](auto found) {
     const auto self = weak.lock();
     if (!self) return;
+    if (!named) return self->connect({});
     if (!found) return self->end(self->broken("cannot resolve", found.error().message));
     self->connect(*found);
   });

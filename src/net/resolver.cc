@@ -2,6 +2,8 @@
 
 #include <netdb.h>
 
+#include "net/tls_state.h"
+
 namespace llorch::net {
 namespace {
 
@@ -31,12 +33,13 @@ Result<std::vector<std::string>> look_up(const std::string& host) {
 
 }  // namespace
 
-Resolver::Lookup Resolver::find(const std::string& host, Done done) {
+Resolver::Lookup Resolver::find(const std::string& host, bool authorities, Done done) {
   if (!threads_) threads_ = std::make_unique<asio::thread_pool>(kLookupsAtOnce);
   Lookup lookup;
   lookup.done_ = std::make_shared<Done>(std::move(done));
-  asio::post(*threads_, [&io = io_, host, weak = std::weak_ptr<Done>(lookup.done_)] {
+  asio::post(*threads_, [&io = io_, host, authorities, weak = std::weak_ptr<Done>(lookup.done_)] {
     if (weak.expired()) return;
+    if (authorities) read_system_authorities();
     auto found = look_up(host);
     asio::post(io, [weak, found = std::move(found)]() mutable {
       if (const auto told = weak.lock()) (*told)(std::move(found));

@@ -21,8 +21,8 @@ class Resolver {
   };
 
   explicit Resolver(asio::io_context& io) : io_(io) {}
-  /// Errors: kIo, with the resolver's own words.
-  [[nodiscard]] Lookup find(const std::string& host, Done done);
+  /// Errors: kIo, with the resolver's own words. `authorities`: those of the system are read besides (tls_state.h).
+  [[nodiscard]] Lookup find(const std::string& host, bool authorities, Done done);
 
  private:
   asio::io_context& io_;

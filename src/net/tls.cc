@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <mutex>
 #include <vector>
 
 #include "net/tls_state.h"
@@ -193,9 +195,33 @@ Result<std::shared_ptr<const TlsClient>> TlsClient::make(const Options& o) {
   return client;
 }
 
+namespace {
+
+std::atomic<X509_STORE*> g_system;  // never freed: connections of any thread use it
+
+}  // namespace
+
+void read_system_authorities() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    Store store(X509_STORE_new());
+    if (store) X509_STORE_set_default_paths(store.get());
+    ERR_clear_error();
+    g_system = store.release();
+  });
+}
+bool system_authorities_were_read() { return g_system.load() != nullptr; }
+
+bool has_own_authorities(const TlsClient* client) {
+  return client && (client->state().authorities || !client->state().root_fingerprint.empty());
+}
+
 bool apply(const TlsClient* client, SSL_CTX* context) {
-  if (!client || (!client->state().authorities && client->state().root_fingerprint.empty()))
-    if (SSL_CTX_set_default_verify_paths(context) != 1) return false;
+  if (!has_own_authorities(client)) {
+    read_system_authorities();
+    if (!g_system) return false;
+    SSL_CTX_set1_cert_store(context, g_system);
+  }
   if (!client) return true;
   const TlsClient::State& s = client->state();
   if (s.authorities) SSL_CTX_set1_cert_store(context, s.authorities.get());

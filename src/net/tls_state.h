@@ -18,6 +18,10 @@ struct TlsServer::State {
 /// Gives a context of curl's what the client (null: nobody in particular) shows and believes; without a list of its own
 /// it believes whom the system does. False: OpenSSL has refused.
 [[nodiscard]] bool apply(const TlsClient* client, SSL_CTX* context);
+[[nodiscard]] bool has_own_authorities(const TlsClient* client);
+/// Whom the system believes: read once in a process, which takes 20 ms. Any thread.
+void read_system_authorities();
+[[nodiscard]] bool system_authorities_were_read();
 /// The certificate that the other side has shown, in DER; empty: none.
 [[nodiscard]] std::string peer_certificate(const SSL* connection);
 

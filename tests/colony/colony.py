@@ -116,6 +116,13 @@ class Colony:
         shutil.copy(self.root_certificate(), self.home / name / "tls/root.pem")
         return ["--tls"]
 
+    def certificate_request(self):
+        """What a hive says besides when it joins a colony that speaks TLS."""
+        if not self.trusting():
+            return {}
+        r = subprocess.run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.home / "asked.key", "-subj", "/CN=x"], check=True, capture_output=True, text=True)
+        return {"certificate_request": r.stdout}
+
     def node_key(self):
         """What the queen of this home believes, where she has no keys."""
         path = self.home / ".local/share/llorch/node-token"

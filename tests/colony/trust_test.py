@@ -82,8 +82,8 @@ class Trust(unittest.TestCase):
 
     def join(self, c, hive, own, url=None):
         """A hive joins; the key that it shows from then on."""
-        once = c.call("POST", "/v1/join-tokens", None, bearer(OPERATOR))[2]["token"]
-        status, _, answer = c.call("POST", "/v1/hive/join", {"hive_id": hive, "token": own} | ({"url": url} if url else {}), bearer(once))
+        once = c.call("POST", "/v1/join-tokens", None, bearer(OPERATOR))[2]["token"].split(".")[0]
+        status, _, answer = c.call("POST", "/v1/hive/join", {"hive_id": hive, "token": own} | ({"url": url} if url else {}) | c.certificate_request(), bearer(once))
         self.assertEqual(status, 200, answer)
         return answer["node_token"]
 
@@ -259,7 +259,7 @@ class Trust(unittest.TestCase):
     # 15.6
     def test_wrong_keys_shut_nobody_out(self):
         with self.keyed("--log-level", "debug") as (c, _):
-            hive = c.start(BIN / "llorch-hive", "--token-file", c.home / "token", "--port", free_port(), "--hive-id", "own", "--queen-url", c.url, "--data-dir", c.home / "own", "--heartbeat-interval-sec", "1", "--worker-port", free_port(), stdout=subprocess.DEVNULL, stderr=open(c.home / "own.log", "a"))
+            hive = c.start(BIN / "llorch-hive", "--token-file", c.home / "token", "--port", free_port(), "--hive-id", "own", "--queen-url", c.url, "--data-dir", c.home / "own", *c.trusted_by("own"), "--heartbeat-interval-sec", "1", "--worker-port", free_port(), stdout=subprocess.DEVNULL, stderr=open(c.home / "own.log", "a"))
             wait_for(lambda: "own" in self.hives(c))
             codes = [c.call("GET", "/v1/status", None, bearer(f"a-wrong-key-{i:04}"))[0] for i in range(30)]
             self.assertEqual(set(codes[:10]), {401})

@@ -35,6 +35,7 @@ Result<std::string> queen_for(const Host& host, const Common& common) {
 /// A queen without keys believes a hive that shows a key which only she and her user can read.
 Result<std::string> local_key(HiveFlags& f) {
   f.start.local_mode = true, f.start.listen = "127.0.0.1";
+  f.start.queen_ca = f.common.data_dir + "/ca/root.pem";
   auto key = security::read_secret_file(f.common.data_dir + "/node-token");
   if (key) return key;
   return fail(ErrorCode::kForbidden, "the queen's key for hives cannot be read: give the --data-dir that she has ({})",
