@@ -68,7 +68,7 @@ class IntakeTest : public testing::Test {
   std::promise<void> begun_, seen_cancelled_, opened_;
   std::shared_future<void> open_ = opened_.get_future().share();
   Intake intake_{{loop_, metrics_, admission_, store_, [this] { return serves_; },
-                  [this](const service::ContextPtr& c, const IdempotencyStore::Answer& answer) {
+                  [](const service::ContextPtr& c, const IdempotencyStore::Answer& answer) {
                     c->reply(*answer.response);
                     return true;
                   }}};
