@@ -53,7 +53,8 @@ Hive::Hive(net::EventLoop& loop, HiveOptions options)
       kernel_(loop),
       files_(loop, kOfFiles),
       programs_(loop, kOfPrograms),
-      renewal_({loop, gate_, front_, files_, options_.hive_id, options_.colony_folder, [this] { return queen_peer(); }}) {
+      renewal_(
+          {loop, gate_, front_, files_, options_.hive_id, options_.colony_folder, [this] { return queen_peer(); }}) {
   if (options_.hive_id.empty()) options_.hive_id = service::host_name();
   desk_.set_actor(options_.hive_id);
 }

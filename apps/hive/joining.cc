@@ -12,9 +12,7 @@ namespace {
 using security::DaemonKind;
 using security::DaemonName;
 
-security::CertificateTime now() {
-  return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-}
+security::CertificateTime now() { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); }
 
 /// Errors: those of the queen.
 Result<boost::json::value> ask_queen(const HiveOptions& o, std::string_view path, const std::string& token,
@@ -100,10 +98,9 @@ Status get_certificate(const HiveOptions& o) {
   }
   LLORCH_TRY(const std::string root, security::read_secret_file(o.colony_folder + "/root.pem"));
   LLORCH_TRY(const CertificateWish wish, make_wish());
-  LLORCH_TRY(const auto answer, ask_queen(o, "/v1/hive/certificate", token, {{}, root, ""},
-                                          {{"hive_id", o.hive_id},
-                                           {"url", own_address(o)},
-                                           {"certificate_request", wish.request}}));
+  LLORCH_TRY(const auto answer,
+             ask_queen(o, "/v1/hive/certificate", token, {{}, root, ""},
+                       {{"hive_id", o.hive_id}, {"url", own_address(o)}, {"certificate_request", wish.request}}));
   return keep_certificate(o.colony_folder, o.hive_id, wish.private_key, answer, root);
 }
 

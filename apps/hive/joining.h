@@ -29,7 +29,8 @@ struct CertificateWish {
 [[nodiscard]] Result<CertificateWish> make_wish();
 /// Keeps the certificate of a queen's answer, {certificate, root}. Errors: also for one that is not for this key, not
 /// this hive's, or of another root than `root` (empty: it is the first).
-[[nodiscard]] Status keep_certificate(const std::string& folder, const std::string& hive_id, const std::string& private_key,
-                                      const boost::json::value& answer, const std::string& root);
+[[nodiscard]] Status keep_certificate(const std::string& folder, const std::string& hive_id,
+                                      const std::string& private_key, const boost::json::value& answer,
+                                      const std::string& root);
 
 }  // namespace llorch::hive

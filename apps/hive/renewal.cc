@@ -8,9 +8,7 @@ namespace {
 
 constexpr std::chrono::hours kLookAgain{1};
 
-security::CertificateTime now() {
-  return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-}
+security::CertificateTime now() { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); }
 
 }  // namespace
 

@@ -180,12 +180,14 @@ void Queen::check_clock(HiveEntry& h, std::chrono::system_clock::time_point sent
 }
 
 void Queen::revoke_certificates(const std::string& hive_id, std::function<void(Status)> then) {
-  if (!tls_.opened()) return then(fail(ErrorCode::kInvalidRequest, "this queen has no authority: she serves her own machine"));
+  if (!tls_.opened())
+    return then(fail(ErrorCode::kInvalidRequest, "this queen has no authority: she serves her own machine"));
   tls_.revoke(hive_id, [this, hive_id, then = std::move(then)](const Status& done) {
     if (done) {
       log(Level::kWarn, "certificate_revoked", fmt::format("certificates of hive {} are good no longer", hive_id));
       if (front_.audit()) front_.audit()->append({{"event_type", "certificate_revoked"}, {"hive_id", hive_id}});
-      front_.server().abort_shown([&](const std::string& shown) { return !tls_.check(shown, hive_id) && ColonyTls::is_of(shown, hive_id); });
+      front_.server().abort_shown(
+          [&](const std::string& shown) { return !tls_.check(shown, hive_id) && ColonyTls::is_of(shown, hive_id); });
       hives_.erase(hive_id);
       changed_.notify();
     }
@@ -194,9 +196,10 @@ void Queen::revoke_certificates(const std::string& hive_id, std::function<void(S
 }
 
 void Queen::forget_hive(const std::string& hive_id) {
-  if (tls_.opened()) revoke_certificates(hive_id, [](const Status& done) {
-    if (!done) log(Level::kError, "not_revoked", done.error().message);
-  });
+  if (tls_.opened())
+    revoke_certificates(hive_id, [](const Status& done) {
+      if (!done) log(Level::kError, "not_revoked", done.error().message);
+    });
   members_.dismiss(hive_id);
   hives_.erase(hive_id);
   catalog_->hives.erase(hive_id);

@@ -57,6 +57,7 @@ TEST(Stuck, an_exception_in_a_step_ends_requests_and_worker_in_order) {
 }
 
 TEST(Stuck, an_engine_s_thread_that_finds_no_memory_to_say_so_ends_requests_and_worker_in_order) {
+  LLORCH_NEEDS_OWN_NEW();
   ServeOptions options = test_options();
   std::atomic<bool> fault = false;
   options.engine.before_step = [&] {
@@ -74,6 +75,7 @@ TEST(Stuck, an_engine_s_thread_that_finds_no_memory_to_say_so_ends_requests_and_
 }
 
 TEST(Stuck, loading_that_finds_no_memory_to_say_so_ends_the_worker_in_order) {
+  LLORCH_NEEDS_OWN_NEW();
   ServeOptions options = test_options();
   options.engine.model.progress = [&](const arch::LoadProgress&) {
     out_of_memory = true;
@@ -84,6 +86,7 @@ TEST(Stuck, loading_that_finds_no_memory_to_say_so_ends_the_worker_in_order) {
 }
 
 TEST(StuckDeathTest, the_deadline_of_the_end_needs_no_memory) {
+  LLORCH_NEEDS_OWN_NEW();
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   EXPECT_EXIT(
       {

@@ -78,8 +78,8 @@ Result<std::string> settle_url(std::string_view url, const Origin& from) {
   LLORCH_TRY(const net::Url parsed, net::parse_url(url));
   LLORCH_TRY(const std::string host, settle_host(parsed.host, from));
   if (!is_any_address(parsed.host)) return std::string(url);
-  return fmt::format("{}://{}:{}{}", parsed.tls ? "https" : "http", host.contains(':') ? "[" + host + "]" : host, parsed.port,
-                     parsed.path == "/" ? "" : parsed.path);
+  return fmt::format("{}://{}:{}{}", parsed.tls ? "https" : "http", host.contains(':') ? "[" + host + "]" : host,
+                     parsed.port, parsed.path == "/" ? "" : parsed.path);
 }
 
 Status settle_addresses(HiveBeat& beat, const Origin& from) {

@@ -219,6 +219,7 @@ TEST(Background, exceptions_are_outcomes_and_the_thread_goes_on) {
 }
 
 TEST(Background, an_outcome_arrives_though_its_thread_has_no_memory_left) {
+  LLORCH_NEEDS_OWN_NEW();
   net::EventLoop loop;
   Background background(loop);
   Outcomes outcomes(loop);

@@ -135,7 +135,8 @@ void Front::follow_tls() {
   if (options_.tls_certificate.empty() && options_.colony_folder.empty()) return;
   std::chrono::milliseconds period = options_.tls_look_period;
   if (const auto& own = tls_->now().own)  // what lasts for seconds only is looked at more often
-    period = std::clamp<std::chrono::milliseconds>((own->not_after - own->not_before) / 20, std::chrono::seconds(1), period);
+    period =
+        std::clamp<std::chrono::milliseconds>((own->not_after - own->not_before) / 20, std::chrono::seconds(1), period);
   tls_->watch(
       period,
       [this] {

@@ -13,6 +13,7 @@
 #include "net/http_client.h"
 #include "net/http_server.h"
 #include "security/certificate.h"
+#include "service/process.h"
 
 namespace llorch::service {
 namespace {
@@ -74,15 +75,10 @@ class Server {
   }
   /// What `openssl s_client` says when a program types into it.
   [[nodiscard]] std::string openssl(const std::string& arguments, const std::string& typist = "true") const {
-    FILE* pipe = popen(fmt::format("{} | timeout 20 openssl s_client -connect 127.0.0.1:{} {} 2>&1", typist, port(),
-                                   arguments)
-                           .c_str(),
-                       "r");
-    std::string out;
-    char bytes[4096];
-    while (const std::size_t n = fread(bytes, 1, sizeof bytes, pipe)) out.append(bytes, n);
-    pclose(pipe);
-    return out;
+    const auto ran = run_program(
+        {"sh", "-c",
+         fmt::format("{} | timeout 20 openssl s_client -connect 127.0.0.1:{} {} 2>&1", typist, port(), arguments)});
+    return ran ? ran->output : ran.error().message;
   }
   void replace(const net::TlsServer::Options& options) {
     std::promise<void> done;
@@ -195,7 +191,8 @@ TEST(Tls, a_session_is_resumed_by_the_daemon_that_began_it_and_by_no_other) {
   const Server one(options), another(options);
   const std::string session = testing::TempDir() + "/session.pem";
   for (const char* version : {"-tls1_2", "-tls1_3"}) {
-    const std::string keep = fmt::format("{} -sess_out {}", version, session), show = fmt::format("{} -sess_in {}", version, session);
+    const std::string keep = fmt::format("{} -sess_out {}", version, session),
+                      show = fmt::format("{} -sess_in {}", version, session);
     (void)one.openssl(keep);
     EXPECT_EQ(another.openssl(show).find("Reused,"), std::string::npos) << version;
     if (version == std::string("-tls1_2")) {  // a session of 1.3 comes after the handshake: s_client is gone by then
@@ -206,7 +203,8 @@ TEST(Tls, a_session_is_resumed_by_the_daemon_that_began_it_and_by_no_other) {
 
 TEST(Tls, handshakes_that_never_end_hold_neither_a_thread_nor_the_others) {
   const Colony c;
-  const Server server({.people = {}, .colony = c.pair(DaemonKind::kQueen, "q", {"127.0.0.1"}), .authorities = c.root.certificate});
+  const Server server(
+      {.people = {}, .colony = c.pair(DaemonKind::kQueen, "q", {"127.0.0.1"}), .authorities = c.root.certificate});
   const auto threads = [] { return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {}); };
   ASSERT_EQ(server.ask({{}, c.root.certificate, ""}), "");
   const auto before = threads();

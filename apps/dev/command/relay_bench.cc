@@ -269,8 +269,9 @@ class RelayBench {
     std::optional<Figures> beside;
     if (f_.handshakes > 0) {
       const Handshakes others(base + "/health", f_.handshakes, identity.client);
-      LLORCH_TRY(beside, measure(base, "/v1/jobs",
-                                 R"({"operation":"infer","model":"builtin:haiku","prompt":"x","raw":true})", queen->pid()));
+      LLORCH_TRY(beside,
+                 measure(base, "/v1/jobs", R"({"operation":"infer","model":"builtin:haiku","prompt":"x","raw":true})",
+                         queen->pid()));
       std::printf("%d connections were made beside the last row, %d failed\n", others.done(), others.failed());
     }
     std::printf("%d streams at %d tokens/s each for %d s, over %s\n", f_.streams, f_.rate, f_.seconds, f_.scheme());

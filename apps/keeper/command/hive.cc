@@ -131,7 +131,8 @@ Status join(HiveFlags& f) {
     LLORCH_TRY(const bool runs, host.hive_running());
     absent = runs ? 0 : absent + 1;  // the shell becomes the hive in a moment
     if (absent > kLooksUntilGone || std::chrono::steady_clock::now() > end)
-      return fail(runs ? ErrorCode::kOperationTimeout : ErrorCode::kForbidden, "it has not joined: {}", host.last_log());
+      return fail(runs ? ErrorCode::kOperationTimeout : ErrorCode::kForbidden, "it has not joined: {}",
+                  host.last_log());
     Session::pause(std::chrono::milliseconds(100));
   }
   session.say(fmt::format("{} belongs to the colony of {}", f.hive_id, f.start.queen_url));
@@ -177,6 +178,33 @@ Status status(HiveFlags& f) {
   return {};
 }
 
+using Work = Status (*)(HiveFlags&);
+
+void add_flags(CLI::App& c, HiveFlags& f, Work work) {
+  if (work == join) {
+    c.add_option("queen", f.address, "her address: host:port")->required();
+    c.add_option("token", f.token, "what `llorch hive invite` has printed")->required();
+    f.start.listen = "0.0.0.0";
+  } else if (work != invite) {
+    c.add_option("-a,--address", f.address, "[user@]host, by ssh; default: this machine");
+    c.add_option("-p,--ssh-port", f.ssh_port)->check(CLI::Range(1, 65535))->capture_default_str();
+  }
+  c.add_option("--hive-id", f.hive_id, "its name in the colony; default: the host's");
+  if (work == start || work == add || work == join) {
+    c.add_option("--listen", f.start.listen, "address it listens on there")->capture_default_str();
+    c.add_option("--port", f.start.port, "port it listens on there")
+        ->check(CLI::Range(1024, 65535))
+        ->capture_default_str();
+    c.add_option("--worker-port", f.start.worker_port)->check(CLI::Range(1024, 65535))->capture_default_str();
+    c.add_option("--heartbeat-interval-sec", f.start.heartbeat_interval_s)
+        ->check(CLI::Range(1, 3600))
+        ->capture_default_str();
+    c.add_option("--wait", f.wait_s, "seconds until it must be online")
+        ->check(CLI::Range(1, 3600))
+        ->capture_default_str();
+  }
+}
+
 }  // namespace
 
 void add_command_hive(CLI::App& app, int& exit_code) {
@@ -215,7 +243,6 @@ void add_command_hive(CLI::App& app, int& exit_code) {
       ->callback([again, &exit_code] {
         exit_code = rebuild(*again, {"llorch-hive", "llorch-worker-cpu"});
       });
-  using Work = Status (*)(HiveFlags&);
   for (const auto& [verb, help, work] :
        {std::tuple<const char*, const char*, Work>("install", "copy the hive's programs to a machine", install),
         {"start", "start a machine's hive; it joins the colony with a one-time token", start},
@@ -228,28 +255,7 @@ void add_command_hive(CLI::App& app, int& exit_code) {
     const auto f = std::make_shared<HiveFlags>();
     CLI::App* c = hive->add_subcommand(verb, help);
     f->common.add(*c);
-    if (work == join) {
-      c->add_option("queen", f->address, "her address: host:port")->required();
-      c->add_option("token", f->token, "what `llorch hive invite` has printed")->required();
-      f->start.listen = "0.0.0.0";
-    } else if (work != invite) {
-      c->add_option("-a,--address", f->address, "[user@]host, by ssh; default: this machine");
-      c->add_option("-p,--ssh-port", f->ssh_port)->check(CLI::Range(1, 65535))->capture_default_str();
-    }
-    c->add_option("--hive-id", f->hive_id, "its name in the colony; default: the host's");
-    if (work == start || work == add || work == join) {
-      c->add_option("--listen", f->start.listen, "address it listens on there")->capture_default_str();
-      c->add_option("--port", f->start.port, "port it listens on there")
-          ->check(CLI::Range(1024, 65535))
-          ->capture_default_str();
-      c->add_option("--worker-port", f->start.worker_port)->check(CLI::Range(1024, 65535))->capture_default_str();
-      c->add_option("--heartbeat-interval-sec", f->start.heartbeat_interval_s)
-          ->check(CLI::Range(1, 3600))
-          ->capture_default_str();
-      c->add_option("--wait", f->wait_s, "seconds until it must be online")
-          ->check(CLI::Range(1, 3600))
-          ->capture_default_str();
-    }
+    add_flags(*c, *f, work);
     c->callback([f, work = work, &exit_code] {
       const Status s = work(*f);
       exit_code = s ? 0 : complain(f->common, s.error());

@@ -52,8 +52,7 @@ Result<JoinRequest> read_join(Queen& q, const std::string& text) {
   wire::Fields f(body);
   const auto id = f.text("hive_id", 64), token = f.text("token", 1024);
   JoinRequest r{id.value_or(""), token.value_or(""), f.text("url", 1024), f.text("certificate_request", 16'384)};
-  if (r.url && !net::parse_url(*r.url))
-    return fail(ErrorCode::kInvalidRequest, "url must be http[s]://host[:port]");
+  if (r.url && !net::parse_url(*r.url)) return fail(ErrorCode::kInvalidRequest, "url must be http[s]://host[:port]");
   if (security::check_identifier(r.hive_id, 64) || r.token.size() < security::kTokenBytesMin)
     return fail(ErrorCode::kInvalidRequest, "hive_id and token are required");
   if (q.tls().opened() && !r.certificate_request)
