@@ -71,11 +71,12 @@ Status join_by_tls(const HiveOptions& o, const std::string& own_token) {
   if (token.fingerprint.empty())
     return fail(ErrorCode::kInvalidRequest, "the join token names no root: it is of a colony without TLS (http://)");
   LLORCH_TRY(const CertificateWish wish, make_wish());
-  LLORCH_TRY(const auto answer, ask_queen(o, "/v1/hive/join", token.secret, {{}, "", token.fingerprint},
-                                          {{"hive_id", o.hive_id},
-                                           {"token", own_token},
-                                           {"url", own_address(o)},
-                                           {"certificate_request", wish.request}}));
+  LLORCH_TRY(const auto answer,
+             ask_queen(o, "/v1/hive/join", token.secret, {{}, "", token.fingerprint, service::accept_daemons()},
+                       {{"hive_id", o.hive_id},
+                        {"token", own_token},
+                        {"url", own_address(o)},
+                        {"certificate_request", wish.request}}));
   // The root that the connection was checked by, and no other one.
   const auto* object = answer.if_object();
   const auto root = object ? json::find_text(*object, "root") : std::nullopt;
@@ -99,9 +100,24 @@ Status get_certificate(const HiveOptions& o) {
   LLORCH_TRY(const std::string root, security::read_secret_file(o.colony_folder + "/root.pem"));
   LLORCH_TRY(const CertificateWish wish, make_wish());
   LLORCH_TRY(const auto answer,
-             ask_queen(o, "/v1/hive/certificate", token, {{}, root, ""},
+             ask_queen(o, "/v1/hive/certificate", token, {{}, root, "", service::accept_daemons()},
                        {{"hive_id", o.hive_id}, {"url", own_address(o)}, {"certificate_request", wish.request}}));
   return keep_certificate(o.colony_folder, o.hive_id, wish.private_key, answer, root);
+}
+
+Error must_join_again(const std::string& hive_id) {
+  return {ErrorCode::kForbidden,
+          fmt::format(
+              "this hive's certificate has ended, and nobody lets it in: it must join again, with what `llorch hive "
+              "invite --hive-id {}` prints on the queen's machine",
+              hive_id)};
+}
+
+Status check_kept(const HiveOptions& o) {
+  LLORCH_TRY(const std::string own, security::read_secret_file(o.colony_folder + "/own.pem"));
+  LLORCH_TRY(const auto facts, security::read_certificate(own));
+  if (facts.not_after <= now()) return std::unexpected(must_join_again(o.hive_id));
+  return {};
 }
 
 }  // namespace llorch::hive

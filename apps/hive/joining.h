@@ -22,6 +22,11 @@ struct JoinToken {
 /// A certificate for a hive that its queen has started, or that shows the key of one: it knows the root already.
 [[nodiscard]] Status get_certificate(const HiveOptions& options);
 
+/// What is said of a hive whose certificate has ended: nobody lets it in any more.
+[[nodiscard]] Error must_join_again(const std::string& hive_id);
+/// Whether the certificate that is kept can still be shown. Errors: must_join_again(); kInvalidRequest naming the file.
+[[nodiscard]] Status check_kept(const HiveOptions& options);
+
 /// A request for a certificate over a fresh key.
 struct CertificateWish {
   std::string private_key, request;

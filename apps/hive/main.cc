@@ -34,6 +34,8 @@ static Status prepare(HiveOptions& o) {
   const auto there = [&](const char* name) { return access((o.colony_folder + "/" + name).c_str(), F_OK) == 0; };
   if (o.wants_tls() && !o.queen_url.empty() && there("root.pem") && (o.queen_started || !there("own.pem")))
     return get_certificate(o);
+  const bool invited = !o.join_token_file.empty() && access(o.join_token_file.c_str(), F_OK) == 0;
+  if (o.wants_tls() && there("own.pem") && !invited) LLORCH_OK(check_kept(o));
   if (o.local_mode) return {};
   const bool joined = access((o.data_dir + "/node-token").c_str(), F_OK) == 0;
   if ((o.join_token_file.empty() && !joined) || !o.token_file.empty()) return {};
@@ -42,7 +44,7 @@ static Status prepare(HiveOptions& o) {
   if (access(o.token_file.c_str(), F_OK) != 0)
     LLORCH_OK(security::write_secret_file(o.token_file, "llorch-hive-" + random_hex(24)));
   LLORCH_TRY(const net::Url queen, net::parse_url(o.queen_url));
-  if (!queen.tls || o.join_token_file.empty() || access(o.join_token_file.c_str(), F_OK) != 0) return {};
+  if (!queen.tls || !invited) return {};
   LLORCH_TRY(const std::string own_token, security::read_secret_file(o.token_file));
   return join_by_tls(o, own_token);
 }

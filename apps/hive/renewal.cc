@@ -53,6 +53,10 @@ void Renewal::again_in(std::chrono::seconds time) {
 void Renewal::wait() {
   const auto& own = parts_.front.tls().now().own;
   if (!own) return;
+  if (own->not_after <= now()) {
+    service::log(service::Level::kError, "certificate_ended", must_join_again(parts_.hive_id).message);
+    return again_in(kLookAgain);
+  }
   const auto left = std::chrono::duration_cast<std::chrono::seconds>(security::renewal_time(*own) - now());
   if (left > std::chrono::seconds(0)) return again_in(std::min<std::chrono::seconds>(left, kLookAgain));
   renew(parts_.gate.flow(), *this);

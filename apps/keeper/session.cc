@@ -1,6 +1,7 @@
 #include "keeper/session.h"
 
 #include "security/certificate.h"
+#include "service/tls_files.h"
 
 #include "base/open_file.h"
 
@@ -94,6 +95,7 @@ Result<net::ClientRequest> Common::request(std::string_view path) const {
   if (root.empty()) return r;  // a certificate of the public's
   net::TlsClient::Options options;
   LLORCH_TRY(options.authorities, read_text_file(root, kRootBytesMax));
+  options.accepts = service::accept_daemons();
   LLORCH_TRY(r.tls, net::TlsClient::make(options));
   // The queen is known by her name in the colony, wherever she is; a hive that is asked itself, by its address.
   if (direct.empty()) r.tls_name = security::DaemonName{security::DaemonKind::kQueen, ""}.tls_name();

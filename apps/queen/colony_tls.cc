@@ -62,7 +62,9 @@ Status ColonyTls::open() {
 }
 
 Status ColonyTls::make_own() {
-  LLORCH_TRY(const auto own, authority_->make_identity({DaemonKind::kQueen, options_.queen_id}, options_.hosts));
+  LLORCH_OK(authority_->renew_issuer());
+  LLORCH_TRY(const auto own,
+             authority_->make_identity({DaemonKind::kQueen, options_.queen_id}, own_hosts(options_.names)));
   LLORCH_TRY(const auto facts, security::read_certificate(own.chain));
   renewal_ = security::renewal_time(facts);
   return service::TlsFiles::store(folder(), own, authority_->root());

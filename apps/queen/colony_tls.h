@@ -20,7 +20,7 @@ class ColonyTls {
  public:
   struct Options {
     std::string data_dir, queen_id;
-    std::vector<std::string> hosts;  // by which people call this queen: addresses and names
+    std::vector<std::string> names;  // by which people call this queen, besides those of her machine
     std::chrono::seconds certificate_lifetime{std::chrono::days(30)};
   };
   ColonyTls(net::EventLoop& loop, Options options) : loop_(loop), options_(std::move(options)) {}

@@ -20,6 +20,7 @@ constexpr std::string_view kJoining = "join", kHive = "hive:";
 
 void Membership::admit(const std::string& hive_id, const std::string& raw_hash) {
   security::ApiKey key{raw_hash, {security::Scope::kNode}, "", std::string(kHive) + hive_id};
+  if (!local_key_.empty() && hive_id == local_id_) local_identity_ = key.identity();
   hashes_[hive_id] = key.hash;
   keys_.admit(std::move(key));
 }
@@ -32,7 +33,7 @@ Result<std::string> Membership::file_of(const std::string& hive_id) const {
 
 Status Membership::open(const std::string& operator_token, const std::string& local_id,
                         const std::map<std::string, HiveRow>& hives) {
-  operator_token_ = operator_token;
+  operator_token_ = operator_token, local_id_ = local_id;
   if (operator_token_.empty()) LLORCH_OK(open_local(local_id));
   if (keyless()) return {};
   for (const auto& [id, row] : hives) {
@@ -70,15 +71,32 @@ void Membership::expire(Time now) {
   });
 }
 
-Result<std::string> Membership::make_join_token(Time now) {
+Result<std::string> Membership::make_join_token(Time now, const std::string& hive_id) {
   expire(now);
   if (join_tokens_.size() >= kJoinTokensMax)
     return fail(ErrorCode::kQueueFull, "{} join tokens are out: wait until they are used or expire", kJoinTokensMax);
   std::string token = "llorch-join-" + random_hex(24);
   security::ApiKey key{security::sha256(token), {security::Scope::kNode}, "", std::string(kJoining)};
-  join_tokens_.emplace(key.identity(), JoinToken{now + kJoinTokenLife, key.hash});
+  join_tokens_.emplace(key.identity(), JoinToken{now + kJoinTokenLife, key.hash, hive_id});
   keys_.admit(std::move(key));
   return token;
+}
+
+Status Membership::check_joining(const security::Principal& who, const std::string& hive_id, bool known) const {
+  const auto used = who.name == kJoining ? join_tokens_.find(who.id) : join_tokens_.end();
+  if (used == join_tokens_.end())
+    return fail(ErrorCode::kForbidden, "joining takes a join token that was not used before");
+  if (hive_id == local_id_)
+    return fail(ErrorCode::kResourceInUse,
+                "the hive of the queen's own machine has this name: give another (--hive-id)");
+  if (!used->second.hive_id.empty() && used->second.hive_id != hive_id)
+    return fail(ErrorCode::kForbidden, "this join token is for the hive {}", used->second.hive_id);
+  if (known && used->second.hive_id.empty())
+    return fail(ErrorCode::kResourceInUse,
+                "a hive of this name has joined before: invite it by name (llorch hive invite --hive-id {0}), or give "
+                "another name",
+                hive_id);
+  return {};
 }
 
 Result<Membership::Joined> Membership::join(const security::Principal& who, const std::string& hive_id,

@@ -26,11 +26,15 @@ class Membership {
   [[nodiscard]] Status open(const std::string& operator_token, const std::string& local_id,
                             const std::map<std::string, HiveRow>& hives);
   using Time = std::chrono::steady_clock::time_point;
-  /// A fresh one-time token. Errors: kQueueFull when too many are out.
-  [[nodiscard]] Result<std::string> make_join_token(Time now);
+  /// A fresh one-time token, for the hive of that name or, where it is empty, for one that the colony does not know.
+  /// Errors: kQueueFull when too many are out.
+  [[nodiscard]] Result<std::string> make_join_token(Time now, const std::string& hive_id = {});
   struct Joined {
     std::string node_token, node_key;  // what the hive will show, and its SHA-256 in hex
   };
+  /// Whether `who` came with a join token that is good for this hive, which may have joined before (`known`). Errors:
+  /// kForbidden, kResourceInUse.
+  [[nodiscard]] Status check_joining(const security::Principal& who, const std::string& hive_id, bool known) const;
   /// `who` came with a join token, which is used up. Errors: kForbidden.
   [[nodiscard]] Result<Joined> join(const security::Principal& who, const std::string& hive_id,
                                     const std::string& hive_token, Time now);
@@ -47,6 +51,10 @@ class Membership {
   [[nodiscard]] Result<std::string> token_for(const Speaker& speaker, const std::string& hive_id) const;
   /// Whose key it is; empty for the operator's token.
   [[nodiscard]] static std::string hive_of(const security::Principal& who);
+  /// Whether it must show a certificate besides its key where the colony has an authority: all hives that have joined.
+  [[nodiscard]] bool has_joined(const security::Principal& who) const {
+    return !hive_of(who).empty() && who.id != local_identity_;
+  }
   /// What the hive that this queen starts shows her: the variable and its value.
   [[nodiscard]] std::pair<std::string, std::string> local_hive_variable() const;
   /// Whether requests to this machine's hive need a key.
@@ -64,10 +72,11 @@ class Membership {
   [[nodiscard]] Result<std::string> file_of(const std::string& hive_id) const;
 
   security::Authenticator& keys_;
-  std::string folder_, operator_token_, local_key_;  // local_key_: without an operator's token only
+  std::string folder_, operator_token_, local_id_;
+  std::string local_key_, local_identity_;  // without an operator's token only
   struct JoinToken {
     Time until;
-    std::string hash;
+    std::string hash, hive_id;
   };
   std::map<std::string, JoinToken> join_tokens_;    // by the key's identity
   std::map<std::string, std::string> hashes_;       // of hives' keys

@@ -86,7 +86,7 @@ Queen::Queen(net::EventLoop& loop, QueenOptions options)
       background_(loop),
       ledger_(desk_, background_, metrics_),
       intake_(loop, admission_),
-      tls_(loop, {options_.data_dir, service::host_name(), own_hosts(options_.allowed_hosts),
+      tls_(loop, {options_.data_dir, service::host_name(), options_.allowed_hosts,
                   std::chrono::seconds(options_.certificate_lifetime_s)}) {}
 
 Queen::~Queen() { front_.close(); }
@@ -125,7 +125,7 @@ Status Queen::start() {
 Status Queen::open_tls() {
   if (!options_.wants_tls()) return {};
   LLORCH_OK(tls_.open());
-  front_.use_colony_folder(tls_.folder());
+  front_.use_colony_folder(tls_.folder(), [this](const auto& facts) { return tls_.authority().check(facts); });
   return tls_.trust_in(options_.data_dir + "/hive");
 }
 

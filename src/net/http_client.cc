@@ -83,6 +83,7 @@ struct Call::State final : Transfer, std::enable_shared_from_this<Call::State> {
   }
   void end(Status outcome);
   void stop();
+  void drop();
   void deliver() override;
   void finish(CURLcode outcome) override;
   [[nodiscard]] CURL* handle() const override { return easy.get(); }
@@ -102,7 +103,7 @@ struct Call::State final : Transfer, std::enable_shared_from_this<Call::State> {
   void news();
 
   ClientRequest request;
-  ClientCallbacks callbacks;
+  ClientCallbacks callbacks, dropped;
   EventLoop::Impl& loop_impl;
   std::weak_ptr<CurlLoop> curl;
   std::unique_ptr<CURL, void (*)(CURL*)> easy{nullptr, curl_easy_cleanup};
@@ -120,6 +121,7 @@ struct Call::State final : Transfer, std::enable_shared_from_this<Call::State> {
 
   asio::steady_timer timer;  // one for the whole call: what arrives moves the limit, the timer looks when it fires
   Clock::time_point limit;
+  bool delivering = false;
   bool connected = false, timed_out = false, waiting = false, own_tls = false, options_set = true;
 };
 
@@ -144,6 +146,12 @@ void Call::State::stop() {
   timer.cancel();
   if (const auto alive = curl.lock()) alive->remove(*this);
   curl.reset();
+}
+/// Nobody waits any more. A callback that drops its own call still runs: it goes when it has returned.
+void Call::State::drop() {
+  ClientCallbacks gone = std::exchange(callbacks, {});
+  if (delivering) dropped = std::move(gone);
+  stop();
 }
 void Call::State::end(Status outcome) {
   const auto self = shared_from_this();
@@ -214,6 +222,7 @@ void Call::State::set_tls() {
   const bool inside = is_colony_name(request.tls_name);
   set(CURLOPT_SSLVERSION, static_cast<long>(inside ? CURL_SSLVERSION_TLSv1_3 : CURL_SSLVERSION_TLSv1_2));
   // curl would read the system's whole bundle for each connection: 20 ms of the loop's.
+  set(CURLOPT_SSL_SESSIONID_CACHE, 0L);  // a resumed session would go on showing a certificate that was replaced
   set(CURLOPT_CAINFO, nullptr), set(CURLOPT_CAPATH, nullptr);
   set(CURLOPT_SSL_CTX_FUNCTION, &State::on_tls_context);
   set(CURLOPT_SSL_CTX_DATA, this);
@@ -244,7 +253,12 @@ bool Call::State::set_options() {
 
 CURLcode Call::State::on_tls_context(CURL*, void* context, void* self) {
   const auto& call = *static_cast<State*>(self);
-  return apply(call.request.tls.get(), static_cast<SSL_CTX*>(context)) ? CURLE_OK : CURLE_SSL_CERTPROBLEM;
+  try {
+    return apply(call.request.tls, call.request.tls_name, static_cast<SSL_CTX*>(context)) ? CURLE_OK
+                                                                                          : CURLE_SSL_CERTPROBLEM;
+  } catch (const std::exception&) {
+    return CURLE_OUT_OF_MEMORY;
+  }
 }
 int Call::State::on_connected(void* self, char*, char*, int, int) {
   auto& call = *static_cast<State*>(self);
@@ -315,6 +329,7 @@ std::size_t Call::State::on_body(char* bytes, std::size_t size, std::size_t coun
 void Call::State::deliver() {
   const auto self = shared_from_this();
   has_news = false;
+  delivering = true;
   try {
     if (head_complete && !std::exchange(head_told, true) && callbacks.on_head)
       callbacks.on_head(status, std::exchange(head, {}));
@@ -323,6 +338,8 @@ void Call::State::deliver() {
   } catch (const std::exception& e) {
     end(fail(ErrorCode::kInternal, "the call has failed: {}", e.what()));
   }
+  delivering = false;
+  dropped = {};
 }
 
 void Call::State::finish(CURLcode outcome) {
@@ -334,13 +351,11 @@ void Call::State::finish(CURLcode outcome) {
 }
 
 Call::~Call() {
-  if (!state_) return;
-  state_->callbacks = {};
-  state_->stop();
+  if (state_) state_->drop();
 }
 Call& Call::operator=(Call&& other) noexcept {
   if (this != &other) {
-    if (state_) state_->callbacks = {}, state_->stop();
+    if (state_) state_->drop();
     state_ = std::move(other.state_);
   }
   return *this;

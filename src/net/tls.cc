@@ -128,13 +128,27 @@ struct TlsClient::State {
   Pair own;
   Store authorities;  // null: the system's
   std::string root_fingerprint;
+  std::function<bool(const std::string&, const std::string&)> accepts;
 };
 
 namespace {
 
+/// What a connection of ours is checked by; belongs to its context.
+struct Expectation {
+  std::shared_ptr<const TlsClient> client;
+  std::string name;
+};
+
+void forget(void*, void* expectation, CRYPTO_EX_DATA*, int, long, void*) {
+  delete static_cast<Expectation*>(expectation);
+}
+int expectation_index() {
+  static const int kIndex = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, &forget);
+  return kIndex;
+}
+
 /// Believes the one root whose fingerprint was told, when the other side shows it; then checks as ever.
-int verify_pinned(X509_STORE_CTX* context, void* state) {
-  const auto& wanted = static_cast<const TlsClient::State*>(state)->root_fingerprint;
+int verify_pinned(X509_STORE_CTX* context, const std::string& wanted) {
   STACK_OF(X509)* shown = X509_STORE_CTX_get0_untrusted(context);
   STACK_OF(X509)* believed = sk_X509_new_null();
   for (int i = 0; believed && i < sk_X509_num(shown); ++i)
@@ -144,6 +158,29 @@ int verify_pinned(X509_STORE_CTX* context, void* state) {
   X509_STORE_CTX_set0_trusted_stack(context, nullptr);
   sk_X509_free(believed);
   return good;
+}
+
+std::string der_of(const X509* certificate) {
+  unsigned char* der = nullptr;
+  const int size = certificate ? i2d_X509(certificate, &der) : 0;
+  if (size <= 0) return {};
+  std::string bytes(reinterpret_cast<const char*>(der), static_cast<std::size_t>(size));
+  OPENSSL_free(der);
+  return bytes;
+}
+
+int verify(X509_STORE_CTX* context, void* expectation) {
+  const auto& e = *static_cast<const Expectation*>(expectation);
+  const TlsClient::State& s = e.client->state();
+  try {
+    const int good =
+        s.root_fingerprint.empty() ? X509_verify_cert(context) : verify_pinned(context, s.root_fingerprint);
+    if (good <= 0 || !s.accepts || s.accepts(der_of(X509_STORE_CTX_get0_cert(context)), e.name)) return good;
+    X509_STORE_CTX_set_error(context, X509_V_ERR_APPLICATION_VERIFICATION);
+  } catch (const std::exception&) {  // of memory; nothing may go through OpenSSL
+    X509_STORE_CTX_set_error(context, X509_V_ERR_OUT_OF_MEM);
+  }
+  return 0;
 }
 
 }  // namespace
@@ -185,7 +222,7 @@ Result<std::shared_ptr<const TlsClient>> TlsClient::make(const Options& o) {
   if (!o.authorities.empty()) {
     LLORCH_TRY(s.authorities, parse_authorities(o.authorities));
   }
-  s.root_fingerprint = o.root_fingerprint;
+  s.root_fingerprint = o.root_fingerprint, s.accepts = o.accepts;
   std::ranges::transform(s.root_fingerprint, s.root_fingerprint.begin(),
                          [](unsigned char c) { return std::tolower(c); });
   const auto hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
@@ -216,8 +253,8 @@ bool has_own_authorities(const TlsClient* client) {
   return client && (client->state().authorities || !client->state().root_fingerprint.empty());
 }
 
-bool apply(const TlsClient* client, SSL_CTX* context) {
-  if (!has_own_authorities(client)) {
+bool apply(const std::shared_ptr<const TlsClient>& client, const std::string& name, SSL_CTX* context) {
+  if (!has_own_authorities(client.get())) {
     read_system_authorities();
     if (!g_system) return false;
     SSL_CTX_set1_cert_store(context, g_system);
@@ -225,8 +262,9 @@ bool apply(const TlsClient* client, SSL_CTX* context) {
   if (!client) return true;
   const TlsClient::State& s = client->state();
   if (s.authorities) SSL_CTX_set1_cert_store(context, s.authorities.get());
-  if (!s.root_fingerprint.empty())
-    SSL_CTX_set_cert_verify_callback(context, &verify_pinned, const_cast<TlsClient::State*>(&s));
+  auto expectation = std::make_unique<Expectation>(Expectation{client, name});
+  if (SSL_CTX_set_ex_data(context, expectation_index(), expectation.get()) != 1) return false;
+  SSL_CTX_set_cert_verify_callback(context, &verify, expectation.release());
   const bool good = show(s.own, context);
   ERR_clear_error();
   return good;
@@ -234,12 +272,7 @@ bool apply(const TlsClient* client, SSL_CTX* context) {
 
 std::string peer_certificate(const SSL* connection) {
   const Certificate shown(SSL_get1_peer_certificate(connection));
-  unsigned char* der = nullptr;
-  const int size = shown ? i2d_X509(shown.get(), &der) : 0;
-  if (size <= 0) return {};
-  std::string bytes(reinterpret_cast<const char*>(der), static_cast<std::size_t>(size));
-  OPENSSL_free(der);
-  return bytes;
+  return der_of(shown.get());
 }
 
 }  // namespace llorch::net

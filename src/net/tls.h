@@ -51,6 +51,8 @@ class TlsClient {
     TlsPair own;                   // shown to servers that ask
     std::string authorities;       // whose certificates are believed; empty: the system's
     std::string root_fingerprint;  // SHA-256, 64 hex digits: the one root that is believed, though nobody has seen it
+    /// Asked last: the server's certificate in DER, and the name that it was called by. Any thread; does not throw.
+    std::function<bool(const std::string& certificate, const std::string& name)> accepts;
   };
   [[nodiscard]] static Result<std::shared_ptr<const TlsClient>> make(const Options& options);
   ~TlsClient();

@@ -16,8 +16,8 @@ struct TlsServer::State {
 };
 
 /// Gives a context of curl's what the client (null: nobody in particular) shows and believes; without a list of its own
-/// it believes whom the system does. False: OpenSSL has refused.
-[[nodiscard]] bool apply(const TlsClient* client, SSL_CTX* context);
+/// it believes whom the system does. `name`: whom it calls. False: OpenSSL has refused.
+[[nodiscard]] bool apply(const std::shared_ptr<const TlsClient>& client, const std::string& name, SSL_CTX* context);
 [[nodiscard]] bool has_own_authorities(const TlsClient* client);
 /// Whom the system believes: read once in a process, which takes 20 ms. Any thread.
 void read_system_authorities();

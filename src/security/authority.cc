@@ -4,10 +4,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <sstream>
 
+#include "base/colony_name.h"
 #include "base/ids.h"
 #include "security/keys.h"
 
@@ -16,6 +18,7 @@ namespace {
 
 /// Clocks of a colony's machines differ: a certificate begins so long before it was made.
 constexpr std::chrono::minutes kClockSlack{10};
+constexpr std::chrono::seconds kShortestSlack{1};
 
 bool exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
@@ -44,6 +47,16 @@ Status write_signer(const std::string& folder, const std::string& name, const Si
   return write_secret_file(folder + "/" + name + ".pem", s.certificate);
 }
 
+/// A certificate lasts a year at the most, by the queen's flag.
+constexpr std::chrono::days kRevocationsKept{400};
+
+/// "llorch.internal", anything below it, however it is written.
+bool in_colony_domain(std::string host) {
+  while (host.ends_with('.')) host.pop_back();
+  std::ranges::transform(host, host.begin(), [](unsigned char c) { return std::tolower(c); });
+  return ("." + host).ends_with(kColonyDomain);
+}
+
 }  // namespace
 
 CertificateTime renewal_time(const CertificateFacts& f) { return f.not_before + (f.not_after - f.not_before) / 3 * 2; }
@@ -57,6 +70,14 @@ Result<Authority> Authority::open(const std::string& folder, Options options) {
   a.folder_ = folder, a.options_ = std::move(options);
   LLORCH_OK(make_folder(folder));
   if (!exists(folder + "/root.pem")) {
+    for (const char* other : {"root.key", "issuer.pem", "issuer.key"})
+      if (exists(folder + "/" + other))
+        return fail(
+            ErrorCode::kInvalidRequest,
+            "{}/root.pem is missing, and {} is there: bring it back (each hive has it as tls/root.pem), or take "
+            "the folder away to begin a colony anew",
+            folder, other);
+    if (a.options_.read_only) return fail(ErrorCode::kNotFound, "there is no authority in {}", folder);
     // The number tells colonies apart where a person sees several.
     LLORCH_TRY(a.root_, make_root({"llama-orch colony " + random_hex(4), 1}, a.now() - kClockSlack,
                                   a.now() + a.options_.root_lifetime));
@@ -69,36 +90,46 @@ Result<Authority> Authority::open(const std::string& folder, Options options) {
   if (exists(folder + "/issuer.pem")) {
     LLORCH_TRY(a.issuer_, read_signer(folder, "issuer", true));
   }
-  LLORCH_OK(a.make_issuer());
+  if (!a.options_.read_only) LLORCH_OK(a.renew_issuer());
   LLORCH_OK(a.read_revocations());
   return a;
 }
 
-/// Unless the one that is there will do.
-Status Authority::make_issuer() {
+Status Authority::renew_issuer() {
+  const std::lock_guard writing(locks_->writing);
   if (!issuer_.certificate.empty()) {
     LLORCH_TRY(const CertificateFacts facts, read_certificate(issuer_.certificate));
-    if (now() < renewal_time(facts) || (!has_root_key() && now() < facts.not_after)) return {};
+    const bool ours = check_issuer(issuer_.certificate, root_.certificate);
+    if (ours && (now() < renewal_time(facts) || (!has_root_key() && now() < facts.not_after))) return {};
+    if (!ours && !has_root_key())
+      return fail(ErrorCode::kInvalidRequest, "{}/issuer.pem is of another root than root.pem beside it", folder_);
   }
   if (!has_root_key())
     return fail(ErrorCode::kInvalidRequest,
                 "{}/issuer.pem has ended or is missing, and root.key, which could make another, is not there", folder_);
+  LLORCH_TRY(const CertificateFacts root, read_certificate(root_.certificate));
   LLORCH_TRY(issuer_, make_intermediate(root_, {"llama-orch queen " + options_.queen_id, 0}, now() - kClockSlack,
-                                        now() + options_.issuer_lifetime));
+                                        std::min(now() + options_.issuer_lifetime, root.not_after)));
   return write_signer(folder_, "issuer", issuer_);
 }
 
 Result<std::string> Authority::sign(std::string_view request, const DaemonName& daemon,
                                     const std::vector<std::string>& hosts) const {
   std::vector<std::string> all{daemon.tls_name()};
-  all.insert(all.end(), hosts.begin(), hosts.end());
-  CertificateTime until = now() + options_.daemon_lifetime;
-  if (const auto revoked = revoked_until(daemon)) until = std::max(until, *revoked + std::chrono::seconds(1));
-  // Not longer than those that vouch for it.
+  for (const std::string& host : hosts) {
+    if (in_colony_domain(host))
+      return fail(ErrorCode::kForbidden, "'{}' is a name inside the colony, which only its daemon has", host);
+    all.push_back(host);
+  }
+  const std::lock_guard writing(locks_->writing);
   LLORCH_TRY(const CertificateFacts issuer, read_certificate(issuer_.certificate));
-  until = std::min(until, issuer.not_after);
-  const auto slack = std::min<std::chrono::seconds>(kClockSlack, options_.daemon_lifetime);
-  LLORCH_TRY(std::string made, sign_daemon(issuer_, request, daemon, all, now() - slack, until));
+  // Not longer than those that vouch for it.
+  const CertificateTime until = std::min(now() + options_.daemon_lifetime, issuer.not_after);
+  if (until <= now()) return fail(ErrorCode::kInvalidRequest, "{}/issuer.pem has ended", folder_);
+  CertificateTime from = now() - std::clamp<std::chrono::seconds>((until - now()) / 4, kShortestSlack, kClockSlack);
+  // Certificates that were made until a revocation are told from those made after it by the time they begin.
+  if (const auto revoked = revoked_at(daemon)) from = std::max(from, *revoked + kShortestSlack);
+  LLORCH_TRY(std::string made, sign_daemon(issuer_, request, daemon, all, from, until));
   return made + issuer_.certificate + root_.certificate;
 }
 
@@ -115,9 +146,11 @@ Status Authority::revoke(const DaemonName& daemon) {
   std::string text;
   {
     const std::lock_guard lock(locks_->revoked);
-    revoked_[daemon.uri()] = now() + options_.daemon_lifetime;
-    for (const auto& [uri, until] : revoked_)
-      if (until >= now()) text += fmt::format("{} {}\n", uri, until.time_since_epoch().count());
+    // What was made until now begins by then, and what is made from now on may begin later and be good at once.
+    const auto [entry, first] = revoked_.try_emplace(daemon.uri(), now() - kShortestSlack);
+    if (!first) entry->second = std::max(now() - kShortestSlack, entry->second + kShortestSlack);
+    std::erase_if(revoked_, [&](const auto& entry) { return entry.second + kRevocationsKept < now(); });
+    for (const auto& [uri, at] : revoked_) text += fmt::format("{} {}\n", uri, at.time_since_epoch().count());
   }
   return write_secret_file(folder_ + "/revoked", text);
 }
@@ -140,13 +173,13 @@ Status Authority::read_revocations() {
 
 Status Authority::check(const CertificateFacts& facts) const {
   if (facts.daemon.id.empty()) return fail(ErrorCode::kForbidden, "the certificate is no daemon's");
-  if (const auto revoked = revoked_until(facts.daemon); revoked && facts.not_after <= *revoked)
+  if (const auto revoked = revoked_at(facts.daemon); revoked && facts.not_before <= *revoked)
     return fail(ErrorCode::kForbidden, "the certificate of {} was revoked", facts.daemon.uri());
   if (facts.not_after < now()) return fail(ErrorCode::kForbidden, "the certificate has expired");
   return {};
 }
 
-std::optional<CertificateTime> Authority::revoked_until(const DaemonName& daemon) const {
+std::optional<CertificateTime> Authority::revoked_at(const DaemonName& daemon) const {
   const std::lock_guard lock(locks_->revoked);
   const auto it = revoked_.find(daemon.uri());
   return it == revoked_.end() ? std::nullopt : std::optional(it->second);
@@ -155,8 +188,8 @@ std::optional<CertificateTime> Authority::revoked_until(const DaemonName& daemon
 std::vector<Authority::Revocation> Authority::revocations() const {
   const std::lock_guard lock(locks_->revoked);
   std::vector<Revocation> all;
-  for (const auto& [uri, until] : revoked_)
-    if (until >= now()) all.push_back({uri, until});
+  for (const auto& [uri, at] : revoked_)
+    if (at + kRevocationsKept >= now()) all.push_back({uri, at});
   return all;
 }
 

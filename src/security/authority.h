@@ -2,7 +2,7 @@
 // intermediate, which signs daemons' certificates (S-02, FLEET 1).
 //
 // root.pem and root.key, issuer.pem and issuer.key, and revoked: a line for each daemon some of whose certificates are
-// refused though they have not ended ("<URI> <seconds since 1970>"). All are of mode 0600 in a folder of mode 0700.
+// refused though they have not ended ("<URI> <seconds since 1970>": those that begin by then). All are of mode 0600 in a folder of mode 0700.
 // Whoever has root.key can speak as any daemon: it may lie elsewhere, as long as the issuer is valid. Threads: one at a
 // time; blocks. Errors: kIo; kInvalidRequest naming the file that cannot be used.
 #pragma once
@@ -31,6 +31,7 @@ class Authority {
     std::chrono::seconds root_lifetime{std::chrono::years(10)}, issuer_lifetime{std::chrono::years(1)},
         daemon_lifetime{std::chrono::days(30)};
     std::function<CertificateTime()> clock;  // empty: the system's
+    bool read_only = false;                  // nothing is made or written
   };
   /// Opens the folder's authority; makes root and issuer where there are none. An issuer that has less than a third of
   /// its life before it is made anew, where the root's key is there; where it is not, one that has ended is an error.
@@ -50,13 +51,16 @@ class Authority {
   [[nodiscard]] Result<DaemonIdentity> make_identity(const DaemonName& daemon,
                                                      const std::vector<std::string>& hosts) const;
 
+  /// Makes the issuer anew where open() would.
+  [[nodiscard]] Status renew_issuer();
+
   /// Certificates of the daemon that were made until now are refused from now on.
   [[nodiscard]] Status revoke(const DaemonName& daemon);
   /// Errors: kForbidden, with words that say why: revoked, or what check_chain() says.
   [[nodiscard]] Status check(const CertificateFacts& facts) const;
   struct Revocation {
     std::string daemon;     // its URI
-    CertificateTime until;  // certificates that end by then are refused
+    CertificateTime at;  // certificates that begin by then are refused
   };
   [[nodiscard]] std::vector<Revocation> revocations() const;
 
@@ -67,8 +71,7 @@ class Authority {
 
  private:
   [[nodiscard]] CertificateTime now() const;
-  [[nodiscard]] std::optional<CertificateTime> revoked_until(const DaemonName& daemon) const;
-  [[nodiscard]] Status make_issuer();
+  [[nodiscard]] std::optional<CertificateTime> revoked_at(const DaemonName& daemon) const;
   [[nodiscard]] Status read_revocations();
 
   std::string folder_, fingerprint_;

@@ -74,8 +74,82 @@ TEST_F(AuthorityTest, what_is_revoked_stays_so_and_a_later_one_is_good) {
   EXPECT_TRUE(later->check(joined_again));
   ASSERT_EQ(later->revocations().size(), 1u);
   EXPECT_EQ(later->revocations()[0].daemon, "llorch:hive:mac");
-  time_ += 24h * 31;
+  time_ += 24h * 401;
   EXPECT_TRUE(later->revocations().empty()) << "by now it would have ended anyway";
+}
+
+TEST_F(AuthorityTest, a_revocation_holds_though_certificates_last_shorter_now) {
+  const CertificateFacts old = issue(*open());
+  auto shorter =
+      Authority::open(folder_ + "/ca", {.queen_id = "q", .daemon_lifetime = 1h, .clock = [this] { return time_; }});
+  ASSERT_TRUE(shorter->revoke(kMac));
+  EXPECT_FALSE(shorter->check(old));
+  time_ += 2h;
+  EXPECT_FALSE(shorter->check(old));
+}
+
+TEST_F(AuthorityTest, nobody_gets_a_name_inside_the_colony_that_is_not_its_own) {
+  const auto a = open();
+  const std::string request = make_certificate_request(make_private_key().value()).value();
+  for (const char* host : {"queen.llorch.internal", "QUEEN.llorch.Internal", "queen.llorch.internal.",
+                           "attic.hive.llorch.internal", "llorch.internal"}) {
+    const auto made = a->sign(request, kMac, {host});
+    ASSERT_FALSE(made) << host;
+    EXPECT_EQ(made.error().code, ErrorCode::kForbidden);
+  }
+  EXPECT_TRUE(a->sign(request, kMac, {"notllorch.internal"}));
+}
+
+TEST_F(AuthorityTest, an_issuer_that_ends_is_made_anew_while_the_queen_runs_and_nothing_outlives_it) {
+  auto a = open();
+  const std::string before = a->issuer();
+  time_ += 24h * 300;
+  ASSERT_TRUE(a->renew_issuer());
+  EXPECT_NE(a->issuer(), before);
+  EXPECT_TRUE(a->check(issue(*a)));
+  std::filesystem::remove(folder_ + "/ca/root.key");
+  auto without = open();
+  time_ = read_certificate(without->issuer())->not_after - 100s;
+  const CertificateFacts short_lived = issue(*without);
+  EXPECT_GT(renewal_time(short_lived), time_ + 30s) << "it is not due at once, again and again";
+  time_ += 101s;
+  EXPECT_FALSE(without->renew_issuer());
+  EXPECT_FALSE(without->sign(make_certificate_request(make_private_key().value()).value(), kMac, {}));
+}
+
+TEST_F(AuthorityTest, what_does_not_belong_together_is_refused_and_nothing_is_overwritten) {
+  ASSERT_TRUE(open());
+  ASSERT_TRUE(open("other"));
+  const auto text_of = [&](const std::string& file) {
+    std::ifstream in(folder_ + "/" + file);
+    return std::string((std::istreambuf_iterator<char>(in)), {});
+  };
+  const std::string key = text_of("ca/root.key");
+  std::filesystem::rename(folder_ + "/ca/root.pem", folder_ + "/root.pem");
+  const auto missing = open();
+  ASSERT_FALSE(missing);
+  EXPECT_NE(missing.error().message.find("root.pem is missing"), std::string::npos) << missing.error().message;
+  EXPECT_EQ(text_of("ca/root.key"), key);
+  std::filesystem::rename(folder_ + "/root.pem", folder_ + "/ca/root.pem");
+  for (const char* file : {"issuer.pem", "issuer.key"})
+    std::filesystem::copy_file(folder_ + "/other/" + file, folder_ + "/ca/" + file,
+                               std::filesystem::copy_options::overwrite_existing);
+  const auto mended = open();
+  ASSERT_TRUE(mended) << "the root's key is there: another issuer is made";
+  (void)issue(*mended);
+}
+
+TEST_F(AuthorityTest, who_only_looks_writes_nothing) {
+  const auto looking = Authority::open(folder_ + "/ca", {.queen_id = "q", .read_only = true});
+  EXPECT_FALSE(looking);
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/ca/root.pem"));
+  ASSERT_TRUE(open());
+  time_ += 24h * 300;
+  const auto later =
+      Authority::open(folder_ + "/ca", {.queen_id = "q", .clock = [this] { return time_; }, .read_only = true});
+  ASSERT_TRUE(later);
+  EXPECT_EQ(read_certificate(later->issuer())->not_before,
+            read_certificate(open("x")->issuer())->not_before - 24h * 300);
 }
 
 TEST_F(AuthorityTest, the_root_may_be_away_while_the_issuer_lasts) {

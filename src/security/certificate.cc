@@ -285,16 +285,40 @@ Result<Signer> make_intermediate(const Signer& issuer, const AuthoritySubject& s
   return make_authority(&issuer, subject, {from, until});
 }
 
-Result<std::string> sign_daemon(const Signer& issuer, std::string_view request_text, const DaemonName& daemon,
-                                const std::vector<std::string>& hosts, CertificateTime from, CertificateTime until) {
-  const Memory memory = request_text.size() > kTextMax ? nullptr : reader(request_text);
-  const Request request(memory ? PEM_read_bio_X509_REQ(memory.get(), nullptr, nullptr, nullptr) : nullptr);
+namespace {
+
+/// A request whose key has signed it.
+Result<Request> parse_request(std::string_view text) {
+  const Memory memory = text.size() > kTextMax ? nullptr : reader(text);
+  Request request(memory ? PEM_read_bio_X509_REQ(memory.get(), nullptr, nullptr, nullptr) : nullptr);
   if (!request) return unreadable("a certificate request");
   EVP_PKEY* key = X509_REQ_get0_pubkey(request.get());
   if (!key || X509_REQ_verify(request.get(), key) != 1 || EVP_PKEY_get_security_bits(key) < 112) {
     ERR_clear_error();
     return fail(ErrorCode::kInvalidRequest, "the certificate request is not signed by its own key, or the key is weak");
   }
+  return request;
+}
+
+}  // namespace
+
+Status check_certificate_request(std::string_view text) {
+  const auto request = parse_request(text);
+  return request ? Status() : std::unexpected(request.error());
+}
+
+bool check_issuer(const std::string& issuer_text, const std::string& root_text) {
+  const auto issuer = parse_chain(issuer_text), root = parse_chain(root_text);
+  if (!issuer || !root || issuer->empty() || root->empty()) return false;
+  const bool good = X509_verify(issuer->front().get(), X509_get0_pubkey(root->front().get())) == 1;
+  ERR_clear_error();
+  return good;
+}
+
+Result<std::string> sign_daemon(const Signer& issuer, std::string_view request_text, const DaemonName& daemon,
+                                const std::vector<std::string>& hosts, CertificateTime from, CertificateTime until) {
+  LLORCH_TRY(const Request request, parse_request(request_text));
+  EVP_PKEY* key = X509_REQ_get0_pubkey(request.get());
   if (check_identifier(daemon.id, 64))
     return fail(ErrorCode::kInvalidRequest, "no certificate can be made for this id");
   std::string names = "URI:" + daemon.uri();

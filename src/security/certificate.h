@@ -68,6 +68,11 @@ struct AuthoritySubject {
                                               const std::vector<std::string>& hosts, CertificateTime from,
                                               CertificateTime until);
 
+/// Whether an authority's certificate is signed by the root; its dates are not looked at.
+[[nodiscard]] bool check_issuer(const std::string& issuer, const std::string& root);
+/// Whether it is a request that sign_daemon() takes. Errors: kInvalidRequest.
+[[nodiscard]] Status check_certificate_request(std::string_view request);
+
 /// Follows `chain` (the daemon's certificate, then authorities) to `root`. Errors: kForbidden, with words that say
 /// what is wrong: expired, not yet valid, of another authority, signed by itself, no daemon's.
 [[nodiscard]] Result<CertificateFacts> check_chain(std::string_view chain, std::string_view root, CertificateTime now);

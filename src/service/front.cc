@@ -25,8 +25,8 @@ Status Front::open() {
   const FrontOptions& o = options_;
   if (o.tls_certificate.empty() != o.tls_key.empty())
     return fail(ErrorCode::kInvalidRequest, "--tls-cert and --tls-key go together");
-  tls_ =
-      std::make_unique<TlsFiles>(loop_, TlsPaths{o.tls_certificate, o.tls_key, o.colony_folder, o.callers_must_show});
+  tls_ = std::make_unique<TlsFiles>(
+      loop_, TlsPaths{o.tls_certificate, o.tls_key, o.colony_folder, o.callers_must_show, check_});
   LLORCH_OK(tls_->load());
   std::string warning;
   LLORCH_TRY(const auto token, security::find_operator_token(o.token_file, warning));

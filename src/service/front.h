@@ -50,7 +50,10 @@ class Front {
   /// the audit log.
   [[nodiscard]] Status open();
   /// The daemon's certificate lies there: before open().
-  void use_colony_folder(std::string folder) { options_.colony_folder = std::move(folder); }
+  /// `check`: see TlsPaths.
+  void use_colony_folder(std::string folder, std::function<Status(const security::CertificateFacts&)> check = {}) {
+    options_.colony_folder = std::move(folder), check_ = std::move(check);
+  }
   /// Errors: kIo when no port is free.
   [[nodiscard]] Status bind();
   [[nodiscard]] Router& router() { return *router_; }
@@ -76,6 +79,7 @@ class Front {
   void follow_tls();
   net::EventLoop& loop_;
   FrontOptions options_;
+  std::function<Status(const security::CertificateFacts&)> check_;
   std::string service_id_, token_;
   bool secure_ = false;  // serves TLS
   security::Authenticator authenticator_;

@@ -26,7 +26,8 @@ class CapturedLog {
     const std::lock_guard lock(mutex_);
     std::vector<boost::json::object> found;
     for (const auto& line : lines_)
-      if (const auto* told = line.if_contains("action"); told && told->is_string() && told->as_string() == action) found.push_back(line);
+      if (const auto* told = line.if_contains("action"); told && told->is_string() && told->as_string() == action)
+        found.push_back(line);
     return found;
   }
   /// The actions came in this order; others may stand between, and one may come again.

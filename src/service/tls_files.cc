@@ -12,6 +12,7 @@ namespace llorch::service {
 namespace {
 
 constexpr std::size_t kPemBytesMax = 64u << 10;
+constexpr std::string_view kCertificateBegins = "-----BEGIN CERTIFICATE-----";
 
 Result<std::string> text_of(const std::string& path, std::string_view flag) {
   auto text = read_text_file(path, kPemBytesMax);
@@ -27,6 +28,15 @@ std::string state_of(const std::string& path) {
 
 }  // namespace
 
+std::function<bool(const std::string&, const std::string&)> accept_daemons(
+    std::function<Status(const security::CertificateFacts&)> check) {
+  return [check = std::move(check)](const std::string& certificate, const std::string& name) {
+    if (!net::is_colony_name(name)) return true;
+    const auto facts = security::read_certificate_der(certificate);
+    return facts && !facts->daemon.id.empty() && facts->daemon.tls_name() == name && (!check || check(*facts));
+  };
+}
+
 struct TlsFiles::Read {
   Loaded loaded;
   std::string state;
@@ -36,24 +46,28 @@ Result<TlsFiles::Read> TlsFiles::read(const TlsPaths& paths) {
   Read r;
   net::TlsServer::Options server;
   net::TlsClient::Options client;
-  const std::string own = paths.colony + "/own.pem", key = paths.colony + "/own.key", root = paths.colony + "/root.pem";
-  for (const std::string& path : {paths.people_certificate, paths.people_key, own, key, root})
+  const std::string own = paths.colony + "/own.pem", root = paths.colony + "/root.pem";
+  for (const std::string& path : {paths.people_certificate, paths.people_key, own, root})
     r.state += state_of(path) + ";";  // before they are read: a change meanwhile is seen at the next look
   if (!paths.people_certificate.empty()) {
     LLORCH_TRY(server.people.chain, text_of(paths.people_certificate, "--tls-cert"));
     LLORCH_TRY(server.people.private_key, text_of(paths.people_key, "--tls-key"));
   }
-  if (!paths.colony.empty() && access(root.c_str(), F_OK) == 0) {
-    LLORCH_TRY(r.loaded.root, security::read_secret_file(root));
-    server.authorities = client.authorities = r.loaded.root;
-  }
   if (!paths.colony.empty() && access(own.c_str(), F_OK) == 0) {
-    LLORCH_TRY(server.colony.chain, security::read_secret_file(own));
-    LLORCH_TRY(server.colony.private_key, security::read_secret_file(key));
+    LLORCH_TRY(const std::string both, security::read_secret_file(own));
+    const std::size_t chain = both.find(kCertificateBegins);
+    if (chain == std::string::npos) return fail(ErrorCode::kInvalidRequest, "{}: there is no certificate in it", own);
+    server.colony = {both.substr(chain) + "\n", both.substr(0, chain)};
     LLORCH_TRY(r.loaded.own, security::read_certificate(server.colony.chain));
     client.own = server.colony;
     server.callers_must_show = paths.callers_must_show;
+    r.loaded.root = root_of(server.colony.chain);
   }
+  if (!paths.colony.empty() && access(root.c_str(), F_OK) == 0) {
+    LLORCH_TRY(r.loaded.root, security::read_secret_file(root));
+  }
+  server.authorities = client.authorities = r.loaded.root;
+  client.accepts = accept_daemons(paths.check);
   if (!server.people.empty() || !server.colony.empty()) {
     LLORCH_TRY(r.loaded.server, net::TlsServer::make(server));
   }
@@ -101,12 +115,11 @@ void TlsFiles::look() {
 Status TlsFiles::store(const std::string& folder, const security::DaemonIdentity& identity, const std::string& root) {
   if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) return fail(ErrorCode::kIo, "cannot make {}", folder);
   LLORCH_OK(security::write_secret_file(folder + "/root.pem", root));
-  LLORCH_OK(security::write_secret_file(folder + "/own.key", identity.private_key));
-  return security::write_secret_file(folder + "/own.pem", identity.chain);
+  return security::write_secret_file(folder + "/own.pem", identity.private_key + identity.chain);
 }
 
 std::string TlsFiles::root_of(const std::string& chain) {
-  const std::size_t last = chain.rfind("-----BEGIN CERTIFICATE-----");
+  const std::size_t last = chain.rfind(kCertificateBegins);
   return last == std::string::npos ? "" : chain.substr(last);
 }
 

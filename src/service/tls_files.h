@@ -1,9 +1,9 @@
 // What a daemon shows over TLS and whom it believes: read from files, and read again when they change.
 //
-// A certificate for people is two files of theirs (--tls-cert, --tls-key). A colony's is a folder of ours: root.pem,
-// own.pem (the daemon's certificate, then those that lead to the root) and own.key. Files that cannot be used any more
-// are told to `on_problem`, and what was read before stays. Threads: the event loop's; load() blocks and is for the
-// start. Errors: kInvalidRequest naming flag or file.
+// A certificate for people is two files of theirs (--tls-cert, --tls-key). A colony's is a folder of ours: root.pem
+// and own.pem (the daemon's key, its certificate, then those that lead to the root: one file, so that no two belong
+// apart). Files that cannot be used any more are told to `on_problem`, and what was read before stays. Threads: the
+// event loop's; load() blocks and is for the start. Errors: kInvalidRequest naming flag or file.
 #pragma once
 
 #include <functional>
@@ -23,7 +23,13 @@ struct TlsPaths {
   std::string colony;                          // the folder; empty or without own.pem: none
   /// Callers by a name of the colony must show a certificate: for daemons that only daemons call so.
   bool callers_must_show = false;
+  /// What servers of the colony must pass besides; any thread.
+  std::function<Status(const security::CertificateFacts&)> check;
 };
+
+/// For TlsClient: by a colony's name, only the daemon that has it is believed, and only if it passes `check`.
+[[nodiscard]] std::function<bool(const std::string&, const std::string&)> accept_daemons(
+    std::function<Status(const security::CertificateFacts&)> check = {});
 
 class TlsFiles {
  public:

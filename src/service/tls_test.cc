@@ -14,6 +14,7 @@
 #include "net/http_server.h"
 #include "security/certificate.h"
 #include "service/process.h"
+#include "service/tls_files.h"
 
 namespace llorch::service {
 namespace {
@@ -181,6 +182,24 @@ TEST(Tls, files_that_are_none_are_named) {
   }
   EXPECT_FALSE(net::TlsServer::make({}));
   EXPECT_FALSE(net::TlsClient::make({{}, "rubbish", ""}));
+}
+
+TEST(Tls, a_name_of_the_colony_is_believed_of_the_daemon_that_has_it_and_only_while_it_passes) {
+  const Colony c;
+  // Signed by the authority, with the queen's name, and yet no queen.
+  const Server thief({.people = {},
+                      .colony = c.pair(DaemonKind::kHive, "mac", {"queen.llorch.internal", "mac.hive.llorch.internal"}),
+                      .authorities = c.root.certificate});
+  net::TlsClient::Options client{{}, c.root.certificate, "", accept_daemons()};
+  EXPECT_TRUE(says(thief.ask(client, "queen.llorch.internal"), "application verification failure"));
+  EXPECT_EQ(thief.ask(client, "mac.hive.llorch.internal"), "");
+  client.accepts = accept_daemons([](const security::CertificateFacts& f) -> Status {
+    return fail(ErrorCode::kForbidden, "{} was revoked", f.daemon.id);
+  });
+  EXPECT_TRUE(says(thief.ask(client, "mac.hive.llorch.internal"), "application verification failure"));
+  client.root_fingerprint = c.fingerprint(), client.authorities = "", client.accepts = accept_daemons();
+  EXPECT_TRUE(says(thief.ask(client, "queen.llorch.internal"), "application verification failure"))
+      << "at the first contact, too";
 }
 
 TEST(Tls, a_session_is_resumed_by_the_daemon_that_began_it_and_by_no_other) {

@@ -45,10 +45,11 @@ TLS = os.environ.get("LLORCH_TEST_TLS") == "1"
 
 
 class Colony:
-    def __init__(self, **env):
+    def __init__(self, tls=TLS, **env):
+        self.tls = tls
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="llorch-colony-"))
         self.queen_port, self.hive_port, self.worker_port = free_port(), free_port(), free_port()
-        self.scheme = "https" if TLS else "http"
+        self.scheme = "https" if tls else "http"
         self.url = f"{self.scheme}://127.0.0.1:{self.queen_port}"
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("LLORCH_", "XDG_", "HF_"))} | {"HOME": str(self.home), "LLORCH_HIVE_PORT": str(self.hive_port), "LLORCH_QUEEN_URL": self.url, "LLORCH_ROLES": "1", "LLORCH_LOOP_TURN_MS_MAX": os.environ["LLORCH_LOOP_TURN_MS_MAX"]} | env
         self.children = []
@@ -69,7 +70,7 @@ class Colony:
     def queen(self, *flags, local=True):
         """A queen that stays, of our own."""
         log = open(self.home / "queen.log", "a")
-        flags = ["--tls", *flags] if TLS else flags
+        flags = ["--tls", *flags] if self.tls else flags
         p = self.start(BIN / "llorch-queen", "--port", self.queen_port, "--worker-port", self.worker_port, "--heartbeat-interval-sec", "1", "--log-format", "json", *(["--local-mode"] if local else []), *flags, stdout=log, stderr=log)
 
         def up():
@@ -97,7 +98,7 @@ class Colony:
 
     def trusting(self):
         """Who believes this colony's root; None where it speaks plain HTTP: a hive that runs without a queen does."""
-        return ssl.create_default_context(cafile=self.root_certificate()) if TLS and self.root_certificate().exists() else None
+        return ssl.create_default_context(cafile=self.root_certificate()) if self.tls and self.root_certificate().exists() else None
 
     def socket(self, port=None, timeout=30):
         plain = socket.create_connection(("127.0.0.1", port or self.queen_port), timeout)

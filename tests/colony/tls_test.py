@@ -175,7 +175,7 @@ class Strangers(Machines):
 
     def own(self):
         folder = self.folder("a").relative_to(self.home["a"])
-        return f"/root/{folder}/tls/own.pem", f"/root/{folder}/tls/own.key"
+        return (f"/root/{folder}/tls/own.pem",) * 2
 
     def made(self, name, *how):
         """A certificate for hive a, made by openssl."""
@@ -228,6 +228,20 @@ class Strangers(Machines):
             self.assertIn(words, said) if words else self.assertNotIn("error", said)
         another = self.show(*self.own(), {"hive_id": "b", "url": f"https://{NET}.2:8600", "version": "0", "node": {}, "workers": []})
         self.assertIn("FORBIDDEN", another)
+
+    def test_a_certificate_names_its_hive_and_where_it_calls_from_and_no_more(self):
+        request = self.at("a", "sh", "-c", "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /root/x.key -subj /CN=queen.llorch.internal -addext subjectAltName=DNS:queen.llorch.internal 2>/dev/null").stdout
+        node = (self.folder("a") / "node-token").read_text().strip()
+        ask = lambda body, *certificate: self.at("a", "curl", "-sS", *TO_QUEEN, *certificate, "-H", f"Authorization: Bearer {node}", "-H", "Content-Type: application/json", "-d", json.dumps(body), COLONY_URL + "/v1/hive/certificate")
+        own = ("--cert", self.own()[0], "--key", self.own()[1])
+        made = json.loads(ask({"hive_id": "a", "certificate_request": request, "url": "https://queen.llorch.internal:1"}, *own).stdout)["certificate"]
+        shown = subprocess.run(["openssl", "x509", "-noout", "-ext", "subjectAltName"], input=made, capture_output=True, text=True, check=True).stdout
+        self.assertEqual(set(re.findall(r"(?:DNS|URI|IP Address):[^,\s]+", shown)), {"URI:llorch:hive:a", "DNS:a.hive.llorch.internal", f"IP Address:{NET}.2"})
+        self.assertIn("FORBIDDEN", ask({"hive_id": "b", "certificate_request": request}, *own).stdout)
+        # Without the certificate, the key alone opens nothing that speaks for the hive, whatever the address.
+        self.assertIn("shows no certificate", ask({"hive_id": "a", "certificate_request": request}).stdout)
+        there = self.at("q", "curl", "-sS", "--cacert", "/root/root.pem", "-H", f"Authorization: Bearer {node}", "-H", "Content-Type: application/json", "-d", json.dumps({"worker_id": "w", "hive_id": "a"}), self.url + "/v1/workers/failed")
+        self.assertIn("shows no certificate", there.stdout)
 
     def test_z_a_certificate_that_was_revoked(self):
         r = self.at("q", BIN / "llorch", "ca", "revoke", "a", "--queen", self.url, "--token-file", "/root/token")

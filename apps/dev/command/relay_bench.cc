@@ -237,7 +237,7 @@ Result<MockIdentity> make_identity() {
                                                 .colony = {own.chain, own.private_key},
                                                 .authorities = authority.root(),
                                                 .callers_must_show = true}));
-  LLORCH_TRY(made.client, net::TlsClient::make({{own.chain, own.private_key}, authority.root(), ""}));
+  LLORCH_TRY(made.client, net::TlsClient::make({{own.chain, own.private_key}, authority.root(), "", {}}));
   return made;
 }
 

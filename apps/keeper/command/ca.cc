@@ -24,7 +24,7 @@ Result<security::Authority> open_there(const CaFlags& f) {
   if (access((f.folder() + "/root.pem").c_str(), F_OK) != 0)
     return fail(ErrorCode::kNotFound,
                 "there is no authority in {}: the queen makes it at her first start on a network address", f.folder());
-  return security::Authority::open(f.folder(), {.queen_id = service::host_name()});
+  return security::Authority::open(f.folder(), {.queen_id = service::host_name(), .read_only = true});
 }
 
 Status show_authority(CaFlags& f) {
@@ -36,8 +36,7 @@ Status show_authority(CaFlags& f) {
   LLORCH_TRY(const auto root, security::read_certificate(a.root()));
   LLORCH_TRY(const auto issuer, security::read_certificate(a.issuer()));
   boost::json::array revoked;
-  for (const auto& r : a.revocations())
-    revoked.push_back(boost::json::object{{"daemon", r.daemon}, {"until", day(r.until)}});
+  for (const auto& r : a.revocations()) revoked.push_back(boost::json::object{{"daemon", r.daemon}, {"at", day(r.at)}});
   const boost::json::object row{{"fingerprint", a.fingerprint()},
                                 {"root", root.subject},
                                 {"root_until", day(root.not_after)},

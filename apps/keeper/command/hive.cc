@@ -72,7 +72,7 @@ Status start(HiveFlags& f) {
   if (online(session, f.hive_id))
     return fail(ErrorCode::kResourceInUse, "a hive named {} is online already", f.hive_id);
   std::string token;
-  const auto made = session.call("POST", "/v1/join-tokens");
+  const auto made = session.call("POST", "/v1/join-tokens", {{"hive_id", f.hive_id}});
   if (made && made->is_object()) {
     token = json::find_text(made->get_object(), "token").value_or("");
   } else if (!made && host.local() && made.error().code == ErrorCode::kInvalidRequest) {
@@ -101,12 +101,15 @@ Status invite(HiveFlags& f) {
   Session session(f.common);
   LLORCH_OK(session.wake(true));
   LLORCH_TRY(const net::Url queen, net::parse_url(f.common.queen));
-  LLORCH_TRY(const Value made, session.call("POST", "/v1/join-tokens"));
+  const boost::json::object order =
+      f.hive_id.empty() ? boost::json::object() : boost::json::object{{"hive_id", f.hive_id}};
+  LLORCH_TRY(const Value made, session.call("POST", "/v1/join-tokens", order));
   const auto token = made.is_object() ? json::find_text(made.get_object(), "token") : std::nullopt;
   if (!token) return fail(ErrorCode::kInternal, "the queen's answer lacks token");
   const std::string host = security::is_loopback(queen.host) ? service::host_name() : queen.host;
   session.say("good once, for ten minutes; on the other machine:");
-  show(stdout, "llorch hive join %s%s:%d %s\n", queen.tls ? "" : "http://", host.c_str(), queen.port, token->c_str());
+  show(stdout, "llorch hive join %s%s:%d %s%s%s\n", queen.tls ? "" : "http://", host.c_str(), queen.port,
+       token->c_str(), f.hive_id.empty() ? "" : " --hive-id ", f.hive_id.c_str());
   return {};
 }
 

@@ -93,7 +93,8 @@ Status uninstall(const Common& common) {
   std::error_code problem;
   std::filesystem::remove(unit_file(), problem);
   (void)systemctl({"daemon-reload"});
-  const bool hive_stays = std::filesystem::exists(cli::data_directory() + "/hive/hive.pid", problem);  // `llorch hive start`
+  const bool hive_stays =
+      std::filesystem::exists(cli::data_directory() + "/hive/hive.pid", problem);  // `llorch hive start`
   for (const std::string program : kPrograms)
     if (!hive_stays || program == "llorch" || program == "llorch-queen")
       std::filesystem::remove(home("/.local/bin/") + program, problem);

@@ -13,20 +13,19 @@ Membership::Speaker speaker(const service::Context& c) {
   return {c.principal, c.request.headers.get("Authorization").value_or("")};
 }
 
-/// Beyond this machine a hive shows its certificate besides its key. Errors: kForbidden.
+/// A hive that has joined shows its certificate besides its key, wherever it calls from. Errors: kForbidden.
 Status check_certificate(Queen& q, const service::Context& c, const std::string& hive_id) {
-  if (!q.tls().opened() || colony::is_own_address(c.request.peer)) return {};
+  if (!q.tls().opened() || !q.members().has_joined(c.principal)) return {};
   if (!c.request.certificate)
     return fail(ErrorCode::kForbidden, "the hive {} shows no certificate of this colony", hive_id);
   return q.tls().check(*c.request.certificate, hive_id);
 }
 
-/// Hosts that a hive's certificate names: where it calls from, and where it said that it answers.
-std::vector<std::string> hosts_of(const service::Context& c, const std::optional<std::string>& url) {
-  std::vector<std::string> hosts{colony::normal_host(c.request.peer)};
-  const auto parsed = url ? net::parse_url(*url) : Result<net::Url>(fail(ErrorCode::kInvalidRequest, "none"));
-  if (parsed && !colony::is_any_address(parsed->host)) hosts.push_back(colony::normal_host(parsed->host));
-  return hosts;
+/// What a hive's certificate names besides its name in the colony: the address that it calls from, and nothing that
+/// anybody could only claim.
+std::vector<std::string> hosts_of(const service::Context& c) {
+  const std::string peer = colony::normal_host(c.request.peer);
+  return peer.contains('%') ? std::vector<std::string>() : std::vector{peer};  // link-local: no certificate has zones
 }
 
 /// Signs a hive's request, where the colony has an authority, and answers with what else the hive gets.
@@ -57,6 +56,7 @@ Result<JoinRequest> read_join(Queen& q, const std::string& text) {
     return fail(ErrorCode::kInvalidRequest, "hive_id and token are required");
   if (q.tls().opened() && !r.certificate_request)
     return fail(ErrorCode::kInvalidRequest, "certificate_request is required: this colony speaks TLS");
+  if (r.certificate_request) LLORCH_OK(security::check_certificate_request(*r.certificate_request));
   const auto alive = q.hives().online();
   if (std::ranges::any_of(alive, [&](const HiveEntry* h) { return h->id == r.hive_id; }))
     return fail(ErrorCode::kResourceInUse, "a hive of this name is alive");
@@ -67,6 +67,10 @@ Result<JoinRequest> read_join(Queen& q, const std::string& text) {
 void join(Queen& q, const service::ContextPtr& c) {
   const auto asked = read_join(q, c->request.body);
   if (!asked) return c->fail(asked.error());
+  const auto before = q.catalog().hives.find(asked->hive_id);
+  const bool known = before != q.catalog().hives.end() && !before->second.node_key.empty();
+  if (const Status may = q.members().check_joining(c->principal, asked->hive_id, known); !may)
+    return c->fail(may.error(), {}, "hive_id");
   const auto joined = q.members().join(c->principal, asked->hive_id, asked->token, net::Clock::now());
   if (!joined) return c->fail(joined.error());
   HiveRow& row = q.catalog().hives[asked->hive_id];
@@ -82,8 +86,7 @@ void join(Queen& q, const service::ContextPtr& c) {
       [&q, c, saved, asked = *asked, node_token = joined->node_token](const Status& done) {
         if (!done) return c->fail(done.error());
         if (!*saved) return c->fail(saved->error());
-        answer_signed(q, c, asked.hive_id, asked.certificate_request, hosts_of(*c, asked.url),
-                      {{"node_token", node_token}});
+        answer_signed(q, c, asked.hive_id, asked.certificate_request, hosts_of(*c), {{"node_token", node_token}});
       });
 }
 
@@ -92,14 +95,13 @@ void renew(Queen& q, const service::ContextPtr& c) {
   const auto body = wire::parse_body(c->request.body);
   if (!body) return c->fail(body.error());
   wire::Fields f(*body);
-  const auto id = f.text("hive_id", 64), request = f.text("certificate_request", 16'384), url = f.text("url", 1024);
+  const auto id = f.text("hive_id", 64), request = f.text("certificate_request", 16'384);
   if (!id || !request) return c->fail({ErrorCode::kInvalidRequest, "hive_id and certificate_request are required"});
   if (!q.tls().opened()) return c->fail({ErrorCode::kInvalidRequest, "this colony has no authority"});
   Status may = q.members().check_speaker(speaker(*c), *id);
-  // Whoever has joined shows the certificate that is to be followed; one that was revoked has no successor.
-  if (may && !q.members().hive_of(c->principal).empty()) may = check_certificate(q, *c, *id);
+  if (may) may = check_certificate(q, *c, *id);  // one that was revoked has no successor
   if (!may) return c->fail(may.error());
-  answer_signed(q, c, *id, *request, hosts_of(*c, url), {});
+  answer_signed(q, c, *id, *request, hosts_of(*c), {});
 }
 
 Status take_beat(Queen& q, const service::Context& c, colony::HiveBeat beat) {
@@ -140,7 +142,9 @@ void add_route_nodes(Queen& q) {
     if (!id) return c->fail({ErrorCode::kInvalidRequest, "worker_id is required"}, {}, "worker_id");
     std::string hive = f.text("hive_id", 64).value_or("");
     if (hive.empty()) hive = q.members().hive_of(c->principal);
-    if (const Status may = q.members().check_speaker(speaker(*c), hive); !may) return c->fail(may.error());
+    Status may = q.members().check_speaker(speaker(*c), hive);
+    if (may) may = check_certificate(q, *c, hive);
+    if (!may) return c->fail(may.error());
     q.forget_worker(hive, *id);
     c->reply(200, {{"status", "ok"}});
   });
@@ -148,7 +152,12 @@ void add_route_nodes(Queen& q) {
   r.route<Scope::kAdmin>("POST", "/v1/join-tokens", [&q](const ContextPtr& c) {
     if (!q.front().has_token())
       return c->fail({ErrorCode::kInvalidRequest, "a queen without a token serves her own machine only"});
-    const auto token = q.members().make_join_token(net::Clock::now());
+    const auto body = c->request.body.empty() ? Result<boost::json::object>() : wire::parse_body(c->request.body);
+    if (!body) return c->fail(body.error());
+    const std::string id = wire::Fields(*body).text("hive_id", 64).value_or("");
+    if (!id.empty() && security::check_identifier(id, 64))
+      return c->fail({ErrorCode::kInvalidRequest, "no hive has such a name"}, {}, "hive_id");
+    const auto token = q.members().make_join_token(net::Clock::now(), id);
     if (!token) return c->fail(token.error());
     // The first contact believes the root that the token names, and nobody in the middle.
     const std::string shown = q.tls().opened() ? *token + "." + q.tls().authority().fingerprint() : *token;
