@@ -122,7 +122,8 @@ struct Call::State final : Transfer, std::enable_shared_from_this<Call::State> {
   asio::steady_timer timer;  // one for the whole call: what arrives moves the limit, the timer looks when it fires
   Clock::time_point limit;
   bool delivering = false;
-  bool connected = false, timed_out = false, waiting = false, own_tls = false, options_set = true;
+  bool connected = false, timed_out = false, waiting = false, own_tls = false, options_set = true,
+       left_unanswered = false;
 };
 
 void Call::State::arm(std::chrono::milliseconds timeout) {
@@ -247,6 +248,7 @@ bool Call::State::set_options() {
   set(CURLOPT_PREREQFUNCTION, &State::on_connected), set(CURLOPT_PREREQDATA, this);
   set(CURLOPT_NOPROGRESS, 0L), set(CURLOPT_XFERINFOFUNCTION, &State::on_progress), set(CURLOPT_XFERINFODATA, this);
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.connect_timeout.count()));
+  set(CURLOPT_TIMEOUT_MS, static_cast<long>(request.total_timeout.count()));
   set(CURLOPT_ERRORBUFFER, problem.data());
   return options_set;
 }
@@ -262,7 +264,12 @@ CURLcode Call::State::on_tls_context(CURL*, void* context, void* self) {
 }
 int Call::State::on_connected(void* self, char*, char*, int, int) {
   auto& call = *static_cast<State*>(self);
-  call.connected = true;
+  // curl comes here again when a kept connection was closed before the answer. The first request may have arrived.
+  const bool again = std::exchange(call.connected, true);
+  if (again && call.request.method != "GET" && call.request.method != "HEAD") {
+    call.left_unanswered = true;
+    return CURL_PREREQFUNC_ABORT;
+  }
   call.arm(call.request.idle_timeout);
   return CURL_PREREQFUNC_OK;
 }
@@ -345,8 +352,12 @@ void Call::State::deliver() {
 void Call::State::finish(CURLcode outcome) {
   if (out_of_memory) return end(fail(ErrorCode::kInternal, "the call has failed: out of memory"));
   if (outcome == CURLE_OK && head_told) return end({});
+  if (left_unanswered)
+    return end(broken("cut off by",
+                      "the connection was closed before the answer; the request may have been carried "
+                      "out, and is not sent again"));
   if (outcome == CURLE_OPERATION_TIMEDOUT) timed_out = true;
-  const std::string_view where = timed_out ? "cannot connect to" : place_of(outcome);
+  const std::string_view where = timed_out && !connected ? "cannot connect to" : place_of(outcome);
   end(broken(where, problem[0] != '\0' ? problem.data() : curl_easy_strerror(outcome)));
 }
 

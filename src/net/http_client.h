@@ -1,9 +1,10 @@
 // An HTTP/1.1 client on the event loop, by libcurl: the answer as it arrives, over TCP or TLS.
 //
 // Connections are kept for later requests. Environment variables for proxies are not looked at: daemons of a colony
-// speak to each other. Timeouts: connecting (names and TLS included), and idle (no byte for so long), never the whole
-// (S-44). All callbacks run on the loop's thread; exactly one on_end comes, and none after the Call is destroyed. A
-// callback that throws ends its call with kInternal. Source: RFC 9112.
+// speak to each other. Timeouts: connecting (names and TLS included), and idle (no byte for so long); the whole only
+// where a call asks for it (S-44). A request goes out once, but GET and HEAD, which go out again on a new connection
+// when a kept one is closed before its answer. All callbacks run on the loop's thread; exactly one on_end comes, and
+// none after the Call is destroyed. A callback that throws ends its call with kInternal. Source: RFC 9112.
 #pragma once
 
 #include "net/event_loop.h"
@@ -19,6 +20,7 @@ struct ClientRequest {
   Headers headers;
   std::string body;
   std::chrono::milliseconds connect_timeout{5'000}, idle_timeout{30'000};
+  std::chrono::milliseconds total_timeout{0};  // of the whole, from the connection's first byte on; 0: none
   /// For https: the name that the other side must prove, where it is not the URL's host.
   std::string tls_name;
   std::shared_ptr<const TlsClient> tls;  // null: the loop's (EventLoop::set_tls_client), else the system's authorities

@@ -18,11 +18,12 @@ namespace {
 using namespace std::chrono_literals;
 
 /// Accepts connections one after another, and on each answers requests with the pieces given until it is closed.
-/// An empty piece closes the connection; no pieces: it reads and says nothing.
+/// An empty piece closes the connection; no pieces: it reads and says nothing. After `answers` of them, when that is
+/// not 0, a connection is closed upon its next request.
 class Scripted {
  public:
-  explicit Scripted(std::vector<std::string> pieces)
-      : pieces_(std::move(pieces)), listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit Scripted(std::vector<std::string> pieces, int answers = 0)
+      : pieces_(std::move(pieces)), answers_(answers), listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in a{};
     a.sin_family = AF_INET, a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     EXPECT_EQ(bind(listener_.number(), reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
@@ -54,8 +55,7 @@ class Scripted {
       const Descriptor peer(accept(listener_.number(), nullptr, nullptr));
       if (peer.number() < 0) return;
       ++connections_;
-      while (read_head(peer.number()) && answer(peer.number())) {
-      }
+      for (int n = 0; read_head(peer.number()) && (answers_ == 0 || n < answers_) && answer(peer.number());) ++n;
     }
   }
   bool read_head(int fd) {
@@ -65,6 +65,9 @@ class Scripted {
       poll(both, 2, -1);
       if ((both[1].revents & (POLLHUP | POLLRDHUP)) != 0 || recv(fd, &c, 1, 0) != 1) return false;
     }
+    const std::size_t length = head.find("Content-Length: ");
+    std::string body(length == std::string::npos ? 0 : std::stoul(head.substr(length + 16)), '\0');
+    if (!body.empty() && recv(fd, body.data(), body.size(), MSG_WAITALL) < 0) return false;
     const std::lock_guard lock(mutex_);
     received_ += head;
     return true;
@@ -77,11 +80,47 @@ class Scripted {
     return true;
   }
   std::vector<std::string> pieces_;
+  int answers_;
   Descriptor listener_;
   std::uint16_t port_ = 0;
   std::atomic<int> connections_{0};
   mutable std::mutex mutex_;
   std::string received_;
+  std::thread thread_;
+};
+
+/// Answers one request with a byte every 20 ms, until the client leaves.
+class Dripping {
+ public:
+  Dripping() : listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in a{};
+    a.sin_family = AF_INET, a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(bind(listener_.number(), reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
+    EXPECT_EQ(listen(listener_.number(), 1), 0);
+    socklen_t size = sizeof a;
+    getsockname(listener_.number(), reinterpret_cast<sockaddr*>(&a), &size);
+    port_ = ntohs(a.sin_port);
+    thread_ = std::thread([this] {
+      const Descriptor peer(accept(listener_.number(), nullptr, nullptr));
+      const std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + std::string(500, 'x');
+      for (std::size_t i = 0; i < head.size(); ++i) {
+        if (send(peer.number(), &head[i], 1, MSG_NOSIGNAL) != 1) return;
+        pollfd client{peer.number(), POLLRDHUP, 0};
+        if (poll(&client, 1, 20) != 0) return;
+      }
+    });
+  }
+  ~Dripping() {
+    shutdown(listener_.number(), SHUT_RDWR);
+    thread_.join();
+  }
+  Dripping(const Dripping&) = delete;
+  Dripping& operator=(const Dripping&) = delete;
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+
+ private:
+  Descriptor listener_;
+  std::uint16_t port_ = 0;
   std::thread thread_;
 };
 
@@ -127,6 +166,20 @@ TEST(Client, a_silent_server_is_given_up_after_the_idle_time) {
   }
 }
 
+/// One that sends a byte now and then never falls silent.
+TEST(Client, a_server_that_drips_is_given_up_after_the_whole_time) {
+  const Dripping server;
+  ClientRequest r;
+  r.url = {"127.0.0.1", server.port(), "/"};
+  r.idle_timeout = 5s, r.total_timeout = 200ms;
+  const auto began = Clock::now();
+  const auto answer = fetch(r);
+  ASSERT_FALSE(answer);
+  EXPECT_LT(Clock::now() - began, 3s);
+  EXPECT_NE(answer.error().message.find("cut off by 127.0.0.1"), std::string::npos) << answer.error().message;
+  EXPECT_NE(answer.error().message.find("timed out"), std::string::npos) << answer.error().message;
+}
+
 TEST(Client, connections_are_kept_for_the_next_request) {
   const Scripted server({"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"});
   EventLoop loop;
@@ -161,6 +214,36 @@ TEST(Client, a_kept_connection_that_was_closed_meanwhile_is_no_error) {
   next();
   loop.run();
   EXPECT_EQ(server.connections(), 3);
+}
+
+/// A kept connection that the server closes without an answer: what may have been carried out is not sent again.
+TEST(Client, only_what_asks_is_sent_again_when_a_kept_connection_breaks) {
+  for (const auto& [method, body] : {std::pair{"GET", ""}, {"POST", "order"}, {"POST", ""}, {"DELETE", ""}}) {
+    const bool asks = std::string_view(method) == "GET";
+    const Scripted server({"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"}, 1);
+    EventLoop loop;
+    std::vector<Status> outcomes;
+    Call call;
+    std::function<void()> next = [&] {
+      ClientRequest r = server.request("/" + std::to_string(outcomes.size()));
+      r.method = method, r.body = body;
+      call = start_call(loop, r, {.on_head = {}, .on_data = {}, .on_end = [&](const Status& s) {
+                                    outcomes.push_back(s);
+                                    if (outcomes.size() == 2) return loop.stop();
+                                    next();
+                                  }});
+    };
+    next();
+    loop.run();
+    ASSERT_TRUE(outcomes[0]) << outcomes[0].error().message;
+    const std::string all = server.received(), second = std::string(method) + " /1 ";
+    std::size_t times = 0;
+    for (std::size_t at = all.find(second); at != std::string::npos; at = all.find(second, at + 1)) ++times;
+    EXPECT_EQ(times, asks ? 2u : 1u) << method << " with \"" << body << "\"";
+    EXPECT_EQ(outcomes[1].has_value(), asks) << method << " with \"" << body << "\"";
+    const std::string said = outcomes[1] ? "" : outcomes[1].error().message;
+    EXPECT_EQ(said.find("not sent again") == std::string::npos, asks) << said;
+  }
 }
 
 /// Dropped in each of its callbacks, and by another call's: nothing is told any more, and the loop goes on.
