@@ -18,6 +18,7 @@ Procedure call_off(FlowPtr flow, service::Peer hive, std::string path) {
 }
 
 struct Operation {
+  std::string hive_id;
   service::Peer hive;
   boost::json::object order;
   std::shared_ptr<Relay> relay;
@@ -25,7 +26,7 @@ struct Operation {
 };
 
 /// One order, from the call that makes the job to the end of its stream.
-Procedure operate(FlowPtr flow, service::Gate& gate, std::shared_ptr<Operation> o, Step<Value>::Done done) {
+Procedure operate(FlowPtr flow, HiveCalls& calls, std::shared_ptr<Operation> o, Step<Value>::Done done) {
   Asked request("POST", "/v1/jobs", boost::json::serialize(o->order));
   request.headers.add("X-Correlation-Id", o->correlation_id);
   const auto made = co_await service::ask(flow, o->hive, request);
@@ -49,7 +50,8 @@ Procedure operate(FlowPtr flow, service::Gate& gate, std::shared_ptr<Operation> 
   };
   const auto followed = co_await service::follow(flow, o->hive, *url, on_event);
   if (!followed) {
-    if (flow->cancelled()) call_off(gate.errand(), o->hive, net::url_path("/v1/jobs").segment(*id));
+    if (flow->cancelled() && !calls.open().ended(o->hive_id))
+      call_off(calls.gate().errand(), o->hive, net::url_path("/v1/jobs").segment(*id));
     co_return done(std::unexpected(followed.error()));
   }
   if (*error) co_return done(std::unexpected(**error));
@@ -94,7 +96,7 @@ Step<service::JsonAnswer> HiveCalls::ask(const FlowPtr& flow, const std::string&
   Call<service::JsonAnswer> call = [peer = h->peer, request = std::move(request)](const FlowPtr& inner) {
     return service::ask(inner, peer, request);
   };
-  return watched<service::JsonAnswer>(flow, {gate_, h->peer, on_silence(hive_id), {}}, std::move(call));
+  return watched<service::JsonAnswer>(flow, {gate_, open_, hive_id, h->peer, on_silence(hive_id), {}}, std::move(call));
 }
 
 Step<Value> HiveCalls::run(const FlowPtr& flow, const std::string& hive_id, boost::json::object order,
@@ -102,15 +104,15 @@ Step<Value> HiveCalls::run(const FlowPtr& flow, const std::string& hive_id, boos
   const HiveEntry* h = hives_.find(hive_id);
   if (!h) return failed<Value>(flow, removed(hive_id));
   const auto operation = std::make_shared<Operation>();
-  operation->hive = h->peer, operation->order = std::move(order), operation->relay = std::move(relay),
-  operation->correlation_id = std::move(correlation_id);
+  operation->hive_id = hive_id, operation->hive = h->peer, operation->order = std::move(order),
+  operation->relay = std::move(relay), operation->correlation_id = std::move(correlation_id);
   Call<Value> call = [this, operation](const FlowPtr& inner) -> Step<Value> {
     return {inner, [this, inner, operation](Step<Value>::Done done) -> std::any {
-              operate(inner, gate_, operation, std::move(done));
+              operate(inner, *this, operation, std::move(done));
               return {};
             }};
   };
-  return watched<Value>(flow, {gate_, h->peer, on_silence(hive_id), {}}, std::move(call));
+  return watched<Value>(flow, {gate_, open_, hive_id, h->peer, on_silence(hive_id), {}}, std::move(call));
 }
 
 Step<bool> HiveCalls::stop_worker(const FlowPtr& flow, const Evictable& worker, std::shared_ptr<Relay> relay,

@@ -1,7 +1,7 @@
 // What the queen asks of hives: every call is watched, and a hive that hangs is marked silent.
 //
-// Threads: the event loop's. Errors: kHiveNotFound when the hive was removed, kOperationTimeout when it is silent,
-// those of its answer.
+// Threads: the event loop's. Errors: kHiveNotFound when the hive was removed, kWorkerUnhealthy when it is trusted no
+// longer, kOperationTimeout when it is silent, those of its answer.
 #pragma once
 
 #include <functional>
@@ -38,6 +38,7 @@ class HiveCalls {
   [[nodiscard]] HiveTable& hives() { return hives_; }
   [[nodiscard]] service::Signal& changed() { return changed_; }
   [[nodiscard]] service::Gate& gate() { return gate_; }
+  [[nodiscard]] OpenCalls& open() { return open_; }
 
  private:
   /// Marks it, and says what a call's error is.
@@ -45,6 +46,7 @@ class HiveCalls {
   service::Gate& gate_;
   HiveTable& hives_;
   service::Signal& changed_;
+  OpenCalls open_;
 };
 
 }  // namespace llorch::queen

@@ -116,6 +116,23 @@ TEST(HiveCalls, a_caller_who_leaves_has_the_job_called_off) {
   EXPECT_NE(c.seen.find("DELETE /v1/jobs/j1\n"), std::string::npos) << c.seen;
 }
 
+TEST(HiveCalls, calls_to_a_hive_that_is_trusted_no_longer_end_and_it_hears_no_more) {
+  Colony c;
+  c.stays_open = true;
+  c.streaming = [&] { c.loop.post([&] { c.calls.open().end("a", {ErrorCode::kWorkerUnhealthy, "revoked"}); }); };
+  const auto cut = c.run();
+  ASSERT_FALSE(cut);
+  EXPECT_EQ(cut.error().message, "revoked");
+  const std::string seen = c.seen;
+  EXPECT_EQ(c.run().error().code, ErrorCode::kWorkerUnhealthy);
+  const auto timer = c.loop.after(std::chrono::milliseconds(50), [&] { c.loop.stop(); });
+  c.loop.run();
+  EXPECT_EQ(c.seen, seen) << "not even that its job is called off";
+  c.calls.open().admit("a");
+  c.stays_open = false, c.events = net::sse_frame(1, "result", R"({"result":1})") + net::sse_frame(0, "", "[DONE]");
+  EXPECT_TRUE(c.run());
+}
+
 TEST(HiveCalls, a_hive_that_hangs_is_marked_and_the_call_ends) {
   Colony c;
   c.hangs = true;

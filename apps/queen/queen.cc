@@ -155,6 +155,7 @@ Status Queen::hive_beat(colony::HiveBeat beat, std::string token) {
   if (!sent && !beat.sent.empty()) return fail(ErrorCode::kInvalidRequest, "ts must be a time as RFC 3339 has it");
   LLORCH_TRY(const HiveTable::BeatEffect effect, hives_.beat(std::move(beat), std::move(peer)));
   HiveEntry& h = *effect.hive;
+  calls_.open().admit(h.id);
   if (effect.came_online)
     log(Level::kInfo, "hive_online", fmt::format("hive {} is online at {}", h.id, h.url), {{"hive_id", h.id}});
   if (effect.answers_again)
@@ -189,6 +190,10 @@ void Queen::revoke_certificates(const std::string& hive_id, std::function<void(S
       front_.server().abort_shown(
           [&](const std::string& shown) { return !tls_.check(shown, hive_id) && ColonyTls::is_of(shown, hive_id); });
       hives_.erase(hive_id);
+      calls_.open().end(hive_id,
+                        {ErrorCode::kWorkerUnhealthy,
+                         fmt::format("the hive {} is trusted no longer: its certificates were revoked", hive_id)});
+      loop_.post([this] { loop_.leave_connections(); });  // when those calls have let go of theirs
       changed_.notify();
     }
     then(done);
@@ -217,7 +222,10 @@ void Queen::forget_worker(const std::string& hive_id, const std::string& worker_
 }
 
 Watch Queen::watch_worker(const Placed& at, PulsePtr pulse) {
-  return {gate_, at.worker,
+  return {gate_,
+          calls_.open(),
+          at.hive_id,
+          at.worker,
           [this, hive = at.hive_id, worker = at.worker_id] {
             placer_.stop_silent(hive, worker);
             return Error{ErrorCode::kWorkerUnhealthy, "the worker does not answer any more"};

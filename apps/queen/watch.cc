@@ -2,6 +2,17 @@
 
 namespace llorch::queen {
 
+void OpenCalls::end(const std::string& hive, const Error& why) {
+  ended_.insert_or_assign(hive, why);
+  const auto [first, last] = calls_.equal_range(hive);
+  for (auto it = first; it != last; ++it) it->second->cancel(why);  // goes on from the loop: nothing is erased here
+}
+
+std::optional<Error> OpenCalls::ended(const std::string& hive) const {
+  const auto it = ended_.find(hive);
+  return it == ended_.end() ? std::nullopt : std::optional(it->second);
+}
+
 service::Procedure watch_daemon(service::FlowPtr flow, service::Peer peer, std::shared_ptr<Watched> call,
                                 service::Step<bool>::Done done) {
   for (int failures = 0; !call->done && failures < kProbeFailuresMax;) {

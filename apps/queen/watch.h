@@ -2,11 +2,14 @@
 //
 // A daemon that hangs accepts connections and says nothing. After two seconds in which a call has brought no byte, its
 // /health is asked, within four seconds (a loaded machine is slow); any answer is a sign of life, two failures in a row
-// end the call. Threads: the event loop's.
+// end the call. All calls to a hive, and to its workers, end when it is trusted no longer. Threads: the event loop's.
 #pragma once
 
 #include <chrono>
 #include <functional>
+#include <map>
+#include <optional>
+#include <string>
 
 #include "service/flow.h"
 #include "service/remote.h"
@@ -30,9 +33,38 @@ struct Watched {
   PulsePtr pulse = std::make_shared<Pulse>();
 };
 
+/// Calls under way, by the hive that they run to or whose worker they run to: all of a hive can be ended at once.
+class OpenCalls {
+ public:
+  using Calls = std::multimap<std::string, service::FlowPtr>;
+  /// A call, as long as it runs.
+  class Entry {
+   public:
+    Entry(OpenCalls& all, const std::string& hive, service::FlowPtr call)
+        : calls_(all.calls_), at_(calls_.emplace(hive, std::move(call))) {}
+    ~Entry() { calls_.erase(at_); }
+    Entry(const Entry&) = delete;
+    Entry& operator=(const Entry&) = delete;
+
+   private:
+    Calls& calls_;
+    Calls::iterator at_;
+  };
+  /// Those under way, and later ones until the hive is admitted again, fail with `why`.
+  void end(const std::string& hive, const Error& why);
+  void admit(const std::string& hive) { ended_.erase(hive); }
+  [[nodiscard]] std::optional<Error> ended(const std::string& hive) const;
+
+ private:
+  Calls calls_;
+  std::map<std::string, Error> ended_;
+};
+
 /// Whom a call is to, and what its error is when that gives no sign of life. `pulse` is of a stream, or null.
 struct Watch {
   service::Gate& gate;
+  OpenCalls& open;
+  std::string hive;
   service::Peer peer;
   std::function<Error()> on_silence;
   PulsePtr pulse;
@@ -58,6 +90,8 @@ service::Procedure run_call(service::FlowPtr inner, std::shared_ptr<Call<T>> cal
 template<class T>
 service::Procedure run_watched(service::FlowPtr flow, service::FlowPtr inner, std::shared_ptr<Watch> watch,
                                std::shared_ptr<Call<T>> call, typename service::Step<T>::Done done) {
+  if (const auto why = watch->open.ended(watch->hive)) co_return done(std::unexpected(*why));
+  const OpenCalls::Entry entry(watch->open, watch->hive, inner);
   const auto watched = std::make_shared<Watched>();
   if (watch->pulse) watched->pulse = watch->pulse;
   const auto out = std::make_shared<std::optional<Result<T>>>();

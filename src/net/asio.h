@@ -35,7 +35,7 @@ struct EventLoop::Impl {
   ~Impl();
   /// Both are made when they are first asked for.
   [[nodiscard]] std::shared_ptr<CurlLoop> curl_loop();
-  /// Calls from now on use none of the connections that are there: those were made with another certificate.
+  /// Connections that are idle close; calls from now on use none of those that are there.
   void leave_connections();
   [[nodiscard]] Resolver& resolver();
 

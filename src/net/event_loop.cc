@@ -22,7 +22,9 @@ std::shared_ptr<CurlLoop> EventLoop::Impl::curl_loop() {
 }
 
 void EventLoop::Impl::leave_connections() {
-  if (curl_loop_) left_.push_back(std::exchange(curl_loop_, nullptr));
+  std::erase_if(left_, [](const auto& one) { return one->idle(); });
+  if (curl_loop_ && !curl_loop_->idle()) left_.push_back(std::move(curl_loop_));
+  curl_loop_ = nullptr;
 }
 Resolver& EventLoop::Impl::resolver() {
   if (!resolver_) resolver_ = std::make_unique<Resolver>(io);
@@ -70,8 +72,9 @@ void EventLoop::watch_turns(std::chrono::microseconds limit,
 void EventLoop::set_tls_client(std::shared_ptr<const TlsClient> client) {
   if (client == tls_client_) return;
   tls_client_ = std::move(client);
-  impl_->leave_connections();
+  leave_connections();
 }
+void EventLoop::leave_connections() { impl_->leave_connections(); }
 void EventLoop::stop() { impl_->io.stop(); }
 void EventLoop::post(std::function<void()> task) { asio::post(impl_->io, std::move(task)); }
 /// Asio takes memory for a handler from the handler's own allocator, and gives it back before it calls the handler.

@@ -86,6 +86,8 @@ class EventLoop {
   /// What calls over https show and believe that say nothing of it themselves.
   void set_tls_client(std::shared_ptr<const TlsClient> client);
   [[nodiscard]] const std::shared_ptr<const TlsClient>& tls_client() const { return tls_client_; }
+  /// Calls from now on make connections of their own, and use none that was kept.
+  void leave_connections();
 
   struct Impl;
   [[nodiscard]] Impl& impl() { return *impl_; }

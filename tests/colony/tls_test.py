@@ -243,9 +243,26 @@ class Strangers(Machines):
         there = self.at("q", "curl", "-sS", "--cacert", "/root/root.pem", "-H", f"Authorization: Bearer {node}", "-H", "Content-Type: application/json", "-d", json.dumps({"worker_id": "w", "hive_id": "a"}), self.url + "/v1/workers/failed")
         self.assertIn("shows no certificate", there.stdout)
 
+    def streamed(self):
+        """A stream from a model on hive a that takes its time, and has begun: (curl, the file of what has come)."""
+        slow, came = self.lan.folder / "slow.gguf", self.home["q"] / "stream"
+        run(BIN / "llorch-gguf", "synth", "--quick", "--shape", "gpt2-124m", "--type", "F16", slow)
+        made = self.json_of("POST", "/v1/jobs", {"operation": "infer", "model": str(slow), "prompt": "x", "max_tokens": 1000, "ignore_eos": True, "hive_id": "a"})
+        curl = subprocess.Popen(self.lan.command("q", "curl", "-sS", "-N", "-o", "/root/stream", "--cacert", ROOT_CERTIFICATE, "-H", f"Authorization: Bearer {TOKEN}", self.url + made["sse_url"]))
+        self.addCleanup(curl.wait)
+        self.addCleanup(curl.kill)
+        wait_for(lambda: came.exists() and text_of(parse_sse(came.read_text().rpartition("\n\n")[0])[0]), 60)
+        return curl, came
+
     def test_z_a_certificate_that_was_revoked(self):
+        curl, came = self.streamed()
         r = self.at("q", BIN / "llorch", "ca", "revoke", "a", "--queen", self.url, "--token-file", "/root/token")
         self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertEqual(curl.wait(10), 0)
+        last = parse_sse(came.read_text())[0][-1]
+        self.assertEqual((last[1], last[2].get("code")), ("error", "WORKER_UNHEALTHY"), last)
+        self.assertIn("were revoked", last[2]["message"])
+        wait_for(lambda: not self.at("q", "ss", "-Htn", "state", "established", "dst", f"{NET}.2", "and", "dport", ">=", "8600").stdout, 10)
         self.assertIn("was revoked", self.show(*self.own()))
         wait_for(lambda: "a" not in self.hives(), 10)
         wait_for(lambda: "was revoked" in self.hive_log("a"), 15)
