@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "queen/host_names.h"
 #include "security/keys.h"
 #include "service/log.h"
 #include "service/process.h"
@@ -63,8 +64,8 @@ Status ColonyTls::open() {
 
 Status ColonyTls::make_own() {
   LLORCH_OK(authority_->renew_issuer());
-  LLORCH_TRY(const auto own,
-             authority_->make_identity({DaemonKind::kQueen, options_.queen_id}, own_hosts(options_.names)));
+  LLORCH_TRY(const auto own, authority_->make_identity({DaemonKind::kQueen, options_.queen_id},
+                                                       certified_hosts(own_hosts(options_.names))));
   LLORCH_TRY(const auto facts, security::read_certificate(own.chain));
   renewal_ = security::renewal_time(facts);
   return service::TlsFiles::store(folder(), own, authority_->root());

@@ -7,6 +7,7 @@
 
 #include "base/ids.h"
 #include "colony/address.h"
+#include "queen/host_names.h"
 #include "service/log.h"
 #include "service/narration.h"
 #include "service/wall_time.h"
@@ -24,6 +25,11 @@ namespace {
 std::string own_url(const std::string& listen, int port, bool secure) {
   const std::string host = !colony::is_any_address(listen) ? listen : listen.contains(':') ? "::1" : "127.0.0.1";
   return service::base_url(host, port, secure);
+}
+
+QueenOptions with_all_hosts(QueenOptions o) {
+  o.allowed_hosts = admitted_hosts(o);
+  return o;
 }
 
 Procedure fetch_capabilities(FlowPtr flow, Queen& q, std::string hive_id) {
@@ -62,7 +68,7 @@ Procedure probe_hive(FlowPtr flow, Queen& q, std::string hive_id) {
 
 Queen::Queen(net::EventLoop& loop, QueenOptions options)
     : loop_(loop),
-      options_(std::move(options)),
+      options_(with_all_hosts(std::move(options))),
       front_(loop, options_, "llorch-queen"),
       desk_(gate_, {"queen", "queen", {}, [this](const job::Job& job) { ledger_.on_ended(job); }}),
       members_(front_.keys(), options_.data_dir),

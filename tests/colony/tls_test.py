@@ -159,6 +159,7 @@ class Middle:
 @unittest.skipIf(WHY_NOT, f"not run: {WHY_NOT}")
 class Strangers(Machines):
     names = ("q", "a", "m")
+    queen_flags = ("--allow-host", "my_nas", "--allow-host", "queen.lan:8500")
 
     def setUp(self):
         if "a" not in self.hives():
@@ -242,6 +243,34 @@ class Strangers(Machines):
         self.assertIn("shows no certificate", ask({"hive_id": "a", "certificate_request": request}).stdout)
         there = self.at("q", "curl", "-sS", "--cacert", "/root/root.pem", "-H", f"Authorization: Bearer {node}", "-H", "Content-Type: application/json", "-d", json.dumps({"worker_id": "w", "hive_id": "a"}), self.url + "/v1/workers/failed")
         self.assertIn("shows no certificate", there.stdout)
+
+    def test_names_by_which_the_queen_is_called(self):
+        own = self.at("q", "hostname").stdout.strip()
+        names = {name: 200 for name in ("my_nas", "queen.lan:8500", f"{own}:8500", "localhost:8500", f"{NET}.1:8500", f"{QUEEN}:8500")} | {"evil.example": 403}
+        answered = {name: int(self.at("q", "curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", ROOT_CERTIFICATE, "-H", f"Host: {name}", self.url + "/health").stdout) for name in names}
+        self.assertEqual(answered, names)
+        # The same address in another spelling is a name that she was not told.
+        spelled = self.url.replace(".0.1:", ".1:")
+        for command in (["status"], ["queen", "stop"], ["queen", "status"], ["model", "list"]):
+            r = self.at("a", BIN / "llorch", *command, "--queen", spelled, "--ca-file", "/root/root.pem", "--no-autostart")
+            self.assertEqual(r.returncode, 1, (command, r.stdout, r.stderr))
+            self.assertIn("HOST_NOT_ALLOWED", r.stderr)
+            self.assertNotIn("asleep", r.stdout + r.stderr)
+
+    def test_keys_do_not_go_over_plain_http_unasked(self):
+        (self.home["m"] / "token").write_text(TOKEN)
+        (self.home["m"] / "token").chmod(0o600)
+        url = f"http://{NET}.1:8500"
+        keeper = [BIN / "llorch", "status", "--queen", url, "--token-file", "/root/token", "--no-autostart"]
+        for refused in (keeper, [BIN / "llorch", "hive", "join", url, "llorch-join-0"], [BIN / "llorch-hive", "--token-file", "/root/token", "--listen", "127.0.0.1", "--queen-url", url]):
+            r = self.at("m", *refused)
+            self.assertNotEqual(r.returncode, 0, r.stdout)
+            self.assertIn("would show keys, prompts and answers", r.stderr)
+            self.assertIn("--insecure-http", r.stderr)
+        for allowed in ([*keeper, "--insecure-http"], ["env", "LLORCH_INSECURE_HTTP=1", *keeper]):
+            r = self.at("m", *allowed)
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertIn("asleep", r.stdout, "who speaks TLS does not answer to it")
 
     def streamed(self):
         """A stream from a model on hive a that takes its time, and has begun: (curl, the file of what has come)."""

@@ -1,0 +1,51 @@
+#include "queen/host_names.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+
+#include "net/tls.h"
+#include "queen/colony_tls.h"
+
+namespace llorch::queen {
+namespace {
+
+constexpr std::size_t kNameMax = 253;  // of a DNS name: RFC 1035
+
+bool is_address(const std::string& host) {
+  in6_addr unused{};
+  return inet_pton(AF_INET, host.c_str(), &unused) == 1 || inet_pton(AF_INET6, host.c_str(), &unused) == 1;
+}
+
+bool is_dns_name(const std::string& host) {
+  const auto good = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
+  };
+  return !host.empty() && host.size() <= kNameMax && std::ranges::all_of(host, good);
+}
+
+/// "name:port" without its port, which a Host header is compared without.
+std::string without_port(const std::string& host) {
+  const std::size_t colon = host.find(':');
+  return colon == std::string::npos || is_address(host) || host.starts_with('[') ? host : host.substr(0, colon);
+}
+
+}  // namespace
+
+std::vector<std::string> certified_hosts(std::vector<std::string> hosts) {
+  std::erase_if(hosts, [](const std::string& host) {
+    return (!is_address(host) && !is_dns_name(host)) || net::is_colony_name(host);
+  });
+  return hosts;
+}
+
+std::vector<std::string> admitted_hosts(const service::FrontOptions& o) {
+  std::vector<std::string> all;
+  for (const std::string& host : o.allowed_hosts) all.push_back(without_port(host));
+  if (!o.wants_tls()) return all;
+  all.push_back(security::DaemonName{security::DaemonKind::kQueen, ""}.tls_name());
+  for (const std::string& host : own_hosts({})) all.push_back(host.contains(':') ? "[" + host + "]" : host);
+  return all;
+}
+
+}  // namespace llorch::queen
