@@ -22,7 +22,7 @@ inline void add_access_flags(CLI::App& app, service::FrontOptions& o) {
   app.add_option("--tls-key", o.tls_key, "PEM key")->check(CLI::ExistingFile);
   app.add_flag("--tls", o.tls, "speak TLS on this machine's own addresses (127.0.0.1), too")->envname("LLORCH_TLS");
   app.add_flag("--insecure-http", o.insecure_http,
-               "listen beyond this machine without TLS: everybody on the network can read tokens, prompts and answers");
+               "speak to other machines without TLS: everybody on the network can read tokens, prompts and answers");
   app.add_option("--audit-log", o.audit_log, "append audit records to this file")->envname("LLORCH_AUDIT_LOG_PATH");
   static const std::map<std::string, security::AuditFlush> kFlush{{"immediate", security::AuditFlush::kImmediate},
                                                                   {"hybrid", security::AuditFlush::kHybrid},

@@ -15,6 +15,7 @@
 #include "security/digest.h"
 #include "security/validate.h"
 #include "service/log.h"
+#include "service/plain_http.h"
 
 namespace llorch::hive {
 
@@ -67,7 +68,10 @@ Hive::~Hive() {
 Status Hive::start() {
   LLORCH_OK(front_.open());
   desk_.set_audit(front_.audit()), desk_.set_meter(&metrics_.jobs);
-  if (!options_.queen_url.empty()) LLORCH_OK(service::make_peer(options_.queen_url));
+  if (!options_.queen_url.empty()) {
+    LLORCH_TRY(const service::Peer queen, service::make_peer(options_.queen_url));
+    LLORCH_OK(service::check_plain_http(queen.base, options_.insecure_http));
+  }
   if (const auto flaw = security::check_identifier(options_.hive_id, 64))
     return fail(ErrorCode::kInvalidRequest, "--hive-id {}", security::describe(*flaw));
   LLORCH_TRY(catalog_, Catalog::load(options_.data_dir + "/hive.db"));

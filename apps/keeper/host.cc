@@ -146,10 +146,11 @@ Status Host::start_hive(const HiveStart& how, const std::string& token) const {
   script += R"([ -z "$p" ] || exit 5; )";
   if (!token.empty()) script += fmt::format(R"(cat > "$data/{}"; )", how.local_mode ? "node-token" : "join-token");
   script += fmt::format(
-      R"(cd /; setsid nohup "$bin/llorch-hive" {} --listen {} --port {} --worker-port {} --hive-id {} --queen-url {} --heartbeat-interval-sec {} --data-dir "$data" --log-format json >>"$data/hive.log" 2>&1 </dev/null & echo $! >"$data/hive.pid")",
+      R"(cd /; setsid nohup "$bin/llorch-hive" {}{} --listen {} --port {} --worker-port {} --hive-id {} --queen-url {} --heartbeat-interval-sec {} --data-dir "$data" --log-format json >>"$data/hive.log" 2>&1 </dev/null & echo $! >"$data/hive.pid")",
       how.local_mode ? "--local-mode --queen-ca " + shell_word(how.queen_ca)
                      : R"(--join-token-file "$data/join-token")",
-      how.listen, how.port, how.worker_port, how.hive_id, how.queen_url, how.heartbeat_interval_s);
+      how.insecure_http ? " --insecure-http" : "", how.listen, how.port, how.worker_port, how.hive_id, how.queen_url,
+      how.heartbeat_interval_s);
   const int input = as_file(token);
   auto said = shell(script, {"starting the hive", service::timeouts::kStart}, input);
   if (input >= 0) close(input);

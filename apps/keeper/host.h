@@ -15,7 +15,7 @@ namespace llorch::keeper {
 struct HiveStart {
   std::string hive_id, queen_url, listen = "0.0.0.0";
   int port = 8600, worker_port = 8601, heartbeat_interval_s = 30;
-  bool local_mode = false;
+  bool local_mode = false, insecure_http = false;
   std::string queen_ca;  // a file there that has the colony's root; empty: it comes with the join token
 };
 

@@ -21,6 +21,7 @@
 #include "net/http_client.h"
 #include "net/sse.h"
 #include "security/auth.h"
+#include "service/plain_http.h"
 #include "service/process.h"
 #include "service/remote.h"
 
@@ -30,6 +31,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::size_t kRootBytesMax = 64u << 10;
+/// For an answer about the daemon itself, as a whole: one that drips must not hold a person up.
+constexpr std::chrono::seconds kShortQuestion{5};
 
 int whole_number(std::string_view text) {
   int v = 0;
@@ -67,6 +70,9 @@ void Common::add(CLI::App& app) {
   app.add_option("--ca-file", ca_file,
                  "root certificate of the colony (PEM), for https; on the queen's machine it is found by itself")
       ->envname("LLORCH_CA_FILE");
+  app.add_flag("--insecure-http", insecure_http,
+               "http:// to other machines: everybody on the network can read keys, prompts and answers")
+      ->envname("LLORCH_INSECURE_HTTP");
   app.add_option("--correlation-id", correlation_id, "stands in every log of the request");
   app.add_option("--timeout", timeout_s, "seconds without a single byte")
       ->check(CLI::Range(1, 86400))
@@ -88,6 +94,7 @@ void Common::add(CLI::App& app) {
 Result<net::ClientRequest> Common::request(std::string_view path) const {
   net::ClientRequest r;
   LLORCH_TRY(const net::Url base, net::parse_url(address()));
+  LLORCH_OK(service::check_plain_http(base, insecure_http));
   r.url = base.below(path);
   if (!r.url.tls) return r;
   std::string root = ca_file;
@@ -120,39 +127,47 @@ void Session::say(const std::string& line) const {
 }
 
 Result<Session::Answer> Session::once(const std::string& method, const std::string& path, const std::string& body,
-                                      int idle_s) {
+                                      int idle_s, std::chrono::seconds total) {
   LLORCH_TRY(net::ClientRequest r, common_.request(path));
   r.method = method;
   if (!body.empty()) r.headers.add("Content-Type", "application/json");
   if (!token_.empty()) r.headers.add("Authorization", "Bearer " + token_);
   if (!common_.correlation_id.empty()) r.headers.add("X-Correlation-Id", common_.correlation_id);
   r.body = body;
-  r.idle_timeout = std::chrono::seconds(idle_s);
+  r.idle_timeout = std::chrono::seconds(idle_s), r.total_timeout = total;
   LLORCH_TRY(const net::Answer a, net::fetch(std::move(r)));
   return Answer{a.status, a.body, a.headers.get("Retry-After").value_or("")};
 }
 
-bool Session::answers() {
-  const auto a = once("GET", "/health", "", 5);
-  return a && a->status == 200;
+Result<bool> Session::answers() {
+  LLORCH_OK(common_.request("/health"));
+  const auto a = once("GET", "/health", "", 5, kShortQuestion);
+  if (!a || a->status == 200) return a.has_value();
+  const auto body = json::parse(a->body, "answer");
+  const Status refused = service::check({a->status, body.value_or(boost::json::value()), {}});
+  if (refused || refused.error().code != ErrorCode::kHostNotAllowed) return false;
+  return fail(ErrorCode::kHostNotAllowed, "the daemon at {} answers, but not by that name: start it with --allow-host",
+              common_.address());
 }
 
 /// A queen of this machine that serves others speaks TLS on every address.
-bool Session::awake() {
-  if (answers()) return true;
+Result<bool> Session::awake() {
+  LLORCH_TRY(const bool at_once, answers());
+  if (at_once) return true;
   if (!common_.direct.empty()) return false;
   const auto url = net::parse_url(common_.queen);
   if (!url || url->tls || !security::is_loopback(url->host) ||
       access((common_.data_dir + "/ca/root.pem").c_str(), F_OK) != 0)
     return false;
   const std::string plain = std::exchange(common_.queen, "https" + common_.queen.substr(4));
-  if (answers()) return true;
+  LLORCH_TRY(const bool by_tls, answers());
+  if (by_tls) return true;
   common_.queen = plain;
   return false;
 }
 
 Status Session::check_version() {
-  const auto info = once("GET", "/v1/info", "", 5);
+  const auto info = once("GET", "/v1/info", "", 5, kShortQuestion);
   if (!info || info->status != 200) return {};  // what is asked next says why
   const auto parsed = json::parse(info->body, "answer");
   const auto theirs = parsed && parsed->is_object() ? json::find_text(parsed->get_object(), "version") : std::nullopt;
@@ -189,10 +204,12 @@ void make_config(const std::string& queen_program) {
 
 Status Session::wake(bool stay) {
   if (!common_.direct.empty()) {
-    if (!awake()) return fail(ErrorCode::kIo, "the hive at {} does not answer", common_.direct);
+    LLORCH_TRY(const bool answering, awake());
+    if (!answering) return fail(ErrorCode::kIo, "the hive at {} does not answer", common_.direct);
     return check_version();
   }
-  if (awake()) {
+  LLORCH_TRY(const bool there, awake());
+  if (there) {
     LLORCH_OK(check_version());
     say(fmt::format("the queen at {} is awake", common_.queen));
     return {};
@@ -221,7 +238,8 @@ Status Session::wake(bool stay) {
   auto wait = milliseconds(20);
   const service::Timeout start{"the queen's start", service::timeouts::kStart};
   for (const auto end = net::Clock::now() + start.time; net::Clock::now() < end;) {
-    if (awake()) {
+    LLORCH_TRY(const bool answering, awake());
+    if (answering) {
       say("the queen is awake");
       return {};
     }

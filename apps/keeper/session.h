@@ -18,12 +18,13 @@ struct Common {
   std::string queen = "http://127.0.0.1:8500", direct, token_file, ca_file, correlation_id, queen_program, data_dir;
   std::vector<std::string> queen_flags;  // for a queen that is started here
   bool json = false, quiet = false, no_autostart = false;
+  bool insecure_http = false;  // keys go over plain HTTP to other machines, too
   std::string narration = "human";
   int timeout_s = 30;  // without one byte
 
   void add(CLI::App& app);
   /// A request to whoever is asked, by whose certificate it may be known. Errors: kInvalidRequest for addresses and
-  /// roots that are none.
+  /// roots that are none, and for plain HTTP to another machine.
   [[nodiscard]] Result<net::ClientRequest> request(std::string_view path) const;
   /// Who is asked: the queen, or with --direct a hive.
   [[nodiscard]] const std::string& address() const { return direct.empty() ? queen : direct; }
@@ -49,7 +50,8 @@ class Session {
 
   /// The queen answers, or is started and answers. `stay`: she outlives this session.
   [[nodiscard]] Status wake(bool stay = false);
-  [[nodiscard]] bool awake();
+  /// Errors: kHostNotAllowed of a queen who does not know herself by this name; those of Common::request.
+  [[nodiscard]] Result<bool> awake();
   /// Between two tries: nothing tells us when the other side is ready.
   static void pause(std::chrono::milliseconds time);
   /// Errors: of the answer; retries what may be retried (K-06).
@@ -68,10 +70,10 @@ class Session {
     std::string body, retry_after;
   };
   [[nodiscard]] Result<Answer> once(const std::string& method, const std::string& path, const std::string& body,
-                                    int idle_s);
+                                    int idle_s, std::chrono::seconds total = {});
   /// Errors: kVersionMismatch.
   [[nodiscard]] Status check_version();
-  [[nodiscard]] bool answers();
+  [[nodiscard]] Result<bool> answers();
   Common common_;  // its queen is the one that was found
   std::string token_;
   int queen_pid_ = 0;

@@ -3,7 +3,9 @@ import http.server
 import json
 import os
 import pty
+import socket
 import subprocess
+import threading
 import time
 import unittest
 
@@ -173,6 +175,28 @@ class Keeper(unittest.TestCase):
             self.assertEqual((r.returncode, r.stdout.strip()), (1, ""), made)
             self.assertIn("the answer to POST /v1/jobs is no JSON" if made else "lacks job_id", r.stderr)
             self.assertNotEqual(listed.returncode, 0)
+
+    def test_a_queen_that_drips_does_not_hold_a_person_up(self):
+        """A byte of her answer now and then: she is never silent, and never done."""
+        ear = socket.create_server(("127.0.0.1", 0))
+
+        def drip():
+            try:
+                while True:
+                    with ear.accept()[0] as caller:
+                        caller.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                        for _ in range(60):
+                            caller.sendall(b"x")
+                            time.sleep(0.5)
+            except OSError:
+                pass
+
+        threading.Thread(target=drip, daemon=True).start()
+        with ear, Colony() as c:
+            began = time.monotonic()
+            r = subprocess.run(c.command("status", "--queen", f"http://127.0.0.1:{ear.getsockname()[1]}", "--no-autostart"), capture_output=True, text=True, env=c.env, timeout=60)
+            self.assertLess(time.monotonic() - began, 12)
+        self.assertIn("asleep", r.stdout)
 
     def test_an_error_is_told_with_its_code(self):
         r = self.infer(START + TOKENS + frame(4, "error", code="WORKER_CRASHED", message="the worker ended", retriable=True) + DONE)

@@ -5,6 +5,7 @@
 #include "keeper/parts.h"
 #include "net/http_client.h"
 #include "security/auth.h"
+#include "service/plain_http.h"
 
 namespace llorch::keeper {
 namespace {
@@ -68,6 +69,7 @@ Status start(HiveFlags& f) {
   Session session(f.common);
   LLORCH_OK(session.wake(true));
   LLORCH_TRY(f.start.queen_url, queen_for(host, f.common));
+  f.start.insecure_http = f.common.insecure_http && f.start.queen_url.starts_with("http://");
   f.start.hive_id = f.hive_id;
   if (online(session, f.hive_id))
     return fail(ErrorCode::kResourceInUse, "a hive named {} is online already", f.hive_id);
@@ -120,6 +122,8 @@ Status join(HiveFlags& f) {
   const std::string& to = f.address;
   f.start.queen_url = to.contains("://") ? to : "https://" + to;
   LLORCH_TRY(const net::Url queen, net::parse_url(f.start.queen_url));
+  LLORCH_OK(service::check_plain_http(queen, f.common.insecure_http));
+  f.start.insecure_http = !queen.tls && f.common.insecure_http;
   if (queen.tls && !f.token.contains('.'))
     return fail(ErrorCode::kInvalidRequest, "the token names no root: the queen there speaks http:// only");
   LLORCH_TRY(const Host host, Host::make("", f.ssh_port));
@@ -162,7 +166,8 @@ Status uninstall(HiveFlags& f) {
   LLORCH_OK(host.uninstall());
   Session session(f.common);
   session.say("programs, catalogs and keys are gone; fetched models stay");
-  if (!session.awake()) return {};
+  LLORCH_TRY(const bool awake, session.awake());
+  if (!awake) return {};
   const auto removed = session.call("DELETE", net::url_path("/v1/hives").segment(f.hive_id));
   if (!removed && removed.error().code != ErrorCode::kHiveNotFound) return std::unexpected(removed.error());
   session.say(f.hive_id + " belongs to the colony no longer");

@@ -131,12 +131,15 @@ int start_queen(const Common& common) {
 
 int stop_queen(const Common& common, bool all) {
   Session session(common);
-  if (!session.awake()) return session.say("the queen is asleep already"), 0;
+  const auto awake = session.awake();
+  if (!awake) return complain(common, awake.error());
+  if (!*awake) return session.say("the queen is asleep already"), 0;
   const auto v =
       session.call("POST", all ? net::url_path("/v1/shutdown").query("all", "1") : net::url_path("/v1/shutdown"));
   if (!v) return complain(common, v.error());
-  for (int i = 0; i < 300 && session.awake(); ++i) Session::pause(std::chrono::milliseconds(50));
-  if (session.awake()) return complain(common, {ErrorCode::kOperationTimeout, "the queen has not stopped"});
+  for (int i = 0; i < 300 && session.awake().value_or(false); ++i) Session::pause(std::chrono::milliseconds(50));
+  if (session.awake().value_or(false))
+    return complain(common, {ErrorCode::kOperationTimeout, "the queen has not stopped"});
   session.say("the queen is asleep");
   return 0;
 }
@@ -157,11 +160,12 @@ void add_queen(CLI::App& app, int& exit_code) {
   const auto asking = std::make_shared<Common>();
   command(*queen, "status", "is she awake?", asking)->callback([asking, &exit_code] {
     Session session(*asking);
-    const bool awake = session.awake();
+    const auto awake = session.awake();
+    if (!awake) return void(exit_code = complain(*asking, awake.error()));
     if (asking->json)
-      cli::print({{"queen", awake ? "awake" : "asleep"}, {"url", asking->queen}});
+      cli::print({{"queen", *awake ? "awake" : "asleep"}, {"url", asking->queen}});
     else
-      show(stdout, "queen at %s: %s\n", asking->queen.c_str(), awake ? "awake" : "asleep");
+      show(stdout, "queen at %s: %s\n", asking->queen.c_str(), *awake ? "awake" : "asleep");
     exit_code = 0;
   });
 }

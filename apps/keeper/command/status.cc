@@ -52,7 +52,9 @@ void print_status(const boost::json::value& v) {
 
 int status(const Common& common) {
   Session session(common);
-  if (!session.awake()) {
+  const auto awake = session.awake();
+  if (!awake) return complain(common, awake.error());
+  if (!*awake) {
     if (common.json)
       cli::print({{"queen", "asleep"}});
     else
