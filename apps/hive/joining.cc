@@ -4,6 +4,7 @@
 
 #include "format/json.h"
 #include "security/authority.h"
+#include "service/plain_http.h"
 #include "service/tls_files.h"
 
 namespace llorch::hive {
@@ -20,6 +21,7 @@ Result<boost::json::value> ask_queen(const HiveOptions& o, std::string_view path
   net::ClientRequest r;
   r.method = "POST";
   LLORCH_TRY(const net::Url queen, net::parse_url(o.queen_url));
+  LLORCH_OK(service::check_plain_http(queen, o.insecure_http));
   r.url = queen.below(path);
   r.tls_name = DaemonName{DaemonKind::kQueen, ""}.tls_name();
   LLORCH_TRY(r.tls, net::TlsClient::make(believed));

@@ -101,7 +101,8 @@ def cannot():
     """Why this machine can have no hosts of its own, or nothing."""
     if os.geteuid() != 0:
         return "it needs root"
-    probe = subprocess.run("ip netns add llprobe && ip netns exec llprobe unshare -m -p -f --mount-proc true; ok=$?; ip netns del llprobe; exit $ok", shell=True, capture_output=True, text=True)
+    name = f"llprobe{os.getpid()}"  # suites look at the same time
+    probe = subprocess.run(f"ip netns add {name} && ip netns exec {name} unshare -m -p -f --mount-proc true; ok=$?; ip netns del {name}; exit $ok", shell=True, capture_output=True, text=True)
     return "no namespaces can be made: " + probe.stderr.strip() if probe.returncode else None
 
 
