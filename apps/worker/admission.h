@@ -6,14 +6,27 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "base/result.h"
+#include "net/event_loop.h"
 
 namespace llorch::worker {
 
 class Admission {
+  struct Taken {
+    int places = 0;
+    std::optional<net::EventLoop::ReservedPost> when_none;
+    bool told = false;
+    void give_back(int n) noexcept {
+      places -= n;
+      if (n > 0 && places == 0 && when_none && !std::exchange(told, true)) when_none->post();
+    }
+  };
+
  public:
   /// `batch` generations run together, `queue` more may wait.
   Admission(int batch, int queue) : batch_(batch), queue_(queue) {}
@@ -33,7 +46,7 @@ class Admission {
     void give_back(int places) {
       const int n = std::min(places, places_);
       places_ -= n;
-      if (taken_) *taken_ -= n;
+      if (taken_) taken_->give_back(n);
     }
     [[nodiscard]] int places() const { return places_; }
     /// Until the last place is given back: the share of memory of what is to be computed.
@@ -41,7 +54,7 @@ class Admission {
 
    private:
     friend class Admission;
-    std::shared_ptr<int> taken_;
+    std::shared_ptr<Taken> taken_;
     int places_ = 0;
     std::shared_ptr<const void> kept_;
   };
@@ -61,19 +74,25 @@ class Admission {
                   "the request asks for {} generations; this worker takes at most {} at once ({} together, {} waiting)",
                   places, capacity(), batch_, queue_);
     const int more = std::max(0, places - ticket.places_);
-    if (*taken_ + more > capacity()) return fail(ErrorCode::kQueueFull, "the queue is full");
-    *taken_ += more, ticket.places_ += more;
+    if (taken_->places + more > capacity()) return fail(ErrorCode::kQueueFull, "the queue is full");
+    taken_->places += more, ticket.places_ += more;
     return {};
+  }
+  /// `then` is called once, from the loop, when no place is taken.
+  void when_none_is_taken(net::EventLoop& loop, std::function<void()> then) {
+    taken_->when_none.emplace(loop, std::move(then));
+    taken_->told = taken_->places == 0;
+    if (taken_->told) taken_->when_none->post();
   }
   [[nodiscard]] int capacity() const { return batch_ + queue_; }
   [[nodiscard]] int queue_capacity() const { return queue_; }
-  [[nodiscard]] int taken() const { return *taken_; }
+  [[nodiscard]] int taken() const { return taken_->places; }
   /// Of those that hold places, how many wait; `more`: as it would be with so many more.
-  [[nodiscard]] int waiting(int more = 0) const { return std::max(0, *taken_ + more - batch_); }
+  [[nodiscard]] int waiting(int more = 0) const { return std::max(0, taken_->places + more - batch_); }
 
  private:
   int batch_, queue_;
-  std::shared_ptr<int> taken_ = std::make_shared<int>(0);  // tickets may outlive the worker in callbacks
+  std::shared_ptr<Taken> taken_ = std::make_shared<Taken>();  // tickets may outlive the worker in callbacks
 };
 
 }  // namespace llorch::worker

@@ -22,17 +22,13 @@ void Lifecycle::drain(int exit_code) {
   const bool loading = state_ == WorkerState::kLoading;
   state_ = WorkerState::kDraining;
   if (loading) parts_.cancel_loading();
-  cancel_at_ = net::Clock::now() + parts_.grace * 4 / 5;
-  timer_ = parts_.loop.after(std::chrono::milliseconds(1), [this] { look(); });
+  timer_ = parts_.loop.after(parts_.grace * 4 / 5, [this] { stop_soon(); });
+  parts_.when_idle([this] { all_ended(); });
 }
 
-/// The gate: nothing active and nothing unsent; looked at again until then, and at the end by force.
-void Lifecycle::look() {
-  const int active = parts_.active();
-  if (active == 0) parts_.stop_accepting();
-  if (active == 0 && parts_.connections() == 0) return parts_.loop.stop();
-  if (net::Clock::now() >= cancel_at_) return stop_soon();
-  timer_ = parts_.loop.after(std::chrono::milliseconds(10), [this] { look(); });
+void Lifecycle::all_ended() {
+  parts_.stop_accepting();
+  parts_.when_all_is_sent([this] { parts_.loop.stop(); });
 }
 
 /// What was cancelled gets its last event out.

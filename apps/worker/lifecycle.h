@@ -21,9 +21,9 @@ class Lifecycle {
     net::EventLoop& loop;
     std::chrono::milliseconds grace;
     std::function<void()> cancel_loading;
-    std::function<int()> active;       // requests that hold a place
-    std::function<int()> connections;  // answers that may be unsent
+    std::function<void(std::function<void()> then)> when_idle;  // no request holds a place
     std::function<void()> stop_accepting;
+    std::function<void(std::function<void()> then)> when_all_is_sent;  // no answer is on its way
     std::function<void()> cancel_all;
     /// Told once when the end begins: after `grace` the process has to be gone.
     std::function<void(std::chrono::milliseconds grace)> ending;
@@ -40,13 +40,12 @@ class Lifecycle {
   void drain(int exit_code = 0);
 
  private:
-  void look();
+  void all_ended();
   void stop_soon();
 
   Parts parts_;
   WorkerState state_ = WorkerState::kLoading;
   int exit_code_ = 0;
-  net::Clock::time_point cancel_at_;
   net::EventLoop::Timer timer_;
 };
 

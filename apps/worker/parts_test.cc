@@ -166,8 +166,8 @@ TEST(HealthProbe, names_the_part_that_does_not_answer) {
 TEST(Lifecycle, what_does_not_finish_within_the_grace_is_cancelled_and_the_loop_ends) {
   net::EventLoop loop;
   std::vector<std::string> steps;
-  Lifecycle life({loop, 50ms, [&] { steps.push_back("loading"); }, [] { return 1; }, [] { return 1; },
-                  [&] { steps.push_back("closed"); }, [&] { steps.push_back("cancelled"); },
+  Lifecycle life({loop, 50ms, [&] { steps.push_back("loading"); }, [](const auto&) {},
+                  [&] { steps.push_back("closed"); }, [](const auto&) {}, [&] { steps.push_back("cancelled"); },
                   [&](std::chrono::milliseconds grace) { steps.push_back(std::to_string(grace.count())); }});
   life.ready();
   EXPECT_EQ(life.state(), WorkerState::kIdle);
@@ -179,10 +179,38 @@ TEST(Lifecycle, what_does_not_finish_within_the_grace_is_cancelled_and_the_loop_
   EXPECT_EQ(life.exit_code(), 0);
 }
 
+TEST(Lifecycle, it_ends_when_the_last_place_is_given_back_and_the_last_answer_sent) {
+  net::EventLoop loop;
+  Admission admission(1, 1);
+  std::vector<std::string> steps;
+  std::function<void()> sent;
+  Lifecycle life({loop,
+                  1h,
+                  [] {},
+                  [&](std::function<void()> then) { admission.when_none_is_taken(loop, std::move(then)); },
+                  [&] {
+                    steps.push_back("closed");
+                    loop.post([&] { sent(); });
+                  },
+                  [&](std::function<void()> then) { sent = std::move(then); },
+                  [&] { steps.push_back("cancelled"); },
+                  {}});
+  auto first = admission.enter(), second = admission.enter();
+  life.drain();
+  loop.post([&] {
+    first = fail(ErrorCode::kCancelled, "");
+    EXPECT_EQ(admission.taken(), 1);
+    loop.post([&] { steps.push_back("last"), second = fail(ErrorCode::kCancelled, ""); });
+  });
+  loop.run();
+  EXPECT_EQ(steps, (std::vector<std::string>{"last", "closed"}));
+}
+
 TEST(Lifecycle, the_end_during_loading_cancels_it) {
   net::EventLoop loop;
   bool cancelled = false;
-  Lifecycle life({loop, 50ms, [&] { cancelled = true; }, [] { return 0; }, [] { return 0; }, [] {}, [] {}, {}});
+  const auto at_once = [&](const std::function<void()>& then) { loop.post(then); };
+  Lifecycle life({loop, 50ms, [&] { cancelled = true; }, at_once, [] {}, at_once, [] {}, {}});
   life.drain();
   EXPECT_TRUE(cancelled);
   loop.run();

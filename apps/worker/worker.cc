@@ -83,9 +83,9 @@ Lifecycle::Parts Worker::lifecycle_parts() {
   return {loop_,
           std::chrono::milliseconds(options_.shutdown_timeout_ms),
           [this] { engine_.request_stop(); },
-          [this] { return admission_.taken(); },
-          [this] { return front_.server().connections(); },
+          [this](std::function<void()> then) { admission_.when_none_is_taken(loop_, std::move(then)); },
           [this] { front_.server().stop_accepting(); },
+          [this](std::function<void()> then) { front_.server().when_no_connections(std::move(then)); },
           [this] {
             runner_.fail_all({ErrorCode::kCancelled, "the request was cancelled"});
             intake_.close();

@@ -227,6 +227,8 @@ class Strangers(Machines):
             whole.write_text(whole.read_text() + (issuer / "issuer.pem").read_text())
             said = self.show(pem, key)
             self.assertIn(words, said) if words else self.assertNotIn("error", said)
+        plain = self.show(*self.own(), {"hive_id": "a", "url": f"http://{NET}.2:8600", "version": "0", "node": {}, "workers": []})
+        self.assertIn("is plain HTTP", plain)
         another = self.show(*self.own(), {"hive_id": "b", "url": f"https://{NET}.2:8600", "version": "0", "node": {}, "workers": []})
         self.assertIn("FORBIDDEN", another)
 

@@ -237,13 +237,13 @@ class Processes(unittest.TestCase):
                 with open(path, "w") as f:
                     f.write(text)
                 os.chmod(path, mode)
-            for flags, says in ((["--listen", "0.0.0.0"], "needs a token"), (["--listen", "0.0.0.0", "--local-mode"], "loopback only"), (["--local-mode", "--token-file", good], "cannot be combined"), (["--token-file", open_file], "chmod 600"), (["--token-file", short], "16 characters"), (["--token-file", "/nope"], "cannot be opened"),
+            for flags, says in ((["--listen", "0.0.0.0"], "needs a token"), (["--listen", "0.0.0.0", "--local-mode"], "loopback only"), (["--listen", "0.0.0.0", "--token-file", good], "--insecure-http"), (["--local-mode", "--token-file", good], "cannot be combined"), (["--token-file", open_file], "chmod 600"), (["--token-file", short], "16 characters"), (["--token-file", "/nope"], "cannot be opened"),
                                 (["--device", "1"], "device 0"), (["--backend", "cuda"], "built for cpu"), (["--tls-cert", good], "go together"), (["--hive-url", "ftp://x"], "http://")):
                 r = self.run_flags(*flags)
                 self.assertIn(r.returncode, (1, 2) if says == "cannot be opened" else (2,), (flags, r.stderr))
                 self.assertIn(says, r.stderr)
                 self.assertNotIn("k" * 32, r.stderr)
-            with Worker("--token-file", good, "--listen", "0.0.0.0", local=False):
+            with Worker("--token-file", good, "--listen", "0.0.0.0", "--insecure-http", local=False):
                 pass
 
     def test_a_front_proxy_s_users(self):

@@ -104,6 +104,22 @@ void renew(Queen& q, const service::ContextPtr& c) {
   answer_signed(q, c, *id, *request, hosts_of(*c), {});
 }
 
+/// In a colony that speaks TLS, nothing is sent in clear to another machine. Errors: kForbidden.
+Status check_encrypted(Queen& q, const colony::HiveBeat& beat) {
+  if (!q.tls().opened()) return {};
+  std::vector<std::string_view> addresses{beat.url};
+  for (const auto& worker : beat.workers) addresses.push_back(worker.uri);
+  for (const std::string_view address : addresses) {
+    const auto url = net::parse_url(address);
+    if (url && !url->tls && !colony::is_own_address(url->host))
+      return fail(ErrorCode::kForbidden,
+                  "{} is plain HTTP, and this colony speaks TLS: start the hive without "
+                  "--insecure-http",
+                  address);
+  }
+  return {};
+}
+
 Status take_beat(Queen& q, const service::Context& c, colony::HiveBeat beat) {
   const auto by = speaker(c);
   LLORCH_OK(q.members().check_speaker(by, beat.hive_id));
@@ -112,6 +128,7 @@ Status take_beat(Queen& q, const service::Context& c, colony::HiveBeat beat) {
   const auto row = q.catalog().hives.find(beat.hive_id);
   LLORCH_OK(colony::settle_addresses(
       beat, {c.request.peer, c.request.local, row == q.catalog().hives.end() ? "" : row->second.joined_host}));
+  LLORCH_OK(check_encrypted(q, beat));
   return q.hive_beat(std::move(beat), std::move(token));
 }
 
