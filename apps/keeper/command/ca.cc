@@ -6,6 +6,7 @@
 #include "net/url.h"
 #include "security/authority.h"
 #include "security/keys.h"
+#include "service/process.h"
 
 namespace llorch::keeper {
 namespace {

@@ -6,6 +6,7 @@
 #include "net/http_client.h"
 #include "security/auth.h"
 #include "service/plain_http.h"
+#include "service/process.h"
 
 namespace llorch::keeper {
 namespace {
