@@ -189,6 +189,9 @@ void Queen::check_clock(HiveEntry& h, std::chrono::system_clock::time_point sent
 void Queen::revoke_certificates(const std::string& hive_id, std::function<void(Status)> then) {
   if (!tls_.opened())
     return then(fail(ErrorCode::kInvalidRequest, "this queen has no authority: she serves her own machine"));
+  if (hive_id == local_.id())
+    return then(
+        fail(ErrorCode::kInvalidRequest, "{} is the queen's own hive, which she starts and believes herself", hive_id));
   tls_.revoke(hive_id, [this, hive_id, then = std::move(then)](const Status& done) {
     if (done) {
       log(Level::kWarn, "certificate_revoked", fmt::format("certificates of hive {} are good no longer", hive_id));
@@ -207,7 +210,7 @@ void Queen::revoke_certificates(const std::string& hive_id, std::function<void(S
 }
 
 void Queen::forget_hive(const std::string& hive_id) {
-  if (tls_.opened())
+  if (tls_.opened() && hive_id != local_.id())  // her own comes back with its next beat
     revoke_certificates(hive_id, [](const Status& done) {
       if (!done) log(Level::kError, "not_revoked", done.error().message);
     });
