@@ -138,7 +138,7 @@ class Trouble(unittest.TestCase):
             log = open(c.home / "tight.log", "a")
             c.start(BIN / "llorch-hive", *c.trusted_by("tight"), "--token-file", c.home / "token", "--port", free_port(), "--hive-id", "tight", "--queen-url", c.url, "--data-dir", c.home / "tight", "--heartbeat-interval-sec", "1", "--memory-limit-mb", "1", "--log-format", "json", stdout=log, stderr=log)
             admin, infer = {"Authorization": "Bearer " + TOKEN}, {"Authorization": "Bearer " + made["key"]}
-            wait_for(lambda: [h for h in c.call("GET", "/v1/status", None, admin)[2]["hives"] if h["known"]])
+            wait_for(lambda: [h for h in c.call("GET", "/v1/status", None, admin)[2]["hives"] if h["known"]], 30)
             for who, key in (("admin", admin), ("infer", infer)):
                 events = c.job({"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 5}, key)
                 self.assertEqual(events[-1][1], "error", events[-1])
