@@ -302,8 +302,8 @@ Status Hive::worker_beat(const boost::json::object& body) {
 }
 
 Result<service::Peer> Hive::queen_peer() const {
-  const security::DaemonName queen{security::DaemonKind::kQueen, ""};
-  return service::make_peer(options_.queen_url, node_token_.empty() ? front_.token() : node_token_, queen.tls_name());
+  return service::make_peer(options_.queen_url, node_token_.empty() ? front_.token() : node_token_,
+                            security::queen_tls_name());
 }
 
 std::string Hive::tls_name() const {
@@ -314,7 +314,7 @@ net::ClientRequest Hive::to_queen(std::string_view path, std::string body) const
   net::ClientRequest call;
   call.method = "POST";
   call.url = net::parse_url(options_.queen_url).value().below(path);
-  call.tls_name = security::DaemonName{security::DaemonKind::kQueen, ""}.tls_name();
+  call.tls_name = security::queen_tls_name();
   call.headers.add("Content-Type", "application/json");
   call.body = std::move(body);
   return call;

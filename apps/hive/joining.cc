@@ -23,7 +23,7 @@ Result<boost::json::value> ask_queen(const HiveOptions& o, std::string_view path
   LLORCH_TRY(const net::Url queen, net::parse_url(o.queen_url));
   LLORCH_OK(service::check_plain_http(queen, o.insecure_http));
   r.url = queen.below(path);
-  r.tls_name = DaemonName{DaemonKind::kQueen, ""}.tls_name();
+  r.tls_name = security::queen_tls_name();
   LLORCH_TRY(r.tls, net::TlsClient::make(believed));
   r.headers.add("Authorization", "Bearer " + token);
   r.headers.add("Content-Type", "application/json");

@@ -105,7 +105,7 @@ Result<net::ClientRequest> Common::request(std::string_view path) const {
   options.accepts = service::accept_daemons();
   LLORCH_TRY(r.tls, net::TlsClient::make(options));
   // The queen is known by her name in the colony, wherever she is; a hive that is asked itself, by its address.
-  if (direct.empty()) r.tls_name = security::DaemonName{security::DaemonKind::kQueen, ""}.tls_name();
+  if (direct.empty()) r.tls_name = security::queen_tls_name();
   return r;
 }
 

@@ -43,7 +43,7 @@ std::vector<std::string> admitted_hosts(const service::FrontOptions& o) {
   std::vector<std::string> all;
   for (const std::string& host : o.allowed_hosts) all.push_back(without_port(host));
   if (!o.wants_tls()) return all;
-  all.push_back(security::DaemonName{security::DaemonKind::kQueen, ""}.tls_name());
+  all.push_back(security::queen_tls_name());
   for (const std::string& host : own_hosts({})) all.push_back(host.contains(':') ? "[" + host + "]" : host);
   return all;
 }

@@ -29,6 +29,9 @@ struct DaemonName {
   [[nodiscard]] std::string tls_name() const;
 };
 
+/// What every queen is called in TLS.
+[[nodiscard]] inline std::string queen_tls_name() { return DaemonName{DaemonKind::kQueen, ""}.tls_name(); }
+
 struct CertificateFacts {
   std::string subject, issuer;  // as one line: "CN=llorch:hive:mac"
   std::string serial;           // hex digits

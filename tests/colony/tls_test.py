@@ -148,7 +148,7 @@ class Middle:
         self.told = folder / "middle.log"
         self.log = open(self.told, "w")
         self.server = subprocess.Popen(lan.command(name, "openssl", "s_server", "-accept", "8500", "-cert", folder / "middle.pem", "-key", folder / "middle.key", "-verify", "3", "-msg"), stdout=self.log, stderr=self.log, stdin=subprocess.PIPE)
-        time.sleep(0.5)
+        wait_for(lambda: "ACCEPT" in self.told.read_text(errors="replace"), 10)
 
     def close(self):
         for pid in Lan.children(self.server.pid):  # nsenter's child is in a process namespace of its own
