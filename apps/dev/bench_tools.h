@@ -93,7 +93,7 @@ inline Result<std::unique_ptr<service::Process>> start_queen(net::EventLoop& loo
                  "--log-format",
                  "json"};
   if (tls) o.arguments.emplace_back("--tls");
-  o.log_file = "/dev/null";
+  o.log_file = std::string(kBenchFolder) + "/queen.log";
   return service::Process::start(loop, o, {}, {});
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "base/thread_role.h"
+#include "base/thread_slice.h"
 #include "worker/manifest.h"
 
 namespace llorch::worker {
@@ -142,6 +143,7 @@ EngineHost::EngineHost(net::EventLoop& loop, EngineHostOptions options)
 
 void EngineHost::run(const arch::ProgressSink& progress, const std::function<Status()>& read) noexcept {
   const InRole role(ThreadRole::kEngine);
+  ask_for_slice(kComputeSlice);
   prepared_ = guarded([&]() -> Status {
     LLORCH_OK(prepare(progress));
     return read();

@@ -1,12 +1,16 @@
 // The base: every piece of work runs once, arithmetic does not wrap, files are mapped whole, errors keep their words.
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <numeric>
 #include <thread>
 #include <vector>
@@ -228,6 +232,51 @@ TEST(FileBytes, copies_what_addresses_name_and_says_when_the_file_was_changed) {
   EXPECT_TRUE(parts_unchanged(files, files[1].addresses())) << "another file's bytes";
   std::ofstream(d / "empty");
   EXPECT_TRUE(FileBytes::open(d / "empty").value().addresses().empty());
+}
+
+/// A thread that its processor does not run: it stands in a signal handler until it is let go.
+std::atomic<bool> stands, let_go;
+void stand(int) {
+  stands = true;
+  while (!let_go) sched_yield();
+}
+
+TEST(ThreadPool, a_member_of_the_crew_that_gets_no_processor_holds_up_nobody) {
+  ThreadPool pool(2);
+  const pthread_t caller = pthread_self();
+  std::atomic<pthread_t> member{};
+  std::atomic<int> at{0};
+  while (at < 2) {
+    at = 0;
+    pool.run(2, [&](std::int64_t) {  // a piece each, where the member has come in time
+      if (pthread_self() != caller) member = pthread_self();
+      ++at;
+      for (int i = 0; i < 100'000 && at < 2; ++i) sched_yield();
+    });
+    if (member.load() == pthread_t{}) at = 0;
+  }
+  stands = let_go = false;
+  struct sigaction action {
+  }, before{};
+  action.sa_handler = stand;
+  ASSERT_EQ(sigaction(SIGUSR1, &action, &before), 0);
+  ASSERT_EQ(pthread_kill(member, SIGUSR1), 0);
+  while (!stands) std::this_thread::yield();
+  std::promise<void> ended;
+  std::thread rescue([&] {  // or a pool that waits for everybody would never end this test
+    (void)ended.get_future().wait_for(std::chrono::seconds(5));
+    let_go = true;
+  });
+  std::atomic<int> pieces = 0;
+  for (int round = 0; round < 100; ++round) pool.run(8, [&](std::int64_t) { ++pieces; });
+  const bool alone = !let_go;
+  ended.set_value();
+  rescue.join();
+  EXPECT_TRUE(alone) << "the caller waited until the member was let go";
+  EXPECT_EQ(pieces, 800);
+  for (int round = 0; round < 100; ++round) pool.run(8, [&](std::int64_t) { ++pieces; });  // with the member again
+  EXPECT_EQ(pieces, 1600);
+  ASSERT_EQ(sigaction(SIGUSR1, &before, nullptr), 0);
 }
 
 TEST(ThreadPool, what_a_piece_throws_is_thrown_by_run_and_the_crew_works_on) {

@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "base/thread_role.h"
+#include "base/thread_slice.h"
 
 namespace llorch {
 namespace {
@@ -65,25 +66,37 @@ void ThreadPool::dispatch(std::int64_t pieces, Call call, void* context) {
   context_ = context;
   pieces_ = pieces;
   next_.store(0, std::memory_order_relaxed);
-  busy_.store(static_cast<std::uint32_t>(crew_.size()), std::memory_order_relaxed);
+  gate_.store(0, std::memory_order_release);
   round_.fetch_add(1, std::memory_order_release);
   round_.notify_all();
   work();
-  for (std::uint32_t left; (left = busy_.load(std::memory_order_acquire)) != 0;) wait_while_equal(busy_, left);
+  for (std::uint32_t at = gate_.fetch_or(kClosed, std::memory_order_acq_rel) | kClosed; at != kClosed;) {
+    wait_while_equal(gate_, at);
+    at = gate_.load(std::memory_order_acquire);
+  }
   if (thrown_.load(std::memory_order_relaxed)) [[unlikely]] {
     thrown_ = false;
     std::rethrow_exception(std::exchange(exception_, nullptr));
   }
 }
 
+/// Whether this member has joined the round, whichever is open now.
+bool ThreadPool::join() {
+  for (std::uint32_t at = gate_.load(std::memory_order_relaxed); (at & kClosed) == 0;)
+    if (gate_.compare_exchange_weak(at, at + 1, std::memory_order_acq_rel)) return true;
+  return false;
+}
+
 void ThreadPool::crew_main() {
   const InRole role(ThreadRole::kCompute);
+  ask_for_slice(kComputeSlice);
   for (std::uint32_t seen = 0;;) {
     wait_while_equal(round_, seen);
     seen = round_.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_acquire)) return;
+    if (!join()) continue;
     work();
-    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
+    if (gate_.fetch_sub(1, std::memory_order_acq_rel) - 1 == kClosed) gate_.notify_one();
   }
 }
 

@@ -126,16 +126,21 @@ void Registry::delivered(Job& job, std::uint64_t seq) {
 }
 
 void Registry::bound_finished() {
-  std::vector<Job*> kept;
+  std::vector<JobPtr> kept;  // the oldest first
   std::size_t bytes = 0;
   for (const auto& [id, job] : jobs_)
-    if (job->finished() && !job->reader && job->log.bytes() > 0) kept.push_back(job.get()), bytes += job->log.bytes();
-  if (bytes <= options_.finished_bytes_max) return;
-  std::ranges::sort(kept, {}, [](const Job* j) { return j->touched; });
-  for (Job* job : kept) {
-    if (bytes <= options_.finished_bytes_max) return;
+    if (job->finished() && !job->reader) kept.push_back(job), bytes += job->log.bytes();
+  if (kept.size() <= options_.finished_max && bytes <= options_.finished_bytes_max) return;
+  std::ranges::sort(kept, {}, [](const JobPtr& j) { return j->touched; });
+  std::size_t count = kept.size();
+  for (const JobPtr& job : kept) {
+    const bool too_many = count > options_.finished_max;
+    if (!too_many && bytes <= options_.finished_bytes_max) return;
     bytes -= job->log.bytes();
-    job->log.clear();
+    if (too_many)
+      --count, jobs_.erase(job->id);
+    else
+      job->log.clear();
   }
 }
 

@@ -113,7 +113,8 @@ using JobPtr = std::shared_ptr<Job>;
 struct RegistryOptions {
   std::chrono::seconds unattended{60}, detached{60}, finished{300};
   LogLimits log;
-  std::size_t finished_bytes_max = 256u << 20;  // of the logs of all finished jobs: the oldest give theirs up
+  std::size_t finished_bytes_max = 64u << 20;  // of the logs of all finished jobs: the oldest give theirs up
+  std::size_t finished_max = 32'768;           // finished jobs: the oldest go before their time
 };
 
 class Registry {
@@ -152,7 +153,7 @@ class Registry {
   [[nodiscard]] std::vector<JobPtr> sweep(Time now);
 
  private:
-  /// Frees logs that nobody can want, then the oldest beyond the bound.
+  /// Removes the oldest jobs beyond one bound, and the oldest logs beyond the other.
   void bound_finished();
 
   RegistryOptions options_;

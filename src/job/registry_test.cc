@@ -183,5 +183,21 @@ TEST(Registry, logs_of_finished_jobs_have_one_bound) {
   EXPECT_LE(registry.count(), 5u);
 }
 
+TEST(Registry, finished_jobs_have_a_greatest_number_and_those_that_run_do_not_count) {
+  RegistryOptions options;
+  options.finished_max = 2;
+  Registry registry(options);
+  Time now{1000h};
+  std::vector<JobPtr> jobs;
+  for (int i = 0; i < 5; ++i) {
+    jobs.push_back(registry.create({.principal = "me", .operation = "infer"}, now, {}));
+    if (i != 1) registry.finish(*jobs.back(), State::kCompleted, {}, "end", "{}", now += 1s, {});
+  }
+  (void)registry.sweep(now);
+  std::vector<bool> there;
+  for (const JobPtr& job : jobs) there.push_back(registry.get(job->id, "me", false).has_value());
+  EXPECT_EQ(there, (std::vector<bool>{false, true, false, true, true}));
+}
+
 }  // namespace
 }  // namespace llorch::job

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/thread_role.h"
+#include "base/thread_slice.h"
 #include "net/asio.h"
 #include "net/curl_loop.h"
 #include "net/resolver.h"
@@ -36,6 +37,7 @@ EventLoop::~EventLoop() = default;
 
 void EventLoop::run() {
   const InRole role(ThreadRole::kLoop);
+  ask_for_slice(kLoopSlice);
   impl_->thread = std::this_thread::get_id();
   impl_->io.restart();
   while (true) {
@@ -52,7 +54,7 @@ void EventLoop::run() {
 }
 
 void EventLoop::run_turns() {
-  TurnWatch watch;
+  TurnWatch watch(on_slow_ ? TurnWatch::Time::kOwn : TurnWatch::Time::kWall);
   for (watch.arm(); impl_->io.run_one() > 0; watch.arm()) {
     const auto took = std::chrono::duration_cast<std::chrono::microseconds>(watch.turn());
     if (took.count() > longest_turn_us_) longest_turn_us_ = took.count();

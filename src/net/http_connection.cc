@@ -9,7 +9,7 @@
 namespace llorch::net {
 namespace {
 
-constexpr std::size_t kPipelinedBytesMax = 64u << 10, kTellDrained = 4096;
+constexpr std::size_t kPipelinedBytesMax = 64u << 10, kTellDrained = 4096, kLongBodyBytes = 256u << 10;
 
 std::string_view reason(int status) {
   const auto text = http::obsolete_reason(static_cast<http::status>(status));
@@ -38,6 +38,10 @@ void refuse_extensions(std::uint64_t, boost::beast::string_view extensions, erro
 
 Error too_large(std::size_t bytes_max) {
   return {ErrorCode::kPayloadTooLarge, fmt::format("the body exceeds {} bytes", bytes_max)};
+}
+
+Error no_memory_for_body() {
+  return {ErrorCode::kQueueFull, "the bodies of other requests take all memory that there is for them"};
 }
 
 }  // namespace
@@ -172,17 +176,23 @@ void Connection::arm(std::chrono::milliseconds timeout) {
 
 /// Sees to it that a read is under way.
 void Connection::read() {
+  read_into(asio::buffer(bytes_), [](Connection& c, std::size_t n) { c.in_.append(c.bytes_.data(), n); });
+}
+
+/// `took`: is given the connection, and how many bytes have come.
+template<class Took>
+void Connection::read_into(asio::mutable_buffer to, Took took) {
   assert_may_serve();
   if (reading_ || closed_ || eof_) return;
   if (fault()) return close();
   reading_ = true;
-  auto done = [self = shared_from_this()](const error_code& problem, std::size_t n) {
+  auto done = [self = shared_from_this(), took](const error_code& problem, std::size_t n) {
     self->reading_ = false;
     if (self->closed_) return;
     const bool ended = problem == asio::error::eof || (self->plain_ && problem == asio::error::shut_down);
     if (problem && !ended) return self->close();
     try {
-      self->in_.append(self->bytes_.data(), n);
+      took(*self, n);
       if (ended) self->eof_ = true, self->half_closed();
     } catch (const std::exception&) {  // of memory: whoever waits for these bytes would wait until its time is over
       return self->close();
@@ -190,9 +200,9 @@ void Connection::read() {
     self->event_.cancel();
   };
   if (plain_)
-    plain_->async_read_some(asio::buffer(bytes_), std::move(done));
+    plain_->async_read_some(to, std::move(done));
   else
-    secure_->async_read_some(asio::buffer(bytes_), std::move(done));
+    secure_->async_read_some(to, std::move(done));
 }
 
 /// The peer sends no more. Whether it has left altogether shows when something is written: what is legal at this point
@@ -321,15 +331,65 @@ asio::awaitable<bool> Connection::read_head() {
   co_return true;
 }
 
-/// Feeds the parser until it is done. False: refused or closed.
+/// Puts the body into body_. False: refused or closed.
 asio::awaitable<bool> Connection::read_body(Parser& parser, std::size_t bytes_max) {
   arm(server_->options.body_timeout);
-  const Error no_memory{ErrorCode::kQueueFull, "the bodies of other requests take all memory that there is for them"};
-  const bool declared = parser.content_length().has_value();
-  if (declared && *parser.content_length() > bytes_max) co_return refuse(too_large(bytes_max)), false;
-  if (declared && !reserve(*parser.content_length())) co_return refuse(no_memory), false;
+  body_.clear(), body_size_ = 0;
+  const auto declared = parser.content_length();
+  if (declared && *declared > bytes_max) co_return refuse(too_large(bytes_max)), false;
+  if (declared && !reserve(*declared)) co_return refuse(no_memory_for_body()), false;
   if (!parser.is_done() && in_.empty() && equal_ignoring_case(parser.get()[http::field::expect], "100-continue"))
     queue("HTTP/1.1 100 Continue\r\n\r\n");
+  // GCC 12 cannot choose between two awaitables by `?:`.
+  if (declared) co_return co_await read_declared_body(*declared);
+  co_return co_await read_chunked_body(parser, bytes_max);
+}
+
+/// After `bytes` of a body have come; false: closed meanwhile. Long bodies of all connections share a rate: a body of 8
+/// MB has come after 32 ms, and clients that post one after the other leave the processor to requests that are short.
+asio::awaitable<bool> Connection::leave_turns_to_others(std::size_t bytes) {
+  constexpr std::int64_t kBytesPerMs = 128'000;
+  constexpr std::chrono::milliseconds kAhead{2};  // timers cost, too
+  const auto taken = std::chrono::nanoseconds(static_cast<std::int64_t>(bytes) * 1'000'000 / kBytesPerMs);
+  server_->long_bodies_at = std::max(server_->long_bodies_at, Clock::now()) + taken;
+  const auto until = server_->long_bodies_at - kAhead;
+  while (!closed_ && Clock::now() < until) {
+    event_.expires_at(until);
+    co_await event_.async_wait(kTuple);
+  }
+  co_return !closed_;
+}
+
+/// A body whose size is known is read to where it stays: it is the bulk of what a long prompt costs the event loop.
+asio::awaitable<bool> Connection::read_declared_body(std::size_t size) {
+  constexpr std::size_t kReadBytesMax = 64u << 10;  // a turn's
+  body_.reserve(size);
+  while (true) {
+    body_size_ = std::min(in_.size(), size - body_.size());
+    body_.append(in_, 0, body_size_);
+    in_.erase(0, body_size_);
+    body_size_ = body_.size();
+    if (body_size_ == size) co_return true;
+    if (!reading_) break;  // what was begun before this request still puts its bytes there
+    if (!co_await more()) co_return close(), false;
+  }
+  while (body_size_ < size) {
+    if (body_.size() == body_size_) body_.resize(std::min(size, body_size_ + kReadBytesMax));
+    const std::size_t had = body_size_;
+    read_into({body_.data() + had, body_.size() - had}, [](Connection& c, std::size_t n) { c.body_size_ += n; });
+    while (!closed_ && !eof_ && !broken_ && body_size_ == had) {
+      event_.expires_at(asio::steady_timer::time_point::max());
+      co_await event_.async_wait(kTuple);
+    }
+    if (closed_ || broken_ || body_size_ == had) co_return close(), false;
+    const bool goes_on = body_size_ <= kLongBodyBytes || co_await leave_turns_to_others(body_size_ - had);
+    if (!goes_on) co_return false;
+  }
+  co_return true;
+}
+
+/// Feeds the parser until it is done.
+asio::awaitable<bool> Connection::read_chunked_body(Parser& parser, std::size_t bytes_max) {
   while (true) {
     error_code problem;
     while (!in_.empty() && !parser.is_done()) {
@@ -341,12 +401,16 @@ asio::awaitable<bool> Connection::read_body(Parser& parser, std::size_t bytes_ma
     if (problem == http::error::body_limit || parser.get().body().size() > bytes_max)
       co_return refuse(too_large(bytes_max)), false;
     if (problem) co_return refuse({ErrorCode::kInvalidRequest, "the request is not valid HTTP/1.1"}), false;
-    if (!declared && !reserve(parser.get().body().size())) co_return refuse(no_memory), false;
-    if (parser.is_done()) co_return true;
+    if (!reserve(parser.get().body().size())) co_return refuse(no_memory_for_body()), false;
+    if (parser.is_done()) break;
     if (in_.size() > kPipelinedBytesMax)
       co_return refuse({ErrorCode::kInvalidRequest, "a chunk head or trailer is too long"}), false;
     if (!co_await more()) co_return close(), false;
+    const bool goes_on = parser.get().body().size() <= kLongBodyBytes || co_await leave_turns_to_others(in_.size());
+    if (!goes_on) co_return false;
   }
+  body_ = std::move(parser.get().body());
+  co_return true;
 }
 
 Request Connection::take_head(Parser& parser, Target target) {
@@ -398,7 +462,7 @@ asio::awaitable<bool> Connection::request() {
   must_linger_ = false;
   keep_alive_ = keeps;
   timer_.cancel();
-  if (turn->alive()) plan->then(std::move(parser.get().body()), std::exchange(share_, nullptr));
+  if (turn->alive()) plan->then(std::exchange(body_, {}), std::exchange(share_, nullptr));
   co_return true;
 }
 

@@ -52,6 +52,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   std::map<std::string, Peer> peers;
   std::function<void()> on_last_gone;  // called when there is no connection
   std::shared_ptr<BodyBudget> bodies;
+  Clock::time_point long_bodies_at;  // when the next bytes of long bodies may be read
   std::uint64_t next_id = 1;
 };
 
@@ -79,11 +80,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void gone();
   void arm(std::chrono::milliseconds timeout);
   void read();
+  template<class Took>
+  void read_into(asio::mutable_buffer to, Took took);
   void half_closed();
   asio::awaitable<void> serve();
   asio::awaitable<bool> more();
   asio::awaitable<bool> read_head();
   asio::awaitable<bool> read_body(Parser& parser, std::size_t bytes_max);
+  asio::awaitable<bool> read_declared_body(std::size_t size);
+  asio::awaitable<bool> read_chunked_body(Parser& parser, std::size_t bytes_max);
+  asio::awaitable<bool> leave_turns_to_others(std::size_t bytes);
   asio::awaitable<bool> request();
   asio::awaitable<bool> answered();
   asio::awaitable<void> linger();
@@ -107,6 +113,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::steady_timer timer_, write_timer_, event_;
   std::string in_, out_, sending_;
   std::array<char, 16u << 10> bytes_;  // where a read puts what comes
+  std::string body_;                   // of this request; its first body_size_ bytes have come
+  std::size_t body_size_ = 0;
   std::size_t sent_ = 0;
   std::shared_ptr<BodyShare> share_;  // of the body that is being read
   bool reading_ = false, eof_ = false, stranger_ = true, must_linger_ = false, lingering_ = false;

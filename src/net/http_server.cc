@@ -79,6 +79,10 @@ Result<std::unique_ptr<HttpServer>> HttpServer::make_by_head(EventLoop& loop, Se
   const tcp::endpoint endpoint(address, o.port);
   (void)impl->acceptor.open(endpoint.protocol(), problem);
   if (!problem) (void)impl->acceptor.set_option(asio::socket_base::reuse_address(true), problem);
+  // What has come and was not read yet is not counted by `bodies`: the system would hold up to 6 MB for each
+  // connection.
+  if (!problem)
+    (void)impl->acceptor.set_option(asio::socket_base::receive_buffer_size(o.receive_buffer_bytes), problem);
   if (!problem) (void)impl->acceptor.bind(endpoint, problem);
   if (!problem) (void)impl->acceptor.listen(1024, problem);
   if (problem) return fail(ErrorCode::kIo, "cannot listen on {}:{}: {}", o.address, o.port, problem.message());

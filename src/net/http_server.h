@@ -49,7 +49,7 @@ struct ServerOptions {
   std::size_t head_bytes_max = 16u << 10;
   std::size_t body_bytes_max = 8u << 20;
   std::size_t bodies_bytes_max = limits::kBodiesBytesMax;  // of all that are kept, together: see BodyShare
-  int send_buffer_bytes = 256 << 10;
+  int send_buffer_bytes = 256 << 10, receive_buffer_bytes = 256 << 10;
   int connections_max = limits::kConnectionsMax, connections_per_peer_max = limits::kConnectionsPerPeerMax;
   /// Connections on which no right key was shown yet. One more makes the oldest of them give way.
   int strangers_max = limits::kStrangersMax, strangers_per_peer_max = limits::kStrangersPerPeerMax;

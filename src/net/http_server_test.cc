@@ -3,6 +3,7 @@
 #include "net/http_server.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sched.h>
@@ -14,6 +15,7 @@
 #include <atomic>
 #include <ctime>
 #include <filesystem>
+#include <functional>
 #include <future>
 #include <stdexcept>
 #include <thread>
@@ -66,6 +68,14 @@ class Raw {
 
 constexpr std::string_view kKey = "X-Key: right\r\n";
 
+constexpr std::size_t kWholeMax = 8u << 20;  // of a body for /whole, whose answer is its hash
+std::size_t hash(std::string_view body) { return std::hash<std::string_view>()(body); }
+std::string numbers(std::size_t size) {
+  std::string text;
+  while (text.size() < size) text += fmt::format("{} ", text.size());
+  return text.substr(0, size);
+}
+
 /// Takes "X-Key: right"; answers with the length of the body, or after `slow`, or a long text.
 class Server {
  public:
@@ -98,8 +108,10 @@ class Server {
   std::optional<BodyPlan> head(Request r, const ExchangePtr& e) {
     if (r.headers.get("X-Key") != "right") return e->send({401, "text/plain", "no key", {}}), std::nullopt;
     return BodyPlan{
-        1000, true, [this, e, path = r.target.path](std::string body, BodySharePtr share) {
+        r.target.path == "/whole" ? kWholeMax : 1000, true,
+        [this, e, path = r.target.path](std::string body, BodySharePtr share) {
           ++bodies;
+          if (path == "/whole") return e->send({200, "text/plain", fmt::format("{} ", hash(body)), {}});
           if (path == "/keep") kept.push_back(std::move(share));
           if (path == "/stream") {
             kept.push_back(std::move(share));
@@ -175,6 +187,50 @@ TEST(HeadFirst, a_body_that_is_kept_counts_after_its_answer_and_in_the_middle_of
     ASSERT_TRUE(third.send(post(length, body)));
     EXPECT_TRUE(third.read("\r\n\r\n1000").starts_with("HTTP/1.1 200")) << path;
   }
+}
+
+TEST(Bodies, of_any_size_and_in_any_pieces_arrive_whole_and_what_follows_is_the_next_request) {
+  Server server;
+  for (const bool chunked : {false, true})
+    for (const std::size_t size : {1u, 65'535u, 65'536u, 65'537u, 1u << 20, 8u << 20}) {
+      const std::string body = numbers(size), last = numbers(7);
+      const auto length = [&](std::size_t n) { return fmt::format("{}Content-Length: {}\r\n", kKey, n); };
+      std::string all = post(length(size), body, "/whole");
+      if (chunked) {
+        all = post(fmt::format("{}Transfer-Encoding: chunked\r\n", kKey), "", "/whole");
+        for (std::size_t at = 0; at < size; at += 50'000) {
+          const std::string part = body.substr(at, 50'000);
+          all += fmt::format("{:x}\r\n{}\r\n", part.size(), part);
+        }
+        all += "0\r\n\r\n";
+      }
+      all += post(length(last.size()), last, "/whole");
+      for (const std::size_t piece : {std::size_t{70'001}, all.size()}) {
+        Raw c(server.port);
+        for (std::size_t at = 0; at < all.size(); at += piece)
+          ASSERT_TRUE(c.send(std::string_view(all).substr(at, piece)));
+        const std::string both = c.read(fmt::format("\r\n\r\n{} ", hash(last)));
+        EXPECT_TRUE(both.contains(fmt::format("\r\n\r\n{} ", hash(body)))) << size << " in " << piece;
+        EXPECT_TRUE(both.contains(fmt::format("\r\n\r\n{} ", hash(last)))) << size << " in " << piece;
+      }
+    }
+}
+
+/// Or clients that post megabytes one after the other would leave nothing of a small machine to anybody else.
+TEST(Bodies, long_ones_of_all_connections_share_a_rate) {
+  Server server;
+  const std::string body = numbers(kWholeMax);
+  const std::string all = post(fmt::format("{}Content-Length: {}\r\n", kKey, body.size()), body, "/whole");
+  const auto start = Clock::now();
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 3; ++i)
+    clients.emplace_back([&] {
+      Raw c(server.port);
+      EXPECT_TRUE(c.send(all));
+      EXPECT_TRUE(c.read("\r\n\r\n").starts_with("HTTP/1.1 200"));
+    });
+  for (std::thread& t : clients) t.join();
+  EXPECT_GT(Clock::now() - start, std::chrono::milliseconds(3 * 8'000 / 128 - 20));  // never sooner: 128 MB a second
 }
 
 TEST(Places, a_peer_without_a_key_does_not_keep_others_out) {
@@ -310,6 +366,15 @@ TEST(Loop, a_turn_that_computes_long_is_reported_and_a_handler_that_throws_ends_
   EXPECT_EQ(fault, "broken");
   EXPECT_GE(w.loop.turns().longest, std::chrono::milliseconds(2));
   EXPECT_EQ(w.loop.turns().slow, 1);
+}
+
+TEST(Loop, that_nobody_watches_knows_what_its_longest_turn_took_by_the_clock) {
+  EventLoop loop;
+  loop.post([] { block_for(std::chrono::milliseconds(25)); });
+  loop.post([&] { loop.stop(); });
+  loop.run();
+  EXPECT_GE(loop.turns().longest, std::chrono::milliseconds(25));
+  EXPECT_GE(loop.turns().slow, 1);
 }
 
 TEST(Loop, a_turn_that_blocks_is_reported_and_waiting_for_something_to_do_is_no_turn) {

@@ -49,7 +49,8 @@ void handler_begins() noexcept {
   if (watch) watch->handler_begins();
 }
 
-TurnWatch::TurnWatch() : schedstat_(::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC)) {
+TurnWatch::TurnWatch(Time time) : time_(time) {
+  if (time == Time::kOwn) schedstat_ = Descriptor(::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC));
   if (!waited_for_processor(schedstat_)) schedstat_ = Descriptor();
   watch = this;
 }
@@ -67,13 +68,16 @@ TurnWatch::Mark TurnWatch::mark() const {
 void TurnWatch::handler_begins() {
   if (!std::exchange(armed_, false)) return;
   began_ = true;
-  start_ = mark();
+  if (time_ == Time::kOwn)
+    start_ = mark();
+  else
+    start_.time = Clock::now();
 }
 
 nanoseconds TurnWatch::turn() {
   if (!std::exchange(began_, false)) return nanoseconds(0);
   const nanoseconds wall = Clock::now() - start_.time;
-  if (wall < kShort) return wall;
+  if (wall < kShort || time_ == Time::kWall) return wall;
   const Mark end = mark();
   // Who gave up the processor nowhere was held up by others alone: by threads, or by the host of a virtual machine.
   if (!schedstat_ || end.blocked == start_.blocked) return std::min(wall, end.computed - start_.computed);

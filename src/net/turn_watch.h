@@ -1,10 +1,12 @@
 // How long the turns of an event loop take. A turn is one handler.
 //
-// A turn's time is what the thread computed plus what it was blocked (a file, a lock, a child process): the time from
-// its beginning to its end, less the time that the thread was ready and waited for a processor. The kernel counts the
-// latter in /proc/thread-self/schedstat. Where it does not, and in a turn that was never blocked (it has given up the
-// processor nowhere, ru_nvcsw), only computing is counted (CLOCK_THREAD_CPUTIME_ID): the rest is what the host of a
-// virtual machine took away. One watch belongs to one thread.
+// A turn's own time is what the thread computed plus what it was blocked (a file, a lock, a child process): the time
+// from its beginning to its end, less the time that the thread was ready and waited for a processor. The kernel counts
+// the latter in /proc/thread-self/schedstat. Where it does not, and in a turn that was never blocked (it has given up
+// the processor nowhere, ru_nvcsw), only computing is counted (CLOCK_THREAD_CPUTIME_ID): the rest is what the host of a
+// virtual machine took away. To ask the kernel three times costs more than most turns take, so only whoever looks for
+// slow turns does; for everybody else a turn's time is that of the clock, waiting included. One watch belongs to one
+// thread.
 #pragma once
 
 #include <chrono>
@@ -15,8 +17,9 @@ namespace llorch::net {
 
 class TurnWatch {
  public:
+  enum class Time { kWall, kOwn };
   /// Watches the calling thread until it is destroyed, on the same thread.
-  TurnWatch();
+  explicit TurnWatch(Time time);
   ~TurnWatch();
   TurnWatch(const TurnWatch&) = delete;
   TurnWatch& operator=(const TurnWatch&) = delete;
@@ -37,6 +40,7 @@ class TurnWatch {
     long blocked = 0;  // how often it gave up the processor
   };
   [[nodiscard]] Mark mark() const;
+  Time time_;
   Descriptor schedstat_;
   bool armed_ = false, began_ = false;
   Mark start_;

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/thread_role.h"
+#include "base/thread_slice.h"
 #include "service/log.h"
 
 namespace llorch::service {
@@ -192,6 +193,7 @@ void Background::State::deliver() {
 void Background::State::work() {
   const InRole role(ThreadRole::kHelper);
   if (options.nice != 0) setpriority(PRIO_PROCESS, 0, options.nice);  // Linux: of this thread alone
+  ask_for_slice(options.nice > 0 ? kLongWorkSlice : kComputeSlice);
   take_arena();
   std::unique_lock lock(mutex);
   while (true) {

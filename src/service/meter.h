@@ -17,7 +17,7 @@
 namespace llorch::service {
 
 /// What every daemon says of its event loop (net/turn_watch.h).
-inline constexpr const char* kLoopTurnHelp = "The longest turn of the event loop so far, waiting for a processor apart";
+inline constexpr const char* kLoopTurnHelp = "The longest turn of the event loop so far";
 inline constexpr const char* kLoopTurnsSlowHelp = "Turns of the event loop that took more than 20 ms";
 inline void measure_turns(const net::EventLoop& loop, prometheus::Gauge& longest_ms, prometheus::Counter& slow) {
   const net::EventLoop::Turns turns = loop.turns();

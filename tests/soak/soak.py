@@ -29,11 +29,14 @@ sys.path[:0] = [str(ROOT / "tests/colony"), str(ROOT / "tests/worker")]
 import colony as colonies  # noqa: E402
 import harness  # noqa: E402
 
+os.environ["LLORCH_LOOP_TURN_MS_MAX"] = "0"  # daemons as people run them: the suites watch the turns of loops, at a cost
 KEY = "soak-operator-token-0123456789"
 HUGE = json.dumps({"prompt": "the sea and the wind " * 390_000, "max_tokens": 4}).encode()  # just under the 8 MB that a body may have
 SHORT = {"prompt": "Write a haiku about the sea", "max_tokens": 6}
 MEMORY_SLACK = 1.15  # allocators keep what they had at the peak of a busy minute
 SHORT_P99_TIMES_MAX = 3.0
+TICKS = 0.008  # two of the scheduler's (250 a second): who waits for a processor of which there are two waits for one or the other
+KEPT = 630  # seconds after which nobody keeps a finished job (300), the answer to an idempotency key (600), a connection
 
 
 class Target:
@@ -111,7 +114,7 @@ class Client(threading.Thread):
         return json.loads(raw) if self.expect(status, 202, body=raw) else None
 
     def short(self):
-        path, body = ("/v1/completions", {"model": self.target.model, **SHORT})
+        path, body = ("/v1/completions", {"model": self.target.model, **SHORT, "temperature": 0})  # or it may say nothing at all
         status, _, raw = self.target.call("POST", path, body)
         if self.expect(status, 200, body=raw):
             assert json.loads(raw)["usage"]["completion_tokens"] > 0, raw
@@ -259,9 +262,9 @@ def measure(target):
     """What does not hold of the times of short requests, in words."""
     alone, beside = beside_huge_prompts(target, 400)
     print(f"{target.name}: short requests, p99 alone {alone * 1000:.1f} ms, beside four clients with 8 MB prompts {beside * 1000:.1f} ms: {beside / alone:.2f} times", flush=True)
-    if beside <= SHORT_P99_TIMES_MAX * alone:
+    if beside <= max(SHORT_P99_TIMES_MAX * alone, TICKS):
         return []
-    return [f"{target.name}: p99 beside huge prompts is {beside / alone:.2f} times that alone, above {SHORT_P99_TIMES_MAX}"]
+    return [f"{target.name}: p99 beside huge prompts is {beside / alone:.2f} times that alone, above {SHORT_P99_TIMES_MAX} and {TICKS * 1000:.0f} ms"]
 
 
 def soak(target, seconds, clients, seed):
@@ -279,16 +282,15 @@ def soak(target, seconds, clients, seed):
                 flaws.append("a client hangs")
         return running
 
-    traffic(min(20.0, seconds / 4), 0)  # warm: pools, caches and allocators reach their size
+    traffic(min(60.0, seconds / 4), 0)  # warm: pools, caches and allocators reach their size
     quiet(target)
     before = target.size()
     done = traffic(seconds, 1)
     quiet(target)
-    for _ in range(50):  # connections that clients have just closed
+    until, after = time.monotonic() + KEPT, target.size()
+    while time.monotonic() < until and (after[0] > before[0] * MEMORY_SLACK or after[1] > before[1] or after[2] > before[2]):
+        time.sleep(1)
         after = target.size()
-        if after[1] <= before[1] and after[2] <= before[2]:
-            break
-        time.sleep(0.2)
     seen = sum((c.seen for c in done), collections.Counter())
     faults = collections.Counter(f for c in done for f in c.faults)
     started, ended, parts = target.counters(target.metrics())

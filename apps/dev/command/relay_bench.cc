@@ -140,8 +140,12 @@ class Clients {
   }
   std::vector<float> delays_us;
   int started = 0, done = 0, broken = 0;
+  std::string fault;  // of the first that broke
 
  private:
+  void broke(std::string why) {
+    if (broken++ == 0) fault = std::move(why);
+  }
   void create(const std::string& path, const std::string& body) {
     const auto text = std::make_shared<std::string>();
     calls_.push_back(net::start_call(loop_, post(base_ + path, body),
@@ -154,7 +158,7 @@ class Clients {
                                             const auto url = parsed && parsed->is_object()
                                                                  ? json::find_text(parsed->get_object(), "sse_url")
                                                                  : std::nullopt;
-                                            if (!url) return void(++broken);
+                                            if (!url) return broke(s ? *text : s.error().message);
                                             follow(*url);
                                           }}));
   }
@@ -168,11 +172,14 @@ class Clients {
       if (at != std::string::npos)
         delays_us.push_back(static_cast<float>(now_us() - std::strtod(e.data.c_str() + at + 5, nullptr)));
     });
-    calls_.push_back(
-        net::start_call(loop_, std::move(r),
-                        {.on_head = {},
-                         .on_data = [parser](std::string_view b) { (void)parser->push(b); },
-                         .on_end = [this, parser](const Status& s) { ++(s && parser->done() ? done : broken); }}));
+    calls_.push_back(net::start_call(loop_, std::move(r),
+                                     {.on_head = {},
+                                      .on_data = [parser](std::string_view b) { (void)parser->push(b); },
+                                      .on_end =
+                                          [this, parser](const Status& s) {
+                                            if (s && parser->done()) return void(++done);
+                                            broke(s ? "a stream without its end" : s.error().message);
+                                          }}));
   }
   net::EventLoop& loop_;
   std::string base_;
@@ -298,8 +305,11 @@ class RelayBench {
       clients.start(std::min(50, left), path, body);
       run_for(loop_, milliseconds(50));
     }
-    LLORCH_OK(until(
-        loop_, [&] { return clients.started == f_.streams; }, 30));
+    if (!until(
+            loop_, [&] { return clients.started + clients.broken >= f_.streams; }, 30) ||
+        clients.broken > 0)
+      return fail(ErrorCode::kInternal, "of {} streams at {} {} began, {} broke: {}", f_.streams, base, clients.started,
+                  clients.broken, clients.fault);
     mock_.talking = true;
     run_for(loop_, milliseconds(500));
     clients.delays_us.clear();
@@ -315,7 +325,7 @@ class RelayBench {
     mock_.end_all();
     LLORCH_OK(until(
         loop_, [&] { return clients.done + clients.broken >= f_.streams; }, 20));
-    if (clients.broken > 0) return fail(ErrorCode::kInternal, "{} streams broke", clients.broken);
+    if (clients.broken > 0) return fail(ErrorCode::kInternal, "{} streams broke: {}", clients.broken, clients.fault);
     std::ranges::sort(clients.delays_us);
     if (clients.delays_us.empty()) return fail(ErrorCode::kInternal, "no token came");
     const auto at = [&](double q) {

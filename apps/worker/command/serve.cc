@@ -6,6 +6,7 @@
 #include "security/validate.h"
 #include "service/exit_deadline.h"
 #include "service/log.h"
+#include "service/memory_return.h"
 #include "worker/model_flags.h"
 #include "worker/worker.h"
 
@@ -50,6 +51,7 @@ Result<int> serve(ServeFlags f) {
                                              : KvPrecision::kF16;
   o.jobs.finished = std::chrono::seconds(f.job_keep_s);
   o.engine.kv_bytes = static_cast<std::size_t>(f.kv_mb * (1 << 20));
+  const service::MemoryReturn memory;
   service::start_log("llorch-worker-cpu", o.log_format, o.log_level);
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like a full disk
   net::EventLoop loop;
