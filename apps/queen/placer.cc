@@ -39,7 +39,8 @@ struct Search {
   bool fresh = false;                          // what `crowded` says is of this request's turn
 
   void wait_in_room_line(const std::string& hive) {
-    if (!room || room->key() != hive) room.emplace(q.room_line(), q.changed(), WaitingLine::Entry{hive, p->batch, {}});
+    if (!room || room->key() != hive)
+      room.emplace(q.room_line(), q.changed(), WaitingLine::Entry{hive, p->batch, {}, {}});
   }
   /// Others wait for this hive's memory, and were there before.
   [[nodiscard]] bool must_queue_for(const std::string& hive) const {
@@ -200,9 +201,12 @@ Procedure place_request(FlowPtr flow, Placer& q, PlacementPtr p, Step<Placed>::D
   const auto placing = std::make_shared<int>();
   p = report_while(placing, p);
   const auto s = std::make_shared<Search>(q, p);
-  const LinePlace line(q.line(), q.changed(), {p->wanted.model, p->batch, [weak = std::weak_ptr(flow)] {
-                                                 if (const auto alive = weak.lock()) alive->cancel(displaced());
-                                               }});
+  // Who is not the first can do nothing before it is: among a thousand that wait, a change concerns one.
+  service::Signal turn;
+  const auto drop = [weak = std::weak_ptr(flow)] {
+    if (const auto alive = weak.lock()) alive->cancel(displaced());
+  };
+  const LinePlace line(q.line(), q.changed(), {p->wanted.model, p->batch, drop, [&turn] { turn.notify(); }});
   MakingPtr making;  // of the worker for this request, where one is being made
   const auto give_up = [&](const Error& why) {
     if (making) making->flow->cancel(why);
@@ -242,7 +246,8 @@ Procedure place_request(FlowPtr flow, Placer& q, PlacementPtr p, Step<Placed>::D
     if (outcome && **outcome) continue;
     if (outcome) d.why = "memory for it is being made free, in turn";
     if (!making) p->report("queue", "waiting: " + d.why);
-    const auto changed = co_await q.changed().wait(flow, std::chrono::seconds(1));
+    service::Signal& awaited = making || line.first() ? q.changed() : turn;
+    const auto changed = co_await awaited.wait(flow, std::chrono::seconds(1));
     if (!changed) co_return give_up(changed.error());
   }
 }

@@ -55,33 +55,40 @@ Holders find_holders(const std::vector<HiveView>& hives, const Requirements& wan
 
 }  // namespace
 
-bool WaitingLine::first(Place place) const {
-  bool passed = false;
-  for (auto i = entries_.begin(); i != entries_.end(); ++i) {
-    if (i == std::list<Entry>::const_iterator(place)) {
-      passed = true;
-      continue;
-    }
-    if (i->model != place->model) continue;
-    if (i->batch == place->batch ? !passed : !i->batch) return false;
-  }
-  return true;
+WaitingLine::Place WaitingLine::join(Entry entry) {
+  entry.number = joined_++;
+  std::list<Entry>& mine = lanes_[entry.model].entries[entry.batch];
+  ++counts_[entry.batch];
+  return mine.insert(mine.end(), std::move(entry));
 }
 
-int WaitingLine::count(bool batch) const {
-  return static_cast<int>(std::ranges::count(entries_, batch, &Entry::batch));
+void WaitingLine::leave(Place place) {
+  const bool was_first = first(place);
+  const auto lane = lanes_.find(place->model);
+  --counts_[place->batch];
+  lane->second.entries[place->batch].erase(place);
+  if (lane->second.entries[0].empty() && lane->second.entries[1].empty()) return void(lanes_.erase(lane));
+  const std::function<void()> told = was_first ? lane->second.first().on_first : nullptr;  // it may leave at once
+  if (told) told();
 }
+
+bool WaitingLine::first(Place place) const { return &lanes_.at(place->model).first() == &*place; }
 
 std::map<std::string, int> WaitingLine::by_model() const {
   std::map<std::string, int> out;
-  for (const Entry& e : entries_) ++out[e.model];
+  for (const auto& [model, lane] : lanes_)
+    out[model] = static_cast<int>(lane.entries[0].size() + lane.entries[1].size());
   return out;
 }
 
 const WaitingLine::Entry* WaitingLine::least_wanted(bool newcomer_batch) const {
   const auto oldest = [&](bool batch) {
-    const auto it = std::ranges::find(entries_, batch, &Entry::batch);
-    return it == entries_.end() ? nullptr : &*it;
+    const Entry* found = nullptr;
+    for (const auto& [model, lane] : lanes_) {
+      const auto& mine = lane.entries[batch];
+      if (!mine.empty() && (!found || mine.front().number < found->number)) found = &mine.front();
+    }
+    return found;
   };
   const Entry* batch = oldest(true);
   return batch || newcomer_batch ? batch : oldest(false);

@@ -46,31 +46,38 @@ struct Decision {
   std::string why;  // for people
 };
 
-/// Requests that wait: of those that want the same, interactive before batch, each in order of arrival.
+/// Requests that wait: of those that want the same, interactive before batch, each in order of arrival. What is
+/// asked of one costs the same however many wait; by_model() and has() look at each model once.
 class WaitingLine {
  public:
   struct Entry {
     std::string model;
     bool batch = false;
-    std::function<void()> drop;  // its request ends, and leaves
+    std::function<void()> drop;      // its request ends, and leaves
+    std::function<void()> on_first;  // called when those before it have left
+    std::uint64_t number = 0;        // the line's own: order of arrival
   };
   using Place = std::list<Entry>::iterator;
-  Place join(Entry entry) { return entries_.insert(entries_.end(), std::move(entry)); }
-  Place join(std::string model, bool batch) { return join({std::move(model), batch, {}}); }
-  void leave(Place place) { entries_.erase(place); }
+  Place join(Entry entry);
+  Place join(std::string model, bool batch) { return join({std::move(model), batch, {}, {}}); }
+  void leave(Place place);
   [[nodiscard]] bool first(Place place) const;
-  [[nodiscard]] bool has(const std::string& key) const {
-    return std::ranges::any_of(entries_, [&](const Entry& e) { return e.model == key; });
-  }
-  [[nodiscard]] int count() const { return static_cast<int>(entries_.size()); }
-  [[nodiscard]] int count(bool batch) const;
+  [[nodiscard]] bool has(const std::string& key) const { return lanes_.contains(key); }
+  [[nodiscard]] int count() const { return count(false) + count(true); }
+  [[nodiscard]] int count(bool batch) const { return counts_[batch]; }
   [[nodiscard]] std::map<std::string, int> by_model() const;
   /// Who goes when the line is full and one more comes: the batch request that has waited longest; for an interactive
   /// newcomer, when there is none, the interactive one. Null: the newcomer does (Q-15, drop-lru).
   [[nodiscard]] const Entry* least_wanted(bool newcomer_batch) const;
 
  private:
-  std::list<Entry> entries_;
+  struct Lane {                   // of one model; never empty
+    std::list<Entry> entries[2];  // batch in the second
+    [[nodiscard]] const Entry& first() const { return entries[entries[0].empty() ? 1 : 0].front(); }
+  };
+  std::map<std::string, Lane> lanes_;
+  int counts_[2] = {0, 0};
+  std::uint64_t joined_ = 0;
 };
 
 /// Whether there is a kind of worker for it.
