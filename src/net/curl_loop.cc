@@ -50,23 +50,69 @@ CurlLoop::~CurlLoop() {
 }
 
 bool CurlLoop::add(const std::shared_ptr<Transfer>& transfer) {
-  CURL* easy = transfer->handle();
-  curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer.get());
+  Place& place = places_[transfer->destination()];
+  if (!place.waiting.empty() || place.connecting.size() >= kConnectingMax) {
+    running_.emplace(transfer.get(), transfer);
+    place.waiting.push_back(transfer);
+    return true;
+  }
+  place.connecting.insert(transfer.get());
+  running_.emplace(transfer.get(), transfer);
+  if (begin(*transfer)) return true;
+  remove(*transfer);
+  return false;
+}
+
+/// Gives a transfer to curl.
+bool CurlLoop::begin(Transfer& transfer) {
+  transfer.begun();
+  CURL* easy = transfer.handle();
+  curl_easy_setopt(easy, CURLOPT_PRIVATE, &transfer);
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, &CurlLoop::open_socket);
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, this);
   curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, &CurlLoop::close_socket);
   curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, this);
   curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, kIdleSecondsMax);
-  if (curl_multi_add_handle(multi_, easy) != CURLM_OK) return false;
-  running_.emplace(transfer.get(), transfer);
-  return true;
+  return curl_multi_add_handle(multi_, easy) == CURLM_OK;
+}
+
+/// Who waits for others to connect goes on, where they have.
+void CurlLoop::begin_waiting() {
+  std::vector<std::shared_ptr<Transfer>> failed;
+  for (auto at = places_.begin(); at != places_.end();) {
+    Place& place = at->second;
+    while (!place.waiting.empty() && place.connecting.size() < kConnectingMax) {
+      const auto next = place.waiting.front().lock();
+      if (next && running_.contains(next.get())) {
+        place.connecting.insert(next.get());
+        if (!begin(*next)) failed.push_back(next);
+      }
+      place.waiting.pop_front();
+    }
+    at = place.waiting.empty() && place.connecting.empty() ? places_.erase(at) : std::next(at);
+  }
+  for (const auto& transfer : failed) {
+    remove(*transfer);
+    transfer->finish(CURLE_OUT_OF_MEMORY);
+  }
+}
+
+void CurlLoop::connected(const Transfer& transfer) {
+  const auto place = places_.find(transfer.destination());
+  if (place != places_.end()) place->second.connecting.erase(&transfer);
 }
 
 void CurlLoop::remove(const Transfer& transfer) {
   const auto it = running_.find(&transfer);
   if (it == running_.end()) return;
   curl_multi_remove_handle(multi_, transfer.handle());
+  connected(transfer);  // or it will never be
   running_.erase(it);
+  const auto place = places_.find(transfer.destination());
+  if (place == places_.end() || place->second.waiting.empty()) return;
+  asio::post(io_, [weak = weak_from_this()] {  // nobody is told anything from here
+    if (const auto self = weak.lock()) self->begin_waiting();
+  });
 }
 
 void CurlLoop::has_news(Transfer& transfer) {
@@ -189,6 +235,7 @@ void CurlLoop::tell() {
     remove(*transfer);
     guarded([&] { transfer->finish(outcome); });
   }
+  guarded([&] { begin_waiting(); });
   if (thrown) std::rethrow_exception(thrown);
 }
 

@@ -8,7 +8,9 @@
 
 #include <curl/curl.h>
 
+#include <list>
 #include <memory>
+#include <string>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -23,9 +25,13 @@ class Transfer {
   virtual ~Transfer() = default;
   /// Tells what has arrived since the last time. May destroy the transfer's owner.
   virtual void deliver() = 0;
+  /// It begins to connect: it waited for others, or did not have to.
+  virtual void begun() = 0;
   /// The transfer is over, and curl no longer has it.
   virtual void finish(CURLcode outcome) = 0;
   [[nodiscard]] virtual CURL* handle() const = 0;
+  /// Host and port: of those to one place only so many connect at a time.
+  [[nodiscard]] virtual std::string destination() const = 0;
 };
 
 class CurlLoop : public std::enable_shared_from_this<CurlLoop> {
@@ -35,11 +41,14 @@ class CurlLoop : public std::enable_shared_from_this<CurlLoop> {
   CurlLoop(const CurlLoop&) = delete;
   CurlLoop& operator=(const CurlLoop&) = delete;
 
-  /// Starts a transfer whose handle has its options set; sets CURLOPT_PRIVATE and those of sockets. False: curl has no
-  /// memory for it.
+  /// Starts a transfer whose handle has its options set; sets CURLOPT_PRIVATE and those of sockets. It waits while
+  /// kConnectingMax others connect to the same place: a server that sees a thousand handshakes begin at once can finish
+  /// none of them in time, and takes them for a flood. False: curl has no memory for it.
   [[nodiscard]] bool add(const std::shared_ptr<Transfer>& transfer);
   /// Ends a transfer without a word. Does nothing for one that is over.
   void remove(const Transfer& transfer);
+  /// From within curl: this transfer has its connection.
+  void connected(const Transfer& transfer);
   /// From within curl: this transfer has something to deliver.
   void has_news(Transfer& transfer);
   [[nodiscard]] bool idle() const { return running_.empty(); }
@@ -54,12 +63,20 @@ class CurlLoop : public std::enable_shared_from_this<CurlLoop> {
   void wait(const std::shared_ptr<Socket>& socket, int event);
   void act(curl_socket_t fd, int events);
   void tell();
+  [[nodiscard]] bool begin(Transfer& transfer);
+  void begin_waiting();
 
+  static constexpr std::size_t kConnectingMax = 64;
+  struct Place {  // never empty
+    std::unordered_set<const Transfer*> connecting;
+    std::list<std::weak_ptr<Transfer>> waiting;
+  };
   asio::io_context& io_;
   CURLM* multi_;
   asio::steady_timer timer_;
   std::unordered_map<curl_socket_t, std::shared_ptr<Socket>> sockets_;
   std::unordered_map<const Transfer*, std::shared_ptr<Transfer>> running_;
+  std::unordered_map<std::string, Place> places_;
   std::vector<std::shared_ptr<Transfer>> news_;
 };
 

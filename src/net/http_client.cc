@@ -87,6 +87,8 @@ struct Call::State final : Transfer, std::enable_shared_from_this<Call::State> {
   void deliver() override;
   void finish(CURLcode outcome) override;
   [[nodiscard]] CURL* handle() const override { return easy.get(); }
+  void begun() override { arm(request.connect_timeout); }
+  [[nodiscard]] std::string destination() const override { return authority(request.url); }
 
   void arm(std::chrono::milliseconds timeout);
   void wait();
@@ -188,6 +190,8 @@ void Call::State::connect(const std::vector<std::string>& found) {
   }
   const auto ready = loop_impl.curl_loop();
   curl = ready;
+  constexpr std::chrono::seconds kOthersConnect{60};
+  arm(kOthersConnect);
   if (!set_options() || !ready->add(shared_from_this()))
     end(fail(ErrorCode::kInternal, "the call has failed: out of memory, most likely"));
 }
@@ -271,6 +275,7 @@ int Call::State::on_connected(void* self, char*, char*, int, int) {
     return CURL_PREREQFUNC_ABORT;
   }
   call.arm(call.request.idle_timeout);
+  if (const auto alive = call.curl.lock()) alive->connected(call);
   return CURL_PREREQFUNC_OK;
 }
 int Call::State::on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t sent) {
