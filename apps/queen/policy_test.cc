@@ -65,6 +65,30 @@ TEST(Policy, who_goes_from_a_full_line) {
   EXPECT_EQ(line.least_wanted(true)->model, "b1");
 }
 
+TEST(Policy, whoever_becomes_first_is_told_and_nobody_else) {
+  WaitingLine line;
+  std::string told;
+  const auto join = [&](const std::string& model, bool batch, char name) {
+    return line.join({model, batch, {}, [&told, name] { told += name; }});
+  };
+  const auto a = join("m", false, 'a'), b = join("m", true, 'b'), c = join("m", false, 'c'), d = join("m", false, 'd'),
+             other = join("n", false, 'o');
+  EXPECT_TRUE(line.first(a) && line.first(other));
+  EXPECT_FALSE(line.first(b) || line.first(c) || line.first(d));
+  line.leave(c);
+  EXPECT_EQ(told, "") << "it was not the first";
+  line.leave(a);
+  EXPECT_EQ(told, "d");
+  EXPECT_TRUE(line.first(d));
+  line.leave(d);
+  EXPECT_EQ(told, "db") << "batch when nobody else is left";
+  EXPECT_EQ(line.by_model(), (std::map<std::string, int>{{"m", 1}, {"n", 1}}));
+  line.leave(b), line.leave(other);
+  EXPECT_EQ(told, "db");
+  EXPECT_EQ(line.count(), 0);
+  EXPECT_FALSE(line.has("m"));
+}
+
 TEST(Policy, a_hive_that_does_not_answer_gets_nothing_and_is_waited_for) {
   HiveView silent = hive("a", 9000);
   silent.silent = true;

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -353,6 +354,61 @@ TEST(Client, sends_what_it_was_given) {
     const std::string length = "Content-Length=" + std::to_string(body.size());
     EXPECT_EQ(seen.find(length) != std::string::npos, std::string_view(method) == "POST" || !body.empty()) << seen;
   }
+}
+
+/// A server that accepts and says nothing; who connects is counted on the loop.
+TEST(Client, few_handshakes_with_one_server_are_under_way_at_a_time_and_the_next_begins_when_one_ends) {
+  EventLoop loop;
+  const Descriptor listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_in a{};
+  a.sin_family = AF_INET, a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(bind(listener.number(), reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
+  ASSERT_EQ(listen(listener.number(), 200), 0);
+  socklen_t size = sizeof a;
+  getsockname(listener.number(), reinterpret_cast<sockaddr*>(&a), &size);
+  std::vector<Descriptor> peers;
+  EventLoop::Timer look, late;
+  std::size_t wanted = 64;
+  bool too_late = false;
+  const std::function<void()> accept_all = [&] {
+    while (true) {
+      Descriptor peer(accept(listener.number(), nullptr, nullptr));
+      if (!peer) break;
+      peers.push_back(std::move(peer));
+    }
+    if (peers.size() >= wanted) return loop.stop();
+    look = loop.after(1ms, accept_all);
+  };
+  late = loop.after(20s, [&] { too_late = true, loop.stop(); });
+  const auto run_until = [&](std::size_t connections) {
+    wanted = connections;
+    accept_all();
+    loop.run();
+    return peers.size();
+  };
+  std::vector<Call> calls;
+  int ended = 0;
+  for (int i = 0; i < 100; ++i) {
+    ClientRequest r;
+    r.url = {"127.0.0.1", ntohs(a.sin_port), "/"};
+    r.url.tls = true;
+    r.connect_timeout = 30s;
+    calls.push_back(
+        start_call(loop, std::move(r), {.on_head = {}, .on_data = {}, .on_end = [&](const Status&) { ++ended; }}));
+  }
+  ASSERT_EQ(run_until(64), 64u);
+  const auto pause = loop.after(50ms, [&] { loop.stop(); });
+  loop.run();
+  wanted = 1000;
+  accept_all();
+  EXPECT_EQ(peers.size(), 64u) << "more began while none had ended";
+  peers[3] = Descriptor();  // its handshake has failed
+  EXPECT_EQ(run_until(65), 65u);
+  EXPECT_EQ(ended, 1);
+  calls.front() = {};  // nobody waits for this one, or for another that ended just now
+  calls[1] = {}, calls[2] = {};
+  EXPECT_GE(run_until(66), 66u);
+  EXPECT_FALSE(too_late);
 }
 
 TEST(Client, hundreds_at_once_end_once_each) {
