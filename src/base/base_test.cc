@@ -288,7 +288,7 @@ TEST(ThreadPool, what_a_piece_throws_is_thrown_by_run_and_the_crew_works_on) {
     EXPECT_THROW(pool.run(3,
                           [&](std::int64_t) {
                             each_has_one.arrive_and_wait();
-                            if ((std::this_thread::get_id() == caller) == (round % 2 == 0)) throw std::bad_alloc();
+                            if ((std::this_thread::get_id() == caller) == (round % 2 == 1)) throw std::bad_alloc();
                           }),
                  std::bad_alloc);
     std::atomic<int> done = 0;
