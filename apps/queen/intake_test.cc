@@ -55,7 +55,9 @@ TEST(Intake, short_bodies_are_read_at_once_and_long_ones_on_another_thread) {
   bool went_on = false;
   d.intake.prepare(d.request(kShort), read, [&] { went_on = true; });
   EXPECT_TRUE(went_on);
-  d.intake.prepare(d.request(kLong), read, [&] { d.loop.stop(); });
+  went_on = false;
+  d.intake.prepare(d.request(kLong), read, [&] { went_on = true, d.loop.stop(); });
+  ASSERT_FALSE(went_on) << "a long one was read in place";
   d.loop.run();
   ASSERT_EQ(readers.size(), 2U);
   EXPECT_EQ(readers[0], std::this_thread::get_id());

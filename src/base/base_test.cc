@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <latch>
 #include <numeric>
 #include <thread>
 #include <vector>
@@ -281,10 +282,13 @@ TEST(ThreadPool, a_member_of_the_crew_that_gets_no_processor_holds_up_nobody) {
 
 TEST(ThreadPool, what_a_piece_throws_is_thrown_by_run_and_the_crew_works_on) {
   ThreadPool pool(3);
+  const auto caller = std::this_thread::get_id();
   for (int round = 0; round < 20; ++round) {
-    EXPECT_THROW(pool.run(100,
-                          [&](std::int64_t i) {
-                            if (i % 7 == 3) throw std::bad_alloc();
+    std::latch each_has_one(3);  // or the caller could do all pieces before the crew is awake
+    EXPECT_THROW(pool.run(3,
+                          [&](std::int64_t) {
+                            each_has_one.arrive_and_wait();
+                            if ((std::this_thread::get_id() == caller) == (round % 2 == 1)) throw std::bad_alloc();
                           }),
                  std::bad_alloc);
     std::atomic<int> done = 0;
