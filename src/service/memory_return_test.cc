@@ -22,8 +22,10 @@ std::size_t resident_bytes() {
 
 /// Small blocks, every hundredth of which stays: nothing at the end of the heap becomes free.
 TEST(MemoryReturn, what_is_free_between_blocks_in_use_goes_back_when_the_process_is_quiet) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
   GTEST_SKIP() << "not run: a sanitizer has an allocator of its own";
+#endif
 #endif
   const std::size_t before = resident_bytes();
   std::vector<std::unique_ptr<char[]>> blocks(400'000);
