@@ -18,6 +18,17 @@ namespace {
 
 using namespace std::chrono_literals;
 
+/// Binds and listens; the port that the system chose.
+std::uint16_t listen_on_loopback(const Descriptor& socket, int backlog) {
+  sockaddr_in a{};
+  a.sin_family = AF_INET, a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(bind(socket.number(), reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
+  EXPECT_EQ(listen(socket.number(), backlog), 0);
+  socklen_t size = sizeof a;
+  getsockname(socket.number(), reinterpret_cast<sockaddr*>(&a), &size);
+  return ntohs(a.sin_port);
+}
+
 /// Accepts connections one after another, and on each answers requests with the pieces given until it is closed.
 /// An empty piece closes the connection; no pieces: it reads and says nothing. After `answers` of them, when that is
 /// not 0, a connection is closed upon its next request.
@@ -25,13 +36,7 @@ class Scripted {
  public:
   explicit Scripted(std::vector<std::string> pieces, int answers = 0)
       : pieces_(std::move(pieces)), answers_(answers), listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in a{};
-    a.sin_family = AF_INET, a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(bind(listener_.number(), reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
-    EXPECT_EQ(listen(listener_.number(), 16), 0);
-    socklen_t size = sizeof a;
-    getsockname(listener_.number(), reinterpret_cast<sockaddr*>(&a), &size);
-    port_ = ntohs(a.sin_port);
+    port_ = listen_on_loopback(listener_, 16);
     thread_ = std::thread([this] { serve(); });
   }
   ~Scripted() {
@@ -94,13 +99,7 @@ class Scripted {
 class Dripping {
  public:
   Dripping() : listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in a{};
-    a.sin_family = AF_INET, a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(bind(listener_.number(), reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
-    EXPECT_EQ(listen(listener_.number(), 1), 0);
-    socklen_t size = sizeof a;
-    getsockname(listener_.number(), reinterpret_cast<sockaddr*>(&a), &size);
-    port_ = ntohs(a.sin_port);
+    port_ = listen_on_loopback(listener_, 1);
     thread_ = std::thread([this] {
       const Descriptor peer(accept(listener_.number(), nullptr, nullptr));
       const std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + std::string(500, 'x');
@@ -360,12 +359,7 @@ TEST(Client, sends_what_it_was_given) {
 TEST(Client, few_handshakes_with_one_server_are_under_way_at_a_time_and_the_next_begins_when_one_ends) {
   EventLoop loop;
   const Descriptor listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  sockaddr_in a{};
-  a.sin_family = AF_INET, a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ASSERT_EQ(bind(listener.number(), reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
-  ASSERT_EQ(listen(listener.number(), 200), 0);
-  socklen_t size = sizeof a;
-  getsockname(listener.number(), reinterpret_cast<sockaddr*>(&a), &size);
+  const std::uint16_t port = listen_on_loopback(listener, 200);
   std::vector<Descriptor> peers;
   EventLoop::Timer look, late;
   std::size_t wanted = 64;
@@ -390,7 +384,7 @@ TEST(Client, few_handshakes_with_one_server_are_under_way_at_a_time_and_the_next
   int ended = 0;
   const auto call = [&] {
     ClientRequest r;
-    r.url = {"127.0.0.1", ntohs(a.sin_port), "/"};
+    r.url = {"127.0.0.1", port, "/"};
     r.url.tls = true;
     r.connect_timeout = 30s;
     calls.push_back(

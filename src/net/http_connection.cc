@@ -346,7 +346,7 @@ asio::awaitable<bool> Connection::read_body(Parser& parser, std::size_t bytes_ma
 }
 
 /// After `bytes` of a body have come; false: closed meanwhile. Long bodies of all connections share a rate: a body of 8
-/// MB has come after 32 ms, and clients that post one after the other leave the processor to requests that are short.
+/// MB has come after 64 ms, and clients that post one after the other leave the processor to requests that are short.
 asio::awaitable<bool> Connection::leave_turns_to_others(std::size_t bytes) {
   constexpr std::int64_t kBytesPerMs = 128'000;
   constexpr std::chrono::milliseconds kAhead{2};  // timers cost, too
