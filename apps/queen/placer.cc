@@ -23,6 +23,7 @@ bool about_memory(ErrorCode code) {
 }
 
 constexpr int kOvertakenMax = 100;
+constexpr int kCutOffMax = 3;
 
 Error displaced() { return {ErrorCode::kQueueFull, "the queue is full, and a later request came before this one"}; }
 
@@ -36,6 +37,7 @@ struct Search {
   std::optional<LinePlace> room;               // in the line for the memory of one of them
   std::optional<ProvisioningMark> mark;        // the worker that was made is kept until there is a seat
   int overtaken = 0;                           // how often others took memory that a hive had said was free
+  int cut_off = 0;                             // how often a call to this machine's own hive broke
   bool fresh = false;                          // what `crowded` says is of this request's turn
 
   void wait_in_room_line(const std::string& hive) {
@@ -67,6 +69,13 @@ struct Search {
                       q.hives().take_seat(d.hive, d.worker_id, [&signal = q.changed()] { signal.notify(); })};
       }
     return fail(ErrorCode::kInternal, "the chosen worker is gone");
+  }
+  /// A call to this machine's own hive broke: its process ends or has ended, and the queen starts another. One that
+  /// she did not start stays in the table.
+  [[nodiscard]] bool own_hive_has_gone(const std::string& hive, const Error& error) {
+    const LocalHive& local = q.uses().local;
+    const bool ours = hive == local.id() && (local.running() || !q.hives().find(hive));
+    return ours && error.code == ErrorCode::kIo && ++cut_off <= kCutOffMax;
   }
   /// Nothing suits: what the caller is told.
   [[nodiscard]] Error refusal(const Decision& d) const {
@@ -109,8 +118,10 @@ Procedure make_worker(FlowPtr flow, SearchPtr s, Decision d, Step<bool>::Done do
   search.mark.reset();
   const Error error = made ? *made->error : made.error();
   if (flow->cancelled() || !about_this_hive(error.code)) co_return done(std::unexpected(error));
+  const bool gone = search.own_hive_has_gone(d.hive, error);
+  if (gone) (void)q.hives().mark_silent(d.hive);
   const HiveEntry* h = q.hives().find(d.hive);
-  if (h && h->silent) {
+  if (gone || (h && h->silent)) {
     p->report("hive_unknown", fmt::format("{} does not answer: its state is unknown, and it gets nothing new", d.hive));
     search.room.reset();
     co_return done(true);

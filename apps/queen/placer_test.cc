@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
+
 #include "net/http_server.h"
 #include "net/sse.h"
 
@@ -118,13 +120,43 @@ struct Colony {
   service::Signal changed;
   HiveTable hives;
   HiveCalls calls{gate, hives, changed};
-  LocalHive local{loop, "local", {}};
+  LocalHive local{loop, "local", {[] {
+                                    service::ProcessOptions o;
+                                    o.arguments = {"/bin/sleep", "1000"};
+                                    return o;
+                                  },
+                                  [](int) {}}};
   Metrics metrics;
   Placer placer{{calls, local, metrics, [] { return std::vector<std::string>(); }, [] { return false; },
                  [](const std::string&) {}},
                 {}};
   std::map<std::string, std::unique_ptr<Hive>> servers;
 };
+
+TEST(Placer, a_request_outlives_the_hive_of_this_machine) {
+  Colony c(1);
+  ASSERT_TRUE(c.local.start());
+  c.beat("local", {});
+  c.servers.clear();  // it has died, and its end is not known yet: connections are refused
+  const auto r = c.request();
+  c.run_until([&] { return r->told.contains("hive_unknown"); });
+  EXPECT_FALSE(r->placed) << r->placed->error().message;
+  c.hives.erase("local");  // now it is
+  c.beat("local", {worker("w")});
+  c.run_until([&] { return r->placed.has_value(); });
+  EXPECT_EQ(r->hive(), "local");
+  c.local.signal(SIGKILL);
+}
+
+TEST(Placer, a_hive_elsewhere_that_cannot_be_reached_is_told_at_once) {
+  Colony c(1);
+  c.beat("a", {});
+  c.servers.clear();
+  const auto r = c.request();
+  c.run_until([&] { return r->placed.has_value(); });
+  ASSERT_FALSE(*r->placed);
+  EXPECT_EQ(r->placed->error().code, ErrorCode::kNoWorkersAvailable);
+}
 
 TEST(Placer, requests_that_come_together_take_a_seat_each) {
   Colony c(1);
