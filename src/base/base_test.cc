@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -10,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <future>
 #include <latch>
 #include <numeric>
@@ -19,11 +22,13 @@
 #include "base/aligned_buffer.h"
 #include "base/checked.h"
 #include "base/file_bytes.h"
+#include "base/large_block.h"
 #include "base/mapped_file.h"
 #include "base/random.h"
 #include "base/state_lock.h"
 #include "base/thread_pool.h"
 #include "base/thread_role.h"
+#include "base/thread_slice.h"
 #include "base/work_limit.h"
 #include "test_data.h"
 
@@ -235,11 +240,77 @@ TEST(FileBytes, copies_what_addresses_name_and_says_when_the_file_was_changed) {
   EXPECT_TRUE(FileBytes::open(d / "empty").value().addresses().empty());
 }
 
+/// How often the calling thread has yielded: the tests' own sched_yield() stands before the system's.
+thread_local int yields = 0;
+}  // namespace
+}  // namespace llorch
+extern "C" int sched_yield() noexcept {
+  ++llorch::yields;
+  return static_cast<int>(syscall(SYS_sched_yield));
+}
+namespace llorch {
+namespace {
+
+void give_way_for(std::chrono::milliseconds time) {
+  for (const auto end = std::chrono::steady_clock::now() + time; std::chrono::steady_clock::now() < end;) give_way();
+}
+
+TEST(GiveWay, long_work_lets_others_go_first_often_and_nobody_else_does) {
+  yields = 0;
+  give_way_for(std::chrono::milliseconds(2));
+  EXPECT_EQ(yields, 0);
+  std::thread([] {
+    become_long_worker(7);
+    EXPECT_EQ(getpriority(PRIO_PROCESS, 0), 7);
+    give_way();
+    EXPECT_EQ(yields, 1);
+    give_way();
+    EXPECT_EQ(yields, 1) << "not at each call";
+    give_way_for(std::chrono::milliseconds(2));
+    EXPECT_GE(yields, 2);
+    EXPECT_LE(yields, 30);
+    const int before = yields;
+    std::vector<char> block(8 << 20);
+    prepare_large_block(block.data(), block.size());
+    WorkLimit limit(1 << 30);
+    for (int i = 0; i < 1'000'000; ++i) ASSERT_TRUE(limit.charge(100));
+    EXPECT_GT(yields, before) << "a long computation does so by its limit";
+  }).join();
+  EXPECT_NE(getpriority(PRIO_PROCESS, 0), 7) << "it was for that thread alone";
+}
+
+TEST(ThreadPool, who_waits_sleeps_and_does_not_yield) {
+  ThreadPool pool(2);
+  const auto caller = std::this_thread::get_id();
+  const auto passes = [](std::chrono::milliseconds time, const std::function<bool()>& over) {
+    for (const auto end = std::chrono::steady_clock::now() + time; std::chrono::steady_clock::now() < end;)
+      if (over()) return true;
+    return false;
+  };
+  int met = 0;
+  std::atomic<int> of_crew = 0;
+  for (int round = 0; round < 200 && met < 10; ++round) {
+    yields = 0;
+    std::atomic<int> here = 0;
+    pool.run(2, [&](std::int64_t) {
+      ++here;
+      const bool both = passes(std::chrono::milliseconds(20), [&] { return here == 2; });
+      if (std::this_thread::get_id() == caller) return;
+      met += both ? 1 : 0;
+      (void)passes(std::chrono::milliseconds(2), [] { return false; });  // longer than its caller spins
+      of_crew += yields;
+    });
+    EXPECT_EQ(yields, 0);
+  }
+  EXPECT_EQ(met, 10) << "the caller never waited for the other";
+  EXPECT_EQ(of_crew, 0);
+}
+
 /// A thread that its processor does not run: it stands in a signal handler until it is let go.
 std::atomic<bool> stands, let_go;
 void stand(int) {
   stands = true;
-  while (!let_go) sched_yield();
+  while (!let_go) std::this_thread::yield();
 }
 
 TEST(ThreadPool, a_member_of_the_crew_that_gets_no_processor_holds_up_nobody) {
@@ -252,7 +323,7 @@ TEST(ThreadPool, a_member_of_the_crew_that_gets_no_processor_holds_up_nobody) {
     pool.run(2, [&](std::int64_t) {  // a piece each, where the member has come in time
       if (pthread_self() != caller) member = pthread_self();
       ++at;
-      for (int i = 0; i < 100'000 && at < 2; ++i) sched_yield();
+      for (int i = 0; i < 100'000 && at < 2; ++i) std::this_thread::yield();
     });
     if (member.load() == pthread_t{}) at = 0;
   }

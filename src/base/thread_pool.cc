@@ -1,8 +1,12 @@
 #include "base/thread_pool.h"
 
+#include <linux/futex.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <utility>
 
 #include "base/limits.h"
@@ -23,14 +27,19 @@ void relax() {
 #endif
 }
 
-template<class T>
-void wait_while_equal(const std::atomic<T>& value, T old) {
+/// std::atomic's own wait() yields some times before it sleeps, and on Linux whoever yields is behind all others, those
+/// of low priority included, until the next tick.
+using Word = std::atomic<std::uint32_t>;
+
+void wait_while_equal(const Word& value, std::uint32_t old) {
   for (int i = 0; i < kSpins; ++i) {
     if (value.load(std::memory_order_acquire) != old) return;
     relax();
   }
-  while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
+  while (value.load(std::memory_order_acquire) == old) syscall(SYS_futex, &value, FUTEX_WAIT_PRIVATE, old, nullptr);
 }
+
+void wake(Word& value, int threads) { syscall(SYS_futex, &value, FUTEX_WAKE_PRIVATE, threads); }
 
 }  // namespace
 
@@ -49,7 +58,7 @@ ThreadPool::~ThreadPool() { end_crew(); }
 void ThreadPool::end_crew() {
   stop_.store(true, std::memory_order_release);
   round_.fetch_add(1, std::memory_order_release);
-  round_.notify_all();
+  wake(round_, INT_MAX);
 }
 
 void ThreadPool::work() {
@@ -68,7 +77,7 @@ void ThreadPool::dispatch(std::int64_t pieces, Call call, void* context) {
   next_.store(0, std::memory_order_relaxed);
   gate_.store(0, std::memory_order_release);
   round_.fetch_add(1, std::memory_order_release);
-  round_.notify_all();
+  wake(round_, INT_MAX);
   work();
   for (std::uint32_t at = gate_.fetch_or(kClosed, std::memory_order_acq_rel) | kClosed; at != kClosed;) {
     wait_while_equal(gate_, at);
@@ -96,7 +105,7 @@ void ThreadPool::crew_main() {
     if (stop_.load(std::memory_order_acquire)) return;
     if (!join()) continue;
     work();
-    if (gate_.fetch_sub(1, std::memory_order_acq_rel) - 1 == kClosed) gate_.notify_one();
+    if (gate_.fetch_sub(1, std::memory_order_acq_rel) - 1 == kClosed) wake(gate_, 1);
   }
 }
 

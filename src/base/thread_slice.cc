@@ -19,6 +19,11 @@ struct Attributes {
   std::uint64_t runtime_ns = 0, deadline_ns = 0, period_ns = 0;
 };
 
+constexpr std::chrono::microseconds kRunBeforeGivingWay{150};
+
+thread_local bool long_worker = false;
+thread_local std::chrono::steady_clock::time_point gives_way_at;
+
 }  // namespace
 
 void ask_for_slice(std::chrono::microseconds slice) {
@@ -27,6 +32,18 @@ void ask_for_slice(std::chrono::microseconds slice) {
   a.nice = getpriority(PRIO_PROCESS, 0);
   a.runtime_ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(slice).count());
   (void)syscall(SYS_sched_setattr, 0, &a, 0);
+}
+
+void become_long_worker(int nice) {
+  (void)setpriority(PRIO_PROCESS, 0, nice);  // Linux: of this thread alone
+  ask_for_slice(kLongWorkSlice);
+  long_worker = true;
+}
+
+void give_way() {
+  if (!long_worker || std::chrono::steady_clock::now() < gives_way_at) return;
+  sched_yield();
+  gives_way_at = std::chrono::steady_clock::now() + kRunBeforeGivingWay;
 }
 
 }  // namespace llorch

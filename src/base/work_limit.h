@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "base/result.h"
+#include "base/thread_slice.h"
 
 namespace llorch {
 
@@ -43,6 +44,7 @@ class WorkLimit {
  private:
   static constexpr std::uint64_t kUnitsBetweenLooks = 4096;  // a unit takes some nanoseconds
   Status look() {
+    give_way();
     if (pause_) pause_();
     if (cancelled_ && cancelled_->load(std::memory_order_relaxed))
       return fail(ErrorCode::kCancelled, "nobody waits for this any more");

@@ -6,8 +6,10 @@
 #include <utility>
 #include <vector>
 
+#include "base/large_block.h"
 #include "base/limits.h"
 #include "base/mapped_file.h"
+#include "base/thread_slice.h"
 
 namespace llorch::json {
 
@@ -35,7 +37,11 @@ class Budget final : public boost::json::memory_resource {
   }
   void* do_allocate(std::size_t bytes, std::size_t alignment) override {
     if (alignment > kAlignment) throw std::bad_alloc();
-    if (bytes >= kSmall) return take(bytes);
+    if (bytes >= kSmall) {
+      void* p = take(bytes);
+      prepare_large_block(p, bytes);
+      return p;
+    }
     bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
     if (bytes > room_) {
       chunks_.push_back(nullptr);  // grows by doubling; stays null where take() throws
@@ -69,11 +75,11 @@ Result<value> parse(std::string_view text, std::string_view what, WorkLimit* lim
     boost::json::stream_parser parser(budget, options);
     parser.reset(budget);
     boost::system::error_code problem;
-    const std::size_t portion = limit ? kPortion : text.size();
-    for (std::size_t at = 0; at < text.size() && !problem; at += portion) {
-      const std::string_view part = text.substr(at, portion);
+    for (std::size_t at = 0; at < text.size() && !problem; at += kPortion) {
+      const std::string_view part = text.substr(at, kPortion);
       if (limit) LLORCH_OK(limit->charge(2 * part.size()));
       parser.write({part.data(), part.size()}, problem);
+      give_way();
     }
     if (!problem) parser.finish(problem);
     if (problem) return bad_model("{} is not valid JSON: {}", what, problem.message());

@@ -4,6 +4,7 @@
 
 #include <charconv>
 
+#include "base/large_block.h"
 #include "base/thread_role.h"
 
 namespace llorch::net {
@@ -364,6 +365,7 @@ asio::awaitable<bool> Connection::leave_turns_to_others(std::size_t bytes) {
 asio::awaitable<bool> Connection::read_declared_body(std::size_t size) {
   constexpr std::size_t kReadBytesMax = 64u << 10;  // a turn's
   body_.reserve(size);
+  prefer_huge_pages(body_.data(), body_.capacity());
   while (true) {
     body_size_ = std::min(in_.size(), size - body_.size());
     body_.append(in_, 0, body_size_);

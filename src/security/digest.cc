@@ -5,9 +5,11 @@
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
 
+#include <algorithm>
 #include <new>
 
 #include "base/ids.h"
+#include "base/thread_slice.h"
 
 namespace llorch::security {
 
@@ -29,7 +31,9 @@ Sha256::Sha256() : state_(std::make_unique<State>()) {
 }
 Sha256::~Sha256() = default;
 void Sha256::update(std::string_view bytes) {
-  must(EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()) == 1);
+  constexpr std::size_t kPortion = 65'536;
+  for (; !bytes.empty(); bytes.remove_prefix(std::min(kPortion, bytes.size())), give_way())
+    must(EVP_DigestUpdate(state_->context, bytes.data(), std::min(kPortion, bytes.size())) == 1);
 }
 std::string Sha256::finish() {
   std::string out(SHA256_DIGEST_LENGTH, '\0');

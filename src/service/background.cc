@@ -1,7 +1,5 @@
 #include "service/background.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
@@ -192,8 +190,7 @@ void Background::State::deliver() {
 
 void Background::State::work() {
   const InRole role(ThreadRole::kHelper);
-  if (options.nice != 0) setpriority(PRIO_PROCESS, 0, options.nice);  // Linux: of this thread alone
-  ask_for_slice(options.nice > 0 ? kLongWorkSlice : kComputeSlice);
+  options.nice > 0 ? become_long_worker(options.nice) : ask_for_slice(kComputeSlice);
   take_arena();
   std::unique_lock lock(mutex);
   while (true) {

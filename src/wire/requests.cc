@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "base/limits.h"
 
@@ -10,9 +11,12 @@ namespace {
 
 constexpr std::size_t kPromptPointsMax = 32'768, kSaltBytesMax = 256, kMessagesMax = 4096;
 
-std::size_t count_points(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+/// Whether `text` has so many code points at most.
+bool has_points_at_most(std::string_view text, std::size_t most) {
+  constexpr std::size_t kBytesOfPoint = 4;
+  return text.size() <= kBytesOfPoint * most &&
+         std::cmp_less_equal(
+             std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }), most);
 }
 
 /// Fields that every route understands.
@@ -215,8 +219,8 @@ std::expected<InferenceRequest, Refused> read_inference(const boost::json::objec
     f.violation("prompt", fmt::format("length(1..={})", kPromptPointsMax),
                 "exactly one of prompt and messages is required");
   } else if (prompt) {
-    const bool fits =
-        prompt->is_string() && !prompt->get_string().empty() && count_points(prompt->get_string()) <= kPromptPointsMax;
+    const bool fits = prompt->is_string() && !prompt->get_string().empty() &&
+                      has_points_at_most(prompt->get_string(), kPromptPointsMax);
     if (fits)
       r.prompt = std::string(prompt->get_string());
     else
