@@ -81,7 +81,9 @@ struct Connection::Turn final : Exchange {
     end(true);
   }
   [[nodiscard]] std::size_t unsent() const override {
-    return connection ? connection->out_.size() + connection->sending_.size() - connection->sent_ : 0;
+    if (!connection) return 0;
+    const Connection& c = *connection;
+    return c.out_.size() + c.sending_.size() - c.sent_ + c.encrypted_unsent();
   }
   [[nodiscard]] bool alive() const override { return connection != nullptr; }
   void abort() override {
@@ -108,7 +110,7 @@ Connection::Connection(std::shared_ptr<HttpServer::Impl> server, tcp::socket soc
       write_timer_(socket.get_executor()),
       event_(socket.get_executor()) {
   if (tls_)
-    secure_ = std::make_unique<ssl::stream<tcp::socket>>(std::move(socket), tls_->state().people);
+    secure_ = std::make_unique<ssl::stream<Outbox>>(std::move(socket), tls_->state().people);
   else
     plain_ = std::make_unique<tcp::socket>(std::move(socket));
   server_->connections.emplace(id_, this);
@@ -500,6 +502,7 @@ void Connection::queue(std::string_view bytes) {
 void Connection::pump() {
   assert_may_serve();
   while (!writing_ && !closed_) {
+    if (encrypted_unsent() > 0) return wait_until_sent();
     if (sent_ == sending_.size()) {
       sending_.clear();
       sent_ = 0;
@@ -511,22 +514,16 @@ void Connection::pump() {
     }
     if (fault()) return close();
     const auto bytes = asio::buffer(sending_.data() + sent_, sending_.size() - sent_);
-    error_code problem = asio::error::would_block;
-    if (plain_) {
-      const std::size_t n = plain_->write_some(bytes, problem);
-      sent_ += n;
-      if (!problem && n >= kTellDrained) later([](Connection& c) { c.drained(); });
-      if (!problem) continue;
-    }
+    error_code problem;
+    const std::size_t taken = plain_ ? plain_->write_some(bytes, problem) : secure_->write_some(bytes, problem);
+    sent_ += taken;
+    if (!problem && taken >= kTellDrained) later([](Connection& c) { c.drained(); });
+    if (!problem) continue;
     writing_ = true;
     // Nobody who writes expects the connection to close inside.
-    if (problem != asio::error::would_block && problem != asio::error::try_again)
+    if (secure_ || (problem != asio::error::would_block && problem != asio::error::try_again))
       return later([](Connection& c) { c.close(); });
-    write_timer_.expires_after(server_->options.write_timeout);
-    write_timer_.async_wait([weak = weak_from_this()](const error_code& expired) {
-      const auto self = weak.lock();
-      if (!expired && self) self->close();
-    });
+    watch_write();
     auto written = [self = shared_from_this()](const error_code& failed, std::size_t n) {
       self->writing_ = false;
       self->write_timer_.cancel();
@@ -539,17 +536,45 @@ void Connection::pump() {
         self->close();
       }
     };
-    if (plain_)
-      plain_->async_write_some(bytes, std::move(written));
-    else
-      secure_->async_write_some(bytes, std::move(written));
+    plain_->async_write_some(bytes, std::move(written));
   }
+}
+
+/// The peer has to take something before long.
+void Connection::watch_write() {
+  write_timer_.expires_after(server_->options.write_timeout);
+  write_timer_.async_wait([weak = weak_from_this()](const error_code& expired) {
+    const auto self = weak.lock();
+    if (!expired && self) self->close();
+  });
+}
+
+/// What is encrypted goes out before anything else is.
+void Connection::wait_until_sent() {
+  writing_ = true;
+  watch_write();
+  secure_->next_layer().on_sent([weak = weak_from_this()](const error_code& failed) {
+    const auto self = weak.lock();
+    if (!self || self->closed_) return;
+    if (failed) return self->close();
+    try {
+      self->watch_write();
+      if (self->encrypted_unsent() > 0) return;
+      self->writing_ = false;
+      self->write_timer_.cancel();
+      self->secure_->next_layer().on_sent(nullptr);
+      self->pump();
+      self->drained();
+    } catch (const std::exception&) {  // of memory: what is left would never be sent
+      self->close();
+    }
+  });
 }
 
 /// Whoever held back until everything was sent may go on.
 void Connection::drained() {
   const auto turn = turn_;
-  if (sent_ != sending_.size() || !out_.empty() || !turn || !turn->on_drain) return;
+  if (!turn || !turn->on_drain || turn->unsent() > 0) return;
   const auto told = turn->on_drain;  // a copy: the call may end the turn
   told();
 }

@@ -14,6 +14,7 @@
 
 #include "net/asio.h"
 #include "net/http_server.h"
+#include "net/outbox.h"
 #include "net/tls_state.h"
 
 namespace llorch::net {
@@ -74,7 +75,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   struct Turn;  // one request and its answer
   using Parser = http::request_parser<http::string_body>;
 
-  tcp::socket& socket() { return plain_ ? *plain_ : secure_->next_layer(); }
+  tcp::socket& socket() { return plain_ ? *plain_ : secure_->next_layer().socket(); }
+  [[nodiscard]] std::size_t encrypted_unsent() const { return secure_ ? secure_->next_layer().waiting() : 0; }
   [[nodiscard]] bool fault() const { return server_->options.fault && server_->options.fault(); }
   void known();
   void gone();
@@ -99,6 +101,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void refuse(const Error& error);
   void queue(std::string_view bytes);
   void pump();
+  void wait_until_sent();
+  void watch_write();
   void drained();
   void later(void (*what)(Connection&));
   void turn_done(bool close_after);
@@ -109,7 +113,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::shared_ptr<TlsServer> tls_;  // as it was when the connection was made
   std::shared_ptr<const std::string> certificate_;
   std::unique_ptr<tcp::socket> plain_;
-  std::unique_ptr<ssl::stream<tcp::socket>> secure_;
+  std::unique_ptr<ssl::stream<Outbox>> secure_;
   asio::steady_timer timer_, write_timer_, event_;
   std::string in_, out_, sending_;
   std::array<char, 16u << 10> bytes_;  // where a read puts what comes
