@@ -22,6 +22,7 @@
 #include "service/background.h"
 #include "service/broadcast.h"
 #include "service/front.h"
+#include "queen/worker_feeds.h"
 #include "service/job_desk.h"
 
 namespace llorch::queen {
@@ -51,6 +52,7 @@ class Queen {
   [[nodiscard]] const HiveTable& hives() const { return hives_; }
   [[nodiscard]] HiveCalls& calls() { return calls_; }
   [[nodiscard]] Placer& placer() { return placer_; }
+  [[nodiscard]] WorkerFeeds& feeds() { return feeds_; }
   [[nodiscard]] const WaitingLine& line() const { return placer_.line(); }
   [[nodiscard]] Admission& admission() { return admission_; }
   [[nodiscard]] Intake& intake() { return intake_; }
@@ -110,6 +112,7 @@ class Queen {
   service::Signal changed_;  // something that decisions look at
   HiveTable hives_;
   HiveCalls calls_;
+  WorkerFeeds feeds_{loop_};
   LocalHive local_;
   Placer placer_;
   Admission admission_;

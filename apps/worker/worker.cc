@@ -37,6 +37,7 @@ Worker::Worker(net::EventLoop& loop, ServeOptions options)
       idempotency_(std::make_shared<IdempotencyStore>(limits::kIdempotencyBytesMax)),
       engine_(loop, options_.engine),
       runner_(runner_parts()),
+      feeds_(loop, jobs_, [this](const job::JobPtr& j) { runner_.disconnected(j); }),
       intake_(intake_parts()),
       health_(loop, limits::kHealthPatience),
       hive_(loop, front_,
@@ -84,7 +85,10 @@ Lifecycle::Parts Worker::lifecycle_parts() {
           std::chrono::milliseconds(options_.shutdown_timeout_ms),
           [this] { engine_.request_stop(); },
           [this](std::function<void()> then) { admission_.when_none_is_taken(loop_, std::move(then)); },
-          [this] { front_.server().stop_accepting(); },
+          [this] {
+            feeds_.close();
+            front_.server().stop_accepting();
+          },
           [this](std::function<void()> then) { front_.server().when_no_connections(std::move(then)); },
           [this] {
             runner_.fail_all({ErrorCode::kCancelled, "the request was cancelled"});

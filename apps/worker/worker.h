@@ -11,6 +11,7 @@
 
 #include "job/registry.h"
 #include "service/front.h"
+#include "service/job_feed.h"
 #include "service/job_routes.h"
 #include "wire/requests.h"
 #include "worker/admission.h"
@@ -59,6 +60,7 @@ class Worker {
   [[nodiscard]] const LoadedModel& loaded() const { return engine_.model(); }
   [[nodiscard]] net::EventLoop& loop() { return loop_; }
   [[nodiscard]] job::Registry& jobs() { return jobs_; }
+  [[nodiscard]] service::JobFeeds& feeds() { return feeds_; }
   [[nodiscard]] Metrics& metrics() { return metrics_; }
   [[nodiscard]] service::Router& router() { return front_.router(); }
   [[nodiscard]] Admission& admission() { return admission_; }
@@ -102,6 +104,7 @@ class Worker {
   std::shared_ptr<IdempotencyStore> idempotency_;
   EngineHost engine_;
   JobRunner runner_;
+  service::JobFeeds feeds_;
   Intake intake_;
   HealthProbe health_;
   std::string stuck_;  // of the last look, for heartbeats

@@ -10,19 +10,6 @@ namespace {
 
 constexpr std::size_t kJsonBytesMax = 1u << 20;  // of an answer or an event: it is parsed on the loop
 
-net::ClientRequest request_to(const Peer& peer, Asked asked) {
-  net::ClientRequest r;
-  r.method = std::move(asked.method);
-  r.url = peer.base.below(asked.path);
-  r.tls_name = peer.tls_name;
-  r.headers = std::move(asked.headers);
-  r.idle_timeout = asked.idle_timeout;
-  if (!asked.body.empty()) r.headers.add("Content-Type", "application/json");
-  r.body = std::move(asked.body);
-  if (!peer.token.empty()) r.headers.add("Authorization", "Bearer " + peer.token);
-  return r;
-}
-
 /// Nothing is null; what is no JSON is an error.
 Result<boost::json::value> parse(std::string_view text) {
   if (text.empty()) return boost::json::value();
@@ -35,6 +22,19 @@ Result<boost::json::value> parse(std::string_view text) {
 boost::json::value parse_refusal(std::string_view text) { return parse(text).value_or(boost::json::value()); }
 
 }  // namespace
+
+net::ClientRequest request_to(const Peer& peer, Asked asked) {
+  net::ClientRequest r;
+  r.method = std::move(asked.method);
+  r.url = peer.base.below(asked.path);
+  r.tls_name = peer.tls_name;
+  r.headers = std::move(asked.headers);
+  r.idle_timeout = asked.idle_timeout;
+  if (!asked.body.empty()) r.headers.add("Content-Type", "application/json");
+  r.body = std::move(asked.body);
+  if (!peer.token.empty()) r.headers.add("Authorization", "Bearer " + peer.token);
+  return r;
+}
 
 Result<Peer> make_peer(std::string_view url, std::string token, std::string_view tls_name) {
   LLORCH_TRY(net::Url base, net::parse_url(url));

@@ -10,6 +10,9 @@
 
 namespace llorch::service {
 
+/// Of a request that makes a job: where its events are to go (job_feed.h, remote_feed.h).
+inline constexpr const char* kFeedHeader = "X-Llorch-Feed";
+
 /// Where a daemon is, and what it is shown.
 struct Peer {
   net::Url base;
@@ -33,6 +36,8 @@ struct JsonAnswer {
   net::Headers headers;
 };
 
+/// The request with the peer's address and key.
+[[nodiscard]] net::ClientRequest request_to(const Peer& peer, Asked asked);
 /// Errors: kIo when there is no answer, or none that can be read.
 [[nodiscard]] Step<JsonAnswer> ask(const FlowPtr& flow, const Peer& peer, Asked asked);
 /// The error that an answer carries; nothing for 2xx.

@@ -56,14 +56,17 @@ class Mock {
   [[nodiscard]] std::int64_t sent() const { return sent_; }
   void end_all() {
     for (Stream& s : streams_)
-      if (s.exchange->alive()) {
+      if (alive(s)) {
         ++s.seq;
-        s.exchange->write(
-            net::sse_frame(static_cast<std::uint64_t>(s.seq), "end",
-                           fmt::format(R"({{"type":"end","seq":{},"tokens_out":{}}})", s.seq, s.seq - 2)) +
-            "data: [DONE]\n\n");
+        say(s, "end", fmt::format(R"({{"type":"end","seq":{},"tokens_out":{}}})", s.seq, s.seq - 2));
+        if (!s.exchange) {
+          say(s, "done", "{}");
+          continue;
+        }
+        s.exchange->write("data: [DONE]\n\n");
         s.exchange->finish();
       }
+    flush();
     streams_.clear();
   }
   [[nodiscard]] std::size_t open() const { return streams_.size(); }
@@ -71,9 +74,26 @@ class Mock {
 
  private:
   struct Stream {
-    net::ExchangePtr exchange;
+    net::ExchangePtr exchange;  // null: on the feed
     int seq = 0, index = 0;
+    std::string number;  // on the feed
   };
+  [[nodiscard]] bool alive(const Stream& s) const { return s.exchange ? s.exchange->alive() : feed_ && feed_->alive(); }
+  void say(const Stream& s, const char* type, const std::string& json) {
+    if (s.exchange)
+      s.exchange->write(net::sse_frame(static_cast<std::uint64_t>(s.seq), type, json));
+    else
+      batch_ += fmt::format("id: {}/{}\nevent: {}\ndata: {}\n\n", s.number, s.seq, type, json);
+  }
+  /// As a worker does: what many jobs say in one step goes out at once.
+  void flush() {
+    if (feed_ && !batch_.empty()) feed_->write(std::exchange(batch_, {}));
+  }
+  void begin(Stream s) {
+    say(s, "started",
+        R"({"type":"started","seq":1,"model":"builtin:haiku","started_at":"2026-01-01T00:00:00.000Z","correlation_id":"c","seed":1,"params":{}})");
+    streams_.push_back(std::move(s));
+  }
   void answer(const net::Request& r, const net::ExchangePtr& e) {
     const std::string& path = r.target.path;
     if (path == "/v1/capabilities")
@@ -84,23 +104,30 @@ class Mock {
            {}});
     if (path == "/v1/inference" && r.method == "POST") {
       const int id = ++jobs_;
-      return e->send(
+      const auto feed = r.headers.get("X-Llorch-Feed");
+      e->send(
           {202,
            "application/json",
            fmt::format(
-               R"({{"job_id":"job-{0}","sse_url":"/v1/inference/{0}/stream","status":"queued","queue_position":0}})",
-               id),
+               R"({{"job_id":"job-{0}","sse_url":"/v1/inference/{0}/stream","status":"queued","queue_position":0,"fed":{1}}})",
+               id, feed.has_value()),
            {}});
+      if (feed) begin({nullptr, 1, 0, feed->substr(feed->find('/') + 1)}), flush();
+      return;
+    }
+    if (path == "/v1/feed") {
+      net::Response head;
+      head.content_type = "text/event-stream";
+      e->start(std::move(head));
+      e->write(net::sse_frame(0, "feed", R"({"feed_id":"f"})"));
+      feed_ = e;
+      return;
     }
     if (!path.ends_with("/stream")) return e->send({200, "application/json", "{}", {}});
     net::Response head;
     head.content_type = "text/event-stream";
     e->start(std::move(head));
-    Stream s{e, 1, 0};
-    e->write(net::sse_frame(
-        1, "started",
-        R"({"type":"started","seq":1,"model":"builtin:haiku","started_at":"2026-01-01T00:00:00.000Z","correlation_id":"c","seed":1,"params":{}})"));
-    streams_.push_back(std::move(s));
+    begin({e, 1, 0, {}});
   }
   /// Ten groups of streams take turns, so that tokens do not come in one burst.
   void tick() {
@@ -109,13 +136,14 @@ class Mock {
     if (talking)
       for (std::size_t i = static_cast<std::size_t>(group_); i < streams_.size(); i += kGroups) {
         Stream& s = streams_[i];
-        if (!s.exchange->alive()) continue;
+        if (!alive(s)) continue;
         ++sent_;
         ++s.seq;
-        s.exchange->write(net::sse_frame(static_cast<std::uint64_t>(s.seq), "token",
-                                         fmt::format(R"({{"type":"token","seq":{},"t":"{:.1f}","i":{},"token_id":{}}})",
-                                                     s.seq, now_us(), s.index++, 1234)));
+        say(s, "token",
+            fmt::format(R"({{"type":"token","seq":{},"t":"{:.1f}","i":{},"token_id":{}}})", s.seq, now_us(), s.index++,
+                        1234));
       }
+    flush();
     due_ += std::chrono::microseconds(1'000'000 / (f_.rate * kGroups));
     timer_ = loop_.after(std::max(Clock::duration(0), due_ - Clock::now()), [this] { tick(); });
   }
@@ -124,6 +152,8 @@ class Mock {
   const RelayBenchFlags& f_;
   std::unique_ptr<net::HttpServer> server_;
   std::vector<Stream> streams_;
+  net::ExchangePtr feed_;
+  std::string batch_;
   net::EventLoop::Timer timer_;
   Clock::time_point due_ = Clock::now();
   int jobs_ = 0, group_ = 0;

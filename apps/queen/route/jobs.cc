@@ -80,15 +80,20 @@ service::Step<service::JsonAnswer> ask_worker(const FlowPtr& flow, Queen& q, con
 }
 
 /// The worker's stream to its end. One that hangs, or whose machine does, is given up; a stream that pauses is not.
+/// `place`: where the worker has put the job on its feed.
 service::Step<bool> follow_worker(const FlowPtr& flow, Queen& q, const Placed& at, std::string url,
-                                  service::OnEvent on_event, service::OnLine on_line) {
+                                  service::RemoteFeed::PlacePtr place, service::OnEvent on_event,
+                                  service::OnLine on_line) {
   const auto pulse = std::make_shared<Pulse>();
   const service::OnLine on_any = [pulse, on_line = std::move(on_line)](std::string_view type, const std::string& json) {
     pulse->beat();
     return on_line(type, json);
   };
-  Call<bool> call = [worker = at.worker, url = std::move(url), on_event = std::move(on_event), on_any](
-                        const FlowPtr& inner) mutable { return service::follow(inner, worker, url, on_event, on_any); };
+  Call<bool> call = [worker = at.worker, url = std::move(url), place = std::move(place), on_event = std::move(on_event),
+                     on_any](const FlowPtr& inner) mutable {
+    return place ? service::follow(inner, place, on_event, on_any)
+                 : service::follow(inner, worker, url, on_event, on_any);
+  };
   return watched<bool>(flow, q.watch_worker(at, pulse), std::move(call));
 }
 
@@ -103,10 +108,11 @@ std::string worker_body(const InferOrder& o, bool has_template) {
 }
 
 Procedure send(FlowPtr flow, Queen& q, Placed at, std::shared_ptr<InferOrder> o, std::string correlation_id,
-               service::Step<service::JsonAnswer>::Done done) {
+               std::string feed, service::Step<service::JsonAnswer>::Done done) {
   service::Asked asked("POST", "/v1/inference", o->text);
   asked.headers.add("X-Correlation-Id", correlation_id);
   if (!o->deadline.header.empty()) asked.headers.add("X-Deadline", o->deadline.header);
+  if (!feed.empty()) asked.headers.add(service::kFeedHeader, feed);
   auto first = ask_worker(flow, q, at, asked);
   auto answer = co_await first;
   if (answer && !o->prompt.empty() && !o->raw)
@@ -132,8 +138,10 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
   t->narrate("dispatch", fmt::format("sending the prompt to {} on {}", at.worker_id, at.hive_id),
              {{"worker_id", at.worker_id}, {"hive_id", at.hive_id}, {"model_ref", o->wanted.model}});
   const std::string correlation_id = t->job->options.correlation_id;
+  WorkerFeeds::Ticket ticket = q.feeds().enter(at.worker);
+  const std::string feed = ticket.place ? ticket.place->header() : "";
   service::Step<service::JsonAnswer> sending{flow, [&](service::Step<service::JsonAnswer>::Done then) -> std::any {
-                                               send(flow, q, at, o, correlation_id, std::move(then));
+                                               send(flow, q, at, o, correlation_id, feed, std::move(then));
                                                return {};
                                              }};
   const auto made = co_await sending;
@@ -179,8 +187,10 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
     ++reply->tokens;
     return true;
   };
+  const auto* fed = object->if_contains("fed");
+  if (!fed || *fed != true) ticket.place = nullptr;
   q.metrics().connections.Increment();
-  auto following = follow_worker(flow, q, at, *url, on_event, on_line);
+  auto following = follow_worker(flow, q, at, *url, ticket.place, on_event, on_line);
   const auto followed = co_await following;
   q.metrics().connections.Decrement();
   if (!followed) {

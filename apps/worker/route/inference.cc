@@ -102,9 +102,14 @@ void submit(Worker& w, const PromptRequestPtr& r, Prepared<wire::InferenceReques
   if (!w.runner().run(job, std::move(one), *r, p.request.deadline_ms)) return;
   net::Response response;
   response.status = 202;
-  response.body = boost::json::serialize(service::created(*job, kPrefix, w.admission().waiting()));
+  boost::json::object made = service::created(*job, kPrefix, w.admission().waiting());
+  response.body = boost::json::serialize(made);
   name_ignored(p.request, response.headers);
   r->answered(job->id, response);
+  if (w.feeds().attach(*c, job)) {
+    made["fed"] = true;
+    response.body = boost::json::serialize(made);
+  }
   c->reply(std::move(response));
 }
 
@@ -113,6 +118,7 @@ void submit(Worker& w, const PromptRequestPtr& r, Prepared<wire::InferenceReques
 void add_route_inference(Worker& w) {
   using service::Scope;
   w.router().route_by_head<Scope::kInfer>("POST", "/v1/inference", prepare_and_submit(w, prepare, submit));
+  w.feeds().add_route(w.router());
   service::add_job_routes(w.router(), w.loop(), w.jobs(),
                           {.prefix = kPrefix,
                            .cancel = [&w](const job::JobPtr& j) { w.runner().cancel(j); },
