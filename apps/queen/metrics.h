@@ -23,7 +23,7 @@ class Metrics {
   void request_ended(const std::string& outcome) { requests_.with({{"outcome", outcome}}).Increment(); }
   void dispatched(const std::string& outcome) { dispatched_.with({{"outcome", outcome}}).Increment(); }
   service::JobMeter jobs{meter_, "queen", {"before_compute", "queued", "operation"}};
-  prometheus::Counter &started, &canceled, &rejected, &backpressure, &evictions;
+  prometheus::Counter &started, &canceled, &rejected, &backpressure, &evictions, &fed;
   prometheus::Gauge &connections, &hives_online, &bodies_bytes;
   prometheus::Histogram& scheduling_ms;
 };

@@ -33,6 +33,9 @@ class Served {
   }
   void wait_ready() { ready_.wait(); }
   [[nodiscard]] int port() const { return port_; }
+  void shutdown() {
+    loop_.post([this] { worker_->shutdown("the test"); });
+  }
   /// Waits until the worker has ended its loop; its exit code.
   [[nodiscard]] int wait_end() {
     thread_.join();

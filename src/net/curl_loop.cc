@@ -1,10 +1,11 @@
 #include "net/curl_loop.h"
 
-#include <fcntl.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include <boost/asio/posix/stream_descriptor.hpp>
+#include <array>
 #include <exception>
+#include <system_error>
 
 namespace llorch::net {
 namespace {
@@ -22,18 +23,10 @@ void set(CURLM* multi, CURLMoption option, Value value) {
 
 }  // namespace
 
-struct CurlLoop::Socket {
-  Socket(asio::io_context& io, curl_socket_t fd, bool ours) : descriptor(io, fd), owned(ours) {}
-  ~Socket() {
-    if (!owned && descriptor.is_open()) descriptor.release();
-  }
-  asio::posix::stream_descriptor descriptor;
-  bool owned;      // else it is curl's own, which closes it itself
-  int wanted = 0;  // CURL_POLL_IN and CURL_POLL_OUT, as bits
-  bool waiting_in = false, waiting_out = false;
-};
-
-CurlLoop::CurlLoop(asio::io_context& io) : io_(io), timer_(io) {
+CurlLoop::CurlLoop(asio::io_context& io) : io_(io), ready_(io), timer_(io) {
+  const int fd = epoll_create1(EPOLL_CLOEXEC);
+  if (fd < 0) throw std::system_error(errno, std::generic_category(), "epoll_create1");
+  ready_.assign(fd);
   static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
   multi_ = ready == CURLE_OK ? curl_multi_init() : nullptr;
   if (!multi_) throw std::bad_alloc();
@@ -50,6 +43,7 @@ CurlLoop::~CurlLoop() {
 }
 
 bool CurlLoop::add(const std::shared_ptr<Transfer>& transfer) {
+  wait();
   Place& place = places_[transfer->destination()];
   if (!place.waiting.empty() || place.connecting.size() >= kConnectingMax) {
     running_.emplace(transfer.get(), transfer);
@@ -69,9 +63,6 @@ bool CurlLoop::begin(Transfer& transfer) {
   CURL* easy = transfer.handle();
   curl_easy_setopt(easy, CURLOPT_PRIVATE, &transfer);
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, &CurlLoop::open_socket);
-  curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, this);
-  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, &CurlLoop::close_socket);
-  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, this);
   curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, kIdleSecondsMax);
   return curl_multi_add_handle(multi_, easy) == CURLM_OK;
 }
@@ -120,72 +111,56 @@ void CurlLoop::has_news(Transfer& transfer) {
   if (it != running_.end()) news_.push_back(it->second);
 }
 
-curl_socket_t CurlLoop::open_socket(void* self, curlsocktype, curl_sockaddr* address) {
-  auto& loop = *static_cast<CurlLoop*>(self);
+curl_socket_t CurlLoop::open_socket(void*, curlsocktype, curl_sockaddr* address) {
   const int fd = socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, address->protocol);
-  if (fd < 0) return CURL_SOCKET_BAD;
-  try {
-    loop.sockets_.insert_or_assign(fd, std::make_shared<Socket>(loop.io_, fd, true));
-  } catch (const std::exception&) {
-    close(fd);
-    return CURL_SOCKET_BAD;
-  }
-  return fd;
+  return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
-int CurlLoop::close_socket(void* self, curl_socket_t fd) {
-  auto& loop = *static_cast<CurlLoop*>(self);
-  const auto it = loop.sockets_.find(fd);
-  if (it == loop.sockets_.end()) return close(fd);
-  const std::shared_ptr<Socket> socket = it->second;
-  loop.sockets_.erase(it);
-  socket->wanted = 0;
-  error_code ignored;
-  (void)socket->descriptor.close(ignored);
-  return 0;
-}
-
+/// The descriptor is curl's, which closes it when it likes, and not always tells: nothing of ours may hold its number.
+/// What the system watches goes with what it stands for.
 int CurlLoop::watch_socket(CURL*, curl_socket_t fd, int what, void* self, void*) {
-  auto& loop = *static_cast<CurlLoop*>(self);
-  auto it = loop.sockets_.find(fd);
+  const int poll = static_cast<CurlLoop*>(self)->ready_.native_handle();
+  epoll_event event{};
+  event.data.fd = fd;
   if (what == CURL_POLL_REMOVE) {
-    if (it == loop.sockets_.end()) return 0;
-    it->second->wanted = 0;
-    error_code ignored;
-    (void)it->second->descriptor.cancel(ignored);
-    if (!it->second->owned) loop.sockets_.erase(it);
+    (void)epoll_ctl(poll, EPOLL_CTL_DEL, fd, &event);  // one that curl has closed is watched no longer
     return 0;
   }
+  event.events = ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0U) | ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0U);
+  if (epoll_ctl(poll, EPOLL_CTL_MOD, fd, &event) == 0) return 0;
+  return errno == ENOENT && epoll_ctl(poll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -1;
+}
+
+/// Without memory for it the next transfer or timer begins it.
+void CurlLoop::wait() noexcept {
+  if (waits_) return;
   try {
-    if (it == loop.sockets_.end()) it = loop.sockets_.emplace(fd, std::make_shared<Socket>(loop.io_, fd, false)).first;
-    loop.watch(it->second, what);
+    ready_.async_wait(asio::posix::descriptor_base::wait_read, [weak = weak_from_this()](const error_code& problem) {
+      const auto self = weak.lock();
+      if (!self || problem) return;
+      self->waits_ = false;
+      const std::shared_ptr<void> again(nullptr, [&self](void*) { self->wait(); });  // also when somebody throws
+      self->serve_ready();
+    });
+    waits_ = true;
   } catch (const std::exception&) {
-    return -1;
   }
-  return 0;
 }
 
-void CurlLoop::watch(const std::shared_ptr<Socket>& socket, int what) {
-  socket->wanted = what & CURL_POLL_INOUT;
-  if ((what & CURL_POLL_IN) != 0) wait(socket, CURL_POLL_IN);
-  if ((what & CURL_POLL_OUT) != 0) wait(socket, CURL_POLL_OUT);
-}
-
-void CurlLoop::wait(const std::shared_ptr<Socket>& socket, int event) {
-  const bool in = event == CURL_POLL_IN;
-  bool& waiting = in ? socket->waiting_in : socket->waiting_out;
-  if (std::exchange(waiting, true)) return;
-  const auto kind = in ? asio::posix::descriptor_base::wait_read : asio::posix::descriptor_base::wait_write;
-  socket->descriptor.async_wait(kind, [weak = weak_from_this(), socket, in, event](const error_code& problem) {
-    (in ? socket->waiting_in : socket->waiting_out) = false;
-    const auto self = weak.lock();
-    if (!self || (socket->wanted & event) == 0 || !socket->descriptor.is_open()) return;
-    if (problem != asio::error::operation_aborted) {
-      self->act(socket->descriptor.native_handle(), in ? CURL_CSELECT_IN : CURL_CSELECT_OUT);
-      if ((socket->wanted & event) == 0 || !socket->descriptor.is_open()) return;
-    }
-    self->wait(socket, event);  // also where curl took back what it then asked for again
-  });
+/// What is not served now is ready still the next time.
+void CurlLoop::serve_ready() {
+  constexpr std::chrono::milliseconds kTurn{2};
+  std::array<epoll_event, 64> events{};
+  const int n = epoll_wait(ready_.native_handle(), events.data(), static_cast<int>(events.size()), 0);
+  const auto end = Clock::now() + kTurn;
+  for (int i = 0; i < n && Clock::now() < end; ++i) {
+    const auto& e = events[static_cast<std::size_t>(i)];
+    int what = 0;
+    if ((e.events & (EPOLLIN | EPOLLHUP)) != 0) what |= CURL_CSELECT_IN;
+    if ((e.events & EPOLLOUT) != 0) what |= CURL_CSELECT_OUT;
+    if ((e.events & EPOLLERR) != 0) what |= CURL_CSELECT_ERR;
+    act(e.data.fd, what);
+  }
 }
 
 int CurlLoop::set_timer(CURLM*, long milliseconds, void* self) {
@@ -194,7 +169,10 @@ int CurlLoop::set_timer(CURLM*, long milliseconds, void* self) {
     if (milliseconds < 0) return loop.timer_.cancel(), 0;
     loop.timer_.expires_after(std::chrono::milliseconds(milliseconds));
     loop.timer_.async_wait([weak = loop.weak_from_this()](const error_code& problem) {
-      if (const auto alive = weak.lock(); alive && !problem) alive->act(CURL_SOCKET_TIMEOUT, 0);
+      const auto alive = weak.lock();
+      if (!alive || problem) return;
+      alive->wait();
+      alive->act(CURL_SOCKET_TIMEOUT, 0);
     });
   } catch (const std::exception&) {
     return -1;

@@ -1,13 +1,14 @@
 // libcurl's multi interface on the event loop: curl says which sockets and times it waits for, the loop tells it when.
 //
-// For the files of this module only. Everything happens on the loop's thread. curl opens and closes its sockets through
-// us, so that a descriptor is never watched after it was closed. What a transfer brings is kept by its owner while curl
-// runs and told afterwards (Transfer::deliver): no callback of ours' users runs inside curl, where handles must neither
-// be added nor removed.
+// For the files of this module only. Everything happens on the loop's thread. Sockets are curl's, which opens and
+// closes them; an epoll instance watches them, and the loop watches that. What a transfer brings is kept by its owner
+// while curl runs and told afterwards (Transfer::deliver): no callback of ours' users runs inside curl, where handles
+// must neither be added nor removed.
 #pragma once
 
 #include <curl/curl.h>
 
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <list>
 #include <memory>
 #include <string>
@@ -54,13 +55,11 @@ class CurlLoop : public std::enable_shared_from_this<CurlLoop> {
   [[nodiscard]] bool idle() const { return running_.empty(); }
 
  private:
-  struct Socket;
   static curl_socket_t open_socket(void* self, curlsocktype purpose, curl_sockaddr* address);
-  static int close_socket(void* self, curl_socket_t fd);
   static int watch_socket(CURL* easy, curl_socket_t fd, int what, void* self, void* unused);
   static int set_timer(CURLM* multi, long milliseconds, void* self);
-  void watch(const std::shared_ptr<Socket>& socket, int what);
-  void wait(const std::shared_ptr<Socket>& socket, int event);
+  void wait() noexcept;
+  void serve_ready();
   void act(curl_socket_t fd, int events);
   void tell();
   [[nodiscard]] bool begin(Transfer& transfer);
@@ -72,9 +71,10 @@ class CurlLoop : public std::enable_shared_from_this<CurlLoop> {
     std::list<std::weak_ptr<Transfer>> waiting;
   };
   asio::io_context& io_;
-  CURLM* multi_;
+  CURLM* multi_ = nullptr;
+  asio::posix::stream_descriptor ready_;  // an epoll instance: readable where one of its sockets is ready
+  bool waits_ = false;
   asio::steady_timer timer_;
-  std::unordered_map<curl_socket_t, std::shared_ptr<Socket>> sockets_;
   std::unordered_map<const Transfer*, std::shared_ptr<Transfer>> running_;
   std::unordered_map<std::string, Place> places_;
   std::vector<std::shared_ptr<Transfer>> news_;

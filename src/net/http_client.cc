@@ -188,7 +188,12 @@ void Call::State::connect(const std::vector<std::string>& found) {
     pinned.pop_back();
     append(addresses, pinned);
   }
-  const auto ready = loop_impl.curl_loop();
+  std::shared_ptr<CurlLoop> ready;
+  try {
+    ready = loop_impl.curl_loop();
+  } catch (const std::exception& e) {  // of memory, or of descriptors
+    return end(fail(ErrorCode::kInternal, "the call has failed: {}", e.what()));
+  }
   curl = ready;
   constexpr std::chrono::seconds kOthersConnect{60};
   arm(kOthersConnect);

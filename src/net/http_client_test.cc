@@ -6,6 +6,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <array>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -123,6 +125,57 @@ class Dripping {
   std::uint16_t port_ = 0;
   std::thread thread_;
 };
+
+/// A place whose queue of connections is full: whoever connects there waits.
+class Unreachable {
+ public:
+  Unreachable() : listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), port_(listen_on_loopback(listener_, 0)) {
+    sockaddr_in a{};
+    a.sin_family = AF_INET, a.sin_addr.s_addr = htonl(INADDR_LOOPBACK), a.sin_port = htons(port_);
+    for (const Descriptor& d : inside_) (void)connect(d.number(), reinterpret_cast<sockaddr*>(&a), sizeof a);
+  }
+  [[nodiscard]] ClientRequest request() const {
+    ClientRequest r;
+    r.url = {"127.0.0.1", port_, "/"};
+    return r;
+  }
+
+ private:
+  static Descriptor stranger() { return Descriptor(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)); }
+  Descriptor listener_;
+  std::uint16_t port_;
+  std::array<Descriptor, 3> inside_{stranger(), stranger(), stranger()};
+};
+
+// curl closes the sockets of such calls without a word: their numbers are others' from then on.
+TEST(Client, a_call_that_is_dropped_while_it_connects_harms_nobody) {
+  const Unreachable dead;
+  const Scripted server({"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", ""});
+  EventLoop loop;
+  const auto turn = [&](std::chrono::milliseconds time) {
+    const auto timer = loop.after(time, [&] { loop.stop(); });
+    loop.run();
+  };
+  int good = 0;
+  std::string faults;
+  for (int round = 0; round < 5; ++round) {
+    std::vector<Call> calls;
+    for (int i = 0; i < 5; ++i)
+      calls.push_back(start_call(loop, dead.request(), {.on_head = {}, .on_data = {}, .on_end = [](const Status&) {}}));
+    turn(30ms);
+    calls.clear();
+    turn(1ms);
+    for (int i = 0; i < 6; ++i)
+      calls.push_back(start_call(loop, server.request(),
+                                 {.on_head = {}, .on_data = {}, .on_end = [&](const Status& s) {
+                                    s ? void(++good) : void(faults += s.error().message + "\n");
+                                    if ((good + static_cast<int>(std::ranges::count(faults, '\n'))) % 6 == 0)
+                                      loop.stop();
+                                  }}));
+    turn(5s);
+  }
+  EXPECT_EQ(good, 30) << faults;
+}
 
 TEST(Client, reads_answers_of_every_framing) {
   for (const auto& [head, body] :

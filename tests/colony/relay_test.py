@@ -61,6 +61,50 @@ class Relay(unittest.TestCase):
     def chat(self, headers=None, **more):
         return self.c.call("POST", "/v1/chat/completions", CHAT | more, headers)
 
+    def feed(self, client):
+        order = {"operation": "infer", "model": "builtin:haiku", "prompt": f"client {client}", "max_tokens": 60, "ignore_eos": True, "seed": client, "temperature": 1}
+        events = self.c.job(order)
+        self.assertEqual(events[-1][1], "end", events[-1])
+        return [d["t"] for _, kind, d in events if kind == "token"]
+
+    def fed(self):
+        return int(re.search(r"^llorch_queen_jobs_fed_total (\d+)", self.c.call("GET", "/metrics")[2], re.M)[1])
+
+    def test_many_answers_of_a_worker_come_on_one_stream(self):
+        alone = [self.feed(i) for i in range(12)]
+        self.assertEqual(self.fed(), 0, "one at a time has a stream of its own")
+        together = {}
+
+        def client(i):
+            for _ in range(5):
+                together.setdefault(i, []).append(self.feed(i))
+
+        threads = [threading.Thread(target=client, args=(i,)) for i in range(12)]
+        [t.start() for t in threads], [t.join() for t in threads]
+        for i in range(12):
+            self.assertEqual(together[i], [alone[i]] * 5)
+        self.assertGreater(self.fed(), 10)
+
+    def test_a_worker_that_knows_no_feeds_is_followed_stream_by_stream(self):
+        def says(handler, body):
+            if handler.path == "/v1/feed":
+                asked.append(1)
+                return handler.wfile.write(head(404, "application/json", 2) + b"{}")
+            if handler.command == "POST":
+                made = b'{"job_id":"j","sse_url":"/v1/inference/j/stream"}'
+                return handler.wfile.write(head(202, "application/json", len(made)) + made)
+            together.wait(20)
+            handler.wfile.write(head(200, "text/event-stream") + b'id: 1\nevent: token\ndata: {"type":"token","seq":1,"t":"word"}\n\nid: 2\nevent: end\ndata: {"type":"end","seq":2}\n\ndata: [DONE]\n\n')
+
+        asked, together = [], threading.Barrier(8)
+        self.worker("old", says)
+        ends = []
+        threads = [threading.Thread(target=lambda: ends.append(self.c.infer()[-1][1])) for _ in range(8)]
+        [t.start() for t in threads], [t.join() for t in threads]
+        self.assertEqual(ends, ["end"] * 8)
+        self.assertTrue(asked)
+        self.assertEqual(self.fed(), 0)
+
     def test_a_whole_answer_has_a_limit(self):
         took = []
         self.worker("ant", lambda h: took.append(sends(h, head(200, "application/json"), b" " * MIB, 128)))

@@ -189,6 +189,7 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
   };
   const auto* fed = object->if_contains("fed");
   if (!fed || *fed != true) ticket.place = nullptr;
+  if (ticket.place) q.metrics().fed.Increment();
   q.metrics().connections.Increment();
   auto following = follow_worker(flow, q, at, *url, ticket.place, on_event, on_line);
   const auto followed = co_await following;
