@@ -25,6 +25,7 @@ service::Procedure end_process(service::FlowPtr flow, LocalHive& hive, service::
 
 Status LocalHive::start() {
   if (running()) return {};
+  last_message_.clear();
   const auto on_line = [this](const std::string& line) {
     const auto parsed = json::parse(line, "log");
     const auto message =
@@ -33,6 +34,7 @@ Status LocalHive::start() {
   };
   const auto on_exit = [this](int code) {
     service::log(service::Level::kInfo, "hive_exited", fmt::format("the local hive ended with {}", code));
+    killed_ = code > 128;
     plan_.on_exit(code);
     exited_.notify();
   };

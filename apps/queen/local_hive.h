@@ -28,6 +28,8 @@ class LocalHive {
   void signal(int number) {
     if (running()) process_->signal(number);
   }
+  /// The last one was ended by a signal.
+  [[nodiscard]] bool killed() const { return killed_; }
   [[nodiscard]] const std::string& id() const { return id_; }
   /// What it logged last.
   [[nodiscard]] const std::string& last_message() const { return last_message_; }
@@ -39,6 +41,7 @@ class LocalHive {
  private:
   net::EventLoop& loop_;
   std::string id_, last_message_;
+  bool killed_ = false;
   Plan plan_;
   service::Signal exited_;
   std::unique_ptr<service::Process> process_;

@@ -45,6 +45,7 @@ TEST(LocalHive, is_started_once_and_told_to_end) {
   EXPECT_TRUE(ended);
   EXPECT_FALSE(m.hive.running());
   EXPECT_EQ(m.exits, std::vector<int>{128 + SIGTERM});
+  EXPECT_TRUE(m.hive.killed());
 }
 
 TEST(LocalHive, what_it_said_last_is_kept_and_another_may_follow) {
@@ -60,6 +61,11 @@ TEST(LocalHive, what_it_said_last_is_kept_and_another_may_follow) {
   m.loop.run();
   EXPECT_EQ(m.hive.last_message(), "terminate called") << "a line that is no record of ours";
   EXPECT_EQ(m.started, 2);
+  m.program = {"/bin/true"};
+  ASSERT_TRUE(m.hive.start());
+  m.loop.run();
+  EXPECT_EQ(m.hive.last_message(), "") << "what another one said is no reason of this one's";
+  EXPECT_FALSE(m.hive.killed());
   m.program = {"/no/such/program"};
   EXPECT_FALSE(m.hive.start());
   EXPECT_FALSE(m.hive.running());

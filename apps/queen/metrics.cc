@@ -20,7 +20,8 @@ Metrics::Metrics()
           meter_.counters("admission_backpressure_events_total", "Times that a full queue turned somebody away")
               .with({})),
       evictions(meter_.counters("worker_evictions_total", "Workers stopped to make room for another model").with({})),
-      fed(meter_.counters("jobs_fed_total", "Jobs of workers that were followed on a stream that carries many").with({})),
+      fed(meter_.counters("jobs_fed_total", "Jobs of workers that were followed on a stream that carries many")
+              .with({})),
       connections(meter_.gauges("worker_connections_active", "Streams of workers that are being relayed").with({})),
       hives_online(meter_.gauges("hives_online", "Hives whose heartbeat is fresh").with({})),
       bodies_bytes(meter_.gauges("bodies_bytes", "Bodies of requests, and what waits that was made of them").with({})),

@@ -120,12 +120,14 @@ struct Colony {
   service::Signal changed;
   HiveTable hives;
   HiveCalls calls{gate, hives, changed};
-  LocalHive local{loop, "local", {[] {
-                                    service::ProcessOptions o;
-                                    o.arguments = {"/bin/sleep", "1000"};
-                                    return o;
-                                  },
-                                  [](int) {}}};
+  LocalHive local{loop,
+                  "local",
+                  {[] {
+                     service::ProcessOptions o;
+                     o.arguments = {"/bin/sleep", "1000"};
+                     return o;
+                   },
+                   [](int) {}}};
   Metrics metrics;
   Placer placer{{calls, local, metrics, [] { return std::vector<std::string>(); }, [] { return false; },
                  [](const std::string&) {}},

@@ -15,6 +15,7 @@ using Value = boost::json::value;
 namespace {
 
 constexpr std::chrono::seconds kFirstHeartbeat{15};  // of a worker that its hive says is awake
+constexpr int kKilledMax = 3;                        // hives of our own, while one request waits for one
 
 /// Several operations at once.
 struct Together {
@@ -243,6 +244,7 @@ void replace_silent_hive(Placer& q, const Placement& p) {
 Procedure bring_up(FlowPtr flow, Placer& q, PlacementPtr p, Step<bool>::Done done) {
   LocalHive& local = q.uses().local;
   std::optional<net::Clock::time_point> end;  // of the wait for a hive that was started
+  int killed = 0;
   while (q.hives().responsive().empty()) {
     const HiveEntry* own = q.hives().find(local.id());
     const auto silent = q.hives().online();
@@ -271,7 +273,8 @@ Procedure bring_up(FlowPtr flow, Placer& q, PlacementPtr p, Step<bool>::Done don
                           q.options().hive_start_timeout.count()));
     const auto changed = co_await q.changed().wait(flow, std::chrono::milliseconds(200));
     if (!changed) co_return done(std::unexpected(changed.error()));
-    if (end && !local.running() && q.hives().online().empty())
+    // One that was ended by a signal is worth another try; one that says why it cannot is not.
+    if (end && !local.running() && q.hives().online().empty() && (!local.killed() || ++killed > kKilledMax))
       co_return done(fail(ErrorCode::kNoWorkersAvailable, "the hive did not start: {}", local.last_message()));
   }
   if (end) p->report("hive_awake", fmt::format("the first heartbeat of {} has come", q.hives().responsive()[0]->id));

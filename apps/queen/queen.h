@@ -19,10 +19,10 @@
 #include "queen/membership.h"
 #include "queen/options.h"
 #include "queen/placer.h"
+#include "queen/worker_feeds.h"
 #include "service/background.h"
 #include "service/broadcast.h"
 #include "service/front.h"
-#include "queen/worker_feeds.h"
 #include "service/job_desk.h"
 
 namespace llorch::queen {

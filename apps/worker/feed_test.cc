@@ -66,8 +66,9 @@ struct Caller {
   }
   HeardPtr make(const std::string& header, int seed, int tokens = 20) {
     const auto h = std::make_shared<Heard>();
-    create(gate.flow(), *this, h, header,
-           fmt::format(R"({{"prompt":"x","max_tokens":{},"ignore_eos":true,"temperature":1,"seed":{}}})", tokens, seed));
+    create(
+        gate.flow(), *this, h, header,
+        fmt::format(R"({{"prompt":"x","max_tokens":{},"ignore_eos":true,"temperature":1,"seed":{}}})", tokens, seed));
     until([&] { return !h->url.empty() || h->end; });
     return h;
   }
@@ -132,7 +133,8 @@ TEST(Feed, a_header_that_names_no_feed_of_the_caller_leaves_the_job_its_own_stre
   const auto taken = c.make(first->header(), 1, 200);
   EXPECT_TRUE(taken->fed);
   const std::string id = first->header().substr(0, first->header().find('/'));
-  for (const std::string& header : {first->header(), std::string("feed-x/1"), id, id + "/", id + "/-1", id + "/1x", id + "/99999999999"}) {
+  for (const std::string& header :
+       {first->header(), std::string("feed-x/1"), id, id + "/", id + "/-1", id + "/1x", id + "/99999999999"}) {
     const auto h = c.make(header, 1);
     EXPECT_FALSE(h->fed) << header;
     c.listen(h);

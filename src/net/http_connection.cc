@@ -340,8 +340,8 @@ asio::awaitable<bool> Connection::read_body(Parser& parser, std::size_t bytes_ma
   body_.clear(), body_size_ = 0;
   const auto declared = parser.content_length();
   if (declared && *declared > bytes_max) co_return refuse(too_large(bytes_max)), false;
-  if (declared && !reserve(*declared)) co_return refuse(no_memory_for_body()), false;
-  if (!parser.is_done() && in_.empty() && equal_ignoring_case(parser.get()[http::field::expect], "100-continue"))
+  if (!old_client_ && !parser.is_done() && in_.empty() &&
+      equal_ignoring_case(parser.get()[http::field::expect], "100-continue"))
     queue("HTTP/1.1 100 Continue\r\n\r\n");
   // GCC 12 cannot choose between two awaitables by `?:`.
   if (declared) co_return co_await read_declared_body(*declared);
@@ -363,11 +363,13 @@ asio::awaitable<bool> Connection::leave_turns_to_others(std::size_t bytes) {
   co_return !closed_;
 }
 
-/// A body whose size is known is read to where it stays: it is the bulk of what a long prompt costs the event loop.
+/// A body whose size is known is read to where it stays: it is the bulk of what a long prompt costs the event loop. Who
+/// declares much and sends little takes little.
 asio::awaitable<bool> Connection::read_declared_body(std::size_t size) {
   constexpr std::size_t kReadBytesMax = 64u << 10;  // a turn's
+  if (!reserve(std::min(size, kReadBytesMax))) co_return refuse(no_memory_for_body()), false;
+  if (in_.empty() && size > 0 && !co_await more()) co_return close(), false;
   body_.reserve(size);
-  prefer_huge_pages(body_.data(), body_.capacity());
   while (true) {
     body_size_ = std::min(in_.size(), size - body_.size());
     body_.append(in_, 0, body_size_);
@@ -378,8 +380,14 @@ asio::awaitable<bool> Connection::read_declared_body(std::size_t size) {
     if (!co_await more()) co_return close(), false;
   }
   while (body_size_ < size) {
-    if (body_.size() == body_size_) body_.resize(std::min(size, body_size_ + kReadBytesMax));
     const std::size_t had = body_size_;
+    if (body_.size() == had) {
+      if (had >= kLongBodyBytes && had < kLongBodyBytes + kReadBytesMax)
+        prefer_huge_pages(body_.data(), body_.capacity());
+      const std::size_t room = std::min(size, had + kReadBytesMax);
+      if (!reserve(room)) co_return refuse(no_memory_for_body()), false;
+      body_.resize(room);
+    }
     read_into({body_.data() + had, body_.size() - had}, [](Connection& c, std::size_t n) { c.body_size_ += n; });
     while (!closed_ && !eof_ && !broken_ && body_size_ == had) {
       event_.expires_at(asio::steady_timer::time_point::max());

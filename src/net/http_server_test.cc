@@ -216,6 +216,40 @@ TEST(Bodies, of_any_size_and_in_any_pieces_arrive_whole_and_what_follows_is_the_
     }
 }
 
+TEST(Bodies, that_are_declared_and_do_not_come_keep_nobody_out) {
+  ServerOptions options;
+  options.bodies_bytes_max = 4u << 20;
+  Server server(options);
+  const std::string body = numbers(1u << 20);
+  const std::string all = post(fmt::format("{}Content-Length: {}\r\n", kKey, body.size()), body, "/whole");
+  std::vector<std::unique_ptr<Raw>> silent;
+  for (int i = 0; i < 20; ++i) {
+    silent.push_back(std::make_unique<Raw>(server.port));
+    ASSERT_TRUE(silent.back()->send(post(fmt::format("{}Content-Length: {}\r\n", kKey, body.size()), "", "/whole")));
+  }
+  Raw honest(server.port);
+  ASSERT_TRUE(honest.send(all));
+  EXPECT_TRUE(honest.read(fmt::format("{} ", hash(body))).starts_with("HTTP/1.1 200"));
+  for (const auto& c : silent) {  // and each of them may still go on
+    ASSERT_TRUE(c->send(body));
+    EXPECT_TRUE(c->read(fmt::format("{} ", hash(body))).starts_with("HTTP/1.1 200"));
+  }
+}
+
+TEST(Bodies, that_are_short_have_some_memory_more) {
+  ServerOptions options;
+  options.bodies_bytes_max = 1500;
+  Server server(options);
+  const auto declares = [](int bytes) { return fmt::format("{}Content-Length: {}\r\n", kKey, bytes); };
+  Raw first(server.port), second(server.port), third(server.port);
+  ASSERT_TRUE(first.send(post(declares(1000), std::string(1000, 'a'), "/keep")));
+  ASSERT_TRUE(first.read("\r\n\r\n1000").starts_with("HTTP/1.1 200"));
+  ASSERT_TRUE(second.send(post(declares(1000), std::string(1000, 'a'))));
+  EXPECT_TRUE(second.read("\r\n\r\n").starts_with("HTTP/1.1 429"));
+  ASSERT_TRUE(third.send(post(declares(600), std::string(600, 'a'))));
+  EXPECT_TRUE(third.read("\r\n\r\n600").starts_with("HTTP/1.1 200"));
+}
+
 /// Or clients that post megabytes one after the other would leave nothing of a small machine to anybody else.
 TEST(Bodies, long_ones_of_all_connections_share_a_rate) {
   Server server;

@@ -110,7 +110,11 @@ Status check_head(std::string_view head) {
     while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
     while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
     hosts += equal_ignoring_case(name, "host");
-    lengths += equal_ignoring_case(name, "content-length");
+    if (equal_ignoring_case(name, "content-length")) {
+      ++lengths;
+      if (value.empty() || value.find_first_not_of("0123456789") != std::string_view::npos)
+        return bad("a Content-Length that is no number");
+    }
     if (equal_ignoring_case(name, "transfer-encoding")) {
       ++encodings;
       if (!equal_ignoring_case(value, "chunked")) return bad("a transfer encoding other than chunked");
@@ -125,7 +129,7 @@ Status check_head(std::string_view head) {
 bool BodyShare::grow(std::size_t bytes) {
   if (bytes <= bytes_) return true;
   const std::size_t more = bytes - bytes_;
-  if (budget_->bytes.fetch_add(more) + more > budget_->bytes_max) {
+  if (budget_->bytes.fetch_add(more) + more > budget_->max_for(bytes)) {
     budget_->bytes -= more;
     return false;
   }

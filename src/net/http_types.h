@@ -44,9 +44,14 @@ struct Target {
 /// and with the empty line. Errors: kInvalidRequest.
 [[nodiscard]] Status check_head(std::string_view head);
 
-/// The memory for all bodies of a server (ServerOptions::bodies_bytes_max).
+/// The memory for all bodies of a server (ServerOptions::bodies_bytes_max), and an eighth more for short ones: where
+/// long prompts have taken everything, what daemons tell each other still gets through.
 struct BodyBudget {
   explicit BodyBudget(std::size_t max) : bytes_max(max) {}
+  static constexpr std::size_t kShortBytesMax = 64u << 10;
+  [[nodiscard]] std::size_t max_for(std::size_t body) const {
+    return body <= kShortBytesMax ? bytes_max + bytes_max / 8 : bytes_max;
+  }
   const std::size_t bytes_max;
   std::atomic<std::size_t> bytes{0};
 };

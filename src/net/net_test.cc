@@ -57,6 +57,7 @@ TEST(Head, what_lenient_parsers_pass_is_refused) {
        {line + "\r\n", line + host + host + "\r\n", line + host + "A: b\r\n c: d\r\n\r\n",
         line + host + "A : b\r\n\r\n", line + host + "A: b\n\r\n", line + host + "A\r\n\r\n",
         line + host + ": b\r\n\r\n", line + host + "Content-Length: 1\r\nContent-Length: 1\r\n\r\n",
+        line + host + "Content-Length: 1, 1\r\n\r\n", line + host + "Content-Length: +1\r\n\r\n",
         line + host + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         line + host + "Transfer-Encoding: gzip\r\n\r\n",
         line + host + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
