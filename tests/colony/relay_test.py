@@ -86,23 +86,17 @@ class Relay(unittest.TestCase):
         self.assertGreater(self.fed(), 10)
 
     def test_a_worker_that_knows_no_feeds_is_followed_stream_by_stream(self):
-        def says(handler, body):
-            if handler.path == "/v1/feed":
-                asked.append(1)
-                return handler.wfile.write(head(404, "application/json", 2) + b"{}")
-            if handler.command == "POST":
-                made = b'{"job_id":"j","sse_url":"/v1/inference/j/stream"}'
-                return handler.wfile.write(head(202, "application/json", len(made)) + made)
-            together.wait(20)
-            handler.wfile.write(head(200, "text/event-stream") + b'id: 1\nevent: token\ndata: {"type":"token","seq":1,"t":"word"}\n\nid: 2\nevent: end\ndata: {"type":"end","seq":2}\n\ndata: [DONE]\n\n')
+        together, ends = threading.Barrier(4), []
 
-        asked, together = [], threading.Barrier(8)
-        self.worker("old", says)
-        ends = []
+        def says(handler):
+            together.wait(20)
+            handler.wfile.write(head(200, "text/event-stream") + actor.native(0) + actor.native(1) + b"data: [DONE]\n\n")
+
+        actor = self.worker("old", says)
         threads = [threading.Thread(target=lambda: ends.append(self.c.infer()[-1][1])) for _ in range(8)]
         [t.start() for t in threads], [t.join() for t in threads]
         self.assertEqual(ends, ["end"] * 8)
-        self.assertTrue(asked)
+        self.assertIn("GET /v1/feed", actor.paths)
         self.assertEqual(self.fed(), 0)
 
     def test_a_whole_answer_has_a_limit(self):
