@@ -3,8 +3,8 @@
 
 #include <future>
 
+#include "base/test_memory.h"
 #include "service/exit_deadline.h"
-#include "service/test_memory.h"
 #include "worker/test_served.h"
 #include "worker/test_socket.h"
 

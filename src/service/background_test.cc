@@ -8,7 +8,7 @@
 #include <mutex>
 #include <new>
 
-#include "service/test_memory.h"
+#include "base/test_memory.h"
 
 namespace llorch::service {
 namespace {
