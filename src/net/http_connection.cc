@@ -53,27 +53,31 @@ struct Connection::Turn final : Exchange {
     if (!connection) return;
     started = true;
     const bool keep = connection->keep_alive_;
-    std::string bytes = head_text(r, fmt::format("Content-Length: {}\r\n", r.body.size()), keep);
-    if (!connection->head_only_) bytes += r.body;
-    connection->queue(bytes);
+    queue([&] {
+      std::string bytes = head_text(r, fmt::format("Content-Length: {}\r\n", r.body.size()), keep);
+      if (!connection->head_only_) bytes += r.body;
+      return bytes;
+    });
     end(!keep);
   }
   void start(Response r) override {
     if (!connection) return;
     started = true;
     chunked = !connection->old_client_;
-    connection->queue(head_text(r, chunked ? "Transfer-Encoding: chunked\r\n" : "", false));
+    queue([&] { return head_text(r, chunked ? "Transfer-Encoding: chunked\r\n" : "", false); });
     if (!connection) return;  // that could not be written
     if (connection->eof_) connection->later([](Connection& c) { c.half_closed(); });
   }
   void write(std::string bytes) override {
     if (!connection || bytes.empty() || connection->head_only_) return;
     if (!chunked) return connection->queue(bytes);
-    char size[20];
-    const auto end = std::to_chars(size, size + 18, bytes.size(), 16).ptr;
-    end[0] = '\r', end[1] = '\n';
-    bytes.insert(0, size, static_cast<std::size_t>(end + 2 - size));
-    connection->queue(bytes += "\r\n");
+    queue([&] {
+      char size[20];
+      const auto end = std::to_chars(size, size + 18, bytes.size(), 16).ptr;
+      end[0] = '\r', end[1] = '\n';
+      bytes.insert(0, size, static_cast<std::size_t>(end + 2 - size));
+      return std::move(bytes += "\r\n");
+    });
   }
   void finish() override {
     if (!connection) return;
@@ -82,6 +86,15 @@ struct Connection::Turn final : Exchange {
   }
   [[nodiscard]] std::size_t unsent() const override {
     return connection ? connection->out_.size() + connection->sending_.size() - connection->sent_ : 0;
+  }
+  /// What `make` makes; without memory for it the connection ends.
+  template<class Make>
+  void queue(Make make) {
+    try {
+      connection->queue(make());
+    } catch (const std::exception&) {
+      connection->give_up();
+    }
   }
   [[nodiscard]] bool alive() const override { return connection != nullptr; }
   void abort() override {
@@ -111,16 +124,21 @@ Connection::Connection(std::shared_ptr<HttpServer::Impl> server, tcp::socket soc
     secure_ = std::make_unique<ssl::stream<tcp::socket>>(std::move(socket), tls_->state().people);
   else
     plain_ = std::make_unique<tcp::socket>(std::move(socket));
+}
+
+/// No part of the constructor: the destructor takes back what was done before this throws.
+void Connection::enlist() {
+  auto& p = server_->peers[peer_];
+  ++p.connections, listed_ = true;
+  ++p.strangers, stranger_ = true;
   server_->connections.emplace(id_, this);
   server_->strangers.emplace(id_, this);
-  auto& p = server_->peers[peer_];
-  ++p.connections, ++p.strangers;
 }
 
 Connection::~Connection() {
   known();
   server_->connections.erase(id_);
-  if (--server_->peers[peer_].connections == 0) server_->peers.erase(peer_);
+  if (listed_ && --server_->peers[peer_].connections == 0) server_->peers.erase(peer_);
   server_->report_last_gone();
 }
 
@@ -484,15 +502,20 @@ void Connection::turn_done(bool close_after) {
   event_.cancel();
 }
 
-/// Without memory for it the connection ends, from the coroutine: nobody who writes expects it to close inside.
+/// The connection ends, from the coroutine: nobody who writes expects it to close inside.
+void Connection::give_up() {
+  broken_ = true;
+  event_.cancel();
+}
+
+/// Without memory for it the connection ends.
 void Connection::queue(std::string_view bytes) {
   if (closed_ || broken_) return;
   try {
     out_ += bytes;
     pump();
   } catch (const std::exception&) {
-    broken_ = true;
-    event_.cancel();
+    give_up();
   }
 }
 

@@ -14,6 +14,7 @@
 
 #include "net/asio.h"
 #include "net/http_server.h"
+#include "net/operation_memory.h"
 #include "net/tls_state.h"
 
 namespace llorch::net {
@@ -36,11 +37,13 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   struct Peer {
     int connections = 0, strangers = 0;
   };
-  asio::awaitable<void> accept();
+  void wait_for_peers();
+  void wait_a_little();
+  error_code accept();
   void welcome(tcp::socket socket);
   /// False: there is no place for another connection of this peer.
   bool make_room(const std::string& peer);
-  void report_last_gone();
+  void report_last_gone() noexcept;
 
   EventLoop& loop;
   ServerOptions options;
@@ -48,9 +51,11 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   Refusal refusal;
   tcp::acceptor acceptor;
   asio::steady_timer pause;
+  OperationMemory waiting;                                      // for a peer, or until `pause` is over
   std::map<std::uint64_t, Connection*> connections, strangers;  // the oldest first
   std::map<std::string, Peer> peers;
   std::function<void()> on_last_gone;  // called when there is no connection
+  std::optional<EventLoop::ReservedPost> tell_last_gone;
   std::shared_ptr<BodyBudget> bodies;
   Clock::time_point long_bodies_at;  // when the next bytes of long bodies may be read
   std::uint64_t next_id = 1;
@@ -63,6 +68,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
+  /// Among the server's connections and those of its peer. Throws std::bad_alloc.
+  void enlist();
   asio::awaitable<void> run();
   void close();
   void close_quietly() noexcept;
@@ -98,6 +105,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Request take_head(Parser& parser, Target target);
   void refuse(const Error& error);
   void queue(std::string_view bytes);
+  void give_up();
   void pump();
   void drained();
   void later(void (*what)(Connection&));
@@ -117,7 +125,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t body_size_ = 0;
   std::size_t sent_ = 0;
   std::shared_ptr<BodyShare> share_;  // of the body that is being read
-  bool reading_ = false, eof_ = false, stranger_ = true, must_linger_ = false, lingering_ = false;
+  bool reading_ = false, eof_ = false, listed_ = false, stranger_ = false, must_linger_ = false, lingering_ = false;
   bool broken_ = false;  // something could not be written for want of memory
   bool writing_ = false, closed_ = false, close_after_ = false, keep_alive_ = true, old_client_ = false,
        head_only_ = false;
