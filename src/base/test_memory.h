@@ -1,14 +1,12 @@
-// For tests: threads that have no memory. Included by one source of a test program, whose `new` and aligned_alloc() it
-// replaces (Asio takes memory by the latter; what C libraries take by malloc() is not touched). Under ThreadSanitizer,
-// which has a `new` of its own, there is none: such tests begin with LLORCH_NEEDS_OWN_NEW().
+// For tests: threads that have no memory. One source of such a test program includes base/test_own_new.h besides, whose
+// `new` looks here. Under ThreadSanitizer, which has a `new` of its own, there is none: such tests begin with
+// LLORCH_NEEDS_OWN_NEW().
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <cstdint>
-#include <cstdlib>
-#include <new>
 
 namespace llorch {
 
@@ -16,6 +14,8 @@ namespace llorch {
 inline thread_local bool out_of_memory = false;
 /// Of this thread: how often it has asked.
 inline thread_local std::int64_t allocations = 0;
+/// Of this thread: the one of them that fails, counted from 1; 0: none.
+inline thread_local std::int64_t failing_allocation = 0;
 
 /// As long as it lives, allocations of all threads but its own fail. One at a time.
 class OthersWithoutMemory {
@@ -33,8 +33,7 @@ class OthersWithoutMemory {
 
   /// Of the calling thread: whether its next allocation fails.
   static bool next_fails() {
-    ++allocations;
-    if (out_of_memory) return true;
+    if (++allocations == failing_allocation || out_of_memory) return true;
     const void* const spared = spared_;
     if (!spared || spared == &allocations) return false;
     const std::int64_t n = asked_++;
@@ -58,21 +57,4 @@ class OthersWithoutMemory {
 
 #ifndef LLORCH_NEEDS_OWN_NEW
 #define LLORCH_NEEDS_OWN_NEW()
-
-// Not inlined: GCC takes malloc() and `delete` of one object for a mismatch.
-[[gnu::noinline]] void* operator new(std::size_t bytes) {
-  void* p = llorch::OthersWithoutMemory::next_fails() ? nullptr : std::malloc(bytes > 0 ? bytes : 1);
-  if (!p) throw std::bad_alloc();
-  return p;
-}
-[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  return llorch::OthersWithoutMemory::next_fails() ? nullptr : std::malloc(bytes > 0 ? bytes : 1);
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-extern "C" void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept {
-  void* p = nullptr;
-  if (llorch::OthersWithoutMemory::next_fails() || posix_memalign(&p, alignment, bytes) != 0) return nullptr;
-  return p;
-}
 #endif

@@ -8,6 +8,7 @@
 #include <chrono>
 
 #include "base/test_memory.h"
+#include "base/test_own_new.h"
 #include "test_data.h"
 
 namespace llorch {

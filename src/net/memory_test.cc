@@ -6,6 +6,7 @@
 #include <new>
 
 #include "base/test_memory.h"
+#include "base/test_own_new.h"
 #include "net/test_server.h"
 
 namespace llorch::net {

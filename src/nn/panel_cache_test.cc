@@ -9,6 +9,7 @@
 
 #include "base/ids.h"
 #include "base/test_memory.h"
+#include "base/test_own_new.h"
 
 namespace llorch {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "base/ids.h"
 #include "base/test_memory.h"
+#include "base/test_own_new.h"
 #include "security/digest.h"
 
 namespace llorch::security {

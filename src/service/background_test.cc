@@ -9,6 +9,7 @@
 #include <new>
 
 #include "base/test_memory.h"
+#include "base/test_own_new.h"
 
 namespace llorch::service {
 namespace {
