@@ -35,6 +35,9 @@ extern "C" CURLcode curl_easy_setopt(CURL* curl, CURLoption option, ...) {
   using Set = CURLcode (*)(CURL*, CURLoption, ...);
   static const auto real = reinterpret_cast<Set>(dlsym(RTLD_NEXT, "curl_easy_setopt"));
   std::va_list values;
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wvarargs"  // an enumeration before the dots: libcurl has it so, too
+#endif
   va_start(values, option);
   void* const value = va_arg(values, void*);  // or a long, which is as wide
   va_end(values);

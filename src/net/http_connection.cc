@@ -242,33 +242,41 @@ void Connection::half_closed() {
   told();
 }
 
+/// Whatever the coroutine waits for holds the connection, which holds the coroutine.
+void Connection::start() {
+  task_ = run();
+  task_.start();
+}
+
+auto Connection::woken() {
+  return ended(shared_from_this(), [this](auto handler) { event_.async_wait(std::move(handler)); });
+}
+
 /// Until more has come. False: nothing will.
-asio::awaitable<bool> Connection::more() {
+Task<bool> Connection::more() {
   const std::size_t had = in_.size();
   read();
   while (!closed_ && !eof_ && !broken_ && in_.size() == had) {
     event_.expires_at(asio::steady_timer::time_point::max());
-    co_await event_.async_wait(kTuple);
+    co_await woken();
   }
   co_return !closed_ && !broken_ && in_.size() > had;
 }
 
-asio::awaitable<void> Connection::run() {
-  const auto self = shared_from_this();
-  // Asio destroys a coroutine that cannot begin to wait for want of memory, and throws nothing into it. Its turn would
-  // keep the connection.
-  const std::shared_ptr<void> ending(nullptr, [this](void*) { close_quietly(); });
+Task<void> Connection::run() {
   try {
     co_await serve();
   } catch (const std::exception&) {  // of memory, most likely: this connection ends, the server goes on
-    close();                         // here, for Asio needs memory to tell anybody else
+    close_quietly();
   }
 }
 
-asio::awaitable<void> Connection::serve() {
+Task<void> Connection::serve() {
   if (secure_) {
     arm(server_->options.head_timeout);
-    const auto [problem] = co_await secure_->async_handshake(ssl::stream_base::server, kTuple);
+    const auto [problem, none] = co_await ended(shared_from_this(), [this](auto handler) {
+      secure_->async_handshake(ssl::stream_base::server, std::move(handler));
+    });
     if (problem) co_return close();
     if (std::string shown = peer_certificate(secure_->native_handle()); !shown.empty())
       certificate_ = std::make_shared<const std::string>(std::move(shown));
@@ -283,29 +291,31 @@ asio::awaitable<void> Connection::serve() {
   close_after_ = true;
   while (!closed_ && !broken_ && (writing_ || !out_.empty())) {
     event_.expires_at(asio::steady_timer::time_point::max());
-    co_await event_.async_wait(kTuple);
+    co_await woken();
   }
   if (!closed_ && !broken_) co_await linger();
   close();
 }
 
 /// Until the request is answered; watches for the peer leaving meanwhile.
-asio::awaitable<bool> Connection::answered() {
+Task<bool> Connection::answered() {
   if (eof_) half_closed();
   while (turn_ && !closed_ && !broken_) {
     if (in_.size() < kPipelinedBytesMax) read();
     event_.expires_at(asio::steady_timer::time_point::max());
-    if (turn_ && !closed_ && !broken_) co_await event_.async_wait(kTuple);
+    if (turn_ && !closed_ && !broken_) co_await woken();
   }
   co_return !closed_ && !close_after_ && !broken_;
 }
 
 /// The peer may be sending still: a connection that is closed under that is reset, and the answer is lost with it.
-asio::awaitable<void> Connection::linger() {
+Task<void> Connection::linger() {
   lingering_ = true;
   arm(server_->options.linger_timeout);
   if (secure_) {
-    const auto [problem] = co_await secure_->async_shutdown(kTuple);  // close_notify, there and back
+    const auto [problem, none] = co_await ended(shared_from_this(), [this](auto handler) {
+      secure_->async_shutdown(std::move(handler));
+    });  // close_notify, there and back
     if (problem && problem != asio::error::eof) co_await drop_encrypted();
     co_return;
   }
@@ -320,18 +330,20 @@ asio::awaitable<void> Connection::linger() {
 }
 
 /// After close_notify nobody decrypts any more what the peer goes on sending.
-asio::awaitable<void> Connection::drop_encrypted() {
+Task<void> Connection::drop_encrypted() {
   error_code ignored;
   (void)socket().shutdown(tcp::socket::shutdown_send, ignored);
   std::array<char, 16'384> bytes;  // NOLINT: filled by the socket
   for (std::size_t dropped = 0; dropped < limits::kLingerBytesMax && !closed_;) {
-    const auto [problem, size] = co_await socket().async_read_some(asio::buffer(bytes), kTuple);
+    const auto [problem, size] = co_await ended(shared_from_this(), [this, &bytes](auto handler) {
+      socket().async_read_some(asio::buffer(bytes), std::move(handler));
+    });
     if (problem) break;
     dropped += size;
   }
 }
 
-asio::awaitable<bool> Connection::read_head() {
+Task<bool> Connection::read_head() {
   const ServerOptions& o = server_->options;
   if (in_.empty()) {
     arm(o.idle_timeout);
@@ -351,7 +363,7 @@ asio::awaitable<bool> Connection::read_head() {
 }
 
 /// Puts the body into body_. False: refused or closed.
-asio::awaitable<bool> Connection::read_body(Parser& parser, std::size_t bytes_max) {
+Task<bool> Connection::read_body(Parser& parser, std::size_t bytes_max) {
   arm(server_->options.body_timeout);
   body_.clear(), body_size_ = 0;
   const auto declared = parser.content_length();
@@ -366,7 +378,7 @@ asio::awaitable<bool> Connection::read_body(Parser& parser, std::size_t bytes_ma
 
 /// After `bytes` of a body have come; false: closed meanwhile. Long bodies of all connections share a rate: a body of 8
 /// MB has come after 64 ms, and clients that post one after the other leave the processor to requests that are short.
-asio::awaitable<bool> Connection::leave_turns_to_others(std::size_t bytes) {
+Task<bool> Connection::leave_turns_to_others(std::size_t bytes) {
   constexpr std::int64_t kBytesPerMs = 128'000;
   constexpr std::chrono::milliseconds kAhead{2};  // timers cost, too
   const auto taken = std::chrono::nanoseconds(static_cast<std::int64_t>(bytes) * 1'000'000 / kBytesPerMs);
@@ -374,13 +386,13 @@ asio::awaitable<bool> Connection::leave_turns_to_others(std::size_t bytes) {
   const auto until = server_->long_bodies_at - kAhead;
   while (!closed_ && Clock::now() < until) {
     event_.expires_at(until);
-    co_await event_.async_wait(kTuple);
+    co_await woken();
   }
   co_return !closed_;
 }
 
 /// A body whose size is known is read to where it stays: it is the bulk of what a long prompt costs the event loop.
-asio::awaitable<bool> Connection::read_declared_body(std::size_t size) {
+Task<bool> Connection::read_declared_body(std::size_t size) {
   constexpr std::size_t kReadBytesMax = 64u << 10;  // a turn's
   body_.reserve(size);
   prefer_huge_pages(body_.data(), body_.capacity());
@@ -399,7 +411,7 @@ asio::awaitable<bool> Connection::read_declared_body(std::size_t size) {
     read_into({body_.data() + had, body_.size() - had}, [](Connection& c, std::size_t n) { c.body_size_ += n; });
     while (!closed_ && !eof_ && !broken_ && body_size_ == had) {
       event_.expires_at(asio::steady_timer::time_point::max());
-      co_await event_.async_wait(kTuple);
+      co_await woken();
     }
     if (closed_ || broken_ || body_size_ == had) co_return close(), false;
     const bool goes_on = body_size_ <= kLongBodyBytes || co_await leave_turns_to_others(body_size_ - had);
@@ -409,7 +421,7 @@ asio::awaitable<bool> Connection::read_declared_body(std::size_t size) {
 }
 
 /// Feeds the parser until it is done.
-asio::awaitable<bool> Connection::read_chunked_body(Parser& parser, std::size_t bytes_max) {
+Task<bool> Connection::read_chunked_body(Parser& parser, std::size_t bytes_max) {
   while (true) {
     error_code problem;
     while (!in_.empty() && !parser.is_done()) {
@@ -445,7 +457,7 @@ Request Connection::take_head(Parser& parser, Target target) {
   return r;
 }
 
-asio::awaitable<bool> Connection::request() {
+Task<bool> Connection::request() {
   if (!co_await read_head()) co_return false;
   Parser parser;
   parser.header_limit(static_cast<std::uint32_t>(server_->options.head_bytes_max + 1024));

@@ -15,6 +15,7 @@
 #include "net/asio.h"
 #include "net/http_server.h"
 #include "net/operation_memory.h"
+#include "net/task.h"
 #include "net/tls_state.h"
 
 namespace llorch::net {
@@ -70,7 +71,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   /// Among the server's connections and those of its peer. Throws std::bad_alloc.
   void enlist();
-  asio::awaitable<void> run();
+  /// From now on it is held by whatever it waits for.
+  void start();
   void close();
   void close_quietly() noexcept;
   [[nodiscard]] bool idle() const { return !turn_; }
@@ -90,17 +92,19 @@ class Connection : public std::enable_shared_from_this<Connection> {
   template<class Took>
   void read_into(asio::mutable_buffer to, Took took);
   void half_closed();
-  asio::awaitable<void> serve();
-  asio::awaitable<bool> more();
-  asio::awaitable<bool> read_head();
-  asio::awaitable<bool> read_body(Parser& parser, std::size_t bytes_max);
-  asio::awaitable<bool> read_declared_body(std::size_t size);
-  asio::awaitable<bool> read_chunked_body(Parser& parser, std::size_t bytes_max);
-  asio::awaitable<bool> leave_turns_to_others(std::size_t bytes);
-  asio::awaitable<bool> request();
-  asio::awaitable<bool> answered();
-  asio::awaitable<void> linger();
-  asio::awaitable<void> drop_encrypted();
+  Task<void> run();
+  auto woken();
+  Task<void> serve();
+  Task<bool> more();
+  Task<bool> read_head();
+  Task<bool> read_body(Parser& parser, std::size_t bytes_max);
+  Task<bool> read_declared_body(std::size_t size);
+  Task<bool> read_chunked_body(Parser& parser, std::size_t bytes_max);
+  Task<bool> leave_turns_to_others(std::size_t bytes);
+  Task<bool> request();
+  Task<bool> answered();
+  Task<void> linger();
+  Task<void> drop_encrypted();
   bool reserve(std::size_t bytes);
   Request take_head(Parser& parser, Target target);
   void refuse(const Error& error);
@@ -130,6 +134,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool writing_ = false, closed_ = false, close_after_ = false, keep_alive_ = true, old_client_ = false,
        head_only_ = false;
   std::shared_ptr<Turn> turn_;
+  Task<void> task_;
 };
 
 }  // namespace llorch::net

@@ -33,11 +33,7 @@ void HttpServer::Impl::welcome(tcp::socket socket) {
   const std::string local = socket.local_endpoint(ignored).address().to_string(ignored);
   const auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket), peer, local);
   connection->enlist();
-  asio::co_spawn(
-      acceptor.get_executor(), [connection]() { return connection->run(); },
-      [connection](const std::exception_ptr& thrown) {
-        if (thrown) connection->close();  // of memory, most likely: this request ends, the server goes on
-      });
+  connection->start();
 }
 
 /// No coroutine, and no async_accept(): both take memory between one peer and the next, and without it the server would

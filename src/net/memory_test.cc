@@ -23,10 +23,10 @@ std::string exchange(Server& server, const std::string& request, bool& late) {
 }
 
 /// Of this exchange, the n-th allocation fails; false: there was none. `n` goes from 0 on.
-bool fails_in_order(Server& server, const std::string& request, const std::string& whole, std::int64_t n) {
+bool fails_in_order(Server& server, const std::string& request, const std::string& whole, std::int64_t n, Which which) {
   std::int64_t failed = 0;
   {
-    const OthersWithoutMemory none(n, Which::kOne);
+    const OthersWithoutMemory none(n, which);
     bool late = false;
     const std::string all = exchange(server, request, late);
     EXPECT_FALSE(late) << "nobody ended the connection when allocation " << n
@@ -43,17 +43,19 @@ bool fails_in_order(Server& server, const std::string& request, const std::strin
 
 /// `end`: of the whole answer.
 void fail_each(const std::string& request, std::string_view end) {
-  Server server;
-  server.faults_expected = true;
-  bool late = false;
-  const std::string whole = exchange(server, request, late);
-  EXPECT_TRUE(whole.ends_with(end) && !late) << whole.substr(0, 200);
-  std::int64_t n = 0;
-  while (n < 2000 && !testing::Test::HasFailure() && fails_in_order(server, request, whole, n)) ++n;
-  EXPECT_GE(n, 10) << "so few allocations in one exchange?";
-  EXPECT_LT(n, 2000);
-  EXPECT_TRUE(server.all_leave());
-  server.on_loop([](HttpServer& s) { EXPECT_EQ(s.bodies_bytes(), 0u); });
+  for (const Which which : {Which::kOne, Which::kAllFromThere}) {
+    Server server;
+    server.faults_expected = true;
+    bool late = false;
+    const std::string whole = exchange(server, request, late);
+    EXPECT_TRUE(whole.ends_with(end) && !late) << whole.substr(0, 200);
+    std::int64_t n = 0;
+    while (n < 2000 && !testing::Test::HasFailure() && fails_in_order(server, request, whole, n, which)) ++n;
+    EXPECT_GE(n, 10) << "so few allocations in one exchange?";
+    EXPECT_LT(n, 2000);
+    EXPECT_TRUE(server.all_leave());
+    server.on_loop([](HttpServer& s) { EXPECT_EQ(s.bodies_bytes(), 0u); });
+  }
 }
 
 const std::string kLast = std::string(kKey) + "Connection: close\r\n";
