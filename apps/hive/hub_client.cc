@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <string_view>
 
 #include "hive/public_address.h"
 
@@ -71,29 +72,48 @@ struct CurlTransfer {
   const HubClient::Sink* sink = nullptr;
   CURL* curl = nullptr;
   Status refused_by_sink;
+  bool out_of_memory = false;
 };
 
-std::size_t on_header(char* data, std::size_t size, std::size_t count, void* to) {
-  auto& transfer = *static_cast<CurlTransfer*>(to);
-  const std::size_t bytes = size * count;
+/// For what curl calls: no exception may pass through it. 0 ends the transfer.
+template<class Take>
+std::size_t taken(CurlTransfer& transfer, Take take) noexcept {
+  try {
+    return take();
+  } catch (const std::exception&) {
+    transfer.out_of_memory = true;
+    return 0;
+  }
+}
+
+std::size_t take_header(CurlTransfer& transfer, std::string_view line) {
+  const std::size_t bytes = line.size();
   if ((transfer.header_bytes += bytes) > kHeaderBytesMax) return 0;
-  std::string line(data, bytes);
   if (line.starts_with("HTTP/")) transfer.reply.headers.clear();
   const std::size_t colon = line.find(':');
-  if (colon == std::string::npos) return bytes;
-  std::string key = line.substr(0, colon);
+  if (colon == std::string_view::npos) return bytes;
+  std::string key(line.substr(0, colon));
   std::ranges::transform(key, key.begin(), [](unsigned char c) { return std::tolower(c); });
   const std::size_t first = line.find_first_not_of(" \t", colon + 1), last = line.find_last_not_of(" \t\r\n");
-  transfer.reply.headers[key] = first == std::string::npos || last < first ? "" : line.substr(first, last - first + 1);
+  transfer.reply.headers[key] =
+      first == std::string_view::npos || last < first ? "" : line.substr(first, last - first + 1);
   return bytes;
 }
 
+std::size_t take_data(CurlTransfer& transfer, std::string_view bytes) {
+  curl_easy_getinfo(transfer.curl, CURLINFO_RESPONSE_CODE, &transfer.reply.status);
+  if (transfer.reply.status / 100 != 2 || !*transfer.sink) return bytes.size();
+  transfer.refused_by_sink = (*transfer.sink)(transfer.reply, bytes);
+  return transfer.refused_by_sink ? bytes.size() : 0;
+}
+
+std::size_t on_header(char* data, std::size_t size, std::size_t count, void* to) {
+  auto& transfer = *static_cast<CurlTransfer*>(to);
+  return taken(transfer, [&] { return take_header(transfer, {data, size * count}); });
+}
 std::size_t on_data(char* data, std::size_t size, std::size_t count, void* to) {
   auto& transfer = *static_cast<CurlTransfer*>(to);
-  curl_easy_getinfo(transfer.curl, CURLINFO_RESPONSE_CODE, &transfer.reply.status);
-  if (transfer.reply.status / 100 != 2 || !*transfer.sink) return size * count;
-  transfer.refused_by_sink = (*transfer.sink)(transfer.reply, {data, size * count});
-  return transfer.refused_by_sink ? size * count : 0;
+  return taken(transfer, [&] { return take_data(transfer, {data, size * count}); });
 }
 int on_tick(void* stop, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   return static_cast<const std::stop_token*>(stop)->stop_requested() ? 1 : 0;
@@ -197,10 +217,12 @@ Attempt<HubReply> HubClient::once(const std::string& url, const HubRequest& requ
   set(CURLOPT_OPENSOCKETFUNCTION, &open_public), set(CURLOPT_OPENSOCKETDATA, &guard);
   set(CURLOPT_CONNECTTIMEOUT, 20L), set(CURLOPT_LOW_SPEED_LIMIT, 1L), set(CURLOPT_LOW_SPEED_TIME, 30L);
   set(CURLOPT_TIMEOUT, request.seconds_max);
-  if (!ready) return std::unexpected(Failure({ErrorCode::kInsufficientMemory, "no memory for a transfer"}, true));
+  const auto no_memory = [] { return std::unexpected(Failure({ErrorCode::kInsufficientMemory, "no memory"}, true)); };
+  if (!ready) return no_memory();
   const CURLcode outcome = curl_easy_perform(curl.get());
   curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &transfer.reply.status);
   if (stop_.stop_requested()) return std::unexpected(Failure({ErrorCode::kCancelled, "the download was stopped"}));
+  if (transfer.out_of_memory) return no_memory();
   if (guard.refused) return stays_wrong("a redirect into a private network is refused");
   if (!transfer.refused_by_sink) return std::unexpected(Failure(transfer.refused_by_sink.error()));
   if (outcome != CURLE_OK)

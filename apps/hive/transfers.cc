@@ -38,13 +38,15 @@ void Transfers::start(Running& running) {
   running.end = std::make_unique<net::EventLoop::ReservedPost>(loop_, [this, weak, outcome] {
     if (const auto alive = weak.lock()) ended(*alive, std::move(*outcome));
   });
-  const auto work = [this, weak, outcome, end = running.end.get(), download = running.transfer->download] {
-    const InRole role(ThreadRole::kHelper);
-    *outcome = download->run([this, weak](std::int64_t done, std::int64_t total, double mb_per_s) {
-      loop_.post([this, weak, done, total, mb_per_s] {
-        if (const auto alive = weak.lock()) progressed(*alive, done, total, mb_per_s);
-      });
+  // Made here: the thread may find no memory for it.
+  const Download::OnProgress progress = [this, weak](std::int64_t done, std::int64_t total, double mb_per_s) {
+    loop_.post([this, weak, done, total, mb_per_s] {
+      if (const auto alive = weak.lock()) progressed(*alive, done, total, mb_per_s);
     });
+  };
+  const auto work = [progress, outcome, end = running.end.get(), download = running.transfer->download] {
+    const InRole role(ThreadRole::kHelper);
+    *outcome = download->run(progress);
     end->post();
   };
   try {

@@ -3,8 +3,9 @@
 
 #include <future>
 
+#include "base/test_memory.h"
+#include "base/test_own_new.h"
 #include "service/exit_deadline.h"
-#include "service/test_memory.h"
 #include "worker/test_served.h"
 #include "worker/test_socket.h"
 

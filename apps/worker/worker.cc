@@ -220,12 +220,9 @@ void Worker::start_hashing() {
   hashing_ = std::jthread([this, path = options_.engine.model.path](const std::stop_token& stop) {
     const InRole role(ThreadRole::kHelper);
     try {
-      try {
-        if (auto hash = model_manifest(path, stop)) loop_.post([this, hash = *hash] { facts_.hash = hash; });
-      } catch (const std::exception& e) {
-        log(Level::kWarn, "hash_failed", e.what());
-      }
-    } catch (const std::exception&) {  // of memory for that line
+      if (auto hash = model_manifest(path, stop)) loop_.post([this, hash = *hash] { facts_.hash = hash; });
+    } catch (const std::exception& e) {
+      log(Level::kWarn, "hash_failed", e.what());  // which throws nothing, without memory either
     }
   });
 }

@@ -7,6 +7,8 @@
 #include <atomic>
 #include <chrono>
 
+#include "base/test_memory.h"
+#include "base/test_own_new.h"
 #include "test_data.h"
 
 namespace llorch {
@@ -71,6 +73,20 @@ TEST(Json, a_limit_is_looked_at_while_a_text_is_parsed) {
   const auto stop = std::make_shared<std::atomic<bool>>(true);
   WorkLimit cancelled(10'000'000, WorkLimit::Clock::time_point::max(), stop);
   EXPECT_EQ(json::parse(text, "t", &cancelled).error().code, ErrorCode::kCancelled);
+}
+
+/// Small values lie in chunks of 4 KiB, and the list of those grew by one at a time: a copy of it for each chunk.
+TEST(Json, many_small_values_cost_few_copies_of_the_list_of_chunks) {  // 15.25
+  LLORCH_NEEDS_OWN_NEW();
+  std::string text = "[0";
+  while (text.size() < 1'000'000) text += ",{\"k\":[1.25,\"\u00e4\",null]}";
+  text += "]";
+  const std::int64_t before = allocations;
+  const auto values = json::parse(text, "t");
+  const std::int64_t of_parsing = allocations - before;  // values and chunks come from malloc(), the list from new
+  ASSERT_TRUE(values) << values.error().message;
+  EXPECT_GT(of_parsing, 5) << "the list does not come from new any more";
+  EXPECT_LT(of_parsing, 50) << "thousands of chunks";
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "base/thread_slice.h"
 #include "net/asio.h"
 #include "net/curl_loop.h"
+#include "net/operation_memory.h"
 #include "net/resolver.h"
 #include "net/turn_watch.h"
 
@@ -79,38 +80,13 @@ void EventLoop::set_tls_client(std::shared_ptr<const TlsClient> client) {
 void EventLoop::leave_connections() { impl_->leave_connections(); }
 void EventLoop::stop() { impl_->io.stop(); }
 void EventLoop::post(std::function<void()> task) { asio::post(impl_->io, std::move(task)); }
-/// Asio takes memory for a handler from the handler's own allocator, and gives it back before it calls the handler.
+
 struct EventLoop::ReservedPost::State {
   State(asio::io_context& i, std::function<void()> t) : io(i), task(std::move(t)) {}
-
-  template<class T>
-  struct Allocator {
-    using value_type = T;
-    explicit Allocator(State* s) : state(s) {}
-    template<class U>
-    Allocator(const Allocator<U>& other) : state(other.state) {}
-    T* allocate(std::size_t n) {
-      if (n * sizeof(T) > sizeof state->memory) throw std::bad_alloc();  // the test of this class would see it
-      return reinterpret_cast<T*>(state->memory);
-    }
-    void deallocate(T*, std::size_t) {}
-    bool operator==(const Allocator& other) const { return state == other.state; }
-    State* state;
-  };
-  struct Handler {
-    using allocator_type = Allocator<void>;
-    [[nodiscard]] allocator_type get_allocator() const { return allocator_type(state.get()); }
-    void operator()() const {
-      state->waits = false;
-      if (state->task) state->task();
-    }
-    std::shared_ptr<State> state;
-  };
-
   asio::io_context& io;
   std::function<void()> task;
   std::atomic<bool> waits = false;
-  alignas(std::max_align_t) std::byte memory[192];
+  OperationMemory memory;
 };
 
 EventLoop::ReservedPost::ReservedPost(EventLoop& loop, std::function<void()> task)
@@ -119,7 +95,11 @@ EventLoop::ReservedPost::~ReservedPost() {
   if (state_) state_->task = nullptr;
 }
 void EventLoop::ReservedPost::post() noexcept {
-  if (!state_->waits.exchange(true)) asio::post(state_->io, State::Handler{state_});
+  if (state_->waits.exchange(true)) return;
+  asio::post(state_->io, state_->memory.in([state = state_] {
+    state->waits = false;
+    if (state->task) state->task();
+  }));
 }
 
 bool EventLoop::on_loop() const { return impl_->thread.load() == std::this_thread::get_id(); }
@@ -143,18 +123,20 @@ void EventLoop::on_signals(std::function<void(int count)> task) {
   impl_->signals.add(SIGINT);
   impl_->signals.add(SIGTERM);
   struct Again {
+    Again(Impl& i, std::function<void(int)> t) : impl(i), task(std::move(t)) {}
     Impl& impl;
     std::function<void(int)> task;
     int count = 0;
+    OperationMemory memory;  // a signal that finds none must not be the last that is told
     static void wait(const std::shared_ptr<Again>& self) {
-      self->impl.signals.async_wait([self](const error_code& problem, int) {
+      self->impl.signals.async_wait(self->memory.in([self](const error_code& problem, int) {
         if (problem) return;
-        wait(self);  // first: a task that throws must not be the last that is told
+        wait(self);  // first: nor must one whose task throws
         self->task(++self->count);
-      });
+      }));
     }
   };
-  Again::wait(std::make_shared<Again>(Again{*impl_, std::move(task)}));
+  Again::wait(std::make_shared<Again>(*impl_, std::move(task)));
 }
 
 }  // namespace llorch::net

@@ -10,7 +10,7 @@
 namespace llorch::net {
 namespace {
 
-constexpr std::size_t kPipelinedBytesMax = 64u << 10, kTellDrained = 4096, kLongBodyBytes = 256u << 10;
+constexpr std::size_t kPipelinedBytesMax = 64u << 10, kLongBodyBytes = 256u << 10;
 
 std::string_view reason(int status) {
   const auto text = http::obsolete_reason(static_cast<http::status>(status));
@@ -53,27 +53,31 @@ struct Connection::Turn final : Exchange {
     if (!connection) return;
     started = true;
     const bool keep = connection->keep_alive_;
-    std::string bytes = head_text(r, fmt::format("Content-Length: {}\r\n", r.body.size()), keep);
-    if (!connection->head_only_) bytes += r.body;
-    connection->queue(bytes);
+    queue([&] {
+      std::string bytes = head_text(r, fmt::format("Content-Length: {}\r\n", r.body.size()), keep);
+      if (!connection->head_only_) bytes += r.body;
+      return bytes;
+    });
     end(!keep);
   }
   void start(Response r) override {
     if (!connection) return;
     started = true;
     chunked = !connection->old_client_;
-    connection->queue(head_text(r, chunked ? "Transfer-Encoding: chunked\r\n" : "", false));
+    queue([&] { return head_text(r, chunked ? "Transfer-Encoding: chunked\r\n" : "", false); });
     if (!connection) return;  // that could not be written
     if (connection->eof_) connection->later([](Connection& c) { c.half_closed(); });
   }
   void write(std::string bytes) override {
     if (!connection || bytes.empty() || connection->head_only_) return;
     if (!chunked) return connection->queue(bytes);
-    char size[20];
-    const auto end = std::to_chars(size, size + 18, bytes.size(), 16).ptr;
-    end[0] = '\r', end[1] = '\n';
-    bytes.insert(0, size, static_cast<std::size_t>(end + 2 - size));
-    connection->queue(bytes += "\r\n");
+    queue([&] {
+      char size[20];
+      const auto end = std::to_chars(size, size + 18, bytes.size(), 16).ptr;
+      end[0] = '\r', end[1] = '\n';
+      bytes.insert(0, size, static_cast<std::size_t>(end + 2 - size));
+      return std::move(bytes += "\r\n");
+    });
   }
   void finish() override {
     if (!connection) return;
@@ -84,6 +88,15 @@ struct Connection::Turn final : Exchange {
     if (!connection) return 0;
     const Connection& c = *connection;
     return c.out_.size() + c.sending_.size() - c.sent_ + c.encrypted_unsent();
+  }
+  /// What `make` makes; without memory for it the connection ends.
+  template<class Make>
+  void queue(Make make) {
+    try {
+      connection->queue(make());
+    } catch (const std::exception&) {
+      connection->give_up();
+    }
   }
   [[nodiscard]] bool alive() const override { return connection != nullptr; }
   void abort() override {
@@ -113,16 +126,21 @@ Connection::Connection(std::shared_ptr<HttpServer::Impl> server, tcp::socket soc
     secure_ = std::make_unique<ssl::stream<Outbox>>(std::move(socket), tls_->state().people);
   else
     plain_ = std::make_unique<tcp::socket>(std::move(socket));
+}
+
+/// No part of the constructor: the destructor takes back what was done before this throws.
+void Connection::enlist() {
+  auto& p = server_->peers[peer_];
+  ++p.connections, listed_ = true;
+  ++p.strangers, stranger_ = true;
   server_->connections.emplace(id_, this);
   server_->strangers.emplace(id_, this);
-  auto& p = server_->peers[peer_];
-  ++p.connections, ++p.strangers;
 }
 
 Connection::~Connection() {
   known();
   server_->connections.erase(id_);
-  if (--server_->peers[peer_].connections == 0) server_->peers.erase(peer_);
+  if (listed_ && --server_->peers[peer_].connections == 0) server_->peers.erase(peer_);
   server_->report_last_gone();
 }
 
@@ -226,33 +244,41 @@ void Connection::half_closed() {
   told();
 }
 
+/// Whatever the coroutine waits for holds the connection, which holds the coroutine.
+void Connection::start() {
+  task_ = run();
+  task_.start();
+}
+
+auto Connection::woken() {
+  return ended(shared_from_this(), [this](auto handler) { event_.async_wait(std::move(handler)); });
+}
+
 /// Until more has come. False: nothing will.
-asio::awaitable<bool> Connection::more() {
+Task<bool> Connection::more() {
   const std::size_t had = in_.size();
   read();
   while (!closed_ && !eof_ && !broken_ && in_.size() == had) {
     event_.expires_at(asio::steady_timer::time_point::max());
-    co_await event_.async_wait(kTuple);
+    co_await woken();
   }
   co_return !closed_ && !broken_ && in_.size() > had;
 }
 
-asio::awaitable<void> Connection::run() {
-  const auto self = shared_from_this();
-  // Asio destroys a coroutine that cannot begin to wait for want of memory, and throws nothing into it. Its turn would
-  // keep the connection.
-  const std::shared_ptr<void> ending(nullptr, [this](void*) { close_quietly(); });
+Task<void> Connection::run() {
   try {
     co_await serve();
   } catch (const std::exception&) {  // of memory, most likely: this connection ends, the server goes on
-    close();                         // here, for Asio needs memory to tell anybody else
+    close_quietly();
   }
 }
 
-asio::awaitable<void> Connection::serve() {
+Task<void> Connection::serve() {
   if (secure_) {
     arm(server_->options.head_timeout);
-    const auto [problem] = co_await secure_->async_handshake(ssl::stream_base::server, kTuple);
+    const auto [problem, none] = co_await ended(shared_from_this(), [this](auto handler) {
+      secure_->async_handshake(ssl::stream_base::server, std::move(handler));
+    });
     if (problem) co_return close();
     if (std::string shown = peer_certificate(secure_->native_handle()); !shown.empty())
       certificate_ = std::make_shared<const std::string>(std::move(shown));
@@ -267,29 +293,31 @@ asio::awaitable<void> Connection::serve() {
   close_after_ = true;
   while (!closed_ && !broken_ && (writing_ || !out_.empty())) {
     event_.expires_at(asio::steady_timer::time_point::max());
-    co_await event_.async_wait(kTuple);
+    co_await woken();
   }
   if (!closed_ && !broken_) co_await linger();
   close();
 }
 
 /// Until the request is answered; watches for the peer leaving meanwhile.
-asio::awaitable<bool> Connection::answered() {
+Task<bool> Connection::answered() {
   if (eof_) half_closed();
   while (turn_ && !closed_ && !broken_) {
     if (in_.size() < kPipelinedBytesMax) read();
     event_.expires_at(asio::steady_timer::time_point::max());
-    if (turn_ && !closed_ && !broken_) co_await event_.async_wait(kTuple);
+    if (turn_ && !closed_ && !broken_) co_await woken();
   }
   co_return !closed_ && !close_after_ && !broken_;
 }
 
 /// The peer may be sending still: a connection that is closed under that is reset, and the answer is lost with it.
-asio::awaitable<void> Connection::linger() {
+Task<void> Connection::linger() {
   lingering_ = true;
   arm(server_->options.linger_timeout);
   if (secure_) {
-    const auto [problem] = co_await secure_->async_shutdown(kTuple);  // close_notify, there and back
+    const auto [problem, none] = co_await ended(shared_from_this(), [this](auto handler) {
+      secure_->async_shutdown(std::move(handler));
+    });  // close_notify, there and back
     if (problem && problem != asio::error::eof) co_await drop_encrypted();
     co_return;
   }
@@ -304,18 +332,20 @@ asio::awaitable<void> Connection::linger() {
 }
 
 /// After close_notify nobody decrypts any more what the peer goes on sending.
-asio::awaitable<void> Connection::drop_encrypted() {
+Task<void> Connection::drop_encrypted() {
   error_code ignored;
   (void)socket().shutdown(tcp::socket::shutdown_send, ignored);
   std::array<char, 16'384> bytes;  // NOLINT: filled by the socket
   for (std::size_t dropped = 0; dropped < limits::kLingerBytesMax && !closed_;) {
-    const auto [problem, size] = co_await socket().async_read_some(asio::buffer(bytes), kTuple);
+    const auto [problem, size] = co_await ended(shared_from_this(), [this, &bytes](auto handler) {
+      socket().async_read_some(asio::buffer(bytes), std::move(handler));
+    });
     if (problem) break;
     dropped += size;
   }
 }
 
-asio::awaitable<bool> Connection::read_head() {
+Task<bool> Connection::read_head() {
   const ServerOptions& o = server_->options;
   if (in_.empty()) {
     arm(o.idle_timeout);
@@ -335,7 +365,7 @@ asio::awaitable<bool> Connection::read_head() {
 }
 
 /// Puts the body into body_. False: refused or closed.
-asio::awaitable<bool> Connection::read_body(Parser& parser, std::size_t bytes_max) {
+Task<bool> Connection::read_body(Parser& parser, std::size_t bytes_max) {
   arm(server_->options.body_timeout);
   body_.clear(), body_size_ = 0;
   const auto declared = parser.content_length();
@@ -350,7 +380,7 @@ asio::awaitable<bool> Connection::read_body(Parser& parser, std::size_t bytes_ma
 
 /// After `bytes` of a body have come; false: closed meanwhile. Long bodies of all connections share a rate: a body of 8
 /// MB has come after 64 ms, and clients that post one after the other leave the processor to requests that are short.
-asio::awaitable<bool> Connection::leave_turns_to_others(std::size_t bytes) {
+Task<bool> Connection::leave_turns_to_others(std::size_t bytes) {
   constexpr std::int64_t kBytesPerMs = 128'000;
   constexpr std::chrono::milliseconds kAhead{2};  // timers cost, too
   const auto taken = std::chrono::nanoseconds(static_cast<std::int64_t>(bytes) * 1'000'000 / kBytesPerMs);
@@ -358,14 +388,14 @@ asio::awaitable<bool> Connection::leave_turns_to_others(std::size_t bytes) {
   const auto until = server_->long_bodies_at - kAhead;
   while (!closed_ && Clock::now() < until) {
     event_.expires_at(until);
-    co_await event_.async_wait(kTuple);
+    co_await woken();
   }
   co_return !closed_;
 }
 
 /// A body whose size is known is read to where it stays: it is the bulk of what a long prompt costs the event loop. Who
 /// declares much and sends little takes little.
-asio::awaitable<bool> Connection::read_declared_body(std::size_t size) {
+Task<bool> Connection::read_declared_body(std::size_t size) {
   constexpr std::size_t kReadBytesMax = 64u << 10;  // a turn's
   if (!reserve(std::min(size, kReadBytesMax))) co_return refuse(no_memory_for_body()), false;
   if (in_.empty() && size > 0 && !co_await more()) co_return close(), false;
@@ -391,7 +421,7 @@ asio::awaitable<bool> Connection::read_declared_body(std::size_t size) {
     read_into({body_.data() + had, body_.size() - had}, [](Connection& c, std::size_t n) { c.body_size_ += n; });
     while (!closed_ && !eof_ && !broken_ && body_size_ == had) {
       event_.expires_at(asio::steady_timer::time_point::max());
-      co_await event_.async_wait(kTuple);
+      co_await woken();
     }
     if (closed_ || broken_ || body_size_ == had) co_return close(), false;
     const bool goes_on = body_size_ <= kLongBodyBytes || co_await leave_turns_to_others(body_size_ - had);
@@ -401,7 +431,7 @@ asio::awaitable<bool> Connection::read_declared_body(std::size_t size) {
 }
 
 /// Feeds the parser until it is done.
-asio::awaitable<bool> Connection::read_chunked_body(Parser& parser, std::size_t bytes_max) {
+Task<bool> Connection::read_chunked_body(Parser& parser, std::size_t bytes_max) {
   while (true) {
     error_code problem;
     while (!in_.empty() && !parser.is_done()) {
@@ -437,7 +467,7 @@ Request Connection::take_head(Parser& parser, Target target) {
   return r;
 }
 
-asio::awaitable<bool> Connection::request() {
+Task<bool> Connection::request() {
   if (!co_await read_head()) co_return false;
   Parser parser;
   parser.header_limit(static_cast<std::uint32_t>(server_->options.head_bytes_max + 1024));
@@ -492,105 +522,6 @@ void Connection::turn_done(bool close_after) {
   share_.reset();
   if (close_after) close_after_ = true;
   event_.cancel();
-}
-
-/// Without memory for it the connection ends, from the coroutine: nobody who writes expects it to close inside.
-void Connection::queue(std::string_view bytes) {
-  if (closed_ || broken_) return;
-  try {
-    out_ += bytes;
-    pump();
-  } catch (const std::exception&) {
-    broken_ = true;
-    event_.cancel();
-  }
-}
-
-/// What the system takes at once costs one call; only what it does not take waits, under a timer.
-void Connection::pump() {
-  assert_may_serve();
-  while (!writing_ && !closed_) {
-    if (encrypted_unsent() > 0) return wait_until_sent();
-    if (sent_ == sending_.size()) {
-      sending_.clear();
-      sent_ = 0;
-      sending_.swap(out_);
-      if (sending_.empty()) {
-        if (close_after_) event_.cancel();
-        return;
-      }
-    }
-    if (fault()) return close();
-    const auto bytes = asio::buffer(sending_.data() + sent_, sending_.size() - sent_);
-    error_code problem;
-    const std::size_t taken = plain_ ? plain_->write_some(bytes, problem) : secure_->write_some(bytes, problem);
-    sent_ += taken;
-    if (!problem && taken >= kTellDrained) later([](Connection& c) { c.drained(); });
-    if (!problem) continue;
-    writing_ = true;
-    // Nobody who writes expects the connection to close inside.
-    if (secure_ || (problem != asio::error::would_block && problem != asio::error::try_again))
-      return later([](Connection& c) { c.close(); });
-    watch_write();
-    auto written = [self = shared_from_this()](const error_code& failed, std::size_t n) {
-      self->writing_ = false;
-      self->write_timer_.cancel();
-      if (failed) return self->close();
-      self->sent_ += n;
-      try {
-        self->pump();  // what is left may go out at once
-        self->drained();
-      } catch (const std::exception&) {  // of memory: what is left would never be sent
-        self->close();
-      }
-    };
-    plain_->async_write_some(bytes, std::move(written));
-  }
-}
-
-/// The peer has to take something before long.
-void Connection::watch_write() {
-  write_timer_.expires_after(server_->options.write_timeout);
-  write_timer_.async_wait([weak = weak_from_this()](const error_code& expired) {
-    const auto self = weak.lock();
-    if (!expired && self) self->close();
-  });
-}
-
-/// What is encrypted goes out before anything else is.
-void Connection::wait_until_sent() {
-  writing_ = true;
-  watch_write();
-  secure_->next_layer().on_sent([weak = weak_from_this()](const error_code& failed) {
-    const auto self = weak.lock();
-    if (!self || self->closed_) return;
-    if (failed) return self->close();
-    try {
-      self->watch_write();
-      if (self->encrypted_unsent() > 0) return;
-      self->writing_ = false;
-      self->write_timer_.cancel();
-      self->secure_->next_layer().on_sent(nullptr);
-      self->pump();
-      self->drained();
-    } catch (const std::exception&) {  // of memory: what is left would never be sent
-      self->close();
-    }
-  });
-}
-
-/// Whoever held back until everything was sent may go on.
-void Connection::drained() {
-  const auto turn = turn_;
-  if (!turn || !turn->on_drain || turn->unsent() > 0) return;
-  const auto told = turn->on_drain;  // a copy: the call may end the turn
-  told();
-}
-
-void Connection::later(void (*what)(Connection&)) {
-  asio::post(timer_.get_executor(), [weak = weak_from_this(), what] {
-    if (const auto self = weak.lock()) what(*self);
-  });
 }
 
 }  // namespace llorch::net

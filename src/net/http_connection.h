@@ -14,7 +14,9 @@
 
 #include "net/asio.h"
 #include "net/http_server.h"
+#include "net/operation_memory.h"
 #include "net/outbox.h"
+#include "net/task.h"
 #include "net/tls_state.h"
 
 namespace llorch::net {
@@ -37,11 +39,13 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   struct Peer {
     int connections = 0, strangers = 0;
   };
-  asio::awaitable<void> accept();
+  void wait_for_peers();
+  void wait_a_little();
+  error_code accept();
   void welcome(tcp::socket socket);
   /// False: there is no place for another connection of this peer.
   bool make_room(const std::string& peer);
-  void report_last_gone();
+  void report_last_gone() noexcept;
 
   EventLoop& loop;
   ServerOptions options;
@@ -49,9 +53,11 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   Refusal refusal;
   tcp::acceptor acceptor;
   asio::steady_timer pause;
+  OperationMemory waiting;                                      // for a peer, or until `pause` is over
   std::map<std::uint64_t, Connection*> connections, strangers;  // the oldest first
   std::map<std::string, Peer> peers;
   std::function<void()> on_last_gone;  // called when there is no connection
+  std::optional<EventLoop::ReservedPost> tell_last_gone;
   std::shared_ptr<BodyBudget> bodies;
   Clock::time_point long_bodies_at;  // when the next bytes of long bodies may be read
   std::uint64_t next_id = 1;
@@ -64,7 +70,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  asio::awaitable<void> run();
+  /// Among the server's connections and those of its peer. Throws std::bad_alloc.
+  void enlist();
+  /// From now on it is held by whatever it waits for.
+  void start();
   void close();
   void close_quietly() noexcept;
   [[nodiscard]] bool idle() const { return !turn_; }
@@ -85,21 +94,24 @@ class Connection : public std::enable_shared_from_this<Connection> {
   template<class Took>
   void read_into(asio::mutable_buffer to, Took took);
   void half_closed();
-  asio::awaitable<void> serve();
-  asio::awaitable<bool> more();
-  asio::awaitable<bool> read_head();
-  asio::awaitable<bool> read_body(Parser& parser, std::size_t bytes_max);
-  asio::awaitable<bool> read_declared_body(std::size_t size);
-  asio::awaitable<bool> read_chunked_body(Parser& parser, std::size_t bytes_max);
-  asio::awaitable<bool> leave_turns_to_others(std::size_t bytes);
-  asio::awaitable<bool> request();
-  asio::awaitable<bool> answered();
-  asio::awaitable<void> linger();
-  asio::awaitable<void> drop_encrypted();
+  Task<void> run();
+  auto woken();
+  Task<void> serve();
+  Task<bool> more();
+  Task<bool> read_head();
+  Task<bool> read_body(Parser& parser, std::size_t bytes_max);
+  Task<bool> read_declared_body(std::size_t size);
+  Task<bool> read_chunked_body(Parser& parser, std::size_t bytes_max);
+  Task<bool> leave_turns_to_others(std::size_t bytes);
+  Task<bool> request();
+  Task<bool> answered();
+  Task<void> linger();
+  Task<void> drop_encrypted();
   bool reserve(std::size_t bytes);
   Request take_head(Parser& parser, Target target);
   void refuse(const Error& error);
   void queue(std::string_view bytes);
+  void give_up();
   void pump();
   void wait_until_sent();
   void watch_write();
@@ -121,11 +133,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t body_size_ = 0;
   std::size_t sent_ = 0;
   std::shared_ptr<BodyShare> share_;  // of the body that is being read
-  bool reading_ = false, eof_ = false, stranger_ = true, must_linger_ = false, lingering_ = false;
+  bool reading_ = false, eof_ = false, listed_ = false, stranger_ = false, must_linger_ = false, lingering_ = false;
   bool broken_ = false;  // something could not be written for want of memory
   bool writing_ = false, closed_ = false, close_after_ = false, keep_alive_ = true, old_client_ = false,
        head_only_ = false;
   std::shared_ptr<Turn> turn_;
+  Task<void> task_;
 };
 
 }  // namespace llorch::net

@@ -32,28 +32,39 @@ void HttpServer::Impl::welcome(tcp::socket socket) {
   (void)socket.set_option(asio::socket_base::send_buffer_size(options.send_buffer_bytes), ignored);
   const std::string local = socket.local_endpoint(ignored).address().to_string(ignored);
   const auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket), peer, local);
-  asio::co_spawn(
-      acceptor.get_executor(), [connection]() { return connection->run(); },
-      [connection](const std::exception_ptr& thrown) {
-        if (thrown) connection->close();  // of memory, most likely: this request ends, the server goes on
-      });
+  connection->enlist();
+  connection->start();
 }
 
-asio::awaitable<void> HttpServer::Impl::accept() {
-  const auto self = shared_from_this();
-  while (acceptor.is_open()) {
-    auto [problem, socket] = co_await acceptor.async_accept(kTuple);
-    if (!acceptor.is_open()) co_return;
-    if (problem) {  // out of descriptors, or a peer that left: go on a little later
-      pause.expires_after(std::chrono::milliseconds(20));
-      co_await pause.async_wait(kTuple);
-      continue;
-    }
-    try {
-      welcome(std::move(socket));
-    } catch (const std::exception&) {  // of memory: this peer is turned away, the next may find some
-    }
+/// No coroutine, and no async_accept(): both take memory between one peer and the next, and without it the server would
+/// hear of none again.
+void HttpServer::Impl::wait_for_peers() {
+  if (!acceptor.is_open()) return;
+  acceptor.async_wait(tcp::acceptor::wait_read, waiting.in([self = shared_from_this()](const error_code& problem) {
+    if (problem) return self->wait_a_little();
+    constexpr int kPeersPerTurn = 16;
+    error_code outcome;
+    for (int i = 0; i < kPeersPerTurn && !outcome; ++i) outcome = self->accept();
+    if (outcome && outcome != asio::error::would_block) return self->wait_a_little();
+    self->wait_for_peers();
+  }));
+}
+
+/// Takes one peer. would_block: none waits; other errors: out of descriptors, or a peer that left.
+error_code HttpServer::Impl::accept() {
+  error_code problem;
+  try {
+    tcp::socket socket = acceptor.accept(problem);
+    if (!problem) welcome(std::move(socket));
+  } catch (const std::exception&) {  // of memory: this peer is turned away, the next may find some
   }
+  return problem;
+}
+
+void HttpServer::Impl::wait_a_little() {
+  if (!acceptor.is_open()) return;
+  pause.expires_after(std::chrono::milliseconds(20));
+  pause.async_wait(waiting.in([self = shared_from_this()](const error_code&) { self->wait_for_peers(); }));
 }
 
 Result<std::unique_ptr<HttpServer>> HttpServer::make(EventLoop& loop, ServerOptions options, Handler handler,
@@ -85,9 +96,9 @@ Result<std::unique_ptr<HttpServer>> HttpServer::make_by_head(EventLoop& loop, Se
     (void)impl->acceptor.set_option(asio::socket_base::receive_buffer_size(o.receive_buffer_bytes), problem);
   if (!problem) (void)impl->acceptor.bind(endpoint, problem);
   if (!problem) (void)impl->acceptor.listen(1024, problem);
+  if (!problem) (void)impl->acceptor.non_blocking(true, problem);
   if (problem) return fail(ErrorCode::kIo, "cannot listen on {}:{}: {}", o.address, o.port, problem.message());
-  asio::co_spawn(
-      loop.impl().io, [impl]() { return impl->accept(); }, asio::detached);
+  impl->wait_for_peers();
   return std::unique_ptr<HttpServer>(new HttpServer(impl));
 }
 
@@ -115,14 +126,16 @@ void HttpServer::stop_accepting() {
 
 void HttpServer::when_no_connections(std::function<void()> then) {
   impl_->on_last_gone = std::move(then);
+  impl_->tell_last_gone.emplace(impl_->loop, [weak = impl_->weak_from_this()] {
+    const auto self = weak.lock();
+    if (const auto told = self ? std::exchange(self->on_last_gone, nullptr) : nullptr) told();
+  });
   impl_->report_last_gone();
 }
 
-void HttpServer::Impl::report_last_gone() {
-  if (!connections.empty() || !on_last_gone) return;
-  loop.post([self = shared_from_this()] {
-    if (const auto then = std::exchange(self->on_last_gone, nullptr)) then();
-  });
+/// A destructor calls it: it needs no memory.
+void HttpServer::Impl::report_last_gone() noexcept {
+  if (connections.empty() && on_last_gone) tell_last_gone->post();
 }
 
 void HttpServer::set_tls(std::shared_ptr<TlsServer> tls) { impl_->options.tls = std::move(tls); }

@@ -13,6 +13,7 @@
 
 #include "base/ids.h"
 #include "base/open_file.h"
+#include "base/thread_role.h"
 #include "security/digest.h"
 #include "security/validate.h"
 
@@ -115,6 +116,7 @@ Result<std::string> read_secret_file(const std::string& path, FileIdentity* iden
 }
 
 Status write_secret_file(const std::string& path, std::string_view text) {
+  assert_may_block();
   // A file of its own for each writer, made anew: what lies there may be another's, or readable by others.
   const std::string fresh = path + ".new-" + random_hex(6);
   const int fd = open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

@@ -106,7 +106,10 @@ void KeysFile::start_poller() {
       try {
         auto fresh = look(path, last);
         lock.lock();
-        if (fresh) p.fresh = last = *std::move(fresh);
+        if (fresh) {
+          Look kept = *fresh;  // may throw: then neither is changed, and the next look tells it
+          p.fresh = std::move(fresh), last = std::move(kept);
+        }
         p.seen = Clock::now();
       } catch (const std::exception&) {  // without memory: a file that is not looked at for long counts as lost
         if (!lock.owns_lock()) lock.lock();
@@ -119,16 +122,16 @@ void KeysFile::start_poller() {
 KeysFile::KeysFile(std::string path) : path_(std::move(path)) {}
 KeysFile::~KeysFile() = default;
 
+/// What is admitted changes first: tell_ may throw, and a key that is revoked must be refused then, too.
 void KeysFile::take(Look fresh) {
-  if (tell_) {
-    const bool news = fresh.problem && (!now_.problem || now_.problem->message != fresh.problem->message);
-    if (news) tell_("integrity_violation", "", fresh.problem->message + ": none of its keys is admitted");
-    for (const ApiKey& k : fresh.keys)
-      if (lacks(now_.keys, k)) tell_("token_created", k.label(), text_of(k.scopes));
-    for (const ApiKey& k : now_.keys)
-      if (lacks(fresh.keys, k)) tell_("token_revoked", k.label(), text_of(k.scopes));
-  }
-  now_ = std::move(fresh);
+  const Look before = std::exchange(now_, std::move(fresh));
+  if (!tell_) return;
+  const bool news = now_.problem && (!before.problem || before.problem->message != now_.problem->message);
+  if (news) tell_("integrity_violation", "", now_.problem->message + ": none of its keys is admitted");
+  for (const ApiKey& k : now_.keys)
+    if (lacks(before.keys, k)) tell_("token_created", k.label(), text_of(k.scopes));
+  for (const ApiKey& k : before.keys)
+    if (lacks(now_.keys, k)) tell_("token_revoked", k.label(), text_of(k.scopes));
 }
 
 const std::vector<ApiKey>& KeysFile::keys() {

@@ -8,7 +8,8 @@
 #include <mutex>
 #include <new>
 
-#include "service/test_memory.h"
+#include "base/test_memory.h"
+#include "base/test_own_new.h"
 
 namespace llorch::service {
 namespace {

@@ -146,23 +146,28 @@ void Process::follow(const Watched& w, const std::shared_ptr<Shared>& shared) {
   const InRole role(ThreadRole::kHelper);
   const Descriptor log(open_log(w.log_file));
   std::string line;
-  const auto take = [&](std::string_view text) {
+  bool lost = false, told = false;  // lost: what has come of this line
+  const auto add = [&](char c) {
+    if (c != '\n') {
+      if (!lost && line.size() < kLineBytesMax) line += c;
+      return;
+    }
+    if (std::exchange(lost, false)) return;
+    shared->post([text = std::exchange(line, {})](const Shared& s) {
+      if (s.on_line) s.on_line(text);
+    });
+  };
+  read_until_exit(w.output.number(), w.exit.number(), [&](std::string_view text) {
     if (log) write_all(log.number(), text);
     for (const char c : text) {
-      if (c != '\n') {
-        if (line.size() < kLineBytesMax) line += c;
-        continue;
+      try {
+        add(c);
+      } catch (const std::exception& e) {  // it is read on: a process whose pipe is full would wait for ever
+        lost = c != '\n', line.clear();
+        if (!std::exchange(told, true)) service::log(Level::kError, "output_lost", e.what());
       }
-      shared->post([text = std::exchange(line, {})](const Shared& s) {
-        if (s.on_line) s.on_line(text);
-      });
     }
-  };
-  try {
-    read_until_exit(w.output.number(), w.exit.number(), take);
-  } catch (const std::exception& e) {
-    service::log(Level::kError, "output_lost", e.what());
-  }
+  });
   int status = 0;
   while (waitpid(w.pid, &status, 0) < 0 && errno == EINTR) {
   }

@@ -5,13 +5,14 @@ import pathlib
 import pty
 import re
 import select
+import shutil
 import struct
 import subprocess
 import tempfile
 import time
 import unittest
 
-from colony import BIN, Colony, main
+from colony import BIN, SANITIZED, Colony, main, not_run
 from keeper_test import DONE, END, START, Queen
 
 EVIL = "a\x1b[31mred\x1b]0;title\x07\x1b]8;;http://x\x1b\\link\x1b]52;c;aGk=\x07\x9b2J\u202eturned\x7f\x08\rover"
@@ -87,6 +88,24 @@ class Terminal(unittest.TestCase):
                 self.assertEqual("".join(d["t"] for d in lines), EVIL, "escaped, and the same")
                 piped = subprocess.run(command, capture_output=True, env=c.env, timeout=60)
                 self.assertEqual(piped.stdout.decode().rstrip("\n"), EVIL, "a pipe gets what there is")
+
+    def test_a_person_without_an_editor_types_plain_lines(self):
+        """libedit's el_init() gives none when there is no memory for it (15.11)."""
+        compiler = shutil.which("g++")
+        if SANITIZED or not compiler:
+            return not_run("a program under sanitizers takes no library before its own" if SANITIZED else "there is no g++")
+        queen = self.queen(START + END + DONE)
+        with Colony() as c:
+            library = c.home / "no_editor.so"
+            source = b'#include <cstdio>\nextern "C" void* el_init() { return std::fputs("no editor", stderr), nullptr; }'
+            subprocess.run([compiler, "-shared", "-fPIC", "-x", "c++", "-", "-o", library], input=source, check=True)
+            command = c.command("chat", "m", "--queen", queen.url, "--no-autostart")
+            for env in ({}, {"LD_PRELOAD": str(library)}):
+                asked = len(queen.posted)
+                ran = subprocess.run(command, input=b"hello\n\n", capture_output=True, env=c.env | env, timeout=60)
+                self.assertEqual(ran.returncode, 0, ran.stderr)
+                self.assertEqual(b"no editor" in ran.stderr, bool(env))
+                self.assertEqual(len(queen.posted), asked + 1)
 
     def test_names_in_a_model_file(self):
         with tempfile.TemporaryDirectory() as d:

@@ -122,6 +122,15 @@ class Trust(unittest.TestCase):
             wait_for(lambda: ear.shown)
             self.assertEqual(set(ear.shown), {"Bearer another-that-opens-it"})
 
+    def test_a_hive_that_joins_over_plain_http_opens_no_file_on_its_event_loop(self):  # 15.21; with TLS it joins before it serves
+        with self.keyed(tls=False) as (c, _):
+            once = secret(c.home / "once", c.call("POST", "/v1/join-tokens", None, bearer(OPERATOR))[2]["token"])
+            with open(c.home / "box.log", "a") as log:
+                hive = c.start(BIN / "llorch-hive", "--port", c.hive_port, "--hive-id", "box", "--queen-url", c.url, "--join-token-file", once, "--data-dir", c.home / "box", "--log-format", "json", stdout=log, stderr=log)
+            wait_for(lambda: self.hives(c) == {"box"} or hive.poll() is not None)
+            self.assertIsNone(hive.poll(), "LLORCH_ROLES=1: " + (c.home / "box.log").read_text()[-2000:])
+            self.assertEqual((once.exists(), (c.home / "box/node-token").exists()), (False, True))
+
     def test_addresses_of_a_heartbeat_are_the_peers_or_those_given_at_joining(self):
         ear = self.ear()
         elsewhere = "http://192.0.2.7:8600"

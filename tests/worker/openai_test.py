@@ -7,7 +7,7 @@ import unittest
 import gguf
 import openai
 
-from harness import DATA, ROOT, STORIES, USER, Worker, main, wait_for
+from harness import DATA, ROOT, STORIES, TURN_MS_MAX, USER, Worker, main, wait_for
 
 
 class Client(unittest.TestCase):
@@ -180,6 +180,14 @@ class Client(unittest.TestCase):
         status, _, answer = self.w.post("/v1/completions", body | {"prompt": [273] * 20_000, "n": 1})
         self.assertEqual(status, 200)
         self.assertGreater(len(answer["choices"][0]["text"]), 20_000)
+
+    def test_large_answers_are_not_written_on_the_event_loop(self):  # 15.3
+        """Marks that JSON escapes: writing them takes several times what copying the answer takes."""
+        with Worker() as w:
+            body = {"model": "builtin:haiku", "prompt": '" ' * 300_000, "truncation": "auto", "echo": True, "n": 8, "max_tokens": 1, "ignore_eos": True}
+            for _ in range(5):
+                self.assertEqual(w.post("/v1/completions", body)[0], 200)
+            self.assertLess(w.metric("llorch_worker_loop_turns_slow_total"), 3, f"of five answers; slow is a turn above {TURN_MS_MAX} ms")
 
     def test_cached_tokens(self):
         long = [{"role": "user", "content": "Write a haiku about the " + "sea and the wind " * 30}]

@@ -105,15 +105,15 @@ def inside_loop(lines, n):
 
 
 def check_waits(root):
-    """A wait in a loop whose result nobody looks at: a cancelled procedure would never give the event loop back. Asio's
-    own (kTuple) end with their connection, which their loops look at."""
+    """A wait in a loop whose result nobody looks at: a cancelled procedure would never give the event loop back. Those
+    of a connection (woken()) end with it, which their loops look at."""
     for path in tracked(root, "src", "apps"):
         if path.suffix not in (".h", ".cc"):
             continue
         lines = path.read_text(errors="replace").splitlines()
         for n, line in enumerate(lines):
             ignored = re.match(r"\s*(\(void\)\s*)?co_await\b", line) or re.search(r"[){]\s*(\(void\)\s*)?co_await\b", line)
-            if ignored and "kTuple" not in line and (inside_loop(lines, n) or re.match(r"\s*(for|while)\b.*\)\s*(\(void\)\s*)?co_await\b", line)):
+            if ignored and "woken()" not in line and (inside_loop(lines, n) or re.match(r"\s*(for|while)\b.*\)\s*(\(void\)\s*)?co_await\b", line)):
                 yield f"{path.relative_to(root)}:{n + 1}: ignored wait in a loop: {line.strip()[:60]} (end the loop where it fails)"
 
 

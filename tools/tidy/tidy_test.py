@@ -80,7 +80,7 @@ class TidyTest(unittest.TestCase):
                      "do {\n    if (more)\n      (void)co_await signal.wait(flow, 1s);\n  } while (more);", "for (const auto& h : all)\n    if (h) (void)co_await ask(flow, h);"):
             self.put("src/nn/w.cc", f"Procedure f(FlowPtr flow) {{\n  {loop}\n}}\n")
             self.expect("ignored wait in a loop")
-        for fine in ("(void)co_await ask(flow, h);", "while (busy())\n    if (!co_await pause(flow, 1ms)) co_return;", "for (;;) {\n    const auto a = co_await ask(flow, h);\n  }\n  (void)co_await ask(flow, h);", "while (turn) co_await event.async_wait(kTuple);"):
+        for fine in ("(void)co_await ask(flow, h);", "while (busy())\n    if (!co_await pause(flow, 1ms)) co_return;", "for (;;) {\n    const auto a = co_await ask(flow, h);\n  }\n  (void)co_await ask(flow, h);", "while (turn) co_await woken();"):
             self.put("src/nn/w.cc", f"Procedure f(FlowPtr flow) {{\n  {fine}\n}}\n")
             self.assertEqual(tidy.violations(self.root), [])
 
