@@ -67,6 +67,8 @@ Hive::~Hive() {
 
 Status Hive::start() {
   LLORCH_OK(front_.open());
+  const bool joined = !options_.local_mode && access((options_.data_dir + "/node-token").c_str(), F_OK) == 0;
+  if (joined && front_.secure() && front_.tls().now().own) front_.router().demand(check_caller);
   desk_.set_audit(front_.audit()), desk_.set_meter(&metrics_.jobs);
   if (!options_.queen_url.empty()) {
     LLORCH_TRY(const service::Peer queen, service::make_peer(options_.queen_url));

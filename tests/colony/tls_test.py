@@ -248,6 +248,19 @@ class Strangers(Machines):
         there = self.at("q", "curl", "-sS", "--cacert", "/root/root.pem", "-H", f"Authorization: Bearer {node}", "-H", "Content-Type: application/json", "-d", json.dumps({"worker_id": "w", "hive_id": "a"}), self.url + "/v1/workers/failed")
         self.assertIn("shows no certificate", there.stdout)
 
+    def test_a_hive_s_token_alone_opens_it_on_its_own_machine_only(self):
+        token = (self.folder("a") / "token").read_text().strip()
+        shutil.copy(self.home["a"] / self.own()[0].removeprefix("/root/"), self.home["m"] / "stolen.pem")
+        own = ("--cert", "/root/stolen.pem", "--key", "/root/stolen.pem", "--connect-to", f"a.hive.llorch.internal:8600:{NET}.2:8600", "-H", f"Host: {NET}.2:8600")
+        ask = lambda machine, host=f"{NET}.2", *more: self.at(machine, "curl", "-sS", "--cacert", "/root/root.pem", "-H", f"Authorization: Bearer {token}", *more, f"https://{host}:8600/v1/capabilities").stdout
+        self.assertIn('"devices"', ask("a"))
+        self.assertIn("opened by its queen alone", ask("m"))
+        self.assertIn("opened by its queen alone", ask("m", "a.hive.llorch.internal", *own), "nor with the certificate of the hive itself")
+        self.assertEqual(self.at("m", "curl", "-sS", "--cacert", "/root/root.pem", f"https://{NET}.2:8600/health", "-o", "/dev/null", "-w", "%{http_code}").stdout, "200")
+        wait_for(lambda: "a" in self.hives(), 10)
+        answer = self.json_of("POST", "/v1/completions", {"model": "builtin:haiku", "prompt": "x", "max_tokens": 3})
+        self.assertIn("choices", answer, "the queen shows hers")
+
     def test_names_by_which_the_queen_is_called(self):
         own = self.at("q", "hostname").stdout.strip()
         names = {name: 200 for name in ("my_nas", "queen.lan:8500", f"{own}:8500", "localhost:8500", f"{NET}.1:8500", f"{QUEEN}:8500")} | {"evil.example": 403}
