@@ -67,6 +67,8 @@ Hive::~Hive() {
 
 Status Hive::start() {
   LLORCH_OK(front_.open());
+  const bool joined = !options_.local_mode && access((options_.data_dir + "/node-token").c_str(), F_OK) == 0;
+  if (joined && front_.secure() && front_.tls().now().own) front_.router().demand(check_caller);
   desk_.set_audit(front_.audit()), desk_.set_meter(&metrics_.jobs);
   if (!options_.queen_url.empty()) {
     LLORCH_TRY(const service::Peer queen, service::make_peer(options_.queen_url));
@@ -88,7 +90,7 @@ Status Hive::start() {
 #undef LLORCH_ROUTE
   LLORCH_OK(front_.bind());
   queen_seen_ = net::Clock::now();
-  log(Level::kInfo, "startup", fmt::format("{} listens on {}:{}", options_.hive_id, options_.listen, front_.port()),
+  log(Level::kInfo, "startup", fmt::format("{} listens on {}", options_.hive_id, front_.url()),
       {{"hive_id", options_.hive_id}, {"port", front_.port()}});
   node_token_ = options_.node_token;
   if (const std::string kept = options_.data_dir + "/node-token";
@@ -355,7 +357,7 @@ void Hive::join() {
   join_colony(gate_.flow(), *this, boost::json::serialize(body), [this](Result<std::string> node_token) {
     if (stopping_) return;
     if (!node_token) {
-      log(Level::kError, "join_failed", node_token.error().message);
+      log(Level::kError, "join_failed", node_token.error().message, {{"code", name(node_token.error().code)}});
       return shutdown("it cannot join");
     }
     node_token_ = *std::move(node_token);

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "colony/address.h"
 #include "format/json.h"
 #include "security/authority.h"
 #include "service/plain_http.h"
@@ -13,7 +14,7 @@ namespace {
 using security::DaemonKind;
 using security::DaemonName;
 
-security::CertificateTime now() { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); }
+using security::now_in_seconds;
 
 /// Errors: those of the queen.
 Result<boost::json::value> ask_queen(const HiveOptions& o, std::string_view path, const std::string& token,
@@ -60,7 +61,7 @@ Status keep_certificate(const std::string& folder, const std::string& hive_id, c
   const auto chain = o ? json::find_text(*o, "certificate") : std::nullopt;
   const auto given = o ? json::find_text(*o, "root") : std::nullopt;
   if (!chain || !given) return fail(ErrorCode::kIo, "the queen's answer lacks certificate or root");
-  LLORCH_TRY(const auto facts, security::check_chain(*chain, root.empty() ? *given : root, now()));
+  LLORCH_TRY(const auto facts, security::check_chain(*chain, root.empty() ? *given : root, now_in_seconds()));
   if (facts.daemon != DaemonName{DaemonKind::kHive, hive_id})
     return fail(ErrorCode::kForbidden, "the queen has signed a certificate for another daemon");
   LLORCH_OK(security::check_pair(*chain, private_key));
@@ -107,6 +108,17 @@ Status get_certificate(const HiveOptions& o) {
   return keep_certificate(o.colony_folder, o.hive_id, wish.private_key, answer, root);
 }
 
+Status check_caller(const service::Context& c) {
+  if (const auto& shown = c.request.certificate; shown) {
+    const auto facts = security::read_certificate_der(*shown);
+    if (facts && facts->daemon.kind == DaemonKind::kQueen && !facts->daemon.id.empty()) return {};
+  }
+  if (colony::is_own_address(c.request.peer)) return {};  // people there, and the hive's workers
+  return fail(ErrorCode::kForbidden,
+              "from another machine this hive is opened by its queen alone, who shows her certificate: ask her, or ask "
+              "on the hive's own machine");
+}
+
 Error must_join_again(const std::string& hive_id) {
   return {ErrorCode::kForbidden,
           fmt::format(
@@ -118,7 +130,7 @@ Error must_join_again(const std::string& hive_id) {
 Status check_kept(const HiveOptions& o) {
   LLORCH_TRY(const std::string own, security::read_secret_file(o.colony_folder + "/own.pem"));
   LLORCH_TRY(const auto facts, security::read_certificate(own));
-  if (facts.not_after <= now()) return std::unexpected(must_join_again(o.hive_id));
+  if (facts.not_after <= now_in_seconds()) return std::unexpected(must_join_again(o.hive_id));
   return {};
 }
 

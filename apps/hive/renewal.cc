@@ -8,14 +8,14 @@ namespace {
 
 constexpr std::chrono::hours kLookAgain{1};
 
-security::CertificateTime now() { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); }
+using security::now_in_seconds;
 
 }  // namespace
 
 service::Procedure renew(service::FlowPtr flow, Renewal& renewal) {
   Renewal::Parts& parts = renewal.parts_;
   const auto own = parts.front.tls().now().own;
-  const auto left = std::chrono::duration_cast<std::chrono::seconds>(own->not_after - now());
+  const auto left = std::chrono::duration_cast<std::chrono::seconds>(own->not_after - now_in_seconds());
   // The next try comes when a part of what is left is over: often at the end, never in a storm.
   const auto give_up = [&](const Error& why) {
     service::log(service::Level::kError, "certificate_not_renewed", why.message);
@@ -53,11 +53,11 @@ void Renewal::again_in(std::chrono::seconds time) {
 void Renewal::wait() {
   const auto& own = parts_.front.tls().now().own;
   if (!own) return;
-  if (own->not_after <= now()) {
+  if (own->not_after <= now_in_seconds()) {
     service::log(service::Level::kError, "certificate_ended", must_join_again(parts_.hive_id).message);
     return again_in(kLookAgain);
   }
-  const auto left = std::chrono::duration_cast<std::chrono::seconds>(security::renewal_time(*own) - now());
+  const auto left = std::chrono::duration_cast<std::chrono::seconds>(security::renewal_time(*own) - now_in_seconds());
   if (left > std::chrono::seconds(0)) return again_in(std::min<std::chrono::seconds>(left, kLookAgain));
   renew(parts_.gate.flow(), *this);
 }

@@ -9,6 +9,7 @@
 
 #include "base/ids.h"
 #include "daemon_flags.h"
+#include "keeper/parts.h"
 
 namespace llorch::keeper {
 namespace {
@@ -33,7 +34,7 @@ void keep_partial(const Common& common, const std::string& text) {
 void Question::add(CLI::App& app) {
   app.add_option("--hive", hive, "on this hive");
   app.add_option("--device", device, "on this device, such as cpu");
-  app.add_option("--worker-id", worker_id, "by this worker");
+  app.add_option("--worker-id", worker_id, "by this worker: its id, or hive/id as `llorch status` has it");
   app.add_option("--priority", priority, "interactive or batch")->check(CLI::IsMember({"interactive", "batch"}));
   app.add_flag("--raw", raw, "the prompt goes to the model as it is, without its chat template");
   app.add_flag("--no-stream", no_stream, "print the answer when it is whole");
@@ -52,9 +53,10 @@ void Question::add(CLI::App& app) {
 
 boost::json::object Question::order() const {
   boost::json::object o{{"operation", "infer"}, {"model", model}};
-  for (const auto& [name, value] : {std::pair("hive_id", &hive), std::pair("device", &device),
-                                    std::pair("worker_id", &worker_id), std::pair("priority", &priority)})
+  for (const auto& [name, value] :
+       {std::pair("hive_id", &hive), std::pair("device", &device), std::pair("priority", &priority)})
     if (!value->empty()) o[name] = *value;
+  if (!worker_id.empty()) name_worker(worker_id, o);
   if (raw) o["raw"] = true;
   if (no_stream) o["stream"] = false;
   if (ignore_eos) o["ignore_eos"] = true;

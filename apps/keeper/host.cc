@@ -10,10 +10,12 @@
 #include <cctype>
 
 #include "base/ids.h"
+#include "format/json.h"
 #include "net/http_client.h"
 #include "security/digest.h"
 #include "security/validate.h"
 #include "service/process.h"
+#include "service/remote.h"
 
 namespace llorch::keeper {
 namespace {
@@ -140,23 +142,42 @@ Status Host::start_hive(const HiveStart& how, const std::string& token) const {
   if (!holds_only(how.queen_url, ":/.-_[]") || !net::parse_url(how.queen_url))
     return fail(ErrorCode::kInvalidRequest, "--queen must be http[s]://host:port");
   if (!holds_only(how.listen, ".:")) return fail(ErrorCode::kInvalidRequest, "--listen must be an address");
-  std::string script = places();
-  script += R"(umask 077; mkdir -p "$data"; )";
-  script += kFind;
-  script += R"([ -z "$p" ] || exit 5; )";
-  if (!token.empty()) script += fmt::format(R"(cat > "$data/{}"; )", how.local_mode ? "node-token" : "join-token");
-  script += fmt::format(
-      R"(cd /; setsid nohup "$bin/llorch-hive" {}{} --listen {} --port {} --worker-port {} --hive-id {} --queen-url {} --heartbeat-interval-sec {} --data-dir "$data" --log-format json >>"$data/hive.log" 2>&1 </dev/null & echo $! >"$data/hive.pid")",
+  // The command is kept: a hive that has joined starts with it again, also by systemd.
+  const std::string data = fmt::format(R"("$HOME/.local/share/llorch/{}")", data_folder());
+  const std::string command = fmt::format(
+      R"(echo $$ >{0}/hive.pid
+exec "$HOME/.local/bin/llorch-hive" {1}{2} --listen {3} --port {4} --worker-port {5} --hive-id {6} --queen-url {7} --heartbeat-interval-sec {8} --data-dir {0} --log-format json
+)",
+      data,
       how.local_mode ? "--local-mode --queen-ca " + shell_word(how.queen_ca)
-                     : R"(--join-token-file "$data/join-token")",
+                     : "--join-token-file " + data + "/join-token",
       how.insecure_http ? " --insecure-http" : "", how.listen, how.port, how.worker_port, how.hive_id, how.queen_url,
       how.heartbeat_interval_s);
+  std::string prepared = fmt::format(R"(printf %s {} >"$data/start"; )", shell_word(command));
+  if (!token.empty()) prepared += fmt::format(R"(cat > "$data/{}"; )", how.local_mode ? "node-token" : "join-token");
   const int input = as_file(token);
-  auto said = shell(script, {"starting the hive", service::timeouts::kStart}, input);
+  Status launched = launch(prepared, input);
   if (input >= 0) close(input);
-  if (!said) return std::unexpected(said.error());
-  if (said->exit_code == 5) return fail(ErrorCode::kResourceInUse, "a hive runs there already");
-  if (said->exit_code != 0) return fail(ErrorCode::kIo, "the hive could not be started");
+  return launched;
+}
+
+Status Host::start_again() const { return launch("", -1); }
+
+Status Host::launch(std::string_view prepared, int input) const {
+  std::string script = places();
+  script += R"([ -x "$bin/llorch-hive" ] || exit 7; umask 077; mkdir -p "$data"; )";
+  script += kFind;
+  script += R"([ -z "$p" ] || exit 5; )";
+  script += prepared;
+  script += R"(at=$(wc -c <"$data/hive.log" 2>/dev/null); echo "${at:-0}" >"$data/log-start"; )";
+  script +=
+      R"(cd /; setsid nohup /bin/sh "$data/start" >>"$data/hive.log" 2>&1 </dev/null & echo $! >"$data/hive.pid")";
+  LLORCH_TRY(const Said said, shell(script, {"starting the hive", service::timeouts::kStart}, input));
+  if (said.exit_code == 5) return fail(ErrorCode::kResourceInUse, "a hive runs there already");
+  if (said.exit_code == 7)
+    return fail(ErrorCode::kNotFound, "the hive's programs are not installed there: `llorch hive install{}`",
+                local() ? "" : " -a " + address_);
+  if (said.exit_code != 0) return fail(ErrorCode::kIo, "the hive could not be started");
   return {};
 }
 
@@ -186,10 +207,41 @@ bool Host::joined() const {
   return said && said->exit_code == 0;
 }
 
-std::string Host::last_log() const {
-  const auto said = shell(places() + R"(tail -n 1 "$data/hive.log" 2>/dev/null)",
-                          {"reading the hive's log", service::timeouts::kStop});
-  return said ? security::sanitize(said->output) : "its log cannot be read";
+bool Host::has_joined() const {
+  const auto said =
+      shell(places() + R"([ -e "$data/node-token" ] && grep -q -e --join-token-file "$data/start" 2>/dev/null)",
+            {"asking whether the hive has joined", service::timeouts::kStop});
+  return said && said->exit_code == 0;
+}
+
+namespace {
+
+/// A line of a hive: its own log, or what it said of its start ("error: CODE: message").
+Error error_of(const std::string& line) {
+  const auto parsed = json::parse(line, "line");
+  const auto* o = parsed ? parsed->if_object() : nullptr;
+  if (o && o->contains("code"))
+    return {service::code_of(json::find_text(*o, "code").value_or("")), json::find_text(*o, "message").value_or("")};
+  const std::string text = o ? json::find_text(*o, "message").value_or("") : line;
+  constexpr std::string_view kBegin = "error: ";
+  const std::size_t colon = text.find(": ", kBegin.size());
+  if (!text.starts_with(kBegin) || colon == text.npos) return {ErrorCode::kIo, text};
+  return {service::code_of(text.substr(kBegin.size(), colon - kBegin.size())), text.substr(colon + 2)};
+}
+
+}  // namespace
+
+Error Host::last_error() const {
+  const Error unknown{ErrorCode::kIo, "the hive has ended, and its log cannot be read"};
+  // Its last word says that it ends; why stands before, as an error. What is older than its start says nothing.
+  const auto said = shell(
+      places() +
+          R"sh(log() { tail -c "+$(($(cat "$data/log-start") + 1))" "$data/hive.log"; }; log | grep -e '^error: ' -e '"level":"error"' | tail -n 1 | grep . || log | tail -n 1)sh",
+      {"reading the hive's log", service::timeouts::kStop});
+  if (!said || said->exit_code != 0) return unknown;
+  Error e = error_of(first_line(security::sanitize(said->output)));
+  e.message = "the hive has ended: " + e.message;
+  return e;
 }
 
 Status Host::uninstall() const {

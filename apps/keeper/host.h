@@ -37,10 +37,14 @@ class Host {
   /// True: it ran, and is gone. False: it did not run.
   [[nodiscard]] Result<bool> stop_hive() const;
   [[nodiscard]] Result<bool> hive_running() const;
+  /// Starts a hive that has joined with the flags of then. Errors: kNotFound when its program is gone.
+  [[nodiscard]] Status start_again() const;
   /// Whether the join token was used, and a key came for it.
   [[nodiscard]] bool joined() const;
-  /// What the hive there logged last.
-  [[nodiscard]] std::string last_log() const;
+  /// Whether start_again() can start it: it has joined, and was not started for this machine's own queen.
+  [[nodiscard]] bool has_joined() const;
+  /// Why the hive there has ended: what it logged last, as an error.
+  [[nodiscard]] Error last_error() const;
   /// Takes programs, catalogs and keys away; models that were fetched stay.
   [[nodiscard]] Status uninstall() const;
   /// Of the hive, below ~/.local/share/llorch there. On this machine "hive" belongs to the hive that a queen starts.
@@ -53,6 +57,8 @@ class Host {
     std::string output;
   };
   [[nodiscard]] std::string places() const;  // sets $bin and $data
+  /// Makes a hive of the file `start`. Errors: kResourceInUse, kNotFound, kIo.
+  [[nodiscard]] Status launch(std::string_view prepared, int input) const;
   [[nodiscard]] Result<Said> shell(const std::string& script, const service::Timeout& timeout, int input = -1) const;
   std::string address_;
   int ssh_port_;

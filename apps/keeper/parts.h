@@ -14,7 +14,15 @@ inline std::string cell(const Value& row, const char* key) {
   const auto* o = row.if_object();
   const auto* v = o ? o->if_contains(key) : nullptr;
   if (!v || v->is_null()) return "-";
+  if (v->is_double()) return fmt::format("{:.6g}", v->get_double());  // JSON has 7.2E-2 for 0.072
   return v->is_string() ? std::string(v->get_string()) : boost::json::serialize(*v);
+}
+
+/// A worker as `llorch status` shows it, "hive/worker": ids are a hive's own. A bare id is of any hive.
+inline void name_worker(const std::string& text, boost::json::object& order) {
+  const std::size_t slash = text.find('/');
+  if (slash != text.npos) order["hive_id"] = text.substr(0, slash);
+  order["worker_id"] = slash == text.npos ? text : text.substr(slash + 1);
 }
 
 /// Rows under the names of their columns.

@@ -20,6 +20,7 @@
 #include "format/json.h"
 #include "net/http_client.h"
 #include "net/sse.h"
+#include "queen_address.h"
 #include "security/auth.h"
 #include "service/plain_http.h"
 #include "service/process.h"
@@ -30,7 +31,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::size_t kRootBytesMax = 64u << 10;
+constexpr std::size_t kRootBytesMax = 64u << 10, kAddressBytesMax = 1u << 10;
 /// For an answer about the daemon itself, as a whole: one that drips must not hold a person up.
 constexpr std::chrono::seconds kShortQuestion{5};
 
@@ -91,27 +92,47 @@ void Common::add(CLI::App& app) {
   app.fallthrough();
 }
 
+/// The colony's root, as it was given, or of a queen of this machine; empty: none.
+static std::string root_file(const Common& c) {
+  const std::string own = c.data_dir + "/ca/root.pem";
+  return !c.ca_file.empty() ? c.ca_file : access(own.c_str(), F_OK) == 0 ? own : "";
+}
+
+Result<std::string> Common::root_certificate() const {
+  const std::string file = root_file(*this);
+  if (file.empty()) return "";
+  auto text = read_text_file(file, kRootBytesMax);
+  if (!text) return fail(ErrorCode::kInvalidRequest, "the root certificate cannot be read: {}", text.error().message);
+  return text;
+}
+
 Result<net::ClientRequest> Common::request(std::string_view path) const {
   net::ClientRequest r;
   LLORCH_TRY(const net::Url base, net::parse_url(address()));
   LLORCH_OK(service::check_plain_http(base, insecure_http));
   r.url = base.below(path);
   if (!r.url.tls) return r;
-  std::string root = ca_file;
-  if (const std::string own = data_dir + "/ca/root.pem"; root.empty() && access(own.c_str(), F_OK) == 0) root = own;
-  if (root.empty()) return r;  // a certificate of the public's
   net::TlsClient::Options options;
-  LLORCH_TRY(options.authorities, read_text_file(root, kRootBytesMax));
+  LLORCH_TRY(options.authorities, root_certificate());
+  if (options.authorities.empty()) return r;  // a certificate of the public's
   options.accepts = service::accept_daemons();
-  LLORCH_TRY(r.tls, net::TlsClient::make(options));
+  auto believed = net::TlsClient::make(options);
+  if (!believed)
+    return fail(ErrorCode::kInvalidRequest, "{} is no root certificate (PEM): {}", root_file(*this),
+                believed.error().message);
+  r.tls = *std::move(believed);
   // The queen is known by her name in the colony, wherever she is; a hive that is asked itself, by its address.
   if (direct.empty()) r.tls_name = security::queen_tls_name();
   return r;
 }
 
-Session::Session(const Common& common) : common_(common) {
+Session::Session(const Common& common) : common_(common), asked_(common.queen) {
   std::string warning;
-  if (const auto token = security::find_operator_token(common.token_file, warning); token && *token) token_ = **token;
+  const auto token = security::find_operator_token(common.token_file, warning);
+  if (!token)
+    token_read_ = fail(ErrorCode::kInvalidRequest, "{}", token.error().message);
+  else if (*token)
+    token_ = **token;
 }
 
 Session::~Session() { retire_queen(); }
@@ -142,6 +163,13 @@ Result<Session::Answer> Session::once(const std::string& method, const std::stri
 Result<bool> Session::answers() {
   LLORCH_OK(common_.request("/health"));
   const auto a = once("GET", "/health", "", 5, kShortQuestion);
+  const bool as_asked = !common_.direct.empty() || common_.queen == asked_;
+  if (!a && as_asked && a.error().message.starts_with(net::kNoSecureConnection) &&
+      a.error().message.contains("certificate"))
+    return fail(ErrorCode::kInvalidRequest,
+                "{}: give the colony's root certificate with --ca-file (`llorch ca show --pem` on the queen's machine "
+                "prints it)",
+                a.error().message);
   if (!a || a->status == 200) return a.has_value();
   const auto body = json::parse(a->body, "answer");
   const Status refused = service::check({a->status, body.value_or(boost::json::value()), {}});
@@ -150,20 +178,40 @@ Result<bool> Session::answers() {
               common_.address());
 }
 
-/// A queen of this machine that serves others speaks TLS on every address.
+std::vector<std::string> Session::places() const {
+  std::vector<std::string> all{asked_};
+  const auto add = [&](const std::string& place) {
+    if (net::parse_url(place) && std::ranges::find(all, place) == all.end()) all.push_back(place);
+  };
+  if (asked_ == kOwnQueen)
+    if (const auto kept = read_text_file(queen_address_file(common_.data_dir), kAddressBytesMax)) add(*kept);
+  // A queen of this machine that serves others speaks TLS on every address.
+  const auto url = net::parse_url(asked_);
+  if (url && !url->tls && security::is_loopback(url->host) &&
+      access((common_.data_dir + "/ca/root.pem").c_str(), F_OK) == 0)
+    add("https" + asked_.substr(4));
+  return all;
+}
+
 Result<bool> Session::awake() {
-  LLORCH_TRY(const bool at_once, answers());
-  if (at_once) return true;
-  if (!common_.direct.empty()) return false;
-  const auto url = net::parse_url(common_.queen);
-  if (!url || url->tls || !security::is_loopback(url->host) ||
-      access((common_.data_dir + "/ca/root.pem").c_str(), F_OK) != 0)
-    return false;
-  const std::string plain = std::exchange(common_.queen, "https" + common_.queen.substr(4));
-  LLORCH_TRY(const bool by_tls, answers());
-  if (by_tls) return true;
-  common_.queen = plain;
-  return false;
+  LLORCH_OK(token_read_);
+  LLORCH_OK(common_.root_certificate());  // also where nothing would ask for it: it was given, and cannot be used
+  if (!common_.direct.empty()) return answers();
+  for (const std::string& place : places()) {
+    common_.queen = place;
+    LLORCH_TRY(const bool here, answers());
+    if (here) return found_ = true;
+  }
+  common_.queen = asked_;
+  return found_ = false;
+}
+
+Status Session::find() {
+  if (found_) return {};
+  LLORCH_TRY(const bool here, awake());
+  if (here) return {};
+  return fail(ErrorCode::kIo, "the {} at {} does not answer", common_.direct.empty() ? "queen" : "hive",
+              common_.address());
 }
 
 Status Session::check_version() {
@@ -281,6 +329,7 @@ void Session::retire_queen() {
 
 Result<boost::json::value> Session::call(const std::string& method, const std::string& path,
                                          const boost::json::value& body) {
+  LLORCH_OK(find());
   const std::string text = body.is_null() ? "" : boost::json::serialize(body);
   for (int attempt = 0;; ++attempt) {
     auto a = once(method, path, text, common_.timeout_s);
@@ -415,15 +464,14 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
   return out;
 }
 
-int complain(const Common& common, const Error& error) {
+int complain(const Common& common, const Error& error, std::string_view hint) {
+  if (hint.empty()) hint = suggestion(error.code);
   if (common.json)
-    show_json(stderr,
-              boost::json::serialize(boost::json::object{
-                  {"error",
-                   {{"code", name(error.code)}, {"message", error.message}, {"suggestion", suggestion(error.code)}}}}));
+    show_json(stderr, boost::json::serialize(boost::json::object{
+                          {"error", {{"code", name(error.code)}, {"message", error.message}, {"suggestion", hint}}}}));
   else
     show(stderr, "error: %s: %s\n  %s\n", std::string(name(error.code)).c_str(), error.message.c_str(),
-         std::string(suggestion(error.code)).c_str());
+         std::string(hint).c_str());
   return error.code == ErrorCode::kInvalidRequest ? 2 : 1;
 }
 

@@ -14,8 +14,11 @@
 
 namespace llorch::keeper {
 
+/// The queen of this machine, wherever her data directory says that she listens.
+inline constexpr std::string_view kOwnQueen = "http://127.0.0.1:8500";
+
 struct Common {
-  std::string queen = "http://127.0.0.1:8500", direct, token_file, ca_file, correlation_id, queen_program, data_dir;
+  std::string queen{kOwnQueen}, direct, token_file, ca_file, correlation_id, queen_program, data_dir;
   std::vector<std::string> queen_flags;  // for a queen that is started here
   bool json = false, quiet = false, no_autostart = false;
   bool insecure_http = false;  // keys go over plain HTTP to other machines, too
@@ -28,6 +31,8 @@ struct Common {
   [[nodiscard]] Result<net::ClientRequest> request(std::string_view path) const;
   /// Who is asked: the queen, or with --direct a hive.
   [[nodiscard]] const std::string& address() const { return direct.empty() ? queen : direct; }
+  /// The root that https is checked by; empty: those of the system. Errors: kInvalidRequest naming the file.
+  [[nodiscard]] Result<std::string> root_certificate() const;
 };
 
 /// How a job ended.
@@ -50,11 +55,15 @@ class Session {
 
   /// The queen answers, or is started and answers. `stay`: she outlives this session.
   [[nodiscard]] Status wake(bool stay = false);
-  /// Errors: kHostNotAllowed of a queen who does not know herself by this name; those of Common::request.
+  /// Looks for the queen: by --queen; for this machine's own, also at the address in her data directory, and over TLS.
+  /// Errors: kHostNotAllowed of a queen who does not know herself by this name; kInvalidRequest for a token, root or
+  /// address that cannot be used, and for a certificate that is not believed.
   [[nodiscard]] Result<bool> awake();
+  /// Where she was found, or is to be started.
+  [[nodiscard]] const std::string& queen() const { return common_.queen; }
   /// Between two tries: nothing tells us when the other side is ready.
   static void pause(std::chrono::milliseconds time);
-  /// Errors: of the answer; retries what may be retried (K-06).
+  /// Looks for her first. Errors: of the answer; kIo where nobody answers. Retries what may be retried (K-06).
   [[nodiscard]] Result<boost::json::value> call(const std::string& method, const std::string& path,
                                                 const boost::json::value& body = nullptr);
   /// Makes a job and follows it by the address that it was given. Ctrl-C cancels it.
@@ -74,13 +83,21 @@ class Session {
   /// Errors: kVersionMismatch.
   [[nodiscard]] Status check_version();
   [[nodiscard]] Result<bool> answers();
-  Common common_;  // its queen is the one that was found
+  /// Where she may be, the likeliest first.
+  [[nodiscard]] std::vector<std::string> places() const;
+  /// awake(), once. Errors: kIo where nobody answers.
+  [[nodiscard]] Status find();
+  Common common_;      // its queen is the one that was found
+  std::string asked_;  // --queen
   std::string token_;
+  Status token_read_;
+  bool found_ = false;
   int queen_pid_ = 0;
 };
 
-/// Prints an error with its code and one suggestion, as K-05 asks. Returns the exit code.
-[[nodiscard]] int complain(const Common& common, const Error& error);
+/// Prints an error with its code and one suggestion, as K-05 asks; `hint`: in place of the one for the code. Returns
+/// the exit code.
+[[nodiscard]] int complain(const Common& common, const Error& error, std::string_view hint = {});
 /// Narration to stderr and tokens to stdout; with --json every event as a line on stdout.
 [[nodiscard]] OnEvent printer(const Common& common, std::string* text = nullptr);
 /// Runs an operation that gives a result, and prints it with `print` (or as JSON).

@@ -22,7 +22,7 @@ using security::DaemonKind;
 /// When nothing is to be renewed sooner.
 constexpr std::chrono::hours kLookAgain{1};
 
-security::CertificateTime now() { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); }
+using security::now_in_seconds;
 
 std::string address_of(const sockaddr* a) {
   char text[INET6_ADDRSTRLEN] = {};
@@ -77,9 +77,9 @@ void ColonyTls::keep_renewed(std::function<void()> renewed) {
 }
 
 void ColonyTls::wait_for_renewal() {
-  const auto wait = std::clamp<std::chrono::seconds>(renewal_ - now(), std::chrono::seconds(1), kLookAgain);
+  const auto wait = std::clamp<std::chrono::seconds>(renewal_ - now_in_seconds(), std::chrono::seconds(1), kLookAgain);
   timer_ = loop_.after(wait, [this] {
-    if (now() < renewal_) return wait_for_renewal();
+    if (now_in_seconds() < renewal_) return wait_for_renewal();
     renew();
   });
 }

@@ -4,7 +4,9 @@
 // joined with a one-time token; or, at a queen without an operator's token, the key that this queen hands to the hive
 // that she starts (by its environment; `llorch hive start` reads it from a file of mode 0600). What the queen sends to
 // a hive is the token that belongs to the key that it showed, never another one. A join token is good once, for ten
-// minutes. Only hashes of hives' keys are in the catalog. Threads: the event loop's, but open() and save().
+// minutes, also after a restart: hashes of those that are out are kept in a file. Whoever shows one that was used or
+// has expired is told so. Only hashes of hives' keys are in the catalog. Threads: the event loop's, but open() and the
+// functions that save.
 #pragma once
 
 #include <chrono>
@@ -13,6 +15,7 @@
 
 #include "queen/catalog.h"
 #include "security/auth.h"
+#include "security/certificate.h"
 
 namespace llorch::queen {
 
@@ -20,12 +23,16 @@ class Membership {
  public:
   /// `folder`: the queen's data directory.
   Membership(security::Authenticator& keys, std::string folder) : keys_(keys), folder_(std::move(folder)) {}
+  ~Membership() { keys_.explain_refusals({}); }
+  Membership(const Membership&) = delete;
+  Membership& operator=(const Membership&) = delete;
 
-  /// Admits the keys of the catalog's hives and reads the tokens that open them. Without an operator's token, reads or
-  /// makes the key of this machine's hive, `local_id`. Errors: those of secret files.
+  using Time = security::CertificateTime;  // of the wall clock, which goes on while she is not there
+  /// Admits the keys of the catalog's hives and the join tokens that are out, and reads the tokens that open hives.
+  /// Without an operator's token, reads or makes the key of this machine's hive, `local_id`. Errors: those of secret
+  /// files.
   [[nodiscard]] Status open(const std::string& operator_token, const std::string& local_id,
-                            const std::map<std::string, HiveRow>& hives);
-  using Time = std::chrono::steady_clock::time_point;
+                            const std::map<std::string, HiveRow>& hives, Time now = security::now_in_seconds());
   /// A fresh one-time token, for the hive of that name or, where it is empty, for one that the colony does not know.
   /// Errors: kQueueFull when too many are out.
   [[nodiscard]] Result<std::string> make_join_token(Time now, const std::string& hive_id = {});
@@ -34,7 +41,12 @@ class Membership {
   };
   /// Whether `who` came with a join token that is good for this hive, which may have joined before (`known`). Errors:
   /// kForbidden, kResourceInUse.
-  [[nodiscard]] Status check_joining(const security::Principal& who, const std::string& hive_id, bool known) const;
+  [[nodiscard]] Status check_joining(const security::Principal& who, const std::string& hive_id, bool known, Time now);
+  /// Whether `who` came with a join token for the hive of that name.
+  [[nodiscard]] bool invited_by_name(const security::Principal& who, const std::string& hive_id) const {
+    const auto it = join_tokens_.find(who.id);
+    return who.name == "join" && it != join_tokens_.end() && it->second.hive_id == hive_id;
+  }
   /// `who` came with a join token, which is used up. Errors: kForbidden.
   [[nodiscard]] Result<Joined> join(const security::Principal& who, const std::string& hive_id,
                                     const std::string& hive_token, Time now);
@@ -61,6 +73,10 @@ class Membership {
   [[nodiscard]] bool keyless() const { return !keys_.required(); }
   /// The hive's key opens nothing any more.
   void dismiss(const std::string& hive_id);
+  /// What save_invitations() is to keep now.
+  [[nodiscard]] std::string invitations() const;
+  /// A join token counts when this has kept it. Errors: kIo. Any thread.
+  [[nodiscard]] Status save_invitations(const std::string& text) const;
   /// Writes, or with an empty token removes, the file of a hive's token. Errors: kIo, kInvalidRequest. Any thread.
   [[nodiscard]] Status save(const std::string& hive_id, const std::string& token) const;
 
@@ -68,6 +84,9 @@ class Membership {
   void admit(const std::string& hive_id, const std::string& raw_hash);
   void expire(Time now);
   [[nodiscard]] Status open_local(const std::string& local_id);
+  void open_invitations(Time now);
+  /// "": nothing is known of such a token.
+  [[nodiscard]] std::string why_refused(std::string_view token, const std::string& identity) const;
   /// Errors: kInvalidRequest for an id that is no file's name.
   [[nodiscard]] Result<std::string> file_of(const std::string& hive_id) const;
 
@@ -75,10 +94,15 @@ class Membership {
   std::string folder_, operator_token_, local_id_;
   std::string local_key_, local_identity_;  // without an operator's token only
   struct JoinToken {
+    enum class State { kOpen, kUsed, kExpired };
     Time until;
     std::string hash, hive_id;
+    State state = State::kOpen;
   };
-  std::map<std::string, JoinToken> join_tokens_;    // by the key's identity
+  /// Null where it is none, or not open.
+  [[nodiscard]] JoinToken* find_open(const security::Principal& who);
+  void admit_join_token(JoinToken token);
+  std::map<std::string, JoinToken> join_tokens_;    // by the key's identity; for a while also those that open nothing
   std::map<std::string, std::string> hashes_;       // of hives' keys
   std::map<std::string, std::string> hive_tokens_;  // what opens them
 };

@@ -138,6 +138,57 @@ TEST_F(MembershipTest, keys_without_an_operator_s_token) {
   EXPECT_EQ(answer(keys, members, node, "here"), "FORBIDDEN") << "the name of a key in a file is for people";
 }
 
+TEST_F(MembershipTest, an_invitation_outlives_the_queen_and_what_became_of_it_is_told) {
+  using std::chrono::minutes;
+  const Membership::Time now(std::chrono::hours(100));
+  const auto show = [](Authenticator& keys, const std::string& token) {
+    return keys.authenticate({.authorization = "Bearer " + token, .peer = "p"}, {});
+  };
+  std::string open, used, late;
+  {
+    Authenticator keys;
+    keys.add_token(kOperator, {Scope::kAdmin, Scope::kNode});
+    Membership members(keys, folder_);
+    ASSERT_TRUE(members.open(kOperator, "here", {}, now));
+    late = members.make_join_token(now - minutes(5)).value();
+    open = members.make_join_token(now, "attic").value(), used = members.make_join_token(now).value();
+    ASSERT_TRUE(members.join(show(keys, used).value(), "box", "opens-the-box", now));
+    EXPECT_NE(show(keys, used).error().message.find("was used already"), std::string::npos);
+    ASSERT_TRUE(members.save_invitations(members.invitations()));
+  }
+  std::ifstream file(folder_ + "/invitations");
+  const std::string kept((std::istreambuf_iterator<char>(file)), {});
+  EXPECT_EQ(kept.find("llorch-join-"), std::string::npos) << "hashes alone are kept";
+  Authenticator keys;
+  keys.add_token(kOperator, {Scope::kAdmin, Scope::kNode});
+  Membership members(keys, folder_);
+  ASSERT_TRUE(members.open(kOperator, "here", {}, now + minutes(6)));
+  const auto who = show(keys, open);
+  ASSERT_TRUE(who) << who.error().message;
+  EXPECT_FALSE(members.check_joining(*who, "box", false, now + minutes(6))) << "it is for another hive";
+  EXPECT_TRUE(members.check_joining(*who, "attic", true, now + minutes(6)));
+  EXPECT_NE(show(keys, used).error().message.find("was used already"), std::string::npos);
+  EXPECT_NE(show(keys, late).error().message.find("has expired"), std::string::npos);
+  EXPECT_NE(show(keys, "llorch-join-0").error().message.find("not known here"), std::string::npos);
+  EXPECT_EQ(show(keys, "guess-of-a-stranger").error().message, "the API key is not valid");
+  const Status over = members.check_joining(*who, "attic", true, now + minutes(11));
+  ASSERT_FALSE(over);
+  EXPECT_NE(over.error().message.find("has expired"), std::string::npos);
+  ASSERT_TRUE(members.make_join_token(now + std::chrono::hours(2)));
+  EXPECT_NE(show(keys, used).error().message.find("not known here"), std::string::npos) << "nothing is kept for ever";
+}
+
+TEST_F(MembershipTest, a_clock_that_was_set_back_makes_no_invitation_last_longer) {
+  Authenticator keys;
+  keys.add_token(kOperator, {Scope::kAdmin, Scope::kNode});
+  Membership members(keys, folder_);
+  const Membership::Time now(std::chrono::hours(100));
+  const std::string once = members.make_join_token(now).value();
+  const auto who = keys.authenticate({.authorization = "Bearer " + once, .peer = "p"}, {});
+  ASSERT_TRUE(who);
+  EXPECT_FALSE(members.check_joining(*who, "box", false, now - std::chrono::hours(1)));
+}
+
 TEST_F(MembershipTest, a_hive_s_name_is_no_path) {
   Authenticator keys;
   keys.add_token(kOperator, {Scope::kAdmin});

@@ -23,6 +23,7 @@ struct QueenOptions : service::FrontOptions {
   int retry_attempts = 5, retry_first_ms = 1000, retry_max_ms = 60'000;
   double retry_multiplier = 2;
   int certificate_lifetime_s = 30 * 86'400;  // of daemons
+  bool no_own_hive = false;                  // she runs no models on her own machine
   bool infer_may_fetch = false;              // keys without admin scope may have models fetched
   bool optimizer_enabled = true;
   int optimizer_threshold = 10, optimizer_interval_ms = 30'000;

@@ -39,6 +39,7 @@ struct Search {
   int overtaken = 0;                           // how often others took memory that a hive had said was free
   int cut_off = 0;                             // how often a call to this machine's own hive broke
   bool fresh = false;                          // what `crowded` says is of this request's turn
+  bool own_tried = false;                      // this machine's hive was started, for nothing else suited
 
   void wait_in_room_line(const std::string& hive) {
     if (!room || room->key() != hive)
@@ -76,6 +77,29 @@ struct Search {
     const LocalHive& local = q.uses().local;
     const bool ours = hive == local.id() && (local.running() || !q.hives().find(hive));
     return ours && error.code == ErrorCode::kIo && ++cut_off <= kCutOffMax;
+  }
+  /// No hive that is online can run it, also when others make room.
+  [[nodiscard]] bool nothing_suits(const Decision& d) {
+    return d.kind == Decision::Kind::kNone && (crowded.empty() || plan().kind == RoomPlan::Kind::kNever);
+  }
+  /// This machine's hive is to be started: it is meant by name, or nothing else suits.
+  [[nodiscard]] bool needs_own_hive(const Decision& d) {
+    const std::string& own = q.uses().local.id();
+    if (!q.uses().local_wanted() || q.hives().online(own)) return false;
+    if (p->wanted.hive == own) return true;
+    const bool may_help = p->wanted.hive.empty() && p->wanted.worker_id.empty();
+    return may_help && nothing_suits(d) && !std::exchange(own_tried, true);
+  }
+  /// The same placement, on this machine's hive.
+  [[nodiscard]] PlacementPtr on_own_hive() const {
+    const auto own = std::make_shared<Placement>(*p);
+    own->wanted.hive = q.uses().local.id();
+    return own;
+  }
+  /// The hive that the request names, and that is not this machine's, is offline.
+  [[nodiscard]] bool named_is_offline() const {
+    const std::string& named = p->wanted.hive;
+    return !named.empty() && named != q.uses().local.id() && !q.hives().online(named);
   }
   /// Nothing suits: what the caller is told.
   [[nodiscard]] Error refusal(const Decision& d) const {
@@ -241,7 +265,12 @@ Procedure place_request(FlowPtr flow, Placer& q, PlacementPtr p, Step<Placed>::D
       // The worker that is being made is used when that has ended: it tells of it.
       const bool its_own = making && d.hive == making->hive;
       if (d.kind == Decision::Kind::kUse && !its_own) co_return done(s->take_seat(d));
-      if (free_to_act && q.hives().responsive().empty()) {
+      if (free_to_act && s->named_is_offline())
+        co_return done(fail(ErrorCode::kNoWorkersAvailable, "the hive {} is offline", p->wanted.hive));
+      if (free_to_act && s->needs_own_hive(d)) {
+        outcome = co_await q.bring_up_hive(flow, s->on_own_hive());
+        if (s->own_tried && !flow->cancelled()) outcome = true;  // what was refused before is refused with that reason
+      } else if (free_to_act && q.hives().responsive().empty()) {
         outcome = co_await q.bring_up_hive(flow, p);
       } else if (free_to_act && d.kind == Decision::Kind::kProvision) {
         making = std::make_shared<Making>(Making{q.uses().calls.gate().flow(), d.hive, {}});

@@ -70,7 +70,8 @@ class Placer {
   /// Finds or makes a worker for a request, and a seat there. Errors: kNoWorkersAvailable, kModelNotFound, those of
   /// hives and of the flow.
   [[nodiscard]] service::Step<Placed> place(const service::FlowPtr& flow, PlacementPtr p);
-  /// Where no hive answers: starts this machine's, and waits until its capabilities are known.
+  /// Where no hive answers, or this machine's, if `p` names it: starts that, and waits until its capabilities are
+  /// known.
   [[nodiscard]] service::Step<bool> bring_up_hive(const service::FlowPtr& flow, PlacementPtr p);
   /// Stops an idle worker that no request asked to go; `done`, if any, when it is gone.
   void stop_idle(const Evictable& worker, std::function<void()> done = {});

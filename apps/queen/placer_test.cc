@@ -129,7 +129,8 @@ struct Colony {
                    },
                    [](int) {}}};
   Metrics metrics;
-  Placer placer{{calls, local, metrics, [] { return std::vector<std::string>(); }, [] { return false; },
+  bool own_wanted = false;
+  Placer placer{{calls, local, metrics, [] { return std::vector<std::string>(); }, [this] { return own_wanted; },
                  [](const std::string&) {}},
                 {}};
   std::map<std::string, std::unique_ptr<Hive>> servers;
@@ -272,6 +273,65 @@ TEST(Placer, who_leaves_calls_off_the_worker_that_is_being_made) {
   EXPECT_TRUE(c.hives.view_all()[0].known);
   const auto next = c.request();
   c.run_until([&] { return c.servers["a"]->spawns == 2; });
+}
+
+/// With a hive of another machine that has no device for anything.
+struct ColonyWithIdleOwnHive : Colony {
+  ColonyWithIdleOwnHive() : Colony(1) {
+    own_wanted = true;
+    beat("a", {});
+    HiveEntry& h = *hives.find("a");
+    h.capabilities.devices.clear();
+    hives.update(h);
+  }
+  /// This machine's hive comes, and makes a worker for a request.
+  void answer_of_own_hive() {
+    run_until([this] { return local.running(); });
+    beat("local", {});
+    run_until([this] { return servers["local"]->starting != nullptr; });
+    servers["local"]->started();
+    beat("local", {worker("local1")});
+  }
+};
+
+TEST(Placer, this_machine_s_hive_is_started_where_nothing_else_suits) {
+  ColonyWithIdleOwnHive c;
+  const auto r = c.request();
+  c.answer_of_own_hive();
+  c.run_until([&] { return r->placed.has_value(); });
+  EXPECT_EQ(r->hive(), "local") << r->told;
+  EXPECT_NE(r->told.find("beside the others"), std::string::npos) << r->told;
+}
+
+TEST(Placer, this_machine_s_hive_is_started_where_it_is_named) {
+  ColonyWithIdleOwnHive c;
+  c.beat("a", {worker("a1")});
+  const auto elsewhere = c.request();
+  c.run_until([&] { return elsewhere->placed.has_value(); });
+  EXPECT_EQ(elsewhere->hive(), "a") << "who can be served is served there";
+  EXPECT_FALSE(c.local.running());
+  const auto here = c.request(false, {kModel, "local", "", ""});
+  c.answer_of_own_hive();
+  c.run_until([&] { return here->placed.has_value(); });
+  EXPECT_EQ(here->hive(), "local") << here->told;
+}
+
+TEST(Placer, where_this_machine_s_hive_may_not_run_the_refusal_is_told) {
+  ColonyWithIdleOwnHive c;
+  c.own_wanted = false;
+  const auto r = c.request();
+  c.run_until([&] { return r->placed.has_value(); });
+  EXPECT_EQ(r->placed->error().code, ErrorCode::kNoWorkersAvailable);
+  EXPECT_FALSE(c.local.running());
+}
+
+TEST(Placer, a_hive_that_is_named_and_offline_is_not_waited_for) {
+  ColonyWithIdleOwnHive c;
+  const auto r = c.request(false, {kModel, "attic", "", ""});
+  c.run_until([&] { return r->placed.has_value(); });
+  ASSERT_FALSE(*r->placed);
+  EXPECT_EQ(r->placed->error().message, "the hive attic is offline");
+  EXPECT_FALSE(c.local.running()) << "another one would not help";
 }
 
 TEST(Placer, nothing_suits) {

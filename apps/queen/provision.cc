@@ -240,23 +240,45 @@ void replace_silent_hive(Placer& q, const Placement& p) {
   local.signal(SIGKILL);
 }
 
+/// Hives of which one must answer: this machine's, where the placement names it, or all.
+struct Awaited {
+  Placer& q;
+  bool own;
+  [[nodiscard]] std::vector<const HiveEntry*> online() const {
+    auto all = q.hives().online();
+    if (own) std::erase_if(all, [this](const HiveEntry* h) { return h->id != q.uses().local.id(); });
+    return all;
+  }
+  /// Null: none answers.
+  [[nodiscard]] const HiveEntry* first() const {
+    const auto all = online();
+    const auto found = std::ranges::find_if(all, [](const HiveEntry* h) { return !h->silent; });
+    return found == all.end() ? nullptr : *found;
+  }
+  /// Why this machine's is started.
+  [[nodiscard]] const char* reason() const {
+    if (own && !q.hives().online().empty()) return "starting this machine's hive beside the others";
+    return q.uses().offline().empty() && online().empty() ? "the hive catalog is empty: adding this machine"
+                                                          : "no hive is online: starting this machine's";
+  }
+};
+
 /// The wait for a heartbeat is the queen's only one: she does not poll.
 Procedure bring_up(FlowPtr flow, Placer& q, PlacementPtr p, Step<bool>::Done done) {
   LocalHive& local = q.uses().local;
+  const Awaited awaited{q, p->wanted.hive == local.id()};
   std::optional<net::Clock::time_point> end;  // of the wait for a hive that was started
   int killed = 0;
-  while (q.hives().responsive().empty()) {
+  while (!awaited.first()) {
     const HiveEntry* own = q.hives().find(local.id());
-    const auto silent = q.hives().online();
+    const auto silent = awaited.online();
     const bool started_by_hand = own && q.hives().online(local.id()) && !local.running();
     if (!silent.empty())
       p->report("hive_unknown", fmt::format("{} does not answer: waiting for its next heartbeat", silent.front()->id));
     if (q.uses().local_wanted() && !started_by_hand) {
       replace_silent_hive(q, *p);
       if (!local.running()) {
-        p->report("hive_catalog", q.uses().offline().empty() && silent.empty()
-                                      ? "the hive catalog is empty: adding this machine"
-                                      : "no hive is online: starting this machine's");
+        p->report("hive_catalog", awaited.reason());
         if (const Status s = local.start(); !s) co_return done(std::unexpected(s.error()));
         p->report("hive_start", fmt::format("the hive {} is starting", local.id()));
         end = net::Clock::now() + q.options().hive_start_timeout;
@@ -274,19 +296,18 @@ Procedure bring_up(FlowPtr flow, Placer& q, PlacementPtr p, Step<bool>::Done don
     const auto changed = co_await q.changed().wait(flow, std::chrono::milliseconds(200));
     if (!changed) co_return done(std::unexpected(changed.error()));
     // One that was ended by a signal is worth another try; one that says why it cannot is not.
-    if (end && !local.running() && q.hives().online().empty() && (!local.killed() || ++killed > kKilledMax))
+    if (end && !local.running() && awaited.online().empty() && (!local.killed() || ++killed > kKilledMax))
       co_return done(fail(ErrorCode::kNoWorkersAvailable, "the hive did not start: {}", local.last_message()));
   }
-  if (end) p->report("hive_awake", fmt::format("the first heartbeat of {} has come", q.hives().responsive()[0]->id));
+  if (end) p->report("hive_awake", fmt::format("the first heartbeat of {} has come", awaited.first()->id));
   const auto known_by = net::Clock::now() + q.options().hive_start_timeout;
-  const auto first = [&] { return q.hives().responsive().empty() ? nullptr : q.hives().responsive().front(); };
-  while (first() && !first()->known) {
+  while (awaited.first() && !awaited.first()->known) {
     const auto changed = co_await q.changed().wait(flow, std::chrono::milliseconds(200));
     if (!changed) co_return done(std::unexpected(changed.error()));
     if (net::Clock::now() > known_by)
       co_return done(fail(ErrorCode::kOperationTimeout, "the hive's capabilities timed out"));
   }
-  if (const HiveEntry* h = first()) {
+  if (const HiveEntry* h = awaited.first()) {
     const auto& c = h->capabilities;
     const auto counted = [](std::size_t n, const char* what) {
       return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");

@@ -4,10 +4,14 @@
 
 #include <algorithm>
 #include <csignal>
+#include <ranges>
+#include <set>
 
 #include "base/ids.h"
 #include "colony/address.h"
 #include "queen/host_names.h"
+#include "queen_address.h"
+#include "security/validate.h"
 #include "service/log.h"
 #include "service/narration.h"
 #include "service/wall_time.h"
@@ -108,12 +112,13 @@ Status Queen::start() {
 #include "queen_routes.inc"
 #undef LLORCH_ROUTE
   LLORCH_OK(front_.bind());  // answers before anything else is there
+  address_.emplace(queen_address_file(options_.data_dir));
+  LLORCH_OK(address_->write(own_url(options_.listen, front_.port(), front_.secure())));
   if (tls_.opened()) tls_.keep_renewed([this] { front_.read_certificates(); });
   LLORCH_TRY(catalog_, Catalog::load(options_.data_dir + "/queen.db"));
   LLORCH_OK(members_.open(front_.token(), local_.id(), catalog_->hives));
   ledger_.open(*catalog_);
-  log(Level::kInfo, "startup", fmt::format("the queen listens on {}:{}", options_.listen, front_.port()),
-      {{"port", front_.port()}});
+  log(Level::kInfo, "startup", fmt::format("the queen listens on {}", front_.url()), {{"port", front_.port()}});
   LLORCH_OK(catalog_->save_config({{"version", LLORCH_SERVICE_VERSION},
                                    {"mode", front_.has_token() ? "lab" : "one-machine"},
                                    {"queue.capacity", std::to_string(options_.admission_capacity)},
@@ -147,7 +152,24 @@ Result<HiveEntry*> Queen::find_hive(const std::string& id) {
   for (const HiveEntry* h : alive)
     if (h->id == (id.empty() ? local_.id() : id)) return hives_.find(h->id);
   if (id.empty() && !alive.empty()) return hives_.find(alive.front()->id);
-  return fail(ErrorCode::kHiveNotFound, "{}", id.empty() ? "no hive is online" : "no hive of that name is online");
+  if (id.empty()) return fail(ErrorCode::kHiveNotFound, "no hive is online");
+  if (!knows_hive(id)) return std::unexpected(unknown_hive(id));
+  return fail(ErrorCode::kHiveNotFound, "the hive {} is offline", id);
+}
+
+bool Queen::knows_hive(const std::string& id) const {
+  return id == local_.id() || catalog_->hives.contains(id) || hives_.find(id);
+}
+
+Error Queen::unknown_hive(const std::string& id) const {
+  constexpr std::size_t kNamed = 20;
+  std::set<std::string> all{local_.id()};
+  for (const auto& [name, row] : catalog_->hives) all.insert(name);
+  for (const auto& [name, entry] : hives_.all()) all.insert(name);
+  std::string names;
+  for (const std::string& name : all | std::views::take(kNamed)) names += (names.empty() ? "" : ", ") + name;
+  return {ErrorCode::kHiveNotFound, fmt::format("there is no hive {}: the colony has {}{}", security::sanitize(id),
+                                                names, all.size() > kNamed ? ", ..." : "")};
 }
 
 Result<ResolvedModel> Queen::resolve(std::string_view model, const security::Principal& who) const {

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/state_lock.h"
+#include "queen/address_file.h"
 #include "queen/admission.h"
 #include "queen/catalog.h"
 #include "queen/colony_tls.h"
@@ -79,11 +80,19 @@ class Queen {
   void keep_hive(const HiveEntry& h);
   /// Of the catalog, those that are not online.
   [[nodiscard]] std::vector<const HiveRow*> offline_hives() const;
-  [[nodiscard]] bool local_hive_wanted() const {
-    return catalog_->hives.empty() || catalog_->hives.contains(local_.id());
-  }
-  /// "" means the local one, or else any that is online. Errors: kHiveNotFound.
+  [[nodiscard]] bool local_hive_wanted() const { return !options_.no_own_hive; }
+  /// "" means the local one, or else any that is online. Errors: kHiveNotFound, with words that tell a hive that is
+  /// offline from one that nobody knows.
   [[nodiscard]] Result<HiveEntry*> find_hive(const std::string& id);
+  /// Whether an operation for this hive ("": any) is one for this machine's, which must be started for it.
+  [[nodiscard]] bool own_hive_is_meant(const std::string& id) const {
+    const bool meant = id.empty() ? hives_.online().empty() : id == local_.id() && !hives_.online(id);
+    return meant && local_hive_wanted();
+  }
+  /// Of this machine, of the catalog, or online.
+  [[nodiscard]] bool knows_hive(const std::string& id) const;
+  /// There is no hive of that name: names those that there are.
+  [[nodiscard]] Error unknown_hive(const std::string& id) const;
   /// What a caller means by a name, and what may be done for it. Errors: kInvalidRequest, kModelNotFound.
   [[nodiscard]] Result<ResolvedModel> resolve(std::string_view model, const security::Principal& who) const;
   /// What is counted, with the states of now.
@@ -107,6 +116,7 @@ class Queen {
   Metrics metrics_;  // before the desk, which counts to the end
   service::JobDesk desk_;
   std::optional<StateLock> lock_;
+  std::optional<AddressFile> address_;
   std::unique_ptr<Catalog> catalog_;
   Membership members_;
   service::Signal changed_;  // something that decisions look at

@@ -49,7 +49,7 @@ std::string_view place_of(CURLcode outcome) {
     case CURLE_BAD_CONTENT_ENCODING: return "malformed answer from";
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CERTPROBLEM:
-    case CURLE_PEER_FAILED_VERIFICATION: return "no secure connection to";
+    case CURLE_PEER_FAILED_VERIFICATION: return kNoSecureConnection;
     default: return "cut off by";
   }
 }

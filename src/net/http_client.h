@@ -14,6 +14,9 @@
 
 namespace llorch::net {
 
+/// How the message of a call begins whose TLS handshake failed, for example because a certificate is not believed.
+inline constexpr std::string_view kNoSecureConnection = "no secure connection to";
+
 struct ClientRequest {
   std::string method = "GET";
   Url url;

@@ -115,6 +115,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void pump();
   void wait_until_sent();
   void watch_write();
+  void written();
   void drained();
   void later(void (*what)(Connection&));
   void turn_done(bool close_after);

@@ -5,7 +5,8 @@
 namespace llorch::net {
 namespace {
 
-constexpr std::size_t kTellDrained = 4096;  // who has handed over so much may hold back more
+constexpr std::size_t kTellDrained = 4096;      // who has handed over so much may hold back more
+constexpr std::size_t kTurnBytesMax = 1u << 20;  // a peer that takes all at once must not hold up the others
 
 }  // namespace
 
@@ -29,6 +30,7 @@ void Connection::queue(std::string_view bytes) {
 /// What the system takes at once costs one call; only what it does not take waits, under a timer.
 void Connection::pump() {
   assert_may_serve();
+  std::size_t written_now = 0;
   while (!writing_ && !closed_) {
     if (encrypted_unsent() > 0) return wait_until_sent();
     if (sent_ == sending_.size()) {
@@ -46,25 +48,31 @@ void Connection::pump() {
     const std::size_t taken = plain_ ? plain_->write_some(bytes, problem) : secure_->write_some(bytes, problem);
     sent_ += taken;
     if (!problem && taken >= kTellDrained) later([](Connection& c) { c.drained(); });
-    if (!problem) continue;
+    if (!problem && (written_now += taken) < kTurnBytesMax) continue;
     writing_ = true;
+    if (!problem) return later([](Connection& c) { c.written(); });
     // Nobody who writes expects the connection to close inside.
     if (secure_ || (problem != asio::error::would_block && problem != asio::error::try_again))
       return later([](Connection& c) { c.close(); });
     watch_write();
-    auto written = [self = shared_from_this()](const error_code& failed, std::size_t n) {
-      self->writing_ = false;
+    auto taken_now = [self = shared_from_this()](const error_code& failed, std::size_t n) {
       self->write_timer_.cancel();
       if (failed) return self->close();
       self->sent_ += n;
-      try {
-        self->pump();  // what is left may go out at once
-        self->drained();
-      } catch (const std::exception&) {  // of memory: what is left would never be sent
-        self->close();
-      }
+      self->written();
     };
-    plain_->async_write_some(bytes, std::move(written));
+    plain_->async_write_some(bytes, std::move(taken_now));
+  }
+}
+
+/// What was under way has been taken; what is left may go out at once.
+void Connection::written() {
+  writing_ = false;
+  try {
+    pump();
+    drained();
+  } catch (const std::exception&) {  // of memory: what is left would never be sent
+    close();
   }
 }
 
@@ -87,15 +95,13 @@ void Connection::wait_until_sent() {
     if (failed) return self->close();
     try {
       self->watch_write();
-      if (self->encrypted_unsent() > 0) return;
-      self->writing_ = false;
-      self->write_timer_.cancel();
-      self->secure_->next_layer().on_sent(nullptr);
-      self->pump();
-      self->drained();
-    } catch (const std::exception&) {  // of memory: what is left would never be sent
-      self->close();
+    } catch (const std::exception&) {  // of memory: nobody would see that the peer takes nothing
+      return self->close();
     }
+    if (self->encrypted_unsent() > 0) return;
+    self->write_timer_.cancel();
+    self->secure_->next_layer().on_sent(nullptr);
+    self->written();
   });
 }
 

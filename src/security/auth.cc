@@ -86,7 +86,10 @@ Result<Principal> Authenticator::check(const Credentials& given) const {
   };
   look_in(keys_, false);
   if (keys_file_) look_in(keys_file_->keys(), true);
-  if (!match) return fail(ErrorCode::kInvalidApiKey, "the API key is not valid");
+  if (!match) {
+    const std::string why = explain_ ? explain_(token, hash) : "";
+    return fail(ErrorCode::kInvalidApiKey, "{}", why.empty() ? "the API key is not valid" : why);
+  }
   const bool is_operator = std::ranges::any_of(operator_hashes_, [&](const auto& h) { return h == match->hash; });
   // Names of keys in a file are for people; those that come while the daemon runs say what the key is for.
   return Principal{match->identity(), from_file ? "" : match->name, match->scopes, is_operator};

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -54,6 +55,10 @@ class Authenticator {
   /// thousand keys two may share one.)
   void admit(ApiKey key) { keys_.push_back(std::move(key)); }
   void dismiss(std::string_view hash);
+  /// What is said of a key that opens nothing, to whoever shows it; "": no more than that.
+  void explain_refusals(std::function<std::string(std::string_view key, const std::string& hash)> explain) {
+    explain_ = std::move(explain);
+  }
   /// The keys of a file, as it is at each request (security/keys_file.h). Errors: those of reading it.
   [[nodiscard]] Status watch_keys_file(const std::string& path, KeyChange on_change);
   /// A front proxy on this machine says who its users are (S-08); they may infer.
@@ -69,6 +74,7 @@ class Authenticator {
   std::vector<ApiKey> keys_;
   std::vector<std::string> operator_hashes_;
   std::unique_ptr<KeysFile> keys_file_;
+  std::function<std::string(std::string_view, const std::string&)> explain_;
   bool trust_proxy_ = false;
   FailureLimiter failures_;
 };

@@ -61,9 +61,7 @@ bool in_colony_domain(std::string host) {
 
 CertificateTime renewal_time(const CertificateFacts& f) { return f.not_before + (f.not_after - f.not_before) / 3 * 2; }
 
-CertificateTime Authority::now() const {
-  return options_.clock ? options_.clock() : std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-}
+CertificateTime Authority::now() const { return options_.clock ? options_.clock() : now_in_seconds(); }
 
 Result<Authority> Authority::open(const std::string& folder, Options options) {
   Authority a;

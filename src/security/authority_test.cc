@@ -29,7 +29,7 @@ class AuthorityTest : public ::testing::Test {
     return check_chain(a.sign(request, who, {"10.0.0.7"}).value(), a.root(), time_).value();
   }
   std::string folder_;
-  CertificateTime time_ = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+  CertificateTime time_ = now_in_seconds();
 };
 
 TEST_F(AuthorityTest, is_made_once_kept_secret_and_found_again) {

@@ -16,6 +16,10 @@
 namespace llorch::security {
 
 using CertificateTime = std::chrono::sys_seconds;
+/// The wall clock, as certificates tell time.
+[[nodiscard]] inline CertificateTime now_in_seconds() {
+  return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+}
 
 enum class DaemonKind { kQueen, kHive };
 struct DaemonName {

@@ -10,7 +10,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-CertificateTime now() { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); }
+CertificateTime now() { return now_in_seconds(); }
 
 struct Colony {
   Signer root = make_root({"llorch colony", 1}, now() - 1h, now() + 24h * 3650).value();

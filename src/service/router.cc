@@ -242,6 +242,7 @@ bool Router::admit(Context& c, const Match& m) {
     }
     if (!who) return c.fail(who.error()), false;
     c.principal = *std::move(who);
+    if (const Status passed = demand_ ? demand_(c) : Status(); !passed) return c.fail(passed.error()), false;
   }
   if (!m.path_known) return c.fail({ErrorCode::kNotFound, "there is no such route"}), false;
   if (!m.route) {

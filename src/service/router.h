@@ -94,6 +94,8 @@ class Router {
   [[nodiscard]] std::vector<RouteInfo> inventory() const;
   /// What a browser that asks for "/" without a key gets, with status 401.
   void set_door(net::Response page) { door_ = std::move(page); }
+  /// What a request must pass besides its key, on every route that is not public. Errors: with what it is refused.
+  void demand(std::function<Status(const Context&)> check) { demand_ = std::move(check); }
   void audit(boost::json::object event) {
     if (audit_) audit_->append(std::move(event));
   }
@@ -131,6 +133,7 @@ class Router {
   std::deque<Route> routes_;  // their places stay
   std::size_t body_bytes_max_ = 8u << 20;
   std::optional<net::Response> door_;
+  std::function<Status(const Context&)> demand_;     // may be empty
   std::function<void(std::function<void()>)> post_;  // where the audit log is required
 };
 

@@ -24,7 +24,7 @@ using security::CertificateTime;
 using security::DaemonKind;
 using security::Signer;
 
-CertificateTime now() { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); }
+CertificateTime now() { return security::now_in_seconds(); }
 
 struct Colony {
   Signer root = security::make_root({"colony", 1}, now() - 1h, now() + 24h).value();

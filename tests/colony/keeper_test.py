@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from colony import Colony, main, text_of
+from colony import Colony, main, text_of, wait_for
 from listener import Listener
 
 
@@ -197,6 +197,31 @@ class Keeper(unittest.TestCase):
             r = subprocess.run(c.command("status", "--queen", f"http://127.0.0.1:{ear.getsockname()[1]}", "--no-autostart"), capture_output=True, text=True, env=c.env, timeout=60)
             self.assertLess(time.monotonic() - began, 12)
         self.assertIn("asleep", r.stdout)
+
+    def test_a_queen_says_where_she_is_while_she_listens(self):
+        with Colony() as c:
+            queen, place = c.queen(), c.home / ".local/share/llorch/queen-url"
+            wait_for(place.exists)
+            self.assertEqual((place.read_text(), place.stat().st_mode & 0o777), (c.url, 0o600))
+            del c.env["LLORCH_QUEEN_URL"]
+            r = c.keeper("status")
+            self.assertNotIn("asleep", r.stdout + r.stderr, "whoever names no queen finds her there")
+            queen.terminate()
+            queen.wait(30)
+            self.assertFalse(place.exists())
+
+    def test_a_file_that_cannot_be_used_is_named(self):
+        with Colony() as c:
+            (c.home / "garbage").write_text("garbage")
+            for url in (c.url, f"https://127.0.0.1:{c.queen_port}"):
+                for file, words in ((c.home / "none", "cannot be read"), (c.home / "garbage", "no root certificate") if url.startswith("https") else (c.home, "cannot be read")):
+                    r = c.keeper("status", "--queen", url, "--ca-file", file)
+                    self.assertEqual((r.returncode, r.stdout), (2, ""), r.stderr)
+                    self.assertIn(words, r.stderr)
+                    self.assertIn(str(file), r.stderr)
+            r = c.keeper("status", "--token-file", c.home / "none")
+            self.assertEqual((r.returncode, r.stdout), (2, ""), r.stderr)
+            self.assertIn(str(c.home / "none"), r.stderr)
 
     def test_an_error_is_told_with_its_code(self):
         r = self.infer(START + TOKENS + frame(4, "error", code="WORKER_CRASHED", message="the worker ended", retriable=True) + DONE)

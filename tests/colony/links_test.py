@@ -208,13 +208,23 @@ class Links(unittest.TestCase):
             wait_for(lambda: [h for h in c.call("GET", "/v1/status")[2]["hives"] if h["known"]])
             queen.terminate()
             queen.wait(30)
-            c.queen()  # who knows it from her catalog, and has not heard from it
+            queen = c.queen("--no-own-hive")  # who knows it from her catalog, and has not heard from it
             status = c.call("GET", "/v1/status")[2]
             self.assertEqual((status["hives"], status["offline"]), ([], [{"id": "box", "host": "127.0.0.1", "port": int(box.url.rsplit(":", 1)[1])}]))
             self.assertIn(f"hive box at {box.url.removeprefix('http://')}: offline", c.keeper("status").stdout)
             _, kind, why = c.infer()[-1]
             self.assertEqual((kind, why["code"]), ("error", "NO_WORKERS_AVAILABLE"))
             self.assertIn("online: box", why["message"])
+            _, kind, why = c.infer(hive_id="box")[-1]
+            self.assertEqual((kind, why["code"], why["message"]), ("error", "NO_WORKERS_AVAILABLE", "the hive box is offline"))
+            for operation in ({"operation": "worker_process_list"}, {"operation": "infer", "model": "haiku", "prompt": "x"}, {"operation": "model_load", "model": "haiku"}):
+                status, _, answer = c.call("POST", "/v1/jobs", operation | {"hive_id": "nosuch"})
+                self.assertEqual((status, answer["error"]["code"]), (404, "HIVE_NOT_FOUND"), answer)
+                self.assertRegex(answer["error"]["message"], "there is no hive nosuch: the colony has .*box")
+            queen.terminate()
+            queen.wait(30)
+            c.queen()
+            self.assertEqual(c.infer()[-1][1], "end", "where nothing else suits, this machine's own hive is started")
 
     def test_an_unknown_word_is_refused(self):
         liar = Liar(1)

@@ -156,7 +156,7 @@ EOF
     def room_for_one(self, c, *flags):
         """A hive whose workers may take little more than one haiku together."""
         need, port = {}, free_port()
-        c.queen(*flags)
+        c.queen("--no-own-hive", *flags)
         hive = c.hive("tight", port, "--memory-limit-mb", "1000000", worker_port=c.worker_port)
         wait_for(lambda: [h for h in c.call("GET", "/v1/status")[2]["hives"] if h["known"]])
         for model in ("builtin:haiku", str(STORIES)):

@@ -173,7 +173,7 @@ class Room(unittest.TestCase):
 
     def test_nobody_goes_for_a_model_that_fits_nowhere(self):
         with Colony() as c:
-            c.queen()
+            c.queen("--no-own-hive")
             need = self.needs(c, HAIKU, STORIES)
             small, large = sorted(need, key=need.get)
             self.assertLess(need[small], need[large])

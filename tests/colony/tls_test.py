@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from colony import BIN, main, parse_sse, text_of, wait_for
+from colony import BIN, ROOT, main, parse_sse, text_of, wait_for
 from lan import NET, ROOT_CERTIFICATE, WHY_NOT, Lan, run
 
 TOKEN = "planted-token-of-the-operator"
@@ -248,6 +248,19 @@ class Strangers(Machines):
         there = self.at("q", "curl", "-sS", "--cacert", "/root/root.pem", "-H", f"Authorization: Bearer {node}", "-H", "Content-Type: application/json", "-d", json.dumps({"worker_id": "w", "hive_id": "a"}), self.url + "/v1/workers/failed")
         self.assertIn("shows no certificate", there.stdout)
 
+    def test_a_hive_s_token_alone_opens_it_on_its_own_machine_only(self):
+        token = (self.folder("a") / "token").read_text().strip()
+        shutil.copy(self.home["a"] / self.own()[0].removeprefix("/root/"), self.home["m"] / "stolen.pem")
+        own = ("--cert", "/root/stolen.pem", "--key", "/root/stolen.pem", "--connect-to", f"a.hive.llorch.internal:8600:{NET}.2:8600", "-H", f"Host: {NET}.2:8600")
+        ask = lambda machine, host=f"{NET}.2", *more: self.at(machine, "curl", "-sS", "--cacert", "/root/root.pem", "-H", f"Authorization: Bearer {token}", *more, f"https://{host}:8600/v1/capabilities").stdout
+        self.assertIn('"devices"', ask("a"))
+        self.assertIn("opened by its queen alone", ask("m"))
+        self.assertIn("opened by its queen alone", ask("m", "a.hive.llorch.internal", *own), "nor with the certificate of the hive itself")
+        self.assertEqual(self.at("m", "curl", "-sS", "--cacert", "/root/root.pem", f"https://{NET}.2:8600/health", "-o", "/dev/null", "-w", "%{http_code}").stdout, "200")
+        wait_for(lambda: "a" in self.hives(), 10)
+        answer = self.json_of("POST", "/v1/completions", {"model": "builtin:haiku", "prompt": "x", "max_tokens": 3})
+        self.assertIn("choices", answer, "the queen shows hers")
+
     def test_names_by_which_the_queen_is_called(self):
         own = self.at("q", "hostname").stdout.strip()
         names = {name: 200 for name in ("my_nas", "queen.lan:8500", f"{own}:8500", "localhost:8500", f"{NET}.1:8500", f"{QUEEN}:8500")} | {"evil.example": 403}
@@ -304,6 +317,129 @@ class Strangers(Machines):
         r = self.at("a", "curl", "-sS", *TO_QUEEN, "--cert", self.own()[0], "--key", self.own()[1], "-H", f"Authorization: Bearer {node}", "-H", "Content-Type: application/json", "-d", json.dumps(body), COLONY_URL + "/v1/hive/certificate")
         self.assertIn("was revoked", r.stdout, "it has no successor")
         self.assertIn("llorch:hive:a", self.at("q", BIN / "llorch", "ca", "show").stdout)
+
+
+@unittest.skipIf(WHY_NOT, f"not run: {WHY_NOT}")
+class Newcomer(Machines):
+    """What a person types who has read docs/colony.md and nothing else: without addresses on the queen's machine."""
+    names = ("q", "a", "b")
+
+    def bare(self, *words, machine="q", code=0):
+        begin = time.monotonic()
+        r = self.at(machine, BIN / "llorch", *words, *(("--token-file", "/root/token") if machine == "q" else ()))
+        self.assertEqual(r.returncode, code, (words, r.stdout, r.stderr))
+        r.seconds = time.monotonic() - begin
+        return r
+
+    def invited(self, *more):
+        return self.bare("hive", "invite", *more).stdout.split()
+
+    def own(self):
+        return self.at("q", "hostname").stdout.strip()
+
+    def joined(self, machine):
+        if machine not in self.hives():
+            self.assertEqual(self.join(machine, self.invited("--hive-id", machine)[:5]).returncode, 0)
+            wait_for(lambda: machine in self.hives(), 15)
+
+    def test_a_commands_on_her_machine_find_the_queen(self):
+        for words in (["status"], ["queen", "status"], ["queen", "start"], ["hive", "list"]):
+            r = self.bare(*words)
+            self.assertNotIn("asleep", r.stdout + r.stderr, words)
+        self.assertEqual(len([1 for n, line, _ in self.lan.processes() if "llorch-queen" in line]), 1, "another queen was started")
+        self.assertEqual(self.invited()[:4], ["llorch", "hive", "join", f"{NET}.1:8500"])
+        for words in (["hive", "remove", "nosuch"], ["ca", "revoke", "nosuch"]):
+            r = self.bare(*words, code=1)
+            self.assertIn(f"HIVE_NOT_FOUND: there is no hive nosuch: the colony has {self.own()}", r.stderr)
+        self.assertIn(f"the queen listens on {self.url}", (self.lan.folder / "queen.log").read_text())
+
+    def test_b_a_hive_that_cannot_start_says_why_at_once(self):
+        r = self.bare("hive", "start", code=1)
+        self.assertIn("`llorch hive install`", r.stderr)
+        self.assertLess(r.seconds, 10)
+        self.bare("hive", "install")
+        r = self.bare("hive", "start", "--hive-id", self.own(), code=1)
+        self.assertIn("the queen's own machine has this name", r.stderr)
+        self.assertLess(r.seconds, 10)
+        self.bare("hive", "start", "--hive-id", "hand", "--port", 8700, "--worker-port", 8701, "--heartbeat-interval-sec", 1)
+        self.assertIn("hand", self.hives())
+        self.bare("hive", "stop")
+        self.bare("hive", "remove", "hand")
+
+    def test_c_a_token_that_does_not_open_says_why(self):
+        words = self.invited()
+        r = self.join("a", words)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        wait_for(lambda: "a" in self.hives(), 15)
+        secret, root = words[4].split(".")
+        for token, why in ((words[4], "was used already"), (f"llorch-join-0.{root}", "not known here")):
+            r = self.join("b", [*words[:4], token])
+            self.assertEqual(r.returncode, 1, r.stdout)
+            self.assertIn(why, r.stderr)
+            self.assertIn("`llorch hive invite` on the queen's machine", r.stderr)
+            self.assertNotIn("--token-file", r.stderr, "who joins has no key of the operator's")
+            self.assertEqual(len(re.findall("error|API_KEY", r.stderr)), 2, r.stderr)
+        r = self.join("a", words)
+        self.assertIn("`llorch hive stop`", r.stderr)
+        self.assertIn("a", self.hives(), "and the hive that runs goes on")
+
+    def test_d_the_queen_s_own_hive_runs_beside_others(self):
+        self.joined("a")
+        own = self.own()
+        self.assertNotIn(own, self.hives())
+        r = self.bare("hive", "check", code=1)
+        self.assertIn(f"the hive {own} is offline", r.stderr, "another one was asked")
+        r = self.bare("run", "builtin:haiku", "tea", "--hive", "nosuch", "--quiet", code=1)
+        self.assertRegex(r.stderr, f"there is no hive nosuch: the colony has .*{own}")
+        self.bare("run", "builtin:haiku", "tea", "--hive", own, "--quiet")
+        self.assertIn(own, self.hives())
+        self.bare("run", "builtin:haiku", "tea", "--hive", "a", "--quiet")
+        self.assertRegex(self.bare("hive", "check", "a").stdout, r"(?m)^a ")
+        self.assertRegex(self.bare("hive", "check").stdout, rf"(?m)^{own} ")
+        shown = self.bare("hive", "list").stdout
+        self.assertNotRegex(shown, r"\dE-?\d")
+        # Both hives have a worker of the same id.
+        status = self.bare("status").stdout
+        self.assertRegex(status, rf"(?s)worker {own}/worker-cpu-8601 .*worker a/worker-cpu-8601 |worker a/worker-cpu-8601 .*worker {own}/worker-cpu-8601 ")
+        self.assertTrue(self.bare("worker", "logs", "a/worker-cpu-8601", "-n", 2).stdout)
+        self.bare("run", "builtin:haiku", "tea", "--worker-id", f"{own}/worker-cpu-8601", "--quiet")
+
+    def test_e_an_invitation_outlives_the_queen(self):
+        words, before = self.invited("--hive-id", "b"), self.hives() - {self.own()}
+        type(self).stop_queen()
+        type(self).start_queen()
+        r = self.join("b", words[:5])
+        self.assertEqual(r.returncode, 0, r.stderr)
+        wait_for(lambda: self.hives() >= before | {"b"}, 15)
+
+    def test_f_after_a_reboot_and_joining_again(self):
+        self.joined("a")
+        self.lan.power_off("a")
+        wait_for(lambda: "a" not in self.hives(), 15)
+        self.lan.power_on("a")
+        self.bare("hive", "start", machine="a")
+        wait_for(lambda: "a" in self.hives(), 15)
+        self.bare("hive", "stop", machine="a")
+        # As the unit in the document starts it.
+        command = re.search(r"ExecStart=(.*hive-by-hand.*)", (ROOT / "docs/colony.md").read_text())[1].replace("%h", "/root").split()
+        unit = subprocess.Popen(self.lan.command("a", *command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(unit.wait)
+        wait_for(lambda: "a" in self.hives(), 15)
+        self.assertIn("true", self.bare("hive", "status", machine="a").stdout)
+        self.bare("hive", "stop", machine="a")
+        self.assertEqual(unit.wait(20), 0, "systemd does not start it again")
+        r = self.join("a", self.invited("--hive-id", "a")[:5])
+        self.assertEqual(r.returncode, 0, r.stderr)
+        wait_for(lambda: "a" in self.hives(), 15)
+
+    def test_g_a_root_that_is_missing_or_another_s_is_told(self):
+        (self.home["a"] / "garbage").write_text("garbage")
+        self.assertIn("certificate", self.bare("status", "--queen", self.url, machine="a", code=2).stderr)
+        for url in (self.url, "http://127.0.0.1:8500"):
+            r = self.bare("status", "--queen", url, "--ca-file", "/root/none", machine="a", code=2)
+            self.assertIn("/root/none", r.stderr)
+            self.assertNotIn("asleep", r.stdout)
+        self.assertIn("/root/garbage is no root certificate", self.bare("status", "--queen", self.url, "--ca-file", "/root/garbage", machine="a", code=2).stderr)
 
 
 @unittest.skipIf(WHY_NOT, f"not run: {WHY_NOT}")

@@ -134,7 +134,7 @@ class Trouble(unittest.TestCase):
             (c.home / "token").write_text(TOKEN)
             (c.home / "token").chmod(0o600)
             made = json.loads(subprocess.run([BIN / "llorch", "key", "create", "--json", "--name", "laptop"], capture_output=True, text=True, env=c.env).stdout)
-            c.queen("--token-file", c.home / "token", "--keys-file", made["keys_file"], local=False)
+            c.queen("--token-file", c.home / "token", "--keys-file", made["keys_file"], "--no-own-hive", local=False)
             log = open(c.home / "tight.log", "a")
             c.start(BIN / "llorch-hive", *c.trusted_by("tight"), "--token-file", c.home / "token", "--port", free_port(), "--hive-id", "tight", "--queen-url", c.url, "--data-dir", c.home / "tight", "--heartbeat-interval-sec", "1", "--memory-limit-mb", "1", "--log-format", "json", stdout=log, stderr=log)
             admin, infer = {"Authorization": "Bearer " + TOKEN}, {"Authorization": "Bearer " + made["key"]}

@@ -55,9 +55,9 @@ void add_logs(CLI::App& worker, int& exit_code) {
   const auto gf = std::make_shared<WorkerFlags>();
   CLI::App* logs = worker.add_subcommand("logs", "what a worker has written");
   gf->common.add(*logs);
-  logs->add_option("--hive", gf->hive, "default: this machine's");
+  logs->add_option("--hive", gf->hive, "default: that of the queen's machine, or the first that is online");
   const auto more = std::make_shared<LogFlags>();
-  logs->add_option("worker", more->worker, "its id or its pid")->required();
+  logs->add_option("worker", more->worker, "its id, or hive/id as `llorch status` has it, or its pid")->required();
   logs->add_option("-n,--lines", more->lines, "the last so many")->check(CLI::Range(1, 10'000))->capture_default_str();
   logs->add_flag("-f,--follow", more->follow, "and what comes, until it ends or Ctrl-C");
   logs->callback([gf, more, &exit_code] {
@@ -68,7 +68,7 @@ void add_logs(CLI::App& worker, int& exit_code) {
     if (std::from_chars(more->worker.data(), end, pid).ptr == end && pid > 0)
       o["pid"] = pid;
     else
-      o["worker_id"] = more->worker;
+      name_worker(more->worker, o);
     exit_code = show_log(gf->common, o);
   });
 }
@@ -81,7 +81,7 @@ void add_worker(CLI::App& app, int& exit_code) {
     auto f = std::make_shared<WorkerFlags>();
     CLI::App* c = worker->add_subcommand(name, help);
     f->common.add(*c);
-    c->add_option("--hive", f->hive, "default: this machine's");
+    c->add_option("--hive", f->hive, "default: that of the queen's machine, or the first that is online");
     return std::pair(c, f);
   };
   const auto print = [](const Value& v) { print_table(v, {"pid", "worker_id", "model", "port", "status"}); };
@@ -149,7 +149,7 @@ void add_model(CLI::App& app, int& exit_code) {
     const auto f = std::make_shared<ColonyFlags>();
     CLI::App* c = model->add_subcommand(name, help);
     f->common.add(*c);
-    c->add_option("--hive", f->hive, "default: this machine's");
+    c->add_option("--hive", f->hive, "default: that of the queen's machine, or the first that is online");
     if (std::string_view(name) != "list")
       c->add_option("model", f->model, "org/repo[:file-or-quant], /path/to/model.gguf, or an alias")->required();
     c->callback([f, operation = operation, &exit_code] {

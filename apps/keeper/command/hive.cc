@@ -24,14 +24,14 @@ Result<Host> host_of(HiveFlags& f) {
   return host;
 }
 
-/// "http://host:port" of the queen, as the other machine reaches it.
-Result<std::string> queen_for(const Host& host, const Common& common) {
-  LLORCH_TRY(const net::Url url, net::parse_url(common.queen));
+/// "http[s]://host:port" of the queen, as the other machine reaches it.
+Result<std::string> queen_for(const Host& host, const Session& session) {
+  LLORCH_TRY(const net::Url url, net::parse_url(session.queen()));
   if (!host.local() && security::is_loopback(url.host))
     return fail(ErrorCode::kInvalidRequest,
                 "{} is this machine only: give the queen's address as the other machine reaches it (--queen)",
-                common.queen);
-  return common.queen;
+                session.queen());
+  return session.queen();
 }
 
 /// A queen without keys believes a hive that shows a key which only she and her user can read.
@@ -65,11 +65,47 @@ Status install(HiveFlags& f) {
   return {};
 }
 
+constexpr int kLooksUntilGone = 5;
+
+/// Waits until the hive that was started is where it should be. Errors: its own when it has ended; kOperationTimeout.
+Status wait_until(const Host& host, const HiveFlags& f, std::string_view missing,
+                  const std::function<bool()>& reached) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(f.wait_s);
+  const int every = host.local() ? 1 : 10;  // over ssh, each look is a connection
+  for (int look = 0, absent = 0; !reached(); ++look) {
+    if (look % every == 0) {
+      LLORCH_TRY(const bool runs, host.hive_running());
+      absent = runs ? 0 : absent + 1;  // the shell becomes the hive in a moment
+    }
+    // What it did last may have been what is waited for.
+    if (absent > kLooksUntilGone && !reached()) return std::unexpected(host.last_error());
+    if (std::chrono::steady_clock::now() > end)
+      return fail(ErrorCode::kOperationTimeout,
+                  "{} within {} seconds, and the hive runs: does it reach the queen? (its log: "
+                  "~/.local/share/llorch/{}/hive.log)",
+                  missing, f.wait_s, host.data_folder());
+    Session::pause(std::chrono::milliseconds(100));
+  }
+  return {};
+}
+
+/// Once this machine belongs to a colony, its hive starts as it did when it joined: nobody else need be asked.
+Status start_again(HiveFlags& f, const Host& host) {
+  const Session session(f.common);
+  LLORCH_OK(host.start_again());
+  int looks = 0;
+  LLORCH_OK(wait_until(host, f, "it has not started", [&] { return ++looks > 2 * kLooksUntilGone; }));
+  session.say("the hive runs again, in the colony that it has joined (another one: `llorch hive join`)");
+  return {};
+}
+
 Status start(HiveFlags& f) {
+  const bool named = !f.hive_id.empty();
   LLORCH_TRY(const Host host, host_of(f));
+  if (host.local() && !named && f.common.queen == kOwnQueen && host.has_joined()) return start_again(f, host);
   Session session(f.common);
   LLORCH_OK(session.wake(true));
-  LLORCH_TRY(f.start.queen_url, queen_for(host, f.common));
+  LLORCH_TRY(f.start.queen_url, queen_for(host, session));
   f.start.insecure_http = f.common.insecure_http && f.start.queen_url.starts_with("http://");
   f.start.hive_id = f.hive_id;
   if (online(session, f.hive_id))
@@ -85,16 +121,7 @@ Status start(HiveFlags& f) {
   }
   LLORCH_OK(host.start_hive(f.start, token));
   session.say(fmt::format("the hive {} is starting: waiting for its first heartbeat", f.hive_id));
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(f.wait_s);
-  while (!online(session, f.hive_id)) {
-    if (std::chrono::steady_clock::now() > end) {
-      LLORCH_TRY(const bool runs, host.hive_running());
-      return fail(ErrorCode::kOperationTimeout,
-                  "no heartbeat within {} seconds; the hive {} (its log: ~/.local/share/llorch/{}/hive.log)", f.wait_s,
-                  runs ? "runs: does it reach the queen?" : "has ended", host.data_folder());
-    }
-    Session::pause(std::chrono::milliseconds(100));
-  }
+  LLORCH_OK(wait_until(host, f, "its first heartbeat has not come", [&] { return online(session, f.hive_id); }));
   session.say(fmt::format("{} is online", f.hive_id));
   return {};
 }
@@ -103,7 +130,7 @@ Status start(HiveFlags& f) {
 Status invite(HiveFlags& f) {
   Session session(f.common);
   LLORCH_OK(session.wake(true));
-  LLORCH_TRY(const net::Url queen, net::parse_url(f.common.queen));
+  LLORCH_TRY(const net::Url queen, net::parse_url(session.queen()));
   const boost::json::object order =
       f.hive_id.empty() ? boost::json::object() : boost::json::object{{"hive_id", f.hive_id}};
   LLORCH_TRY(const Value made, session.call("POST", "/v1/join-tokens", order));
@@ -115,8 +142,6 @@ Status invite(HiveFlags& f) {
        token->c_str(), f.hive_id.empty() ? "" : " --hive-id ", f.hive_id.c_str());
   return {};
 }
-
-constexpr int kLooksUntilGone = 5;
 
 /// This machine becomes one of another's colony: what `invite` has printed there.
 Status join(HiveFlags& f) {
@@ -130,20 +155,18 @@ Status join(HiveFlags& f) {
   LLORCH_TRY(const Host host, Host::make("", f.ssh_port));
   if (f.hive_id.empty()) f.hive_id = host.default_hive_id();
   f.start.hive_id = f.hive_id;
+  LLORCH_TRY(const bool runs, host.hive_running());
+  if (runs)
+    return fail(ErrorCode::kResourceInUse,
+                "a hive runs here already: end it with `llorch hive stop`, then type this again: the token was not "
+                "shown to anybody");
   for (const char* program : {"llorch-hive", "llorch-worker-cpu"}) LLORCH_OK(host.put_program(program));
   LLORCH_OK(host.start_hive(f.start, f.token));
   const Session session(f.common);
   // It is awake once it has joined, and ends when it cannot.
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(f.wait_s);
-  for (int absent = 0; !host.joined();) {
-    LLORCH_TRY(const bool runs, host.hive_running());
-    absent = runs ? 0 : absent + 1;  // the shell becomes the hive in a moment
-    if (absent > kLooksUntilGone || std::chrono::steady_clock::now() > end)
-      return fail(runs ? ErrorCode::kOperationTimeout : ErrorCode::kForbidden, "it has not joined: {}",
-                  host.last_log());
-    Session::pause(std::chrono::milliseconds(100));
-  }
+  LLORCH_OK(wait_until(host, f, "it has not joined", [&] { return host.joined(); }));
   session.say(fmt::format("{} belongs to the colony of {}", f.hive_id, f.start.queen_url));
+  session.say("after a reboot: `llorch hive start`, or a unit of systemd (docs/colony.md)");
   return {};
 }
 
@@ -187,6 +210,17 @@ Status status(HiveFlags& f) {
   return {};
 }
 
+/// Whoever joins has no key of the operator's, and needs none.
+std::string_view hint_for_joining(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kInvalidApiKey:
+    case ErrorCode::kForbidden: return "`llorch hive invite` on the queen's machine prints another command";
+    case ErrorCode::kIo: return "is the queen's address right, and does this machine reach it?";
+    case ErrorCode::kResourceInUse: return "`llorch hive status` shows this machine's hive";
+    default: return "";
+  }
+}
+
 using Work = Status (*)(HiveFlags&);
 
 void add_flags(CLI::App& c, HiveFlags& f, Work work) {
@@ -222,14 +256,18 @@ void add_command_hive(CLI::App& app, int& exit_code) {
   const auto common = std::make_shared<Common>();
   command(*hive, "list", "hives that are online", common)->callback([common, &exit_code] {
     exit_code = operate(*common, {{"operation", "status"}}, [](const Value& v) {
-      print_table(v.is_object() ? v.get_object().at("hives") : v,
-                  {"id", "url", "version", "seen_s_ago", "clock_skew_s"});
+      Value hives = v.is_object() ? v.get_object().at("hives") : v;
+      if (hives.is_array())
+        for (Value& h : hives.get_array())  // for people a tenth of a second is enough
+          if (h.is_object() && h.get_object()["seen_s_ago"].is_double())
+            h.get_object()["seen_s_ago"] = fmt::format("{:.1f}", h.get_object()["seen_s_ago"].get_double());
+      print_table(hives, {"id", "url", "version", "seen_s_ago", "clock_skew_s"});
     });
   });
   const auto checking = std::make_shared<Common>();
   const auto name = std::make_shared<std::string>();
   CLI::App* check = command(*hive, "check", "ask a hive how it is", checking);
-  check->add_option("name", *name, "default: this machine's");
+  check->add_option("name", *name, "default: that of the queen's machine");
   check->callback([checking, name, &exit_code] {
     boost::json::object order{{"operation", "hive_check"}};
     if (!name->empty()) order["hive_id"] = *name;
@@ -254,7 +292,8 @@ void add_command_hive(CLI::App& app, int& exit_code) {
       });
   for (const auto& [verb, help, work] :
        {std::tuple<const char*, const char*, Work>("install", "copy the hive's programs to a machine", install),
-        {"start", "start a machine's hive; it joins the colony with a one-time token", start},
+        {"start", "start a machine's hive: where it has joined a colony as it did then, else with a one-time token",
+         start},
         {"add", "install, then start: a machine becomes one of the colony", add},
         {"invite", "print the command by which another machine joins, once, within ten minutes", invite},
         {"join", "this machine becomes one of another's colony", join},
@@ -267,7 +306,7 @@ void add_command_hive(CLI::App& app, int& exit_code) {
     add_flags(*c, *f, work);
     c->callback([f, work = work, &exit_code] {
       const Status s = work(*f);
-      exit_code = s ? 0 : complain(f->common, s.error());
+      exit_code = s ? 0 : complain(f->common, s.error(), work == join ? hint_for_joining(s.error().code) : "");
     });
   }
 }

@@ -125,7 +125,7 @@ void add_install(CLI::App& queen, int& exit_code) {
 int start_queen(const Common& common) {
   Session session(common);
   if (const Status s = session.wake(true); !s) return complain(common, s.error());
-  if (common.json) cli::print({{"queen", "awake"}, {"url", common.queen}});
+  if (common.json) cli::print({{"queen", "awake"}, {"url", session.queen()}});
   return 0;
 }
 
@@ -163,9 +163,9 @@ void add_queen(CLI::App& app, int& exit_code) {
     const auto awake = session.awake();
     if (!awake) return void(exit_code = complain(*asking, awake.error()));
     if (asking->json)
-      cli::print({{"queen", *awake ? "awake" : "asleep"}, {"url", asking->queen}});
+      cli::print({{"queen", *awake ? "awake" : "asleep"}, {"url", session.queen()}});
     else
-      show(stdout, "queen at %s: %s\n", asking->queen.c_str(), *awake ? "awake" : "asleep");
+      show(stdout, "queen at %s: %s\n", session.queen().c_str(), *awake ? "awake" : "asleep");
     exit_code = 0;
   });
 }

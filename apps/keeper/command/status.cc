@@ -35,7 +35,8 @@ void print_status(const boost::json::value& v) {
            static_cast<long long>(number(d, "memory_total_bytes") >> 20));
     for (const auto& w : list(v, "workers"))
       if (text(w, "hive_id") == text(h, "id"))
-        show(stdout, "  worker %s  pid %lld  %s  %s  %s  %lld running\n", text(w, "worker_id").c_str(),
+        show(stdout, "  worker %s/%s  pid %lld  %s  %s  %s  %lld running\n", text(h, "id").c_str(),
+             text(w, "worker_id").c_str(),  // ids are a hive's own: two hives may have the same
              static_cast<long long>(number(w, "pid")), text(w, "model_ref").c_str(), text(w, "device").c_str(),
              text(w, "state").c_str(), static_cast<long long>(number(w, "inflight")));
   }

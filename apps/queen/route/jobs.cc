@@ -278,8 +278,9 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
 /// An operation of a hive, passed on with all that it says.
 Procedure pass_on(TaskPtr t, Queen& q, std::string hive_id, boost::json::object order) {
   t->start();
-  if (q.hives().online().empty()) {
+  if (q.own_hive_is_meant(hive_id)) {
     const auto placing = std::make_shared<Placement>();
+    placing->wanted.hive = q.local_hive().id();
     report_to(*placing, t);
     auto waking = q.placer().bring_up_hive(t->flow, placing);
     const auto awake = co_await waking;
@@ -368,6 +369,8 @@ void create_infer(Queen& q, const ContextPtr& c, Incoming& in) {
   auto resolved = q.resolve(*o->model_name, c->principal);
   if (!resolved) return c->fail(resolved.error(), {}, "model");
   o->model = *std::move(resolved), o->wanted.model = o->model.ref.text();
+  if (const std::string& hive = o->wanted.hive; !hive.empty() && !q.knows_hive(hive))
+    return c->fail(q.unknown_hive(hive), {}, "hive_id");
   o->names_models = c->principal.may(service::Scope::kAdmin);
   auto open = q.admission().admit(c, o->batch);
   if (!open) return;
@@ -437,6 +440,8 @@ void create_load(Queen& q, const ContextPtr& c, Incoming& in, wire::Fields& f) {
   if (!f.violations().empty())
     return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()),
                    f.violations().front().field);
+  if (const std::string& hive = placing->wanted.hive; !hive.empty() && !q.knows_hive(hive))
+    return c->fail(q.unknown_hive(hive), {}, "hive_id");
   auto resolved = q.resolve(model, c->principal);
   if (!resolved) return c->fail(resolved.error(), {}, "model");
   placing->ref = std::move(resolved->ref), placing->access = resolved->access;
@@ -478,11 +483,11 @@ void create_operation(Queen& q, const ContextPtr& c, Incoming& in) {
       t->narrate("queen_check", fmt::format("the queen is awake, with {} hives", q.hives().online().size()));
     return t->succeed(boost::json::value(overview(q)));
   }
-  const std::string hive_id = f.text("hive_id", 64).value_or(f.text("alias", 64).value_or(""));
-  // Where everything is asleep, this machine's hive is woken for it, as it is for a prompt.
-  const bool asleep = q.hives().online().empty() && q.local_hive_wanted() &&
-                      (hive_id.empty() || hive_id == q.local_hive().id()) && operation != "hive_check";
-  if (const auto hive = q.find_hive(hive_id); !hive && !asleep) return c->fail(hive.error(), {}, "hive_id");
+  std::string hive_id = f.text("hive_id", 64).value_or(f.text("alias", 64).value_or(""));
+  if (operation == "hive_check" && hive_id.empty()) hive_id = q.local_hive().id();
+  // This machine's hive is started for it, as it is for a prompt; whoever asks how it is starts nothing.
+  const bool starts = q.own_hive_is_meant(hive_id) && operation != "hive_check";
+  if (const auto hive = q.find_hive(hive_id); !hive && !starts) return c->fail(hive.error(), {}, "hive_id");
   boost::json::object order = in.body;
   if (auto* m = order.if_contains("model"); m && m->is_string()) {
     const auto resolved = q.resolve(m->get_string(), c->principal);

@@ -45,7 +45,7 @@ struct JoinRequest {
   std::optional<std::string> url, certificate_request;
 };
 
-/// Errors: kInvalidRequest, kResourceInUse.
+/// Errors: kInvalidRequest.
 Result<JoinRequest> read_join(Queen& q, const std::string& text) {
   LLORCH_TRY(const auto body, wire::parse_body(text));
   wire::Fields f(body);
@@ -57,36 +57,69 @@ Result<JoinRequest> read_join(Queen& q, const std::string& text) {
   if (q.tls().opened() && !r.certificate_request)
     return fail(ErrorCode::kInvalidRequest, "certificate_request is required: this colony speaks TLS");
   if (r.certificate_request) LLORCH_OK(security::check_certificate_request(*r.certificate_request));
-  const auto alive = q.hives().online();
-  if (std::ranges::any_of(alive, [&](const HiveEntry* h) { return h->id == r.hive_id; }))
-    return fail(ErrorCode::kResourceInUse, "a hive of this name is alive");
   return r;
+}
+
+/// A hive that has just ended counts as alive for some heartbeats: invited by name, it joins again from its own
+/// machine. Errors: kResourceInUse when another one has the name.
+Status check_name_is_free(Queen& q, const service::Context& c, const std::string& hive_id) {
+  const HiveEntry* h = q.hives().find(hive_id);
+  if (!h || !q.hives().online(hive_id)) return {};
+  const bool same_machine = colony::normal_host(h->peer.base.host) == colony::normal_host(c.request.peer);
+  if (same_machine && q.members().invited_by_name(c.principal, hive_id)) return {};
+  return fail(ErrorCode::kResourceInUse, "a hive of this name is alive");
 }
 
 /// With a join token: {node_token, certificate?, root?} comes back, once the hive is on disk.
 void join(Queen& q, const service::ContextPtr& c) {
   const auto asked = read_join(q, c->request.body);
   if (!asked) return c->fail(asked.error());
+  if (const Status free = check_name_is_free(q, *c, asked->hive_id); !free) return c->fail(free.error());
   const auto before = q.catalog().hives.find(asked->hive_id);
   const bool known = before != q.catalog().hives.end() && !before->second.node_key.empty();
-  if (const Status may = q.members().check_joining(c->principal, asked->hive_id, known); !may)
+  if (const Status may = q.members().check_joining(c->principal, asked->hive_id, known, security::now_in_seconds());
+      !may)
     return c->fail(may.error(), {}, "hive_id");
-  const auto joined = q.members().join(c->principal, asked->hive_id, asked->token, net::Clock::now());
+  const auto joined = q.members().join(c->principal, asked->hive_id, asked->token, security::now_in_seconds());
   if (!joined) return c->fail(joined.error());
+  q.hives().erase(asked->hive_id);  // what was known of it is of before
   HiveRow& row = q.catalog().hives[asked->hive_id];
   row.id = asked->hive_id, row.node_key = joined->node_key, row.joined_host.clear();
   if (asked->url && !colony::is_any_address(net::parse_url(*asked->url)->host))
     row.joined_host = net::parse_url(*asked->url)->host;
   const auto saved = std::make_shared<Status>();
   q.background().run(
-      [&q, saved, row, token = asked->token] {
-        *saved = q.members().save(row.id, token);
+      [&q, saved, row, token = asked->token, invitations = q.members().invitations()] {
+        *saved = q.members().save_invitations(invitations);
+        if (*saved) *saved = q.members().save(row.id, token);
         if (*saved) *saved = q.catalog().save_joined(row);
       },
       [&q, c, saved, asked = *asked, node_token = joined->node_token](const Status& done) {
         if (!done) return c->fail(done.error());
         if (!*saved) return c->fail(saved->error());
         answer_signed(q, c, asked.hive_id, asked.certificate_request, hosts_of(*c), {{"node_token", node_token}});
+      });
+}
+
+/// A join token, once it is on disk: {token, expires_in_s}.
+void invite(Queen& q, const service::ContextPtr& c) {
+  if (!q.front().has_token())
+    return c->fail({ErrorCode::kInvalidRequest, "a queen without a token serves her own machine only"});
+  const auto body = c->request.body.empty() ? Result<boost::json::object>() : wire::parse_body(c->request.body);
+  if (!body) return c->fail(body.error());
+  const std::string id = wire::Fields(*body).text("hive_id", 64).value_or("");
+  if (!id.empty() && security::check_identifier(id, 64))
+    return c->fail({ErrorCode::kInvalidRequest, "no hive has such a name"}, {}, "hive_id");
+  const auto token = q.members().make_join_token(security::now_in_seconds(), id);
+  if (!token) return c->fail(token.error());
+  // The first contact believes the root that the token names, and nobody in the middle.
+  const std::string shown = q.tls().opened() ? *token + "." + q.tls().authority().fingerprint() : *token;
+  const auto saved = std::make_shared<Status>();
+  q.background().run(
+      [&q, saved, invitations = q.members().invitations()] { *saved = q.members().save_invitations(invitations); },
+      [c, saved, shown](const Status& done) {
+        if (const Status& outcome = done ? *saved : done; !outcome) return c->fail(outcome.error());
+        c->reply(200, {{"token", shown}, {"expires_in_s", 600}});
       });
 }
 
@@ -166,20 +199,7 @@ void add_route_nodes(Queen& q) {
     c->reply(200, {{"status", "ok"}});
   });
   // How a hive that does not know the colony's token becomes one of it.
-  r.route<Scope::kAdmin>("POST", "/v1/join-tokens", [&q](const ContextPtr& c) {
-    if (!q.front().has_token())
-      return c->fail({ErrorCode::kInvalidRequest, "a queen without a token serves her own machine only"});
-    const auto body = c->request.body.empty() ? Result<boost::json::object>() : wire::parse_body(c->request.body);
-    if (!body) return c->fail(body.error());
-    const std::string id = wire::Fields(*body).text("hive_id", 64).value_or("");
-    if (!id.empty() && security::check_identifier(id, 64))
-      return c->fail({ErrorCode::kInvalidRequest, "no hive has such a name"}, {}, "hive_id");
-    const auto token = q.members().make_join_token(net::Clock::now(), id);
-    if (!token) return c->fail(token.error());
-    // The first contact believes the root that the token names, and nobody in the middle.
-    const std::string shown = q.tls().opened() ? *token + "." + q.tls().authority().fingerprint() : *token;
-    c->reply(200, {{"token", shown}, {"expires_in_s", 600}});
-  });
+  r.route<Scope::kAdmin>("POST", "/v1/join-tokens", [&q](const ContextPtr& c) { invite(q, c); });
   r.route<Scope::kNode>("POST", "/v1/hive/join", [&q](const ContextPtr& c) { join(q, c); });
   r.route<Scope::kNode>("POST", "/v1/hive/certificate", [&q](const ContextPtr& c) { renew(q, c); });
   r.route<Scope::kPublic>("GET", "/v1/ca", [&q](const ContextPtr& c) {
@@ -189,6 +209,7 @@ void add_route_nodes(Queen& q) {
   r.route<Scope::kAdmin>("POST", "/v1/ca/revoked/{}", [&q](const ContextPtr& c) {
     const std::string& id = c->parameters[0];
     if (security::check_identifier(id, 64)) return c->fail({ErrorCode::kInvalidRequest, "no hive has such a name"});
+    if (!q.knows_hive(id)) return c->fail(q.unknown_hive(id));
     q.revoke_certificates(id, [c, id](const Status& done) {
       if (!done) return c->fail(done.error());
       c->reply(200, {{"hive_id", id}, {"status", "revoked"}});
@@ -196,8 +217,7 @@ void add_route_nodes(Queen& q) {
   });
   r.route<Scope::kAdmin>("DELETE", "/v1/hives/{}", [&q](const ContextPtr& c) {
     const std::string& id = c->parameters[0];
-    if (!q.catalog().hives.contains(id) && !q.hives().find(id))
-      return c->fail({ErrorCode::kHiveNotFound, "there is no hive of that name"});
+    if (!q.catalog().hives.contains(id) && !q.hives().find(id)) return c->fail(q.unknown_hive(id));
     q.forget_hive(id);
     c->reply(200, {{"hive_id", id}, {"status", "removed"}});
   });
