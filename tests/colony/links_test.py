@@ -1,4 +1,5 @@
 """What other daemons say is not trusted: a hive and its workers that lie, stall and garble, message after message (S-70)."""
+import contextlib
 import copy
 import http.client
 import http.server
@@ -90,7 +91,8 @@ class Liar(Listener):
             def truth(self):
                 liar.asked += 1
                 liar.hold.wait(30)
-                self.send(200, json.dumps(liar.reply(self.path)).encode(), "application/json")
+                with contextlib.suppress(OSError):  # who is removed may not be listened to any more
+                    self.send(200, json.dumps(liar.reply(self.path)).encode(), "application/json")
                 liar.answered += 1
 
             do_GET = do_POST = do_DELETE = answer
