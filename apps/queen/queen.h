@@ -122,7 +122,7 @@ class Queen {
   service::Signal changed_;  // something that decisions look at
   HiveTable hives_;
   HiveCalls calls_;
-  WorkerFeeds feeds_{loop_};
+  WorkerFeeds feeds_{gate_};
   LocalHive local_;
   Placer placer_;
   Admission admission_;

@@ -10,6 +10,11 @@ constexpr int kRequestsFrom = 4;
 
 }  // namespace
 
+service::Procedure call_off(service::FlowPtr flow, service::Peer worker, std::string job_id) {
+  const service::Asked asked("DELETE", net::url_path("/v1/inference").segment(job_id));
+  (void)co_await service::ask(flow, worker, asked);
+}
+
 WorkerFeeds::Ticket WorkerFeeds::enter(const service::Peer& worker) {
   std::erase_if(workers_, [](const auto& w) { return w.second.expired(); });
   auto& known = workers_[{fmt::format("{}:{}", worker.base.host, worker.base.port), worker.tls_name}];
@@ -19,10 +24,12 @@ WorkerFeeds::Ticket WorkerFeeds::enter(const service::Peer& worker) {
   Ticket ticket;
   ticket.counted = std::shared_ptr<void>(nullptr, [entry](void*) { --entry->requests; });
   if (!entry->feed && !entry->refused && entry->requests >= kRequestsFrom) {
-    entry->feed = std::make_shared<service::RemoteFeed>(loop_);
-    entry->feed->open(worker, [weak = std::weak_ptr(entry)] {
-      if (const auto alive = weak.lock()) alive->feed = nullptr, alive->refused = true;
-    });
+    entry->feed = std::make_shared<service::RemoteFeed>(gate_.loop());
+    entry->feed->open(worker,
+                      {[weak = std::weak_ptr(entry)] {
+                         if (const auto alive = weak.lock()) alive->feed = nullptr, alive->refused = true;
+                       },
+                       [this, worker](const std::string& job_id) { call_off(gate_.errand(), worker, job_id); }});
   }
   if (entry->feed && entry->feed->ready()) ticket.place = entry->feed->reserve();
   return ticket;

@@ -15,7 +15,7 @@ namespace llorch::queen {
 
 class WorkerFeeds {
  public:
-  explicit WorkerFeeds(net::EventLoop& loop) : loop_(loop) {}
+  explicit WorkerFeeds(service::Gate& gate) : gate_(gate) {}
 
   /// A request that is going to follow a job of this worker, as long as the ticket lives. With a place on the worker's
   /// feed where it has one; else the job has a stream of its own.
@@ -35,8 +35,11 @@ class WorkerFeeds {
   };
   using EntryPtr = std::shared_ptr<Entry>;
 
-  net::EventLoop& loop_;
+  service::Gate& gate_;
   std::map<std::pair<std::string, std::string>, std::weak_ptr<Entry>> workers_;  // by address and name
 };
+
+/// A worker's job that nobody waits for any more.
+service::Procedure call_off(service::FlowPtr flow, service::Peer worker, std::string job_id);
 
 }  // namespace llorch::queen

@@ -42,7 +42,7 @@ struct Caller {
   }
   std::shared_ptr<RemoteFeed> open() {
     auto feed = std::make_shared<RemoteFeed>(loop);
-    feed->open(peer, [this] { ++ended; });
+    feed->open(peer, {[this] { ++ended; }, [this](const std::string& id) { orphans += id + ";"; }});
     until([&] { return feed->ready() || ended > 0; });
     return feed;
   }
@@ -96,6 +96,7 @@ struct Caller {
   service::Gate gate{loop};
   service::Peer peer;
   int ended = 0;
+  std::string orphans;
 };
 
 TEST(Feed, brings_what_each_job_would_say_on_a_stream_of_its_own) {
@@ -141,6 +142,33 @@ TEST(Feed, a_header_that_names_no_feed_of_the_caller_leaves_the_job_its_own_stre
     c.until([&] { return h->end.has_value(); });
     EXPECT_TRUE(*h->end) << header;
   }
+}
+
+TEST(Feed, a_job_whose_maker_has_left_is_told_by_its_id) {
+  Served served(test_options());
+  served.wait_ready();
+  Caller c(served.port());
+  const auto feed = c.open();
+  auto place = feed->reserve();
+  const std::string header = place->header();
+  place = nullptr;  // before the job is made: what it says finds nobody
+  const auto late = c.make(header, 1, 200);
+  c.until([&] { return c.orphans == late->job_id + ";"; });
+  c.orphans.clear();
+  std::string expected;
+  for (int i = 0; i < 10 && c.orphans.empty(); ++i) {  // one that was over so soon needs no calling off
+    const auto early = c.make(*feed, 2, 240);
+    expected = early->job_id + ";";
+    early->place = nullptr;  // before anybody listens
+    (void)c.state_of(early->job_id);
+  }
+  EXPECT_EQ(c.orphans, expected);
+  c.orphans.clear();
+  const auto heard = c.make(*feed, 3, 4);
+  c.listen(heard);
+  c.until([&] { return heard->end.has_value(); });
+  heard->place = nullptr;
+  EXPECT_EQ(c.orphans, "");
 }
 
 TEST(Feed, its_leaving_cancels_what_it_carried) {

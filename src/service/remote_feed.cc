@@ -19,8 +19,8 @@ Error broke_off() { return {ErrorCode::kIo, "the stream broke off"}; }
 
 RemoteFeed::~RemoteFeed() = default;
 
-void RemoteFeed::open(const Peer& peer, std::function<void()> on_end) {
-  on_end_ = std::move(on_end);
+void RemoteFeed::open(const Peer& peer, Callbacks callbacks) {
+  callbacks_ = std::move(callbacks);
   const auto self = [weak = weak_from_this()] { return weak.lock(); };
   parser_ = std::make_unique<net::SseParser>(
       [self](const net::SseEvent& e) {
@@ -53,7 +53,15 @@ void RemoteFeed::take(const net::SseEvent& event) {
   }
   std::uint32_t number = 0;
   (void)std::from_chars(event.id.data(), event.id.data() + event.id.size(), number);
-  if (const auto at = places_.find(number); at != places_.end()) at->second->take(event);
+  if (const auto at = places_.find(number); at != places_.end()) return at->second->take(event);
+  look_for_orphan(event.type, event.data);
+}
+
+void RemoteFeed::look_for_orphan(const std::string& type, const std::string& json) const {
+  if (type != "started" || !callbacks_.on_orphan) return;
+  const auto data = json::parse(json, "event");
+  const auto id = data && data->is_object() ? json::find_text(data->get_object(), "job_id") : std::nullopt;
+  if (id) callbacks_.on_orphan(*id);
 }
 
 /// Nothing more comes.
@@ -65,13 +73,19 @@ void RemoteFeed::end(const Error& why) {
   for (const std::uint32_t number : numbers)
     if (const auto at = places_.find(number); at != places_.end()) at->second->finish(std::unexpected(why));
   loop_.post([self] { self->call_ = {}; });  // not from its own callback
-  if (const auto told = std::exchange(on_end_, nullptr)) told();
+  if (const auto told = std::exchange(callbacks_.on_end, nullptr)) told();
 }
 
 RemoteFeed::PlacePtr RemoteFeed::reserve() {
   const auto place = std::make_shared<Place>(shared_from_this(), next_);
   places_.emplace(next_++, place.get());
   return place;
+}
+
+RemoteFeed::Place::~Place() {
+  feed_->places_.erase(number_);
+  if (outcome_) return;
+  for (const auto& [type, json] : early_) feed_->look_for_orphan(type, json);
 }
 
 std::string RemoteFeed::Place::header() const { return fmt::format("{}/{}", feed_->id_, number_); }

@@ -27,8 +27,13 @@ class RemoteFeed : public std::enable_shared_from_this<RemoteFeed> {
   RemoteFeed(const RemoteFeed&) = delete;
   RemoteFeed& operator=(const RemoteFeed&) = delete;
 
-  /// `on_end`, once: the daemon knows no feeds, or the connection is gone; whoever follows a job here is told by then.
-  void open(const Peer& peer, std::function<void()> on_end);
+  struct Callbacks {
+    /// Once: the daemon knows no feeds, or the connection is gone; whoever follows a job here is told by then.
+    std::function<void()> on_end;
+    /// A job has begun whose place was given up before its maker had the answer: nobody else knows its id.
+    std::function<void(const std::string& job_id)> on_orphan;
+  };
+  void open(const Peer& peer, Callbacks callbacks);
   /// Jobs may be asked for.
   [[nodiscard]] bool ready() const { return !id_.empty(); }
   [[nodiscard]] std::size_t places() const { return places_.size(); }
@@ -37,12 +42,13 @@ class RemoteFeed : public std::enable_shared_from_this<RemoteFeed> {
  private:
   friend class Place;
   void take(const net::SseEvent& event);
+  void look_for_orphan(const std::string& type, const std::string& json) const;
   void end(const Error& why);
 
   net::EventLoop& loop_;
   net::Call call_;
   std::unique_ptr<net::SseParser> parser_;
-  std::function<void()> on_end_;
+  Callbacks callbacks_;
   std::string id_;
   int status_ = 0;
   std::uint32_t next_ = 1;
@@ -52,7 +58,7 @@ class RemoteFeed : public std::enable_shared_from_this<RemoteFeed> {
 class RemoteFeed::Place {
  public:
   Place(std::shared_ptr<RemoteFeed> feed, std::uint32_t number) : feed_(std::move(feed)), number_(number) {}
-  ~Place() { feed_->places_.erase(number_); }
+  ~Place();
   Place(const Place&) = delete;
   Place& operator=(const Place&) = delete;
   /// What the request that makes the job carries, under kFeedHeader.

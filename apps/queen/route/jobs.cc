@@ -127,10 +127,6 @@ Procedure send(FlowPtr flow, Queen& q, Placed at, std::shared_ptr<InferOrder> o,
   done(std::move(answer));
 }
 
-Procedure call_off(FlowPtr flow, service::Peer worker, std::string path) {
-  (void)co_await service::ask(flow, worker, service::Asked("DELETE", path));
-}
-
 /// One try on one worker: its stream is relayed as it comes.
 Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at, std::shared_ptr<WorkerReply> reply,
                   service::Step<bool>::Done done) {
@@ -197,7 +193,7 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
   if (!followed) {
     if (flow->cancelled()) {
       // Its reader's leaving cancels the worker's job; this says so at once.
-      call_off(q.gate().errand(), at.worker, net::url_path("/v1/inference").segment(*id));
+      call_off(q.gate().errand(), at.worker, *id);
     }
     co_return done(std::unexpected(followed.error()));
   }
