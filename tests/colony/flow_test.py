@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import threading
-import time
 import unittest
 
 from colony import BIN, Colony, listens, main, narrations, wait_for
@@ -73,12 +72,12 @@ class Flow(unittest.TestCase):
         with Colony() as c:
             c.queen()
             c.infer()
-            p = subprocess.Popen(c.command("infer", "-m", "haiku", "x", "--max-tokens", "200", "--ignore-eos", "--quiet"), env=c.env, stdout=subprocess.PIPE)
-            times = []
-            while data := os.read(p.stdout.fileno(), 65536):
-                times.append((time.monotonic(), len(data)))
-            self.assertEqual(p.wait(), 0)
-            self.assertGreater(len(times), 20, "the answer came in a few lumps")
+            lumps = []
+            while max(lumps, default=0) <= 20 and len(lumps) < 5:  # all of it takes 40 ms: whoever gets no processor for so long sees one
+                with subprocess.Popen(c.command("infer", "-m", "haiku", "x", "--max-tokens", "200", "--ignore-eos", "--quiet"), env=c.env, stdout=subprocess.PIPE) as p:
+                    lumps.append(sum(1 for _ in iter(lambda: os.read(p.stdout.fileno(), 65536), b"")))
+                self.assertEqual(p.returncode, 0)
+            self.assertGreater(lumps[-1], 20, f"the answer came in a few lumps, each time: {lumps}")
 
     def test_ctrl_c_cancels_and_exits_with_130(self):
         with Colony() as c:

@@ -217,7 +217,7 @@ class Hive(unittest.TestCase):
             wait_for(lambda: not self.workers(c), 20)
 
     def test_a_hive_that_ends_while_it_stops_a_worker_does_not_spin(self):
-        with Colony() as c:
+        with Colony(LLORCH_LOOP_TURN_MS_MAX="10000") as c:  # the worker may be stopped in the middle of a turn
             p = self.start(c, "--idle-stop-sec", "1")
             wait_for(lambda: listens(c.hive_port))
             pid = self.spawn(c)

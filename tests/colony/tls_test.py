@@ -42,7 +42,12 @@ class Machines(unittest.TestCase):
     def start_queen(cls):
         log = open(cls.lan.folder / "queen.log", "a")
         cls.queen = subprocess.Popen(cls.lan.command("q", BIN / "llorch-queen", "--listen", f"{NET}.1", "--token-file", "/root/token", "--heartbeat-interval-sec", "1", "--log-format", "json", *cls.queen_flags), stdout=log, stderr=log)
-        wait_for(lambda: cls.ask("GET", "/health", machine="q", root=ROOT_CERTIFICATE) is not None, 30)
+
+        def up():
+            assert cls.queen.poll() is None, f"the queen ended with {cls.queen.poll()}"
+            return cls.ask("GET", "/health", machine="q", root=ROOT_CERTIFICATE) is not None
+
+        wait_for(up, 30)
 
     @classmethod
     def stop_queen(cls):

@@ -206,6 +206,7 @@ class Trust(unittest.TestCase):
                 token = secret(c.home / "token", OPERATOR)
                 log = open(c.home / "queen.log", "a")
                 c.start(BIN / "llorch-queen", "--listen", address, "--port", c.queen_port, "--worker-port", c.worker_port, "--heartbeat-interval-sec", "1", "--token-file", token, stdout=log, stderr=log)
+                wait_for(lambda: "listens" in (c.home / "queen.log").read_text(), 20)
                 r = None
 
                 def asked():
