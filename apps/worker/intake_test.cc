@@ -79,7 +79,7 @@ TEST_F(IntakeTest, a_body_is_freed_when_it_was_read_and_its_share_of_memory_goes
   const KeptRequest kept = request();
   const auto share = std::make_shared<net::BodyShare>(budget);
   ASSERT_TRUE(share->grow(60));
-  EXPECT_FALSE(share->grow(101));
+  EXPECT_FALSE(share->grow(113));
   kept.context->request.body_share = share;
   const std::weak_ptr<net::BodyShare> lives = share;
   const auto r = open(kept);
