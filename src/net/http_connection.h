@@ -112,6 +112,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void refuse(const Error& error);
   void queue(std::string_view bytes);
   void give_up();
+  void expect_small_writes();
   void pump();
   void wait_until_sent();
   void watch_write();

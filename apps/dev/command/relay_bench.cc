@@ -341,7 +341,7 @@ class RelayBench {
       return fail(ErrorCode::kInternal, "of {} streams at {} {} began, {} broke: {}", f_.streams, base, clients.started,
                   clients.broken, clients.fault);
     mock_.talking = true;
-    run_for(loop_, milliseconds(500));
+    run_for(loop_, milliseconds(500 + 3 * f_.streams));  // what their beginning has left behind is no part of relaying
     clients.delays_us.clear();
     const std::int64_t sent = mock_.sent();
     const double cpu = queen ? cpu_seconds(queen) : 0;
