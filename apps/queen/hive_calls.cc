@@ -13,10 +13,6 @@ using Value = boost::json::value;
 
 namespace {
 
-Procedure call_off(FlowPtr flow, service::Peer hive, std::string path) {
-  (void)co_await service::ask(flow, hive, Asked("DELETE", path));
-}
-
 struct Operation {
   std::string hive_id;
   service::Peer hive;

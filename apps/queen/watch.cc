@@ -29,4 +29,9 @@ service::Procedure watch_daemon(service::FlowPtr flow, service::Peer peer, std::
   done(call->done);
 }
 
+service::Procedure call_off(service::FlowPtr flow, service::Peer peer, std::string path) {
+  const service::Asked asked("DELETE", std::move(path));
+  (void)co_await service::ask(flow, peer, asked);
+}
+
 }  // namespace llorch::queen

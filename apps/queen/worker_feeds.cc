@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "queen/watch.h"
+
 namespace llorch::queen {
 namespace {
 
@@ -9,11 +11,6 @@ namespace {
 constexpr int kRequestsFrom = 4;
 
 }  // namespace
-
-service::Procedure call_off(service::FlowPtr flow, service::Peer worker, std::string job_id) {
-  const service::Asked asked("DELETE", net::url_path("/v1/inference").segment(job_id));
-  (void)co_await service::ask(flow, worker, asked);
-}
 
 WorkerFeeds::Ticket WorkerFeeds::enter(const service::Peer& worker) {
   std::erase_if(workers_, [](const auto& w) { return w.second.expired(); });
@@ -25,21 +22,15 @@ WorkerFeeds::Ticket WorkerFeeds::enter(const service::Peer& worker) {
   ticket.counted = std::shared_ptr<void>(nullptr, [entry](void*) { --entry->requests; });
   if (!entry->feed && !entry->refused && entry->requests >= kRequestsFrom) {
     entry->feed = std::make_shared<service::RemoteFeed>(gate_.loop());
-    entry->feed->open(worker,
-                      {[weak = std::weak_ptr(entry)] {
-                         if (const auto alive = weak.lock()) alive->feed = nullptr, alive->refused = true;
-                       },
-                       [this, worker](const std::string& job_id) { call_off(gate_.errand(), worker, job_id); }});
+    entry->feed->open(worker, {[weak = std::weak_ptr(entry)] {
+                                 if (const auto alive = weak.lock()) alive->feed = nullptr, alive->refused = true;
+                               },
+                               [this, worker](const std::string& job_id) {
+                                 call_off(gate_.errand(), worker, net::url_path("/v1/inference").segment(job_id));
+                               }});
   }
   if (entry->feed && entry->feed->ready()) ticket.place = entry->feed->reserve();
   return ticket;
-}
-
-std::size_t WorkerFeeds::open() const {
-  std::size_t n = 0;
-  for (const auto& [name, weak] : workers_)
-    if (const auto entry = weak.lock()) n += entry->feed && entry->feed->ready();
-  return n;
 }
 
 }  // namespace llorch::queen

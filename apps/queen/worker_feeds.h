@@ -24,8 +24,6 @@ class WorkerFeeds {
     service::RemoteFeed::PlacePtr place;
   };
   [[nodiscard]] Ticket enter(const service::Peer& worker);
-  /// Workers that have a feed.
-  [[nodiscard]] std::size_t open() const;
 
  private:
   struct Entry {
@@ -38,8 +36,5 @@ class WorkerFeeds {
   service::Gate& gate_;
   std::map<std::pair<std::string, std::string>, std::weak_ptr<Entry>> workers_;  // by address and name
 };
-
-/// A worker's job that nobody waits for any more.
-service::Procedure call_off(service::FlowPtr flow, service::Peer worker, std::string job_id);
 
 }  // namespace llorch::queen

@@ -193,7 +193,7 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
   if (!followed) {
     if (flow->cancelled()) {
       // Its reader's leaving cancels the worker's job; this says so at once.
-      call_off(q.gate().errand(), at.worker, *id);
+      call_off(q.gate().errand(), at.worker, net::url_path("/v1/inference").segment(*id));
     }
     co_return done(std::unexpected(followed.error()));
   }
