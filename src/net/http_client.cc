@@ -250,6 +250,7 @@ bool Call::State::set_options() {
   set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
   set(CURLOPT_SSL_ENABLE_ALPN, 0L);
   set(CURLOPT_NOSIGNAL, 1L);
+  set(CURLOPT_BUFFERSIZE, 4096L);  // curl reads a hundred of them in one go: that is a turn of the loop
   set(CURLOPT_PROXY, "");
   if (addresses) set(CURLOPT_RESOLVE, addresses.get());
   set(CURLOPT_HEADERFUNCTION, &State::on_head_line), set(CURLOPT_HEADERDATA, this);
