@@ -15,6 +15,7 @@
 #include "net/tls.h"
 #include "security/authority.h"
 #include "service/process.h"
+#include "stream_readers.h"
 
 namespace llorch::dev {
 namespace {
@@ -163,19 +164,16 @@ class Mock {
 /// Clients of one address.
 class Clients {
  public:
-  Clients(net::EventLoop& loop, std::string base) : loop_(loop), base_(std::move(base)) {}
+  Clients(net::EventLoop& loop, std::string base, StreamReaders& readers)
+      : loop_(loop), base_(std::move(base)), readers_(readers) {}
 
   void start(int count, const std::string& path, const std::string& body) {
     for (int i = 0; i < count; ++i) create(path, body);
   }
-  std::vector<float> delays_us;
-  int started = 0, done = 0, broken = 0;
-  std::string fault;  // of the first that broke
+  [[nodiscard]] int broken() const { return refused_ + readers_.broken; }
+  [[nodiscard]] std::string fault() { return refused_ > 0 ? fault_ : readers_.fault(); }
 
  private:
-  void broke(std::string why) {
-    if (broken++ == 0) fault = std::move(why);
-  }
   void create(const std::string& path, const std::string& body) {
     const auto text = std::make_shared<std::string>();
     calls_.push_back(net::start_call(loop_, post(base_ + path, body),
@@ -188,31 +186,15 @@ class Clients {
                                             const auto url = parsed && parsed->is_object()
                                                                  ? json::find_text(parsed->get_object(), "sse_url")
                                                                  : std::nullopt;
-                                            if (!url) return broke(s ? *text : s.error().message);
-                                            follow(*url);
-                                          }}));
-  }
-  void follow(const std::string& path) {
-    net::ClientRequest r;
-    r.url = net::parse_url(base_ + path).value();
-    const auto parser = std::make_shared<net::SseParser>([this](const net::SseEvent& e) {
-      if (e.type == "started") ++started;
-      if (e.type != "token") return;
-      const std::size_t at = e.data.find(R"("t":")");
-      if (at != std::string::npos)
-        delays_us.push_back(static_cast<float>(now_us() - std::strtod(e.data.c_str() + at + 5, nullptr)));
-    });
-    calls_.push_back(net::start_call(loop_, std::move(r),
-                                     {.on_head = {},
-                                      .on_data = [parser](std::string_view b) { (void)parser->push(b); },
-                                      .on_end =
-                                          [this, parser](const Status& s) {
-                                            if (s && parser->done()) return void(++done);
-                                            broke(s ? "a stream without its end" : s.error().message);
+                                            if (url) return readers_.follow(*url);
+                                            if (refused_++ == 0) fault_ = s ? *text : s.error().message;
                                           }}));
   }
   net::EventLoop& loop_;
   std::string base_;
+  StreamReaders& readers_;
+  int refused_ = 0;
+  std::string fault_;
   std::deque<net::Call> calls_;
 };
 
@@ -330,37 +312,41 @@ class RelayBench {
 
  private:
   Result<Figures> measure(const std::string& base, const std::string& path, const std::string& body, int queen) {
-    Clients clients(loop_, base);
+    LLORCH_TRY(const auto url, net::parse_url(base));
+    LLORCH_TRY(const auto readers,
+               StreamReaders::make(url.port, f_.tls ? std::string(kBenchFolder) + "/ca/root.pem" : ""));
+    Clients clients(loop_, base, *readers);
     for (int left = f_.streams; left > 0; left -= 50) {  // not all at once: connecting is not what is measured
       clients.start(std::min(50, left), path, body);
       run_for(loop_, milliseconds(50));
     }
     if (!until(
-            loop_, [&] { return clients.started + clients.broken >= f_.streams; }, 30) ||
-        clients.broken > 0)
-      return fail(ErrorCode::kInternal, "of {} streams at {} {} began, {} broke: {}", f_.streams, base, clients.started,
-                  clients.broken, clients.fault);
+            loop_, [&] { return readers->started + clients.broken() >= f_.streams; }, 30) ||
+        clients.broken() > 0)
+      return fail(ErrorCode::kInternal, "of {} streams at {} {} began, {} broke: {}", f_.streams, base,
+                  readers->started.load(), clients.broken(), clients.fault());
     mock_.talking = true;
     run_for(loop_, milliseconds(500 + 3 * f_.streams));  // what their beginning has left behind is no part of relaying
-    clients.delays_us.clear();
+    (void)readers->take_delays();
     const std::int64_t sent = mock_.sent();
     const double cpu = queen ? cpu_seconds(queen) : 0;
     const auto start = Clock::now();
     run_for(loop_, std::chrono::seconds(f_.seconds));
+    std::vector<float> delays_us = readers->take_delays();
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count(),
                  used = queen ? cpu_seconds(queen) - cpu : 0;
-    const auto count = static_cast<double>(clients.delays_us.size()), given = static_cast<double>(mock_.sent() - sent);
+    const auto count = static_cast<double>(delays_us.size()), given = static_cast<double>(mock_.sent() - sent);
     mock_.talking = false;
     run_for(loop_, milliseconds(200));
     mock_.end_all();
     LLORCH_OK(until(
-        loop_, [&] { return clients.done + clients.broken >= f_.streams; }, 20));
-    if (clients.broken > 0) return fail(ErrorCode::kInternal, "{} streams broke: {}", clients.broken, clients.fault);
-    std::ranges::sort(clients.delays_us);
-    if (clients.delays_us.empty()) return fail(ErrorCode::kInternal, "no token came");
+        loop_, [&] { return readers->done + clients.broken() >= f_.streams; }, 20));
+    if (clients.broken() > 0)
+      return fail(ErrorCode::kInternal, "{} streams broke: {}", clients.broken(), clients.fault());
+    std::ranges::sort(delays_us);
+    if (delays_us.empty()) return fail(ErrorCode::kInternal, "no token came");
     const auto at = [&](double q) {
-      return clients.delays_us[static_cast<std::size_t>(q * static_cast<double>(clients.delays_us.size() - 1))] /
-             1000.0;
+      return delays_us[static_cast<std::size_t>(q * static_cast<double>(delays_us.size() - 1))] / 1000.0;
     };
     return Figures{at(0.5), at(0.99), count / seconds, used * 1e6 / std::max(1.0, count), count / std::max(1.0, given)};
   }
