@@ -14,7 +14,7 @@
 #include "kernel/activations.h"
 #include "kernel/kernels.h"
 #include "kernel/pack.h"
-#include "nn/roofline.h"
+#include "device/roofline.h"
 #include "quant/table.h"
 
 namespace {
@@ -67,7 +67,7 @@ double product_seconds(const Kernels& k, DType type, const Weights& w, std::int6
   activations.resize(k, type, rows, columns);
   for (std::int64_t r = 0; r < rows; ++r) activations.convert_row(r, x.data() + r * columns);
   LinearArgs a{};
-  activations.fill(a, x.data());
+  activations.fill(a, x.data(), 0, rows);
   a.panels = reinterpret_cast<const std::uint8_t*>(w.panels.data()), a.panel_bytes = w.panel_size;
   a.last_panel = w.panels_count, a.n = n, a.out = out.data(), a.out_stride = n;
   return median_seconds([&] { k.linear[static_cast<int>(type)](a); });

@@ -63,14 +63,14 @@ Text generate(LoadedModel& model, Engine& engine, int after = -1, const std::fun
 }
 
 Result<LoadedModel> load(const std::string& path, const std::string& isa, const std::string& cache = "",
-                         arch::ProgressSink progress = {}, CancelFlag cancelled = nullptr) {
+                         ProgressSink progress = {}, CancelFlag cancelled = nullptr) {
   ModelOptions options;
   options.path = path, options.isa = isa, options.threads = 2, options.packed_cache = cache;
   options.progress = std::move(progress), options.cancelled = std::move(cancelled);
   return LoadedModel::load(options);
 }
 
-std::unique_ptr<Engine> engine_of(LoadedModel& m) { return Engine::make(*m.decoder, *m.tokenizer, {}).value(); }
+std::unique_ptr<Engine> engine_of(LoadedModel& m) { return Engine::make(*m.model, *m.tokenizer, {}).value(); }
 
 void expect_in_order(const Text& text, const Text& right, Engine& engine, Change how) {
   ASSERT_LE(text.tokens.size(), right.tokens.size());
@@ -136,7 +136,7 @@ TEST(ChangedFile, while_it_is_loaded) {
         for (const char* isa : {"", "reference"}) {
           const ScratchDirectory d;
           const std::string path = synth(d, type);
-          const auto model = load(path, isa, "", [&](const arch::LoadProgress& p) {
+          const auto model = load(path, isa, "", [&](const LoadProgress& p) {
             if (p.tensors_loaded == at) change(path, how);
           });
           if (how == Change::kReplaced)
@@ -154,7 +154,7 @@ TEST(ChangedFile, loading_is_cancelled_at_any_tensor) {
       const auto flag = std::make_shared<std::atomic<bool>>(false);
       const auto model = load(
           path, isa, "",
-          [&](const arch::LoadProgress& p) {
+          [&](const LoadProgress& p) {
             if (p.tensors_loaded == at) *flag = true;
             EXPECT_LE(p.tensors_loaded, at + 1);
           },

@@ -75,7 +75,7 @@ struct Trace {
 class Harness {
  public:
   Harness(LoadedModel& model, EngineOptions options)
-      : engine_(Engine::make(*model.decoder, *model.tokenizer, options).value()) {
+      : engine_(Engine::make(*model.model, *model.tokenizer, options).value()) {
     engine_->logits_probe = [this](int id, int, std::span<const float> logits) {
       traces_[id].logits.emplace_back(logits.begin(), logits.end());
     };

@@ -42,7 +42,7 @@ class EngineRun : public testing::Test {
   std::unique_ptr<Engine> make(int pages, int max_batch = 4, int chunk = 32) {
     EngineOptions options;
     options.pages = pages, options.max_batch = max_batch, options.prefill_chunk = chunk, options.model_id = "test";
-    return Engine::make(*model_->decoder, *model_->tokenizer, options).value();
+    return Engine::make(*model_->model, *model_->tokenizer, options).value();
   }
 
   static GenerateRequest request(TokenIds prompt, int max_tokens, Outcome& outcome) {
@@ -78,7 +78,7 @@ LoadedModel* EngineRun::model_ = nullptr;
 
 TEST_F(EngineRun, an_embedding_is_the_mean_of_the_last_states_of_length_one) {
   const TokenIds prompt = prompt_of(90, 4);
-  const auto dim = static_cast<std::size_t>(model_->decoder->parts().dim);
+  const auto dim = static_cast<std::size_t>(model_->model->graph().dim);
   std::vector<double> mean(dim), first, last;
   const Observer observer = [&](const std::string& name, std::span<const float> values, std::int64_t rows,
                                 std::int64_t) {
@@ -91,7 +91,7 @@ TEST_F(EngineRun, an_embedding_is_the_mean_of_the_last_states_of_length_one) {
     }
   };
   ASSERT_TRUE(forward_all(
-      *model_->decoder, prompt, 25, KvPrecision::kF16, [](int, std::span<const float>) {}, &observer));
+      *model_->model, prompt, 25, KvPrecision::kF16, [](int, std::span<const float>) {}, &observer));
   const std::pair<Pooling, const std::vector<double>*> cases[] = {
       {Pooling::kMean, &mean}, {Pooling::kFirst, &first}, {Pooling::kLast, &last}};
   for (const auto& [pooling, sum] : cases) {

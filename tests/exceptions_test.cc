@@ -25,7 +25,7 @@ class Exceptions : public testing::Test {
     model_ = load_test_model(scratch_ / "m.gguf", "");
     EngineOptions options;
     options.pages = 12, options.max_batch = 3;
-    engine_ = Engine::make(*model_->decoder, *model_->tokenizer, options).value();
+    engine_ = Engine::make(*model_->model, *model_->tokenizer, options).value();
   }
   /// `fault` may throw at each event.
   std::shared_ptr<Ended> submit(std::function<void(const EngineEvent&)> fault = {}, int salt = 0) {
@@ -76,7 +76,7 @@ TEST_F(Exceptions, of_a_requests_own_sink_end_that_request) {
 
 TEST_F(Exceptions, of_a_pass_end_its_requests) {
   int routings = 0;  // one a layer and pass
-  model_->decoder->router_probe = [&](const std::string&, std::span<float>) {
+  model_->model->router_probe = [&](const std::string&, std::span<float>) {
     if (++routings == 6) throw std::bad_alloc();
   };
   const auto a = submit(), b = submit({}, 1);

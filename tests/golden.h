@@ -107,7 +107,7 @@ inline ForwardRun run_tokens(LoadedModel& model, const TokenIds& tokens, int chu
     all.insert(all.end(), values.begin(), values.end());
   };
   const Status done = forward_all(
-      *model.decoder, tokens, chunk, kv,
+      *model.model, tokens, chunk, kv,
       [&](int, std::span<const float> row) { run.logits.insert(run.logits.end(), row.begin(), row.end()); },
       observed ? &observer : nullptr);
   EXPECT_TRUE(done) << done.error().message;

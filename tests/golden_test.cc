@@ -68,7 +68,7 @@ class GoldenTest : public testing::TestWithParam<std::string> {
   /// Lets every row of `model` choose the reference's experts, having checked that where it would not the choice is a
   /// near tie. `flips` counts those.
   void impose_routing(LoadedModel& model, const ForwardRun& reference, std::size_t rows, int& flips) const {
-    model.decoder->router_probe = [&, rows](const std::string& name, std::span<float> logits) {
+    model.model->router_probe = [&, rows](const std::string& name, std::span<float> logits) {
       const std::vector<float>& want = reference.checkpoints.at(name);
       ASSERT_EQ(logits.size(), want.size()) << name;
       const std::size_t experts = want.size() / rows;

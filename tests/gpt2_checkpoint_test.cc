@@ -121,7 +121,7 @@ TEST_P(Gpt2, cp3_and_cp9_to_cp12) {
   // CP12 on this model: the greedy continuation, id by id.
   EngineOptions options;
   options.max_batch = 1, options.kv = KvPrecision::kF32;
-  const auto engine = Engine::make(*model.decoder, *model.tokenizer, options).value();
+  const auto engine = Engine::make(*model.model, *model.tokenizer, options).value();
   TokenIds out;
   std::vector<float> first_logits;
   engine->logits_probe = [&](int, int, std::span<const float> l) {

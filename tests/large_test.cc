@@ -10,7 +10,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/random.h"
-#include "nn/backend.h"
+#include "device/cpu/cpu_device.h"
 #include "quant/table.h"
 #include "test_data.h"
 
@@ -53,11 +53,11 @@ TEST_P(Large, the_last_row_is_the_last_row) {
   TensorView t;
   t.name = "large", t.type = GetParam(), t.n_dims = 2, t.dims = {kColumns, kRows, 1, 1};
   t.data = {memory->data(), memory->size()};
-  auto backend = make_cpu_backend("", 2);
-  ASSERT_TRUE(backend);
+  auto device = make_cpu_device("", 2);
+  ASSERT_TRUE(device);
   std::atomic<std::uint64_t> copied = 0;
   std::atomic<bool> in_parts = true;
-  const auto weight = (*backend)->matrix(t, [&](std::span<const std::byte> part, std::byte* to) -> Status {
+  const auto weight = (*device)->matrix(t, 1, [&](std::span<const std::byte> part, std::byte* to) -> Status {
     std::memcpy(to, part.data(), part.size());
     copied += part.size();
     if (part.size() > 64u << 20) in_parts = false;
@@ -65,19 +65,20 @@ TEST_P(Large, the_last_row_is_the_last_row) {
   });
   EXPECT_EQ(copied, kRows * stride);
   EXPECT_TRUE(in_parts) << "all of a file would stay in memory beside its copy";
-  const auto table = (*backend)->table(t, {});
+  const auto table = (*device)->table(t, {});
   ASSERT_TRUE(weight && table);
   constexpr std::size_t kInputs = 20;  // one, and so many that tiles compute them
   const std::vector<float> x = random_row(77);
-  auto in = (*backend)->allocate(kInputs * kColumns), out = (*backend)->allocate(kInputs * kRows);
+  auto in = (*device)->allocate(kInputs, kColumns), out = (*device)->allocate(kInputs, kRows);
   ASSERT_TRUE(in && out);
-  for (std::size_t i = 0; i < kInputs; ++i) (*backend)->upload(x, in->span().part(i * kColumns, kColumns));
+  for (std::size_t i = 0; i < kInputs; ++i) (*device)->upload(x, in->span().part(static_cast<std::int64_t>(i), 1));
   std::vector<float> results(kInputs * kRows, std::numeric_limits<float>::quiet_NaN());
   for (const std::size_t inputs : {std::size_t{1}, kInputs}) {
-    (*backend)->upload(std::vector<float>(results.size(), std::numeric_limits<float>::quiet_NaN()), out->span());
-    const LinearPart part{weight->get(), {}, out->span().part(0, inputs * kRows)};
-    (*backend)->linear({&part, 1}, in->span(), static_cast<std::int64_t>(inputs));
-    (*backend)->download(out->span(), results);
+    (*device)->upload(std::vector<float>(results.size(), std::numeric_limits<float>::quiet_NaN()), out->span());
+    const auto n = static_cast<std::int64_t>(inputs);
+    const LinearPart part{weight->get(), {}, out->span().part(0, n)};
+    (*device)->linear({&part, 1}, in->span().part(0, n));
+    (*device)->download(out->span(), results);
     for (std::size_t i = 0; i < inputs; ++i)
       for (std::uint64_t r = 0; r < kRows; ++r) {
         const bool zero = r != given[0] && r != given[1];
@@ -94,10 +95,16 @@ TEST_P(Large, the_last_row_is_the_last_row) {
         ASSERT_NEAR(results[i * kRows + r], want, 0.03 * std::sqrt(size)) << "row " << r << ", input " << i;
       }
   }
-  const std::int32_t last[] = {static_cast<std::int32_t>(kRows - 1)};
   std::vector<float> row(kColumns);
-  ASSERT_TRUE((*backend)->embed(**table, last, in->span().part(0, kColumns)));
-  (*backend)->download(in->span().part(0, kColumns), row);
+  const auto cache = (*device)->make_cache({});
+  ASSERT_TRUE(cache);
+  StepPlan plan;
+  plan.add_sequence({});
+  plan.add_row(static_cast<std::int32_t>(kRows - 1), 0);
+  (*device)->begin(plan, **cache);
+  (*device)->embed_tokens(**table, in->span().part(0, 1));
+  ASSERT_TRUE((*device)->finish());
+  (*device)->download(in->span().part(0, 1), row);
   EXPECT_EQ(row, decoded[1]);
 }
 

@@ -8,6 +8,7 @@
 
 #include "arch/hf_source.h"
 #include "close.h"
+#include "device/cpu/cpu_device.h"
 #include "engine/forward_all.h"
 #include "format/gguf.h"
 #include "golden.h"
@@ -144,22 +145,21 @@ TEST_P(BothFormats, give_the_same_bits) {
   std::ofstream(d / "config.json") << config;
   write_safetensors(d / "model.safetensors", tensors);
 
-  const auto decoder_of = [](WeightSource& source, Backend& backend) {
-    auto decoder = arch::load(source, backend, {});
-    EXPECT_TRUE(decoder) << decoder.error().message;
-    return std::move(*decoder);
-  };
-  const auto logits_of = [](Decoder& decoder) {
+  const auto device = make_cpu_device("", 2).value();
+  const auto logits_of = [&device](WeightSource& source) {
+    auto graph = arch::read_graph(source, 0);
+    EXPECT_TRUE(graph) << graph.error().message;
+    const auto model = Model::load(*device, source, std::move(*graph), {});
+    EXPECT_TRUE(model) << model.error().message;
     std::vector<float> all;
     const TokenIds tokens{3, 141, 59, 265, 35, 89, 79, 32, 38};
-    EXPECT_TRUE(forward_all(decoder, tokens, 512, KvPrecision::kF16,
+    EXPECT_TRUE(forward_all(**model, tokens, 512, KvPrecision::kF16,
                             [&](int, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); }));
     return all;
   };
   const auto hf = arch::open_hf(d.path());
   ASSERT_TRUE(hf) << hf.error().message;
-  const auto backend = make_cpu_backend("", 2).value();
-  const std::vector<float> a = logits_of(*decoder_of(*gguf, *backend)), b = logits_of(*decoder_of(**hf, *backend));
+  const std::vector<float> a = logits_of(*gguf), b = logits_of(**hf);
   ASSERT_EQ(a.size(), b.size());
   EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)), 0);
 
@@ -277,7 +277,7 @@ CachedRun run_with_cache(const std::string& model, const std::string& folder, co
   if (!loaded) return run;
   run.from_cache = loaded->from_cache;
   const TokenIds tokens{1, 5, 9, 13, 2, 77};
-  EXPECT_TRUE(forward_all(*loaded->decoder, tokens, 512, KvPrecision::kF16, [&](int, std::span<const float> logits) {
+  EXPECT_TRUE(forward_all(*loaded->model, tokens, 512, KvPrecision::kF16, [&](int, std::span<const float> logits) {
     run.logits.insert(run.logits.end(), logits.begin(), logits.end());
   }));
   if (!run.from_cache && !folder.empty()) run.written = told.get();

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "device/cpu/cpu_device.h"
 #include "engine/engine.h"
 #include "kernel/kernels.h"
 #include "quant/table.h"
@@ -34,7 +35,7 @@ std::vector<Outcome> run(LoadedModel& model, const std::vector<TokenIds>& prompt
   std::vector<Outcome> out(prompts.size());
   EngineOptions options;
   options.max_batch = 4, options.pages = 16, options.kv = kv;
-  const auto engine = Engine::make(*model.decoder, *model.tokenizer, options).value();
+  const auto engine = Engine::make(*model.model, *model.tokenizer, options).value();
   engine->logits_probe = [&](int id, int, std::span<const float> logits) {
     out[static_cast<std::size_t>(id - 1)].logits.emplace_back(logits.begin(), logits.end());
   };
@@ -98,8 +99,8 @@ TEST(NotFinite, weights_of_every_format_are_refused_by_name_when_they_are_loaded
       ASSERT_FALSE(found) << format.name;
       EXPECT_NE(found.error().message.find("tensor 'w'"), std::string::npos);
       for (const std::string& isa : isas()) {
-        const auto backend = make_cpu_backend(isa, 2).value();
-        EXPECT_FALSE(backend->matrix(t, {})) << format.name << " " << isa;
+        const auto device = make_cpu_device(isa, 2).value();
+        EXPECT_FALSE(device->matrix(t, 1, {})) << format.name << " " << isa;
       }
     }
   }

@@ -33,10 +33,10 @@ struct Cost {
 
 Cost cost_of(const LoadedModel& m) {
   Cost c;
-  const Decoder::Parts& parts = m.decoder->parts();
+  const Graph& graph = m.model->graph();
   double share = 1;  // of the experts that a token uses
-  if (const auto* moe = std::get_if<Moe>(&parts.layers.front().mlp))
-    share = moe->active / static_cast<double>(moe->experts.size());
+  if (const auto* moe = std::get_if<Moe>(&graph.blocks.front().feed_forward))
+    share = moe->routing.active / static_cast<double>(moe->router.outputs);
   std::map<DType, double> by_type;
   for (const TensorView& t : m.source->tensors()) {
     if (t.n_dims < 2 || t.name == "position_embd.weight") continue;
@@ -59,10 +59,8 @@ Cost cost_of(const LoadedModel& m) {
 /// Sequences over a KV cache of their own.
 class Runner {
  public:
-  Runner(LoadedModel& model, std::unique_ptr<KvStore> kv, int batch, int positions)
-      : model_(model),
-        kv_(std::move(kv)),
-        logits_(static_cast<std::size_t>(model.decoder->parts().vocab) * static_cast<std::size_t>(batch)) {
+  Runner(LoadedModel& model, std::unique_ptr<Cache> cache, int batch, int positions)
+      : model_(model), cache_(std::move(cache)) {
     const int pages = (positions + kPage - 1) / kPage;
     for (int b = 0; b < batch; ++b) {
       tables_.emplace_back(static_cast<std::size_t>(pages));
@@ -72,37 +70,41 @@ class Runner {
 
   /// Computes positions from..to-1 of one sequence; the last token's logits.
   void prefill(int sequence, int from, int to) {
-    const int chunk = model_.decoder->rows_max();
+    const int chunk = model_.model->rows_max();
     for (int at = from; at < to; at += chunk) {
-      std::vector<BatchRow> rows;
-      for (int i = at; i < std::min(to, at + chunk); ++i) rows.push_back(row(sequence, i));
-      const std::int32_t last[] = {static_cast<std::int32_t>(rows.size()) - 1};
-      keep(model_.decoder->forward(rows, *kv_, std::span<const std::int32_t>(last, at + chunk >= to ? 1 : 0), logits_));
+      plan_.clear();
+      begin(sequence);
+      for (int i = at; i < std::min(to, at + chunk); ++i) plan_.add_row(token(sequence, i), i);
+      if (at + chunk >= to) want_last();
+      compute();
     }
   }
   /// One token more for each sequence.
   void step(int position) {
-    std::vector<BatchRow> rows;
-    for (std::size_t s = 0; s < tables_.size(); ++s) rows.push_back(row(static_cast<int>(s), position));
-    std::vector<std::int32_t> all(rows.size());
-    std::iota(all.begin(), all.end(), 0);
-    keep(model_.decoder->forward(rows, *kv_, all, logits_));
+    plan_.clear();
+    for (int s = 0; s < static_cast<int>(tables_.size()); ++s) {
+      begin(s);
+      plan_.add_row(token(s, position), position);
+      want_last();
+    }
+    compute();
   }
   /// The first error of all passes.
   [[nodiscard]] const Status& status() const { return status_; }
 
  private:
-  void keep(Status status) {
-    if (status_) status_ = std::move(status);
+  void begin(int sequence) { plan_.add_sequence(tables_[static_cast<std::size_t>(sequence)]); }
+  void want_last() { plan_.logit_rows.push_back(static_cast<std::int32_t>(plan_.rows.size()) - 1); }
+  void compute() {
+    if (auto result = model_.model->forward(plan_, *cache_); !result && status_)
+      status_ = std::unexpected(std::move(result).error());
   }
-  [[nodiscard]] BatchRow row(int sequence, int position) const {
-    const int vocab = model_.decoder->parts().vocab;
-    return {(position * 7919 + sequence * 104729) % vocab, position,
-            tables_[static_cast<std::size_t>(sequence)].data()};
+  [[nodiscard]] int token(int sequence, int position) const {
+    return (position * 7919 + sequence * 104729) % model_.model->graph().vocab;
   }
   LoadedModel& model_;
-  std::unique_ptr<KvStore> kv_;
-  std::vector<float> logits_;
+  std::unique_ptr<Cache> cache_;
+  StepPlan plan_;
   Status status_;
   std::vector<std::vector<std::int32_t>> tables_;
 };
@@ -121,8 +123,8 @@ class Bench {
     model.context = std::max(*std::ranges::max_element(options_.depths) + longest, together);  // bounds rows_max
     model.rows_max = std::max(512, together);
     if (options_.profile)
-      model.decorate = [this](std::unique_ptr<Backend> inner) {
-        auto wrapped = ProfileBackend::wrap(std::move(inner));
+      model.decorate = [this](std::unique_ptr<Device> inner) {
+        auto wrapped = ProfileDevice::wrap(std::move(inner));
         profile_ = wrapped.get();
         return wrapped;
       };
@@ -134,7 +136,7 @@ class Bench {
       report_.load_s = seconds_since(start);
     }
     const Cost cost = cost_of(loaded);
-    report_.model = loaded.reference, report_.isa = loaded.backend->isa(), report_.weights = info(cost.type).name;
+    report_.model = loaded.reference, report_.isa = loaded.device->isa(), report_.weights = info(cost.type).name;
     report_.file_bytes = 0;
     for (const TensorView& t : loaded.source->tensors()) report_.file_bytes += t.data.size();
     for (const int depth : options_.depths) {
@@ -150,9 +152,9 @@ class Bench {
  private:
   Result<Runner> runner(LoadedModel& m, int batch, int positions) {
     const int pages = batch * ((positions + kPage - 1) / kPage);
-    LLORCH_TRY(auto kv, m.backend->make_kv(m.decoder->kv_shape(pages, options_.kv)));
-    report_.kv_bytes = std::max<std::uint64_t>(report_.kv_bytes, kv->bytes());
-    return Runner(m, std::move(kv), batch, positions);
+    LLORCH_TRY(auto cache, m.device->make_cache(m.model->cache_shape(pages, options_.kv)));
+    report_.kv_bytes = std::max<std::uint64_t>(report_.kv_bytes, cache->bytes());
+    return Runner(m, std::move(cache), batch, positions);
   }
 
   template<class Work>
@@ -190,10 +192,10 @@ class Bench {
     r.step(depth);
     BenchResult result{.test = "decode", .tokens = n, .depth = depth, .batch = batch, .threads = threads};
     result.operations = cost.layer_operations + cost.head_operations;
-    const KvShape one = m.decoder->kv_shape(1, options_.kv);
+    double values = 0;  // of a position
+    for (const CacheLayer& layer : m.model->graph().cache_layers()) values += 2.0 * layer.kv_heads * layer.head_dim;
     const double item = options_.kv == KvPrecision::kF32 ? 4 : options_.kv == KvPrecision::kF16 ? 2 : 1.0625;
-    result.bytes = cost.layer_bytes + cost.head_bytes +
-                   2.0 * one.layers * one.kv_heads * one.head_dim * item * batch * (depth + n / 2.0);
+    result.bytes = cost.layer_bytes + cost.head_bytes + values * item * batch * (depth + n / 2.0);
     measure(std::move(result), static_cast<double>(n) * batch, options_.repeats, [&] {
       for (int i = 0; i < n; ++i) r.step(depth + i);
     });
@@ -202,10 +204,10 @@ class Bench {
 
   /// What scheduling, sampling and telling cost: tokens of one request, with the sampler's stages that clients use.
   Status step(LoadedModel& m, const Cost& cost, int threads) {
-    const int n = std::min(options_.generated.front(), m.decoder->parts().context - 2);
+    const int n = std::min(options_.generated.front(), m.model->graph().context - 2);
     EngineOptions options;
     options.max_batch = 1, options.kv = options_.kv;
-    LLORCH_TRY(const auto engine, Engine::make(*m.decoder, *m.tokenizer, options));
+    LLORCH_TRY(const auto engine, Engine::make(*m.model, *m.tokenizer, options));
     GenerateRequest request;
     request.prompt = {0};
     request.sampling.temperature = 0.8, request.sampling.top_k = 40, request.sampling.top_p = 0.95;
@@ -233,7 +235,7 @@ class Bench {
 
   const BenchOptions& options_;
   BenchReport& report_;
-  ProfileBackend* profile_ = nullptr;
+  ProfileDevice* profile_ = nullptr;
 };
 
 }  // namespace

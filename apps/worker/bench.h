@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "engine/loaded_model.h"
-#include "nn/profile_backend.h"
-#include "nn/roofline.h"
+#include "device/profile.h"
+#include "device/roofline.h"
 
 namespace llorch::worker {
 

@@ -11,7 +11,7 @@
 
 namespace llorch::worker {
 
-void EngineHost::start(arch::ProgressSink progress, std::function<Status()> read, std::function<void(Status)> ready) {
+void EngineHost::start(ProgressSink progress, std::function<Status()> read, std::function<void(Status)> ready) {
   on_ready_ = std::move(ready);
   thread_ = std::thread([this, progress = std::move(progress), read = std::move(read)] { run(progress, read); });
 }
@@ -57,10 +57,10 @@ void EngineHost::notify() {
   wake_.notify_one();
 }
 
-Status EngineHost::prepare(const arch::ProgressSink& progress) {
+Status EngineHost::prepare(const ProgressSink& progress) {
   ModelOptions with_progress = options_.model;
   int percent_told = -1, layers_told = -1;
-  with_progress.progress = [&](const arch::LoadProgress& p) {
+  with_progress.progress = [&](const LoadProgress& p) {
     if (options_.model.progress) options_.model.progress(p);
     const int percent = p.tensors_total ? static_cast<int>(100 * p.tensors_loaded / p.tensors_total) : 100;
     const bool same = percent == std::exchange(percent_told, percent);
@@ -73,19 +73,18 @@ Status EngineHost::prepare(const arch::ProgressSink& progress) {
   EngineOptions engine = options_.engine;
   engine.model_id = model_->reference;
   if (options_.kv_bytes > 0) {
-    const KvShape one = model_->decoder->kv_shape(1, engine.kv);
-    LLORCH_TRY(const auto probe, model_->backend->make_kv(one));
+    LLORCH_TRY(const auto probe, model_->device->make_cache(model_->model->cache_shape(1, engine.kv)));
     engine.pages = static_cast<int>(
         std::clamp<std::size_t>(options_.kv_bytes / std::max<std::size_t>(probe->bytes(), 1), 1, 1u << 24));
   }
-  LLORCH_TRY(engine_, Engine::make(*model_->decoder, *model_->tokenizer, engine));
+  LLORCH_TRY(engine_, Engine::make(*model_->model, *model_->tokenizer, engine));
   pages_total_ = engine_->pages().total();
   return warm_up();
 }
 
 /// A short generation through prefill, decode and sampling, so that the first request finds everything touched (W-07).
 Status EngineHost::warm_up() {
-  const int context = model_->decoder->parts().context, vocab = model_->decoder->parts().vocab;
+  const int context = model_->model->graph().context, vocab = model_->model->graph().vocab;
   GenerateRequest request;
   for (int i = 0; i < std::clamp(context - 4, 1, 16); ++i) request.prompt.push_back(i % vocab);
   request.max_tokens = std::min(3, context - static_cast<int>(request.prompt.size()));
@@ -141,7 +140,7 @@ EngineHost::EngineHost(net::EventLoop& loop, EngineHostOptions options)
         if (on_fatal_) on_fatal_(with_message(served_).error());
       }) {}
 
-void EngineHost::run(const arch::ProgressSink& progress, const std::function<Status()>& read) noexcept {
+void EngineHost::run(const ProgressSink& progress, const std::function<Status()>& read) noexcept {
   const InRole role(ThreadRole::kEngine);
   ask_for_slice(kComputeSlice);
   prepared_ = guarded([&]() -> Status {

@@ -41,7 +41,7 @@ class EngineHost {
 
   /// Starts loading. `progress` and then `ready` are called on the loop; between them, on the engine's thread, `read`
   /// what may take time to know of the model.
-  void start(arch::ProgressSink progress, std::function<Status()> read, std::function<void(Status)> ready);
+  void start(ProgressSink progress, std::function<Status()> read, std::function<void(Status)> ready);
   /// Called on the loop when packed weights were written to their folder, or could not be. Before start().
   void on_cache_written(std::function<void(Result<std::string>)> told) {
     options_.model.cache_written = [this, told = std::move(told)](const Result<std::string>& r) {
@@ -68,8 +68,8 @@ class EngineHost {
   [[nodiscard]] EngineLoad load() const;
 
  private:
-  void run(const arch::ProgressSink& progress, const std::function<Status()>& read) noexcept;
-  [[nodiscard]] Status prepare(const arch::ProgressSink& progress);
+  void run(const ProgressSink& progress, const std::function<Status()>& read) noexcept;
+  [[nodiscard]] Status prepare(const ProgressSink& progress);
   [[nodiscard]] Status warm_up();
   void serve();
   /// One step; false when there is no work, or no more.

@@ -30,7 +30,7 @@ std::string name_of(const EngineEvent& event) {
 class JobRunnerTest : public testing::Test {
  protected:
   void SetUp() override {
-    engine_.start([](const arch::LoadProgress&) {}, [] { return Status(); },
+    engine_.start([](const LoadProgress&) {}, [] { return Status(); },
                   [this](const Status& s) {
                     EXPECT_TRUE(s) << s.error().message;
                     loop_.stop();

@@ -14,7 +14,7 @@ namespace {
 TEST(Loading, progress_is_streamed_layer_by_layer_while_the_loader_is_held) {
   std::counting_semaphore<> tensors{0};  // the loader takes one for each tensor
   ServeOptions options = test_options();
-  options.engine.model.progress = [&](const arch::LoadProgress&) { tensors.acquire(); };
+  options.engine.model.progress = [&](const LoadProgress&) { tensors.acquire(); };
   Served served(options);
   const int port = served.port();
   const auto everything = [](const std::string&) { return false; };

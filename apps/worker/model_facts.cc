@@ -36,7 +36,7 @@ std::string most_common_format(const LoadedModel& m) {
 Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options) {
   ModelFacts f;
   f.id = options.model_ref.empty() ? m.reference : options.model_ref;
-  f.vocab = m.decoder->parts().vocab, f.context = m.decoder->parts().context;
+  f.vocab = m.model->graph().vocab, f.context = m.model->graph().context;
   f.tokenizer_kind = m.tokenizer->kind();
   f.created =
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();

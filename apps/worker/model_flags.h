@@ -35,7 +35,7 @@ struct ModelFlags {
     LLORCH_OK(check_manifest(options.path, manifest));
     cli::ProgressBar bar("loading");
     ModelOptions with_bar = options;
-    with_bar.progress = [&](const arch::LoadProgress& p) { bar.update(p.tensors_loaded, p.tensors_total); };
+    with_bar.progress = [&](const LoadProgress& p) { bar.update(p.tensors_loaded, p.tensors_total); };
     return LoadedModel::load(with_bar);
   }
 };

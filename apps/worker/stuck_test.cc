@@ -78,7 +78,7 @@ TEST(Stuck, an_engine_s_thread_that_finds_no_memory_to_say_so_ends_requests_and_
 TEST(Stuck, loading_that_finds_no_memory_to_say_so_ends_the_worker_in_order) {
   LLORCH_NEEDS_OWN_NEW();
   ServeOptions options = test_options();
-  options.engine.model.progress = [&](const arch::LoadProgress&) {
+  options.engine.model.progress = [&](const LoadProgress&) {
     out_of_memory = true;
     throw std::bad_alloc();
   };
@@ -103,7 +103,7 @@ TEST(Stuck, the_end_does_not_wait_for_loading) {
   std::promise<void> begun, opened;
   const auto open = opened.get_future().share();
   std::atomic<int> tensors = 0;
-  options.engine.model.progress = [&](const arch::LoadProgress&) {
+  options.engine.model.progress = [&](const LoadProgress&) {
     if (++tensors == 2) begun.set_value(), open.wait();
   };
   Served served(options);

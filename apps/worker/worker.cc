@@ -153,7 +153,7 @@ void Worker::start_loading() {
   engine_.on_broken([this](const Error& error) { fatal(error); });
   const auto facts = std::make_shared<ModelFacts>();
   const FactsOptions wanted{options_.model_ref, options_.engine.model.path, options_.chat_template_file};
-  engine_.start([this](const arch::LoadProgress& p) { report_progress(p); },
+  engine_.start([this](const LoadProgress& p) { report_progress(p); },
                 [this, facts, wanted]() -> Status {
                   LLORCH_TRY(*facts, read_facts(engine_.model(), wanted));
                   return {};
@@ -164,7 +164,7 @@ void Worker::start_loading() {
                 });
 }
 
-void Worker::report_progress(const arch::LoadProgress& p) {
+void Worker::report_progress(const LoadProgress& p) {
   const int percent = p.tensors_total ? static_cast<int>(100 * p.tensors_loaded / p.tensors_total) : 100;
   for (int step = (percent_reported_ / 25 + 1) * 25; percent_reported_ < 0 || step <= percent; step += 25) {
     percent_reported_ = percent_reported_ < 0 ? 0 : step;

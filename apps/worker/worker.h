@@ -81,7 +81,7 @@ class Worker {
   [[nodiscard]] Status may_serve() const;
   [[nodiscard]] bool replay(const service::ContextPtr& c, const IdempotencyStore::Answer& answer);
   void start_loading();
-  void report_progress(const arch::LoadProgress& p);
+  void report_progress(const LoadProgress& p);
   void loaded_with(const Status& outcome);
   void load_failed(const Error& error);
   void ready();

@@ -40,25 +40,22 @@ Result<Hyper> read(const Architecture& family, const Metadata& metadata, std::ui
   return h;
 }
 
-Result<std::unique_ptr<Decoder>> load(WeightSource& source, Backend& backend, const LoadOptions& options) {
+Result<Graph> read_graph(WeightSource& source, int context) {
   LLORCH_TRY(const std::string name, source.metadata().text("general.architecture"));
   LLORCH_TRY(const Architecture* family, find(name));
   const TensorView* embedding = source.find("token_embd.weight");
   if (!embedding) return bad_model("tensor 'token_embd.weight' is missing");
   LLORCH_TRY(Hyper h, read(*family, source.metadata(), embedding->rows()));
-  if (options.context > h.context)
-    return fail(ErrorCode::kContextLengthExceeded, "a context of {} was asked for, the model has {}", options.context,
+  if (context > h.context)
+    return fail(ErrorCode::kContextLengthExceeded, "a context of {} was asked for, the model has {}", context,
                 h.context);
-  if (options.context > 0) h.run_context = options.context;
-  Loader loader(source, backend, options.cancelled);
-  loader.progress = options.progress;
-  loader.layers = h.layers;
-  LLORCH_OK(loader.check(family->tensors(h)));
-  LLORCH_TRY(Decoder::Parts parts, family->assemble(h, loader));
-  LLORCH_OK(loader.finish());
-  parts.dim = h.dim, parts.vocab = h.vocab, parts.context = h.run_context;
-  parts.intact = [source = &source, rows = embedding->data] { return source->unchanged(rows); };
-  return Decoder::make(backend, std::move(parts), std::min(options.rows_max, h.run_context));
+  if (context > 0) h.run_context = context;
+  Builder builder(source);
+  LLORCH_OK(builder.check(family->tensors(h)));
+  LLORCH_TRY(Graph graph, family->assemble(h, builder));
+  LLORCH_TRY(graph.tensors, builder.finish());
+  graph.dim = h.dim, graph.vocab = h.vocab, graph.context = h.run_context;
+  return graph;
 }
 
 }  // namespace llorch::arch

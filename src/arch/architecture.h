@@ -10,10 +10,10 @@
 #include <string_view>
 #include <vector>
 
+#include "arch/builder.h"
 #include "arch/hyper.h"
-#include "arch/loader.h"
 #include "format/json.h"
-#include "nn/decoder.h"
+#include "model/graph.h"
 
 namespace llorch::arch {
 
@@ -25,7 +25,7 @@ struct Architecture {
   Status (*refine)(const Metadata&, Hyper&);
   /// Every tensor that a file of this family may hold.
   std::vector<TensorSpec> (*tensors)(const Hyper&);
-  Result<Decoder::Parts> (*assemble)(const Hyper&, Loader&);
+  Result<Graph> (*assemble)(const Hyper&, Builder&);
   /// Translates config.json into metadata.
   Status (*from_hf)(const json::object& config, Metadata&);
   /// Suffixes of stored buffers that are no weights (causal masks, inverse frequencies).
@@ -41,15 +41,8 @@ struct Architecture {
 /// tokenizer.
 [[nodiscard]] Result<Hyper> read(const Architecture& family, const Metadata& metadata, std::uint64_t vocab);
 
-struct LoadOptions {
-  int context = 0;     // positions that the run will use at most; 0: what the model can
-  int rows_max = 512;  // tokens of one forward pass
-  ProgressSink progress;
-  CancelFlag cancelled;  // true ends loading with kCancelled, within some milliseconds
-};
-
-/// The whole way from a source to a model that can compute. Every tensor of the source must be used. The decoder goes
-/// on reading embeddings: the source outlives it.
-[[nodiscard]] Result<std::unique_ptr<Decoder>> load(WeightSource& source, Backend& backend, const LoadOptions& options);
+/// The model of a source, as data. Every tensor of the source must be used. `context`: positions that the run will use
+/// at most; 0: what the model can. Errors: kModelLoadFailed, kContextLengthExceeded, kIo.
+[[nodiscard]] Result<Graph> read_graph(WeightSource& source, int context);
 
 }  // namespace llorch::arch

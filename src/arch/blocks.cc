@@ -45,16 +45,16 @@ void add_gated_mlp(std::vector<TensorSpec>& list, const Hyper& h, int l) {
   add_linear(list, block(l, "ffn_down"), hf_block(l, "mlp.down_proj"), h.ffn, h.dim, false);
 }
 
-Status assemble_ends(const Hyper& h, Loader& in, Decoder::Parts& parts) {
-  LLORCH_TRY(parts.embedding, in.table("token_embd.weight"));
-  LLORCH_TRY(parts.final_norm, in.norm("output_norm", h.eps));
-  LLORCH_TRY(parts.head, in.head());
+Status assemble_ends(const Hyper& h, Builder& in, Graph& graph) {
+  LLORCH_TRY(graph.embedding, in.table("token_embd.weight"));
+  LLORCH_TRY(graph.final_norm, in.norm("output_norm", h.eps));
+  LLORCH_TRY(graph.head, in.head());
   return {};
 }
 
 namespace {
-Attention attention_shape(const Hyper& h) {
-  Attention a;
+SoftmaxAttention attention_shape(const Hyper& h) {
+  SoftmaxAttention a;
   a.heads = h.heads, a.kv_heads = h.kv_heads, a.head_dim = h.head_dim;
   a.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(h.head_dim)));
   a.rope = 0;
@@ -62,8 +62,8 @@ Attention attention_shape(const Hyper& h) {
 }
 }  // namespace
 
-Result<Attention> assemble_attention(const Hyper& h, Loader& in, int l) {
-  Attention a = attention_shape(h);
+Result<SoftmaxAttention> assemble_attention(const Hyper& h, Builder& in, int l) {
+  SoftmaxAttention a = attention_shape(h);
   LLORCH_TRY(a.query, in.linear(block(l, "attn_q")));
   LLORCH_TRY(a.key, in.linear(block(l, "attn_k")));
   LLORCH_TRY(a.value, in.linear(block(l, "attn_v")));
@@ -71,8 +71,8 @@ Result<Attention> assemble_attention(const Hyper& h, Loader& in, int l) {
   return a;
 }
 
-Result<Attention> assemble_fused_attention(const Hyper& h, Loader& in, int l) {
-  Attention a = attention_shape(h);
+Result<SoftmaxAttention> assemble_fused_attention(const Hyper& h, Builder& in, int l) {
+  SoftmaxAttention a = attention_shape(h);
   const auto q = static_cast<std::uint64_t>(h.query_width()), k = static_cast<std::uint64_t>(h.key_width());
   const std::string stem = block(l, "attn_qkv");
   LLORCH_TRY(a.query, in.linear_rows(stem, 0, q));
@@ -82,7 +82,7 @@ Result<Attention> assemble_fused_attention(const Hyper& h, Loader& in, int l) {
   return a;
 }
 
-Result<Mlp> assemble_gated_mlp(Loader& in, int l) {
+Result<Mlp> assemble_gated_mlp(Builder& in, int l) {
   Mlp mlp;
   LLORCH_TRY(mlp.gate, in.linear(block(l, "ffn_gate")));
   LLORCH_TRY(mlp.up, in.linear(block(l, "ffn_up")));
@@ -90,13 +90,13 @@ Result<Mlp> assemble_gated_mlp(Loader& in, int l) {
   return mlp;
 }
 
-Result<Layer> assemble_layer(const Hyper& h, Loader& in, int l) {
-  Layer layer;
-  LLORCH_TRY(layer.attention_norm, in.norm(block(l, "attn_norm"), h.eps));
-  LLORCH_TRY(layer.attention, assemble_attention(h, in, l));
-  LLORCH_TRY(layer.mlp_norm, in.norm(block(l, "ffn_norm"), h.eps));
-  LLORCH_TRY(layer.mlp, assemble_gated_mlp(in, l));
-  return layer;
+Result<Block> assemble_block(const Hyper& h, Builder& in, int l) {
+  Block block;
+  LLORCH_TRY(block.mixer_norm, in.norm(arch::block(l, "attn_norm"), h.eps));
+  LLORCH_TRY(block.mixer, assemble_attention(h, in, l));
+  LLORCH_TRY(block.mlp_norm, in.norm(arch::block(l, "ffn_norm"), h.eps));
+  LLORCH_TRY(block.feed_forward, assemble_gated_mlp(in, l));
+  return block;
 }
 
 RopeSpec make_rope(const Hyper& h, bool adjacent) {

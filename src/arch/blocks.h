@@ -26,15 +26,17 @@ void add_attention(std::vector<TensorSpec>& list, const Hyper& h, int layer, boo
 /// ffn_norm, gate, up, down.
 void add_gated_mlp(std::vector<TensorSpec>& list, const Hyper& h, int layer);
 
-[[nodiscard]] Status assemble_ends(const Hyper& h, Loader& in, Decoder::Parts& parts);
+[[nodiscard]] Status assemble_ends(const Hyper& h, Builder& in, Graph& graph);
 /// Separate projections; scale 1/sqrt(head_dim), rope 0.
-[[nodiscard]] Result<Attention> assemble_attention(const Hyper& h, Loader& in, int layer);
+[[nodiscard]] Result<SoftmaxAttention> assemble_attention(const Hyper& h, Builder& in, int layer);
 /// q, k, v as row ranges of one tensor "<stem>".
-[[nodiscard]] Result<Attention> assemble_fused_attention(const Hyper& h, Loader& in, int layer);
-[[nodiscard]] Result<Mlp> assemble_gated_mlp(Loader& in, int layer);
+[[nodiscard]] Result<SoftmaxAttention> assemble_fused_attention(const Hyper& h, Builder& in, int layer);
+[[nodiscard]] Result<Mlp> assemble_gated_mlp(Builder& in, int layer);
 
-/// The layer of the Llama lineage: norm, separate attention, norm, gated MLP.
-[[nodiscard]] Result<Layer> assemble_layer(const Hyper& h, Loader& in, int layer);
+[[nodiscard]] inline SoftmaxAttention& attention(Block& block) { return std::get<SoftmaxAttention>(block.mixer); }
+
+/// The block of the Llama lineage: norm, separate attention, norm, gated MLP.
+[[nodiscard]] Result<Block> assemble_block(const Hyper& h, Builder& in, int layer);
 
 /// Frequencies by the scaling kinds none, linear and yarn.
 [[nodiscard]] RopeSpec make_rope(const Hyper& h, bool adjacent);

@@ -36,24 +36,24 @@ std::vector<TensorSpec> tensors(const Hyper& h) {
   return list;
 }
 
-Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
-  Decoder::Parts parts;
-  LLORCH_OK(assemble_ends(h, in, parts));
-  LLORCH_TRY(parts.positions, in.table("position_embd.weight"));
+Result<Graph> assemble(const Hyper& h, Builder& in) {
+  Graph graph;
+  LLORCH_OK(assemble_ends(h, in, graph));
+  LLORCH_TRY(graph.positions, in.table("position_embd.weight"));
   for (int l = 0; l < h.layers; ++l) {
-    Layer layer;
-    LLORCH_TRY(layer.attention_norm, in.norm(block(l, "attn_norm"), h.eps));
-    LLORCH_TRY(layer.attention, assemble_fused_attention(h, in, l));
-    layer.attention.rope = -1;
-    LLORCH_TRY(layer.mlp_norm, in.norm(block(l, "ffn_norm"), h.eps));
+    Block b;
+    LLORCH_TRY(b.mixer_norm, in.norm(block(l, "attn_norm"), h.eps));
+    LLORCH_TRY(b.mixer, assemble_fused_attention(h, in, l));
+    attention(b).rope = -1;
+    LLORCH_TRY(b.mlp_norm, in.norm(block(l, "ffn_norm"), h.eps));
     Mlp mlp;
-    mlp.kind = Activation::kGelu;
+    mlp.activation.kind = Activation::Kind::kGelu;
     LLORCH_TRY(mlp.up, in.linear(block(l, "ffn_up")));
     LLORCH_TRY(mlp.down, in.linear(block(l, "ffn_down")));
-    layer.mlp = std::move(mlp);
-    parts.layers.push_back(std::move(layer));
+    b.feed_forward = std::move(mlp);
+    graph.blocks.push_back(std::move(b));
   }
-  return parts;
+  return graph;
 }
 
 Status from_hf(const json::object& config, Metadata& out) {

@@ -63,36 +63,32 @@ std::vector<TensorSpec> tensors(const Hyper& h) {
   return list;
 }
 
-Result<Moe> assemble_moe(const Hyper& h, Loader& in, int l) {
+Result<Moe> assemble_moe(const Hyper& h, Builder& in, int l) {
   Moe moe;
   LLORCH_TRY(moe.router, in.linear(block(l, "ffn_gate_inp")));
-  moe.active = h.experts_active, moe.limit = kLimit, moe.alpha = kAlpha;
-  const auto ffn = static_cast<std::uint64_t>(h.expert_ffn), dim = static_cast<std::uint64_t>(h.dim);
-  for (std::uint64_t e = 0; e < static_cast<std::uint64_t>(h.experts); ++e) {
-    Moe::Expert expert;
-    LLORCH_TRY(expert.gate, in.linear_rows(block(l, "ffn_gate_exps"), e * ffn, ffn));
-    LLORCH_TRY(expert.up, in.linear_rows(block(l, "ffn_up_exps"), e * ffn, ffn));
-    LLORCH_TRY(expert.down, in.linear_rows(block(l, "ffn_down_exps"), e * dim, dim));
-    moe.experts.push_back(std::move(expert));
-  }
+  moe.routing.active = h.experts_active;
+  moe.activation = {Activation::Kind::kSwigluClamped, kLimit, kAlpha};
+  LLORCH_TRY(moe.gate, in.experts(block(l, "ffn_gate_exps"), h.experts));
+  LLORCH_TRY(moe.up, in.experts(block(l, "ffn_up_exps"), h.experts));
+  LLORCH_TRY(moe.down, in.experts(block(l, "ffn_down_exps"), h.experts));
   return moe;
 }
 
-Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
-  Decoder::Parts parts;
-  LLORCH_OK(assemble_ends(h, in, parts));
-  parts.ropes.push_back(make_rope(h, false));
+Result<Graph> assemble(const Hyper& h, Builder& in) {
+  Graph graph;
+  LLORCH_OK(assemble_ends(h, in, graph));
+  graph.ropes.push_back(make_rope(h, false));
   for (int l = 0; l < h.layers; ++l) {
-    Layer layer;
-    LLORCH_TRY(layer.attention_norm, in.norm(block(l, "attn_norm"), h.eps));
-    LLORCH_TRY(layer.attention, assemble_attention(h, in, l));
-    LLORCH_TRY(layer.attention.sinks, in.values(block(l, "attn_sinks.weight")));
-    layer.attention.window = l % 2 == 0 ? h.window : 0;
-    LLORCH_TRY(layer.mlp_norm, in.norm(block(l, "post_attention_norm"), h.eps));
-    LLORCH_TRY(layer.mlp, assemble_moe(h, in, l));
-    parts.layers.push_back(std::move(layer));
+    Block b;
+    LLORCH_TRY(b.mixer_norm, in.norm(block(l, "attn_norm"), h.eps));
+    LLORCH_TRY(b.mixer, assemble_attention(h, in, l));
+    LLORCH_TRY(attention(b).sinks, in.vector(block(l, "attn_sinks.weight")));
+    attention(b).window = l % 2 == 0 ? h.window : 0;
+    LLORCH_TRY(b.mlp_norm, in.norm(block(l, "post_attention_norm"), h.eps));
+    LLORCH_TRY(b.feed_forward, assemble_moe(h, in, l));
+    graph.blocks.push_back(std::move(b));
   }
-  return parts;
+  return graph;
 }
 
 Status from_hf(const json::object& config, Metadata& out) {

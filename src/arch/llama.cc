@@ -28,9 +28,9 @@ std::vector<TensorSpec> tensors(const Hyper& h) {
   return list;
 }
 
-Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
-  Decoder::Parts parts;
-  LLORCH_OK(assemble_ends(h, in, parts));
+Result<Graph> assemble(const Hyper& h, Builder& in) {
+  Graph graph;
+  LLORCH_OK(assemble_ends(h, in, graph));
   RopeSpec rope = make_rope(h, true);
   if (in.has("rope_freqs.weight")) {
     LLORCH_TRY(const std::vector<float> factors, in.values("rope_freqs.weight"));
@@ -40,13 +40,13 @@ Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
       rope.frequencies[i] /= static_cast<double>(factors[i]);
     }
   }
-  parts.ropes.push_back(std::move(rope));
+  graph.ropes.push_back(std::move(rope));
   for (int l = 0; l < h.layers; ++l) {
-    LLORCH_TRY(Layer layer, assemble_layer(h, in, l));
-    layer.attention.window = h.window;
-    parts.layers.push_back(std::move(layer));
+    LLORCH_TRY(Block b, assemble_block(h, in, l));
+    attention(b).window = h.window;
+    graph.blocks.push_back(std::move(b));
   }
-  return parts;
+  return graph;
 }
 
 Status from_hf(const json::object& config, Metadata& out) {

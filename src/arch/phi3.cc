@@ -36,7 +36,7 @@ std::vector<TensorSpec> tensors(const Hyper& h) {
   return list;
 }
 
-Status apply_long_rope(const Hyper& h, Loader& in, RopeSpec& rope) {
+Status apply_long_rope(const Hyper& h, Builder& in, RopeSpec& rope) {
   LLORCH_TRY(const std::vector<float> near, in.values("rope_factors_short.weight"));
   LLORCH_TRY(const std::vector<float> far, in.values("rope_factors_long.weight"));
   const std::vector<float>& factors = h.run_context > h.scaling.original_context ? far : near;
@@ -50,28 +50,28 @@ Status apply_long_rope(const Hyper& h, Loader& in, RopeSpec& rope) {
   return {};
 }
 
-Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
-  Decoder::Parts parts;
-  LLORCH_OK(assemble_ends(h, in, parts));
+Result<Graph> assemble(const Hyper& h, Builder& in) {
+  Graph graph;
+  LLORCH_OK(assemble_ends(h, in, graph));
   RopeSpec rope = make_rope(h, false);
   if (in.has("rope_factors_short.weight") || in.has("rope_factors_long.weight"))
     LLORCH_OK(apply_long_rope(h, in, rope));
-  parts.ropes.push_back(std::move(rope));
+  graph.ropes.push_back(std::move(rope));
   for (int l = 0; l < h.layers; ++l) {
-    Layer layer;
-    LLORCH_TRY(layer.attention_norm, in.norm(block(l, "attn_norm"), h.eps));
-    LLORCH_TRY(layer.attention, assemble_fused_attention(h, in, l));
-    layer.attention.window = h.window;
-    LLORCH_TRY(layer.mlp_norm, in.norm(block(l, "ffn_norm"), h.eps));
+    Block b;
+    LLORCH_TRY(b.mixer_norm, in.norm(block(l, "attn_norm"), h.eps));
+    LLORCH_TRY(b.mixer, assemble_fused_attention(h, in, l));
+    attention(b).window = h.window;
+    LLORCH_TRY(b.mlp_norm, in.norm(block(l, "ffn_norm"), h.eps));
     Mlp mlp;
     const auto ffn = static_cast<std::uint64_t>(h.ffn);
     LLORCH_TRY(mlp.gate, in.linear_rows(block(l, "ffn_up"), 0, ffn));
     LLORCH_TRY(mlp.up, in.linear_rows(block(l, "ffn_up"), ffn, ffn));
     LLORCH_TRY(mlp.down, in.linear(block(l, "ffn_down")));
-    layer.mlp = std::move(mlp);
-    parts.layers.push_back(std::move(layer));
+    b.feed_forward = std::move(mlp);
+    graph.blocks.push_back(std::move(b));
   }
-  return parts;
+  return graph;
 }
 
 Status from_hf(const json::object& config, Metadata& out) {

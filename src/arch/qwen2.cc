@@ -20,15 +20,15 @@ std::vector<TensorSpec> tensors(const Hyper& h) {
   return list;
 }
 
-Result<Decoder::Parts> assemble(const Hyper& h, Loader& in) {
-  Decoder::Parts parts;
-  LLORCH_OK(assemble_ends(h, in, parts));
-  parts.ropes.push_back(make_rope(h, false));
+Result<Graph> assemble(const Hyper& h, Builder& in) {
+  Graph graph;
+  LLORCH_OK(assemble_ends(h, in, graph));
+  graph.ropes.push_back(make_rope(h, false));
   for (int l = 0; l < h.layers; ++l) {
-    LLORCH_TRY(Layer layer, assemble_layer(h, in, l));
-    parts.layers.push_back(std::move(layer));
+    LLORCH_TRY(Block b, assemble_block(h, in, l));
+    graph.blocks.push_back(std::move(b));
   }
-  return parts;
+  return graph;
 }
 
 Status from_hf(const json::object& config, Metadata& out) {

@@ -60,26 +60,25 @@ struct Engine::Sequence {
   [[nodiscard]] int prompt_size() const { return static_cast<int>(request.prompt.size()); }
 };
 
-Engine::Engine(Decoder& decoder, const Tokenizer& tokenizer, EngineOptions options, std::unique_ptr<KvStore> kv,
-               int pages)
-    : decoder_(decoder),
+Engine::Engine(Model& model, const Tokenizer& tokenizer, EngineOptions options, std::unique_ptr<Cache> cache, int pages)
+    : model_(model),
       tokenizer_(tokenizer),
       options_(std::move(options)),
-      kv_(std::move(kv)),
+      cache_(std::move(cache)),
       pages_(pages, options_.prefix_cache) {}
 Engine::~Engine() = default;
 
-Result<std::unique_ptr<Engine>> Engine::make(Decoder& decoder, const Tokenizer& tokenizer, EngineOptions options) {
+Result<std::unique_ptr<Engine>> Engine::make(Model& model, const Tokenizer& tokenizer, EngineOptions options) {
   LLORCH_OK(orch_log::open());
-  options.prefill_chunk = std::clamp(options.prefill_chunk, 1, decoder.rows_max());
-  options.max_batch = std::clamp(options.max_batch, 1, decoder.rows_max());
-  const int pages = options.pages > 0 ? options.pages : options.max_batch * pages_for(decoder.parts().context);
-  LLORCH_TRY(auto kv, decoder.backend().make_kv(decoder.kv_shape(pages, options.kv)));
-  return std::unique_ptr<Engine>(new Engine(decoder, tokenizer, std::move(options), std::move(kv), pages));
+  options.prefill_chunk = std::clamp(options.prefill_chunk, 1, model.rows_max());
+  options.max_batch = std::clamp(options.max_batch, 1, model.rows_max());
+  const int pages = options.pages > 0 ? options.pages : options.max_batch * pages_for(model.graph().context);
+  LLORCH_TRY(auto cache, model.device().make_cache(model.cache_shape(pages, options.kv)));
+  return std::unique_ptr<Engine>(new Engine(model, tokenizer, std::move(options), std::move(cache), pages));
 }
 
 Result<int> Engine::submit(GenerateRequest request) {
-  const int vocab = decoder_.parts().vocab, context = decoder_.parts().context;
+  const int vocab = model_.graph().vocab, context = model_.graph().context;
   if (request.prompt.empty()) return fail(ErrorCode::kInvalidRequest, "the prompt is empty");
   if (request.embedding) request.max_tokens = 0;
   if (request.max_tokens < 1 && !request.embedding)
@@ -217,7 +216,7 @@ void Engine::admit() {
     Sequence& s = *waiting_[i];
     const int need = pages_for(s.prompt_size() + s.request.max_tokens);
     if (need > pages_.total()) {
-      const auto bytes = kv_->bytes() / static_cast<std::size_t>(pages_.total()) * static_cast<std::size_t>(need);
+      const auto bytes = cache_->bytes() / static_cast<std::size_t>(pages_.total()) * static_cast<std::size_t>(need);
       finish(s, Error{ErrorCode::kKvOom,
                       fmt::format("KV cache alloc of {} bytes ({} pages) failed: the cache has {} pages", bytes, need,
                                   pages_.total())});
@@ -258,24 +257,23 @@ bool Engine::step() {
   }
 }
 
-/// What one pass computes.
-struct Engine::Batch {
-  std::vector<PlannedWork> plan;
-  std::vector<BatchRow> rows;
-  std::vector<std::int32_t> logit_rows, state_rows;
-};
-
-void Engine::collect(Batch& b) {
-  for (const PlannedWork& work : b.plan) {
-    Sequence& s = *find(work.id);
-    for (int i = 0; i < work.tokens; ++i, ++s.computed)
-      b.rows.push_back({s.tokens[static_cast<std::size_t>(s.computed)], s.computed, s.pages.data()});
+/// Fills the plan with what the next step computes.
+void Engine::collect(std::span<const PlannedWork> work) {
+  plan_.clear();
+  for (const PlannedWork& w : work) {
+    Sequence& s = *find(w.id);
+    plan_.add_sequence(s.pages);
+    for (int i = 0; i < w.tokens; ++i, ++s.computed)
+      plan_.add_row(s.tokens[static_cast<std::size_t>(s.computed)], s.computed);
+    const auto end = static_cast<std::int32_t>(plan_.rows.size());
     if (s.request.embedding) {
-      for (int i = work.tokens; i > 0; --i) b.state_rows.push_back(static_cast<std::int32_t>(b.rows.size()) - i);
+      for (std::int32_t row = end - w.tokens; row < end; ++row) plan_.state_rows.push_back(row);
     } else if (s.computed == static_cast<int>(s.tokens.size())) {
-      b.logit_rows.push_back(static_cast<std::int32_t>(b.rows.size()) - 1);
+      plan_.logit_rows.push_back(end - 1);
+      plan_.sampling.push_back(s.sampler.row(static_cast<std::uint64_t>(s.out)));
     }
   }
+  plan_.logits_wanted = logits_probe || ORCH_LOG_ON();
 }
 
 /// False when every sequence is paused.
@@ -285,38 +283,40 @@ bool Engine::compute() {
     if (!s->paused && !s->done)
       states.push_back({s->id, static_cast<int>(s->tokens.size()) - s->computed, s->computed < s->prompt_size()});
   if (states.empty()) return false;
-  Batch batch{plan_step(states, decoder_.rows_max(), options_.prefill_chunk), {}, {}, {}};
-  collect(batch);
-  logits_.resize(batch.logit_rows.size() * static_cast<std::size_t>(decoder_.parts().vocab));
-  states_.resize(batch.state_rows.size() * static_cast<std::size_t>(decoder_.parts().dim));
-  Status done = decoder_.forward(batch.rows, *kv_, batch.logit_rows, logits_, nullptr, batch.state_rows, states_);
-  if (done)
-    take_results(batch);
+  const std::vector<PlannedWork> work = plan_step(states, model_.rows_max(), options_.prefill_chunk);
+  collect(work);
+  Result<StepResult> result = model_.forward(plan_, *cache_);
+  if (result)
+    take_results(work, *result);
   else
-    break_down(std::move(done).error());
+    break_down(std::move(result).error());
   return true;
 }
 
 /// A sequence whose rows were not finite ends; what its neighbours computed does not depend on it.
-void Engine::take_results(Batch& batch) {
-  const auto vocab = static_cast<std::size_t>(decoder_.parts().vocab),
-             dim = static_cast<std::size_t>(decoder_.parts().dim);
-  std::size_t row = 0, logits = 0, states = 0;
-  for (const PlannedWork& work : batch.plan) {
-    Sequence& s = *find(work.id);
-    const auto tokens = static_cast<std::size_t>(work.tokens);
-    const std::span<const float> my_states = std::span(states_).subspan(states, s.request.embedding ? tokens * dim : 0);
+void Engine::take_results(std::span<const PlannedWork> work, StepResult& result) {
+  const auto vocab = static_cast<std::size_t>(model_.graph().vocab), dim = static_cast<std::size_t>(model_.graph().dim);
+  std::size_t row = 0, drawn = 0, states = 0;
+  for (const PlannedWork& w : work) {
+    Sequence& s = *find(w.id);
+    const auto tokens = static_cast<std::size_t>(w.tokens);
+    const std::span<const float> my_states = result.states.subspan(states, s.request.embedding ? tokens * dim : 0);
     const bool sampled =
-        logits < batch.logit_rows.size() && static_cast<std::size_t>(batch.logit_rows[logits]) == row + tokens - 1;
-    const std::span<const float> my_logits = std::span(logits_).subspan(logits * vocab, sampled ? vocab : 0);
+        drawn < plan_.logit_rows.size() && static_cast<std::size_t>(plan_.logit_rows[drawn]) == row + tokens - 1;
     guarded(s, [&] {
-      if (Status finite = decoder_.finite_rows(row, tokens); !finite)
+      if (Status finite = result.finite_rows(row, tokens); !finite)
         return finish(s, std::move(finite).error().in(fmt::format("request {}", s.id)));
       publish_full_pages(s);
-      if (s.request.embedding) pool(s, my_states, work.tokens);
-      if (sampled) after_forward(s, my_logits);
+      if (s.request.embedding) pool(s, my_states, w.tokens);
+      if (!sampled) return;
+      if (plan_.logits_wanted) {
+        const std::span<const float> logits = result.logits.subspan(drawn * vocab, vocab);
+        if (logits_probe) logits_probe(s.id, s.computed - 1, logits);
+        ORCH_LOG("logits", s.computed - 1, logits);
+      }
+      take_token(s, std::move(result.sampled[drawn]));
     });
-    row += tokens, logits += sampled, states += my_states.size();
+    row += tokens, drawn += sampled, states += my_states.size();
   }
 }
 
@@ -350,12 +350,10 @@ void Engine::pool(Sequence& s, std::span<const float> states, int tokens) {
   finish(s, EndEvent{StopReason::kEos, std::nullopt, s.prompt_size(), 0, 0, ms_since(s.started), 0, {}});
 }
 
-void Engine::after_forward(Sequence& s, std::span<const float> logits) {
-  if (logits_probe) logits_probe(s.id, s.computed - 1, logits);
-  ORCH_LOG("logits", s.computed - 1, logits);
+void Engine::take_token(Sequence& s, Result<Sampled> token) {
   if (s.out == 0) s.prefill_ms = ms_since(s.started), s.first_token = Clock::now();
-  auto token = s.sampler.sample(logits, static_cast<std::uint64_t>(s.out));
   if (!token) return finish(s, std::move(token).error());
+  s.sampler.accept(token->id);
   std::optional<StopReason> reason;
   const auto emit = [&](const std::vector<TokenEvent>& events) {
     if (s.request.sink)

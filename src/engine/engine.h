@@ -16,9 +16,10 @@
 #include <variant>
 #include <vector>
 
-#include "engine/kv_pages.h"
+#include "cache/pages.h"
+#include "engine/scheduler.h"
 #include "engine/text_emitter.h"
-#include "nn/decoder.h"
+#include "forward/model.h"
 #include "sample/sampler.h"
 #include "text/tokenizer.h"
 
@@ -72,7 +73,7 @@ struct EngineOptions {
 
 class Engine {
  public:
-  [[nodiscard]] static Result<std::unique_ptr<Engine>> make(Decoder& decoder, const Tokenizer& tokenizer,
+  [[nodiscard]] static Result<std::unique_ptr<Engine>> make(Model& model, const Tokenizer& tokenizer,
                                                             EngineOptions options);
   ~Engine();
 
@@ -101,21 +102,21 @@ class Engine {
 
  private:
   struct Sequence;
-  Engine(Decoder& decoder, const Tokenizer& tokenizer, EngineOptions options, std::unique_ptr<KvStore> kv, int pages);
+  Engine(Model& model, const Tokenizer& tokenizer, EngineOptions options, std::unique_ptr<Cache> cache, int pages);
   void drain_commands();
   void admit();
   bool try_start(Sequence& s);
   [[nodiscard]] bool compute();
-  struct Batch;
-  void collect(Batch& batch);
-  void take_results(Batch& batch);
+  void collect(std::span<const PlannedWork> work);
+  void take_results(std::span<const PlannedWork> work, StepResult& result);
   void break_down(Error error);
   /// Runs `work` for a sequence; what it throws ends the sequence.
   template<class Work>
   void guarded(Sequence& s, const Work& work);
   void remove_finished();
   [[nodiscard]] bool undelivered() const;
-  void after_forward(Sequence& s, std::span<const float> logits);
+  /// The sequence goes on with the token that was drawn.
+  void take_token(Sequence& s, Result<Sampled> token);
   /// Takes the states of some more tokens of a prompt; with the last of them the embedding is ready.
   void pool(Sequence& s, std::span<const float> states, int tokens);
   void publish_full_pages(Sequence& s);
@@ -123,13 +124,13 @@ class Engine {
   static void deliver_end(Sequence& s);
   Sequence* find(int id);
 
-  Decoder& decoder_;
+  Model& model_;
   const Tokenizer& tokenizer_;
   EngineOptions options_;
-  std::unique_ptr<KvStore> kv_;
+  std::unique_ptr<Cache> cache_;
   KvPages pages_;
   std::vector<std::unique_ptr<Sequence>> waiting_, running_;
-  std::vector<float> logits_, states_;
+  StepPlan plan_;
   std::optional<Error> broken_;
 
   std::mutex mutex_;  // guards what follows

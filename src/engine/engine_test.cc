@@ -5,7 +5,7 @@
 #include <set>
 
 #include "base/random.h"
-#include "engine/kv_pages.h"
+#include "cache/pages.h"
 #include "engine/scheduler.h"
 #include "engine/text_emitter.h"
 

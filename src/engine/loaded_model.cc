@@ -12,6 +12,7 @@
 #include "base/open_file.h"
 #include "base/thread_pool.h"
 #include "builtin/builtin.h"
+#include "device/cpu/cpu_device.h"
 #include "format/gguf.h"
 
 namespace llorch {
@@ -85,10 +86,10 @@ Result<LoadedModel> LoadedModel::load_unguarded(const ModelOptions& options) {
   LoadedModel model;
   model.reference = std::filesystem::path(options.path).filename().string();
   LLORCH_TRY(PanelCacheOptions cache, cache_of(options));
-  LLORCH_TRY(model.backend,
-             make_cpu_backend(options.isa, options.threads > 0 ? options.threads : ThreadPool::default_threads(),
-                              std::move(cache)));
-  if (options.decorate) model.backend = options.decorate(std::move(model.backend));
+  LLORCH_TRY(model.device,
+             make_cpu_device(options.isa, options.threads > 0 ? options.threads : ThreadPool::default_threads(),
+                             std::move(cache)));
+  if (options.decorate) model.device = options.decorate(std::move(model.device));
   LLORCH_TRY(model.source, open_model(options.path, options.cancelled));
   if (options.tokenizer.empty()) {
     LLORCH_TRY(model.tokenizer, open_tokenizer(options.path, *model.source));
@@ -99,23 +100,21 @@ Result<LoadedModel> LoadedModel::load_unguarded(const ModelOptions& options) {
     LLORCH_TRY(const auto other, open_model(options.tokenizer));
     LLORCH_TRY(model.tokenizer, open_tokenizer(options.tokenizer, *other));
   }
-  arch::LoadOptions load;
-  load.context = options.context;
-  load.rows_max = options.rows_max;
-  load.progress = options.progress;
-  load.cancelled = options.cancelled;
-  if (load.context == 0) {
+  int context = options.context;
+  if (context == 0) {
     LLORCH_TRY(const std::string family, model.source->metadata().text("general.architecture"));
     LLORCH_OK(arch::find(family));
     LLORCH_TRY(const auto own, model.source->metadata().unsigned_integer(family + ".context_length"));
-    load.context = static_cast<int>(std::min<std::uint64_t>(own, kContextDefault));
+    context = static_cast<int>(std::min<std::uint64_t>(own, kContextDefault));
   }
-  LLORCH_TRY(model.decoder, arch::load(*model.source, *model.backend, load));
-  LLORCH_OK(model.backend->intact());
-  model.from_cache = model.backend->loaded();
-  if (model.tokenizer->size() > static_cast<std::size_t>(model.decoder->parts().vocab))
+  LLORCH_TRY(Graph graph, arch::read_graph(*model.source, context));
+  LLORCH_TRY(model.model, Model::load(*model.device, *model.source, std::move(graph),
+                                      {options.rows_max, options.progress, options.cancelled}));
+  LLORCH_OK(model.device->intact());
+  model.from_cache = model.device->loaded();
+  if (model.tokenizer->size() > static_cast<std::size_t>(model.model->graph().vocab))
     return bad_model("the tokenizer has {} tokens, the model computes {}", model.tokenizer->size(),
-                     model.decoder->parts().vocab);
+                     model.model->graph().vocab);
   return model;
 }
 

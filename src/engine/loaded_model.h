@@ -1,4 +1,4 @@
-// A model ready to answer: source, tokenizer, backend and decoder, kept together in the order in which they need each
+// A model ready to answer: source, tokenizer, device and model, kept together in the order in which they need each
 // other.
 //
 // References: a GGUF file, a SafeTensors directory, or `builtin:<name>` (a model that is compiled into the program).
@@ -10,6 +10,7 @@
 #include <string>
 
 #include "arch/architecture.h"
+#include "forward/model.h"
 #include "text/tokenizer.h"
 
 namespace llorch {
@@ -22,11 +23,11 @@ struct ModelOptions {
   int context = 0;        // 0: the model's own, at most context_default()
   int rows_max = 512;
   std::string packed_cache;  // a folder for packed weights, so that a second start maps them; empty: none
-  std::function<void(const Result<std::string>&)> cache_written;  // as in nn/panel_cache.h
-  arch::ProgressSink progress;
+  std::function<void(const Result<std::string>&)> cache_written;  // as in device/cpu/panel_cache.h
+  ProgressSink progress;
   CancelFlag cancelled;  // true ends loading with kCancelled
-  /// Puts another backend round the one that was made, for profiles.
-  std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)> decorate;
+  /// Puts another device round the one that was made, for profiles.
+  std::function<std::unique_ptr<Device>(std::unique_ptr<Device>)> decorate;
 };
 
 /// Where `context` is 0: the model's context up to this many positions, so that a KV cache of a long-context model fits
@@ -36,8 +37,8 @@ inline constexpr int kContextDefault = 4096;
 struct LoadedModel {
   std::unique_ptr<WeightSource> source;
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<Backend> backend;
-  std::unique_ptr<Decoder> decoder;
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Model> model;
   std::string reference;    // as asked for, without directories
   bool from_cache = false;  // the weights were mapped, packed, from the folder of ModelOptions::packed_cache
 

@@ -29,6 +29,8 @@ void record(std::string_view checkpoint, int token_idx, std::span<const float> v
   do {                                                                                                       \
     if (llorch::orch_log::on()) llorch::orch_log::record(checkpoint, token_idx, values, __FILE__, __LINE__); \
   } while (false)
+#define ORCH_LOG_ON() llorch::orch_log::on()
 #else
 #define ORCH_LOG(checkpoint, token_idx, values) ((void)0)
+#define ORCH_LOG_ON() false
 #endif

@@ -37,11 +37,18 @@ void Activations::convert_row(std::int64_t row, const float* x) {
   }
 }
 
-void Activations::fill(LinearArgs& args, const float* x) const {
-  args.rows = rows_, args.k = columns_;
-  args.quantized = {codes_.data(), scales_.data(), sums_.data(), split_.data(), columns_, tile_};
-  args.split = split_.data();
+void Activations::fill(LinearArgs& args, const float* x, std::int64_t first, std::int64_t count) const {
+  args.rows = count, args.k = columns_;
   args.x = x, args.x_stride = columns_;
+  args.split = split_.data();
+  if (const int block = this->block(); block > 0) {
+    const std::int64_t at = first * columns_;
+    const std::uint16_t* offsets = isa_->offsets ? split_.data() + split_values(first, columns_ / 32) : nullptr;
+    args.quantized = {
+        codes_.data() + at, scales_.data() + at / block, sums_.data() + at / 16, offsets, columns_, tile_};
+  } else if (form_ == Form::kSplit) {
+    args.split += split_values(first, columns_);
+  }
 }
 
 }  // namespace llorch::kernel

@@ -17,8 +17,9 @@ class Activations {
   /// Makes room for `rows` rows of `columns` floats on the way to weights of `type`.
   void resize(const Kernels& isa, DType type, std::int64_t rows, std::int64_t columns);
   void convert_row(std::int64_t row, const float* x);
-  /// Sets `rows`, `k` and the inputs of a product. `x`: the floats themselves (rows, columns).
-  void fill(LinearArgs& args, const float* x) const;
+  /// Sets `rows`, `k` and the inputs of a product of `count` rows from `first` on, a multiple of kTileRows. `x`: those
+  /// rows themselves, as floats (count, columns).
+  void fill(LinearArgs& args, const float* x, std::int64_t first, std::int64_t count) const;
   [[nodiscard]] bool converts() const { return form_ != Form::kFloats; }
   /// True when what was converted for `type` also serves `other`.
   [[nodiscard]] static bool same_form(const Kernels& isa, DType type, DType other) {

@@ -108,12 +108,28 @@ bool swiglu_clamped(const float* gate, const float* up, std::int64_t n, float li
   });
 }
 /// 0.5 x (1 + tanh(u)) with u = sqrt(2/pi) (x + 0.044715 x^3), which is x / (1 + e^(-2u)).
+inline F gelu_of(F v) {
+  const F cube = V::mul(V::mul(v, v), v);
+  const F u = V::mul(V::set1(-2 * 0.7978845608f), V::fma(cube, V::set1(0.044715f), v));
+  return V::div(v, V::add(V::set1(1), exp_f(u)));
+}
 bool gelu(const float* x, std::int64_t n, float* out) {
-  return map_finite(n, out, [&](auto at) {
-    const F v = at(x);
-    const F cube = V::mul(V::mul(v, v), v);
-    const F u = V::mul(V::set1(-2 * 0.7978845608f), V::fma(cube, V::set1(0.044715f), v));
-    return V::div(v, V::add(V::set1(1), exp_f(u)));
+  return map_finite(n, out, [&](auto at) { return gelu_of(at(x)); });
+}
+bool gelu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
+  return map_finite(n, out, [&](auto at) { return V::mul(gelu_of(at(gate)), at(up)); });
+}
+void sigmoid_mul(const float* gate, bool one, std::int64_t n, float* x) {
+  map(n, x, [&](auto at) {
+    const F g = one ? V::set1(gate[0]) : at(gate);
+    return V::div(at(x), V::add(V::set1(1), exp_f(V::sub(V::zero(), g))));
+  });
+}
+/// tanh(y) = 1 - 2 / (e^(2y) + 1).
+void soft_cap(float cap, std::int64_t n, float* x) {
+  map(n, x, [&](auto at) {
+    const F e = exp_f(V::div(V::mul(V::set1(2), at(x)), V::set1(cap)));
+    return V::mul(V::sub(V::set1(1), V::div(V::set1(2), V::add(e, V::set1(1)))), V::set1(cap));
   });
 }
 

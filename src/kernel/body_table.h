@@ -25,6 +25,9 @@ constexpr Kernels make_table() {
   k.silu_mul = silu_mul;
   k.swiglu_clamped = swiglu_clamped;
   k.gelu = gelu;
+  k.gelu_mul = gelu_mul;
+  k.sigmoid_mul = sigmoid_mul;
+  k.soft_cap = soft_cap;
   k.rope = rope;
   k.kv_write = kv_write;
   k.attend = attend;

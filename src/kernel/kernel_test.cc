@@ -72,7 +72,7 @@ Floats multiply(const Kernels& k, const Product& p, const std::vector<std::byte>
   LinearArgs a{};
   a.panels = packed.data(), a.panel_bytes = size, a.first_panel = 0, a.last_panel = panels;
   a.n = p.n;
-  activations.fill(a, x.data());
+  activations.fill(a, x.data(), 0, p.rows);
   a.bias = p.bias ? bias.data() : nullptr;
   a.out = out.data(), a.out_stride = p.n;
   k.linear[static_cast<int>(p.type)](a);

@@ -109,14 +109,18 @@ struct Kernels {
                        std::int16_t* sums, std::uint16_t* offsets);
   /// Writes one row of split floats; null where F16 and BF16 weights are multiplied by floats.
   void (*split_row)(const float* x, std::int64_t n, std::uint16_t* out);
-  // What these five return: all results are finite. Where the squares of a row overflow, its norm is NaN.
+  // What these six return: all results are finite. Where the squares of a row overflow, its norm is NaN.
   bool (*rms_norm)(const float* x, const float* weight, std::int64_t n, float eps, float* out);
   bool (*layer_norm)(const float* x, const float* weight, const float* bias, std::int64_t n, float eps, float* out);
   void (*add)(const float* x, std::int64_t n, float* out);                           // out += x
   void (*add_scaled)(const float* x, float scale, std::int64_t n, float* out);       // out += scale * x
   bool (*silu_mul)(const float* gate, const float* up, std::int64_t n, float* out);  // silu(gate) * up
   bool (*swiglu_clamped)(const float* gate, const float* up, std::int64_t n, float limit, float alpha, float* out);
-  bool (*gelu)(const float* x, std::int64_t n, float* out);                                // tanh form
+  bool (*gelu)(const float* x, std::int64_t n, float* out);                          // tanh form
+  bool (*gelu_mul)(const float* gate, const float* up, std::int64_t n, float* out);  // gelu(gate) * up
+  void (*sigmoid_mul)(const float* gate, bool one, std::int64_t n,
+                      float* x);                          // x *= sigmoid(gate); `one`: gate[0] for all
+  void (*soft_cap)(float cap, std::int64_t n, float* x);  // x = cap tanh(x / cap)
   void (*rope)(float* x, const float* cos, const float* sin, int rotated, bool adjacent);  // one head, in place
   bool (*within)(const float* x, std::int64_t n, float limit);  // all are finite and not above the limit, > 1
   void (*kv_write)(const KvLayout&, std::uint8_t* page, int slot, const float* key, const float* value);

@@ -81,129 +81,147 @@ Result<std::vector<double>> softmax(std::span<const float> logits) {
   return p;
 }
 
-Sampler::Sampler(SamplingParams params, std::span<const std::int32_t> prompt) : params_(std::move(params)) {
-  for (const auto& [id, bias] : params_.logit_bias) known(id).bias += static_cast<float>(bias);
-  if (params_.repetition_penalty != 1)
-    for (const std::int32_t id : prompt) known(id).seen = true;
-}
+namespace {
 
-Sampler::Known& Sampler::known(std::int32_t id) {
-  const auto [at, fresh] = places_.emplace(id, known_.size());
-  if (fresh) known_.push_back({.id = id});
-  return known_[at->second];
-}
+/// The stages for one row.
+class Draw {
+ public:
+  Draw(std::span<const float> logits, const SamplingRow& row, SamplingScratch& scratch)
+      : logits_(logits), row_(row), p_(*row.params), s_(scratch) {}
+  [[nodiscard]] Result<Sampled> sample();
+  [[nodiscard]] Result<std::vector<Candidate>> distribution();
 
-Result<float> Sampler::adjust(std::span<const float> logits, float factor) {
-  const auto top = vocabulary::copy_finite_scaled(logits, factor, adjusted_, maxima_);
+ private:
+  /// Biases, penalties and the mask, times `factor`: adjusted and the maxima of its blocks. The largest of all.
+  [[nodiscard]] Result<float> adjust(float factor);
+  void keep_top_k(float top);
+  void keep_likely(double sum);
+  /// What can be drawn: weights where all_, else kept. Returns the sum of those weights.
+  [[nodiscard]] Result<double> survive();
+  [[nodiscard]] std::int32_t draw_of_all(double left) const;
+  void tell_logprobs(Sampled& result);
+
+  std::span<const float> logits_;
+  const SamplingRow& row_;
+  const SamplingParams& p_;
+  SamplingScratch& s_;
+  bool all_ = false;
+};
+
+Result<float> Draw::adjust(float factor) {
+  const auto top = vocabulary::copy_finite_scaled(logits_, factor, s_.adjusted, s_.maxima);
   if (!top) return fail(ErrorCode::kInferenceFailed, "the model produced a logit that is not finite");
-  if (known_.empty() && params_.mask.empty()) return *top;
-  const auto penalty = static_cast<float>(params_.repetition_penalty);
-  for (const Known& k : known_) {
-    float v = logits[static_cast<std::size_t>(k.id)] + k.bias;
+  if (row_.known.empty() && p_.mask.empty()) return *top;
+  const auto penalty = static_cast<float>(p_.repetition_penalty);
+  for (const KnownToken& k : row_.known) {
+    float v = logits_[static_cast<std::size_t>(k.id)] + k.bias;
     if (k.seen && penalty != 1) v = v > 0 ? v / penalty : v * penalty;
-    if (k.times > 0) v -= static_cast<float>(params_.presence_penalty + params_.frequency_penalty * k.times);
-    adjusted_[static_cast<std::size_t>(k.id)] = v * factor;
+    if (k.times > 0) v -= static_cast<float>(p_.presence_penalty + p_.frequency_penalty * k.times);
+    s_.adjusted[static_cast<std::size_t>(k.id)] = v * factor;
   }
-  for (std::size_t i = 0; i < params_.mask.size(); ++i)
-    if (!params_.mask[i]) adjusted_[i] = kNever;
-  if (!params_.mask.empty()) return vocabulary::scale(adjusted_, 1, maxima_);
-  for (const Known& k : known_) vocabulary::renew_block(adjusted_, static_cast<std::size_t>(k.id), maxima_);
-  return *std::ranges::max_element(maxima_);
+  for (std::size_t i = 0; i < p_.mask.size(); ++i)
+    if (!p_.mask[i]) s_.adjusted[i] = kNever;
+  if (!p_.mask.empty()) return vocabulary::scale(s_.adjusted, 1, s_.maxima);
+  for (const KnownToken& k : row_.known)
+    vocabulary::renew_block(s_.adjusted, static_cast<std::size_t>(k.id), s_.maxima);
+  return *std::ranges::max_element(s_.maxima);
 }
 
 /// Few tokens survive top_k: their softmax alone.
-void Sampler::keep_top_k(float top) {
-  const auto k = static_cast<std::size_t>(params_.top_k);
-  const float least = vocabulary::kth_largest(adjusted_, maxima_, k, scratch_);
-  kept_.clear();
+void Draw::keep_top_k(float top) {
+  const auto k = static_cast<std::size_t>(p_.top_k);
+  const float least = vocabulary::kth_largest(s_.adjusted, s_.maxima, k, s_.order);
+  s_.kept.clear();
   double sum = 0;
-  vocabulary::for_each_from(adjusted_, maxima_, least, [&](std::size_t i) {
-    if (adjusted_[i] == kNever) return;
-    kept_.emplace_back(static_cast<std::int32_t>(i),
-                       std::exp(static_cast<double>(adjusted_[i]) - static_cast<double>(top)));
-    sum += kept_.back().second;
+  vocabulary::for_each_from(s_.adjusted, s_.maxima, least, [&](std::size_t i) {
+    if (s_.adjusted[i] == kNever) return;
+    s_.kept.emplace_back(static_cast<std::int32_t>(i),
+                         std::exp(static_cast<double>(s_.adjusted[i]) - static_cast<double>(top)));
+    sum += s_.kept.back().second;
   });
-  for (Candidate& c : kept_) c.second /= sum;
+  for (Candidate& c : s_.kept) c.second /= sum;
 }
 
 /// Tokens that top_p or min_p may keep: all below a share of (1 - top_p) / vocabulary are less than 1 - top_p together,
 /// and so never needed.
-void Sampler::keep_likely(double sum) {
-  const double share = params_.top_p < 1 ? (1 - params_.top_p) / static_cast<double>(adjusted_.size()) * 0.999 : 0;
-  const double least = std::max(share, params_.min_p / sum * 0.999) * sum;  // the likeliest has 1 / sum
-  kept_.clear();
-  for (std::size_t b = 0; b < sums_.size(); ++b) {
-    if (sums_[b] < least) continue;
-    for (std::size_t i = b * vocabulary::kBlock; i < std::min(weights_.size(), (b + 1) * vocabulary::kBlock); ++i)
-      if (weights_[i] >= least && weights_[i] > 0) kept_.emplace_back(static_cast<std::int32_t>(i), weights_[i] / sum);
+void Draw::keep_likely(double sum) {
+  const double share = p_.top_p < 1 ? (1 - p_.top_p) / static_cast<double>(s_.adjusted.size()) * 0.999 : 0;
+  const double least = std::max(share, p_.min_p / sum * 0.999) * sum;  // the likeliest has 1 / sum
+  s_.kept.clear();
+  for (std::size_t b = 0; b < s_.sums.size(); ++b) {
+    if (s_.sums[b] < least) continue;
+    for (std::size_t i = b * vocabulary::kBlock; i < std::min(s_.weights.size(), (b + 1) * vocabulary::kBlock); ++i)
+      if (s_.weights[i] >= least && s_.weights[i] > 0)
+        s_.kept.emplace_back(static_cast<std::int32_t>(i), s_.weights[i] / sum);
   }
 }
 
-Result<double> Sampler::survive(std::span<const float> logits) {
-  const bool greedy = params_.temperature < kGreedyBelow;
-  LLORCH_TRY(const float top, adjust(logits, greedy ? 1 : static_cast<float>(1 / params_.temperature)));
+Result<double> Draw::survive() {
+  const bool greedy = p_.temperature < kGreedyBelow;
+  LLORCH_TRY(const float top, adjust(greedy ? 1 : static_cast<float>(1 / p_.temperature)));
   if (top == kNever) return fail(ErrorCode::kInferenceFailed, "the mask allows no token");
   if (!std::isfinite(top)) return fail(ErrorCode::kInferenceFailed, "the largest logit is not finite");
   all_ = false;
   if (greedy) {
-    const auto best = std::ranges::find(adjusted_, top);  // the first of equals
-    kept_.assign(1, {static_cast<std::int32_t>(best - adjusted_.begin()), 1.0});
+    const auto best = std::ranges::find(s_.adjusted, top);  // the first of equals
+    s_.kept.assign(1, {static_cast<std::int32_t>(best - s_.adjusted.begin()), 1.0});
     return 1;
   }
-  if (params_.top_k > 0 && static_cast<std::size_t>(params_.top_k) < adjusted_.size()) {
+  if (p_.top_k > 0 && static_cast<std::size_t>(p_.top_k) < s_.adjusted.size()) {
     keep_top_k(top);
   } else {
-    const double sum = vocabulary::exponentials(adjusted_, top, weights_, sums_);
-    all_ = params_.top_p >= 1 && params_.min_p <= 0;
+    const double sum = vocabulary::exponentials(s_.adjusted, top, s_.weights, s_.sums);
+    all_ = p_.top_p >= 1 && p_.min_p <= 0;
     if (all_) return sum;
     keep_likely(sum);
   }
-  keep_top_p(kept_, params_.top_p);
-  keep_min_p(kept_, params_.min_p);
+  keep_top_p(s_.kept, p_.top_p);
+  keep_min_p(s_.kept, p_.min_p);
   double sum = 0;
-  for (const Candidate& c : kept_) sum += c.second;
+  for (const Candidate& c : s_.kept) sum += c.second;
   return sum;
 }
 
-Result<std::vector<Candidate>> Sampler::distribution(std::span<const float> logits) {
-  LLORCH_TRY(const double sum, survive(logits));
+Result<std::vector<Candidate>> Draw::distribution() {
+  LLORCH_TRY(const double sum, survive());
   std::vector<Candidate> out;
   if (all_) {
-    for (std::size_t i = 0; i < weights_.size(); ++i)
-      if (weights_[i] > 0) out.emplace_back(static_cast<std::int32_t>(i), weights_[i] / sum);
+    for (std::size_t i = 0; i < s_.weights.size(); ++i)
+      if (s_.weights[i] > 0) out.emplace_back(static_cast<std::int32_t>(i), s_.weights[i] / sum);
   } else {
-    for (const Candidate& c : kept_) out.emplace_back(c.first, c.second / sum);
+    for (const Candidate& c : s_.kept) out.emplace_back(c.first, c.second / sum);
   }
   return out;
 }
 
 /// The first token whose share and all before it exceed `left`, a part of the sum of all weights.
-std::int32_t Sampler::draw_of_all(double left) const {
+std::int32_t Draw::draw_of_all(double left) const {
   std::size_t block = 0;
-  while (block + 1 < sums_.size() && left >= sums_[block]) left -= sums_[block++];
+  while (block + 1 < s_.sums.size() && left >= s_.sums[block]) left -= s_.sums[block++];
   std::int32_t id = -1;
-  for (std::size_t i = block * vocabulary::kBlock; i < weights_.size(); ++i) {
-    if (weights_[i] <= 0) continue;
+  for (std::size_t i = block * vocabulary::kBlock; i < s_.weights.size(); ++i) {
+    if (s_.weights[i] <= 0) continue;
     id = static_cast<std::int32_t>(i);
-    if ((left -= weights_[i]) < 0) return id;
+    if ((left -= s_.weights[i]) < 0) return id;
   }
   if (id >= 0) return id;  // rounding went past the last: it is that
-  for (std::size_t i = weights_.size(); i-- > 0;)
-    if (weights_[i] > 0) return static_cast<std::int32_t>(i);
+  for (std::size_t i = s_.weights.size(); i-- > 0;)
+    if (s_.weights[i] > 0) return static_cast<std::int32_t>(i);
   return 0;
 }
 
-void Sampler::tell_logprobs(std::span<const float> logits, Sampled& result) {
-  const float top = *vocabulary::copy_finite_scaled(logits, 1, adjusted_, maxima_);  // survive() found them finite
-  const double offset = static_cast<double>(top) + std::log(vocabulary::exponentials(logits, top, weights_, sums_));
+void Draw::tell_logprobs(Sampled& result) {
+  const float top = *vocabulary::copy_finite_scaled(logits_, 1, s_.adjusted, s_.maxima);  // survive() found them finite
+  const double offset =
+      static_cast<double>(top) + std::log(vocabulary::exponentials(logits_, top, s_.weights, s_.sums));
   const auto logprob = [&](std::int32_t id) {
-    return TokenLogprob{id, static_cast<double>(logits[static_cast<std::size_t>(id)]) - offset};
+    return TokenLogprob{id, static_cast<double>(logits_[static_cast<std::size_t>(id)]) - offset};
   };
   result.logprob = logprob(result.id).logprob;
-  const std::size_t n = std::min(logits.size(), static_cast<std::size_t>(params_.top_logprobs));
+  const std::size_t n = std::min(logits_.size(), static_cast<std::size_t>(p_.top_logprobs));
   if (n == 0) return;
-  const float least = vocabulary::kth_largest(logits, maxima_, n, scratch_);
-  vocabulary::for_each_from(logits, maxima_, least,
+  const float least = vocabulary::kth_largest(logits_, s_.maxima, n, s_.order);
+  vocabulary::for_each_from(logits_, s_.maxima, least,
                             [&](std::size_t i) { result.top.push_back(logprob(static_cast<std::int32_t>(i))); });
   std::ranges::sort(result.top, [](const TokenLogprob& a, const TokenLogprob& b) {
     return a.logprob > b.logprob || (a.logprob == b.logprob && a.id < b.id);
@@ -211,24 +229,55 @@ void Sampler::tell_logprobs(std::span<const float> logits, Sampled& result) {
   result.top.resize(n);
 }
 
-Result<Sampled> Sampler::sample(std::span<const float> logits, std::uint64_t step) {
-  LLORCH_TRY(const double sum, survive(logits));
+Result<Sampled> Draw::sample() {
+  LLORCH_TRY(const double sum, survive());
   Sampled result;
   if (all_) {
-    result.id = draw_of_all(uniform(params_.seed, params_.choice, step) * sum);
+    result.id = draw_of_all(uniform(p_.seed, p_.choice, row_.step) * sum);
   } else {
-    double left = kept_.size() > 1 ? uniform(params_.seed, params_.choice, step) * sum : 0;
-    for (const Candidate& c : kept_) {
+    double left = s_.kept.size() > 1 ? uniform(p_.seed, p_.choice, row_.step) * sum : 0;
+    for (const Candidate& c : s_.kept) {
       result.id = c.first;
       if ((left -= c.second) < 0) break;
     }
   }
-  if (params_.top_logprobs >= 0) tell_logprobs(logits, result);
-  if (params_.repetition_penalty != 1 || params_.presence_penalty != 0 || params_.frequency_penalty != 0) {
-    Known& k = known(result.id);
-    k.seen = true, ++k.times;
-  }
+  if (p_.top_logprobs >= 0) tell_logprobs(result);
   return result;
+}
+
+}  // namespace
+
+Result<Sampled> sample_row(std::span<const float> logits, const SamplingRow& row, SamplingScratch& scratch) {
+  return Draw(logits, row, scratch).sample();
+}
+
+Sampler::Sampler(SamplingParams params, std::span<const std::int32_t> prompt) : params_(std::move(params)) {
+  for (const auto& [id, bias] : params_.logit_bias) known(id).bias += static_cast<float>(bias);
+  if (params_.repetition_penalty != 1)
+    for (const std::int32_t id : prompt) known(id).seen = true;
+}
+
+KnownToken& Sampler::known(std::int32_t id) {
+  const auto [at, fresh] = places_.emplace(id, known_.size());
+  if (fresh) known_.push_back({.id = id});
+  return known_[at->second];
+}
+
+void Sampler::accept(std::int32_t id) {
+  if (params_.repetition_penalty == 1 && params_.presence_penalty == 0 && params_.frequency_penalty == 0) return;
+  KnownToken& k = known(id);
+  k.seen = true, ++k.times;
+}
+
+Result<Sampled> Sampler::sample(std::span<const float> logits, std::uint64_t step) {
+  LLORCH_TRY(Sampled result, sample_row(logits, row(step), scratch_));
+  accept(result.id);
+  return result;
+}
+
+Result<std::vector<Candidate>> Sampler::distribution(std::span<const float> logits) {
+  const SamplingRow at = row(0);
+  return Draw(logits, at, scratch_).distribution();
 }
 
 }  // namespace llorch

@@ -4,8 +4,8 @@
 //
 // The draw is counter-based: it depends on (seed, choice, step) alone. Temperature below 1e-6 takes the largest logit
 // after penalties and mask, the lowest id of equals, and draws nothing. The vocabulary is never sorted. Threads: one
-// sampler per sequence. Errors: kInferenceFailed when logits are not finite or a distribution does not sum to 1 within
-// 1e-6.
+// sampler per sequence; sample_row() is pure. Errors: kInferenceFailed when logits are not finite or a distribution
+// does not sum to 1 within 1e-6.
 #pragma once
 
 #include <cstdint>
@@ -47,11 +47,40 @@ struct Sampled {
   std::vector<TokenLogprob> top;  // most likely first
 };
 
+/// A token whose logit is changed: one with a bias, or, where penalties are asked for, of prompt or output.
+struct KnownToken {
+  std::int32_t id;
+  float bias = 0;
+  bool seen = false;
+  int times = 0;  // generated
+};
+
+/// All that drawing one token depends on beside the logits: numbers, so that a device can take it.
+struct SamplingRow {
+  const SamplingParams* params = nullptr;  // their logit_bias is in `known`
+  std::span<const KnownToken> known;
+  std::uint64_t step = 0;  // tokens that the sequence has generated so far
+};
+
+/// Room for sample_row(), kept from token to token: as long as the vocabulary, or as its blocks, or as what survives.
+struct SamplingScratch {
+  std::vector<float> adjusted, maxima, order;
+  std::vector<double> weights, sums;
+  std::vector<std::pair<std::int32_t, double>> kept;
+};
+[[nodiscard]] Result<Sampled> sample_row(std::span<const float> logits, const SamplingRow& row,
+                                         SamplingScratch& scratch);
+
+/// What the tokens of one sequence mean for the next: parameters and counts.
 class Sampler {
  public:
   Sampler(SamplingParams params, std::span<const std::int32_t> prompt);
 
-  /// `step`: how many tokens this sequence has generated so far.
+  /// Of the token that follows `step` generated ones; valid until accept().
+  [[nodiscard]] SamplingRow row(std::uint64_t step) const { return {&params_, known_, step}; }
+  /// The sequence goes on with this token.
+  void accept(std::int32_t id);
+  /// Both: draws the token and goes on with it.
   [[nodiscard]] Result<Sampled> sample(std::span<const float> logits, std::uint64_t step);
 
   /// The distribution that sample() draws from: (id, probability) of every token that survives. For tests and for
@@ -59,32 +88,12 @@ class Sampler {
   [[nodiscard]] Result<std::vector<std::pair<std::int32_t, double>>> distribution(std::span<const float> logits);
 
  private:
-  using Candidate = std::pair<std::int32_t, double>;
-  /// A token whose logit is changed: one with a bias, or, where penalties are asked for, of prompt or output.
-  struct Known {
-    std::int32_t id;
-    float bias = 0;
-    bool seen = false;
-    int times = 0;  // generated
-  };
-  Known& known(std::int32_t id);
-  /// Biases, penalties and the mask, times `factor`: adjusted_ and the maxima of its blocks. The largest of all.
-  [[nodiscard]] Result<float> adjust(std::span<const float> logits, float factor);
-  void keep_top_k(float top);
-  void keep_likely(double sum);
-  /// What can be drawn: weights_ where all_, else kept_. Returns the sum of those weights.
-  [[nodiscard]] Result<double> survive(std::span<const float> logits);
-  [[nodiscard]] std::int32_t draw_of_all(double left) const;
-  void tell_logprobs(std::span<const float> logits, Sampled& result);
+  KnownToken& known(std::int32_t id);
 
   SamplingParams params_;
-  std::vector<Known> known_;
+  std::vector<KnownToken> known_;
   std::unordered_map<std::int32_t, std::size_t> places_;  // of tokens in known_
-  // Reused from token to token: as long as the vocabulary, or as its blocks, or as what survives.
-  std::vector<float> adjusted_, maxima_, scratch_;
-  std::vector<double> weights_, sums_;
-  std::vector<Candidate> kept_;
-  bool all_ = false;
+  SamplingScratch scratch_;
 };
 
 /// Probabilities of finite logits: maximum subtracted, summed in double. Errors: kInferenceFailed (E-36).

@@ -55,7 +55,7 @@ void report(const GenerateFlags& f, const LoadedModel& model, const Answer& answ
                 {"tokens_out", e.tokens_out},
                 {"stop_reason", name(e.reason)},
                 {"seed", f.sampling.seed},
-                {"isa", model.backend->isa()},
+                {"isa", model.device->isa()},
                 {"load_ms", load_ms},
                 {"prefill_ms", e.prefill_ms},
                 {"decode_ms", e.decode_ms},
@@ -67,7 +67,7 @@ void report(const GenerateFlags& f, const LoadedModel& model, const Answer& answ
          "%s, seed %llu\n",
          load_ms, e.tokens_in, e.prefill_ms, rate(e.tokens_in, e.prefill_ms), e.tokens_out, e.decode_ms,
          rate(e.tokens_out - 1, e.decode_ms), std::string(name(e.reason)).c_str(),
-         std::string(model.backend->isa()).c_str(), static_cast<unsigned long long>(f.sampling.seed));
+         std::string(model.device->isa()).c_str(), static_cast<unsigned long long>(f.sampling.seed));
   }
 }
 
@@ -83,10 +83,10 @@ Result<int> generate(const GenerateFlags& f) {
   EngineOptions options;
   options.kv = precision, options.max_batch = f.batch, options.prefill_chunk = f.prefill_chunk,
   options.model_id = model.reference;
-  LLORCH_TRY(auto engine, Engine::make(*model.decoder, *model.tokenizer, options));
+  LLORCH_TRY(auto engine, Engine::make(*model.model, *model.tokenizer, options));
   GenerateRequest request;
   LLORCH_TRY(request.prompt, model.tokenizer->encode(text, {.add_special = true, .parse_special = true}));
-  const int room = model.decoder->parts().context - static_cast<int>(request.prompt.size());
+  const int room = model.model->graph().context - static_cast<int>(request.prompt.size());
   request.max_tokens = std::max(1, std::min(f.max_tokens, room));
   request.sampling = f.sampling;
   request.stop = f.stop;

@@ -51,7 +51,7 @@ std::string validate_directory() {
 Status logits(const LogitsFlags& f) {
   const std::string dumps = validate_directory();
   LLORCH_TRY(LoadedModel model, f.model.load());
-  const int vocab = model.decoder->parts().vocab, context = model.decoder->parts().context;
+  const int vocab = model.model->graph().vocab, context = model.model->graph().context;
   if (static_cast<int>(f.tokens.size()) > context)
     return fail(ErrorCode::kContextLengthExceeded, "{} tokens exceed the context of {}", f.tokens.size(), context);
   for (const TokenId id : f.tokens)
@@ -69,7 +69,7 @@ Status logits(const LogitsFlags& f) {
                                 : f.kv_type == "q8_0" ? KvPrecision::kQ8_0
                                                       : KvPrecision::kF32;
   LLORCH_OK(forward_all(
-      *model.decoder, f.tokens, f.prefill_chunk, precision,
+      *model.model, f.tokens, f.prefill_chunk, precision,
       [&](int, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); },
       f.checkpoints.empty() && dumps.empty() ? nullptr : &observer));
   LLORCH_OK(write_npy(f.out, all, {static_cast<std::int64_t>(f.tokens.size()), vocab}));
@@ -87,7 +87,7 @@ Status logits(const LogitsFlags& f) {
   if (f.model.as_json)
     cli::print({{"tokens", f.tokens.size()},
                 {"vocab", vocab},
-                {"isa", model.backend->isa()},
+                {"isa", model.device->isa()},
                 {"out", f.out},
                 {"checkpoints", checkpoints.size()}});
   return {};

@@ -37,8 +37,8 @@ Result<Run> run_model(ModelFlags flags, const TokenIds& tokens, int context) {
   if (context > 0) flags.options.context = context;
   LLORCH_TRY(const LoadedModel model, flags.load());
   LLORCH_TRY(run.sha256, model_manifest(flags.options.path));
-  run.vocab = model.decoder->parts().vocab;
-  if (static_cast<int>(tokens.size()) > model.decoder->parts().context)
+  run.vocab = model.model->graph().vocab;
+  if (static_cast<int>(tokens.size()) > model.model->graph().context)
     return fail(ErrorCode::kContextLengthExceeded, "{} tokens exceed the context", tokens.size());
   for (const TokenId id : tokens)
     if (id < 0 || id >= run.vocab)
@@ -50,7 +50,7 @@ Result<Run> run_model(ModelFlags flags, const TokenIds& tokens, int context) {
   };
   std::vector<float> logits;
   LLORCH_OK(forward_all(
-      *model.decoder, tokens, 512, KvPrecision::kF32,
+      *model.model, tokens, 512, KvPrecision::kF32,
       [&](int, std::span<const float> row) { logits.insert(logits.end(), row.begin(), row.end()); }, &observer));
   if (!run.values.contains("logits")) run.order.emplace_back("logits");
   run.values["logits"] = std::move(logits);

@@ -19,7 +19,7 @@ Status perplexity(const PerplexityFlags& f) {
   LLORCH_TRY(LoadedModel model, f.model.load());
   LLORCH_TRY(const TokenIds ids, model.tokenizer->encode(text, {}));
   const TokenIds& prefix = model.tokenizer->prefix();
-  const int window = model.decoder->parts().context - static_cast<int>(prefix.size());
+  const int window = model.model->graph().context - static_cast<int>(prefix.size());
   if (ids.size() < 2 || window < 2)
     return fail(ErrorCode::kInvalidRequest, "perplexity needs at least two tokens of text and of context");
   double loss = 0;
@@ -30,7 +30,7 @@ Status perplexity(const PerplexityFlags& f) {
     tokens.insert(
         tokens.end(), ids.begin() + static_cast<std::ptrdiff_t>(begin),
         ids.begin() + static_cast<std::ptrdiff_t>(std::min(ids.size(), begin + static_cast<std::size_t>(window))));
-    LLORCH_OK(forward_all(*model.decoder, tokens, model.decoder->rows_max(), KvPrecision::kF16,
+    LLORCH_OK(forward_all(*model.model, tokens, model.model->rows_max(), KvPrecision::kF16,
                           [&](int position, std::span<const float> logits) {
                             const auto next = static_cast<std::size_t>(position) + 1;
                             if (next >= tokens.size() || next < prefix.size()) return;
@@ -46,10 +46,10 @@ Status perplexity(const PerplexityFlags& f) {
   }
   const double mean = loss / static_cast<double>(scored);
   if (f.model.as_json)
-    cli::print({{"perplexity", std::exp(mean)}, {"loss", mean}, {"tokens", scored}, {"isa", model.backend->isa()}});
+    cli::print({{"perplexity", std::exp(mean)}, {"loss", mean}, {"tokens", scored}, {"isa", model.device->isa()}});
   else
     std::printf("perplexity %.4f over %lld tokens (mean loss %.6f, %s)\n", std::exp(mean),
-                static_cast<long long>(scored), mean, std::string(model.backend->isa()).c_str());
+                static_cast<long long>(scored), mean, std::string(model.device->isa()).c_str());
   return {};
 }
 

@@ -1,5 +1,5 @@
 // roofline: what this machine can do at most.
-#include "nn/roofline.h"
+#include "device/roofline.h"
 #include "base/thread_pool.h"
 #include "command_line.h"
 #include "worker/bench.h"

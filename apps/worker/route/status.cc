@@ -52,7 +52,7 @@ void info(Worker& w, const ContextPtr& c) {
                  {"implementation", "llorch-worker-cpu"},
                  {"version", LLORCH_VERSION},
                  {"backend", "cpu"},
-                 {"isa", w.state() == WorkerState::kLoading ? "" : std::string(w.loaded().backend->isa())},
+                 {"isa", w.state() == WorkerState::kLoading ? "" : std::string(w.loaded().device->isa())},
                  {"build_id", LLORCH_VERSION}});
 }
 

@@ -1,0 +1,35 @@
+// What a family says of each tensor that its files may hold: its name and shape in both file formats.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace llorch::arch {
+
+/// How Hugging Face stores what GGUF calls by `name`.
+enum class HfLayout {
+  kSame,
+  kTransposed,   // Conv1D: [in][out]
+  kRotaryPairs,  // rows of a head reordered so that (i, i + half) become neighbours
+  kGateOfPairs,  // gpt-oss experts: even columns of [expert][in][2 ffn], transposed
+  kUpOfPairs,    // odd columns
+  kGateBias,     // even values of [expert][2 ffn]
+  kUpBias,
+  kTransposedEach,  // [expert][in][out] -> [expert][out][in]
+};
+
+/// What random weights of this tensor look like when a model is synthesised.
+enum class SynthKind { kMatrix, kGain, kBias, kFactors };
+
+struct TensorSpec {
+  std::string name;                 // GGUF's
+  std::vector<std::uint64_t> dims;  // dims[0] is contiguous
+  std::string hf;                   // Hugging Face's; empty: not stored there
+  SynthKind synth = SynthKind::kMatrix;
+  bool required = true;
+  HfLayout layout = HfLayout::kSame;
+  int heads = 0;  // for kRotaryPairs
+};
+
+}  // namespace llorch::arch

@@ -1,0 +1,129 @@
+// The CPU: kernels of the chosen instruction set over a crew of threads. Work is split by output elements, never inside
+// a sum.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+#include <vector>
+
+#include "device/cpu/panel_cache.h"
+#include "device/host_device.h"
+#include "kernel/activations.h"
+#include "kernel/kernels.h"
+
+namespace llorch {
+
+/// Panels of one matrix, or of one behind the other where there are parts.
+class PackedWeight final : public Weight {
+ public:
+  PackedWeight(std::int64_t rows, std::int64_t columns, std::int64_t parts, DType dtype,
+               std::span<const std::byte> data, std::int64_t panel_size)
+      : Weight(rows, columns, parts, static_cast<std::int64_t>(data.size())),
+        type(dtype),
+        panels(data),
+        panel_bytes(panel_size) {}
+  /// The first panel of a part.
+  [[nodiscard]] const std::uint8_t* part(std::int64_t index) const {
+    const auto bytes = static_cast<std::int64_t>(panels.size()) / parts();
+    return reinterpret_cast<const std::uint8_t*>(panels.data()) + index * bytes;
+  }
+  DType type;
+  std::span<const std::byte> panels;
+  std::int64_t panel_bytes;
+};
+
+class CpuDevice final : public HostDevice {
+ public:
+  CpuDevice(const kernel::Kernels& kernels, int threads, PanelCacheOptions cache);
+
+  std::string_view isa() const override { return k_.name; }
+  Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor, std::int64_t parts, const Read& read) override;
+  bool loaded() override;
+  Status intact() override { return cache_ ? cache_->intact() : Status{}; }
+  Result<std::unique_ptr<Cache>> make_cache(const CacheShape& shape) override;
+
+  void rope(FloatSpan x, int heads, const RopeTable& table) override;
+  void rms_norm(FloatSpan x, FloatSpan weight, float eps, FloatSpan out, const Guard* guard) override;
+  void layer_norm(FloatSpan x, FloatSpan weight, FloatSpan bias, float eps, FloatSpan out, const Guard* guard) override;
+  void check(FloatSpan x, float limit, const Guard& guard) override;
+  void linear(std::span<const LinearPart> parts, FloatSpan x) override;
+  void activate(const Activation& kind, FloatSpan gate, FloatSpan up, FloatSpan out, const Guard& guard) override;
+  void add(FloatSpan x, float scale, FloatSpan out) override;
+  void scale(FloatSpan x, float scale) override;
+  void gate(FloatSpan gate, FloatSpan x) override;
+  void soft_cap(FloatSpan x, float cap) override;
+  void moe(const MoeCall& call) override;
+  void write_cache(int layer, FloatSpan key, FloatSpan value) override;
+  void attend(const AttentionCall& call) override;
+
+ private:
+  struct Piece {  // some panels of one product
+    const LinearPart* part;
+    std::int64_t first, last;
+  };
+  struct Product {  // some panels of one product
+    kernel::LinearArgs args;
+    DType type;
+  };
+  /// Rows of x by expert: those of expert e are entries first[e] .. first[e + 1] - 1 of `row`.
+  struct Assigned {
+    std::vector<std::int32_t> chosen;  // (rows, active), best first
+    std::vector<float> weight;         // the same
+    std::vector<std::int64_t> place;   // the same: the entry of `row`
+    std::vector<std::int64_t> first;
+    std::vector<std::int32_t> row;
+  };
+  struct ExpertRows {
+    std::int64_t expert, first, count;  // entries of Assigned::row
+    std::int64_t place;                 // of the first among converted rows
+  };
+  [[nodiscard]] std::optional<std::span<const std::byte>> cached(const TensorView& tensor, std::size_t bytes);
+  /// Calls body(value index) for some values at a time.
+  template<class Body>
+  void for_values(std::size_t count, std::size_t at_once, const Body& body) {
+    pool().run(static_cast<std::int64_t>((count + at_once - 1) / at_once), [&](std::int64_t piece) {
+      const std::size_t first = static_cast<std::size_t>(piece) * at_once;
+      body(first, static_cast<std::int64_t>(std::min(at_once, count - first)));
+    });
+  }
+  /// True: body was true for all rows.
+  template<class Body>
+  bool for_rows(std::int64_t rows, const Body& body) {
+    std::atomic<bool> all{true};
+    pool().run(rows, [&](std::int64_t r) {
+      if (!body(r)) all.store(false, std::memory_order_relaxed);
+    });
+    return all;
+  }
+  [[nodiscard]] bool compute(const Activation& kind, const float* gate, const float* up, std::int64_t n,
+                             float* out) const;
+  void add_pieces(const LinearPart& part);
+  void convert(std::int64_t rows, const float* x, std::int64_t columns);
+  void assign(const MoeCall& call);
+  void compute_experts(const MoeCall& call, std::span<const ExpertRows> experts);
+  /// Converts rows of experts for weights of `type`; row(entry) is where one lies.
+  template<class Row>
+  void convert_rows(std::span<const ExpertRows> experts, DType type, std::int64_t columns, const Row& row);
+  /// One product for each expert. x and out: of the first of these experts' entries.
+  void add_products(std::span<const ExpertRows> experts, const Weight* weight, FloatSpan bias, const float* x,
+                    float* out);
+  void run_products();
+
+  const kernel::Kernels& k_;
+  Arena weights_;
+  kernel::Activations activations_;
+  // Kept from step to step.
+  std::vector<Piece> pieces_;
+  std::vector<std::size_t> runs_;  // begins of rows that attend together
+  Assigned assigned_;
+  std::vector<ExpertRows> batch_;
+  std::vector<Product> products_;
+  std::optional<PanelCache> cache_;  // last: what it writes lies in weights_
+};
+
+/// "reference", the name of an instruction set, or empty for the best of this machine; errors: kDeviceNotFound.
+[[nodiscard]] Result<std::unique_ptr<Device>> make_cpu_device(std::string_view isa, int threads,
+                                                              PanelCacheOptions cache = {});
+
+}  // namespace llorch

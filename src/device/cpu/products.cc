@@ -1,0 +1,279 @@
+// Matrix products: one matrix or some over all rows, and mixtures, whose experts each have rows of their own.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+#include "device/cpu/cpu_device.h"
+
+namespace llorch {
+namespace {
+
+constexpr std::int64_t kPanelGroup = 8;  // panels that some kernels multiply together
+
+/// The experts of one row, best first, and their weights.
+class Choice {
+ public:
+  Choice(const Routing& routing, const float* logits, const float* bias, int experts)
+      : routing_(routing), logits_(logits), experts_(experts), score_(static_cast<std::size_t>(experts)) {
+    for (int e = 0; e < experts; ++e) score_[index(e)] = score(e) + (bias ? static_cast<double>(bias[e]) : 0.0);
+  }
+
+  void take(std::int32_t* chosen, float* weights) {
+    if (routing_.groups > 1) keep_best_groups();
+    std::vector<std::int32_t> order(score_.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::partial_sort(order.begin(), order.begin() + routing_.active, order.end(),
+                      [&](int a, int b) { return better(a, b); });
+    std::copy_n(order.begin(), routing_.active, chosen);
+    weigh(chosen, weights);
+  }
+
+ private:
+  static std::size_t index(int e) { return static_cast<std::size_t>(e); }
+  [[nodiscard]] double score(int e) const {
+    const double v = logits_[e];
+    return routing_.score == Routing::Score::kSigmoid ? 1 / (1 + std::exp(-v)) : v;
+  }
+  [[nodiscard]] bool better(int a, int b) const {
+    return score_[index(a)] > score_[index(b)] || (score_[index(a)] == score_[index(b)] && a < b);
+  }
+  void keep_best_groups() {
+    const int size = experts_ / routing_.groups;
+    std::vector<std::pair<double, int>> groups;
+    for (int g = 0; g < routing_.groups; ++g) {
+      std::vector<double> two(score_.begin() + g * size, score_.begin() + (g + 1) * size);
+      std::partial_sort(two.begin(), two.begin() + std::min(2, size), two.end(), std::greater<>());
+      groups.emplace_back(size > 1 ? two[0] + two[1] : two[0], g);
+    }
+    std::ranges::sort(groups, [](const auto& a, const auto& b) {
+      return a.first > b.first || (a.first == b.first && a.second < b.second);
+    });
+    for (int g = routing_.groups_active; g < routing_.groups; ++g)
+      std::fill_n(score_.begin() + groups[index(g)].second * size, size, -HUGE_VAL);
+  }
+  void weigh(const std::int32_t* chosen, float* weights) const {
+    const auto active = static_cast<std::size_t>(routing_.active);
+    std::vector<double> w(active);
+    double sum = 0, of_all = 0;
+    if (routing_.score == Routing::Score::kSigmoid) {
+      for (std::size_t i = 0; i < active; ++i) sum += w[i] = score(chosen[i]);
+      if (!routing_.normalize) sum = 1;
+    } else {
+      const double top = *std::max_element(logits_, logits_ + experts_);
+      for (std::size_t i = 0; i < active; ++i) sum += w[i] = std::exp(static_cast<double>(logits_[chosen[i]]) - top);
+      if (routing_.score == Routing::Score::kSoftmaxOfAll && !routing_.normalize) {
+        for (int e = 0; e < experts_; ++e) of_all += std::exp(static_cast<double>(logits_[e]) - top);
+        sum = of_all;
+      }
+    }
+    for (std::size_t i = 0; i < active; ++i)
+      weights[i] = static_cast<float>(w[i] / sum * static_cast<double>(routing_.scale));
+  }
+
+  const Routing& routing_;
+  const float* logits_;
+  int experts_;
+  std::vector<double> score_;  // by which they are chosen
+};
+
+const PackedWeight& packed(const Weight* weight) { return static_cast<const PackedWeight&>(*weight); }
+
+}  // namespace
+
+/// Cuts a product into pieces. Large ones share more in the caches; small ones at the end let the threads finish
+/// together.
+void CpuDevice::add_pieces(const LinearPart& part) {
+  const std::int64_t turns = std::int64_t{2} * pool().threads();
+  const std::int64_t panels = (part.weight->rows() + k_.panel - 1) / k_.panel;
+  for (std::int64_t p = 0, size; p < panels; p += size) {
+    size = (panels - p + turns - 1) / turns;
+    if (size > kPanelGroup) size = size / kPanelGroup * kPanelGroup;
+    pieces_.push_back({&part, p, std::min(p + size, panels)});
+  }
+}
+
+void CpuDevice::convert(std::int64_t rows, const float* x, std::int64_t columns) {
+  if (!activations_.converts()) return;
+  // Rows of one tile share cache lines: one thread's work.
+  pool().run((rows + kernel::kTileRows - 1) / kernel::kTileRows, [&](std::int64_t tile) {
+    const std::int64_t last = std::min(rows, (tile + 1) * kernel::kTileRows);
+    for (std::int64_t r = tile * kernel::kTileRows; r < last; ++r) activations_.convert_row(r, x + r * columns);
+  });
+}
+
+void CpuDevice::linear(std::span<const LinearPart> parts, FloatSpan x) {
+  const std::int64_t columns = parts.front().weight->columns(), rows = x.rows();
+  LLORCH_ASSERT(x.width() == columns, "linear input of another width");
+  pieces_.clear();
+  const DType type = packed(parts.front().weight).type;
+  for (const LinearPart& part : parts) {
+    const PackedWeight& w = packed(part.weight);
+    LLORCH_ASSERT(w.columns() == columns && w.parts() == 1 && part.out.width() == w.rows() && part.out.rows() >= rows,
+                  "linear shapes disagree");
+    if (!kernel::Activations::same_form(k_, w.type, type)) {  // parts of one product rarely differ in this
+      for (const LinearPart& each : parts) linear({&each, 1}, x);
+      return;
+    }
+    add_pieces(part);
+  }
+  activations_.resize(k_, type, rows, columns);
+  convert(rows, at(x), columns);
+  pool().run(static_cast<std::int64_t>(pieces_.size()), [&](std::int64_t i) {
+    const Piece& piece = pieces_[static_cast<std::size_t>(i)];
+    const PackedWeight& w = packed(piece.part->weight);
+    kernel::LinearArgs a{};
+    a.panels = w.part(0), a.panel_bytes = w.panel_bytes;
+    a.first_panel = piece.first, a.last_panel = piece.last;
+    a.n = w.rows();
+    activations_.fill(a, at(x), 0, rows);
+    a.bias = at(piece.part->bias);
+    a.out = at(piece.part->out), a.out_stride = w.rows();
+    k_.linear[static_cast<int>(w.type)](a);
+  });
+}
+
+void CpuDevice::assign(const MoeCall& c) {
+  const std::int64_t rows = c.x.rows();
+  const auto active = static_cast<std::size_t>(c.routing.active), experts = static_cast<std::size_t>(c.logits.width());
+  Assigned& a = assigned_;
+  const std::size_t entries = static_cast<std::size_t>(rows) * active;
+  a.chosen.resize(entries), a.weight.resize(entries), a.place.resize(entries), a.row.resize(entries);
+  pool().run(rows, [&](std::int64_t r) {
+    const std::size_t first = static_cast<std::size_t>(r) * active;
+    Choice(c.routing, at(c.logits) + r * c.logits.width(), at(c.choice_bias), static_cast<int>(experts))
+        .take(a.chosen.data() + first, a.weight.data() + first);
+  });
+  a.first.assign(experts + 1, 0);
+  for (const std::int32_t e : a.chosen) ++a.first[static_cast<std::size_t>(e) + 1];
+  std::partial_sum(a.first.begin(), a.first.end(), a.first.begin());
+  std::vector<std::int64_t> next(a.first.begin(), a.first.end() - 1);
+  for (std::size_t i = 0; i < entries; ++i) {
+    const std::int64_t place = next[static_cast<std::size_t>(a.chosen[i])]++;
+    a.place[i] = place;
+    a.row[static_cast<std::size_t>(place)] = static_cast<std::int32_t>(i / active);
+  }
+}
+
+template<class Row>
+void CpuDevice::convert_rows(std::span<const ExpertRows> experts, DType type, std::int64_t columns, const Row& row) {
+  const std::int64_t tile = kernel::kTileRows;
+  activations_.resize(k_, type, experts.back().place + experts.back().count, columns);
+  if (!activations_.converts()) return;
+  std::vector<std::pair<const ExpertRows*, std::int64_t>> tiles;
+  for (const ExpertRows& e : experts)
+    for (std::int64_t i = 0; i < e.count; i += tile) tiles.emplace_back(&e, i);
+  pool().run(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t t) {
+    const auto& [e, first] = tiles[static_cast<std::size_t>(t)];
+    for (std::int64_t i = first; i < std::min(e->count, first + tile); ++i)
+      activations_.convert_row(e->place + i, row(e->first + i));
+  });
+}
+
+void CpuDevice::add_products(std::span<const ExpertRows> experts, const Weight* weight, FloatSpan bias, const float* x,
+                             float* out) {
+  const PackedWeight& w = packed(weight);
+  const std::int64_t panels = (w.rows() + k_.panel - 1) / k_.panel;
+  constexpr std::int64_t kFewRows = 4;  // which cost as much as one: the weights must be read
+  std::int64_t cost = 0;
+  for (const ExpertRows& e : experts) cost += std::max(e.count, kFewRows) * panels;
+  const std::int64_t piece = std::max<std::int64_t>(cost / (std::int64_t{4} * pool().threads()), 1);
+  for (const ExpertRows& e : experts) {
+    const std::int64_t pieces = std::min(panels, std::max(e.count, kFewRows) * panels / piece + 1);
+    kernel::LinearArgs args{};
+    args.panels = w.part(e.expert), args.panel_bytes = w.panel_bytes;
+    args.n = w.rows();
+    const std::int64_t first = e.first - experts.front().first;
+    activations_.fill(args, x + first * w.columns(), e.place, e.count);
+    args.bias = bias.empty() ? nullptr : at(bias) + e.expert * w.rows();
+    args.out = out + first * w.rows(), args.out_stride = w.rows();
+    for (std::int64_t p = 0; p < pieces; ++p) {
+      args.first_panel = panels * p / pieces, args.last_panel = panels * (p + 1) / pieces;
+      products_.push_back({args, w.type});
+    }
+  }
+}
+
+void CpuDevice::run_products() {
+  pool().run(static_cast<std::int64_t>(products_.size()), [&](std::int64_t i) {
+    const Product& p = products_[static_cast<std::size_t>(i)];
+    k_.linear[static_cast<int>(p.type)](p.args);
+  });
+  products_.clear();
+}
+
+/// Some experts over all their rows.
+void CpuDevice::compute_experts(const MoeCall& c, std::span<const ExpertRows> experts) {
+  const std::int64_t first = experts.front().first, count = experts.back().first + experts.back().count - first;
+  const std::int64_t dim = c.x.width(), width = c.up->rows();
+  const auto source = [&](std::int64_t entry) {
+    return at(c.x) + assigned_.row[static_cast<std::size_t>(entry)] * dim;
+  };
+  LLORCH_ASSERT(count <= c.inside_gate.rows(), "no room for these experts' rows");
+  const FloatSpan gate = c.inside_gate.as(count, width), up = c.inside_up.as(count, width);
+  const auto project = [&](const Weight* weight, FloatSpan bias, FloatSpan out, bool convert) {
+    if (convert) {
+      convert_rows(experts, packed(weight).type, dim, source);
+      if (!activations_.converts())
+        pool().run(count, [&](std::int64_t i) {
+          std::memcpy(at(c.picked) + i * dim, source(first + i), static_cast<std::size_t>(dim) * sizeof(float));
+        });
+    }
+    add_products(experts, weight, bias, at(c.picked), at(out));
+  };
+  const bool gated = c.activation.gated();
+  const bool same = gated && kernel::Activations::same_form(k_, packed(c.gate).type, packed(c.up).type);
+  if (gated) project(c.gate, c.gate_bias, gate, true);
+  if (gated && !same) run_products();
+  project(c.up, c.up_bias, gated ? up : gate, !same);
+  run_products();
+  std::atomic<bool> all{true};
+  for_values(gate.size(), 4096, [&](std::size_t at_value, std::int64_t n) {
+    if (!compute(c.activation, at(gate) + at_value, at(up) + at_value, n, at(gate) + at_value))
+      all.store(false, std::memory_order_relaxed);
+  });
+  if (!all)
+    for (std::int64_t i = 0; i < count; ++i)
+      if (float* values = at(gate) + i * width; !k_.within(values, width, std::numeric_limits<float>::max()))
+        spoil(c.guard, assigned_.row[static_cast<std::size_t>(first + i)], values, width);
+  convert_rows(experts, packed(c.down).type, width,
+               [&](std::int64_t entry) { return at(gate) + (entry - first) * width; });
+  add_products(experts, c.down, c.down_bias, at(gate), at(c.results) + first * dim);
+  run_products();
+}
+
+/// Experts one behind the other, as many together as there is room; each row then sums its experts in their order, so
+/// that neighbours do not matter.
+void CpuDevice::moe(const MoeCall& c) {
+  assign(c);
+  constexpr std::int64_t kTogether = 256;  // rows; more take more room and are not faster
+  const std::int64_t experts = c.logits.width(), tile = kernel::kTileRows;
+  const std::int64_t room = std::min(c.inside_gate.rows(), kTogether);
+  LLORCH_ASSERT(c.inside_gate.rows() >= c.x.rows(), "no room for one expert's rows");
+  std::int64_t count = 0, place = 0;
+  const auto flush = [&] {
+    if (!batch_.empty()) compute_experts(c, batch_);
+    batch_.clear(), count = place = 0;
+  };
+  for (std::int64_t e = 0; e < experts; ++e) {
+    const std::int64_t first = assigned_.first[static_cast<std::size_t>(e)];
+    const std::int64_t mine = assigned_.first[static_cast<std::size_t>(e) + 1] - first;
+    if (mine == 0) continue;
+    if (count + mine > room) flush();  // one expert alone may have more
+    batch_.push_back({e, first, mine, place});
+    count += mine, place += (mine + tile - 1) / tile * tile;
+  }
+  flush();
+  const std::int64_t dim = c.x.width(), active = c.routing.active;
+  pool().run(c.x.rows(), [&](std::int64_t r) {
+    float* out = at(c.out) + r * dim;
+    std::fill_n(out, dim, 0.0f);
+    for (std::int64_t i = r * active; i < (r + 1) * active; ++i) {
+      const auto entry = static_cast<std::size_t>(i);
+      k_.add_scaled(at(c.results) + assigned_.place[entry] * dim, assigned_.weight[entry], dim, out);
+    }
+  });
+}
+
+}  // namespace llorch

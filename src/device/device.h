@@ -1,0 +1,171 @@
+// What models are computed on: memory, weights, and the operations that models are made of.
+//
+// A step is begin(plan), operations, finish(). Operations take and give memory of the device alone, return nothing, and
+// may run later than they are called, in their order; what they read of the step (ids, positions, pages, rows that are
+// wanted, how tokens are drawn) they take from the plan. So one sequence of calls computes every step with as many rows
+// of each kind, and can be recorded once and replayed (recording.h). What goes wrong is told by finish(): for a row,
+// where its values stopped being finite; else an error of the whole step.
+//
+// Every operation treats each row by itself, in a fixed order: a row's bits do not depend on its neighbours, on threads
+// or on how a prompt was cut. Shapes are the caller's duty and are asserted. Threads: one at a time; weights may be
+// read from several. Implementations: cpu/ (kernels of the instruction sets), reference/ (slow, in double).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "base/result.h"
+#include "device/buffer.h"
+#include "device/cache.h"
+#include "device/plan.h"
+#include "model/kinds.h"
+#include "model/rope.h"
+#include "tensor/tensor.h"
+
+namespace llorch {
+
+/// One matrix (rows, columns), or as many `parts` of that shape as a mixture has experts, in the device's own layout.
+class Weight {
+ public:
+  /// `bytes`: of all parts, as products read them.
+  Weight(std::int64_t rows, std::int64_t columns, std::int64_t parts, std::int64_t bytes)
+      : rows_(rows), columns_(columns), parts_(parts), bytes_(bytes) {}
+  virtual ~Weight() = default;
+  [[nodiscard]] std::int64_t rows() const { return rows_; }
+  [[nodiscard]] std::int64_t columns() const { return columns_; }
+  [[nodiscard]] std::int64_t parts() const { return parts_; }
+  [[nodiscard]] std::int64_t bytes() const { return bytes_; }
+
+ private:
+  std::int64_t rows_, columns_, parts_, bytes_;
+};
+
+/// Sines and cosines of a step's positions, on a device.
+class RopeTable {
+ public:
+  explicit RopeTable(RopeSpec spec) : spec_(std::move(spec)) {}
+  virtual ~RopeTable() = default;
+  [[nodiscard]] const RopeSpec& spec() const { return spec_; }
+
+ private:
+  RopeSpec spec_;
+};
+
+/// out (rows, weight rows) = x (rows, weight columns) times the weight transposed, plus bias (empty: none).
+struct LinearPart {
+  const Weight* weight = nullptr;
+  FloatSpan bias;
+  FloatSpan out;
+};
+
+/// Softmax attention of each row over what its sequence has in the cache, itself included.
+struct AttentionCall {
+  FloatSpan query;  // (rows, heads * head_dim)
+  FloatSpan out;    // (rows, heads * head_dim)
+  int layer = 0;    // of the cache
+  int heads = 0;
+  float scale = 1;
+  int window = 0;          // 0: all earlier positions
+  float softcap = 0;       // 0: none
+  FloatSpan sinks;         // one logit per head that joins the softmax's denominator, or empty
+  bool both_ways = false;  // over all rows of the sequence, later ones too (encoders)
+};
+
+/// out (rows, dim) = the sum over each row's experts, best first, of weight * expert(x).
+struct MoeCall {
+  Routing routing;
+  FloatSpan logits;       // (rows, experts)
+  FloatSpan choice_bias;  // one for each expert, counts for the choice alone; or empty
+  const Weight *gate = nullptr, *up = nullptr, *down = nullptr;  // a part for each expert
+  FloatSpan gate_bias, up_bias, down_bias;                       // (experts, rows of the weight), or empty
+  Activation activation;
+  FloatSpan x, out;
+  Guard guard;  // of values inside the experts
+  // Room: (some, rows of gate) twice and (as many, dim), for at least as many rows as x has; (rows * active, dim).
+  FloatSpan inside_gate, inside_up, picked, results;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  [[nodiscard]] virtual std::string_view isa() const = 0;  // of the kernels, "reference"
+
+  // ---- weights and memory
+  /// Copies some of a tensor's bytes; from any thread. Its errors end what asked for them. Empty: the tensor's span
+  /// lies in memory.
+  using Read = std::function<Status(std::span<const std::byte> part, std::byte* to)>;
+  /// A matrix for linear(), or (rows / parts, columns) for each expert, copied. Errors: kModelLoadFailed where a weight
+  /// that is read is not finite.
+  [[nodiscard]] virtual Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor, std::int64_t parts,
+                                                               const Read& read) = 0;
+  /// A matrix for embed(), which goes on reading the tensor's own bytes.
+  [[nodiscard]] virtual Result<std::unique_ptr<Weight>> table(const TensorView& tensor, Read read) = 0;
+  /// Any float tensor (rows, columns) as plain floats. Errors: kModelLoadFailed where one is not finite.
+  [[nodiscard]] Result<FloatBuffer> vector(const TensorView& tensor, const Read& read);
+  /// All weights have come. True: they were mapped, packed, from a cache.
+  virtual bool loaded() { return false; }
+  /// Whether mapped weights still are what they were; asked after each step, whose results count only then. Errors:
+  /// kModelChanged.
+  [[nodiscard]] virtual Status intact() { return {}; }
+
+  [[nodiscard]] virtual Result<FloatBuffer> allocate(std::int64_t rows, std::int64_t width) = 0;
+  [[nodiscard]] virtual Result<std::unique_ptr<Cache>> make_cache(const CacheShape& shape) = 0;
+  [[nodiscard]] virtual Result<std::unique_ptr<RopeTable>> make_rope(const RopeSpec& spec) = 0;
+  /// The host's view of device memory, for loading, tests and observers: no step needs them.
+  virtual void upload(std::span<const float> from, FloatSpan to) = 0;
+  virtual void download(FloatSpan from, std::span<float> to) = 0;
+
+  // ---- a step
+  /// Takes all of the plan; `cache` holds what its sequences remember. Positions and ids are in range and every row's
+  /// page is allocated: the engine guarantees it.
+  virtual void begin(const StepPlan& plan, Cache& cache) = 0;
+  /// Waits for the step. Errors: of reading embeddings (kModelChanged, kIo), of the device; nothing that was computed
+  /// counts then.
+  [[nodiscard]] virtual Result<StepResult> finish() = 0;
+
+  /// out (rows, columns) = the table's row for each token, or the plan's embedding.
+  virtual void embed_tokens(const Weight& table, FloatSpan out) = 0;
+  /// out += the table's row for each position.
+  virtual void add_positions(const Weight& table, FloatSpan out) = 0;
+  /// out += row `row` of the table.
+  virtual void add_row(const Weight& table, std::int64_t row, FloatSpan out) = 0;
+  /// The table's values for the step's positions; rope() reads them.
+  virtual void fill_rope(RopeTable& table) = 0;
+  /// Rotates the first values of each head of x (rows, heads * head_dim).
+  virtual void rope(FloatSpan x, int heads, const RopeTable& table) = 0;
+
+  /// x is (any, weight's size): heads of a row may be normalised by themselves. The square sum of a row that overflows
+  /// makes it not finite. Without a guard nothing is looked at.
+  virtual void rms_norm(FloatSpan x, FloatSpan weight, float eps, FloatSpan out, const Guard* guard) = 0;
+  virtual void layer_norm(FloatSpan x, FloatSpan weight, FloatSpan bias, float eps, FloatSpan out,
+                          const Guard* guard) = 0;
+  /// Rows with a value that is not finite or above `limit` become zeros, and are faults.
+  virtual void check(FloatSpan x, float limit, const Guard& guard) = 0;
+  /// The parts' weights have the same columns.
+  virtual void linear(std::span<const LinearPart> parts, FloatSpan x) = 0;
+  virtual void activate(const Activation& kind, FloatSpan gate, FloatSpan up, FloatSpan out, const Guard& guard) = 0;
+  /// out += scale * x.
+  virtual void add(FloatSpan x, float scale, FloatSpan out) = 0;
+  /// x *= scale.
+  virtual void scale(FloatSpan x, float scale) = 0;
+  /// x (rows, width) *= sigmoid(gate), gate (rows, width) or one value for each row (rows, 1).
+  virtual void gate(FloatSpan gate, FloatSpan x) = 0;
+  /// x = cap * tanh(x / cap).
+  virtual void soft_cap(FloatSpan x, float cap) = 0;
+  virtual void moe(const MoeCall& call) = 0;
+
+  /// key, value (rows, kv_heads * head_dim) go to their rows' positions of a layer of the cache.
+  virtual void write_cache(int layer, FloatSpan key, FloatSpan value) = 0;
+  virtual void attend(const AttentionCall& call) = 0;
+
+  /// out = the rows of x (all rows, width) that the plan wants.
+  virtual void select(FloatSpan x, RowSet rows, FloatSpan out) = 0;
+  /// What the host gets of a step: logits and states where the plan wants them, and tokens drawn from the logits.
+  virtual void give_states(FloatSpan states) = 0;
+  virtual void give_logits(FloatSpan logits) = 0;
+};
+
+}  // namespace llorch

@@ -1,0 +1,85 @@
+// The device layer, and memory that cannot be read by mistake (W-40..45, T-33, T-46).
+#include "device/open.h"
+
+#include "device/cpu/cpu_device.h"
+#include "device/decorator.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <type_traits>
+
+namespace llorch {
+namespace {
+
+// A device buffer where a host span or pointer is wanted does not compile.
+static_assert(!std::is_convertible_v<FloatSpan, std::span<const float>>);
+static_assert(!std::is_convertible_v<FloatBuffer, std::span<float>>);
+static_assert(!std::is_convertible_v<FloatSpan, const float*>);
+template<class T>
+concept Readable = requires(T t) {
+  t[0];
+}
+|| requires(T t) { *t; }
+|| requires(T t) { t.data(); }
+|| requires(T t) { t.begin(); };
+static_assert(!Readable<FloatSpan> && !Readable<FloatBuffer>);
+static_assert(Readable<std::span<float>>, "the concept sees what is readable");
+
+TEST(Device, cpu_opens_and_verifies_on_every_isa) {
+  for (const char* isa : {"", "reference", "scalar"}) {
+    auto device = init_cpu_device(isa);
+    ASSERT_TRUE(device) << device.error().message;
+    EXPECT_EQ(device->id, "cpu");
+    EXPECT_TRUE(verify_device(*device->device));
+  }
+}
+
+TEST(Device, what_is_not_there_is_a_typed_error) {
+  const auto wrong = init_cpu_device("mmx");
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(device_status(wrong.error().code), DeviceStatus::kDeviceNotFound);
+  EXPECT_NE(wrong.error().message.find("scalar"), std::string::npos) << "the message lists what there is";
+  for (const int index : {-1, 0, 7, 1 << 30})
+    EXPECT_EQ(init_cuda_device(index).error().code, ErrorCode::kDeviceNotFound);
+  EXPECT_EQ(init_accelerate_device().error().code, ErrorCode::kDeviceNotFound);
+}
+
+TEST(Device, memory_that_is_not_there_is_an_error_that_names_the_size) {
+  auto device = init_cpu_device();
+  ASSERT_TRUE(device);
+  const auto huge = device->device->allocate(std::int64_t{1} << 40, 1 << 10);
+  ASSERT_FALSE(huge);
+  EXPECT_EQ(device_status(huge.error().code), DeviceStatus::kOutOfMemory);
+  EXPECT_NE(huge.error().message.find("alloc"), std::string::npos);
+  EXPECT_TRUE(verify_device(*device->device)) << "the device works on after a failed allocation";
+}
+
+/// One that computes one element wrongly.
+class Broken final : public DeviceDecorator {
+ public:
+  using DeviceDecorator::DeviceDecorator;
+  void linear(std::span<const LinearPart> parts, FloatSpan x) override {
+    inner().linear(parts, x);
+    const FloatSpan out = parts[0].out.as(static_cast<std::int64_t>(parts[0].out.size()), 1);
+    inner().add(out.part(0, 1), 1, out.part(5, 1));
+  }
+};
+
+TEST(Device, verification_notices_one_wrong_element) {
+  Broken device(make_cpu_device("scalar", 1).value());
+  const Status s = verify_device(device);
+  ASSERT_FALSE(s);
+  EXPECT_EQ(device_status(s.error().code), DeviceStatus::kInferenceFailed);
+}
+
+TEST(Device, status_integers_have_their_texts) {
+  EXPECT_STREQ(llorch_device_error_message(0), "ok");
+  EXPECT_STREQ(llorch_device_error_message(3), "invalid device");
+  EXPECT_STREQ(llorch_device_error_message(7), "kernel launch failed");
+  for (const int unknown : {99, 8, -1, 1000})
+    EXPECT_STREQ(llorch_device_error_message(unknown), "unknown device error");
+}
+
+}  // namespace
+}  // namespace llorch

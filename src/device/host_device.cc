@@ -1,0 +1,184 @@
+#include "device/host_device.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+
+namespace llorch {
+namespace {
+constexpr std::int64_t kEmbedRows = 16;  // of one piece
+
+/// What one thread draws tokens with.
+SamplingScratch& sampling_scratch() {
+  thread_local SamplingScratch scratch;
+  return scratch;
+}
+
+}  // namespace
+
+void FirstError::add(Status status) {
+  if (status) return;
+  const std::lock_guard lock(mutex_);
+  if (!there_.exchange(true)) status_ = std::move(status);
+}
+
+Status FirstError::take() {
+  there_ = false;
+  return std::exchange(status_, Status{});
+}
+
+RawWeight::RawWeight(const TensorView& tensor, std::int64_t parts, Device::Read read, AlignedBuffer owned)
+    : Weight(static_cast<std::int64_t>(tensor.rows()) / parts, static_cast<std::int64_t>(tensor.columns()), parts,
+             static_cast<std::int64_t>(tensor.data.size())),
+      tensor_(tensor),
+      ops_(quant::row_ops(tensor.type)),
+      stride_(row_bytes(tensor.type, tensor.columns())),
+      read_(std::move(read)),
+      owned_(std::move(owned)) {
+  if (owned_.size() > 0) tensor_.data = {owned_.data(), tensor_.data.size()};
+}
+
+Status RawWeight::row(std::int64_t index, float* out) const {
+  const std::byte* from = bytes(index);
+  if (read_) {
+    thread_local std::vector<std::byte> row;
+    row.resize(stride_);
+    LLORCH_OK(read_({from, stride_}, row.data()));
+    from = row.data();
+  }
+  ops_.dequantize(from, tensor_.columns(), out);
+  return {};
+}
+
+Result<std::unique_ptr<Weight>> HostDevice::table(const TensorView& tensor, Read read) {
+  if (!quant::find_row_ops(tensor.type))
+    return bad_model("tensor '{}' has type {}, which is no weight type", tensor.name, info(tensor.type).name);
+  return std::make_unique<RawWeight>(tensor, 1, std::move(read));
+}
+
+Result<FloatBuffer> HostDevice::allocate(std::int64_t rows, std::int64_t width) {
+  LLORCH_TRY(AlignedBuffer bytes, AlignedBuffer::make(static_cast<std::size_t>(rows * width) * sizeof(float)));
+  auto memory = std::make_shared<AlignedBuffer>(std::move(bytes));
+  auto* data = reinterpret_cast<float*>(memory->data());
+  return FloatBuffer(DeviceKey(*this), std::move(memory), data, rows, width);
+}
+
+Result<std::unique_ptr<RopeTable>> HostDevice::make_rope(const RopeSpec& spec) { return std::make_unique<Rope>(spec); }
+
+void HostDevice::upload(std::span<const float> from, FloatSpan to) {
+  LLORCH_ASSERT(from.size() <= to.size(), "upload beyond the buffer");
+  if (!from.empty()) std::memcpy(at(to), from.data(), from.size_bytes());
+}
+
+void HostDevice::download(FloatSpan from, std::span<float> to) {
+  LLORCH_ASSERT(to.size() <= from.size(), "download beyond the buffer");
+  if (!to.empty()) std::memcpy(to.data(), at(from), to.size_bytes());
+}
+
+void HostDevice::begin(const StepPlan& plan, Cache& cache) {
+  cache_ = &cache;
+  rows_ = plan.rows;
+  sequences_.clear(), pages_.clear();
+  std::size_t end = 0;
+  for (const StepPlan::Sequence& s : plan.sequences) {
+    sequences_.push_back({pages_.size(), end += static_cast<std::size_t>(s.rows)});
+    pages_.insert(pages_.end(), s.pages.begin(), s.pages.end());
+  }
+  LLORCH_ASSERT(end == rows_.size(), "rows of no sequence");
+  logit_rows_ = plan.logit_rows, state_rows_ = plan.state_rows;
+  embeddings_ = plan.embeddings;
+  sampling_ = plan.sampling, logits_wanted_ = plan.logits_wanted;
+  faults_.assign(rows_.size(), {});
+  (void)error_.take();
+  result_ = {};
+}
+
+Result<StepResult> HostDevice::finish() {
+  LLORCH_OK(error_.take());
+  LLORCH_OK(intact());
+  result_.faults = faults_;
+  return std::move(result_);
+}
+
+void HostDevice::embed_tokens(const Weight& table, FloatSpan out) {
+  const auto& raw = static_cast<const RawWeight&>(table);
+  const std::int64_t count = out.rows(), width = out.width();
+  pool_.run((count + kEmbedRows - 1) / kEmbedRows, [&](std::int64_t piece) {
+    for (std::int64_t r = piece * kEmbedRows; r < std::min(count, (piece + 1) * kEmbedRows); ++r) {
+      const std::int32_t token = rows_[static_cast<std::size_t>(r)].token;
+      float* to = at(out) + r * width;
+      LLORCH_ASSERT(token < raw.rows(), "token id outside the vocabulary");
+      if (token >= 0)
+        error_.add(raw.row(token, to));
+      else
+        std::memcpy(to, embeddings_.data() + (-1 - std::int64_t{token}) * width,
+                    static_cast<std::size_t>(width) * sizeof(float));
+    }
+  });
+}
+
+void HostDevice::add_positions(const Weight& table, FloatSpan out) {
+  const auto& raw = static_cast<const RawWeight&>(table);
+  const std::int64_t width = out.width();
+  std::vector<float> row(static_cast<std::size_t>(width));
+  for (std::int64_t r = 0; r < out.rows(); ++r) {
+    error_.add(raw.row(rows_[static_cast<std::size_t>(r)].position, row.data()));
+    for (std::int64_t i = 0; i < width; ++i) at(out)[r * width + i] += row[static_cast<std::size_t>(i)];
+  }
+}
+
+void HostDevice::add_row(const Weight& table, std::int64_t index, FloatSpan out) {
+  const std::int64_t width = out.width();
+  std::vector<float> row(static_cast<std::size_t>(width));
+  error_.add(static_cast<const RawWeight&>(table).row(index, row.data()));
+  for (std::int64_t r = 0; r < out.rows(); ++r)
+    for (std::int64_t i = 0; i < width; ++i) at(out)[r * width + i] += row[static_cast<std::size_t>(i)];
+}
+
+void HostDevice::fill_rope(RopeTable& table) {
+  auto& rope = static_cast<Rope&>(table);
+  const std::size_t half = rope.spec().frequencies.size();
+  rope.cos.resize(rows_.size() * half), rope.sin.resize(rows_.size() * half);
+  pool_.run(static_cast<std::int64_t>(rows_.size()), [&](std::int64_t r) {
+    const auto row = static_cast<std::size_t>(r);
+    rope.spec().fill(rows_[row].position, std::span(rope.cos).subspan(row * half, half),
+                     std::span(rope.sin).subspan(row * half, half));
+  });
+}
+
+void HostDevice::select(FloatSpan x, RowSet wanted, FloatSpan out) {
+  const std::vector<std::int32_t>& indices = set(wanted);
+  const std::int64_t width = x.width();
+  for (std::size_t i = 0; i < indices.size(); ++i)
+    std::memcpy(at(out) + static_cast<std::int64_t>(i) * width, at(x) + indices[i] * width,
+                static_cast<std::size_t>(width) * sizeof(float));
+}
+
+void HostDevice::give_states(FloatSpan states) { result_.states = {at(states), states.size()}; }
+
+void HostDevice::give_logits(FloatSpan logits) {
+  if (logits_wanted_) result_.logits = {at(logits), logits.size()};
+  const auto width = static_cast<std::size_t>(logits.width());
+  result_.sampled.resize(sampling_.size(), std::unexpected(Error{}));
+  pool_.run(static_cast<std::int64_t>(sampling_.size()), [&](std::int64_t i) {
+    const auto row = static_cast<std::size_t>(i);
+    try {
+      result_.sampled[row] = sample_row({at(logits) + row * width, width}, sampling_[row], sampling_scratch());
+    } catch (const std::bad_alloc&) {
+      result_.sampled[row] = fail(ErrorCode::kInsufficientMemory, "memory ran out while the request was computed");
+    }
+  });
+}
+
+void HostDevice::blame(std::size_t row, const Guard& guard) {
+  if (!faults_[row].found) faults_[row] = {true, guard.place, guard.layer};
+}
+
+void HostDevice::spoil(const Guard& guard, std::int64_t row, float* values, std::int64_t width) {
+  std::fill(values, values + width, 0.0f);
+  const auto index = static_cast<std::size_t>(guard.first + row);
+  blame(guard.rows == RowSet::kAll ? index : static_cast<std::size_t>(set(guard.rows)[index]), guard);
+}
+
+}  // namespace llorch

@@ -1,0 +1,122 @@
+// What devices share whose memory is the host's own: buffers, the step's plan, rows of embeddings that are read from
+// the file as they are needed, faults, and drawing tokens.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/thread_pool.h"
+#include "device/device.h"
+#include "quant/table.h"
+
+namespace llorch {
+
+/// The first of the errors of some threads.
+class FirstError {
+ public:
+  [[nodiscard]] bool there() const { return there_.load(std::memory_order_relaxed); }
+  void add(Status status);
+  /// The error, or success; forgets it.
+  [[nodiscard]] Status take();
+
+ private:
+  std::mutex mutex_;
+  std::atomic<bool> there_{false};
+  Status status_;
+};
+
+class HostDevice : public Device {
+ public:
+  explicit HostDevice(int threads) : pool_(threads) {}
+  Result<std::unique_ptr<Weight>> table(const TensorView& tensor, Read read) override;
+  Result<FloatBuffer> allocate(std::int64_t rows, std::int64_t width) override;
+  Result<std::unique_ptr<RopeTable>> make_rope(const RopeSpec& spec) override;
+  void upload(std::span<const float> from, FloatSpan to) override;
+  void download(FloatSpan from, std::span<float> to) override;
+
+  void begin(const StepPlan& plan, Cache& cache) override;
+  Result<StepResult> finish() override;
+  void embed_tokens(const Weight& table, FloatSpan out) override;
+  void add_positions(const Weight& table, FloatSpan out) override;
+  void add_row(const Weight& table, std::int64_t row, FloatSpan out) override;
+  void fill_rope(RopeTable& table) override;
+  void select(FloatSpan x, RowSet rows, FloatSpan out) override;
+  void give_states(FloatSpan states) override;
+  void give_logits(FloatSpan logits) override;
+
+ protected:
+  template<class T>
+  [[nodiscard]] T* at(DeviceSpan<T> span) const {
+    return span.address(DeviceKey(*this));
+  }
+  struct Rope final : RopeTable {
+    using RopeTable::RopeTable;
+    std::vector<float> cos, sin;  // (rows of the step, rotated / 2)
+  };
+
+  /// The step's rows, and the pages of each row's sequence.
+  [[nodiscard]] const std::vector<StepPlan::Row>& rows() const { return rows_; }
+  [[nodiscard]] const std::int32_t* pages(std::size_t row) const {
+    return pages_.data() + sequences_[static_cast<std::size_t>(rows_[row].sequence)].pages;
+  }
+  /// One past the last row of this row's sequence.
+  [[nodiscard]] std::size_t sequence_end(std::size_t row) const {
+    return sequences_[static_cast<std::size_t>(rows_[row].sequence)].end;
+  }
+  [[nodiscard]] Cache& cache() const { return *cache_; }
+  [[nodiscard]] ThreadPool& pool() { return pool_; }
+
+  /// Makes row `row` of a matrix zeros and remembers the fault. From any thread, each row from one.
+  void spoil(const Guard& guard, std::int64_t row, float* values, std::int64_t width);
+  /// Remembers the fault of row `row` of the step.
+  void blame(std::size_t row, const Guard& guard);
+
+ private:
+  struct Sequence {
+    std::size_t pages;  // its first in pages_
+    std::size_t end;    // of its rows
+  };
+  [[nodiscard]] const std::vector<std::int32_t>& set(RowSet rows) const {
+    return rows == RowSet::kLogits ? logit_rows_ : state_rows_;
+  }
+
+  ThreadPool pool_;
+  // The step.
+  std::vector<StepPlan::Row> rows_;
+  std::vector<Sequence> sequences_;
+  std::vector<std::int32_t> pages_, logit_rows_, state_rows_;
+  std::vector<float> embeddings_;
+  std::vector<SamplingRow> sampling_;
+  bool logits_wanted_ = false;
+  Cache* cache_ = nullptr;
+  std::vector<RowFault> faults_;
+  FirstError error_;
+  StepResult result_;
+};
+
+/// A matrix that stays in its file's layout.
+class RawWeight final : public Weight {
+ public:
+  /// `owned`: the tensor's bytes, where they are not read one row at a time.
+  RawWeight(const TensorView& tensor, std::int64_t parts, Device::Read read, AlignedBuffer owned = {});
+
+  /// Rows count over all parts.
+  Status row(std::int64_t index, float* out) const;
+  [[nodiscard]] double dot(std::int64_t index, const float* x) const {
+    return ops_.dot(bytes(index), x, tensor_.columns());
+  }
+
+ private:
+  [[nodiscard]] const std::byte* bytes(std::int64_t index) const {
+    return tensor_.data.data() + static_cast<std::uint64_t>(index) * stride_;
+  }
+  TensorView tensor_;
+  const quant::RowOps& ops_;
+  std::uint64_t stride_;
+  Device::Read read_;
+  AlignedBuffer owned_;
+};
+
+}  // namespace llorch

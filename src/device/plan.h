@@ -1,0 +1,93 @@
+// One step of a model, described once: which rows are computed, where they stand, and what is wanted of them. A device
+// takes it at the step's begin, and its operations read it there; the host hears of the step again at its end.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "sample/sampler.h"
+
+namespace llorch {
+
+/// What one step computes. Filled by the engine; clear() keeps the memory for the next one.
+struct StepPlan {
+  /// A token, or an embedding that stands for one, at its place in a sequence.
+  struct Row {
+    std::int32_t token = 0;  // below 0: row -1 - token of `embeddings`
+    std::int32_t position = 0;
+    std::int32_t sequence = 0;  // index into `sequences`
+  };
+  /// Rows of one sequence lie together, positions ascending.
+  struct Sequence {
+    std::span<const std::int32_t> pages;  // numbers of its pages in the cache, by position / 64
+    std::int32_t rows = 0;                // of it in this step
+  };
+  std::vector<Row> rows;
+  std::vector<Sequence> sequences;
+  std::vector<float> embeddings;         // (any, dim) rows
+  std::vector<std::int32_t> logit_rows;  // whose logits are computed, ascending
+  std::vector<std::int32_t> state_rows;  // whose normalised last states the host wants, ascending
+  std::vector<SamplingRow> sampling;     // one for each of logit_rows, or none
+  bool logits_wanted = false;            // by the host
+
+  void clear() {
+    rows.clear(), sequences.clear(), embeddings.clear(), logit_rows.clear(), state_rows.clear(), sampling.clear();
+    logits_wanted = false;
+  }
+  void add_sequence(std::span<const std::int32_t> pages) { sequences.push_back({pages, 0}); }
+  /// A row of the sequence that was added last.
+  void add_row(std::int32_t token, std::int32_t position) {
+    rows.push_back({token, position, static_cast<std::int32_t>(sequences.size()) - 1});
+    ++sequences.back().rows;
+  }
+};
+
+/// Where values are looked at. Those that are not finite, or too large to compute with, become zeros there, so that
+/// nobody else ever sees them, and the row's fault is told at the step's end.
+enum class Place : std::uint8_t {
+  kAttentionInput,
+  kQueries,
+  kKeys,
+  kValues,
+  kAttentionOutput,
+  kMlpInput,
+  kInsideMlp,
+  kRouter,
+  kInsideExpert,
+  kLastNorm,
+};
+[[nodiscard]] const char* text(Place place);  // "queries are"
+
+/// Which rows of the step a matrix has.
+enum class RowSet : std::uint8_t { kAll, kLogits, kStates };
+
+struct Guard {
+  Place place = Place::kAttentionInput;
+  int layer = 0;  // the number of layers: after them
+  RowSet rows = RowSet::kAll;
+  std::int64_t first = 0;  // row of that set which is the matrix's first
+};
+
+/// Of one row: where it was first not finite.
+struct RowFault {
+  bool found = false;
+  Place place = Place::kAttentionInput;
+  int layer = 0;
+};
+
+/// What a step gives the host; valid until the device begins another.
+struct StepResult {
+  std::vector<Result<Sampled>> sampled;  // for each of the plan's sampling rows
+  std::span<const float> logits;         // (logit rows, vocabulary), where wanted
+  std::span<const float> states;         // (state rows, dim)
+  std::span<const RowFault> faults;      // for each row
+  int layers = 0;                        // of the model
+
+  /// Whether rows first.. were finite everywhere. What other rows computed does not depend on them. Errors:
+  /// kInferenceFailed with layer and place.
+  [[nodiscard]] Status finite_rows(std::size_t first, std::size_t count) const;
+};
+
+}  // namespace llorch

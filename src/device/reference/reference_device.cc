@@ -1,0 +1,299 @@
+#include "device/reference/reference_device.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "base/half.h"
+#include "base/limits.h"
+#include "device/host_device.h"
+
+namespace llorch {
+namespace {
+
+double square(double x) { return x * x; }
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+double gelu(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
+
+double activated(const Activation& a, double gate, double up) {
+  switch (a.kind) {
+    case Activation::Kind::kSiluMul: return gate * sigmoid(gate) * up;
+    case Activation::Kind::kGelu: return gelu(gate);
+    case Activation::Kind::kGeluMul: return gelu(gate) * up;
+    case Activation::Kind::kSwigluClamped: break;
+  }
+  if (!std::isfinite(gate) || !std::isfinite(up)) return NAN;  // the clamps would hide it
+  const double c = std::min<double>(gate, a.limit), u = std::clamp<double>(up, -a.limit, a.limit);
+  return c * sigmoid(static_cast<double>(a.alpha) * c) * (u + 1);
+}
+
+/// Positions of a head lie together, page by page.
+class ReferenceCache final : public Cache {
+ public:
+  ReferenceCache(CacheShape shape, std::vector<std::int64_t> first, AlignedBuffer memory)
+      : Cache(std::move(shape)), first_(std::move(first)), memory_(std::move(memory)) {}
+  /// head_dim floats of one position; which: 0 key, 1 value.
+  [[nodiscard]] float* at(int layer, int head, const std::int32_t* pages, std::int64_t position, int which) const {
+    const std::int64_t page = pages[position / limits::kKvPagePositions];
+    const std::int64_t slot =
+        (std::int64_t{head} * shape().pages + page) * limits::kKvPagePositions + position % limits::kKvPagePositions;
+    const auto index = static_cast<std::size_t>(layer);
+    return reinterpret_cast<float*>(memory_.data()) + first_[index] +
+           (slot * 2 + which) * shape().layers[index].head_dim;
+  }
+  [[nodiscard]] std::size_t bytes() const override { return memory_.size(); }
+
+ private:
+  std::vector<std::int64_t> first_;  // float of each layer
+  AlignedBuffer memory_;
+};
+
+class ReferenceDevice final : public HostDevice {
+ public:
+  using HostDevice::HostDevice;
+  std::string_view isa() const override { return "reference"; }
+  Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor, std::int64_t parts, const Read& read) override {
+    if (!quant::find_row_ops(tensor.type)) return table(tensor, {});  // which says what is wrong
+    AlignedBuffer bytes;
+    if (read) {
+      LLORCH_TRY(bytes, AlignedBuffer::make(tensor.data.size()));
+      constexpr std::size_t kReadMost = 32 << 20;  // between two times that loading may be cancelled
+      for (std::size_t i = 0; i < tensor.data.size(); i += kReadMost)
+        LLORCH_OK(read(tensor.data.subspan(i, std::min(kReadMost, tensor.data.size() - i)), bytes.data() + i));
+    }
+    LLORCH_OK(quant::check_finite(
+        tensor, read ? std::span<const std::byte>(bytes.data(), tensor.data.size()) : tensor.data, 0));
+    return std::make_unique<RawWeight>(tensor, parts, Read{}, std::move(bytes));
+  }
+  Result<std::unique_ptr<Cache>> make_cache(const CacheShape& s) override {
+    std::vector<std::int64_t> first;
+    std::int64_t floats = 0;
+    for (const CacheLayer& layer : s.layers) {
+      first.push_back(floats);
+      floats += std::int64_t{2} * layer.kv_heads * s.pages * limits::kKvPagePositions * layer.head_dim;
+    }
+    LLORCH_TRY(AlignedBuffer memory, AlignedBuffer::make(static_cast<std::size_t>(floats) * sizeof(float)));
+    return std::make_unique<ReferenceCache>(s, std::move(first), std::move(memory));
+  }
+
+  void rope(FloatSpan x, int heads, const RopeTable& table) override {
+    const auto& rope = static_cast<const Rope&>(table);
+    const int half = rope.spec().rotated / 2;
+    const bool adjacent = rope.spec().adjacent;
+    const std::int64_t head_dim = x.width() / heads;
+    for (std::int64_t r = 0; r < x.rows(); ++r)
+      for (int h = 0; h < heads; ++h)
+        for (int i = 0; i < half; ++i) {
+          float* head = at(x) + r * x.width() + h * head_dim;
+          float &first = head[adjacent ? 2 * i : i], &second = head[adjacent ? 2 * i + 1 : i + half];
+          const auto place = static_cast<std::size_t>(r * half + i);
+          const double c = rope.cos[place], s = rope.sin[place], a = first, b = second;
+          first = static_cast<float>(a * c - b * s);
+          second = static_cast<float>(a * s + b * c);
+        }
+  }
+  void rms_norm(FloatSpan x, FloatSpan weight, float eps, FloatSpan out, const Guard* guard) override {
+    const std::size_t n = weight.size();
+    for (std::size_t r = 0; r < x.size() / n; ++r) {
+      double squares = 0;
+      for (std::size_t i = 0; i < n; ++i) squares += square(at(x)[r * n + i]);
+      const double scale = 1 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(eps));
+      for (std::size_t i = 0; i < n; ++i)
+        at(out)[r * n + i] = static_cast<float>(at(x)[r * n + i] * scale * at(weight)[i]);
+    }
+    if (guard) check(out, kMost, *guard);
+  }
+  void layer_norm(FloatSpan x, FloatSpan weight, FloatSpan bias, float eps, FloatSpan out,
+                  const Guard* guard) override {
+    const std::size_t n = weight.size();
+    for (std::size_t r = 0; r < x.size() / n; ++r) {
+      double mean = 0, variance = 0;
+      for (std::size_t i = 0; i < n; ++i) mean += at(x)[r * n + i];
+      mean /= static_cast<double>(n);
+      for (std::size_t i = 0; i < n; ++i) variance += square(at(x)[r * n + i] - mean);
+      const double scale = 1 / std::sqrt(variance / static_cast<double>(n) + static_cast<double>(eps));
+      for (std::size_t i = 0; i < n; ++i)
+        at(out)[r * n + i] = static_cast<float>((at(x)[r * n + i] - mean) * scale * at(weight)[i] + at(bias)[i]);
+    }
+    if (guard) check(out, kMost, *guard);
+  }
+  void check(FloatSpan x, float limit, const Guard& guard) override {
+    for (std::int64_t r = 0; r < x.rows(); ++r) {
+      const std::span<float> row(at(x) + r * x.width(), static_cast<std::size_t>(x.width()));
+      if (!std::ranges::all_of(row, [&](float v) { return std::fabs(v) <= limit; }))
+        spoil(guard, r, row.data(), x.width());
+    }
+  }
+  void linear(std::span<const LinearPart> parts, FloatSpan x) override {
+    for (const LinearPart& part : parts) {
+      const auto& w = static_cast<const RawWeight&>(*part.weight);
+      pool().run(w.rows(), [&](std::int64_t n) {
+        const double bias = part.bias.empty() ? 0 : at(part.bias)[n];
+        for (std::int64_t r = 0; r < x.rows(); ++r)
+          at(part.out)[r * w.rows() + n] = static_cast<float>(w.dot(n, at(x) + r * w.columns()) + bias);
+      });
+    }
+  }
+  void activate(const Activation& kind, FloatSpan gate, FloatSpan up, FloatSpan out, const Guard& guard) override {
+    for (std::size_t i = 0; i < gate.size(); ++i)
+      at(out)[i] = static_cast<float>(activated(kind, at(gate)[i], kind.gated() ? at(up)[i] : 0));
+    check(out, kMost, guard);
+  }
+  void add(FloatSpan x, float scale, FloatSpan out) override {
+    for (std::size_t i = 0; i < x.size(); ++i)
+      at(out)[i] = static_cast<float>(at(out)[i] + static_cast<double>(scale) * at(x)[i]);
+  }
+  void scale(FloatSpan x, float scale) override {
+    for (std::size_t i = 0; i < x.size(); ++i) at(x)[i] *= scale;
+  }
+  void gate(FloatSpan gate, FloatSpan x) override {
+    for (std::int64_t r = 0; r < x.rows(); ++r)
+      for (std::int64_t i = 0; i < x.width(); ++i) {
+        float& value = at(x)[r * x.width() + i];
+        value = static_cast<float>(value * sigmoid(at(gate)[gate.width() == 1 ? r : r * x.width() + i]));
+      }
+  }
+  void soft_cap(FloatSpan x, float cap) override {
+    for (std::size_t i = 0; i < x.size(); ++i)
+      at(x)[i] = static_cast<float>(static_cast<double>(cap) * std::tanh(at(x)[i] / static_cast<double>(cap)));
+  }
+  void moe(const MoeCall& call) override {
+    pool().run(call.x.rows(), [&](std::int64_t r) { mix(call, r); });
+  }
+
+  void write_cache(int layer, FloatSpan key, FloatSpan value) override {
+    const auto& kv = static_cast<const ReferenceCache&>(cache());
+    const CacheLayer& of = kv.shape().layers[static_cast<std::size_t>(layer)];
+    // An F16 cache holds what is nearest, here too: what fast devices are compared with. (q8_0 stays exact.)
+    const bool halves = kv.shape().precision == KvPrecision::kF16;
+    const auto held = [&](float x) {
+      return halves ? half_to_float(float_to_half(std::clamp(x, -65504.0f, 65504.0f))) : x;
+    };
+    for (std::size_t r = 0; r < rows().size(); ++r)
+      for (int h = 0; h < of.kv_heads; ++h)
+        for (int d = 0; d < of.head_dim; ++d) {
+          const std::int64_t from = static_cast<std::int64_t>(r) * key.width() + h * of.head_dim + d;
+          kv.at(layer, h, pages(r), rows()[r].position, 0)[d] = held(at(key)[from]);
+          kv.at(layer, h, pages(r), rows()[r].position, 1)[d] = held(at(value)[from]);
+        }
+  }
+  void attend(const AttentionCall& call) override {
+    pool().run(static_cast<std::int64_t>(rows().size()), [&](std::int64_t r) {
+      for (int h = 0; h < call.heads; ++h) attend(call, static_cast<std::size_t>(r), h);
+    });
+  }
+
+ private:
+  static constexpr float kMost = std::numeric_limits<float>::max();
+
+  void attend(const AttentionCall& call, std::size_t r, int head) const {
+    const auto& kv = static_cast<const ReferenceCache&>(cache());
+    const CacheLayer& of = kv.shape().layers[static_cast<std::size_t>(call.layer)];
+    const int dim = of.head_dim, kv_head = head / (call.heads / of.kv_heads);
+    const std::int64_t from = static_cast<std::int64_t>(r) * call.query.width() + std::int64_t{head} * dim;
+    const float* query = at(call.query) + from;
+    const std::int64_t last = rows()[call.both_ways ? sequence_end(r) - 1 : r].position;
+    const std::int64_t oldest = call.window > 0 ? std::max<std::int64_t>(0, last + 1 - call.window) : 0;
+    const double sink = call.sinks.empty() ? -HUGE_VAL : at(call.sinks)[head];
+    std::vector<double> scores;
+    double top = sink;
+    for (std::int64_t p = oldest; p <= last; ++p) {
+      double dot = 0;
+      for (int d = 0; d < dim; ++d)
+        dot += static_cast<double>(query[d]) * kv.at(call.layer, kv_head, pages(r), p, 0)[d];
+      dot *= call.scale;
+      if (call.softcap > 0) dot = call.softcap * std::tanh(dot / call.softcap);
+      top = std::max(top, dot);
+      scores.push_back(dot);
+    }
+    double mass = call.sinks.empty() ? 0 : std::exp(sink - top);
+    for (double& s : scores) mass += s = std::exp(s - top);
+    for (int d = 0; d < dim; ++d) {
+      double sum = 0;
+      for (std::int64_t p = oldest; p <= last; ++p)
+        sum += scores[static_cast<std::size_t>(p - oldest)] * kv.at(call.layer, kv_head, pages(r), p, 1)[d];
+      at(call.out)[from + d] = static_cast<float>(sum / mass);
+    }
+  }
+
+  /// One row's experts, chosen from the best groups, most likely first; of equals the lower index.
+  static std::vector<std::pair<int, double>> choose(const Routing& routing, std::span<const float> logits,
+                                                    const float* bias) {
+    const bool sigmoids = routing.score == Routing::Score::kSigmoid;
+    std::vector<double> score, by;
+    for (std::size_t e = 0; e < logits.size(); ++e) {
+      score.push_back(sigmoids ? sigmoid(logits[e]) : logits[e]);
+      by.push_back(score.back() + (bias ? bias[e] : 0));
+    }
+    const auto best_of = [](const std::vector<double>& values, int count) {
+      std::vector<int> order(values.size());
+      std::iota(order.begin(), order.end(), 0);
+      std::ranges::stable_sort(order, [&](int a, int b) {
+        return values[static_cast<std::size_t>(a)] > values[static_cast<std::size_t>(b)];
+      });
+      order.resize(static_cast<std::size_t>(count));
+      return order;
+    };
+    const auto groups = static_cast<std::size_t>(routing.groups), size = logits.size() / groups;
+    if (groups > 1) {
+      std::vector<double> worth;
+      for (std::size_t g = 0; g < groups; ++g) {
+        const std::vector<double> members(by.begin() + static_cast<std::ptrdiff_t>(g * size),
+                                          by.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
+        worth.push_back(0);
+        for (const int best : best_of(members, size > 1 ? 2 : 1))
+          worth.back() += members[static_cast<std::size_t>(best)];
+      }
+      const std::vector<int> kept = best_of(worth, routing.groups_active);
+      for (std::size_t e = 0; e < by.size(); ++e)
+        if (std::ranges::find(kept, static_cast<int>(e / size)) == kept.end()) by[e] = -HUGE_VAL;
+    }
+    const double top = *std::ranges::max_element(score);
+    double all = 0, sum = 0;
+    for (const double s : score) all += std::exp(s - top);
+    std::vector<std::pair<int, double>> chosen;
+    for (const int e : best_of(by, routing.active)) {
+      const double s = score[static_cast<std::size_t>(e)];
+      chosen.emplace_back(e, sigmoids ? s : std::exp(s - top));
+      sum += chosen.back().second;
+    }
+    const bool of_chosen = routing.normalize || routing.score == Routing::Score::kSoftmaxOfChosen;
+    for (auto& [e, weight] : chosen)
+      weight = weight / (of_chosen ? sum : sigmoids ? 1 : all) * static_cast<double>(routing.scale);
+    return chosen;
+  }
+
+  void mix(const MoeCall& c, std::int64_t r) {
+    const auto part = [&](const Weight* w, FloatSpan bias, int expert, std::int64_t row, const float* x) {
+      const std::int64_t index = expert * w->rows() + row;
+      return static_cast<float>(static_cast<const RawWeight*>(w)->dot(index, x) + (bias.empty() ? 0 : at(bias)[index]));
+    };
+    const std::int64_t dim = c.x.width(), width = c.up->rows();
+    std::vector<float> inside(static_cast<std::size_t>(width));
+    std::vector<double> sum(static_cast<std::size_t>(dim));
+    const float* x = at(c.x) + r * dim;
+    const std::span<const float> logits(at(c.logits) + r * c.logits.width(),
+                                        static_cast<std::size_t>(c.logits.width()));
+    for (const auto& [expert, weight] : choose(c.routing, logits, at(c.choice_bias))) {
+      bool finite = true;
+      for (std::int64_t i = 0; i < width; ++i) {
+        const float up = part(c.up, c.up_bias, expert, i, x);
+        const float gate = c.activation.gated() ? part(c.gate, c.gate_bias, expert, i, x) : up;
+        inside[static_cast<std::size_t>(i)] = static_cast<float>(activated(c.activation, gate, up));
+        finite &= std::isfinite(inside[static_cast<std::size_t>(i)]);
+      }
+      if (!finite) spoil(c.guard, r, inside.data(), width);
+      for (std::int64_t i = 0; i < dim; ++i)
+        sum[static_cast<std::size_t>(i)] += weight * part(c.down, c.down_bias, expert, i, inside.data());
+    }
+    for (std::int64_t i = 0; i < dim; ++i)
+      at(c.out)[r * dim + i] = static_cast<float>(sum[static_cast<std::size_t>(i)]);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_reference_device(int threads) { return std::make_unique<ReferenceDevice>(threads); }
+
+}  // namespace llorch

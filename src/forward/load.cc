@@ -1,0 +1,103 @@
+// Loading a graph's tensors onto a device.
+#include <charconv>
+#include <set>
+
+#include "forward/model.h"
+#include "quant/table.h"
+
+namespace llorch {
+namespace {
+
+/// The rows of a matrix, or the values of a vector, that are meant.
+Result<TensorView> view_of(const TensorView& whole, const TensorUse& use) {
+  if (use.count == 0) return whole;
+  if (use.as != TensorUse::As::kVector) {
+    if (use.first + use.count > whole.rows()) return bad_model("tensor '{}' has too few rows", whole.name);
+    return whole.slice(use.first, use.count);
+  }
+  const std::uint64_t block = info(whole.type).block;
+  if (use.first + use.count > whole.values()) return bad_model("tensor '{}' has too few values", whole.name);
+  if (use.first % block != 0 || use.count % block != 0)
+    return bad_model("tensor '{}' of type {} cannot be cut at value {}", whole.name, info(whole.type).name, use.first);
+  TensorView part = whole;
+  part.n_dims = 1, part.dims = {use.count, 1, 1, 1};
+  part.data = whole.data.subspan(row_bytes(whole.type, use.first), row_bytes(whole.type, use.count));
+  return part;
+}
+
+/// Tells how far loading has come, each time that a tensor is asked for that was not before.
+class Progress {
+ public:
+  Progress(const ProgressSink& sink, std::size_t tensors, int layers)
+      : sink_(sink), tensors_(tensors), layers_(layers) {}
+  void at(const std::string& name) {
+    if (!used_.insert(name).second || !sink_) return;
+    if (name.starts_with("blk.")) std::from_chars(name.data() + 4, name.data() + name.size(), layer_);
+    sink_({used_.size(), tensors_, used_.size() == tensors_ ? layers_ : std::max(layer_, 0), layers_});
+  }
+
+ private:
+  const ProgressSink& sink_;
+  std::size_t tensors_;
+  int layers_, layer_ = -1;
+  std::set<std::string> used_;
+};
+
+}  // namespace
+
+Status Model::load_tensor(const TensorUse& use, std::size_t index, const Device::Read& read) {
+  const TensorView* whole = source_.find(use.tensor);
+  if (!whole) return bad_model("tensor '{}' is missing", use.tensor);
+  LLORCH_TRY(const TensorView view, view_of(*whole, use));
+  switch (use.as) {
+    case TensorUse::As::kVector: {
+      LLORCH_TRY(vectors_[index], device_.vector(view, read));
+      return {};
+    }
+    case TensorUse::As::kMatrix: {
+      LLORCH_TRY(weights_[index], device_.matrix(view, use.parts, read));
+      return {};
+    }
+    case TensorUse::As::kTable: break;
+  }
+  if (view.type == DType::kMXFP4) {  // its rows would be NaN (E-08); those of other types are looked at as they come
+    std::vector<std::byte> row(row_bytes(view.type, view.columns()));
+    for (std::uint64_t r = 0; r < view.rows(); ++r) {
+      LLORCH_OK(read(view.data.subspan(r * row.size(), row.size()), row.data()));
+      LLORCH_OK(quant::check_finite(view, row, r));
+    }
+  }
+  LLORCH_TRY(weights_[index],
+             device_.table(view, [source = &source_](auto part, std::byte* to) { return source->read(part, to); }));
+  if (graph_.embedding.index == static_cast<int>(index)) embedding_bytes_ = view.data;
+  return {};
+}
+
+Status Model::load_tensors(const Options& options) {
+  const Device::Read read = [source = &source_, cancelled = options.cancelled](std::span<const std::byte> part,
+                                                                               std::byte* to) -> Status {
+    if (cancelled && cancelled->load(std::memory_order_relaxed))
+      return fail(ErrorCode::kCancelled, "loading was cancelled");
+    return source->read(part, to);
+  };
+  weights_.resize(graph_.tensors.size()), vectors_.resize(graph_.tensors.size());
+  Progress progress(options.progress, source_.tensors().size(), static_cast<int>(graph_.blocks.size()));
+  for (std::size_t i = 0; i < graph_.tensors.size(); ++i) {
+    progress.at(graph_.tensors[i].tensor);
+    LLORCH_OK(load_tensor(graph_.tensors[i], i, read));
+  }
+  for (const RopeSpec& rope : graph_.ropes) {
+    LLORCH_TRY(ropes_.emplace_back(), device_.make_rope(rope));
+  }
+  return source_.unchanged({});
+}
+
+Result<std::unique_ptr<Model>> Model::load(Device& device, WeightSource& source, Graph graph, const Options& options) {
+  std::unique_ptr<Model> model(new Model(device, source, std::move(graph), 0));
+  model->rows_max_ = std::min(options.rows_max, model->graph_.context);
+  LLORCH_OK(model->load_tensors(options));
+  LLORCH_OK(model->allocate());
+  return model;
+}
+
+}  // namespace llorch

@@ -1,0 +1,274 @@
+#include "forward/model.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+namespace llorch {
+namespace {
+
+/// Rows whose values between an MLP's products are there at once. Fewer make the products slower.
+constexpr std::int64_t kMlpRows = 256;
+
+/// Larger queries and keys could make scores overflow, larger values a sum over all positions.
+constexpr float kQueryMost = 1e15f, kValueMost = 1e30f, kMost = std::numeric_limits<float>::max();
+
+/// The widest row of each kind of room.
+struct Widths {
+  std::int64_t query = 0, key = 0, inside = 0, experts = 0, active = 0, extra = 0;
+  bool parallel = false;
+
+  void take(const SoftmaxAttention& a) {
+    query = std::max<std::int64_t>(query, a.query_width()), key = std::max<std::int64_t>(key, a.key_width());
+    if (a.gate.weight.there()) extra = std::max(extra, a.gate.outputs);
+  }
+  void take(const Mlp& m) { inside = std::max(inside, m.up.outputs); }
+  void take(const Moe& m, std::int64_t dim) {
+    inside = std::max(inside, m.up.outputs), experts = std::max(experts, m.router.outputs);
+    active = std::max<std::int64_t>(active, m.routing.active);
+    if (m.shared) take(*m.shared), extra = std::max(extra, dim);
+  }
+  explicit Widths(const Graph& graph) {
+    for (const Block& block : graph.blocks) {
+      std::visit([this](const auto& mixer) { take(mixer); }, block.mixer);
+      if (const auto* mlp = std::get_if<Mlp>(&block.feed_forward))
+        take(*mlp);
+      else
+        take(std::get<Moe>(block.feed_forward), graph.dim);
+      parallel |= block.parallel;
+    }
+  }
+};
+
+}  // namespace
+
+Status Model::allocate() {
+  const Widths widths(graph_);
+  const auto get = [&](FloatBuffer& buffer, std::int64_t width) -> Status {
+    if (width > 0) {
+      LLORCH_TRY(buffer, device_.allocate(rows_max_, width));
+    }
+    return {};
+  };
+  for (FloatBuffer* b : {&stream_, &selected_}) LLORCH_OK(get(*b, graph_.dim));
+  for (FloatBuffer* b : {&normed_, &branch_}) LLORCH_OK(get(*b, std::max<std::int64_t>(graph_.dim, widths.query)));
+  LLORCH_OK(get(logits_, graph_.head.weight.there() ? graph_.vocab : 0));  // pages come when they are written
+  for (FloatBuffer* b : {&key_, &value_}) LLORCH_OK(get(*b, widths.key));
+  for (FloatBuffer* b : {&gate_, &up_}) LLORCH_OK(get(*b, widths.inside));
+  LLORCH_OK(get(extra_, widths.extra));
+  LLORCH_OK(get(beside_, widths.parallel ? graph_.dim : 0));
+  LLORCH_OK(get(router_, widths.experts));
+  LLORCH_OK(get(picked_, widths.experts > 0 ? graph_.dim : 0));
+  return get(expert_out_, widths.active * graph_.dim);
+}
+
+void Model::observe(const char* name, FloatSpan values) {
+  if (!observer_) return;
+  std::vector<float> host(values.size());
+  device_.download(values, host);
+  (*observer_)(prefix_ + name, host, values.rows(), values.width());
+}
+
+void Model::multiply(const Linear& linear, FloatSpan x, FloatSpan out) const {
+  const LinearPart parts[] = {part(linear, out)};
+  device_.linear(parts, x);
+}
+
+void Model::normalize(const Norm& norm, FloatSpan x, FloatSpan out, const Guard* guard) const {
+  if (norm.bias.there())
+    device_.layer_norm(x, vector(norm.weight), vector(norm.bias), norm.eps, out, guard);
+  else
+    device_.rms_norm(x, vector(norm.weight), norm.eps, out, guard);
+}
+
+void Model::embed() {
+  const FloatSpan stream = room(stream_, graph_.dim);
+  device_.embed_tokens(*weight(graph_.embedding), stream);
+  if (graph_.embedding_scale != 1) device_.scale(stream, graph_.embedding_scale);
+  if (graph_.positions.there()) device_.add_positions(*weight(graph_.positions), stream);
+  if (graph_.types.there()) device_.add_row(*weight(graph_.types), 0, stream);
+  if (graph_.embedding_norm) normalize(*graph_.embedding_norm, stream, stream, nullptr);
+  observe("embedding", stream);
+  for (const auto& rope : ropes_) device_.fill_rope(*rope);
+}
+
+void Model::mix(const SoftmaxAttention& a, FloatSpan x, FloatSpan out) {
+  const FloatSpan q = room(branch_, a.query_width()), heads = room(normed_, a.query_width());
+  const FloatSpan k = room(key_, a.key_width()), v = room(value_, a.key_width());
+  const FloatSpan gate = a.gate.weight.there() ? room(extra_, a.gate.outputs) : FloatSpan();
+  const bool own_cache = a.cache_of < 0;
+  std::array<LinearPart, 4> parts = {part(a.query, q)};
+  std::size_t count = 1;
+  if (own_cache) parts[count++] = part(a.key, k), parts[count++] = part(a.value, v);
+  if (!gate.empty()) parts[count++] = part(a.gate, gate);
+  device_.linear(std::span(parts).first(count), x);
+  observe("q", q);
+  if (own_cache) observe("k", k), observe("v", v);
+  if (a.query_norm) normalize(*a.query_norm, q, q, nullptr);  // looked at below
+  if (a.key_norm && own_cache) normalize(*a.key_norm, k, k, nullptr);
+  if (a.rope >= 0) {
+    const RopeTable& rope = *ropes_[static_cast<std::size_t>(a.rope)];
+    device_.rope(q, a.heads, rope);
+    if (own_cache) device_.rope(k, a.kv_heads, rope);
+  }
+  observe("q_rope", q);
+  if (own_cache) observe("k_rope", k);
+  // Scores lose what is not finite; and pages never hold it, because others will use them.
+  device_.check(q, kQueryMost, guard(Place::kQueries));
+  const int cache = cache_indices_[static_cast<std::size_t>(layer_)];
+  if (own_cache) {
+    device_.check(k, kQueryMost, guard(Place::kKeys));
+    device_.check(v, kValueMost, guard(Place::kValues));
+    device_.write_cache(cache, k, v);
+  }
+  device_.attend({q, heads, cache, a.heads, a.scale, a.window, a.softcap, vector(a.sinks), a.both_ways});
+  observe("attn", heads);
+  if (!gate.empty()) {
+    const std::int64_t each = gate.width() / a.heads;  // values of a head, or one for it
+    device_.gate(gate.as(rows_ * a.heads, each), heads.as(rows_ * a.heads, a.head_dim));
+  }
+  device_.check(heads, kMost, guard(Place::kAttentionOutput));
+  multiply(a.output, heads, out);
+}
+
+/// Some rows at a time: what lies between its products takes more room than all else.
+void Model::feed_forward(const Mlp& m, FloatSpan x, FloatSpan out) {
+  const std::int64_t slices = (rows_ + kMlpRows - 1) / kMlpRows, width = m.up.outputs;
+  for (std::int64_t i = 0; i < slices; ++i) {
+    const std::int64_t first = rows_ * i / slices, n = rows_ * (i + 1) / slices - first;
+    const FloatSpan gate = gate_.span().as(n, width), up = up_.span().as(n, width), in = x.part(first, n);
+    if (m.activation.gated()) {
+      const LinearPart parts[] = {part(m.gate, gate), part(m.up, up)};
+      device_.linear(parts, in);
+    } else {
+      multiply(m.up, in, gate);
+    }
+    device_.activate(m.activation, gate, up, gate, {Place::kInsideMlp, layer_, RowSet::kAll, first});
+    multiply(m.down, gate, out.part(first, n));
+  }
+}
+
+void Model::feed_forward(const Moe& m, FloatSpan x, FloatSpan out) {
+  const FloatSpan logits = room(router_, m.router.outputs);
+  multiply(m.router, x, logits);
+  observe("router", logits);
+  device_.check(logits, kMost, guard(Place::kRouter));
+  if (router_probe) {
+    std::vector<float> host(logits.size());
+    device_.download(logits, host);
+    router_probe(prefix_ + "router", host);
+    device_.upload(host, logits);
+  }
+  MoeCall call;
+  call.routing = m.routing, call.activation = m.activation;
+  call.logits = logits, call.choice_bias = vector(m.choice_bias);
+  call.gate = weight(m.gate.weight), call.up = weight(m.up.weight), call.down = weight(m.down.weight);
+  call.gate_bias = vector(m.gate.bias), call.up_bias = vector(m.up.bias), call.down_bias = vector(m.down.bias);
+  call.x = x, call.out = out, call.guard = guard(Place::kInsideExpert);
+  call.inside_gate = gate_.span().as(rows_, m.up.outputs), call.inside_up = up_.span().as(rows_, m.up.outputs);
+  call.picked = room(picked_, graph_.dim);
+  call.results = expert_out_.span().as(rows_ * m.routing.active, graph_.dim);
+  device_.moe(call);
+  if (!m.shared) return;
+  const FloatSpan shared = room(extra_, graph_.dim);
+  feed_forward(*m.shared, x, shared);
+  if (m.shared_gate.weight.there()) {
+    const FloatSpan gate = room(router_, 1);
+    multiply(m.shared_gate, x, gate);
+    device_.gate(gate, shared);
+  }
+  device_.add(shared, 1, out);
+}
+
+void Model::mix(const Block& block) {
+  const FloatSpan stream = room(stream_, graph_.dim), normed = room(normed_, graph_.dim);
+  if (block.mixer_norm) {
+    const Guard input = guard(Place::kAttentionInput);
+    normalize(*block.mixer_norm, stream, normed, &input);
+    observe("attn_norm", normed);
+  }
+  const FloatSpan x = block.mixer_norm ? normed : stream;
+  const FloatSpan out = room(branch_, graph_.dim);
+  std::visit([&](const auto& mixer) { mix(mixer, x, out); }, block.mixer);
+  if (block.mixer_post_norm) normalize(*block.mixer_post_norm, out, out, nullptr);
+  observe("attn_out", out);
+}
+
+void Model::feed_forward(const Block& block, FloatSpan out) {
+  const FloatSpan stream = room(stream_, graph_.dim), normed = room(normed_, graph_.dim);
+  const std::optional<Norm>& norm = block.mlp_norm || !block.parallel ? block.mlp_norm : block.mixer_norm;
+  if (norm) {
+    const Guard input = guard(Place::kMlpInput);
+    normalize(*norm, stream, normed, &input);
+    observe("mlp_norm", normed);
+  }
+  std::visit([&](const auto& part) { feed_forward(part, norm ? normed : stream, out); }, block.feed_forward);
+  if (block.mlp_post_norm) normalize(*block.mlp_post_norm, out, out, nullptr);
+  observe("mlp", out);
+}
+
+void Model::compute(const Block& block) {
+  const FloatSpan stream = room(stream_, graph_.dim), branch = room(branch_, graph_.dim);
+  const FloatSpan beside = block.parallel ? room(beside_, graph_.dim) : branch;
+  if (block.parallel) feed_forward(block, beside);
+  mix(block);
+  device_.add(branch, block.mixer_scale, stream);
+  observe("attn_residual", stream);
+  if (!block.parallel) feed_forward(block, beside);
+  device_.add(beside, block.mlp_scale, stream);
+  observe("output", stream);
+}
+
+/// The states of some rows behind the last norm.
+void Model::finish(RowSet rows, std::int64_t count, FloatSpan normed) {
+  const FloatSpan selected = selected_.span().as(count, graph_.dim);
+  device_.select(room(stream_, graph_.dim), rows, graph_.final_norm ? selected : normed);
+  const Guard last{Place::kLastNorm, layer_, rows, 0};
+  if (graph_.final_norm)
+    normalize(*graph_.final_norm, selected, normed, &last);
+  else
+    device_.check(normed, kMost, last);
+}
+
+void Model::walk(std::int64_t rows, std::int64_t logit_rows, std::int64_t state_rows) {
+  rows_ = rows, layer_ = 0;
+  prefix_.clear();
+  embed();
+  for (const Block& block : graph_.blocks) {
+    if (observer_) prefix_ = fmt::format("layer_{:02}.", layer_);
+    compute(block);
+    ++layer_;
+  }
+  prefix_.clear();
+  if (state_rows > 0) {
+    const FloatSpan states = branch_.span().as(state_rows, graph_.dim);
+    finish(RowSet::kStates, state_rows, states);
+    device_.give_states(states);
+  }
+  if (logit_rows > 0) {
+    const FloatSpan normed = normed_.span().as(logit_rows, graph_.dim);
+    finish(RowSet::kLogits, logit_rows, normed);
+    observe("final_norm", normed);
+    const FloatSpan logits = logits_.span().as(logit_rows, graph_.vocab);
+    multiply(graph_.head, normed, logits);
+    if (graph_.logit_scale != 1) device_.scale(logits, graph_.logit_scale);
+    if (graph_.logit_cap > 0) device_.soft_cap(logits, graph_.logit_cap);
+    observe("logits", logits);
+    device_.give_logits(logits);
+  }
+}
+
+Result<StepResult> Model::forward(const StepPlan& plan, Cache& cache, const Observer* observer) {
+  LLORCH_ASSERT(!plan.rows.empty() && plan.rows.size() <= static_cast<std::size_t>(rows_max_),
+                "rows of a step outside 1..rows_max");
+  observer_ = observer;
+  device_.begin(plan, cache);
+  walk(static_cast<std::int64_t>(plan.rows.size()), static_cast<std::int64_t>(plan.logit_rows.size()),
+       static_cast<std::int64_t>(plan.state_rows.size()));
+  LLORCH_TRY(StepResult result, device_.finish());
+  LLORCH_OK(source_.unchanged(embedding_bytes_));
+  result.layers = static_cast<int>(graph_.blocks.size());
+  return result;
+}
+
+}  // namespace llorch

@@ -1,0 +1,60 @@
+// A model as data: blocks of parts, and the tensors that they are made from. A family (arch/) puts it together; a
+// device and the walk (forward/) compute it; whoever wants to know what it needs reads it.
+//
+//   block = norm?, mixer, norm?, scale, added;  then  norm?, feed-forward, norm?, scale, added
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "model/mixer/softmax_attention.h"
+#include "model/parts.h"
+#include "model/rope.h"
+#include "model/state.h"
+
+namespace llorch {
+
+using Mixer = std::variant<SoftmaxAttention>;
+using FeedForward = std::variant<Mlp, Moe>;
+
+struct Block {
+  std::optional<Norm> mixer_norm, mixer_post_norm;
+  Mixer mixer;
+  std::optional<Norm> mlp_norm, mlp_post_norm;
+  FeedForward feed_forward;
+  float mixer_scale = 1, mlp_scale = 1;  // of what is added to the stream
+  bool parallel = false;  // the feed-forward sees the stream as the mixer did; without a norm of its own,
+                          // the mixer's
+};
+
+/// Some of a tensor, as the model uses it.
+struct TensorUse {
+  enum class As { kTable, kMatrix, kVector };
+  As as = As::kMatrix;
+  std::string tensor;
+  std::uint64_t first = 0, count = 0;  // rows, of a vector values; count 0: all
+  int parts = 1;                       // of a matrix: as many matrices, one behind the other
+};
+
+struct Graph {
+  int dim = 0, vocab = 0;
+  int context = 0;                       // positions that can be computed
+  bool whole_prompts = false;            // a prompt must be computed in one step (encoders)
+  TensorId embedding, positions, types;  // types: its first row is added to every token
+  float embedding_scale = 1;
+  std::optional<Norm> embedding_norm;
+  std::vector<RopeSpec> ropes;
+  std::vector<Block> blocks;
+  std::optional<Norm> final_norm;
+  Linear head;  // absent: no logits (encoders)
+  float logit_scale = 1, logit_cap = 0;
+
+  std::vector<TensorUse> tensors;  // in the order in which they are loaded
+
+  /// What the mixers remember of a sequence, and which entry each block uses.
+  [[nodiscard]] std::vector<CacheLayer> cache_layers() const;
+  [[nodiscard]] std::vector<int> cache_indices() const;
+};
+
+}  // namespace llorch
