@@ -17,6 +17,13 @@ void add_linear(std::vector<TensorSpec>& list, const std::string& name, const st
   }
 }
 
+void add_experts(std::vector<TensorSpec>& list, const std::string& name, const std::string& hf, int in, int out,
+                 int experts) {
+  std::vector<std::uint64_t> shape = dims(in, out);
+  shape.push_back(static_cast<std::uint64_t>(experts));
+  list.push_back({name + ".weight", shape, hf + ".weight", SynthKind::kMatrix, true, HfLayout::kEach});
+}
+
 void add_gain(std::vector<TensorSpec>& list, const std::string& name, const std::string& hf, int n) {
   list.push_back({name + ".weight", dims(n), hf + ".weight", SynthKind::kGain});
 }
@@ -88,6 +95,16 @@ Result<Mlp> assemble_gated_mlp(Builder& in, int l) {
   LLORCH_TRY(mlp.up, in.linear(block(l, "ffn_up")));
   LLORCH_TRY(mlp.down, in.linear(block(l, "ffn_down")));
   return mlp;
+}
+
+Result<Moe> assemble_experts(const Hyper& h, Builder& in, int l, const Routing& routing) {
+  Moe moe;
+  moe.routing = routing;
+  LLORCH_TRY(moe.router, in.linear(block(l, "ffn_gate_inp")));
+  LLORCH_TRY(moe.gate, in.experts(block(l, "ffn_gate_exps"), h.experts));
+  LLORCH_TRY(moe.up, in.experts(block(l, "ffn_up_exps"), h.experts));
+  LLORCH_TRY(moe.down, in.experts(block(l, "ffn_down_exps"), h.experts));
+  return moe;
 }
 
 Result<Block> assemble_block(const Hyper& h, Builder& in, int l) {

@@ -16,6 +16,9 @@ namespace llorch::arch {
 /// Adds "<name>.weight" [in, out] and, with_bias, "<name>.bias" [out].
 void add_linear(std::vector<TensorSpec>& list, const std::string& name, const std::string& hf, int in, int out,
                 bool with_bias, HfLayout layout = HfLayout::kSame, int heads = 0);
+/// Adds "<name>.weight" [in, out, experts]; Hugging Face has a tensor for each, whose number stands for {} in `hf`.
+void add_experts(std::vector<TensorSpec>& list, const std::string& name, const std::string& hf, int in, int out,
+                 int experts);
 void add_gain(std::vector<TensorSpec>& list, const std::string& name, const std::string& hf, int n);
 
 /// token_embd, output_norm and output (optional) under the names of the Llama lineage.
@@ -32,6 +35,8 @@ void add_gated_mlp(std::vector<TensorSpec>& list, const Hyper& h, int layer);
 /// q, k, v as row ranges of one tensor "<stem>".
 [[nodiscard]] Result<SoftmaxAttention> assemble_fused_attention(const Hyper& h, Builder& in, int layer);
 [[nodiscard]] Result<Mlp> assemble_gated_mlp(Builder& in, int layer);
+/// Router and gated experts of one layer.
+[[nodiscard]] Result<Moe> assemble_experts(const Hyper& h, Builder& in, int layer, const Routing& routing);
 
 [[nodiscard]] inline SoftmaxAttention& attention(Block& block) { return std::get<SoftmaxAttention>(block.mixer); }
 

@@ -63,17 +63,6 @@ std::vector<TensorSpec> tensors(const Hyper& h) {
   return list;
 }
 
-Result<Moe> assemble_moe(const Hyper& h, Builder& in, int l) {
-  Moe moe;
-  LLORCH_TRY(moe.router, in.linear(block(l, "ffn_gate_inp")));
-  moe.routing.active = h.experts_active;
-  moe.activation = {Activation::Kind::kSwigluClamped, kLimit, kAlpha};
-  LLORCH_TRY(moe.gate, in.experts(block(l, "ffn_gate_exps"), h.experts));
-  LLORCH_TRY(moe.up, in.experts(block(l, "ffn_up_exps"), h.experts));
-  LLORCH_TRY(moe.down, in.experts(block(l, "ffn_down_exps"), h.experts));
-  return moe;
-}
-
 Result<Graph> assemble(const Hyper& h, Builder& in) {
   Graph graph;
   LLORCH_OK(assemble_ends(h, in, graph));
@@ -85,7 +74,11 @@ Result<Graph> assemble(const Hyper& h, Builder& in) {
     LLORCH_TRY(attention(b).sinks, in.vector(block(l, "attn_sinks.weight")));
     attention(b).window = l % 2 == 0 ? h.window : 0;
     LLORCH_TRY(b.mlp_norm, in.norm(block(l, "post_attention_norm"), h.eps));
-    LLORCH_TRY(b.feed_forward, assemble_moe(h, in, l));
+    Routing routing;
+    routing.active = h.experts_active;
+    LLORCH_TRY(Moe moe, assemble_experts(h, in, l, routing));
+    moe.activation = {Activation::Kind::kSwigluClamped, kLimit, kAlpha};
+    b.feed_forward = std::move(moe);
     graph.blocks.push_back(std::move(b));
   }
   return graph;

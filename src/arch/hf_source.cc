@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "arch/architecture.h"
+#include "arch/stacked_tensors.h"
 #include "format/gguf.h"
 #include "format/safetensors.h"
 
@@ -51,7 +52,10 @@ class HfSource final : public WeightSource {
     return {};
   }
 
-  Status read(std::span<const std::byte> part, std::byte* to) const override { return directory_.read(part, to); }
+  Status read(std::span<const std::byte> part, std::byte* to) const override {
+    const auto stored = [this](std::span<const std::byte> from, std::byte* at) { return directory_.read(from, at); };
+    return stacks_.holds(part) ? stacks_.read(part, to, stored) : directory_.read(part, to);
+  }
   Status unchanged(std::span<const std::byte> part) override { return directory_.unchanged(part); }
 
  private:
@@ -62,7 +66,36 @@ class HfSource final : public WeightSource {
     return nullptr;
   }
 
+  /// One tensor over those that the experts have each.
+  Status take_each(const TensorSpec& spec) {
+    TensorView out;
+    std::vector<std::span<const std::byte>> pieces;
+    for (std::uint64_t e = 0; e < spec.dims.back(); ++e) {
+      const std::string name = fmt::format(fmt::runtime(spec.hf), e);
+      const TensorView* t = find_hf_tensor(name);
+      if (!t) return bad_model("tensor '{}' is missing", name);
+      used_.insert(t);
+      TensorSpec one = spec;
+      one.dims.pop_back();
+      if (t->values() != spec.dims[0] * spec.dims[1])
+        return bad_model("tensor '{}' has {} values, expected {}", name, t->values(), spec.dims[0] * spec.dims[1]);
+      LLORCH_OK(check_shape(one, *t));
+      if (info(t->type).block != 1 || !is_weight_type(t->type) || (e > 0 && t->type != out.type))
+        return bad_model("tensor '{}' has type {}, which is no weight type or not its neighbours'", t->name,
+                         info(t->type).name);
+      out.type = t->type;
+      pieces.push_back(t->data);
+    }
+    out.name = spec.name;
+    out.n_dims = static_cast<int>(spec.dims.size());
+    std::ranges::copy(spec.dims, out.dims.begin());
+    LLORCH_TRY(out.data, stacks_.add(std::move(pieces)));
+    tensors_.push_back(std::move(out));
+    return {};
+  }
+
   Status take(const TensorSpec& spec) {
+    if (spec.layout == HfLayout::kEach) return take_each(spec);
     const TensorView* t = spec.hf.empty() ? nullptr : find_hf_tensor(spec.hf);
     if (!t) return spec.required ? Status(bad_model("tensor '{}' is missing", spec.hf)) : Status();
     used_.insert(t);
@@ -131,7 +164,8 @@ class HfSource final : public WeightSource {
         const std::uint64_t odd = spec.layout == HfLayout::kUpBias;
         return rearrange(t, size, n, [=](std::uint64_t i) { return 2 * i + odd; });
       }
-      case HfLayout::kSame: break;
+      case HfLayout::kSame:
+      case HfLayout::kEach: break;
     }
     return {};
   }
@@ -184,6 +218,7 @@ class HfSource final : public WeightSource {
   std::unordered_map<std::string, const TensorView*> by_name_;
   std::set<const TensorView*> used_;
   std::list<std::vector<std::byte>> owned_;
+  StackedTensors stacks_;
 };
 
 }  // namespace

@@ -40,6 +40,13 @@ void qwen(Metadata& m, const std::string& p, const Sizes& s) {
   describe(m, p, s, true, 1e-6);
   m.set(p + "rope.freq_base", MetaValue::f32(1e6f));
 }
+void qwen3moe(Metadata& m, const Sizes& s, std::uint32_t experts, std::uint32_t active) {
+  const std::string p = "qwen3moe.";
+  qwen(m, p, s);
+  m.set(p + "expert_count", MetaValue::u32(experts));
+  m.set(p + "expert_used_count", MetaValue::u32(active));
+  m.set(p + "expert_feed_forward_length", MetaValue::u32(s.ffn));
+}
 void phi3(Metadata& m, const Sizes& s, std::uint32_t original, std::uint32_t window) {
   describe(m, "phi3.", s, true, 1e-5);
   m.set("phi3.rope.freq_base", MetaValue::f32(10000));
@@ -165,6 +172,11 @@ const std::vector<Shape>& shapes() {
       {"tiny-qwen3", "qwen3",
        [](Metadata& m) {
          qwen(m, "qwen3.", {256, 256, 2, 512, 4, 2, 128});
+       },
+       320},
+      {"tiny-qwen3moe", "qwen3moe",
+       [](Metadata& m) {
+         qwen3moe(m, {256, 256, 2, 256, 4, 2, 64}, 6, 2);
        },
        320},
       {"tiny-phi3", "phi3",

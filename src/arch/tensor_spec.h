@@ -17,6 +17,7 @@ enum class HfLayout {
   kGateBias,     // even values of [expert][2 ffn]
   kUpBias,
   kTransposedEach,  // [expert][in][out] -> [expert][out][in]
+  kEach,            // a tensor for each expert; its number stands for {} in the name
 };
 
 /// What random weights of this tensor look like when a model is synthesised.

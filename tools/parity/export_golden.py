@@ -134,6 +134,25 @@ def build_qwen3(w, context):
     return llama_like("qwen3", w, config, extra=norms)
 
 
+def build_qwen3moe(w, context):
+    config = transformers.Qwen3MoeConfig(**base_config(dict(intermediate_size=256, moe_intermediate_size=256, num_key_value_heads=2, head_dim=64, num_experts=6,
+                                                            num_experts_per_tok=2, norm_topk_prob=True, max_position_embeddings=256,
+                                                            rms_norm_eps=eps32(1e-6), tie_word_embeddings=False)), **rope(1e6))
+    config._experts_implementation = "eager"
+    module = modeling("qwen3_moe")
+    model = module.Qwen3MoeForCausalLM(config)
+    sd = {"model.embed_tokens.weight": w("token_embd.weight"), "model.norm.weight": w("output_norm.weight"), "lm_head.weight": w("output.weight")}
+    for l in range(2):
+        hf, b = f"model.layers.{l}.", f"blk.{l}."
+        for ours, theirs in (("attn_q", "self_attn.q_proj"), ("attn_k", "self_attn.k_proj"), ("attn_v", "self_attn.v_proj"), ("attn_output", "self_attn.o_proj"),
+                             ("attn_q_norm", "self_attn.q_norm"), ("attn_k_norm", "self_attn.k_norm"), ("attn_norm", "input_layernorm"),
+                             ("ffn_norm", "post_attention_layernorm"), ("ffn_gate_inp", "mlp.gate")):
+            sd[hf + theirs + ".weight"] = w(b + ours + ".weight")
+        sd[hf + "mlp.experts.gate_up_proj"] = torch.cat((w(b + "ffn_gate_exps.weight"), w(b + "ffn_up_exps.weight")), 1)
+        sd[hf + "mlp.experts.down_proj"] = w(b + "ffn_down_exps.weight")
+    return module, model, sd
+
+
 def build_phi3(w, context):
     module = modeling("phi3")
     config = transformers.Phi3Config(**base_config(dict(intermediate_size=512, num_key_value_heads=4, max_position_embeddings=128,
@@ -193,7 +212,7 @@ def build_gpt_oss(w, context):
     return module, model, sd
 
 
-BUILDERS = {"llama": build_llama, "qwen2": build_qwen2, "qwen3": build_qwen3, "phi3": build_phi3, "gpt2": build_gpt2, "gpt-oss": build_gpt_oss}
+BUILDERS = {"llama": build_llama, "qwen2": build_qwen2, "qwen3": build_qwen3, "qwen3moe": build_qwen3moe, "phi3": build_phi3, "gpt2": build_gpt2, "gpt-oss": build_gpt_oss}
 
 
 def first(x):

@@ -1,0 +1,455 @@
+// One small model for each kind of part, with random weights, held to formulas written here in double: norms before and
+// after (Zhang and Sennrich 2019; Ba et al. 2016), grouped attention with its extras (Vaswani et al. 2017; Ainslie et
+// al. 2023), rotary embedding (Su et al. 2021), gated feed-forwards (Shazeer 2020), mixtures (Shazeer et al. 2017;
+// DeepSeek-AI 2024 for groups and biased choice), parallel blocks (Wang and Komatsuzaki 2021).
+#include "forward/model.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <list>
+#include <map>
+#include <numeric>
+
+#include "base/random.h"
+#include "device/cpu/cpu_device.h"
+#include "kernel/kernels.h"
+
+namespace llorch {
+namespace {
+
+using Row = std::vector<double>;
+using Rows = std::vector<Row>;
+constexpr int kDim = 48, kVocab = 40, kHeads = 4, kHeadDim = 16, kInside = 64, kExperts = 8, kTokens = 70;
+
+/// Random tensors, by name; and the graph that uses them.
+class Parts : public WeightSource {
+ public:
+  TensorId matrix(int rows, int columns, double size = 0) {
+    return add(TensorUse::As::kMatrix, rows, columns, 0, size > 0 ? size : 1 / std::sqrt(columns));
+  }
+  TensorId table(int rows, int columns) { return add(TensorUse::As::kTable, rows, columns, 0, 1); }
+  TensorId vector(int n, double centre, double size) { return add(TensorUse::As::kVector, 1, n, centre, size); }
+  Linear linear(int in, int out, bool bias = false) {
+    return {matrix(out, in), bias ? vector(out, 0, 0.3) : TensorId(), out};
+  }
+  Linear experts(int in, int out, bool bias = false) {
+    Linear l{matrix(kExperts * out, in), {}, out};
+    graph.tensors[static_cast<std::size_t>(l.weight.index)].parts = kExperts;
+    if (bias) l.bias = add(TensorUse::As::kVector, kExperts, out, 0, 0.3);
+    return l;
+  }
+  Norm rms(int n = kDim) { return {vector(n, 1, 0.3), {}, 1e-5f}; }
+  Norm layer(int n = kDim) { return {vector(n, 1, 0.3), vector(n, 0, 0.3), 1e-5f}; }
+
+  SoftmaxAttention attention(int kv_heads = 2) {
+    SoftmaxAttention a;
+    a.heads = kHeads, a.kv_heads = kv_heads, a.head_dim = kHeadDim;
+    a.scale = static_cast<float>(1 / std::sqrt(kHeadDim));
+    a.query = linear(kDim, kHeads * kHeadDim), a.key = linear(kDim, kv_heads * kHeadDim);
+    a.value = linear(kDim, kv_heads * kHeadDim), a.output = linear(kHeads * kHeadDim, kDim);
+    return a;
+  }
+  Mlp mlp(Activation::Kind kind = Activation::Kind::kSiluMul) {
+    Mlp m;
+    m.activation.kind = kind;
+    if (m.activation.gated()) m.gate = linear(kDim, kInside);
+    m.up = linear(kDim, kInside), m.down = linear(kInside, kDim);
+    return m;
+  }
+  Moe moe(Routing routing) {
+    Moe m;
+    m.router = {matrix(kExperts, kDim), {}, kExperts};
+    m.routing = routing;
+    m.gate = experts(kDim, kInside), m.up = experts(kDim, kInside), m.down = experts(kInside, kDim);
+    return m;
+  }
+  Block block() {
+    Block b;
+    b.mixer_norm = rms(), b.mixer = attention(), b.mlp_norm = rms(), b.feed_forward = mlp();
+    return b;
+  }
+  void ends() {
+    graph.dim = kDim, graph.vocab = kVocab, graph.context = 256;
+    graph.embedding = table(kVocab, kDim);
+    graph.final_norm = rms();
+    graph.head = linear(kDim, kVocab);
+  }
+  [[nodiscard]] const std::vector<float>& values(TensorId id) const {
+    return values_.at(graph.tensors[static_cast<std::size_t>(id.index)].tensor);
+  }
+  Graph graph;
+
+ private:
+  TensorId add(TensorUse::As as, int rows, int columns, double centre, double size) {
+    const auto number = graph.tensors.size();
+    const std::string name = fmt::format("t{}", number);
+    std::vector<float>& v = values_[name];
+    for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(rows * columns); ++i)
+      v.push_back(static_cast<float>(centre + size * 1.7 * (2 * uniform(11, number, i) - 1)));
+    TensorView t;
+    t.name = name, t.n_dims = 2;
+    t.dims = {static_cast<std::uint64_t>(columns), static_cast<std::uint64_t>(rows), 1, 1};
+    t.data = std::as_bytes(std::span(v));
+    tensors_.push_back(t);
+    graph.tensors.push_back({as, name, 0, 0, 1});
+    return {static_cast<int>(number)};
+  }
+  std::map<std::string, std::vector<float>> values_;
+};
+
+/// The same graph in double, token by token over whole sequences, nothing cached.
+class Truth {
+ public:
+  explicit Truth(const Parts& parts) : p_(parts), g_(parts.graph) {}
+
+  Rows logits(const std::vector<int>& tokens) {
+    Rows x;
+    const auto& table = p_.values(g_.embedding);
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      x.emplace_back(table.begin() + tokens[i] * kDim, table.begin() + (tokens[i] + 1) * kDim);
+      for (int d = 0; d < kDim; ++d) {
+        double& v = x.back()[at(d)];
+        v *= static_cast<double>(g_.embedding_scale);
+        if (g_.positions.there()) v += p_.values(g_.positions)[i * kDim + at(d)];
+        if (g_.types.there()) v += p_.values(g_.types)[at(d)];
+      }
+      if (g_.embedding_norm) x.back() = norm(*g_.embedding_norm, x.back());
+    }
+    for (const Block& b : g_.blocks) {
+      const Rows before = x;
+      add(x, b.mixer_scale, post(b.mixer_post_norm, attend(std::get<SoftmaxAttention>(b.mixer), pre(b.mixer_norm, x))));
+      const Rows in = b.parallel ? pre(b.mlp_norm ? b.mlp_norm : b.mixer_norm, before) : pre(b.mlp_norm, x);
+      add(x, b.mlp_scale, post(b.mlp_post_norm, feed(b.feed_forward, in)));
+    }
+    Rows out;
+    for (Row& row : x) {
+      out.push_back(linear(g_.head, norm(*g_.final_norm, row)));
+      for (double& v : out.back()) {
+        v *= static_cast<double>(g_.logit_scale);
+        if (const double cap = g_.logit_cap; cap > 0) v = cap * std::tanh(v / cap);
+      }
+    }
+    return out;
+  }
+
+ private:
+  static std::size_t at(int i) { return static_cast<std::size_t>(i); }
+  static double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+  static void add(Rows& x, double scale, const Rows& what) {
+    for (std::size_t r = 0; r < x.size(); ++r)
+      for (std::size_t d = 0; d < x[r].size(); ++d) x[r][d] += scale * what[r][d];
+  }
+  Rows pre(const std::optional<Norm>& n, Rows x) const { return post(n, std::move(x)); }
+  Rows post(const std::optional<Norm>& n, Rows x) const {
+    for (Row& row : x)
+      if (n) row = norm(*n, row);
+    return x;
+  }
+  [[nodiscard]] Row norm(const Norm& n, std::span<const double> x) const {
+    const auto& weight = p_.values(n.weight);
+    double mean = 0, squares = 0;
+    if (n.bias.there()) mean = std::accumulate(x.begin(), x.end(), 0.0) / static_cast<double>(x.size());
+    for (const double v : x) squares += (v - mean) * (v - mean);
+    const double size = std::sqrt(squares / static_cast<double>(x.size()) + static_cast<double>(n.eps));
+    Row out;
+    for (std::size_t i = 0; i < x.size(); ++i)
+      out.push_back((x[i] - mean) / size * weight[i] + (n.bias.there() ? p_.values(n.bias)[i] : 0));
+    return out;
+  }
+  [[nodiscard]] Row linear(const Linear& l, const Row& x, int expert = 0) const {
+    const auto& w = p_.values(l.weight);
+    Row out;
+    for (int o = 0; o < l.outputs; ++o) {
+      const std::size_t row = at(expert) * at(static_cast<int>(l.outputs)) + at(o);
+      double sum = l.bias.there() ? p_.values(l.bias)[row] : 0;
+      for (std::size_t i = 0; i < x.size(); ++i) sum += x[i] * w[row * x.size() + i];
+      out.push_back(sum);
+    }
+    return out;
+  }
+  /// A norm over all of a row, or over each head.
+  void head_norm(const std::optional<Norm>& n, Row& row) const {
+    if (!n) return;
+    const std::size_t width = p_.values(n->weight).size();
+    for (std::size_t first = 0; first < row.size(); first += width) {
+      const Row part = norm(*n, std::span<const double>(row).subspan(first, width));
+      std::ranges::copy(part, row.begin() + static_cast<std::ptrdiff_t>(first));
+    }
+  }
+  void turn(int rope, Row& row, std::size_t position) const {
+    if (rope < 0) return;
+    const RopeSpec& r = g_.ropes[at(rope)];
+    for (std::size_t head = 0; head < row.size(); head += kHeadDim)
+      for (int i = 0; i < r.rotated / 2; ++i) {
+        double &a = row[head + at(r.adjacent ? 2 * i : i)], &b = row[head + at(r.adjacent ? 2 * i + 1 : i + r.rotated / 2)];
+        const double angle = static_cast<double>(position) * r.frequencies[at(i)], x = a, y = b;
+        a = (x * std::cos(angle) - y * std::sin(angle)) * r.magnitude;
+        b = (x * std::sin(angle) + y * std::cos(angle)) * r.magnitude;
+      }
+  }
+  Rows attend(const SoftmaxAttention& a, const Rows& x) {
+    Rows k, v;
+    if (a.cache_of < 0) {
+      for (std::size_t t = 0; t < x.size(); ++t) {
+        k.push_back(linear(a.key, x[t])), v.push_back(linear(a.value, x[t]));
+        head_norm(a.key_norm, k.back());
+        turn(a.rope, k.back(), t);
+      }
+      remembered_.push_back({k, v});
+    } else {
+      std::tie(k, v) = remembered_[at(a.cache_of)];
+      remembered_.push_back({k, v});
+    }
+    Rows out;
+    for (std::size_t t = 0; t < x.size(); ++t) {
+      Row q = linear(a.query, x[t]), heads;
+      head_norm(a.query_norm, q);
+      turn(a.rope, q, t);
+      for (int h = 0; h < a.heads; ++h) {
+        const auto kv = at(h / (a.heads / a.kv_heads)) * kHeadDim;
+        std::vector<double> weight(x.size(), 0);
+        double mass = a.sinks.there() ? std::exp(p_.values(a.sinks)[at(h)]) : 0;
+        for (std::size_t s = 0; s < x.size(); ++s) {
+          if (!a.both_ways && s > t) continue;
+          if (a.window > 0 && t - s >= at(a.window)) continue;
+          double dot = 0;
+          for (std::size_t d = 0; d < kHeadDim; ++d) dot += q[at(h) * kHeadDim + d] * k[s][kv + d];
+          dot *= static_cast<double>(a.scale);
+          if (a.softcap > 0) dot = static_cast<double>(a.softcap) * std::tanh(dot / static_cast<double>(a.softcap));
+          mass += weight[s] = std::exp(dot);
+        }
+        for (std::size_t d = 0; d < kHeadDim; ++d) {
+          double sum = 0;
+          for (std::size_t s = 0; s < x.size(); ++s) sum += weight[s] / mass * v[s][kv + d];
+          heads.push_back(sum);
+        }
+      }
+      if (a.gate.weight.there()) {
+        const Row gate = linear(a.gate, x[t]);
+        for (std::size_t i = 0; i < heads.size(); ++i) heads[i] *= sigmoid(gate[i / (heads.size() / gate.size())]);
+      }
+      out.push_back(linear(a.output, heads));
+    }
+    return out;
+  }
+  static double activated(const Activation& a, double gate, double up) {
+    const auto gelu = [](double x) {
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    };
+    switch (a.kind) {
+      case Activation::Kind::kSiluMul: return gate * sigmoid(gate) * up;
+      case Activation::Kind::kGelu: return gelu(up);
+      case Activation::Kind::kGeluMul: return gelu(gate) * up;
+      case Activation::Kind::kSwigluClamped: break;
+    }
+    const double limit = a.limit, g = std::min(gate, limit);
+    return g * sigmoid(static_cast<double>(a.alpha) * g) * (std::clamp(up, -limit, limit) + 1);
+  }
+  [[nodiscard]] Row feed(const Activation& kind, const Linear& gate, const Linear& up, const Linear& down, const Row& x,
+                         int expert = 0) const {
+    const Row u = linear(up, x, expert), g = kind.gated() ? linear(gate, x, expert) : u;
+    Row inside;
+    for (std::size_t i = 0; i < u.size(); ++i) inside.push_back(activated(kind, g[i], u[i]));
+    return linear(down, inside, expert);
+  }
+  [[nodiscard]] Row feed(const Mlp& m, const Row& x) const { return feed(m.activation, m.gate, m.up, m.down, x); }
+  [[nodiscard]] Row feed(const Moe& m, const Row& x) const {
+    const Row logits = linear(m.router, x);
+    Row score = logits;
+    double all = 0;
+    for (const double l : logits) all += std::exp(l);
+    for (double& s : score) s = m.routing.score == Routing::Score::kSigmoid ? sigmoid(s) : std::exp(s) / all;
+    Row by = score;
+    for (std::size_t e = 0; e < by.size(); ++e)
+      if (m.choice_bias.there()) by[e] += p_.values(m.choice_bias)[e];
+    const std::size_t size = by.size() / at(m.routing.groups);
+    std::vector<std::pair<double, std::size_t>> groups;
+    for (std::size_t g = 0; g < at(m.routing.groups); ++g) {
+      Row members(by.begin() + static_cast<std::ptrdiff_t>(g * size), by.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
+      std::ranges::sort(members, std::greater<>());
+      groups.emplace_back(-(members[0] + members[1]), g);
+    }
+    std::ranges::sort(groups);
+    std::vector<std::pair<double, int>> order;
+    for (std::size_t g = 0; g < at(m.routing.groups_active); ++g)
+      for (std::size_t e = groups[g].second * size; e < (groups[g].second + 1) * size; ++e)
+        order.emplace_back(-by[e], static_cast<int>(e));
+    std::ranges::sort(order);
+    double sum = 0;
+    for (std::size_t i = 0; i < at(m.routing.active); ++i) sum += score[at(order[i].second)];
+    Row out(kDim, 0);
+    for (std::size_t i = 0; i < at(m.routing.active); ++i) {
+      const int e = order[i].second;
+      const bool divided = m.routing.normalize || m.routing.score == Routing::Score::kSoftmaxOfChosen;
+      const double weight = score[at(e)] / (divided ? sum : 1) * static_cast<double>(m.routing.scale);
+      const Row y = feed(m.activation, m.gate, m.up, m.down, x, e);
+      for (std::size_t d = 0; d < kDim; ++d) out[d] += weight * y[d];
+    }
+    if (m.shared) {
+      const Row y = feed(*m.shared, x);
+      const double gate = m.shared_gate.weight.there() ? sigmoid(linear(m.shared_gate, x)[0]) : 1;
+      for (std::size_t d = 0; d < kDim; ++d) out[d] += gate * y[d];
+    }
+    return out;
+  }
+  [[nodiscard]] Rows feed(const FeedForward& f, const Rows& x) const {
+    Rows out;
+    for (const Row& row : x)
+      out.push_back(std::visit([&](const auto& part) { return feed(part, row); }, f));
+    return out;
+  }
+
+  const Parts& p_;
+  const Graph& g_;
+  std::vector<std::pair<Rows, Rows>> remembered_;
+};
+
+struct Case {
+  const char* name;
+  void (*make)(Parts&);
+};
+SoftmaxAttention& attention(Parts& p, std::size_t block) {
+  return std::get<SoftmaxAttention>(p.graph.blocks[block].mixer);
+}
+RopeSpec rope(int rotated, bool adjacent, double magnitude = 1) {
+  return {rotated, adjacent, rope_frequencies(rotated, 10000), magnitude};
+}
+
+const Case kCases[] = {
+    {"plain", [](Parts&) {}},
+    {"post_norms", [](Parts& p) { p.graph.blocks[0].mixer_post_norm = p.rms(), p.graph.blocks[0].mlp_post_norm = p.layer(); }},
+    {"norms_after_alone",
+     [](Parts& p) {
+       Block& b = p.graph.blocks[0];
+       b.mixer_norm.reset(), b.mlp_norm.reset();
+       b.mixer_post_norm = p.rms(), b.mlp_post_norm = p.rms();
+     }},
+    {"layer_norms", [](Parts& p) { p.graph.blocks[0].mixer_norm = p.layer(), p.graph.blocks[0].mlp_norm = p.layer(); }},
+    {"scaled_branches", [](Parts& p) { p.graph.blocks[0].mixer_scale = 0.3f, p.graph.blocks[1].mlp_scale = 0.7f; }},
+    {"parallel_with_one_norm", [](Parts& p) { p.graph.blocks[0].parallel = true, p.graph.blocks[0].mlp_norm.reset(); }},
+    {"parallel_with_two_norms", [](Parts& p) { p.graph.blocks[1].parallel = true; }},
+    {"rope_of_halves", [](Parts& p) { p.graph.ropes = {rope(16, false)}, attention(p, 0).rope = 0; }},
+    {"rope_of_neighbours_and_a_part",
+     [](Parts& p) { p.graph.ropes = {rope(16, true), rope(8, false, 1.2)}, attention(p, 0).rope = 0, attention(p, 1).rope = 1; }},
+    {"window", [](Parts& p) { attention(p, 0).window = 9; }},
+    {"sinks", [](Parts& p) { attention(p, 0).sinks = p.vector(kHeads, 0.5, 1); }},
+    {"soft_cap", [](Parts& p) { attention(p, 0).softcap = 2; }},
+    {"norms_of_heads", [](Parts& p) { attention(p, 0).query_norm = p.rms(kHeadDim), attention(p, 0).key_norm = p.rms(kHeadDim); }},
+    {"norms_over_all_heads",
+     [](Parts& p) { attention(p, 1).query_norm = p.rms(kHeads * kHeadDim), attention(p, 1).key_norm = p.rms(2 * kHeadDim); }},
+    {"gate_of_values", [](Parts& p) { attention(p, 0).gate = p.linear(kDim, kHeads * kHeadDim); }},
+    {"gate_of_heads", [](Parts& p) { attention(p, 0).gate = p.linear(kDim, kHeads, true); }},
+    {"cache_of_an_earlier_layer",
+     [](Parts& p) { attention(p, 1).cache_of = 0, attention(p, 1).key = attention(p, 1).value = {}; }},
+    {"other_heads_in_each_layer", [](Parts& p) { p.graph.blocks[1].mixer = p.attention(1); }},
+    {"both_ways", [](Parts& p) { attention(p, 0).both_ways = attention(p, 1).both_ways = true; }},
+    {"gelu", [](Parts& p) { p.graph.blocks[0].feed_forward = p.mlp(Activation::Kind::kGelu); }},
+    {"gelu_mul", [](Parts& p) { p.graph.blocks[0].feed_forward = p.mlp(Activation::Kind::kGeluMul); }},
+    {"softmax_of_the_chosen", [](Parts& p) { p.graph.blocks[0].feed_forward = p.moe({.active = 3}); }},
+    {"softmax_of_all", [](Parts& p) { p.graph.blocks[0].feed_forward = p.moe({.score = Routing::Score::kSoftmaxOfAll, .active = 2, .scale = 1.5f}); }},
+    {"softmax_of_all_normalized",
+     [](Parts& p) { p.graph.blocks[0].feed_forward = p.moe({.score = Routing::Score::kSoftmaxOfAll, .active = 2, .normalize = true}); }},
+    {"sigmoid_with_bias_and_groups",
+     [](Parts& p) {
+       Moe m = p.moe({.score = Routing::Score::kSigmoid, .active = 3, .normalize = true, .scale = 2.5f, .groups = 4, .groups_active = 2});
+       m.choice_bias = p.vector(kExperts, 0, 0.4);
+       p.graph.blocks[0].feed_forward = m;
+     }},
+    {"sigmoid_of_one", [](Parts& p) { p.graph.blocks[0].feed_forward = p.moe({.score = Routing::Score::kSigmoid, .active = 1}); }},
+    {"experts_with_biases_and_clamps",
+     [](Parts& p) {
+       Moe m = p.moe({.active = 2});
+       m.gate = p.experts(kDim, kInside, true), m.up = p.experts(kDim, kInside, true);
+       m.down = p.experts(kInside, kDim, true), m.router = p.linear(kDim, kExperts, true);
+       m.activation = {Activation::Kind::kSwigluClamped, 1.5f, 1.702f};
+       p.graph.blocks[0].feed_forward = m;
+     }},
+    {"experts_without_gates",
+     [](Parts& p) {
+       Moe m = p.moe({.active = 2});
+       m.gate = {}, m.activation.kind = Activation::Kind::kGelu;
+       p.graph.blocks[0].feed_forward = m;
+     }},
+    {"shared_expert",
+     [](Parts& p) {
+       Moe m = p.moe({.active = 2});
+       m.shared = p.mlp();
+       p.graph.blocks[0].feed_forward = m;
+     }},
+    {"shared_expert_with_a_gate",
+     [](Parts& p) {
+       Moe m = p.moe({.active = 2});
+       m.shared = p.mlp(), m.shared_gate = p.linear(kDim, 1);
+       p.graph.blocks[0].feed_forward = m;
+     }},
+    {"ends",
+     [](Parts& p) {
+       p.graph.embedding_scale = 3, p.graph.logit_scale = 0.25f, p.graph.logit_cap = 2;
+       p.graph.positions = p.table(128, kDim), p.graph.types = p.table(2, kDim), p.graph.embedding_norm = p.layer();
+     }},
+};
+
+class OnePart : public testing::TestWithParam<Case> {
+ protected:
+  OnePart() {
+    parts_.ends();
+    parts_.graph.blocks.push_back(parts_.block());
+    parts_.graph.blocks.push_back(parts_.block());
+    GetParam().make(parts_);
+    for (int i = 0; i < kTokens; ++i) tokens_.push_back(i * 7 % kVocab);
+  }
+  /// Logits of all tokens, computed `chunk` at a time beside a stranger.
+  std::vector<float> run(const std::string& isa, std::size_t chunk) {
+    const auto device = make_cpu_device(isa, 2).value();
+    const auto model = Model::load(*device, parts_, parts_.graph, {}).value();
+    const auto cache = device->make_cache(model->cache_shape(4, KvPrecision::kF32)).value();
+    const std::vector<std::int32_t> mine = {2, 0}, stranger = {3};
+    std::vector<float> all;
+    for (std::size_t done = 0; done < tokens_.size(); done += chunk) {
+      StepPlan plan;
+      plan.logits_wanted = true;
+      plan.add_sequence(stranger);
+      for (int i = 0; i < 3; ++i) plan.add_row(39 - i, i);
+      plan.add_sequence(mine);
+      for (std::size_t i = done; i < std::min(tokens_.size(), done + chunk); ++i) {
+        plan.logit_rows.push_back(static_cast<std::int32_t>(plan.rows.size()));
+        plan.add_row(tokens_[i], static_cast<std::int32_t>(i));
+      }
+      const auto result = model->forward(plan, *cache);
+      EXPECT_TRUE(result && result->finite_rows(0, plan.rows.size()));
+      all.insert(all.end(), result->logits.begin(), result->logits.end());
+    }
+    return all;
+  }
+  Parts parts_;
+  std::vector<int> tokens_;
+};
+
+TEST_P(OnePart, is_what_its_formula_says_on_every_device) {
+  const Rows want = Truth(parts_).logits(tokens_);
+  double size = 0;
+  for (const Row& row : want)
+    for (const double v : row) size = std::max(size, std::fabs(v));
+  int count = 0;
+  const auto* const* isas = kernel::all_kernels(count);
+  std::vector<std::string> names{"reference"};
+  for (int i = 0; i < count; ++i) names.emplace_back(isas[i]->name);
+  const bool whole = std::string_view(GetParam().name) == "both_ways";
+  for (const std::string& isa : names) {
+    const std::vector<float> got = run(isa, kTokens);
+    double worst = 0;
+    for (std::size_t r = 0; r < want.size(); ++r)
+      for (std::size_t i = 0; i < kVocab; ++i)
+        worst = std::max(worst, std::fabs(static_cast<double>(got[r * kVocab + i]) - want[r][i]));
+    EXPECT_LT(worst / size, isa == "reference" ? 1e-6 : isa == "amx" ? 1e-4 : 5e-6) << isa;
+    if (whole) continue;
+    EXPECT_EQ(run(isa, 13), got) << isa << ": the bits depend on how the prompt is cut";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(all, OnePart, testing::ValuesIn(kCases), [](const auto& p) { return p.param.name; });
+
+}  // namespace
+}  // namespace llorch
