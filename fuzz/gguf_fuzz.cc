@@ -1,4 +1,5 @@
 // Any bytes as a GGUF file: header, tensors, tokenizer, hyper-parameters and, where it gets that far, a whole load.
+#include "device/cpu/cpu_device.h"
 #include "engine/loaded_model.h"
 #include "format/gguf.h"
 
@@ -14,7 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto ids = (*tokenizer)->encode("Hello, wörld 12\n", {.add_special = true, .parse_special = true});
     if (ids) (void)(*tokenizer)->decode(*ids, true);
   }
-  static const auto backend = make_cpu_backend("scalar", 1).value();
-  (void)arch::load(**file, *backend, {.context = 0, .rows_max = 1});
+  static const auto device = make_cpu_device("scalar", 1).value();
+  if (auto graph = arch::read_graph(**file, 0)) (void)Model::load(*device, **file, std::move(*graph), {.rows_max = 1});
   return 0;
 }

@@ -15,10 +15,10 @@ GOLDEN, ENGINE = "tests/golden_test.cc", "tests/engine_run_test.cc"
 LINES = {
     "foundation": {
         "http_server": ["src/net/net_test.cc", NATIVE], "sse_streaming": ["src/net/net_test.cc", NATIVE], "correlation_id": [NATIVE], "validation": ["src/security/validate_test.cc", NATIVE],
-        "device_layer": ["src/nn/device_test.cc"], "error_handling": [NATIVE, OPENAI], "device_context": ["src/nn/device_test.cc"], "memory_policy": [ENGINE],
+        "device_layer": ["src/device/device_test.cc"], "error_handling": [NATIVE, OPENAI], "device_context": ["src/device/device_test.cc"], "memory_policy": [ENGINE],
     },
     "models": {"qwen": [GOLDEN], "gpt": [GOLDEN, "tests/gpt2_checkpoint_test.cc"], "token_generation": [ENGINE, "tests/worker/haiku_test.py"], "determinism": ["tests/determinism_test.cc"]},
-    "adapters": {"interface": ["src/nn/device_test.cc"], "llama": [GOLDEN], "gpt": [GOLDEN], "factory": ["tests/load_test.cc"], "detection": ["tests/load_test.cc"]},
+    "adapters": {"interface": ["src/device/device_test.cc"], "llama": [GOLDEN], "gpt": [GOLDEN], "factory": ["tests/load_test.cc"], "detection": ["tests/load_test.cc"]},
     "testing": {
         "unit": ["src/base/base_test.cc", "src/kernel/kernel_test.cc", "src/quant/quant_test.cc"], "integration": [NATIVE, "tests/colony/flow_test.py"], "all_models": [GOLDEN], "oom": [ENGINE, ABUSE],
         "utf8": ["src/text/tokenizer_test.cc", NATIVE], "cancellation": [NATIVE, ABUSE], "performance": [ABUSE],
