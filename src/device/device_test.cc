@@ -25,6 +25,21 @@ concept Readable = requires(T t) {
 || requires(T t) { t.begin(); };
 static_assert(!Readable<FloatSpan> && !Readable<FloatBuffer>);
 static_assert(Readable<std::span<float>>, "the concept sees what is readable");
+// Nor does a host span where device memory is wanted, memory of another element type, or a key of one's own making.
+static_assert(!std::is_convertible_v<std::span<float>, FloatSpan> && !std::is_convertible_v<float*, FloatSpan>);
+static_assert(!std::is_convertible_v<DeviceSpan<std::int32_t>, FloatSpan>);
+static_assert(!std::is_constructible_v<DeviceKey, const Device&> && !std::is_default_constructible_v<DeviceKey>);
+static_assert(!std::is_invocable_v<decltype(&Device::scale), Device&, std::span<float>, float>);
+static_assert(std::is_invocable_v<decltype(&Device::scale), Device&, FloatSpan, float>, "the right use compiles");
+
+TEST(DeviceDeathTest, memory_of_another_device_is_not_opened) {
+  const auto one = make_cpu_device("scalar", 1).value(), other = make_cpu_device("reference", 1).value();
+  const FloatBuffer buffer = one->allocate(2, 3).value();
+  one->scale(buffer.span(), 2);
+  EXPECT_DEATH(other->scale(buffer.span(), 2), "memory of another device");
+  EXPECT_DEATH((void)buffer.span().part(1, 2), "outside the device span");
+  EXPECT_DEATH((void)buffer.span().as(3, 3), "beyond the device span");
+}
 
 TEST(Device, cpu_opens_and_verifies_on_every_isa) {
   for (const char* isa : {"", "reference", "scalar"}) {

@@ -81,6 +81,8 @@ Result<int> Engine::submit(GenerateRequest request) {
   const int vocab = model_.graph().vocab, context = model_.graph().context;
   if (request.prompt.empty()) return fail(ErrorCode::kInvalidRequest, "the prompt is empty");
   if (request.embedding) request.max_tokens = 0;
+  if (!request.embedding && !model_.graph().head.weight.there())
+    return fail(ErrorCode::kInvalidRequest, "this model gives embeddings and no text");
   if (request.max_tokens < 1 && !request.embedding)
     return fail(ErrorCode::kInvalidRequest, "max_tokens must be at least 1");
   for (const TokenId id : request.prompt)
@@ -281,7 +283,8 @@ bool Engine::compute() {
   std::vector<SequenceState> states;
   for (const auto& s : running_)
     if (!s->paused && !s->done)
-      states.push_back({s->id, static_cast<int>(s->tokens.size()) - s->computed, s->computed < s->prompt_size()});
+      states.push_back({s->id, static_cast<int>(s->tokens.size()) - s->computed, s->computed < s->prompt_size(),
+                        model_.graph().whole_prompts});
   if (states.empty()) return false;
   const std::vector<PlannedWork> work = plan_step(states, model_.rows_max(), options_.prefill_chunk);
   collect(work);

@@ -9,8 +9,8 @@ std::vector<PlannedWork> plan_step(std::span<const SequenceState> sequences, int
   for (const bool prefilling : {false, true})
     for (const SequenceState& s : sequences) {
       if (s.prefilling != prefilling || s.pending <= 0) continue;
-      const int tokens = std::min({s.pending, budget, prefilling ? prefill_chunk : 1});
-      if (tokens <= 0) continue;
+      const int tokens = std::min({s.pending, budget, s.whole ? s.pending : prefilling ? prefill_chunk : 1});
+      if (tokens <= 0 || (s.whole && tokens < s.pending)) continue;
       plan.push_back({s.id, tokens});
       budget -= tokens;
     }

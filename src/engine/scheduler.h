@@ -14,6 +14,7 @@ struct SequenceState {
   int id = 0;
   int pending = 0;  // tokens that are known but not computed yet: prompt remainder, or the 1 token just sampled
   bool prefilling = false;
+  bool whole = false;  // all that is pending, or nothing (encoders)
 };
 
 struct PlannedWork {

@@ -94,7 +94,8 @@ Status Model::load_tensors(const Options& options) {
 
 Result<std::unique_ptr<Model>> Model::load(Device& device, WeightSource& source, Graph graph, const Options& options) {
   std::unique_ptr<Model> model(new Model(device, source, std::move(graph), 0));
-  model->rows_max_ = std::min(options.rows_max, model->graph_.context);
+  const int context = model->graph_.context;
+  model->rows_max_ = model->graph_.whole_prompts ? context : std::min(options.rows_max, context);
   LLORCH_OK(model->load_tensors(options));
   LLORCH_OK(model->allocate());
   return model;

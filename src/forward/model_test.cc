@@ -449,6 +449,36 @@ TEST_P(OnePart, is_what_its_formula_says_on_every_device) {
   }
 }
 
+/// An embedding in the place of a token: the token's own gives the same bits.
+TEST_P(OnePart, takes_embeddings_beside_token_ids) {
+  const auto device = make_cpu_device("", 2).value();
+  const auto model = Model::load(*device, parts_, parts_.graph, {}).value();
+  const auto& table = parts_.values(parts_.graph.embedding);
+  const std::vector<std::int32_t> pages = {1, 0};
+  std::vector<std::vector<float>> logits;
+  for (const bool embedded : {false, true}) {
+    const auto cache = device->make_cache(model->cache_shape(2, KvPrecision::kF32)).value();
+    StepPlan plan;
+    plan.logits_wanted = true;
+    plan.add_sequence(pages);
+    for (std::size_t i = 0; i < tokens_.size(); ++i) {
+      plan.logit_rows.push_back(static_cast<std::int32_t>(i));
+      if (embedded && i % 3 == 1) {
+        const auto row = static_cast<std::int32_t>(plan.embeddings.size() / kDim);
+        plan.embeddings.insert(plan.embeddings.end(), table.begin() + tokens_[i] * kDim,
+                               table.begin() + (tokens_[i] + 1) * kDim);
+        plan.add_row(-1 - row, static_cast<std::int32_t>(i));
+      } else {
+        plan.add_row(tokens_[i], static_cast<std::int32_t>(i));
+      }
+    }
+    const auto result = model->forward(plan, *cache);
+    ASSERT_TRUE(result);
+    logits.emplace_back(result->logits.begin(), result->logits.end());
+  }
+  EXPECT_EQ(logits[0], logits[1]);
+}
+
 INSTANTIATE_TEST_SUITE_P(all, OnePart, testing::ValuesIn(kCases), [](const auto& p) { return p.param.name; });
 
 }  // namespace
