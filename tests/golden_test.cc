@@ -1,4 +1,5 @@
-// Every family (F32 and Q4_K) and every format (in the llama family) against Hugging Face transformers in float64 (P-01, E-05, E-06).
+// Every family (F32 and Q4_K) and every format (in the llama family) against Hugging Face transformers in float64
+// (P-01, E-05, E-06).
 //
 // With the reference backend every F32 checkpoint is within 1e-5 of the largest value of that checkpoint. The first
 // diverging checkpoint is named. The fast ISAs compute plain formats (F32, F16, BF16) with float activations and block
@@ -199,7 +200,8 @@ std::string name_of(const testing::TestParamInfo<std::string>& param) {
 INSTANTIATE_TEST_SUITE_P(all, GoldenTest, testing::ValuesIn(Golden::files()), name_of);
 INSTANTIATE_TEST_SUITE_P(all, GoldenOfPlainWeights, testing::ValuesIn(GoldenOfPlainWeights::files()), name_of);
 
-/// A format is the same code in every family: each is proven once. A family is proven as it is, and once through blocks.
+/// A format is the same code in every family: each is proven once. A family is proven as it is, and once through
+/// blocks.
 TEST(GoldenFiles, every_format_has_one_and_every_family_two) {
   const auto there = [](std::string_view family, std::string_view type) {
     return std::filesystem::exists(fmt::format("{}/tests/golden/{}-{}.safetensors", LLORCH_SOURCE_DIR, family, type));

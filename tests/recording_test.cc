@@ -108,8 +108,8 @@ TEST_P(Recording, ten_replayed_steps_of_a_bucket_give_the_bits_of_ten_walks) {
   EXPECT_GT(distinct.size(), 5u) << "what is compared should differ from step to step";
 }
 
-INSTANTIATE_TEST_SUITE_P(all, Recording,
-                         testing::Values("tiny-llama", "tiny-gpt2", "tiny-qwen3", "tiny-gpt-oss"), [](const auto& p) {
+INSTANTIATE_TEST_SUITE_P(all, Recording, testing::Values("tiny-llama", "tiny-gpt2", "tiny-qwen3", "tiny-gpt-oss"),
+                         [](const auto& p) {
                            std::string name = p.param;
                            std::ranges::replace(name, '-', '_');
                            return name;

@@ -1,5 +1,5 @@
-// The zoo of tiny models (test data, models/zoo): what loads computes its float64 truth, from GGUF and from Hugging Face
-// files, on the reference and on every instruction set; what is not supported says so when it is opened.
+// The zoo of tiny models (test data, models/zoo): what loads computes its float64 truth, from GGUF and from Hugging
+// Face files, on the reference and on every instruction set; what is not supported says so when it is opened.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -57,9 +57,9 @@ class Zoo : public testing::TestWithParam<std::string> {
   }
   static std::vector<float> logits_of(LoadedModel& model, const TokenIds& ids, int chunk) {
     std::vector<float> all;
-    const Status done =
-        forward_all(*model.model, ids, chunk, KvPrecision::kF32,
-                    [&](int, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); });
+    const Status done = forward_all(*model.model, ids, chunk, KvPrecision::kF32, [&](int, std::span<const float> row) {
+      all.insert(all.end(), row.begin(), row.end());
+    });
     EXPECT_TRUE(done) << done.error().message;
     return all;
   }

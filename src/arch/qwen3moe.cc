@@ -1,5 +1,5 @@
-// Qwen3 (mixture of experts): the attention of dense Qwen3; in each layer a softmax over all experts chooses some, whose
-// weights are then divided by their sum. Source: Yang et al. 2025, "Qwen3 Technical Report".
+// Qwen3 (mixture of experts): the attention of dense Qwen3; in each layer a softmax over all experts chooses some,
+// whose weights are then divided by their sum. Source: Yang et al. 2025, "Qwen3 Technical Report".
 #include "arch/blocks.h"
 #include "base/limits.h"
 
@@ -26,9 +26,11 @@ std::vector<TensorSpec> tensors(const Hyper& h) {
     add_gain(list, block(l, "attn_k_norm"), hf_block(l, "self_attn.k_norm"), h.head_dim);
     add_gain(list, block(l, "ffn_norm"), hf_block(l, "post_attention_layernorm"), h.dim);
     add_linear(list, block(l, "ffn_gate_inp"), hf_block(l, "mlp.gate"), h.dim, h.experts, false);
-    add_experts(list, block(l, "ffn_gate_exps"), hf_block(l, "mlp.experts.{}.gate_proj"), h.dim, h.expert_ffn, h.experts);
+    add_experts(list, block(l, "ffn_gate_exps"), hf_block(l, "mlp.experts.{}.gate_proj"), h.dim, h.expert_ffn,
+                h.experts);
     add_experts(list, block(l, "ffn_up_exps"), hf_block(l, "mlp.experts.{}.up_proj"), h.dim, h.expert_ffn, h.experts);
-    add_experts(list, block(l, "ffn_down_exps"), hf_block(l, "mlp.experts.{}.down_proj"), h.expert_ffn, h.dim, h.experts);
+    add_experts(list, block(l, "ffn_down_exps"), hf_block(l, "mlp.experts.{}.down_proj"), h.expert_ffn, h.dim,
+                h.experts);
   }
   return list;
 }

@@ -30,8 +30,7 @@ const StackedTensors::Stack* StackedTensors::find(Bytes part) const {
   return !part.empty() && at != stacks_.end() && part.data() >= at->second.addresses.data() ? &at->second : nullptr;
 }
 
-Status StackedTensors::read(Bytes part, std::byte* to,
-                            const std::function<Status(Bytes, std::byte*)>& read) const {
+Status StackedTensors::read(Bytes part, std::byte* to, const std::function<Status(Bytes, std::byte*)>& read) const {
   const Stack* stack = find(part);
   LLORCH_ASSERT(stack, "a part of no stack");
   const std::size_t size = stack->pieces.front().size();

@@ -183,7 +183,8 @@ class Truth {
     const RopeSpec& r = g_.ropes[at(rope)];
     for (std::size_t head = 0; head < row.size(); head += kHeadDim)
       for (int i = 0; i < r.rotated / 2; ++i) {
-        double &a = row[head + at(r.adjacent ? 2 * i : i)], &b = row[head + at(r.adjacent ? 2 * i + 1 : i + r.rotated / 2)];
+        double &a = row[head + at(r.adjacent ? 2 * i : i)],
+               &b = row[head + at(r.adjacent ? 2 * i + 1 : i + r.rotated / 2)];
         const double angle = static_cast<double>(position) * r.frequencies[at(i)], x = a, y = b;
         a = (x * std::cos(angle) - y * std::sin(angle)) * r.magnitude;
         b = (x * std::sin(angle) + y * std::cos(angle)) * r.magnitude;
@@ -267,7 +268,8 @@ class Truth {
     const std::size_t size = by.size() / at(m.routing.groups);
     std::vector<std::pair<double, std::size_t>> groups;
     for (std::size_t g = 0; g < at(m.routing.groups); ++g) {
-      Row members(by.begin() + static_cast<std::ptrdiff_t>(g * size), by.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
+      Row members(by.begin() + static_cast<std::ptrdiff_t>(g * size),
+                  by.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
       std::ranges::sort(members, std::greater<>());
       groups.emplace_back(-(members[0] + members[1]), g);
     }
@@ -296,8 +298,7 @@ class Truth {
   }
   [[nodiscard]] Rows feed(const FeedForward& f, const Rows& x) const {
     Rows out;
-    for (const Row& row : x)
-      out.push_back(std::visit([&](const auto& part) { return feed(part, row); }, f));
+    for (const Row& row : x) out.push_back(std::visit([&](const auto& part) { return feed(part, row); }, f));
     return out;
   }
 
@@ -319,7 +320,8 @@ RopeSpec rope(int rotated, bool adjacent, double magnitude = 1) {
 
 const Case kCases[] = {
     {"plain", [](Parts&) {}},
-    {"post_norms", [](Parts& p) { p.graph.blocks[0].mixer_post_norm = p.rms(), p.graph.blocks[0].mlp_post_norm = p.layer(); }},
+    {"post_norms",
+     [](Parts& p) { p.graph.blocks[0].mixer_post_norm = p.rms(), p.graph.blocks[0].mlp_post_norm = p.layer(); }},
     {"norms_after_alone",
      [](Parts& p) {
        Block& b = p.graph.blocks[0];
@@ -332,13 +334,18 @@ const Case kCases[] = {
     {"parallel_with_two_norms", [](Parts& p) { p.graph.blocks[1].parallel = true; }},
     {"rope_of_halves", [](Parts& p) { p.graph.ropes = {rope(16, false)}, attention(p, 0).rope = 0; }},
     {"rope_of_neighbours_and_a_part",
-     [](Parts& p) { p.graph.ropes = {rope(16, true), rope(8, false, 1.2)}, attention(p, 0).rope = 0, attention(p, 1).rope = 1; }},
+     [](Parts& p) {
+       p.graph.ropes = {rope(16, true), rope(8, false, 1.2)}, attention(p, 0).rope = 0, attention(p, 1).rope = 1;
+     }},
     {"window", [](Parts& p) { attention(p, 0).window = 9; }},
     {"sinks", [](Parts& p) { attention(p, 0).sinks = p.vector(kHeads, 0.5, 1); }},
     {"soft_cap", [](Parts& p) { attention(p, 0).softcap = 2; }},
-    {"norms_of_heads", [](Parts& p) { attention(p, 0).query_norm = p.rms(kHeadDim), attention(p, 0).key_norm = p.rms(kHeadDim); }},
+    {"norms_of_heads",
+     [](Parts& p) { attention(p, 0).query_norm = p.rms(kHeadDim), attention(p, 0).key_norm = p.rms(kHeadDim); }},
     {"norms_over_all_heads",
-     [](Parts& p) { attention(p, 1).query_norm = p.rms(kHeads * kHeadDim), attention(p, 1).key_norm = p.rms(2 * kHeadDim); }},
+     [](Parts& p) {
+       attention(p, 1).query_norm = p.rms(kHeads * kHeadDim), attention(p, 1).key_norm = p.rms(2 * kHeadDim);
+     }},
     {"gate_of_values", [](Parts& p) { attention(p, 0).gate = p.linear(kDim, kHeads * kHeadDim); }},
     {"gate_of_heads", [](Parts& p) { attention(p, 0).gate = p.linear(kDim, kHeads, true); }},
     {"cache_of_an_earlier_layer",
@@ -348,16 +355,27 @@ const Case kCases[] = {
     {"gelu", [](Parts& p) { p.graph.blocks[0].feed_forward = p.mlp(Activation::Kind::kGelu); }},
     {"gelu_mul", [](Parts& p) { p.graph.blocks[0].feed_forward = p.mlp(Activation::Kind::kGeluMul); }},
     {"softmax_of_the_chosen", [](Parts& p) { p.graph.blocks[0].feed_forward = p.moe({.active = 3}); }},
-    {"softmax_of_all", [](Parts& p) { p.graph.blocks[0].feed_forward = p.moe({.score = Routing::Score::kSoftmaxOfAll, .active = 2, .scale = 1.5f}); }},
+    {"softmax_of_all",
+     [](Parts& p) {
+       p.graph.blocks[0].feed_forward = p.moe({.score = Routing::Score::kSoftmaxOfAll, .active = 2, .scale = 1.5f});
+     }},
     {"softmax_of_all_normalized",
-     [](Parts& p) { p.graph.blocks[0].feed_forward = p.moe({.score = Routing::Score::kSoftmaxOfAll, .active = 2, .normalize = true}); }},
+     [](Parts& p) {
+       p.graph.blocks[0].feed_forward = p.moe({.score = Routing::Score::kSoftmaxOfAll, .active = 2, .normalize = true});
+     }},
     {"sigmoid_with_bias_and_groups",
      [](Parts& p) {
-       Moe m = p.moe({.score = Routing::Score::kSigmoid, .active = 3, .normalize = true, .scale = 2.5f, .groups = 4, .groups_active = 2});
+       Moe m = p.moe({.score = Routing::Score::kSigmoid,
+                      .active = 3,
+                      .normalize = true,
+                      .scale = 2.5f,
+                      .groups = 4,
+                      .groups_active = 2});
        m.choice_bias = p.vector(kExperts, 0, 0.4);
        p.graph.blocks[0].feed_forward = m;
      }},
-    {"sigmoid_of_one", [](Parts& p) { p.graph.blocks[0].feed_forward = p.moe({.score = Routing::Score::kSigmoid, .active = 1}); }},
+    {"sigmoid_of_one",
+     [](Parts& p) { p.graph.blocks[0].feed_forward = p.moe({.score = Routing::Score::kSigmoid, .active = 1}); }},
     {"experts_with_biases_and_clamps",
      [](Parts& p) {
        Moe m = p.moe({.active = 2});
