@@ -18,7 +18,7 @@ struct Need {
 };
 
 /// `location`: a path or "builtin:name". `context` 0: the model's, at most 4096, as the worker chooses. f16 keys and
-/// values. A directory is taken by the size of its files, times 1.2.
+/// values. Errors: kModelNotFound; kModelIncompatible where a worker could not load it either.
 [[nodiscard]] Result<Need> memory_need(const std::string& location, std::int64_t context, std::int64_t parallel);
 
 }  // namespace llorch::hive

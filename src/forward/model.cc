@@ -4,6 +4,8 @@
 #include <array>
 #include <limits>
 
+#include "model/memory.h"
+
 namespace llorch {
 namespace {
 
@@ -12,33 +14,6 @@ constexpr std::int64_t kMlpRows = 256;
 
 /// Larger queries and keys could make scores overflow, larger values a sum over all positions.
 constexpr float kQueryMost = 1e15f, kValueMost = 1e30f, kMost = std::numeric_limits<float>::max();
-
-/// The widest row of each kind of room.
-struct Widths {
-  std::int64_t query = 0, key = 0, inside = 0, experts = 0, active = 0, extra = 0;
-  bool parallel = false;
-
-  void take(const SoftmaxAttention& a) {
-    query = std::max<std::int64_t>(query, a.query_width()), key = std::max<std::int64_t>(key, a.key_width());
-    if (a.gate.weight.there()) extra = std::max(extra, a.gate.outputs);
-  }
-  void take(const Mlp& m) { inside = std::max(inside, m.up.outputs); }
-  void take(const Moe& m, std::int64_t dim) {
-    inside = std::max(inside, m.up.outputs), experts = std::max(experts, m.router.outputs);
-    active = std::max<std::int64_t>(active, m.routing.active);
-    if (m.shared) take(*m.shared), extra = std::max(extra, dim);
-  }
-  explicit Widths(const Graph& graph) {
-    for (const Block& block : graph.blocks) {
-      std::visit([this](const auto& mixer) { take(mixer); }, block.mixer);
-      if (const auto* mlp = std::get_if<Mlp>(&block.feed_forward))
-        take(*mlp);
-      else
-        take(std::get<Moe>(block.feed_forward), graph.dim);
-      parallel |= block.parallel;
-    }
-  }
-};
 
 }  // namespace
 

@@ -1,9 +1,12 @@
 // inspect: metadata and tensors of a model file.
 #include <openssl/evp.h>
 
+#include "arch/architecture.h"
 #include "arch/hf_source.h"
+#include "base/limits.h"
 #include "command_line.h"
 #include "engine/loaded_model.h"
+#include "model/memory.h"
 
 namespace llorch::gguf_tool {
 namespace {
@@ -50,6 +53,37 @@ std::string sha256_of(std::span<const std::byte> bytes) {
   return hex;
 }
 
+/// What a run needs by the model's own declarations, for a context and so many sequences.
+Status show_memory(const std::string& path, int context, int sequences, bool as_json) {
+  LLORCH_TRY(const auto source, open_model(path));
+  LLORCH_TRY(const std::string family, source->metadata().text("general.architecture"));
+  LLORCH_TRY(const auto own, source->metadata().unsigned_integer(family + ".context_length"));
+  if (own < static_cast<std::uint64_t>(context)) context = static_cast<int>(own);
+  LLORCH_TRY(const Graph graph, arch::read_graph(*source, context));
+  LLORCH_TRY(const std::int64_t cache, cache_bytes(graph, graph.context, sequences, KvPrecision::kF16));
+  const std::int64_t weights = weight_bytes(
+      graph, [&](const std::string& tensor) { return static_cast<std::int64_t>(source->find(tensor)->data.size()); });
+  const std::int64_t step = step_bytes(graph, 512, sequences);
+  if (as_json) {
+    boost::json::array layers;
+    for (const CacheLayer& layer : graph.cache_layers())
+      layers.push_back({{"kv_heads", layer.kv_heads}, {"head_dim", layer.head_dim}});
+    cli::print({{"context", graph.context},
+                {"sequences", sequences},
+                {"weight_bytes", weights},
+                {"cache_bytes", cache},
+                {"step_bytes", step},
+                {"cache_layers", std::move(layers)}});
+    return {};
+  }
+  const auto mib = [](std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
+  show(stdout, "weights                    %10.1f MiB\n", mib(weights));
+  show(stdout, "keys and values (f16)      %10.1f MiB for %d sequences of %d positions, %zu layers\n", mib(cache),
+       sequences, graph.context, graph.cache_layers().size());
+  show(stdout, "a step of 512 rows         %10.1f MiB\n", mib(step));
+  return {};
+}
+
 Status inspect(const std::string& path, bool as_json, bool with_hashes) {
   LLORCH_TRY(const auto source, open_model(path));
   std::uint64_t parameters = 0, bytes = 0;
@@ -91,15 +125,25 @@ Status inspect(const std::string& path, bool as_json, bool with_hashes) {
 void add_command_inspect(CLI::App& app, int& exit_code) {
   struct InspectFlags {
     std::string path;
-    bool as_json = false, hashes = false;
+    bool as_json = false, hashes = false, memory = false;
+    int context = 4096, sequences = 1;
   };
   auto flags = std::make_shared<InspectFlags>();
   CLI::App* c = app.add_subcommand("inspect", "print metadata and tensors");
   c->add_option("file", flags->path, "GGUF file, SafeTensors directory, or builtin:haiku")->required();
   c->add_flag("--json", flags->as_json, "everything as JSON");
   c->add_flag("--hash", flags->hashes, "with --json: the SHA-256 of every tensor's bytes");
+  c->add_flag("--memory", flags->memory, "what a run needs, in place of metadata and tensors");
+  c->add_option("--context", flags->context, "with --memory: positions of a sequence; 0: what the model can")
+      ->capture_default_str()
+      ->check(CLI::Range(0, static_cast<int>(limits::kContextMax)));
+  c->add_option("--sequences", flags->sequences, "with --memory: that run together")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
   c->callback([flags, &exit_code] {
-    if (const Status s = inspect(flags->path, flags->as_json, flags->hashes); !s)
+    if (const Status s = flags->memory ? show_memory(flags->path, flags->context, flags->sequences, flags->as_json)
+                                       : inspect(flags->path, flags->as_json, flags->hashes);
+        !s)
       exit_code = cli::report(s.error(), flags->as_json);
   });
 }

@@ -1,0 +1,74 @@
+#include "model/memory.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/checked.h"
+#include "base/limits.h"
+
+namespace llorch {
+
+void Widths::take(const SoftmaxAttention& a) {
+  query = std::max<std::int64_t>(query, a.query_width()), key = std::max<std::int64_t>(key, a.key_width());
+  if (a.gate.weight.there()) extra = std::max(extra, a.gate.outputs);
+}
+
+void Widths::take(const Mlp& m) { inside = std::max(inside, m.up.outputs); }
+
+void Widths::take(const Moe& m, std::int64_t dim) {
+  inside = std::max(inside, m.up.outputs), experts = std::max(experts, m.router.outputs);
+  active = std::max<std::int64_t>(active, m.routing.active);
+  if (m.shared) take(*m.shared), extra = std::max(extra, dim);
+}
+
+Widths::Widths(const Graph& graph) {
+  for (const Block& block : graph.blocks) {
+    std::visit([this](const auto& mixer) { take(mixer); }, block.mixer);
+    if (const auto* mlp = std::get_if<Mlp>(&block.feed_forward))
+      take(*mlp);
+    else
+      take(std::get<Moe>(block.feed_forward), graph.dim);
+    parallel |= block.parallel;
+  }
+}
+
+Result<std::int64_t> cache_bytes(const Graph& graph, std::int64_t positions, std::int64_t sequences,
+                                 KvPrecision precision) {
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 60;
+  constexpr std::int64_t kPage = limits::kKvPagePositions;
+  std::uint64_t of_position = 0;  // each layer is bounded by limits.h: no overflow
+  for (const CacheLayer& layer : graph.cache_layers()) {
+    const auto dim = static_cast<std::uint64_t>(layer.head_dim + 31) / 32 * 32;
+    const std::uint64_t item = precision == KvPrecision::kF32   ? dim * 4
+                               : precision == KvPrecision::kF16 ? dim * 2
+                                                                : dim + dim / 32 * 2;
+    of_position += 2 * static_cast<std::uint64_t>(layer.kv_heads) * item;
+  }
+  const std::int64_t pages = (positions + kPage - 1) / kPage * kPage;
+  auto bytes = checked_mul(of_position, static_cast<std::uint64_t>(pages));
+  if (bytes) bytes = checked_mul(*bytes, static_cast<std::uint64_t>(sequences));
+  if (!bytes || *bytes > kMost)
+    return fail(ErrorCode::kModelIncompatible,
+                "{} sequences of {} positions with {} bytes each ask for more memory than there can be", sequences,
+                positions, of_position);
+  return static_cast<std::int64_t>(*bytes);
+}
+
+std::int64_t weight_bytes(const Graph& graph, const std::function<std::int64_t(const std::string&)>& bytes_of) {
+  std::set<std::string> whole;  // parts of a tensor are together all of it
+  for (const TensorUse& use : graph.tensors)
+    if (use.as != TensorUse::As::kTable) whole.insert(use.tensor);
+  std::int64_t bytes = 0;
+  for (const std::string& tensor : whole) bytes += bytes_of(tensor);
+  return bytes;
+}
+
+std::int64_t step_bytes(const Graph& graph, std::int64_t rows, std::int64_t sequences) {
+  const Widths w(graph);
+  const std::int64_t dim = graph.dim;
+  const std::int64_t row = 2 * dim + 2 * std::max(dim, w.query) + 2 * w.key + 2 * w.inside + w.experts +
+                           w.active * dim + w.extra + (w.parallel ? dim : 0);
+  return 4 * (rows * row + (graph.head.weight.there() ? sequences * graph.vocab : 0));
+}
+
+}  // namespace llorch

@@ -1,0 +1,38 @@
+// What a model needs of a machine's memory, from its graph alone: what devices allocate is made from the same numbers.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "base/result.h"
+#include "model/graph.h"
+
+namespace llorch {
+
+/// The widest row of each kind of room that a step takes (forward/model.h).
+struct Widths {
+  std::int64_t query = 0, key = 0, inside = 0, experts = 0, active = 0, extra = 0;
+  bool parallel = false;
+
+  explicit Widths(const Graph& graph);
+
+ private:
+  void take(const SoftmaxAttention& attention);
+  void take(const Mlp& mlp);
+  void take(const Moe& moe, std::int64_t dim);
+};
+
+/// Bytes that sequences of so many positions remember. Errors: kModelIncompatible where no machine has so many (2^60).
+[[nodiscard]] Result<std::int64_t> cache_bytes(const Graph& graph, std::int64_t positions, std::int64_t sequences,
+                                               KvPrecision precision);
+
+/// Bytes of the weights that products read; of a table only rows that come up are read. `bytes_of`: of a whole tensor
+/// of the file.
+[[nodiscard]] std::int64_t weight_bytes(const Graph& graph,
+                                        const std::function<std::int64_t(const std::string& tensor)>& bytes_of);
+
+/// Bytes that a step of `rows` rows takes, `sequences` of which have logits.
+[[nodiscard]] std::int64_t step_bytes(const Graph& graph, std::int64_t rows, std::int64_t sequences);
+
+}  // namespace llorch
