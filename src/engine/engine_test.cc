@@ -153,6 +153,16 @@ TEST(Scheduler, decodes_first_then_prefill_in_order_within_the_budget) {
   EXPECT_EQ(plan[3].tokens, 22);
 }
 
+TEST(Scheduler, what_must_be_whole_is_not_cut) {
+  const SequenceState states[] = {{1, 30, true, true}, {2, 40, true, true}, {3, 20, true, true}};
+  const auto plan = plan_step(states, 64, 8);
+  ASSERT_EQ(plan.size(), 2u);
+  EXPECT_EQ(plan[0].id, 1);
+  EXPECT_EQ(plan[0].tokens, 30);
+  EXPECT_EQ(plan[1].id, 3) << "40 more do not fit this step";
+  EXPECT_EQ(plan[1].tokens, 20);
+}
+
 TEST(Scheduler, every_sequence_advances_and_nothing_exceeds_the_budget) {
   for (std::uint64_t seed = 0; seed < 500; ++seed) {
     std::vector<SequenceState> states;
