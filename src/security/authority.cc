@@ -145,12 +145,32 @@ Status Authority::revoke(const DaemonName& daemon) {
   {
     const std::lock_guard lock(locks_->revoked);
     // What was made until now begins by then, and what is made from now on may begin later and be good at once.
-    const auto [entry, first] = revoked_.try_emplace(daemon.uri(), now() - kShortestSlack);
-    if (!first) entry->second = std::max(now() - kShortestSlack, entry->second + kShortestSlack);
-    std::erase_if(revoked_, [&](const auto& entry) { return entry.second + kRevocationsKept < now(); });
-    for (const auto& [uri, at] : revoked_) text += fmt::format("{} {}\n", uri, at.time_since_epoch().count());
+    const auto [entry, first] = revoked_.try_emplace(daemon.uri(), Revoked{now() - kShortestSlack});
+    if (!first) entry->second = {std::max(now() - kShortestSlack, entry->second.at + kShortestSlack)};
+    std::erase_if(revoked_, [&](const auto& entry) { return entry.second.at + kRevocationsKept < now(); });
+    text = revocations_text();
   }
   return write_secret_file(folder_ + "/revoked", text);
+}
+
+Status Authority::readmit(const DaemonName& daemon) {
+  const std::lock_guard writing(locks_->writing);
+  std::string text;
+  {
+    const std::lock_guard lock(locks_->revoked);
+    const auto it = revoked_.find(daemon.uri());
+    if (it == revoked_.end()) return {};
+    it->second.joined_again = true;
+    text = revocations_text();
+  }
+  return write_secret_file(folder_ + "/revoked", text);
+}
+
+std::string Authority::revocations_text() const {
+  std::string text;
+  for (const auto& [uri, r] : revoked_)
+    text += fmt::format("{} {}{}\n", uri, r.at.time_since_epoch().count(), r.joined_again ? " again" : "");
+  return text;
 }
 
 Status Authority::read_revocations() {
@@ -162,9 +182,12 @@ Status Authority::read_revocations() {
     const std::size_t blank = line.find(' ');
     std::int64_t seconds = 0;
     const char* end = line.data() + line.size();
-    if (blank == std::string::npos || std::from_chars(line.data() + blank + 1, end, seconds).ptr != end)
-      return fail(ErrorCode::kInvalidRequest, "{}: a line is not '<URI> <seconds>'", path);
-    revoked_[line.substr(0, blank)] = CertificateTime(std::chrono::seconds(seconds));
+    const auto read = blank == std::string::npos ? std::from_chars_result{line.data(), std::errc::invalid_argument}
+                                                 : std::from_chars(line.data() + blank + 1, end, seconds);
+    const std::string_view rest(read.ptr, static_cast<std::size_t>(end - read.ptr));
+    if (read.ec != std::errc() || (!rest.empty() && rest != " again"))
+      return fail(ErrorCode::kInvalidRequest, "{}: a line is not '<URI> <seconds> [again]'", path);
+    revoked_[line.substr(0, blank)] = {CertificateTime(std::chrono::seconds(seconds)), !rest.empty()};
   }
   return {};
 }
@@ -180,14 +203,20 @@ Status Authority::check(const CertificateFacts& facts) const {
 std::optional<CertificateTime> Authority::revoked_at(const DaemonName& daemon) const {
   const std::lock_guard lock(locks_->revoked);
   const auto it = revoked_.find(daemon.uri());
-  return it == revoked_.end() ? std::nullopt : std::optional(it->second);
+  return it == revoked_.end() ? std::nullopt : std::optional(it->second.at);
+}
+
+bool Authority::is_revoked(const DaemonName& daemon) const {
+  const std::lock_guard lock(locks_->revoked);
+  const auto it = revoked_.find(daemon.uri());
+  return it != revoked_.end() && !it->second.joined_again;
 }
 
 std::vector<Authority::Revocation> Authority::revocations() const {
   const std::lock_guard lock(locks_->revoked);
   std::vector<Revocation> all;
-  for (const auto& [uri, at] : revoked_)
-    if (at + kRevocationsKept >= now()) all.push_back({uri, at});
+  for (const auto& [uri, r] : revoked_)
+    if (r.at + kRevocationsKept >= now()) all.push_back({uri, r.at, r.joined_again});
   return all;
 }
 
