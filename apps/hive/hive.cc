@@ -54,6 +54,7 @@ Hive::Hive(net::EventLoop& loop, HiveOptions options)
       kernel_(loop),
       files_(loop, kOfFiles),
       programs_(loop, kOfPrograms),
+      standing_(files_, options_.data_dir + "/standing"),
       renewal_(
           {loop, gate_, front_, files_, options_.hive_id, options_.colony_folder, [this] { return queen_peer(); }}) {
   if (options_.hive_id.empty()) options_.hive_id = service::host_name();
@@ -434,6 +435,8 @@ void Hive::beaten(int status, const std::string& answer, Status s) {
     s = service::check({status, parsed ? *parsed : boost::json::value(), {}});
     if (s) s = fail(ErrorCode::kIo, "the queen answered {}", status);
   }
+  if (!s) s = std::unexpected(with_advice(s.error(), options_.hive_id));
+  standing_.heard(s);
   beat_failures_ = s ? 0 : beat_failures_ + 1;
   if (!s)
     log(Level::kWarn, "heartbeat_failed", security::sanitize(s.error().message),

@@ -17,6 +17,7 @@
 #include "hive/metrics.h"
 #include "hive/process_stats.h"
 #include "hive/renewal.h"
+#include "hive/standing.h"
 #include "hive/transfers.h"
 #include "hive/worker_records.h"
 #include "service/background.h"
@@ -178,6 +179,7 @@ class Hive {
   bool stopping_ = false, beat_again_ = false, beating_ = false, measuring_ = false;
   int beat_failures_ = 0;
   service::Background database_, kernel_, files_, programs_;  // after what their work uses
+  Standing standing_;
   Renewal renewal_;
 };
 
