@@ -110,6 +110,14 @@ void ColonyTls::sign(std::string request, const std::string& hive_id, std::vecto
       });
 }
 
+Status ColonyTls::readmit(const std::string& hive_id) const {
+  return authority_ ? authority_->readmit({DaemonKind::kHive, hive_id}) : Status();
+}
+
+bool ColonyTls::is_revoked(const std::string& hive_id) const {
+  return authority_ && authority_->is_revoked({DaemonKind::kHive, hive_id});
+}
+
 Status ColonyTls::check(const std::string& certificate, const std::string& hive_id) const {
   LLORCH_TRY(const auto facts, security::read_certificate_der(certificate));
   LLORCH_OK(authority_->check(facts));

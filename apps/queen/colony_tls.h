@@ -36,6 +36,10 @@ class ColonyTls {
 
   using Signed = std::function<void(Result<std::string> chain)>;
   /// A certificate for a hive that holds the request's key and is called by `hosts`.
+  /// The hive joins: it counts as revoked no longer, and its old certificates stay so. Blocks.
+  [[nodiscard]] Status readmit(const std::string& hive_id) const;
+  /// Its certificates were revoked, and it has not joined again.
+  [[nodiscard]] bool is_revoked(const std::string& hive_id) const;
   void sign(std::string request, const std::string& hive_id, std::vector<std::string> hosts, Signed then);
   /// Whether a certificate (in DER) is the hive's and good. Errors: kForbidden, with words that say why not.
   [[nodiscard]] Status check(const std::string& certificate, const std::string& hive_id) const;

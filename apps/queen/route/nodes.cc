@@ -4,6 +4,7 @@
 #include "colony/address.h"
 #include "queen/queen.h"
 #include "security/validate.h"
+#include "service/log.h"
 #include "wire/fields.h"
 
 namespace llorch::queen {
@@ -73,15 +74,20 @@ Status check_name_is_free(Queen& q, const service::Context& c, const std::string
 /// With a join token: {node_token, certificate?, root?} comes back, once the hive is on disk.
 void join(Queen& q, const service::ContextPtr& c) {
   const auto asked = read_join(q, c->request.body);
-  if (!asked) return c->fail(asked.error());
-  if (const Status free = check_name_is_free(q, *c, asked->hive_id); !free) return c->fail(free.error());
+  const auto refuse = [&](const Error& why, std::string_view param = {}) {
+    service::log(service::Level::kWarn, "join_refused", why.message,
+                 {{"hive_id", asked ? asked->hive_id : ""}, {"peer", c->request.peer}});
+    c->fail(why, {}, param);
+  };
+  if (!asked) return refuse(asked.error());
+  if (const Status free = check_name_is_free(q, *c, asked->hive_id); !free) return refuse(free.error());
   const auto before = q.catalog().hives.find(asked->hive_id);
   const bool known = before != q.catalog().hives.end() && !before->second.node_key.empty();
   if (const Status may = q.members().check_joining(c->principal, asked->hive_id, known, security::now_in_seconds());
       !may)
-    return c->fail(may.error(), {}, "hive_id");
+    return refuse(may.error(), "hive_id");
   const auto joined = q.members().join(c->principal, asked->hive_id, asked->token, security::now_in_seconds());
-  if (!joined) return c->fail(joined.error());
+  if (!joined) return refuse(joined.error());
   q.hives().erase(asked->hive_id);  // what was known of it is of before
   HiveRow& row = q.catalog().hives[asked->hive_id];
   row.id = asked->hive_id, row.node_key = joined->node_key, row.joined_host.clear();
@@ -93,6 +99,7 @@ void join(Queen& q, const service::ContextPtr& c) {
         *saved = q.members().save_invitations(invitations);
         if (*saved) *saved = q.members().save(row.id, token);
         if (*saved) *saved = q.catalog().save_joined(row);
+        if (*saved) *saved = q.tls().readmit(row.id);
       },
       [&q, c, saved, asked = *asked, node_token = joined->node_token](const Status& done) {
         if (!done) return c->fail(done.error());
@@ -101,7 +108,7 @@ void join(Queen& q, const service::ContextPtr& c) {
       });
 }
 
-/// A join token, once it is on disk: {token, expires_in_s}.
+/// A join token, once it is on disk: {token, expires_in_s, hosts}.
 void invite(Queen& q, const service::ContextPtr& c) {
   if (!q.front().has_token())
     return c->fail({ErrorCode::kInvalidRequest, "a queen without a token serves her own machine only"});
@@ -112,14 +119,15 @@ void invite(Queen& q, const service::ContextPtr& c) {
     return c->fail({ErrorCode::kInvalidRequest, "no hive has such a name"}, {}, "hive_id");
   const auto token = q.members().make_join_token(security::now_in_seconds(), id);
   if (!token) return c->fail(token.error());
+  boost::json::array hosts(q.options().meeting_hosts.begin(), q.options().meeting_hosts.end());
   // The first contact believes the root that the token names, and nobody in the middle.
   const std::string shown = q.tls().opened() ? *token + "." + q.tls().authority().fingerprint() : *token;
   const auto saved = std::make_shared<Status>();
   q.background().run(
       [&q, saved, invitations = q.members().invitations()] { *saved = q.members().save_invitations(invitations); },
-      [c, saved, shown](const Status& done) {
+      [c, saved, shown, hosts = std::move(hosts)](const Status& done) {
         if (const Status& outcome = done ? *saved : done; !outcome) return c->fail(outcome.error());
-        c->reply(200, {{"token", shown}, {"expires_in_s", 600}});
+        c->reply(200, {{"token", shown}, {"expires_in_s", 600}, {"hosts", hosts}});
       });
 }
 
