@@ -89,13 +89,15 @@ std::string Common::colony() const {
   return m ? m->queen_url : "";
 }
 
+static bool is_here(const std::string& host) { return security::is_loopback(host) || colony::is_own_address(host); }
+
 void Common::adopt_membership() {
   if (!direct.empty()) {
     const auto m = own_membership();
     if (m && direct == kOwnHive && !m->tls_name.empty() && membership_elsewhere(data_dir))
       direct = fmt::format("https://127.0.0.1:{}", m->port);
     const auto url = net::parse_url(direct);
-    if (!m || !url || !url->tls || url->port != m->port || !colony::is_own_address(url->host)) return;
+    if (!m || !url || !url->tls || url->port != m->port || !is_here(url->host)) return;
     // Its certificate names no address that every machine has: it is known by its name in the colony, which is asked
     // for by those who show one.
     direct_name_ = m->tls_name, direct_own_ = m->own;

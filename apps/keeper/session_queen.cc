@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <csignal>
+#include <sstream>
 
+#include "base/open_file.h"
 #include "daemon_flags.h"
 #include "keeper/session.h"
 #include "queen_start.h"
@@ -117,6 +119,17 @@ Result<service::ProcessOptions> Session::queen_invocation() {
   return o;
 }
 
+/// What a daemon that has ended said last; empty: nothing.
+static std::string last_line(const std::string& log_file) {
+  constexpr std::size_t kLogBytesMax = 64u << 20, kLineBytesMax = 500;
+  const auto text = read_text_file(log_file, kLogBytesMax);
+  std::istringstream lines(text.value_or(""));
+  std::string last;
+  for (std::string line; std::getline(lines, line);)
+    if (!line.empty() && !line.starts_with("Run with --help")) last = line;  // the end of each usage error
+  return last.substr(0, kLineBytesMax);
+}
+
 Status Session::wait_for_queen(int pid, const std::string& log_file) {
   auto wait = milliseconds(20);
   const service::Timeout start{"the queen's start", service::timeouts::kStart};
@@ -129,8 +142,8 @@ Status Session::wait_for_queen(int pid, const std::string& log_file) {
     int status = 0;
     if (waitpid(pid, &status, WNOHANG) == pid) {
       queen_pid_ = 0;
-      return fail(ErrorCode::kIo, "the queen ended with {} while starting: see {}",
-                  WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), log_file);
+      return fail(ErrorCode::kIo, "the queen ended with {} while starting, and said last: {} (her log: {})",
+                  WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), last_line(log_file), log_file);
     }
     pause(wait);
     wait = std::min(wait * 3 / 2, milliseconds(5000));

@@ -91,6 +91,8 @@ class Newcomer(Person, Machines):
         self.assertEqual([line for n, line, _ in self.lan.processes() if n == "q"], [])
         self.bare("queen", "start")
         self.bare("queen", "stop")
+        r = self.bare("queen", "start", "--queen-flag=--nosuch", code=1)
+        self.assertIn("--nosuch", r.stderr.splitlines()[-2], "why she ended")
         # Her folder is free when the command has ended, and one for this machine alone invites nobody.
         self.bare("queen", "start", "--queen-flag=--listen=127.0.0.1")
         r = self.bare("hive", "invite", code=2)
@@ -108,6 +110,7 @@ class Newcomer(Person, Machines):
                 continue
             r = self.bare(*words, machine="b")
             self.assertIn("worker_id", r.stdout, command)
+        self.bare("worker", "list", "--direct=https://localhost:8600", machine="b")
 
     def test_m_a_machine_that_has_joined_knows_its_queen(self):
         self.member()
