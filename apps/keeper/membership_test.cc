@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "config_file.h"
 #include "keeper/hints.h"
 #include "queen_start.h"
 
@@ -74,6 +75,15 @@ TEST_F(MembershipTest, a_queen_of_this_machine_that_serves_others_has_its_comman
   start("--join-token-file \"x/join-token\"", "https://127.0.0.1:8500");
   std::filesystem::remove(queen_start_file(data_dir_));
   EXPECT_FALSE(membership_elsewhere(data_dir_)) << "its queen is here";
+}
+
+TEST_F(MembershipTest, a_queen_of_a_user_without_a_home_reads_no_keys_that_anybody_could_make) {
+  EXPECT_EQ(cli::own_keys_file(), home_ + "/.config/llorch/keys");
+  unsetenv("HOME");
+  EXPECT_EQ(cli::own_keys_file(), "");
+  setenv("LLORCH_CONFIG_DIR", "/etc/llorch", 1);
+  EXPECT_EQ(cli::own_keys_file(), "/etc/llorch/keys");
+  unsetenv("LLORCH_CONFIG_DIR");
 }
 
 TEST_F(MembershipTest, hints_are_about_what_has_failed) {

@@ -107,7 +107,7 @@ int main(int argc, char** argv) {
     // `llorch key create` writes there: a queen that asks for keys admits them.
     if (std::string unused; o.keys_file.empty() && !o.local_mode)
       if (const auto token = security::find_operator_token(o.token_file, unused); token && *token)
-        o.keys_file = cli::default_keys_file();
+        o.keys_file = cli::own_keys_file();
     if (const Status s = cli::make_private_directory(o.data_dir); !s)
       exit_code = cli::report(s.error());
     else

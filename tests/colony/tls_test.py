@@ -332,6 +332,7 @@ class Newcomer(Person, Machines):
         self.bare("hive", "start", machine="a")
         wait_for(lambda: "a" in self.hives(), 15)
         self.bare("hive", "stop", machine="a")
+        wait_for(lambda: "a" not in self.hives(), 15)  # else what is waited for below is the one before
         # As the unit in the document starts it.
         command = re.search(r"ExecStart=(.*hive-by-hand.*)", (ROOT / "docs/colony.md").read_text())[1].replace("%h", "/root").split()
         unit = subprocess.Popen(self.lan.command("a", *command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
