@@ -10,6 +10,7 @@
 
 #include "base/ids.h"
 #include "base/thread_role.h"
+#include "colony/caller.h"
 #include "format/json.h"
 #include "hive/joining.h"
 #include "security/digest.h"
@@ -69,7 +70,10 @@ Hive::~Hive() {
 Status Hive::start() {
   LLORCH_OK(front_.open());
   const bool joined = !options_.local_mode && access((options_.data_dir + "/node-token").c_str(), F_OK) == 0;
-  if (joined && front_.secure() && front_.tls().now().own) front_.router().demand(check_caller);
+  queen_only_ = joined && front_.secure() && front_.tls().now().own;
+  if (queen_only_)
+    front_.router().demand(
+        [check = colony::CallerCheck()](const service::Context& c) mutable { return check(c.request); });
   desk_.set_audit(front_.audit()), desk_.set_meter(&metrics_.jobs);
   if (!options_.queen_url.empty()) {
     LLORCH_TRY(const service::Peer queen, service::make_peer(options_.queen_url));

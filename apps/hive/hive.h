@@ -175,7 +175,8 @@ class Hive {
   std::string cgroup_mount_;
   net::Call beat_call_;
   net::Clock::time_point queen_seen_;
-  std::string node_token_;  // what the queen is shown; empty: our own token
+  std::string node_token_;   // what the queen is shown; empty: our own token
+  bool queen_only_ = false;  // from other machines: it has joined, and so do its workers (colony/caller.h)
   bool stopping_ = false, beat_again_ = false, beating_ = false, measuring_ = false;
   int beat_failures_ = 0;
   service::Background database_, kernel_, files_, programs_;  // after what their work uses

@@ -119,16 +119,21 @@ Result<std::string> Authority::sign(std::string_view request, const DaemonName& 
       return fail(ErrorCode::kForbidden, "'{}' is a name inside the colony, which only its daemon has", host);
     all.push_back(host);
   }
-  const std::lock_guard writing(locks_->writing);
-  LLORCH_TRY(const CertificateFacts issuer, read_certificate(issuer_.certificate));
+  // Signing takes long: neither a revocation nor a renewal waits for it.
+  Signer signer;
+  {
+    const std::lock_guard writing(locks_->writing);
+    signer = issuer_;
+  }
+  LLORCH_TRY(const CertificateFacts issuer, read_certificate(signer.certificate));
   // Not longer than those that vouch for it.
   const CertificateTime until = std::min(now() + options_.daemon_lifetime, issuer.not_after);
   if (until <= now()) return fail(ErrorCode::kInvalidRequest, "{}/issuer.pem has ended", folder_);
   CertificateTime from = now() - std::clamp<std::chrono::seconds>((until - now()) / 4, kShortestSlack, kClockSlack);
   // Certificates that were made until a revocation are told from those made after it by the time they begin.
   if (const auto revoked = revoked_at(daemon)) from = std::max(from, *revoked + kShortestSlack);
-  LLORCH_TRY(std::string made, sign_daemon(issuer_, request, daemon, all, from, until));
-  return made + issuer_.certificate + root_.certificate;
+  LLORCH_TRY(std::string made, sign_daemon(signer, request, daemon, all, from, until));
+  return made + signer.certificate + root_.certificate;
 }
 
 Result<DaemonIdentity> Authority::make_identity(const DaemonName& daemon, const std::vector<std::string>& hosts) const {

@@ -148,6 +148,7 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
   const auto url = object ? json::find_text(*object, "sse_url") : std::nullopt;
   const auto id = object ? json::find_text(*object, "job_id") : std::nullopt;
   if (!url || !id) co_return done(fail(ErrorCode::kInternal, "the worker's answer lacks job_id or sse_url"));
+  if (!net::is_request_target(*url)) co_return done(fail(ErrorCode::kIo, "the worker's sse_url is no path"));
   const std::weak_ptr<Task> weak = t;
   service::OnEvent on_event = [weak, reply, &q, at](std::string_view type, const boost::json::object& data) {
     const TaskPtr task = weak.lock();
