@@ -28,6 +28,13 @@ inline std::string state_directory() { return directory("LLORCH_STATE_DIR", "XDG
 
 inline std::string config_directory() { return directory("LLORCH_CONFIG_DIR", "XDG_CONFIG_HOME", ".config"); }
 inline std::string default_keys_file() { return config_directory() + "/keys"; }
+/// The same, for a daemon that was not told of it: empty for a user without a home, whose place would be below /tmp,
+/// where anybody could make a key.
+inline std::string own_keys_file() {
+  for (const char* place : {"LLORCH_CONFIG_DIR", "XDG_CONFIG_HOME", "HOME"})
+    if (!variable(place).empty()) return default_keys_file();
+  return "";
+}
 
 /// A TOML file whose sections name flags: "capacity" in [queue] is --queue-capacity. The file may be shared by all
 /// programs: [queen], [hive], [worker] and [keeper] hold what belongs to one of them, e.g. [queen.queue] (K-07, Q-20).

@@ -128,8 +128,8 @@ inline void add_key_commands(CLI::App& app, int& exit_code) {
       print({{"key", *made}, {"scopes", f->scope}, {"keys_file", f->file}});
     } else {
       show(stdout, "%s\n", made->c_str());
-      show(stderr, "the key is shown this once; daemons that run with --keys-file %s admit it from now on\n",
-           f->file.c_str());
+      show(stderr, "the key is shown this once; daemons that run with --keys-file %s admit it from now on%s\n",
+           f->file.c_str(), f->file == default_keys_file() ? " (a queen with a token does by herself)" : "");
     }
   });
   add("list", "the keys that a file admits")->callback([f, &exit_code] {

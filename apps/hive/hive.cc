@@ -10,6 +10,7 @@
 
 #include "base/ids.h"
 #include "base/thread_role.h"
+#include "colony/caller.h"
 #include "format/json.h"
 #include "hive/joining.h"
 #include "security/digest.h"
@@ -54,6 +55,7 @@ Hive::Hive(net::EventLoop& loop, HiveOptions options)
       kernel_(loop),
       files_(loop, kOfFiles),
       programs_(loop, kOfPrograms),
+      standing_(files_, options_.data_dir + "/standing"),
       renewal_(
           {loop, gate_, front_, files_, options_.hive_id, options_.colony_folder, [this] { return queen_peer(); }}) {
   if (options_.hive_id.empty()) options_.hive_id = service::host_name();
@@ -68,7 +70,10 @@ Hive::~Hive() {
 Status Hive::start() {
   LLORCH_OK(front_.open());
   const bool joined = !options_.local_mode && access((options_.data_dir + "/node-token").c_str(), F_OK) == 0;
-  if (joined && front_.secure() && front_.tls().now().own) front_.router().demand(check_caller);
+  queen_only_ = joined && front_.secure() && front_.tls().now().own;
+  if (queen_only_)
+    front_.router().demand(
+        [check = colony::CallerCheck()](const service::Context& c) mutable { return check(c.request); });
   desk_.set_audit(front_.audit()), desk_.set_meter(&metrics_.jobs);
   if (!options_.queen_url.empty()) {
     LLORCH_TRY(const service::Peer queen, service::make_peer(options_.queen_url));
@@ -434,6 +439,8 @@ void Hive::beaten(int status, const std::string& answer, Status s) {
     s = service::check({status, parsed ? *parsed : boost::json::value(), {}});
     if (s) s = fail(ErrorCode::kIo, "the queen answered {}", status);
   }
+  if (!s) s = std::unexpected(with_advice(s.error(), options_.hive_id));
+  standing_.heard(s);
   beat_failures_ = s ? 0 : beat_failures_ + 1;
   if (!s)
     log(Level::kWarn, "heartbeat_failed", security::sanitize(s.error().message),

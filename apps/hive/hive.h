@@ -17,6 +17,7 @@
 #include "hive/metrics.h"
 #include "hive/process_stats.h"
 #include "hive/renewal.h"
+#include "hive/standing.h"
 #include "hive/transfers.h"
 #include "hive/worker_records.h"
 #include "service/background.h"
@@ -174,10 +175,12 @@ class Hive {
   std::string cgroup_mount_;
   net::Call beat_call_;
   net::Clock::time_point queen_seen_;
-  std::string node_token_;  // what the queen is shown; empty: our own token
+  std::string node_token_;   // what the queen is shown; empty: our own token
+  bool queen_only_ = false;  // from other machines: it has joined, and so do its workers (colony/caller.h)
   bool stopping_ = false, beat_again_ = false, beating_ = false, measuring_ = false;
   int beat_failures_ = 0;
   service::Background database_, kernel_, files_, programs_;  // after what their work uses
+  Standing standing_;
   Renewal renewal_;
 };
 

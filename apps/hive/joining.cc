@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include "colony/address.h"
 #include "format/json.h"
 #include "security/authority.h"
 #include "service/plain_http.h"
@@ -106,17 +105,6 @@ Status get_certificate(const HiveOptions& o) {
              ask_queen(o, "/v1/hive/certificate", token, {{}, root, "", service::accept_daemons()},
                        {{"hive_id", o.hive_id}, {"url", own_address(o)}, {"certificate_request", wish.request}}));
   return keep_certificate(o.colony_folder, o.hive_id, wish.private_key, answer, root);
-}
-
-Status check_caller(const service::Context& c) {
-  if (const auto& shown = c.request.certificate; shown) {
-    const auto facts = security::read_certificate_der(*shown);
-    if (facts && facts->daemon.kind == DaemonKind::kQueen && !facts->daemon.id.empty()) return {};
-  }
-  if (colony::is_own_address(c.request.peer)) return {};  // people there, and the hive's workers
-  return fail(ErrorCode::kForbidden,
-              "from another machine this hive is opened by its queen alone, who shows her certificate: ask her, or ask "
-              "on the hive's own machine");
 }
 
 Error must_join_again(const std::string& hive_id) {

@@ -27,11 +27,6 @@ struct JoinToken {
 /// Whether the certificate that is kept can still be shown. Errors: must_join_again(); kInvalidRequest naming the file.
 [[nodiscard]] Status check_kept(const HiveOptions& options);
 
-/// The token of a hive that has joined is known to its queen alone: from another machine it opens the hive together
-/// with her certificate, so that one that was stolen opens nothing; on the hive's own machine it is enough. Errors:
-/// kForbidden.
-[[nodiscard]] Status check_caller(const service::Context& c);
-
 /// A request for a certificate over a fresh key.
 struct CertificateWish {
   std::string private_key, request;

@@ -79,6 +79,7 @@ service::ProcessOptions Hive::invocation(const WorkerRow& program, const LaunchP
     o.arguments.emplace_back("--local-mode");
   if (front_.secure())
     o.arguments.insert(o.arguments.end(), {"--colony-folder", options_.colony_folder, "--hive-tls-name", tls_name()});
+  if (queen_only_) o.arguments.emplace_back("--queen-only");
   if (options_.tls) o.arguments.emplace_back("--tls");
   if (options_.insecure_http) o.arguments.emplace_back("--insecure-http");
   for (const std::string& host : options_.allowed_hosts) o.arguments.insert(o.arguments.end(), {"--allow-host", host});

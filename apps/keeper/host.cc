@@ -127,8 +127,9 @@ Result<bool> Host::put_program(const std::string& name) const {
 }
 
 Result<std::string> Host::version() const {
-  LLORCH_TRY(const Said said, shell(places() + "\"$bin/llorch-hive\" --version",
+  LLORCH_TRY(const Said said, shell(places() + R"([ -x "$bin/llorch-hive" ] || exit 7; "$bin/llorch-hive" --version)",
                                     {"asking the hive for its version", service::timeouts::kStop}));
+  if (said.exit_code == 7) return fail(ErrorCode::kNotFound, "the hive's programs are not installed there");
   if (said.exit_code != 0)
     return fail(ErrorCode::kIo,
                 "llorch-hive does not run there: a library that it needs may be missing (the Debian "
@@ -153,25 +154,44 @@ exec "$HOME/.local/bin/llorch-hive" {1}{2} --listen {3} --port {4} --worker-port
                      : "--join-token-file " + data + "/join-token",
       how.insecure_http ? " --insecure-http" : "", how.listen, how.port, how.worker_port, how.hive_id, how.queen_url,
       how.heartbeat_interval_s);
-  std::string prepared = fmt::format(R"(printf %s {} >"$data/start"; )", shell_word(command));
+  // What a hive that runs here was started with stays until this one has joined: a failed attempt changes nothing.
+  std::string prepared = fmt::format(R"(printf %s {} >"$data/start.new"; )", shell_word(command));
   if (!token.empty()) prepared += fmt::format(R"(cat > "$data/{}"; )", how.local_mode ? "node-token" : "join-token");
   const int input = as_file(token);
-  Status launched = launch(prepared, input);
+  Status launched = launch(prepared, "start.new", input);
   if (input >= 0) close(input);
   return launched;
 }
 
-Status Host::start_again() const { return launch("", -1); }
+Status Host::start_again() const { return launch("", "start", -1); }
 
-Status Host::launch(std::string_view prepared, int input) const {
+Status Host::keep_start() const {
+  LLORCH_TRY(const Said said, shell(places() + R"(mv -f "$data/start.new" "$data/start")",
+                                    {"keeping how the hive is started", service::timeouts::kStop}));
+  return said.exit_code == 0 ? Status() : fail(ErrorCode::kIo, "how the hive is started could not be kept there");
+}
+
+Status Host::withdraw_start() const {
+  LLORCH_TRY(const bool stopped, stop_hive());
+  (void)stopped;
+  LLORCH_TRY(const Said said, shell(places() + R"(rm -f "$data/start.new" "$data/join-token")",
+                                    {"taking back a start that has failed", service::timeouts::kStop}));
+  return said.exit_code == 0 ? Status()
+                             : fail(ErrorCode::kIo, "what the failed start has left could not be taken away");
+}
+
+Status Host::launch(std::string_view prepared, std::string_view file, int input) const {
   std::string script = places();
   script += R"([ -x "$bin/llorch-hive" ] || exit 7; umask 077; mkdir -p "$data"; )";
   script += kFind;
   script += R"([ -z "$p" ] || exit 5; )";
-  script += prepared;
-  script += R"(at=$(wc -c <"$data/hive.log" 2>/dev/null); echo "${at:-0}" >"$data/log-start"; )";
+  // An attempt that was broken off: joined where its token is used up.
   script +=
-      R"(cd /; setsid nohup /bin/sh "$data/start" >>"$data/hive.log" 2>&1 </dev/null & echo $! >"$data/hive.pid")";
+      R"(if [ -e "$data/join-token" ]; then rm -f "$data/start.new" "$data/join-token"; fi; [ ! -e "$data/start.new" ] || mv -f "$data/start.new" "$data/start"; )";
+  script += prepared;
+  script += R"(rm -f "$data/standing"; : >>"$data/hive.log"; wc -c <"$data/hive.log" >"$data/log-start"; )";
+  script += fmt::format(
+      R"(cd /; setsid nohup /bin/sh "$data/{}" >>"$data/hive.log" 2>&1 </dev/null & echo $! >"$data/hive.pid")", file);
   LLORCH_TRY(const Said said, shell(script, {"starting the hive", service::timeouts::kStart}, input));
   if (said.exit_code == 5) return fail(ErrorCode::kResourceInUse, "a hive runs there already");
   if (said.exit_code == 7)
@@ -207,11 +227,10 @@ bool Host::joined() const {
   return said && said->exit_code == 0;
 }
 
-bool Host::has_joined() const {
-  const auto said =
-      shell(places() + R"([ -e "$data/node-token" ] && grep -q -e --join-token-file "$data/start" 2>/dev/null)",
-            {"asking whether the hive has joined", service::timeouts::kStop});
-  return said && said->exit_code == 0;
+std::string Host::standing() const {
+  const auto said = shell(places() + R"(cat "$data/standing" 2>/dev/null)",
+                          {"asking how the hive stands with its queen", service::timeouts::kStop});
+  return said && said->exit_code == 0 ? said->output : "";
 }
 
 namespace {

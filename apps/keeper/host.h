@@ -32,17 +32,21 @@ class Host {
   /// The version that the installed hive gives. Errors: kIo when it does not run there.
   [[nodiscard]] Result<std::string> version() const;
   /// Starts the hive in a session of its own. `token`: what it shows the queen: in local mode her key for hives, else
-  /// a one-time join token.
+  /// a one-time join token. What it was started with before stays until keep_start().
   [[nodiscard]] Status start_hive(const HiveStart& how, const std::string& token) const;
   /// True: it ran, and is gone. False: it did not run.
   [[nodiscard]] Result<bool> stop_hive() const;
   [[nodiscard]] Result<bool> hive_running() const;
+  /// From now on start_again() does what start_hive() did.
+  [[nodiscard]] Status keep_start() const;
+  /// start_hive() has failed: ends the hive, and what was there before is as it was.
+  [[nodiscard]] Status withdraw_start() const;
   /// Starts a hive that has joined with the flags of then. Errors: kNotFound when its program is gone.
   [[nodiscard]] Status start_again() const;
   /// Whether the join token was used, and a key came for it.
   [[nodiscard]] bool joined() const;
-  /// Whether start_again() can start it: it has joined, and was not started for this machine's own queen.
-  [[nodiscard]] bool has_joined() const;
+  /// How the hive stands with its queen, as JSON (hive/standing.h); empty: it has not heard of her since its start.
+  [[nodiscard]] std::string standing() const;
   /// Why the hive there has ended: what it logged last, as an error.
   [[nodiscard]] Error last_error() const;
   /// Takes programs, catalogs and keys away; models that were fetched stay.
@@ -57,8 +61,8 @@ class Host {
     std::string output;
   };
   [[nodiscard]] std::string places() const;  // sets $bin and $data
-  /// Makes a hive of the file `start`. Errors: kResourceInUse, kNotFound, kIo.
-  [[nodiscard]] Status launch(std::string_view prepared, int input) const;
+  /// Makes a hive of the script `file`. Errors: kResourceInUse, kNotFound, kIo.
+  [[nodiscard]] Status launch(std::string_view prepared, std::string_view file, int input) const;
   [[nodiscard]] Result<Said> shell(const std::string& script, const service::Timeout& timeout, int input = -1) const;
   std::string address_;
   int ssh_port_;

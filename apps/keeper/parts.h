@@ -5,6 +5,7 @@
 
 #include "format/json.h"
 #include "keeper/session.h"
+#include "security/auth.h"
 
 namespace llorch::keeper {
 
@@ -16,6 +17,12 @@ inline std::string cell(const Value& row, const char* key) {
   if (!v || v->is_null()) return "-";
   if (v->is_double()) return fmt::format("{:.6g}", v->get_double());  // JSON has 7.2E-2 for 0.072
   return v->is_string() ? std::string(v->get_string()) : boost::json::serialize(*v);
+}
+
+/// Of a queen who does not answer. Whether another machine's sleeps, or cannot be reached, is not known here.
+inline const char* silent_word(const std::string& queen) {
+  const auto url = net::parse_url(queen);
+  return url && security::is_loopback(url->host) ? "asleep" : "does not answer";
 }
 
 /// A worker as `llorch status` shows it, "hive/worker": ids are a hive's own. A bare id is of any hive.

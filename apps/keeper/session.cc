@@ -5,10 +5,7 @@
 
 #include "base/open_file.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,8 +13,11 @@
 #include <csignal>
 
 #include "base/ids.h"
+#include "colony/address.h"
 #include "daemon_flags.h"
 #include "format/json.h"
+#include "keeper/hints.h"
+#include "keeper/membership.h"
 #include "net/http_client.h"
 #include "net/sse.h"
 #include "queen_address.h"
@@ -41,31 +41,16 @@ int whole_number(std::string_view text) {
   return v;
 }
 
-std::string_view suggestion(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kIo: return "is the queen running? `llorch queen start`, or leave out --no-autostart";
-    case ErrorCode::kModelNotFound: return "`llorch model list` shows what is here; hf:org/repo:Q4_K_M fetches a model";
-    case ErrorCode::kMissingApiKey:
-    case ErrorCode::kInvalidApiKey:
-    case ErrorCode::kForbidden: return "give the key with --token-file or LLORCH_API_TOKEN_FILE";
-    case ErrorCode::kNoWorkersAvailable:
-    case ErrorCode::kInsufficientMemory:
-      return "`llorch status` shows hives, devices and workers; a smaller quantization needs less memory";
-    case ErrorCode::kHiveNotFound: return "`llorch hive list` shows the hives that are online";
-    case ErrorCode::kVersionMismatch: return "`llorch queen stop`, then start one of this version";
-    case ErrorCode::kQueueFull: return "try again in a moment";
-    case ErrorCode::kInvalidRequest: return "see --help";
-    default: return "`llorch doctor` checks every part";
-  }
-}
-
 }  // namespace
 
 void Common::add(CLI::App& app) {
   data_dir = cli::data_directory();
   queen_program = service::own_folder() + "/llorch-queen";
-  app.add_option("--queen", queen, "the queen's address")->capture_default_str()->envname("LLORCH_QUEEN_URL");
-  app.add_flag("--direct{http://127.0.0.1:8600}", direct,
+  queen_option = app.add_option("--queen", queen,
+                                "the queen's address; on a machine that has joined a colony, by default its queen's")
+                     ->capture_default_str()
+                     ->envname("LLORCH_QUEEN_URL");
+  app.add_flag(fmt::format("--direct{{{}}}", kOwnHive), direct,
                "ask this machine's hive itself, without a queen; --direct=URL: another hive");
   app.add_option("--token-file", token_file, "file with the API key (also LLORCH_API_TOKEN_FILE)");
   app.add_option("--ca-file", ca_file,
@@ -98,6 +83,37 @@ static std::string root_file(const Common& c) {
   return !c.ca_file.empty() ? c.ca_file : access(own.c_str(), F_OK) == 0 ? own : "";
 }
 
+std::string Common::colony() const {
+  if (queen_given() || own_queen_only || !direct.empty()) return "";
+  const auto m = membership_elsewhere(data_dir);
+  return m ? m->queen_url : "";
+}
+
+static bool is_here(const std::string& host) { return security::is_loopback(host) || colony::is_own_address(host); }
+
+void Common::adopt_membership() {
+  if (!direct.empty()) {
+    const auto m = own_membership();
+    if (m && direct == kOwnHive && !m->tls_name.empty() && membership_elsewhere(data_dir))
+      direct = fmt::format("https://127.0.0.1:{}", m->port);
+    const auto url = net::parse_url(direct);
+    if (!m || !url || !url->tls || url->port != m->port || !is_here(url->host)) return;
+    // Its certificate names no address that every machine has: it is known by its name in the colony, which is asked
+    // for by those who show one.
+    direct_name_ = m->tls_name, direct_own_ = m->own;
+    if (ca_file.empty()) ca_file = m->root_file;
+    if (token_file.empty() && cli::variable("LLORCH_API_TOKEN_FILE").empty() &&
+        cli::variable("LLORCH_API_TOKEN").empty())
+      token_file = m->token_file();
+    return;
+  }
+  if (queen_given() || own_queen_only) return;
+  const auto m = membership_elsewhere(data_dir);
+  if (!m) return;
+  queen = m->queen_url;
+  if (ca_file.empty()) ca_file = m->root_file;
+}
+
 Result<std::string> Common::root_certificate() const {
   const std::string file = root_file(*this);
   if (file.empty()) return "";
@@ -115,20 +131,22 @@ Result<net::ClientRequest> Common::request(std::string_view path) const {
   net::TlsClient::Options options;
   LLORCH_TRY(options.authorities, root_certificate());
   if (options.authorities.empty()) return r;  // a certificate of the public's
-  options.accepts = service::accept_daemons();
+  options.accepts = service::accept_daemons(), options.own = direct_own_;
   auto believed = net::TlsClient::make(options);
   if (!believed)
     return fail(ErrorCode::kInvalidRequest, "{} is no root certificate (PEM): {}", root_file(*this),
                 believed.error().message);
   r.tls = *std::move(believed);
-  // The queen is known by her name in the colony, wherever she is; a hive that is asked itself, by its address.
-  if (direct.empty()) r.tls_name = security::queen_tls_name();
+  // The queen is known by her name in the colony, wherever she is; another machine's hive, by its address.
+  r.tls_name = direct.empty() ? security::queen_tls_name() : direct_name_;
   return r;
 }
 
-Session::Session(const Common& common) : common_(common), asked_(common.queen) {
+Session::Session(const Common& common) : common_(common) {
+  common_.adopt_membership();
+  asked_ = common_.queen;
   std::string warning;
-  const auto token = security::find_operator_token(common.token_file, warning);
+  const auto token = security::find_operator_token(common_.token_file, warning);
   if (!token)
     token_read_ = fail(ErrorCode::kInvalidRequest, "{}", token.error().message);
   else if (*token)
@@ -160,9 +178,30 @@ Result<Session::Answer> Session::once(const std::string& method, const std::stri
   return Answer{a.status, a.body, a.headers.get("Retry-After").value_or("")};
 }
 
+/// What `common`'s address answers to GET /health, which takes no key.
+static Result<net::Answer> probe(const Common& common) {
+  LLORCH_TRY(net::ClientRequest r, common.request("/health"));
+  r.idle_timeout = r.total_timeout = kShortQuestion;
+  return net::fetch(std::move(r));
+}
+
+bool speaks_other_scheme(const std::string& address) {
+  auto url = net::parse_url(address);
+  if (!url) return false;
+  url->tls = !url->tls;
+  net::ClientRequest r;
+  r.url = url->below("/health");
+  r.idle_timeout = r.total_timeout = kShortQuestion;
+  const auto a = net::fetch(std::move(r));
+  if (a) return true;
+  // Whoever shows a certificate speaks TLS, whether it is believed or not.
+  return url->tls && a.error().message.starts_with(net::kNoSecureConnection) &&
+         a.error().message.contains("certificate");
+}
+
 Result<bool> Session::answers() {
   LLORCH_OK(common_.request("/health"));
-  const auto a = once("GET", "/health", "", 5, kShortQuestion);
+  const auto a = probe(common_);
   const bool as_asked = !common_.direct.empty() || common_.queen == asked_;
   if (!a && as_asked && a.error().message.starts_with(net::kNoSecureConnection) &&
       a.error().message.contains("certificate"))
@@ -170,6 +209,13 @@ Result<bool> Session::answers() {
                 "{}: give the colony's root certificate with --ca-file (`llorch ca show --pem` on the queen's machine "
                 "prints it)",
                 a.error().message);
+  // A queen of this machine is looked for by both schemes.
+  const auto url = net::parse_url(common_.address());
+  if (!a && as_asked && !security::is_loopback(url->host) && !a.error().message.starts_with("cannot resolve") &&
+      speaks_other_scheme(common_.address()))
+    return fail(ErrorCode::kInvalidRequest, "{} answers, and speaks {}: give its address as {}://{}", common_.address(),
+                url->tls ? "plain http" : "https", url->tls ? "http" : "https",
+                common_.address().substr(common_.address().find("://") + 3));
   if (!a || a->status == 200) return a.has_value();
   const auto body = json::parse(a->body, "answer");
   const Status refused = service::check({a->status, body.value_or(boost::json::value()), {}});
@@ -223,108 +269,6 @@ Status Session::check_version() {
   if (!theirs || major(*theirs) == major(LLORCH_VERSION)) return {};
   return fail(ErrorCode::kVersionMismatch, "the daemon at {} is version {}, this program is {}", common_.address(),
               *theirs, LLORCH_VERSION);
-}
-
-namespace {
-
-/// The user's configuration file, made once with every default, commented out (K-07).
-void make_config(const std::string& queen_program) {
-  const std::string folder = cli::config_directory(), file = folder + "/config.toml";
-  if (access(file.c_str(), F_OK) == 0 || !cli::make_private_directory(folder)) return;
-  std::string text =
-      "# Configuration of llama-orch. A flag comes before an environment variable, that before this file.\n"
-      "# A line without its # counts; [queen.queue] capacity = 5 is the same as [queen] queue-capacity = 5.\n";
-  const std::string folder_of_programs = queen_program.substr(0, queen_program.rfind('/') + 1);
-  for (const std::vector<std::string>& command : {std::vector<std::string>{queen_program, "--print-config"},
-                                                  {folder_of_programs + "llorch-hive", "--print-config"},
-                                                  {folder_of_programs + "llorch-worker-cpu", "serve", "--print-config"},
-                                                  {folder_of_programs + "llorch", "status", "--print-config"}}) {
-    const auto ran = service::run_program(command, -1, service::Stderr::kNone);
-    if (ran && ran->exit_code == 0) text += "\n" + ran->output;
-  }
-  const int fd = open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd < 0) return;
-  (void)!write(fd, text.data(), text.size());
-  close(fd);
-}
-
-}  // namespace
-
-Status Session::wake(bool stay) {
-  if (!common_.direct.empty()) {
-    LLORCH_TRY(const bool answering, awake());
-    if (!answering) return fail(ErrorCode::kIo, "the hive at {} does not answer", common_.direct);
-    return check_version();
-  }
-  LLORCH_TRY(const bool there, awake());
-  if (there) {
-    LLORCH_OK(check_version());
-    say(fmt::format("the queen at {} is awake", common_.queen));
-    return {};
-  }
-  LLORCH_TRY(const net::Url url, net::parse_url(common_.queen));
-  say(fmt::format("the queen at {} is asleep", common_.queen));
-  if (common_.no_autostart || !security::is_loopback(url.host))
-    return fail(ErrorCode::kIo, "the queen at {} does not answer", common_.queen);
-  LLORCH_OK(cli::make_private_directory(common_.data_dir));
-  make_config(common_.queen_program);
-  service::ProcessOptions o;
-  o.arguments = {common_.queen_program, "--port", std::to_string(url.port), "--data-dir", common_.data_dir,
-                 "--log-format",        "json"};
-  if (url.tls) o.arguments.emplace_back("--tls");
-  if (token_.empty()) o.arguments.emplace_back("--local-mode");
-  if (!token_.empty() && !common_.token_file.empty())
-    o.arguments.insert(o.arguments.end(), {"--token-file", common_.token_file});
-  if (!token_.empty()) o.arguments.insert(o.arguments.end(), {"--keys-file", cli::default_keys_file()});
-  o.arguments.insert(o.arguments.end(), common_.queen_flags.begin(), common_.queen_flags.end());
-  o.log_file = common_.data_dir + "/queen.log";
-  // A queen of one command goes with it, however it ends; she takes her hive along.
-  o.death_signal = stay ? 0 : SIGTERM;
-  LLORCH_TRY(const int pid, service::start_detached(o));
-  if (!stay) queen_pid_ = pid;
-  say("starting the queen");
-  auto wait = milliseconds(20);
-  const service::Timeout start{"the queen's start", service::timeouts::kStart};
-  for (const auto end = net::Clock::now() + start.time; net::Clock::now() < end;) {
-    LLORCH_TRY(const bool answering, awake());
-    if (answering) {
-      say("the queen is awake");
-      return {};
-    }
-    int status = 0;
-    if (waitpid(pid, &status, WNOHANG) == pid) {
-      queen_pid_ = 0;
-      return fail(ErrorCode::kIo, "the queen ended with {} while starting: see {}",
-                  WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), o.log_file);
-    }
-    pause(wait);
-    wait = std::min(wait * 3 / 2, milliseconds(5000));
-  }
-  return std::unexpected(start.error().in(o.log_file));
-}
-
-void Session::retire_queen() {
-  const int pid = std::exchange(queen_pid_, 0);
-  if (pid <= 0) return;
-  say("putting the queen to sleep, with all that she has started");
-  (void)once("POST", "/v1/shutdown", "", 10);
-  const int descriptor = static_cast<int>(syscall(SYS_pidfd_open, pid, 0u));
-  const auto gone = [pid, descriptor](milliseconds time) {
-    pollfd p{descriptor, POLLIN, 0};
-    (void)poll(&p, 1, static_cast<int>(time.count()));
-    return waitpid(pid, nullptr, WNOHANG) != 0;
-  };
-  bool ended = gone(service::timeouts::kShutdown);
-  if (!ended) {
-    kill(pid, SIGTERM);
-    ended = gone(milliseconds(5000));
-  }
-  if (!ended) {
-    kill(pid, SIGKILL);
-    (void)gone(milliseconds(5000));
-  }
-  close(descriptor);
-  say(ended ? "everything that was started is gone" : "the queen had to be killed");
 }
 
 Result<boost::json::value> Session::call(const std::string& method, const std::string& path,
@@ -465,7 +409,8 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
 }
 
 int complain(const Common& common, const Error& error, std::string_view hint) {
-  if (hint.empty()) hint = suggestion(error.code);
+  const std::string own = hint.empty() ? hint_for(common, error) : "";
+  if (hint.empty()) hint = own;
   if (common.json)
     show_json(stderr, boost::json::serialize(boost::json::object{
                           {"error", {{"code", name(error.code)}, {"message", error.message}, {"suggestion", hint}}}}));

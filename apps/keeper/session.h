@@ -11,11 +11,15 @@
 #include "base/result.h"
 #include "command_line.h"
 #include "net/http_client.h"
+#include "service/process.h"
 
 namespace llorch::keeper {
 
 /// The queen of this machine, wherever her data directory says that she listens.
 inline constexpr std::string_view kOwnQueen = "http://127.0.0.1:8500";
+
+/// What --direct asks without an address: a machine that has joined a colony knows the port of its own.
+inline constexpr std::string_view kOwnHive = "http://127.0.0.1:8600";
 
 struct Common {
   std::string queen{kOwnQueen}, direct, token_file, ca_file, correlation_id, queen_program, data_dir;
@@ -24,16 +28,31 @@ struct Common {
   bool insecure_http = false;  // keys go over plain HTTP to other machines, too
   std::string narration = "human";
   int timeout_s = 30;  // without one byte
+  const CLI::Option* queen_option = nullptr;
+  bool own_queen_only = false;  // a command about this machine's own queen
 
   void add(CLI::App& app);
+  /// --queen, LLORCH_QUEEN_URL or the configuration says which queen.
+  [[nodiscard]] bool queen_given() const { return queen_option && queen_option->count() > 0; }
+  /// The queen of the colony that this machine has joined, where commands are for her; empty: they are not.
+  [[nodiscard]] std::string colony() const;
   /// A request to whoever is asked, by whose certificate it may be known. Errors: kInvalidRequest for addresses and
   /// roots that are none, and for plain HTTP to another machine.
   [[nodiscard]] Result<net::ClientRequest> request(std::string_view path) const;
   /// Who is asked: the queen, or with --direct a hive.
   [[nodiscard]] const std::string& address() const { return direct.empty() ? queen : direct; }
+  /// What this machine knows of the colony that it has joined: where nothing else was given, it is asked there.
+  void adopt_membership();
   /// The root that https is checked by; empty: those of the system. Errors: kInvalidRequest naming the file.
   [[nodiscard]] Result<std::string> root_certificate() const;
+
+ private:
+  std::string direct_name_;  // the certificate's name of this machine's hive, where that one is asked itself
+  net::TlsPair direct_own_;
 };
+
+/// Whether somebody answers at http://... who was asked by https://..., or the other way round. No key is shown.
+[[nodiscard]] bool speaks_other_scheme(const std::string& address);
 
 /// How a job ended.
 struct Outcome {
@@ -53,8 +72,10 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  /// The queen answers, or is started and answers. `stay`: she outlives this session.
+  /// The queen answers, or is started and answers: as she was started last, where she served other machines then.
+  /// `stay`: she outlives this session, once keep_queen() says that what she was started for has succeeded.
   [[nodiscard]] Status wake(bool stay = false);
+  void keep_queen() { queen_pid_ = 0; }
   /// Looks for the queen: by --queen; for this machine's own, also at the address in her data directory, and over TLS.
   /// Errors: kHostNotAllowed of a queen who does not know herself by this name; kInvalidRequest for a token, root or
   /// address that cannot be used, and for a certificate that is not believed.
@@ -83,6 +104,10 @@ class Session {
   /// Errors: kVersionMismatch.
   [[nodiscard]] Status check_version();
   [[nodiscard]] Result<bool> answers();
+  /// How a queen is started here. Errors: kInvalidRequest where she served other machines and it is not known how.
+  [[nodiscard]] Result<service::ProcessOptions> queen_invocation();
+  /// Waits until she answers. Errors: kIo when she has ended; kOperationTimeout.
+  [[nodiscard]] Status wait_for_queen(int pid, const std::string& log_file);
   /// Where she may be, the likeliest first.
   [[nodiscard]] std::vector<std::string> places() const;
   /// awake(), once. Errors: kIo where nobody answers.

@@ -59,6 +59,7 @@ Status ColonyTls::open() {
   authority_ = std::make_shared<security::Authority>(std::move(authority));
   LLORCH_OK(make_own());
   background_ = std::make_unique<service::Background>(loop_);
+  revoking_ = std::make_unique<service::Background>(loop_);
   return {};
 }
 
@@ -100,14 +101,25 @@ void ColonyTls::renew() {
 }
 
 void ColonyTls::sign(std::string request, const std::string& hive_id, std::vector<std::string> hosts, Signed then) {
+  if (!signing_.insert(hive_id).second)
+    return then(fail(ErrorCode::kQueueFull, "another certificate for {} is being made", hive_id));
   const auto chain = std::make_shared<Result<std::string>>();
   background_->run(
       [authority = authority_, chain, request = std::move(request), hive_id, hosts = std::move(hosts)] {
         *chain = authority->sign(request, {DaemonKind::kHive, hive_id}, hosts);
       },
-      [chain, then = std::move(then)](const Status& done) {
+      [this, chain, hive_id, then = std::move(then)](const Status& done) {
+        signing_.erase(hive_id);
         then(done ? std::move(*chain) : Result<std::string>(std::unexpected(done.error())));
       });
+}
+
+Status ColonyTls::readmit(const std::string& hive_id) const {
+  return authority_ ? authority_->readmit({DaemonKind::kHive, hive_id}) : Status();
+}
+
+bool ColonyTls::is_revoked(const std::string& hive_id) const {
+  return authority_ && authority_->is_revoked({DaemonKind::kHive, hive_id});
 }
 
 Status ColonyTls::check(const std::string& certificate, const std::string& hive_id) const {
@@ -131,7 +143,7 @@ Status ColonyTls::trust_in(const std::string& hive_data_dir) const {
 
 void ColonyTls::revoke(const std::string& hive_id, std::function<void(Status)> then) {
   const auto outcome = std::make_shared<Status>();
-  background_->run(
+  revoking_->run(
       [authority = authority_, outcome, hive_id] {
         *outcome = authority->revoke({DaemonKind::kHive, hive_id});
       },

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,12 @@ class ColonyTls {
   [[nodiscard]] std::string folder() const { return options_.data_dir + "/tls"; }
 
   using Signed = std::function<void(Result<std::string> chain)>;
-  /// A certificate for a hive that holds the request's key and is called by `hosts`.
+  /// The hive joins: it counts as revoked no longer, and its old certificates stay so. Blocks.
+  [[nodiscard]] Status readmit(const std::string& hive_id) const;
+  /// Its certificates were revoked, and it has not joined again.
+  [[nodiscard]] bool is_revoked(const std::string& hive_id) const;
+  /// A certificate for a hive that holds the request's key and is called by `hosts`. Errors: also kQueueFull while
+  /// another one is made for this hive.
   void sign(std::string request, const std::string& hive_id, std::vector<std::string> hosts, Signed then);
   /// Whether a certificate (in DER) is the hive's and good. Errors: kForbidden, with words that say why not.
   [[nodiscard]] Status check(const std::string& certificate, const std::string& hive_id) const;
@@ -57,7 +63,9 @@ class ColonyTls {
   security::CertificateTime renewal_;
   std::function<void()> renewed_;
   net::EventLoop::Timer timer_;
-  std::unique_ptr<service::Background> background_;  // last: its work uses what is above
+  std::set<std::string> signing_;  // hives
+  // Last: their work uses what is above. Who floods the one with requests does not hold up his own revocation.
+  std::unique_ptr<service::Background> background_, revoking_;
 };
 
 /// What a hive is called in TLS.

@@ -32,6 +32,7 @@ Procedure operate(FlowPtr flow, HiveCalls& calls, std::shared_ptr<Operation> o, 
   const auto url = object ? json::find_text(*object, "sse_url") : std::nullopt;
   const auto id = object ? json::find_text(*object, "job_id") : std::nullopt;
   if (!url || !id) co_return done(fail(ErrorCode::kInternal, "the hive's answer lacks job_id or sse_url"));
+  if (!net::is_request_target(*url)) co_return done(fail(ErrorCode::kIo, "the hive's sse_url is no path"));
   const auto result = std::make_shared<Value>();
   const auto error = std::make_shared<std::optional<Error>>();
   service::OnEvent on_event = [result, error, relay = o->relay](std::string_view type,

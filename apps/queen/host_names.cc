@@ -4,8 +4,10 @@
 
 #include <algorithm>
 
+#include "colony/address.h"
 #include "net/tls.h"
 #include "queen/colony_tls.h"
+#include "service/process.h"
 
 namespace llorch::queen {
 namespace {
@@ -42,9 +44,25 @@ std::vector<std::string> certified_hosts(std::vector<std::string> hosts) {
 std::vector<std::string> admitted_hosts(const service::FrontOptions& o) {
   std::vector<std::string> all;
   for (const std::string& host : o.allowed_hosts) all.push_back(without_port(host));
-  if (!o.wants_tls()) return all;
-  all.push_back(security::queen_tls_name());
+  if (!o.wants_tls() && security::is_loopback(o.listen)) return all;
+  if (o.wants_tls()) all.push_back(security::queen_tls_name());
   for (const std::string& host : own_hosts({})) all.push_back(host.contains(':') ? "[" + host + "]" : host);
+  return all;
+}
+
+std::vector<std::string> meeting_hosts(const service::FrontOptions& o) {
+  std::vector<std::string> all;
+  if (security::is_loopback(o.listen)) return all;
+  const auto add = [&](const std::string& host) {
+    if (!security::is_loopback(host) && std::ranges::find(all, host) == all.end()) all.push_back(host);
+  };
+  for (const std::string& host : o.allowed_hosts) add(without_port(host));
+  if (!colony::is_any_address(o.listen)) {
+    add(o.listen);
+    return all;
+  }
+  add(service::host_name());
+  for (const std::string& host : own_hosts({})) add(host);
   return all;
 }
 

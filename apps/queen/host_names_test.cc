@@ -34,5 +34,25 @@ TEST(HostNames, a_queen_with_tls_is_called_by_whatever_her_certificate_names) {
   EXPECT_TRUE(holds(hosts, service::host_name()));
 }
 
+TEST(HostNames, a_queen_without_tls_on_the_network_is_called_by_the_machine_s_names_too) {
+  service::FrontOptions o;
+  o.listen = "0.0.0.0", o.insecure_http = true;
+  EXPECT_TRUE(holds(admitted_hosts(o), service::host_name())) << "an invitation names her so";
+  EXPECT_FALSE(holds(admitted_hosts(o), "queen.llorch.internal"));
+  EXPECT_FALSE(holds(admitted_hosts(o), "evil.example"));
+}
+
+TEST(HostNames, other_machines_are_told_a_name_by_which_they_reach_her) {
+  service::FrontOptions o;
+  o.allowed_hosts = {"localhost", "queen.lan:8500"};
+  EXPECT_TRUE(meeting_hosts(o).empty()) << "on loopback nobody does";
+  o.listen = "10.0.0.7";
+  EXPECT_EQ(meeting_hosts(o), (std::vector<std::string>{"queen.lan", "10.0.0.7"}));
+  o.listen = "0.0.0.0", o.allowed_hosts.clear();
+  ASSERT_FALSE(meeting_hosts(o).empty());
+  EXPECT_EQ(meeting_hosts(o).front(), service::host_name());
+  EXPECT_FALSE(holds(meeting_hosts(o), "127.0.0.1"));
+}
+
 }  // namespace
 }  // namespace llorch::queen

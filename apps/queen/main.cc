@@ -103,6 +103,11 @@ int main(int argc, char** argv) {
   app.callback([&] {
     o.last_port = o.first_port;
     if (o.mode == "one-machine") o.local_mode = true;
+    o.started_as = queen_start_of(argc, argv);
+    // `llorch key create` writes there: a queen that asks for keys admits them.
+    if (std::string unused; o.keys_file.empty() && !o.local_mode)
+      if (const auto token = security::find_operator_token(o.token_file, unused); token && *token)
+        o.keys_file = cli::own_keys_file();
     if (const Status s = cli::make_private_directory(o.data_dir); !s)
       exit_code = cli::report(s.error());
     else

@@ -67,6 +67,8 @@ class Membership {
   [[nodiscard]] bool has_joined(const security::Principal& who) const {
     return !hive_of(who).empty() && who.id != local_identity_;
   }
+  /// Whether it came with a join token.
+  [[nodiscard]] static bool is_joining(const security::Principal& who) { return who.name == "join"; }
   /// What the hive that this queen starts shows her: the variable and its value.
   [[nodiscard]] std::pair<std::string, std::string> local_hive_variable() const;
   /// Whether requests to this machine's hive need a key.

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "queen_start.h"
 #include "service/front.h"
 
 namespace llorch::queen {
@@ -22,6 +23,8 @@ struct QueenOptions : service::FrontOptions {
   bool retry_enabled = true, retry_jitter = true;
   int retry_attempts = 5, retry_first_ms = 1000, retry_max_ms = 60'000;
   double retry_multiplier = 2;
+  std::vector<std::string> meeting_hosts;  // by which other machines reach her, the best first; none: she is alone here
+  QueenStart started_as;                   // kept in her data directory; of an empty directory: it is not
   int certificate_lifetime_s = 30 * 86'400;  // of daemons
   bool no_own_hive = false;                  // she runs no models on her own machine
   bool infer_may_fetch = false;              // keys without admin scope may have models fetched

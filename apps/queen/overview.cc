@@ -62,7 +62,8 @@ boost::json::object overview(const Queen& q) {
   }
   boost::json::array offline;
   for (const HiveRow* row : q.offline_hives())
-    offline.push_back({{"id", row->id}, {"host", row->host}, {"port", row->port}});
+    offline.push_back(
+        {{"id", row->id}, {"host", row->host}, {"port", row->port}, {"revoked", q.tls().is_revoked(row->id)}});
   const int interactive = q.line().count(false), batch = q.line().count(true);
   return {{"version", LLORCH_VERSION},
           {"uptime_s", std::chrono::duration<double>(net::Clock::now() - q.started()).count()},

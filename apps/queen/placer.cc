@@ -266,7 +266,7 @@ Procedure place_request(FlowPtr flow, Placer& q, PlacementPtr p, Step<Placed>::D
       const bool its_own = making && d.hive == making->hive;
       if (d.kind == Decision::Kind::kUse && !its_own) co_return done(s->take_seat(d));
       if (free_to_act && s->named_is_offline())
-        co_return done(fail(ErrorCode::kNoWorkersAvailable, "the hive {} is offline", p->wanted.hive));
+        co_return done(fail(ErrorCode::kNoWorkersAvailable, "{}", q.uses().why_offline(p->wanted.hive)));
       if (free_to_act && s->needs_own_hive(d)) {
         outcome = co_await q.bring_up_hive(flow, s->on_own_hive());
         if (s->own_tried && !flow->cancelled()) outcome = true;  // what was refused before is refused with that reason

@@ -64,6 +64,8 @@ class Placer {
     std::function<bool()> local_wanted;
     /// Asks a hive for its capabilities; `changed` tells when they are there.
     std::function<void(const std::string& hive)> refresh;
+    /// What is said of a named hive that is offline.
+    std::function<std::string(const std::string& hive)> why_offline;
   };
   Placer(Uses uses, PlacerOptions options) : uses_(std::move(uses)), options_(options) {}
 

@@ -131,7 +131,7 @@ struct Colony {
   Metrics metrics;
   bool own_wanted = false;
   Placer placer{{calls, local, metrics, [] { return std::vector<std::string>(); }, [this] { return own_wanted; },
-                 [](const std::string&) {}},
+                 [](const std::string&) {}, [](const std::string& hive) { return "the hive " + hive + " is offline"; }},
                 {}};
   std::map<std::string, std::unique_ptr<Hive>> servers;
 };

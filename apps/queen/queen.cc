@@ -11,6 +11,7 @@
 #include "colony/address.h"
 #include "queen/host_names.h"
 #include "queen_address.h"
+#include "queen_start.h"
 #include "security/validate.h"
 #include "service/log.h"
 #include "service/narration.h"
@@ -32,6 +33,7 @@ std::string own_url(const std::string& listen, int port, bool secure) {
 }
 
 QueenOptions with_all_hosts(QueenOptions o) {
+  o.meeting_hosts = meeting_hosts(o);
   o.allowed_hosts = admitted_hosts(o);
   return o;
 }
@@ -90,7 +92,8 @@ Queen::Queen(net::EventLoop& loop, QueenOptions options)
                  for (const HiveRow* row : offline_hives()) names.push_back(row->id);
                  return names;
                },
-               [this] { return local_hive_wanted(); }, [this](const std::string& hive) { refresh(hive); }},
+               [this] { return local_hive_wanted(); }, [this](const std::string& hive) { refresh(hive); },
+               [this](const std::string& hive) { return why_offline(hive); }},
               {options_.eviction_policy == "lru", std::chrono::seconds(options_.hive_start_timeout_s)}),
       admission_(options_, placer_.line(), metrics_),
       background_(loop),
@@ -114,6 +117,10 @@ Status Queen::start() {
   LLORCH_OK(front_.bind());  // answers before anything else is there
   address_.emplace(queen_address_file(options_.data_dir));
   LLORCH_OK(address_->write(own_url(options_.listen, front_.port(), front_.secure())));
+  if (QueenStart how = options_.started_as; !how.arguments.empty() || !how.directory.empty()) {
+    how.for_network = !security::is_loopback(options_.listen), how.port = front_.port();
+    LLORCH_OK(write_queen_start(options_.data_dir, how));
+  }
   if (tls_.opened()) tls_.keep_renewed([this] { front_.read_certificates(); });
   LLORCH_TRY(catalog_, Catalog::load(options_.data_dir + "/queen.db"));
   LLORCH_OK(members_.open(front_.token(), local_.id(), catalog_->hives));
@@ -154,7 +161,15 @@ Result<HiveEntry*> Queen::find_hive(const std::string& id) {
   if (id.empty() && !alive.empty()) return hives_.find(alive.front()->id);
   if (id.empty()) return fail(ErrorCode::kHiveNotFound, "no hive is online");
   if (!knows_hive(id)) return std::unexpected(unknown_hive(id));
-  return fail(ErrorCode::kHiveNotFound, "the hive {} is offline", id);
+  return fail(ErrorCode::kHiveNotFound, "{}", why_offline(id));
+}
+
+std::string Queen::why_offline(const std::string& id) const {
+  if (!tls_.is_revoked(id)) return fmt::format("the hive {} is offline", id);
+  return fmt::format(
+      "the hive {0} is offline: its certificates were revoked, and it must join again (`llorch hive invite "
+      "--hive-id {0}`)",
+      id);
 }
 
 bool Queen::knows_hive(const std::string& id) const {

@@ -71,6 +71,7 @@ class Queen {
   /// Its certificates are good no longer, and its connections end. Errors: kInvalidRequest where there is no authority.
   void revoke_certificates(const std::string& hive_id, std::function<void(Status)> then);
   [[nodiscard]] ColonyTls& tls() { return tls_; }
+  [[nodiscard]] const ColonyTls& tls() const { return tls_; }
   void forget_worker(const std::string& hive_id, const std::string& worker_id);
   /// Of calls to a worker: one that gives no sign of life is ended, and what ran there fails with kWorkerUnhealthy.
   [[nodiscard]] Watch watch_worker(const Placed& at, PulsePtr pulse);
@@ -90,6 +91,8 @@ class Queen {
     return meant && local_hive_wanted();
   }
   /// Of this machine, of the catalog, or online.
+  /// What is said of a hive that is offline: that its certificates were revoked, where they were.
+  [[nodiscard]] std::string why_offline(const std::string& id) const;
   [[nodiscard]] bool knows_hive(const std::string& id) const;
   /// There is no hive of that name: names those that there are.
   [[nodiscard]] Error unknown_hive(const std::string& id) const;

@@ -29,7 +29,8 @@ service::Procedure watch_daemon(service::FlowPtr flow, service::Peer peer, std::
   done(call->done);
 }
 
-service::Procedure call_off(service::FlowPtr flow, service::Peer peer, std::string path) {
+service::Procedure call_off(service::FlowPtr flow, service::Peer peer, std::string path,
+                            std::shared_ptr<void> /*counted*/) {
   const service::Asked asked("DELETE", std::move(path));
   (void)co_await service::ask(flow, peer, asked);
 }

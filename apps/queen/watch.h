@@ -20,7 +20,9 @@ inline constexpr std::chrono::milliseconds kProbeAfter{2000}, kProbeTimeout{4000
 inline constexpr int kProbeFailuresMax = 2;
 
 /// DELETE `path`: a job of another daemon that nobody waits for any more. `flow` is an errand.
-service::Procedure call_off(service::FlowPtr flow, service::Peer peer, std::string path);
+/// `counted` is let go when it has ended.
+service::Procedure call_off(service::FlowPtr flow, service::Peer peer, std::string path,
+                            std::shared_ptr<void> counted = nullptr);
 
 /// When a call last brought something: set by whoever takes its bytes, so that a stream that runs is not asked for.
 struct Pulse {

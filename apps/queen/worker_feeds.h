@@ -28,10 +28,12 @@ class WorkerFeeds {
  private:
   struct Entry {
     int requests = 0;
+    std::shared_ptr<int> call_offs = std::make_shared<int>(0);  // under way; they may outlive the entry
     std::shared_ptr<service::RemoteFeed> feed;
     bool refused = false;  // a worker that knows no feeds, or lost one, is not asked while the same requests run
   };
   using EntryPtr = std::shared_ptr<Entry>;
+  void call_off_orphan(Entry& of, const service::Peer& worker, const std::string& job_id);
 
   service::Gate& gate_;
   std::map<std::pair<std::string, std::string>, std::weak_ptr<Entry>> workers_;  // by address and name

@@ -171,6 +171,22 @@ TEST(Feed, a_job_whose_maker_has_left_is_told_by_its_id) {
   EXPECT_EQ(c.orphans, "");
 }
 
+TEST(Feed, one_key_opens_four_at_a_time) {
+  Served served(test_options());
+  served.wait_ready();
+  Caller c(served.port());
+  std::vector<std::shared_ptr<RemoteFeed>> open;
+  for (int i = 0; i < 4; ++i) open.push_back(c.open());
+  EXPECT_EQ(c.ended, 0);
+  EXPECT_FALSE(c.open()->ready());
+  EXPECT_EQ(c.ended, 1);
+  open.pop_back();
+  c.until([&] {  // when the worker has seen that one leave
+    c.ended = 0;
+    return c.open()->ready();
+  });
+}
+
 TEST(Feed, its_leaving_cancels_what_it_carried) {
   Served served(test_options());
   served.wait_ready();

@@ -7,6 +7,7 @@
 
 #include "base/ids.h"
 #include "base/thread_role.h"
+#include "colony/caller.h"
 #include "service/log.h"
 #include "service/meter.h"
 #include "service/wall_time.h"
@@ -123,6 +124,12 @@ Status Worker::may_serve() const {
 
 Status Worker::start() {
   LLORCH_OK(front_.open());
+  if (options_.queen_only) {
+    if (!front_.secure() || !front_.tls().now().own)
+      return fail(ErrorCode::kInvalidRequest, "--queen-only needs TLS and the certificates of --colony-folder");
+    front_.router().demand(
+        [check = colony::CallerCheck()](const service::Context& c) mutable { return check(c.request); });
+  }
   audit_ = front_.audit();
   runner_.set_audit(audit_);
   LLORCH_OK(hive_.check());

@@ -32,6 +32,7 @@ struct ServeOptions : service::FrontOptions {
   std::string worker_id, model_ref, hive_url, hive_tls_name, callback_url, chat_template_file;
   int max_tokens_out = 2048, queue_capacity = 100, inference_timeout_s = 300, shutdown_timeout_ms = 5000,
       heartbeat_interval_s = 30;
+  bool queen_only = false;  // from other machines: colony/caller.h
   job::RegistryOptions jobs;
   net::Clock::duration prepare_stuck_after = limits::kPrepareStuckAfter, engine_stuck_after = limits::kEngineStuckAfter;
   /// Told when the worker begins to end, with the time in which it has to be gone.

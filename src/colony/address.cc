@@ -23,6 +23,12 @@ std::string text_of(const in6_addr& six) {
   return IN6_IS_ADDR_V4MAPPED(&six) ? text_of(AF_INET, six.s6_addr + 12) : text_of(AF_INET6, &six);
 }
 
+bool is_address(const std::string& text) {
+  in_addr four{};
+  in6_addr six{};
+  return inet_pton(AF_INET, text.c_str(), &four) == 1 || inet_pton(AF_INET6, text.c_str(), &six) == 1;
+}
+
 }  // namespace
 
 std::string normal_host(std::string_view host) {
@@ -64,12 +70,47 @@ bool is_own_address(std::string_view host) {
   return false;
 }
 
+bool is_local_scope(std::string_view host) {
+  std::string text = normal_host(host);
+  text.resize(std::min(text.size(), text.find('%')));  // a zone
+  in_addr four{};
+  in6_addr six{};
+  if (inet_pton(AF_INET, text.c_str(), &four) == 1) {
+    const std::uint32_t bits = ntohl(four.s_addr);
+    return bits >> 24 == 127 || bits >> 16 == 0xA9FE || bits >> 28 >= 0xE || bits >> 24 == 0;
+  }
+  return inet_pton(AF_INET6, text.c_str(), &six) == 1 && (IN6_IS_ADDR_LOOPBACK(&six) || IN6_IS_ADDR_LINKLOCAL(&six) ||
+                                                          IN6_IS_ADDR_MULTICAST(&six) || IN6_IS_ADDR_V4COMPAT(&six));
+}
+
+bool is_from_here(const Origin& from) {
+  const std::string peer = normal_host(from.peer);
+  return peer == normal_host(from.local) || is_own_address(peer);
+}
+
+Result<std::string> host_of_joining(std::string_view host, const Origin& from, bool proves_itself) {
+  const std::string named = normal_host(host), peer = normal_host(from.peer);
+  if (is_any_address(named)) return "";
+  if (named == peer || (is_from_here(from) && is_own_address(named))) return named;
+  if (is_local_scope(named) || is_own_address(named))
+    return fail(ErrorCode::kForbidden,
+                "{} leads elsewhere from the queen's machine: a hive that joins from {} names an address at which the "
+                "queen reaches it (--listen)",
+                named, peer);
+  if (!proves_itself && !is_address(named))
+    return fail(ErrorCode::kForbidden, "in a colony without TLS a hive names an address, not a host's name ({})",
+                named);
+  return named;
+}
+
 Result<std::string> settle_host(std::string_view host, const Origin& from) {
   const std::string peer = normal_host(from.peer), named = normal_host(host);
   if (is_any_address(named)) return peer;
-  if (named == peer || (!from.joined.empty() && named == normal_host(from.joined))) return named;
+  if (named == peer) return named;
   // Which of this machine's addresses a connection within it shows, is chance.
-  if ((peer == normal_host(from.local) || is_own_address(peer)) && is_own_address(named)) return named;
+  const bool own = is_own_address(named);
+  if (own && is_from_here(from)) return named;
+  if (!from.joined.empty() && named == normal_host(from.joined) && !own && !is_local_scope(named)) return named;
   return fail(ErrorCode::kForbidden,
               "a daemon may name the address that it calls from ({}), or the one that it gave when it joined", peer);
 }

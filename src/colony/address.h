@@ -27,6 +27,16 @@ struct Origin {
 /// Loopback, or an address of one of this machine's interfaces.
 [[nodiscard]] bool is_own_address(std::string_view host);
 
+/// Loopback, link-local (169.254.169.254 tells a cloud's secrets), multicast.
+[[nodiscard]] bool is_local_scope(std::string_view host);
+/// Whether the report's peer is this machine.
+[[nodiscard]] bool is_from_here(const Origin& from);
+/// The host that a daemon gives when it joins, and may name in reports from then on though it calls from another one;
+/// empty: none is needed. Never one that leads elsewhere from here than from there: loopback, link-local, this
+/// machine's own. `proves_itself`: it is called by its certificate's name, so that a host name, which leads wherever
+/// its owner says, can do no harm. Errors: kForbidden.
+[[nodiscard]] Result<std::string> host_of_joining(std::string_view host, const Origin& from, bool proves_itself);
+
 /// The host to call for one that a report names: itself, or for 0.0.0.0 and :: the report's peer. Errors: kForbidden.
 [[nodiscard]] Result<std::string> settle_host(std::string_view host, const Origin& from);
 /// The same for a whole address. Errors: kInvalidRequest for one that is no http[s]://host[:port][/path].

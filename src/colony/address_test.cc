@@ -1,6 +1,7 @@
 // Which addresses a daemon may name: its own, those that it gave when it joined (15.2).
 #include "colony/address.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace llorch::colony {
@@ -46,6 +47,36 @@ TEST(Address, what_was_given_at_joining) {
   EXPECT_EQ(settled("http://198.51.100.7:8600", {"203.0.113.3", "203.0.113.1", "198.51.100.7"}),
             "http://198.51.100.7:8600");
   EXPECT_EQ(settled("http://198.51.100.8:8600", {"203.0.113.3", "203.0.113.1", "198.51.100.7"}), "FORBIDDEN");
+}
+
+std::string joined(std::string_view host, bool tls = true, const Origin& from = kFar) {
+  const auto s = host_of_joining(host, from, tls);
+  return s ? *s : std::string(name(s.error().code));
+}
+
+TEST(Address, that_leads_elsewhere_from_here_is_none_to_join_with) {
+  EXPECT_EQ(joined("203.0.113.3"), "203.0.113.3");
+  EXPECT_EQ(joined("198.51.100.7"), "198.51.100.7") << "another network card of its machine";
+  EXPECT_EQ(joined("[2001:DB8::7]"), "2001:db8::7");
+  EXPECT_EQ(joined("0.0.0.0"), "");
+  for (const char* here :
+       {"127.0.0.1", "127.9.9.9", "localhost", "[::1]", "::ffff:127.0.0.1", "169.254.169.254", "fe80::1",
+        "[fe80::1%eth0]", "224.0.0.1", "255.255.255.255", "ff02::1", "0.0.0.1", "::127.0.0.1"})
+    EXPECT_EQ(joined(here), "FORBIDDEN") << here;
+  EXPECT_EQ(joined("127.0.0.1", true, {"127.0.0.1", "127.0.0.1", ""}), "127.0.0.1");
+  EXPECT_EQ(joined("169.254.3.4", true, {"169.254.3.4", "169.254.1.1", ""}), "169.254.3.4") << "its own";
+  // A name leads wherever its owner says, and so do spellings of addresses that only a resolver knows.
+  EXPECT_EQ(joined("box.lan", true), "box.lan") << "which must show its certificate there";
+  for (const char* text : {"box.lan", "2130706433", "0x7f000001", "127.1"})
+    EXPECT_EQ(joined(text, false), "FORBIDDEN") << text;
+}
+
+TEST(Address, of_this_machine_is_nobody_else_s_whatever_was_given_at_joining) {
+  for (const char* here : {"127.0.0.1", "localhost", "::1", "169.254.169.254"})
+    EXPECT_EQ(settled(fmt::format("http://{}:1", std::string_view(here).contains("::") ? "[::1]" : here),
+                      {"203.0.113.3", "203.0.113.1", here}),
+              "FORBIDDEN")
+        << here;
 }
 
 TEST(Address, on_this_machine_any_of_it) {

@@ -11,6 +11,8 @@ namespace llorch::net {
 namespace {
 
 constexpr std::size_t kPipelinedBytesMax = 64u << 10, kLongBodyBytes = 256u << 10;
+/// Of answers that the peer has not taken: beyond it, the connection's next request waits.
+constexpr std::size_t kAnswersBytesMax = 64u << 10;
 
 std::string_view reason(int status) {
   const auto text = http::obsolete_reason(static_cast<http::status>(status));
@@ -87,8 +89,7 @@ struct Connection::Turn final : Exchange {
   }
   [[nodiscard]] std::size_t unsent() const override {
     if (!connection) return 0;
-    const Connection& c = *connection;
-    return c.out_.size() + c.sending_.size() - c.sent_ + c.encrypted_unsent();
+    return connection->unsent();
   }
   /// What `make` makes; without memory for it the connection ends.
   template<class Make>
@@ -297,6 +298,7 @@ Task<void> Connection::serve() {
   while (goes_on && !closed_ && !close_after_) {
     goes_on = co_await request();
     if (goes_on) goes_on = co_await answered();
+    if (goes_on) goes_on = co_await taken();
   }
   // What has been queued still goes out.
   close_after_ = true;
@@ -317,6 +319,17 @@ Task<bool> Connection::answered() {
     if (turn_ && !closed_ && !broken_) co_await woken();
   }
   co_return !closed_ && !close_after_ && !broken_;
+}
+
+/// Until the peer has taken most of what it was answered. Who asks and asks and reads nothing is not read from, either.
+Task<bool> Connection::taken() {
+  waits_for_peer_ = true;
+  while (!closed_ && !broken_ && unsent() > kAnswersBytesMax) {
+    event_.expires_at(asio::steady_timer::time_point::max());
+    co_await woken();
+  }
+  waits_for_peer_ = false;
+  co_return !closed_ && !broken_;
 }
 
 /// The peer may be sending still: a connection that is closed under that is reset, and the answer is lost with it.

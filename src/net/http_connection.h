@@ -105,6 +105,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Task<bool> leave_turns_to_others(std::size_t bytes);
   Task<bool> request();
   Task<bool> answered();
+  Task<bool> taken();
+  [[nodiscard]] std::size_t unsent() const { return out_.size() + sending_.size() - sent_ + encrypted_unsent(); }
   Task<void> linger();
   Task<void> drop_encrypted();
   bool reserve(std::size_t bytes);
@@ -136,7 +138,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t sent_ = 0;
   std::shared_ptr<BodyShare> share_;  // of the body that is being read
   bool reading_ = false, eof_ = false, listed_ = false, stranger_ = false, must_linger_ = false, lingering_ = false;
-  bool broken_ = false;  // something could not be written for want of memory
+  bool waits_for_peer_ = false;  // to take answers, before its next request is looked at
+  bool broken_ = false;          // something could not be written for want of memory
   bool writing_ = false, closed_ = false, close_after_ = false, keep_alive_ = true, old_client_ = false,
        head_only_ = false;
   std::shared_ptr<Turn> turn_;

@@ -5,7 +5,7 @@
 namespace llorch::net {
 namespace {
 
-constexpr std::size_t kTellDrained = 4096;      // who has handed over so much may hold back more
+constexpr std::size_t kTellDrained = 4096;       // who has handed over so much may hold back more
 constexpr std::size_t kTurnBytesMax = 1u << 20;  // a peer that takes all at once must not hold up the others
 
 }  // namespace
@@ -71,6 +71,7 @@ void Connection::written() {
   try {
     pump();
     drained();
+    if (waits_for_peer_) event_.cancel();
   } catch (const std::exception&) {  // of memory: what is left would never be sent
     close();
   }

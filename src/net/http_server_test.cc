@@ -189,6 +189,37 @@ TEST(Answers, a_pipelined_request_does_not_cut_off_the_answer_before_it) {
   EXPECT_TRUE(all.ends_with("\r\n\r\n0")) << all.substr(all.size() - 200);
 }
 
+/// Who asks and asks and reads nothing fills the system's buffers, and then nobody reads what it asks.
+TEST(Answers, requests_wait_while_their_peer_takes_no_answer) {
+  ServerOptions options;
+  options.send_buffer_bytes = options.receive_buffer_bytes = 16 << 10;
+  Server server(options);
+  Raw c(server.port);
+  c.narrow();
+  const std::string ask = post(std::string(kKey) + "Content-Length: 0\r\n", "", "/page");
+  std::string all;
+  constexpr int kRequests = 4000;  // their answers are 400 MB
+  for (int i = 0; i < kRequests; ++i) all += ask;
+  EXPECT_FALSE(c.send(all)) << "all was read";
+  EXPECT_LT(server.bodies, 10);
+}
+
+TEST(Answers, of_requests_that_are_sent_together_all_arrive_while_they_are_read) {
+  Server server;
+  Raw c(server.port);
+  constexpr int kRequests = 200;
+  std::thread asks([&] {
+    const std::string ask = post(std::string(kKey) + "Content-Length: 0\r\n", "", "/page");
+    for (int i = 0; i < kRequests; ++i) ASSERT_TRUE(c.send(ask));
+    ASSERT_TRUE(c.send(post(std::string(kKey) + "Connection: close\r\nContent-Length: 0\r\n", "")));
+  });
+  const std::string all = c.read();
+  asks.join();
+  EXPECT_FALSE(c.late());
+  EXPECT_EQ(std::ranges::count(all, '#'), std::ptrdiff_t{kRequests} * 100'000);
+  EXPECT_TRUE(all.ends_with("\r\n\r\n0"));
+}
+
 TEST(Answers, a_refusal_arrives_while_the_body_is_still_sent) {
   Server server;
   Raw c(server.port);

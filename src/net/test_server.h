@@ -47,6 +47,14 @@ class Raw {
     }
     return true;
   }
+  /// The system keeps little for it: soon nothing more can be sent.
+  void narrow() const {
+    const int bytes = 16 << 10;
+    const timeval limit{1, 0};
+    setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+    setsockopt(fd_, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  }
   void no_more() const { shutdown(fd_, SHUT_WR); }
   /// Until the end, or until `text` has come.
   std::string read(std::string_view text = {}) {
@@ -129,6 +137,7 @@ class Server {
             return e->write("begun");
           }
           if (path == "/later") return answer_later(e);
+          if (path == "/page") return e->send({200, "", std::string(100'000, '#'), {}});
           if (path == "/long") return e->send({200, "text/plain", std::string(8u << 20, 'y'), {}});
           if (path != "/slow") return e->send({200, "text/plain", std::to_string(body.size()), {}});
           e->on_gone = [this] { ++gone; };

@@ -119,16 +119,21 @@ Result<std::string> Authority::sign(std::string_view request, const DaemonName& 
       return fail(ErrorCode::kForbidden, "'{}' is a name inside the colony, which only its daemon has", host);
     all.push_back(host);
   }
-  const std::lock_guard writing(locks_->writing);
-  LLORCH_TRY(const CertificateFacts issuer, read_certificate(issuer_.certificate));
+  // Signing takes long: neither a revocation nor a renewal waits for it.
+  Signer signer;
+  {
+    const std::lock_guard writing(locks_->writing);
+    signer = issuer_;
+  }
+  LLORCH_TRY(const CertificateFacts issuer, read_certificate(signer.certificate));
   // Not longer than those that vouch for it.
   const CertificateTime until = std::min(now() + options_.daemon_lifetime, issuer.not_after);
   if (until <= now()) return fail(ErrorCode::kInvalidRequest, "{}/issuer.pem has ended", folder_);
   CertificateTime from = now() - std::clamp<std::chrono::seconds>((until - now()) / 4, kShortestSlack, kClockSlack);
   // Certificates that were made until a revocation are told from those made after it by the time they begin.
   if (const auto revoked = revoked_at(daemon)) from = std::max(from, *revoked + kShortestSlack);
-  LLORCH_TRY(std::string made, sign_daemon(issuer_, request, daemon, all, from, until));
-  return made + issuer_.certificate + root_.certificate;
+  LLORCH_TRY(std::string made, sign_daemon(signer, request, daemon, all, from, until));
+  return made + signer.certificate + root_.certificate;
 }
 
 Result<DaemonIdentity> Authority::make_identity(const DaemonName& daemon, const std::vector<std::string>& hosts) const {
@@ -145,12 +150,32 @@ Status Authority::revoke(const DaemonName& daemon) {
   {
     const std::lock_guard lock(locks_->revoked);
     // What was made until now begins by then, and what is made from now on may begin later and be good at once.
-    const auto [entry, first] = revoked_.try_emplace(daemon.uri(), now() - kShortestSlack);
-    if (!first) entry->second = std::max(now() - kShortestSlack, entry->second + kShortestSlack);
-    std::erase_if(revoked_, [&](const auto& entry) { return entry.second + kRevocationsKept < now(); });
-    for (const auto& [uri, at] : revoked_) text += fmt::format("{} {}\n", uri, at.time_since_epoch().count());
+    const auto [entry, first] = revoked_.try_emplace(daemon.uri(), Revoked{now() - kShortestSlack});
+    if (!first) entry->second = {std::max(now() - kShortestSlack, entry->second.at + kShortestSlack)};
+    std::erase_if(revoked_, [&](const auto& entry) { return entry.second.at + kRevocationsKept < now(); });
+    text = revocations_text();
   }
   return write_secret_file(folder_ + "/revoked", text);
+}
+
+Status Authority::readmit(const DaemonName& daemon) {
+  const std::lock_guard writing(locks_->writing);
+  std::string text;
+  {
+    const std::lock_guard lock(locks_->revoked);
+    const auto it = revoked_.find(daemon.uri());
+    if (it == revoked_.end()) return {};
+    it->second.joined_again = true;
+    text = revocations_text();
+  }
+  return write_secret_file(folder_ + "/revoked", text);
+}
+
+std::string Authority::revocations_text() const {
+  std::string text;
+  for (const auto& [uri, r] : revoked_)
+    text += fmt::format("{} {}{}\n", uri, r.at.time_since_epoch().count(), r.joined_again ? " again" : "");
+  return text;
 }
 
 Status Authority::read_revocations() {
@@ -162,9 +187,12 @@ Status Authority::read_revocations() {
     const std::size_t blank = line.find(' ');
     std::int64_t seconds = 0;
     const char* end = line.data() + line.size();
-    if (blank == std::string::npos || std::from_chars(line.data() + blank + 1, end, seconds).ptr != end)
-      return fail(ErrorCode::kInvalidRequest, "{}: a line is not '<URI> <seconds>'", path);
-    revoked_[line.substr(0, blank)] = CertificateTime(std::chrono::seconds(seconds));
+    const auto read = blank == std::string::npos ? std::from_chars_result{line.data(), std::errc::invalid_argument}
+                                                 : std::from_chars(line.data() + blank + 1, end, seconds);
+    const std::string_view rest(read.ptr, static_cast<std::size_t>(end - read.ptr));
+    if (read.ec != std::errc() || (!rest.empty() && rest != " again"))
+      return fail(ErrorCode::kInvalidRequest, "{}: a line is not '<URI> <seconds> [again]'", path);
+    revoked_[line.substr(0, blank)] = {CertificateTime(std::chrono::seconds(seconds)), !rest.empty()};
   }
   return {};
 }
@@ -180,14 +208,20 @@ Status Authority::check(const CertificateFacts& facts) const {
 std::optional<CertificateTime> Authority::revoked_at(const DaemonName& daemon) const {
   const std::lock_guard lock(locks_->revoked);
   const auto it = revoked_.find(daemon.uri());
-  return it == revoked_.end() ? std::nullopt : std::optional(it->second);
+  return it == revoked_.end() ? std::nullopt : std::optional(it->second.at);
+}
+
+bool Authority::is_revoked(const DaemonName& daemon) const {
+  const std::lock_guard lock(locks_->revoked);
+  const auto it = revoked_.find(daemon.uri());
+  return it != revoked_.end() && !it->second.joined_again;
 }
 
 std::vector<Authority::Revocation> Authority::revocations() const {
   const std::lock_guard lock(locks_->revoked);
   std::vector<Revocation> all;
-  for (const auto& [uri, at] : revoked_)
-    if (at + kRevocationsKept >= now()) all.push_back({uri, at});
+  for (const auto& [uri, r] : revoked_)
+    if (r.at + kRevocationsKept >= now()) all.push_back({uri, r.at, r.joined_again});
   return all;
 }
 

@@ -2,9 +2,9 @@
 // intermediate, which signs daemons' certificates (S-02, FLEET 1).
 //
 // root.pem and root.key, issuer.pem and issuer.key, and revoked: a line for each daemon some of whose certificates are
-// refused though they have not ended ("<URI> <seconds since 1970>": those that begin by then). All are of mode 0600 in a folder of mode 0700.
-// Whoever has root.key can speak as any daemon: it may lie elsewhere, as long as the issuer is valid. Threads: one at a
-// time; blocks. Errors: kIo; kInvalidRequest naming the file that cannot be used.
+// refused though they have not ended ("<URI> <seconds since 1970>": those that begin by then). All are of mode 0600 in
+// a folder of mode 0700. Whoever has root.key can speak as any daemon: it may lie elsewhere, as long as the issuer is
+// valid. Threads: one at a time; blocks. Errors: kIo; kInvalidRequest naming the file that cannot be used.
 #pragma once
 
 #include <functional>
@@ -59,10 +59,16 @@ class Authority {
   /// Errors: kForbidden, with words that say why: revoked, or what check_chain() says.
   [[nodiscard]] Status check(const CertificateFacts& facts) const;
   struct Revocation {
-    std::string daemon;     // its URI
-    CertificateTime at;  // certificates that begin by then are refused
+    std::string daemon;         // its URI
+    CertificateTime at;         // certificates that begin by then are refused
+    bool joined_again = false;  // it has got another since
   };
   [[nodiscard]] std::vector<Revocation> revocations() const;
+  /// Whether the daemon's certificates were revoked, and it has not joined again.
+  [[nodiscard]] bool is_revoked(const DaemonName& daemon) const;
+  /// A daemon whose certificates were revoked joins again: what is said of it changes, and old certificates open
+  /// nothing as before.
+  [[nodiscard]] Status readmit(const DaemonName& daemon);
 
   /// Root and its key as one text, for a second queen or a safe place. Errors: kInvalidRequest without the key.
   [[nodiscard]] Result<std::string> export_root() const;
@@ -73,11 +79,17 @@ class Authority {
   [[nodiscard]] CertificateTime now() const;
   [[nodiscard]] std::optional<CertificateTime> revoked_at(const DaemonName& daemon) const;
   [[nodiscard]] Status read_revocations();
+  /// The file's lines; under locks_->revoked.
+  [[nodiscard]] std::string revocations_text() const;
 
   std::string folder_, fingerprint_;
   Options options_;
   Signer root_, issuer_;
-  std::map<std::string, CertificateTime> revoked_;  // by URI; under locks_->revoked
+  struct Revoked {
+    CertificateTime at;
+    bool joined_again = false;
+  };
+  std::map<std::string, Revoked> revoked_;  // by URI; under locks_->revoked
   struct Locks {
     std::mutex revoked, writing;
   };

@@ -67,13 +67,20 @@ TEST_F(AuthorityTest, what_is_revoked_stays_so_and_a_later_one_is_good) {
   ASSERT_TRUE(a->revoke(kMac));
   EXPECT_NE(a->check(old).error().message.find("llorch:hive:mac was revoked"), std::string::npos);
   EXPECT_TRUE(a->check(other));
+  EXPECT_TRUE(a->is_revoked(kMac));
   const CertificateFacts joined_again = issue(*a);  // in the same second
+  ASSERT_TRUE(a->readmit(kMac));
+  EXPECT_FALSE(a->is_revoked(kMac));
+  EXPECT_FALSE(a->check(old)) << "what was revoked stays so";
   EXPECT_TRUE(a->check(joined_again));
-  const auto later = open();
+  auto later = open();
   EXPECT_FALSE(later->check(old)) << "after a restart too";
   EXPECT_TRUE(later->check(joined_again));
   ASSERT_EQ(later->revocations().size(), 1u);
   EXPECT_EQ(later->revocations()[0].daemon, "llorch:hive:mac");
+  EXPECT_TRUE(later->revocations()[0].joined_again) << "kept on disk";
+  ASSERT_TRUE(later->revoke(kMac));
+  EXPECT_TRUE(later->is_revoked(kMac)) << "a second time";
   time_ += 24h * 401;
   EXPECT_TRUE(later->revocations().empty()) << "by now it would have ended anyway";
 }

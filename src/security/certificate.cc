@@ -11,6 +11,7 @@
 #include <openssl/x509v3.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
 
@@ -287,15 +288,27 @@ Result<Signer> make_intermediate(const Signer& issuer, const AuthoritySubject& s
 
 namespace {
 
+/// Keys of other kinds, or curves, can be made to cost much when what they signed is verified.
+bool is_p256(const EVP_PKEY* key) {
+  std::array<char, 32> group{};
+  std::size_t size = 0;
+  return EVP_PKEY_is_a(key, "EC") == 1 && EVP_PKEY_get_group_name(key, group.data(), group.size(), &size) == 1 &&
+         std::string_view(group.data(), size) == "prime256v1";
+}
+
 /// A request whose key has signed it.
 Result<Request> parse_request(std::string_view text) {
   const Memory memory = text.size() > kTextMax ? nullptr : reader(text);
   Request request(memory ? PEM_read_bio_X509_REQ(memory.get(), nullptr, nullptr, nullptr) : nullptr);
   if (!request) return unreadable("a certificate request");
   EVP_PKEY* key = X509_REQ_get0_pubkey(request.get());
-  if (!key || X509_REQ_verify(request.get(), key) != 1 || EVP_PKEY_get_security_bits(key) < 112) {
+  if (!key || !is_p256(key)) {
     ERR_clear_error();
-    return fail(ErrorCode::kInvalidRequest, "the certificate request is not signed by its own key, or the key is weak");
+    return fail(ErrorCode::kInvalidRequest, "a certificate is made for a key on the curve P-256 alone");
+  }
+  if (X509_REQ_verify(request.get(), key) != 1) {
+    ERR_clear_error();
+    return fail(ErrorCode::kInvalidRequest, "the certificate request is not signed by its own key");
   }
   return request;
 }

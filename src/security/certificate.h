@@ -77,7 +77,7 @@ struct AuthoritySubject {
 
 /// Whether an authority's certificate is signed by the root; its dates are not looked at.
 [[nodiscard]] bool check_issuer(const std::string& issuer, const std::string& root);
-/// Whether it is a request that sign_daemon() takes. Errors: kInvalidRequest.
+/// Whether it is a request that sign_daemon() takes: of a key on P-256, which has signed it. Errors: kInvalidRequest.
 [[nodiscard]] Status check_certificate_request(std::string_view request);
 
 /// Follows `chain` (the daemon's certificate, then authorities) to `root`. Errors: kForbidden, with words that say

@@ -2,6 +2,10 @@
 #include "security/certificate.h"
 
 #include <gtest/gtest.h>
+#include <openssl/ec.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
 
 #include <set>
 
@@ -98,6 +102,29 @@ TEST(Certificate, requests_that_lie_are_refused) {
   EXPECT_FALSE(sign(bent, "mac", {}));
   EXPECT_FALSE(sign("", "mac", {}));
   EXPECT_FALSE(sign(std::string(1u << 20, 'x'), "mac", {}));
+}
+
+/// A request that its own key has signed, of any kind of key.
+std::string request_of(EVP_PKEY* key) {
+  X509_REQ* request = X509_REQ_new();
+  EXPECT_TRUE(X509_REQ_set_pubkey(request, key) == 1 && X509_REQ_sign(request, key, EVP_sha256()) > 0);
+  BIO* memory = BIO_new(BIO_s_mem());
+  PEM_write_bio_X509_REQ(memory, request);
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(memory, &data);
+  std::string text(data, static_cast<std::size_t>(size));
+  BIO_free_all(memory), X509_REQ_free(request), EVP_PKEY_free(key);
+  return text;
+}
+
+/// What others can be made of costs the queen 15 ms and more to verify.
+TEST(Certificate, requests_are_of_keys_on_p_256_and_no_others) {
+  EXPECT_TRUE(check_certificate_request(request_of(EVP_EC_gen("P-256"))));
+  for (EVP_PKEY* key : {EVP_EC_gen("P-384"), EVP_EC_gen("P-521"), EVP_EC_gen("brainpoolP256r1"), EVP_RSA_gen(2048)}) {
+    const Status checked = check_certificate_request(request_of(key));
+    ASSERT_FALSE(checked);
+    EXPECT_TRUE(checked.error().message.contains("P-256")) << checked.error().message;
+  }
 }
 
 }  // namespace

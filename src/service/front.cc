@@ -90,6 +90,8 @@ bool FrontOptions::wants_tls() const {
 Status Front::choose_scheme() {
   const FrontOptions& o = options_;
   if (o.tls && o.insecure_http) return fail(ErrorCode::kInvalidRequest, "--tls and --insecure-http exclude each other");
+  if (!o.tls_certificate.empty() && o.insecure_http)
+    return fail(ErrorCode::kInvalidRequest, "--tls-cert and --insecure-http exclude each other");
   secure_ = o.wants_tls();
   if (secure_ && !tls_->now().server)
     return fail(ErrorCode::kInvalidRequest,

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/ids.h"
 #include "service/log.h"
 #include "service/narration.h"
@@ -43,6 +45,9 @@ void Task::event(std::string_view type, boost::json::object fields) {
 }
 
 bool Task::relay(std::string_view type, std::string_view json) {
+  // A line break, which no JSON text needs, would begin a line of the stream that the client reads.
+  const auto breaks = [](char c) { return static_cast<unsigned char>(c) < 0x20; };
+  if (!json.ends_with('}') || std::ranges::any_of(json, breaks)) return false;
   std::string out = R"({"type":")";
   out.append(type).append(R"(","seq":)");
   if (!json.starts_with(out)) return false;

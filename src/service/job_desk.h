@@ -31,7 +31,7 @@ class Task : public std::enable_shared_from_this<Task> {
   /// Appends an event; type and seq are added.
   void event(std::string_view type, boost::json::object fields);
   /// An event of another daemon's stream, whose JSON begins with its type and seq: only the number is changed. False
-  /// when it begins otherwise.
+  /// when it begins otherwise, or may be no JSON object on one line: then it has to be read.
   bool relay(std::string_view type, std::string_view json);
   /// Running from now on; the first call also appends "started" with these fields.
   void start(boost::json::object fields = {});

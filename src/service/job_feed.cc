@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <unordered_map>
 #include <vector>
@@ -15,6 +16,7 @@ namespace {
 
 constexpr std::size_t kUnsentMax = 1u << 20;  // beyond this the logs wait for the peer
 constexpr std::size_t kFeedsMax = 64;
+constexpr std::ptrdiff_t kFeedsOfOneMax = 4;  // one key's: a queen opens one, and may have lost one
 constexpr std::chrono::seconds kKeepAlive{15};
 
 }  // namespace
@@ -154,6 +156,12 @@ void JobFeeds::open(const ContextPtr& c) {
   std::erase_if(feeds_, [](const auto& f) { return f.second.expired(); });
   if (closing_) return c->fail({ErrorCode::kShuttingDown, "this is shutting down"});
   if (feeds_.size() >= kFeedsMax) return c->fail({ErrorCode::kQueueFull, fmt::format("{} feeds are open", kFeedsMax)});
+  const auto of_one = std::ranges::count_if(feeds_, [&](const auto& f) {
+    const FeedPtr open = f.second.lock();
+    return open && open->belongs_to(c->principal.id);
+  });
+  if (of_one >= kFeedsOfOneMax)
+    return c->fail({ErrorCode::kQueueFull, fmt::format("{} feeds of this key are open", kFeedsOfOneMax)});
   const auto feed = std::make_shared<Feed>(loop_, registry_, disconnected_, c);
   const std::string id = "feed-" + random_uuid();
   feeds_.emplace(id, feed);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -30,7 +31,8 @@ class RemoteFeed : public std::enable_shared_from_this<RemoteFeed> {
   struct Callbacks {
     /// Once: the daemon knows no feeds, or the connection is gone; whoever follows a job here is told by then.
     std::function<void()> on_end;
-    /// A job has begun whose place was given up before its maker had the answer: nobody else knows its id.
+    /// A job has begun whose place was given up before its maker had the answer: nobody else knows its id. Once for
+    /// each place, whatever the daemon says.
     std::function<void(const std::string& job_id)> on_orphan;
   };
   void open(const Peer& peer, Callbacks callbacks);
@@ -38,12 +40,14 @@ class RemoteFeed : public std::enable_shared_from_this<RemoteFeed> {
   [[nodiscard]] bool ready() const { return !id_.empty(); }
   [[nodiscard]] std::size_t places() const { return places_.size(); }
   [[nodiscard]] PlacePtr reserve();
+  /// Nothing more is taken from it; `on_end` is called.
+  void end(const Error& why);
 
  private:
   friend class Place;
   void take(const net::SseEvent& event);
-  void look_for_orphan(const std::string& type, const std::string& json) const;
-  void end(const Error& why);
+  void give_up(std::uint32_t number);
+  void report_orphan(const std::string& json) const;
 
   net::EventLoop& loop_;
   net::Call call_;
@@ -51,8 +55,11 @@ class RemoteFeed : public std::enable_shared_from_this<RemoteFeed> {
   Callbacks callbacks_;
   std::string id_;
   int status_ = 0;
+  bool ended_ = false;
   std::uint32_t next_ = 1;
   std::unordered_map<std::uint32_t, Place*> places_;
+  std::set<std::uint32_t> given_up_;  // before their job's maker had the answer, and not begun yet
+  std::size_t early_bytes_ = 0;       // of all places
 };
 
 class RemoteFeed::Place {
@@ -76,11 +83,14 @@ class RemoteFeed::Place {
   };
   void take(const net::SseEvent& event);
   void finish(Status outcome);
+  std::vector<std::pair<std::string, std::string>> take_early();
 
   std::shared_ptr<RemoteFeed> feed_;
   std::uint32_t number_;
+  bool listened_ = false;
   std::weak_ptr<Listener> listener_;
   std::vector<std::pair<std::string, std::string>> early_;  // type and JSON of what came before anybody listened
+  std::size_t early_bytes_ = 0;
   std::optional<Status> outcome_;
 };
 

@@ -252,7 +252,9 @@ bool Router::admit(Context& c, const Match& m) {
     return c.reply(405, wire::error_body(error, c.correlation_id), std::move(headers)), false;
   }
   if (!is_public && !c.principal.may(m.route->info.scope))
-    return c.fail({ErrorCode::kForbidden, "this API key does not have the scope that the route needs"}), false;
+    return c.fail({ErrorCode::kForbidden, fmt::format("this API key does not have the scope {}, which the route needs",
+                                                      security::name(m.route->info.scope))}),
+           false;
   if (post_ && !is_public && !audit_->healthy()) {
     // This refusal's own record finds out when records are kept again.
     audit({{"event_type", "policy_violation"}, {"route", c.route}, {"actor", c.principal.label()}});

@@ -69,7 +69,12 @@ Result<TlsFiles::Read> TlsFiles::read(const TlsPaths& paths) {
   server.authorities = client.authorities = r.loaded.root;
   client.accepts = accept_daemons(paths.check);
   if (!server.people.empty() || !server.colony.empty()) {
-    LLORCH_TRY(r.loaded.server, net::TlsServer::make(server));
+    auto made = net::TlsServer::make(server);
+    if (!made && !paths.people_certificate.empty())
+      return std::unexpected(std::move(made).error().in(
+          fmt::format("--tls-cert {}, --tls-key {}", paths.people_certificate, paths.people_key)));
+    if (!made) return std::unexpected(std::move(made).error());
+    r.loaded.server = *std::move(made);
   }
   if (!client.authorities.empty()) {
     LLORCH_TRY(r.loaded.client, net::TlsClient::make(client));

@@ -56,7 +56,8 @@ class Lan:
         log = open(self.folder / f"{name}.sshd.log", "a")
         p = subprocess.Popen(["ip", "netns", "exec", f"{self.tag}-{name}", "unshare", "-m", "-p", "-f", "--kill-child", "--mount-proc", "sh", "-c", script], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         setattr(self, f"_{name}", p)
-        wait_for(lambda: self.children(p.pid), 10)
+        # Its home is there once the shell has become sshd: before, a program would see ours.
+        wait_for(lambda: any(pathlib.Path(f"/proc/{c}/exe").resolve().name == "sshd" for c in self.children(p.pid)), 10)
 
     @staticmethod
     def children(pid):

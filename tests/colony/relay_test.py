@@ -99,6 +99,16 @@ class Relay(unittest.TestCase):
         self.assertIn("GET /v1/feed", actor.paths)
         self.assertEqual(self.fed(), 0)
 
+    def test_a_worker_that_names_no_path_for_its_stream_has_failed(self):
+        actor = self.worker("ant", None)
+        actor.reply = lambda path: {"job_id": "j", "sse_url": "@127.0.0.1:1/x", "status": "queued", "queue_position": 0}
+        self.c.report(actor.beat())
+        with self.beats(actor):
+            events = self.c.infer(worker_id="worker-ant")
+        self.assertIn("POST /v1/inference", actor.paths)
+        self.assertEqual(events[-1][1], "error")
+        self.assertNotEqual(events[-1][2]["code"], "INVALID_REQUEST", "the client did nothing wrong")
+
     def test_a_whole_answer_has_a_limit(self):
         took = []
         self.worker("ant", lambda h: took.append(sends(h, head(200, "application/json"), b" " * MIB, 128)))

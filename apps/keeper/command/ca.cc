@@ -35,23 +35,32 @@ Status show_authority(CaFlags& f) {
     return {};
   }
   LLORCH_TRY(const auto root, security::read_certificate(a.root()));
-  LLORCH_TRY(const auto issuer, security::read_certificate(a.issuer()));
+  const bool imported = a.issuer().empty();  // and the queen has not run since, who makes one
+  const auto issuer = imported ? Result<security::CertificateFacts>(security::CertificateFacts{})
+                               : security::read_certificate(a.issuer());
+  if (!issuer) return std::unexpected(issuer.error());
   boost::json::array revoked;
-  for (const auto& r : a.revocations()) revoked.push_back(boost::json::object{{"daemon", r.daemon}, {"at", day(r.at)}});
-  const boost::json::object row{{"fingerprint", a.fingerprint()},
-                                {"root", root.subject},
-                                {"root_until", day(root.not_after)},
-                                {"root_key_here", a.has_root_key()},
-                                {"issuer", issuer.subject},
-                                {"issuer_until", day(issuer.not_after)},
-                                {"revoked", revoked}};
+  for (const auto& r : a.revocations())
+    revoked.push_back({{"daemon", r.daemon}, {"at", day(r.at)}, {"joined_again", r.joined_again}});
+  const boost::json::object row{
+      {"fingerprint", a.fingerprint()},
+      {"root", root.subject},
+      {"root_until", day(root.not_after)},
+      {"root_key_here", a.has_root_key()},
+      {"issuer", imported ? "made at the queen's first start on the network" : issuer->subject},
+      {"issuer_until", imported ? "-" : day(issuer->not_after)},
+      {"revoked", revoked}};
   if (f.common.json) {
     cli::print(row);
     return {};
   }
   for (const auto& [name, value] : row)
-    show(stdout, "%-14s %s\n", std::string(name).c_str(),
-         value.is_string() ? value.get_string().c_str() : boost::json::serialize(value).c_str());
+    if (name != "revoked")
+      show(stdout, "%-14s %s\n", std::string(name).c_str(),
+           value.is_string() ? value.get_string().c_str() : boost::json::serialize(value).c_str());
+  for (const auto& r : a.revocations())
+    show(stdout, "%-14s %s, certificates until %s%s\n", "revoked", r.daemon.c_str(), day(r.at).c_str(),
+         r.joined_again ? "; joined again since" : "");
   return {};
 }
 

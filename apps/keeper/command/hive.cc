@@ -1,12 +1,16 @@
 // hive: the colony's machines, this one and others over OpenSSH.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "keeper/host.h"
+#include "keeper/membership.h"
 #include "keeper/parts.h"
 #include "net/http_client.h"
 #include "security/auth.h"
 #include "service/plain_http.h"
 #include "service/process.h"
+#include "service/remote.h"
 
 namespace llorch::keeper {
 namespace {
@@ -89,41 +93,130 @@ Status wait_until(const Host& host, const HiveFlags& f, std::string_view missing
   return {};
 }
 
+/// How a hive stands with its queen: what it wrote when she last answered, or did not.
+struct Standing {
+  bool heard = false, taken = false;
+  Error why;
+};
+
+Standing standing_of(const Host& host) {
+  const auto parsed = json::parse(host.standing(), "standing");
+  const auto* o = parsed ? parsed->if_object() : nullptr;
+  const auto* taken = o ? o->if_contains("taken") : nullptr;
+  if (!taken || !taken->is_bool()) return {};
+  return {
+      true, taken->get_bool(),
+      Error{service::code_of(json::find_text(*o, "code").value_or("")), json::find_text(*o, "message").value_or("")}};
+}
+
 /// Once this machine belongs to a colony, its hive starts as it did when it joined: nobody else need be asked.
-Status start_again(HiveFlags& f, const Host& host) {
+Status start_again(HiveFlags& f, const Host& host, const Membership& m) {
   const Session session(f.common);
   LLORCH_OK(host.start_again());
+  Standing standing;
   int looks = 0;
-  LLORCH_OK(wait_until(host, f, "it has not started", [&] { return ++looks > 2 * kLooksUntilGone; }));
-  session.say("the hive runs again, in the colony that it has joined (another one: `llorch hive join`)");
-  return {};
+  const Status heard = wait_until(host, f, "its queen has not been heard of", [&] {
+    standing = standing_of(host);
+    return ++looks > 2 * kLooksUntilGone && standing.heard;
+  });
+  if (!heard && heard.error().code != ErrorCode::kOperationTimeout) return heard;
+  if (!heard) standing.why = {ErrorCode::kIo, fmt::format("within {} s", f.wait_s)};
+  if (standing.taken) {
+    session.say(fmt::format("the hive {} runs again, in the colony of {}", m.hive_id, m.queen_url));
+    return {};
+  }
+  if (standing.why.code == ErrorCode::kIo && !standing.why.message.starts_with(net::kNoSecureConnection)) {
+    session.say(fmt::format("the hive {} runs, and its queen at {} does not answer ({}): it goes on trying", m.hive_id,
+                            m.queen_url, standing.why.message));
+    return {};
+  }
+  return fail(standing.why.code, "the hive {} runs, and the queen at {} does not take it: {}", m.hive_id, m.queen_url,
+              standing.why.message);
+}
+
+/// What a hive is started with that shows a queen who is awake what she wants of it. Errors: hers; kResourceInUse for a
+/// machine that belongs to another colony.
+Result<std::string> token_for(HiveFlags& f, const Host& host, Session& session) {
+  const auto made = session.call("POST", "/v1/join-tokens", {{"hive_id", f.hive_id}});
+  if (made && made->is_object()) return json::find_text(made->get_object(), "token").value_or("");
+  if (made) return fail(ErrorCode::kInternal, "the queen's answer is no object");
+  if (!host.local() || made.error().code != ErrorCode::kInvalidRequest) return std::unexpected(made.error());
+  if (const auto m = own_membership())
+    return fail(ErrorCode::kResourceInUse,
+                "this machine's hive belongs to the colony of {}: `llorch hive uninstall` takes it out of there first",
+                m->queen_url);
+  return local_key(f);
+}
+
+/// A start that has failed leaves what was there before; one that has joined stays joined.
+Status settle(const Host& host, Status outcome) {
+  if (outcome || host.joined()) {
+    LLORCH_OK(host.keep_start());
+    return outcome;
+  }
+  (void)host.withdraw_start();  // why it was withdrawn says more
+  return outcome;
 }
 
 Status start(HiveFlags& f) {
   const bool named = !f.hive_id.empty();
   LLORCH_TRY(const Host host, host_of(f));
-  if (host.local() && !named && f.common.queen == kOwnQueen && host.has_joined()) return start_again(f, host);
+  if (const auto m = own_membership();
+      m && host.local() && !f.common.queen_given() && (!named || f.hive_id == m->hive_id)) {
+    if (m->has_key) return start_again(f, host, *m);
+    return fail(
+        ErrorCode::kNotFound,
+        "this machine's hive {0} belonged to the colony of {1}, and its key is gone ({2}/node-token): it must join "
+        "again, with what `llorch hive invite --hive-id {0}` prints on the queen's machine",
+        m->hive_id, m->queen_url, m->folder);
+  }
   Session session(f.common);
+  LLORCH_TRY(const bool awake, session.awake());
+  if (!awake && host.local() && !f.common.queen_given())
+    return fail(
+        ErrorCode::kNotFound,
+        "this machine has joined no colony, and no queen runs here: `llorch hive invite` on a queen's machine prints "
+        "the command for this one; a queen of this machine starts its hive by herself (`llorch queen start`)");
+  if (!awake && host.local()) return fail(ErrorCode::kIo, "the queen at {} does not answer", f.common.queen);
   LLORCH_OK(session.wake(true));
   LLORCH_TRY(f.start.queen_url, queen_for(host, session));
   f.start.insecure_http = f.common.insecure_http && f.start.queen_url.starts_with("http://");
   f.start.hive_id = f.hive_id;
   if (online(session, f.hive_id))
     return fail(ErrorCode::kResourceInUse, "a hive named {} is online already", f.hive_id);
-  std::string token;
-  const auto made = session.call("POST", "/v1/join-tokens", {{"hive_id", f.hive_id}});
-  if (made && made->is_object()) {
-    token = json::find_text(made->get_object(), "token").value_or("");
-  } else if (!made && host.local() && made.error().code == ErrorCode::kInvalidRequest) {
-    LLORCH_TRY(token, local_key(f));
-  } else {
-    return made ? fail(ErrorCode::kInternal, "the queen's answer is no object") : std::unexpected(made.error());
-  }
+  LLORCH_TRY(const std::string token, token_for(f, host, session));
   LLORCH_OK(host.start_hive(f.start, token));
   session.say(fmt::format("the hive {} is starting: waiting for its first heartbeat", f.hive_id));
-  LLORCH_OK(wait_until(host, f, "its first heartbeat has not come", [&] { return online(session, f.hive_id); }));
+  LLORCH_OK(settle(
+      host, wait_until(host, f, "its first heartbeat has not come", [&] { return online(session, f.hive_id); })));
+  session.keep_queen();
   session.say(fmt::format("{} is online", f.hive_id));
   return {};
+}
+
+/// Where the machines that are invited reach the queen: what was given, else what she says of herself.
+struct Meeting {
+  std::string host;
+  std::vector<std::string> others;  // addresses of hers besides
+};
+Result<Meeting> meeting_place(const net::Url& queen, bool given, const boost::json::object& made) {
+  const bool elsewhere = !security::is_loopback(queen.host);
+  if (given && elsewhere) return Meeting{queen.host, {}};
+  const auto* hosts = json::find_array(made, "hosts");
+  Meeting m;
+  if (hosts)
+    for (const auto& h : *hosts)
+      if (h.is_string()) m.others.emplace_back(h.get_string());
+  if (m.others.empty() && elsewhere) return Meeting{queen.host, {}};
+  if (m.others.empty())
+    return fail(
+        ErrorCode::kInvalidRequest,
+        "the queen at {}:{} listens for this machine only, and no other can join her: `llorch queen stop`, then "
+        "`llorch queen start --queen-flag=--listen=0.0.0.0 --token-file FILE`",
+        queen.host, queen.port);
+  m.host = m.others.front();
+  m.others.erase(m.others.begin());
+  return m;
 }
 
 /// What a person types on another machine, which needs no ssh.
@@ -136,22 +229,70 @@ Status invite(HiveFlags& f) {
   LLORCH_TRY(const Value made, session.call("POST", "/v1/join-tokens", order));
   const auto token = made.is_object() ? json::find_text(made.get_object(), "token") : std::nullopt;
   if (!token) return fail(ErrorCode::kInternal, "the queen's answer lacks token");
-  const std::string host = security::is_loopback(queen.host) ? service::host_name() : queen.host;
+  LLORCH_TRY(const Meeting at, meeting_place(queen, f.common.queen_given(), made.get_object()));
+  session.keep_queen();
+  const std::string host = at.host.contains(':') ? "[" + at.host + "]" : at.host;
+  const std::string command =
+      fmt::format("llorch hive join {}{}:{} {}{}{}{}", queen.tls ? "" : "http://", host, queen.port, *token,
+                  f.hive_id.empty() ? "" : " --hive-id ", f.hive_id, queen.tls ? "" : " --insecure-http");
+  if (f.common.json) {
+    cli::print({{"command", command}, {"token", *token}, {"expires_in_s", made.at("expires_in_s")}});
+    return {};
+  }
   session.say("good once, for ten minutes; on the other machine:");
-  show(stdout, "llorch hive join %s%s:%d %s%s%s\n", queen.tls ? "" : "http://", host.c_str(), queen.port,
-       token->c_str(), f.hive_id.empty() ? "" : " --hive-id ", f.hive_id.c_str());
+  show(stdout, "%s\n", command.c_str());
+  if (!at.others.empty()) session.say(fmt::format("where {} is not known: {}", host, fmt::join(at.others, ", ")));
   return {};
+}
+
+/// "<prefix><48 digits>[.<64 digits>]", as a queen makes it. Errors: kInvalidRequest.
+Status check_token(const std::string& token, bool tls) {
+  constexpr std::string_view kPrefix = "llorch-join-";
+  constexpr std::size_t kSecretDigits = 48, kRootDigits = 64;
+  const auto digits = [](std::string_view text, std::size_t count) {
+    return text.size() == count && text.find_first_not_of("0123456789abcdef") == text.npos;
+  };
+  const std::size_t dot = std::min(token.find('.'), token.size());
+  const std::string_view all(token), secret = all.substr(0, dot);
+  const bool whole = secret.starts_with(kPrefix) && digits(secret.substr(kPrefix.size()), kSecretDigits) &&
+                     (dot == token.size() || digits(all.substr(dot + 1), kRootDigits));
+  if (!whole)
+    return fail(ErrorCode::kInvalidRequest,
+                "this is no whole join token: copy the line that `llorch hive invite` has printed as it is");
+  if (tls && dot == token.size())
+    return fail(
+        ErrorCode::kInvalidRequest,
+        "the token names no root certificate: either its end is missing, or the queen speaks http:// only, and the "
+        "line that `llorch hive invite` has printed says so");
+  return {};
+}
+
+/// The queen's address as a person gives it: a name without a port means hers.
+std::string queen_url_of(const std::string& given) {
+  if (given.contains("://")) return given;
+  const bool has_port = given.starts_with('[') ? given.contains("]:") : given.contains(':');
+  return "https://" + given + (has_port ? "" : ":8500");
+}
+
+/// What a join that has failed means where the reason says little.
+Error explain(Error e, const std::string& queen_url) {
+  if (e.message.contains("self-signed certificate"))
+    e.message = "whoever answers at " + queen_url +
+                " is not the queen of this token: it is another colony's, or damaged, or somebody is in the middle (" +
+                e.message + ")";
+  else if (e.code == ErrorCode::kIo && speaks_other_scheme(queen_url))
+    e.message +=
+        fmt::format(": whoever is there speaks {}", queen_url.starts_with("https") ? "http:// only" : "https://");
+  return e;
 }
 
 /// This machine becomes one of another's colony: what `invite` has printed there.
 Status join(HiveFlags& f) {
-  const std::string& to = f.address;
-  f.start.queen_url = to.contains("://") ? to : "https://" + to;
+  f.start.queen_url = queen_url_of(f.address);
   LLORCH_TRY(const net::Url queen, net::parse_url(f.start.queen_url));
   LLORCH_OK(service::check_plain_http(queen, f.common.insecure_http));
   f.start.insecure_http = !queen.tls && f.common.insecure_http;
-  if (queen.tls && !f.token.contains('.'))
-    return fail(ErrorCode::kInvalidRequest, "the token names no root: the queen there speaks http:// only");
+  LLORCH_OK(check_token(f.token, queen.tls));
   LLORCH_TRY(const Host host, Host::make("", f.ssh_port));
   if (f.hive_id.empty()) f.hive_id = host.default_hive_id();
   f.start.hive_id = f.hive_id;
@@ -164,7 +305,13 @@ Status join(HiveFlags& f) {
   LLORCH_OK(host.start_hive(f.start, f.token));
   const Session session(f.common);
   // It is awake once it has joined, and ends when it cannot.
-  LLORCH_OK(wait_until(host, f, "it has not joined", [&] { return host.joined(); }));
+  const Status joined = settle(host, wait_until(host, f, "it has not joined", [&] { return host.joined(); }));
+  if (!joined) {
+    if (const auto before = own_membership(); before && before->has_key)
+      session.say(fmt::format("this machine still belongs to the colony of {}: `llorch hive start` starts its hive",
+                              before->queen_url));
+    return std::unexpected(explain(joined.error(), f.start.queen_url));
+  }
   session.say(fmt::format("{} belongs to the colony of {}", f.hive_id, f.start.queen_url));
   session.say("after a reboot: `llorch hive start`, or a unit of systemd (docs/colony.md)");
   return {};
@@ -187,9 +334,15 @@ Status stop(HiveFlags& f) {
 Status uninstall(HiveFlags& f) {
   LLORCH_TRY(const Host host, host_of(f));
   LLORCH_OK(stop(f));
+  const auto m = host.local() ? membership_elsewhere(f.common.data_dir) : std::nullopt;
   LLORCH_OK(host.uninstall());
   Session session(f.common);
   session.say("programs, catalogs and keys are gone; fetched models stay");
+  if (m && !f.common.queen_given()) {
+    session.say(fmt::format("`llorch hive remove {}` on the machine of {} ends its membership there", m->hive_id,
+                            m->queen_url));
+    return {};
+  }
   LLORCH_TRY(const bool awake, session.awake());
   if (!awake) return {};
   const auto removed = session.call("DELETE", net::url_path("/v1/hives").segment(f.hive_id));
@@ -198,24 +351,37 @@ Status uninstall(HiveFlags& f) {
   return {};
 }
 
+/// "taken by her", or why not; "-" where the hive has not said.
+std::string text_of(const Standing& s, bool runs) {
+  if (!runs || !s.heard) return "-";
+  return s.taken ? "taken" : "not taken: " + s.why.message;
+}
+
 Status status(HiveFlags& f) {
   LLORCH_TRY(const Host host, host_of(f));
   LLORCH_TRY(const bool runs, host.hive_running());
   const auto version = host.version();
-  const boost::json::object row{{"hive", f.hive_id}, {"runs", runs}, {"installed", version ? *version : "-"}};
+  const auto m = host.local() ? own_membership() : std::nullopt;
+  boost::json::object row{{"hive", m ? m->hive_id : f.hive_id},
+                          {"runs", runs},
+                          {"installed", version ? *version : "-"},
+                          {"colony", m ? m->queen_url : "-"},
+                          {"standing", text_of(standing_of(host), runs)}};
   if (f.common.json)
     cli::print(row);
   else
-    print_table(Value(row), {"hive", "runs", "installed"});
+    print_table(Value(row), {"hive", "runs", "installed", "colony", "standing"});
   return {};
 }
 
 /// Whoever joins has no key of the operator's, and needs none.
-std::string_view hint_for_joining(ErrorCode code) {
-  switch (code) {
+std::string_view hint_for_joining(const Error& error) {
+  if (error.message.contains("a hive of this name")) return "--hive-id gives this machine another name";
+  switch (error.code) {
     case ErrorCode::kInvalidApiKey:
     case ErrorCode::kForbidden: return "`llorch hive invite` on the queen's machine prints another command";
     case ErrorCode::kIo: return "is the queen's address right, and does this machine reach it?";
+    case ErrorCode::kInvalidRequest: return "`llorch hive invite` on the queen's machine prints the whole command";
     case ErrorCode::kResourceInUse: return "`llorch hive status` shows this machine's hive";
     default: return "";
   }
@@ -306,7 +472,7 @@ void add_command_hive(CLI::App& app, int& exit_code) {
     add_flags(*c, *f, work);
     c->callback([f, work = work, &exit_code] {
       const Status s = work(*f);
-      exit_code = s ? 0 : complain(f->common, s.error(), work == join ? hint_for_joining(s.error().code) : "");
+      exit_code = s ? 0 : complain(f->common, s.error(), work == join ? hint_for_joining(s.error()) : "");
     });
   }
 }

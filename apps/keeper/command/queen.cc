@@ -1,4 +1,8 @@
 // queen: started, stopped, made a service of this user's, built anew.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -122,9 +126,19 @@ void add_install(CLI::App& queen, int& exit_code) {
       ->callback([again, &exit_code] { exit_code = rebuild(*again, {"llorch-queen"}); });
 }
 
+/// Whether a daemon of this machine has the folder.
+bool in_use(const std::string& folder) {
+  const int fd = open((folder + "/lock").c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool held = flock(fd, LOCK_SH | LOCK_NB) != 0;
+  close(fd);
+  return held;
+}
+
 int start_queen(const Common& common) {
   Session session(common);
   if (const Status s = session.wake(true); !s) return complain(common, s.error());
+  session.keep_queen();
   if (common.json) cli::print({{"queen", "awake"}, {"url", session.queen()}});
   return 0;
 }
@@ -140,6 +154,8 @@ int stop_queen(const Common& common, bool all) {
   for (int i = 0; i < 300 && session.awake().value_or(false); ++i) Session::pause(std::chrono::milliseconds(50));
   if (session.awake().value_or(false))
     return complain(common, {ErrorCode::kOperationTimeout, "the queen has not stopped"});
+  // She answers no more a moment before her folder is free for the next one.
+  for (int i = 0; i < 200 && in_use(common.data_dir); ++i) Session::pause(std::chrono::milliseconds(50));
   session.say("the queen is asleep");
   return 0;
 }
@@ -148,11 +164,13 @@ void add_queen(CLI::App& app, int& exit_code) {
   CLI::App* queen = app.add_subcommand("queen", "the colony's head");
   queen->require_subcommand(1);
   const auto common = std::make_shared<Common>();
+  common->own_queen_only = true;
   command(*queen, "start", "start a queen that stays", common)->callback([common, &exit_code] {
     exit_code = start_queen(*common);
   });
   const auto all = std::make_shared<bool>(false);
   const auto stopping = std::make_shared<Common>();
+  stopping->own_queen_only = true;
   CLI::App* stop = command(*queen, "stop", "stop the queen and what she has started", stopping);
   stop->add_flag("--all", *all, "hives that joined on their own too");
   stop->callback([stopping, all, &exit_code] { exit_code = stop_queen(*stopping, *all); });
@@ -165,7 +183,7 @@ void add_queen(CLI::App& app, int& exit_code) {
     if (asking->json)
       cli::print({{"queen", *awake ? "awake" : "asleep"}, {"url", session.queen()}});
     else
-      show(stdout, "queen at %s: %s\n", session.queen().c_str(), *awake ? "awake" : "asleep");
+      show(stdout, "queen at %s: %s\n", session.queen().c_str(), *awake ? "awake" : silent_word(session.queen()));
     exit_code = 0;
   });
 }

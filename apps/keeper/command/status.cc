@@ -3,6 +3,8 @@
 
 #include "format/json.h"
 #include "keeper/asking.h"
+#include "keeper/hints.h"
+#include "keeper/parts.h"
 #include "service/process.h"
 
 namespace llorch::keeper {
@@ -43,7 +45,10 @@ void print_status(const boost::json::value& v) {
   for (const auto& h : list(v, "offline")) {
     const std::string host = text(h, "host");  // none until it has spoken
     const std::string at = host.empty() ? "" : fmt::format(" at {}:{}", host, number(h, "port"));
-    show(stdout, "hive %s%s: offline\n", text(h, "id").c_str(), at.c_str());
+    const auto* revoked = h.is_object() ? h.get_object().if_contains("revoked") : nullptr;
+    show(stdout, "hive %s%s: offline%s\n", text(h, "id").c_str(), at.c_str(),
+         revoked && revoked->is_bool() && revoked->get_bool() ? "; its certificates were revoked: it must join again"
+                                                              : "");
   }
   const auto* o = v.if_object();
   if (const auto* q = o ? json::find_object(*o, "queue") : nullptr)
@@ -57,9 +62,9 @@ int status(const Common& common) {
   if (!awake) return complain(common, awake.error());
   if (!*awake) {
     if (common.json)
-      cli::print({{"queen", "asleep"}});
+      cli::print({{"queen", "asleep"}, {"url", session.queen()}});
     else
-      show(stdout, "queen at %s: asleep\n", common.queen.c_str());
+      show(stdout, "queen at %s: %s\n", session.queen().c_str(), silent_word(session.queen()));
     return 0;
   }
   const auto v = session.call("GET", "/v1/status");
@@ -105,7 +110,8 @@ int doctor(const Common& common) {
       if (std::ranges::find(actors, by) == actors.end()) actors.push_back(by);
     });
     told("a model answers", outcome.has_value() && !outcome->text.empty(),
-         outcome ? outcome->text.substr(0, outcome->text.find('\n')) + " ..." : outcome.error().message);
+         outcome ? outcome->text.substr(0, outcome->text.find('\n')) + " ..."
+                 : outcome.error().message + ": " + hint_for(common, outcome.error()));
     const auto has = [&](const char* who) { return std::ranges::find(actors, who) != actors.end(); };
     told("narration of queen and worker", has("queen") && has("worker"),
          fmt::format("{} daemons were heard", actors.size()));

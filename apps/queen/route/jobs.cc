@@ -4,6 +4,7 @@
 #include "queen/cache_salt.h"
 #include "queen/queen.h"
 #include "security/digest.h"
+#include "security/validate.h"
 #include "service/job_routes.h"
 #include "wire/fields.h"
 
@@ -147,6 +148,7 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
   const auto url = object ? json::find_text(*object, "sse_url") : std::nullopt;
   const auto id = object ? json::find_text(*object, "job_id") : std::nullopt;
   if (!url || !id) co_return done(fail(ErrorCode::kInternal, "the worker's answer lacks job_id or sse_url"));
+  if (!net::is_request_target(*url)) co_return done(fail(ErrorCode::kIo, "the worker's sse_url is no path"));
   const std::weak_ptr<Task> weak = t;
   service::OnEvent on_event = [weak, reply, &q, at](std::string_view type, const boost::json::object& data) {
     const TaskPtr task = weak.lock();
@@ -466,9 +468,13 @@ void create_operation(Queen& q, const ContextPtr& c, Incoming& in) {
   wire::Fields f(in.body);
   (void)f.take("operation");
   if (!colony::is_queen_operation(operation) && !colony::is_hive_operation(operation))
-    return c->fail({ErrorCode::kUnknownOperation, "there is no such operation"}, {}, "operation");
+    return c->fail({ErrorCode::kUnknownOperation,
+                    fmt::format("there is no operation '{}'", security::sanitize(operation.substr(0, 64)))},
+                   {}, "operation");
   if (!c->principal.may(service::Scope::kAdmin))
-    return c->fail({ErrorCode::kForbidden, "this API key does not have the scope that the operation needs"});
+    return c->fail(
+        {ErrorCode::kForbidden,
+         fmt::format("this API key does not have the scope admin, which the operation {} needs", operation)});
   if (operation == "model_alias") return create_alias(q, c, in, f);
   if (operation == "model_load" || operation == "model_unload") return create_load(q, c, in, f);
   if (operation == "status" || operation == "queen_check") {

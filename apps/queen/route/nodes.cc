@@ -4,6 +4,7 @@
 #include "colony/address.h"
 #include "queen/queen.h"
 #include "security/validate.h"
+#include "service/log.h"
 #include "wire/fields.h"
 
 namespace llorch::queen {
@@ -11,6 +12,10 @@ namespace {
 
 Membership::Speaker speaker(const service::Context& c) {
   return {c.principal, c.request.headers.get("Authorization").value_or("")};
+}
+
+colony::Origin origin_of(const service::Context& c, std::string joined = "") {
+  return {c.request.peer, c.request.local, std::move(joined)};
 }
 
 /// A hive that has joined shows its certificate besides its key, wherever it calls from. Errors: kForbidden.
@@ -22,18 +27,24 @@ Status check_certificate(Queen& q, const service::Context& c, const std::string&
 }
 
 /// What a hive's certificate names besides its name in the colony: the address that it calls from, and nothing that
-/// anybody could only claim.
-std::vector<std::string> hosts_of(const service::Context& c) {
+/// anybody could only claim. Never an address by which people reach the queen: whoever joined may have come through a
+/// forwarder on her machine, and would be believed in her place. Loopback means each machine itself.
+std::vector<std::string> hosts_of(Queen& q, const service::Context& c) {
   const std::string peer = colony::normal_host(c.request.peer);
-  return peer.contains('%') ? std::vector<std::string>() : std::vector{peer};  // link-local: no certificate has zones
+  if (peer.contains('%')) return {};  // link-local: no certificate has zones
+  const bool joining = q.members().has_joined(c.principal) || q.members().is_joining(c.principal);
+  if (joining && colony::is_from_here(origin_of(c)) && !security::is_loopback(peer)) return {};
+  return {peer};
 }
 
 /// Signs a hive's request, where the colony has an authority, and answers with what else the hive gets.
 void answer_signed(Queen& q, const service::ContextPtr& c, const std::string& hive_id,
-                   std::optional<std::string> request, std::vector<std::string> hosts, boost::json::object answer) {
+                   std::optional<std::string> request, boost::json::object answer) {
   if (!q.tls().opened()) return c->reply(200, answer);
-  q.tls().sign(request.value_or(""), hive_id, std::move(hosts),
-               [&q, c, answer = std::move(answer)](Result<std::string> chain) mutable {
+  q.tls().sign(request.value_or(""), hive_id, hosts_of(q, *c),
+               [&q, c, hive_id, answer = std::move(answer)](Result<std::string> chain) mutable {
+                 // It may have been revoked while this one was made, which would outlive that.
+                 if (const Status still = check_certificate(q, *c, hive_id); !still) return c->fail(still.error());
                  if (!chain) return c->fail(chain.error(), {}, "certificate_request");
                  answer["certificate"] = *chain, answer["root"] = q.tls().authority().root();
                  c->reply(200, answer);
@@ -56,7 +67,6 @@ Result<JoinRequest> read_join(Queen& q, const std::string& text) {
     return fail(ErrorCode::kInvalidRequest, "hive_id and token are required");
   if (q.tls().opened() && !r.certificate_request)
     return fail(ErrorCode::kInvalidRequest, "certificate_request is required: this colony speaks TLS");
-  if (r.certificate_request) LLORCH_OK(security::check_certificate_request(*r.certificate_request));
   return r;
 }
 
@@ -73,35 +83,47 @@ Status check_name_is_free(Queen& q, const service::Context& c, const std::string
 /// With a join token: {node_token, certificate?, root?} comes back, once the hive is on disk.
 void join(Queen& q, const service::ContextPtr& c) {
   const auto asked = read_join(q, c->request.body);
-  if (!asked) return c->fail(asked.error());
-  if (const Status free = check_name_is_free(q, *c, asked->hive_id); !free) return c->fail(free.error());
-  const auto before = q.catalog().hives.find(asked->hive_id);
-  const bool known = before != q.catalog().hives.end() && !before->second.node_key.empty();
+  const auto refuse = [&](const Error& why, std::string_view param = {}) {
+    service::log(service::Level::kWarn, "join_refused", why.message,
+                 {{"hive_id", asked ? asked->hive_id : ""}, {"peer", c->request.peer}});
+    c->fail(why, {}, param);
+  };
+  if (!asked) return refuse(asked.error());
+  if (const Status free = check_name_is_free(q, *c, asked->hive_id); !free) return refuse(free.error());
+  // Also one that never joined, and speaks with the operator's token, keeps its name.
+  const bool known = q.knows_hive(asked->hive_id);
   if (const Status may = q.members().check_joining(c->principal, asked->hive_id, known, security::now_in_seconds());
       !may)
-    return c->fail(may.error(), {}, "hive_id");
+    return refuse(may.error(), "hive_id");
+  // Who has no right to join has nothing verified.
+  if (const auto& request = asked->certificate_request)
+    if (const Status sound = security::check_certificate_request(*request); !sound)
+      return refuse(sound.error(), "certificate_request");
+  const auto host = asked->url
+                        ? colony::host_of_joining(net::parse_url(*asked->url)->host, origin_of(*c), q.tls().opened())
+                        : Result<std::string>();
+  if (!host) return refuse(host.error(), "url");
   const auto joined = q.members().join(c->principal, asked->hive_id, asked->token, security::now_in_seconds());
-  if (!joined) return c->fail(joined.error());
+  if (!joined) return refuse(joined.error());
   q.hives().erase(asked->hive_id);  // what was known of it is of before
   HiveRow& row = q.catalog().hives[asked->hive_id];
-  row.id = asked->hive_id, row.node_key = joined->node_key, row.joined_host.clear();
-  if (asked->url && !colony::is_any_address(net::parse_url(*asked->url)->host))
-    row.joined_host = net::parse_url(*asked->url)->host;
+  row.id = asked->hive_id, row.node_key = joined->node_key, row.joined_host = *host;
   const auto saved = std::make_shared<Status>();
   q.background().run(
       [&q, saved, row, token = asked->token, invitations = q.members().invitations()] {
         *saved = q.members().save_invitations(invitations);
         if (*saved) *saved = q.members().save(row.id, token);
         if (*saved) *saved = q.catalog().save_joined(row);
+        if (*saved) *saved = q.tls().readmit(row.id);
       },
       [&q, c, saved, asked = *asked, node_token = joined->node_token](const Status& done) {
         if (!done) return c->fail(done.error());
         if (!*saved) return c->fail(saved->error());
-        answer_signed(q, c, asked.hive_id, asked.certificate_request, hosts_of(*c), {{"node_token", node_token}});
+        answer_signed(q, c, asked.hive_id, asked.certificate_request, {{"node_token", node_token}});
       });
 }
 
-/// A join token, once it is on disk: {token, expires_in_s}.
+/// A join token, once it is on disk: {token, expires_in_s, hosts}.
 void invite(Queen& q, const service::ContextPtr& c) {
   if (!q.front().has_token())
     return c->fail({ErrorCode::kInvalidRequest, "a queen without a token serves her own machine only"});
@@ -112,14 +134,15 @@ void invite(Queen& q, const service::ContextPtr& c) {
     return c->fail({ErrorCode::kInvalidRequest, "no hive has such a name"}, {}, "hive_id");
   const auto token = q.members().make_join_token(security::now_in_seconds(), id);
   if (!token) return c->fail(token.error());
+  boost::json::array hosts(q.options().meeting_hosts.begin(), q.options().meeting_hosts.end());
   // The first contact believes the root that the token names, and nobody in the middle.
   const std::string shown = q.tls().opened() ? *token + "." + q.tls().authority().fingerprint() : *token;
   const auto saved = std::make_shared<Status>();
   q.background().run(
       [&q, saved, invitations = q.members().invitations()] { *saved = q.members().save_invitations(invitations); },
-      [c, saved, shown](const Status& done) {
+      [c, saved, shown, hosts = std::move(hosts)](const Status& done) {
         if (const Status& outcome = done ? *saved : done; !outcome) return c->fail(outcome.error());
-        c->reply(200, {{"token", shown}, {"expires_in_s", 600}});
+        c->reply(200, {{"token", shown}, {"expires_in_s", 600}, {"hosts", hosts}});
       });
 }
 
@@ -134,17 +157,19 @@ void renew(Queen& q, const service::ContextPtr& c) {
   Status may = q.members().check_speaker(speaker(*c), *id);
   if (may) may = check_certificate(q, *c, *id);  // one that was revoked has no successor
   if (!may) return c->fail(may.error());
-  answer_signed(q, c, *id, *request, hosts_of(*c), {});
+  answer_signed(q, c, *id, *request, {});
 }
 
-/// In a colony that speaks TLS, nothing is sent in clear to another machine. Errors: kForbidden.
-Status check_encrypted(Queen& q, const colony::HiveBeat& beat) {
+/// In a colony that speaks TLS, nothing is sent in clear to another machine, nor for one to this machine. Errors:
+/// kForbidden.
+Status check_encrypted(Queen& q, const service::Context& c, const colony::HiveBeat& beat) {
   if (!q.tls().opened()) return {};
+  const bool here = colony::is_from_here(origin_of(c));
   std::vector<std::string_view> addresses{beat.url};
   for (const auto& worker : beat.workers) addresses.push_back(worker.uri);
   for (const std::string_view address : addresses) {
     const auto url = net::parse_url(address);
-    if (url && !url->tls && !colony::is_own_address(url->host))
+    if (url && !url->tls && !(here && colony::is_own_address(url->host)))
       return fail(ErrorCode::kForbidden,
                   "{} is plain HTTP, and this colony speaks TLS: start the hive without "
                   "--insecure-http",
@@ -159,9 +184,9 @@ Status take_beat(Queen& q, const service::Context& c, colony::HiveBeat beat) {
   LLORCH_OK(check_certificate(q, c, beat.hive_id));
   LLORCH_TRY(std::string token, q.members().token_for(by, beat.hive_id));
   const auto row = q.catalog().hives.find(beat.hive_id);
-  LLORCH_OK(colony::settle_addresses(
-      beat, {c.request.peer, c.request.local, row == q.catalog().hives.end() ? "" : row->second.joined_host}));
-  LLORCH_OK(check_encrypted(q, beat));
+  LLORCH_OK(
+      colony::settle_addresses(beat, origin_of(c, row == q.catalog().hives.end() ? "" : row->second.joined_host)));
+  LLORCH_OK(check_encrypted(q, c, beat));
   return q.hive_beat(std::move(beat), std::move(token));
 }
 

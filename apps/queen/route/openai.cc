@@ -170,7 +170,7 @@ net::ClientRequest request_to(const Served& s, const Placed& at) {
   const ContextPtr& c = s.c;
   net::ClientRequest call;
   call.method = "POST";
-  call.url = at.worker.base.below(c->route);
+  call.url = at.worker.base.below(c->route), call.tls_name = at.worker.tls_name;
   call.headers.add("Content-Type", "application/json");
   if (!at.worker.token.empty()) call.headers.add("Authorization", "Bearer " + at.worker.token);
   call.headers.add("X-Correlation-Id", c->correlation_id);

@@ -102,6 +102,8 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   c->add_option("--hive-url", o.hive_url, "send heartbeats there");
   c->add_option("--hive-tls-name", o.hive_tls_name, "what the hive is called in its certificate");
   c->add_option("--colony-folder", o.colony_folder, "the hive's certificate, which its workers show, too");
+  c->add_flag("--queen-only", o.queen_only,
+              "from other machines, serve nobody but a queen who shows her certificate (--colony-folder)");
   c->add_option("--callback-url", o.callback_url, "tell once there when ready");
   c->add_flag("--local-mode", o.local_mode, "loopback, no authentication");
   c->add_option("--max-tokens-out", o.max_tokens_out, "most tokens of one native request")

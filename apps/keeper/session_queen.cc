@@ -1,0 +1,178 @@
+// The queen of this machine, as far as a session starts and ends her.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <sstream>
+
+#include "base/open_file.h"
+#include "daemon_flags.h"
+#include "keeper/session.h"
+#include "queen_start.h"
+#include "security/auth.h"
+#include "service/process.h"
+
+namespace llorch::keeper {
+
+using std::chrono::milliseconds;
+
+namespace {
+
+/// The user's configuration file, made once with every default, commented out (K-07).
+void make_config(const std::string& queen_program) {
+  const std::string folder = cli::config_directory(), file = folder + "/config.toml";
+  if (access(file.c_str(), F_OK) == 0 || !cli::make_private_directory(folder)) return;
+  std::string text =
+      "# Configuration of llama-orch. A flag comes before an environment variable, that before this file.\n"
+      "# A line without its # counts; [queen.queue] capacity = 5 is the same as [queen] queue-capacity = 5.\n";
+  const std::string folder_of_programs = queen_program.substr(0, queen_program.rfind('/') + 1);
+  for (const std::vector<std::string>& command : {std::vector<std::string>{queen_program, "--print-config"},
+                                                  {folder_of_programs + "llorch-hive", "--print-config"},
+                                                  {folder_of_programs + "llorch-worker-cpu", "serve", "--print-config"},
+                                                  {folder_of_programs + "llorch", "status", "--print-config"}}) {
+    const auto ran = service::run_program(command, -1, service::Stderr::kNone);
+    if (ran && ran->exit_code == 0) text += "\n" + ran->output;
+  }
+  const int fd = open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0) return;
+  (void)!write(fd, text.data(), text.size());
+  close(fd);
+}
+
+}  // namespace
+
+Status Session::wake(bool stay) {
+  if (!common_.direct.empty()) {
+    LLORCH_TRY(const bool answering, awake());
+    if (!answering) return fail(ErrorCode::kIo, "the hive at {} does not answer", common_.direct);
+    return check_version();
+  }
+  LLORCH_TRY(const bool there, awake());
+  if (there) {
+    LLORCH_OK(check_version());
+    say(fmt::format("the queen at {} is awake", common_.queen));
+    return {};
+  }
+  LLORCH_TRY(const net::Url url, net::parse_url(common_.queen));
+  if (common_.no_autostart || !security::is_loopback(url.host)) return find();
+  say(fmt::format("the queen at {} is asleep", common_.queen));
+  LLORCH_OK(cli::make_private_directory(common_.data_dir));
+  make_config(common_.queen_program);
+  LLORCH_TRY(service::ProcessOptions o, queen_invocation());
+  // A queen of one command goes with it, however it ends; she takes her hive along.
+  o.death_signal = stay ? 0 : SIGTERM;
+  LLORCH_TRY(const int pid, service::start_detached(o));
+  queen_pid_ = pid;
+  say("starting the queen");
+  return wait_for_queen(pid, o.log_file);
+}
+
+/// Whether flags for the queen say where she listens.
+static bool says_where(const std::vector<std::string>& flags) {
+  return std::ranges::any_of(flags, [](const std::string& flag) {
+    return flag.starts_with("--listen") || flag.starts_with("--bind") || flag.starts_with("--local-mode") ||
+           flag.starts_with("--mode");
+  });
+}
+
+Result<service::ProcessOptions> Session::queen_invocation() {
+  service::ProcessOptions o;
+  o.log_file = common_.data_dir + "/queen.log";
+  LLORCH_TRY(const net::Url url, net::parse_url(common_.queen));
+  const auto last = read_queen_start(common_.data_dir);
+  constexpr std::string_view kOnlyHere =
+      "for a queen of this machine alone, `llorch queen start --queen-flag=--listen=127.0.0.1`";
+  if (!says_where(common_.queen_flags)) {
+    if (!last && access((common_.data_dir + "/ca/issuer.pem").c_str(), F_OK) == 0)
+      return fail(ErrorCode::kInvalidRequest,
+                  "the queen of {} has served other machines, and how she was started is not known: start her as then "
+                  "(llorch-queen --listen ...); {}",
+                  common_.data_dir, kOnlyHere);
+    if (last && last->for_network) {
+      if (asked_ != kOwnQueen && url.port != last->port)
+        return fail(ErrorCode::kInvalidRequest,
+                    "the queen of {} serves other machines, on port {}, and does not run: `llorch queen start` starts "
+                    "her as she was; {}",
+                    common_.data_dir, last->port, kOnlyHere);
+      say(fmt::format("she served other machines: she starts as she was started last ({})",
+                      queen_start_file(common_.data_dir)));
+      o.arguments = {"/bin/sh", "-c", R"(cd "$0" && exec "$@")", last->directory, common_.queen_program};
+      o.arguments.insert(o.arguments.end(), last->arguments.begin(), last->arguments.end());
+      o.arguments.insert(o.arguments.end(), common_.queen_flags.begin(), common_.queen_flags.end());
+      for (const auto& [name, value] : last->environment)
+        if (cli::variable(name.c_str()).empty()) o.environment.emplace_back(name, value);
+      return o;
+    }
+  }
+  o.arguments = {common_.queen_program, "--port", std::to_string(url.port), "--data-dir", common_.data_dir,
+                 "--log-format",        "json"};
+  if (url.tls) o.arguments.emplace_back("--tls");
+  if (token_.empty()) o.arguments.emplace_back("--local-mode");
+  if (!token_.empty() && !common_.token_file.empty())
+    o.arguments.insert(o.arguments.end(), {"--token-file", common_.token_file});
+  if (!token_.empty()) o.arguments.insert(o.arguments.end(), {"--keys-file", cli::default_keys_file()});
+  o.arguments.insert(o.arguments.end(), common_.queen_flags.begin(), common_.queen_flags.end());
+  return o;
+}
+
+/// What a daemon that has ended said last; empty: nothing.
+static std::string last_line(const std::string& log_file) {
+  constexpr std::size_t kLogBytesMax = 64u << 20, kLineBytesMax = 500;
+  const auto text = read_text_file(log_file, kLogBytesMax);
+  std::istringstream lines(text.value_or(""));
+  std::string last;
+  for (std::string line; std::getline(lines, line);)
+    if (!line.empty() && !line.starts_with("Run with --help")) last = line;  // the end of each usage error
+  return last.substr(0, kLineBytesMax);
+}
+
+Status Session::wait_for_queen(int pid, const std::string& log_file) {
+  auto wait = milliseconds(20);
+  const service::Timeout start{"the queen's start", service::timeouts::kStart};
+  for (const auto end = net::Clock::now() + start.time; net::Clock::now() < end;) {
+    LLORCH_TRY(const bool answering, awake());
+    if (answering) {
+      say(common_.queen == asked_ ? "the queen is awake" : fmt::format("the queen is awake, at {}", common_.queen));
+      return {};
+    }
+    int status = 0;
+    if (waitpid(pid, &status, WNOHANG) == pid) {
+      queen_pid_ = 0;
+      return fail(ErrorCode::kIo, "the queen ended with {} while starting, and said last: {} (her log: {})",
+                  WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), last_line(log_file), log_file);
+    }
+    pause(wait);
+    wait = std::min(wait * 3 / 2, milliseconds(5000));
+  }
+  return std::unexpected(start.error().in(log_file));
+}
+
+void Session::retire_queen() {
+  const int pid = std::exchange(queen_pid_, 0);
+  if (pid <= 0) return;
+  say("putting the queen to sleep, with all that she has started");
+  (void)once("POST", "/v1/shutdown", "", 10);
+  const int descriptor = static_cast<int>(syscall(SYS_pidfd_open, pid, 0u));
+  const auto gone = [pid, descriptor](milliseconds time) {
+    pollfd p{descriptor, POLLIN, 0};
+    (void)poll(&p, 1, static_cast<int>(time.count()));
+    return waitpid(pid, nullptr, WNOHANG) != 0;
+  };
+  bool ended = gone(service::timeouts::kShutdown);
+  if (!ended) {
+    kill(pid, SIGTERM);
+    ended = gone(milliseconds(5000));
+  }
+  if (!ended) {
+    kill(pid, SIGKILL);
+    (void)gone(milliseconds(5000));
+  }
+  close(descriptor);
+  say(ended ? "everything that was started is gone" : "the queen had to be killed");
+}
+
+}  // namespace llorch::keeper
