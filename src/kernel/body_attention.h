@@ -211,13 +211,16 @@ inline F in_half(F x) { return V::max(V::set1(-65504), V::min(V::set1(65504), x)
 
 /// Codes and scale of 32 values (fewer at the end of a head).
 inline float quantize_kv(const float* x, int n, std::int8_t* codes) {
-  float values[32] = {};
+  alignas(64) float values[32] = {};
   for (int i = 0; i < n; ++i) values[i] = x[i];
+  const float top = largest_size(values, 32);
   std::uint8_t stored[2];
-  V::store_half_at(stored, in_half(largest_size(values, 32) / 127));
+  V::store_half_at(stored, in_half(top / 127));
   const float scale = V::half_at(stored), inverse = scale > 0 ? 1 / scale : 0;
+  const F most = V::set1(top < kInfinity ? 127 : 0);  // the scale may be rounded down, or held at what an F16 holds
   std::int8_t all[32];
-  for (int i = 0; i < 32; i += P) V::store_i8(all + i, to_whole(V::load(values + i), inverse, 127));
+  for (int i = 0; i < 32; i += P)
+    V::store_i8(all + i, V::min(V::max(to_whole(V::load(values + i), inverse), V::sub(V::zero(), most)), most));
   for (int i = 0; i < n; ++i) codes[i] = all[i];
   return scale;
 }

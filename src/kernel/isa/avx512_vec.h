@@ -78,6 +78,12 @@ struct V {
   static void store_i8(std::int8_t* p, F a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
   }
+  /// Of 16 codes.
+  static int sum_codes(const std::int8_t* p) {
+    const __m128i c = _mm_xor_si128(load128(reinterpret_cast<const std::uint8_t*>(p)), _mm_set1_epi8(-128));
+    const __m128i two = _mm_sad_epu8(c, _mm_setzero_si128());
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_unpackhi_epi64(two, two))) - 16 * 128;
+  }
   static F load_half(const std::uint8_t* p) { return _mm512_cvtph_ps(load256(p)); }
   static F load_bfloat(const std::uint8_t* p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load256(p)), 16));

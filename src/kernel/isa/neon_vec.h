@@ -71,6 +71,8 @@ struct V {
     const std::int32_t four = vget_lane_s32(vreinterpret_s32_s8(vqmovn_s16(vcombine_s16(words, words))), 0);
     __builtin_memcpy(p, &four, 4);
   }
+  /// Of 16 codes.
+  static int sum_codes(const std::int8_t* p) { return vaddlvq_s8(vld1q_s8(p)); }
   static F load_half(const std::uint8_t* p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
   static F load_bfloat(const std::uint8_t* p) {
     return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));

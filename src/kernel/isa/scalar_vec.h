@@ -140,6 +140,12 @@ struct V {
     store(values, a);
     for (int i = 0; i < P; ++i) p[i] = static_cast<std::int8_t>(values[i]);
   }
+  /// Of 16 codes.
+  static int sum_codes(const std::int8_t* p) {
+    int sum = 0;
+    for (int i = 0; i < 16; ++i) sum += p[i];
+    return sum;
+  }
   static F load_half(const std::uint8_t* p) {
     return lanes([&](int i) { return half_at(p + 2 * i); });
   }
