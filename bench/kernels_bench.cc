@@ -1,9 +1,9 @@
-// Matrix products per format and ISA, as fractions of what this machine does in the same run: one row (decode) against
-// read bandwidth, 512 rows (prefill) against the rate of the int8 dot kernel on data that stays in the cache. One
-// thread. Medians of five.
+// Kernels per ISA, one thread, medians of five. Matrix products per format: one row (decode) against the read bandwidth
+// of the same run, 16 and 512 rows (prefill) on data that stays in the cache. Then what is no product.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -73,31 +73,81 @@ double product_seconds(const Kernels& k, DType type, const Weights& w, std::int6
   return median_seconds([&] { k.linear[static_cast<int>(type)](a); });
 }
 
+/// Gop/s (ops = 2 n k) of a small matrix, whose panels stay in the cache.
+double rate(const Kernels& k, DType type, const Weights& w, std::int64_t n, std::int64_t columns, std::int64_t rows) {
+  return 2e-9 * static_cast<double>(n * columns * rows) / product_seconds(k, type, w, n, columns, rows);
+}
+
+void products(const Kernels& k, const DTypeInfo& type, std::int64_t large_bytes, double bandwidth) {
+  constexpr std::int64_t kColumns = 2048, kSmall = 512;
+  const std::int64_t panel = panel_bytes(k, type.type, kColumns);
+  const std::int64_t large_n = large_bytes / panel * k.panel;
+  const Weights large = make_weights(k, type.type, large_n, kColumns),
+                small = make_weights(k, type.type, kSmall, kColumns);
+  const double decode = static_cast<double>(large.panel_size * large.panels_count) /
+                        product_seconds(k, type.type, large, large_n, kColumns, 1);
+  std::printf("%-8s %-7s  %10.1f (%5.1f %%)  %12.1f  %12.1f\n", k.name, std::string(type.name).c_str(), decode / 1e9,
+              100 * decode / bandwidth, rate(k, type.type, small, kSmall, kColumns, 16),
+              rate(k, type.type, small, kSmall, kColumns, 512));
+}
+
+/// Microseconds of one call.
+double call_us(const std::function<void()>& call) {
+  constexpr int kCalls = 200;
+  return 1e6 / kCalls * median_seconds([&] {
+           for (int i = 0; i < kCalls; ++i) call();
+         });
+}
+
+void operators(const Kernels& k) {
+  constexpr std::int64_t kN = 4096;
+  std::vector<float> x(kN), out(kN);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(uniform(3, 4, i) - 0.5);
+  const auto print = [&](const char* what, const std::function<void()>& call) {
+    std::printf("%-8s %-16s %10.2f us\n", k.name, what, call_us(call));
+  };
+  print("rms_norm", [&] { k.rms_norm(x.data(), x.data(), kN, 1e-5f, out.data()); });
+  print("layer_norm", [&] { k.layer_norm(x.data(), x.data(), x.data(), kN, 1e-5f, out.data()); });
+  print("silu_mul", [&] { k.silu_mul(x.data(), x.data(), kN, out.data()); });
+  for (const DType type : {DType::kQ8_0, DType::kQ4_K}) {
+    Activations activations;
+    activations.resize(k, type, 1, kN);
+    print(type == DType::kQ8_0 ? "quantize 32" : "quantize K", [&] { activations.convert_row(0, x.data()); });
+  }
+  for (const KvType type : {KvType::kF16, KvType::kQ8_0}) {
+    const KvLayout layout = kv_layout(type, 128);
+    constexpr int kPages = 16;
+    std::vector<std::uint8_t> pages(static_cast<std::size_t>(layout.page_bytes * kPages));
+    const std::uint8_t* table[kPages];
+    for (int p = 0; p < kPages; ++p) {
+      table[p] = pages.data() + p * layout.page_bytes;
+      for (int i = 0; i < 64; ++i) k.kv_write(layout, pages.data() + p * layout.page_bytes, i, &x[128], &x[256]);
+    }
+    AttendQuery queries[4];
+    for (int q = 0; q < 4; ++q)
+      queries[q] = {&x[static_cast<std::size_t>(q) * 128], &out[static_cast<std::size_t>(q) * 128], kPages * 64 - 1, 0};
+    print(type == KvType::kF16 ? "attend F16" : "attend Q8_0", [&] {
+      k.attend({queries, 4, table, layout, 0, 0.1f, 0, false});
+    });
+  }
+}
+
 }  // namespace
 
-int main() {
+/// Arguments: ISA, format ("operators": what is no product), MiB of weights for one row; each may be left out or "all".
+int main(int argc, char** argv) {
+  const std::string isa = argc > 1 ? argv[1] : "all", format = argc > 2 ? argv[2] : "all";
+  const std::int64_t mib = argc > 3 ? std::atoll(argv[3]) : 1024;  // no cache holds 1 GiB; some servers share 480 MiB
   const Roofline roofline = measure_roofline("", 1).value();
-  const double bandwidth = roofline.read_gb_s * 1e9;
   std::printf("read bandwidth, one thread: %.1f GB/s\n", roofline.read_gb_s);
-  std::printf("%-8s %-7s  %22s  %28s\n", "ISA", "format", "1 row: GB/s (of read)", "512 rows: Gop/s (ops = 2 n k)");
+  std::printf("%-8s %-7s  %22s  %12s  %12s\n", "ISA", "format", "1 row: GB/s (of read)", "16 rows", "512: Gop/s");
   int count = 0;
   const Kernels* const* all = all_kernels(count);
   for (int i = 0; i < count; ++i) {
-    if (std::string(all[i]->name) == "scalar") continue;
-    for (const DTypeInfo& type : kDTypes) {
-      if (!is_weight_type(type.type)) continue;
-      constexpr std::int64_t kColumns = 2048, kSmall = 512, kRows = 512;
-      // No cache holds 1 GiB; some servers share 480 MiB.
-      const std::int64_t panel = panel_bytes(*all[i], type.type, kColumns);
-      const std::int64_t large_n = (std::int64_t{1} << 30) / panel * all[i]->panel;
-      const Weights large = make_weights(*all[i], type.type, large_n, kColumns),
-                    small = make_weights(*all[i], type.type, kSmall, kColumns);
-      const double decode = static_cast<double>(large.panel_size * large.panels_count) /
-                            product_seconds(*all[i], type.type, large, large_n, kColumns, 1);
-      const double prefill =
-          2.0 * kSmall * kColumns * kRows / product_seconds(*all[i], type.type, small, kSmall, kColumns, kRows);
-      std::printf("%-8s %-7s  %10.1f (%5.1f %%)     %16.1f\n", all[i]->name, std::string(type.name).c_str(),
-                  decode / 1e9, 100 * decode / bandwidth, prefill / 1e9);
-    }
+    if (isa == "all" ? std::string(all[i]->name) == "scalar" : isa != all[i]->name) continue;
+    for (const DTypeInfo& type : kDTypes)
+      if (is_weight_type(type.type) && (format == "all" || format == type.name))
+        products(*all[i], type, mib << 20, roofline.read_gb_s * 1e9);
+    if (format == "all" || format == "operators") operators(*all[i]);
   }
 }

@@ -22,7 +22,9 @@ struct ModelFlags {
     command.add_option("--ctx", options.context, "positions of context (default: the model's, at most 4096)")
         ->check(CLI::Range(1, 1 << 24));
     command
-        .add_option("--isa", options.isa, "reference, scalar, avx2, avx512, amx, neon, neon_i8mm (default: the best)")
+        .add_option(
+            "--isa", options.isa,
+            "reference, scalar, avx2, avx512, amx, neon, neon_i8mm, canonical: without tiles (default: the best)")
         ->envname("LLORCH_ISA");
     command
         .add_option("--packed-cache", options.packed_cache,

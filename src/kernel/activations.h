@@ -29,6 +29,8 @@ class Activations {
   [[nodiscard]] const std::vector<std::int8_t>& codes() const { return codes_; }
   [[nodiscard]] const std::vector<float>& scales() const { return scales_; }
   [[nodiscard]] const std::vector<std::int16_t>& sums() const { return sums_; }
+  /// Columns that share a scale.
+  [[nodiscard]] int scale_columns() const { return block() == 256 ? isa_->scale_columns : block(); }
 
  private:
   enum class Form { kQuantized32, kQuantized256, kSplit, kFloats };
@@ -42,7 +44,8 @@ class Activations {
   std::int64_t rows_ = 0, columns_ = 0;
   std::vector<std::int8_t> codes_;
   std::vector<float> scales_;
-  std::vector<std::int16_t> sums_;
+  std::vector<std::int16_t> sums_, minimum_sums_;
+  std::vector<float> minimum_scales_;
   std::vector<std::uint16_t> split_;  // of floats, or of offsets
 };
 

@@ -133,40 +133,6 @@ void soft_cap(float cap, std::int64_t n, float* x) {
   });
 }
 
-template<class Op>
-inline float sum_of(std::int64_t n, const Op& op) {
-  F total = V::zero();
-  std::int64_t i = 0;
-  for (; i + P <= n; i += P) total = V::add(total, op([&](const float* p) { return V::load(p + i); }));
-  if (i < n) {
-    float buffer[P], kept[P] = {};
-    V::store(buffer, op([&](const float* p) { return load_tail(p + i, n - i); }));
-    for (std::int64_t j = 0; j < n - i; ++j) kept[j] = buffer[j];
-    total = V::add(total, V::load(kept));
-  }
-  return V::sum(total);
-}
-
-bool rms_norm(const float* x, const float* weight, std::int64_t n, float eps, float* out) {
-  const float squares = sum_of(n, [&](auto at) { return V::mul(at(x), at(x)); });
-  const float scale = 1.0f / __builtin_sqrtf(squares / static_cast<float>(n) + eps) + squares * 0;
-  return map_finite(n, out, [&](auto at) { return V::mul(V::mul(at(x), V::set1(scale)), at(weight)); });
-}
-
-bool layer_norm(const float* x, const float* weight, const float* bias, std::int64_t n, float eps, float* out) {
-  const float mean = sum_of(n, [&](auto at) { return at(x); }) / static_cast<float>(n);
-  const float variance = sum_of(n,
-                                [&](auto at) {
-                                  const F d = V::sub(at(x), V::set1(mean));
-                                  return V::mul(d, d);
-                                }) /
-                         static_cast<float>(n);
-  const float scale = 1.0f / __builtin_sqrtf(variance + eps) + variance * 0;
-  return map_finite(n, out, [&](auto at) {
-    return V::fma(V::mul(V::sub(at(x), V::set1(mean)), V::set1(scale)), at(weight), at(bias));
-  });
-}
-
 void rope(float* x, const float* cos, const float* sin, int rotated, bool adjacent) {
   const int half = rotated / 2;
   for (int i = 0; i < half; ++i) {
@@ -177,27 +143,14 @@ void rope(float* x, const float* cos, const float* sin, int rotated, bool adjace
   }
 }
 
-void quantize_row(const float* x, std::int64_t n, int block, int tile, std::int8_t* codes, float* scales,
-                  std::int16_t* sums, std::uint16_t*) {
-  const int width = tile_columns(block);
-  for (std::int64_t begin = 0; begin < n; begin += block, scales += tile) {
-    F extreme = V::zero();
-    for (int i = 0; i < block; i += P) extreme = V::max(extreme, V::abs(V::load(x + begin + i)));
-    const float top = V::maximum(extreme);
-    const float inverse = top > 0 ? 127 / top : 0;
-    *scales = top / 127;
-    for (std::int64_t c = begin; c < begin + block; c += 16) {
-      std::int8_t* to = codes + (tile == 1 ? c : c / width * width * tile + c % width);
-      F total = V::zero();  // whole numbers: exact
-      for (int i = 0; i < 16; i += P) {
-        const F rounded = V::round(V::mul(V::load(x + c + i), V::set1(inverse)));
-        V::store_i8(to + i, rounded);
-        total = V::add(total, rounded);
-      }
-      sums[c / 32 * 2 * tile + c / 16 % 2] = static_cast<std::int16_t>(V::sum(total));
-    }
-  }
-}
+}  // namespace
+}  // namespace llorch::kernel
+
+#include "kernel/body_norms.h"
+#include "kernel/body_quantize.h"
+
+namespace llorch::kernel {
+namespace {
 
 // -------------------------------------------------------------------------------------------------- matrix products,
 // block formats
@@ -207,12 +160,14 @@ template<const PanelFormat& kF>
 struct BlockScales {
   static constexpr bool kHasMinimum =
       kF.scales == Scales::kHalfMin || kF.scales == Scales::kSuperNibble || kF.scales == Scales::kSuperPair;
-  /// Formats of 256 columns: whole scales under d. Their products are summed as whole numbers over the block.
-  static constexpr bool kWhole = kF.block == 256;
+  /// Formats of 256 columns have whole scales under d. Where activations have one scale for all of them, their products
+  /// are summed as whole numbers over the block; and so are, in pairs, those with what codes are off zero.
+  static constexpr bool kWhole = kF.block == 256 && V::kScaleColumns == 256;
   static constexpr int kSubs = 32 / kF.sub;
-  /// Products with sums of activations, for what codes are off zero and for minimums, are whole numbers as well.
   static constexpr bool kPairs = kWhole && V::kDotPairs;
-  static constexpr bool kWholeMinimums = kPairs && kF.scales == Scales::kSuperPair;
+  /// Elsewhere their whole minimums are, with sums of activations that are whole numbers for this.
+  static constexpr bool kWholeMinimums = kF.block == 256 && kHasMinimum && !kWhole;
+  static constexpr int kMinimumPairs = 128 / kF.sub;
   const std::uint8_t* at;
   F d, m;
 
@@ -241,11 +196,19 @@ struct BlockScales {
     const I low = whole_scale(kSubs * s), high = kSubs == 2 ? whole_scale(2 * s + 1) : low;
     return Vec::dot_pairs(sum, Vec::mul_pairs(Vec::make_pairs(low, high), -kF.zero), totals);
   }
-  /// Adds the whole numbers of their minimum.
-  template<class Vec>
-  I add_minimum(I sum, int s, B totals) const {
-    const I minimum = V::ints_u8(at + (2 * s + 1) * P);
-    return Vec::dot_pairs(sum, Vec::make_pairs(minimum, minimum), totals);
+  /// The whole minimums of sub-blocks 2 i and 2 i + 1, as two int16 in each lane.
+  I minimum_pairs(int i) const {
+    if constexpr (kF.scales == Scales::kSuperNibble)
+      return V::make_pairs(V::ints_high_nibble(at + 2 * i * P), V::ints_high_nibble(at + (2 * i + 1) * P));
+    else
+      return V::make_pairs(V::ints_u8(at + (4 * i + 1) * P), V::ints_u8(at + (4 * i + 3) * P));
+  }
+  /// Of sub-block s.
+  F scale(int s) const {
+    if constexpr (kF.block == 256)
+      return V::mul(d, V::to_float(whole_scale(s)));
+    else
+      return d;
   }
   F minimum(int s) const {
     if constexpr (kF.scales == Scales::kSuperNibble)
@@ -325,12 +288,18 @@ struct CodeRows {
   const std::int8_t* codes[kRows];
   const float* scales[kRows];
   const std::int16_t* sums[kRows];
+  const std::int16_t* minimum_sums[kRows];
+  const float* minimum_scales[kRows];
   CodeRows(const QuantizedRows& q, std::int64_t row) {
-    constexpr int kScaleColumns = kF.block == 256 ? 256 : 32;
+    constexpr int kScaleColumns = kF.block == 256 ? V::kScaleColumns : 32;
     for (int r = 0; r < kRows; ++r) {
       codes[r] = q.codes + (row + r) * q.stride;
       scales[r] = q.scales + (row + r) * (q.stride / kScaleColumns);
       sums[r] = q.sums + (row + r) * (q.stride / 16);
+      if constexpr (BlockScales<kF>::kWholeMinimums) {
+        minimum_sums[r] = q.minimum_sums + (row + r) * (q.stride / 256 * kMinimumSums);
+        minimum_scales[r] = q.minimum_scales + (row + r) * (q.stride / 256);
+      }
     }
   }
   /// Sum of the codes of sub-block h of columns 32 c..
@@ -339,6 +308,11 @@ struct CodeRows {
   }
   /// The sums of the codes of columns 32 c.., as two int16 in each lane.
   B totals(int r, std::int64_t c) const { return V::broadcast4(reinterpret_cast<const std::int8_t*>(sums[r] + 2 * c)); }
+  /// What the minimums of sub-blocks 2 i and 2 i + 1 of block b are multiplied by, as two int16 in each lane.
+  B minimum_totals(int r, std::int64_t b, int i) const {
+    return V::broadcast4(
+        reinterpret_cast<const std::int8_t*>(minimum_sums[r] + b * kMinimumSums + (kF.sub == 32 ? 0 : 8) + 2 * i));
+  }
   static constexpr bool kSigned = kF.wide && kF.zero == 128 && V::kDotSigned;
   /// What the products of a sub-block are added to, so that its codes are taken as signed; where kPairs does not do
   /// that for all sub-blocks at once.
@@ -376,35 +350,44 @@ struct CodeRows {
   }
 };
 
+/// Adds the products of sub-block h of 32 columns to a sum. `part` keeps what the first of two adds.
+template<const PanelFormat& kF>
+inline void add_scaled_dot(I dot, int h, F scale, F x_scale, F& part, F& sum) {
+  if constexpr (kF.sub == 32)
+    sum = V::fma(V::mul(V::to_float(dot), x_scale), scale, sum);
+  else if (h == 0)
+    part = V::mul(V::to_float(dot), scale);
+  else
+    sum = V::fma(V::fma(V::to_float(dot), scale, part), x_scale, sum);
+}
+
 /// What one block of a panel adds to the sums of kRows rows.
 template<const PanelFormat& kF, int kRows>
 struct BlockSums {
   using Scale = BlockScales<kF>;
-  I whole[kRows], below[kRows];  // products, and what minimums take off: where they are whole numbers
+  I whole[kRows];  // where products are summed as whole numbers
+  F part[kRows];   // elsewhere, where 32 columns have two scales
   BlockSums() {
+    if constexpr (Scale::kWhole)
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) whole[r] = below[r] = V::set1i(0);
+      for (int r = 0; r < kRows; ++r) whole[r] = V::set1i(0);
   }
   /// Of the block's columns 32 s.., which are the row's columns 32 c..
-  template<bool kMinimums>
   void add_totals(const Scale& block, const CodeRows<kF, kRows>& x, int s, std::int64_t c) {
+    if constexpr (Scale::kPairs && kF.zero != 0)
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      if constexpr (Scale::kPairs && kF.zero != 0) whole[r] = block.template add_zero<V>(whole[r], s, x.totals(r, c));
-      if constexpr (kMinimums && Scale::kWholeMinimums)
-        below[r] = block.template add_minimum<V>(below[r], s, x.totals(r, c));
-    }
+      for (int r = 0; r < kRows; ++r) whole[r] = block.template add_zero<V>(whole[r], s, x.totals(r, c));
   }
-  /// The products of row r with sub-block h of those columns.
+  /// The products of row r with sub-block h of those columns, whose scale is `scale`.
   template<bool kMinimums>
   void add(const Scale& block, const CodeRows<kF, kRows>& x, int r, std::int64_t b, std::int64_t c, int s, int h, I dot,
-           F* sums) {
+           F scale, F* sums) {
     const int sub = 32 / kF.sub * s + h;
     const float x_scale = x.scales[r][Scale::kWhole ? b : c];
     if constexpr (Scale::kWhole)
       whole[r] = V::add_ints(whole[r], V::mul_ints(dot, block.whole_scale(sub)));
     else
-      sums[r] = V::fma(V::mul(V::to_float(dot), V::set1(x_scale)), block.d, sums[r]);
+      add_scaled_dot<kF>(dot, h, scale, V::set1(x_scale), part[r], sums[r]);
     if constexpr (kMinimums && !Scale::kWholeMinimums)
       sums[r] = V::fma(V::set1(-x_scale * static_cast<float>(x.total(r, c, h))), block.minimum(sub), sums[r]);
   }
@@ -414,9 +397,10 @@ struct BlockSums {
   template<bool kMinimums, class Codes>
   void add_columns(const Scale& block, const CodeRows<kF, kRows>& x, std::int64_t b, std::int64_t c, int s,
                    const Codes& codes, F* sums) {
-    add_totals<kMinimums>(block, x, s, c);
+    add_totals(block, x, s, c);
 #pragma GCC unroll 2
     for (int h = 0; h < 32 / kF.sub; ++h) {
+      const F scale = Scale::kWhole ? block.d : block.scale(32 / kF.sub * s + h);
       if constexpr (V::kDotPairs || kF.wide) {
         I dots[kRows];
 #pragma GCC unroll 8
@@ -428,25 +412,34 @@ struct BlockSums {
           for (int r = 0; r < kRows; ++r) dots[r] = x.dot4(dots[r], w, x.four(r, c, g));
         }
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) add<kMinimums>(block, x, r, b, c, s, h, dots[r], sums);
+        for (int r = 0; r < kRows; ++r) add<kMinimums>(block, x, r, b, c, s, h, dots[r], scale, sums);
       } else {
         B w[8];
         for (int g = 0; g < 8; ++g) w[g] = codes(g);
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) add<kMinimums>(block, x, r, b, c, s, h, x.dot(r, c, h, w), sums);
+        for (int r = 0; r < kRows; ++r) add<kMinimums>(block, x, r, b, c, s, h, x.dot(r, c, h, w), scale, sums);
       }
     }
   }
   template<bool kMinimums>
   void finish(const Scale& block, const CodeRows<kF, kRows>& x, std::int64_t b, F* sums) const {
-    if constexpr (!Scale::kWhole) return;
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r)
-      sums[r] = V::fma(V::mul(V::to_float(whole[r]), V::set1(x.scales[r][b])), block.d, sums[r]);
-    if constexpr (kMinimums && Scale::kWholeMinimums)
+    if constexpr (Scale::kWhole)
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; ++r)
-        sums[r] = V::fma(V::mul(V::to_float(below[r]), V::set1(-x.scales[r][b])), block.m, sums[r]);
+        sums[r] = V::fma(V::mul(V::to_float(whole[r]), V::set1(x.scales[r][b])), block.d, sums[r]);
+    if constexpr (kMinimums && Scale::kWholeMinimums) {
+      I below[kRows];
+      for (int r = 0; r < kRows; ++r) below[r] = V::set1i(0);
+#pragma GCC unroll 8
+      for (int i = 0; i < Scale::kMinimumPairs; ++i) {
+        const I pairs = block.minimum_pairs(i);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) below[r] = V::dot_pairs(below[r], pairs, x.minimum_totals(r, b, i));
+      }
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r)
+        sums[r] = V::fma(V::mul(V::to_float(below[r]), V::set1(x.minimum_scales[r][b])), block.m, sums[r]);
+    }
   }
 };
 

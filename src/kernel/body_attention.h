@@ -122,17 +122,18 @@ inline void weigh_page(const AttendArgs& a, const AttendQuery& query, std::int64
       else if (a.softcap > 0)
         scores[i] = a.softcap * tanh_of(scores[i] / a.softcap);
     }
-  F highest = V::set1(kMasked);
-  for (int i = 0; i < 64; i += P) highest = V::max(highest, V::load(scores + i));
-  const float page_top = V::maximum(highest), new_top = page_top > state.top ? page_top : state.top;
-  F total = V::zero();
+  F highest[kWide], total[kWide];
+  for (F& lanes : highest) lanes = V::set1(kMasked);
+  for (F& lanes : total) lanes = V::zero();
+  for (int i = 0; i < 64; i += P) highest[i / P % kWide] = V::max(highest[i / P % kWide], V::load(scores + i));
+  const float page_top = join_maxima(highest), new_top = page_top > state.top ? page_top : state.top;
   for (int i = 0; i < 64; i += P) {
     const F e = exp_f(V::sub(V::load(scores + i), V::set1(new_top)));
     V::store(scores + i, e);
-    total = V::add(total, e);
+    total[i / P % kWide] = V::add(total[i / P % kWide], e);
   }
   const float keep = new_top == state.top ? 1.0f : exp_of(state.top - new_top);
-  state.mass = state.mass * keep + V::sum(total);
+  state.mass = state.mass * keep + join_sums(total);
   if (keep != 1.0f)
     for (int d = 0; d < a.layout.head_dim_padded; d += P) V::store(sums + d, V::mul(V::load(sums + d), V::set1(keep)));
   state.top = new_top;
@@ -190,8 +191,9 @@ inline void attend_pages(const AttendArgs& a) {
   for (std::int64_t page = oldest / 64; page <= newest / 64; ++page)
     attend_page_by_tiles<kType>(a, a.pages[page], page, states, sums);
   for (int q = 0; q < a.count; ++q) {
+    // Zero is added because its sign may depend on neighbours: their positions have a weight of zero here.
     const float inverse = 1 / states[q].mass;
-    for (int d = 0; d < a.layout.head_dim; ++d) a.queries[q].out[d] = sums[q * stride + d] * inverse;
+    for (int d = 0; d < a.layout.head_dim; ++d) a.queries[q].out[d] = sums[q * stride + d] * inverse + 0.0f;
   }
 }
 
@@ -209,15 +211,17 @@ inline F in_half(F x) { return V::max(V::set1(-65504), V::min(V::set1(65504), x)
 
 /// Codes and scale of 32 values (fewer at the end of a head).
 inline float quantize_kv(const float* x, int n, std::int8_t* codes) {
-  float top = 0;
-  for (int i = 0; i < n; ++i) top = __builtin_fabsf(x[i]) > top ? __builtin_fabsf(x[i]) : top;
+  alignas(64) float values[32] = {};
+  for (int i = 0; i < n; ++i) values[i] = x[i];
+  const float top = largest_size(values, 32);
   std::uint8_t stored[2];
   V::store_half_at(stored, in_half(top / 127));
   const float scale = V::half_at(stored), inverse = scale > 0 ? 1 / scale : 0;
-  for (int i = 0; i < n; ++i) {
-    const float q = __builtin_rintf(x[i] * inverse);
-    codes[i] = static_cast<std::int8_t>(q > 127 ? 127 : q < -127 ? -127 : q);
-  }
+  const F most = V::set1(top < kInfinity ? 127 : 0);  // the scale may be rounded down, or held at what an F16 holds
+  std::int8_t all[32];
+  for (int i = 0; i < 32; i += P)
+    V::store_i8(all + i, V::min(V::max(to_whole(V::load(values + i), inverse), V::sub(V::zero(), most)), most));
+  for (int i = 0; i < n; ++i) codes[i] = all[i];
   return scale;
 }
 

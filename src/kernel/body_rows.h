@@ -21,6 +21,25 @@ inline void unpack_columns(const std::uint8_t* panel, std::int64_t first, std::i
   }
 }
 
+/// Whole scales and minimums of sub-blocks are unpacked too, to what panels are multiplied by: floats, and pairs.
+template<const PanelFormat& kF>
+constexpr bool kUnpackedScales = kF.block == 256 && !BlockScales<kF>::kWhole;
+template<const PanelFormat& kF>
+constexpr int kBlockScales = kUnpackedScales<kF> ? kF.block / kF.sub : 0;
+template<const PanelFormat& kF>
+constexpr int kBlockMinimums = BlockScales<kF>::kWholeMinimums ? BlockScales<kF>::kMinimumPairs : 0;
+
+template<const PanelFormat& kF>
+inline void unpack_scales(const std::uint8_t* panel, std::int64_t first, std::int64_t last, float* scales,
+                          std::uint8_t* minimums) {
+  for (std::int64_t b = first; b < last; ++b) {
+    const BlockScales<kF> block(panel + b * block_bytes(kF, P));
+    for (int s = 0; s < kBlockScales<kF>; ++s, scales += P) V::store(scales, block.scale(s));
+    for (int i = 0; i < kBlockMinimums<kF>; ++i, minimums += 4 * P)
+      V::store_bytes(minimums, __builtin_bit_cast(B, block.minimum_pairs(i)));
+  }
+}
+
 /// One panel times kRows rows, blocks `first` to `last`, whose codes are unpacked: sums[r] go on from what they hold.
 template<const PanelFormat& kF, int kRows>
 inline void add_blocks(const LinearArgs& a, const std::uint8_t* panel, std::int64_t first, std::int64_t last,
@@ -63,11 +82,14 @@ struct RowTile {
   static constexpr int kSubs = 32 / kF.sub, kSteps = kF.block / 32;
   CodeRows<kF, kRows> x;
   const std::uint8_t* codes[kPanels];
+  const float* scales[kPanels];  // where they are unpacked
+  const std::uint8_t* minimums[kPanels];
   F (*sums)[kRows];
 
   [[gnu::always_inline]] void add_block(const Scale* block, std::int64_t b, Ahead<kPanels>& ahead) {
     const std::int64_t first = b * kSteps;
     I whole[kPanels][kRows];
+    F parts[kPanels][kRows];
     if constexpr (Scale::kWhole) clear(whole);
     for (int s = 0; s < kSteps; ++s) {
       ahead.step();
@@ -80,7 +102,8 @@ struct RowTile {
           if constexpr (Scale::kWhole)
             whole[p][r] = V::add_ints(whole[p][r], V::mul_ints(dots[p][r], block[p].whole_scale(kSubs * s + h)));
           else
-            sums[p][r] = V::fma(V::mul(V::to_float(dots[p][r]), V::set1(x.scales[r][c])), block[p].d, sums[p][r]);
+            add_scaled_dot<kF>(dots[p][r], h, scale(block[p], p, kSubs * s + h), V::set1(x.scales[r][c]), parts[p][r],
+                               sums[p][r]);
         });
         if constexpr (Scale::kHasMinimum && !Scale::kWholeMinimums)
           each([&](int p, int r) {
@@ -97,19 +120,28 @@ struct RowTile {
       each([&](int p, int r) {
         sums[p][r] = V::fma(V::mul(V::to_float(whole[p][r]), V::set1(x.scales[r][b])), block[p].d, sums[p][r]);
       });
-    if constexpr (Scale::kHasMinimum && Scale::kWholeMinimums) {
+    if constexpr (Scale::kWholeMinimums) {
       clear(whole);
-      for (int s = 0; s < kSteps; ++s)
-        each([&](int p, int r) {
-          whole[p][r] = block[p].template add_minimum<V>(whole[p][r], s, x.totals(r, first + s));
-        });
+      for (int i = 0; i < Scale::kMinimumPairs; ++i) {
+        I pairs[kPanels];
+        for (int p = 0; p < kPanels; ++p) pairs[p] = __builtin_bit_cast(I, V::bytes(minimums[p] + i * 4 * P));
+        each([&](int p, int r) { whole[p][r] = V::dot_pairs(whole[p][r], pairs[p], x.minimum_totals(r, b, i)); });
+      }
       each([&](int p, int r) {
-        sums[p][r] = V::fma(V::mul(V::to_float(whole[p][r]), V::set1(-x.scales[r][b])), block[p].m, sums[p][r]);
+        sums[p][r] = V::fma(V::mul(V::to_float(whole[p][r]), V::set1(x.minimum_scales[r][b])), block[p].m, sums[p][r]);
       });
     }
+    for (int p = 0; p < kPanels; ++p) scales[p] += kBlockScales<kF> * P, minimums[p] += kBlockMinimums<kF> * 4 * P;
   }
 
  private:
+  /// Of sub-block s of the block.
+  F scale(const Scale& block, int p, int s) const {
+    if constexpr (kUnpackedScales<kF>)
+      return V::load(scales[p] + s * P);
+    else
+      return block.d;
+  }
   template<class Op>
   [[gnu::always_inline]] static void each(const Op& op) {
 #pragma GCC unroll 4
@@ -157,6 +189,8 @@ class UnpackedPanels {
   static constexpr int kTogether = V::kDotPairs ? 2 : 1;
   static constexpr std::int64_t kColumns = (kTogether == 1 ? 32'768 : 65'536) / P / kTogether;
   static_assert(kColumns % 256 == 0);
+  static constexpr std::int64_t kScales = V::kDotPairs ? kColumns / kF.block * kBlockScales<kF> * P : 0;
+  static constexpr std::int64_t kMinimums = V::kDotPairs ? kColumns / kF.block * kBlockMinimums<kF> * 4 * P : 0;
 
   template<int kPanels>
   void run_panels(const LinearArgs& a, std::int64_t panel) {
@@ -164,7 +198,11 @@ class UnpackedPanels {
     for (int p = 0; p < kPanels; ++p) data[p] = a.panels + (panel + p) * a.panel_bytes;
     for (std::int64_t c = 0; c < a.k; c += kColumns) {
       const std::int64_t first = c / kF.block, last = min64(c + kColumns, a.k) / kF.block;
-      for (int p = 0; p < kPanels; ++p) unpack_columns<kF>(data[p], first, last, codes_ + p * kColumns * P);
+      for (int p = 0; p < kPanels; ++p) {
+        unpack_columns<kF>(data[p], first, last, codes_ + p * kColumns * P);
+        if constexpr (kScales > 0)
+          unpack_scales<kF>(data[p], first, last, scales_ + p * kScales, minimums_ + p * kMinimums);
+      }
       Ahead<kPanels> ahead = after<kPanels>(a, data, first, last);
       for_rows(a.rows, [&]<int kRows>(std::int64_t row) {
         F sums[kPanels][kRows];
@@ -196,8 +234,11 @@ class UnpackedPanels {
   void multiply(const LinearArgs& a, const std::uint8_t* const* data, std::int64_t first, std::int64_t last,
                 std::int64_t row, F (*sums)[kRows], Ahead<kPanels>& ahead) const {
     if constexpr (!V::kDotPairs) return add_blocks<kF, kRows>(a, data[0], first, last, codes_, row, sums[0]);
-    RowTile<kF, kRows, kPanels> tile{CodeRows<kF, kRows>(a.quantized, row), {}, sums};
-    for (int p = 0; p < kPanels; ++p) tile.codes[p] = codes_ + p * kColumns * P;
+    RowTile<kF, kRows, kPanels> tile{CodeRows<kF, kRows>(a.quantized, row), {}, {}, {}, sums};
+    for (int p = 0; p < kPanels; ++p) {
+      tile.codes[p] = codes_ + p * kColumns * P;
+      tile.scales[p] = scales_ + p * kScales, tile.minimums[p] = minimums_ + p * kMinimums;
+    }
     for (std::int64_t b = first; b < last; ++b) {
       BlockScales<kF> block[kPanels];
       for (int p = 0; p < kPanels; ++p) block[p] = BlockScales<kF>(data[p] + b * block_bytes(kF, P));
@@ -206,6 +247,8 @@ class UnpackedPanels {
   }
 
   alignas(64) std::uint8_t codes_[kTogether * kColumns * P];
+  alignas(64) float scales_[kTogether * (kScales + P)];
+  alignas(64) std::uint8_t minimums_[kTogether * (kMinimums + 4 * P)];
 };
 
 }  // namespace

@@ -10,6 +10,8 @@ constexpr Kernels make_table() {
   k.name = V::kName;
   k.panel = P;
   k.tiles_from = std::int64_t{1} << 62;
+  k.scale_columns = V::kScaleColumns;
+  k.canonical = k.minimum_sums = V::kScaleColumns == 32;
   k.linear[static_cast<int>(DType::kF32)] = linear_plain<PlainF32>;
   k.linear[static_cast<int>(DType::kF16)] = linear_plain<PlainF16>;
   k.linear[static_cast<int>(DType::kBF16)] = linear_plain<PlainBF16>;

@@ -16,8 +16,10 @@ namespace llorch::kernel {
 
 namespace {
 
-[[maybe_unused]] bool runs_scalar() { return true; }
 #if defined(__x86_64__)
+[[maybe_unused]] bool runs_scalar() { return __builtin_cpu_supports("fma"); }
+/// The same kernels for processors without a fused multiply-add: a function computes it.
+[[maybe_unused]] bool runs_portable() { return !runs_scalar(); }
 [[maybe_unused]] bool runs_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
@@ -44,6 +46,7 @@ namespace {
 #include <sys/auxv.h>
 namespace llorch::kernel {
 namespace {
+[[maybe_unused]] bool runs_scalar() { return true; }
 [[maybe_unused]] bool runs_neon() { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
 [[maybe_unused]] bool runs_neon_i8mm() { return runs_neon() && (getauxval(AT_HWCAP2) & HWCAP2_I8MM); }
 #endif
@@ -72,8 +75,11 @@ const Kernels* const* all_kernels(int& count) {
 }
 
 const Kernels* find_kernels(const char* name) {
-  for (int i = 0; i < choice().count; ++i)
-    if (std::strcmp(choice().list[i]->name, name) == 0) return choice().list[i];
+  const bool canonical = std::strcmp(name, "canonical") == 0;
+  for (int i = 0; i < choice().count; ++i) {
+    const Kernels* k = choice().list[i];
+    if (canonical ? k->canonical : std::strcmp(k->name, name) == 0) return k;
+  }
   return nullptr;
 }
 

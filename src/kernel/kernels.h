@@ -1,9 +1,10 @@
 // The table of CPU kernels of one instruction set. Plain pointers and sizes: this level knows no tensors, layers or
 // models.
 //
-// Every kernel computes each output element by a sequence of operations that depends on (format, ISA) alone: not on how
-// many rows are computed together, not on threads. That is what makes results bit-exact (ARCHITECTURE.md section 5).
-// Threads: kernels are pure functions over disjoint outputs.
+// Every kernel computes each output element by a sequence of operations that depends on the format alone: not on how
+// many rows are computed together, not on threads, and not on the ISA where that is canonical (all but tiles). That is
+// what makes results bit-exact (ARCHITECTURE.md section 5). Which NaN a NaN is, is left open. Threads: kernels are pure
+// functions over disjoint outputs.
 #pragma once
 
 #include <cstddef>
@@ -13,17 +14,30 @@
 
 namespace llorch::kernel {
 
-/// Activations of one or more rows, quantized for int8 dot products: one scale per `block` columns (256 for weights in
-/// blocks of 256, else 32), one sum of codes per 16 columns.
-/// `tile` 1: row after row. `tile` 16: 16 rows lie together, [row / 16][column / width][16], in codes (`width` =
-/// tile_columns(block) each), scales (per block) and sums (two per 32 columns); memory is there for whole tiles, what
-/// stands behind the last row does not matter.
+/// Activations of one or more rows, quantized for int8 dot products: a scale per 32 columns, or for weights in blocks
+/// of 256 per Kernels::scale_columns; one sum of codes per 16 columns. `tile` 1: row after row. `tile` 16: 16 rows lie
+/// together, [row / 16][column / width][16], in codes (`width` = tile_columns(block) each), scales and sums (two per 32
+/// columns); memory is there for whole tiles, what stands behind the last row does not matter.
 struct QuantizedRows {
   const std::int8_t* codes;
   const float* scales;
   const std::int16_t* sums;
-  const std::uint16_t* offsets;  // where Kernels::offsets: split rows of minus scale times sum, per 32 columns
-  std::int64_t stride;           // columns, a multiple of `block`
+  const std::int16_t* minimum_sums;  // where Kernels::minimum_sums, for blocks of 256: kMinimumSums of each
+  const float* minimum_scales;       // and minus their scale: what minimums are multiplied by
+  const std::uint16_t* offsets;      // where Kernels::offsets: split rows of minus scale times sum, per 32 columns
+  std::int64_t stride;               // columns, a multiple of `block`
+  int tile;
+};
+constexpr int kMinimumSums = 24;  // of 256 columns: the sums of each 32, then of each 16
+
+/// Where one row of QuantizedRows is written: its own first entries.
+struct QuantizedRow {
+  std::int8_t* codes;
+  float* scales;
+  std::int16_t* sums;
+  std::int16_t* minimum_sums;
+  float* minimum_scales;
+  std::uint16_t* offsets;
   int tile;
 };
 constexpr int tile_columns(int block) { return block == 256 ? 64 : 32; }
@@ -101,12 +115,14 @@ struct Kernels {
   int panel;                              // weight rows interleaved in one panel
   bool pairs;                             // F16 and BF16 panels hold pairs of columns (kernel/layout.h)
   std::int64_t tiles_from;                // from so many rows on, quantized rows come in tiles of 16
+  bool canonical;                         // its bits are those of every other canonical ISA
+  int scale_columns;                      // that share an activation scale, for weights in blocks of 256
+  bool minimum_sums;                      // quantized rows for such weights carry these
   bool offsets;                           // quantized rows carry their offsets
   void (*linear[64])(const LinearArgs&);  // by DType number; null where a format has no fast path
 
-  /// Writes one row of QuantizedRows; the pointers are to its own first entries.
-  void (*quantize_row)(const float* x, std::int64_t n, int block, int tile, std::int8_t* codes, float* scales,
-                       std::int16_t* sums, std::uint16_t* offsets);
+  /// `block`: of the weights, 256 or 32.
+  void (*quantize_row)(const float* x, std::int64_t n, int block, const QuantizedRow& to);
   /// Writes one row of split floats; null where F16 and BF16 weights are multiplied by floats.
   void (*split_row)(const float* x, std::int64_t n, std::uint16_t* out);
   // What these six return: all results are finite. Where the squares of a row overflow, its norm is NaN.
@@ -139,7 +155,7 @@ struct Kernels {
 };
 
 /// The kernels of an ISA by name ("scalar", "avx2", "avx512", "amx", "neon", "neon_i8mm"), or null when this build or
-/// this machine lacks it.
+/// this machine lacks it. "canonical": the best that give the bits of every machine, which are those without tiles.
 [[nodiscard]] const Kernels* find_kernels(const char* name);
 /// The best kernels of this machine.
 [[nodiscard]] const Kernels& best_kernels();

@@ -33,6 +33,20 @@ class Parity(unittest.TestCase):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="llorch-parity-"))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
 
+    def test_arrays_are_the_same_bits_or_the_first_difference_is_named(self):
+        header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }\n"
+        for name, values in (("a", (1, 2, 3, 4)), ("b", (1, 2, 3.0000002384, 5))):
+            data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + struct.pack("<4f", *values)
+            (self.folder / f"{name}.npy").write_bytes(data)
+        r = llorch("same", "a.npy", "a.npy", cwd=self.folder)
+        self.assertEqual((r.returncode, r.stdout), (0, "the same: 4 values of <f4, shape (2, 2)\n"))
+        r = llorch("same", "a.npy", "b.npy", cwd=self.folder)
+        self.assertEqual(r.returncode, 3)
+        self.assertIn("is at 2 [1, 0]: 3 (0x40400000) and 3.0000002 (0x40400001)", r.stdout)
+        r = llorch("same", "a.npy", "b.npy", "--json", cwd=self.folder)
+        self.assertEqual((json.loads(r.stdout)["first"], json.loads(r.stdout)["differences"]), (2, 2))
+        self.assertEqual(llorch("same", "a.npy", "none.npy", cwd=self.folder).returncode, 1)
+
     def test_every_architecture_against_pytorch(self):
         for name in ("gpt2", "llama", "qwen2", "qwen3", "phi3", "gpt-oss"):
             about = model_of(f"{name}-F32.safetensors", self.folder / "m.gguf")

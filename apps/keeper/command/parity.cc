@@ -5,10 +5,12 @@
 #include <fstream>
 #include <limits>
 
+#include "base/mapped_file.h"
 #include "colony/model_ref.h"
 #include "format/npy.h"
 #include "keeper/logit_log.h"
 #include "keeper/parts.h"
+#include "keeper/same_arrays.h"
 #include "service/process.h"
 
 namespace llorch::keeper {
@@ -231,6 +233,34 @@ int fetch(const Common& common, const std::string& word) {
   return 0;
 }
 
+struct Two {
+  Common common;
+  std::string reference, ours, csv;
+};
+
+/// Bit for bit. Exit 3 where they differ.
+int same(const Two& f) {
+  std::vector<MappedFile> files;
+  std::vector<NpyArray> arrays;
+  for (const std::string& path : {f.reference, f.ours}) {
+    auto file = MappedFile::open(path);
+    if (!file) return refuse(f.common, {ErrorCode::kInvalidRequest, file.error().message}, kMissing);
+    files.push_back(std::move(*file));
+    auto array = parse_npy(files.back().bytes(), path);
+    if (!array) return refuse(f.common, array.error(), kMissing);
+    arrays.push_back(std::move(*array));
+  }
+  const ArrayDifference d = compare_arrays(arrays[0], arrays[1]);
+  if (f.common.json) {
+    json::object row{{"same", d.same}, {"text", d.text}, {"differences", d.count}};
+    if (d.count > 0) row["first"] = d.first;
+    show_text(stdout, boost::json::serialize(row) + "\n");
+  } else {
+    show_text(stdout, d.text);
+  }
+  return d.same ? 0 : kBug;
+}
+
 void add_log_comparison(CLI::App& parity, int& exit_code) {
   const auto f = std::make_shared<LogFlags>();
   CLI::App* log =
@@ -252,10 +282,6 @@ void add_log_comparison(CLI::App& parity, int& exit_code) {
   look->add_option("--numpy", a->numpy, "write the values as .npy");
   look->add_option("--compare", a->other, "then compare with this log");
   look->callback([a, &exit_code] { exit_code = analyze(*a); });
-  struct Two {
-    Common common;
-    std::string reference, ours, csv;
-  };
   for (const bool first : {false, true}) {
     const auto t = std::make_shared<Two>();
     CLI::App* c = command(parity, first ? "position0" : "compare",
@@ -278,6 +304,12 @@ void add_command_parity(CLI::App& app, int& exit_code) {
   CLI::App* parity = app.add_subcommand("parity", "is what is computed here what others compute?");
   parity->require_subcommand(1);
   add_log_comparison(*parity, exit_code);
+  const auto arrays = std::make_shared<Two>();
+  CLI::App* same_command = command(*parity, "same", "two arrays (.npy), bit for bit, to the first difference; exit 3",
+                                   std::shared_ptr<Common>(arrays, &arrays->common));
+  same_command->add_option("reference", arrays->reference)->required();
+  same_command->add_option("ours", arrays->ours)->required();
+  same_command->callback([arrays, &exit_code] { exit_code = same(*arrays); });
   const auto v = std::make_shared<VerifyFlags>();
   CLI::App* verify_command =
       command(*parity, "verify", "a model's every checkpoint against references, to the first divergence",

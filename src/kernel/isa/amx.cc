@@ -5,6 +5,7 @@
 // are the sum of two bfloat16 (16 of the 24 bits), F16 weights too (exactly); products of two low parts are left out
 // (2^-18). Every row count goes through the same tiles. Source of the instructions: Intel 64 manual, volume 1,
 // chapter 18.
+#define LLORCH_SCALE_COLUMNS 256  // tiles sum whole numbers over 256 columns
 #include "kernel/isa/avx512_vec.h"
 
 #include "kernel/body.h"
@@ -56,15 +57,15 @@ double peak_tile(std::int64_t rounds) {
   return 4.0 * 2 * 16 * 16 * (kInt8 ? 64 : 32) * static_cast<double>(rounds);
 }
 
-void quantize_row_with_offsets(const float* x, std::int64_t n, int block, int tile, std::int8_t* codes, float* scales,
-                               std::int16_t* sums, std::uint16_t* offsets) {
-  quantize_row(x, n, block, tile, codes, scales, sums, nullptr);
+void quantize_row_with_offsets(const float* x, std::int64_t n, int block, const QuantizedRow& to) {
+  quantize_row(x, n, block, to);
   float values[32];
+  std::uint16_t* offsets = to.offsets;
   for (std::int64_t c = 0; c < n / 32; c += 32, offsets += 2 * kTileRows * 32) {
     const std::int64_t count = min64(32, n / 32 - c);
     for (std::int64_t i = 0; i < count; ++i) {
-      const std::int16_t* both = sums + (c + i) * 2 * tile;
-      values[i] = -scales[(c + i) * 32 / block * tile] * static_cast<float>(both[0] + both[1]);
+      const std::int16_t* both = to.sums + (c + i) * 2 * to.tile;
+      values[i] = -to.scales[(c + i) * 32 / block * to.tile] * static_cast<float>(both[0] + both[1]);
     }
     split_row(values, count, offsets);
   }

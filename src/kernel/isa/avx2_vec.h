@@ -11,6 +11,7 @@ namespace {
 struct V {
   static constexpr const char* kName = "avx2";
   static constexpr int P = 8, kRowTile = 4, kQueryTile = 2;
+  static constexpr int kScaleColumns = 32;  // of activations for weights in blocks of 256
   static constexpr bool kEmulated = false;
   static constexpr bool kDotSigned = true, kDotPairs = false, kDotJoined = true;
   using F = __m256;
@@ -39,6 +40,17 @@ struct V {
     r = _mm_add_ps(r, _mm_movehl_ps(r, r));
     return _mm_cvtss_f32(_mm_add_ss(r, _mm_movehdup_ps(r)));
   }
+  /// The larger of sizes, as whole numbers: a NaN is larger than all others.
+  static F larger_size(F a, F b) {
+    return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+  }
+  static float largest_size(F a) {
+    const I i = _mm256_castps_si256(a);
+    __m128i r = _mm_max_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
+    r = _mm_max_epi32(r, _mm_shuffle_epi32(r, 0x4e));
+    r = _mm_max_epi32(r, _mm_shuffle_epi32(r, 0xb1));
+    return __builtin_bit_cast(float, _mm_cvtsi128_si32(r));
+  }
   static float maximum(F a) {
     __m128 r = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     r = _mm_max_ps(r, _mm_movehl_ps(r, r));
@@ -65,6 +77,12 @@ struct V {
     const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
   }
+  /// Of 16 codes.
+  static int sum_codes(const std::int8_t* p) {
+    const __m128i c = _mm_xor_si128(load128(reinterpret_cast<const std::uint8_t*>(p)), _mm_set1_epi8(-128));
+    const __m128i two = _mm_sad_epu8(c, _mm_setzero_si128());
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_unpackhi_epi64(two, two))) - 16 * 128;
+  }
   static F load_half(const std::uint8_t* p) { return _mm256_cvtph_ps(load128(p)); }
   static F load_bfloat(const std::uint8_t* p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p)), 16));
@@ -84,6 +102,10 @@ struct V {
   static I ints_u8(const std::uint8_t* p) { return _mm256_cvtepu8_epi32(load64(p)); }
   static I ints_i8(const std::uint8_t* p) { return _mm256_cvtepi8_epi32(load64(p)); }
   static I ints_low_nibble(const std::uint8_t* p) { return _mm256_and_si256(ints_u8(p), _mm256_set1_epi32(15)); }
+  static I ints_high_nibble(const std::uint8_t* p) { return _mm256_srli_epi32(ints_u8(p), 4); }
+  /// Two int16 in each lane, from lanes of int32 in their range.
+  static I make_pairs(I low, I high) { return _mm256_blend_epi16(low, _mm256_slli_epi32(high, 16), 0xaa); }
+  static I dot_pairs(I sum, I a, I b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
   static I add_ints(I a, I b) { return _mm256_add_epi32(a, b); }
   static I mul_ints(I a, I b) { return _mm256_mullo_epi32(a, b); }
   static I set1i(int x) { return _mm256_set1_epi32(x); }

@@ -5,12 +5,17 @@
 
 #include <cstdint>
 
+#ifndef LLORCH_SCALE_COLUMNS
+#define LLORCH_SCALE_COLUMNS 32
+#endif
+
 namespace llorch::kernel {
 namespace {
 
 struct V {
   static constexpr const char* kName = "avx512";
   static constexpr int P = 16, kRowTile = 6, kQueryTile = 6;
+  static constexpr int kScaleColumns = LLORCH_SCALE_COLUMNS;  // of activations for weights in blocks of 256
   static constexpr bool kEmulated = false;
   static constexpr bool kDotSigned = false, kDotPairs = true, kDotJoined = false;
   using F = __m512;
@@ -36,6 +41,11 @@ struct V {
   static F select_less(F a, F b, F yes, F no) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
   }
+  /// The larger of sizes, as whole numbers: a NaN is larger than all others.
+  static F larger_size(F a, F b) {
+    return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+  }
+  static float largest_size(F a) { return __builtin_bit_cast(float, _mm512_reduce_max_epi32(_mm512_castps_si512(a))); }
   static __m256 upper(F a) { return _mm512_extractf32x8_ps(a, 1); }
   static float sum(F a) {
     const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), upper(a));
@@ -68,6 +78,12 @@ struct V {
   static void store_i8(std::int8_t* p, F a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
   }
+  /// Of 16 codes.
+  static int sum_codes(const std::int8_t* p) {
+    const __m128i c = _mm_xor_si128(load128(reinterpret_cast<const std::uint8_t*>(p)), _mm_set1_epi8(-128));
+    const __m128i two = _mm_sad_epu8(c, _mm_setzero_si128());
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_unpackhi_epi64(two, two))) - 16 * 128;
+  }
   static F load_half(const std::uint8_t* p) { return _mm512_cvtph_ps(load256(p)); }
   static F load_bfloat(const std::uint8_t* p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load256(p)), 16));
@@ -88,6 +104,7 @@ struct V {
   static I ints_u8(const std::uint8_t* p) { return _mm512_cvtepu8_epi32(load128(p)); }
   static I ints_i8(const std::uint8_t* p) { return _mm512_cvtepi8_epi32(load128(p)); }
   static I ints_low_nibble(const std::uint8_t* p) { return _mm512_and_si512(ints_u8(p), _mm512_set1_epi32(15)); }
+  static I ints_high_nibble(const std::uint8_t* p) { return _mm512_srli_epi32(ints_u8(p), 4); }
   /// Two int16 in each lane, from lanes of int32 in their range.
   static I make_pairs(I low, I high) { return _mm512_mask_blend_epi16(0xaaaa'aaaa, low, _mm512_slli_epi32(high, 16)); }
   static I mul_pairs(I pairs, int factor) {

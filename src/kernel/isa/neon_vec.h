@@ -16,6 +16,7 @@ struct V {
   static constexpr const char* kName = "neon";
 #endif
   static constexpr int P = 4, kRowTile = 4, kQueryTile = 6;
+  static constexpr int kScaleColumns = 32;  // of activations for weights in blocks of 256
   static constexpr bool kEmulated = false;
   static constexpr bool kDotSigned = false, kDotPairs = false, kDotJoined = false;
   using F = float32x4_t;
@@ -30,8 +31,9 @@ struct V {
   static F sub(F a, F b) { return vsubq_f32(a, b); }
   static F mul(F a, F b) { return vmulq_f32(a, b); }
   static F div(F a, F b) { return vdivq_f32(a, b); }
-  static F min(F a, F b) { return vminq_f32(a, b); }
-  static F max(F a, F b) { return vmaxq_f32(a, b); }
+  /// As on other machines: the second operand where one is NaN, or both are zeros.
+  static F min(F a, F b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+  static F max(F a, F b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
   static F abs(F a) { return vabsq_f32(a); }
   static F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
   static F round(F a) { return vrndnq_f32(a); }
@@ -41,7 +43,15 @@ struct V {
     const float32x2_t r = vadd_f32(vget_low_f32(a), vget_high_f32(a));
     return vget_lane_f32(r, 0) + vget_lane_f32(r, 1);
   }
-  static float maximum(F a) { return vmaxvq_f32(a); }
+  static float maximum(F a) {
+    const F halves = max(a, vextq_f32(a, a, 2));
+    return vgetq_lane_f32(max(halves, vextq_f32(halves, halves, 1)), 0);
+  }
+  /// The larger of sizes, as whole numbers: a NaN is larger than all others.
+  static F larger_size(F a, F b) {
+    return vreinterpretq_f32_u32(vmaxq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b)));
+  }
+  static float largest_size(F a) { return __builtin_bit_cast(float, vmaxvq_u32(vreinterpretq_u32_f32(a))); }
 
   static float half_at(const std::uint8_t* p) {
     __fp16 h;
@@ -61,6 +71,8 @@ struct V {
     const std::int32_t four = vget_lane_s32(vreinterpret_s32_s8(vqmovn_s16(vcombine_s16(words, words))), 0);
     __builtin_memcpy(p, &four, 4);
   }
+  /// Of 16 codes.
+  static int sum_codes(const std::int8_t* p) { return vaddlvq_s8(vld1q_s8(p)); }
   static F load_half(const std::uint8_t* p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
   static F load_bfloat(const std::uint8_t* p) {
     return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));
@@ -86,6 +98,13 @@ struct V {
   static I ints_u8(const std::uint8_t* p) { return vreinterpretq_s32_u32(widen(p)); }
   static I ints_i8(const std::uint8_t* p) { return vshrq_n_s32(vshlq_n_s32(ints_u8(p), 24), 24); }
   static I ints_low_nibble(const std::uint8_t* p) { return vandq_s32(ints_u8(p), vdupq_n_s32(15)); }
+  static I ints_high_nibble(const std::uint8_t* p) { return vshrq_n_s32(ints_u8(p), 4); }
+  /// Two int16 in each lane, from lanes of int32 in their range.
+  static I make_pairs(I low, I high) { return vsliq_n_s32(low, high, 16); }
+  static I dot_pairs(I sum, I a, B b) {
+    const int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_u8(b);
+    return vaddq_s32(sum, vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)));
+  }
   static I add_ints(I a, I b) { return vaddq_s32(a, b); }
   static I mul_ints(I a, I b) { return vmulq_s32(a, b); }
   static I set1i(int x) { return vdupq_n_s32(x); }

@@ -1,6 +1,10 @@
-// Vectors of the scalar ISA: plain arrays, one multiply and one add for fma, so that any compiler and machine gives the
-// same bits.
+// Vectors of the scalar ISA: plain arrays. Units for tests have other numbers of lanes: no result depends on that.
 #pragma once
+
+#ifndef LLORCH_SCALAR_LANES
+#define LLORCH_SCALAR_LANES 8
+#define LLORCH_SCALAR_NAME "scalar"
+#endif
 
 #include <cstdint>
 
@@ -8,9 +12,10 @@ namespace llorch::kernel {
 namespace {
 
 struct V {
-  static constexpr const char* kName = "scalar";
+  static constexpr const char* kName = LLORCH_SCALAR_NAME;
   static constexpr bool kDotSigned = false, kDotPairs = false, kDotJoined = false;
-  static constexpr int P = 8, kRowTile = 4, kQueryTile = 2;
+  static constexpr int P = LLORCH_SCALAR_LANES, kRowTile = 4, kQueryTile = 2;
+  static constexpr int kScaleColumns = 32;  // of activations for weights in blocks of 256
   static constexpr bool kEmulated = true;
   struct F {
     float v[P];
@@ -67,7 +72,7 @@ struct V {
     return lanes([&](int i) { return __builtin_fabsf(a.v[i]); });
   }
   static F fma(F a, F b, F c) {
-    return lanes([&](int i) { return a.v[i] * b.v[i] + c.v[i]; });
+    return lanes([&](int i) { return __builtin_fmaf(a.v[i], b.v[i], c.v[i]); });
   }
   static F round(F a) {
     return lanes([&](int i) { return __builtin_rintf(a.v[i]); });
@@ -87,16 +92,27 @@ struct V {
     return a.v[0];
   }
   static float maximum(F a) {
-    float r = a.v[0];
-    for (int i = 1; i < P; ++i) r = a.v[i] > r ? a.v[i] : r;
-    return r;
+    for (int width = P / 2; width > 0; width /= 2)
+      for (int i = 0; i < width; ++i) a.v[i] = a.v[i] > a.v[i + width] ? a.v[i] : a.v[i + width];
+    return a.v[0];
+  }
+  /// The larger of sizes, as whole numbers: a NaN is larger than all others.
+  static F larger_size(F a, F b) {
+    return lanes([&](int i) {
+      return __builtin_bit_cast(std::int32_t, a.v[i]) > __builtin_bit_cast(std::int32_t, b.v[i]) ? a.v[i] : b.v[i];
+    });
+  }
+  static float largest_size(F a) {
+    for (int i = 1; i < P; ++i) a = larger_size(a, set1(a.v[i]));
+    return a.v[0];
   }
 
   static float half_at(const std::uint8_t* p) {
     std::uint16_t h;
     __builtin_memcpy(&h, p, 2);
     const std::uint32_t sign = (h & 0x8000u) << 16, exponent = (h >> 10) & 31, mantissa = h & 0x3ffu;
-    if (exponent == 31) return __builtin_bit_cast(float, sign | 0x7f800000u | mantissa << 13);
+    if (exponent == 31)  // a NaN becomes quiet, and keeps the rest
+      return __builtin_bit_cast(float, sign | 0x7f800000u | (mantissa ? 0x400000u : 0u) | mantissa << 13);
     if (exponent) return __builtin_bit_cast(float, sign | (exponent + 112) << 23 | mantissa << 13);
     const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
     return sign ? -magnitude : magnitude;
@@ -106,7 +122,7 @@ struct V {
     const std::uint32_t sign = (bits >> 16) & 0x8000u, rest = bits & 0x7fffffffu;
     std::uint32_t h;
     if (rest >= 0x7f800000u)
-      h = 0x7c00u | (rest > 0x7f800000u ? 0x200u : 0u);
+      h = 0x7c00u | (rest > 0x7f800000u ? 0x200u | (rest >> 13 & 0x3ffu) : 0u);
     else if (rest >= 0x477ff000u)
       h = 0x7c00u;
     else if (rest < 0x38800000u)
@@ -123,6 +139,12 @@ struct V {
     float values[P];
     store(values, a);
     for (int i = 0; i < P; ++i) p[i] = static_cast<std::int8_t>(values[i]);
+  }
+  /// Of 16 codes.
+  static int sum_codes(const std::int8_t* p) {
+    int sum = 0;
+    for (int i = 0; i < 16; ++i) sum += p[i];
+    return sum;
   }
   static F load_half(const std::uint8_t* p) {
     return lanes([&](int i) { return half_at(p + 2 * i); });
@@ -162,6 +184,23 @@ struct V {
   }
   static I ints_low_nibble(const std::uint8_t* p) {
     return ints([&](int i) { return p[i] & 15; });
+  }
+  static I ints_high_nibble(const std::uint8_t* p) {
+    return ints([&](int i) { return p[i] >> 4; });
+  }
+  /// Two int16 in each lane, from lanes of int32 in their range.
+  static I make_pairs(I low, I high) {
+    return ints([&](int i) {
+      return static_cast<std::int32_t>((static_cast<std::uint32_t>(low.v[i]) & 0xffffu) |
+                                       static_cast<std::uint32_t>(high.v[i]) << 16);
+    });
+  }
+  static I dot_pairs(I sum, I a, B b) {
+    return ints([&](int i) {
+      std::int16_t pair[2];
+      __builtin_memcpy(pair, b.v + 4 * i, 4);
+      return sum.v[i] + static_cast<std::int16_t>(a.v[i]) * pair[0] + (a.v[i] >> 16) * pair[1];
+    });
   }
   static I add_ints(I a, I b) {
     return ints([&](int i) { return a.v[i] + b.v[i]; });
