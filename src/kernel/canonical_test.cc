@@ -53,6 +53,7 @@ constexpr Expected kExpected[] = {
     {"quantize_row 256", 0x66517e7720d3ceeb},
     {"norms", 0x1a79744073108510},
     {"activations", 0x2330c440fd7d86e0},
+    {"gates", 0x80f4037a2d429978},
     {"rope", 0x1db3ddb530d5f980},
     {"kv_write 0", 0x77b41073c0e49896},
     {"kv_write 1", 0xf788d00a44e33676},
@@ -266,6 +267,25 @@ TEST(Canonical, activation_functions) {
       k.add(x.data(), count, y.data()), append(out, y);
       k.add_scaled(x.data(), 0.3f, count, y.data()), append(out, y);
       out.push_back(k.within(x.data(), count, 1e30f));
+    }
+    return out;
+  });
+}
+
+TEST(Canonical, gates_and_caps) {
+  expect_same_everywhere("gates", [&](const Kernels& k) {
+    Words out;
+    const Floats x = special_values();
+    const Floats up(x.rbegin(), x.rend());
+    for (const std::int64_t count : {static_cast<std::int64_t>(x.size()), std::int64_t{5}, std::int64_t{19}}) {
+      Floats y(x.size());
+      out.push_back(k.gelu_mul(x.data(), up.data(), count, y.data())), append(out, y);
+      for (const bool one : {true, false}) {
+        y = up;
+        k.sigmoid_mul(x.data(), one, count, y.data()), append(out, y);
+      }
+      y = x;
+      k.soft_cap(30, count, y.data()), append(out, y);
     }
     return out;
   });

@@ -152,7 +152,7 @@ Status Authority::revoke(const DaemonName& daemon) {
     // What was made until now begins by then, and what is made from now on may begin later and be good at once.
     const auto [entry, first] = revoked_.try_emplace(daemon.uri(), Revoked{now() - kShortestSlack});
     if (!first) entry->second = {std::max(now() - kShortestSlack, entry->second.at + kShortestSlack)};
-    std::erase_if(revoked_, [&](const auto& entry) { return entry.second.at + kRevocationsKept < now(); });
+    std::erase_if(revoked_, [&](const auto& old) { return old.second.at + kRevocationsKept < now(); });
     text = revocations_text();
   }
   return write_secret_file(folder_ + "/revoked", text);
