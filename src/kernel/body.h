@@ -394,13 +394,13 @@ struct BlockSums {
   /// Columns 32 s.. of the block, which are the row's columns 32 c..; codes(g): those of columns 4 g.. of them. Four
   /// columns at a time, a vector of codes meets all rows, so that no sum waits for its last product and no code is
   /// loaded twice; but where products are joined in int16 on their way (AVX2's narrow codes), row after row is faster.
-  template<bool kMinimums, class Codes>
+  template<bool kMinimums, class Codes, class ScaleOf>
   void add_columns(const Scale& block, const CodeRows<kF, kRows>& x, std::int64_t b, std::int64_t c, int s,
-                   const Codes& codes, F* sums) {
+                   const Codes& codes, const ScaleOf& scale_of, F* sums) {
     add_totals(block, x, s, c);
 #pragma GCC unroll 2
     for (int h = 0; h < 32 / kF.sub; ++h) {
-      const F scale = Scale::kWhole ? block.d : block.scale(32 / kF.sub * s + h);
+      const F scale = Scale::kWhole ? block.d : scale_of(32 / kF.sub * s + h);
       if constexpr (V::kDotPairs || kF.wide) {
         I dots[kRows];
 #pragma GCC unroll 8
@@ -469,7 +469,7 @@ inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int
       B w[8];
       unpack<kF>(plane, w);
       added.template add_columns<kMinimums>(
-          block, x, b, c, s, [&](int g) { return w[g]; }, sums);
+          block, x, b, c, s, [&](int g) { return w[g]; }, [&](int sub) { return block.scale(sub); }, sums);
     }
     added.template finish<kMinimums>(block, x, b, sums);
     after_block(b);

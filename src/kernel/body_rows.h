@@ -43,7 +43,7 @@ inline void unpack_scales(const std::uint8_t* panel, std::int64_t first, std::in
 /// One panel times kRows rows, blocks `first` to `last`, whose codes are unpacked: sums[r] go on from what they hold.
 template<const PanelFormat& kF, int kRows>
 inline void add_blocks(const LinearArgs& a, const std::uint8_t* panel, std::int64_t first, std::int64_t last,
-                       const std::uint8_t* codes, std::int64_t row, F* sums) {
+                       const std::uint8_t* codes, const float* scales, std::int64_t row, F* sums) {
   constexpr bool kMinimums = BlockScales<kF>::kHasMinimum;
   const CodeRows<kF, kRows> x(a.quantized, row);
   std::int64_t c = first * (kF.block / 32);  // 32 columns each
@@ -52,8 +52,10 @@ inline void add_blocks(const LinearArgs& a, const std::uint8_t* panel, std::int6
     BlockSums<kF, kRows> added;
     for (int s = 0; s < kF.block / 32; ++s, ++c, codes += 32 * P) {
       added.template add_columns<kMinimums>(
-          block, x, b, c, s, [&](int g) { return V::bytes(codes + g * 4 * P); }, sums);
+          block, x, b, c, s, [&](int g) { return V::bytes(codes + g * 4 * P); },
+          [&](int sub) { return kUnpackedScales<kF> ? V::load(scales + sub * P) : block.d; }, sums);
     }
+    scales += kBlockScales<kF> * P;
     added.template finish<kMinimums>(block, x, b, sums);
   }
 }
@@ -176,7 +178,7 @@ template<const PanelFormat& kF>
 class UnpackedPanels {
  public:
   /// From so many rows on; fewer unpack a panel again for every tile of rows.
-  static constexpr std::int64_t kFrom = (V::kDotPairs ? 2 : 4) * V::kRowTile + 1;
+  static constexpr std::int64_t kFrom = (V::kDotPairs ? 2 : kBlockScales<kF> == 16 ? 3 : 4) * V::kRowTile + 1;
 
   static void run(const LinearArgs& a) {
     UnpackedPanels unpacked;
@@ -189,8 +191,8 @@ class UnpackedPanels {
   static constexpr int kTogether = V::kDotPairs ? 2 : 1;
   static constexpr std::int64_t kColumns = (kTogether == 1 ? 32'768 : 65'536) / P / kTogether;
   static_assert(kColumns % 256 == 0);
-  static constexpr std::int64_t kScales = V::kDotPairs ? kColumns / kF.block * kBlockScales<kF> * P : 0;
-  static constexpr std::int64_t kMinimums = V::kDotPairs ? kColumns / kF.block * kBlockMinimums<kF> * 4 * P : 0;
+  static constexpr std::int64_t kScales = kColumns / kF.block * kBlockScales<kF> * P;
+  static constexpr std::int64_t kMinimums = kColumns / kF.block * kBlockMinimums<kF> * 4 * P;
 
   template<int kPanels>
   void run_panels(const LinearArgs& a, std::int64_t panel) {
@@ -233,7 +235,7 @@ class UnpackedPanels {
   template<int kPanels, int kRows>
   void multiply(const LinearArgs& a, const std::uint8_t* const* data, std::int64_t first, std::int64_t last,
                 std::int64_t row, F (*sums)[kRows], Ahead<kPanels>& ahead) const {
-    if constexpr (!V::kDotPairs) return add_blocks<kF, kRows>(a, data[0], first, last, codes_, row, sums[0]);
+    if constexpr (!V::kDotPairs) return add_blocks<kF, kRows>(a, data[0], first, last, codes_, scales_, row, sums[0]);
     RowTile<kF, kRows, kPanels> tile{CodeRows<kF, kRows>(a.quantized, row), {}, {}, {}, sums};
     for (int p = 0; p < kPanels; ++p) {
       tile.codes[p] = codes_ + p * kColumns * P;
