@@ -3,18 +3,10 @@
 #include <chrono>
 #include <filesystem>
 
+#include "base/clock.h"
 #include "builtin/builtin.h"
 
 namespace llorch::hive {
-namespace {
-
-std::int64_t now_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
-}  // namespace
-
 Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
   auto catalog = std::make_unique<Catalog>();
   LLORCH_TRY(catalog->db_, store::Database::open(file, {R"(
@@ -54,7 +46,7 @@ Status Catalog::save_row(const ModelRow& row) {
   const auto& m = row.model;
   LLORCH_TRY(const auto done, db_->run("INSERT OR REPLACE INTO models VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
                                        {m.id, m.ref, m.name, row.path, m.size_bytes, row.sha256, m.quant, m.status,
-                                        m.error, now_ms(), now_ms(), row.identity}));
+                                        m.error, unix_ms(), unix_ms(), row.identity}));
   return {};
 }
 
@@ -66,7 +58,7 @@ Status Catalog::delete_row(const std::string& ref) {
 Status Catalog::save_row(const WorkerRow& row) {
   LLORCH_TRY(const auto done, db_->run("INSERT OR REPLACE INTO workers VALUES(?,?,?,?,?,?,?,?)",
                                        {row.worker.id, row.worker.kind, "linux", row.worker.version, row.build_id,
-                                        row.path, nullptr, now_ms()}));
+                                        row.path, nullptr, unix_ms()}));
   return {};
 }
 

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/integer.h"
 #include "base/thread_role.h"
 
 namespace llorch::hive {
@@ -18,11 +19,9 @@ constexpr const char *kSlice = "/llorch.slice", *kGroup = "/llorch.slice/llm";
 constexpr std::int64_t kPeriodUs = 100'000;
 
 Result<std::int64_t> whole(std::string_view text, std::string_view what) {
-  std::int64_t v = 0;
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), v);
-  if (problem != std::errc{} || end != text.data() + text.size() || v <= 0 || v > std::int64_t{1} << 40)
-    return fail(ErrorCode::kInvalidRequest, "{}", what);
-  return v;
+  const auto v = parse_integer(text, std::int64_t{1}, std::int64_t{1} << 40);
+  if (!v) return fail(ErrorCode::kInvalidRequest, "{}", what);
+  return *v;
 }
 
 Status put(const std::string& path, const std::string& text) {

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <exception>
@@ -14,6 +13,7 @@
 #include <random>
 
 #include "base/contained_folder.h"
+#include "base/integer.h"
 #include "net/url.h"
 #include "security/manifest.h"
 #include "security/validate.h"
@@ -105,8 +105,8 @@ Attempt<Download::Remote> Download::look(const std::string& url) {
   const bool linked = reply.headers.contains("x-linked-etag");
   r.etag = unquoted(reply.header(linked ? "x-linked-etag" : "etag"));
   const std::string size = reply.header(reply.headers.contains("x-linked-size") ? "x-linked-size" : "content-length");
-  const auto [end, problem] = std::from_chars(size.data(), size.data() + size.size(), r.size);
-  if (security::check_object_id(r.etag) || problem != std::errc{} || end != size.data() + size.size() || r.size <= 0)
+  r.size = parse_integer<decltype(r.size)>(size).value_or(0);
+  if (security::check_object_id(r.etag) || r.size <= 0)
     return fail(ErrorCode::kDownloadFailed, "the model server does not say the file's size and identity");
   if (!security::check_digest(r.etag)) r.sha256 = r.etag;
   return r;

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "base/thread_role.h"
 #include "colony/caller.h"
@@ -33,8 +34,6 @@ constexpr std::size_t kModelsBytesMax = 960u << 10, kModelJsonBytes = 160;
 constexpr std::chrono::seconds kThreadsTime{10};  // what is asked of disks and programs has to end then
 constexpr service::BackgroundOptions kOfFiles{.threads = 8, .threads_per_owner = 1},
     kOfPrograms{.threads = 3, .threads_per_owner = 1};  // there are three kinds of worker
-
-auto wall_now() { return std::chrono::system_clock::now(); }
 
 }  // namespace
 

@@ -1,5 +1,6 @@
 #include "keeper/session.h"
 
+#include "base/integer.h"
 #include "security/certificate.h"
 #include "service/tls_files.h"
 
@@ -9,7 +10,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <csignal>
 
 #include "base/ids.h"
@@ -34,12 +34,6 @@ using std::chrono::milliseconds;
 constexpr std::size_t kRootBytesMax = 64u << 10, kAddressBytesMax = 1u << 10;
 /// For an answer about the daemon itself, as a whole: one that drips must not hold a person up.
 constexpr std::chrono::seconds kShortQuestion{5};
-
-int whole_number(std::string_view text) {
-  int v = 0;
-  std::from_chars(text.data(), text.data() + text.size(), v);
-  return v;
-}
 
 }  // namespace
 
@@ -288,7 +282,8 @@ Result<boost::json::value> Session::call(const std::string& method, const std::s
     if (s) return parsed;
     if ((a->status != 429 && a->status != 503) || attempt >= 4) return std::unexpected(s.error());
     // As long as the queen asks, then 1, 2 and 4 s (K-06).
-    const int wait = attempt == 0 ? std::clamp(whole_number(a->retry_after), 1, 30) : 1 << (attempt - 1);
+    const int wait =
+        attempt == 0 ? std::clamp(parse_integer<int>(a->retry_after).value_or(0), 1, 30) : 1 << (attempt - 1);
     say(fmt::format("{}: trying again in {} s", name(s.error().code), wait));
     pause(std::chrono::seconds(wait));
   }

@@ -1,4 +1,5 @@
 #include "queen/catalog.h"
+#include "base/clock.h"
 
 #include <chrono>
 
@@ -33,11 +34,6 @@ store::Value when(std::int64_t ms) { return ms > 0 ? store::Value(ms) : store::V
 
 }  // namespace
 
-std::int64_t now_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
   auto c = std::make_unique<Catalog>();
   LLORCH_TRY(c->db_, store::Database::open(file, {kSchema, kNodeKeys, kQueue, kJoinedHost}));
@@ -59,9 +55,9 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
       c->db_->run(
           "UPDATE jobs SET status = 'failed', outcome = 'failed', error_code = 'WORKER_CRASHED', completed_at = ?, "
           "last_error = 'the queen was restarted' WHERE status IN ('queued', 'running')",
-          {now_ms()}));
+          {unix_ms()}));
   LLORCH_TRY(const auto emptied, c->db_->run("DELETE FROM queue"));
-  LLORCH_TRY(const auto old, c->db_->run("DELETE FROM jobs WHERE created_at < ?", {now_ms() - kRetentionMs}));
+  LLORCH_TRY(const auto old, c->db_->run("DELETE FROM jobs WHERE created_at < ?", {unix_ms() - kRetentionMs}));
   LLORCH_TRY(const auto unread,
              c->db_->run("DELETE FROM sse_checkpoints WHERE job_id NOT IN (SELECT job_id FROM jobs)"));
   return c;
@@ -74,7 +70,7 @@ Status Catalog::save_hive(const HiveRow& row, const std::string& devices_json) {
                "ON CONFLICT(id) DO UPDATE SET host = excluded.host, port = excluded.port, devices_json = "
                "excluded.devices_json, "
                "updated_at_ms = excluded.updated_at_ms",
-               {row.id, row.host, row.port, devices_json, now_ms(), now_ms()}));
+               {row.id, row.host, row.port, devices_json, unix_ms(), unix_ms()}));
   return {};
 }
 
@@ -84,7 +80,7 @@ Status Catalog::save_joined(const HiveRow& row) {
                       "VALUES(?, '', 0, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET node_key_sha256 = "
                       "excluded.node_key_sha256, joined_host = excluded.joined_host, updated_at_ms = "
                       "excluded.updated_at_ms",
-                      {row.id, row.node_key, row.joined_host, now_ms(), now_ms()}));
+                      {row.id, row.node_key, row.joined_host, unix_ms(), unix_ms()}));
   return {};
 }
 
@@ -134,7 +130,7 @@ Status Catalog::write_marks(std::span<const JobRow> rows) {
     std::vector<store::Value> values;
     for (const JobRow& r : rows.first(std::min(kTogether, rows.size()))) {
       sql += sql.empty() ? "INSERT OR REPLACE INTO sse_checkpoints VALUES(?,?,?,?)" : ",(?,?,?,?)";
-      values.insert(values.end(), {r.id, r.last_seq, r.last_type, now_ms()});
+      values.insert(values.end(), {r.id, r.last_seq, r.last_type, unix_ms()});
     }
     LLORCH_TRY(const auto done, db_->run(sql, values));
   }
@@ -146,7 +142,7 @@ Status Catalog::save_config(const std::map<std::string, std::string>& values) {
     for (const auto& [key, value] : values) {
       LLORCH_TRY(const auto done, db_->run("INSERT INTO config VALUES(?1,?2,?3) ON CONFLICT(key) DO UPDATE SET value = "
                                            "?2, updated_at = ?3 WHERE value <> ?2",
-                                           {key, value, now_ms()}));
+                                           {key, value, unix_ms()}));
     }
     return {};
   });

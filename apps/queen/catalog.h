@@ -54,6 +54,4 @@ class Catalog {
   std::unique_ptr<store::Database> db_;
 };
 
-[[nodiscard]] std::int64_t now_ms();
-
 }  // namespace llorch::queen

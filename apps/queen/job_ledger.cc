@@ -1,5 +1,6 @@
 #include "queen/job_ledger.h"
 
+#include "base/clock.h"
 #include "service/log.h"
 #include "service/narration.h"
 
@@ -72,7 +73,7 @@ void JobLedger::on_ended(const job::Job& job) {
   else
     request->completed();
   row.status = row.outcome = job::name(job.state);
-  row.completed_ms = now_ms();
+  row.completed_ms = unix_ms();
   if (job.error) row.error_code = name(job.error->code);
   row.last_type = job.error ? "error" : "end";  // its log is freed once its reader has had it all
   save(row);

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <numeric>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/thread_pool.h"
 #include "engine/engine.h"
@@ -15,8 +16,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int kPage = limits::kKvPagePositions;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 std::uint64_t peak_rss() {
   rusage usage{};

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "service/job_routes.h"
 #include "service/log.h"
 #include "service/narration.h"
@@ -13,14 +14,9 @@ namespace {
 using service::Level;
 using service::log;
 
-auto wall_now() { return std::chrono::system_clock::now(); }
-
 template<class T>
 std::int64_t count_ms(T duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
-}
-double ms_since(net::Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(net::Clock::now() - start).count();
 }
 
 bool ends(const EngineEvent& event) {

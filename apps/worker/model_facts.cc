@@ -3,6 +3,7 @@
 #include <chrono>
 #include <map>
 
+#include "base/clock.h"
 #include "base/mapped_file.h"
 #include "format/json.h"
 
@@ -38,8 +39,7 @@ Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options)
   f.id = options.model_ref.empty() ? m.reference : options.model_ref;
   f.vocab = m.model->graph().vocab, f.context = m.model->graph().context;
   f.tokenizer_kind = m.tokenizer->kind();
-  f.created =
-      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  f.created = unix_seconds();
   f.quant_kind = most_common_format(m);
   const auto& metadata = m.source->metadata();
   // 0: none stated, 1: mean, 2: first token, 3: last token (GGUF's pooling_type)

@@ -21,7 +21,9 @@
 
 #include "base/aligned_buffer.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/file_bytes.h"
+#include "base/integer.h"
 #include "base/large_block.h"
 #include "base/mapped_file.h"
 #include "base/random.h"
@@ -381,6 +383,28 @@ TEST(AlignedBuffer, is_zeroed_and_says_how_much_it_could_not_get) {
   const auto huge = AlignedBuffer::make(std::size_t{1} << 60);
   ASSERT_FALSE(huge);
   EXPECT_NE(huge.error().message.find(std::to_string(std::size_t{1} << 60)), std::string::npos);
+}
+
+TEST(Integer, is_all_of_a_text_and_fits) {
+  EXPECT_EQ(parse_integer<int>("0"), 0);
+  EXPECT_EQ(parse_integer<int>("-17"), -17);
+  EXPECT_EQ(parse_integer<std::uint16_t>("65535"), 65535);
+  EXPECT_EQ(parse_integer<std::int64_t>("9223372036854775807"), INT64_MAX);
+  for (const char* none : {"", " 1", "1 ", "+1", "1.0", "0x1", "1e3", "--1", "one", "2147483648"})
+    EXPECT_FALSE(parse_integer<int>(none)) << none;
+  EXPECT_FALSE(parse_integer<std::uint16_t>("65536"));
+  EXPECT_FALSE(parse_integer<unsigned>("-1"));
+  EXPECT_EQ(parse_integer("8", 1, 8), 8);
+  EXPECT_FALSE(parse_integer("9", 1, 8));
+  EXPECT_FALSE(parse_integer("0", 1, 8));
+}
+
+TEST(Clock, one_goes_forward_and_the_other_is_the_system_s) {
+  const auto start = std::chrono::steady_clock::now() - std::chrono::milliseconds(1500);
+  EXPECT_GE(ms_since(start), 1500);
+  EXPECT_GE(seconds_since(start), 1.5);
+  EXPECT_NEAR(static_cast<double>(unix_seconds()), static_cast<double>(std::time(nullptr)), 2);
+  EXPECT_NEAR(static_cast<double>(unix_ms()) / 1000, static_cast<double>(std::time(nullptr)), 2);
 }
 
 TEST(Error, keeps_code_and_gains_context) {

@@ -5,6 +5,7 @@
 #include <exception>
 #include <new>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/thread_role.h"
 #include "engine/orch_log.h"
@@ -16,9 +17,6 @@ namespace {
 constexpr int kPage = limits::kKvPagePositions;
 using Clock = std::chrono::steady_clock;
 
-double ms_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
 int pages_for(int positions) { return (positions + kPage - 1) / kPage; }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -14,6 +13,7 @@
 #include <string>
 
 #include "base/ids.h"
+#include "base/integer.h"
 
 namespace llorch::orch_log {
 namespace {
@@ -68,9 +68,9 @@ Status open() {
   if (path.empty() || log.descriptor >= 0) return {};
   if (const std::string team = variable("ORCH_LOG_TEAM"); !team.empty()) log.team = team.substr(0, 128);
   if (const std::string count = variable("ORCH_LOG_VALUES"); !count.empty()) {
-    const auto [end, problem] = std::from_chars(count.data(), count.data() + count.size(), log.values);
-    if (problem != std::errc{} || end != count.data() + count.size() || log.values < 0)
-      return fail(ErrorCode::kInvalidRequest, "ORCH_LOG_VALUES must be a whole number");
+    const auto values = parse_integer<decltype(log.values)>(count);
+    if (!values || *values < 0) return fail(ErrorCode::kInvalidRequest, "ORCH_LOG_VALUES must be a whole number");
+    log.values = *values;
   }
   log.descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (log.descriptor < 0) return fail(ErrorCode::kIo, "ORCH_LOG_FILE: cannot write {}", path);

@@ -1,7 +1,7 @@
 #include "net/url.h"
+#include "base/integer.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
 namespace llorch::net {
@@ -92,9 +92,9 @@ Result<Url> parse_url(std::string_view text) {
   if (authority.contains('@')) return bad("user information is refused");
   if (const std::size_t colon = authority.rfind(':'); colon != std::string_view::npos && !authority.ends_with(']')) {
     const std::string_view digits = authority.substr(colon + 1);
-    const auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), url.port);
-    if (problem != std::errc{} || end != digits.data() + digits.size() || url.port == 0)
-      return bad("the port is not a number");
+    const auto port = parse_integer<decltype(url.port)>(digits);
+    if (!port || *port == 0) return bad("the port is not a number");
+    url.port = *port;
     authority = authority.substr(0, colon);
   }
   if (authority.starts_with('[') && authority.ends_with(']')) authority = authority.substr(1, authority.size() - 2);

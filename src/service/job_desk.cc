@@ -4,20 +4,13 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "service/log.h"
 #include "service/narration.h"
 
 namespace llorch::service {
-namespace {
-
-auto wall_now() { return std::chrono::system_clock::now(); }
-
-double ms_since(net::Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(net::Clock::now() - start).count();
-}
-
-}  // namespace
+namespace {}  // namespace
 
 Task::Task(JobDesk& desk, job::JobPtr its_job, FlowPtr its_flow)
     : job(std::move(its_job)), flow(std::move(its_flow)), desk_(desk) {

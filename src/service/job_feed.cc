@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <unordered_map>
 #include <vector>
 
 #include "base/ids.h"
+#include "base/integer.h"
 #include "net/sse.h"
 #include "service/remote.h"
 
@@ -173,13 +173,11 @@ bool JobFeeds::attach(const Context& c, const job::JobPtr& job) {
   if (!named) return false;
   const std::size_t slash = named->find('/');
   if (slash == std::string::npos) return false;
-  std::uint32_t number = 0;
-  const char* const end = named->data() + named->size();
-  const auto read = std::from_chars(named->data() + slash + 1, end, number);
-  if (read.ec != std::errc{} || read.ptr != end) return false;
+  const auto number = parse_integer<std::uint32_t>(std::string_view(*named).substr(slash + 1));
+  if (!number) return false;
   const auto at = feeds_.find(named->substr(0, slash));
   const FeedPtr feed = at == feeds_.end() ? nullptr : at->second.lock();
-  return feed && feed->belongs_to(c.principal.id) && feed->carry(job, number);
+  return feed && feed->belongs_to(c.principal.id) && feed->carry(job, *number);
 }
 
 void JobFeeds::close() {

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "base/ids.h"
+#include "base/integer.h"
 #include "security/validate.h"
 #include "service/log.h"
 #include "service/wall_time.h"
@@ -66,19 +66,12 @@ std::string_view audit_event(ErrorCode code) {
   }
 }
 
-std::optional<std::int64_t> whole_number(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (problem != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 /// Of all deadlines, so that no sum of one with a duration overflows: the year 2255.
 constexpr std::chrono::milliseconds kLatestDeadline{std::int64_t{9'000'000'000'000}};
 
 /// Epoch milliseconds or RFC 3339 (S-40).
 std::optional<WallTime> parse_deadline(const std::string& text) {
-  if (const auto ms = whole_number(text)) {
+  if (const auto ms = parse_integer<std::int64_t>(text)) {
     if (*ms < 0 || *ms > std::int64_t{1} << 45) return std::nullopt;
     // A wall clock counts nanoseconds in 64 bits: it ends in the year 2262, and so does every deadline.
     return *ms >= kLatestDeadline.count() ? WallTime(kLatestDeadline) : WallTime(std::chrono::milliseconds(*ms));
@@ -272,7 +265,7 @@ bool Router::check_deadline(Context& c) {
                     "X-Deadline"),
              false;
   } else if (const auto relative = c.request.target.parameter("deadline_ms")) {
-    const auto ms = whole_number(*relative);
+    const auto ms = parse_integer<std::int64_t>(*relative);
     if (!ms || *ms < 1 || *ms > std::int64_t{1} << 40)
       return c.fail({ErrorCode::kInvalidRequest, "deadline_ms must be a positive integer"}, {}, "deadline_ms"), false;
     c.deadline = std::chrono::system_clock::now() + std::chrono::milliseconds(*ms);

@@ -1,9 +1,9 @@
 #include "wire/requests.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
+#include "base/integer.h"
 #include "base/limits.h"
 
 namespace llorch::wire {
@@ -103,12 +103,10 @@ void read_logit_bias(Fields& f, const Bounds& bounds, SamplingParams& s) {
   if (!v->is_object()) return bad("logit_bias must be an object from token ids to numbers");
   if (v->get_object().size() > 1024) return bad("logit_bias has at most 1024 entries");
   for (const auto& [key, value] : v->get_object()) {
-    int id = -1;
-    const auto end = key.data() + key.size();
-    const bool whole = std::from_chars(key.data(), end, id).ptr == end && id >= 0 && id < bounds.vocab;
-    if (!whole || !value.is_number() || !(std::abs(value.to_number<double>()) <= 100))
+    const auto id = parse_integer(std::string_view(key), 0, bounds.vocab - 1);
+    if (!id || !value.is_number() || !(std::abs(value.to_number<double>()) <= 100))
       return bad("logit_bias has an entry out of range");
-    s.logit_bias.emplace_back(id, value.to_number<double>());
+    s.logit_bias.emplace_back(*id, value.to_number<double>());
   }
 }
 

@@ -1,7 +1,7 @@
 // What the hive says of itself and its machine: /health, /v1/info, /v1/capabilities, /v1/memory-check, telemetry,
 // metrics.
-#include <charconv>
 
+#include "base/integer.h"
 #include "colony/model_access.h"
 #include "hive/hive.h"
 #include "hive/memory_fit.h"
@@ -16,9 +16,7 @@ std::optional<std::int64_t> parameter(const ContextPtr& c, std::string_view name
                                       std::int64_t low, std::int64_t high) {
   const auto text = c->request.target.parameter(name);
   if (!text) return otherwise;
-  std::int64_t v = 0;
-  const auto [end, problem] = std::from_chars(text->data(), text->data() + text->size(), v);
-  if (problem == std::errc{} && end == text->data() + text->size() && v >= low && v <= high) return v;
+  if (const auto v = parse_integer(*text, low, high)) return v;
   c->fail({ErrorCode::kInvalidRequest, fmt::format("{} must be a whole number from {} to {}", name, low, high)}, {},
           name);
   return std::nullopt;

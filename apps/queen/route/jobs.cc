@@ -1,4 +1,5 @@
 // POST /v1/jobs: infer, and everything that a hive can be told.
+#include "base/clock.h"
 #include "colony/operations.h"
 #include "format/json.h"
 #include "queen/cache_salt.h"
@@ -159,7 +160,7 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
       o2["worker_id"] = at.worker_id, o2["hive_id"] = at.hive_id;
       q.metrics().started.Increment();
       if (JobRow* row = q.ledger().find(task->job->id)) {
-        row->status = "running", row->started_ms = now_ms();
+        row->status = "running", row->started_ms = unix_ms();
         q.ledger().save(*row);
       }
       task->start(std::move(o2));
@@ -233,7 +234,7 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
     in_time.cancel();
     if (!placed) co_return t->fail(placed.error());
     if (JobRow* row = q.ledger().find(t->job->id))
-      row->worker_id = placed->worker_id, row->hive_id = placed->hive_id, row->dispatched_ms = now_ms(),
+      row->worker_id = placed->worker_id, row->hive_id = placed->hive_id, row->dispatched_ms = unix_ms(),
       row->retries = tries - 1;
     const auto reply = std::make_shared<WorkerReply>();
     const std::string worker_id = placed->worker_id;
@@ -376,7 +377,7 @@ void create_infer(Queen& q, const ContextPtr& c, Incoming& in) {
   JobRow row;
   row.id = t->job->id, row.principal = c->principal.id, row.operation = "infer", row.status = "queued",
   row.priority = o->batch ? "batch" : "interactive", row.model = o->wanted.model;
-  row.prompt_hash = in.hash, row.created_ms = now_ms();
+  row.prompt_hash = in.hash, row.created_ms = unix_ms();
   q.ledger().begin(std::move(row), std::move(open));
   reply_created(c, in, *t);
   infer(t, q, o);

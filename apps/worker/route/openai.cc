@@ -1,6 +1,7 @@
 // OpenAI's API: chat and text completions, streamed or whole, and the list of models (J-50 to J-67).
 #include <list>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "worker/inference.h"
 
@@ -34,8 +35,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
         prompts_(std::move(p.prompts)),
         seed_(seed_of(request_)),
         id_((request_.chat ? "chatcmpl-" : "cmpl-") + random_hex(12)),
-        created_(std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
-                     .count()) {
+        created_(unix_seconds()) {
     choices_.resize(prompts_.size() * static_cast<std::size_t>(request_.n));
     for (std::size_t i = 0; i < choices_.size(); ++i) choices_[i].index = static_cast<int>(i);
     if (!request_.chat || w_.model().reasoning == Reasoning::Style::kNone) return;

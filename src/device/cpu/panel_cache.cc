@@ -8,11 +8,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <string_view>
 
 #include "base/descriptor.h"
+#include "base/integer.h"
 #include "base/thread_role.h"
 
 namespace llorch {
@@ -34,7 +34,9 @@ std::optional<std::string_view> cut(std::string_view& text, char separator) {
 
 bool number(std::string_view& line, std::int64_t& out) {
   const auto part = cut(line, ' ');
-  return part && std::from_chars(part->data(), part->data() + part->size(), out).ec == std::errc();
+  const auto value = part ? parse_integer<std::int64_t>(*part) : std::nullopt;
+  out = value.value_or(0);
+  return value.has_value();
 }
 
 Status write_all(int fd, std::span<const std::byte> bytes, const std::string& path, const std::stop_token& stop) {
