@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "base/limits.h"
+
 namespace llorch::arch {
 namespace {
 std::vector<std::uint64_t> dims(int a) { return {static_cast<std::uint64_t>(a)}; }
@@ -45,6 +47,12 @@ void add_attention(std::vector<TensorSpec>& list, const Hyper& h, int l, bool qk
   add_linear(list, block(l, "attn_output"), hf_block(l, "self_attn.o_proj"), h.query_width(), h.dim, output_bias);
 }
 
+void add_normed_attention(std::vector<TensorSpec>& list, const Hyper& h, int l) {
+  add_attention(list, h, l, false, false);
+  add_gain(list, block(l, "attn_q_norm"), hf_block(l, "self_attn.q_norm"), h.head_dim);
+  add_gain(list, block(l, "attn_k_norm"), hf_block(l, "self_attn.k_norm"), h.head_dim);
+}
+
 void add_gated_mlp(std::vector<TensorSpec>& list, const Hyper& h, int l) {
   add_gain(list, block(l, "ffn_norm"), hf_block(l, "post_attention_layernorm"), h.dim);
   add_linear(list, block(l, "ffn_gate"), hf_block(l, "mlp.gate_proj"), h.dim, h.ffn, false);
@@ -75,6 +83,13 @@ Result<SoftmaxAttention> assemble_attention(const Hyper& h, Builder& in, int l) 
   LLORCH_TRY(a.key, in.linear(block(l, "attn_k")));
   LLORCH_TRY(a.value, in.linear(block(l, "attn_v")));
   LLORCH_TRY(a.output, in.linear(block(l, "attn_output")));
+  return a;
+}
+
+Result<SoftmaxAttention> assemble_normed_attention(const Hyper& h, Builder& in, int l) {
+  LLORCH_TRY(SoftmaxAttention a, assemble_attention(h, in, l));
+  LLORCH_TRY(a.query_norm, in.norm(block(l, "attn_q_norm"), h.eps));
+  LLORCH_TRY(a.key_norm, in.norm(block(l, "attn_k_norm"), h.eps));
   return a;
 }
 
@@ -114,6 +129,15 @@ Result<Block> assemble_block(const Hyper& h, Builder& in, int l) {
   LLORCH_TRY(block.mlp_norm, in.norm(arch::block(l, "ffn_norm"), h.eps));
   LLORCH_TRY(block.feed_forward, assemble_gated_mlp(in, l));
   return block;
+}
+
+Status read_experts(const Metadata& m, const std::string& p, Hyper& h) {
+  LLORCH_TRY(const auto experts, m.integer_in(p + "expert_count", 1, limits::kExpertsMax));
+  LLORCH_TRY(const auto active, m.integer_in(p + "expert_used_count", 1, experts));
+  LLORCH_TRY(const auto ffn, m.integer_in(p + "expert_feed_forward_length", 1, limits::kFeedForwardMax));
+  h.experts = static_cast<int>(experts), h.experts_active = static_cast<int>(active);
+  h.expert_ffn = static_cast<int>(ffn);
+  return {};
 }
 
 RopeSpec make_rope(const Hyper& h, bool adjacent) {

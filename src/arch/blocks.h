@@ -26,12 +26,16 @@ void add_ends(std::vector<TensorSpec>& list, const Hyper& h);
 /// attn_norm, separate q, k, v, output.
 void add_attention(std::vector<TensorSpec>& list, const Hyper& h, int layer, bool qkv_bias, bool output_bias,
                    HfLayout qk_layout = HfLayout::kSame);
+/// The same with norms of each query and key head (attn_q_norm, attn_k_norm).
+void add_normed_attention(std::vector<TensorSpec>& list, const Hyper& h, int layer);
 /// ffn_norm, gate, up, down.
 void add_gated_mlp(std::vector<TensorSpec>& list, const Hyper& h, int layer);
 
 [[nodiscard]] Status assemble_ends(const Hyper& h, Builder& in, Graph& graph);
 /// Separate projections; scale 1/sqrt(head_dim), rope 0.
 [[nodiscard]] Result<SoftmaxAttention> assemble_attention(const Hyper& h, Builder& in, int layer);
+/// The same with norms of each query and key head.
+[[nodiscard]] Result<SoftmaxAttention> assemble_normed_attention(const Hyper& h, Builder& in, int layer);
 /// q, k, v as row ranges of one tensor "<stem>".
 [[nodiscard]] Result<SoftmaxAttention> assemble_fused_attention(const Hyper& h, Builder& in, int layer);
 [[nodiscard]] Result<Mlp> assemble_gated_mlp(Builder& in, int layer);
@@ -42,6 +46,9 @@ void add_gated_mlp(std::vector<TensorSpec>& list, const Hyper& h, int layer);
 
 /// The block of the Llama lineage: norm, separate attention, norm, gated MLP.
 [[nodiscard]] Result<Block> assemble_block(const Hyper& h, Builder& in, int layer);
+
+/// expert_count, expert_used_count, expert_feed_forward_length.
+[[nodiscard]] Status read_experts(const Metadata& metadata, const std::string& prefix, Hyper& h);
 
 /// Frequencies by the scaling kinds none, linear and yarn.
 [[nodiscard]] RopeSpec make_rope(const Hyper& h, bool adjacent);

@@ -40,8 +40,10 @@ Result<const TensorView*> Builder::use(const std::string& name) {
 }
 
 TensorId Builder::add(TensorUse use) {
-  tensors_.push_back(std::move(use));
-  return {static_cast<int>(tensors_.size()) - 1};
+  const auto [at, fresh] =
+      ids_.try_emplace({use.tensor, static_cast<int>(use.as), use.first, use.count}, static_cast<int>(tensors_.size()));
+  if (fresh) tensors_.push_back(std::move(use));
+  return {at->second};
 }
 
 Result<Linear> Builder::linear(const std::string& stem) {

@@ -3,8 +3,10 @@
 // values shape the graph itself.
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "arch/tensor_spec.h"
@@ -42,11 +44,13 @@ class Builder {
 
  private:
   [[nodiscard]] Result<const TensorView*> use(const std::string& name);
+  /// What is used twice in the same way is loaded once.
   [[nodiscard]] TensorId add(TensorUse use);
 
   WeightSource& source_;
   std::set<std::string> used_;
   std::vector<TensorUse> tensors_;
+  std::map<std::tuple<std::string, int, std::uint64_t, std::uint64_t>, int> ids_;  // of tensors_
 };
 
 }  // namespace llorch::arch

@@ -2,7 +2,6 @@
 // full layers, YaRN, biases everywhere, MXFP4 experts. Source: OpenAI 2025, "gpt-oss-120b & gpt-oss-20b Model Card";
 // requirements E-12.
 #include "arch/blocks.h"
-#include "base/limits.h"
 
 namespace llorch::arch {
 namespace {
@@ -11,12 +10,8 @@ constexpr float kLimit = 7, kAlpha = 1.702f;
 
 Status refine(const Metadata& m, Hyper& h) {
   const std::string p = "gpt-oss.";
-  LLORCH_TRY(const auto experts, m.integer_in(p + "expert_count", 1, limits::kExpertsMax));
-  LLORCH_TRY(const auto active, m.integer_in(p + "expert_used_count", 1, experts));
-  LLORCH_TRY(const auto ffn, m.integer_in(p + "expert_feed_forward_length", 1, limits::kFeedForwardMax));
+  LLORCH_OK(read_experts(m, p, h));
   LLORCH_TRY(const auto window, m.integer_in(p + "attention.sliding_window", 1, 1u << 24));
-  h.experts = static_cast<int>(experts), h.experts_active = static_cast<int>(active),
-  h.expert_ffn = static_cast<int>(ffn);
   h.window = static_cast<int>(window);
   LLORCH_TRY(h.scaling.beta_fast, m.number_or(p + "rope.scaling.yarn_beta_fast", 32));
   LLORCH_TRY(h.scaling.beta_slow, m.number_or(p + "rope.scaling.yarn_beta_slow", 1));

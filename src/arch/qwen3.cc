@@ -14,9 +14,7 @@ std::vector<TensorSpec> tensors(const Hyper& h) {
   std::vector<TensorSpec> list;
   add_ends(list, h);
   for (int l = 0; l < h.layers; ++l) {
-    add_attention(list, h, l, false, false);
-    add_gain(list, block(l, "attn_q_norm"), hf_block(l, "self_attn.q_norm"), h.head_dim);
-    add_gain(list, block(l, "attn_k_norm"), hf_block(l, "self_attn.k_norm"), h.head_dim);
+    add_normed_attention(list, h, l);
     add_gated_mlp(list, h, l);
   }
   return list;
@@ -27,9 +25,11 @@ Result<Graph> assemble(const Hyper& h, Builder& in) {
   LLORCH_OK(assemble_ends(h, in, graph));
   graph.ropes.push_back(make_rope(h, false));
   for (int l = 0; l < h.layers; ++l) {
-    LLORCH_TRY(Block b, assemble_block(h, in, l));
-    LLORCH_TRY(attention(b).query_norm, in.norm(block(l, "attn_q_norm"), h.eps));
-    LLORCH_TRY(attention(b).key_norm, in.norm(block(l, "attn_k_norm"), h.eps));
+    Block b;
+    LLORCH_TRY(b.mixer_norm, in.norm(block(l, "attn_norm"), h.eps));
+    LLORCH_TRY(b.mixer, assemble_normed_attention(h, in, l));
+    LLORCH_TRY(b.mlp_norm, in.norm(block(l, "ffn_norm"), h.eps));
+    LLORCH_TRY(b.feed_forward, assemble_gated_mlp(in, l));
     graph.blocks.push_back(std::move(b));
   }
   return graph;

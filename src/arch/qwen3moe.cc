@@ -1,29 +1,20 @@
 // Qwen3 (mixture of experts): the attention of dense Qwen3; in each layer a softmax over all experts chooses some,
 // whose weights are then divided by their sum. Source: Yang et al. 2025, "Qwen3 Technical Report".
 #include "arch/blocks.h"
-#include "base/limits.h"
 
 namespace llorch::arch {
 namespace {
 
 Status refine(const Metadata& m, Hyper& h) {
-  const std::string p = "qwen3moe.";
-  LLORCH_TRY(const auto experts, m.integer_in(p + "expert_count", 1, limits::kExpertsMax));
-  LLORCH_TRY(const auto active, m.integer_in(p + "expert_used_count", 1, experts));
-  LLORCH_TRY(const auto ffn, m.integer_in(p + "expert_feed_forward_length", 1, limits::kFeedForwardMax));
-  h.experts = static_cast<int>(experts), h.experts_active = static_cast<int>(active);
-  h.expert_ffn = static_cast<int>(ffn);
   if (h.scaling.kind == "longrope") return bad_model("rope scaling 'longrope' is not supported for qwen3moe");
-  return {};
+  return read_experts(m, "qwen3moe.", h);
 }
 
 std::vector<TensorSpec> tensors(const Hyper& h) {
   std::vector<TensorSpec> list;
   add_ends(list, h);
   for (int l = 0; l < h.layers; ++l) {
-    add_attention(list, h, l, false, false);
-    add_gain(list, block(l, "attn_q_norm"), hf_block(l, "self_attn.q_norm"), h.head_dim);
-    add_gain(list, block(l, "attn_k_norm"), hf_block(l, "self_attn.k_norm"), h.head_dim);
+    add_normed_attention(list, h, l);
     add_gain(list, block(l, "ffn_norm"), hf_block(l, "post_attention_layernorm"), h.dim);
     add_linear(list, block(l, "ffn_gate_inp"), hf_block(l, "mlp.gate"), h.dim, h.experts, false);
     add_experts(list, block(l, "ffn_gate_exps"), hf_block(l, "mlp.experts.{}.gate_proj"), h.dim, h.expert_ffn,
@@ -42,9 +33,7 @@ Result<Graph> assemble(const Hyper& h, Builder& in) {
   for (int l = 0; l < h.layers; ++l) {
     Block b;
     LLORCH_TRY(b.mixer_norm, in.norm(block(l, "attn_norm"), h.eps));
-    LLORCH_TRY(b.mixer, assemble_attention(h, in, l));
-    LLORCH_TRY(attention(b).query_norm, in.norm(block(l, "attn_q_norm"), h.eps));
-    LLORCH_TRY(attention(b).key_norm, in.norm(block(l, "attn_k_norm"), h.eps));
+    LLORCH_TRY(b.mixer, assemble_normed_attention(h, in, l));
     LLORCH_TRY(b.mlp_norm, in.norm(block(l, "ffn_norm"), h.eps));
     Routing routing;
     routing.score = Routing::Score::kSoftmaxOfChosen;  // of all, divided by the sum of the chosen: the same
