@@ -185,6 +185,48 @@ INSTANTIATE_TEST_SUITE_P(all, Determinism, testing::ValuesIn(cases()), [](const 
   return name;
 });
 
+/// Arithmetic is fixed by the format alone: a whole model gives the same bits on every instruction set without tiles.
+class AcrossIsas : public testing::TestWithParam<std::string> {};
+
+TEST_P(AcrossIsas, every_instruction_set_without_tiles_gives_the_same_bits) {
+  const ScratchDirectory scratch;
+  const TokenIds tokens = tokens_of(70, 4);
+  int count = 0;
+  const auto* const* all = kernel::all_kernels(count);
+  for (const char* type : {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K_M", "Q6_K", "MXFP4"}) {
+    if (kSanitized && std::string_view(type) != "Q4_K_M") continue;
+    arch::SynthRequest request;
+    request.shape = GetParam(), request.type = type, request.seed = kSeed;
+    ASSERT_TRUE(arch::synthesize(request, scratch / "model.gguf"));
+    for (const KvPrecision kv : {KvPrecision::kF16, KvPrecision::kQ8_0}) {
+      std::vector<float> want;
+      std::string first;
+      for (int i = 0; i < count; ++i) {
+        if (!all[i]->canonical || (kSanitized && std::string_view(all[i]->name) == "scalar")) continue;
+        LoadedModel model = load_test_model(scratch / "model.gguf", all[i]->name, 2);
+        std::vector<float> got = run_tokens(model, tokens, 33, kv).logits;
+        if (want.empty()) {
+          want = std::move(got), first = all[i]->name;
+          continue;
+        }
+        EXPECT_TRUE(same_bits(got, want)) << type << ": " << all[i]->name << " and " << first << " differ";
+      }
+    }
+  }
+}
+
+std::vector<std::string> tiny_shapes() {
+  std::vector<std::string> names;
+  for (const arch::Shape& shape : arch::shapes())
+    if (shape.name.starts_with("tiny-")) names.emplace_back(shape.name);
+  return names;
+}
+INSTANTIATE_TEST_SUITE_P(all, AcrossIsas, testing::ValuesIn(tiny_shapes()), [](const auto& p) {
+  std::string name = p.param;
+  std::ranges::replace(name, '-', '_');
+  return name;
+});
+
 // The comparison itself must see a single bit.
 TEST(SameBits, sees_one_bit_and_refuses_nothing) {
   std::vector<float> a{1, 2, 3}, b = a;
