@@ -47,6 +47,7 @@ class Silent(unittest.TestCase):
                 waiting = threading.Thread(target=lambda: ends.append(infer(c, STORIES if STORIES.exists() else HAIKU, hive_id=first)))
                 waiting.start()
                 wait_for(lambda: {h["id"]: h["state"] for h in status(c)["hives"]}[first] == "unknown", 20)
+                time.sleep(2)  # it may have been unknown before: the request must have come, and wait
             finally:
                 hives[first].send_signal(signal.SIGCONT)
             waiting.join(40)
