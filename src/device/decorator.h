@@ -46,6 +46,11 @@ class DeviceDecorator : public Device {
   }
   void check(FloatSpan x, float limit, const Guard& guard) override { inner_->check(x, limit, guard); }
   void linear(std::span<const LinearPart> parts, FloatSpan x) override { inner_->linear(parts, x); }
+  void linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) override { inner_->linear_heads(weight, x, out); }
+  void copy_columns(FloatSpan x, std::int64_t from, std::int64_t count, FloatSpan out, std::int64_t to) override {
+    inner_->copy_columns(x, from, count, out, to);
+  }
+  void clear(FloatSpan x) override { inner_->clear(x); }
   void activate(const Activation& kind, FloatSpan gate, FloatSpan up, FloatSpan out, const Guard& guard) override {
     inner_->activate(kind, gate, up, out, guard);
   }
@@ -98,6 +103,15 @@ class OperationDecorator : public DeviceDecorator {
   }
   void linear(std::span<const LinearPart> parts, FloatSpan x) override {
     take("linear", [p = std::vector(parts.begin(), parts.end()), x](Device& d) { d.linear(p, x); });
+  }
+  void linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) override {
+    take("linear_heads", [=, w = &weight](Device& d) { d.linear_heads(*w, x, out); });
+  }
+  void copy_columns(FloatSpan x, std::int64_t from, std::int64_t count, FloatSpan out, std::int64_t to) override {
+    take("copy", [=](Device& d) { d.copy_columns(x, from, count, out, to); });
+  }
+  void clear(FloatSpan x) override {
+    take("copy", [=](Device& d) { d.clear(x); });
   }
   void activate(const Activation& kind, FloatSpan gate, FloatSpan up, FloatSpan out, const Guard& guard) override {
     take("activate", [=](Device& d) { d.activate(kind, gate, up, out, guard); });

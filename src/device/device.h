@@ -146,7 +146,13 @@ class Device {
   virtual void check(FloatSpan x, float limit, const Guard& guard) = 0;
   /// The parts' weights have the same columns.
   virtual void linear(std::span<const LinearPart> parts, FloatSpan x) = 0;
+  /// A product for each head: row r * parts + p of x with part p of the weight.
+  virtual void linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) = 0;
   virtual void activate(const Activation& kind, FloatSpan gate, FloatSpan up, FloatSpan out, const Guard& guard) = 0;
+  /// Columns from..from+count of x to columns to.. of out, in each row.
+  virtual void copy_columns(FloatSpan x, std::int64_t from, std::int64_t count, FloatSpan out, std::int64_t to) = 0;
+  /// x = 0.
+  virtual void clear(FloatSpan x) = 0;
   /// out += scale * x.
   virtual void add(FloatSpan x, float scale, FloatSpan out) = 0;
   /// x *= scale.

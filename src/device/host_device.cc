@@ -155,6 +155,18 @@ void HostDevice::select(FloatSpan x, RowSet wanted, FloatSpan out) {
                 static_cast<std::size_t>(width) * sizeof(float));
 }
 
+void HostDevice::copy_columns(FloatSpan x, std::int64_t from, std::int64_t count, FloatSpan out, std::int64_t to) {
+  LLORCH_ASSERT(x.rows() == out.rows() && from + count <= x.width() && to + count <= out.width(), "columns disagree");
+  constexpr std::int64_t kRows = 64;  // of one piece
+  pool_.run((x.rows() + kRows - 1) / kRows, [&](std::int64_t piece) {
+    for (std::int64_t r = piece * kRows; r < std::min(x.rows(), (piece + 1) * kRows); ++r)
+      std::memcpy(at(out) + r * out.width() + to, at(x) + r * x.width() + from,
+                  static_cast<std::size_t>(count) * sizeof(float));
+  });
+}
+
+void HostDevice::clear(FloatSpan x) { std::fill_n(at(x), x.size(), 0.0f); }
+
 void HostDevice::give_states(FloatSpan states) { result_.states = {at(states), states.size()}; }
 
 void HostDevice::give_logits(FloatSpan logits) {

@@ -43,6 +43,8 @@ class HostDevice : public Device {
   void add_row(const Weight& table, std::int64_t row, FloatSpan out) override;
   void fill_rope(RopeTable& table) override;
   void select(FloatSpan x, RowSet rows, FloatSpan out) override;
+  void copy_columns(FloatSpan x, std::int64_t from, std::int64_t count, FloatSpan out, std::int64_t to) override;
+  void clear(FloatSpan x) override;
   void give_states(FloatSpan states) override;
   void give_logits(FloatSpan logits) override;
 

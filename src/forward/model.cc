@@ -31,6 +31,7 @@ Status Model::allocate() {
   for (FloatBuffer* b : {&key_, &value_}) LLORCH_OK(get(*b, widths.key));
   for (FloatBuffer* b : {&gate_, &up_}) LLORCH_OK(get(*b, widths.inside));
   LLORCH_OK(get(extra_, widths.extra));
+  for (FloatBuffer* b : {&heads_, &turned_}) LLORCH_OK(get(*b, widths.heads));
   LLORCH_OK(get(beside_, widths.parallel ? graph_.dim : 0));
   LLORCH_OK(get(router_, widths.experts));
   LLORCH_OK(get(picked_, widths.experts > 0 ? graph_.dim : 0));
@@ -104,6 +105,60 @@ void Model::mix(const SoftmaxAttention& a, FloatSpan x, FloatSpan out) {
   }
   device_.check(heads, kMost, guard(Place::kAttentionOutput));
   multiply(a.output, heads, out);
+}
+
+/// Queries of each head over latents: the plain part by the head's key_up, the turning part behind it.
+void Model::mix(const LatentAttention& a, FloatSpan x, FloatSpan out) {
+  const std::int64_t of_heads = rows_ * a.heads, each = a.plain + a.turning;
+  const auto heads = [&](const FloatBuffer& buffer, std::int64_t width) { return buffer.span().as(of_heads, width); };
+  const FloatSpan latent = room(value_, a.key_dim()), key = room(key_, a.key_dim());
+  multiply(a.latent, x, key);
+  const FloatSpan projected = heads(heads_, each);
+  if (a.query_down.weight.there()) {
+    const FloatSpan down = room(turned_, a.query_down.outputs);
+    multiply(a.query_down, x, down);
+    normalize(a.query_norm, down, down, nullptr);
+    multiply(a.query, down, projected.as(rows_, a.heads * each));
+  } else {
+    multiply(a.query, x, projected.as(rows_, a.heads * each));
+  }
+  observe("q", projected.as(rows_, a.heads * each));
+  observe("kv", key);
+  const RopeTable& rope = *ropes_[static_cast<std::size_t>(a.rope)];
+  const FloatSpan query = heads(branch_, a.key_dim()), plain = heads(turned_, a.plain);
+  device_.copy_columns(projected, 0, a.plain, plain, 0);
+  const FloatSpan lifted = normed_.span().as(of_heads, a.latent_dim);
+  device_.linear_heads(*weight(a.key_up.weight), plain, lifted);
+  device_.copy_columns(lifted, 0, a.latent_dim, query, 0);
+  const FloatSpan turning = heads(turned_, a.turning);
+  device_.copy_columns(projected, a.plain, a.turning, turning, 0);
+  device_.rope(turning.as(rows_, a.heads * a.turning), a.heads, rope);
+  device_.copy_columns(turning, 0, a.turning, query, a.latent_dim);
+  // The key: the latent, normalised, and the part that turns. The value is the latent alone.
+  const FloatSpan part = room(heads_, a.latent_dim), turned_key = room(turned_, a.turning);
+  device_.copy_columns(key, 0, a.latent_dim, part, 0);
+  device_.copy_columns(key, a.latent_dim, a.turning, turned_key, 0);
+  normalize(a.latent_norm, part, part, nullptr);
+  device_.rope(turned_key, 1, rope);
+  device_.copy_columns(part, 0, a.latent_dim, key, 0);
+  device_.copy_columns(turned_key, 0, a.turning, key, a.latent_dim);
+  device_.clear(latent);
+  device_.copy_columns(part, 0, a.latent_dim, latent, 0);
+  const FloatSpan all_queries = query.as(rows_, a.heads * a.key_dim());
+  device_.check(all_queries, kQueryMost, guard(Place::kQueries));
+  device_.check(key, kQueryMost, guard(Place::kKeys));
+  device_.check(latent, kValueMost, guard(Place::kValues));
+  const int cache = cache_indices_[static_cast<std::size_t>(layer_)];
+  device_.write_cache(cache, key, latent);
+  const FloatSpan found = room(normed_, a.heads * a.key_dim());
+  device_.attend({all_queries, found, cache, a.heads, a.scale, 0, 0, {}, false});
+  const FloatSpan latents = heads(heads_, a.latent_dim), values = heads(turned_, a.value_dim);
+  device_.copy_columns(found.as(of_heads, a.key_dim()), 0, a.latent_dim, latents, 0);
+  device_.linear_heads(*weight(a.value_up.weight), latents, values);
+  const FloatSpan joined = values.as(rows_, a.heads * a.value_dim);
+  observe("attn", joined);
+  device_.check(joined, kMost, guard(Place::kAttentionOutput));
+  multiply(a.output, joined, out);
 }
 
 /// Some rows at a time: what lies between its products takes more room than all else.

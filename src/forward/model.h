@@ -88,6 +88,7 @@ class Model {
   void mix(const Block& block);  // into branch_
   void feed_forward(const Block& block, FloatSpan out);
   void mix(const SoftmaxAttention& a, FloatSpan x, FloatSpan out);
+  void mix(const LatentAttention& a, FloatSpan x, FloatSpan out);
   void feed_forward(const Mlp& mlp, FloatSpan x, FloatSpan out);
   void feed_forward(const Moe& moe, FloatSpan x, FloatSpan out);
   void finish(RowSet rows, std::int64_t count, FloatSpan normed);
@@ -108,7 +109,7 @@ class Model {
 
   // Room for rows_max rows. normed_ holds what attention found as well, branch_ its queries: what was there before is
   // not needed any more.
-  FloatBuffer stream_, normed_, branch_, key_, value_, extra_, beside_, gate_, up_, router_, picked_, expert_out_,
+  FloatBuffer stream_, normed_, branch_, key_, value_, extra_, beside_, heads_, turned_, gate_, up_, router_, picked_, expert_out_,
       selected_, logits_;
   // Of the walk under way.
   std::int64_t rows_ = 0;

@@ -51,6 +51,19 @@ class Parts : public WeightSource {
     a.value = linear(kDim, kv_heads * kHeadDim), a.output = linear(kHeads * kHeadDim, kDim);
     return a;
   }
+  LatentAttention latent(bool query_down) {
+    LatentAttention a;
+    a.heads = 3, a.plain = 12, a.turning = 8, a.latent_dim = 20, a.value_dim = 10, a.rope = 0, a.scale = 0.2f;
+    if (query_down) a.query_down = linear(kDim, 18), a.query_norm = rms(18);
+    a.query = linear(query_down ? 18 : kDim, a.heads * (a.plain + a.turning));
+    a.latent = linear(kDim, a.latent_dim + a.turning), a.latent_norm = rms(a.latent_dim);
+    a.key_up = {matrix(a.heads * a.latent_dim, a.plain), {}, a.latent_dim};
+    a.value_up = {matrix(a.heads * a.value_dim, a.latent_dim), {}, a.value_dim};
+    for (const Linear* l : {&a.key_up, &a.value_up})
+      graph.tensors[static_cast<std::size_t>(l->weight.index)].parts = a.heads;
+    a.output = linear(a.heads * a.value_dim, kDim);
+    return a;
+  }
   Mlp mlp(Activation::Kind kind = Activation::Kind::kSiluMul) {
     Mlp m;
     m.activation.kind = kind;
@@ -119,7 +132,8 @@ class Truth {
     }
     for (const Block& b : g_.blocks) {
       const Rows before = x;
-      add(x, b.mixer_scale, post(b.mixer_post_norm, attend(std::get<SoftmaxAttention>(b.mixer), pre(b.mixer_norm, x))));
+      const Rows mixed = std::visit([&](const auto& mixer) { return attend(mixer, pre(b.mixer_norm, x)); }, b.mixer);
+      add(x, b.mixer_scale, post(b.mixer_post_norm, mixed));
       const Rows in = b.parallel ? pre(b.mlp_norm ? b.mlp_norm : b.mixer_norm, before) : pre(b.mlp_norm, x);
       add(x, b.mlp_scale, post(b.mlp_post_norm, feed(b.feed_forward, in)));
     }
@@ -178,10 +192,12 @@ class Truth {
       std::ranges::copy(part, row.begin() + static_cast<std::ptrdiff_t>(first));
     }
   }
-  void turn(int rope, Row& row, std::size_t position) const {
+  void turn(int rope, Row& row, std::size_t position) const { turn(rope, row, position, kHeadDim); }
+  void turn_one(int rope, Row& row, std::size_t position) const { turn(rope, row, position, row.size()); }
+  void turn(int rope, Row& row, std::size_t position, std::size_t head_dim) const {
     if (rope < 0) return;
     const RopeSpec& r = g_.ropes[at(rope)];
-    for (std::size_t head = 0; head < row.size(); head += kHeadDim)
+    for (std::size_t head = 0; head < row.size(); head += head_dim)
       for (int i = 0; i < r.rotated / 2; ++i) {
         double &a = row[head + at(r.adjacent ? 2 * i : i)],
                &b = row[head + at(r.adjacent ? 2 * i + 1 : i + r.rotated / 2)];
@@ -189,6 +205,53 @@ class Truth {
         a = (x * std::cos(angle) - y * std::sin(angle)) * r.magnitude;
         b = (x * std::sin(angle) + y * std::cos(angle)) * r.magnitude;
       }
+  }
+  /// Not absorbed: each head has keys and values of its own, made from the latent.
+  Rows attend(const LatentAttention& a, const Rows& x) {
+    const auto &up = p_.values(a.key_up.weight), &down = p_.values(a.value_up.weight);
+    const std::size_t lat = at(a.latent_dim), plain = at(a.plain), turning = at(a.turning);
+    Rows latents, turned;
+    for (std::size_t t = 0; t < x.size(); ++t) {
+      const Row both = linear(a.latent, x[t]);
+      latents.push_back(norm(a.latent_norm, std::span<const double>(both).first(lat)));
+      turned.emplace_back(both.begin() + a.latent_dim, both.end());
+      turn_one(a.rope, turned.back(), t);
+    }
+    Rows out;
+    for (std::size_t t = 0; t < x.size(); ++t) {
+      const Row q = a.query_down.weight.there() ? linear(a.query, norm(a.query_norm, linear(a.query_down, x[t])))
+                                                : linear(a.query, x[t]);
+      Row heads;
+      for (std::size_t h = 0; h < at(a.heads); ++h) {
+        const auto first = q.begin() + static_cast<std::ptrdiff_t>(h * (plain + turning));
+        Row turning_query(first + a.plain, first + a.plain + a.turning);
+        turn_one(a.rope, turning_query, t);
+        std::vector<double> weight;
+        double mass = 0;
+        for (std::size_t s = 0; s <= t; ++s) {
+          double dot = 0;
+          for (std::size_t d = 0; d < plain; ++d) {
+            double key = 0;
+            for (std::size_t l = 0; l < lat; ++l) key += up[(h * lat + l) * plain + d] * latents[s][l];
+            dot += first[static_cast<std::ptrdiff_t>(d)] * key;
+          }
+          for (std::size_t d = 0; d < turning; ++d) dot += turning_query[d] * turned[s][d];
+          weight.push_back(std::exp(dot * static_cast<double>(a.scale)));
+          mass += weight.back();
+        }
+        for (std::size_t d = 0; d < at(a.value_dim); ++d) {
+          double sum = 0;
+          for (std::size_t s = 0; s <= t; ++s) {
+            double value = 0;
+            for (std::size_t l = 0; l < lat; ++l) value += down[(h * at(a.value_dim) + d) * lat + l] * latents[s][l];
+            sum += weight[s] / mass * value;
+          }
+          heads.push_back(sum);
+        }
+      }
+      out.push_back(linear(a.output, heads));
+    }
+    return out;
   }
   Rows attend(const SoftmaxAttention& a, const Rows& x) {
     Rows k, v;
@@ -351,6 +414,12 @@ const Case kCases[] = {
     {"cache_of_an_earlier_layer",
      [](Parts& p) { attention(p, 1).cache_of = 0, attention(p, 1).key = attention(p, 1).value = {}; }},
     {"other_heads_in_each_layer", [](Parts& p) { p.graph.blocks[1].mixer = p.attention(1); }},
+    {"latent_attention", [](Parts& p) { p.graph.ropes = {rope(8, true)}, p.graph.blocks[0].mixer = p.latent(false); }},
+    {"latent_attention_with_short_queries",
+     [](Parts& p) {
+       p.graph.ropes = {rope(8, false, 1.1)}, p.graph.blocks[0].mixer = p.latent(true),
+       p.graph.blocks[1].mixer = p.latent(true);
+     }},
     {"both_ways", [](Parts& p) { attention(p, 0).both_ways = attention(p, 1).both_ways = true; }},
     {"gelu", [](Parts& p) { p.graph.blocks[0].feed_forward = p.mlp(Activation::Kind::kGelu); }},
     {"gelu_mul", [](Parts& p) { p.graph.blocks[0].feed_forward = p.mlp(Activation::Kind::kGeluMul); }},

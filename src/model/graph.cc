@@ -14,8 +14,9 @@ std::vector<int> Graph::cache_indices() const {
   std::vector<int> indices;
   int next = 0;
   for (const Block& block : blocks) {
-    const auto& attention = std::get<SoftmaxAttention>(block.mixer);
-    indices.push_back(attention.cache_of < 0 ? next++ : indices[static_cast<std::size_t>(attention.cache_of)]);
+    const auto* shared = std::get_if<SoftmaxAttention>(&block.mixer);
+    const int of = shared ? shared->cache_of : -1;
+    indices.push_back(of < 0 ? next++ : indices[static_cast<std::size_t>(of)]);
   }
   return indices;
 }

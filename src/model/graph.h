@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "model/mixer/latent_attention.h"
 #include "model/mixer/softmax_attention.h"
 #include "model/parts.h"
 #include "model/rope.h"
@@ -15,7 +16,7 @@
 
 namespace llorch {
 
-using Mixer = std::variant<SoftmaxAttention>;
+using Mixer = std::variant<SoftmaxAttention, LatentAttention>;
 using FeedForward = std::variant<Mlp, Moe>;
 
 struct Block {

@@ -13,6 +13,12 @@ void Widths::take(const SoftmaxAttention& a) {
   if (a.gate.weight.there()) extra = std::max(extra, a.gate.outputs);
 }
 
+void Widths::take(const LatentAttention& a) {
+  const std::int64_t of_heads = std::int64_t{a.heads} * std::max({a.key_dim(), a.plain + a.turning, a.value_dim});
+  query = std::max(query, of_heads), key = std::max<std::int64_t>(key, a.key_dim());
+  heads = std::max({heads, of_heads, a.query_down.outputs});
+}
+
 void Widths::take(const Mlp& m) { inside = std::max(inside, m.up.outputs); }
 
 void Widths::take(const Moe& m, std::int64_t dim) {
@@ -67,7 +73,7 @@ std::int64_t step_bytes(const Graph& graph, std::int64_t rows, std::int64_t sequ
   const Widths w(graph);
   const std::int64_t dim = graph.dim;
   const std::int64_t row = 2 * dim + 2 * std::max(dim, w.query) + 2 * w.key + 2 * w.inside + w.experts +
-                           w.active * dim + w.extra + (w.parallel ? dim : 0);
+                           w.active * dim + w.extra + 2 * w.heads + (w.parallel ? dim : 0);
   return 4 * (rows * row + (graph.head.weight.there() ? sequences * graph.vocab : 0));
 }
 

@@ -48,6 +48,7 @@ class CpuDevice final : public HostDevice {
   void layer_norm(FloatSpan x, FloatSpan weight, FloatSpan bias, float eps, FloatSpan out, const Guard* guard) override;
   void check(FloatSpan x, float limit, const Guard& guard) override;
   void linear(std::span<const LinearPart> parts, FloatSpan x) override;
+  void linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) override;
   void activate(const Activation& kind, FloatSpan gate, FloatSpan up, FloatSpan out, const Guard& guard) override;
   void add(FloatSpan x, float scale, FloatSpan out) override;
   void scale(FloatSpan x, float scale) override;

@@ -134,6 +134,32 @@ void CpuDevice::linear(std::span<const LinearPart> parts, FloatSpan x) {
   });
 }
 
+/// A head's rows lie between the others': outputs go there by their stride, converted rows are put together.
+void CpuDevice::linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) {
+  const PackedWeight& w = packed(&weight);
+  const std::int64_t heads = w.parts(), rows = x.rows() / heads, tile = kernel::kTileRows;
+  LLORCH_ASSERT(x.width() == w.columns() && out.width() == w.rows() && out.rows() == x.rows(),
+                "shapes of heads disagree");
+  const std::int64_t of_head = (rows + tile - 1) / tile * tile, tiles = of_head / tile;
+  activations_.resize(k_, w.type, of_head * (heads - 1) + rows, w.columns());
+  if (activations_.converts())
+    pool().run(heads * tiles, [&](std::int64_t i) {
+      const std::int64_t head = i / tiles, first = i % tiles * tile;
+      for (std::int64_t r = first; r < std::min(rows, first + tile); ++r)
+        activations_.convert_row(head * of_head + r, at(x) + (r * heads + head) * w.columns());
+    });
+  const std::int64_t panels = (w.rows() + k_.panel - 1) / k_.panel;
+  pool().run(heads, [&](std::int64_t head) {
+    kernel::LinearArgs a{};
+    a.panels = w.part(head), a.panel_bytes = w.panel_bytes, a.last_panel = panels;
+    a.n = w.rows();
+    activations_.fill(a, at(x) + head * w.columns(), head * of_head, rows);
+    a.x_stride = heads * w.columns();
+    a.out = at(out) + head * w.rows(), a.out_stride = heads * w.rows();
+    k_.linear[static_cast<int>(w.type)](a);
+  });
+}
+
 void CpuDevice::assign(const MoeCall& c) {
   const std::int64_t rows = c.x.rows();
   const auto active = static_cast<std::size_t>(c.routing.active), experts = static_cast<std::size_t>(c.logits.width());

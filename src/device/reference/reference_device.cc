@@ -135,6 +135,14 @@ class ReferenceDevice final : public HostDevice {
       });
     }
   }
+  void linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) override {
+    const auto& w = static_cast<const RawWeight&>(weight);
+    pool().run(x.rows(), [&](std::int64_t r) {
+      const std::int64_t first = r % w.parts() * w.rows();
+      for (std::int64_t n = 0; n < w.rows(); ++n)
+        at(out)[r * w.rows() + n] = static_cast<float>(w.dot(first + n, at(x) + r * w.columns()));
+    });
+  }
   void activate(const Activation& kind, FloatSpan gate, FloatSpan up, FloatSpan out, const Guard& guard) override {
     for (std::size_t i = 0; i < gate.size(); ++i)
       at(out)[i] = static_cast<float>(activated(kind, at(gate)[i], kind.gated() ? at(up)[i] : 0));
