@@ -40,7 +40,7 @@ class GatesTest(unittest.TestCase):
     def test_a_new_library_is_found(self):
         source, program = self.root / "x.c", self.root / "llorch"
         source.write_text("double sqrt(double); int main(int n, char **v) { return (int)sqrt(n) * (v == 0); }\n")
-        for libraries, expected in (([], "llorch no longer needs libcrypto"), (["-Wl,--no-as-needed", "-lm"], "llorch needs libm, which")):
+        for libraries, expected in (([], "llorch no longer needs libcrypto"), (["-Wl,--no-as-needed", "-lresolv", "-lm"], "llorch needs libresolv, which")):
             subprocess.run(["gcc", "-fno-builtin", "-o", program, source, *(libraries or ["-lm"])], check=True)
             r = run(GATES / "dependencies.py", self.root)
             self.assertEqual(r.returncode, 1)
