@@ -242,7 +242,7 @@ EOF
         with Colony() as c:
             c.queen()
             c.infer()
-            name, pid = f"worker-cpu-{c.worker_port}", self.workers(c)[0]["pid"]
+            name, pid = (self.workers(c)[0][key] for key in ("worker_id", "pid"))  # its port may have been another's
             follow = subprocess.Popen(c.command("worker", "logs", name, "--follow"), stdout=subprocess.PIPE, text=True, env=c.env)
             lines = [follow.stdout.readline()]
             self.assertIn("info", lines[0])
