@@ -25,7 +25,7 @@ struct Roofline {
   std::vector<Read> reads;
 };
 
-/// `isa` as for make_cpu_backend; the reference ISA has no roofline. Errors: kDeviceNotFound, kInsufficientMemory.
+/// `isa` as for make_cpu_device; the reference ISA has no roofline. Errors: kDeviceNotFound, kInsufficientMemory.
 [[nodiscard]] Result<Roofline> measure_roofline(std::string_view isa, int threads);
 
 }  // namespace llorch
