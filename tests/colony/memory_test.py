@@ -45,9 +45,10 @@ class Silent(unittest.TestCase):
                 # Only this hive may run it: it is waited for, not declared dead.
                 ends = []
                 waiting = threading.Thread(target=lambda: ends.append(infer(c, STORIES if STORIES.exists() else HAIKU, hive_id=first)))
+                told = (c.home / "queen.log").read_text().count("does not answer")
                 waiting.start()
                 wait_for(lambda: {h["id"]: h["state"] for h in status(c)["hives"]}[first] == "unknown", 20)
-                time.sleep(2)  # it may have been unknown before: the request must have come, and wait
+                wait_for(lambda: (c.home / "queen.log").read_text().count("does not answer") > told, 20)  # it may have been unknown before
             finally:
                 hives[first].send_signal(signal.SIGCONT)
             waiting.join(40)
