@@ -1,4 +1,5 @@
-// What sequences remember on a device, layer by layer. Which pages belong to whom is the engine's (cache/pages.h).
+// What sequences remember on a device, layer by layer. Which pages, slots and checkpoints belong to whom is the
+// engine's (cache/).
 #pragma once
 
 #include <cstddef>
@@ -10,8 +11,10 @@
 namespace llorch {
 
 struct CacheShape {
-  std::vector<CacheLayer> layers;  // those that remember
-  int pages = 0;                   // of each layer
+  std::vector<CacheLayer> layers;  // those that remember pages
+  std::vector<SlotLayer> slot_layers;
+  int pages = 0;  // of each layer
+  int slots = 1, checkpoints = 0;
   KvPrecision precision = KvPrecision::kF16;
 };
 

@@ -61,6 +61,9 @@ class DeviceDecorator : public Device {
   void moe(const MoeCall& call) override { inner_->moe(call); }
   void write_cache(int layer, FloatSpan key, FloatSpan value) override { inner_->write_cache(layer, key, value); }
   void attend(const AttentionCall& call) override { inner_->attend(call); }
+  void multiply(FloatSpan x, FloatSpan out) override { inner_->multiply(x, out); }
+  void convolve(const ConvolutionCall& call) override { inner_->convolve(call); }
+  void recur(const RecurrenceCall& call) override { inner_->recur(call); }
   void select(FloatSpan x, RowSet rows, FloatSpan out) override { inner_->select(x, rows, out); }
   void give_states(FloatSpan states) override { inner_->give_states(states); }
   void give_logits(FloatSpan logits) override { inner_->give_logits(logits); }
@@ -136,6 +139,15 @@ class OperationDecorator : public DeviceDecorator {
   }
   void attend(const AttentionCall& call) override {
     take("attention", [=](Device& d) { d.attend(call); });
+  }
+  void multiply(FloatSpan x, FloatSpan out) override {
+    take("add", [=](Device& d) { d.multiply(x, out); });
+  }
+  void convolve(const ConvolutionCall& call) override {
+    take("convolution", [=](Device& d) { d.convolve(call); });
+  }
+  void recur(const RecurrenceCall& call) override {
+    take("recurrence", [=](Device& d) { d.recur(call); });
   }
   void select(FloatSpan x, RowSet rows, FloatSpan out) override {
     take("select", [=](Device& d) { d.select(x, rows, out); });

@@ -74,6 +74,41 @@ struct AttentionCall {
   bool both_ways = false;  // over all rows of the sequence, later ones too (encoders)
 };
 
+/// A causal convolution of each channel over its sequence (model/mixer/short_convolution.h); the last inputs of a
+/// sequence are kept in its slot.
+struct ConvolutionCall {
+  int layer = 0;     // of slots
+  FloatSpan weight;  // (taps, channels)
+  FloatSpan bias;    // (channels), or empty
+  bool silu = false;
+  FloatSpan x, out;  // (rows, channels)
+};
+
+/// Of each value head of a row, some numbers: of head h column first + h / group * step + h % group.
+struct HeadColumns {
+  FloatSpan x;
+  std::int64_t first = 0, group = 1, step = 1;
+};
+
+/// A linear recurrence with decay over each sequence, whose state is kept in its slot (model/state.h,
+/// model/mixer/gated_delta_net.h, mamba2.h). Of value head h in row t, with key head `key`:
+///   strength = sigmoid(strength) where it is given, else softplus(step + step_bias)
+///   S' = exp(rate * softplus(step + step_bias)) S
+///   u = strength * (value - S'^T key) where it corrects, else strength * value
+///   S = S' + key u^T;  out = S^T query + skip * value
+struct RecurrenceCall {
+  int layer = 0;                               // of slots
+  FloatSpan x;                                 // (rows, channels); queries are changed
+  std::int64_t query = 0, key = 0, value = 0;  // first columns of each: heads side by side
+  bool tiled = false;                          // value head h uses key head h % key heads
+  bool corrects = false;
+  bool unit = false;  // queries and keys are brought to length 1, queries then times `scale`
+  float eps = 0, scale = 1;
+  HeadColumns step, strength;       // strength.x may be empty
+  FloatSpan step_bias, rate, skip;  // (value heads); skip may be empty
+  FloatSpan out;                    // (rows, value heads * value_dim)
+};
+
 /// out (rows, dim) = the sum over each row's experts, best first, of weight * expert(x).
 struct MoeCall {
   Routing routing;
@@ -137,7 +172,8 @@ class Device {
   /// Rotates the first values of each head of x (rows, heads * head_dim).
   virtual void rope(FloatSpan x, int heads, const RopeTable& table) = 0;
 
-  /// x is (any, weight's size): heads of a row may be normalised by themselves. The square sum of a row that overflows
+  /// x is (any, weight's width): heads of a row may be normalised by themselves. Row r takes row r % rows of the
+  /// weight. The square sum of a row that overflows
   /// makes it not finite. Without a guard nothing is looked at.
   virtual void rms_norm(FloatSpan x, FloatSpan weight, float eps, FloatSpan out, const Guard* guard) = 0;
   virtual void layer_norm(FloatSpan x, FloatSpan weight, FloatSpan bias, float eps, FloatSpan out,
@@ -161,11 +197,15 @@ class Device {
   virtual void gate(FloatSpan gate, FloatSpan x) = 0;
   /// x = cap * tanh(x / cap).
   virtual void soft_cap(FloatSpan x, float cap) = 0;
+  /// out *= x.
+  virtual void multiply(FloatSpan x, FloatSpan out) = 0;
   virtual void moe(const MoeCall& call) = 0;
 
   /// key, value (rows, kv_heads * head_dim) go to their rows' positions of a layer of the cache.
   virtual void write_cache(int layer, FloatSpan key, FloatSpan value) = 0;
   virtual void attend(const AttentionCall& call) = 0;
+  virtual void convolve(const ConvolutionCall& call) = 0;
+  virtual void recur(const RecurrenceCall& call) = 0;
 
   /// out = the rows of x (all rows, width) that the plan wants.
   virtual void select(FloatSpan x, RowSet rows, FloatSpan out) = 0;

@@ -79,11 +79,15 @@ void HostDevice::download(FloatSpan from, std::span<float> to) {
 void HostDevice::begin(const StepPlan& plan, Cache& cache) {
   cache_ = &cache;
   rows_ = plan.rows;
-  sequences_.clear(), pages_.clear();
+  sequences_.clear(), pages_.clear(), saves_.clear();
   std::size_t end = 0;
   for (const StepPlan::Sequence& s : plan.sequences) {
-    sequences_.push_back({pages_.size(), end += static_cast<std::size_t>(s.rows)});
+    const std::size_t first = end;
+    end += static_cast<std::size_t>(s.rows);
+    sequences_.push_back({pages_.size(), first, end, s.slot, s.border, s.restore, s.drafts, saves_.size(),
+                          saves_.size() + s.saves.size()});
     pages_.insert(pages_.end(), s.pages.begin(), s.pages.end());
+    saves_.insert(saves_.end(), s.saves.begin(), s.saves.end());
   }
   LLORCH_ASSERT(end == rows_.size(), "rows of no sequence");
   logit_rows_ = plan.logit_rows, state_rows_ = plan.state_rows;
@@ -166,6 +170,47 @@ void HostDevice::copy_columns(FloatSpan x, std::int64_t from, std::int64_t count
 }
 
 void HostDevice::clear(FloatSpan x) { std::fill_n(at(x), x.size(), 0.0f); }
+
+/// Inputs of earlier steps come from the sequence's slot, position p in row p % kept.
+void HostDevice::convolve(const ConvolutionCall& call) {
+  const auto& kept_inputs = static_cast<const HostCache&>(cache());
+  const SlotLayer& layer = kept_inputs.slot_layer(call.layer);
+  const std::int64_t n = layer.channels, taps = layer.taps, tail = layer.tail(), kept = layer.kept();
+  const auto size = static_cast<std::size_t>(n) * sizeof(float);
+  const auto slot_of = [&](const Sequence& s) { return kept_inputs.inputs().slot(call.layer, s.slot); };
+  for (const Sequence& s : sequences_) {
+    if (s.restore < 0) continue;
+    const float* from = kept_inputs.inputs().checkpoint(call.layer, s.restore);
+    for (std::int64_t i = 0; i < tail; ++i)
+      std::memcpy(slot_of(s) + (rows_[s.first].position - tail + i) % kept * n, from + i * n, size);
+  }
+  zeros_.resize(std::max(zeros_.size(), static_cast<std::size_t>(n)));
+  const auto input = [&](const Sequence& s, std::int64_t position) -> const float* {
+    if (position < 0) return zeros_.data();
+    const std::int64_t row = position - rows_[s.first].position;
+    return row < 0 ? slot_of(s) + position % kept * n : at(call.x) + (static_cast<std::int64_t>(s.first) + row) * n;
+  };
+  pool_.run(static_cast<std::int64_t>(rows_.size()), [&](std::int64_t r) {
+    const StepPlan::Row& row = rows_[static_cast<std::size_t>(r)];
+    thread_local std::vector<const float*> x;
+    x.resize(static_cast<std::size_t>(taps));
+    for (std::int64_t t = 0; t < taps; ++t)
+      x[static_cast<std::size_t>(t)] =
+          input(sequences_[static_cast<std::size_t>(row.sequence)], row.position - taps + 1 + t);
+    convolve_row(call, x.data(), at(call.out) + r * n);
+  });
+  pool_.run(static_cast<std::int64_t>(sequences_.size()), [&](std::int64_t i) {
+    const Sequence& s = sequences_[static_cast<std::size_t>(i)];
+    if (s.first == s.end) return;
+    for (const StepPlan::Save& save : saves(s))
+      for (std::int64_t t = 0; t < tail; ++t)
+        std::memcpy(kept_inputs.inputs().checkpoint(call.layer, save.checkpoint) + t * n,
+                    input(s, save.position - tail + t), size);
+    const std::int64_t last = rows_[s.end - 1].position;
+    for (std::int64_t p = std::max<std::int64_t>(rows_[s.first].position, last - kept + 1); p <= last; ++p)
+      std::memcpy(slot_of(s) + p % kept * n, input(s, p), size);
+  });
+}
 
 void HostDevice::give_states(FloatSpan states) { result_.states = {at(states), states.size()}; }
 

@@ -9,6 +9,7 @@
 #include "base/aligned_buffer.h"
 #include "base/thread_pool.h"
 #include "device/device.h"
+#include "device/slots.h"
 #include "quant/table.h"
 
 namespace llorch {
@@ -45,6 +46,7 @@ class HostDevice : public Device {
   void select(FloatSpan x, RowSet rows, FloatSpan out) override;
   void copy_columns(FloatSpan x, std::int64_t from, std::int64_t count, FloatSpan out, std::int64_t to) override;
   void clear(FloatSpan x) override;
+  void convolve(const ConvolutionCall& call) override;
   void give_states(FloatSpan states) override;
   void give_logits(FloatSpan logits) override;
 
@@ -63,11 +65,24 @@ class HostDevice : public Device {
   [[nodiscard]] const std::int32_t* pages(std::size_t row) const {
     return pages_.data() + sequences_[static_cast<std::size_t>(rows_[row].sequence)].pages;
   }
+  /// Of the step: rows first..end-1 are of one sequence.
+  struct Sequence {
+    std::size_t pages;  // its first in pages_
+    std::size_t first, end;
+    std::int32_t slot, border, restore, drafts;
+    std::size_t saves, saves_end;  // in saves_
+  };
+  [[nodiscard]] std::span<const Sequence> sequences() const { return sequences_; }
+  [[nodiscard]] std::span<const StepPlan::Save> saves(const Sequence& s) const {
+    return std::span(saves_).subspan(s.saves, s.saves_end - s.saves);
+  }
   /// One past the last row of this row's sequence.
   [[nodiscard]] std::size_t sequence_end(std::size_t row) const {
     return sequences_[static_cast<std::size_t>(rows_[row].sequence)].end;
   }
   [[nodiscard]] Cache& cache() const { return *cache_; }
+  /// One position of a convolution; x: its last inputs, one for each tap.
+  virtual void convolve_row(const ConvolutionCall& call, const float* const* x, float* out) const = 0;
   [[nodiscard]] ThreadPool& pool() { return pool_; }
 
   /// Makes row `row` of a matrix zeros and remembers the fault. From any thread, each row from one.
@@ -76,10 +91,6 @@ class HostDevice : public Device {
   void blame(std::size_t row, const Guard& guard);
 
  private:
-  struct Sequence {
-    std::size_t pages;  // its first in pages_
-    std::size_t end;    // of its rows
-  };
   [[nodiscard]] const std::vector<std::int32_t>& set(RowSet rows) const {
     return rows == RowSet::kLogits ? logit_rows_ : state_rows_;
   }
@@ -88,8 +99,9 @@ class HostDevice : public Device {
   // The step.
   std::vector<StepPlan::Row> rows_;
   std::vector<Sequence> sequences_;
+  std::vector<StepPlan::Save> saves_;
   std::vector<std::int32_t> pages_, logit_rows_, state_rows_;
-  std::vector<float> embeddings_;
+  std::vector<float> embeddings_, zeros_;
   std::vector<SamplingRow> sampling_;
   bool logits_wanted_ = false;
   Cache* cache_ = nullptr;

@@ -11,6 +11,8 @@ const char* text(Place place) {
     case Place::kAttentionOutput: return "the attention's output is";
     case Place::kMlpInput: return "the MLP's input is";
     case Place::kInsideMlp: return "values inside the MLP are";
+    case Place::kConvolution: return "the convolution's output is";
+    case Place::kRecurrence: return "the recurrence's output is";
     case Place::kRouter: return "the router's logits are";
     case Place::kInsideExpert: return "values inside an expert are";
     case Place::kLastNorm: return "the last norm's output is";

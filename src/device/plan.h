@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "base/limits.h"
 #include "base/result.h"
 #include "sample/sampler.h"
 
@@ -19,10 +20,21 @@ struct StepPlan {
     std::int32_t position = 0;
     std::int32_t sequence = 0;  // index into `sequences`
   };
+  /// What is remembered at a border that this step reaches goes to a checkpoint.
+  struct Save {
+    std::int32_t position = 0, checkpoint = 0;
+  };
   /// Rows of one sequence lie together, positions ascending.
   struct Sequence {
     std::span<const std::int32_t> pages;  // numbers of its pages in the cache, by position / 64
     std::int32_t rows = 0;                // of it in this step
+    std::int32_t slot = 0;                // of what it remembers besides pages
+    /// Where the slot's states stand: the begin of the first row's block (64 positions), or of the block before, where
+    /// that was completed by drafts that were accepted. Of a sequence that begins, or is restored: not read.
+    std::int32_t border = 0;
+    std::int32_t restore = -1;    // the checkpoint that it goes on from, at its first row: a border; -1: none
+    std::int32_t drafts = 0;      // its last rows, which may be taken back; no draft begins another block
+    std::span<const Save> saves;  // ascending
   };
   std::vector<Row> rows;
   std::vector<Sequence> sequences;
@@ -36,9 +48,15 @@ struct StepPlan {
     rows.clear(), sequences.clear(), embeddings.clear(), logit_rows.clear(), state_rows.clear(), sampling.clear();
     logits_wanted = false;
   }
-  void add_sequence(std::span<const std::int32_t> pages) { sequences.push_back({pages, 0}); }
+  Sequence& add_sequence(std::span<const std::int32_t> pages, std::int32_t slot = 0) {
+    Sequence& added = sequences.emplace_back();
+    added.pages = pages, added.slot = slot;
+    return added;
+  }
   /// A row of the sequence that was added last.
   void add_row(std::int32_t token, std::int32_t position) {
+    if (sequences.back().rows == 0)
+      sequences.back().border = position / limits::kKvPagePositions * limits::kKvPagePositions;
     rows.push_back({token, position, static_cast<std::int32_t>(sequences.size()) - 1});
     ++sequences.back().rows;
   }
@@ -54,6 +72,8 @@ enum class Place : std::uint8_t {
   kAttentionOutput,
   kMlpInput,
   kInsideMlp,
+  kConvolution,
+  kRecurrence,
   kRouter,
   kInsideExpert,
   kLastNorm,

@@ -54,6 +54,18 @@ Status Model::load_tensor(const TensorUse& use, std::size_t index, const Device:
       LLORCH_TRY(vectors_[index], device_.vector(view, read));
       return {};
     }
+    case TensorUse::As::kTransposed: {
+      LLORCH_TRY(const FloatBuffer plain, device_.vector(view, read));
+      std::vector<float> values(plain.size()), turned(plain.size());
+      device_.download(plain.span(), values);
+      const auto rows = static_cast<std::size_t>(view.rows()), columns = static_cast<std::size_t>(view.columns());
+      for (std::size_t r = 0; r < rows; ++r)
+        for (std::size_t c = 0; c < columns; ++c) turned[c * rows + r] = values[r * columns + c];
+      LLORCH_TRY(vectors_[index],
+                 device_.allocate(static_cast<std::int64_t>(columns), static_cast<std::int64_t>(rows)));
+      device_.upload(turned, vectors_[index].span());
+      return {};
+    }
     case TensorUse::As::kMatrix: {
       LLORCH_TRY(weights_[index], device_.matrix(view, use.parts, read));
       return {};

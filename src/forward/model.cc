@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 
 #include "model/memory.h"
@@ -91,7 +92,7 @@ void Model::mix(const SoftmaxAttention& a, FloatSpan x, FloatSpan out) {
   if (own_cache) observe("k_rope", k);
   // Scores lose what is not finite; and pages never hold it, because others will use them.
   device_.check(q, kQueryMost, guard(Place::kQueries));
-  const int cache = cache_indices_[static_cast<std::size_t>(layer_)];
+  const int cache = memory();
   if (own_cache) {
     device_.check(k, kQueryMost, guard(Place::kKeys));
     device_.check(v, kValueMost, guard(Place::kValues));
@@ -105,6 +106,76 @@ void Model::mix(const SoftmaxAttention& a, FloatSpan x, FloatSpan out) {
   }
   device_.check(heads, kMost, guard(Place::kAttentionOutput));
   multiply(a.output, heads, out);
+}
+
+void Model::convolve(const Convolution& convolution, bool silu, FloatSpan x, FloatSpan out) {
+  device_.check(x, kValueMost, guard(Place::kConvolution));
+  device_.convolve({memory(), vector(convolution.weight), vector(convolution.bias), silu, x, out});
+  device_.check(out, kValueMost, guard(Place::kConvolution));
+}
+
+void Model::mix(const GatedDeltaNet& m, FloatSpan x, FloatSpan out) {
+  const std::int64_t width = m.key_heads * m.key_dim;
+  const FloatSpan in = room(heads_, m.channels()), mixed = room(turned_, m.channels()), z = room(extra_, m.inner());
+  const FloatSpan beta = room(key_, m.beta.outputs), found = room(normed_, m.inner());
+  const bool both = !m.decay.weight.there();  // in one: of each key head its betas, then its decays
+  const FloatSpan decay = both ? beta : room(value_, m.decay.outputs);
+  std::array<LinearPart, 4> parts = {part(m.input, in), part(m.gate, z), part(m.beta, beta)};
+  if (!both) parts[3] = part(m.decay, decay);
+  device_.linear(std::span(parts).first(both ? 3 : 4), x);
+  observe("conv_in", in);
+  convolve(m.convolution, true, in, mixed);
+  observe("conv", mixed);
+  const std::int64_t group = both ? m.value_heads / m.key_heads : m.value_heads;
+  RecurrenceCall call;
+  call.layer = memory(), call.x = mixed, call.out = found;
+  call.query = 0, call.key = width, call.value = 2 * width;
+  call.tiled = m.tiled, call.corrects = call.unit = true;
+  call.eps = m.eps, call.scale = static_cast<float>(1 / std::sqrt(m.key_dim));
+  call.strength = {beta, 0, group, both ? 2 * group : group};
+  call.step = {decay, both ? group : 0, group, both ? 2 * group : group};
+  call.step_bias = vector(m.decay_bias), call.rate = vector(m.decay_rate);
+  device_.recur(call);
+  observe("recurrence", found);
+  device_.check(found, kMost, guard(Place::kRecurrence));
+  const FloatSpan heads = found.as(rows_ * m.value_heads, m.value_dim);
+  normalize(m.norm, heads, heads, nullptr);
+  device_.activate({}, z, found, found, guard(Place::kRecurrence));
+  multiply(m.output, found, out);
+}
+
+void Model::mix(const ShortConvolution& m, FloatSpan x, FloatSpan out) {
+  const FloatSpan before = room(extra_, m.channels), after = room(turned_, m.channels), in = room(heads_, m.channels);
+  const LinearPart parts[] = {part(m.before, before), part(m.after, after), part(m.input, in)};
+  device_.linear(parts, x);
+  device_.multiply(before, in);
+  convolve(m.convolution, false, in, before);
+  observe("conv", before);
+  device_.multiply(after, before);
+  device_.check(before, kMost, guard(Place::kConvolution));
+  multiply(m.output, before, out);
+}
+
+void Model::mix(const Mamba2& m, FloatSpan x, FloatSpan out) {
+  const FloatSpan in = room(heads_, m.channels()), mixed = room(turned_, m.channels()), z = room(extra_, m.inner());
+  const FloatSpan step = room(key_, m.heads), found = room(normed_, m.inner());
+  const LinearPart parts[] = {part(m.input, in), part(m.gate, z), part(m.step, step)};
+  device_.linear(parts, x);
+  observe("conv_in", in);
+  convolve(m.convolution, true, in, mixed);
+  observe("conv", mixed);
+  RecurrenceCall call;
+  call.layer = memory(), call.x = mixed, call.out = found;
+  call.value = 0, call.key = m.inner(), call.query = m.inner() + m.groups * m.state_dim;
+  call.step = {step, 0, m.heads, m.heads};
+  call.step_bias = vector(m.step_bias), call.rate = vector(m.decay_rate), call.skip = vector(m.skip);
+  device_.recur(call);
+  observe("recurrence", found);
+  device_.check(found, kMost, guard(Place::kRecurrence));
+  device_.activate({}, z, found, found, guard(Place::kRecurrence));
+  const FloatSpan groups = found.as(rows_ * m.groups, m.inner() / m.groups);
+  device_.rms_norm(groups, vector(m.norm.weight).as(m.groups, m.inner() / m.groups), m.norm.eps, groups, nullptr);
+  multiply(m.output, found, out);
 }
 
 /// Queries of each head over latents: the plain part by the head's key_up, the turning part behind it.
@@ -148,7 +219,7 @@ void Model::mix(const LatentAttention& a, FloatSpan x, FloatSpan out) {
   device_.check(all_queries, kQueryMost, guard(Place::kQueries));
   device_.check(key, kQueryMost, guard(Place::kKeys));
   device_.check(latent, kValueMost, guard(Place::kValues));
-  const int cache = cache_indices_[static_cast<std::size_t>(layer_)];
+  const int cache = memory();
   device_.write_cache(cache, key, latent);
   const FloatSpan found = room(normed_, a.heads * a.key_dim());
   device_.attend({all_queries, found, cache, a.heads, a.scale, 0, 0, {}, false});

@@ -44,8 +44,8 @@ class Model {
   [[nodiscard]] const Graph& graph() const { return graph_; }
   [[nodiscard]] int rows_max() const { return rows_max_; }
   [[nodiscard]] Device& device() const { return device_; }
-  [[nodiscard]] CacheShape cache_shape(int pages, KvPrecision precision) const {
-    return {graph_.cache_layers(), pages, precision};
+  [[nodiscard]] CacheShape cache_shape(int pages, KvPrecision precision, int slots = 1, int checkpoints = 0) const {
+    return {graph_.cache_layers(), graph_.slot_layers(), pages, slots, checkpoints, precision};
   }
 
   /// Computes one step of up to rows_max rows. Errors: kModelChanged: a file was changed under the model, and nothing
@@ -89,6 +89,11 @@ class Model {
   void feed_forward(const Block& block, FloatSpan out);
   void mix(const SoftmaxAttention& a, FloatSpan x, FloatSpan out);
   void mix(const LatentAttention& a, FloatSpan x, FloatSpan out);
+  void mix(const GatedDeltaNet& m, FloatSpan x, FloatSpan out);
+  void mix(const ShortConvolution& m, FloatSpan x, FloatSpan out);
+  void mix(const Mamba2& m, FloatSpan x, FloatSpan out);
+  void convolve(const Convolution& convolution, bool silu, FloatSpan x, FloatSpan out);
+  [[nodiscard]] int memory() const { return cache_indices_[static_cast<std::size_t>(layer_)]; }
   void feed_forward(const Mlp& mlp, FloatSpan x, FloatSpan out);
   void feed_forward(const Moe& moe, FloatSpan x, FloatSpan out);
   void finish(RowSet rows, std::int64_t count, FloatSpan normed);
@@ -109,8 +114,8 @@ class Model {
 
   // Room for rows_max rows. normed_ holds what attention found as well, branch_ its queries: what was there before is
   // not needed any more.
-  FloatBuffer stream_, normed_, branch_, key_, value_, extra_, beside_, heads_, turned_, gate_, up_, router_, picked_, expert_out_,
-      selected_, logits_;
+  FloatBuffer stream_, normed_, branch_, key_, value_, extra_, beside_, heads_, turned_, gate_, up_, router_, picked_,
+      expert_out_, selected_, logits_;
   // Of the walk under way.
   std::int64_t rows_ = 0;
   int layer_ = 0;

@@ -147,6 +147,7 @@ void rope(float* x, const float* cos, const float* sin, int rotated, bool adjace
 }  // namespace llorch::kernel
 
 #include "kernel/body_norms.h"
+#include "kernel/body_recurrence.h"
 #include "kernel/body_quantize.h"
 
 namespace llorch::kernel {

@@ -31,6 +31,12 @@ constexpr Kernels make_table() {
   k.sigmoid_mul = sigmoid_mul;
   k.soft_cap = soft_cap;
   k.rope = rope;
+  k.multiply = multiply;
+  k.unit_length = unit_length;
+  k.convolve = convolve;
+  k.recurrence_rates = recurrence_rates;
+  k.recur = recur;
+  k.fold_block = fold_block;
   k.kv_write = kv_write;
   k.attend = attend;
   k.peak_int8 = peak_int8;

@@ -110,6 +110,25 @@ constexpr int attend_queries(const KvLayout& layout) {       // whole tiles of r
   return fit >= kTileRows ? fit / kTileRows * kTileRows : fit < 1 ? 1 : fit;
 }
 
+/// Some positions of one block (64) of one head of a linear recurrence (device/device.h, RecurrenceCall).
+struct RecurrenceArgs {
+  const float* state;  // (key_dim, stride): at the block's begin
+  const float* keys;   // (key_dim, 64): of the block's positions, up to the last that is computed
+  float* added;        // (64, stride): what each position adds, with its key
+  float* decays;       // 64: the logarithms of the decay from the block's begin to each position, itself included
+  std::int64_t key_dim, value_dim, stride;  // stride: value_dim up to a multiple of 16
+  int first, last;                          // the positions first..last-1; what follows is of the first of them
+  const float *query, *value;
+  std::int64_t query_row, value_row;  // floats from one position to the next
+  const float *log_decay, *strength;
+  std::int64_t rate_stride;
+  float* out;
+  std::int64_t out_row;
+  bool corrects;
+  float skip;
+};
+constexpr int kRecurrenceValuesMax = 512;  // of a head
+
 struct Kernels {
   const char* name;                       // as in LLORCH_ISA
   int panel;                              // weight rows interleaved in one panel
@@ -135,8 +154,20 @@ struct Kernels {
   bool (*gelu)(const float* x, std::int64_t n, float* out);                          // tanh form
   bool (*gelu_mul)(const float* gate, const float* up, std::int64_t n, float* out);  // gelu(gate) * up
   void (*sigmoid_mul)(const float* gate, bool one, std::int64_t n,
-                      float* x);                          // x *= sigmoid(gate); `one`: gate[0] for all
-  void (*soft_cap)(float cap, std::int64_t n, float* x);  // x = cap tanh(x / cap)
+                      float* x);                                          // x *= sigmoid(gate); `one`: gate[0] for all
+  void (*soft_cap)(float cap, std::int64_t n, float* x);                  // x = cap tanh(x / cap)
+  void (*multiply)(const float* x, std::int64_t n, float* out);           // out *= x
+  void (*unit_length)(float* x, std::int64_t n, float eps, float scale);  // x *= scale / sqrt(sum of squares + eps)
+  /// One position of n channels: x: its last `taps` inputs; weight (taps, n); bias: n or null.
+  void (*convolve)(const float* const* x, const float* weight, const float* bias, int taps, bool silu, std::int64_t n,
+                   float* out);
+  /// Of n heads: log_decay = rate * softplus(step + bias); out = sigmoid(strength), or where that is null the softplus.
+  void (*recurrence_rates)(const float* step, const float* bias, const float* rate, const float* strength,
+                           std::int64_t n, float* log_decay, float* out);
+  void (*recur)(const RecurrenceArgs&);
+  /// state (key_dim, stride) goes on over a whole block.
+  void (*fold_block)(float* state, const float* keys, const float* added, const float* decays, std::int64_t key_dim,
+                     std::int64_t stride);
   void (*rope)(float* x, const float* cos, const float* sin, int rotated, bool adjacent);  // one head, in place
   bool (*within)(const float* x, std::int64_t n, float limit);  // all are finite and not above the limit, > 1
   void (*kv_write)(const KvLayout&, std::uint8_t* page, int slot, const float* key, const float* value);

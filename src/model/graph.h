@@ -8,7 +8,10 @@
 #include <variant>
 #include <vector>
 
+#include "model/mixer/gated_delta_net.h"
 #include "model/mixer/latent_attention.h"
+#include "model/mixer/mamba2.h"
+#include "model/mixer/short_convolution.h"
 #include "model/mixer/softmax_attention.h"
 #include "model/parts.h"
 #include "model/rope.h"
@@ -16,7 +19,7 @@
 
 namespace llorch {
 
-using Mixer = std::variant<SoftmaxAttention, LatentAttention>;
+using Mixer = std::variant<SoftmaxAttention, LatentAttention, GatedDeltaNet, ShortConvolution, Mamba2>;
 using FeedForward = std::variant<Mlp, Moe>;
 
 struct Block {
@@ -31,7 +34,7 @@ struct Block {
 
 /// Some of a tensor, as the model uses it.
 struct TensorUse {
-  enum class As { kTable, kMatrix, kVector };
+  enum class As { kTable, kMatrix, kVector, kTransposed };  // kTransposed: floats, columns become rows
   As as = As::kMatrix;
   std::string tensor;
   std::uint64_t first = 0, count = 0;  // rows, of a vector values; count 0: all
@@ -53,8 +56,9 @@ struct Graph {
 
   std::vector<TensorUse> tensors;  // in the order in which they are loaded
 
-  /// What the mixers remember of a sequence, and which entry each block uses.
+  /// What the mixers remember of a sequence, and which entry of its kind each block uses.
   [[nodiscard]] std::vector<CacheLayer> cache_layers() const;
+  [[nodiscard]] std::vector<SlotLayer> slot_layers() const;
   [[nodiscard]] std::vector<int> cache_indices() const;
 };
 

@@ -19,6 +19,22 @@ void Widths::take(const LatentAttention& a) {
   heads = std::max({heads, of_heads, a.query_down.outputs});
 }
 
+void Widths::take(const GatedDeltaNet& m) {
+  heads = std::max<std::int64_t>(heads, m.channels()), extra = std::max<std::int64_t>(extra, m.inner());
+  query = std::max<std::int64_t>(query, m.inner());
+  key = std::max<std::int64_t>(key, 2 * m.value_heads);
+}
+
+void Widths::take(const ShortConvolution& m) {
+  heads = std::max<std::int64_t>(heads, m.channels), extra = std::max<std::int64_t>(extra, m.channels);
+}
+
+void Widths::take(const Mamba2& m) {
+  heads = std::max<std::int64_t>(heads, m.channels()), extra = std::max<std::int64_t>(extra, m.inner());
+  query = std::max<std::int64_t>(query, m.inner());
+  key = std::max<std::int64_t>(key, m.heads);
+}
+
 void Widths::take(const Mlp& m) { inside = std::max(inside, m.up.outputs); }
 
 void Widths::take(const Moe& m, std::int64_t dim) {
@@ -50,9 +66,12 @@ Result<std::int64_t> cache_bytes(const Graph& graph, std::int64_t positions, std
                                                                 : dim + dim / 32 * 2;
     of_position += 2 * static_cast<std::uint64_t>(layer.kv_heads) * item;
   }
+  std::uint64_t of_slots = 0;
+  for (const SlotLayer& layer : graph.slot_layers())
+    of_slots += 4 * static_cast<std::uint64_t>(layer.floats() + kCheckpointsEach * layer.checkpoint_floats());
   const std::int64_t pages = (positions + kPage - 1) / kPage * kPage;
   auto bytes = checked_mul(of_position, static_cast<std::uint64_t>(pages));
-  if (bytes) bytes = checked_mul(*bytes, static_cast<std::uint64_t>(sequences));
+  if (bytes) bytes = checked_mul(*bytes + of_slots, static_cast<std::uint64_t>(sequences));
   if (!bytes || *bytes > kMost)
     return fail(ErrorCode::kModelIncompatible,
                 "{} sequences of {} positions with {} bytes each ask for more memory than there can be", sequences,

@@ -20,11 +20,18 @@ struct Widths {
  private:
   void take(const SoftmaxAttention& attention);
   void take(const LatentAttention& attention);
+  void take(const GatedDeltaNet& mixer);
+  void take(const ShortConvolution& mixer);
+  void take(const Mamba2& mixer);
   void take(const Mlp& mlp);
   void take(const Moe& moe, std::int64_t dim);
 };
 
-/// Bytes that sequences of so many positions remember. Errors: kModelIncompatible where no machine has so many (2^60).
+/// Checkpoints of recurrent state that are kept for each sequence that can run.
+constexpr int kCheckpointsEach = 2;
+
+/// Bytes that sequences of so many positions remember, checkpoints included. Errors: kModelIncompatible where no
+/// machine has so many (2^60).
 [[nodiscard]] Result<std::int64_t> cache_bytes(const Graph& graph, std::int64_t positions, std::int64_t sequences,
                                                KvPrecision precision);
 

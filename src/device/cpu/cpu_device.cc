@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/limits.h"
+#include "device/cpu/cpu_cache.h"
 #include "device/reference/reference_device.h"
 #include "kernel/pack.h"
 
@@ -18,30 +19,6 @@ kernel::KvType kv_type(KvPrecision p) {
          : p == KvPrecision::kF16 ? kernel::KvType::kF16
                                   : kernel::KvType::kQ8_0;
 }
-
-/// Pages of one layer and head lie together.
-class CpuCache final : public Cache {
- public:
-  struct Layer {
-    kernel::KvLayout layout;
-    std::int64_t first;  // byte
-  };
-  CpuCache(CacheShape shape, std::vector<Layer> layers, AlignedBuffer memory)
-      : Cache(std::move(shape)), layers_(std::move(layers)), memory_(std::move(memory)) {}
-  [[nodiscard]] const kernel::KvLayout& layout(int layer) const {
-    return layers_[static_cast<std::size_t>(layer)].layout;
-  }
-  [[nodiscard]] std::uint8_t* page(int layer, int head, std::int32_t page) const {
-    const Layer& of = layers_[static_cast<std::size_t>(layer)];
-    const std::int64_t index = static_cast<std::int64_t>(head) * shape().pages + page;
-    return reinterpret_cast<std::uint8_t*>(memory_.data()) + of.first + index * of.layout.page_bytes;
-  }
-  [[nodiscard]] std::size_t bytes() const override { return memory_.size(); }
-
- private:
-  std::vector<Layer> layers_;
-  AlignedBuffer memory_;
-};
 
 constexpr std::int64_t kPackBytes = 256 << 10;  // of a file, at once: what a core's cache holds
 
@@ -132,7 +109,9 @@ Result<std::unique_ptr<Cache>> CpuDevice::make_cache(const CacheShape& shape) {
     bytes += std::int64_t{layer.kv_heads} * shape.pages * layout.page_bytes;
   }
   LLORCH_TRY(AlignedBuffer memory, AlignedBuffer::make(static_cast<std::size_t>(bytes)));
-  return std::make_unique<CpuCache>(shape, std::move(layers), std::move(memory));
+  LLORCH_TRY(auto inputs, HostCache::make_inputs(shape));
+  LLORCH_TRY(auto states, CpuCache::make_states(shape));
+  return std::make_unique<CpuCache>(shape, std::move(inputs), std::move(states), std::move(layers), std::move(memory));
 }
 
 void CpuDevice::rope(FloatSpan x, int heads, const RopeTable& table) {
@@ -147,9 +126,9 @@ void CpuDevice::rope(FloatSpan x, int heads, const RopeTable& table) {
 }
 
 void CpuDevice::rms_norm(FloatSpan x, FloatSpan weight, float eps, FloatSpan out, const Guard* guard) {
-  const auto n = static_cast<std::int64_t>(weight.size());
+  const std::int64_t n = weight.width();
   for_rows(static_cast<std::int64_t>(x.size()) / n, [&](std::int64_t r) {
-    const bool finite = k_.rms_norm(at(x) + r * n, at(weight), n, eps, at(out) + r * n);
+    const bool finite = k_.rms_norm(at(x) + r * n, at(weight) + r % weight.rows() * n, n, eps, at(out) + r * n);
     if (!finite && guard) spoil(*guard, r, at(out) + r * n, n);
     return finite;
   });
@@ -220,6 +199,11 @@ void CpuDevice::gate(FloatSpan gate, FloatSpan x) {
 
 void CpuDevice::soft_cap(FloatSpan x, float cap) {
   for_values(x.size(), 8192, [&](std::size_t first, std::int64_t n) { k_.soft_cap(cap, n, at(x) + first); });
+}
+
+void CpuDevice::multiply(FloatSpan x, FloatSpan out) {
+  for_values(x.size(), 8192,
+             [&](std::size_t first, std::int64_t n) { k_.multiply(at(x) + first, n, at(out) + first); });
 }
 
 void CpuDevice::write_cache(int layer, FloatSpan key, FloatSpan value) {

@@ -54,11 +54,27 @@ class CpuDevice final : public HostDevice {
   void scale(FloatSpan x, float scale) override;
   void gate(FloatSpan gate, FloatSpan x) override;
   void soft_cap(FloatSpan x, float cap) override;
+  void multiply(FloatSpan x, FloatSpan out) override;
+  void recur(const RecurrenceCall& call) override;
   void moe(const MoeCall& call) override;
   void write_cache(int layer, FloatSpan key, FloatSpan value) override;
   void attend(const AttentionCall& call) override;
 
  private:
+  void convolve_row(const ConvolutionCall& call, const float* const* x, float* out) const override;
+  /// Of one sequence: its rows in one block of 64 positions.
+  struct BlockRows {
+    const Sequence* sequence;
+    std::int64_t row;    // the first, of the step
+    std::int64_t block;  // the position of the block's begin
+    int first, last;     // positions in the block: first..last-1
+    bool complete;       // the state goes on to the next border with them
+  };
+  void find_rates(const RecurrenceCall& call);
+  void begin_states(const RecurrenceCall& call);
+  void save_state(const RecurrenceCall& call, const Sequence& sequence, std::int64_t head, std::int64_t border) const;
+  void keep_keys(const RecurrenceCall& call, const BlockRows& rows, std::int64_t key_head) const;
+  void recur_block(const RecurrenceCall& call, const BlockRows& rows, std::int64_t head) const;
   struct Piece {  // some panels of one product
     const LinearPart* part;
     std::int64_t first, last;
@@ -116,6 +132,8 @@ class CpuDevice final : public HostDevice {
   kernel::Activations activations_;
   // Kept from step to step.
   std::vector<Piece> pieces_;
+  std::vector<BlockRows> block_rows_;
+  std::vector<float> rates_, log_decays_, strengths_;
   std::vector<std::size_t> runs_;  // begins of rows that attend together
   Assigned assigned_;
   std::vector<ExpertRows> batch_;

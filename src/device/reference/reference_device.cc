@@ -29,10 +29,26 @@ double activated(const Activation& a, double gate, double up) {
 }
 
 /// Positions of a head lie together, page by page.
-class ReferenceCache final : public Cache {
+class ReferenceCache final : public HostCache {
  public:
-  ReferenceCache(CacheShape shape, std::vector<std::int64_t> first, AlignedBuffer memory)
-      : Cache(std::move(shape)), first_(std::move(first)), memory_(std::move(memory)) {}
+  ReferenceCache(CacheShape shape, SlotMemory<float> inputs, SlotMemory<double> states, std::vector<std::int64_t> first,
+                 AlignedBuffer memory)
+      : HostCache(std::move(shape), std::move(inputs)),
+        states_(std::move(states)),
+        first_(std::move(first)),
+        memory_(std::move(memory)) {}
+  /// Of each value head: its state (key_dim, value_dim) at the border, then of 64 positions what changes it: key,
+  /// value, decay and strength.
+  [[nodiscard]] static std::int64_t head_numbers(const SlotLayer& l) {
+    return std::int64_t{l.key_dim} * l.value_dim + SlotLayer::kBlock * position_numbers(l);
+  }
+  [[nodiscard]] static std::int64_t position_numbers(const SlotLayer& l) { return l.key_dim + l.value_dim + 2; }
+  [[nodiscard]] static Result<SlotMemory<double>> make_states(const CacheShape& shape) {
+    return SlotMemory<double>::make(
+        shape, [](const SlotLayer& l) { return l.value_heads * head_numbers(l); },
+        [](const SlotLayer& l) { return std::int64_t{l.value_heads} * l.key_dim * l.value_dim; });
+  }
+  [[nodiscard]] const SlotMemory<double>& states() const { return states_; }
   /// head_dim floats of one position; which: 0 key, 1 value.
   [[nodiscard]] float* at(int layer, int head, const std::int32_t* pages, std::int64_t position, int which) const {
     const std::int64_t page = pages[position / limits::kKvPagePositions];
@@ -42,9 +58,10 @@ class ReferenceCache final : public Cache {
     return reinterpret_cast<float*>(memory_.data()) + first_[index] +
            (slot * 2 + which) * shape().layers[index].head_dim;
   }
-  [[nodiscard]] std::size_t bytes() const override { return memory_.size(); }
+  [[nodiscard]] std::size_t bytes() const override { return memory_.size() + inputs().bytes() + states_.bytes(); }
 
  private:
+  SlotMemory<double> states_;
   std::vector<std::int64_t> first_;  // float of each layer
   AlignedBuffer memory_;
 };
@@ -74,7 +91,10 @@ class ReferenceDevice final : public HostDevice {
       floats += std::int64_t{2} * layer.kv_heads * s.pages * limits::kKvPagePositions * layer.head_dim;
     }
     LLORCH_TRY(AlignedBuffer memory, AlignedBuffer::make(static_cast<std::size_t>(floats) * sizeof(float)));
-    return std::make_unique<ReferenceCache>(s, std::move(first), std::move(memory));
+    LLORCH_TRY(auto inputs, HostCache::make_inputs(s));
+    LLORCH_TRY(auto states, ReferenceCache::make_states(s));
+    return std::make_unique<ReferenceCache>(s, std::move(inputs), std::move(states), std::move(first),
+                                            std::move(memory));
   }
 
   void rope(FloatSpan x, int heads, const RopeTable& table) override {
@@ -94,13 +114,13 @@ class ReferenceDevice final : public HostDevice {
         }
   }
   void rms_norm(FloatSpan x, FloatSpan weight, float eps, FloatSpan out, const Guard* guard) override {
-    const std::size_t n = weight.size();
+    const auto n = static_cast<std::size_t>(weight.width());
     for (std::size_t r = 0; r < x.size() / n; ++r) {
+      const float* w = at(weight) + r % static_cast<std::size_t>(weight.rows()) * n;
       double squares = 0;
       for (std::size_t i = 0; i < n; ++i) squares += square(at(x)[r * n + i]);
       const double scale = 1 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(eps));
-      for (std::size_t i = 0; i < n; ++i)
-        at(out)[r * n + i] = static_cast<float>(at(x)[r * n + i] * scale * at(weight)[i]);
+      for (std::size_t i = 0; i < n; ++i) at(out)[r * n + i] = static_cast<float>(at(x)[r * n + i] * scale * w[i]);
     }
     if (guard) check(out, kMost, *guard);
   }
@@ -166,6 +186,16 @@ class ReferenceDevice final : public HostDevice {
     for (std::size_t i = 0; i < x.size(); ++i)
       at(x)[i] = static_cast<float>(static_cast<double>(cap) * std::tanh(at(x)[i] / static_cast<double>(cap)));
   }
+  void multiply(FloatSpan x, FloatSpan out) override {
+    for (std::size_t i = 0; i < x.size(); ++i) at(out)[i] *= at(x)[i];
+  }
+  void recur(const RecurrenceCall& call) override {
+    const SlotLayer& layer = static_cast<const ReferenceCache&>(cache()).slot_layer(call.layer);
+    const auto heads = static_cast<std::int64_t>(layer.value_heads);
+    pool().run(static_cast<std::int64_t>(sequences().size()) * heads, [&](std::int64_t i) {
+      recur(call, layer, sequences()[static_cast<std::size_t>(i / heads)], i % heads);
+    });
+  }
   void moe(const MoeCall& call) override {
     pool().run(call.x.rows(), [&](std::int64_t r) { mix(call, r); });
   }
@@ -192,8 +222,91 @@ class ReferenceDevice final : public HostDevice {
     });
   }
 
+  void convolve_row(const ConvolutionCall& call, const float* const* x, float* out) const override {
+    const std::int64_t taps = call.weight.rows();
+    for (std::int64_t c = 0; c < call.weight.width(); ++c) {
+      double sum = call.bias.empty() ? 0 : at(call.bias)[c];
+      for (std::int64_t t = 0; t < taps; ++t)
+        sum += static_cast<double>(at(call.weight)[t * call.weight.width() + c]) * x[t][c];
+      out[c] = static_cast<float>(call.silu ? sum * sigmoid(sum) : sum);
+    }
+  }
+
  private:
   static constexpr float kMost = std::numeric_limits<float>::max();
+
+  /// One position's change of a head's state: key, value, decay, strength, as ReferenceCache keeps them.
+  static void advance(const SlotLayer& l, bool corrects, const double* position, double* state) {
+    const double *key = position, *value = position + l.key_dim, decay = value[l.value_dim],
+                 strength = value[l.value_dim + 1];
+    for (int i = 0; i < l.key_dim * l.value_dim; ++i) state[i] *= decay;
+    for (int v = 0; v < l.value_dim; ++v) {
+      double found = 0;
+      for (int i = 0; i < l.key_dim && corrects; ++i) found += state[i * l.value_dim + v] * key[i];
+      const double added = strength * (value[v] - found);
+      for (int i = 0; i < l.key_dim; ++i) state[i * l.value_dim + v] += key[i] * added;
+    }
+  }
+
+  void recur(const RecurrenceCall& c, const SlotLayer& l, const Sequence& s, std::int64_t head) {
+    const auto& kept = static_cast<const ReferenceCache&>(cache());
+    const std::int64_t size = std::int64_t{l.key_dim} * l.value_dim, of_position = ReferenceCache::position_numbers(l);
+    double* border_state = kept.states().slot(c.layer, s.slot) + head * ReferenceCache::head_numbers(l);
+    double* positions = border_state + size;
+    const auto at_position = [&](std::int64_t p) { return positions + p % SlotLayer::kBlock * of_position; };
+    const std::int64_t first = rows()[s.first].position;
+    std::int64_t border = s.border;
+    if (first == 0) std::fill_n(border_state, size, 0.0), border = 0;
+    if (s.restore >= 0)
+      std::copy_n(kept.states().checkpoint(c.layer, s.restore) + head * size, size, border_state), border = first;
+    std::vector<double> state(border_state, border_state + size);
+    const auto reach = [&](std::int64_t position) {  // a border, whose state is `state`
+      std::ranges::copy(state, border_state);
+      for (const StepPlan::Save& save : saves(s))
+        if (save.position == position)
+          std::ranges::copy(state, kept.states().checkpoint(c.layer, save.checkpoint) + head * size);
+    };
+    for (std::int64_t p = border; p < first; ++p) advance(l, c.corrects, at_position(p), state.data());
+    if (first % SlotLayer::kBlock == 0 && border < first) reach(first);
+    for (std::size_t r = s.first; r < s.end; ++r) {
+      const std::int64_t p = rows()[r].position;
+      double* position = at_position(p);
+      std::vector<double> query = take_position(c, l, static_cast<std::int64_t>(r), head, position);
+      advance(l, c.corrects, position, state.data());
+      for (int v = 0; v < l.value_dim; ++v) {
+        double sum = c.skip.empty() ? 0 : at(c.skip)[head] * position[l.key_dim + v];
+        for (int i = 0; i < l.key_dim; ++i)
+          sum += state[static_cast<std::size_t>(i * l.value_dim + v)] * query[static_cast<std::size_t>(i)];
+        at(c.out)[(static_cast<std::int64_t>(r) * l.value_heads + head) * l.value_dim + v] = static_cast<float>(sum);
+      }
+      const bool draft = r + static_cast<std::size_t>(s.drafts) >= s.end;
+      if ((p + 1) % SlotLayer::kBlock == 0 && !draft) reach(p + 1);
+    }
+  }
+
+  /// What position `to` keeps of row r; returns its query.
+  std::vector<double> take_position(const RecurrenceCall& c, const SlotLayer& l, std::int64_t r, std::int64_t head,
+                                    double* to) const {
+    const std::int64_t key_head = c.tiled ? head % l.key_heads : head / (l.value_heads / l.key_heads);
+    const float* x = at(c.x) + r * c.x.width();
+    const auto unit = [&](const float* from, double scale) {
+      std::vector<double> values(from, from + l.key_dim);
+      double squares = static_cast<double>(c.eps);
+      for (const double v : values) squares += square(v);
+      for (double& v : values) v = c.unit ? v * scale / std::sqrt(squares) : v;
+      return values;
+    };
+    const auto column = [&](const HeadColumns& of) -> double {
+      return at(of.x)[r * of.x.width() + of.first + head / of.group * of.step + head % of.group];
+    };
+    std::ranges::copy(unit(x + c.key + key_head * l.key_dim, 1), to);
+    std::copy_n(x + c.value + head * l.value_dim, l.value_dim, to + l.key_dim);
+    const double step = column(c.step) + at(c.step_bias)[head];
+    const double plus = std::max(step, 0.0) + std::log1p(std::exp(-std::fabs(step)));
+    to[l.key_dim + l.value_dim] = std::exp(at(c.rate)[head] * plus);
+    to[l.key_dim + l.value_dim + 1] = c.strength.x.empty() ? plus : sigmoid(column(c.strength));
+    return unit(x + c.query + key_head * l.key_dim, static_cast<double>(c.scale));
+  }
 
   void attend(const AttentionCall& call, std::size_t r, int head) const {
     const auto& kv = static_cast<const ReferenceCache&>(cache());

@@ -23,7 +23,7 @@ struct LatentAttention {
 
   [[nodiscard]] int key_dim() const { return latent_dim + turning; }
   /// One head; values are the first latent_dim of as many.
-  [[nodiscard]] std::optional<CacheLayer> remembers() const { return CacheLayer{1, key_dim()}; }
+  [[nodiscard]] Memory remembers() const { return CacheLayer{1, key_dim()}; }
 };
 
 }  // namespace llorch

@@ -23,9 +23,7 @@ struct SoftmaxAttention {
   [[nodiscard]] int query_width() const { return heads * head_dim; }
   [[nodiscard]] int key_width() const { return kv_heads * head_dim; }
   /// What a sequence must remember for it.
-  [[nodiscard]] std::optional<CacheLayer> remembers() const {
-    return cache_of < 0 ? std::optional(CacheLayer{kv_heads, head_dim}) : std::nullopt;
-  }
+  [[nodiscard]] Memory remembers() const { return cache_of < 0 ? Memory(CacheLayer{kv_heads, head_dim}) : Memory(); }
 };
 
 }  // namespace llorch
