@@ -213,6 +213,61 @@ TEST_F(EngineRun, requests_that_do_not_fit_together_wait_and_give_the_same_token
   EXPECT_EQ(engine->pages().available(), 3);
 }
 
+/// Limits that nobody may reach reserve nothing: what runs out of pages rests and goes on to the same tokens, the oldest
+/// never; and nobody comes in before who rests.
+TEST_F(EngineRun, requests_grow_page_by_page_and_the_youngest_rest) {
+  for (const bool prefix_cache : {true, false}) {
+    EngineOptions options;
+    options.pages = 6, options.max_batch = 4, options.prefill_chunk = 32, options.model_id = "test";
+    options.prefix_cache = prefix_cache;
+    auto engine = Engine::make(*model_->model, *model_->tokenizer, options).value();
+    std::vector<Outcome> outcomes(8);
+    std::vector<int> ended, began;
+    for (int i = 0; i < 8; ++i) {
+      GenerateRequest r = request(prompt_of(30 + 9 * i, i), 150, outcomes[static_cast<std::size_t>(i)]);
+      r.sink = [sink = std::move(r.sink), i, &ended, &began](const EngineEvent& e) {
+        if (std::holds_alternative<StartedEvent>(e)) began.push_back(i);
+        if (std::holds_alternative<EndEvent>(e)) ended.push_back(i);
+        sink(e);
+      };
+      ASSERT_TRUE(engine->submit(std::move(r)));
+    }
+    int together = 0;
+    while (engine->step()) together = std::max(together, engine->running());
+    EXPECT_GT(together, 1) << "five pages of one request would leave two for others";
+    EXPECT_GT(engine->rests(), 0);
+    EXPECT_EQ(ended, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7})) << "the oldest first";
+    EXPECT_EQ(began, ended);
+    for (int i = 0; i < 8; ++i) {
+      const Outcome& o = outcomes[static_cast<std::size_t>(i)];
+      ASSERT_TRUE(o.end) << i << ": " << (o.error ? o.error->message : "no end");
+      EXPECT_EQ(o.tokens, fresh(prompt_of(30 + 9 * i, i), 150).tokens) << i;
+    }
+    EXPECT_EQ(engine->pages().available(), 6);
+    EXPECT_EQ(engine->waiting(), 0);
+  }
+}
+
+TEST_F(EngineRun, who_rests_can_be_cancelled_and_paused) {
+  auto engine = make(5);
+  Outcome old, young, next;
+  const int first = engine->submit(request(prompt_of(60, 1), 150, old)).value();
+  const int second = engine->submit(request(prompt_of(60, 2), 150, young)).value();
+  while (engine->rests() == 0) ASSERT_TRUE(engine->step());
+  EXPECT_EQ(engine->waiting(), 1);
+  engine->pause(second, true);
+  ASSERT_TRUE(engine->submit(request(prompt_of(10, 3), 5, next)));
+  while (!old.end) ASSERT_TRUE(engine->step());
+  engine->cancel(second);
+  engine->run_until_idle();
+  ASSERT_TRUE(young.error);
+  EXPECT_EQ(young.error->code, ErrorCode::kCancelled);
+  EXPECT_EQ(old.tokens, fresh(prompt_of(60, 1), 150).tokens);
+  EXPECT_EQ(next.tokens, fresh(prompt_of(10, 3), 5).tokens);
+  EXPECT_EQ(engine->pages().available(), 5);
+  (void)first;
+}
+
 TEST_F(EngineRun, a_request_after_any_history_equals_a_fresh_one) {
   auto engine = make(8);
   for (int i = 0; i < 30; ++i) {

@@ -92,7 +92,7 @@ class Runner {
   [[nodiscard]] const Status& status() const { return status_; }
 
  private:
-  void begin(int sequence) { plan_.add_sequence(tables_[static_cast<std::size_t>(sequence)]); }
+  void begin(int sequence) { plan_.add_sequence(tables_[static_cast<std::size_t>(sequence)], sequence); }
   void want_last() { plan_.logit_rows.push_back(static_cast<std::int32_t>(plan_.rows.size()) - 1); }
   void compute() {
     if (auto result = model_.model->forward(plan_, *cache_); !result && status_)
@@ -151,7 +151,7 @@ class Bench {
  private:
   Result<Runner> runner(LoadedModel& m, int batch, int positions) {
     const int pages = batch * ((positions + kPage - 1) / kPage);
-    LLORCH_TRY(auto cache, m.device->make_cache(m.model->cache_shape(pages, options_.kv)));
+    LLORCH_TRY(auto cache, m.device->make_cache(m.model->cache_shape(pages, options_.kv, batch)));
     report_.kv_bytes = std::max<std::uint64_t>(report_.kv_bytes, cache->bytes());
     return Runner(m, std::move(cache), batch, positions);
   }

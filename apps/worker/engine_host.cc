@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/thread_role.h"
 #include "base/thread_slice.h"
+#include "model/memory.h"
 #include "worker/manifest.h"
 
 namespace llorch::worker {
@@ -73,9 +74,9 @@ Status EngineHost::prepare(const ProgressSink& progress) {
   EngineOptions engine = options_.engine;
   engine.model_id = model_->reference;
   if (options_.kv_bytes > 0) {
-    LLORCH_TRY(const auto probe, model_->device->make_cache(model_->model->cache_shape(1, engine.kv)));
-    engine.pages = static_cast<int>(
-        std::clamp<std::size_t>(options_.kv_bytes / std::max<std::size_t>(probe->bytes(), 1), 1, 1u << 24));
+    const auto of_page = static_cast<std::size_t>(page_bytes(model_->model->graph(), engine.kv));
+    engine.pages =
+        static_cast<int>(std::clamp<std::size_t>(options_.kv_bytes / std::max<std::size_t>(of_page, 1), 1, 1u << 24));
   }
   LLORCH_TRY(engine_, Engine::make(*model_->model, *model_->tokenizer, engine));
   pages_total_ = engine_->pages().total();

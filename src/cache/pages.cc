@@ -78,6 +78,11 @@ void KvPages::drop(std::int32_t page) {
     free_.push_back(page);
 }
 
+void KvPages::discard(std::int32_t page) {
+  drop(page);
+  if (at(page).owners == 0 && at(page).hash) forget(page);
+}
+
 /// Takes an idle page out of the cache and makes it free.
 void KvPages::forget(std::int32_t page) {
   unlink(page);

@@ -2,8 +2,8 @@
 //
 // A full page of prompt or output is registered under a chained 256-bit hash of (model, salt, all tokens up to its
 // end). A later sequence with the same beginning and the same salt shares the page. Pages without owner stay cached
-// until somebody needs room (least recently used first). Pure bookkeeping: no memory is touched here. Threads: the
-// engine's alone.
+// until somebody needs room (least recently used first). Checkpoints of recurrent state are kept in the same way, under
+// the hash of what they are the state behind. Pure bookkeeping: no memory is touched here. Threads: the engine's alone.
 #pragma once
 
 #include <array>
@@ -42,6 +42,8 @@ class KvPages {
   void publish(std::int32_t page, const PageHash& hash);
   /// One owner less. Allocates nothing, so that it works when memory has run out.
   void drop(std::int32_t page);
+  /// The same of a page that nobody will ask for again: without another owner it is free at once.
+  void discard(std::int32_t page);
   /// Forgets every cached page without owner.
   void evict_all();
 

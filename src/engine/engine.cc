@@ -10,12 +10,16 @@
 #include "base/thread_role.h"
 #include "engine/orch_log.h"
 #include "engine/scheduler.h"
+#include "model/memory.h"
 
 namespace llorch {
 namespace {
 
 constexpr int kPage = limits::kKvPagePositions;
 using Clock = std::chrono::steady_clock;
+
+/// Tokens between checkpoints inside a prompt.
+constexpr int kCheckpointEvery = 1024;
 
 int pages_for(int positions) { return (positions + kPage - 1) / kPage; }
 
@@ -43,13 +47,17 @@ struct Engine::Sequence {
   Sampler sampler;
   TextEmitter emitter;
   TokenIds tokens;                  // prompt and output
-  std::vector<std::int32_t> pages;  // all that the request can need
-  PageHash hash{};                  // of the full pages so far
+  std::vector<std::int32_t> pages;  // for all of `tokens`, before they are computed
+  std::int32_t slot = -1;
+  std::int32_t restore = -1;          // a checkpoint that it goes on from
+  std::vector<StepPlan::Save> saves;  // of the step under way
+  std::int32_t checkpoint = -1;       // of the last border that was reached since the prompt
+  PageHash hash{};                    // of the full pages so far
   int hashed_pages = 0;
   int computed = 0;  // tokens whose keys and values are in the cache
   int cached = 0;    // of them, taken over from the prefix cache
   int out = 0;       // tokens generated
-  bool done = false, paused = false;
+  bool done = false, paused = false, rests = false;
   std::optional<EngineEvent> last;  // that has not reached the sink
   Clock::time_point started, first_token;
   double prefill_ms = 0;
@@ -63,7 +71,10 @@ Engine::Engine(Model& model, const Tokenizer& tokenizer, EngineOptions options, 
       tokenizer_(tokenizer),
       options_(std::move(options)),
       cache_(std::move(cache)),
-      pages_(pages, options_.prefix_cache) {}
+      pages_(pages, options_.prefix_cache),
+      checkpoints_(cache_->shape().checkpoints, options_.prefix_cache) {
+  for (int slot = cache_->shape().slots - 1; slot >= 0; --slot) free_slots_.push_back(slot);
+}
 Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::make(Model& model, const Tokenizer& tokenizer, EngineOptions options) {
@@ -71,7 +82,8 @@ Result<std::unique_ptr<Engine>> Engine::make(Model& model, const Tokenizer& toke
   options.prefill_chunk = std::clamp(options.prefill_chunk, 1, model.rows_max());
   options.max_batch = std::clamp(options.max_batch, 1, model.rows_max());
   const int pages = options.pages > 0 ? options.pages : options.max_batch * pages_for(model.graph().context);
-  LLORCH_TRY(auto cache, model.device().make_cache(model.cache_shape(pages, options.kv)));
+  LLORCH_TRY(auto cache, model.device().make_cache(model.cache_shape(pages, options.kv, options.max_batch,
+                                                                     kCheckpointsEach * options.max_batch)));
   return std::unique_ptr<Engine>(new Engine(model, tokenizer, std::move(options), std::move(cache), pages));
 }
 
@@ -111,7 +123,7 @@ void Engine::pause(int id, bool paused) {
 }
 
 Engine::Sequence* Engine::find(int id) {
-  for (auto* list : {&running_, &waiting_})
+  for (auto* list : {&running_, &resting_, &waiting_})
     for (const auto& s : *list)
       if (s->id == id) return s.get();
   return nullptr;
@@ -137,11 +149,20 @@ void Engine::drain_commands() {
 
 void Engine::finish(Sequence& s, EngineEvent last) {
   if (s.done) return;
-  for (const std::int32_t page : s.pages) pages_.drop(page);
-  s.pages.clear();
+  leave_cache(s);
   s.done = true;
   s.last = std::move(last);
   deliver_end(s);
+}
+
+void Engine::leave_cache(Sequence& s) {
+  for (const std::int32_t page : s.pages) pages_.drop(page);
+  s.pages.clear();
+  for (const StepPlan::Save& save : s.saves) checkpoints_.drop(save.checkpoint);
+  s.saves.clear();
+  for (std::int32_t* checkpoint : {&s.restore, &s.checkpoint})
+    if (*checkpoint >= 0) checkpoints_.drop(std::exchange(*checkpoint, -1));
+  if (s.slot >= 0) free_slots_.push_back(std::exchange(s.slot, -1));
 }
 
 void Engine::deliver_end(Sequence& s) {
@@ -153,7 +174,7 @@ void Engine::deliver_end(Sequence& s) {
 }
 
 void Engine::remove_finished() {
-  for (auto* list : {&waiting_, &running_}) {
+  for (auto* list : {&waiting_, &resting_, &running_}) {
     for (const auto& s : *list)
       if (s->last) deliver_end(*s);
     std::erase_if(*list, [](const auto& s) { return s->done && !s->last; });
@@ -162,7 +183,8 @@ void Engine::remove_finished() {
 
 bool Engine::undelivered() const {
   const auto waits = [](const auto& s) { return s->last.has_value(); };
-  return std::ranges::any_of(waiting_, waits) || std::ranges::any_of(running_, waits);
+  return std::ranges::any_of(waiting_, waits) || std::ranges::any_of(resting_, waits) ||
+         std::ranges::any_of(running_, waits);
 }
 
 template<class Work>
@@ -180,18 +202,20 @@ void Engine::guarded(Sequence& s, const Work& work) {
 /// Nothing that was computed since the file changed may be used.
 void Engine::break_down(Error error) {
   broken_ = std::move(error);
-  for (auto* list : {&running_, &waiting_})
+  for (auto* list : {&running_, &resting_, &waiting_})
     for (const auto& s : *list) finish(*s, *broken_);
 }
 
-/// Shares the cached beginning of the prompt and takes the rest; all or nothing.
+/// Shares the cached beginning of what is known and takes pages for the rest; all or nothing. There must be room to
+/// grow, too.
 bool Engine::try_start(Sequence& s) {
-  const int need = pages_for(s.prompt_size() + s.request.max_tokens);
-  s.pages.reserve(static_cast<std::size_t>(need));  // so that no page is taken and then lost
+  const int known = static_cast<int>(s.tokens.size()), need = pages_for(known);
+  const int most = pages_for(s.prompt_size() + s.request.max_tokens);
+  s.pages.reserve(static_cast<std::size_t>(most));  // so that no page is taken and then lost
   s.hash = root_hash(options_.model_id, s.request.cache_salt);
   // At least one token must be computed, to have logits; so the last page is shared only when the prompt goes beyond
   // it.
-  const int shareable = s.request.embedding ? 0 : (s.prompt_size() - 1) / kPage;  // an embedding needs every state
+  const int shareable = s.request.embedding ? 0 : (known - 1) / kPage;  // an embedding needs every state
   std::vector<PageHash> hits;
   int idle = 0;
   for (PageHash hash = s.hash; static_cast<int>(hits.size()) < shareable;) {
@@ -200,23 +224,70 @@ bool Engine::try_start(Sequence& s) {
     idle += pages_.idle(hash);
     hits.push_back(hash);
   }
-  if (need - static_cast<int>(hits.size()) + idle > pages_.available()) return false;
+  if (recurrent()) {  // a state is there for some borders alone
+    while (!hits.empty() && !checkpoints_.has(hits.back())) idle -= pages_.idle(hits.back()), hits.pop_back();
+  }
+  if (std::min(need + 1, most) - static_cast<int>(hits.size()) + idle > pages_.available()) return false;
+  s.saves.reserve(static_cast<std::size_t>(options_.prefill_chunk / kPage + 2));
+  s.slot = free_slots_.back();  // as many as can run
+  free_slots_.pop_back();
+  if (recurrent() && !hits.empty()) s.restore = *checkpoints_.share(hits.back());
   for (const PageHash& hash : hits) {
     s.pages.push_back(*pages_.share(hash));
     s.hash = hash;
   }
   s.hashed_pages = static_cast<int>(hits.size());
-  s.computed = s.cached = s.hashed_pages * kPage;
+  s.computed = s.hashed_pages * kPage;
   while (static_cast<int>(s.pages.size()) < need) s.pages.push_back(*pages_.take());
   return true;
 }
 
+void Engine::rest(Sequence& s) {
+  leave_cache(s);
+  s.computed = s.hashed_pages = 0;
+  s.pooled.clear();
+  s.rests = true;
+  ++rests_;
+}
+
+void Engine::grow(Sequence& s) {
+  while (!s.rests && static_cast<int>(s.pages.size()) < pages_for(static_cast<int>(s.tokens.size()))) {
+    if (const auto page = pages_.take()) {
+      s.pages.push_back(*page);
+      continue;
+    }
+    Sequence* youngest = &s;
+    for (const auto& other : running_)
+      if (!other->done && !other->rests && other->id > youngest->id) youngest = other.get();
+    rest(*youngest);
+  }
+}
+
+/// The oldest first. False: one still rests.
+bool Engine::start_rested() {
+  std::ranges::sort(resting_, {}, [](const auto& s) { return s->id; });
+  while (!resting_.empty() && static_cast<int>(running_.size()) < options_.max_batch) {
+    Sequence& s = *resting_.front();
+    bool started = false;
+    guarded(s, [&] {
+      running_.reserve(running_.size() + 1);
+      started = try_start(s);
+    });
+    if (!started && !s.done) return false;
+    s.rests = false;
+    running_.push_back(std::move(resting_.front()));  // if it is done, it ends there
+    resting_.erase(resting_.begin());
+  }
+  return resting_.empty();
+}
+
 void Engine::admit() {
+  if (!start_rested()) return;
   for (std::size_t i = 0; i < waiting_.size() && static_cast<int>(running_.size()) < options_.max_batch;) {
     Sequence& s = *waiting_[i];
     const int need = pages_for(s.prompt_size() + s.request.max_tokens);
     if (need > pages_.total()) {
-      const auto bytes = cache_->bytes() / static_cast<std::size_t>(pages_.total()) * static_cast<std::size_t>(need);
+      const std::int64_t bytes = need * page_bytes(model_.graph(), options_.kv);
       finish(s, Error{ErrorCode::kKvOom,
                       fmt::format("KV cache alloc of {} bytes ({} pages) failed: the cache has {} pages", bytes, need,
                                   pages_.total())});
@@ -227,6 +298,7 @@ void Engine::admit() {
       started = try_start(s);
       if (!started) return;
       s.started = Clock::now();
+      s.cached = s.computed;
       if (s.request.sink) s.request.sink(StartedEvent{s.prompt_size(), s.cached});
     });
     if (s.done) {
@@ -251,9 +323,14 @@ bool Engine::step() {
     remove_finished();
     return worked || undelivered();
   } catch (const std::exception&) {  // of no request alone: those that run end, so that no step is repeated for ever
-    for (const auto& s : running_.empty() ? waiting_ : running_) guarded(*s, [] { throw; });
+    for (auto* list : {&running_, &resting_}) {
+      for (const auto& s : *list) guarded(*s, [] { throw; });
+      if (!list->empty()) break;
+    }
+    if (running_.empty() && resting_.empty())
+      for (const auto& s : waiting_) guarded(*s, [] { throw; });
     remove_finished();
-    return !running_.empty() || !waiting_.empty();
+    return !running_.empty() || !resting_.empty() || !waiting_.empty();
   }
 }
 
@@ -262,7 +339,9 @@ void Engine::collect(std::span<const PlannedWork> work) {
   plan_.clear();
   for (const PlannedWork& w : work) {
     Sequence& s = *find(w.id);
-    plan_.add_sequence(s.pages);
+    want_checkpoints(s, s.computed + w.tokens);
+    StepPlan::Sequence& added = plan_.add_sequence(s.pages, s.slot);
+    added.restore = s.restore, added.saves = s.saves;
     for (int i = 0; i < w.tokens; ++i, ++s.computed)
       plan_.add_row(s.tokens[static_cast<std::size_t>(s.computed)], s.computed);
     const auto end = static_cast<std::int32_t>(plan_.rows.size());
@@ -278,11 +357,19 @@ void Engine::collect(std::span<const PlannedWork> work) {
 
 /// False when every sequence is paused.
 bool Engine::compute() {
+  resting_.reserve(resting_.size() + running_.size());
+  std::ranges::sort(running_, {}, [](const auto& s) { return s->id; });  // the oldest grows first
+  for (const auto& s : running_)
+    if (!s->paused && !s->done) grow(*s);
+  for (auto& s : running_)
+    if (s->rests) resting_.push_back(std::move(s));
+  std::erase_if(running_, [](const auto& s) { return !s; });
   std::vector<SequenceState> states;
   for (const auto& s : running_)
-    if (!s->paused && !s->done)
-      states.push_back({s->id, static_cast<int>(s->tokens.size()) - s->computed, s->computed < s->prompt_size(),
-                        model_.graph().whole_prompts});
+    if (!s->paused && !s->done) {
+      const int pending = static_cast<int>(s->tokens.size()) - s->computed;
+      states.push_back({s->id, pending, pending > 1 || s->computed < s->prompt_size(), model_.graph().whole_prompts});
+    }
   if (states.empty()) return false;
   const std::vector<PlannedWork> work = plan_step(states, model_.rows_max(), options_.prefill_chunk);
   collect(work);
@@ -321,11 +408,35 @@ void Engine::take_results(std::span<const PlannedWork> work, StepResult& result)
   }
 }
 
+void Engine::want_checkpoints(Sequence& s, int end) {
+  if (!recurrent() || !options_.prefix_cache || s.request.embedding) return;
+  const int of_prompt = s.prompt_size() / kPage * kPage;
+  for (int border = (s.computed / kPage + 1) * kPage; border <= end; border += kPage) {
+    if (border < of_prompt && border % kCheckpointEvery != 0) continue;
+    if (const auto checkpoint = checkpoints_.take()) s.saves.push_back({border, *checkpoint});
+  }
+}
+
+/// The state behind the pages that were hashed last. Those of a prompt stay in the cache; behind it one for each border
+/// is too much: the last one stays.
+void Engine::publish_checkpoint(Sequence& s, int position) {
+  const auto save = std::ranges::find(s.saves, position, &StepPlan::Save::position);
+  if (save == s.saves.end()) return;
+  const std::int32_t checkpoint = save->checkpoint;
+  s.saves.erase(save);
+  checkpoints_.publish(checkpoint, s.hash);
+  if (position <= s.prompt_size()) return checkpoints_.drop(checkpoint);
+  if (s.checkpoint >= 0) checkpoints_.discard(s.checkpoint);
+  s.checkpoint = checkpoint;
+}
+
 void Engine::publish_full_pages(Sequence& s) {
+  if (s.restore >= 0) checkpoints_.drop(std::exchange(s.restore, -1));
   while ((s.hashed_pages + 1) * kPage <= s.computed) {
     s.hash = chain_hash(s.hash, std::span(s.tokens).subspan(static_cast<std::size_t>(s.hashed_pages) * kPage, kPage));
     pages_.publish(s.pages[static_cast<std::size_t>(s.hashed_pages)], s.hash);
     ++s.hashed_pages;
+    publish_checkpoint(s, s.hashed_pages * kPage);
   }
 }
 

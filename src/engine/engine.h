@@ -1,11 +1,15 @@
 // Continuous batching over one model: requests come in, events go out.
 //
 // One thread owns the engine and calls step(); submit() and cancel() may be called from any thread and take effect
-// before the next step. A step drains commands, admits waiting requests (first come, first served, when all pages they
-// can need are there), plans, computes, samples, and hands each event to its request's sink before the next token is
-// computed (J-33). Errors reach a request's own sink: KV_OOM when it can never fit, INFERENCE_FAILED when values of its
-// tokens are not finite in some layer, INSUFFICIENT_MEMORY or INTERNAL when computing it threw, CANCELLED.
+// before the next step. A step drains commands, admits waiting requests (first come, first served, when the pages of
+// their prompts are there), plans, computes, samples, and hands each event to its request's sink before the next token
+// is computed (J-33). Errors reach a request's own sink: KV_OOM when it can never fit, INFERENCE_FAILED when values of
+// its tokens are not finite in some layer, INSUFFICIENT_MEMORY or INTERNAL when computing it threw, CANCELLED.
 // MODEL_CHANGED reaches all requests: the engine computes nothing any more.
+//
+// Requests grow page by page. Where none is left (cached pages without an owner go first), the youngest request that
+// runs gives up its pages and rests; it is computed again, to the same bits, from what the prefix cache still has, as
+// soon as there is room. The oldest one never rests, and while one rests nobody is admitted.
 #pragma once
 
 #include <chrono>
@@ -88,7 +92,9 @@ class Engine {
   /// Why the engine computes nothing any more: its model's file was changed.
   [[nodiscard]] const std::optional<Error>& broken() const { return broken_; }
   [[nodiscard]] int running() const { return static_cast<int>(running_.size()); }
-  [[nodiscard]] int waiting() const { return static_cast<int>(waiting_.size()); }
+  [[nodiscard]] int waiting() const { return static_cast<int>(waiting_.size() + resting_.size()); }
+  /// How often a request had to give up its pages.
+  [[nodiscard]] std::int64_t rests() const { return rests_; }
   /// Steps until nothing is left to do.
   void run_until_idle() {
     while (step()) {
@@ -96,7 +102,7 @@ class Engine {
   }
 
   [[nodiscard]] const KvPages& pages() const { return pages_; }
-  void evict_cache() { pages_.evict_all(); }
+  void evict_cache() { pages_.evict_all(), checkpoints_.evict_all(); }
   /// The logits of every sampled position, for tests of bit-exactness.
   std::function<void(int id, int position, std::span<const float> logits)> logits_probe;
 
@@ -106,6 +112,10 @@ class Engine {
   void drain_commands();
   void admit();
   bool try_start(Sequence& s);
+  /// The pages that the next step needs; where there are none, younger requests rest, or this one.
+  void grow(Sequence& s);
+  void rest(Sequence& s);
+  bool start_rested();
   [[nodiscard]] bool compute();
   void collect(std::span<const PlannedWork> work);
   void take_results(std::span<const PlannedWork> work, StepResult& result);
@@ -120,6 +130,11 @@ class Engine {
   /// Takes the states of some more tokens of a prompt; with the last of them the embedding is ready.
   void pool(Sequence& s, std::span<const float> states, int tokens);
   void publish_full_pages(Sequence& s);
+  /// Checkpoints that the next step leaves behind, of positions up to `end`.
+  void want_checkpoints(Sequence& s, int end);
+  void publish_checkpoint(Sequence& s, int position);
+  void leave_cache(Sequence& s);
+  [[nodiscard]] bool recurrent() const { return !cache_->shape().slot_layers.empty(); }
   void finish(Sequence& s, EngineEvent last);
   static void deliver_end(Sequence& s);
   Sequence* find(int id);
@@ -128,8 +143,10 @@ class Engine {
   const Tokenizer& tokenizer_;
   EngineOptions options_;
   std::unique_ptr<Cache> cache_;
-  KvPages pages_;
-  std::vector<std::unique_ptr<Sequence>> waiting_, running_;
+  KvPages pages_, checkpoints_;
+  std::vector<std::int32_t> free_slots_;
+  std::vector<std::unique_ptr<Sequence>> waiting_, running_, resting_;
+  std::int64_t rests_ = 0;
   StepPlan plan_;
   std::optional<Error> broken_;
 

@@ -54,10 +54,7 @@ Widths::Widths(const Graph& graph) {
   }
 }
 
-Result<std::int64_t> cache_bytes(const Graph& graph, std::int64_t positions, std::int64_t sequences,
-                                 KvPrecision precision) {
-  constexpr std::uint64_t kMost = std::uint64_t{1} << 60;
-  constexpr std::int64_t kPage = limits::kKvPagePositions;
+std::int64_t page_bytes(const Graph& graph, KvPrecision precision) {
   std::uint64_t of_position = 0;  // each layer is bounded by limits.h: no overflow
   for (const CacheLayer& layer : graph.cache_layers()) {
     const auto dim = static_cast<std::uint64_t>(layer.head_dim + 31) / 32 * 32;
@@ -66,16 +63,23 @@ Result<std::int64_t> cache_bytes(const Graph& graph, std::int64_t positions, std
                                                                 : dim + dim / 32 * 2;
     of_position += 2 * static_cast<std::uint64_t>(layer.kv_heads) * item;
   }
+  return static_cast<std::int64_t>(of_position) * limits::kKvPagePositions;
+}
+
+Result<std::int64_t> cache_bytes(const Graph& graph, std::int64_t positions, std::int64_t sequences,
+                                 KvPrecision precision) {
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 60;
+  constexpr std::int64_t kPage = limits::kKvPagePositions;
+  const auto of_page = static_cast<std::uint64_t>(page_bytes(graph, precision));
   std::uint64_t of_slots = 0;
   for (const SlotLayer& layer : graph.slot_layers())
     of_slots += 4 * static_cast<std::uint64_t>(layer.floats() + kCheckpointsEach * layer.checkpoint_floats());
-  const std::int64_t pages = (positions + kPage - 1) / kPage * kPage;
-  auto bytes = checked_mul(of_position, static_cast<std::uint64_t>(pages));
+  auto bytes = checked_mul(of_page, static_cast<std::uint64_t>((positions + kPage - 1) / kPage));
   if (bytes) bytes = checked_mul(*bytes + of_slots, static_cast<std::uint64_t>(sequences));
   if (!bytes || *bytes > kMost)
     return fail(ErrorCode::kModelIncompatible,
                 "{} sequences of {} positions with {} bytes each ask for more memory than there can be", sequences,
-                positions, of_position);
+                positions, of_page / static_cast<std::uint64_t>(kPage));
   return static_cast<std::int64_t>(*bytes);
 }
 

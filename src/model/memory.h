@@ -27,6 +27,9 @@ struct Widths {
   void take(const Moe& moe, std::int64_t dim);
 };
 
+/// Bytes of one page in all layers.
+[[nodiscard]] std::int64_t page_bytes(const Graph& graph, KvPrecision precision);
+
 /// Checkpoints of recurrent state that are kept for each sequence that can run.
 constexpr int kCheckpointsEach = 2;
 

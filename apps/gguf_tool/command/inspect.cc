@@ -68,18 +68,24 @@ Status show_memory(const std::string& path, int context, int sequences, bool as_
     boost::json::array layers;
     for (const CacheLayer& layer : graph.cache_layers())
       layers.push_back({{"kv_heads", layer.kv_heads}, {"head_dim", layer.head_dim}});
+    boost::json::array slots;
+    for (const SlotLayer& layer : graph.slot_layers())
+      slots.push_back({{"bytes", 4 * layer.floats()}, {"checkpoint_bytes", 4 * layer.checkpoint_floats()}});
     cli::print({{"context", graph.context},
                 {"sequences", sequences},
                 {"weight_bytes", weights},
                 {"cache_bytes", cache},
                 {"step_bytes", step},
-                {"cache_layers", std::move(layers)}});
+                {"cache_layers", std::move(layers)},
+                {"slot_layers", std::move(slots)}});
     return {};
   }
   const auto mib = [](std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
   show(stdout, "weights                    %10.1f MiB\n", mib(weights));
-  show(stdout, "keys and values (f16)      %10.1f MiB for %d sequences of %d positions, %zu layers\n", mib(cache),
-       sequences, graph.context, graph.cache_layers().size());
+  show(stdout,
+       "what sequences remember    %10.1f MiB for %d sequences of %d positions: pages (f16) of %zu layers, slots of "
+       "%zu\n",
+       mib(cache), sequences, graph.context, graph.cache_layers().size(), graph.slot_layers().size());
   show(stdout, "a step of 512 rows         %10.1f MiB\n", mib(step));
   return {};
 }
