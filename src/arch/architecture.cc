@@ -55,6 +55,9 @@ Result<Graph> read_graph(WeightSource& source, int context) {
   LLORCH_TRY(Graph graph, family->assemble(h, builder));
   LLORCH_TRY(graph.tensors, builder.finish());
   graph.dim = h.dim, graph.vocab = h.vocab, graph.context = h.run_context;
+  if (const auto windows = graph.cache_windows(); windows.size() > limits::kPageGroupsMax)
+    return bad_model("layers have {} different windows, at most {} are supported", windows.size(),
+                     limits::kPageGroupsMax);
   return graph;
 }
 

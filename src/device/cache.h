@@ -2,6 +2,7 @@
 // engine's (cache/).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <utility>
 #include <vector>
@@ -13,9 +14,15 @@ namespace llorch {
 struct CacheShape {
   std::vector<CacheLayer> layers;  // those that remember pages
   std::vector<SlotLayer> slot_layers;
-  int pages = 0;  // of each layer
+  std::vector<int> windows = {0};  // of page groups
+  std::vector<int> pages;          // of each layer of a group
   int slots = 1, checkpoints = 0;
   KvPrecision precision = KvPrecision::kF16;
+
+  [[nodiscard]] std::size_t group_of(int layer) const {
+    const auto at = std::ranges::find(windows, layers[static_cast<std::size_t>(layer)].window);
+    return static_cast<std::size_t>(at - windows.begin());
+  }
 };
 
 class Cache {

@@ -84,9 +84,12 @@ void HostDevice::begin(const StepPlan& plan, Cache& cache) {
   for (const StepPlan::Sequence& s : plan.sequences) {
     const std::size_t first = end;
     end += static_cast<std::size_t>(s.rows);
-    sequences_.push_back({pages_.size(), first, end, s.slot, s.border, s.restore, s.drafts, saves_.size(),
-                          saves_.size() + s.saves.size()});
-    pages_.insert(pages_.end(), s.pages.begin(), s.pages.end());
+    sequences_.push_back(
+        {{}, first, end, s.slot, s.border, s.restore, s.drafts, saves_.size(), saves_.size() + s.saves.size()});
+    for (std::size_t group = 0; group < cache.shape().windows.size(); ++group) {
+      sequences_.back().pages[group] = pages_.size();
+      pages_.insert(pages_.end(), s.pages[group].begin(), s.pages[group].end());
+    }
     saves_.insert(saves_.end(), s.saves.begin(), s.saves.end());
   }
   LLORCH_ASSERT(end == rows_.size(), "rows of no sequence");

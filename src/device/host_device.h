@@ -2,6 +2,7 @@
 // the file as they are needed, faults, and drawing tokens.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <mutex>
 #include <vector>
@@ -62,12 +63,12 @@ class HostDevice : public Device {
 
   /// The step's rows, and the pages of each row's sequence.
   [[nodiscard]] const std::vector<StepPlan::Row>& rows() const { return rows_; }
-  [[nodiscard]] const std::int32_t* pages(std::size_t row) const {
-    return pages_.data() + sequences_[static_cast<std::size_t>(rows_[row].sequence)].pages;
+  [[nodiscard]] const std::int32_t* pages(std::size_t row, std::size_t group) const {
+    return pages_.data() + sequences_[static_cast<std::size_t>(rows_[row].sequence)].pages[group];
   }
   /// Of the step: rows first..end-1 are of one sequence.
   struct Sequence {
-    std::size_t pages;  // its first in pages_
+    std::array<std::size_t, limits::kPageGroupsMax> pages;  // the first of each group in pages_
     std::size_t first, end;
     std::int32_t slot, border, restore, drafts;
     std::size_t saves, saves_end;  // in saves_

@@ -2,6 +2,7 @@
 // takes it at the step's begin, and its operations read it there; the host hears of the step again at its end.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -26,9 +27,10 @@ struct StepPlan {
   };
   /// Rows of one sequence lie together, positions ascending.
   struct Sequence {
-    std::span<const std::int32_t> pages;  // numbers of its pages in the cache, by position / 64
-    std::int32_t rows = 0;                // of it in this step
-    std::int32_t slot = 0;                // of what it remembers besides pages
+    /// Numbers of its pages in the cache, by position / 64, for each group of layers; below 0: nobody sees it any more.
+    std::array<std::span<const std::int32_t>, limits::kPageGroupsMax> pages;
+    std::int32_t rows = 0;  // of it in this step
+    std::int32_t slot = 0;  // of what it remembers besides pages
     /// Where the slot's states stand: the begin of the first row's block (64 positions), or of the block before, where
     /// that was completed by drafts that were accepted. Of a sequence that begins, or is restored: not read.
     std::int32_t border = 0;
@@ -48,9 +50,10 @@ struct StepPlan {
     rows.clear(), sequences.clear(), embeddings.clear(), logit_rows.clear(), state_rows.clear(), sampling.clear();
     logits_wanted = false;
   }
+  /// `pages`: of all groups, until it is said otherwise.
   Sequence& add_sequence(std::span<const std::int32_t> pages, std::int32_t slot = 0) {
     Sequence& added = sequences.emplace_back();
-    added.pages = pages, added.slot = slot;
+    added.pages.fill(pages), added.slot = slot;
     return added;
   }
   /// A row of the sequence that was added last.

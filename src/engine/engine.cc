@@ -48,6 +48,9 @@ struct Engine::Sequence {
   TextEmitter emitter;
   TokenIds tokens;                  // prompt and output
   std::vector<std::int32_t> pages;  // for all of `tokens`, before they are computed
+  /// Of each window: page numbers, below 0 for what nobody sees any more; how many of those are in front.
+  std::vector<std::vector<std::int32_t>> windowed;
+  std::vector<int> slid;
   std::int32_t slot = -1;
   std::int32_t restore = -1;          // a checkpoint that it goes on from
   std::vector<StepPlan::Save> saves;  // of the step under way
@@ -73,6 +76,8 @@ Engine::Engine(Model& model, const Tokenizer& tokenizer, EngineOptions options, 
       cache_(std::move(cache)),
       pages_(pages, options_.prefix_cache),
       checkpoints_(cache_->shape().checkpoints, options_.prefix_cache) {
+  for (std::size_t g = 1; g < cache_->shape().windows.size(); ++g)
+    windows_.push_back({cache_->shape().windows[g], KvPages(cache_->shape().pages[g], options_.prefix_cache)});
   for (int slot = cache_->shape().slots - 1; slot >= 0; --slot) free_slots_.push_back(slot);
 }
 Engine::~Engine() = default;
@@ -82,8 +87,10 @@ Result<std::unique_ptr<Engine>> Engine::make(Model& model, const Tokenizer& toke
   options.prefill_chunk = std::clamp(options.prefill_chunk, 1, model.rows_max());
   options.max_batch = std::clamp(options.max_batch, 1, model.rows_max());
   const int pages = options.pages > 0 ? options.pages : options.max_batch * pages_for(model.graph().context);
-  LLORCH_TRY(auto cache, model.device().make_cache(model.cache_shape(pages, options.kv, options.max_batch,
-                                                                     kCheckpointsEach * options.max_batch)));
+  CacheShape shape = model.cache_shape(pages, options.kv, options.max_batch, kCheckpointsEach * options.max_batch);
+  for (std::size_t g = 1; g < shape.windows.size(); ++g)
+    shape.pages[g] = static_cast<int>(window_pages(shape.windows[g], pages, options.max_batch, model.rows_max()));
+  LLORCH_TRY(auto cache, model.device().make_cache(shape));
   return std::unique_ptr<Engine>(new Engine(model, tokenizer, std::move(options), std::move(cache), pages));
 }
 
@@ -155,7 +162,17 @@ void Engine::finish(Sequence& s, EngineEvent last) {
   deliver_end(s);
 }
 
+void Engine::evict_cache() {
+  pages_.evict_all(), checkpoints_.evict_all();
+  for (WindowGroup& group : windows_) group.pages.evict_all();
+}
+
 void Engine::leave_cache(Sequence& s) {
+  for (std::size_t g = 0; g < s.windowed.size(); ++g) {
+    for (const std::int32_t page : s.windowed[g])
+      if (page >= 0) windows_[g].pages.drop(page);
+    s.windowed[g].clear(), s.slid[g] = 0;
+  }
   for (const std::int32_t page : s.pages) pages_.drop(page);
   s.pages.clear();
   for (const StepPlan::Save& save : s.saves) checkpoints_.drop(save.checkpoint);
@@ -224,9 +241,7 @@ bool Engine::try_start(Sequence& s) {
     idle += pages_.idle(hash);
     hits.push_back(hash);
   }
-  if (recurrent()) {  // a state is there for some borders alone
-    while (!hits.empty() && !checkpoints_.has(hits.back())) idle -= pages_.idle(hits.back()), hits.pop_back();
-  }
+  while (!hits.empty() && !can_go_on(hits)) idle -= pages_.idle(hits.back()), hits.pop_back();
   if (std::min(need + 1, most) - static_cast<int>(hits.size()) + idle > pages_.available()) return false;
   s.saves.reserve(static_cast<std::size_t>(options_.prefill_chunk / kPage + 2));
   s.slot = free_slots_.back();  // as many as can run
@@ -237,9 +252,58 @@ bool Engine::try_start(Sequence& s) {
     s.hash = hash;
   }
   s.hashed_pages = static_cast<int>(hits.size());
+  s.windowed.resize(windows_.size()), s.slid.resize(windows_.size());
+  for (std::size_t g = 0; g < windows_.size(); ++g) {
+    std::vector<std::int32_t>& mine = s.windowed[g];
+    mine.reserve(static_cast<std::size_t>(most));
+    s.slid[g] = first_seen(windows_[g], s.hashed_pages * kPage);
+    for (int p = 0; p < s.hashed_pages; ++p)
+      mine.push_back(p < s.slid[g] ? -1 : *windows_[g].pages.share(hits[static_cast<std::size_t>(p)]));
+  }
   s.computed = s.hashed_pages * kPage;
   while (static_cast<int>(s.pages.size()) < need) s.pages.push_back(*pages_.take());
   return true;
+}
+
+int Engine::first_seen(const WindowGroup& group, int border) { return std::max(0, border + 1 - group.window) / kPage; }
+
+/// Whether all that is remembered behind these pages is there: a state for some borders alone, of windowed layers what
+/// is seen from there.
+bool Engine::can_go_on(std::span<const PageHash> hashes) const {
+  if (recurrent() && !checkpoints_.has(hashes.back())) return false;
+  return std::ranges::all_of(windows_, [&](const WindowGroup& group) {
+    const auto first = static_cast<std::size_t>(first_seen(group, static_cast<int>(hashes.size()) * kPage));
+    return std::ranges::all_of(hashes.subspan(std::min(first, hashes.size())),
+                               [&](const PageHash& hash) { return group.pages.has(hash); });
+  });
+}
+
+bool Engine::see(Sequence& s, int end) {
+  for (std::size_t g = 0; g < windows_.size(); ++g)
+    while (static_cast<int>(s.windowed[g].size()) < pages_for(end)) {
+      const auto page = windows_[g].pages.take();
+      if (!page) return false;
+      s.windowed[g].push_back(*page);
+    }
+  return true;
+}
+
+/// What was seen from the prompt's last border, or from one of those inside it that get a checkpoint, stays in the
+/// cache: others may go on from there.
+void Engine::slide(Sequence& s) {
+  const int of_prompt = s.prompt_size() / kPage * kPage;
+  for (std::size_t g = 0; g < windows_.size(); ++g) {
+    const WindowGroup& group = windows_[g];
+    for (const int first = first_seen(group, s.computed / kPage * kPage); s.slid[g] < first; ++s.slid[g]) {
+      const int page = s.slid[g], next = (page / (kCheckpointEvery / kPage) + 1) * kCheckpointEvery;
+      const auto serves = [&](int border) {
+        return border <= of_prompt && page * kPage < border && page >= first_seen(group, border);
+      };
+      std::int32_t& number = s.windowed[g][static_cast<std::size_t>(page)];
+      serves(of_prompt) || serves(next) ? windows_[g].pages.drop(number) : windows_[g].pages.discard(number);
+      number = -1;
+    }
+  }
 }
 
 void Engine::rest(Sequence& s) {
@@ -342,6 +406,7 @@ void Engine::collect(std::span<const PlannedWork> work) {
     want_checkpoints(s, s.computed + w.tokens);
     StepPlan::Sequence& added = plan_.add_sequence(s.pages, s.slot);
     added.restore = s.restore, added.saves = s.saves;
+    for (std::size_t g = 0; g < windows_.size(); ++g) added.pages[g + 1] = s.windowed[g];
     for (int i = 0; i < w.tokens; ++i, ++s.computed)
       plan_.add_row(s.tokens[static_cast<std::size_t>(s.computed)], s.computed);
     const auto end = static_cast<std::int32_t>(plan_.rows.size());
@@ -371,7 +436,14 @@ bool Engine::compute() {
       states.push_back({s->id, pending, pending > 1 || s->computed < s->prompt_size(), model_.graph().whole_prompts});
     }
   if (states.empty()) return false;
-  const std::vector<PlannedWork> work = plan_step(states, model_.rows_max(), options_.prefill_chunk);
+  std::vector<PlannedWork> work = plan_step(states, model_.rows_max(), options_.prefill_chunk);
+  std::erase_if(work, [&](const PlannedWork& w) {
+    Sequence& s = *find(w.id);
+    const bool sees = see(s, s.computed + w.tokens);
+    if (!sees) rest(s);
+    return !sees;
+  });
+  if (work.empty()) return true;
   collect(work);
   Result<StepResult> result = model_.forward(plan_, *cache_);
   if (result)
@@ -435,9 +507,12 @@ void Engine::publish_full_pages(Sequence& s) {
   while ((s.hashed_pages + 1) * kPage <= s.computed) {
     s.hash = chain_hash(s.hash, std::span(s.tokens).subspan(static_cast<std::size_t>(s.hashed_pages) * kPage, kPage));
     pages_.publish(s.pages[static_cast<std::size_t>(s.hashed_pages)], s.hash);
+    for (std::size_t g = 0; g < windows_.size(); ++g)
+      windows_[g].pages.publish(s.windowed[g][static_cast<std::size_t>(s.hashed_pages)], s.hash);
     ++s.hashed_pages;
     publish_checkpoint(s, s.hashed_pages * kPage);
   }
+  slide(s);
 }
 
 void Engine::pool(Sequence& s, std::span<const float> states, int tokens) {

@@ -102,12 +102,24 @@ class Engine {
   }
 
   [[nodiscard]] const KvPages& pages() const { return pages_; }
-  void evict_cache() { pages_.evict_all(), checkpoints_.evict_all(); }
+  void evict_cache();
   /// The logits of every sampled position, for tests of bit-exactness.
   std::function<void(int id, int position, std::span<const float> logits)> logits_probe;
 
  private:
   struct Sequence;
+  /// Pages of the layers with one window.
+  struct WindowGroup {
+    int window;
+    KvPages pages;
+  };
+  /// The first page that a position at or behind `border` sees.
+  [[nodiscard]] static int first_seen(const WindowGroup& group, int border);
+  [[nodiscard]] bool can_go_on(std::span<const PageHash> hashes) const;
+  /// Pages of windowed layers for positions up to `end`; false: there are none.
+  [[nodiscard]] bool see(Sequence& s, int end);
+  /// Gives up what nobody sees any more.
+  void slide(Sequence& s);
   Engine(Model& model, const Tokenizer& tokenizer, EngineOptions options, std::unique_ptr<Cache> cache, int pages);
   void drain_commands();
   void admit();
@@ -144,6 +156,7 @@ class Engine {
   EngineOptions options_;
   std::unique_ptr<Cache> cache_;
   KvPages pages_, checkpoints_;
+  std::vector<WindowGroup> windows_;
   std::vector<std::int32_t> free_slots_;
   std::vector<std::unique_ptr<Sequence>> waiting_, running_, resting_;
   std::int64_t rests_ = 0;

@@ -107,6 +107,20 @@ TEST(KvPages, shares_caches_evicts_and_returns_everything) {
   EXPECT_FALSE(pages.take());
 }
 
+TEST(KvPages, what_is_discarded_is_free_at_once_unless_others_have_it) {
+  KvPages pages(2);
+  const PageHash hash = chain_hash(root_hash("model", ""), std::vector<std::int32_t>{1});
+  const auto page = pages.take();
+  pages.publish(*page, hash);
+  ASSERT_EQ(pages.share(hash), *page);
+  pages.discard(*page);
+  EXPECT_TRUE(pages.has(hash));
+  pages.discard(*page);
+  EXPECT_FALSE(pages.has(hash));
+  EXPECT_EQ(pages.available(), 2);
+  EXPECT_EQ(pages.cached(), 0);
+}
+
 TEST(KvPages, hashes_differ_by_model_salt_and_tokens) {
   const std::vector<std::int32_t> t{1, 2, 3};
   EXPECT_NE(root_hash("a", "b"), root_hash("a", "c"));

@@ -44,8 +44,16 @@ class Model {
   [[nodiscard]] const Graph& graph() const { return graph_; }
   [[nodiscard]] int rows_max() const { return rows_max_; }
   [[nodiscard]] Device& device() const { return device_; }
+  /// As many pages in each group.
   [[nodiscard]] CacheShape cache_shape(int pages, KvPrecision precision, int slots = 1, int checkpoints = 0) const {
-    return {graph_.cache_layers(), graph_.slot_layers(), pages, slots, checkpoints, precision};
+    const std::vector<int> windows = graph_.cache_windows();
+    return {graph_.cache_layers(),
+            graph_.slot_layers(),
+            windows,
+            std::vector<int>(windows.size(), pages),
+            slots,
+            checkpoints,
+            precision};
   }
 
   /// Computes one step of up to rows_max rows. Errors: kModelChanged: a file was changed under the model, and nothing

@@ -1,5 +1,8 @@
 #include "model/graph.h"
 
+#include <algorithm>
+#include <set>
+
 namespace llorch {
 
 namespace {
@@ -19,7 +22,27 @@ std::vector<Layer> layers_of(const std::vector<Block>& blocks) {
 
 }  // namespace
 
-std::vector<CacheLayer> Graph::cache_layers() const { return layers_of<CacheLayer>(blocks); }
+/// A layer whose keys others use keeps what the widest of them sees; a window of all positions is none.
+std::vector<CacheLayer> Graph::cache_layers() const {
+  std::vector<CacheLayer> layers = layers_of<CacheLayer>(blocks);
+  const std::vector<int> indices = cache_indices();
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const auto* a = std::get_if<SoftmaxAttention>(&blocks[i].mixer);
+    if (!a) continue;
+    int& window = layers[static_cast<std::size_t>(indices[i])].window;
+    window = window == 0 || a->window == 0 ? 0 : std::max(window, a->window);
+  }
+  for (CacheLayer& layer : layers)
+    if (layer.window >= context) layer.window = 0;
+  return layers;
+}
+
+std::vector<int> Graph::cache_windows() const {
+  std::set<int> windows{0};
+  for (const CacheLayer& layer : cache_layers()) windows.insert(layer.window);
+  return {windows.begin(), windows.end()};
+}
+
 std::vector<SlotLayer> Graph::slot_layers() const { return layers_of<SlotLayer>(blocks); }
 
 std::vector<int> Graph::cache_indices() const {

@@ -58,6 +58,8 @@ struct Graph {
 
   /// What the mixers remember of a sequence, and which entry of its kind each block uses.
   [[nodiscard]] std::vector<CacheLayer> cache_layers() const;
+  /// The windows of page groups: 0 first, which is there always, then others, ascending.
+  [[nodiscard]] std::vector<int> cache_windows() const;
   [[nodiscard]] std::vector<SlotLayer> slot_layers() const;
   [[nodiscard]] std::vector<int> cache_indices() const;
 };

@@ -54,9 +54,10 @@ Widths::Widths(const Graph& graph) {
   }
 }
 
-std::int64_t page_bytes(const Graph& graph, KvPrecision precision) {
+std::int64_t page_bytes(const Graph& graph, KvPrecision precision, int window) {
   std::uint64_t of_position = 0;  // each layer is bounded by limits.h: no overflow
   for (const CacheLayer& layer : graph.cache_layers()) {
+    if (layer.window != window) continue;
     const auto dim = static_cast<std::uint64_t>(layer.head_dim + 31) / 32 * 32;
     const std::uint64_t item = precision == KvPrecision::kF32   ? dim * 4
                                : precision == KvPrecision::kF16 ? dim * 2
@@ -66,21 +67,32 @@ std::int64_t page_bytes(const Graph& graph, KvPrecision precision) {
   return static_cast<std::int64_t>(of_position) * limits::kKvPagePositions;
 }
 
-Result<std::int64_t> cache_bytes(const Graph& graph, std::int64_t positions, std::int64_t sequences,
+std::int64_t window_pages(int window, std::int64_t pages, std::int64_t sequences, std::int64_t rows) {
+  constexpr std::int64_t kPage = limits::kKvPagePositions;
+  const std::int64_t seen = (window + kPage - 1) / kPage + 1;  // from any position
+  const std::int64_t most = 1 + pages / (2 * seen + 1);        // sequences beyond that do not change the result
+  return std::min(pages, std::min(sequences, most) * (2 * seen + 1) + rows / kPage);
+}
+
+Result<std::int64_t> cache_bytes(const Graph& graph, std::int64_t pages, std::int64_t sequences, std::int64_t rows,
                                  KvPrecision precision) {
   constexpr std::uint64_t kMost = std::uint64_t{1} << 60;
-  constexpr std::int64_t kPage = limits::kKvPagePositions;
-  const auto of_page = static_cast<std::uint64_t>(page_bytes(graph, precision));
-  std::uint64_t of_slots = 0;
+  std::uint64_t bytes = 0;
+  bool fits = pages >= 0 && sequences >= 0;
+  const auto add = [&](std::int64_t count, std::int64_t each) {
+    const auto some = checked_mul(static_cast<std::uint64_t>(count), static_cast<std::uint64_t>(each));
+    const auto sum = some ? checked_add(bytes, *some) : std::nullopt;
+    fits = fits && sum && *sum <= kMost;
+    bytes = sum.value_or(0);
+  };
+  for (const int window : graph.cache_windows())
+    add(window == 0 ? pages : window_pages(window, pages, sequences, rows), page_bytes(graph, precision, window));
   for (const SlotLayer& layer : graph.slot_layers())
-    of_slots += 4 * static_cast<std::uint64_t>(layer.floats() + kCheckpointsEach * layer.checkpoint_floats());
-  auto bytes = checked_mul(of_page, static_cast<std::uint64_t>((positions + kPage - 1) / kPage));
-  if (bytes) bytes = checked_mul(*bytes + of_slots, static_cast<std::uint64_t>(sequences));
-  if (!bytes || *bytes > kMost)
-    return fail(ErrorCode::kModelIncompatible,
-                "{} sequences of {} positions with {} bytes each ask for more memory than there can be", sequences,
-                positions, of_page / static_cast<std::uint64_t>(kPage));
-  return static_cast<std::int64_t>(*bytes);
+    add(sequences, 4 * (layer.floats() + kCheckpointsEach * layer.checkpoint_floats()));
+  if (!fits)
+    return fail(ErrorCode::kModelIncompatible, "{} sequences with {} pages ask for more memory than there can be",
+                sequences, pages);
+  return static_cast<std::int64_t>(bytes);
 }
 
 std::int64_t weight_bytes(const Graph& graph, const std::function<std::int64_t(const std::string&)>& bytes_of) {

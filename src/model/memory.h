@@ -27,16 +27,20 @@ struct Widths {
   void take(const Moe& moe, std::int64_t dim);
 };
 
-/// Bytes of one page in all layers.
-[[nodiscard]] std::int64_t page_bytes(const Graph& graph, KvPrecision precision);
-
 /// Checkpoints of recurrent state that are kept for each sequence that can run.
 constexpr int kCheckpointsEach = 2;
 
-/// Bytes that sequences of so many positions remember, checkpoints included. Errors: kModelIncompatible where no
-/// machine has so many (2^60).
-[[nodiscard]] Result<std::int64_t> cache_bytes(const Graph& graph, std::int64_t positions, std::int64_t sequences,
-                                               KvPrecision precision);
+/// Bytes of one page in the layers with this window.
+[[nodiscard]] std::int64_t page_bytes(const Graph& graph, KvPrecision precision, int window = 0);
+
+/// Pages of the layers with a window where those without have `pages`: what so many sequences can see and a step of
+/// `rows` rows adds, and once more what they see for the prefix cache.
+[[nodiscard]] std::int64_t window_pages(int window, std::int64_t pages, std::int64_t sequences, std::int64_t rows);
+
+/// Bytes of a cache with so many pages in the layers without a window, for so many sequences; checkpoints included.
+/// Errors: kModelIncompatible where no machine has so many (2^60).
+[[nodiscard]] Result<std::int64_t> cache_bytes(const Graph& graph, std::int64_t pages, std::int64_t sequences,
+                                               std::int64_t rows, KvPrecision precision);
 
 /// Bytes of the weights that products read; of a table only rows that come up are read. `bytes_of`: of a whole tensor
 /// of the file.

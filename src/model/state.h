@@ -11,9 +11,11 @@ namespace llorch {
 
 enum class KvPrecision { kF32, kF16, kQ8_0 };
 
-/// Keys and values, in pages of limits::kKvPagePositions positions.
+/// Keys and values, in pages of limits::kKvPagePositions positions. Layers with one window share their page numbers;
+/// with a window, only pages are kept that somebody can still see.
 struct CacheLayer {
   int kv_heads = 0, head_dim = 0;
+  int window = 0;  // 0: all positions
   bool operator==(const CacheLayer&) const = default;
 };
 

@@ -60,14 +60,15 @@ Status show_memory(const std::string& path, int context, int sequences, bool as_
   LLORCH_TRY(const auto own, source->metadata().unsigned_integer(family + ".context_length"));
   if (own < static_cast<std::uint64_t>(context)) context = static_cast<int>(own);
   LLORCH_TRY(const Graph graph, arch::read_graph(*source, context));
-  LLORCH_TRY(const std::int64_t cache, cache_bytes(graph, graph.context, sequences, KvPrecision::kF16));
+  const std::int64_t pages = (graph.context + limits::kKvPagePositions - 1) / limits::kKvPagePositions;
+  LLORCH_TRY(const std::int64_t cache, cache_bytes(graph, pages * sequences, sequences, 512, KvPrecision::kF16));
   const std::int64_t weights = weight_bytes(
       graph, [&](const std::string& tensor) { return static_cast<std::int64_t>(source->find(tensor)->data.size()); });
   const std::int64_t step = step_bytes(graph, 512, sequences);
   if (as_json) {
     boost::json::array layers;
     for (const CacheLayer& layer : graph.cache_layers())
-      layers.push_back({{"kv_heads", layer.kv_heads}, {"head_dim", layer.head_dim}});
+      layers.push_back({{"kv_heads", layer.kv_heads}, {"head_dim", layer.head_dim}, {"window", layer.window}});
     boost::json::array slots;
     for (const SlotLayer& layer : graph.slot_layers())
       slots.push_back({{"bytes", 4 * layer.floats()}, {"checkpoint_bytes", 4 * layer.checkpoint_floats()}});

@@ -15,6 +15,7 @@ class CpuCache final : public HostCache {
   struct Layer {
     kernel::KvLayout layout;
     std::int64_t first;  // byte
+    int pages;
   };
   CpuCache(CacheShape shape, SlotMemory<float> inputs, SlotMemory<float> states, std::vector<Layer> layers,
            AlignedBuffer memory)
@@ -27,7 +28,7 @@ class CpuCache final : public HostCache {
   }
   [[nodiscard]] std::uint8_t* page(int layer, int head, std::int32_t page) const {
     const Layer& of = layers_[static_cast<std::size_t>(layer)];
-    const std::int64_t index = static_cast<std::int64_t>(head) * shape().pages + page;
+    const std::int64_t index = static_cast<std::int64_t>(head) * of.pages + page;
     return reinterpret_cast<std::uint8_t*>(memory_.data()) + of.first + index * of.layout.page_bytes;
   }
   [[nodiscard]] std::size_t bytes() const override { return memory_.size() + inputs().bytes() + states_.bytes(); }

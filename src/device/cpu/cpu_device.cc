@@ -103,10 +103,12 @@ Result<std::unique_ptr<Weight>> CpuDevice::matrix(const TensorView& t, std::int6
 Result<std::unique_ptr<Cache>> CpuDevice::make_cache(const CacheShape& shape) {
   std::vector<CpuCache::Layer> layers;
   std::int64_t bytes = 0;
-  for (const CacheLayer& layer : shape.layers) {
+  for (int i = 0; i < static_cast<int>(shape.layers.size()); ++i) {
+    const CacheLayer& layer = shape.layers[static_cast<std::size_t>(i)];
+    const int pages = shape.pages[shape.group_of(i)];
     const kernel::KvLayout layout = kernel::kv_layout(kv_type(shape.precision), layer.head_dim);
-    layers.push_back({layout, bytes});
-    bytes += std::int64_t{layer.kv_heads} * shape.pages * layout.page_bytes;
+    layers.push_back({layout, bytes, pages});
+    bytes += std::int64_t{layer.kv_heads} * pages * layout.page_bytes;
   }
   LLORCH_TRY(AlignedBuffer memory, AlignedBuffer::make(static_cast<std::size_t>(bytes)));
   LLORCH_TRY(auto inputs, HostCache::make_inputs(shape));
@@ -209,11 +211,12 @@ void CpuDevice::multiply(FloatSpan x, FloatSpan out) {
 void CpuDevice::write_cache(int layer, FloatSpan key, FloatSpan value) {
   const auto& kv = static_cast<const CpuCache&>(cache());
   const CacheLayer& of = kv.shape().layers[static_cast<std::size_t>(layer)];
+  const std::size_t group = kv.shape().group_of(layer);
   // Two positions of one page may share a cache line of transposed keys, but never a byte: splitting by head keeps
   // lines apart too.
   pool().run(of.kv_heads, [&](std::int64_t h) {
     for (std::size_t r = 0; r < rows().size(); ++r) {
-      const std::int32_t position = rows()[r].position, page = pages(r)[position / limits::kKvPagePositions];
+      const std::int32_t position = rows()[r].position, page = pages(r, group)[position / limits::kKvPagePositions];
       const std::int64_t from = static_cast<std::int64_t>(r) * key.width() + h * of.head_dim;
       k_.kv_write(kv.layout(layer), kv.page(layer, static_cast<int>(h), page), position % limits::kKvPagePositions,
                   at(key) + from, at(value) + from);
@@ -227,6 +230,7 @@ void CpuDevice::attend(const AttentionCall& call) {
   const CacheLayer& of = kv.shape().layers[static_cast<std::size_t>(call.layer)];
   const kernel::KvLayout& layout = kv.layout(call.layer);
   const int group = call.heads / of.kv_heads, dim = of.head_dim;
+  const std::size_t page_group = kv.shape().group_of(call.layer);
   const int together = kernel::attend_queries(layout);
   const std::size_t rows_max = static_cast<std::size_t>(std::max(1, together / group));
   runs_.assign(1, 0);
@@ -245,7 +249,10 @@ void CpuDevice::attend(const AttentionCall& call) {
     const auto count = static_cast<std::size_t>(sees(last - 1) / limits::kKvPagePositions + 1);
     thread_local std::vector<const std::uint8_t*> addresses;
     addresses.resize(count);
-    for (std::size_t p = 0; p < count; ++p) addresses[p] = kv.page(call.layer, kv_head, pages(first)[p]);
+    for (std::size_t p = 0; p < count; ++p) {
+      const std::int32_t page = pages(first, page_group)[p];
+      addresses[p] = page < 0 ? nullptr : kv.page(call.layer, kv_head, page);
+    }
     kernel::AttendQuery queries[kernel::kAttendQueriesMax];
     kernel::AttendArgs args{queries,     0,          addresses.data(), layout,
                             call.window, call.scale, call.softcap,     !call.sinks.empty()};

@@ -53,7 +53,8 @@ class ReferenceCache final : public HostCache {
   [[nodiscard]] float* at(int layer, int head, const std::int32_t* pages, std::int64_t position, int which) const {
     const std::int64_t page = pages[position / limits::kKvPagePositions];
     const std::int64_t slot =
-        (std::int64_t{head} * shape().pages + page) * limits::kKvPagePositions + position % limits::kKvPagePositions;
+        (std::int64_t{head} * shape().pages[shape().group_of(layer)] + page) * limits::kKvPagePositions +
+        position % limits::kKvPagePositions;
     const auto index = static_cast<std::size_t>(layer);
     return reinterpret_cast<float*>(memory_.data()) + first_[index] +
            (slot * 2 + which) * shape().layers[index].head_dim;
@@ -86,9 +87,10 @@ class ReferenceDevice final : public HostDevice {
   Result<std::unique_ptr<Cache>> make_cache(const CacheShape& s) override {
     std::vector<std::int64_t> first;
     std::int64_t floats = 0;
-    for (const CacheLayer& layer : s.layers) {
+    for (int i = 0; i < static_cast<int>(s.layers.size()); ++i) {
+      const CacheLayer& layer = s.layers[static_cast<std::size_t>(i)];
       first.push_back(floats);
-      floats += std::int64_t{2} * layer.kv_heads * s.pages * limits::kKvPagePositions * layer.head_dim;
+      floats += std::int64_t{2} * layer.kv_heads * s.pages[s.group_of(i)] * limits::kKvPagePositions * layer.head_dim;
     }
     LLORCH_TRY(AlignedBuffer memory, AlignedBuffer::make(static_cast<std::size_t>(floats) * sizeof(float)));
     LLORCH_TRY(auto inputs, HostCache::make_inputs(s));
@@ -208,12 +210,13 @@ class ReferenceDevice final : public HostDevice {
     const auto held = [&](float x) {
       return halves ? half_to_float(float_to_half(std::clamp(x, -65504.0f, 65504.0f))) : x;
     };
+    const std::size_t group = kv.shape().group_of(layer);
     for (std::size_t r = 0; r < rows().size(); ++r)
       for (int h = 0; h < of.kv_heads; ++h)
         for (int d = 0; d < of.head_dim; ++d) {
           const std::int64_t from = static_cast<std::int64_t>(r) * key.width() + h * of.head_dim + d;
-          kv.at(layer, h, pages(r), rows()[r].position, 0)[d] = held(at(key)[from]);
-          kv.at(layer, h, pages(r), rows()[r].position, 1)[d] = held(at(value)[from]);
+          kv.at(layer, h, pages(r, group), rows()[r].position, 0)[d] = held(at(key)[from]);
+          kv.at(layer, h, pages(r, group), rows()[r].position, 1)[d] = held(at(value)[from]);
         }
   }
   void attend(const AttentionCall& call) override {
@@ -312,6 +315,7 @@ class ReferenceDevice final : public HostDevice {
     const auto& kv = static_cast<const ReferenceCache&>(cache());
     const CacheLayer& of = kv.shape().layers[static_cast<std::size_t>(call.layer)];
     const int dim = of.head_dim, kv_head = head / (call.heads / of.kv_heads);
+    const std::int32_t* my_pages = pages(r, kv.shape().group_of(call.layer));
     const std::int64_t from = static_cast<std::int64_t>(r) * call.query.width() + std::int64_t{head} * dim;
     const float* query = at(call.query) + from;
     const std::int64_t last = rows()[call.both_ways ? sequence_end(r) - 1 : r].position;
@@ -322,7 +326,7 @@ class ReferenceDevice final : public HostDevice {
     for (std::int64_t p = oldest; p <= last; ++p) {
       double dot = 0;
       for (int d = 0; d < dim; ++d)
-        dot += static_cast<double>(query[d]) * kv.at(call.layer, kv_head, pages(r), p, 0)[d];
+        dot += static_cast<double>(query[d]) * kv.at(call.layer, kv_head, my_pages, p, 0)[d];
       dot *= call.scale;
       if (call.softcap > 0) dot = call.softcap * std::tanh(dot / call.softcap);
       top = std::max(top, dot);
@@ -333,7 +337,7 @@ class ReferenceDevice final : public HostDevice {
     for (int d = 0; d < dim; ++d) {
       double sum = 0;
       for (std::int64_t p = oldest; p <= last; ++p)
-        sum += scores[static_cast<std::size_t>(p - oldest)] * kv.at(call.layer, kv_head, pages(r), p, 1)[d];
+        sum += scores[static_cast<std::size_t>(p - oldest)] * kv.at(call.layer, kv_head, my_pages, p, 1)[d];
       at(call.out)[from + d] = static_cast<float>(sum / mass);
     }
   }

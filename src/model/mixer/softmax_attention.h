@@ -23,7 +23,9 @@ struct SoftmaxAttention {
   [[nodiscard]] int query_width() const { return heads * head_dim; }
   [[nodiscard]] int key_width() const { return kv_heads * head_dim; }
   /// What a sequence must remember for it.
-  [[nodiscard]] Memory remembers() const { return cache_of < 0 ? Memory(CacheLayer{kv_heads, head_dim}) : Memory(); }
+  [[nodiscard]] Memory remembers() const {
+    return cache_of < 0 ? Memory(CacheLayer{kv_heads, head_dim, both_ways ? 0 : window}) : Memory();
+  }
 };
 
 }  // namespace llorch
