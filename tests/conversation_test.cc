@@ -1,0 +1,113 @@
+// Turns of a conversation on models that remember in different ways: pages of all positions, of a window, recurrent
+// state. Each turn computes what is new and at most 63 tokens more, and says the same as without a cache.
+#include <gtest/gtest.h>
+
+#include "engine/engine.h"
+#include "golden.h"
+
+namespace llorch {
+namespace {
+
+struct Turn {
+  TokenIds tokens;
+  int cached = -1;
+};
+
+class Conversation : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    const std::string& name = GetParam();
+    std::string path = scratch_ / "model.gguf";
+    if (name.starts_with("tiny-")) {
+      arch::SynthRequest request;
+      request.shape = name, request.type = "Q8_0", request.seed = 5;
+      ASSERT_TRUE(arch::synthesize(request, path));
+    } else {
+      LLORCH_NEED_TEST_DATA(zoo, "models/zoo/" + name);
+      path = zoo + "/model-f32.gguf";
+    }
+    model_.emplace(load_test_model(path, "", 2, 256));
+  }
+  std::unique_ptr<Engine> make(bool prefix_cache, int pages = 24) const {
+    EngineOptions options;
+    options.pages = pages, options.max_batch = 3, options.prefill_chunk = 48, options.model_id = "test";
+    options.prefix_cache = prefix_cache;
+    return Engine::make(*model_->model, *model_->tokenizer, options).value();
+  }
+  static void submit(Engine& engine, const TokenIds& prompt, int count, Turn& turn) {
+    GenerateRequest r;
+    r.prompt = prompt, r.max_tokens = count, r.ignore_eos = true, r.sampling.seed = 3;
+    r.sink = [&turn](const EngineEvent& e) {
+      if (const auto* started = std::get_if<StartedEvent>(&e)) turn.cached = started->cached_tokens;
+      if (const auto* token = std::get_if<TokenEvent>(&e)) turn.tokens.push_back(token->token.id);
+      if (const auto* error = std::get_if<Error>(&e)) ADD_FAILURE() << error->message;
+    };
+    ASSERT_TRUE(engine.submit(std::move(r)));
+  }
+  static Turn say(Engine& engine, const TokenIds& prompt, int count) {
+    Turn turn;
+    submit(engine, prompt, count, turn);
+    engine.run_until_idle();
+    return turn;
+  }
+  [[nodiscard]] TokenIds words(int count, int salt) const {
+    TokenIds ids;
+    for (int i = 0; i < count; ++i) ids.push_back((i * 37 + salt * 101 + 5) % (model_->model->graph().vocab - 20));
+    return ids;
+  }
+  static void append(TokenIds& to, const TokenIds& what) { to.insert(to.end(), what.begin(), what.end()); }
+
+  ScratchDirectory scratch_;
+  std::optional<LoadedModel> model_;
+};
+
+TEST_P(Conversation, a_turn_computes_what_is_new) {
+  const auto engine = make(true), without = make(false);
+  TokenIds history = words(70, 0);
+  int known = 0;  // tokens that the last turn has computed
+  for (int i = 0; i < 5; ++i) {
+    const Turn turn = say(*engine, history, 17);
+    EXPECT_EQ(turn.cached, known / 64 * 64) << "turn " << i << " of " << history.size() << " tokens";
+    EXPECT_EQ(turn.tokens, say(*without, history, 17).tokens) << "turn " << i;
+    known = static_cast<int>(history.size()) + 16;
+    append(history, turn.tokens), append(history, words(9, i + 1));
+  }
+}
+
+/// A template that leaves out what was thought: the answer is computed again, not what was before it.
+TEST_P(Conversation, what_is_left_out_costs_only_what_follows_it) {
+  const auto engine = make(true), without = make(false);
+  TokenIds history = words(130, 0);
+  for (int i = 0; i < 3; ++i) {
+    const Turn turn = say(*engine, history, 20);
+    if (i > 0) {
+      EXPECT_EQ(turn.cached, (static_cast<int>(history.size()) - 17) / 64 * 64) << "turn " << i;
+    }
+    EXPECT_EQ(turn.tokens, say(*without, history, 20).tokens) << "turn " << i;
+    append(history, TokenIds(turn.tokens.end() - 5, turn.tokens.end())), append(history, words(12, i + 1));
+  }
+}
+
+/// Answers on a cache that is too small for all of them, beside each other, are those of a large one.
+TEST_P(Conversation, those_who_rest_say_the_same) {
+  const auto small = make(true, 5), large = make(false, 64);
+  std::vector<Turn> got(7), want(7);
+  for (int i = 0; i < 7; ++i) {
+    submit(*small, words(20 + 11 * i, i), 110, got[static_cast<std::size_t>(i)]);
+    submit(*large, words(20 + 11 * i, i), 110, want[static_cast<std::size_t>(i)]);
+  }
+  small->run_until_idle(), large->run_until_idle();
+  EXPECT_GT(small->rests(), 0);
+  EXPECT_EQ(large->rests(), 0);
+  for (std::size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i].tokens, want[i].tokens) << i;
+  EXPECT_EQ(small->pages().available(), 5);
+}
+
+INSTANTIATE_TEST_SUITE_P(all, Conversation, testing::Values("tiny-llama", "tiny-gpt-oss"), [](const auto& p) {
+  std::string name = p.param;
+  std::ranges::replace(name, '-', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace llorch
