@@ -5,8 +5,6 @@
 
 #include "arch/architecture.h"
 #include "arch/hf_source.h"
-#include "base/checked.h"
-#include "base/limits.h"
 #include "builtin/builtin.h"
 #include "format/gguf.h"
 #include "model/memory.h"
@@ -59,13 +57,8 @@ Result<Need> memory_need(const std::string& location, std::int64_t context, std:
     const TensorView* t = source->find(tensor);
     return t ? static_cast<std::int64_t>(t->data.size()) : 0;
   });
-  constexpr std::int64_t kPage = limits::kKvPagePositions;
-  const auto pages = checked_mul(static_cast<std::uint64_t>((need.context + kPage - 1) / kPage),
-                                 static_cast<std::uint64_t>(std::max<std::int64_t>(parallel, 0)));
-  if (!pages || *pages >> 62)
-    return fail(ErrorCode::kModelIncompatible, "{} sequences of {} positions ask for more memory than there can be",
-                parallel, need.context);
-  LLORCH_TRY(need.kv, cache_bytes(graph, static_cast<std::int64_t>(*pages), parallel, kPrefillRows, KvPrecision::kF16));
+  LLORCH_TRY(need.kv,
+             cache_bytes(graph, default_pages(need.context, parallel), parallel, kPrefillRows, KvPrecision::kF16));
   need.scratch = kProgram + step_bytes(graph, kPrefillRows, parallel) + kTokenBytes * graph.vocab;
   return need;
 }

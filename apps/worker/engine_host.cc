@@ -169,7 +169,7 @@ void EngineHost::run(const ProgressSink& progress, const std::function<Status()>
 bool EngineHost::step() {
   if (options_.before_step) options_.before_step();
   const bool worked = engine_->step();
-  running_ = engine_->running(), waiting_ = engine_->waiting();
+  running_ = engine_->running(), waiting_ = engine_->waiting(), rests_ = engine_->rests();
   pages_used_ = engine_->pages().total() - engine_->pages().available();
   if (engine_->broken())  // its requests have been told
     if (auto report = std::exchange(on_broken_, nullptr))
@@ -212,6 +212,6 @@ void EngineHost::pause(int id, bool paused) {
   notify();
 }
 
-EngineLoad EngineHost::load() const { return {running_, waiting_, pages_used_, pages_total_}; }
+EngineLoad EngineHost::load() const { return {running_, waiting_, pages_used_, pages_total_, rests_}; }
 
 }  // namespace llorch::worker

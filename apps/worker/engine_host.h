@@ -24,7 +24,7 @@ struct EngineHostOptions {
   ModelOptions model;
   std::string manifest;  // what the model's must be; empty: not asked
   EngineOptions engine;
-  std::size_t kv_bytes = 0;  // of the KV cache; 0: enough for max_batch full contexts
+  std::size_t kv_bytes = 0;  // of what sequences remember; 0: what default_pages() gives
   /// For tests: called on the engine's thread before each step.
   std::function<void()> before_step;
 };
@@ -32,6 +32,7 @@ struct EngineHostOptions {
 struct EngineLoad {
   int running = 0, waiting = 0;
   int pages_used = 0, pages_total = 0;
+  std::int64_t rests = 0;
 };
 
 class EngineHost {
@@ -89,6 +90,7 @@ class EngineHost {
   std::stop_source stopping_;  // of the manifest's check
   std::shared_ptr<std::atomic<bool>> loading_cancelled_ = std::make_shared<std::atomic<bool>>(false);
   std::atomic<int> running_{0}, waiting_{0}, pages_used_{0}, pages_total_{0};
+  std::atomic<std::int64_t> rests_{0};
   /// What the thread says last, also when there is no memory left to say it with.
   std::function<void(Status)> on_ready_;
   Status prepared_, served_;  // written by the thread before it posts

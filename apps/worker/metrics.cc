@@ -45,6 +45,7 @@ Metrics::Metrics()
       tokens_out(counter("llorch_worker_tokens_out_total", "Tokens generated")),
       prefix_hits(counter("llorch_worker_prefix_cache_hits_total", "Requests that found a cached beginning")),
       prefix_tokens(counter("llorch_worker_prefix_cache_tokens_total", "Prompt tokens taken from the cache")),
+      rests(counter("llorch_worker_requests_rested_total", "Times that a request gave its KV pages to an older one")),
       oom(counter("llorch_worker_oom_total", "Requests that ran out of KV memory")),
       narration_dropped(counter("llorch_worker_narration_dropped_total", "Narration events dropped by full logs")),
       audit_dropped(counter("llorch_worker_audit_dropped_total", "Audit events dropped by a full queue")),

@@ -265,6 +265,7 @@ void Worker::measure() {
   metrics_.queue_depth.Set(admission_.waiting());
   metrics_.bodies_bytes.Set(static_cast<double>(front_.server().bodies_bytes()));
   metrics_.kv_pages_used.Set(load.pages_used), metrics_.kv_pages_total.Set(load.pages_total);
+  metrics_.rests.Increment(static_cast<double>(load.rests) - metrics_.rests.Value());
   metrics_.memory_bytes.Set(static_cast<double>(resident_bytes()));
   metrics_.uptime_seconds.Set(uptime_s());
   metrics_.jobs.Set(static_cast<double>(jobs_.count()));

@@ -86,7 +86,8 @@ Result<std::unique_ptr<Engine>> Engine::make(Model& model, const Tokenizer& toke
   LLORCH_OK(orch_log::open());
   options.prefill_chunk = std::clamp(options.prefill_chunk, 1, model.rows_max());
   options.max_batch = std::clamp(options.max_batch, 1, model.rows_max());
-  const int pages = options.pages > 0 ? options.pages : options.max_batch * pages_for(model.graph().context);
+  const int pages =
+      options.pages > 0 ? options.pages : static_cast<int>(default_pages(model.graph().context, options.max_batch));
   CacheShape shape = model.cache_shape(pages, options.kv, options.max_batch, kCheckpointsEach * options.max_batch);
   for (std::size_t g = 1; g < shape.windows.size(); ++g)
     shape.pages[g] = static_cast<int>(window_pages(shape.windows[g], pages, options.max_batch, model.rows_max()));

@@ -67,7 +67,7 @@ struct GenerateRequest {
 };
 
 struct EngineOptions {
-  int pages = 0;  // of the KV cache; 0: enough for max_batch full contexts
+  int pages = 0;  // of the KV cache; 0: as many as model/memory.h says
   KvPrecision kv = KvPrecision::kF16;
   int max_batch = 8;  // sequences that run together
   int prefill_chunk = 512;

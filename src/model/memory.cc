@@ -1,6 +1,7 @@
 #include "model/memory.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "base/checked.h"
@@ -65,6 +66,13 @@ std::int64_t page_bytes(const Graph& graph, KvPrecision precision, int window) {
     of_position += 2 * static_cast<std::uint64_t>(layer.kv_heads) * item;
   }
   return static_cast<std::int64_t>(of_position) * limits::kKvPagePositions;
+}
+
+std::int64_t default_pages(std::int64_t positions, std::int64_t sequences) {
+  const std::int64_t each = (positions + limits::kKvPagePositions - 1) / limits::kKvPagePositions;
+  const auto all = checked_mul(static_cast<std::uint64_t>(each), static_cast<std::uint64_t>(sequences));
+  const auto most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  return std::max(each, static_cast<std::int64_t>(std::min(all.value_or(most), most) / 4));
 }
 
 std::int64_t window_pages(int window, std::int64_t pages, std::int64_t sequences, std::int64_t rows) {

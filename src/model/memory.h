@@ -33,6 +33,10 @@ constexpr int kCheckpointsEach = 2;
 /// Bytes of one page in the layers with this window.
 [[nodiscard]] std::int64_t page_bytes(const Graph& graph, KvPrecision precision, int window = 0);
 
+/// Pages of a cache where nobody says how many: those of a quarter of the positions that so many sequences could have,
+/// and at least of one. They grow as they speak, and few use all that they may. Saturates.
+[[nodiscard]] std::int64_t default_pages(std::int64_t positions, std::int64_t sequences);
+
 /// Pages of the layers with a window where those without have `pages`: what so many sequences can see and a step of
 /// `rows` rows adds, and once more what they see for the prefix cache.
 [[nodiscard]] std::int64_t window_pages(int window, std::int64_t pages, std::int64_t sequences, std::int64_t rows);

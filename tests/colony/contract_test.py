@@ -14,7 +14,7 @@ TOKEN = "operator-token-0123456789"
 METRICS = {
     "queen": ["queue_depth", "tasks_enqueued_total", "tasks_dispatched_total", "tasks_started_total", "tasks_canceled_total", "tasks_rejected_total", "scheduling_latency_ms", "worker_connections_active", "admission_backpressure_events_total", "hives_online"],
     "hive": ["gpus_total", "workers_total", "worker_starts_total", "worker_stops_total", "model_downloads_total"],
-    "worker": ["vram_bytes", "memory_bytes", "requests_total", "requests_started_total", "tokens_in_total", "tokens_generated_total", "tokens_out_total", "inference_duration_ms", "latency_first_token_ms", "latency_decode_ms", "queue_depth", "kv_pages_used", "prefix_cache_hits_total", "oom_total", "oom_recovery_ms", "uptime_seconds"],
+    "worker": ["vram_bytes", "memory_bytes", "requests_total", "requests_started_total", "tokens_in_total", "tokens_generated_total", "tokens_out_total", "inference_duration_ms", "latency_first_token_ms", "latency_decode_ms", "queue_depth", "kv_pages_used", "prefix_cache_hits_total", "requests_rested_total", "oom_total", "oom_recovery_ms", "uptime_seconds"],
     "all": ["deadline_exceeded_by_ms", "cancellation_latency_ms", "client_disconnect_detection_ms", "narration_dropped_total", "audit_dropped_total", "build_info"],
 }
 UUID = r"job-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"

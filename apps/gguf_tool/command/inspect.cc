@@ -60,8 +60,8 @@ Status show_memory(const std::string& path, int context, int sequences, bool as_
   LLORCH_TRY(const auto own, source->metadata().unsigned_integer(family + ".context_length"));
   if (own < static_cast<std::uint64_t>(context)) context = static_cast<int>(own);
   LLORCH_TRY(const Graph graph, arch::read_graph(*source, context));
-  const std::int64_t pages = (graph.context + limits::kKvPagePositions - 1) / limits::kKvPagePositions;
-  LLORCH_TRY(const std::int64_t cache, cache_bytes(graph, pages * sequences, sequences, 512, KvPrecision::kF16));
+  LLORCH_TRY(const std::int64_t cache,
+             cache_bytes(graph, default_pages(graph.context, sequences), sequences, 512, KvPrecision::kF16));
   const std::int64_t weights = weight_bytes(
       graph, [&](const std::string& tensor) { return static_cast<std::int64_t>(source->find(tensor)->data.size()); });
   const std::int64_t step = step_bytes(graph, 512, sequences);

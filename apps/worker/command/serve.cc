@@ -120,7 +120,7 @@ void add_command_serve(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(0, 30000))
       ->capture_default_str();
   c->add_option("--heartbeat-interval-sec", o.heartbeat_interval_s)->check(CLI::Range(1, 3600))->capture_default_str();
-  c->add_option("--kv-cache-size-mb", f->kv_mb, "default: a full context for each of max-batch")
+  c->add_option("--kv-cache-size-mb", f->kv_mb, "default: a quarter of max-batch full contexts, one at least")
       ->check(CLI::Range(0.1, 1e6));
   c->add_option("--kv-type", f->kv_type)->check(CLI::IsMember({"f32", "f16", "q8_0"}))->capture_default_str();
   c->add_option("--prefill-chunk", f->prefill_chunk, "prompt tokens of one forward pass")
