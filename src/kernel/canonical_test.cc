@@ -33,34 +33,23 @@ struct Expected {
   std::uint64_t hash;
 };
 constexpr Expected kExpected[] = {
-    {"linear F32", 0x90d4951094eb07d3},
-    {"linear F16", 0x8e26af5a6b7cd3c1},
-    {"linear BF16", 0xa40ddbccd8d7dcc7},
-    {"linear Q4_0", 0xa4b8ecbe49b6a986},
-    {"linear Q4_1", 0x5c1e59c90b6092cc},
-    {"linear Q5_0", 0xf9868be1fc6aec34},
-    {"linear Q5_1", 0x1d2598c556a1faee},
-    {"linear Q8_0", 0x97250f0bd8e1022f},
-    {"linear Q2_K", 0x5964b86062623ee},
-    {"linear Q3_K", 0x710512bd75fe2f72},
-    {"linear Q4_K", 0xa08e09247c6da36c},
-    {"linear Q5_K", 0x1e6d5e7b843fa03},
-    {"linear Q6_K", 0xda401366147dbf74},
-    {"linear IQ4_NL", 0x425bfbddc1aed18b},
-    {"linear MXFP4", 0x12c62efc34a7ee8e},
-    {"halves", 0xbee0f49fff1d2325},
-    {"quantize_row 32", 0x5c50175bf0dc872b},
-    {"quantize_row 256", 0x66517e7720d3ceeb},
-    {"norms", 0x1a79744073108510},
-    {"activations", 0x2330c440fd7d86e0},
-    {"gates", 0x80f4037a2d429978},
-    {"rope", 0x1db3ddb530d5f980},
-    {"kv_write 0", 0x77b41073c0e49896},
-    {"kv_write 1", 0xf788d00a44e33676},
-    {"kv_write 2", 0x200600d10c71813b},
-    {"attend 0", 0xc939820ae12c8b98},
-    {"attend 1", 0x396dd67ee906fb25},
-    {"attend 2", 0xe6eb68624bb2171a},
+    {"linear F32", 0x90d4951094eb07d3},      {"linear F16", 0x8e26af5a6b7cd3c1},
+    {"linear BF16", 0xa40ddbccd8d7dcc7},     {"linear Q4_0", 0xa4b8ecbe49b6a986},
+    {"linear Q4_1", 0x5c1e59c90b6092cc},     {"linear Q5_0", 0xf9868be1fc6aec34},
+    {"linear Q5_1", 0x1d2598c556a1faee},     {"linear Q8_0", 0x97250f0bd8e1022f},
+    {"linear Q2_K", 0x5964b86062623ee},      {"linear Q3_K", 0x710512bd75fe2f72},
+    {"linear Q4_K", 0xa08e09247c6da36c},     {"linear Q5_K", 0x1e6d5e7b843fa03},
+    {"linear Q6_K", 0xda401366147dbf74},     {"linear IQ4_NL", 0x425bfbddc1aed18b},
+    {"linear MXFP4", 0x12c62efc34a7ee8e},    {"halves", 0xbee0f49fff1d2325},
+    {"quantize_row 32", 0x5c50175bf0dc872b}, {"quantize_row 256", 0x66517e7720d3ceeb},
+    {"norms", 0x1a79744073108510},           {"activations", 0x2330c440fd7d86e0},
+    {"gates", 0x80f4037a2d429978},           {"rope", 0x1db3ddb530d5f980},
+    {"kv_write 0", 0x77b41073c0e49896},      {"kv_write 1", 0xf788d00a44e33676},
+    {"kv_write 2", 0x200600d10c71813b},      {"attend 0", 0xc939820ae12c8b98},
+    {"attend 1", 0x396dd67ee906fb25},        {"attend 2", 0xe6eb68624bb2171a},
+    {"convolve", 0x89d825fb2fb012b3},
+    {"rates", 0x393766bbea7b2e56},
+    {"recur", 0x585c68623d9888c},
 };
 
 using Floats = std::vector<float>;
@@ -368,6 +357,104 @@ TEST(Canonical, attention) {
             for (const bool sink : {false, true}) append(out, attend(k, {type, head_dim, window, softcap, sink}));
       return out;
     });
+}
+
+TEST(Canonical, convolutions) {
+  expect_same_everywhere("convolve", [&](const Kernels& k) {
+    Words out;
+    for (const std::int64_t n : {1, 7, 16, 33, 300})
+      for (const int taps : {2, 3, 4, 7}) {
+        const auto size = static_cast<std::size_t>(n);
+        const Floats x = activations(size * static_cast<std::size_t>(taps), 51),
+                     weight = activations(size * static_cast<std::size_t>(taps), 52), bias = activations(size, 53);
+        std::vector<const float*> rows;
+        for (int t = 0; t < taps; ++t) rows.push_back(x.data() + t * n);
+        Floats y(size);
+        for (const bool silu : {false, true}) {
+          k.convolve(rows.data(), weight.data(), silu ? bias.data() : nullptr, taps, silu, n, y.data());
+          append(out, y);
+        }
+        k.multiply(x.data(), n, y.data()), append(out, y);
+        k.unit_length(y.data(), n, 1e-6f, 0.3f), append(out, y);
+      }
+    return out;
+  });
+}
+
+TEST(Canonical, rates_of_recurrences) {
+  expect_same_everywhere("rates", [&](const Kernels& k) {
+    Words out;
+    const Floats x = special_values();
+    const Floats other(x.rbegin(), x.rend());
+    for (const auto n : {static_cast<std::int64_t>(x.size()), std::int64_t{5}, std::int64_t{19}}) {
+      Floats decay(x.size()), strength(x.size());
+      const Floats bias(x.size(), 0.25f), rate(x.size(), -0.7f);
+      for (const float* beta : {other.data(), static_cast<const float*>(nullptr)}) {
+        k.recurrence_rates(x.data(), bias.data(), rate.data(), beta, n, decay.data(), strength.data());
+        append(out, decay), append(out, strength);
+      }
+    }
+    return out;
+  });
+}
+
+/// One head over a block and its fold, computed at once and in pieces, which must agree.
+Floats recur(const Kernels& k, int key_dim, int value_dim, bool corrects, const std::vector<int>& ends) {
+  const auto keys_size = static_cast<std::size_t>(key_dim) * 64, values = static_cast<std::size_t>(value_dim);
+  const std::int64_t stride = (value_dim + 15) / 16 * 16;
+  const auto wide = static_cast<std::size_t>(stride);
+  Floats keys = activations(keys_size, 61), queries = activations(keys_size, 62), value = activations(values * 64, 63);
+  Floats state(static_cast<std::size_t>(key_dim) * wide), added(64 * wide), decays(64), out(values * 64);
+  for (std::size_t i = 0; i < state.size(); ++i)
+    if (i % wide < values) state[i] = static_cast<float>(uniform(64, 1, i) - 0.5);
+  for (float& v : keys) v *= 0.1f;
+  Floats log_decay(64), strength(64);
+  for (std::size_t t = 0; t < 64; ++t)
+    log_decay[t] = static_cast<float>(-uniform(64, 2, t)), strength[t] = static_cast<float>(uniform(64, 3, t));
+  int first = 0;
+  for (const int last : ends) {
+    const auto from = static_cast<std::size_t>(first);
+    k.recur({state.data(),
+             keys.data(),
+             added.data(),
+             decays.data(),
+             key_dim,
+             value_dim,
+             stride,
+             first,
+             last,
+             queries.data() + from * static_cast<std::size_t>(key_dim),
+             value.data() + from * values,
+             key_dim,
+             value_dim,
+             log_decay.data() + first,
+             strength.data() + first,
+             1,
+             out.data() + from * values,
+             value_dim,
+             corrects,
+             corrects ? 0.0f : 0.5f});
+    first = last;
+  }
+  k.fold_block(state.data(), keys.data(), added.data(), decays.data(), key_dim, stride);
+  out.insert(out.end(), state.begin(), state.end());
+  return out;
+}
+
+TEST(Canonical, recurrences) {
+  expect_same_everywhere("recur", [&](const Kernels& k) {
+    Words out;
+    for (const int key_dim : {1, 12, 16, 66, 128})
+      for (const int value_dim : {1, 10, 64, 80, 128})
+        for (const bool corrects : {false, true}) {
+          const Floats whole = recur(k, key_dim, value_dim, corrects, {64});
+          EXPECT_EQ(whole, recur(k, key_dim, value_dim, corrects, {1, 2, 7, 13, 30, 64}))
+              << k.name << ", " << key_dim << " x " << value_dim;
+          EXPECT_TRUE(std::ranges::all_of(whole, [](float v) { return std::isfinite(v); }));
+          append(out, whole);
+        }
+    return out;
+  });
 }
 
 TEST(Canonical, a_machine_has_kernels_of_that_name) {
