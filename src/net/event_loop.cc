@@ -1,5 +1,7 @@
 #include "net/event_loop.h"
 
+#include <fmt/format.h>
+
 #include <cstddef>
 #include <exception>
 #include <new>
@@ -55,20 +57,30 @@ void EventLoop::run() {
 }
 
 void EventLoop::run_turns() {
-  TurnWatch watch(on_slow_ ? TurnWatch::Time::kOwn : TurnWatch::Time::kWall);
+  doing_bytes_ = 0, where_ = {};  // of a handler that threw
+  TurnWatch watch(on_slow_ ? TurnWatch::Time::kOwn : TurnWatch::Time::kWall, turn_limit_);
   for (watch.arm(); impl_->io.run_one() > 0; watch.arm()) {
-    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(watch.turn());
+    const Turn turn = watch.turn();
+    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(turn.took);
     if (took.count() > longest_turn_us_) longest_turn_us_ = took.count();
     if (took > turn_limit_) {
       ++slow_turns_;
-      if (on_slow_) on_slow_(took, doing_);
+      if (on_slow_) report_slow(turn);
     }
-    doing_.clear();
+    doing_bytes_ = 0, where_ = {};
   }
 }
 
-void EventLoop::watch_turns(std::chrono::microseconds limit,
-                            std::function<void(std::chrono::microseconds, std::string_view)> on_slow) {
+void EventLoop::report_slow(const Turn& turn) const {
+  std::string what(doing_, doing_bytes_);
+  if (where_.line() != 0) {
+    const std::string_view file = where_.file_name();
+    what += fmt::format("{}{}:{}", what.empty() ? "" : " ", file.substr(file.rfind('/') + 1), where_.line());
+  }
+  on_slow_(turn, what.empty() ? turn.operation : std::string_view(what));
+}
+
+void EventLoop::watch_turns(std::chrono::microseconds limit, OnSlow on_slow) {
   turn_limit_ = limit;
   on_slow_ = std::move(on_slow);
 }
@@ -79,40 +91,49 @@ void EventLoop::set_tls_client(std::shared_ptr<const TlsClient> client) {
 }
 void EventLoop::leave_connections() { impl_->leave_connections(); }
 void EventLoop::stop() { impl_->io.stop(); }
-void EventLoop::post(std::function<void()> task) { asio::post(impl_->io, std::move(task)); }
+void EventLoop::post(std::function<void()> task, Where where) {
+  asio::post(impl_->io, [this, task = std::move(task), where] {
+    doing(where);
+    task();
+  });
+}
 
 struct EventLoop::ReservedPost::State {
-  State(asio::io_context& i, std::function<void()> t) : io(i), task(std::move(t)) {}
-  asio::io_context& io;
+  State(EventLoop& l, std::function<void()> t, Where w) : loop(l), task(std::move(t)), where(w) {}
+  EventLoop& loop;
   std::function<void()> task;
+  Where where;
   std::atomic<bool> waits = false;
   OperationMemory memory;
 };
 
-EventLoop::ReservedPost::ReservedPost(EventLoop& loop, std::function<void()> task)
-    : state_(std::make_shared<State>(loop.impl().io, std::move(task))) {}
+EventLoop::ReservedPost::ReservedPost(EventLoop& loop, std::function<void()> task, Where where)
+    : state_(std::make_shared<State>(loop, std::move(task), where)) {}
 EventLoop::ReservedPost::~ReservedPost() {
   if (state_) state_->task = nullptr;
 }
 void EventLoop::ReservedPost::post() noexcept {
   if (state_->waits.exchange(true)) return;
-  asio::post(state_->io, state_->memory.in([state = state_] {
+  asio::post(state_->loop.impl().io, state_->memory.in([state = state_] {
     state->waits = false;
+    state->loop.doing(state->where);
     if (state->task) state->task();
   }));
 }
 
 bool EventLoop::on_loop() const { return impl_->thread.load() == std::this_thread::get_id(); }
 
-EventLoop::Timer EventLoop::after(Clock::duration delay, std::function<void()> task) {
+EventLoop::Timer EventLoop::after(Clock::duration delay, std::function<void()> task, Where where) {
   struct State {
     asio::steady_timer timer;
     std::function<void()> task;
   };
   auto state = std::make_shared<State>(State{asio::steady_timer(impl_->io, delay), std::move(task)});
-  state->timer.async_wait([weak = std::weak_ptr<State>(state)](const error_code& problem) {
+  state->timer.async_wait([this, where, weak = std::weak_ptr<State>(state)](const error_code& problem) {
     const auto alive = weak.lock();
-    if (!problem && alive) alive->task();
+    if (problem || !alive) return;
+    doing(where);
+    alive->task();
   });
   Timer timer;
   timer.state_ = std::move(state);

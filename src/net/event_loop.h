@@ -4,11 +4,15 @@
 // loop's thread. The sockets themselves are behind HttpServer and HttpClient: no other module sees Asio.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <source_location>
 #include <string>
 #include <string_view>
 
@@ -20,8 +24,21 @@ class TlsClient;
 /// What no turn should take: everything else of the daemon waits meanwhile.
 inline constexpr std::chrono::milliseconds kSlowTurn{20};
 
+/// What a turn took: turn_watch.h says how that is measured, and when the parts are known.
+struct Turn {
+  std::chrono::nanoseconds took{0};                          // what counts
+  std::chrono::nanoseconds wall{0}, computed{0}, waited{0};  // by the clock; of that computing, and ready to
+  long blocked = 0;                                          // how often the thread gave up the processor
+  long major_faults = 0;                                     // pages that were read from a disk
+  const char* operation = "";                                // Asio's, whose handler it was
+  /// Processor time that the host took from all processors of the machine: during the turn, and at most the second
+  /// before it.
+  std::optional<std::chrono::milliseconds> stolen;
+};
+
 class EventLoop {
  public:
+  using Where = std::source_location;
   EventLoop();
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
@@ -36,16 +53,23 @@ class EventLoop {
     std::uint64_t slow = 0;  // those above the limit
   };
   [[nodiscard]] Turns turns() const { return {std::chrono::microseconds(longest_turn_us_), slow_turns_}; }
-  /// `on_slow` is called after each turn above `limit`, with what the turn said that it does. Before run(). Without a
-  /// call slow turns are those above kSlowTurn.
-  void watch_turns(std::chrono::microseconds limit,
-                   std::function<void(std::chrono::microseconds, std::string_view what)> on_slow);
+  /// `on_slow` is called after each turn above `limit`, with what it did: what it said, and the place in the source
+  /// that it was begun from, or else the operation of Asio. Before run(). Without a call slow turns are those above
+  /// kSlowTurn.
+  using OnSlow = std::function<void(const Turn& turn, std::string_view what)>;
+  void watch_turns(std::chrono::microseconds limit, OnSlow on_slow);
   /// What the turn that runs now does, for whoever reads of it (at most 64 characters are kept).
-  void doing(std::string_view what) { doing_ = what.substr(0, 64); }
+  void doing(std::string_view what) noexcept {
+    if (!on_slow_) return;
+    doing_bytes_ = std::min(what.size(), sizeof doing_);
+    std::copy_n(what.begin(), doing_bytes_, doing_);
+  }
+  /// Where the turn that runs now was begun, or goes on.
+  void doing(const Where& where) noexcept { where_ = where; }
   /// From any thread: run() returns after the handler that runs now.
   void stop();
   /// From any thread: runs `task` on the loop's thread, in order of posting.
-  void post(std::function<void()> task);
+  void post(std::function<void()> task, Where where = Where::current());
   [[nodiscard]] bool on_loop() const;
 
   /// A task that can be posted without memory, for what must be told when there is none. Made and destroyed on the
@@ -53,7 +77,7 @@ class EventLoop {
   class ReservedPost {
    public:
     ReservedPost() = default;
-    ReservedPost(EventLoop& loop, std::function<void()> task);
+    ReservedPost(EventLoop& loop, std::function<void()> task, Where where = Where::current());
     ReservedPost(ReservedPost&&) noexcept = default;
     ReservedPost& operator=(ReservedPost&&) = delete;
     ~ReservedPost();
@@ -79,7 +103,7 @@ class EventLoop {
     friend class EventLoop;
     std::shared_ptr<void> state_;
   };
-  [[nodiscard]] Timer after(Clock::duration delay, std::function<void()> task);
+  [[nodiscard]] Timer after(Clock::duration delay, std::function<void()> task, Where where = Where::current());
   /// `task` is called on SIGINT and SIGTERM, with how many came so far.
   void on_signals(std::function<void(int count)> task);
 
@@ -94,13 +118,16 @@ class EventLoop {
 
  private:
   void run_turns();
+  void report_slow(const Turn& turn) const;
   std::unique_ptr<Impl> impl_;
   std::shared_ptr<const TlsClient> tls_client_;
   std::chrono::microseconds turn_limit_ = kSlowTurn;
   std::atomic<std::int64_t> longest_turn_us_ = 0;
   std::atomic<std::uint64_t> slow_turns_ = 0;
-  std::function<void(std::chrono::microseconds, std::string_view)> on_slow_;
-  std::string doing_;
+  OnSlow on_slow_;
+  char doing_[64]{};
+  std::size_t doing_bytes_ = 0;
+  Where where_;
 };
 
 }  // namespace llorch::net

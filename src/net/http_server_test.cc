@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <functional>
 #include <future>
+#include <set>
 #include <stdexcept>
 #include <thread>
 
@@ -279,9 +280,13 @@ TEST(Places, who_waits_for_the_last_connection_to_end_is_called_then) {
 /// A loop that is watched; run() runs what was posted so far.
 struct Watched {
   EventLoop loop;
-  std::vector<std::string> slow;
+  std::vector<std::string> slow;  // without the place
+  std::vector<Turn> turns;
   explicit Watched(std::chrono::milliseconds limit) {
-    loop.watch_turns(limit, [this](auto, std::string_view what) { slow.emplace_back(what); });
+    loop.watch_turns(limit, [this](const Turn& turn, std::string_view what) {
+      slow.emplace_back(what.substr(0, what.find(' ')));
+      turns.push_back(turn);
+    });
   }
   void run() {
     loop.post([this] { loop.stop(); });
@@ -324,6 +329,23 @@ TEST(Loop, a_turn_that_computes_long_is_reported_and_a_handler_that_throws_ends_
   EXPECT_EQ(w.loop.turns().slow, 1);
 }
 
+TEST(Loop, a_turn_that_says_nothing_is_known_by_where_it_was_begun) {
+  Watched w(std::chrono::milliseconds(2));
+  const auto slow = [] { compute_for(std::chrono::milliseconds(3)); };
+  std::vector<unsigned> lines{__LINE__ + 1};
+  w.loop.post(slow);
+  lines.push_back(__LINE__ + 1);
+  const auto timer = w.loop.after(std::chrono::milliseconds(0), slow);
+  lines.push_back(__LINE__ + 1);
+  EventLoop::ReservedPost reserved(w.loop, slow);
+  reserved.post();
+  const auto end = w.loop.after(std::chrono::milliseconds(50), [&] { w.loop.stop(); });
+  w.loop.run();
+  std::set<std::string> places;
+  for (const unsigned line : lines) places.insert(fmt::format("http_server_test.cc:{}", line));
+  EXPECT_EQ(std::set<std::string>(w.slow.begin(), w.slow.end()), places);
+}
+
 TEST(Loop, that_nobody_watches_knows_what_its_longest_turn_took_by_the_clock) {
   EventLoop loop;
   loop.post([] { block_for(std::chrono::milliseconds(25)); });
@@ -347,6 +369,13 @@ TEST(Loop, a_turn_that_blocks_is_reported_and_waiting_for_something_to_do_is_no_
   w.loop.run();
   EXPECT_EQ(w.slow, std::vector<std::string>{"blocking"});
   EXPECT_LT(w.loop.turns().longest, std::chrono::milliseconds(60));
+  ASSERT_EQ(w.turns.size(), 1u);
+  const Turn& turn = w.turns[0];
+  EXPECT_GE(turn.wall, std::chrono::milliseconds(40));
+  EXPECT_LT(turn.computed, std::chrono::milliseconds(20));
+  EXPECT_GE(turn.blocked, 1);
+  EXPECT_STREQ(turn.operation, "execute");
+  EXPECT_TRUE(turn.stolen) << "/proc/stat was not understood";
 }
 
 /// Others that want the same processor make no turn slow: a loop that shares one with a thread that never stops.

@@ -81,8 +81,9 @@ struct Background::State : std::enable_shared_from_this<Background::State> {
   };
   static thread_local Current current;  // what runs on this thread
 
-  State(net::EventLoop& loop, BackgroundOptions o) : options(o), delivery(loop, [this] { deliver(); }) {}
+  State(net::EventLoop& l, BackgroundOptions o) : loop(l), options(o), delivery(l, [this] { deliver(); }) {}
 
+  net::EventLoop& loop;
   const BackgroundOptions options;
   mutable std::mutex mutex;
   std::condition_variable wake;
@@ -180,6 +181,7 @@ void Background::State::deliver() {
     delivered.splice(delivered.end(), done);
   }
   for (Item& item : delivered) {
+    loop.doing(item.task.where);
     try {
       if (item.task.then) item.task.then(item.outcome);
     } catch (const std::exception& e) {

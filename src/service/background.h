@@ -42,6 +42,7 @@ struct BackgroundTask {
   std::function<void(const Status&)> then;
   std::string owner;          // whose turn it takes
   Cancellation cancellation;  // may be absent: then the task is done whatever happens, also after close()
+  net::EventLoop::Where where = net::EventLoop::Where::current();  // what a slow turn of `then` is called
 };
 
 class Background {
@@ -53,8 +54,9 @@ class Background {
   Background& operator=(const Background&) = delete;
 
   void run(BackgroundTask task);
-  void run(std::function<void()> work, std::function<void(const Status&)> then) {
-    run({std::move(work), std::move(then), {}, nullptr});
+  void run(std::function<void()> work, std::function<void(const Status&)> then,
+           net::EventLoop::Where where = net::EventLoop::Where::current()) {
+    run({std::move(work), std::move(then), {}, nullptr, where});
   }
   /// An error is logged.
   void run(std::function<void()> work);

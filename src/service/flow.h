@@ -18,6 +18,8 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -44,6 +46,8 @@ class Flow : public std::enable_shared_from_this<Flow> {
   [[nodiscard]] const std::optional<Error>& cancelled() const { return cancelled_; }
   [[nodiscard]] net::EventLoop& loop() { return loop_; }
   [[nodiscard]] const std::shared_ptr<Inside>& gate() const { return gate_; }
+  /// What its procedures do, for whoever reads of a slow turn of theirs.
+  void set_name(std::string name) { name_ = std::move(name); }
 
  private:
   template<class T>
@@ -52,6 +56,7 @@ class Flow : public std::enable_shared_from_this<Flow> {
   std::shared_ptr<Inside> gate_;
   net::EventLoop& loop_;
   std::uint64_t id_;
+  std::string name_;
   std::optional<Error> cancelled_;
   std::function<void(const Error&)> abort_;  // of the step under way
   net::EventLoop::Timer limit_;
@@ -79,6 +84,12 @@ struct Procedure {
     std::suspend_never final_suspend() noexcept { return {}; }
     void return_void() {}
     void unhandled_exception() noexcept;
+    /// A step, which remembers where the procedure goes on after it.
+    template<class Step>
+    Step await_transform(Step&& step, net::EventLoop::Where where = net::EventLoop::Where::current()) {
+      step.goes_on_at(where);
+      return std::forward<Step>(step);
+    }
     static const FlowPtr& flow_of(const FlowPtr& flow) { return flow; }
     template<class T>
     static const FlowPtr& flow_of(const T& task) {
@@ -97,6 +108,7 @@ class [[nodiscard]] Step {
 
   Step(FlowPtr flow, Start start) : state_(std::make_shared<State>(std::move(flow))), start_(std::move(start)) {}
 
+  void goes_on_at(const net::EventLoop::Where& where) { state_->where = where; }
   [[nodiscard]] bool await_ready() const { return state_->flow->cancelled_.has_value(); }
   void await_suspend(std::coroutine_handle<> handle) {
     const std::shared_ptr<State> state = state_;
@@ -119,11 +131,14 @@ class [[nodiscard]] Step {
       state->result = std::move(result);
       state->flow->abort_ = nullptr;
       state->flow->loop().post([state] {
+        state->flow->loop_.doing(state->flow->name_);
+        state->flow->loop_.doing(state->where);
         state->operation.reset();
         state->handle.resume();
       });
     }
     FlowPtr flow;
+    net::EventLoop::Where where;
     std::coroutine_handle<> handle;
     std::optional<Result<T>> result;
     std::any operation;
@@ -210,10 +225,11 @@ class Signal {
 /// the flow; other work is done also when the flow has gone on. `owner`: whose turn it takes. Errors: those of
 /// Background besides.
 template<class Work>
-auto in_background(const FlowPtr& flow, Background& background, Work& work, const std::string& owner = {}) {
+auto in_background(const FlowPtr& flow, Background& background, Work& work, const std::string& owner = {},
+                   net::EventLoop::Where where = net::EventLoop::Where::current()) {
   constexpr bool kCancellable = std::invocable<Work&, const Cancellation&>;
   using T = typename detail::ResultOf<Work, kCancellable>::Type;
-  return Step<T>(flow, [&background, work, owner](typename Step<T>::Done done) mutable -> std::any {
+  return Step<T>(flow, [&background, work, owner, where](typename Step<T>::Done done) mutable -> std::any {
     const auto out = std::make_shared<std::optional<T>>();
     const Cancellation cancellation = kCancellable ? make_cancellation() : nullptr;
     auto body = [out, cancellation, work = std::move(work)]() mutable {
@@ -229,7 +245,7 @@ auto in_background(const FlowPtr& flow, Background& background, Work& work, cons
                       else
                         done(std::unexpected(s.error()));
                     },
-                    owner, cancellation});
+                    owner, cancellation, where});
     if (!cancellation) return {};
     return std::shared_ptr<void>(nullptr, [&background, cancellation](void*) { background.cancel(cancellation); });
   });

@@ -158,6 +158,38 @@ TEST(Gate, another_procedure_waits_for_it) {
   EXPECT_EQ(told, (std::vector<std::string>{"a closed"}));
 }
 
+void compute_for(std::chrono::milliseconds time) {
+  for (const auto end = std::chrono::steady_clock::now() + time; std::chrono::steady_clock::now() < end;) {
+  }
+}
+
+Procedure computes(FlowPtr flow, Background& background, std::vector<unsigned>& lines, std::function<void()> done) {
+  lines.push_back(__LINE__ + 1);
+  (void)co_await pause(flow, 1ms);
+  compute_for(30ms);
+  auto work = [] { return true; };
+  lines.push_back(__LINE__ + 1);
+  (void)co_await in_background(flow, background, work);
+  compute_for(30ms);
+  done();
+}
+
+TEST(Flow, a_slow_turn_of_a_procedure_is_known_by_its_name_and_step) {
+  net::EventLoop loop;
+  Background background(loop);
+  Gate gate(loop);
+  std::vector<std::string> slow;
+  loop.watch_turns(10ms, [&](const net::Turn&, std::string_view what) { slow.emplace_back(what); });
+  const FlowPtr flow = gate.flow();
+  flow->set_name("counting");
+  std::vector<unsigned> lines;
+  computes(flow, background, lines, [&] { loop.stop(); });
+  loop.run();
+  std::vector<std::string> places;
+  for (const unsigned line : lines) places.push_back("counting flow_test.cc:" + std::to_string(line));
+  EXPECT_EQ(slow, places);
+}
+
 Procedure fails(FlowPtr flow, Step<bool>::Done done) {
   (void)co_await pause(flow, 1ms);
   if (flow) throw std::bad_alloc();

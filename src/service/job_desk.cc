@@ -90,6 +90,7 @@ TaskPtr JobDesk::create(const ContextPtr& c, std::string operation, bool resumab
                                  .cancelled_by_disconnect = cancelled_by_disconnect},
                                 net::Clock::now(), wall_now());
   const auto task = std::make_shared<Task>(*this, job, gate_.flow());
+  task->flow->set_name(job->options.operation);
   task->body_share = c->request.body_share;
   task->shows_figures = c->principal.may(Scope::kAdmin);
   running_[job->id] = task;

@@ -107,11 +107,19 @@ void watch_loop(net::EventLoop& loop) {
   const char* limit = std::getenv("LLORCH_LOOP_TURN_MS_MAX");
   const long ms = limit ? std::strtol(limit, nullptr, 10) : 0;
   if (ms <= 0) return;
-  loop.watch_turns(std::chrono::milliseconds(ms), [](std::chrono::microseconds took, std::string_view what) {
+  loop.watch_turns(std::chrono::milliseconds(ms), [](const net::Turn& turn, std::string_view what) {
     const std::string_view handler = what.empty() ? "a handler without a name" : what;
-    const double turn_ms = static_cast<double>(took.count()) / 1000;
-    log(Level::kWarn, "loop_turn_slow", fmt::format("a turn of the event loop took {:.1f} ms: {}", turn_ms, handler),
-        {{"what", handler}, {"turn_ms", turn_ms}});
+    const auto ms_of = [](auto time) { return std::chrono::duration<double, std::milli>(time).count(); };
+    log(Level::kWarn, "loop_turn_slow",
+        fmt::format("a turn of the event loop took {:.1f} ms: {}", ms_of(turn.took), handler),
+        {{"what", handler},
+         {"turn_ms", ms_of(turn.took)},
+         {"wall_ms", ms_of(turn.wall)},
+         {"computed_ms", ms_of(turn.computed)},
+         {"waited_for_processor_ms", ms_of(turn.waited)},
+         {"blocked", turn.blocked},
+         {"major_faults", turn.major_faults},
+         {"machine_stolen_ms", turn.stolen ? boost::json::value(turn.stolen->count()) : boost::json::value(nullptr)}});
   });
 }
 
