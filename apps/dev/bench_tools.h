@@ -94,7 +94,9 @@ inline Result<std::unique_ptr<service::Process>> start_queen(net::EventLoop& loo
                  "json"};
   if (tls) o.arguments.emplace_back("--tls");
   o.log_file = std::string(kBenchFolder) + "/queen.log";
-  return service::Process::start(loop, o, {}, {});
+  LLORCH_TRY(auto queen, service::Process::start(o));
+  queen->listen(loop, {}, {});
+  return queen;
 }
 
 }  // namespace llorch::dev

@@ -20,7 +20,6 @@ void DeviceWatch::start(std::function<void()> on_known, std::function<void()> on
   devices_ = {cpu_device()};
   known_limit_ = loop_.after(kKnownWithin, [this] { known(); });
   ask_gpus();
-  if (!smi_) loop_.post([this] { known(); });
 }
 
 void DeviceWatch::known() {
@@ -30,6 +29,7 @@ void DeviceWatch::known() {
 }
 
 void DeviceWatch::stop() {
+  stopped_ = true;
   on_known_ = nullptr, on_changed_ = nullptr;
   known_limit_.cancel(), smi_limit_.cancel();
   smi_.reset();
@@ -46,31 +46,44 @@ void DeviceWatch::measure() {
   if (std::exchange(reading_cpu_, true)) return;
   const auto cpu = std::make_shared<colony::Device>();
   const auto at = net::Clock::now();
-  reader_.run([cpu] { *cpu = cpu_device(); },
-              [this, cpu, at](const Status& done) {
-                reading_cpu_ = false;
-                if (done) devices_.front() = std::move(*cpu), cpu_measured_at_ = at;
-              });
+  reader_.run({[cpu] { *cpu = cpu_device(); },
+               [this, cpu, at](const Status& done) {
+                 reading_cpu_ = false;
+                 if (done) devices_.front() = std::move(*cpu), cpu_measured_at_ = at;
+               },
+               "cpu", nullptr});
 }
 
 void DeviceWatch::ask_gpus() {
-  if (smi_) return;
+  if (smi_ || std::exchange(starting_smi_, true)) return;
   gpus_asked_at_ = net::Clock::now();
-  service::ProcessOptions o;
-  o.arguments = {service::find_program("nvidia-smi"), std::string("--query-gpu=") + kGpuColumns,
-                 "--format=csv,noheader,nounits"};
-  smi_unanswered_ = false;
-  if (o.arguments[0].empty()) return;
-  o.with_stderr = false;
+  const auto smi = std::make_shared<std::unique_ptr<service::Process>>();
+  const auto start = [smi] {
+    service::ProcessOptions o;
+    o.arguments = {service::find_program("nvidia-smi"), std::string("--query-gpu=") + kGpuColumns,
+                   "--format=csv,noheader,nounits"};
+    o.with_stderr = false;
+    if (o.arguments[0].empty()) return;
+    if (auto started = service::Process::start(std::move(o))) *smi = *std::move(started);
+  };
+  reader_.run({start,
+               [this, smi](const Status&) {
+                 starting_smi_ = smi_unanswered_ = false;
+                 if (stopped_) return smi->reset();
+                 *smi ? listen_to_smi(std::move(*smi)) : known();
+               },
+               "gpus", nullptr});
+}
+
+void DeviceWatch::listen_to_smi(std::unique_ptr<service::Process> smi) {
   smi_output_.clear();
-  auto started = service::Process::start(
-      loop_, std::move(o),
+  smi_ = std::move(smi), smi_unanswered_ = true;
+  smi_->listen(
+      loop_,
       [this](const std::string& line) {
         if (smi_output_.size() + line.size() < kSmiOutputMax) smi_output_ += line + '\n';
       },
       [this](int code) { take_gpus(code); });
-  if (!started) return;
-  smi_ = *std::move(started), smi_unanswered_ = true;
   smi_limit_ = loop_.after(kSmiTime, [this] {
     service::log(
         service::Level::kWarn, "gpus_not_measured",

@@ -1,7 +1,8 @@
 // Looks at this machine's devices while the hive runs: the CPU's memory often, GPUs through nvidia-smi now and then.
 //
 // nvidia-smi may hang for as long as a driver does: it is a child process with a time limit, nobody waits for it, and
-// what it said last is kept. The CPU's figures are read on a thread of their own. Threads: the event loop's.
+// what it said last is kept. The CPU's figures are read, and nvidia-smi is started, on a thread each. Threads: the
+// event loop's.
 #pragma once
 
 #include <functional>
@@ -19,7 +20,8 @@ namespace llorch::hive {
 
 class DeviceWatch {
  public:
-  DeviceWatch(net::EventLoop& loop, Metrics& metrics) : loop_(loop), metrics_(metrics), reader_(loop) {}
+  DeviceWatch(net::EventLoop& loop, Metrics& metrics)
+      : loop_(loop), metrics_(metrics), reader_(loop, {.threads = 2, .threads_per_owner = 1}) {}
   /// Reads the CPU's figures and asks for GPUs. `on_known` is called once: when they have answered, or have had two
   /// seconds to. `on_changed`: later, when there are other devices than before.
   void start(std::function<void()> on_known, std::function<void()> on_changed);
@@ -37,6 +39,7 @@ class DeviceWatch {
 
  private:
   void ask_gpus();
+  void listen_to_smi(std::unique_ptr<service::Process> smi);
   void take_gpus(int exit_code);
   void known();
 
@@ -46,7 +49,7 @@ class DeviceWatch {
   std::map<std::string, GpuUse> gpu_use_;
   std::function<void()> on_known_, on_changed_;
   net::Clock::time_point cpu_measured_at_, gpus_asked_at_;
-  bool reading_cpu_ = false, smi_unanswered_ = false;
+  bool reading_cpu_ = false, starting_smi_ = false, smi_unanswered_ = false, stopped_ = false;
   std::string smi_output_;
   std::unique_ptr<service::Process> smi_;  // while it runs
   net::EventLoop::Timer smi_limit_, known_limit_;

@@ -152,6 +152,11 @@ std::shared_ptr<void> Hive::reserve(std::int64_t bytes) {
   return {nullptr, [sum = reserved_, bytes](std::nullptr_t) { *sum -= bytes; }};
 }
 
+std::shared_ptr<void> Hive::reserve_port(int port) {
+  reserved_ports_->insert(port);
+  return {nullptr, [ports = reserved_ports_, port](std::nullptr_t) { ports->erase(ports->find(port)); }};
+}
+
 std::optional<std::int64_t> Hive::room(bool if_all_stopped) const {
   const auto& cpu = devices_.cpu();
   if (!cpu.memory_free) return std::nullopt;  // not to be measured here: the worker itself will say

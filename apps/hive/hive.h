@@ -7,6 +7,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "base/limits.h"
@@ -68,6 +69,11 @@ struct LaunchPlan {
   std::int64_t need = 0;  // bytes
   int port = 0;
 };
+/// What a plan comes to.
+struct Launch {
+  WorkerPtr worker;
+  service::ProcessOptions options;
+};
 /// The first of the ports that can be listened on. Not on the event loop. Errors: kIo.
 [[nodiscard]] Result<int> first_bindable(const std::string& address, const std::vector<int>& ports);
 /// What a worker must find in the model's place: the hash that its download had; empty when the file is untouched
@@ -96,7 +102,7 @@ class Hive {
   [[nodiscard]] service::Background& kernel() { return kernel_; }
   /// Models and logs of workers. Each task's owner is its path: a disk or a file that hangs holds up itself alone.
   [[nodiscard]] service::Background& files() { return files_; }
-  /// Worker programs that are asked what they are; each task's owner is the kind.
+  /// Worker programs that are asked what they are, or started; each task's owner is the kind.
   [[nodiscard]] service::Background& programs() { return programs_; }
   [[nodiscard]] Catalog& catalog() { return *catalog_; }
   /// What is counted, with the states of now.
@@ -121,8 +127,13 @@ class Hive {
   [[nodiscard]] std::vector<int> free_worker_ports() const;
   /// Counts `bytes` as promised as long as the returned object lives: from the check for room to the launch.
   [[nodiscard]] std::shared_ptr<void> reserve(std::int64_t bytes);
-  /// Errors: kNoWorkersAvailable, kIo, those of a process that cannot be started.
-  [[nodiscard]] Result<WorkerPtr> launch(const LaunchPlan& plan);
+  /// As long as the returned object lives the port is not free: until it is a worker's.
+  [[nodiscard]] std::shared_ptr<void> reserve_port(int port);
+  /// A worker that has no process yet, and how that is started, for a thread of programs(). Errors:
+  /// kNoWorkersAvailable.
+  [[nodiscard]] Result<Launch> prepare(const LaunchPlan& plan) const;
+  /// It is a worker of this hive from now on.
+  void launched(const WorkerPtr& worker, const std::string& program, std::unique_ptr<service::Process> process);
   /// Makes a control group with the worker in it and returns its name. For the thread of kernel(): it takes tens of
   /// milliseconds, and the group belongs to it.
   [[nodiscard]] std::function<Result<std::string>()> confinement(const WorkerProcess& w) const;
@@ -166,6 +177,7 @@ class Hive {
   DeviceWatch devices_;
   std::map<std::string, WorkerPtr> workers_;
   std::shared_ptr<std::int64_t> reserved_ = std::make_shared<std::int64_t>(0);  // see reserve()
+  std::shared_ptr<std::multiset<int>> reserved_ports_ = std::make_shared<std::multiset<int>>();
   service::Signal changed_;
   service::Broadcast telemetry_;
   Transfers transfers_;

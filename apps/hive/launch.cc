@@ -22,7 +22,9 @@ constexpr int kWorkerPorts = 399;  // 8601 to 8999, unless told otherwise
 std::vector<int> Hive::free_worker_ports() const {
   std::vector<int> ports;
   for (int p = options_.first_worker_port; p < std::min(65'536, options_.first_worker_port + kWorkerPorts); ++p)
-    if (std::ranges::none_of(workers_, [p](const auto& w) { return w.second->facts.port == p; })) ports.push_back(p);
+    if (!reserved_ports_->contains(p) &&
+        std::ranges::none_of(workers_, [p](const auto& w) { return w.second->facts.port == p; }))
+      ports.push_back(p);
   return ports;
 }
 
@@ -87,7 +89,7 @@ service::ProcessOptions Hive::invocation(const WorkerRow& program, const LaunchP
   return o;
 }
 
-Result<WorkerPtr> Hive::launch(const LaunchPlan& plan) {
+Result<Launch> Hive::prepare(const LaunchPlan& plan) const {
   const auto& [ref, location, manifest, kind, device, need, port] = plan;
   const auto program = catalog_->workers.find(kind);
   if (program == catalog_->workers.end())
@@ -96,29 +98,33 @@ Result<WorkerPtr> Hive::launch(const LaunchPlan& plan) {
   w->facts = {fmt::format("worker-{}-{}", kind, port), "", ref.text(), device, kind, "starting", 0, port};
   w->spawn_token = random_hex(24);
   w->promised = need, w->facts.memory_bytes = need;
-  w->started = w->last_progress = net::Clock::now();
   w->log_file = fmt::format("{}/logs/{}.log", options_.data_dir, w->facts.worker_id);
   service::ProcessOptions o = invocation(program->second, plan, w->facts);
   o.environment.emplace_back("LLORCH_SPAWN_TOKEN", w->spawn_token);
   o.log_file = w->log_file;
-  const std::weak_ptr<WorkerProcess> weak = w;
-  LLORCH_TRY(w->process, service::Process::start(
-                             loop_, std::move(o),
-                             [this, weak](const std::string&) {
-                               if (const auto alive = weak.lock())
-                                 alive->last_progress = net::Clock::now(), changed_.notify();
-                             },
-                             [this, weak](int code) {
-                               if (const auto alive = weak.lock()) exited(alive, code);
-                             }));
+  return Launch{std::move(w), std::move(o)};
+}
+
+void Hive::launched(const WorkerPtr& w, const std::string& program, std::unique_ptr<service::Process> process) {
+  w->started = w->last_progress = net::Clock::now();
+  w->process = std::move(process);
   w->facts.pid = w->measured->pid = w->process->pid();
-  database_.run([records = records_, pid = w->process->pid(), path = program->second.path] {
-    if (const Status kept = records.add(pid, path); !kept) log(Level::kWarn, "not_recorded", kept.error().message);
+  const std::weak_ptr<WorkerProcess> weak = w;
+  w->process->listen(
+      loop_,
+      [this, weak](const std::string&) {
+        if (const auto alive = weak.lock()) alive->last_progress = net::Clock::now(), changed_.notify();
+      },
+      [this, weak](int code) {
+        if (const auto alive = weak.lock()) exited(alive, code);
+      });
+  database_.run([records = records_, pid = w->process->pid(), program] {
+    if (const Status kept = records.add(pid, program); !kept) log(Level::kWarn, "not_recorded", kept.error().message);
   });
   workers_[w->facts.worker_id] = w;
-  log(Level::kInfo, "worker_spawned", fmt::format("{} for {} on port {}", w->facts.worker_id, ref.text(), port),
+  log(Level::kInfo, "worker_spawned",
+      fmt::format("{} for {} on port {}", w->facts.worker_id, w->facts.model_ref, w->facts.port),
       {{"worker_id", w->facts.worker_id}, {"pid", w->facts.pid}});
-  return w;
 }
 
 std::function<Result<std::string>()> Hive::confinement(const WorkerProcess& w) const {

@@ -23,23 +23,59 @@ service::Procedure end_process(service::FlowPtr flow, LocalHive& hive, service::
 
 }  // namespace
 
-Status LocalHive::start() {
-  if (running()) return {};
+service::Step<bool> LocalHive::start(const service::FlowPtr& flow) {
+  return {flow, [this](service::Step<bool>::Done done) -> std::any {
+            if (!starting_ && running()) {
+              done(true);
+            } else {
+              waiting_.push_back(std::move(done));
+              if (!std::exchange(starting_, true)) begin();
+            }
+            return {};
+          }};
+}
+
+void LocalHive::begin() {
   last_message_.clear();
-  const auto on_line = [this](const std::string& line) {
-    const auto parsed = json::parse(line, "log");
-    const auto message =
-        parsed && parsed->is_object() ? json::find_text(parsed->get_object(), "message") : std::nullopt;
-    last_message_ = message.value_or(line);
-  };
-  const auto on_exit = [this](int code) {
-    service::log(service::Level::kInfo, "hive_exited", fmt::format("the local hive ended with {}", code));
-    killed_ = code > 128;
-    plan_.on_exit(code);
+  const auto out = std::make_shared<Started>(fail(ErrorCode::kInternal, "it was not started"));
+  starter_.run([out, options = plan_.invocation()] { *out = service::Process::start(options); },
+               [this, out](const Status& done) { started(done ? std::move(*out) : std::unexpected(done.error())); });
+}
+
+void LocalHive::started(Started process) {
+  starting_ = false;
+  const int number = std::exchange(signal_, 0);
+  Result<bool> outcome = true;
+  if (process) {
+    process_ = *std::move(process);
+    process_->listen(
+        loop_, [this](const std::string& line) { take_line(line); }, [this](int code) { take_exit(code); });
+    if (number != 0) process_->signal(number);
+  } else {
+    outcome = std::unexpected(std::move(process).error());
     exited_.notify();
-  };
-  LLORCH_TRY(process_, service::Process::start(loop_, plan_.invocation(), on_line, on_exit));
-  return {};
+  }
+  for (const auto& done : std::exchange(waiting_, {})) done(outcome);
+}
+
+void LocalHive::take_line(const std::string& line) {
+  const auto parsed = json::parse(line, "log");
+  const auto message = parsed && parsed->is_object() ? json::find_text(parsed->get_object(), "message") : std::nullopt;
+  last_message_ = message.value_or(line);
+}
+
+void LocalHive::take_exit(int code) {
+  service::log(service::Level::kInfo, "hive_exited", fmt::format("the local hive ended with {}", code));
+  killed_ = code > 128;
+  plan_.on_exit(code);
+  exited_.notify();
+}
+
+void LocalHive::signal(int number) {
+  if (starting_)
+    signal_ = number;
+  else if (running())
+    process_->signal(number);
 }
 
 service::Step<bool> LocalHive::stop(const service::FlowPtr& flow) {

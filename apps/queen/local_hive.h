@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "service/flow.h"
 #include "service/process.h"
@@ -20,14 +21,15 @@ class LocalHive {
     std::function<void(int exit_code)> on_exit;
   };
   LocalHive(net::EventLoop& loop, std::string id, Plan plan)
-      : loop_(loop), id_(std::move(id)), plan_(std::move(plan)) {}
+      : loop_(loop), id_(std::move(id)), plan_(std::move(plan)), starter_(loop) {}
 
-  /// Once: a running one is left alone. Errors: kIo.
-  [[nodiscard]] Status start();
-  [[nodiscard]] bool running() const { return process_ && process_->running(); }
-  void signal(int number) {
-    if (running()) process_->signal(number);
-  }
+  /// Goes on when it runs; one that runs, or is being started, is left alone. It is started also when nobody waits any
+  /// more. Errors: kIo, kInsufficientMemory, those of Background.
+  [[nodiscard]] service::Step<bool> start(const service::FlowPtr& flow);
+  /// It runs, or is being started.
+  [[nodiscard]] bool running() const { return starting_ || (process_ && process_->running()); }
+  /// One that is being started gets it once it runs.
+  void signal(int number);
   /// The last one was ended by a signal.
   [[nodiscard]] bool killed() const { return killed_; }
   [[nodiscard]] const std::string& id() const { return id_; }
@@ -39,12 +41,21 @@ class LocalHive {
   [[nodiscard]] service::Step<bool> stop(const service::FlowPtr& flow);
 
  private:
+  using Started = Result<std::unique_ptr<service::Process>>;
+  void begin();
+  void started(Started process);
+  void take_line(const std::string& line);
+  void take_exit(int code);
+
   net::EventLoop& loop_;
   std::string id_, last_message_;
-  bool killed_ = false;
+  bool starting_ = false, killed_ = false;
+  int signal_ = 0;  // for one that is being started
   Plan plan_;
   service::Signal exited_;
+  std::vector<service::Step<bool>::Done> waiting_;  // for one that is being started
   std::unique_ptr<service::Process> process_;
+  service::Background starter_;  // last: its tasks use what is above
 };
 
 }  // namespace llorch::queen

@@ -105,6 +105,14 @@ struct Colony {
     place(r->flow, placer, p, r);
     return r;
   }
+  static Procedure start(FlowPtr flow, LocalHive& hive, bool& started) {
+    started = (co_await hive.start(flow)).has_value();
+  }
+  void start_local() {
+    bool started = false;
+    start(gate.flow(), local, started);
+    run_until([&] { return started; });
+  }
   void run_until(const std::function<bool()>& reached) {
     for (int i = 0; i < 500 && !reached(); ++i) run_for(std::chrono::milliseconds(10));
     EXPECT_TRUE(reached());
@@ -138,7 +146,7 @@ struct Colony {
 
 TEST(Placer, a_request_outlives_the_hive_of_this_machine) {
   Colony c(1);
-  ASSERT_TRUE(c.local.start());
+  c.start_local();
   c.beat("local", {});
   c.servers.clear();  // it has died, and its end is not known yet: connections are refused
   const auto r = c.request();

@@ -279,7 +279,8 @@ Procedure bring_up(FlowPtr flow, Placer& q, PlacementPtr p, Step<bool>::Done don
       replace_silent_hive(q, *p);
       if (!local.running()) {
         p->report("hive_catalog", awaited.reason());
-        if (const Status s = local.start(); !s) co_return done(std::unexpected(s.error()));
+        const auto started = co_await local.start(flow);
+        if (!started) co_return done(std::unexpected(started.error()));
         p->report("hive_start", fmt::format("the hive {} is starting", local.id()));
         end = net::Clock::now() + q.options().hive_start_timeout;
       }

@@ -35,8 +35,13 @@ Resolver& EventLoop::Impl::resolver() {
   return *resolver_;
 }
 
-EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
-EventLoop::~EventLoop() = default;
+EventLoop::EventLoop() : impl_(std::make_unique<Impl>()), poster_(std::make_shared<Poster::Shared>()) {
+  poster_->loop = this;
+}
+EventLoop::~EventLoop() {
+  const std::lock_guard lock(poster_->mutex);
+  poster_->loop = nullptr;
+}
 
 void EventLoop::run() {
   const InRole role(ThreadRole::kLoop);
@@ -96,6 +101,11 @@ void EventLoop::post(std::function<void()> task, Where where) {
     doing(where);
     task();
   });
+}
+
+void EventLoop::Poster::post(std::function<void()> task, Where where) const {
+  const std::shared_lock lock(shared_->mutex);
+  if (shared_->loop) shared_->loop->post(std::move(task), where);
 }
 
 struct EventLoop::ReservedPost::State {

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <shared_mutex>
 #include <source_location>
 #include <string>
 #include <string_view>
@@ -72,6 +73,22 @@ class EventLoop {
   void post(std::function<void()> task, Where where = Where::current());
   [[nodiscard]] bool on_loop() const;
 
+  /// post() for a thread that may outlive the loop: then nothing happens. The loop never waits for such a thread, which
+  /// it often preempts at the moment when that has woken it; its destructor does.
+  class Poster {
+   public:
+    explicit Poster(EventLoop& loop) : shared_(loop.poster_) {}
+    void post(std::function<void()> task, Where where = Where::current()) const;
+
+   private:
+    friend class EventLoop;
+    struct Shared {
+      std::shared_mutex mutex;
+      EventLoop* loop;  // null once it is gone
+    };
+    std::shared_ptr<Shared> shared_;
+  };
+
   /// A task that can be posted without memory, for what must be told when there is none. Made and destroyed on the
   /// loop's thread, or before it runs; after that the task is not run any more.
   class ReservedPost {
@@ -120,6 +137,7 @@ class EventLoop {
   void run_turns();
   void report_slow(const Turn& turn) const;
   std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Poster::Shared> poster_;
   std::shared_ptr<const TlsClient> tls_client_;
   std::chrono::microseconds turn_limit_ = kSlowTurn;
   std::atomic<std::int64_t> longest_turn_us_ = 0;

@@ -14,6 +14,7 @@
 #include "base/test_memory.h"
 #include "service/log.h"
 #include "service/process.h"
+#include "service/test_process.h"
 
 namespace llorch::service {
 namespace {
@@ -64,7 +65,7 @@ TEST(Memory, a_process_whose_thread_has_none_goes_on_and_its_end_is_told) {  // 
   {
     const OthersWithoutMemory none;
     // More than its pipe holds.
-    process = Process::start(
+    process = start_process(
         loop, {{"/bin/sh", "-c", "seq 100000; exit 3"}, {}, ""}, [](const std::string&) {},
         [&](int c) { code = c, loop.stop(); });
     ASSERT_TRUE(process) << process.error().message;
@@ -92,7 +93,7 @@ TEST(Failing, a_process_that_cannot_have_its_own_files_does_not_run) {  // 15.11
     int code = -1;
     dup2_fails_for = descriptor;
     const auto process =
-        Process::start(loop, {{"/bin/sh", "-c", mark.script()}, {}, ""}, {}, [&](int c) { code = c, loop.stop(); });
+        start_process(loop, {{"/bin/sh", "-c", mark.script()}, {}, ""}, {}, [&](int c) { code = c, loop.stop(); });
     dup2_fails_for = -1;
     ASSERT_TRUE(process) << process.error().message;
     loop.run();

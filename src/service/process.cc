@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <mutex>
 #include <thread>
 
 #include "base/descriptor.h"
@@ -24,13 +25,10 @@
 #include "service/log.h"
 
 namespace llorch::service {
-namespace {
 
-constexpr std::size_t kLineBytesMax = 65'536;
-
-/// What exec needs, made before the fork: between fork and exec nothing may allocate.
-struct Prepared {
-  explicit Prepared(const ProcessOptions& o) : arguments(o.arguments) {
+/// What exec needs, made before: between vfork and exec nothing may allocate.
+struct PreparedExec {
+  explicit PreparedExec(const ProcessOptions& o) : arguments(o.arguments) {
     for (char** e = environ; *e; ++e) {
       const std::string_view entry(*e);
       const std::string_view key = entry.substr(0, entry.find('='));
@@ -47,18 +45,12 @@ struct Prepared {
   std::vector<char*> argv, envp;
 };
 
-/// A fork whose child gets no signal until it has let go of our handlers: one that ran there would write into the pipe
-/// that the child shares with our event loop, and we would take the child's signal for ours.
-pid_t fork_blocked(sigset_t& before) {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  const pid_t pid = fork();
-  if (pid != 0) pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return pid;
-}
+namespace {
 
-[[noreturn]] void become(const Prepared& p, int output, const ProcessOptions& o, pid_t parent) {
+constexpr std::size_t kLineBytesMax = 65'536;
+
+/// Between the start of a process and its exec(). It has our memory until then: nothing may allocate, nor be changed.
+[[noreturn]] void become(const PreparedExec& p, int output, const ProcessOptions& o, pid_t parent) {
   const int death_signal = o.death_signal;
   if (death_signal && prctl(PR_SET_PDEATHSIG, death_signal) != 0) _exit(127);
   if (death_signal && getppid() != parent) _exit(127);  // it died before we could ask
@@ -77,6 +69,26 @@ pid_t fork_blocked(sigset_t& before) {
   _exit(127);
 }
 
+/// The process's id, or -1 with errno. It gets no signal until it has let go of our handlers: one that ran there would
+/// write into the pipe that it shares with our event loop, and we would take its signal for ours. By vfork(), which
+/// copies no page tables (that takes 40 ms for each GiB, and every thread that needs a page, or memory of glibc, waits
+/// meanwhile): this thread alone waits, until the program runs.
+pid_t spawn(const PreparedExec& p, int output, const ProcessOptions& o, bool own_session) {
+  assert_may_block();
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const pid_t parent = getpid(), pid = vfork();  // NOLINT(clang-analyzer-security.insecureAPI.vfork): see above
+  if (pid == 0) {
+    if (own_session) setsid();
+    become(p, output, o, parent);
+  }
+  const int problem = errno;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = problem;
+  return pid;
+}
+
 int open_log(const std::string& path) {
   return path.empty() ? -1 : open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }
@@ -88,26 +100,57 @@ Status executable(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<Process>> Process::start(net::EventLoop& loop, ProcessOptions options, OnLine on_line,
-                                                OnExit on_exit) {
+struct Process::Plan {
+  explicit Plan(ProcessOptions o) : options(std::move(o)), prepared(options) {}
+  ProcessOptions options;
+  PreparedExec prepared;
+  Descriptor output, written;  // the pipe that it writes to
+  Descriptor exit;             // its pidfd, or none
+  int pid = -1;
+};
+
+Result<std::unique_ptr<Process>> Process::start(ProcessOptions options) {
+  assert_may_block();
   LLORCH_OK(executable(options.arguments.at(0)));
-  const Prepared prepared(options);
+  auto plan = std::make_unique<Plan>(std::move(options));
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail(ErrorCode::kIo, "no pipe: {}", std::strerror(errno));
-  sigset_t before;
-  const pid_t parent = getpid(), pid = fork_blocked(before);
-  if (pid == 0) become(prepared, ends[1], options, parent);
-  close(ends[1]);
-  if (pid < 0) {
-    close(ends[0]);
-    return fail(ErrorCode::kIo, "no process: {}", std::strerror(errno));
+  plan->output = Descriptor(ends[0]), plan->written = Descriptor(ends[1]);
+  const auto shared = std::make_shared<Shared>();
+  std::unique_ptr<Process> process(new Process(-1, -1, shared));
+  try {
+    std::thread([p = std::move(plan), shared] { run(*p, shared); }).detach();
+  } catch (const std::exception& e) {  // no thread, or no memory for one
+    return fail(ErrorCode::kInsufficientMemory, "no thread to watch a process: {}", e.what());
   }
-  const int descriptor = static_cast<int>(syscall(SYS_pidfd_open, pid, 0u));
-  auto shared = std::make_shared<Shared>();
-  shared->loop = &loop, shared->on_line = std::move(on_line), shared->on_exit = std::move(on_exit);
-  std::unique_ptr<Process> process(new Process(pid, descriptor, std::move(shared)));
-  LLORCH_OK(process->watch(Descriptor(ends[0]), options.log_file));
+  shared->begun.wait(0);
+  if (shared->pid < 0) return fail(ErrorCode::kIo, "no process: {}", std::strerror(shared->problem));
+  process->pid_ = shared->pid, process->descriptor_ = shared->descriptor;
   return process;
+}
+
+/// Takes no memory before the process has begun: where there is none it is followed all the same.
+void Process::run(Plan& plan, const std::shared_ptr<Shared>& shared) {
+  const InRole role(ThreadRole::kHelper);
+  plan.pid = spawn(plan.prepared, plan.written.number(), plan.options, false);
+  shared->pid = plan.pid, shared->problem = errno;
+  plan.written = Descriptor();
+  if (plan.pid >= 0) {
+    shared->descriptor = static_cast<int>(syscall(SYS_pidfd_open, plan.pid, 0u));
+    if (shared->descriptor >= 0) plan.exit = Descriptor(fcntl(shared->descriptor, F_DUPFD_CLOEXEC, 0));
+  }
+  shared->begun = 1;
+  shared->begun.notify_all();
+  if (plan.pid < 0) return;
+  shared->followed.wait(0);
+  follow(plan, shared);
+}
+
+void Process::listen(net::EventLoop& loop, OnLine on_line, OnExit on_exit) {
+  shared_->on_line = std::move(on_line), shared_->on_exit = std::move(on_exit);
+  shared_->poster.emplace(loop);
+  shared_->followed = 1;
+  shared_->followed.notify_all();
 }
 
 namespace {
@@ -142,9 +185,8 @@ void read_until_exit(int pipe, int exit_descriptor, Take take) {
 }  // namespace
 
 /// Hands on what a process writes, then its end. What cannot be handed on for lack of memory is lost, not the process.
-void Process::follow(const Watched& w, const std::shared_ptr<Shared>& shared) {
-  const InRole role(ThreadRole::kHelper);
-  const Descriptor log(open_log(w.log_file));
+void Process::follow(const Plan& p, const std::shared_ptr<Shared>& shared) {
+  const Descriptor log(open_log(p.options.log_file));
   std::string line;
   bool lost = false, told = false;  // lost: what has come of this line
   const auto add = [&](char c) {
@@ -157,7 +199,7 @@ void Process::follow(const Watched& w, const std::shared_ptr<Shared>& shared) {
       if (s.on_line) s.on_line(text);
     });
   };
-  read_until_exit(w.output.number(), w.exit.number(), [&](std::string_view text) {
+  read_until_exit(p.output.number(), p.exit.number(), [&](std::string_view text) {
     if (log) write_all(log.number(), text);
     for (const char c : text) {
       try {
@@ -169,32 +211,16 @@ void Process::follow(const Watched& w, const std::shared_ptr<Shared>& shared) {
     }
   });
   int status = 0;
-  while (waitpid(w.pid, &status, 0) < 0 && errno == EINTR) {
+  while (waitpid(p.pid, &status, 0) < 0 && errno == EINTR) {
   }
   shared->ended = true;
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   shared->post_exit(code);
 }
 
-Status Process::watch(Descriptor output, const std::string& log_file) {
-  Descriptor exit(descriptor_ < 0 ? -1 : fcntl(descriptor_, F_DUPFD_CLOEXEC, 0));
-  try {
-    auto watched = std::make_unique<Watched>(Watched{std::move(output), std::move(exit), log_file, pid_});
-    std::thread([w = std::move(watched), shared = shared_] { follow(*w, shared); }).detach();
-    return {};
-  } catch (const std::exception& e) {  // no thread, or no memory for one
-    signal(SIGKILL);
-    while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-    }
-    shared_->ended = true;
-    return fail(ErrorCode::kInsufficientMemory, "no thread to watch a process: {}", e.what());
-  }
-}
-
 void Process::Shared::post(std::function<void(const Shared&)> task) {
-  const std::lock_guard lock(mutex);
-  if (!loop) return;
-  loop->post([weak = weak_from_this(), task = std::move(task)] {
+  if (gone || !poster) return;
+  poster->post([weak = weak_from_this(), task = std::move(task)] {
     if (const auto alive = weak.lock()) task(*alive);
   });
 }
@@ -202,6 +228,7 @@ void Process::Shared::post(std::function<void(const Shared&)> task) {
 /// Somebody waits for the end of a process: it is told when there is memory again.
 void Process::Shared::post_exit(int code) noexcept {
   constexpr std::chrono::milliseconds kMemoryRetry{10};
+  std::mutex mutex;
   std::condition_variable never;
   while (true) {
     try {
@@ -217,13 +244,13 @@ void Process::Shared::post_exit(int code) noexcept {
 
 // The thread that reaps is not waited for: a process may take long to die, and the event loop must go on.
 Process::~Process() {
-  {
-    const std::lock_guard lock(shared_->mutex);
-    shared_->loop = nullptr;
-  }
+  shared_->gone = true;
   shared_->on_line = nullptr, shared_->on_exit = nullptr;
+  if (pid_ < 0) return;  // it has not begun
   if (running()) signal(SIGKILL);
   if (descriptor_ >= 0) close(descriptor_);
+  shared_->followed = 1;
+  shared_->followed.notify_all();
 }
 
 void Process::signal(int number) const {
@@ -235,17 +262,13 @@ void Process::signal(int number) const {
 
 Result<int> start_detached(const ProcessOptions& options) {
   LLORCH_OK(executable(options.arguments.at(0)));
-  const Prepared prepared(options);
+  const PreparedExec prepared(options);
   const int log = options.log_file.empty() ? open("/dev/null", O_WRONLY | O_CLOEXEC) : open_log(options.log_file);
   if (log < 0) return fail(ErrorCode::kIo, "cannot write {}", options.log_file);
-  sigset_t before;
-  const pid_t parent = getpid(), pid = fork_blocked(before);
-  if (pid == 0) {
-    setsid();
-    become(prepared, log, options, parent);
-  }
+  const pid_t pid = spawn(prepared, log, options, true);
+  const int problem = errno;
   close(log);
-  if (pid < 0) return fail(ErrorCode::kIo, "no process: {}", std::strerror(errno));
+  if (pid < 0) return fail(ErrorCode::kIo, "no process: {}", std::strerror(problem));
   return pid;
 }
 
@@ -376,6 +399,7 @@ void end_program(int pid, bool group) {
 }  // namespace
 
 Result<Ran> run_program(std::vector<std::string> arguments, int input, Stderr err, const Timeout& timeout, bool group) {
+  assert_may_block();
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail(ErrorCode::kIo, "no pipe: {}", std::strerror(errno));
   Descriptor out(ends[0]), written(ends[1]);

@@ -1,13 +1,16 @@
 // A child process under supervision: its output line by line, its end at once, and no way to outlive us (H-32 to H-34).
 //
-// Callbacks come on the event loop's thread, none after the Process is destroyed. Its destructor kills and does not
-// wait: a thread of its own reaps the child. What a child of the child writes after the child's end is not seen.
+// A thread of its own starts the child, reads what it writes and reaps it: the signal that a child gets when its parent
+// dies is bound to the thread that started it. To start one may take long (the program's file is read, and the kernel
+// may hold up whoever makes processes), so it blocks, and is no work for the event loop. Callbacks come on the loop's
+// thread, none after the Process is destroyed. Its destructor kills and does not wait. What a child of the child writes
+// after the child's end is not seen.
 #pragma once
 
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,8 +34,12 @@ class Process {
  public:
   using OnLine = std::function<void(const std::string& line)>;
   using OnExit = std::function<void(int exit_code)>;  // 128 + signal when killed by one
-  [[nodiscard]] static Result<std::unique_ptr<Process>> start(net::EventLoop& loop, ProcessOptions options,
-                                                              OnLine on_line, OnExit on_exit);
+  /// Blocks until the program runs: not on the event loop (see in_background). Errors: kIo, kInsufficientMemory.
+  [[nodiscard]] static Result<std::unique_ptr<Process>> start(ProcessOptions options);
+  /// Once, on the loop's thread: from now on its output is read and its end noticed, those since its start included.
+  /// What is never listened to is stopped by a full pipe.
+  void listen(net::EventLoop& loop, OnLine on_line, OnExit on_exit);
+  /// On the loop's thread, where it is listened to.
   ~Process();
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
@@ -42,32 +49,29 @@ class Process {
   void signal(int number) const;
 
  private:
-  /// Of the loop's side and of the thread that reads and reaps, which lives as long as the child.
+  /// Of the loop's side and of the thread that starts, reads and reaps, which lives as long as the child.
   struct Shared : std::enable_shared_from_this<Shared> {
     void post(std::function<void(const Shared&)> task);
     void post_exit(int code) noexcept;
-    std::mutex mutex;
-    net::EventLoop* loop = nullptr;  // null once the Process is gone; under the mutex
-    std::atomic<bool> ended = false;
-    OnLine on_line;  // the loop's
+    std::atomic<int> begun = 0;     // 1: it was started, or could not be; no lock: see net::EventLoop::Poster
+    std::atomic<int> followed = 0;  // 1: it is listened to, or the Process is gone
+    std::atomic<bool> ended = false, gone = false;  // gone: the Process
+    int pid = -1, descriptor = -1, problem = 0;     // once it has begun
+    std::optional<net::EventLoop::Poster> poster;   // of who listens
+    OnLine on_line;                                 // the loop's
     OnExit on_exit;
   };
+  struct Plan;  // what a process is made of
   Process(int pid, int descriptor, std::shared_ptr<Shared> shared)
       : pid_(pid), descriptor_(descriptor), shared_(std::move(shared)) {}
-  /// What the reading thread has of its process.
-  struct Watched {
-    Descriptor output, exit;  // exit: its pidfd, or none
-    std::string log_file;
-    int pid;
-  };
-  static void follow(const Watched& watched, const std::shared_ptr<Shared>& shared);
-  [[nodiscard]] Status watch(Descriptor output, const std::string& log_file);
+  static void run(Plan& plan, const std::shared_ptr<Shared>& shared);
+  static void follow(const Plan& plan, const std::shared_ptr<Shared>& shared);
 
   int pid_, descriptor_;
   std::shared_ptr<Shared> shared_;
 };
 
-/// Starts a program that lives on without us, in a session of its own. Returns its pid.
+/// Starts a program that lives on without us, in a session of its own. Returns its pid. Blocks, as Process::start().
 [[nodiscard]] Result<int> start_detached(const ProcessOptions& options);
 struct Ran {
   int exit_code = 0;   // 128 + signal when killed by one

@@ -17,6 +17,7 @@
 #include "service/process.h"
 #include "service/remote.h"
 #include "service/test_log.h"
+#include "service/test_process.h"
 #include "service/tone.h"
 
 namespace llorch::service {
@@ -40,7 +41,7 @@ TEST(Process, lines_come_and_the_end_is_noticed) {
   int code = -1;
   char log[] = "/tmp/llorch-process-XXXXXX";
   close(mkstemp(log));
-  const auto process = Process::start(
+  const auto process = start_process(
       loop, {{"/bin/sh", "-c", "echo one; echo $WORD >&2; printf three; exit 7"}, {{"WORD", "two"}}, log},
       [&](const std::string& line) { lines.push_back(line); },
       [&](int c) {
@@ -62,7 +63,7 @@ TEST(Process, a_signal_for_a_child_that_has_not_begun_yet_is_not_ours) {
   int signals = 0, ended = 0;
   loop.on_signals([&](int) { ++signals; });
   for (int i = 0; i < 200; ++i) {
-    const auto process = Process::start(loop, {{"/bin/sleep", "1000"}, {}, ""}, {}, [&](int code) {
+    const auto process = start_process(loop, {{"/bin/sleep", "1000"}, {}, ""}, {}, [&](int code) {
       EXPECT_EQ(code, 128 + SIGTERM);
       ++ended;
       loop.stop();
@@ -81,7 +82,7 @@ TEST(Process, dies_with_its_owner_and_its_absence_is_an_error) {
   net::EventLoop loop;
   int pid = 0;
   {
-    const auto process = Process::start(loop, {{"/bin/sleep", "1000"}, {}, ""}, {}, {});
+    const auto process = start_process(loop, {{"/bin/sleep", "1000"}, {}, ""}, {}, {});
     ASSERT_TRUE(process);
     pid = (*process)->pid();
     EXPECT_EQ(kill(pid, 0), 0);
@@ -90,7 +91,7 @@ TEST(Process, dies_with_its_owner_and_its_absence_is_an_error) {
   for (const auto end = net::Clock::now() + 5s; kill(pid, 0) == 0 && net::Clock::now() < end;)
     std::this_thread::yield();
   EXPECT_EQ(kill(pid, 0), -1) << "it must be reaped";
-  EXPECT_FALSE(Process::start(loop, {{"/nowhere/program"}, {}, ""}, {}, {}));
+  EXPECT_FALSE(start_process(loop, {{"/nowhere/program"}, {}, ""}, {}, {}));
 }
 
 TEST(RunProgram, output_comes_whole_and_what_takes_too_long_is_ended_with_its_children) {

@@ -175,11 +175,17 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
     // Another worker may have got it meanwhile.
     if (const auto free = h.free_worker_ports(); std::ranges::find(free, **port) != free.end()) plan.port = **port;
   }
-  const auto launched = h.launch(plan);
-  reservation.reset();  // from now on it is the worker's
-  if (!launched) co_return t->fail(launched.error());
-  const WorkerPtr& w = *launched;
+  auto port_reservation = h.reserve_port(plan.port);
+  const auto launch = h.prepare(plan);
+  if (!launch) co_return t->fail(launch.error());
+  auto start_work = [options = launch->options] { return service::Process::start(options); };
+  auto started = co_await service::in_background(t->flow, h.programs(), start_work, plan.kind);
+  if (!started) co_return t->fail(started.error());
+  if (!*started) co_return t->fail(started->error());
+  const WorkerPtr& w = launch->worker;
   w->pinned = o.pinned;
+  h.launched(w, launch->options.arguments[0], **std::move(started));
+  reservation.reset(), port_reservation.reset();  // from now on they are the worker's
   t->on_cancel = [&h, w] { stop_worker(h.gate().flow(), h, w, [] {}); };
   auto confinement = h.confinement(*w);
   auto confined = co_await service::in_background(t->flow, h.kernel(), confinement);
