@@ -91,8 +91,9 @@ struct Background::State : std::enable_shared_from_this<Background::State> {
   Items ready;  // given to a thread that has not taken it yet
   Items running, done;
   std::size_t queued = 0;
-  int active = 0;  // tasks that hold one of options.threads places: ready, or running and not paused
-  int begun = 0;   // active, or paused
+  int active = 0;   // tasks that hold one of options.threads places: ready, or running and not paused
+  int begun = 0;    // active, or paused
+  int to_wake = 0;  // threads that have something to do
   bool closed = false;
   net::EventLoop::ReservedPost delivery;  // an outcome arrives though there is no memory left
 
@@ -112,9 +113,15 @@ struct Background::State : std::enable_shared_from_this<Background::State> {
   }
   void dispatch();
   void deliver();
-  /// Sees to it that deliver() runs on the loop.
-  void post_delivery() {
-    if (!done.empty()) delivery.post();
+  /// Wakes who has something to do, and lets go of the lock before: who is woken preempts this thread, which would hold
+  /// the lock for as long as it then waits for a processor. The loop needs it to fetch outcomes.
+  void unlock_and_wake(std::unique_lock<std::mutex>& lock) noexcept {
+    const int threads = std::exchange(to_wake, 0);
+    const bool news = !done.empty(), over = closed && queued == 0;
+    lock.unlock();
+    for (int i = 0; i < threads; ++i) wake.notify_one();
+    if (over) wake.notify_all();  // nothing is left for the threads that wait
+    if (news) delivery.post();
   }
 };
 
@@ -151,7 +158,7 @@ void Background::State::dispatch() {
     } else {
       ready.splice(ready.end(), line->items, line->items.begin());
       --queued, ++begun;
-      wake.notify_one();
+      ++to_wake;
     }
     if (line->items.empty() && line->paused.empty())
       lines.erase(line);
@@ -217,8 +224,8 @@ void Background::State::run_ready(std::unique_lock<std::mutex>& lock) {
   done.splice(done.end(), running, item);
   --active, --begun;
   dispatch();
-  if (closed && queued == 0) wake.notify_all();  // nothing is left for the threads that wait
-  post_delivery();
+  unlock_and_wake(lock);
+  lock.lock();
 }
 
 /// `item` runs on this thread, and its slice is over.
@@ -232,6 +239,8 @@ void Background::State::pause(Items::iterator item) {
     line->paused.splice(line->paused.end(), running, item);
     --active;
     dispatch();
+    unlock_and_wake(lock);
+    lock.lock();
     item->turn.wait(lock, [&] { return item->has_turn; });
   }
   current.until = std::chrono::steady_clock::now() + options.slice;
@@ -261,17 +270,16 @@ Background::~Background() {
 void Background::run(BackgroundTask task) {
   State::Items one;
   one.emplace_back(std::move(task));
-  const std::lock_guard lock(state_->mutex);
+  std::unique_lock lock(state_->mutex);
   State::Item& item = one.front();
-  if (state_->closed)
-    item.outcome = fail(ErrorCode::kShuttingDown, "this is shutting down");
-  else if (state_->add(one))
-    return;
-  else
-    item.outcome = fail(ErrorCode::kQueueFull, "the queue is full");
-  item.task.work = nullptr;
-  state_->done.splice(state_->done.end(), one);
-  state_->post_delivery();
+  const bool closed = state_->closed;
+  if (closed || !state_->add(one)) {
+    item.outcome = closed ? fail(ErrorCode::kShuttingDown, "this is shutting down")
+                          : fail(ErrorCode::kQueueFull, "the queue is full");
+    item.task.work = nullptr;
+    state_->done.splice(state_->done.end(), one);
+  }
+  state_->unlock_and_wake(lock);
 }
 
 void Background::run(std::function<void()> work) {
@@ -288,10 +296,10 @@ void Background::pause() {
 void Background::cancel(const Cancellation& cancellation) {
   if (!cancellation) return;
   cancellation->store(true);
-  const std::lock_guard lock(state_->mutex);
+  std::unique_lock lock(state_->mutex);
   state_->drop([&](const State::Item& item) { return item.task.cancellation == cancellation; },
                {ErrorCode::kCancelled, "nobody waits for this any more"});
-  state_->post_delivery();
+  state_->unlock_and_wake(lock);
 }
 
 void Background::close() {
@@ -305,9 +313,7 @@ void Background::close() {
   for (const auto& line : state_->lines) cancel_all(line.items), cancel_all(line.paused);
   state_->drop([](const State::Item& item) { return is_cancelled(item.task.cancellation); },
                {ErrorCode::kShuttingDown, "this is shutting down"});
-  state_->post_delivery();
-  lock.unlock();
-  state_->wake.notify_all();
+  state_->unlock_and_wake(lock);
 }
 
 std::size_t Background::load() const {
