@@ -74,6 +74,8 @@ std::vector<Stored> to_hf(const WeightSource& source, const arch::Hyper& h, cons
                           s.values.begin() + static_cast<std::ptrdiff_t>((head * dim + j * dim / 2 + i) * c));
         break;
       }
+      case arch::HfLayout::kEach:
+      case arch::HfLayout::kRuns: ADD_FAILURE() << spec.name << ": the zoo has such families"; break;
       case arch::HfLayout::kSame:
         s.values.assign(v, v + t->values());
         for (int d = t->n_dims - 1; d >= 0; --d) s.shape.push_back(t->dims[static_cast<std::size_t>(d)]);

@@ -31,12 +31,29 @@ Result<const Architecture*> find_hf(std::string_view model_type) {
   return bad_model("model_type '{}' is not supported", model_type);
 }
 
+namespace {
+
+/// What families may have, and has to fit together where they do not say otherwise.
+Status check(const Hyper& h) {
+  for (int l = 0; l < h.layers; ++l) {
+    const bool other = h.is_recurrent(l) || (h.single_parts && h.ffn_of(l) > 0);
+    if (h.kv_heads_of(l) == 0 && !other) return bad_model("'{}.attention.head_count_kv' is 0 in layer {}", h.arch, l);
+    if (h.ffn_of(l) == 0 && !h.single_parts) return bad_model("'{}.feed_forward_length' is 0 in layer {}", h.arch, l);
+  }
+  if (h.value_dim != h.head_dim && h.latent.rank == 0)
+    return bad_model("key length {} and value length {} are not supported together", h.head_dim, h.value_dim);
+  return {};
+}
+
+}  // namespace
+
 Result<Hyper> read(const Architecture& family, const Metadata& metadata, std::uint64_t vocab) {
   LLORCH_TRY(Hyper h, read_hyper(metadata, family.name, family.keys));
   if (vocab < 1 || vocab > limits::kVocabMax)
     return bad_model("a vocabulary of {} entries is outside 1..{}", vocab, limits::kVocabMax);
   h.vocab = static_cast<int>(vocab);
   LLORCH_OK(family.refine(metadata, h));
+  LLORCH_OK(check(h));
   return h;
 }
 
@@ -51,6 +68,7 @@ Result<Graph> read_graph(WeightSource& source, int context) {
                 h.context);
   if (context > 0) h.run_context = context;
   Builder builder(source);
+  for (int l = 0; l < h.skipped_layers; ++l) builder.ignore(fmt::format("blk.{}.", h.layers + l));
   LLORCH_OK(builder.check(family->tensors(h)));
   LLORCH_TRY(Graph graph, family->assemble(h, builder));
   LLORCH_TRY(graph.tensors, builder.finish());

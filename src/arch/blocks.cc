@@ -41,9 +41,9 @@ void add_attention(std::vector<TensorSpec>& list, const Hyper& h, int l, bool qk
   add_gain(list, block(l, "attn_norm"), hf_block(l, "input_layernorm"), h.dim);
   add_linear(list, block(l, "attn_q"), hf_block(l, "self_attn.q_proj"), h.dim, h.query_width(), qkv_bias, qk_layout,
              h.heads);
-  add_linear(list, block(l, "attn_k"), hf_block(l, "self_attn.k_proj"), h.dim, h.key_width(), qkv_bias, qk_layout,
-             h.kv_heads);
-  add_linear(list, block(l, "attn_v"), hf_block(l, "self_attn.v_proj"), h.dim, h.key_width(), qkv_bias);
+  add_linear(list, block(l, "attn_k"), hf_block(l, "self_attn.k_proj"), h.dim, h.kv_heads_of(l) * h.head_dim, qkv_bias,
+             qk_layout, h.kv_heads_of(l));
+  add_linear(list, block(l, "attn_v"), hf_block(l, "self_attn.v_proj"), h.dim, h.kv_heads_of(l) * h.head_dim, qkv_bias);
   add_linear(list, block(l, "attn_output"), hf_block(l, "self_attn.o_proj"), h.query_width(), h.dim, output_bias);
 }
 
@@ -55,9 +55,9 @@ void add_normed_attention(std::vector<TensorSpec>& list, const Hyper& h, int l) 
 
 void add_gated_mlp(std::vector<TensorSpec>& list, const Hyper& h, int l) {
   add_gain(list, block(l, "ffn_norm"), hf_block(l, "post_attention_layernorm"), h.dim);
-  add_linear(list, block(l, "ffn_gate"), hf_block(l, "mlp.gate_proj"), h.dim, h.ffn, false);
-  add_linear(list, block(l, "ffn_up"), hf_block(l, "mlp.up_proj"), h.dim, h.ffn, false);
-  add_linear(list, block(l, "ffn_down"), hf_block(l, "mlp.down_proj"), h.ffn, h.dim, false);
+  add_linear(list, block(l, "ffn_gate"), hf_block(l, "mlp.gate_proj"), h.dim, h.ffn_of(l), false);
+  add_linear(list, block(l, "ffn_up"), hf_block(l, "mlp.up_proj"), h.dim, h.ffn_of(l), false);
+  add_linear(list, block(l, "ffn_down"), hf_block(l, "mlp.down_proj"), h.ffn_of(l), h.dim, false);
 }
 
 Status assemble_ends(const Hyper& h, Builder& in, Graph& graph) {
@@ -83,6 +83,7 @@ Result<SoftmaxAttention> assemble_attention(const Hyper& h, Builder& in, int l) 
   LLORCH_TRY(a.key, in.linear(block(l, "attn_k")));
   LLORCH_TRY(a.value, in.linear(block(l, "attn_v")));
   LLORCH_TRY(a.output, in.linear(block(l, "attn_output")));
+  a.kv_heads = h.kv_heads_of(l);
   return a;
 }
 
@@ -148,7 +149,7 @@ RopeSpec make_rope(const Hyper& h, bool adjacent) {
   if (s.kind == "yarn") {
     rope.frequencies =
         yarn_frequencies(h.rotated, h.rope_base, s.factor, s.original_context, s.beta_fast, s.beta_slow, s.round_range);
-    rope.magnitude = s.attention_factor > 0 ? s.attention_factor : yarn_magnitude(s.factor);
+    rope.magnitude = s.attention_factor > 0 ? s.attention_factor : s.log_multiplier > 0 ? 1 : yarn_magnitude(s.factor);
   }
   return rope;
 }
@@ -157,10 +158,48 @@ Status hf_copy_integer(const json::object& config, std::string_view from, std::s
                        bool required) {
   const auto v = json::find_unsigned(config, from);
   if (!v || *v > UINT32_MAX) {
-    if (!required && !json::find(config, from)) return {};
+    const json::value* stored = json::find(config, from);
+    if (!required && (!stored || stored->is_null())) return {};
     return bad_model("config.json: '{}' is missing or no small integer", from);
   }
   out.set(std::move(to), MetaValue::u32(static_cast<std::uint32_t>(*v)));
+  return {};
+}
+
+/// Base, scaling and the part of a head that turns. Newer configurations keep all of it inside rope_parameters, some
+/// of them for full and sliding layers apart.
+Status hf_rope(const json::object& config, const std::string& p, Metadata& out) {
+  const json::object* rope = json::find_object(config, "rope_parameters");
+  if (!rope) rope = json::find_object(config, "rope_scaling");
+  const json::object* sliding = rope ? json::find_object(*rope, "sliding_attention") : nullptr;
+  if (const json::object* full = rope ? json::find_object(*rope, "full_attention") : nullptr) rope = full;
+  if (sliding) LLORCH_OK(hf_copy_number(*sliding, "rope_theta", p + "rope.freq_base_swa", out));
+  auto base = json::find_number(config, "rope_theta");
+  if (!base && rope) base = json::find_number(*rope, "rope_theta");
+  out.set(p + "rope.freq_base", MetaValue::f32(static_cast<float>(base.value_or(10000))));
+  auto partial = json::find_number(config, "partial_rotary_factor");
+  if (!partial && rope) partial = json::find_number(*rope, "partial_rotary_factor");
+  auto kind = rope ? json::find_text(*rope, "rope_type") : std::nullopt;
+  if (!kind && rope) kind = json::find_text(*rope, "type");
+  const auto head_dim = out.integer_in(p + "attention.key_length", 1, limits::kHeadDimMax),
+             dim = out.integer_in(p + "embedding_length", 1, limits::kEmbeddingMax),
+             heads = out.integer_in(p + "attention.head_count", 1, limits::kHeadsMax);
+  if (partial && *partial > 0 && *partial < 1 && kind != "proportional" && dim && heads)
+    out.set(p + "rope.dimension_count", MetaValue::u32(static_cast<std::uint32_t>(
+                                            static_cast<double>(head_dim ? *head_dim : *dim / *heads) * *partial)));
+  if (!kind || *kind == "default" || *kind == "proportional") return {};
+  const std::string scaling = p + "rope.scaling.";
+  if (*kind == "linear" || *kind == "yarn") {
+    out.set(scaling + "type", MetaValue::text(*kind));
+    out.set(scaling + "factor", MetaValue::f32(static_cast<float>(json::find_number(*rope, "factor").value_or(1))));
+    LLORCH_OK(
+        hf_copy_integer(*rope, "original_max_position_embeddings", scaling + "original_context_length", out, false));
+    LLORCH_OK(hf_copy_number(*rope, "attention_factor", scaling + "yarn_attn_factor", out, false));
+    LLORCH_OK(hf_copy_number(*rope, "beta_fast", scaling + "yarn_beta_fast", out, false));
+    LLORCH_OK(hf_copy_number(*rope, "beta_slow", scaling + "yarn_beta_slow", out, false));
+  } else if (*kind != "llama3" && *kind != "longrope" && *kind != "su") {
+    return bad_model("config.json: rope scaling '{}' is not supported", *kind);
+  }
   return {};
 }
 
@@ -169,34 +208,224 @@ Status hf_common(const json::object& config, std::string_view prefix, Metadata& 
   LLORCH_OK(hf_copy_integer(config, "max_position_embeddings", p + "context_length", out));
   LLORCH_OK(hf_copy_integer(config, "hidden_size", p + "embedding_length", out));
   LLORCH_OK(hf_copy_integer(config, "num_hidden_layers", p + "block_count", out));
-  LLORCH_OK(hf_copy_integer(config, "intermediate_size", p + "feed_forward_length", out));
+  const bool experts = json::find(config, "moe_intermediate_size") != nullptr;
+  LLORCH_OK(hf_copy_integer(config, "intermediate_size", p + "feed_forward_length", out, !experts));
   LLORCH_OK(hf_copy_integer(config, "num_attention_heads", p + "attention.head_count", out));
   LLORCH_OK(hf_copy_integer(config, "num_key_value_heads", p + "attention.head_count_kv", out, false));
   LLORCH_OK(hf_copy_integer(config, "head_dim", p + "attention.key_length", out, false));
   LLORCH_OK(hf_copy_integer(config, "head_dim", p + "attention.value_length", out, false));
-  const auto eps = json::find_number(config, "rms_norm_eps");
+  const bool rms = json::find(config, "rms_norm_eps") != nullptr;
+  auto eps = json::find_number(config, "rms_norm_eps");
+  for (const char* other : {"norm_eps", "layer_norm_eps", "layer_norm_epsilon"})
+    if (!eps && !rms) eps = json::find_number(config, other);
   if (!eps) return bad_model("config.json: 'rms_norm_eps' is missing");
   out.set(p + "attention.layer_norm_rms_epsilon", MetaValue::f32(static_cast<float>(*eps)));
-  // Newer configurations keep the base inside rope_parameters.
-  const json::object* rope = json::find_object(config, "rope_parameters");
-  if (!rope) rope = json::find_object(config, "rope_scaling");
-  auto base = json::find_number(config, "rope_theta");
-  if (!base && rope) base = json::find_number(*rope, "rope_theta");
-  out.set(p + "rope.freq_base", MetaValue::f32(static_cast<float>(base.value_or(10000))));
-  if (!rope) return {};
-  auto kind = json::find_text(*rope, "rope_type");
-  if (!kind) kind = json::find_text(*rope, "type");
-  if (!kind || *kind == "default") return {};
-  const auto number = [&](std::string_view key) { return json::find_number(*rope, key); };
-  if (*kind == "linear" || *kind == "yarn") {
-    out.set(p + "rope.scaling.type", MetaValue::text(*kind));
-    out.set(p + "rope.scaling.factor", MetaValue::f32(static_cast<float>(number("factor").value_or(1))));
-    if (const auto original = number("original_max_position_embeddings"))
-      out.set(p + "rope.scaling.original_context_length", MetaValue::u32(static_cast<std::uint32_t>(*original)));
-  } else if (*kind != "llama3" && *kind != "longrope" && *kind != "su") {
-    return bad_model("config.json: rope scaling '{}' is not supported", *kind);
+  return hf_rope(config, p, out);
+}
+
+void make_ends(PartMaker& m, const Hyper& h, Graph& graph, std::string_view hf_norm, std::string_view hf_embedding,
+               std::string_view norm) {
+  graph.embedding = m.table("token_embd", std::string(hf_embedding), h.dim, h.vocab);
+  graph.final_norm = m.norm(norm, std::string(hf_norm), h.dim);
+  graph.head = m.head("lm_head", h.dim, h.vocab);
+  graph.embedding_scale = h.embedding_scale;
+}
+
+SoftmaxAttention make_attention(PartMaker& m, const Hyper& h, int l, const AttentionForm& form) {
+  SoftmaxAttention a = attention_shape(h);
+  a.kv_heads = h.kv_heads_of(l), a.window = h.window_of(l);
+  if (h.attention_scale > 0) a.scale = h.attention_scale;
+  const std::string hf(form.hf);
+  const HfLayout layout = form.permuted ? HfLayout::kRotaryPairs : HfLayout::kSame;
+  if (form.gated) {
+    m.tensor("attn_q", hf + "q_proj", {h.dim, 2 * a.query_width()}, form.bias);
+    a.query = m.runs("attn_q", 0, a.query_width(), h.head_dim, 2 * h.head_dim);
+    a.gate = m.runs("attn_q", h.head_dim, a.query_width(), h.head_dim, 2 * h.head_dim);
+  } else {
+    a.query = m.linear("attn_q", {hf + "q_proj", layout, h.heads}, h.dim, a.query_width(), form.bias);
   }
+  a.key = m.linear("attn_k", {hf + "k_proj", layout, a.kv_heads}, h.dim, a.key_width(), form.bias);
+  a.value = m.linear("attn_v", hf + "v_proj", h.dim, a.key_width(), form.bias);
+  a.output = m.linear("attn_output", hf + std::string(form.hf_output), a.query_width(), h.dim, form.output_bias);
+  if (form.norms == AttentionForm::Norms::kNone) return a;
+  const bool all = form.norms == AttentionForm::Norms::kAllHeads;
+  a.query_norm = m.norm("attn_q_norm", hf + std::string(form.hf_query_norm), all ? a.query_width() : h.head_dim);
+  a.key_norm = m.norm("attn_k_norm", hf + std::string(form.hf_key_norm), all ? a.key_width() : h.head_dim);
+  return a;
+}
+
+Mlp make_mlp(PartMaker& m, const Hyper& h, int ffn, const MlpNames& hf, std::string_view suffix) {
+  const std::string end(suffix);
+  Mlp mlp;
+  mlp.gate = m.linear("ffn_gate" + end, std::string(hf.gate), h.dim, ffn);
+  mlp.up = m.linear("ffn_up" + end, std::string(hf.up), h.dim, ffn);
+  mlp.down = m.linear("ffn_down" + end, std::string(hf.down), ffn, h.dim);
+  return mlp;
+}
+
+Mlp make_fused_mlp(PartMaker& m, const Hyper& h, int ffn, std::string_view hf_both, std::string_view hf_down) {
+  Mlp mlp;
+  m.tensor("ffn_up", std::string(hf_both), {h.dim, 2 * ffn});
+  mlp.gate = m.rows("ffn_up", 0, ffn), mlp.up = m.rows("ffn_up", ffn, ffn);
+  mlp.down = m.linear("ffn_down", std::string(hf_down), ffn, h.dim);
+  return mlp;
+}
+
+Moe make_experts(PartMaker& m, const Hyper& h, const Routing& routing, const ExpertNames& hf) {
+  Moe moe;
+  moe.routing = routing;
+  moe.router = m.linear("ffn_gate_inp", std::string(hf.router), h.dim, h.experts);
+  moe.gate = m.experts("ffn_gate_exps", std::string(hf.gate), h.dim, h.expert_ffn, h.experts);
+  moe.up = m.experts("ffn_up_exps", std::string(hf.up), h.dim, h.expert_ffn, h.experts);
+  moe.down = m.experts("ffn_down_exps", std::string(hf.down), h.expert_ffn, h.dim, h.experts);
+  return moe;
+}
+
+void make_choice_bias(PartMaker& m, const Hyper& h, Moe& moe, std::string_view hf) {
+  moe.choice_bias = m.vector("exp_probs_b.bias", std::string(hf), {h.experts});
+}
+
+void divide_by_rope_freqs(PartMaker& m, RopeSpec& rope) {
+  const std::vector<float> factors = m.values("rope_freqs.weight", "", {rope.rotated / 2}, false);
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    if (!(factors[i] > 0))
+      return m.refuse(bad_model("tensor 'rope_freqs.weight' holds {}, factors must be positive", factors[i]).error());
+    rope.frequencies[i] /= static_cast<double>(factors[i]);
+  }
+}
+
+HfRuns rows_of_each(int columns, int rows_stored, int first, int rows, int count) {
+  const auto u = [](int v) { return static_cast<std::uint64_t>(v); };
+  HfRuns runs{{u(columns), u(rows_stored)}, u(columns), {}};
+  if (count > 1) runs.dims.push_back(u(count));
+  runs.from = [=](std::uint64_t row) { return row / u(rows) * u(rows_stored) + u(first) + row % u(rows); };
+  return runs;
+}
+
+Status read_scales(const Metadata& m, const std::string& p, Hyper& h) {
+  const auto read = [&](const char* key, float& to) -> Status {
+    LLORCH_TRY(const double v, m.number_or(p + key, static_cast<double>(to)));
+    if (m.has(p + key) && !(v > 1e-9 && v < 1e9)) return bad_model("'{}{}' is {}", p, key, v);
+    to = static_cast<float>(v);
+    return {};
+  };
+  LLORCH_OK(read("embedding_scale", h.embedding_scale));
+  LLORCH_OK(read("attention.scale", h.attention_scale));
+  LLORCH_OK(read("residual_scale", h.residual_scale));
+  return read("logit_scale", h.logit_scale);
+}
+
+Status read_recurrence(const Metadata& m, const std::string& p, Hyper& h) {
+  RecurrentSizes& s = h.recurrence;
+  const auto read = [&](int& to, const char* key, std::uint64_t low, std::uint64_t high) -> Status {
+    LLORCH_TRY(const auto v, m.integer_in(p + "ssm." + key, low, high));
+    to = static_cast<int>(v);
+    return {};
+  };
+  LLORCH_OK(read(s.taps, "conv_kernel", 2, limits::kTapsMax));
+  LLORCH_OK(read(s.state, "state_size", 1, limits::kRecurrentDimMax));
+  LLORCH_OK(read(s.groups, "group_count", 1, limits::kHeadsMax));
+  LLORCH_OK(read(s.heads, "time_step_rank", 1, limits::kHeadsMax));
+  LLORCH_OK(read(s.inner, "inner_size", 1, limits::kEmbeddingMax));
+  if (s.inner % s.heads != 0 || s.inner % s.groups != 0 || s.heads % s.groups != 0 ||
+      s.head_dim() > static_cast<int>(limits::kRecurrentDimMax) ||
+      s.channels() > static_cast<int>(4 * limits::kEmbeddingMax))
+    return bad_model("'{}ssm': inner size {}, {} heads and {} groups of state {} do not fit together", p, s.inner,
+                     s.heads, s.groups, s.state);
   return {};
+}
+
+Status read_routing(const Metadata& m, const std::string& p, Hyper& h) {
+  const auto read = [&](int& to, const char* key, std::uint64_t low, std::uint64_t high,
+                        std::uint64_t otherwise) -> Status {
+    LLORCH_TRY(const auto v, m.integer_in(p + key, low, high, otherwise));
+    to = static_cast<int>(v);
+    return {};
+  };
+  const auto experts = static_cast<std::uint64_t>(h.experts);
+  LLORCH_OK(read(h.leading_dense, "leading_dense_block_count", 0, static_cast<std::uint64_t>(h.layers), 0));
+  LLORCH_OK(read(h.expert_groups, "expert_group_count", 1, std::max<std::uint64_t>(experts, 1), 1));
+  LLORCH_OK(read(h.expert_groups_active, "expert_group_used_count", 1, static_cast<std::uint64_t>(h.expert_groups),
+                 static_cast<std::uint64_t>(h.expert_groups)));
+  if (h.experts % h.expert_groups != 0 || h.experts_active > h.experts / h.expert_groups * h.expert_groups_active)
+    return bad_model("{} of {} experts cannot come from {} of {} groups", h.experts_active, h.experts,
+                     h.expert_groups_active, h.expert_groups);
+  int shared = 0, gating = 0;
+  LLORCH_OK(read(shared, "expert_shared_count", 0, limits::kExpertsMax, 0));
+  LLORCH_OK(read(h.shared_ffn, "expert_shared_feed_forward_length", 0, limits::kFeedForwardMax, 0));
+  if (h.shared_ffn == 0 && shared > 0) {
+    if (std::int64_t{shared} * h.expert_ffn > static_cast<std::int64_t>(limits::kFeedForwardMax))
+      return bad_model("{} shared experts of {} are too wide", shared, h.expert_ffn);
+    h.shared_ffn = shared * h.expert_ffn;
+  }
+  LLORCH_OK(read(gating, "expert_gating_func", 1, 2, h.expert_sigmoid ? 2 : 1));
+  h.expert_sigmoid = gating == 2;
+  LLORCH_TRY(h.experts_normalized, m.boolean_or(p + "expert_weights_norm", h.experts_normalized));
+  LLORCH_TRY(const double scale, m.number_or(p + "expert_weights_scale", 1));
+  if (!(scale > 0 && scale < 1e6)) return bad_model("'{}expert_weights_scale' is {}", p, scale);
+  h.expert_scale = static_cast<float>(scale);
+  return {};
+}
+
+Routing routing_of(const Hyper& h) {
+  Routing routing;
+  routing.score = h.expert_sigmoid ? Routing::Score::kSigmoid : Routing::Score::kSoftmaxOfAll;
+  routing.active = h.experts_active, routing.normalize = h.experts_normalized, routing.scale = h.expert_scale;
+  routing.groups = h.expert_groups, routing.groups_active = h.expert_groups_active;
+  return routing;
+}
+
+Status skip_drafts(const Metadata& m, const std::string& p, Hyper& h) {
+  LLORCH_TRY(const auto drafts,
+             m.integer_in(p + "nextn_predict_layers", 0, static_cast<std::uint64_t>(h.layers) - 1, 0));
+  h.skipped_layers = static_cast<int>(drafts), h.layers -= h.skipped_layers;
+  const auto layers = static_cast<std::size_t>(h.layers);
+  h.layer_kv_heads.resize(layers), h.layer_ffn.resize(layers);
+  if (!h.recurrent.empty()) h.recurrent.resize(layers);
+  if (!h.sliding.empty()) h.sliding.resize(layers);
+  return {};
+}
+
+Status read_windows(const Metadata& m, const std::string& p, int period, Hyper& h) {
+  LLORCH_TRY(const auto window, m.integer_in(p + "attention.sliding_window", 0, 1u << 24, 0));
+  h.window = static_cast<int>(window);
+  const std::string key = p + "attention.sliding_window_pattern";
+  if (const MetaValue* v = m.find(key); v && v->type == MetaType::kArray) {
+    LLORCH_TRY(h.sliding, read_pattern(m, key, h.layers));
+  } else {
+    LLORCH_TRY(const auto each, m.integer_in(key, 1, limits::kLayersMax, static_cast<std::uint64_t>(period)));
+    for (int l = 0; l < h.layers; ++l) h.sliding.push_back((l + 1) % static_cast<int>(each) != 0);
+  }
+  LLORCH_TRY(h.sliding_rope_base, m.number_or(p + "rope.freq_base_swa", h.sliding_rope_base));
+  if (!(h.sliding_rope_base > 1 && h.sliding_rope_base < 1e12))
+    return bad_model("'{}rope.freq_base_swa' is {}", p, h.sliding_rope_base);
+  return {};
+}
+
+Status hf_copy_number(const json::object& config, std::string_view from, std::string to, Metadata& out, bool required) {
+  const auto v = json::find_number(config, from);
+  if (v) out.set(std::move(to), MetaValue::f32(static_cast<float>(*v)));
+  if (!v && required) return bad_model("config.json: '{}' is missing or no number", from);
+  return {};
+}
+
+Status hf_refuse(const json::object& config, std::initializer_list<std::string_view> fields) {
+  for (const std::string_view field : fields)
+    if (const json::value* v = json::find(config, field); v && !v->is_null() && !(v->is_bool() && !v->get_bool()))
+      return bad_model("config.json: '{}' is not supported for this model", field);
+  return {};
+}
+
+std::vector<bool> hf_layers(const json::object& config, std::string_view kind) {
+  std::vector<bool> layers;
+  if (const json::array* types = json::find_array(config, "layer_types"))
+    for (const json::value& v : *types) layers.push_back(v.is_string() && std::string_view(v.get_string()) == kind);
+  return layers;
+}
+
+MetaValue pattern_value(const std::vector<bool>& pattern) {
+  MetaValue::Integers each(pattern.begin(), pattern.end());
+  return {MetaType::kArray, MetaType::kBool, std::move(each)};
 }
 
 }  // namespace llorch::arch

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "arch/architecture.h"
+#include "arch/part_maker.h"
 
 namespace llorch::arch {
 
@@ -55,7 +56,68 @@ void add_gated_mlp(std::vector<TensorSpec>& list, const Hyper& h, int layer);
 
 /// The keys that all Llama-like configurations share: sizes, heads, norm epsilon, rotary base and scaling.
 [[nodiscard]] Status hf_common(const json::object& config, std::string_view prefix, Metadata& out);
+[[nodiscard]] Status hf_rope(const json::object& config, const std::string& prefix, Metadata& out);
 [[nodiscard]] Status hf_copy_integer(const json::object& config, std::string_view from, std::string to, Metadata& out,
                                      bool required = true);
+
+// ---- the same, made by a PartMaker
+
+/// Where the parts of attention are stored, and which it has.
+struct AttentionForm {
+  enum class Norms { kNone, kEachHead, kAllHeads };
+  Norms norms = Norms::kNone;  // of queries and keys
+  bool bias = false, output_bias = false;
+  bool gated = false;     // the query's tensor has of each head its query rows, then rows of a gate
+  bool permuted = false;  // Hugging Face's rows are reordered to pairs
+  std::string_view hf = "self_attn.", hf_output = "o_proj", hf_query_norm = "q_norm", hf_key_norm = "k_norm";
+};
+struct MlpNames {
+  std::string_view gate = "mlp.gate_proj", up = "mlp.up_proj", down = "mlp.down_proj";
+};
+/// Of experts: one for all ({} stands for the expert), or stacked.
+struct ExpertNames {
+  std::string_view router = "mlp.gate", gate = "mlp.experts.{}.gate_proj", up = "mlp.experts.{}.up_proj",
+                   down = "mlp.experts.{}.down_proj", choice_bias = "mlp.gate.e_score_correction_bias";
+};
+
+/// Embedding, last norm and head; the file may have no head of its own.
+void make_ends(PartMaker& m, const Hyper& h, Graph& graph, std::string_view hf_norm = "model.norm",
+               std::string_view hf_embedding = "model.embed_tokens", std::string_view norm = "output_norm");
+/// Separate projections, as the layer's numbers of heads say; rope 0, the window of the layer.
+[[nodiscard]] SoftmaxAttention make_attention(PartMaker& m, const Hyper& h, int layer, const AttentionForm& form = {});
+/// `suffix`: of GGUF's names.
+[[nodiscard]] Mlp make_mlp(PartMaker& m, const Hyper& h, int ffn, const MlpNames& hf = {},
+                           std::string_view suffix = "");
+/// Gate and up as one tensor ffn_up, gate rows first.
+[[nodiscard]] Mlp make_fused_mlp(PartMaker& m, const Hyper& h, int ffn, std::string_view hf_both,
+                                 std::string_view hf_down);
+/// Router and gated experts.
+[[nodiscard]] Moe make_experts(PartMaker& m, const Hyper& h, const Routing& routing, const ExpertNames& hf = {});
+void make_choice_bias(PartMaker& m, const Hyper& h, Moe& moe, std::string_view hf);
+/// Divides frequencies by the values of rope_freqs.weight, where it is there.
+void divide_by_rope_freqs(PartMaker& m, RopeSpec& rope);
+/// Of a stored tensor (columns, count * rows): rows first..first+rows of each of `count` parts.
+[[nodiscard]] HfRuns rows_of_each(int columns, int rows_stored, int first, int rows, int count);
+
+/// Embedding, attention, residual and logit scales, where the keys are there.
+[[nodiscard]] Status read_scales(const Metadata& metadata, const std::string& prefix, Hyper& h);
+/// Sizes under "<prefix>ssm."; `group_of_state`: queries, keys are as wide as values, else only bounded.
+[[nodiscard]] Status read_recurrence(const Metadata& metadata, const std::string& prefix, Hyper& h);
+/// leading_dense_block_count, expert_shared_*, expert_weights_*, expert_group_*, expert_gating_func.
+[[nodiscard]] Status read_routing(const Metadata& metadata, const std::string& prefix, Hyper& h);
+[[nodiscard]] Routing routing_of(const Hyper& h);
+/// nextn_predict_layers: as many of the last layers are left out, in all that was read so far.
+[[nodiscard]] Status skip_drafts(const Metadata& metadata, const std::string& prefix, Hyper& h);
+/// attention.sliding_window and its pattern: an array, a period, or `period` where the file has neither; the last layer
+/// of each group is global, of period 0 none.
+[[nodiscard]] Status read_windows(const Metadata& metadata, const std::string& prefix, int period, Hyper& h);
+
+[[nodiscard]] Status hf_copy_number(const json::object& config, std::string_view from, std::string to, Metadata& out,
+                                    bool required = true);
+/// Each of these must be absent, null or false.
+[[nodiscard]] Status hf_refuse(const json::object& config, std::initializer_list<std::string_view> fields);
+/// For each layer whether layer_types has `kind` there; empty where there is no such list.
+[[nodiscard]] std::vector<bool> hf_layers(const json::object& config, std::string_view kind);
+[[nodiscard]] MetaValue pattern_value(const std::vector<bool>& pattern);
 
 }  // namespace llorch::arch

@@ -19,6 +19,7 @@ Status Builder::check(const std::vector<TensorSpec>& specs) {
     if (spec.required && !has(spec.name)) return bad_model("tensor '{}' is missing", spec.name);
   }
   for (const TensorView& t : source_.tensors()) {
+    if (is_ignored(t.name)) continue;
     const auto found = known.find(t.name);
     if (found == known.end()) return bad_model("tensor '{}' is not used by this architecture", t.name);
     std::vector<std::uint64_t> dims(t.dims.begin(), t.dims.begin() + t.n_dims), want = found->second->dims;
@@ -32,6 +33,10 @@ Status Builder::check(const std::vector<TensorSpec>& specs) {
   return {};
 }
 
+bool Builder::is_ignored(std::string_view name) const {
+  return std::ranges::any_of(ignored_, [&](const std::string& prefix) { return name.starts_with(prefix); });
+}
+
 Result<const TensorView*> Builder::use(const std::string& name) {
   const TensorView* t = source_.find(name);
   if (!t) return bad_model("tensor '{}' is missing", name);
@@ -41,7 +46,8 @@ Result<const TensorView*> Builder::use(const std::string& name) {
 
 TensorId Builder::add(TensorUse use) {
   const auto [at, fresh] =
-      ids_.try_emplace({use.tensor, static_cast<int>(use.as), use.first, use.count}, static_cast<int>(tensors_.size()));
+      ids_.try_emplace({use.tensor, static_cast<int>(use.as), use.first, use.count, use.run, use.value},
+                       static_cast<int>(tensors_.size()));
   if (fresh) tensors_.push_back(std::move(use));
   return {at->second};
 }
@@ -60,6 +66,22 @@ Result<Linear> Builder::linear_rows(const std::string& stem, std::uint64_t first
   if (has(stem + ".bias")) {
     LLORCH_TRY(const TensorView* bias, use(stem + ".bias"));
     linear.bias = add({TensorUse::As::kVector, bias->name, first, count});
+  }
+  return linear;
+}
+
+Result<Linear> Builder::linear_runs(const std::string& stem, std::uint64_t first, std::uint64_t count,
+                                    std::uint64_t run, std::uint64_t step) {
+  Linear linear;
+  LLORCH_TRY(const TensorView* t, use(stem + ".weight"));
+  TensorUse rows{TensorUse::As::kMatrix, t->name, first, count};
+  rows.run = run, rows.step = step;
+  linear.weight = add(rows);
+  linear.outputs = static_cast<std::int64_t>(count);
+  if (has(stem + ".bias")) {
+    LLORCH_TRY(const TensorView* bias, use(stem + ".bias"));
+    rows.as = TensorUse::As::kVector, rows.tensor = bias->name;
+    linear.bias = add(rows);
   }
   return linear;
 }
@@ -95,6 +117,22 @@ Result<TensorId> Builder::vector(const std::string& name) {
   return add({TensorUse::As::kVector, t->name});
 }
 
+Result<TensorId> Builder::flat(const std::string& name) {
+  LLORCH_TRY(const TensorView* t, use(name));
+  return add({TensorUse::As::kVector, t->name, 0, t->values()});
+}
+
+Result<TensorId> Builder::transposed(const std::string& name) {
+  LLORCH_TRY(const TensorView* t, use(name));
+  return add({TensorUse::As::kTransposed, t->name});
+}
+
+TensorId Builder::constant(float value, std::uint64_t count) {
+  TensorUse use{TensorUse::As::kConstant, "", 0, count};
+  use.value = value;
+  return add(std::move(use));
+}
+
 Result<std::vector<float>> Builder::values(const std::string& name) {
   LLORCH_TRY(const TensorView* t, use(name));
   std::vector<std::byte> bytes(t->data.size());
@@ -115,7 +153,8 @@ Result<Linear> Builder::head() {
 
 Result<std::vector<TensorUse>> Builder::finish() {
   for (const TensorView& t : source_.tensors())
-    if (!used_.contains(t.name)) return bad_model("tensor '{}' was not used by the model", t.name);
+    if (!used_.contains(t.name) && !is_ignored(t.name))
+      return bad_model("tensor '{}' was not used by the model", t.name);
   return std::move(tensors_);
 }
 

@@ -13,8 +13,6 @@ Status refine(const Metadata& m, Hyper& h) {
   LLORCH_OK(read_experts(m, p, h));
   LLORCH_TRY(const auto window, m.integer_in(p + "attention.sliding_window", 1, 1u << 24));
   h.window = static_cast<int>(window);
-  LLORCH_TRY(h.scaling.beta_fast, m.number_or(p + "rope.scaling.yarn_beta_fast", 32));
-  LLORCH_TRY(h.scaling.beta_slow, m.number_or(p + "rope.scaling.yarn_beta_slow", 1));
   h.scaling.round_range = false;
   if (h.scaling.kind != "yarn" && h.scaling.kind != "none")
     return bad_model("rope scaling '{}' is not supported for gpt-oss", h.scaling.kind);
@@ -96,8 +94,7 @@ extern const Architecture arch_gpt_oss;
 const Architecture arch_gpt_oss{
     "gpt-oss",
     {"gpt_oss"},
-    {"expert_count", "expert_used_count", "expert_feed_forward_length", "attention.sliding_window",
-     "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"},
+    {"expert_count", "expert_used_count", "expert_feed_forward_length", "attention.sliding_window"},
     refine,
     tensors,
     assemble,

@@ -1,15 +1,17 @@
 #include "arch/hf_source.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <list>
 #include <unordered_map>
 
 #include "arch/architecture.h"
-#include "arch/stacked_tensors.h"
 #include "format/gguf.h"
 #include "format/safetensors.h"
+#include "format/stacked_tensors.h"
+#include "quant/table.h"
 
 namespace llorch::arch {
 namespace {
@@ -21,6 +23,23 @@ std::vector<std::byte> rearrange(std::span<const std::byte> in, std::uint64_t si
   std::vector<std::byte> out(count * size);
   for (std::uint64_t i = 0; i < count; ++i) std::memcpy(out.data() + i * size, in.data() + source(i) * size, size);
   return out;
+}
+
+/// Without dimensions of 1.
+std::vector<std::uint64_t> squeezed(std::span<const std::uint64_t> dims) {
+  std::vector<std::uint64_t> kept;
+  std::ranges::copy_if(dims, std::back_inserter(kept), [](std::uint64_t d) { return d != 1; });
+  return kept;
+}
+
+/// In float32, as GGUF's converter does.
+std::vector<std::byte> converted(HfValue value, const TensorView& t, std::span<const std::byte> bytes) {
+  std::vector<float> values(t.values());
+  quant::row_ops(t.type).dequantize(bytes.data(), values.size(), values.data());
+  for (float& v : values)
+    v = value == HfValue::kPlusOne ? v + 1 : static_cast<float>(-std::exp(static_cast<double>(v)));
+  const auto out = std::as_bytes(std::span(values));
+  return {out.begin(), out.end()};
 }
 
 class HfSource final : public WeightSource {
@@ -44,9 +63,9 @@ class HfSource final : public WeightSource {
         return bad_model("tensor '{}' is missing", spec.hf);
       LLORCH_OK(take(spec));
     }
-    LLORCH_OK(rope_factors(h));
+    LLORCH_OK(rope_factors(h, family->tensors(h)));
     for (const auto& [name, view] : by_name_)
-      if (!used_.contains(view) &&
+      if (!used_.contains(view) && !is_draft(name, h) &&
           std::ranges::none_of(family->hf_buffers, [&](std::string_view suffix) { return name.ends_with(suffix); }))
         return bad_model("tensor '{}' is not used by this architecture", name);
     return {};
@@ -60,10 +79,19 @@ class HfSource final : public WeightSource {
 
  private:
   const TensorView* find_hf_tensor(const std::string& name) const {
-    // GPT-2 checkpoints come with and without the "transformer." prefix.
-    for (const std::string& candidate : {name, name.starts_with("transformer.") ? name.substr(12) : name})
+    // Bodies are stored with and without the name of the whole before theirs.
+    std::string_view body = name;
+    for (const std::string_view whole : {"transformer.", "model."})
+      if (body.starts_with(whole)) body.remove_prefix(whole.size());
+    for (const std::string& candidate : {name, std::string(body)})
       if (const auto found = by_name_.find(candidate); found != by_name_.end()) return found->second;
     return nullptr;
+  }
+  /// Layers behind the last, which only guess further tokens.
+  static bool is_draft(std::string_view name, const Hyper& h) {
+    for (int l = 0; l < h.skipped_layers; ++l)
+      if (name.starts_with(fmt::format("model.layers.{}.", h.layers + l))) return true;
+    return name.starts_with("mtp.");
   }
 
   /// One tensor over those that the experts have each.
@@ -104,6 +132,12 @@ class HfSource final : public WeightSource {
     out.n_dims = static_cast<int>(spec.dims.size());
     out.dims = {1, 1, 1, 1};
     std::ranges::copy(spec.dims, out.dims.begin());
+    if (spec.layout == HfLayout::kRuns) {
+      LLORCH_OK(take_runs(spec, *t, out));
+      LLORCH_OK(convert(spec, out));
+      tensors_.push_back(std::move(out));
+      return {};
+    }
     const bool halves = spec.layout == HfLayout::kGateOfPairs || spec.layout == HfLayout::kUpOfPairs ||
                         spec.layout == HfLayout::kGateBias || spec.layout == HfLayout::kUpBias;
     if (t->values() != out.values() * (halves ? 2 : 1))
@@ -117,7 +151,41 @@ class HfSource final : public WeightSource {
       LLORCH_OK(directory_.read(t->data, bytes.data()));
       out.data = owned_.emplace_back(turn(spec, bytes, out));
     }
+    LLORCH_OK(convert(spec, out));
     tensors_.push_back(std::move(out));
+    return {};
+  }
+
+  /// Whole rows stay in the file; smaller runs are copied.
+  Status take_runs(const TensorSpec& spec, const TensorView& t, TensorView& out) {
+    LLORCH_OK(check_shape(spec, t));
+    if (info(t.type).block != 1 || !is_weight_type(t.type))
+      return bad_model("tensor '{}' has type {}, which is no weight type", t.name, info(t.type).name);
+    const std::uint64_t bytes = spec.runs.run * info(t.type).bytes, count = out.values() / spec.runs.run;
+    std::vector<std::span<const std::byte>> pieces;
+    const auto piece = [&](std::uint64_t i) { return t.data.subspan(spec.runs.from(i) * bytes, bytes); };
+    if (spec.runs.run % spec.dims[0] == 0) {
+      for (std::uint64_t i = 0; i < count; ++i) pieces.push_back(piece(i));
+      LLORCH_TRY(out.data, stacks_.add(std::move(pieces)));
+      return {};
+    }
+    LLORCH_TRY(const std::vector<std::byte> stored, bytes_of(t));
+    auto& all = owned_.emplace_back(count * bytes);
+    for (std::uint64_t i = 0; i < count; ++i)
+      std::memcpy(all.data() + i * bytes, stored.data() + (piece(i).data() - t.data.data()), bytes);
+    out.data = all;
+    return {};
+  }
+
+  Status convert(const TensorSpec& spec, TensorView& out) {
+    if (spec.value == HfValue::kStored) return {};
+    std::vector<std::byte> bytes(out.data.size());
+    if (std::ranges::any_of(owned_, [&](const auto& o) { return o.data() == out.data.data(); }))
+      std::ranges::copy(out.data, bytes.begin());
+    else
+      LLORCH_OK(read(out.data, bytes.data()));
+    out.data = owned_.emplace_back(converted(spec.value, out, bytes));
+    out.type = DType::kF32;
     return {};
   }
 
@@ -128,11 +196,10 @@ class HfSource final : public WeightSource {
     if (spec.layout == HfLayout::kGateOfPairs || spec.layout == HfLayout::kUpOfPairs)
       want = {2 * spec.dims[1], spec.dims[0], spec.dims[2]};
     if (spec.layout == HfLayout::kGateBias || spec.layout == HfLayout::kUpBias) want[0] *= 2;
-    for (std::size_t d = 0; d < want.size(); ++d)
-      if (t.dims[d] != want[d])
-        return bad_model(
-            "tensor '{}' has a shape that the configuration does not give (dimension {} is {}, expected {})", t.name, d,
-            t.dims[d], want[d]);
+    if (spec.layout == HfLayout::kRuns) want = spec.runs.dims;
+    if (squeezed(t.dims) != squeezed(want))
+      return bad_model("tensor '{}' has a shape that the configuration does not give ([{}], expected [{}])", t.name,
+                       fmt::join(t.dims.begin(), t.dims.begin() + t.n_dims, ", "), fmt::join(want, ", "));
     return {};
   }
 
@@ -165,13 +232,14 @@ class HfSource final : public WeightSource {
         return rearrange(t, size, n, [=](std::uint64_t i) { return 2 * i + odd; });
       }
       case HfLayout::kSame:
-      case HfLayout::kEach: break;
+      case HfLayout::kEach:
+      case HfLayout::kRuns: break;
     }
     return {};
   }
 
   /// Rotary factors that GGUF stores as tensors and config.json as numbers.
-  Status rope_factors(const Hyper& h) {
+  Status rope_factors(const Hyper& h, const std::vector<TensorSpec>& specs) {
     const json::object& config = directory_.config();
     const json::object* rope = json::find_object(config, "rope_parameters");
     if (!rope) rope = json::find_object(config, "rope_scaling");
@@ -181,7 +249,9 @@ class HfSource final : public WeightSource {
     const auto number = [&](std::string_view key, double otherwise) {
       return json::find_number(*rope, key).value_or(otherwise);
     };
-    if (kind == "llama3" && h.arch == "llama") {
+    const bool has_factors = std::ranges::find(specs, "rope_freqs.weight", &TensorSpec::name) != specs.end();
+    if (kind == "llama3" && !has_factors) return bad_model("config.json: rope scaling 'llama3' is not supported");
+    if (kind == "llama3") {
       std::vector<float> factors;
       for (const double f :
            llama3_factors(h.rotated, h.rope_base, number("factor", 8), number("low_freq_factor", 1),

@@ -27,6 +27,9 @@ constexpr std::string_view kKnown[] = {
     "rope.scaling.original_context_length",
     "rope.scaling.finetuned",
     "rope.scaling.attn_factor",
+    "rope.scaling.yarn_attn_factor",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
     "tensor_data_layout",
 };
 
@@ -55,7 +58,14 @@ Status read_rope(const Metadata& m, const std::string& p, Hyper& h) {
     return bad_model("rope scaling '{}' is not supported", kind);
   LLORCH_TRY(h.scaling.factor, m.number_or(p + "rope.scaling.factor", 1));
   LLORCH_TRY(h.scaling.original_context, m.number_or(p + "rope.scaling.original_context_length", h.context));
-  LLORCH_TRY(h.scaling.attention_factor, m.number_or(p + "rope.scaling.attn_factor", 0));
+  LLORCH_TRY(const double yarn_factor, m.number_or(p + "rope.scaling.yarn_attn_factor", 0));
+  LLORCH_TRY(h.scaling.attention_factor, m.number_or(p + "rope.scaling.attn_factor", yarn_factor));
+  LLORCH_TRY(h.scaling.beta_fast, m.number_or(p + "rope.scaling.yarn_beta_fast", 32));
+  LLORCH_TRY(h.scaling.beta_slow, m.number_or(p + "rope.scaling.yarn_beta_slow", 1));
+  if (!(h.scaling.attention_factor >= 0 && h.scaling.attention_factor < 1e6 && h.scaling.beta_fast > 0 &&
+        h.scaling.beta_fast < 1e6 && h.scaling.beta_slow > 0 && h.scaling.beta_slow < 1e6))
+    return bad_model("'{}rope.scaling': attention factor {}, betas {} and {} are out of range", p,
+                     h.scaling.attention_factor, h.scaling.beta_fast, h.scaling.beta_slow);
   if (!(h.scaling.factor > 0 && h.scaling.factor < 1e6))
     return bad_model("'{}rope.scaling.factor' is {}", p, h.scaling.factor);
   if (!(h.scaling.original_context >= 1 && h.scaling.original_context <= static_cast<double>(limits::kContextMax)))
@@ -64,6 +74,38 @@ Status read_rope(const Metadata& m, const std::string& p, Hyper& h) {
 }
 
 }  // namespace
+
+Result<std::vector<int>> read_each(const Metadata& m, const std::string& key, int layers, std::uint64_t low,
+                                   std::uint64_t high, std::optional<std::uint64_t> otherwise) {
+  const auto count = static_cast<std::size_t>(layers);
+  const MetaValue* v = m.find(key);
+  const auto* list = v ? std::get_if<MetaValue::Integers>(&v->value) : nullptr;
+  if (!list) {
+    LLORCH_TRY(const std::uint64_t one, m.integer_in(key, low, high, otherwise));
+    return std::vector<int>(count, static_cast<int>(one));
+  }
+  if (list->size() != count) return bad_model("'{}' has {} entries for {} layers", key, list->size(), layers);
+  std::vector<int> each;
+  for (const std::int64_t one : *list) {
+    if (one < static_cast<std::int64_t>(low) || one > static_cast<std::int64_t>(high))
+      return bad_model("metadata key '{}' holds {}, outside {}..{}", key, one, low, high);
+    each.push_back(static_cast<int>(one));
+  }
+  return each;
+}
+
+Result<std::vector<bool>> read_pattern(const Metadata& m, const std::string& key, int layers) {
+  if (!m.has(key)) return std::vector<bool>();
+  LLORCH_TRY(const auto* list, m.integers(key));
+  if (list->size() != static_cast<std::size_t>(layers))
+    return bad_model("'{}' has {} entries for {} layers", key, list->size(), layers);
+  std::vector<bool> each;
+  for (const std::int64_t one : *list) {
+    if (one != 0 && one != 1) return bad_model("metadata key '{}' holds {}, which is no boolean", key, one);
+    each.push_back(one == 1);
+  }
+  return each;
+}
 
 Result<Hyper> read_hyper(const Metadata& m, std::string_view arch, const std::vector<std::string_view>& extra) {
   Hyper h;
@@ -80,18 +122,23 @@ Result<Hyper> read_hyper(const Metadata& m, std::string_view arch, const std::ve
   LLORCH_OK(read(h.dim, "embedding_length", 1, limits::kEmbeddingMax));
   LLORCH_OK(read(h.layers, "block_count", 1, limits::kLayersMax));
   LLORCH_OK(read(h.heads, "attention.head_count", 1, limits::kHeadsMax));
-  LLORCH_OK(read(h.kv_heads, "attention.head_count_kv", 1, limits::kHeadsMax, static_cast<std::uint64_t>(h.heads)));
-  if (h.heads % h.kv_heads != 0) return bad_model("{} query heads cannot share {} KV heads", h.heads, h.kv_heads);
+  LLORCH_TRY(h.layer_kv_heads, read_each(m, p + "attention.head_count_kv", h.layers, 0, limits::kHeadsMax,
+                                         static_cast<std::uint64_t>(h.heads)));
+  for (const int kv_heads : h.layer_kv_heads)
+    if (kv_heads > 0 && h.heads % kv_heads != 0)
+      return bad_model("{} query heads cannot share {} KV heads", h.heads, kv_heads);
+  h.kv_heads = std::ranges::max(h.layer_kv_heads);
   if (!m.has(p + "attention.key_length") && h.dim % h.heads != 0)
     return bad_model("{} values cannot be split into {} heads", h.dim, h.heads);
   LLORCH_OK(
       read(h.head_dim, "attention.key_length", 1, limits::kHeadDimMax, static_cast<std::uint64_t>(h.dim / h.heads)));
-  int value_dim = 0;
-  LLORCH_OK(read(value_dim, "attention.value_length", 1, limits::kHeadDimMax, static_cast<std::uint64_t>(h.head_dim)));
-  if (value_dim != h.head_dim || h.head_dim > static_cast<int>(limits::kHeadDimMax))
-    return bad_model("key length {} and value length {} are not supported together", h.head_dim, value_dim);
-  LLORCH_OK(read(h.ffn, "feed_forward_length", 1, limits::kFeedForwardMax,
-                 m.has(p + "expert_feed_forward_length") ? std::optional<std::uint64_t>(1) : std::nullopt));
+  LLORCH_OK(
+      read(h.value_dim, "attention.value_length", 1, limits::kHeadDimMax, static_cast<std::uint64_t>(h.head_dim)));
+  if (h.head_dim > static_cast<int>(limits::kHeadDimMax)) return bad_model("key length {} is too large", h.head_dim);
+  LLORCH_TRY(h.layer_ffn,
+             read_each(m, p + "feed_forward_length", h.layers, 0, limits::kFeedForwardMax,
+                       m.has(p + "expert_feed_forward_length") ? std::optional<std::uint64_t>(1) : std::nullopt));
+  h.ffn = std::ranges::max(h.layer_ffn);
   const std::string rms = p + "attention.layer_norm_rms_epsilon", plain = p + "attention.layer_norm_epsilon";
   LLORCH_TRY(const double eps, m.number(m.has(rms) ? rms : plain));
   if (!(eps > 0 && eps < 1)) return bad_model("norm epsilon {} is outside 0..1", eps);

@@ -79,12 +79,6 @@ Status from_hf(const json::object& config, Metadata& out) {
   LLORCH_OK(hf_copy_integer(config, "sliding_window", "phi3.attention.sliding_window", out, false));
   LLORCH_OK(hf_copy_integer(config, "original_max_position_embeddings", "phi3.rope.scaling.original_context_length",
                             out, false));
-  if (const auto part = json::find_number(config, "partial_rotary_factor"); part && *part != 1) {
-    const auto dim = json::find_unsigned(config, "hidden_size").value_or(0),
-               heads = json::find_unsigned(config, "num_attention_heads").value_or(1);
-    out.set("phi3.rope.dimension_count",
-            MetaValue::u32(static_cast<std::uint32_t>(static_cast<double>(heads ? dim / heads : 0) * *part)));
-  }
   return {};
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,19 @@ enum class HfLayout {
   kUpBias,
   kTransposedEach,  // [expert][in][out] -> [expert][out][in]
   kEach,            // a tensor for each expert; its number stands for {} in the name
+  kRuns,            // by HfRuns
 };
+
+/// A tensor whose values are some of a stored one's, or all in another order: in runs, run i of which is stored as run
+/// `from(i)`.
+struct HfRuns {
+  std::vector<std::uint64_t> dims;  // of the stored tensor; dims[0] is contiguous
+  std::uint64_t run = 0;            // values
+  std::function<std::uint64_t(std::uint64_t run)> from;
+};
+
+/// What GGUF's converter makes of stored values, in float32.
+enum class HfValue { kStored, kPlusOne, kMinusExp };
 
 /// What random weights of this tensor look like when a model is synthesised.
 enum class SynthKind { kMatrix, kGain, kBias, kFactors };
@@ -31,6 +44,8 @@ struct TensorSpec {
   bool required = true;
   HfLayout layout = HfLayout::kSame;
   int heads = 0;  // for kRotaryPairs
+  HfRuns runs{};  // for kRuns
+  HfValue value = HfValue::kStored;
 };
 
 }  // namespace llorch::arch

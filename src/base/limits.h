@@ -27,6 +27,8 @@ inline constexpr std::uint64_t kHeadsMax = 4096;
 inline constexpr std::uint64_t kHeadDimMax = 1024;
 inline constexpr std::uint64_t kFeedForwardMax = 1u << 20;
 inline constexpr std::uint64_t kExpertsMax = 1024;
+inline constexpr std::uint64_t kRecurrentDimMax = 512;  // keys and values of recurrent heads: kernels' room
+inline constexpr std::uint64_t kTapsMax = 32;           // of a causal convolution
 inline constexpr std::uint64_t kContextMax = 1u << 24;
 
 // KV cache: positions in one page. Attention merges pages in order, so this number is part of the bits of a result.

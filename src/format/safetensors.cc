@@ -15,6 +15,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Python writes infinities and NaN as bare words, which are no JSON: null takes their place.
+std::string without_infinities(std::string text) {
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (quoted && text[i] == '\\') {
+      ++i;
+    } else if (text[i] == '"') {
+      quoted = !quoted;
+    } else if (!quoted) {
+      for (const std::string_view word : {"-Infinity", "Infinity", "NaN"})
+        if (text.compare(i, word.size(), word) == 0) text.replace(i, word.size(), "null");
+    }
+  }
+  return text;
+}
+
 Result<DType> dtype_of(std::string_view name, std::string_view tensor) {
   static constexpr std::pair<std::string_view, DType> kNames[] = {
       {"F32", DType::kF32}, {"F16", DType::kF16}, {"BF16", DType::kBF16}, {"F64", DType::kF64}, {"I64", DType::kI64},
@@ -136,7 +152,9 @@ Result<std::vector<TensorView>> parse_safetensors(std::span<const std::byte> fil
 Result<SafetensorsDirectory> SafetensorsDirectory::open(const std::string& path) {
   SafetensorsDirectory result;
   result.path_ = path;
-  LLORCH_TRY(result.config_, json::parse_file(fs::path(path) / "config.json"));
+  const std::string config = fs::path(path) / "config.json";
+  LLORCH_TRY(std::string text, read_text_file(config, limits::kJsonBytesMax));
+  LLORCH_TRY(result.config_, json::parse(without_infinities(std::move(text)), config));
   if (!result.config_.is_object()) return bad_model("config.json is no JSON object");
   if (json::find(result.config(), "auto_map"))
     return bad_model("config.json has auto_map: code from a model repository is never run");

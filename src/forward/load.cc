@@ -2,6 +2,7 @@
 #include <charconv>
 #include <set>
 
+#include "format/stacked_tensors.h"
 #include "forward/model.h"
 #include "quant/table.h"
 
@@ -25,6 +26,26 @@ Result<TensorView> view_of(const TensorView& whole, const TensorUse& use) {
   return part;
 }
 
+/// Rows (of a vector values) that lie apart: `run` of every `step`.
+Result<TensorView> gather(const TensorView& whole, const TensorUse& use, StackedTensors& stacks) {
+  const bool vector = use.as == TensorUse::As::kVector;
+  const std::uint64_t there = vector ? whole.values() : whole.rows(), runs = use.count / use.run;
+  if (use.count % use.run != 0 || use.run > use.step || runs == 0 ||
+      use.first + (runs - 1) * use.step + use.run > there)
+    return bad_model("tensor '{}' has too few rows", whole.name);
+  if (vector && info(whole.type).block != 1)
+    return bad_model("tensor '{}' of type {} cannot be cut", whole.name, info(whole.type).name);
+  const std::uint64_t bytes = vector ? info(whole.type).bytes : row_bytes(whole.type, whole.columns());
+  std::vector<StackedTensors::Bytes> pieces;
+  for (std::uint64_t i = 0; i < runs; ++i)
+    pieces.push_back(whole.data.subspan((use.first + i * use.step) * bytes, use.run * bytes));
+  TensorView view = whole;
+  view.n_dims = vector ? 1 : 2;
+  view.dims = {vector ? use.count : whole.columns(), vector ? 1 : use.count, 1, 1};
+  LLORCH_TRY(view.data, stacks.add(std::move(pieces)));
+  return view;
+}
+
 /// Tells how far loading has come, each time that a tensor is asked for that was not before.
 class Progress {
  public:
@@ -45,10 +66,22 @@ class Progress {
 
 }  // namespace
 
-Status Model::load_tensor(const TensorUse& use, std::size_t index, const Device::Read& read) {
+Status Model::load_constant(const TensorUse& use, std::size_t index) {
+  const auto count = static_cast<std::int64_t>(use.count);
+  LLORCH_TRY(vectors_[index], device_.allocate(1, count));
+  device_.upload(std::vector<float>(use.count, use.value), vectors_[index].span());
+  return {};
+}
+
+Status Model::load_tensor(const TensorUse& use, std::size_t index, const Device::Read& read_file) {
+  if (use.as == TensorUse::As::kConstant) return load_constant(use, index);
   const TensorView* whole = source_.find(use.tensor);
   if (!whole) return bad_model("tensor '{}' is missing", use.tensor);
-  LLORCH_TRY(const TensorView view, view_of(*whole, use));
+  StackedTensors stacks;
+  LLORCH_TRY(const TensorView view, use.run > 0 ? gather(*whole, use, stacks) : view_of(*whole, use));
+  const Device::Read read = use.run == 0 ? read_file : [&](std::span<const std::byte> part, std::byte* to) -> Status {
+    return stacks.read(part, to, read_file);
+  };
   switch (use.as) {
     case TensorUse::As::kVector: {
       LLORCH_TRY(vectors_[index], device_.vector(view, read));
@@ -70,6 +103,7 @@ Status Model::load_tensor(const TensorUse& use, std::size_t index, const Device:
       LLORCH_TRY(weights_[index], device_.matrix(view, use.parts, read));
       return {};
     }
+    case TensorUse::As::kConstant:
     case TensorUse::As::kTable: break;
   }
   if (view.type == DType::kMXFP4) {  // its rows would be NaN (E-08); those of other types are looked at as they come
@@ -95,7 +129,7 @@ Status Model::load_tensors(const Options& options) {
   weights_.resize(graph_.tensors.size()), vectors_.resize(graph_.tensors.size());
   Progress progress(options.progress, source_.tensors().size(), static_cast<int>(graph_.blocks.size()));
   for (std::size_t i = 0; i < graph_.tensors.size(); ++i) {
-    progress.at(graph_.tensors[i].tensor);
+    if (!graph_.tensors[i].tensor.empty()) progress.at(graph_.tensors[i].tensor);
     LLORCH_OK(load_tensor(graph_.tensors[i], i, read));
   }
   for (const RopeSpec& rope : graph_.ropes) {

@@ -69,6 +69,18 @@ void Model::embed() {
   for (const auto& rope : ropes_) device_.fill_rope(*rope);
 }
 
+/// `k` is empty where another layer's keys are used. What is not finite is looked for later.
+void Model::norm_heads(const SoftmaxAttention& a, FloatSpan q, FloatSpan k) {
+  if (a.query_norm) normalize(*a.query_norm, q, q, nullptr);
+  if (a.key_norm && !k.empty()) normalize(*a.key_norm, k, k, nullptr);
+}
+
+void Model::turn_heads(const SoftmaxAttention& a, FloatSpan q, FloatSpan k) {
+  const int of_queries = a.query_rope >= 0 ? a.query_rope : a.rope;
+  if (of_queries >= 0) device_.rope(q, a.heads, *ropes_[static_cast<std::size_t>(of_queries)]);
+  if (a.rope >= 0 && !k.empty()) device_.rope(k, a.kv_heads, *ropes_[static_cast<std::size_t>(a.rope)]);
+}
+
 void Model::mix(const SoftmaxAttention& a, FloatSpan x, FloatSpan out) {
   const FloatSpan q = room(branch_, a.query_width()), heads = room(normed_, a.query_width());
   const FloatSpan k = room(key_, a.key_width()), v = room(value_, a.key_width());
@@ -81,13 +93,11 @@ void Model::mix(const SoftmaxAttention& a, FloatSpan x, FloatSpan out) {
   device_.linear(std::span(parts).first(count), x);
   observe("q", q);
   if (own_cache) observe("k", k), observe("v", v);
-  if (a.query_norm) normalize(*a.query_norm, q, q, nullptr);  // looked at below
-  if (a.key_norm && own_cache) normalize(*a.key_norm, k, k, nullptr);
-  if (a.rope >= 0) {
-    const RopeTable& rope = *ropes_[static_cast<std::size_t>(a.rope)];
-    device_.rope(q, a.heads, rope);
-    if (own_cache) device_.rope(k, a.kv_heads, rope);
-  }
+  const FloatSpan own_keys = own_cache ? k : FloatSpan();
+  if (!a.norm_after_rope) norm_heads(a, q, own_keys);
+  turn_heads(a, q, own_keys);
+  if (a.norm_after_rope) norm_heads(a, q, own_keys);
+  if (a.value_norm && own_cache) normalize(*a.value_norm, v, v, nullptr);
   observe("q_rope", q);
   if (own_cache) observe("k_rope", k);
   // Scores lose what is not finite; and pages never hold it, because others will use them.
@@ -311,12 +321,19 @@ void Model::feed_forward(const Block& block, FloatSpan out) {
 void Model::compute(const Block& block) {
   const FloatSpan stream = room(stream_, graph_.dim), branch = room(branch_, graph_.dim);
   const FloatSpan beside = block.parallel ? room(beside_, graph_.dim) : branch;
+  const bool has_mixer = !std::holds_alternative<std::monostate>(block.mixer);
+  const bool has_feed_forward = !std::holds_alternative<std::monostate>(block.feed_forward);
   if (block.parallel) feed_forward(block, beside);
-  mix(block);
-  device_.add(branch, block.mixer_scale, stream);
-  observe("attn_residual", stream);
-  if (!block.parallel) feed_forward(block, beside);
-  device_.add(beside, block.mlp_scale, stream);
+  if (has_mixer) {
+    mix(block);
+    device_.add(branch, block.mixer_scale, stream);
+    observe("attn_residual", stream);
+  }
+  if (has_feed_forward) {
+    if (!block.parallel) feed_forward(block, beside);
+    device_.add(beside, block.mlp_scale, stream);
+  }
+  if (block.output_scale != 1) device_.scale(stream, block.output_scale);
   observe("output", stream);
 }
 

@@ -76,6 +76,7 @@ class Model {
         cache_indices_(graph_.cache_indices()) {}
   [[nodiscard]] Status load_tensors(const Options& options);
   [[nodiscard]] Status load_tensor(const TensorUse& use, std::size_t index, const Device::Read& read);
+  [[nodiscard]] Status load_constant(const TensorUse& use, std::size_t index);
   [[nodiscard]] Status allocate();
 
   [[nodiscard]] const Weight* weight(TensorId id) const {
@@ -95,13 +96,17 @@ class Model {
   void compute(const Block& block);
   void mix(const Block& block);  // into branch_
   void feed_forward(const Block& block, FloatSpan out);
+  void mix(const std::monostate&, FloatSpan, FloatSpan) {}
   void mix(const SoftmaxAttention& a, FloatSpan x, FloatSpan out);
   void mix(const LatentAttention& a, FloatSpan x, FloatSpan out);
   void mix(const GatedDeltaNet& m, FloatSpan x, FloatSpan out);
   void mix(const ShortConvolution& m, FloatSpan x, FloatSpan out);
   void mix(const Mamba2& m, FloatSpan x, FloatSpan out);
+  void turn_heads(const SoftmaxAttention& a, FloatSpan q, FloatSpan k);
+  void norm_heads(const SoftmaxAttention& a, FloatSpan q, FloatSpan k);
   void convolve(const Convolution& convolution, bool silu, FloatSpan x, FloatSpan out);
   [[nodiscard]] int memory() const { return cache_indices_[static_cast<std::size_t>(layer_)]; }
+  void feed_forward(const std::monostate&, FloatSpan, FloatSpan) {}
   void feed_forward(const Mlp& mlp, FloatSpan x, FloatSpan out);
   void feed_forward(const Moe& moe, FloatSpan x, FloatSpan out);
   void finish(RowSet rows, std::int64_t count, FloatSpan normed);

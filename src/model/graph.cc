@@ -8,7 +8,14 @@ namespace llorch {
 namespace {
 
 Memory memory_of(const Block& block) {
-  return std::visit([](const auto& mixer) { return mixer.remembers(); }, block.mixer);
+  return std::visit(
+      [](const auto& mixer) {
+        if constexpr (requires { mixer.remembers(); })
+          return mixer.remembers();
+        else
+          return Memory();
+      },
+      block.mixer);
 }
 
 template<class Layer>
@@ -52,8 +59,10 @@ std::vector<int> Graph::cache_indices() const {
     const auto* shared = std::get_if<SoftmaxAttention>(&block.mixer);
     if (shared && shared->cache_of >= 0)
       indices.push_back(indices[static_cast<std::size_t>(shared->cache_of)]);
+    else if (std::holds_alternative<SlotLayer>(memory_of(block)))
+      indices.push_back(next_slot++);
     else
-      indices.push_back(std::holds_alternative<SlotLayer>(memory_of(block)) ? next_slot++ : next_cache++);
+      indices.push_back(std::holds_alternative<CacheLayer>(memory_of(block)) ? next_cache++ : -1);
   }
   return indices;
 }

@@ -19,8 +19,9 @@
 
 namespace llorch {
 
-using Mixer = std::variant<SoftmaxAttention, LatentAttention, GatedDeltaNet, ShortConvolution, Mamba2>;
-using FeedForward = std::variant<Mlp, Moe>;
+/// std::monostate: a block without that part.
+using Mixer = std::variant<std::monostate, SoftmaxAttention, LatentAttention, GatedDeltaNet, ShortConvolution, Mamba2>;
+using FeedForward = std::variant<std::monostate, Mlp, Moe>;
 
 struct Block {
   std::optional<Norm> mixer_norm, mixer_post_norm;
@@ -28,17 +29,26 @@ struct Block {
   std::optional<Norm> mlp_norm, mlp_post_norm;
   FeedForward feed_forward;
   float mixer_scale = 1, mlp_scale = 1;  // of what is added to the stream
-  bool parallel = false;  // the feed-forward sees the stream as the mixer did; without a norm of its own,
-                          // the mixer's
+  bool parallel = false;   // the feed-forward sees the stream as the mixer did; without a norm of its own,
+                           // the mixer's
+  float output_scale = 1;  // of the stream behind the block
 };
 
 /// Some of a tensor, as the model uses it.
 struct TensorUse {
-  enum class As { kTable, kMatrix, kVector, kTransposed };  // kTransposed: floats, columns become rows
+  enum class As {
+    kTable,
+    kMatrix,
+    kVector,
+    kTransposed,  // floats, columns become rows
+    kConstant,    // no tensor: `count` floats `value`
+  };
   As as = As::kMatrix;
   std::string tensor;
   std::uint64_t first = 0, count = 0;  // rows, of a vector values; count 0: all
   int parts = 1;                       // of a matrix: as many matrices, one behind the other
+  std::uint64_t run = 0, step = 0;     // run > 0: `run` rows (values) of every `step`, beginning at `first`
+  float value = 0;
 };
 
 struct Graph {

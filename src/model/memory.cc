@@ -47,10 +47,8 @@ void Widths::take(const Moe& m, std::int64_t dim) {
 Widths::Widths(const Graph& graph) {
   for (const Block& block : graph.blocks) {
     std::visit([this](const auto& mixer) { take(mixer); }, block.mixer);
-    if (const auto* mlp = std::get_if<Mlp>(&block.feed_forward))
-      take(*mlp);
-    else
-      take(std::get<Moe>(block.feed_forward), graph.dim);
+    if (const auto* mlp = std::get_if<Mlp>(&block.feed_forward)) take(*mlp);
+    if (const auto* moe = std::get_if<Moe>(&block.feed_forward)) take(*moe, graph.dim);
     parallel |= block.parallel;
   }
 }
@@ -106,7 +104,7 @@ Result<std::int64_t> cache_bytes(const Graph& graph, std::int64_t pages, std::in
 std::int64_t weight_bytes(const Graph& graph, const std::function<std::int64_t(const std::string&)>& bytes_of) {
   std::set<std::string> whole;  // parts of a tensor are together all of it
   for (const TensorUse& use : graph.tensors)
-    if (use.as != TensorUse::As::kTable) whole.insert(use.tensor);
+    if (use.as != TensorUse::As::kTable && use.as != TensorUse::As::kConstant) whole.insert(use.tensor);
   std::int64_t bytes = 0;
   for (const std::string& tensor : whole) bytes += bytes_of(tensor);
   return bytes;

@@ -18,6 +18,7 @@ struct Widths {
   explicit Widths(const Graph& graph);
 
  private:
+  void take(const std::monostate&) {}
   void take(const SoftmaxAttention& attention);
   void take(const LatentAttention& attention);
   void take(const GatedDeltaNet& mixer);

@@ -6,9 +6,10 @@
 namespace llorch {
 
 void RopeSpec::fill(std::int32_t position, std::span<float> cos, std::span<float> sin) const {
+  const double factor = magnitude * (1 + growth * std::log1p(std::floor((position + growth_offset) / growth_every)));
   for (std::size_t i = 0; i < frequencies.size(); ++i) {
-    cos[i] = static_cast<float>(std::cos(position * frequencies[i]) * magnitude);
-    sin[i] = static_cast<float>(std::sin(position * frequencies[i]) * magnitude);
+    cos[i] = static_cast<float>(std::cos(position * frequencies[i]) * factor);
+    sin[i] = static_cast<float>(std::sin(position * frequencies[i]) * factor);
   }
 }
 

@@ -16,6 +16,8 @@ struct RopeSpec {
   bool adjacent = false;            // pairs (2i, 2i+1); else (i, i + rotated/2)
   std::vector<double> frequencies;  // rotated / 2, radians per position
   double magnitude = 1;             // factor on cos and sin
+  // And times 1 + growth * ln(1 + floor((position + growth_offset) / growth_every)): a temperature of queries.
+  double growth = 0, growth_every = 1, growth_offset = 0;
 
   /// cos and sin of one position, rotated / 2 values each.
   void fill(std::int32_t position, std::span<float> cos, std::span<float> sin) const;

@@ -22,6 +22,14 @@ kernel::KvType kv_type(KvPrecision p) {
 
 constexpr std::int64_t kPackBytes = 256 << 10;  // of a file, at once: what a core's cache holds
 
+/// False where a value is not finite.
+bool relu_squared(const float* x, std::int64_t n, float* out) {
+  float sum = 0;
+  for (std::int64_t i = 0; i < n; ++i) out[i] = (x[i] > 0 ? x[i] : 0 * x[i]) * x[i];
+  for (std::int64_t i = 0; i < n; ++i) sum += out[i] * 0;
+  return sum == 0;
+}
+
 /// What a matrix is in the cache of packed weights.
 PanelCache::Matrix cache_key(const TensorView& t) {
   return {std::string(t.name), static_cast<std::int64_t>(t.type), static_cast<std::int64_t>(t.rows()),
@@ -164,6 +172,7 @@ bool CpuDevice::compute(const Activation& a, const float* gate, const float* up,
     case Activation::Kind::kSiluMul: return k_.silu_mul(gate, up, n, out);
     case Activation::Kind::kGelu: return k_.gelu(gate, n, out);
     case Activation::Kind::kGeluMul: return k_.gelu_mul(gate, up, n, out);
+    case Activation::Kind::kReluSquared: return relu_squared(gate, n, out);
     case Activation::Kind::kSwigluClamped: return k_.swiglu_clamped(gate, up, n, a.limit, a.alpha, out);
   }
   return false;

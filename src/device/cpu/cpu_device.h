@@ -90,6 +90,7 @@ class CpuDevice final : public HostDevice {
     std::vector<std::int64_t> place;   // the same: the entry of `row`
     std::vector<std::int64_t> first;
     std::vector<std::int32_t> row;
+    std::vector<float> input_scale;  // of each entry of `row`, where routing weighs inputs
   };
   struct ExpertRows {
     std::int64_t expert, first, count;  // entries of Assigned::row

@@ -17,7 +17,12 @@ class Choice {
  public:
   Choice(const Routing& routing, const float* logits, const float* bias, int experts)
       : routing_(routing), logits_(logits), experts_(experts), score_(static_cast<std::size_t>(experts)) {
-    for (int e = 0; e < experts; ++e) score_[index(e)] = score(e) + (bias ? static_cast<double>(bias[e]) : 0.0);
+    const bool of_all = bias && routing.score == Routing::Score::kSoftmaxOfAll;  // a bias is added to probabilities
+    const double top = *std::max_element(logits, logits + experts);
+    double sum = 0;
+    for (int e = 0; e < experts && of_all; ++e) sum += std::exp(score(e) - top);
+    for (int e = 0; e < experts; ++e)
+      score_[index(e)] = (of_all ? std::exp(score(e) - top) / sum : score(e)) + (bias ? double{bias[e]} : 0.0);
   }
 
   void take(std::int32_t* chosen, float* weights) {
@@ -55,18 +60,17 @@ class Choice {
   }
   void weigh(const std::int32_t* chosen, float* weights) const {
     const auto active = static_cast<std::size_t>(routing_.active);
+    const bool sigmoids = routing_.score == Routing::Score::kSigmoid;
+    const double top = *std::max_element(logits_, logits_ + experts_);
     std::vector<double> w(active);
-    double sum = 0, of_all = 0;
-    if (routing_.score == Routing::Score::kSigmoid) {
-      for (std::size_t i = 0; i < active; ++i) sum += w[i] = score(chosen[i]);
-      if (!routing_.normalize) sum = 1;
+    double sum = 0;
+    for (std::size_t i = 0; i < active; ++i)
+      sum += w[i] = sigmoids ? score(chosen[i]) : std::exp(static_cast<double>(logits_[chosen[i]]) - top);
+    if (routing_.normalize || routing_.score == Routing::Score::kSoftmaxOfChosen) {
+      if (sigmoids) sum += static_cast<double>(routing_.normalize_eps);
     } else {
-      const double top = *std::max_element(logits_, logits_ + experts_);
-      for (std::size_t i = 0; i < active; ++i) sum += w[i] = std::exp(static_cast<double>(logits_[chosen[i]]) - top);
-      if (routing_.score == Routing::Score::kSoftmaxOfAll && !routing_.normalize) {
-        for (int e = 0; e < experts_; ++e) of_all += std::exp(static_cast<double>(logits_[e]) - top);
-        sum = of_all;
-      }
+      sum = sigmoids ? 1 : 0;
+      for (int e = 0; e < experts_ && !sigmoids; ++e) sum += std::exp(static_cast<double>(logits_[e]) - top);
     }
     for (std::size_t i = 0; i < active; ++i)
       weights[i] = static_cast<float>(w[i] / sum * static_cast<double>(routing_.scale));
@@ -166,6 +170,7 @@ void CpuDevice::assign(const MoeCall& c) {
   Assigned& a = assigned_;
   const std::size_t entries = static_cast<std::size_t>(rows) * active;
   a.chosen.resize(entries), a.weight.resize(entries), a.place.resize(entries), a.row.resize(entries);
+  a.input_scale.resize(entries);
   pool().run(rows, [&](std::int64_t r) {
     const std::size_t first = static_cast<std::size_t>(r) * active;
     Choice(c.routing, at(c.logits) + r * c.logits.width(), at(c.choice_bias), static_cast<int>(experts))
@@ -179,6 +184,7 @@ void CpuDevice::assign(const MoeCall& c) {
     const std::int64_t place = next[static_cast<std::size_t>(a.chosen[i])]++;
     a.place[i] = place;
     a.row[static_cast<std::size_t>(place)] = static_cast<std::int32_t>(i / active);
+    if (c.routing.of_input) a.input_scale[static_cast<std::size_t>(place)] = std::exchange(a.weight[i], 1.0f);
   }
 }
 
@@ -233,15 +239,23 @@ void CpuDevice::run_products() {
 void CpuDevice::compute_experts(const MoeCall& c, std::span<const ExpertRows> experts) {
   const std::int64_t first = experts.front().first, count = experts.back().first + experts.back().count - first;
   const std::int64_t dim = c.x.width(), width = c.up->rows();
-  const auto source = [&](std::int64_t entry) {
+  const auto row_of = [&](std::int64_t entry) {
     return at(c.x) + assigned_.row[static_cast<std::size_t>(entry)] * dim;
   };
   LLORCH_ASSERT(count <= c.inside_gate.rows(), "no room for these experts' rows");
+  if (c.routing.of_input)
+    pool().run(count, [&](std::int64_t i) {
+      const float scale = assigned_.input_scale[static_cast<std::size_t>(first + i)], *x = row_of(first + i);
+      for (std::int64_t d = 0; d < dim; ++d) at(c.picked)[i * dim + d] = x[d] * scale;
+    });
+  const auto source = [&](std::int64_t entry) -> const float* {
+    return c.routing.of_input ? at(c.picked) + (entry - first) * dim : row_of(entry);
+  };
   const FloatSpan gate = c.inside_gate.as(count, width), up = c.inside_up.as(count, width);
   const auto project = [&](const Weight* weight, FloatSpan bias, FloatSpan out, bool convert) {
     if (convert) {
       convert_rows(experts, packed(weight).type, dim, source);
-      if (!activations_.converts())
+      if (!activations_.converts() && !c.routing.of_input)
         pool().run(count, [&](std::int64_t i) {
           std::memcpy(at(c.picked) + i * dim, source(first + i), static_cast<std::size_t>(dim) * sizeof(float));
         });

@@ -21,6 +21,7 @@ double activated(const Activation& a, double gate, double up) {
     case Activation::Kind::kSiluMul: return gate * sigmoid(gate) * up;
     case Activation::Kind::kGelu: return gelu(gate);
     case Activation::Kind::kGeluMul: return gelu(gate) * up;
+    case Activation::Kind::kReluSquared: return (gate > 0 ? gate : 0 * gate) * gate;
     case Activation::Kind::kSwigluClamped: break;
   }
   if (!std::isfinite(gate) || !std::isfinite(up)) return NAN;  // the clamps would hide it
@@ -347,10 +348,13 @@ class ReferenceDevice final : public HostDevice {
                                                     const float* bias) {
     const bool sigmoids = routing.score == Routing::Score::kSigmoid;
     std::vector<double> score, by;
-    for (std::size_t e = 0; e < logits.size(); ++e) {
-      score.push_back(sigmoids ? sigmoid(logits[e]) : logits[e]);
-      by.push_back(score.back() + (bias ? bias[e] : 0));
-    }
+    for (const float logit : logits) score.push_back(sigmoids ? sigmoid(logit) : logit);
+    const double top = *std::ranges::max_element(score);
+    double all = 0, sum = 0;
+    for (const double s : score) all += std::exp(s - top);
+    const bool of_all = routing.score == Routing::Score::kSoftmaxOfAll;  // a bias is added to probabilities
+    for (std::size_t e = 0; e < score.size(); ++e)
+      by.push_back(!bias ? score[e] : (of_all ? std::exp(score[e] - top) / all : score[e]) + bias[e]);
     const auto best_of = [](const std::vector<double>& values, int count) {
       std::vector<int> order(values.size());
       std::iota(order.begin(), order.end(), 0);
@@ -374,9 +378,6 @@ class ReferenceDevice final : public HostDevice {
       for (std::size_t e = 0; e < by.size(); ++e)
         if (std::ranges::find(kept, static_cast<int>(e / size)) == kept.end()) by[e] = -HUGE_VAL;
     }
-    const double top = *std::ranges::max_element(score);
-    double all = 0, sum = 0;
-    for (const double s : score) all += std::exp(s - top);
     std::vector<std::pair<int, double>> chosen;
     for (const int e : best_of(by, routing.active)) {
       const double s = score[static_cast<std::size_t>(e)];
@@ -385,7 +386,11 @@ class ReferenceDevice final : public HostDevice {
     }
     const bool of_chosen = routing.normalize || routing.score == Routing::Score::kSoftmaxOfChosen;
     for (auto& [e, weight] : chosen)
-      weight = weight / (of_chosen ? sum : sigmoids ? 1 : all) * static_cast<double>(routing.scale);
+      weight = weight /
+               (of_chosen  ? sum + (sigmoids ? static_cast<double>(routing.normalize_eps) : 0)
+                : sigmoids ? 1
+                           : all) *
+               static_cast<double>(routing.scale);
     return chosen;
   }
 
@@ -397,20 +402,24 @@ class ReferenceDevice final : public HostDevice {
     const std::int64_t dim = c.x.width(), width = c.up->rows();
     std::vector<float> inside(static_cast<std::size_t>(width));
     std::vector<double> sum(static_cast<std::size_t>(dim));
-    const float* x = at(c.x) + r * dim;
+    std::vector<float> x(static_cast<std::size_t>(dim));
     const std::span<const float> logits(at(c.logits) + r * c.logits.width(),
                                         static_cast<std::size_t>(c.logits.width()));
     for (const auto& [expert, weight] : choose(c.routing, logits, at(c.choice_bias))) {
       bool finite = true;
+      for (std::int64_t i = 0; i < dim; ++i)
+        x[static_cast<std::size_t>(i)] =
+            at(c.x)[r * dim + i] * (c.routing.of_input ? static_cast<float>(weight) : 1.0f);
       for (std::int64_t i = 0; i < width; ++i) {
-        const float up = part(c.up, c.up_bias, expert, i, x);
-        const float gate = c.activation.gated() ? part(c.gate, c.gate_bias, expert, i, x) : up;
+        const float up = part(c.up, c.up_bias, expert, i, x.data());
+        const float gate = c.activation.gated() ? part(c.gate, c.gate_bias, expert, i, x.data()) : up;
         inside[static_cast<std::size_t>(i)] = static_cast<float>(activated(c.activation, gate, up));
         finite &= std::isfinite(inside[static_cast<std::size_t>(i)]);
       }
       if (!finite) spoil(c.guard, r, inside.data(), width);
       for (std::int64_t i = 0; i < dim; ++i)
-        sum[static_cast<std::size_t>(i)] += weight * part(c.down, c.down_bias, expert, i, inside.data());
+        sum[static_cast<std::size_t>(i)] +=
+            (c.routing.of_input ? 1 : weight) * part(c.down, c.down_bias, expert, i, inside.data());
     }
     for (std::int64_t i = 0; i < dim; ++i)
       at(c.out)[r * dim + i] = static_cast<float>(sum[static_cast<std::size_t>(i)]);

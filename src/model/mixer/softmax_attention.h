@@ -15,10 +15,13 @@ struct SoftmaxAttention {
   int window = 0;                            // 0: all earlier positions
   float softcap = 0;                         // 0: none
   int rope = -1;                             // index into Graph::ropes; -1: none
+  int query_rope = -1;                       // of queries, where it is another one
   std::optional<Norm> query_norm, key_norm;  // per head, or over all heads where the weight is as wide
-  TensorId sinks;                            // one logit for each head
-  bool both_ways = false;                    // each token sees those behind it too (encoders)
-  int cache_of = -1;                         // the layer whose keys and values are used; -1: its own
+  bool norm_after_rope = false;
+  std::optional<Norm> value_norm;  // per head
+  TensorId sinks;                  // one logit for each head
+  bool both_ways = false;          // each token sees those behind it too (encoders)
+  int cache_of = -1;               // the layer whose keys and values are used; -1: its own
 
   [[nodiscard]] int query_width() const { return heads * head_dim; }
   [[nodiscard]] int key_width() const { return kv_heads * head_dim; }

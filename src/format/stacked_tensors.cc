@@ -1,4 +1,4 @@
-#include "arch/stacked_tensors.h"
+#include "format/stacked_tensors.h"
 
 #include <sys/mman.h>
 
@@ -8,7 +8,7 @@
 
 #include "base/assert.h"
 
-namespace llorch::arch {
+namespace llorch {
 
 StackedTensors::~StackedTensors() {
   for (const auto& [last, stack] : stacks_)
@@ -43,4 +43,4 @@ Status StackedTensors::read(Bytes part, std::byte* to, const std::function<Statu
   return {};
 }
 
-}  // namespace llorch::arch
+}  // namespace llorch

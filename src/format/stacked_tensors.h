@@ -12,7 +12,7 @@
 
 #include "base/result.h"
 
-namespace llorch::arch {
+namespace llorch {
 
 class StackedTensors {
  public:
@@ -38,4 +38,4 @@ class StackedTensors {
   std::map<const std::byte*, Stack> stacks_;  // by their last address
 };
 
-}  // namespace llorch::arch
+}  // namespace llorch
