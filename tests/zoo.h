@@ -15,16 +15,23 @@ struct ZooModel {
 };
 
 inline constexpr ZooModel kZoo[] = {
+    {"granite", "granite"},
+    {"granite_swa", "granite_swa"},
+    {"granitemoe", "granitemoe"},
+    {"granitemoehybrid", "granitehybrid"},
+    {"granitemoehybrid_dense", "granitehybrid"},
     {"lfm2", "lfm2"},
     {"lfm2_moe", "lfm2moe"},
     {"mistral", "llama"},
+    {"nemotron_h", "nemotron_h"},
+    {"nemotron_h_moe", "nemotron_h_moe"},
     {"phi3", "phi3"},
     {"phi3_long", "phi3"},
     {"qwen3", "qwen3"},
-    {"qwen3_moe", "qwen3moe"},
-    {"qwen3_next", "qwen3next", 5e-5},
     {"qwen3_5", "qwen35", 5e-5},
     {"qwen3_5_moe", "qwen35moe", 5e-5},
+    {"qwen3_moe", "qwen3moe"},
+    {"qwen3_next", "qwen3next", 5e-5},
 };
 
 }  // namespace llorch

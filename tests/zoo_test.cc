@@ -158,8 +158,9 @@ TEST_P(Zoo, has_the_same_tensors_in_both_forms) {
     ASSERT_TRUE(other) << t.name;
     ASSERT_EQ(t.values(), other->values()) << t.name;
     const std::vector<float> a = values(*gguf, t), b = values(*hf, *other);
+    const float bits = t.name == "rope_freqs.weight" ? 1e-6f : 1.2e-7f;  // which come from powers in float32 there
     for (std::size_t i = 0; i < a.size(); ++i)
-      ASSERT_LE(std::fabs(a[i] - b[i]), std::fabs(a[i]) * 1.2e-7f) << t.name << " value " << i;
+      ASSERT_LE(std::fabs(a[i] - b[i]), std::fabs(a[i]) * bits) << t.name << " value " << i;
   }
   EXPECT_EQ(gguf->tensors().size(), hf->tensors().size());
 }

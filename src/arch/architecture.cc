@@ -25,10 +25,13 @@ Result<const Architecture*> find(std::string_view name) {
   return bad_model("architecture '{}' is not supported", name);
 }
 
-Result<const Architecture*> find_hf(std::string_view model_type) {
+Result<const Architecture*> find_hf(const json::object& config) {
+  const auto type = json::find_text(config, "model_type");
+  if (!type) return bad_model("config.json has no model_type");
   for (const Architecture* a : all())
-    if (std::ranges::find(a->hf_types, model_type) != a->hf_types.end()) return a;
-  return bad_model("model_type '{}' is not supported", model_type);
+    if (std::ranges::find(a->hf_types, *type) != a->hf_types.end() && (!a->hf_matches || a->hf_matches(config)))
+      return a;
+  return bad_model("model_type '{}' is not supported", *type);
 }
 
 namespace {

@@ -30,12 +30,15 @@ struct Architecture {
   Status (*from_hf)(const json::object& config, Metadata&);
   /// Suffixes of stored buffers that are no weights (causal masks, inverse frequencies).
   std::vector<std::string_view> hf_buffers;
+  /// Where families share a model_type: whether a config.json is one of this family.
+  bool (*hf_matches)(const json::object& config) = nullptr;
 };
 
-/// All families, and one by GGUF name or by Hugging Face model_type. Errors: kModelLoadFailed naming the unknown one.
+/// All families, and one by GGUF name or by Hugging Face's config.json. Errors: kModelLoadFailed naming the unknown
+/// one.
 [[nodiscard]] const std::vector<const Architecture*>& all();
 [[nodiscard]] Result<const Architecture*> find(std::string_view name);
-[[nodiscard]] Result<const Architecture*> find_hf(std::string_view model_type);
+[[nodiscard]] Result<const Architecture*> find_hf(const json::object& config);
 
 /// Hyper-parameters of a source whose general.architecture is known; vocabulary size from token_embd.weight or the
 /// tokenizer.

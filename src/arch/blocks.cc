@@ -1,6 +1,7 @@
 #include "arch/blocks.h"
 
 #include <cmath>
+#include <functional>
 
 #include "base/limits.h"
 
@@ -132,10 +133,13 @@ Result<Block> assemble_block(const Hyper& h, Builder& in, int l) {
   return block;
 }
 
-Status read_experts(const Metadata& m, const std::string& p, Hyper& h) {
-  LLORCH_TRY(const auto experts, m.integer_in(p + "expert_count", 1, limits::kExpertsMax));
-  LLORCH_TRY(const auto active, m.integer_in(p + "expert_used_count", 1, experts));
-  LLORCH_TRY(const auto ffn, m.integer_in(p + "expert_feed_forward_length", 1, limits::kFeedForwardMax));
+Status read_experts(const Metadata& m, const std::string& p, Hyper& h, bool required) {
+  const std::optional<std::uint64_t> absent = required ? std::nullopt : std::optional<std::uint64_t>(0);
+  LLORCH_TRY(const auto experts, m.integer_in(p + "expert_count", required, limits::kExpertsMax, absent));
+  LLORCH_TRY(const auto active, m.integer_in(p + "expert_used_count", experts > 0, experts,
+                                             experts > 0 ? std::nullopt : std::optional<std::uint64_t>(0)));
+  LLORCH_TRY(const auto ffn, m.integer_in(p + "expert_feed_forward_length", 1, limits::kFeedForwardMax,
+                                          static_cast<std::uint64_t>(h.ffn)));
   h.experts = static_cast<int>(experts), h.experts_active = static_cast<int>(active);
   h.expert_ffn = static_cast<int>(ffn);
   return {};
@@ -257,9 +261,9 @@ SoftmaxAttention make_attention(PartMaker& m, const Hyper& h, int l, const Atten
 Mlp make_mlp(PartMaker& m, const Hyper& h, int ffn, const MlpNames& hf, std::string_view suffix) {
   const std::string end(suffix);
   Mlp mlp;
-  mlp.gate = m.linear("ffn_gate" + end, std::string(hf.gate), h.dim, ffn);
-  mlp.up = m.linear("ffn_up" + end, std::string(hf.up), h.dim, ffn);
-  mlp.down = m.linear("ffn_down" + end, std::string(hf.down), ffn, h.dim);
+  mlp.gate = m.linear("ffn_gate" + end, hf.gate, h.dim, ffn);
+  mlp.up = m.linear("ffn_up" + end, hf.up, h.dim, ffn);
+  mlp.down = m.linear("ffn_down" + end, hf.down, ffn, h.dim);
   return mlp;
 }
 
@@ -274,15 +278,26 @@ Mlp make_fused_mlp(PartMaker& m, const Hyper& h, int ffn, std::string_view hf_bo
 Moe make_experts(PartMaker& m, const Hyper& h, const Routing& routing, const ExpertNames& hf) {
   Moe moe;
   moe.routing = routing;
-  moe.router = m.linear("ffn_gate_inp", std::string(hf.router), h.dim, h.experts);
-  moe.gate = m.experts("ffn_gate_exps", std::string(hf.gate), h.dim, h.expert_ffn, h.experts);
-  moe.up = m.experts("ffn_up_exps", std::string(hf.up), h.dim, h.expert_ffn, h.experts);
-  moe.down = m.experts("ffn_down_exps", std::string(hf.down), h.expert_ffn, h.dim, h.experts);
+  moe.router = m.linear("ffn_gate_inp", hf.router, h.dim, h.experts);
+  if (!hf.gate.name.empty()) moe.gate = m.experts("ffn_gate_exps", hf.gate, h.dim, h.expert_ffn, h.experts);
+  moe.up = m.experts("ffn_up_exps", hf.up, h.dim, h.expert_ffn, h.experts);
+  moe.down = m.experts("ffn_down_exps", hf.down, h.expert_ffn, h.dim, h.experts);
   return moe;
 }
 
 void make_choice_bias(PartMaker& m, const Hyper& h, Moe& moe, std::string_view hf) {
   moe.choice_bias = m.vector("exp_probs_b.bias", std::string(hf), {h.experts});
+}
+
+FeedForward make_routed_mlp(PartMaker& m, const Hyper& h, int l) {
+  if (!h.has_experts(l)) return make_mlp(m, h, h.ffn_of(l));
+  Moe moe = make_experts(m, h, routing_of(h));
+  if (h.expert_sigmoid) make_choice_bias(m, h, moe, "mlp.gate.e_score_correction_bias");
+  const std::string shared = "mlp.shared_experts.";
+  if (h.shared_ffn > 0)
+    moe.shared =
+        make_mlp(m, h, h.shared_ffn, {shared + "gate_proj", shared + "up_proj", shared + "down_proj"}, "_shexp");
+  return moe;
 }
 
 void divide_by_rope_freqs(PartMaker& m, RopeSpec& rope) {
@@ -294,10 +309,49 @@ void divide_by_rope_freqs(PartMaker& m, RopeSpec& rope) {
   }
 }
 
-HfRuns rows_of_each(int columns, int rows_stored, int first, int rows, int count) {
+Block make_block(PartMaker& m, const Hyper& h, int l, const AttentionForm& form, std::string_view mlp_norm) {
+  Block b;
+  b.mixer_norm = m.norm("attn_norm", "input_layernorm", h.dim);
+  b.mixer = make_attention(m, h, l, form);
+  b.mlp_norm = m.norm(mlp_norm, "post_attention_layernorm", h.dim);
+  b.feed_forward = make_mlp(m, h, h.ffn_of(l));
+  b.mixer_scale = b.mlp_scale = h.residual_scale;
+  return b;
+}
+
+Mamba2 make_mamba(PartMaker& m, const Hyper& h, const std::string& hf) {
+  const RecurrentSizes& s = h.recurrence;
+  Mamba2 mamba;
+  mamba.heads = s.heads, mamba.head_dim = s.head_dim(), mamba.groups = s.groups, mamba.state_dim = s.state;
+  m.tensor("ssm_in", hf + "in_proj", {h.dim, s.inner + s.channels() + s.heads});
+  mamba.gate = m.rows("ssm_in", 0, s.inner);
+  mamba.input = m.rows("ssm_in", s.inner, s.channels());
+  mamba.step = m.rows("ssm_in", s.inner + s.channels(), s.heads);
+  mamba.convolution.taps = s.taps;
+  mamba.convolution.weight = m.transposed("ssm_conv1d", hf + "conv1d", s.taps, s.channels());
+  mamba.convolution.bias = m.vector("ssm_conv1d.bias", hf + "conv1d.bias", {s.channels()});
+  mamba.step_bias = m.vector("ssm_dt.bias", hf + "dt_bias", {s.heads});
+  mamba.decay_rate = m.vector("ssm_a", {hf + "A_log", HfValue::kMinusExp}, {1, s.heads});
+  mamba.skip = m.vector("ssm_d", hf + "D", {1, s.heads});
+  const int group = s.inner / s.groups;
+  HfRuns whole{{static_cast<std::uint64_t>(s.inner)}, static_cast<std::uint64_t>(group), std::identity()};
+  mamba.norm = {
+      m.vector("ssm_norm.weight", {hf + "norm.weight", whole}, {group, s.groups}, SynthKind::kGain), {}, h.eps};
+  mamba.output = m.linear("ssm_out", hf + "out_proj", s.inner, h.dim);
+  return mamba;
+}
+
+ExpertNames fused_experts(const Hyper& h, const HfTensor& router, const std::string& both, const std::string& down) {
+  const auto half = [&](int first) {
+    return rows_of_each(h.dim, 2 * h.expert_ffn, first, h.expert_ffn, h.experts, true);
+  };
+  return {router, {both, half(0)}, {both, half(h.expert_ffn)}, down};
+}
+
+HfRuns rows_of_each(int columns, int rows_stored, int first, int rows, int count, bool stacked) {
   const auto u = [](int v) { return static_cast<std::uint64_t>(v); };
-  HfRuns runs{{u(columns), u(rows_stored)}, u(columns), {}};
-  if (count > 1) runs.dims.push_back(u(count));
+  HfRuns runs{{u(columns), u(rows_stored) * (stacked ? 1 : u(count))}, u(columns), {}};
+  if (stacked) runs.dims.push_back(u(count));
   runs.from = [=](std::uint64_t row) { return row / u(rows) * u(rows_stored) + u(first) + row % u(rows); };
   return runs;
 }
@@ -344,6 +398,7 @@ Status read_routing(const Metadata& m, const std::string& p, Hyper& h) {
   };
   const auto experts = static_cast<std::uint64_t>(h.experts);
   LLORCH_OK(read(h.leading_dense, "leading_dense_block_count", 0, static_cast<std::uint64_t>(h.layers), 0));
+  LLORCH_OK(read(h.expert_interval, "interleave_moe_layer_step", 1, limits::kLayersMax, 1));
   LLORCH_OK(read(h.expert_groups, "expert_group_count", 1, std::max<std::uint64_t>(experts, 1), 1));
   LLORCH_OK(read(h.expert_groups_active, "expert_group_used_count", 1, static_cast<std::uint64_t>(h.expert_groups),
                  static_cast<std::uint64_t>(h.expert_groups)));
@@ -375,6 +430,12 @@ Routing routing_of(const Hyper& h) {
   return routing;
 }
 
+Status read_log_multiplier(const Metadata& m, const std::string& p, Hyper& h) {
+  LLORCH_TRY(h.scaling.log_multiplier, m.number_or(p + "rope.scaling.yarn_log_multiplier", 0));
+  if (h.scaling.log_multiplier >= 0 && h.scaling.log_multiplier < 100) return {};
+  return bad_model("'{}rope.scaling.yarn_log_multiplier' is {}", p, h.scaling.log_multiplier);
+}
+
 Status skip_drafts(const Metadata& m, const std::string& p, Hyper& h) {
   LLORCH_TRY(const auto drafts,
              m.integer_in(p + "nextn_predict_layers", 0, static_cast<std::uint64_t>(h.layers) - 1, 0));
@@ -394,7 +455,7 @@ Status read_windows(const Metadata& m, const std::string& p, int period, Hyper& 
     LLORCH_TRY(h.sliding, read_pattern(m, key, h.layers));
   } else {
     LLORCH_TRY(const auto each, m.integer_in(key, 1, limits::kLayersMax, static_cast<std::uint64_t>(period)));
-    for (int l = 0; l < h.layers; ++l) h.sliding.push_back((l + 1) % static_cast<int>(each) != 0);
+    for (int l = 0; l < h.layers; ++l) h.sliding.push_back(each == 0 || (l + 1) % static_cast<int>(each) != 0);
   }
   LLORCH_TRY(h.sliding_rope_base, m.number_or(p + "rope.freq_base_swa", h.sliding_rope_base));
   if (!(h.sliding_rope_base > 1 && h.sliding_rope_base < 1e12))
@@ -406,6 +467,67 @@ Status hf_copy_number(const json::object& config, std::string_view from, std::st
   const auto v = json::find_number(config, from);
   if (v) out.set(std::move(to), MetaValue::f32(static_cast<float>(*v)));
   if (!v && required) return bad_model("config.json: '{}' is missing or no number", from);
+  return {};
+}
+
+Status hf_log_multiplier(const json::object& rope, double factor, const std::string& p, Metadata& out) {
+  const auto all = json::find_number(rope, "mscale_all_dim"), one = json::find_number(rope, "mscale");
+  if (!all) return {};
+  if (one.value_or(1) != *all)
+    return bad_model("config.json: 'mscale' is {}, 'mscale_all_dim' {}", one.value_or(1), *all);
+  out.set(p + "rope.scaling.yarn_log_multiplier", MetaValue::f32(static_cast<float>(factor * *all)));
+  return {};
+}
+
+Status hf_turned_layers(const json::object& config, int interval) {
+  const json::array* turned = json::find_array(config, "no_rope_layers");  // 1: a layer that turns
+  for (std::size_t l = 0; turned && l < turned->size(); ++l)
+    if (json::as_unsigned((*turned)[l]) !=
+        static_cast<std::uint64_t>((l + 1) % static_cast<std::size_t>(interval) != 0))
+      return bad_model("config.json: 'no_rope_layers' of layer {} is not supported for this model", l);
+  return {};
+}
+
+Status hf_routed_experts(const json::object& config, const std::string& p, Metadata& out) {
+  if (json::find_unsigned(config, "moe_layer_freq").value_or(1) != 1)
+    return bad_model("config.json: 'moe_layer_freq' is not 1");
+  LLORCH_OK(hf_copy_integer(config, "n_routed_experts", p + "expert_count", out));
+  LLORCH_OK(hf_copy_integer(config, "num_experts_per_tok", p + "expert_used_count", out));
+  LLORCH_OK(hf_copy_integer(config, "moe_intermediate_size", p + "expert_feed_forward_length", out));
+  LLORCH_OK(hf_copy_integer(config, "n_shared_experts", p + "expert_shared_count", out, false));
+  LLORCH_OK(hf_copy_integer(config, "n_group", p + "expert_group_count", out, false));
+  LLORCH_OK(hf_copy_integer(config, "topk_group", p + "expert_group_used_count", out, false));
+  LLORCH_OK(hf_copy_number(config, "routed_scaling_factor", p + "expert_weights_scale", out, false));
+  out.set(p + "expert_weights_norm", MetaValue::boolean(json::find_bool(config, "norm_topk_prob").value_or(false)));
+  const auto drafts = json::find_unsigned(config, "num_nextn_predict_layers").value_or(0);
+  if (drafts == 0) return {};
+  LLORCH_TRY(const auto layers, out.integer_in(p + "block_count", 1, limits::kLayersMax));
+  if (drafts > limits::kLayersMax) return bad_model("config.json: 'num_nextn_predict_layers' is {}", drafts);
+  out.set(p + "nextn_predict_layers", MetaValue::u32(static_cast<std::uint32_t>(drafts)));
+  out.set(p + "block_count", MetaValue::u32(static_cast<std::uint32_t>(layers + drafts)));
+  return {};
+}
+
+Status hf_attention_layers(const json::object& config, const std::string& p, std::string_view attention,
+                           std::string_view other, Metadata& out) {
+  const std::vector<bool> attends = hf_layers(config, attention), others = hf_layers(config, other);
+  if (attends.empty()) return bad_model("config.json: 'layer_types' is missing");
+  LLORCH_TRY(const auto kv_heads, out.integer_in(p + "attention.head_count_kv", 1, limits::kHeadsMax));
+  MetaValue::Integers each;
+  for (std::size_t l = 0; l < attends.size(); ++l) {
+    if (attends[l] == others[l]) return bad_model("config.json: 'layer_types' has an unknown kind in layer {}", l);
+    each.push_back(attends[l] ? static_cast<std::int64_t>(kv_heads) : 0);
+  }
+  out.set(p + "attention.head_count_kv", MetaValue::i32s(std::move(each)));
+  return {};
+}
+
+Status hf_inner_size(const json::object& config, std::string_view heads, std::string_view head_dim,
+                     const std::string& p, Metadata& out) {
+  const auto count = json::find_unsigned(config, heads), dim = json::find_unsigned(config, head_dim);
+  if (!count || !dim || *count > limits::kHeadsMax || *dim > limits::kRecurrentDimMax)
+    return bad_model("config.json: '{}' or '{}' is missing or too large", heads, head_dim);
+  out.set(p + "ssm.inner_size", MetaValue::u32(static_cast<std::uint32_t>(*count * *dim)));
   return {};
 }
 

@@ -48,8 +48,8 @@ void add_gated_mlp(std::vector<TensorSpec>& list, const Hyper& h, int layer);
 /// The block of the Llama lineage: norm, separate attention, norm, gated MLP.
 [[nodiscard]] Result<Block> assemble_block(const Hyper& h, Builder& in, int layer);
 
-/// expert_count, expert_used_count, expert_feed_forward_length.
-[[nodiscard]] Status read_experts(const Metadata& metadata, const std::string& prefix, Hyper& h);
+/// expert_count, expert_used_count, expert_feed_forward_length (else feed_forward_length).
+[[nodiscard]] Status read_experts(const Metadata& metadata, const std::string& prefix, Hyper& h, bool required = true);
 
 /// Frequencies by the scaling kinds none, linear and yarn.
 [[nodiscard]] RopeSpec make_rope(const Hyper& h, bool adjacent);
@@ -72,12 +72,12 @@ struct AttentionForm {
   std::string_view hf = "self_attn.", hf_output = "o_proj", hf_query_norm = "q_norm", hf_key_norm = "k_norm";
 };
 struct MlpNames {
-  std::string_view gate = "mlp.gate_proj", up = "mlp.up_proj", down = "mlp.down_proj";
+  HfTensor gate = "mlp.gate_proj", up = "mlp.up_proj", down = "mlp.down_proj";
 };
 /// Of experts: one for all ({} stands for the expert), or stacked.
 struct ExpertNames {
-  std::string_view router = "mlp.gate", gate = "mlp.experts.{}.gate_proj", up = "mlp.experts.{}.up_proj",
-                   down = "mlp.experts.{}.down_proj", choice_bias = "mlp.gate.e_score_correction_bias";
+  HfTensor router = "mlp.gate", gate = "mlp.experts.{}.gate_proj", up = "mlp.experts.{}.up_proj",
+           down = "mlp.experts.{}.down_proj";
 };
 
 /// Embedding, last norm and head; the file may have no head of its own.
@@ -91,21 +91,35 @@ void make_ends(PartMaker& m, const Hyper& h, Graph& graph, std::string_view hf_n
 /// Gate and up as one tensor ffn_up, gate rows first.
 [[nodiscard]] Mlp make_fused_mlp(PartMaker& m, const Hyper& h, int ffn, std::string_view hf_both,
                                  std::string_view hf_down);
-/// Router and gated experts.
+/// The block of the Llama lineage: norm, attention, norm, gated MLP, both added times the residual scale.
+[[nodiscard]] Block make_block(PartMaker& m, const Hyper& h, int layer, const AttentionForm& form,
+                               std::string_view mlp_norm = "ffn_norm");
+/// Mamba 2 with its parts under "ssm_".
+[[nodiscard]] Mamba2 make_mamba(PartMaker& m, const Hyper& h, const std::string& hf);
+/// Router and gated experts; without `gate` experts have none.
 [[nodiscard]] Moe make_experts(PartMaker& m, const Hyper& h, const Routing& routing, const ExpertNames& hf = {});
 void make_choice_bias(PartMaker& m, const Hyper& h, Moe& moe, std::string_view hf);
+/// An MLP, or experts under the names of DeepSeek's and GLM's files, by the layer.
+[[nodiscard]] FeedForward make_routed_mlp(PartMaker& m, const Hyper& h, int layer);
 /// Divides frequencies by the values of rope_freqs.weight, where it is there.
 void divide_by_rope_freqs(PartMaker& m, RopeSpec& rope);
-/// Of a stored tensor (columns, count * rows): rows first..first+rows of each of `count` parts.
-[[nodiscard]] HfRuns rows_of_each(int columns, int rows_stored, int first, int rows, int count);
+/// Of `count` stored matrices (columns, rows_stored), of 3 dimensions or below each other in 2: rows first..first+rows
+/// of each.
+[[nodiscard]] HfRuns rows_of_each(int columns, int rows_stored, int first, int rows, int count, bool stacked = false);
+/// Experts whose gates and ups are stored in one tensor, gates first.
+[[nodiscard]] ExpertNames fused_experts(const Hyper& h, const HfTensor& router, const std::string& both,
+                                        const std::string& down);
 
 /// Embedding, attention, residual and logit scales, where the keys are there.
 [[nodiscard]] Status read_scales(const Metadata& metadata, const std::string& prefix, Hyper& h);
-/// Sizes under "<prefix>ssm."; `group_of_state`: queries, keys are as wide as values, else only bounded.
+/// Sizes under "<prefix>ssm.".
 [[nodiscard]] Status read_recurrence(const Metadata& metadata, const std::string& prefix, Hyper& h);
-/// leading_dense_block_count, expert_shared_*, expert_weights_*, expert_group_*, expert_gating_func.
+/// leading_dense_block_count, interleave_moe_layer_step, expert_shared_*, expert_weights_*, expert_group_*,
+/// expert_gating_func.
 [[nodiscard]] Status read_routing(const Metadata& metadata, const std::string& prefix, Hyper& h);
 [[nodiscard]] Routing routing_of(const Hyper& h);
+/// rope.scaling.yarn_log_multiplier.
+[[nodiscard]] Status read_log_multiplier(const Metadata& metadata, const std::string& prefix, Hyper& h);
 /// nextn_predict_layers: as many of the last layers are left out, in all that was read so far.
 [[nodiscard]] Status skip_drafts(const Metadata& metadata, const std::string& prefix, Hyper& h);
 /// attention.sliding_window and its pattern: an array, a period, or `period` where the file has neither; the last layer
@@ -114,6 +128,19 @@ void divide_by_rope_freqs(PartMaker& m, RopeSpec& rope);
 
 [[nodiscard]] Status hf_copy_number(const json::object& config, std::string_view from, std::string to, Metadata& out,
                                     bool required = true);
+/// mscale_all_dim times `factor`, which must be mscale's too.
+[[nodiscard]] Status hf_log_multiplier(const json::object& rope, double factor, const std::string& prefix,
+                                       Metadata& out);
+/// no_rope_layers, where it is there: all layers but every `interval`th turn.
+[[nodiscard]] Status hf_turned_layers(const json::object& config, int interval);
+/// What configurations of DeepSeek's and GLM's mixtures have in common.
+[[nodiscard]] Status hf_routed_experts(const json::object& config, const std::string& prefix, Metadata& out);
+/// The same number of heads for each layer that layer_types calls `attention`, 0 for `other`.
+[[nodiscard]] Status hf_attention_layers(const json::object& config, const std::string& prefix,
+                                         std::string_view attention, std::string_view other, Metadata& out);
+/// ssm.inner_size, the product of two fields.
+[[nodiscard]] Status hf_inner_size(const json::object& config, std::string_view heads, std::string_view head_dim,
+                                   const std::string& prefix, Metadata& out);
 /// Each of these must be absent, null or false.
 [[nodiscard]] Status hf_refuse(const json::object& config, std::initializer_list<std::string_view> fields);
 /// For each layer whether layer_types has `kind` there; empty where there is no such list.

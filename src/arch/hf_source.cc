@@ -48,9 +48,7 @@ class HfSource final : public WeightSource {
       : directory_(std::move(directory)), cancelled_(std::move(cancelled)) {}
 
   Status build() {
-    const auto type = json::find_text(directory_.config(), "model_type");
-    if (!type) return bad_model("config.json has no model_type");
-    LLORCH_TRY(const Architecture* family, find_hf(*type));
+    LLORCH_TRY(const Architecture* family, find_hf(directory_.config()));
     metadata_.set("general.architecture", MetaValue::text(std::string(family->name)));
     LLORCH_OK(family->from_hf(directory_.config(), metadata_));
     const auto vocab = json::find_unsigned(directory_.config(), "vocab_size");

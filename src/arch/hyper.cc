@@ -60,6 +60,7 @@ Status read_rope(const Metadata& m, const std::string& p, Hyper& h) {
   LLORCH_TRY(h.scaling.original_context, m.number_or(p + "rope.scaling.original_context_length", h.context));
   LLORCH_TRY(const double yarn_factor, m.number_or(p + "rope.scaling.yarn_attn_factor", 0));
   LLORCH_TRY(h.scaling.attention_factor, m.number_or(p + "rope.scaling.attn_factor", yarn_factor));
+  LLORCH_TRY(h.scaling.finetuned, m.boolean_or(p + "rope.scaling.finetuned", true));
   LLORCH_TRY(h.scaling.beta_fast, m.number_or(p + "rope.scaling.yarn_beta_fast", 32));
   LLORCH_TRY(h.scaling.beta_slow, m.number_or(p + "rope.scaling.yarn_beta_slow", 1));
   if (!(h.scaling.attention_factor >= 0 && h.scaling.attention_factor < 1e6 && h.scaling.beta_fast > 0 &&

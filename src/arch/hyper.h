@@ -20,6 +20,7 @@ struct RopeScaling {
   double beta_fast = 32, beta_slow = 1;
   double attention_factor = 0;  // 0: the rule of the kind
   double log_multiplier = 0;    // YaRN: scores grow instead, where a family says so; then cos and sin do not
+  bool finetuned = true;        // some files say by false that nothing turns
   bool round_range = true;      // YaRN: ramp ends rounded to whole dimensions
 };
 
@@ -42,15 +43,18 @@ struct Hyper {
   std::vector<int> layer_kv_heads, layer_ffn;  // of each layer
   std::vector<bool> recurrent;                 // layers that are no attention; empty: none is
   std::vector<bool> sliding;                   // layers with a window; empty: all, where there is one
+  std::vector<bool> unturned;                  // layers without rotation; empty: none
   bool single_parts = false;                   // a layer is a mixer or a feed-forward (nemotron)
   float eps = 1e-5f;
   double rope_base = 10000;
   int rotated = 0;
   RopeScaling scaling;
   double sliding_rope_base = 10000;
+  double query_growth = 0;  // with the logarithm of the position
   int window = 0;
   int experts = 0, experts_active = 0, expert_ffn = 0, shared_ffn = 0;
-  int leading_dense = 0;  // layers before the first with experts
+  int leading_dense = 0;    // layers before the first with experts
+  int expert_interval = 1;  // of those behind, every so many has them
   int expert_groups = 1, expert_groups_active = 1;
   bool expert_sigmoid = false, experts_normalized = false;
   float expert_scale = 1;
@@ -61,7 +65,11 @@ struct Hyper {
   int run_context = 0;  // positions that this run will use at most; LongRoPE chooses its factors by it
 
   [[nodiscard]] bool is_recurrent(int layer) const { return at(recurrent, layer, false); }
+  [[nodiscard]] bool is_unturned(int layer) const { return at(unturned, layer, false); }
   [[nodiscard]] int window_of(int layer) const { return at(sliding, layer, true) ? window : 0; }
+  [[nodiscard]] bool has_experts(int layer) const {
+    return experts > 0 && layer >= leading_dense && (layer + 1) % expert_interval == 0;
+  }
   [[nodiscard]] int kv_heads_of(int layer) const { return layer_kv_heads[static_cast<std::size_t>(layer)]; }
   [[nodiscard]] int ffn_of(int layer) const { return layer_ffn[static_cast<std::size_t>(layer)]; }
   [[nodiscard]] int query_width() const { return heads * head_dim; }

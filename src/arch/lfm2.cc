@@ -83,16 +83,7 @@ Status from_hf(const json::object& config, const std::string& p, Metadata& out) 
   LLORCH_OK(hf_common(config, p, out));
   LLORCH_OK(adjust_width(config, p, out));
   LLORCH_OK(hf_copy_integer(config, "conv_L_cache", p + "shortconv.l_cache", out));
-  const std::vector<bool> attends = hf_layers(config, "full_attention"), convolves = hf_layers(config, "conv");
-  LLORCH_TRY(const auto kv_heads, out.integer_in(p + "attention.head_count_kv", 1, limits::kHeadsMax));
-  MetaValue::Integers each;
-  for (std::size_t l = 0; l < attends.size(); ++l) {
-    if (attends[l] == convolves[l]) return bad_model("config.json: 'layer_types' has an unknown kind in layer {}", l);
-    each.push_back(attends[l] ? static_cast<std::int64_t>(kv_heads) : 0);
-  }
-  if (each.empty()) return bad_model("config.json: 'layer_types' is missing");
-  out.set(p + "attention.head_count_kv", MetaValue::i32s(std::move(each)));
-  return {};
+  return hf_attention_layers(config, p, "full_attention", "conv", out);
 }
 
 }  // namespace lfm2

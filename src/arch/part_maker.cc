@@ -55,6 +55,12 @@ Norm PartMaker::norm(std::string_view name, HfTensor hf, int width) {
   return list_ ? Norm{} : take(in_->norm(full(name), eps));
 }
 
+std::optional<Norm> PartMaker::optional_norm(std::string_view name, const HfTensor& hf, int width) {
+  if (list_) list(full(name) + ".weight", hf, ".weight", {width}, SynthKind::kGain, false);
+  if (list_ || !in_->has(full(name) + ".weight")) return {};
+  return take(in_->norm(full(name), eps));
+}
+
 Norm PartMaker::layer_norm(std::string_view name, const HfTensor& hf, int width, bool bias) {
   if (list_) list(full(name) + ".weight", hf, ".weight", {width}, SynthKind::kGain);
   if (list_ && bias) list(full(name) + ".bias", hf, ".bias", {width}, SynthKind::kBias);

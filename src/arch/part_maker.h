@@ -45,6 +45,7 @@ class PartMaker {
   Linear experts(std::string_view name, HfTensor hf, int in, int out, int experts);
   /// RMSNorm; its weight as `gain` says.
   Norm norm(std::string_view name, HfTensor hf, int width);
+  std::optional<Norm> optional_norm(std::string_view name, const HfTensor& hf, int width);
   /// LayerNorm; without a stored bias it is 0.
   Norm layer_norm(std::string_view name, const HfTensor& hf, int width, bool bias);
   /// RMSNorm whose weights are 1.

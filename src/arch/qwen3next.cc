@@ -153,11 +153,7 @@ Status from_hf(const json::object& config, const std::string& p, Metadata& out) 
   LLORCH_OK(hf_copy_integer(config, "linear_key_head_dim", p + "ssm.state_size", out));
   LLORCH_OK(hf_copy_integer(config, "linear_num_key_heads", p + "ssm.group_count", out));
   LLORCH_OK(hf_copy_integer(config, "linear_num_value_heads", p + "ssm.time_step_rank", out));
-  const auto heads = json::find_unsigned(config, "linear_num_value_heads"),
-             value_dim = json::find_unsigned(config, "linear_value_head_dim");
-  if (!value_dim || *heads > limits::kHeadsMax || *value_dim > limits::kRecurrentDimMax)
-    return bad_model("config.json: 'linear_value_head_dim' or 'linear_num_value_heads' is missing or too large");
-  out.set(p + "ssm.inner_size", MetaValue::u32(static_cast<std::uint32_t>(*heads * *value_dim)));
+  LLORCH_OK(hf_inner_size(config, "linear_num_value_heads", "linear_value_head_dim", p, out));
   LLORCH_OK(hf_copy_integer(config, "full_attention_interval", p + "full_attention_interval", out, false));
   if (const std::vector<bool> recurrent = hf_layers(config, "linear_attention"); !recurrent.empty())
     out.set(p + "attention.recurrent_layers", pattern_value(recurrent));
