@@ -15,16 +15,30 @@ struct ZooModel {
 };
 
 inline constexpr ZooModel kZoo[] = {
+    {"cohere2", "cohere2"},
+    {"deepseek_v2", "deepseek2"},
+    {"deepseek_v3", "deepseek2"},
+    {"ernie4_5", "ernie4_5"},
+    {"ernie4_5_moe", "ernie4_5-moe"},
+    {"exaone4", "exaone4"},
+    {"glm4", "glm4"},
+    {"glm4_moe", "glm4moe"},
+    {"glm4_moe_lite", "deepseek2"},
     {"granite", "granite"},
     {"granite_swa", "granite_swa"},
     {"granitemoe", "granitemoe"},
     {"granitemoehybrid", "granitehybrid"},
     {"granitemoehybrid_dense", "granitehybrid"},
+    {"hunyuan_dense", "hunyuan-dense"},
     {"lfm2", "lfm2"},
     {"lfm2_moe", "lfm2moe"},
+    {"ministral3", "mistral3"},
     {"mistral", "llama"},
+    {"mixtral", "llama"},
     {"nemotron_h", "nemotron_h"},
     {"nemotron_h_moe", "nemotron_h_moe"},
+    {"olmo2", "olmo2"},
+    {"olmo3", "olmo2"},
     {"phi3", "phi3"},
     {"phi3_long", "phi3"},
     {"qwen3", "qwen3"},
@@ -32,6 +46,8 @@ inline constexpr ZooModel kZoo[] = {
     {"qwen3_5_moe", "qwen35moe", 5e-5},
     {"qwen3_moe", "qwen3moe"},
     {"qwen3_next", "qwen3next", 5e-5},
+    {"seed_oss", "seed_oss"},
+    {"smollm3", "smollm3"},
 };
 
 }  // namespace llorch

@@ -1,72 +1,64 @@
-// Llama 1 to 3, Mistral, TinyLlama: RMSNorm, rotary embedding on adjacent pairs, grouped-query attention, SwiGLU.
-// Llama 3.1's frequency factors come as the tensor rope_freqs.weight. Source: Touvron et al. 2023; Grattafiori et al.
-// 2024.
-#include <cmath>
-
+// Llama 1 to 3, Mistral, TinyLlama, Mixtral: RMSNorm, rotary embedding on adjacent pairs, grouped-query attention,
+// SwiGLU, in Mixtral by experts. Llama 3.1's frequency factors come as the tensor rope_freqs.weight. Sources: Touvron
+// et al. 2023; Grattafiori et al. 2024; Jiang et al. 2024, "Mixtral of Experts".
 #include "arch/blocks.h"
 
 namespace llorch::arch {
 namespace {
 
+constexpr const char* kPrefix = "llama.";
+
 Status refine(const Metadata& m, Hyper& h) {
-  LLORCH_TRY(const auto experts, m.integer_in("llama.expert_count", 0, 1024, 0));
-  if (experts > 0) return bad_model("mixtures of experts of the llama family are not supported");
-  LLORCH_TRY(const auto window, m.integer_in("llama.attention.sliding_window", 0, 1u << 24, 0));
-  h.window = static_cast<int>(window);
+  LLORCH_OK(read_experts(m, kPrefix, h, false));
+  LLORCH_OK(read_windows(m, kPrefix, 0, h));
   if (h.scaling.kind == "longrope") return bad_model("rope scaling 'longrope' is not supported for llama");
   return {};
 }
 
-std::vector<TensorSpec> tensors(const Hyper& h) {
-  std::vector<TensorSpec> list;
-  add_ends(list, h);
-  list.push_back({"rope_freqs.weight", {static_cast<std::uint64_t>(h.rotated / 2)}, "", SynthKind::kFactors, false});
+void make(const Hyper& h, PartMaker& m, Graph& graph) {
+  make_ends(m, h, graph);
+  graph.ropes.push_back(make_rope(h, true));
+  divide_by_rope_freqs(m, graph.ropes.front());
+  AttentionForm form;
+  form.permuted = true;
+  const std::string moe = "block_sparse_moe.";
   for (int l = 0; l < h.layers; ++l) {
-    add_attention(list, h, l, false, false, HfLayout::kRotaryPairs);
-    add_gated_mlp(list, h, l);
-  }
-  return list;
-}
-
-Result<Graph> assemble(const Hyper& h, Builder& in) {
-  Graph graph;
-  LLORCH_OK(assemble_ends(h, in, graph));
-  RopeSpec rope = make_rope(h, true);
-  if (in.has("rope_freqs.weight")) {
-    LLORCH_TRY(const std::vector<float> factors, in.values("rope_freqs.weight"));
-    for (std::size_t i = 0; i < factors.size(); ++i) {
-      if (!(factors[i] > 0))
-        return bad_model("tensor 'rope_freqs.weight' holds {}, factors must be positive", factors[i]);
-      rope.frequencies[i] /= static_cast<double>(factors[i]);
-    }
-  }
-  graph.ropes.push_back(std::move(rope));
-  for (int l = 0; l < h.layers; ++l) {
-    LLORCH_TRY(Block b, assemble_block(h, in, l));
-    attention(b).window = h.window;
+    m.layer(l);
+    Block b;
+    b.mixer_norm = m.norm("attn_norm", "input_layernorm", h.dim);
+    b.mixer = make_attention(m, h, l, form);
+    b.mlp_norm = m.norm("ffn_norm", "post_attention_layernorm", h.dim);
+    Routing routing;
+    routing.active = h.experts_active;
+    if (h.experts > 0)
+      b.feed_forward = make_experts(
+          m, h, routing, {moe + "gate", moe + "experts.{}.w1", moe + "experts.{}.w3", moe + "experts.{}.w2"});
+    else
+      b.feed_forward = make_mlp(m, h, h.ffn_of(l));
     graph.blocks.push_back(std::move(b));
   }
-  return graph;
 }
 
 Status from_hf(const json::object& config, Metadata& out) {
-  LLORCH_OK(hf_common(config, "llama.", out));
-  if (json::find_bool(config, "attention_bias").value_or(false) || json::find_bool(config, "mlp_bias").value_or(false))
-    return bad_model("config.json: attention_bias and mlp_bias are not supported for llama");
-  LLORCH_OK(hf_copy_integer(config, "sliding_window", "llama.attention.sliding_window", out, false));
-  return {};
+  const std::string p = kPrefix;
+  LLORCH_OK(hf_common(config, p, out));
+  LLORCH_OK(hf_refuse(config, {"attention_bias", "mlp_bias"}));
+  LLORCH_OK(hf_copy_integer(config, "num_local_experts", p + "expert_count", out, false));
+  LLORCH_OK(hf_copy_integer(config, "num_experts_per_tok", p + "expert_used_count", out, false));
+  return hf_copy_integer(config, "sliding_window", p + "attention.sliding_window", out, false);
 }
 
 }  // namespace
 
 extern const Architecture arch_llama;
-const Architecture arch_llama{"llama",
-                              {"llama", "mistral"},
-                              {"expert_count", "expert_used_count", "attention.sliding_window"},
-                              refine,
-                              tensors,
-                              assemble,
-                              from_hf,
-                              {"rotary_emb.inv_freq"}};
+const Architecture arch_llama{
+    "llama",
+    {"llama", "mistral", "mixtral"},
+    {"expert_count", "expert_used_count", "expert_feed_forward_length", "attention.sliding_window"},
+    refine,
+    listed<make>,
+    made<make>,
+    from_hf,
+    {"rotary_emb.inv_freq"}};
 
 }  // namespace llorch::arch
