@@ -248,13 +248,18 @@ SoftmaxAttention make_attention(PartMaker& m, const Hyper& h, int l, const Atten
   } else {
     a.query = m.linear("attn_q", {hf + "q_proj", layout, h.heads}, h.dim, a.query_width(), form.bias);
   }
-  a.key = m.linear("attn_k", {hf + "k_proj", layout, a.kv_heads}, h.dim, a.key_width(), form.bias);
-  a.value = m.linear("attn_v", hf + "v_proj", h.dim, a.key_width(), form.bias);
+  if (form.keys) {
+    a.key = m.linear("attn_k", {hf + "k_proj", layout, a.kv_heads}, h.dim, a.key_width(), form.bias);
+    a.value = form.value_may_be_key ? m.optional_linear("attn_v", hf + "v_proj", h.dim, a.key_width())
+                                    : m.linear("attn_v", hf + "v_proj", h.dim, a.key_width(), form.bias);
+    if (!a.value.weight.there()) a.value = a.key;
+  }
   a.output = m.linear("attn_output", hf + std::string(form.hf_output), a.query_width(), h.dim, form.output_bias);
   if (form.norms == AttentionForm::Norms::kNone) return a;
   const bool all = form.norms == AttentionForm::Norms::kAllHeads;
   a.query_norm = m.norm("attn_q_norm", hf + std::string(form.hf_query_norm), all ? a.query_width() : h.head_dim);
-  a.key_norm = m.norm("attn_k_norm", hf + std::string(form.hf_key_norm), all ? a.key_width() : h.head_dim);
+  if (form.keys)
+    a.key_norm = m.norm("attn_k_norm", hf + std::string(form.hf_key_norm), all ? a.key_width() : h.head_dim);
   return a;
 }
 

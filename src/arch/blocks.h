@@ -67,8 +67,10 @@ struct AttentionForm {
   enum class Norms { kNone, kEachHead, kAllHeads };
   Norms norms = Norms::kNone;  // of queries and keys
   bool bias = false, output_bias = false;
-  bool gated = false;     // the query's tensor has of each head its query rows, then rows of a gate
-  bool permuted = false;  // Hugging Face's rows are reordered to pairs
+  bool keys = true;               // else another layer's are used
+  bool value_may_be_key = false;  // where the file has no values, the keys are
+  bool gated = false;             // the query's tensor has of each head its query rows, then rows of a gate
+  bool permuted = false;          // Hugging Face's rows are reordered to pairs
   std::string_view hf = "self_attn.", hf_output = "o_proj", hf_query_norm = "q_norm", hf_key_norm = "k_norm";
 };
 struct MlpNames {

@@ -71,13 +71,13 @@ Result<Linear> Builder::linear_rows(const std::string& stem, std::uint64_t first
 }
 
 Result<Linear> Builder::linear_runs(const std::string& stem, std::uint64_t first, std::uint64_t count,
-                                    std::uint64_t run, std::uint64_t step) {
+                                    std::uint64_t run, std::uint64_t step, int parts) {
   Linear linear;
   LLORCH_TRY(const TensorView* t, use(stem + ".weight"));
   TensorUse rows{TensorUse::As::kMatrix, t->name, first, count};
-  rows.run = run, rows.step = step;
+  rows.run = run, rows.step = step, rows.parts = parts;
   linear.weight = add(rows);
-  linear.outputs = static_cast<std::int64_t>(count);
+  linear.outputs = static_cast<std::int64_t>(count) / parts;
   if (has(stem + ".bias")) {
     LLORCH_TRY(const TensorView* bias, use(stem + ".bias"));
     rows.as = TensorUse::As::kVector, rows.tensor = bias->name;

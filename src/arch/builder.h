@@ -33,7 +33,7 @@ class Builder {
   [[nodiscard]] Result<Linear> linear_rows(const std::string& stem, std::uint64_t first, std::uint64_t count);
   /// `run` rows of every `step` of the same, `count` together, beginning at `first`.
   [[nodiscard]] Result<Linear> linear_runs(const std::string& stem, std::uint64_t first, std::uint64_t count,
-                                           std::uint64_t run, std::uint64_t step);
+                                           std::uint64_t run, std::uint64_t step, int parts = 1);
   /// The same for as many experts, one behind the other; the bias has a row for each.
   [[nodiscard]] Result<Linear> experts(const std::string& stem, int experts);
   /// "<stem>.weight", and "<stem>.bias" for a LayerNorm.

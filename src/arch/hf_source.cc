@@ -241,6 +241,7 @@ class HfSource final : public WeightSource {
     const json::object& config = directory_.config();
     const json::object* rope = json::find_object(config, "rope_parameters");
     if (!rope) rope = json::find_object(config, "rope_scaling");
+    if (const json::object* full = rope ? json::find_object(*rope, "full_attention") : nullptr) rope = full;
     if (!rope) return {};
     const std::string kind =
         json::find_text(*rope, "rope_type").value_or(json::find_text(*rope, "type").value_or("default"));
@@ -255,6 +256,12 @@ class HfSource final : public WeightSource {
            llama3_factors(h.rotated, h.rope_base, number("factor", 8), number("low_freq_factor", 1),
                           number("high_freq_factor", 4), number("original_max_position_embeddings", 8192)))
         factors.push_back(static_cast<float>(f));
+      add_vector("rope_freqs.weight", factors);
+    }
+    if (kind == "proportional" && has_factors) {  // pairs behind a part of the head do not turn
+      std::vector<float> factors(static_cast<std::size_t>(h.rotated / 2), 1e30f);
+      const double turning = std::clamp(number("partial_rotary_factor", 1), 0.0, 1.0) * h.rotated / 2;
+      std::fill_n(factors.begin(), static_cast<std::size_t>(turning), 1.0f);
       add_vector("rope_freqs.weight", factors);
     }
     if ((kind == "longrope" || kind == "su") && h.arch == "phi3") {

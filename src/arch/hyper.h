@@ -50,6 +50,7 @@ struct Hyper {
   int rotated = 0;
   RopeScaling scaling;
   double sliding_rope_base = 10000;
+  int sliding_head_dim = 0, sliding_rotated = 0;
   double query_growth = 0;  // with the logarithm of the position
   int window = 0;
   int experts = 0, experts_active = 0, expert_ffn = 0, shared_ffn = 0;
@@ -58,7 +59,10 @@ struct Hyper {
   int expert_groups = 1, expert_groups_active = 1;
   bool expert_sigmoid = false, experts_normalized = false;
   float expert_scale = 1;
-  int skipped_layers = 0;  // at the end, for drafts: not computed
+  float score_cap = 0, logit_cap = 0;  // 0: none
+  int shared_kv_layers = 0;            // at the end, without keys of their own
+  int layer_input = 0;                 // width of what each layer gets beside the stream; 0: nothing
+  int skipped_layers = 0;              // at the end, for drafts: not computed
   float embedding_scale = 1, attention_scale = 0, residual_scale = 1, logit_scale = 1;  // attention 0: the usual
   RecurrentSizes recurrence;
   LatentSizes latent;

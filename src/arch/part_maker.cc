@@ -41,6 +41,30 @@ Linear PartMaker::runs(std::string_view name, int first, int count, int run, int
                                static_cast<std::uint64_t>(run), static_cast<std::uint64_t>(step)));
 }
 
+Linear PartMaker::optional_linear(std::string_view name, const HfTensor& hf, int in, int out) {
+  if (list_) list(full(name) + ".weight", hf, ".weight", {in, out}, SynthKind::kMatrix, false);
+  if (list_ || !in_->has(full(name) + ".weight")) return {};
+  return take(in_->linear(full(name)));
+}
+
+void PartMaker::unused(std::string_view name, const HfTensor& hf, std::vector<int> dims) {
+  if (list_)
+    list(full(name) + ".weight", hf, ".weight", std::move(dims), SynthKind::kMatrix, false);
+  else
+    in_->ignore(full(name) + ".weight");
+}
+
+void PartMaker::stacked(std::string_view name, const HfTensor& hf, int in, int out, int experts) {
+  if (list_) list(full(name) + ".weight", hf, "", {in, out, experts}, SynthKind::kMatrix);
+}
+
+Linear PartMaker::rows_of_experts(std::string_view name, int first, int rows, int experts) {
+  if (list_) return {};
+  const auto count = static_cast<std::uint64_t>(rows) * static_cast<std::uint64_t>(experts);
+  return take(in_->linear_runs(full(name), static_cast<std::uint64_t>(first), count, static_cast<std::uint64_t>(rows),
+                               2 * static_cast<std::uint64_t>(rows), experts));
+}
+
 Linear PartMaker::experts(std::string_view name, HfTensor hf, int in, int out, int experts) {
   if (!list_) return take(in_->experts(full(name), experts));
   const bool each = hf.name.find("{}") != std::string::npos;

@@ -42,6 +42,13 @@ class PartMaker {
   void tensor(std::string_view name, const HfTensor& hf, std::vector<int> dims, bool bias = false);
   Linear rows(std::string_view name, int first, int count);
   Linear runs(std::string_view name, int first, int count, int run, int step);
+  /// As linear(), but weight.there() is false where the file has none.
+  Linear optional_linear(std::string_view name, const HfTensor& hf, int in, int out);
+  /// A tensor that may be there and is not used.
+  void unused(std::string_view name, const HfTensor& hf, std::vector<int> dims);
+  /// A tensor of a matrix for each expert, stored as it is; and `rows` of the twice as many rows of each.
+  void stacked(std::string_view name, const HfTensor& hf, int in, int out, int experts);
+  Linear rows_of_experts(std::string_view name, int first, int rows, int experts);
   Linear experts(std::string_view name, HfTensor hf, int in, int out, int experts);
   /// RMSNorm; its weight as `gain` says.
   Norm norm(std::string_view name, HfTensor hf, int width);

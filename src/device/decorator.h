@@ -33,6 +33,7 @@ class DeviceDecorator : public Device {
   Result<StepResult> finish() override { return inner_->finish(); }
 
   void embed_tokens(const Weight& table, FloatSpan out) override { inner_->embed_tokens(table, out); }
+  void look_up_tokens(const Weight& table, FloatSpan out) override { inner_->look_up_tokens(table, out); }
   void add_positions(const Weight& table, FloatSpan out) override { inner_->add_positions(table, out); }
   void add_row(const Weight& table, std::int64_t row, FloatSpan out) override { inner_->add_row(table, row, out); }
   void fill_rope(RopeTable& table) override { inner_->fill_rope(table); }

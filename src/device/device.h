@@ -112,8 +112,9 @@ struct RecurrenceCall {
 /// out (rows, dim) = the sum over each row's experts, best first, of weight * expert(x).
 struct MoeCall {
   Routing routing;
-  FloatSpan logits;       // (rows, experts)
-  FloatSpan choice_bias;  // one for each expert, counts for the choice alone; or empty
+  FloatSpan logits;        // (rows, experts)
+  FloatSpan expert_scale;  // of each expert's weight, or empty
+  FloatSpan choice_bias;   // one for each expert, counts for the choice alone; or empty
   const Weight *gate = nullptr, *up = nullptr, *down = nullptr;  // a part for each expert
   FloatSpan gate_bias, up_bias, down_bias;                       // (experts, rows of the weight), or empty
   Activation activation;
@@ -163,6 +164,8 @@ class Device {
 
   /// out (rows, columns) = the table's row for each token, or the plan's embedding.
   virtual void embed_tokens(const Weight& table, FloatSpan out) = 0;
+  /// out (rows, columns) = the table's row for each token; in the place of a plan's embedding its first row.
+  virtual void look_up_tokens(const Weight& table, FloatSpan out) = 0;
   /// out += the table's row for each position.
   virtual void add_positions(const Weight& table, FloatSpan out) = 0;
   /// out += row `row` of the table.

@@ -125,6 +125,15 @@ void HostDevice::embed_tokens(const Weight& table, FloatSpan out) {
   });
 }
 
+void HostDevice::look_up_tokens(const Weight& table, FloatSpan out) {
+  const auto& raw = static_cast<const RawWeight&>(table);
+  LLORCH_ASSERT(out.width() == raw.columns(), "a table of another width");
+  pool_.run((out.rows() + kEmbedRows - 1) / kEmbedRows, [&](std::int64_t piece) {
+    for (std::int64_t r = piece * kEmbedRows; r < std::min(out.rows(), (piece + 1) * kEmbedRows); ++r)
+      error_.add(raw.row(std::max(rows_[static_cast<std::size_t>(r)].token, 0), at(out) + r * out.width()));
+  });
+}
+
 void HostDevice::add_positions(const Weight& table, FloatSpan out) {
   const auto& raw = static_cast<const RawWeight&>(table);
   const std::int64_t width = out.width();

@@ -41,6 +41,7 @@ class HostDevice : public Device {
   void begin(const StepPlan& plan, Cache& cache) override;
   Result<StepResult> finish() override;
   void embed_tokens(const Weight& table, FloatSpan out) override;
+  void look_up_tokens(const Weight& table, FloatSpan out) override;
   void add_positions(const Weight& table, FloatSpan out) override;
   void add_row(const Weight& table, std::int64_t row, FloatSpan out) override;
   void fill_rope(RopeTable& table) override;

@@ -34,6 +34,7 @@ Status Model::allocate() {
   LLORCH_OK(get(extra_, widths.extra));
   for (FloatBuffer* b : {&heads_, &turned_}) LLORCH_OK(get(*b, widths.heads));
   LLORCH_OK(get(beside_, widths.parallel ? graph_.dim : 0));
+  for (FloatBuffer* b : {&layer_inputs_, &layer_rows_}) LLORCH_OK(get(*b, widths.layer_inputs));
   LLORCH_OK(get(router_, widths.experts));
   LLORCH_OK(get(picked_, widths.experts > 0 ? graph_.dim : 0));
   return get(expert_out_, widths.active * graph_.dim);
@@ -66,7 +67,33 @@ void Model::embed() {
   if (graph_.types.there()) device_.add_row(*weight(graph_.types), 0, stream);
   if (graph_.embedding_norm) normalize(*graph_.embedding_norm, stream, stream, nullptr);
   observe("embedding", stream);
+  if (graph_.layer_inputs) make_layer_inputs(*graph_.layer_inputs, stream);
   for (const auto& rope : ropes_) device_.fill_rope(*rope);
+}
+
+void Model::make_layer_inputs(const LayerInputs& inputs, FloatSpan stream) {
+  const FloatSpan all = room(layer_inputs_, inputs.projection.outputs), rows = room(layer_rows_, all.width());
+  multiply(inputs.projection, stream, all);
+  device_.scale(all, static_cast<float>(1 / std::sqrt(static_cast<double>(graph_.dim))));
+  const FloatSpan parts = all.as(rows_ * (all.width() / inputs.width), inputs.width);
+  normalize(inputs.norm, parts, parts, nullptr);
+  device_.look_up_tokens(*weight(inputs.table), rows);
+  device_.scale(rows, static_cast<float>(std::sqrt(static_cast<double>(inputs.width))));
+  device_.add(rows, 1, all);
+  device_.scale(all, static_cast<float>(1 / std::sqrt(2.0)));
+}
+
+void Model::add_layer_input(const LayerInput& input, FloatSpan stream) {
+  const std::int64_t width = input.gate.outputs;
+  const FloatSpan gate = room(gate_, width), up = room(up_, width), out = room(branch_, graph_.dim);
+  multiply(input.gate, stream, gate);
+  device_.copy_columns(room(layer_inputs_, graph_.layer_inputs->projection.outputs), layer_ * width, width, up, 0);
+  Activation gelu;
+  gelu.kind = Activation::Kind::kGeluMul;
+  device_.activate(gelu, gate, up, gate, guard(Place::kInsideMlp));
+  multiply(input.projection, gate, out);
+  normalize(input.norm, out, out, nullptr);
+  device_.add(out, 1, stream);
 }
 
 /// `k` is empty where another layer's keys are used. What is not finite is looked for later.
@@ -261,7 +288,10 @@ void Model::feed_forward(const Mlp& m, FloatSpan x, FloatSpan out) {
 
 void Model::feed_forward(const Moe& m, FloatSpan x, FloatSpan out) {
   const FloatSpan logits = room(router_, m.router.outputs);
-  multiply(m.router, x, logits);
+  const FloatSpan normed = m.router_norm || m.input_norm ? room(extra_, graph_.dim) : FloatSpan();
+  if (m.router_norm) normalize(*m.router_norm, x, normed, nullptr);
+  multiply(m.router, m.router_norm ? normed : x, logits);
+  if (m.router_scale != 1) device_.scale(logits, m.router_scale);
   observe("router", logits);
   device_.check(logits, kMost, guard(Place::kRouter));
   if (router_probe) {
@@ -272,17 +302,22 @@ void Model::feed_forward(const Moe& m, FloatSpan x, FloatSpan out) {
   }
   MoeCall call;
   call.routing = m.routing, call.activation = m.activation;
+  call.expert_scale = vector(m.expert_scale);
   call.logits = logits, call.choice_bias = vector(m.choice_bias);
   call.gate = weight(m.gate.weight), call.up = weight(m.up.weight), call.down = weight(m.down.weight);
   call.gate_bias = vector(m.gate.bias), call.up_bias = vector(m.up.bias), call.down_bias = vector(m.down.bias);
-  call.x = x, call.out = out, call.guard = guard(Place::kInsideExpert);
+  if (m.input_norm) normalize(*m.input_norm, x, normed, nullptr);
+  call.x = m.input_norm ? normed : x, call.out = out, call.guard = guard(Place::kInsideExpert);
   call.inside_gate = gate_.span().as(rows_, m.up.outputs), call.inside_up = up_.span().as(rows_, m.up.outputs);
   call.picked = room(picked_, graph_.dim);
   call.results = expert_out_.span().as(rows_ * m.routing.active, graph_.dim);
   device_.moe(call);
+  if (m.output_norm) normalize(*m.output_norm, out, out, nullptr);
   if (!m.shared) return;
-  const FloatSpan shared = room(extra_, graph_.dim);
-  feed_forward(*m.shared, x, shared);
+  const FloatSpan shared = room(extra_, graph_.dim), in = m.shared_input_norm ? room(normed_, graph_.dim) : x;
+  if (m.shared_input_norm) normalize(*m.shared_input_norm, x, in, nullptr);
+  feed_forward(*m.shared, in, shared);
+  if (m.shared_output_norm) normalize(*m.shared_output_norm, shared, shared, nullptr);
   if (m.shared_gate.weight.there()) {
     const FloatSpan gate = room(router_, 1);
     multiply(m.shared_gate, x, gate);
@@ -333,6 +368,7 @@ void Model::compute(const Block& block) {
     if (!block.parallel) feed_forward(block, beside);
     device_.add(beside, block.mlp_scale, stream);
   }
+  if (block.layer_input) add_layer_input(*block.layer_input, stream);
   if (block.output_scale != 1) device_.scale(stream, block.output_scale);
   observe("output", stream);
 }

@@ -109,6 +109,8 @@ class Model {
   void feed_forward(const std::monostate&, FloatSpan, FloatSpan) {}
   void feed_forward(const Mlp& mlp, FloatSpan x, FloatSpan out);
   void feed_forward(const Moe& moe, FloatSpan x, FloatSpan out);
+  void make_layer_inputs(const LayerInputs& inputs, FloatSpan stream);
+  void add_layer_input(const LayerInput& input, FloatSpan stream);
   void finish(RowSet rows, std::int64_t count, FloatSpan normed);
   [[nodiscard]] FloatSpan room(const FloatBuffer& buffer, std::int64_t width) const {
     return buffer.span().as(rows_, width);
@@ -128,7 +130,7 @@ class Model {
   // Room for rows_max rows. normed_ holds what attention found as well, branch_ its queries: what was there before is
   // not needed any more.
   FloatBuffer stream_, normed_, branch_, key_, value_, extra_, beside_, heads_, turned_, gate_, up_, router_, picked_,
-      expert_out_, selected_, logits_;
+      expert_out_, selected_, logits_, layer_inputs_, layer_rows_;
   // Of the walk under way.
   std::int64_t rows_ = 0;
   int layer_ = 0;

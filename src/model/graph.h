@@ -23,14 +23,30 @@ namespace llorch {
 using Mixer = std::variant<std::monostate, SoftmaxAttention, LatentAttention, GatedDeltaNet, ShortConvolution, Mamba2>;
 using FeedForward = std::variant<std::monostate, Mlp, Moe>;
 
+/// What a block adds at its end: norm(projection(gelu(gate x) * its part of LayerInputs)).
+struct LayerInput {
+  Linear gate, projection;  // dim -> width -> dim
+  Norm norm;
+};
+
+/// Of each token an input for every block beside the stream: its row of a table times sqrt(width), and the projected
+/// embedding divided by sqrt(dim), normalised block by block; their sum by sqrt(2).
+struct LayerInputs {
+  TensorId table;
+  Linear projection;  // dim -> blocks * width
+  Norm norm;          // of width
+  int width = 0;
+};
+
 struct Block {
   std::optional<Norm> mixer_norm, mixer_post_norm;
   Mixer mixer;
   std::optional<Norm> mlp_norm, mlp_post_norm;
   FeedForward feed_forward;
   float mixer_scale = 1, mlp_scale = 1;  // of what is added to the stream
-  bool parallel = false;   // the feed-forward sees the stream as the mixer did; without a norm of its own,
-                           // the mixer's
+  bool parallel = false;  // the feed-forward sees the stream as the mixer did; without a norm of its own,
+                          // the mixer's
+  std::optional<LayerInput> layer_input;
   float output_scale = 1;  // of the stream behind the block
 };
 
@@ -58,6 +74,7 @@ struct Graph {
   TensorId embedding, positions, types;  // types: its first row is added to every token
   float embedding_scale = 1;
   std::optional<Norm> embedding_norm;
+  std::optional<LayerInputs> layer_inputs;
   std::vector<RopeSpec> ropes;
   std::vector<Block> blocks;
   std::optional<Norm> final_norm;

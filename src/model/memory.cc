@@ -41,15 +41,18 @@ void Widths::take(const Mlp& m) { inside = std::max(inside, m.up.outputs); }
 void Widths::take(const Moe& m, std::int64_t dim) {
   inside = std::max(inside, m.up.outputs), experts = std::max(experts, m.router.outputs);
   active = std::max<std::int64_t>(active, m.routing.active);
-  if (m.shared) take(*m.shared), extra = std::max(extra, dim);
+  if (m.shared) take(*m.shared);
+  if (m.shared || m.router_norm || m.input_norm) extra = std::max(extra, dim);
 }
 
 Widths::Widths(const Graph& graph) {
+  if (graph.layer_inputs) layer_inputs = graph.layer_inputs->projection.outputs;
   for (const Block& block : graph.blocks) {
     std::visit([this](const auto& mixer) { take(mixer); }, block.mixer);
     if (const auto* mlp = std::get_if<Mlp>(&block.feed_forward)) take(*mlp);
     if (const auto* moe = std::get_if<Moe>(&block.feed_forward)) take(*moe, graph.dim);
     parallel |= block.parallel;
+    if (block.layer_input) inside = std::max(inside, block.layer_input->gate.outputs);
   }
 }
 
@@ -114,7 +117,7 @@ std::int64_t step_bytes(const Graph& graph, std::int64_t rows, std::int64_t sequ
   const Widths w(graph);
   const std::int64_t dim = graph.dim;
   const std::int64_t row = 2 * dim + 2 * std::max(dim, w.query) + 2 * w.key + 2 * w.inside + w.experts +
-                           w.active * dim + w.extra + 2 * w.heads + (w.parallel ? dim : 0);
+                           w.active * dim + w.extra + 2 * w.heads + 2 * w.layer_inputs + (w.parallel ? dim : 0);
   return 4 * (rows * row + (graph.head.weight.there() ? sequences * graph.vocab : 0));
 }
 

@@ -12,7 +12,7 @@ namespace llorch {
 
 /// The widest row of each kind of room that a step takes (forward/model.h).
 struct Widths {
-  std::int64_t query = 0, key = 0, inside = 0, experts = 0, active = 0, extra = 0, heads = 0;
+  std::int64_t query = 0, key = 0, inside = 0, experts = 0, active = 0, extra = 0, heads = 0, layer_inputs = 0;
   bool parallel = false;
 
   explicit Widths(const Graph& graph);

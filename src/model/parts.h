@@ -41,7 +41,11 @@ struct Moe {
   Activation activation;
   Linear gate, up, down;  // of all experts; outputs of one
   std::optional<Mlp> shared;
-  Linear shared_gate;  // its output is times the sigmoid of this, where it is there
+  Linear shared_gate;      // its output is times the sigmoid of this, where it is there
+  TensorId expert_scale;   // of each expert's weight, behind all else
+  float router_scale = 1;  // of the router's logits
+  // Where there are these, the block has no norm before its feed-forward.
+  std::optional<Norm> router_norm, input_norm, output_norm, shared_input_norm, shared_output_norm;
 };
 
 }  // namespace llorch

@@ -175,6 +175,8 @@ void CpuDevice::assign(const MoeCall& c) {
     const std::size_t first = static_cast<std::size_t>(r) * active;
     Choice(c.routing, at(c.logits) + r * c.logits.width(), at(c.choice_bias), static_cast<int>(experts))
         .take(a.chosen.data() + first, a.weight.data() + first);
+    for (std::size_t i = first; i < first + active && !c.expert_scale.empty(); ++i)
+      a.weight[i] *= at(c.expert_scale)[a.chosen[i]];
   });
   a.first.assign(experts + 1, 0);
   for (const std::int32_t e : a.chosen) ++a.first[static_cast<std::size_t>(e) + 1];

@@ -405,7 +405,8 @@ class ReferenceDevice final : public HostDevice {
     std::vector<float> x(static_cast<std::size_t>(dim));
     const std::span<const float> logits(at(c.logits) + r * c.logits.width(),
                                         static_cast<std::size_t>(c.logits.width()));
-    for (const auto& [expert, weight] : choose(c.routing, logits, at(c.choice_bias))) {
+    for (auto [expert, weight] : choose(c.routing, logits, at(c.choice_bias))) {
+      if (!c.expert_scale.empty()) weight *= static_cast<double>(at(c.expert_scale)[expert]);
       bool finite = true;
       for (std::int64_t i = 0; i < dim; ++i)
         x[static_cast<std::size_t>(i)] =
