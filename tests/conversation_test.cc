@@ -103,11 +103,14 @@ TEST_P(Conversation, those_who_rest_say_the_same) {
   EXPECT_EQ(small->pages().available(), 5);
 }
 
-INSTANTIATE_TEST_SUITE_P(all, Conversation, testing::Values("tiny-llama", "tiny-gpt-oss"), [](const auto& p) {
-  std::string name = p.param;
-  std::ranges::replace(name, '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(all, Conversation,
+                         testing::Values("tiny-llama", "tiny-gpt-oss", "qwen3_5", "lfm2", "granitemoehybrid",
+                                         "nemotron_h", "gemma3", "gemma4"),
+                         [](const auto& p) {
+                           std::string name = p.param;
+                           std::ranges::replace(name, '-', '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace llorch
