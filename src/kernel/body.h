@@ -162,13 +162,15 @@ struct BlockScales {
   static constexpr bool kHasMinimum =
       kF.scales == Scales::kHalfMin || kF.scales == Scales::kSuperNibble || kF.scales == Scales::kSuperPair;
   /// Formats of 256 columns have whole scales under d. Where activations have one scale for all of them, their products
-  /// are summed as whole numbers over the block; and so are, in pairs, those with what codes are off zero.
+  /// are summed as whole numbers over the block; elsewhere, where they have two in 32 columns, over these, which is
+  /// exact in floats too: below 2^24.
   static constexpr bool kWhole = kF.block == 256 && V::kScaleColumns == 256;
-  static constexpr int kSubs = 32 / kF.sub;
-  static constexpr bool kPairs = kWhole && V::kDotPairs;
-  /// Elsewhere their whole minimums are, with sums of activations that are whole numbers for this.
+  static constexpr bool kParts = kF.block == 256 && kF.sub == 16 && !kWhole;
+  /// Whole minimums are summed over the block, with sums of activations that are whole numbers for this.
   static constexpr bool kWholeMinimums = kF.block == 256 && kHasMinimum && !kWhole;
-  static constexpr int kMinimumPairs = 128 / kF.sub;
+  /// What codes are off zero is summed in pairs of sub-blocks.
+  static constexpr bool kZeroPairs = kF.zero != 0 && ((kWhole && V::kDotPairs) || (kParts && V::kDotJoined));
+  static constexpr int kSubs = 32 / kF.sub, kMinimumPairs = 128 / kF.sub;
   const std::uint8_t* at;
   F d, m;
 
@@ -182,40 +184,57 @@ struct BlockScales {
     if constexpr (kF.scales == Scales::kSuper) at += 2 * P;
     if constexpr (kF.scales == Scales::kSuperNibble || kF.scales == Scales::kSuperPair) at += 4 * P;
   }
+  /// The whole scales of sub-blocks 2 i and 2 i + 1 of 16 columns, as two int16 in each lane.
+  I scale_pairs(int i) const {
+    if constexpr (kF.scales == Scales::kSuper)
+      return V::pairs_i8(at + 2 * i * P);
+    else
+      return V::pairs_low_nibble(at + 2 * i * P);
+  }
   /// Of sub-block s, where scales are whole.
   I whole_scale(int s) const {
-    if constexpr (kF.scales == Scales::kSuper)
-      return V::ints_i8(at + s * P);
-    else if constexpr (kF.scales == Scales::kSuperNibble)
-      return V::ints_low_nibble(at + s * P);
+    if constexpr (kF.scales == Scales::kSuperPair)
+      return V::ints_u8(at + s * P);
     else
-      return V::ints_u8(at + 2 * s * P);
+      return one_of_pairs(scale_pairs(s / 2), s % 2);
   }
-  /// Adds what the codes of columns 32 s.. of the block are off zero: `totals` are two int16 per lane.
+  static I one_of_pairs(I pairs, int which) {
+    if (which == 1) return V::high_of_pairs(pairs);
+    return kF.scales == Scales::kSuper ? V::low_of_pairs(pairs) : V::low_unsigned(pairs);
+  }
+  /// What the products of sub-block s are multiplied by, but for kWhole: with kParts the whole scale, as a float or
+  /// where they are joined in int16 as two of these, without it the scale.
+  auto factor(int s) const {
+    if constexpr (kF.block == 32)
+      return d;
+    else if constexpr (!kParts)
+      return V::mul(d, V::to_float(whole_scale(s)));
+    else if constexpr (V::kDotJoined)
+      return joined_factor<V>(s);
+    else
+      return V::to_float(whole_scale(s));
+  }
   template<class Vec>
-  I add_zero(I sum, int s, B totals) const {
-    const I low = whole_scale(kSubs * s), high = kSubs == 2 ? whole_scale(2 * s + 1) : low;
-    return Vec::dot_pairs(sum, Vec::mul_pairs(Vec::make_pairs(low, high), -kF.zero), totals);
+  I joined_factor(int s) const {
+    return s % 2 == 0 ? Vec::low_twice(scale_pairs(s / 2)) : Vec::high_twice(scale_pairs(s / 2));
+  }
+  /// What the sums of the codes of columns 32 s.. are multiplied by, where kZeroPairs.
+  I zero_factors(int s) const { return zero_factors<V>(s); }
+  template<class Vec>
+  I zero_factors(int s) const {
+    return Vec::mul_pairs(scale_pairs(s), -kF.zero);
   }
   /// The whole minimums of sub-blocks 2 i and 2 i + 1, as two int16 in each lane.
   I minimum_pairs(int i) const {
     if constexpr (kF.scales == Scales::kSuperNibble)
-      return V::make_pairs(V::ints_high_nibble(at + 2 * i * P), V::ints_high_nibble(at + (2 * i + 1) * P));
+      return V::pairs_high_nibble(at + 2 * i * P);
     else
-      return V::make_pairs(V::ints_u8(at + (4 * i + 1) * P), V::ints_u8(at + (4 * i + 3) * P));
+      return V::pairs_u8(at + (8 + 2 * i) * P);
   }
   /// Of sub-block s.
-  F scale(int s) const {
-    if constexpr (kF.block == 256)
-      return V::mul(d, V::to_float(whole_scale(s)));
-    else
-      return d;
-  }
   F minimum(int s) const {
-    if constexpr (kF.scales == Scales::kSuperNibble)
-      return V::mul(m, V::load_high_nibble(at + s * P));
-    else if constexpr (kF.scales == Scales::kSuperPair)
-      return V::mul(m, V::load_u8(at + (2 * s + 1) * P));
+    if constexpr (kF.block == 256)
+      return V::mul(m, V::to_float(one_of_pairs(minimum_pairs(s / 2), s % 2)));
     else
       return m;
   }
@@ -246,15 +265,15 @@ inline void unpack(const std::uint8_t* plane, B* codes) {
     for (int i = 0; i < 2; ++i) {
       const B four = V::bytes(at + i * kVector);
       for (int j = 0; j < 4; ++j) {
-        const B pair = V::pair(four, j);
-        codes[4 * i + j] = kF.nibbles ? V::or_shifted(codes[4 * i + j], pair, 4) : pair;
+        codes[4 * i + j] = kF.nibbles ? V::or_field(codes[4 * i + j], four, 4 - 2 * j, 0x30) : V::pair(four, j);
       }
     }
     at += 2 * kVector;
   }
   if constexpr (kF.bits) {
+    constexpr int kTo = kF.nibbles ? 4 : 2;
     const B eight = V::bytes(at);
-    for (int g = 0; g < 8; ++g) codes[g] = V::or_shifted(codes[g], V::bit(eight, g), kF.nibbles ? 4 : 2);
+    for (int g = 0; g < 8; ++g) codes[g] = V::or_field(codes[g], eight, kTo - g, 1 << kTo);
   }
 }
 
@@ -315,10 +334,10 @@ struct CodeRows {
         reinterpret_cast<const std::int8_t*>(minimum_sums[r] + b * kMinimumSums + (kF.sub == 32 ? 0 : 8) + 2 * i));
   }
   static constexpr bool kSigned = kF.wide && kF.zero == 128 && V::kDotSigned;
-  /// What the products of a sub-block are added to, so that its codes are taken as signed; where kPairs does not do
-  /// that for all sub-blocks at once.
+  /// What the products of a sub-block are added to, so that its codes are taken as signed; where kZeroPairs does not do
+  /// that apart.
   I start(int r, std::int64_t c, int h) const {
-    return V::set1i(kSigned || BlockScales<kF>::kPairs ? 0 : -kF.zero * total(r, c, h));
+    return V::set1i(kSigned || BlockScales<kF>::kZeroPairs ? 0 : -kF.zero * total(r, c, h));
   }
   /// Columns 32 c + 4 g.. of row r, in each lane.
   B four(int r, std::int64_t c, int g) const { return V::broadcast4(codes[r] + 32 * c + 4 * g); }
@@ -331,13 +350,13 @@ struct CodeRows {
   }
   I dot(int r, std::int64_t c, int h, const B* w) const {
     I sum = start(r, c, h);
-    if constexpr (V::kDotJoined && !kF.wide) return dot_joined<V>(sum, r, c, h, w);
+    if constexpr (V::kDotJoined && !kF.wide) return dot_joined<V>(sum, r, c, h, w, V::set1i(0x10001));
     for (int g = h * kF.sub / 4; g < (h + 1) * kF.sub / 4; ++g) sum = dot4(sum, w[g], four(r, c, g));
     return sum;
   }
-  /// For the ISA that has it.
+  /// For the ISA that has it; times `factor`, two int16 in each lane.
   template<class Vec>
-  I dot_joined(I sum, int r, std::int64_t c, int h, const B* w) const {
+  I dot_joined(I sum, int r, std::int64_t c, int h, const B* w, I factor) const {
     constexpr int kGroups = kF.sub / 4, kTogether = joined_vectors(kF) < kGroups ? joined_vectors(kF) : kGroups;
 #pragma GCC unroll 8
     for (int g = h * kGroups; g < (h + 1) * kGroups; g += kTogether) {
@@ -345,63 +364,66 @@ struct CodeRows {
 #pragma GCC unroll 8
       for (int i = 1; i < kTogether; ++i)
         pairs = Vec::add_pair_products(pairs, Vec::pair_products(w[g + i], four(r, c, g + i)));
-      sum = Vec::add_joined(sum, pairs);
+      sum = Vec::add_joined(sum, pairs, factor);
     }
     return sum;
   }
 };
 
-/// Adds the products of sub-block h of 32 columns to a sum. `part` keeps what the first of two adds.
-template<const PanelFormat& kF>
-inline void add_scaled_dot(I dot, int h, F scale, F x_scale, F& part, F& sum) {
-  if constexpr (kF.sub == 32)
-    sum = V::fma(V::mul(V::to_float(dot), x_scale), scale, sum);
-  else if (h == 0)
-    part = V::mul(V::to_float(dot), scale);
-  else
-    sum = V::fma(V::fma(V::to_float(dot), scale, part), x_scale, sum);
+/// The products of sub-blocks up to the h-th of 32 columns, times their whole scales: exact, being below 2^24.
+template<class Float>
+inline Float part_of(I dot, int h, Float scale, Float before) {
+  return h == 0 ? V::mul(V::to_float(dot), scale) : V::fma(V::to_float(dot), scale, before);
 }
 
 /// What one block of a panel adds to the sums of kRows rows.
 template<const PanelFormat& kF, int kRows>
 struct BlockSums {
   using Scale = BlockScales<kF>;
-  I whole[kRows];  // where products are summed as whole numbers
-  F part[kRows];   // elsewhere, where 32 columns have two scales
+  I whole[kRows];  // where products are summed as whole numbers over the block
+  F parts[kRows];  // where they are over 32 columns: those of the block, without its d
   BlockSums() {
-    if constexpr (Scale::kWhole)
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) whole[r] = V::set1i(0);
+    for (int r = 0; r < kRows; ++r) {
+      if constexpr (Scale::kWhole) whole[r] = V::set1i(0);
+      if constexpr (Scale::kParts) parts[r] = V::zero();
+    }
   }
-  /// Of the block's columns 32 s.., which are the row's columns 32 c..
-  void add_totals(const Scale& block, const CodeRows<kF, kRows>& x, int s, std::int64_t c) {
-    if constexpr (Scale::kPairs && kF.zero != 0)
-#pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) whole[r] = block.template add_zero<V>(whole[r], s, x.totals(r, c));
-  }
-  /// The products of row r with sub-block h of those columns, whose scale is `scale`.
-  template<bool kMinimums>
+  /// Adds the products of row r with sub-block h of columns 32 s.. of the block, which are the row's columns 32 c..
+  template<bool kMinimums, class Factors>
   void add(const Scale& block, const CodeRows<kF, kRows>& x, int r, std::int64_t b, std::int64_t c, int s, int h, I dot,
-           F scale, F* sums) {
-    const int sub = 32 / kF.sub * s + h;
+           const Factors& factors, F* sums) {
+    const int sub = Scale::kSubs * s + h;
     const float x_scale = x.scales[r][Scale::kWhole ? b : c];
     if constexpr (Scale::kWhole)
       whole[r] = V::add_ints(whole[r], V::mul_ints(dot, block.whole_scale(sub)));
     else
-      add_scaled_dot<kF>(dot, h, scale, V::set1(x_scale), part[r], sums[r]);
+      sums[r] =
+          V::fma(V::mul(V::to_float(dot), V::set1(x_scale)), kF.block == 32 ? block.d : factors.factor(sub), sums[r]);
     if constexpr (kMinimums && !Scale::kWholeMinimums)
       sums[r] = V::fma(V::set1(-x_scale * static_cast<float>(x.total(r, c, h))), block.minimum(sub), sums[r]);
   }
-  /// Columns 32 s.. of the block, which are the row's columns 32 c..; codes(g): those of columns 4 g.. of them. Four
-  /// columns at a time, a vector of codes meets all rows, so that no sum waits for its last product and no code is
-  /// loaded twice; but where products are joined in int16 on their way (AVX2's narrow codes), row after row is faster.
-  template<bool kMinimums, class Codes, class ScaleOf>
+  /// Columns 32 s.. of the block, which are the row's columns 32 c..; codes(g): those of columns 4 g.. of them;
+  /// `factors`: the block, or what of it is unpacked. Four columns at a time, a vector of codes meets all rows, so that
+  /// no sum waits for its last product and no code is loaded twice; but where products are joined in int16 on their way
+  /// (AVX2's narrow codes), row after row is faster.
+  template<bool kMinimums, class Codes, class Factors>
   void add_columns(const Scale& block, const CodeRows<kF, kRows>& x, std::int64_t b, std::int64_t c, int s,
-                   const Codes& codes, const ScaleOf& scale_of, F* sums) {
-    add_totals(block, x, s, c);
+                   const Codes& codes, const Factors& factors, F* sums) {
+    if constexpr (Scale::kWhole && Scale::kZeroPairs)
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) whole[r] = V::dot_pairs(whole[r], block.zero_factors(s), x.totals(r, c));
+    if constexpr (Scale::kParts && V::kDotJoined)
+      add_joined<V>(x, c, s, codes, factors);
+    else
+      add_apart<kMinimums>(block, x, b, c, s, codes, factors, sums);
+  }
+  template<bool kMinimums, class Codes, class Factors>
+  void add_apart(const Scale& block, const CodeRows<kF, kRows>& x, std::int64_t b, std::int64_t c, int s,
+                 const Codes& codes, const Factors& factors, F* sums) {
+    F part[kRows];
 #pragma GCC unroll 2
-    for (int h = 0; h < 32 / kF.sub; ++h) {
-      const F scale = Scale::kWhole ? block.d : scale_of(32 / kF.sub * s + h);
+    for (int h = 0; h < Scale::kSubs; ++h) {
       if constexpr (V::kDotPairs || kF.wide) {
         I dots[kRows];
 #pragma GCC unroll 8
@@ -413,27 +435,63 @@ struct BlockSums {
           for (int r = 0; r < kRows; ++r) dots[r] = x.dot4(dots[r], w, x.four(r, c, g));
         }
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) add<kMinimums>(block, x, r, b, c, s, h, dots[r], scale, sums);
+        for (int r = 0; r < kRows; ++r) {
+          if constexpr (Scale::kParts)
+            add_part(x, r, c, h, dots[r], factors.factor(2 * s + h), part[r]);
+          else
+            add<kMinimums>(block, x, r, b, c, s, h, dots[r], factors, sums);
+        }
       } else {
         B w[8];
         for (int g = 0; g < 8; ++g) w[g] = codes(g);
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) add<kMinimums>(block, x, r, b, c, s, h, x.dot(r, c, h, w), scale, sums);
+        for (int r = 0; r < kRows; ++r) {
+          if constexpr (Scale::kParts)
+            add_part(x, r, c, h, x.dot(r, c, h, w), factors.factor(2 * s + h), part[r]);
+          else
+            add<kMinimums>(block, x, r, b, c, s, h, x.dot(r, c, h, w), factors, sums);
+        }
       }
     }
   }
-  template<bool kMinimums>
-  void finish(const Scale& block, const CodeRows<kF, kRows>& x, std::int64_t b, F* sums) const {
-    if constexpr (Scale::kWhole)
+  /// One of two sub-blocks of 32 columns; `part` keeps the first.
+  template<class Float>
+  void add_part(const CodeRows<kF, kRows>& x, int r, std::int64_t c, int h, I dot, Float factor, Float& part) {
+    part = part_of(dot, h, factor, part);
+    if (h == 1) parts[r] = V::fma(part, V::set1(x.scales[r][c]), parts[r]);
+  }
+  /// Where products are joined.
+  template<class Vec, class Codes, class Factors>
+  void add_joined(const CodeRows<kF, kRows>& x, std::int64_t c, int s, const Codes& codes, const Factors& factors) {
+    I part[kRows];
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      B w[8];
+      for (int g = 4 * h; g < 4 * h + 4; ++g) w[g] = codes(g);
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r)
+      for (int r = 0; r < kRows; ++r) {
+        if (h == 0) part[r] = V::set1i(0);
+        if constexpr (Scale::kZeroPairs)
+          if (h == 0) part[r] = V::dot_pairs(part[r], factors.zero_factors(s), x.totals(r, c));
+        part[r] = x.template dot_joined<Vec>(part[r], r, c, h, w, factors.factor(2 * s + h));
+        if (h == 1) parts[r] = V::fma(V::to_float(part[r]), V::set1(x.scales[r][c]), parts[r]);
+      }
+    }
+  }
+  template<bool kMinimums, class Factors>
+  void finish(const Scale& block, const CodeRows<kF, kRows>& x, std::int64_t b, const Factors& factors, F* sums) const {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      if constexpr (Scale::kWhole)
         sums[r] = V::fma(V::mul(V::to_float(whole[r]), V::set1(x.scales[r][b])), block.d, sums[r]);
+      if constexpr (Scale::kParts) sums[r] = V::fma(parts[r], block.d, sums[r]);
+    }
     if constexpr (kMinimums && Scale::kWholeMinimums) {
       I below[kRows];
       for (int r = 0; r < kRows; ++r) below[r] = V::set1i(0);
 #pragma GCC unroll 8
       for (int i = 0; i < Scale::kMinimumPairs; ++i) {
-        const I pairs = block.minimum_pairs(i);
+        const I pairs = factors.minimum_pairs(i);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) below[r] = V::dot_pairs(below[r], pairs, x.minimum_totals(r, b, i));
       }
@@ -443,6 +501,9 @@ struct BlockSums {
     }
   }
 };
+
+/// Sums that a block adds to at its end wait in memory: the registers are for what it adds.
+inline void keep_in_memory(F* sums) { asm volatile("" : : "r"(sums) : "memory"); }
 
 constexpr int kAhead = 4096;  // bytes between what is multiplied and what is asked for
 
@@ -470,9 +531,9 @@ inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int
       B w[8];
       unpack<kF>(plane, w);
       added.template add_columns<kMinimums>(
-          block, x, b, c, s, [&](int g) { return w[g]; }, [&](int sub) { return block.scale(sub); }, sums);
+          block, x, b, c, s, [&](int g) { return w[g]; }, block, sums);
     }
-    added.template finish<kMinimums>(block, x, b, sums);
+    added.template finish<kMinimums>(block, x, b, block, sums);
     after_block(b);
   }
 }
@@ -512,8 +573,10 @@ inline void read_outputs(const LinearArgs& a, std::int64_t panel, std::int64_t r
 }
 
 /// Calls run.operator()<rows>(first row): kRowTile rows at a time, then 4, 2, 1; two tiles of 4 in place of 6 and 2.
-template<class Run>
+template<bool kEightTogether = false, class Run>
 inline void for_rows(std::int64_t rows, Run&& run) {
+  if constexpr (kEightTogether)
+    if (rows == 8) return run.template operator()<8>(0);
   std::int64_t row = 0;
   for (; row + V::kRowTile <= rows && rows - row != V::kRowTile + 2; row += V::kRowTile)
     run.template operator()<V::kRowTile>(row);
@@ -522,11 +585,11 @@ inline void for_rows(std::int64_t rows, Run&& run) {
   if (row < rows) run.template operator()<1>(row);
 }
 
-template<class Block>
+template<bool kEightTogether = false, class Block>
 inline void for_panels(const LinearArgs& a, Block&& block) {
   for (std::int64_t panel = a.first_panel; panel < a.last_panel; ++panel) {
     const std::uint8_t* data = a.panels + panel * a.panel_bytes;
-    for_rows(a.rows, [&]<int kRows>(std::int64_t row) {
+    for_rows<kEightTogether>(a.rows, [&]<int kRows>(std::int64_t row) {
       F sums[kRows];
       block.template run<kRows>(a, data, row, sums);
       write_outputs(a, panel, row, sums, kRows, true);
@@ -560,7 +623,8 @@ namespace {
 template<const PanelFormat& kF>
 void linear_quantized(const LinearArgs& a) {
   if (a.rows >= UnpackedPanels<kF>::kFrom) return UnpackedPanels<kF>::run(a);
-  for_panels(a, QuantBlock<kF>{});
+  // Codes that take long to unpack are unpacked once for eight rows, where there are registers for these.
+  for_panels<V::kDotPairs && kF.nibbles && kF.bits>(a, QuantBlock<kF>{});
 }
 template<class T>
 void linear_plain(const LinearArgs& a) {

@@ -22,15 +22,21 @@ inline F to_whole(F x, float inverse) { return V::round(V::mul(x, V::set1(invers
 /// What minimums are multiplied by: of 256 columns, the sums of every 32 and of every 16, as int16 under one scale.
 inline void write_minimum_sums(const std::int16_t* sums, const float* scales, std::int16_t* out, float* out_scale) {
   constexpr float kMost = 32767;
-  alignas(64) float values[32] = {}, inverse[P], twice[16];
-  for (int i = 0; i < 8; ++i) twice[2 * i] = twice[2 * i + 1] = scales[i];
-  for (int i = 0; i < 16; ++i) values[8 + i] = twice[i] * static_cast<float>(sums[i]);
-  for (int i = 0; i < 8; ++i) values[i] = scales[i] * static_cast<float>(sums[2 * i] + sums[2 * i + 1]);
+  alignas(64) float values[32] = {}, inverse[P], once[16] = {}, twice[16];
+  alignas(64) std::int16_t both[16] = {};
+  for (int i = 0; i < 8; ++i) both[i] = static_cast<std::int16_t>(sums[2 * i] + sums[2 * i + 1]);
+  for (int i = 0; i < 8; ++i) once[i] = twice[2 * i] = twice[2 * i + 1] = scales[i];
+  for (int i = 0; i < 8; i += P) V::store(values + i, V::mul(V::load(once + i), V::load_i16(both + i)));
+  for (int i = 0; i < 16; i += P) V::store(values + 16 + i, V::mul(V::load(twice + i), V::load_i16(sums + i)));
   const float top = largest_size(values, 32);
   *out_scale = -top / kMost;
-  V::store(inverse, inverse_of(V::set1(top < kInfinity ? top : 0), kMost));
-  for (int i = 0; i < 32; i += P) V::store(values + i, to_whole(V::load(values + i), inverse[0]));
-  for (int i = 0; i < kMinimumSums; ++i) out[i] = top < kInfinity ? static_cast<std::int16_t>(values[i]) : 0;
+  const bool finite = top < kInfinity;
+  V::store(inverse, inverse_of(V::set1(finite ? top : 0), kMost));
+  const auto write = [&](int from, std::int16_t* to) {
+    V::store_i16(to, finite ? to_whole(V::load(values + from), inverse[0]) : V::zero());
+  };
+  for (int i = 0; i < 8; i += P) write(i, out + i);  // 16 lanes write more, which the next ones replace
+  for (int i = 0; i < 16; i += P) write(16 + i, out + 8 + i);
 }
 
 /// Where not all is finite, codes are zeros and the scale is not finite, so that no result is.

@@ -21,42 +21,58 @@ inline void unpack_columns(const std::uint8_t* panel, std::int64_t first, std::i
   }
 }
 
-/// Whole scales and minimums of sub-blocks are unpacked too, to what panels are multiplied by: floats, and pairs.
+/// What of a block's scales is unpacked too: BlockScales' whole numbers, as panels are multiplied by them.
 template<const PanelFormat& kF>
-constexpr bool kUnpackedScales = kF.block == 256 && !BlockScales<kF>::kWhole;
-template<const PanelFormat& kF>
-constexpr int kBlockScales = kUnpackedScales<kF> ? kF.block / kF.sub : 0;
-template<const PanelFormat& kF>
-constexpr int kBlockMinimums = BlockScales<kF>::kWholeMinimums ? BlockScales<kF>::kMinimumPairs : 0;
+struct UnpackedScales {
+  using Scale = BlockScales<kF>;
+  static constexpr int kFactors = kF.block == 256 && !Scale::kWhole ? kF.block / kF.sub : 0;
+  static constexpr int kZeros = Scale::kParts && Scale::kZeroPairs ? kF.block / 32 : 0;
+  static constexpr int kMinimums = Scale::kWholeMinimums ? Scale::kMinimumPairs : 0;
+  static constexpr int kBytes = (kFactors + kZeros + kMinimums) * 4 * P;  // of a block
+  const std::uint8_t* at;
 
-template<const PanelFormat& kF>
-inline void unpack_scales(const std::uint8_t* panel, std::int64_t first, std::int64_t last, float* scales,
-                          std::uint8_t* minimums) {
-  for (std::int64_t b = first; b < last; ++b) {
-    const BlockScales<kF> block(panel + b * block_bytes(kF, P));
-    for (int s = 0; s < kBlockScales<kF>; ++s, scales += P) V::store(scales, block.scale(s));
-    for (int i = 0; i < kBlockMinimums<kF>; ++i, minimums += 4 * P)
-      V::store_bytes(minimums, __builtin_bit_cast(B, block.minimum_pairs(i)));
+  auto factor(int s) const {
+    if constexpr (Scale::kParts && V::kDotJoined)
+      return vector(s);
+    else
+      return __builtin_bit_cast(F, vector(s));
   }
-}
+  I zero_factors(int s) const { return vector(kFactors + s); }
+  I minimum_pairs(int i) const { return vector(kFactors + kZeros + i); }
+
+  static void unpack(const std::uint8_t* panel, std::int64_t first, std::int64_t last, std::uint8_t* to) {
+    const auto put = [&](auto vector) { V::store_bytes(to, __builtin_bit_cast(B, vector)), to += 4 * P; };
+    for (std::int64_t b = first; b < last && kBytes > 0; ++b) {
+      const Scale block(panel + b * block_bytes(kF, P));
+      if constexpr (kFactors > 0)
+        for (int s = 0; s < kFactors; ++s) put(block.factor(s));
+      if constexpr (kZeros > 0)
+        for (int s = 0; s < kZeros; ++s) put(block.zero_factors(s));
+      if constexpr (kMinimums > 0)
+        for (int i = 0; i < kMinimums; ++i) put(block.minimum_pairs(i));
+    }
+  }
+
+ private:
+  I vector(int i) const { return __builtin_bit_cast(I, V::bytes(at + i * 4 * P)); }
+};
 
 /// One panel times kRows rows, blocks `first` to `last`, whose codes are unpacked: sums[r] go on from what they hold.
 template<const PanelFormat& kF, int kRows>
 inline void add_blocks(const LinearArgs& a, const std::uint8_t* panel, std::int64_t first, std::int64_t last,
-                       const std::uint8_t* codes, const float* scales, std::int64_t row, F* sums) {
+                       const std::uint8_t* codes, UnpackedScales<kF> scales, std::int64_t row, F* sums) {
   constexpr bool kMinimums = BlockScales<kF>::kHasMinimum;
   const CodeRows<kF, kRows> x(a.quantized, row);
   std::int64_t c = first * (kF.block / 32);  // 32 columns each
-  for (std::int64_t b = first; b < last; ++b) {
+  for (std::int64_t b = first; b < last; ++b, scales.at += UnpackedScales<kF>::kBytes) {
     const BlockScales<kF> block(panel + b * block_bytes(kF, P));
+    if constexpr (BlockScales<kF>::kParts) keep_in_memory(sums);
     BlockSums<kF, kRows> added;
     for (int s = 0; s < kF.block / 32; ++s, ++c, codes += 32 * P) {
       added.template add_columns<kMinimums>(
-          block, x, b, c, s, [&](int g) { return V::bytes(codes + g * 4 * P); },
-          [&](int sub) { return kUnpackedScales<kF> ? V::load(scales + sub * P) : block.d; }, sums);
+          block, x, b, c, s, [&](int g) { return V::bytes(codes + g * 4 * P); }, scales, sums);
     }
-    scales += kBlockScales<kF> * P;
-    added.template finish<kMinimums>(block, x, b, sums);
+    added.template finish<kMinimums>(block, x, b, scales, sums);
   }
 }
 
@@ -76,16 +92,15 @@ struct Ahead {
 };
 
 /// kPanels panels times kRows rows, in registers: every load of activations meets kPanels vectors of codes. What a
-/// block adds is gathered one kind after the other (products, what codes are off zero, minimums), because there are
-/// registers for one kind of sums.
+/// block adds is gathered one kind after the other (products, minimums), because there are registers for one kind of
+/// sums.
 template<const PanelFormat& kF, int kRows, int kPanels>
 struct RowTile {
   using Scale = BlockScales<kF>;
   static constexpr int kSubs = 32 / kF.sub, kSteps = kF.block / 32;
   CodeRows<kF, kRows> x;
   const std::uint8_t* codes[kPanels];
-  const float* scales[kPanels];  // where they are unpacked
-  const std::uint8_t* minimums[kPanels];
+  UnpackedScales<kF> scales[kPanels];
   F (*sums)[kRows];
 
   [[gnu::always_inline]] void add_block(const Scale* block, std::int64_t b, Ahead<kPanels>& ahead) {
@@ -93,19 +108,28 @@ struct RowTile {
     I whole[kPanels][kRows];
     F parts[kPanels][kRows];
     if constexpr (Scale::kWhole) clear(whole);
+    if constexpr (Scale::kParts) {
+      keep_in_memory(sums[0]);
+      each([&](int p, int r) { parts[p][r] = V::zero(); });
+    }
     for (int s = 0; s < kSteps; ++s) {
       ahead.step();
       const std::int64_t c = first + s;
+      F part[kPanels][kRows];
 #pragma GCC unroll 2
       for (int h = 0; h < kSubs; ++h) {
         I dots[kPanels][kRows];
         multiply(dots, c, h);
         each([&](int p, int r) {
-          if constexpr (Scale::kWhole)
+          if constexpr (Scale::kParts && !V::kDotJoined) {
+            part[p][r] = part_of(dots[p][r], h, scales[p].factor(2 * s + h), part[p][r]);
+            if (h == 1) parts[p][r] = V::fma(part[p][r], V::set1(x.scales[r][c]), parts[p][r]);
+          } else if constexpr (Scale::kWhole) {
             whole[p][r] = V::add_ints(whole[p][r], V::mul_ints(dots[p][r], block[p].whole_scale(kSubs * s + h)));
-          else
-            add_scaled_dot<kF>(dots[p][r], h, scale(block[p], p, kSubs * s + h), V::set1(x.scales[r][c]), parts[p][r],
-                               sums[p][r]);
+          } else {
+            sums[p][r] = V::fma(V::mul(V::to_float(dots[p][r]), V::set1(x.scales[r][c])),
+                                factor(block[p], p, kSubs * s + h), sums[p][r]);
+          }
         });
         if constexpr (Scale::kHasMinimum && !Scale::kWholeMinimums)
           each([&](int p, int r) {
@@ -114,33 +138,35 @@ struct RowTile {
           });
       }
     }
-    if constexpr (Scale::kPairs && kF.zero != 0)
+    if constexpr (Scale::kWhole && Scale::kZeroPairs)
       for (int s = 0; s < kSteps; ++s)
-        each(
-            [&](int p, int r) { whole[p][r] = block[p].template add_zero<V>(whole[p][r], s, x.totals(r, first + s)); });
+        each([&](int p, int r) {
+          whole[p][r] = V::dot_pairs(whole[p][r], block[p].zero_factors(s), x.totals(r, first + s));
+        });
     if constexpr (Scale::kWhole)
       each([&](int p, int r) {
         sums[p][r] = V::fma(V::mul(V::to_float(whole[p][r]), V::set1(x.scales[r][b])), block[p].d, sums[p][r]);
       });
+    if constexpr (Scale::kParts) each([&](int p, int r) { sums[p][r] = V::fma(parts[p][r], block[p].d, sums[p][r]); });
     if constexpr (Scale::kWholeMinimums) {
       clear(whole);
       for (int i = 0; i < Scale::kMinimumPairs; ++i) {
         I pairs[kPanels];
-        for (int p = 0; p < kPanels; ++p) pairs[p] = __builtin_bit_cast(I, V::bytes(minimums[p] + i * 4 * P));
+        for (int p = 0; p < kPanels; ++p) pairs[p] = scales[p].minimum_pairs(i);
         each([&](int p, int r) { whole[p][r] = V::dot_pairs(whole[p][r], pairs[p], x.minimum_totals(r, b, i)); });
       }
       each([&](int p, int r) {
         sums[p][r] = V::fma(V::mul(V::to_float(whole[p][r]), V::set1(x.minimum_scales[r][b])), block[p].m, sums[p][r]);
       });
     }
-    for (int p = 0; p < kPanels; ++p) scales[p] += kBlockScales<kF> * P, minimums[p] += kBlockMinimums<kF> * 4 * P;
+    for (int p = 0; p < kPanels; ++p) scales[p].at += UnpackedScales<kF>::kBytes;
   }
 
  private:
   /// Of sub-block s of the block.
-  F scale(const Scale& block, int p, int s) const {
-    if constexpr (kUnpackedScales<kF>)
-      return V::load(scales[p] + s * P);
+  F factor(const Scale& block, int p, int s) const {
+    if constexpr (UnpackedScales<kF>::kFactors > 0 && !Scale::kParts)
+      return scales[p].factor(s);
     else
       return block.d;
   }
@@ -178,7 +204,11 @@ template<const PanelFormat& kF>
 class UnpackedPanels {
  public:
   /// From so many rows on; fewer unpack a panel again for every tile of rows.
-  static constexpr std::int64_t kFrom = (V::kDotPairs ? 2 : kBlockScales<kF> == 16 ? 3 : 4) * V::kRowTile + 1;
+  static constexpr std::int64_t kFrom = (V::kDotPairs                         ? 2
+                                         : UnpackedScales<kF>::kFactors == 16 ? 3
+                                                                              : 4) *
+                                            V::kRowTile +
+                                        1;
 
   static void run(const LinearArgs& a) {
     UnpackedPanels unpacked;
@@ -191,8 +221,7 @@ class UnpackedPanels {
   static constexpr int kTogether = V::kDotPairs ? 2 : 1;
   static constexpr std::int64_t kColumns = (kTogether == 1 ? 32'768 : 65'536) / P / kTogether;
   static_assert(kColumns % 256 == 0);
-  static constexpr std::int64_t kScales = kColumns / kF.block * kBlockScales<kF> * P;
-  static constexpr std::int64_t kMinimums = kColumns / kF.block * kBlockMinimums<kF> * 4 * P;
+  static constexpr std::int64_t kScales = kColumns / kF.block * UnpackedScales<kF>::kBytes;
 
   template<int kPanels>
   void run_panels(const LinearArgs& a, std::int64_t panel) {
@@ -202,8 +231,7 @@ class UnpackedPanels {
       const std::int64_t first = c / kF.block, last = min64(c + kColumns, a.k) / kF.block;
       for (int p = 0; p < kPanels; ++p) {
         unpack_columns<kF>(data[p], first, last, codes_ + p * kColumns * P);
-        if constexpr (kScales > 0)
-          unpack_scales<kF>(data[p], first, last, scales_ + p * kScales, minimums_ + p * kMinimums);
+        UnpackedScales<kF>::unpack(data[p], first, last, scales_ + p * kScales);
       }
       Ahead<kPanels> ahead = after<kPanels>(a, data, first, last);
       for_rows(a.rows, [&]<int kRows>(std::int64_t row) {
@@ -235,11 +263,11 @@ class UnpackedPanels {
   template<int kPanels, int kRows>
   void multiply(const LinearArgs& a, const std::uint8_t* const* data, std::int64_t first, std::int64_t last,
                 std::int64_t row, F (*sums)[kRows], Ahead<kPanels>& ahead) const {
-    if constexpr (!V::kDotPairs) return add_blocks<kF, kRows>(a, data[0], first, last, codes_, scales_, row, sums[0]);
-    RowTile<kF, kRows, kPanels> tile{CodeRows<kF, kRows>(a.quantized, row), {}, {}, {}, sums};
+    if constexpr (!V::kDotPairs) return add_blocks<kF, kRows>(a, data[0], first, last, codes_, {scales_}, row, sums[0]);
+    RowTile<kF, kRows, kPanels> tile{CodeRows<kF, kRows>(a.quantized, row), {}, {}, sums};
     for (int p = 0; p < kPanels; ++p) {
       tile.codes[p] = codes_ + p * kColumns * P;
-      tile.scales[p] = scales_ + p * kScales, tile.minimums[p] = minimums_ + p * kMinimums;
+      tile.scales[p].at = scales_ + p * kScales;
     }
     for (std::int64_t b = first; b < last; ++b) {
       BlockScales<kF> block[kPanels];
@@ -249,8 +277,7 @@ class UnpackedPanels {
   }
 
   alignas(64) std::uint8_t codes_[kTogether * kColumns * P];
-  alignas(64) float scales_[kTogether * (kScales + P)];
-  alignas(64) std::uint8_t minimums_[kTogether * (kMinimums + 4 * P)];
+  alignas(64) std::uint8_t scales_[kTogether * kScales + 1];
 };
 
 }  // namespace

@@ -1,7 +1,8 @@
 // Packed weight panels: how the codes and scales of `panel` rows are interleaved for the fast kernels.
 //
 // A panel walks the columns in blocks (32 values for simple formats, 256 for K formats). A block holds first the scales
-// of all its rows, then for each 32 columns the code planes. A plane vector has 4 bytes per row: four consecutive
+// of all its rows, field by field (the two bytes of a pair of sub-blocks side by side: two factors of one instruction),
+// then for each 32 columns the code planes. A plane vector has 4 bytes per row: four consecutive
 // columns of that row, which is what one int8 dot instruction takes. Eight groups of four columns make 32 columns:
 //   nibble plane: 4 vectors, vector i has group i in the low and group i + 4 in the high nibbles
 //   pair plane:   2 vectors, vector i has group 4 i + j at bits 2j
@@ -21,9 +22,9 @@ enum class Scales {
   kHalf,         // f16 scale per 32
   kHalfMin,      // f16 scale and f16 minimum per 32
   kE8M0,         // power of two per 32
-  kSuper,        // f16 d per 256, signed byte per 16
-  kSuperNibble,  // f16 d and dmin per 256, byte per 16: scale in the low, minimum in the high nibble
-  kSuperPair,    // f16 d and dmin per 256, byte of scale and byte of minimum per 32
+  kSuper,        // f16 d per 256, signed byte per 16, in pairs
+  kSuperNibble,  // f16 d and dmin per 256, byte per 16, in pairs: scale in the low, minimum in the high nibble
+  kSuperPair,    // f16 d and dmin per 256, byte of scale per 32, then bytes of minimum, in pairs
 };
 
 /// One format's panel layout; the files of kernel/dot/ each state one.

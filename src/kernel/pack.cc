@@ -44,23 +44,29 @@ void pack_scales(const PanelFormat& f, const quant::RowOps& ops, int panel, cons
     std::memcpy(writer.field(2) + std::ptrdiff_t{2} * row, p, 2);
   };
   const auto put_byte = [&](int v) { writer.field(1)[row] = static_cast<std::uint8_t>(v); };
+  const auto put_bytes = [&](int first, int second) {
+    std::uint8_t* at = writer.field(2) + std::ptrdiff_t{2} * row;
+    at[0] = static_cast<std::uint8_t>(first), at[1] = static_cast<std::uint8_t>(second);
+  };
   switch (f.scales) {
     case Scales::kHalf: return put_raw_half(block);
     case Scales::kHalfMin: return put_half(ops.scale(block, 0).scale), put_half(ops.scale(block, 0).minimum);
     case Scales::kE8M0: return put_byte(block[0]);
     case Scales::kSuper:
       put_raw_half(block + info(f.type).bytes - 2);
-      for (int s = 0; s < 16; ++s)
-        put_byte(f.type == DType::kQ3_K ? quant::Q3_K::scale_code(block, s) : block[192 + s]);
+      for (int s = 0; s < 16; s += 2)
+        put_bytes(f.type == DType::kQ3_K ? quant::Q3_K::scale_code(block, s) : block[192 + s],
+                  f.type == DType::kQ3_K ? quant::Q3_K::scale_code(block, s + 1) : block[193 + s]);
       return;
     case Scales::kSuperNibble:
       put_raw_half(block + 80), put_raw_half(block + 82);
-      for (int s = 0; s < 16; ++s) put_byte(block[s]);
+      for (int s = 0; s < 16; s += 2) put_bytes(block[s], block[s + 1]);
       return;
     case Scales::kSuperPair:
       put_raw_half(block), put_raw_half(block + 2);
-      for (int s = 0; s < 8; ++s)
-        put_byte(quant::ScalePairs::scale(block + 4, s)), put_byte(quant::ScalePairs::minimum(block + 4, s));
+      for (int s = 0; s < 8; ++s) put_byte(quant::ScalePairs::scale(block + 4, s));
+      for (int s = 0; s < 8; s += 2)
+        put_bytes(quant::ScalePairs::minimum(block + 4, s), quant::ScalePairs::minimum(block + 4, s + 1));
       return;
   }
 }
@@ -72,8 +78,7 @@ class PlaneCodes {
   void read(const std::uint8_t* block, std::uint8_t* codes) const {
     if (!format_.indexed) return ops_.codes(block, codes);
     const std::uint8_t* nibbles = block + info(format_.type).bytes - 16;  // value j low, value j + 16 high
-    for (int j = 0; j < 16; ++j)
-      codes[j] = nibbles[j] & 15, codes[j + 16] = static_cast<std::uint8_t>(nibbles[j] >> 4);
+    for (int j = 0; j < 16; ++j) codes[j] = nibbles[j] & 15, codes[j + 16] = static_cast<std::uint8_t>(nibbles[j] >> 4);
   }
   [[nodiscard]] const quant::RowOps& ops() const { return ops_; }
 

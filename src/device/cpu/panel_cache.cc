@@ -19,7 +19,7 @@ namespace llorch {
 namespace {
 
 constexpr std::size_t kAlignment = 2u << 20, kPiece = 16u << 20;
-constexpr std::string_view kFirstLine = "llorch panels 1 ", kLastLine = "end";
+constexpr std::string_view kFirstLine = "llorch panels 2 ", kLastLine = "end";
 
 std::size_t aligned(std::size_t bytes, std::size_t to) { return (bytes + to - 1) / to * to; }
 

@@ -77,6 +77,14 @@ struct V {
     const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
   }
+  static F load_i16(const std::int16_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(load128(reinterpret_cast<const std::uint8_t*>(p))));
+  }
+  static void store_i16(std::int16_t* p, F a) {
+    const I whole = _mm256_cvtps_epi32(a);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1)));
+  }
   /// Of 16 codes.
   static int sum_codes(const std::int8_t* p) {
     const __m128i c = _mm_xor_si128(load128(reinterpret_cast<const std::uint8_t*>(p)), _mm_set1_epi8(-128));
@@ -87,11 +95,7 @@ struct V {
   static F load_bfloat(const std::uint8_t* p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p)), 16));
   }
-  static F load_u8(const std::uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load64(p))); }
   static F load_i8(const std::uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load64(p))); }
-  static F load_high_nibble(const std::uint8_t* p) {
-    return _mm256_cvtepi32_ps(_mm256_srli_epi32(_mm256_cvtepu8_epi32(load64(p)), 4));
-  }
   static F load_e8m0_halved(const std::uint8_t* p) {
     const I e = _mm256_cvtepu8_epi32(load64(p));
     const I normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
@@ -101,10 +105,26 @@ struct V {
 
   static I ints_u8(const std::uint8_t* p) { return _mm256_cvtepu8_epi32(load64(p)); }
   static I ints_i8(const std::uint8_t* p) { return _mm256_cvtepi8_epi32(load64(p)); }
-  static I ints_low_nibble(const std::uint8_t* p) { return _mm256_and_si256(ints_u8(p), _mm256_set1_epi32(15)); }
-  static I ints_high_nibble(const std::uint8_t* p) { return _mm256_srli_epi32(ints_u8(p), 4); }
-  /// Two int16 in each lane, from lanes of int32 in their range.
-  static I make_pairs(I low, I high) { return _mm256_blend_epi16(low, _mm256_slli_epi32(high, 16), 0xaa); }
+  /// Two int16 in each lane, from two bytes.
+  static I pairs_u8(const std::uint8_t* p) { return _mm256_cvtepu8_epi16(load128(p)); }
+  static I pairs_i8(const std::uint8_t* p) { return _mm256_cvtepi8_epi16(load128(p)); }
+  static I pairs_low_nibble(const std::uint8_t* p) { return _mm256_and_si256(pairs_u8(p), _mm256_set1_epi16(15)); }
+  static I pairs_high_nibble(const std::uint8_t* p) { return _mm256_srli_epi16(pairs_u8(p), 4); }
+  static I low_of_pairs(I pairs) { return _mm256_srai_epi32(_mm256_slli_epi32(pairs, 16), 16); }
+  static I low_unsigned(I pairs) { return _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff)); }
+  static I high_of_pairs(I pairs) { return _mm256_srai_epi32(pairs, 16); }
+  /// One of a pair in both places.
+  static I low_twice(I pairs) { return shuffle_lanes(pairs, 0x01000100); }
+  static I high_twice(I pairs) { return shuffle_lanes(pairs, 0x03020302); }
+  /// The same four bytes of each lane.
+  static I shuffle_lanes(I a, int from) {
+    return _mm256_shuffle_epi8(
+        a, _mm256_add_epi32(_mm256_set1_epi32(from), _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0,
+                                                                       0x04040404, 0x08080808, 0x0c0c0c0c)));
+  }
+  static I mul_pairs(I pairs, int factor) {
+    return _mm256_mullo_epi16(pairs, _mm256_set1_epi16(static_cast<short>(factor)));
+  }
   static I dot_pairs(I sum, I a, I b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
   static I add_ints(I a, I b) { return _mm256_add_epi32(a, b); }
   static I mul_ints(I a, I b) { return _mm256_mullo_epi32(a, b); }
@@ -120,8 +140,11 @@ struct V {
   static B low_nibble(B a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
   static B high_nibble(B a) { return low_nibble(_mm256_srli_epi16(a, 4)); }
   static B pair(B a, int j) { return _mm256_and_si256(_mm256_srli_epi16(a, 2 * j), _mm256_set1_epi8(3)); }
-  static B bit(B a, int g) { return _mm256_and_si256(_mm256_srli_epi16(a, g), _mm256_set1_epi8(1)); }
-  static B or_shifted(B low, B high, int shift) { return _mm256_or_si256(low, _mm256_slli_epi16(high, shift)); }
+  /// Adds the bits of `mask` that `from` has in its bytes so far lower.
+  static B or_field(B low, B from, int lower, int mask) {
+    const B there = lower < 0 ? _mm256_srli_epi16(from, -lower) : lower > 0 ? _mm256_slli_epi16(from, lower) : from;
+    return _mm256_or_si256(low, _mm256_and_si256(there, _mm256_set1_epi8(static_cast<char>(mask))));
+  }
   static B lookup(const std::uint8_t* table, B index) {
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(table)), index);
   }
@@ -132,7 +155,7 @@ struct V {
   /// dot() in three steps, for several at a time while their pairs stay below 2^15.
   static B pair_products(B u, B s) { return _mm256_maddubs_epi16(u, s); }
   static B add_pair_products(B a, B b) { return _mm256_add_epi16(a, b); }
-  static I add_joined(I sum, B pairs) { return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))); }
+  static I add_joined(I sum, B pairs, I factor) { return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, factor)); }
   /// Codes up to 255, 128 standing for zero: their sizes times activations that take their signs. 2 * 128 * 127 fits 15
   /// bits.
   static I dot_signed(I sum, B u, B s) {

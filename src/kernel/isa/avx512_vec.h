@@ -78,6 +78,12 @@ struct V {
   static void store_i8(std::int8_t* p, F a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
   }
+  static F load_i16(const std::int16_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(load256(reinterpret_cast<const std::uint8_t*>(p))));
+  }
+  static void store_i16(std::int16_t* p, F a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(a)));
+  }
   /// Of 16 codes.
   static int sum_codes(const std::int8_t* p) {
     const __m128i c = _mm_xor_si128(load128(reinterpret_cast<const std::uint8_t*>(p)), _mm_set1_epi8(-128));
@@ -88,11 +94,7 @@ struct V {
   static F load_bfloat(const std::uint8_t* p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load256(p)), 16));
   }
-  static F load_u8(const std::uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load128(p))); }
   static F load_i8(const std::uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load128(p))); }
-  static F load_high_nibble(const std::uint8_t* p) {
-    return _mm512_cvtepi32_ps(_mm512_srli_epi32(_mm512_cvtepu8_epi32(load128(p)), 4));
-  }
   static F load_e8m0_halved(const std::uint8_t* p) {
     const I e = _mm512_cvtepu8_epi32(load128(p));
     const I normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
@@ -103,10 +105,14 @@ struct V {
 
   static I ints_u8(const std::uint8_t* p) { return _mm512_cvtepu8_epi32(load128(p)); }
   static I ints_i8(const std::uint8_t* p) { return _mm512_cvtepi8_epi32(load128(p)); }
-  static I ints_low_nibble(const std::uint8_t* p) { return _mm512_and_si512(ints_u8(p), _mm512_set1_epi32(15)); }
-  static I ints_high_nibble(const std::uint8_t* p) { return _mm512_srli_epi32(ints_u8(p), 4); }
-  /// Two int16 in each lane, from lanes of int32 in their range.
-  static I make_pairs(I low, I high) { return _mm512_mask_blend_epi16(0xaaaa'aaaa, low, _mm512_slli_epi32(high, 16)); }
+  /// Two int16 in each lane, from two bytes.
+  static I pairs_u8(const std::uint8_t* p) { return _mm512_cvtepu8_epi16(load256(p)); }
+  static I pairs_i8(const std::uint8_t* p) { return _mm512_cvtepi8_epi16(load256(p)); }
+  static I pairs_low_nibble(const std::uint8_t* p) { return _mm512_and_si512(pairs_u8(p), _mm512_set1_epi16(15)); }
+  static I pairs_high_nibble(const std::uint8_t* p) { return _mm512_srli_epi16(pairs_u8(p), 4); }
+  static I low_of_pairs(I pairs) { return _mm512_srai_epi32(_mm512_slli_epi32(pairs, 16), 16); }
+  static I low_unsigned(I pairs) { return _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff)); }
+  static I high_of_pairs(I pairs) { return _mm512_srai_epi32(pairs, 16); }
   static I mul_pairs(I pairs, int factor) {
     return _mm512_mullo_epi16(pairs, _mm512_set1_epi16(static_cast<short>(factor)));
   }
@@ -127,11 +133,12 @@ struct V {
   static B pair(B a, int j) {
     return _mm512_and_si512(_mm512_srli_epi16(a, static_cast<unsigned>(2 * j)), _mm512_set1_epi8(3));
   }
-  static B bit(B a, int g) {
-    return _mm512_and_si512(_mm512_srli_epi16(a, static_cast<unsigned>(g)), _mm512_set1_epi8(1));
-  }
-  static B or_shifted(B low, B high, int shift) {
-    return _mm512_or_si512(low, _mm512_slli_epi16(high, static_cast<unsigned>(shift)));
+  /// Adds the bits of `mask` that `from` has in its bytes so far lower.
+  static B or_field(B low, B from, int lower, int mask) {
+    const B there = lower < 0   ? _mm512_srli_epi16(from, static_cast<unsigned>(-lower))
+                    : lower > 0 ? _mm512_slli_epi16(from, static_cast<unsigned>(lower))
+                                : from;
+    return _mm512_or_si512(low, _mm512_and_si512(there, _mm512_set1_epi8(static_cast<char>(mask))));
   }
   static B lookup(const std::uint8_t* table, B index) {
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load128(table)), index);

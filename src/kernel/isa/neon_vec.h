@@ -71,6 +71,8 @@ struct V {
     const std::int32_t four = vget_lane_s32(vreinterpret_s32_s8(vqmovn_s16(vcombine_s16(words, words))), 0);
     __builtin_memcpy(p, &four, 4);
   }
+  static F load_i16(const std::int16_t* p) { return vcvtq_f32_s32(vmovl_s16(vld1_s16(p))); }
+  static void store_i16(std::int16_t* p, F a) { vst1_s16(p, vqmovn_s32(vcvtnq_s32_f32(a))); }
   /// Of 16 codes.
   static int sum_codes(const std::int8_t* p) { return vaddlvq_s8(vld1q_s8(p)); }
   static F load_half(const std::uint8_t* p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
@@ -82,11 +84,9 @@ struct V {
     __builtin_memcpy(&four, p, 4);
     return vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)))));
   }
-  static F load_u8(const std::uint8_t* p) { return vcvtq_f32_u32(widen(p)); }
   static F load_i8(const std::uint8_t* p) {
     return vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(vreinterpretq_s32_u32(widen(p)), 24), 24));
   }
-  static F load_high_nibble(const std::uint8_t* p) { return vcvtq_f32_u32(vshrq_n_u32(widen(p), 4)); }
   static F load_e8m0_halved(const std::uint8_t* p) {
     const uint32x4_t e = widen(p);
     const uint32x4_t normal = vshlq_n_u32(vsubq_u32(e, vdupq_n_u32(1)), 23);
@@ -97,10 +97,18 @@ struct V {
 
   static I ints_u8(const std::uint8_t* p) { return vreinterpretq_s32_u32(widen(p)); }
   static I ints_i8(const std::uint8_t* p) { return vshrq_n_s32(vshlq_n_s32(ints_u8(p), 24), 24); }
-  static I ints_low_nibble(const std::uint8_t* p) { return vandq_s32(ints_u8(p), vdupq_n_s32(15)); }
-  static I ints_high_nibble(const std::uint8_t* p) { return vshrq_n_s32(ints_u8(p), 4); }
-  /// Two int16 in each lane, from lanes of int32 in their range.
-  static I make_pairs(I low, I high) { return vsliq_n_s32(low, high, 16); }
+  /// Two int16 in each lane, from two bytes.
+  static I pairs_u8(const std::uint8_t* p) { return vreinterpretq_s32_u16(vmovl_u8(vld1_u8(p))); }
+  static I pairs_i8(const std::uint8_t* p) { return vreinterpretq_s32_s16(vmovl_s8(vreinterpret_s8_u8(vld1_u8(p)))); }
+  static I pairs_low_nibble(const std::uint8_t* p) {
+    return vreinterpretq_s32_u16(vmovl_u8(vand_u8(vld1_u8(p), vdup_n_u8(15))));
+  }
+  static I pairs_high_nibble(const std::uint8_t* p) {
+    return vreinterpretq_s32_u16(vmovl_u8(vshr_n_u8(vld1_u8(p), 4)));
+  }
+  static I low_of_pairs(I pairs) { return vshrq_n_s32(vshlq_n_s32(pairs, 16), 16); }
+  static I low_unsigned(I pairs) { return vandq_s32(pairs, vdupq_n_s32(0xffff)); }
+  static I high_of_pairs(I pairs) { return vshrq_n_s32(pairs, 16); }
   static I dot_pairs(I sum, I a, B b) {
     const int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_u8(b);
     return vaddq_s32(sum, vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)));
@@ -121,9 +129,10 @@ struct V {
   static B pair(B a, int j) {
     return vandq_u8(vshlq_u8(a, vdupq_n_s8(static_cast<std::int8_t>(-2 * j))), vdupq_n_u8(3));
   }
-  static B bit(B a, int g) { return vandq_u8(vshlq_u8(a, vdupq_n_s8(static_cast<std::int8_t>(-g))), vdupq_n_u8(1)); }
-  static B or_shifted(B low, B high, int shift) {
-    return vorrq_u8(low, vshlq_u8(high, vdupq_n_s8(static_cast<std::int8_t>(shift))));
+  /// Adds the bits of `mask` that `from` has in its bytes so far lower; `low` has none of them.
+  static B or_field(B low, B from, int lower, int mask) {
+    const B there = vshlq_u8(from, vdupq_n_s8(static_cast<std::int8_t>(lower)));
+    return vbslq_u8(vdupq_n_u8(static_cast<std::uint8_t>(mask)), there, low);
   }
   static B lookup(const std::uint8_t* table, B index) { return vqtbl1q_u8(vld1q_u8(table), index); }
   static I dot(I sum, B u, B s) { return vdotq_s32(sum, vreinterpretq_s8_u8(u), vreinterpretq_s8_u8(s)); }

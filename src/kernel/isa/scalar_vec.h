@@ -140,6 +140,12 @@ struct V {
     store(values, a);
     for (int i = 0; i < P; ++i) p[i] = static_cast<std::int8_t>(values[i]);
   }
+  static F load_i16(const std::int16_t* p) {
+    return lanes([&](int i) { return static_cast<float>(p[i]); });
+  }
+  static void store_i16(std::int16_t* p, F a) {
+    for (int i = 0; i < P; ++i) p[i] = static_cast<std::int16_t>(a.v[i]);
+  }
   /// Of 16 codes.
   static int sum_codes(const std::int8_t* p) {
     int sum = 0;
@@ -154,14 +160,8 @@ struct V {
       return __builtin_bit_cast(float, static_cast<std::uint32_t>(p[2 * i] | p[2 * i + 1] << 8) << 16);
     });
   }
-  static F load_u8(const std::uint8_t* p) {
-    return lanes([&](int i) { return static_cast<float>(p[i]); });
-  }
   static F load_i8(const std::uint8_t* p) {
     return lanes([&](int i) { return static_cast<float>(static_cast<std::int8_t>(p[i])); });
-  }
-  static F load_high_nibble(const std::uint8_t* p) {
-    return lanes([&](int i) { return static_cast<float>(p[i] >> 4); });
   }
   static F load_e8m0_halved(const std::uint8_t* p) {
     return lanes([&](int i) {
@@ -182,18 +182,34 @@ struct V {
   static I ints_i8(const std::uint8_t* p) {
     return ints([&](int i) { return std::int32_t{static_cast<std::int8_t>(p[i])}; });
   }
-  static I ints_low_nibble(const std::uint8_t* p) {
-    return ints([&](int i) { return p[i] & 15; });
-  }
-  static I ints_high_nibble(const std::uint8_t* p) {
-    return ints([&](int i) { return p[i] >> 4; });
-  }
-  /// Two int16 in each lane, from lanes of int32 in their range.
-  static I make_pairs(I low, I high) {
+  /// Two int16 in each lane, from two bytes.
+  template<class Op>
+  static I pairs(const std::uint8_t* p, const Op& op) {
     return ints([&](int i) {
-      return static_cast<std::int32_t>((static_cast<std::uint32_t>(low.v[i]) & 0xffffu) |
-                                       static_cast<std::uint32_t>(high.v[i]) << 16);
+      return static_cast<std::int32_t>((static_cast<std::uint32_t>(op(p[2 * i])) & 0xffffu) |
+                                       static_cast<std::uint32_t>(op(p[2 * i + 1])) << 16);
     });
+  }
+  static I pairs_u8(const std::uint8_t* p) {
+    return pairs(p, [](std::uint8_t b) { return int{b}; });
+  }
+  static I pairs_i8(const std::uint8_t* p) {
+    return pairs(p, [](std::uint8_t b) { return int{static_cast<std::int8_t>(b)}; });
+  }
+  static I pairs_low_nibble(const std::uint8_t* p) {
+    return pairs(p, [](std::uint8_t b) { return b & 15; });
+  }
+  static I pairs_high_nibble(const std::uint8_t* p) {
+    return pairs(p, [](std::uint8_t b) { return b >> 4; });
+  }
+  static I low_of_pairs(I pairs) {
+    return ints([&](int i) { return int{static_cast<std::int16_t>(pairs.v[i])}; });
+  }
+  static I low_unsigned(I pairs) {
+    return ints([&](int i) { return pairs.v[i] & 0xffff; });
+  }
+  static I high_of_pairs(I pairs) {
+    return ints([&](int i) { return pairs.v[i] >> 16; });
   }
   static I dot_pairs(I sum, I a, B b) {
     return ints([&](int i) {
@@ -232,11 +248,9 @@ struct V {
   static B pair(B a, int j) {
     return each([&](int i) { return a.v[i] >> (2 * j) & 3; });
   }
-  static B bit(B a, int g) {
-    return each([&](int i) { return a.v[i] >> g & 1; });
-  }
-  static B or_shifted(B low, B high, int shift) {
-    return each([&](int i) { return low.v[i] | high.v[i] << shift; });
+  /// Adds the bits of `mask` that `from` has in its bytes so far lower.
+  static B or_field(B low, B from, int lower, int mask) {
+    return each([&](int i) { return low.v[i] | ((lower < 0 ? from.v[i] >> -lower : from.v[i] << lower) & mask); });
   }
   static B lookup(const std::uint8_t* table, B index) {
     return each([&](int i) { return table[index.v[i]]; });
