@@ -45,6 +45,8 @@ const std::vector<Known>& table() {
        true},
       {{"qwen2", "stablelm2", "deepseek-r1-qwen", "megrez"},
        {LLORCH_CONTRACTIONS "|" LLORCH_LEAD R"(\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|)" LLORCH_SPACES}},
+      {{"qwen35"},
+       {LLORCH_CONTRACTIONS "|" LLORCH_LEAD R"([\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|)" LLORCH_SPACES}},
       {{"deepseek-llm"},
        {"[\r\n]", R"(\s?)" LLORCH_DEEPSEEK_LETTERS,
         R"(\s?[!-/:-~\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF5E}\x{2018}-\x{201F}\x{3000}-\x{3002}]+)", R"(\s+$)", LLORCH_CJK,

@@ -91,7 +91,8 @@ TEST_P(Vocabulary, control_tokens_only_where_asked) {
 }
 
 INSTANTIATE_TEST_SUITE_P(all, Vocabulary,
-                         testing::Values("gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "llama-spm", "phi-3"));
+                         testing::Values("gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "llama-spm", "phi-3",
+                                         "qwen35"));
 
 // Vectors that tools/parity/check_tokenizers makes with the reference library, both for GGUF metadata and for
 // tokenizer.json.
