@@ -15,6 +15,7 @@ struct ZooModel {
 };
 
 inline constexpr ZooModel kZoo[] = {
+    {"bert", "bert"},
     {"cohere2", "cohere2"},
     {"deepseek_v2", "deepseek2"},
     {"deepseek_v3", "deepseek2"},
@@ -26,6 +27,7 @@ inline constexpr ZooModel kZoo[] = {
     {"gemma4", "gemma4"},
     {"gemma4_dense", "gemma4"},
     {"gemma4_moe", "gemma4"},
+    {"gemma_embedding", "gemma-embedding"},
     {"glm4", "glm4"},
     {"glm4_moe", "glm4moe"},
     {"glm4_moe_lite", "deepseek2"},
@@ -41,8 +43,10 @@ inline constexpr ZooModel kZoo[] = {
     {"ministral3", "mistral3"},
     {"mistral", "llama"},
     {"mixtral", "llama"},
+    {"modernbert", "modern-bert"},
     {"nemotron_h", "nemotron_h"},
     {"nemotron_h_moe", "nemotron_h_moe"},
+    {"nomic_bert", "nomic-bert"},
     {"olmo2", "olmo2"},
     {"olmo3", "olmo2"},
     {"phi3", "phi3"},

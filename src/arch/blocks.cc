@@ -240,18 +240,20 @@ SoftmaxAttention make_attention(PartMaker& m, const Hyper& h, int l, const Atten
   a.kv_heads = h.kv_heads_of(l), a.window = h.window_of(l);
   if (h.attention_scale > 0) a.scale = h.attention_scale;
   const std::string hf(form.hf);
+  const std::string query = hf + std::string(form.hf_query), key = hf + std::string(form.hf_key),
+                    value = hf + std::string(form.hf_value);
   const HfLayout layout = form.permuted ? HfLayout::kRotaryPairs : HfLayout::kSame;
   if (form.gated) {
-    m.tensor("attn_q", hf + "q_proj", {h.dim, 2 * a.query_width()}, form.bias);
+    m.tensor("attn_q", query, {h.dim, 2 * a.query_width()}, form.bias);
     a.query = m.runs("attn_q", 0, a.query_width(), h.head_dim, 2 * h.head_dim);
     a.gate = m.runs("attn_q", h.head_dim, a.query_width(), h.head_dim, 2 * h.head_dim);
   } else {
-    a.query = m.linear("attn_q", {hf + "q_proj", layout, h.heads}, h.dim, a.query_width(), form.bias);
+    a.query = m.linear("attn_q", {query, layout, h.heads}, h.dim, a.query_width(), form.bias);
   }
   if (form.keys) {
-    a.key = m.linear("attn_k", {hf + "k_proj", layout, a.kv_heads}, h.dim, a.key_width(), form.bias);
-    a.value = form.value_may_be_key ? m.optional_linear("attn_v", hf + "v_proj", h.dim, a.key_width())
-                                    : m.linear("attn_v", hf + "v_proj", h.dim, a.key_width(), form.bias);
+    a.key = m.linear("attn_k", {key, layout, a.kv_heads}, h.dim, a.key_width(), form.bias);
+    a.value = form.value_may_be_key ? m.optional_linear("attn_v", value, h.dim, a.key_width())
+                                    : m.linear("attn_v", value, h.dim, a.key_width(), form.bias);
     if (!a.value.weight.there()) a.value = a.key;
   }
   a.output = m.linear("attn_output", hf + std::string(form.hf_output), a.query_width(), h.dim, form.output_bias);
@@ -260,6 +262,17 @@ SoftmaxAttention make_attention(PartMaker& m, const Hyper& h, int l, const Atten
   a.query_norm = m.norm("attn_q_norm", hf + std::string(form.hf_query_norm), all ? a.query_width() : h.head_dim);
   if (form.keys)
     a.key_norm = m.norm("attn_k_norm", hf + std::string(form.hf_key_norm), all ? a.key_width() : h.head_dim);
+  return a;
+}
+
+SoftmaxAttention make_fused_attention(PartMaker& m, const Hyper& h, int l, std::string_view hf_all,
+                                      std::string_view hf_output) {
+  SoftmaxAttention a = attention_shape(h);
+  a.kv_heads = h.kv_heads_of(l), a.window = h.window_of(l);
+  const int q = a.query_width(), k = a.key_width();
+  m.tensor("attn_qkv", std::string(hf_all), {h.dim, q + 2 * k});
+  a.query = m.rows("attn_qkv", 0, q), a.key = m.rows("attn_qkv", q, k), a.value = m.rows("attn_qkv", q + k, k);
+  a.output = m.linear("attn_output", std::string(hf_output), q, h.dim);
   return a;
 }
 

@@ -71,7 +71,8 @@ struct AttentionForm {
   bool value_may_be_key = false;  // where the file has no values, the keys are
   bool gated = false;             // the query's tensor has of each head its query rows, then rows of a gate
   bool permuted = false;          // Hugging Face's rows are reordered to pairs
-  std::string_view hf = "self_attn.", hf_output = "o_proj", hf_query_norm = "q_norm", hf_key_norm = "k_norm";
+  std::string_view hf = "self_attn.", hf_query = "q_proj", hf_key = "k_proj", hf_value = "v_proj", hf_output = "o_proj",
+                   hf_query_norm = "q_norm", hf_key_norm = "k_norm";
 };
 struct MlpNames {
   HfTensor gate = "mlp.gate_proj", up = "mlp.up_proj", down = "mlp.down_proj";
@@ -87,6 +88,9 @@ void make_ends(PartMaker& m, const Hyper& h, Graph& graph, std::string_view hf_n
                std::string_view hf_embedding = "model.embed_tokens", std::string_view norm = "output_norm");
 /// Separate projections, as the layer's numbers of heads say; rope 0, the window of the layer.
 [[nodiscard]] SoftmaxAttention make_attention(PartMaker& m, const Hyper& h, int layer, const AttentionForm& form = {});
+/// One tensor attn_qkv of queries, keys and values; the same otherwise.
+[[nodiscard]] SoftmaxAttention make_fused_attention(PartMaker& m, const Hyper& h, int layer, std::string_view hf_all,
+                                                    std::string_view hf_output);
 /// `suffix`: of GGUF's names.
 [[nodiscard]] Mlp make_mlp(PartMaker& m, const Hyper& h, int ffn, const MlpNames& hf = {},
                            std::string_view suffix = "");

@@ -11,6 +11,7 @@ struct Form {
   int period = 2;        // every so many layers, the last is a full one
   int large_layers = 0;  // of the size whose scores are scaled by the embedding's width for each head
   bool head_norms = false;
+  bool encoder = false;  // each token sees those to both sides, and there is no head
 };
 
 [[nodiscard]] Status refine(const Metadata& metadata, const std::string& prefix, const Form& form, Hyper& h);

@@ -1,6 +1,7 @@
 // Gemma 2: sliding and full layers in turns, soft caps of scores and logits. Source: Gemma Team 2024, "Gemma 2".
 #include <cmath>
 
+#include "arch/encoder.h"
 #include "arch/gemma.h"
 
 namespace llorch::arch {
@@ -28,8 +29,13 @@ Status refine(const Metadata& m, const std::string& p, const Form& form, Hyper& 
 
 void make(const Hyper& h, PartMaker& m, Graph& graph, const Form& form) {
   m.gain = HfValue::kPlusOne;
-  make_ends(m, h, graph);
-  graph.logit_cap = h.logit_cap;
+  if (form.encoder) {
+    encoder::make_embedding(m, h, graph, "model.embed_tokens", "");
+    graph.final_norm = m.norm("output_norm", "model.norm", h.dim);
+  } else {
+    make_ends(m, h, graph);
+    graph.logit_cap = h.logit_cap;
+  }
   graph.ropes = {make_rope(h, false), {h.rotated, false, rope_frequencies(h.rotated, h.sliding_rope_base), 1}};
   AttentionForm of_heads;
   if (form.head_norms) of_heads.norms = AttentionForm::Norms::kEachHead;
@@ -38,7 +44,7 @@ void make(const Hyper& h, PartMaker& m, Graph& graph, const Form& form) {
     Block b;
     b.mixer_norm = m.norm("attn_norm", "input_layernorm", h.dim);
     SoftmaxAttention a = make_attention(m, h, l, of_heads);
-    a.softcap = h.score_cap;
+    a.softcap = h.score_cap, a.both_ways = form.encoder;
     if (a.window > 0) a.rope = 1;
     b.mixer = std::move(a);
     b.mixer_post_norm = m.norm("post_attention_norm", "post_attention_layernorm", h.dim);

@@ -142,7 +142,9 @@ Result<Hyper> read_hyper(const Metadata& m, std::string_view arch, const std::ve
   h.ffn = std::ranges::max(h.layer_ffn);
   const std::string rms = p + "attention.layer_norm_rms_epsilon", plain = p + "attention.layer_norm_epsilon";
   LLORCH_TRY(const double eps, m.number(m.has(rms) ? rms : plain));
+  LLORCH_TRY(const double same, m.number_or(plain, eps));
   if (!(eps > 0 && eps < 1)) return bad_model("norm epsilon {} is outside 0..1", eps);
+  if (same != eps) return bad_model("'{}' is {}, '{}' is {}", rms, eps, plain, same);
   h.eps = static_cast<float>(eps);
   LLORCH_OK(read_rope(m, p, h));
   h.run_context = h.context;

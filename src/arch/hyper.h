@@ -62,7 +62,8 @@ struct Hyper {
   float score_cap = 0, logit_cap = 0;  // 0: none
   int shared_kv_layers = 0;            // at the end, without keys of their own
   int layer_input = 0;                 // width of what each layer gets beside the stream; 0: nothing
-  int skipped_layers = 0;              // at the end, for drafts: not computed
+  int token_types = 0;
+  int skipped_layers = 0;  // at the end, for drafts: not computed
   float embedding_scale = 1, attention_scale = 0, residual_scale = 1, logit_scale = 1;  // attention 0: the usual
   RecurrentSizes recurrence;
   LatentSizes latent;

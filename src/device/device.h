@@ -68,7 +68,7 @@ struct AttentionCall {
   int layer = 0;    // of the cache
   int heads = 0;
   float scale = 1;
-  int window = 0;          // 0: all earlier positions
+  int window = 0;          // 0: all earlier positions; both ways half of it to each side
   float softcap = 0;       // 0: none
   FloatSpan sinks;         // one logit per head that joins the softmax's denominator, or empty
   bool both_ways = false;  // over all rows of the sequence, later ones too (encoders)

@@ -362,11 +362,13 @@ void Model::compute(const Block& block) {
   if (has_mixer) {
     mix(block);
     device_.add(branch, block.mixer_scale, stream);
+    if (block.mixer_stream_norm) normalize(*block.mixer_stream_norm, stream, stream, nullptr);
     observe("attn_residual", stream);
   }
   if (has_feed_forward) {
     if (!block.parallel) feed_forward(block, beside);
     device_.add(beside, block.mlp_scale, stream);
+    if (block.mlp_stream_norm) normalize(*block.mlp_stream_norm, stream, stream, nullptr);
   }
   if (block.layer_input) add_layer_input(*block.layer_input, stream);
   if (block.output_scale != 1) device_.scale(stream, block.output_scale);

@@ -38,10 +38,12 @@ class Truth {
       if (!std::holds_alternative<std::monostate>(b.mixer)) {
         const Rows mixed = std::visit([&](const auto& mixer) { return attend(mixer, pre(b.mixer_norm, x)); }, b.mixer);
         add(x, b.mixer_scale, post(b.mixer_post_norm, mixed));
+        x = post(b.mixer_stream_norm, x);
       }
       const Rows in = b.parallel ? pre(b.mlp_norm ? b.mlp_norm : b.mixer_norm, before) : pre(b.mlp_norm, x);
       if (!std::holds_alternative<std::monostate>(b.feed_forward))
         add(x, b.mlp_scale, post(b.mlp_post_norm, feed(b.feed_forward, in)));
+      x = post(b.mlp_stream_norm, x);
       for (std::size_t t = 0; b.layer_input && t < x.size(); ++t) {
         Row inside = linear(b.layer_input->gate, x[t]);
         const std::size_t first = at(static_cast<int>(&b - g_.blocks.data())) * inside.size();
@@ -218,7 +220,8 @@ class Truth {
         double mass = a.sinks.there() ? std::exp(p_.values(a.sinks)[at(h)]) : 0;
         for (std::size_t s = 0; s < x.size(); ++s) {
           if (!a.both_ways && s > t) continue;
-          if (a.window > 0 && t - s >= at(a.window)) continue;
+          if (a.window > 0 && !a.both_ways && t - s >= at(a.window)) continue;
+          if (a.window > 0 && a.both_ways && std::max(t, s) - std::min(t, s) > at(a.window / 2)) continue;
           double dot = 0;
           for (std::size_t d = 0; d < kHeadDim; ++d) dot += q[at(h) * kHeadDim + d] * k[s][kv + d];
           dot *= static_cast<double>(a.scale);
@@ -361,6 +364,8 @@ class Truth {
       case Activation::Kind::kSiluMul: return gate * sigmoid(gate) * up;
       case Activation::Kind::kGelu: return gelu(up);
       case Activation::Kind::kGeluMul: return gelu(gate) * up;
+      case Activation::Kind::kGeluErf: return 0.5 * up * (1 + std::erf(up / std::sqrt(2.0)));
+      case Activation::Kind::kGeluErfMul: return 0.5 * gate * (1 + std::erf(gate / std::sqrt(2.0))) * up;
       case Activation::Kind::kReluSquared: return std::max(up, 0.0) * std::max(up, 0.0);
       case Activation::Kind::kSwigluClamped: break;
     }

@@ -182,9 +182,9 @@ inline void attend_pages(const AttendArgs& a) {
   const int stride = a.layout.head_dim_padded;
   std::int64_t oldest = a.queries[0].position, newest = 0;
   for (int q = 0; q < a.count; ++q) {
-    const std::int64_t position = a.queries[q].position;
+    const std::int64_t position = a.queries[q].position, end = position + a.queries[q].beyond + 1;
     states[q] = {a.has_sink ? a.queries[q].sink : kMasked, a.has_sink ? 1.0f : 0.0f,
-                 a.window > 0 && position + 1 > a.window ? position + 1 - a.window : 0};
+                 a.window > 0 && end > a.window ? end - a.window : 0};
     oldest = min64(oldest, states[q].oldest);
     newest = position > newest ? position : newest;
   }

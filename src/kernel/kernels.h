@@ -85,10 +85,11 @@ struct KvLayout {
 };
 
 struct AttendQuery {
-  const float* query;     // head_dim
-  float* out;             // head_dim
-  std::int64_t position;  // absolute; keys after it are masked
-  float sink;             // logit that takes part in the denominator only
+  const float* query;       // head_dim
+  float* out;               // head_dim
+  std::int64_t position;    // absolute; keys after it are masked
+  float sink;               // logit that takes part in the denominator only
+  std::int64_t beyond = 0;  // positions of its window behind `position`, where there are none
 };
 
 /// Attention of some queries of one sequence that share a KV head, over its pages. Each query's result is its own: it
@@ -98,7 +99,7 @@ struct AttendArgs {
   int count;                         // at most attend_queries(layout)
   const std::uint8_t* const* pages;  // page start for this layer and KV head, indexed by position / 64
   KvLayout layout;
-  std::int64_t window;  // keys before position - window + 1 are masked; 0: no window
+  std::int64_t window;  // keys before position + beyond - window + 1 are masked; 0: no window
   float scale;
   float softcap;  // 0: none
   bool has_sink;

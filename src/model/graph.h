@@ -1,7 +1,8 @@
 // A model as data: blocks of parts, and the tensors that they are made from. A family (arch/) puts it together; a
 // device and the walk (forward/) compute it; whoever wants to know what it needs reads it.
 //
-//   block = norm?, mixer, norm?, scale, added;  then  norm?, feed-forward, norm?, scale, added
+//   block = norm?, mixer, norm?, scale, added, norm of all?;  then  norm?, feed-forward, norm?, scale, added, norm of
+//   all?
 #pragma once
 
 #include <string>
@@ -43,7 +44,8 @@ struct Block {
   Mixer mixer;
   std::optional<Norm> mlp_norm, mlp_post_norm;
   FeedForward feed_forward;
-  float mixer_scale = 1, mlp_scale = 1;  // of what is added to the stream
+  std::optional<Norm> mixer_stream_norm, mlp_stream_norm;  // of the stream behind the addition
+  float mixer_scale = 1, mlp_scale = 1;                    // of what is added to the stream
   bool parallel = false;  // the feed-forward sees the stream as the mixer did; without a norm of its own,
                           // the mixer's
   std::optional<LayerInput> layer_input;

@@ -6,15 +6,19 @@ namespace llorch {
 /// What stands between the products of a feed-forward.
 struct Activation {
   enum class Kind {
-    kSiluMul,        // silu(gate) * up
-    kGelu,           // gelu(gate), tanh form; up is not used
-    kGeluMul,        // gelu(gate) * up
+    kSiluMul,  // silu(gate) * up
+    kGelu,     // gelu(gate), tanh form; up is not used
+    kGeluMul,  // gelu(gate) * up
+    kGeluErf,  // the same by the error function
+    kGeluErfMul,
     kReluSquared,    // relu(gate)^2; up is not used
     kSwigluClamped,  // gpt-oss: clamps, then gate * sigmoid(alpha gate) * (up + 1)
   };
   Kind kind = Kind::kSiluMul;
   float limit = 0, alpha = 0;  // of kSwigluClamped
-  [[nodiscard]] bool gated() const { return kind != Kind::kGelu && kind != Kind::kReluSquared; }
+  [[nodiscard]] bool gated() const {
+    return kind != Kind::kGelu && kind != Kind::kGeluErf && kind != Kind::kReluSquared;
+  }
 };
 
 /// How tokens find their experts in a mixture.

@@ -1,6 +1,7 @@
 #include "device/cpu/cpu_device.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -27,6 +28,17 @@ bool relu_squared(const float* x, std::int64_t n, float* out) {
   float sum = 0;
   for (std::int64_t i = 0; i < n; ++i) out[i] = (x[i] > 0 ? x[i] : 0 * x[i]) * x[i];
   for (std::int64_t i = 0; i < n; ++i) sum += out[i] * 0;
+  return sum == 0;
+}
+
+/// The same; `up` may be absent.
+bool gelu_erf(const float* x, const float* up, std::int64_t n, float* out) {
+  float sum = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float half = 0.5f * x[i], y = half + half * std::erf(x[i] * static_cast<float>(M_SQRT1_2));
+    out[i] = up ? y * up[i] : y;
+    sum += out[i] * 0;
+  }
   return sum == 0;
 }
 
@@ -172,6 +184,8 @@ bool CpuDevice::compute(const Activation& a, const float* gate, const float* up,
     case Activation::Kind::kSiluMul: return k_.silu_mul(gate, up, n, out);
     case Activation::Kind::kGelu: return k_.gelu(gate, n, out);
     case Activation::Kind::kGeluMul: return k_.gelu_mul(gate, up, n, out);
+    case Activation::Kind::kGeluErf: return gelu_erf(gate, nullptr, n, out);
+    case Activation::Kind::kGeluErfMul: return gelu_erf(gate, up, n, out);
     case Activation::Kind::kReluSquared: return relu_squared(gate, n, out);
     case Activation::Kind::kSwigluClamped: return k_.swiglu_clamped(gate, up, n, a.limit, a.alpha, out);
   }
@@ -252,8 +266,11 @@ void CpuDevice::attend(const AttentionCall& call) {
     const auto run = static_cast<std::size_t>(runs - 1 - piece / of.kv_heads);
     const std::size_t first = runs_[run], last = runs_[run + 1];
     const auto kv_head = static_cast<int>(piece % of.kv_heads);
+    const int half = call.both_ways ? call.window / 2 : 0;
     const auto sees = [&](std::size_t r) -> std::int64_t {
-      return rows()[call.both_ways ? sequence_end(r) - 1 : r].position;
+      if (!call.both_ways) return rows()[r].position;
+      const std::int64_t end = rows()[sequence_end(r) - 1].position;
+      return half > 0 ? std::min<std::int64_t>(end, rows()[r].position + half) : end;
     };
     const auto count = static_cast<std::size_t>(sees(last - 1) / limits::kKvPagePositions + 1);
     thread_local std::vector<const std::uint8_t*> addresses;
@@ -263,8 +280,14 @@ void CpuDevice::attend(const AttentionCall& call) {
       addresses[p] = page < 0 ? nullptr : kv.page(call.layer, kv_head, page);
     }
     kernel::AttendQuery queries[kernel::kAttendQueriesMax];
-    kernel::AttendArgs args{queries,     0,          addresses.data(), layout,
-                            call.window, call.scale, call.softcap,     !call.sinks.empty()};
+    kernel::AttendArgs args{queries,
+                            0,
+                            addresses.data(),
+                            layout,
+                            half > 0 ? 2 * half + 1 : call.window,
+                            call.scale,
+                            call.softcap,
+                            !call.sinks.empty()};
     const auto flush = [&] {
       if (args.count > 0) k_.attend(args);
       args.count = 0;
@@ -275,7 +298,8 @@ void CpuDevice::attend(const AttentionCall& call) {
         const std::int64_t from = static_cast<std::int64_t>(r) * call.query.width() + std::int64_t{head} * dim;
         if (args.count == together) flush();
         queries[args.count++] = {at(call.query) + from, at(call.out) + from, sees(r),
-                                 args.has_sink ? at(call.sinks)[head] : 0.0f};
+                                 args.has_sink ? at(call.sinks)[head] : 0.0f,
+                                 half > 0 ? rows()[r].position + half - sees(r) : 0};
       }
     flush();
   });

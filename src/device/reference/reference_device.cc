@@ -16,11 +16,15 @@ double square(double x) { return x * x; }
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 double gelu(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
 
+double gelu_erf(double x) { return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0))); }
+
 double activated(const Activation& a, double gate, double up) {
   switch (a.kind) {
     case Activation::Kind::kSiluMul: return gate * sigmoid(gate) * up;
     case Activation::Kind::kGelu: return gelu(gate);
     case Activation::Kind::kGeluMul: return gelu(gate) * up;
+    case Activation::Kind::kGeluErf: return gelu_erf(gate);
+    case Activation::Kind::kGeluErfMul: return gelu_erf(gate) * up;
     case Activation::Kind::kReluSquared: return (gate > 0 ? gate : 0 * gate) * gate;
     case Activation::Kind::kSwigluClamped: break;
   }
@@ -319,8 +323,11 @@ class ReferenceDevice final : public HostDevice {
     const std::int32_t* my_pages = pages(r, kv.shape().group_of(call.layer));
     const std::int64_t from = static_cast<std::int64_t>(r) * call.query.width() + std::int64_t{head} * dim;
     const float* query = at(call.query) + from;
-    const std::int64_t last = rows()[call.both_ways ? sequence_end(r) - 1 : r].position;
-    const std::int64_t oldest = call.window > 0 ? std::max<std::int64_t>(0, last + 1 - call.window) : 0;
+    const std::int64_t mine = rows()[r].position, half = call.both_ways ? call.window / 2 : 0;
+    std::int64_t last = call.both_ways ? rows()[sequence_end(r) - 1].position : mine;
+    if (half > 0) last = std::min(last, mine + half);
+    const std::int64_t behind = call.both_ways ? half : call.window - 1;
+    const std::int64_t oldest = call.window > 0 ? std::max<std::int64_t>(0, mine - behind) : 0;
     const double sink = call.sinks.empty() ? -HUGE_VAL : at(call.sinks)[head];
     std::vector<double> scores;
     double top = sink;

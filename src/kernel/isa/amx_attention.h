@@ -201,8 +201,8 @@ class TiledAttention {
     }
   }
   void begin(int q) {
-    const std::int64_t position = a_.queries[q].position;
-    oldest_[q] = a_.window > 0 && position + 1 > a_.window ? position + 1 - a_.window : 0;
+    const std::int64_t end = a_.queries[q].position + a_.queries[q].beyond + 1;
+    oldest_[q] = a_.window > 0 && end > a_.window ? end - a_.window : 0;
     tops_[q] = a_.has_sink ? a_.queries[q].sink * kLog2E : kMasked;
     masses_[q] = a_.has_sink ? 1.0f : 0.0f;
     store_query(q, a_.queries[q].query);

@@ -12,7 +12,7 @@ struct SoftmaxAttention {
   Linear gate;  // the heads' outputs are times its sigmoid, value by value or head by head; absent: none
   int heads = 0, kv_heads = 0, head_dim = 0;
   float scale = 1;
-  int window = 0;                            // 0: all earlier positions
+  int window = 0;                            // 0: all earlier positions; both ways half of it to each side
   float softcap = 0;                         // 0: none
   int rope = -1;                             // index into Graph::ropes; -1: none
   int query_rope = -1;                       // of queries, where it is another one

@@ -1,0 +1,87 @@
+// BERT: learned positions and token types, LayerNorms of the stream behind attention and MLP, biases everywhere, GELU
+// by the error function. Its results are the last states. Source: Devlin et al. 2018, "BERT".
+#include "arch/encoder.h"
+
+namespace llorch::arch {
+
+namespace encoder {
+
+Status refine(const Metadata& m, const std::string& p, Hyper& h) {
+  LLORCH_TRY(const bool causal, m.boolean_or(p + "attention.causal", false));
+  if (causal) return bad_model("'{}attention.causal' true is not supported", p);
+  for (const char* key : {"pooling_type", "classifier.pooling_type"}) LLORCH_OK(m.integer_in(p + key, 0, 4, 0));
+  LLORCH_TRY(const auto types, m.integer_in("tokenizer.ggml.token_type_count", 1, 1u << 16, 2));
+  h.token_types = static_cast<int>(types);
+  return {};
+}
+
+void make_embedding(PartMaker& m, const Hyper& h, Graph& graph, std::string_view hf_embedding,
+                    std::string_view hf_types) {
+  graph.whole_prompts = true;
+  graph.embedding = m.table("token_embd", std::string(hf_embedding), h.dim, h.vocab);
+  graph.embedding_scale = h.embedding_scale;
+  if (!hf_types.empty()) graph.types = m.table("token_types", std::string(hf_types), h.dim, h.token_types);
+}
+
+SoftmaxAttention sees_all(SoftmaxAttention a, int rope) {
+  a.both_ways = true, a.rope = rope;
+  return a;
+}
+
+Status types_from_hf(const json::object& config, Metadata& out) {
+  return hf_copy_integer(config, "type_vocab_size", "tokenizer.ggml.token_type_count", out, false);
+}
+
+}  // namespace encoder
+
+namespace {
+
+constexpr const char* kPrefix = "bert.";
+
+Status refine(const Metadata& m, Hyper& h) { return encoder::refine(m, kPrefix, h); }
+
+void make(const Hyper& h, PartMaker& m, Graph& graph) {
+  encoder::make_embedding(m, h, graph, "embeddings.word_embeddings", "embeddings.token_type_embeddings");
+  graph.positions = m.table("position_embd", "embeddings.position_embeddings", h.dim, h.context);
+  graph.embedding_norm = m.layer_norm("token_embd_norm", "embeddings.LayerNorm", h.dim, true);
+  AttentionForm form;
+  form.bias = form.output_bias = true;
+  form.hf = "attention.", form.hf_query = "self.query", form.hf_key = "self.key", form.hf_value = "self.value";
+  form.hf_output = "output.dense";
+  for (int l = 0; l < h.layers; ++l) {
+    m.layer(l, "encoder.layer.{}.");
+    Block b;
+    b.mixer = encoder::sees_all(make_attention(m, h, l, form), -1);
+    b.mixer_stream_norm = m.layer_norm("attn_output_norm", "attention.output.LayerNorm", h.dim, true);
+    Mlp mlp;
+    mlp.activation.kind = Activation::Kind::kGeluErf;
+    mlp.up = m.linear("ffn_up", "intermediate.dense", h.dim, h.ffn_of(l), true);
+    mlp.down = m.linear("ffn_down", "output.dense", h.ffn_of(l), h.dim, true);
+    b.feed_forward = std::move(mlp);
+    b.mlp_stream_norm = m.layer_norm("layer_output_norm", "output.LayerNorm", h.dim, true);
+    graph.blocks.push_back(std::move(b));
+  }
+}
+
+Status from_hf(const json::object& config, Metadata& out) {
+  LLORCH_OK(hf_refuse(config, {"is_decoder", "add_cross_attention"}));
+  if (json::find_text(config, "hidden_act").value_or("gelu") != "gelu" ||
+      json::find_text(config, "position_embedding_type").value_or("absolute") != "absolute")
+    return bad_model("config.json: hidden_act or position_embedding_type are not BERT's");
+  LLORCH_OK(encoder::types_from_hf(config, out));
+  return hf_common(config, kPrefix, out);
+}
+
+}  // namespace
+
+extern const Architecture arch_bert;
+const Architecture arch_bert{"bert",
+                             {"bert"},
+                             {"attention.causal", "pooling_type"},
+                             refine,
+                             listed<make>,
+                             made<make>,
+                             from_hf,
+                             {"pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids"}};
+
+}  // namespace llorch::arch

@@ -1,0 +1,37 @@
+// EmbeddingGemma: Gemma 3's layers, in which each token sees those to both sides. Source: Gemma Team 2025,
+// "EmbeddingGemma".
+#include "arch/encoder.h"
+#include "arch/gemma.h"
+
+namespace llorch::arch {
+namespace {
+
+constexpr const char* kPrefix = "gemma-embedding.";
+constexpr gemma::Form kForm{6, 0, true, true};
+
+Status refine(const Metadata& m, Hyper& h) {
+  LLORCH_OK(encoder::refine(m, kPrefix, h));
+  return gemma::refine(m, kPrefix, kForm, h);
+}
+void make(const Hyper& h, PartMaker& m, Graph& graph) { gemma::make(h, m, graph, kForm); }
+Status from_hf(const json::object& config, Metadata& out) { return gemma::from_hf(config, kPrefix, out); }
+bool matches(const json::object& config) {
+  return json::find_bool(config, "use_bidirectional_attention").value_or(false);
+}
+
+}  // namespace
+
+extern const Architecture arch_gemma_embedding;
+const Architecture arch_gemma_embedding{
+    "gemma-embedding",
+    {"gemma3_text"},
+    {"attention.sliding_window", "attention.sliding_window_pattern", "attention.scale", "attn_logit_softcapping",
+     "final_logit_softcapping", "rope.freq_base_swa", "attention.causal", "pooling_type"},
+    refine,
+    listed<make>,
+    made<make>,
+    from_hf,
+    {},
+    matches};
+
+}  // namespace llorch::arch
