@@ -83,6 +83,9 @@ class OperationDecorator : public DeviceDecorator {
   void embed_tokens(const Weight& table, FloatSpan out) override {
     take("embed", [=, t = &table](Device& d) { d.embed_tokens(*t, out); });
   }
+  void look_up_tokens(const Weight& table, FloatSpan out) override {
+    take("embed", [=, t = &table](Device& d) { d.look_up_tokens(*t, out); });
+  }
   void add_positions(const Weight& table, FloatSpan out) override {
     take("embed", [=, t = &table](Device& d) { d.add_positions(*t, out); });
   }

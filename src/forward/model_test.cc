@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "device/cpu/cpu_device.h"
+#include "device/recording.h"
 #include "forward/test_formulas.h"
 #include "kernel/kernels.h"
 
@@ -334,6 +335,36 @@ TEST_P(OnePart, takes_embeddings_beside_token_ids) {
       }
     }
     const auto result = model->forward(plan, *cache);
+    ASSERT_TRUE(result);
+    logits.emplace_back(result->logits.begin(), result->logits.end());
+  }
+  EXPECT_EQ(logits[0], logits[1]);
+}
+
+/// Operations of a step that were kept, for another sequence: the bits of a walk.
+TEST_P(OnePart, can_be_recorded) {
+  RecordingDevice device(make_cpu_device("", 2).value());
+  const auto model = Model::load(device, parts_, parts_.graph, {}).value();
+  const std::vector<std::int32_t> pages = {1, 0, 2};
+  const auto plan_of = [&](int shift) {
+    StepPlan plan;
+    plan.logits_wanted = true;
+    plan.add_sequence(pages);
+    for (int i = 0; i < kTokens; ++i) {
+      plan.logit_rows.push_back(i);
+      plan.add_row((tokens_[static_cast<std::size_t>(i)] + shift) % kVocab, i);
+    }
+    return plan;
+  };
+  std::vector<std::vector<float>> logits;
+  for (const int replay : {0, 1}) {
+    const auto cache = device.make_cache(model->cache_shape(3, KvPrecision::kF32)).value(),
+               other = device.make_cache(model->cache_shape(3, KvPrecision::kF32)).value();
+    if (replay) {
+      device.record();
+      ASSERT_TRUE(model->forward(plan_of(1), *other));
+    }
+    const auto result = replay ? device.replay(plan_of(0), *cache) : model->forward(plan_of(0), *cache);
     ASSERT_TRUE(result);
     logits.emplace_back(result->logits.begin(), result->logits.end());
   }
