@@ -42,6 +42,12 @@ class Altered final : public WeightSource {
     tensors_ = source.tensors();
   }
   Status read(std::span<const std::byte> part, std::byte* to) const override { return source_.read(part, to); }
+  void set(const std::string& key, MetaValue value) { metadata_.set(key, std::move(value)); }
+  /// A tensor once more, under another name.
+  void repeat(std::string_view name, const std::string& as) {
+    tensors_.push_back(*source_.find(name));
+    tensors_.back().name = as;
+  }
   /// What loading says, or "loaded".
   std::string error(Device& device) {
     auto graph = arch::read_graph(*this, 0);
@@ -214,6 +220,25 @@ TEST_P(Zoo, refuses_what_its_numbers_cannot_be) {
 }
 
 INSTANTIATE_TEST_SUITE_P(all, Zoo, testing::ValuesIn(kZoo), [](const auto& p) { return p.param.folder; });
+
+TEST(ZooOfOthers, layers_for_drafts_are_left_out) {
+  LLORCH_NEED_TEST_DATA(folder, "models/zoo/glm4_moe");
+  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not there: not run";
+  const auto gguf = open_model(fmt::format("{}/model-f32.gguf", folder)).value();
+  const auto device = make_cpu_device("scalar", 1).value();
+  Altered longer(*gguf, "glm4moe.block_count", MetaValue::u32(3));
+  longer.repeat("blk.1.attn_norm.weight", "blk.2.nextn.enorm.weight");
+  EXPECT_NE(longer.error(*device), "loaded");
+  longer.set("glm4moe.nextn_predict_layers", MetaValue::u32(1));
+  EXPECT_EQ(longer.error(*device), "loaded");
+  EXPECT_EQ(arch::read_graph(longer, 0)->blocks.size(), 2u);
+  longer.repeat("blk.1.attn_norm.weight", "blk.3.attn_norm.weight");
+  EXPECT_NE(longer.error(*device).find("'blk.3.attn_norm.weight' is not used"), std::string::npos);
+  for (const std::uint32_t all : {3u, 4u}) {
+    Altered none(*gguf, "glm4moe.nextn_predict_layers", MetaValue::u32(all));
+    EXPECT_NE(none.error(*device).find("nextn_predict_layers"), std::string::npos);
+  }
+}
 
 TEST(ZooOfOthers, families_that_are_not_supported_are_refused_by_name) {
   LLORCH_NEED_TEST_DATA(zoo, "models/zoo");

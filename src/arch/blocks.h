@@ -3,6 +3,7 @@
 #pragma once
 
 #include "arch/architecture.h"
+#include "arch/hf_config.h"
 #include "arch/part_maker.h"
 
 namespace llorch::arch {
@@ -53,12 +54,6 @@ void add_gated_mlp(std::vector<TensorSpec>& list, const Hyper& h, int layer);
 
 /// Frequencies by the scaling kinds none, linear and yarn.
 [[nodiscard]] RopeSpec make_rope(const Hyper& h, bool adjacent);
-
-/// The keys that all Llama-like configurations share: sizes, heads, norm epsilon, rotary base and scaling.
-[[nodiscard]] Status hf_common(const json::object& config, std::string_view prefix, Metadata& out);
-[[nodiscard]] Status hf_rope(const json::object& config, const std::string& prefix, Metadata& out);
-[[nodiscard]] Status hf_copy_integer(const json::object& config, std::string_view from, std::string to, Metadata& out,
-                                     bool required = true);
 
 // ---- the same, made by a PartMaker
 
@@ -131,26 +126,5 @@ void divide_by_rope_freqs(PartMaker& m, RopeSpec& rope);
 /// attention.sliding_window and its pattern: an array, a period, or `period` where the file has neither; the last layer
 /// of each group is global, of period 0 none.
 [[nodiscard]] Status read_windows(const Metadata& metadata, const std::string& prefix, int period, Hyper& h);
-
-[[nodiscard]] Status hf_copy_number(const json::object& config, std::string_view from, std::string to, Metadata& out,
-                                    bool required = true);
-/// mscale_all_dim times `factor`, which must be mscale's too.
-[[nodiscard]] Status hf_log_multiplier(const json::object& rope, double factor, const std::string& prefix,
-                                       Metadata& out);
-/// no_rope_layers, where it is there: all layers but every `interval`th turn.
-[[nodiscard]] Status hf_turned_layers(const json::object& config, int interval);
-/// What configurations of DeepSeek's and GLM's mixtures have in common.
-[[nodiscard]] Status hf_routed_experts(const json::object& config, const std::string& prefix, Metadata& out);
-/// The same number of heads for each layer that layer_types calls `attention`, 0 for `other`.
-[[nodiscard]] Status hf_attention_layers(const json::object& config, const std::string& prefix,
-                                         std::string_view attention, std::string_view other, Metadata& out);
-/// ssm.inner_size, the product of two fields.
-[[nodiscard]] Status hf_inner_size(const json::object& config, std::string_view heads, std::string_view head_dim,
-                                   const std::string& prefix, Metadata& out);
-/// Each of these must be absent, null or false.
-[[nodiscard]] Status hf_refuse(const json::object& config, std::initializer_list<std::string_view> fields);
-/// For each layer whether layer_types has `kind` there; empty where there is no such list.
-[[nodiscard]] std::vector<bool> hf_layers(const json::object& config, std::string_view kind);
-[[nodiscard]] MetaValue pattern_value(const std::vector<bool>& pattern);
 
 }  // namespace llorch::arch
