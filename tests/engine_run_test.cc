@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 #include "engine/forward_all.h"
 #include "golden.h"
+#include "model/memory.h"
 
 namespace llorch {
 namespace {
@@ -61,6 +62,8 @@ class EngineRun : public testing::Test {
     };
     return r;
   }
+
+  static GenerateRequest request_of_two_pages(Outcome& outcome) { return request(prompt_of(100, 1), 20, outcome); }
 
   Outcome fresh(const TokenIds& prompt, int max_tokens) {
     auto engine = make(8);
@@ -213,8 +216,8 @@ TEST_F(EngineRun, requests_that_do_not_fit_together_wait_and_give_the_same_token
   EXPECT_EQ(engine->pages().available(), 3);
 }
 
-/// Limits that nobody may reach reserve nothing: what runs out of pages rests and goes on to the same tokens, the oldest
-/// never; and nobody comes in before who rests.
+/// Limits that nobody may reach reserve nothing: what runs out of pages rests and goes on to the same tokens, the
+/// oldest never; and nobody comes in before who rests.
 TEST_F(EngineRun, requests_grow_page_by_page_and_the_youngest_rest) {
   for (const bool prefix_cache : {true, false}) {
     EngineOptions options;
@@ -246,6 +249,33 @@ TEST_F(EngineRun, requests_grow_page_by_page_and_the_youngest_rest) {
     EXPECT_EQ(engine->pages().available(), 6);
     EXPECT_EQ(engine->waiting(), 0);
   }
+}
+
+/// A cache is as large as it was asked for, and has no more pages than could be used where all layers have windows.
+TEST_F(EngineRun, pages_are_what_fits_and_what_can_be_used) {
+  const Graph& plain = model_->model->graph();
+  for (const std::int64_t bytes : {1 << 18, 1 << 20, 37 << 20}) {
+    const std::int64_t pages = pages_within(plain, bytes, 4, 128, KvPrecision::kF16);
+    EXPECT_LE(cache_bytes(plain, pages, 4, 128, KvPrecision::kF16).value(), bytes);
+    EXPECT_GT(cache_bytes(plain, pages + 1, 4, 128, KvPrecision::kF16).value(), bytes);
+  }
+  EXPECT_EQ(pages_within(plain, 0, 4, 128, KvPrecision::kF16), 1);
+  EXPECT_EQ(default_pages(plain, 256, 8), 8) << "a quarter of 8 times 4";
+  EXPECT_EQ(default_pages(plain, 256, 2), 4) << "one whole context";
+  arch::SynthRequest request;
+  request.shape = "tiny-phi3", request.type = "Q8_0";
+  ASSERT_TRUE(arch::synthesize(request, *scratch_ / "windows.gguf"));
+  LoadedModel windows = load_test_model(*scratch_ / "windows.gguf", "");
+  const Graph& graph = windows.model->graph();
+  ASSERT_EQ(graph.context, 128);
+  EXPECT_EQ(pages_within(graph, std::int64_t{1} << 40, 4, 128, KvPrecision::kF16), 8);
+  EXPECT_EQ(default_pages(graph, 128, 4), 8);
+  Outcome never;
+  auto engine = Engine::make(*windows.model, *windows.tokenizer, {.pages = 1, .max_batch = 2}).value();
+  ASSERT_TRUE(engine->submit(request_of_two_pages(never)));
+  engine->run_until_idle();
+  ASSERT_TRUE(never.error);
+  EXPECT_EQ(never.error->message.find("of 0 bytes"), std::string::npos) << never.error->message;
 }
 
 TEST_F(EngineRun, who_rests_can_be_cancelled_and_paused) {

@@ -57,8 +57,8 @@ Result<Need> memory_need(const std::string& location, std::int64_t context, std:
     const TensorView* t = source->find(tensor);
     return t ? static_cast<std::int64_t>(t->data.size()) : 0;
   });
-  LLORCH_TRY(need.kv,
-             cache_bytes(graph, default_pages(need.context, parallel), parallel, kPrefillRows, KvPrecision::kF16));
+  LLORCH_TRY(need.kv, cache_bytes(graph, default_pages(graph, need.context, parallel), parallel, kPrefillRows,
+                                  KvPrecision::kF16));
   need.scratch = kProgram + step_bytes(graph, kPrefillRows, parallel) + kTokenBytes * graph.vocab;
   return need;
 }

@@ -74,18 +74,8 @@ Status EngineHost::prepare(const ProgressSink& progress) {
   EngineOptions engine = options_.engine;
   engine.model_id = model_->reference;
   if (options_.kv_bytes > 0) {
-    const auto fits = [&](std::int64_t pages) {
-      const auto bytes =
-          cache_bytes(model_->model->graph(), pages, engine.max_batch, model_->model->rows_max(), engine.kv);
-      return bytes && static_cast<std::size_t>(*bytes) <= options_.kv_bytes;
-    };
-    int most = 1 << 24, fit = 1;
-    while (fit < most)  // the largest number of pages that fits
-      if (const int middle = fit + (most - fit + 1) / 2; fits(middle))
-        fit = middle;
-      else
-        most = middle - 1;
-    engine.pages = fit;
+    engine.pages = static_cast<int>(pages_within(model_->model->graph(), static_cast<std::int64_t>(options_.kv_bytes),
+                                                 engine.max_batch, model_->model->rows_max(), engine.kv));
   }
   LLORCH_TRY(engine_, Engine::make(*model_->model, *model_->tokenizer, engine));
   pages_total_ = engine_->pages().total();

@@ -86,8 +86,9 @@ Result<std::unique_ptr<Engine>> Engine::make(Model& model, const Tokenizer& toke
   LLORCH_OK(orch_log::open());
   options.prefill_chunk = std::clamp(options.prefill_chunk, 1, model.rows_max());
   options.max_batch = std::clamp(options.max_batch, 1, model.rows_max());
-  const int pages =
-      options.pages > 0 ? options.pages : static_cast<int>(default_pages(model.graph().context, options.max_batch));
+  const int pages = options.pages > 0
+                        ? options.pages
+                        : static_cast<int>(default_pages(model.graph(), model.graph().context, options.max_batch));
   CacheShape shape = model.cache_shape(pages, options.kv, options.max_batch, kCheckpointsEach * options.max_batch);
   for (std::size_t g = 1; g < shape.windows.size(); ++g)
     shape.pages[g] = static_cast<int>(window_pages(shape.windows[g], pages, options.max_batch, model.rows_max()));
@@ -138,16 +139,20 @@ Engine::Sequence* Engine::find(int id) {
 }
 
 void Engine::drain_commands() {
+  std::size_t came = 0;
   std::vector<int> cancelled;
   std::vector<std::pair<int, bool>> pauses;
   {
     const std::lock_guard lock(mutex_);
     waiting_.reserve(waiting_.size() + submitted_.size());
     for (auto& s : submitted_) waiting_.push_back(std::move(s));
+    came = submitted_.size();
     submitted_.clear();
     cancelled.swap(cancelled_);
     pauses.swap(pauses_);
   }
+  for (std::size_t i = waiting_.size() - came; i < waiting_.size(); ++i)
+    guarded(*waiting_[i], [&] { refuse_what_never_fits(*waiting_[i]); });
   for (const auto& [id, paused] : pauses)
     if (Sequence* s = find(id)) s->paused = paused;
   for (const int id : cancelled)
@@ -253,7 +258,7 @@ bool Engine::try_start(Sequence& s) {
     s.hash = hash;
   }
   s.hashed_pages = static_cast<int>(hits.size());
-  s.windowed.resize(windows_.size()), s.slid.resize(windows_.size());
+  s.slid.resize(windows_.size()), s.windowed.resize(windows_.size());  // in this order: see leave_cache()
   for (std::size_t g = 0; g < windows_.size(); ++g) {
     std::vector<std::int32_t>& mine = s.windowed[g];
     mine.reserve(static_cast<std::size_t>(most));
@@ -321,11 +326,33 @@ void Engine::grow(Sequence& s) {
       s.pages.push_back(*page);
       continue;
     }
-    Sequence* youngest = &s;
-    for (const auto& other : running_)
-      if (!other->done && !other->rests && other->id > youngest->id) youngest = other.get();
-    rest(*youngest);
+    rest(youngest_running());
   }
+}
+
+/// One must run.
+Engine::Sequence& Engine::youngest_running() {
+  Sequence* youngest = nullptr;
+  for (const auto& s : running_)
+    if (!s->done && !s->rests && (!youngest || s->id > youngest->id)) youngest = s.get();
+  return *youngest;
+}
+
+void Engine::set_aside_rested() {
+  resting_.reserve(resting_.size() + running_.size());
+  for (auto& s : running_)
+    if (s->rests) resting_.push_back(std::move(s));
+  std::erase_if(running_, [](const auto& s) { return !s; });
+}
+
+void Engine::refuse_what_never_fits(Sequence& s) {
+  const int need = pages_for(s.prompt_size() + s.request.max_tokens);
+  if (need <= pages_.total()) return;
+  std::int64_t bytes = need * page_bytes(model_.graph(), options_.kv);
+  for (const WindowGroup& group : windows_)
+    bytes += std::min(need, group.pages.total()) * page_bytes(model_.graph(), options_.kv, group.window);
+  finish(s, Error{ErrorCode::kKvOom, fmt::format("KV cache alloc of {} bytes ({} pages) failed: the cache has {} pages",
+                                                 bytes, need, pages_.total())});
 }
 
 /// The oldest first. False: one still rests.
@@ -350,13 +377,6 @@ void Engine::admit() {
   if (!start_rested()) return;
   for (std::size_t i = 0; i < waiting_.size() && static_cast<int>(running_.size()) < options_.max_batch;) {
     Sequence& s = *waiting_[i];
-    const int need = pages_for(s.prompt_size() + s.request.max_tokens);
-    if (need > pages_.total()) {
-      const std::int64_t bytes = need * page_bytes(model_.graph(), options_.kv);
-      finish(s, Error{ErrorCode::kKvOom,
-                      fmt::format("KV cache alloc of {} bytes ({} pages) failed: the cache has {} pages", bytes, need,
-                                  pages_.total())});
-    }
     bool started = false;
     guarded(s, [&] {
       running_.reserve(running_.size() + 1);
@@ -423,13 +443,10 @@ void Engine::collect(std::span<const PlannedWork> work) {
 
 /// False when every sequence is paused.
 bool Engine::compute() {
-  resting_.reserve(resting_.size() + running_.size());
   std::ranges::sort(running_, {}, [](const auto& s) { return s->id; });  // the oldest grows first
   for (const auto& s : running_)
     if (!s->paused && !s->done) grow(*s);
-  for (auto& s : running_)
-    if (s->rests) resting_.push_back(std::move(s));
-  std::erase_if(running_, [](const auto& s) { return !s; });
+  set_aside_rested();
   std::vector<SequenceState> states;
   for (const auto& s : running_)
     if (!s->paused && !s->done) {
@@ -438,12 +455,12 @@ bool Engine::compute() {
     }
   if (states.empty()) return false;
   std::vector<PlannedWork> work = plan_step(states, model_.rows_max(), options_.prefill_chunk);
-  std::erase_if(work, [&](const PlannedWork& w) {
+  for (const PlannedWork& w : work) {
     Sequence& s = *find(w.id);
-    const bool sees = see(s, s.computed + w.tokens);
-    if (!sees) rest(s);
-    return !sees;
-  });
+    while (!s.rests && !see(s, s.computed + w.tokens)) rest(youngest_running());
+  }
+  std::erase_if(work, [&](const PlannedWork& w) { return find(w.id)->rests; });
+  set_aside_rested();
   if (work.empty()) return true;
   collect(work);
   Result<StepResult> result = model_.forward(plan_, *cache_);

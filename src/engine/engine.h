@@ -84,7 +84,8 @@ class Engine {
   /// Checks a request and queues it. Errors: kInvalidRequest, kContextLengthExceeded; the sink is then never called.
   [[nodiscard]] Result<int> submit(GenerateRequest request);
   void cancel(int id);
-  /// A paused sequence keeps its pages and computes nothing; its result does not change (J-16).
+  /// A paused sequence computes nothing; its result does not change (J-16). It keeps its pages unless older ones need
+  /// them.
   void pause(int id, bool paused);
 
   /// One round of work; false when there is nothing to do before another command comes.
@@ -127,6 +128,9 @@ class Engine {
   /// The pages that the next step needs; where there are none, younger requests rest, or this one.
   void grow(Sequence& s);
   void rest(Sequence& s);
+  Sequence& youngest_running();
+  void set_aside_rested();
+  void refuse_what_never_fits(Sequence& s);
   bool start_rested();
   [[nodiscard]] bool compute();
   void collect(std::span<const PlannedWork> work);

@@ -1,7 +1,6 @@
 #include "model/memory.h"
 
 #include <algorithm>
-#include <limits>
 #include <set>
 
 #include "base/checked.h"
@@ -69,11 +68,27 @@ std::int64_t page_bytes(const Graph& graph, KvPrecision precision, int window) {
   return static_cast<std::int64_t>(of_position) * limits::kKvPagePositions;
 }
 
-std::int64_t default_pages(std::int64_t positions, std::int64_t sequences) {
+std::int64_t default_pages(const Graph& graph, std::int64_t positions, std::int64_t sequences) {
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 60;
   const std::int64_t each = (positions + limits::kKvPagePositions - 1) / limits::kKvPagePositions;
   const auto all = checked_mul(static_cast<std::uint64_t>(each), static_cast<std::uint64_t>(sequences));
-  const auto most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-  return std::max(each, static_cast<std::int64_t>(std::min(all.value_or(most), most) / 4));
+  const auto whole = static_cast<std::int64_t>(std::min(all.value_or(kMost), kMost));
+  return page_bytes(graph, KvPrecision::kF16) == 0 ? whole : std::max(each, whole / 4);
+}
+
+std::int64_t pages_within(const Graph& graph, std::int64_t bytes, std::int64_t sequences, std::int64_t rows,
+                          KvPrecision precision) {
+  std::int64_t fit = 1, most = 1 << 24;
+  if (page_bytes(graph, precision) == 0) most = std::min(most, default_pages(graph, graph.context, sequences));
+  while (fit < most) {  // beyond `most` nothing fits
+    const std::int64_t middle = fit + (most - fit + 1) / 2;
+    const auto need = cache_bytes(graph, middle, sequences, rows, precision);
+    if (need && *need <= bytes)
+      fit = middle;
+    else
+      most = middle - 1;
+  }
+  return fit;
 }
 
 std::int64_t window_pages(int window, std::int64_t pages, std::int64_t sequences, std::int64_t rows) {

@@ -35,8 +35,13 @@ constexpr int kCheckpointsEach = 2;
 [[nodiscard]] std::int64_t page_bytes(const Graph& graph, KvPrecision precision, int window = 0);
 
 /// Pages of a cache where nobody says how many: those of a quarter of the positions that so many sequences could have,
-/// and at least of one. They grow as they speak, and few use all that they may. Saturates.
-[[nodiscard]] std::int64_t default_pages(std::int64_t positions, std::int64_t sequences);
+/// and at least of one. They grow as they speak, and few use all that they may. All of them where no layer fills such
+/// pages (each has a window, or none has pages): they cost nothing. Saturates at 2^60.
+[[nodiscard]] std::int64_t default_pages(const Graph& graph, std::int64_t positions, std::int64_t sequences);
+
+/// The most pages of a cache of so many bytes; 1 at least, and no more than could be used where they cost nothing.
+[[nodiscard]] std::int64_t pages_within(const Graph& graph, std::int64_t bytes, std::int64_t sequences,
+                                        std::int64_t rows, KvPrecision precision);
 
 /// Pages of the layers with a window where those without have `pages`: what so many sequences can see and a step of
 /// `rows` rows adds, and once more what they see for the prefix cache.

@@ -61,7 +61,7 @@ Status show_memory(const std::string& path, int context, int sequences, bool as_
   if (own < static_cast<std::uint64_t>(context)) context = static_cast<int>(own);
   LLORCH_TRY(const Graph graph, arch::read_graph(*source, context));
   LLORCH_TRY(const std::int64_t cache,
-             cache_bytes(graph, default_pages(graph.context, sequences), sequences, 512, KvPrecision::kF16));
+             cache_bytes(graph, default_pages(graph, graph.context, sequences), sequences, 512, KvPrecision::kF16));
   const std::int64_t weights = weight_bytes(
       graph, [&](const std::string& tensor) { return static_cast<std::int64_t>(source->find(tensor)->data.size()); });
   const std::int64_t step = step_bytes(graph, 512, sequences);
