@@ -34,7 +34,7 @@ inline constexpr std::uint64_t kContextMax = 1u << 24;
 // KV cache: positions in one page. Attention merges pages in order, so this number is part of the bits of a result.
 inline constexpr int kKvPagePositions = 64;
 inline constexpr int kPageGroupsMax = 4;  // layers of so many different windows
-inline constexpr int kDraftsMax = 16;  // rows of one step that may be taken back
+inline constexpr int kDraftsMax = 16;     // rows of one step that may be taken back
 
 // Text.
 inline constexpr std::size_t kTextBytesMax = 64u << 20;  // one encode call

@@ -147,8 +147,8 @@ void rope(float* x, const float* cos, const float* sin, int rotated, bool adjace
 }  // namespace llorch::kernel
 
 #include "kernel/body_norms.h"
-#include "kernel/body_recurrence.h"
 #include "kernel/body_quantize.h"
+#include "kernel/body_recurrence.h"
 
 #include "kernel/body_blocks.h"
 
