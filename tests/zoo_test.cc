@@ -240,6 +240,18 @@ TEST(ZooOfOthers, layers_for_drafts_are_left_out) {
   }
 }
 
+TEST(ZooOfOthers, the_table_of_models_names_every_family) {
+  const std::string table = read_text_file(LLORCH_SOURCE_DIR "/docs/models.md", limits::kJsonBytesMax).value();
+  for (const arch::Architecture* family : arch::all()) {
+    const std::string name(family->name);
+    EXPECT_TRUE(table.find("| " + name + " |") != table.npos || table.find("| " + name + ", ") != table.npos ||
+                table.find(", " + name + " |") != table.npos || table.find(", " + name + ", ") != table.npos)
+        << name;
+    for (const std::string_view type : family->hf_types)
+      EXPECT_NE(table.find(type), table.npos) << name << ": model_type " << type;
+  }
+}
+
 TEST(ZooOfOthers, families_that_are_not_supported_are_refused_by_name) {
   LLORCH_NEED_TEST_DATA(zoo, "models/zoo");
   if (!fs::exists(zoo)) GTEST_SKIP() << zoo << " is not there: not run";

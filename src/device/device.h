@@ -176,8 +176,7 @@ class Device {
   virtual void rope(FloatSpan x, int heads, const RopeTable& table) = 0;
 
   /// x is (any, weight's width): heads of a row may be normalised by themselves. Row r takes row r % rows of the
-  /// weight. The square sum of a row that overflows
-  /// makes it not finite. Without a guard nothing is looked at.
+  /// weight. The square sum of a row that overflows makes it not finite. Without a guard nothing is looked at.
   virtual void rms_norm(FloatSpan x, FloatSpan weight, float eps, FloatSpan out, const Guard* guard) = 0;
   virtual void layer_norm(FloatSpan x, FloatSpan weight, FloatSpan bias, float eps, FloatSpan out,
                           const Guard* guard) = 0;

@@ -46,8 +46,8 @@ struct Block {
   FeedForward feed_forward;
   std::optional<Norm> mixer_stream_norm, mlp_stream_norm;  // of the stream behind the addition
   float mixer_scale = 1, mlp_scale = 1;                    // of what is added to the stream
-  bool parallel = false;  // the feed-forward sees the stream as the mixer did; without a norm of its own,
-                          // the mixer's
+  /// The feed-forward sees the stream as the mixer did; without a norm of its own, the mixer's.
+  bool parallel = false;
   std::optional<LayerInput> layer_input;
   float output_scale = 1;  // of the stream behind the block
 };
