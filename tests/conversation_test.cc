@@ -105,7 +105,7 @@ TEST_P(Conversation, those_who_rest_say_the_same) {
 
 INSTANTIATE_TEST_SUITE_P(all, Conversation,
                          testing::Values("tiny-llama", "tiny-gpt-oss", "qwen3_5", "lfm2", "granitemoehybrid",
-                                         "nemotron_h", "gemma3"),
+                                         "nemotron_h", "gemma3", "gemma4"),
                          [](const auto& p) {
                            std::string name = p.param;
                            std::ranges::replace(name, '-', '_');

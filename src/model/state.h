@@ -32,7 +32,7 @@ struct SlotLayer {
   [[nodiscard]] int kept() const { return taps > 0 ? taps - 1 + limits::kDraftsMax : 0; }
   [[nodiscard]] int tail() const { return taps > 0 ? taps - 1 : 0; }
   /// Values of a row in whole vectors.
-  [[nodiscard]] std::int64_t value_stride() const { return (value_dim + 15) / 16 * 16; }
+  [[nodiscard]] std::int64_t value_stride() const { return std::int64_t{value_dim + 15} / 16 * 16; }
   [[nodiscard]] std::int64_t state_floats() const { return std::int64_t{value_heads} * key_dim * value_stride(); }
   /// Floats of one sequence.
   [[nodiscard]] std::int64_t floats() const {

@@ -1,5 +1,5 @@
-// Tokenizers from GGUF metadata: `gpt2` (byte-level BPE with a named pre-tokenizer) and `llama` (SentencePiece by
-// scores).
+// Tokenizers from GGUF metadata: `gpt2` (byte-level BPE with a named pre-tokenizer), `llama` (SentencePiece by scores)
+// and `gemma4` (BPE over characters, spaces as U+2581, bytes where a character is no token).
 #include <memory>
 
 #include "base/limits.h"
@@ -61,7 +61,7 @@ Status read_ends(const Metadata& m, TokenizerParts& p) {
     if (p.tokens[i].kind == TokenKind::kControl && is_end_spelling(p.tokens[i].text) &&
         !(harmony && p.tokens[i].text == "<|end|>"))
       p.end_ids.insert(static_cast<TokenId>(i));
-  LLORCH_TRY(const bool add_bos, m.boolean_or("tokenizer.ggml.add_bos_token", p.kind == "gguf-spm"));
+  LLORCH_TRY(const bool add_bos, m.boolean_or("tokenizer.ggml.add_bos_token", p.kind != "gguf-bpe"));
   LLORCH_TRY(const bool add_eos, m.boolean_or("tokenizer.ggml.add_eos_token", false));
   if (add_bos && p.bos >= 0) p.prefix.push_back(p.bos);
   if (add_eos && eos >= 0) p.suffix.push_back(eos);
@@ -103,10 +103,8 @@ Status read_bpe(const Metadata& m, TokenizerParts& p) {
   return {};
 }
 
-Status read_spm(const Metadata& m, TokenizerParts& p) {
-  p.kind = "gguf-spm";
-  LLORCH_TRY(const auto scores, m.numbers("tokenizer.ggml.scores"));
-  if (scores.size() != p.tokens.size()) return bad_model("{} scores for {} tokens", scores.size(), p.tokens.size());
+/// What tokens stand for whose spaces are U+2581 and whose bytes are spelled <0xXX>.
+Status read_spelled_bytes(TokenizerParts& p) {
   for (std::size_t i = 0; i < p.tokens.size(); ++i) {
     Token& t = p.tokens[i];
     t.bytes = replace_all(t.text, kMetaspace, " ");
@@ -118,18 +116,57 @@ Status read_spm(const Metadata& m, TokenizerParts& p) {
     if (byte < 0) return bad_model("token {} is of type byte but is not spelled <0xXX>", i);
     t.bytes = std::string(1, static_cast<char>(byte));
   }
-  LLORCH_TRY(const bool squeeze, m.boolean_or("tokenizer.ggml.remove_extra_whitespaces", false));
-  if (squeeze) return bad_model("tokenizer.ggml.remove_extra_whitespaces is not supported");
-  LLORCH_TRY(const bool prefix, m.boolean_or("tokenizer.ggml.add_space_prefix", true));
+  return {};
+}
+
+Result<TokenId> unknown_token(const Metadata& m, const TokenizerParts& p) {
   LLORCH_TRY(TokenId unknown, token_id(m, "tokenizer.ggml.unknown_token_id", p.tokens.size()));
   for (std::size_t i = 0; unknown < 0 && i < p.tokens.size(); ++i)
     if (p.tokens[i].kind == TokenKind::kUnknown) unknown = static_cast<TokenId>(i);
+  return unknown;
+}
+
+Status cut_nothing(const std::string& text, WorkLimit&, const TokenizerParts::Sink& sink) { return sink(text); }
+
+Status read_gemma4(const Metadata& m, TokenizerParts& p) {
+  p.kind = "gguf-gemma4";
+  LLORCH_OK(read_spelled_bytes(p));
+  LLORCH_TRY(const auto* lines, m.strings("tokenizer.ggml.merges"));
+  if (lines->size() > text_limits::kMergesMax) return bad_model("there are {} merges", lines->size());
+  std::vector<std::pair<std::string, std::string>> merges;
+  for (std::size_t i = 0; i < lines->size(); ++i) {
+    const std::string_view line = (*lines)[i];
+    const std::size_t space = line.find(' ', 1);
+    if (space == std::string_view::npos) return bad_model("merge {} is not a pair of tokens", i);
+    merges.emplace_back(line.substr(0, space), line.substr(space + 1));
+  }
+  BpeOptions options;
+  options.byte_units = false, options.byte_fallback = options.fuse_unknown = true;
+  LLORCH_TRY(options.unknown, unknown_token(m, p));
+  LLORCH_TRY(TokenMap map, index(p.tokens, false));
+  LLORCH_TRY(p.model, make_bpe(std::move(map), merges, options));
+  p.normalize = [](std::string_view text, bool, WorkLimit&) -> Result<std::string> {
+    return replace_all(std::string(text), " ", kMetaspace);
+  };
+  p.cut = cut_nothing;
+  return {};
+}
+
+Status read_spm(const Metadata& m, TokenizerParts& p) {
+  p.kind = "gguf-spm";
+  LLORCH_TRY(const auto scores, m.numbers("tokenizer.ggml.scores"));
+  if (scores.size() != p.tokens.size()) return bad_model("{} scores for {} tokens", scores.size(), p.tokens.size());
+  LLORCH_OK(read_spelled_bytes(p));
+  LLORCH_TRY(const bool squeeze, m.boolean_or("tokenizer.ggml.remove_extra_whitespaces", false));
+  if (squeeze) return bad_model("tokenizer.ggml.remove_extra_whitespaces is not supported");
+  LLORCH_TRY(const bool prefix, m.boolean_or("tokenizer.ggml.add_space_prefix", true));
+  LLORCH_TRY(const TokenId unknown, unknown_token(m, p));
   LLORCH_TRY(TokenMap map, index(p.tokens, false));
   LLORCH_TRY(p.model, make_spm(std::move(map), {scores.begin(), scores.end()}, unknown));
   p.normalize = [prefix](std::string_view text, bool first, WorkLimit&) -> Result<std::string> {
     return replace_all(prefix && first ? " " + std::string(text) : std::string(text), " ", kMetaspace);
   };
-  p.cut = [](const std::string& text, WorkLimit&, const TokenizerParts::Sink& sink) { return sink(text); };
+  p.cut = cut_nothing;
   p.strip_leading_space = prefix;
   return {};
 }
@@ -144,6 +181,8 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::from_gguf(const Metadata& m) {
     LLORCH_OK(read_bpe(m, p));
   else if (model == "llama")
     LLORCH_OK(read_spm(m, p));
+  else if (model == "gemma4")
+    LLORCH_OK(read_gemma4(m, p));
   else
     return bad_model("tokenizer model '{}' is not supported", model);
   LLORCH_OK(check_tokens(p.tokens));

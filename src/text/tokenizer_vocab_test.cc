@@ -22,6 +22,7 @@ std::vector<std::string> texts_of(const std::string& path) {
   for (std::size_t at; (at = rest.find(kSeparator)) != std::string_view::npos;
        rest.remove_prefix(at + kSeparator.size()))
     texts.emplace_back(rest.substr(0, at));
+  if (!rest.empty()) texts.emplace_back(rest);  // the last one has no separator in every file
   return texts;
 }
 
@@ -91,8 +92,8 @@ TEST_P(Vocabulary, control_tokens_only_where_asked) {
 }
 
 INSTANTIATE_TEST_SUITE_P(all, Vocabulary,
-                         testing::Values("gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "llama-spm", "phi-3",
-                                         "qwen35"));
+                         testing::Values("gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "llama-spm", "phi-3", "qwen35",
+                                         "gemma-4"));
 
 // Vectors that tools/parity/check_tokenizers makes with the reference library, both for GGUF metadata and for
 // tokenizer.json.
