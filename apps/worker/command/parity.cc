@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/ids.h"
+#include "base/mapped_file.h"
 #include "engine/forward_all.h"
 #include "format/safetensors.h"
 #include "worker/model_flags.h"

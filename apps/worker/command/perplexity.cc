@@ -2,6 +2,7 @@
 // window is not scored.
 #include <cmath>
 
+#include "base/open_file.h"
 #include "engine/forward_all.h"
 #include "sample/sampler.h"
 #include "worker/model_flags.h"
