@@ -98,7 +98,7 @@ struct HeadColumns {
 ///   S = S' + key u^T;  out = S^T query + skip * value
 struct RecurrenceCall {
   int layer = 0;                               // of slots
-  FloatSpan x;                                 // (rows, channels); queries are changed
+  FloatSpan x;                                 // (rows, channels); queries and keys are changed
   std::int64_t query = 0, key = 0, value = 0;  // first columns of each: heads side by side
   bool tiled = false;                          // value head h uses key head h % key heads
   bool corrects = false;
