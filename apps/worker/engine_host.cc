@@ -90,6 +90,7 @@ Status EngineHost::warm_up() {
   request.max_tokens = std::min(3, context - static_cast<int>(request.prompt.size()));
   if (request.max_tokens < 1) return {};
   request.ignore_eos = true;
+  if (!model_->model->graph().head.weight.there()) request.embedding = Pooling::kMean;  // it gives no text
   request.sampling.top_p = 0.9;
   Status outcome;
   request.sink = [&](const EngineEvent& event) {

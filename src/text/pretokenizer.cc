@@ -40,7 +40,7 @@ struct Known {
 const std::vector<Known>& table() {
   static const std::vector<Known> known = {
       {{"gpt-2", "mpt", "olmo", "jais", "phi-2", "roberta-bpe", "gigachat"}, {LLORCH_GPT2}},
-      {{"llama-bpe", "llama3", "llama-v3", "dbrx", "smaug-bpe", "falcon3", "chatglm-bpe"},
+      {{"llama-bpe", "llama3", "llama-v3", "dbrx", "smaug-bpe", "falcon3", "chatglm-bpe", "glm4"},
        {LLORCH_CONTRACTIONS "|" LLORCH_LEAD R"(\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|)" LLORCH_SPACES},
        true},
       {{"qwen2", "stablelm2", "deepseek-r1-qwen", "megrez"},

@@ -5,6 +5,7 @@ import tempfile
 import unittest
 
 import gguf
+import numpy
 import openai
 
 from harness import DATA, ROOT, STORIES, TURN_MS_MAX, USER, Worker, main, wait_for
@@ -272,6 +273,24 @@ class Client(unittest.TestCase):
                 c.chat.completions.create(model=STORIES.name, messages=USER)
             self.assertEqual(e.exception.code, "CHAT_TEMPLATE_MISSING")
             self.assertTrue(c.completions.create(model=STORIES.name, prompt="Once upon a time", max_tokens=8, temperature=0).choices[0].text.startswith(", there was"))
+
+ENCODER = DATA / "models/zoo/modernbert"
+
+
+@unittest.skipUnless(ENCODER.exists(), "not run: needs shared/models/zoo")
+class Encoder(unittest.TestCase):
+    def test_a_model_that_gives_no_text_gives_the_mean_of_its_true_states(self):
+        ids = json.loads((ENCODER / "ids.json").read_text())["40"]
+        states = numpy.load(ENCODER / "logits-40.npy").astype(numpy.float64).mean(axis=0)
+        for form in ("hf", "model-f32.gguf"):
+            with self.subTest(form), Worker(model=ENCODER / form) as w:
+                model = w.get("/v1/models")[2]["data"][0]["id"]
+                status, _, answer = w.post("/v1/embeddings", {"model": model, "input": ids})
+                self.assertEqual(status, 200, answer)
+                numpy.testing.assert_allclose(answer["data"][0]["embedding"], states / numpy.linalg.norm(states), atol=1e-3)  # its cache is F16
+                status, _, answer = w.post("/v1/completions", {"model": model, "prompt": "a", "max_tokens": 2})
+                self.assertEqual((status, answer["error"]["type"]), (400, "invalid_request_error"))
+
 
 
 if __name__ == "__main__":
