@@ -103,8 +103,16 @@ struct RowTile {
   UnpackedScales<kF> scales[kPanels];
   F (*sums)[kRows];
 
-  [[gnu::always_inline]] void add_block(const Scale* block, std::int64_t b, Ahead<kPanels>& ahead) {
+  [[gnu::always_inline]] void add_block(const std::uint8_t* const* data, std::int64_t b, Ahead<kPanels>& ahead) {
     const std::int64_t first = b * kSteps;
+    // Where only a block's end needs them, they are read there: until then the registers are for sums.
+    constexpr bool kAtEnd = kF.block == 256 && !Scale::kWhole;
+    Scale block[kPanels];
+    const auto read_scales = [&] {
+      for (int p = 0; p < kPanels; ++p) block[p] = Scale(data[p] + b * block_bytes(kF, P));
+    };
+    if constexpr (!kAtEnd) read_scales();
+    ahead.step();
     I whole[kPanels][kRows];
     F parts[kPanels][kRows];
     if constexpr (Scale::kWhole) clear(whole);
@@ -113,7 +121,6 @@ struct RowTile {
       each([&](int p, int r) { parts[p][r] = V::zero(); });
     }
     for (int s = 0; s < kSteps; ++s) {
-      ahead.step();
       const std::int64_t c = first + s;
       F part[kPanels][kRows];
 #pragma GCC unroll 2
@@ -128,7 +135,7 @@ struct RowTile {
             whole[p][r] = V::add_ints(whole[p][r], V::mul_ints(dots[p][r], block[p].whole_scale(kSubs * s + h)));
           } else {
             sums[p][r] = V::fma(V::mul(V::to_float(dots[p][r]), V::set1(x.scales[r][c])),
-                                factor(block[p], p, kSubs * s + h), sums[p][r]);
+                                factor(block, p, kSubs * s + h), sums[p][r]);
           }
         });
         if constexpr (Scale::kHasMinimum && !Scale::kWholeMinimums)
@@ -138,6 +145,7 @@ struct RowTile {
           });
       }
     }
+    if constexpr (kAtEnd) read_scales();
     if constexpr (Scale::kWhole && Scale::kZeroPairs)
       for (int s = 0; s < kSteps; ++s)
         each([&](int p, int r) {
@@ -164,11 +172,11 @@ struct RowTile {
 
  private:
   /// Of sub-block s of the block.
-  F factor(const Scale& block, int p, int s) const {
+  F factor(const Scale* block, int p, int s) const {
     if constexpr (UnpackedScales<kF>::kFactors > 0 && !Scale::kParts)
       return scales[p].factor(s);
     else
-      return block.d;
+      return block[p].d;
   }
   template<class Op>
   [[gnu::always_inline]] static void each(const Op& op) {
@@ -256,7 +264,7 @@ class UnpackedPanels {
     Ahead<kPanels> ahead;
     for (int p = 0; p < kPanels; ++p) ahead.at[p] = data[p] + (more ? last * kBytes : kPanels * a.panel_bytes);
     ahead.last = ahead.at[0] + (last - first) * kBytes;
-    const std::int64_t steps = (last - first) * (kF.block / 32) * ((a.rows + V::kRowTile - 1) / V::kRowTile);
+    const std::int64_t steps = (last - first) * ((a.rows + V::kRowTile - 1) / V::kRowTile);
     ahead.lines = ((last - first) * kBytes / 64 + steps - 1) / steps;
     return ahead;
   }
@@ -269,11 +277,7 @@ class UnpackedPanels {
       tile.codes[p] = codes_ + p * kColumns * P;
       tile.scales[p].at = scales_ + p * kScales;
     }
-    for (std::int64_t b = first; b < last; ++b) {
-      BlockScales<kF> block[kPanels];
-      for (int p = 0; p < kPanels; ++p) block[p] = BlockScales<kF>(data[p] + b * block_bytes(kF, P));
-      tile.add_block(block, b, ahead);
-    }
+    for (std::int64_t b = first; b < last; ++b) tile.add_block(data, b, ahead);
   }
 
   alignas(64) std::uint8_t codes_[kTogether * kColumns * P];
