@@ -2,6 +2,9 @@
 // state. Each turn computes what is new and at most 63 tokens more, and says the same as without a cache.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <set>
+
 #include "engine/engine.h"
 #include "golden.h"
 
@@ -34,8 +37,15 @@ class Conversation : public testing::TestWithParam<std::string> {
     options.prefix_cache = prefix_cache;
     return Engine::make(*model_->model, *model_->tokenizer, options).value();
   }
-  static void submit(Engine& engine, const TokenIds& prompt, int count, Turn& turn) {
+  std::unique_ptr<CacheLevels> levels(std::int64_t memory, bool on_disk) const {
+    CacheLevels::Options o;
+    o.memory_bytes = memory;
+    if (on_disk) o.disk = {scratch_ / "cache", "model", "test", 64 << 20};
+    return CacheLevels::open(std::move(o)).value();
+  }
+  static void submit(Engine& engine, const TokenIds& prompt, int count, Turn& turn, std::string salt = "") {
     GenerateRequest r;
+    r.cache_salt = std::move(salt);
     r.prompt = prompt, r.max_tokens = count, r.ignore_eos = true, r.sampling.seed = 3;
     r.sink = [&turn](const EngineEvent& e) {
       if (const auto* started = std::get_if<StartedEvent>(&e)) turn.cached = started->cached_tokens;
@@ -101,6 +111,105 @@ TEST_P(Conversation, those_who_rest_say_the_same) {
   EXPECT_EQ(large->rests(), 0);
   for (std::size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i].tokens, want[i].tokens) << i;
   EXPECT_EQ(small->pages().available(), 5);
+}
+
+/// Each turn in a process of its own, so to speak: what the last one had computed is on disk.
+TEST_P(Conversation, a_restart_goes_on_from_the_disk) {
+  const auto without = make(false);
+  TokenIds history = words(70, 0);
+  int known = 0;
+  for (int i = 0; i < 4; ++i) {
+    const auto engine = make(true);
+    engine->use(levels(0, true));
+    const Turn turn = say(*engine, history, 17);
+    EXPECT_EQ(turn.cached, known / 64 * 64) << "turn " << i << " of " << history.size() << " tokens";
+    EXPECT_EQ(turn.tokens, say(*without, history, 17).tokens) << "turn " << i;
+    if (i > 0) {
+      EXPECT_GT(engine->levels()->counts().disk_hits, 0);
+    }
+    known = static_cast<int>(history.size()) + 16;
+    append(history, turn.tokens), append(history, words(9, i + 1));
+  }
+}
+
+/// Of a file that is damaged or gone, and of all behind it, nothing is used.
+TEST_P(Conversation, what_is_damaged_on_disk_is_computed_again) {
+  const TokenIds history = words(200, 0);
+  const auto without = make(false);
+  const Turn want = say(*without, history, 17);
+  for (int i = 0; i < 6; ++i) {
+    {
+      const auto engine = make(true);
+      engine->use(levels(0, true));
+      EXPECT_EQ(say(*engine, history, 17).tokens, want.tokens) << i;
+    }
+    std::vector<std::filesystem::path> files;
+    for (const auto& f : std::filesystem::recursive_directory_iterator(std::string(scratch_ / "cache")))
+      if (f.is_regular_file()) files.push_back(f.path());
+    std::ranges::sort(files);
+    ASSERT_GE(files.size(), 3u);
+    const auto& file = files[static_cast<std::size_t>(i) % files.size()];
+    if (i % 2 == 0)
+      std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
+    else
+      std::filesystem::remove(file);
+  }
+}
+
+/// Pages that made room for others come back from memory; without that level they are computed again.
+TEST_P(Conversation, what_left_the_device_is_found_in_memory) {
+  const auto without = make(false);
+  for (const bool below : {false, true}) {
+    const auto engine = make(true, 5);
+    if (below) engine->use(levels(64 << 20, false));
+    std::vector<TokenIds> histories;
+    for (int i = 0; i < 3; ++i) histories.push_back(words(150, i));
+    for (int round = 0; round < 3; ++round)
+      for (std::size_t i = 0; i < histories.size(); ++i) {
+        const Turn turn = say(*engine, histories[i], 10);
+        EXPECT_EQ(turn.tokens, say(*without, histories[i], 10).tokens);
+        if (round > 0 && below) {
+          EXPECT_EQ(turn.cached, static_cast<int>(histories[i].size() - 6) / 64 * 64) << round << " " << i;
+        }
+        if (below) {
+          append(histories[i], turn.tokens), append(histories[i], words(5, round));
+        }
+      }
+    if (!below) continue;
+    EXPECT_GT(engine->levels()->counts().memory_hits, 0);
+    EXPECT_EQ(engine->levels()->counts().damaged, 0);
+    EXPECT_EQ(engine->pages().available(), 5);
+  }
+}
+
+/// Many at once, resting and coming back, with both levels below a cache that is too small.
+TEST_P(Conversation, those_who_rest_come_back_from_below) {
+  const auto small = make(true, 5), large = make(false, 64);
+  small->use(levels(1 << 20, true));
+  for (int round = 0; round < 2; ++round) {
+    std::vector<Turn> got(7), want(7);
+    for (int i = 0; i < 7; ++i) {
+      submit(*small, words(20 + 11 * i, i % 4), 110, got[static_cast<std::size_t>(i)]);
+      submit(*large, words(20 + 11 * i, i % 4), 110, want[static_cast<std::size_t>(i)]);
+    }
+    small->run_until_idle(), large->run_until_idle();
+    for (std::size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i].tokens, want[i].tokens) << round << " " << i;
+  }
+  EXPECT_EQ(small->pages().available(), 5);
+}
+
+/// A salt's pages are nobody else's, on disk neither.
+TEST_P(Conversation, salts_part_what_is_on_disk) {
+  const TokenIds history = words(150, 0);
+  std::set<std::string> seen;
+  for (const char* salt : {"", "a", "b", "a"}) {
+    const auto engine = make(true);
+    engine->use(levels(1 << 20, true));
+    Turn turn;
+    submit(*engine, history, 10, turn, salt);
+    engine->run_until_idle();
+    EXPECT_EQ(turn.cached, seen.insert(salt).second ? 0 : 128) << salt;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(all, Conversation,

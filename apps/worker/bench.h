@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/loaded_model.h"
 #include "device/profile.h"
 #include "device/roofline.h"
+#include "engine/loaded_model.h"
 
 namespace llorch::worker {
 

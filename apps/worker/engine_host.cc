@@ -4,6 +4,7 @@
 #include <new>
 #include <utility>
 
+#include "base/build_id.h"
 #include "base/limits.h"
 #include "base/thread_role.h"
 #include "base/thread_slice.h"
@@ -79,7 +80,23 @@ Status EngineHost::prepare(const ProgressSink& progress) {
   }
   LLORCH_TRY(engine_, Engine::make(*model_->model, *model_->tokenizer, engine));
   pages_total_ = engine_->pages().total();
-  return warm_up();
+  LLORCH_OK(warm_up());
+  return open_levels();
+}
+
+Status EngineHost::open_levels() {
+  if (!options_.engine.prefix_cache || (options_.cache_ram_bytes == 0 && options_.cache_folder.empty())) return {};
+  CacheLevels::Options levels;
+  levels.memory_bytes = static_cast<std::int64_t>(options_.cache_ram_bytes);
+  levels.disk.folder = options_.cache_folder;
+  levels.disk.bytes_max = static_cast<std::int64_t>(options_.cache_disk_bytes);
+  levels.disk.name = model_->reference;
+  levels.disk.owner = fmt::format("{} isa {} kv {} build {} {}", model_->identity, model_->device->isa(),
+                                  static_cast<int>(options_.engine.kv), LLORCH_VERSION, build_id());
+  LLORCH_TRY(auto opened, CacheLevels::open(std::move(levels)));
+  levels_ = opened.get();
+  engine_->use(std::move(opened));
+  return {};
 }
 
 /// A short generation through prefill, decode and sampling, so that the first request finds everything touched (W-07).
@@ -203,6 +220,9 @@ void EngineHost::pause(int id, bool paused) {
   notify();
 }
 
-EngineLoad EngineHost::load() const { return {running_, waiting_, pages_used_, pages_total_, rests_}; }
+EngineLoad EngineHost::load() const {
+  const CacheLevels* levels = levels_;
+  return {running_, waiting_, pages_used_, pages_total_, rests_, levels ? levels->counts() : CacheLevels::Counts{}};
+}
 
 }  // namespace llorch::worker

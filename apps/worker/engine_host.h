@@ -25,6 +25,8 @@ struct EngineHostOptions {
   std::string manifest;  // what the model's must be; empty: not asked
   EngineOptions engine;
   std::size_t kv_bytes = 0;  // of what sequences remember; 0: what default_pages() gives
+  std::size_t cache_ram_bytes = 0, cache_disk_bytes = 0;
+  std::string cache_folder;  // of the prefix cache's level on disk; empty: none
   /// For tests: called on the engine's thread before each step.
   std::function<void()> before_step;
 };
@@ -33,6 +35,7 @@ struct EngineLoad {
   int running = 0, waiting = 0;
   int pages_used = 0, pages_total = 0;
   std::int64_t rests = 0;
+  CacheLevels::Counts levels;
 };
 
 class EngineHost {
@@ -72,6 +75,8 @@ class EngineHost {
   void run(const ProgressSink& progress, const std::function<Status()>& read) noexcept;
   [[nodiscard]] Status prepare(const ProgressSink& progress);
   [[nodiscard]] Status warm_up();
+  /// What the prefix cache has below the device, where it was asked for.
+  [[nodiscard]] Status open_levels();
   void serve();
   /// One step; false when there is no work, or no more.
   [[nodiscard]] bool step();
@@ -91,6 +96,7 @@ class EngineHost {
   std::shared_ptr<std::atomic<bool>> loading_cancelled_ = std::make_shared<std::atomic<bool>>(false);
   std::atomic<int> running_{0}, waiting_{0}, pages_used_{0}, pages_total_{0};
   std::atomic<std::int64_t> rests_{0};
+  std::atomic<const CacheLevels*> levels_{nullptr};  // the engine's
   /// What the thread says last, also when there is no memory left to say it with.
   std::function<void(Status)> on_ready_;
   Status prepared_, served_;  // written by the thread before it posts

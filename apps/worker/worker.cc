@@ -265,7 +265,15 @@ void Worker::measure() {
   metrics_.queue_depth.Set(admission_.waiting());
   metrics_.bodies_bytes.Set(static_cast<double>(front_.server().bodies_bytes()));
   metrics_.kv_pages_used.Set(load.pages_used), metrics_.kv_pages_total.Set(load.pages_total);
-  metrics_.rests.Increment(static_cast<double>(load.rests) - metrics_.rests.Value());
+  const auto follow = [](prometheus::Counter& counter, std::int64_t value) {
+    counter.Increment(static_cast<double>(value) - counter.Value());
+  };
+  follow(metrics_.rests, load.rests);
+  metrics_.cache_memory_bytes.Set(static_cast<double>(load.levels.memory_bytes));
+  metrics_.cache_disk_bytes.Set(static_cast<double>(load.levels.disk_bytes));
+  follow(metrics_.cache_memory_hits, load.levels.memory_hits), follow(metrics_.cache_disk_hits, load.levels.disk_hits);
+  follow(metrics_.cache_written, load.levels.written), follow(metrics_.cache_skipped, load.levels.skipped);
+  follow(metrics_.cache_damaged, load.levels.damaged);
   metrics_.memory_bytes.Set(static_cast<double>(resident_bytes()));
   metrics_.uptime_seconds.Set(uptime_s());
   metrics_.jobs.Set(static_cast<double>(jobs_.count()));

@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include "base/assert.h"
+#include "cache/content.h"
 
 namespace llorch {
 namespace {
@@ -34,6 +35,11 @@ PageHash root_hash(std::string_view model, std::string_view salt) {
   return sha256(sha256(bytes(model), {}), sha256(bytes(salt), {}));
 }
 
+PageHash content_hash(const ContentKey& key, std::span<const std::byte> content) {
+  const std::uint8_t group[] = {static_cast<std::uint8_t>(key.group)};
+  return sha256(sha256(key.hash, group), {reinterpret_cast<const std::uint8_t*>(content.data()), content.size()});
+}
+
 KvPages::KvPages(int pages, bool prefix_cache) : prefix_cache_(prefix_cache), pages_(static_cast<std::size_t>(pages)) {
   free_.reserve(pages_.size());
   for (int p = pages - 1; p >= 0; --p) free_.push_back(p);
@@ -42,6 +48,7 @@ KvPages::KvPages(int pages, bool prefix_cache) : prefix_cache_(prefix_cache), pa
 std::optional<std::int32_t> KvPages::take() {
   if (free_.empty()) {
     if (idle_ == 0) return std::nullopt;
+    if (watcher_.leaves) watcher_.leaves(first_idle_, *at(first_idle_).hash);
     forget(first_idle_);
   }
   const std::int32_t page = free_.back();
@@ -71,6 +78,11 @@ void KvPages::publish(std::int32_t page, const PageHash& hash) {
 
 void KvPages::drop(std::int32_t page) {
   LLORCH_ASSERT(at(page).owners > 0, "a page was dropped more often than taken");
+  release(page);
+  if (at(page).owners == 0 && at(page).hash && watcher_.idles) watcher_.idles(page, *at(page).hash);
+}
+
+void KvPages::release(std::int32_t page) {
   if (--at(page).owners > 0) return;
   if (at(page).hash)
     link(page);
@@ -79,7 +91,7 @@ void KvPages::drop(std::int32_t page) {
 }
 
 void KvPages::discard(std::int32_t page) {
-  drop(page);
+  release(page);
   if (at(page).owners == 0 && at(page).hash) forget(page);
 }
 

@@ -3,15 +3,18 @@
 // A full page of prompt or output is registered under a chained 256-bit hash of (model, salt, all tokens up to its
 // end). A later sequence with the same beginning and the same salt shares the page. Pages without owner stay cached
 // until somebody needs room (least recently used first). Checkpoints of recurrent state are kept in the same way, under
-// the hash of what they are the state behind. Pure bookkeeping: no memory is touched here. Threads: the engine's alone.
+// the hash of what they are the state behind. Pure bookkeeping: no memory is touched here; who watches is told while a
+// page's content is still there. Threads: the engine's alone.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace llorch {
@@ -24,7 +27,13 @@ using PageHash = std::array<std::uint8_t, 32>;
 
 class KvPages {
  public:
+  /// Told of cached pages: one that has no owner any more, and one whose place is needed. Must not throw.
+  struct Watcher {
+    std::function<void(std::int32_t page, const PageHash&hash)> idles, leaves;
+  };
+
   explicit KvPages(int pages, bool prefix_cache = true);
+  void watch(Watcher watcher) { watcher_ = std::move(watcher); }
 
   /// Pages that a new owner could get: unused ones and cached ones without owner.
   [[nodiscard]] int available() const { return static_cast<int>(free_.size() + idle_); }
@@ -53,12 +62,14 @@ class KvPages {
     std::optional<PageHash> hash;
     std::int32_t before = -1, after = -1;  // its neighbours, while it is idle
   };
+  void release(std::int32_t page);
   void forget(std::int32_t page);
   void link(std::int32_t page);
   void unlink(std::int32_t page);
   Page& at(std::int32_t page) { return pages_[static_cast<std::size_t>(page)]; }
 
   bool prefix_cache_;
+  Watcher watcher_;
   std::vector<Page> pages_;
   std::vector<std::int32_t> free_;                 // has room for all: giving a page back allocates nothing
   std::int32_t first_idle_ = -1, last_idle_ = -1;  // cached, without owner; least recently used first

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -31,6 +33,14 @@ class Cache {
   virtual ~Cache() = default;
   [[nodiscard]] const CacheShape& shape() const { return shape_; }
   [[nodiscard]] virtual std::size_t bytes() const = 0;
+
+  /// Bytes of one page of a group (index into shape().windows), in all its layers together, or with kCheckpoints of one
+  /// checkpoint. The same for every page; what they mean is the device's.
+  [[nodiscard]] virtual std::size_t content_bytes(int group) const = 0;
+  /// Between steps; `to` and `from` have content_bytes().
+  virtual void read_content(int group, std::int32_t index, std::span<std::byte> to) const = 0;
+  virtual void write_content(int group, std::int32_t index, std::span<const std::byte> from) = 0;
+  static constexpr int kCheckpoints = -1;
 
  private:
   CacheShape shape_;

@@ -2,7 +2,11 @@
 // checkpoint those before a border.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -35,6 +39,11 @@ class SlotMemory {
     return data() + at.first + at.slot * at.slots + at.checkpoint * checkpoint;
   }
   [[nodiscard]] std::size_t bytes() const { return memory_.size(); }
+  /// Of a checkpoint, its bytes in a layer.
+  [[nodiscard]] std::span<std::byte> checkpoint_bytes(int layer, std::int32_t checkpoint) const {
+    const auto numbers = static_cast<std::size_t>(layers_[static_cast<std::size_t>(layer)].checkpoint);
+    return std::as_writable_bytes(std::span(this->checkpoint(layer, checkpoint), numbers));
+  }
 
  private:
   struct Layer {
@@ -58,8 +67,44 @@ class HostCache : public Cache {
   [[nodiscard]] const SlotLayer& slot_layer(int layer) const {
     return shape().slot_layers[static_cast<std::size_t>(layer)];
   }
+  [[nodiscard]] std::size_t content_bytes(int group) const override {
+    std::size_t bytes = 0;
+    each_part(group, 0, [&](std::span<std::byte> part) { bytes += part.size(); });
+    return bytes;
+  }
+  void read_content(int group, std::int32_t index, std::span<std::byte> to) const override {
+    each_part(group, index, [&](std::span<std::byte> part) {
+      std::ranges::copy(part, to.begin());
+      to = to.subspan(part.size());
+    });
+  }
+  void write_content(int group, std::int32_t index, std::span<const std::byte> from) override {
+    each_part(group, index, [&](std::span<std::byte> part) {
+      std::ranges::copy(from.first(part.size()), part.begin());
+      from = from.subspan(part.size());
+    });
+  }
+
+ protected:
+  using Visit = std::function<void(std::span<std::byte> part)>;
+  /// The pieces of a page in a layer of its group, always in the same order.
+  virtual void each_piece(int layer, std::int32_t page, const Visit& visit) const = 0;
+  /// Of a checkpoint, what a recurrence keeps in a slot layer.
+  [[nodiscard]] virtual std::span<std::byte> state_of(int layer, std::int32_t checkpoint) const = 0;
 
  private:
+  void each_part(int group, std::int32_t index, const Visit& visit) const {
+    if (group == kCheckpoints) {
+      for (int layer = 0; layer < static_cast<int>(shape().slot_layers.size()); ++layer) {
+        visit(inputs_.checkpoint_bytes(layer, index));
+        visit(state_of(layer, index));
+      }
+      return;
+    }
+    for (int layer = 0; layer < static_cast<int>(shape().layers.size()); ++layer)
+      if (shape().group_of(layer) == static_cast<std::size_t>(group)) each_piece(layer, index, visit);
+  }
+
   SlotMemory<float> inputs_;
 };
 

@@ -21,6 +21,9 @@ using Clock = std::chrono::steady_clock;
 /// Tokens between checkpoints inside a prompt.
 constexpr int kCheckpointEvery = 1024;
 
+/// Bytes that a step brings up from lower levels, while others wait for their next token and while none does.
+constexpr std::int64_t kLiftedBesides = 16 << 20, kLiftedAlone = 256 << 20;
+
 int pages_for(int positions) { return (positions + kPage - 1) / kPage; }
 
 }  // namespace
@@ -236,19 +239,18 @@ bool Engine::try_start(Sequence& s) {
   const int most = pages_for(s.prompt_size() + s.request.max_tokens);
   s.pages.reserve(static_cast<std::size_t>(most));  // so that no page is taken and then lost
   s.hash = root_hash(options_.model_id, s.request.cache_salt);
-  // At least one token must be computed, to have logits; so the last page is shared only when the prompt goes beyond
-  // it.
-  const int shareable = s.request.embedding ? 0 : (known - 1) / kPage;  // an embedding needs every state
-  std::vector<PageHash> hits;
-  int idle = 0;
-  for (PageHash hash = s.hash; static_cast<int>(hits.size()) < shareable;) {
-    hash = chain_hash(hash, std::span(s.tokens).subspan(hits.size() * kPage, kPage));
-    if (!pages_.has(hash)) break;
-    idle += pages_.idle(hash);
-    hits.push_back(hash);
+  std::vector<PageHash> hits = hits_of(s, true);
+  const auto fits = [&] {
+    int room = std::min(need + 1, most);
+    for (const PageHash& hash : hits) room -= pages_.has(hash) && !pages_.idle(hash);
+    return room <= pages_.available();
+  };
+  if (!fits()) return false;
+  if (const Lift lifted = lift(hits); lifted != Lift::kDone) {
+    if (lifted == Lift::kLater) return false;
+    hits = hits_of(s, false);
+    if (!fits()) return false;
   }
-  while (!hits.empty() && !can_go_on(hits)) idle -= pages_.idle(hits.back()), hits.pop_back();
-  if (std::min(need + 1, most) - static_cast<int>(hits.size()) + idle > pages_.available()) return false;
   s.saves.reserve(static_cast<std::size_t>(options_.prefill_chunk / kPage + 2));
   s.slot = free_slots_.back();  // as many as can run
   free_slots_.pop_back();
@@ -271,17 +273,112 @@ bool Engine::try_start(Sequence& s) {
   return true;
 }
 
+std::vector<PageHash> Engine::hits_of(const Sequence& s, bool below) const {
+  // At least one token must be computed, to have logits; so the last page is shared only when the prompt goes beyond
+  // it.
+  const auto known = static_cast<int>(s.tokens.size());
+  const int shareable = s.request.embedding ? 0 : (known - 1) / kPage;  // an embedding needs every state
+  std::vector<PageHash> hits;
+  for (PageHash hash = s.hash; static_cast<int>(hits.size()) < shareable;) {
+    hash = chain_hash(hash, std::span(s.tokens).subspan(hits.size() * kPage, kPage));
+    if (!pages_.has(hash) && !(below && is_below(0, hash))) break;
+    hits.push_back(hash);
+  }
+  while (!hits.empty() && !can_go_on(hits, below)) hits.pop_back();
+  return hits;
+}
+
+KvPages& Engine::pages_of(int group) {
+  if (group == kCheckpointGroup) return checkpoints_;
+  return group == 0 ? pages_ : windows_[static_cast<std::size_t>(group) - 1].pages;
+}
+
+Engine::Lift Engine::lift(std::span<const PageHash> hits) {
+  if (!levels_ || hits.empty()) return Lift::kDone;
+  struct Wanted {
+    int group;
+    std::span<const PageHash> hashes;
+  };
+  std::vector<Wanted> wanted{{0, hits}};
+  for (std::size_t g = 0; g < windows_.size(); ++g) {
+    const auto first = static_cast<std::size_t>(first_seen(windows_[g], static_cast<int>(hits.size()) * kPage));
+    wanted.push_back({static_cast<int>(g) + 1, hits.subspan(std::min(first, hits.size()))});
+  }
+  if (recurrent()) wanted.push_back({kCheckpointGroup, hits.last(1)});
+
+  // While they have an owner, none of them makes room for another.
+  struct Held {
+    std::vector<std::pair<KvPages*, std::int32_t>> pages;
+    ~Held() {
+      for (const auto& [of, page] : pages) of->drop(page);
+    }
+  } held;
+  std::size_t count = 0;
+  for (const Wanted& w : wanted) count += w.hashes.size();
+  held.pages.reserve(count);
+  const std::int64_t most = running_.empty() ? kLiftedAlone : kLiftedBesides;
+  for (const bool missing : {false, true})
+    for (const auto& [group, hashes] : wanted) {
+      KvPages& pages = pages_of(group);
+      Content content;
+      for (const PageHash& hash : hashes) {
+        if (pages.has(hash) == missing) continue;
+        if (!missing) {
+          held.pages.emplace_back(&pages, *pages.share(hash));
+          continue;
+        }
+        if (lifted_ >= most) {
+          lifts_ = true;
+          return Lift::kLater;
+        }
+        content.resize(cache_->content_bytes(group));
+        if (!levels_->get({group, hash}, content)) return Lift::kGone;
+        const auto page = pages.take();
+        if (!page) return Lift::kGone;
+        held.pages.emplace_back(&pages, *page);
+        cache_->write_content(group, *page, content);
+        pages.publish(*page, hash);
+        lifted_ += static_cast<std::int64_t>(content.size());
+      }
+    }
+  return Lift::kDone;
+}
+
+void Engine::use(std::unique_ptr<CacheLevels> levels) {
+  if (!options_.prefix_cache) return;
+  levels_ = std::move(levels);
+  for (int group = recurrent() ? kCheckpointGroup : 0; group <= static_cast<int>(windows_.size()); ++group)
+    pages_of(group).watch(
+        {[this, group](std::int32_t page, const PageHash& hash) { hand_down(group, page, hash, false); },
+         [this, group](std::int32_t page, const PageHash& hash) { hand_down(group, page, hash, true); }});
+}
+
+void Engine::hand_down(int group, std::int32_t page, const PageHash& hash, bool leaves) noexcept {
+  try {
+    const ContentKey key{group, hash};
+    if (leaves ? !levels_->wants_what_leaves(key) : !levels_->wants_to_store(key)) return;
+    Content content(cache_->content_bytes(group));
+    cache_->read_content(group, page, content);
+    leaves ? levels_->leave(key, std::move(content)) : levels_->store(key, std::move(content));
+  } catch (const std::exception&) {  // no memory: it is computed again one day
+  }
+}
+
 int Engine::first_seen(const WindowGroup& group, int border) { return std::max(0, border + 1 - group.window) / kPage; }
 
 /// Whether all that is remembered behind these pages is there: a state for some borders alone, of windowed layers what
 /// is seen from there.
-bool Engine::can_go_on(std::span<const PageHash> hashes) const {
-  if (recurrent() && !checkpoints_.has(hashes.back())) return false;
-  return std::ranges::all_of(windows_, [&](const WindowGroup& group) {
-    const auto first = static_cast<std::size_t>(first_seen(group, static_cast<int>(hashes.size()) * kPage));
-    return std::ranges::all_of(hashes.subspan(std::min(first, hashes.size())),
-                               [&](const PageHash& hash) { return group.pages.has(hash); });
-  });
+bool Engine::can_go_on(std::span<const PageHash> hashes, bool below) const {
+  const auto there = [&](const KvPages& pages, int group, const PageHash& hash) {
+    return pages.has(hash) || (below && is_below(group, hash));
+  };
+  if (recurrent() && !there(checkpoints_, kCheckpointGroup, hashes.back())) return false;
+  for (std::size_t g = 0; g < windows_.size(); ++g) {
+    const auto first = static_cast<std::size_t>(first_seen(windows_[g], static_cast<int>(hashes.size()) * kPage));
+    for (const PageHash& hash : hashes.subspan(std::min(first, hashes.size())))
+      if (!there(windows_[g].pages, static_cast<int>(g) + 1, hash)) return false;
+  }
+  return true;
 }
 
 bool Engine::see(Sequence& s, int end) {
@@ -399,11 +496,13 @@ void Engine::admit() {
 bool Engine::step() {
   assert_may_compute();
   try {
+    lifted_ = 0, lifts_ = false;
     drain_commands();
     if (broken_) break_down(Error(*broken_));  // what came since
     admit();
     remove_finished();
-    if (running_.empty()) return undelivered();  // with nothing running every request that fits has been admitted
+    if (running_.empty())
+      return lifts_ || undelivered();  // with nothing running every request that fits has been admitted
     const bool worked = compute();
     remove_finished();
     return worked || undelivered();
@@ -522,9 +621,12 @@ void Engine::publish_checkpoint(Sequence& s, int position) {
 
 void Engine::publish_full_pages(Sequence& s) {
   if (s.restore >= 0) checkpoints_.drop(std::exchange(s.restore, -1));
+  if (s.request.embedding) return slide(s);  // it goes on from nothing, and nothing from it
   while ((s.hashed_pages + 1) * kPage <= s.computed) {
     s.hash = chain_hash(s.hash, std::span(s.tokens).subspan(static_cast<std::size_t>(s.hashed_pages) * kPage, kPage));
-    pages_.publish(s.pages[static_cast<std::size_t>(s.hashed_pages)], s.hash);
+    const std::int32_t page = s.pages[static_cast<std::size_t>(s.hashed_pages)];
+    pages_.publish(page, s.hash);
+    if (levels_) hand_down(0, page, s.hash, false);
     for (std::size_t g = 0; g < windows_.size(); ++g)
       windows_[g].pages.publish(s.windowed[g][static_cast<std::size_t>(s.hashed_pages)], s.hash);
     ++s.hashed_pages;

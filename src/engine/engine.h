@@ -20,6 +20,7 @@
 #include <variant>
 #include <vector>
 
+#include "cache/levels.h"
 #include "cache/pages.h"
 #include "engine/scheduler.h"
 #include "engine/text_emitter.h"
@@ -104,6 +105,10 @@ class Engine {
 
   [[nodiscard]] const KvPages& pages() const { return pages_; }
   void evict_cache();
+  /// From now on what the prefix cache has goes down to these levels, and is found there. Without effect where there is
+  /// no prefix cache. Before requests come.
+  void use(std::unique_ptr<CacheLevels> levels);
+  [[nodiscard]] CacheLevels* levels() const { return levels_.get(); }
   /// The logits of every sampled position, for tests of bit-exactness.
   std::function<void(int id, int position, std::span<const float> logits)> logits_probe;
 
@@ -116,7 +121,18 @@ class Engine {
   };
   /// The first page that a position at or behind `border` sees.
   [[nodiscard]] static int first_seen(const WindowGroup& group, int border);
-  [[nodiscard]] bool can_go_on(std::span<const PageHash> hashes) const;
+  [[nodiscard]] bool can_go_on(std::span<const PageHash> hashes, bool below) const;
+  /// Of the beginning of what a sequence knows, the pages that can be shared and lie before a place to go on from.
+  /// `below`: those of lower levels count.
+  [[nodiscard]] std::vector<PageHash> hits_of(const Sequence& s, bool below) const;
+  enum class Lift { kDone, kLater, kGone };
+  /// Brings up what lower levels have of all that is remembered behind these pages. kLater: enough for this step;
+  /// kGone: something is not there any more, or there is no room.
+  [[nodiscard]] Lift lift(std::span<const PageHash> hits);
+  [[nodiscard]] bool is_below(int group, const PageHash& hash) const { return levels_ && levels_->has({group, hash}); }
+  KvPages& pages_of(int group);
+  /// Hands a content to the lower levels; where there is no memory for that, it stays where it is.
+  void hand_down(int group, std::int32_t page, const PageHash& hash, bool leaves) noexcept;
   /// Pages of windowed layers for positions up to `end`; false: there are none.
   [[nodiscard]] bool see(Sequence& s, int end);
   /// Gives up what nobody sees any more.
@@ -161,6 +177,9 @@ class Engine {
   std::unique_ptr<Cache> cache_;
   KvPages pages_, checkpoints_;
   std::vector<WindowGroup> windows_;
+  std::unique_ptr<CacheLevels> levels_;
+  std::int64_t lifted_ = 0;  // bytes of this step
+  bool lifts_ = false;       // more with the next
   std::vector<std::int32_t> free_slots_;
   std::vector<std::unique_ptr<Sequence>> waiting_, running_, resting_;
   std::int64_t rests_ = 0;

@@ -33,16 +33,13 @@ Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& reference, 
 
 namespace {
 
-/// Where the packed weights of a model lie, and all that tells its files from others. Models that are no files have
-/// none.
-Result<PanelCacheOptions> cache_of(const ModelOptions& options) {
-  namespace fs = std::filesystem;
-  PanelCacheOptions cache;
+namespace fs = std::filesystem;
+
+/// All that tells a model's files from others; its name for those that are no files.
+Result<std::string> identity_of(const std::string& reference) {
   std::error_code problem;
-  const fs::path path = fs::canonical(options.path, problem);
-  if (options.packed_cache.empty() || problem) return cache;
-  if (fs::create_directories(options.packed_cache, problem); problem)
-    return fail(ErrorCode::kIo, "cannot make {}: {}", options.packed_cache, problem.message());
+  const fs::path path = fs::canonical(reference, problem);
+  if (problem) return reference;
   // A directory's files; the parts of a split model (name-00001-of-00003.gguf); or the one file.
   const bool directory = fs::is_directory(path, problem);
   const std::string stem = path.stem().string();
@@ -60,12 +57,24 @@ Result<PanelCacheOptions> cache_of(const ModelOptions& options) {
   } else {
     files.push_back(path);
   }
+  std::string identity;
   for (const fs::path& file : files) {
-    if (const auto identity = FileIdentity::of(file.string()))
-      cache.source += fmt::format("{} {} ", file.string(), identity->text());
+    if (const auto of = FileIdentity::of(file.string())) identity += fmt::format("{} {} ", file.string(), of->text());
   }
+  return identity;
+}
+
+/// Where the packed weights of a model lie. Models that are no files have none.
+Result<PanelCacheOptions> cache_of(const ModelOptions& options, const std::string& identity) {
+  PanelCacheOptions cache;
+  std::error_code problem;
+  const fs::path path = fs::canonical(options.path, problem);
+  if (options.packed_cache.empty() || problem) return cache;
+  if (fs::create_directories(options.packed_cache, problem); problem)
+    return fail(ErrorCode::kIo, "cannot make {}: {}", options.packed_cache, problem.message());
+  cache.source = identity;
   cache.folder = options.packed_cache;
-  cache.name = fmt::format("{}-{:016x}", stem, std::hash<std::string>{}(path.string()));
+  cache.name = fmt::format("{}-{:016x}", path.stem().string(), std::hash<std::string>{}(path.string()));
   cache.written = options.cache_written;
   return cache;
 }
@@ -85,7 +94,8 @@ Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
 Result<LoadedModel> LoadedModel::load_unguarded(const ModelOptions& options) {
   LoadedModel model;
   model.reference = std::filesystem::path(options.path).filename().string();
-  LLORCH_TRY(PanelCacheOptions cache, cache_of(options));
+  LLORCH_TRY(model.identity, identity_of(options.path));
+  LLORCH_TRY(PanelCacheOptions cache, cache_of(options, model.identity));
   LLORCH_TRY(model.device,
              make_cpu_device(options.isa, options.threads > 0 ? options.threads : ThreadPool::default_threads(),
                              std::move(cache)));
@@ -107,6 +117,7 @@ Result<LoadedModel> LoadedModel::load_unguarded(const ModelOptions& options) {
     LLORCH_TRY(const auto own, model.source->metadata().unsigned_integer(family + ".context_length"));
     context = static_cast<int>(std::min<std::uint64_t>(own, kContextDefault));
   }
+  model.identity += fmt::format(" context {}", context);  // some choose their rotations by it
   LLORCH_TRY(Graph graph, arch::read_graph(*model.source, context));
   LLORCH_TRY(model.model, Model::load(*model.device, *model.source, std::move(graph),
                                       {options.rows_max, options.progress, options.cancelled}));

@@ -39,7 +39,9 @@ struct LoadedModel {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Device> device;
   std::unique_ptr<Model> model;
-  std::string reference;    // as asked for, without directories
+  std::string reference;  // as asked for, without directories
+  /// Differs where the model's files do, or how it computes positions: what was computed with one is not the other's.
+  std::string identity;
   bool from_cache = false;  // the weights were mapped, packed, from the folder of ModelOptions::packed_cache
 
   [[nodiscard]] static Result<LoadedModel> load(const ModelOptions& options);

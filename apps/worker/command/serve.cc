@@ -18,7 +18,7 @@ struct ServeFlags {
   ServeOptions serve;
   std::string kv_type = "f16", backend, host = "127.0.0.1";
   int device = 0, prefill_chunk = 512, job_keep_s = 300;
-  double kv_mb = 0;
+  double kv_mb = 0, cache_ram_mb = 0, cache_disk_mb = 8192;
   bool no_prefix_cache = false;
 };
 
@@ -51,6 +51,8 @@ Result<int> serve(ServeFlags f) {
                                              : KvPrecision::kF16;
   o.jobs.finished = std::chrono::seconds(f.job_keep_s);
   o.engine.kv_bytes = static_cast<std::size_t>(f.kv_mb * (1 << 20));
+  o.engine.cache_ram_bytes = static_cast<std::size_t>(f.cache_ram_mb * (1 << 20));
+  o.engine.cache_disk_bytes = static_cast<std::size_t>(f.cache_disk_mb * (1 << 20));
   const service::MemoryReturn memory;
   service::start_log("llorch-worker-cpu", o.log_format, o.log_level);
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like a full disk
@@ -127,6 +129,18 @@ void add_command_serve(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   c->add_flag("--no-prefix-cache", f->no_prefix_cache, "compute every prompt from its beginning");
+  c->add_option("--cache-ram-mb", f->cache_ram_mb,
+                "memory for what had to leave the KV cache and may be asked for again (default: none)")
+      ->envname("LLORCH_CACHE_RAM_MB")
+      ->check(CLI::Range(0.0, 1e7));
+  c->add_option("--cache-dir", o.engine.cache_folder,
+                "keep the KV cache of conversations in this folder: a restart goes on from there. It tells what was "
+                "said: its files are for this user alone")
+      ->envname("LLORCH_CACHE_DIR");
+  c->add_option("--cache-disk-mb", f->cache_disk_mb, "most that --cache-dir takes, of all models")
+      ->envname("LLORCH_CACHE_DISK_MB")
+      ->check(CLI::Range(1.0, 1e9))
+      ->capture_default_str();
   c->add_option("--chat-template", o.chat_template_file, "use this Jinja template instead of the model's")
       ->check(CLI::ExistingFile);
   cli::add_access_flags(*c, o);

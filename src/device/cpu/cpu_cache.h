@@ -1,6 +1,8 @@
 // Pages and slots in the CPU's memory, as kernels take them.
 #pragma once
 
+#include <cstddef>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -61,6 +63,15 @@ class CpuCache final : public HostCache {
   }
 
  private:
+  void each_piece(int layer, std::int32_t number, const Visit& visit) const override {
+    const auto bytes = static_cast<std::size_t>(layout(layer).page_bytes);
+    for (int head = 0; head < shape().layers[static_cast<std::size_t>(layer)].kv_heads; ++head)
+      visit(std::as_writable_bytes(std::span(page(layer, head, number), bytes)));
+  }
+  [[nodiscard]] std::span<std::byte> state_of(int layer, std::int32_t checkpoint) const override {
+    return states_.checkpoint_bytes(layer, checkpoint);
+  }
+
   SlotMemory<float> states_;
   std::vector<Layer> layers_;
   AlignedBuffer memory_;

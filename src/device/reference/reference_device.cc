@@ -67,6 +67,17 @@ class ReferenceCache final : public HostCache {
   [[nodiscard]] std::size_t bytes() const override { return memory_.size() + inputs().bytes() + states_.bytes(); }
 
  private:
+  void each_piece(int layer, std::int32_t page, const Visit& visit) const override {
+    const CacheLayer& of = shape().layers[static_cast<std::size_t>(layer)];
+    const auto floats = static_cast<std::size_t>(2 * limits::kKvPagePositions * of.head_dim);
+    for (int head = 0; head < of.kv_heads; ++head)
+      visit(std::as_writable_bytes(
+          std::span(at(layer, head, &page, 0, 0), floats)));  // the positions of a page lie together
+  }
+  [[nodiscard]] std::span<std::byte> state_of(int layer, std::int32_t checkpoint) const override {
+    return states_.checkpoint_bytes(layer, checkpoint);
+  }
+
   SlotMemory<double> states_;
   std::vector<std::int64_t> first_;  // float of each layer
   AlignedBuffer memory_;
