@@ -1,8 +1,8 @@
 #include "cache/levels.h"
 
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -176,13 +176,14 @@ TEST_F(Levels, five_hundred_killed_writers_leave_nothing_that_is_wrong) {
   for (int kill = 0; kill < kKills; ++kill) {
     const ::pid_t child = ::fork();
     ASSERT_GE(child, 0);
-    if (child == 0) {
+    if (child == 0) {  // until its alarm ends it
+      ::itimerval alarm{};
+      alarm.it_value.tv_usec = 1 + static_cast<::suseconds_t>(uniform(4, 5, static_cast<std::uint64_t>(kill)) * 6000);
+      ::setitimer(ITIMER_REAL, &alarm, nullptr);
       const auto level = DiskLevel::open(disk(20 * static_cast<std::int64_t>(kBytes)));
       for (int i = kill; level; ++i) (void)(*level)->put(key(i % kKeys), contents[static_cast<std::size_t>(i % kKeys)]);
       ::_exit(1);
     }
-    ::usleep(static_cast<::useconds_t>(uniform(4, 5, static_cast<std::uint64_t>(kill)) * 6000));
-    ::kill(child, SIGKILL);
     int status = 0;
     ::waitpid(child, &status, 0);
     ASSERT_TRUE(WIFSIGNALED(status)) << "the writer ended by itself";

@@ -81,6 +81,26 @@ Result<int> serve(ServeFlags f) {
   return code.load();
 }
 
+/// Of what requests remember.
+void add_cache_flags(CLI::App& c, ServeFlags& f) {
+  c.add_option("--kv-cache-size-mb", f.kv_mb, "default: a quarter of max-batch full contexts, one at least")
+      ->check(CLI::Range(0.1, 1e6));
+  c.add_option("--kv-type", f.kv_type)->check(CLI::IsMember({"f32", "f16", "q8_0"}))->capture_default_str();
+  c.add_flag("--no-prefix-cache", f.no_prefix_cache, "compute every prompt from its beginning");
+  c.add_option("--cache-ram-mb", f.cache_ram_mb,
+               "memory for what had to leave the KV cache and may be asked for again (default: none)")
+      ->envname("LLORCH_CACHE_RAM_MB")
+      ->check(CLI::Range(0.0, 1e7));
+  c.add_option("--cache-dir", f.serve.engine.cache_folder,
+               "keep the KV cache of conversations in this folder: a restart goes on from there. It tells what was "
+               "said: its files are for this user alone")
+      ->envname("LLORCH_CACHE_DIR");
+  c.add_option("--cache-disk-mb", f.cache_disk_mb, "most that --cache-dir takes, of all models")
+      ->envname("LLORCH_CACHE_DISK_MB")
+      ->check(CLI::Range(1.0, 1e9))
+      ->capture_default_str();
+}
+
 }  // namespace
 
 void add_command_serve(CLI::App& app, int& exit_code) {
@@ -122,24 +142,9 @@ void add_command_serve(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(0, 30000))
       ->capture_default_str();
   c->add_option("--heartbeat-interval-sec", o.heartbeat_interval_s)->check(CLI::Range(1, 3600))->capture_default_str();
-  c->add_option("--kv-cache-size-mb", f->kv_mb, "default: a quarter of max-batch full contexts, one at least")
-      ->check(CLI::Range(0.1, 1e6));
-  c->add_option("--kv-type", f->kv_type)->check(CLI::IsMember({"f32", "f16", "q8_0"}))->capture_default_str();
+  add_cache_flags(*c, *f);
   c->add_option("--prefill-chunk", f->prefill_chunk, "prompt tokens of one forward pass")
       ->check(CLI::Range(1, 65536))
-      ->capture_default_str();
-  c->add_flag("--no-prefix-cache", f->no_prefix_cache, "compute every prompt from its beginning");
-  c->add_option("--cache-ram-mb", f->cache_ram_mb,
-                "memory for what had to leave the KV cache and may be asked for again (default: none)")
-      ->envname("LLORCH_CACHE_RAM_MB")
-      ->check(CLI::Range(0.0, 1e7));
-  c->add_option("--cache-dir", o.engine.cache_folder,
-                "keep the KV cache of conversations in this folder: a restart goes on from there. It tells what was "
-                "said: its files are for this user alone")
-      ->envname("LLORCH_CACHE_DIR");
-  c->add_option("--cache-disk-mb", f->cache_disk_mb, "most that --cache-dir takes, of all models")
-      ->envname("LLORCH_CACHE_DISK_MB")
-      ->check(CLI::Range(1.0, 1e9))
       ->capture_default_str();
   c->add_option("--chat-template", o.chat_template_file, "use this Jinja template instead of the model's")
       ->check(CLI::ExistingFile);
