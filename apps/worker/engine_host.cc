@@ -1,6 +1,7 @@
 #include "worker/engine_host.h"
 
 #include <algorithm>
+#include <cmath>
 #include <new>
 #include <utility>
 
@@ -75,6 +76,14 @@ Status EngineHost::prepare(const ProgressSink& progress) {
   EngineOptions engine = options_.engine;
   engine.model_id = model_->reference;
   if (options_.kv_bytes > 0) {
+    LLORCH_TRY(const std::int64_t least,
+               cache_bytes(model_->model->graph(), 1, engine.max_batch, model_->model->rows_max(), engine.kv));
+    if (least > static_cast<std::int64_t>(options_.kv_bytes))
+      return fail(ErrorCode::kInvalidRequest,
+                  "--kv-cache-size-mb {:.1f} is too little: one page and what {} sequences keep besides (--max-batch) "
+                  "take {:.1f}",
+                  static_cast<double>(options_.kv_bytes) / (1 << 20), engine.max_batch,
+                  std::ceil(static_cast<double>(least) / (1 << 20) * 10) / 10);
     engine.pages = static_cast<int>(pages_within(model_->model->graph(), static_cast<std::int64_t>(options_.kv_bytes),
                                                  engine.max_batch, model_->model->rows_max(), engine.kv));
   }

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import random
+import re
 import shutil
 import stat
 import tempfile
@@ -9,7 +10,7 @@ import threading
 import time
 import unittest
 
-from harness import SANITIZED, STORIES, Worker, main, text_of, wait_for
+from harness import DATA, SANITIZED, STORIES, Worker, main, text_of, wait_for
 
 KILLS = int(os.environ.get("LLORCH_KILLS", "5" if SANITIZED else "15"))
 PROMPTS = [f"Once upon a time there was a {who} who lived in a {place}. " + "One day they went out to play with a ball. " * 6
@@ -78,6 +79,17 @@ class Cache(unittest.TestCase):
                         self.assertGreater(cached, 0)
             wait_for(lambda: w.metric("llorch_worker_cache_memory_hits_total") > 0)
             self.assertGreater(w.metric("llorch_worker_cache_memory_bytes"), 0)
+
+    def test_a_cache_without_room_for_the_states_is_refused(self):
+        path = DATA / "models/zoo/granitemoehybrid/model-f32.gguf"
+        if not path.exists():
+            self.skipTest(f"not run: {path} is not there")
+        w = Worker("--kv-cache-size-mb", "0.1", "--max-batch", "64", model=path, wait=False)
+        self.assertEqual(w.process.wait(30), 1)
+        self.assertRegex(w.logs(), r"--kv-cache-size-mb 0\.1 is too little: .*64 sequences.*take [\d.]+")
+        least = float(re.search(r"take ([\d.]+)", w.logs()).group(1))
+        with Worker("--kv-cache-size-mb", str(least), "--max-batch", "64", model=path) as w:
+            self.assertGreaterEqual(w.metric("llorch_worker_kv_pages_total"), 1)
 
     def test_thirty_two_long_answers_on_a_cache_for_eight(self):
         """None is refused, all end, the oldest first, and each says what it says alone. By hand with answers of 4,000 tokens: LLORCH_LONG=4000 LLORCH_LONG_MODEL=FILE."""
