@@ -12,7 +12,7 @@
 namespace llorch::hive {
 namespace {
 
-constexpr std::int64_t kContextDefault = 4096, kPrefillRows = 512, kProgram = 32 << 20, kTokenBytes = 100;
+constexpr std::int64_t kContextDefault = 4096, kPrefillRows = 512;
 
 Result<std::unique_ptr<WeightSource>> open(const std::string& location) {
   if (location.starts_with("builtin:")) {
@@ -59,7 +59,7 @@ Result<Need> memory_need(const std::string& location, std::int64_t context, std:
   });
   LLORCH_TRY(need.kv, cache_bytes(graph, default_pages(graph, need.context, parallel), parallel, kPrefillRows,
                                   KvPrecision::kF16));
-  need.scratch = kProgram + step_bytes(graph, kPrefillRows, parallel) + kTokenBytes * graph.vocab;
+  need.scratch = program_bytes(graph) + step_bytes(graph, kPrefillRows, parallel);
   return need;
 }
 

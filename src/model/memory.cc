@@ -128,6 +128,11 @@ std::int64_t weight_bytes(const Graph& graph, const std::function<std::int64_t(c
   return bytes;
 }
 
+std::int64_t program_bytes(const Graph& graph) {
+  constexpr std::int64_t kProgram = 18 << 20, kToken = 205;
+  return kProgram + kToken * graph.vocab;
+}
+
 std::int64_t step_bytes(const Graph& graph, std::int64_t rows, std::int64_t sequences) {
   const Widths w(graph);
   const std::int64_t dim = graph.dim;

@@ -60,4 +60,7 @@ constexpr int kCheckpointsEach = 2;
 /// Bytes that a step of `rows` rows takes, `sequences` of which have logits.
 [[nodiscard]] std::int64_t step_bytes(const Graph& graph, std::int64_t rows, std::int64_t sequences);
 
+/// Bytes of the program itself and of what it knows of each token (its text, its places in maps), as measured.
+[[nodiscard]] std::int64_t program_bytes(const Graph& graph);
+
 }  // namespace llorch

@@ -65,6 +65,7 @@ Status show_memory(const std::string& path, int context, int sequences, bool as_
   const std::int64_t weights = weight_bytes(
       graph, [&](const std::string& tensor) { return static_cast<std::int64_t>(source->find(tensor)->data.size()); });
   const std::int64_t step = step_bytes(graph, 512, sequences);
+  const std::int64_t program = program_bytes(graph);
   if (as_json) {
     boost::json::array layers;
     for (const CacheLayer& layer : graph.cache_layers())
@@ -77,6 +78,7 @@ Status show_memory(const std::string& path, int context, int sequences, bool as_
                 {"weight_bytes", weights},
                 {"cache_bytes", cache},
                 {"step_bytes", step},
+                {"program_bytes", program},
                 {"cache_layers", std::move(layers)},
                 {"slot_layers", std::move(slots)}});
     return {};
@@ -88,6 +90,8 @@ Status show_memory(const std::string& path, int context, int sequences, bool as_
        "%zu\n",
        mib(cache), sequences, graph.context, graph.cache_layers().size(), graph.slot_layers().size());
   show(stdout, "a step of 512 rows         %10.1f MiB\n", mib(step));
+  show(stdout, "the program, its vocabulary%10.1f MiB\n", mib(program));
+  show(stdout, "together                   %10.1f MiB\n", mib(weights + cache + step + program));
   return {};
 }
 
