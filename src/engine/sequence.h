@@ -1,0 +1,52 @@
+// A request under way: the engine's alone.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/limits.h"
+#include "engine/engine.h"
+
+namespace llorch {
+
+constexpr int kPage = limits::kKvPagePositions;
+constexpr int pages_for(int positions) { return (positions + kPage - 1) / kPage; }
+
+struct Engine::Sequence {
+  Sequence(int number, GenerateRequest r)
+      : id(number),
+        request(std::move(r)),
+        sampler(request.sampling, request.prompt),
+        emitter(request.stop),
+        tokens(request.prompt) {}
+
+  int id;
+  GenerateRequest request;
+  Sampler sampler;
+  TextEmitter emitter;
+  TokenIds tokens;                  // prompt and output
+  std::vector<std::int32_t> pages;  // for all of `tokens`, before they are computed
+  /// Of each window: page numbers, below 0 for what nobody sees any more; how many of those are in front.
+  std::vector<std::vector<std::int32_t>> windowed;
+  std::vector<int> slid;
+  std::int32_t slot = -1;
+  std::int32_t restore = -1;          // a checkpoint that it goes on from
+  std::vector<StepPlan::Save> saves;  // of the step under way
+  std::int32_t checkpoint = -1;       // of the last border that was reached since the prompt
+  PageHash hash{};                    // of the full pages so far
+  int hashed_pages = 0;
+  int computed = 0;  // tokens whose keys and values are in the cache
+  int cached = 0;    // of them, taken over from the prefix cache
+  int out = 0;       // tokens generated
+  bool done = false, paused = false, rests = false;
+  std::optional<EngineEvent> last;  // that has not reached the sink
+  std::chrono::steady_clock::time_point started, first_token;
+  double prefill_ms = 0;
+  std::vector<double> pooled;
+
+  [[nodiscard]] int prompt_size() const { return static_cast<int>(request.prompt.size()); }
+};
+
+}  // namespace llorch
