@@ -7,6 +7,7 @@
 #include "arch/hf_source.h"
 #include "builtin/builtin.h"
 #include "format/gguf.h"
+#include "kernel/packed_bytes.h"
 #include "model/memory.h"
 
 namespace llorch::hive {
@@ -55,7 +56,7 @@ Result<Need> memory_need(const std::string& location, std::int64_t context, std:
     if (bytes > most) most = bytes, need.quant = type;
   need.weights = weight_bytes(graph, [&](const std::string& tensor) {
     const TensorView* t = source->find(tensor);
-    return t ? static_cast<std::int64_t>(t->data.size()) : 0;
+    return t ? kernel::packed_bytes(t->type, static_cast<std::int64_t>(t->data.size())) : 0;
   });
   LLORCH_TRY(need.kv, cache_bytes(graph, default_pages(graph, need.context, parallel), parallel, kPrefillRows,
                                   KvPrecision::kF16));

@@ -11,6 +11,7 @@
 #include "kernel/activations.h"
 #include "kernel/kernels.h"
 #include "kernel/pack.h"
+#include "kernel/packed_bytes.h"
 #include "quant/table.h"
 
 namespace llorch::kernel {
@@ -396,6 +397,17 @@ TEST(Dispatch, scalar_is_always_there_and_unknown_names_are_not) {
   EXPECT_NE(find_kernels("scalar"), nullptr);
   EXPECT_EQ(find_kernels("mmx"), nullptr);
   EXPECT_EQ(&best_kernels(), isas().front());
+}
+
+TEST(PackedBytes, are_those_of_the_panels) {
+  for (const DTypeInfo& type : kDTypes)
+    for (const char* name : {"avx2", "avx512", "scalar"}) {
+      const Kernels* k = find_kernels(name);
+      if (!k || type.bytes <= 4) continue;  // plain types may be filled up
+      const std::int64_t columns = 2048, row = columns / type.block * type.bytes;
+      EXPECT_EQ(packed_bytes(type.type, row) * k->panel, panel_bytes(*k, type.type, columns))
+          << type.name << " " << name;
+    }
 }
 
 }  // namespace

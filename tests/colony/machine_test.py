@@ -91,7 +91,7 @@ class Machine(unittest.TestCase):
             status = pathlib.Path(f"/proc/{w.pid}/status").read_text()
             peak = 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
             foretold = fit["weights_bytes"] + fit["kv_bytes"] + fit["scratch_bytes"]
-            self.assertLess(abs(foretold / peak - 1), 0.10, (fit, peak))
+            self.assertLess(abs(foretold / peak - 1), 0.02, (fit, peak))
             self.assertGreaterEqual(fit["needed_bytes"], peak, "what is promised must hold")
             mapped = sum(resident(w.pid, model))
             self.assertLess(mapped, 20 << 20, "the file stays in memory beside its packed weights, or all tokens' rows of it")

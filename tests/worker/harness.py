@@ -150,7 +150,7 @@ def turn_ms(line):
 def parse_sse(text):
     events, done = [], False
     for block in text.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and not line.startswith(":"))
+        fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line and not line.startswith(":"))
         if fields.get("data") == "[DONE]":
             done = True
         elif "data" in fields:

@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "command_line.h"
 #include "engine/loaded_model.h"
+#include "kernel/packed_bytes.h"
 #include "model/memory.h"
 
 namespace llorch::gguf_tool {
@@ -62,8 +63,10 @@ Status show_memory(const std::string& path, int context, int sequences, bool as_
   LLORCH_TRY(const Graph graph, arch::read_graph(*source, context));
   LLORCH_TRY(const std::int64_t cache,
              cache_bytes(graph, default_pages(graph, graph.context, sequences), sequences, 512, KvPrecision::kF16));
-  const std::int64_t weights = weight_bytes(
-      graph, [&](const std::string& tensor) { return static_cast<std::int64_t>(source->find(tensor)->data.size()); });
+  const std::int64_t weights = weight_bytes(graph, [&](const std::string& tensor) {
+    const TensorView& t = *source->find(tensor);
+    return kernel::packed_bytes(t.type, static_cast<std::int64_t>(t.data.size()));
+  });
   const std::int64_t step = step_bytes(graph, 512, sequences);
   const std::int64_t program = program_bytes(graph);
   if (as_json) {
