@@ -23,10 +23,15 @@ function(llorch_test)
   add_executable(test_${T_NAME} ${T_SOURCES})
   target_link_libraries(test_${T_NAME} PRIVATE ${T_LIBS} llorch_test_main)
   set_target_properties(test_${T_NAME} PROPERTIES UNITY_BUILD OFF)  # little is won, and their helpers share names
-  target_include_directories(test_${T_NAME} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)
-  target_compile_definitions(test_${T_NAME} PRIVATE LLORCH_SOURCE_DIR="${CMAKE_SOURCE_DIR}" LLORCH_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
+  llorch_test_settings(test_${T_NAME})
   add_test(NAME ${T_NAME} COMMAND test_${T_NAME} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(${T_NAME} PROPERTIES TIMEOUT 900)
+endfunction()
+
+# What sources of tests may include, and know of where they were built.
+function(llorch_test_settings target)
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)
+  target_compile_definitions(${target} PRIVATE LLORCH_SOURCE_DIR="${CMAKE_SOURCE_DIR}" LLORCH_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
 endfunction()
 
 # llorch_table(OUT file FOLDER dir SUFFIX .h LINE template): one line for each file of a folder, so that the folder is the registry.

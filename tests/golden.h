@@ -12,6 +12,7 @@
 
 #include "arch/synth.h"
 #include "base/mapped_file.h"
+#include "devices.h"
 #include "engine/forward_all.h"
 #include "engine/loaded_model.h"
 #include "format/safetensors.h"
@@ -82,11 +83,12 @@ struct Golden {
   }
 };
 
+/// `isa`: a name of devices.h, or empty for the best kernels.
 inline LoadedModel load_test_model(const std::string& path, const std::string& isa, int threads = 2, int context = 0,
                                    int rows_max = 128) {
   ModelOptions options;
-  options.path = path, options.isa = isa, options.threads = threads, options.context = context,
-  options.rows_max = rows_max;
+  options.path = path, options.isa = isa_of(isa), options.products = products_of(isa);
+  options.threads = threads, options.context = context, options.rows_max = rows_max;
   auto model = LoadedModel::load(options);
   if (!model) throw std::runtime_error(model.error().message);  // gtest reports it as this test's failure
   return std::move(*model);

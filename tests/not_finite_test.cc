@@ -5,9 +5,8 @@
 #include <cstring>
 #include <limits>
 
-#include "device/cpu/cpu_device.h"
+#include "devices.h"
 #include "engine/engine.h"
-#include "kernel/kernels.h"
 #include "quant/table.h"
 #include "spoiled.h"
 
@@ -16,14 +15,6 @@ namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInf = std::numeric_limits<float>::infinity();
 constexpr int kVocab = 319;
-
-std::vector<std::string> isas() {
-  int count = 0;
-  const auto* const* all = kernel::all_kernels(count);
-  std::vector<std::string> names{"reference"};
-  for (int i = 0; i < count; ++i) names.emplace_back(all[i]->name);
-  return names;
-}
 
 /// Tokens and logits of requests that run together, or the error that each ended with.
 struct Outcome {
@@ -98,8 +89,8 @@ TEST(NotFinite, weights_of_every_format_are_refused_by_name_when_they_are_loaded
       const Status found = quant::check_finite(t, bytes, 0);
       ASSERT_FALSE(found) << format.name;
       EXPECT_NE(found.error().message.find("tensor 'w'"), std::string::npos);
-      for (const std::string& isa : isas()) {
-        const auto device = make_cpu_device(isa, 2).value();
+      for (const std::string& isa : all_devices()) {
+        const auto device = test_device(isa, 2);
         EXPECT_FALSE(device->matrix(t, 1, {})) << format.name << " " << isa;
       }
     }
@@ -115,9 +106,9 @@ TEST(NotFinite, every_kind_of_tensor_with_a_nan_is_an_error_and_never_text) {
         Spoiled s(shape, type);
         s.spoil(t.name, [&](std::vector<std::byte>& bytes) { poison(bytes, t.type, kNan); });
         const std::string path = s.write();
-        for (const std::string& isa : {std::string("reference"), std::string(kernel::best_kernels().name)}) {
+        for (const std::string& isa : {std::string("reference"), fast_devices().front(), fast_devices().back()}) {
           ModelOptions options;
-          options.path = path, options.isa = isa, options.threads = 1;
+          options.path = path, options.isa = isa_of(isa), options.products = products_of(isa), options.threads = 1;
           auto model = LoadedModel::load(options);
           if (!model) {
             EXPECT_EQ(model.error().code, ErrorCode::kModelLoadFailed);
@@ -149,7 +140,7 @@ TEST(NotFinite, only_the_sequence_that_overflows_ends_and_its_neighbours_keep_ev
         all[kBad * columns + 5] = value;
       });
       const std::string path = s.write_as(type, "token_embd.weight");
-      for (const std::string& isa : isas())
+      for (const std::string& isa : all_devices())
         for (const KvPrecision kv : {KvPrecision::kF16, KvPrecision::kF32, KvPrecision::kQ8_0}) {
           if (kv != KvPrecision::kF16 && std::string_view(type) != "Q8_0") continue;
           // The reference computes in double, whatever the format: one is enough, as slow as it is.
@@ -201,7 +192,7 @@ TEST(NotFinite, what_overflows_inside_a_layer_is_found_in_that_layer_or_the_next
       for (float& v : all) v = v < 0 ? -3.4e38f : 3.4e38f;
     });
     const std::string path = s.write();
-    for (const std::string& isa : isas()) {
+    for (const std::string& isa : all_devices()) {
       LoadedModel model = load_test_model(path, isa, 1);
       for (const int length : {1, 40}) {
         const auto outcome = run(model, {prompt_without(-1, length, 2)}, KvPrecision::kF16);

@@ -58,7 +58,7 @@ TEST(Device, what_is_not_there_is_a_typed_error) {
   EXPECT_NE(wrong.error().message.find("scalar"), std::string::npos) << "the message lists what there is";
   for (const int index : {-1, 0, 7, 1 << 30})
     EXPECT_EQ(init_cuda_device(index).error().code, ErrorCode::kDeviceNotFound);
-  EXPECT_EQ(init_accelerate_device().error().code, ErrorCode::kDeviceNotFound);
+  EXPECT_EQ(init_accelerate_device(nullptr).error().code, ErrorCode::kDeviceNotFound);
 }
 
 TEST(Device, memory_that_is_not_there_is_an_error_that_names_the_size) {

@@ -44,8 +44,13 @@ Result<OpenDevice> init_cpu_device(std::string_view isa, int threads) {
 Result<OpenDevice> init_cuda_device(int index) {
   return fail(ErrorCode::kDeviceNotFound, "cuda:{}: this program is built without CUDA", index);
 }
-Result<OpenDevice> init_accelerate_device() {
-  return fail(ErrorCode::kDeviceNotFound, "accelerate: this program is built without a CBLAS");
+Result<OpenDevice> init_accelerate_device(const ProductProvider* products, std::string_view isa, int threads) {
+  if (!products) return fail(ErrorCode::kDeviceNotFound, "accelerate: this program is built without a CBLAS");
+  OpenDevice opened;
+  LLORCH_TRY(opened.device, make_cpu_device(isa, threads, {}, products));
+  opened.id = "cpu";
+  opened.name = fmt::format("CPU ({})", opened.device->isa());
+  return opened;
 }
 
 Status verify_device(Device& device) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "device/cpu/product_provider.h"
 #include "device/device.h"
 
 namespace llorch {
@@ -36,7 +37,10 @@ struct OpenDevice {
 [[nodiscard]] Result<OpenDevice> init_cpu_device(std::string_view isa = {}, int threads = 1);
 /// Errors: kDeviceNotFound, also for an index that does not exist, in a build without CUDA.
 [[nodiscard]] Result<OpenDevice> init_cuda_device(int index);
-[[nodiscard]] Result<OpenDevice> init_accelerate_device();
+/// The CPU with a library's matrix products (cblas_products() of device/accelerate/cblas.h, where there is one).
+/// Errors: kDeviceNotFound, also where they are null: a build without such a library.
+[[nodiscard]] Result<OpenDevice> init_accelerate_device(const ProductProvider* products, std::string_view isa = {},
+                                                        int threads = 1);
 
 /// A small product whose result is known, computed on the device. Errors: kInferenceFailed when it is wrong.
 [[nodiscard]] Status verify_device(Device& device);

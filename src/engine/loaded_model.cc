@@ -98,7 +98,7 @@ Result<LoadedModel> LoadedModel::load_unguarded(const ModelOptions& options) {
   LLORCH_TRY(PanelCacheOptions cache, cache_of(options, model.identity));
   LLORCH_TRY(model.device,
              make_cpu_device(options.isa, options.threads > 0 ? options.threads : ThreadPool::default_threads(),
-                             std::move(cache)));
+                             std::move(cache), options.products));
   if (options.decorate) model.device = options.decorate(std::move(model.device));
   LLORCH_TRY(model.source, open_model(options.path, options.cancelled));
   if (options.tokenizer.empty()) {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "arch/architecture.h"
+#include "device/cpu/product_provider.h"
 #include "forward/model.h"
 #include "text/tokenizer.h"
 
@@ -19,8 +20,9 @@ struct ModelOptions {
   std::string path;
   std::string tokenizer;  // a tokenizer.json or a GGUF file whose tokenizer replaces the model's own; empty: none
   std::string isa;        // empty: the best; "reference" for the slow truth
-  int threads = 0;        // 0: one per core
-  int context = 0;        // 0: the model's own, at most context_default()
+  const ProductProvider* products = nullptr;  // matrix products of a library; null: the kernels' own
+  int threads = 0;                            // 0: one per core
+  int context = 0;                            // 0: the model's own, at most context_default()
   int rows_max = 512;
   std::string packed_cache;  // a folder for packed weights, so that a second start maps them; empty: none
   std::function<void(const Result<std::string>&)> cache_written;  // as in device/cpu/panel_cache.h

@@ -6,10 +6,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "device/cpu/cpu_device.h"
 #include "device/recording.h"
+#include "devices.h"
 #include "forward/test_formulas.h"
-#include "kernel/kernels.h"
 
 namespace llorch {
 namespace {
@@ -209,7 +208,7 @@ class OnePart : public testing::TestWithParam<Case> {
   }
   /// Logits of all tokens, computed `chunk` at a time beside a stranger.
   std::vector<float> run(const std::string& isa, std::size_t chunk) {
-    const auto device = make_cpu_device(isa, 2).value();
+    const auto device = test_device(isa, 2);
     const auto model = Model::load(*device, parts_, parts_.graph, {}).value();
     const auto cache = device->make_cache(model->cache_shape(5, KvPrecision::kF32, 2)).value();
     const std::vector<std::int32_t> mine = {2, 0, 4}, stranger = {3};
@@ -239,20 +238,16 @@ TEST_P(OnePart, is_what_its_formula_says_on_every_device) {
   double size = 0;
   for (const Row& row : want)
     for (const double v : row) size = std::max(size, std::fabs(v));
-  int count = 0;
-  const auto* const* isas = kernel::all_kernels(count);
-  std::vector<std::string> names{"reference"};
-  for (int i = 0; i < count; ++i) names.emplace_back(isas[i]->name);
   const bool whole = std::string_view(GetParam().name).starts_with("both_ways");
   std::vector<float> canonical;
-  for (const std::string& isa : names) {
+  for (const std::string& isa : all_devices()) {
     const std::vector<float> got = run(isa, kTokens);
     double worst = 0;
     for (std::size_t r = 0; r < want.size(); ++r)
       for (std::size_t i = 0; i < kVocab; ++i)
         worst = std::max(worst, std::fabs(static_cast<double>(got[r * kVocab + i]) - want[r][i]));
     EXPECT_LT(worst / size, isa == "reference" ? 1e-6 : isa == "amx" ? 1e-4 : 5e-6) << isa;
-    if (isa != "reference" && kernel::find_kernels(isa.c_str())->canonical) {
+    if (const auto* kernels = kernel::find_kernels(isa.c_str()); kernels && kernels->canonical) {
       if (canonical.empty()) canonical = got;
       EXPECT_EQ(got, canonical) << isa << ": other bits than another instruction set's";
     }
@@ -265,13 +260,9 @@ TEST_P(OnePart, is_what_its_formula_says_on_every_device) {
 /// not: the bits of the whole prompt.
 TEST_P(OnePart, goes_on_from_a_checkpoint_and_takes_drafts_back) {
   if (std::string_view(GetParam().name).starts_with("both_ways")) return;  // such a model computes whole prompts
-  int count = 0;
-  const auto* const* isas = kernel::all_kernels(count);
-  std::vector<std::string> names{"reference"};
-  for (int i = 0; i < count; ++i) names.emplace_back(isas[i]->name);
-  for (const std::string& isa : names) {
+  for (const std::string& isa : all_devices()) {
     const std::vector<float> want = run(isa, kTokens);
-    const auto device = make_cpu_device(isa, 2).value();
+    const auto device = test_device(isa, 2);
     const auto model = Model::load(*device, parts_, parts_.graph, {}).value();
     const auto cache = device->make_cache(model->cache_shape(3, KvPrecision::kF32, 3, 2)).value();
     const std::vector<std::int32_t> pages = {1, 0, 2};

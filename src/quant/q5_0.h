@@ -15,11 +15,17 @@ inline void store_five_bits(const std::uint8_t* codes, std::uint8_t* high, std::
   for (int j = 0; j < 16; ++j) low[j] = static_cast<std::uint8_t>((codes[j] & 15) | (codes[j + 16] & 15) << 4);
   store(high, fifth);
 }
+/// Bit i of `bits` as byte i: 16 or 0.
+inline std::uint64_t spread_fifth(std::uint64_t bits) {
+  const std::uint64_t one_each = (bits * 0x0101010101010101) & 0x8040201008040201;  // bit i in byte i
+  return ((one_each + 0x7f7f7f7f7f7f7f7f) & 0x8080808080808080) >> 3;
+}
 inline void load_five_bits(const std::uint8_t* high, const std::uint8_t* low, std::uint8_t* out) {
-  const auto fifth = load<std::uint32_t>(high);
-  for (int j = 0; j < 16; ++j) {
-    out[j] = static_cast<std::uint8_t>((low[j] & 15) | (fifth >> j & 1) << 4);
-    out[j + 16] = static_cast<std::uint8_t>((low[j] >> 4) | (fifth >> (j + 16) & 1) << 4);
+  constexpr std::uint64_t kNibbles = 0x0f0f0f0f0f0f0f0f;
+  for (int j = 0; j < 2; ++j) {
+    const auto eight = load<std::uint64_t>(low + 8 * j);
+    store(out + 8 * j, (eight & kNibbles) | spread_fifth(high[j]));
+    store(out + 16 + 8 * j, (eight >> 4 & kNibbles) | spread_fifth(high[2 + j]));
   }
 }
 

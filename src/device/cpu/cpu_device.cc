@@ -50,8 +50,14 @@ PanelCache::Matrix cache_key(const TensorView& t) {
 
 }  // namespace
 
-CpuDevice::CpuDevice(const Kernels& kernels, int threads, PanelCacheOptions cache) : HostDevice(threads), k_(kernels) {
-  if (!cache.folder.empty()) cache_.emplace(std::move(cache), k_.name);
+CpuDevice::CpuDevice(const Kernels& kernels, int threads, PanelCacheOptions cache, const ProductProvider* products)
+    : HostDevice(threads), k_(kernels), isa_(kernels.name), panel_(kernels.panel) {
+  if (products) {
+    provided_.emplace(*products);
+    isa_ += fmt::format("+{}", products->name());
+    panel_ = ProductProvider::kOutputs;
+  }
+  if (!cache.folder.empty()) cache_.emplace(std::move(cache), isa_);
 }
 
 bool CpuDevice::loaded() {
@@ -63,18 +69,27 @@ std::optional<std::span<const std::byte>> CpuDevice::cached(const TensorView& t,
   return cache_ ? cache_->next(cache_key(t), bytes) : std::nullopt;
 }
 
+/// `out` is zeros; rows that are missing stay so.
+void CpuDevice::pack_panel(DType type, std::int64_t columns, const std::byte* source, std::int64_t rows,
+                           std::byte* out) const {
+  if (provided_)
+    std::memcpy(out, source, static_cast<std::size_t>(rows) * row_bytes(type, static_cast<std::uint64_t>(columns)));
+  else
+    kernel::pack_panel(k_, type, columns, source, static_cast<int>(rows), reinterpret_cast<std::uint8_t*>(out));
+}
+
 Result<std::unique_ptr<Weight>> CpuDevice::matrix(const TensorView& t, std::int64_t parts, const Read& read) {
   if (!kernel::can_pack(t.type))
     return bad_model("tensor '{}' has type {}, which is no weight type", t.name, info(t.type).name);
   const auto n = static_cast<std::int64_t>(t.rows()) / parts, k = static_cast<std::int64_t>(t.columns());
-  const std::int64_t of_part = (n + k_.panel - 1) / k_.panel, panels = of_part * parts;
-  const std::int64_t size = kernel::panel_bytes(k_, t.type, k);
+  const std::int64_t of_part = (n + panel_ - 1) / panel_, panels = of_part * parts;
   const auto stride = static_cast<std::int64_t>(row_bytes(t.type, t.columns()));
+  const std::int64_t size = provided_ ? panel_ * stride : kernel::panel_bytes(k_, t.type, k);
   // Panels first..last-1 of one part, read and packed.
   const auto pack = [&](std::int64_t first, std::int64_t last, std::byte* out) -> Status {
     const std::int64_t before = first / of_part * n;  // rows of earlier parts
-    const std::int64_t begin = before + first % of_part * k_.panel,
-                       end = std::min(before + n, begin + (last - first) * k_.panel);
+    const std::int64_t begin = before + first % of_part * panel_,
+                       end = std::min(before + n, begin + (last - first) * panel_);
     std::span<const std::byte> bytes =
         t.data.subspan(static_cast<std::size_t>(begin * stride), static_cast<std::size_t>((end - begin) * stride));
     if (read) {
@@ -84,10 +99,8 @@ Result<std::unique_ptr<Weight>> CpuDevice::matrix(const TensorView& t, std::int6
       bytes = copy;
     }
     LLORCH_OK(quant::check_finite(t, bytes, static_cast<std::uint64_t>(begin)));
-    for (std::int64_t row = begin; row < end; row += k_.panel, out += size)
-      kernel::pack_panel(k_, t.type, k, bytes.data() + (row - begin) * stride,
-                         static_cast<int>(std::min<std::int64_t>(k_.panel, end - row)),
-                         reinterpret_cast<std::uint8_t*>(out));
+    for (std::int64_t row = begin; row < end; row += panel_, out += size)
+      pack_panel(t.type, k, bytes.data() + (row - begin) * stride, std::min(panel_, end - row), out);
     return {};
   };
 
@@ -105,7 +118,7 @@ Result<std::unique_ptr<Weight>> CpuDevice::matrix(const TensorView& t, std::int6
   }
   if (!found) {
     LLORCH_TRY(const auto memory, weights_.take(static_cast<std::size_t>(panels * size)));
-    const std::int64_t group = std::max<std::int64_t>(kPackBytes / (stride * k_.panel), 1);
+    const std::int64_t group = std::max<std::int64_t>(kPackBytes / (stride * panel_), 1);
     const std::int64_t groups = (of_part + group - 1) / group;
     FirstError error;
     pool().run(groups * parts, [&](std::int64_t i) {
@@ -305,11 +318,16 @@ void CpuDevice::attend(const AttentionCall& call) {
   });
 }
 
-Result<std::unique_ptr<Device>> make_cpu_device(std::string_view isa, int threads, PanelCacheOptions cache) {
+Result<std::unique_ptr<Device>> make_cpu_device(std::string_view isa, int threads, PanelCacheOptions cache,
+                                                const ProductProvider* products) {
   if (isa == "reference") return make_reference_device(threads);
+  if (products && isa == "canonical")
+    return fail(ErrorCode::kDeviceNotFound, "canonical bits are those of the kernels: the products of {} are others",
+                products->name());
+  if (products) LLORCH_OK(check_products(*products));
   const std::string name(isa);
   const Kernels* kernels = isa.empty() ? &kernel::best_kernels() : kernel::find_kernels(name.c_str());
-  if (kernels) return std::make_unique<CpuDevice>(*kernels, threads, std::move(cache));
+  if (kernels) return std::make_unique<CpuDevice>(*kernels, threads, std::move(cache), products);
   int count = 0;
   const Kernels* const* all = kernel::all_kernels(count);
   std::string known = "reference";

@@ -1,5 +1,5 @@
 // The CPU: kernels of the chosen instruction set over a crew of threads. Work is split by output elements, never inside
-// a sum.
+// a sum. Matrix products may come from a library instead (product_provider.h); weights then stay as the file has them.
 #pragma once
 
 #include <algorithm>
@@ -8,13 +8,15 @@
 #include <vector>
 
 #include "device/cpu/panel_cache.h"
+#include "device/cpu/provided_products.h"
 #include "device/host_device.h"
 #include "kernel/activations.h"
 #include "kernel/kernels.h"
 
 namespace llorch {
 
-/// Panels of one matrix, or of one behind the other where there are parts.
+/// Panels of one matrix, or of one behind the other where there are parts. Where a library multiplies, a panel is
+/// kOutputs rows as the file has them.
 class PackedWeight final : public Weight {
  public:
   PackedWeight(std::int64_t rows, std::int64_t columns, std::int64_t parts, DType dtype,
@@ -35,9 +37,10 @@ class PackedWeight final : public Weight {
 
 class CpuDevice final : public HostDevice {
  public:
-  CpuDevice(const kernel::Kernels& kernels, int threads, PanelCacheOptions cache);
+  /// `products` may be null: the kernels' own.
+  CpuDevice(const kernel::Kernels& kernels, int threads, PanelCacheOptions cache, const ProductProvider* products);
 
-  std::string_view isa() const override { return k_.name; }
+  std::string_view isa() const override { return isa_; }
   Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor, std::int64_t parts, const Read& read) override;
   bool loaded() override;
   Status intact() override { return cache_ ? cache_->intact() : Status{}; }
@@ -79,9 +82,16 @@ class CpuDevice final : public HostDevice {
     const LinearPart* part;
     std::int64_t first, last;
   };
-  struct Product {  // some panels of one product
-    kernel::LinearArgs args;
-    DType type;
+  /// Panels first_panel..last_panel-1 of one part of a weight, for rows that were converted.
+  struct Product {
+    const PackedWeight* weight;
+    std::int64_t part, first_panel, last_panel;
+    const float* x;  // the rows themselves, x_stride apart
+    std::int64_t x_stride;
+    std::int64_t first, count;  // converted rows
+    const float* bias;          // by output, or null
+    float* out;                 // out_stride apart
+    std::int64_t out_stride;
   };
   /// Rows of x by expert: those of expert e are entries first[e] .. first[e + 1] - 1 of `row`.
   struct Assigned {
@@ -116,8 +126,17 @@ class CpuDevice final : public HostDevice {
   }
   [[nodiscard]] bool compute(const Activation& kind, const float* gate, const float* up, std::int64_t n,
                              float* out) const;
+  void pack_panel(DType type, std::int64_t columns, const std::byte* source, std::int64_t rows, std::byte* out) const;
+  [[nodiscard]] std::int64_t panels_of(const PackedWeight& w) const { return (w.rows() + panel_ - 1) / panel_; }
   void add_pieces(const LinearPart& part);
-  void convert(std::int64_t rows, const float* x, std::int64_t columns);
+  // Rows of a product, in the form that weights of a type want.
+  [[nodiscard]] bool same_form(DType a, DType b) const { return provided_ || kernel::Activations::same_form(k_, a, b); }
+  [[nodiscard]] bool converts() const { return provided_ || activations_.converts(); }
+  void make_room(DType type, std::int64_t rows, std::int64_t columns);
+  /// Rows first..last-1, of which first is a multiple of kTileRows; row(index) is where one lies. One thread's work.
+  template<class Row>
+  void convert_tile(std::int64_t first, std::int64_t last, const Row& row);
+  void compute_product(const Product& product) const;
   void assign(const MoeCall& call);
   void compute_experts(const MoeCall& call, std::span<const ExpertRows> experts);
   /// Converts rows of experts for weights of `type`; row(entry) is where one lies.
@@ -129,6 +148,9 @@ class CpuDevice final : public HostDevice {
   void run_products();
 
   const kernel::Kernels& k_;
+  std::string isa_;
+  std::int64_t panel_;  // rows of a weight
+  std::optional<ProvidedProducts> provided_;
   Arena weights_;
   kernel::Activations activations_;
   // Kept from step to step.
@@ -142,8 +164,11 @@ class CpuDevice final : public HostDevice {
   std::optional<PanelCache> cache_;  // last: what it writes lies in weights_
 };
 
-/// "reference", the name of an instruction set, or empty for the best of this machine; errors: kDeviceNotFound.
+/// "reference", the name of an instruction set, or empty for the best of this machine. `products`: those of a library,
+/// which outlives the device, in place of the kernels'; "reference" has its own, and "canonical" can have no others.
+/// Errors: kDeviceNotFound.
 [[nodiscard]] Result<std::unique_ptr<Device>> make_cpu_device(std::string_view isa, int threads,
-                                                              PanelCacheOptions cache = {});
+                                                              PanelCacheOptions cache = {},
+                                                              const ProductProvider* products = nullptr);
 
 }  // namespace llorch

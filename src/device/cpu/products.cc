@@ -90,7 +90,7 @@ const PackedWeight& packed(const Weight* weight) { return static_cast<const Pack
 /// together.
 void CpuDevice::add_pieces(const LinearPart& part) {
   const std::int64_t turns = std::int64_t{2} * pool().threads();
-  const std::int64_t panels = (part.weight->rows() + k_.panel - 1) / k_.panel;
+  const std::int64_t panels = panels_of(packed(part.weight));
   for (std::int64_t p = 0, size; p < panels; p += size) {
     size = (panels - p + turns - 1) / turns;
     if (size > kPanelGroup) size = size / kPanelGroup * kPanelGroup;
@@ -98,13 +98,42 @@ void CpuDevice::add_pieces(const LinearPart& part) {
   }
 }
 
-void CpuDevice::convert(std::int64_t rows, const float* x, std::int64_t columns) {
-  if (!activations_.converts()) return;
-  // Rows of one tile share cache lines: one thread's work.
-  pool().run((rows + kernel::kTileRows - 1) / kernel::kTileRows, [&](std::int64_t tile) {
-    const std::int64_t last = std::min(rows, (tile + 1) * kernel::kTileRows);
-    for (std::int64_t r = tile * kernel::kTileRows; r < last; ++r) activations_.convert_row(r, x + r * columns);
-  });
+void CpuDevice::make_room(DType type, std::int64_t rows, std::int64_t columns) {
+  if (provided_)
+    provided_->resize(rows, columns);
+  else
+    activations_.resize(k_, type, rows, columns);
+}
+
+/// Rows of one tile share cache lines.
+template<class Row>
+void CpuDevice::convert_tile(std::int64_t first, std::int64_t last, const Row& row) {
+  static_assert(kernel::kTileRows % ProductProvider::kRows == 0);
+  if (!provided_) {
+    for (std::int64_t r = first; r < last; ++r) activations_.convert_row(r, row(r));
+    return;
+  }
+  std::int64_t r = first;
+  for (; r < last; ++r) provided_->convert_row(r, row(r));
+  for (; r % ProductProvider::kRows != 0; ++r) provided_->clear_row(r);
+}
+
+void CpuDevice::compute_product(const Product& p) const {
+  const PackedWeight& w = *p.weight;
+  if (provided_) {
+    provided_->compute({w.part(p.part), w.type, w.columns(), p.first_panel * panel_,
+                        std::min(p.last_panel * panel_, w.rows()), p.first, p.count, p.bias, p.out, p.out_stride});
+    return;
+  }
+  kernel::LinearArgs a{};
+  a.panels = w.part(p.part), a.panel_bytes = w.panel_bytes;
+  a.first_panel = p.first_panel, a.last_panel = p.last_panel;
+  a.n = w.rows();
+  activations_.fill(a, p.x, p.first, p.count);
+  a.x_stride = p.x_stride;
+  a.bias = p.bias;
+  a.out = p.out, a.out_stride = p.out_stride;
+  k_.linear[static_cast<int>(w.type)](a);
 }
 
 void CpuDevice::linear(std::span<const LinearPart> parts, FloatSpan x) {
@@ -116,25 +145,23 @@ void CpuDevice::linear(std::span<const LinearPart> parts, FloatSpan x) {
     const PackedWeight& w = packed(part.weight);
     LLORCH_ASSERT(w.columns() == columns && w.parts() == 1 && part.out.width() == w.rows() && part.out.rows() >= rows,
                   "linear shapes disagree");
-    if (!kernel::Activations::same_form(k_, w.type, type)) {  // parts of one product rarely differ in this
+    if (!same_form(w.type, type)) {  // parts of one product rarely differ in this
       for (const LinearPart& each : parts) linear({&each, 1}, x);
       return;
     }
     add_pieces(part);
   }
-  activations_.resize(k_, type, rows, columns);
-  convert(rows, at(x), columns);
+  make_room(type, rows, columns);
+  constexpr std::int64_t tile = kernel::kTileRows;
+  if (converts())
+    pool().run((rows + tile - 1) / tile, [&](std::int64_t t) {
+      convert_tile(t * tile, std::min(rows, (t + 1) * tile), [&](std::int64_t r) { return at(x) + r * columns; });
+    });
   pool().run(static_cast<std::int64_t>(pieces_.size()), [&](std::int64_t i) {
     const Piece& piece = pieces_[static_cast<std::size_t>(i)];
     const PackedWeight& w = packed(piece.part->weight);
-    kernel::LinearArgs a{};
-    a.panels = w.part(0), a.panel_bytes = w.panel_bytes;
-    a.first_panel = piece.first, a.last_panel = piece.last;
-    a.n = w.rows();
-    activations_.fill(a, at(x), 0, rows);
-    a.bias = at(piece.part->bias);
-    a.out = at(piece.part->out), a.out_stride = w.rows();
-    k_.linear[static_cast<int>(w.type)](a);
+    compute_product(
+        {&w, 0, piece.first, piece.last, at(x), columns, 0, rows, at(piece.part->bias), at(piece.part->out), w.rows()});
   });
 }
 
@@ -145,22 +172,16 @@ void CpuDevice::linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) {
   LLORCH_ASSERT(x.width() == w.columns() && out.width() == w.rows() && out.rows() == x.rows(),
                 "shapes of heads disagree");
   const std::int64_t of_head = (rows + tile - 1) / tile * tile, tiles = of_head / tile;
-  activations_.resize(k_, w.type, of_head * (heads - 1) + rows, w.columns());
-  if (activations_.converts())
+  make_room(w.type, of_head * (heads - 1) + rows, w.columns());
+  if (converts())
     pool().run(heads * tiles, [&](std::int64_t i) {
-      const std::int64_t head = i / tiles, first = i % tiles * tile;
-      for (std::int64_t r = first; r < std::min(rows, first + tile); ++r)
-        activations_.convert_row(head * of_head + r, at(x) + (r * heads + head) * w.columns());
+      const std::int64_t head = i / tiles, before = head * of_head, first = i % tiles * tile;
+      convert_tile(before + first, before + std::min(rows, first + tile),
+                   [&](std::int64_t r) { return at(x) + ((r - before) * heads + head) * w.columns(); });
     });
-  const std::int64_t panels = (w.rows() + k_.panel - 1) / k_.panel;
   pool().run(heads, [&](std::int64_t head) {
-    kernel::LinearArgs a{};
-    a.panels = w.part(head), a.panel_bytes = w.panel_bytes, a.last_panel = panels;
-    a.n = w.rows();
-    activations_.fill(a, at(x) + head * w.columns(), head * of_head, rows);
-    a.x_stride = heads * w.columns();
-    a.out = at(out) + head * w.rows(), a.out_stride = heads * w.rows();
-    k_.linear[static_cast<int>(w.type)](a);
+    compute_product({&w, head, 0, panels_of(w), at(x) + head * w.columns(), heads * w.columns(), head * of_head, rows,
+                     nullptr, at(out) + head * w.rows(), heads * w.rows()});
   });
 }
 
@@ -193,47 +214,39 @@ void CpuDevice::assign(const MoeCall& c) {
 template<class Row>
 void CpuDevice::convert_rows(std::span<const ExpertRows> experts, DType type, std::int64_t columns, const Row& row) {
   const std::int64_t tile = kernel::kTileRows;
-  activations_.resize(k_, type, experts.back().place + experts.back().count, columns);
-  if (!activations_.converts()) return;
+  make_room(type, experts.back().place + experts.back().count, columns);
+  if (!converts()) return;
   std::vector<std::pair<const ExpertRows*, std::int64_t>> tiles;
   for (const ExpertRows& e : experts)
     for (std::int64_t i = 0; i < e.count; i += tile) tiles.emplace_back(&e, i);
   pool().run(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t t) {
     const auto& [e, first] = tiles[static_cast<std::size_t>(t)];
-    for (std::int64_t i = first; i < std::min(e->count, first + tile); ++i)
-      activations_.convert_row(e->place + i, row(e->first + i));
+    convert_tile(e->place + first, e->place + std::min(e->count, first + tile),
+                 [&, e = e](std::int64_t r) { return row(e->first + r - e->place); });
   });
 }
 
 void CpuDevice::add_products(std::span<const ExpertRows> experts, const Weight* weight, FloatSpan bias, const float* x,
                              float* out) {
   const PackedWeight& w = packed(weight);
-  const std::int64_t panels = (w.rows() + k_.panel - 1) / k_.panel;
+  const std::int64_t panels = panels_of(w);
   constexpr std::int64_t kFewRows = 4;  // which cost as much as one: the weights must be read
   std::int64_t cost = 0;
   for (const ExpertRows& e : experts) cost += std::max(e.count, kFewRows) * panels;
   const std::int64_t piece = std::max<std::int64_t>(cost / (std::int64_t{4} * pool().threads()), 1);
   for (const ExpertRows& e : experts) {
     const std::int64_t pieces = std::min(panels, std::max(e.count, kFewRows) * panels / piece + 1);
-    kernel::LinearArgs args{};
-    args.panels = w.part(e.expert), args.panel_bytes = w.panel_bytes;
-    args.n = w.rows();
     const std::int64_t first = e.first - experts.front().first;
-    activations_.fill(args, x + first * w.columns(), e.place, e.count);
-    args.bias = bias.empty() ? nullptr : at(bias) + e.expert * w.rows();
-    args.out = out + first * w.rows(), args.out_stride = w.rows();
-    for (std::int64_t p = 0; p < pieces; ++p) {
-      args.first_panel = panels * p / pieces, args.last_panel = panels * (p + 1) / pieces;
-      products_.push_back({args, w.type});
-    }
+    const float* const own_bias = bias.empty() ? nullptr : at(bias) + e.expert * w.rows();
+    for (std::int64_t p = 0; p < pieces; ++p)
+      products_.push_back({&w, e.expert, panels * p / pieces, panels * (p + 1) / pieces, x + first * w.columns(),
+                           w.columns(), e.place, e.count, own_bias, out + first * w.rows(), w.rows()});
   }
 }
 
 void CpuDevice::run_products() {
-  pool().run(static_cast<std::int64_t>(products_.size()), [&](std::int64_t i) {
-    const Product& p = products_[static_cast<std::size_t>(i)];
-    k_.linear[static_cast<int>(p.type)](p.args);
-  });
+  pool().run(static_cast<std::int64_t>(products_.size()),
+             [&](std::int64_t i) { compute_product(products_[static_cast<std::size_t>(i)]); });
   products_.clear();
 }
 
@@ -257,7 +270,7 @@ void CpuDevice::compute_experts(const MoeCall& c, std::span<const ExpertRows> ex
   const auto project = [&](const Weight* weight, FloatSpan bias, FloatSpan out, bool convert) {
     if (convert) {
       convert_rows(experts, packed(weight).type, dim, source);
-      if (!activations_.converts() && !c.routing.of_input)
+      if (!converts() && !c.routing.of_input)
         pool().run(count, [&](std::int64_t i) {
           std::memcpy(at(c.picked) + i * dim, source(first + i), static_cast<std::size_t>(dim) * sizeof(float));
         });
@@ -265,7 +278,7 @@ void CpuDevice::compute_experts(const MoeCall& c, std::span<const ExpertRows> ex
     add_products(experts, weight, bias, at(c.picked), at(out));
   };
   const bool gated = c.activation.gated();
-  const bool same = gated && kernel::Activations::same_form(k_, packed(c.gate).type, packed(c.up).type);
+  const bool same = gated && same_form(packed(c.gate).type, packed(c.up).type);
   if (gated) project(c.gate, c.gate_bias, gate, true);
   if (gated && !same) run_products();
   project(c.up, c.up_bias, gated ? up : gate, !same);

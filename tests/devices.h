@@ -1,0 +1,53 @@
+// The devices that a build can be tested on, by name: "reference", the kernels of each instruction set of this machine,
+// and "accelerate": the best kernels with a library's matrix products, where the build has one.
+#pragma once
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "device/cpu/cpu_device.h"
+#include "kernel/kernels.h"
+#ifdef LLORCH_HAS_CBLAS
+#include "device/accelerate/cblas.h"
+#endif
+
+namespace llorch {
+
+inline const ProductProvider* test_products() {
+#ifdef LLORCH_HAS_CBLAS
+  return &cblas_products();
+#else
+  return nullptr;
+#endif
+}
+
+/// Of a device by its name: what ModelOptions and make_cpu_device() take.
+inline const ProductProvider* products_of(const std::string& name) {
+  return name == "accelerate" ? test_products() : nullptr;
+}
+inline std::string isa_of(const std::string& name) { return name == "accelerate" ? "" : name; }
+inline std::unique_ptr<Device> test_device(const std::string& name, int threads) {
+  return make_cpu_device(isa_of(name), threads, {}, products_of(name)).value();
+}
+
+/// All but "reference", best first, "accelerate" last.
+inline std::vector<std::string> fast_devices() {
+  int count = 0;
+  const auto* const* all = kernel::all_kernels(count);
+  std::vector<std::string> names;
+  for (int i = 0; i < count; ++i) names.emplace_back(all[i]->name);
+  if (test_products())
+    names.emplace_back("accelerate");
+  else if (static bool told = false; !std::exchange(told, true))
+    std::printf("not run: on accelerate: this build has no CBLAS\n");
+  return names;
+}
+inline std::vector<std::string> all_devices() {
+  std::vector<std::string> names = fast_devices();
+  names.insert(names.begin(), "reference");
+  return names;
+}
+
+}  // namespace llorch
