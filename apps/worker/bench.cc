@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "base/thread_pool.h"
 #include "engine/engine.h"
+#include "worker/backend.h"
 
 namespace llorch::worker {
 namespace {
@@ -114,6 +115,7 @@ class Bench {
 
   Status run(int threads) {
     ModelOptions model = options_.model;
+    model.products = backend().products;
     model.threads = threads;
     int longest = 1;
     for (const auto* list : {&options_.prompts, &options_.generated})

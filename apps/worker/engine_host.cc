@@ -10,6 +10,7 @@
 #include "base/thread_role.h"
 #include "base/thread_slice.h"
 #include "model/memory.h"
+#include "worker/backend.h"
 #include "worker/manifest.h"
 
 namespace llorch::worker {
@@ -62,6 +63,7 @@ void EngineHost::notify() {
 
 Status EngineHost::prepare(const ProgressSink& progress) {
   ModelOptions with_progress = options_.model;
+  with_progress.products = backend().products;
   int percent_told = -1, layers_told = -1;
   with_progress.progress = [&](const LoadProgress& p) {
     if (options_.model.progress) options_.model.progress(p);

@@ -1,6 +1,7 @@
-// llorch-worker-cpu: one model on the CPU.
+// llorch-worker-<kind>: one model, with the backend that the program was linked with (worker/backend.h).
 #include "command_line.h"
 #include "kernel/kernels.h"
+#include "worker/backend.h"
 
 #define LLORCH_COMMAND(name) void add_command_##name(CLI::App& app, int& exit_code);
 namespace llorch::worker {
@@ -9,17 +10,18 @@ namespace llorch::worker {
 #undef LLORCH_COMMAND
 
 int main(int argc, char** argv) {
-  CLI::App app{"Private LLM inference: one model, one process, on the CPU."};
-  app.set_version_flag("--version", "llorch-worker-cpu " LLORCH_VERSION);
+  const llorch::worker::Backend& own = llorch::worker::backend();
+  CLI::App app{own.summary};
+  app.set_version_flag("--version", own.program() + " " LLORCH_VERSION);
   app.add_flag_callback(
       "--build-info",
-      [] {
+      [&own] {
         int count = 0;
         const auto* const* isas = llorch::kernel::all_kernels(count);  // those that this machine can run, best first
         llorch::cli::print({{"version", LLORCH_VERSION},
                             {"compiler", "g++ " __VERSION__},
-                            {"backend", "cpu"},
-                            {"isa", count > 0 ? isas[0]->name : "reference"},
+                            {"backend", own.kind},
+                            {"isa", own.isa(count > 0 ? isas[0]->name : "reference")},
                             {"build_id", LLORCH_VERSION}});
         throw CLI::Success();
       },

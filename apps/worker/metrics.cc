@@ -3,6 +3,7 @@
 #include <prometheus/text_serializer.h>
 
 #include "service/meter.h"
+#include "worker/backend.h"
 
 namespace llorch::worker {
 
@@ -75,7 +76,7 @@ Metrics::Metrics()
       .Name("llorch_worker_build_info")
       .Help("Version and backend")
       .Register(*registry_)
-      .Add({{"version", LLORCH_VERSION}, {"backend", "cpu"}})
+      .Add({{"version", LLORCH_VERSION}, {"backend", backend().kind}})
       .Set(1);
 }
 

@@ -3,6 +3,7 @@
 
 #include "command_line.h"
 #include "engine/loaded_model.h"
+#include "worker/backend.h"
 #include "worker/manifest.h"
 
 namespace llorch::worker {
@@ -37,6 +38,7 @@ struct ModelFlags {
     LLORCH_OK(check_manifest(options.path, manifest));
     cli::ProgressBar bar("loading");
     ModelOptions with_bar = options;
+    with_bar.products = backend().products;
     with_bar.progress = [&](const LoadProgress& p) { bar.update(p.tensors_loaded, p.tensors_total); };
     return LoadedModel::load(with_bar);
   }

@@ -11,6 +11,7 @@
 #include "service/log.h"
 #include "service/meter.h"
 #include "service/wall_time.h"
+#include "worker/backend.h"
 #include "worker/manifest.h"
 
 namespace llorch::worker {
@@ -32,7 +33,7 @@ std::int64_t resident_bytes() {
 Worker::Worker(net::EventLoop& loop, ServeOptions options)
     : loop_(loop),
       options_(std::move(options)),
-      front_(loop, options_, "llorch-worker-cpu"),
+      front_(loop, options_, backend().program()),
       jobs_(options_.jobs),
       admission_(options_.engine.engine.max_batch, options_.queue_capacity),
       idempotency_(std::make_shared<IdempotencyStore>(limits::kIdempotencyBytesMax)),
@@ -140,7 +141,7 @@ Status Worker::start() {
 #include "worker_routes.inc"
 #undef LLORCH_ROUTE
   LLORCH_OK(front_.bind());
-  if (options_.worker_id.empty()) options_.worker_id = fmt::format("worker-cpu-{}", port());
+  if (options_.worker_id.empty()) options_.worker_id = fmt::format("worker-{}-{}", backend().kind, port());
   log(Level::kInfo, "startup", fmt::format("{} listens on {}:{}", options_.worker_id, options_.listen, port()),
       {{"action", "startup"}, {"worker_id", options_.worker_id}, {"port", port()}, {"listen", options_.listen}});
   start_loading();
@@ -249,7 +250,7 @@ void Worker::ready() {
 
 boost::json::object Worker::report() const {
   return {{"worker_id", options_.worker_id}, {"model_ref", facts_.id}, {"memory_bytes", resident_bytes()},
-          {"memory_architecture", "cpu"},    {"uri", front_.url()},    {"worker_type", "cpu"},
+          {"memory_architecture", "cpu"},    {"uri", front_.url()},    {"worker_type", backend().kind},
           {"capabilities", {"text-gen"}},    {"protocol", "sse"}};
 }
 

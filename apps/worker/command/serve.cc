@@ -7,6 +7,7 @@
 #include "service/exit_deadline.h"
 #include "service/log.h"
 #include "service/memory_return.h"
+#include "worker/backend.h"
 #include "worker/model_flags.h"
 #include "worker/worker.h"
 
@@ -39,8 +40,8 @@ void run_all(net::EventLoop& loop) {
 
 Result<int> serve(ServeFlags f) {
   ServeOptions& o = f.serve;
-  if (!f.backend.empty() && f.backend != "cpu")
-    return fail(ErrorCode::kInvalidRequest, "--backend {}: this worker is built for cpu", f.backend);
+  if (!f.backend.empty() && f.backend != backend().kind)
+    return fail(ErrorCode::kInvalidRequest, "--backend {}: this worker is built for {}", f.backend, backend().kind);
   if (f.device != 0) return fail(ErrorCode::kInvalidRequest, "--device {}: the CPU has the one device 0", f.device);
   o.engine.model = f.model.options, o.engine.manifest = f.model.manifest;
   o.engine.model.rows_max = std::max(f.prefill_chunk, o.engine.engine.max_batch);
@@ -54,7 +55,7 @@ Result<int> serve(ServeFlags f) {
   o.engine.cache_ram_bytes = static_cast<std::size_t>(f.cache_ram_mb * (1 << 20));
   o.engine.cache_disk_bytes = static_cast<std::size_t>(f.cache_disk_mb * (1 << 20));
   const service::MemoryReturn memory;
-  service::start_log("llorch-worker-cpu", o.log_format, o.log_level);
+  service::start_log(backend().program(), o.log_format, o.log_level);
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like a full disk
   net::EventLoop loop;
   service::watch_loop(loop);
@@ -109,13 +110,14 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   CLI::App* c = app.add_subcommand("serve", "serve a model over HTTP: the native API, OpenAI's API and a chat page");
   cli::add_config(*c, "worker");
   f->model.add(*c);
-  c->add_option("--worker-id", o.worker_id, "default: worker-cpu-<port>")->check([](const std::string& id) {
+  c->add_option("--worker-id", o.worker_id, "default: worker-<kind>-<port>")->check([](const std::string& id) {
     return security::check_identifier(id, 64) ? "must be 1 to 64 of A-Z a-z 0-9 _ -" : "";
   });
   c->add_option("--port", o.port, "default: the first free one from 8601")->check(CLI::Range(1024, 65535));
   c->add_option("--listen", o.listen, "address to listen on")->capture_default_str();
   c->add_option("--device,--gpu-device", f->device, "0 is the one there is");
-  c->add_option("--backend", f->backend, "must be cpu")->check(CLI::IsMember({"cpu", "cuda", "accelerate"}));
+  c->add_option("--backend", f->backend, "must be this program's: " + backend().kind)
+      ->check(CLI::IsMember({"cpu", "cuda", "accelerate"}));
   c->add_option("--model-ref", o.model_ref, "the model's name for clients (default: the file's)")
       ->check([](const std::string& name) {
         const auto flaw = security::check_model_reference(name);

@@ -1,6 +1,8 @@
 // What the worker says of itself: /health, /v1/ready, /v1/info, /v1/loading/progress, /metrics; and /v1/shutdown.
 #include <sys/resource.h>
 
+#include "kernel/kernels.h"
+#include "worker/backend.h"
 #include "worker/worker.h"
 
 namespace llorch::worker {
@@ -41,7 +43,14 @@ void health(Worker& w, const ContextPtr& c) {
   });
 }
 
+/// Whether other machines give the same bits: those of kernels without tiles do, a library's products do not.
+bool is_canonical(const std::string& isa) {
+  const kernel::Kernels* kernels = kernel::find_kernels(isa.c_str());
+  return kernels && kernels->canonical;
+}
+
 void info(Worker& w, const ContextPtr& c) {
+  const std::string isa(w.state() == WorkerState::kLoading ? "" : w.loaded().device->isa());
   c->reply(200, {{"id", w.options().worker_id},
                  {"model_id", w.model().id},
                  {"model_ref", w.options().model_ref},
@@ -49,10 +58,11 @@ void info(Worker& w, const ContextPtr& c) {
                  {"device", "cpu:0"},
                  {"port", w.port()},
                  {"status", w.state_name()},
-                 {"implementation", "llorch-worker-cpu"},
+                 {"implementation", backend().program()},
                  {"version", LLORCH_VERSION},
-                 {"backend", "cpu"},
-                 {"isa", w.state() == WorkerState::kLoading ? "" : std::string(w.loaded().device->isa())},
+                 {"backend", backend().kind},
+                 {"isa", isa},
+                 {"canonical", is_canonical(isa)},
                  {"build_id", LLORCH_VERSION}});
 }
 

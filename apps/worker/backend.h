@@ -1,0 +1,25 @@
+// What a worker program computes with: one backend, which its kind says (W-02).
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "device/cpu/product_provider.h"
+
+namespace llorch::worker {
+
+struct Backend {
+  std::string kind;                           // as hives and the queen call it: "cpu", "accelerate"
+  std::string summary;                        // for --help
+  const ProductProvider* products = nullptr;  // null: the kernels' own
+  [[nodiscard]] std::string program() const { return "llorch-worker-" + kind; }
+  /// `isa` of the kernels, and what multiplies.
+  [[nodiscard]] std::string isa(std::string_view kernels) const {
+    return products ? std::string(kernels) + "+" + std::string(products->name()) : std::string(kernels);
+  }
+};
+
+/// That of this program. Each file of backend/ defines it, so that a program with two of them does not link.
+[[nodiscard]] const Backend& backend();
+
+}  // namespace llorch::worker
