@@ -34,6 +34,7 @@ void keep_partial(const Common& common, const std::string& text) {
 void Question::add(CLI::App& app) {
   app.add_option("--hive", hive, "on this hive");
   app.add_option("--device", device, "on this device, such as cpu");
+  app.add_option("--kind", kind, "by this kind of worker: cpu, accelerate");
   app.add_option("--worker-id", worker_id, "by this worker: its id, or hive/id as `llorch status` has it");
   app.add_option("--priority", priority, "interactive or batch")->check(CLI::IsMember({"interactive", "batch"}));
   app.add_flag("--raw", raw, "the prompt goes to the model as it is, without its chat template");
@@ -53,8 +54,8 @@ void Question::add(CLI::App& app) {
 
 boost::json::object Question::order() const {
   boost::json::object o{{"operation", "infer"}, {"model", model}};
-  for (const auto& [name, value] :
-       {std::pair("hive_id", &hive), std::pair("device", &device), std::pair("priority", &priority)})
+  for (const auto& [name, value] : {std::pair("hive_id", &hive), std::pair("device", &device), std::pair("kind", &kind),
+                                    std::pair("priority", &priority)})
     if (!value->empty()) o[name] = *value;
   if (!worker_id.empty()) name_worker(worker_id, o);
   if (raw) o["raw"] = true;

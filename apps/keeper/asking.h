@@ -8,7 +8,7 @@
 namespace llorch::keeper {
 
 struct Question {
-  std::string model, hive, device, worker_id, priority;
+  std::string model, hive, device, kind, worker_id, priority;
   bool raw = false, no_stream = false, ignore_eos = false;
   std::optional<int> max_tokens, top_k, top_logprobs;
   std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;

@@ -90,6 +90,10 @@ int main(int argc, char** argv) {
          "--heartbeat-interval-ms", [&o](int ms) { o.heartbeat_interval_s = ms / 1000; }, "the same, in whole seconds")
       ->check(CLI::Range(1000, 3'600'000));
   app.add_option("--scheduling-policy")->check(CLI::IsMember({"basic"}))->default_str("basic");
+  app.add_option("--worker-kind", o.worker_kind,
+                 "the kind of worker that is made, and serves first, where a request names none: cpu, accelerate")
+      ->check(CLI::IsMember({"cpu", "accelerate"}))
+      ->capture_default_str();
   app.add_option("--worker-slots", o.worker_slots, "requests that one worker may have at a time")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();

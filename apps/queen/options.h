@@ -15,7 +15,7 @@ struct QueenOptions : service::FrontOptions {
   std::string data_dir, hive_program;
   int hive_port = 8600, worker_port = 8601, admission_capacity = 100, heartbeat_interval_s = 30, worker_slots = 8,
       idle_stop_s = 300, hive_start_timeout_s = 30, missed_beats = 3;
-  std::string admission_policy = "reject-new", eviction_policy = "lru";
+  std::string admission_policy = "reject-new", eviction_policy = "lru", worker_kind = "cpu";
   std::string mode;             // "one-machine": loopback without keys; "lab": with keys; empty: as the other flags say
   double vram_threshold = 0.9;  // above this share of a device's memory, idle workers go
   std::vector<std::string> pinned;  // models whose workers are never stopped to make room

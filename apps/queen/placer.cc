@@ -53,7 +53,7 @@ struct Search {
   [[nodiscard]] Decision decide_now() {
     const auto before = net::Clock::now();
     const HiveTable::Restrictions restrictions{&refusals, !p->access.allows(p->ref, false)};
-    Decision d = decide(q.hives().view(p->wanted, restrictions), p->wanted);
+    Decision d = decide(q.hives().view(p->wanted, restrictions), p->wanted, q.options().worker_kind);
     q.uses().metrics.scheduling_ms.Observe(
         std::chrono::duration<double, std::milli>(net::Clock::now() - before).count());
     return d;

@@ -50,6 +50,7 @@ struct PlacerOptions {
   std::chrono::seconds hive_start_timeout{30};
   /// A hive of our own that has been silent for so long is replaced.
   std::chrono::seconds replace_silent_after{10};
+  std::string worker_kind = "cpu";  // where a request names none
 };
 
 class Placer {

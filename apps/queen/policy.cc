@@ -10,7 +10,8 @@ namespace {
 
 bool matches(const HiveView& h, const Requirements& r) { return r.hive.empty() || r.hive == h.id; }
 bool matches(const WorkerView& w, const Requirements& r) {
-  return (r.worker_id.empty() || r.worker_id == w.id) && (r.device.empty() || r.device == w.device);
+  return (r.worker_id.empty() || r.worker_id == w.id) && (r.device.empty() || r.device == w.device) &&
+         (r.kind.empty() || r.kind == w.kind);
 }
 
 struct Place {
@@ -34,9 +35,11 @@ struct Holders {
   bool coming = false, full = false, leaving = false;
 };
 
-Holders find_holders(const std::vector<HiveView>& hives, const Requirements& wanted) {
+Holders find_holders(const std::vector<HiveView>& hives, const Requirements& wanted, std::string_view preferred) {
   Holders out;
-  const auto rank = [](const HiveView& h, const WorkerView& w) { return std::tie(h.silent, w.inflight, h.id, w.id); };
+  const auto rank = [&](const HiveView& h, const WorkerView& w) {
+    return std::tuple(h.silent, w.kind != preferred, w.inflight, std::string_view(h.id), std::string_view(w.id));
+  };
   for (const HiveView& h : hives) {
     if (!matches(h, wanted)) continue;
     out.coming |= h.provisioning || (!h.known && !h.silent);
@@ -121,8 +124,8 @@ std::vector<std::string> advise(const std::map<std::string, int>& waiting, const
   return out;
 }
 
-Decision decide(const std::vector<HiveView>& hives, const Requirements& wanted) {
-  const auto [best, best_hive, coming, full, leaving] = find_holders(hives, wanted);
+Decision decide(const std::vector<HiveView>& hives, const Requirements& wanted, std::string_view preferred) {
+  const auto [best, best_hive, coming, full, leaving] = find_holders(hives, wanted, preferred);
   if (best)
     return {Decision::Kind::kUse,
             best_hive->id,
@@ -164,7 +167,7 @@ Decision decide(const std::vector<HiveView>& hives, const Requirements& wanted) 
             place.hive->id,
             "",
             place.device->id,
-            "cpu",
+            std::string(wanted.kind.empty() ? preferred : wanted.kind),
             fmt::format("{} of {} is the strongest device that suits, with {} MB free", place.device->id,
                         place.hive->id, place.device->memory_free >> 20)};
   if (full) return {Decision::Kind::kWait, "", "", "", "", "every worker with the model is busy"};

@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace llorch::queen {
@@ -37,6 +38,7 @@ struct HiveView {
 struct Requirements {
   std::string model;                    // its one spelling
   std::string hive, worker_id, device;  // empty: any
+  std::string kind;                     // of worker; empty: any, and those preferred before others
 };
 
 struct Decision {
@@ -87,7 +89,9 @@ class WaitingLine {
 [[nodiscard]] std::vector<std::string> advise(const std::map<std::string, int>& waiting,
                                               const std::vector<HiveView>& hives);
 
-/// Hives that are online, in a fixed order.
-[[nodiscard]] Decision decide(const std::vector<HiveView>& hives, const Requirements& wanted);
+/// Hives that are online, in a fixed order. `preferred`: the kind of worker that serves, and is made, where the request
+/// names none.
+[[nodiscard]] Decision decide(const std::vector<HiveView>& hives, const Requirements& wanted,
+                              std::string_view preferred = "cpu");
 
 }  // namespace llorch::queen

@@ -27,6 +27,26 @@ TEST(Policy, an_idle_worker_with_the_model_comes_first) {
   EXPECT_EQ(decide(hives, {"m", "", "w1", ""}).worker_id, "w1");
 }
 
+TEST(Policy, the_kind_of_worker_is_the_preferred_one_unless_the_request_names_another) {
+  WorkerView library = worker("w1", "m", 0);
+  library.kind = "accelerate";
+  const Requirements any{"m", "", "", ""}, asked{"m", "", "", "", "accelerate"};
+  const std::vector<HiveView> both{hive("a", 9000, {library, worker("w2", "m", 3)})};
+  EXPECT_EQ(decide(both, any).worker_id, "w2") << "also where the other is idle";
+  EXPECT_EQ(decide(both, any, "accelerate").worker_id, "w1");
+  EXPECT_EQ(decide(both, asked).worker_id, "w1");
+  EXPECT_EQ(decide({hive("a", 9000, {library, worker("w2", "m", 4)})}, any).worker_id, "w1") << "when that is full";
+  const Decision used = decide({hive("a", 9000, {library})}, any);
+  EXPECT_EQ(used.worker_id, "w1") << "nothing is made where a worker has the model";
+  EXPECT_EQ(used.worker_kind, "accelerate");
+  const Decision made = decide({hive("a", 9000, {worker("w2", "m", 0)})}, asked);
+  EXPECT_EQ(made.kind, Kind::kProvision) << "beside the cpu worker";
+  EXPECT_EQ(made.worker_kind, "accelerate");
+  EXPECT_EQ(made.device, "cpu");
+  EXPECT_EQ(decide({hive("a", 9000)}, any).worker_kind, "cpu");
+  EXPECT_EQ(decide({hive("a", 9000)}, any, "accelerate").worker_kind, "accelerate");
+}
+
 TEST(Policy, then_the_strongest_device) {
   const std::vector<HiveView> hives{hive("a", 1000), hive("b", 2000), hive("c", 2000)};
   const Decision d = decide(hives, {"m", "", "", ""});

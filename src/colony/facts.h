@@ -3,10 +3,13 @@
 // A figure that cannot be measured is absent here and null there, never zero (H-03).
 #pragma once
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -32,8 +35,15 @@ struct Model {
   std::int64_t size_bytes = 0;
 };
 
+/// The kinds of worker programs, llorch-worker-<kind>.
+inline constexpr std::string_view kWorkerKinds[] = {"cpu", "cuda", "accelerate"};
+[[nodiscard]] inline bool is_worker_kind(std::string_view kind) {
+  return std::ranges::find(kWorkerKinds, kind) != std::end(kWorkerKinds);
+}
+
+/// A worker program that a hive has.
 struct WorkerKind {
-  std::string id, kind, version;  // kind: cpu, cuda, accelerate
+  std::string id, kind, version;
 };
 
 /// One worker process of a hive.

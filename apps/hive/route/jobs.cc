@@ -1,6 +1,7 @@
 // POST /v1/jobs: what a hive can be told to do. Each operation is a procedure.
 #include <algorithm>
 
+#include "colony/facts.h"
 #include "colony/model_access.h"
 #include "colony/operations.h"
 #include "format/json.h"
@@ -119,6 +120,13 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
   t->succeed(boost::json::value(std::move(told_row)));
 }
 
+/// A program that is there may lack a library, which the loader says to whoever runs it.
+std::string why_not_a_worker(const Result<service::Ran>& ran, const std::string& path) {
+  if (!ran) return ran.error().message;
+  if (ran->exit_code == 0) return path + " --build-info names another kind";
+  return fmt::format("{} --build-info ended with {}; run it by hand to see what it lacks", path, ran->exit_code);
+}
+
 Procedure worker_install(TaskPtr t, Hive& h, Order o) {
   t->start();
   const std::string path = fmt::format("{}/llorch-worker-{}", h.options().worker_dir, o.kind);
@@ -133,8 +141,9 @@ Procedure worker_install(TaskPtr t, Hive& h, Order o) {
   const auto parsed = json::parse(good ? (*ran)->output : "", "build info");
   const auto* about = parsed ? parsed->if_object() : nullptr;
   if (!about || json::find_text(*about, "backend").value_or("") != o.kind)
-    co_return t->fail(
-        {ErrorCode::kNoWorkersAvailable, fmt::format("there is no {} worker program to install on this hive", o.kind)});
+    co_return t->fail({ErrorCode::kNoWorkersAvailable, fmt::format("there is no {} worker program to install on this "
+                                                                   "hive: {}",
+                                                                   o.kind, why_not_a_worker(*ran, path))});
   WorkerRow row{{"llorch-worker-" + o.kind, o.kind, json::find_text(*about, "version").value_or("")},
                 path,
                 json::find_text(*about, "build_id").value_or("")};
@@ -345,7 +354,7 @@ void create(Hive& h, const ContextPtr& c) {
     return c->fail({ErrorCode::kUnknownOperation, "a hive knows no such operation"}, {}, "operation");
   for (const std::string& name : f.unknown())
     f.violation(name, "known field", fmt::format("{} is no field of this operation", name));
-  if (o.kind != "cpu" && o.kind != "cuda" && o.kind != "accelerate")
+  if (!colony::is_worker_kind(o.kind))
     f.violation("worker", "cpu, cuda or accelerate", "worker must be cpu, cuda or accelerate");
   const bool about_model =
       o.operation == "worker_spawn" || (o.operation.starts_with("model_") && o.operation != "model_list");

@@ -144,7 +144,7 @@ void add_model(CLI::App& app, int& exit_code) {
         std::tuple("delete", "model_delete", "delete a model's file")}) {
     struct ColonyFlags {
       Common common;
-      std::string hive, model;
+      std::string hive, model, kind;
     };
     const auto f = std::make_shared<ColonyFlags>();
     CLI::App* c = model->add_subcommand(name, help);
@@ -152,9 +152,12 @@ void add_model(CLI::App& app, int& exit_code) {
     c->add_option("--hive", f->hive, "default: that of the queen's machine, or the first that is online");
     if (std::string_view(name) != "list")
       c->add_option("model", f->model, "org/repo[:file-or-quant], /path/to/model.gguf, or an alias")->required();
+    if (std::string_view(name) == "load")
+      c->add_option("--kind", f->kind, "by this kind of worker: cpu, accelerate (default: any)");
     c->callback([f, operation = operation, &exit_code] {
       boost::json::object o{{"operation", operation}};
       if (!f->hive.empty()) o["hive_id"] = f->hive;
+      if (!f->kind.empty()) o["kind"] = f->kind;
       if (!f->model.empty()) o["model"] = f->model;
       exit_code = operate(f->common, o, [operation](const Value& v) {
         const std::string_view what(operation);

@@ -1,5 +1,6 @@
 // POST /v1/jobs: infer, and everything that a hive can be told.
 #include "base/clock.h"
+#include "colony/facts.h"
 #include "colony/operations.h"
 #include "format/json.h"
 #include "queen/cache_salt.h"
@@ -320,6 +321,14 @@ void reply_created(const ContextPtr& c, Incoming& in, const Task& t) {
   c->reply(std::move(response));
 }
 
+/// Of worker; empty: any.
+std::string read_kind(wire::Fields& f) {
+  std::string kind = f.text("kind", 32).value_or("");
+  if (!kind.empty() && !colony::is_worker_kind(kind))
+    f.violation("kind", "cpu, cuda or accelerate", "kind must be cpu, cuda or accelerate");
+  return kind;
+}
+
 void read_content(wire::Fields& f, InferOrder& o) {
   o.prompt = f.text("prompt", 4 << 20).value_or("");
   const auto* messages = f.take("messages");
@@ -340,7 +349,7 @@ std::shared_ptr<InferOrder> read_infer(const boost::json::object& body, const st
   const auto o = std::make_shared<InferOrder>();
   o->model_name = f.text("model", 512);
   o->wanted.hive = f.text("hive_id", 64).value_or(""), o->wanted.worker_id = f.text("worker_id", 64).value_or(""),
-  o->wanted.device = f.text("device", 32).value_or("");
+  o->wanted.device = f.text("device", 32).value_or(""), o->wanted.kind = read_kind(f);
   o->raw = f.boolean("raw").value_or(false), o->stream = f.boolean("stream").value_or(true);
   const auto priority = f.text("priority", 32).value_or("interactive");
   if (priority != "interactive" && priority != "batch")
@@ -434,6 +443,7 @@ void create_load(Queen& q, const ContextPtr& c, Incoming& in, wire::Fields& f) {
   const auto placing = std::make_shared<Placement>();
   const std::string model = f.text("model", 512).value_or(f.text("id", 512).value_or(""));
   placing->wanted.hive = f.text("hive_id", 64).value_or(""), placing->wanted.device = f.text("device", 32).value_or("");
+  if (in.operation == "model_load") placing->wanted.kind = read_kind(f);
   for (const std::string& name : f.unknown())
     f.violation(name, "known field", fmt::format("{} is no field of this operation", name));
   if (!f.violations().empty())
