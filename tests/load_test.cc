@@ -267,12 +267,13 @@ struct CachedRun {
   std::vector<float> logits;
   std::optional<Result<std::string>> written;
 };
-CachedRun run_with_cache(const std::string& model, const std::string& folder, const char* isa = "") {
+/// `isa`: a name of devices.h.
+CachedRun run_with_cache(const std::string& model, const std::string& folder, const std::string& isa = "") {
   CachedRun run;
   std::promise<Result<std::string>> promise;
   auto told = promise.get_future();
   ModelOptions options;
-  options.path = model, options.isa = isa, options.packed_cache = folder;
+  options.path = model, options.isa = isa_of(isa), options.products = products_of(isa), options.packed_cache = folder;
   options.cache_written = [&](const Result<std::string>& r) { promise.set_value(r); };
   auto loaded = LoadedModel::load(options);
   EXPECT_TRUE(loaded) << (loaded ? "" : loaded.error().message);
@@ -287,19 +288,25 @@ CachedRun run_with_cache(const std::string& model, const std::string& folder, co
 }
 
 TEST(Loading, packed_weights_of_a_second_start_are_the_same) {
+  std::vector<std::tuple<std::string, std::string, std::string>> cases;  // type, device, one of another layout
   for (const char* type : {"Q4_K_M", "Q8_0", "F16"}) {
+    cases.emplace_back(type, "", "scalar");
+    if (test_products()) cases.emplace_back(type, "accelerate", "");
+  }
+  for (const auto& [type, device, other] : cases) {
     ScratchDirectory d;
     arch::SynthRequest request;
     request.shape = "tiny-gpt-oss", request.type = type;
     ASSERT_TRUE(arch::synthesize(request, d / "m.gguf"));
-    const CachedRun plain = run_with_cache(d / "m.gguf", ""), first = run_with_cache(d / "m.gguf", d / "packed"),
-                    second = run_with_cache(d / "m.gguf", d / "packed");
+    const CachedRun plain = run_with_cache(d / "m.gguf", "", device),
+                    first = run_with_cache(d / "m.gguf", d / "packed", device),
+                    second = run_with_cache(d / "m.gguf", d / "packed", device);
     EXPECT_FALSE(first.from_cache);
     ASSERT_TRUE(first.written && *first.written) << first.written->error().message;
     EXPECT_TRUE(second.from_cache);
     EXPECT_EQ(first.logits, plain.logits);
     EXPECT_EQ(second.logits, plain.logits);
-    EXPECT_FALSE(run_with_cache(d / "m.gguf", d / "packed", "scalar").from_cache) << "another layout";
+    EXPECT_FALSE(run_with_cache(d / "m.gguf", d / "packed", other).from_cache) << "another layout";
     EXPECT_EQ(std::distance(std::filesystem::directory_iterator(d / "packed"), {}), 2) << "nothing half written";
   }
 }

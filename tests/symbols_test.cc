@@ -36,5 +36,20 @@ TEST(Symbols, isa_units_define_only_their_table) {
   EXPECT_GE(units, 3);
 }
 
+/// A worker has one backend (W-02): what links two of them is told so by the linker.
+TEST(Symbols, a_worker_with_two_backends_does_not_link) {
+  const auto object = [](const std::string& kind) {
+    return LLORCH_BIN_DIR "/../apps/CMakeFiles/llorch_backend_" + kind + ".dir/worker/backend/" + kind + ".cc.o";
+  };
+  if (!std::filesystem::exists(object("accelerate"))) GTEST_SKIP() << "not run: cpu is the only kind that is built";
+  for (const char* kind : {"cpu", "accelerate"}) {
+    const auto alone = run_process({"/usr/bin/ld", "-r", "-o", "/dev/null", object(kind)});
+    EXPECT_EQ(alone.exit_code, 0) << alone.err;
+  }
+  const auto both = run_process({"/usr/bin/ld", "-r", "-o", "/dev/null", object("cpu"), object("accelerate")});
+  EXPECT_NE(both.exit_code, 0);
+  EXPECT_NE(both.err.find("multiple definition of `llorch::worker::backend()'"), std::string::npos) << both.err;
+}
+
 }  // namespace
 }  // namespace llorch

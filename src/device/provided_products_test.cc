@@ -27,11 +27,12 @@ class Plain : public ProductProvider {
     ++calls;
     aligned = aligned && reinterpret_cast<std::uintptr_t>(x) % 64 == 0 &&
               reinterpret_cast<std::uintptr_t>(weight) % 64 == 0 && reinterpret_cast<std::uintptr_t>(out) % 64 == 0;
+    for (int i = 0; i < kRows * kColumns; ++i) finite = finite && std::isfinite(x[i]);
     for (int r = 0; r < kRows; ++r)
       for (int n = 0; n < kOutputs; ++n) out[r * kOutputs + n] += sum(x, weight, r, n);
   }
   mutable std::atomic<int> calls = 0;
-  mutable std::atomic<bool> aligned = true;
+  mutable std::atomic<bool> aligned = true, finite = true;
 
  protected:
   [[nodiscard]] virtual float sum(const float* x, const float* weight, int r, int n) const {
@@ -153,6 +154,7 @@ TEST(ProvidedProducts, are_those_of_the_reference_at_odd_sizes_and_write_nothing
     EXPECT_EQ(plain.calls, (rows + kRows - 1) / kRows * ((outputs + kOutputs - 1) / kOutputs) *
                                ((columns + kColumns - 1) / kColumns));
     EXPECT_TRUE(plain.aligned);
+    EXPECT_TRUE(plain.finite) << "rows that fill a tile are zeros";
   }
 }
 

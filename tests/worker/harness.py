@@ -19,6 +19,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("LLORCH_WORKER", str(ROOT / "build/release/bin/llorch-worker-cpu"))
+KIND = pathlib.Path(BINARY).name.removeprefix("llorch-worker-")
 DATA = pathlib.Path(os.environ.get("LLORCH_TEST_DATA", str(ROOT.parent / "shared")))
 STORIES = DATA / "models/stories260k-f32.gguf"
 os.environ["LLORCH_ROLES"] = "1"  # what threads may do is asserted (src/base/thread_role.h)
@@ -263,5 +264,5 @@ def main():
         ours = len(SLOW_TURNS) > SLOW_TURNS_MAX or max(map(turn_ms, SLOW_TURNS)) > 5 * TURN_MS_MAX
         print(f"{'FAILED' if ours else 'seen'}: turns of event loops over {TURN_MS_MAX} ms:", *SLOW_TURNS, sep="\n  ", file=sys.stderr)
         ok = ok and not ours
-    write_results(pathlib.Path(sys.argv[0]).stem, ok)
+    write_results(pathlib.Path(sys.argv[0]).stem + ("" if KIND == "cpu" else f"-{KIND}"), ok)
     sys.exit(not ok)

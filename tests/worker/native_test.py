@@ -14,7 +14,7 @@ import threading
 import time
 import unittest
 
-from harness import BINARY, SANITIZED, STORIES, USER, Worker, free_port, main, parse_sse, text_of, wait_for
+from harness import BINARY, KIND, SANITIZED, STORIES, USER, Worker, free_port, main, parse_sse, text_of, wait_for
 
 ERROR_CODES = {}
 for line in open(os.path.join(os.path.dirname(__file__), "../../src/base/error_codes.inc")):
@@ -238,7 +238,7 @@ class Processes(unittest.TestCase):
                     f.write(text)
                 os.chmod(path, mode)
             for flags, says in ((["--listen", "0.0.0.0"], "needs a token"), (["--listen", "0.0.0.0", "--local-mode"], "loopback only"), (["--listen", "0.0.0.0", "--token-file", good], "--insecure-http"), (["--local-mode", "--token-file", good], "cannot be combined"), (["--token-file", open_file], "chmod 600"), (["--token-file", short], "16 characters"), (["--token-file", "/nope"], "cannot be opened"),
-                                (["--device", "1"], "device 0"), (["--backend", "cuda"], "built for cpu"), (["--tls-cert", good], "go together"), (["--hive-url", "ftp://x"], "http://")):
+                                (["--device", "1"], "device 0"), (["--backend", "cuda"], f"built for {KIND}"), (["--tls-cert", good], "go together"), (["--hive-url", "ftp://x"], "http://")):
                 r = self.run_flags(*flags)
                 self.assertIn(r.returncode, (1, 2) if says == "cannot be opened" else (2,), (flags, r.stderr))
                 self.assertIn(says, r.stderr)

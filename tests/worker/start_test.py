@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import BINARY, DATA, STORIES, Worker, free_port, main, text_of, wait_for
+from harness import BINARY, DATA, KIND, STORIES, Worker, free_port, main, text_of, wait_for
 
 
 class Start(unittest.TestCase):
@@ -77,7 +77,7 @@ class Start(unittest.TestCase):
 
     def test_build_info_and_another_tokenizer(self):
         info = json.loads(subprocess.run([BINARY, "--build-info"], capture_output=True, text=True, check=True).stdout)
-        self.assertEqual((info["backend"], set(info)), ("cpu", {"version", "compiler", "backend", "isa", "build_id"}))
+        self.assertEqual((info["backend"], set(info)), (KIND, {"version", "compiler", "backend", "isa", "build_id"}))
         if not STORIES.exists():
             self.skipTest(f"not run: {STORIES} is not there")
         ids = [subprocess.run([BINARY, "generate", "-m", str(STORIES), "-p", "Once upon", "-n", "4", *more], capture_output=True, text=True, check=True).stdout for more in ([], ["--tokenizer", str(STORIES)])]

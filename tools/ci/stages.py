@@ -17,11 +17,13 @@ PYTHON = "build/venv/bin/python"
 # Suites of Python, by build: what each keeps busy. A suite that mostly waits for processes, beats and deadlines takes half a core.
 WORKER = {"native": 1, "start": 1, "cache": 1, "openai": 1, "clients": 0.5, "abuse": 1, "pressure": 1, "haiku": 1, "page": 0.5}
 COLONY = {"flow": 0.5, "contract": 0.5, "links": 0.5, "keeper": 0.5, "trouble": 0.5, "machine": 0.5, "hive": 0.5, "parity": 1, "models": 0.5, "page": 0.5, "docs": 0.5, "hosts": 0.5,
-          "relay": 0.5, "trust": 0.5, "memory": 0.5, "scopes": 0.5, "terminal": 0.5, "tls": 0.5, "newcomer": 0.5}
+          "relay": 0.5, "trust": 0.5, "memory": 0.5, "scopes": 0.5, "terminal": 0.5, "tls": 0.5, "newcomer": 0.5, "kinds": 0.5}
 # Under sanitizers what handles memory and input; under ThreadSanitizer what runs on several threads.
 DEV = ("worker/native", "worker/start", "worker/cache", "worker/openai", "worker/abuse", "colony/flow", "colony/contract", "colony/links", "colony/keeper", "colony/trouble", "colony/machine", "colony/hive", "colony/models",
        "colony/relay", "colony/trust", "worker/pressure")
 TSAN = ("worker/native", "colony/contract", "colony/trouble")
+# On other kinds of worker than cpu, where they are built: what is the same for all kinds is run on cpu alone.
+KINDS, OF_KINDS = ("accelerate",), ("worker/native", "worker/openai")
 
 
 def suites(preset, names):
@@ -30,6 +32,11 @@ def suites(preset, names):
     for name in names:
         over = "LLORCH_TEST_TLS=1 " if preset != "release" and name.startswith("colony/") else ""
         yield Stage(f"{name.replace('/', '-')}-{preset}", f"{over}./dev suite {name} {preset}", (f"build-{preset}",), cores[name])
+
+
+def of_kind(kind, name):
+    program = f"build/release/bin/llorch-worker-{kind}"
+    return Stage(f"{name.replace('/', '-')}-{kind}", f"if [ -x {program} ]; then LLORCH_TEST_BACKEND={kind} ./dev suite {name} release; else echo 'not run: {program} is not built'; fi", ("build-release",))
 
 
 def added(have):
@@ -57,6 +64,7 @@ def stages():
         *(Stage(f"{n.replace('/', '-')}-{opt}", f"./dev suite {n} {opt}", (f"build-{opt}",)) for n in added(known)),
         *suites("dev", DEV),
         *suites("tsan", TSAN),
+        *(of_kind(kind, name) for kind in KINDS for name in OF_KINDS),
         Stage("worker-test", "for _ in 1 2; do build/release/bin/llorch-dev worker-test; done", ("build-release",)),
         Stage("tokenizers", f"tools/parity/check_tokenizers {PYTHON} build/release/bin", ("build-release",)),
         Stage("formats", f"{PYTHON} tools/parity/check_formats.py build/release/bin", ("build-release",)),

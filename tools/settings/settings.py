@@ -13,7 +13,7 @@ import sys
 import tomllib
 
 BACKENDS = ("cpu", "cuda", "accelerate")
-BUILT = ("cpu",)  # whose code is here
+BUILT = ("cpu", "accelerate")  # whose code is here
 PROJECT = {"build": {"cuda": bool, "auto_detect_cuda": bool}, "worker": {"default_gpu_device": int, "default_model": str}, "development": {"verbose_build": bool, "skip_cuda_tests": bool}}
 MACHINE = {"backend": {"test_backend": str}, "features": {"enabled": list}, "build": {"build_cpu": bool, "build_cuda": bool, "build_accelerate": bool}}
 
@@ -67,9 +67,11 @@ def resolve(root, environment, cuda=None, backend=None):
         raise Wrong(f"test_backend '{backend}': there is no code for it yet (there is: {', '.join(BUILT)})")
     if not machine.get(("build", "build_cpu"), True):
         raise Wrong("build.build_cpu = false leaves nothing to build")
-    if machine.get(("build", "build_accelerate")):
-        raise Wrong("build.build_accelerate: there is no code for it yet")
-    return {"cuda": "yes" if cuda else "no", "nvcc": nvcc, "test_backend": backend, "features": ",".join(map(str, machine.get(("features", "enabled"), []))),
+    # ON: configuring fails where there is no CBLAS (cmake/accelerate.cmake); AUTO: it is built where there is one.
+    accelerate = {True: "ON", False: "OFF", None: "AUTO"}[machine.get(("build", "build_accelerate"))]
+    if backend == "accelerate" and accelerate == "OFF":
+        raise Wrong("test_backend 'accelerate' is not built: build.build_accelerate = false")
+    return {"cuda": "yes" if cuda else "no", "nvcc": nvcc, "test_backend": backend, "accelerate": accelerate, "features": ",".join(map(str, machine.get(("features", "enabled"), []))),
             "default_model": project.get(("worker", "default_model"), "builtin:haiku"), "default_gpu_device": project.get(("worker", "default_gpu_device"), 0),
             "verbose_build": "yes" if project.get(("development", "verbose_build")) else "no", "skip_cuda_tests": "yes" if project.get(("development", "skip_cuda_tests")) else "no"}
 

@@ -69,8 +69,17 @@ class Settings(unittest.TestCase):
         for backend, why in (("cuda", "no code for it yet"), ("tpu", "is not known")):
             self.write(".llorch-test.toml", f"[backend]\ntest_backend = '{backend}'\n")
             self.refused(why)
-        self.refused("no code for it yet", "--backend", "accelerate")
         self.assertEqual(self.values("--backend", "cpu")["test_backend"], "cpu", "a flag comes before the file")
+
+    def test_accelerate(self):
+        self.assertEqual(self.values()["accelerate"], "AUTO", "where a CBLAS is found")
+        self.assertEqual(self.values("--backend", "accelerate")["test_backend"], "accelerate")
+        for says, value in (("true", "ON"), ("false", "OFF")):
+            self.write(".llorch-test.toml", f"[build]\nbuild_accelerate = {says}\n")
+            self.assertEqual(self.values()["accelerate"], value)
+        self.refused("is not built: build.build_accelerate = false", "--backend", "accelerate")
+        self.write(".llorch-test.toml", "[backend]\ntest_backend = 'accelerate'\n[build]\nbuild_accelerate = true\n")
+        self.assertEqual((self.values()["test_backend"], self.values()["accelerate"]), ("accelerate", "ON"))
 
 
 if __name__ == "__main__":
