@@ -16,21 +16,23 @@ constexpr std::int64_t kRows = ProductProvider::kRows, kOutputs = ProductProvide
 
 std::int64_t blocks_of(std::int64_t columns) { return (columns + kColumns - 1) / kColumns; }
 
-/// Rows first..last-1 of a weight as floats, (blocks, kOutputs, kColumns); what is missing is zeros.
+/// Rows first..last-1 of a weight as floats, (blocks, kOutputs, kColumns); what is missing is zeros. The weight is read
+/// from its beginning to its end.
 void expand(const ProvidedProducts::Call& c, std::int64_t first, std::int64_t last, float* out) {
   const quant::RowOps& ops = quant::row_ops(c.type);
-  const auto row_size = static_cast<std::int64_t>(row_bytes(c.type, static_cast<std::uint64_t>(c.columns)));
-  for (std::int64_t b = 0; b < blocks_of(c.columns); ++b) {
-    const std::int64_t count = std::min(kColumns, c.columns - b * kColumns);
-    const auto from = static_cast<std::int64_t>(row_bytes(c.type, static_cast<std::uint64_t>(b * kColumns)));
-    for (std::int64_t n = first; n < first + kOutputs; ++n, out += kColumns) {
-      const std::int64_t filled = n < last ? count : 0;
+  const auto bytes_of = [&](std::int64_t columns) {
+    return static_cast<std::int64_t>(row_bytes(c.type, static_cast<std::uint64_t>(columns)));
+  };
+  const std::int64_t row_size = bytes_of(c.columns), block_size = bytes_of(kColumns), blocks = blocks_of(c.columns);
+  for (std::int64_t n = 0; n < kOutputs; ++n)
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      float* to = out + (b * kOutputs + n) * kColumns;
+      const std::int64_t filled = first + n < last ? std::min(kColumns, c.columns - b * kColumns) : 0;
       if (filled > 0)
-        ops.dequantize(reinterpret_cast<const std::byte*>(c.weight + n * row_size + from),
-                       static_cast<std::uint64_t>(filled), out);
-      std::fill(out + filled, out + kColumns, 0.0f);
+        ops.dequantize(reinterpret_cast<const std::byte*>(c.weight + (first + n) * row_size + b * block_size),
+                       static_cast<std::uint64_t>(filled), to);
+      std::fill(to + filled, to + kColumns, 0.0f);
     }
-  }
 }
 
 }  // namespace
