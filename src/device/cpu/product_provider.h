@@ -14,7 +14,8 @@ namespace llorch {
 
 class ProductProvider {
  public:
-  static constexpr int kRows = 8, kOutputs = 64, kColumns = 256;
+  /// Few rows, for one alone costs as much as all. OpenBLAS computes products of this size without copying them first.
+  static constexpr int kRows = 4, kOutputs = 64, kColumns = 256;
 
   virtual ~ProductProvider() = default;
   /// Of the library, as `isa` shows it behind the kernels' name: "openblas".
