@@ -45,11 +45,11 @@ class Choice {
     return score_[index(a)] > score_[index(b)] || (score_[index(a)] == score_[index(b)] && a < b);
   }
   void keep_best_groups() {
-    const int size = experts_ / routing_.groups;
+    const std::ptrdiff_t size = experts_ / routing_.groups;
     std::vector<std::pair<double, int>> groups;
     for (int g = 0; g < routing_.groups; ++g) {
       std::vector<double> two(score_.begin() + g * size, score_.begin() + (g + 1) * size);
-      std::partial_sort(two.begin(), two.begin() + std::min(2, size), two.end(), std::greater<>());
+      std::partial_sort(two.begin(), two.begin() + std::min<std::ptrdiff_t>(2, size), two.end(), std::greater<>());
       groups.emplace_back(size > 1 ? two[0] + two[1] : two[0], g);
     }
     std::ranges::sort(groups, [](const auto& a, const auto& b) {
