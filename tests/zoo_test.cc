@@ -167,6 +167,19 @@ TEST_P(Zoo, is_exact_from_both_forms_on_every_instruction_set) {
   std::printf("zoo %-22s error %.1e on the reference, %.1e on others\n", GetParam().folder, of_reference, of_others);
 }
 
+TEST_P(Zoo, cuts_text_as_the_reference_does_from_both_forms) {
+  const json::value ids = read(folder_ + "/ids.json");
+  const std::string text = json::find_text(ids.get_object(), "text").value();
+  const TokenIds want = list(*json::find_array(ids.get_object(), "text_ids"));
+  for (const char* form : {"model-f32.gguf", "hf"}) {
+    ModelOptions options;
+    options.path = folder_ + "/" + form, options.threads = 1;
+    const auto model = LoadedModel::load(options);
+    ASSERT_TRUE(model) << form << ": " << model.error().message;
+    EXPECT_EQ(model->tokenizer->encode(text, {.add_special = true}).value(), want) << form;
+  }
+}
+
 /// Also what the converter computes (norms + 1, decays), to the last bit but one.
 TEST_P(Zoo, has_the_same_tensors_in_both_forms) {
   const auto gguf = open_model(folder_ + "/model-f32.gguf").value(), hf = open_model(folder_ + "/hf").value();

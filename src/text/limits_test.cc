@@ -97,6 +97,20 @@ TEST(TokenizerLimits, one_long_word_is_merged_in_proportion_to_its_length) {
             std::string::npos);
 }
 
+TEST(TokenizerLimits, word_pieces_of_any_length_are_charged) {
+  const auto vocab = [](const std::string& longest) {
+    return tokenizer_json(
+        "",
+        R"({"type":"WordPiece","unk_token":"u","max_input_chars_per_word":10000000,"vocab":{"u":0,"a":1,"##a":2,"##)" +
+            longest + R"(b":4}})");
+  };
+  const auto t = make(vocab("a"));
+  EXPECT_EQ(encode(*t, std::string(100'000, 'a'), 10'000'000).value().size(), 100'000u);
+  // Each place of the text asks for all sizes up to the longest piece's.
+  const auto far = make(vocab(std::string(2'000, 'a')));
+  EXPECT_FALSE(encode(*far, std::string(5'000, 'a'), 100'000'000));
+}
+
 TEST(TokenizerLimits, added_tokens_that_nearly_match_everywhere_are_charged) {
   const auto t = make(R"({"added_tokens":[{"id":3,"content":")" + std::string(16'000, 'a') +
                       R"(b","special":false}],"model":{"type":"BPE","vocab":{"a":0},"merges":[]}})");

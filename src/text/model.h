@@ -55,6 +55,15 @@ struct BpeOptions {
 [[nodiscard]] Result<std::unique_ptr<TokenModel>> make_unigram(TokenMap tokens, std::vector<double> scores,
                                                                TokenId unknown, bool byte_fallback);
 
+/// The two vocabularies of WordPiece: pieces that a word begins with, and pieces of its rest, without their marks.
+struct WordPieces {
+  TokenMap starts, insides;
+  TokenId unknown = -1;                     // a word that cannot be cut, or is longer
+  std::uint64_t word_characters_max = 100;  // BERT's
+};
+/// The longest piece first, from the left. Errors: kModelLoadFailed without a token for unknown words.
+[[nodiscard]] Result<std::unique_ptr<TokenModel>> make_word_piece(WordPieces pieces);
+
 /// Id of "<0xXX>" for a byte, or -1.
 [[nodiscard]] TokenId byte_token(const TokenMap& tokens, std::uint8_t byte);
 

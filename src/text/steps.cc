@@ -117,6 +117,9 @@ void arrange(MarkedPieces& pieces, SplitBehavior behavior, std::vector<std::stri
   if (!carried.empty()) out.push_back(carried);
 }
 
+/// The one character whose lower case is two (Unicode's SpecialCasing.txt, without conditions).
+constexpr char32_t kDottedI = 0x130, kDotAbove = 0x307;
+
 std::size_t bytes_of(const std::vector<std::string>& words) {
   std::size_t bytes = 0;
   for (const std::string& w : words) bytes += w.size();
@@ -142,8 +145,9 @@ TextStep lower_case_step() {
     Meter meter(limit);
     for (std::string_view rest = text; !rest.empty();) {
       const int size = std::max(1, utf8_sequence(rest));
-      utf8_append(out,
-                  static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(utf8_code_point(rest, size)))));
+      const char32_t c = utf8_code_point(rest, size);
+      utf8_append(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+      if (c == kDottedI) utf8_append(out, kDotAbove);
       rest.remove_prefix(static_cast<std::size_t>(size));
       if (!meter.add(4)) break;
     }

@@ -26,12 +26,6 @@ const std::array<char32_t, 256>& byte_alphabet() {
   return table;
 }
 
-bool is_space(char32_t c) {
-  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
-  return (c >= 9 && c <= 13) || c == 0x85 || category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL ||
-         category == UTF8PROC_CATEGORY_ZP;
-}
-
 bool is_word_character(char32_t c) {
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
     case UTF8PROC_CATEGORY_LU:
@@ -212,7 +206,7 @@ Result<TokenIds> Tokenizer::encode(std::string_view text, const EncodeOptions& o
     }
     std::string_view before = text.substr(begin, at - begin);
     if (token(id).strip_left)
-      while (!before.empty() && is_space(last_character(before))) {
+      while (!before.empty() && is_white_space(last_character(before))) {
         do before.remove_suffix(1);
         while (!before.empty() && (static_cast<unsigned char>(before.back()) & 0xc0) == 0x80);
       }
@@ -221,7 +215,7 @@ Result<TokenIds> Tokenizer::encode(std::string_view text, const EncodeOptions& o
     first = true;
     at += size;
     if (token(id).strip_right)
-      while (at < text.size() && is_space(first_character(text.substr(at))))
+      while (at < text.size() && is_white_space(first_character(text.substr(at))))
         at += static_cast<std::size_t>(utf8_sequence(text.substr(at)));
     begin = at;
   }

@@ -1,8 +1,9 @@
-// Tokenizers from GGUF metadata: `gpt2` (byte-level BPE with a named pre-tokenizer), `llama` (SentencePiece by scores)
-// and `gemma4` (BPE over characters, spaces as U+2581, bytes where a character is no token).
+// Tokenizers from GGUF metadata: `gpt2` (byte-level BPE with a named pre-tokenizer), `llama` (SentencePiece by scores),
+// `gemma4` (BPE over characters, spaces as U+2581, bytes where a character is no token) and `bert` (WordPiece).
 #include <memory>
 
 #include "base/limits.h"
+#include "text/bert.h"
 #include "text/limits.h"
 #include "text/pretokenizer.h"
 #include "text/tokenizer.h"
@@ -47,7 +48,11 @@ Result<TokenMap> index(const std::vector<Token>& tokens, bool byte_level) {
 }
 
 Status read_ends(const Metadata& m, TokenizerParts& p) {
+  const bool bert = p.kind == "gguf-bert";  // may have its ends under BERT's own names
   LLORCH_TRY(p.bos, token_id(m, "tokenizer.ggml.bos_token_id", p.tokens.size()));
+  if (bert && p.bos < 0) {
+    LLORCH_TRY(p.bos, token_id(m, "tokenizer.ggml.cls_token_id", p.tokens.size()));
+  }
   TokenId eos = -1;
   for (const char* key :
        {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
@@ -62,7 +67,10 @@ Status read_ends(const Metadata& m, TokenizerParts& p) {
         !(harmony && p.tokens[i].text == "<|end|>"))
       p.end_ids.insert(static_cast<TokenId>(i));
   LLORCH_TRY(const bool add_bos, m.boolean_or("tokenizer.ggml.add_bos_token", p.kind != "gguf-bpe"));
-  LLORCH_TRY(const bool add_eos, m.boolean_or("tokenizer.ggml.add_eos_token", false));
+  LLORCH_TRY(const bool add_eos, m.boolean_or("tokenizer.ggml.add_eos_token", bert));
+  if (bert && eos < 0) {
+    LLORCH_TRY(eos, token_id(m, "tokenizer.ggml.seperator_token_id", p.tokens.size()));  // as the ecosystem spells it
+  }
   if (add_bos && p.bos >= 0) p.prefix.push_back(p.bos);
   if (add_eos && eos >= 0) p.suffix.push_back(eos);
   return {};
@@ -171,6 +179,43 @@ Status read_spm(const Metadata& m, TokenizerParts& p) {
   return {};
 }
 
+/// Pieces that begin a word are spelled with U+2581, those of its rest without a mark.
+Status read_bert(const Metadata& m, TokenizerParts& p) {
+  p.kind = "gguf-bert";
+  BertNormalization how;
+  constexpr std::string_view kNormalizer = "tokenizer.ggml.normalizer.", kLower = "tokenizer.ggml.normalizer.lowercase",
+                             kAccents = "tokenizer.ggml.normalizer.strip_accents";
+  for (const Metadata::Entry& e : m.entries())
+    if (e.key.starts_with(kNormalizer) && e.key != kLower && e.key != kAccents)
+      return bad_model("metadata key '{}' is not understood: it may change how text is cut", e.key);
+  LLORCH_TRY(how.lower_case, m.boolean_or(kLower, true));
+  LLORCH_TRY(how.strip_accents, m.boolean_or(kAccents, how.lower_case));
+  WordPieces pieces;
+  pieces.starts.reserve(p.tokens.size()), pieces.insides.reserve(p.tokens.size());
+  for (std::size_t i = 0; i < p.tokens.size(); ++i) {
+    Token& t = p.tokens[i];
+    const bool starts = t.text.starts_with(kMetaspace);
+    const std::string piece = t.text.substr(starts ? kMetaspace.size() : 0);
+    t.bytes = starts ? decoded_word(piece) : t.text;
+    if (t.kind == TokenKind::kControl || t.kind == TokenKind::kUnused) continue;
+    LLORCH_OK(add_token(starts ? pieces.starts : pieces.insides, piece, static_cast<TokenId>(i)));
+  }
+  LLORCH_TRY(pieces.unknown, unknown_token(m, p));
+  LLORCH_TRY(p.model, make_word_piece(std::move(pieces)));
+  p.normalize = [step = bert_text_step(how)](std::string_view text, bool, WorkLimit& limit) {
+    return step(std::string(text), limit);
+  };
+  p.cut = [step = bert_cut_step()](const std::string& text, WorkLimit& limit,
+                                   const TokenizerParts::Sink& sink) -> Status {
+    std::vector<std::string> words{text};
+    LLORCH_OK(step(words, limit));
+    for (const std::string& word : words) LLORCH_OK(sink(word));
+    return {};
+  };
+  p.strip_leading_space = true;
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::from_gguf(const Metadata& m) {
@@ -183,6 +228,8 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::from_gguf(const Metadata& m) {
     LLORCH_OK(read_spm(m, p));
   else if (model == "gemma4")
     LLORCH_OK(read_gemma4(m, p));
+  else if (model == "bert")
+    LLORCH_OK(read_bert(m, p));
   else
     return bad_model("tokenizer model '{}' is not supported", model);
   LLORCH_OK(check_tokens(p.tokens));

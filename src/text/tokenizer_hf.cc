@@ -1,6 +1,6 @@
-// Tokenizers from Hugging Face's tokenizer.json: normalizer, pre-tokenizer, BPE or Unigram model, post-processor,
-// decoder, added tokens. What is not understood is refused by its type's name. Source: the documented schema of the
-// `tokenizers` library.
+// Tokenizers from Hugging Face's tokenizer.json: normalizer, pre-tokenizer, BPE, Unigram or WordPiece model,
+// post-processor, decoder, added tokens. What is not understood is refused by its type's name. Source: the documented
+// schema of the `tokenizers` library.
 #include <utf8proc.h>
 
 #include <algorithm>
@@ -9,7 +9,9 @@
 
 #include "base/limits.h"
 #include "format/json.h"
+#include "text/bert.h"
 #include "text/limits.h"
+#include "text/post_processor.h"
 #include "text/pretokenizer.h"
 #include "text/steps.h"
 #include "text/tokenizer.h"
@@ -21,19 +23,17 @@ namespace {
 constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
-std::string type_of(const json::object& o) { return json::find_text(o, "type").value_or(""); }
-
 /// {"String": "x"} or {"Regex": "x"}, as a pattern.
 Result<std::string> pattern_of(const json::object& o, bool& literal) {
   const json::object* pattern = json::find_object(o, "pattern");
-  if (!pattern) return bad_model("tokenizer.json: a {} has no pattern", type_of(o));
+  if (!pattern) return bad_model("tokenizer.json: a {} has no pattern", tokenizer_part_type(o));
   if (const auto text = json::find_text(*pattern, "String")) {
     literal = true;
     return *text;
   }
   literal = false;
   if (const auto regex = json::find_text(*pattern, "Regex")) return *regex;
-  return bad_model("tokenizer.json: a {} has an unknown kind of pattern", type_of(o));
+  return bad_model("tokenizer.json: a {} has an unknown kind of pattern", tokenizer_part_type(o));
 }
 
 std::string quote(const std::string& literal) { return "\\Q" + replace_all(literal, "\\E", "\\E\\\\E\\Q") + "\\E"; }
@@ -48,6 +48,16 @@ class Reader {
   std::vector<std::pair<std::string, std::string>> merges;
   BpeOptions bpe;
   bool is_bpe = false;
+  BertNormalization bert;
+  int bert_steps = 0;          // normalizers and pre-tokenizers of BERT
+  bool is_word_piece = false;  // with BERT's marks and longest word
+  TokenId unknown_word = -1;   // of WordPiece
+
+  /// WordPiece with what GGUF's tokenizer model `bert` says by its name.
+  [[nodiscard]] bool is_bert() const {
+    return is_word_piece && bert_steps == 2 && normalizers_.size() == 1 && cuts_.size() == 1 && bert.clean &&
+           bert.separate_han && parts.prefix.size() <= 1 && parts.suffix.size() <= 1;
+  }
 
   Status read(const json::object& root) {
     LLORCH_OK(read_normalizer(json::find_object(root, "normalizer")));
@@ -55,7 +65,7 @@ class Reader {
     LLORCH_OK(read_decoder(json::find_object(root, "decoder")));
     LLORCH_OK(read_vocabulary(root));
     LLORCH_OK(read_model());
-    LLORCH_OK(read_post(json::find_object(root, "post_processor")));
+    LLORCH_OK(read_post_processor(json::find_object(root, "post_processor"), parts, steps_));
     parts.kind = "hf-json";
     parts.normalize = [steps = normalizers_](std::string_view text, bool, WorkLimit& limit) -> Result<std::string> {
       std::string result(text);
@@ -84,23 +94,27 @@ class Reader {
  private:
   // -------------------------------------------------------------------------------------------------------------
   // normalizer
-  /// Each step of a file takes a walk over the text.
-  Status count_step() {
-    if (++steps_ > text_limits::kStepsMax)
-      return bad_model("tokenizer.json has more than {} steps", text_limits::kStepsMax);
-    return {};
-  }
+  Status count_step() { return count_tokenizer_step(steps_); }
   static Result<std::string> replacement(const json::object& o, const char* key, std::string_view otherwise) {
     std::string text = json::find_text(o, key).value_or(std::string(otherwise));
     if (text.size() > text_limits::kReplacementBytesMax)
-      return bad_model("tokenizer.json: a {} puts in {} bytes, at most {} are taken", type_of(o), text.size(),
-                       text_limits::kReplacementBytesMax);
+      return bad_model("tokenizer.json: a {} puts in {} bytes, at most {} are taken", tokenizer_part_type(o),
+                       text.size(), text_limits::kReplacementBytesMax);
     return text;
+  }
+
+  /// Absent and null are `otherwise`; what is no truth value is refused.
+  static Result<bool> flag_of(const json::object& o, const char* key, bool otherwise) {
+    const json::value* v = json::find(o, key);
+    if (!v || v->is_null()) return otherwise;
+    if (!v->is_bool())
+      return bad_model("tokenizer.json: '{}' of a {} is neither true nor false", key, tokenizer_part_type(o));
+    return v->get_bool();
   }
 
   Status read_normalizer(const json::object* o) {
     if (!o) return {};
-    const std::string type = type_of(*o);
+    const std::string type = tokenizer_part_type(*o);
     const auto add = [&](TextStep step) {
       normalizers_.push_back(std::move(step));
       return count_step();
@@ -135,6 +149,14 @@ class Reader {
                  right = json::find_bool(*o, "strip_right").value_or(true);
       LLORCH_TRY(Regex regex, Regex::compile(left && right ? R"(^\s+|\s+$)" : left ? R"(^\s+)" : R"(\s+$)"));
       return add(replace_step(std::move(regex), ""));
+    }
+    if (type == "BertNormalizer") {
+      LLORCH_TRY(bert.clean, flag_of(*o, "clean_text", true));
+      LLORCH_TRY(bert.separate_han, flag_of(*o, "handle_chinese_chars", true));
+      LLORCH_TRY(bert.lower_case, flag_of(*o, "lowercase", true));
+      LLORCH_TRY(bert.strip_accents, flag_of(*o, "strip_accents", bert.lower_case));
+      ++bert_steps;
+      return add(bert_text_step(bert));
     }
     return bad_model("tokenizer.json: normalizer '{}' is not supported", type);
   }
@@ -172,7 +194,7 @@ class Reader {
   }
 
   Status read_pre(const json::object& o) {
-    const std::string type = type_of(o);
+    const std::string type = tokenizer_part_type(o);
     if (type == "Sequence") {
       const json::array* list = json::find_array(o, "pretokenizers");
       if (!list) return bad_model("tokenizer.json: a Sequence has no pretokenizers");
@@ -218,8 +240,9 @@ class Reader {
       return add_split(R"([\p{P}!-/:-@\[-`{-~])", behavior, false);
     }
     if (type == "BertPreTokenizer") {
-      LLORCH_OK(add_split(R"(\s+)", Behavior::kRemoved, false));
-      return add_split(R"([\p{P}!-/:-@\[-`{-~])", Behavior::kIsolated, false);
+      cuts_.push_back(bert_cut_step());
+      ++bert_steps;
+      return count_step();
     }
     if (type == "Metaspace") return add_metaspace(o);
     return bad_model("tokenizer.json: pre-tokenizer '{}' is not supported", type);
@@ -229,7 +252,7 @@ class Reader {
   // decoder
   Status read_decoder(const json::object* o) {
     if (!o) return {};
-    const std::string type = type_of(*o);
+    const std::string type = tokenizer_part_type(*o);
     if (type == "Sequence") {
       const json::array* list = json::find_array(*o, "decoders");
       if (!list) return bad_model("tokenizer.json: a Sequence has no decoders");
@@ -243,6 +266,12 @@ class Reader {
     if (type == "Strip") {
       if (json::find_text(*o, "content").value_or("") == " " && json::find_unsigned(*o, "start").value_or(0) == 1)
         parts.strip_leading_space = true;
+      return {};
+    }
+    if (type == "WordPiece") {
+      inside_mark_ = json::find_text(*o, "prefix").value_or("##");
+      LLORCH_TRY(cleans_up_, flag_of(*o, "cleanup", true));
+      parts.strip_leading_space = true;
       return {};
     }
     return bad_model("tokenizer.json: decoder '{}' is not supported", type);
@@ -286,9 +315,10 @@ class Reader {
     base_size_ = parts.tokens.size();
     for (std::size_t i = 0; i < base_size_; ++i) {
       Token& t = parts.tokens[i];
-      t.bytes = byte_level  ? bytes_of_token(t.text).value_or(t.text)
-                : metaspace ? replace_all(t.text, kMetaspace, " ")
-                            : t.text;
+      t.bytes = byte_level     ? bytes_of_token(t.text).value_or(t.text)
+                : metaspace    ? replace_all(t.text, kMetaspace, " ")
+                : inside_mark_ ? decoded_piece(t.text)
+                               : t.text;
       if (t.text.size() == 6 && t.text.starts_with("<0x") && t.text.back() == '>' && !byte_level) {
         std::uint8_t byte = 0;
         const char* digits = t.text.data() + 3;
@@ -297,6 +327,11 @@ class Reader {
       }
     }
     return read_added(json::find_array(root, "added_tokens"));
+  }
+
+  std::string decoded_piece(const std::string& text) const {
+    if (text.starts_with(*inside_mark_)) return text.substr(inside_mark_->size());
+    return cleans_up_ ? decoded_word(text) : " " + text;
   }
 
   Status read_added(const json::array* added) {
@@ -331,8 +366,33 @@ class Reader {
     return map;
   }
 
+  /// Control tokens are no pieces: text from users never becomes one.
+  Status read_word_piece() {
+    WordPieces pieces;
+    pieces.starts.reserve(base_size_), pieces.insides.reserve(base_size_);
+    const std::string mark = json::find_text(*model_, "continuing_subword_prefix").value_or("##");
+    const std::string unknown = json::find_text(*model_, "unk_token").value_or("[UNK]");
+    for (std::size_t i = 0; i < base_size_; ++i) {
+      const Token& t = parts.tokens[i];
+      const auto id = static_cast<TokenId>(i);
+      if (t.text == unknown && t.kind != TokenKind::kUnused) pieces.unknown = id;
+      if (t.kind == TokenKind::kUnused || t.kind == TokenKind::kControl) continue;
+      LLORCH_OK(add_token(pieces.starts, t.text, id));
+      if (t.text.starts_with(mark)) LLORCH_OK(add_token(pieces.insides, t.text.substr(mark.size()), id));
+    }
+    if (const json::value* most = json::find(*model_, "max_input_chars_per_word")) {
+      const auto number = json::as_unsigned(*most);
+      if (!number) return bad_model("tokenizer.json: 'max_input_chars_per_word' is no whole number");
+      pieces.word_characters_max = *number;
+    }
+    unknown_word = pieces.unknown;
+    is_word_piece = mark == "##" && pieces.word_characters_max == WordPieces().word_characters_max;
+    LLORCH_TRY(parts.model, make_word_piece(std::move(pieces)));
+    return {};
+  }
+
   Status read_model() {
-    std::string type = type_of(*model_);
+    std::string type = tokenizer_part_type(*model_);
     if (type.empty()) type = json::find_array(*model_, "merges") ? "BPE" : "Unigram";
     const bool fallback = json::find_bool(*model_, "byte_fallback").value_or(false);
     if (type == "Unigram") {
@@ -344,6 +404,7 @@ class Reader {
                               unknown && *unknown < base_size_ ? static_cast<TokenId>(*unknown) : -1, fallback));
       return {};
     }
+    if (type == "WordPiece") return read_word_piece();
     if (type != "BPE") return bad_model("tokenizer.json: model '{}' is not supported", type);
     is_bpe = true;
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
@@ -390,46 +451,14 @@ class Reader {
     return {};
   }
 
-  // ---------------------------------------------------------------------------------------------------------
-  // post-processor
-  Status read_post(const json::object* o) {
-    if (!o) return {};
-    const std::string type = type_of(*o);
-    LLORCH_OK(count_step());
-    if (type == "ByteLevel") return {};
-    if (type == "Sequence") {
-      const json::array* list = json::find_array(*o, "processors");
-      if (!list) return bad_model("tokenizer.json: a Sequence has no processors");
-      for (const json::value& v : *list) LLORCH_OK(read_post(v.if_object()));
-      return {};
-    }
-    if (type != "TemplateProcessing") return bad_model("tokenizer.json: post-processor '{}' is not supported", type);
-    const json::array* single = json::find_array(*o, "single");
-    if (!single) return bad_model("tokenizer.json: a TemplateProcessing has no single template");
-    bool behind = false;
-    for (const json::value& v : *single) {
-      const json::object* step = v.if_object();
-      if (!step) return bad_model("tokenizer.json: a template step is no object");
-      if (json::find_object(*step, "Sequence")) behind = true;
-      const json::object* special = json::find_object(*step, "SpecialToken");
-      if (!special) continue;
-      LLORCH_OK(count_step());
-      const std::string text = json::find_text(*special, "id").value_or("");
-      const auto found = std::ranges::find(parts.tokens, text, &Token::text);
-      if (found == parts.tokens.end())
-        return bad_model("tokenizer.json: the template's token is not in the vocabulary");
-      (behind ? parts.suffix : parts.prefix).push_back(static_cast<TokenId>(found - parts.tokens.begin()));
-    }
-    if (!parts.prefix.empty()) parts.bos = parts.prefix.front();
-    return {};
-  }
-
   std::size_t steps_ = 0;
   std::vector<TextStep> normalizers_;
   std::vector<CutStep> cuts_;
   const json::object* model_ = nullptr;
   std::vector<double> scores_;
   std::size_t base_size_ = 0;
+  std::optional<std::string> inside_mark_;  // of a WordPiece decoder
+  bool cleans_up_ = false;
 };
 
 /// Adds the end ids of a JSON file's "eos_token_id" (a number or a list).
@@ -491,17 +520,42 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::from_hf_json(std::string_view text
 Status hf_tokenizer_to_metadata(const std::string& directory, Metadata& out) {
   Reader reader;
   LLORCH_OK(read_directory(directory, reader));
-  if (!reader.is_bpe || !reader.byte_level || !reader.only_splits)
+  const bool bert = reader.is_bert();
+  if (!bert && (!reader.is_bpe || !reader.byte_level || !reader.only_splits))
     return fail(ErrorCode::kUnsupportedValue,
-                "this tokenizer.json is not byte-level BPE: it cannot be written as GGUF metadata");
-  const std::string_view pre = pretokenizer_name(reader.split_patterns);
+                "this tokenizer.json is neither byte-level BPE nor BERT's: it cannot be written as GGUF metadata");
+  const std::string_view pre = bert ? "default" : pretokenizer_name(reader.split_patterns);
   if (pre.empty())
     return fail(ErrorCode::kUnsupportedValue,
                 "the pre-tokenizer of this tokenizer.json has no name in GGUF's vocabulary");
   const TokenizerParts& p = reader.parts;
   MetaValue::Strings tokens, merges;
   MetaValue::Integers kinds;
-  for (const Token& t : p.tokens) tokens.push_back(t.text), kinds.push_back(static_cast<int>(t.kind));
+  for (const Token& t : p.tokens) {
+    // BERT's pieces are marked where a word begins, not inside it.
+    const bool piece = bert && t.kind == TokenKind::kNormal;
+    const bool inside = piece && t.text.starts_with("##");
+    tokens.push_back(inside ? t.text.substr(2) : piece ? std::string(kMetaspace) + t.text : t.text);
+    kinds.push_back(static_cast<int>(t.kind));
+  }
+  out.set("tokenizer.ggml.model", MetaValue::text(bert ? "bert" : "gpt2"));
+  out.set("tokenizer.ggml.pre", MetaValue::text(std::string(pre)));
+  out.set("tokenizer.ggml.tokens", MetaValue::strings(std::move(tokens)));
+  out.set("tokenizer.ggml.token_type", MetaValue::i32s(std::move(kinds)));
+  const auto set_id = [&](const char* key, TokenId id) {
+    out.set(key, MetaValue::u32(static_cast<std::uint32_t>(id)));
+  };
+  if (p.bos >= 0) set_id("tokenizer.ggml.bos_token_id", p.bos);
+  out.set("tokenizer.ggml.add_bos_token", MetaValue::boolean(!p.prefix.empty()));
+  if (bert) {
+    if (!p.suffix.empty()) set_id("tokenizer.ggml.eos_token_id", p.suffix.front());
+    set_id("tokenizer.ggml.unknown_token_id", reader.unknown_word);
+    out.set("tokenizer.ggml.add_eos_token", MetaValue::boolean(!p.suffix.empty()));
+    out.set("tokenizer.ggml.normalizer.lowercase", MetaValue::boolean(reader.bert.lower_case));
+    out.set("tokenizer.ggml.normalizer.strip_accents", MetaValue::boolean(reader.bert.strip_accents));
+    return {};
+  }
+  if (!p.end_ids.empty()) set_id("tokenizer.ggml.eos_token_id", *p.end_ids.begin());
   LLORCH_TRY(const json::value root, json::parse_file(std::filesystem::path(directory) / "tokenizer.json"));
   for (const json::value& v : *json::find_array(*json::find_object(root.get_object(), "model"), "merges")) {
     if (v.is_string())
@@ -510,15 +564,7 @@ Status hf_tokenizer_to_metadata(const std::string& directory, Metadata& out) {
       merges.push_back(std::string(v.get_array()[0].get_string().c_str()) + " " +
                        v.get_array()[1].get_string().c_str());
   }
-  out.set("tokenizer.ggml.model", MetaValue::text("gpt2"));
-  out.set("tokenizer.ggml.pre", MetaValue::text(std::string(pre)));
-  out.set("tokenizer.ggml.tokens", MetaValue::strings(std::move(tokens)));
-  out.set("tokenizer.ggml.token_type", MetaValue::i32s(std::move(kinds)));
   out.set("tokenizer.ggml.merges", MetaValue::strings(std::move(merges)));
-  if (p.bos >= 0) out.set("tokenizer.ggml.bos_token_id", MetaValue::u32(static_cast<std::uint32_t>(p.bos)));
-  if (!p.end_ids.empty())
-    out.set("tokenizer.ggml.eos_token_id", MetaValue::u32(static_cast<std::uint32_t>(*p.end_ids.begin())));
-  out.set("tokenizer.ggml.add_bos_token", MetaValue::boolean(!p.prefix.empty()));
   return {};
 }
 

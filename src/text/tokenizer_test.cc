@@ -145,12 +145,102 @@ TEST(HfJson, unknown_parts_are_refused_by_their_type) {
   EXPECT_NE(error("\"pre_tokenizer\":{\"type\":\"Metaspace\"", "\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"")
                 .find("pre-tokenizer 'UnicodeScripts'"),
             std::string::npos);
-  EXPECT_NE(error("\"Unigram\"", "\"WordPiece\"").find("'WordPiece'"), std::string::npos);
-  EXPECT_NE(error("TemplateProcessing", "BertProcessing").find("'BertProcessing'"), std::string::npos);
+  EXPECT_NE(error("\"Unigram\"", "\"WordLevel\"").find("'WordLevel'"), std::string::npos);
+  EXPECT_NE(error("TemplateProcessing", "RobertaProcessing").find("'RobertaProcessing'"), std::string::npos);
   EXPECT_NE(error("\"id\":6", "\"id\":4000000000").find("beyond the vocabulary"), std::string::npos);
   EXPECT_NE(Tokenizer::from_hf_json("{").error().message.find("not valid JSON"), std::string::npos);
   EXPECT_FALSE(Tokenizer::from_hf_json("[]"));
   EXPECT_FALSE(Tokenizer::from_hf_json("{}"));
+}
+
+constexpr const char* kWordPiece =
+    R"({"added_tokens":[{"id":0,"content":"[UNK]","special":true},{"id":1,"content":"[CLS]","special":true},
+                     {"id":2,"content":"[SEP]","special":true}],
+  "normalizer":{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true},
+  "pre_tokenizer":{"type":"BertPreTokenizer"},
+  "post_processor":{"type":"BertProcessing","sep":["[SEP]",2],"cls":["[CLS]",1]},
+  "decoder":{"type":"WordPiece","prefix":"##","cleanup":true},
+  "model":{"type":"WordPiece","unk_token":"[UNK]","continuing_subword_prefix":"##","max_input_chars_per_word":100,
+           "vocab":{"[UNK]":0,"[CLS]":1,"[SEP]":2,"un":3,"##aff":4,"##able":5,"##ab":6,"una":7,"e":8,"##e":9,"世":10,
+                    "界":11,"!":12,"[":13,"]":14,"unk":15,"##a":16,"i":17,"##i":18}}})";
+
+/// The same vocabulary as GGUF spells it.
+Metadata word_piece_metadata() {
+  Metadata m;
+  m.set("tokenizer.ggml.model", MetaValue::text("bert"));
+  m.set("tokenizer.ggml.tokens",
+        MetaValue::strings({"[UNK]", "[CLS]", "[SEP]", "▁un", "aff", "able", "ab", "▁una", "▁e", "e", "▁世", "▁界",
+                            "▁!", "▁[", "▁]", "▁unk", "a", "▁i", "i"}));
+  m.set("tokenizer.ggml.token_type", MetaValue::i32s({3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}));
+  m.set("tokenizer.ggml.unknown_token_id", MetaValue::u32(0));
+  m.set("tokenizer.ggml.cls_token_id", MetaValue::u32(1));
+  m.set("tokenizer.ggml.seperator_token_id", MetaValue::u32(2));
+  return m;
+}
+
+/// The ids are those of Hugging Face's library (tokenizers 0.22) for this vocabulary.
+TEST(WordPiece, cuts_like_the_reference_from_both_formats) {
+  const auto json = Tokenizer::from_hf_json(kWordPiece);
+  ASSERT_TRUE(json) << json.error().message;
+  const auto gguf = make(word_piece_metadata());
+  std::string long_word(100, 'e');
+  TokenIds long_ids(100, 9);
+  long_ids[0] = 8;
+  const std::pair<std::string, TokenIds> cases[] = {
+      {"", {}},
+      {"Un\u00c9", {3, 9}},                          // lower case, no accent
+      {"E\u0301!!", {8, 12, 12}},                    // nor one of its own
+      {"unab", {0}},                                 // the longest first piece is una, and no ##b follows it
+      {"ex e", {0, 8}},                              // a word is unknown as a whole
+      {"e\u4e16\u754ce", {8, 10, 11, 8}},            // Chinese characters are words
+      {"e\u200be\u00a0e\x07\ufffde", {8, 9, 8, 9}},  // what cannot be seen goes, white space of any kind separates
+      {"[UNK]", {13, 15, 14}},                       // text that spells a control token
+      {"\u0130i", {17, 18}},
+      {long_word, long_ids},
+      {long_word + "e", {0}},
+  };
+  for (const auto& [text, ids] : cases) {
+    EXPECT_EQ((*json)->encode(text, {}).value(), ids) << text;
+    EXPECT_EQ(gguf->encode(text, {}).value(), ids) << "GGUF: " << text;
+  }
+  for (const Tokenizer* t : {json->get(), gguf.get()}) {
+    EXPECT_EQ(t->encode("une", {.add_special = true}).value(), (TokenIds{1, 3, 9, 2})) << t->kind();
+    EXPECT_EQ(t->encode("e[SEP]e", {.parse_special = true}).value(), (TokenIds{8, 2, 8})) << t->kind();
+    EXPECT_EQ(t->decode(TokenIds{3, 4, 5, 12, 10}), "unaffable! 世") << t->kind();
+  }
+}
+
+TEST(WordPiece, a_cased_vocabulary_keeps_letters_and_accents) {
+  Metadata m = word_piece_metadata();
+  m.set("tokenizer.ggml.normalizer.lowercase", MetaValue::boolean(false));
+  const auto cased = make(m);
+  EXPECT_EQ(cased->encode("une UNE un\u00e9", {}).value(), (TokenIds{3, 9, 0, 0}));
+  m.set("tokenizer.ggml.normalizer.strip_accents", MetaValue::boolean(true));
+  EXPECT_EQ(make(m)->encode("une UNE un\u00e9", {}).value(), (TokenIds{3, 9, 0, 3, 9}));
+}
+
+TEST(WordPiece, refuses_what_it_does_not_understand_by_name) {
+  const auto error = [](const std::string& key, MetaValue value) {
+    Metadata m = word_piece_metadata();
+    m.set(key, std::move(value));
+    const auto t = Tokenizer::from_gguf(m);
+    return t ? std::string("accepted") : t.error().message;
+  };
+  EXPECT_NE(error("tokenizer.ggml.normalizer.nfkc", MetaValue::boolean(true)).find("normalizer.nfkc"),
+            std::string::npos);
+  EXPECT_NE(error("tokenizer.ggml.normalizer.lowercase", MetaValue::text("yes")).find("normalizer.lowercase"),
+            std::string::npos);
+  EXPECT_NE(error("tokenizer.ggml.unknown_token_id", MetaValue::u32(UINT32_MAX)).find("unknown words"),
+            std::string::npos);
+  const auto json_error = [](const std::string& from, const std::string& to) {
+    const auto t = Tokenizer::from_hf_json(replace_all(kWordPiece, from, to));
+    return t ? std::string("accepted") : t.error().message;
+  };
+  EXPECT_NE(json_error("\"lowercase\":true", "\"lowercase\":1").find("'lowercase'"), std::string::npos);
+  EXPECT_NE(json_error(":100", ":-1").find("'max_input_chars_per_word'"), std::string::npos);
+  EXPECT_NE(json_error("\"unk_token\":\"[UNK]\"", "\"unk_token\":\"?\"").find("unknown words"), std::string::npos);
+  EXPECT_NE(json_error("[\"[SEP]\",2]", "[\"[END]\",2]").find("'[END]'"), std::string::npos);
+  EXPECT_NE(json_error("\"cls\":[\"[CLS]\",1]", "\"cls\":7").find("'cls'"), std::string::npos);
 }
 
 TEST(PreTokenizer, knows_the_ecosystems_names) {
@@ -171,17 +261,18 @@ TEST(PreTokenizer, knows_the_ecosystems_names) {
 TEST(Adversarial, a_megabyte_takes_work_in_proportion) {
   const auto spm = make(spm_metadata());
   const auto bpe = make(bpe_metadata());
+  const auto bert = make(word_piece_metadata());
   const auto work = [](const Tokenizer& t, const std::string& text) {
     WorkLimit limit(1'000'000'000);
     EXPECT_TRUE(t.encode(text, {.limit = &limit}));
     return static_cast<double>(limit.used());
   };
-  for (const std::string unit : {"a", " ", "ab", "<", "\n", "'"}) {
+  for (const std::string unit : {"a", " ", "ab", "<", "\n", "'", "e", "\u4e16"}) {
     std::string small, large;
     while (small.size() < 62'500) small += unit;
     while (large.size() < 1'000'000) large += unit;
     // Sixteen times the text: linear is 16, quadratic 256.
-    for (const Tokenizer* t : {spm.get(), bpe.get()})
+    for (const Tokenizer* t : {spm.get(), bpe.get(), bert.get()})
       EXPECT_LT(work(*t, large), 20 * work(*t, small)) << "unit '" << unit << "' " << t->kind();
   }
 }

@@ -12,6 +12,8 @@ namespace llorch {
 /// The code point of a valid sequence of `length` bytes.
 [[nodiscard]] char32_t utf8_code_point(std::string_view text, int length);
 void utf8_append(std::string& out, char32_t code_point);
+/// Unicode's property White_Space.
+[[nodiscard]] bool is_white_space(char32_t code_point);
 
 /// Collects bytes as tokens bring them and releases whole code points. Bytes that can never become one are set apart.
 class Utf8Stream {

@@ -15,7 +15,7 @@ import tempfile
 import unicodedata
 
 import gguf
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -92,11 +92,54 @@ def trained(kind, texts):
     return tok
 
 
-def run_vectors(bin_dir, name, tmp, tok, texts, decode):
+# BERT's normalizer in each of its forms that change a text: what GGUF can say of them, and the rest.
+WORD_PIECES = {
+    "wordpiece": {},
+    "wordpiece, cased": {"lowercase": False},
+    "wordpiece, cased without accents": {"lowercase": False, "strip_accents": True},
+    "wordpiece, accents in lower case": {"strip_accents": False},
+    "wordpiece, not cleaned": {"clean_text": False, "handle_chinese_chars": False},
+}
+
+
+def word_piece(texts, **form):
+    tok = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
+    tok.normalizer = normalizers.BertNormalizer(**form)
+    tok.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tok.decoder = decoders.WordPiece()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=1500, limit_alphabet=200, special_tokens=special, show_progress=False)
+    tok.train_from_iterator([t for t in texts if len(t) < 500] * 3, trainer)
+    tok.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[(t, tok.token_to_id(t)) for t in ("[CLS]", "[SEP]")])
+    return tok
+
+
+def write_word_piece(path, tok, lowercase=True, strip_accents=None):
+    """As GGUF has it: pieces that begin a word are marked, not those inside one."""
+    vocab = tok.get_vocab()
+    tokens = sorted(vocab, key=vocab.get)
+    control = {t.content for t in tok.get_added_tokens_decoder().values()}
+    writer = gguf.GGUFWriter(path, "bert")
+    writer.add_tokenizer_model("bert")
+    writer.add_token_list([t if t in control else t[2:] if t.startswith("##") else "\u2581" + t for t in tokens])
+    writer.add_token_types([3 if t in control else 1 for t in tokens])
+    writer.add_bos_token_id(vocab["[CLS]"])
+    writer.add_eos_token_id(vocab["[SEP]"])
+    writer.add_unk_token_id(vocab["[UNK]"])
+    writer.add_bool("tokenizer.ggml.normalizer.lowercase", lowercase)
+    if strip_accents is not None:
+        writer.add_bool("tokenizer.ggml.normalizer.strip_accents", strip_accents)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def run_vectors(bin_dir, name, tmp, tok, texts, decode, given=None):
     sep = "\n__ggml_vocab_test__\n"
     (pathlib.Path(tmp) / "vectors.gguf.inp").write_bytes("".join(t + sep for t in texts).encode())
     (pathlib.Path(tmp) / "vectors.gguf.out").write_text("".join(" ".join(map(str, tok.encode(t, add_special_tokens=False).ids)) + "\n" for t in texts))
-    (pathlib.Path(tmp) / "tokenizer.json").write_text(tok.to_str())
+    (pathlib.Path(tmp) / "tokenizer.json").write_text((given or tok).to_str())
     env = os.environ | {"LLORCH_VECTORS": str(tmp)} | ({} if decode else {"LLORCH_VECTORS_IDS_ONLY": "1"})
     run = subprocess.run([f"{bin_dir}/test_text", "--gtest_filter=*Vectors*", "--gtest_brief=1"], env=env, capture_output=True, text=True)
     if run.returncode:
@@ -137,6 +180,16 @@ def main():
             # Normalisation may change text, so that only ids are compared; special tokens are never spelled by these texts.
             run_vectors(a.bin, kind, tmp, trained(kind, texts), texts, False)
         print(f"{kind}: {len(texts)} texts, from tokenizer.json: same ids")
+    texts += ["don't \u4e16\u754c\ufffdx \U0002b820 \U0002a700!", "\u0130stanbul \u1e9e \u03a3\u03a3", "x" * 100 + " " + "x" * 101 + " " + "\u00e9" * 100, "[CLS] [UNK] [ ] ##a a##b \u2581a a\u2581b"]
+    for kind, form in WORD_PIECES.items():
+        with tempfile.TemporaryDirectory() as tmp:
+            tok = word_piece(texts, **form)
+            has_keys = set(form) <= {"lowercase", "strip_accents"}
+            if has_keys:
+                write_word_piece(f"{tmp}/vectors.gguf", tok, **form)
+            plain = Tokenizer.from_str(json.dumps(json.loads(tok.to_str()) | {"added_tokens": []}))  # a spelling of a control token in a text is not one
+            run_vectors(a.bin, kind, tmp, plain, texts, False, tok)
+        print(f"{kind}: {len(texts)} texts, from {'GGUF and from ' if has_keys else ''}tokenizer.json: same ids")
 
 
 if __name__ == "__main__":
