@@ -63,6 +63,7 @@ void poison(std::vector<std::byte>& bytes, DType type, float value) {
     case DType::kMXFP4: bytes[at] = std::byte{0xff}; return;
     case DType::kQ2_K: std::memcpy(bytes.data() + at + 80, &half, 2); return;
     case DType::kQ3_K:
+    case DType::kTQ2_0:
     case DType::kQ6_K: std::memcpy(bytes.data() + at + step - 2, &half, 2); return;
     default: std::memcpy(bytes.data() + at, &half, 2);
   }

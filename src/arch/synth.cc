@@ -82,7 +82,11 @@ bool more_bits(int layer, int layers) {
 DType fallback(DType type) {
   switch (type) {
     case DType::kQ2_K:
-    case DType::kQ3_K: return DType::kIQ4_NL;
+    case DType::kQ3_K:
+    case DType::kIQ3_XXS:
+    case DType::kIQ3_S:
+    case DType::kIQ4_XS: return DType::kIQ4_NL;
+    case DType::kTQ2_0: return DType::kQ4_0;
     case DType::kQ4_K: return DType::kQ5_0;
     case DType::kQ5_K: return DType::kQ5_1;
     case DType::kQ6_K: return DType::kQ8_0;

@@ -17,7 +17,8 @@ struct BlockScales {
   /// Whole minimums are summed over the block, with sums of activations that are whole numbers for this.
   static constexpr bool kWholeMinimums = kF.block == 256 && kHasMinimum && !kWhole;
   /// What codes are off zero is summed in pairs of sub-blocks.
-  static constexpr bool kZeroPairs = kF.zero != 0 && ((kWhole && V::kDotPairs) || (kParts && V::kDotJoined));
+  static constexpr bool kZeroPairs =
+      kF.zero != 0 && kF.sub == 16 && ((kWhole && V::kDotPairs) || (kParts && V::kDotJoined));
   static constexpr int kSubs = 32 / kF.sub, kMinimumPairs = 128 / kF.sub;
   const std::uint8_t* at;
   F d, m;
@@ -28,8 +29,9 @@ struct BlockScales {
       d = V::load_e8m0_halved(block);
     else
       d = V::load_half(block);
+    if constexpr (kF.unit != 1) d = V::mul(d, V::set1(kF.unit));
     if constexpr (kHasMinimum) m = V::load_half(block + 2 * P);
-    if constexpr (kF.scales == Scales::kSuper) at += 2 * P;
+    if constexpr (kF.scales == Scales::kSuper || kF.scales == Scales::kSuperSigned) at += 2 * P;
     if constexpr (kF.scales == Scales::kSuperNibble || kF.scales == Scales::kSuperPair) at += 4 * P;
   }
   /// The whole scales of sub-blocks 2 i and 2 i + 1 of 16 columns, as two int16 in each lane.
@@ -43,6 +45,10 @@ struct BlockScales {
   I whole_scale(int s) const {
     if constexpr (kF.scales == Scales::kSuperPair)
       return V::ints_u8(at + s * P);
+    else if constexpr (kF.scales == Scales::kSuperSigned)
+      return V::ints_i8(at + s * P);
+    else if constexpr (kF.scales == Scales::kHalf)
+      return V::set1i(1);
     else
       return one_of_pairs(scale_pairs(s / 2), s % 2);
   }

@@ -19,10 +19,11 @@
 namespace llorch::kernel {
 
 enum class Scales {
-  kHalf,         // f16 scale per 32
+  kHalf,         // f16 scale per block
   kHalfMin,      // f16 scale and f16 minimum per 32
   kE8M0,         // power of two per 32
   kSuper,        // f16 d per 256, signed byte per 16, in pairs
+  kSuperSigned,  // f16 d per 256, signed byte per 32
   kSuperNibble,  // f16 d and dmin per 256, byte per 16, in pairs: scale in the low, minimum in the high nibble
   kSuperPair,    // f16 d and dmin per 256, byte of scale per 32, then bytes of minimum, in pairs
 };
@@ -39,6 +40,7 @@ struct PanelFormat {
   Scales scales;
   bool indexed;                // nibbles index `lookup`
   const std::uint8_t* lookup;  // 16 codes, or null
+  float unit = 1;              // a power of two that f16 d is multiplied by
 };
 
 constexpr std::int64_t scale_bytes_per_row(const PanelFormat& f) {
@@ -47,6 +49,7 @@ constexpr std::int64_t scale_bytes_per_row(const PanelFormat& f) {
     case Scales::kHalfMin: return 4;
     case Scales::kE8M0: return 1;
     case Scales::kSuper: return 2 + 16;
+    case Scales::kSuperSigned: return 2 + 8;
     case Scales::kSuperNibble: return 4 + 16;
     case Scales::kSuperPair: return 4 + 16;
   }

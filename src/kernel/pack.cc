@@ -6,6 +6,8 @@
 #include "kernel/layout.h"
 #include "panel_formats.inc"  // includes every kernel/dot/<format>.h
 #include "quant/bits.h"
+#include "quant/iq3_xxs.h"
+#include "quant/iq4_xs.h"
 #include "quant/q3_k.h"
 #include "quant/q4_k.h"
 #include "quant/table.h"
@@ -36,6 +38,15 @@ class ScaleWriter {
   int panel_;
 };
 
+/// Of the formats with a signed byte for 32 columns.
+int whole_scale(DType type, const std::uint8_t* block, int s) {
+  switch (type) {
+    case DType::kIQ3_S: return quant::IQ3_S::whole_scale(block, s);
+    case DType::kIQ3_XXS: return quant::IQ3_XXS::whole_scale(block, s);
+    default: return quant::IQ4_XS::whole_scale(block, s);
+  }
+}
+
 void pack_scales(const PanelFormat& f, const quant::RowOps& ops, int panel, const std::uint8_t* block, int row,
                  std::uint8_t* out) {
   ScaleWriter writer(out, panel);
@@ -49,7 +60,7 @@ void pack_scales(const PanelFormat& f, const quant::RowOps& ops, int panel, cons
     at[0] = static_cast<std::uint8_t>(first), at[1] = static_cast<std::uint8_t>(second);
   };
   switch (f.scales) {
-    case Scales::kHalf: return put_raw_half(block);
+    case Scales::kHalf: return put_raw_half(f.block == 256 ? block + info(f.type).bytes - 2 : block);
     case Scales::kHalfMin: return put_half(ops.scale(block, 0).scale), put_half(ops.scale(block, 0).minimum);
     case Scales::kE8M0: return put_byte(block[0]);
     case Scales::kSuper:
@@ -57,6 +68,10 @@ void pack_scales(const PanelFormat& f, const quant::RowOps& ops, int panel, cons
       for (int s = 0; s < 16; s += 2)
         put_bytes(f.type == DType::kQ3_K ? quant::Q3_K::scale_code(block, s) : block[192 + s],
                   f.type == DType::kQ3_K ? quant::Q3_K::scale_code(block, s + 1) : block[193 + s]);
+      return;
+    case Scales::kSuperSigned:
+      put_raw_half(block);
+      for (int s = 0; s < 8; ++s) put_byte(whole_scale(f.type, block, s));
       return;
     case Scales::kSuperNibble:
       put_raw_half(block + 80), put_raw_half(block + 82);
@@ -71,20 +86,34 @@ void pack_scales(const PanelFormat& f, const quant::RowOps& ops, int panel, cons
   }
 }
 
-/// What planes store: codes, or for lookup formats the nibbles as they lie, which the kernel looks up.
+/// What planes store: codes, or for lookup formats nibbles, which the kernel looks up: as they lie, or in the place of
+/// codes that a codebook gives.
 class PlaneCodes {
  public:
-  explicit PlaneCodes(const PanelFormat& f) : format_(f), ops_(quant::row_ops(f.type)) {}
+  explicit PlaneCodes(const PanelFormat& f)
+      : format_(f), ops_(quant::row_ops(f.type)), nibbles_lie_(2 * info(f.type).bytes > info(f.type).block) {
+    for (int i = 0; f.indexed && i < 16; ++i) index_of_[f.lookup[i]] = static_cast<std::uint8_t>(i);
+  }
   void read(const std::uint8_t* block, std::uint8_t* codes) const {
     if (!format_.indexed) return ops_.codes(block, codes);
-    const std::uint8_t* nibbles = block + info(format_.type).bytes - 16;  // value j low, value j + 16 high
-    for (int j = 0; j < 16; ++j) codes[j] = nibbles[j] & 15, codes[j + 16] = static_cast<std::uint8_t>(nibbles[j] >> 4);
+    if (!nibbles_lie_) {
+      ops_.codes(block, codes);
+      for (int i = 0; i < format_.block; ++i) codes[i] = index_of_[codes[i]];
+      return;
+    }
+    // Of each 32 values 16 bytes: value j low, value j + 16 high.
+    const std::uint8_t* nibbles = block + info(format_.type).bytes - format_.block / 2;
+    for (int s = 0; s < format_.block / 32; ++s, nibbles += 16, codes += 32)
+      for (int j = 0; j < 16; ++j)
+        codes[j] = nibbles[j] & 15, codes[j + 16] = static_cast<std::uint8_t>(nibbles[j] >> 4);
   }
   [[nodiscard]] const quant::RowOps& ops() const { return ops_; }
 
  private:
   const PanelFormat& format_;
   const quant::RowOps& ops_;
+  const bool nibbles_lie_;
+  std::uint8_t index_of_[256] = {};
 };
 
 /// The low `bits` bits of each byte of a word.

@@ -28,7 +28,8 @@ struct IQ4_NL {
         best = i;
     return best;
   }
-  static void quantize(const float* x, std::uint8_t* b) {
+  /// The scale, of either sign, that suits 32 values.
+  static float fit(const float* x) {
     float extreme = 0;
     for (int j = 0; j < 32; ++j)
       if (std::fabs(x[j]) > std::fabs(extreme)) extreme = x[j];
@@ -43,10 +44,17 @@ struct IQ4_NL {
       }
       if (sqq > 0 && sxq * sxq / sqq > best_gain) best_gain = sxq * sxq / sqq, best = static_cast<float>(sxq / sqq);
     }
-    store_half(b, best);
-    const float inverse = inverse_of(load_half(b));
+    return best;
+  }
+  /// 32 nibbles in 16 bytes: value j low, value j + 16 high.
+  static void put(const float* x, float scale, std::uint8_t* nibbles) {
+    const float inverse = inverse_of(scale);
     for (int j = 0; j < 16; ++j)
-      b[2 + j] = static_cast<std::uint8_t>(nearest(x[j] * inverse) | nearest(x[j + 16] * inverse) << 4);
+      nibbles[j] = static_cast<std::uint8_t>(nearest(x[j] * inverse) | nearest(x[j + 16] * inverse) << 4);
+  }
+  static void quantize(const float* x, std::uint8_t* b) {
+    store_half(b, fit(x));
+    put(x, load_half(b), b + 2);
   }
 };
 

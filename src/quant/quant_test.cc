@@ -27,21 +27,63 @@ TEST(Formats, have_the_bytes_of_the_specification) {
                                                   {DType::kQ5_1, 24}, {DType::kQ8_0, 34}, {DType::kIQ4_NL, 18},
                                                   {DType::kMXFP4, 17}};
   for (const auto& [type, bytes] : want) EXPECT_EQ(row_bytes(type, 32), bytes) << info(type).name;
-  const std::pair<DType, std::uint64_t> super[] = {
-      {DType::kQ2_K, 84}, {DType::kQ3_K, 110}, {DType::kQ4_K, 144}, {DType::kQ5_K, 176}, {DType::kQ6_K, 210}};
+  const std::pair<DType, std::uint64_t> super[] = {{DType::kQ2_K, 84},   {DType::kQ3_K, 110},   {DType::kQ4_K, 144},
+                                                   {DType::kQ5_K, 176},  {DType::kQ6_K, 210},   {DType::kIQ4_XS, 136},
+                                                   {DType::kIQ3_S, 110}, {DType::kIQ3_XXS, 98}, {DType::kTQ2_0, 66}};
   for (const auto& [type, bytes] : super) EXPECT_EQ(row_bytes(type, 256), bytes) << info(type).name;
   EXPECT_EQ(row_bytes(DType::kMXFP4, 1024), 544u);
+}
+
+/// Blocks made of a formula, factors that are numbers, and a hash over the bits of their values as the `gguf` package
+/// (0.19) dequantizes them.
+TEST(Formats, decode_to_the_bits_of_the_reference) {
+  const std::pair<DType, std::uint64_t> want[] = {
+      {DType::kQ4_0, 0xadfc8944cad21325},   {DType::kQ4_1, 0x15d2e9b1f424fd25},   {DType::kQ5_0, 0x05a70d07a5352325},
+      {DType::kQ5_1, 0x8dcf5a7b98dcc825},   {DType::kQ8_0, 0xc1c6671f84e0ad65},   {DType::kQ2_K, 0xc736316bb8c86b25},
+      {DType::kQ3_K, 0x850bc3fa2ea8a125},   {DType::kQ4_K, 0x0373eb7dbc9204f5},   {DType::kQ5_K, 0xddcce3ebc1aa1521},
+      {DType::kQ6_K, 0x201f631e17e8e4b3},   {DType::kIQ4_NL, 0x35a56a0d66cb0ba5}, {DType::kMXFP4, 0xc7a4abe679eec325},
+      {DType::kIQ4_XS, 0x523c3e26e62267ad}, {DType::kIQ3_S, 0x1593148068c25c75},  {DType::kIQ3_XXS, 0x51f86864cee3aef5},
+      {DType::kTQ2_0, 0x52019a8706716325},
+  };
+  for (const auto& [type, hash] : want) {
+    const std::size_t step = info(type).bytes, blocks = 2048 / info(type).block;
+    std::vector<std::uint8_t> raw(blocks * step);
+    for (std::uint64_t i = 0; i < raw.size(); ++i) raw[i] = static_cast<std::uint8_t>((i * i * 37 + i * 11 + 5) >> 3);
+    std::vector<std::size_t> halves{0};
+    switch (type) {
+      case DType::kQ4_1:
+      case DType::kQ5_1:
+      case DType::kQ4_K:
+      case DType::kQ5_K: halves = {0, 2}; break;
+      case DType::kQ2_K: halves = {80, 82}; break;
+      case DType::kQ3_K:
+      case DType::kQ6_K:
+      case DType::kTQ2_0: halves = {step - 2}; break;
+      case DType::kMXFP4: halves = {}; break;
+      default: break;
+    }
+    for (std::size_t b = 0; b < blocks; ++b) {
+      for (const std::size_t at : halves) store(&raw[b * step + at], static_cast<std::uint16_t>(0x2c00 + 37 * b));
+      if (type == DType::kMXFP4) raw[b * step] = 120;
+    }
+    std::vector<float> values(2048);
+    row_ops(type).dequantize(reinterpret_cast<const std::byte*>(raw.data()), values.size(), values.data());
+    std::uint64_t got = 0xcbf29ce484222325ull;
+    for (const float v : values) got = (got ^ std::bit_cast<std::uint32_t>(v)) * 0x100000001b3ull;
+    EXPECT_EQ(got, hash) << info(type).name;
+  }
 }
 
 TEST(Formats, keep_values_as_closely_as_their_bits_allow) {
   // Root mean square error relative to the values', for near-normal data. Each bound is what b bits of uniform steps
   // over the range leave (range / 2^b / sqrt(12), the range of a block being about 5 deviations), with a margin of a
   // fifth.
-  const std::pair<DType, double> bounds[] = {{DType::kQ8_0, 0.008}, {DType::kQ6_K, 0.025}, {DType::kQ5_K, 0.05},
-                                             {DType::kQ5_1, 0.05},  {DType::kQ5_0, 0.06},  {DType::kQ4_K, 0.09},
-                                             {DType::kQ4_1, 0.09},  {DType::kQ4_0, 0.11},  {DType::kIQ4_NL, 0.09},
-                                             {DType::kMXFP4, 0.15}, {DType::kQ3_K, 0.19},  {DType::kQ2_K, 0.36},
-                                             {DType::kF16, 0.0004}, {DType::kBF16, 0.003}};
+  const std::pair<DType, double> bounds[] = {{DType::kQ8_0, 0.008},   {DType::kQ6_K, 0.025},  {DType::kQ5_K, 0.05},
+                                             {DType::kQ5_1, 0.05},    {DType::kQ5_0, 0.06},   {DType::kQ4_K, 0.09},
+                                             {DType::kQ4_1, 0.09},    {DType::kQ4_0, 0.11},   {DType::kIQ4_NL, 0.09},
+                                             {DType::kMXFP4, 0.15},   {DType::kIQ4_XS, 0.09}, {DType::kIQ3_S, 0.19},
+                                             {DType::kIQ3_XXS, 0.25}, {DType::kTQ2_0, 0.5},   {DType::kQ3_K, 0.19},
+                                             {DType::kQ2_K, 0.36},    {DType::kF16, 0.0004},  {DType::kBF16, 0.003}};
   const std::vector<float> x = random_floats(8192, 1);
   double power = 0;
   for (const float v : x) power += static_cast<double>(v) * v;

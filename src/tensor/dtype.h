@@ -21,13 +21,17 @@ enum class DType : std::uint32_t {
   kQ4_K = 12,
   kQ5_K = 13,
   kQ6_K = 14,
+  kIQ3_XXS = 18,
   kIQ4_NL = 20,
+  kIQ3_S = 21,
+  kIQ4_XS = 23,
   kI8 = 24,
   kI16 = 25,
   kI32 = 26,
   kI64 = 27,
   kF64 = 28,
   kBF16 = 30,
+  kTQ2_0 = 35,
   kMXFP4 = 39,
 };
 
@@ -39,13 +43,14 @@ struct DTypeInfo {
 };
 
 inline constexpr DTypeInfo kDTypes[] = {
-    {DType::kF32, "F32", 1, 4},       {DType::kF16, "F16", 1, 2},         {DType::kBF16, "BF16", 1, 2},
-    {DType::kQ4_0, "Q4_0", 32, 18},   {DType::kQ4_1, "Q4_1", 32, 20},     {DType::kQ5_0, "Q5_0", 32, 22},
-    {DType::kQ5_1, "Q5_1", 32, 24},   {DType::kQ8_0, "Q8_0", 32, 34},     {DType::kQ2_K, "Q2_K", 256, 84},
-    {DType::kQ3_K, "Q3_K", 256, 110}, {DType::kQ4_K, "Q4_K", 256, 144},   {DType::kQ5_K, "Q5_K", 256, 176},
-    {DType::kQ6_K, "Q6_K", 256, 210}, {DType::kIQ4_NL, "IQ4_NL", 32, 18}, {DType::kMXFP4, "MXFP4", 32, 17},
-    {DType::kI8, "I8", 1, 1},         {DType::kI16, "I16", 1, 2},         {DType::kI32, "I32", 1, 4},
-    {DType::kI64, "I64", 1, 8},       {DType::kF64, "F64", 1, 8},
+    {DType::kF32, "F32", 1, 4},           {DType::kF16, "F16", 1, 2},         {DType::kBF16, "BF16", 1, 2},
+    {DType::kQ4_0, "Q4_0", 32, 18},       {DType::kQ4_1, "Q4_1", 32, 20},     {DType::kQ5_0, "Q5_0", 32, 22},
+    {DType::kQ5_1, "Q5_1", 32, 24},       {DType::kQ8_0, "Q8_0", 32, 34},     {DType::kQ2_K, "Q2_K", 256, 84},
+    {DType::kQ3_K, "Q3_K", 256, 110},     {DType::kQ4_K, "Q4_K", 256, 144},   {DType::kQ5_K, "Q5_K", 256, 176},
+    {DType::kQ6_K, "Q6_K", 256, 210},     {DType::kIQ4_NL, "IQ4_NL", 32, 18}, {DType::kMXFP4, "MXFP4", 32, 17},
+    {DType::kIQ4_XS, "IQ4_XS", 256, 136}, {DType::kIQ3_S, "IQ3_S", 256, 110}, {DType::kIQ3_XXS, "IQ3_XXS", 256, 98},
+    {DType::kTQ2_0, "TQ2_0", 256, 66},    {DType::kI8, "I8", 1, 1},           {DType::kI16, "I16", 1, 2},
+    {DType::kI32, "I32", 1, 4},           {DType::kI64, "I64", 1, 8},         {DType::kF64, "F64", 1, 8},
 };
 
 /// nullptr for a type that we do not know.
@@ -65,7 +70,7 @@ inline constexpr DTypeInfo kDTypes[] = {
 
 /// A type that a weight of a model can have (not an integer).
 [[nodiscard]] constexpr bool is_weight_type(DType type) {
-  return (type < DType::kI8 || type == DType::kBF16 || type == DType::kMXFP4);
+  return type < DType::kI8 || type == DType::kBF16 || type == DType::kTQ2_0 || type == DType::kMXFP4;
 }
 
 /// Bytes of one row of `values` values; `values` must be a multiple of the block.
