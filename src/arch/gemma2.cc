@@ -61,6 +61,7 @@ Status from_hf(const json::object& config, const std::string& p, Metadata& out) 
   LLORCH_OK(hf_refuse(config, {"attention_bias"}));
   if (json::find_text(config, "hidden_activation").value_or("gelu_pytorch_tanh") != "gelu_pytorch_tanh")
     return bad_model("config.json: 'hidden_activation' is not gelu_pytorch_tanh");
+  LLORCH_OK(hf_copy_number(config, "rope_local_base_freq", p + "rope.freq_base_swa", out, false));
   LLORCH_OK(hf_common(config, p, out));
   LLORCH_OK(hf_copy_number(config, "attn_logit_softcapping", p + "attn_logit_softcapping", out, false));
   LLORCH_OK(hf_copy_number(config, "final_logit_softcapping", p + "final_logit_softcapping", out, false));

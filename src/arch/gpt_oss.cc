@@ -82,10 +82,11 @@ Status from_hf(const json::object& config, Metadata& out) {
   LLORCH_OK(hf_copy_integer(config, "intermediate_size", "gpt-oss.expert_feed_forward_length", out));
   LLORCH_OK(hf_copy_integer(config, "num_local_experts", "gpt-oss.expert_count", out));
   LLORCH_OK(hf_copy_integer(config, "num_experts_per_tok", "gpt-oss.expert_used_count", out));
-  LLORCH_OK(hf_copy_integer(config, "sliding_window", "gpt-oss.attention.sliding_window", out));
-  if (json::find(config, "quantization_config"))
-    return bad_model("MXFP4 SafeTensors of gpt-oss are not supported: use the GGUF file");
-  return {};
+  const std::vector<bool> sliding = hf_layers(config, "sliding_attention");
+  for (std::size_t l = 0; l < sliding.size(); ++l)
+    if (sliding[l] != (l % 2 == 0))
+      return bad_model("config.json: 'layer_types' of layer {} is not supported for gpt_oss", l);
+  return hf_copy_integer(config, "sliding_window", "gpt-oss.attention.sliding_window", out);
 }
 
 }  // namespace

@@ -19,7 +19,9 @@ Status hf_copy_integer(const json::object& config, std::string_view from, std::s
 Status hf_copy_number(const json::object& config, std::string_view from, std::string to, Metadata& out, bool required) {
   const auto v = json::find_number(config, from);
   if (v) out.set(std::move(to), MetaValue::f32(static_cast<float>(*v)));
-  if (!v && required) return bad_model("config.json: '{}' is missing or no number", from);
+  const json::value* stored = json::find(config, from);
+  if (!v && (required || (stored && !stored->is_null())))
+    return bad_model("config.json: '{}' is missing or no number", from);
   return {};
 }
 

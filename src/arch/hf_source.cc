@@ -7,7 +7,7 @@
 #include <list>
 #include <unordered_map>
 
-#include "arch/architecture.h"
+#include "arch/hf_fields.h"
 #include "format/gguf.h"
 #include "format/safetensors.h"
 #include "format/stacked_tensors.h"
@@ -48,12 +48,10 @@ class HfSource final : public WeightSource {
       : directory_(std::move(directory)), cancelled_(std::move(cancelled)) {}
 
   Status build() {
-    LLORCH_TRY(const Architecture* family, find_hf(directory_.config()));
-    metadata_.set("general.architecture", MetaValue::text(std::string(family->name)));
-    LLORCH_OK(family->from_hf(directory_.config(), metadata_));
-    const auto vocab = json::find_unsigned(directory_.config(), "vocab_size");
-    if (!vocab) return bad_model("config.json has no vocab_size");
-    LLORCH_TRY(const Hyper h, arch::read(*family, metadata_, *vocab));
+    LLORCH_TRY(HfModel model, read_hf(directory_.config()));
+    metadata_ = std::move(model.metadata);
+    const Architecture* family = model.family;
+    const Hyper& h = model.hyper;
     for (const TensorView& t : directory_.tensors()) by_name_.emplace(t.name, &t);
     const bool tied = json::find_bool(directory_.config(), "tie_word_embeddings").value_or(family->name == "gpt2");
     for (const TensorSpec& spec : family->tensors(h)) {
@@ -297,6 +295,18 @@ class HfSource final : public WeightSource {
 };
 
 }  // namespace
+
+Result<HfModel> read_hf(const json::object& config) {
+  HfModel model;
+  LLORCH_TRY(model.family, find_hf(config));
+  LLORCH_OK(hf_check_fields(config, model.family->name));
+  model.metadata.set("general.architecture", MetaValue::text(std::string(model.family->name)));
+  LLORCH_OK(model.family->from_hf(config, model.metadata));
+  const auto vocab = json::find_unsigned(config, "vocab_size");
+  if (!vocab) return bad_model("config.json has no vocab_size");
+  LLORCH_TRY(model.hyper, arch::read(*model.family, model.metadata, *vocab));
+  return model;
+}
 
 Result<std::unique_ptr<WeightSource>> open_hf(const std::string& directory, CancelFlag cancelled) {
   LLORCH_TRY(SafetensorsDirectory files, SafetensorsDirectory::open(directory));

@@ -5,10 +5,20 @@
 #include <memory>
 #include <string>
 
+#include "arch/architecture.h"
 #include "base/work_limit.h"
 #include "format/weight_source.h"
 
 namespace llorch::arch {
+
+/// The metadata and the hyper-parameters that a config.json stands for. Errors: kModelLoadFailed for an unknown
+/// model_type, and for a field that is missing, mistyped or asks for what is not computed.
+struct HfModel {
+  const Architecture* family;
+  Metadata metadata;
+  Hyper hyper;
+};
+[[nodiscard]] Result<HfModel> read_hf(const json::object& config);
 
 /// Errors: kModelLoadFailed for an unknown model_type, a missing tensor, one that nothing uses, or a shape that does
 /// not fit. kCancelled.

@@ -15,8 +15,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Python writes infinities and NaN as bare words, which are no JSON: null takes their place.
-std::string without_infinities(std::string text) {
+/// Python writes infinities and NaN as bare words, which are no JSON. They become what transformers 5 writes for them:
+/// {"__float__": "Infinity"}, which is no number to whoever wants one.
+std::string with_named_infinities(std::string text) {
   bool quoted = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (quoted && text[i] == '\\') {
@@ -25,7 +26,8 @@ std::string without_infinities(std::string text) {
       quoted = !quoted;
     } else if (!quoted) {
       for (const std::string_view word : {"-Infinity", "Infinity", "NaN"})
-        if (text.compare(i, word.size(), word) == 0) text.replace(i, word.size(), "null");
+        if (text.compare(i, word.size(), word) == 0)
+          text.replace(i, word.size(), fmt::format(R"({{"__float__":"{}"}})", word));
     }
   }
   return text;
@@ -149,13 +151,18 @@ Result<std::vector<TensorView>> parse_safetensors(std::span<const std::byte> fil
   return tensors;
 }
 
+Result<json::value> read_hf_config(const std::string& directory) {
+  const std::string path = fs::path(directory) / "config.json";
+  LLORCH_TRY(std::string text, read_text_file(path, limits::kJsonBytesMax));
+  LLORCH_TRY(json::value config, json::parse(with_named_infinities(std::move(text)), path));
+  if (!config.is_object()) return bad_model("config.json is no JSON object");
+  return config;
+}
+
 Result<SafetensorsDirectory> SafetensorsDirectory::open(const std::string& path) {
   SafetensorsDirectory result;
   result.path_ = path;
-  const std::string config = fs::path(path) / "config.json";
-  LLORCH_TRY(std::string text, read_text_file(config, limits::kJsonBytesMax));
-  LLORCH_TRY(result.config_, json::parse(without_infinities(std::move(text)), config));
-  if (!result.config_.is_object()) return bad_model("config.json is no JSON object");
+  LLORCH_TRY(result.config_, read_hf_config(path));
   if (json::find(result.config(), "auto_map"))
     return bad_model("config.json has auto_map: code from a model repository is never run");
   LLORCH_TRY(const std::vector<std::string> names, weight_files(path));

@@ -23,6 +23,10 @@ namespace llorch {
   return parse_safetensors(bytes, bytes, what);
 }
 
+/// The config.json of a directory, an object. Infinities and NaN, which Python writes as bare words, are objects of one
+/// text: {"__float__": "Infinity"}. Errors: kIo, kModelLoadFailed.
+[[nodiscard]] Result<json::value> read_hf_config(const std::string& directory);
+
 class SafetensorsDirectory {
  public:
   [[nodiscard]] static Result<SafetensorsDirectory> open(const std::string& path);
