@@ -146,7 +146,7 @@ constexpr std::size_t kLongTextBytes = 300'000;
 
 TEST(TokenizerLimits, the_patterns_behind_names_take_time_in_proportion_to_any_text) {
   for (const char* name : {"gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "deepseek-coder", "deepseek-v3", "starcoder",
-                           "falcon", "gpt-4o", "tekken", "bloom", "viking"})
+                           "falcon", "gpt-4o", "tekken", "bloom", "viking", "qwen35", "seed-coder"})
     for (const std::string unit : {" ", "\n", "a", "A", "1", "'", "!", "\u4e16", " \n", "\u0301"}) {
       std::string text;
       while (text.size() < kLongTextBytes) text += unit;

@@ -39,8 +39,8 @@ struct Known {
 
 const std::vector<Known>& table() {
   static const std::vector<Known> known = {
-      {{"gpt-2", "mpt", "olmo", "jais", "phi-2", "roberta-bpe", "gigachat"}, {LLORCH_GPT2}},
-      {{"llama-bpe", "llama3", "llama-v3", "dbrx", "smaug-bpe", "falcon3", "chatglm-bpe", "glm4"},
+      {{"gpt-2", "mpt", "olmo", "jais", "phi-2", "roberta-bpe", "gigachat", "exaone4", "modern-bert"}, {LLORCH_GPT2}},
+      {{"llama-bpe", "llama3", "llama-v3", "dbrx", "smaug-bpe", "falcon3", "chatglm-bpe", "glm4", "lfm2"},
        {LLORCH_CONTRACTIONS "|" LLORCH_LEAD R"(\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|)" LLORCH_SPACES},
        true},
       {{"qwen2", "stablelm2", "deepseek-r1-qwen", "megrez"},
@@ -52,7 +52,9 @@ const std::vector<Known>& table() {
         R"(\s?[!-/:-~\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF5E}\x{2018}-\x{201F}\x{3000}-\x{3002}]+)", R"(\s+$)", LLORCH_CJK,
         R"(\p{N}+)"}},
       {{"deepseek-coder"}, {"[\r\n]", R"(\s?\p{L}+)", R"(\s?\p{P}+)", LLORCH_CJK, R"(\p{N})"}},
-      {{"deepseek-v3"},
+      {{"seed-coder"},
+       {LLORCH_CONTRACTIONS "|" LLORCH_LEAD R"(\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|)" LLORCH_SPACES}},
+      {{"deepseek-v3", "hunyuan-dense"},
        {R"(\p{N}{1,3})", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
         R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|)" LLORCH_SPACES}},
       {{"starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"}, {R"(\p{N})", LLORCH_GPT2}},
@@ -107,6 +109,12 @@ Result<Pieces> PreTokenizer::split(std::string_view text, WorkLimit& limit) cons
   if (!text.empty()) pieces.push_back(text);
   for (const Regex& pattern : patterns_) LLORCH_OK(split_isolated(pattern, pieces, limit));
   return pieces;
+}
+
+std::vector<std::string_view> pretokenizer_names() {
+  std::vector<std::string_view> names;
+  for (const Known& k : table()) names.insert(names.end(), k.names.begin(), k.names.end());
+  return names;
 }
 
 bool known_pattern(std::string_view pattern) {

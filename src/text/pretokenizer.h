@@ -27,6 +27,8 @@ class PreTokenizer {
   bool ignore_merges_ = false;
 };
 
+/// All names that by_name() knows.
+[[nodiscard]] std::vector<std::string_view> pretokenizer_names();
 /// One of the patterns behind the names.
 [[nodiscard]] bool known_pattern(std::string_view pattern);
 /// The GGUF name whose patterns are exactly these, or empty.

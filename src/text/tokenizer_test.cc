@@ -5,7 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 
+#include "base/limits.h"
+#include "base/mapped_file.h"
 #include "text/pretokenizer.h"
 #include "text/utf8.h"
 
@@ -244,8 +247,7 @@ TEST(WordPiece, refuses_what_it_does_not_understand_by_name) {
 }
 
 TEST(PreTokenizer, knows_the_ecosystems_names) {
-  for (const char* name : {"gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "deepseek-coder", "deepseek-v3", "starcoder",
-                           "refact", "falcon", "mpt", "gpt-4o", "tekken", "smollm", "bloom", "viking"}) {
+  for (const std::string_view name : pretokenizer_names()) {
     const auto p = PreTokenizer::by_name(name);
     ASSERT_TRUE(p) << name << ": " << p.error().message;
     constexpr std::string_view kText = "Hello  World's 12345 ünï 世界\r\n\n x";
@@ -256,6 +258,23 @@ TEST(PreTokenizer, knows_the_ecosystems_names) {
     for (const std::string_view piece : pieces) joined += piece;
     EXPECT_EQ(joined, kText) << name << " loses text";
   }
+}
+
+TEST(PreTokenizer, the_table_of_models_has_its_names_and_no_others) {
+  const std::string all = read_text_file(LLORCH_SOURCE_DIR "/docs/models.md", limits::kJsonBytesMax).value();
+  const std::size_t begin = all.find("| names | cut like |"), end = all.find("Not accepted", begin);
+  ASSERT_NE(end, std::string::npos);
+  std::set<std::string, std::less<>> named;
+  const std::string_view table = std::string_view(all).substr(begin, end - begin);
+  for (std::size_t at = 0; (at = table.find('`', at)) != table.npos;) {
+    const std::size_t close = table.find('`', at + 1);
+    ASSERT_NE(close, table.npos);
+    named.emplace(table.substr(at + 1, close - at - 1));
+    at = close + 1;
+  }
+  const auto known = pretokenizer_names();
+  EXPECT_EQ(named, (std::set<std::string, std::less<>>(known.begin(), known.end())));
+  for (const char* name : {"pixtral", "default", "kimi-k2"}) EXPECT_FALSE(PreTokenizer::by_name(name)) << name;
 }
 
 TEST(Adversarial, a_megabyte_takes_work_in_proportion) {

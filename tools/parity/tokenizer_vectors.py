@@ -92,6 +92,47 @@ def trained(kind, texts):
     return tok
 
 
+# Patterns of published tokenizer.json files by the names that GGUF has for them; digits that are cut off first are a list's first entry.
+UPPER, LOWER, SPACES = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]", r"\s*[\r\n]+|\s+(?!\S)|\s+"
+WORD = rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+%s|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*%s"
+ENDING = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+DEEPSEEK3 = [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+             r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|""" + SPACES]
+PUBLISHED = {
+    "lfm2": [LLAMA3],
+    "exaone4": [GPT2],
+    "modern-bert": [GPT2],
+    "starcoder": [r"\p{N}", GPT2],
+    "qwen35": [r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|" + SPACES],
+    "seed-coder": [r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|" + SPACES],
+    "deepseek-v3": DEEPSEEK3,
+    "hunyuan-dense": DEEPSEEK3,
+    "gpt-4o": [WORD % (ENDING, ENDING) + r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|" + SPACES],
+    "tekken": [WORD % ("", "") + r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|" + SPACES],
+}
+
+
+def trained_with(patterns, whole_words, texts):
+    tok = Tokenizer(models.BPE(ignore_merges=whole_words))
+    tok.pre_tokenizer = pre_tokenizers.Sequence([*(pre_tokenizers.Split(Regex(p), "isolated") for p in patterns), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tok.decoder = decoders.ByteLevel()
+    tok.train_from_iterator([t for t in texts if len(t) < 500] * 3, trainers.BpeTrainer(vocab_size=3000, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    return tok
+
+
+def write_byte_level(path, tok, pre):
+    model = json.loads(tok.to_str())["model"]
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(sorted(model["vocab"], key=model["vocab"].get))
+    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in model["merges"]])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 # BERT's normalizer in each of its forms that change a text: what GGUF can say of them, and the rest.
 WORD_PIECES = {
     "wordpiece": {},
@@ -180,6 +221,12 @@ def main():
             # Normalisation may change text, so that only ids are compared; special tokens are never spelled by these texts.
             run_vectors(a.bin, kind, tmp, trained(kind, texts), texts, False)
         print(f"{kind}: {len(texts)} texts, from tokenizer.json: same ids")
+    for name, patterns in PUBLISHED.items():
+        with tempfile.TemporaryDirectory() as tmp:
+            tok = trained_with(patterns, name in ("lfm2", "tekken"), texts)
+            write_byte_level(f"{tmp}/vectors.gguf", tok, name)
+            run_vectors(a.bin, name, tmp, tok, texts, True)
+        print(f"{name}: {len(texts)} texts, from GGUF and from tokenizer.json: same ids")
     texts += ["don't \u4e16\u754c\ufffdx \U0002b820 \U0002a700!", "\u0130stanbul \u1e9e \u03a3\u03a3", "x" * 100 + " " + "x" * 101 + " " + "\u00e9" * 100, "[CLS] [UNK] [ ] ##a a##b \u2581a a\u2581b"]
     for kind, form in WORD_PIECES.items():
         with tempfile.TemporaryDirectory() as tmp:
