@@ -55,6 +55,8 @@ TEST(ModelRef, quantizations_in_file_names) {
   EXPECT_EQ(quant_in_name("qwen2.5-0.5b-instruct-q4_k_m.gguf"), "Q4_K_M");
   EXPECT_EQ(quant_in_name("Model-Q8_0.gguf"), "Q8_0");
   EXPECT_EQ(quant_in_name("model.bf16.gguf"), "BF16");
+  EXPECT_EQ(quant_in_name("model-iq4_xs.gguf"), "IQ4_XS");
+  EXPECT_EQ(quant_in_name("model.IQ3_XXS.gguf"), "IQ3_XXS");
   EXPECT_EQ(quant_in_name("model.gguf"), "");
 }
 

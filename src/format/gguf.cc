@@ -13,6 +13,16 @@ namespace {
 
 constexpr std::uint32_t kMagic = 0x46554747;  // "GGUF"
 
+/// A type that the ecosystem writes and nothing here reads, or its number.
+std::string unsupported_type(std::uint32_t number) {
+  constexpr std::pair<std::uint32_t, std::string_view> kNames[] = {{9, "Q8_1"},    {15, "Q8_K"},  {16, "IQ2_XXS"},
+                                                                   {17, "IQ2_XS"}, {19, "IQ1_S"}, {22, "IQ2_S"},
+                                                                   {29, "IQ1_M"},  {34, "TQ1_0"}, {40, "NVFP4"}};
+  for (const auto& [known, name] : kNames)
+    if (known == number) return std::string(name);
+  return std::to_string(number);
+}
+
 /// Reads fields in order; every read is checked against the bytes that are left.
 class Cursor {
  public:
@@ -181,7 +191,7 @@ Result<TensorInfo> read_tensor_info(Cursor& in) {
   }
   LLORCH_TRY(const auto type_number, in.read<std::uint32_t>(name));
   const DTypeInfo* type = find_dtype(type_number);
-  if (!type) return bad_model("tensor '{}' has type {}, which is not supported", name, type_number);
+  if (!type) return bad_model("tensor '{}' has type {}, which is not supported", name, unsupported_type(type_number));
   t.view.type = type->type;
   if (t.view.dims[0] % type->block != 0)
     return bad_model("tensor '{}' has rows of {} values, not a multiple of {}'s block of {}", name, t.view.dims[0],

@@ -195,7 +195,8 @@ TEST(Gguf, lying_tables_are_refused) {
                  "impossible dimension");
   expect_refused(Writer().header(1, 0).tensor_info("a", {0}, 0, 0).pad(32), "impossible dimension");
   expect_refused(Writer().header(1, 0).tensor_info("a", {8}, 0, ~0ull - 31).pad(32), "needs bytes");
-  expect_refused(Writer().header(1, 0).tensor_info("a", {8}, 12345, 0).pad(32), "not supported");
+  expect_refused(Writer().header(1, 0).tensor_info("a", {8}, 12345, 0).pad(32), "type 12345, which is not supported");
+  expect_refused(Writer().header(1, 0).tensor_info("a", {256}, 17, 0).pad(32), "type IQ2_XS, which is not supported");
   expect_refused(Writer().header(1, 0).tensor_info("a", {8}, 2, 0).pad(32), "not a multiple of Q4_0's block");
   expect_refused(Writer().header(1, 0).tensor_info("a", {}, 0, 0).pad(32), "dimensions");
   expect_refused(Writer().header(1, 0).tensor_info("a", {1, 1, 1, 1, 1}, 0, 0).pad(32), "dimensions");
