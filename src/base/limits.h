@@ -31,6 +31,10 @@ inline constexpr std::uint64_t kRecurrentDimMax = 512;  // keys and values of re
 inline constexpr std::uint64_t kTapsMax = 32;           // of a causal convolution
 inline constexpr std::uint64_t kContextMax = 1u << 24;
 
+// Adapters: ranks in use are 4 to 256; each adapter of a worker lies in memory.
+inline constexpr std::uint64_t kAdapterRankMax = 4096;
+inline constexpr std::size_t kAdaptersMax = 64;
+
 // KV cache: positions in one page. Attention merges pages in order, so this number is part of the bits of a result.
 inline constexpr int kKvPagePositions = 64;
 inline constexpr int kPageGroupsMax = 4;  // layers of so many different windows

@@ -47,6 +47,9 @@ class DeviceDecorator : public Device {
   }
   void check(FloatSpan x, float limit, const Guard& guard) override { inner_->check(x, limit, guard); }
   void linear(std::span<const LinearPart> parts, FloatSpan x) override { inner_->linear(parts, x); }
+  void add_low_rank(std::span<const LowRankPart> parts, FloatSpan x, RowSet rows, std::int64_t first) override {
+    inner_->add_low_rank(parts, x, rows, first);
+  }
   void linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) override { inner_->linear_heads(weight, x, out); }
   void copy_columns(FloatSpan x, std::int64_t from, std::int64_t count, FloatSpan out, std::int64_t to) override {
     inner_->copy_columns(x, from, count, out, to);
@@ -110,6 +113,10 @@ class OperationDecorator : public DeviceDecorator {
   }
   void linear(std::span<const LinearPart> parts, FloatSpan x) override {
     take("linear", [p = std::vector(parts.begin(), parts.end()), x](Device& d) { d.linear(p, x); });
+  }
+  void add_low_rank(std::span<const LowRankPart> parts, FloatSpan x, RowSet rows, std::int64_t first) override {
+    take("adapters",
+         [=, p = std::vector(parts.begin(), parts.end())](Device& d) { d.add_low_rank(p, x, rows, first); });
   }
   void linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) override {
     take("linear_heads", [=, w = &weight](Device& d) { d.linear_heads(*w, x, out); });

@@ -61,6 +61,19 @@ struct LinearPart {
   FloatSpan out;
 };
 
+/// What one adapter adds to a product, in the rows of its sequences: out += scale * b(a(x)).
+struct LowRank {
+  std::int32_t adapter = 0;  // StepPlan::Sequence::adapter
+  FloatSpan a;               // (rank, columns of the weight)
+  FloatSpan b;               // (rank, rows of the weight)
+  float scale = 1;
+};
+/// The same of all adapters that change one matrix, each at most once.
+struct LowRankPart {
+  std::span<const LowRank> adapters;
+  FloatSpan out;  // (rows, weight rows)
+};
+
 /// Softmax attention of each row over what its sequence has in the cache, itself included.
 struct AttentionCall {
   FloatSpan query;  // (rows, heads * head_dim)
@@ -184,6 +197,9 @@ class Device {
   virtual void check(FloatSpan x, float limit, const Guard& guard) = 0;
   /// The parts' weights have the same columns.
   virtual void linear(std::span<const LinearPart> parts, FloatSpan x) = 0;
+  /// Adds to linear()'s results; x is what it had. Row r of x and of the parts' outs is row `first` + r of `rows`. The
+  /// parts' lists stay where they are as long as the operation may run.
+  virtual void add_low_rank(std::span<const LowRankPart> parts, FloatSpan x, RowSet rows, std::int64_t first) = 0;
   /// A product for each head: row r * parts + p of x with part p of the weight.
   virtual void linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) = 0;
   virtual void activate(const Activation& kind, FloatSpan gate, FloatSpan up, FloatSpan out, const Guard& guard) = 0;

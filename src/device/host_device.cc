@@ -81,11 +81,21 @@ void HostDevice::begin(const StepPlan& plan, Cache& cache) {
   rows_ = plan.rows;
   sequences_.clear(), pages_.clear(), saves_.clear();
   std::size_t end = 0;
+  adapters_ = 0;
   for (const StepPlan::Sequence& s : plan.sequences) {
     const std::size_t first = end;
     end += static_cast<std::size_t>(s.rows);
-    sequences_.push_back(
-        {{}, first, end, s.slot, s.border, s.restore, s.drafts, saves_.size(), saves_.size() + s.saves.size()});
+    sequences_.push_back({{},
+                          first,
+                          end,
+                          s.slot,
+                          s.border,
+                          s.restore,
+                          s.drafts,
+                          s.adapter,
+                          saves_.size(),
+                          saves_.size() + s.saves.size()});
+    adapters_ = std::max(adapters_, s.adapter + 1);
     for (std::size_t group = 0; group < cache.shape().windows.size(); ++group) {
       sequences_.back().pages[group] = pages_.size();
       pages_.insert(pages_.end(), s.pages[group].begin(), s.pages[group].end());

@@ -71,7 +71,7 @@ class HostDevice : public Device {
   struct Sequence {
     std::array<std::size_t, limits::kPageGroupsMax> pages;  // the first of each group in pages_
     std::size_t first, end;
-    std::int32_t slot, border, restore, drafts;
+    std::int32_t slot, border, restore, drafts, adapter;
     std::size_t saves, saves_end;  // in saves_
   };
   [[nodiscard]] std::span<const Sequence> sequences() const { return sequences_; }
@@ -82,6 +82,13 @@ class HostDevice : public Device {
   [[nodiscard]] std::size_t sequence_end(std::size_t row) const {
     return sequences_[static_cast<std::size_t>(rows_[row].sequence)].end;
   }
+  /// Of a row of a set; -1: none.
+  [[nodiscard]] std::int32_t adapter_of(RowSet of, std::int64_t row) const {
+    const auto index = of == RowSet::kAll ? row : set(of)[static_cast<std::size_t>(row)];
+    return sequences_[static_cast<std::size_t>(rows_[static_cast<std::size_t>(index)].sequence)].adapter;
+  }
+  /// One more than the highest number of an adapter in this step; 0: there is none.
+  [[nodiscard]] std::int32_t adapters() const { return adapters_; }
   [[nodiscard]] Cache& cache() const { return *cache_; }
   /// One position of a convolution; x: its last inputs, one for each tap.
   virtual void convolve_row(const ConvolutionCall& call, const float* const* x, float* out) const = 0;
@@ -106,6 +113,7 @@ class HostDevice : public Device {
   std::vector<float> embeddings_, zeros_;
   std::vector<SamplingRow> sampling_;
   bool logits_wanted_ = false;
+  std::int32_t adapters_ = 0;
   Cache* cache_ = nullptr;
   std::vector<RowFault> faults_;
   FirstError error_;

@@ -35,6 +35,7 @@ struct StepPlan {
     /// that was completed by drafts that were accepted. Of a sequence that begins, or is restored: not read.
     std::int32_t border = 0;
     std::int32_t restore = -1;    // the checkpoint that it goes on from, at its first row: a border; -1: none
+    std::int32_t adapter = -1;    // of the model's, by its number; -1: none
     std::int32_t drafts = 0;      // its last rows, which may be taken back; no draft begins another block
     std::span<const Save> saves;  // ascending
   };

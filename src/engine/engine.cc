@@ -70,6 +70,8 @@ Result<int> Engine::submit(GenerateRequest request) {
   if (static_cast<std::int64_t>(request.prompt.size()) + request.max_tokens > context)
     return fail(ErrorCode::kContextLengthExceeded, "{} prompt tokens and {} requested tokens exceed the context of {}",
                 request.prompt.size(), request.max_tokens, context);
+  if (request.adapter < -1 || request.adapter >= static_cast<int>(model_.adapters().size()))
+    return fail(ErrorCode::kInvalidRequest, "the model has no adapter {}", request.adapter);
   if (request.stop.size() > limits::kStopStringsMax)
     return fail(ErrorCode::kInvalidRequest, "stop: max_count({})", limits::kStopStringsMax);
   for (const std::string& stop : request.stop)
@@ -285,7 +287,7 @@ void Engine::collect(std::span<const PlannedWork> work) {
     Sequence& s = *find(w.id);
     want_checkpoints(s, s.computed + w.tokens);
     StepPlan::Sequence& added = plan_.add_sequence(s.pages, s.slot);
-    added.restore = s.restore, added.saves = s.saves;
+    added.restore = s.restore, added.saves = s.saves, added.adapter = s.request.adapter;
     for (std::size_t g = 0; g < windows_.size(); ++g) added.pages[g + 1] = s.windowed[g];
     for (int i = 0; i < w.tokens; ++i, ++s.computed)
       plan_.add_row(s.tokens[static_cast<std::size_t>(s.computed)], s.computed);

@@ -62,6 +62,7 @@ struct GenerateRequest {
   int max_tokens = 128;
   std::vector<std::string> stop;
   bool ignore_eos = false;
+  int adapter = -1;  // of Model::adapters(), by its number; -1: the model alone
   std::string cache_salt;
   std::optional<Pooling> embedding;  // set: nothing is generated, the prompt's EmbeddingEvent is the answer
   EventSink sink;
@@ -141,6 +142,7 @@ class Engine {
   void drain_commands();
   void admit();
   bool try_start(Sequence& s);
+  [[nodiscard]] PageHash root_of(const GenerateRequest& request) const;
   /// The pages that the next step needs; where there are none, younger requests rest, or this one.
   void grow(Sequence& s);
   void rest(Sequence& s);

@@ -36,13 +36,20 @@ void Engine::leave_cache(Sequence& s) {
   if (s.slot >= 0) free_slots_.push_back(std::exchange(s.slot, -1));
 }
 
+/// What adapters change is part of the model's name in all keys of the cache. No file is named with a NUL.
+PageHash Engine::root_of(const GenerateRequest& request) const {
+  std::string model = options_.model_id;
+  if (request.adapter >= 0) model += '\0' + model_.adapters()[static_cast<std::size_t>(request.adapter)].identity;
+  return root_hash(model, request.cache_salt);
+}
+
 /// Shares the cached beginning of what is known and takes pages for the rest; all or nothing. There must be room to
 /// grow, too.
 bool Engine::try_start(Sequence& s) {
   const int known = static_cast<int>(s.tokens.size()), need = pages_for(known);
   const int most = pages_for(s.prompt_size() + s.request.max_tokens);
   s.pages.reserve(static_cast<std::size_t>(most));  // so that no page is taken and then lost
-  s.hash = root_hash(options_.model_id, s.request.cache_salt);
+  s.hash = root_of(s.request);
   std::vector<PageHash> hits = hits_of(s, true);
   const auto fits = [&] {
     int room = std::min(need + 1, most);

@@ -12,8 +12,18 @@ namespace llorch {
 
 using LogitsSink = std::function<void(int position, std::span<const float> logits)>;
 
-[[nodiscard]] inline Status forward_all(Model& model, std::span<const TokenId> tokens, int chunk, KvPrecision precision,
-                                        const LogitsSink& sink, const Observer* observer = nullptr) {
+/// A model with one of its adapters, by its number; or alone.
+struct ModelWithAdapter {
+  Model& model;
+  int adapter = -1;
+  ModelWithAdapter(Model& alone) : model(alone) {}
+  ModelWithAdapter(Model& with, int number) : model(with), adapter(number) {}
+};
+
+[[nodiscard]] inline Status forward_all(ModelWithAdapter with, std::span<const TokenId> tokens, int chunk,
+                                        KvPrecision precision, const LogitsSink& sink,
+                                        const Observer* observer = nullptr) {
+  Model& model = with.model;
   constexpr int kPage = limits::kKvPagePositions;
   const auto n = static_cast<int>(tokens.size());
   const int pages = (n + kPage - 1) / kPage;
@@ -25,7 +35,7 @@ using LogitsSink = std::function<void(int position, std::span<const float> logit
   StepPlan plan;
   for (int done = 0; done < n; done += chunk) {
     plan.clear();
-    plan.add_sequence(table);
+    plan.add_sequence(table).adapter = with.adapter;
     plan.logits_wanted = true;
     for (int i = done; i < std::min(n, done + chunk); ++i) {
       plan.logit_rows.push_back(i - done);

@@ -13,6 +13,7 @@
 #include "base/thread_pool.h"
 #include "builtin/builtin.h"
 #include "device/cpu/cpu_device.h"
+#include "engine/adapters.h"
 #include "format/gguf.h"
 
 namespace llorch {
@@ -119,8 +120,10 @@ Result<LoadedModel> LoadedModel::load_unguarded(const ModelOptions& options) {
   }
   model.identity += fmt::format(" context {}", context);  // some choose their rotations by it
   LLORCH_TRY(Graph graph, arch::read_graph(*model.source, context));
+  LLORCH_TRY(const std::vector<Adapter> adapters, read_adapters(options.adapters, *model.source, graph));
   LLORCH_TRY(model.model, Model::load(*model.device, *model.source, std::move(graph),
                                       {options.rows_max, options.progress, options.cancelled}));
+  for (const Adapter& adapter : adapters) LLORCH_OK(model.model->add_adapter(adapter));
   LLORCH_OK(model.device->intact());
   model.from_cache = model.device->loaded();
   if (model.tokenizer->size() > static_cast<std::size_t>(model.model->graph().vocab))

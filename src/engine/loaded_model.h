@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "arch/adapter.h"
 #include "arch/architecture.h"
 #include "device/cpu/product_provider.h"
 #include "forward/model.h"
@@ -26,6 +27,7 @@ struct ModelOptions {
   int rows_max = 512;
   std::string packed_cache;  // a folder for packed weights, so that a second start maps them; empty: none
   std::function<void(const Result<std::string>&)> cache_written;  // as in device/cpu/panel_cache.h
+  std::vector<arch::AdapterRef> adapters;                         // the model's, by their place here
   ProgressSink progress;
   CancelFlag cancelled;  // true ends loading with kCancelled
   /// Puts another device round the one that was made, for profiles.

@@ -159,6 +159,13 @@ Result<json::value> read_hf_config(const std::string& directory) {
   return config;
 }
 
+Result<SafetensorsFile> SafetensorsFile::open(const std::string& path) {
+  SafetensorsFile result;
+  LLORCH_TRY(result.file_, FileBytes::open(path));
+  LLORCH_TRY(result.tensors_, read_header(result.file_, fs::path(path).filename().string()));
+  return result;
+}
+
 Result<SafetensorsDirectory> SafetensorsDirectory::open(const std::string& path) {
   SafetensorsDirectory result;
   result.path_ = path;

@@ -27,6 +27,18 @@ namespace llorch {
 /// text: {"__float__": "Infinity"}. Errors: kIo, kModelLoadFailed.
 [[nodiscard]] Result<json::value> read_hf_config(const std::string& directory);
 
+/// One file that stands for itself, such as an adapter's.
+class SafetensorsFile {
+ public:
+  [[nodiscard]] static Result<SafetensorsFile> open(const std::string& path);
+  [[nodiscard]] const std::vector<TensorView>& tensors() const { return tensors_; }
+  [[nodiscard]] Status read(std::span<const std::byte> part, std::byte* to) const { return file_.read(part, to); }
+
+ private:
+  FileBytes file_;
+  std::vector<TensorView> tensors_;
+};
+
 class SafetensorsDirectory {
  public:
   [[nodiscard]] static Result<SafetensorsDirectory> open(const std::string& path);

@@ -138,6 +138,31 @@ Status Model::load_tensors(const Options& options) {
   return source_.unchanged({});
 }
 
+Status Model::add_adapter(const Adapter& adapter) {
+  low_rank_.resize(graph_.tensors.size());
+  const auto number = static_cast<std::int32_t>(adapters_.size());
+  for (const LowRankPair& pair : adapter.pairs) {
+    const Weight* weight = this->weight(pair.weight);
+    LLORCH_ASSERT(weight && weight->columns() == pair.inputs && weight->rows() == pair.outputs,
+                  "an adapter of another graph");
+    std::vector<float> b(pair.b.size());  // transposed
+    const auto rank = static_cast<std::size_t>(pair.rank), outputs = static_cast<std::size_t>(pair.outputs);
+    for (std::size_t n = 0; n < outputs; ++n)
+      for (std::size_t j = 0; j < rank; ++j) b[j * outputs + n] = pair.b[n * rank + j];
+    LowRank added{number, {}, {}, pair.scale};
+    for (const auto& [values, width, to] :
+         {std::tuple{&pair.a, pair.inputs, &added.a}, std::tuple{&std::as_const(b), pair.outputs, &added.b}}) {
+      LLORCH_TRY(FloatBuffer buffer, device_.allocate(pair.rank, width));
+      device_.upload(*values, buffer.span());
+      *to = buffer.span();
+      adapter_values_.push_back(std::move(buffer));
+    }
+    low_rank_[static_cast<std::size_t>(pair.weight.index)].push_back(added);
+  }
+  adapters_.push_back({adapter.name, adapter.identity, adapter.asked_scale, adapter.bytes()});
+  return {};
+}
+
 Result<std::unique_ptr<Model>> Model::load(Device& device, WeightSource& source, Graph graph, const Options& options) {
   std::unique_ptr<Model> model(new Model(device, source, std::move(graph), 0));
   const int context = model->graph_.context;

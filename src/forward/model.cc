@@ -47,9 +47,21 @@ void Model::observe(const char* name, FloatSpan values) {
   (*observer_)(prefix_ + name, host, values.rows(), values.width());
 }
 
-void Model::multiply(const Linear& linear, FloatSpan x, FloatSpan out) const {
-  const LinearPart parts[] = {part(linear, out)};
-  device_.linear(parts, x);
+void Model::multiply(std::span<const Product> products, FloatSpan x, RowSet rows, std::int64_t first) {
+  constexpr std::size_t kMost = 4;
+  LLORCH_ASSERT(products.size() <= kMost, "so many products with one input");
+  std::array<LinearPart, kMost> parts;
+  std::array<LowRankPart, kMost> added;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    const Linear& linear = *products[i].linear;
+    parts[i] = {weight(linear.weight), vector(linear.bias), products[i].out};
+    if (low_rank_.empty()) continue;
+    const std::vector<LowRank>& mine = low_rank_[static_cast<std::size_t>(linear.weight.index)];
+    if (!mine.empty()) added[count++] = {mine, products[i].out};
+  }
+  device_.linear(std::span(parts).first(products.size()), x);
+  if (count > 0) device_.add_low_rank(std::span(added).first(count), x, rows, first);
 }
 
 void Model::normalize(const Norm& norm, FloatSpan x, FloatSpan out, const Guard* guard) const {
@@ -113,11 +125,11 @@ void Model::mix(const SoftmaxAttention& a, FloatSpan x, FloatSpan out) {
   const FloatSpan k = room(key_, a.key_width()), v = room(value_, a.key_width());
   const FloatSpan gate = a.gate.weight.there() ? room(extra_, a.gate.outputs) : FloatSpan();
   const bool own_cache = a.cache_of < 0;
-  std::array<LinearPart, 4> parts = {part(a.query, q)};
+  std::array<Product, 4> parts = {Product{&a.query, q}};
   std::size_t count = 1;
-  if (own_cache) parts[count++] = part(a.key, k), parts[count++] = part(a.value, v);
-  if (!gate.empty()) parts[count++] = part(a.gate, gate);
-  device_.linear(std::span(parts).first(count), x);
+  if (own_cache) parts[count++] = {&a.key, k}, parts[count++] = {&a.value, v};
+  if (!gate.empty()) parts[count++] = {&a.gate, gate};
+  multiply(std::span(parts).first(count), x);
   observe("q", q);
   if (own_cache) observe("k", k), observe("v", v);
   const FloatSpan own_keys = own_cache ? k : FloatSpan();
@@ -157,9 +169,9 @@ void Model::mix(const GatedDeltaNet& m, FloatSpan x, FloatSpan out) {
   const FloatSpan beta = room(key_, m.beta.outputs), found = room(normed_, m.inner());
   const bool both = !m.decay.weight.there();  // in one: of each key head its betas, then its decays
   const FloatSpan decay = both ? beta : room(value_, m.decay.outputs);
-  std::array<LinearPart, 4> parts = {part(m.input, in), part(m.gate, z), part(m.beta, beta)};
-  if (!both) parts[3] = part(m.decay, decay);
-  device_.linear(std::span(parts).first(both ? 3 : 4), x);
+  std::array<Product, 4> parts = {Product{&m.input, in}, {&m.gate, z}, {&m.beta, beta}};
+  if (!both) parts[3] = {&m.decay, decay};
+  multiply(std::span(parts).first(both ? 3 : 4), x);
   observe("conv_in", in);
   convolve(m.convolution, true, in, mixed);
   observe("conv", mixed);
@@ -183,8 +195,8 @@ void Model::mix(const GatedDeltaNet& m, FloatSpan x, FloatSpan out) {
 
 void Model::mix(const ShortConvolution& m, FloatSpan x, FloatSpan out) {
   const FloatSpan before = room(extra_, m.channels), after = room(turned_, m.channels), in = room(heads_, m.channels);
-  const LinearPart parts[] = {part(m.before, before), part(m.after, after), part(m.input, in)};
-  device_.linear(parts, x);
+  const Product parts[] = {{&m.before, before}, {&m.after, after}, {&m.input, in}};
+  multiply(parts, x);
   device_.multiply(before, in);
   convolve(m.convolution, false, in, before);
   observe("conv", before);
@@ -196,8 +208,8 @@ void Model::mix(const ShortConvolution& m, FloatSpan x, FloatSpan out) {
 void Model::mix(const Mamba2& m, FloatSpan x, FloatSpan out) {
   const FloatSpan in = room(heads_, m.channels()), mixed = room(turned_, m.channels()), z = room(extra_, m.inner());
   const FloatSpan step = room(key_, m.heads), found = room(normed_, m.inner());
-  const LinearPart parts[] = {part(m.input, in), part(m.gate, z), part(m.step, step)};
-  device_.linear(parts, x);
+  const Product parts[] = {{&m.input, in}, {&m.gate, z}, {&m.step, step}};
+  multiply(parts, x);
   observe("conv_in", in);
   convolve(m.convolution, true, in, mixed);
   observe("conv", mixed);
@@ -276,13 +288,15 @@ void Model::feed_forward(const Mlp& m, FloatSpan x, FloatSpan out) {
     const std::int64_t first = rows_ * i / slices, n = rows_ * (i + 1) / slices - first;
     const FloatSpan gate = gate_.span().as(n, width), up = up_.span().as(n, width), in = x.part(first, n);
     if (m.activation.gated()) {
-      const LinearPart parts[] = {part(m.gate, gate), part(m.up, up)};
-      device_.linear(parts, in);
+      const Product parts[] = {{&m.gate, gate}, {&m.up, up}};
+      multiply(parts, in, RowSet::kAll, first);
     } else {
-      multiply(m.up, in, gate);
+      const Product up_alone[] = {{&m.up, gate}};
+      multiply(up_alone, in, RowSet::kAll, first);
     }
     device_.activate(m.activation, gate, up, gate, {Place::kInsideMlp, layer_, RowSet::kAll, first});
-    multiply(m.down, gate, out.part(first, n));
+    const Product down[] = {{&m.down, out.part(first, n)}};
+    multiply(down, gate, RowSet::kAll, first);
   }
 }
 
@@ -406,7 +420,8 @@ void Model::walk(std::int64_t rows, std::int64_t logit_rows, std::int64_t state_
     finish(RowSet::kLogits, logit_rows, normed);
     observe("final_norm", normed);
     const FloatSpan logits = logits_.span().as(logit_rows, graph_.vocab);
-    multiply(graph_.head, normed, logits);
+    const Product head[] = {{&graph_.head, logits}};
+    multiply(head, normed, RowSet::kLogits);
     if (graph_.logit_scale != 1) device_.scale(logits, graph_.logit_scale);
     if (graph_.logit_cap > 0) device_.soft_cap(logits, graph_.logit_cap);
     observe("logits", logits);

@@ -15,6 +15,7 @@
 #include "base/work_limit.h"
 #include "device/device.h"
 #include "format/weight_source.h"
+#include "model/adapter.h"
 #include "model/graph.h"
 
 namespace llorch {
@@ -40,6 +41,17 @@ class Model {
   /// Loads all tensors of the graph. Errors: kModelLoadFailed, kCancelled, kInsufficientMemory, kIo, kModelChanged.
   [[nodiscard]] static Result<std::unique_ptr<Model>> load(Device& device, WeightSource& source, Graph graph,
                                                            const Options& options);
+
+  /// Takes an adapter whose pairs are bound to this graph; plans name it by its number, counted from 0. Before the
+  /// first step. Errors: kInsufficientMemory.
+  [[nodiscard]] Status add_adapter(const Adapter& adapter);
+  /// Those that were added, by their numbers.
+  struct AdapterFacts {
+    std::string name, identity;
+    float asked_scale = 1;
+    std::int64_t bytes = 0;
+  };
+  [[nodiscard]] const std::vector<AdapterFacts>& adapters() const { return adapters_; }
 
   [[nodiscard]] const Graph& graph() const { return graph_; }
   [[nodiscard]] int rows_max() const { return rows_max_; }
@@ -85,10 +97,16 @@ class Model {
   [[nodiscard]] FloatSpan vector(TensorId id) const {
     return id.there() ? vectors_[static_cast<std::size_t>(id.index)].span() : FloatSpan();
   }
-  [[nodiscard]] LinearPart part(const Linear& linear, FloatSpan out) const {
-    return {weight(linear.weight), vector(linear.bias), out};
+  struct Product {
+    const Linear* linear = nullptr;
+    FloatSpan out;
+  };
+  /// Products with the same x, whose rows are those of the step from `first` on, or of a set; and what adapters add.
+  void multiply(std::span<const Product> products, FloatSpan x, RowSet rows = RowSet::kAll, std::int64_t first = 0);
+  void multiply(const Linear& linear, FloatSpan x, FloatSpan out) {
+    const Product one[] = {{&linear, out}};
+    multiply(one, x);
   }
-  void multiply(const Linear& linear, FloatSpan x, FloatSpan out) const;
   void normalize(const Norm& norm, FloatSpan x, FloatSpan out, const Guard* guard) const;
   [[nodiscard]] Guard guard(Place place) const { return {place, layer_, RowSet::kAll, 0}; }
 
@@ -125,6 +143,9 @@ class Model {
   std::vector<std::unique_ptr<Weight>> weights_;  // by TensorId; of tables and matrices
   std::vector<FloatBuffer> vectors_;              // by TensorId
   std::vector<std::unique_ptr<RopeTable>> ropes_;
+  std::vector<AdapterFacts> adapters_;
+  std::vector<FloatBuffer> adapter_values_;
+  std::vector<std::vector<LowRank>> low_rank_;  // by TensorId, where there are adapters: what they add
   std::span<const std::byte> embedding_bytes_;  // which steps go on reading
 
   // Room for rows_max rows. normed_ holds what attention found as well, branch_ its queries: what was there before is

@@ -246,5 +246,6 @@ void linear_plain(const LinearArgs& a) {
 }  // namespace llorch::kernel
 
 #include "kernel/body_attention.h"
+#include "kernel/body_low_rank.h"
 #include "kernel/body_peaks.h"
 #include "kernel/body_table.h"

@@ -37,6 +37,8 @@ constexpr Kernels make_table() {
   k.recurrence_rates = recurrence_rates;
   k.recur = recur;
   k.fold_block = fold_block;
+  k.low_rank_reduce = low_rank_reduce;
+  k.low_rank_expand = low_rank_expand;
   k.kv_write = kv_write;
   k.attend = attend;
   k.peak_int8 = peak_int8;

@@ -66,6 +66,7 @@ constexpr Expected kExpected[] = {
     {"attend 1", 0x396dd67ee906fb25},
     {"attend 2", 0xe6eb68624bb2171a},
     {"convolve", 0x89d825fb2fb012b3},
+    {"low rank", 0x8fa2926d06656a40},
     {"rates", 0x393766bbea7b2e56},
     {"recur", 0x585c68623d9888c},
 };
@@ -394,6 +395,24 @@ TEST(Canonical, convolutions) {
         }
         k.multiply(x.data(), n, y.data()), append(out, y);
         k.unit_length(y.data(), n, 1e-6f, 0.3f), append(out, y);
+      }
+    return out;
+  });
+}
+
+/// Rows and outputs that fill tiles, and those that are left over.
+TEST(Canonical, low_rank_additions) {
+  expect_same_everywhere("low rank", [&](const Kernels& k) {
+    Words out;
+    for (const std::int64_t n : {1, 7, 16, 33, 300})
+      for (const std::int64_t rank : {1, 3, 8, 17}) {
+        const std::vector<std::int64_t> rows{0, 1, 2, 4, 5, 7, 8};
+        const Floats a = activations(static_cast<std::size_t>(rank * n), 61), x = activations(9 * std::size_t(n), 62);
+        Floats inner(rows.size() * static_cast<std::size_t>(rank)), y = activations(9 * std::size_t(n), 63);
+        k.low_rank_reduce({a.data(), rank, n, 0, rank, rows.data(), 7, x.data(), inner.data(), nullptr, 0});
+        append(out, inner);
+        k.low_rank_expand({a.data(), rank, n, 0, n, rows.data(), 7, nullptr, inner.data(), y.data(), 0.7f});
+        append(out, y);
       }
     return out;
   });

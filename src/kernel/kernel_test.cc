@@ -214,6 +214,35 @@ TEST_P(Isa, norms_equal_double_loops) {
   }
 }
 
+/// In parts of outputs and columns, of some rows; the others stay as they are.
+TEST_P(Isa, low_rank_additions_equal_double_loops) {
+  for (const auto& [inputs, outputs, rank] : {std::array{1, 1, 1}, {7, 33, 3}, {40, 16, 17}, {333, 100, 8}}) {
+    const std::vector<std::int64_t> rows{1, 2, 3, 5, 6, 8, 9};
+    const auto u = [](auto v) { return static_cast<std::size_t>(v); };
+    const Floats a = random_floats(u(rank * inputs), 41), b = random_floats(u(rank * outputs), 42);
+    const Floats x = random_floats(u(10 * inputs), 43), before = random_floats(u(10 * outputs), 44);
+    Floats inner = guarded(rows.size() * u(rank)), out = before;
+    out.resize(out.size() + 16, kGuard);
+    const std::int64_t some = rank / 2, columns = outputs / 3;
+    for (const auto& [first, last] : {std::pair<std::int64_t, std::int64_t>{0, some}, {some, rank}})
+      k().low_rank_reduce({a.data(), rank, inputs, first, last, rows.data(), 7, x.data(), inner.data(), nullptr, 0});
+    for (const auto& [first, last] : {std::pair<std::int64_t, std::int64_t>{0, columns}, {columns, outputs}})
+      k().low_rank_expand({b.data(), rank, outputs, first, last, rows.data(), 7, nullptr, inner.data(), out.data(), 2});
+    for (std::int64_t r = 0; r < 10; ++r)
+      for (int o = 0; o < outputs; ++o) {
+        double want = before[u(r * outputs + o)];
+        for (int j = 0; j < rank && std::ranges::find(rows, r) != rows.end(); ++j) {
+          double sum = 0;
+          for (int i = 0; i < inputs; ++i) sum += double{a[u(j * inputs + i)]} * double{x[u(r * inputs + i)]};
+          want += 2 * sum * double{b[u(j * outputs + o)]};
+        }
+        ASSERT_NEAR(out[u(r * outputs + o)], want, 2e-6 * inputs) << inputs << " " << outputs << " row " << r;
+      }
+    expect_guards(inner, rows.size() * u(rank), "low_rank_reduce");
+    expect_guards(out, before.size(), "low_rank_expand");
+  }
+}
+
 TEST_P(Isa, activations_equal_their_formulas_over_the_whole_range) {
   Floats gate, up;
   for (float v = -100; v <= 100; v += 0.37f) gate.push_back(v), up.push_back(v * 0.1f + 1);

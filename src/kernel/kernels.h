@@ -130,6 +130,21 @@ struct RecurrenceArgs {
 };
 constexpr int kRecurrenceValuesMax = 512;  // of a head
 
+/// Of a low-rank addition to a product (device/device.h, LowRank), some rows: in low_rank_reduce the outputs `first` to
+/// `last` - 1 of `rank`, inner (rows, rank) = values times weight (rank, columns) transposed; in low_rank_expand the
+/// columns first..last-1, out += scale * inner times weight (rank, columns).
+struct LowRankArgs {
+  const float* weight;
+  std::int64_t rank, columns;
+  std::int64_t first, last;
+  const std::int64_t* row;  // of each of `rows`: its number in `values` and `out`
+  std::int64_t rows;
+  const float* values;  // rows of `columns`
+  float* inner;
+  float* out;  // rows of `columns`
+  float scale;
+};
+
 struct Kernels {
   const char* name;                       // as in LLORCH_ISA
   int panel;                              // weight rows interleaved in one panel
@@ -169,6 +184,8 @@ struct Kernels {
   /// state (key_dim, stride) goes on over a whole block.
   void (*fold_block)(float* state, const float* keys, const float* added, const float* decays, std::int64_t key_dim,
                      std::int64_t stride);
+  void (*low_rank_reduce)(const LowRankArgs&);
+  void (*low_rank_expand)(const LowRankArgs&);
   void (*rope)(float* x, const float* cos, const float* sin, int rotated, bool adjacent);  // one head, in place
   bool (*within)(const float* x, std::int64_t n, float limit);  // all are finite and not above the limit, > 1
   void (*kv_write)(const KvLayout&, std::uint8_t* page, int slot, const float* key, const float* value);

@@ -51,6 +51,7 @@ class CpuDevice final : public HostDevice {
   void layer_norm(FloatSpan x, FloatSpan weight, FloatSpan bias, float eps, FloatSpan out, const Guard* guard) override;
   void check(FloatSpan x, float limit, const Guard& guard) override;
   void linear(std::span<const LinearPart> parts, FloatSpan x) override;
+  void add_low_rank(std::span<const LowRankPart> parts, FloatSpan x, RowSet rows, std::int64_t first) override;
   void linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) override;
   void activate(const Activation& kind, FloatSpan gate, FloatSpan up, FloatSpan out, const Guard& guard) override;
   void add(FloatSpan x, float scale, FloatSpan out) override;
@@ -146,6 +147,9 @@ class CpuDevice final : public HostDevice {
   void add_products(std::span<const ExpertRows> experts, const Weight* weight, FloatSpan bias, const float* x,
                     float* out);
   void run_products();
+  void group_by_adapter(RowSet set, std::int64_t first, std::int64_t rows);
+  /// One adapter's addition to one product, as pieces of both kernels; `inner`: its first value of low_rank_inner_.
+  void add_low_rank_pieces(const LowRank& l, const float* x, float* out, std::size_t inner);
 
   const kernel::Kernels& k_;
   std::string isa_;
@@ -161,6 +165,10 @@ class CpuDevice final : public HostDevice {
   Assigned assigned_;
   std::vector<ExpertRows> batch_;
   std::vector<Product> products_;
+  /// Rows by adapter: those of adapter i are entries adapter_first_[i] .. adapter_first_[i + 1] - 1 of adapter_rows_.
+  std::vector<std::int64_t> adapter_rows_, adapter_first_;
+  std::vector<float> low_rank_inner_;
+  std::vector<kernel::LowRankArgs> reductions_, expansions_;
   std::optional<PanelCache> cache_;  // last: what it writes lies in weights_
 };
 

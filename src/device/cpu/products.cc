@@ -165,6 +165,72 @@ void CpuDevice::linear(std::span<const LinearPart> parts, FloatSpan x) {
   });
 }
 
+void CpuDevice::group_by_adapter(RowSet set, std::int64_t first, std::int64_t rows) {
+  adapter_first_.assign(static_cast<std::size_t>(adapters()) + 1, 0);
+  const auto place = [&](std::int64_t r) { return static_cast<std::size_t>(adapter_of(set, first + r) + 1); };
+  // Those without an adapter are counted in front, and not kept.
+  for (std::int64_t r = 0; r < rows; ++r)
+    if (const std::size_t p = place(r); p > 0) ++adapter_first_[p];
+  std::partial_sum(adapter_first_.begin(), adapter_first_.end(), adapter_first_.begin());
+  adapter_rows_.resize(static_cast<std::size_t>(adapter_first_.back()));
+  std::vector<std::int64_t> next(adapter_first_);
+  for (std::int64_t r = 0; r < rows; ++r)
+    if (const std::size_t p = place(r); p > 0) adapter_rows_[static_cast<std::size_t>(next[p - 1]++)] = r;
+}
+
+void CpuDevice::add_low_rank_pieces(const LowRank& l, const float* x, float* out, std::size_t inner) {
+  constexpr std::int64_t kRows = 32, kOutputs = 4, kColumns = 512;  // of one piece; outputs: where rows are few
+  const auto adapter = static_cast<std::size_t>(l.adapter);
+  const std::int64_t rank = l.a.rows(), begin = adapter_first_[adapter], rows = adapter_first_[adapter + 1] - begin;
+  for (std::int64_t r = 0; r < rows; r += kRows) {
+    kernel::LowRankArgs args{};
+    args.rank = rank, args.row = adapter_rows_.data() + begin + r, args.rows = std::min(kRows, rows - r);
+    args.inner = low_rank_inner_.data() + static_cast<std::int64_t>(inner) + r * rank;
+    args.weight = at(l.a), args.columns = l.a.width(), args.values = x;
+    const std::int64_t outputs = rows < kRows ? kOutputs : rank;
+    for (args.first = 0; args.first < rank; args.first = args.last) {
+      args.last = std::min(rank, args.first + outputs);
+      reductions_.push_back(args);
+    }
+    args.weight = at(l.b), args.columns = l.b.width(), args.out = out, args.scale = l.scale;
+    for (args.first = 0; args.first < args.columns; args.first = args.last) {
+      args.last = std::min(args.columns, args.first + kColumns);
+      expansions_.push_back(args);
+    }
+  }
+}
+
+/// Rows of one adapter together, wherever they lie; a row's sums know nothing of the others.
+void CpuDevice::add_low_rank(std::span<const LowRankPart> parts, FloatSpan x, RowSet set, std::int64_t first) {
+  if (adapters() == 0) return;
+  group_by_adapter(set, first, x.rows());
+  if (adapter_rows_.empty()) return;
+  const auto each = [&](const auto& body) {
+    for (const LowRankPart& part : parts)
+      for (const LowRank& l : part.adapters)
+        if (l.adapter < adapters()) body(part, l);
+  };
+  const auto values = [&](const LowRank& l) {
+    const auto adapter = static_cast<std::size_t>(l.adapter);
+    return static_cast<std::size_t>((adapter_first_[adapter + 1] - adapter_first_[adapter]) * l.a.rows());
+  };
+  std::size_t size = 0;
+  each([&](const LowRankPart&, const LowRank& l) { size += values(l); });
+  low_rank_inner_.resize(std::max(low_rank_inner_.size(), size));
+  reductions_.clear(), expansions_.clear();
+  size = 0;
+  each([&](const LowRankPart& part, const LowRank& l) {
+    LLORCH_ASSERT(l.a.width() == x.width() && l.b.width() == part.out.width() && part.out.rows() >= x.rows(),
+                  "shapes of an adapter disagree");
+    add_low_rank_pieces(l, at(x), at(part.out), size);
+    size += values(l);
+  });
+  pool().run(static_cast<std::int64_t>(reductions_.size()),
+             [&](std::int64_t i) { k_.low_rank_reduce(reductions_[static_cast<std::size_t>(i)]); });
+  pool().run(static_cast<std::int64_t>(expansions_.size()),
+             [&](std::int64_t i) { k_.low_rank_expand(expansions_[static_cast<std::size_t>(i)]); });
+}
+
 /// A head's rows lie between the others': outputs go there by their stride, converted rows are put together.
 void CpuDevice::linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) {
   const PackedWeight& w = packed(&weight);

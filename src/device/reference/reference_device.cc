@@ -173,6 +173,15 @@ class ReferenceDevice final : public HostDevice {
       });
     }
   }
+  void add_low_rank(std::span<const LowRankPart> parts, FloatSpan x, RowSet set, std::int64_t first) override {
+    if (adapters() == 0) return;
+    pool().run(x.rows(), [&](std::int64_t r) {
+      for (const LowRankPart& part : parts)
+        for (const LowRank& l : part.adapters)
+          if (l.adapter == adapter_of(set, first + r))
+            add_low_rank_row(l, at(x) + r * x.width(), at(part.out) + r * part.out.width());
+    });
+  }
   void linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) override {
     const auto& w = static_cast<const RawWeight&>(weight);
     pool().run(x.rows(), [&](std::int64_t r) {
@@ -253,6 +262,19 @@ class ReferenceDevice final : public HostDevice {
 
  private:
   static constexpr float kMost = std::numeric_limits<float>::max();
+
+  void add_low_rank_row(const LowRank& l, const float* x, float* out) const {
+    std::vector<double> inner(static_cast<std::size_t>(l.a.rows()));
+    for (std::size_t j = 0; j < inner.size(); ++j)
+      for (std::int64_t i = 0; i < l.a.width(); ++i)
+        inner[j] += static_cast<double>(at(l.a)[static_cast<std::int64_t>(j) * l.a.width() + i]) * x[i];
+    for (std::int64_t n = 0; n < l.b.width(); ++n) {
+      double sum = 0;
+      for (std::size_t j = 0; j < inner.size(); ++j)
+        sum += inner[j] * at(l.b)[static_cast<std::int64_t>(j) * l.b.width() + n];
+      out[n] = static_cast<float>(out[n] + static_cast<double>(l.scale) * sum);
+    }
+  }
 
   /// One position's change of a head's state: key, value, decay, strength, as ReferenceCache keeps them.
   static void advance(const SlotLayer& l, bool corrects, const double* position, double* state) {
