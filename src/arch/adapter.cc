@@ -37,22 +37,21 @@ class Binder {
 
   Status bind(const StoredPair& pair, std::vector<LowRankPair>& out) const {
     const std::vector<int> uses = uses_of(pair.tensor);
-    if (uses.empty()) return bad_model("tensor '{}' is not in this model", pair.tensor);
+    if (uses.empty()) return bad_model("'{}' is not in this model", pair.name);
     for (const int i : uses) {
       const TensorUse& use = graph_.tensors[static_cast<std::size_t>(i)];
       if (!adaptable_.contains(i) || use.parts != 1)
         return bad_model(
-            "tensor '{}' cannot be adapted: it is no plain matrix of a product (an embedding, experts, a "
+            "'{}' cannot be adapted: it is no plain matrix of a product (an embedding, experts, a "
             "norm, or heads of latent attention)",
-            pair.tensor);
+            pair.name);
       const TensorView* whole = base_.find(use.tensor);
       if (!whole) return bad_model("tensor '{}' is missing", use.tensor);
       if (whole->columns() != pair.inputs || whole->rows() != pair.outputs)
-        return bad_model(
-            "the pair for tensor '{}' is for a matrix of {} rows and {} columns, the model's has {} and {}",
-            pair.tensor, pair.outputs, pair.inputs, whole->rows(), whole->columns());
+        return bad_model("the pair for '{}' is for a matrix of {} rows and {} columns, the model's has {} and {}",
+                         pair.name, pair.outputs, pair.inputs, whole->rows(), whole->columns());
       out.push_back(pair_of(pair, use, i));
-      if (!std::isfinite(out.back().scale)) return bad_model("the scale of tensor '{}' is not finite", pair.tensor);
+      if (!std::isfinite(out.back().scale)) return bad_model("the scale of '{}' is not finite", pair.name);
     }
     return {};
   }

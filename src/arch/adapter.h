@@ -32,6 +32,7 @@ struct AdapterRef {
 /// A pair as a file has it, for a tensor of the base model under GGUF's name and in GGUF's order.
 struct StoredPair {
   std::string tensor;
+  std::string name;  // by which the file calls it: a tensor, or a module
   std::uint64_t rank = 0, inputs = 0, outputs = 0;
   std::vector<float> a, b;  // (rank, inputs), (outputs, rank)
   double scale = 1;         // of the file alone

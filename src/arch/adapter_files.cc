@@ -42,7 +42,7 @@ Result<StoredPair> make_pair(const Source& source, const std::string& name, cons
   for (const TensorView* t : {halves.a, halves.b})
     if (t->n_dims != 2) return bad_model("tensor '{}' has {} dimensions, a half of a pair has 2", t->name, t->n_dims);
   StoredPair pair;
-  pair.tensor = name;
+  pair.tensor = pair.name = name;
   pair.inputs = halves.a->dims[0], pair.rank = halves.a->dims[1], pair.outputs = halves.b->dims[1];
   if (pair.rank < 1 || pair.rank > limits::kAdapterRankMax || halves.b->dims[0] != pair.rank)
     return bad_model("'{}' has an A of rank {} and a B of rank {}; they must be equal, and at most {}", name, pair.rank,
@@ -304,7 +304,7 @@ class PeftReader {
     if (stored.inputs != inputs || stored.outputs != outputs)
       return bad_model("module '{}' has a pair for {} outputs and {} inputs, the model has {} and {}", stored.tensor,
                        stored.outputs, stored.inputs, outputs, inputs);
-    StoredPair pair{spec.name, stored.rank, spec.dims[0], spec.dims[1], {}, {}, stored.scale};
+    StoredPair pair{spec.name, stored.name, stored.rank, spec.dims[0], spec.dims[1], {}, {}, stored.scale};
     for (std::uint64_t j = 0; j < pair.rank; ++j)
       for (const std::uint64_t column : order->columns) pair.a.push_back(stored.a[j * stored.inputs + column]);
     for (const std::uint64_t row : order->rows)
