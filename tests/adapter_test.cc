@@ -154,5 +154,217 @@ TEST_P(Adapters, of_peft_equal_merged_weights) {
 
 INSTANTIATE_TEST_SUITE_P(zoo, Adapters, testing::ValuesIn(kZoo), [](const auto& p) { return p.param.folder; });
 
+/// A small model of Llama's shape, and what is said of an adapter for it.
+class AdapterFiles : public testing::Test {
+ protected:
+  void SetUp() override {
+    arch::SynthRequest request;
+    request.shape = "tiny-llama", request.type = "F32", request.seed = 3;
+    ASSERT_TRUE(arch::synthesize(request, scratch_ / "m.gguf"));
+    base_ = open_model(scratch_ / "m.gguf").value();
+    graph_ = arch::read_graph(*base_, 0).value();
+  }
+  [[nodiscard]] TestPair pair(const std::string& tensor, const std::string& as, std::size_t rank = 2) const {
+    const TensorView* t = base_->find(tensor);
+    return random_pair(as, t->rows(), t->columns(), rank, 5);
+  }
+  [[nodiscard]] TestPair value_projection() const { return pair("blk.0.attn_v.weight", "blk.0.attn_v.weight"); }
+  [[nodiscard]] std::string error_of(const std::string& path) const {
+    const auto adapter = arch::read_adapter({"one", path, 1}, *base_, graph_);
+    return adapter ? "read" : adapter.error().message;
+  }
+  /// Of a GGUF adapter.
+  [[nodiscard]] std::string gguf(const std::vector<TestPair>& pairs, const Metadata& metadata) const {
+    write_gguf_adapter(scratch_ / "a.gguf", pairs, metadata);
+    return error_of(scratch_ / "a.gguf");
+  }
+  [[nodiscard]] std::string peft(const TestTensors& tensors, const json::object& config) const {
+    write_peft(scratch_ / "a", tensors, config);
+    return error_of(scratch_ / "a");
+  }
+  static void expect_says(const std::string& message, std::string_view what) {
+    EXPECT_NE(message.find(what), std::string::npos) << message << "\nshould say: " << what;
+  }
+
+  ScratchDirectory scratch_;
+  std::unique_ptr<WeightSource> base_;
+  Graph graph_;
+};
+
+TEST_F(AdapterFiles, of_gguf_that_do_not_fit_are_refused_by_name) {
+  const Metadata good = adapter_metadata("llama", 4);
+  EXPECT_EQ(gguf({value_projection()}, good), "read");
+  const auto with = [&](const std::string& key, MetaValue value) {
+    Metadata m = good;
+    m.set(key, std::move(value));
+    return gguf({value_projection()}, m);
+  };
+  expect_says(with("general.architecture", MetaValue::text("qwen3")),
+              "is for architecture 'qwen3', the model is 'llama'");
+  expect_says(with("general.type", MetaValue::text("model")), "'general.type' is 'model'");
+  expect_says(with("adapter.type", MetaValue::text("ia3")), "'adapter.type' is 'ia3'");
+  expect_says(with("adapter.lora.alpha", MetaValue::f32(NAN)), "'adapter.lora.alpha' is not finite");
+  expect_says(with("adapter.alora.invocation_tokens", MetaValue::i32s({1})), "'adapter.alora.invocation_tokens'");
+  expect_says(gguf({}, good), "holds no pair");
+  expect_says(gguf({pair("blk.0.attn_v.weight", "blk.9.attn_v.weight")}, good), "'blk.9.attn_v.weight' is not in");
+  expect_says(gguf({pair("token_embd.weight", "token_embd.weight")}, good), "'token_embd.weight' cannot be adapted");
+  expect_says(gguf({pair("blk.0.ffn_up.weight", "blk.0.attn_v.weight")}, good),
+              "'blk.0.attn_v.weight' is for a matrix of");
+  TestPair one = value_projection();
+  one.a[3] = INFINITY;
+  expect_says(gguf({one}, good), "blk.0.attn_v.weight.lora_a");
+  one = value_projection();
+  ASSERT_TRUE(write_gguf(scratch_ / "h.gguf", good, {plan_of(one.name + ".lora_b", {2, one.outputs}, one.b)}));
+  expect_says(error_of(scratch_ / "h.gguf"), "'blk.0.attn_v.weight' has B alone");
+  ASSERT_TRUE(write_gguf(scratch_ / "c.gguf", good, {plan_of("blk.0.attn_norm.weight", {4}, {1, 2, 3, 4})}));
+  expect_says(error_of(scratch_ / "c.gguf"), "tensor 'blk.0.attn_norm.weight' is no half");
+  one = value_projection();
+  ASSERT_TRUE(write_gguf(scratch_ / "r.gguf", good,
+                         {plan_of(one.name + ".lora_a", {one.inputs, 2}, one.a),
+                          plan_of(one.name + ".lora_b", {1, 2 * one.outputs}, one.b)}));
+  expect_says(error_of(scratch_ / "r.gguf"), "an A of rank 2 and a B of rank 1");
+  expect_says(error_of(scratch_ / "m.gguf"), "general.type");
+  expect_says(error_of(scratch_ / "none.gguf"), "none.gguf");
+}
+
+TEST_F(AdapterFiles, of_peft_that_are_more_than_pairs_are_refused_by_name) {
+  const std::string module = "model.layers.1.self_attn.v_proj";
+  const TestTensors good = halves_of({pair("blk.1.attn_v.weight", module)});
+  EXPECT_EQ(peft(good, peft_config(2, 4)), "read");
+  const auto with = [&](const char* key, json::value value) {
+    json::object config = peft_config(2, 4);
+    config[key] = std::move(value);
+    return peft(good, config);
+  };
+  EXPECT_EQ(with("target_modules", json::array{"v_proj"}), "read");
+  EXPECT_EQ(with("init_lora_weights", "gaussian"), "read");
+  EXPECT_EQ(with("modules_to_save", nullptr), "read");
+  EXPECT_EQ(with("rank_pattern", {{"v_proj", 2}, {"q_proj", 7}}), "read");
+  for (const auto& [key, value] :
+       std::vector<std::pair<const char*, json::value>>{{"use_dora", true},
+                                                        {"modules_to_save", json::array{"lm_head"}},
+                                                        {"lora_bias", true},
+                                                        {"layer_replication", json::array{json::array{0, 1}}},
+                                                        {"trainable_token_indices", json::array{1}},
+                                                        {"alora_invocation_tokens", json::array{1}},
+                                                        {"target_parameters", json::array{"x"}},
+                                                        {"a_field_of_next_year", 3}})
+    expect_says(with(key, value), fmt::format("'{}' is not supported", key));
+  expect_says(with("bias", "lora_only"), "bias 'lora_only'");
+  expect_says(with("peft_type", "LOHA"), "peft_type is 'LOHA'");
+  expect_says(with("init_lora_weights", "pissa_niter_4"), "changes the base model's weights");
+  expect_says(with("r", 3), "has rank 2, adapter_config.json says 3");
+  expect_says(with("r", nullptr), "has no r");
+  expect_says(with("lora_alpha", nullptr), "has no lora_alpha");
+  expect_says(with("alpha_pattern", {{"model\\.layers\\.(0|1)\\..*", 2}}), "that is no plain name");
+  const auto plus = [&](const std::string& name) {
+    TestTensors more = good;
+    more["base_model.model." + name] = {{2, 2}, {1, 2, 3, 4}};
+    return peft(more, peft_config(2, 4));
+  };
+  expect_says(plus(module + ".lora_magnitude_vector"), "DoRA is not supported");
+  expect_says(plus("model.embed_tokens.lora_embedding_A"), "adapters of embeddings are not supported");
+  expect_says(plus(module + ".lora_B.bias"), "is no half of a low-rank pair");
+  expect_says(plus("lm_head.weight"), "is no half of a low-rank pair");
+  expect_says(plus("model.layers.1.self_attn.o_proj.lora_A.weight"), "has A alone");
+  expect_says(peft(halves_of({pair("blk.1.attn_v.weight", "model.layers.1.self_attn.w_proj")}), peft_config(2, 4)),
+              "'model.layers.1.self_attn.w_proj' is no matrix of this model");
+  expect_says(peft(halves_of({pair("blk.1.ffn_up.weight", module)}), peft_config(2, 4)), "has a pair for");
+  expect_says(peft(halves_of({pair("blk.1.attn_v.weight", module), pair("blk.1.attn_v.weight", module.substr(6))}),
+                   peft_config(2, 4)),
+              "more than one pair");
+  fs::remove(scratch_ / "a" + "/adapter_model.safetensors");
+  write_text(scratch_ / "a" + "/adapter_model.bin", "pickle");
+  expect_says(error_of(scratch_ / "a"), "can run code");
+}
+
+/// GPT-2's matrices are stored transposed; the halves of a pair are not.
+TEST(AdapterGpt2, of_peft_equal_merged_weights) {
+  const ScratchDirectory scratch;
+  arch::SynthRequest request;
+  request.shape = "tiny-gpt2", request.type = "F32", request.seed = 4;
+  ASSERT_TRUE(arch::synthesize(request, scratch / "m.gguf"));
+  const auto base = open_model(scratch / "m.gguf").value();
+  std::vector<TestPair> modules, tensors;
+  for (const auto& [tensor, module] : {std::pair{"blk.0.attn_qkv", "attn.c_attn"},
+                                       {"blk.0.attn_output", "attn.c_proj"},
+                                       {"blk.0.ffn_up", "mlp.c_fc"},
+                                       {"blk.0.ffn_down", "mlp.c_proj"}}) {
+    const TensorView* t = base->find(std::string(tensor) + ".weight");
+    modules.push_back(random_pair(std::string("transformer.h.0.") + module, t->rows(), t->columns(), 3, 9));
+    tensors.push_back(modules.back());
+    tensors.back().name = t->name;
+  }
+  json::object config = peft_config(3, 3);
+  config["fan_in_fan_out"] = true;
+  write_peft(scratch / "a", halves_of(modules), config);
+  write_merged_gguf(*base, tensors, 1, scratch / "merged.gguf");
+  TokenIds ids;
+  for (int i = 0; i < 30; ++i) ids.push_back((i * 53 + 11) % 300);
+  const std::vector<float> want = Body(scratch / "merged.gguf", "reference", 0).values(ids, -1);
+  for (const std::string& isa : isas()) {
+    Body body(scratch / "m.gguf", isa, 0, {{"one", scratch / "a", 1}});
+    EXPECT_LT(relative_error(body.values(ids, 0), want), isa == "amx" ? 1e-3 : 1e-5) << isa;
+    EXPECT_GT(relative_error(body.values(ids, -1), want), 1e-2) << isa;
+  }
+}
+
+/// Scales by module, and by the root of the rank.
+TEST_F(AdapterFiles, of_peft_have_the_scales_of_their_configuration) {
+  const TestTensors tensors = halves_of({pair("blk.0.attn_v.weight", "model.layers.0.self_attn.v_proj", 4),
+                                         pair("blk.1.attn_v.weight", "model.layers.1.self_attn.v_proj", 9),
+                                         pair("blk.1.ffn_up.weight", "model.layers.1.mlp.up_proj", 4)});
+  json::object config = peft_config(4, 6);
+  config["rank_pattern"] = {{"layers.1.self_attn.v_proj", 9}},
+  config["alpha_pattern"] = {{"^model.layers.1.mlp.up_proj", 8}};
+  const auto scales = [&](bool rooted) {
+    config["use_rslora"] = rooted;
+    write_peft(scratch_ / "a", tensors, config);
+    std::map<std::string, float> out;
+    const Adapter adapter = arch::read_adapter({"one", scratch_ / "a", 0.5f}, *base_, graph_).value();
+    for (const LowRankPair& p : adapter.pairs)
+      out[graph_.tensors[static_cast<std::size_t>(p.weight.index)].tensor] = p.scale;
+    return out;
+  };
+  using Scales = std::map<std::string, float>;
+  EXPECT_EQ(scales(false), (Scales{{"blk.0.attn_v.weight", 0.75f},
+                                   {"blk.1.attn_v.weight", static_cast<float>(6.0 / 9 / 2)},
+                                   {"blk.1.ffn_up.weight", 1}}));
+  EXPECT_EQ(scales(true),
+            (Scales{{"blk.0.attn_v.weight", 1.5f}, {"blk.1.attn_v.weight", 1}, {"blk.1.ffn_up.weight", 2}}));
+}
+
+/// What is the same has the same identity in both forms; another scale or another number is another adapter.
+TEST_F(AdapterFiles, identities_are_those_of_their_numbers) {
+  TestPair one = value_projection();
+  const auto identity = [&](const std::string& path, float scale) {
+    return read_adapters(std::vector<arch::AdapterRef>{{"x", path, scale}}, *base_, graph_).value().front().identity;
+  };
+  write_gguf_adapter(scratch_ / "a.gguf", {one}, adapter_metadata("llama", 4));
+  TestPair module = one;
+  module.name = "model.layers.0.self_attn.v_proj";
+  write_peft(scratch_ / "a", halves_of({module}), peft_config(2, 4));
+  const std::string first = identity(scratch_ / "a.gguf", 1);
+  EXPECT_EQ(first.size(), 64u);
+  EXPECT_EQ(identity(scratch_ / "a", 1), first);
+  EXPECT_NE(identity(scratch_ / "a", 2), first);
+  one.b[5] = std::nextafter(one.b[5], 1.0f);
+  write_gguf_adapter(scratch_ / "a.gguf", {one}, adapter_metadata("llama", 4));
+  EXPECT_NE(identity(scratch_ / "a.gguf", 1), first);
+}
+
+TEST(AdapterRefs, are_name_path_and_scale) {
+  const auto read = [](const std::string& text) {
+    const auto ref = arch::parse_adapter_ref(text);
+    return ref ? fmt::format("{} {} {}", ref->name, ref->path, ref->scale) : ref.error().message;
+  };
+  EXPECT_EQ(read("a=/x/y.gguf"), "a /x/y.gguf 1");
+  EXPECT_EQ(read("a.b-c_1=/x=y:0.5"), "a.b-c_1 /x=y 0.5");
+  EXPECT_EQ(read("a=/x:y"), "a /x:y 1");
+  EXPECT_EQ(read("a=x:-2e1"), "a x -20");
+  for (const char* bad : {"", "a", "=x", "a=", "a b=x", "a/b=x", "a:b=x", "a=x:nan", "a=x:inf", "a=x:1e99", "a=:1"})
+    EXPECT_NE(read(bad).find("must be NAME=PATH"), std::string::npos) << bad << ": " << read(bad);
+}
+
 }  // namespace
 }  // namespace llorch

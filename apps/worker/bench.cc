@@ -93,7 +93,10 @@ class Runner {
   [[nodiscard]] const Status& status() const { return status_; }
 
  private:
-  void begin(int sequence) { plan_.add_sequence(tables_[static_cast<std::size_t>(sequence)], sequence); }
+  void begin(int sequence) {
+    StepPlan::Sequence& added = plan_.add_sequence(tables_[static_cast<std::size_t>(sequence)], sequence);
+    if (!model_.model->adapters().empty()) added.adapter = 0;
+  }
   void want_last() { plan_.logit_rows.push_back(static_cast<std::int32_t>(plan_.rows.size()) - 1); }
   void compute() {
     if (auto result = model_.model->forward(plan_, *cache_); !result && status_)
@@ -210,7 +213,7 @@ class Bench {
     options.max_batch = 1, options.kv = options_.kv;
     LLORCH_TRY(const auto engine, Engine::make(*m.model, *m.tokenizer, options));
     GenerateRequest request;
-    request.prompt = {0};
+    request.prompt = {0}, request.adapter = m.model->adapters().empty() ? -1 : 0;
     request.sampling.temperature = 0.8, request.sampling.top_k = 40, request.sampling.top_p = 0.95;
     request.sampling.repetition_penalty = 1.1;
     request.max_tokens = n + 1, request.ignore_eos = true;

@@ -14,7 +14,7 @@
 namespace llorch::worker {
 
 struct BenchOptions {
-  ModelOptions model;
+  ModelOptions model;                             // with its first adapter, where it has one
   std::vector<int> prompts{512}, generated{128};  // tokens; 0: no such test
   std::vector<int> depths{0}, batches{1}, threads;
   int repeats = 5;

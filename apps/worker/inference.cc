@@ -109,6 +109,7 @@ GenerateRequest make_request(const wire::Generation& asked, TokenIds prompt, int
   r.max_tokens = max_tokens;
   r.stop = asked.stop;
   r.ignore_eos = asked.ignore_eos;
+  r.adapter = asked.adapter;
   r.cache_salt = cache_salt(principal, asked.cache_salt);
   return r;
 }

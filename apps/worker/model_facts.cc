@@ -41,6 +41,7 @@ Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options)
   f.tokenizer_kind = m.tokenizer->kind();
   f.created = unix_seconds();
   f.quant_kind = most_common_format(m);
+  for (const Model::AdapterFacts& adapter : m.model->adapters()) f.adapters.push_back(adapter.name);
   const auto& metadata = m.source->metadata();
   // 0: none stated, 1: mean, 2: first token, 3: last token (GGUF's pooling_type)
   if (const auto family = metadata.text("general.architecture"))

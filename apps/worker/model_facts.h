@@ -11,12 +11,18 @@
 namespace llorch::worker {
 
 struct ModelFacts {
+  std::vector<std::string> adapters;                 // their names, by their numbers
   std::string id, quant_kind, tokenizer_kind, hash;  // hash: SHA-256 of the file, empty until known
   int vocab = 0, context = 0;
   PromptRenderer renderer;
   Reasoning::Style reasoning = Reasoning::Style::kNone;
   Pooling pooling = Pooling::kMean;
   std::int64_t created = 0;
+
+  /// By which clients know the model with an adapter (its number; -1: alone).
+  [[nodiscard]] std::string served_as(int adapter) const {
+    return adapter < 0 ? id : id + ":" + adapters[static_cast<std::size_t>(adapter)];
+  }
 };
 
 struct FactsOptions {

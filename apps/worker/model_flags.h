@@ -11,6 +11,7 @@ namespace llorch::worker {
 struct ModelFlags {
   ModelOptions options;
   std::string manifest;
+  std::vector<std::string> adapters;
   bool as_json = false;
 
   void add(CLI::App& command) {
@@ -31,14 +32,34 @@ struct ModelFlags {
         .add_option("--packed-cache", options.packed_cache,
                     "keep packed weights in this folder: a second start maps them (as large as the models)")
         ->envname("LLORCH_PACKED_CACHE");
+    add_adapters(command);
     command.add_flag("--json", as_json, "results and errors as JSON");
+  }
+  void add_adapters(CLI::App& command) {
+    command
+        .add_option("--lora", adapters,
+                    "NAME=PATH[:SCALE]: a LoRA adapter of the model, a GGUF file or a PEFT folder (may be repeated)")
+        ->allow_extra_args(false);
+  }
+  /// With the adapters. Errors: kInvalidRequest for one that is no NAME=PATH[:SCALE].
+  [[nodiscard]] Result<ModelOptions> model_options() const {
+    ModelOptions out = options;
+    out.products = backend().products;
+    for (const std::string& text : adapters) {
+      LLORCH_TRY(out.adapters.emplace_back(), arch::parse_adapter_ref(text));
+    }
+    return out;
+  }
+  /// The number of the adapter that a command which runs one text uses: the only one. Errors: kInvalidRequest.
+  [[nodiscard]] Result<int> one_adapter() const {
+    if (adapters.size() > 1) return fail(ErrorCode::kInvalidRequest, "--lora: this command uses one adapter at most");
+    return static_cast<int>(adapters.size()) - 1;
   }
   /// Loads with a progress bar.
   [[nodiscard]] Result<LoadedModel> load() const {
     LLORCH_OK(check_manifest(options.path, manifest));
     cli::ProgressBar bar("loading");
-    ModelOptions with_bar = options;
-    with_bar.products = backend().products;
+    LLORCH_TRY(ModelOptions with_bar, model_options());
     with_bar.progress = [&](const LoadProgress& p) { bar.update(p.tensors_loaded, p.tensors_total); };
     return LoadedModel::load(with_bar);
   }

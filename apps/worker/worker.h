@@ -70,7 +70,9 @@ class Worker {
   [[nodiscard]] HealthProbe& health() { return health_; }
   [[nodiscard]] const job::JobPtr& loading_job() const { return loading_job_; }
   [[nodiscard]] std::string fingerprint() const;
-  [[nodiscard]] wire::Bounds bounds() const { return {facts_.vocab, options_.max_tokens_out, facts_.id}; }
+  [[nodiscard]] wire::Bounds bounds() const {
+    return {facts_.vocab, options_.max_tokens_out, facts_.id, facts_.adapters};
+  }
   [[nodiscard]] double uptime_s() const { return std::chrono::duration<double>(net::Clock::now() - started_).count(); }
   /// Brings the gauges up to date.
   void measure();

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <fmt/ranges.h>
+
 #include "base/integer.h"
 #include "base/limits.h"
 
@@ -110,10 +112,34 @@ void read_logit_bias(Fields& f, const Bounds& bounds, SamplingParams& s) {
   }
 }
 
-void read_model(Fields& f, const Bounds& bounds) {
+/// The number of an adapter; -1, with a violation, where there is none of that name.
+int find_adapter(Fields& f, std::string_view field, std::string_view name, const Bounds& bounds) {
+  const auto found = std::ranges::find(bounds.adapters, name);
+  if (found != bounds.adapters.end()) return static_cast<int>(found - bounds.adapters.begin());
+  const std::string there = bounds.adapters.empty() ? "none" : fmt::format("{}", fmt::join(bounds.adapters, ", "));
+  f.violation(field, "an adapter that is served here",
+              fmt::format("{} names an adapter that is not served here (there are: {})", field, there),
+              ErrorCode::kModelNotFound);
+  return -1;
+}
+
+void read_lora(Fields& f, const Bounds& bounds, Generation& g) {
+  const auto lora = f.text("lora", 64);
+  if (!lora || lora->empty()) return;
+  const int found = find_adapter(f, "lora", *lora, bounds);
+  if (g.adapter >= 0 && found >= 0 && found != g.adapter)
+    f.violation("lora", "the adapter of model", "lora and model name different adapters");
+  g.adapter = found;
+}
+
+/// "model" or "model:adapter"; and `lora`.
+void read_model(Fields& f, const Bounds& bounds, Generation& g) {
   const auto model = f.text("model", 512);
-  if (model && !model->empty() && *model != bounds.model)
+  if (model && model->starts_with(bounds.model + ":") && !bounds.adapters.empty())
+    g.adapter = find_adapter(f, "model", std::string_view(*model).substr(bounds.model.size() + 1), bounds);
+  else if (model && !model->empty() && *model != bounds.model)
     f.violation("model", "a model that is served here", "the model is not served here", ErrorCode::kModelNotFound);
+  read_lora(f, bounds, g);
 }
 
 /// A field whose feature is not built yet: only its neutral values pass.
@@ -131,7 +157,7 @@ std::string read_cache_salt(Fields& f) {
 }
 
 void read_openai(Fields& f, const Bounds& bounds, CompletionRequest& r) {
-  read_model(f, bounds);
+  read_model(f, bounds, r);
   read_sampling(f, bounds, r);
   if (const auto again = f.number("repeat_penalty", 1e-9, 2, "range(0.0<..=2.0)"))
     r.sampling.repetition_penalty = *again;
@@ -202,6 +228,7 @@ std::expected<InferenceRequest, Refused> read_inference(const boost::json::objec
   Fields f(body);
   InferenceRequest r;
   f.take("job_id");  // ids are the server's (J-11)
+  read_lora(f, bounds, r);
   read_sampling(f, bounds, r);
   read_logit_bias(f, bounds, r.sampling);
   if (const auto max = f.integer("max_tokens", 1, bounds.max_tokens_out)) r.max_tokens = static_cast<int>(*max);
@@ -281,7 +308,7 @@ std::expected<CompletionRequest, Refused> read_chat(const boost::json::object& b
 std::expected<EmbeddingRequest, Refused> read_embedding(const boost::json::object& body, const Bounds& bounds) {
   Fields f(body);
   EmbeddingRequest r;
-  read_model(f, bounds);
+  read_model(f, bounds, r);
   read_prompts(f, "input", r.prompts, bounds);
   if (const auto format = f.text("encoding_format", 16)) {
     r.base64 = *format == "base64";

@@ -18,8 +18,9 @@ namespace llorch::wire {
 /// What the serving model allows.
 struct Bounds {
   int vocab = 0;
-  int max_tokens_out = 2048;  // of the native route; OpenAI's are bounded by the context alone
-  std::string model;          // the name that `model` must have
+  int max_tokens_out = 2048;               // of the native route; OpenAI's are bounded by the context alone
+  std::string model;                       // the name that `model` must have
+  std::vector<std::string> adapters = {};  // chosen by `lora`, or as "model:adapter"
 };
 
 using Tokens = std::vector<std::int32_t>;
@@ -32,6 +33,7 @@ struct Generation {
   std::vector<std::string> stop;
   bool ignore_eos = false, resumable = false;
   bool logprobs = false;
+  int adapter = -1;  // of Bounds::adapters, by its place; -1: none
   std::string cache_salt;
   std::optional<std::int64_t> deadline_ms;  // relative
   std::vector<std::string> ignored;         // top-level fields that mean nothing here

@@ -5,6 +5,7 @@
 #include "arch/hf_source.h"
 #include "base/limits.h"
 #include "command_line.h"
+#include "engine/adapters.h"
 #include "engine/loaded_model.h"
 #include "kernel/packed_bytes.h"
 #include "model/memory.h"
@@ -54,8 +55,22 @@ std::string sha256_of(std::span<const std::byte> bytes) {
   return hex;
 }
 
+/// Bytes of adapters, each NAME=PATH[:SCALE].
+Result<std::int64_t> adapter_bytes(const std::vector<std::string>& texts, const WeightSource& base,
+                                   const Graph& graph) {
+  std::vector<arch::AdapterRef> refs;
+  for (const std::string& text : texts) {
+    LLORCH_TRY(refs.emplace_back(), arch::parse_adapter_ref(text));
+  }
+  LLORCH_TRY(const std::vector<Adapter> adapters, read_adapters(refs, base, graph));
+  std::int64_t bytes = 0;
+  for (const Adapter& adapter : adapters) bytes += adapter.bytes();
+  return bytes;
+}
+
 /// What a run needs by the model's own declarations, for a context and so many sequences.
-Status show_memory(const std::string& path, int context, int sequences, bool as_json) {
+Status show_memory(const std::string& path, int context, int sequences, const std::vector<std::string>& loras,
+                   bool as_json) {
   LLORCH_TRY(const auto source, open_model(path));
   LLORCH_TRY(const std::string family, source->metadata().text("general.architecture"));
   LLORCH_TRY(const auto own, source->metadata().unsigned_integer(family + ".context_length"));
@@ -69,6 +84,7 @@ Status show_memory(const std::string& path, int context, int sequences, bool as_
   });
   const std::int64_t step = step_bytes(graph, 512, sequences);
   const std::int64_t program = program_bytes(graph);
+  LLORCH_TRY(const std::int64_t adapters, adapter_bytes(loras, *source, graph));
   if (as_json) {
     boost::json::array layers;
     for (const CacheLayer& layer : graph.cache_layers())
@@ -79,6 +95,7 @@ Status show_memory(const std::string& path, int context, int sequences, bool as_
     cli::print({{"context", graph.context},
                 {"sequences", sequences},
                 {"weight_bytes", weights},
+                {"adapter_bytes", adapters},
                 {"cache_bytes", cache},
                 {"step_bytes", step},
                 {"program_bytes", program},
@@ -88,6 +105,7 @@ Status show_memory(const std::string& path, int context, int sequences, bool as_
   }
   const auto mib = [](std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
   show(stdout, "weights                    %10.1f MiB\n", mib(weights));
+  if (!loras.empty()) show(stdout, "%-26s %10.1f MiB\n", "adapters", mib(adapters));
   show(stdout,
        "what sequences remember    %10.1f MiB for %d sequences of %d positions: pages (f16) of %zu layers, slots of "
        "%zu\n",
@@ -139,6 +157,7 @@ Status inspect(const std::string& path, bool as_json, bool with_hashes) {
 void add_command_inspect(CLI::App& app, int& exit_code) {
   struct InspectFlags {
     std::string path;
+    std::vector<std::string> loras;
     bool as_json = false, hashes = false, memory = false;
     int context = 4096, sequences = 1;
   };
@@ -154,9 +173,12 @@ void add_command_inspect(CLI::App& app, int& exit_code) {
   c->add_option("--sequences", flags->sequences, "with --memory: that run together")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
+  c->add_option("--lora", flags->loras, "with --memory: NAME=PATH[:SCALE], an adapter (may be repeated)")
+      ->allow_extra_args(false);
   c->callback([flags, &exit_code] {
-    if (const Status s = flags->memory ? show_memory(flags->path, flags->context, flags->sequences, flags->as_json)
-                                       : inspect(flags->path, flags->as_json, flags->hashes);
+    if (const Status s = flags->memory
+                             ? show_memory(flags->path, flags->context, flags->sequences, flags->loras, flags->as_json)
+                             : inspect(flags->path, flags->as_json, flags->hashes);
         !s)
       exit_code = cli::report(s.error(), flags->as_json);
   });

@@ -68,12 +68,18 @@ void add_command_bench(CLI::App& app, int& exit_code) {
   c->add_option("--isa", o.model.isa, "default: the best")->envname("LLORCH_ISA");
   c->add_option("--packed-cache", o.model.packed_cache, "keep packed weights in this folder: a second start maps them")
       ->envname("LLORCH_PACKED_CACHE");
+  f->model.add_adapters(*c);
   c->add_flag("--profile", o.profile, "time each kind of operation");
   c->add_flag("!--no-roofline", o.roofline, "do not measure what the machine could do: no fractions, seconds less");
   c->add_flag("--json", f->model.as_json);
   c->callback([f, &exit_code] {
     f->options.kv = f->kv == "f32" ? KvPrecision::kF32 : f->kv == "q8_0" ? KvPrecision::kQ8_0 : KvPrecision::kF16;
-    const auto report = run_bench(f->options);
+    const auto report = [&]() -> Result<BenchReport> {
+      LLORCH_TRY([[maybe_unused]] const int adapter, f->model.one_adapter());
+      LLORCH_TRY(const ModelOptions with, f->model.model_options());
+      f->options.model.adapters = with.adapters;
+      return run_bench(f->options);
+    }();
     if (!report)
       exit_code = cli::report(report.error(), f->model.as_json);
     else if (f->model.as_json)

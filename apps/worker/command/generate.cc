@@ -78,6 +78,7 @@ Result<int> generate(const GenerateFlags& f) {
     LLORCH_TRY(text, read_text_file(f.prompt_file, limits::kTextBytesMax));
   }
   const auto start = std::chrono::steady_clock::now();
+  LLORCH_TRY(const int adapter, f.model.one_adapter());
   LLORCH_TRY(LoadedModel model, f.model.load());
   const double load_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   EngineOptions options;
@@ -88,7 +89,7 @@ Result<int> generate(const GenerateFlags& f) {
   LLORCH_TRY(request.prompt, model.tokenizer->encode(text, {.add_special = true, .parse_special = true}));
   const int room = model.model->graph().context - static_cast<int>(request.prompt.size());
   request.max_tokens = std::max(1, std::min(f.max_tokens, room));
-  request.sampling = f.sampling;
+  request.sampling = f.sampling, request.adapter = adapter;
   request.stop = f.stop;
   request.ignore_eos = f.ignore_eos;
   Answer answer;

@@ -50,6 +50,7 @@ std::string validate_directory() {
 
 Status logits(const LogitsFlags& f) {
   const std::string dumps = validate_directory();
+  LLORCH_TRY(const int adapter, f.model.one_adapter());
   LLORCH_TRY(LoadedModel model, f.model.load());
   const int vocab = model.model->graph().vocab, context = model.model->graph().context;
   if (static_cast<int>(f.tokens.size()) > context)
@@ -69,7 +70,7 @@ Status logits(const LogitsFlags& f) {
                                 : f.kv_type == "q8_0" ? KvPrecision::kQ8_0
                                                       : KvPrecision::kF32;
   LLORCH_OK(forward_all(
-      *model.model, f.tokens, f.prefill_chunk, precision,
+      {*model.model, adapter}, f.tokens, f.prefill_chunk, precision,
       [&](int, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); },
       f.checkpoints.empty() && dumps.empty() ? nullptr : &observer));
   LLORCH_OK(write_npy(f.out, all, {static_cast<std::int64_t>(f.tokens.size()), vocab}));

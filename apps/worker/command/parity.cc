@@ -36,6 +36,7 @@ Result<Run> run_model(ModelFlags flags, const TokenIds& tokens, int context) {
   Run run;
   run.tokens = tokens;
   if (context > 0) flags.options.context = context;
+  LLORCH_TRY(const int adapter, flags.one_adapter());
   LLORCH_TRY(const LoadedModel model, flags.load());
   LLORCH_TRY(run.sha256, model_manifest(flags.options.path));
   run.vocab = model.model->graph().vocab;
@@ -51,7 +52,7 @@ Result<Run> run_model(ModelFlags flags, const TokenIds& tokens, int context) {
   };
   std::vector<float> logits;
   LLORCH_OK(forward_all(
-      *model.model, tokens, 512, KvPrecision::kF32,
+      {*model.model, adapter}, tokens, 512, KvPrecision::kF32,
       [&](int, std::span<const float> row) { logits.insert(logits.end(), row.begin(), row.end()); }, &observer));
   if (!run.values.contains("logits")) run.order.emplace_back("logits");
   run.values["logits"] = std::move(logits);

@@ -17,6 +17,7 @@ struct PerplexityFlags {
 
 Status perplexity(const PerplexityFlags& f) {
   LLORCH_TRY(const std::string text, read_text_file(f.file, limits::kTextBytesMax));
+  LLORCH_TRY(const int adapter, f.model.one_adapter());
   LLORCH_TRY(LoadedModel model, f.model.load());
   LLORCH_TRY(const TokenIds ids, model.tokenizer->encode(text, {}));
   const TokenIds& prefix = model.tokenizer->prefix();
@@ -31,7 +32,7 @@ Status perplexity(const PerplexityFlags& f) {
     tokens.insert(
         tokens.end(), ids.begin() + static_cast<std::ptrdiff_t>(begin),
         ids.begin() + static_cast<std::ptrdiff_t>(std::min(ids.size(), begin + static_cast<std::size_t>(window))));
-    LLORCH_OK(forward_all(*model.model, tokens, model.model->rows_max(), KvPrecision::kF16,
+    LLORCH_OK(forward_all({*model.model, adapter}, tokens, model.model->rows_max(), KvPrecision::kF16,
                           [&](int position, std::span<const float> logits) {
                             const auto next = static_cast<std::size_t>(position) + 1;
                             if (next >= tokens.size() || next < prefix.size()) return;

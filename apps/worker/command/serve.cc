@@ -43,7 +43,8 @@ Result<int> serve(ServeFlags f) {
   if (!f.backend.empty() && f.backend != backend().kind)
     return fail(ErrorCode::kInvalidRequest, "--backend {}: this worker is built for {}", f.backend, backend().kind);
   if (f.device != 0) return fail(ErrorCode::kInvalidRequest, "--device {}: the CPU has the one device 0", f.device);
-  o.engine.model = f.model.options, o.engine.manifest = f.model.manifest;
+  LLORCH_TRY(o.engine.model, f.model.model_options());
+  o.engine.manifest = f.model.manifest;
   o.engine.model.rows_max = std::max(f.prefill_chunk, o.engine.engine.max_batch);
   o.engine.engine.prefill_chunk = f.prefill_chunk;
   o.engine.engine.prefix_cache = !f.no_prefix_cache;

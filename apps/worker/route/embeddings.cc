@@ -29,13 +29,20 @@ std::string base64_of(const std::vector<float>& values) {
 
 /// Collects the vectors of one request and answers when the last is there.
 struct Answer : std::enable_shared_from_this<Answer> {
-  Answer(Worker& worker, PromptRequestPtr request, job::JobPtr its_job, bool in_base64, std::size_t count)
-      : w(worker), r(std::move(request)), job(std::move(its_job)), base64(in_base64), vectors(count) {}
+  Answer(Worker& worker, PromptRequestPtr request, job::JobPtr its_job, const wire::EmbeddingRequest& asked,
+         std::size_t count)
+      : w(worker),
+        r(std::move(request)),
+        job(std::move(its_job)),
+        base64(asked.base64),
+        adapter(asked.adapter),
+        vectors(count) {}
 
   Worker& w;
   PromptRequestPtr r;
   job::JobPtr job;
   bool base64;
+  int adapter;
   std::vector<std::vector<float>> vectors;
   net::Response response;
   std::size_t ended = 0;
@@ -78,7 +85,7 @@ struct Answer : std::enable_shared_from_this<Answer> {
     response.body =
         boost::json::serialize(boost::json::object{{"object", "list"},
                                                    {"data", std::move(data)},
-                                                   {"model", w.model().id},
+                                                   {"model", w.model().served_as(adapter)},
                                                    {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}});
   }
 };
@@ -94,12 +101,12 @@ void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
   const std::string& principal = r->c->principal.id;
   const auto job = w.jobs().create({.principal = principal, .operation = "embedding"}, net::Clock::now(),
                                    std::chrono::system_clock::now());
-  const auto answer = std::make_shared<Answer>(w, r, job, p.request.base64, p.prompts.size());
+  const auto answer = std::make_shared<Answer>(w, r, job, p.request, p.prompts.size());
   std::vector<Generation> generations;
   for (std::size_t i = 0; i < p.prompts.size(); ++i) {
     GenerateRequest request;
     request.prompt = std::move(p.prompts[i]);
-    request.embedding = w.model().pooling;
+    request.embedding = w.model().pooling, request.adapter = p.request.adapter;
     request.cache_salt = cache_salt(principal, p.request.cache_salt);
     generations.push_back({std::move(request), [answer, i](const EngineEvent& e) { (*answer)(i, e); }});
   }

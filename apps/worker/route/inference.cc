@@ -25,6 +25,7 @@ struct NativeStream {
   std::string correlation_id;
   boost::json::object params;
   std::uint64_t seed;
+  int adapter;
   bool logprobs;
   Stopwatch watch;
 
@@ -36,7 +37,7 @@ struct NativeStream {
   void operator()(const StartedEvent& e) {
     w.jobs().start(*job, std::chrono::system_clock::now());
     append("started", {{"job_id", job->id},
-                       {"model", w.model().id},
+                       {"model", w.model().served_as(adapter)},
                        {"started_at", rfc3339(job->started_at)},
                        {"correlation_id", correlation_id},
                        {"seed", seed},
@@ -91,9 +92,9 @@ void submit(Worker& w, const PromptRequestPtr& r, Prepared<wire::InferenceReques
                       net::Clock::now(), std::chrono::system_clock::now());
   const std::uint64_t seed = seed_of(p.request);
   GenerateRequest request = make_request(p.request, std::move(p.prompts[0]), wanted, seed, c->principal.id);
-  const auto stream =
-      std::make_shared<NativeStream>(NativeStream{w, job, c->correlation_id, effective_params(request), seed,
-                                                  p.request.logprobs, Stopwatch(w.metrics(), c->accepted)});
+  const auto stream = std::make_shared<NativeStream>(NativeStream{w, job, c->correlation_id, effective_params(request),
+                                                                  seed, p.request.adapter, p.request.logprobs,
+                                                                  Stopwatch(w.metrics(), c->accepted)});
   std::vector<Generation> one;
   one.push_back({std::move(request), [stream](const EngineEvent& e) {
                    stream->watch.observe(e);

@@ -163,7 +163,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
     boost::json::object o{{"id", id_},
                           {"object", object},
                           {"created", created_},
-                          {"model", w_.model().id},
+                          {"model", w_.model().served_as(request_.adapter)},
                           {"system_fingerprint", w_.fingerprint()}};
     if (dropped_ > 0) o["truncation"] = {{"dropped_tokens", dropped_}};
     return o;
@@ -356,15 +356,25 @@ void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
     c->fail(s.error());
 }
 
-boost::json::object describe(const Worker& w) {
+/// The model, or with an adapter (its number).
+boost::json::object describe(const Worker& w, int adapter) {
   const ModelFacts& m = w.model();
-  return {
-      {"id", m.id},
-      {"object", "model"},
-      {"created", m.created},
-      {"owned_by", "local"},
-      {"meta",
-       {{"context", m.context}, {"hash", m.hash}, {"quant", m.quant_kind}, {"state", w.state_name()}, {"fits", true}}}};
+  boost::json::object meta{
+      {"context", m.context}, {"hash", m.hash}, {"quant", m.quant_kind}, {"state", w.state_name()}, {"fits", true}};
+  if (adapter >= 0) meta["lora"] = m.adapters[static_cast<std::size_t>(adapter)];
+  return {{"id", m.served_as(adapter)},
+          {"object", "model"},
+          {"created", m.created},
+          {"owned_by", "local"},
+          {"meta", std::move(meta)}};
+}
+
+/// Under all their names; nothing before the model is ready.
+boost::json::array describe_all(const Worker& w) {
+  boost::json::array list;
+  const int adapters = w.state() == WorkerState::kIdle ? static_cast<int>(w.model().adapters.size()) : -2;
+  for (int i = -1; i < adapters; ++i) list.push_back(describe(w, i));
+  return list;
 }
 
 }  // namespace
@@ -375,12 +385,12 @@ void add_route_openai(Worker& w) {
     r.route_by_head<Scope::kInfer>("POST", prefix + "/chat/completions", prepare_and_submit(w, prepare_chat, submit));
     r.route_by_head<Scope::kInfer>("POST", prefix + "/completions", prepare_and_submit(w, prepare_completion, submit));
     r.route<Scope::kInfer>("GET", prefix + "/models", [&w](const ContextPtr& c) {
-      boost::json::array list;
-      if (w.state() == WorkerState::kIdle) list.push_back(describe(w));
-      c->reply(200, {{"object", "list"}, {"data", std::move(list)}});
+      c->reply(200, {{"object", "list"}, {"data", describe_all(w)}});
     });
     r.route<Scope::kInfer>("GET", prefix + "/models/{}", [&w](const ContextPtr& c) {
-      if (w.state() == WorkerState::kIdle && c->parameters[0] == w.model().id) return c->reply(200, describe(w));
+      for (boost::json::value& model : describe_all(w))
+        if (model.get_object().at("id").get_string() == std::string_view(c->parameters[0]))
+          return c->reply(200, std::move(model.get_object()));
       c->fail({ErrorCode::kModelNotFound, "the model is not served here"}, {}, "model");
     });
   }

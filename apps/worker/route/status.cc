@@ -49,6 +49,14 @@ bool is_canonical(const std::string& isa) {
   return kernels && kernels->canonical;
 }
 
+boost::json::array describe_adapters(const Worker& w) {
+  boost::json::array list;
+  if (w.state() != WorkerState::kIdle && w.state() != WorkerState::kDraining) return list;
+  for (const Model::AdapterFacts& a : w.loaded().model->adapters())
+    list.push_back({{"name", a.name}, {"hash", a.identity}, {"scale", a.asked_scale}, {"memory_bytes", a.bytes}});
+  return list;
+}
+
 void info(Worker& w, const ContextPtr& c) {
   const std::string isa(w.state() == WorkerState::kLoading ? "" : w.loaded().device->isa());
   c->reply(200, {{"id", w.options().worker_id},
@@ -63,6 +71,7 @@ void info(Worker& w, const ContextPtr& c) {
                  {"backend", backend().kind},
                  {"isa", isa},
                  {"canonical", is_canonical(isa)},
+                 {"adapters", describe_adapters(w)},
                  {"build_id", LLORCH_VERSION}});
 }
 
