@@ -2,6 +2,8 @@
 // computes in double; and what is refused, by name.
 #include "adapters.h"
 
+#include "arch/synth.h"
+#include "base/mapped_file.h"
 #include "device/cpu/cpu_device.h"
 #include "engine/adapters.h"
 #include "kernel/kernels.h"
@@ -154,6 +156,53 @@ TEST_P(Adapters, of_peft_equal_merged_weights) {
 
 INSTANTIATE_TEST_SUITE_P(zoo, Adapters, testing::ValuesIn(kZoo), [](const auto& p) { return p.param.folder; });
 
+/// What PEFT itself computes with its LoRA layers, in double (tools/parity/export_adapter_golden.py). The numbers of
+/// the adapters are made again; what PEFT wrote beside them is in the golden.
+class PeftGolden : public testing::TestWithParam<const char*> {};
+
+TEST_P(PeftGolden, is_what_is_computed_here) {
+  const std::string path = LLORCH_SOURCE_DIR "/tests/golden/adapters/peft.safetensors", arch = GetParam();
+  const MappedFile file = MappedFile::open(path).value();
+  std::vector<float> want;
+  const std::vector<TensorView> results = parse_safetensors(file.bytes(), path).value();
+  for (const TensorView& t : results)
+    if (t.name == arch) {
+      want.resize(t.values());
+      std::memcpy(want.data(), t.data.data(), t.data.size());
+    }
+  std::uint64_t length = 0;
+  std::memcpy(&length, file.bytes().data(), 8);
+  const json::value header =
+      json::parse({reinterpret_cast<const char*>(file.bytes().data()) + 8, length}, path).value();
+  const json::value meta = json::parse(header.at("__metadata__").at("adapters").as_string(), path).value();
+  const json::object& adapter = meta.at("adapters").at(arch).as_object();
+
+  const ScratchDirectory scratch;
+  TestTensors tensors;
+  for (const auto& [key, shape] : adapter.at("tensors").as_object()) {
+    const std::string name(key);
+    const auto rows = static_cast<std::size_t>(shape.at(0).as_int64()),
+               columns = static_cast<std::size_t>(shape.at(1).as_int64());
+    TestTensor& t = tensors[name] = {{rows, columns}, std::vector<float>(rows * columns)};
+    arch::synth_values(meta.at("seed").to_number<std::uint64_t>(), {name, {columns, rows}, ""}, 0, t.values);
+  }
+  write_peft(scratch / "adapter", tensors, adapter.at("config").as_object());
+  arch::SynthRequest request;
+  request.shape = "tiny-" + arch, request.type = "F32", request.seed = meta.at("model_seed").to_number<std::uint64_t>();
+  ASSERT_TRUE(arch::synthesize(request, scratch / "m.gguf"));
+  TokenIds ids;
+  for (const json::value& id : meta.at("tokens").as_array()) ids.push_back(id.to_number<TokenId>());
+  for (const std::string& isa : isas()) {
+    std::vector<float> got = Body(scratch / "m.gguf", isa, 0, {{"peft", scratch / "adapter", 1}}).values(ids, 0);
+    got.erase(got.begin(), got.end() - static_cast<std::ptrdiff_t>(want.size()));
+    const double error = relative_error(got, want), bound = isa == "reference" ? 1e-5 : 1e-4;  // as in golden_test.cc
+    EXPECT_LT(error, bound) << isa;
+    std::printf("adapters, PEFT's own result, %s on %s: error %.1e\n", arch.c_str(), isa.c_str(), error);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(all, PeftGolden, testing::Values("llama", "gpt2"), [](const auto& p) { return p.param; });
+
 /// A small model of Llama's shape, and what is said of an adapter for it.
 class AdapterFiles : public testing::Test {
  protected:
@@ -266,6 +315,7 @@ TEST_F(AdapterFiles, of_peft_that_are_more_than_pairs_are_refused_by_name) {
   expect_says(plus("model.embed_tokens.lora_embedding_A"), "adapters of embeddings are not supported");
   expect_says(plus(module + ".lora_B.bias"), "is no half of a low-rank pair");
   expect_says(plus("lm_head.weight"), "is no half of a low-rank pair");
+  expect_says(plus("lm_head.base_layer.weight"), "is a weight of the base model");
   expect_says(plus("model.layers.1.self_attn.o_proj.lora_A.weight"), "has A alone");
   expect_says(peft(halves_of({pair("blk.1.attn_v.weight", "model.layers.1.self_attn.w_proj")}), peft_config(2, 4)),
               "'model.layers.1.self_attn.w_proj' is no matrix of this model");

@@ -257,6 +257,9 @@ class PeftReader {
       if (name.contains(".lora_magnitude_vector")) return bad_model("tensor '{}': DoRA is not supported", t.name);
       if (name.contains(".lora_embedding_"))
         return bad_model("tensor '{}': adapters of embeddings are not supported", t.name);
+      if (name.ends_with(".base_layer.weight"))
+        return bad_model("tensor '{}' is a weight of the base model: save the adapter without its embedding layers",
+                         t.name);
       bool found = false;
       for (const auto& [end, half] :
            {std::pair{std::string_view(".lora_A.weight"), &Halves::a}, {".lora_B.weight", &Halves::b}}) {
