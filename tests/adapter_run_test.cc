@@ -51,7 +51,7 @@ class AdapterRun : public testing::TestWithParam<RunCase> {
       path = zoo + "/model-f32.gguf";
     }
     options_.path = path, options_.isa = GetParam().isa, options_.threads = 2, options_.rows_max = 512;
-    options_.context = 256;
+    options_.context = GetParam().model.starts_with("tiny-") ? 256 : 512;  // which bounds the rows of a step, too
     alone_ = std::make_unique<LoadedModel>(LoadedModel::load(options_).value());
     options_.adapters = {{"first", scratch_ / "1.gguf", 1}, {"second", scratch_ / "2.gguf", 1}};
     for (const std::uint64_t i : {1, 2}) write_adapter(scratch_ / fmt::format("{}.gguf", i), i);
