@@ -359,6 +359,47 @@ TEST(AdapterGpt2, of_peft_equal_merged_weights) {
   }
 }
 
+/// Whatever bytes a file has: it is read, or refused with a message.
+TEST_F(AdapterFiles, that_are_damaged_are_read_or_refused) {
+  const std::string path = scratch_ / "a.gguf", folder = scratch_ / "a";
+  write_gguf_adapter(path, {value_projection()}, adapter_metadata("llama", 4));
+  write_peft(folder, halves_of({pair("blk.0.attn_v.weight", "model.layers.0.self_attn.v_proj")}), peft_config(2, 4));
+  int refused = 0, tried = 0;
+  for (const std::string& file : {path, folder + "/adapter_config.json", folder + "/adapter_model.safetensors"}) {
+    const std::string whole = read_text_file(file, 1 << 20).value();
+    const std::string& adapter = file == path ? path : folder;
+    const auto attempt = [&](const std::string& bytes) {
+      write_text(file, bytes);
+      const std::string message = error_of(adapter);
+      EXPECT_GT(message.size(), 3u);
+      refused += message != "read", ++tried;
+    };
+    const std::size_t header = std::min<std::size_t>(whole.size(), 480);
+    for (std::size_t at = 0; at < header; at += 4)
+      for (const int change : {1, 0xff}) {
+        std::string bytes = whole;
+        bytes[at] = static_cast<char>(bytes[at] ^ change);
+        attempt(bytes);
+      }
+    for (std::size_t size = 0; size < whole.size(); size += size < header ? 7 : 501) attempt(whole.substr(0, size));
+    write_text(file, whole);
+    EXPECT_EQ(error_of(adapter), "read");
+  }
+  EXPECT_GT(refused, tried / 2);
+  for (const json::value& odd :
+       {json::value(-1), json::value(1e300), json::value(0), json::value("2"), json::value(2.5),
+        json::value(UINT64_MAX), json::value(json::array{1}), json::value(true)})
+    for (const char* key : {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "peft_type"}) {
+      json::object config = peft_config(2, 4);
+      config[key] = odd;
+      const std::string message =
+          peft(halves_of({pair("blk.0.attn_v.weight", "model.layers.0.self_attn.v_proj")}), config);
+      const bool fits = (key == std::string_view("lora_alpha") && (odd.is_int64() || odd.is_uint64() || odd == 2.5)) ||
+                        (key == std::string_view("use_rslora") && odd.is_bool());
+      EXPECT_EQ(message == "read", fits) << key << " " << odd << ": " << message;
+    }
+}
+
 /// Scales by module, and by the root of the rank.
 TEST_F(AdapterFiles, of_peft_have_the_scales_of_their_configuration) {
   const TestTensors tensors = halves_of({pair("blk.0.attn_v.weight", "model.layers.0.self_attn.v_proj", 4),

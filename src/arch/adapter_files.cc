@@ -132,6 +132,15 @@ class PeftConfig {
       if (!is_neutral(value) && std::ranges::find(kPeftFields, name) == std::end(kPeftFields))
         return bad_model("adapter_config.json: '{}' is not supported with this value", name);
     }
+    const auto fits = [&](const char* key, bool (*is)(const json::value&)) -> Status {
+      const json::value* v = json::find(o, key);
+      return !v || is(*v) ? Status() : bad_model("adapter_config.json: '{}' has a value of another kind", key);
+    };
+    for (const char* flag : {"use_rslora", "fan_in_fan_out"})
+      LLORCH_OK(fits(flag, [](const json::value& v) { return v.is_bool(); }));
+    for (const char* patterns : {"rank_pattern", "alpha_pattern"})
+      LLORCH_OK(fits(patterns, [](const json::value& v) { return v.is_object(); }));
+    LLORCH_OK(fits("bias", [](const json::value& v) { return v.is_string(); }));
     if (const std::string bias = json::find_text(o, "bias").value_or("none"); bias != "none")
       return bad_model("adapter_config.json: bias '{}' is not supported", bias);
     if (const auto init = json::find_text(o, "init_lora_weights"))

@@ -112,7 +112,7 @@ Status show_memory(const std::string& path, int context, int sequences, const st
        mib(cache), sequences, graph.context, graph.cache_layers().size(), graph.slot_layers().size());
   show(stdout, "a step of 512 rows         %10.1f MiB\n", mib(step));
   show(stdout, "the program, its vocabulary%10.1f MiB\n", mib(program));
-  show(stdout, "together                   %10.1f MiB\n", mib(weights + cache + step + program));
+  show(stdout, "together                   %10.1f MiB\n", mib(weights + adapters + cache + step + program));
   return {};
 }
 
