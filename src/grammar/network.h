@@ -1,0 +1,113 @@
+// A grammar as a network: rules whose states have edges over bytes, jumps that read nothing, and calls of other rules,
+// once or a counted number of times. One network carries JSON schemas, patterns and GBNF.
+//
+// The method is the recursive transition network (Woods 1970). Counts stay numbers, so that a{1,1000000} takes three
+// states. Build: add rules, states and edges, then finish(). After finish() it is const and safe from any thread.
+// Errors: full() once a budget of grammar/limits.h is used up; what is added then is dropped.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "grammar/refusal.h"
+
+namespace llorch {
+
+using NetState = std::uint32_t;
+using NetRule = std::uint32_t;
+inline constexpr std::uint32_t kNone = 0xffffffff;
+
+/// Inside of a JSON string without constraints; masks of such states come from tables of the vocabulary.
+enum class StringBody : std::uint8_t {
+  kOther,
+  kFree,        // any character in any spelling, any number of them
+  kPlain,       // the same, each character in its one spelling (names of properties)
+  kFreeCounted  // at the border of two characters of a string whose length is limited
+};
+
+class Network {
+ public:
+  struct Edge {
+    std::uint8_t low, high;
+    NetState to;
+    std::uint32_t next;  // another edge of the same state
+  };
+  struct Call {
+    NetRule rule;
+    NetState after;
+    std::uint32_t least, most;  // times; kNone: no limit
+  };
+  struct State {
+    std::uint32_t edges = kNone;
+    std::uint32_t jumps = kNone;  // edges, whose bytes mean nothing
+    std::uint32_t call = kNone;
+    NetState fallback = kNone;  // bytes that no edge names go as from that state
+    bool end = false;           // of the rule
+    bool alive = false;         // an end can be reached
+    StringBody body = StringBody::kOther;
+  };
+  struct Rule {
+    NetState start;
+    bool nullable = false;
+    std::string name;  // of GBNF
+  };
+
+  [[nodiscard]] NetState add_state();
+  [[nodiscard]] NetRule add_rule(std::string_view name = {});
+  void add_edge(NetState from, std::uint8_t low, std::uint8_t high, NetState to);
+  void add_jump(NetState from, NetState to);
+  /// Replaces the state's call: a state has one.
+  void add_call(NetState from, NetRule rule, NetState after, std::uint32_t least = 1, std::uint32_t most = 1);
+  void set_end(NetState state) { states_[state].end = true; }
+  void set_fallback(NetState state, NetState other) { states_[state].fallback = other; }
+  void set_body(NetState state, StringBody body) { states_[state].body = body; }
+  /// The state behind a literal that begins at `from`.
+  [[nodiscard]] NetState add_literal(NetState from, std::string_view bytes);
+  /// Edges for the code points low to high, as UTF-8, from `from` to `to`. Surrogates are left out.
+  void add_code_points(NetState from, char32_t low, char32_t high, NetState to);
+
+  /// Finds which states can end, which rules may be empty. Errors: keyword "grammar", where nothing can match, where a
+  /// rule begins with itself, or a budget is used up.
+  [[nodiscard]] Compiled<void> finish(NetRule root);
+
+  [[nodiscard]] bool full() const { return full_; }
+  [[nodiscard]] NetRule root() const { return root_; }
+  [[nodiscard]] std::size_t size() const { return states_.size(); }
+  [[nodiscard]] const State& state(NetState s) const { return states_[s]; }
+  [[nodiscard]] const Rule& rule(NetRule r) const { return rules_[r]; }
+  [[nodiscard]] std::size_t rules() const { return rules_.size(); }
+  [[nodiscard]] const Edge& edge(std::uint32_t e) const { return edges_[e]; }
+  [[nodiscard]] const Call& call(std::uint32_t c) const { return calls_[c]; }
+  /// Where `byte` leads, kNone: nowhere. At most one edge of a state names a byte in networks whose states need to be
+  /// exact (fallbacks); elsewhere each(from, byte, f) gives all of them.
+  template<class F>
+  void each(NetState from, std::uint8_t byte, const F& f) const {
+    for (NetState s = from; s != kNone; s = states_[s].fallback) {
+      bool named = false;
+      for (std::uint32_t e = states_[s].edges; e != kNone; e = edges_[e].next) {
+        if (byte < edges_[e].low || byte > edges_[e].high) continue;
+        named = true;
+        if (states_[edges_[e].to].alive) f(edges_[e].to);
+      }
+      if (named) return;
+    }
+  }
+
+ private:
+  void find_alive();
+  void find_nullable();
+  [[nodiscard]] bool passes(NetState s) const;
+  [[nodiscard]] Compiled<void> check_left_recursion() const;
+  [[nodiscard]] std::vector<NetRule> begins_with(NetRule rule, std::vector<NetRule>& seen) const;
+
+  std::vector<State> states_;
+  std::vector<Edge> edges_;
+  std::vector<Call> calls_;
+  std::vector<Rule> rules_;
+  NetRule root_ = 0;
+  bool full_ = false;
+};
+
+}  // namespace llorch

@@ -1,0 +1,160 @@
+// A schema joined with others into one set of constraints, with its choices (anyOf and the like) left open.
+//
+// Values are constrained by sets of schemas that all hold (a property that two parts of an allOf name is under both),
+// so the unit is a list of Items. gather() reads an item into a Shape; keywords that say "one of these" are put beside
+// it as Choices, and negation becomes choices too: not (a and b) is (not a) or (not b). Errors: Refusal with the
+// pointer and the keyword.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "grammar/char_dfa.h"
+#include "grammar/number.h"
+#include "grammar/schema_document.h"
+
+namespace llorch {
+
+struct SchemaItem {
+  const json::value* schema;
+  bool negated = false;
+  auto operator<=>(const SchemaItem&) const = default;
+};
+using SchemaItems = std::vector<SchemaItem>;
+
+/// Types of JSON values, as bits; numbers with and without a fraction apart.
+enum : std::uint8_t {
+  kTypeNull = 1,
+  kTypeBoolean = 2,
+  kTypeInteger = 4,
+  kTypeFraction = 8,
+  kTypeString = 16,
+  kTypeArray = 32,
+  kTypeObject = 64,
+  kTypeNumber = kTypeInteger | kTypeFraction,
+  kTypeAny = 127
+};
+
+using SharedDfa = std::shared_ptr<const CharDfa>;
+
+/// What one schema says of properties: the three keywords belong together.
+struct ObjectPart {
+  const json::object* properties = nullptr;
+  std::vector<std::pair<SharedDfa, const json::value*>> patterns;
+  const json::value* additional = nullptr;
+};
+struct ArrayPart {
+  const json::array* prefix = nullptr;
+  const json::value* rest = nullptr;
+};
+/// One of the alternatives holds, each a list of schemas that all hold.
+struct SchemaChoice {
+  std::vector<SchemaItems> alternatives;
+};
+
+struct SchemaShape {
+  std::uint8_t types = kTypeAny;
+  NumberRange numbers;
+  std::uint32_t min_length = 0, max_length = kNone;
+  std::vector<SharedDfa> strings;
+  std::vector<ObjectPart> objects;
+  std::vector<std::string_view> required;
+  std::vector<SchemaItem> names;
+  std::uint32_t min_properties = 0, max_properties = kNone;
+  std::vector<ArrayPart> arrays;
+  std::vector<SchemaItem> contains;
+  std::uint32_t min_items = 0, max_items = kNone;
+  std::optional<std::vector<const json::value*>> allowed;  // enum, const
+  std::vector<const json::value*> excluded;
+  const json::value* source = nullptr;  // a schema to name in refusals
+};
+
+class SchemaReader {
+ public:
+  explicit SchemaReader(SchemaDocument& document) : document_(document) {}
+
+  [[nodiscard]] Compiled<void> gather(const SchemaItem& item, SchemaShape& shape, std::vector<SchemaChoice>& choices);
+  [[nodiscard]] Compiled<void> gather_all(const SchemaItems& items, SchemaShape& shape,
+                                          std::vector<SchemaChoice>& choices);
+  /// What the value of a property must be under all parts of a shape.
+  [[nodiscard]] SchemaItems property_items(const SchemaShape& shape, std::string_view name) const;
+  /// What the item at `index` must be; `index` kNone: items behind all prefixes.
+  [[nodiscard]] SchemaItems array_items(const SchemaShape& shape, std::size_t index) const;
+  /// The strings that a shape allows; null: any.
+  /// `whole`: also where only the length is limited.
+  [[nodiscard]] Compiled<SharedDfa> string_dfa(const SchemaShape& shape, bool whole);
+  /// The names that propertyNames allows; null: any.
+  [[nodiscard]] Compiled<SharedDfa> names_dfa(const SchemaShape& shape);
+  [[nodiscard]] Compiled<SharedDfa> joined(const SharedDfa& a, const SharedDfa& b, const json::value* where);
+  /// Whether a value fulfils all; nullopt where that cannot be said.
+  [[nodiscard]] Compiled<bool> holds(const SchemaItems& items, const json::value& value, int depth = 0);
+  [[nodiscard]] Compiled<bool> holds(const SchemaShape& shape, const json::value& value, int depth = 0);
+  /// Nothing can satisfy it, found by a look at types, values and required properties.
+  [[nodiscard]] bool contradictory(const SchemaShape& shape);
+  [[nodiscard]] bool never(const SchemaItems& items) const;  // one of them is the schema `false`
+  [[nodiscard]] SchemaDocument& document() { return document_; }
+  [[nodiscard]] Refusal too_large(const json::value* where) const;
+
+ private:
+  [[nodiscard]] Compiled<void> gather_negated(const json::value& schema, SchemaShape& shape,
+                                              std::vector<SchemaChoice>& choices);
+  [[nodiscard]] Compiled<void> gather_object(const json::value& schema, SchemaShape& shape,
+                                             std::vector<SchemaChoice>& choices);
+  [[nodiscard]] Compiled<bool> gather_types(std::string_view key, const json::value& value, const json::value& schema,
+                                            SchemaShape& shape);
+  [[nodiscard]] Compiled<bool> gather_number(std::string_view key, const json::value& value, const json::object& all,
+                                             const json::value& schema, SchemaShape& shape);
+  [[nodiscard]] Compiled<bool> gather_string(std::string_view key, const json::value& value, const json::value& schema,
+                                             SchemaShape& shape);
+  [[nodiscard]] Compiled<bool> gather_counts(std::string_view key, const json::value& value, const json::value& schema,
+                                             SchemaShape& shape);
+  [[nodiscard]] Compiled<bool> gather_choices(std::string_view key, const json::value& value, const json::object& all,
+                                              const json::value& schema, SchemaShape& shape,
+                                              std::vector<SchemaChoice>& choices);
+  [[nodiscard]] Compiled<bool> gather_dependencies(std::string_view key, const json::value& value,
+                                                   const json::value& schema, std::vector<SchemaChoice>& choices);
+  [[nodiscard]] Compiled<void> gather_parts(const json::object& all, const json::value& schema, SchemaShape& shape);
+  [[nodiscard]] Compiled<void> gather_one_of(const json::array& branches, const json::value& schema, SchemaShape& shape,
+                                             std::vector<SchemaChoice>& choices);
+  [[nodiscard]] Compiled<void> add_choice(SchemaChoice choice, SchemaShape& shape, std::vector<SchemaChoice>& choices);
+  [[nodiscard]] Compiled<bool> disjoint(const json::value& a, const json::value& b);
+
+  // not: schema_negation.cc
+  [[nodiscard]] Compiled<SchemaChoice> negation(const json::value& schema);
+  [[nodiscard]] Compiled<void> negate_keyword(std::string_view key, const json::value& value, const json::value& schema,
+                                              SchemaChoice& out, bool& lossy);
+  [[nodiscard]] bool negate_parts(std::string_view key, const json::value& value, const json::value& schema,
+                                  SchemaChoice& out);
+  [[nodiscard]] bool negate_bounds(std::string_view key, const json::value& value, const json::value& schema,
+                                   SchemaChoice& out);
+  [[nodiscard]] bool negate_applied(std::string_view key, const json::value& value, const json::value& schema,
+                                    SchemaChoice& out);
+
+  [[nodiscard]] Compiled<SharedDfa> pattern_dfa(std::string_view pattern, const json::value& schema,
+                                                std::string_view keyword);
+  [[nodiscard]] Compiled<bool> holds_object(const SchemaShape& shape, const json::object& value, int depth);
+  [[nodiscard]] Compiled<bool> holds_array(const SchemaShape& shape, const json::array& value, int depth);
+  [[nodiscard]] bool no_object(const SchemaShape& shape);
+  [[nodiscard]] bool no_value(const SchemaItems& items);
+  [[nodiscard]] Refusal at(const json::value& schema, std::string_view keyword, std::string message) const {
+    return {document_.pointer(schema), std::string(keyword), std::move(message)};
+  }
+
+  SchemaDocument& document_;
+  std::map<std::string, SharedDfa, std::less<>> patterns_;
+  std::map<std::tuple<const json::value*, const json::value*, int>, bool> disjoint_;
+  int looking_ = 0;               // contradictory() inside of itself
+  std::vector<SchemaItem> open_;  // being gathered: a $ref back to one of them never ends
+  std::size_t gathered_ = 0, work_ = 0;
+};
+
+/// Texts that a format allows; null: the format is not a standard one, and says nothing.
+[[nodiscard]] SharedDfa format_dfa(std::string_view format);
+/// Same value as JSON Schema sees it: 1 is 1.0.
+[[nodiscard]] bool same_value(const json::value& a, const json::value& b);
+[[nodiscard]] std::uint8_t type_of(const json::value& value);
+
+}  // namespace llorch

@@ -1,0 +1,146 @@
+#include "grammar/vocabulary.h"
+
+#include <algorithm>
+
+#include "grammar/automaton.h"
+#include "grammar/json_string.h"
+
+namespace llorch {
+namespace {
+
+constexpr std::uint32_t kNodesWithSet = 6;  // below which walking is as quick as asking
+constexpr std::size_t kTokenBytesMax = 65'000;
+
+void set_bit(std::vector<std::uint32_t>& bits, std::uint32_t i) { bits[i >> 5] |= 1u << (i & 31); }
+
+/// One string body alone, as an automaton: what a token does in it.
+struct BodyScanner {
+  std::shared_ptr<Network> net = std::make_shared<Network>();
+  NetState closed = 0;
+  std::unique_ptr<Automaton> automaton;
+  Automaton::Id inside = 0, behind = 0;
+
+  explicit BodyScanner(StringBody body) {
+    const NetRule root = net->add_rule();
+    closed = net->add_state();
+    net->add_jump(net->rule(root).start, add_string_body(*net, body, closed));
+    net->set_end(closed);
+    if (!net->finish(root)) return;
+    automaton = std::make_unique<Automaton>(net);
+    inside = automaton->start();
+    behind = automaton->step(inside, '"');
+  }
+};
+
+StringTokens scan(StringBody body, const std::vector<std::string>& tokens) {
+  StringTokens out;
+  const std::size_t words = (tokens.size() + 31) / 32;
+  out.inside.assign(words, 0);
+  for (auto& bits : out.up_to) bits.assign(words, 0);
+  BodyScanner scanner(body);
+  std::vector<std::pair<std::string_view, std::uint32_t>> tails;
+  for (std::uint32_t id = 0; id < tokens.size(); ++id) {
+    const std::string_view text = tokens[id];
+    Automaton::Id state = scanner.inside;
+    std::uint32_t characters = 0;
+    std::size_t at = 0;
+    for (; at < text.size() && state != Automaton::kDead && state != scanner.behind; ++at) {
+      state = scanner.automaton->step(state, static_cast<std::uint8_t>(text[at]));
+      if (state == scanner.inside) ++characters;
+    }
+    if (text.empty() || state == Automaton::kDead) continue;
+    if (state == scanner.behind) {
+      tails.emplace_back(text.substr(at), static_cast<std::uint32_t>(out.closers.size()));
+      out.closers.push_back({id, characters});
+      continue;
+    }
+    if (state != scanner.inside) ++characters;  // one is begun
+    set_bit(out.inside, id);
+    if (characters > StringTokens::kCountsMax) out.longer.push_back({id, characters});
+    for (std::size_t n = characters; n <= StringTokens::kCountsMax; ++n) set_bit(out.up_to[n], id);
+  }
+  out.tails = TokenTrie::of(tails);
+  return out;
+}
+
+}  // namespace
+
+TokenTrie TokenTrie::of(std::span<const std::pair<std::string_view, std::uint32_t>> texts) {
+  std::vector<std::pair<std::string_view, std::uint32_t>> sorted(texts.begin(), texts.end());
+  std::sort(sorted.begin(), sorted.end());
+  TokenTrie trie;
+  trie.nodes.emplace_back();
+  std::vector<std::uint32_t> path{0};
+  std::string_view before;
+  const auto leave = [&](std::size_t depth) {
+    for (; path.size() > depth + 1; path.pop_back())
+      trie.nodes[path.back()].end = static_cast<std::uint32_t>(trie.nodes.size());
+  };
+  for (const auto& [text, item] : sorted) {
+    const auto common = static_cast<std::size_t>(
+        std::mismatch(before.begin(), before.end(), text.begin(), text.end()).first - before.begin());
+    leave(common);
+    for (std::size_t i = common; i < text.size(); ++i) {
+      path.push_back(static_cast<std::uint32_t>(trie.nodes.size()));
+      Node node;
+      node.first = static_cast<std::uint32_t>(trie.items.size());
+      node.depth = static_cast<std::uint16_t>(i + 1);
+      node.byte = static_cast<std::uint8_t>(text[i]);
+      trie.nodes.push_back(node);
+    }
+    trie.items.push_back(item);
+    before = text;
+  }
+  leave(0);
+  const auto size = static_cast<std::uint32_t>(trie.nodes.size());
+  trie.nodes[0].end = size;
+  trie.sets.emplace_back();
+  std::vector<ByteSet> below(size);
+  for (std::uint32_t i = size; i-- > 1;) {  // children come after their parent
+    for (std::uint32_t child = i + 1; child < trie.nodes[i].end; child = trie.nodes[child].end) {
+      for (int w = 0; w < 4; ++w) below[i].words[w] |= below[child].words[w];
+      below[i].words[trie.nodes[child].byte >> 6] |= std::uint64_t{1} << (trie.nodes[child].byte & 63);
+    }
+    if (trie.nodes[i].end - i < kNodesWithSet) continue;
+    trie.nodes[i].below = static_cast<std::uint32_t>(trie.sets.size());
+    trie.sets.push_back(below[i]);
+  }
+  Node last;
+  last.end = size, last.first = static_cast<std::uint32_t>(trie.items.size());
+  trie.nodes.push_back(last);
+  return trie;
+}
+
+Vocabulary::Vocabulary(std::vector<std::string> tokens, std::vector<std::uint32_t> end_ids)
+    : tokens_(std::move(tokens)), end_ids_(std::move(end_ids)) {
+  std::vector<std::pair<std::string_view, std::uint32_t>> texts;
+  for (std::uint32_t id = 0; id < tokens_.size(); ++id) {
+    if (tokens_[id].size() > kTokenBytesMax) tokens_[id].clear();
+    if (!tokens_[id].empty() && !ends(id)) texts.emplace_back(tokens_[id], id);
+  }
+  std::erase_if(end_ids_, [&](std::uint32_t id) { return id >= tokens_.size(); });
+  for (const std::uint32_t id : end_ids_) tokens_[id].clear();
+  trie_ = TokenTrie::of(texts);
+  free_ = scan(StringBody::kFree, tokens_);
+  plain_ = scan(StringBody::kPlain, tokens_);
+}
+
+bool Vocabulary::ends(std::uint32_t token) const {
+  return std::find(end_ids_.begin(), end_ids_.end(), token) != end_ids_.end();
+}
+
+std::shared_ptr<const Vocabulary> Vocabulary::of(const Tokenizer& tokenizer) {
+  std::vector<std::string> tokens(tokenizer.size());
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const Token& token = tokenizer.token(static_cast<TokenId>(i));
+    const bool text =
+        token.kind == TokenKind::kNormal || token.kind == TokenKind::kUserDefined || token.kind == TokenKind::kByte;
+    if (text) tokens[i] = token.bytes;
+  }
+  std::vector<std::uint32_t> ends;
+  for (const TokenId id : tokenizer.end_ids())
+    if (id >= 0) ends.push_back(static_cast<std::uint32_t>(id));
+  return std::make_shared<const Vocabulary>(std::move(tokens), std::move(ends));
+}
+
+}  // namespace llorch
