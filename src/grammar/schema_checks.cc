@@ -204,6 +204,14 @@ Compiled<bool> SchemaReader::holds_object(const SchemaShape& shape, const json::
   if (value.size() < shape.min_properties || value.size() > shape.max_properties) return false;
   for (const std::string_view name : shape.required)
     if (!value.contains(name)) return false;
+  for (const SomeProperty& some : shape.some) {
+    bool found = false;
+    for (const auto& [name, child] : value) {
+      if (found || !some.concerns(name)) continue;
+      LLORCH_TRY(found, holds(SchemaItems{{some.value, true}}, child, depth + 1));
+    }
+    if (!found) return false;
+  }
   LLORCH_TRY(const SharedDfa names, names_dfa(shape));
   for (const auto& [name, child] : value) {
     if (names && !names->accepts(name)) return false;

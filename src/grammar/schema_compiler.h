@@ -38,8 +38,11 @@ class SchemaCompiler {
   [[nodiscard]] Compiled<void> write_array(const SchemaShape& shape, NetState from, NetState to);
   [[nodiscard]] Compiled<void> write_containing(const SchemaShape& shape, NetState from, NetState to);
   [[nodiscard]] Compiled<void> write_object(const SchemaShape& shape, NetState from, NetState to);
+  [[nodiscard]] Compiled<void> write_some(const SchemaShape& shape, NetState from, NetState to);
+  [[nodiscard]] Compiled<void> write_plan(const SchemaShape& shape, ObjectPlan plan, NetState from, NetState to);
   [[nodiscard]] Compiled<ObjectPlan> plan_object(const SchemaShape& shape);
-  [[nodiscard]] Compiled<void> plan_extras(const SchemaShape& shape, const SharedDfa& names, ObjectPlan& plan);
+  [[nodiscard]] Compiled<void> plan_extras(const SchemaShape& shape, const SharedDfa& names, ObjectPlan& plan,
+                                           const SomeProperty* some = nullptr);
   [[nodiscard]] NetRule extra_rule(const ObjectPlan& plan, const SharedDfa& names, SchemaItems items);
   void write_other_names(const ObjectPlan& plan, NetState from, NetState to);
   void write_literal(const json::value& value, NetState from, NetState to);

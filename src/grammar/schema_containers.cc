@@ -104,6 +104,8 @@ struct SchemaCompiler::ObjectPlan {
   std::vector<Property> properties;     // those that may be there, in order
   std::vector<std::string_view> known;  // all names that are not others
   std::vector<NetRule> extras;          // one of a name that is not known, with its value
+  std::vector<NetRule> needed;          // one of those comes last, where not empty
+  bool needs_extra = false;
   std::uint32_t least = 0, most = kNone;
   bool possible = true;
 };
@@ -135,13 +137,27 @@ Compiled<SchemaCompiler::ObjectPlan> SchemaCompiler::plan_object(const SchemaSha
   return plan;
 }
 
-Compiled<void> SchemaCompiler::plan_extras(const SchemaShape& shape, const SharedDfa& names, ObjectPlan& plan) {
+Compiled<void> SchemaCompiler::plan_extras(const SchemaShape& shape, const SharedDfa& names, ObjectPlan& plan,
+                                           const SomeProperty* some) {
   // Names fall into classes by the patterns that they match; each class has its own schemas.
   struct Class {
     SharedDfa dfa;
     std::vector<const CharDfa*> matched;
   };
   std::vector<Class> classes{{names, {}}};
+  if (some) {  // names that it concerns alone
+    SharedDfa concerned = some->pattern;
+    std::vector<std::string_view> own;
+    if (!some->pattern && some->of.properties)
+      for (const auto& pair : *some->of.properties) own.push_back(pair.key());
+    if (const auto texts = own.empty() ? std::nullopt : CharDfa::of_texts(own))
+      concerned = std::make_shared<const CharDfa>(texts->complement());
+    for (const auto& [dfa, value] : some->of.patterns) {
+      LLORCH_TRY(concerned, reader_.joined(concerned, std::make_shared<const CharDfa>(dfa->complement()), value));
+    }
+    LLORCH_TRY(classes[0].dfa, reader_.joined(names, concerned, shape.source));
+    plan.needs_extra = true;
+  }
   for (const ObjectPart& part : shape.objects)
     for (const auto& [dfa, value] : part.patterns) {
       std::vector<Class> split;
@@ -170,13 +186,14 @@ Compiled<void> SchemaCompiler::plan_extras(const SchemaShape& shape, const Share
           items.push_back({value, false}), matched = true;
       if (!matched && part.additional) items.push_back({part.additional, false});
     }
+    if (some) items.push_back({some->value, true});
     if (reader_.never(items)) continue;
     if (c.dfa && !plan.known.empty()) {
       const auto texts = CharDfa::of_texts(plan.known);
       if (!texts) return std::unexpected(full(shape));
       LLORCH_TRY(c.dfa, reader_.joined(c.dfa, std::make_shared<const CharDfa>(texts->complement()), shape.source));
     }
-    plan.extras.push_back(extra_rule(plan, c.dfa, std::move(items)));
+    (some ? plan.needed : plan.extras).push_back(extra_rule(plan, c.dfa, std::move(items)));
   }
   return {};
 }
@@ -245,7 +262,7 @@ class SchemaCompiler::ObjectWriter {
     net_.add_edge(close_, '}', '}', to);
     c_.add_gap(open, Gap::kInside, start);
     net_.add_jump(start, before(0, 0));
-    if (plan_.least == 0 && optional_from(0)) net_.add_jump(start, close_);
+    if (plan_.least == 0 && !plan_.needs_extra && optional_from(0)) net_.add_jump(start, close_);
     while (!todo_.empty() && !net_.full()) {
       const auto [row, count, is_after] = todo_.back();
       todo_.pop_back();
@@ -290,8 +307,10 @@ class SchemaCompiler::ObjectWriter {
     }
     // Names may come twice, and the last one counts: of all others one alone is sure to be a property more.
     const std::uint32_t counted = row == others() || limited_ ? next : count;
-    if (room)
-      for (const NetRule extra : plan_.extras) net_.add_call(c_.jump_state(here), extra, after(others() + 1, counted));
+    if (!room || (plan_.needs_extra && row > others())) return;
+    const std::uint32_t last = others() + (plan_.needs_extra ? 0 : 1);
+    for (const NetRule extra : plan_.extras) net_.add_call(c_.jump_state(here), extra, after(last, counted));
+    for (const NetRule extra : plan_.needed) net_.add_call(c_.jump_state(here), extra, after(others() + 1, counted));
   }
 
   /// The name and value of a property that makes `count`.
@@ -310,8 +329,9 @@ class SchemaCompiler::ObjectWriter {
   void write_after(std::uint32_t row, std::uint32_t count) {
     const NetState behind = net_.add_state();
     c_.add_gap(after(row, count), Gap::kInside, behind);
-    if (count >= plan_.least && optional_from(row)) net_.add_jump(behind, close_);
-    if (row >= others() && plan_.extras.empty()) return;
+    const bool complete = !plan_.needs_extra || row > others();
+    if (complete && count >= plan_.least && optional_from(row)) net_.add_jump(behind, close_);
+    if (row >= others() && plan_.extras.empty() && plan_.needed.empty()) return;
     c_.add_gap(net_.add_literal(behind, ","), Gap::kAfterComma, before(row, count));
   }
 
@@ -325,15 +345,52 @@ class SchemaCompiler::ObjectWriter {
   std::vector<Cell> todo_;
 };
 
+Compiled<void> SchemaCompiler::write_some(const SchemaShape& shape, NetState from, NetState to) {
+  // The property that must exist is one of those that are named, or another; each is an alternative.
+  SchemaShape rest = shape;
+  const SomeProperty some = rest.some.back();
+  rest.some.pop_back();
+  std::vector<std::string_view> names;
+  for (const ObjectPart& part : shape.objects)
+    if (part.properties)
+      for (const auto& pair : *part.properties) names.push_back(pair.key());
+  names.insert(names.end(), shape.required.begin(), shape.required.end());
+  std::set<std::string_view> seen;
+  for (const std::string_view name : names) {
+    if (!some.concerns(name) || !seen.insert(name).second) continue;
+    if (++alternatives_ > kAlternativesMax || ++total_alternatives_ > kAlternativesTotal)
+      return std::unexpected(full(shape));
+    SchemaShape with = rest;
+    with.required.push_back(name);
+    json::value* part =
+        reader_.document().derive(*some.value, fmt::format("some {}", name), json::object{{name, nullptr}});
+    reader_.document().stand_in(part->get_object()[name], {some.value, true});
+    with.objects.push_back({&part->get_object(), {}, nullptr});
+    if (!reader_.contradictory(with)) LLORCH_OK(write_object(with, from, to));
+  }
+  if (!rest.some.empty()) return {};  // two that are both among the others: not produced
+  LLORCH_TRY(ObjectPlan plan, plan_object(rest));
+  if (!plan.possible || plan.extras.empty()) return {};
+  LLORCH_TRY(const SharedDfa allowed, reader_.names_dfa(shape));
+  LLORCH_OK(plan_extras(rest, allowed, plan, &some));
+  if (plan.needed.empty()) return {};
+  return write_plan(rest, std::move(plan), from, to);
+}
+
 Compiled<void> SchemaCompiler::write_object(const SchemaShape& shape, NetState from, NetState to) {
+  if (!shape.some.empty()) return write_some(shape, from, to);
   LLORCH_TRY(ObjectPlan plan, plan_object(shape));
+  return write_plan(shape, std::move(plan), from, to);
+}
+
+Compiled<void> SchemaCompiler::write_plan(const SchemaShape& shape, ObjectPlan plan, NetState from, NetState to) {
   if (!plan.possible || plan.least > plan.most) return {};
   const auto required = static_cast<std::uint32_t>(
       std::count_if(plan.properties.begin(), plan.properties.end(), [](const auto& p) { return p.required; }));
   if (plan.least <= required) plan.least = 0;
   if (plan.extras.empty() && plan.most >= plan.properties.size()) plan.most = kNone;
   if (plan.extras.empty() && plan.least > plan.properties.size()) return {};
-  if (plan.least > 1 && plan.most != kNone && !plan.extras.empty())
+  if (plan.least > 1 && (plan.most != kNone || plan.needs_extra) && !plan.extras.empty())
     return refuse(reader_.document().pointer(*shape.source), "minProperties",
                   "together with maxProperties and names that the schema does not list it is not supported");
   ObjectWriter writer(*this, plan);

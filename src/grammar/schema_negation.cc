@@ -44,10 +44,9 @@ Compiled<void> SchemaReader::negate_keyword(std::string_view key, const json::va
   if (negate_bounds(key, value, schema, out) || negate_parts(key, value, schema, out) ||
       negate_applied(key, value, schema, out))
     return {};
-  constexpr std::string_view kCannot[] = {"additionalProperties", "patternProperties",     "propertyNames",
-                                          "uniqueItems",          "unevaluatedProperties", "unevaluatedItems",
-                                          "additionalItems",      "dependentSchemas",      "minContains",
-                                          "maxContains",          "$dynamicRef",           "$recursiveRef"};
+  constexpr std::string_view kCannot[] = {
+      "propertyNames",    "uniqueItems", "unevaluatedProperties", "unevaluatedItems", "additionalItems",
+      "dependentSchemas", "minContains", "maxContains",           "$dynamicRef",      "$recursiveRef"};
   if (std::find(std::begin(kCannot), std::end(kCannot), key) != std::end(kCannot)) lossy = true;
   return {};
 }
@@ -127,6 +126,19 @@ bool SchemaReader::negate_parts(std::string_view key, const json::value& value, 
           json::object{{"type", "object"}, {"required", list_of(name)}, {"properties", json::object{{name, nullptr}}}});
       document_.stand_in(made.get_object()["properties"].get_object()[name], {&child, true});
     }
+    return true;
+  }
+  const auto some = [&](std::string_view name) {
+    json::value& made = derive(name, json::object{{"type", "object"}, {"\1some", nullptr}, {"\1key", name}});
+    document_.stand_in(made.get_object()["\1some"], {&schema, false});
+  };
+  if (key == "additionalProperties") {
+    const bool* truth = value.if_bool();
+    if (!(truth && *truth) && !(value.is_object() && value.get_object().empty())) some("a");
+    return true;
+  }
+  if (key == "patternProperties" && value.is_object()) {
+    for (const auto& [pattern, child] : value.get_object()) some(fmt::format("p{}", std::string_view(pattern)));
     return true;
   }
   return false;

@@ -102,6 +102,8 @@ Compiled<void> SchemaReader::add_choice(SchemaChoice choice, SchemaShape& shape,
 Compiled<void> SchemaReader::gather_object(const json::value& schema, SchemaShape& shape,
                                            std::vector<SchemaChoice>& choices) {
   const json::object& all = schema.get_object();
+  const auto* alone = document_.ref_stands_alone() ? all.if_contains("$ref") : nullptr;
+  if (!alone || !alone->is_string()) LLORCH_OK(gather_parts(all, schema, shape));  // its own properties come first
   if (const auto* ref = all.if_contains("$ref"); ref && ref->is_string()) {
     LLORCH_TRY(const json::value* target, document_.resolve(schema, ref->get_string()));
     LLORCH_OK(gather({target, false}, shape, choices));
@@ -131,7 +133,7 @@ Compiled<void> SchemaReader::gather_object(const json::value& schema, SchemaShap
       LLORCH_TRY(known, gather_choices(name, value, all, schema, shape, choices));
     }
   }
-  return gather_parts(all, schema, shape);
+  return {};
 }
 
 Compiled<bool> SchemaReader::gather_types(std::string_view key, const json::value& value, const json::value& schema,
@@ -313,7 +315,7 @@ Compiled<bool> SchemaReader::gather_dependencies(std::string_view key, const jso
   return true;
 }
 
-Compiled<void> SchemaReader::gather_parts(const json::object& all, const json::value& schema, SchemaShape& shape) {
+Compiled<ObjectPart> SchemaReader::object_part(const json::object& all, const json::value& schema) {
   ObjectPart part;
   if (const auto* properties = all.if_contains("properties")) {
     part.properties = properties->if_object();
@@ -327,7 +329,36 @@ Compiled<void> SchemaReader::gather_parts(const json::object& all, const json::v
     }
   }
   part.additional = all.if_contains("additionalProperties");
+  return part;
+}
+
+bool SomeProperty::concerns(std::string_view name) const {
+  if (pattern) return pattern->accepts(name);
+  return !(of.properties && of.properties->contains(name)) &&
+         std::none_of(of.patterns.begin(), of.patterns.end(), [&](const auto& p) { return p.first->accepts(name); });
+}
+
+/// Of a derived schema: the property that a negation asks for. `pattern` is empty for additionalProperties.
+Compiled<void> SchemaReader::gather_some(const json::value& origin, std::string_view key, SchemaShape& shape) {
+  const json::object& all = origin.get_object();
+  SomeProperty some;
+  if (key.starts_with('a')) {
+    LLORCH_TRY(some.of, object_part(all, origin));
+    some.value = some.of.additional;
+  } else {
+    const std::string_view pattern = key.substr(1);
+    LLORCH_TRY(some.pattern, pattern_dfa(pattern, origin, "patternProperties"));
+    some.value = all.at("patternProperties").get_object().if_contains(pattern);
+  }
+  shape.some.push_back(std::move(some));
+  return {};
+}
+
+Compiled<void> SchemaReader::gather_parts(const json::object& all, const json::value& schema, SchemaShape& shape) {
+  LLORCH_TRY(ObjectPart part, object_part(all, schema));
   if (part.properties || !part.patterns.empty() || part.additional) shape.objects.push_back(std::move(part));
+  if (const auto* some = document_.is_derived(schema) ? all.if_contains("\1some") : nullptr)
+    LLORCH_OK(gather_some(*document_.stands_for(*some)->schema, all.at("\1key").get_string(), shape));
 
   ArrayPart array;
   const auto* prefix = all.if_contains("prefixItems");

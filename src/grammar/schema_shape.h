@@ -50,6 +50,15 @@ struct ArrayPart {
   const json::array* prefix = nullptr;
   const json::value* rest = nullptr;
 };
+/// Some property exists that `of` leaves to its additional schema, and whose value is none of that (the negation of
+/// additionalProperties); or one whose name matches `pattern`, and whose value is not what that asks for.
+struct SomeProperty {
+  ObjectPart of;
+  SharedDfa pattern;
+  const json::value* value = nullptr;  // what its value must not be; null: nothing that it could be
+
+  [[nodiscard]] bool concerns(std::string_view name) const;
+};
 /// One of the alternatives holds, each a list of schemas that all hold.
 struct SchemaChoice {
   std::vector<SchemaItems> alternatives;
@@ -62,6 +71,7 @@ struct SchemaShape {
   std::vector<SharedDfa> strings;
   std::vector<ObjectPart> objects;
   std::vector<std::string_view> required;
+  std::vector<SomeProperty> some;
   std::vector<SchemaItem> names;
   std::uint32_t min_properties = 0, max_properties = kNone;
   std::vector<ArrayPart> arrays;
@@ -117,6 +127,8 @@ class SchemaReader {
   [[nodiscard]] Compiled<bool> gather_dependencies(std::string_view key, const json::value& value,
                                                    const json::value& schema, std::vector<SchemaChoice>& choices);
   [[nodiscard]] Compiled<void> gather_parts(const json::object& all, const json::value& schema, SchemaShape& shape);
+  [[nodiscard]] Compiled<ObjectPart> object_part(const json::object& all, const json::value& schema);
+  [[nodiscard]] Compiled<void> gather_some(const json::value& origin, std::string_view pattern, SchemaShape& shape);
   [[nodiscard]] Compiled<void> gather_one_of(const json::array& branches, const json::value& schema, SchemaShape& shape,
                                              std::vector<SchemaChoice>& choices);
   [[nodiscard]] Compiled<void> add_choice(SchemaChoice choice, SchemaShape& shape, std::vector<SchemaChoice>& choices);
