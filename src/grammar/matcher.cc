@@ -71,7 +71,7 @@ void MaskMaker::make(Automaton::Id state) {
   std::vector<Automaton::Config> bodies, others;
   for (const Automaton::Config& c : automaton().configs(state)) {
     const StringBody body = automaton().net().state(c.state).body;
-    const bool tabled = body == StringBody::kFree || body == StringBody::kPlain ||
+    const bool tabled = body == StringBody::kFree || body == StringBody::kPlain || body == StringBody::kPlainBut ||
                         (body == StringBody::kFreeCounted && automaton().entries(c.frame).size() == 1);
     (tabled ? bodies : others).push_back(c);
   }
@@ -89,6 +89,14 @@ void MaskMaker::add_body(const Automaton::Config& config) {
   const StringBody body = net.state(config.state).body;
   const Vocabulary& vocabulary = constraint_.vocabulary();
   dense_ = true;
+  if (body == StringBody::kPlainBut) {
+    const Automaton::Config alone[] = {config};
+    const StringTokens& tokens = vocabulary.plain_strings();
+    add_bits(bits_, tokens.inside);
+    return walk<false>(tokens.closing, automaton().of(alone), [&](std::uint32_t from, std::uint32_t to) {
+      for (std::uint32_t i = from; i < to; ++i) set_bit(bits_, tokens.closing.items[i]);
+    });
+  }
   if (body != StringBody::kFreeCounted) {
     const StringTokens& tokens = body == StringBody::kFree ? vocabulary.free_strings() : vocabulary.plain_strings();
     add_bits(bits_, tokens.inside);

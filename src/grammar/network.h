@@ -24,6 +24,7 @@ enum class StringBody : std::uint8_t {
   kOther,
   kFree,        // any character in any spelling, any number of them
   kPlain,       // the same, each character in its one spelling (names of properties)
+  kPlainBut,    // as kPlain up to the closing quote, which not every text may have
   kFreeCounted  // at the border of two characters of a string whose length is limited
 };
 

@@ -225,6 +225,7 @@ void SchemaCompiler::write_other_names(const ObjectPlan& plan, NetState from, Ne
   std::map<std::pair<NetState, std::uint8_t>, NetState> children;
   const NetState root = jump_state(from);
   net_->set_fallback(root, inside);
+  net_->set_body(root, StringBody::kPlainBut);
   for (const std::string_view known : plan.known) {
     NetState at = root, beside = inside;  // the place in the trie, and in any string
     for (const char c : plain_spelling(known)) {
@@ -234,6 +235,7 @@ void SchemaCompiler::write_other_names(const ObjectPlan& plan, NetState from, Ne
       if (fresh) {
         child->second = net_->add_state();
         net_->set_fallback(child->second, beside);
+        if (beside == inside) net_->set_body(child->second, StringBody::kPlainBut);
         net_->add_edge(at, byte, byte, child->second);
       }
       at = child->second;

@@ -38,7 +38,7 @@ StringTokens scan(StringBody body, const std::vector<std::string>& tokens) {
   out.inside.assign(words, 0);
   for (auto& bits : out.up_to) bits.assign(words, 0);
   BodyScanner scanner(body);
-  std::vector<std::pair<std::string_view, std::uint32_t>> tails;
+  std::vector<std::pair<std::string_view, std::uint32_t>> tails, closing;
   for (std::uint32_t id = 0; id < tokens.size(); ++id) {
     const std::string_view text = tokens[id];
     Automaton::Id state = scanner.inside;
@@ -52,6 +52,7 @@ StringTokens scan(StringBody body, const std::vector<std::string>& tokens) {
     if (state == scanner.behind) {
       tails.emplace_back(text.substr(at), static_cast<std::uint32_t>(out.closers.size()));
       out.closers.push_back({id, characters});
+      closing.emplace_back(text, id);
       continue;
     }
     if (state != scanner.inside) ++characters;  // one is begun
@@ -60,6 +61,7 @@ StringTokens scan(StringBody body, const std::vector<std::string>& tokens) {
     for (std::size_t n = characters; n <= StringTokens::kCountsMax; ++n) set_bit(out.up_to[n], id);
   }
   out.tails = TokenTrie::of(tails);
+  out.closing = TokenTrie::of(closing);
   return out;
 }
 

@@ -50,6 +50,7 @@ struct StringTokens {
   };
   std::vector<Long> longer;  // those that need more
   TokenTrie tails;           // texts behind the quote; items are indices of `closers`
+  TokenTrie closing;         // whole texts of the tokens that close it; items are tokens
   std::vector<Closer> closers;
 };
 
