@@ -68,7 +68,7 @@ Automaton::Id Automaton::find_step(Id from, std::uint8_t byte) {
   }
   close();
   const Id to = intern();
-  rows_[from * 256u + byte] = to;
+  row(from)[byte] = to;
   if (to == from) states_[from].loops[byte >> 6] |= std::uint64_t{1} << (byte & 63);
   return to;
 }
@@ -233,8 +233,8 @@ Automaton::Id Automaton::intern() {
   state.accepts = accepts_;
   states_.push_back(state);
   configs_.insert(configs_.end(), found_.begin(), found_.end());
-  rows_.resize(rows_.size() + 256, kUnknown);
-  if (id == kDead) std::fill(rows_.begin(), rows_.end(), kDead);
+  if (id % kBlock == 0) blocks_.push_back(std::make_unique_for_overwrite<Id[]>(kBlock * 256u));
+  std::fill_n(row(id), 256, id == kDead ? kDead : kUnknown);
   if (states_.size() * 2 > state_table_.size()) rehash_states();
   return id;
 }

@@ -31,7 +31,7 @@ class Automaton {
   [[nodiscard]] Id start() const { return start_; }
   /// The state behind `byte`, kDead: no text of the grammar goes on so.
   [[nodiscard]] Id step(Id from, std::uint8_t byte) {
-    const Id known = rows_[from * 256u + byte];
+    const Id known = row(from)[byte];
     return known != kUnknown ? known : find_step(from, byte);
   }
   /// A text may end here.
@@ -63,6 +63,7 @@ class Automaton {
 
  private:
   static constexpr Id kUnknown = 0xffffffff;
+  static constexpr Id kBlock = 32;
   static constexpr std::uint32_t kFresh = 0x80000000;  // frames of the closure under way
 
   struct State {
@@ -93,6 +94,8 @@ class Automaton {
     std::size_t size_ = 0;
   };
 
+  /// Rows lie in blocks, so that one more state never moves the others: that would be milliseconds.
+  [[nodiscard]] Id* row(Id id) { return blocks_[id / kBlock].get() + id % kBlock * 256u; }
   Id find_step(Id from, std::uint8_t byte);
   void begin();
   void visit(NetState state, std::uint32_t frame) { work_.push_back({state, frame}); }
@@ -109,7 +112,7 @@ class Automaton {
 
   std::shared_ptr<const Network> net_;
   std::vector<State> states_;
-  std::vector<Id> rows_;  // 256 of each state
+  std::vector<std::unique_ptr<Id[]>> blocks_;  // 256 of each state
   std::vector<Config> configs_;
   std::vector<Frame> frames_;
   std::vector<Repetition> entries_;
