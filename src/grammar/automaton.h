@@ -3,12 +3,13 @@
 // A state is the set of all positions that the network may be in, each with its stack of calls. Stacks share their
 // tails, and calls of one rule from several positions share one frame (the graph-structured stack of Tomita 1985), so
 // that ambiguity does not multiply. Equal sets are one state; steps are remembered. Threads: one at a time.
-// Errors: a state of more than kConfigsPerState positions is kDead and sets failed().
+// Errors: a state of more than kConfigsPerState positions is kDead, and take_failed() tells.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "grammar/network.h"
@@ -57,7 +58,8 @@ class Automaton {
   [[nodiscard]] std::size_t size() const { return states_.size(); }
   /// More is kept than grammar/limits.h allows: start anew with import().
   [[nodiscard]] bool crowded() const;
-  [[nodiscard]] bool failed() const { return failed_; }
+  /// Whether a state was too large since this was last asked.
+  [[nodiscard]] bool take_failed() { return std::exchange(failed_, false); }
   /// The state of `other` (an automaton of the same network), here.
   [[nodiscard]] Id import(const Automaton& other, Id id);
 

@@ -215,10 +215,11 @@ Status Matcher::mask(std::span<std::uint32_t> bits) {
     else
       std::copy(kept.words.begin(), kept.words.end(), bits.begin());
   } else {
+    (void)learnt_->automaton.take_failed();
     MaskMaker maker(*constraint_, bits);
     maker.make(state_);
     refresh();
-    if (learnt_->automaton.failed())
+    if (learnt_->automaton.take_failed())
       return fail(ErrorCode::kInvalidRequest, "the grammar is too ambiguous: a text has more than {} readings",
                   kConfigsPerState);
     if (learnt_->mask_bytes > kMaskBytesKept)

@@ -55,7 +55,7 @@ class SchemaCompiler {
   std::shared_ptr<Network> net_ = std::make_shared<Network>();
   std::map<SchemaItems, NetRule> rules_;
   std::deque<std::pair<SchemaItems, NetRule>> to_write_;
-  std::size_t alternatives_ = 0, total_alternatives_ = 0, depth_ = 0;
+  std::size_t alternatives_ = 0, total_alternatives_ = 0;
   NetRule any_ = kNone, string_ = kNone, character_ = kNone, indent_ = kNone;
 };
 

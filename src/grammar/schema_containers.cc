@@ -391,13 +391,17 @@ Compiled<void> SchemaCompiler::write_plan(const SchemaShape& shape, ObjectPlan p
       std::count_if(plan.properties.begin(), plan.properties.end(), [](const auto& p) { return p.required; }));
   if (plan.least <= required) plan.least = 0;
   if (plan.extras.empty() && plan.most >= plan.properties.size()) plan.most = kNone;
-  if (plan.extras.empty() && plan.least > plan.properties.size()) return {};
+  if (plan.extras.empty() && plan.needed.empty() && plan.least > plan.properties.size()) return {};
+  if (plan.least > plan.properties.size() + 1)
+    return refuse(reader_.document().pointer(*shape.source), "minProperties",
+                  "of names that the schema does not list only one counts, because names may repeat; {} are asked for",
+                  plan.least);
   if (plan.least > 1 && (plan.most != kNone || plan.needs_extra) && !plan.extras.empty())
     return refuse(reader_.document().pointer(*shape.source), "minProperties",
                   "together with maxProperties and names that the schema does not list it is not supported");
   ObjectWriter writer(*this, plan);
   if (writer.too_large())
-    return refuse(reader_.document().pointer(*shape.source), "minProperties",
+    return refuse(reader_.document().pointer(*shape.source), plan.most == kNone ? "minProperties" : "maxProperties",
                   "so many properties, counted, take too many states");
   writer.write(from, to);
   return {};

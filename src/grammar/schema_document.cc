@@ -1,11 +1,32 @@
 #include "grammar/schema_document.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "grammar/limits.h"
 
 namespace llorch {
 namespace {
+
+// Where schemas stand inside of a schema: as one or a list of them, or as an object of them. An $id elsewhere is data.
+constexpr std::string_view kSchemas[] = {"items",
+                                         "additionalItems",
+                                         "prefixItems",
+                                         "additionalProperties",
+                                         "propertyNames",
+                                         "contains",
+                                         "not",
+                                         "if",
+                                         "then",
+                                         "else",
+                                         "allOf",
+                                         "anyOf",
+                                         "oneOf",
+                                         "unevaluatedItems",
+                                         "unevaluatedProperties",
+                                         "contentSchema"};
+constexpr std::string_view kMaps[] = {"properties",  "patternProperties", "$defs",
+                                      "definitions", "dependentSchemas",  "dependencies"};
 
 std::string escaped(std::string_view token) {
   std::string out;
@@ -129,8 +150,16 @@ void SchemaDocument::index(const json::value& part, std::size_t resource, int de
     if (const auto* anchor = object->if_contains(name); anchor && anchor->is_string())
       anchors_.emplace(fmt::format("{}#{}", resource, std::string_view(anchor->get_string())), &part);
   if (resource) resource_of_.emplace(&part, resource);
-  for (const auto& [key, child] : *object)
-    if (key != "enum" && key != "const" && key != "default" && key != "examples") index(child, resource, depth + 1);
+  const auto named = [](const auto& list, std::string_view key) {
+    return std::find(std::begin(list), std::end(list), key) != std::end(list);
+  };
+  for (const auto& [key, child] : *object) {
+    if (named(kSchemas, key)) {
+      index(child, resource, depth + 1);
+    } else if (named(kMaps, key) && child.is_object()) {
+      for (const auto& pair : child.get_object()) index(pair.value(), resource, depth + 1);
+    }
+  }
 }
 
 Compiled<const json::value*> SchemaDocument::resolve(const json::value& from, std::string_view reference) {

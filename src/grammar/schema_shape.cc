@@ -66,7 +66,7 @@ Compiled<void> SchemaReader::gather(const SchemaItem& given, SchemaShape& shape,
   while (const SchemaDocument::StandIn* other = document_.stands_for(*item.schema))
     item = {other->schema, item.negated != other->negated};
   if (++gathered_ > kGatherMax) return std::unexpected(too_large(item.schema));
-  if (open_.size() > static_cast<std::size_t>(kNestingMax))
+  if (depth_ > kNestingMax)
     return std::unexpected(at(*item.schema, "allOf", "schemas are joined more than 200 deep"));
   if (const bool* truth = item.schema->if_bool()) {
     if (*truth == item.negated) shape.types = 0;
@@ -77,9 +77,9 @@ Compiled<void> SchemaReader::gather(const SchemaItem& given, SchemaShape& shape,
   if (!shape.source) shape.source = item.schema;
   if (std::find(open_.begin(), open_.end(), item) != open_.end())
     return std::unexpected(at(*item.schema, "$ref", "the schema refers to itself without end"));
-  open_.push_back(item);
+  open_.push_back(item), ++depth_;
   auto done = item.negated ? gather_negated(*item.schema, shape, choices) : gather_object(*item.schema, shape, choices);
-  open_.pop_back();
+  open_.pop_back(), --depth_;
   return done;
 }
 
@@ -378,6 +378,7 @@ Compiled<void> SchemaReader::gather_parts(const json::object& all, const json::v
 Compiled<bool> SchemaReader::disjoint(const json::value& a, const json::value& b) {
   const auto key = std::tuple(&a, &b, looking_);
   if (const auto known = disjoint_.find(key); known != disjoint_.end()) return known->second;
+  disjoint_.emplace(key, false);  // until it is known, should it ask for itself
   const auto saved = std::exchange(open_, {});
   SchemaShape shape;
   std::vector<SchemaChoice> choices;
@@ -386,7 +387,7 @@ Compiled<bool> SchemaReader::disjoint(const json::value& a, const json::value& b
   open_ = saved;
   LLORCH_OK(std::move(read));
   const bool apart = contradictory(shape);
-  disjoint_.emplace(key, apart), disjoint_.emplace(std::tuple(&b, &a, looking_), apart);
+  disjoint_[key] = disjoint_[std::tuple(&b, &a, looking_)] = apart;
   return apart;
 }
 

@@ -1,0 +1,168 @@
+// Patterns, GBNF and networks: against a slow reference reading of the network, and against PCRE2.
+#include "grammar/grammar.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <set>
+
+#include "grammar/automaton.h"
+#include "grammar/limits.h"
+#include "grammar/matcher.h"
+#include "grammar/reference_matcher.h"
+#include "text/regex.h"
+
+namespace llorch {
+namespace {
+
+std::shared_ptr<const Vocabulary> no_vocabulary() {
+  return std::make_shared<const Vocabulary>(std::vector<std::string>(), std::vector<std::uint32_t>());
+}
+
+bool accepts(const Grammar& grammar, std::string_view text) {
+  Matcher matcher(std::make_shared<Constraint>(grammar, no_vocabulary()));
+  return matcher.advance(text) && matcher.can_end();
+}
+
+std::string refusal(const Compiled<Grammar>& grammar) {
+  return grammar ? "compiled"
+                 : grammar.error().keyword + " at " + grammar.error().pointer + ": " + grammar.error().message;
+}
+
+std::string random_text(std::mt19937& random, std::string_view letters, std::size_t most) {
+  std::string out;
+  for (std::size_t n = random() % (most + 1); n > 0; --n) out += letters[random() % letters.size()];
+  return out;
+}
+
+TEST(Grammar, patterns_accept_what_pcre2_matches) {
+  const char* patterns[] = {"a*b",      "(a|ab)(c|bcd)", "[^ab]+",      "a{2,3}b{0,2}", "(ab|a)*c?",      "\\d+x?|y",
+                            "(a?){3}b", "((a|b)c)*",     "[a-c]{1,4}d", "(a*)*b",       "(a|aa){2,5}",    ".b.",
+                            "^abc$|^d", "a+?b*?",        "\\w\\W",      "[\\]\\-x]+",   "(?:a|(?:b|c))d", "x{0}a"};
+  std::mt19937 random(7);
+  for (const std::string pattern : patterns) {
+    const auto grammar = Grammar::from_regex(pattern);
+    ASSERT_TRUE(grammar) << refusal(grammar);
+    const Regex oracle = Regex::compile("\\A(?:" + pattern + ")\\z").value();
+    int matched = 0;
+    for (int i = 0; i < 3000; ++i) {
+      const std::string text = random_text(random, "aabbccdxy- ]1", 8);
+      bool expected = false;
+      WorkLimit limit(1'000'000);
+      // A text in front keeps an empty match apart from none.
+      const Regex whole = oracle;
+      const auto found = whole.each(text, limit, [&](std::size_t begin, std::size_t end) -> Status {
+        expected = expected || (begin == 0 && end == text.size());
+        return {};
+      });
+      ASSERT_TRUE(found);
+      if (text.empty()) continue;  // Regex tells of no empty match
+      matched += expected;
+      EXPECT_EQ(accepts(*grammar, text), expected) << pattern << " and " << text;
+    }
+    EXPECT_GT(matched, 3) << pattern;
+  }
+}
+
+TEST(Grammar, automaton_agrees_with_the_reference_reading) {
+  const char* grammars[] = {
+      "root ::= \"a\" root \"b\" | \"\"",
+      "root ::= item (\",\" item)*\nitem ::= \"x\" | \"[\" root \"]\"",
+      "root ::= s s\ns ::= \"a\" | \"a\" s | s2 \"b\"\ns2 ::= \"a\"{1,3}",
+      "root ::= (a | b){2,4} \"c\"?\na ::= \"a\" | \"\"\nb ::= \"b\" b?",
+      "root ::= \"a\"* b* \"a\"*\nb ::= (\"b\" | \"\")",
+      "root ::= x{0,3} y\nx ::= \"a\" | \"ab\"\ny ::= \"b\" | \"bb\" | x \"c\"",
+      "root ::= (\"a\" root)? \"b\" | \"c\" root",
+  };
+  std::mt19937 random(11);
+  for (const char* text : grammars) {
+    const auto grammar = Grammar::from_gbnf(text);
+    ASSERT_TRUE(grammar) << refusal(grammar);
+    int accepted = 0;
+    for (int i = 0; i < 4000; ++i) {
+      const std::string sample = random_text(random, "aaabbbcx,[]", 10);
+      const bool expected = reference_accepts(*grammar->network(), sample);
+      accepted += expected;
+      ASSERT_EQ(accepts(*grammar, sample), expected) << text << "\nand " << sample;
+    }
+    EXPECT_GT(accepted, 3) << text;
+  }
+}
+
+TEST(Grammar, gbnf_reads_its_syntax) {
+  const auto grammar = Grammar::from_gbnf(R"gbnf(
+# a comment
+root   ::= greeting ws (name | "you") [.!]  # another
+greeting ::=
+    "Hello" | "hi"
+  | "\x48\u0069" ","
+name   ::= [A-Z] [a-z]{1,3}
+ws     ::= " "+
+)gbnf");
+  ASSERT_TRUE(grammar) << refusal(grammar);
+  for (const char* good : {"Hello Bob.", "hi   you!", "Hi, Ann!"}) EXPECT_TRUE(accepts(*grammar, good)) << good;
+  for (const char* bad : {"Hello Bobby.", "hi you", "hi you?", "Hi Ann!", ""})
+    EXPECT_FALSE(accepts(*grammar, bad)) << bad;
+  EXPECT_EQ(refusal(Grammar::from_gbnf("root ::= other")), "gbnf at other: the rule is used, but not defined");
+  EXPECT_EQ(refusal(Grammar::from_gbnf("top ::= \"a\"")), "gbnf at root: there is no rule of this name");
+  EXPECT_TRUE(refusal(Grammar::from_gbnf("root ::= \"a")).starts_with("gbnf at byte 11"))
+      << refusal(Grammar::from_gbnf("root ::= \"a"));
+  EXPECT_TRUE(refusal(Grammar::from_gbnf("root ::= root \"a\" | \"b\"")).starts_with("grammar at root"))
+      << "left recursion";
+  EXPECT_TRUE(refusal(Grammar::from_gbnf("root ::= \"a\" root")).starts_with("grammar at ")) << "no text ends";
+}
+
+TEST(Grammar, patterns_refuse_what_is_not_regular) {
+  for (const char* bad :
+       {"(?=a)b", "(a)\\1", "\\bword", "(?i)a", "a**", "(a", "a)", "[a", "*a", "a{3,2}", "\\p{L}", "[z-a]", "\\"})
+    EXPECT_TRUE(refusal(Grammar::from_regex(bad)).starts_with("regex at byte"))
+        << bad << ": " << refusal(Grammar::from_regex(bad));
+  EXPECT_TRUE(refusal(Grammar::from_regex("a^b")).starts_with("regex")) << "an anchor inside";
+}
+
+TEST(Grammar, texts_are_utf8_characters) {
+  const auto grammar = Grammar::from_regex("[\\u00e4-\\u00ff]\\u{1f600}?[^a]");
+  ASSERT_TRUE(grammar) << refusal(grammar);
+  EXPECT_TRUE(accepts(*grammar, "\u00e9\U0001f600b"));
+  EXPECT_TRUE(accepts(*grammar, "\u00e9\u20ac"));
+  EXPECT_FALSE(accepts(*grammar, "\u00e3b"));
+  EXPECT_FALSE(accepts(*grammar, "\xe9\x62"));
+  EXPECT_FALSE(accepts(*grammar, "\u00e9\xff"));
+  EXPECT_FALSE(accepts(*grammar, "\u00e9\xed\xa0\x80")) << "half of a surrogate pair";
+}
+
+TEST(Grammar, counts_are_kept_not_unrolled) {
+  const auto grammar = Grammar::from_regex("(a{2,1000000}b){1,3}");
+  ASSERT_TRUE(grammar) << refusal(grammar);
+  EXPECT_LT(grammar->network()->size(), 100u);
+  EXPECT_TRUE(accepts(*grammar, std::string(70'000, 'a') + "baab")) << "more states than are kept at once";
+  EXPECT_FALSE(accepts(*grammar, "ab"));
+  EXPECT_FALSE(accepts(*grammar, "aabaabaabaab"));
+}
+
+TEST(Grammar, ambiguity_does_not_multiply) {
+  const auto grammar =
+      Grammar::from_gbnf("root ::= s\ns ::= \"a\" s t | \"a\" s u | \"a\"\nt ::= \"b\" | \"\"\nu ::= \"b\" | \"\"");
+  ASSERT_TRUE(grammar) << refusal(grammar);
+  EXPECT_TRUE(accepts(*grammar, std::string(300, 'a') + std::string(100, 'b')));
+  EXPECT_FALSE(accepts(*grammar, std::string(30, 'a') + std::string(30, 'b')));
+}
+
+TEST(Grammar, hostile_grammars_end) {
+  std::string deep(5000, '('), chain = "root ::= r0\n", wide = "root ::= ";
+  for (int i = 0; i < 3000; ++i) chain += "r" + std::to_string(i) + " ::= r" + std::to_string(i + 1) + "\n";
+  for (int i = 0; i < 20000; ++i) wide += "\"x" + std::to_string(i) + "\" | ";
+  EXPECT_FALSE(Grammar::from_regex(deep));
+  EXPECT_FALSE(Grammar::from_gbnf(chain + "r3000 ::= \"a\""));
+  EXPECT_TRUE(Grammar::from_gbnf(wide + "\"y\""));
+  EXPECT_TRUE(Grammar::from_regex("(((a{1,1000}){1,1000}){1,1000}){1,1000}"));
+  EXPECT_TRUE(Grammar::from_regex("(a*)*(a|aa)*b{100000}"));
+  EXPECT_FALSE(Grammar::from_regex("a{99999999999}"));
+  std::string many;
+  for (int i = 0; i < 60000; ++i) many += "r" + std::to_string(i) + " ::= \"a\"\n";
+  EXPECT_FALSE(Grammar::from_gbnf("root ::= \"b\"\n" + many));
+}
+
+}  // namespace
+}  // namespace llorch
