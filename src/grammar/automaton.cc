@@ -122,6 +122,7 @@ void Automaton::return_to(std::uint32_t frame) {
 void Automaton::enter(std::uint32_t index, std::uint32_t done, std::uint32_t frame) {
   const Network::Call& call = net_->call(index);
   const Network::Rule& rule = net_->rule(call.rule);
+  if (!net_->state(call.after).alive) return;
   if (done >= call.least || rule.nullable) visit(call.after, frame);
   if (call.most != kNone && done >= call.most) return;
   const NetState start = rule.start;

@@ -158,8 +158,8 @@ class SchemaReader {
   SchemaDocument& document_;
   std::map<std::string, SharedDfa, std::less<>> patterns_;
   std::map<std::tuple<const json::value*, const json::value*, int>, bool> disjoint_;
-  int looking_ = 0;  // contradictory() inside of itself
-  int depth_ = 0;    // gather() inside of itself
+  int looking_ = 0;               // contradictory() inside of itself
+  int depth_ = 0;                 // gather() inside of itself
   std::vector<SchemaItem> open_;  // being gathered: a $ref back to one of them never ends
   std::size_t gathered_ = 0, work_ = 0;
 };
