@@ -18,8 +18,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const bool matches = whole->accepts(text);
     if (matches && !found->accepts(text)) __builtin_trap();
     if (whole->complement().accepts(text) == matches) __builtin_trap();
+    if (!grammar) return;  // an anchor inside, say
     Matcher matcher(std::make_shared<Constraint>(*grammar, small_vocabulary()));
-    if (grammar && (matcher.advance(text) && matcher.can_end()) != matches) __builtin_trap();
+    if ((matcher.advance(text) && matcher.can_end()) != matches) __builtin_trap();
   });
   return 0;
 }

@@ -184,6 +184,7 @@ class GbnfParser {
   }
 
   Compiled<char32_t> character() {
+    if (!more()) return bad("a character is expected");
     if (!take("\\")) {
       const int length = utf8_sequence(text_.substr(at_));
       const char32_t c = utf8_code_point(text_.substr(at_), length);

@@ -108,6 +108,9 @@ ws     ::= " "+
   EXPECT_EQ(refusal(Grammar::from_gbnf("top ::= \"a\"")), "gbnf at root: there is no rule of this name");
   EXPECT_TRUE(refusal(Grammar::from_gbnf("root ::= \"a")).starts_with("gbnf at byte 11"))
       << refusal(Grammar::from_gbnf("root ::= \"a"));
+  for (const char* cut :
+       {"root ::= [a-", "root ::= [a-\\", "root ::= \"\\", "root ::= \"\\x4", "root ::= a{", "root ::= (", "root"})
+    EXPECT_TRUE(refusal(Grammar::from_gbnf(cut)).starts_with("gbnf at byte")) << cut;
   EXPECT_TRUE(refusal(Grammar::from_gbnf("root ::= root \"a\" | \"b\"")).starts_with("grammar at root"))
       << "left recursion";
   EXPECT_TRUE(refusal(Grammar::from_gbnf("root ::= \"a\" root")).starts_with("grammar at ")) << "no text ends";

@@ -66,8 +66,7 @@ Compiled<void> SchemaReader::gather(const SchemaItem& given, SchemaShape& shape,
   while (const SchemaDocument::StandIn* other = document_.stands_for(*item.schema))
     item = {other->schema, item.negated != other->negated};
   if (++gathered_ > kGatherMax) return std::unexpected(too_large(item.schema));
-  if (depth_ > kNestingMax)
-    return std::unexpected(at(*item.schema, "allOf", "schemas are joined more than 200 deep"));
+  if (depth_ > kNestingMax) return std::unexpected(at(*item.schema, "allOf", "schemas are joined more than 200 deep"));
   if (const bool* truth = item.schema->if_bool()) {
     if (*truth == item.negated) shape.types = 0;
     return {};

@@ -273,13 +273,13 @@ TEST(Schema, refusals_name_the_place_and_the_keyword) {
       {"{\"a\":", "", "$schema"},
       {"7", "", "$schema"},
   };
-for (const auto& [schema, pointer, keyword] : cases) {
-  const auto grammar = Grammar::from_json_schema(schema);
-  ASSERT_FALSE(grammar) << schema;
-  EXPECT_EQ(grammar.error().pointer, pointer) << schema << ": " << grammar.error().message;
-  EXPECT_EQ(grammar.error().keyword, keyword) << schema << ": " << grammar.error().message;
-  EXPECT_EQ(grammar.error().error().code, ErrorCode::kUnsupportedValue);
-}
+  for (const auto& [schema, pointer, keyword] : cases) {
+    const auto grammar = Grammar::from_json_schema(schema);
+    ASSERT_FALSE(grammar) << schema;
+    EXPECT_EQ(grammar.error().pointer, pointer) << schema << ": " << grammar.error().message;
+    EXPECT_EQ(grammar.error().keyword, keyword) << schema << ": " << grammar.error().message;
+    EXPECT_EQ(grammar.error().error().code, ErrorCode::kUnsupportedValue);
+  }
 }
 
 TEST(Schema, hostile_schemas_end) {
