@@ -119,7 +119,7 @@ TEST(Errors, say_what_and_where_and_have_their_exit_codes) {
       {{kWorker, "logits", "-m", "builtin:haiku", "--tokens", "99999", "--out", d / "l.npy"}, 2, "99999"},
       {{kWorker, "tokenize", "-m", "builtin:haiku"}, 2, "--text"},
       {{kWorker, "detokenize", "-m", "builtin:haiku", "--ids", "-1"}, 2, "-1"},
-      {{kWorker, "grammar", "--regex", "(?=a)"}, 3, "regex at 'byte 2'"},
+      {{kWorker, "grammar", "--regex", "(?=a)"}, 3, "regex at 'byte 3'"},
       {{kGguf, "synth", "--shape", "gpt-9", d / "x.gguf"}, 2, "gpt-9"},
       {{kGguf, "synth", "--shape", "tiny-llama", "--arch", "gpt2", d / "x.gguf"}, 2, "'llama'"},
       {{kGguf, "synth", "--shape", "tiny-llama", "--type", "Q9", d / "x.gguf"}, 2, "Q9"},

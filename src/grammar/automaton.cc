@@ -41,7 +41,7 @@ void Automaton::PairSet::grow() {
     if (rounds[i] == old) insert(keys[i]);
 }
 
-Automaton::Automaton(std::shared_ptr<const Network> net) : net_(std::move(net)) {
+Automaton::Automaton(std::shared_ptr<const Network> net, std::uint64_t work) : net_(std::move(net)), work_(work) {
   state_table_.assign(64, kEmptySlot), frame_table_.assign(64, kEmptySlot);
   fresh_of_rule_.assign(net_->rules(), 0);
   std::vector<Repetition> root{{kRootCall, 0, 0}};
@@ -55,7 +55,7 @@ Automaton::Automaton(std::shared_ptr<const Network> net) : net_(std::move(net)) 
 }
 
 void Automaton::begin() {
-  work_.clear(), found_.clear(), seen_.clear();
+  pending_.clear(), found_.clear(), seen_.clear();
   fresh_size_ = 0;
   accepts_ = false;
 }
@@ -89,16 +89,17 @@ Automaton::Id Automaton::after_return(std::uint32_t frame) {
 }
 
 void Automaton::close() {
-  while (!work_.empty()) {
-    const auto [state, frame] = work_.back();
-    work_.pop_back();
+  while (!pending_.empty()) {
+    const auto [state, frame] = pending_.back();
+    pending_.pop_back();
+    ++work_;
     const Network::State& s = net_->state(state);
     if (!s.alive || !seen_.insert(std::uint64_t{state} << 32 | frame)) continue;
     if (s.edges != kNone || s.fallback != kNone) found_.push_back({state, frame});
     for (std::uint32_t e = s.jumps; e != kNone; e = net_->edge(e).next) visit(net_->edge(e).to, frame);
     if (s.end && !(frame & kFresh)) return_to(frame);  // an empty call is passed by where it is made
     if (s.call != kNone) enter(s.call, 0, frame);
-    if (found_.size() > kConfigsPerState || work_.size() > 8 * kConfigsPerState) {
+    if (found_.size() > kConfigsPerState || pending_.size() > 8 * kConfigsPerState) {
       failed_ = true;
       return begin();
     }
@@ -158,6 +159,7 @@ void Automaton::enter(std::uint32_t index, std::uint32_t done, std::uint32_t fra
 
 void Automaton::add_entry(std::size_t fresh, const Repetition& entry) {
   auto& entries = fresh_[fresh].entries;
+  work_ += entries.size() / 8;
   for (const Repetition& e : entries)
     if (e.call == entry.call && e.done == entry.done && e.parent == entry.parent) return;
   if (entries.size() >= kConfigsPerState / 16) {

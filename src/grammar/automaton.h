@@ -27,7 +27,8 @@ class Automaton {
     auto operator<=>(const Config&) const = default;
   };
 
-  explicit Automaton(std::shared_ptr<const Network> net);
+  /// `work`: that of an automaton whose place this one takes.
+  explicit Automaton(std::shared_ptr<const Network> net, std::uint64_t work = 0);
 
   [[nodiscard]] Id start() const { return start_; }
   /// The state behind `byte`, kDead: no text of the grammar goes on so.
@@ -56,6 +57,10 @@ class Automaton {
   [[nodiscard]] Id after_return(std::uint32_t frame);
 
   [[nodiscard]] std::size_t size() const { return states_.size(); }
+  /// Positions looked at so far, each some ten nanoseconds.
+  [[nodiscard]] std::uint64_t work() const { return work_; }
+  /// Ends a computation that takes too much: take_failed() tells.
+  void fail() { failed_ = true; }
   /// More is kept than grammar/limits.h allows: start anew with import().
   [[nodiscard]] bool crowded() const;
   /// Whether a state was too large since this was last asked.
@@ -100,7 +105,7 @@ class Automaton {
   [[nodiscard]] Id* row(Id id) { return blocks_[id / kBlock].get() + id % kBlock * 256u; }
   Id find_step(Id from, std::uint8_t byte);
   void begin();
-  void visit(NetState state, std::uint32_t frame) { work_.push_back({state, frame}); }
+  void visit(NetState state, std::uint32_t frame) { pending_.push_back({state, frame}); }
   void close();
   void return_to(std::uint32_t frame);
   void enter(std::uint32_t call, std::uint32_t done, std::uint32_t frame);
@@ -120,10 +125,11 @@ class Automaton {
   std::vector<Repetition> entries_;
   std::vector<std::uint32_t> state_table_, frame_table_;
   Id start_ = kDead;
+  std::uint64_t work_ = 0;
   bool failed_ = false;
 
   // Of the closure under way.
-  std::vector<Config> work_, found_;
+  std::vector<Config> pending_, found_;
   std::vector<FreshFrame> fresh_;
   std::size_t fresh_size_ = 0;
   std::vector<std::uint32_t> fresh_of_rule_;  // index into fresh_, valid where that frame says this rule

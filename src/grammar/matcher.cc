@@ -29,13 +29,14 @@ struct Constraint::Learnt {
   std::vector<KeptMask> masks;
   std::size_t mask_bytes = 0;
 
-  explicit Learnt(const std::shared_ptr<const Network>& net) : automaton(net) {}
+  explicit Learnt(const std::shared_ptr<const Network>& net, std::uint64_t work = 0) : automaton(net, work) {}
 };
 
 /// Makes the mask of one state.
 class MaskMaker {
  public:
-  MaskMaker(Constraint& constraint, std::span<std::uint32_t> bits) : constraint_(constraint), bits_(bits) {}
+  MaskMaker(Constraint& constraint, std::span<std::uint32_t> bits)
+      : constraint_(constraint), bits_(bits), work_max_(automaton().work() + kMaskWorkMax) {}
 
   void make(Automaton::Id state);
   [[nodiscard]] const std::vector<std::uint32_t>& listed() const { return listed_; }
@@ -62,6 +63,7 @@ class MaskMaker {
 
   Constraint& constraint_;
   std::span<std::uint32_t> bits_;
+  std::uint64_t work_max_;
   std::vector<Automaton::Id> path_;
   std::vector<std::uint32_t> listed_;
   bool dense_ = false;
@@ -161,6 +163,7 @@ void MaskMaker::walk(const TokenTrie& trie, Automaton::Id start, const Take& tak
     take(node.first, trie.nodes[i + 1].first);
     if (path_.size() <= node.depth) path_.resize(node.depth + 1u);
     path_[node.depth] = state;
+    if (automaton->work() > work_max_) return automaton->fail();
     if (renews && automaton->crowded()) {
       make_room(node.depth + 1u);
       automaton = &this->automaton();
@@ -174,7 +177,7 @@ Constraint::Constraint(const Grammar& grammar, std::shared_ptr<const Vocabulary>
 
 std::size_t Constraint::states() const { return learnt_->automaton.size(); }
 
-void Constraint::renew() { learnt_ = std::make_shared<Learnt>(net_); }
+void Constraint::renew() { learnt_ = std::make_shared<Learnt>(net_, learnt_->automaton.work()); }
 
 Matcher::Matcher(std::shared_ptr<Constraint> constraint)
     : constraint_(std::move(constraint)), learnt_(constraint_->learnt_), state_(learnt_->automaton.start()) {}

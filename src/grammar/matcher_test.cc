@@ -183,5 +183,16 @@ TEST(Matcher, ambiguity_beyond_the_limit_is_an_error) {
   EXPECT_TRUE(refused);
 }
 
+TEST(Matcher, a_mask_that_takes_too_much_work_is_an_error) {
+  const auto grammar = Grammar::from_regex("((.{1,900}){1,900}[^a]{1,900}){1,900}");
+  ASSERT_TRUE(grammar);
+  const auto vocabulary = made_vocabulary(60'000);
+  Matcher matcher(std::make_shared<Constraint>(*grammar, vocabulary));
+  std::vector<std::uint32_t> bits(vocabulary->mask_words());
+  bool refused = false;
+  for (int i = 0; i < 400 && !refused; ++i) refused = !matcher.advance("b") || !matcher.mask(bits);
+  EXPECT_TRUE(refused);
+}
+
 }  // namespace
 }  // namespace llorch
