@@ -1,6 +1,7 @@
 #include "grammar/pattern.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "grammar/limits.h"
 #include "text/utf8.h"

@@ -1,5 +1,6 @@
 // Arrays and objects of a shape.
 #include <algorithm>
+#include <set>
 
 #include "grammar/json_string.h"
 #include "grammar/limits.h"
