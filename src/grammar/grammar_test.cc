@@ -115,6 +115,7 @@ ws     ::= " "+
   EXPECT_TRUE(refusal(Grammar::from_gbnf("root ::= root \"a\" | \"b\"")).starts_with("grammar at root"))
       << "left recursion";
   EXPECT_TRUE(refusal(Grammar::from_gbnf("root ::= \"a\" root")).starts_with("grammar at ")) << "no text ends";
+  EXPECT_EQ(refusal(Grammar::from_gbnf("root ::= \"a\"\nroot ::= \"b\"")), "gbnf at root: the rule is defined twice");
 }
 
 TEST(Grammar, patterns_refuse_what_is_not_regular) {
