@@ -47,13 +47,11 @@ TEST(Grammar, patterns_accept_what_pcre2_matches) {
     ASSERT_TRUE(grammar) << refusal(grammar);
     const Regex oracle = Regex::compile("\\A(?:" + pattern + ")\\z").value();
     int matched = 0;
-    for (int i = 0; i < (kSanitized ? 300 : 3000); ++i) {
+    for (int i = 0; i < 3000; ++i) {
       const std::string text = random_text(random, "aabbccdxy- ]1", 8);
       bool expected = false;
       WorkLimit limit(std::uint64_t{1} << 60);  // PCRE2 is charged by the clock
-      // A text in front keeps an empty match apart from none.
-      const Regex whole = oracle;
-      const auto found = whole.each(text, limit, [&](std::size_t begin, std::size_t end) -> Status {
+      const auto found = oracle.each(text, limit, [&](std::size_t begin, std::size_t end) -> Status {
         expected = expected || (begin == 0 && end == text.size());
         return {};
       });
@@ -62,7 +60,7 @@ TEST(Grammar, patterns_accept_what_pcre2_matches) {
       matched += expected;
       EXPECT_EQ(accepts(*grammar, text), expected) << pattern << " and " << text;
     }
-    EXPECT_GT(matched, kSanitized ? 0 : 3) << pattern;
+    EXPECT_GT(matched, 3) << pattern;
   }
 }
 
@@ -156,8 +154,7 @@ TEST(Grammar, ambiguity_does_not_multiply) {
 
 TEST(Grammar, hostile_grammars_end) {
   std::string deep(5000, '('), chain = "root ::= r0\n", wide = "root ::= ";
-  for (int i = 0; i < (kSanitized ? 300 : 3000); ++i)
-    chain += "r" + std::to_string(i) + " ::= r" + std::to_string(i + 1) + "\n";
+  for (int i = 0; i < 3000; ++i) chain += "r" + std::to_string(i) + " ::= r" + std::to_string(i + 1) + "\n";
   for (int i = 0; i < 20000; ++i) wide += "\"x" + std::to_string(i) + "\" | ";
   EXPECT_FALSE(Grammar::from_regex(deep));
   EXPECT_FALSE(Grammar::from_gbnf(chain + "r3000 ::= \"a\""));
