@@ -1,5 +1,5 @@
 // GBNF: a grammar, and after a line of three dashes texts that are read as the slow reference does.
-#include "grammar/fuzz_checks.h"
+#include "grammar/test_checks.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace llorch;

@@ -2,7 +2,7 @@
 // as the slow reference does, and its masks are what trying each token gives.
 #include <algorithm>
 
-#include "grammar/fuzz_checks.h"
+#include "grammar/test_checks.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace llorch;

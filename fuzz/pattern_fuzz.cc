@@ -1,5 +1,5 @@
 // Patterns: the first line is one, the others are texts that are read as the slow reference does.
-#include "grammar/fuzz_checks.h"
+#include "grammar/test_checks.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace llorch;

@@ -10,7 +10,7 @@
 #include "grammar/automaton.h"
 #include "grammar/limits.h"
 #include "grammar/matcher.h"
-#include "grammar/reference_matcher.h"
+#include "grammar/test_reference_matcher.h"
 #include "test_data.h"
 #include "text/regex.h"
 

@@ -31,8 +31,8 @@ inline constexpr std::size_t kNumberStatesMax = 20'000;
 inline constexpr std::size_t kStatesKept = 24'000;      // about 1 KiB each
 inline constexpr std::size_t kConfigsKept = 4'000'000;  // 8 bytes each
 inline constexpr std::size_t kMaskBytesKept = 32u << 20;
-inline constexpr std::size_t kConfigsPerState = 20'000;    // ambiguity beyond this ends the match
+inline constexpr std::size_t kConfigsPerState = 20'000;   // ambiguity beyond this ends the match
 inline constexpr std::uint64_t kMaskWorkMax = 8'000'000;  // positions looked at for one mask: some tenths of a second
-inline constexpr std::size_t kForcedBytesMax = 4096;       // of one call
+inline constexpr std::size_t kForcedBytesMax = 4096;      // of one call
 
 }  // namespace llorch::grammar_limits

@@ -5,7 +5,7 @@
 #include "grammar/char_dfa.h"
 #include "grammar/grammar.h"
 #include "grammar/matcher.h"
-#include "grammar/reference_matcher.h"
+#include "grammar/test_reference_matcher.h"
 
 namespace llorch {
 
