@@ -33,7 +33,7 @@ struct Expected {
   std::uint64_t hash;
 };
 constexpr Expected kExpected[] = {
-    {"linear F32", 0x90d4951094eb07d3},
+    {"linear F32", 0x90d4951094eb07d3},  // products, of each format
     {"linear F16", 0x8e26af5a6b7cd3c1},
     {"linear BF16", 0xa40ddbccd8d7dcc7},
     {"linear Q4_0", 0xa4b8ecbe49b6a986},

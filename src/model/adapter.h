@@ -14,7 +14,8 @@
 
 namespace llorch {
 
-/// Of one matrix of the graph. Where a tensor of the file is used as several matrices, each has its rows of B.
+/// Of one matrix of the graph. Where a tensor of the file is used as several matrices, each has its rows of B, and all
+/// of A.
 struct LowRankPair {
   TensorId weight;                       // of Graph::tensors
   std::int64_t rank = 0;                 // rows of A
