@@ -35,8 +35,9 @@ class Conversation : public testing::TestWithParam<std::string> {
     }
     model_.emplace(load_test_model(path, "", 2, 256));
   }
-  std::unique_ptr<Engine> make(bool prefix_cache, int pages = 24) const {
+  std::unique_ptr<Engine> make(bool prefix_cache, int pages = 24, std::int64_t lifted = 1 << 20) {
     EngineOptions options;
+    options.lifted_besides = options.lifted_alone = lifted;
     options.pages = pages, options.max_batch = 3, options.prefill_chunk = 48, options.model_id = "test";
     options.prefix_cache = prefix_cache;
     auto engine = Engine::make(*model_->model, *model_->tokenizer, options).value();
@@ -141,6 +142,30 @@ TEST_P(Conversation, a_restart_goes_on_from_the_disk) {
     }
     known = static_cast<int>(history.size()) + 16;
     append(history, turn.tokens), append(history, words(9, i + 1));
+  }
+}
+
+/// One page or state with each step, while another request is paused or goes on.
+TEST_P(Conversation, what_is_below_comes_up_step_by_step) {
+  const TokenIds history = words(200, 0);
+  Turn want;
+  {
+    const auto engine = make(true);
+    engine->use(levels(0, true));
+    want = say(*engine, history, 17);
+  }
+  for (const bool paused : {true, false}) {
+    const auto engine = make(true, 24, 1);
+    engine->use(levels(0, true));
+    Turn other, turn;
+    submit(*engine, words(30, 9), 100, other);
+    while (other.cached < 0) engine->step();
+    if (paused) engine->pause(1, true);
+    submit(*engine, history, 17, turn);
+    engine->run_until_idle();
+    EXPECT_TRUE(turn.says_what(want)) << turn.tokens.size();
+    EXPECT_EQ(turn.cached, 192);
+    EXPECT_EQ(other.tokens.size() == 100, !paused);
   }
 }
 

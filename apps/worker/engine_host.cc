@@ -102,8 +102,13 @@ Status EngineHost::open_levels() {
   levels.disk.folder = options_.cache_folder;
   levels.disk.bytes_max = static_cast<std::int64_t>(options_.cache_disk_bytes);
   levels.disk.name = model_->reference;
+  // All that bits depend on, but for what is part of every hash.
+  const std::string build = build_id();
+  if (!options_.cache_folder.empty() && build.empty())
+    return fail(ErrorCode::kInvalidRequest, "--cache-dir: this program was linked without a build id");
   levels.disk.owner = fmt::format("{} isa {} kv {} build {} {}", model_->identity, model_->device->isa(),
-                                  static_cast<int>(options_.engine.kv), LLORCH_VERSION, build_id());
+                                  static_cast<int>(options_.engine.kv), build, system_maths());
+  if (const ProductProvider* products = backend().products) levels.disk.owner += products->version();
   LLORCH_TRY(auto opened, CacheLevels::open(std::move(levels)));
   levels_ = opened.get();
   engine_->use(std::move(opened));

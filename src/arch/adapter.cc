@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <new>
 #include <set>
 
 #include "base/limits.h"
@@ -47,9 +48,7 @@ class Binder {
             pair.name);
       const TensorView* whole = base_.find(use.tensor);
       if (!whole) return bad_model("tensor '{}' is missing", use.tensor);
-      if (whole->columns() != pair.inputs || whole->rows() != pair.outputs)
-        return bad_model("the pair for '{}' is for a matrix of {} rows and {} columns, the model's has {} and {}",
-                         pair.name, pair.outputs, pair.inputs, whole->rows(), whole->columns());
+      LLORCH_OK(check_shape(pair, *whole));
       out.push_back(pair_of(pair, use, i));
       if (!std::isfinite(out.back().scale)) return bad_model("the scale of '{}' is not finite", pair.name);
     }
@@ -106,6 +105,12 @@ Result<Adapter> read_unnamed(const AdapterRef& ref, const WeightSource& base, co
 
 }  // namespace
 
+Status check_shape(const StoredPair& pair, const TensorView& whole) {
+  if (whole.columns() == pair.inputs && whole.rows() == pair.outputs) return {};
+  return bad_model("the pair for '{}' is for a matrix of {} rows and {} columns, the model's has {} and {}", pair.name,
+                   pair.outputs, pair.inputs, whole.rows(), whole.columns());
+}
+
 Result<AdapterRef> parse_adapter_ref(const std::string& text) {
   const auto bad = [&](std::string_view what) {
     return fail(ErrorCode::kInvalidRequest, "adapter '{}': {}; it must be NAME=PATH or NAME=PATH:SCALE", text, what);
@@ -128,7 +133,14 @@ Result<AdapterRef> parse_adapter_ref(const std::string& text) {
 }
 
 Result<Adapter> read_adapter(const AdapterRef& ref, const WeightSource& base, const Graph& graph) {
-  Result<Adapter> adapter = read_unnamed(ref, base, graph);
+  const auto read = [&]() -> Result<Adapter> {
+    try {
+      return read_unnamed(ref, base, graph);
+    } catch (const std::bad_alloc&) {
+      return fail(ErrorCode::kInsufficientMemory, "memory ran out while it was read");
+    }
+  };
+  Result<Adapter> adapter = read();
   if (!adapter) return std::unexpected(std::move(adapter).error().in(fmt::format("adapter '{}'", ref.name)));
   return adapter;
 }

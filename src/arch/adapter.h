@@ -37,6 +37,8 @@ struct StoredPair {
   std::vector<float> a, b;  // (rank, inputs), (outputs, rank)
   double scale = 1;         // of the file alone
 };
+/// Whether it is for this matrix of the model.
+[[nodiscard]] Status check_shape(const StoredPair& pair, const TensorView& whole);
 [[nodiscard]] Result<std::vector<StoredPair>> read_gguf_pairs(const std::string& path, const WeightSource& base);
 [[nodiscard]] Result<std::vector<StoredPair>> read_peft_pairs(const std::string& folder, const WeightSource& base);
 

@@ -1,5 +1,6 @@
 // The two forms in which adapters are stored.
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -35,9 +36,9 @@ Result<std::vector<float>> floats_of(const Source& source, const TensorView& t) 
   return values;
 }
 
-/// A pair of the stored tensors of `name`, in the order in which they are stored.
-template<class Source>
-Result<StoredPair> make_pair(const Source& source, const std::string& name, const Halves& halves) {
+/// A pair of the stored tensors of `name`, in the order in which they are stored; without its values, which are not
+/// read before it is known that the model has such a matrix.
+Result<StoredPair> shape_of(const std::string& name, const Halves& halves) {
   if (!halves.a || !halves.b) return bad_model("'{}' has {} alone: a pair has A and B", name, halves.a ? "A" : "B");
   for (const TensorView* t : {halves.a, halves.b})
     if (t->n_dims != 2) return bad_model("tensor '{}' has {} dimensions, a half of a pair has 2", t->name, t->n_dims);
@@ -47,9 +48,14 @@ Result<StoredPair> make_pair(const Source& source, const std::string& name, cons
   if (pair.rank < 1 || pair.rank > limits::kAdapterRankMax || halves.b->dims[0] != pair.rank)
     return bad_model("'{}' has an A of rank {} and a B of rank {}; they must be equal, and at most {}", name, pair.rank,
                      halves.b->dims[0], limits::kAdapterRankMax);
+  return pair;
+}
+
+template<class Source>
+Status read_values(const Source& source, const Halves& halves, StoredPair& pair) {
   LLORCH_TRY(pair.a, floats_of(source, *halves.a));
   LLORCH_TRY(pair.b, floats_of(source, *halves.b));
-  return pair;
+  return {};
 }
 
 Status check_gguf(const Metadata& metadata, const WeightSource& base) {
@@ -143,10 +149,15 @@ class PeftConfig {
     LLORCH_OK(fits("bias", [](const json::value& v) { return v.is_string(); }));
     if (const std::string bias = json::find_text(o, "bias").value_or("none"); bias != "none")
       return bad_model("adapter_config.json: bias '{}' is not supported", bias);
-    if (const auto init = json::find_text(o, "init_lora_weights"))
-      for (const std::string_view changes : {"pissa", "olora", "corda", "loftq", "lora_ga"})
-        if (init->starts_with(changes))
-          return bad_model("adapter_config.json: init_lora_weights '{}' changes the base model's weights", *init);
+    if (const json::value* init = json::find(o, "init_lora_weights"); init && !init->is_bool() && !init->is_null()) {
+      std::string how = json::find_text(o, "init_lora_weights").value_or("");
+      std::ranges::transform(how, how.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+      if (how != "gaussian" && how != "eva" && how != "orthogonal")
+        return bad_model(
+            "adapter_config.json: init_lora_weights '{}' is not supported: it may have changed the base model's "
+            "weights",
+            json::find_text(o, "init_lora_weights").value_or("of another kind"));
+    }
     const auto alpha = json::find_number(o, "lora_alpha");
     if (!alpha || !std::isfinite(*alpha)) return bad_model("adapter_config.json has no lora_alpha");
     if (!json::find_unsigned(o, "r")) return bad_model("adapter_config.json has no r");
@@ -249,9 +260,11 @@ class PeftReader {
     LLORCH_OK(sort());
     std::vector<StoredPair> pairs;
     for (const auto& [module, halves] : halves_) {
-      LLORCH_TRY(StoredPair stored, make_pair(file_, module, halves));
+      LLORCH_TRY(StoredPair stored, shape_of(module, halves));
       LLORCH_TRY(stored.scale, config_.scale(module, stored.rank));
-      LLORCH_OK(translate(stored, pairs));
+      LLORCH_OK(translate(stored, nullptr));
+      LLORCH_OK(read_values(file_, halves, stored));
+      LLORCH_OK(translate(stored, &pairs));
     }
     return pairs;
   }
@@ -281,14 +294,14 @@ class PeftReader {
     return {};
   }
 
-  /// A module may be several tensors here, each of some rows.
-  Status translate(const StoredPair& stored, std::vector<StoredPair>& out) const {
+  /// A module may be several tensors here, each of some rows. Without `out`: whether it fits, from its shape.
+  Status translate(const StoredPair& stored, std::vector<StoredPair>* out) const {
     bool found = false;
     for (const TensorSpec& spec : specs_) {
       if (spec.hf.empty() || !names(spec, stored.tensor)) continue;
       if (!spec.required && spec.name != "output.weight" && !base_.find(spec.name)) continue;
-      LLORCH_TRY(StoredPair pair, translated(stored, spec));
-      out.push_back(std::move(pair));
+      LLORCH_TRY(const Order order, fitting_order(stored, spec));
+      if (out) out->push_back(translated(stored, spec, order));
       found = true;
     }
     return found ? Status() : bad_model("module '{}' is no matrix of this model", stored.tensor);
@@ -303,7 +316,7 @@ class PeftReader {
     }
     return body_of(spec.hf) == std::string(body_of(module)) + ".weight";
   }
-  static Result<StoredPair> translated(const StoredPair& stored, const TensorSpec& spec) {
+  static Result<Order> fitting_order(const StoredPair& stored, const TensorSpec& spec) {
     if (spec.layout == HfLayout::kEach)
       return bad_model("module '{}' is an expert of a mixture: adapters of experts are not supported", stored.tensor);
     const std::optional<Order> order = order_of(spec);
@@ -316,10 +329,13 @@ class PeftReader {
     if (stored.inputs != inputs || stored.outputs != outputs)
       return bad_model("module '{}' has a pair for {} outputs and {} inputs, the model has {} and {}", stored.tensor,
                        stored.outputs, stored.inputs, outputs, inputs);
+    return *order;
+  }
+  static StoredPair translated(const StoredPair& stored, const TensorSpec& spec, const Order& order) {
     StoredPair pair{spec.name, stored.name, stored.rank, spec.dims[0], spec.dims[1], {}, {}, stored.scale};
     for (std::uint64_t j = 0; j < pair.rank; ++j)
-      for (const std::uint64_t column : order->columns) pair.a.push_back(stored.a[j * stored.inputs + column]);
-    for (const std::uint64_t row : order->rows)
+      for (const std::uint64_t column : order.columns) pair.a.push_back(stored.a[j * stored.inputs + column]);
+    for (const std::uint64_t row : order.rows)
       for (std::uint64_t j = 0; j < pair.rank; ++j) pair.b.push_back(stored.b[row * pair.rank + j]);
     return pair;
   }
@@ -348,7 +364,12 @@ Result<std::vector<StoredPair>> read_gguf_pairs(const std::string& path, const W
   }
   std::vector<StoredPair> pairs;
   for (const auto& [tensor, both] : halves) {
-    LLORCH_TRY(StoredPair pair, make_pair(*file, tensor, both));
+    LLORCH_TRY(StoredPair pair, shape_of(tensor, both));
+    const TensorView* whole = base.find(tensor);
+    if (!whole && tensor == "output.weight") whole = base.find("token_embd.weight");
+    if (!whole) return bad_model("'{}' is not in this model", tensor);
+    LLORCH_OK(check_shape(pair, *whole));
+    LLORCH_OK(read_values(*file, both, pair));
     pair.scale = alpha == 0 ? 1 : alpha / static_cast<double>(pair.rank);
     pairs.push_back(std::move(pair));
   }

@@ -2,6 +2,7 @@
 
 #ifdef __linux__
 #include <elf.h>
+#include <gnu/libc-version.h>
 #include <link.h>
 
 #include <cstring>
@@ -46,8 +47,12 @@ std::string build_id() {
   ::dl_iterate_phdr(read_notes, &id);
   return id;
 }
+
+std::string system_maths() { return ::gnu_get_libc_version(); }
 #else
 std::string build_id() { return {}; }
+
+std::string system_maths() { return {}; }
 #endif
 
 }  // namespace llorch

@@ -30,6 +30,11 @@ constexpr std::array<char, 16> kMagic{'l', 'l', 'o', 'r', 'c', 'h', ' ', 'c', 'a
 constexpr std::size_t kHashDigits = 64, kDigestDigits = 16;
 /// A file that is not whole after so long is nobody's.
 constexpr auto kUnfinishedFor = std::chrono::hours(1);
+/// What was seen is believed for so long: another process may remove a file or write it.
+constexpr std::chrono::seconds kThereFor{300}, kMissingFor{1};
+constexpr std::size_t kKnownMost = 1 << 18;
+/// Bytes, or a sixteenth of the limit.
+constexpr std::int64_t kCountEvery = 64 << 20;
 
 bool is_hex(std::string_view text, std::size_t digits) {
   return text.size() == digits &&
@@ -100,9 +105,21 @@ Status make_folder(const std::string& path) {
   return {};
 }
 
+/// A folder that no other user can have filled or can read.
+Status make_own_folder(const std::string& path) {
+  LLORCH_OK(make_folder(path));
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode))
+    return fail(ErrorCode::kIo, "{} is a link or is gone: it must be a folder", path);
+  if (info.st_uid != ::geteuid()) return fail(ErrorCode::kIo, "{} belongs to another user", path);
+  if ((info.st_mode & 077) != 0) return fail(ErrorCode::kIo, "{} is open to other users (chmod go= {})", path, path);
+  return {};
+}
+
 }  // namespace
 
 DiskLevel::DiskLevel(Options options) : options_(std::move(options)) {
+  while (options_.folder.size() > 1 && options_.folder.ends_with('/')) options_.folder.pop_back();
   const PageHash digest = root_hash(options_.owner, "");
   place_ = options_.folder + "/" + plain(options_.name) + "-" + hex_of(digest).substr(0, kDigestDigits);
 }
@@ -110,7 +127,7 @@ DiskLevel::DiskLevel(Options options) : options_(std::move(options)) {
 Result<std::unique_ptr<DiskLevel>> DiskLevel::open(Options options) {
   std::unique_ptr<DiskLevel> level(new DiskLevel(std::move(options)));
   LLORCH_OK(make_folder(level->options_.folder));
-  LLORCH_OK(make_folder(level->place_));
+  LLORCH_OK(make_own_folder(level->place_));
   level->make_room();
   return level;
 }
@@ -120,21 +137,30 @@ std::string DiskLevel::path_of(const ContentKey& key) const {
                      key.group == kCheckpointGroup ? "state" : std::to_string(key.group));
 }
 
+void DiskLevel::note(const ContentKey& key, bool there) {
+  const std::lock_guard lock(mutex_);
+  if (known_.size() >= kKnownMost) known_.clear();
+  known_[key] = {there, std::chrono::steady_clock::now()};
+}
+
+/// Looking costs a system call, which also says that the file is in use.
 bool DiskLevel::has(const ContentKey& key) {
   {
     const std::lock_guard lock(mutex_);
-    if (known_.contains(key)) return true;
+    if (const auto found = known_.find(key); found != known_.end())
+      if (std::chrono::steady_clock::now() - found->second.when < (found->second.there ? kThereFor : kMissingFor))
+        return found->second.there;
   }
-  if (::access(path_of(key).c_str(), R_OK) != 0) return false;
-  const std::lock_guard lock(mutex_);
-  known_.insert(key);
-  return true;
+  const bool there = ::utimensat(AT_FDCWD, path_of(key).c_str(), nullptr, AT_SYMLINK_NOFOLLOW) == 0;
+  note(key, there);
+  return there;
 }
 
 DiskLevel::Found DiskLevel::get(const ContentKey& key, std::span<std::byte> to) {
   assert_may_block();
   const std::string path = path_of(key);
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const int problem = errno;
   Head head{};
   std::byte more;
   const bool right = file && read_all(file.number(), std::as_writable_bytes(std::span(&head, 1))) &&
@@ -144,11 +170,8 @@ DiskLevel::Found DiskLevel::get(const ContentKey& key, std::span<std::byte> to) 
     ::futimens(file.number(), nullptr);  // used now: it goes last
     return Found::kYes;
   }
-  {
-    const std::lock_guard lock(mutex_);
-    known_.erase(key);
-  }
-  if (!file) return Found::kNo;
+  note(key, false);
+  if (!file && problem != ELOOP) return Found::kNo;
   ::unlink(path.c_str());
   return Found::kDamaged;
 }
@@ -157,22 +180,29 @@ Status DiskLevel::put(const ContentKey& key, std::span<const std::byte> content)
   assert_may_block();
   const std::string path = path_of(key), fresh = path + "." + random_hex(8) + ".new";
   const Head head{kMagic, content.size(), content_hash(key, content)};
+  const auto bytes = static_cast<std::int64_t>(sizeof head + content.size());
+  if (bytes > options_.bytes_max)
+    return fail(ErrorCode::kIo, "{} bytes are more than all that {} may take", bytes, options_.folder);
   const auto failed = [&](int problem) {
     ::unlink(fresh.c_str());
     return fail(ErrorCode::kIo, "cannot write {}: {}", path, std::strerror(problem));
   };
   {
-    const Descriptor file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    const auto open = [&] {
+      return Descriptor(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    };
+    Descriptor file = open();
+    if (!file && errno == ENOENT) {  // somebody has emptied the folder and removed it
+      LLORCH_OK(make_own_folder(place_));
+      file = open();
+    }
     if (!file || !write_all(file.number(), std::as_bytes(std::span(&head, 1))) || !write_all(file.number(), content))
       return failed(errno);
   }
   if (::rename(fresh.c_str(), path.c_str()) != 0) return failed(errno);
-  bytes_ += static_cast<std::int64_t>(sizeof head + content.size());
-  {
-    const std::lock_guard lock(mutex_);
-    known_.insert(key);
-  }
-  if (bytes_ > options_.bytes_max) make_room();
+  bytes_ += bytes, written_since_ += bytes;
+  note(key, true);
+  if (bytes_ > options_.bytes_max || written_since_ > std::max(kCountEvery, options_.bytes_max / 16)) make_room();
   return {};
 }
 
@@ -211,11 +241,8 @@ void DiskLevel::make_room() {
       fs::remove(file.path, problem);
       if (!problem) total -= file.bytes;
     }
-    for (const fs::directory_entry& folder : *folders)  // those of models that are gone
-      if (is_owners_folder(folder.path().filename().string()) && folder.path() != place_)
-        ::rmdir(folder.path().c_str());
   }
-  bytes_ = total;
+  bytes_ = total, written_since_ = 0;
   const std::lock_guard lock(mutex_);
   known_.clear();  // they are looked for again
 }

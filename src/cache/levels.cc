@@ -11,6 +11,9 @@ namespace {
 
 /// What may wait for the disk. One content may always.
 constexpr std::int64_t kUnwrittenMost = 256 << 20;
+/// A disk that has failed is left alone for so long.
+constexpr std::chrono::seconds kAfterFailure{30};
+constexpr std::chrono::milliseconds kWrittenAtTheEnd{500};
 
 std::int64_t size_of(const Content& content) { return static_cast<std::int64_t>(content.size()); }
 
@@ -29,7 +32,13 @@ Result<std::unique_ptr<CacheLevels>> CacheLevels::open(Options options) {
   return std::unique_ptr<CacheLevels>(new CacheLevels(std::move(options), std::move(disk)));
 }
 
-CacheLevels::~CacheLevels() { flush(); }
+CacheLevels::~CacheLevels() {
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, kWrittenAtTheEnd, [this] { return unwritten_.empty(); });
+  }
+  if (writer_.joinable()) writer_.request_stop(), writer_.join();
+}
 
 void CacheLevels::flush() {
   std::unique_lock lock(mutex_);
@@ -39,7 +48,7 @@ void CacheLevels::flush() {
 void CacheLevels::write_all(const std::stop_token& stop) {
   const InRole role(ThreadRole::kHelper);
   std::unique_lock lock(mutex_);
-  while (changed_.wait(lock, stop, [this] { return !queue_.empty(); })) {
+  while (changed_.wait(lock, stop, [this] { return !queue_.empty(); }) && !stop.stop_requested()) {
     const ContentKey key = queue_.front();
     const std::shared_ptr<const Content> content = unwritten_.at(key);
     lock.unlock();
@@ -50,6 +59,7 @@ void CacheLevels::write_all(const std::stop_token& stop) {
     }
     ++(written ? written_ : skipped_);
     lock.lock();
+    if (!written) failed_until_ = std::chrono::steady_clock::now() + kAfterFailure;
     queue_.pop_front();
     unwritten_.erase(key);
     unwritten_bytes_ -= size_of(*content);
@@ -65,6 +75,11 @@ bool CacheLevels::has(const ContentKey& key) {
     if (unwritten_.contains(key)) return true;
   }
   return disk_->has(key);
+}
+
+void CacheLevels::touch(const ContentKey& key) {
+  if (const auto found = by_key_.find(key); found != by_key_.end())
+    in_memory_.splice(in_memory_.end(), in_memory_, found->second);
 }
 
 bool CacheLevels::get(const ContentKey& key, std::span<std::byte> to) {
@@ -105,7 +120,8 @@ bool CacheLevels::wants_to_store(const ContentKey& key) {
   if (!disk_) return false;
   {
     const std::lock_guard lock(mutex_);
-    if (unwritten_.contains(key)) return false;
+    if (unwritten_.contains(key) || unwritten_bytes_ >= kUnwrittenMost) return false;
+    if (std::chrono::steady_clock::now() < failed_until_) return false;
   }
   return !disk_->has(key);
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <list>
@@ -41,13 +42,16 @@ class CacheLevels {
 
   /// Errors: kIo of the folder.
   [[nodiscard]] static Result<std::unique_ptr<CacheLevels>> open(Options options);
-  /// Writes what is left to write.
+  /// Writes for a moment what is left to write.
   ~CacheLevels();
 
   [[nodiscard]] bool has(const ContentKey& key);
+  /// It is about to be asked for: in memory it leaves last.
+  void touch(const ContentKey& key);
   /// Fills `to`. False: there is none any more, or it was damaged; it is gone then.
   [[nodiscard]] bool get(const ContentKey& key, std::span<std::byte> to);
-  /// Whether store() and leave() would keep it anywhere: to have it copied for nothing is dear.
+  /// Whether store() and leave() would keep it anywhere: to have it copied for nothing is dear. For a while not on a
+  /// disk that has failed, nor while too much waits for it.
   [[nodiscard]] bool wants_to_store(const ContentKey& key);
   [[nodiscard]] bool wants_what_leaves(const ContentKey& key);
   void store(const ContentKey& key, Content content);
@@ -81,7 +85,8 @@ class CacheLevels {
   std::list<ContentKey> queue_;  // in this order
   std::map<ContentKey, std::shared_ptr<const Content>> unwritten_;
   std::int64_t unwritten_bytes_ = 0;
-  std::jthread writer_;  // last: it ends before what it reads
+  std::chrono::steady_clock::time_point failed_until_{};  // of the disk
+  std::jthread writer_;                                   // last: it ends before what it reads
 };
 
 }  // namespace llorch

@@ -130,6 +130,45 @@ TEST_F(Levels, what_is_wrong_is_found_and_removed) {
   EXPECT_EQ(level->get(key(1), shorter), DiskLevel::Found::kDamaged);
 }
 
+TEST_F(Levels, a_folder_that_others_can_open_is_refused) {
+  ASSERT_TRUE(DiskLevel::open(disk()));
+  fs::path own;
+  for (const auto& f : fs::directory_iterator(folder_ / "cache")) own = f.path();
+  fs::permissions(own, fs::perms::all);
+  EXPECT_NE(DiskLevel::open(disk()).error().message.find(own.filename().string()), std::string::npos);
+  fs::permissions(own, fs::perms::owner_all);
+  EXPECT_TRUE(DiskLevel::open(disk()));
+  fs::rename(own, folder_ / "elsewhere");
+  fs::create_directory_symlink(folder_ / "elsewhere", own);
+  EXPECT_FALSE(DiskLevel::open(disk()));
+}
+
+/// Each has counted what was there when it started; what the others write since then counts, too.
+TEST_F(Levels, processes_that_share_a_folder_keep_below_its_limit_together) {
+  constexpr std::size_t kBytes = 4 << 20;
+  const std::int64_t most = 128 << 20;
+  std::vector<std::unique_ptr<DiskLevel>> levels;
+  for (int i = 0; i < 4; ++i) levels.push_back(DiskLevel::open(disk(most)).value());
+  const Content some(kBytes);
+  for (int i = 0; i < 120; ++i) ASSERT_TRUE(levels[static_cast<std::size_t>(i % 4)]->put(key(i), some));
+  std::int64_t total = 0;
+  for (const auto& f : files()) total += static_cast<std::int64_t>(fs::file_size(f));
+  EXPECT_LE(total, most + 4 * (64 << 20));
+  EXPECT_LT(total, 400 << 20) << "nobody has counted";
+  for (const auto& level : levels)
+    for (int i = 200; i < 220; ++i) ASSERT_TRUE(level->put(key(i), some));
+  total = 0;
+  for (const auto& f : files()) total += static_cast<std::int64_t>(fs::file_size(f));
+  EXPECT_LE(total, most + (64 << 20));
+}
+
+TEST_F(Levels, a_content_above_the_limit_is_an_error_and_removes_nothing) {
+  const auto level = DiskLevel::open(disk(20'000)).value();
+  ASSERT_TRUE(level->put(key(1), content(1)));
+  EXPECT_FALSE(level->put(key(2), content(2, 30'000)));
+  EXPECT_TRUE(level->has(key(1)));
+}
+
 TEST_F(Levels, a_file_in_place_of_the_folder_is_an_error) {
   std::ofstream(folder_ / "cache") << "x";
   const auto level = DiskLevel::open(disk());
@@ -255,8 +294,14 @@ TEST_F(Levels, a_folder_that_goes_costs_what_it_held_and_no_more) {
   Content got(5000);
   EXPECT_FALSE(levels->get(key(1), got));
   EXPECT_FALSE(levels->has(key(1)));
-  EXPECT_FALSE(levels->get(key(2), got));
+  EXPECT_TRUE(levels->get(key(2), got));
+  fs::remove_all(folder_ / "cache");
+  std::ofstream(folder_ / "cache") << "x";
+  levels->store(key(3), content(3));
+  levels->flush();
+  EXPECT_FALSE(levels->get(key(3), got));
   EXPECT_EQ(levels->counts().skipped, 1);
+  EXPECT_FALSE(levels->wants_to_store(key(4))) << "a disk that has just failed is asked again";
 }
 
 }  // namespace

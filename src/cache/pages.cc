@@ -77,12 +77,12 @@ void KvPages::publish(std::int32_t page, const PageHash& hash) {
 }
 
 void KvPages::drop(std::int32_t page) {
-  LLORCH_ASSERT(at(page).owners > 0, "a page was dropped more often than taken");
-  release(page);
+  give_back(page);
   if (at(page).owners == 0 && at(page).hash && watcher_.idles) watcher_.idles(page, *at(page).hash);
 }
 
-void KvPages::release(std::int32_t page) {
+void KvPages::give_back(std::int32_t page) {
+  LLORCH_ASSERT(at(page).owners > 0, "a page was dropped more often than taken");
   if (--at(page).owners > 0) return;
   if (at(page).hash)
     link(page);
@@ -91,7 +91,7 @@ void KvPages::release(std::int32_t page) {
 }
 
 void KvPages::discard(std::int32_t page) {
-  release(page);
+  give_back(page);
   if (at(page).owners == 0 && at(page).hash) forget(page);
 }
 

@@ -51,6 +51,8 @@ class KvPages {
   void publish(std::int32_t page, const PageHash& hash);
   /// One owner less. Allocates nothing, so that it works when memory has run out.
   void drop(std::int32_t page);
+  /// The same, and the watcher is not told: the content was there below before.
+  void give_back(std::int32_t page);
   /// The same of a page that nobody will ask for again: without another owner it is free at once.
   void discard(std::int32_t page);
   /// Forgets every cached page without owner.
@@ -62,7 +64,6 @@ class KvPages {
     std::optional<PageHash> hash;
     std::int32_t before = -1, after = -1;  // its neighbours, while it is idle
   };
-  void release(std::int32_t page);
   void forget(std::int32_t page);
   void link(std::int32_t page);
   void unlink(std::int32_t page);

@@ -267,7 +267,7 @@ bool Engine::step() {
       return lifts_ || undelivered();  // with nothing running every request that fits has been admitted
     const bool worked = compute();
     remove_finished();
-    return worked || undelivered();
+    return worked || lifts_ || undelivered();
   } catch (const std::exception&) {  // of no request alone: those that run end, so that no step is repeated for ever
     for (auto* list : {&running_, &resting_}) {
       for (const auto& s : *list) guarded(*s, [] { throw; });

@@ -75,6 +75,9 @@ struct EngineOptions {
   int prefill_chunk = 512;
   bool prefix_cache = true;
   std::string model_id;  // part of every cache key
+  /// Bytes that a step brings up from lower levels of the cache, while others wait for their next token and while none
+  /// does; one content may always.
+  std::int64_t lifted_besides = 16 << 20, lifted_alone = 256 << 20;
 };
 
 class Engine {
@@ -130,7 +133,8 @@ class Engine {
   /// Brings up what lower levels have of all that is remembered behind these pages. kLater: enough for this step;
   /// kGone: something is not there any more, or there is no room.
   [[nodiscard]] Lift lift(std::span<const PageHash> hits);
-  [[nodiscard]] bool is_below(int group, const PageHash& hash) const { return levels_ && levels_->has({group, hash}); }
+  [[nodiscard]] Lift lift_all(std::span<const PageHash> hits);
+  [[nodiscard]] bool is_below(int group, const PageHash& hash) const;
   KvPages& pages_of(int group);
   /// Hands a content to the lower levels; where there is no memory for that, it stays where it is.
   void hand_down(int group, std::int32_t page, const PageHash& hash, bool leaves) noexcept;

@@ -1,6 +1,7 @@
 // What sequences take from the cache, and what they leave in it.
 #include <algorithm>
 #include <exception>
+#include <ranges>
 #include <utility>
 
 #include "engine/engine.h"
@@ -11,9 +12,6 @@ namespace {
 
 /// Tokens between checkpoints inside a prompt.
 constexpr int kCheckpointEvery = 1024;
-/// Bytes that a step brings up from lower levels, while others wait for their next token and while none does.
-constexpr std::int64_t kLiftedBesides = 16 << 20, kLiftedAlone = 256 << 20;
-
 }  // namespace
 
 void Engine::evict_cache() {
@@ -23,11 +21,12 @@ void Engine::evict_cache() {
 
 void Engine::leave_cache(Sequence& s) {
   for (std::size_t g = 0; g < s.windowed.size(); ++g) {
-    for (const std::int32_t page : s.windowed[g])
+    for (const std::int32_t page : s.windowed[g] | std::views::reverse)
       if (page >= 0) windows_[g].pages.drop(page);
     s.windowed[g].clear(), s.slid[g] = 0;
   }
-  for (const std::int32_t page : s.pages) pages_.drop(page);
+  // The last ones are the first to leave: without its beginning what follows serves nobody.
+  for (const std::int32_t page : s.pages | std::views::reverse) pages_.drop(page);
   s.pages.clear();
   for (const StepPlan::Save& save : s.saves) checkpoints_.drop(save.checkpoint);
   s.saves.clear();
@@ -50,17 +49,16 @@ bool Engine::try_start(Sequence& s) {
   const int most = pages_for(s.prompt_size() + s.request.max_tokens);
   s.pages.reserve(static_cast<std::size_t>(most));  // so that no page is taken and then lost
   s.hash = root_of(s.request);
-  std::vector<PageHash> hits = hits_of(s, true);
-  const auto fits = [&] {
+  std::vector<PageHash> hits;
+  constexpr int kTriesBelow = 2;  // what turns out to be gone is not counted on again
+  for (int tries = 0; tries <= kTriesBelow; ++tries) {
+    hits = hits_of(s, tries < kTriesBelow);
     int room = std::min(need + 1, most);
     for (const PageHash& hash : hits) room -= pages_.has(hash) && !pages_.idle(hash);
-    return room <= pages_.available();
-  };
-  if (!fits()) return false;
-  if (const Lift lifted = lift(hits); lifted != Lift::kDone) {
+    if (room > pages_.available()) return false;
+    const Lift lifted = lift(hits);
     if (lifted == Lift::kLater) return false;
-    hits = hits_of(s, false);
-    if (!fits()) return false;
+    if (lifted == Lift::kDone) break;
   }
   s.saves.reserve(static_cast<std::size_t>(options_.prefill_chunk / kPage + 2));
   s.slot = free_slots_.back();  // as many as can run
@@ -104,8 +102,24 @@ KvPages& Engine::pages_of(int group) {
   return group == 0 ? pages_ : windows_[static_cast<std::size_t>(group) - 1].pages;
 }
 
+bool Engine::is_below(int group, const PageHash& hash) const {
+  try {
+    return levels_ && levels_->has({group, hash});
+  } catch (const std::exception&) {  // no memory to look for it
+    return false;
+  }
+}
+
 Engine::Lift Engine::lift(std::span<const PageHash> hits) {
   if (!levels_ || hits.empty()) return Lift::kDone;
+  try {
+    return lift_all(hits);
+  } catch (const std::exception&) {  // no memory for that; there may be for computing
+    return Lift::kGone;
+  }
+}
+
+Engine::Lift Engine::lift_all(std::span<const PageHash> hits) {
   struct Wanted {
     int group;
     std::span<const PageHash> hashes;
@@ -121,13 +135,15 @@ Engine::Lift Engine::lift(std::span<const PageHash> hits) {
   struct Held {
     std::vector<std::pair<KvPages*, std::int32_t>> pages;
     ~Held() {
-      for (const auto& [of, page] : pages) of->drop(page);
+      for (const auto& [of, page] : pages | std::views::reverse) of->give_back(page);
     }
   } held;
   std::size_t count = 0;
   for (const Wanted& w : wanted) count += w.hashes.size();
   held.pages.reserve(count);
-  const std::int64_t most = running_.empty() ? kLiftedAlone : kLiftedBesides;
+  const bool others = std::ranges::any_of(running_, [](const auto& s) { return !s->paused && !s->done; });
+  const std::int64_t most = others ? options_.lifted_besides : options_.lifted_alone;
+  bool touched = false;
   for (const bool missing : {false, true})
     for (const auto& [group, hashes] : wanted) {
       KvPages& pages = pages_of(group);
@@ -137,6 +153,11 @@ Engine::Lift Engine::lift(std::span<const PageHash> hits) {
         if (!missing) {
           held.pages.emplace_back(&pages, *pages.share(hash));
           continue;
+        }
+        if (!touched) {  // so that what makes room for one of them in memory is none of the others
+          for (const Wanted& w : wanted | std::views::reverse)
+            for (const PageHash& wish : w.hashes | std::views::reverse) levels_->touch({w.group, wish});
+          touched = true;
         }
         if (lifted_ >= most) {
           lifts_ = true;
@@ -235,8 +256,8 @@ void Engine::publish_checkpoint(Sequence& s, int position) {
   const auto save = std::ranges::find(s.saves, position, &StepPlan::Save::position);
   if (save == s.saves.end()) return;
   const std::int32_t checkpoint = save->checkpoint;
+  checkpoints_.publish(checkpoint, s.hash);  // may throw: until then it is among the saves
   s.saves.erase(save);
-  checkpoints_.publish(checkpoint, s.hash);
   if (position <= s.prompt_size()) return checkpoints_.drop(checkpoint);
   if (s.checkpoint >= 0) checkpoints_.discard(s.checkpoint);
   s.checkpoint = checkpoint;

@@ -60,7 +60,8 @@ Result<std::string> identity_of(const std::string& reference) {
   }
   std::string identity;
   for (const fs::path& file : files) {
-    if (const auto of = FileIdentity::of(file.string())) identity += fmt::format("{} {} ", file.string(), of->text());
+    LLORCH_TRY(const FileIdentity of, FileIdentity::of(file.string()));
+    identity += fmt::format("{} {} ", file.string(), of.text());
   }
   return identity;
 }

@@ -30,6 +30,13 @@ class Cblas final : public ProductProvider {
     return "openblas";
 #endif
   }
+  [[nodiscard]] std::string version() const override {
+#ifdef LLORCH_APPLE_ACCELERATE
+    return {};  // the system's, whose version is in no call
+#else
+    return std::string(openblas_get_config()) + " " + openblas_get_corename();
+#endif
+  }
   void add_product(const float* x, const float* weight, float* out) const override {
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, kRows, kOutputs, kColumns, 1.0f, x, kColumns, weight, kColumns,
                 1.0f, out, kOutputs);

@@ -6,6 +6,7 @@
 // not depend on other rows. check_products() sees to both before a device is made.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -20,6 +21,8 @@ class ProductProvider {
   virtual ~ProductProvider() = default;
   /// Of the library, as `isa` shows it behind the kernels' name: "openblas".
   [[nodiscard]] virtual std::string_view name() const = 0;
+  /// What its sums may depend on besides: version, kernels in use.
+  [[nodiscard]] virtual std::string version() const { return {}; }
   /// out (kRows, kOutputs) += x (kRows, kColumns) times weight (kOutputs, kColumns) transposed: row behind row, at
   /// multiples of 64 bytes. On the calling thread alone; from several threads at once.
   virtual void add_product(const float* x, const float* weight, float* out) const = 0;
