@@ -31,7 +31,7 @@ class CharNfa {
   std::uint32_t start = 0, end = 0;
   bool full = false;
 
-  CharNfa(const Pattern& pattern, bool search) : pattern_(pattern) {
+  CharNfa(const Pattern& pattern, bool search, std::size_t& work) : pattern_(pattern), work_(work) {
     start = add(), end = add();
     std::uint32_t first = start, last = end;
     if (search) {
@@ -56,6 +56,8 @@ class CharNfa {
 
   void build(Pattern::Index index, std::uint32_t from, std::uint32_t to) {
     const Pattern::Node& node = pattern_.node(index);
+    arcs_ += node.set.size(), work_ += 1 + node.set.size();
+    if (arcs_ > kDfaArcsMax || work_ > kPatternWorkMax) full = true;
     if (full) return;
     switch (node.kind) {
       case Pattern::Kind::kRule:
@@ -107,6 +109,8 @@ class CharNfa {
   }
 
   const Pattern& pattern_;
+  std::size_t& work_;
+  std::size_t arcs_ = 0;
 };
 
 using Set = std::vector<std::uint32_t>;
@@ -223,14 +227,14 @@ class Subsets {
 }  // namespace
 
 std::optional<CharDfa> CharDfa::search(const Pattern& pattern, std::size_t& work) {
-  const CharNfa nfa(pattern, true);
+  const CharNfa nfa(pattern, true, work);
   CharDfa dfa;
   if (nfa.full || !Subsets(nfa, work).run(dfa.states_)) return std::nullopt;
   return dfa;
 }
 
 std::optional<CharDfa> CharDfa::match(const Pattern& pattern, std::size_t& work) {
-  const CharNfa nfa(pattern, false);
+  const CharNfa nfa(pattern, false, work);
   CharDfa dfa;
   if (nfa.full || !Subsets(nfa, work).run(dfa.states_)) return std::nullopt;
   return dfa;
@@ -292,6 +296,8 @@ CharDfa CharDfa::complement() const {
 }
 
 std::optional<CharDfa> CharDfa::both(const CharDfa& a, const CharDfa& b, std::size_t& work) {
+  work += a.weight() + b.weight();
+  if (work > kPatternWorkMax) return std::nullopt;
   CharDfa out;
   std::unordered_map<std::uint64_t, std::uint32_t> ids;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs;
@@ -333,11 +339,17 @@ bool CharDfa::accepts(std::string_view text) const {
     const char32_t c = utf8_code_point(text.substr(i), length);
     i += static_cast<std::size_t>(length);
     const auto& arcs = states_[state].arcs;
-    const auto arc = std::find_if(arcs.begin(), arcs.end(), [&](const Arc& a) { return a.low <= c && c <= a.high; });
-    if (arc == arcs.end()) return false;
+    const auto arc = std::lower_bound(arcs.begin(), arcs.end(), c, [](const Arc& a, char32_t x) { return a.high < x; });
+    if (arc == arcs.end() || c < arc->low) return false;
     state = arc->to;
   }
   return states_[state].accepts;
+}
+
+std::size_t CharDfa::weight() const {
+  std::size_t out = states_.size();
+  for (const State& state : states_) out += state.arcs.size();
+  return out;
 }
 
 std::vector<bool> CharDfa::can_accept() const {

@@ -27,7 +27,7 @@ class CharDfa {
     bool accepts = false;
   };
 
-  /// Texts in which the pattern is found somewhere; `work` is charged.
+  /// Texts in which the pattern is found somewhere; `work` is charged, up to kPatternWorkMax.
   [[nodiscard]] static std::optional<CharDfa> search(const Pattern& pattern, std::size_t& work);
   /// Texts that match the pattern as a whole.
   [[nodiscard]] static std::optional<CharDfa> match(const Pattern& pattern, std::size_t& work);
@@ -51,6 +51,8 @@ class CharDfa {
   [[nodiscard]] std::pair<std::uint32_t, std::uint32_t> lengths() const;
   /// Edges from `from` that read a text in its plain spelling and the closing quote, to `to`.
   void emit(Network& net, NetState from, NetState to) const;
+  /// States and arcs: what it takes to look at all of it.
+  [[nodiscard]] std::size_t weight() const;
   [[nodiscard]] std::size_t size() const { return states_.size(); }
 
  private:

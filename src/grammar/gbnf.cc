@@ -122,6 +122,7 @@ class GbnfParser {
       LLORCH_TRY(const Index part, item(depth));
       LLORCH_TRY(const Index counted, quantified(part));
       parts.push_back(counted);
+      if (tree_.size() > kNetStatesMax) return bad("the rule is too long");
     }
     return tree_.add_list(Pattern::Kind::kSequence, std::move(parts));
   }
@@ -169,6 +170,7 @@ class GbnfParser {
         return part;
       }
       part = tree_.add_repeat(part, least, most);
+      if (tree_.node(part).repeats > kNestingMax) return bad("repetitions are nested more than {} deep", kNestingMax);
       if (tree_.size() > kPatternNodesMax) return bad("the rule is too long");
     }
   }
@@ -221,6 +223,7 @@ class GbnfParser {
       if (!more() || peek() == '\n') return bad("a literal does not end");
       LLORCH_TRY(const char32_t c, character());
       parts.push_back(tree_.add_set({{c, c}}));
+      if (tree_.size() > kNetStatesMax) return bad("the rule is too long");
     }
     ++at_;
     return tree_.add_list(Pattern::Kind::kSequence, std::move(parts));

@@ -10,19 +10,20 @@ inline constexpr std::size_t kSourceBytesMax = 4u << 20;  // the largest publish
 inline constexpr std::uint32_t kNetStatesMax = 600'000;   // 20 bytes each
 inline constexpr std::uint32_t kNetEdgesMax = 2'000'000;  // 12 bytes each
 inline constexpr std::uint32_t kRulesMax = 50'000;
-inline constexpr int kNestingMax = 200;                  // of groups in patterns, of schemas in schemas
+inline constexpr int kNestingMax = 200;                  // of groups in patterns, of repetitions, of schemas in schemas
 inline constexpr std::uint32_t kRepeatMax = 10'000'000;  // counts are kept, not unrolled
 inline constexpr std::size_t kLeftDepthMax = 500;        // rules that begin with one another
 
 // JSON Schema.
-inline constexpr std::size_t kGatherMax = 300'000;    // schemas read, each time that one is joined with others
-inline constexpr std::size_t kAlternativesMax = 600;  // of one value, after anyOf, oneOf and not are multiplied out
+inline constexpr std::size_t kGatherMax = 300'000;        // schemas read, each time that one is joined with others
+inline constexpr std::size_t kSchemaWorkMax = 5'000'000;  // names, values, alternatives, made schemas: some 100 ns each
+inline constexpr std::size_t kAlternativesMax = 600;      // of one value, after anyOf, oneOf and not are multiplied out
 inline constexpr std::size_t kAlternativesTotal = 20'000;  // of all values
 inline constexpr std::size_t kCountedCellsMax = 20'000;    // properties times counts, for minProperties, maxProperties
 
 // Automata of patterns.
 inline constexpr std::size_t kDfaStatesMax = 12'000;
-inline constexpr std::size_t kDfaArcsMax = 400'000;
+inline constexpr std::size_t kDfaArcsMax = 400'000;        // as many of an unrolled pattern
 inline constexpr std::size_t kPatternNodesMax = 60'000;    // after repetitions are unrolled
 inline constexpr std::size_t kPatternWorkMax = 6'000'000;  // members of sets looked at, one grammar together
 inline constexpr std::size_t kNumberStatesMax = 20'000;

@@ -104,27 +104,26 @@ void Network::add_code_points(NetState from, char32_t low, char32_t high, NetSta
   }
 }
 
-bool Network::passes(NetState s) const {
+bool Network::passes(NetState s, const std::vector<bool>& marks, bool bytes) const {
   const State& state = states_[s];
-  if (state.end) return true;
-  for (std::uint32_t e = state.edges; e != kNone; e = edges_[e].next)
-    if (states_[edges_[e].to].alive) return true;
   for (std::uint32_t e = state.jumps; e != kNone; e = edges_[e].next)
-    if (states_[edges_[e].to].alive) return true;
-  if (state.fallback != kNone && states_[state.fallback].alive) return true;
+    if (marks[edges_[e].to]) return true;
+  for (std::uint32_t e = bytes ? state.edges : kNone; e != kNone; e = edges_[e].next)
+    if (marks[edges_[e].to]) return true;
+  if (bytes && state.fallback != kNone && marks[state.fallback]) return true;
   if (state.call == kNone) return false;
   const Call& call = calls_[state.call];
-  return states_[call.after].alive && (call.least == 0 || states_[rules_[call.rule].start].alive);
+  return marks[call.after] && (call.least == 0 || marks[rules_[call.rule].start]);
 }
 
-void Network::find_alive() {
-  // What leads to a state is listed once, so that each state is looked at when one of its targets came alive.
+std::vector<bool> Network::reaching_end(bool bytes) const {
+  // What leads to a state is listed once, so that each state is looked at when one of its targets is marked.
   std::vector<std::uint32_t> first(states_.size() + 1, 0);
   const auto each_target = [&](NetState s, const auto& f) {
     const State& state = states_[s];
-    for (std::uint32_t e = state.edges; e != kNone; e = edges_[e].next) f(edges_[e].to);
+    for (std::uint32_t e = bytes ? state.edges : kNone; e != kNone; e = edges_[e].next) f(edges_[e].to);
     for (std::uint32_t e = state.jumps; e != kNone; e = edges_[e].next) f(edges_[e].to);
-    if (state.fallback != kNone) f(state.fallback);
+    if (bytes && state.fallback != kNone) f(state.fallback);
     if (state.call == kNone) return;
     f(calls_[state.call].after);
     f(rules_[calls_[state.call].rule].start);
@@ -133,48 +132,21 @@ void Network::find_alive() {
   for (NetState s = 0; s < size; ++s) each_target(s, [&](NetState to) { ++first[to + 1]; });
   for (std::size_t i = 1; i < first.size(); ++i) first[i] += first[i - 1];
   std::vector<NetState> sources(first.back()), at(first.begin(), first.end() - 1), work;
+  std::vector<bool> marks(states_.size(), false);
   for (NetState s = 0; s < size; ++s) {
     each_target(s, [&](NetState to) { sources[at[to]++] = s; });
-    if (states_[s].end) states_[s].alive = true, work.push_back(s);
+    if (states_[s].end) marks[s] = true, work.push_back(s);
   }
   while (!work.empty()) {
     const NetState s = work.back();
     work.pop_back();
     for (std::uint32_t i = first[s]; i < first[s + 1]; ++i) {
-      if (states_[sources[i]].alive || !passes(sources[i])) continue;
-      states_[sources[i]].alive = true;
+      if (marks[sources[i]] || !passes(sources[i], marks, bytes)) continue;
+      marks[sources[i]] = true;
       work.push_back(sources[i]);
     }
   }
-}
-
-void Network::find_nullable() {
-  std::vector<NetState> work;
-  std::vector<std::uint32_t> seen(states_.size(), 0);
-  std::vector<std::vector<NetRule>> waiting(rules_.size());  // rules that may be empty once that one may
-  std::vector<NetRule> rules(rules_.size());
-  for (NetRule r = 0; r < rules.size(); ++r) rules[r] = r;
-  for (std::uint32_t round = 1; !rules.empty(); ++round) {
-    const NetRule r = rules.back();
-    rules.pop_back();
-    if (rules_[r].nullable) continue;
-    work.assign(1, rules_[r].start);
-    while (!work.empty() && !rules_[r].nullable) {
-      const NetState s = work.back();
-      work.pop_back();
-      if (std::exchange(seen[s], round) == round) continue;
-      const State& state = states_[s];
-      if (state.end) rules_[r].nullable = true;
-      for (std::uint32_t e = state.jumps; e != kNone; e = edges_[e].next) work.push_back(edges_[e].to);
-      if (state.call == kNone) continue;
-      const Call& call = calls_[state.call];
-      if (call.least == 0 || rules_[call.rule].nullable)
-        work.push_back(call.after);
-      else
-        waiting[call.rule].push_back(r);
-    }
-    if (rules_[r].nullable) rules.insert(rules.end(), waiting[r].begin(), waiting[r].end());
-  }
+  return marks;
 }
 
 std::vector<NetRule> Network::begins_with(NetRule rule, std::vector<NetRule>& seen) const {
@@ -237,9 +209,11 @@ Compiled<void> Network::finish(NetRule root) {
     return refuse("", "grammar", "it takes more than {} states, {} edges or {} rules", kNetStatesMax, kNetEdgesMax,
                   kRulesMax);
   root_ = root;
-  find_alive();
+  const std::vector<bool> alive = reaching_end(true);
+  for (NetState s = 0; s < states_.size(); ++s) states_[s].alive = alive[s];
   if (!states_[rules_[root].start].alive) return refuse("", "grammar", "no text can satisfy it");
-  find_nullable();
+  const std::vector<bool> empty = reaching_end(false);
+  for (Rule& rule : rules_) rule.nullable = empty[rule.start];
   return check_left_recursion();
 }
 

@@ -97,9 +97,9 @@ class Network {
   }
 
  private:
-  void find_alive();
-  void find_nullable();
-  [[nodiscard]] bool passes(NetState s) const;
+  /// The states from which a rule's end can be reached; not `bytes`: without reading any.
+  [[nodiscard]] std::vector<bool> reaching_end(bool bytes) const;
+  [[nodiscard]] bool passes(NetState s, const std::vector<bool>& marks, bool bytes) const;
   [[nodiscard]] Compiled<void> check_left_recursion() const;
   [[nodiscard]] std::vector<NetRule> begins_with(NetRule rule, std::vector<NetRule>& seen) const;
 

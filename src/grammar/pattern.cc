@@ -35,6 +35,8 @@ std::vector<CodePoints> complement(std::vector<CodePoints> set) {
 }
 
 Pattern::Index Pattern::add(Node node) {
+  for (const Index child : node.children) node.repeats = std::max(node.repeats, nodes_[child].repeats);
+  if (node.kind == Kind::kRepeat) ++node.repeats;
   nodes_.push_back(std::move(node));
   return static_cast<Index>(nodes_.size() - 1);
 }
@@ -137,6 +139,7 @@ class Parser {
       LLORCH_TRY(const Index part, atom(depth));
       LLORCH_TRY(const Index counted, quantified(part));
       parts.push_back(counted);
+      if (out_.size() > kNetStatesMax) return bad("the pattern is too long");
     }
     return out_.add_list(Pattern::Kind::kSequence, std::move(parts));
   }

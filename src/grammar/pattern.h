@@ -30,6 +30,7 @@ class Pattern {
   struct Node {
     Kind kind = Kind::kEmpty;
     std::uint32_t least = 1, most = 1;  // of kRepeat; kNone: no limit
+    std::uint32_t repeats = 0;          // kRepeat nodes inside of one another, this one among them
     NetRule rule = 0;
     std::vector<Index> children;
     std::vector<CodePoints> set;
