@@ -46,13 +46,51 @@ bool same_value(const json::value& a, const json::value& b) {
   return a == b;
 }
 
+std::string canonical(const json::value& value) {
+  if (const auto number = Decimal::of(value))
+    return fmt::format("{}{}.{};", number->negative ? "-" : "+", number->whole, number->fraction);
+  if (const auto* text = value.if_string()) return fmt::format("{}\"{}", text->size(), std::string_view(*text));
+  std::string out;
+  if (const auto* array = value.if_array()) {
+    out = "[";
+    for (const json::value& child : *array) out += canonical(child);
+    return out + "]";
+  }
+  if (const auto* object = value.if_object()) {
+    std::map<std::string_view, const json::value*> sorted;
+    for (const auto& pair : *object) sorted.emplace(pair.key(), &pair.value());
+    out = "{";
+    for (const auto& [name, child] : sorted)
+      out.append(fmt::format("{}\"{}", name.size(), name)).append(canonical(*child));
+    return out + "}";
+  }
+  return value.is_null() ? "n" : value.is_number() ? "?" : value.get_bool() ? "t" : "f";
+}
+
+namespace {
+
+/// Steps to compare a value with another.
+std::size_t size_of(const json::value& value) {
+  if (const auto* text = value.if_string()) return 1 + text->size() / 32;
+  std::size_t out = value.is_number() ? 3 : 1;
+  if (const auto* array = value.if_array())
+    for (const json::value& child : *array) out += size_of(child);
+  if (const auto* object = value.if_object())
+    for (const auto& pair : *object) out += 1 + size_of(pair.value());
+  return out;
+}
+
+}  // namespace
+
 bool SchemaReader::never(const SchemaItems& items) const {
   return std::any_of(items.begin(), items.end(), [&](const SchemaItem& i) { return forbids(i, document_); });
 }
 
-SchemaItems SchemaReader::property_items(const SchemaShape& shape, std::string_view name) const {
+SchemaItems SchemaReader::property_items(const SchemaShape& shape, std::string_view name) {
   SchemaItems out;
+  charge(1);
   for (const ObjectPart& part : shape.objects) {
+    if (!charge(1 + part.patterns.size() * (1 + name.size() / 8))) break;
     bool matched = false;
     if (part.properties)
       if (const auto* value = part.properties->if_contains(name)) out.push_back({value, false}), matched = true;
@@ -63,8 +101,9 @@ SchemaItems SchemaReader::property_items(const SchemaShape& shape, std::string_v
   return out;
 }
 
-SchemaItems SchemaReader::array_items(const SchemaShape& shape, std::size_t index) const {
+SchemaItems SchemaReader::array_items(const SchemaShape& shape, std::size_t index) {
   SchemaItems out;
+  if (!charge(1 + shape.arrays.size())) return out;
   for (const ArrayPart& part : shape.arrays) {
     if (part.prefix && index < part.prefix->size())
       out.push_back({&(*part.prefix)[index], false});
@@ -76,15 +115,24 @@ SchemaItems SchemaReader::array_items(const SchemaShape& shape, std::size_t inde
 
 Compiled<SharedDfa> SchemaReader::pattern_dfa(std::string_view pattern, const json::value& schema,
                                               std::string_view keyword) {
+  if (!charge(4 + pattern.size() / 64)) return std::unexpected(too_large(&schema));
+  const auto too_many = [&] {
+    return std::unexpected(at(schema, keyword, fmt::format("'{}' takes too many states", pattern)));
+  };
   const auto known = patterns_.find(pattern);
-  if (known != patterns_.end()) return known->second;
+  if (known != patterns_.end()) {
+    if (!known->second) return too_many();
+    return known->second;
+  }
+  if (!charge(pattern.size())) return std::unexpected(too_large(&schema));
   const auto parsed = Pattern::parse(pattern);
   if (!parsed)
     return std::unexpected(
         at(schema, keyword, fmt::format("'{}': {}: {}", pattern, parsed.error().pointer, parsed.error().message)));
   auto dfa = CharDfa::search(*parsed, work_);
-  if (!dfa) return std::unexpected(at(schema, keyword, fmt::format("'{}' takes too many states", pattern)));
-  return patterns_.emplace(std::string(pattern), std::make_shared<const CharDfa>(*std::move(dfa))).first->second;
+  SharedDfa& kept = patterns_[std::string(pattern)];
+  if (!dfa) return too_many();
+  return kept = std::make_shared<const CharDfa>(*std::move(dfa));
 }
 
 Compiled<SharedDfa> SchemaReader::joined(const SharedDfa& a, const SharedDfa& b, const json::value* where) {
@@ -104,10 +152,12 @@ Compiled<SharedDfa> SchemaReader::string_dfa(const SchemaShape& shape, bool whol
   for (const json::value* v : shape.excluded)
     if (v->is_string()) excluded.push_back(v->get_string());
   if (!excluded.empty()) {
+    if (!charge_texts(excluded)) return std::unexpected(too_large(shape.source));
     const auto texts = CharDfa::of_texts(excluded);
     if (!texts) return std::unexpected(too_large(shape.source));
     LLORCH_TRY(out, joined(out, std::make_shared<const CharDfa>(texts->complement()), shape.source));
   }
+  if (out && !charge(out->weight() / 8)) return std::unexpected(too_large(shape.source));
   const bool limited = shape.min_length > 0 || shape.max_length != kNone;
   if (!limited || (!out && !whole)) return out;
   if (out) {
@@ -120,6 +170,7 @@ Compiled<SharedDfa> SchemaReader::string_dfa(const SchemaShape& shape, bool whol
   if (!length)
     return std::unexpected(
         at(*shape.source, "maxLength", "together with a pattern or format this length takes too many states"));
+  if (!charge(length->size() / 2)) return std::unexpected(too_large(shape.source));
   return joined(out, std::make_shared<const CharDfa>(*std::move(length)), shape.source);
 }
 
@@ -135,7 +186,7 @@ Compiled<SharedDfa> SchemaReader::names_dfa(const SchemaShape& shape) {
     if (name.allowed && (name.types & kTypeString))
       for (const json::value* v : *name.allowed)
         if (v->is_string()) texts.push_back(v->get_string());
-    auto dfa = CharDfa::of_texts(texts);
+    auto dfa = charge_texts(texts) ? CharDfa::of_texts(texts) : std::nullopt;
     if (!dfa) return std::unexpected(too_large(shape.source));
     name.strings.push_back(std::make_shared<const CharDfa>(*std::move(dfa)));
   }
@@ -164,16 +215,25 @@ Compiled<bool> SchemaReader::holds(const SchemaItems& items, const json::value& 
 
 Compiled<bool> SchemaReader::holds(const SchemaShape& shape, const json::value& value, int depth) {
   if (depth > kNestingMax) return std::unexpected(too_large(shape.source));
-  if (!(type_of(value) & shape.types)) return false;
+  const std::size_t others = shape.excluded.size() + (shape.allowed ? shape.allowed->size() : 0);
+  if (others && !charge(others * size_of(value))) return std::unexpected(too_large(shape.source));
   const auto same = [&](const json::value* v) { return same_value(*v, value); };
   if (shape.allowed && std::none_of(shape.allowed->begin(), shape.allowed->end(), same)) return false;
   if (std::any_of(shape.excluded.begin(), shape.excluded.end(), same)) return false;
+  return holds_beside_values(shape, value, depth);
+}
+
+Compiled<bool> SchemaReader::holds_beside_values(const SchemaShape& shape, const json::value& value, int depth) {
+  const std::size_t multiples = shape.numbers.multiples.size() + shape.numbers.not_multiples.size();
+  if (!charge(2 + multiples + shape.strings.size())) return std::unexpected(too_large(shape.source));
+  if (!(type_of(value) & shape.types)) return false;
   if (value.is_number()) {
     const auto fits = shape.numbers.holds(value);
     if (!fits) return std::unexpected(at(*shape.source, "multipleOf", "the multiple has too many digits"));
     return *fits;
   }
   if (const auto* text = value.if_string()) {
+    if (!charge(text->size() / 16 * (1 + shape.strings.size()))) return std::unexpected(too_large(shape.source));
     const std::uint32_t length = characters(*text);
     return length >= shape.min_length && length <= shape.max_length &&
            std::all_of(shape.strings.begin(), shape.strings.end(),
@@ -202,11 +262,13 @@ Compiled<bool> SchemaReader::holds_array(const SchemaShape& shape, const json::a
 
 Compiled<bool> SchemaReader::holds_object(const SchemaShape& shape, const json::object& value, int depth) {
   if (value.size() < shape.min_properties || value.size() > shape.max_properties) return false;
+  if (!charge(shape.required.size())) return std::unexpected(too_large(shape.source));
   for (const std::string_view name : shape.required)
     if (!value.contains(name)) return false;
   for (const SomeProperty& some : shape.some) {
     bool found = false;
     for (const auto& [name, child] : value) {
+      if (!charge(1 + some.of.patterns.size())) return std::unexpected(too_large(shape.source));
       if (found || !some.concerns(name)) continue;
       LLORCH_TRY(found, holds(SchemaItems{{some.value, true}}, child, depth + 1));
     }
@@ -235,22 +297,36 @@ bool SchemaReader::no_value(const SchemaItems& items) {
 }
 
 bool SchemaReader::no_object(const SchemaShape& shape) {
+  if (!charge(shape.required.size())) return false;
   if (shape.min_properties > shape.max_properties) return true;
   return std::any_of(shape.required.begin(), shape.required.end(),
                      [&](std::string_view name) { return no_value(property_items(shape, name)); });
 }
 
 bool SchemaReader::contradictory(const SchemaShape& shape) {
+  ++quiet_;
+  const bool none = has_no_value(shape);
+  --quiet_;
+  return none;
+}
+
+bool SchemaReader::has_no_value(const SchemaShape& shape) {
   std::uint8_t types = shape.types;
   if (shape.allowed) {
     std::uint8_t left = 0;
+    std::optional<Values> excluded;  // made when it is asked for
     for (const json::value* v : *shape.allowed) {
       const std::uint8_t type = type_of(*v);
+      if ((types & ~left) == 0) break;
       if (!(type & types) || (type & left)) continue;
-      if (type & (kTypeArray | kTypeObject))
+      if (type & (kTypeArray | kTypeObject)) {
         left |= type;
-      else if (const auto fits = holds(shape, *v); !fits || *fits)
-        left |= type;
+        continue;
+      }
+      if (!excluded) excluded = values_of(shape.excluded);
+      if (!charge(1)) return false;
+      if (among(*excluded, *v)) continue;
+      if (const auto fits = holds_beside_values(shape, *v); !fits || *fits) left |= type;
     }
     types = left;
   }

@@ -120,7 +120,7 @@ Compiled<std::shared_ptr<const Network>> SchemaCompiler::run() {
     const auto [items, rule] = std::move(to_write_.front());
     to_write_.pop_front();
     LLORCH_OK(write_rule(items, rule));
-    if (net_->full()) return std::unexpected(reader_.too_large(items[0].schema));
+    if (net_->full() || reader_.exhausted()) return std::unexpected(reader_.too_large(items[0].schema));
   }
   LLORCH_OK(net_->finish(root));
   return std::move(net_);
@@ -136,8 +136,9 @@ Compiled<void> SchemaCompiler::write_rule(const SchemaItems& items, NetRule rule
   return expand(shape, choices, 0, net_->rule(rule).start, end);
 }
 
-Compiled<void> SchemaCompiler::expand(const SchemaShape& shape, const std::vector<SchemaChoice>& choices,
-                                      std::size_t next, NetState from, NetState to) {
+/// Choices from `next` on are open; those that alternatives bring are put behind them, and taken off again.
+Compiled<void> SchemaCompiler::expand(const SchemaShape& shape, std::vector<SchemaChoice>& choices, std::size_t next,
+                                      NetState from, NetState to) {
   if (next == choices.size()) {
     if (++alternatives_ > kAlternativesMax || ++total_alternatives_ > kAlternativesTotal || net_->full())
       return std::unexpected(full(shape));
@@ -146,18 +147,23 @@ Compiled<void> SchemaCompiler::expand(const SchemaShape& shape, const std::vecto
   if (next > static_cast<std::size_t>(kNestingMax))
     return refuse(reader_.document().pointer(*shape.source), "anyOf",
                   "alternatives lead back to themselves without end");
-  for (const SchemaItems& alternative : choices[next].alternatives) {
+  const std::size_t size = choices.size();
+  for (std::size_t i = 0; i < choices[next].alternatives.size(); ++i) {
+    if (!reader_.charge(4) || !reader_.charge_copy(shape)) return std::unexpected(full(shape));
     SchemaShape joined = shape;
-    std::vector<SchemaChoice> more = choices;
-    LLORCH_OK(reader_.gather_all(alternative, joined, more));
-    if (reader_.contradictory(joined)) continue;
-    LLORCH_OK(expand(joined, more, next + 1, from, to));
+    const SchemaItems alternative = choices[next].alternatives[i];  // the list of choices moves as it grows
+    LLORCH_OK(reader_.gather_all(alternative, joined, choices));
+    const bool none = reader_.contradictory(joined);
+    if (reader_.exhausted()) return std::unexpected(full(shape));
+    if (!none) LLORCH_OK(expand(joined, choices, next + 1, from, to));
+    choices.erase(choices.begin() + static_cast<std::ptrdiff_t>(size), choices.end());
   }
   return {};
 }
 
 Compiled<void> SchemaCompiler::write_shape(const SchemaShape& shape, NetState from, NetState to) {
   if (shape.allowed) return write_allowed(shape, from, to);
+  if (!reader_.charge_copy(shape)) return std::unexpected(full(shape));
   SchemaShape rest = shape;
   for (const json::value* v : shape.excluded) {  // strings and numbers are left out where they are written
     if (v->is_null()) rest.types &= static_cast<std::uint8_t>(~kTypeNull);
@@ -191,12 +197,14 @@ Compiled<void> SchemaCompiler::write_allowed(const SchemaShape& shape, NetState 
                      shape.min_properties == 0 && shape.max_properties == kNone && !shape.numbers.low &&
                      !shape.numbers.high && shape.numbers.multiples.empty() && shape.numbers.not_multiples.empty();
   std::vector<const json::value*> scalars;
+  const SchemaReader::Values excluded = reader_.values_of(shape.excluded);
   for (const json::value* v : *shape.allowed) {
-    bool fits = (type_of(*v) & shape.types) != 0;
+    bool fits = (type_of(*v) & shape.types) != 0 && !reader_.among(excluded, *v);
     if (fits && !plain) {
-      LLORCH_TRY(fits, reader_.holds(shape, *v));
+      LLORCH_TRY(fits, reader_.holds_beside_values(shape, *v));
     }
-    if (!fits) continue;
+    if (!reader_.charge(1)) return std::unexpected(full(shape));
+    if (!fits || net_->full()) continue;
     if (v->is_structured())
       write_literal(*v, jump_state(from), to);
     else
@@ -211,6 +219,8 @@ Compiled<void> SchemaCompiler::write_numbers(const SchemaShape& shape, NetState 
   range.integer = !(shape.types & kTypeFraction);
   range.fractional = !(shape.types & kTypeInteger);
   std::vector<Decimal> holes;
+  const std::size_t multiples = range.multiples.size() + range.not_multiples.size();
+  if (!reader_.charge((4 + multiples) * (1 + shape.excluded.size()))) return std::unexpected(full(shape));
   for (const json::value* v : shape.excluded)
     if (const auto d = Decimal::of(*v)) holes.push_back(*d);
   std::sort(holes.begin(), holes.end(), [](const Decimal& a, const Decimal& b) { return Decimal::compare(a, b) < 0; });
@@ -275,14 +285,16 @@ void SchemaCompiler::write_literal(const json::value& value, NetState from, NetS
 void SchemaCompiler::write_scalars(const std::vector<const json::value*>& values, NetState from, NetState to) {
   std::set<std::string> texts;
   for (const json::value* v : values) {
+    if (!reader_.charge(2)) return;
     if (const auto* text = v->if_string()) {
       texts.insert(fmt::format("\"{}\"", plain_spelling(*text)));
     } else if (const auto number = Decimal::of(*v)) {
       std::string digits = (number->negative ? "-" : "") + number->whole;
       if (!number->fraction.empty()) digits += "." + number->fraction;
+      if (!reader_.charge(digits.size() / 8)) return;
       texts.insert(digits);
       if (v->is_double() && number->fraction.empty()) texts.insert(digits + ".0");
-    } else {
+    } else if (!v->is_number()) {
       texts.insert(v->is_null() ? "null" : v->get_bool() ? "true" : "false");
     }
   }

@@ -29,8 +29,8 @@ class SchemaCompiler {
   [[nodiscard]] NetRule free_character();
   void add_gap(NetState from, Gap gap, NetState to);
   [[nodiscard]] Compiled<void> write_rule(const SchemaItems& items, NetRule rule);
-  [[nodiscard]] Compiled<void> expand(const SchemaShape& shape, const std::vector<SchemaChoice>& choices,
-                                      std::size_t next, NetState from, NetState to);
+  [[nodiscard]] Compiled<void> expand(const SchemaShape& shape, std::vector<SchemaChoice>& choices, std::size_t next,
+                                      NetState from, NetState to);
   [[nodiscard]] Compiled<void> write_shape(const SchemaShape& shape, NetState from, NetState to);
   [[nodiscard]] Compiled<void> write_allowed(const SchemaShape& shape, NetState from, NetState to);
   [[nodiscard]] Compiled<void> write_numbers(const SchemaShape& shape, NetState from, NetState to);

@@ -14,7 +14,7 @@ Compiled<void> SchemaCompiler::write_array(const SchemaShape& shape, NetState fr
   std::uint32_t prefix = 0, most = shape.max_items;
   for (const ArrayPart& part : shape.arrays)
     if (part.prefix) prefix = std::max(prefix, static_cast<std::uint32_t>(part.prefix->size()));
-  for (std::uint32_t i = 0; i < prefix; ++i)
+  for (std::uint32_t i = 0; i < std::min(prefix, most) && !reader_.exhausted(); ++i)
     if (reader_.never(reader_.array_items(shape, i))) most = std::min(most, i);
   const SchemaItems rest = reader_.array_items(shape, kNone);
   if (reader_.never(rest)) most = std::min(most, prefix);
@@ -39,7 +39,7 @@ Compiled<void> SchemaCompiler::write_array(const SchemaShape& shape, NetState fr
     ++done;
     if (done >= shape.min_items && done < prefix) net_->add_jump(behind, close);
     at = behind;
-  } while (done < prefix && !net_->full());
+  } while (done < prefix && !net_->full() && !reader_.exhausted());
   const NetRule more = net_->add_rule();
   const NetState next = net_->add_state(), after = net_->add_state(), end = net_->add_state();
   net_->set_end(end);
@@ -83,7 +83,7 @@ Compiled<void> SchemaCompiler::write_containing(const SchemaShape& shape, NetSta
     cells.push_back(net_->add_state()), cells.push_back(net_->add_state());
     last = 1;
   }
-  for (std::uint32_t count = 0; count <= last && !net_->full(); ++count) {
+  for (std::uint32_t count = 0; count <= last && !net_->full() && !reader_.exhausted(); ++count) {
     if (count >= shape.max_items) break;
     for (const bool found : {false, true}) {
       if (count == 0 && found) continue;
@@ -116,15 +116,19 @@ Compiled<SchemaCompiler::ObjectPlan> SchemaCompiler::plan_object(const SchemaSha
   std::vector<std::string_view> order;
   std::set<std::string_view> seen, required(shape.required.begin(), shape.required.end());
   for (const ObjectPart& part : shape.objects)
-    if (part.properties)
+    if (part.properties) {
+      if (!reader_.charge(4 * part.properties->size())) return std::unexpected(full(shape));
       for (const auto& pair : *part.properties)
         if (seen.insert(pair.key()).second) order.push_back(pair.key());
+    }
+  if (!reader_.charge(4 * shape.required.size())) return std::unexpected(full(shape));
   for (const std::string_view name : shape.required)
     if (seen.insert(name).second) order.push_back(name);
   LLORCH_TRY(const SharedDfa names, reader_.names_dfa(shape));
   plan.least = shape.min_properties, plan.most = shape.max_properties;
   for (const std::string_view name : order) {
     SchemaItems items = reader_.property_items(shape, name);
+    if (reader_.exhausted()) return std::unexpected(full(shape));
     const bool needed = required.contains(name);
     plan.known.push_back(name);
     if (reader_.never(items) || (names && !names->accepts(name))) {
@@ -151,10 +155,11 @@ Compiled<void> SchemaCompiler::plan_extras(const SchemaShape& shape, const Share
     std::vector<std::string_view> own;
     if (!some->pattern && some->of.properties)
       for (const auto& pair : *some->of.properties) own.push_back(pair.key());
+    if (!reader_.charge_texts(own)) return std::unexpected(full(shape));
     if (const auto texts = own.empty() ? std::nullopt : CharDfa::of_texts(own))
       concerned = std::make_shared<const CharDfa>(texts->complement());
     for (const auto& [dfa, value] : some->of.patterns) {
-      LLORCH_TRY(concerned, reader_.joined(concerned, std::make_shared<const CharDfa>(dfa->complement()), value));
+      LLORCH_TRY(concerned, reader_.joined(concerned, reader_.complement_of(dfa), value));
     }
     LLORCH_TRY(classes[0].dfa, reader_.joined(names, concerned, shape.source));
     plan.needs_extra = true;
@@ -163,12 +168,14 @@ Compiled<void> SchemaCompiler::plan_extras(const SchemaShape& shape, const Share
     for (const auto& [dfa, value] : part.patterns) {
       std::vector<Class> split;
       for (const Class& c : classes) {
+        if (!reader_.charge(1 + c.matched.size() / 4)) return std::unexpected(full(shape));
         if (std::find(c.matched.begin(), c.matched.end(), dfa.get()) != c.matched.end()) {
           split.push_back(c);
           continue;
         }
         LLORCH_TRY(SharedDfa inner, reader_.joined(c.dfa, dfa, value));
-        LLORCH_TRY(SharedDfa outer, reader_.joined(c.dfa, std::make_shared<const CharDfa>(dfa->complement()), value));
+        LLORCH_TRY(SharedDfa outer, reader_.joined(c.dfa, reader_.complement_of(dfa), value));
+        if (!reader_.charge((inner->weight() + outer->weight()) / 8)) return std::unexpected(full(shape));
         if (!inner->empty()) {
           split.push_back({std::move(inner), c.matched});
           split.back().matched.push_back(dfa.get());
@@ -182,6 +189,7 @@ Compiled<void> SchemaCompiler::plan_extras(const SchemaShape& shape, const Share
     SchemaItems items;
     for (const ObjectPart& part : shape.objects) {
       bool matched = false;
+      if (!reader_.charge(1 + part.patterns.size() * (1 + c.matched.size() / 16))) return std::unexpected(full(shape));
       for (const auto& [dfa, value] : part.patterns)
         if (std::find(c.matched.begin(), c.matched.end(), dfa.get()) != c.matched.end())
           items.push_back({value, false}), matched = true;
@@ -189,6 +197,7 @@ Compiled<void> SchemaCompiler::plan_extras(const SchemaShape& shape, const Share
     }
     if (some) items.push_back({some->value, true});
     if (reader_.never(items)) continue;
+    if (!reader_.charge_texts(plan.known)) return std::unexpected(full(shape));
     if (c.dfa && !plan.known.empty()) {
       const auto texts = CharDfa::of_texts(plan.known);
       if (!texts) return std::unexpected(full(shape));
@@ -253,6 +262,8 @@ class SchemaCompiler::ObjectWriter {
     limited_ = plan.most != kNone;
     cap_ = std::max({1u, plan.least, limited_ ? plan.most : 0u});
     rows_ = static_cast<std::uint32_t>(plan.properties.size()) + 2;  // others come last: the first of them, and more
+    for (std::uint32_t row = 0; row < others(); ++row)
+      if (plan.properties[row].required) optional_ = row + 1;
   }
 
   [[nodiscard]] bool too_large() const { return std::uint64_t{rows_} * (cap_ + 1) > kCountedCellsMax && cap_ > 1; }
@@ -283,11 +294,7 @@ class SchemaCompiler::ObjectWriter {
   };
 
   [[nodiscard]] std::uint32_t others() const { return static_cast<std::uint32_t>(plan_.properties.size()); }
-  [[nodiscard]] bool optional_from(std::uint32_t row) const {
-    for (; row < others(); ++row)
-      if (plan_.properties[row].required) return false;
-    return true;
-  }
+  [[nodiscard]] bool optional_from(std::uint32_t row) const { return row >= optional_; }
   NetState before(std::uint32_t row, std::uint32_t count) { return cell(before_, row, count, false); }
   NetState after(std::uint32_t row, std::uint32_t count) { return cell(after_, row, count, true); }
   NetState cell(std::vector<NetState>& cells, std::uint32_t row, std::uint32_t count, bool is_after) {
@@ -343,6 +350,7 @@ class SchemaCompiler::ObjectWriter {
   const ObjectPlan& plan_;
   bool limited_ = false;
   std::uint32_t cap_ = 1, rows_ = 0;
+  std::uint32_t optional_ = 0;  // the row behind the last property that is required
   NetState close_ = 0;
   std::vector<NetState> before_, after_, values_;
   std::vector<Cell> todo_;
@@ -350,19 +358,22 @@ class SchemaCompiler::ObjectWriter {
 
 Compiled<void> SchemaCompiler::write_some(const SchemaShape& shape, NetState from, NetState to) {
   // The property that must exist is one of those that are named, or another; each is an alternative.
+  if (!reader_.charge_copy(shape)) return std::unexpected(full(shape));
   SchemaShape rest = shape;
   const SomeProperty some = rest.some.back();
   rest.some.pop_back();
   std::vector<std::string_view> names;
   for (const ObjectPart& part : shape.objects)
-    if (part.properties)
+    if (part.properties && reader_.charge(part.properties->size()))
       for (const auto& pair : *part.properties) names.push_back(pair.key());
   names.insert(names.end(), shape.required.begin(), shape.required.end());
   std::set<std::string_view> seen;
   for (const std::string_view name : names) {
+    if (!reader_.charge(1 + some.of.patterns.size())) return std::unexpected(full(shape));
     if (!some.concerns(name) || !seen.insert(name).second) continue;
     if (++alternatives_ > kAlternativesMax || ++total_alternatives_ > kAlternativesTotal)
       return std::unexpected(full(shape));
+    if (!reader_.charge_copy(rest)) return std::unexpected(full(shape));
     SchemaShape with = rest;
     with.required.push_back(name);
     json::value* part =

@@ -144,6 +144,7 @@ void SchemaDocument::index(const json::value& part, std::size_t resource, int de
         resources_.push_back({uri, &part});
         resource = resources_.size() - 1;
       }
+      resource_named_.emplace(uri, resource);
     }
   }
   for (const std::string_view name : {"$anchor", "$dynamicAnchor"})
@@ -178,11 +179,10 @@ Compiled<const json::value*> SchemaDocument::resolve(const json::value& from, st
   const std::string_view fragment = reference.substr(std::min(hash + 1, reference.size()));
   if (hash > 0) {
     const std::string uri = joined(resources_[resource].uri, reference.substr(0, hash));
-    std::size_t i = 0;
-    while (i < resources_.size() && resources_[i].uri != uri) ++i;
-    if (i == resources_.size())
+    const auto named = resource_named_.find(uri);
+    if (named == resource_named_.end())
       return refuse(pointer(from), "$ref", "'{}' is not in this document; other documents are not fetched", reference);
-    resource = i;
+    resource = named->second;
   }
   if (fragment.empty() || fragment.front() == '/') return follow(from, *resources_[resource].root, fragment, reference);
   const auto anchor = anchors_.find(fmt::format("{}#{}", resource, fragment));
@@ -221,7 +221,7 @@ std::string SchemaDocument::pointer(const json::value& part) const {
   return path;
 }
 
-const json::value* SchemaDocument::derived(const json::value& origin, std::string_view name) const {
+json::value* SchemaDocument::derived(const json::value& origin, std::string_view name) const {
   const auto found = derived_.find(name_of(origin, name));
   return found == derived_.end() ? nullptr : found->second;
 }

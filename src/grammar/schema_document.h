@@ -26,7 +26,7 @@ class SchemaDocument {
   [[nodiscard]] std::string pointer(const json::value& part) const;
 
   /// A schema made of `origin`, kept as long as the document; null: not made yet under that name.
-  [[nodiscard]] const json::value* derived(const json::value& origin, std::string_view name) const;
+  [[nodiscard]] json::value* derived(const json::value& origin, std::string_view name) const;
   json::value* derive(const json::value& origin, std::string_view name, json::value schema);
   [[nodiscard]] bool is_derived(const json::value& schema) const { return origins_.contains(&schema); }
   /// `node`, a part of what derive() made, stands for another schema or for its negation.
@@ -54,6 +54,7 @@ class SchemaDocument {
   json::value root_;
   bool ref_stands_alone_ = false, old_ids_ = false, indexed_ = false;
   std::vector<Resource> resources_;
+  std::unordered_map<std::string, std::size_t> resource_named_;
   std::unordered_map<const json::value*, std::size_t> resource_of_;
   std::unordered_map<std::string, const json::value*> anchors_;  // by resource's number and name
   std::unordered_map<const json::value*, const json::value*> origins_;

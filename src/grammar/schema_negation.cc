@@ -33,7 +33,11 @@ Compiled<SchemaChoice> SchemaReader::negation(const json::value& schema) {
     out.alternatives.push_back({{target, true}});
     if (document_.ref_stands_alone()) return out;
   }
-  for (const auto& [key, value] : all) LLORCH_OK(negate_keyword(key, value, schema, out, lossy));
+  for (const auto& [key, value] : all) {
+    charge(1);
+    LLORCH_OK(negate_keyword(key, value, schema, out, lossy));
+    if (exhausted()) return std::unexpected(too_large(&schema));
+  }
   if (out.alternatives.empty() && lossy)
     return std::unexpected(at(schema, "not", "the negation of this schema cannot be enforced"));
   return out;
@@ -54,7 +58,8 @@ Compiled<void> SchemaReader::negate_keyword(std::string_view key, const json::va
 bool SchemaReader::negate_bounds(std::string_view key, const json::value& value, const json::value& schema,
                                  SchemaChoice& out) {
   const auto add = [&](json::value derived) {
-    out.alternatives.push_back({{document_.derive(schema, fmt::format("not {}", key), std::move(derived)), false}});
+    const auto make = [&] { return std::move(derived); };
+    out.alternatives.push_back({{made(schema, fmt::format("not {}", key), make), false}});
     return true;
   };
   const auto* exclusive = schema.get_object().if_contains(key == "minimum" ? "exclusiveMinimum" : "exclusiveMaximum");
@@ -82,12 +87,13 @@ bool SchemaReader::negate_bounds(std::string_view key, const json::value& value,
 
 bool SchemaReader::negate_parts(std::string_view key, const json::value& value, const json::value& schema,
                                 SchemaChoice& out) {
-  const auto derive = [&](std::string_view name, json::value derived) -> json::value& {
-    json::value* made = document_.derive(schema, fmt::format("not {} {}", key, name), std::move(derived));
-    out.alternatives.push_back({{made, false}});
-    return *made;
+  const auto derive = [&](std::string_view name, const auto& make) -> json::value& {
+    json::value* derived = made(schema, fmt::format("not {} {}", key, name), make);
+    out.alternatives.push_back({{derived, false}});
+    return *derived;
   };
   if (key == "type") {
+    if (value.is_array() && !charge(value.get_array().size() / 4)) return true;
     json::array types;
     const auto named = [&](std::string_view name) {
       if (value.is_string()) return std::string_view(value.get_string()) == name;
@@ -99,38 +105,47 @@ bool SchemaReader::negate_parts(std::string_view key, const json::value& value, 
     for (const std::string_view name : {"null", "boolean", "string", "array", "object"})
       if (!named(name)) types.emplace_back(name);
     if (!named("number")) types.emplace_back(named("integer") ? "\1fraction" : "number");
-    if (!types.empty()) derive("", json::object{{"type", std::move(types)}});
+    if (!types.empty()) derive("", [&] { return json::object{{"type", std::move(types)}}; });
     return true;
   }
   if (key == "const" || key == "enum") {
-    json::array values;
-    if (key == "const")
-      values.push_back(value);
-    else if (value.is_array())
-      values = value.get_array();
-    derive("", json::object{{"\1exclude", std::move(values)}});
+    derive("", [&] {
+      json::array values;
+      if (key == "const")
+        values.push_back(value);
+      else if (value.is_array())
+        values = value.get_array();
+      return json::object{{"\1exclude", std::move(values)}};
+    });
     return true;
   }
   if (key == "required" && value.is_array()) {
     for (const json::value& name : value.get_array())
-      if (name.is_string())
-        derive(name.get_string(),
-               json::object{{"type", "object"}, {"properties", json::object{{name.get_string(), false}}}});
+      if (name.is_string() && !exhausted())
+        derive(name.get_string(), [&] {
+          return json::object{{"type", "object"}, {"properties", json::object{{name.get_string(), false}}}};
+        });
     return true;
   }
   if (key == "properties" && value.is_object()) {
-    for (const auto& [name, child] : value.get_object()) {
+    for (const auto& pair : value.get_object()) {
+      if (!charge(1)) return true;
+      const std::string_view name = pair.key();
+      const json::value& child = pair.value();
       if (child.is_bool() ? child.get_bool() : child.is_object() && child.get_object().empty()) continue;
-      json::value& made = derive(
-          name,
-          json::object{{"type", "object"}, {"required", list_of(name)}, {"properties", json::object{{name, nullptr}}}});
-      document_.stand_in(made.get_object()["properties"].get_object()[name], {&child, true});
+      json::value& derived = derive(name, [&] {
+        return json::object{
+            {"type", "object"}, {"required", list_of(name)}, {"properties", json::object{{name, nullptr}}}};
+      });
+      document_.stand_in(derived.get_object()["properties"].get_object()[name], {&child, true});
     }
     return true;
   }
   const auto some = [&](std::string_view name) {
-    json::value& made = derive(name, json::object{{"type", "object"}, {"\1some", nullptr}, {"\1key", name}});
-    document_.stand_in(made.get_object()["\1some"], {&schema, false});
+    json::value& derived = derive(name, [&] {
+      return json::object{{"type", "object"}, {"\1some", nullptr}, {"\1key", name}};
+    });
+    document_.stand_in(derived.get_object()["\1some"], {&schema, false});
   };
   if (key == "additionalProperties") {
     const bool* truth = value.if_bool();
@@ -138,7 +153,8 @@ bool SchemaReader::negate_parts(std::string_view key, const json::value& value, 
     return true;
   }
   if (key == "patternProperties" && value.is_object()) {
-    for (const auto& [pattern, child] : value.get_object()) some(fmt::format("p{}", std::string_view(pattern)));
+    for (const auto& [pattern, child] : value.get_object())
+      if (!exhausted()) some(fmt::format("p{}", std::string_view(pattern)));
     return true;
   }
   return false;
@@ -149,11 +165,14 @@ bool SchemaReader::negate_applied(std::string_view key, const json::value& value
   const auto& all = schema.get_object();
   if (key == "not") return out.alternatives.push_back({{&value, false}}), true;
   if (key == "allOf" && value.is_array()) {
+    if (!charge(kChoiceSteps * value.get_array().size())) return true;
     for (const json::value& branch : value.get_array()) out.alternatives.push_back({{&branch, true}});
     return true;
   }
   if ((key == "anyOf" || key == "oneOf") && value.is_array()) {
     const json::array& branches = value.get_array();
+    const std::size_t pairs = key == "oneOf" ? branches.size() * branches.size() / 2 : 0;
+    if (!charge(branches.size() + kChoiceSteps * pairs)) return true;
     SchemaItems none;
     for (const json::value& branch : branches) none.push_back({&branch, true});
     out.alternatives.push_back(std::move(none));
@@ -168,40 +187,49 @@ bool SchemaReader::negate_applied(std::string_view key, const json::value& value
     return true;
   }
   if (key == "items" && !value.is_array()) {
-    json::value* made = document_.derive(schema, "not items", json::object{{"type", "array"}, {"contains", nullptr}});
     if (all.contains("prefixItems")) return false;  // of later items alone: no alternative
-    document_.stand_in(made->get_object()["contains"], {&value, true});
-    out.alternatives.push_back({{made, false}});
+    json::value* derived = made(schema, "not items", [] {
+      return json::object{{"type", "array"}, {"contains", nullptr}};
+    });
+    document_.stand_in(derived->get_object()["contains"], {&value, true});
+    out.alternatives.push_back({{derived, false}});
     return true;
   }
   if (key == "contains") {
-    json::value* made = document_.derive(schema, "not contains", json::object{{"type", "array"}, {"items", nullptr}});
-    document_.stand_in(made->get_object()["items"], {&value, true});
-    out.alternatives.push_back({{made, false}});
+    json::value* derived = made(schema, "not contains", [] {
+      return json::object{{"type", "array"}, {"items", nullptr}};
+    });
+    document_.stand_in(derived->get_object()["items"], {&value, true});
+    out.alternatives.push_back({{derived, false}});
     return true;
   }
   if ((key == "items" || key == "prefixItems") && value.is_array()) {
-    for (std::size_t i = 0; i < value.get_array().size(); ++i) {
-      json::array prefix(i, json::value(true));
-      prefix.emplace_back(nullptr);
-      json::value* made =
-          document_.derive(schema, fmt::format("not item {}", i),
-                           json::object{{"type", "array"}, {"minItems", i + 1}, {"items", std::move(prefix)}});
-      json::value& node = made->get_object()["items"].get_array()[i];
-      document_.stand_in(node, {&value.get_array()[i], true});
-      out.alternatives.push_back({{made, false}});
+    const json::array& list = value.get_array();
+    if (!charge(list.size() * list.size() / 2)) return true;
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      json::value* derived = made(schema, fmt::format("not item {}", i), [&] {
+        json::array prefix(i, json::value(true));
+        prefix.emplace_back(nullptr);
+        return json::object{{"type", "array"}, {"minItems", i + 1}, {"items", std::move(prefix)}};
+      });
+      document_.stand_in(derived->get_object()["items"].get_array()[i], {&list[i], true});
+      out.alternatives.push_back({{derived, false}});
     }
     return true;
   }
   if ((key == "dependencies" || key == "dependentRequired" || key == "dependentSchemas") && value.is_object()) {
-    for (const auto& [name, needed] : value.get_object()) {
-      json::value* present =
-          document_.derive(needed, "with", json::object{{"type", "object"}, {"required", list_of(name)}});
+    for (const auto& pair : value.get_object()) {
+      if (exhausted()) return true;
+      const json::value& needed = pair.value();
+      json::value* present = made(needed, "with", [&] {
+        return json::object{{"type", "object"}, {"required", list_of(pair.key())}};
+      });
       if (needed.is_array()) {
         for (const json::value& other : needed.get_array()) {
-          if (!other.is_string()) continue;
-          json::value* absent = document_.derive(
-              other, "without", json::object{{"properties", json::object{{other.get_string(), false}}}});
+          if (!other.is_string() || exhausted()) continue;
+          json::value* absent = made(other, "without", [&] {
+            return json::object{{"properties", json::object{{other.get_string(), false}}}};
+          });
           out.alternatives.push_back({{present, false}, {absent, false}});
         }
       } else {

@@ -1,6 +1,7 @@
 #include "grammar/schema_shape.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "grammar/limits.h"
 
@@ -47,12 +48,52 @@ std::uint8_t type_of(const json::value& value) {
     case boost::json::kind::object: return kTypeObject;
     default: break;
   }
-  const auto number = Decimal::of(value);
-  return number && number->fraction.empty() ? kTypeInteger : kTypeFraction;
+  if (!value.is_double()) return kTypeInteger;
+  const double number = value.get_double();
+  return std::isfinite(number) && std::trunc(number) == number ? kTypeInteger : kTypeFraction;
 }
 
 Refusal SchemaReader::too_large(const json::value* where) const {
-  return {where ? document_.pointer(*where) : "", "grammar", "the schema takes too much work: too many combinations"};
+  return {place(where), "grammar", "the schema takes too much work: too many combinations"};
+}
+
+bool SchemaReader::charge_copy(const SchemaShape& shape) {
+  std::size_t shared = shape.strings.size() + shape.objects.size() + 4 * shape.some.size();
+  for (const ObjectPart& part : shape.objects) shared += part.patterns.size();
+  for (const SomeProperty& some : shape.some) shared += some.of.patterns.size();
+  shared += shape.numbers.multiples.size() + shape.numbers.not_multiples.size();
+  const std::size_t plain = shape.required.size() + shape.names.size() + shape.arrays.size() + shape.contains.size() +
+                            shape.excluded.size() + (shape.allowed ? shape.allowed->size() : 0);
+  return charge(4 + shared / 2 + plain / 8);
+}
+
+bool SchemaReader::charge_texts(const std::vector<std::string_view>& texts) {
+  std::size_t steps = texts.size();
+  for (const std::string_view text : texts) steps += text.size() / 4;
+  return charge(steps);
+}
+
+SharedDfa SchemaReader::complement_of(const SharedDfa& dfa) {
+  SharedDfa& known = complements_[dfa];
+  if (!known) known = std::make_shared<const CharDfa>(dfa->complement());
+  return known;
+}
+
+SchemaReader::Values SchemaReader::values_of(const std::vector<const json::value*>& list) {
+  Values out;
+  for (const json::value* value : list) {
+    std::string text = canonical(*value);
+    if (!charge(kValueSteps + text.size() / 16)) break;
+    out.insert(std::move(text));
+  }
+  return out;
+}
+
+bool SchemaReader::among(const Values& values, const json::value& value) {
+  if (values.empty()) return false;
+  const std::string text = canonical(value);
+  charge(kValueSteps + text.size() / 16);
+  return values.contains(text);
 }
 
 Compiled<void> SchemaReader::gather_all(const SchemaItems& items, SchemaShape& shape,
@@ -65,7 +106,7 @@ Compiled<void> SchemaReader::gather(const SchemaItem& given, SchemaShape& shape,
   SchemaItem item = given;
   while (const SchemaDocument::StandIn* other = document_.stands_for(*item.schema))
     item = {other->schema, item.negated != other->negated};
-  if (++gathered_ > kGatherMax) return std::unexpected(too_large(item.schema));
+  if (++gathered_ > kGatherMax || !charge(1)) return std::unexpected(too_large(item.schema));
   if (depth_ > kNestingMax) return std::unexpected(at(*item.schema, "allOf", "schemas are joined more than 200 deep"));
   if (const bool* truth = item.schema->if_bool()) {
     if (*truth == item.negated) shape.types = 0;
@@ -101,9 +142,11 @@ Compiled<void> SchemaReader::add_choice(SchemaChoice choice, SchemaShape& shape,
 Compiled<void> SchemaReader::gather_object(const json::value& schema, SchemaShape& shape,
                                            std::vector<SchemaChoice>& choices) {
   const json::object& all = schema.get_object();
+  if (!charge(2 * all.size())) return std::unexpected(too_large(&schema));
   const auto* alone = document_.ref_stands_alone() ? all.if_contains("$ref") : nullptr;
   if (!alone || !alone->is_string()) LLORCH_OK(gather_parts(all, schema, shape));  // its own properties come first
   if (const auto* ref = all.if_contains("$ref"); ref && ref->is_string()) {
+    charge(ref->get_string().size() / 16);
     LLORCH_TRY(const json::value* target, document_.resolve(schema, ref->get_string()));
     LLORCH_OK(gather({target, false}, shape, choices));
     if (document_.ref_stands_alone()) return {};
@@ -138,11 +181,10 @@ Compiled<void> SchemaReader::gather_object(const json::value& schema, SchemaShap
 Compiled<bool> SchemaReader::gather_types(std::string_view key, const json::value& value, const json::value& schema,
                                           SchemaShape& shape) {
   const auto limit = [&](std::vector<const json::value*> allowed) {
-    if (shape.allowed)
-      std::erase_if(allowed, [&](const json::value* v) {
-        return std::none_of(shape.allowed->begin(), shape.allowed->end(),
-                            [&](const json::value* other) { return same_value(*v, *other); });
-      });
+    if (shape.allowed) {
+      const Values before = values_of(*shape.allowed);
+      std::erase_if(allowed, [&](const json::value* v) { return exhausted() || !among(before, *v); });
+    }
     shape.allowed = std::move(allowed);
   };
   if (key == "type") {
@@ -153,10 +195,12 @@ Compiled<bool> SchemaReader::gather_types(std::string_view key, const json::valu
       return bits != 0 && (bits != kTypeFraction || document_.is_derived(schema));
     };
     bool good = true;
-    if (const auto* list = value.if_array())
+    if (const auto* list = value.if_array()) {
+      charge(list->size() / 4);
       for (const json::value& name : *list) good = add(name) && good;
-    else
+    } else {
       good = add(value);
+    }
     if (!good)
       return std::unexpected(at(schema, key, "a type is one of null, boolean, integer, number, string, array, object"));
     const auto* nullable = schema.get_object().if_contains("nullable");
@@ -169,10 +213,12 @@ Compiled<bool> SchemaReader::gather_types(std::string_view key, const json::valu
     const auto* list = value.if_array();
     if (!list) return std::unexpected(at(schema, key, "an enum is an array"));
     std::vector<const json::value*> values;
+    if (!charge(list->size() / 4)) return std::unexpected(too_large(&schema));
     for (const json::value& v : *list) values.push_back(&v);
     return limit(std::move(values)), true;
   }
   if (key == "\1exclude" && document_.is_derived(schema)) {
+    if (!charge(value.get_array().size())) return std::unexpected(too_large(&schema));
     for (const json::value& v : value.get_array()) shape.excluded.push_back(&v);
     return true;
   }
@@ -204,7 +250,7 @@ Compiled<bool> SchemaReader::gather_string(std::string_view key, const json::val
   if (key == "pattern" || (derived && key == "\1notPattern")) {
     if (!value.is_string()) return std::unexpected(at(schema, key, "a pattern is a string"));
     LLORCH_TRY(SharedDfa dfa, pattern_dfa(value.get_string(), schema, "pattern"));
-    if (key != "pattern") dfa = std::make_shared<const CharDfa>(dfa->complement());
+    if (key != "pattern") dfa = complement_of(dfa);
     shape.strings.push_back(std::move(dfa));
     return true;
   }
@@ -213,7 +259,7 @@ Compiled<bool> SchemaReader::gather_string(std::string_view key, const json::val
     if (value.get_string() == "regex")
       return std::unexpected(at(schema, key, "the format regex is not a regular language and cannot be enforced"));
     SharedDfa dfa = format_dfa(value.get_string());
-    if (dfa && key != "format") dfa = std::make_shared<const CharDfa>(dfa->complement());
+    if (dfa && key != "format") dfa = complement_of(dfa);
     if (dfa) shape.strings.push_back(std::move(dfa));
     return true;
   }
@@ -243,6 +289,7 @@ Compiled<bool> SchemaReader::gather_counts(std::string_view key, const json::val
   if (key == "required") {
     const auto* list = value.if_array();
     if (!list) return std::unexpected(at(schema, key, "required is an array of names"));
+    if (!charge(list->size())) return std::unexpected(too_large(&schema));
     for (const json::value& name : *list) {
       if (!name.is_string()) return std::unexpected(at(schema, key, "required is an array of names"));
       shape.required.push_back(name.get_string());
@@ -269,6 +316,7 @@ Compiled<bool> SchemaReader::gather_choices(std::string_view key, const json::va
       return true;
     }
     SchemaChoice choice;
+    if (!charge(kChoiceSteps * branches->size())) return std::unexpected(too_large(&schema));
     for (const json::value& branch : *branches) choice.alternatives.push_back({{&branch, false}});
     LLORCH_OK(add_choice(std::move(choice), shape, choices));
     return true;
@@ -294,21 +342,22 @@ Compiled<bool> SchemaReader::gather_dependencies(std::string_view key, const jso
   if (key != "dependencies" && key != "dependentRequired" && key != "dependentSchemas") return false;
   const auto* all = value.if_object();
   if (!all) return std::unexpected(at(schema, key, "the value is an object"));
-  for (const auto& [name, needed] : *all) {
-    json::value* absent = document_.derive(needed, "absent", json::object{{"properties", json::object{{name, false}}}});
+  for (const auto& entry : *all) {
+    const json::value& needed = entry.value();
+    json::value* absent = made(needed, "absent", [&] {
+      return json::object{{"properties", json::object{{entry.key(), false}}}};
+    });
+    json::value* present = made(needed, "present", [&] {
+      json::array names;
+      names.emplace_back(entry.key());
+      if (needed.is_array()) names.insert(names.end(), needed.get_array().begin(), needed.get_array().end());
+      if (needed.is_string()) names.push_back(needed);
+      return json::object{{"type", "object"}, {"required", std::move(names)}};
+    });
+    if (exhausted()) return std::unexpected(too_large(&schema));
     SchemaChoice choice;
-    choice.alternatives.push_back({{absent, false}});
-    json::object with{{"type", "object"}, {"required", json::array()}};
-    with["required"].get_array().emplace_back(name);
-    if (needed.is_array()) {
-      for (const json::value& other : needed.get_array()) with["required"].get_array().push_back(other);
-      choice.alternatives.push_back({{document_.derive(needed, "present", std::move(with)), false}});
-    } else if (needed.is_string()) {
-      with["required"].get_array().push_back(needed);
-      choice.alternatives.push_back({{document_.derive(needed, "present", std::move(with)), false}});
-    } else {
-      choice.alternatives.push_back({{document_.derive(needed, "present", std::move(with)), false}, {&needed, false}});
-    }
+    choice.alternatives = {{{absent, false}}, {{present, false}}};
+    if (!needed.is_array() && !needed.is_string()) choice.alternatives[1].push_back({&needed, false});
     choices.push_back(std::move(choice));
   }
   return true;
@@ -377,6 +426,7 @@ Compiled<void> SchemaReader::gather_parts(const json::object& all, const json::v
 Compiled<bool> SchemaReader::disjoint(const json::value& a, const json::value& b) {
   const auto key = std::tuple(&a, &b, looking_);
   if (const auto known = disjoint_.find(key); known != disjoint_.end()) return known->second;
+  charge(4);
   disjoint_.emplace(key, false);  // until it is known, should it ask for itself
   const auto saved = std::exchange(open_, {});
   SchemaShape shape;
@@ -386,6 +436,7 @@ Compiled<bool> SchemaReader::disjoint(const json::value& a, const json::value& b
   open_ = saved;
   LLORCH_OK(std::move(read));
   const bool apart = contradictory(shape);
+  if (exhausted()) return std::unexpected(too_large(&a));
   disjoint_[key] = disjoint_[std::tuple(&b, &a, looking_)] = apart;
   return apart;
 }
@@ -396,6 +447,7 @@ Compiled<void> SchemaReader::gather_one_of(const json::array& branches, const js
   SchemaChoice choice;
   for (std::size_t i = 0; i < branches.size(); ++i) {
     SchemaItems items{{&branches[i], false}};
+    if (!charge(branches.size())) return std::unexpected(too_large(&schema));
     for (std::size_t j = 0; j < branches.size(); ++j) {
       if (i == j) continue;
       LLORCH_TRY(const bool apart, disjoint(branches[i], branches[j]));

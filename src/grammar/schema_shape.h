@@ -6,13 +6,16 @@
 // pointer and the keyword.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "grammar/char_dfa.h"
+#include "grammar/limits.h"
 #include "grammar/number.h"
 #include "grammar/schema_document.h"
 
@@ -90,9 +93,9 @@ class SchemaReader {
   [[nodiscard]] Compiled<void> gather_all(const SchemaItems& items, SchemaShape& shape,
                                           std::vector<SchemaChoice>& choices);
   /// What the value of a property must be under all parts of a shape.
-  [[nodiscard]] SchemaItems property_items(const SchemaShape& shape, std::string_view name) const;
+  [[nodiscard]] SchemaItems property_items(const SchemaShape& shape, std::string_view name);
   /// What the item at `index` must be; `index` kNone: items behind all prefixes.
-  [[nodiscard]] SchemaItems array_items(const SchemaShape& shape, std::size_t index) const;
+  [[nodiscard]] SchemaItems array_items(const SchemaShape& shape, std::size_t index);
   /// The strings that a shape allows; null: any.
   /// `whole`: also where only the length is limited.
   [[nodiscard]] Compiled<SharedDfa> string_dfa(const SchemaShape& shape, bool whole);
@@ -102,13 +105,31 @@ class SchemaReader {
   /// Whether a value fulfils all; nullopt where that cannot be said.
   [[nodiscard]] Compiled<bool> holds(const SchemaItems& items, const json::value& value, int depth = 0);
   [[nodiscard]] Compiled<bool> holds(const SchemaShape& shape, const json::value& value, int depth = 0);
+  /// The same for a value that is among those allowed and none of those excluded.
+  [[nodiscard]] Compiled<bool> holds_beside_values(const SchemaShape& shape, const json::value& value, int depth = 0);
   /// Nothing can satisfy it, found by a look at types, values and required properties.
   [[nodiscard]] bool contradictory(const SchemaShape& shape);
   [[nodiscard]] bool never(const SchemaItems& items) const;  // one of them is the schema `false`
   [[nodiscard]] SchemaDocument& document() { return document_; }
   [[nodiscard]] Refusal too_large(const json::value* where) const;
 
+  /// Takes from the schema's budget of work, in steps of some 100 ns. False once it is used up: the caller ends then,
+  /// or does no more than was charged, and what was found is not to be relied on.
+  bool charge(std::size_t steps) { return (spent_ += std::min(steps, kChargeMax)) <= grammar_limits::kSchemaWorkMax; }
+  [[nodiscard]] bool exhausted() const { return spent_ > grammar_limits::kSchemaWorkMax; }
+  bool charge_copy(const SchemaShape& shape);
+  bool charge_texts(const std::vector<std::string_view>& texts);
+  [[nodiscard]] SharedDfa complement_of(const SharedDfa& dfa);
+  /// Values as JSON Schema compares them.
+  using Values = std::set<std::string>;
+  [[nodiscard]] Values values_of(const std::vector<const json::value*>& list);
+  [[nodiscard]] bool among(const Values& values, const json::value& value);
+
  private:
+  static constexpr std::size_t kChargeMax = std::size_t{1} << 40;
+  static constexpr std::size_t kMadeSteps = 16;   // a schema that is made of another
+  static constexpr std::size_t kValueSteps = 8;   // a value as text
+  static constexpr std::size_t kChoiceSteps = 4;  // an alternative: some 64 bytes
   [[nodiscard]] Compiled<void> gather_negated(const json::value& schema, SchemaShape& shape,
                                               std::vector<SchemaChoice>& choices);
   [[nodiscard]] Compiled<void> gather_object(const json::value& schema, SchemaShape& shape,
@@ -149,25 +170,41 @@ class SchemaReader {
                                                 std::string_view keyword);
   [[nodiscard]] Compiled<bool> holds_object(const SchemaShape& shape, const json::object& value, int depth);
   [[nodiscard]] Compiled<bool> holds_array(const SchemaShape& shape, const json::array& value, int depth);
+  [[nodiscard]] bool has_no_value(const SchemaShape& shape);
   [[nodiscard]] bool no_object(const SchemaShape& shape);
   [[nodiscard]] bool no_value(const SchemaItems& items);
+  [[nodiscard]] std::string place(const json::value* schema) const {
+    return quiet_ || !schema ? "" : document_.pointer(*schema);
+  }
   [[nodiscard]] Refusal at(const json::value& schema, std::string_view keyword, std::string message) const {
-    return {document_.pointer(schema), std::string(keyword), std::move(message)};
+    return {place(&schema), std::string(keyword), std::move(message)};
+  }
+  /// derive(), with `make` called where the schema is not made yet.
+  template<class F>
+  json::value* made(const json::value& origin, std::string_view name, const F& make) {
+    charge(4 + name.size() / 16);
+    if (json::value* known = document_.derived(origin, name)) return known;
+    charge(kMadeSteps);
+    return document_.derive(origin, name, make());
   }
 
   SchemaDocument& document_;
-  std::map<std::string, SharedDfa, std::less<>> patterns_;
+  std::map<std::string, SharedDfa, std::less<>> patterns_;  // null: too many states
+  std::map<SharedDfa, SharedDfa> complements_;
   std::map<std::tuple<const json::value*, const json::value*, int>, bool> disjoint_;
   int looking_ = 0;               // contradictory() inside of itself
   int depth_ = 0;                 // gather() inside of itself
+  int quiet_ = 0;                 // refusals are dropped: they need not find out where
   std::vector<SchemaItem> open_;  // being gathered: a $ref back to one of them never ends
-  std::size_t gathered_ = 0, work_ = 0;
+  std::size_t gathered_ = 0, work_ = 0, spent_ = 0;
 };
 
 /// Texts that a format allows; null: the format is not a standard one, and says nothing.
 [[nodiscard]] SharedDfa format_dfa(std::string_view format);
 /// Same value as JSON Schema sees it: 1 is 1.0.
 [[nodiscard]] bool same_value(const json::value& a, const json::value& b);
+/// A text that the same values share, and no others.
+[[nodiscard]] std::string canonical(const json::value& value);
 [[nodiscard]] std::uint8_t type_of(const json::value& value);
 
 }  // namespace llorch
