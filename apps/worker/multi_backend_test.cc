@@ -111,7 +111,8 @@ std::vector<std::vector<float>> project(std::unique_ptr<Device> device, DType ty
   const auto rope = d.make_rope({kHeadDim, false, rope_frequencies(kHeadDim, 10000), 1}).value();
   const auto cache = d.make_cache({}).value();
   StepPlan plan;
-  plan.add_sequence(std::vector<std::int32_t>{0});
+  const std::vector<std::int32_t> pages{0};
+  plan.add_sequence(pages);
   for (int i = 0; i < kTokens; ++i) plan.add_row(0, i);
   d.begin(plan, *cache);
   d.rms_norm(x, weight, 1e-5f, normed, nullptr);
