@@ -102,10 +102,10 @@ std::vector<std::vector<float>> project(std::unique_ptr<Device> device, DType ty
   Device& d = on.device();
   const FloatSpan x = on.put(kTokens, kDim, values(std::int64_t{kTokens} * kDim, 1));
   const FloatSpan normed = on.room(kTokens, kDim), weight = on.put(1, kDim, values(kDim, 2));
-  const FloatSpan q = on.room(kTokens, kHeads * kHeadDim), k = on.room(kTokens, kHeadDim),
+  const FloatSpan q = on.room(kTokens, std::int64_t{kHeads} * kHeadDim), k = on.room(kTokens, kHeadDim),
                   v = on.room(kTokens, kHeadDim + 1);
   const FloatSpan bias = on.put(1, kHeadDim, values(kHeadDim, 3));
-  const LinearPart parts[] = {{on.matrix(kHeads * kHeadDim, kDim, type, 4), {}, q},
+  const LinearPart parts[] = {{on.matrix(std::int64_t{kHeads} * kHeadDim, kDim, type, 4), {}, q},
                               {on.matrix(kHeadDim, kDim, type, 5), bias, k},
                               {on.matrix(kHeadDim + 1, kDim, DType::kF32, 6), {}, v}};
   const auto rope = d.make_rope({kHeadDim, false, rope_frequencies(kHeadDim, 10000), 1}).value();

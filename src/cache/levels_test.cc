@@ -153,7 +153,7 @@ TEST_F(Levels, processes_that_share_a_folder_keep_below_its_limit_together) {
   for (int i = 0; i < 120; ++i) ASSERT_TRUE(levels[static_cast<std::size_t>(i % 4)]->put(key(i), some));
   std::int64_t total = 0;
   for (const auto& f : files()) total += static_cast<std::int64_t>(fs::file_size(f));
-  EXPECT_LE(total, most + 4 * (64 << 20));
+  EXPECT_LE(total, most + std::int64_t{4} * (64 << 20));
   EXPECT_LT(total, 400 << 20) << "nobody has counted";
   for (const auto& level : levels)
     for (int i = 200; i < 220; ++i) ASSERT_TRUE(level->put(key(i), some));
@@ -247,7 +247,7 @@ TEST_F(Levels, five_hundred_killed_writers_leave_nothing_that_is_wrong) {
 }
 
 TEST_F(Levels, memory_keeps_what_was_used_last) {
-  const auto levels = open(3 * 5000, false);
+  const auto levels = open(std::int64_t{3} * 5000, false);
   for (int i = 0; i < 3; ++i) levels->leave(key(i), content(i));
   Content got(5000);
   EXPECT_TRUE(levels->get(key(0), got));
