@@ -102,7 +102,7 @@ class Automaton {
   };
 
   /// Rows lie in blocks, so that one more state never moves the others: that would be milliseconds.
-  [[nodiscard]] Id* row(Id id) { return blocks_[id / kBlock].get() + id % kBlock * 256u; }
+  [[nodiscard]] Id* row(Id id) { return blocks_[id / kBlock].get() + std::size_t{id % kBlock} * 256; }
   Id find_step(Id from, std::uint8_t byte);
   void begin();
   void visit(NetState state, std::uint32_t frame) { pending_.push_back({state, frame}); }
