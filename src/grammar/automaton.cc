@@ -236,7 +236,7 @@ Automaton::Id Automaton::intern() {
   state.accepts = accepts_;
   states_.push_back(state);
   configs_.insert(configs_.end(), found_.begin(), found_.end());
-  if (id % kBlock == 0) blocks_.push_back(std::make_unique_for_overwrite<Id[]>(kBlock * 256u));
+  if (id % kBlock == 0) blocks_.push_back(std::make_unique_for_overwrite<Id[]>(std::size_t{kBlock} * 256));
   std::fill_n(row(id), 256, id == kDead ? kDead : kUnknown);
   if (states_.size() * 2 > state_table_.size()) rehash_states();
   return id;
