@@ -415,6 +415,7 @@ void Hive::beat() {
   boost::json::object body = colony::to_json(b);
   body["ts"] = rfc3339(wall_now());
   net::ClientRequest call = to_queen("/v1/heartbeat", boost::json::serialize(body));
+  call.idle_timeout = std::chrono::seconds(std::max(10, options_.heartbeat_interval_s));
   if (node_token_.empty())
     front_.sign(call.headers);
   else
@@ -482,10 +483,12 @@ void Hive::sweep() {
                                 {"workers", std::move(list)}};
     telemetry_.send("heartbeat", boost::json::serialize(o));
   }
-  // A hive that a queen has started does not live without her.
-  if (options_.queen_started && !stopping_ &&
-      now - queen_seen_ > std::chrono::seconds(3 * options_.heartbeat_interval_s))
-    shutdown("the queen has not answered for three heartbeats");
+  // A hive that a queen has started does not live without her. Silence alone does not show that she is gone: on a busy
+  // machine an answer takes longer than three intervals.
+  constexpr int kFailuresMax = 3;
+  if (options_.queen_started && !stopping_ && beat_failures_ >= kFailuresMax &&
+      now - queen_seen_ > std::chrono::seconds(kFailuresMax * options_.heartbeat_interval_s))
+    shutdown("three heartbeats in a row did not reach the queen");
   sweep_timer_ = loop_.after(std::chrono::seconds(1), [this] { sweep(); });
 }
 

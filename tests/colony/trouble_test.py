@@ -128,6 +128,25 @@ class Trouble(unittest.TestCase):
                 if f.is_file():
                     self.assertNotIn(b"CANARY-PROMPT", f.read_bytes(), f)
 
+    def test_a_queen_that_is_slow_keeps_her_hive(self):  # H-34: silence of three beats' length is no loss
+        with Colony() as c:
+            queen = c.queen()
+            c.infer(max_tokens=2)
+            hive = next(pid for pid, line in c.census() if "llorch-hive" in line)
+            queen.send_signal(signal.SIGSTOP)
+            time.sleep(5)
+            queen.send_signal(signal.SIGCONT)
+            self.assertEqual(c.infer(max_tokens=2)[-1][1], "end")
+            self.assertEqual([pid for pid, line in c.census() if "llorch-hive" in line], [hive])
+
+    def test_a_queen_that_is_gone_ends_her_hive(self):  # H-34, without the death signal
+        with Colony() as c, open(c.home / "own.log", "w") as log:
+            began = time.monotonic()
+            hive = c.start(BIN / "llorch-hive", "--local-mode", "--queen-started", "--port", c.hive_port, "--queen-url", c.url.replace("https", "http"), "--data-dir", c.home / "own", "--heartbeat-interval-sec", "1", "--worker-port", c.worker_port, stdout=log, stderr=log)
+            self.assertEqual(hive.wait(30), 0)
+            self.assertGreater(time.monotonic() - began, 3)
+            self.assertIn("three heartbeats in a row did not reach the queen", (c.home / "own.log").read_text())
+
     def test_amounts_of_memory_are_the_operators_to_read(self):
         """In narration and in errors, of jobs and of OpenAI's routes (J-04)."""
         with Colony() as c:

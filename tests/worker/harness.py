@@ -1,6 +1,7 @@
 """A real worker process for tests: started on a free port, asked over real sockets, gone at the end (T-09)."""
 import collections
 import contextlib
+import fcntl
 import http.client
 import itertools
 import json
@@ -31,15 +32,32 @@ SLOW_TURNS, SLOW_TURNS_MAX = [], 2  # of all daemons of this suite
 USER = [{"role": "user", "content": "Write a haiku about the sea"}]
 
 
-PORTS = itertools.count(random.SystemRandom().randrange(21_000), 7)  # below what the kernel gives to clients, other suites begin elsewhere
+BLOCK = 7  # ports that belong together: workers of one hive take them one after the other
+BLOCKS = itertools.count(random.SystemRandom().randrange(3_000))
+HELD = []  # locks of blocks, for as long as this suite runs
+
+
+def held(block):
+    """Whether a block of ports is this suite's now: suites run side by side, and a port is free until its program listens."""
+    HELD.append(open(os.path.join(tempfile.gettempdir(), f"llorch-ports-{os.getuid()}-{block}"), "w"))
+    with contextlib.suppress(OSError):
+        fcntl.flock(HELD[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    HELD.pop().close()
+    return False
 
 
 def free_port():
-    """A port that nobody listens on; none twice in a suite."""
+    """A port that nobody listens on, nor on the six behind it; none twice in a suite, none of another suite."""
     while True:
-        with socket.socket() as s, contextlib.suppress(OSError):
-            s.bind(("127.0.0.1", port := 11_000 + next(PORTS) % 21_000))
-            return port
+        block = next(BLOCKS) % 3_000  # below what the kernel gives to clients
+        if not held(block):
+            continue
+        with contextlib.suppress(OSError):
+            for port in range(11_000 + BLOCK * block, 11_000 + BLOCK * (block + 1)):
+                with socket.socket() as s:
+                    s.bind(("127.0.0.1", port))
+            return 11_000 + BLOCK * block
 
 
 class Worker:
