@@ -268,6 +268,35 @@ std::string Matcher::forced() {
   return out;
 }
 
+std::size_t Matcher::settled(std::string_view text) const {
+  Matcher behind(*this);
+  if (!behind.advance(text)) return 0;
+  const TokenTrie& trie = constraint_->vocabulary().trie();
+  Automaton& automaton = behind.learnt_->automaton;
+  for (std::size_t begin = 0; begin < text.size(); ++begin) {
+    std::uint32_t node = 0;
+    for (std::size_t i = begin; i < text.size(); ++i)
+      if (node = trie.child(node, static_cast<std::uint8_t>(text[i])); node == 0) break;
+    if (node == 0) continue;
+    for (std::uint32_t next = node + 1; next < trie.nodes[node].end; next = trie.nodes[next].end)
+      if (automaton.step(behind.state_, trie.nodes[next].byte) != Automaton::kDead) return begin;
+  }
+  return text.size();
+}
+
+bool Matcher::must_end() const {
+  if (!can_end()) return false;
+  const Automaton& automaton = learnt_->automaton;
+  const Network& net = automaton.net();
+  for (const Automaton::Config& c : automaton.configs(state_)) {
+    const Network::State& s = net.state(c.state);
+    if (s.fallback != kNone) return false;
+    for (std::uint32_t e = s.edges; e != kNone; e = net.edge(e).next)
+      if (net.state(net.edge(e).to).alive) return false;
+  }
+  return true;
+}
+
 bool Matcher::can_end() const { return learnt_->automaton.accepts(state_); }
 
 }  // namespace llorch

@@ -52,8 +52,13 @@ class Matcher {
   [[nodiscard]] Status mask(std::span<std::uint32_t> bits);
   /// The bytes that must come next, as far as there is one way only; at most kForcedBytesMax. Nothing is taken.
   [[nodiscard]] std::string forced();
+  /// How much of `text`, which comes next, no token can begin in and go on behind: a tokenizer that knows what follows
+  /// cuts that much as it does without. All of it where nothing follows.
+  [[nodiscard]] std::size_t settled(std::string_view text) const;
   /// The text is whole and may end here.
   [[nodiscard]] bool can_end() const;
+  /// The text is whole, and nothing can come behind it.
+  [[nodiscard]] bool must_end() const;
 
  private:
   void refresh();

@@ -104,6 +104,25 @@ void Network::add_code_points(NetState from, char32_t low, char32_t high, NetSta
   }
 }
 
+NetRule Network::append(const Network& other) {
+  full_ |= states_.size() + other.states_.size() > kNetStatesMax ||
+           edges_.size() + other.edges_.size() > kNetEdgesMax || rules_.size() + other.rules_.size() > kRulesMax;
+  if (full_) return 0;
+  const auto state = static_cast<NetState>(states_.size());
+  const auto edge = static_cast<std::uint32_t>(edges_.size()), call = static_cast<std::uint32_t>(calls_.size());
+  const auto rule = static_cast<NetRule>(rules_.size());
+  const auto moved = [](std::uint32_t index, std::uint32_t by) { return index == kNone ? kNone : index + by; };
+  for (State s : other.states_) {
+    s.edges = moved(s.edges, edge), s.jumps = moved(s.jumps, edge);
+    s.call = moved(s.call, call), s.fallback = moved(s.fallback, state);
+    states_.push_back(s);
+  }
+  for (const Edge& e : other.edges_) edges_.push_back({e.low, e.high, e.to + state, moved(e.next, edge)});
+  for (const Call& c : other.calls_) calls_.push_back({c.rule + rule, c.after + state, c.least, c.most});
+  for (const Rule& r : other.rules_) rules_.push_back({r.start + state, false, r.name});
+  return other.root_ + rule;
+}
+
 bool Network::passes(NetState s, const std::vector<bool>& marks, bool bytes) const {
   const State& state = states_[s];
   for (std::uint32_t e = state.jumps; e != kNone; e = edges_[e].next)

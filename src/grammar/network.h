@@ -69,6 +69,9 @@ class Network {
   /// Edges for the code points low to high, as UTF-8, from `from` to `to`. Surrogates are left out.
   void add_code_points(NetState from, char32_t low, char32_t high, NetState to);
 
+  /// A copy of another network, which is finished; the rule that it is here.
+  [[nodiscard]] NetRule append(const Network& other);
+
   /// Finds which states can end, which rules may be empty. Errors: keyword "grammar", where nothing can match, where a
   /// rule begins with itself, or a budget is used up.
   [[nodiscard]] Compiled<void> finish(NetRule root);

@@ -13,6 +13,13 @@ constexpr std::size_t kTokenBytesMax = 65'000;
 
 void set_bit(std::vector<std::uint32_t>& bits, std::uint32_t i) { bits[i >> 5] |= 1u << (i & 31); }
 
+/// Neither text nor a mark: bytes that only marks have.
+bool beyond_text(std::string_view bytes) {
+  if (bytes.size() > 2 && bytes.front() == kControlBegins && bytes.back() == kControlEnds)
+    bytes = bytes.substr(1, bytes.size() - 2);
+  return std::ranges::any_of(bytes, [](char c) { return static_cast<std::uint8_t>(c) >= kTextBytesEnd; });
+}
+
 /// One string body alone, as an automaton: what a token does in it.
 struct BodyScanner {
   std::shared_ptr<Network> net = std::make_shared<Network>();
@@ -113,11 +120,17 @@ TokenTrie TokenTrie::of(std::span<const std::pair<std::string_view, std::uint32_
   return trie;
 }
 
+std::uint32_t TokenTrie::child(std::uint32_t node, std::uint8_t byte) const {
+  for (std::uint32_t i = node + 1; i < nodes[node].end; i = nodes[i].end)
+    if (nodes[i].byte == byte) return i;
+  return 0;
+}
+
 Vocabulary::Vocabulary(std::vector<std::string> tokens, std::vector<std::uint32_t> end_ids)
     : tokens_(std::move(tokens)), end_ids_(std::move(end_ids)) {
   std::vector<std::pair<std::string_view, std::uint32_t>> texts;
   for (std::uint32_t id = 0; id < tokens_.size(); ++id) {
-    if (tokens_[id].size() > kTokenBytesMax) tokens_[id].clear();
+    if (tokens_[id].size() > kTokenBytesMax || beyond_text(tokens_[id])) tokens_[id].clear();
     if (!tokens_[id].empty() && !ends(id)) texts.emplace_back(tokens_[id], id);
   }
   std::erase_if(end_ids_, [&](std::uint32_t id) { return id >= tokens_.size(); });
@@ -125,6 +138,16 @@ Vocabulary::Vocabulary(std::vector<std::string> tokens, std::vector<std::uint32_
   trie_ = TokenTrie::of(texts);
   free_ = scan(StringBody::kFree, tokens_);
   plain_ = scan(StringBody::kPlain, tokens_);
+}
+
+std::optional<std::uint32_t> Vocabulary::find(std::string_view bytes) const {
+  std::uint32_t node = 0;
+  for (const char c : bytes) {
+    node = trie_.child(node, static_cast<std::uint8_t>(c));
+    if (node == 0) return std::nullopt;
+  }
+  if (bytes.empty() || trie_.nodes[node].first == trie_.nodes[node + 1].first) return std::nullopt;
+  return trie_.items[trie_.nodes[node].first];
 }
 
 bool Vocabulary::ends(std::uint32_t token) const {
@@ -138,6 +161,7 @@ std::shared_ptr<const Vocabulary> Vocabulary::of(const Tokenizer& tokenizer) {
     const bool text =
         token.kind == TokenKind::kNormal || token.kind == TokenKind::kUserDefined || token.kind == TokenKind::kByte;
     if (text) tokens[i] = token.bytes;
+    if (token.kind == TokenKind::kControl && !token.text.empty()) tokens[i] = control_mark(token.text);
   }
   std::vector<std::uint32_t> ends;
   for (const TokenId id : tokenizer.end_ids())

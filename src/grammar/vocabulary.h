@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,6 +16,15 @@
 #include "text/tokenizer.h"
 
 namespace llorch {
+
+/// Bytes from here on are in no text (RFC 3629); two of them stand round the spelling of a control token, so that a
+/// grammar can name one and no text spells it.
+inline constexpr unsigned kTextBytesEnd = 0xf8;
+inline constexpr char kControlBegins = '\xff', kControlEnds = '\xfe';
+/// How grammars name a control token.
+[[nodiscard]] inline std::string control_mark(std::string_view spelling) {
+  return kControlBegins + std::string(spelling) + kControlEnds;
+}
 
 /// Nodes in preorder; node 0 is the root. One more node at the end closes the last range.
 struct TokenTrie {
@@ -32,8 +42,10 @@ struct TokenTrie {
   std::vector<std::uint32_t> items;  // ids, or indices of what is filed under the text
   std::vector<ByteSet> sets;
 
+  /// The node below `node` that reads `byte`, 0: there is none.
+  [[nodiscard]] std::uint32_t child(std::uint32_t node, std::uint8_t byte) const;
   /// `texts` may repeat; an empty one is filed at the root.
-  static TokenTrie of(std::span<const std::pair<std::string_view, std::uint32_t>> texts);
+  [[nodiscard]] static TokenTrie of(std::span<const std::pair<std::string_view, std::uint32_t>> texts);
 };
 
 /// What tokens do inside of a string without constraints.
@@ -56,15 +68,17 @@ struct StringTokens {
 
 class Vocabulary {
  public:
-  /// Tokens of text, by their bytes; control tokens are in no mask, end tokens where a text may end.
+  /// Tokens of text, by their bytes; control tokens where a grammar names them, end tokens where a text may end.
   [[nodiscard]] static std::shared_ptr<const Vocabulary> of(const Tokenizer& tokenizer);
-  /// tokens[i] are the bytes of token i, empty for one that is not text.
+  /// tokens[i] are the bytes of token i, or control_mark() of its spelling; empty for one that is in no mask.
   Vocabulary(std::vector<std::string> tokens, std::vector<std::uint32_t> end_ids);
 
   [[nodiscard]] std::size_t size() const { return tokens_.size(); }
   /// Words of a mask: 32 tokens each, token i is bit i % 32 of word i / 32.
   [[nodiscard]] std::size_t mask_words() const { return (tokens_.size() + 31) / 32; }
   [[nodiscard]] std::string_view bytes(std::uint32_t token) const { return tokens_[token]; }
+  /// A token of these bytes.
+  [[nodiscard]] std::optional<std::uint32_t> find(std::string_view bytes) const;
   [[nodiscard]] const std::vector<std::uint32_t>& end_ids() const { return end_ids_; }
   [[nodiscard]] bool ends(std::uint32_t token) const;
   [[nodiscard]] const TokenTrie& trie() const { return trie_; }
