@@ -129,6 +129,27 @@ float scale(std::span<float> values, float factor, std::vector<float>& blocks) {
   return *std::ranges::max_element(blocks);
 }
 
+void forbid_others(std::span<const std::uint32_t> bits, std::span<float> values, std::vector<float>& blocks) {
+  constexpr std::size_t kWord = 32, kWords = kBlock / kWord;
+  constexpr float kNever = -std::numeric_limits<float>::infinity();
+  for (std::size_t b = 0; b * kBlock < values.size(); ++b) {
+    const std::size_t begin = b * kBlock, end = std::min(values.size(), begin + kBlock);
+    std::uint64_t kept = 0;
+    for (std::size_t w = 0; w < kWords && b * kWords + w < bits.size(); ++w)
+      kept |= std::uint64_t{bits[b * kWords + w]} << (kWord * w);
+    if (kept == ~std::uint64_t{0}) continue;
+    if (kept == 0) {
+      std::fill(values.begin() + static_cast<std::ptrdiff_t>(begin), values.begin() + static_cast<std::ptrdiff_t>(end),
+                kNever);
+      blocks[b] = kNever;
+      continue;
+    }
+    for (std::size_t i = begin; i < end; ++i)
+      if (!(kept >> (i - begin) & 1)) values[i] = kNever;
+    renew_block(values, begin, blocks);
+  }
+}
+
 std::optional<float> copy_finite_scaled(std::span<const float> values, float factor, std::vector<float>& out,
                                         std::vector<float>& blocks) {
   out.resize(values.size());

@@ -18,6 +18,10 @@ float scale(std::span<float> values, float factor, std::vector<float>& blocks);
 /// The largest of the block of value i, again.
 void renew_block(std::span<const float> values, std::size_t i, std::vector<float>& blocks);
 
+/// -infinity for each value i whose bit i % 32 of word i / 32 is not set, or that lies behind the last word. `blocks`:
+/// of scale(), and renewed.
+void forbid_others(std::span<const std::uint32_t> bits, std::span<float> values, std::vector<float>& blocks);
+
 /// Copies values, multiplied as scale() does; nothing when one is not finite.
 [[nodiscard]] std::optional<float> copy_finite_scaled(std::span<const float> values, float factor,
                                                       std::vector<float>& out, std::vector<float>& blocks);

@@ -56,7 +56,6 @@ Status validate(const SamplingParams& p, int vocab) {
   need(p.presence_penalty >= -2 && p.presence_penalty <= 2, "presence_penalty: range(-2.0..=2.0)");
   need(p.frequency_penalty >= -2 && p.frequency_penalty <= 2, "frequency_penalty: range(-2.0..=2.0)");
   need(p.top_logprobs >= -1 && p.top_logprobs <= 20, "top_logprobs: range(0..=20)");
-  need(p.mask.empty() || p.mask.size() == static_cast<std::size_t>(vocab), "mask: one entry per token");
   for (const auto& [id, bias] : p.logit_bias)
     need(id >= 0 && id < vocab && std::isfinite(bias), "logit_bias: known token, finite bias");
   if (problems.empty()) return {};
@@ -111,7 +110,7 @@ class Draw {
 Result<float> Draw::adjust(float factor) {
   const auto top = vocabulary::copy_finite_scaled(logits_, factor, s_.adjusted, s_.maxima);
   if (!top) return fail(ErrorCode::kInferenceFailed, "the model produced a logit that is not finite");
-  if (row_.known.empty() && p_.mask.empty()) return *top;
+  if (row_.known.empty() && row_.allowed.empty()) return *top;
   const auto penalty = static_cast<float>(p_.repetition_penalty);
   for (const KnownToken& k : row_.known) {
     float v = logits_[static_cast<std::size_t>(k.id)] + k.bias;
@@ -119,11 +118,9 @@ Result<float> Draw::adjust(float factor) {
     if (k.times > 0) v -= static_cast<float>(p_.presence_penalty + p_.frequency_penalty * k.times);
     s_.adjusted[static_cast<std::size_t>(k.id)] = v * factor;
   }
-  for (std::size_t i = 0; i < p_.mask.size(); ++i)
-    if (!p_.mask[i]) s_.adjusted[i] = kNever;
-  if (!p_.mask.empty()) return vocabulary::scale(s_.adjusted, 1, s_.maxima);
   for (const KnownToken& k : row_.known)
     vocabulary::renew_block(s_.adjusted, static_cast<std::size_t>(k.id), s_.maxima);
+  if (!row_.allowed.empty()) vocabulary::forbid_others(row_.allowed, s_.adjusted, s_.maxima);
   return *std::ranges::max_element(s_.maxima);
 }
 
@@ -159,7 +156,8 @@ void Draw::keep_likely(double sum) {
 Result<double> Draw::survive() {
   const bool greedy = p_.temperature < kGreedyBelow;
   LLORCH_TRY(const float top, adjust(greedy ? 1 : static_cast<float>(1 / p_.temperature)));
-  if (top == kNever) return fail(ErrorCode::kInferenceFailed, "the mask allows no token");
+  if (top == kNever)
+    return fail(ErrorCode::kInferenceFailed, "the request's grammar allows no token of the vocabulary");
   if (!std::isfinite(top)) return fail(ErrorCode::kInferenceFailed, "the largest logit is not finite");
   all_ = false;
   if (greedy) {
@@ -211,22 +209,25 @@ std::int32_t Draw::draw_of_all(double left) const {
 }
 
 void Draw::tell_logprobs(Sampled& result) {
-  const float top = *vocabulary::copy_finite_scaled(logits_, 1, s_.adjusted, s_.maxima);  // survive() found them finite
+  (void)vocabulary::copy_finite_scaled(logits_, 1, s_.adjusted, s_.maxima);  // survive() found them finite
+  if (!row_.allowed.empty()) vocabulary::forbid_others(row_.allowed, s_.adjusted, s_.maxima);
+  const float top = *std::ranges::max_element(s_.maxima);
   const double offset =
-      static_cast<double>(top) + std::log(vocabulary::exponentials(logits_, top, s_.weights, s_.sums));
+      static_cast<double>(top) + std::log(vocabulary::exponentials(s_.adjusted, top, s_.weights, s_.sums));
   const auto logprob = [&](std::int32_t id) {
     return TokenLogprob{id, static_cast<double>(logits_[static_cast<std::size_t>(id)]) - offset};
   };
   result.logprob = logprob(result.id).logprob;
   const std::size_t n = std::min(logits_.size(), static_cast<std::size_t>(p_.top_logprobs));
   if (n == 0) return;
-  const float least = vocabulary::kth_largest(logits_, s_.maxima, n, s_.order);
-  vocabulary::for_each_from(logits_, s_.maxima, least,
-                            [&](std::size_t i) { result.top.push_back(logprob(static_cast<std::int32_t>(i))); });
+  const float least = vocabulary::kth_largest(s_.adjusted, s_.maxima, n, s_.order);
+  vocabulary::for_each_from(s_.adjusted, s_.maxima, least, [&](std::size_t i) {
+    if (s_.adjusted[i] != kNever) result.top.push_back(logprob(static_cast<std::int32_t>(i)));
+  });
   std::ranges::sort(result.top, [](const TokenLogprob& a, const TokenLogprob& b) {
     return a.logprob > b.logprob || (a.logprob == b.logprob && a.id < b.id);
   });
-  result.top.resize(n);
+  if (result.top.size() > n) result.top.resize(n);
 }
 
 Result<Sampled> Draw::sample() {

@@ -1,9 +1,9 @@
 // From logits to a token, in the order of Hugging Face transformers (E-34):
-//   logit bias -> repetition, presence, frequency penalties -> mask -> temperature -> top-k -> softmax -> top-p ->
-//   min-p -> draw.
+//   logit bias -> repetition, presence, frequency penalties -> allowed tokens (of a grammar) -> temperature -> top-k ->
+//   softmax -> top-p -> min-p -> draw.
 //
 // The draw is counter-based: it depends on (seed, choice, step) alone. Temperature below 1e-6 takes the largest logit
-// after penalties and mask, the lowest id of equals, and draws nothing. The vocabulary is never sorted. Threads: one
+// after those stages, the lowest id of equals, and draws nothing. The vocabulary is never sorted. Threads: one
 // sampler per sequence; sample_row() is pure. Errors: kInferenceFailed when logits are not finite or a distribution
 // does not sum to 1 within 1e-6.
 #pragma once
@@ -27,7 +27,6 @@ struct SamplingParams {
   double presence_penalty = 0;    // per token already generated
   double frequency_penalty = 0;   // per time it was generated
   std::vector<std::pair<std::int32_t, double>> logit_bias;
-  std::vector<bool> mask;  // allowed tokens; empty: all
   std::uint64_t seed = 0;
   std::uint64_t choice = 0;
   int top_logprobs = -1;  // -1: none; n: the chosen token's and the n most likely
@@ -38,7 +37,9 @@ struct SamplingParams {
 
 struct TokenLogprob {
   std::int32_t id = -1;
-  double logprob = 0;  // natural logarithm, of the model's own distribution (before any of the stages above)
+  /// Natural logarithm, of the model's own distribution (before any of the stages above); where a grammar allows some
+  /// tokens alone, of the distribution over these.
+  double logprob = 0;
 };
 
 struct Sampled {
@@ -60,6 +61,8 @@ struct SamplingRow {
   const SamplingParams* params = nullptr;  // their logit_bias is in `known`
   std::span<const KnownToken> known;
   std::uint64_t step = 0;  // tokens that the sequence has generated so far
+  /// Bit i % 32 of word i / 32 for each token i that may be drawn, none for those behind the last word; empty: all may.
+  std::span<const std::uint32_t> allowed;
 };
 
 /// Room for sample_row(), kept from token to token: as long as the vocabulary, or as its blocks, or as what survives.
@@ -77,7 +80,9 @@ class Sampler {
   Sampler(SamplingParams params, std::span<const std::int32_t> prompt);
 
   /// Of the token that follows `step` generated ones; valid until accept().
-  [[nodiscard]] SamplingRow row(std::uint64_t step) const { return {&params_, known_, step}; }
+  [[nodiscard]] SamplingRow row(std::uint64_t step) const { return {&params_, known_, step, allowed_}; }
+  /// From now on these tokens alone may be drawn (SamplingRow::allowed, which is not copied).
+  void allow(std::span<const std::uint32_t> bits) { allowed_ = bits; }
   /// The sequence goes on with this token.
   void accept(std::int32_t id);
   /// Both: draws the token and goes on with it.
@@ -91,6 +96,7 @@ class Sampler {
   KnownToken& known(std::int32_t id);
 
   SamplingParams params_;
+  std::span<const std::uint32_t> allowed_;
   std::vector<KnownToken> known_;
   std::unordered_map<std::int32_t, std::size_t> places_;  // of tokens in known_
   SamplingScratch scratch_;

@@ -23,8 +23,9 @@ Logits logits_of(std::vector<double> p) {
 }
 
 std::map<int, double> distribution(const SamplingParams& params, const Logits& logits,
-                                   std::vector<std::int32_t> prompt = {}) {
+                                   std::vector<std::int32_t> prompt = {}, std::span<const std::uint32_t> allowed = {}) {
   Sampler sampler(params, prompt);
+  sampler.allow(allowed);
   const auto d = sampler.distribution(logits);
   EXPECT_TRUE(d) << d.error().message;
   std::map<int, double> map;
@@ -94,15 +95,15 @@ TEST(Sampler, penalties_act_on_logits) {
   EXPECT_EQ(counting.sample(l, 2)->id, 0);  // .25 > .9 - .75
 }
 
-TEST(Sampler, bias_and_mask_come_before_everything) {
+TEST(Sampler, bias_and_allowed_tokens_come_before_everything) {
   SamplingParams p;
   p.temperature = 0;
   p.logit_bias = {{3, 10.0}};
   EXPECT_EQ(distribution(p, kFour).begin()->first, 3);
-  p.mask = {false, true, true, false};
-  EXPECT_EQ(distribution(p, kFour).begin()->first, 1);
+  const std::uint32_t allowed[] = {0b0110};
+  EXPECT_EQ(distribution(p, kFour, {}, allowed).begin()->first, 1);
   p.temperature = 1, p.logit_bias.clear();
-  expect_distribution(distribution(p, kFour), {{1, .625}, {2, .375}});
+  expect_distribution(distribution(p, kFour, {}, allowed), {{1, .625}, {2, .375}});
 }
 
 // Each of these pairs gives another answer when two stages change places.
@@ -164,10 +165,11 @@ TEST(Sampler, a_hundred_thousand_draws_pass_chi_square) {
 }
 
 /// The stages by their definition, over a sorted vocabulary.
-std::vector<std::pair<std::int32_t, double>> by_definition(const SamplingParams& p, const Logits& logits) {
+std::vector<std::pair<std::int32_t, double>> by_definition(const SamplingParams& p, const Logits& logits,
+                                                           const std::vector<std::uint32_t>& allowed) {
   std::vector<std::pair<std::int32_t, double>> all;
   for (std::size_t i = 0; i < logits.size(); ++i)
-    if (p.mask.empty() || p.mask[i])
+    if (allowed.empty() || allowed[i / 32] >> (i % 32) & 1)
       all.emplace_back(static_cast<std::int32_t>(i), logits[i] * static_cast<float>(1 / p.temperature));
   std::ranges::stable_sort(all, [](const auto& a, const auto& b) { return a.second > b.second; });
   if (const auto k = static_cast<std::size_t>(p.top_k); k > 0 && k < all.size()) {
@@ -207,14 +209,15 @@ TEST(Sampler, large_vocabularies_follow_the_definition) {
         if (which == 1 || which == 2 || which == 7) p.top_k = which == 2 ? 60 : which == 7 ? 5000 : 1;
         if (which == 2 || which == 3 || which == 4) p.top_p = which == 4 ? 0.999 : 0.9;
         if (which == 5 || which == 2) p.min_p = 0.05;
-        if (which == 6)
-          for (std::size_t i = 0; i < n; ++i) p.mask.push_back(i % 70 == 3);
+        std::vector<std::uint32_t> allowed(which == 6 ? (n + 31) / 32 : 0);
+        for (std::size_t i = 3; !allowed.empty() && i < n; i += 70) allowed[i / 32] |= 1u << (i % 32);
         if (which == 8) p.top_p = 0;
         Sampler s(p, {});
+        s.allow(allowed);
         auto got = s.distribution(l);
         ASSERT_TRUE(got) << got.error().message;
         std::ranges::sort(*got);
-        const auto want = by_definition(p, l);
+        const auto want = by_definition(p, l, allowed);
         ASSERT_EQ(got->size(), want.size()) << n << ' ' << spread << ' ' << which;
         double before = 0;
         std::map<std::int32_t, std::pair<double, double>>
@@ -257,6 +260,21 @@ TEST(Sampler, logprobs_of_large_vocabularies_follow_the_definition) {
     EXPECT_NEAR(r->top[i].logprob, std::log((*probabilities)[static_cast<std::size_t>(ids[i])]), 1e-9);
   }
   EXPECT_NEAR(r->logprob, std::log((*probabilities)[static_cast<std::size_t>(r->id)]), 1e-9);
+}
+
+TEST(Sampler, logprobs_of_a_grammar_are_of_the_allowed_tokens) {
+  const std::uint32_t allowed[] = {0b0110};
+  SamplingParams p;
+  p.top_logprobs = 3;
+  Sampler s(p, {});
+  s.allow(allowed);
+  const auto r = s.sample(kFour, 0);
+  ASSERT_TRUE(r);
+  ASSERT_EQ(r->top.size(), 2u);  // the others cannot come
+  EXPECT_EQ(r->top[0].id, 1);
+  EXPECT_NEAR(r->top[0].logprob, std::log(.625), 1e-6);
+  EXPECT_NEAR(r->top[1].logprob, std::log(.375), 1e-6);
+  EXPECT_NEAR(r->logprob, std::log(r->id == 1 ? .625 : .375), 1e-6);
 }
 
 TEST(Softmax, sums_to_one_over_real_vocabularies) {
