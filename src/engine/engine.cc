@@ -78,6 +78,9 @@ Result<int> Engine::submit(GenerateRequest request) {
     if (stop.empty() || stop.size() > limits::kStopBytesMax)
       return fail(ErrorCode::kInvalidRequest, "stop: non_empty, max_length({})", limits::kStopBytesMax);
   LLORCH_OK(validate(request.sampling, vocab));
+  if (request.constraint && request.constraint->vocabulary().size() != tokenizer_.size())
+    return fail(ErrorCode::kInvalidRequest, "the grammar is for a vocabulary of {} tokens, the model has {}",
+                request.constraint->vocabulary().size(), tokenizer_.size());
   const std::lock_guard lock(mutex_);
   submitted_.push_back(std::make_unique<Sequence>(next_id_, std::move(request)));
   return next_id_++;
@@ -244,6 +247,9 @@ void Engine::admit() {
       s.started = Clock::now();
       s.cached = s.computed;
       if (s.request.sink) s.request.sink(StartedEvent{s.prompt_size(), s.cached});
+      if (!s.request.constraint) return;
+      s.guide.emplace(s.request.constraint, tokenizer_);
+      append_forced(s);
     });
     if (s.done) {
       ++i;
@@ -320,7 +326,11 @@ bool Engine::compute() {
     Sequence& s = *find(w.id);
     while (!s.rests && !see(s, s.computed + w.tokens)) rest(youngest_running());
   }
-  std::erase_if(work, [&](const PlannedWork& w) { return find(w.id)->rests; });
+  for (const PlannedWork& w : work) {
+    Sequence& s = *find(w.id);
+    if (s.guide && s.computed + w.tokens == static_cast<int>(s.tokens.size())) guarded(s, [&] { constrain(s); });
+  }
+  std::erase_if(work, [&](const PlannedWork& w) { return find(w.id)->rests || find(w.id)->done; });
   set_aside_rested();
   if (work.empty()) return true;
   collect(work);
@@ -382,32 +392,64 @@ void Engine::pool(Sequence& s, std::span<const float> states, int tokens) {
 }
 
 void Engine::take_token(Sequence& s, Result<Sampled> token) {
-  if (s.out == 0) s.prefill_ms = ms_since(s.started), s.first_token = Clock::now();
+  if (!s.drawn) s.prefill_ms = ms_since(s.started), s.first_token = Clock::now();
+  s.drawn = true;
   if (!token) return finish(s, std::move(token).error());
-  s.sampler.accept(token->id);
+  append(s, *std::move(token));
+  if (s.guide && !s.done) append_forced(s);
+}
+
+void Engine::append(Sequence& s, Sampled token) {
+  const TokenId id = token.id;
+  s.sampler.accept(id);
+  if (s.guide && !s.guide->take(id))
+    return finish(s, Error{ErrorCode::kInternal, fmt::format("token {} is none that the grammar allows", id)});
   std::optional<StopReason> reason;
   const auto emit = [&](const std::vector<TokenEvent>& events) {
     if (s.request.sink)
       for (const TokenEvent& e : events) s.request.sink(e);
   };
-  if (tokenizer_.ends(token->id) && !s.request.ignore_eos) {
+  if (tokenizer_.ends(id) && (s.guide || !s.request.ignore_eos)) {
     reason = StopReason::kEos;
   } else {
-    const TokenId id = token->id;
     s.tokens.push_back(id);
     ++s.out;
-    emit(s.emitter.push(std::move(*token), tokenizer_.piece(id)));
+    emit(s.emitter.push(std::move(token), tokenizer_.piece(id)));
     if (s.emitter.matched())
       reason = StopReason::kStopSequence;
+    else if (s.guide && s.guide->must_end())
+      reason = StopReason::kEos;
     else if (s.out >= s.request.max_tokens)
       reason = StopReason::kMaxTokens;
   }
   if (!reason) return;
   emit(s.emitter.finish());
-  EndEvent end{*reason,  std::nullopt, s.prompt_size(),         s.out,
-               s.cached, s.prefill_ms, ms_since(s.first_token), s.emitter.undecoded()};
+  EndEvent end{*reason,
+               std::nullopt,
+               s.prompt_size(),
+               s.out,
+               s.cached,
+               s.prefill_ms,
+               s.drawn ? ms_since(s.first_token) : 0,
+               s.emitter.undecoded()};
   if (s.emitter.matched()) end.stop_sequence = s.request.stop[*s.emitter.matched()];
   finish(s, end);
+}
+
+/// Their rows are computed along with the next step's.
+void Engine::append_forced(Sequence& s) {
+  for (const TokenId id : s.guide->forced()) {
+    if (s.done) return;
+    Sampled token{.id = id, .logprob = 0, .top = {}};
+    if (s.request.sampling.top_logprobs > 0) token.top.push_back({id, 0});
+    append(s, std::move(token));
+  }
+}
+
+void Engine::constrain(Sequence& s) {
+  auto bits = s.guide->allowed();
+  if (!bits) return finish(s, std::move(bits).error());
+  s.sampler.allow(*bits);
 }
 
 }  // namespace llorch

@@ -25,6 +25,7 @@
 #include "engine/scheduler.h"
 #include "engine/text_emitter.h"
 #include "forward/model.h"
+#include "grammar/matcher.h"
 #include "sample/sampler.h"
 #include "text/tokenizer.h"
 
@@ -62,7 +63,8 @@ struct GenerateRequest {
   int max_tokens = 128;
   std::vector<std::string> stop;
   bool ignore_eos = false;
-  int adapter = -1;  // of Model::adapters(), by its number; -1: the model alone
+  std::shared_ptr<Constraint> constraint;  // set: the answer is a text of its grammar; requests may share one
+  int adapter = -1;                        // of Model::adapters(), by its number; -1: the model alone
   std::string cache_salt;
   std::optional<Pooling> embedding;  // set: nothing is generated, the prompt's EmbeddingEvent is the answer
   EventSink sink;
@@ -163,8 +165,12 @@ class Engine {
   void guarded(Sequence& s, const Work& work);
   void remove_finished();
   [[nodiscard]] bool undelivered() const;
-  /// The sequence goes on with the token that was drawn.
+  /// The sequence goes on with the token that was drawn, and with those that its grammar forces then.
   void take_token(Sequence& s, Result<Sampled> token);
+  void append(Sequence& s, Sampled token);
+  void append_forced(Sequence& s);
+  /// Sets which tokens may be drawn in the next step; where that fails, the sequence ends.
+  void constrain(Sequence& s);
   /// Takes the states of some more tokens of a prompt; with the last of them the embedding is ready.
   void pool(Sequence& s, std::span<const float> states, int tokens);
   void publish_full_pages(Sequence& s);

@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "engine/engine.h"
+#include "engine/guide.h"
 
 namespace llorch {
 
@@ -26,6 +27,7 @@ struct Engine::Sequence {
   GenerateRequest request;
   Sampler sampler;
   TextEmitter emitter;
+  std::optional<Guide> guide;       // where the request has a grammar, once it was admitted
   TokenIds tokens;                  // prompt and output
   std::vector<std::int32_t> pages;  // for all of `tokens`, before they are computed
   /// Of each window: page numbers, below 0 for what nobody sees any more; how many of those are in front.
@@ -40,7 +42,7 @@ struct Engine::Sequence {
   int computed = 0;  // tokens whose keys and values are in the cache
   int cached = 0;    // of them, taken over from the prefix cache
   int out = 0;       // tokens generated
-  bool done = false, paused = false, rests = false;
+  bool done = false, paused = false, rests = false, drawn = false;
   std::optional<EngineEvent> last;  // that has not reached the sink
   std::chrono::steady_clock::time_point started, first_token;
   double prefill_ms = 0;

@@ -194,7 +194,7 @@ Result<TokenIds> Tokenizer::encode(std::string_view text, const EncodeOptions& o
   TokenIds out;
   if (options.add_special) out = parts_.prefix;
   std::size_t begin = 0;
-  bool first = true;
+  bool first = !options.continues;
   for (std::size_t at = 0; at < text.size();) {
     std::size_t size = 0;
     const bool may = begins_added_[static_cast<std::uint8_t>(text[at])];

@@ -46,6 +46,7 @@ struct EncodeOptions {
   bool add_special = false;     // what the file says is put round a text: BOS, EOS
   bool parse_special = false;   // spellings of control tokens in the text become those tokens
   std::string_view trust = {};  // with parse_special: only where each byte of the spelling has '\1' here; empty: all
+  bool continues = false;       // the text goes on with another: nothing is put before its first word
   WorkLimit* limit = nullptr;   // what it may cost; null: kEncodeUnitsMax units
 };
 
