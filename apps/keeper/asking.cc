@@ -8,7 +8,9 @@
 #include <optional>
 
 #include "base/ids.h"
+#include "base/mapped_file.h"
 #include "daemon_flags.h"
+#include "format/json.h"
 #include "keeper/parts.h"
 
 namespace llorch::keeper {
@@ -50,9 +52,35 @@ void Question::add(CLI::App& app) {
   app.add_option("--seed", seed);
   app.add_option("--stop", stop, "end before this text; at most four")->allow_extra_args(false);
   app.add_flag("--ignore-eos", ignore_eos, "go on after the model's end token");
+  auto* as_schema = app.add_option("--schema", schema, "a file with a JSON schema: the answer is JSON that it accepts");
+  auto* as_regex = app.add_option("--regex", regex, "a pattern that the whole answer matches")->excludes(as_schema);
+  app.add_option("--grammar", grammar, "a file with a GBNF grammar for the answer")
+      ->excludes(as_schema)
+      ->excludes(as_regex);
 }
 
-boost::json::object Question::order() const {
+namespace {
+
+/// What the answer must look like, in the words of a request.
+Status put_structure(const Question& q, boost::json::object& o) {
+  constexpr std::size_t kFileMax = 4u << 20;
+  if (!q.schema.empty()) {
+    LLORCH_TRY(const std::string text, read_text_file(q.schema, kFileMax));
+    LLORCH_TRY(boost::json::value schema, json::parse(text, q.schema));
+    o["response_format"] = {{"type", "json_schema"},
+                            {"json_schema", {{"name", "answer"}, {"schema", std::move(schema)}}}};
+  }
+  if (!q.regex.empty()) o["regex"] = q.regex;
+  if (!q.grammar.empty()) {
+    LLORCH_TRY(const std::string text, read_text_file(q.grammar, kFileMax));
+    o["grammar"] = text;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<boost::json::object> Question::order() const {
   boost::json::object o{{"operation", "infer"}, {"model", model}};
   for (const auto& [name, value] : {std::pair("hive_id", &hive), std::pair("device", &device), std::pair("kind", &kind),
                                     std::pair("priority", &priority)})
@@ -67,6 +95,7 @@ boost::json::object Question::order() const {
       put(o, "frequency_penalty", frequency_penalty);
   put(o, "seed", seed);
   if (!stop.empty()) o["stop"] = boost::json::array(stop.begin(), stop.end());
+  LLORCH_OK(put_structure(*this, o));
   return o;
 }
 
@@ -155,10 +184,11 @@ int converse(Session& session, const Common& common, const Question& question) {
     if (said.empty() || said == "/exit") break;
     lines.keep(said);
     messages.push_back({{"role", "user"}, {"content", said}});
-    boost::json::object order = question.order();
-    order["messages"] = messages;
+    auto order = question.order();
+    if (!order) return complain(common, order.error());
+    (*order)["messages"] = messages;
     std::string answer;
-    code = ask_once(session, common, std::move(order), &answer);
+    code = ask_once(session, common, *std::move(order), &answer);
     if (code == 0)
       messages.push_back({{"role", "assistant"}, {"content", answer}});
     else

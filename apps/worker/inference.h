@@ -23,6 +23,7 @@ struct Prepared {
   std::string param;
   Request request;
   std::vector<TokenIds> prompts;
+  std::shared_ptr<Constraint> constraint;  // what the answer must look like
 
   using Reader = std::expected<Request, wire::Refused>(const boost::json::object& body, const wire::Bounds& bounds);
   /// Parses and checks a body, whose deadline tightens the bound. False: the answer is ready.
@@ -42,6 +43,19 @@ struct Prepared {
     error = wire::violation_error(violations), details = wire::violation_details(violations),
     param = violations.front().field;
     return false;
+  }
+  /// Compiles what the answer must look like; `thoughts`: the model may think before it answers.
+  bool constrain(const Worker& w, bool thoughts) {
+    const wire::Structure& asked = request.structure;
+    if (asked.kind == wire::Structure::Kind::kNone) return true;
+    const ModelFacts& m = w.model();
+    const auto before = thoughts ? Reasoning::before_answer(m.reasoning, m.renderer.end_of(prompts.front()))
+                                 : Reasoning::Before::kNothing;
+    auto made = m.structures->compile(asked, before);
+    if (!made) return error = std::move(made).error(), param = asked.field, false;
+    constraint = *std::move(made);
+    request.structure.text.clear(), request.structure.choices.clear();
+    return true;
   }
   bool take(Result<TokenIds> ids) {
     if (ids) return prompts.push_back(*std::move(ids)), true;

@@ -56,6 +56,7 @@ Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options)
     eos = m.tokenizer->token(end).text;
   }
   LLORCH_TRY(const std::string source, template_source(m, options));
+  f.structures = std::make_shared<Structures>(*m.tokenizer);
   if (!source.empty()) f.reasoning = Reasoning::style_of(source);
   LLORCH_TRY(f.renderer, PromptRenderer::make(*m.tokenizer, source, std::move(bos), std::move(eos)));
   return f;

@@ -7,6 +7,7 @@
 #include "engine/loaded_model.h"
 #include "worker/prompt_renderer.h"
 #include "worker/reasoning.h"
+#include "worker/structures.h"
 
 namespace llorch::worker {
 
@@ -16,6 +17,7 @@ struct ModelFacts {
   int vocab = 0, context = 0;
   PromptRenderer renderer;
   Reasoning::Style reasoning = Reasoning::Style::kNone;
+  std::shared_ptr<Structures> structures;
   Pooling pooling = Pooling::kMean;
   std::int64_t created = 0;
 

@@ -1,6 +1,8 @@
 #include "worker/prompt_renderer.h"
 
+#include <algorithm>
 #include <ctime>
+#include <span>
 
 #include "base/limits.h"
 
@@ -35,6 +37,12 @@ Result<TokenIds> PromptRenderer::text(std::string_view text, EncodeOptions optio
 Result<std::string> PromptRenderer::spelling(const TokenIds& ids, const PrepareBound& bound) const {
   WorkLimit limit = bound.limit(limits::kEncodeUnitsMax);
   return named(tokenizer_->decode(ids, false, limit), bound);
+}
+
+std::string PromptRenderer::end_of(const TokenIds& prompt) const {
+  constexpr std::size_t kTokens = 8;
+  const std::size_t last = std::min(prompt.size(), kTokens);
+  return tokenizer_->decode(std::span(prompt).subspan(prompt.size() - last), true);
 }
 
 Result<TokenIds> PromptRenderer::chat(const boost::json::array& messages, const boost::json::object& arguments,

@@ -54,6 +54,8 @@ class PromptRenderer {
   [[nodiscard]] Result<TokenIds> text(std::string_view text, EncodeOptions options, const PrepareBound& bound) const;
   /// What these ids spell, for a client that asked for an echo.
   [[nodiscard]] Result<std::string> spelling(const TokenIds& ids, const PrepareBound& bound) const;
+  /// The last characters of a rendered prompt, control tokens spelled.
+  [[nodiscard]] std::string end_of(const TokenIds& prompt) const;
 
  private:
   const Tokenizer* tokenizer_ = nullptr;

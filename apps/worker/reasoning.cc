@@ -1,6 +1,9 @@
 #include "worker/reasoning.h"
 
 #include <algorithm>
+#include <vector>
+
+#include "grammar/vocabulary.h"
 
 namespace llorch::worker {
 namespace {
@@ -28,6 +31,61 @@ Reasoning::Style Reasoning::style_of(std::string_view chat_template) {
 
 Reasoning::Reasoning(Style style, std::string_view prompt_end) : style_(style) {
   if (style == Style::kThink) state_ = without_blanks(prompt_end).ends_with(kOpen) ? State::kThinking : State::kStart;
+}
+
+Reasoning::Before Reasoning::before_answer(Style style, std::string_view prompt_end) {
+  switch (style) {
+    case Style::kNone: return Before::kNothing;
+    case Style::kChannels: return Before::kChannels;
+    case Style::kThink: break;
+  }
+  const std::string_view end = without_blanks(prompt_end);
+  if (end.ends_with(kOpen)) return Before::kRestOfThought;
+  return end.ends_with(kClose) ? Before::kNothing : Before::kPerhapsThought;
+}
+
+namespace {
+
+/// A mark as grammars name it: by its token where the vocabulary has one.
+std::string mark_of(const Tokenizer& tokenizer, std::string_view spelling) {
+  for (std::size_t id = 0; id < tokenizer.size(); ++id) {
+    const Token& token = tokenizer.token(static_cast<TokenId>(id));
+    if (token.kind == TokenKind::kControl && token.text == spelling) return control_mark(spelling);
+  }
+  return std::string(spelling);
+}
+
+Compiled<Grammar> in_sequence(std::initializer_list<Compiled<Grammar>> parts) {
+  std::vector<Grammar> all;
+  for (const auto& part : parts) {
+    if (!part) return std::unexpected(part.error());
+    all.push_back(*part);
+  }
+  return Grammar::sequence(all);
+}
+
+}  // namespace
+
+Compiled<Grammar> Reasoning::grammar_of(Before before, const Tokenizer& tokenizer) {
+  if (before == Before::kNothing) return Grammar::from_text("");
+  if (before == Before::kChannels) {
+    const auto mark = [&](std::string_view spelling) { return mark_of(tokenizer, spelling); };
+    const std::string channel = mark("<|channel|>"), message = mark("<|message|>");
+    const auto spoken = [&](std::string_view name) {
+      return Grammar::from_text(channel + std::string(name) + message);
+    };
+    LLORCH_TRY(const Grammar analysis, spoken("analysis"));
+    LLORCH_TRY(const Grammar commentary, spoken("commentary"));
+    const Grammar others[] = {analysis, commentary};
+    LLORCH_TRY(const Grammar one, in_sequence({Grammar::choice(others), Grammar::until(mark("<|end|>")),
+                                               Grammar::from_text(mark("<|start|>") + "assistant")}));
+    return in_sequence({Grammar::repeat(one, 0, kNone), spoken("final")});
+  }
+  LLORCH_TRY(const Grammar rest,
+             in_sequence({Grammar::until(mark_of(tokenizer, kClose)), Grammar::from_regex("[ \\t\\r\\n]{0,8}")}));
+  if (before == Before::kRestOfThought) return rest;
+  LLORCH_TRY(const Grammar thought, in_sequence({Grammar::from_text(mark_of(tokenizer, kOpen)), rest}));
+  return Grammar::repeat(thought, 0, 1);
 }
 
 Reasoning::Parts Reasoning::push(std::string_view text, std::string_view control) {

@@ -7,12 +7,22 @@
 #include <string>
 #include <string_view>
 
+#include "grammar/grammar.h"
+#include "text/tokenizer.h"
+
 namespace llorch::worker {
 
 class Reasoning {
  public:
   enum class Style { kNone, kThink, kChannels };
   [[nodiscard]] static Style style_of(std::string_view chat_template);
+
+  /// What stands before an answer, where that must have a form: nothing, the rest of a thought, perhaps a thought, or
+  /// channels other than the last.
+  enum class Before { kNothing, kRestOfThought, kPerhapsThought, kChannels };
+  [[nodiscard]] static Before before_answer(Style style, std::string_view prompt_end);
+  /// Texts that may stand there. `tokenizer`: says which marks are control tokens.
+  [[nodiscard]] static Compiled<Grammar> grammar_of(Before before, const Tokenizer& tokenizer);
 
   struct Parts {
     std::string reasoning, content;

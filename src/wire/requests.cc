@@ -35,6 +35,7 @@ void read_sampling(Fields& f, const Bounds& bounds, Generation& g) {
   g.stop = f.texts("stop", limits::kStopStringsMax, limits::kStopBytesMax);
   g.ignore_eos = f.boolean("ignore_eos").value_or(false);
   if (const auto deadline = f.integer("deadline_ms", 1, std::int64_t{1} << 40)) g.deadline_ms = deadline;
+  g.structure = read_structure(f);
 }
 
 void check_text(Fields& f, std::string_view name, std::string_view text) {
@@ -294,8 +295,6 @@ std::expected<CompletionRequest, Refused> read_chat(const boost::json::object& b
     else
       r.template_arguments["reasoning_effort"] = *effort;
   }
-  const boost::json::object text_format{{"type", "text"}};
-  only(f, "response_format", {text_format});
   only(f, "tools", {boost::json::array{}});
   only(f, "tool_choice", {"none", "auto"});
   only(f, "parallel_tool_calls", {true, false});

@@ -12,6 +12,7 @@
 
 #include "sample/sampler.h"
 #include "wire/fields.h"
+#include "wire/structure.h"
 
 namespace llorch::wire {
 
@@ -31,6 +32,7 @@ struct Generation {
   std::optional<std::uint64_t> seed;
   std::optional<int> max_tokens;  // absent: as many as there is room for, within the route's bound
   std::vector<std::string> stop;
+  Structure structure;
   bool ignore_eos = false, resumable = false;
   bool logprobs = false;
   int adapter = -1;  // of Bounds::adapters, by its place; -1: none

@@ -128,6 +128,26 @@ class Flow(unittest.TestCase):
             self.assertEqual(c.keeper("run", "haiku", "x", "--temperature", "9").returncode, 2)
             c.assert_nothing_left()
 
+    def test_an_answer_has_the_form_that_was_asked_for(self):
+        with Colony() as c:
+            schema, grammar, broken = c.home / "bird.json", c.home / "song.gbnf", c.home / "broken.json"
+            schema.write_text(json.dumps({"type": "object", "properties": {"bird": {"enum": ["owl", "wren"]}, "eggs": {"type": "integer", "minimum": 0, "maximum": 9}}, "required": ["bird", "eggs"], "additionalProperties": False}))
+            grammar.write_text('root ::= "la" (" " "la"){0,3}')
+            broken.write_text(json.dumps({"type": "array", "uniqueItems": True}))
+            r = c.keeper("run", "haiku", "Which bird?", "--schema", schema, "--quiet", "-n", "100")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            answer = json.loads(r.stdout)
+            self.assertIn(answer["bird"], ("owl", "wren"))
+            self.assertIn(answer["eggs"], range(10))
+            self.assertRegex(c.keeper("run", "haiku", "Sing", "--grammar", grammar, "--quiet").stdout, r"^la( la){0,3}\n$")
+            self.assertRegex(c.keeper("run", "haiku", "When?", "--regex", "[0-9]{2}:[0-9]{2}", "--quiet").stdout, r"^\d\d:\d\d\n$")
+            r = c.keeper("run", "haiku", "Which?", "--schema", broken, "--quiet")
+            self.assertNotEqual(r.returncode, 0)
+            self.assertIn("uniqueItems", r.stderr)
+            r = c.keeper("run", "haiku", "Which?", "--schema", c.home / "nowhere.json", "--quiet")
+            self.assertNotEqual(r.returncode, 0)
+            self.assertIn("nowhere.json", r.stderr)
+
     def test_completion_and_manual_know_every_command(self):
         tell = lambda *a: subprocess.run([BIN / "llorch", *a], capture_output=True, text=True, check=True).stdout
         bash = tell("completion", "bash")

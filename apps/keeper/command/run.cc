@@ -19,11 +19,12 @@ int run(RunFlags& f, bool chat) {
   if (!chat && f.prompt.empty() && !person) f.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   if (!chat && f.prompt.empty() && !person)
     return complain(f.common, {ErrorCode::kInvalidRequest, "there is no prompt"});
+  auto order = f.question.order();
+  if (!order) return complain(f.common, order.error());
   if (const Status s = session.wake(); !s) return complain(f.common, s.error());
   if (chat || f.prompt.empty()) return converse(session, f.common, f.question);
-  boost::json::object order = f.question.order();
-  order["prompt"] = f.prompt;
-  return ask_once(session, f.common, std::move(order));
+  (*order)["prompt"] = f.prompt;
+  return ask_once(session, f.common, *std::move(order));
 }
 
 }  // namespace

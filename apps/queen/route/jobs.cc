@@ -9,6 +9,7 @@
 #include "security/validate.h"
 #include "service/job_routes.h"
 #include "wire/fields.h"
+#include "wire/structure.h"
 
 namespace llorch::queen {
 namespace {
@@ -357,6 +358,8 @@ std::shared_ptr<InferOrder> read_infer(const boost::json::object& body, const st
   o->batch = priority == "batch";
   o->resumable = f.boolean("resumable").value_or(false);
   for (const std::string_view name : kSampling)
+    if (const auto* v = f.take(name)) o->body[name] = *v;
+  for (const std::string_view name : wire::kStructureFields)
     if (const auto* v = f.take(name)) o->body[name] = *v;
   if (!o->body.contains("temperature")) o->body["temperature"] = 0.7;
   if (const auto bad = salt_cache(o->body, principal)) f.violation(bad->field, "max_length(256)", bad->error.message);

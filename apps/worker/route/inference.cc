@@ -14,7 +14,8 @@ Prepared<wire::InferenceRequest> prepare(const Worker& w, const std::string& tex
   auto& r = p.request;
   const PromptRenderer& renderer = w.model().renderer;
   p.good = p.take(r.messages ? renderer.chat(*r.messages, {}, bound)
-                             : renderer.text(r.prompt, {.add_special = true, .parse_special = true}, bound));
+                             : renderer.text(r.prompt, {.add_special = true, .parse_special = true}, bound)) &&
+           p.constrain(w, r.messages.has_value());
   r.messages.reset(), r.prompt.clear();  // freed here, not on the loop
   return p;
 }
@@ -92,9 +93,12 @@ void submit(Worker& w, const PromptRequestPtr& r, Prepared<wire::InferenceReques
                       net::Clock::now(), std::chrono::system_clock::now());
   const std::uint64_t seed = seed_of(p.request);
   GenerateRequest request = make_request(p.request, std::move(p.prompts[0]), wanted, seed, c->principal.id);
-  const auto stream = std::make_shared<NativeStream>(NativeStream{w, job, c->correlation_id, effective_params(request),
-                                                                  seed, p.request.adapter, p.request.logprobs,
-                                                                  Stopwatch(w.metrics(), c->accepted)});
+  request.constraint = std::move(p.constraint);
+  boost::json::object params = effective_params(request);
+  if (request.constraint) params["structure"] = wire::name(p.request.structure.kind);
+  const auto stream =
+      std::make_shared<NativeStream>(NativeStream{w, job, c->correlation_id, std::move(params), seed, p.request.adapter,
+                                                  p.request.logprobs, Stopwatch(w.metrics(), c->accepted)});
   std::vector<Generation> one;
   one.push_back({std::move(request), [stream](const EngineEvent& e) {
                    stream->watch.observe(e);

@@ -33,15 +33,14 @@ class Completion : public std::enable_shared_from_this<Completion> {
         c_(std::move(c)),
         request_(std::move(p.request)),
         prompts_(std::move(p.prompts)),
+        constraint_(std::move(p.constraint)),
         seed_(seed_of(request_)),
         id_((request_.chat ? "chatcmpl-" : "cmpl-") + random_hex(12)),
         created_(unix_seconds()) {
     choices_.resize(prompts_.size() * static_cast<std::size_t>(request_.n));
     for (std::size_t i = 0; i < choices_.size(); ++i) choices_[i].index = static_cast<int>(i);
     if (!request_.chat || w_.model().reasoning == Reasoning::Style::kNone) return;
-    const TokenIds& prompt = prompts_.front();
-    const std::size_t last = std::min<std::size_t>(prompt.size(), 8);
-    const std::string end = w_.loaded().tokenizer->decode(std::span(prompt).subspan(prompt.size() - last), true);
+    const std::string end = w_.model().renderer.end_of(prompts_.front());
     for (Choice& choice : choices_) choice.reasoning.emplace(w_.model().reasoning, end);
   }
 
@@ -52,6 +51,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
       const std::size_t prompt = i / static_cast<std::size_t>(request_.n);
       GenerateRequest r = make_request(request_, prompts_[prompt], max_tokens[prompt], seed_, c_->principal.id);
       r.sampling.choice = i % static_cast<std::size_t>(request_.n);
+      r.constraint = constraint_;
       out.push_back(
           {std::move(r), [self = shared_from_this(), i,
                           watch = std::make_shared<Stopwatch>(w_.metrics(), c_->accepted)](const EngineEvent& e) {
@@ -239,6 +239,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
   ContextPtr c_;
   wire::CompletionRequest request_;
   std::vector<TokenIds> prompts_;
+  std::shared_ptr<Constraint> constraint_;
   std::uint64_t seed_;
   std::string id_;
   std::int64_t created_;
@@ -250,7 +251,8 @@ class Completion : public std::enable_shared_from_this<Completion> {
 Asked prepare_chat(const Worker& w, const std::string& text, PrepareBound bound) {
   Asked p;
   if (!p.read(text, w.bounds(), bound, wire::read_chat)) return p;
-  p.good = p.take(w.model().renderer.chat(p.request.messages, p.request.template_arguments, bound));
+  p.good =
+      p.take(w.model().renderer.chat(p.request.messages, p.request.template_arguments, bound)) && p.constrain(w, true);
   p.request.messages = boost::json::array(),
   p.request.template_arguments = boost::json::object();  // freed here, not on the loop
   return p;
@@ -273,7 +275,7 @@ Asked prepare_completion(const Worker& w, const std::string& text, PrepareBound 
   Asked p;
   if (!p.read(text, w.bounds(), bound, wire::read_completion)) return p;
   p.good = p.take(w.model().renderer, p.request.prompts, {.add_special = true, .parse_special = true}, bound) &&
-           spell_prompts(w.model().renderer, p, bound);
+           spell_prompts(w.model().renderer, p, bound) && p.constrain(w, false);
   return p;
 }
 
