@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "grammar/matcher.h"
+#include "grammar/vocabulary.h"
+
 namespace llorch::worker {
 namespace {
 
@@ -58,6 +61,57 @@ TEST(Reasoning, templates_give_the_style_away) {
   EXPECT_EQ(Reasoning::style_of("<|im_start|>"), Reasoning::Style::kNone);
   Reasoning none(Reasoning::Style::kNone, "");
   EXPECT_EQ(none.push("<think>a</think>").content, "<think>a</think>");
+}
+
+/// What may stand before an answer, as texts: accepted as a whole or not.
+class BeforeAnswer : public testing::Test {
+ protected:
+  std::unique_ptr<Tokenizer> tokenizer_ =
+      Tokenizer::from_hf_json(R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []},
+      "added_tokens": [{"id": 1, "content": "<|channel|>", "special": true}, {"id": 2, "content": "<|message|>", "special": true},
+                       {"id": 3, "content": "<|end|>", "special": true}, {"id": 4, "content": "<|start|>", "special": true}]})")
+          .value();
+  bool accepts(Reasoning::Before before, std::string_view text) {
+    const auto grammar = Reasoning::grammar_of(before, *tokenizer_);
+    if (!grammar) return ADD_FAILURE() << grammar.error().message, false;
+    Matcher m(std::make_shared<Constraint>(*grammar, Vocabulary::of(*tokenizer_)));
+    return m.advance(text) && m.can_end();
+  }
+};
+
+TEST_F(BeforeAnswer, a_thought_and_blanks) {
+  using enum Reasoning::Before;
+  EXPECT_TRUE(accepts(kRestOfThought, "so it is</think>\n\n"));
+  EXPECT_FALSE(accepts(kRestOfThought, "so it is"));
+  EXPECT_FALSE(accepts(kRestOfThought, "so</think>\n{"));
+  EXPECT_TRUE(accepts(kPerhapsThought, ""));
+  EXPECT_TRUE(accepts(kPerhapsThought, "<think>\nwell</think>"));
+  EXPECT_FALSE(accepts(kPerhapsThought, "well</think>"));
+  EXPECT_TRUE(accepts(kNothing, ""));
+  EXPECT_FALSE(accepts(kNothing, "<think></think>"));
+}
+
+TEST_F(BeforeAnswer, channels_by_their_tokens) {
+  using enum Reasoning::Before;
+  const std::string channel = control_mark("<|channel|>"), message = control_mark("<|message|>");
+  const std::string thought =
+      channel + "analysis" + message + "Hm <|end|>" + control_mark("<|end|>") + control_mark("<|start|>") + "assistant";
+  const std::string final = channel + "final" + message;
+  EXPECT_TRUE(accepts(kChannels, final));
+  EXPECT_TRUE(accepts(kChannels, thought + final));
+  EXPECT_TRUE(accepts(kChannels, thought + thought + final));
+  EXPECT_FALSE(accepts(kChannels, thought));
+  EXPECT_FALSE(accepts(kChannels, "<|channel|>final<|message|>"));
+  EXPECT_FALSE(accepts(kChannels, channel + "other" + message));
+}
+
+TEST(Reasoning, the_end_of_the_prompt_says_what_comes_first) {
+  using Before = Reasoning::Before;
+  EXPECT_EQ(Reasoning::before_answer(Reasoning::Style::kNone, "<think>"), Before::kNothing);
+  EXPECT_EQ(Reasoning::before_answer(Reasoning::Style::kThink, "assistant\n<think>\n"), Before::kRestOfThought);
+  EXPECT_EQ(Reasoning::before_answer(Reasoning::Style::kThink, "<think>\n\n</think>\n\n"), Before::kNothing);
+  EXPECT_EQ(Reasoning::before_answer(Reasoning::Style::kThink, "assistant\n"), Before::kPerhapsThought);
+  EXPECT_EQ(Reasoning::before_answer(Reasoning::Style::kChannels, "assistant"), Before::kChannels);
 }
 
 }  // namespace

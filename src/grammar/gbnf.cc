@@ -4,6 +4,7 @@
 #include "grammar/grammar.h"
 #include "grammar/limits.h"
 #include "grammar/pattern.h"
+#include "grammar/scanner.h"
 #include "text/utf8.h"
 
 namespace llorch {
@@ -12,9 +13,9 @@ using namespace grammar_limits;
 
 namespace {
 
-class GbnfParser {
+class GbnfParser : Scanner {
  public:
-  explicit GbnfParser(std::string_view text) : text_(text) {}
+  explicit GbnfParser(std::string_view text) : Scanner(text, "gbnf") {}
 
   Compiled<std::shared_ptr<const Network>> run() {
     if (text_.size() > kSourceBytesMax) return bad("the grammar is too long");
@@ -36,19 +37,6 @@ class GbnfParser {
   };
   using Index = Pattern::Index;
 
-  template<class... Args>
-  std::unexpected<Refusal> bad(fmt::format_string<Args...> format, Args&&... args) const {
-    return refuse(fmt::format("byte {}", at_), "gbnf", format, std::forward<Args>(args)...);
-  }
-  [[nodiscard]] bool more() const { return at_ < text_.size(); }
-  [[nodiscard]] char peek(std::size_t ahead = 0) const {
-    return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0';
-  }
-  bool take(std::string_view what) {
-    if (!text_.substr(at_).starts_with(what)) return false;
-    at_ += what.size();
-    return true;
-  }
   void skip(bool lines) {
     while (more()) {
       const char c = peek();
@@ -247,8 +235,6 @@ class GbnfParser {
     return tree_.add_set(negated ? complement(std::move(set)) : std::move(set));
   }
 
-  std::string_view text_;
-  std::size_t at_ = 0;
   Pattern tree_;
   std::shared_ptr<Network> net_ = std::make_shared<Network>();
   std::map<std::string, Known> rules_;

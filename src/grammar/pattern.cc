@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "grammar/limits.h"
+#include "grammar/scanner.h"
 #include "text/utf8.h"
 
 namespace llorch {
@@ -87,9 +88,9 @@ const std::vector<CodePoints> kAllSpaces{{'\t', '\r'},     {0x1c, ' '},      {0x
                                          {0x205f, 0x205f}, {0x3000, 0x3000}, {0xfeff, 0xfeff}};
 const std::vector<CodePoints> kLineEnds{{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
 
-class Parser {
+class Parser : Scanner {
  public:
-  explicit Parser(std::string_view text) : text_(text) {}
+  explicit Parser(std::string_view text) : Scanner(text, "regex") {}
 
   Compiled<Pattern> parse() {
     if (!utf8_valid(text_)) return refuse("byte 0", "regex", "the pattern is not valid UTF-8");
@@ -103,19 +104,6 @@ class Parser {
  private:
   using Index = Pattern::Index;
 
-  template<class... Args>
-  std::unexpected<Refusal> bad(fmt::format_string<Args...> format, Args&&... args) const {
-    return refuse(fmt::format("byte {}", at_), "regex", format, std::forward<Args>(args)...);
-  }
-  [[nodiscard]] bool more() const { return at_ < text_.size(); }
-  [[nodiscard]] char peek(std::size_t ahead = 0) const {
-    return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0';
-  }
-  bool take(std::string_view what) {
-    if (!text_.substr(at_).starts_with(what)) return false;
-    at_ += what.size();
-    return true;
-  }
   char32_t take_code_point() {
     const int length = utf8_sequence(text_.substr(at_));
     const char32_t c = utf8_code_point(text_.substr(at_), length);
@@ -332,8 +320,6 @@ class Parser {
     return out_.add_set(negated ? complement(std::move(set)) : std::move(set));
   }
 
-  std::string_view text_;
-  std::size_t at_ = 0;
   Pattern out_;
 };
 
