@@ -1,0 +1,163 @@
+// For tests: the published templates with conversations of calls, rendered, and where the model's part begins.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "jinja/template.h"
+#include "test_data.h"
+#include "tools/conversation.h"
+#include "tools/learn.h"
+#include "tools/parser.h"
+
+namespace llorch::tools {
+
+inline constexpr std::string_view kTestTools = R"([
+ {"type": "function", "function": {"name": "get_weather", "description": "Weather", "parameters": {"type": "object",
+   "properties": {"city": {"type": "string", "description": "a"}, "days": {"type": "integer", "description": "a"},
+     "exact": {"type": "boolean", "description": "a"}, "share": {"type": "number", "description": "a"}},
+   "required": ["city"]}}},
+ {"type": "function", "function": {"name": "store-note", "description": "Notes", "parameters": {"type": "object",
+   "properties": {"text": {"type": "string", "description": "a"}, "tags": {"type": "array", "items": {"type": "string"}, "description": "a"},
+     "more": {"type": "object", "additionalProperties": {"type": "string"}, "description": "a"}, "hint": {"anyOf": [{"type": "string"}, {"type": "null"}], "description": "a"}},
+   "required": ["text"]}}},
+ {"type": "function", "function": {"name": "now", "description": "Time", "parameters": {"type": "object", "properties": {}}}}])";
+
+struct TestCall {
+  std::string name;
+  boost::json::object arguments;
+};
+using TestCalls = std::vector<TestCall>;
+
+inline boost::json::object parsed_object(std::string_view text) { return boost::json::parse(text).as_object(); }
+
+/// What templates must bring through: one list for each message.
+inline std::vector<TestCalls> test_calls() {
+  return {
+      {{"get_weather", parsed_object(R"({"city": "Oslo"})")}},
+      {{"now", {}}},
+      {{"get_weather",
+        parsed_object(R"({"city": "Köln \"am\" Rhein\n\n日本 🚀 \\ {x} 'y' <b>", "days": -3, "exact": true})")}},
+      {{"get_weather", parsed_object(R"({"city": "5", "days": 12, "exact": false, "share": 0.25})")}},
+      {{"store-note",
+        parsed_object(R"({"text": "a, b: c", "tags": ["x", "y \"z\""], "more": {"k": "v, w", "l": ""}})")}},
+      {{"store-note", parsed_object(R"({"text": "", "tags": [], "more": {}, "hint": null})")}},
+      {{"store-note", parsed_object(R"({"text": "true", "hint": "so"})")}},
+      {{"get_weather", parsed_object(R"({"city": "a"})")}, {"now", {}}},
+      {{"now", {}},
+       {"store-note", parsed_object(R"({"text": "1\n2", "tags": ["q"]})")},
+       {"get_weather", parsed_object(R"({"city": "b"})")}},
+  };
+}
+
+class TestTemplate {
+ public:
+  explicit TestTemplate(const std::string& source) : source_(source), template_(jinja::Template::parse(source)) {
+    if (const auto learnt = learn_tool_format(source)) format = *learnt;
+    declared = read_tools(boost::json::parse(kTestTools).as_array()).value();
+  }
+  ToolFormat format;
+  std::vector<DeclaredTool> declared;
+
+  [[nodiscard]] const std::string& source() const { return source_; }
+  [[nodiscard]] Result<std::string> render(const boost::json::array& messages, bool prompt) const {
+    if (!template_) return std::unexpected(template_.error());
+    boost::json::object variables;
+    add_tool_variables(format, boost::json::parse(kTestTools).as_array(), "today", variables);
+    WorkLimit limit(500'000'000);
+    LLORCH_TRY(const auto history, prepare_history(format, messages));
+    LLORCH_TRY(jinja::Value conversation, jinja::read_messages(history, limit));
+    LLORCH_TRY(const jinja::Text text, template_->render(variables,
+                                                         {{"messages", std::move(conversation)},
+                                                          {"add_generation_prompt", jinja::Value(prompt)},
+                                                          {"bos_token", jinja::Value("<s>", true)},
+                                                          {"eos_token", jinja::Value("</s>", true)}},
+                                                         1'753'000'000));
+    return text.bytes;
+  }
+  /// What the template shows of the model's own part: from behind the prompt, or behind what it shares with an answer,
+  /// to what both share at their end.
+  [[nodiscard]] Result<std::string> own_part(const TestCalls& calls, const std::string& text = {}) const {
+    const boost::json::object user{{"role", "user"}, {"content", "Go on."}};
+    LLORCH_TRY(std::string all, render({user, calling(calls, text)}, false));
+    LLORCH_TRY(const std::string prompt, render({user}, true));
+    LLORCH_TRY(const std::string answer, render({user, {{"role", "assistant"}, {"content", "Zz."}}}, false));
+    all.erase(std::mismatch(all.rbegin(), all.rend(), answer.rbegin(), answer.rend()).first.base(), all.end());
+    if (all.starts_with(prompt)) return all.substr(prompt.size());
+    const auto [a, b] = std::mismatch(all.begin(), all.end(), answer.begin(), answer.end());
+    std::size_t at = static_cast<std::size_t>(a - all.begin());
+    if (!text.empty()) at = std::min(at, all.rfind(text));
+    while (at > 0 && (static_cast<unsigned char>(all[at]) & 0xc0) == 0x80) --at;
+    return all.substr(at);
+  }
+  static boost::json::object calling(const TestCalls& calls, const std::string& text) {
+    boost::json::array list;
+    for (std::size_t i = 0; i < calls.size(); ++i)
+      list.push_back(
+          {{"id", "call_" + std::to_string(i)},
+           {"type", "function"},
+           {"function", {{"name", calls[i].name}, {"arguments", boost::json::serialize(calls[i].arguments)}}}});
+    return {{"role", "assistant"}, {"content", text}, {"tool_calls", list}};
+  }
+
+ private:
+  std::string source_;
+  Result<jinja::Template> template_;
+};
+
+/// name of the file -> source, of all published templates.
+inline std::vector<std::pair<std::string, std::string>> published_templates() {
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const auto& entry : std::filesystem::directory_iterator(test_data_path("templates")))
+    if (entry.path().extension() == ".jinja")
+      out.emplace_back(entry.path().stem().string(), read_text_file(entry.path().string(), 1 << 20).value());
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+struct Taken {
+  std::string text;
+  TestCalls calls;
+  bool complete = true, valid = true;
+};
+inline Taken taken(const Items& items) {
+  Taken out;
+  std::string arguments;
+  for (const Item& item : items) switch (item.kind) {
+      case Item::Kind::kText: out.text += item.text; break;
+      case Item::Kind::kControl: break;
+      case Item::Kind::kCallBegin: out.calls.push_back({item.name, {}}), arguments.clear(); break;
+      case Item::Kind::kArguments: arguments += item.text; break;
+      case Item::Kind::kCallEnd: {
+        boost::system::error_code bad;
+        const auto value = boost::json::parse(arguments, bad);
+        out.complete = out.complete && item.complete;
+        if (bad || !value.is_object())
+          out.valid = false;
+        else
+          out.calls.back().arguments = value.get_object();
+      }
+    }
+  return out;
+}
+inline Items parse_all(const ToolFormat& format, const std::vector<DeclaredTool>& tools, std::string_view text) {
+  ToolCallParser parser(format, tools);
+  Items items = parser.push(text);
+  append(items, parser.finish());
+  return items;
+}
+
+inline std::string shown(const TestCalls& calls) {
+  std::string out;
+  for (const TestCall& c : calls) {  // keys sorted: some templates sort them
+    std::map<std::string, std::string> sorted;
+    for (const auto& [k, v] : c.arguments) sorted[std::string(k)] = boost::json::serialize(v);
+    out += c.name + "(";
+    for (const auto& [k, v] : sorted) out += k + "=" + v + ", ";
+    out += ") ";
+  }
+  return out;
+}
+
+}  // namespace llorch::tools
