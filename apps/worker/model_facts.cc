@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <map>
+#include <tuple>
 
 #include "base/clock.h"
 #include "base/mapped_file.h"
@@ -9,18 +10,6 @@
 
 namespace llorch::worker {
 namespace {
-
-/// The chat template's source, or nothing where the model has none.
-Result<std::string> template_source(const LoadedModel& m, const FactsOptions& options) {
-  constexpr std::size_t kSourceMax = 1u << 20;
-  if (!options.chat_template_file.empty()) return read_text_file(options.chat_template_file, kSourceMax);
-  if (const auto text = m.source->metadata().text("tokenizer.chat_template")) return std::string(*text);
-  if (auto file = read_text_file(options.model_path + "/chat_template.jinja", kSourceMax)) return file;
-  if (const auto config = json::parse_file(options.model_path + "/tokenizer_config.json");
-      config && config->is_object())
-    return std::string(json::find_text(config->get_object(), "chat_template").value_or(""));
-  return std::string();
-}
 
 /// The format that most of the weights have.
 std::string most_common_format(const LoadedModel& m) {
@@ -32,7 +21,37 @@ std::string most_common_format(const LoadedModel& m) {
   return found;
 }
 
+/// How the model spells the beginning of a text, and the end of an answer.
+std::pair<std::string, std::string> end_spellings(const Metadata& metadata, const Tokenizer& tokenizer) {
+  std::string bos, eos;
+  if (tokenizer.bos() >= 0) bos = tokenizer.token(tokenizer.bos()).text;
+  if (!tokenizer.end_ids().empty()) {
+    TokenId end = *tokenizer.end_ids().begin();
+    if (const auto id = metadata.unsigned_integer("tokenizer.ggml.eos_token_id"); id && *id < tokenizer.size())
+      end = static_cast<TokenId>(*id);
+    eos = tokenizer.token(end).text;
+  }
+  return {bos, eos};
+}
+
 }  // namespace
+
+Result<ChatTemplate> read_chat_template(const WeightSource& source, const Tokenizer& tokenizer, const std::string& path,
+                                        const std::string& instead) {
+  constexpr std::size_t kSourceMax = 1u << 20;
+  ChatTemplate out;
+  std::tie(out.bos, out.eos) = end_spellings(source.metadata(), tokenizer);
+  if (!instead.empty()) {
+    LLORCH_TRY(out.source, read_text_file(instead, kSourceMax));
+  } else if (const auto text = source.metadata().text("tokenizer.chat_template")) {
+    out.source = *text;
+  } else if (auto file = read_text_file(path + "/chat_template.jinja", kSourceMax)) {
+    out.source = *std::move(file);
+  } else if (const auto config = json::parse_file(path + "/tokenizer_config.json"); config && config->is_object()) {
+    out.source = json::find_text(config->get_object(), "chat_template").value_or("");
+  }
+  return out;
+}
 
 Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options) {
   ModelFacts f;
@@ -47,18 +66,10 @@ Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options)
   if (const auto family = metadata.text("general.architecture"))
     if (const auto pooling = metadata.unsigned_integer(*family + ".pooling_type"))
       f.pooling = *pooling == 2 ? Pooling::kFirst : *pooling == 3 ? Pooling::kLast : Pooling::kMean;
-  std::string bos, eos;
-  if (m.tokenizer->bos() >= 0) bos = m.tokenizer->token(m.tokenizer->bos()).text;
-  if (!m.tokenizer->end_ids().empty()) {
-    TokenId end = *m.tokenizer->end_ids().begin();
-    if (const auto id = metadata.unsigned_integer("tokenizer.ggml.eos_token_id"); id && *id < m.tokenizer->size())
-      end = static_cast<TokenId>(*id);
-    eos = m.tokenizer->token(end).text;
-  }
-  LLORCH_TRY(const std::string source, template_source(m, options));
   f.structures = std::make_shared<Structures>(*m.tokenizer);
-  if (!source.empty()) f.reasoning = Reasoning::style_of(source);
-  LLORCH_TRY(f.renderer, PromptRenderer::make(*m.tokenizer, source, std::move(bos), std::move(eos)));
+  LLORCH_TRY(ChatTemplate chat,
+             read_chat_template(*m.source, *m.tokenizer, options.model_path, options.chat_template_file));
+  if (!chat.source.empty()) f.reasoning = Reasoning::style_of(chat.source);
   return f;
 }
 

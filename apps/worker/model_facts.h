@@ -30,6 +30,14 @@ struct ModelFacts {
 struct FactsOptions {
   std::string model_ref, model_path, chat_template_file;
 };
+struct ChatTemplate {
+  std::string source;    // empty: the model has none
+  std::string bos, eos;  // what bos_token and eos_token are in it
+};
+/// `path`: the model's; `instead`: a file to use instead of the model's own template, or empty. Errors: those of files.
+[[nodiscard]] Result<ChatTemplate> read_chat_template(const WeightSource& source, const Tokenizer& tokenizer,
+                                                      const std::string& path, const std::string& instead);
+
 /// Not for the event loop: reads files and parses the template. Errors: those of files and the template.
 [[nodiscard]] Result<ModelFacts> read_facts(const LoadedModel& model, const FactsOptions& options);
 

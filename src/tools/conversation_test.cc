@@ -60,7 +60,7 @@ TEST(Conversation, ids_of_nine_letters) {
   const std::string id(at(*out, "/1/tool_calls/0/id").as_string());
   EXPECT_EQ(id.size(), 9u);
   EXPECT_TRUE(std::all_of(id.begin(), id.end(), [](unsigned char c) { return std::isalnum(c); }));
-  EXPECT_EQ(at(*out, "/3/tool_call_id"), id);
+  EXPECT_EQ(at(*out, "/3/tool_call_id"), bj::value(id));
   EXPECT_EQ(at(*out, "/1/tool_calls/1/id"), "abcdefghi");  // fits as it is
   EXPECT_EQ((*out)[1].as_object().if_contains("content"), nullptr);
 }

@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
+#include <algorithm>
+#include <map>
 
+#include "base/folder.h"
 #include "jinja/template.h"
 #include "test_data.h"
 #include "tools/conversation.h"
@@ -109,7 +111,8 @@ class TestTemplate {
 /// name of the file -> source, of all published templates.
 inline std::vector<std::pair<std::string, std::string>> published_templates() {
   std::vector<std::pair<std::string, std::string>> out;
-  for (const auto& entry : std::filesystem::directory_iterator(test_data_path("templates")))
+  const auto entries = entries_of(test_data_path("templates")).value();
+  for (const auto& entry : entries)
     if (entry.path().extension() == ".jinja")
       out.emplace_back(entry.path().stem().string(), read_text_file(entry.path().string(), 1 << 20).value());
   std::sort(out.begin(), out.end());
