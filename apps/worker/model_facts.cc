@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/mapped_file.h"
 #include "format/json.h"
+#include "tools/learn.h"
 
 namespace llorch::worker {
 namespace {
@@ -32,6 +33,19 @@ std::pair<std::string, std::string> end_spellings(const Metadata& metadata, cons
     eos = tokenizer.token(end).text;
   }
   return {bos, eos};
+}
+
+/// How the model writes calls of tools; control tokens that are part of it.
+void learn_tools(const ChatTemplate& chat, const Tokenizer& tokenizer, ModelFacts& f) {
+  f.tools.reason = "the model has no chat template";
+  if (chat.source.empty()) return;
+  auto learnt = tools::learn_tool_format(chat.source, {chat.bos, chat.eos});
+  if (!learnt) return f.tools.reason = std::move(learnt).error().message, void();
+  f.tools = *std::move(learnt);
+  const std::string texts = boost::json::serialize(to_json(f.tools));
+  for (std::size_t i = 0; i < tokenizer.size(); ++i)
+    if (const Token& t = tokenizer.token(static_cast<TokenId>(i)); t.kind == TokenKind::kControl && !t.text.empty())
+      if (texts.contains(t.text)) f.tool_controls.push_back(t.text);
 }
 
 }  // namespace
@@ -70,6 +84,8 @@ Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options)
   LLORCH_TRY(ChatTemplate chat,
              read_chat_template(*m.source, *m.tokenizer, options.model_path, options.chat_template_file));
   if (!chat.source.empty()) f.reasoning = Reasoning::style_of(chat.source);
+  learn_tools(chat, *m.tokenizer, f);
+  LLORCH_TRY(f.renderer, PromptRenderer::make(*m.tokenizer, chat.source, std::move(chat.bos), std::move(chat.eos)));
   return f;
 }
 

@@ -5,6 +5,7 @@
 
 #include "engine/engine.h"
 #include "engine/loaded_model.h"
+#include "tools/format.h"
 #include "worker/prompt_renderer.h"
 #include "worker/reasoning.h"
 #include "worker/structures.h"
@@ -18,6 +19,8 @@ struct ModelFacts {
   PromptRenderer renderer;
   Reasoning::Style reasoning = Reasoning::Style::kNone;
   std::shared_ptr<Structures> structures;
+  tools::ToolFormat tools;
+  std::vector<std::string> tool_controls;  // control tokens in that format, by their spelling
   Pooling pooling = Pooling::kMean;
   std::int64_t created = 0;
 

@@ -295,9 +295,7 @@ std::expected<CompletionRequest, Refused> read_chat(const boost::json::object& b
     else
       r.template_arguments["reasoning_effort"] = *effort;
   }
-  only(f, "tools", {boost::json::array{}});
-  only(f, "tool_choice", {"none", "auto"});
-  only(f, "parallel_tool_calls", {true, false});
+  r.tool_use = read_tool_use(f);
   for (const char* name :
        {"functions", "function_call", "audio", "modalities", "prediction", "web_search_options", "verbosity"})
     only(f, name, {});

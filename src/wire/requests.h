@@ -13,6 +13,7 @@
 #include "sample/sampler.h"
 #include "wire/fields.h"
 #include "wire/structure.h"
+#include "wire/tool_use.h"
 
 namespace llorch::wire {
 
@@ -50,6 +51,7 @@ struct CompletionRequest : Generation {
   bool chat = false;
   boost::json::array messages;             // of chat
   boost::json::object template_arguments;  // chat_template_kwargs
+  ToolUse tool_use;                        // of chat
   std::vector<Prompt> prompts;             // of completions
   bool echo = false, stream = false, include_usage = false, truncate = false;
   int n = 1;

@@ -3,6 +3,8 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "tools/conversation.h"
+#include "worker/answer_reader.h"
 #include "worker/inference.h"
 
 namespace llorch::worker {
@@ -17,7 +19,8 @@ using Asked = Prepared<wire::CompletionRequest>;
 struct Choice {
   int index = 0;
   std::string text, thoughts;
-  std::optional<Reasoning> reasoning;  // of chats with models that think aloud
+  boost::json::array calls;            // of tools
+  std::optional<AnswerReader> reader;  // of chats
   int reasoning_tokens = 0;
   boost::json::array logprobs;  // entries in chat's form
   std::string finish_reason;
@@ -39,9 +42,11 @@ class Completion : public std::enable_shared_from_this<Completion> {
         created_(unix_seconds()) {
     choices_.resize(prompts_.size() * static_cast<std::size_t>(request_.n));
     for (std::size_t i = 0; i < choices_.size(); ++i) choices_[i].index = static_cast<int>(i);
-    if (!request_.chat || w_.model().reasoning == Reasoning::Style::kNone) return;
+    if (!request_.chat) return;
     const std::string end = w_.model().renderer.end_of(prompts_.front());
-    for (Choice& choice : choices_) choice.reasoning.emplace(w_.model().reasoning, end);
+    const wire::ToolUse& use = request_.tool_use;
+    for (Choice& choice : choices_)
+      choice.reader.emplace(w_.model(), end, use.may_call() ? use.tools : std::vector<tools::DeclaredTool>());
   }
 
   /// One generation per choice.
@@ -107,31 +112,49 @@ class Completion : public std::enable_shared_from_this<Completion> {
     ++choice.tokens_out;
     boost::json::array logprobs;
     if (request_.logprobs) logprobs.push_back(logprob_of(e));
-    if (!choice.reasoning) return say(choice, {"", e.text}, std::move(logprobs));
+    if (!choice.reader) return say(choice, {AnswerItem::Kind::kText, e.text, {}, {}}, std::move(logprobs));
     const Tokenizer& tokenizer = *w_.loaded().tokenizer;
     const bool control = tokenizer.piece(e.token.id).empty();
-    const bool thought = choice.reasoning->thinking();
-    say(choice, choice.reasoning->push(e.text, control ? tokenizer.piece(e.token.id, true) : std::string_view()),
-        std::move(logprobs));
-    if (thought || choice.reasoning->thinking()) ++choice.reasoning_tokens;
+    const bool thought = choice.reader->thinking();
+    AnswerItems items = choice.reader->push(e.text, control ? tokenizer.piece(e.token.id, true) : std::string_view());
+    if (thought || choice.reader->thinking()) ++choice.reasoning_tokens;
+    if (items.empty() && !logprobs.empty()) items.emplace_back();
+    for (const AnswerItem& item : items) say(choice, item, std::exchange(logprobs, {}));
   }
 
   /// Some more of a choice: to its client, or kept for the whole answer.
-  void say(Choice& choice, const Reasoning::Parts& parts, boost::json::array logprobs) {
+  void say(Choice& choice, const AnswerItem& item, boost::json::array logprobs) {
+    using enum AnswerItem::Kind;
+    if (item.kind == kCall) return call(choice, item, std::move(logprobs));
     if (!request_.stream) {
-      choice.text += parts.content, choice.thoughts += parts.reasoning;
+      (item.kind == kText ? choice.text : choice.thoughts) += item.text;
+      for (auto& entry : logprobs) choice.logprobs.push_back(std::move(entry));
+    } else if (item.kind == kText) {
+      chunk(choice, {{"content", item.text}}, item.text, nullptr, std::move(logprobs));
+    } else {
+      chunk(choice, {{"reasoning_content", item.text}}, "", nullptr, std::move(logprobs));
+    }
+  }
+
+  void call(Choice& choice, const AnswerItem& item, boost::json::array logprobs) {
+    const std::size_t index = choice.calls.size();
+    choice.calls.push_back(
+        {{"id", item.id}, {"type", "function"}, {"function", {{"name", item.name}, {"arguments", item.text}}}});
+    if (!request_.stream) {
       for (auto& entry : logprobs) choice.logprobs.push_back(std::move(entry));
       return;
     }
-    if (!parts.reasoning.empty())
-      chunk(choice, {{"reasoning_content", parts.reasoning}}, "", nullptr, std::exchange(logprobs, {}));
-    if (!parts.content.empty() || !logprobs.empty())
-      chunk(choice, {{"content", parts.content}}, parts.content, nullptr, std::move(logprobs));
+    boost::json::object begin = choice.calls.back().get_object();
+    begin["index"] = index, begin["function"].get_object()["arguments"] = "";
+    chunk(choice, {{"tool_calls", boost::json::array{std::move(begin)}}}, "", nullptr, std::move(logprobs));
+    boost::json::object arguments{{"index", index}, {"function", {{"arguments", item.text}}}};
+    chunk(choice, {{"tool_calls", boost::json::array{std::move(arguments)}}}, "", nullptr);
   }
 
   void finish(Choice& choice, const EndEvent& e) {
-    if (choice.reasoning) say(choice, choice.reasoning->finish(), {});
-    choice.finish_reason = e.reason == StopReason::kMaxTokens ? "length" : "stop";
+    if (choice.reader)
+      for (const AnswerItem& item : choice.reader->finish()) say(choice, item, {});
+    choice.finish_reason = e.reason == StopReason::kMaxTokens ? "length" : choice.calls.empty() ? "stop" : "tool_calls";
     choice.tokens_out = e.tokens_out;
     w_.runner().narrate(job_, "execute_end",
                         fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms),
@@ -202,6 +225,9 @@ class Completion : public std::enable_shared_from_this<Completion> {
   [[nodiscard]] static boost::json::object message(const Choice& c) {
     boost::json::object o{{"role", "assistant"}, {"content", c.text}, {"refusal", nullptr}};
     if (!c.thoughts.empty()) o["reasoning_content"] = c.thoughts;
+    if (c.calls.empty()) return o;
+    if (c.text.empty()) o["content"] = nullptr;
+    o["tool_calls"] = c.calls;
     return o;
   }
   /// Bytes of a choice in an answer, about.
@@ -248,12 +274,26 @@ class Completion : public std::enable_shared_from_this<Completion> {
   int tokens_in_ = 0, cached_ = 0;
 };
 
+/// Messages and tools as the model's chat template wants them. False: the answer is ready.
+bool fill_template(const ModelFacts& m, Asked& p) {
+  wire::CompletionRequest& r = p.request;
+  if (m.tools.none() && (!r.tool_use.tools.empty() || r.tool_use.choice == wire::ToolUse::Choice::kRequired)) {
+    p.error = {ErrorCode::kUnsupportedValue, "this model's chat template shows no calls of tools: " + m.tools.reason};
+    return p.param = "tools", false;
+  }
+  auto history = tools::prepare_history(m.tools, r.messages);
+  if (!history) return p.error = std::move(history).error(), p.param = "messages", false;
+  r.messages = *std::move(history);
+  tools::add_tool_variables(m.tools, r.tool_use.declared, rfc3339(wall_now()).substr(0, 10), r.template_arguments);
+  return true;
+}
+
 Asked prepare_chat(const Worker& w, const std::string& text, PrepareBound bound) {
   Asked p;
-  if (!p.read(text, w.bounds(), bound, wire::read_chat)) return p;
+  if (!p.read(text, w.bounds(), bound, wire::read_chat) || !fill_template(w.model(), p)) return p;
   p.good =
       p.take(w.model().renderer.chat(p.request.messages, p.request.template_arguments, bound)) && p.constrain(w, true);
-  p.request.messages = boost::json::array(),
+  p.request.messages = boost::json::array(), p.request.tool_use.declared = boost::json::array(),
   p.request.template_arguments = boost::json::object();  // freed here, not on the loop
   return p;
 }

@@ -1,0 +1,80 @@
+#include "wire/tool_use.h"
+
+#include <algorithm>
+
+#include "format/json.h"
+
+namespace llorch::wire {
+namespace {
+
+void refuse_choice(Fields& f) {
+  f.violation("tool_choice", "none, auto, required, or a declared function",
+              "tool_choice must be none, auto, required, or name a declared function", ErrorCode::kUnsupportedValue);
+}
+
+/// The name in {"type": "function", "function": {"name"}}, or in {"type": "function", "name"}.
+std::optional<std::string> named_function(const boost::json::value& v) {
+  const auto* o = v.if_object();
+  if (!o || json::find_text(*o, "type") != "function") return std::nullopt;
+  const auto* inner = json::find_object(*o, "function");
+  const auto name = json::find_text(inner ? *inner : *o, "name");
+  return name ? std::optional<std::string>(*name) : std::nullopt;
+}
+
+/// Leaves only the tools of these names; false: one is not declared.
+bool keep_only(const std::vector<std::string>& names, ToolUse& use) {
+  const auto known = [&](const std::string& name) { return tools::find_tool(use.tools, name) != nullptr; };
+  if (names.empty() || !std::ranges::all_of(names, known)) return false;
+  std::erase_if(use.tools, [&](const auto& tool) { return std::ranges::find(names, tool.name) == names.end(); });
+  return true;
+}
+
+void read_choice(Fields& f, const boost::json::value& v, ToolUse& use) {
+  using enum ToolUse::Choice;
+  const auto by_name = [](std::string_view text) -> std::optional<ToolUse::Choice> {
+    if (text == "none") return kNone;
+    if (text == "auto") return kAuto;
+    return text == "required" || text == "any" ? std::optional(kRequired) : std::nullopt;
+  };
+  if (v.is_string()) {
+    const auto choice = by_name(v.get_string());
+    if (!choice || (*choice == kRequired && use.tools.empty())) return refuse_choice(f);
+    use.choice = *choice;
+    return;
+  }
+  std::vector<std::string> names;
+  if (const auto name = named_function(v)) {
+    names.push_back(*name);
+    use.choice = kRequired;
+  } else {
+    const auto* o = v.if_object();
+    if (!o || json::find_text(*o, "type") != "allowed_tools") return refuse_choice(f);
+    const auto* inner = json::find_object(*o, "allowed_tools");
+    const auto* list = json::find_array(inner ? *inner : *o, "tools");
+    const auto choice = by_name(json::find_text(inner ? *inner : *o, "mode").value_or("auto"));
+    if (!list || !choice) return refuse_choice(f);
+    for (const auto& tool : *list) names.push_back(named_function(tool).value_or(""));
+    use.choice = *choice;
+  }
+  if (!keep_only(names, use)) refuse_choice(f);
+}
+
+}  // namespace
+
+ToolUse read_tool_use(Fields& f) {
+  ToolUse use;
+  if (const auto* v = f.take("tools")) {
+    if (!v->is_array()) {
+      f.violation("tools", "array", "tools must be an array");
+    } else if (auto read = tools::read_tools(v->get_array()); !read) {
+      f.violation("tools", "functions with names and schemas", std::move(read).error().message);
+    } else {
+      use.declared = v->get_array(), use.tools = *std::move(read);
+    }
+  }
+  if (const auto* v = f.take("tool_choice")) read_choice(f, *v, use);
+  use.parallel = f.boolean("parallel_tool_calls").value_or(true);
+  return use;
+}
+
+}  // namespace llorch::wire
