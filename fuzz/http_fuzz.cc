@@ -4,7 +4,9 @@
 
 #include "net/http_types.h"
 #include "net/sse.h"
+#include "wire/messages_api.h"
 #include "wire/requests.h"
+#include "wire/responses_api.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
@@ -16,6 +18,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     (void)llorch::wire::read_chat(*body, bounds);
     (void)llorch::wire::read_completion(*body, bounds);
     (void)llorch::wire::read_embedding(*body, bounds);
+    (void)llorch::wire::read_messages_api(*body, bounds);
+    (void)llorch::wire::read_messages_count(*body, bounds);
+    (void)llorch::wire::read_responses_api(*body, bounds, {});
   }
   int events = 0, again = 0;
   llorch::net::SseParser whole([&](const auto&) { ++events; }), split([&](const auto&) { ++again; });

@@ -79,6 +79,13 @@ void answer_whole(Worker& w, const PromptRequestPtr& r, const job::JobPtr& job) 
   r->c->exchange->on_gone = [&w, job] { w.runner().cancel(job); };
 }
 
+service::Framing framing_of(const job::Job& job) {
+  const std::string& operation = job.options.operation;
+  if (operation == "infer") return service::Framing::kSse;
+  if (operation == "messages" || operation == "responses") return service::Framing::kEvents;
+  return job.options.resumable ? service::Framing::kOpenAiResumable : service::Framing::kOpenAi;
+}
+
 void name_ignored(const wire::Generation& asked, net::Headers& headers) {
   constexpr std::size_t kBytesMax = 1024;
   std::string names;

@@ -25,9 +25,10 @@ struct Prepared {
   std::vector<TokenIds> prompts;
   std::shared_ptr<Constraint> constraint;  // what the answer must look like
 
-  using Reader = std::expected<Request, wire::Refused>(const boost::json::object& body, const wire::Bounds& bounds);
-  /// Parses and checks a body, whose deadline tightens the bound. False: the answer is ready.
-  bool read(const std::string& text, const wire::Bounds& bounds, PrepareBound& bound, Reader reader) {
+  /// Parses and checks a body, whose deadline tightens the bound. `reader`: of a JSON object and bounds, gives the
+  /// request or what it breaks. False: the answer is ready.
+  template<class Reader>
+  bool read(const std::string& text, const wire::Bounds& bounds, PrepareBound& bound, const Reader& reader) {
     WorkLimit limit = bound.limit(limits::kReadUnitsMax);
     const auto body = wire::parse_body(text, &limit);
     if (!body) return error = bound.explained(body.error()), false;
@@ -77,14 +78,18 @@ struct Prepared {
 /// A job whose one reader is the request that made it: it ends with the request, and its failure is the answer.
 void answer_whole(Worker& w, const PromptRequestPtr& r, const job::JobPtr& job);
 
+/// How a job's log is written to whoever reads it as a stream, by the API that made the job.
+[[nodiscard]] service::Framing framing_of(const job::Job& job);
+
 /// X-Llorch-Ignored, where there is something to name (J-54): the first 1024 bytes of it.
 void name_ignored(const wire::Generation& asked, net::Headers& headers);
 
 /// Admission by the request's head; when its body is there `prepare` on a background thread, then `submit` on the loop,
-/// unless the client has left.
-template<class Request>
+/// unless the client has left. Where `prepare` takes a fourth argument, it is the principal's id.
+template<class Request, class... Principal>
 service::HeadHandler prepare_and_submit(Worker& w,
-                                        Prepared<Request> (*prepare)(const Worker&, const std::string&, PrepareBound),
+                                        Prepared<Request> (*prepare)(const Worker&, const std::string&, PrepareBound,
+                                                                     Principal...),
                                         void (*submit)(Worker&, const PromptRequestPtr&, Prepared<Request>&)) {
   return [&w, prepare, submit](const service::ContextPtr& head) -> service::Handler {
     const PromptRequestPtr r = w.intake().open(head);
@@ -92,7 +97,13 @@ service::HeadHandler prepare_and_submit(Worker& w,
     return [&w, r, prepare, submit](const service::ContextPtr& c) {
       const auto p = std::make_shared<Prepared<Request>>();
       w.intake().prepare(
-          r, [&w, c, p, prepare](const PrepareBound& bound) { *p = prepare(w, c->request.body, bound); },
+          r,
+          [&w, c, p, prepare](const PrepareBound& bound) {
+            if constexpr (sizeof...(Principal) > 0)
+              *p = prepare(w, c->request.body, bound, c->principal.id);
+            else
+              *p = prepare(w, c->request.body, bound);
+          },
           [&w, p, submit](const PromptRequestPtr& prepared) {
             if (!p->good) return prepared->fail(p->error, p->details, p->param);
             submit(w, prepared, *p);

@@ -41,6 +41,7 @@ class PromptRequest {
 
   /// Answers with an error; the key may be used again, the place is free.
   void fail(const Error& error, const boost::json::object& details = {}, std::string_view param = {});
+  [[nodiscard]] bool has_key() const { return key_.has_value(); }
   /// The answer for this request's key, if it has one.
   void answered(const std::string& job_id, std::optional<net::Response> response);
   /// What failed may be tried again under the same key.

@@ -153,8 +153,8 @@ void JobRunner::fail(const job::JobPtr& job, const Error& error) {
   if (error.code == ErrorCode::kKvOom) parts_.metrics.oom.Increment(), oom_at_ = start;
   std::string json = service::error_event(error, job->log.next_seq());
   if (job->options.operation != "infer")
-    json = boost::json::serialize(boost::json::object{
-        {"error", {{"code", name(error.code)}, {"message", error.message}, {"type", kind(error.code).type}}}});
+    json = boost::json::serialize(
+        wire::error_event_of(job->options.operation, error, static_cast<std::uint64_t>(job->log.next_seq()) - 1));
   parts_.jobs.finish(*job, cancelled ? job::State::kCancelled : job::State::kFailed, error, "error", std::move(json),
                      start, wall_now());
   release(job);

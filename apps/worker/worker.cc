@@ -12,6 +12,7 @@
 #include "service/meter.h"
 #include "service/wall_time.h"
 #include "worker/backend.h"
+#include "worker/inference.h"
 #include "worker/manifest.h"
 
 namespace llorch::worker {
@@ -294,8 +295,7 @@ bool Worker::replay(const service::ContextPtr& c, const IdempotencyStore::Answer
   }
   const auto job = jobs_.get(answer.job_id, c->principal.id, false);
   if (!job) return false;
-  service::StreamOptions again{.framing = (*job)->options.resumable ? service::Framing::kOpenAiResumable
-                                                                    : service::Framing::kOpenAi};
+  service::StreamOptions again{.framing = framing_of(**job)};
   again.headers.add("Idempotent-Replayed", "true");
   if (!service::stream_job(loop_, jobs_, *job, c, std::move(again),
                            [this](const job::JobPtr& j) { runner_.disconnected(j); }))

@@ -24,6 +24,7 @@
 #include "worker/limits.h"
 #include "worker/metrics.h"
 #include "worker/model_facts.h"
+#include "worker/response_store.h"
 
 namespace llorch::worker {
 
@@ -68,6 +69,7 @@ class Worker {
   [[nodiscard]] Intake& intake() { return intake_; }
   [[nodiscard]] JobRunner& runner() { return runner_; }
   [[nodiscard]] HealthProbe& health() { return health_; }
+  [[nodiscard]] ResponseStore& responses() const { return responses_; }
   [[nodiscard]] const job::JobPtr& loading_job() const { return loading_job_; }
   [[nodiscard]] std::string fingerprint() const;
   [[nodiscard]] wire::Bounds bounds() const {
@@ -110,7 +112,8 @@ class Worker {
   service::JobFeeds feeds_;
   Intake intake_;
   HealthProbe health_;
-  std::string stuck_;  // of the last look, for heartbeats
+  mutable ResponseStore responses_;  // has a lock of its own
+  std::string stuck_;                // of the last look, for heartbeats
   HiveLink hive_;
   Lifecycle lifecycle_;
   net::EventLoop::Timer sweep_timer_;

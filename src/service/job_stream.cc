@@ -71,6 +71,7 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
     switch (options_.framing) {
       case Framing::kSse: return net::sse_frame(e.seq, e.type, e.json);
       case Framing::kJsonLines: return e.json + "\n";
+      case Framing::kEvents: return e.type == "end" ? std::string() : net::sse_frame(0, e.type, e.json);
       case Framing::kOpenAi:
       case Framing::kOpenAiResumable: break;
     }
@@ -96,6 +97,8 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
     const bool openai = options_.framing == Framing::kOpenAi || options_.framing == Framing::kOpenAiResumable;
     const bool done_line = options_.framing == Framing::kSse || (openai && job_->state == job::State::kCompleted);
     if (done_line) exchange_->write("data: [DONE]\n\n");
+    if (options_.framing == Framing::kEvents && job_->state == job::State::kCompleted)
+      exchange_->write(std::string(kWholeComment));
     release();
     (void)registry_.detach(*job_, *this, net::Clock::now());
     exchange_->finish();

@@ -13,7 +13,9 @@
 
 namespace llorch::service {
 
-enum class Framing { kSse, kJsonLines, kOpenAi, kOpenAiResumable };
+/// kEvents: named events without ids, as Responses and Messages have them; a comment tells the end of a whole one.
+enum class Framing { kSse, kJsonLines, kOpenAi, kOpenAiResumable, kEvents };
+inline constexpr std::string_view kWholeComment = ": done\n\n";
 
 struct StreamOptions {
   Framing framing = Framing::kSse;

@@ -146,7 +146,8 @@ void Context::fail(const Error& error, const boost::json::object& details, std::
                       {"peer", request.peer},
                       {"actor", principal.label()},
                       {"correlation_id", correlation_id}});
-  reply(status, wire::error_body(error, correlation_id, details, param), std::move(headers));
+  reply(status, wire::shaped_error(request.target.path, wire::error_body(error, correlation_id, details, param)),
+        std::move(headers));
 }
 
 net::Response Router::refusal(const Error& error) {
@@ -242,7 +243,9 @@ bool Router::admit(Context& c, const Match& m) {
     net::Headers headers;
     headers.add("Allow", m.allowed);
     const Error error{ErrorCode::kMethodNotAllowed, "this route takes " + m.allowed};
-    return c.reply(405, wire::error_body(error, c.correlation_id), std::move(headers)), false;
+    return c.reply(405, wire::shaped_error(c.request.target.path, wire::error_body(error, c.correlation_id)),
+                   std::move(headers)),
+           false;
   }
   if (!is_public && !c.principal.may(m.route->info.scope))
     return c.fail({ErrorCode::kForbidden, fmt::format("this API key does not have the scope {}, which the route needs",

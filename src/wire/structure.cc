@@ -10,9 +10,9 @@ namespace {
 constexpr std::size_t kTextMax = 4u << 20, kChoicesMax = 10'000;
 using Kind = Structure::Kind;
 
-class Reader {
+class StructureReader {
  public:
-  explicit Reader(Fields& fields) : f_(fields) {}
+  explicit StructureReader(Fields& fields) : f_(fields) {}
   [[nodiscard]] Structure take() { return std::move(out_); }
 
   void response_format(const boost::json::value& v) {
@@ -124,7 +124,7 @@ std::string_view name(Structure::Kind kind) {
 }
 
 Structure read_structure(Fields& f) {
-  Reader r(f);
+  StructureReader r(f);
   if (const auto* v = f.take("response_format")) r.response_format(*v);
   if (const auto* v = f.take("structured_outputs")) r.structured_outputs(*v);
   for (const std::string_view field : {"guided_json", "json_schema"})

@@ -200,7 +200,7 @@ class Client(unittest.TestCase):
         self.assertEqual(other.usage.prompt_tokens_details.cached_tokens, 0)
 
     def test_errors(self):
-        for kind, code, fields in ((openai.NotFoundError, "model_not_found", dict(model="gpt-9")), (openai.BadRequestError, "context_length_exceeded", dict(max_tokens=1000)), (openai.BadRequestError, "INVALID_REQUEST", dict(temperature=3)), (openai.BadRequestError, "INVALID_REQUEST", dict(n=9)), (openai.BadRequestError, "INVALID_REQUEST", dict(messages=[])),
+        for kind, code, fields in ((openai.NotFoundError, "model_not_found", dict(model="gpt-9")), (openai.BadRequestError, "context_length_exceeded", dict(messages=[{"role": "user", "content": "word " * 300}])), (openai.BadRequestError, "INVALID_REQUEST", dict(temperature=3)), (openai.BadRequestError, "INVALID_REQUEST", dict(n=9)), (openai.BadRequestError, "INVALID_REQUEST", dict(messages=[])),
                                    (openai.BadRequestError, "unsupported_value", dict(tools=[{"type": "function", "function": {"name": "x"}}])), (openai.BadRequestError, "unsupported_value", dict(response_format={"type": "json_object"})), (openai.BadRequestError, "unsupported_value", dict(store=True)), (openai.BadRequestError, "unsupported_value", dict(messages=[{"role": "narrator", "content": "x"}])),
                                    (openai.BadRequestError, "unsupported_value", dict(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/"}}]}])), (openai.BadRequestError, "INVALID_REQUEST", dict(logit_bias={"99999": 1})), (openai.BadRequestError, "INVALID_REQUEST", dict(top_logprobs=2)), (openai.BadRequestError, "INVALID_REQUEST", dict(extra_body={"chat_template_kwargs": {"messages": 1}}))):
             for stream in (False, True):
@@ -224,6 +224,13 @@ class Client(unittest.TestCase):
         self.assertTrue(whole.endswith("data: [DONE]\n\n"))
         self.assertEqual(self.w.get(headers["X-Sse-Url"], {"Last-Event-ID": "7"})[2], whole[whole.index("id: 8\n"):])
 
+    def test_a_limit_that_does_not_fit_is_what_fits(self):  # J-64
+        for fields in ({"max_tokens": 100_000}, {"max_completion_tokens": 100_000}):
+            choice = self.w.post("/v1/chat/completions", {"messages": USER, "ignore_eos": True, **fields})[2]
+            self.assertEqual((choice["choices"][0]["finish_reason"], choice["usage"]["total_tokens"]), ("length", 256))
+        end = self.w.generate(messages=USER, ignore_eos=True, max_tokens=2000)[-1][2]
+        self.assertEqual((end["stop_reason"], end["tokens_in"] + end["tokens_out"]), ("MAX_TOKENS", 256))
+
     def test_idempotency(self):
         for stream in (False, True):
             ask = dict(model="builtin:haiku", messages=USER, max_tokens=20, temperature=1, stream=stream)  # no seed: a second run would differ
@@ -234,7 +241,7 @@ class Client(unittest.TestCase):
             self.assertEqual(two[1]["Idempotent-Replayed"], "true")
             self.assertEqual(self.w.metric("llorch_worker_tokens_in_total") - before, 8)
             self.assertEqual(self.w.post("/v1/chat/completions", ask | {"max_tokens": 21}, key)[2]["error"]["code"], "IDEMPOTENCY_MISMATCH")
-            refused = self.w.post("/v1/chat/completions", ask | {"max_tokens": 1000}, {"Idempotency-Key": f"other-{stream}"})
+            refused = self.w.post("/v1/chat/completions", ask | {"n": 1000}, {"Idempotency-Key": f"other-{stream}"})
             self.assertEqual(refused[0], 400)
             self.assertEqual(self.w.post("/v1/chat/completions", ask, {"Idempotency-Key": f"other-{stream}"})[0], 200)
 

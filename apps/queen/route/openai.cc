@@ -1,10 +1,12 @@
-// OpenAI's API for the whole colony: a request finds its worker, and the worker's answer comes back byte for byte
-// (J-50).
+// OpenAI's APIs and Anthropic's for the whole colony: a request finds its worker, and the worker's answer comes back
+// byte for byte (J-50).
 #include "format/json.h"
 #include "queen/cache_salt.h"
 #include "queen/queen.h"
 #include "security/digest.h"
+#include "service/job_stream.h"
 #include "service/log.h"
+#include "wire/error_body.h"
 #include "wire/fields.h"
 
 namespace llorch::queen {
@@ -40,10 +42,13 @@ struct Relayed {
   }
   /// The worker says itself that its answer is whole.
   [[nodiscard]] bool whole() const {
-    return streamed ? last_event().starts_with("data: [DONE]") : response.status / 100 == 2;
+    if (!streamed) return response.status / 100 == 2;
+    return tail.ends_with(service::kWholeComment) || last_event().starts_with("data: [DONE]");
   }
   /// The worker has said itself why its stream ends.
-  [[nodiscard]] bool tells_error() const { return last_event().starts_with("data: {\"error\":"); }
+  [[nodiscard]] bool tells_error() const {
+    return last_event().starts_with("data: {\"error\":") || last_event().starts_with("data: {\"type\":\"error\"");
+  }
 };
 
 void give_up(Relayed& r, const Done& done, Error why) {
@@ -112,12 +117,18 @@ Step<bool> watched_relay(const FlowPtr& flow, Queen& q, const ContextPtr& c, con
   return watched<bool>(flow, q.watch_worker(at, r->pulse), std::move(start));
 }
 
-/// A stream that ends without its [DONE] says why (J-63).
+/// The name of the API's operation, as workers have it.
+std::string_view operation_of(std::string_view route) {
+  return route.substr(route.rfind('/') + 1);  // "messages", "responses"
+}
+
+/// A stream that ends without its end says why (J-63).
 void cut_off(const ContextPtr& c, const Relayed& r, const Error& why) {
   if (!r.tail.empty() && !r.tail.ends_with("\n\n")) c->exchange->write("\n\n");  // it ended within an event
-  const boost::json::object error{
-      {"error", {{"code", name(why.code)}, {"message", why.message}, {"type", "overloaded"}}}};
-  c->exchange->write(net::sse_frame(0, "", boost::json::serialize(error)));
+  const std::string_view operation = operation_of(c->route);
+  const bool named = operation == "messages" || operation == "responses";
+  const boost::json::object error = wire::error_event_of(operation, why, 0);
+  c->exchange->write(net::sse_frame(0, named ? "error" : "", boost::json::serialize(error)));
   c->exchange->finish();
 }
 
@@ -329,7 +340,8 @@ void add_route_openai(Queen& q) {
   using service::Scope;
   auto& r = q.front().router();
   for (const std::string prefix : {"/v1", ""}) {
-    for (const char* path : {"/chat/completions", "/completions", "/embeddings"})
+    for (const char* path :
+         {"/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/messages/count_tokens"})
       r.route<Scope::kInfer>("POST", prefix + path, [&q](const ContextPtr& c) { begin(q, c); });
     r.route<Scope::kInfer>("GET", prefix + "/models", [&q](const ContextPtr& c) {
       c->reply(200, {{"object", "list"}, {"data", models(q.hives())}});

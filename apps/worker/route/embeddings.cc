@@ -68,7 +68,7 @@ struct Answer : std::enable_shared_from_this<Answer> {
                                   if (!done) return self->w.runner().fail(self->job, done.error());
                                   if (self->job->finished()) return;  // the client left, or its time was over
                                   self->w.runner().finish(self->job, "end", "{}");
-                                  self->r->answered(self->job->id, self->response);
+                                  if (self->r->has_key()) self->r->answered(self->job->id, self->response);
                                   self->r->c->reply(std::move(self->response));
                                 });
   }

@@ -82,12 +82,13 @@ struct NativeStream {
 void submit(Worker& w, const PromptRequestPtr& r, Prepared<wire::InferenceRequest>& p) {
   const ContextPtr& c = r->c;
   const int context = w.model().context, room = context - static_cast<int>(p.prompts[0].size());
-  const int wanted = p.request.max_tokens.value_or(std::clamp(room, 1, w.options().max_tokens_out));
-  if (wanted > room)
+  const int asked = p.request.max_tokens.value_or(std::clamp(room, 1, w.options().max_tokens_out));
+  const int wanted = std::min(asked, room);
+  if (room < 1)
     return r->fail({ErrorCode::kContextLengthExceeded,
                     fmt::format("{} prompt tokens and {} requested tokens exceed the context of {}",
-                                p.prompts[0].size(), wanted, context)},
-                   context_details(p.prompts[0].size(), wanted, context));
+                                p.prompts[0].size(), asked, context)},
+                   context_details(p.prompts[0].size(), asked, context));
   const auto job =
       w.jobs().create({.principal = c->principal.id, .operation = "infer", .resumable = p.request.resumable},
                       net::Clock::now(), std::chrono::system_clock::now());
@@ -131,8 +132,8 @@ void add_route_inference(Worker& w) {
                            .hidden = [](const job::Job& j) { return j.options.operation == "load"; },
                            .framing =
                                [](const job::Job& j) {
-                                 return j.options.operation == "infer" ? service::Framing::kSse
-                                                                       : service::Framing::kOpenAiResumable;
+                                 const service::Framing own = framing_of(j);
+                                 return own == service::Framing::kOpenAi ? service::Framing::kOpenAiResumable : own;
                                }});
 }
 

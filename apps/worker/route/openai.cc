@@ -3,9 +3,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
-#include "tools/conversation.h"
-#include "worker/answer_reader.h"
-#include "worker/inference.h"
+#include "worker/turn.h"
 
 namespace llorch::worker {
 namespace {
@@ -68,7 +66,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
   }
   void set_dropped(std::size_t dropped) { dropped_ = dropped; }
   /// Whole answers are sent when the last choice ends.
-  std::function<void(boost::json::object, std::size_t bytes)> on_whole;  // `bytes`: of it as a text, about
+  SendWhole on_whole;
 
  private:
   void on_event(Choice& choice, const EngineEvent& event) {
@@ -274,27 +272,9 @@ class Completion : public std::enable_shared_from_this<Completion> {
   int tokens_in_ = 0, cached_ = 0;
 };
 
-/// Messages and tools as the model's chat template wants them. False: the answer is ready.
-bool fill_template(const ModelFacts& m, Asked& p) {
-  wire::CompletionRequest& r = p.request;
-  if (m.tools.none() && (!r.tool_use.tools.empty() || r.tool_use.choice == wire::ToolUse::Choice::kRequired)) {
-    p.error = {ErrorCode::kUnsupportedValue, "this model's chat template shows no calls of tools: " + m.tools.reason};
-    return p.param = "tools", false;
-  }
-  auto history = tools::prepare_history(m.tools, r.messages);
-  if (!history) return p.error = std::move(history).error(), p.param = "messages", false;
-  r.messages = *std::move(history);
-  tools::add_tool_variables(m.tools, r.tool_use.declared, rfc3339(wall_now()).substr(0, 10), r.template_arguments);
-  return true;
-}
-
 Asked prepare_chat(const Worker& w, const std::string& text, PrepareBound bound) {
   Asked p;
-  if (!p.read(text, w.bounds(), bound, wire::read_chat) || !fill_template(w.model(), p)) return p;
-  p.good =
-      p.take(w.model().renderer.chat(p.request.messages, p.request.template_arguments, bound)) && p.constrain(w, true);
-  p.request.messages = boost::json::array(), p.request.tool_use.declared = boost::json::array(),
-  p.request.template_arguments = boost::json::object();  // freed here, not on the loop
+  p.good = p.read(text, w.bounds(), bound, wire::read_chat) && prepare_turn(w, p, bound);
   return p;
 }
 
@@ -319,56 +299,6 @@ Asked prepare_completion(const Worker& w, const std::string& text, PrepareBound 
   return p;
 }
 
-/// How many tokens each prompt may generate; context_length_exceeded is answered here. `dropped`: tokens cut off the
-/// front of prompts, only where the client asked for it (J-64).
-std::optional<std::vector<int>> fit(const Worker& w, PromptRequest& r, Asked& p, std::size_t& dropped) {
-  const int context = w.model().context;
-  std::vector<int> out;
-  for (TokenIds& prompt : p.prompts) {
-    const int asked = p.request.max_tokens.value_or(1);
-    if (const std::int64_t over = static_cast<std::int64_t>(prompt.size()) + asked - context;
-        over > 0 && p.request.truncate && over < static_cast<std::int64_t>(prompt.size())) {
-      prompt.erase(prompt.begin(), prompt.begin() + over);
-      dropped += static_cast<std::size_t>(over);
-    }
-    const int room =
-        context - static_cast<int>(std::min<std::size_t>(prompt.size(), static_cast<std::size_t>(context)));
-    if (asked > room || room < 1) {
-      r.fail({ErrorCode::kContextLengthExceeded,
-              fmt::format("this model's context is {} tokens; the request has {} prompt tokens and asks for {}",
-                          context, prompt.size(), asked)},
-             context_details(prompt.size(), asked, context), p.request.chat ? "messages" : "prompt");
-      return std::nullopt;
-    }
-    out.push_back(p.request.max_tokens.value_or(room));
-  }
-  return out;
-}
-
-void answer_when_whole(Worker& w, const PromptRequestPtr& r, const job::JobPtr& job, Completion& completion,
-                       net::Headers headers) {
-  const auto send = [r, job, headers = std::move(headers)](std::string body) {
-    net::Response response;
-    response.body = std::move(body);
-    response.headers = headers;
-    r->answered(job->id, response);
-    r->c->reply(std::move(response));
-  };
-  completion.on_whole = [&w, r, send](boost::json::object o, std::size_t bytes) {
-    if (bytes <= limits::kShortAnswerBytes) return send(boost::json::serialize(o));
-    const auto written = std::make_shared<std::string>();
-    w.intake().background().run(
-        [written, answer = std::make_shared<boost::json::object>(std::move(o))] {
-          *written = boost::json::serialize(std::exchange(*answer, {}));
-        },
-        [r, send, written](const Status& done) {
-          if (!done) return r->fail(done.error());
-          send(std::move(*written));
-        });
-  };
-  answer_whole(w, r, job);
-}
-
 void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
   const ContextPtr& c = r->c;
   const int count = static_cast<int>(p.prompts.size()) * p.request.n;
@@ -386,7 +316,10 @@ void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
   const auto completion = std::make_shared<Completion>(w, job, c, std::move(p));
   completion->set_dropped(dropped);
   if (!w.runner().run(job, completion->generations(*max_tokens), *r, deadline)) return;
-  if (!stream) return answer_when_whole(w, r, job, *completion, std::move(headers));
+  if (!stream) {
+    completion->on_whole = send_when_whole(w, r, job, std::move(headers));
+    return answer_whole(w, r, job);
+  }
   r->answered(job->id, std::nullopt);
   service::StreamOptions options;
   options.framing = resumable ? service::Framing::kOpenAiResumable : service::Framing::kOpenAi;

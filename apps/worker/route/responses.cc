@@ -1,0 +1,274 @@
+// OpenAI's Responses: POST /v1/responses, streamed or whole; what was stored can be read, gone on from, and deleted.
+#include "base/clock.h"
+#include "base/ids.h"
+#include "format/json.h"
+#include "wire/responses_api.h"
+#include "worker/response_store.h"
+#include "worker/turn.h"
+
+namespace llorch::worker {
+namespace {
+
+using service::ContextPtr;
+using service::Scope;
+using Kind = AnswerItem::Kind;
+
+struct ResponsesTurn : wire::ResponsesRequest {
+  boost::json::array earlier;
+};
+using Asked = Prepared<ResponsesTurn>;
+
+class ResponsesWriter final : public TurnWriter {
+ public:
+  ResponsesWriter(Worker& w, std::string principal, ResponsesTurn& asked)
+      : w_(w),
+        principal_(std::move(principal)),
+        model_(w.model().served_as(asked.adapter)),
+        echoed_(std::move(asked.echoed)),
+        earlier_(std::move(asked.earlier)),
+        input_(std::move(asked.input)),
+        previous_(std::move(asked.previous)),
+        store_(asked.store) {}
+
+  void begin(const StartedEvent& e) override {
+    started_ = e;
+    send("response.created", {{"response", response("in_progress")}});
+    send("response.in_progress", {{"response", response("in_progress")}});
+  }
+
+  void item(const AnswerItem& item) override {
+    if (item.kind == Kind::kCall) return call(item);
+    const bool text = item.kind == Kind::kText;
+    if (open_ != (text ? Open::kMessage : Open::kReasoning)) {
+      close();
+      text ? open_message() : open_reasoning();
+    }
+    text_ += item.text;
+    boost::json::object delta{{"delta", item.text}};
+    if (text) delta["logprobs"] = boost::json::array();
+    part_event(text ? "response.output_text.delta" : "response.reasoning_text.delta", std::move(delta));
+  }
+
+  void end(const TurnEnd& end) override {
+    close();
+    end_ = end;
+    const bool cut = end.reason == StopReason::kMaxTokens;
+    whole_ = response(cut ? "incomplete" : "completed");
+    if (cut) whole_["incomplete_details"] = {{"reason", "max_output_tokens"}};
+    whole_["usage"] = {{"input_tokens", end.tokens_in},
+                       {"input_tokens_details", {{"cached_tokens", end.cached}, {"cache_write_tokens", 0}}},
+                       {"output_tokens", end.tokens_out},
+                       {"output_tokens_details", {{"reasoning_tokens", end.reasoning_tokens}}},
+                       {"total_tokens", end.tokens_in + end.tokens_out}};
+    send(cut ? "response.incomplete" : "response.completed", {{"response", whole_}});
+    if (store_) keep();
+  }
+
+  boost::json::object whole() override { return std::move(whole_); }
+
+ private:
+  enum class Open { kNothing, kMessage, kReasoning };
+
+  void send(std::string_view event, boost::json::object data) {
+    data["type"] = event, data["sequence_number"] = number_++;
+    say(event, std::move(data));
+  }
+  void part_event(std::string_view event, boost::json::object more) {
+    more["item_id"] = output_.back().get_object().at("id");
+    more["output_index"] = output_.size() - 1, more["content_index"] = 0;
+    send(event, std::move(more));
+  }
+  [[nodiscard]] boost::json::object response(std::string_view status) const {
+    boost::json::object o{{"id", id_},
+                          {"object", "response"},
+                          {"created_at", created_},
+                          {"status", status},
+                          {"background", false},
+                          {"error", nullptr},
+                          {"incomplete_details", nullptr},
+                          {"instructions", nullptr},
+                          {"max_output_tokens", nullptr},
+                          {"metadata", boost::json::object()},
+                          {"model", model_},
+                          {"output", output_},
+                          {"previous_response_id", nullptr},
+                          {"store", store_},
+                          {"temperature", nullptr},
+                          {"top_p", nullptr},
+                          {"truncation", "disabled"},
+                          {"usage", nullptr},
+                          {"user", nullptr}};
+    for (const auto& [key, value] : echoed_) o[key] = value;
+    if (previous_) o["previous_response_id"] = *previous_;
+    return o;
+  }
+
+  void add(boost::json::object item) {
+    send("response.output_item.added", {{"output_index", output_.size()}, {"item", item}});
+    output_.push_back(std::move(item));
+  }
+  void done() { send("response.output_item.done", {{"output_index", output_.size() - 1}, {"item", output_.back()}}); }
+  [[nodiscard]] static boost::json::object part(std::string_view type, std::string_view text) {
+    boost::json::object o{{"type", type}, {"text", text}};
+    if (type == "output_text") o["annotations"] = boost::json::array(), o["logprobs"] = boost::json::array();
+    return o;
+  }
+
+  void open_message() {
+    open_ = Open::kMessage;
+    add({{"id", "msg_" + random_hex(12)},
+         {"type", "message"},
+         {"status", "in_progress"},
+         {"role", "assistant"},
+         {"content", boost::json::array()}});
+    part_event("response.content_part.added", {{"part", part("output_text", "")}});
+  }
+  void open_reasoning() {
+    open_ = Open::kReasoning;
+    add({{"id", "rs_" + random_hex(12)},
+         {"type", "reasoning"},
+         {"status", "in_progress"},
+         {"summary", boost::json::array()},
+         {"content", boost::json::array()}});
+    part_event("response.content_part.added", {{"part", part("reasoning_text", "")}});
+  }
+  void close() {
+    if (open_ == Open::kNothing) return;
+    const bool message = open_ == Open::kMessage;
+    const std::string_view type = message ? "output_text" : "reasoning_text";
+    boost::json::object text{{"text", text_}};
+    if (message) text["logprobs"] = boost::json::array();
+    part_event(message ? "response.output_text.done" : "response.reasoning_text.done", std::move(text));
+    part_event("response.content_part.done", {{"part", part(type, text_)}});
+    auto& item = output_.back().get_object();
+    item["content"] = boost::json::array{part(type, text_)}, item["status"] = "completed";
+    done();
+    open_ = Open::kNothing;
+    text_.clear();
+  }
+  void call(const AnswerItem& item) {
+    close();
+    add({{"id", "fc_" + random_hex(12)},
+         {"type", "function_call"},
+         {"status", "in_progress"},
+         {"call_id", item.id},
+         {"name", item.name},
+         {"arguments", ""}});
+    const boost::json::object where{{"item_id", output_.back().at("id")}, {"output_index", output_.size() - 1}};
+    boost::json::object delta = where, whole = where;
+    delta["delta"] = item.text, whole["arguments"] = item.text, whole["name"] = item.name;
+    send("response.function_call_arguments.delta", std::move(delta));
+    send("response.function_call_arguments.done", std::move(whole));
+    auto& call = output_.back().get_object();
+    call["arguments"] = item.text, call["status"] = "completed";
+    done();
+  }
+
+  void keep() {
+    ResponseStore::Kept kept{principal_, id_, whole_, input_, std::move(earlier_), 0};
+    for (auto& item : input_) kept.conversation.push_back(std::move(item));
+    for (const auto& item : output_) kept.conversation.push_back(item);
+    kept.bytes = boost::json::serialize(kept.conversation).size() + 4096;
+    w_.responses().put(std::move(kept));
+  }
+
+  Worker& w_;
+  std::string principal_, model_, id_ = "resp_" + random_hex(16);
+  std::int64_t created_ = unix_seconds();
+  boost::json::object echoed_, whole_;
+  boost::json::array earlier_, input_, output_;
+  std::optional<std::string> previous_;
+  bool store_;
+  StartedEvent started_;
+  TurnEnd end_;
+  std::string text_;  // of the item that goes on
+  Open open_ = Open::kNothing;
+  int number_ = 0;
+};
+
+/// A response of this principal, or of anyone where there are no keys.
+Error no_such_response() { return {ErrorCode::kNotFound, "there is no such response (it may have been displaced)"}; }
+
+/// The request as Chat Completions know it, prepared; errors go back.
+void prepare_as_chat(const Worker& w, Asked& p, const PrepareBound& bound) {
+  Prepared<wire::CompletionRequest> turn;
+  turn.request = static_cast<wire::CompletionRequest&&>(p.request);
+  p.good = prepare_turn(w, turn, bound);
+  static_cast<wire::CompletionRequest&>(p.request) = std::move(turn.request);
+  p.error = std::move(turn.error), p.details = std::move(turn.details), p.param = std::move(turn.param);
+  if (p.param == "messages") p.param = "input";
+  p.prompts = std::move(turn.prompts), p.constraint = std::move(turn.constraint);
+}
+
+Asked prepare(const Worker& w, const std::string& text, PrepareBound bound, const std::string& principal) {
+  Asked p;
+  bool known = true;
+  const auto reader = [&](const boost::json::object& body,
+                          const wire::Bounds& bounds) -> std::expected<ResponsesTurn, wire::Refused> {
+    ResponsesTurn turn;
+    if (const auto previous = wire::previous_response(body)) {
+      auto kept = w.responses().find(principal, *previous);
+      known = kept.has_value();
+      if (kept) turn.earlier = std::move(kept->conversation);
+    }
+    auto read = wire::read_responses_api(body, bounds, turn.earlier);
+    if (!read) return std::unexpected(std::move(read).error());
+    static_cast<wire::ResponsesRequest&>(turn) = *std::move(read);
+    return turn;
+  };
+  if (!p.read(text, w.bounds(), bound, reader)) return p;
+  if (!known) {
+    p.error = no_such_response(), p.param = "previous_response_id";
+    return p;
+  }
+  prepare_as_chat(w, p, bound);
+  return p;
+}
+
+void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
+  auto writer = std::make_unique<ResponsesWriter>(w, r->c->principal.id, p.request);
+  Prepared<wire::CompletionRequest> turn;
+  turn.request = static_cast<wire::CompletionRequest&&>(p.request);
+  turn.prompts = std::move(p.prompts), turn.constraint = std::move(p.constraint);
+  run_turn(w, r, turn, "responses", std::move(writer));
+}
+
+void add_stored(Worker& w, const std::string& prefix) {
+  auto& r = w.router();
+  r.route<Scope::kInfer>("GET", prefix + "/responses/{}", [&w](const ContextPtr& c) {
+    auto kept = w.responses().find(c->principal.id, c->parameters[0]);
+    kept ? c->reply(200, std::move(kept->response)) : c->fail(no_such_response());
+  });
+  r.route<Scope::kInfer>("DELETE", prefix + "/responses/{}", [&w](const ContextPtr& c) {
+    if (!w.responses().erase(c->principal.id, c->parameters[0])) return c->fail(no_such_response());
+    c->reply(200, {{"id", c->parameters[0]}, {"object", "response"}, {"deleted", true}});
+  });
+  r.route<Scope::kInfer>("GET", prefix + "/responses/{}/input_items", [&w](const ContextPtr& c) {
+    auto kept = w.responses().find(c->principal.id, c->parameters[0]);
+    if (!kept) return c->fail(no_such_response());
+    boost::json::array data;
+    for (auto& item : kept->input) {
+      if (auto* o = item.if_object(); o && !o->contains("id")) (*o)["id"] = fmt::format("item_{}", data.size());
+      if (auto* o = item.if_object(); o && !o->contains("type")) (*o)["type"] = "message";
+      data.push_back(std::move(item));
+    }
+    const auto id = [&](std::size_t i) { return data.empty() ? boost::json::value() : data[i].at("id"); };
+    boost::json::object list{{"object", "list"},
+                             {"first_id", id(0)},
+                             {"last_id", id(data.empty() ? 0 : data.size() - 1)},
+                             {"has_more", false}};
+    list["data"] = std::move(data);
+    c->reply(200, std::move(list));
+  });
+}
+
+}  // namespace
+
+void add_route_responses(Worker& w) {
+  for (const std::string prefix : {"/v1", ""}) {
+    w.router().route_by_head<Scope::kInfer>("POST", prefix + "/responses", prepare_and_submit(w, prepare, submit));
+    add_stored(w, prefix);
+  }
+}
+
+}  // namespace llorch::worker
