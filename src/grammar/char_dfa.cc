@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <unordered_map>
 
 #include "grammar/json_string.h"
@@ -253,6 +254,39 @@ std::optional<CharDfa> CharDfa::length(std::uint32_t least, std::uint32_t most) 
   return dfa;
 }
 
+std::optional<CharDfa> CharDfa::before(std::string_view end) {
+  std::u32string want;
+  for (std::size_t i = 0; i < end.size();) {
+    const int length = std::max(1, utf8_sequence(end.substr(i)));
+    want += utf8_code_point(end.substr(i), length);
+    i += static_cast<std::size_t>(length);
+  }
+  if (want.empty() || want.size() > kEndTextMax) return std::nullopt;
+  // A state is how many characters of `end` have just come (Knuth, Morris, Pratt 1977).
+  const auto next = [&](std::size_t come, char32_t c) {
+    std::u32string read = want.substr(0, come) + c;
+    while (!want.starts_with(read)) read.erase(0, 1);
+    return read.size();
+  };
+  const std::set<char32_t> letters(want.begin(), want.end());
+  CharDfa dfa;
+  for (std::size_t come = 0; come < want.size(); ++come) {
+    State& state = dfa.states_.emplace_back();
+    char32_t free = 0;  // characters from here on are none of the letters
+    for (const char32_t c : letters) {
+      if (free < c) state.arcs.push_back({free, c - 1, 0});
+      if (const std::size_t to = next(come, c); to < want.size())
+        state.arcs.push_back({c, c, static_cast<std::uint32_t>(to)});
+      free = c + 1;
+    }
+    if (free <= kCodePointMax) state.arcs.push_back({free, kCodePointMax, 0});
+    std::size_t at = come, read = 0;
+    while (read < want.size() && (at = next(at, want[read])) < want.size()) ++read;
+    state.accepts = read + 1 == want.size();
+  }
+  return dfa;
+}
+
 std::optional<CharDfa> CharDfa::of_texts(std::span<const std::string_view> texts) {
   CharDfa dfa;
   dfa.states_.emplace_back();
@@ -408,7 +442,7 @@ std::pair<std::uint32_t, std::uint32_t> CharDfa::lengths() const {
   return {shortest, done == live ? most : kNone};
 }
 
-void CharDfa::emit(Network& net, NetState from, NetState to) const {
+void CharDfa::write(Network& net, NetState from, NetState to, bool as_json) const {
   std::vector<NetState> nodes(states_.size(), kNone);
   std::map<std::tuple<char32_t, char32_t, std::uint32_t>, NetState> shared;  // edges of one arc, made once
   const std::vector<bool> alive = can_accept();
@@ -416,13 +450,16 @@ void CharDfa::emit(Network& net, NetState from, NetState to) const {
   for (std::uint32_t s = 0; s < states_.size() && !net.full(); ++s) {
     if (!alive[s]) continue;
     const NetState here = node(s);
-    if (states_[s].accepts) net.add_edge(here, '"', '"', to);
+    if (states_[s].accepts) as_json ? net.add_edge(here, '"', '"', to) : net.add_jump(here, to);
     for (const Arc& a : states_[s].arcs) {
       if (!alive[a.to]) continue;
       NetState& edges = shared.try_emplace({a.low, a.high, a.to}, kNone).first->second;
       if (edges == kNone) {
         edges = net.add_state();
-        add_plain_characters(net, edges, a.low, a.high, node(a.to));
+        if (as_json)
+          add_plain_characters(net, edges, a.low, a.high, node(a.to));
+        else
+          net.add_code_points(edges, a.low, a.high, node(a.to));
       }
       for (std::uint32_t e = net.state(edges).edges; e != kNone; e = net.edge(e).next)
         net.add_edge(here, net.edge(e).low, net.edge(e).high, net.edge(e).to);

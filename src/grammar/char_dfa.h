@@ -36,6 +36,9 @@ class CharDfa {
   /// The texts themselves.
   [[nodiscard]] static std::optional<CharDfa> of_texts(std::span<const std::string_view> texts);
 
+  /// Texts in front of the first `end`: with it behind them, it is found nowhere earlier. nullopt: `end` is empty.
+  [[nodiscard]] static std::optional<CharDfa> before(std::string_view end);
+
   [[nodiscard]] CharDfa complement() const;
   [[nodiscard]] static std::optional<CharDfa> both(const CharDfa& a, const CharDfa& b, std::size_t& work);
 
@@ -50,12 +53,15 @@ class CharDfa {
   /// Characters of the shortest and longest texts; kNone where there is none, or no longest.
   [[nodiscard]] std::pair<std::uint32_t, std::uint32_t> lengths() const;
   /// Edges from `from` that read a text in its plain spelling and the closing quote, to `to`.
-  void emit(Network& net, NetState from, NetState to) const;
+  void emit(Network& net, NetState from, NetState to) const { write(net, from, to, true); }
+  /// Edges that read a text as it is, without quotes; where it may end, `to` may follow.
+  void emit_raw(Network& net, NetState from, NetState to) const { write(net, from, to, false); }
   /// States and arcs: what it takes to look at all of it.
   [[nodiscard]] std::size_t weight() const;
   [[nodiscard]] std::size_t size() const { return states_.size(); }
 
  private:
+  void write(Network& net, NetState from, NetState to, bool as_json) const;
   [[nodiscard]] std::vector<bool> can_accept() const;
   std::vector<State> states_;  // state 0 is the start
 };

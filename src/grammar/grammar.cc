@@ -7,7 +7,9 @@ namespace llorch {
 
 Compiled<Grammar> Grammar::from_json_schema(std::string_view schema, const SchemaOptions& options) {
   LLORCH_TRY(const std::unique_ptr<SchemaDocument> document, SchemaDocument::parse(schema));
-  LLORCH_TRY(std::shared_ptr<const Network> net, SchemaCompiler(*document, options).run());
+  auto net = std::make_shared<Network>();
+  LLORCH_TRY(const NetRule root, SchemaCompiler(*document, options, *net).add(document->root()));
+  LLORCH_OK(net->finish(root));
   return Grammar(std::move(net));
 }
 

@@ -27,6 +27,7 @@ inline constexpr std::size_t kDfaArcsMax = 400'000;        // as many of an unro
 inline constexpr std::size_t kPatternNodesMax = 60'000;    // after repetitions are unrolled
 inline constexpr std::size_t kPatternWorkMax = 6'000'000;  // members of sets looked at, one grammar together
 inline constexpr std::size_t kNumberStatesMax = 20'000;
+inline constexpr std::size_t kEndTextMax = 500;  // characters of a text that ends raw strings
 
 // What is kept of one grammar's states; above it, all but the current ones are dropped.
 inline constexpr std::size_t kStatesKept = 24'000;      // about 1 KiB each

@@ -14,6 +14,7 @@ using namespace grammar_limits;
 namespace {
 
 constexpr std::uint32_t kIndentMax = 64;
+const json::value kNullValue(nullptr), kTrueValue(true), kFalseValue(false);
 
 }  // namespace
 
@@ -114,16 +115,30 @@ NetRule SchemaCompiler::rule_for(SchemaItems items) {
   return found->second;
 }
 
-Compiled<std::shared_ptr<const Network>> SchemaCompiler::run() {
-  const NetRule root = rule_for({{&reader_.document().root(), false}});
+Compiled<NetRule> SchemaCompiler::add(const json::value& part, const RawValue* raw) {
+  NetRule rule = kNone;
+  if (raw) {
+    rule = net_->add_rule();
+    raw_ = raw;
+    const Compiled<void> written = write_rule({{&part, false}}, rule);
+    raw_ = nullptr;
+    LLORCH_OK(written);
+  } else {
+    rule = rule_for({{&part, false}});
+  }
+  LLORCH_OK(write_pending());
+  if (net_->full() || reader_.exhausted()) return std::unexpected(reader_.too_large(&part));
+  return rule;
+}
+
+Compiled<void> SchemaCompiler::write_pending() {
   while (!to_write_.empty()) {
     const auto [items, rule] = std::move(to_write_.front());
     to_write_.pop_front();
     LLORCH_OK(write_rule(items, rule));
     if (net_->full() || reader_.exhausted()) return std::unexpected(reader_.too_large(items[0].schema));
   }
-  LLORCH_OK(net_->finish(root));
-  return std::move(net_);
+  return {};
 }
 
 Compiled<void> SchemaCompiler::write_rule(const SchemaItems& items, NetRule rule) {
@@ -162,6 +177,11 @@ Compiled<void> SchemaCompiler::expand(const SchemaShape& shape, std::vector<Sche
 }
 
 Compiled<void> SchemaCompiler::write_shape(const SchemaShape& shape, NetState from, NetState to) {
+  if (raw_ && (shape.types & ~raw_->types)) {
+    SchemaShape less = shape;
+    less.types &= raw_->types;
+    return write_shape(less, from, to);
+  }
   if (shape.allowed) return write_allowed(shape, from, to);
   if (!reader_.charge_copy(shape)) return std::unexpected(full(shape));
   SchemaShape rest = shape;
@@ -176,12 +196,12 @@ Compiled<void> SchemaCompiler::write_shape(const SchemaShape& shape, NetState fr
     else if (array || object)
       return refuse(reader_.document().pointer(*v), "not", "an array or object cannot be left out");
   }
-  if (rest.types & kTypeNull) net_->add_jump(net_->add_literal(jump_state(from), "null"), to);
+  if (rest.types & kTypeNull) write_scalars({&kNullValue}, jump_state(from), to);
   if (rest.types & kTypeBoolean)
     for (const bool truth : {true, false}) {
       const auto same = [&](const json::value* v) { return v->is_bool() && v->get_bool() == truth; };
       if (std::none_of(rest.excluded.begin(), rest.excluded.end(), same))
-        net_->add_jump(net_->add_literal(jump_state(from), truth ? "true" : "false"), to);
+        write_scalars({truth ? &kTrueValue : &kFalseValue}, jump_state(from), to);
     }
   if (rest.types & kTypeNumber) LLORCH_OK(write_numbers(rest, from, to));
   if (rest.types & kTypeString) LLORCH_OK(write_string(rest, from, to));
@@ -238,6 +258,7 @@ Compiled<void> SchemaCompiler::write_numbers(const SchemaShape& shape, NetState 
 
 Compiled<void> SchemaCompiler::write_string(const SchemaShape& shape, NetState from, NetState to) {
   if (shape.min_length > shape.max_length) return {};
+  if (raw_) return write_raw_string(shape, from, to);
   LLORCH_TRY(const SharedDfa dfa, reader_.string_dfa(shape, false));
   const NetState start = jump_state(from);
   if (dfa) {
@@ -251,6 +272,15 @@ Compiled<void> SchemaCompiler::write_string(const SchemaShape& shape, NetState f
   const NetState inside = net_->add_literal(start, "\""), behind = net_->add_state();
   net_->add_call(inside, free_character(), behind, shape.min_length, shape.max_length);
   net_->add_edge(behind, '"', '"', to);
+  return {};
+}
+
+Compiled<void> SchemaCompiler::write_raw_string(const SchemaShape& shape, NetState from, NetState to) {
+  auto free = CharDfa::before(raw_->end);
+  if (!free || !reader_.charge(free->weight())) return std::unexpected(full(shape));
+  LLORCH_TRY(const SharedDfa own, reader_.string_dfa(shape, true));
+  LLORCH_TRY(const SharedDfa dfa, reader_.joined(own, std::make_shared<const CharDfa>(*std::move(free)), shape.source));
+  dfa->emit_raw(*net_, jump_state(from), to);
   return {};
 }
 
@@ -287,7 +317,10 @@ void SchemaCompiler::write_scalars(const std::vector<const json::value*>& values
   for (const json::value* v : values) {
     if (!reader_.charge(2)) return;
     if (const auto* text = v->if_string()) {
-      texts.insert(fmt::format("\"{}\"", plain_spelling(*text)));
+      if (!raw_)
+        texts.insert(fmt::format("\"{}\"", plain_spelling(*text)));
+      else if (const auto free = CharDfa::before(raw_->end); free && free->accepts(*text))
+        texts.emplace(*text);
     } else if (const auto number = Decimal::of(*v)) {
       std::string digits = (number->negative ? "-" : "") + number->whole;
       if (!number->fraction.empty()) digits += "." + number->fraction;
@@ -296,6 +329,7 @@ void SchemaCompiler::write_scalars(const std::vector<const json::value*>& values
       if (v->is_double() && number->fraction.empty()) texts.insert(digits + ".0");
     } else if (!v->is_number()) {
       texts.insert(v->is_null() ? "null" : v->get_bool() ? "true" : "false");
+      if (raw_) texts.insert(v->is_null() ? raw_->null_word : v->get_bool() ? raw_->true_word : raw_->false_word);
     }
   }
   // A trie, so that the texts' common beginnings are common states; sorted texts share what the last one has.

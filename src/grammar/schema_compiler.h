@@ -13,10 +13,20 @@
 
 namespace llorch {
 
+/// A value that is not inside of JSON: strings stand as they are, in front of the first `end`.
+struct RawValue {
+  std::string end;
+  std::uint8_t types = kTypeAny;                                             // others are left out
+  std::string null_word = "null", true_word = "true", false_word = "false";  // further spellings
+};
+
 class SchemaCompiler {
  public:
-  SchemaCompiler(SchemaDocument& document, const SchemaOptions& options) : reader_(document), options_(options) {}
-  [[nodiscard]] Compiled<std::shared_ptr<const Network>> run();
+  /// Into `net`, which outlives this and which others may write into as well.
+  SchemaCompiler(SchemaDocument& document, const SchemaOptions& options, Network& net)
+      : reader_(document), options_(options), net_(&net) {}
+  /// The rule of a part of the document: its JSON, or, outermost, `raw`. finish() of the network is left to the caller.
+  [[nodiscard]] Compiled<NetRule> add(const json::value& part, const RawValue* raw = nullptr);
 
  private:
   enum class Gap : std::uint8_t { kInside, kAfterComma, kAfterColon };
@@ -34,6 +44,8 @@ class SchemaCompiler {
   [[nodiscard]] Compiled<void> write_shape(const SchemaShape& shape, NetState from, NetState to);
   [[nodiscard]] Compiled<void> write_allowed(const SchemaShape& shape, NetState from, NetState to);
   [[nodiscard]] Compiled<void> write_numbers(const SchemaShape& shape, NetState from, NetState to);
+  [[nodiscard]] Compiled<void> write_pending();
+  [[nodiscard]] Compiled<void> write_raw_string(const SchemaShape& shape, NetState from, NetState to);
   [[nodiscard]] Compiled<void> write_string(const SchemaShape& shape, NetState from, NetState to);
   [[nodiscard]] Compiled<void> write_array(const SchemaShape& shape, NetState from, NetState to);
   [[nodiscard]] Compiled<void> write_containing(const SchemaShape& shape, NetState from, NetState to);
@@ -52,7 +64,8 @@ class SchemaCompiler {
 
   SchemaReader reader_;
   SchemaOptions options_;
-  std::shared_ptr<Network> net_ = std::make_shared<Network>();
+  Network* net_;
+  const RawValue* raw_ = nullptr;  // while the outermost shapes of one are written
   std::map<SchemaItems, NetRule> rules_;
   std::deque<std::pair<SchemaItems, NetRule>> to_write_;
   std::size_t alternatives_ = 0, total_alternatives_ = 0;
