@@ -85,7 +85,10 @@ class TestTemplate {
     LLORCH_TRY(std::string all, render({user, calling(calls, text)}, false));
     LLORCH_TRY(const std::string prompt, render({user}, true));
     LLORCH_TRY(const std::string answer, render({user, {{"role", "assistant"}, {"content", "Zz."}}}, false));
-    all.erase(std::mismatch(all.rbegin(), all.rend(), answer.rbegin(), answer.rend()).first.base(), all.end());
+    auto end = std::mismatch(all.rbegin(), all.rend(), answer.rbegin(), answer.rend()).first.base();
+    if (end != all.end() && !std::string_view("<[\n").contains(*end))  // within a mark: it belongs to the call
+      if (const auto mark = std::find(end, all.end(), '>'); mark != all.end()) end = mark + 1;
+    all.erase(end, all.end());
     if (all.starts_with(prompt)) return all.substr(prompt.size());
     const auto [a, b] = std::mismatch(all.begin(), all.end(), answer.begin(), answer.end());
     std::size_t at = static_cast<std::size_t>(a - all.begin());
@@ -117,6 +120,66 @@ inline std::vector<std::pair<std::string, std::string>> published_templates() {
       out.emplace_back(entry.path().stem().string(), read_text_file(entry.path().string(), 1 << 20).value());
   std::sort(out.begin(), out.end());
   return out;
+}
+
+using Renames = std::vector<std::pair<std::string, std::string>>;
+
+/// Other spellings for every marker of calls in some templates: made-up ones.
+inline const std::vector<std::pair<std::string, Renames>>& renamings() {
+  const Renames qwen_coder = {{"<tool_call>", "⟦werk⟧"}, {"</tool_call>", "⟦/werk⟧"}, {"<function=", "%fn:"},
+                              {"</function>", "%nf"},    {"<parameter=", "$arg "},    {"</parameter>", "$gra"}},
+                hermes = {{"<tool_call>", "BEGIN-WORK"},
+                          {"</tool_call>", "END-WORK"},
+                          {"\"name\"", "\"which\""},
+                          {"\"arguments\"", "\"with\""}};
+  static const std::vector<std::pair<std::string, Renames>> kAll = {
+      {"Qwen3.5-4B", qwen_coder},
+      {"NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", qwen_coder},
+      {"Qwen-Qwen3-0.6B", hermes},
+      {"ibm-granite-granite-4.1", hermes},
+      {"ByteDance-Seed-OSS",
+       {{"seed:tool_call", "s-werk"},
+        {"<function=", "<f "},
+        {"</function>", "</f>"},
+        {"<parameter=", "<p "},
+        {"</parameter>", "</p>"}}},
+      {"GLM-4.7-Flash", {{"tool_call>", "zz>"}, {"arg_key>", "k>"}, {"arg_value>", "v>"}}},
+      {"MiniMax-M2",
+       {{"minimax:tool_call", "mm"},
+        {"<invoke name=", "<do it="},
+        {"</invoke>", "</do>"},
+        {"<parameter name=", "<par of="},
+        {"</parameter>", "</par>"}}},
+      {"deepseek-ai-DeepSeek-R1-Distill-Qwen-32B",
+       {{"<｜tool▁calls▁begin｜>", "((("},
+        {"<｜tool▁calls▁end｜>", ")))"},
+        {"<｜tool▁call▁begin｜>", "(do "},
+        {"<｜tool▁call▁end｜>", ")"},
+        {"<｜tool▁sep｜>", "::"},
+        {"```json", "with"},
+        {"'```'", "'thanks'"}}},
+      {"deepseek-ai-DeepSeek-V3.2",
+       {{"｜DSML｜", "x-"},
+        {"function_calls", "jobs"},
+        {"invoke", "job"},
+        {"'parameter", "'par"},
+        {" string=", " plain="}}},
+      {"google-gemma-4-31B-it", {{"<|tool_call>call:", "{{do:"}, {"<tool_call|>", "od}}"}, {"<|\"|>", "%%"}}},
+      {"mistralai-Ministral-3-14B-Reasoning-2512", {{"[TOOL_CALLS]", "[[run]]"}, {"[ARGS]", "[[with]]"}}},
+      {"mistralai-Mistral-Nemo-Instruct-2407", {{"[TOOL_CALLS]", "run: "}, {", \"id\":", ", \"ref\":"}}},
+  };
+  return kAll;
+}
+
+inline std::string renamed_template(const std::string& name, const Renames& renames) {
+  std::string source = read_text_file(test_data_path("templates/" + name + ".jinja"), 1 << 20).value();
+  for (const auto& [from, to] : renames) {
+    std::size_t count = 0;
+    for (std::size_t at = 0; (at = source.find(from, at)) != std::string::npos; at += to.size(), ++count)
+      source.replace(at, from.size(), to);
+    EXPECT_GT(count, 0u) << name << " has no " << from;
+  }
+  return source;
 }
 
 struct Taken {
