@@ -27,6 +27,12 @@ PRODUCT = [  # what only a product that pretends would hold (T-04)
     (r"(?i)\b(test|dummy|mock|fake)-model\b", "a model that does not exist"),
 ]
 
+# How known models mark calls of tools: the template says so, and only a family's file may repeat it.
+MARKERS = re.compile(
+    r"""</?tool_call>|\[/?TOOL_CALLS\]|\[ARGS\]|<function=|<parameter[= ]|<invoke[ >]|</?arg_(key|value)>|functools\[|<\|python_tag|<\|/?tool_call|<tool_call\||tool▁|DSML"""
+    r"""|minimax:|seed:tool|atem:|<\|(channel|constrain|call|action_start|plugin)\|?>|<\|"\|>|<\|?tool_call_start|to=functions|<｜|✿FUNCTION|<\|START_ACTION""")
+MARKED = ("src/tools/family/", "apps/worker/reasoning.", "src/text/tokenizer.cc")  # the others: thoughts and channels; ends of answers
+
 
 def tracked(root, *patterns):
     out = subprocess.run(["git", "-C", str(root), "ls-files", "-co", "--exclude-standard", *patterns], capture_output=True, text=True, check=True).stdout
@@ -175,6 +181,16 @@ def check_pretence(root):
                     yield f"{path.relative_to(root)}:{n}: {line.strip()[:60]} (a check that cannot fail)"
 
 
+def check_markers(root):
+    for path in tracked(root, "src", "apps"):
+        name = str(path.relative_to(root))
+        if path.suffix not in (".h", ".cc", ".inc", ".html", ".js") or name.startswith(MARKED) or re.search(r"_test\.|/test_", name):
+            continue
+        for n, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            if m := MARKERS.search(line):
+                yield f"{name}:{n}: a known model's marker: {m.group(0)} (formats of calls are learnt; what no template shows stands in src/tools/family/)"
+
+
 def check_sizes(root):
     for path in tracked(root, "src", "apps", "tests", "fuzz", "bench", "tools"):
         if path.suffix not in (".h", ".cc", ".py"):
@@ -215,7 +231,7 @@ def check_isa_guards(root):
                     yield f"{name}:{n}: ISA or device conditional outside src/kernel"
 
 
-CHECKS = [check_includes, check_banned, check_throwing_files, check_waits, check_waits_in_conditions, check_security_tests, check_pretence, check_sizes, check_named_paths, check_isa_guards]
+CHECKS = [check_includes, check_banned, check_throwing_files, check_waits, check_waits_in_conditions, check_security_tests, check_pretence, check_markers, check_sizes, check_named_paths, check_isa_guards]
 
 
 def violations(root):

@@ -104,6 +104,16 @@ class TidyTest(unittest.TestCase):
             row(gone)
             self.expect(what)
 
+    def test_markers_of_known_models(self):
+        for marker in ("<tool_call>", "[TOOL_CALLS]", "<function=", "<｜tool▁sep｜>", '<|\\"|>'.replace("\\", ""), "<|channel|>", "<arg_key>", "<minimax:tool_call>"):
+            self.put("src/nn/m.cc", f'constexpr auto kBegin = R"({marker})";\n')
+            self.expect("src/nn/m.cc:1: a known model's marker")
+        self.put("src/nn/m.cc", 'constexpr auto kBegin = "<call>";\n')
+        self.put("src/nn/m_test.cc", 'constexpr auto kBegin = "<tool_call>";\n')
+        self.put("src/tools/family/m.cc", 'constexpr auto kBegin = "<tool_call>";\n')
+        self.put("src/CMakeLists.txt", CMAKE + "llorch_module(NAME tools DEPS base)\n")
+        self.assertEqual(tidy.violations(self.root), [])
+
     def test_foreign_engine(self):
         self.put("src/nn/e.cc", '#include "gg' + 'ml.h"\n')
         self.expect("no other engine")
