@@ -42,10 +42,9 @@ void learn_tools(const ChatTemplate& chat, const Tokenizer& tokenizer, ModelFact
   auto learnt = tools::learn_tool_format(chat.source, {chat.bos, chat.eos});
   if (!learnt) return f.tools.reason = std::move(learnt).error().message, void();
   f.tools = *std::move(learnt);
-  const std::string texts = boost::json::serialize(to_json(f.tools));
   for (std::size_t i = 0; i < tokenizer.size(); ++i)
-    if (const Token& t = tokenizer.token(static_cast<TokenId>(i)); t.kind == TokenKind::kControl && !t.text.empty())
-      if (texts.contains(t.text)) f.tool_controls.push_back(t.text);
+    if (const Token& t = tokenizer.token(static_cast<TokenId>(i)); t.kind == TokenKind::kControl)
+      if (f.tools.holds(t.text)) f.tool_controls.push_back(t.text);
 }
 
 }  // namespace

@@ -116,7 +116,7 @@ class CallWriter {
     for (std::string_view found; !t.empty();) {
       if (starts_with_one_of(t, options_.ends, found)) break;
       if (starts_with_one_of(t, options_.controls, found)) {
-        bytes += control_token_bytes(found);
+        bytes += control_mark(found);
         t.remove_prefix(found.size());
       } else {
         bytes += t.front();

@@ -5,12 +5,12 @@
 // that holds the text which ends it); schemas that cannot be enforced are refused, naming the tool and the JSON
 // pointer.
 //
-// Control tokens. A marker that is a control token has no text; grammars name it by control_token_bytes() of
+// Control tokens. A marker that is a control token has no text; grammars name it by control_mark() of
 // grammar/vocabulary.h, and a Vocabulary made of a tokenizer lets exactly that token pass there. `controls` lists the
-// spellings of all control tokens that the format's texts may hold. Tokens that end an answer belong to no grammar:
-// where `ends` has one, the grammar is at its end (Matcher::can_end()), and masks allow end tokens there as they always
-// do. So the caller does nothing for a closing marker: if it is an ordinary token or a control token, the grammar asks
-// for it; if it ends the answer, it is allowed where it is due.
+// spellings of all control tokens that the format's texts hold (ToolFormat::holds()). Tokens that end an answer belong
+// to no grammar: where `ends` has one, the grammar is at its end (Matcher::can_end()), and masks allow end tokens there
+// as they always do. So the caller does nothing for a closing marker: if it is an ordinary token or a control token,
+// the grammar asks for it; if it ends the answer, it is allowed where it is due.
 //
 // How an engine uses it. `required` or a named tool: the grammar from the first token of the answer (or behind the
 // reasoning), Start::kAnswer. `auto`: free text until call_marker() comes, as a control token or as text that

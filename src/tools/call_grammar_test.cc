@@ -175,7 +175,7 @@ TEST(CallGrammar, markers_that_are_control_tokens) {
           at += control.size();
           continue;
         }
-        const std::string bytes = control_token_bytes(control);
+        const std::string bytes = control_mark(control);
         text.replace(at, control.size(), bytes);
         at += bytes.size();
       }
@@ -184,11 +184,11 @@ TEST(CallGrammar, markers_that_are_control_tokens) {
   EXPECT_TRUE(accepts(named(spelled)));
   options.start = CallGrammarOptions::Start::kBehindMarker;
   const Accepts behind = grammar_of(t, options);
-  EXPECT_TRUE(behind(named(spelled).substr(control_token_bytes(marker.text).size())));
+  EXPECT_TRUE(behind(named(spelled).substr(control_mark(marker.text).size())));
   // A marker that ends the answer is not asked for: the text is whole before it.
   options.start = CallGrammarOptions::Start::kAnswer, options.ends = {"<｜tool▁calls▁end｜>"};
   const Accepts cut = grammar_of(t, options);
-  const std::string whole = named(spelled), end = control_token_bytes(options.ends[0]);
+  const std::string whole = named(spelled), end = control_mark(options.ends[0]);
   ASSERT_TRUE(whole.ends_with(end));
   EXPECT_TRUE(cut(whole.substr(0, whole.size() - end.size())));
   EXPECT_FALSE(cut(whole));
@@ -204,13 +204,13 @@ TEST(CallGrammar, masks_let_exactly_the_marker_pass) {
   const auto grammar = call_grammar(t.format, t.declared, options);
   ASSERT_TRUE(grammar);
   const auto vocabulary = std::make_shared<const Vocabulary>(
-      std::vector<std::string>{control_token_bytes("<call>"), "<call>", control_token_bytes("<cal"), "now {"},
+      std::vector<std::string>{control_mark("<call>"), "<call>", control_mark("<cal"), "now {"},
       std::vector<std::uint32_t>{});
   Matcher matcher(std::make_shared<Constraint>(*grammar, vocabulary));
   std::uint32_t bits = 0;
   ASSERT_TRUE(matcher.mask({&bits, 1}));
   EXPECT_EQ(bits, 1u);
-  EXPECT_TRUE(matcher.forced().empty()) << "a control token has no text";
+  EXPECT_EQ(matcher.forced(), control_mark("<call>"));
   ASSERT_TRUE(matcher.advance_token(0));
   ASSERT_TRUE(matcher.mask({&bits, 1}));
   EXPECT_EQ(bits, 8u);

@@ -76,6 +76,18 @@ Pieces ToolFormat::step() const {
   return joined(std::move(out));
 }
 
+bool ToolFormat::holds(std::string_view spelling) const {
+  if (none() || spelling.empty()) return false;
+  const auto in = [&](const Pieces& list) {
+    return std::any_of(list.begin(), list.end(), [&](const Piece& p) { return p.text.contains(spelling); });
+  };
+  if (in(head()) || in(tail()) || in(step()) || std::any_of(other_calls.begin(), other_calls.end(), in)) return true;
+  const Parameters& p = parameters;
+  const Pieces tail_behind_value = joined({{Kind::kText, p.close_text}, {Kind::kText, p.next}});
+  return in(tail_behind_value) || p.first.contains(spelling) || p.assign_text.contains(spelling) ||
+         p.assign_other.contains(spelling) || p.close_other.contains(spelling);
+}
+
 std::string ToolFormat::begin() const {
   const Pieces all = head();
   if (all.empty() || all[0].kind != Kind::kText) return {};

@@ -77,6 +77,8 @@ struct ToolFormat {
   [[nodiscard]] Pieces head() const;
   [[nodiscard]] Pieces tail() const;
   [[nodiscard]] Pieces step() const;
+  /// Some text of the format holds this: whether a control token so spelled is a part of calls.
+  [[nodiscard]] bool holds(std::string_view spelling) const;
 };
 
 /// Joins texts that stand side by side.

@@ -6,9 +6,9 @@
 // once begun, a call stays one, and one that is malformed or cut off ends with `complete` false.
 //
 // Where the vocabulary has a marker as a control token, only that token counts: `controls` lists the spellings of all
-// control tokens that the format's texts hold, and push() takes the spelling of each that comes. Control tokens that
-// belong to no call come out as items of their own, so that who follows (a splitter of channels, say) sees them.
-// Reasoning that stands between marks of text is taken out before; channels behind this parser.
+// control tokens that the format's texts hold (ToolFormat::holds()), and push() takes the spelling of each that comes.
+// Control tokens that belong to no call come out as items of their own, so that who follows (a splitter of channels,
+// say) sees them. Reasoning that stands between marks of text is taken out before; channels behind this parser.
 // Ownership: copies what it is given. Threads: one. Errors: none: any text has items.
 #pragma once
 

@@ -235,6 +235,13 @@ TEST(Parser, families) {
             "<|channel|>analysis to=functions.get_weather json<|message|>{\"city\": \"x\"}"})
         EXPECT_EQ(calls(text), want) << text;
       EXPECT_EQ(t.format.family, "gpt_oss");
+      for (const char* control : {"<|constrain|>", "<|channel|>", "<|message|>", "<|call|>"})
+        EXPECT_TRUE(t.format.holds(control)) << control;
+      EXPECT_FALSE(t.format.holds("<|start|>"));
+    }
+    if (name == "google-gemma-4-31B-it") {
+      EXPECT_TRUE(t.format.holds("<|\"|>"));
+      EXPECT_TRUE(t.format.holds("<tool_call|>"));
     }
     if (name == "Kimi-K2-Thinking") {
       EXPECT_EQ(calls("So:<|tool_calls_section_begin|><|tool_call_begin|>functions.now:0<|tool_call_argument_begin|>{}"

@@ -99,7 +99,8 @@ Result<tools::Items> take_apart(const Opened& opened, const tools::ToolFormat& f
   const auto control = [&](TokenId id) { return tokenizer.token(id).kind == TokenKind::kControl; };
   std::vector<std::string> controls;
   for (std::size_t i = 0; i < tokenizer.size(); ++i)
-    if (const auto id = static_cast<TokenId>(i); control(id)) controls.push_back(tokenizer.token(id).text);
+    if (const auto id = static_cast<TokenId>(i); control(id) && format.holds(tokenizer.token(id).text))
+      controls.push_back(tokenizer.token(id).text);
   LLORCH_TRY(const TokenIds ids, tokenizer.encode(text, {.add_special = false, .parse_special = true}));
   tools::ToolCallParser parser(format, std::move(declared), std::move(controls));
   tools::Items items;
