@@ -5,7 +5,7 @@
 //     open call (between call)* close
 // and each call is a list of pieces: text that is always the same, and places for the name, the arguments and an id.
 // Where every call stands in a block of its own, open and close are empty. Ownership: values. Threads: const, safe from
-// any. Source: shared/design/CONVERSATIONS.md, section 2.
+// any. docs/tools.md tells more.
 #pragma once
 
 #include <boost/json.hpp>
