@@ -64,6 +64,11 @@ MarkerMatcher::MarkerMatcher(const std::vector<Pieces>& patterns, const ControlT
       elements.push_back({Kind::kBlank});
     }
     while (!elements.empty() && elements.back().kind == Kind::kBlank) elements.pop_back();
+    const auto first = std::find_if(elements.begin(), elements.end(), [](Element e) { return e.kind != Kind::kBlank; });
+    if (first == elements.end() || first->kind != Kind::kSymbol)
+      begins_.set();
+    else if (first->symbol < kControlBase)
+      begins_.set(first->symbol);
   }
 }
 

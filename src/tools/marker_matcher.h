@@ -6,6 +6,7 @@
 // one. Errors: none.
 #pragma once
 
+#include <bitset>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -45,6 +46,8 @@ class MarkerMatcher {
   MarkerMatcher(const std::vector<Pieces>& patterns, const ControlTokens& controls,
                 std::span<const DeclaredTool> tools);
 
+  /// Something that matches may begin so; white space aside.
+  [[nodiscard]] bool may_begin(Symbol symbol) const { return symbol >= kControlBase || begins_[symbol]; }
   void start();
   /// False: nothing can match any more.
   bool feed(Symbol symbol);
@@ -69,6 +72,7 @@ class MarkerMatcher {
   void place(Thread thread, Symbol symbol, std::vector<Thread>& to);
 
   std::vector<std::vector<Element>> patterns_;
+  std::bitset<kControlBase> begins_;
   std::span<const DeclaredTool> tools_;
   std::vector<Thread> threads_;
   Match match_;

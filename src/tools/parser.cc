@@ -131,12 +131,14 @@ class ToolCallParser::Machine {
   void end_value();
   void pass_text(std::size_t size);
   void wait_for(State state, Ways& ways) { state_ = state, ways_ = &ways, ways.matcher.start(), attempt_.clear(); }
-  void text(std::string_view t) {
-    if (!t.empty()) append(out_, {Item{Item::Kind::kText, std::string(t), {}, {}, 0, true}});
+  void add(Item::Kind kind, int index, std::string_view t) {
+    if (t.empty()) return;
+    if (out_.empty() || out_.back().kind != kind || out_.back().index != index)
+      out_.push_back({kind, {}, {}, {}, index, true});
+    out_.back().text += t;
   }
-  void delta(std::string_view t) {
-    if (!t.empty()) append(out_, {Item{Item::Kind::kArguments, std::string(t), {}, {}, index_, true}});
-  }
+  void text(std::string_view t) { add(Item::Kind::kText, 0, t); }
+  void delta(std::string_view t) { add(Item::Kind::kArguments, index_, t); }
 
   const ToolFormat format_;
   const std::vector<DeclaredTool> tools_;
@@ -243,7 +245,7 @@ void ToolCallParser::Machine::step_text(Input in) {
     blanks_ += static_cast<char>(in.symbol);
     return;
   }
-  if (!format_.none() && (!only_at_start_ || at_start_)) {
+  if (!format_.none() && (!only_at_start_ || at_start_) && heads_.matcher.may_begin(in.symbol)) {
     wait_for(State::kHead, heads_);
     return step_ways(std::move(in));
   }
