@@ -153,14 +153,14 @@ TEST_P(Structured, alone_in_company_and_on_little_memory_they_are_the_same) {
 
 TEST_P(Structured, one_that_is_forced_from_end_to_end) {
   const auto engine = make();
-  const Answer a = ask(*engine, constraint(Grammar::from_text("exactly this")), 1);
+  const Answer a = ask(*engine, constraint(Grammar::from_regex("exactly this")), 1);
   EXPECT_EQ(a.text, "exactly this");
   EXPECT_EQ(a.ended, StopReason::kEos);
   EXPECT_TRUE(a.bits.empty()) << "nothing was to be drawn";
-  const Answer cut = ask(*engine, constraint(Grammar::from_text("exactly this")), 1, 1);
+  const Answer cut = ask(*engine, constraint(Grammar::from_regex("exactly this")), 1, 1);
   EXPECT_EQ(cut.tokens.size(), 1u);
   EXPECT_EQ(cut.ended, StopReason::kMaxTokens);
-  const Answer empty = ask(*engine, constraint(Grammar::from_text("")), 1);
+  const Answer empty = ask(*engine, constraint(Grammar::from_regex("")), 1);
   EXPECT_EQ(empty.text, "");
   EXPECT_EQ(empty.ended, StopReason::kEos);
 }
@@ -170,7 +170,7 @@ TEST_P(Structured, errors_are_the_request_s_own) {
   GenerateRequest r;
   r.prompt = prompt();
   r.constraint = std::make_shared<Constraint>(
-      Grammar::from_text("a").value(),
+      Grammar::from_regex("a").value(),
       std::make_shared<Vocabulary>(std::vector<std::string>{"a"}, std::vector<std::uint32_t>{}));
   EXPECT_EQ(engine->submit(std::move(r)).error().code, ErrorCode::kInvalidRequest) << "of another vocabulary";
   // Every reading of a's by counts that nest: more of them than are kept.

@@ -27,7 +27,7 @@ bool is_object(const std::string& text) {
 
 AnswerReader::AnswerReader(const ModelFacts& model, std::string_view prompt_end, std::vector<tools::DeclaredTool> tools)
     : channels_(model.reasoning == Reasoning::Style::kChannels), reasoning_(model.reasoning, prompt_end) {
-  if (!tools.empty() && !model.tools.none()) calls_.emplace(model.tools, std::move(tools), model.tool_controls);
+  if (!tools.empty() && !model.tools->none()) calls_.emplace(*model.tools, std::move(tools), model.tool_controls);
 }
 
 /// Channels are control tokens, some of which belong to calls: these are taken out first.

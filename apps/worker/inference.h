@@ -48,12 +48,20 @@ struct Prepared {
   /// Compiles what the answer must look like; `thoughts`: the model may think before it answers.
   bool constrain(const Worker& w, bool thoughts) {
     const wire::Structure& asked = request.structure;
-    if (asked.kind == wire::Structure::Kind::kNone) return true;
     const ModelFacts& m = w.model();
-    const auto before = thoughts ? Reasoning::before_answer(m.reasoning, m.renderer.end_of(prompts.front()))
-                                 : Reasoning::Before::kNothing;
-    auto made = m.structures->compile(asked, before);
-    if (!made) return error = std::move(made).error(), param = asked.field, false;
+    AnswerForm form{asked};
+    // A pattern or a grammar holds the whole answer, calls in it or not.
+    const bool whole = asked.kind == wire::Structure::Kind::kRegex || asked.kind == wire::Structure::Kind::kGbnf;
+    if constexpr (requires { request.tool_use; })
+      if (request.tool_use.may_call() && !whole) form.tools = &request.tool_use;
+    if (asked.kind == wire::Structure::Kind::kNone && !form.tools) return true;
+    if (thoughts) form.before = Reasoning::before_answer(m.reasoning, m.renderer.end_of(prompts.front()));
+    auto made = m.structures->compile(form);
+    if (!made) {
+      error = std::move(made).error();
+      param = form.tools && error.message.starts_with("tools:") ? "tools" : asked.field;
+      return false;
+    }
     constraint = *std::move(made);
     request.structure.text.clear(), request.structure.choices.clear();
     return true;

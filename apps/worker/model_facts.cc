@@ -37,14 +37,19 @@ std::pair<std::string, std::string> end_spellings(const Metadata& metadata, cons
 
 /// How the model writes calls of tools; control tokens that are part of it.
 void learn_tools(const ChatTemplate& chat, const Tokenizer& tokenizer, ModelFacts& f) {
-  f.tools.reason = "the model has no chat template";
-  if (chat.source.empty()) return;
-  auto learnt = tools::learn_tool_format(chat.source, {chat.bos, chat.eos});
-  if (!learnt) return f.tools.reason = std::move(learnt).error().message, void();
-  f.tools = *std::move(learnt);
+  tools::ToolFormat format;
+  format.reason = "the model has no chat template";
+  if (!chat.source.empty()) {
+    auto learnt = tools::learn_tool_format(chat.source, {chat.bos, chat.eos});
+    if (learnt)
+      format = *std::move(learnt);
+    else
+      format.reason = std::move(learnt).error().message;
+  }
+  f.tools = std::make_shared<const tools::ToolFormat>(std::move(format));
   for (std::size_t i = 0; i < tokenizer.size(); ++i)
     if (const Token& t = tokenizer.token(static_cast<TokenId>(i)); t.kind == TokenKind::kControl)
-      if (f.tools.holds(t.text)) f.tool_controls.push_back(t.text);
+      if (f.tools->holds(t.text)) f.tool_controls.push_back(t.text);
 }
 
 }  // namespace
@@ -79,11 +84,11 @@ Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options)
   if (const auto family = metadata.text("general.architecture"))
     if (const auto pooling = metadata.unsigned_integer(*family + ".pooling_type"))
       f.pooling = *pooling == 2 ? Pooling::kFirst : *pooling == 3 ? Pooling::kLast : Pooling::kMean;
-  f.structures = std::make_shared<Structures>(*m.tokenizer);
   LLORCH_TRY(ChatTemplate chat,
              read_chat_template(*m.source, *m.tokenizer, options.model_path, options.chat_template_file));
   if (!chat.source.empty()) f.reasoning = Reasoning::style_of(chat.source);
   learn_tools(chat, *m.tokenizer, f);
+  f.structures = std::make_shared<Structures>(*m.tokenizer, *f.tools, f.tool_controls);
   LLORCH_TRY(f.renderer, PromptRenderer::make(*m.tokenizer, chat.source, std::move(chat.bos), std::move(chat.eos)));
   return f;
 }

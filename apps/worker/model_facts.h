@@ -18,9 +18,9 @@ struct ModelFacts {
   int vocab = 0, context = 0;
   PromptRenderer renderer;
   Reasoning::Style reasoning = Reasoning::Style::kNone;
+  std::shared_ptr<const tools::ToolFormat> tools;  // how it writes calls of tools
+  std::vector<std::string> tool_controls;          // control tokens in that format, by their spelling
   std::shared_ptr<Structures> structures;
-  tools::ToolFormat tools;
-  std::vector<std::string> tool_controls;  // control tokens in that format, by their spelling
   Pooling pooling = Pooling::kMean;
   std::int64_t created = 0;
 

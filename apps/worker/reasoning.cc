@@ -1,7 +1,7 @@
 #include "worker/reasoning.h"
 
 #include <algorithm>
-#include <vector>
+#include <utility>
 
 #include "grammar/vocabulary.h"
 
@@ -55,37 +55,30 @@ std::string mark_of(const Tokenizer& tokenizer, std::string_view spelling) {
   return std::string(spelling);
 }
 
-Compiled<Grammar> in_sequence(std::initializer_list<Compiled<Grammar>> parts) {
-  std::vector<Grammar> all;
-  for (const auto& part : parts) {
-    if (!part) return std::unexpected(part.error());
-    all.push_back(*part);
-  }
-  return Grammar::sequence(all);
-}
-
 }  // namespace
 
-Compiled<Grammar> Reasoning::grammar_of(Before before, const Tokenizer& tokenizer) {
-  if (before == Before::kNothing) return Grammar::from_text("");
+GrammarComposer::Part Reasoning::add_before(GrammarComposer& grammar, Before before, const Tokenizer& tokenizer,
+                                            bool answered) {
+  using Part = GrammarComposer::Part;
+  if (before == Before::kNothing) return grammar.literal("");
   if (before == Before::kChannels) {
     const auto mark = [&](std::string_view spelling) { return mark_of(tokenizer, spelling); };
     const std::string channel = mark("<|channel|>"), message = mark("<|message|>");
-    const auto spoken = [&](std::string_view name) {
-      return Grammar::from_text(channel + std::string(name) + message);
-    };
-    LLORCH_TRY(const Grammar analysis, spoken("analysis"));
-    LLORCH_TRY(const Grammar commentary, spoken("commentary"));
-    const Grammar others[] = {analysis, commentary};
-    LLORCH_TRY(const Grammar one, in_sequence({Grammar::choice(others), Grammar::until(mark("<|end|>")),
-                                               Grammar::from_text(mark("<|start|>") + "assistant")}));
-    return in_sequence({Grammar::repeat(one, 0, kNone), spoken("final")});
+    const Part others[] = {grammar.literal(channel + "analysis" + message),
+                           grammar.literal(channel + "commentary" + message)};
+    const Part one[] = {grammar.any_of(others), grammar.until(mark("<|end|>")),
+                        grammar.literal(mark("<|start|>") + "assistant")};
+    const Part all[] = {grammar.repeat(grammar.sequence(one), 0, kNone),
+                        grammar.literal(answered ? channel + "final" + message : "")};
+    return grammar.sequence(all);
   }
-  LLORCH_TRY(const Grammar rest,
-             in_sequence({Grammar::until(mark_of(tokenizer, kClose)), Grammar::from_regex("[ \\t\\r\\n]{0,8}")}));
-  if (before == Before::kRestOfThought) return rest;
-  LLORCH_TRY(const Grammar thought, in_sequence({Grammar::from_text(mark_of(tokenizer, kOpen)), rest}));
-  return Grammar::repeat(thought, 0, 1);
+  constexpr std::uint32_t kBlanksMax = 8;
+  static constexpr std::pair<char, char> kBlank[] = {{' ', ' '}, {'\t', '\t'}, {'\r', '\r'}, {'\n', '\n'}};
+  const Part rest[] = {grammar.until(mark_of(tokenizer, kClose)),
+                       grammar.repeat(grammar.byte_of(kBlank), 0, kBlanksMax)};
+  if (before == Before::kRestOfThought) return grammar.sequence(rest);
+  const Part thought[] = {grammar.literal(mark_of(tokenizer, kOpen)), rest[0], rest[1]};
+  return grammar.repeat(grammar.sequence(thought), 0, 1);
 }
 
 Reasoning::Parts Reasoning::push(std::string_view text, std::string_view control) {

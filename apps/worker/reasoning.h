@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "grammar/grammar.h"
+#include "grammar/composer.h"
 #include "text/tokenizer.h"
 
 namespace llorch::worker {
@@ -21,8 +21,10 @@ class Reasoning {
   /// channels other than the last.
   enum class Before { kNothing, kRestOfThought, kPerhapsThought, kChannels };
   [[nodiscard]] static Before before_answer(Style style, std::string_view prompt_end);
-  /// Texts that may stand there. `tokenizer`: says which marks are control tokens.
-  [[nodiscard]] static Compiled<Grammar> grammar_of(Before before, const Tokenizer& tokenizer);
+  /// Texts that may stand there. `tokenizer`: says which marks are control tokens. `answered`: with channels, the one
+  /// of the answer has begun behind it.
+  [[nodiscard]] static GrammarComposer::Part add_before(GrammarComposer& grammar, Before before,
+                                                        const Tokenizer& tokenizer, bool answered = true);
 
   struct Parts {
     std::string reasoning, content;

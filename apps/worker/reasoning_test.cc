@@ -72,7 +72,8 @@ class BeforeAnswer : public testing::Test {
                        {"id": 3, "content": "<|end|>", "special": true}, {"id": 4, "content": "<|start|>", "special": true}]})")
           .value();
   bool accepts(Reasoning::Before before, std::string_view text) {
-    const auto grammar = Reasoning::grammar_of(before, *tokenizer_);
+    GrammarComposer composer;
+    const auto grammar = composer.finish(Reasoning::add_before(composer, before, *tokenizer_));
     if (!grammar) return ADD_FAILURE() << grammar.error().message, false;
     Matcher m(std::make_shared<Constraint>(*grammar, Vocabulary::of(*tokenizer_)));
     return m.advance(text) && m.can_end();

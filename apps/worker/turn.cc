@@ -144,13 +144,13 @@ std::optional<std::vector<int>> fit(const Worker& w, PromptRequest& r, Prepared<
 bool prepare_turn(const Worker& w, Prepared<wire::CompletionRequest>& p, const PrepareBound& bound) {
   const ModelFacts& m = w.model();
   wire::CompletionRequest& r = p.request;
-  if (m.tools.none() && !r.tool_use.tools.empty()) {
-    p.error = {ErrorCode::kUnsupportedValue, "this model's chat template shows no calls of tools: " + m.tools.reason};
+  if (m.tools->none() && !r.tool_use.tools.empty()) {
+    p.error = {ErrorCode::kUnsupportedValue, "this model's chat template shows no calls of tools: " + m.tools->reason};
     return p.param = "tools", false;
   }
-  auto history = tools::prepare_history(m.tools, r.messages);
+  auto history = tools::prepare_history(*m.tools, r.messages);
   if (!history) return p.error = std::move(history).error(), p.param = "messages", false;
-  tools::add_tool_variables(m.tools, r.tool_use.declared, rfc3339(wall_now()).substr(0, 10), r.template_arguments);
+  tools::add_tool_variables(*m.tools, r.tool_use.declared, rfc3339(wall_now()).substr(0, 10), r.template_arguments);
   const bool good = p.take(m.renderer.chat(*history, r.template_arguments, bound)) && p.constrain(w, true);
   r.messages = boost::json::array(), r.tool_use.declared = boost::json::array(),
   r.template_arguments = boost::json::object();  // freed here, not on the loop

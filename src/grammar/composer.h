@@ -7,6 +7,8 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "grammar/grammar.h"
 #include "grammar/schema_compiler.h"
@@ -25,12 +27,21 @@ class GrammarComposer {
   [[nodiscard]] Part repeat(Part part, std::uint32_t least, std::uint32_t most);
   /// One of the bytes `low` to `high` of the ranges.
   [[nodiscard]] Part byte_of(std::span<const std::pair<char, char>> ranges);
+  /// Any text up to the first `mark`, and the mark: UTF-8, or a control token (control_mark() of grammar/vocabulary.h).
+  /// No other control token is text. An empty mark is none: nothing matches.
+  [[nodiscard]] Part until(std::string_view mark);
+  /// Any text in which `mark` is not found; as above.
+  [[nodiscard]] Part without(std::string_view mark);
+  /// A copy of a grammar.
+  [[nodiscard]] Part copy_of(const Grammar& whole) { return net_->append(*whole.network()); }
   /// For compilers of schemas that write into the same network.
   [[nodiscard]] Network& network() { return *net_; }
 
   [[nodiscard]] Compiled<Grammar> finish(Part root);
 
  private:
+  [[nodiscard]] std::pair<Part, std::vector<NetState>> follow(std::string_view mark);
+
   std::shared_ptr<Network> net_ = std::make_shared<Network>();
 };
 

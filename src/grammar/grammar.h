@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <string_view>
 
 #include "grammar/network.h"
@@ -35,17 +34,6 @@ class Grammar {
   [[nodiscard]] static Compiled<Grammar> from_regex(std::string_view pattern);
   /// Text of the rule `root`.
   [[nodiscard]] static Compiled<Grammar> from_gbnf(std::string_view text);
-
-  /// This text alone: UTF-8, or control tokens (control_mark() of grammar/vocabulary.h).
-  [[nodiscard]] static Compiled<Grammar> from_text(std::string_view text);
-  /// Any text up to the first `mark`, and the mark: UTF-8, or one control token. No other control token is text.
-  [[nodiscard]] static Compiled<Grammar> until(std::string_view mark);
-  /// One behind the other. What is put together is copied; the budgets of grammar/limits.h hold for the whole.
-  [[nodiscard]] static Compiled<Grammar> sequence(std::span<const Grammar> parts);
-  /// One of them.
-  [[nodiscard]] static Compiled<Grammar> choice(std::span<const Grammar> parts);
-  /// `least` to `most` times (kNone: no limit).
-  [[nodiscard]] static Compiled<Grammar> repeat(const Grammar& part, std::uint32_t least, std::uint32_t most);
 
   explicit Grammar(std::shared_ptr<const Network> net) : net_(std::move(net)) {}
   [[nodiscard]] const std::shared_ptr<const Network>& network() const { return net_; }

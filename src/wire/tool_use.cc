@@ -70,6 +70,9 @@ ToolUse read_tool_use(Fields& f) {
       f.violation("tools", "functions with names and schemas", std::move(read).error().message);
     } else {
       use.declared = v->get_array(), use.tools = *std::move(read);
+      for (const auto& tool : use.declared)
+        if (const auto* function = json::find_object(tool.get_object(), "function"))
+          use.strict |= json::find_bool(*function, "strict").value_or(false);
     }
   }
   if (const auto* v = f.take("tool_choice")) read_choice(f, *v, use);

@@ -15,7 +15,7 @@ struct ToolUse {
   boost::json::array declared;             // as the client wrote them: for the chat template
   std::vector<tools::DeclaredTool> tools;  // those that may be called
   Choice choice = Choice::kAuto;
-  bool parallel = true;
+  bool parallel = true, strict = false;  // strict: one of the tools says that its schema must hold
 
   [[nodiscard]] bool may_call() const { return !tools.empty() && choice != Choice::kNone; }
 };

@@ -6,6 +6,7 @@ import tempfile
 import unittest
 
 import anthropic
+import jsonschema
 import openai
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
@@ -116,6 +117,29 @@ class Agents(unittest.TestCase):
         self.assertEqual(e.exception.param, "tools")
         allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "clock"}}]}}
         self.assertEqual(self.chat(CALL, tool_choice=allowed).choices[0].finish_reason, "stop", "weather may not be called")
+
+    def test_calls_that_must_come_are_valid(self):
+        for seed in range(12):
+            for choice, names in (("required", ("weather", "clock")), ({"type": "function", "function": {"name": "clock"}}, ("clock",)), ({"type": "function", "function": {"name": "forecast"}}, ("forecast",))):
+                tools = [*TOOLS, {"type": "function", "function": {"name": "forecast", "strict": True, "parameters": {"type": "object", "properties": {"day": {"enum": ["today", "tomorrow"]}, "hours": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 23}, "minItems": 1, "maxItems": 3}}, "required": ["day", "hours"], "additionalProperties": False}}}][:3 if names == ("forecast",) else 2]
+                r = self.c.chat.completions.create(model=self.model, messages=USER, tools=tools, tool_choice=choice, max_tokens=150, seed=seed, temperature=1, parallel_tool_calls=False)
+                calls = r.choices[0].message.tool_calls
+                if r.choices[0].finish_reason == "length":
+                    continue
+                self.assertEqual((r.choices[0].finish_reason, len(calls)), ("tool_calls", 1), r)
+                self.assertIn(calls[0].function.name, names)
+                schema = next(t["function"]["parameters"] for t in tools if t["function"]["name"] == calls[0].function.name)
+                jsonschema.validate(json.loads(calls[0].function.arguments), schema)
+
+    def test_schemas_that_cannot_be_enforced(self):
+        unheld = [{"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {"zones": {"type": "array", "uniqueItems": True}}}}}]
+        strict = [{"type": "function", "function": {**unheld[0]["function"], "strict": True}}]
+        for tools, choice in ((unheld, "required"), (strict, "auto")):
+            with self.assertRaises(openai.BadRequestError) as e:
+                self.c.chat.completions.create(model=self.model, messages=USER, tools=tools, tool_choice=choice, max_tokens=2)
+            self.assertEqual(e.exception.param, "tools")
+            self.assertIn("uniqueItems", e.exception.message)
+        self.assertEqual(self.c.chat.completions.create(model=self.model, messages=USER, tools=unheld, max_tokens=2).usage.completion_tokens, 2)
 
     def test_a_model_without_calls_says_so(self):
         with Worker() as w:

@@ -1,7 +1,7 @@
 // Grammars put together, control tokens in them, and what is settled of forced text.
 #include <gtest/gtest.h>
 
-#include "grammar/grammar.h"
+#include "grammar/composer.h"
 #include "grammar/matcher.h"
 #include "grammar/vocabulary.h"
 
@@ -25,51 +25,52 @@ bool accepts(const Compiled<Grammar>& grammar, std::string_view text) {
   return m.advance(text) && m.can_end();
 }
 
-TEST(Compose, sequence_choice_and_repetition) {
-  const auto a = Grammar::from_text("ab").value(), b = Grammar::from_regex("[0-9]+").value();
-  const Grammar both[] = {a, b};
-  EXPECT_TRUE(accepts(Grammar::sequence(both), "ab12"));
-  EXPECT_FALSE(accepts(Grammar::sequence(both), "ab"));
-  EXPECT_FALSE(accepts(Grammar::sequence(both), "12ab"));
-  EXPECT_TRUE(accepts(Grammar::choice(both), "ab"));
-  EXPECT_TRUE(accepts(Grammar::choice(both), "7"));
-  EXPECT_FALSE(accepts(Grammar::choice(both), "ab7"));
-  EXPECT_TRUE(accepts(Grammar::repeat(a, 0, kNone), ""));
-  EXPECT_TRUE(accepts(Grammar::repeat(a, 2, 3), "ababab"));
-  EXPECT_FALSE(accepts(Grammar::repeat(a, 2, 3), "ab"));
-  EXPECT_FALSE(accepts(Grammar::repeat(a, 2, 3), "abababab"));
-  EXPECT_FALSE(Grammar::choice({})) << "a choice of nothing has no text";
-  EXPECT_TRUE(accepts(Grammar::sequence({}), ""));
+/// What `make` puts together.
+template<class Make>
+Compiled<Grammar> composed(const Make& make) {
+  GrammarComposer c;
+  return c.finish(make(c));
 }
 
-/// Rules, counts and string bodies of the parts keep their meaning behind others.
-TEST(Compose, parts_with_rules_of_their_own) {
+/// Rules, counts and string bodies of grammars that are copied keep their meaning behind others.
+TEST(Compose, copies_of_grammars) {
   const auto schema = Grammar::from_json_schema(R"({"type":"object","properties":{"s":{"type":"string","maxLength":2}},
       "required":["s"],"additionalProperties":{"type":"array","items":{"type":"integer"}}})")
                           .value();
   const auto nested = Grammar::from_gbnf("root ::= \"(\" root? \")\"").value();
-  const Grammar parts[] = {nested, schema, nested, schema};
-  const auto whole = Grammar::sequence(parts);
+  const auto whole = composed([&](GrammarComposer& c) {
+    const NetRule parts[] = {c.copy_of(nested), c.copy_of(schema), c.copy_of(nested), c.copy_of(schema)};
+    return c.sequence(parts);
+  });
   EXPECT_TRUE(accepts(whole, R"((()){"s":"ab"}(){"s":"","t":[1,2]})"));
   EXPECT_FALSE(accepts(whole, R"((()){"s":"abc"}(){"s":""})"));
   EXPECT_FALSE(accepts(whole, R"((){"s":"ab"}({"s":""})"));
 }
 
 TEST(Compose, free_text_ends_at_the_first_mark) {
-  const auto until = Grammar::until("</think>");
+  const auto until = composed([](auto& c) { return c.until("</think>"); });
   for (const char* text :
        {"</think>", "a b\n</think>", "<</think>", "</thin</think>", "</</think>", "\xc3\xa9</think>"})
     EXPECT_TRUE(accepts(until, text)) << text;
   for (const char* text : {"", "abc", "</think", "</think></think>", "</think>x", "\xff<|a|>\xfe</think>"})
     EXPECT_FALSE(accepts(until, text)) << text;
-  const auto twice = Grammar::until("aab");  // a mark that begins within itself
+  const auto twice = composed([](auto& c) { return c.until("aab"); });  // a mark that begins within itself
   for (const char* text : {"aab", "aaab", "abaab", "aaaaab", "baab"}) EXPECT_TRUE(accepts(twice, text)) << text;
   for (const char* text : {"ab", "aaba", "aabaab"}) EXPECT_FALSE(accepts(twice, text)) << text;
-  EXPECT_FALSE(Grammar::until(""));
+  EXPECT_FALSE(composed([](auto& c) { return c.until(""); }));
+}
+
+TEST(Compose, free_text_without_a_mark) {
+  const auto text = composed([](auto& c) { return c.without("<call>"); });
+  for (const char* good : {"", "abc", "<call", "<<cal", "call>"}) EXPECT_TRUE(accepts(text, good)) << good;
+  for (const char* bad : {"<call>", "a<<call>", "<call>b"}) EXPECT_FALSE(accepts(text, bad)) << bad;
+  const auto tokens = composed([](auto& c) { return c.without(control_mark("<|a|>")); });
+  EXPECT_TRUE(accepts(tokens, "its spelling: <|a|>"));
+  EXPECT_FALSE(accepts(tokens, "x" + control_mark("<|a|>")));
 }
 
 TEST(Compose, a_control_token_is_no_spelling) {
-  const auto until = Grammar::until(control_mark("<|a|>"));
+  const auto until = composed([](auto& c) { return c.until(control_mark("<|a|>")); });
   EXPECT_TRUE(accepts(until, "x <|a|> y" + control_mark("<|a|>")));
   EXPECT_FALSE(accepts(until, "x <|a|>"));
   EXPECT_FALSE(accepts(until, control_mark("<|ab|>") + control_mark("<|a|>")));
@@ -92,11 +93,13 @@ TEST(Compose, a_control_token_is_no_spelling) {
   EXPECT_TRUE(m.must_end());
 }
 
-/// A single byte of the vocabulary above 0xf7 cannot begin a mark.
 TEST(Compose, forced_control_tokens) {
-  const Grammar parts[] = {Grammar::from_text(control_mark("<|a|>") + "name").value(),
-                           Grammar::from_regex("[0-9]").value()};
-  Matcher m(std::make_shared<Constraint>(Grammar::sequence(parts).value(), vocabulary()));
+  const auto whole = composed([](auto& c) {
+    const NetRule parts[] = {c.literal(control_mark("<|a|>") + "name"),
+                             c.copy_of(Grammar::from_regex("[0-9]").value())};
+    return c.sequence(parts);
+  });
+  Matcher m(std::make_shared<Constraint>(whole.value(), vocabulary()));
   EXPECT_EQ(m.forced(), control_mark("<|a|>") + "name");
   EXPECT_EQ(m.settled(m.forced()), m.forced().size()) << "no token begins in it and goes on with a digit";
 }
