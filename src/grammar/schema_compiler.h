@@ -27,6 +27,9 @@ class SchemaCompiler {
       : reader_(document), options_(options), net_(&net) {}
   /// The rule of a part of the document: its JSON, or, outermost, `raw`. finish() of the network is left to the caller.
   [[nodiscard]] Compiled<NetRule> add(const json::value& part, const RawValue* raw = nullptr);
+  /// The budgets that are used up, for schemas that share them.
+  [[nodiscard]] SchemaReader::Spent spent() const { return reader_.spent(); }
+  void start_from(const SchemaReader::Spent& spent) { reader_.start_from(spent); }
 
  private:
   enum class Gap : std::uint8_t { kInside, kAfterComma, kAfterColon };

@@ -117,6 +117,12 @@ class SchemaReader {
   /// or does no more than was charged, and what was found is not to be relied on.
   bool charge(std::size_t steps) { return (spent_ += std::min(steps, kChargeMax)) <= grammar_limits::kSchemaWorkMax; }
   [[nodiscard]] bool exhausted() const { return spent_ > grammar_limits::kSchemaWorkMax; }
+  /// What the budgets have been charged so far: schemas of one request share them.
+  struct Spent {
+    std::size_t gathered = 0, work = 0, steps = 0;
+  };
+  [[nodiscard]] Spent spent() const { return {gathered_, work_, spent_}; }
+  void start_from(const Spent& spent) { gathered_ = spent.gathered, work_ = spent.work, spent_ = spent.steps; }
   bool charge_copy(const SchemaShape& shape);
   bool charge_texts(const std::vector<std::string_view>& texts);
   [[nodiscard]] SharedDfa complement_of(const SharedDfa& dfa);

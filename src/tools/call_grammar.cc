@@ -34,7 +34,7 @@ class CallWriter {
       return refuse("", "tools", "arguments inside of a JSON string cannot be held to a schema");
     if (tools_.empty()) return refuse("", "tools", "none of the declared tools may be called");
     const ArgumentsContext context{
-        composer_, format_, {options_.whitespace}, [this](std::string_view t) { return text(t); }};
+        composer_, format_, {options_.whitespace}, [this](std::string_view t) { return text(t); }, spent_};
     for (const DeclaredTool* tool : tools_) {
       const auto plain = [](char c) {
         return !is_blank(c) && static_cast<unsigned char>(c) >= 0x20 && !std::string_view("\"\\<>{}[]()").contains(c);
@@ -134,6 +134,7 @@ class CallWriter {
   std::vector<const DeclaredTool*> tools_;
   std::vector<Part> arguments_;
   GrammarComposer composer_;
+  SchemaReader::Spent spent_;
 };
 
 }  // namespace

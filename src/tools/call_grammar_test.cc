@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include "grammar/matcher.h"
 #include "grammar/vocabulary.h"
 #include "tools/test_templates.h"
@@ -218,6 +220,53 @@ TEST(CallGrammar, masks_let_exactly_the_marker_pass) {
   Matcher any(std::make_shared<Constraint>(*Grammar::from_regex("[^x]*"), vocabulary));
   ASSERT_TRUE(any.mask({&bits, 1}));
   EXPECT_EQ(bits, 2u + 8u);
+}
+
+TEST(CallGrammar, many_tools_fit) {
+  LLORCH_NEED_TEST_DATA(folder, "templates");
+  for (const char* name : {"Qwen3.5-4B", "Qwen-Qwen3-0.6B", "google-gemma-4-31B-it"}) {
+    const TestTemplate t(read_text_file(folder + "/" + name + ".jinja", 1 << 20).value());
+    std::vector<DeclaredTool> tools;
+    for (int i = 0; i < 256; ++i) {
+      tools.push_back(t.declared[static_cast<std::size_t>(i) % 2]);
+      tools.back().name += std::to_string(i);
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    const auto grammar = call_grammar(t.format, tools, {});
+    ASSERT_TRUE(grammar) << name << ": " << grammar.error().error().message;
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    std::printf("%s: 256 tools take %zu states, %.2f s\n", name, grammar->network()->size(), took.count());
+    EXPECT_TRUE(Accepts(*grammar)(
+        replaced(block_of(t, {{"get_weather", parsed_object(R"({"city": "x"})")}}), "get_weather", "get_weather254")));
+  }
+}
+
+TEST(CallGrammar, hostile_tools_end) {
+  // Schemas that each take a good part of the budget, and many names: all share one budget.
+  std::string alternatives;
+  for (int i = 0; i < 40; ++i)
+    alternatives += (i ? ", " : "") + std::string("{\"anyOf\": [{\"required\": [\"a\"]}, {\"required\": [\"b\"]}]}");
+  const auto schema =
+      parsed_object("{\"properties\": {\"x\": {\"type\": \"object\", \"allOf\": [" + alternatives + "]}}}");
+  std::string wide;
+  for (int i = 0; i < 1500; ++i)
+    wide += (i ? ", \"p" : "\"p") + std::to_string(i) +
+            "\": {\"type\": [\"object\", \"string\", \"number\"], \"pattern\": \"^a{0,60}b{0,60}$\"}";
+  for (const boost::json::object& parameters : {schema, parsed_object("{\"properties\": {" + wide + "}}")}) {
+    std::vector<DeclaredTool> tools;
+    for (std::size_t i = 0; i < kToolsMax; ++i) tools.push_back({"tool_" + std::to_string(i), parameters});
+    LLORCH_NEED_TEST_DATA(folder, "templates");
+    for (const char* name : {"Qwen3.5-4B", "Qwen-Qwen3-0.6B", "google-gemma-4-31B-it"}) {
+      const TestTemplate t(read_text_file(folder + "/" + name + ".jinja", 1 << 20).value());
+      const auto begin = std::chrono::steady_clock::now();
+      const auto grammar = call_grammar(t.format, tools, {});
+      const auto took = std::chrono::steady_clock::now() - begin;
+      EXPECT_FALSE(grammar) << name;
+      EXPECT_LT(took, std::chrono::seconds(kSanitized ? 60 : 6)) << name;
+      std::printf("%s: %.2f s, %s\n", name, std::chrono::duration<double>(took).count(),
+                  grammar ? "compiled" : grammar.error().error().message.substr(0, 80).c_str());
+    }
+  }
 }
 
 TEST(CallGrammar, refusals_name_tool_and_pointer) {

@@ -29,11 +29,14 @@ class ParametersWriter {
         p_(context.format.parameters),
         document_(document),
         compiler_(document, context.options, context.composer.network()) {
+    compiler_.start_from(context.spent);
     raw_.null_word = p_.null_word, raw_.true_word = p_.true_word, raw_.false_word = p_.false_word;
     raw_.end = p_.close_text;
     raw_.end.erase(0, std::min(raw_.end.find_first_not_of(kBlanks), raw_.end.size()));
     if (p_.values == Values::kNotation) raw_.end = p_.quote_close;
   }
+
+  [[nodiscard]] SchemaReader::Spent spent() const { return compiler_.spent(); }
 
   Compiled<Part> run() {
     const auto* root = document_.root().if_object();
@@ -235,8 +238,17 @@ Compiled<Part> write(const ArgumentsContext& context, const DeclaredTool& tool) 
   json::object schema = tool.parameters;
   if (!schema.contains("type")) schema["type"] = "object";
   LLORCH_TRY(const std::unique_ptr<SchemaDocument> document, SchemaDocument::parse(boost::json::serialize(schema)));
-  if (context.format.arguments == ToolFormat::Arguments::kParameters) return ParametersWriter(context, *document).run();
-  return SchemaCompiler(*document, context.options, context.composer.network()).add(document->root());
+  if (context.format.arguments == ToolFormat::Arguments::kParameters) {
+    ParametersWriter writer(context, *document);
+    LLORCH_TRY(const Part part, writer.run());
+    context.spent = writer.spent();
+    return part;
+  }
+  SchemaCompiler compiler(*document, context.options, context.composer.network());
+  compiler.start_from(context.spent);
+  LLORCH_TRY(const Part part, compiler.add(document->root()));
+  context.spent = compiler.spent();
+  return part;
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 // Threads: one. Errors: Refusal; its pointer leads into the tool's `parameters`, its message begins with the tool.
 #pragma once
 
+#include <functional>
+
 #include "grammar/composer.h"
 #include "tools/declared.h"
 #include "tools/format.h"
@@ -15,6 +17,7 @@ struct ArgumentsContext {
   SchemaOptions options;
   /// A text of the format as a part; control tokens in it are named as such.
   std::function<GrammarComposer::Part(std::string_view)> text;
+  SchemaReader::Spent& spent;  // by all tools so far
 };
 [[nodiscard]] Compiled<GrammarComposer::Part> arguments_part(const ArgumentsContext& context, const DeclaredTool& tool);
 
