@@ -161,7 +161,6 @@ class ToolCallParser::Machine {
   const DeclaredTool* tool_ = nullptr;
   JsonScanner json_;
   std::string escape_;  // begun, of a JSON string that holds the arguments
-  char32_t surrogate_ = 0;
   bool any_parameter_ = false;
   // Of the value under way.
   std::string value_, skip_;
