@@ -13,7 +13,7 @@
 namespace llorch::hive {
 namespace {
 
-constexpr std::int64_t kContextDefault = 4096, kPrefillRows = 512;
+constexpr std::int64_t kPrefillRows = 512;
 
 Result<std::unique_ptr<WeightSource>> open(const std::string& location) {
   if (location.starts_with("builtin:")) {
@@ -45,9 +45,11 @@ Result<Need> memory_need(const std::string& location, std::int64_t context, std:
   LLORCH_TRY(const auto source, open(location));
   const Metadata& m = source->metadata();
   LLORCH_TRY(need.architecture, m.text("general.architecture"));
-  LLORCH_TRY(const auto longest,
-             incompatible(m.integer_in(need.architecture + ".context_length", 1, 1u << 24, kContextDefault)));
-  need.context = std::min(context > 0 ? context : kContextDefault, static_cast<std::int64_t>(longest));
+  LLORCH_TRY(need.context, incompatible(arch::default_context(m)));
+  if (context > 0) {
+    LLORCH_TRY(const auto longest, incompatible(m.integer_in(need.architecture + ".context_length", 1, 1u << 24)));
+    need.context = std::min(context, static_cast<std::int64_t>(longest));
+  }
   LLORCH_TRY(const Graph graph, incompatible(arch::read_graph(*source, static_cast<int>(need.context))));
   std::map<std::string, std::int64_t> by_type;
   for (const TensorView& t : source->tensors())

@@ -17,7 +17,7 @@ struct Need {
   [[nodiscard]] std::int64_t total() const { return (weights + kv + scratch) / 10 * 11; }
 };
 
-/// `location`: a path or "builtin:name". `context` 0: the model's, at most 4096, as the worker chooses. f16 keys and
+/// `location`: a path or "builtin:name". `context` 0: arch::default_context(), as the worker chooses. f16 keys and
 /// values. Errors: kModelNotFound; kModelIncompatible where a worker could not load it either.
 [[nodiscard]] Result<Need> memory_need(const std::string& location, std::int64_t context, std::int64_t parallel);
 

@@ -21,7 +21,10 @@ struct ModelFlags {
                        "use the tokenizer of this tokenizer.json or GGUF file instead");
     command.add_option("--threads", options.threads, "compute threads (default: one per core)")
         ->check(CLI::Range(1, 1024));
-    command.add_option("--ctx", options.context, "positions of context (default: the model's, at most 4096)")
+    command
+        .add_option("--ctx", options.context,
+                    "positions of context (default: the model's, at most 4096; where its files say how long a text may "
+                    "be, that)")
         ->check(CLI::Range(1, 1 << 24));
     command
         .add_option(

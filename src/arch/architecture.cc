@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "arch/hf_sentence.h"
 #include "base/limits.h"
 
 namespace llorch::arch {
@@ -58,6 +59,14 @@ Result<Hyper> read(const Architecture& family, const Metadata& metadata, std::ui
   LLORCH_OK(family.refine(metadata, h));
   LLORCH_OK(check(h));
   return h;
+}
+
+Result<int> default_context(const Metadata& metadata) {
+  LLORCH_TRY(const std::string family, metadata.text("general.architecture"));
+  LLORCH_OK(find(family));
+  LLORCH_TRY(const auto own, metadata.integer_in(family + ".context_length", 1, limits::kContextMax));
+  LLORCH_TRY(const auto texts, metadata.integer_in(std::string(kTextTokensKey), 1, limits::kContextMax, own));
+  return static_cast<int>(std::min({own, texts, std::uint64_t{kContextDefault}}));
 }
 
 Result<Graph> read_graph(WeightSource& source, int context) {

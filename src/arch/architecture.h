@@ -44,6 +44,14 @@ struct Architecture {
 /// tokenizer.
 [[nodiscard]] Result<Hyper> read(const Architecture& family, const Metadata& metadata, std::uint64_t vocab);
 
+/// Where nobody says how many positions a run may have: the model's context up to this many, so that a KV cache of a
+/// long-context model fits a small machine.
+inline constexpr int kContextDefault = 4096;
+
+/// Positions of a run of this model where nobody says how many: its own, at most kContextDefault, and no more than it
+/// makes vectors of. Errors: kModelLoadFailed for an unknown family and for numbers out of range.
+[[nodiscard]] Result<int> default_context(const Metadata& metadata);
+
 /// The model of a source, as data. Every tensor of the source must be used. `context`: positions that the run will use
 /// at most; 0: what the model can. Errors: kModelLoadFailed, kContextLengthExceeded, kIo.
 [[nodiscard]] Result<Graph> read_graph(WeightSource& source, int context);

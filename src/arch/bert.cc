@@ -9,7 +9,7 @@ namespace encoder {
 Status refine(const Metadata& m, const std::string& p, Hyper& h) {
   LLORCH_TRY(const bool causal, m.boolean_or(p + "attention.causal", false));
   if (causal) return bad_model("'{}attention.causal' true is not supported", p);
-  for (const char* key : {"pooling_type", "classifier.pooling_type"}) LLORCH_OK(m.integer_in(p + key, 0, 4, 0));
+  LLORCH_OK(m.integer_in(p + "classifier.pooling_type", 0, 4, 0));
   LLORCH_TRY(const auto types, m.integer_in("tokenizer.ggml.token_type_count", 1, 1u << 16, 2));
   h.token_types = static_cast<int>(types);
   return {};
@@ -77,7 +77,7 @@ Status from_hf(const json::object& config, Metadata& out) {
 extern const Architecture arch_bert;
 const Architecture arch_bert{"bert",
                              {"bert"},
-                             {"attention.causal", "pooling_type"},
+                             {"attention.causal"},
                              refine,
                              listed<make>,
                              made<make>,

@@ -26,7 +26,7 @@ const Architecture arch_gemma_embedding{
     "gemma-embedding",
     {"gemma3_text"},
     {"attention.sliding_window", "attention.sliding_window_pattern", "attention.scale", "attn_logit_softcapping",
-     "final_logit_softcapping", "rope.freq_base_swa", "attention.causal", "pooling_type"},
+     "final_logit_softcapping", "rope.freq_base_swa", "attention.causal"},
     refine,
     listed<make>,
     made<make>,

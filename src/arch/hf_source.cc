@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "arch/hf_fields.h"
+#include "arch/hf_sentence.h"
 #include "format/gguf.h"
 #include "format/safetensors.h"
 #include "format/stacked_tensors.h"
@@ -50,6 +51,7 @@ class HfSource final : public WeightSource {
   Status build() {
     LLORCH_TRY(HfModel model, read_hf(directory_.config()));
     metadata_ = std::move(model.metadata);
+    LLORCH_OK(hf_read_sentence(directory_.path(), model.family->name, metadata_));
     const Architecture* family = model.family;
     const Hyper& h = model.hyper;
     for (const TensorView& t : directory_.tensors()) by_name_.emplace(t.name, &t);

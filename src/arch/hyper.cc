@@ -31,6 +31,7 @@ constexpr std::string_view kKnown[] = {
     "rope.scaling.yarn_beta_fast",
     "rope.scaling.yarn_beta_slow",
     "tensor_data_layout",
+    "pooling_type",
 };
 
 Status refuse_unknown(const Metadata& m, std::string_view prefix, const std::vector<std::string_view>& extra) {
@@ -120,6 +121,7 @@ Result<Hyper> read_hyper(const Metadata& m, std::string_view arch, const std::ve
     return {};
   };
   LLORCH_OK(read(h.context, "context_length", 1, limits::kContextMax));
+  LLORCH_OK(m.integer_in(p + "pooling_type", 0, 4, 0));
   LLORCH_OK(read(h.dim, "embedding_length", 1, limits::kEmbeddingMax));
   LLORCH_OK(read(h.layers, "block_count", 1, limits::kLayersMax));
   LLORCH_OK(read(h.heads, "attention.head_count", 1, limits::kHeadsMax));

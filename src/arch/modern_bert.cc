@@ -62,15 +62,14 @@ Status from_hf(const json::object& config, Metadata& out) {
 }  // namespace
 
 extern const Architecture arch_modern_bert;
-const Architecture arch_modern_bert{
-    "modern-bert",
-    {"modernbert"},
-    {"attention.causal", "pooling_type", "classifier.pooling_type", "attention.sliding_window",
-     "attention.sliding_window_pattern", "rope.freq_base_swa", "hidden_activation"},
-    refine,
-    listed<make>,
-    made<make>,
-    from_hf,
-    {"head.dense.weight", "head.norm.weight", "decoder.bias"}};
+const Architecture arch_modern_bert{"modern-bert",
+                                    {"modernbert"},
+                                    {"attention.causal", "classifier.pooling_type", "attention.sliding_window",
+                                     "attention.sliding_window_pattern", "rope.freq_base_swa", "hidden_activation"},
+                                    refine,
+                                    listed<make>,
+                                    made<make>,
+                                    from_hf,
+                                    {"head.dense.weight", "head.norm.weight", "decoder.bias"}};
 
 }  // namespace llorch::arch

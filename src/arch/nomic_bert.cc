@@ -41,8 +41,7 @@ Status from_hf(const json::object& config, Metadata& out) {
 }  // namespace
 
 extern const Architecture arch_nomic_bert;
-const Architecture arch_nomic_bert{"nomic-bert", {"nomic_bert"},         {"attention.causal", "pooling_type"},
-                                   refine,       listed<make>,           made<make>,
-                                   from_hf,      {"rotary_emb.inv_freq"}};
+const Architecture arch_nomic_bert{"nomic-bert", {"nomic_bert"}, {"attention.causal"},   refine, listed<make>,
+                                   made<make>,   from_hf,        {"rotary_emb.inv_freq"}};
 
 }  // namespace llorch::arch

@@ -114,10 +114,7 @@ Result<LoadedModel> LoadedModel::load_unguarded(const ModelOptions& options) {
   }
   int context = options.context;
   if (context == 0) {
-    LLORCH_TRY(const std::string family, model.source->metadata().text("general.architecture"));
-    LLORCH_OK(arch::find(family));
-    LLORCH_TRY(const auto own, model.source->metadata().unsigned_integer(family + ".context_length"));
-    context = static_cast<int>(std::min<std::uint64_t>(own, kContextDefault));
+    LLORCH_TRY(context, arch::default_context(model.source->metadata()));
   }
   model.identity += fmt::format(" context {}", context);  // some choose their rotations by it
   LLORCH_TRY(Graph graph, arch::read_graph(*model.source, context));

@@ -23,7 +23,7 @@ struct ModelOptions {
   std::string isa;        // empty: the best; "reference" for the slow truth
   const ProductProvider* products = nullptr;  // matrix products of a library; null: the kernels' own
   int threads = 0;                            // 0: one per core
-  int context = 0;                            // 0: the model's own, at most context_default()
+  int context = 0;                            // 0: arch::default_context()
   int rows_max = 512;
   std::string packed_cache;  // a folder for packed weights, so that a second start maps them; empty: none
   std::function<void(const Result<std::string>&)> cache_written;  // as in device/cpu/panel_cache.h
@@ -33,10 +33,6 @@ struct ModelOptions {
   /// Puts another device round the one that was made, for profiles.
   std::function<std::unique_ptr<Device>(std::unique_ptr<Device>)> decorate;
 };
-
-/// Where `context` is 0: the model's context up to this many positions, so that a KV cache of a long-context model fits
-/// a small machine.
-inline constexpr int kContextDefault = 4096;
 
 struct LoadedModel {
   std::unique_ptr<WeightSource> source;

@@ -30,16 +30,22 @@ Result<std::string> hash_of_file(const std::string& path, const std::stop_token&
 Result<std::string> manifest_of(const std::string& path, const std::stop_token& stop) {
   std::error_code problem, dangling;  // a link to nothing is no file of the model's
   if (!std::filesystem::is_directory(path, problem)) return hash_of_file(path, stop);
-  std::map<std::string, std::string> files;  // by name
+  std::map<std::string, std::string> files, modules;  // by name
   LLORCH_TRY(const auto entries, entries_of(path));
-  for (const auto& entry : entries)
-    if (const std::string name = entry.path().filename(); !name.starts_with('.') && entry.is_regular_file(dangling))
-      files[name] = entry.path();
-  Sha256 sum;
-  for (const auto& [name, file] : files) {
-    LLORCH_TRY(const std::string hash, hash_of_file(file, stop));
-    sum.update(hash + "  " + name + "\n");
+  for (const auto& entry : entries) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with('.')) continue;
+    if (entry.is_regular_file(dangling)) files[name] = entry.path();
+    if (!entry.is_directory(dangling)) continue;
+    const std::filesystem::path config = entry.path() / "config.json";
+    if (std::filesystem::is_regular_file(config, dangling)) modules[name + "/config.json"] = config;
   }
+  Sha256 sum;
+  for (const auto* some : {&files, &modules})
+    for (const auto& [name, file] : *some) {
+      LLORCH_TRY(const std::string hash, hash_of_file(file, stop));
+      sum.update(hash + "  " + name + "\n");
+    }
   return to_hex(sum.finish());
 }
 

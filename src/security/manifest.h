@@ -1,8 +1,9 @@
 // One hash over all that a model is made of (S-57): weights, tokenizer, template and configuration.
 //
 // Of a file: its SHA-256. Of a directory: the SHA-256 of the lines "<sha256 hex>  <name>\n" of its files in the order
-// of their names, as `sha256sum * | sha256sum` says in the directory. Hidden files and folders below are left out: no
-// model is read from them.
+// of their names, then of the config.json of each folder below (1_Pooling/config.json), as
+// `sha256sum * */config.json | sha256sum` says in the directory. Whatever is hidden and other files of folders are left
+// out: no model is read from them.
 #pragma once
 
 #include <stop_token>

@@ -47,6 +47,10 @@ TEST(Manifest, of_a_file_and_of_a_folder) {
   std::ofstream(folder / ".hidden") << "x";
   std::ofstream(folder / "below/c.json") << "x";
   EXPECT_EQ(manifest_of(folder).value(), sha256_hex(abc + "  b.json\n")) << "no model is read from these";
+  std::ofstream(folder / "below/config.json") << "abc";
+  EXPECT_EQ(manifest_of(folder).value(), sha256_hex(abc + "  b.json\n" + abc + "  below/config.json\n"))
+      << "of a module, such as 1_Pooling";
+  std::filesystem::remove(folder / "below/config.json");
   std::ofstream(folder / "a.json") << "abc";
   for (int i = 0; i < 8; ++i) std::filesystem::create_symlink("nowhere", folder / fmt::format("link-{}", i));
   EXPECT_EQ(manifest_of(folder).value(), sha256_hex(abc + "  a.json\n" + abc + "  b.json\n"));
