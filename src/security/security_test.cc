@@ -39,21 +39,17 @@ using namespace std::chrono_literals;
 
 TEST(Manifest, of_a_file_and_of_a_folder) {
   const auto folder = std::filesystem::temp_directory_path() / fmt::format("llorch-manifest-{}", getpid());
-  std::filesystem::create_directories(folder / "below");
+  std::filesystem::create_directories(folder / "m");
   std::ofstream(folder / "b.json") << "abc";
   const std::string abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
   EXPECT_EQ(manifest_of(folder / "b.json").value(), abc);
   EXPECT_EQ(manifest_of(folder).value(), sha256_hex(abc + "  b.json\n"));
-  std::ofstream(folder / ".hidden") << "x";
-  std::ofstream(folder / "below/c.json") << "x";
+  for (const char* name : {".hidden", "m/c.json"}) std::ofstream(folder / name) << "x";
   EXPECT_EQ(manifest_of(folder).value(), sha256_hex(abc + "  b.json\n")) << "no model is read from these";
-  std::ofstream(folder / "below/config.json") << "abc";
-  EXPECT_EQ(manifest_of(folder).value(), sha256_hex(abc + "  b.json\n" + abc + "  below/config.json\n"))
-      << "of a module, such as 1_Pooling";
-  std::filesystem::remove(folder / "below/config.json");
-  std::ofstream(folder / "a.json") << "abc";
+  for (const char* name : {"a.json", "m/config.json"}) std::ofstream(folder / name) << "abc";
   for (int i = 0; i < 8; ++i) std::filesystem::create_symlink("nowhere", folder / fmt::format("link-{}", i));
-  EXPECT_EQ(manifest_of(folder).value(), sha256_hex(abc + "  a.json\n" + abc + "  b.json\n"));
+  EXPECT_EQ(manifest_of(folder).value(),
+            sha256_hex(abc + "  a.json\n" + abc + "  b.json\n" + abc + "  m/config.json\n"));
   EXPECT_EQ(manifest_of(folder / "none").error().code, ErrorCode::kIo);
   std::stop_source stop;
   stop.request_stop();
