@@ -62,7 +62,7 @@ Result<Need> memory_need(const std::string& location, std::int64_t context, std:
   });
   LLORCH_TRY(need.kv, cache_bytes(graph, default_pages(graph, need.context, parallel), parallel, kPrefillRows,
                                   KvPrecision::kF16));
-  need.scratch = program_bytes(graph) + step_bytes(graph, kPrefillRows, parallel);
+  need.scratch = program_bytes(arch::vocabulary_size(m, graph.vocab)) + step_bytes(graph, kPrefillRows, parallel);
   return need;
 }
 

@@ -69,6 +69,12 @@ Result<int> default_context(const Metadata& metadata) {
   return static_cast<int>(std::min({own, texts, std::uint64_t{kContextDefault}}));
 }
 
+VocabularySize vocabulary_size(const Metadata& metadata, int vocab) {
+  const auto tokens = metadata.strings("tokenizer.ggml.tokens"), merges = metadata.strings("tokenizer.ggml.merges");
+  if (!tokens) return {vocab, vocab};
+  return {static_cast<std::int64_t>((*tokens)->size()), merges ? static_cast<std::int64_t>((*merges)->size()) : 0};
+}
+
 Result<Graph> read_graph(WeightSource& source, int context) {
   LLORCH_TRY(const std::string name, source.metadata().text("general.architecture"));
   LLORCH_TRY(const Architecture* family, find(name));

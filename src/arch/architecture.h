@@ -14,6 +14,7 @@
 #include "arch/hyper.h"
 #include "format/json.h"
 #include "model/graph.h"
+#include "model/memory.h"
 
 namespace llorch::arch {
 
@@ -51,6 +52,10 @@ inline constexpr int kContextDefault = 4096;
 /// Positions of a run of this model where nobody says how many: its own, at most kContextDefault, and no more than it
 /// makes vectors of. Errors: kModelLoadFailed for an unknown family and for numbers out of range.
 [[nodiscard]] Result<int> default_context(const Metadata& metadata);
+
+/// The size of a model's tokenizer, of which `vocab` tokens are computed. Where the metadata have none, because a
+/// folder keeps it in tokenizer.json, as many merges as tokens: byte-pair encoding has hardly more.
+[[nodiscard]] VocabularySize vocabulary_size(const Metadata& metadata, int vocab);
 
 /// The model of a source, as data. Every tensor of the source must be used. `context`: positions that the run will use
 /// at most; 0: what the model can. Errors: kModelLoadFailed, kContextLengthExceeded, kIo.

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <set>
 
 #include "base/random.h"
 #include "format/gguf.h"
@@ -47,6 +48,7 @@ void qwen3moe(Metadata& m, const Sizes& s, std::uint32_t experts, std::uint32_t 
   m.set(p + "expert_used_count", MetaValue::u32(active));
   m.set(p + "expert_feed_forward_length", MetaValue::u32(s.ffn));
 }
+void tiny_qwen3moe(Metadata& m) { qwen3moe(m, {256, 256, 2, 256, 4, 2, 64}, 6, 2); }
 void phi3(Metadata& m, const Sizes& s, std::uint32_t original, std::uint32_t window) {
   describe(m, "phi3.", s, true, 1e-5);
   m.set("phi3.rope.freq_base", MetaValue::f32(10000));
@@ -68,6 +70,31 @@ void gpt_oss(Metadata& m, const Sizes& s, std::uint32_t experts, std::uint32_t a
   m.set(p + "rope.scaling.type", MetaValue::text("yarn"));
   m.set(p + "rope.scaling.factor", MetaValue::f32(32));
   m.set(p + "rope.scaling.original_context_length", MetaValue::u32(original));
+}
+
+/// Granite 4's hybrid without experts: Mamba 2, and attention in some layers.
+void granite_hybrid(Metadata& m, const Sizes& s, const std::set<std::uint32_t>& attention, const RecurrentSizes& r) {
+  const std::string p = "granitehybrid.";
+  describe(m, p, s, true, 1e-5);
+  MetaValue::Integers kv_heads;
+  for (std::uint32_t l = 0; l < s.layers; ++l) kv_heads.push_back(attention.contains(l) ? s.kv_heads : 0);
+  m.set(p + "attention.head_count_kv", MetaValue::i32s(std::move(kv_heads)));
+  m.set(p + "rope.freq_base", MetaValue::f32(10000));
+  m.set(p + "rope.scaling.finetuned", MetaValue::boolean(false));
+  m.set(p + "attention.scale", MetaValue::f32(1.0f / static_cast<float>(s.head_dim)));
+  m.set(p + "embedding_scale", MetaValue::f32(12));
+  m.set(p + "residual_scale", MetaValue::f32(0.246f));
+  m.set(p + "logit_scale", MetaValue::f32(6));
+  for (const auto& [key, size] : {std::pair{"conv_kernel", r.taps},
+                                  {"state_size", r.state},
+                                  {"group_count", r.groups},
+                                  {"time_step_rank", r.heads},
+                                  {"inner_size", r.inner}})
+    m.set(p + "ssm." + key, MetaValue::u32(static_cast<std::uint32_t>(size)));
+}
+
+void granite_4_h_350m(Metadata& m) {
+  granite_hybrid(m, {32768, 768, 32, 2048, 12, 4, 64}, {10, 13, 17, 27}, {4, 128, 1, 48, 1536});
 }
 
 bool is_mix(std::string_view type) {
@@ -163,6 +190,7 @@ const std::vector<Shape>& shapes() {
          gpt_oss(m, {131072, 2880, 24, 2880, 64, 8, 64}, 32, 4, 128, 4096);
        },
        201088},
+      {"granite-4-h-350m", "granitehybrid", granite_4_h_350m, 100352},
       {"tiny-llama", "llama",
        [](Metadata& m) {
          llama(m, {256, 256, 2, 512, 4, 2, 64}, 10000);
@@ -178,11 +206,7 @@ const std::vector<Shape>& shapes() {
          qwen(m, "qwen3.", {256, 256, 2, 512, 4, 2, 128});
        },
        320},
-      {"tiny-qwen3moe", "qwen3moe",
-       [](Metadata& m) {
-         qwen3moe(m, {256, 256, 2, 256, 4, 2, 64}, 6, 2);
-       },
-       320},
+      {"tiny-qwen3moe", "qwen3moe", tiny_qwen3moe, 320},
       {"tiny-phi3", "phi3",
        [](Metadata& m) {
          phi3(m, {128, 256, 2, 512, 4, 4, 64}, 16, 9);
@@ -217,6 +241,10 @@ void synth_values(std::uint64_t seed, const TensorSpec& spec, std::uint64_t firs
   for (std::size_t i = 0; i < out.size(); ++i) {
     const std::uint64_t u = mix64(key + (first + i) * 0x9e3779b97f4a7c15ull) >> 40;
     const float t = static_cast<float>(u) * 0x1p-23f - 1;
+    if (spec.value == HfValue::kMinusExp) {  // a rate of decay: what is remembered must not grow
+      out[i] = -std::exp(t);
+      continue;
+    }
     switch (spec.synth) {
       case SynthKind::kMatrix: out[i] = t * spread; break;
       case SynthKind::kGain: out[i] = 1 + t * 0.25f; break;

@@ -5,6 +5,7 @@
 //   u       = mix64(key + i * 0x9e3779b97f4a7c15) >> 40            24 bits, for element i in storage order
 //   t       = float(u) * 2^-23 - 1                                  exact in float, in [-1, 1)
 //   matrix  = t * float(sqrt(3 / columns))    gain = 1 + t / 4      bias = t / 8      factors = 1 + (t + 1) / 2
+//   rates of decay (arch/tensor_spec.h, kMinusExp): -exp(t)
 // followed by the block format's own quantize().
 #pragma once
 

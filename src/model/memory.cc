@@ -128,17 +128,22 @@ std::int64_t weight_bytes(const Graph& graph, const std::function<std::int64_t(c
   return bytes;
 }
 
-std::int64_t program_bytes(const Graph& graph) {
-  constexpr std::int64_t kProgram = 18 << 20, kToken = 205;
-  return kProgram + kToken * graph.vocab;
+std::int64_t program_bytes(const VocabularySize& vocabulary) {
+  constexpr std::int64_t kProgram = 24 << 20, kToken = 198, kMerge = 80;
+  return kProgram + kToken * vocabulary.tokens + kMerge * vocabulary.merges;
 }
 
 std::int64_t step_bytes(const Graph& graph, std::int64_t rows, std::int64_t sequences) {
   const Widths w(graph);
+  // As the model that is loaded has it (forward/load.cc).
+  rows = graph.whole_prompts ? graph.context : std::min<std::int64_t>(rows, graph.context);
   const std::int64_t dim = graph.dim;
   const std::int64_t row = 2 * dim + 2 * std::max(dim, w.query) + 2 * w.key + 2 * w.inside + w.experts +
-                           w.active * dim + w.extra + 2 * w.heads + 2 * w.layer_inputs + (w.parallel ? dim : 0);
-  return 4 * (rows * row + (graph.head.weight.there() ? sequences * graph.vocab : 0));
+                           (w.experts > 0 ? dim : 0) + w.active * dim + w.extra + 2 * w.heads + 2 * w.layer_inputs +
+                           (w.parallel ? dim : 0);
+  // A product's input in 8 bits, with the scales and sums of its blocks.
+  const std::int64_t converted = std::max({dim, w.query, w.inside, w.heads}) * 3 / 2;
+  return rows * converted + 4 * (rows * row + (graph.head.weight.there() ? sequences * graph.vocab : 0));
 }
 
 }  // namespace llorch

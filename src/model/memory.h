@@ -60,7 +60,14 @@ constexpr int kCheckpointsEach = 2;
 /// Bytes that a step of `rows` rows takes, `sequences` of which have logits.
 [[nodiscard]] std::int64_t step_bytes(const Graph& graph, std::int64_t rows, std::int64_t sequences);
 
-/// Bytes of the program itself and of what it knows of each token (its text, its places in maps), as measured.
-[[nodiscard]] std::int64_t program_bytes(const Graph& graph);
+/// A tokenizer's size.
+struct VocabularySize {
+  std::int64_t tokens = 0, merges = 0;
+};
+
+/// Bytes of the program itself, without a model, and of what it knows of each token (its text, its places in maps) and
+/// of each merge of byte-pair encoding, as measured: tests/worker/memory_test.py and real_models_test.py hold workers
+/// to it.
+[[nodiscard]] std::int64_t program_bytes(const VocabularySize& vocabulary);
 
 }  // namespace llorch

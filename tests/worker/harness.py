@@ -240,6 +240,12 @@ class Recorded(unittest.TextTestResult):
         super().addSkip(test, reason)
 
 
+def peak_of(pid):
+    """The most bytes that a process had in memory."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
+
+
 def require_real():
     """True where a mock, a stub or a missing model or device must fail."""
     return "1" in (os.environ.get("LLORCH_REQUIRE_REAL"), os.environ.get("REQUIRE_REAL_LLAMA"))

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import BINARY, SANITIZED, free_port, main
+from harness import BINARY, KIND, SANITIZED, Worker, main, peak_of
 
 GGUF = pathlib.Path(BINARY).with_name("llorch-gguf")
 
@@ -27,6 +27,21 @@ class Memory(unittest.TestCase):
                     self.assertIn(r.returncode, (0, 1), r.stderr)
                     told += r.returncode == 1 and "alloc" in r.stderr + r.stdout or "memory ran out" in r.stderr
             self.assertGreater(told, 0, "no limit was too small: the test tests nothing")
+
+    def test_the_program_without_a_model_takes_what_is_promised(self):
+        """What src/model/memory.h says of the program itself is a measured number: it must be measured again when the program grows."""
+        if SANITIZED or KIND != "cpu":
+            return print("not run: under sanitizers and with a library of products a program's memory is another")
+        with tempfile.TemporaryDirectory() as d:
+            model = pathlib.Path(d) / "m.gguf"
+            subprocess.run([GGUF, "synth", "--shape", "tiny-llama", "--type", "Q8_0", model], check=True, stdout=subprocess.DEVNULL)
+            said = json.loads(subprocess.run([GGUF, "inspect", model, "--memory", "--context", "256", "--json"], check=True, capture_output=True, text=True).stdout)
+            with Worker("--max-batch", "1", "--threads", "2", model=model) as w:
+                self.assertEqual(w.post("/v1/completions", {"model": "m.gguf", "prompt": [3] * 200, "max_tokens": 4})[0], 200)
+                peak = peak_of(w.process.pid)
+            foretold = sum(said[k] for k in ("weight_bytes", "cache_bytes", "step_bytes", "program_bytes"))
+            print(f"the program: foretold {foretold / 2**20:.1f} MiB, taken {peak / 2**20:.1f} MiB")
+            self.assertLess(abs(foretold - peak), 3 << 20, (said, peak))
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ Status show_memory(const std::string& path, int context, int sequences, const st
     return kernel::packed_bytes(t.type, static_cast<std::int64_t>(t.data.size()));
   });
   const std::int64_t step = step_bytes(graph, 512, sequences);
-  const std::int64_t program = program_bytes(graph);
+  const std::int64_t program = program_bytes(arch::vocabulary_size(source->metadata(), graph.vocab));
   LLORCH_TRY(const std::int64_t adapters, adapter_bytes(loras, *source, graph));
   if (as_json) {
     boost::json::array layers;
