@@ -5,6 +5,7 @@ import re
 import time
 import unittest
 
+import anthropic
 import openai
 
 from colony import BIN, Colony, free_port, listens, main, parse_sse, wait_for
@@ -226,6 +227,27 @@ class QueenContract(Contract, unittest.TestCase):
             client.chat.completions.create(model="haiku", messages=fields["messages"], temperature=9)
         self.assertEqual(e.exception.param, "temperature")
         client.close(), direct.close()
+
+    def test_responses_and_messages(self):
+        """Whole and streamed, through the queen and without her: the same texts, events in order, a whole end, each API's own errors."""
+        worker = self.colony.call("GET", "/v1/status")[2]["workers"][0]
+        said = set()
+        for port in (self.d.port, worker["port"]):
+            with self.openai(port) as c, anthropic.Anthropic(base_url=f"{self.colony.scheme}://127.0.0.1:{port}", api_key="unused", max_retries=0, http_client=anthropic.DefaultHttpxClient(verify=self.colony.trusting() or True)) as a:
+                ask = dict(model="builtin:haiku", input="Write a haiku about the sea", temperature=0, max_output_tokens=40)
+                said.add(c.responses.create(**ask).output_text)
+                events = list(c.responses.create(stream=True, **ask))
+                self.assertEqual([e.sequence_number for e in events], list(range(len(events))))
+                said.add(events[-1].response.output_text)
+                ask = dict(model="builtin:haiku", messages=[{"role": "user", "content": "Write a haiku about the sea"}], max_tokens=40, extra_body={"temperature": 0})
+                said.add(a.messages.create(**ask).content[0].text)
+                with a.messages.stream(**ask) as stream:
+                    said.add("".join(stream.text_stream))
+                self.assertEqual(a.messages.count_tokens(model="builtin:haiku", messages=ask["messages"]).input_tokens, 8)
+                with self.assertRaises(anthropic.NotFoundError) as e:
+                    a.messages.create(**(ask | {"model": "nobody"}))
+                self.assertEqual(e.exception.body["error"]["type"], "not_found_error")
+        self.assertEqual(len(said), 1, said)
 
     def test_a_client_that_leaves_frees_its_worker(self):
         body = json.dumps({"model": "haiku", "messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": 240, "ignore_eos": True})

@@ -70,7 +70,7 @@ class Structure(unittest.TestCase):
         for saying in ({"grammar": GBNF}, {"guided_grammar": GBNF}, {"ebnf": GBNF}, {"response_format": {"type": "grammar", "grammar": GBNF}}, {"structured_outputs": {"grammar": GBNF}}):
             self.assertRegex(self.chat(**saying)["message"]["content"], "^l[ao]( l[ao])*$")
         for saying in ({"guided_choice": ["no", "not yet", "yes"]}, {"structured_outputs": {"choice": ["no", "not yet", "yes"]}}):
-            said = {self.chat(**saying, seed=n)["message"]["content"] for n in range(20)}
+            said = {self.chat(**saying, seed=n, temperature=2)["message"]["content"] for n in range(40)}
             self.assertLessEqual(said, {"no", "not yet", "yes"})
             self.assertGreater(len(said), 1)
 
