@@ -129,8 +129,9 @@ TEST_F(EngineRun, each_token_is_handed_over_before_the_next_is_computed) {
   };
   Outcome o;
   GenerateRequest r = request(prompt_of(10, 1), 12, o);
-  r.sampling.mask.assign(320, false);  // letters only: a byte of a longer character would rightly be withheld
-  std::fill(r.sampling.mask.begin() + 'a', r.sampling.mask.begin() + 'z', true);
+  // Letters only: a byte of a longer character would rightly be withheld.
+  r.constraint =
+      std::make_shared<Constraint>(Grammar::from_regex("[a-z]*").value(), Vocabulary::of(*model_->tokenizer));
   r.sink = [&, inner = r.sink](const EngineEvent& e) {
     handed += std::holds_alternative<TokenEvent>(e);
     inner(e);

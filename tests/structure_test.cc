@@ -49,10 +49,10 @@ class Structured : public testing::TestWithParam<std::string> {
   [[nodiscard]] std::shared_ptr<Constraint> constraint(const Compiled<Grammar>& grammar) const {
     return std::make_shared<Constraint>(grammar.value(), vocabulary_);
   }
-  void submit(Engine& engine, std::shared_ptr<Constraint> constraint, std::uint64_t seed, Answer& answer,
-              int most = 80) {
+  void submit(Engine& engine, std::shared_ptr<Constraint> constraint, std::uint64_t seed, Answer& answer, int most = 80,
+              int salt = 0) {
     GenerateRequest r;
-    r.prompt = prompt(), r.max_tokens = most, r.sampling.seed = seed, r.ignore_eos = true;
+    r.prompt = prompt(salt), r.max_tokens = most, r.sampling.seed = seed, r.ignore_eos = true;
     r.constraint = std::move(constraint);
     r.sink = [&answer](const EngineEvent& e) {
       if (const auto* token = std::get_if<TokenEvent>(&e))
@@ -64,15 +64,15 @@ class Structured : public testing::TestWithParam<std::string> {
     ASSERT_TRUE(id) << id.error().message;
     answers_[{&engine, *id}] = &answer;
   }
-  Answer ask(Engine& engine, std::shared_ptr<Constraint> constraint, std::uint64_t seed, int most = 80) {
+  Answer ask(Engine& engine, std::shared_ptr<Constraint> constraint, std::uint64_t seed, int most = 80, int salt = 0) {
     Answer answer;
-    submit(engine, std::move(constraint), seed, answer, most);
+    submit(engine, std::move(constraint), seed, answer, most, salt);
     engine.run_until_idle();
     return answer;
   }
-  [[nodiscard]] TokenIds prompt() const {
+  [[nodiscard]] TokenIds prompt(int salt = 0) const {
     TokenIds ids;
-    for (int i = 0; i < 70; ++i) ids.push_back((i * 37 + 5) % (model_->model->graph().vocab - 20));
+    for (int i = 0; i < 70; ++i) ids.push_back((i * 37 + salt * 101 + 5) % (model_->model->graph().vocab - 20));
     return ids;
   }
 
@@ -131,18 +131,18 @@ TEST_P(Structured, forced_text_takes_no_step_and_changes_no_bit) {
 }
 
 TEST_P(Structured, alone_in_company_and_on_little_memory_they_are_the_same) {
-  const auto alone = make(), company = make(), small = make(3);
+  const auto alone = make(), company = make(), small = make(6);
   const auto animal = constraint(Grammar::from_json_schema(kSchema)),
-             text = constraint(Grammar::from_regex("[a-z ]{60,}"));
+             text = constraint(Grammar::from_regex("[a-z ]{140,}"));
   std::vector<Answer> together(6), tight(6);
   for (std::size_t i = 0; i < together.size(); ++i) {
-    submit(*company, i % 3 == 2 ? nullptr : i % 3 ? text : animal, i, together[i], 90);
-    submit(*small, i % 3 == 2 ? nullptr : i % 3 ? text : animal, i, tight[i], 90);
+    submit(*company, i % 3 == 2 ? nullptr : i % 3 ? text : animal, i, together[i], 150, static_cast<int>(i));
+    submit(*small, i % 3 == 2 ? nullptr : i % 3 ? text : animal, i, tight[i], 150, static_cast<int>(i));
   }
   company->run_until_idle(), small->run_until_idle();
   EXPECT_GT(small->rests(), 0);
   for (std::size_t i = 0; i < together.size(); ++i) {
-    const Answer want = ask(*alone, i % 3 == 2 ? nullptr : i % 3 ? text : animal, i, 90);
+    const Answer want = ask(*alone, i % 3 == 2 ? nullptr : i % 3 ? text : animal, i, 150, static_cast<int>(i));
     ASSERT_FALSE(want.error);
     EXPECT_EQ(together[i].tokens, want.tokens) << i;
     EXPECT_EQ(tight[i].tokens, want.tokens) << i;

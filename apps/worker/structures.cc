@@ -79,7 +79,7 @@ Compiled<Part> Structures::add_calls(GrammarComposer& c, const AnswerForm& form)
   return c.any_of(ways);
 }
 
-Result<Grammar> Structures::grammar(const AnswerForm& form) const {
+Result<std::optional<Grammar>> Structures::grammar(const AnswerForm& form) const {
   GrammarComposer c;
   std::vector<Part> ways;
   if (form.structure.kind != Kind::kNone) {
@@ -90,13 +90,17 @@ Result<Grammar> Structures::grammar(const AnswerForm& form) const {
   }
   if (form.tools) {
     auto calls = add_calls(c, form);
-    if (!calls) return std::unexpected(calls.error().error().in("tools"));
-    const Part parts[] = {Reasoning::add_before(c, form.before, tokenizer_, false), *calls};
-    ways.push_back(c.sequence(parts));
+    const bool must = form.tools->choice == wire::ToolUse::Choice::kRequired || form.tools->strict;
+    if (!calls && must) return std::unexpected(calls.error().error().in("tools"));
+    if (!calls && ways.empty()) return std::nullopt;  // what may come is read as it comes
+    if (calls) {
+      const Part parts[] = {Reasoning::add_before(c, form.before, tokenizer_, false), *calls};
+      ways.push_back(c.sequence(parts));
+    }
   }
   auto whole = c.finish(c.any_of(ways));
   if (!whole) return std::unexpected(whole.error().error().in(form.tools ? "tools" : form.structure.field));
-  return *std::move(whole);
+  return std::optional(*std::move(whole));
 }
 
 /// Made when it is first needed: some megabytes.
@@ -121,8 +125,9 @@ Result<std::shared_ptr<Constraint>> Structures::compile(const AnswerForm& form) 
       return kept_.front().second;
     }
   }
-  LLORCH_TRY(const Grammar compiled, grammar(form));
-  auto constraint = std::make_shared<Constraint>(compiled, vocabulary());
+  LLORCH_TRY(const std::optional<Grammar> compiled, grammar(form));
+  if (!compiled) return nullptr;
+  auto constraint = std::make_shared<Constraint>(*compiled, vocabulary());
   const std::lock_guard lock(mutex_);
   kept_.emplace_front(key, constraint);
   if (kept_.size() > kKept) kept_.pop_back();

@@ -7,6 +7,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,7 +37,8 @@ class Structures {
 
  private:
   static constexpr std::size_t kKept = 8;
-  [[nodiscard]] Result<Grammar> grammar(const AnswerForm& form) const;
+  /// Nothing where calls may come, but in a way that no grammar holds.
+  [[nodiscard]] Result<std::optional<Grammar>> grammar(const AnswerForm& form) const;
   [[nodiscard]] Compiled<GrammarComposer::Part> add_calls(GrammarComposer& c, const AnswerForm& form) const;
   [[nodiscard]] std::shared_ptr<const Vocabulary> vocabulary();
 
