@@ -22,7 +22,7 @@ void Widths::take(const LatentAttention& a) {
 void Widths::take(const GatedDeltaNet& m) {
   heads = std::max<std::int64_t>(heads, m.channels()), extra = std::max<std::int64_t>(extra, m.inner());
   query = std::max<std::int64_t>(query, m.inner());
-  key = std::max<std::int64_t>(key, 2 * m.value_heads);
+  key = std::max(key, 2 * std::int64_t{m.value_heads});
 }
 
 void Widths::take(const ShortConvolution& m) {
