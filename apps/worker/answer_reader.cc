@@ -1,8 +1,7 @@
 #include "worker/answer_reader.h"
 
-#include <boost/json.hpp>
-
 #include "base/ids.h"
+#include "format/json.h"
 
 namespace llorch::worker {
 namespace {
@@ -18,9 +17,8 @@ void append(AnswerItems& out, Kind kind, std::string text) {
 }
 
 bool is_object(const std::string& text) {
-  boost::system::error_code bad;
-  const auto v = boost::json::parse(text, bad);
-  return !bad && v.is_object();
+  const auto v = json::parse(text, "arguments");
+  return v && v->is_object();
 }
 
 }  // namespace

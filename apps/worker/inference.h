@@ -53,7 +53,14 @@ struct Prepared {
     // A pattern or a grammar holds the whole answer, calls in it or not.
     const bool whole = asked.kind == wire::Structure::Kind::kRegex || asked.kind == wire::Structure::Kind::kGbnf;
     if constexpr (requires { request.tool_use; })
-      if (request.tool_use.may_call() && !whole) form.tools = &request.tool_use;
+      if (request.tool_use.may_call()) {
+        if (whole && request.tool_use.choice == wire::ToolUse::Choice::kRequired) {
+          error = {ErrorCode::kUnsupportedValue,
+                   "tool_choice asks for a call and " + asked.field + " for something else"};
+          return param = "tool_choice", false;
+        }
+        if (!whole) form.tools = &request.tool_use;
+      }
     if (asked.kind == wire::Structure::Kind::kNone && !form.tools) return true;
     if (thoughts) form.before = Reasoning::before_answer(m.reasoning, m.renderer.end_of(prompts.front()));
     auto made = m.structures->compile(form);

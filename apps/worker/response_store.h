@@ -5,8 +5,8 @@
 
 #include <boost/json.hpp>
 #include <list>
+#include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 
 namespace llorch::worker {
@@ -18,18 +18,22 @@ class ResponseStore {
   struct Kept {
     std::string principal, id;
     boost::json::object response;
-    boost::json::array input;         // of the request
-    boost::json::array conversation;  // everything so far: earlier items, input, output
-    std::size_t bytes = 0;            // of it as text, about
+    boost::json::array conversation;     // everything so far: earlier items, the request's, the answer's
+    std::size_t earlier = 0, input = 0;  // how many of its items are of which kind
+    std::size_t bytes = 0;               // of it as text, about
   };
+  using KeptPtr = std::shared_ptr<const Kept>;
 
   void put(Kept kept);
-  [[nodiscard]] std::optional<Kept> find(const std::string& principal, std::string_view id) const;
+  /// Null where there is none.
+  [[nodiscard]] KeptPtr find(const std::string& principal, std::string_view id) const;
   bool erase(const std::string& principal, std::string_view id);
 
  private:
+  [[nodiscard]] std::list<KeptPtr>::const_iterator place_of(const std::string& principal, std::string_view id) const;
+
   mutable std::mutex mutex_;
-  std::list<Kept> kept_;  // the newest first
+  std::list<KeptPtr> kept_;  // the newest first
   std::size_t bytes_ = 0;
 };
 

@@ -128,6 +128,10 @@ Result<std::shared_ptr<Constraint>> Structures::compile(const AnswerForm& form) 
   LLORCH_TRY(const std::optional<Grammar> compiled, grammar(form));
   if (!compiled) return nullptr;
   auto constraint = std::make_shared<Constraint>(*compiled, vocabulary());
+  if (!constraint->begins())
+    return fail(ErrorCode::kUnsupportedValue,
+                "{}: the grammar is too ambiguous: it has too many readings from the start",
+                form.structure.field.empty() ? "tools" : form.structure.field);
   const std::lock_guard lock(mutex_);
   kept_.emplace_front(key, constraint);
   if (kept_.size() > kKept) kept_.pop_back();

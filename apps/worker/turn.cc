@@ -66,7 +66,7 @@ class Turn : public std::enable_shared_from_this<Turn> {
                         {{"tokens_out", e.tokens_out}, {"decode_time_ms", e.decode_ms}});
     if (job_->finished()) return;
     w_.runner().finish(job_, "end", "{}");
-    if (on_whole) on_whole(writer_->whole(), bytes_);
+    if (on_whole) on_whole(writer_->whole(), bytes_ + writer_->echoed_bytes);
   }
 
   Worker& w_;
@@ -141,7 +141,7 @@ std::optional<std::vector<int>> fit(const Worker& w, PromptRequest& r, Prepared<
   return out;
 }
 
-bool prepare_turn(const Worker& w, Prepared<wire::CompletionRequest>& p, const PrepareBound& bound) {
+bool prepare_turn(const Worker& w, Prepared<wire::CompletionRequest>& p, const PrepareBound& bound, bool answers) {
   const ModelFacts& m = w.model();
   wire::CompletionRequest& r = p.request;
   if (m.tools->none() && !r.tool_use.tools.empty()) {
@@ -151,7 +151,8 @@ bool prepare_turn(const Worker& w, Prepared<wire::CompletionRequest>& p, const P
   auto history = tools::prepare_history(*m.tools, r.messages);
   if (!history) return p.error = std::move(history).error(), p.param = "messages", false;
   tools::add_tool_variables(*m.tools, r.tool_use.declared, rfc3339(wall_now()).substr(0, 10), r.template_arguments);
-  const bool good = p.take(m.renderer.chat(*history, r.template_arguments, bound)) && p.constrain(w, true);
+  const bool good =
+      p.take(m.renderer.chat(*history, r.template_arguments, bound)) && (!answers || p.constrain(w, true));
   r.messages = boost::json::array(), r.tool_use.declared = boost::json::array(),
   r.template_arguments = boost::json::object();  // freed here, not on the loop
   return good;

@@ -28,6 +28,7 @@ class TurnWriter {
   virtual void end(const TurnEnd& end) = 0;
   /// After end().
   [[nodiscard]] virtual boost::json::object whole() = 0;
+  std::size_t echoed_bytes = 0;  // of the request, that the whole answer repeats
   /// Of a stream; without it, nothing is written before the whole.
   std::function<void(std::string_view event, const boost::json::object& data)> emit;
 
@@ -46,8 +47,9 @@ void run_turn(Worker& w, const PromptRequestPtr& r, Prepared<wire::CompletionReq
 [[nodiscard]] std::optional<std::vector<int>> fit(const Worker& w, PromptRequest& r,
                                                   Prepared<wire::CompletionRequest>& p, std::size_t& dropped);
 /// Messages and tools as the model's chat template wants them, rendered; what the answer must look like, compiled.
-/// False: the answer is ready.
-[[nodiscard]] bool prepare_turn(const Worker& w, Prepared<wire::CompletionRequest>& p, const PrepareBound& bound);
+/// False: the answer is ready. `answers`: something will be generated; else the grammar is not needed.
+[[nodiscard]] bool prepare_turn(const Worker& w, Prepared<wire::CompletionRequest>& p, const PrepareBound& bound,
+                                bool answers = true);
 
 /// Sends a whole answer, whose text is about `bytes` long, when its job has ended.
 using SendWhole = std::function<void(boost::json::object answer, std::size_t bytes)>;

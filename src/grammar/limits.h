@@ -36,5 +36,6 @@ inline constexpr std::size_t kMaskBytesKept = 32u << 20;
 inline constexpr std::size_t kConfigsPerState = 20'000;   // ambiguity beyond this ends the match
 inline constexpr std::uint64_t kMaskWorkMax = 8'000'000;  // positions looked at for one mask: some tenths of a second
 inline constexpr std::size_t kForcedBytesMax = 4096;      // of one call
+inline constexpr std::size_t kForcedWorkMax = 300'000;    // positions of its states: some milliseconds
 
 }  // namespace llorch::grammar_limits

@@ -177,6 +177,8 @@ Constraint::Constraint(const Grammar& grammar, std::shared_ptr<const Vocabulary>
 
 std::size_t Constraint::states() const { return learnt_->automaton.size(); }
 
+bool Constraint::begins() const { return learnt_->automaton.start() != Automaton::kDead; }
+
 void Constraint::renew() { learnt_ = std::make_shared<Learnt>(net_, learnt_->automaton.work()); }
 
 Matcher::Matcher(std::shared_ptr<Constraint> constraint)
@@ -248,7 +250,9 @@ std::string Matcher::forced() {
   Automaton& automaton = learnt_->automaton;
   const Network& net = automaton.net();
   Automaton::Id state = state_;
-  while (out.size() < kForcedBytesMax && !automaton.accepts(state)) {
+  std::size_t work = 0;  // by the states alone, so that it ends at the same place whatever is known of them already
+  while (out.size() < kForcedBytesMax && !automaton.accepts(state) &&
+         (work += automaton.configs(state).size()) < kForcedWorkMax) {
     int byte = -1;
     bool one = true;
     for (const Automaton::Config& c : automaton.configs(state)) {

@@ -24,6 +24,8 @@ class Constraint {
  public:
   Constraint(const Grammar& grammar, std::shared_ptr<const Vocabulary> vocabulary);
   [[nodiscard]] const Vocabulary& vocabulary() const { return *vocabulary_; }
+  /// Not where even the beginning has more readings than grammar/limits.h allows: nothing matches then.
+  [[nodiscard]] bool begins() const;
   /// States made since the last time that all but the current ones were dropped.
   [[nodiscard]] std::size_t states() const;
 

@@ -23,8 +23,8 @@
 #include <vector>
 
 #include "grammar/grammar.h"
-#include "tools/declared.h"
 #include "tools/format.h"
+#include "toolset/toolset.h"
 
 namespace llorch::tools {
 

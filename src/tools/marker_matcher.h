@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "tools/blanks.h"
-#include "tools/declared.h"
 #include "tools/format.h"
+#include "toolset/toolset.h"
 
 namespace llorch::tools {
 

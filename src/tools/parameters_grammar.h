@@ -6,8 +6,8 @@
 #include <functional>
 
 #include "grammar/composer.h"
-#include "tools/declared.h"
 #include "tools/format.h"
+#include "toolset/toolset.h"
 
 namespace llorch::tools {
 

@@ -19,8 +19,8 @@
 #include <string_view>
 #include <vector>
 
-#include "tools/declared.h"
 #include "tools/format.h"
+#include "toolset/toolset.h"
 
 namespace llorch::tools {
 

@@ -4,8 +4,8 @@
 
 #include "format/json.h"
 #include "tools/blanks.h"
-#include "tools/declared.h"
 #include "tools/json_scanner.h"
+#include "toolset/toolset.h"
 
 namespace llorch::tools {
 namespace {

@@ -12,8 +12,8 @@
 
 namespace llorch::tools {
 
-/// A value that was written as it is, as JSON: a string where `types` (tools/declared.h) allow no other value, or where
-/// it is no other one that they allow.
+/// A value that was written as it is, as JSON: a string where `types` (toolset/toolset.h) allow no other value, or
+/// where it is no other one that they allow.
 [[nodiscard]] std::string json_of_raw(std::string_view text, std::uint8_t types);
 /// A value of Parameters::Values::kNotation as JSON. nullopt: it is none.
 [[nodiscard]] std::optional<std::string> json_of_notation(std::string_view text, const Parameters& p);

@@ -17,13 +17,12 @@ class MessagesReader {
   Translation& read() {
     if (const auto* system = t_.fields.take("system"))
       if (auto text = text_of_blocks(t_, "system", *system); text && !text->empty())
-        messages_.push_back(message("system", *std::move(text)));
+        t_.add(message("system", *std::move(text)), "system");
     const auto* messages = t_.fields.take("messages");
     if (!messages || !messages->is_array())
       t_.refuse("messages", "a list of messages is required", ErrorCode::kInvalidRequest);
     else
       for (std::size_t i = 0; i < messages->get_array().size(); ++i) add(i, messages->get_array()[i]);
-    t_.chat["messages"] = std::move(messages_);
     for (const std::string_view name : kStructureFields) t_.pass(name, name);  // in our own words, too
     t_.pass({"model", "max_tokens", "temperature", "top_p", "top_k", "stream", "deadline_ms", "lora", "seed"});
     t_.pass("stop_sequences", "stop");
@@ -46,7 +45,7 @@ class MessagesReader {
     const auto* content = o ? o->if_contains("content") : nullptr;
     if (!content || (role != "user" && role != "assistant" && role != "system"))
       return t_.refuse(where, "role user or assistant, and content, are required", ErrorCode::kInvalidRequest);
-    if (content->is_string()) return void(messages_.push_back(message(*role, std::string(content->get_string()))));
+    if (content->is_string()) return t_.add(message(*role, std::string(content->get_string())), where);
     if (!content->is_array())
       return t_.refuse(where, "content is a text or a list of blocks", ErrorCode::kInvalidRequest);
     role == "assistant" ? add_answer(where, content->get_array()) : add_blocks(where, *role, content->get_array());
@@ -56,8 +55,10 @@ class MessagesReader {
   void add_blocks(const std::string& where, const std::string& role, const boost::json::array& blocks) {
     std::string text;
     bool any = false;
+    if (blocks.empty())
+      return t_.refuse(where + ".content", "at least one block is required", ErrorCode::kInvalidRequest);
     const auto flush = [&] {
-      if (any) messages_.push_back(message(role, std::exchange(text, {})));
+      if (any) t_.add(message(role, std::exchange(text, {})), where);
       any = false;
     };
     for (std::size_t i = 0; i < blocks.size(); ++i) {
@@ -65,7 +66,7 @@ class MessagesReader {
       const auto type = o ? json::find_text(*o, "type").value_or("") : std::string();
       const std::string at = fmt::format("{}.content[{}]", where, i);
       if (type == "text") {
-        text += (any ? "\n" : "") + json::find_text(*o, "text").value_or("");
+        text += (any ? "\n" : "") + t_.text(*o, "text", at).value_or("");
         any = true;
       } else if (type == "tool_result") {
         flush();
@@ -73,8 +74,8 @@ class MessagesReader {
         auto answer = content ? text_of_blocks(t_, at, *content) : std::optional<std::string>("");
         if (!answer) return;
         boost::json::object m = message("tool", *std::move(answer));
-        m["tool_call_id"] = json::find_text(*o, "tool_use_id").value_or("");
-        messages_.push_back(std::move(m));
+        m["tool_call_id"] = t_.text(*o, "tool_use_id", at).value_or("");
+        t_.add(std::move(m), at);
       } else {
         return t_.refuse(at, "only blocks of type text and tool_result are supported");
       }
@@ -89,42 +90,31 @@ class MessagesReader {
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       const auto* o = blocks[i].if_object();
       const auto type = o ? json::find_text(*o, "type").value_or("") : std::string();
+      const std::string at = fmt::format("{}.content[{}]", where, i);
       if (type == "text") {
-        text += json::find_text(*o, "text").value_or("");
+        text += t_.text(*o, "text", at).value_or("");
       } else if (type == "thinking") {
-        thoughts += json::find_text(*o, "thinking").value_or("");
+        thoughts += t_.text(*o, "thinking", at).value_or("");
       } else if (type == "tool_use") {
         const auto* input = o->if_contains("input");
-        calls.push_back({{"id", json::find_text(*o, "id").value_or("")},
+        if (input && !input->is_object()) t_.refuse(at + ".input", "an object is required", ErrorCode::kInvalidRequest);
+        calls.push_back({{"id", t_.text(*o, "id", at).value_or("")},
                          {"type", "function"},
                          {"function",
-                          {{"name", json::find_text(*o, "name").value_or("")},
+                          {{"name", t_.text(*o, "name", at).value_or("")},
                            {"arguments", input ? boost::json::serialize(*input) : "{}"}}}});
       } else if (type != "redacted_thinking") {
-        return t_.refuse(fmt::format("{}.content[{}]", where, i), "only text, thinking and tool_use are supported");
+        return t_.refuse(at, "only text, thinking and tool_use are supported");
       }
     }
     m["content"] = text;
     if (!thoughts.empty()) m["reasoning_content"] = thoughts;
     if (!calls.empty()) m["tool_calls"] = std::move(calls);
-    messages_.push_back(std::move(m));
+    t_.add(std::move(m), where);
   }
 
   void read_tools() {
-    const auto* tools = t_.fields.take("tools");
-    boost::json::array functions;
-    for (const auto& tool : tools && tools->is_array() ? tools->get_array() : boost::json::array()) {
-      const auto* o = tool.if_object();
-      const std::string at = fmt::format("tools[{}]", functions.size());
-      if (!o || json::find_text(*o, "type").value_or("custom") != "custom")
-        return t_.refuse(at, "only tools of the client's own are supported");
-      boost::json::object function{{"name", json::find_text(*o, "name").value_or("")}};
-      if (const auto text = json::find_text(*o, "description")) function["description"] = *text;
-      const auto* schema = o->if_contains("input_schema");
-      function["parameters"] = schema ? *schema : boost::json::value(boost::json::object());
-      functions.push_back({{"type", "function"}, {"function", std::move(function)}});
-    }
-    if (!functions.empty()) t_.chat["tools"] = std::move(functions);
+    pass_tools(t_, t_.fields.take("tools"), {"custom", "input_schema", true});
     const auto* choice = t_.fields.take("tool_choice");
     if (!choice) return;
     const auto* o = choice->if_object();
@@ -140,18 +130,19 @@ class MessagesReader {
   }
 
   void read_thinking() {
-    const auto* thinking = t_.fields.take("thinking");
-    const auto* o = thinking ? thinking->if_object() : nullptr;
+    const auto* o = t_.object("thinking");
     if (!o) return;
     const bool thinks = json::find_text(*o, "type").value_or("") != "disabled";
     t_.chat["chat_template_kwargs"] = {{"enable_thinking", thinks}, {"thinking", thinks}};
   }
 
   void read_format() {
-    const auto* config = t_.fields.take("output_config");
-    const auto* o = config ? config->if_object() : nullptr;
-    const auto* format = o ? json::find_object(*o, "format") : nullptr;
-    if (const auto* older = t_.fields.take("output_format"); older && !format) format = older->if_object();
+    const auto* o = t_.object("output_config");
+    const auto* given = o ? o->if_contains("format") : nullptr;
+    if (given && !given->is_object() && !given->is_null())
+      return t_.refuse("output_config.format", "an object is required", ErrorCode::kInvalidRequest);
+    const auto* format = given ? given->if_object() : nullptr;
+    if (const auto* older = t_.object("output_format"); older && !format) format = older;
     if (!format) return;
     const auto* schema = format->if_contains("schema");
     if (json::find_text(*format, "type") != "json_schema" || !schema)
@@ -160,7 +151,6 @@ class MessagesReader {
   }
 
   Translation t_;
-  boost::json::array messages_;
 };
 
 }  // namespace
@@ -174,7 +164,7 @@ std::expected<CompletionRequest, Refused> read_messages_api(const boost::json::o
 
 std::expected<CompletionRequest, Refused> read_messages_count(const boost::json::object& body, const Bounds& bounds) {
   MessagesReader reader(body);
-  return reader.read().read(bounds, {});
+  return reader.read().read(bounds, {{"stop", "stop_sequences"}, {"response_format", "output_config.format"}});
 }
 
 }  // namespace llorch::wire

@@ -68,6 +68,10 @@ boost::json::array read_messages(Fields& f, const boost::json::value& v) {
       bad(i, "role", "role must be system, developer, user, assistant or tool", ErrorCode::kUnsupportedValue);
     else if (role->get_string() == "developer")
       message["role"] = "system";
+    if (const auto* calls = message.if_contains("tool_calls"); calls && calls->is_null())
+      message.erase("tool_calls");
+    else if (calls && !calls->is_array())
+      bad(i, "tool_calls", "tool_calls must be an array");
     auto* content = message.if_contains("content");
     if (content && content->is_array()) {
       std::string joined;

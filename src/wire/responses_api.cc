@@ -17,24 +17,23 @@ class ResponsesReader {
   std::expected<ResponsesRequest, Refused> read(const Bounds& bounds, const boost::json::array& earlier) {
     if (const auto text = t_.fields.text("instructions", 1u << 24)) {
       echo("instructions", boost::json::value(*text));
-      messages_.push_back({{"role", "system"}, {"content", *text}});
+      t_.add({{"role", "system"}, {"content", *text}}, "instructions");
     }
     for (const auto& item : earlier) add(item, "previous_response_id");
     read_input();
     flush_calls();
-    t_.chat["messages"] = std::move(messages_);
     for (const std::string_view name : kStructureFields) t_.pass(name, name);  // in our own words, too
     t_.pass({"model", "temperature", "top_p", "stream", "user", "safety_identifier", "prompt_cache_key", "seed", "lora",
              "deadline_ms", "truncation"});
     t_.pass("max_output_tokens", "max_completion_tokens");
-    for (const char* name : {"temperature", "top_p", "max_output_tokens", "truncation", "user", "metadata"})
+    for (const char* name : {"temperature", "top_p", "max_output_tokens", "truncation", "user"})
       if (const auto* v = t_.fields.take(name)) echo(name, *v);
     read_tools();
     read_text();
     read_reasoning();
     refuse_others();
     if (const auto* top = t_.fields.take("top_logprobs"); top && *top != 0)
-      t_.chat["logprobs"] = true, t_.chat["top_logprobs"] = *top;
+      t_.refuse("top_logprobs", "is not supported on this route");
     out_.previous = t_.fields.text("previous_response_id", 128);
     out_.store = t_.fields.boolean("store").value_or(true);
     auto chat = t_.read(
@@ -68,31 +67,35 @@ class ResponsesReader {
     if (!o) return t_.refuse(where, "an item is an object", ErrorCode::kInvalidRequest);
     const std::string type = json::find_text(*o, "type").value_or("message");
     if (type == "function_call") {
-      calls_.push_back({{"id", json::find_text(*o, "call_id").value_or("")},
+      calls_.push_back({{"id", t_.text(*o, "call_id", where).value_or("")},
                         {"type", "function"},
                         {"function",
-                         {{"name", json::find_text(*o, "name").value_or("")},
-                          {"arguments", json::find_text(*o, "arguments").value_or("{}")}}}});
+                         {{"name", t_.text(*o, "name", where).value_or("")},
+                          {"arguments", t_.text(*o, "arguments", where).value_or("{}")}}}});
+      place_ = where;
       return;
     }
     if (type == "reasoning") return add_thought(*o);
     if (type == "function_call_output") {
       flush_calls();
       const auto* output = o->if_contains("output");
-      const auto text = output ? text_of_blocks(t_, where + ".output", *output) : std::nullopt;
-      messages_.push_back({{"role", "tool"},
-                           {"tool_call_id", json::find_text(*o, "call_id").value_or("")},
-                           {"content", text.value_or("")}});
+      if (!output) return t_.refuse(where + ".output", "is required", ErrorCode::kInvalidRequest);
+      const auto text = text_of_blocks(t_, where + ".output", *output);
+      t_.add({{"role", "tool"},
+              {"tool_call_id", t_.text(*o, "call_id", where).value_or("")},
+              {"content", text.value_or("")}},
+             where);
       return;
     }
     if (type != "message") return t_.refuse(where, "items of this type are not supported");
     const std::string role = json::find_text(*o, "role").value_or("");
     const auto* content = o->if_contains("content");
-    const auto text = content ? text_of_blocks(t_, where + ".content", *content) : std::optional<std::string>("");
+    if (!content) return t_.refuse(where + ".content", "is required", ErrorCode::kInvalidRequest);
+    const auto text = text_of_blocks(t_, where + ".content", *content);
     if (role != "assistant" || !spoken_) flush_calls();
     boost::json::object m{{"role", role}, {"content", text.value_or("")}};
     if (role == "assistant" && !thought_.empty()) m["reasoning_content"] = std::exchange(thought_, {});
-    messages_.push_back(std::move(m));
+    t_.add(std::move(m), where);
     spoken_ = role == "assistant";
   }
 
@@ -106,8 +109,8 @@ class ResponsesReader {
   /// Calls belong to what the assistant said just before them.
   void flush_calls() {
     if (!calls_.empty()) {
-      if (!spoken_) messages_.push_back({{"role", "assistant"}, {"content", nullptr}});
-      auto& m = messages_.back().get_object();
+      if (!spoken_) t_.add({{"role", "assistant"}, {"content", nullptr}}, place_);
+      auto& m = t_.messages().back().get_object();
       m["tool_calls"] = std::exchange(calls_, {});
       if (!thought_.empty()) m["reasoning_content"] = std::exchange(thought_, {});
     }
@@ -116,19 +119,8 @@ class ResponsesReader {
 
   void read_tools() {
     const auto* tools = t_.fields.take("tools");
-    boost::json::array functions;
-    for (const auto& tool : tools && tools->is_array() ? tools->get_array() : boost::json::array()) {
-      const auto* o = tool.if_object();
-      const std::string at = fmt::format("tools[{}]", functions.size());
-      if (!o || json::find_text(*o, "type") != "function")
-        return t_.refuse(at, "only tools of type function are supported");
-      boost::json::object function;
-      for (const char* name : {"name", "description", "parameters"})
-        if (const auto* value = o->if_contains(name); value && !value->is_null()) function[name] = *value;
-      functions.push_back({{"type", "function"}, {"function", std::move(function)}});
-    }
+    pass_tools(t_, tools, {"function", "parameters"});
     echo("tools", tools && tools->is_array() ? *tools : boost::json::value(boost::json::array()));
-    if (!functions.empty()) t_.chat["tools"] = std::move(functions);
     const auto* choice = t_.fields.take("tool_choice");
     echo("tool_choice", choice ? *choice : boost::json::value("auto"));
     if (choice) t_.chat["tool_choice"] = *choice;
@@ -138,11 +130,12 @@ class ResponsesReader {
   }
 
   void read_text() {
-    const auto* text = t_.fields.take("text");
-    echo("text", text && text->is_object() ? *text : boost::json::value({{"format", {{"type", "text"}}}}));
-    const auto* o = text ? text->if_object() : nullptr;
-    const auto* format = o ? json::find_object(*o, "format") : nullptr;
-    if (!format) return;
+    const auto* o = t_.object("text");
+    echo("text", o ? boost::json::value(*o) : boost::json::value({{"format", {{"type", "text"}}}}));
+    const auto* given = o ? o->if_contains("format") : nullptr;
+    if (!given || given->is_null()) return;
+    const auto* format = given->if_object();
+    if (!format) return t_.refuse("text.format", "an object is required", ErrorCode::kInvalidRequest);
     if (json::find_text(*format, "type") == "json_schema")
       t_.chat["response_format"] = {{"type", "json_schema"}, {"json_schema", *format}};
     else
@@ -150,15 +143,26 @@ class ResponsesReader {
   }
 
   void read_reasoning() {
-    const auto* reasoning = t_.fields.take("reasoning");
-    echo("reasoning", reasoning && reasoning->is_object()
-                          ? *reasoning
-                          : boost::json::value({{"effort", nullptr}, {"summary", nullptr}}));
-    const auto* o = reasoning ? reasoning->if_object() : nullptr;
+    const auto* o = t_.object("reasoning");
+    echo("reasoning", o ? boost::json::value(*o) : boost::json::value({{"effort", nullptr}, {"summary", nullptr}}));
     if (const auto effort = o ? json::find_text(*o, "effort") : std::nullopt) t_.chat["reasoning_effort"] = *effort;
   }
 
+  /// As OpenAI bounds it, since it is repeated and kept.
+  void read_metadata() {
+    constexpr std::size_t kPairsMax = 16, kKeyMax = 64, kValueMax = 512;
+    const auto* o = t_.object("metadata");
+    if (!o) return;
+    const bool fits = o->size() <= kPairsMax && std::ranges::all_of(*o, [](const auto& pair) {
+                        return pair.key().size() <= kKeyMax && pair.value().is_string() &&
+                               pair.value().get_string().size() <= kValueMax;
+                      });
+    if (!fits) return t_.refuse("metadata", "at most 16 short texts are taken", ErrorCode::kInvalidRequest);
+    echo("metadata", boost::json::value(*o));
+  }
+
   void refuse_others() {
+    read_metadata();
     for (const char* name : {"include", "service_tier", "stream_options", "prompt_cache_retention", "max_tool_calls"})
       t_.fields.take(name);
     for (const char* name : {"background", "conversation", "prompt"}) {
@@ -169,9 +173,9 @@ class ResponsesReader {
 
   Translation t_;
   ResponsesRequest out_;
-  boost::json::array messages_, calls_;
-  std::string thought_;
-  bool spoken_ = false;  // the last message is the assistant's, and takes calls
+  boost::json::array calls_;
+  std::string thought_, place_;  // place_: of the last call
+  bool spoken_ = false;          // the last message is the assistant's, and takes calls
 };
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "tools/declared.h"
+#include "toolset/toolset.h"
 #include "wire/fields.h"
 
 namespace llorch::wire {

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <initializer_list>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "wire/requests.h"
 
@@ -21,13 +24,34 @@ class Translation {
   void pass(std::initializer_list<std::string_view> names) {
     for (const std::string_view name : names) pass(name, name);
   }
+  /// A field that is an object; null where it is absent, or, with a violation, something else.
+  const boost::json::object* object(std::string_view name);
+  /// A text inside of an object; nothing, with a violation, where it is not there.
+  std::optional<std::string> text(const boost::json::object& o, std::string_view key, std::string_view where);
+  /// A message of Chat Completions that what stands at `where` means.
+  void add(boost::json::object message, std::string where);
+  [[nodiscard]] boost::json::array& messages() { return messages_; }
   void refuse(std::string_view field, std::string_view what, ErrorCode code = ErrorCode::kUnsupportedValue) {
     fields.violation(field, "not supported", fmt::format("{}: {}", field, what), code);
   }
   /// Reads what was written. `names`: fields of Chat Completions, and what the client called them.
   [[nodiscard]] std::expected<CompletionRequest, Refused> read(
       const Bounds& bounds, std::initializer_list<std::pair<std::string_view, std::string_view>> names);
+
+ private:
+  void name_as_written(Violation& v, std::initializer_list<std::pair<std::string_view, std::string_view>> names) const;
+
+  boost::json::array messages_;
+  std::vector<std::string> places_;  // of the messages
 };
+
+/// Tools of an API, as functions of Chat Completions. `type`: of those that are taken, and of one that states none
+/// where `by_default`; `schema`: the field with the schema of its arguments. Violations name the place.
+struct ToolSpelling {
+  std::string_view type, schema;
+  bool by_default = false;
+};
+void pass_tools(Translation& t, const boost::json::value* tools, const ToolSpelling& spelling);
 
 /// Text of a string, or of a list of blocks of type `type` (or "text"); nothing, and a violation, for others.
 [[nodiscard]] std::optional<std::string> text_of_blocks(Translation& t, const std::string& where,

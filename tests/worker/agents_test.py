@@ -119,6 +119,7 @@ class Agents(unittest.TestCase):
         self.assertEqual(self.chat(CALL, tool_choice=allowed).choices[0].finish_reason, "stop", "weather may not be called")
 
     def test_calls_that_must_come_are_valid(self):
+        whole = 0
         for seed in range(12):
             for choice, names in (("required", ("weather", "clock")), ({"type": "function", "function": {"name": "clock"}}, ("clock",)), ({"type": "function", "function": {"name": "forecast"}}, ("forecast",))):
                 forecast = {"type": "function", "function": {"name": "forecast", "strict": True, "parameters": {"type": "object", "properties": {"day": {"enum": ["today", "tomorrow"]}, "hours": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 23}, "minItems": 1, "maxItems": 3}}, "required": ["day", "hours"], "additionalProperties": False}}}
@@ -131,6 +132,8 @@ class Agents(unittest.TestCase):
                 self.assertIn(calls[0].function.name, names)
                 schema = next(t["function"]["parameters"] for t in tools if t["function"]["name"] == calls[0].function.name)
                 jsonschema.validate(json.loads(calls[0].function.arguments), schema)
+                whole += 1
+        self.assertGreaterEqual(whole, 12, "those of forecast are bounded, so that they end")
 
     def test_schemas_that_cannot_be_enforced(self):
         unheld = [{"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {"zones": {"type": "array", "uniqueItems": True}}}}}]

@@ -114,7 +114,7 @@ Asked prepare(const Worker& w, const std::string& text, PrepareBound bound) {
 
 Asked prepare_count(const Worker& w, const std::string& text, PrepareBound bound) {
   Asked p;
-  p.good = p.read(text, w.bounds(), bound, wire::read_messages_count) && prepare_turn(w, p, bound);
+  p.good = p.read(text, w.bounds(), bound, wire::read_messages_count) && prepare_turn(w, p, bound, false);
   return p;
 }
 

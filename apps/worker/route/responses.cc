@@ -14,7 +14,10 @@ using service::Scope;
 using Kind = AnswerItem::Kind;
 
 struct ResponsesTurn : wire::ResponsesRequest {
-  boost::json::array earlier;
+  /// Of the conversation, the request's own items among them; how many stand before those; its size as text. Made on a
+  /// background thread.
+  boost::json::array conversation;
+  std::size_t earlier = 0, bytes = 0, echoed_bytes = 0;
 };
 using Asked = Prepared<ResponsesTurn>;
 
@@ -25,18 +28,24 @@ class ResponsesWriter final : public TurnWriter {
         principal_(std::move(principal)),
         model_(w.model().served_as(asked.adapter)),
         echoed_(std::move(asked.echoed)),
-        earlier_(std::move(asked.earlier)),
-        input_(std::move(asked.input)),
+        conversation_(std::move(asked.conversation)),
+        earlier_(asked.earlier),
+        bytes_(asked.bytes),
         previous_(std::move(asked.previous)),
-        store_(asked.store) {}
+        store_(asked.store) {
+    echoed_bytes = asked.echoed_bytes;
+  }
 
   void begin(const StartedEvent& e) override {
     started_ = e;
-    send("response.created", {{"response", response("in_progress")}});
-    send("response.in_progress", {{"response", response("in_progress")}});
+    if (!emit) return;
+    const boost::json::object begun = response("in_progress");
+    send("response.created", {{"response", begun}});
+    send("response.in_progress", {{"response", begun}});
   }
 
   void item(const AnswerItem& item) override {
+    said_ += item.text.size();
     if (item.kind == Kind::kCall) return call(item);
     const bool text = item.kind == Kind::kText;
     if (open_ != (text ? Open::kMessage : Open::kReasoning)) {
@@ -53,6 +62,8 @@ class ResponsesWriter final : public TurnWriter {
     close();
     end_ = end;
     const bool cut = end.reason == StopReason::kMaxTokens;
+    if (cut && !output_.empty() && output_.back().get_object().at("type") == "message")
+      output_.back().get_object()["status"] = "incomplete";
     whole_ = response(cut ? "incomplete" : "completed");
     if (cut) whole_["incomplete_details"] = {{"reason", "max_output_tokens"}};
     whole_["usage"] = {{"input_tokens", end.tokens_in},
@@ -60,7 +71,7 @@ class ResponsesWriter final : public TurnWriter {
                        {"output_tokens", end.tokens_out},
                        {"output_tokens_details", {{"reasoning_tokens", end.reasoning_tokens}}},
                        {"total_tokens", end.tokens_in + end.tokens_out}};
-    send(cut ? "response.incomplete" : "response.completed", {{"response", whole_}});
+    if (emit) send(cut ? "response.incomplete" : "response.completed", {{"response", whole_}});
     if (store_) keep();
   }
 
@@ -165,10 +176,12 @@ class ResponsesWriter final : public TurnWriter {
   }
 
   void keep() {
-    ResponseStore::Kept kept{principal_, id_, whole_, input_, std::move(earlier_), 0};
-    for (auto& item : input_) kept.conversation.push_back(std::move(item));
+    ResponseStore::Kept kept{principal_, id_, whole_, std::move(conversation_), earlier_, 0, bytes_};
+    kept.input = kept.conversation.size() - earlier_;
+    constexpr std::size_t kAround = 256;  // bytes of an item besides its text
     for (const auto& item : output_) kept.conversation.push_back(item);
-    kept.bytes = boost::json::serialize(kept.conversation).size() + 4096;
+    constexpr std::size_t kTree = 12;  // bytes that a parsed value takes for each of its text, at most
+    kept.bytes = kTree * (kept.bytes + 2 * (said_ + kAround * (1 + output_.size())));  // the answer stands in both
     w_.responses().put(std::move(kept));
   }
 
@@ -176,7 +189,8 @@ class ResponsesWriter final : public TurnWriter {
   std::string principal_, model_, id_ = "resp_" + random_hex(16);
   std::int64_t created_ = unix_seconds();
   boost::json::object echoed_, whole_;
-  boost::json::array earlier_, input_, output_;
+  boost::json::array conversation_, output_;
+  std::size_t earlier_, bytes_, said_ = 0;  // said_: bytes of the answer
   std::optional<std::string> previous_;
   bool store_;
   StartedEvent started_;
@@ -207,13 +221,18 @@ Asked prepare(const Worker& w, const std::string& text, PrepareBound bound, cons
                           const wire::Bounds& bounds) -> std::expected<ResponsesTurn, wire::Refused> {
     ResponsesTurn turn;
     if (const auto previous = wire::previous_response(body)) {
-      auto kept = w.responses().find(principal, *previous);
-      known = kept.has_value();
-      if (kept) turn.earlier = std::move(kept->conversation);
+      const auto kept = w.responses().find(principal, *previous);
+      known = kept != nullptr;
+      if (kept) turn.conversation = kept->conversation;
     }
-    auto read = wire::read_responses_api(body, bounds, turn.earlier);
+    auto read = wire::read_responses_api(body, bounds, turn.conversation);
     if (!read) return std::unexpected(std::move(read).error());
     static_cast<wire::ResponsesRequest&>(turn) = *std::move(read);
+    turn.earlier = turn.conversation.size();
+    for (auto& item : turn.input) turn.conversation.push_back(std::move(item));
+    turn.input.clear();
+    turn.echoed_bytes = boost::json::serialize(turn.echoed).size();
+    turn.bytes = boost::json::serialize(turn.conversation).size() + turn.echoed_bytes;
     return turn;
   };
   if (!p.read(text, w.bounds(), bound, reader)) return p;
@@ -236,20 +255,30 @@ void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
 void add_stored(Worker& w, const std::string& prefix) {
   auto& r = w.router();
   r.route<Scope::kInfer>("GET", prefix + "/responses/{}", [&w](const ContextPtr& c) {
-    auto kept = w.responses().find(c->principal.id, c->parameters[0]);
-    kept ? c->reply(200, std::move(kept->response)) : c->fail(no_such_response());
+    const auto kept = w.responses().find(c->principal.id, c->parameters[0]);
+    if (!kept) return c->fail(no_such_response());
+    const auto text = std::make_shared<std::string>();
+    w.intake().background().run([kept, text] { *text = boost::json::serialize(kept->response); },
+                                [c, text](const Status& done) {
+                                  if (!c->exchange->alive()) return;
+                                  if (!done) return c->fail(done.error());
+                                  net::Response answer;
+                                  answer.body = std::move(*text);
+                                  c->reply(std::move(answer));
+                                });
   });
   r.route<Scope::kInfer>("DELETE", prefix + "/responses/{}", [&w](const ContextPtr& c) {
     if (!w.responses().erase(c->principal.id, c->parameters[0])) return c->fail(no_such_response());
     c->reply(200, {{"id", c->parameters[0]}, {"object", "response"}, {"deleted", true}});
   });
   r.route<Scope::kInfer>("GET", prefix + "/responses/{}/input_items", [&w](const ContextPtr& c) {
-    auto kept = w.responses().find(c->principal.id, c->parameters[0]);
+    const auto kept = w.responses().find(c->principal.id, c->parameters[0]);
     if (!kept) return c->fail(no_such_response());
     boost::json::array data;
-    for (auto& item : kept->input) {
-      if (auto* o = item.if_object(); o && !o->contains("id")) (*o)["id"] = fmt::format("item_{}", data.size());
-      if (auto* o = item.if_object(); o && !o->contains("type")) (*o)["type"] = "message";
+    for (std::size_t i = 0; i < kept->input; ++i) {
+      boost::json::object item = kept->conversation[kept->earlier + i].get_object();
+      if (const auto* own = item.if_contains("id"); !own || !own->is_string()) item["id"] = fmt::format("item_{}", i);
+      if (!item.contains("type")) item["type"] = "message";
       data.push_back(std::move(item));
     }
     const auto id = [&](std::size_t i) { return data.empty() ? boost::json::value() : data[i].at("id"); };

@@ -1,4 +1,4 @@
-#include "tools/declared.h"
+#include "toolset/toolset.h"
 
 #include <algorithm>
 
