@@ -34,8 +34,11 @@ std::vector<Case> cases() {
   const std::vector<std::string> devices = fast_devices();
   for (const arch::Shape& shape : arch::shapes()) {
     if (!shape.name.starts_with("tiny-")) continue;
-    for (const std::string& isa : devices)
+    for (const std::string& isa : devices) {
+      // It is slow, and gives the bits of the others (AcrossIsas): two architectures show that it does so in any company.
+      if (isa == "scalar" && shape.name != "tiny-llama" && shape.name != "tiny-gpt-oss") continue;
       for (const char* type : {"F32", "Q4_K_M"}) list.push_back({std::string(shape.name), type, isa});
+    }
     list.push_back({std::string(shape.name), "Q6_K", "reference"});
   }
   return list;
@@ -197,6 +200,7 @@ TEST_P(AcrossIsas, every_instruction_set_without_tiles_gives_the_same_bits) {
     request.shape = GetParam(), request.type = type, request.seed = kSeed;
     ASSERT_TRUE(arch::synthesize(request, scratch / "model.gguf"));
     for (const KvPrecision kv : {KvPrecision::kF16, KvPrecision::kQ8_0}) {
+      if (kv == KvPrecision::kQ8_0 && std::string_view(type) != "Q4_K_M") continue;  // no matter of the weights' format
       std::vector<float> want;
       std::string first;
       for (int i = 0; i < count; ++i) {

@@ -21,7 +21,7 @@ COLONY = {"flow": 0.5, "contract": 0.5, "links": 0.5, "keeper": 0.5, "trouble": 
 # Under sanitizers what handles memory and input; under ThreadSanitizer what runs on several threads.
 DEV = ("worker/native", "worker/start", "worker/cache", "worker/openai", "worker/abuse", "colony/flow", "colony/contract", "colony/links", "colony/keeper", "colony/trouble", "colony/machine", "colony/hive", "colony/models",
        "colony/relay", "colony/trust", "worker/pressure")
-TSAN = ("worker/native", "colony/contract", "colony/trouble")
+TSAN = ("worker/native",)
 # On other kinds of worker than cpu, where they are built: what is the same for all kinds is run on cpu alone.
 KINDS, OF_KINDS = ("accelerate",), ("worker/native", "worker/openai")
 
@@ -74,6 +74,7 @@ def stages():
         Stage("lint", "./dev lint changed", ("tidy",)),
         Stage("lint-all", "./dev lint", ("tidy",), 2, full=True, seconds_max=7200),
         Stage("fuzz-minutes", "./dev fuzz 120", ("build-dev", "fuzz"), full=True, seconds_max=7200),
+        Stage("tsan-full", "LLORCH_TEST_TLS=1 ./dev tsan_full", ("build-tsan", "ctest-tsan"), full=True, seconds_max=7200, cores=2),
         Stage("colonies", "LLORCH_COLONIES=100000 build/release/bin/test_app_queen --gtest_brief=1 --gtest_filter='Simulation.*'", ("build-release",), full=True),
         Stage("haiku-200", f"{PYTHON} tools/haiku/measure.py --worker build/release/bin/llorch-worker-cpu --count 200", ("build-release",), full=True),
         Stage("reproducible", "tools/gates/reproducible", full=True, seconds_max=7200, cores=2),
