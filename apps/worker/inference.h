@@ -24,6 +24,7 @@ struct Prepared {
   Request request;
   std::vector<TokenIds> prompts;
   std::shared_ptr<Constraint> constraint;  // what the answer must look like
+  std::optional<ThoughtLimit> thought;
 
   /// Parses and checks a body, whose deadline tightens the bound. `reader`: of a JSON object and bounds, gives the
   /// request or what it breaks. False: the answer is ready.

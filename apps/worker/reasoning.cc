@@ -1,5 +1,7 @@
 #include "worker/reasoning.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -79,6 +81,26 @@ GrammarComposer::Part Reasoning::add_before(GrammarComposer& grammar, Before bef
   if (before == Before::kRestOfThought) return grammar.sequence(rest);
   const Part thought[] = {grammar.literal(mark_of(tokenizer, kOpen)), rest[0], rest[1]};
   return grammar.repeat(grammar.sequence(thought), 0, 1);
+}
+
+std::optional<ThoughtLimit> Reasoning::limit(Style style, std::string_view prompt_end, const Tokenizer& tokenizer,
+                                             int tokens, bool calls) {
+  const Before before = before_answer(style, prompt_end);
+  if (before == Before::kNothing) return std::nullopt;
+  ThoughtLimit limit{.tokens = std::max(tokens, 1), .begun = before == Before::kRestOfThought};
+  std::string ending;
+  if (style == Style::kChannels) {
+    limit.open = "<|channel|>analysis<|message|>", limit.close = "<|end|>";
+    ending = "<|end|><|start|>assistant";
+    if (!calls) ending += "<|channel|>final<|message|>";  // else the model chooses what comes next
+  } else {
+    limit.open = kOpen, limit.close = kClose;
+    ending = fmt::format("\n{}\n\n", kClose);
+  }
+  auto ids = tokenizer.encode(ending, {.parse_special = true, .continues = true});
+  if (!ids) return std::nullopt;
+  limit.ending = *std::move(ids);
+  return limit;
 }
 
 Reasoning::Parts Reasoning::push(std::string_view text, std::string_view control) {

@@ -4,9 +4,11 @@
 // text, or channels as control tokens (`<|channel|>analysis<|message|>` ... `<|channel|>final<|message|>`).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "engine/thought.h"
 #include "grammar/composer.h"
 #include "text/tokenizer.h"
 
@@ -25,6 +27,10 @@ class Reasoning {
   /// of the answer has begun behind it.
   [[nodiscard]] static GrammarComposer::Part add_before(GrammarComposer& grammar, Before before,
                                                         const Tokenizer& tokenizer, bool answered = true);
+
+  /// Ends a thought after `tokens`; nothing where the model does not think. `calls`: the answer may be calls of tools.
+  [[nodiscard]] static std::optional<ThoughtLimit> limit(Style style, std::string_view prompt_end,
+                                                         const Tokenizer& tokenizer, int tokens, bool calls);
 
   struct Parts {
     std::string reasoning, content;

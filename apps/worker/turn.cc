@@ -100,6 +100,7 @@ void run_turn(Worker& w, const PromptRequestPtr& r, Prepared<wire::CompletionReq
   GenerateRequest request =
       make_request(p.request, std::move(p.prompts[0]), max_tokens->front(), seed_of(p.request), c->principal.id);
   request.constraint = std::move(p.constraint);
+  request.thought = std::move(p.thought);
   p.prompts[0] = request.prompt;
   const auto turn = std::make_shared<Turn>(w, job, p, std::move(writer));
   if (!stream) turn->on_whole = send_when_whole(w, r, job, headers);
@@ -153,6 +154,11 @@ bool prepare_turn(const Worker& w, Prepared<wire::CompletionRequest>& p, const P
   tools::add_tool_variables(*m.tools, r.tool_use.declared, rfc3339(wall_now()).substr(0, 10), r.template_arguments);
   const bool good =
       p.take(m.renderer.chat(*history, r.template_arguments, bound)) && (!answers || p.constrain(w, true));
+  if (good && answers && r.thought_tokens) {
+    p.thought = Reasoning::limit(m.reasoning, m.renderer.end_of(p.prompts.front()), *w.loaded().tokenizer, *r.thought_tokens,
+                                 r.tool_use.may_call());
+    if (!p.thought) r.ignored.emplace_back("thinking_budget");
+  }
   r.messages = boost::json::array(), r.tool_use.declared = boost::json::array(),
   r.template_arguments = boost::json::object();  // freed here, not on the loop
   return good;

@@ -249,7 +249,7 @@ void Engine::admit() {
       if (s.request.sink) s.request.sink(StartedEvent{s.prompt_size(), s.cached});
       if (!s.request.constraint) return;
       s.guide.emplace(s.request.constraint, tokenizer_);
-      append_forced(s);
+      append_given(s, s.guide->forced());
     });
     if (s.done) {
       ++i;
@@ -396,7 +396,8 @@ void Engine::take_token(Sequence& s, Result<Sampled> token) {
   s.drawn = true;
   if (!token) return finish(s, std::move(token).error());
   append(s, *std::move(token));
-  if (s.guide && !s.done) append_forced(s);
+  if (s.thought && s.thought->due()) append_given(s, s.request.thought->ending);
+  if (s.guide && !s.done) append_given(s, s.guide->forced());
 }
 
 void Engine::append(Sequence& s, Sampled token) {
@@ -414,6 +415,7 @@ void Engine::append(Sequence& s, Sampled token) {
   } else {
     s.tokens.push_back(id);
     ++s.out;
+    if (s.thought) s.thought->take(tokenizer_.piece(id, true));
     emit(s.emitter.push(std::move(token), tokenizer_.piece(id)));
     if (s.emitter.matched())
       reason = StopReason::kStopSequence;
@@ -436,9 +438,8 @@ void Engine::append(Sequence& s, Sampled token) {
   finish(s, end);
 }
 
-/// Their rows are computed along with the next step's.
-void Engine::append_forced(Sequence& s) {
-  for (const TokenId id : s.guide->forced()) {
+void Engine::append_given(Sequence& s, const TokenIds& ids) {
+  for (const TokenId id : ids) {
     if (s.done) return;
     Sampled token{.id = id, .logprob = 0, .top = {}};
     if (s.request.sampling.top_logprobs > 0) token.top.push_back({id, 0});

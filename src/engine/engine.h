@@ -24,6 +24,7 @@
 #include "cache/pages.h"
 #include "engine/scheduler.h"
 #include "engine/text_emitter.h"
+#include "engine/thought.h"
 #include "forward/model.h"
 #include "grammar/matcher.h"
 #include "sample/sampler.h"
@@ -64,6 +65,7 @@ struct GenerateRequest {
   std::vector<std::string> stop;
   bool ignore_eos = false;
   std::shared_ptr<Constraint> constraint;  // set: the answer is a text of its grammar; requests may share one
+  std::optional<ThoughtLimit> thought;     // set: what the model thinks before it answers is bounded
   int adapter = -1;                        // of Model::adapters(), by its number; -1: the model alone
   std::string cache_salt;
   std::optional<Pooling> embedding;  // set: nothing is generated, the prompt's EmbeddingEvent is the answer
@@ -168,7 +170,8 @@ class Engine {
   /// The sequence goes on with the token that was drawn, and with those that its grammar forces then.
   void take_token(Sequence& s, Result<Sampled> token);
   void append(Sequence& s, Sampled token);
-  void append_forced(Sequence& s);
+  /// Tokens that were not drawn. Their rows are computed along with the next step's.
+  void append_given(Sequence& s, const TokenIds& ids);
   /// Sets which tokens may be drawn in the next step; where that fails, the sequence ends.
   void constrain(Sequence& s);
   /// Takes the states of some more tokens of a prompt; with the last of them the embedding is ready.

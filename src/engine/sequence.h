@@ -21,13 +21,16 @@ struct Engine::Sequence {
         request(std::move(r)),
         sampler(request.sampling, request.prompt),
         emitter(request.stop),
-        tokens(request.prompt) {}
+        tokens(request.prompt) {
+    if (request.thought) thought.emplace(*request.thought);
+  }
 
   int id;
   GenerateRequest request;
   Sampler sampler;
   TextEmitter emitter;
   std::optional<Guide> guide;       // where the request has a grammar, once it was admitted
+  std::optional<ThoughtWatch> thought;
   TokenIds tokens;                  // prompt and output
   std::vector<std::int32_t> pages;  // for all of `tokens`, before they are computed
   /// Of each window: page numbers, below 0 for what nobody sees any more; how many of those are in front.

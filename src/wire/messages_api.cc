@@ -134,6 +134,7 @@ class MessagesReader {
     if (!o) return;
     const bool thinks = json::find_text(*o, "type").value_or("") != "disabled";
     t_.chat["chat_template_kwargs"] = {{"enable_thinking", thinks}, {"thinking", thinks}};
+    if (const auto* budget = o->if_contains("budget_tokens"); budget && thinks) t_.chat["thinking_budget"] = *budget;
   }
 
   void read_format() {

@@ -227,6 +227,29 @@ void read_prompts(Fields& f, std::string_view field, std::vector<Prompt>& out, c
   for (const auto& p : v->get_array()) one(p);
 }
 
+/// How much a model thinks. Templates have names of their own for it; what the client gives by chat_template_kwargs
+/// stands.
+void read_reasoning(Fields& f, CompletionRequest& r) {
+  const auto set = [&](std::string_view name, const boost::json::value& v) {
+    if (!r.template_arguments.contains(name)) r.template_arguments[name] = v;
+  };
+  const auto turn = [&](bool on) { set("enable_thinking", on), set("thinking", on); };
+  if (const auto effort = f.text("reasoning_effort", 16)) {
+    static constexpr std::string_view kEfforts[] = {"none", "minimal", "low", "medium", "high", "xhigh"};
+    if (std::ranges::find(kEfforts, *effort) == std::end(kEfforts))
+      return f.violation("reasoning_effort", "none, minimal, low, medium, high or xhigh",
+                         "reasoning_effort has an unsupported value", ErrorCode::kUnsupportedValue);
+    turn(*effort != "none");
+    set("reasoning_effort", boost::json::value(*effort));
+  }
+  // Servers differ in its name; -1 is no limit.
+  for (const char* name : {"thinking_budget", "reasoning_budget", "thinking_budget_tokens"})
+    if (const auto tokens = f.integer(name, -1, limits::kContextMax)) {
+      if (*tokens >= 0) r.thought_tokens = static_cast<int>(*tokens);
+      if (*tokens == 0) turn(false);
+    }
+}
+
 }  // namespace
 
 std::expected<InferenceRequest, Refused> read_inference(const boost::json::object& body, const Bounds& bounds) {
@@ -291,14 +314,7 @@ std::expected<CompletionRequest, Refused> read_chat(const boost::json::object& b
         f.violation("chat_template_kwargs", "no reserved name",
                     fmt::format("chat_template_kwargs must not set {}", name));
   }
-  if (const auto effort = f.text("reasoning_effort", 16)) {
-    static constexpr std::string_view kEfforts[] = {"none", "minimal", "low", "medium", "high"};
-    if (std::ranges::find(kEfforts, *effort) == std::end(kEfforts))
-      f.violation("reasoning_effort", "none, minimal, low, medium or high", "reasoning_effort has an unsupported value",
-                  ErrorCode::kUnsupportedValue);
-    else
-      r.template_arguments["reasoning_effort"] = *effort;
-  }
+  read_reasoning(f, r);
   r.tool_use = read_tool_use(f);
   for (const char* name :
        {"functions", "function_call", "audio", "modalities", "prediction", "web_search_options", "verbosity"})

@@ -53,6 +53,7 @@ struct CompletionRequest : Generation {
   boost::json::object template_arguments;  // chat_template_kwargs
   ToolUse tool_use;                        // of chat
   std::vector<Prompt> prompts;             // of completions
+  std::optional<int> thought_tokens;       // that a thought may have, of chat
   bool echo = false, stream = false, include_usage = false, truncate = false;
   int n = 1;
 };

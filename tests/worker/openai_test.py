@@ -92,7 +92,43 @@ class Client(unittest.TestCase):
                     self.assertFalse(delta.content)
                     thoughts += (delta.model_extra or {}).get("reasoning_content", "")
                 self.assertEqual(thoughts, message.model_extra["reasoning_content"])
+                # A budget ends the thought with the template's own mark, and the answer follows.
+                fields |= dict(extra_body={"thinking_budget": 6}, max_tokens=40)
+                short = c.chat.completions.create(**fields)
+                thought = short.choices[0].message.model_extra["reasoning_content"]
+                self.assertTrue(thought.endswith("\n") and thoughts.startswith(thought[:-1]), (thought, thoughts))
+                self.assertTrue(short.choices[0].message.content)
+                self.assertLess(short.usage.completion_tokens_details.reasoning_tokens, 20)
+                pieces = [chunk.choices[0].delta for chunk in c.chat.completions.create(stream=True, **fields)]
+                self.assertEqual("".join(d.content or "" for d in pieces), short.choices[0].message.content)
+                self.assertEqual("".join((d.model_extra or {}).get("reasoning_content", "") for d in pieces), thought)
+                other = c.chat.completions.create(**fields | dict(extra_body={"thinking_budget": 200}, max_tokens=20))
+                self.assertEqual(other.choices[0].message.model_extra["reasoning_content"], thoughts, "within the budget nothing changes")
+                body = w.post("/v1/messages", {"messages": USER, "max_tokens": 40, "thinking": {"type": "enabled", "budget_tokens": 6}, "seed": 1})[2]
+                self.assertEqual([b["type"] for b in body["content"]], ["thinking", "text"])
+                for budget in (-2, "7", 1.5):
+                    with self.assertRaises(openai.BadRequestError) as e:
+                        c.chat.completions.create(**fields | dict(extra_body={"thinking_budget": budget}))
+                    self.assertEqual(e.exception.param, "thinking_budget")
                 c.close()
+            w_none = self.w.post("/v1/chat/completions", {"messages": USER, "max_tokens": 1, "thinking_budget": 5})
+            self.assertIn("thinking_budget", {k.lower(): v for k, v in w_none[1].items()}.get("x-llorch-ignored", ""), "a model that does not think is told apart")
+
+    def test_effort_reaches_the_template(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as template:
+            template.write("{% for m in messages %}{{ m.content }}{% endfor %}{% if enable_thinking is defined %}{{ ' on' if enable_thinking else ' off' }}{% endif %}{{ ' ' ~ reasoning_effort if reasoning_effort is defined }}")
+            template.flush()
+            with Worker("--chat-template", template.name) as w:
+                def tokens(**fields):
+                    return w.post("/v1/chat/completions", {"messages": USER, "max_tokens": 1} | fields)[2]["usage"]["prompt_tokens"]
+
+                def text(end):
+                    return tokens(messages=[{"role": "user", "content": USER[0]["content"] + end}])
+                self.assertEqual(tokens(reasoning_effort="none"), text(" off none"))
+                self.assertEqual(tokens(reasoning_effort="high"), text(" on high"))
+                self.assertEqual(tokens(thinking_budget=0), text(" off"))
+                self.assertEqual(tokens(thinking_budget=9), text(""))
+                self.assertEqual(tokens(reasoning_effort="high", chat_template_kwargs={"enable_thinking": False}), text(" off high"), "what is given by name stands")
 
     def test_stream_equals_whole(self):
         for fields in (dict(), dict(n=3, temperature=1.2), dict(stop=["the"]), dict(logprobs=True, top_logprobs=3), dict(max_tokens=1), dict(max_tokens=60, temperature=2.0, ignore=None)):

@@ -164,6 +164,9 @@ class Structure(unittest.TestCase):
                 message = body["choices"][0]["message"]
                 self.assertEqual((message["content"], body["choices"][0]["finish_reason"]), ("", "length"), "this model never ends a thought")
                 self.assertTrue(message["reasoning_content"])
+                body = w.post("/v1/chat/completions", {"messages": USER, "max_tokens": 120, "seed": 4, "response_format": FORMAT, "thinking_budget": 7})[2]
+                self.expect_bird(body["choices"][0])
+                self.assertTrue(body["choices"][0]["message"]["reasoning_content"], "a thought that ends by its budget")
             f.seek(0)
             f.truncate()
             f.write(forced_thought("<think>\n</think>\n\n"))

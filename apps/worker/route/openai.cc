@@ -35,6 +35,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
         request_(std::move(p.request)),
         prompts_(std::move(p.prompts)),
         constraint_(std::move(p.constraint)),
+        thought_(std::move(p.thought)),
         seed_(seed_of(request_)),
         id_((request_.chat ? "chatcmpl-" : "cmpl-") + random_hex(12)),
         created_(unix_seconds()) {
@@ -55,6 +56,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
       GenerateRequest r = make_request(request_, prompts_[prompt], max_tokens[prompt], seed_, c_->principal.id);
       r.sampling.choice = i % static_cast<std::size_t>(request_.n);
       r.constraint = constraint_;
+      r.thought = thought_;
       out.push_back(
           {std::move(r), [self = shared_from_this(), i,
                           watch = std::make_shared<Stopwatch>(w_.metrics(), c_->accepted)](const EngineEvent& e) {
@@ -264,6 +266,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
   wire::CompletionRequest request_;
   std::vector<TokenIds> prompts_;
   std::shared_ptr<Constraint> constraint_;
+  std::optional<ThoughtLimit> thought_;
   std::uint64_t seed_;
   std::string id_;
   std::int64_t created_;
