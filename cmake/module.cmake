@@ -25,7 +25,10 @@ function(llorch_test)
   cmake_parse_arguments(T "" "NAME" "SOURCES;LIBS" ${ARGN})
   add_executable(test_${T_NAME} ${T_SOURCES})
   target_link_libraries(test_${T_NAME} PRIVATE ${T_LIBS} llorch_test_main)
-  set_target_properties(test_${T_NAME} PROPERTIES UNITY_BUILD OFF)  # little is won, and their helpers share names
+  list(LENGTH T_SOURCES count)
+  if(count LESS 4)  # little is won where there are few
+    set_target_properties(test_${T_NAME} PROPERTIES UNITY_BUILD OFF)
+  endif()
   llorch_test_settings(test_${T_NAME})
   add_test(NAME ${T_NAME} COMMAND test_${T_NAME} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(${T_NAME} PROPERTIES TIMEOUT 900)

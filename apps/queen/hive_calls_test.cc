@@ -25,8 +25,8 @@ Procedure ask_health(FlowPtr flow, HiveCalls& calls, std::string hive,
 }
 
 /// A queen's side, and a hive whose job has the events that a test gives it.
-struct Colony {
-  Colony() {
+struct CalledHives {
+  CalledHives() {
     const auto handle = [this](const net::Request& r, const net::ExchangePtr& e) {
       seen += r.method + " " + r.target.path + "\n";
       if (hangs) return held.push_back(e);
@@ -45,14 +45,14 @@ struct Colony {
     EXPECT_TRUE(hives.beat(std::move(b), *std::move(peer)));
   }
   /// Procedures under way end before the loop does.
-  ~Colony() {
+  ~CalledHives() {
     gate.close({ErrorCode::kShuttingDown, "the test ends"});
     bool over = false;
     gate.when_empty([&] { over = true, loop.stop(); });
     if (!over) loop.run();
   }
-  Colony(const Colony&) = delete;
-  Colony& operator=(const Colony&) = delete;
+  CalledHives(const CalledHives&) = delete;
+  CalledHives& operator=(const CalledHives&) = delete;
   Result<Value> run(const std::string& hive = "a") {
     std::optional<Result<Value>> out;
     run_order(gate.flow(), calls, hive, relay, [&](Result<Value> v) { out = std::move(v), loop.stop(); });
@@ -73,7 +73,7 @@ struct Colony {
 };
 
 TEST(HiveCalls, an_operation_is_followed_to_its_result_and_what_it_tells_is_relayed) {
-  Colony c;
+  CalledHives c;
   c.events = net::sse_frame(1, "narration", R"({"human":"looking"})") +
              net::sse_frame(2, "result", R"({"result":[1,2]})") + net::sse_frame(0, "", "[DONE]");
   std::string told;
@@ -88,7 +88,7 @@ TEST(HiveCalls, an_operation_is_followed_to_its_result_and_what_it_tells_is_rela
 }
 
 TEST(HiveCalls, what_fails_there_fails_here_with_its_code) {
-  Colony c;
+  CalledHives c;
   c.events = net::sse_frame(1, "error", R"({"code":"INSUFFICIENT_MEMORY","message":"3 MB are free"})") +
              net::sse_frame(0, "", "[DONE]");
   const auto refused = c.run();
@@ -103,7 +103,7 @@ TEST(HiveCalls, what_fails_there_fails_here_with_its_code) {
 }
 
 TEST(HiveCalls, a_caller_who_leaves_has_the_job_called_off) {
-  Colony c;
+  CalledHives c;
   c.stays_open = true;
   const FlowPtr flow = c.gate.flow();
   std::optional<Result<Value>> out;
@@ -117,7 +117,7 @@ TEST(HiveCalls, a_caller_who_leaves_has_the_job_called_off) {
 }
 
 TEST(HiveCalls, calls_to_a_hive_that_is_trusted_no_longer_end_and_it_hears_no_more) {
-  Colony c;
+  CalledHives c;
   c.stays_open = true;
   c.streaming = [&] { c.loop.post([&] { c.calls.open().end("a", {ErrorCode::kWorkerUnhealthy, "revoked"}); }); };
   const auto cut = c.run();
@@ -134,7 +134,7 @@ TEST(HiveCalls, calls_to_a_hive_that_is_trusted_no_longer_end_and_it_hears_no_mo
 }
 
 TEST(HiveCalls, a_hive_that_hangs_is_marked_and_the_call_ends) {
-  Colony c;
+  CalledHives c;
   c.hangs = true;
   std::optional<Result<service::JsonAnswer>> out;
   ask_health(c.gate.flow(), c.calls, "a", [&](Result<service::JsonAnswer> a) { out = std::move(a), c.loop.stop(); });

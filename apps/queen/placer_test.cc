@@ -53,16 +53,16 @@ struct Hive {
   int spawns = 0, called_off = 0;
 };
 
-struct Colony {
-  explicit Colony(int seats) : hives{{std::chrono::seconds(90), seats, [] { return net::Clock::now(); }}} {}
-  ~Colony() {
+struct PlacedColony {
+  explicit PlacedColony(int seats) : hives{{std::chrono::seconds(90), seats, [] { return net::Clock::now(); }}} {}
+  ~PlacedColony() {
     gate.close({ErrorCode::kShuttingDown, "the test ends"});
     bool over = false;
     gate.when_empty([&] { over = true, loop.stop(); });
     if (!over) loop.run();
   }
-  Colony(const Colony&) = delete;
-  Colony& operator=(const Colony&) = delete;
+  PlacedColony(const PlacedColony&) = delete;
+  PlacedColony& operator=(const PlacedColony&) = delete;
 
   void beat(const std::string& id, std::vector<colony::WorkerFacts> workers, std::int64_t free_mb = 1000) {
     auto& server = servers[id];
@@ -145,7 +145,7 @@ struct Colony {
 };
 
 TEST(Placer, a_request_outlives_the_hive_of_this_machine) {
-  Colony c(1);
+  PlacedColony c(1);
   c.start_local();
   c.beat("local", {});
   c.servers.clear();  // it has died, and its end is not known yet: connections are refused
@@ -160,7 +160,7 @@ TEST(Placer, a_request_outlives_the_hive_of_this_machine) {
 }
 
 TEST(Placer, a_hive_elsewhere_that_cannot_be_reached_is_told_at_once) {
-  Colony c(1);
+  PlacedColony c(1);
   c.beat("a", {});
   c.servers.clear();
   const auto r = c.request();
@@ -170,9 +170,9 @@ TEST(Placer, a_hive_elsewhere_that_cannot_be_reached_is_told_at_once) {
 }
 
 TEST(Placer, requests_that_come_together_take_a_seat_each) {
-  Colony c(1);
+  PlacedColony c(1);
   for (const char* id : {"a", "b", "c"}) c.beat(id, {worker("w")});
-  const std::vector<Colony::RequestPtr> three{c.request(), c.request(), c.request()};
+  const std::vector<PlacedColony::RequestPtr> three{c.request(), c.request(), c.request()};
   c.run_until([&] { return std::ranges::all_of(three, [](const auto& r) { return r->placed.has_value(); }); });
   EXPECT_EQ(three[0]->hive() + three[1]->hive() + three[2]->hive(), "abc") << "equal ones in the order of names";
   for (const char* id : {"a", "b", "c"}) EXPECT_EQ(c.hives.inflight_of(id), 1);
@@ -186,13 +186,13 @@ TEST(Placer, requests_that_come_together_take_a_seat_each) {
 }
 
 TEST(Placer, the_worker_with_the_fewest_requests_and_only_where_it_was_wanted) {
-  Colony c(2);
+  PlacedColony c(2);
   for (const char* id : {"a", "b"}) c.beat(id, {worker("w")});
   const auto there = c.request(false, {kModel, "b", "", ""});
   c.run_until([&] { return there->placed.has_value(); });
   EXPECT_EQ(there->hive(), "b");
   std::string taken;
-  std::vector<Colony::RequestPtr> all;
+  std::vector<PlacedColony::RequestPtr> all;
   for (int i = 0; i < 3; ++i) {
     all.push_back(c.request());
     c.run_until([&] { return all.back()->placed.has_value(); });
@@ -204,7 +204,7 @@ TEST(Placer, the_worker_with_the_fewest_requests_and_only_where_it_was_wanted) {
 }
 
 TEST(Placer, interactive_before_batch_and_who_leaves_holds_nothing) {
-  Colony c(1);
+  PlacedColony c(1);
   c.beat("a", {worker("w")});
   const auto first = c.request();
   c.run_until([&] { return first->placed.has_value(); });
@@ -224,7 +224,7 @@ TEST(Placer, interactive_before_batch_and_who_leaves_holds_nothing) {
 }
 
 TEST(Placer, a_worker_is_made_once_for_all_who_wait_and_on_the_strongest_hive) {
-  Colony c(2);
+  PlacedColony c(2);
   c.beat("a", {}, 1000), c.beat("b", {}, 2000);
   const auto first = c.request(), second = c.request();
   c.run_until([&] { return c.servers["b"]->starting != nullptr; });
@@ -239,7 +239,7 @@ TEST(Placer, a_worker_is_made_once_for_all_who_wait_and_on_the_strongest_hive) {
 }
 
 TEST(Placer, where_every_seat_is_taken_another_hive_makes_a_worker) {
-  Colony c(1);
+  PlacedColony c(1);
   c.beat("a", {worker("a1")}), c.beat("b", {});
   const auto first = c.request(), second = c.request();
   c.run_until([&] { return c.servers["b"]->starting != nullptr; });
@@ -251,7 +251,7 @@ TEST(Placer, where_every_seat_is_taken_another_hive_makes_a_worker) {
 }
 
 TEST(Placer, a_seat_that_becomes_free_is_taken_while_a_worker_is_being_made) {
-  Colony c(1);
+  PlacedColony c(1);
   c.beat("a", {worker("a1")}), c.beat("b", {});
   const auto first = c.request(), second = c.request(), third = c.request();
   c.run_until([&] { return c.servers["b"]->starting != nullptr; });
@@ -270,7 +270,7 @@ TEST(Placer, a_seat_that_becomes_free_is_taken_while_a_worker_is_being_made) {
 }
 
 TEST(Placer, who_leaves_calls_off_the_worker_that_is_being_made) {
-  Colony c(1);
+  PlacedColony c(1);
   c.beat("a", {});
   const auto only = c.request();
   c.run_until([&] { return c.servers["a"]->starting != nullptr; });
@@ -284,8 +284,8 @@ TEST(Placer, who_leaves_calls_off_the_worker_that_is_being_made) {
 }
 
 /// With a hive of another machine that has no device for anything.
-struct ColonyWithIdleOwnHive : Colony {
-  ColonyWithIdleOwnHive() : Colony(1) {
+struct PlacedColonyWithIdleOwnHive : PlacedColony {
+  PlacedColonyWithIdleOwnHive() : PlacedColony(1) {
     own_wanted = true;
     beat("a", {});
     HiveEntry& h = *hives.find("a");
@@ -303,7 +303,7 @@ struct ColonyWithIdleOwnHive : Colony {
 };
 
 TEST(Placer, this_machine_s_hive_is_started_where_nothing_else_suits) {
-  ColonyWithIdleOwnHive c;
+  PlacedColonyWithIdleOwnHive c;
   const auto r = c.request();
   c.answer_of_own_hive();
   c.run_until([&] { return r->placed.has_value(); });
@@ -312,7 +312,7 @@ TEST(Placer, this_machine_s_hive_is_started_where_nothing_else_suits) {
 }
 
 TEST(Placer, this_machine_s_hive_is_started_where_it_is_named) {
-  ColonyWithIdleOwnHive c;
+  PlacedColonyWithIdleOwnHive c;
   c.beat("a", {worker("a1")});
   const auto elsewhere = c.request();
   c.run_until([&] { return elsewhere->placed.has_value(); });
@@ -325,7 +325,7 @@ TEST(Placer, this_machine_s_hive_is_started_where_it_is_named) {
 }
 
 TEST(Placer, where_this_machine_s_hive_may_not_run_the_refusal_is_told) {
-  ColonyWithIdleOwnHive c;
+  PlacedColonyWithIdleOwnHive c;
   c.own_wanted = false;
   const auto r = c.request();
   c.run_until([&] { return r->placed.has_value(); });
@@ -334,7 +334,7 @@ TEST(Placer, where_this_machine_s_hive_may_not_run_the_refusal_is_told) {
 }
 
 TEST(Placer, a_hive_that_is_named_and_offline_is_not_waited_for) {
-  ColonyWithIdleOwnHive c;
+  PlacedColonyWithIdleOwnHive c;
   const auto r = c.request(false, {kModel, "attic", "", ""});
   c.run_until([&] { return r->placed.has_value(); });
   ASSERT_FALSE(*r->placed);
@@ -343,7 +343,7 @@ TEST(Placer, a_hive_that_is_named_and_offline_is_not_waited_for) {
 }
 
 TEST(Placer, nothing_suits) {
-  Colony c(1);
+  PlacedColony c(1);
   c.beat("a", {});
   const auto nowhere = c.request(false, {kModel, "", "nobody", ""});
   c.run_until([&] { return nowhere->placed.has_value(); });

@@ -20,7 +20,7 @@ struct Worker {
   std::int64_t used = 0;
   bool leaving = false, kept = false;  // kept: for whoever had it made
 };
-struct Machine {
+struct RoomMachine {
   std::string id;
   std::int64_t memory = 0;
   std::vector<Worker> workers;
@@ -42,9 +42,9 @@ struct Running {
   int left = 0;
 };
 
-class Colony {
+class FullColony {
  public:
-  explicit Colony(std::uint64_t seed) : seed_(seed), random_(seed) {
+  explicit FullColony(std::uint64_t seed) : seed_(seed), random_(seed) {
     for (int i = 0, n = pick(1, 3); i < n; ++i) machines_.push_back({"h" + std::to_string(i), pick(2, 10), {}});
     for (int i = 0, n = pick(1, 6); i < n; ++i) sizes_["m" + std::to_string(i)] = pick(1, 11);
   }
@@ -65,7 +65,7 @@ class Colony {
   /// Who waits for what.
   [[nodiscard]] std::string story() const {
     std::string text;
-    for (const Machine& m : machines_) {
+    for (const RoomMachine& m : machines_) {
       text += "\n" + m.id + " room " + std::to_string(m.room()) + " of " + std::to_string(m.memory);
       for (const Worker& w : m.workers)
         text += " " + w.id + ":" + w.model + ":" + std::to_string(w.memory) + (w.leaving ? " leaving" : "") +
@@ -77,7 +77,7 @@ class Colony {
               ": " + decide(view(r), {r.model, "", "", ""}).why;
     return text;
   }
-  Machine& machine(const std::string& id) { return *std::ranges::find(machines_, id, &Machine::id); }
+  RoomMachine& machine(const std::string& id) { return *std::ranges::find(machines_, id, &RoomMachine::id); }
 
   void ask() {
     ++asked_;
@@ -87,7 +87,7 @@ class Colony {
     waiting_.push_back({line_.join(it->first, batch), it->first, batch, {}, "", ""});
   }
   void advance() {
-    for (Machine& m : machines_)
+    for (RoomMachine& m : machines_)
       for (Worker& w : m.workers) w.loads = std::max(0, w.loads - 1);
     std::erase_if(running_, [this](Running& r) {
       if (--r.left > 0) return false;
@@ -96,7 +96,7 @@ class Colony {
       ++done_;
       return true;
     });
-    for (Machine& m : machines_) {
+    for (RoomMachine& m : machines_) {
       std::erase_if(m.workers, [](const Worker& w) { return w.leaving && w.inflight == 0; });
       ASSERT_GE(m.room(), 0) << "memory was promised twice, seed " << seed_;
     }
@@ -104,7 +104,7 @@ class Colony {
 
   [[nodiscard]] std::vector<HiveView> view(const Waiting& r) const {
     std::vector<HiveView> out;
-    for (const Machine& m : machines_) {
+    for (const RoomMachine& m : machines_) {
       HiveView h;
       h.id = m.id, h.known = true, h.devices = {{"cpu", "cpu", m.room() << 30}};
       for (const Worker& w : m.workers)
@@ -132,7 +132,7 @@ class Colony {
   }
   /// The worker that it had made may go.
   void give_back(Waiting& r) {
-    for (Machine& m : machines_)
+    for (RoomMachine& m : machines_)
       for (Worker& w : m.workers)
         if (m.id == r.made_on && w.model == r.model) w.kept = false;
   }
@@ -169,7 +169,7 @@ class Colony {
     Waiting& r = waiting_[i];
     std::vector<ShortOfRoom> hives;
     std::int64_t largest = 0;
-    for (const Machine& m : machines_) {
+    for (const RoomMachine& m : machines_) {
       ShortOfRoom h{m.id, sizes_.at(r.model), m.room(), m.memory, {}};
       largest = std::max(largest, m.memory);
       for (const Worker& w : m.workers) {
@@ -186,7 +186,7 @@ class Colony {
     if (plan.kind == RoomPlan::Kind::kNever) return ++failed_, end(i), true;
     queue_for(r, plan.hive);
     if (!room_line_.first(*r.room) || plan.kind != RoomPlan::Kind::kEvict) return false;
-    Machine& m = machine(plan.hive);
+    RoomMachine& m = machine(plan.hive);
     std::int64_t freed = 0;
     for (const Evictable& v : plan.victims)
       for (Worker& w : m.workers)
@@ -202,7 +202,7 @@ class Colony {
   std::mt19937_64 random_;
   int asked_ = 0, done_ = 0, failed_ = 0, next_ = 0;
   std::int64_t now_ = 0;
-  std::vector<Machine> machines_;
+  std::vector<RoomMachine> machines_;
   std::map<std::string, std::int64_t> sizes_;
   WaitingLine line_, room_line_;
   std::vector<Waiting> waiting_;
@@ -210,9 +210,9 @@ class Colony {
 };
 
 TEST(RoomSimulation, everybody_is_served_whom_an_empty_machine_could_serve) {
-  if (const char* one = std::getenv("LLORCH_SEED")) return Colony(std::strtoull(one, nullptr, 10)).run();
+  if (const char* one = std::getenv("LLORCH_SEED")) return FullColony(std::strtoull(one, nullptr, 10)).run();
   for (int seed = 0; seed < kSeeds; ++seed) {
-    Colony(static_cast<std::uint64_t>(seed)).run();
+    FullColony(static_cast<std::uint64_t>(seed)).run();
     if (HasFailure()) FAIL() << "LLORCH_SEED=" << seed << " replays it";
   }
 }

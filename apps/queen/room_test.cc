@@ -7,7 +7,7 @@
 namespace llorch::queen {
 namespace {
 
-using Kind = RoomPlan::Kind;
+using RoomKind = RoomPlan::Kind;
 
 Evictable worker(const std::string& id, std::int64_t memory, std::int64_t used, int inflight = 0) {
   Evictable w;
@@ -27,9 +27,9 @@ std::string names(const RoomPlan& p) {
 
 TEST(Room, nobody_goes_when_not_even_an_empty_machine_would_do) {
   const RoomPlan p = plan_room(hive(100, 10, {worker("1", 40, 1), worker("2", 40, 2)}));
-  EXPECT_EQ(p.kind, Kind::kNever);
+  EXPECT_EQ(p.kind, RoomKind::kNever);
   EXPECT_TRUE(p.victims.empty());
-  EXPECT_EQ(plan_room(hive(100, 10, {})).kind, Kind::kNever);
+  EXPECT_EQ(plan_room(hive(100, 10, {})).kind, RoomKind::kNever);
 }
 
 TEST(Room, as_few_go_as_will_do) {
@@ -38,7 +38,7 @@ TEST(Room, as_few_go_as_will_do) {
   EXPECT_EQ(names(plan_room(hive(45, 10, idle))), "3") << "one large one instead of three small ones";
   EXPECT_EQ(names(plan_room(hive(60, 10, idle))), "13");
   EXPECT_EQ(names(plan_room(hive(80, 10, idle))), "1234");
-  EXPECT_EQ(plan_room(hive(10, 10, idle)).kind, Kind::kFits);
+  EXPECT_EQ(plan_room(hive(10, 10, idle)).kind, RoomKind::kFits);
 }
 
 TEST(Room, idle_ones_before_busy_ones_and_never_pinned_ones) {
@@ -47,16 +47,17 @@ TEST(Room, idle_ones_before_busy_ones_and_never_pinned_ones) {
   const auto busy = worker("1", 50, 1, 2), idle = worker("2", 50, 9);
   EXPECT_EQ(names(plan_room(hive(50, 0, {pinned, busy, idle}))), "2");
   EXPECT_EQ(names(plan_room(hive(50, 0, {pinned, busy}))), "1") << "it goes when its requests have ended";
-  EXPECT_EQ(plan_room(hive(50, 0, {pinned})).kind, Kind::kNever);
-  EXPECT_EQ(plan_room(hive(101, 0, {pinned, busy, idle})).kind, Kind::kNever);
+  EXPECT_EQ(plan_room(hive(50, 0, {pinned})).kind, RoomKind::kNever);
+  EXPECT_EQ(plan_room(hive(101, 0, {pinned, busy, idle})).kind, RoomKind::kNever);
 }
 
 TEST(Room, one_that_loads_is_waited_for) {
   Evictable loading = worker("1", 50, 1);
   loading.settled = false;
-  EXPECT_EQ(plan_room(hive(50, 0, {loading})).kind, Kind::kWait);
+  EXPECT_EQ(plan_room(hive(50, 0, {loading})).kind, RoomKind::kWait);
   EXPECT_EQ(names(plan_room(hive(50, 0, {loading, worker("2", 50, 2)}))), "2") << "and keeps nobody from going on";
-  EXPECT_EQ(plan_room(hive(90, 0, {loading, worker("2", 50, 2)})).kind, Kind::kWait) << "nobody goes before it helps";
+  EXPECT_EQ(plan_room(hive(90, 0, {loading, worker("2", 50, 2)})).kind, RoomKind::kWait)
+      << "nobody goes before it helps";
 }
 
 TEST(Room, a_hive_that_does_not_say_what_workers_take) {
@@ -65,7 +66,7 @@ TEST(Room, a_hive_that_does_not_say_what_workers_take) {
   for (Evictable& w : h.workers) w.memory.reset();
   EXPECT_EQ(names(plan_room(h)), "1");
   h.workers.clear();
-  EXPECT_EQ(plan_room(h).kind, Kind::kNever);
+  EXPECT_EQ(plan_room(h).kind, RoomKind::kNever);
 }
 
 TEST(Room, the_hive_with_the_least_harm) {
@@ -74,7 +75,7 @@ TEST(Room, the_hive_with_the_least_harm) {
   busy.hive = "b", never.hive = "c";
   EXPECT_EQ(plan_room({never, busy, idle}).hive, "a");
   EXPECT_EQ(plan_room({never, busy}).hive, "b");
-  EXPECT_EQ(plan_room({never}).kind, Kind::kNever);
+  EXPECT_EQ(plan_room({never}).kind, RoomKind::kNever);
 }
 
 /// With a sort for each of them this took seconds, and the queen answered nobody meanwhile.
@@ -82,7 +83,7 @@ TEST(Room, thousands_of_workers_are_planned_at_once) {
   std::vector<Evictable> workers;
   for (int i = 0; i < 10'000; ++i) workers.push_back(worker(std::to_string(i), i < 5'000 ? 1 : 2, i));
   const RoomPlan p = plan_room(hive(12'000, 0, workers));
-  ASSERT_EQ(p.kind, Kind::kEvict);
+  ASSERT_EQ(p.kind, RoomKind::kEvict);
   ASSERT_EQ(p.victims.size(), 7'000u) << "all 5,000 large ones bring 10,000, and 2,000 small ones the rest";
   EXPECT_EQ(p.victims[1'999].worker_id, "1999") << "of small ones those that were used least recently";
   EXPECT_EQ(p.victims[2'000].worker_id, "5000");
@@ -113,13 +114,13 @@ TEST(Room, no_smaller_set_would_do) {
     for (const Evictable& w : workers) ever += w.pinned ? 0 : *w.memory;
     const RoomPlan p = plan_room(h);
     if (missing <= 0) {
-      EXPECT_EQ(p.kind, Kind::kFits);
+      EXPECT_EQ(p.kind, RoomKind::kFits);
     } else if (ever < missing) {
-      EXPECT_EQ(p.kind, Kind::kNever);
+      EXPECT_EQ(p.kind, RoomKind::kNever);
     } else if (fewest == 99) {
-      EXPECT_EQ(p.kind, Kind::kWait);
+      EXPECT_EQ(p.kind, RoomKind::kWait);
     } else {
-      ASSERT_EQ(p.kind, Kind::kEvict);
+      ASSERT_EQ(p.kind, RoomKind::kEvict);
       EXPECT_EQ(static_cast<int>(p.victims.size()), fewest);
       std::int64_t freed = 0;
       for (const Evictable& w : p.victims) {

@@ -61,10 +61,10 @@ std::shared_ptr<const Vocabulary> made_vocabulary(std::size_t size) {
   return std::make_shared<const Vocabulary>(std::move(tokens), std::vector<std::uint32_t>{end});
 }
 
-struct Case {
+struct MaskCase {
   const char *schema, *text;
 };
-const Case kCases[] = {
+const MaskCase kCases[] = {
     {R"({"type":"object","properties":{"name":{"type":"string"},"b":{"type":"number"}},"required":["name"]})",
      R"({"name": "a \u00e9\n€", "b": -1.5e3, "namex": [true, null]})"},
     {R"({"type":"string","minLength":2,"maxLength":9})", "\"a\u20ac\\\"b\\ud83d\\ude00name\""},
@@ -78,7 +78,7 @@ const Case kCases[] = {
 
 TEST(Matcher, masks_are_what_trying_each_token_gives) {
   const auto vocabulary = made_vocabulary(1500);
-  for (const Case& c : kCases) {
+  for (const MaskCase& c : kCases) {
     const auto grammar = Grammar::from_json_schema(c.schema);
     ASSERT_TRUE(grammar) << grammar.error().message;
     expect_masks(std::make_shared<Constraint>(*grammar, vocabulary), c.text);
@@ -95,7 +95,7 @@ TEST(Matcher, masks_over_a_published_vocabulary) {
   const auto tokenizer = Tokenizer::from_gguf((*file)->metadata());
   ASSERT_TRUE(tokenizer);
   const auto vocabulary = Vocabulary::of(**tokenizer);
-  for (const Case& c : kCases) {
+  for (const MaskCase& c : kCases) {
     const auto grammar = Grammar::from_json_schema(c.schema);
     ASSERT_TRUE(grammar);
     expect_masks(std::make_shared<Constraint>(*grammar, vocabulary), c.text, kSanitized ? 40 : 7);

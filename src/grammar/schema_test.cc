@@ -11,7 +11,7 @@
 namespace llorch {
 namespace {
 
-bool accepts(const Grammar& grammar, std::string_view text) {
+bool accepts_whole(const Grammar& grammar, std::string_view text) {
   static const auto none = std::make_shared<const Vocabulary>(std::vector<std::string>(), std::vector<std::uint32_t>());
   Matcher matcher(std::make_shared<Constraint>(grammar, none));
   return matcher.advance(text) && matcher.can_end();
@@ -26,8 +26,8 @@ void expect(const std::vector<Case>& cases) {
   for (const Case& c : cases) {
     const auto grammar = Grammar::from_json_schema(c.schema);
     ASSERT_TRUE(grammar) << c.schema << ": " << grammar.error().error().message;
-    for (const char* text : c.good) EXPECT_TRUE(accepts(*grammar, text)) << c.schema << " takes " << text;
-    for (const char* text : c.bad) EXPECT_FALSE(accepts(*grammar, text)) << c.schema << " does not take " << text;
+    for (const char* text : c.good) EXPECT_TRUE(accepts_whole(*grammar, text)) << c.schema << " takes " << text;
+    for (const char* text : c.bad) EXPECT_FALSE(accepts_whole(*grammar, text)) << c.schema << " does not take " << text;
   }
 }
 
@@ -124,7 +124,7 @@ TEST(Schema, bounds_agree_with_arithmetic) {
           const double value = hundredths / 100.0;
           const bool inside = open ? low < value && value < high : low <= value && value <= high;
           const std::string text = fmt::format("{}", value);
-          ASSERT_EQ(accepts(*grammar, text), inside) << schema << " and " << text;
+          ASSERT_EQ(accepts_whole(*grammar, text), inside) << schema << " and " << text;
           hundredths += hundredths % 1000 == 0 ? 0 : 35;
         }
       }
@@ -245,10 +245,10 @@ TEST(Schema, whitespace_is_bounded) {
     options.whitespace = whitespace;
     return *Grammar::from_json_schema(R"({"type":"object","properties":{"a":{"type":"array"}}})", options);
   };
-  EXPECT_TRUE(accepts(compiled(JsonWhitespace::kCompact), R"({"a":[1,2]})"));
-  EXPECT_FALSE(accepts(compiled(JsonWhitespace::kCompact), R"({"a":[1, 2]})"));
-  EXPECT_TRUE(accepts(compiled(JsonWhitespace::kSpaced), R"({"a": [1, 2]})"));
-  EXPECT_FALSE(accepts(compiled(JsonWhitespace::kSpaced), R"({"a":[1, 2]})"));
+  EXPECT_TRUE(accepts_whole(compiled(JsonWhitespace::kCompact), R"({"a":[1,2]})"));
+  EXPECT_FALSE(accepts_whole(compiled(JsonWhitespace::kCompact), R"({"a":[1, 2]})"));
+  EXPECT_TRUE(accepts_whole(compiled(JsonWhitespace::kSpaced), R"({"a": [1, 2]})"));
+  EXPECT_FALSE(accepts_whole(compiled(JsonWhitespace::kSpaced), R"({"a":[1, 2]})"));
 }
 
 TEST(Schema, refusals_name_the_place_and_the_keyword) {
@@ -294,8 +294,8 @@ TEST(Schema, hostile_schemas_end) {
   EXPECT_FALSE(Grammar::from_json_schema(deep));
   const auto enums = Grammar::from_json_schema(many + "]}");
   ASSERT_TRUE(enums) << enums.error().message;
-  EXPECT_TRUE(accepts(*enums, "\"value 49999\""));
-  EXPECT_FALSE(accepts(*enums, "\"value 50000\""));
+  EXPECT_TRUE(accepts_whole(*enums, "\"value 49999\""));
+  EXPECT_FALSE(accepts_whole(*enums, "\"value 50000\""));
   EXPECT_FALSE(Grammar::from_json_schema(ors + "]}"));
   (void)Grammar::from_json_schema(names + "}}");
   for (

@@ -41,7 +41,7 @@ class Outcomes {
 };
 
 /// Keeps a thread busy until it is opened.
-struct Gate {
+struct HeldWork {
   std::promise<void> begun, opened;
   std::shared_future<void> open = opened.get_future().share();
   std::function<void()> work() {
@@ -65,7 +65,7 @@ TEST(Background, owners_take_turns) {
   net::EventLoop loop;
   Background background(loop);
   Outcomes outcomes(loop);
-  Gate gate;
+  HeldWork gate;
   background.run({gate.work(), outcomes.as("gate"), "a", nullptr});
   gate.begun.get_future().wait();
   for (int i = 0; i < 3; ++i) background.run({[] {}, outcomes.as("a" + std::to_string(i)), "a", nullptr});
@@ -80,7 +80,7 @@ TEST(Background, what_hangs_holds_up_its_owner_alone) {
   net::EventLoop loop;
   Background background(loop, {.threads = 2, .threads_per_owner = 1});
   Outcomes outcomes(loop);
-  Gate gate;
+  HeldWork gate;
   background.run({gate.work(), outcomes.as("a0"), "a", nullptr});
   gate.begun.get_future().wait();
   background.run({[] {}, outcomes.as("a1"), "a", nullptr});
@@ -116,7 +116,7 @@ TEST(Background, long_work_of_several_owners_takes_turns_in_slices) {
     Background background(loop, {.threads = 1, .begun_max = begun_max, .slice = {}});
     Outcomes outcomes(loop);
     Sliced sliced{background, {}, {}};
-    Gate gate;
+    HeldWork gate;
     background.run({gate.work(), outcomes.as("gate"), "gate", nullptr});
     gate.begun.get_future().wait();
     for (const char name : {'a', 'b', 'c'})
@@ -132,7 +132,7 @@ TEST(Background, an_owner_s_own_tasks_wait_until_what_it_has_begun_ends) {
   Background background(loop, {.threads = 1, .begun_max = 4, .slice = {}});
   Outcomes outcomes(loop);
   Sliced sliced{background, {}, {}};
-  Gate gate;
+  HeldWork gate;
   background.run({gate.work(), outcomes.as("gate"), "gate", nullptr});
   gate.begun.get_future().wait();
   for (const char name : {'1', '2', '3'})
@@ -147,8 +147,8 @@ TEST(Background, what_waits_for_its_turn_is_cancelled_and_ends) {
   net::EventLoop loop;
   auto background = std::make_unique<Background>(loop, BackgroundOptions{.threads = 1, .begun_max = 3, .slice = {}});
   Outcomes outcomes(loop);
-  Gate begun[2];
-  const auto until_cancelled = [&](Gate& gate, const Cancellation& flag) {
+  HeldWork begun[2];
+  const auto until_cancelled = [&](HeldWork& gate, const Cancellation& flag) {
     return [&, flag] {
       gate.begun.set_value();
       while (!flag->load()) background->pause();
@@ -157,7 +157,7 @@ TEST(Background, what_waits_for_its_turn_is_cancelled_and_ends) {
   const Cancellation flags[] = {make_cancellation(), make_cancellation()};
   for (const int i : {0, 1})
     background->run({until_cancelled(begun[i], flags[i]), outcomes.as(std::to_string(i)), std::to_string(i), flags[i]});
-  for (Gate& gate : begun) gate.begun.get_future().wait();
+  for (HeldWork& gate : begun) gate.begun.get_future().wait();
   background->cancel(flags[1]);
   outcomes.wait(1);
   EXPECT_EQ(outcomes.names, std::vector<std::string>{"1"});
@@ -172,7 +172,7 @@ TEST(Background, what_nobody_waits_for_is_dropped_with_all_it_holds) {
   net::EventLoop loop;
   Background background(loop);
   Outcomes outcomes(loop);
-  Gate gate;
+  HeldWork gate;
   background.run(gate.work(), outcomes.as("gate"));
   gate.begun.get_future().wait();
   const auto body = std::make_shared<int>();
@@ -236,7 +236,7 @@ TEST(Background, its_queue_is_bounded_in_all_and_for_each_owner) {
   net::EventLoop loop;
   Background background(loop, {.queue_max = 3, .queue_per_owner_max = 2});
   Outcomes outcomes(loop);
-  Gate gate;
+  HeldWork gate;
   background.run({gate.work(), outcomes.as("gate"), "a", nullptr});
   gate.begun.get_future().wait();
   for (int i = 0; i < 3; ++i) background.run({[] {}, outcomes.as("a" + std::to_string(i)), "a", nullptr});
@@ -252,7 +252,7 @@ TEST(Background, closing_cancels_what_can_be_and_finishes_the_rest) {
   Background background(loop);
   Outcomes outcomes(loop);
   const auto first = make_cancellation(), second = make_cancellation();
-  Gate gate;  // closed until the last one has come
+  HeldWork gate;  // closed until the last one has come
   background.run({[&] {
                     gate.work()();
                     while (!*first) std::this_thread::yield();

@@ -107,7 +107,7 @@ TEST(Learn, what_stands_around_parameters) {
 }
 
 /// A made-up template whose calls are `call`, a text of the language with `c` as the call.
-std::string made_up(const std::string& call, const std::string& between = "") {
+std::string made_up_template(const std::string& call, const std::string& between = "") {
   return "{% for t in tools %}{{ t | tojson }}{% endfor %}{% for m in messages %}<{{ m.role }}>{{ m.content or '' }}"
          "{% for c in m.tool_calls or [] %}" +
          call + "{% if not loop.last %}" + between + "{% endif %}{% endfor %}</s>{% endfor %}";
@@ -115,21 +115,21 @@ std::string made_up(const std::string& call, const std::string& between = "") {
 
 TEST(Learn, arguments_as_text) {
   // Printed as it is: objects would come out as Python prints them.
-  const ToolFormat plain = learnt(made_up("@call {{ c.function.name }} {{ c.function.arguments }};"));
+  const ToolFormat plain = learnt(made_up_template("@call {{ c.function.name }} {{ c.function.arguments }};"));
   EXPECT_EQ(plain.arguments, Arguments::kJson);
   EXPECT_TRUE(plain.arguments_as_text);
   EXPECT_EQ(plain.begin(), "@call");
   // A JSON string that holds JSON: only texts can be added to texts.
-  const ToolFormat quoted =
-      learnt(made_up("@{\"n\": \"{{ c.function.name }}\", \"a\": {{ (c.function.arguments + '') | tojson }} }"));
+  const ToolFormat quoted = learnt(
+      made_up_template("@{\"n\": \"{{ c.function.name }}\", \"a\": {{ (c.function.arguments + '') | tojson }} }"));
   EXPECT_EQ(quoted.arguments, Arguments::kJsonText);
   EXPECT_TRUE(quoted.arguments_as_text);
 }
 
 TEST(Learn, calls_like_python) {
-  const ToolFormat f =
-      learnt(made_up("[[{{ c.function.name }}({% for k, v in c.function.arguments | items %}{{ k }}={{ v | tojson }}"
-                     "{{ '' if loop.last else ', ' }}{% endfor %})]]"));
+  const ToolFormat f = learnt(
+      made_up_template("[[{{ c.function.name }}({% for k, v in c.function.arguments | items %}{{ k }}={{ v | tojson }}"
+                       "{{ '' if loop.last else ', ' }}{% endfor %})]]"));
   ASSERT_EQ(f.arguments, Arguments::kParameters);
   EXPECT_EQ(f.parameters.values, Parameters::Values::kJson);
   EXPECT_EQ(f.parameters.next, ", ");
@@ -141,9 +141,10 @@ TEST(Learn, none_says_why) {
   for (const auto& [source, why] : {
            std::pair<std::string, std::string>{"{% for m in messages %}{{ m.content }}{% endfor %}", "no calls"},
            {"{{ raise_exception('never') }}", "never"},
-           {made_up("{{ c.function.arguments | tojson }}={{ c.function.name }}"), "before its arguments"},
-           {made_up("{{ c.function.name }}{{ c.function.arguments | tojson }}"), "begins with its name"},
-           {made_up("@{{ c.function.name }}@{% for k, v in c.function.arguments | items %}{{ k }} {{ v }}{% endfor %}"),
+           {made_up_template("{{ c.function.arguments | tojson }}={{ c.function.name }}"), "before its arguments"},
+           {made_up_template("{{ c.function.name }}{{ c.function.arguments | tojson }}"), "begins with its name"},
+           {made_up_template(
+                "@{{ c.function.name }}@{% for k, v in c.function.arguments | items %}{{ k }} {{ v }}{% endfor %}"),
             "where a value ends"},
        }) {
     const ToolFormat f = learnt(source);
@@ -157,11 +158,11 @@ TEST(Learn, hostile_templates_end) {
       "{% for a in range(100000) %}{% for b in range(100000) %}{% set x = a * b %}{% endfor %}{% endfor %}";
   for (const std::string& source : {
            loops,
-           made_up(loops + "@{{ c.function.name }}{{ c.function.arguments | tojson }};"),
+           made_up_template(loops + "@{{ c.function.name }}{{ c.function.arguments | tojson }};"),
            std::string("{{ 'x' * 100000000 }}"),
-           made_up("{{ '\x01\x02' }}@{{ c.function.name }} {{ c.function.arguments | tojson }}"),
-           made_up("{{ ('zq_first zqa_key Zqvalue1x ' * 20000) }}"),
-           made_up("{{ c.function.name * 100 }}{{ (c.function.arguments | tojson) * 100 }}"),
+           made_up_template("{{ '\x01\x02' }}@{{ c.function.name }} {{ c.function.arguments | tojson }}"),
+           made_up_template("{{ ('zq_first zqa_key Zqvalue1x ' * 20000) }}"),
+           made_up_template("{{ c.function.name * 100 }}{{ (c.function.arguments | tojson) * 100 }}"),
            std::string("{{ messages | tojson }}"),
            std::string("{{ messages }}{{ tools }}"),
        }) {
@@ -172,7 +173,8 @@ TEST(Learn, hostile_templates_end) {
   }
   EXPECT_FALSE(learn_tool_format("{% for"));
   WorkLimit little(10'000);
-  EXPECT_FALSE(learn_tool_format(made_up("@{{ c.function.name }} {{ c.function.arguments | tojson }};"), {}, little));
+  EXPECT_FALSE(
+      learn_tool_format(made_up_template("@{{ c.function.name }} {{ c.function.arguments | tojson }};"), {}, little));
 }
 
 }  // namespace
