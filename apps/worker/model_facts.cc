@@ -12,6 +12,8 @@
 namespace llorch::worker {
 namespace {
 
+constexpr std::size_t kTemplateBytesMax = 1u << 20;
+
 /// The format that most of the weights have.
 std::string most_common_format(const LoadedModel& m) {
   std::map<std::string, std::uint64_t> bytes;
@@ -39,8 +41,8 @@ std::pair<std::string, std::string> end_spellings(const Metadata& metadata, cons
 void learn_tools(const ChatTemplate& chat, const Tokenizer& tokenizer, ModelFacts& f) {
   tools::ToolFormat format;
   format.reason = "the model has no chat template";
-  if (!chat.source.empty()) {
-    auto learnt = tools::learn_tool_format(chat.source, {chat.bos, chat.eos});
+  if (const std::string& shown = chat.shows_tools(); !shown.empty()) {
+    auto learnt = tools::learn_tool_format(shown, {chat.bos, chat.eos});
     if (learnt)
       format = *std::move(learnt);
     else
@@ -52,21 +54,48 @@ void learn_tools(const ChatTemplate& chat, const Tokenizer& tokenizer, ModelFact
       if (f.tools->holds(t.text)) f.tool_controls.push_back(t.text);
 }
 
+/// A template, or a list of named ones: "default" (or the first) and "tool_use".
+void take_templates(const boost::json::value& v, ChatTemplate& out) {
+  if (v.is_string()) out.source = std::string_view(v.get_string());
+  if (!v.is_array()) return;
+  for (const boost::json::value& one : v.get_array()) {
+    const auto* o = one.if_object();
+    const auto name = o ? json::find_text(*o, "name") : std::nullopt;
+    auto text = o ? json::find_text(*o, "template") : std::nullopt;
+    if (!name || !text) continue;
+    if (*name == "tool_use")
+      out.with_tools = *std::move(text);
+    else if (out.source.empty() || *name == "default")
+      out.source = *std::move(text);
+  }
+  if (out.source.empty()) out.source = out.with_tools;
+}
+
+/// The templates of a folder: files of their own first, then what the tokenizer's files say.
+void read_folder_templates(const std::string& path, ChatTemplate& out) {
+  for (const char* name : {"tokenizer_config.json", "chat_template.json"})
+    if (const auto config = json::parse_file(path + "/" + name); config && config->is_object())
+      if (const auto* v = config->get_object().if_contains("chat_template"); v && out.source.empty())
+        take_templates(*v, out);
+  if (auto file = read_text_file(path + "/chat_template.jinja", kTemplateBytesMax))
+    out.source = *std::move(file), out.with_tools.clear();
+  if (auto file = read_text_file(path + "/additional_chat_templates/tool_use.jinja", kTemplateBytesMax))
+    out.with_tools = *std::move(file);
+}
+
 }  // namespace
 
 Result<ChatTemplate> read_chat_template(const WeightSource& source, const Tokenizer& tokenizer, const std::string& path,
                                         const std::string& instead) {
-  constexpr std::size_t kSourceMax = 1u << 20;
   ChatTemplate out;
   std::tie(out.bos, out.eos) = end_spellings(source.metadata(), tokenizer);
   if (!instead.empty()) {
-    LLORCH_TRY(out.source, read_text_file(instead, kSourceMax));
+    LLORCH_TRY(out.source, read_text_file(instead, kTemplateBytesMax));
   } else if (const auto text = source.metadata().text("tokenizer.chat_template")) {
     out.source = *text;
-  } else if (auto file = read_text_file(path + "/chat_template.jinja", kSourceMax)) {
-    out.source = *std::move(file);
-  } else if (const auto config = json::parse_file(path + "/tokenizer_config.json"); config && config->is_object()) {
-    out.source = json::find_text(config->get_object(), "chat_template").value_or("");
+    if (const auto tools = source.metadata().text("tokenizer.chat_template.tool_use")) out.with_tools = *tools;
+  } else {
+    read_folder_templates(path, out);
   }
   return out;
 }
@@ -89,6 +118,9 @@ Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options)
   if (!chat.source.empty()) f.reasoning = Reasoning::style_of(chat.source);
   learn_tools(chat, *m.tokenizer, f);
   f.structures = std::make_shared<Structures>(*m.tokenizer, *f.tools, f.tool_controls);
+  if (!chat.with_tools.empty()) {
+    LLORCH_TRY(f.tool_renderer, PromptRenderer::make(*m.tokenizer, chat.with_tools, chat.bos, chat.eos));
+  }
   LLORCH_TRY(f.renderer, PromptRenderer::make(*m.tokenizer, chat.source, std::move(chat.bos), std::move(chat.eos)));
   return f;
 }

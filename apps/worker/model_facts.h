@@ -17,6 +17,7 @@ struct ModelFacts {
   std::string id, quant_kind, tokenizer_kind, hash;  // hash: SHA-256 of the file, empty until known
   int vocab = 0, context = 0;
   PromptRenderer renderer;
+  std::optional<PromptRenderer> tool_renderer;  // for requests with tools, where the model has a template for these
   Reasoning::Style reasoning = Reasoning::Style::kNone;
   std::shared_ptr<const tools::ToolFormat> tools;  // how it writes calls of tools
   std::vector<std::string> tool_controls;          // control tokens in that format, by their spelling
@@ -34,7 +35,9 @@ struct FactsOptions {
   std::string model_ref, model_path, chat_template_file;
 };
 struct ChatTemplate {
-  std::string source;    // empty: the model has none
+  std::string source;      // empty: the model has none
+  std::string with_tools;  // for requests with tools, where the model has another one for these
+  [[nodiscard]] const std::string& shows_tools() const { return with_tools.empty() ? source : with_tools; }
   std::string bos, eos;  // what bos_token and eos_token are in it
 };
 /// `path`: the model's; `instead`: a file to use instead of the model's own template, or empty. Errors: those of files.

@@ -152,11 +152,11 @@ bool prepare_turn(const Worker& w, Prepared<wire::CompletionRequest>& p, const P
   auto history = tools::prepare_history(*m.tools, r.messages);
   if (!history) return p.error = std::move(history).error(), p.param = "messages", false;
   tools::add_tool_variables(*m.tools, r.tool_use.declared, rfc3339(wall_now()).substr(0, 10), r.template_arguments);
-  const bool good =
-      p.take(m.renderer.chat(*history, r.template_arguments, bound)) && (!answers || p.constrain(w, true));
+  const PromptRenderer& renderer = m.tool_renderer && !r.tool_use.declared.empty() ? *m.tool_renderer : m.renderer;
+  const bool good = p.take(renderer.chat(*history, r.template_arguments, bound)) && (!answers || p.constrain(w, true));
   if (good && answers && r.thought_tokens) {
-    p.thought = Reasoning::limit(m.reasoning, m.renderer.end_of(p.prompts.front()), *w.loaded().tokenizer, *r.thought_tokens,
-                                 r.tool_use.may_call());
+    p.thought = Reasoning::limit(m.reasoning, m.renderer.end_of(p.prompts.front()), *w.loaded().tokenizer,
+                                 *r.thought_tokens, r.tool_use.may_call());
     if (!p.thought) r.ignored.emplace_back("thinking_budget");
   }
   r.messages = boost::json::array(), r.tool_use.declared = boost::json::array(),

@@ -255,7 +255,8 @@ void read_reasoning(Fields& f, CompletionRequest& r) {
 std::expected<InferenceRequest, Refused> read_inference(const boost::json::object& body, const Bounds& bounds) {
   Fields f(body);
   InferenceRequest r;
-  f.take("job_id");  // ids are the server's (J-11)
+  only(f, "tools", {boost::json::array()}), only(f, "tool_choice", {"none"});  // this route has no events for calls
+  f.take("job_id");                                                            // ids are the server's (J-11)
   read_lora(f, bounds, r);
   read_sampling(f, bounds, r);
   read_logit_bias(f, bounds, r.sampling);

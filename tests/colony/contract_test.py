@@ -248,6 +248,12 @@ class QueenContract(Contract, unittest.TestCase):
                     a.messages.create(**(ask | {"model": "nobody"}))
                 self.assertEqual(e.exception.body["error"]["type"], "not_found_error")
         self.assertEqual(len(said), 1, said)
+        with self.openai(self.d.port) as c:
+            answer = c.responses.create(model="builtin:haiku", input="x", max_output_tokens=2, store=True)
+            self.assertFalse(answer.model_extra.get("store", answer.to_dict().get("store")), "what nobody can read is not called stored")
+            with self.assertRaises(openai.BadRequestError) as e:
+                c.responses.create(model="builtin:haiku", input="x", previous_response_id=answer.id)
+            self.assertEqual(e.exception.param, "previous_response_id")
 
     def test_a_client_that_leaves_frees_its_worker(self):
         body = json.dumps({"model": "haiku", "messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": 240, "ignore_eos": True})

@@ -104,6 +104,17 @@ class Agents(unittest.TestCase):
         self.assertGreater(tokens(asked, tools=TOOLS), tokens(asked) + 20)
         self.assertGreater(tokens(answered, tools=TOOLS), tokens([*asked, {"role": "assistant", "content": ""}, answered[-1]], tools=TOOLS) + 5)
 
+    def test_the_native_route_renders_the_same_history(self):
+        called = [{"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Bern\"}"}}]
+        messages = [*USER, {"role": "assistant", "content": None, "tool_calls": called}, {"role": "tool", "tool_call_id": "call_1", "content": "rain"}]
+        chat = self.w.post("/v1/chat/completions", {"messages": messages, "max_tokens": 1})[2]["usage"]["prompt_tokens"]
+        started = self.w.generate(messages=messages, max_tokens=1)
+        self.assertEqual(next(e[2]["tokens_in"] for e in started if e[1] == "started"), chat)
+        for fields in ({"tools": TOOLS}, {"tool_choice": "auto"}):
+            status, _, body = self.w.post("/v1/inference", {"messages": messages} | fields)
+            self.assertEqual((status, body["error"]["param"]), (400, next(iter(fields))))
+        self.assertEqual(self.w.post("/v1/inference", {"messages": messages, "tools": [], "tool_choice": "none", "max_tokens": 1})[0], 202)
+
     def test_choices_of_tools(self):
         self.assertEqual(self.chat(CALL, tool_choice="auto").choices[0].finish_reason, "tool_calls")
         none = self.chat(CALL, tool_choice="none").choices[0]

@@ -1,5 +1,6 @@
 """`template`: whole turns with calls of tools, rendered byte for byte as Jinja does (set up as transformers has it), and taken apart again."""
 import json
+import pathlib
 import subprocess
 import tempfile
 import unittest
@@ -124,6 +125,32 @@ class Refusals(unittest.TestCase):
         self.assertEqual(found["format"], "none")
         with written("One <two> three") as file:
             self.assertEqual(json.loads(run("-m", "builtin:haiku", "--parse", file.name, "--json"))["items"], [{"text": "One <two> three"}])
+
+    def test_a_folder_with_several_templates(self):
+        origin = DATA / "models/zoo/qwen3/hf"
+        if not origin.exists():
+            self.skipTest(f"not run: no {origin}")
+        plain, calls = "plain {{ messages[-1].content }}", "calls {{ messages[-1].content }}"
+        asked = {"messages": [{"role": "user", "content": "Hi"}]}
+        with tempfile.TemporaryDirectory() as folder, written(asked) as chat, written(asked | {"tools": TOOLS}) as tools:
+            folder = pathlib.Path(folder)
+            for file in origin.iterdir():
+                if "template" not in file.name and file.name != "tokenizer_config.json":
+                    (folder / file.name).symlink_to(file)
+            config = json.loads((origin / "tokenizer_config.json").read_text())
+
+            def rendered(template):
+                (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": template}))
+                return run("-m", folder, "--render", chat.name), run("-m", folder, "--render", tools.name)
+            self.assertEqual(rendered(plain), ("plain Hi", "plain Hi"))
+            both = [{"name": "tool_use", "template": calls}, {"name": "rag", "template": "rag"}, {"name": "default", "template": plain}]
+            self.assertEqual(rendered(both), ("plain Hi", "calls Hi"))
+            self.assertEqual(rendered(both[:1]), ("calls Hi", "calls Hi"))
+            (folder / "chat_template.jinja").write_text("file {{ messages[-1].content }}")
+            self.assertEqual(rendered(both), ("file Hi", "file Hi"), "a file goes before what the configuration says")
+            (folder / "additional_chat_templates").mkdir()
+            (folder / "additional_chat_templates/tool_use.jinja").write_text(calls)
+            self.assertEqual(rendered(plain), ("file Hi", "calls Hi"))
 
 
 if __name__ == "__main__":

@@ -290,6 +290,17 @@ void read(const service::Context& c, Read& out) {
     out.flaw = Error{ErrorCode::kInvalidRequest, "model is required"}, out.field = "model";
     return;
   }
+  // Workers know no keys but hers, and would give one key's responses to another.
+  if (operation_of(c.route) == "responses") {
+    const auto* previous = body->if_contains("previous_response_id");
+    if (previous && !previous->is_null()) {
+      out.flaw = Error{ErrorCode::kUnsupportedValue,
+                       "previous_response_id: a queen keeps no responses; send the whole conversation as input"};
+      out.field = "previous_response_id";
+      return;
+    }
+    (*body)["store"] = false;
+  }
   if (const auto bad = salt_cache(*body, c.principal.id)) {
     out.flaw = bad->error, out.field = bad->field;
     return;

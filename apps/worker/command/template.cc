@@ -63,7 +63,7 @@ Result<Conversation> read_conversation(const std::string& path) {
 
 Result<std::string> render(const ChatTemplate& chat, const tools::ToolFormat& format, const Conversation& c) {
   WorkLimit limit(limits::kRenderUnitsMax);
-  LLORCH_TRY(const jinja::Template parsed, jinja::Template::parse(chat.source));
+  LLORCH_TRY(const jinja::Template parsed, jinja::Template::parse(c.tools.empty() ? chat.source : chat.shows_tools()));
   LLORCH_TRY(const json::array history, tools::prepare_history(format, c.messages));
   json::object variables;
   if (const auto* more = json::find_object(c.root, "chat_template_kwargs")) variables = *more;
@@ -137,7 +137,7 @@ Status run_template(const TemplateFlags& f) {
   LLORCH_TRY(const Opened opened, open_template(f));
   WorkLimit limit(tools::kLearnUnitsMax);
   LLORCH_TRY(const tools::ToolFormat format,
-             tools::learn_tool_format(opened.chat.source, {opened.chat.bos, opened.chat.eos}, limit));
+             tools::learn_tool_format(opened.chat.shows_tools(), {opened.chat.bos, opened.chat.eos}, limit));
   LLORCH_TRY(const Conversation conversation, read_conversation(f.render));
   json::object out;
   if (!f.render.empty()) {
@@ -145,7 +145,7 @@ Status run_template(const TemplateFlags& f) {
     if (f.as_json)
       out["text"] = text;
     else
-      show(stdout, "%s", text.c_str());
+      show(stdout, f.parse.empty() || text.ends_with('\n') ? "%s" : "%s\n", text.c_str());
   }
   if (!f.parse.empty()) {
     LLORCH_TRY(const tools::Items items, take_apart(opened, format, conversation, f.parse));

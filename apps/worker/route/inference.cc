@@ -1,6 +1,7 @@
 // POST /v1/inference makes a job; GET its stream, GET its state, DELETE it, GET the list (J-10 to J-21).
 #include "worker/inference.h"
 #include "base/ids.h"
+#include "tools/conversation.h"
 
 namespace llorch::worker {
 namespace {
@@ -13,6 +14,14 @@ Prepared<wire::InferenceRequest> prepare(const Worker& w, const std::string& tex
   if (!p.read(text, w.bounds(), bound, wire::read_inference)) return p;
   auto& r = p.request;
   const PromptRenderer& renderer = w.model().renderer;
+  if (r.messages) {
+    auto history = tools::prepare_history(*w.model().tools, *r.messages);
+    if (!history) {
+      p.error = std::move(history).error(), p.param = "messages";
+      return p;
+    }
+    r.messages = *std::move(history);
+  }
   p.good = p.take(r.messages ? renderer.chat(*r.messages, {}, bound)
                              : renderer.text(r.prompt, {.add_special = true, .parse_special = true}, bound)) &&
            p.constrain(w, r.messages.has_value());
