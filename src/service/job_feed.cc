@@ -149,7 +149,8 @@ class JobFeeds::Feed : public std::enable_shared_from_this<Feed> {
 };
 
 void JobFeeds::add_route(Router& router) {
-  router.route<Scope::kInfer>("GET", "/v1/feed", [this](const ContextPtr& c) { open(c); });
+  router.route<Scope::kInfer>(
+      "GET", "/v1/feed", [this](const ContextPtr& c) { open(c); }, Answers::kStream);
 }
 
 void JobFeeds::open(const ContextPtr& c) {
