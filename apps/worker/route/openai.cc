@@ -223,6 +223,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
                           {"model", w_.model().served_as(request_.adapter)},
                           {"system_fingerprint", w_.fingerprint()}};
     if (dropped_ > 0) o["truncation"] = {{"dropped_tokens", dropped_}};
+    if (request_.include_usage) o["usage"] = nullptr;  // until the chunk that has it
     return o;
   }
   [[nodiscard]] boost::json::object usage() const {
