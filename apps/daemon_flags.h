@@ -18,7 +18,10 @@ inline void add_access_flags(CLI::App& app, service::FrontOptions& o) {
   app.add_option("--token-file", o.token_file, "file with the operator's token (also LLORCH_API_TOKEN_FILE)");
   app.add_option("--keys-file", o.keys_file, "further keys: lines of '<scope>[,<scope>] <sha256 hex>'");
   app.add_option("--allow-host", o.allowed_hosts, "accept this Host header too");
-  app.add_option("--cors-origin", o.cors_origins, "accept requests from pages of this origin");
+  app.add_option("--cors-origin", o.cors_origins,
+                 "let pages of this origin use the API (CORS), such as http://localhost:3000; several, or * for all of "
+                 "them (default: none)")
+      ->delimiter(',');
   app.add_option("--tls-cert", o.tls_certificate, "PEM certificate chain")->check(CLI::ExistingFile);
   app.add_option("--tls-key", o.tls_key, "PEM key")->check(CLI::ExistingFile);
   app.add_flag("--tls", o.tls, "speak TLS on this machine's own addresses (127.0.0.1), too")->envname("LLORCH_TLS");

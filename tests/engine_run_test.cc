@@ -121,6 +121,107 @@ TEST_F(EngineRun, an_embedding_is_the_mean_of_the_last_states_of_length_one) {
   }
 }
 
+/// Natural logarithms of the probabilities of a prompt's tokens but the first, and its most likely tokens by position.
+struct Scores {
+  std::vector<double> values;
+  TokenIds best;
+  void operator()(const PromptEvent& e) {
+    for (const Sampled& token : e.tokens) values.push_back(token.logprob), best.push_back(token.top.at(0).id);
+  }
+};
+
+TEST_F(EngineRun, a_prompt_is_scored_by_the_logits_of_all_its_rows) {
+  const TokenIds prompt = prompt_of(150, 4);
+  std::vector<double> values;
+  TokenIds best;
+  ASSERT_TRUE(forward_all(*model_->model, prompt, 32, KvPrecision::kF16, [&](int p, std::span<const float> logits) {
+    if (p + 1 == static_cast<int>(prompt.size())) return;
+    values.push_back(
+        std::log(softmax(logits).value()[static_cast<std::size_t>(prompt[static_cast<std::size_t>(p) + 1])]));
+    best.push_back(static_cast<TokenId>(std::ranges::max_element(logits) - logits.begin()));
+  }));
+  const auto scoring = [&](int max_tokens, Outcome& outcome, Scores& scores) {
+    GenerateRequest r = request(prompt, max_tokens, outcome);
+    r.score_prompt = true, r.sampling.top_logprobs = 1;
+    r.sink = [inner = r.sink, &scores](const EngineEvent& e) {
+      if (const auto* piece = std::get_if<PromptEvent>(&e)) scores(*piece);
+      inner(e);
+    };
+    return r;
+  };
+  const Outcome plain = fresh(prompt, 6);
+  std::vector<double> first;
+  for (const int max_tokens : {0, 6}) {  // alone; then behind a cache that has the prompt, and beside another
+    auto engine = make(16);
+    Outcome outcome, again, neighbour;
+    Scores scores, scores_again;
+    ASSERT_TRUE(engine->submit(scoring(max_tokens, outcome, scores)));
+    engine->run_until_idle();
+    ASSERT_EQ(scores.values.size(), prompt.size() - 1);
+    for (std::size_t i = 0; i < values.size(); ++i) ASSERT_NEAR(scores.values[i], values[i], 1e-5) << i;
+    EXPECT_EQ(scores.best, best);
+    ASSERT_TRUE(outcome.end);
+    EXPECT_EQ(outcome.end->tokens_out, max_tokens);
+    EXPECT_EQ(outcome.tokens, max_tokens > 0 ? plain.tokens : TokenIds());
+    ASSERT_TRUE(engine->submit(request(prompt_of(90, 9), 12, neighbour)));
+    ASSERT_TRUE(engine->submit(scoring(max_tokens, again, scores_again)));
+    engine->run_until_idle();
+    EXPECT_EQ(again.started->cached_tokens, 0) << "rows that are not computed have no logits";
+    EXPECT_EQ(scores_again.values, scores.values);
+    EXPECT_EQ(again.tokens, outcome.tokens);
+    if (max_tokens == 0) first = scores.values;
+    EXPECT_EQ(first, scores.values);
+    EXPECT_EQ(engine->pages().available(), 16);
+  }
+}
+
+TEST_F(EngineRun, who_rests_while_its_prompt_is_scored_is_told_each_probability_once) {
+  std::vector<double> alone;
+  for (const int pages : {16, 5}) {
+    auto engine = make(pages, 4, 4);
+    Outcome older, outcome;
+    Scores scores;
+    ASSERT_TRUE(engine->submit(request(prompt_of(40, 2), 120, older)));
+    GenerateRequest r = request(prompt_of(200, 1), 5, outcome);
+    r.score_prompt = true, r.sampling.top_logprobs = 1;
+    r.sink = [inner = r.sink, &scores](const EngineEvent& e) {
+      if (const auto* piece = std::get_if<PromptEvent>(&e)) scores(*piece);
+      inner(e);
+    };
+    ASSERT_TRUE(engine->submit(std::move(r)));
+    engine->run_until_idle();
+    ASSERT_TRUE(outcome.end) << outcome.error->message;
+    EXPECT_EQ(engine->rests() > 0, pages == 5);
+    ASSERT_EQ(scores.values.size(), 199u);
+    if (pages == 5) {
+      EXPECT_EQ(scores.values, alone);
+    }
+    alone = scores.values;
+  }
+}
+
+TEST_F(EngineRun, progress_is_told_after_each_part_of_a_prompt) {
+  auto engine = make(16);
+  for (const std::vector<int>& computed : {std::vector<int>{32, 64, 96, 100}, {96, 100}}) {  // then from the cache
+    Outcome outcome;
+    std::vector<int> told;
+    GenerateRequest r = request_of_two_pages(outcome);
+    r.progress = true;
+    r.sink = [&, inner = r.sink](const EngineEvent& e) {
+      if (const auto* progress = std::get_if<ProgressEvent>(&e)) {
+        EXPECT_TRUE(outcome.tokens.empty());
+        EXPECT_EQ(progress->tokens, 100);
+        EXPECT_EQ(progress->cached_tokens, outcome.started->cached_tokens);
+        told.push_back(progress->computed_tokens);
+      }
+      inner(e);
+    };
+    ASSERT_TRUE(engine->submit(std::move(r)));
+    engine->run_until_idle();
+    EXPECT_EQ(told, computed);
+  }
+}
+
 TEST_F(EngineRun, each_token_is_handed_over_before_the_next_is_computed) {
   auto engine = make(8);
   int computed = 0, handed = 0;
@@ -376,7 +477,7 @@ TEST_F(EngineRun, bad_requests_are_refused_before_they_cost_anything) {
   EXPECT_EQ(code([](auto& r) { r.prompt.clear(); }), "INVALID_REQUEST");
   EXPECT_EQ(code([](auto& r) { r.prompt[0] = 320; }), "INVALID_REQUEST");
   EXPECT_EQ(code([](auto& r) { r.prompt[0] = -1; }), "INVALID_REQUEST");
-  EXPECT_EQ(code([](auto& r) { r.max_tokens = 0; }), "INVALID_REQUEST");
+  EXPECT_EQ(code([](auto& r) { r.max_tokens = -1; }), "INVALID_REQUEST");
   EXPECT_EQ(code([](auto& r) { r.max_tokens = 252; }), "context_length_exceeded");
   EXPECT_EQ(code([](auto& r) { r.stop = {""}; }), "INVALID_REQUEST");
   EXPECT_EQ(code([](auto& r) { r.stop = {"a", "b", "c", "d", "e"}; }), "INVALID_REQUEST");

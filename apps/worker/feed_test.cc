@@ -155,20 +155,21 @@ TEST(Feed, a_job_whose_maker_has_left_is_told_by_its_id) {
   const auto late = c.make(header, 1, 200);
   c.until([&] { return c.orphans == late->job_id + ";"; });
   c.orphans.clear();
-  std::string expected;
-  for (int i = 0; i < 10 && c.orphans.empty(); ++i) {  // one that was over so soon needs no calling off
+  // One that was over so soon needs no calling off; one may be told after the next was made.
+  std::string made;
+  for (int i = 0; i < 10 && c.orphans.empty(); ++i) {
     const auto early = c.make(*feed, 2, 240);
-    expected = early->job_id + ";";
+    made += early->job_id + ";";
     early->place = nullptr;  // before anybody listens
     (void)c.state_of(early->job_id);
   }
-  EXPECT_EQ(c.orphans, expected);
-  c.orphans.clear();
+  c.until([&] { return !c.orphans.empty(); });
   const auto heard = c.make(*feed, 3, 4);
   c.listen(heard);
   c.until([&] { return heard->end.has_value(); });
   heard->place = nullptr;
-  EXPECT_EQ(c.orphans, "");
+  for (std::size_t at = 0, end; (end = c.orphans.find(';', at)) != std::string::npos; at = end + 1)
+    EXPECT_TRUE(made.contains(c.orphans.substr(at, end - at))) << c.orphans << " of " << made;
 }
 
 TEST(Feed, one_key_opens_four_at_a_time) {

@@ -40,9 +40,7 @@ std::string token_text(const Tokenizer& tokenizer, TokenId id) {
 boost::json::object logprob_entry(const Tokenizer& tokenizer, TokenId id, double logprob) {
   boost::json::array bytes;
   for (const char c : tokenizer.piece(id, true)) bytes.push_back(static_cast<unsigned char>(c));
-  return {{"token", token_text(tokenizer, id)},
-          {"logprob", std::isfinite(logprob) ? logprob : -9999.0},
-          {"bytes", std::move(bytes)}};
+  return {{"token", token_text(tokenizer, id)}, {"logprob", finite_logprob(logprob)}, {"bytes", std::move(bytes)}};
 }
 
 void Stopwatch::observe(const EngineEvent& event) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/json.hpp>
+#include <cmath>
 
 #include "worker/worker.h"
 
@@ -11,6 +12,8 @@ namespace llorch::worker {
 [[nodiscard]] boost::json::object effective_params(const GenerateRequest& request);
 /// Spelling of a token for logprobs; bytes that are no whole character are replaced there, and exact in `bytes`.
 [[nodiscard]] std::string token_text(const Tokenizer& tokenizer, TokenId id);
+/// Of a log probability, what JSON can say.
+[[nodiscard]] inline double finite_logprob(double logprob) { return std::isfinite(logprob) ? logprob : -9999.0; }
 /// {token, logprob, bytes}, with top_logprobs when there are some (J-61).
 [[nodiscard]] boost::json::object logprob_entry(const Tokenizer& tokenizer, TokenId id, double logprob);
 

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "base/limits.h"
+#include "base/utf8.h"
 
 namespace llorch::worker {
 
@@ -14,6 +15,16 @@ template<class T>
 Result<T> named(Result<T> result, const PrepareBound& bound) {
   if (!result) return std::unexpected(bound.explained(std::move(result).error()));
   return result;
+}
+
+std::string only_characters(std::string_view bytes) {
+  std::string out;
+  while (!bytes.empty()) {
+    const int size = utf8_sequence(bytes);
+    out += size > 0 ? bytes.substr(0, static_cast<std::size_t>(size)) : "\xEF\xBF\xBD";
+    bytes.remove_prefix(static_cast<std::size_t>(std::max(size, 1)));
+  }
+  return out;
 }
 
 }  // namespace
@@ -34,9 +45,11 @@ Result<TokenIds> PromptRenderer::text(std::string_view text, EncodeOptions optio
   return named(tokenizer_->encode(text, options), bound);
 }
 
-Result<std::string> PromptRenderer::spelling(const TokenIds& ids, const PrepareBound& bound) const {
+Result<std::string> PromptRenderer::spelling(const TokenIds& ids, const PrepareBound& bound, bool special) const {
   WorkLimit limit = bound.limit(limits::kEncodeUnitsMax);
-  return named(tokenizer_->decode(ids, false, limit), bound);
+  auto bytes = named(tokenizer_->decode(ids, special, limit), bound);
+  if (bytes && !utf8_valid(*bytes)) return only_characters(*bytes);
+  return bytes;
 }
 
 std::string PromptRenderer::end_of(const TokenIds& prompt) const {

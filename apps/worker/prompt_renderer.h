@@ -52,8 +52,9 @@ class PromptRenderer {
   [[nodiscard]] Result<TokenIds> chat(const boost::json::array& messages, const boost::json::object& arguments,
                                       const PrepareBound& bound) const;
   [[nodiscard]] Result<TokenIds> text(std::string_view text, EncodeOptions options, const PrepareBound& bound) const;
-  /// What these ids spell, for a client that asked for an echo.
-  [[nodiscard]] Result<std::string> spelling(const TokenIds& ids, const PrepareBound& bound) const;
+  /// What these ids spell; bytes that are no whole character become U+FFFD. `special`: control tokens, too.
+  [[nodiscard]] Result<std::string> spelling(const TokenIds& ids, const PrepareBound& bound,
+                                             bool special = false) const;
   /// The last characters of a rendered prompt, control tokens spelled.
   [[nodiscard]] std::string end_of(const TokenIds& prompt) const;
 

@@ -130,7 +130,7 @@ std::optional<std::vector<int>> fit(const Worker& w, PromptRequest& r, Prepared<
     }
     const int room =
         context - static_cast<int>(std::min<std::size_t>(prompt.size(), static_cast<std::size_t>(context)));
-    if (room < 1) {
+    if (room < 1 && (asked > 0 || prompt.size() > static_cast<std::size_t>(context))) {
       r.fail({ErrorCode::kContextLengthExceeded,
               fmt::format("this model's context is {} tokens; the request has {} prompt tokens and asks for {}",
                           context, prompt.size(), asked)},

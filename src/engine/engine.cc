@@ -18,6 +18,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// Logits of prompts in one step. What a machine must have for a step (model/memory.h) counts one row for each
+/// sequence: these come on top, so they are few.
+constexpr std::size_t kScoredBytesMax = 32u << 20;
+
 }  // namespace
 
 std::string_view name(StopReason reason) {
@@ -62,8 +66,9 @@ Result<int> Engine::submit(GenerateRequest request) {
   if (request.embedding) request.max_tokens = 0;
   if (!request.embedding && !model_.graph().head.weight.there())
     return fail(ErrorCode::kInvalidRequest, "this model gives embeddings and no text");
-  if (request.max_tokens < 1 && !request.embedding)
-    return fail(ErrorCode::kInvalidRequest, "max_tokens must be at least 1");
+  if (request.max_tokens < 0) return fail(ErrorCode::kInvalidRequest, "max_tokens must not be negative");
+  if (request.constraint && (request.score_prompt || request.max_tokens == 0))
+    return fail(ErrorCode::kInvalidRequest, "a grammar is for answers: not for a prompt's probabilities alone");
   for (const TokenId id : request.prompt)
     if (id < 0 || id >= vocab)
       return fail(ErrorCode::kInvalidRequest, "token id {} is outside the vocabulary of {}", id, vocab);
@@ -300,12 +305,49 @@ void Engine::collect(std::span<const PlannedWork> work) {
     const auto end = static_cast<std::int32_t>(plan_.rows.size());
     if (s.request.embedding) {
       for (std::int32_t row = end - w.tokens; row < end; ++row) plan_.state_rows.push_back(row);
-    } else if (s.computed == static_cast<int>(s.tokens.size())) {
+      continue;
+    }
+    if (s.unscored()) plan_scores(s, s.computed - w.tokens, end - w.tokens);
+    if (s.computed == static_cast<int>(s.tokens.size()) && s.request.max_tokens > 0) {
       plan_.logit_rows.push_back(end - 1);
       plan_.sampling.push_back(s.sampler.row(static_cast<std::uint64_t>(s.out)));
     }
   }
   plan_.logits_wanted = logits_probe || ORCH_LOG_ON();
+}
+
+/// Of the positions from `first`, which is row `first_row` of the plan, those whose next token is the prompt's. A
+/// sequence that has rested computes some again that were told before.
+void Engine::plan_scores(Sequence& s, int first, std::int32_t first_row) {
+  for (int p = std::max(first, s.scored); p < std::min(s.computed, s.prompt_size() - 1); ++p) {
+    plan_.logit_rows.push_back(first_row + p - first);
+    plan_.sampling.push_back(s.sampler.row_of_given(s.tokens[static_cast<std::size_t>(p) + 1]));
+  }
+}
+
+void Engine::bound_scored(std::vector<PlannedWork>& work) {
+  const std::size_t row_bytes = sizeof(float) * static_cast<std::size_t>(model_.graph().vocab);
+  int left = static_cast<int>(std::clamp<std::size_t>(kScoredBytesMax / row_bytes, 8, 128));
+  for (PlannedWork& w : work)
+    if (find(w.id)->unscored()) left -= w.tokens = std::min(w.tokens, left);
+  std::erase_if(work, [](const PlannedWork& w) { return w.tokens == 0; });
+}
+
+void Engine::take_scores(Sequence& s, std::span<Result<Sampled>> scores) {
+  if (scores.empty()) return;
+  PromptEvent event;
+  for (Result<Sampled>& score : scores) {
+    if (!score) return finish(s, std::move(score).error());
+    event.tokens.push_back(*std::move(score));
+  }
+  s.scored += static_cast<int>(event.tokens.size());
+  if (s.request.sink) s.request.sink(event);
+}
+
+void Engine::tell_progress(const Sequence& s) {
+  if (s.request.progress && s.request.sink && !s.drawn)
+    s.request.sink(
+        ProgressEvent{s.prompt_size(), s.cached, std::min(s.computed, s.prompt_size()), ms_since(s.started)});
 }
 
 /// False when every sequence is paused.
@@ -322,6 +364,7 @@ bool Engine::compute() {
     }
   if (states.empty()) return false;
   std::vector<PlannedWork> work = plan_step(states, model_.rows_max(), options_.prefill_chunk);
+  if (!model_.graph().whole_prompts) bound_scored(work);
   for (const PlannedWork& w : work) {
     Sequence& s = *find(w.id);
     while (!s.rests && !see(s, s.computed + w.tokens)) rest(youngest_running());
@@ -345,19 +388,24 @@ bool Engine::compute() {
 /// A sequence whose rows were not finite ends; what its neighbours computed does not depend on it.
 void Engine::take_results(std::span<const PlannedWork> work, StepResult& result) {
   const auto vocab = static_cast<std::size_t>(model_.graph().vocab), dim = static_cast<std::size_t>(model_.graph().dim);
-  std::size_t row = 0, drawn = 0, states = 0;
+  std::size_t row = 0, first = 0, states = 0;
   for (const PlannedWork& w : work) {
     Sequence& s = *find(w.id);
     const auto tokens = static_cast<std::size_t>(w.tokens);
     const std::span<const float> my_states = result.states.subspan(states, s.request.embedding ? tokens * dim : 0);
-    const bool sampled =
-        drawn < plan_.logit_rows.size() && static_cast<std::size_t>(plan_.logit_rows[drawn]) == row + tokens - 1;
+    std::size_t end = first;  // of its rows with logits; the last of them is drawn from, unless its token is given
+    while (end < plan_.logit_rows.size() && static_cast<std::size_t>(plan_.logit_rows[end]) < row + tokens) ++end;
+    const bool sampled = end > first && plan_.sampling[end - 1].given < 0;
+    const std::size_t drawn = end - sampled;
     guarded(s, [&] {
       if (Status finite = result.finite_rows(row, tokens); !finite)
         return finish(s, std::move(finite).error().in(fmt::format("request {}", s.id)));
       publish_full_pages(s);
       if (s.request.embedding) pool(s, my_states, w.tokens);
-      if (!sampled) return;
+      take_scores(s, std::span(result.sampled).subspan(first, drawn - first));
+      if (s.done) return;
+      if (!s.request.embedding) tell_progress(s);
+      if (!sampled) return end_of_prompt(s);
       if (plan_.logits_wanted) {
         const std::span<const float> logits = result.logits.subspan(drawn * vocab, vocab);
         if (logits_probe) logits_probe(s.id, s.computed - 1, logits);
@@ -365,8 +413,14 @@ void Engine::take_results(std::span<const PlannedWork> work, StepResult& result)
       }
       take_token(s, std::move(result.sampled[drawn]));
     });
-    row += tokens, drawn += sampled, states += my_states.size();
+    row += tokens, first = end, states += my_states.size();
   }
+}
+
+/// Where nothing is to be generated.
+void Engine::end_of_prompt(Sequence& s) {
+  if (s.request.embedding || s.request.max_tokens > 0 || s.computed < s.prompt_size()) return;
+  finish(s, EndEvent{StopReason::kMaxTokens, std::nullopt, s.prompt_size(), 0, s.cached, ms_since(s.started), 0, {}});
 }
 
 void Engine::pool(Sequence& s, std::span<const float> states, int tokens) {

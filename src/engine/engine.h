@@ -50,7 +50,16 @@ struct EndEvent {
 struct EmbeddingEvent {
   std::vector<float> values;
 };
-using EngineEvent = std::variant<StartedEvent, TokenEvent, EmbeddingEvent, EndEvent, Error>;
+/// Log probabilities of some more of a prompt's tokens, in order, beginning with its second: the first has none.
+struct PromptEvent {
+  std::vector<Sampled> tokens;
+};
+/// How much of a prompt has been computed, after each step that computed some of it.
+struct ProgressEvent {
+  int tokens = 0, cached_tokens = 0, computed_tokens = 0;  // the cached ones are among the computed ones
+  double ms = 0;                                           // since it began
+};
+using EngineEvent = std::variant<StartedEvent, TokenEvent, EmbeddingEvent, PromptEvent, ProgressEvent, EndEvent, Error>;
 /// Called on the engine's thread; must not block and must not call back into the engine. May throw std::bad_alloc: the
 /// last event is then given again later.
 using EventSink = std::function<void(const EngineEvent&)>;
@@ -61,7 +70,7 @@ enum class Pooling { kMean, kFirst, kLast };
 struct GenerateRequest {
   TokenIds prompt;
   SamplingParams sampling;
-  int max_tokens = 128;
+  int max_tokens = 128;  // 0: the prompt is computed, and nothing is generated
   std::vector<std::string> stop;
   bool ignore_eos = false;
   std::shared_ptr<Constraint> constraint;  // set: the answer is a text of its grammar; requests may share one
@@ -69,6 +78,8 @@ struct GenerateRequest {
   int adapter = -1;                        // of Model::adapters(), by its number; -1: the model alone
   std::string cache_salt;
   std::optional<Pooling> embedding;  // set: nothing is generated, the prompt's EmbeddingEvent is the answer
+  bool score_prompt = false;         // PromptEvents, with sampling.top_logprobs alternatives; without `constraint`
+  bool progress = false;             // ProgressEvents
   EventSink sink;
 };
 
@@ -160,6 +171,12 @@ class Engine {
   bool start_rested();
   [[nodiscard]] bool compute();
   void collect(std::span<const PlannedWork> work);
+  /// Bounds the rows of prompts that get logits in one step.
+  void bound_scored(std::vector<PlannedWork>& work);
+  void plan_scores(Sequence& s, int first, std::int32_t first_row);
+  void take_scores(Sequence& s, std::span<Result<Sampled>> scores);
+  static void tell_progress(const Sequence& s);
+  void end_of_prompt(Sequence& s);
   void take_results(std::span<const PlannedWork> work, StepResult& result);
   void break_down(Error error);
   /// Runs `work` for a sequence; what it throws ends the sequence.

@@ -86,7 +86,8 @@ std::vector<PageHash> Engine::hits_of(const Sequence& s, bool below) const {
   // At least one token must be computed, to have logits; so the last page is shared only when the prompt goes beyond
   // it.
   const auto known = static_cast<int>(s.tokens.size());
-  const int shareable = s.request.embedding ? 0 : (known - 1) / kPage;  // an embedding needs every state
+  int shareable = s.request.embedding ? 0 : (known - 1) / kPage;        // an embedding needs every state
+  if (s.unscored()) shareable = std::min(shareable, s.scored / kPage);  // and so do log probabilities of a prompt
   std::vector<PageHash> hits;
   for (PageHash hash = s.hash; static_cast<int>(hits.size()) < shareable;) {
     hash = chain_hash(hash, std::span(s.tokens).subspan(hits.size() * kPage, kPage));

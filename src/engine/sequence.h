@@ -45,12 +45,15 @@ struct Engine::Sequence {
   int computed = 0;  // tokens whose keys and values are in the cache
   int cached = 0;    // of them, taken over from the prefix cache
   int out = 0;       // tokens generated
+  int scored = 0;    // positions of the prompt whose next token's probability was told
   bool done = false, paused = false, rests = false, drawn = false;
   std::optional<EngineEvent> last;  // that has not reached the sink
   std::chrono::steady_clock::time_point started, first_token;
   double prefill_ms = 0;
   std::vector<double> pooled;
 
+  /// Logits of further positions of the prompt are wanted.
+  [[nodiscard]] bool unscored() const { return request.score_prompt && scored + 1 < prompt_size(); }
   [[nodiscard]] int prompt_size() const { return static_cast<int>(request.prompt.size()); }
 };
 

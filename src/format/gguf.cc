@@ -1,6 +1,7 @@
 #include "format/gguf.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <filesystem>
 #include <unordered_set>
@@ -267,6 +268,8 @@ Status GgufFile::append(FileBytes file, bool first) {
   LLORCH_TRY(const auto magic, in.read<std::uint32_t>("the magic"));
   if (magic != kMagic) return bad_model("not a GGUF file");  // its bytes are nobody's business
   LLORCH_TRY(version_, in.read<std::uint32_t>("the version"));
+  if (const auto swapped = std::byteswap(version_); swapped == 2 || swapped == 3)
+    return bad_model("the GGUF file is big-endian: only little-endian files can be read");
   if (version_ != 2 && version_ != 3) return bad_model("GGUF version {} is not supported (2 and 3 are)", version_);
   LLORCH_TRY(const auto n_tensors, in.read<std::uint64_t>("the tensor count"));
   LLORCH_TRY(const auto n_keys, in.read<std::uint64_t>("the key count"));

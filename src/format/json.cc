@@ -63,13 +63,14 @@ class Budget final : public boost::json::memory_resource {
   std::vector<void*> chunks_;
 };
 
+constexpr std::size_t kDepthMax = 64;
 constexpr std::size_t kMemoryPerByte = 12, kMemoryAtLeast = 1u << 20, kPortion = 65'536;
 
 }  // namespace
 
 Result<value> parse(std::string_view text, std::string_view what, WorkLimit* limit) {
   boost::json::parse_options options;
-  options.max_depth = 64;
+  options.max_depth = kDepthMax;
   const auto budget = boost::json::make_shared_resource<Budget>(text.size() * kMemoryPerByte + kMemoryAtLeast);
   try {
     boost::json::stream_parser parser(budget, options);
@@ -82,6 +83,8 @@ Result<value> parse(std::string_view text, std::string_view what, WorkLimit* lim
       give_way();
     }
     if (!problem) parser.finish(problem);
+    if (problem == boost::json::error::too_deep)
+      return bad_model("{} is not valid JSON: it is nested deeper than {} levels", what, kDepthMax);
     if (problem) return bad_model("{} is not valid JSON: {}", what, problem.message());
     return parser.release();
   } catch (const std::bad_alloc&) {

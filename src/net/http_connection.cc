@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <limits>
 
 #include "base/large_block.h"
 #include "base/thread_role.h"
@@ -19,6 +20,11 @@ std::string_view reason(int status) {
   return text.empty() ? std::string_view("Unknown") : std::string_view(text.data(), text.size());
 }
 
+/// How long the body is. A 204 has none, and must not say so (RFC 9110, section 8.6).
+std::string length_of(const Response& r) {
+  return r.status == 204 ? "" : fmt::format("Content-Length: {}\r\n", r.body.size());
+}
+
 std::string head_text(const Response& r, std::string_view framing, bool keep_alive) {
   std::string head = fmt::format("HTTP/1.1 {} {}\r\n", r.status, reason(r.status));
   // What others wrote may stand in a value: a character that could end the line, or confuse a reader, is left out.
@@ -33,10 +39,6 @@ std::string head_text(const Response& r, std::string_view framing, bool keep_ali
   head += framing;
   head += keep_alive ? "\r\n" : "Connection: close\r\n\r\n";
   return head;
-}
-
-void refuse_extensions(std::uint64_t, boost::beast::string_view extensions, error_code& problem) {
-  if (!extensions.empty()) problem = http::error::bad_chunk_extension;
 }
 
 Error too_large(std::size_t bytes_max) {
@@ -56,7 +58,7 @@ struct Connection::Turn final : Exchange {
     started = true;
     const bool keep = connection->keep_alive_;
     queue([&] {
-      std::string bytes = head_text(r, fmt::format("Content-Length: {}\r\n", r.body.size()), keep);
+      std::string bytes = head_text(r, length_of(r), keep);
       if (!connection->head_only_) bytes += r.body;
       return bytes;
     });
@@ -483,7 +485,11 @@ Request Connection::take_head(Parser& parser, Target target) {
   r.method = std::string(message.method_string());
   head_only_ = r.method == "HEAD";
   r.target = std::move(target);
-  for (const auto& field : message) r.headers.add(std::string(field.name_string()), std::string(field.value()));
+  for (const auto& field : message) {
+    // The absolute form's host stands for the Host header (RFC 9112, section 3.2.2).
+    const bool replaced = field.name() == http::field::host && !r.target.host.empty();
+    r.headers.add(std::string(field.name_string()), replaced ? r.target.host : std::string(field.value()));
+  }
   r.has_body = !parser.is_done();
   r.peer = peer_, r.local = local_, r.certificate = certificate_;
   return r;
@@ -493,9 +499,13 @@ Task<bool> Connection::request() {
   if (!co_await read_head()) co_return false;
   Parser parser;
   parser.header_limit(static_cast<std::uint32_t>(server_->options.head_bytes_max + 1024));
-  parser.body_limit(boost::none);  // ours is known after the head
-  auto no_extensions = &refuse_extensions;
-  parser.on_chunk_header(no_extensions);
+  parser.body_limit(boost::none);                                             // ours is known after the head
+  std::uint64_t chunk_bytes_max = std::numeric_limits<std::uint64_t>::max();  // until the body's is known
+  auto check_chunk = [&](std::uint64_t size, boost::beast::string_view extensions, error_code& problem) {
+    if (!extensions.empty()) problem = http::error::bad_chunk_extension;
+    if (size > chunk_bytes_max) problem = http::error::body_limit;
+  };
+  parser.on_chunk_header(check_chunk);
   error_code problem;
   in_.erase(0, parser.put(asio::buffer(in_), problem));  // not eager: the head alone
   if (problem == http::error::need_more) problem = {};
@@ -507,8 +517,6 @@ Task<bool> Connection::request() {
   const auto text = message.target();
   Result<Target> target = parse_target({text.data(), text.size()});
   if (!target) co_return refuse(target.error()), false;
-  if (message.find(http::field::content_encoding) != message.end())
-    co_return refuse({ErrorCode::kUnsupportedMediaType, "compressed bodies are not accepted"}), false;
   Request head = take_head(parser, *std::move(target));
   // Who answers without reading a body gives up the connection with it.
   const bool keeps = message.keep_alive(), has_body = head.has_body;
@@ -521,7 +529,9 @@ Task<bool> Connection::request() {
   std::optional<BodyPlan> plan = server_->handler(std::move(head), turn);
   if (!plan) co_return true;
   if (plan->known) known();
+  plan_ = &*plan, chunk_bytes_max = plan->bytes_max;
   const bool whole = !has_body || co_await read_body(parser, plan->bytes_max);
+  plan_ = nullptr;
   if (!whole) co_return false;
   must_linger_ = false;
   keep_alive_ = keeps;
@@ -533,9 +543,9 @@ Task<bool> Connection::request() {
 void Connection::refuse(const Error& error) {
   timer_.cancel();
   keep_alive_ = false, must_linger_ = true;
-  Response r = server_->refusal(error);
+  Response r = plan_ && plan_->refusal ? plan_->refusal(error) : server_->refusal(error);
   if (const auto turn = turn_) return turn->send(std::move(r));
-  queue(head_text(r, fmt::format("Content-Length: {}\r\n", r.body.size()), false) + r.body);
+  queue(head_text(r, length_of(r), false) + r.body);
   close_after_ = true;
 }
 

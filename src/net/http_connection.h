@@ -142,6 +142,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool broken_ = false;          // something could not be written for want of memory
   bool writing_ = false, closed_ = false, close_after_ = false, keep_alive_ = true, old_client_ = false,
        head_only_ = false;
+  const BodyPlan* plan_ = nullptr;  // of the body that is being read
   std::shared_ptr<Turn> turn_;
   Task<void> task_;
 };

@@ -65,6 +65,7 @@ struct BodyPlan {
   std::size_t bytes_max = 0;
   bool known = false;  // the peer has shown a right key, or needs none: it is no stranger from now on
   std::function<void(std::string body, BodySharePtr share)> then;
+  std::function<Response(const Error&)> refusal = nullptr;  // of a body that is not taken; empty: the server's
 };
 
 class HttpServer {
@@ -72,7 +73,7 @@ class HttpServer {
   using Handler = std::function<void(Request, ExchangePtr)>;
   /// Decides by a request's head; its body is empty yet. Nothing: it was answered, and the body is not read.
   using HeadHandler = std::function<std::optional<BodyPlan>(Request, const ExchangePtr&)>;
-  /// Answers what failed before a handler could: bad head, too large, unsupported encoding.
+  /// Answers what failed before a handler could: a bad head; a body that is too large, unless its plan has an answer.
   using Refusal = std::function<Response(const Error&)>;
 
   /// Binds and listens. Errors: kIo naming address and port.

@@ -36,6 +36,21 @@ std::optional<std::string> decode(std::string_view text, bool query) {
   return out;
 }
 
+/// Takes scheme and authority of the absolute form off `text`. The authority; empty: it is the origin form. Nothing:
+/// the authority is not one of plain characters.
+std::optional<std::string> take_authority(std::string_view& text) {
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (!equal_ignoring_case(text.substr(0, scheme.size()), scheme)) continue;
+    text.remove_prefix(scheme.size());
+    const std::string authority(text.substr(0, text.find_first_of("/?")));
+    text.remove_prefix(authority.size());
+    const auto plain = [](char c) { return is_unreserved(c) || c == ':' || c == '[' || c == ']'; };
+    if (authority.empty() || !std::ranges::all_of(authority, plain)) return std::nullopt;
+    return authority;
+  }
+  return "";
+}
+
 }  // namespace
 
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
@@ -56,24 +71,29 @@ std::optional<std::string> Target::parameter(std::string_view name) const {
 
 Result<Target> parse_target(std::string_view text) {
   const auto bad = [](std::string_view why) { return fail(ErrorCode::kInvalidRequest, "request target: {}", why); };
-  if (text.empty() || text[0] != '/') return bad("only the origin form is accepted");
+  Target target;
+  const auto authority = take_authority(text);
+  if (!authority) return bad("the authority is refused");
+  target.host = *authority;
+  if (target.host.empty() && !text.starts_with('/'))
+    return bad("only the origin form and the absolute form are accepted");
   for (const char c : text)
     if (static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7f ||
         std::string_view("#\\\"<>^`{|}").contains(c))
       return bad("a character that must be escaped");
-  Target target;
   const std::size_t mark = text.find('?');
   std::string_view path = text.substr(0, mark);
   while (!path.empty()) {
     path.remove_prefix(1);  // the slash
     const std::string_view segment = path.substr(0, path.find('/'));
     path.remove_prefix(segment.size());
-    if (segment == "." || segment == ".." || (segment.empty() && !(path.empty() && target.path.empty())))
-      return bad(kDotSegments);
+    if (segment.empty() && path.empty() && !target.path.empty()) break;  // the slash at the end
+    if (segment == "." || segment == ".." || (segment.empty() && !path.empty())) return bad(kDotSegments);
     const auto decoded = decode(segment, false);
     if (!decoded) return bad("an escape that is refused");
     (target.path += '/') += *decoded;
   }
+  if (target.path.empty()) target.path = "/";
   if (mark == std::string_view::npos) return target;
   std::string_view query = text.substr(mark + 1);
   while (!query.empty()) {

@@ -21,12 +21,53 @@ TEST(Target, plain_ones_are_taken_apart) {
 }
 
 TEST(Target, second_spellings_are_refused) {
-  for (const char* text :
-       {"",         "*",         "health",         "http://x/health", "//health",  "/v1/",      "/v1//models", "/./a",
-        "/a/..",    "/%2e%2e/a", "/a%2fb",         "/a%5cb",          "/%68ealth", "/a%00",     "/a%0a",       "/a%",
-        "/a%2",     "/a#b",      "/a b",           "/a\\b",           "/\x7f",     "/\xc3\xa4", "/a?b=%zz",    "/%c3",
-        "/a?b=%ff", "/%c0%af",   "/a?b=%ed%a0%80", "/a?b=%00"})
+  for (const char* text : {"",
+                           "*",
+                           "health",
+                           "ftp://x/health",
+                           "//health",
+                           "/v1//",
+                           "/v1//models",
+                           "/./a",
+                           "http://",
+                           "http:///a",
+                           "http://u@x/a",
+                           "http://x\\y/a",
+                           "http:/x",
+                           "http://x//a",
+                           "localhost:1",
+                           "/a/..",
+                           "/%2e%2e/a",
+                           "/a%2fb",
+                           "/a%5cb",
+                           "/%68ealth",
+                           "/a%00",
+                           "/a%0a",
+                           "/a%",
+                           "/a%2",
+                           "/a#b",
+                           "/a b",
+                           "/a\\b",
+                           "/\x7f",
+                           "/\xc3\xa4",
+                           "/a?b=%zz",
+                           "/%c3",
+                           "/a?b=%ff",
+                           "/%c0%af",
+                           "/a?b=%ed%a0%80",
+                           "/a?b=%00"})
     EXPECT_FALSE(parse_target(text)) << text;
+}
+
+TEST(Target, the_absolute_form_names_its_host_and_a_slash_at_the_end_says_nothing) {
+  for (const char* text : {"http://a.b:81/v1/models?x=1", "HTTPS://a.b:81/v1/models/?x=1"}) {
+    const auto t = parse_target(text).value();
+    EXPECT_EQ(t.host + "|" + t.path + "|" + t.parameter("x").value(), "a.b:81|/v1/models|1") << text;
+  }
+  EXPECT_EQ(parse_target("http://[::1]:9").value().path, "/");
+  EXPECT_EQ(parse_target("http://x?a=b").value().path, "/");
+  EXPECT_EQ(parse_target("/v1/models/").value().path, "/v1/models");
+  EXPECT_TRUE(parse_target("/v1/models/").value().host.empty());
 }
 
 TEST(Target, escapes_are_decoded_once) {

@@ -218,7 +218,7 @@ void Draw::tell_logprobs(Sampled& result) {
     return TokenLogprob{id, static_cast<double>(logits_[static_cast<std::size_t>(id)]) - offset};
   };
   result.logprob = logprob(result.id).logprob;
-  const std::size_t n = std::min(logits_.size(), static_cast<std::size_t>(p_.top_logprobs));
+  const std::size_t n = std::min(logits_.size(), static_cast<std::size_t>(std::max(0, p_.top_logprobs)));
   if (n == 0) return;
   const float least = vocabulary::kth_largest(s_.adjusted, s_.maxima, n, s_.order);
   vocabulary::for_each_from(s_.adjusted, s_.maxima, least, [&](std::size_t i) {
@@ -231,6 +231,12 @@ void Draw::tell_logprobs(Sampled& result) {
 }
 
 Result<Sampled> Draw::sample() {
+  if (row_.given >= 0) {
+    LLORCH_OK(adjust(1));  // finds what is not finite
+    Sampled result{.id = row_.given, .logprob = 0, .top = {}};
+    tell_logprobs(result);
+    return result;
+  }
   LLORCH_TRY(const double sum, survive());
   Sampled result;
   if (all_) {

@@ -63,6 +63,8 @@ struct SamplingRow {
   std::uint64_t step = 0;  // tokens that the sequence has generated so far
   /// Bit i % 32 of word i / 32 for each token i that may be drawn, none for those behind the last word; empty: all may.
   std::span<const std::uint32_t> allowed;
+  /// Not below 0: this token follows anyway, as in a prompt. Nothing is drawn; its log probabilities are told.
+  std::int32_t given = -1;
 };
 
 /// Room for sample_row(), kept from token to token: as long as the vocabulary, or as its blocks, or as what survives.
@@ -81,6 +83,12 @@ class Sampler {
 
   /// Of the token that follows `step` generated ones; valid until accept().
   [[nodiscard]] SamplingRow row(std::uint64_t step) const { return {&params_, known_, step, allowed_}; }
+  /// Of a token of the prompt, for its log probabilities.
+  [[nodiscard]] SamplingRow row_of_given(std::int32_t id) const {
+    SamplingRow row;
+    row.params = &params_, row.given = id;
+    return row;
+  }
   /// From now on these tokens alone may be drawn (SamplingRow::allowed, which is not copied).
   void allow(std::span<const std::uint32_t> bits) { allowed_ = bits; }
   /// The sequence goes on with this token.

@@ -18,6 +18,13 @@ bool has_control(std::string_view text) {
   return std::ranges::any_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
 }
 
+std::string lower_case(std::string_view text) {
+  std::string out(text);
+  for (char& c : out)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return out;
+}
+
 }  // namespace
 
 Result<std::string> parse_bearer(std::string_view header) {
@@ -117,12 +124,11 @@ bool is_loopback(std::string_view address) {
          address.find_first_not_of("0123456789.") == std::string_view::npos;
 }
 
-bool host_allowed(std::string_view host, std::string_view own, const std::vector<std::string>& allowed) {
-  if (host.starts_with('['))
-    host = host.substr(0, host.find(']') + 1);
-  else
-    host = host.substr(0, host.find(':'));
-  return is_loopback(host) || host == own || std::ranges::find(allowed, host) != allowed.end();
+bool host_allowed(std::string_view host_header, std::string_view own, const std::vector<std::string>& allowed) {
+  const auto end = host_header.starts_with('[') ? host_header.find(']') + 1 : host_header.find(':');
+  const std::string host = lower_case(host_header.substr(0, end));
+  return is_loopback(host) || host == lower_case(own) ||
+         std::ranges::any_of(allowed, [&](const std::string& name) { return lower_case(name) == host; });
 }
 
 }  // namespace llorch::security

@@ -83,7 +83,7 @@ inline constexpr std::size_t kTokenBytesMin = 16;
 
 /// 127.0.0.0/8, ::1, localhost.
 [[nodiscard]] bool is_loopback(std::string_view address);
-/// Whether a Host header names this server: loopback names, `own`, or an allowed one; any port.
+/// Whether a Host header names this server: loopback names, `own`, or an allowed one; any port, any case.
 [[nodiscard]] bool host_allowed(std::string_view host_header, std::string_view own,
                                 const std::vector<std::string>& allowed);
 

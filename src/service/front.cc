@@ -62,8 +62,9 @@ Status Front::open() {
     authenticator_.trust_proxy();
     log(Level::kWarn, "trusting_proxy", "X-Forwarded-User of peers on this machine is believed");
   }
+  LLORCH_TRY(auto cors, CorsPolicy::make(o.cors_origins));
   router_ = std::make_unique<Router>(authenticator_, audit_.get(),
-                                     RouterOptions{o.listen, o.allowed_hosts, o.cors_origins, {}});
+                                     RouterOptions{o.listen, o.allowed_hosts, std::move(cors), {}});
   if (o.audit_required) router_->require_audit([this](std::function<void()> work) { loop_.post(std::move(work)); });
   return {};
 }

@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t kUnsentMax = 1u << 20;  // beyond this the logs wait for the peer
 constexpr std::size_t kFeedsMax = 64;
 constexpr std::ptrdiff_t kFeedsOfOneMax = 4;  // one key's: a queen opens one, and may have lost one
-constexpr std::chrono::seconds kKeepAlive{15};
+constexpr std::chrono::seconds kKeepAlive{5};
 
 }  // namespace
 
@@ -149,7 +149,8 @@ class JobFeeds::Feed : public std::enable_shared_from_this<Feed> {
 };
 
 void JobFeeds::add_route(Router& router) {
-  router.route<Scope::kInfer>("GET", "/v1/feed", [this](const ContextPtr& c) { open(c); });
+  router.route<Scope::kInfer>(
+      "GET", "/v1/feed", [this](const ContextPtr& c) { open(c); }, Answers::kStream);
 }
 
 void JobFeeds::open(const ContextPtr& c) {

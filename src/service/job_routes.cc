@@ -57,8 +57,9 @@ void add_job_routes(Router& router, net::EventLoop& loop, job::Registry& jobs, J
       if (!r->hidden || !r->hidden(*job)) list.push_back(describe(*job));
     c->reply(200, {{"jobs", std::move(list)}});
   });
-  router.route<Scope::kInfer>("GET", r->prefix + "/{}/stream",
-                              [&loop, &jobs, r](const ContextPtr& c) { stream(loop, jobs, *r, c); });
+  router.route<Scope::kInfer>(
+      "GET", r->prefix + "/{}/stream", [&loop, &jobs, r](const ContextPtr& c) { stream(loop, jobs, *r, c); },
+      Answers::kStream);
   router.route<Scope::kInfer>("GET", r->prefix + "/{}", [&jobs](const ContextPtr& c) {
     if (const auto job = find(jobs, c)) c->reply(200, describe(*job));
   });

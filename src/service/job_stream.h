@@ -1,6 +1,6 @@
 // Streams a job's log over an HTTP exchange: as SSE, as JSON lines, or as OpenAI's chunks.
 //
-// Sends what is there, waits for more, follows the peer's speed, sends a comment after 15 s of silence, ends at the
+// Sends what is there, waits for more, follows the peer's speed, sends a comment after 5 s of silence, ends at the
 // terminal event. The peer leaving detaches the job, and cancels it where that is the rule (J-19).
 #pragma once
 
@@ -22,7 +22,7 @@ struct StreamOptions {
   std::uint64_t last_seq = 0;
   bool take_over = false;
   net::Headers headers;
-  std::chrono::milliseconds keep_alive{15'000};
+  std::chrono::milliseconds keep_alive{5'000};
 };
 
 /// Called when a reader's leaving must cancel its job.

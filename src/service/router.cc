@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "base/ids.h"
 #include "base/integer.h"
 #include "security/validate.h"
 #include "service/log.h"
@@ -86,6 +85,7 @@ void Context::decorate(net::Headers& headers) const {
   headers.add("X-Correlation-Id", correlation_id);
   headers.add("x-request-id", correlation_id);
   headers.add("X-Content-Type-Options", "nosniff");
+  cors.add_to(headers);
 }
 
 /// A line for every answer, where somebody wants to see them: the route's pattern, for paths may hold secrets.
@@ -150,10 +150,9 @@ void Context::fail(const Error& error, const boost::json::object& details, std::
         std::move(headers));
 }
 
-net::Response Router::refusal(const Error& error) {
+net::Response Router::refusal(const Error& error, const std::string& id) {
   net::Response r;
   r.status = kind(error.code).http_status;
-  const std::string id = random_uuid();
   std::string_view event = audit_event(error.code);
   if (error.code == ErrorCode::kInvalidRequest)
     event = error.message.ends_with(net::kDotSegments) ? "path_traversal_attempt" : "suspicious_activity";
@@ -174,6 +173,10 @@ std::vector<RouteInfo> Router::inventory() const {
 Router::Match Router::match(const net::Request& request) const {
   const auto path = segments(request.target.path);
   Match m;
+  const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
+  const auto serves = [&](const RouteInfo& info) {
+    return info.method == method && (request.method != "HEAD" || info.answers == Answers::kWhole);
+  };
   for (const Route& r : routes_) {
     const auto pattern = segments(r.info.pattern);
     if (pattern.size() != path.size()) continue;
@@ -187,9 +190,11 @@ Router::Match Router::match(const net::Request& request) const {
     }
     if (!fits) continue;
     m.path_known = true;
-    m.allowed += (m.allowed.empty() ? "" : ", ") + r.info.method;
-    if (!m.route && r.info.method == request.method) m.route = &r, m.parameters = std::move(taken);
+    m.allowed += r.info.method + ", ";
+    if (r.info.method == "GET" && r.info.answers == Answers::kWhole) m.allowed += "HEAD, ";
+    if (!m.route && serves(r.info)) m.route = &r, m.parameters = std::move(taken);
   }
+  m.allowed += "OPTIONS";
   return m;
 }
 
@@ -198,14 +203,36 @@ bool Router::check_origin(Context& c, bool changes) {
   const auto origin = c.request.headers.get("Origin");
   if (!origin) return true;
   const std::string host = c.request.headers.get("Host").value_or("");
-  const bool own = *origin == "http://" + host || *origin == "https://" + host;
-  const bool allowed = own || std::ranges::find(options_.cors_origins, *origin) != options_.cors_origins.end();
-  if (!allowed && changes)
+  const bool own =
+      net::equal_ignoring_case(*origin, "http://" + host) || net::equal_ignoring_case(*origin, "https://" + host);
+  if (!own && !c.cors.allowed() && changes)
     return c.fail({ErrorCode::kForbidden, "requests from pages of another origin are refused"}), false;
   return true;
 }
 
+/// What a browser asks before it lets a page of another origin ask; without a key, as browsers do that.
+void Router::answer_preflight(Context& c, const Match& m) const {
+  if (!c.cors.allowed())
+    return c.fail({ErrorCode::kForbidden, "pages of this origin may not use this server: see --cors-origin"});
+  net::Response r;
+  r.status = 204, r.content_type.clear();
+  const auto wanted = c.request.headers.get("Access-Control-Request-Headers");
+  add_preflight_headers(r.headers, m.path_known ? m.allowed : "GET, HEAD, POST, DELETE, OPTIONS", wanted.value_or(""));
+  c.reply(std::move(r));
+}
+
 namespace {
+
+bool is_preflight(const net::Request& request) {
+  return request.method == "OPTIONS" && request.headers.get("Origin") &&
+         request.headers.get("Access-Control-Request-Method");
+}
+
+bool is_plain(Context& c) {
+  const std::string coding = c.request.headers.get("Content-Encoding").value_or("");
+  if (coding.empty() || net::equal_ignoring_case(coding, "identity")) return true;
+  return c.fail({ErrorCode::kUnsupportedMediaType, "compressed bodies are not accepted"}), false;
+}
 
 bool takes_json(Context& c, bool has_body) {
   if (c.request.method != "POST" || !has_body) return true;
@@ -223,6 +250,7 @@ bool Router::admit(Context& c, const Match& m) {
   if (!security::host_allowed(host, options_.own_address, options_.allowed_hosts) &&
       !security::host_allowed(host, local.contains(':') ? "[" + local + "]" : local, {}))
     return c.fail({ErrorCode::kHostNotAllowed, "the Host header names another server"}), false;
+  if (is_preflight(c.request)) return answer_preflight(c, m), false;
   const bool is_public = m.route && m.route->info.scope == Scope::kPublic;
   if (!is_public) {
     const net::Headers& h = c.request.headers;
@@ -242,6 +270,7 @@ bool Router::admit(Context& c, const Match& m) {
   if (!m.route) {
     net::Headers headers;
     headers.add("Allow", m.allowed);
+    if (c.request.method == "OPTIONS") return c.reply({204, "", "", std::move(headers)}), false;
     const Error error{ErrorCode::kMethodNotAllowed, "this route takes " + m.allowed};
     return c.reply(405, wire::shaped_error(c.request.target.path, wire::error_body(error, c.correlation_id)),
                    std::move(headers)),
@@ -256,8 +285,8 @@ bool Router::admit(Context& c, const Match& m) {
     audit({{"event_type", "policy_violation"}, {"route", c.route}, {"actor", c.principal.label()}});
     return c.fail(not_audited()), false;
   }
-  if (!check_origin(c, c.request.method != "GET")) return false;
-  return takes_json(c, c.request.has_body) && check_deadline(c);
+  if (!check_origin(c, c.request.method != "GET" && c.request.method != "HEAD")) return false;
+  return is_plain(c) && takes_json(c, c.request.has_body) && check_deadline(c);
 }
 
 bool Router::check_deadline(Context& c) {
@@ -295,6 +324,7 @@ std::optional<net::BodyPlan> Router::handle(net::Request head, const net::Exchan
   c->correlation_id = correlation_id_fits(id) ? id : random_uuid();
   const std::string trace = c->request.headers.get("traceparent").value_or("");
   if (traceparent_fits(trace)) c->traceparent = trace;
+  c->cors = options_.cors.answer(c->request.headers.get("Origin"));
   Match m = match(c->request);
   if (m.route) c->route = m.route->info.pattern;
   if (!admit(*c, m)) return std::nullopt;
@@ -308,6 +338,11 @@ std::optional<net::BodyPlan> Router::handle(net::Request head, const net::Exchan
       [this, c, route = m.route, handler = std::move(handler)](std::string body, net::BodySharePtr share) {
         c->request.body = std::move(body), c->request.body_share = std::move(share);
         run(c, *route, handler);
+      },
+      [this, c](const Error& error) {
+        net::Response refused = refusal(error, c->correlation_id);
+        c->cors.add_to(refused.headers);
+        return refused;
       }};
 }
 

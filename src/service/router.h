@@ -14,9 +14,11 @@
 #include <string>
 #include <vector>
 
+#include "base/ids.h"
 #include "net/http_server.h"
 #include "security/audit.h"
 #include "security/auth.h"
+#include "service/cors.h"
 
 namespace llorch::service {
 
@@ -35,6 +37,7 @@ class Context : public std::enable_shared_from_this<Context> {
   std::vector<std::string> parameters;  // what the "{}" of the pattern took
   std::optional<std::chrono::system_clock::time_point> deadline;
   std::string route;  // the pattern, for metrics and audit
+  CorsAnswer cors;    // what pages of another origin may do with the answer
   net::Clock::time_point accepted;
 
   void reply(int status, const boost::json::value& body, net::Headers headers = {});
@@ -59,14 +62,19 @@ using Handler = std::function<void(const ContextPtr&)>;
 /// Decides by a request's head alone; the handler for when its body is there, or nothing: it was answered.
 using HeadHandler = std::function<Handler(const ContextPtr&)>;
 
+/// A stream has no HEAD: what its GET would begin is more than a head tells.
+enum class Answers : std::uint8_t { kWhole, kStream };
+
 struct RouteInfo {
   Scope scope;
   std::string method, pattern;
+  Answers answers = Answers::kWhole;
 };
 
 struct RouterOptions {
   std::string own_address;
-  std::vector<std::string> allowed_hosts, cors_origins;
+  std::vector<std::string> allowed_hosts;
+  CorsPolicy cors;
   std::function<void(const Context&, int status)> on_done;  // metrics
 };
 
@@ -76,8 +84,8 @@ class Router {
       : authenticator_(authenticator), audit_(audit), options_(std::move(options)) {}
 
   template<Scope kScope>
-  void route(std::string method, std::string pattern, Handler handler) {
-    routes_.push_back({{kScope, std::move(method), std::move(pattern)}, std::move(handler), nullptr});
+  void route(std::string method, std::string pattern, Handler handler, Answers answers = Answers::kWhole) {
+    routes_.push_back({{kScope, std::move(method), std::move(pattern), answers}, std::move(handler), nullptr});
   }
   /// The same for a handler that may refuse before the body is read. What its result holds is freed when the body does
   /// not arrive.
@@ -90,7 +98,7 @@ class Router {
   /// What a body may have, of a route that takes more than a few fields.
   void set_body_bytes_max(std::size_t bytes) { body_bytes_max_ = bytes; }
   /// Answers what failed below the level of routes.
-  [[nodiscard]] net::Response refusal(const Error& error);
+  [[nodiscard]] net::Response refusal(const Error& error) { return refusal(error, random_uuid()); }
   [[nodiscard]] std::vector<RouteInfo> inventory() const;
   /// What a browser that asks for "/" without a key gets, with status 401.
   void set_door(net::Response page) { door_ = std::move(page); }
@@ -120,6 +128,8 @@ class Router {
   /// What stands before a handler. True: go on.
   bool admit(Context& c, const Match& m);
   bool check_origin(Context& c, bool changes);
+  void answer_preflight(Context& c, const Match& m) const;
+  [[nodiscard]] net::Response refusal(const Error& error, const std::string& correlation_id);
   bool check_deadline(Context& c);
   [[nodiscard]] std::size_t body_bytes_max(const RouteInfo& route) const;
   /// Writes down that an administrative request was let in, then runs it.

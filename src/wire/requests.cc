@@ -179,6 +179,9 @@ void read_openai(Fields& f, const Bounds& bounds, CompletionRequest& r) {
       if (!r.stream) f.violation("stream_options", "with stream only", "stream_options is only allowed with stream");
     }
   }
+  r.progress = f.boolean("return_progress").value_or(false);
+  if (r.progress && !r.stream)
+    f.violation("return_progress", "with stream only", "return_progress is only allowed with stream");
   r.cache_salt = read_cache_salt(f);
   if (const auto* truncation = f.take("truncation")) {
     r.truncate = *truncation == "auto";
@@ -347,7 +350,7 @@ std::expected<CompletionRequest, Refused> read_completion(const boost::json::obj
   Fields f(body);
   CompletionRequest r;
   read_openai(f, bounds, r);
-  if (const auto max = f.integer("max_tokens", 1, std::int64_t{1} << 31))
+  if (const auto max = f.integer("max_tokens", 0, std::int64_t{1} << 31))
     r.max_tokens = static_cast<int>(std::min<std::int64_t>(*max, limits::kContextMax));
   else
     r.max_tokens = 16;  // OpenAI's default on this route
@@ -356,13 +359,114 @@ std::expected<CompletionRequest, Refused> read_completion(const boost::json::obj
     r.sampling.top_logprobs = static_cast<int>(*logprobs);
   }
   r.echo = f.boolean("echo").value_or(false);
-  if (r.echo && r.logprobs)
-    f.violation("echo", "not with logprobs", "echo together with logprobs is not supported",
+  if (r.scores_prompt() && r.structure.kind != Structure::Kind::kNone)
+    f.violation("echo", "not with logprobs and " + r.structure.field,
+                "echo with logprobs is for prompts: it cannot be combined with " + r.structure.field,
                 ErrorCode::kUnsupportedValue);
+  if (r.scores_prompt() && r.truncate)
+    f.violation("echo", "not with logprobs and truncation",
+                "echo with logprobs is for whole prompts: not with truncation", ErrorCode::kUnsupportedValue);
   only(f, "suffix", {""});
   if (const auto best = f.integer("best_of", 1, 8); best && *best != r.n)
     f.violation("best_of", "equal to n", "best_of other than n is not supported", ErrorCode::kUnsupportedValue);
   read_prompts(f, "prompt", r.prompts, bounds);
+  return finish(f, std::move(r));
+}
+
+std::expected<TokenizeRequest, Refused> read_tokenize(const boost::json::object& body, const Bounds& bounds) {
+  Fields f(body);
+  TokenizeRequest r;
+  const auto* content = f.take("content");  // llama.cpp's server
+  const auto* prompt = f.take("prompt");    // vLLM
+  const auto* text = f.take("text");
+  const auto* messages = f.take("messages");
+  const std::pair<const char*, const boost::json::value*> texts[] = {
+      {"content", content}, {"prompt", prompt}, {"text", text}};
+  if ((content != nullptr) + (prompt != nullptr) + (text != nullptr) + (messages != nullptr) != 1)
+    f.violation("content", "required", "exactly one of content, prompt, text and messages is required");
+  for (const auto& [field, value] : texts) {
+    if (!value) continue;
+    if (!value->is_string())
+      f.violation(field, "string", fmt::format("{} must be a string", field));
+    else
+      r.text = std::string(value->get_string()), check_text(f, field, r.text);
+  }
+  const auto add = f.boolean("add_special"), also_add = f.boolean("add_special_tokens");
+  r.add_special = add.value_or(also_add.value_or(content == nullptr));
+  r.parse_special = f.boolean("parse_special").value_or(true);
+  r.pieces = f.boolean("with_pieces").value_or(false);
+  r.strings = f.boolean("return_token_strs").value_or(false);
+  only(f, "add_generation_prompt", {true});
+  read_cache_salt(f);
+  if (!messages) {
+    read_model(f, bounds, r);
+    if (const auto deadline = f.integer("deadline_ms", 1, std::int64_t{1} << 40)) r.deadline_ms = deadline;
+    return finish(f, std::move(r));
+  }
+  if (!f.violations().empty()) return std::unexpected(Refused{f.violations()});
+  boost::json::object chat = body;  // the rest is a chat's
+  for (const char* own : {"add_special", "add_special_tokens", "parse_special", "with_pieces", "return_token_strs",
+                          "add_generation_prompt"})
+    chat.erase(own);
+  auto read = read_chat(chat, bounds);
+  if (!read) return std::unexpected(std::move(read).error());
+  r.ignored = std::move(read->ignored), r.deadline_ms = read->deadline_ms, r.adapter = read->adapter;
+  r.chat = *std::move(read);
+  return r;
+}
+
+std::expected<DetokenizeRequest, Refused> read_detokenize(const boost::json::object& body, const Bounds& bounds) {
+  Fields f(body);
+  DetokenizeRequest r;
+  read_model(f, bounds, r);
+  read_cache_salt(f);
+  const auto bad = [&](const char* message) { f.violation("tokens", "token ids", message); };
+  const auto* tokens = f.take("tokens");
+  if (!tokens || !tokens->is_array()) {
+    bad("tokens must be an array of token ids");
+  } else {
+    for (const auto& id : tokens->get_array()) {
+      if (!id.is_int64() || id.get_int64() < 0 || id.get_int64() >= bounds.vocab) {
+        bad("tokens has a token id outside the vocabulary");
+        break;
+      }
+      r.tokens.push_back(static_cast<std::int32_t>(id.get_int64()));
+    }
+  }
+  if (const auto deadline = f.integer("deadline_ms", 1, std::int64_t{1} << 40)) r.deadline_ms = deadline;
+  return finish(f, std::move(r));
+}
+
+std::expected<RerankRequest, Refused> read_rerank(const boost::json::object& body, const Bounds& bounds) {
+  constexpr std::size_t kDocumentsMax = 1024;
+  Fields f(body);
+  RerankRequest r;
+  read_model(f, bounds, r);
+  read_cache_salt(f);
+  if (auto query = f.text("query", std::size_t{1} << 20); query && !query->empty())
+    r.query = *std::move(query), check_text(f, "query", r.query);
+  else
+    f.violation("query", "non-empty string", "query must be a string that is not empty");
+  const auto* documents = f.take("documents");
+  const bool listed = documents && documents->is_array() && !documents->get_array().empty() &&
+                      documents->get_array().size() <= kDocumentsMax;
+  if (!listed)
+    f.violation("documents", fmt::format("length(1..={})", kDocumentsMax),
+                fmt::format("documents must be an array of 1 to {} texts", kDocumentsMax));
+  for (std::size_t i = 0; listed && i < documents->get_array().size(); ++i) {
+    const auto& given = documents->get_array()[i];
+    const auto* text = given.is_object() ? given.get_object().if_contains("text") : &given;
+    if (text && text->is_string())
+      r.documents.emplace_back(text->get_string());
+    else
+      f.violation(fmt::format("documents[{}]", i), "string, or object with text",
+                  "a document must be a string or an object with text");
+  }
+  if (const auto top = f.integer("top_n", 1, std::int64_t{1} << 31))
+    r.top_n = static_cast<int>(std::min<std::int64_t>(*top, static_cast<std::int64_t>(kDocumentsMax)));
+  r.return_documents = f.boolean("return_documents").value_or(false);
+  f.text("user", 1024);
+  if (const auto deadline = f.integer("deadline_ms", 1, std::int64_t{1} << 40)) r.deadline_ms = deadline;
   return finish(f, std::move(r));
 }
 

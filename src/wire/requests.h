@@ -54,13 +54,33 @@ struct CompletionRequest : Generation {
   ToolUse tool_use;                        // of chat
   std::vector<Prompt> prompts;             // of completions
   std::optional<int> thought_tokens;       // that a thought may have, of chat
-  bool echo = false, stream = false, include_usage = false, truncate = false;
+  bool echo = false, stream = false, include_usage = false, truncate = false, progress = false;
+  /// The log probabilities of the prompt's tokens are wanted, too.
+  [[nodiscard]] bool scores_prompt() const { return echo && logprobs; }
   int n = 1;
 };
 
 struct EmbeddingRequest : Generation {
   std::vector<Prompt> prompts;
   bool base64 = false;
+};
+
+/// Of a text, or of messages through the model's template.
+struct TokenizeRequest : Generation {
+  std::string text;
+  std::optional<CompletionRequest> chat;
+  bool add_special = true, parse_special = true, pieces = false, strings = false;
+};
+
+struct DetokenizeRequest : Generation {
+  Tokens tokens;
+};
+
+struct RerankRequest : Generation {
+  std::string query;
+  std::vector<std::string> documents;
+  std::optional<int> top_n;
+  bool return_documents = false;
 };
 
 struct Refused {
@@ -75,5 +95,10 @@ struct Refused {
                                                                       const Bounds& bounds);
 [[nodiscard]] std::expected<CompletionRequest, Refused> read_completion(const boost::json::object& body,
                                                                         const Bounds& bounds);
+[[nodiscard]] std::expected<TokenizeRequest, Refused> read_tokenize(const boost::json::object& body,
+                                                                    const Bounds& bounds);
+[[nodiscard]] std::expected<DetokenizeRequest, Refused> read_detokenize(const boost::json::object& body,
+                                                                        const Bounds& bounds);
+[[nodiscard]] std::expected<RerankRequest, Refused> read_rerank(const boost::json::object& body, const Bounds& bounds);
 
 }  // namespace llorch::wire

@@ -228,6 +228,37 @@ class QueenContract(Contract, unittest.TestCase):
         self.assertEqual(e.exception.param, "temperature")
         client.close(), direct.close()
 
+    def test_tokens_and_probabilities_of_prompts(self):
+        worker = self.colony.call("GET", "/v1/status")[2]["workers"][0]
+        for path, body in (("/tokenize", {"content": "the sea"}), ("/v1/tokenize", {"messages": [{"role": "user", "content": "x"}], "with_pieces": True}), ("/detokenize", {"tokens": [273, 1206]}), ("/v1/rerank", {"query": "a", "documents": ["b"]})):
+            through, there = (self.colony.call("POST", path, body | {"model": model}, None, port) for model, port in (("haiku", self.d.port), ("builtin:haiku", worker["port"])))
+            self.assertEqual(through[0], 400 if path == "/v1/rerank" else 200, through)
+            self.assertIsNone(through[1]["X-Llorch-Ignored"])
+            if through[0] == 200:
+                self.assertEqual(through[2], there[2])
+            else:
+                self.assertEqual(through[2]["error"]["message"], there[2]["error"]["message"])
+        _, _, scored = self.colony.call("POST", "/v1/completions", {"model": "haiku", "prompt": "the sea", "max_tokens": 0, "echo": True, "logprobs": 1})
+        self.assertEqual(scored["choices"][0]["logprobs"]["token_logprobs"][0], None)
+        _, _, text = self.colony.call("POST", "/v1/chat/completions", {"model": "haiku", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2, "stream": True, "return_progress": True})
+        self.assertIn('"prompt_progress":{"total":', text)
+
+    def test_pages_of_other_origins(self):
+        page = "http://localhost:3000"
+        with Colony() as c:
+            c.queen("--cors-origin", page)
+            ask = {"model": "builtin:haiku", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}
+            for more, status in (({}, 200), ({"stream": True}, 200), ({"model": "nope"}, 404), ({"temperature": 9}, 400)):
+                got, headers, _ = c.call("POST", "/v1/chat/completions", ask | more, {"Origin": page})
+                self.assertEqual((got, headers["Access-Control-Allow-Origin"]), (status, page), more)
+                self.assertEqual(c.call("POST", "/v1/chat/completions", ask | more, {"Origin": "http://evil.example"})[0], 403)
+            preflight = {"Access-Control-Request-Method": "POST"}
+            self.assertEqual(c.call("OPTIONS", "/v1/jobs", None, {"Origin": page} | preflight)[0], 204)
+            self.assertEqual(c.call("OPTIONS", "/v1/jobs", None, {"Origin": "http://evil.example"} | preflight)[0], 403)
+            for path in ("/health", "/v1/models", "/"):
+                self.assertEqual(c.call("HEAD", path)[0], 200)
+            self.assertEqual(c.call("HEAD", "/v1/heartbeats/stream")[0], 405)
+
     def test_responses_and_messages(self):
         """Whole and streamed, through the queen and without her: the same texts, events in order, a whole end, each API's own errors."""
         worker = self.colony.call("GET", "/v1/status")[2]["workers"][0]
@@ -260,7 +291,7 @@ class QueenContract(Contract, unittest.TestCase):
         with self.colony.socket(self.d.port) as s:
             s.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
             s.recv(1000)
-        wait_for(lambda: self.colony.call("GET", "/v1/status")[2]["workers"][0]["inflight"] == 0, 5)
+        wait_for(lambda: self.colony.call("GET", "/v1/status")[2]["workers"][0]["inflight"] == 0, 30)
 
     def test_operations_are_checked(self):
         for order, code, param in (({"operation": "nope"}, "UNKNOWN_OPERATION", "operation"), ({"operation": "infer", "model": "haiku"}, "INVALID_REQUEST", "prompt"), ({"operation": "infer", "prompt": "x"}, "INVALID_REQUEST", "model"),

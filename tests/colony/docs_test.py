@@ -132,7 +132,7 @@ class Docs(unittest.TestCase):
                     for scope, method, path in re.findall(r'route<(?:service::)?(?:Scope::)?k(\w+)>\(\s*"(\w+)",\s*("[^"]*"|kPrefix|r->prefix(?: \+ "[^"]*")?|prefix \+ (?:"[^"]*"|path))', f.read_text()):
                         path = path.replace("r->prefix", "/v1/jobs").replace("kPrefix", "/v1/jobs").replace(' + "', "").strip('"')
                         for prefix in ("/v1", "") if path.startswith("prefix") else ("",):
-                            for tail in ("/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/messages/count_tokens") if path.endswith("path") else ("",):
+                            for tail in ("/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/messages/count_tokens", "/tokenize", "/detokenize", "/rerank") if path.endswith("path") else ("",):
                                 declared.add((method, path.replace("prefix + path", prefix + tail).replace('prefix + "', prefix).replace("prefix", prefix, 1) if path.startswith("prefix") else path, scope.lower()))
                 self.assertEqual(declared, told, app)
 

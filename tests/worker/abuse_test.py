@@ -103,7 +103,7 @@ class Abuse(unittest.TestCase):
             "folded line": head + b"X-A: b\r\n c\r\nContent-Length: 29\r\n\r\n" + body,
             "blank before colon": head + b"Content-Length : 29\r\n\r\n" + body,
             "bare line feed": b"GET /health HTTP/1.1\nHost: localhost\n\r\n\r\n",
-            "absolute form": b"GET http://localhost/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            "absolute form of a user": b"GET http://u@localhost/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
             "authority form": b"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
             "encoded dots": b"GET /v1/%2e%2e/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
             "dots": b"GET /v1/../health HTTP/1.1\r\nHost: localhost\r\n\r\n",

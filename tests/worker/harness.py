@@ -102,7 +102,7 @@ class Worker:
         c.close()
         note_exchange(method, path, r.status, start, r.headers.get("x-request-id"))
         kind = r.headers.get("Content-Type", "")
-        return r.status, r.headers, json.loads(raw) if kind.startswith("application/json") else raw.decode()
+        return r.status, r.headers, json.loads(raw) if raw and kind.startswith("application/json") else raw.decode()
 
     def get(self, path, headers=None):
         return self.call("GET", path, None, headers)

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 import resource
 import socket
 import ssl
@@ -9,7 +10,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import Worker, main, wait_for
+from harness import BINARY, Worker, main, wait_for
 
 TOKEN = "operator-token-0123456789"
 KEY = f"Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n"
@@ -71,6 +72,79 @@ class Http(unittest.TestCase):
             for _ in range(4200):
                 all_of_them.enter_context(socket.create_connection(("127.0.0.1", self.w.port), 5))
             self.assertEqual(self.w.get("/v1/models", {"Authorization": "Bearer " + TOKEN})[0], 200)
+
+
+class Browsers(unittest.TestCase):
+    """HEAD, OPTIONS and CORS: with a key, and two origins that may."""
+    PAGE, PREFLIGHT = "http://localhost:3000", {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,x-stainless-os"}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.w = Worker("--cors-origin", "http://localhost:3000,https://app.example", local=False, env={"LLORCH_API_TOKEN": TOKEN})
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.w.stop()
+
+    def keyed(self, **more):
+        return {"Authorization": "Bearer " + TOKEN} | {name.replace("_", "-"): value for name, value in more.items()}
+
+    def test_head_is_get_without_its_body(self):
+        c = self.w.connection()
+        for path in ("/health", "/v1/models", "/", "/v1/models/"):
+            heads = []
+            for method in ("GET", "HEAD"):
+                c.request(method, path, headers=self.keyed())
+                r = c.getresponse()
+                body = r.read()
+                self.assertEqual((r.status, len(body)), (200, int(r.headers["Content-Length"]) if method == "GET" else 0), (method, path))
+                heads.append([(k, "" if k in ("X-Correlation-Id", "x-request-id") or path == "/health" and k == "Content-Length" else v) for k, v in r.getheaders()])
+            self.assertEqual(*heads)
+        self.assertEqual(self.w.call("HEAD", "/v1/models")[0], 401)
+        self.assertEqual(self.w.call("HEAD", "/nope", headers=self.keyed())[0], 404)
+        status, headers, _ = self.w.call("HEAD", "/v1/feed", headers=self.keyed())
+        self.assertEqual((status, headers["Allow"]), (405, "GET, OPTIONS"), "a stream begins with its GET")
+
+    def test_other_methods_are_told_which_there_are(self):
+        for method, path, allow in (("PUT", "/v1/models", "GET, HEAD, OPTIONS"), ("DELETE", "/v1/chat/completions", "POST, OPTIONS"), ("GET", "/v1/completions", "POST, OPTIONS"), ("PATCH", "/v1/inference", "POST, GET, HEAD, OPTIONS")):
+            status, headers, _ = self.w.call(method, path, headers=self.keyed())
+            self.assertEqual((status, headers["Allow"]), (405, allow), path)
+        status, headers, body = self.w.call("OPTIONS", "/v1/models", headers=self.keyed())
+        self.assertEqual((status, headers["Allow"], headers["Content-Length"], body), (204, "GET, HEAD, OPTIONS", None, ""))
+        self.assertEqual(self.w.call("OPTIONS", "/v1/models")[0], 401, "what is no preflight needs a key")
+
+    def test_a_preflight_needs_no_key(self):
+        status, headers, body = self.w.call("OPTIONS", "/v1/chat/completions", headers={"Origin": self.PAGE} | self.PREFLIGHT)
+        self.assertEqual((status, headers["Access-Control-Allow-Origin"], headers["Access-Control-Allow-Methods"], body), (204, self.PAGE, "POST, OPTIONS", ""))
+        self.assertEqual(headers.get_all("Vary"), ["Access-Control-Request-Headers", "Origin"])
+        self.assertEqual(headers["Access-Control-Max-Age"], "3600")
+        for name in ("authorization", "content-type", "x-api-key", "anthropic-version", "idempotency-key", "x-stainless-os"):
+            self.assertIn(name, re.split(", ?", headers["Access-Control-Allow-Headers"].lower()), name)
+        for origin in ("http://evil.example", "http://localhost:3001", "null", "https://localhost:3000"):
+            status, headers, _ = self.w.call("OPTIONS", "/v1/chat/completions", headers={"Origin": origin} | self.PREFLIGHT)
+            self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (403, None), origin)
+
+    def test_answers_errors_and_streams_may_be_read_by_pages_that_may(self):
+        chat = json.loads(CHAT)
+        asked = [("GET", "/v1/models", None, self.keyed(), 200), ("GET", "/v1/models", None, {}, 401), ("GET", "/nope", None, self.keyed(), 404), ("POST", "/v1/chat/completions", chat | {"n": 99}, self.keyed(), 400),
+                 ("POST", "/v1/chat/completions", chat | {"stream": True}, self.keyed(), 200), ("POST", "/v1/completions", "x" * 9_000_000, self.keyed(), 413)]
+        for method, path, body, headers, status in asked:
+            got, told, _ = self.w.call(method, path, body, headers | {"Origin": self.PAGE})
+            self.assertEqual((got, told["Access-Control-Allow-Origin"], told["Vary"]), (status, self.PAGE, "Origin"), path)
+            self.assertIn("x-request-id", told["Access-Control-Expose-Headers"])
+            self.assertIsNone(told["Access-Control-Allow-Credentials"])
+        got, told, _ = self.w.call("GET", "/v1/models", None, self.keyed(Origin="http://evil.example"))
+        self.assertEqual((got, told["Access-Control-Allow-Origin"], told["Vary"]), (200, None, "Origin"))
+        got, told, _ = self.w.call("POST", "/v1/chat/completions", chat, self.keyed(Origin="http://evil.example"))
+        self.assertEqual((got, told["Access-Control-Allow-Origin"]), (403, None))
+
+    def test_all_origins_are_a_star(self):
+        with Worker("--cors-origin", "*") as w:
+            status, headers, _ = w.post("/v1/chat/completions", json.loads(CHAT), {"Origin": "http://any.example"})
+            self.assertEqual((status, headers["Access-Control-Allow-Origin"], headers["Vary"]), (200, "*", None))
+        bad = subprocess.run([BINARY, "serve", "-m", "builtin:haiku", "--local-mode", "--cors-origin", "localhost:3000"], capture_output=True, text=True, timeout=20)
+        self.assertNotEqual(bad.returncode, 0)
+        self.assertIn("is no origin", bad.stderr)
 
 
 class Full(unittest.TestCase):

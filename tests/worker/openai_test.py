@@ -8,7 +8,7 @@ import gguf
 import numpy
 import openai
 
-from harness import DATA, ROOT, STORIES, TURN_MS_MAX, USER, Worker, main, wait_for
+from harness import DATA, ROOT, STORIES, TURN_MS_MAX, USER, Worker, main, parse_sse, wait_for
 
 
 class Client(unittest.TestCase):
@@ -205,6 +205,82 @@ class Client(unittest.TestCase):
         self.assertTrue(ids.choices[0].text.startswith((tokens[273] + tokens[1206]).replace("\u0120", " ")), ids.choices[0].text)
         streamed = "".join(x.choices[0].text for x in self.c.completions.create(model="builtin:haiku", prompt=[273, 1206], max_tokens=3, temperature=0, echo=True, stream=True))
         self.assertEqual(streamed, ids.choices[0].text)
+
+    def score(self, prompt, **fields):
+        r = self.w.post("/v1/completions", {"prompt": prompt, "max_tokens": 0, "echo": True, "logprobs": 2, "temperature": 0} | fields)
+        self.assertEqual(r[0], 200, r)
+        return r[2]
+
+    def test_the_probabilities_of_a_prompt(self):
+        prompt = "<|user|>Write a haiku about rain<|assistant|>soft wind, the café"
+        ids = self.w.post("/tokenize", {"prompt": prompt})[2]["tokens"]
+        answer = self.score(prompt)
+        choice, usage = answer["choices"][0], answer["usage"]
+        lists = choice["logprobs"]
+        self.assertEqual((choice["text"], choice["finish_reason"], usage["prompt_tokens"], usage["completion_tokens"]), (prompt, "length", len(ids), 0))
+        self.assertEqual({len(v) for v in lists.values()}, {len(ids)})
+        self.assertEqual((lists["token_logprobs"][0], lists["top_logprobs"][0]), (None, None))
+        # One token after the other, forced: a bias changes what is drawn, not what is told.
+        for k in range(1, len(ids)):
+            _, _, one = self.w.post("/v1/completions", {"prompt": ids[:k], "max_tokens": 1, "temperature": 0, "logit_bias": {str(ids[k]): 100}, "logprobs": 2, "ignore_eos": True})
+            forced = one["choices"][0]["logprobs"]
+            self.assertEqual((forced["tokens"], forced["top_logprobs"][0].keys()), ([lists["tokens"][k]], lists["top_logprobs"][k].keys()))
+            self.assertAlmostEqual(forced["token_logprobs"][0], lists["token_logprobs"][k], 4)
+        # Where each token stands; a character of several tokens begins where they do.
+        for k, (token, at) in enumerate(zip(lists["tokens"], lists["text_offset"])):
+            if "\\x" not in token:
+                self.assertEqual(prompt[at : at + len(token)], token, k)
+        again = self.score(prompt)
+        self.assertEqual((again["choices"], again["usage"]["prompt_tokens_details"]["cached_tokens"]), (answer["choices"], 0), "nothing comes from the cache")
+
+    def test_the_probabilities_of_a_prompt_and_of_what_follows(self):
+        """As lm-eval asks: ids, several at once, one token more, which it cuts off."""
+        prompts = [[273, 1206, 5, 77, 300], [5], [9] * 200]
+        plain = self.score(prompts, max_tokens=3, echo=False)["choices"]
+        both = self.score(prompts, max_tokens=3)["choices"]
+        for choice, alone, ids in zip(both, plain, prompts):
+            lists, own = choice["logprobs"], alone["logprobs"]
+            self.assertEqual(len(lists["token_logprobs"]), len(ids) + 3)
+            self.assertTrue(choice["text"].endswith(alone["text"]))
+            self.assertEqual((lists["tokens"][len(ids):], lists["token_logprobs"][len(ids):]), (own["tokens"], own["token_logprobs"]))
+            self.assertEqual(lists["text_offset"][len(ids)], len(choice["text"]) - len(alone["text"]))
+            self.assertEqual(lists["token_logprobs"][:len(ids)], self.score(ids)["choices"][0]["logprobs"]["token_logprobs"])
+        # A stream says the same, in parts.
+        _, _, text = self.w.post("/v1/completions", {"prompt": prompts[2], "max_tokens": 3, "echo": True, "logprobs": 2, "temperature": 0, "stream": True})
+        chunks = [d["choices"][0] for _, _, d in parse_sse(text)[0]]
+        self.assertEqual("".join(c["text"] for c in chunks), both[2]["text"])
+        for name, whole in both[2]["logprobs"].items():
+            self.assertEqual([x for c in chunks if c["logprobs"] for x in c["logprobs"][name]], whole, name)
+        for bad, fields in (("echo", {"response_format": {"type": "json_object"}}), ("echo", {"truncation": "auto"}), ("logprobs", {"logprobs": 21}), ("max_tokens", {"max_tokens": -1})):
+            status, _, body = self.w.post("/v1/completions", {"prompt": "a", "max_tokens": 0, "echo": True, "logprobs": 2} | fields)
+            self.assertEqual((status, body["error"]["param"]), (400, bad))
+
+    def test_tokens(self):
+        for given, more in ({"content": "the sea"}, {}), ({"prompt": "the sea", "add_special_tokens": False}, {}), ({"text": "the sea", "add_special": False, "parse_special": False}, {}):
+            status, _, body = self.w.post("/v1/tokenize", given | more)
+            self.assertEqual((status, body["count"], body["max_model_len"]), (200, len(body["tokens"]), 256))
+            self.assertEqual(self.w.post("/detokenize", {"tokens": body["tokens"]})[2], {"content": "the sea", "prompt": "the sea"})
+        control = [self.w.post("/tokenize", {"content": "<|user|>", "parse_special": p})[2]["count"] for p in (True, False)]
+        self.assertEqual(control[0], 1)
+        self.assertGreater(control[1], 1)
+        pieces = self.w.post("/tokenize", {"content": "the \u20ac 🐝", "with_pieces": True, "return_token_strs": True})[2]
+        bytes_of = lambda p: bytes(p) if isinstance(p, list) else p.encode()
+        self.assertEqual(b"".join(bytes_of(t["piece"]) for t in pieces["tokens"]).decode(), "the \u20ac 🐝")
+        self.assertEqual(len(pieces["token_strs"]), pieces["count"])
+        partial = [t["id"] for t in pieces["tokens"] if isinstance(t["piece"], list)]
+        self.assertTrue(partial)
+        self.assertIn("\ufffd", self.w.post("/detokenize", {"tokens": partial[:1]})[2]["content"])
+        echoed = self.w.post("/v1/completions", {"prompt": partial[:1], "max_tokens": 1, "echo": True})
+        self.assertIn("\ufffd", echoed[2]["choices"][0]["text"])
+        asked = {"messages": USER}
+        ids = self.w.post("/tokenize", asked | {"add_generation_prompt": True})[2]
+        self.assertEqual(ids["count"], self.w.post("/v1/chat/completions", asked | {"max_tokens": 1})[2]["usage"]["prompt_tokens"])
+        self.assertEqual(self.w.post("/detokenize", {"tokens": ids["tokens"]})[2]["content"], "<|user|>" + USER[0]["content"] + "<|assistant|>")
+        for path, bad, place in (("/tokenize", {}, "content"), ("/tokenize", {"content": "a", "prompt": "b"}, "content"), ("/tokenize", {"content": 5}, "content"), ("/tokenize", {"prompt": "a", "model": "nope"}, "model"), ("/tokenize", {"messages": USER, "add_generation_prompt": False}, "add_generation_prompt"), ("/tokenize", {"messages": []}, "messages"), ("/detokenize", {}, "tokens"), ("/detokenize", {"tokens": [-1]}, "tokens"), ("/detokenize", {"tokens": [99999]}, "tokens"), ("/detokenize", {"tokens": ["a"]}, "tokens"),
+                                 ("/v1/rerank", {"query": "a", "documents": ["b", {"text": "c"}], "top_n": 1}, "model"), ("/v1/rerank", {"query": "a", "documents": []}, "documents"), ("/v1/rerank", {"query": "a", "documents": [5]}, "documents[0]"), ("/v1/rerank", {"documents": ["b"]}, "query"), ("/v1/rerank", {"query": "a", "documents": ["b"], "top_n": 0}, "top_n")):
+            status, _, body = self.w.post(path, bad)
+            self.assertEqual((status, body["error"]["param"]), (404 if bad.get("model") == "nope" else 400, place), bad)
+        self.assertEqual(self.w.post("/tokenize", {"content": ""})[2]["tokens"], [])
 
     def test_a_large_answer_comes_whole_and_again_under_its_key(self):
         """1.6 MB of echo, which is serialised beside the event loop."""

@@ -99,7 +99,8 @@ void add_route_status(Hive& h) {
                          [&h](const ContextPtr& c) { c->reply(200, colony::to_json(h.capabilities())); });
   r.route<Scope::kInfer>("GET", "/v1/memory-check", [&h](const ContextPtr& c) { memory_check(h, c); });
   r.route<Scope::kInfer>("GET", "/v1/models/download/progress", [&h](const ContextPtr& c) { download_progress(h, c); });
-  r.route<Scope::kInfer>("GET", "/v1/heartbeats/stream", [&h](const ContextPtr& c) { h.telemetry().join(c); });
+  r.route<Scope::kInfer>(
+      "GET", "/v1/heartbeats/stream", [&h](const ContextPtr& c) { h.telemetry().join(c); }, service::Answers::kStream);
   r.route<Scope::kMetrics>("GET", "/metrics", [&h](const ContextPtr& c) {
     c->reply({200, "text/plain; version=0.0.4", h.metrics_text(), {}});
   });

@@ -351,8 +351,8 @@ void add_route_openai(Queen& q) {
   using service::Scope;
   auto& r = q.front().router();
   for (const std::string prefix : {"/v1", ""}) {
-    for (const char* path :
-         {"/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/messages/count_tokens"})
+    for (const char* path : {"/chat/completions", "/completions", "/embeddings", "/responses", "/messages",
+                             "/messages/count_tokens", "/tokenize", "/detokenize", "/rerank"})
       r.route<Scope::kInfer>("POST", prefix + path, [&q](const ContextPtr& c) { begin(q, c); });
     r.route<Scope::kInfer>("GET", prefix + "/models", [&q](const ContextPtr& c) {
       c->reply(200, {{"object", "list"}, {"data", models(q.hives())}});

@@ -15,7 +15,8 @@ void add_route_status(Queen& q) {
                    {"build_timestamp", nullptr}});
   });
   r.route<Scope::kInfer>("GET", "/v1/status", [&q](const ContextPtr& c) { c->reply(200, overview(q)); });
-  r.route<Scope::kInfer>("GET", "/v1/heartbeats/stream", [&q](const ContextPtr& c) { q.broadcast().join(c); });
+  r.route<Scope::kInfer>(
+      "GET", "/v1/heartbeats/stream", [&q](const ContextPtr& c) { q.broadcast().join(c); }, service::Answers::kStream);
   r.route<Scope::kMetrics>("GET", "/metrics", [&q](const ContextPtr& c) {
     c->reply({200, "text/plain; version=0.0.4", q.metrics_text(), {}});
   });

@@ -69,6 +69,8 @@ struct NativeStream {
     append("token", std::move(o));
   }
   void operator()(const EmbeddingEvent&) {}
+  void operator()(const PromptEvent&) {}
+  void operator()(const ProgressEvent&) {}
   void operator()(const EndEvent& e) {
     w.runner().narrate(job, "execute_end",
                        fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms),

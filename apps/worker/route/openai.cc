@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "worker/text_logprobs.h"
 #include "worker/turn.h"
 
 namespace llorch::worker {
@@ -20,7 +21,9 @@ struct Choice {
   boost::json::array calls;            // of tools
   std::optional<AnswerReader> reader;  // of chats
   int reasoning_tokens = 0;
-  boost::json::array logprobs;  // entries in chat's form
+  boost::json::array logprobs;        // entries in chat's form
+  std::optional<TextLogprobs> lists;  // of text completions, where they are asked for
+  std::size_t prompt_told = 0;        // tokens of the prompt that are in the lists
   std::string finish_reason;
   int tokens_out = 0;
 };
@@ -41,6 +44,8 @@ class Completion : public std::enable_shared_from_this<Completion> {
         created_(unix_seconds()) {
     choices_.resize(prompts_.size() * static_cast<std::size_t>(request_.n));
     for (std::size_t i = 0; i < choices_.size(); ++i) choices_[i].index = static_cast<int>(i);
+    if (request_.logprobs && !request_.chat)
+      for (Choice& choice : choices_) choice.lists.emplace(*w_.loaded().tokenizer);
     if (!request_.chat) return;
     const std::string end = w_.model().renderer.end_of(prompts_.front());
     const wire::ToolUse& use = request_.tool_use;
@@ -55,8 +60,9 @@ class Completion : public std::enable_shared_from_this<Completion> {
       const std::size_t prompt = i / static_cast<std::size_t>(request_.n);
       GenerateRequest r = make_request(request_, prompts_[prompt], max_tokens[prompt], seed_, c_->principal.id);
       r.sampling.choice = i % static_cast<std::size_t>(request_.n);
-      r.constraint = constraint_;
+      if (r.max_tokens > 0) r.constraint = constraint_;
       r.thought = thought_;
+      r.score_prompt = request_.scores_prompt(), r.progress = request_.progress;
       out.push_back(
           {std::move(r), [self = shared_from_this(), i,
                           watch = std::make_shared<Stopwatch>(w_.metrics(), c_->accepted)](const EngineEvent& e) {
@@ -76,6 +82,11 @@ class Completion : public std::enable_shared_from_this<Completion> {
       begin(choice, *started);
     } else if (const auto* token = std::get_if<TokenEvent>(&event)) {
       text(choice, *token);
+    } else if (const auto* scored = std::get_if<PromptEvent>(&event)) {
+      for (const Sampled& each : scored->tokens) tell_prompt_token(choice, &each);
+      echo(choice);
+    } else if (const auto* some = std::get_if<ProgressEvent>(&event)) {
+      progress(choice, *some);
     } else if (const auto* end = std::get_if<EndEvent>(&event)) {
       finish(choice, *end);
     } else if (const auto* error = std::get_if<Error>(&event)) {
@@ -89,14 +100,38 @@ class Completion : public std::enable_shared_from_this<Completion> {
         job_, "execute_start",
         fmt::format("computing {} prompt tokens, {} of them from the cache", e.tokens_in, e.cached_tokens));
     if (choice.index % request_.n == 0) tokens_in_ += e.tokens_in, cached_ += e.cached_tokens;
-    if (request_.echo) {
+    if (request_.echo)
       choice.text = std::get<std::string>(request_.prompts[static_cast<std::size_t>(choice.index / request_.n)]);
+    if (request_.scores_prompt()) {
+      choice.lists->begin_echo(choice.text);
+      tell_prompt_token(choice, nullptr);
+      return echo(choice);
     }
     if (!request_.stream) return;
     if (request_.chat)
       chunk(choice, {{"role", "assistant"}, {"content", ""}}, {}, nullptr);
     else if (request_.echo)
       chunk(choice, {}, choice.text, nullptr);
+  }
+
+  /// `score`: null for the first, which nothing comes before.
+  void tell_prompt_token(Choice& choice, const Sampled* score) {
+    const TokenIds& prompt = prompts_[static_cast<std::size_t>(choice.index / request_.n)];
+    choice.lists->add_given(prompt[choice.prompt_told++], score);
+    if (choice.prompt_told == prompt.size()) choice.lists->end_echo();
+  }
+  /// The part of a prompt's text whose tokens have been told since the last call.
+  void echo(Choice& choice) {
+    if (request_.stream) chunk(choice, {}, choice.lists->take_echo(), nullptr);
+  }
+
+  void progress(Choice& choice, const ProgressEvent& e) {
+    boost::json::object o = chunk_of(choice, {}, "", nullptr);
+    o["prompt_progress"] = {{"total", e.tokens},
+                            {"cache", e.cached_tokens},
+                            {"processed", e.computed_tokens},
+                            {"time_ms", std::llround(e.ms)}};
+    append(o);
   }
 
   [[nodiscard]] boost::json::object logprob_of(const TokenEvent& e) const {
@@ -110,9 +145,10 @@ class Completion : public std::enable_shared_from_this<Completion> {
 
   void text(Choice& choice, const TokenEvent& e) {
     ++choice.tokens_out;
+    if (choice.lists) choice.lists->add(e);
+    if (!choice.reader) return say(choice, {AnswerItem::Kind::kText, e.text, {}, {}}, {});
     boost::json::array logprobs;
     if (request_.logprobs) logprobs.push_back(logprob_of(e));
-    if (!choice.reader) return say(choice, {AnswerItem::Kind::kText, e.text, {}, {}}, std::move(logprobs));
     const Tokenizer& tokenizer = *w_.loaded().tokenizer;
     const bool control = tokenizer.piece(e.token.id).empty();
     const bool thought = choice.reader->thinking();
@@ -189,6 +225,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
                           {"model", w_.model().served_as(request_.adapter)},
                           {"system_fingerprint", w_.fingerprint()}};
     if (dropped_ > 0) o["truncation"] = {{"dropped_tokens", dropped_}};
+    if (request_.include_usage) o["usage"] = nullptr;  // until the chunk that has it
     return o;
   }
   [[nodiscard]] boost::json::object usage() const {
@@ -201,26 +238,11 @@ class Completion : public std::enable_shared_from_this<Completion> {
             {"completion_tokens_details", {{"reasoning_tokens", thought}}}};
   }
 
-  /// Chat's list of entries, or the four parallel lists of text completions.
-  [[nodiscard]] boost::json::value logprobs_value(boost::json::array entries, std::size_t offset) const {
+  /// Chat's list of entries, or what the lists of a text completion have now.
+  [[nodiscard]] boost::json::value logprobs_value(Choice& c, boost::json::array entries) const {
+    if (c.lists) return c.lists->take();
     if (!request_.logprobs) return nullptr;
-    if (request_.chat) return boost::json::object{{"content", std::move(entries)}};
-    boost::json::array tokens, values, tops, offsets;
-    for (const auto& entry : entries) {
-      const auto& e = entry.get_object();
-      tokens.push_back(e.at("token"));
-      values.push_back(e.at("logprob"));
-      offsets.push_back(offset);
-      offset += e.at("token").get_string().size();
-      boost::json::object top;
-      for (const auto& t : e.at("top_logprobs").get_array())
-        top[t.get_object().at("token").get_string()] = t.get_object().at("logprob");
-      tops.push_back(std::move(top));
-    }
-    return boost::json::object{{"tokens", std::move(tokens)},
-                               {"token_logprobs", std::move(values)},
-                               {"top_logprobs", std::move(tops)},
-                               {"text_offset", std::move(offsets)}};
+    return boost::json::object{{"content", std::move(entries)}};
   }
   [[nodiscard]] static boost::json::object message(const Choice& c) {
     boost::json::object o{{"role", "assistant"}, {"content", c.text}, {"refusal", nullptr}};
@@ -233,7 +255,8 @@ class Completion : public std::enable_shared_from_this<Completion> {
   /// Bytes of a choice in an answer, about.
   [[nodiscard]] std::size_t size_of(const Choice& c) const {
     const std::size_t entry = 128 * static_cast<std::size_t>(1 + request_.sampling.top_logprobs);
-    return c.text.size() + c.thoughts.size() + c.logprobs.size() * entry;
+    const std::size_t entries = c.logprobs.size() + (c.lists ? c.lists->size() : 0);
+    return c.text.size() + c.thoughts.size() + entries * entry;
   }
   [[nodiscard]] boost::json::object whole(Choice& c) const {
     boost::json::object o{{"index", c.index}};
@@ -241,22 +264,27 @@ class Completion : public std::enable_shared_from_this<Completion> {
       o["message"] = message(c);
     else
       o["text"] = c.text;
-    o["logprobs"] = logprobs_value(std::move(c.logprobs), 0);
+    o["logprobs"] = logprobs_value(c, std::move(c.logprobs));
     o["finish_reason"] = c.finish_reason;
     return o;
   }
-  void chunk(const Choice& c, boost::json::object delta, std::string_view text, boost::json::value finish_reason,
+  void chunk(Choice& c, boost::json::object delta, std::string_view text, boost::json::value finish_reason,
              boost::json::array logprobs = {}) {
+    append(chunk_of(c, std::move(delta), text, std::move(finish_reason), std::move(logprobs)));
+  }
+  [[nodiscard]] boost::json::object chunk_of(Choice& c, boost::json::object delta, std::string_view text,
+                                             boost::json::value finish_reason, boost::json::array logprobs = {}) const {
     boost::json::object choice{{"index", c.index}};
     if (request_.chat)
       choice["delta"] = std::move(delta);
     else
       choice["text"] = text;
-    choice["logprobs"] = logprobs.empty() ? boost::json::value(nullptr) : logprobs_value(std::move(logprobs), 0);
+    const bool some = c.lists ? c.lists->size() > 0 : !logprobs.empty();
+    choice["logprobs"] = some ? logprobs_value(c, std::move(logprobs)) : boost::json::value(nullptr);
     choice["finish_reason"] = std::move(finish_reason);
     boost::json::object o = frame(request_.chat ? "chat.completion.chunk" : "text_completion");
     o["choices"] = boost::json::array{std::move(choice)};
-    append(o);
+    return o;
   }
   void append(const boost::json::object& o) { (void)w_.jobs().append(*job_, "chunk", boost::json::serialize(o)); }
 

@@ -98,7 +98,8 @@ void add_route_status(Worker& w) {
     c->reply(200, std::move(o));
   });
   r.route<Scope::kInfer>("GET", "/v1/info", [&w](const ContextPtr& c) { info(w, c); });
-  r.route<Scope::kInfer>("GET", "/v1/loading/progress", [&w](const ContextPtr& c) { progress(w, c); });
+  r.route<Scope::kInfer>(
+      "GET", "/v1/loading/progress", [&w](const ContextPtr& c) { progress(w, c); }, service::Answers::kStream);
   r.route<Scope::kMetrics>("GET", "/metrics", [&w](const ContextPtr& c) {
     w.measure();
     net::Response response;
