@@ -98,7 +98,7 @@ TEST(Matcher, masks_over_a_published_vocabulary) {
   for (const MaskCase& c : kCases) {
     const auto grammar = Grammar::from_json_schema(c.schema);
     ASSERT_TRUE(grammar);
-    expect_masks(std::make_shared<Constraint>(*grammar, vocabulary), c.text, kSanitized ? 40 : 7);
+    expect_masks(std::make_shared<Constraint>(*grammar, vocabulary), c.text, kSanitized ? 120 : 7);
   }
 }
 

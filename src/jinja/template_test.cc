@@ -65,7 +65,13 @@ TEST(Template, every_published_template_equals_jinja_byte_for_byte) {
   LLORCH_NEED_TEST_DATA(folder, "templates");
   const ProcessResult r = run_process({LLORCH_SOURCE_DIR "/tools/parity/jinja_oracle", "--templates", folder});
   ASSERT_EQ(r.exit_code, 0) << r.err;
-  expect_same(boost::json::parse(r.out).as_array());
+  boost::json::array cases = boost::json::parse(r.out).as_array();
+  if (kSanitized) {  // the other ones run in release
+    boost::json::array some;
+    for (std::size_t i = 0; i < cases.size(); i += 5) some.push_back(cases[i]);
+    cases = std::move(some);
+  }
+  expect_same(cases);
 }
 
 TEST(Template, only_what_the_template_writes_is_trusted) {
