@@ -60,9 +60,8 @@ def cancel():
     with one_is_cancelled():
         p = subprocess.Popen([PROGRAM, "--model", "openai/endless", *OPTIONS, "--stream", "--message", ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENV, cwd=FOLDER, stdin=subprocess.DEVNULL)
         seen = b""
-        while b"3\n" not in seen and (piece := os.read(p.stdout.fileno(), 4096)):  # the model counts
+        while len(seen.partition(b"Repo-map: disabled")[2].strip()) < 10 and (piece := os.read(p.stdout.fileno(), 4096)):  # until it prints the answer
             seen += piece
-            time.sleep(0.01)
         p.send_signal(signal.SIGINT)
         time.sleep(0.5)
         p.kill()
