@@ -104,6 +104,18 @@ class Agents(unittest.TestCase):
         self.assertGreater(tokens(asked, tools=TOOLS), tokens(asked) + 20)
         self.assertGreater(tokens(answered, tools=TOOLS), tokens([*asked, {"role": "assistant", "content": ""}, answered[-1]], tools=TOOLS) + 5)
 
+    def test_tools_that_are_loaded_later_are_not_shown(self):
+        ours = [{"name": "clock", "input_schema": {"type": "object"}}]
+        later = {"name": "later", "description": "Never call this.", "input_schema": {"type": "object"}, "defer_loading": True}
+        count = [self.a.messages.count_tokens(model=self.model, messages=USER, tools=tools).input_tokens for tools in (ours, [later, *ours])]
+        self.assertEqual(*count)
+
+    def test_what_does_not_fit_is_told_in_the_words_that_clients_know(self):
+        with self.assertRaises(openai.BadRequestError) as e:
+            self.c.chat.completions.create(model=self.model, messages=[{"role": "user", "content": "sea " * 20000}])
+        self.assertEqual(e.exception.code, "context_length_exceeded")
+        self.assertIn("maximum context length is", e.exception.message)
+
     def test_the_native_route_renders_the_same_history(self):
         called = [{"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Bern\"}"}}]
         messages = [*USER, {"role": "assistant", "content": None, "tool_calls": called}, {"role": "tool", "tool_call_id": "call_1", "content": "rain"}]

@@ -96,7 +96,7 @@ void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
   for (const TokenIds& prompt : p.prompts)
     if (static_cast<int>(prompt.size()) > context)
       return r->fail({ErrorCode::kContextLengthExceeded,
-                      fmt::format("this model's context is {} tokens; an input has {}", context, prompt.size())},
+                      fmt::format("This model's maximum context length is {} tokens; an input has {}", context, prompt.size())},
                      context_details(prompt.size(), 0, context), "input");
   const std::string& principal = r->c->principal.id;
   const auto job = w.jobs().create({.principal = principal, .operation = "embedding"}, net::Clock::now(),
