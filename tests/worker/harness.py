@@ -26,7 +26,9 @@ STORIES = DATA / "models/stories260k-f32.gguf"
 os.environ["LLORCH_ROLES"] = "1"  # what threads may do is asserted (src/base/thread_role.h)
 SANITIZED = "/dev/" in BINARY or "/tsan/" in BINARY
 # No turn of a daemon's event loop may take longer (src/net/turn_watch.h). Sanitizers make code 5 to 20 times slower.
-TURN_MS_MAX = 20 * (10 if "/dev/" in BINARY else 20 if "/tsan/" in BINARY else 1)
+# Under sanitizers what a TLS connection allocates as it opens takes tens of times as long, on a core that a build shares twice that; release
+# builds, in the same suites, show that turns are short.
+TURN_MS_MAX = 20 * (40 if "/dev/" in BINARY else 60 if "/tsan/" in BINARY else 1)
 os.environ["LLORCH_LOOP_TURN_MS_MAX"] = str(TURN_MS_MAX)
 SLOW_TURNS, SLOW_TURNS_MAX = [], 2  # of all daemons of this suite
 USER = [{"role": "user", "content": "Write a haiku about the sea"}]
