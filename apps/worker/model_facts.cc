@@ -7,12 +7,11 @@
 #include "base/clock.h"
 #include "base/mapped_file.h"
 #include "format/json.h"
+#include "jinja/limits.h"
 #include "tools/learn.h"
 
 namespace llorch::worker {
 namespace {
-
-constexpr std::size_t kTemplateBytesMax = 1u << 20;
 
 /// The format that most of the weights have.
 std::string most_common_format(const LoadedModel& m) {
@@ -77,9 +76,9 @@ void read_folder_templates(const std::string& path, ChatTemplate& out) {
     if (const auto config = json::parse_file(path + "/" + name); config && config->is_object())
       if (const auto* v = config->get_object().if_contains("chat_template"); v && out.source.empty())
         take_templates(*v, out);
-  if (auto file = read_text_file(path + "/chat_template.jinja", kTemplateBytesMax))
+  if (auto file = read_text_file(path + "/chat_template.jinja", jinja::kSourceMax))
     out.source = *std::move(file), out.with_tools.clear();
-  if (auto file = read_text_file(path + "/additional_chat_templates/tool_use.jinja", kTemplateBytesMax))
+  if (auto file = read_text_file(path + "/additional_chat_templates/tool_use.jinja", jinja::kSourceMax))
     out.with_tools = *std::move(file);
 }
 
@@ -90,7 +89,7 @@ Result<ChatTemplate> read_chat_template(const WeightSource& source, const Tokeni
   ChatTemplate out;
   std::tie(out.bos, out.eos) = end_spellings(source.metadata(), tokenizer);
   if (!instead.empty()) {
-    LLORCH_TRY(out.source, read_text_file(instead, kTemplateBytesMax));
+    LLORCH_TRY(out.source, read_text_file(instead, jinja::kSourceMax));
   } else if (const auto text = source.metadata().text("tokenizer.chat_template")) {
     out.source = *text;
     if (const auto tools = source.metadata().text("tokenizer.chat_template.tool_use")) out.with_tools = *tools;

@@ -132,8 +132,9 @@ std::optional<std::vector<int>> fit(const Worker& w, PromptRequest& r, Prepared<
         context - static_cast<int>(std::min<std::size_t>(prompt.size(), static_cast<std::size_t>(context)));
     if (room < 1 && (asked > 0 || prompt.size() > static_cast<std::size_t>(context))) {
       r.fail({ErrorCode::kContextLengthExceeded,
-              fmt::format("This model's maximum context length is {} tokens; the request has {} prompt tokens and asks for {}",
-                          context, prompt.size(), asked)},
+              fmt::format(
+                  "This model's maximum context length is {} tokens; the request has {} prompt tokens and asks for {}",
+                  context, prompt.size(), asked)},
              context_details(prompt.size(), asked, context), p.request.chat ? "messages" : "prompt");
       return std::nullopt;
     }

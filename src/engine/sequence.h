@@ -29,7 +29,7 @@ struct Engine::Sequence {
   GenerateRequest request;
   Sampler sampler;
   TextEmitter emitter;
-  std::optional<Guide> guide;       // where the request has a grammar, once it was admitted
+  std::optional<Guide> guide;  // where the request has a grammar, once it was admitted
   std::optional<ThoughtWatch> thought;
   TokenIds tokens;                  // prompt and output
   std::vector<std::int32_t> pages;  // for all of `tokens`, before they are computed

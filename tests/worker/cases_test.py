@@ -34,6 +34,9 @@ class Case(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
+        if cls.MODEL == STORIES and not STORIES.exists():
+            print(f"not run: no {STORIES}")
+            raise unittest.SkipTest("no model")
         cls.w = Worker(*cls.FLAGS, model=cls.MODEL)
 
     @classmethod
@@ -138,9 +141,6 @@ class Templates(Case):
 
     @classmethod
     def setUpClass(cls):
-        if not STORIES.exists():
-            print(f"not run: no {STORIES}")
-            raise unittest.SkipTest("no model")
         cls.file = tempfile.NamedTemporaryFile("w", suffix=".jinja")
         cls.file.write(TEMPLATE)
         cls.file.flush()
@@ -454,13 +454,6 @@ class Http(Case):
 class Crowds(Case):
     FLAGS = ("--max-batch", "1", "--prefill-chunk", "16")
     MODEL = STORIES
-
-    @classmethod
-    def setUpClass(cls):
-        if not STORIES.exists():
-            print(f"not run: no {STORIES}")
-            raise unittest.SkipTest("no model")
-        super().setUpClass()
 
     def chat(self, **fields):
         return self.comp(prompt="a", max_tokens=2)  # the model has no template

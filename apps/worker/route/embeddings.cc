@@ -95,9 +95,10 @@ void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
   const int context = w.model().context;
   for (const TokenIds& prompt : p.prompts)
     if (static_cast<int>(prompt.size()) > context)
-      return r->fail({ErrorCode::kContextLengthExceeded,
-                      fmt::format("This model's maximum context length is {} tokens; an input has {}", context, prompt.size())},
-                     context_details(prompt.size(), 0, context), "input");
+      return r->fail(
+          {ErrorCode::kContextLengthExceeded,
+           fmt::format("This model's maximum context length is {} tokens; an input has {}", context, prompt.size())},
+          context_details(prompt.size(), 0, context), "input");
   const std::string& principal = r->c->principal.id;
   const auto job = w.jobs().create({.principal = principal, .operation = "embedding"}, net::Clock::now(),
                                    std::chrono::system_clock::now());
