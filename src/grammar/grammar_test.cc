@@ -79,7 +79,7 @@ TEST(Grammar, automaton_agrees_with_the_reference_reading) {
     const auto grammar = Grammar::from_gbnf(text);
     ASSERT_TRUE(grammar) << refusal(grammar);
     int accepted = 0;
-    for (int i = 0; i < (kSanitized ? 250 : 4000); ++i) {
+    for (int i = 0; i < (kSanitized ? 1000 : 4000); ++i) {
       const std::string sample = random_text(random, "aaabbbcx,[]", 10);
       const bool expected = reference_accepts(*grammar->network(), sample);
       accepted += expected;

@@ -52,11 +52,18 @@ inline Fit fit_affine(const float* x, int n, int levels) {
   return best;
 }
 
+/// The first value that none of the n exceeds in size; 0 of none. The size is kept apart: clang 19 (x86-64, -O1 and
+/// above) takes a wrong value where |x[i]| is compared with |extreme| in an unrolled loop.
+inline float extreme_of(const float* x, int n) {
+  float extreme = 0, size = 0;
+  for (int i = 0; i < n; ++i)
+    if (const float s = std::fabs(x[i]); s > size) extreme = x[i], size = s;
+  return extreme;
+}
+
 /// Signed codes -half..half-1; returns the scale (either sign). n <= 32.
 inline float fit_symmetric(const float* x, int n, int half) {
-  float extreme = 0;
-  for (int i = 0; i < n; ++i)
-    if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
+  const float extreme = extreme_of(x, n);
   if (extreme == 0) return 0;
   float best = extreme / static_cast<float>(-half);
   double best_error = -1;

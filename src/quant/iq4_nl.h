@@ -23,16 +23,14 @@ struct IQ4_NL {
 
   static int nearest(float level) {
     int best = 0;
+    float least = std::fabs(level - static_cast<float>(kLevels[0]));
     for (int i = 1; i < 16; ++i)
-      if (std::fabs(level - static_cast<float>(kLevels[i])) < std::fabs(level - static_cast<float>(kLevels[best])))
-        best = i;
+      if (const float d = std::fabs(level - static_cast<float>(kLevels[i])); d < least) best = i, least = d;
     return best;
   }
   /// The scale, of either sign, that suits 32 values.
   static float fit(const float* x) {
-    float extreme = 0;
-    for (int j = 0; j < 32; ++j)
-      if (std::fabs(x[j]) > std::fabs(extreme)) extreme = x[j];
+    const float extreme = extreme_of(x, 32);
     float best = extreme / -127;
     double best_gain = -1;
     for (int trial = -6; trial <= 6; ++trial) {

@@ -28,11 +28,10 @@ struct IQ4_XS {
     return {load_half(b) * static_cast<float>(whole_scale(b, s)), 0};
   }
   static void quantize(const float* x, std::uint8_t* b) {
-    float scales[8], extreme = 0;
-    for (int s = 0; s < 8; ++s) {
+    float scales[8];
+    for (int s = 0; s < 8; ++s)
       scales[s] = IQ4_NL::fit(x + std::ptrdiff_t{32} * s);
-      if (std::fabs(scales[s]) > std::fabs(extreme)) extreme = scales[s];
-    }
+    const float extreme = extreme_of(scales, 8);
     std::memset(b, 0, 8);
     store_half(b, extreme / -32);
     const float inverse = inverse_of(load_half(b));

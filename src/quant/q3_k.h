@@ -27,11 +27,10 @@ struct Q3_K {
     return {load_half(b + 108) * static_cast<float>(scale_code(b, s)), 0};
   }
   static void quantize(const float* x, std::uint8_t* b) {
-    float scales[16], extreme = 0;
-    for (int s = 0; s < 16; ++s) {
+    float scales[16];
+    for (int s = 0; s < 16; ++s)
       scales[s] = fit_symmetric(x + std::ptrdiff_t{16} * s, 16, 4);
-      if (std::fabs(scales[s]) > std::fabs(extreme)) extreme = scales[s];
-    }
+    const float extreme = extreme_of(scales, 16);
     std::memset(b, 0, 110);
     store_half(b + 108, extreme / -32);
     const float inverse = inverse_of(load_half(b + 108));

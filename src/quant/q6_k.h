@@ -28,11 +28,10 @@ struct Q6_K {
     return {load_half(b + 208) * static_cast<float>(static_cast<std::int8_t>(b[192 + s])), 0};
   }
   static void quantize(const float* x, std::uint8_t* b) {
-    float scales[16], extreme = 0;
-    for (int s = 0; s < 16; ++s) {
+    float scales[16];
+    for (int s = 0; s < 16; ++s)
       scales[s] = fit_symmetric(x + std::ptrdiff_t{16} * s, 16, 32);
-      if (std::fabs(scales[s]) > std::fabs(extreme)) extreme = scales[s];
-    }
+    const float extreme = extreme_of(scales, 16);
     std::memset(b, 0, 210);
     store_half(b + 208, extreme / -128);
     const float inverse = inverse_of(load_half(b + 208));
