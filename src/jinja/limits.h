@@ -19,6 +19,7 @@ inline constexpr int kTreeDepthMax = 400;            // of an expression's tree:
 inline constexpr std::uint64_t kUnitsPerStep = 32;   // evaluating a node takes about 100 ns
 inline constexpr std::uint64_t kUnitsPerLoop = 512;  // a turn of a loop makes its scope and its `loop`
 inline constexpr std::uint64_t kUnitsPerVisit = 4;   // looking at one value of a list or dict
+inline constexpr std::uint64_t kUnitsPerPrint = 16;  // writing one value as text, its bytes apart
 inline constexpr std::uint64_t kBytesPerUnit = 16;   // bytes that are copied or searched in a unit's time
 inline constexpr std::size_t kBytesPerLook = 65536;  // a loop over bytes charges at least this often
 

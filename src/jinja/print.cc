@@ -94,7 +94,7 @@ void inside(const Value& value, Text& out, Budget& budget) {
 }  // namespace
 
 void append_text(const Value& value, Text& out, Budget& budget) {
-  budget.work(kUnitsPerVisit);
+  budget.work(kUnitsPerPrint);
   if (value.undefined()) return;
   if (value.none()) return put("None", out, budget);
   if (const bool* b = std::get_if<bool>(&value.v)) return put(*b ? "True" : "False", out, budget);

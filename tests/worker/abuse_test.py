@@ -46,7 +46,7 @@ class Abuse(unittest.TestCase):
                         took, cached = ask(prompt, key)
                         self.assertEqual(cached > 0, who == "same")
                         times[who].append(took)
-                fresh, other, same = (statistics.median(times[who]) for who in ("fresh", "other", "same"))
+                fresh, other, same = (min(times[who]) for who in ("fresh", "other", "same"))  # what else runs here only adds
                 print(f"other keys: {1000 * fresh:.1f} ms for a new prompt, {1000 * other:.1f} ms for one that another key has asked, {1000 * same:.1f} ms again with the same key")
                 self.assertLess(same, 0.6 * fresh, "a cached prompt would not be seen in these times")
                 self.assertGreater(other, 0.8 * fresh)
