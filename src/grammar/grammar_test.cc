@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
+#include <initializer_list>
 #include <map>
 #include <random>
 #include <set>
@@ -13,6 +16,7 @@
 #include "grammar/test_reference_matcher.h"
 #include "test_data.h"
 #include "text/regex.h"
+#include "text/utf8.h"
 
 namespace llorch {
 namespace {
@@ -61,6 +65,56 @@ TEST(Grammar, patterns_accept_what_pcre2_matches) {
       EXPECT_EQ(accepts(*grammar, text), expected) << pattern << " and " << text;
     }
     EXPECT_GT(matched, 3) << pattern;
+  }
+}
+
+// Engines call different characters a space: what is produced must match in each of them.
+TEST(Grammar, spaces_are_those_of_every_engine) {
+  const auto in = [](char32_t c, std::initializer_list<std::pair<char32_t, char32_t>> ranges) {
+    return std::ranges::any_of(ranges, [&](const auto& r) { return c >= r.first && c <= r.second; });
+  };
+  using Spaces = std::function<bool(char32_t)>;
+  const Spaces engines[] = {
+      [&](char32_t c) {
+        return in(c, {{9, 13}, {32, 32}});
+      },                 // PCRE2 and RE2 as they come
+      [&](char32_t c) {  // ECMA-262: WhiteSpace and LineTerminator
+        return in(c, {{9, 13}, {32, 32}, {0xa0, 0xa0}, {0x1680, 0x1680}, {0x2000, 0x200a}, {0x2028, 0x2029}}) ||
+               in(c, {{0x202f, 0x202f}, {0x205f, 0x205f}, {0x3000, 0x3000}, {0xfeff, 0xfeff}});
+      },
+      [&](char32_t c) {  // Python's str.isspace
+        return in(c, {{9, 13}, {28, 32}, {0x85, 0x85}, {0xa0, 0xa0}, {0x1680, 0x1680}, {0x2000, 0x200a}}) ||
+               in(c, {{0x2028, 0x2029}, {0x202f, 0x202f}, {0x205f, 0x205f}, {0x3000, 0x3000}});
+      }};
+  struct Case {
+    const char* pattern;
+    bool (*matches)(bool space, char32_t c);
+    int least;  // of the characters below, accepted at least
+  };
+  const Case cases[] = {
+      {R"(\s)", [](bool space, char32_t) { return space; }, 6},
+      {R"(\S)", [](bool space, char32_t) { return !space; }, 12000},
+      {R"([\sx])", [](bool space, char32_t c) { return space || c == 'x'; }, 7},
+      {R"([^\s])", [](bool space, char32_t) { return !space; }, 12000},
+      {R"([^\S])", [](bool space, char32_t) { return space; }, 6},
+      {R"([^\sx])", [](bool space, char32_t c) { return !space && c != 'x'; }, 12000},
+      {R"([^\s\S])", [](bool, char32_t) { return false; }, 0},
+      {R"([^\S ])", [](bool space, char32_t c) { return space && c != ' '; }, 5},
+  };
+  for (const Case& c : cases) {
+    const auto grammar = Grammar::from_regex(c.pattern);
+    if (c.least == 0 && !grammar) continue;  // nothing matches
+    ASSERT_TRUE(grammar) << refusal(grammar);
+    int accepted = 0;
+    for (char32_t x = 1; x < 0x10000; x = x == 0x3100 ? 0xfe00 : x + 1) {
+      std::string text;
+      utf8_append(text, x);
+      if (!accepts(*grammar, text)) continue;
+      ++accepted;
+      for (const Spaces& is_space : engines)
+        EXPECT_TRUE(c.matches(is_space(x), x)) << c.pattern << " and U+" << std::hex << static_cast<std::uint32_t>(x);
+    }
+    EXPECT_GE(accepted, c.least) << c.pattern;
   }
 }
 

@@ -81,7 +81,7 @@ namespace {
 
 const std::vector<CodePoints> kDigits{{'0', '9'}};
 const std::vector<CodePoints> kWord{{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
-// \s is what both ECMA-262 and common engines agree on; \S leaves out whatever any of them calls a space.
+// What ECMA-262 and common engines agree on, and whatever any of them calls a space.
 const std::vector<CodePoints> kSpaces{{'\t', '\r'}, {' ', ' '}};
 const std::vector<CodePoints> kAllSpaces{{'\t', '\r'},     {0x1c, ' '},      {0x85, 0x85},     {0xa0, 0xa0},
                                          {0x1680, 0x1680}, {0x2000, 0x200a}, {0x2028, 0x2029}, {0x202f, 0x202f},
@@ -90,7 +90,7 @@ const std::vector<CodePoints> kLineEnds{{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2
 
 class Parser : Scanner {
  public:
-  explicit Parser(std::string_view text) : Scanner(text, "regex") {}
+  Parser(std::string_view text, Pattern::Spaces spaces) : Scanner(text, "regex"), spaces_(spaces) {}
 
   Compiled<Pattern> parse() {
     if (!utf8_valid(text_)) return refuse("byte 0", "regex", "the pattern is not valid UTF-8");
@@ -265,22 +265,25 @@ class Parser : Scanner {
     return take_code_point();
   }
 
-  /// \d and the like: nothing taken when it is another escape.
-  std::optional<std::vector<CodePoints>> class_escape() {
+  /// \d and the like: nothing taken when it is another escape. `negated`: the class around it is a complement, which
+  /// turns what is too narrow into what is too wide.
+  std::optional<std::vector<CodePoints>> class_escape(bool negated) {
+    const bool narrow = (spaces_ == Pattern::Spaces::kCertain) != negated;
     const char c = peek(1);
     std::optional<std::vector<CodePoints>> set;
     if (c == 'd') set = kDigits;
     if (c == 'D') set = complement(kDigits);
     if (c == 'w') set = kWord;
     if (c == 'W') set = complement(kWord);
-    if (c == 's') set = kSpaces;
-    if (c == 'S') set = complement(kAllSpaces);
+    if (c == 's') set = narrow ? kSpaces : kAllSpaces;
+    if (c == 'S') set = complement(narrow ? kAllSpaces : kSpaces);
+    if (c == 's' || c == 'S') out_.set_has_spaces();
     if (set) at_ += 2;
     return set;
   }
 
   Compiled<Index> escape() {
-    if (auto set = class_escape()) return out_.add_set(*std::move(set));
+    if (auto set = class_escape(false)) return out_.add_set(*std::move(set));
     ++at_;
     LLORCH_TRY(const char32_t c, escaped_character());
     return out_.add_set({{c, c}});
@@ -300,7 +303,7 @@ class Parser : Scanner {
     while (peek() != ']') {
       if (!more()) return bad("a character class does not end");
       if (peek() == '\\')
-        if (auto named = class_escape()) {
+        if (auto named = class_escape(negated)) {
           set.insert(set.end(), named->begin(), named->end());
           continue;
         }
@@ -321,11 +324,12 @@ class Parser : Scanner {
   }
 
   Pattern out_;
+  Pattern::Spaces spaces_;
 };
 
 }  // namespace
 
-Compiled<Pattern> Pattern::parse(std::string_view text) { return Parser(text).parse(); }
+Compiled<Pattern> Pattern::parse(std::string_view text, Spaces spaces) { return Parser(text, spaces).parse(); }
 
 Compiled<void> Pattern::emit(Network& net, NetState from, NetState to) const { return emit(net, root_, from, to, 3); }
 

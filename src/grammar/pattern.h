@@ -1,8 +1,8 @@
 // Regular expressions as trees: the part of ECMA-262 that names a regular language.
 //
-// Taken: alternatives, groups, classes, \d \w \s (ASCII) and their complements, quantifiers (lazy ones too: which match
-// is found does not matter), ^ and $, escapes. Refused by name: lookaround, backreferences, \b, \p, inline flags. GBNF
-// reads into the same trees, with rules as leaves.
+// Taken: alternatives, groups, classes, \d \w (ASCII) and \s and their complements, quantifiers (lazy ones too: which
+// match is found does not matter), ^ and $, escapes. Refused by name: lookaround, backreferences, \b, \p, inline flags.
+// GBNF reads into the same trees, with rules as leaves.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +36,16 @@ class Pattern {
     std::vector<CodePoints> set;
   };
 
+  /// Engines do not agree on what a space is (NBSP, U+001C, U+0085, U+FEFF ...).
+  enum class Spaces : std::uint8_t {
+    kCertain,   // \s is what all call a space, \S what none does: what is matched, all engines match
+    kPossible,  // the other way round: what is not matched, none does
+  };
   /// Errors: keyword "regex", naming the byte.
-  [[nodiscard]] static Compiled<Pattern> parse(std::string_view text);
+  [[nodiscard]] static Compiled<Pattern> parse(std::string_view text, Spaces spaces = Spaces::kCertain);
+  /// Whether \s or \S stands in it, so that the two readings may differ.
+  [[nodiscard]] bool has_spaces() const { return has_spaces_; }
+  void set_has_spaces() { has_spaces_ = true; }
 
   [[nodiscard]] const Node& node(Index i) const { return nodes_[i]; }
   [[nodiscard]] Index root() const { return root_; }
@@ -60,6 +68,7 @@ class Pattern {
 
   std::vector<Node> nodes_;
   Index root_ = 0;
+  bool has_spaces_ = false;
 };
 
 }  // namespace llorch

@@ -113,26 +113,39 @@ SchemaItems SchemaReader::array_items(const SchemaShape& shape, std::size_t inde
   return out;
 }
 
-Compiled<SharedDfa> SchemaReader::pattern_dfa(std::string_view pattern, const json::value& schema,
-                                              std::string_view keyword) {
+Compiled<PatternDfa> SchemaReader::pattern_dfa(std::string_view pattern, const json::value& schema,
+                                               std::string_view keyword) {
   if (!charge(4 + pattern.size() / 64)) return std::unexpected(too_large(&schema));
   const auto too_many = [&] {
     return std::unexpected(at(schema, keyword, fmt::format("'{}' takes too many states", pattern)));
   };
   const auto known = patterns_.find(pattern);
   if (known != patterns_.end()) {
-    if (!known->second) return too_many();
+    if (!known->second.certain) return too_many();
     return known->second;
   }
   if (!charge(pattern.size())) return std::unexpected(too_large(&schema));
-  const auto parsed = Pattern::parse(pattern);
-  if (!parsed)
-    return std::unexpected(
-        at(schema, keyword, fmt::format("'{}': {}: {}", pattern, parsed.error().pointer, parsed.error().message)));
-  auto dfa = CharDfa::search(*parsed, work_);
-  SharedDfa& kept = patterns_[std::string(pattern)];
-  if (!dfa) return too_many();
-  return kept = std::make_shared<const CharDfa>(*std::move(dfa));
+  bool vary = false;
+  const auto read = [&](Pattern::Spaces spaces) -> Compiled<SharedDfa> {
+    const auto parsed = Pattern::parse(pattern, spaces);
+    if (!parsed)
+      return std::unexpected(
+          at(schema, keyword, fmt::format("'{}': {}: {}", pattern, parsed.error().pointer, parsed.error().message)));
+    vary = parsed->has_spaces();
+    auto dfa = CharDfa::search(*parsed, work_);
+    if (!dfa) return SharedDfa{};
+    return std::make_shared<const CharDfa>(*std::move(dfa));
+  };
+  PatternDfa out;
+  LLORCH_TRY(out.certain, read(Pattern::Spaces::kCertain));
+  out.possible = out.certain;
+  if (out.certain && vary) {
+    LLORCH_TRY(out.possible, read(Pattern::Spaces::kPossible));
+    if (!out.possible) out.certain = nullptr;
+  }
+  patterns_[std::string(pattern)] = out;
+  if (!out.certain) return too_many();
+  return out;
 }
 
 Compiled<SharedDfa> SchemaReader::joined(const SharedDfa& a, const SharedDfa& b, const json::value* where) {
@@ -175,8 +188,12 @@ Compiled<SharedDfa> SchemaReader::string_dfa(const SchemaShape& shape, bool whol
 }
 
 Compiled<SharedDfa> SchemaReader::names_dfa(const SchemaShape& shape) {
-  if (shape.names.empty()) return SharedDfa{};
+  if (shape.names.empty() && shape.unclear_names.empty()) return SharedDfa{};
   SchemaShape name;
+  for (const PatternDfa& pattern : shape.unclear_names) {
+    LLORCH_TRY(const SharedDfa unclear, joined(pattern.possible, complement_of(pattern.certain), shape.source));
+    name.strings.push_back(complement_of(unclear));
+  }
   std::vector<SchemaChoice> choices;
   LLORCH_OK(gather_all(shape.names, name, choices));
   if (!choices.empty())

@@ -249,9 +249,8 @@ Compiled<bool> SchemaReader::gather_string(std::string_view key, const json::val
   const bool derived = document_.is_derived(schema);
   if (key == "pattern" || (derived && key == "\1notPattern")) {
     if (!value.is_string()) return std::unexpected(at(schema, key, "a pattern is a string"));
-    LLORCH_TRY(SharedDfa dfa, pattern_dfa(value.get_string(), schema, "pattern"));
-    if (key != "pattern") dfa = complement_of(dfa);
-    shape.strings.push_back(std::move(dfa));
+    LLORCH_TRY(const PatternDfa dfa, pattern_dfa(value.get_string(), schema, "pattern"));
+    shape.strings.push_back(key == "pattern" ? dfa.certain : complement_of(dfa.possible));
     return true;
   }
   if (key == "format" || (derived && key == "\1notFormat")) {
@@ -363,7 +362,8 @@ Compiled<bool> SchemaReader::gather_dependencies(std::string_view key, const jso
   return true;
 }
 
-Compiled<ObjectPart> SchemaReader::object_part(const json::object& all, const json::value& schema) {
+Compiled<ObjectPart> SchemaReader::object_part(const json::object& all, const json::value& schema,
+                                               std::vector<PatternDfa>& unclear_names) {
   ObjectPart part;
   if (const auto* properties = all.if_contains("properties")) {
     part.properties = properties->if_object();
@@ -372,8 +372,9 @@ Compiled<ObjectPart> SchemaReader::object_part(const json::object& all, const js
   if (const auto* patterns = all.if_contains("patternProperties")) {
     if (!patterns->is_object()) return std::unexpected(at(schema, "patternProperties", "the value is an object"));
     for (const auto& [pattern, value] : patterns->get_object()) {
-      LLORCH_TRY(SharedDfa dfa, pattern_dfa(pattern, schema, "patternProperties"));
-      part.patterns.emplace_back(std::move(dfa), &value);
+      LLORCH_TRY(const PatternDfa dfa, pattern_dfa(pattern, schema, "patternProperties"));
+      part.patterns.emplace_back(dfa.possible, &value);
+      if (dfa.certain != dfa.possible) unclear_names.push_back(dfa);
     }
   }
   part.additional = all.if_contains("additionalProperties");
@@ -391,11 +392,12 @@ Compiled<void> SchemaReader::gather_some(const json::value& origin, std::string_
   const json::object& all = origin.get_object();
   SomeProperty some;
   if (key.starts_with('a')) {
-    LLORCH_TRY(some.of, object_part(all, origin));
+    LLORCH_TRY(some.of, object_part(all, origin, shape.unclear_names));
     some.value = some.of.additional;
   } else {
     const std::string_view pattern = key.substr(1);
-    LLORCH_TRY(some.pattern, pattern_dfa(pattern, origin, "patternProperties"));
+    LLORCH_TRY(const PatternDfa dfa, pattern_dfa(pattern, origin, "patternProperties"));
+    some.pattern = dfa.certain;
     some.value = all.at("patternProperties").get_object().if_contains(pattern);
   }
   shape.some.push_back(std::move(some));
@@ -403,7 +405,7 @@ Compiled<void> SchemaReader::gather_some(const json::value& origin, std::string_
 }
 
 Compiled<void> SchemaReader::gather_parts(const json::object& all, const json::value& schema, SchemaShape& shape) {
-  LLORCH_TRY(ObjectPart part, object_part(all, schema));
+  LLORCH_TRY(ObjectPart part, object_part(all, schema, shape.unclear_names));
   if (part.properties || !part.patterns.empty() || part.additional) shape.objects.push_back(std::move(part));
   if (const auto* some = document_.is_derived(schema) ? all.if_contains("\1some") : nullptr)
     LLORCH_OK(gather_some(*document_.stands_for(*some)->schema, all.at("\1key").get_string(), shape));

@@ -43,6 +43,11 @@ enum : std::uint8_t {
 
 using SharedDfa = std::shared_ptr<const CharDfa>;
 
+/// The texts in which every engine finds a pattern, and those in which some does (Pattern::Spaces); mostly the same.
+struct PatternDfa {
+  SharedDfa certain, possible;
+};
+
 /// What one schema says of properties: the three keywords belong together.
 struct ObjectPart {
   const json::object* properties = nullptr;
@@ -76,6 +81,8 @@ struct SchemaShape {
   std::vector<std::string_view> required;
   std::vector<SomeProperty> some;
   std::vector<SchemaItem> names;
+  std::vector<PatternDfa>
+      unclear_names;  // of patternProperties: no name that is matched by one engine and not by another
   std::uint32_t min_properties = 0, max_properties = kNone;
   std::vector<ArrayPart> arrays;
   std::vector<SchemaItem> contains;
@@ -154,7 +161,8 @@ class SchemaReader {
   [[nodiscard]] Compiled<bool> gather_dependencies(std::string_view key, const json::value& value,
                                                    const json::value& schema, std::vector<SchemaChoice>& choices);
   [[nodiscard]] Compiled<void> gather_parts(const json::object& all, const json::value& schema, SchemaShape& shape);
-  [[nodiscard]] Compiled<ObjectPart> object_part(const json::object& all, const json::value& schema);
+  [[nodiscard]] Compiled<ObjectPart> object_part(const json::object& all, const json::value& schema,
+                                                 std::vector<PatternDfa>& unclear_names);
   [[nodiscard]] Compiled<void> gather_some(const json::value& origin, std::string_view pattern, SchemaShape& shape);
   [[nodiscard]] Compiled<void> gather_one_of(const json::array& branches, const json::value& schema, SchemaShape& shape,
                                              std::vector<SchemaChoice>& choices);
@@ -172,8 +180,8 @@ class SchemaReader {
   [[nodiscard]] bool negate_applied(std::string_view key, const json::value& value, const json::value& schema,
                                     SchemaChoice& out);
 
-  [[nodiscard]] Compiled<SharedDfa> pattern_dfa(std::string_view pattern, const json::value& schema,
-                                                std::string_view keyword);
+  [[nodiscard]] Compiled<PatternDfa> pattern_dfa(std::string_view pattern, const json::value& schema,
+                                                 std::string_view keyword);
   [[nodiscard]] Compiled<bool> holds_object(const SchemaShape& shape, const json::object& value, int depth);
   [[nodiscard]] Compiled<bool> holds_array(const SchemaShape& shape, const json::array& value, int depth);
   [[nodiscard]] bool has_no_value(const SchemaShape& shape);
@@ -195,7 +203,7 @@ class SchemaReader {
   }
 
   SchemaDocument& document_;
-  std::map<std::string, SharedDfa, std::less<>> patterns_;  // null: too many states
+  std::map<std::string, PatternDfa, std::less<>> patterns_;  // null: too many states
   std::map<SharedDfa, SharedDfa> complements_;
   std::map<std::tuple<const json::value*, const json::value*, int>, bool> disjoint_;
   int looking_ = 0;               // contradictory() inside of itself
