@@ -36,6 +36,11 @@ class ResponsesWriter final : public TurnWriter {
     echoed_bytes = asked.echoed_bytes;
   }
 
+  /// For a queen: what she is asked for by this name is here.
+  void add_headers(net::Headers& headers) const override {
+    if (store_) headers.add("X-Llorch-Response-Id", id_);
+  }
+
   void begin(const StartedEvent& e) override {
     started_ = e;
     if (!emit) return;
