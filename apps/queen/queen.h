@@ -20,6 +20,7 @@
 #include "queen/membership.h"
 #include "queen/options.h"
 #include "queen/placer.h"
+#include "queen/stored_responses.h"
 #include "queen/worker_feeds.h"
 #include "service/background.h"
 #include "service/broadcast.h"
@@ -59,6 +60,7 @@ class Queen {
   [[nodiscard]] Intake& intake() { return intake_; }
   [[nodiscard]] JobLedger& ledger() { return ledger_; }
   [[nodiscard]] LocalHive& local_hive() { return local_; }
+  [[nodiscard]] StoredResponses& responses() { return responses_; }
   [[nodiscard]] bool stopping() const { return stopping_; }
   [[nodiscard]] net::Clock::time_point started() const { return started_; }
   [[nodiscard]] const boost::json::array& advice() const { return advice_; }
@@ -129,6 +131,7 @@ class Queen {
   LocalHive local_;
   Placer placer_;
   Admission admission_;
+  StoredResponses responses_;
   service::Broadcast broadcast_;
   boost::json::array advice_;
   net::EventLoop::Timer optimizer_timer_, sweep_timer_;

@@ -84,19 +84,21 @@ GrammarComposer::Part Reasoning::add_before(GrammarComposer& grammar, Before bef
 }
 
 std::optional<ThoughtLimit> Reasoning::limit(Style style, std::string_view prompt_end, const Tokenizer& tokenizer,
-                                             int tokens, bool calls) {
+                                             std::optional<int> tokens, bool calls) {
   const Before before = before_answer(style, prompt_end);
   if (before == Before::kNothing) return std::nullopt;
-  ThoughtLimit limit{.tokens = std::max(tokens, 1), .begun = before == Before::kRestOfThought};
+  ThoughtLimit limit{.tokens = tokens.value_or(ThoughtLimit::kNoLimit), .begun = before == Before::kRestOfThought};
   std::string ending;
   if (style == Style::kChannels) {
     limit.open = "<|channel|>analysis<|message|>", limit.close = "<|end|>";
+    limit.answer = "<|channel|>final<|message|>";
     ending = "<|end|><|start|>assistant";
     if (!calls) ending += "<|channel|>final<|message|>";  // else the model chooses what comes next
   } else {
     limit.open = kOpen, limit.close = kClose;
     ending = fmt::format("\n{}\n\n", kClose);
   }
+  if (!tokens) return limit;
   auto ids = tokenizer.encode(ending, {.parse_special = true, .continues = true});
   if (!ids) return std::nullopt;
   limit.ending = *std::move(ids);
@@ -157,9 +159,10 @@ void Reasoning::advance(Parts& out, bool all) {
 
 void Reasoning::think(Parts& out, bool all) {
   const std::size_t close = held_.find(kClose);
-  const std::size_t safe = close != std::string::npos ? close : held_.size() - (all ? 0 : begun(held_, kClose));
+  const std::size_t safe = close != std::string::npos ? close : held_.size() - begun(held_, kClose);
   out.reasoning += held_.substr(0, safe);
-  held_.erase(0, close != std::string::npos ? close + kClose.size() : safe);
+  // At the end of all, a mark that was cut off is shown to nobody.
+  held_.erase(0, close != std::string::npos ? close + kClose.size() : all ? held_.size() : safe);
   if (close != std::string::npos) state_ = State::kAfter;
 }
 

@@ -28,9 +28,11 @@ class Reasoning {
   [[nodiscard]] static GrammarComposer::Part add_before(GrammarComposer& grammar, Before before,
                                                         const Tokenizer& tokenizer, bool answered = true);
 
-  /// Ends a thought after `tokens`; nothing where the model does not think. `calls`: the answer may be calls of tools.
+  /// Where a thought is, and that it ends after `tokens`; nothing where none is to come. `calls`: the answer may be
+  /// calls of tools.
   [[nodiscard]] static std::optional<ThoughtLimit> limit(Style style, std::string_view prompt_end,
-                                                         const Tokenizer& tokenizer, int tokens, bool calls);
+                                                         const Tokenizer& tokenizer, std::optional<int> tokens,
+                                                         bool calls);
 
   struct Parts {
     std::string reasoning, content;

@@ -91,6 +91,7 @@ void run_turn(Worker& w, const PromptRequestPtr& r, Prepared<wire::CompletionReq
                                    std::chrono::system_clock::now());
   net::Headers headers;
   name_ignored(p.request, headers);
+  writer->add_headers(headers);
   const bool stream = p.request.stream;
   if (stream)
     writer->emit = [&w, weak = std::weak_ptr(job)](std::string_view event, const boost::json::object& data) {
@@ -143,6 +144,21 @@ std::optional<std::vector<int>> fit(const Worker& w, PromptRequest& r, Prepared<
   return out;
 }
 
+/// Where the request says something of it: how long the model thinks, and that stop strings are for its answer.
+static void watch_thought(const Worker& w, Prepared<wire::CompletionRequest>& p) {
+  const ModelFacts& m = w.model();
+  wire::CompletionRequest& r = p.request;
+  if (!r.thought_tokens && r.stop.empty()) return;
+  auto limit = Reasoning::limit(m.reasoning, m.renderer.end_of(p.prompts.front()), *w.loaded().tokenizer,
+                                r.thought_tokens, r.tool_use.may_call());
+  if (limit && limit->begun && limit->tokens == 0) {  // the prompt begins a thought that is none
+    p.prompts.front().insert(p.prompts.front().end(), limit->ending.begin(), limit->ending.end());
+    return;
+  }
+  if (!limit && r.thought_tokens.value_or(0) > 0) r.ignored.push_back(r.thought_field);
+  p.thought = std::move(limit);
+}
+
 bool prepare_turn(const Worker& w, Prepared<wire::CompletionRequest>& p, const PrepareBound& bound, bool answers) {
   const ModelFacts& m = w.model();
   wire::CompletionRequest& r = p.request;
@@ -154,11 +170,10 @@ bool prepare_turn(const Worker& w, Prepared<wire::CompletionRequest>& p, const P
   if (!history) return p.error = std::move(history).error(), p.param = "messages", false;
   tools::add_tool_variables(*m.tools, r.tool_use.declared, rfc3339(wall_now()).substr(0, 10), r.template_arguments);
   const PromptRenderer& renderer = m.tool_renderer && !r.tool_use.declared.empty() ? *m.tool_renderer : m.renderer;
-  const bool good = p.take(renderer.chat(*history, r.template_arguments, bound)) && (!answers || p.constrain(w, true));
-  if (good && answers && r.thought_tokens) {
-    p.thought = Reasoning::limit(m.reasoning, m.renderer.end_of(p.prompts.front()), *w.loaded().tokenizer,
-                                 *r.thought_tokens, r.tool_use.may_call());
-    if (!p.thought) r.ignored.emplace_back("thinking_budget");
+  bool good = p.take(renderer.chat(*history, r.template_arguments, bound));
+  if (good && answers) {
+    watch_thought(w, p);
+    good = p.constrain(w, true);
   }
   r.messages = boost::json::array(), r.tool_use.declared = boost::json::array(),
   r.template_arguments = boost::json::object();  // freed here, not on the loop

@@ -28,6 +28,8 @@ class TurnWriter {
   virtual void end(const TurnEnd& end) = 0;
   /// After end().
   [[nodiscard]] virtual boost::json::object whole() = 0;
+  /// What the head of the answer says, before anything of it is known.
+  virtual void add_headers(net::Headers& /*headers*/) const {}
   std::size_t echoed_bytes = 0;  // of the request, that the whole answer repeats
   /// Of a stream; without it, nothing is written before the whole.
   std::function<void(std::string_view event, const boost::json::object& data)> emit;

@@ -56,7 +56,7 @@ inline constexpr int kConnectionsMax = 4096, kConnectionsPerPeerMax = 3072;
 inline constexpr int kStrangersMax = 1024, kStrangersPerPeerMax = 256;
 inline constexpr std::size_t kBodiesBytesMax = 256u << 20;
 inline constexpr std::size_t kSmallBodyBytesMax = 64u << 10;  // of routes that take a few fields
-inline constexpr std::size_t kLingerBytesMax = 16u << 20;     // thrown away after a refusal, so that it is read
+inline constexpr std::size_t kLingerBytesMax = 64u << 20;     // thrown away after a refusal, so that it is read
 
 // Threads: beyond this a machine does not exist that we run on.
 inline constexpr int kThreadsMax = 1024;

@@ -450,11 +450,11 @@ void Engine::take_token(Sequence& s, Result<Sampled> token) {
   s.drawn = true;
   if (!token) return finish(s, std::move(token).error());
   append(s, *std::move(token));
-  if (s.thought && s.thought->due()) append_given(s, s.request.thought->ending);
+  if (s.thought && s.thought->due()) append_given(s, s.request.thought->ending, true);
   if (s.guide && !s.done) append_given(s, s.guide->forced());
 }
 
-void Engine::append(Sequence& s, Sampled token) {
+void Engine::append(Sequence& s, Sampled token, bool mark) {
   const TokenId id = token.id;
   s.sampler.accept(id);
   if (s.guide && !s.guide->take(id))
@@ -469,8 +469,9 @@ void Engine::append(Sequence& s, Sampled token) {
   } else {
     s.tokens.push_back(id);
     ++s.out;
+    const bool answer = !mark && !(s.thought && s.thought->hidden());
     if (s.thought) s.thought->take(tokenizer_.piece(id, true));
-    emit(s.emitter.push(std::move(token), tokenizer_.piece(id)));
+    emit(s.emitter.push(std::move(token), tokenizer_.piece(id), answer));
     if (s.emitter.matched())
       reason = StopReason::kStopSequence;
     else if (s.guide && s.guide->must_end())
@@ -492,12 +493,12 @@ void Engine::append(Sequence& s, Sampled token) {
   finish(s, end);
 }
 
-void Engine::append_given(Sequence& s, const TokenIds& ids) {
+void Engine::append_given(Sequence& s, const TokenIds& ids, bool mark) {
   for (const TokenId id : ids) {
     if (s.done) return;
     Sampled token{.id = id, .logprob = 0, .top = {}};
     if (s.request.sampling.top_logprobs > 0) token.top.push_back({id, 0});
-    append(s, std::move(token));
+    append(s, std::move(token), mark);
   }
 }
 

@@ -74,7 +74,7 @@ struct GenerateRequest {
   std::vector<std::string> stop;
   bool ignore_eos = false;
   std::shared_ptr<Constraint> constraint;  // set: the answer is a text of its grammar; requests may share one
-  std::optional<ThoughtLimit> thought;     // set: what the model thinks before it answers is bounded
+  std::optional<ThoughtLimit> thought;     // set: where a model's thought is, before it answers
   int adapter = -1;                        // of Model::adapters(), by its number; -1: the model alone
   std::string cache_salt;
   std::optional<Pooling> embedding;  // set: nothing is generated, the prompt's EmbeddingEvent is the answer
@@ -186,9 +186,10 @@ class Engine {
   [[nodiscard]] bool undelivered() const;
   /// The sequence goes on with the token that was drawn, and with those that its grammar forces then.
   void take_token(Sequence& s, Result<Sampled> token);
-  void append(Sequence& s, Sampled token);
+  /// `mark`: a part of no answer, in which no stop string is looked for.
+  void append(Sequence& s, Sampled token, bool mark = false);
   /// Tokens that were not drawn. Their rows are computed along with the next step's.
-  void append_given(Sequence& s, const TokenIds& ids);
+  void append_given(Sequence& s, const TokenIds& ids, bool mark = false);
   /// Sets which tokens may be drawn in the next step; where that fails, the sequence ends.
   void constrain(Sequence& s);
   /// Takes the states of some more tokens of a prompt; with the last of them the embedding is ready.

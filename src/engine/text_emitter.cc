@@ -14,9 +14,10 @@ std::size_t overlap(std::string_view text, std::string_view stop) {
 
 }  // namespace
 
-std::vector<TokenEvent> TextEmitter::push(Sampled token, std::string_view bytes) {
+std::vector<TokenEvent> TextEmitter::push(Sampled token, std::string_view bytes, bool stops) {
   held_.push_back({count_++, std::move(token), stream_.push(bytes)});
   held_text_ += held_.back().text;
+  if (!stops) return release(held_text_.size(), false);
   std::size_t begin = std::string::npos;
   for (std::size_t i = 0; i < stops_.size(); ++i)
     if (const std::size_t at = held_text_.find(stops_[i]); at < begin) begin = at, matched_ = i;

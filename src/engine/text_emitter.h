@@ -28,7 +28,8 @@ class TextEmitter {
   explicit TextEmitter(std::vector<std::string> stops) : stops_(std::move(stops)) {}
 
   /// Takes a token and its bytes; returns the events that may go out now. After a match no further token may be pushed.
-  [[nodiscard]] std::vector<TokenEvent> push(Sampled token, std::string_view bytes);
+  /// `stops`: whether a stop string may match here; where not, what was withheld for one goes out, too.
+  [[nodiscard]] std::vector<TokenEvent> push(Sampled token, std::string_view bytes, bool stops = true);
   /// Releases what is withheld, at the end of an answer.
   [[nodiscard]] std::vector<TokenEvent> finish();
 

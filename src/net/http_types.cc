@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/integer.h"
 #include "net/url.h"
 
 namespace llorch::net {
@@ -36,16 +37,27 @@ std::optional<std::string> decode(std::string_view text, bool query) {
   return out;
 }
 
+/// A host, in brackets where it is an IPv6 address, and perhaps a port.
+bool is_authority(std::string_view text) {
+  const bool bracketed = text.starts_with('[');
+  const std::size_t end = bracketed ? text.find(']') : text.find(':');
+  if (bracketed && end == std::string_view::npos) return false;
+  const std::string_view host = text.substr(bracketed ? 1 : 0, end == std::string_view::npos ? end : end - bracketed);
+  const std::string_view rest = text.substr(std::min(bracketed ? end + 1 : end, text.size()));
+  const auto plain = [&](char c) { return is_unreserved(c) || (bracketed && c == ':'); };
+  if (host.empty() || !std::ranges::all_of(host, plain)) return false;
+  return rest.empty() || (rest.starts_with(':') && parse_integer(rest.substr(1), 1, 65'535));
+}
+
 /// Takes scheme and authority of the absolute form off `text`. The authority; empty: it is the origin form. Nothing:
-/// the authority is not one of plain characters.
+/// it is none.
 std::optional<std::string> take_authority(std::string_view& text) {
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (!equal_ignoring_case(text.substr(0, scheme.size()), scheme)) continue;
     text.remove_prefix(scheme.size());
     const std::string authority(text.substr(0, text.find_first_of("/?")));
     text.remove_prefix(authority.size());
-    const auto plain = [](char c) { return is_unreserved(c) || c == ':' || c == '[' || c == ']'; };
-    if (authority.empty() || !std::ranges::all_of(authority, plain)) return std::nullopt;
+    if (!is_authority(authority)) return std::nullopt;
     return authority;
   }
   return "";

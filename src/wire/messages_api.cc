@@ -24,7 +24,8 @@ class MessagesReader {
     else
       for (std::size_t i = 0; i < messages->get_array().size(); ++i) add(i, messages->get_array()[i]);
     for (const std::string_view name : kStructureFields) t_.pass(name, name);  // in our own words, too
-    t_.pass({"model", "max_tokens", "temperature", "top_p", "top_k", "stream", "deadline_ms", "lora", "seed"});
+    t_.pass({"model", "max_tokens", "temperature", "top_p", "stream", "deadline_ms", "lora", "seed"});
+    t_.pass_own();
     t_.pass("stop_sequences", "stop");
     read_tools();
     read_thinking();
@@ -35,6 +36,12 @@ class MessagesReader {
       if (const auto* v = t_.fields.take(name); v && !(v->is_array() && v->get_array().empty()))
         t_.refuse(name, "is not supported");
     return t_;
+  }
+  /// What read() found, as Chat Completions has it.
+  [[nodiscard]] std::expected<CompletionRequest, Refused> translated(const Bounds& bounds) {
+    return t_.read(bounds, {{"stop", "stop_sequences"},
+                            {"response_format", "output_config.format"},
+                            {"thinking_budget_tokens", "thinking.budget_tokens"}});
   }
 
  private:
@@ -133,8 +140,13 @@ class MessagesReader {
     const auto* o = t_.object("thinking");
     if (!o) return;
     const bool thinks = json::find_text(*o, "type").value_or("") != "disabled";
-    t_.chat["chat_template_kwargs"] = {{"enable_thinking", thinks}, {"thinking", thinks}};
-    if (const auto* budget = o->if_contains("budget_tokens"); budget && thinks) t_.chat["thinking_budget"] = *budget;
+    auto& arguments = t_.chat["chat_template_kwargs"];
+    if (arguments.is_null()) arguments = boost::json::object();
+    if (auto* given = arguments.if_object())  // what the client gives there stands
+      for (const char* name : {"enable_thinking", "thinking"})
+        if (!given->contains(name)) (*given)[name] = thinks;
+    if (const auto* budget = o->if_contains("budget_tokens"); budget && thinks)
+      t_.chat["thinking_budget_tokens"] = *budget;
   }
 
   void read_format() {
@@ -160,12 +172,13 @@ std::expected<CompletionRequest, Refused> read_messages_api(const boost::json::o
   MessagesReader reader(body);
   Translation& t = reader.read();
   if (!t.chat.contains("max_tokens")) t.refuse("max_tokens", "is required", ErrorCode::kInvalidRequest);
-  return t.read(bounds, {{"stop", "stop_sequences"}, {"response_format", "output_config.format"}});
+  return reader.translated(bounds);
 }
 
 std::expected<CompletionRequest, Refused> read_messages_count(const boost::json::object& body, const Bounds& bounds) {
   MessagesReader reader(body);
-  return reader.read().read(bounds, {{"stop", "stop_sequences"}, {"response_format", "output_config.format"}});
+  reader.read();
+  return reader.translated(bounds);
 }
 
 }  // namespace llorch::wire

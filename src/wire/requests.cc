@@ -219,7 +219,7 @@ void read_prompts(Fields& f, std::string_view field, std::vector<Prompt>& out, c
     Tokens ids;
     for (const auto& id : p.get_array()) {
       if (!id.is_int64() || id.get_int64() < 0 || id.get_int64() >= bounds.vocab)
-        return bad("has a token id outside the vocabulary");
+        return bad(fmt::format("has an entry that is no token id (0 to {})", bounds.vocab - 1));
       ids.push_back(static_cast<std::int32_t>(id.get_int64()));
     }
     out.emplace_back(std::move(ids));
@@ -246,11 +246,17 @@ void read_reasoning(Fields& f, CompletionRequest& r) {
     set("reasoning_effort", boost::json::value(*effort));
   }
   // Servers differ in its name; -1 is no limit.
-  for (const char* name : {"thinking_budget", "reasoning_budget", "thinking_budget_tokens"})
-    if (const auto tokens = f.integer(name, -1, limits::kContextMax)) {
-      if (*tokens >= 0) r.thought_tokens = static_cast<int>(*tokens);
-      if (*tokens == 0) turn(false);
-    }
+  std::optional<std::int64_t> budget;
+  for (const char* name : {"thinking_budget", "reasoning_budget", "thinking_budget_tokens"}) {
+    const auto tokens = f.integer(name, -1, limits::kContextMax);
+    if (!tokens) continue;
+    if (budget && *budget != *tokens)
+      f.violation(name, "equal to " + r.thought_field, fmt::format("{} and {} differ", r.thought_field, name));
+    budget = tokens, r.thought_field = name;
+  }
+  if (!budget) return;
+  if (*budget >= 0) r.thought_tokens = static_cast<int>(*budget);
+  if (*budget == 0) turn(false);
 }
 
 }  // namespace
@@ -420,14 +426,14 @@ std::expected<DetokenizeRequest, Refused> read_detokenize(const boost::json::obj
   DetokenizeRequest r;
   read_model(f, bounds, r);
   read_cache_salt(f);
-  const auto bad = [&](const char* message) { f.violation("tokens", "token ids", message); };
+  const auto bad = [&](std::string message) { f.violation("tokens", "token ids", std::move(message)); };
   const auto* tokens = f.take("tokens");
   if (!tokens || !tokens->is_array()) {
     bad("tokens must be an array of token ids");
   } else {
     for (const auto& id : tokens->get_array()) {
       if (!id.is_int64() || id.get_int64() < 0 || id.get_int64() >= bounds.vocab) {
-        bad("tokens has a token id outside the vocabulary");
+        bad(fmt::format("tokens has an entry that is no token id (0 to {})", bounds.vocab - 1));
         break;
       }
       r.tokens.push_back(static_cast<std::int32_t>(id.get_int64()));

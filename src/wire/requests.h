@@ -54,6 +54,7 @@ struct CompletionRequest : Generation {
   ToolUse tool_use;                        // of chat
   std::vector<Prompt> prompts;             // of completions
   std::optional<int> thought_tokens;       // that a thought may have, of chat
+  std::string thought_field;               // which field said so
   bool echo = false, stream = false, include_usage = false, truncate = false, progress = false;
   /// The log probabilities of the prompt's tokens are wanted, too.
   [[nodiscard]] bool scores_prompt() const { return echo && logprobs; }

@@ -24,7 +24,8 @@ class ResponsesReader {
     flush_calls();
     for (const std::string_view name : kStructureFields) t_.pass(name, name);  // in our own words, too
     t_.pass({"model", "temperature", "top_p", "stream", "user", "safety_identifier", "prompt_cache_key", "seed", "lora",
-             "deadline_ms", "truncation"});
+             "deadline_ms", "truncation", "stop"});
+    t_.pass_own();
     t_.pass("max_output_tokens", "max_completion_tokens");
     for (const char* name : {"temperature", "top_p", "max_output_tokens", "truncation", "user"})
       if (const auto* v = t_.fields.take(name)) echo(name, *v);

@@ -88,7 +88,8 @@ class StructureReader {
     const bool texts =
         list && std::ranges::all_of(*list, [](const auto& c) { return c.is_string() && !c.get_string().empty(); });
     if (!texts || list->empty() || list->size() > kChoicesMax)
-      return bad(field, fmt::format("1 to {} texts", kChoicesMax), fmt::format("{} must hold a list of texts", field));
+      return bad(field, fmt::format("1 to {} texts that are not empty", kChoicesMax),
+                 fmt::format("{} must hold 1 to {} texts, none of them empty", field, kChoicesMax));
     if (!set(Kind::kChoice, field, {})) return;
     for (const auto& c : *list) out_.choices.emplace_back(c.get_string());
   }

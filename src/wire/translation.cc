@@ -54,7 +54,8 @@ std::expected<CompletionRequest, Refused> Translation::read(
   if (read) {
     read->ignored = fields.unknown();
     for (const auto& [field, called] : names)
-      if (read->structure.field == field) read->structure.field = called;
+      for (std::string* said : {&read->structure.field, &read->thought_field})
+        if (*said == field) *said = called;
     return read;
   }
   for (Violation& v : read.error().violations) name_as_written(v, names);

@@ -24,6 +24,12 @@ class Translation {
   void pass(std::initializer_list<std::string_view> names) {
     for (const std::string_view name : names) pass(name, name);
   }
+  /// Our own fields of Chat Completions, on every route under the same names.
+  void pass_own() {
+    pass({"top_k", "min_p", "repetition_penalty", "repeat_penalty", "presence_penalty", "frequency_penalty",
+          "logit_bias", "ignore_eos", "cache_salt", "chat_template_kwargs", "thinking_budget", "reasoning_budget",
+          "thinking_budget_tokens"});
+  }
   /// A field that is an object; null where it is absent, or, with a violation, something else.
   const boost::json::object* object(std::string_view name);
   /// A text inside of an object; nothing, with a violation, where it is not there.

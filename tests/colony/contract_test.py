@@ -280,11 +280,20 @@ class QueenContract(Contract, unittest.TestCase):
                 self.assertEqual(e.exception.body["error"]["type"], "not_found_error")
         self.assertEqual(len(said), 1, said)
         with self.openai(self.d.port) as c:
-            answer = c.responses.create(model="builtin:haiku", input="x", max_output_tokens=2, store=True)
-            self.assertFalse(answer.model_extra.get("store", answer.to_dict().get("store")), "what nobody can read is not called stored")
-            with self.assertRaises(openai.BadRequestError) as e:
-                c.responses.create(model="builtin:haiku", input="x", previous_response_id=answer.id)
-            self.assertEqual(e.exception.param, "previous_response_id")
+            ask = dict(model="builtin:haiku", max_output_tokens=8)
+            first = c.responses.create(input="x", **ask)
+            events = list(c.responses.create(input="and then?", previous_response_id=first.id, stream=True, **ask))
+            second = events[-1].response
+            self.assertGreater(second.usage.input_tokens, first.usage.input_tokens + first.usage.output_tokens, "the first stands before it")
+            self.assertEqual(c.responses.retrieve(second.id).output_text, second.output_text)
+            self.assertEqual([item.content[0].text for item in c.responses.input_items.list(second.id)], ["and then?"])
+            c.responses.delete(second.id)
+            for gone in (second.id, "resp_none", c.responses.create(input="x", store=False, **ask).id):
+                with self.assertRaises(openai.NotFoundError):
+                    c.responses.retrieve(gone)
+                with self.assertRaises(openai.NotFoundError) as e:
+                    c.responses.create(input="x", previous_response_id=gone, **ask)
+                self.assertEqual(e.exception.param, "previous_response_id")
 
     def test_a_client_that_leaves_frees_its_worker(self):
         body = json.dumps({"model": "haiku", "messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": 240, "ignore_eos": True})

@@ -106,6 +106,34 @@ class Client(unittest.TestCase):
                 self.assertEqual(other.choices[0].message.model_extra["reasoning_content"], thoughts, "within the budget nothing changes")
                 body = w.post("/v1/messages", {"messages": USER, "max_tokens": 40, "thinking": {"type": "enabled", "budget_tokens": 6}, "seed": 1})[2]
                 self.assertEqual([b["type"] for b in body["content"]], ["thinking", "text"])
+                # Stop strings are for the answer: neither in the thought nor in the mark that ends it do they match.
+                answer = short.choices[0].message.content
+                inside = next(w for w in thought.split() if len(w) > 2 and w not in answer)
+                stopped = c.chat.completions.create(**fields | dict(stop=[inside, "think>"]))
+                self.assertEqual((stopped.choices[0].message.content, stopped.choices[0].finish_reason), (answer, short.choices[0].finish_reason))
+                self.assertEqual(stopped.choices[0].message.model_extra["reasoning_content"], thought)
+                word = answer.split()[1]
+                stopped = c.chat.completions.create(**fields | dict(stop=[word])).choices[0]
+                self.assertEqual((stopped.message.content, stopped.finish_reason), (answer[: answer.index(word)], "stop"))
+                # A mark that max_tokens cuts is shown to nobody.
+                for most in range(6, 14):
+                    cut = c.chat.completions.create(**fields | dict(max_tokens=most)).choices[0].message
+                    self.assertTrue((cut.model_extra["reasoning_content"] + "\n").startswith(thought[: most]) and "<" not in cut.model_extra["reasoning_content"] + (cut.content or ""), (most, cut))
+                # No thought at all, where the template begins one all the same.
+                none = c.chat.completions.with_raw_response.create(**fields | dict(extra_body={"thinking_budget": 0}))
+                self.assertNotIn("x-llorch-ignored", none.headers)
+                message = none.parse().choices[0].message
+                self.assertFalse((message.model_extra or {}).get("reasoning_content"), message)
+                self.assertTrue(message.content)
+                # The same field on the other routes.
+                status, headers, body = w.post("/v1/responses", {"input": USER[0]["content"], "max_output_tokens": 40, "thinking_budget": 6, "top_k": 20, "ignore_eos": True, "seed": 1})
+                self.assertEqual([item["type"] for item in body["output"]], ["reasoning", "message"], body)
+                self.assertNotIn("x-llorch-ignored", {k.lower() for k in headers})
+                status, _, body = w.post("/v1/messages", {"messages": USER, "max_tokens": 4, "thinking": {"type": "enabled", "budget_tokens": "6"}})
+                self.assertEqual((status, "thinking.budget_tokens" in body["error"]["message"]), (400, True), body)
+                with self.assertRaises(openai.BadRequestError) as e:
+                    c.chat.completions.create(**fields | dict(extra_body={"thinking_budget": 5, "reasoning_budget": 6}))
+                self.assertEqual(e.exception.param, "reasoning_budget")
                 for budget in (-2, "7", 1.5):
                     with self.assertRaises(openai.BadRequestError) as e:
                         c.chat.completions.create(**fields | dict(extra_body={"thinking_budget": budget}))

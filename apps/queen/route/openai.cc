@@ -1,5 +1,7 @@
 // OpenAI's APIs and Anthropic's for the whole colony: a request finds its worker, and the worker's answer comes back
 // byte for byte (J-50).
+#include <algorithm>
+
 #include "format/json.h"
 #include "queen/cache_salt.h"
 #include "queen/queen.h"
@@ -28,7 +30,8 @@ struct Relayed {
   bool over = false;             // nothing more is taken
   std::optional<Error> refused;  // why no other worker is tried either
   net::Response response;
-  std::string tail;  // the last bytes of a stream
+  std::string tail;                                      // the last bytes of a stream
+  std::function<void(const std::string& id)> on_stored;  // the worker keeps this response
   PulsePtr pulse = std::make_shared<Pulse>();
 
   void add_to_tail(std::string_view bytes) {
@@ -64,6 +67,7 @@ void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& 
   for (const char* name : {"X-Llorch-Ignored", "Retry-After", "retry-after-ms", "x-should-retry",
                            "X-Deadline-Exceeded-By-Ms", "Cache-Control", "X-Accel-Buffering"})
     if (const auto value = headers.get(name)) r.response.headers.add(name, *value);
+  if (const auto id = headers.get("X-Llorch-Response-Id"); id && status == 200 && r.on_stored) r.on_stored(*id);
   r.streamed = r.response.content_type.starts_with("text/event-stream");
   if (!r.streamed) return;
   c->decorate(r.response.headers);
@@ -136,7 +140,8 @@ void cut_off(const ContextPtr& c, const Relayed& r, const Error& why) {
 struct Served {
   ContextPtr c;
   PlacementPtr placing;
-  std::string body;  // JSON, without its model
+  std::string method;
+  std::string body;  // of POST: JSON, without its model
   Deadline deadline;
   OpenRequestPtr open;
   service::ReservedKey key;
@@ -180,16 +185,18 @@ std::string with_model(const std::string& body, const std::string& model) {
 net::ClientRequest request_to(const Served& s, const Placed& at) {
   const ContextPtr& c = s.c;
   net::ClientRequest call;
-  call.method = "POST";
-  call.url = at.worker.base.below(c->route), call.tls_name = at.worker.tls_name;
-  call.headers.add("Content-Type", "application/json");
+  call.method = s.method;
+  call.url = at.worker.base.below(c->request.target.path), call.tls_name = at.worker.tls_name;
   if (!at.worker.token.empty()) call.headers.add("Authorization", "Bearer " + at.worker.token);
   call.headers.add("X-Correlation-Id", c->correlation_id);
   if (!c->traceparent.empty()) call.headers.add("traceparent", c->traceparent);
   if (!s.deadline.header.empty()) call.headers.add("X-Deadline", s.deadline.header);
   if (const auto key = c->request.headers.get("Idempotency-Key"))
     call.headers.add("Idempotency-Key", security::sha256_hex(c->principal.id + "|" + *key));
-  call.body = with_model(s.body, at.model);
+  if (s.method == "POST") {
+    call.headers.add("Content-Type", "application/json");
+    call.body = with_model(s.body, at.model);
+  }
   call.idle_timeout = std::chrono::seconds(600);  // a whole answer may take its time; a stream has comments
   return call;
 }
@@ -242,6 +249,8 @@ Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
     if (!c->exchange->alive()) co_return s->open->cancelled();
     if (!placed) co_return s->fail(placed.error());
     const auto r = std::make_shared<Relayed>();
+    r->on_stored = [&q, c, where = StoredResponses::Where{placed->hive_id, placed->worker_id, s->placing->ref}](
+                       const std::string& id) { q.responses().remember(c->principal.id, id, where); };
     q.metrics().connections.Increment();
     Step<bool> trying{flow, [&](Done then) -> std::any {
                         attempt(flow, q, s, *placed, r, std::move(then));
@@ -272,7 +281,7 @@ Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
 
 /// A body, read on whatever thread.
 struct Read {
-  std::optional<std::string> model;
+  std::optional<std::string> model, previous;  // previous: the response that it goes on from
   boost::json::value deadline_ms;
   std::string rest;  // JSON, without the two
   std::optional<Error> flaw;
@@ -290,17 +299,7 @@ void read(const service::Context& c, Read& out) {
     out.flaw = Error{ErrorCode::kInvalidRequest, "model is required"}, out.field = "model";
     return;
   }
-  // Workers know no keys but hers, and would give one key's responses to another.
-  if (operation_of(c.route) == "responses") {
-    const auto* previous = body->if_contains("previous_response_id");
-    if (previous && !previous->is_null()) {
-      out.flaw = Error{ErrorCode::kUnsupportedValue,
-                       "previous_response_id: a queen keeps no responses; send the whole conversation as input"};
-      out.field = "previous_response_id";
-      return;
-    }
-    (*body)["store"] = false;
-  }
+  if (operation_of(c.route) == "responses") out.previous = json::find_text(*body, "previous_response_id");
   if (const auto bad = salt_cache(*body, c.principal.id)) {
     out.flaw = bad->error, out.field = bad->field;
     return;
@@ -308,6 +307,41 @@ void read(const service::Context& c, Read& out) {
   if (auto* v = body->if_contains("deadline_ms")) out.deadline_ms = std::move(*v);
   body->erase("deadline_ms"), body->erase("model");
   out.rest = boost::json::serialize(*body);
+}
+
+/// Of this key, on a worker that is still there; null, when the client was told so.
+const StoredResponses::Where* find_stored(Queen& q, const ContextPtr& c, const std::string& id,
+                                          std::string_view field) {
+  const auto* where = q.responses().find(c->principal.id, id);
+  const HiveEntry* hive = where ? q.hives().find(where->hive_id) : nullptr;
+  if (hive && std::ranges::any_of(hive->workers, [&](const auto& w) { return w.worker_id == where->worker_id; }))
+    return where;
+  c->fail({ErrorCode::kNotFound, where ? "the worker that kept this response has ended"
+                                       : "there is no such response (it may have been displaced)"},
+          {}, std::string(field));
+  return nullptr;
+}
+
+PlacementPtr placement(const ContextPtr& c, colony::ModelRef ref, colony::ModelAccess access) {
+  auto placing = std::make_shared<Placement>();
+  placing->wanted.model = ref.text(), placing->ref = std::move(ref), placing->access = access;
+  placing->report = [id = c->correlation_id](std::string_view action, const std::string& human) {
+    service::log(service::Level::kInfo, action, human, {{"correlation_id", id}});
+  };
+  placing->correlation_id = c->correlation_id;
+  placing->relay = [](std::string_view, const boost::json::object&) {};
+  return placing;
+}
+
+/// On the worker that keeps it.
+void stay_at(Placement& placing, const StoredResponses::Where& where) {
+  placing.wanted.hive = where.hive_id, placing.wanted.worker_id = where.worker_id;
+}
+
+void start(Queen& q, Served served) {
+  const auto flow = q.gate().flow();
+  served.c->exchange->on_gone = [flow] { flow->cancel({ErrorCode::kCancelled, "the client has left"}); };
+  serve(flow, q, std::make_shared<Served>(std::move(served)));
 }
 
 void accept(Queen& q, const ContextPtr& c, const ReadPtr& in) {
@@ -322,21 +356,36 @@ void accept(Queen& q, const ContextPtr& c, const ReadPtr& in) {
   if (!resolved) return c->fail(colony::no_such_model(), {}, "model");
   Deadline deadline;
   if (!q.admission().take_deadline(c, body.deadline_ms, deadline)) return;
+  const StoredResponses::Where* stored = nullptr;
+  if (body.previous) {
+    stored = find_stored(q, c, *body.previous, "previous_response_id");
+    if (!stored) return;
+    if (stored->ref.text() != resolved->ref.text())
+      return c->fail({ErrorCode::kUnsupportedValue, "the response that this goes on from is another model's"}, {},
+                     "previous_response_id");
+  }
   auto open = q.admission().admit(c, false);
   if (!open) return;
-  const auto placing = std::make_shared<Placement>();
-  placing->wanted.model = resolved->ref.text(), placing->ref = std::move(resolved->ref),
-  placing->access = resolved->access;
-  placing->report = [id = c->correlation_id](std::string_view action, const std::string& human) {
-    service::log(service::Level::kInfo, action, human, {{"correlation_id", id}});
-  };
-  placing->correlation_id = c->correlation_id;
-  placing->relay = [](std::string_view, const boost::json::object&) {};
-  const auto flow = q.gate().flow();
-  c->exchange->on_gone = [flow] { flow->cancel({ErrorCode::kCancelled, "the client has left"}); };
-  serve(flow, q,
-        std::make_shared<Served>(
-            Served{c, placing, std::move(body.rest), std::move(deadline), std::move(open), std::move(key)}));
+  const PlacementPtr placing = placement(c, std::move(resolved->ref), resolved->access);
+  if (stored) stay_at(*placing, *stored);
+  start(q, {c, placing, "POST", std::move(body.rest), std::move(deadline), std::move(open), std::move(key)});
+}
+
+/// GET and DELETE of a stored response.
+void ask_for_stored(Queen& q, const ContextPtr& c, const std::string& method) {
+  const std::string& id = c->parameters[0];
+  const auto* stored = find_stored(q, c, id, {});
+  if (!stored) return;
+  const auto resolved = q.resolve(stored->ref.text(), c->principal);
+  if (!resolved) return c->fail(colony::no_such_model(), {}, "model");
+  Deadline deadline;
+  if (!q.admission().take_deadline(c, {}, deadline)) return;
+  auto open = q.admission().admit(c, false);
+  if (!open) return;
+  const PlacementPtr placing = placement(c, stored->ref, resolved->access);
+  stay_at(*placing, *stored);
+  if (method == "DELETE") q.responses().erase(c->principal.id, id);
+  start(q, {c, placing, method, {}, std::move(deadline), std::move(open), {}});
 }
 
 void begin(Queen& q, const ContextPtr& c) {
@@ -354,6 +403,10 @@ void add_route_openai(Queen& q) {
     for (const char* path : {"/chat/completions", "/completions", "/embeddings", "/responses", "/messages",
                              "/messages/count_tokens", "/tokenize", "/detokenize", "/rerank"})
       r.route<Scope::kInfer>("POST", prefix + path, [&q](const ContextPtr& c) { begin(q, c); });
+    for (const char* path : {"/responses/{}", "/responses/{}/input_items"})
+      r.route<Scope::kInfer>("GET", prefix + path, [&q](const ContextPtr& c) { ask_for_stored(q, c, "GET"); });
+    r.route<Scope::kInfer>("DELETE", prefix + "/responses/{}",
+                           [&q](const ContextPtr& c) { ask_for_stored(q, c, "DELETE"); });
     r.route<Scope::kInfer>("GET", prefix + "/models", [&q](const ContextPtr& c) {
       c->reply(200, {{"object", "list"}, {"data", models(q.hives())}});
     });

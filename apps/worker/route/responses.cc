@@ -36,6 +36,11 @@ class ResponsesWriter final : public TurnWriter {
     echoed_bytes = asked.echoed_bytes;
   }
 
+  /// For a queen: what she is asked for by this name is here.
+  void add_headers(net::Headers& headers) const override {
+    if (store_) headers.add("X-Llorch-Response-Id", id_);
+  }
+
   void begin(const StartedEvent& e) override {
     started_ = e;
     if (!emit) return;
@@ -211,7 +216,7 @@ void prepare_as_chat(const Worker& w, Asked& p, const PrepareBound& bound) {
   static_cast<wire::CompletionRequest&>(p.request) = std::move(turn.request);
   p.error = std::move(turn.error), p.details = std::move(turn.details), p.param = std::move(turn.param);
   if (p.param == "messages") p.param = "input";
-  p.prompts = std::move(turn.prompts), p.constraint = std::move(turn.constraint);
+  p.prompts = std::move(turn.prompts), p.constraint = std::move(turn.constraint), p.thought = std::move(turn.thought);
 }
 
 Asked prepare(const Worker& w, const std::string& text, PrepareBound bound, const std::string& principal) {
@@ -248,7 +253,7 @@ void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
   auto writer = std::make_unique<ResponsesWriter>(w, r->c->principal.id, p.request);
   Prepared<wire::CompletionRequest> turn;
   turn.request = static_cast<wire::CompletionRequest&&>(p.request);
-  turn.prompts = std::move(p.prompts), turn.constraint = std::move(p.constraint);
+  turn.prompts = std::move(p.prompts), turn.constraint = std::move(p.constraint), turn.thought = std::move(p.thought);
   run_turn(w, r, turn, "responses", std::move(writer));
 }
 
