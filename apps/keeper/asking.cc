@@ -11,7 +11,9 @@
 #include "base/mapped_file.h"
 #include "daemon_flags.h"
 #include "format/json.h"
+#include "keeper/answer_view.h"
 #include "keeper/parts.h"
+#include "keeper/tool_file.h"
 
 namespace llorch::keeper {
 namespace {
@@ -52,11 +54,21 @@ void Question::add(CLI::App& app) {
   app.add_option("--seed", seed);
   app.add_option("--stop", stop, "end before this text; at most four")->allow_extra_args(false);
   app.add_flag("--ignore-eos", ignore_eos, "go on after the model's end token");
+  app.add_flag("--show-thoughts", show_thoughts,
+               "show what the model thinks before it answers; where stdout is no terminal, on stderr");
   auto* as_schema = app.add_option("--schema", schema, "a file with a JSON schema: the answer is JSON that it accepts");
   auto* as_regex = app.add_option("--regex", regex, "a pattern that the whole answer matches")->excludes(as_schema);
   app.add_option("--grammar", grammar, "a file with a GBNF grammar for the answer")
       ->excludes(as_schema)
       ->excludes(as_regex);
+}
+
+void Question::add_tools(CLI::App& app) {
+  auto* file = app.add_option("--tools", tools,
+                              "a file with tools that the model may call, as JSON: a list of tools as chat completions "
+                              "take them, or of functions; calls are printed");
+  app.add_option("--tool-choice", tool_choice, "auto, required, none or the name of a tool that must be called")
+      ->needs(file);
 }
 
 namespace {
@@ -99,15 +111,57 @@ Result<boost::json::object> Question::order() const {
   return o;
 }
 
-int ask_once(Session& session, const Common& common, boost::json::object order, std::string* answer) {
-  const bool whole = order.contains("stream") && !order.at("stream").as_bool();
+Result<boost::json::object> chat_with_tools(const Question& question, const Common& common, const std::string& prompt) {
+  LLORCH_TRY(boost::json::array tools, read_tools(question.tools));
+  if (!common.direct.empty())
+    return fail(ErrorCode::kInvalidRequest, "--tools and --direct: a hive has no chat completions, which take tools");
+  LLORCH_TRY(boost::json::object body, question.order());
+  for (const auto& [field, flag] :
+       {std::pair("hive_id", "--hive"), std::pair("device", "--device"), std::pair("kind", "--kind"),
+        std::pair("worker_id", "--worker-id"), std::pair("priority", "--priority"), std::pair("raw", "--raw")})
+    if (body.contains(field))
+      return fail(ErrorCode::kInvalidRequest, "--tools and {}: chat completions, which take tools, do not know it",
+                  flag);
+  body.erase("operation"), body.erase("stream");
+  body["messages"] = boost::json::array{{{"role", "user"}, {"content", prompt}}};
+  if (!question.tool_choice.empty()) {
+    LLORCH_TRY(body["tool_choice"], tool_choice(question.tool_choice, tools));
+  }
+  body["tools"] = std::move(tools);
+  if (!body.contains("temperature")) body["temperature"] = 0.7;  // as the queen's own operation has it
+  return body;
+}
+
+Ask ask_job(boost::json::object order) {
+  return [order = std::move(order)](Session& session, const OnEvent& on_event) { return session.run(order, on_event); };
+}
+
+Ask ask_chat(boost::json::object body) {
+  return [body = std::move(body)](Session& session, const OnEvent& on_event) -> Result<Outcome> {
+    // A chat completion says nothing until its worker answers, and a model may have to be fetched for it.
+    const auto loaded = session.run({{"operation", "model_load"}, {"model", body.at("model")}},
+                                    [&](std::string_view type, const boost::json::object& data) {
+                                      if (type == "narration" || type == "progress") on_event(type, data);
+                                    });
+    // A key of scope infer may ask the model, and not load it.
+    if (!loaded && loaded.error().code != ErrorCode::kForbidden) return loaded;
+    if (loaded && loaded->interrupted) return loaded;
+    return session.chat(body, on_event);
+  };
+}
+
+int ask_once(Session& session, const Common& common, const Question& question, const Ask& ask, std::string* answer) {
   std::string text;
-  const OnEvent print = printer(common, &text);
-  const auto outcome = session.run(order, [&](std::string_view type, const boost::json::object& data) {
-    if (!whole || common.json || type != "token") print(type, data);
+  const OnEvent print = printer(common);
+  AnswerView view({.show_thoughts = question.show_thoughts, .whole = question.no_stream});
+  const auto outcome = ask(session, [&](std::string_view type, const boost::json::object& data) {
+    text += piece_of(type, data).content;
+    if (common.json) return print(type, data);
+    if (type == "narration" && !common.quiet) view.make_room();
+    print(type, data);
+    view.take(type, data);
   });
-  if (whole && outcome && !common.json) show_text(stdout, outcome->text);
-  if (!common.json) std::fputc('\n', stdout);
+  if (!common.json) view.end();
   std::fflush(stdout);
   if (!outcome) {
     keep_partial(common, text);
@@ -172,23 +226,31 @@ class Lines {
 
 }  // namespace
 
-int converse(Session& session, const Common& common, const Question& question) {
+int converse(Session& session, const Common& common, Question question) {
   (void)cli::make_private_directory(cli::state_directory());
   Lines lines(cli::state_directory() + "/chat_history");
   if (!common.quiet)
-    show(stderr, "chat with %s; Ctrl-C stops an answer, an empty line or Ctrl-D leaves\n", question.model.c_str());
+    show(stderr,
+         "chat with %s; Ctrl-C stops an answer, /thoughts shows what the model thinks or hides it, an empty line or "
+         "Ctrl-D leaves\n",
+         question.model.c_str());
   boost::json::array messages;
   int code = 0;
   while (const auto next = lines.next()) {
     const std::string& said = *next;
     if (said.empty() || said == "/exit") break;
+    if (said == "/thoughts") {
+      question.show_thoughts = !question.show_thoughts;
+      show(stderr, "thoughts are %s from now on\n", question.show_thoughts ? "shown" : "folded");
+      continue;
+    }
     lines.keep(said);
     messages.push_back({{"role", "user"}, {"content", said}});
     auto order = question.order();
     if (!order) return complain(common, order.error());
     (*order)["messages"] = messages;
     std::string answer;
-    code = ask_once(session, common, *std::move(order), &answer);
+    code = ask_once(session, common, question, ask_job(*std::move(order)), &answer);
     if (code == 0)
       messages.push_back({{"role", "assistant"}, {"content", answer}});
     else

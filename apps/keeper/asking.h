@@ -10,22 +10,36 @@ namespace llorch::keeper {
 struct Question {
   std::string model, hive, device, kind, worker_id, priority;
   std::string schema, regex, grammar;  // what the answer must look like; schema and grammar are files
-  bool raw = false, no_stream = false, ignore_eos = false;
+  std::string tools, tool_choice;      // a file; a word or a name
+  bool raw = false, no_stream = false, ignore_eos = false, show_thoughts = false;
   std::optional<int> max_tokens, top_k, top_logprobs;
   std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   std::optional<std::uint64_t> seed;
   std::vector<std::string> stop;
 
   void add(CLI::App& app);
+  /// The flags of a question that may be answered by calls of tools.
+  void add_tools(CLI::App& app);
   /// The order for the queen; `prompt` or `messages` is still to be put in. Errors: a file cannot be read, or is no
   /// JSON.
   [[nodiscard]] Result<boost::json::object> order() const;
 };
 
+/// A question in the form of a chat completion, whose answer may be calls of tools. Errors: kInvalidRequest for tools
+/// that cannot be read, and for flags that chat completions do not know.
+[[nodiscard]] Result<boost::json::object> chat_with_tools(const Question& question, const Common& common,
+                                                          const std::string& prompt);
+
+/// Asks a session; events go to the second.
+using Ask = std::function<Result<Outcome>(Session& session, const OnEvent& on_event)>;
+[[nodiscard]] Ask ask_job(boost::json::object order);
+/// Sees to it that the model is loaded, which is told, before it is asked.
+[[nodiscard]] Ask ask_chat(boost::json::object body);
+
 /// Asks, prints, and says how it went. Returns the exit code; `answer` gets the text.
-[[nodiscard]] int ask_once(Session& session, const Common& common, boost::json::object order,
+[[nodiscard]] int ask_once(Session& session, const Common& common, const Question& question, const Ask& ask,
                            std::string* answer = nullptr);
 /// A conversation on a terminal until its end.
-[[nodiscard]] int converse(Session& session, const Common& common, const Question& question);
+[[nodiscard]] int converse(Session& session, const Common& common, Question question);
 
 }  // namespace llorch::keeper

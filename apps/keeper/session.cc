@@ -16,10 +16,11 @@
 #include "colony/address.h"
 #include "daemon_flags.h"
 #include "format/json.h"
+#include "keeper/answer_view.h"
+#include "keeper/event_reader.h"
 #include "keeper/hints.h"
 #include "keeper/membership.h"
 #include "net/http_client.h"
-#include "net/sse.h"
 #include "queen_address.h"
 #include "security/auth.h"
 #include "service/plain_http.h"
@@ -280,13 +281,17 @@ Result<boost::json::value> Session::call(const std::string& method, const std::s
     const Status s = service::check({a->status, parsed.value_or(boost::json::value()), {}});
     if (s && !parsed) return fail(ErrorCode::kIo, "the answer to {} {} is no JSON", method, path);
     if (s) return parsed;
-    if ((a->status != 429 && a->status != 503) || attempt >= 4) return std::unexpected(s.error());
-    // As long as the queen asks, then 1, 2 and 4 s (K-06).
-    const int wait =
-        attempt == 0 ? std::clamp(parse_integer<int>(a->retry_after).value_or(0), 1, 30) : 1 << (attempt - 1);
-    say(fmt::format("{}: trying again in {} s", name(s.error().code), wait));
-    pause(std::chrono::seconds(wait));
+    if (!wait_to_retry(a->status, a->retry_after, s.error(), attempt)) return std::unexpected(s.error());
   }
+}
+
+bool Session::wait_to_retry(int status, const std::string& retry_after, const Error& error, int attempt) const {
+  if ((status != 429 && status != 503) || attempt >= 4) return false;
+  // As long as the queen asks, then 1, 2 and 4 s (K-06).
+  const int wait = attempt == 0 ? std::clamp(parse_integer<int>(retry_after).value_or(0), 1, 30) : 1 << (attempt - 1);
+  say(fmt::format("{}: trying again in {} s", name(error.code), wait));
+  pause(std::chrono::seconds(wait));
+  return true;
 }
 
 /// At the daemon that was asked: its key goes nowhere else.
@@ -294,53 +299,50 @@ static bool is_path(const std::string& text) {
   return text.starts_with('/') && net::parse_url("http://daemon" + text).has_value();
 }
 
-namespace {
-
-/// The events of a job's stream. The first thing that is wrong with it is kept, and nothing after it is believed.
-class EventReader {
- public:
-  explicit EventReader(OnEvent on_event)
-      : on_event_(std::move(on_event)), parser_([this](const net::SseEvent& e) { take(e); }) {}
-  EventReader(const EventReader&) = delete;
-  EventReader& operator=(const EventReader&) = delete;
-  /// False: the stream is malformed.
-  [[nodiscard]] bool push(std::string_view bytes) {
-    if (flaw_) return false;
-    if (!parser_.push(bytes)) flaw("is too long");
-    bytes_ += bytes.size();
-    return !flaw_;
-  }
-  /// Errors: kIo naming what is wrong and where, or that the end of the stream has not come.
-  [[nodiscard]] Status finish() const {
-    if (flaw_) return std::unexpected(*flaw_);
-    if (parser_.done()) return {};
-    return fail(ErrorCode::kIo, "STREAM_TRUNCATED: the stream ended without [DONE], after {} events and {} bytes",
-                events_, bytes_);
-  }
-
- private:
-  void take(const net::SseEvent& e) {
-    if (flaw_ || e.data == "[DONE]") return;
-    const auto data = json::parse(e.data, "event");
-    if (!data || !data->is_object()) return flaw("is no JSON object");
-    ++events_;
-    on_event_(e.type, data->get_object());
-  }
-  void flaw(std::string_view what) {
-    flaw_ = Error{ErrorCode::kIo, fmt::format("STREAM_MALFORMED: event {} of the stream, behind byte {}, {}",
-                                              events_ + 1, bytes_, what)};
-  }
-
-  OnEvent on_event_;
-  net::SseParser parser_;
-  std::optional<Error> flaw_;
-  std::size_t events_ = 0, bytes_ = 0;  // events taken; bytes before the piece under way
-};
-
 /// What of a refusal's body is kept, in bytes.
-constexpr std::size_t kRefusalBytesMax = 65'536;
+static constexpr std::size_t kRefusalBytesMax = 65'536;
 
-}  // namespace
+Session::Followed Session::follow(net::ClientRequest request, const OnEvent& on_event,
+                                  const OnInterrupt& on_interrupt) {
+  Followed out;
+  if (!token_.empty()) request.headers.add("Authorization", "Bearer " + token_);
+  request.idle_timeout = std::chrono::seconds(common_.timeout_s);
+  EventReader reader(on_event);
+  net::EventLoop loop;
+  std::optional<Status> ended;
+  std::string refusal;
+  net::ClientCallbacks on;
+  on.on_head = [&](int status, const net::Headers& headers) {
+    out.status = status, out.retry_after = headers.get("Retry-After").value_or("");
+  };
+  on.on_data = [&](std::string_view bytes) {
+    if (out.status == 200 && !reader.push(bytes)) loop.stop();
+    if (out.status != 200 && refusal.size() < kRefusalBytesMax) refusal += bytes;
+  };
+  on.on_end = [&](Status s) {
+    ended = std::move(s);
+    loop.stop();
+  };
+  const net::Call following = net::start_call(loop, std::move(request), std::move(on));
+  net::Call cancelling;
+  loop.on_signals([&](int count) {
+    out.interrupted = true;
+    if (count > 1 || !on_interrupt) return loop.stop();
+    cancelling = on_interrupt(loop);
+  });
+  loop.run();
+  if (out.interrupted) return out;
+  if (ended && !*ended) {
+    out.whole = fail(ErrorCode::kIo, "STREAM_TRUNCATED: {}", ended->error().message);
+    return out;
+  }
+  if (out.status != 200) {
+    const auto value = json::parse(refusal, "answer");
+    out.whole = service::check({out.status, value ? *value : boost::json::value(), {}});
+  }
+  if (out.whole) out.whole = reader.finish();
+  return out;
+}
 
 Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on_event) {
   LLORCH_TRY(const auto made, call("POST", "/v1/jobs", order));
@@ -352,10 +354,8 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
     return fail(ErrorCode::kInternal, "job_id or sse_url in the queen's answer is no path");
   Outcome out;
   std::optional<Error> error;
-  std::optional<Status> ended;
-  net::EventLoop loop;
   const auto on_any = [&](std::string_view type, const boost::json::object& data) {
-    if (type == "token") out.text += json::find_text(data, "t").value_or("");
+    out.text += piece_of(type, data).content;
     if (type == "result" && data.contains("result")) out.result = data.at("result");
     if (type == "end") out.end = data;
     if (type == "error")
@@ -363,43 +363,16 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
                     json::find_text(data, "message").value_or("the job failed")};
     if (on_event) on_event(type, data);
   };
-  EventReader reader(on_any);
   LLORCH_TRY(net::ClientRequest r, common_.request(*url));
   LLORCH_TRY(net::ClientRequest cancel, common_.request(net::url_path("/v1/jobs").segment(*id).text()));
-  if (!token_.empty()) r.headers.add("Authorization", "Bearer " + token_);
-  r.idle_timeout = std::chrono::seconds(common_.timeout_s);
-  int status = 0;
-  std::string refusal;
-  const net::Call following = net::start_call(loop, std::move(r),
-                                              {.on_head = [&](int s, const net::Headers&) { status = s; },
-                                               .on_data =
-                                                   [&](std::string_view bytes) {
-                                                     if (status == 200 && !reader.push(bytes)) loop.stop();
-                                                     if (status != 200 && refusal.size() < kRefusalBytesMax)
-                                                       refusal += bytes;
-                                                   },
-                                               .on_end =
-                                                   [&](Status s) {
-                                                     ended = std::move(s);
-                                                     loop.stop();
-                                                   }});
-  net::Call cancelling;
-  loop.on_signals([&](int count) {
-    out.interrupted = true;
-    if (count > 1) return loop.stop();
-    cancel.method = "DELETE";
-    if (!token_.empty()) cancel.headers.add("Authorization", "Bearer " + token_);
-    cancelling = net::start_call(loop, std::move(cancel), {});
-  });
-  loop.run();
+  cancel.method = "DELETE";
+  if (!token_.empty()) cancel.headers.add("Authorization", "Bearer " + token_);
+  const Followed followed =
+      follow(std::move(r), on_any, [&](net::EventLoop& loop) { return net::start_call(loop, cancel, {}); });
+  out.interrupted = followed.interrupted;
   if (out.interrupted) return out;
-  if (ended && !*ended) return fail(ErrorCode::kIo, "STREAM_TRUNCATED: {}", ended->error().message);
-  if (status != 200) {
-    const auto value = json::parse(refusal, "answer");
-    LLORCH_OK(service::check({status, value ? *value : boost::json::value(), {}}));
-  }
   if (error) return std::unexpected(*error);
-  LLORCH_OK(reader.finish());
+  LLORCH_OK(followed.whole);
   return out;
 }
 
@@ -415,25 +388,20 @@ int complain(const Common& common, const Error& error, std::string_view hint) {
   return error.code == ErrorCode::kInvalidRequest ? 2 : 1;
 }
 
-OnEvent printer(const Common& common, std::string* text) {
-  const auto shown = std::make_shared<ShownStream>(stdout);
-  return [&common, text, shown](std::string_view type, const boost::json::object& data) {
-    if (text && type == "token") *text += json::find_text(data, "t").value_or("");
+OnEvent printer(const Common& common) {
+  return [&common](std::string_view type, const boost::json::object& data) {
     if (common.json) {
       if (!common.quiet || (type != "narration" && type != "progress")) cli::print(data);
       std::fflush(stdout);
       return;
     }
-    if (type == "token") {
-      shown->add(json::find_text(data, "t").value_or(""));
-    } else if (type == "narration" && !common.quiet) {
-      const auto told = json::find_text(data, common.narration);  // a step without such a text is told as it is
-      const std::string plain = json::find_text(data, "formatted").value_or("");
-      show(stderr, "%s\n",
-           told && common.narration != "human"
-               ? fmt::format("[{}] {}", json::find_text(data, "emitted_by").value_or(""), *told).c_str()
-               : plain.c_str());
-    }
+    if (type != "narration" || common.quiet) return;
+    const auto told = json::find_text(data, common.narration);  // a step without such a text is told as it is
+    const std::string plain = json::find_text(data, "formatted").value_or("");
+    show(stderr, "%s\n",
+         told && common.narration != "human"
+             ? fmt::format("[{}] {}", json::find_text(data, "emitted_by").value_or(""), *told).c_str()
+             : plain.c_str());
   };
 }
 

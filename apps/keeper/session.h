@@ -58,7 +58,7 @@ struct Common {
 struct Outcome {
   boost::json::value result;
   boost::json::object end;
-  std::string text;  // of token events
+  std::string text;  // of the answer, without thoughts
   bool interrupted = false;
 };
 
@@ -89,6 +89,9 @@ class Session {
                                                 const boost::json::value& body = nullptr);
   /// Makes a job and follows it by the address that it was given. Ctrl-C cancels it.
   [[nodiscard]] Result<Outcome> run(const boost::json::object& order, const OnEvent& on_event);
+  /// A chat completion of the queen's, as events of a job: `token`, `call` {id, name, arguments}, `end`. Ctrl-C leaves
+  /// it, which cancels it. Errors: of the answer; kIo where it breaks off.
+  [[nodiscard]] Result<Outcome> chat(const boost::json::object& body, const OnEvent& on_event);
   /// To the person, on stderr, unless quiet.
   void say(const std::string& line) const;
   [[nodiscard]] bool started_queen() const { return queen_pid_ > 0; }
@@ -101,6 +104,18 @@ class Session {
   };
   [[nodiscard]] Result<Answer> once(const std::string& method, const std::string& path, const std::string& body,
                                     int idle_s, std::chrono::seconds total = {});
+  /// Before another try, where the answer asks for one (K-06); false: this was the last.
+  [[nodiscard]] bool wait_to_retry(int status, const std::string& retry_after, const Error& error, int attempt) const;
+  /// How the reading of a stream ended.
+  struct Followed {
+    int status = 0;  // 0: nobody answered
+    std::string retry_after;
+    bool interrupted = false;
+    Status whole;
+  };
+  using OnInterrupt = std::function<net::Call(net::EventLoop&)>;
+  /// Reads a stream to its end. `on_interrupt`: what the first Ctrl-C starts instead of ending it.
+  [[nodiscard]] Followed follow(net::ClientRequest request, const OnEvent& on_event, const OnInterrupt& on_interrupt);
   /// Errors: kVersionMismatch.
   [[nodiscard]] Status check_version();
   [[nodiscard]] Result<bool> answers();
@@ -123,8 +138,8 @@ class Session {
 /// Prints an error with its code and one suggestion, as K-05 asks; `hint`: in place of the one for the code. Returns
 /// the exit code.
 [[nodiscard]] int complain(const Common& common, const Error& error, std::string_view hint = {});
-/// Narration to stderr and tokens to stdout; with --json every event as a line on stdout.
-[[nodiscard]] OnEvent printer(const Common& common, std::string* text = nullptr);
+/// Narration to stderr; with --json every event as a line on stdout.
+[[nodiscard]] OnEvent printer(const Common& common);
 /// Runs an operation that gives a result, and prints it with `print` (or as JSON).
 [[nodiscard]] int operate(const Common& common, const boost::json::object& order,
                           const std::function<void(const boost::json::value&)>& print);

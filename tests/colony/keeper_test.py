@@ -27,10 +27,10 @@ MADE = b'{"job_id":"job-x","sse_url":"/v7/elsewhere?of=x","status":"queued","que
 
 
 class Queen(Listener):
-    """Answers with `body`, in pieces of `step` bytes, on a path that no client could have built."""
+    """Answers with `body`, in pieces of `step` bytes, on a path that no client could have built; a chat completion with `chat`, which may also be called with the handler."""
 
-    def __init__(self, body, step=1 << 20, refusals=(), made=MADE):
-        queen, self.asked, self.posted, refusals = self, [], [], list(refusals)
+    def __init__(self, body, step=1 << 20, refusals=(), made=MADE, chat=None):
+        queen, self.asked, self.posted, self.requests, refusals = self, [], [], [], list(refusals)
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def log_message(self, *_):
@@ -57,15 +57,21 @@ class Queen(Listener):
                     self.answer(404, b'{"error":{"code":"NOT_FOUND","message":"no such route","type":"not_found_error"}}')
 
             def do_POST(self):
-                self.rfile.read(int(self.headers["Content-Length"]))
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 queen.posted.append(time.monotonic())
+                queen.requests.append((self.path, request))
+                if chat is not None and request.get("operation") == "model_load":
+                    return self.answer(202, made)
                 if refusals:
                     status, retry_after = refusals.pop(0)
                     return self.answer(status, b'{"error":{"code":"QUEUE_FULL","message":"come again","type":"rate_limit_error"}}', retry_after=retry_after)
+                if callable(chat):
+                    return chat(self)
+                if chat is not None:
+                    return self.answer(200, chat.encode(), "text/event-stream")
                 self.answer(202, made)
 
         self.listen(Handler)
-
 
 
 class ElsewhereWorker(Listener):

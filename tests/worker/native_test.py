@@ -41,6 +41,23 @@ class Native(unittest.TestCase):
             self.assertGreaterEqual(int(headers["Retry-After"]), 1)
         return e
 
+    def test_thoughts_are_told_apart_where_the_template_thinks(self):
+        template = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}{% if add_generation_prompt %}<think>\n{% endif %}"
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as f:
+            f.write(template)
+            f.flush()
+            with Worker("--chat-template", f.name) as w:
+                asked = {"messages": USER, "max_tokens": 20, "temperature": 0}
+                events = w.generate(**asked)
+                tokens = [d for _, kind, d in events if kind == "token"]
+                thought = "".join(d.get("reasoning_content", "") for d in [*tokens, events[-1][2]])
+                self.assertEqual(thought.strip() and thought, text_of(events), "it never ends its thought")
+                self.assertEqual({d["content"] for d in tokens}, {""})
+                chat = w.post("/v1/chat/completions", asked)[2]["choices"][0]["message"]
+                self.assertEqual((chat["reasoning_content"], chat["content"]), (thought, ""))
+                self.assertFalse(any("content" in d for _, _, d in w.generate(prompt="A haiku", max_tokens=3)), "a prompt has no template")
+        self.assertFalse(any("content" in d for _, _, d in self.w.generate(messages=USER, max_tokens=3)))
+
     def test_dual_call(self):
         made = self.w.infer(messages=USER, max_tokens=20, seed=2**63 + 5, temperature=0.5)
         self.assertEqual(made["status"], "queued")

@@ -1,4 +1,5 @@
 """The chat page in a real browser (headless Chromium): answers stream in, stop works, every state of the worker is told."""
+import json
 import os
 import sys
 import tempfile
@@ -7,7 +8,8 @@ import unittest
 
 from playwright.sync_api import sync_playwright
 
-from harness import Worker, main, wait_for
+from agents_test import CALL, TEMPLATE, TOOLS, says
+from harness import STORIES, Worker, main, not_run, wait_for
 
 SHOTS = os.environ.get("LLORCH_SCREENSHOTS")
 
@@ -26,12 +28,13 @@ class Page(unittest.TestCase):
         if cls.w.process.poll() is None:
             cls.w.stop()
 
-    def open(self, **how):
+    def open(self, w=None, **how):
+        w = w or self.w
         page = self.browser.new_page(**how)
         self.problems, self.foreign = [], []
         page.on("pageerror", lambda e: self.problems.append(str(e)))
-        page.on("request", lambda r: self.foreign.append(r.url) if not r.url.startswith((self.w.url, "data:")) else None)
-        page.goto(self.w.url + "/")
+        page.on("request", lambda r: self.foreign.append(r.url) if not r.url.startswith((w.url, "data:")) else None)
+        page.goto(w.url + "/")
         page.wait_for_selector("#state.good", timeout=10000)
         return page
 
@@ -87,6 +90,66 @@ class Page(unittest.TestCase):
         self.assertEqual(self.w.metric("llorch_worker_kv_pages_used"), 0)
         self.assertGreater(self.w.metric("llorch_worker_requests_total"), before)
         page.close()
+
+    def ask(self, page, text, count, **fields):
+        """Asks by the page's form; `fields` are put into the request on its way."""
+        page.evaluate("""(fields) => { const send = window.asked || (window.asked = window.fetch); window.fetch = (u, o) => { if (o?.body) o.body = JSON.stringify({...JSON.parse(o.body), ...fields}); return send(u, o); }; }""", fields)
+        page.fill("#text", text)
+        page.press("#text", "Enter")
+        self.answered(page, count)
+
+    def test_thoughts_are_folded(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as template:
+            template.write("{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}{% if add_generation_prompt %}<think>\n{% endif %}")
+            template.flush()
+            with Worker("--chat-template", template.name) as w:
+                page = self.open(w=w)
+                self.ask(page, "Write a haiku about the sea", 1, thinking_budget=5, max_tokens=40, ignore_eos=True)
+                folded = page.locator(".assistant details.thoughts")
+                self.assertEqual(folded.count(), 1)
+                self.assertIsNone(folded.get_attribute("open"))
+                self.assertRegex(folded.locator("summary").inner_text(), r"^thought for \d+\.\d s$")
+                thought = folded.locator("div").text_content()
+                self.assertTrue(thought.strip())
+                self.assertNotIn("think>", page.inner_text(".assistant"))
+                self.assertFalse(folded.locator("div").is_visible())
+                folded.locator("summary").click()
+                self.assertTrue(folded.locator("div").is_visible())
+                self.shot(page, "thoughts")
+                sent = []
+                page.on("request", lambda r: sent.append(r.post_data_json) if r.method == "POST" else None)
+                self.ask(page, "Another", 2, thinking_budget=5, max_tokens=40, ignore_eos=True)
+                history = sent[0]["messages"][1]
+                self.assertEqual(history["role"], "assistant")
+                self.assertNotIn(thought.strip(), history["content"], "no thought goes back")
+                self.assertEqual(self.problems, [])
+                page.close()
+
+    def test_calls_are_cards(self):
+        if not STORIES.exists():
+            return not_run(f"no {STORIES}")
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as template:
+            template.write(TEMPLATE)
+            template.flush()
+            with Worker("--chat-template", template.name, "--max-tokens-out", "400", model=STORIES) as w:
+                page = self.open(w=w, viewport={"width": 360, "height": 640})
+                page.click("footer summary")
+                page.fill("#tools", json.dumps([t["function"] for t in TOOLS]))
+                evil = "<img src=x onerror=alert(1)><b>Oslo</b>"
+                self.ask(page, "Weather?", 1, grammar=says("I look. " + CALL.replace("Oslo", evil) + '<<call>>{"name": "clock", "arguments": {}}<</call>>'), max_tokens=300)
+                cards = page.locator(".assistant .call")
+                self.assertEqual(cards.locator("> b").all_inner_texts(), ["weather", "clock"])
+                self.assertEqual([c.all_inner_texts() for c in (cards.locator("th"), cards.locator("td"))], [["city", "days"], [evil, "2"]])
+                self.assertEqual(page.locator(".assistant img, .assistant td b").count(), 0)
+                self.assertIn("I look.", page.inner_text(".assistant"))
+                self.assertFalse(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+                self.shot(page, "calls")
+                page.fill("#tools", "[{")
+                page.fill("#text", "Weather?")
+                page.press("#text", "Enter")
+                page.wait_for_selector(".error:has-text('The tools are no JSON')")
+                self.assertEqual(self.problems, [])
+                page.close()
 
     def test_a_key_is_asked_for_and_kept_in_the_tab(self):
         with tempfile.TemporaryDirectory() as d:

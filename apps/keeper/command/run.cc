@@ -21,10 +21,17 @@ int run(RunFlags& f, bool chat) {
     return complain(f.common, {ErrorCode::kInvalidRequest, "there is no prompt"});
   auto order = f.question.order();
   if (!order) return complain(f.common, order.error());
+  if (!f.question.tools.empty()) {
+    if (f.prompt.empty()) return complain(f.common, {ErrorCode::kInvalidRequest, "--tools needs a prompt"});
+    auto body = chat_with_tools(f.question, f.common, f.prompt);
+    if (!body) return complain(f.common, body.error());
+    if (const Status s = session.wake(); !s) return complain(f.common, s.error());
+    return ask_once(session, f.common, f.question, ask_chat(*std::move(body)));
+  }
   if (const Status s = session.wake(); !s) return complain(f.common, s.error());
   if (chat || f.prompt.empty()) return converse(session, f.common, f.question);
   (*order)["prompt"] = f.prompt;
-  return ask_once(session, f.common, *std::move(order));
+  return ask_once(session, f.common, f.question, ask_job(*std::move(order)));
 }
 
 }  // namespace
@@ -43,9 +50,11 @@ void add_command_run(CLI::App& app, int& exit_code) {
   one->add_option("model", run_flags->question.model, "builtin:haiku, org/repo, /path/to/model.gguf, or an alias")
       ->required();
   one->add_option("prompt", run_flags->prompt);
+  run_flags->question.add_tools(*one);
   const auto [infer, infer_flags] = add("infer", "ask a model, for scripts", false);
   infer->add_option("--model,-m", infer_flags->question.model)->required();
   infer->add_option("prompt", infer_flags->prompt);
+  infer_flags->question.add_tools(*infer);
   const auto [chat, chat_flags] = add("chat", "a conversation with a model", true);
   chat->add_option("model", chat_flags->question.model)->required();
 }

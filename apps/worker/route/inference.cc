@@ -25,7 +25,8 @@ Prepared<wire::InferenceRequest> prepare(const Worker& w, const std::string& tex
   p.good = p.take(r.messages ? renderer.chat(*r.messages, {}, bound)
                              : renderer.text(r.prompt, {.add_special = true, .parse_special = true}, bound)) &&
            p.constrain(w, r.messages.has_value());
-  r.messages.reset(), r.prompt.clear();  // freed here, not on the loop
+  if (r.messages) r.messages.emplace();  // freed here, not on the loop
+  r.prompt.clear();
   return p;
 }
 
@@ -38,6 +39,7 @@ struct NativeStream {
   int adapter;
   bool logprobs;
   Stopwatch watch;
+  std::optional<Reasoning> reasoning;  // of an answer to messages, where the model thinks
 
   void append(std::string type, boost::json::object fields) {
     boost::json::object o{{"type", type}, {"seq", job->log.next_seq()}};
@@ -66,6 +68,13 @@ struct NativeStream {
       for (const TokenLogprob& t : e.token.top) top.push_back(logprob_entry(*w.loaded().tokenizer, t.id, t.logprob));
       if (!top.empty()) o["top_logprobs"] = std::move(top);
     }
+    if (reasoning) {
+      const Tokenizer& tokenizer = *w.loaded().tokenizer;
+      const bool control = tokenizer.piece(e.token.id).empty();
+      const auto parts = reasoning->push(e.text, control ? tokenizer.piece(e.token.id, true) : std::string_view());
+      if (!parts.reasoning.empty()) o["reasoning_content"] = parts.reasoning;
+      o["content"] = parts.content;
+    }
     append("token", std::move(o));
   }
   void operator()(const EmbeddingEvent&) {}
@@ -85,6 +94,11 @@ struct NativeStream {
                           {"cached_tokens", e.cached_tokens}};
     if (e.stop_sequence) o["stop_sequence_matched"] = *e.stop_sequence;
     if (!e.undecoded.empty()) o["undecoded_bytes"] = to_hex(e.undecoded);
+    if (reasoning) {  // what could still have become a mark
+      const auto parts = reasoning->finish();
+      if (!parts.reasoning.empty()) o["reasoning_content"] = parts.reasoning;
+      if (!parts.content.empty()) o["content"] = parts.content;
+    }
     w.runner().finish(job, "end", boost::json::serialize(o));
   }
   void operator()(const Error& e) { w.runner().fail(job, e); }
@@ -104,13 +118,16 @@ void submit(Worker& w, const PromptRequestPtr& r, Prepared<wire::InferenceReques
       w.jobs().create({.principal = c->principal.id, .operation = "infer", .resumable = p.request.resumable},
                       net::Clock::now(), std::chrono::system_clock::now());
   const std::uint64_t seed = seed_of(p.request);
+  std::optional<Reasoning> reasoning;
+  if (const ModelFacts& m = w.model(); p.request.messages && m.reasoning != Reasoning::Style::kNone)
+    reasoning.emplace(m.reasoning, m.renderer.end_of(p.prompts[0]));
   GenerateRequest request = make_request(p.request, std::move(p.prompts[0]), wanted, seed, c->principal.id);
   request.constraint = std::move(p.constraint);
   boost::json::object params = effective_params(request);
   if (request.constraint) params["structure"] = wire::name(p.request.structure.kind);
-  const auto stream =
-      std::make_shared<NativeStream>(NativeStream{w, job, c->correlation_id, std::move(params), seed, p.request.adapter,
-                                                  p.request.logprobs, Stopwatch(w.metrics(), c->accepted)});
+  const auto stream = std::make_shared<NativeStream>(
+      NativeStream{w, job, c->correlation_id, std::move(params), seed, p.request.adapter, p.request.logprobs,
+                   Stopwatch(w.metrics(), c->accepted), std::move(reasoning)});
   std::vector<Generation> one;
   one.push_back({std::move(request), [stream](const EngineEvent& e) {
                    stream->watch.observe(e);
