@@ -55,6 +55,7 @@ class Native(unittest.TestCase):
                 self.assertEqual({d["content"] for d in tokens}, {""})
                 chat = w.post("/v1/chat/completions", asked)[2]["choices"][0]["message"]
                 self.assertEqual((chat["reasoning_content"], chat["content"]), (thought, ""))
+                self.assertEqual(text_of(w.generate(**asked, stop=[thought.split()[0]])), thought, "stop strings are for the answer")
                 self.assertFalse(any("content" in d for _, _, d in w.generate(prompt="A haiku", max_tokens=3)), "a prompt has no template")
         self.assertFalse(any("content" in d for _, _, d in self.w.generate(messages=USER, max_tokens=3)))
 

@@ -25,6 +25,9 @@ Prepared<wire::InferenceRequest> prepare(const Worker& w, const std::string& tex
   p.good = p.take(r.messages ? renderer.chat(*r.messages, {}, bound)
                              : renderer.text(r.prompt, {.add_special = true, .parse_special = true}, bound)) &&
            p.constrain(w, r.messages.has_value());
+  if (p.good && r.messages && !r.stop.empty())  // which are for the answer
+    p.thought = Reasoning::limit(w.model().reasoning, w.model().renderer.end_of(p.prompts.front()),
+                                 *w.loaded().tokenizer, std::nullopt, false);
   if (r.messages) r.messages.emplace();  // freed here, not on the loop
   r.prompt.clear();
   return p;
@@ -123,6 +126,7 @@ void submit(Worker& w, const PromptRequestPtr& r, Prepared<wire::InferenceReques
     reasoning.emplace(m.reasoning, m.renderer.end_of(p.prompts[0]));
   GenerateRequest request = make_request(p.request, std::move(p.prompts[0]), wanted, seed, c->principal.id);
   request.constraint = std::move(p.constraint);
+  request.thought = std::move(p.thought);
   boost::json::object params = effective_params(request);
   if (request.constraint) params["structure"] = wire::name(p.request.structure.kind);
   const auto stream = std::make_shared<NativeStream>(
