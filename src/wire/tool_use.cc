@@ -59,6 +59,13 @@ void read_choice(Fields& f, const boost::json::value& v, ToolUse& use) {
   if (!keep_only(names, use)) refuse_choice(f);
 }
 
+/// What clients may leave out, and templates rely on.
+void fill_in(boost::json::object& function) {
+  if (!json::find(function, "description")) function["description"] = "";
+  if (!json::find(function, "parameters"))
+    function["parameters"] = {{"type", "object"}, {"properties", boost::json::object()}};
+}
+
 }  // namespace
 
 ToolUse read_tool_use(Fields& f) {
@@ -70,13 +77,17 @@ ToolUse read_tool_use(Fields& f) {
       f.violation("tools", "functions with names and schemas", std::move(read).error().message);
     } else {
       use.declared = v->get_array(), use.tools = *std::move(read);
-      for (const auto& tool : use.declared)
-        if (const auto* function = json::find_object(tool.get_object(), "function"))
+      for (auto& tool : use.declared)
+        if (auto* function = tool.get_object()["function"].if_object()) {
           use.strict |= json::find_bool(*function, "strict").value_or(false);
+          fill_in(*function);
+        }
     }
   }
-  if (const auto* v = f.take("tool_choice")) read_choice(f, *v, use);
-  use.parallel = f.boolean("parallel_tool_calls").value_or(true);
+  const auto* choice = f.take("tool_choice");
+  if (choice) read_choice(f, *choice, use);
+  // Who names a function wants one call of it.
+  use.parallel = f.boolean("parallel_tool_calls").value_or(!choice || !named_function(*choice));
   return use;
 }
 
