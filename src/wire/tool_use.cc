@@ -78,9 +78,9 @@ ToolUse read_tool_use(Fields& f) {
     } else {
       use.declared = v->get_array(), use.tools = *std::move(read);
       for (auto& tool : use.declared)
-        if (auto* function = tool.get_object()["function"].if_object()) {
-          use.strict |= json::find_bool(*function, "strict").value_or(false);
-          fill_in(*function);
+        if (auto* function = tool.get_object().if_contains("function"); function && function->is_object()) {
+          use.strict |= json::find_bool(function->get_object(), "strict").value_or(false);
+          fill_in(function->get_object());
         }
     }
   }
