@@ -403,8 +403,9 @@ void add_route_openai(Queen& q) {
     for (const char* path : {"/chat/completions", "/completions", "/embeddings", "/responses", "/messages",
                              "/messages/count_tokens", "/tokenize", "/detokenize", "/rerank"})
       r.route<Scope::kInfer>("POST", prefix + path, [&q](const ContextPtr& c) { begin(q, c); });
-    for (const char* path : {"/responses/{}", "/responses/{}/input_items"})
-      r.route<Scope::kInfer>("GET", prefix + path, [&q](const ContextPtr& c) { ask_for_stored(q, c, "GET"); });
+    r.route<Scope::kInfer>("GET", prefix + "/responses/{}", [&q](const ContextPtr& c) { ask_for_stored(q, c, "GET"); });
+    r.route<Scope::kInfer>("GET", prefix + "/responses/{}/input_items",
+                           [&q](const ContextPtr& c) { ask_for_stored(q, c, "GET"); });
     r.route<Scope::kInfer>("DELETE", prefix + "/responses/{}",
                            [&q](const ContextPtr& c) { ask_for_stored(q, c, "DELETE"); });
     r.route<Scope::kInfer>("GET", prefix + "/models", [&q](const ContextPtr& c) {
