@@ -42,9 +42,8 @@ class Native(unittest.TestCase):
         return e
 
     def test_thoughts_are_told_apart_where_the_template_thinks(self):
-        template = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}{% if add_generation_prompt %}<think>\n{% endif %}"
         with tempfile.NamedTemporaryFile("w", suffix=".jinja") as f:
-            f.write(template)
+            f.write("{% for m in messages %}{{ m.content.split('</think>')[-1] }}{% endfor %}{% if add_generation_prompt %}<think>\n{% endif %}")
             f.flush()
             with Worker("--chat-template", f.name) as w:
                 asked = {"messages": USER, "max_tokens": 20, "temperature": 0}
