@@ -68,6 +68,12 @@ TEST(Grammar, patterns_accept_what_pcre2_matches) {
   }
 }
 
+TEST(Grammar, counts_that_engines_read_differently_are_refused) {
+  EXPECT_FALSE(Grammar::from_regex("a{,2}"));
+  EXPECT_TRUE(Grammar::from_regex("a{0,2}"));
+  EXPECT_TRUE(accepts(*Grammar::from_regex("a{,}"), "a{,}"));
+}
+
 // Engines call different characters a space: what is produced must match in each of them.
 TEST(Grammar, spaces_are_those_of_every_engine) {
   const auto in = [](char32_t c, std::initializer_list<std::pair<char32_t, char32_t>> ranges) {

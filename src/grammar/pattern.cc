@@ -192,6 +192,8 @@ class Parser : Scanner {
   Compiled<Index> quantified(Index part) {
     std::uint32_t least = 0, most = kNone;
     const std::size_t before = at_;
+    if (peek() == '{' && peek(1) == ',' && peek(2) >= '0' && peek(2) <= '9')
+      return bad("engines do not agree on what {{,n}} means: write {{0,n}}");
     if (take("*")) {
     } else if (take("+")) {
       least = 1;

@@ -46,7 +46,7 @@ bool is_authority(std::string_view text) {
   const std::string_view rest = text.substr(std::min(bracketed ? end + 1 : end, text.size()));
   const auto plain = [&](char c) { return is_unreserved(c) || (bracketed && c == ':'); };
   if (host.empty() || !std::ranges::all_of(host, plain)) return false;
-  return rest.empty() || (rest.starts_with(':') && parse_integer(rest.substr(1), 1, 65'535));
+  return rest.empty() || rest == ":" || (rest.starts_with(':') && parse_integer(rest.substr(1), 1, 65'535));
 }
 
 /// Takes scheme and authority of the absolute form off `text`. The authority; empty: it is the origin form. Nothing:
@@ -85,7 +85,7 @@ Result<Target> parse_target(std::string_view text) {
   const auto bad = [](std::string_view why) { return fail(ErrorCode::kInvalidRequest, "request target: {}", why); };
   Target target;
   const auto authority = take_authority(text);
-  if (!authority) return bad("the authority is refused");
+  if (!authority) return bad("the authority is no host with a port from 1 to 65535");
   target.host = *authority;
   if (target.host.empty() && !text.starts_with('/'))
     return bad("only the origin form and the absolute form are accepted");

@@ -61,7 +61,10 @@ class CallWriter {
     }
     block.push_back(pieces(tail, nullptr));
     block.push_back(composer_.repeat(text(blanks), 0, 1));
-    return composer_.finish(composer_.sequence(block));
+    auto grammar = composer_.finish(composer_.sequence(block));
+    if (!grammar && tools_.size() == 1)
+      grammar.error().message = fmt::format("of tool '{}': {}", tools_[0]->name, grammar.error().message);
+    return grammar;
   }
 
  private:

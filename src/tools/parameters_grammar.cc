@@ -236,7 +236,7 @@ class ParametersWriter {
 
 Compiled<Part> write(const ArgumentsContext& context, const DeclaredTool& tool) {
   json::object schema = tool.parameters;
-  if (!schema.contains("type")) schema["type"] = "object";
+  schema["type"] = "object";  // read_tools() has refused what allows none
   LLORCH_TRY(const std::unique_ptr<SchemaDocument> document, SchemaDocument::parse(boost::json::serialize(schema)));
   if (context.format.arguments == ToolFormat::Arguments::kParameters) {
     ParametersWriter writer(context, *document);

@@ -85,6 +85,14 @@ const DeclaredTool* find_tool(std::span<const DeclaredTool> tools, std::string_v
   return found == tools.end() ? nullptr : &*found;
 }
 
+/// As far as its own `type` says.
+static bool allows_objects(const boost::json::object& schema) {
+  const auto* type = json::find(schema, "type");
+  if (!type) return true;
+  const auto* several = type->if_array();
+  return *type == "object" || (several && std::ranges::find(*several, boost::json::value("object")) != several->end());
+}
+
 Result<std::vector<DeclaredTool>> read_tools(const boost::json::array& tools) {
   if (tools.size() > kToolsMax) return fail(ErrorCode::kInvalidRequest, "tools: at most {}", kToolsMax);
   std::vector<DeclaredTool> out;
@@ -102,6 +110,8 @@ Result<std::vector<DeclaredTool>> read_tools(const boost::json::array& tools) {
     if (!parameters) continue;
     if (!parameters->is_object())
       return fail(ErrorCode::kInvalidRequest, "tools[{}]: parameters are no JSON schema", i);
+    if (!allows_objects(parameters->get_object()))
+      return fail(ErrorCode::kInvalidRequest, "tools[{}]: parameters must be a schema of objects", i);
     added.parameters = parameters->get_object();
   }
   return out;
