@@ -175,6 +175,10 @@ class Agents(unittest.TestCase):
                 self.c.chat.completions.create(model=self.model, messages=USER, tools=tools, tool_choice=choice, max_tokens=2)
             self.assertEqual(e.exception.param, "tools")
             self.assertIn("uniqueItems", e.exception.message)
+        for kind in ("array", "null", ["string", "null"]):  # arguments are an object
+            with self.assertRaises(openai.BadRequestError) as e:
+                self.c.chat.completions.create(model=self.model, messages=USER, tools=[{"type": "function", "function": {"name": "f", "parameters": {"type": kind}}}], tool_choice="required", max_tokens=2)
+            self.assertIn("tools[0]", e.exception.message)
         self.assertEqual(self.c.chat.completions.create(model=self.model, messages=USER, tools=unheld, max_tokens=2).usage.completion_tokens, 2)
 
     def test_a_model_without_calls_says_so(self):
