@@ -28,7 +28,7 @@ TEST(Reasoning, think_marks_at_every_cut) {
       {"", "Yes <think> is a word", "", "Yes <think> is a word"},
       {"", "<thin air", "", "<thin air"},
       {"", " \n<think>a</thin b</think>c</think>", "a</thin b", "c</think>"},
-      {"", "<think>never ends</thi", "never ends</thi", ""},
+      {"", "<think>never ends</thi", "never ends", ""},  // a mark that was cut off is shown to nobody
       {"", "<think></think>", "", ""},
       {"", "<", "", "<"},
   };

@@ -15,7 +15,8 @@ namespace llorch::json {
 
 namespace {
 
-/// Memory that ends: dense text such as "0,0,0," takes 24 times its size while its list is copied, and nothing more.
+/// Memory that ends: dense text such as "0,0,0," takes 16 to 24 times its size while its list is copied, which short
+/// texts may (lists of token ids), and no long one is worth.
 /// Small values lie side by side in chunks that go with the last of them: most of a request's cost was their malloc.
 class Budget final : public boost::json::memory_resource {
  public:
@@ -64,7 +65,7 @@ class Budget final : public boost::json::memory_resource {
 };
 
 constexpr std::size_t kDepthMax = 64;
-constexpr std::size_t kMemoryPerByte = 24, kMemoryAtLeast = 1u << 20, kPortion = 65'536;
+constexpr std::size_t kMemoryPerByte = 12, kMemoryAtLeast = 3u << 20, kPortion = 65'536;
 
 }  // namespace
 
