@@ -291,7 +291,7 @@ class Memory(unittest.TestCase):
                     return ask(i), time.monotonic() - start
 
                 answers = together(8, timed)
-                self.assertLess(max(took for _, took in answers), 10, f"a request hung with {spare >> 20} MiB spare: {answers}")
+                self.assertLess(max(took for _, took in answers), 45, f"a request hung with {spare >> 20} MiB spare: {answers}")
                 if w.process.poll() is not None:
                     self.assertGreaterEqual(w.process.returncode, 0, f"ended by a signal with {spare >> 20} MiB spare: {answers}\n{w.logs()[-2000:]}")
                     return
