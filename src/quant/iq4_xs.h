@@ -29,8 +29,7 @@ struct IQ4_XS {
   }
   static void quantize(const float* x, std::uint8_t* b) {
     float scales[8];
-    for (int s = 0; s < 8; ++s)
-      scales[s] = IQ4_NL::fit(x + std::ptrdiff_t{32} * s);
+    for (int s = 0; s < 8; ++s) scales[s] = IQ4_NL::fit(x + std::ptrdiff_t{32} * s);
     const float extreme = extreme_of(scales, 8);
     std::memset(b, 0, 8);
     store_half(b, extreme / -32);

@@ -29,8 +29,7 @@ struct Q6_K {
   }
   static void quantize(const float* x, std::uint8_t* b) {
     float scales[16];
-    for (int s = 0; s < 16; ++s)
-      scales[s] = fit_symmetric(x + std::ptrdiff_t{16} * s, 16, 32);
+    for (int s = 0; s < 16; ++s) scales[s] = fit_symmetric(x + std::ptrdiff_t{16} * s, 16, 32);
     const float extreme = extreme_of(scales, 16);
     std::memset(b, 0, 210);
     store_half(b + 208, extreme / -128);
