@@ -58,7 +58,7 @@ Refusal SchemaReader::too_large(const json::value* where) const {
 }
 
 bool SchemaReader::charge_copy(const SchemaShape& shape) {
-  std::size_t shared = shape.strings.size() + shape.objects.size() + 4 * shape.some.size();
+  std::size_t shared = shape.strings.size() + shape.objects.size() + shape.unclear_names.size() + 4 * shape.some.size();
   for (const ObjectPart& part : shape.objects) shared += part.patterns.size();
   for (const SomeProperty& some : shape.some) shared += some.of.patterns.size();
   shared += shape.numbers.multiples.size() + shape.numbers.not_multiples.size();

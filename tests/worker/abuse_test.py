@@ -4,7 +4,6 @@ import os
 import pathlib
 import random
 import socket
-import statistics
 import subprocess
 import tempfile
 import threading
