@@ -10,6 +10,7 @@
 #include <fstream>
 #include <limits>
 
+#include "base/ids.h"
 #include "format/json.h"
 
 namespace llorch {
@@ -34,7 +35,7 @@ std::vector<json::object> written(const std::string& path, const std::function<v
   return lines;
 }
 
-const std::string kPath = testing::TempDir() + "orch.jsonl";
+const std::string kPath = testing::TempDir() + "orch-" + random_hex(4);
 
 TEST(OrchLog, a_known_row_with_values_that_are_none) {
   std::vector<float> row(20, 0.5F);

@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <ctime>
 #include <filesystem>
 #include <functional>
 #include <future>
@@ -22,6 +21,7 @@
 #include <thread>
 
 #include "net/test_server.h"
+#include "net/test_turns.h"
 
 namespace llorch::net {
 namespace {
@@ -293,16 +293,6 @@ struct Watched {
     loop.run();
   }
 };
-
-void compute_for(std::chrono::milliseconds time) {
-  const auto cpu = [] {
-    timespec t{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
-  };
-  for (const auto end = cpu() + time; cpu() < end;) {
-  }
-}
 
 /// What a handler must not do: it waits for a file descriptor that never gets ready.
 void block_for(std::chrono::milliseconds time) {

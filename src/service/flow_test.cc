@@ -9,6 +9,7 @@
 #include <optional>
 #include <thread>
 
+#include "net/test_turns.h"
 #include "service/background.h"
 #include "service/log.h"
 
@@ -158,19 +159,14 @@ TEST(Gate, another_procedure_waits_for_it) {
   EXPECT_EQ(told, (std::vector<std::string>{"a closed"}));
 }
 
-void compute_for(std::chrono::milliseconds time) {
-  for (const auto end = std::chrono::steady_clock::now() + time; std::chrono::steady_clock::now() < end;) {
-  }
-}
-
 Procedure computes(FlowPtr flow, Background& background, std::vector<unsigned>& lines, std::function<void()> done) {
   lines.push_back(__LINE__ + 1);
   (void)co_await pause(flow, 1ms);
-  compute_for(30ms);
+  net::compute_for(30ms);
   auto work = [] { return true; };
   lines.push_back(__LINE__ + 1);
   (void)co_await in_background(flow, background, work);
-  compute_for(30ms);
+  net::compute_for(30ms);
   done();
 }
 

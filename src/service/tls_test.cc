@@ -10,6 +10,7 @@
 #include <future>
 #include <thread>
 
+#include "base/ids.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
 #include "security/certificate.h"
@@ -208,7 +209,7 @@ TEST(Tls, a_session_is_resumed_by_the_daemon_that_began_it_and_by_no_other) {
                                         .colony = c.pair(DaemonKind::kQueen, "q", {}),
                                         .authorities = c.root.certificate};
   const Server one(options), another(options);
-  const std::string session = testing::TempDir() + "/session.pem";
+  const std::string session = testing::TempDir() + "session-" + random_hex(4);
   for (const char* version : {"-tls1_2", "-tls1_3"}) {
     const std::string keep = fmt::format("{} -sess_out {}", version, session),
                       show = fmt::format("{} -sess_in {}", version, session);
@@ -245,7 +246,7 @@ TEST(TlsDeathTest, without_authorities_of_its_own_a_client_believes_whom_the_sys
   GTEST_FLAG_SET(death_test_style, "threadsafe");  // in a process that has not read them yet
   const auto look = [] {
     const Colony known, unknown;
-    const std::string file = testing::TempDir() + "/roots.pem";
+    const std::string file = testing::TempDir() + "roots-" + random_hex(4);
     std::ofstream(file) << known.root.certificate;
     setenv("SSL_CERT_FILE", file.c_str(), 1);
     for (const Colony* c : {&known, &unknown}) {
