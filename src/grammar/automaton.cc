@@ -1,6 +1,9 @@
 #include "grammar/automaton.h"
 
 #include <algorithm>
+#include <bit>
+#include <optional>
+#include <unordered_set>
 
 #include "grammar/limits.h"
 
@@ -62,14 +65,19 @@ void Automaton::begin() {
 
 Automaton::Id Automaton::find_step(Id from, std::uint8_t byte) {
   begin();
+  const bool failed = std::exchange(failed_, false);
+  Network::Range alike;
   for (std::uint32_t i = 0; i < states_[from].size; ++i) {
     const Config config = configs_[states_[from].first + i];
-    net_->each(config.state, byte, [&](NetState to) { visit(to, config.frame); });
+    net_->each(config.state, byte, alike, [&](NetState to) { visit(to, config.frame); });
   }
   close();
   const Id to = intern();
-  row(from)[byte] = to;
-  if (to == from) states_[from].loops[byte >> 6] |= std::uint64_t{1} << (byte & 63);
+  if (std::exchange(failed_, failed_ || failed))
+    return kDead;  // known to nobody: whoever comes here next must fail, too
+  for (unsigned b = alike.low; b <= alike.high; ++b) row(from)[b] = to;
+  if (to == kDead)
+    for (unsigned b = alike.low; b <= alike.high; ++b) states_[from].dead.add(static_cast<std::uint8_t>(b));
   return to;
 }
 
@@ -281,6 +289,137 @@ std::uint32_t Automaton::import_frame(const Automaton& other, std::uint32_t fram
     work.pop_back();
   }
   return known[frame];
+}
+
+/// States are looked at in order of their distance from the first one. Where some characters lead nowhere, the search
+/// begins anew without them, or, where most do, without the one that led there (a quote, a backslash). Far from the
+/// first state a dead end bounds the length instead.
+struct Automaton::Search {
+  Automaton& automaton;
+  CharacterSet set;
+  struct Found {
+    Id id;
+    std::uint32_t distance;  // from the first state, in characters
+    std::uint8_t last;       // the one that led there
+  };
+  std::vector<Found> found{};
+  std::unordered_set<std::uint64_t> tails{};  // states inside of characters that read all that may follow there
+
+  /// How many characters can be read from `start` on, kNone: any number.
+  std::uint32_t run(Id start);
+
+ private:
+  enum class Outcome { kRead, kDead, kTooMuch };
+  void next_round() {
+    found.clear(), tails.clear();
+    ++automaton.search_round_;
+  }
+  void see(const Found& f) {
+    auto& rounds = automaton.search_round_of_;
+    if (rounds.size() < automaton.states_.size()) rounds.resize(automaton.states_.size(), 0);
+    if (std::exchange(rounds[f.id], automaton.search_round_) != automaton.search_round_) found.push_back(f);
+  }
+  /// Reads the characters that begin with to.last from `id` on.
+  Outcome read(Id id, const Found& to);
+  Outcome read_tail(const Found& at, const Utf8Tail& tail);
+  /// The characters of `set` that cannot be read from there on; nothing: finding out is too dear.
+  std::optional<CharacterSet> refused(const Found& at);
+};
+
+Automaton::Search::Outcome Automaton::Search::read(Id id, const Found& to) {
+  if (++automaton.search_steps_ > kSearchStepsMax) return Outcome::kTooMuch;
+  const Id next = automaton.step(id, to.last);
+  return next == kDead ? Outcome::kDead : read_tail({next, to.distance, to.last}, Utf8Tail::of(to.last));
+}
+
+Automaton::Search::Outcome Automaton::Search::read_tail(const Found& at, const Utf8Tail& tail) {
+  if (tail.bytes == 0) {
+    see(at);
+    return Outcome::kRead;
+  }
+  // Inside of a character, states are few and most bytes lead to the same one.
+  const std::uint64_t key =
+      std::uint64_t{at.id} << 32 | static_cast<unsigned>(tail.bytes << 16 | tail.low << 8 | tail.high);
+  if (tails.contains(key)) return Outcome::kRead;
+  Id last = kDead;
+  for (unsigned b = tail.low; b <= tail.high; ++b) {
+    if (++automaton.search_steps_ > kSearchStepsMax) return Outcome::kTooMuch;
+    const Id to = automaton.step(at.id, static_cast<std::uint8_t>(b));
+    if (to == kDead) return Outcome::kDead;
+    if (to == last) continue;
+    last = to;
+    const Outcome o = read_tail({to, at.distance, at.last}, tail.behind(static_cast<std::uint8_t>(b)));
+    if (o != Outcome::kRead) return o;
+  }
+  tails.insert(key);
+  return Outcome::kRead;
+}
+
+std::optional<CharacterSet> Automaton::Search::refused(const Found& at) {
+  CharacterSet out;
+  const bool done = set.all([&](std::uint8_t first) {
+    const Outcome o = read(at.id, {kDead, at.distance + 1, first});
+    if (o == Outcome::kDead) out.add(first);
+    return o != Outcome::kTooMuch && !automaton.failed_;
+  });
+  return done ? std::optional(out) : std::nullopt;
+}
+
+std::uint32_t Automaton::Search::run(Id start) {
+  const std::uint64_t work_max = automaton.work_ + kSearchWorkMax;
+  for (int round = 0; round < kSearchRounds && !set.empty(); ++round) {
+    next_round();
+    see({start, 0, 0});
+    std::uint32_t faulty = kNone;  // the distance of states that do not read all: the others there are looked at, too
+    for (std::size_t i = 0; i < found.size() && found[i].distance <= faulty; ++i) {
+      const Found at = found[i];
+      const bool enough = at.distance >= kSearchLength || found.size() > kSearchStatesMax || automaton.work_ > work_max;
+      const auto dead = enough ? std::nullopt : refused(at);
+      if (!dead) return at.distance;
+      if (dead->empty()) continue;
+      if (at.distance >= kSearchNear) return at.distance;
+      if (at.distance > 0 && dead->size() * 2 > set.size())
+        set.remove(at.last);
+      else
+        set.remove(*dead);
+      if (at.distance > 0) faulty = at.distance;
+    }
+    if (faulty == kNone) return kNone;
+  }
+  return 0;
+}
+
+void Automaton::begin_searches(Id start) {
+  search_steps_ = 0;
+  State& s = states_[start];
+  if (s.safe_length < kSearchLength && !s.safe.empty()) s.explored = false;
+}
+
+bool Automaton::explore(Id id, const CharacterSet& set, std::uint32_t length) {
+  if (search_steps_ > kSearchStepsMax) return false;
+  const bool failed = std::exchange(failed_, false);
+  // What the state refuses at once is seen before anything is searched for.
+  const bool begins = set.all([&](std::uint8_t first) { return step(id, first) != kDead; });
+  if (begins) {
+    states_[id].explored = true;
+    CharacterSet all;
+    for (unsigned b = 0; b < 256; ++b)
+      if (Utf8Tail::of(static_cast<std::uint8_t>(b)).bytes >= 0) all.add(static_cast<std::uint8_t>(b));
+    Search search{*this, all};
+    const std::uint32_t most = search.run(id);
+    for (const Search::Found& f : search.found) {
+      State& s = states_[f.id];
+      if (f.distance >= most || !s.safe.within(search.set)) continue;
+      s.safe = search.set;
+      s.safe_length = most == kNone ? kNone : most - f.distance;
+      // A search of its own could find much more for a state that begins with many other characters, too.
+      CharacterSet firsts = all;
+      firsts.remove(s.dead);
+      if (search.set.size() * 2 >= firsts.size()) s.explored = true;
+    }
+  }
+  failed_ = failed;
+  return set.within(states_[id].safe) && length <= states_[id].safe_length;
 }
 
 Automaton::Id Automaton::import(const Automaton& other, Id id) {

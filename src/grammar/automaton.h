@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "grammar/character_set.h"
 #include "grammar/network.h"
 
 namespace llorch {
@@ -42,8 +43,19 @@ class Automaton {
     return {configs_.data() + states_[id].first, states_[id].size};
   }
   [[nodiscard]] const Network& net() const { return *net_; }
-  /// Bytes that are known to lead from a state to itself: those of 64 * i to 64 * i + 63 are bits of word i.
-  [[nodiscard]] const std::uint64_t* loops(Id id) const { return states_[id].loops; }
+  /// Whether it is known that every text of at most `length` characters of `set` can be read from a state on, the last
+  /// of them whole or begun.
+  [[nodiscard]] bool reads_all(Id id, const CharacterSet& set, std::uint32_t length) const {
+    return set.within(states_[id].safe) && length <= states_[id].safe_length;
+  }
+  /// The same, once that was looked into, which takes some tenths of a millisecond for the first state of its kind.
+  /// False: it cannot be read, or finding out was too dear.
+  [[nodiscard]] bool find_reads_all(Id id, const CharacterSet& set, std::uint32_t length) {
+    return !states_[id].explored && !set.meets(states_[id].dead) && explore(id, set, length);
+  }
+  /// Lets find_reads_all() begin anew: what it may cost counts from here on, and a state of which it knows for less
+  /// than some length only is looked at again.
+  void begin_searches(Id start);
   /// The state of other positions of this automaton, as if they were all.
   [[nodiscard]] Id of(std::span<const Config> configs);
   /// Count of the innermost repetition in a frame: times done so far. The frame has one entry.
@@ -61,6 +73,7 @@ class Automaton {
   [[nodiscard]] std::uint64_t work() const { return work_; }
   /// Ends a computation that takes too much: take_failed() tells.
   void fail() { failed_ = true; }
+  [[nodiscard]] bool failed() const { return failed_; }
   /// More is kept than grammar/limits.h allows: start anew with import().
   [[nodiscard]] bool crowded() const;
   /// Whether a state was too large since this was last asked.
@@ -76,8 +89,13 @@ class Automaton {
   struct State {
     std::uint32_t first = 0, size = 0;
     bool accepts = false;
-    std::uint64_t loops[4] = {};
+    bool explored = false;          // what is to be found of `safe` was found
+    CharacterSet dead;              // first bytes that are known to lead nowhere
+    CharacterSet safe;              // texts of these characters can be read,
+    std::uint32_t safe_length = 0;  // of so many, kNone: of any number
   };
+  /// A search for the largest set of characters that can be read for ever, or for long, from one state on.
+  struct Search;
   struct Frame {
     std::uint32_t first, size;
   };
@@ -104,6 +122,7 @@ class Automaton {
   /// Rows lie in blocks, so that one more state never moves the others: that would be milliseconds.
   [[nodiscard]] Id* row(Id id) { return blocks_[id / kBlock].get() + std::size_t{id % kBlock} * 256; }
   Id find_step(Id from, std::uint8_t byte);
+  bool explore(Id id, const CharacterSet& set, std::uint32_t length);
   void begin();
   void visit(NetState state, std::uint32_t frame) { pending_.push_back({state, frame}); }
   void close();
@@ -127,6 +146,11 @@ class Automaton {
   Id start_ = kDead;
   std::uint64_t work_ = 0;
   bool failed_ = false;
+
+  // Of the search under way.
+  std::vector<std::uint32_t> search_round_of_;  // by state: the round that saw it last
+  std::uint32_t search_round_ = 0;
+  std::uint32_t search_steps_ = 0;
 
   // Of the closure under way.
   std::vector<Config> pending_, found_;

@@ -35,7 +35,17 @@ inline constexpr std::size_t kConfigsKept = 4'000'000;  // 8 bytes each
 inline constexpr std::size_t kMaskBytesKept = 32u << 20;
 inline constexpr std::size_t kConfigsPerState = 20'000;   // ambiguity beyond this ends the match
 inline constexpr std::uint64_t kMaskWorkMax = 8'000'000;  // positions looked at for one mask: some tenths of a second
-inline constexpr std::size_t kForcedBytesMax = 4096;      // of one call
-inline constexpr std::size_t kForcedWorkMax = 300'000;    // positions of its states: some milliseconds
+
+// Of a search for texts that can be read from one state on, in place of trying each token.
+inline constexpr std::uint32_t kNodesUnsearched = 4000;  // tried before: most masks are done by then
+inline constexpr std::size_t kSearchStatesMax = 400;
+inline constexpr std::uint32_t kSearchStepsMax = 150'000;  // of one mask; some nanoseconds each
+inline constexpr std::uint64_t kSearchWorkMax = 100'000;   // positions looked at: a millisecond
+inline constexpr int kSearchRounds = 8;                    // of leaving out a character
+inline constexpr std::uint32_t kSearchNear = 8;            // characters: from there on a dead end bounds the length
+inline constexpr std::uint32_t kSearchLength = 32;         // characters that are searched at least
+
+inline constexpr std::size_t kForcedBytesMax = 4096;    // of one call
+inline constexpr std::size_t kForcedWorkMax = 300'000;  // positions of its states: some milliseconds
 
 }  // namespace llorch::grammar_limits

@@ -144,21 +144,25 @@ void MaskMaker::walk(const TokenTrie& trie, Automaton::Id start, const Take& tak
   path_.assign(1, start);
   take(trie.nodes[0].first, trie.nodes[1].first);
   Automaton* automaton = &this->automaton();
-  for (std::uint32_t i = 1; i < size;) {
+  automaton->begin_searches(start);
+  for (std::uint32_t i = 1, walked = 0; i < size; ++walked) {
     const TokenTrie::Node& node = trie.nodes[i];
-    const Automaton::Id state = automaton->step(path_[node.depth - 1u], node.byte);
-    if (state == Automaton::kDead) {
-      i = node.end;
-      continue;
-    }
-    if (node.below) {
-      const std::uint64_t* loops = automaton->loops(state);
-      const std::uint64_t* below = trie.sets[node.below].words;
-      if (!((below[0] & ~loops[0]) | (below[1] & ~loops[1]) | (below[2] & ~loops[2]) | (below[3] & ~loops[3]))) {
+    const Automaton::Id before = path_[node.depth - 1u];
+    if (walked == kNodesUnsearched) (void)automaton->find_reads_all(path_[0], {}, 0);  // its findings serve the others
+    if (node.texts) {
+      const TokenTrie::Texts& texts = trie.texts[node.texts];
+      if (automaton->reads_all(before, texts.characters, texts.length) ||
+          (walked > kNodesUnsearched && automaton->find_reads_all(before, texts.characters, texts.length))) {
         take(node.first, trie.nodes[node.end].first);
         i = node.end;
         continue;
       }
+    }
+    const Automaton::Id state = automaton->step(before, node.byte);
+    if (state == Automaton::kDead) {
+      if (automaton->failed()) return;
+      i = node.end;
+      continue;
     }
     take(node.first, trie.nodes[i + 1].first);
     if (path_.size() <= node.depth) path_.resize(node.depth + 1u);

@@ -1,6 +1,7 @@
 // Masks, forced text and places of a text, over small vocabularies and over a real one.
 #include "grammar/matcher.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <random>
@@ -74,6 +75,12 @@ const MaskCase kCases[] = {
     {R"({"anyOf":[{"type":"string"},{"type":"string","maxLength":2},{"const":"name"}]})", R"("name")"},
     {R"({"type":"object","patternProperties":{"^x":{"type":"integer"}},"additionalProperties":{"type":"string"},"properties":{"é":true}})",
      "{\"\u00e9\": {}, \"x1\": 0,\n  \"y\": \"\"}"},
+    // Nearly any character, for ever or so many times: most of the vocabulary at once, and not one token too many.
+    {R"({"type":"string","pattern":"a[0-2]{2}e"})", R"("xa€a00eb\"")"},
+    {R"({"type":"string","pattern":"^.{3,200}$"})", R"("name é€")"},
+    {R"({"type":"string","pattern":"^\\S+$","maxLength":5})", R"("a€b12")"},
+    {R"({"type":"string","pattern":"^[^b]*(b[^b]{0,12})?$"})", R"("aébname12")"},
+    {R"({"type":"string","pattern":"^(a|é|\ud83d\ude00|[0-9])*x[^é]*$"})", "\"aé\U0001f60012xname\u20ac\""},
 };
 
 TEST(Matcher, masks_are_what_trying_each_token_gives) {
@@ -86,6 +93,31 @@ TEST(Matcher, masks_are_what_trying_each_token_gives) {
   const auto pattern = Grammar::from_regex("(a|b|name)*[\"\u20ac]{0,2}");
   ASSERT_TRUE(pattern);
   expect_masks(std::make_shared<Constraint>(*pattern, vocabulary), "abname\u20ac\"");
+}
+
+/// Tokens that end inside of characters, whose rest only some grammars take.
+TEST(Matcher, masks_of_tokens_that_end_inside_of_a_character) {
+  std::vector<std::string> tokens{""};
+  for (int b = 0; b < 256; ++b) tokens.emplace_back(1, static_cast<char>(b));
+  const std::string text = "aé\u0416€\u4e2d\u4e8c\U0001f600\U0001f601";
+  for (std::size_t from = 0; from < text.size(); ++from)
+    for (std::size_t size = 2; from + size <= text.size(); ++size) tokens.push_back(text.substr(from, size));
+  // Enough to be searched for, with bytes that are no text here and there.
+  for (int i = 0; i < 6000; ++i) tokens.push_back(fmt::format("{:04}{}", i, i % 7 ? "\u4e2d" : "\xe4\xb8\xe4"));
+  const auto vocabulary = std::make_shared<const Vocabulary>(tokens, std::vector<std::uint32_t>{0});
+  for (const char* pattern : {"[\u4e2d\u4e8c€a0-9]*", "[^\u4e2d]*", "[^\u4e2d-\u4e8c]{0,9}", "[^0]{0,7}", "(.|\\n)*",
+                              "[0-9]{4}.[^\U0001f600]*", "(\u4e2d|[0-9a]){0,20}"}) {
+    const auto grammar = Grammar::from_regex(pattern);
+    ASSERT_TRUE(grammar) << pattern;
+    const auto constraint = std::make_shared<Constraint>(*grammar, vocabulary);
+    for (const std::string_view before : {"", "0000", "0000a", "0000€"}) {
+      Matcher matcher(constraint);
+      if (!matcher.advance(before)) continue;
+      std::vector<std::uint32_t> bits(vocabulary->mask_words());
+      ASSERT_TRUE(matcher.mask(bits));
+      EXPECT_EQ(bits, slow_mask(matcher, *vocabulary)) << pattern << " behind " << before;
+    }
+  }
 }
 
 TEST(Matcher, masks_over_a_published_vocabulary) {

@@ -6,6 +6,7 @@
 // Errors: full() once a budget of grammar/limits.h is used up; what is added then is dropped.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -84,16 +85,27 @@ class Network {
   [[nodiscard]] std::size_t rules() const { return rules_.size(); }
   [[nodiscard]] const Edge& edge(std::uint32_t e) const { return edges_[e]; }
   [[nodiscard]] const Call& call(std::uint32_t c) const { return calls_[c]; }
-  /// Where `byte` leads, kNone: nowhere. At most one edge of a state names a byte in networks whose states need to be
-  /// exact (fallbacks); elsewhere each(from, byte, f) gives all of them.
+  /// Bytes in a row.
+  struct Range {
+    std::uint8_t low = 0, high = 255;
+  };
+  /// f(state) for each state where `byte` leads. At most one edge of a state names a byte in networks whose states need
+  /// to be exact (fallbacks). Narrows `alike`, which holds `byte`, to bytes that lead to the same states.
   template<class F>
-  void each(NetState from, std::uint8_t byte, const F& f) const {
+  void each(NetState from, std::uint8_t byte, Range& alike, const F& f) const {
     for (NetState s = from; s != kNone; s = states_[s].fallback) {
       bool named = false;
       for (std::uint32_t e = states_[s].edges; e != kNone; e = edges_[e].next) {
-        if (byte < edges_[e].low || byte > edges_[e].high) continue;
-        named = true;
-        if (states_[edges_[e].to].alive) f(edges_[e].to);
+        const Edge& edge = edges_[e];
+        if (byte < edge.low) {
+          alike.high = std::min(alike.high, static_cast<std::uint8_t>(edge.low - 1));
+        } else if (byte > edge.high) {
+          alike.low = std::max(alike.low, static_cast<std::uint8_t>(edge.high + 1));
+        } else {
+          named = true;
+          alike = {std::max(alike.low, edge.low), std::min(alike.high, edge.high)};
+          if (states_[edge.to].alive) f(edge.to);
+        }
       }
       if (named) return;
     }

@@ -57,7 +57,8 @@ class ReferenceMatcher {
       walk({net_.edge(e).to, place.at, kNone, 0}, found, seen);
     if (s.call != kNone) walk({place.state, place.at, s.call, 0}, found, seen);
     if (place.at == text_.size()) return;
-    net_.each(place.state, static_cast<std::uint8_t>(text_[place.at]), [&](NetState to) {
+    Network::Range alike;
+    net_.each(place.state, static_cast<std::uint8_t>(text_[place.at]), alike, [&](NetState to) {
       walk({to, place.at + 1, kNone, 0}, found, seen);
     });
   }

@@ -8,7 +8,7 @@
 namespace llorch {
 namespace {
 
-constexpr std::uint32_t kNodesWithSet = 6;  // below which walking is as quick as asking
+constexpr std::uint32_t kNodesWithTexts = 6;  // below which walking is as quick as asking
 constexpr std::size_t kTokenBytesMax = 65'000;
 
 void set_bit(std::vector<std::uint32_t>& bits, std::uint32_t i) { bits[i >> 5] |= 1u << (i & 31); }
@@ -103,21 +103,42 @@ TokenTrie TokenTrie::of(std::span<const std::pair<std::string_view, std::uint32_
   leave(0);
   const auto size = static_cast<std::uint32_t>(trie.nodes.size());
   trie.nodes[0].end = size;
-  trie.sets.emplace_back();
-  std::vector<ByteSet> below(size);
-  for (std::uint32_t i = size; i-- > 1;) {  // children come after their parent
-    for (std::uint32_t child = i + 1; child < trie.nodes[i].end; child = trie.nodes[child].end) {
-      for (int w = 0; w < 4; ++w) below[i].words[w] |= below[child].words[w];
-      below[i].words[trie.nodes[child].byte >> 6] |= std::uint64_t{1} << (trie.nodes[child].byte & 63);
-    }
-    if (trie.nodes[i].end - i < kNodesWithSet) continue;
-    trie.nodes[i].below = static_cast<std::uint32_t>(trie.sets.size());
-    trie.sets.push_back(below[i]);
-  }
+  trie.find_texts();
   Node last;
   last.end = size, last.first = static_cast<std::uint32_t>(trie.items.size());
   trie.nodes.push_back(last);
   return trie;
+}
+
+void TokenTrie::find_texts() {
+  const auto size = static_cast<std::uint32_t>(nodes.size());
+  // By node: what may follow it within its character.
+  std::vector<Utf8Tail> tails(size);
+  tails[0].bytes = 0;
+  std::vector<std::uint32_t> parents(1, 0);
+  for (std::uint32_t i = 1; i < size; ++i) {
+    parents.resize(nodes[i].depth), parents.push_back(i);
+    const Utf8Tail& before = tails[parents[nodes[i].depth - 1u]];
+    tails[i] = before.bytes > 0 ? before.behind(nodes[i].byte)
+                                : Utf8Tail::of(before.bytes < 0 ? CharacterSet::kBroken : nodes[i].byte);
+  }
+  texts.assign(1, {});
+  std::vector<Texts> below(size);
+  for (std::uint32_t i = size; i-- > 1;) {  // children come after their parent
+    Texts& here = below[i];
+    for (std::uint32_t child = i + 1; child < nodes[i].end; child = nodes[child].end) {
+      here.characters.add(below[child].characters);
+      here.length = std::max(here.length, below[child].length);
+    }
+    const Utf8Tail own = Utf8Tail::of(nodes[i].byte);
+    if (tails[i].bytes < 0) here.characters.add(CharacterSet::kBroken);
+    if (own.bytes < 0) continue;
+    // Behind another character or at the beginning; inside of one no byte begins another.
+    here.characters.add(nodes[i].byte), ++here.length;
+    if (nodes[i].end - i < kNodesWithTexts) continue;
+    nodes[i].texts = static_cast<std::uint32_t>(texts.size());
+    texts.push_back(here);
+  }
 }
 
 std::uint32_t TokenTrie::child(std::uint32_t node, std::uint8_t byte) const {

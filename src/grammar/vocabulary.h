@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "grammar/character_set.h"
 #include "text/tokenizer.h"
 
 namespace llorch {
@@ -31,21 +32,26 @@ struct TokenTrie {
   struct Node {
     std::uint32_t end = 0;    // the node behind all that lies below this one
     std::uint32_t first = 0;  // this node's tokens begin there in `items`; the next node's begin where they end
-    std::uint32_t below = 0;  // the set of all bytes below, an index into `sets`; 0: not known
+    std::uint32_t texts = 0;  // what begins with this node, an index into `texts`; 0: not known
     std::uint16_t depth = 0;
     std::uint8_t byte = 0;
   };
-  struct ByteSet {
-    std::uint64_t words[4] = {};
+  /// All that is read from a node on, that node's character among it.
+  struct Texts {
+    CharacterSet characters;
+    std::uint32_t length = 0;  // characters of the longest
   };
   std::vector<Node> nodes;
   std::vector<std::uint32_t> items;  // ids, or indices of what is filed under the text
-  std::vector<ByteSet> sets;
+  std::vector<Texts> texts;
 
   /// The node below `node` that reads `byte`, 0: there is none.
   [[nodiscard]] std::uint32_t child(std::uint32_t node, std::uint8_t byte) const;
   /// `texts` may repeat; an empty one is filed at the root.
   [[nodiscard]] static TokenTrie of(std::span<const std::pair<std::string_view, std::uint32_t>> texts);
+
+ private:
+  void find_texts();
 };
 
 /// What tokens do inside of a string without constraints.
