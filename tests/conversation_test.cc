@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "base/random.h"
 #include "engine/engine.h"
 #include "golden.h"
 
@@ -124,6 +125,43 @@ TEST_P(Conversation, those_who_rest_say_the_same) {
   EXPECT_EQ(large->rests(), 0);
   for (std::size_t i = 0; i < got.size(); ++i) EXPECT_TRUE(got[i].says_what(want[i])) << i;
   EXPECT_EQ(small->pages().available(), 5);
+}
+
+/// Guesses that are right for some tokens and then wrong, while answers go on from the cache, beside each other, and
+/// rest: what each kind of memory took of them is taken back.
+TEST_P(Conversation, guesses_leave_nothing_behind) {
+  const auto guessing = make(true, 5), plain = make(false, 64);
+  std::map<int, TokenIds> whole;  // by request: prompt and answer
+  std::vector<Turn> got(4), want(4);
+  const auto turns = [&](int round) {
+    for (int i = 0; i < 4; ++i) {
+      TokenIds prompt = words(70 + 11 * i, i);
+      if (round > 0) append(prompt, want[static_cast<std::size_t>(i)].tokens);
+      want[static_cast<std::size_t>(i)] = say(*plain, prompt, 50);
+      got[static_cast<std::size_t>(i)] = {};
+      TokenIds& all = whole[round * 4 + i + 1];
+      all = prompt, append(all, want[static_cast<std::size_t>(i)].tokens);
+      submit(*guessing, prompt, 50, got[static_cast<std::size_t>(i)]);
+    }
+  };
+  int calls = 0;
+  guessing->guess_probe = [&](int id, std::span<const TokenId> tokens, int most) {
+    const auto rest = std::span<const TokenId>(whole.at(id)).subspan(tokens.size());
+    TokenIds guess(rest.begin(),
+                   rest.begin() + std::min(static_cast<std::ptrdiff_t>(rest.size()), std::ptrdiff_t{most}));
+    const std::size_t wrong = mix64(static_cast<std::uint64_t>(++calls)) % 6;
+    if (wrong < guess.size()) guess[wrong] = guess[wrong] == 7 ? 8 : 7;
+    return guess;
+  };
+  for (int round = 0; round < 2; ++round) {
+    turns(round);
+    guessing->run_until_idle();
+    for (std::size_t i = 0; i < got.size(); ++i) EXPECT_TRUE(got[i].says_what(want[i])) << round << " " << i;
+  }
+  EXPECT_GT(guessing->accepted(), 100);
+  EXPECT_GT(guessing->drafted(), guessing->accepted());
+  EXPECT_GT(guessing->rests(), 0);
+  EXPECT_EQ(guessing->pages().available(), 5);
 }
 
 /// Each turn in a process of its own, so to speak: what the last one had computed is on disk.

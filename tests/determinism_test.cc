@@ -1,6 +1,6 @@
 // Bit-exactness (E-40, T-35): for every architecture and ISA, logits are memcmp-equal for any number of threads, any
-// prefill chunk, alone or among strangers, with a cold, warm or evicted prefix cache; and decoding step by step gives
-// what one prefill gives (E-14).
+// prefill chunk, alone or among strangers, with a cold, warm or evicted prefix cache, drafted or not; and decoding step
+// by step gives what one prefill gives (E-14).
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -179,6 +179,39 @@ TEST_P(Determinism, strangers_and_the_prefix_cache_change_no_bit) {
   for (std::size_t i = 0; i < want.logits.size(); ++i)
     ASSERT_TRUE(same_bits(want.logits[i], std::span(whole).subspan((prompt.size() - 1 + i) * vocab, vocab)))
         << "re-prefill, step " << i;
+}
+
+/// Guesses that are right for some tokens and then wrong, of all lengths: what is drawn does not depend on them.
+TEST_P(Determinism, guesses_change_no_bit) {
+  constexpr int kOut = 32;  // across the end of a page
+  const TokenIds prompt = tokens_of(45, 3);
+  LoadedModel model = load(2);
+  EngineOptions options;
+  options.speculation = Speculation::kOff, options.pages = 20, options.prefix_cache = false;
+  Harness plain(model, options);
+  const int first = plain.submit(prompt, kOut, 6), second = plain.submit(tokens_of(9, 4), kOut, 7);
+  plain.run();
+  EXPECT_EQ(plain.engine().drafted(), 0);
+  options.speculation = Speculation::kNgram;
+  Harness drafted(model, options);
+  int calls = 0;
+  drafted.engine().guess_probe = [&](int id, std::span<const TokenId> tokens, int most) {
+    TokenIds known = id == first ? prompt : tokens_of(9, 4);
+    const Trace& trace = plain.trace(id);
+    known.insert(known.end(), trace.tokens.begin(), trace.tokens.end());
+    TokenIds guess(known.begin() + static_cast<std::ptrdiff_t>(tokens.size()), known.end());
+    guess.resize(std::min(guess.size(), static_cast<std::size_t>(most)));
+    const std::size_t wrong = mix64(static_cast<std::uint64_t>(++calls)) % 9;  // seldom behind the last one
+    if (wrong < guess.size()) guess[wrong] = (guess[wrong] + 1) % 319;
+    return guess;
+  };
+  ASSERT_EQ(drafted.submit(prompt, kOut, 6), first);
+  ASSERT_EQ(drafted.submit(tokens_of(9, 4), kOut, 7), second);
+  drafted.run();
+  expect_same(drafted.trace(first), plain.trace(first), "guesses");
+  expect_same(drafted.trace(second), plain.trace(second), "guesses, another sequence");
+  EXPECT_GT(drafted.engine().accepted(), kOut / 2);
+  EXPECT_GT(drafted.engine().drafted(), drafted.engine().accepted());
 }
 
 INSTANTIATE_TEST_SUITE_P(all, Determinism, testing::ValuesIn(cases()), [](const auto& p) {

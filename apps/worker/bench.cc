@@ -210,7 +210,7 @@ class Bench {
   Status step(LoadedModel& m, const Cost& cost, int threads) {
     const int n = std::min(options_.generated.front(), m.model->graph().context - 2);
     EngineOptions options;
-    options.max_batch = 1, options.kv = options_.kv;
+    options.max_batch = 1, options.kv = options_.kv, options.speculation = Speculation::kOff;
     LLORCH_TRY(const auto engine, Engine::make(*m.model, *m.tokenizer, options));
     GenerateRequest request;
     request.prompt = {0}, request.adapter = m.model->adapters().empty() ? -1 : 0;

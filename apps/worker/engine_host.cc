@@ -194,6 +194,7 @@ bool EngineHost::step() {
   if (options_.before_step) options_.before_step();
   const bool worked = engine_->step();
   running_ = engine_->running(), waiting_ = engine_->waiting(), rests_ = engine_->rests();
+  drafted_ = engine_->drafted(), accepted_ = engine_->accepted();
   pages_used_ = engine_->pages().total() - engine_->pages().available();
   if (engine_->broken())  // its requests have been told
     if (auto report = std::exchange(on_broken_, nullptr))
@@ -238,7 +239,8 @@ void EngineHost::pause(int id, bool paused) {
 
 EngineLoad EngineHost::load() const {
   const CacheLevels* levels = levels_;
-  return {running_, waiting_, pages_used_, pages_total_, rests_, levels ? levels->counts() : CacheLevels::Counts{}};
+  return {running_, waiting_, pages_used_, pages_total_,
+          rests_,   drafted_, accepted_,   levels ? levels->counts() : CacheLevels::Counts{}};
 }
 
 }  // namespace llorch::worker

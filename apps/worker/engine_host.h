@@ -34,7 +34,7 @@ struct EngineHostOptions {
 struct EngineLoad {
   int running = 0, waiting = 0;
   int pages_used = 0, pages_total = 0;
-  std::int64_t rests = 0;
+  std::int64_t rests = 0, drafted = 0, accepted = 0;
   CacheLevels::Counts levels;
 };
 
@@ -95,7 +95,7 @@ class EngineHost {
   std::stop_source stopping_;  // of the manifest's check
   std::shared_ptr<std::atomic<bool>> loading_cancelled_ = std::make_shared<std::atomic<bool>>(false);
   std::atomic<int> running_{0}, waiting_{0}, pages_used_{0}, pages_total_{0};
-  std::atomic<std::int64_t> rests_{0};
+  std::atomic<std::int64_t> rests_{0}, drafted_{0}, accepted_{0};
   std::atomic<const CacheLevels*> levels_{nullptr};  // the engine's
   /// What the thread says last, also when there is no memory left to say it with.
   std::function<void(Status)> on_ready_;

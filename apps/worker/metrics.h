@@ -33,8 +33,8 @@ class Metrics {
   prometheus::Gauge &vram_bytes, &memory_bytes, &bodies_bytes, &queue_depth, &kv_pages_used, &kv_pages_total,
       &cache_memory_bytes, &cache_disk_bytes, &uptime_seconds, &jobs, &loop_turn_ms_max;
   prometheus::Counter &requests_started, &tokens_in, &tokens_generated, &tokens_out, &prefix_hits, &prefix_tokens,
-      &rests, &cache_memory_hits, &cache_disk_hits, &cache_written, &cache_skipped, &cache_damaged, &oom,
-      &narration_dropped, &audit_dropped, &loop_turns_slow;
+      &rests, &tokens_drafted, &tokens_accepted, &cache_memory_hits, &cache_disk_hits, &cache_written, &cache_skipped,
+      &cache_damaged, &oom, &narration_dropped, &audit_dropped, &loop_turns_slow;
   prometheus::Histogram &inference_ms, &first_token_ms, &inter_token_ms, &decode_ms, &queue_wait_ms, &prefill_rate,
       &decode_rate, &cancellation_ms, &disconnect_ms, &oom_recovery_ms, &deadline_exceeded_by_ms;
 };

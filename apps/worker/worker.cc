@@ -271,6 +271,7 @@ void Worker::measure() {
     counter.Increment(static_cast<double>(value) - counter.Value());
   };
   follow(metrics_.rests, load.rests);
+  follow(metrics_.tokens_drafted, load.drafted), follow(metrics_.tokens_accepted, load.accepted);
   metrics_.cache_memory_bytes.Set(static_cast<double>(load.levels.memory_bytes));
   metrics_.cache_disk_bytes.Set(static_cast<double>(load.levels.disk_bytes));
   follow(metrics_.cache_memory_hits, load.levels.memory_hits), follow(metrics_.cache_disk_hits, load.levels.disk_hits);

@@ -302,15 +302,21 @@ void Engine::collect(std::span<const PlannedWork> work) {
     for (std::size_t g = 0; g < windows_.size(); ++g) added.pages[g + 1] = s.windowed[g];
     for (int i = 0; i < w.tokens; ++i, ++s.computed)
       plan_.add_row(s.tokens[static_cast<std::size_t>(s.computed)], s.computed);
-    const auto end = static_cast<std::int32_t>(plan_.rows.size());
+    s.draft.resize(static_cast<std::size_t>(w.drafts));
+    for (int i = 0; i < w.drafts; ++i) plan_.add_row(s.draft[static_cast<std::size_t>(i)], s.computed + i);
+    plan_.sequences.back().drafts = w.drafts;
+    const auto end = static_cast<std::int32_t>(plan_.rows.size()) - w.drafts;
     if (s.request.embedding) {
       for (std::int32_t row = end - w.tokens; row < end; ++row) plan_.state_rows.push_back(row);
       continue;
     }
     if (s.unscored()) plan_scores(s, s.computed - w.tokens, end - w.tokens);
     if (s.computed == static_cast<int>(s.tokens.size()) && s.request.max_tokens > 0) {
-      plan_.logit_rows.push_back(end - 1);
-      plan_.sampling.push_back(s.sampler.row(static_cast<std::uint64_t>(s.out)));
+      for (int i = 0; i <= w.drafts; ++i) {
+        plan_.logit_rows.push_back(end - 1 + i);
+        plan_.sampling.push_back(s.sampler.row(static_cast<std::uint64_t>(s.out + i)));
+        if (i > 0 && s.guide) plan_.sampling.back().allowed = s.masks[static_cast<std::size_t>(i) - 1];
+      }
     }
   }
   plan_.logits_wanted = logits_probe || ORCH_LOG_ON();
@@ -362,6 +368,13 @@ bool Engine::compute() {
       const int pending = static_cast<int>(s->tokens.size()) - s->computed;
       states.push_back({s->id, pending, pending > 1 || s->computed < s->prompt_size(), model_.graph().whole_prompts});
     }
+  const int drafts = limits::kDraftsMax / static_cast<int>(std::max<std::size_t>(states.size(), 1)) - 1;
+  for (SequenceState& state : states) {
+    Sequence& s = *find(state.id);
+    s.draft.clear();
+    if (!state.prefilling && !state.whole) draft(s, drafts);
+    state.drafts = static_cast<int>(s.draft.size());
+  }
   if (states.empty()) return false;
   std::vector<PlannedWork> work = plan_step(states, model_.rows_max(), options_.prefill_chunk);
   if (!model_.graph().whole_prompts) bound_scored(work);
@@ -391,12 +404,12 @@ void Engine::take_results(std::span<const PlannedWork> work, StepResult& result)
   std::size_t row = 0, first = 0, states = 0;
   for (const PlannedWork& w : work) {
     Sequence& s = *find(w.id);
-    const auto tokens = static_cast<std::size_t>(w.tokens);
+    const auto tokens = static_cast<std::size_t>(w.tokens), rows = tokens + static_cast<std::size_t>(w.drafts);
     const std::span<const float> my_states = result.states.subspan(states, s.request.embedding ? tokens * dim : 0);
     std::size_t end = first;  // of its rows with logits; the last of them is drawn from, unless its token is given
-    while (end < plan_.logit_rows.size() && static_cast<std::size_t>(plan_.logit_rows[end]) < row + tokens) ++end;
+    while (end < plan_.logit_rows.size() && static_cast<std::size_t>(plan_.logit_rows[end]) < row + rows) ++end;
     const bool sampled = end > first && plan_.sampling[end - 1].given < 0;
-    const std::size_t drawn = end - sampled;
+    const std::size_t drawn = sampled ? end - 1 - static_cast<std::size_t>(w.drafts) : end;
     guarded(s, [&] {
       if (Status finite = result.finite_rows(row, tokens); !finite)
         return finish(s, std::move(finite).error().in(fmt::format("request {}", s.id)));
@@ -406,21 +419,80 @@ void Engine::take_results(std::span<const PlannedWork> work, StepResult& result)
       if (s.done) return;
       if (!s.request.embedding) tell_progress(s);
       if (!sampled) return end_of_prompt(s);
-      if (plan_.logits_wanted) {
-        const std::span<const float> logits = result.logits.subspan(drawn * vocab, vocab);
-        if (logits_probe) logits_probe(s.id, s.computed - 1, logits);
-        ORCH_LOG("logits", s.computed - 1, logits);
-      }
-      take_token(s, std::move(result.sampled[drawn]));
+      take_drawn(s, std::span(result.sampled).subspan(drawn, end - drawn), result, row + tokens - 1, drawn);
     });
-    row += tokens, first = end, states += my_states.size();
+    row += rows, first = end, states += my_states.size();
+  }
+}
+
+void Engine::take_drawn(Sequence& s, std::span<Result<Sampled>> drawn, const StepResult& result, std::size_t first_row,
+                        std::size_t first_logits) {
+  const auto vocab = static_cast<std::size_t>(model_.graph().vocab);
+  const int begin = s.computed;  // tokens in front of the guesses
+  const auto drafts = static_cast<int>(s.draft.size());
+  s.drafted += drafts, drafted_ += drafts;
+  for (int right = 0;; right = s.computed - begin) {
+    const auto row = static_cast<std::size_t>(right);
+    if (right > 0) {
+      if (Status finite = result.finite_rows(first_row + row, 1); !finite)
+        return finish(s, std::move(finite).error().in(fmt::format("request {}", s.id)));
+      publish_full_pages(s);
+    }
+    if (plan_.logits_wanted) {
+      const std::span<const float> logits = result.logits.subspan((first_logits + row) * vocab, vocab);
+      if (logits_probe) logits_probe(s.id, s.computed - 1, logits);
+      ORCH_LOG("logits", s.computed - 1, logits);
+    }
+    take_token(s, std::move(drawn[row]));
+    if (s.done) break;
+    // A grammar or the end of a thought may have added more than was drawn.
+    const int before = s.computed;
+    while (s.computed < begin + drafts && s.computed < static_cast<int>(s.tokens.size()) &&
+           s.tokens[static_cast<std::size_t>(s.computed)] == s.draft[static_cast<std::size_t>(s.computed - begin)])
+      ++s.computed;
+    s.accepted += s.computed - before, accepted_ += s.computed - before;
+    if (s.computed < static_cast<int>(s.tokens.size())) break;
+  }
+  if (drafts > 0) s.drafter.learn(drafts, s.computed - begin);
+}
+
+void Engine::draft(Sequence& s, int most) {
+  const SamplingParams& p = s.request.sampling;
+  // Penalties make each token depend on the one before.
+  if (options_.speculation == Speculation::kOff || p.repetition_penalty != 1 || p.presence_penalty != 0 ||
+      p.frequency_penalty != 0)
+    return;
+  // No guess goes beyond its page, nor completes what recurrent layers remember at its end.
+  const int room = kPage - 1 - s.computed % kPage - (recurrent() ? 1 : 0);
+  most = std::min({most, room, s.request.max_tokens - s.out - 1});
+  if (most <= 0) return;
+  try {
+    s.draft = guess_probe ? guess_probe(s.id, s.tokens, most) : s.drafter.guess(s.tokens, most);
+    if (s.guide && !s.draft.empty()) constrain_draft(s);
+  } catch (const std::bad_alloc&) {
+    s.draft.clear();
+  }
+}
+
+void Engine::constrain_draft(Sequence& s) {
+  s.masks.resize(s.draft.size());
+  Guide ahead = *s.guide;
+  for (std::size_t i = 0; i < s.draft.size(); ++i) {
+    if (ahead.take(s.draft[i]) && !ahead.must_end()) {
+      if (const auto bits = ahead.allowed()) {
+        s.masks[i].assign(bits->begin(), bits->end());
+        continue;
+      }
+    }
+    s.draft.resize(i);
   }
 }
 
 /// Where nothing is to be generated.
 void Engine::end_of_prompt(Sequence& s) {
   if (s.request.embedding || s.request.max_tokens > 0 || s.computed < s.prompt_size()) return;
-  finish(s, EndEvent{StopReason::kMaxTokens, std::nullopt, s.prompt_size(), 0, s.cached, ms_since(s.started), 0, {}});
+  finish(s, EndEvent{
+                StopReason::kMaxTokens, std::nullopt, s.prompt_size(), 0, s.cached, 0, 0, ms_since(s.started), 0, {}});
 }
 
 void Engine::pool(Sequence& s, std::span<const float> states, int tokens) {
@@ -442,7 +514,7 @@ void Engine::pool(Sequence& s, std::span<const float> states, int tokens) {
   EmbeddingEvent event;
   for (const double v : s.pooled) event.values.push_back(static_cast<float>(squares > 0 ? v / std::sqrt(squares) : 0));
   if (s.request.sink) s.request.sink(event);
-  finish(s, EndEvent{StopReason::kEos, std::nullopt, s.prompt_size(), 0, 0, ms_since(s.started), 0, {}});
+  finish(s, EndEvent{StopReason::kEos, std::nullopt, s.prompt_size(), 0, 0, 0, 0, ms_since(s.started), 0, {}});
 }
 
 void Engine::take_token(Sequence& s, Result<Sampled> token) {
@@ -486,6 +558,8 @@ void Engine::append(Sequence& s, Sampled token, bool mark) {
                s.prompt_size(),
                s.out,
                s.cached,
+               s.drafted,
+               s.accepted,
                s.prefill_ms,
                s.drawn ? ms_since(s.first_token) : 0,
                s.emitter.undecoded()};

@@ -2,8 +2,8 @@
 //
 // One thread owns the engine and calls step(); submit() and cancel() may be called from any thread and take effect
 // before the next step. A step drains commands, admits waiting requests (first come, first served, when the pages of
-// their prompts are there), plans, computes, samples, and hands each event to its request's sink before the next token
-// is computed (J-33). Errors reach a request's own sink: KV_OOM when it can never fit, INFERENCE_FAILED when values of
+// their prompts are there), plans, computes, samples, and hands each event to its request's sink before the next step
+// (J-33). Errors reach a request's own sink: KV_OOM when it can never fit, INFERENCE_FAILED when values of
 // its tokens are not finite in some layer, INSUFFICIENT_MEMORY or INTERNAL when computing it threw, CANCELLED.
 // MODEL_CHANGED reaches all requests: the engine computes nothing any more.
 //
@@ -43,6 +43,7 @@ struct EndEvent {
   StopReason reason = StopReason::kMaxTokens;
   std::optional<std::string> stop_sequence;
   int tokens_in = 0, tokens_out = 0, cached_tokens = 0;
+  int drafted_tokens = 0, accepted_tokens = 0;  // guessed to follow, and those of them that did
   double prefill_ms = 0, decode_ms = 0;
   std::string undecoded;  // raw bytes that never became a code point
 };
@@ -83,12 +84,17 @@ struct GenerateRequest {
   EventSink sink;
 };
 
+/// Where guesses of the next tokens come from: a step computes them along, and keeps those that it draws itself. An
+/// answer is the same tokens, to the bits of its logits, with any.
+enum class Speculation { kOff, kNgram };
+
 struct EngineOptions {
   int pages = 0;  // of the KV cache; 0: as many as model/memory.h says
   KvPrecision kv = KvPrecision::kF16;
   int max_batch = 8;  // sequences that run together
   int prefill_chunk = 512;
   bool prefix_cache = true;
+  Speculation speculation = Speculation::kNgram;
   std::string model_id;  // part of every cache key
   /// Bytes that a step brings up from lower levels of the cache, while others wait for their next token and while none
   /// does; one content may always.
@@ -116,6 +122,9 @@ class Engine {
   [[nodiscard]] int waiting() const { return static_cast<int>(waiting_.size() + resting_.size()); }
   /// How often a request had to give up its pages.
   [[nodiscard]] std::int64_t rests() const { return rests_; }
+  /// Tokens that were guessed and computed along, and those of them that were drawn.
+  [[nodiscard]] std::int64_t drafted() const { return drafted_; }
+  [[nodiscard]] std::int64_t accepted() const { return accepted_; }
   /// Steps until nothing is left to do.
   void run_until_idle() {
     while (step()) {
@@ -130,6 +139,8 @@ class Engine {
   [[nodiscard]] CacheLevels* levels() const { return levels_.get(); }
   /// The logits of every sampled position, for tests of bit-exactness.
   std::function<void(int id, int position, std::span<const float> logits)> logits_probe;
+  /// For tests: what is guessed to follow the tokens of a request, at most so many.
+  std::function<TokenIds(int id, std::span<const TokenId> tokens, int most)> guess_probe;
 
  private:
   struct Sequence;
@@ -176,6 +187,13 @@ class Engine {
   void plan_scores(Sequence& s, int first, std::int32_t first_row);
   void take_scores(Sequence& s, std::span<Result<Sampled>> scores);
   static void tell_progress(const Sequence& s);
+  /// Guesses what follows in a sequence that waits for one token, at most `most` tokens.
+  void draft(Sequence& s, int most);
+  /// Masks of the guessed tokens; the guess ends where a grammar does not allow it.
+  static void constrain_draft(Sequence& s);
+  /// Takes drawn tokens as long as the rows of guesses are those of what was drawn.
+  void take_drawn(Sequence& s, std::span<Result<Sampled>> drawn, const StepResult& result, std::size_t first_row,
+                  std::size_t first_logits);
   void end_of_prompt(Sequence& s);
   void take_results(std::span<const PlannedWork> work, StepResult& result);
   void break_down(Error error);
@@ -215,7 +233,7 @@ class Engine {
   bool lifts_ = false;       // more with the next
   std::vector<std::int32_t> free_slots_;
   std::vector<std::unique_ptr<Sequence>> waiting_, running_, resting_;
-  std::int64_t rests_ = 0;
+  std::int64_t rests_ = 0, drafted_ = 0, accepted_ = 0;
   StepPlan plan_;
   std::optional<Error> broken_;
 

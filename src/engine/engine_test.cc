@@ -6,6 +6,7 @@
 
 #include "base/random.h"
 #include "cache/pages.h"
+#include "engine/drafter.h"
 #include "engine/scheduler.h"
 #include "engine/text_emitter.h"
 
@@ -175,6 +176,49 @@ TEST(Scheduler, what_must_be_whole_is_not_cut) {
   EXPECT_EQ(plan[0].tokens, 30);
   EXPECT_EQ(plan[1].id, 3) << "40 more do not fit this step";
   EXPECT_EQ(plan[1].tokens, 20);
+}
+
+TEST(Scheduler, guesses_take_what_is_left_of_the_budget) {
+  const SequenceState states[] = {{.id = 1, .pending = 1, .drafts = 4},
+                                  {.id = 2, .pending = 50, .prefilling = true},
+                                  {.id = 3, .pending = 1, .drafts = 9}};
+  auto plan = plan_step(states, 64, 50);
+  ASSERT_EQ(plan.size(), 3u);
+  EXPECT_EQ(plan[0].drafts, 4);
+  EXPECT_EQ(plan[1].drafts, 0) << "all of them or none";
+  EXPECT_EQ(plan[2].tokens, 50);
+  EXPECT_EQ(plan[2].drafts, 0);
+  plan = plan_step(states, 65, 50);
+  EXPECT_EQ(plan[1].drafts, 9);
+}
+
+TEST(Drafter, guesses_what_followed_the_longest_agreement) {
+  Drafter drafter;
+  const TokenIds tokens{1, 2, 3, 40, 41, 42, 9, 9, 2, 3, 50, 51, 52, 8, 1, 2, 3};
+  EXPECT_EQ(drafter.guess(tokens, 15), (TokenIds{40, 41, 42})) << "three agree there, two later on";
+  EXPECT_EQ(drafter.guess(tokens, 2), (TokenIds{40, 41}));
+  EXPECT_EQ(drafter.guess(tokens, 0), TokenIds{});
+  EXPECT_EQ(drafter.guess(std::span(tokens).first(13), 15), TokenIds{}) << "nothing of three tokens came before";
+  EXPECT_EQ(drafter.guess(TokenIds{7, 7, 7, 7, 7}, 15), (TokenIds{7})) << "the end itself follows what agrees";
+  EXPECT_EQ(drafter.guess(TokenIds{}, 15), TokenIds{});
+}
+
+TEST(Drafter, right_guesses_make_longer_ones_and_wrong_ones_make_it_wait) {
+  TokenIds tokens;
+  for (int i = 0; i < 100; ++i) tokens.push_back(i % 50);
+  Drafter drafter;
+  for (const std::size_t size : {3u, 7u, 15u, 16u}) {
+    EXPECT_EQ(drafter.guess(tokens, 16).size(), size);
+    drafter.learn(static_cast<int>(size), static_cast<int>(size));
+  }
+  drafter.learn(16, 4);
+  EXPECT_EQ(drafter.guess(tokens, 16).size(), 5u);
+  int guesses = 0;
+  for (int drawn = 0; drawn < 1000; ++drawn)
+    if (const TokenIds guess = drafter.guess(tokens, 16); !guess.empty())
+      ++guesses, drafter.learn(static_cast<int>(guess.size()), 0);
+  EXPECT_LT(guesses, 25) << "nothing is right";
+  EXPECT_GT(guesses, 10) << "it is tried again";
 }
 
 TEST(Scheduler, every_sequence_advances_and_nothing_exceeds_the_budget) {

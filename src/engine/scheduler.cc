@@ -14,6 +14,12 @@ std::vector<PlannedWork> plan_step(std::span<const SequenceState> sequences, int
       plan.push_back({s.id, tokens});
       budget -= tokens;
     }
+  // What others wait for comes before what nobody may need.
+  for (const SequenceState& s : sequences) {
+    if (s.drafts <= 0 || s.drafts > budget) continue;
+    for (PlannedWork& w : plan)
+      if (w.id == s.id && w.tokens == s.pending) w.drafts = s.drafts, budget -= s.drafts;
+  }
   return plan;
 }
 

@@ -17,7 +17,7 @@ namespace {
 struct ServeFlags {
   ModelFlags model;
   ServeOptions serve;
-  std::string kv_type = "f16", backend, host = "127.0.0.1";
+  std::string kv_type = "f16", speculate = "ngram", backend, host = "127.0.0.1";
   int device = 0, prefill_chunk = 512, job_keep_s = 300;
   double kv_mb = 0, cache_ram_mb = 0, cache_disk_mb = 8192;
   bool no_prefix_cache = false;
@@ -51,6 +51,7 @@ Result<int> serve(ServeFlags f) {
   o.engine.engine.kv = f.kv_type == "f32"    ? KvPrecision::kF32
                        : f.kv_type == "q8_0" ? KvPrecision::kQ8_0
                                              : KvPrecision::kF16;
+  o.engine.engine.speculation = f.speculate == "off" ? Speculation::kOff : Speculation::kNgram;
   o.jobs.finished = std::chrono::seconds(f.job_keep_s);
   o.engine.kv_bytes = static_cast<std::size_t>(f.kv_mb * (1 << 20));
   o.engine.cache_ram_bytes = static_cast<std::size_t>(f.cache_ram_mb * (1 << 20));
@@ -148,6 +149,10 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   add_cache_flags(*c, *f);
   c->add_option("--prefill-chunk", f->prefill_chunk, "prompt tokens of one forward pass")
       ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  c->add_option("--speculate", f->speculate,
+                "guess the next tokens from the text so far, and compute them along; no answer depends on it")
+      ->check(CLI::IsMember({"ngram", "off"}))
       ->capture_default_str();
   c->add_option("--chat-template", o.chat_template_file, "use this Jinja template instead of the model's")
       ->check(CLI::ExistingFile);

@@ -94,7 +94,9 @@ struct NativeStream {
                           {"prefill_time_ms", e.prefill_ms},
                           {"stop_reason", name(e.reason)},
                           {"tokens_in", e.tokens_in},
-                          {"cached_tokens", e.cached_tokens}};
+                          {"cached_tokens", e.cached_tokens},
+                          {"drafted_tokens", e.drafted_tokens},
+                          {"accepted_tokens", e.accepted_tokens}};
     if (e.stop_sequence) o["stop_sequence_matched"] = *e.stop_sequence;
     if (!e.undecoded.empty()) o["undecoded_bytes"] = to_hex(e.undecoded);
     if (reasoning) {  // what could still have become a mark
