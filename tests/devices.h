@@ -9,6 +9,7 @@
 
 #include "device/cpu/cpu_device.h"
 #include "kernel/kernels.h"
+#include "test_data.h"
 #ifdef LLORCH_HAS_CBLAS
 #include "device/accelerate/cblas.h"
 #endif
@@ -48,6 +49,12 @@ inline std::vector<std::string> all_devices() {
   std::vector<std::string> names = fast_devices();
   names.insert(names.begin(), "reference");
   return names;
+}
+/// All of `devices`. Under sanitizers one of them, the next one at each call with the same `turn`: for a test that does
+/// the same with many models, each device runs with many of them, and each model with one device.
+inline std::vector<std::string> in_turn(const std::vector<std::string>& devices, std::size_t& turn) {
+  if (!kSanitized) return devices;
+  return {devices[turn++ % devices.size()]};
 }
 
 }  // namespace llorch

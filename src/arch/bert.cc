@@ -34,6 +34,7 @@ Status types_from_hf(const json::object& config, Metadata& out) {
 
 }  // namespace encoder
 
+namespace bert {
 namespace {
 
 constexpr const char* kPrefix = "bert.";
@@ -73,15 +74,16 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace bert
 
 extern const Architecture arch_bert;
 const Architecture arch_bert{"bert",
                              {"bert"},
                              {"attention.causal"},
-                             refine,
-                             listed<make>,
-                             made<make>,
-                             from_hf,
+                             bert::refine,
+                             listed<bert::make>,
+                             made<bert::make>,
+                             bert::from_hf,
                              {"pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids"}};
 
 }  // namespace llorch::arch

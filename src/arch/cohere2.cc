@@ -3,6 +3,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace cohere2 {
 namespace {
 
 constexpr const char* kPrefix = "cohere2.";
@@ -43,15 +44,16 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace cohere2
 
 extern const Architecture arch_cohere2;
 const Architecture arch_cohere2{"cohere2",
                                 {"cohere2"},
                                 {"logit_scale", "attention.sliding_window", "attention.sliding_window_pattern"},
-                                refine,
-                                listed<make>,
-                                made<make>,
-                                from_hf,
+                                cohere2::refine,
+                                listed<cohere2::make>,
+                                made<cohere2::make>,
+                                cohere2::from_hf,
                                 {}};
 
 }  // namespace llorch::arch

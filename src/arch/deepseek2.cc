@@ -6,6 +6,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace deepseek2 {
 namespace {
 
 constexpr const char* kPrefix = "deepseek2.";
@@ -114,6 +115,7 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace deepseek2
 
 extern const Architecture arch_deepseek2;
 const Architecture arch_deepseek2{
@@ -123,10 +125,10 @@ const Architecture arch_deepseek2{
      "rope.scaling.yarn_log_multiplier", "expert_count", "expert_used_count", "expert_feed_forward_length",
      "expert_shared_count", "expert_group_count", "expert_group_used_count", "expert_gating_func",
      "expert_weights_norm", "expert_weights_scale", "leading_dense_block_count", "nextn_predict_layers"},
-    refine,
-    listed<make>,
-    made<make>,
-    from_hf,
+    deepseek2::refine,
+    listed<deepseek2::make>,
+    made<deepseek2::make>,
+    deepseek2::from_hf,
     {"rotary_emb.inv_freq"}};
 
 }  // namespace llorch::arch

@@ -3,6 +3,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace ernie4_5 {
 namespace {
 
 Status refine(const Metadata&, Hyper& h) {
@@ -25,8 +26,10 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace ernie4_5
 
 extern const Architecture arch_ernie4_5;
-const Architecture arch_ernie4_5{"ernie4_5", {"ernie4_5"}, {}, refine, listed<make>, made<make>, from_hf, {}};
+const Architecture arch_ernie4_5{"ernie4_5",           {"ernie4_5"},      {}, ernie4_5::refine, listed<ernie4_5::make>,
+                                 made<ernie4_5::make>, ernie4_5::from_hf, {}};
 
 }  // namespace llorch::arch

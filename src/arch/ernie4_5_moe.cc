@@ -3,6 +3,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace ernie4_5_moe {
 namespace {
 
 constexpr const char* kPrefix = "ernie4_5-moe.";
@@ -64,6 +65,7 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace ernie4_5_moe
 
 extern const Architecture arch_ernie4_5_moe;
 const Architecture arch_ernie4_5_moe{
@@ -71,10 +73,10 @@ const Architecture arch_ernie4_5_moe{
     {"ernie4_5_moe"},
     {"expert_count", "expert_used_count", "expert_feed_forward_length", "expert_shared_count",
      "expert_shared_feed_forward_length", "interleave_moe_layer_step", "leading_dense_block_count"},
-    refine,
-    listed<make>,
-    made<make>,
-    from_hf,
+    ernie4_5_moe::refine,
+    listed<ernie4_5_moe::make>,
+    made<ernie4_5_moe::make>,
+    ernie4_5_moe::from_hf,
     {}};
 
 }  // namespace llorch::arch

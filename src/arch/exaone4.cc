@@ -4,6 +4,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace exaone4 {
 namespace {
 
 constexpr const char* kPrefix = "exaone4.";
@@ -47,15 +48,16 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace exaone4
 
 extern const Architecture arch_exaone4;
 const Architecture arch_exaone4{"exaone4",
                                 {"exaone4"},
                                 {"attention.sliding_window", "attention.sliding_window_pattern"},
-                                refine,
-                                listed<make>,
-                                made<make>,
-                                from_hf,
+                                exaone4::refine,
+                                listed<exaone4::make>,
+                                made<exaone4::make>,
+                                exaone4::from_hf,
                                 {}};
 
 }  // namespace llorch::arch

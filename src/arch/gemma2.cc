@@ -75,6 +75,7 @@ Status from_hf(const json::object& config, const std::string& p, Metadata& out) 
 
 }  // namespace gemma
 
+namespace gemma2 {
 namespace {
 
 constexpr const char* kPrefix = "gemma2.";
@@ -88,16 +89,17 @@ void make(const Hyper& h, PartMaker& m, Graph& graph) { gemma::make(h, m, graph,
 Status from_hf(const json::object& config, Metadata& out) { return gemma::from_hf(config, kPrefix, out); }
 
 }  // namespace
+}  // namespace gemma2
 
 extern const Architecture arch_gemma2;
 const Architecture arch_gemma2{"gemma2",
                                {"gemma2"},
                                {"attention.sliding_window", "attention.sliding_window_pattern", "attention.scale",
                                 "attn_logit_softcapping", "final_logit_softcapping"},
-                               refine,
-                               listed<make>,
-                               made<make>,
-                               from_hf,
+                               gemma2::refine,
+                               listed<gemma2::make>,
+                               made<gemma2::make>,
+                               gemma2::from_hf,
                                {}};
 
 }  // namespace llorch::arch

@@ -3,6 +3,7 @@
 #include "arch/gemma.h"
 
 namespace llorch::arch {
+namespace gemma3 {
 namespace {
 
 constexpr const char* kPrefix = "gemma3.";
@@ -16,17 +17,18 @@ bool matches(const json::object& config) {
 }
 
 }  // namespace
+}  // namespace gemma3
 
 extern const Architecture arch_gemma3;
 const Architecture arch_gemma3{"gemma3",
                                {"gemma3_text"},
                                {"attention.sliding_window", "attention.sliding_window_pattern", "attention.scale",
                                 "attn_logit_softcapping", "final_logit_softcapping", "rope.freq_base_swa"},
-                               refine,
-                               listed<make>,
-                               made<make>,
-                               from_hf,
+                               gemma3::refine,
+                               listed<gemma3::make>,
+                               made<gemma3::make>,
+                               gemma3::from_hf,
                                {},
-                               matches};
+                               gemma3::matches};
 
 }  // namespace llorch::arch

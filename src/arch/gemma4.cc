@@ -6,6 +6,7 @@
 #include "arch/gemma.h"
 
 namespace llorch::arch {
+namespace gemma4 {
 namespace {
 
 constexpr const char* kPrefix = "gemma4.";
@@ -181,6 +182,7 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace gemma4
 
 extern const Architecture arch_gemma4;
 const Architecture arch_gemma4{
@@ -190,10 +192,10 @@ const Architecture arch_gemma4{
      "attention.value_length_swa", "attention.shared_kv_layers", "rope.freq_base_swa", "rope.dimension_count_swa",
      "embedding_length_per_layer_input", "final_logit_softcapping", "expert_count", "expert_used_count",
      "expert_feed_forward_length"},
-    refine,
-    listed<make>,
-    made<make>,
-    from_hf,
+    gemma4::refine,
+    listed<gemma4::make>,
+    made<gemma4::make>,
+    gemma4::from_hf,
     {}};
 
 }  // namespace llorch::arch

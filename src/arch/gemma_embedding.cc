@@ -4,6 +4,7 @@
 #include "arch/gemma.h"
 
 namespace llorch::arch {
+namespace gemma_embedding {
 namespace {
 
 constexpr const char* kPrefix = "gemma-embedding.";
@@ -20,6 +21,7 @@ bool matches(const json::object& config) {
 }
 
 }  // namespace
+}  // namespace gemma_embedding
 
 extern const Architecture arch_gemma_embedding;
 const Architecture arch_gemma_embedding{
@@ -27,11 +29,11 @@ const Architecture arch_gemma_embedding{
     {"gemma3_text"},
     {"attention.sliding_window", "attention.sliding_window_pattern", "attention.scale", "attn_logit_softcapping",
      "final_logit_softcapping", "rope.freq_base_swa", "attention.causal"},
-    refine,
-    listed<make>,
-    made<make>,
-    from_hf,
+    gemma_embedding::refine,
+    listed<gemma_embedding::make>,
+    made<gemma_embedding::make>,
+    gemma_embedding::from_hf,
     {},
-    matches};
+    gemma_embedding::matches};
 
 }  // namespace llorch::arch

@@ -3,6 +3,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace glm4 {
 namespace {
 
 Status refine(const Metadata&, Hyper& h) {
@@ -35,8 +36,10 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace glm4
 
 extern const Architecture arch_glm4;
-const Architecture arch_glm4{"glm4", {"glm4"}, {}, refine, listed<make>, made<make>, from_hf, {}};
+const Architecture arch_glm4{"glm4",           {"glm4"},      {}, glm4::refine, listed<glm4::make>,
+                             made<glm4::make>, glm4::from_hf, {}};
 
 }  // namespace llorch::arch

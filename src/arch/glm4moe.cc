@@ -3,6 +3,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace glm4moe {
 namespace {
 
 constexpr const char* kPrefix = "glm4moe.";
@@ -45,6 +46,7 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace glm4moe
 
 extern const Architecture arch_glm4moe;
 const Architecture arch_glm4moe{
@@ -53,10 +55,10 @@ const Architecture arch_glm4moe{
     {"expert_count", "expert_used_count", "expert_feed_forward_length", "expert_shared_count", "expert_group_count",
      "expert_group_used_count", "expert_gating_func", "expert_weights_norm", "expert_weights_scale",
      "leading_dense_block_count", "nextn_predict_layers"},
-    refine,
-    listed<make>,
-    made<make>,
-    from_hf,
+    glm4moe::refine,
+    listed<glm4moe::make>,
+    made<glm4moe::make>,
+    glm4moe::from_hf,
     {}};
 
 }  // namespace llorch::arch

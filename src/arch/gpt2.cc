@@ -3,6 +3,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace gpt2 {
 namespace {
 
 Status refine(const Metadata&, Hyper& h) {
@@ -73,9 +74,16 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace gpt2
 
 extern const Architecture arch_gpt2;
-const Architecture arch_gpt2{"gpt2",  {"gpt2"}, {},      refine,
-                             tensors, assemble, from_hf, {".attn.bias", ".attn.masked_bias"}};
+const Architecture arch_gpt2{"gpt2",
+                             {"gpt2"},
+                             {},
+                             gpt2::refine,
+                             gpt2::tensors,
+                             gpt2::assemble,
+                             gpt2::from_hf,
+                             {".attn.bias", ".attn.masked_bias"}};
 
 }  // namespace llorch::arch

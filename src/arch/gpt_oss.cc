@@ -4,6 +4,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace gpt_oss {
 namespace {
 
 constexpr float kLimit = 7, kAlpha = 1.702f;
@@ -90,16 +91,17 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace gpt_oss
 
 extern const Architecture arch_gpt_oss;
 const Architecture arch_gpt_oss{
     "gpt-oss",
     {"gpt_oss"},
     {"expert_count", "expert_used_count", "expert_feed_forward_length", "attention.sliding_window"},
-    refine,
-    tensors,
-    assemble,
-    from_hf,
+    gpt_oss::refine,
+    gpt_oss::tensors,
+    gpt_oss::assemble,
+    gpt_oss::from_hf,
     {"rotary_emb.inv_freq"}};
 
 }  // namespace llorch::arch

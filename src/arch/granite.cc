@@ -41,32 +41,31 @@ ExpertNames experts(const Hyper& h) {
   return fused_experts(h, moe + "router.layer", moe + "input_linear.weight", moe + "output_linear.weight");
 }
 
-}  // namespace granite
-
 namespace {
 
-Status refine(const Metadata& m, Hyper& h) { return granite::refine(m, "granite.", h); }
+Status refine_dense(const Metadata& m, Hyper& h) { return refine(m, "granite.", h); }
 
-void make(const Hyper& h, PartMaker& m, Graph& graph) {
+void make_dense(const Hyper& h, PartMaker& m, Graph& graph) {
   granite::make_ends(m, h, graph);
   for (int l = 0; l < h.layers; ++l) {
     m.layer(l);
-    graph.blocks.push_back(make_block(m, h, l, granite::attention_form()));
+    graph.blocks.push_back(make_block(m, h, l, attention_form()));
   }
 }
 
-Status from_hf(const json::object& config, Metadata& out) { return granite::from_hf(config, "granite.", out); }
+Status dense_from_hf(const json::object& config, Metadata& out) { return from_hf(config, "granite.", out); }
 
 }  // namespace
+}  // namespace granite
 
 extern const Architecture arch_granite;
 const Architecture arch_granite{"granite",
                                 {"granite"},
                                 {"embedding_scale", "attention.scale", "residual_scale", "logit_scale"},
-                                refine,
-                                listed<make>,
-                                made<make>,
-                                from_hf,
+                                granite::refine_dense,
+                                listed<granite::make_dense>,
+                                made<granite::make_dense>,
+                                granite::dense_from_hf,
                                 {}};
 
 }  // namespace llorch::arch

@@ -2,6 +2,7 @@
 #include "arch/granite.h"
 
 namespace llorch::arch {
+namespace granite_swa {
 namespace {
 
 constexpr const char* kPrefix = "granite_swa.";
@@ -39,6 +40,7 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace granite_swa
 
 extern const Architecture arch_granite_swa;
 const Architecture arch_granite_swa{
@@ -46,10 +48,10 @@ const Architecture arch_granite_swa{
     {"granite_swa"},
     {"embedding_scale", "attention.scale", "residual_scale", "logit_scale", "attention.sliding_window",
      "attention.sliding_window_pattern", "attention.rope_pattern"},
-    refine,
-    listed<make>,
-    made<make>,
-    from_hf,
+    granite_swa::refine,
+    listed<granite_swa::make>,
+    made<granite_swa::make>,
+    granite_swa::from_hf,
     {}};
 
 }  // namespace llorch::arch

@@ -3,6 +3,7 @@
 #include "arch/granite.h"
 
 namespace llorch::arch {
+namespace granitehybrid {
 namespace {
 
 constexpr const char* kPrefix = "granitehybrid.";
@@ -76,6 +77,7 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace granitehybrid
 
 extern const Architecture arch_granitehybrid;
 const Architecture arch_granitehybrid{
@@ -84,10 +86,10 @@ const Architecture arch_granitehybrid{
     {"embedding_scale", "attention.scale", "residual_scale", "logit_scale", "expert_count", "expert_used_count",
      "expert_feed_forward_length", "expert_shared_feed_forward_length", "ssm.conv_kernel", "ssm.state_size",
      "ssm.group_count", "ssm.time_step_rank", "ssm.inner_size"},
-    refine,
-    listed<make>,
-    made<make>,
-    from_hf,
+    granitehybrid::refine,
+    listed<granitehybrid::make>,
+    made<granitehybrid::make>,
+    granitehybrid::from_hf,
     {}};
 
 }  // namespace llorch::arch

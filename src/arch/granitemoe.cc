@@ -3,6 +3,7 @@
 #include "arch/granite.h"
 
 namespace llorch::arch {
+namespace granitemoe {
 namespace {
 
 constexpr const char* kPrefix = "granitemoe.";
@@ -34,16 +35,17 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace granitemoe
 
 extern const Architecture arch_granitemoe;
 const Architecture arch_granitemoe{
     "granitemoe",
     {"granitemoe"},
     {"embedding_scale", "attention.scale", "residual_scale", "logit_scale", "expert_count", "expert_used_count"},
-    refine,
-    listed<make>,
-    made<make>,
-    from_hf,
+    granitemoe::refine,
+    listed<granitemoe::make>,
+    made<granitemoe::make>,
+    granitemoe::from_hf,
     {}};
 
 }  // namespace llorch::arch

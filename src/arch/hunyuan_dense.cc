@@ -3,6 +3,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace hunyuan_dense {
 namespace {
 
 Status refine(const Metadata&, Hyper& h) {
@@ -30,9 +31,11 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace hunyuan_dense
 
 extern const Architecture arch_hunyuan_dense;
-const Architecture arch_hunyuan_dense{"hunyuan-dense", {"hunyuan_v1_dense"}, {},      refine,
-                                      listed<make>,    made<make>,           from_hf, {}};
+const Architecture arch_hunyuan_dense{
+    "hunyuan-dense",           {"hunyuan_v1_dense"},   {}, hunyuan_dense::refine, listed<hunyuan_dense::make>,
+    made<hunyuan_dense::make>, hunyuan_dense::from_hf, {}};
 
 }  // namespace llorch::arch

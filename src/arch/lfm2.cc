@@ -86,18 +86,23 @@ Status from_hf(const json::object& config, const std::string& p, Metadata& out) 
   return hf_attention_layers(config, p, "full_attention", "conv", out);
 }
 
-}  // namespace lfm2
-
 namespace {
 
-Status refine(const Metadata& m, Hyper& h) { return lfm2::refine(m, "lfm2.", h); }
+Status refine_dense(const Metadata& m, Hyper& h) { return refine(m, "lfm2.", h); }
 
-Status from_hf(const json::object& config, Metadata& out) { return lfm2::from_hf(config, "lfm2.", out); }
+Status dense_from_hf(const json::object& config, Metadata& out) { return from_hf(config, "lfm2.", out); }
 
 }  // namespace
+}  // namespace lfm2
 
 extern const Architecture arch_lfm2;
-const Architecture arch_lfm2{"lfm2",  {"lfm2"}, {"shortconv.l_cache"}, refine, listed<lfm2::make>, made<lfm2::make>,
-                             from_hf, {}};
+const Architecture arch_lfm2{"lfm2",
+                             {"lfm2"},
+                             {"shortconv.l_cache"},
+                             lfm2::refine_dense,
+                             listed<lfm2::make>,
+                             made<lfm2::make>,
+                             lfm2::dense_from_hf,
+                             {}};
 
 }  // namespace llorch::arch

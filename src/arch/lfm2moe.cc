@@ -3,6 +3,7 @@
 #include "arch/lfm2.h"
 
 namespace llorch::arch {
+namespace lfm2moe {
 namespace {
 
 constexpr const char* kPrefix = "lfm2moe.";
@@ -31,16 +32,17 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace lfm2moe
 
 extern const Architecture arch_lfm2moe;
 const Architecture arch_lfm2moe{"lfm2moe",
                                 {"lfm2_moe"},
                                 {"shortconv.l_cache", "expert_count", "expert_used_count", "expert_feed_forward_length",
                                  "leading_dense_block_count", "expert_gating_func"},
-                                refine,
+                                lfm2moe::refine,
                                 listed<lfm2::make>,
                                 made<lfm2::make>,
-                                from_hf,
+                                lfm2moe::from_hf,
                                 {}};
 
 }  // namespace llorch::arch

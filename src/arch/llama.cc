@@ -4,6 +4,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace llama {
 namespace {
 
 constexpr const char* kPrefix = "llama.";
@@ -49,16 +50,17 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace llama
 
 extern const Architecture arch_llama;
 const Architecture arch_llama{
     "llama",
     {"llama", "mistral", "mixtral"},
     {"expert_count", "expert_used_count", "expert_feed_forward_length", "attention.sliding_window"},
-    refine,
-    listed<make>,
-    made<make>,
-    from_hf,
+    llama::refine,
+    listed<llama::make>,
+    made<llama::make>,
+    llama::from_hf,
     {"rotary_emb.inv_freq"}};
 
 }  // namespace llorch::arch

@@ -8,6 +8,7 @@
 #include "base/limits.h"
 
 namespace llorch::arch {
+namespace llama4 {
 namespace {
 
 constexpr const char* kPrefix = "llama4.";
@@ -91,16 +92,17 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace llama4
 
 extern const Architecture arch_llama4;
 const Architecture arch_llama4{
     "llama4",
     {"llama4_text"},
     {"expert_count", "expert_used_count", "expert_feed_forward_length", "interleave_moe_layer_step"},
-    refine,
-    listed<make>,
-    made<make>,
-    from_hf,
+    llama4::refine,
+    listed<llama4::make>,
+    made<llama4::make>,
+    llama4::from_hf,
     {"rotary_emb.inv_freq"}};
 
 }  // namespace llorch::arch

@@ -3,6 +3,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace mistral3 {
 namespace {
 
 constexpr const char* kPrefix = "mistral3.";
@@ -43,15 +44,16 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace mistral3
 
 extern const Architecture arch_mistral3;
 const Architecture arch_mistral3{"mistral3",
                                  {"ministral3"},
                                  {"rope.scaling.yarn_log_multiplier", "attention.temperature_scale"},
-                                 refine,
-                                 listed<make>,
-                                 made<make>,
-                                 from_hf,
+                                 mistral3::refine,
+                                 listed<mistral3::make>,
+                                 made<mistral3::make>,
+                                 mistral3::from_hf,
                                  {}};
 
 }  // namespace llorch::arch

@@ -4,6 +4,7 @@
 #include "arch/encoder.h"
 
 namespace llorch::arch {
+namespace modern_bert {
 namespace {
 
 constexpr const char* kPrefix = "modern-bert.";
@@ -60,16 +61,17 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace modern_bert
 
 extern const Architecture arch_modern_bert;
 const Architecture arch_modern_bert{"modern-bert",
                                     {"modernbert"},
                                     {"attention.causal", "classifier.pooling_type", "attention.sliding_window",
                                      "attention.sliding_window_pattern", "rope.freq_base_swa", "hidden_activation"},
-                                    refine,
-                                    listed<make>,
-                                    made<make>,
-                                    from_hf,
+                                    modern_bert::refine,
+                                    listed<modern_bert::make>,
+                                    made<modern_bert::make>,
+                                    modern_bert::from_hf,
                                     {"head.dense.weight", "head.norm.weight", "decoder.bias"}};
 
 }  // namespace llorch::arch

@@ -92,26 +92,25 @@ Status from_hf(const json::object& config, const std::string& p, Metadata& out) 
   return {};
 }
 
-}  // namespace nemotron_h
-
 namespace {
 
-Status refine(const Metadata& m, Hyper& h) { return nemotron_h::refine(m, "nemotron_h.", h); }
-Status from_hf(const json::object& config, Metadata& out) { return nemotron_h::from_hf(config, "nemotron_h.", out); }
-bool matches(const json::object& config) { return !nemotron_h::has_experts(config); }
+Status refine_dense(const Metadata& m, Hyper& h) { return refine(m, "nemotron_h.", h); }
+Status dense_from_hf(const json::object& config, Metadata& out) { return from_hf(config, "nemotron_h.", out); }
+bool is_dense(const json::object& config) { return !has_experts(config); }
 
 }  // namespace
+}  // namespace nemotron_h
 
 extern const Architecture arch_nemotron_h;
 const Architecture arch_nemotron_h{
     "nemotron_h",
     {"nemotron_h"},
     {"ssm.conv_kernel", "ssm.state_size", "ssm.group_count", "ssm.time_step_rank", "ssm.inner_size"},
-    refine,
+    nemotron_h::refine_dense,
     listed<nemotron_h::make>,
     made<nemotron_h::make>,
-    from_hf,
+    nemotron_h::dense_from_hf,
     {},
-    matches};
+    nemotron_h::is_dense};
 
 }  // namespace llorch::arch

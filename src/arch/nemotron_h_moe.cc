@@ -3,6 +3,7 @@
 #include "arch/nemotron_h.h"
 
 namespace llorch::arch {
+namespace nemotron_h_moe {
 namespace {
 
 constexpr const char* kPrefix = "nemotron_h_moe.";
@@ -22,6 +23,7 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace nemotron_h_moe
 
 extern const Architecture arch_nemotron_h_moe;
 const Architecture arch_nemotron_h_moe{
@@ -31,10 +33,10 @@ const Architecture arch_nemotron_h_moe{
      "expert_used_count", "expert_feed_forward_length", "expert_shared_feed_forward_length", "expert_shared_count",
      "expert_group_count", "expert_group_used_count", "expert_gating_func", "expert_weights_norm",
      "expert_weights_scale"},
-    refine,
+    nemotron_h_moe::refine,
     listed<nemotron_h::make>,
     made<nemotron_h::make>,
-    from_hf,
+    nemotron_h_moe::from_hf,
     {},
     nemotron_h::has_experts};
 

@@ -3,6 +3,7 @@
 #include "arch/encoder.h"
 
 namespace llorch::arch {
+namespace nomic_bert {
 namespace {
 
 constexpr const char* kPrefix = "nomic-bert.";
@@ -39,9 +40,11 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace nomic_bert
 
 extern const Architecture arch_nomic_bert;
-const Architecture arch_nomic_bert{"nomic-bert", {"nomic_bert"}, {"attention.causal"},   refine, listed<make>,
-                                   made<make>,   from_hf,        {"rotary_emb.inv_freq"}};
+const Architecture arch_nomic_bert{"nomic-bert",        {"nomic_bert"},           {"attention.causal"},
+                                   nomic_bert::refine,  listed<nomic_bert::make>, made<nomic_bert::make>,
+                                   nomic_bert::from_hf, {"rotary_emb.inv_freq"}};
 
 }  // namespace llorch::arch

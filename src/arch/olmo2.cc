@@ -4,6 +4,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace olmo2 {
 namespace {
 
 constexpr const char* kPrefix = "olmo2.";
@@ -42,15 +43,16 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace olmo2
 
 extern const Architecture arch_olmo2;
 const Architecture arch_olmo2{"olmo2",
                               {"olmo2", "olmo3"},
                               {"attention.sliding_window", "attention.sliding_window_pattern", "rope.freq_base_swa"},
-                              refine,
-                              listed<make>,
-                              made<make>,
-                              from_hf,
+                              olmo2::refine,
+                              listed<olmo2::make>,
+                              made<olmo2::make>,
+                              olmo2::from_hf,
                               {}};
 
 }  // namespace llorch::arch

@@ -8,6 +8,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace phi3 {
 namespace {
 
 Status refine(const Metadata& m, Hyper& h) {
@@ -83,9 +84,10 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace phi3
 
 extern const Architecture arch_phi3;
-const Architecture arch_phi3{"phi3",   {"phi3"}, {"attention.sliding_window"}, refine, tensors,
-                             assemble, from_hf,  {"rotary_emb.inv_freq"}};
+const Architecture arch_phi3{"phi3",         {"phi3"},      {"attention.sliding_window"}, phi3::refine, phi3::tensors,
+                             phi3::assemble, phi3::from_hf, {"rotary_emb.inv_freq"}};
 
 }  // namespace llorch::arch

@@ -3,6 +3,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace qwen2 {
 namespace {
 
 Status refine(const Metadata&, Hyper& h) {
@@ -38,8 +39,10 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace qwen2
 
 extern const Architecture arch_qwen2;
-const Architecture arch_qwen2{"qwen2", {"qwen2"}, {}, refine, tensors, assemble, from_hf, {"rotary_emb.inv_freq"}};
+const Architecture arch_qwen2{
+    "qwen2", {"qwen2"}, {}, qwen2::refine, qwen2::tensors, qwen2::assemble, qwen2::from_hf, {"rotary_emb.inv_freq"}};
 
 }  // namespace llorch::arch

@@ -3,6 +3,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace qwen3 {
 namespace {
 
 Status refine(const Metadata&, Hyper& h) {
@@ -44,8 +45,10 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace qwen3
 
 extern const Architecture arch_qwen3;
-const Architecture arch_qwen3{"qwen3", {"qwen3"}, {}, refine, tensors, assemble, from_hf, {"rotary_emb.inv_freq"}};
+const Architecture arch_qwen3{
+    "qwen3", {"qwen3"}, {}, qwen3::refine, qwen3::tensors, qwen3::assemble, qwen3::from_hf, {"rotary_emb.inv_freq"}};
 
 }  // namespace llorch::arch

@@ -3,6 +3,7 @@
 #include "arch/qwen3next.h"
 
 namespace llorch::arch {
+namespace qwen35 {
 namespace {
 
 constexpr const char* kPrefix = "qwen35.";
@@ -12,6 +13,7 @@ void make(const Hyper& h, PartMaker& m, Graph& graph) { qwen3next::make(h, m, gr
 Status from_hf(const json::object& config, Metadata& out) { return qwen3next::from_hf(config, kPrefix, out); }
 
 }  // namespace
+}  // namespace qwen35
 
 extern const Architecture arch_qwen35;
 const Architecture arch_qwen35{
@@ -19,10 +21,10 @@ const Architecture arch_qwen35{
     {"qwen3_5_text"},
     {"ssm.conv_kernel", "ssm.state_size", "ssm.group_count", "ssm.time_step_rank", "ssm.inner_size",
      "attention.recurrent_layers", "full_attention_interval", "nextn_predict_layers", "rope.dimension_sections"},
-    refine,
-    listed<make>,
-    made<make>,
-    from_hf,
+    qwen35::refine,
+    listed<qwen35::make>,
+    made<qwen35::make>,
+    qwen35::from_hf,
     {}};
 
 }  // namespace llorch::arch

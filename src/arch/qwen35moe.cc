@@ -2,6 +2,7 @@
 #include "arch/qwen3next.h"
 
 namespace llorch::arch {
+namespace qwen35moe {
 namespace {
 
 constexpr const char* kPrefix = "qwen35moe.";
@@ -17,6 +18,7 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace qwen35moe
 
 extern const Architecture arch_qwen35moe;
 const Architecture arch_qwen35moe{
@@ -25,10 +27,10 @@ const Architecture arch_qwen35moe{
     {"expert_count", "expert_used_count", "expert_feed_forward_length", "expert_shared_feed_forward_length",
      "ssm.conv_kernel", "ssm.state_size", "ssm.group_count", "ssm.time_step_rank", "ssm.inner_size",
      "attention.recurrent_layers", "full_attention_interval", "nextn_predict_layers", "rope.dimension_sections"},
-    refine,
-    listed<make>,
-    made<make>,
-    from_hf,
+    qwen35moe::refine,
+    listed<qwen35moe::make>,
+    made<qwen35moe::make>,
+    qwen35moe::from_hf,
     {}};
 
 }  // namespace llorch::arch

@@ -3,6 +3,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace qwen3moe {
 namespace {
 
 Status refine(const Metadata& m, Hyper& h) {
@@ -62,15 +63,12 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace qwen3moe
 
 extern const Architecture arch_qwen3moe;
-const Architecture arch_qwen3moe{"qwen3moe",
-                                 {"qwen3_moe"},
-                                 {"expert_count", "expert_used_count", "expert_feed_forward_length"},
-                                 refine,
-                                 tensors,
-                                 assemble,
-                                 from_hf,
-                                 {"rotary_emb.inv_freq"}};
+const Architecture arch_qwen3moe{
+    "qwen3moe",        {"qwen3_moe"},          {"expert_count", "expert_used_count", "expert_feed_forward_length"},
+    qwen3moe::refine,  qwen3moe::tensors,      qwen3moe::assemble,
+    qwen3moe::from_hf, {"rotary_emb.inv_freq"}};
 
 }  // namespace llorch::arch

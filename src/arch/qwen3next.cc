@@ -171,23 +171,22 @@ Status experts_from_hf(const json::object& config, const std::string& p, Metadat
   return hf_copy_integer(config, "shared_expert_intermediate_size", p + "expert_shared_feed_forward_length", out);
 }
 
-}  // namespace qwen3next
-
 namespace {
 
 constexpr const char* kPrefix = "qwen3next.";
 
-Status refine(const Metadata& m, Hyper& h) {
-  LLORCH_OK(qwen3next::refine_experts(m, kPrefix, h));
-  return qwen3next::refine(m, kPrefix, h);
+Status refine_next(const Metadata& m, Hyper& h) {
+  LLORCH_OK(refine_experts(m, kPrefix, h));
+  return refine(m, kPrefix, h);
 }
-void make(const Hyper& h, PartMaker& m, Graph& graph) { qwen3next::make(h, m, graph, qwen3next::Form::kGrouped); }
-Status from_hf(const json::object& config, Metadata& out) {
-  LLORCH_OK(qwen3next::from_hf(config, kPrefix, out));
-  return qwen3next::experts_from_hf(config, kPrefix, out);
+void make_next(const Hyper& h, PartMaker& m, Graph& graph) { make(h, m, graph, Form::kGrouped); }
+Status next_from_hf(const json::object& config, Metadata& out) {
+  LLORCH_OK(from_hf(config, kPrefix, out));
+  return experts_from_hf(config, kPrefix, out);
 }
 
 }  // namespace
+}  // namespace qwen3next
 
 extern const Architecture arch_qwen3next;
 const Architecture arch_qwen3next{
@@ -196,10 +195,10 @@ const Architecture arch_qwen3next{
     {"expert_count", "expert_used_count", "expert_feed_forward_length", "expert_shared_feed_forward_length",
      "ssm.conv_kernel", "ssm.state_size", "ssm.group_count", "ssm.time_step_rank", "ssm.inner_size",
      "attention.recurrent_layers", "full_attention_interval", "nextn_predict_layers"},
-    refine,
-    listed<make>,
-    made<make>,
-    from_hf,
+    qwen3next::refine_next,
+    listed<qwen3next::make_next>,
+    made<qwen3next::make_next>,
+    qwen3next::next_from_hf,
     {}};
 
 }  // namespace llorch::arch

@@ -3,6 +3,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace seed_oss {
 namespace {
 
 Status refine(const Metadata&, Hyper& h) {
@@ -29,8 +30,10 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace seed_oss
 
 extern const Architecture arch_seed_oss;
-const Architecture arch_seed_oss{"seed_oss", {"seed_oss"}, {}, refine, listed<make>, made<make>, from_hf, {}};
+const Architecture arch_seed_oss{"seed_oss",           {"seed_oss"},      {}, seed_oss::refine, listed<seed_oss::make>,
+                                 made<seed_oss::make>, seed_oss::from_hf, {}};
 
 }  // namespace llorch::arch

@@ -3,6 +3,7 @@
 #include "arch/blocks.h"
 
 namespace llorch::arch {
+namespace smollm3 {
 namespace {
 
 constexpr int kInterval = 4;
@@ -32,8 +33,10 @@ Status from_hf(const json::object& config, Metadata& out) {
 }
 
 }  // namespace
+}  // namespace smollm3
 
 extern const Architecture arch_smollm3;
-const Architecture arch_smollm3{"smollm3", {"smollm3"}, {}, refine, listed<make>, made<make>, from_hf, {}};
+const Architecture arch_smollm3{"smollm3",           {"smollm3"},      {}, smollm3::refine, listed<smollm3::make>,
+                                made<smollm3::make>, smollm3::from_hf, {}};
 
 }  // namespace llorch::arch

@@ -48,14 +48,14 @@ Accepts grammar_of(const TestTemplate& t, const CallGrammarOptions& options = {}
 template<class F>
 void each_template(const F& f) {
   for (const auto& [name, source] : published_templates()) {
-    const TestTemplate t(source);
+    const TestTemplate& t = test_template(source);
     if (t.format.none() || name == "Kimi-K2-Thinking") continue;
     SCOPED_TRACE(name);
     f(name, t);
   }
   for (const auto& [name, renames] : renamings()) {
     SCOPED_TRACE(name + ", renamed");
-    f(name, TestTemplate(renamed_template(name, renames)));
+    f(name, test_template(renamed_template(name, renames)));
   }
 }
 
@@ -160,7 +160,7 @@ TEST(CallGrammar, markers_that_are_control_tokens) {
   LLORCH_NEED_TEST_DATA(folder, "templates");
   const auto source = read_text_file(folder + "/deepseek-ai-DeepSeek-R1-Distill-Qwen-32B.jinja", 1 << 20);
   ASSERT_TRUE(source);
-  const TestTemplate t(*source);
+  const TestTemplate& t = test_template(*source);
   CallGrammarOptions options;
   options.controls = {"<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>",
                       "<｜tool▁call▁end｜>",    "<｜tool▁sep｜>",       "<｜end｜>"};
@@ -225,7 +225,7 @@ TEST(CallGrammar, masks_let_exactly_the_marker_pass) {
 TEST(CallGrammar, many_tools_fit) {
   LLORCH_NEED_TEST_DATA(folder, "templates");
   for (const char* name : {"Qwen3.5-4B", "Qwen-Qwen3-0.6B", "google-gemma-4-31B-it"}) {
-    const TestTemplate t(read_text_file(folder + "/" + name + ".jinja", 1 << 20).value());
+    const TestTemplate& t = test_template(read_text_file(folder + "/" + name + ".jinja", 1 << 20).value());
     std::vector<DeclaredTool> tools;
     for (int i = 0; i < 256; ++i) {
       tools.push_back(t.declared[static_cast<std::size_t>(i) % 2]);
@@ -257,7 +257,7 @@ TEST(CallGrammar, hostile_tools_end) {
     for (std::size_t i = 0; i < kToolsMax; ++i) tools.push_back({"tool_" + std::to_string(i), parameters});
     LLORCH_NEED_TEST_DATA(folder, "templates");
     for (const char* name : {"Qwen3.5-4B", "Qwen-Qwen3-0.6B", "google-gemma-4-31B-it"}) {
-      const TestTemplate t(read_text_file(folder + "/" + name + ".jinja", 1 << 20).value());
+      const TestTemplate& t = test_template(read_text_file(folder + "/" + name + ".jinja", 1 << 20).value());
       const auto begin = std::chrono::steady_clock::now();
       const auto grammar = call_grammar(t.format, tools, {});
       const auto took = std::chrono::steady_clock::now() - begin;

@@ -111,6 +111,12 @@ class TestTemplate {
   Result<jinja::Template> template_;
 };
 
+/// The template of this source, made once: learning a format renders the template many times.
+inline const TestTemplate& test_template(const std::string& source) {
+  static std::map<std::string, TestTemplate> made;
+  return made.try_emplace(source, source).first->second;
+}
+
 /// name of the file -> source, of all published templates.
 inline std::vector<std::pair<std::string, std::string>> published_templates() {
   std::vector<std::pair<std::string, std::string>> out;

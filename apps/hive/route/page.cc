@@ -2,10 +2,8 @@
 #include "page.h"
 #include "hive/hive.h"
 
-LLORCH_PAGE(hive, LLORCH_HIVE_PAGE);
-
 namespace llorch::hive {
 
-void add_route_page(Hive& h) { serve_page(h.front().router(), llorch_page_hive, llorch_page_hive_end); }
+void add_route_page(Hive& h) { serve_page(h.front().router()); }
 
 }  // namespace llorch::hive

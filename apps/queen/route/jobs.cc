@@ -466,7 +466,7 @@ void create_load(Queen& q, const ContextPtr& c, Incoming& in, wire::Fields& f) {
 }
 
 /// On whatever thread.
-void read(const service::Context& c, Incoming& in) {
+void read_incoming(const service::Context& c, Incoming& in) {
   auto body = wire::parse_body(c.request.body);
   if (!body) return void(in.flaw = body.error());
   in.hash = security::sha256_hex(c.request.body);
@@ -535,7 +535,7 @@ void add_route_jobs(Queen& q) {
   q.front().router().route<service::Scope::kInfer>("POST", kPrefix, [&q](const ContextPtr& c) {
     const auto in = std::make_shared<Incoming>();
     q.intake().prepare(
-        c, [c, in] { read(*c, *in); }, [&q, c, in] { create(q, c, in); });
+        c, [c, in] { read_incoming(*c, *in); }, [&q, c, in] { create(q, c, in); });
   });
   service::add_job_routes(q.front().router(), q.loop(), q.desk().jobs(),
                           {.prefix = kPrefix,

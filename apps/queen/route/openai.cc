@@ -225,7 +225,7 @@ Procedure check_answer(FlowPtr flow, Queen& q, std::shared_ptr<Relayed> r, Done 
 }
 
 /// A try to its end.
-Procedure attempt(FlowPtr flow, Queen& q, ServedPtr s, Placed at, std::shared_ptr<Relayed> r, Done done) {
+Procedure attempt_relay(FlowPtr flow, Queen& q, ServedPtr s, Placed at, std::shared_ptr<Relayed> r, Done done) {
   auto step = watched_relay(flow, q, s->c, at, request_to(*s, at), r);
   auto outcome = co_await step;
   if (!outcome || r->streamed || r->refused) co_return done(std::move(outcome));
@@ -253,7 +253,7 @@ Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
                        const std::string& id) { q.responses().remember(c->principal.id, id, where); };
     q.metrics().connections.Increment();
     Step<bool> trying{flow, [&](Done then) -> std::any {
-                        attempt(flow, q, s, *placed, r, std::move(then));
+                        attempt_relay(flow, q, s, *placed, r, std::move(then));
                         return {};
                       }};
     const auto outcome = co_await trying;
@@ -290,7 +290,7 @@ struct Read {
 };
 using ReadPtr = std::shared_ptr<Read>;
 
-void read(const service::Context& c, Read& out) {
+void read_body(const service::Context& c, Read& out) {
   auto body = wire::parse_body(c.request.body);
   if (!body) return void(out.flaw = body.error());
   if (c.request.headers.get("Idempotency-Key")) out.hash = security::sha256_hex(c.request.body);
@@ -391,7 +391,7 @@ void ask_for_stored(Queen& q, const ContextPtr& c, const std::string& method) {
 void begin(Queen& q, const ContextPtr& c) {
   const auto body = std::make_shared<Read>();
   q.intake().prepare(
-      c, [c, body] { read(*c, *body); }, [&q, c, body] { accept(q, c, body); });
+      c, [c, body] { read_body(*c, *body); }, [&q, c, body] { accept(q, c, body); });
 }
 
 }  // namespace

@@ -7,10 +7,10 @@ namespace llorch::worker {
 namespace {
 
 using service::ContextPtr;
-using Asked = Prepared<wire::EmbeddingRequest>;
+using PreparedEmbedding = Prepared<wire::EmbeddingRequest>;
 
-Asked prepare(const Worker& w, const std::string& text, PrepareBound bound) {
-  Asked p;
+PreparedEmbedding prepare_embedding(const Worker& w, const std::string& text, PrepareBound bound) {
+  PreparedEmbedding p;
   if (!p.read(text, w.bounds(), bound, wire::read_embedding)) return p;
   p.good = p.take(w.model().renderer, p.request.prompts, {.add_special = true}, bound);
   p.request.prompts.clear();
@@ -90,7 +90,7 @@ struct Answer : std::enable_shared_from_this<Answer> {
   }
 };
 
-void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
+void submit_embedding(Worker& w, const PromptRequestPtr& r, PreparedEmbedding& p) {
   if (!w.intake().grow(*r, static_cast<int>(p.prompts.size()), "input")) return;
   const int context = w.model().context;
   for (const TokenIds& prompt : p.prompts)
@@ -119,7 +119,7 @@ void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
 void add_route_embeddings(Worker& w) {
   for (const std::string prefix : {"/v1", ""})
     w.router().route_by_head<service::Scope::kInfer>("POST", prefix + "/embeddings",
-                                                     prepare_and_submit(w, prepare, submit));
+                                                     prepare_and_submit(w, prepare_embedding, submit_embedding));
 }
 
 }  // namespace llorch::worker

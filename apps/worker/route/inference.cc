@@ -9,7 +9,7 @@ namespace {
 using service::ContextPtr;
 constexpr const char* kPrefix = "/v1/inference";
 
-Prepared<wire::InferenceRequest> prepare(const Worker& w, const std::string& text, PrepareBound bound) {
+Prepared<wire::InferenceRequest> prepare_inference(const Worker& w, const std::string& text, PrepareBound bound) {
   Prepared<wire::InferenceRequest> p;
   if (!p.read(text, w.bounds(), bound, wire::read_inference)) return p;
   auto& r = p.request;
@@ -109,7 +109,7 @@ struct NativeStream {
   void operator()(const Error& e) { w.runner().fail(job, e); }
 };
 
-void submit(Worker& w, const PromptRequestPtr& r, Prepared<wire::InferenceRequest>& p) {
+void submit_inference(Worker& w, const PromptRequestPtr& r, Prepared<wire::InferenceRequest>& p) {
   const ContextPtr& c = r->c;
   const int context = w.model().context, room = context - static_cast<int>(p.prompts[0].size());
   const int asked = p.request.max_tokens.value_or(std::clamp(room, 1, w.options().max_tokens_out));
@@ -157,7 +157,8 @@ void submit(Worker& w, const PromptRequestPtr& r, Prepared<wire::InferenceReques
 
 void add_route_inference(Worker& w) {
   using service::Scope;
-  w.router().route_by_head<Scope::kInfer>("POST", "/v1/inference", prepare_and_submit(w, prepare, submit));
+  w.router().route_by_head<Scope::kInfer>("POST", "/v1/inference",
+                                          prepare_and_submit(w, prepare_inference, submit_inference));
   w.feeds().add_route(w.router());
   service::add_job_routes(w.router(), w.loop(), w.jobs(),
                           {.prefix = kPrefix,

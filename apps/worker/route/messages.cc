@@ -8,8 +8,8 @@ namespace llorch::worker {
 namespace {
 
 using service::Scope;
-using Asked = Prepared<wire::CompletionRequest>;
-using Kind = AnswerItem::Kind;
+using PreparedCompletion = Prepared<wire::CompletionRequest>;
+using ItemKind = AnswerItem::Kind;
 
 class MessagesWriter final : public TurnWriter {
  public:
@@ -21,8 +21,8 @@ class MessagesWriter final : public TurnWriter {
   }
 
   void item(const AnswerItem& item) override {
-    if (item.kind == Kind::kCall) return call(item);
-    const bool text = item.kind == Kind::kText;
+    if (item.kind == ItemKind::kCall) return call(item);
+    const bool text = item.kind == ItemKind::kText;
     const char* type = text ? "text" : "thinking";
     if (open_ != type) {
       close();
@@ -106,24 +106,24 @@ class MessagesWriter final : public TurnWriter {
   std::string_view open_;  // the type of the block that goes on
 };
 
-Asked prepare(const Worker& w, const std::string& text, PrepareBound bound) {
-  Asked p;
+PreparedCompletion prepare_messages(const Worker& w, const std::string& text, PrepareBound bound) {
+  PreparedCompletion p;
   p.good = p.read(text, w.bounds(), bound, wire::read_messages_api) && prepare_turn(w, p, bound);
   return p;
 }
 
-Asked prepare_count(const Worker& w, const std::string& text, PrepareBound bound) {
-  Asked p;
+PreparedCompletion prepare_count(const Worker& w, const std::string& text, PrepareBound bound) {
+  PreparedCompletion p;
   p.good = p.read(text, w.bounds(), bound, wire::read_messages_count) && prepare_turn(w, p, bound, false);
   return p;
 }
 
-void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
+void submit_messages(Worker& w, const PromptRequestPtr& r, PreparedCompletion& p) {
   auto writer = std::make_unique<MessagesWriter>(w.model().served_as(p.request.adapter));
   run_turn(w, r, p, "messages", std::move(writer));
 }
 
-void count(Worker&, const PromptRequestPtr& r, Asked& p) {
+void submit_count(Worker&, const PromptRequestPtr& r, PreparedCompletion& p) {
   net::Response response;
   response.body = boost::json::serialize(boost::json::object{{"input_tokens", p.prompts[0].size()}});
   r->c->reply(std::move(response));
@@ -134,9 +134,10 @@ void count(Worker&, const PromptRequestPtr& r, Asked& p) {
 void add_route_messages(Worker& w) {
   auto& r = w.router();
   for (const std::string prefix : {"/v1", ""}) {
-    r.route_by_head<Scope::kInfer>("POST", prefix + "/messages", prepare_and_submit(w, prepare, submit));
+    r.route_by_head<Scope::kInfer>("POST", prefix + "/messages",
+                                   prepare_and_submit(w, prepare_messages, submit_messages));
     r.route_by_head<Scope::kInfer>("POST", prefix + "/messages/count_tokens",
-                                   prepare_and_submit(w, prepare_count, count));
+                                   prepare_and_submit(w, prepare_count, submit_count));
   }
 }
 

@@ -12,7 +12,7 @@ namespace {
 using service::ContextPtr;
 using service::Scope;
 
-using Asked = Prepared<wire::CompletionRequest>;
+using PreparedCompletion = Prepared<wire::CompletionRequest>;
 
 /// What is said of one choice so far.
 struct Choice {
@@ -31,7 +31,7 @@ struct Choice {
 /// One answer in the making: collects choices; writes chunks into the job's log, or the whole at the end.
 class Completion : public std::enable_shared_from_this<Completion> {
  public:
-  Completion(Worker& w, job::JobPtr job, ContextPtr c, Asked p)
+  Completion(Worker& w, job::JobPtr job, ContextPtr c, PreparedCompletion p)
       : w_(w),
         job_(std::move(job)),
         c_(std::move(c)),
@@ -303,14 +303,14 @@ class Completion : public std::enable_shared_from_this<Completion> {
   int tokens_in_ = 0, cached_ = 0;
 };
 
-Asked prepare_chat(const Worker& w, const std::string& text, PrepareBound bound) {
-  Asked p;
+PreparedCompletion prepare_chat(const Worker& w, const std::string& text, PrepareBound bound) {
+  PreparedCompletion p;
   p.good = p.read(text, w.bounds(), bound, wire::read_chat) && prepare_turn(w, p, bound);
   return p;
 }
 
 /// What an echo needs: the prompts as texts, or nothing.
-bool spell_prompts(const PromptRenderer& renderer, Asked& p, const PrepareBound& bound) {
+bool spell_prompts(const PromptRenderer& renderer, PreparedCompletion& p, const PrepareBound& bound) {
   if (!p.request.echo) return p.request.prompts.clear(), true;
   for (wire::Prompt& prompt : p.request.prompts) {
     const auto* ids = std::get_if<wire::Tokens>(&prompt);
@@ -322,15 +322,15 @@ bool spell_prompts(const PromptRenderer& renderer, Asked& p, const PrepareBound&
   return true;
 }
 
-Asked prepare_completion(const Worker& w, const std::string& text, PrepareBound bound) {
-  Asked p;
+PreparedCompletion prepare_completion(const Worker& w, const std::string& text, PrepareBound bound) {
+  PreparedCompletion p;
   if (!p.read(text, w.bounds(), bound, wire::read_completion)) return p;
   p.good = p.take(w.model().renderer, p.request.prompts, {.add_special = true, .parse_special = true}, bound) &&
            spell_prompts(w.model().renderer, p, bound) && p.constrain(w, false);
   return p;
 }
 
-void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
+void submit_completion(Worker& w, const PromptRequestPtr& r, PreparedCompletion& p) {
   const ContextPtr& c = r->c;
   const int count = static_cast<int>(p.prompts.size()) * p.request.n;
   if (!w.intake().grow(*r, count, p.request.n > 1 ? "n" : "prompt")) return;
@@ -388,8 +388,10 @@ boost::json::array describe_all(const Worker& w) {
 void add_route_openai(Worker& w) {
   auto& r = w.router();
   for (const std::string prefix : {"/v1", ""}) {
-    r.route_by_head<Scope::kInfer>("POST", prefix + "/chat/completions", prepare_and_submit(w, prepare_chat, submit));
-    r.route_by_head<Scope::kInfer>("POST", prefix + "/completions", prepare_and_submit(w, prepare_completion, submit));
+    r.route_by_head<Scope::kInfer>("POST", prefix + "/chat/completions",
+                                   prepare_and_submit(w, prepare_chat, submit_completion));
+    r.route_by_head<Scope::kInfer>("POST", prefix + "/completions",
+                                   prepare_and_submit(w, prepare_completion, submit_completion));
     r.route<Scope::kInfer>("GET", prefix + "/models", [&w](const ContextPtr& c) {
       c->reply(200, {{"object", "list"}, {"data", describe_all(w)}});
     });

@@ -11,7 +11,7 @@ namespace {
 
 using service::ContextPtr;
 using service::Scope;
-using Kind = AnswerItem::Kind;
+using ItemKind = AnswerItem::Kind;
 
 struct ResponsesTurn : wire::ResponsesRequest {
   /// Of the conversation, the request's own items among them; how many stand before those; its size as text. Made on a
@@ -19,7 +19,7 @@ struct ResponsesTurn : wire::ResponsesRequest {
   boost::json::array conversation;
   std::size_t earlier = 0, bytes = 0, echoed_bytes = 0;
 };
-using Asked = Prepared<ResponsesTurn>;
+using PreparedResponses = Prepared<ResponsesTurn>;
 
 class ResponsesWriter final : public TurnWriter {
  public:
@@ -51,8 +51,8 @@ class ResponsesWriter final : public TurnWriter {
 
   void item(const AnswerItem& item) override {
     said_ += item.text.size();
-    if (item.kind == Kind::kCall) return call(item);
-    const bool text = item.kind == Kind::kText;
+    if (item.kind == ItemKind::kCall) return call(item);
+    const bool text = item.kind == ItemKind::kText;
     if (open_ != (text ? Open::kMessage : Open::kReasoning)) {
       close();
       text ? open_message() : open_reasoning();
@@ -209,7 +209,7 @@ class ResponsesWriter final : public TurnWriter {
 Error no_such_response() { return {ErrorCode::kNotFound, "there is no such response (it may have been displaced)"}; }
 
 /// The request as Chat Completions know it, prepared; errors go back.
-void prepare_as_chat(const Worker& w, Asked& p, const PrepareBound& bound) {
+void prepare_as_chat(const Worker& w, PreparedResponses& p, const PrepareBound& bound) {
   Prepared<wire::CompletionRequest> turn;
   turn.request = static_cast<wire::CompletionRequest&&>(p.request);
   p.good = prepare_turn(w, turn, bound);
@@ -219,8 +219,9 @@ void prepare_as_chat(const Worker& w, Asked& p, const PrepareBound& bound) {
   p.prompts = std::move(turn.prompts), p.constraint = std::move(turn.constraint), p.thought = std::move(turn.thought);
 }
 
-Asked prepare(const Worker& w, const std::string& text, PrepareBound bound, const std::string& principal) {
-  Asked p;
+PreparedResponses prepare_responses(const Worker& w, const std::string& text, PrepareBound bound,
+                                    const std::string& principal) {
+  PreparedResponses p;
   bool known = true;
   const auto reader = [&](const boost::json::object& body,
                           const wire::Bounds& bounds) -> std::expected<ResponsesTurn, wire::Refused> {
@@ -249,7 +250,7 @@ Asked prepare(const Worker& w, const std::string& text, PrepareBound bound, cons
   return p;
 }
 
-void submit(Worker& w, const PromptRequestPtr& r, Asked& p) {
+void submit_responses(Worker& w, const PromptRequestPtr& r, PreparedResponses& p) {
   auto writer = std::make_unique<ResponsesWriter>(w, r->c->principal.id, p.request);
   Prepared<wire::CompletionRequest> turn;
   turn.request = static_cast<wire::CompletionRequest&&>(p.request);
@@ -300,7 +301,8 @@ void add_stored(Worker& w, const std::string& prefix) {
 
 void add_route_responses(Worker& w) {
   for (const std::string prefix : {"/v1", ""}) {
-    w.router().route_by_head<Scope::kInfer>("POST", prefix + "/responses", prepare_and_submit(w, prepare, submit));
+    w.router().route_by_head<Scope::kInfer>("POST", prefix + "/responses",
+                                            prepare_and_submit(w, prepare_responses, submit_responses));
     add_stored(w, prefix);
   }
 }

@@ -83,7 +83,7 @@ Detokenize prepare_detokenize(const Worker& w, const std::string& text, PrepareB
 }
 
 template<class Request>
-void submit(Worker&, const PromptRequestPtr& r, Prepared<Request>& p) {
+void submit_written(Worker&, const PromptRequestPtr& r, Prepared<Request>& p) {
   net::Response response;
   response.body = std::move(p.request.answer);
   name_ignored(p.request, response.headers);
@@ -107,10 +107,12 @@ void never(Worker&, const PromptRequestPtr&, Prepared<wire::RerankRequest>&) {}
 void add_route_tokenize(Worker& w) {
   auto& r = w.router();
   for (const std::string prefix : {"/v1", ""}) {
-    r.route_by_head<Scope::kInfer>("POST", prefix + "/tokenize",
-                                   prepare_and_submit(w, prepare_tokenize, submit<Written<wire::TokenizeRequest>>));
-    r.route_by_head<Scope::kInfer>("POST", prefix + "/detokenize",
-                                   prepare_and_submit(w, prepare_detokenize, submit<Written<wire::DetokenizeRequest>>));
+    r.route_by_head<Scope::kInfer>(
+        "POST", prefix + "/tokenize",
+        prepare_and_submit(w, prepare_tokenize, submit_written<Written<wire::TokenizeRequest>>));
+    r.route_by_head<Scope::kInfer>(
+        "POST", prefix + "/detokenize",
+        prepare_and_submit(w, prepare_detokenize, submit_written<Written<wire::DetokenizeRequest>>));
     r.route_by_head<Scope::kInfer>("POST", prefix + "/rerank", prepare_and_submit(w, prepare_rerank, never));
   }
 }
