@@ -6,14 +6,15 @@ from harness import BINARY, Worker, main
 
 SCHEMA = {"type": "object", "properties": {"birds": {"type": "array", "items": {"enum": ["heron", "wren", "robin"]}, "minItems": 12, "maxItems": 12}, "where": {"type": "string", "maxLength": 40}},
           "required": ["birds", "where"]}
+BIRDS = {"type": "json_schema", "json_schema": {"name": "birds", "schema": SCHEMA}}
 PROMPT = "The heron waits in the reeds. The wren sings in the hedge. The heron waits in the reeds. The wren"
 REQUESTS = [
-    {"prompt": PROMPT, "max_tokens": 120, "temperature": 0, "logprobs": 3},
-    {"prompt": PROMPT, "max_tokens": 120, "temperature": 1, "seed": 7, "logprobs": 0, "n": 2},
-    {"prompt": PROMPT * 6, "max_tokens": 100, "temperature": 0.3, "seed": 8},
+    {"prompt": PROMPT, "max_tokens": 120, "temperature": 0, "ignore_eos": True, "logprobs": 3},
+    {"prompt": PROMPT, "max_tokens": 120, "temperature": 1, "seed": 7, "ignore_eos": True, "logprobs": 0, "n": 2},
+    {"prompt": PROMPT * 6, "max_tokens": 100, "temperature": 0.3, "seed": 8, "ignore_eos": True},
     {"prompt": PROMPT, "max_tokens": 90, "temperature": 0, "stop": ["heron", "wren"]},
-    {"prompt": PROMPT, "max_tokens": 200, "temperature": 0, "response_format": {"type": "json_schema", "json_schema": {"name": "birds", "schema": SCHEMA}}},
-    {"prompt": PROMPT, "max_tokens": 200, "temperature": 1, "seed": 9, "logprobs": 1, "response_format": {"type": "json_schema", "json_schema": {"name": "birds", "schema": SCHEMA}}},
+    {"prompt": PROMPT, "max_tokens": 200, "temperature": 0, "response_format": BIRDS},
+    {"prompt": PROMPT, "max_tokens": 200, "temperature": 1, "seed": 9, "logprobs": 1, "response_format": BIRDS},
     {"prompt": "count: ", "max_tokens": 150, "temperature": 1, "seed": 3, "structured_outputs": {"regex": "(one, two, (three|four), ){10}"}},
 ]
 
@@ -41,7 +42,7 @@ class Speculate(unittest.TestCase):
 
     def test_what_was_guessed_is_told_of_each_answer(self):
         with Worker() as w:
-            end = w.generate(**REQUESTS[-1])[-1][2]
+            end = w.generate(prompt=PROMPT, max_tokens=200, temperature=1, seed=9, response_format=BIRDS)[-1][2]
             self.assertEqual(end["type"], "end")
             self.assertGreater(end["accepted_tokens"], 0)
             self.assertGreaterEqual(end["drafted_tokens"], end["accepted_tokens"])
