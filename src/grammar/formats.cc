@@ -1,5 +1,6 @@
 // The formats of JSON Schema (2020-12, Validation, section 7.3) as patterns. What a pattern cannot say exactly, it says
-// too narrowly: everything that it matches is of the format.
+// too narrowly: everything that it matches is of the format. For negations there is another one that is too wide:
+// nothing that it leaves out is of the format, whoever reads the format's own standard.
 #include <map>
 #include <mutex>
 
@@ -115,20 +116,41 @@ std::optional<std::string> pattern_of(std::string_view format) {
   return std::nullopt;
 }
 
+std::string wide_pattern_of(std::string_view format) {
+  const std::string any = "[\\u0000-\\u{10ffff}]*";
+  if (format == "date") return "\\d{4}-\\d{2}-\\d{2}";
+  if (format == "time") return any + ":" + any;
+  if (format == "date-time") return "\\d{4}-" + any + ":" + any;
+  if (format == "duration") return "P" + any;
+  if (format == "email" || format == "idn-email") return any + "@" + any;
+  if (format == "hostname" || format == "idn-hostname") return "[^ @/:]*";
+  if (format == "ipv4") return "\\d{1,3}(?:\\.\\d{1,3}){3}";
+  if (format == "ipv6") return "[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%" + any + ")?";
+  if (format == "uuid") return "[0-9A-Fa-f-]{36}";
+  if (format == "uri" || format == "iri") return "[A-Za-z][A-Za-z0-9+.-]*:" + any;
+  if (format == "json-pointer") return "(?:/" + any + ")?";
+  if (format == "relative-json-pointer") return "\\d" + any;
+  return any;  // references and templates: nearly every text is one
+}
+
 }  // namespace
 
-SharedDfa format_dfa(std::string_view format) {
+PatternDfa format_dfa(std::string_view format) {
   static std::mutex mutex;
-  static std::map<std::string, SharedDfa, std::less<>> known;
+  static std::map<std::string, PatternDfa, std::less<>> known;
   const std::lock_guard lock(mutex);
   if (const auto found = known.find(format); found != known.end()) return found->second;
   const auto pattern = pattern_of(format);
-  if (!pattern) return nullptr;
-  std::size_t work = 0;
-  const auto parsed = Pattern::parse(*pattern);
-  auto dfa = parsed ? CharDfa::match(*parsed, work) : std::nullopt;
-  if (!dfa) return nullptr;  // a test holds that each of them compiles
-  return known.emplace(std::string(format), std::make_shared<const CharDfa>(*std::move(dfa))).first->second;
+  if (!pattern) return {};
+  const auto compiled = [](const std::string& text) -> SharedDfa {
+    std::size_t work = 0;
+    const auto parsed = Pattern::parse(text);
+    auto dfa = parsed ? CharDfa::match(*parsed, work) : std::nullopt;
+    return dfa ? std::make_shared<const CharDfa>(*std::move(dfa)) : nullptr;
+  };
+  const PatternDfa dfa{compiled(*pattern), compiled(wide_pattern_of(format))};
+  if (!dfa.certain || !dfa.possible) return {};  // a test holds that each of them compiles
+  return known.emplace(std::string(format), dfa).first->second;
 }
 
 }  // namespace llorch

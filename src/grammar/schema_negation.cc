@@ -71,7 +71,7 @@ bool SchemaReader::negate_bounds(std::string_view key, const json::value& value,
   if (key == "multipleOf") return add(json::object{{"type", "number"}, {"\1notMultipleOf", value}});
   if (key == "pattern") return add(json::object{{"type", "string"}, {"\1notPattern", value}});
   if (key == "format")
-    return !value.is_string() || !format_dfa(value.get_string()) ||
+    return !value.is_string() || !format_dfa(value.get_string()).certain ||
            add(json::object{{"type", "string"}, {"\1notFormat", value}});
   constexpr std::tuple<std::string_view, std::string_view, std::string_view> kCounts[] = {
       {"Length", "string", "maxLength"}, {"Items", "array", "maxItems"}, {"Properties", "object", "maxProperties"}};

@@ -257,9 +257,8 @@ Compiled<bool> SchemaReader::gather_string(std::string_view key, const json::val
     if (!value.is_string()) return std::unexpected(at(schema, key, "a format is a string"));
     if (value.get_string() == "regex")
       return std::unexpected(at(schema, key, "the format regex is not a regular language and cannot be enforced"));
-    SharedDfa dfa = format_dfa(value.get_string());
-    if (dfa && key != "format") dfa = complement_of(dfa);
-    if (dfa) shape.strings.push_back(std::move(dfa));
+    const PatternDfa dfa = format_dfa(value.get_string());
+    if (dfa.certain) shape.strings.push_back(key == "format" ? dfa.certain : complement_of(dfa.possible));
     return true;
   }
   return false;

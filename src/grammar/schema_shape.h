@@ -43,7 +43,8 @@ enum : std::uint8_t {
 
 using SharedDfa = std::shared_ptr<const CharDfa>;
 
-/// The texts in which every engine finds a pattern, and those in which some does (Pattern::Spaces); mostly the same.
+/// The texts in which every engine finds a pattern, and those in which some does (Pattern::Spaces); mostly the same. Of
+/// a format: those that have it for certain, and those that somebody may say have it.
 struct PatternDfa {
   SharedDfa certain, possible;
 };
@@ -214,7 +215,7 @@ class SchemaReader {
 };
 
 /// Texts that a format allows; null: the format is not a standard one, and says nothing.
-[[nodiscard]] SharedDfa format_dfa(std::string_view format);
+[[nodiscard]] PatternDfa format_dfa(std::string_view format);
 /// Same value as JSON Schema sees it: 1 is 1.0.
 [[nodiscard]] bool same_value(const json::value& a, const json::value& b);
 /// A text that the same values share, and no others.

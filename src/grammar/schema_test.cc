@@ -76,6 +76,13 @@ TEST(Schema, strings) {
       {R"({"type":"string","format":"uuid"})",
        {"\"123e4567-e89b-12d3-A456-426614174000\""},
        {"\"123e4567e89b12d3a456426614174000\""}},
+      // What these formats have beyond what is produced of them is not without them either.
+      {R"({"type":"string","not":{"format":"email"}})",
+       {"\"a\"", "\"\""},
+       {"\"a@b.c\"", R"("\"a b\"@b.c")", "\"a@[1.2.3.4]\""}},
+      {R"({"type":"string","not":{"format":"date"}})", {"\"x\"", "\"2024-2-1\""}, {"\"0000-01-01\"", "\"2024-02-29\""}},
+      {R"({"type":"string","not":{"format":"time"}})", {"\"12\""}, {"\"12:00:00Z\"", "\"15:59:60-08:00\""}},
+      {R"({"type":"string","not":{"format":"hostname"}})", {"\"a b\""}, {"\"b\u00fccher.example\"", "\"a--b.c\""}},
       {R"({"type":"string","format":"a-format-of-somebody"})", {"\"anything\""}, {}},
   });
 }
@@ -84,10 +91,14 @@ TEST(Schema, every_format_compiles) {
   for (const char* name : {"date", "time", "date-time", "duration", "email", "idn-email", "hostname", "idn-hostname",
                            "ipv4", "ipv6", "uuid", "uri", "uri-reference", "iri", "iri-reference", "uri-template",
                            "json-pointer", "relative-json-pointer"}) {
-    const SharedDfa dfa = format_dfa(name);
-    ASSERT_TRUE(dfa) << name;
-    EXPECT_FALSE(dfa->empty()) << name;
-    EXPECT_FALSE(dfa->accepts("\x01 ")) << name;
+    const PatternDfa dfa = format_dfa(name);
+    ASSERT_TRUE(dfa.certain && dfa.possible) << name;
+    EXPECT_FALSE(dfa.certain->empty()) << name;
+    EXPECT_FALSE(dfa.certain->accepts("\x01 ")) << name;
+    // What certainly has a format may have it.
+    const auto both =
+        Grammar::from_json_schema(fmt::format(R"({{"type":"string","format":"{0}","not":{{"format":"{0}"}}}})", name));
+    EXPECT_FALSE(both) << name;
   }
 }
 
