@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 #include <map>
 
+#include "base/random.h"
 #include "engine/engine.h"
 #include "golden.h"
 
@@ -131,7 +132,7 @@ TEST_P(Structured, forced_text_takes_no_step_and_changes_no_bit) {
 }
 
 TEST_P(Structured, alone_in_company_and_on_little_memory_they_are_the_same) {
-  const auto alone = make(), company = make(), small = make(6);
+  const auto alone = make(), company = make(), small = make(9);
   const auto animal = constraint(Grammar::from_json_schema(kSchema)),
              text = constraint(Grammar::from_regex("[a-z ]{140,}"));
   std::vector<Answer> together(6), tight(6);
@@ -149,6 +150,38 @@ TEST_P(Structured, alone_in_company_and_on_little_memory_they_are_the_same) {
     EXPECT_EQ(together[i].bits, want.bits) << i;
     EXPECT_EQ(tight[i].bits, want.bits) << i;
   }
+}
+
+/// Guesses that are right for some tokens and then wrong, alone or in company: what the grammar allows behind each of
+/// them is what it allows behind what is drawn.
+TEST_P(Structured, drafted_or_not_they_are_the_same) {
+  const auto alone = make(), drafted = make();
+  const auto animal = constraint(Grammar::from_json_schema(kSchema)),
+             text = constraint(Grammar::from_regex("([a-z ]{3,9}(, |; )){9}[a-z]{40,}"));
+  std::vector<Answer> want(5), got(5);
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    want[i] = ask(*alone, i % 2 ? text : animal, i, 150, static_cast<int>(i));
+    ASSERT_FALSE(want[i].error);
+    submit(*drafted, i % 2 ? text : animal, i, got[i], 150, static_cast<int>(i));
+  }
+  int calls = 0;
+  drafted->guess_probe = [&](int id, std::span<const TokenId> tokens, int most) {
+    const TokenIds& all = want[static_cast<std::size_t>(id) - 1].tokens;
+    TokenIds guess(all.begin() + static_cast<std::ptrdiff_t>(tokens.size() - prompt().size()), all.end());
+    guess.resize(std::min(guess.size() + 2, static_cast<std::size_t>(most)), 5);  // beyond the end, too
+    const std::size_t wrong = mix64(static_cast<std::uint64_t>(++calls)) % 7;
+    if (wrong < guess.size()) guess[wrong] = static_cast<TokenId>(mix64(static_cast<std::uint64_t>(calls)) % 300);
+    return guess;
+  };
+  drafted->run_until_idle();
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    EXPECT_EQ(got[i].text, want[i].text) << i;
+    EXPECT_EQ(got[i].tokens, want[i].tokens) << i;
+    EXPECT_EQ(got[i].bits, want[i].bits) << i;
+    EXPECT_EQ(got[i].ended, want[i].ended) << i;
+  }
+  EXPECT_GT(drafted->accepted(), 60);
+  EXPECT_GT(drafted->drafted(), drafted->accepted());
 }
 
 TEST_P(Structured, one_that_is_forced_from_end_to_end) {
