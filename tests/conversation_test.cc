@@ -41,6 +41,7 @@ class Conversation : public testing::TestWithParam<std::string> {
     options.lifted_besides = options.lifted_alone = lifted;
     options.pages = pages, options.max_batch = 3, options.prefill_chunk = 48, options.model_id = "test";
     options.prefix_cache = prefix_cache;
+    options.speculation = prefix_cache ? Speculation::kNgram : Speculation::kOff;  // what is compared with is plain
     auto engine = Engine::make(*model_->model, *model_->tokenizer, options).value();
     engine->logits_probe = [this, of = engine.get()](int id, int, std::span<const float> logits) {
       std::uint64_t& bits = turns_.at({of, id})->bits;

@@ -22,11 +22,17 @@ struct Outcome {
   std::vector<std::vector<float>> logits;
   std::string error;
 };
-std::vector<Outcome> run(LoadedModel& model, const std::vector<TokenIds>& prompts, KvPrecision kv) {
+/// `guess`: a token that is guessed to come next, three times, with every step; below 0: nothing is guessed.
+std::vector<Outcome> run(LoadedModel& model, const std::vector<TokenIds>& prompts, KvPrecision kv, TokenId guess = -1) {
   std::vector<Outcome> out(prompts.size());
   EngineOptions options;
   options.max_batch = 4, options.pages = 16, options.kv = kv;
+  options.speculation = guess < 0 ? Speculation::kOff : Speculation::kNgram;
   const auto engine = Engine::make(*model.model, *model.tokenizer, options).value();
+  if (guess >= 0)
+    engine->guess_probe = [=](int, std::span<const TokenId>, int most) {
+      return TokenIds(static_cast<std::size_t>(std::min(most, 3)), guess);
+    };
   engine->logits_probe = [&](int id, int, std::span<const float> logits) {
     out[static_cast<std::size_t>(id - 1)].logits.emplace_back(logits.begin(), logits.end());
   };
@@ -42,6 +48,7 @@ std::vector<Outcome> run(LoadedModel& model, const std::vector<TokenIds>& prompt
   }
   engine->run_until_idle();
   EXPECT_EQ(engine->pages().total(), engine->pages().available());
+  EXPECT_EQ(engine->drafted() > 0, guess >= 0);
   return out;
 }
 
@@ -165,8 +172,12 @@ TEST(NotFinite, only_the_sequence_that_overflows_ends_and_its_neighbours_keep_ev
             EXPECT_TRUE(together[1].tokens.empty()) << type << " " << value << " " << isa;
             EXPECT_TRUE(together[1].error.starts_with("INFERENCE_FAILED: request 2: layer 0: ")) << together[1].error;
           }
-          for (const auto& [a, b] : {std::pair{0, 0}, {1, 2}}) {
-            const Outcome &before = alone[static_cast<std::size_t>(a)], &after = together[static_cast<std::size_t>(b)];
+          // Guessed and not drawn, it is no fault.
+          const auto guessed = run(model, {good, bad, other}, kv, kBad);
+          EXPECT_EQ(guessed[1].error, together[1].error);
+          for (const auto& [a, b] :
+               {std::pair{0, &together[0]}, {1, &together[2]}, {0, &guessed[0]}, {1, &guessed[2]}}) {
+            const Outcome &before = alone[static_cast<std::size_t>(a)], &after = *b;
             EXPECT_EQ(before.tokens, after.tokens) << type << " " << value << " " << isa;
             ASSERT_EQ(before.logits.size(), after.logits.size());
             for (std::size_t i = 0; i < before.logits.size(); ++i)

@@ -36,8 +36,9 @@ class Structured : public testing::TestWithParam<std::string> {
     model_.emplace(load_test_model(path, "", 2, 256));
     vocabulary_ = Vocabulary::of(*model_->tokenizer);
   }
-  std::unique_ptr<Engine> make(int pages = 64) {
+  std::unique_ptr<Engine> make(int pages = 64, Speculation speculation = Speculation::kNgram) {
     EngineOptions options;
+    options.speculation = speculation;
     options.pages = pages, options.max_batch = 4, options.prefill_chunk = 48, options.model_id = "test";
     auto engine = Engine::make(*model_->model, *model_->tokenizer, options).value();
     engine->logits_probe = [this, of = engine.get()](int id, int position, std::span<const float> logits) {
@@ -132,7 +133,7 @@ TEST_P(Structured, forced_text_takes_no_step_and_changes_no_bit) {
 }
 
 TEST_P(Structured, alone_in_company_and_on_little_memory_they_are_the_same) {
-  const auto alone = make(), company = make(), small = make(9);
+  const auto alone = make(64, Speculation::kOff), company = make(), small = make(9);
   const auto animal = constraint(Grammar::from_json_schema(kSchema)),
              text = constraint(Grammar::from_regex("[a-z ]{140,}"));
   std::vector<Answer> together(6), tight(6);
@@ -155,7 +156,7 @@ TEST_P(Structured, alone_in_company_and_on_little_memory_they_are_the_same) {
 /// Guesses that are right for some tokens and then wrong, alone or in company: what the grammar allows behind each of
 /// them is what it allows behind what is drawn.
 TEST_P(Structured, drafted_or_not_they_are_the_same) {
-  const auto alone = make(), drafted = make();
+  const auto alone = make(64, Speculation::kOff), drafted = make();
   const auto animal = constraint(Grammar::from_json_schema(kSchema)),
              text = constraint(Grammar::from_regex("([a-z ]{3,9}(, |; )){9}[a-z]{40,}"));
   std::vector<Answer> want(5), got(5);

@@ -73,7 +73,7 @@ void AnswerView::end() {
   end_thought();
   if (options_.whole) show_text(stdout, std::exchange(kept_, ""));
   answer_.end();
-  if (!after_call_) std::fputc('\n', stdout);
+  if (std::exchange(line_open_, false)) std::fputc('\n', stdout);
   std::fflush(stdout);
 }
 
@@ -120,14 +120,13 @@ void AnswerView::say(const std::string& text) {
     kept_ += text;
   else
     answer_.add(text);
-  line_open_ = !text.ends_with('\n'), after_call_ = false;
+  line_open_ = !text.ends_with('\n');
 }
 
 void AnswerView::call(const boost::json::object& data) {
   end_thought();
   if (options_.whole) show_text(stdout, std::exchange(kept_, ""));
   if (std::exchange(line_open_, false)) std::fputc('\n', stdout);
-  after_call_ = true;
   if (terminal_)
     show_text(stdout, call_card(data));
   else

@@ -58,7 +58,6 @@ class AnswerView {
   ShownStream answer_{stdout};
   std::optional<ShownStream> thoughts_;                 // while they are shown
   bool thought_line_open_ = false, line_open_ = false;  // the text so far does not end with its line
-  bool after_call_ = false;                             // a call came last
 };
 
 }  // namespace llorch::keeper

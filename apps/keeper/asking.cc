@@ -12,6 +12,7 @@
 #include "daemon_flags.h"
 #include "format/json.h"
 #include "keeper/answer_view.h"
+#include "keeper/nearest.h"
 #include "keeper/parts.h"
 #include "keeper/tool_file.h"
 
@@ -150,6 +151,21 @@ Ask ask_chat(boost::json::object body) {
   };
 }
 
+namespace {
+
+std::vector<std::string> names_of_models(Session& session) {
+  std::vector<std::string> names;
+  const auto answer = session.call("GET", "/v1/models");
+  const auto* list = answer && answer->is_object() ? answer->get_object().if_contains("data") : nullptr;
+  if (!list || !list->is_array()) return names;
+  for (const auto& model : list->get_array())
+    if (model.is_object())
+      if (auto id = json::find_text(model.get_object(), "id")) names.push_back(*std::move(id));
+  return names;
+}
+
+}  // namespace
+
 int ask_once(Session& session, const Common& common, const Question& question, const Ask& ask, std::string* answer) {
   std::string text;
   const OnEvent print = printer(common);
@@ -165,7 +181,10 @@ int ask_once(Session& session, const Common& common, const Question& question, c
   std::fflush(stdout);
   if (!outcome) {
     keep_partial(common, text);
-    return complain(common, outcome.error());
+    Error error = outcome.error();
+    if (error.code == ErrorCode::kModelNotFound)
+      error.message += did_you_mean(question.model, names_of_models(session));
+    return complain(common, error);
   }
   if (outcome->interrupted) return 130;
   if (answer) *answer = outcome->text;

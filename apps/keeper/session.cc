@@ -78,6 +78,11 @@ static std::string root_file(const Common& c) {
   return !c.ca_file.empty() ? c.ca_file : access(own.c_str(), F_OK) == 0 ? own : "";
 }
 
+bool Common::of_this_machine() const {
+  const auto url = net::parse_url(address());
+  return url && security::is_loopback(url->host);
+}
+
 std::string Common::colony() const {
   if (queen_given() || own_queen_only || !direct.empty()) return "";
   const auto m = membership_elsewhere(data_dir);

@@ -36,6 +36,8 @@ struct Common {
   [[nodiscard]] bool queen_given() const { return queen_option && queen_option->count() > 0; }
   /// The queen of the colony that this machine has joined, where commands are for her; empty: they are not.
   [[nodiscard]] std::string colony() const;
+  /// Whoever is asked runs on this machine, so that its files are hers.
+  [[nodiscard]] bool of_this_machine() const;
   /// A request to whoever is asked, by whose certificate it may be known. Errors: kInvalidRequest for addresses and
   /// roots that are none, and for plain HTTP to another machine.
   [[nodiscard]] Result<net::ClientRequest> request(std::string_view path) const;

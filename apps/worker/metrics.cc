@@ -50,7 +50,7 @@ Metrics::Metrics()
       prefix_tokens(counter("llorch_worker_prefix_cache_tokens_total", "Prompt tokens taken from the cache")),
       rests(counter("llorch_worker_requests_rested_total", "Times that a request gave its KV pages to an older one")),
       tokens_drafted(counter("llorch_worker_tokens_drafted_total", "Tokens that were guessed and computed along")),
-      tokens_accepted(counter("llorch_worker_tokens_accepted_total", "Guessed tokens that the model drew")),
+      tokens_accepted(counter("llorch_worker_tokens_accepted_total", "Guessed tokens that the text went on with")),
       cache_memory_hits(counter("llorch_worker_cache_memory_hits_total", "Pages and checkpoints found in memory")),
       cache_disk_hits(counter("llorch_worker_cache_disk_hits_total", "Pages and checkpoints found on disk")),
       cache_written(counter("llorch_worker_cache_disk_written_total", "Pages and checkpoints written to disk")),

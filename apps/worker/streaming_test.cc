@@ -61,6 +61,7 @@ class HeldWorker {
   static ServeOptions options(Held& held, int max_batch) {
     ServeOptions o = test_options();
     o.engine.engine.max_batch = max_batch;
+    o.engine.engine.speculation = Speculation::kOff;  // with guesses a step may draw several tokens
     o.engine.before_step = [&held] { held.before_step(); };
     return o;
   }

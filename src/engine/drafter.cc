@@ -26,14 +26,15 @@ TokenIds Drafter::guess(std::span<const TokenId> tokens, int most) {
     if (agree == kLongest) break;
   }
   if (best == 0) return {};
-  const auto count = std::min(tokens.size() - best, static_cast<std::size_t>(most));
-  const auto found = tokens.subspan(best, count);
-  return {found.begin(), found.end()};
+  TokenIds guess;  // at the end of the text it goes on with itself: what repeats itself goes on doing so
+  for (std::size_t i = 0; i < static_cast<std::size_t>(most); ++i)
+    guess.push_back(tokens[best + i % (tokens.size() - best)]);
+  return guess;
 }
 
 void Drafter::learn(int drafted, int accepted) {
   if (accepted == drafted) {
-    length_ = std::min(2 * length_ + 1, limits::kDraftsMax);
+    length_ = std::max(length_, std::min(2 * drafted + 1, limits::kDraftsMax));  // it may have been cut
     misses_ = 0;
   } else if (accepted > 0) {
     length_ = accepted + 1;

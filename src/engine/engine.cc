@@ -21,6 +21,8 @@ using Clock = std::chrono::steady_clock;
 /// Logits of prompts in one step. What a machine must have for a step (model/memory.h) counts one row for each
 /// sequence: these come on top, so they are few.
 constexpr std::size_t kScoredBytesMax = 32u << 20;
+/// For masks of guesses in one step: others wait meanwhile.
+constexpr std::chrono::milliseconds kDraftMasksTime{2};
 
 }  // namespace
 
@@ -368,7 +370,11 @@ bool Engine::compute() {
       const int pending = static_cast<int>(s->tokens.size()) - s->computed;
       states.push_back({s->id, pending, pending > 1 || s->computed < s->prompt_size(), model_.graph().whole_prompts});
     }
-  const int drafts = limits::kDraftsMax / static_cast<int>(std::max<std::size_t>(states.size(), 1)) - 1;
+  int room = model_.rows_max();  // rows beside those that are needed
+  for (const SequenceState& state : states)
+    room -= state.prefilling && !state.whole ? std::min(state.pending, options_.prefill_chunk) : state.pending;
+  const int drafts = std::min(
+      room, limits::kDraftsMax / static_cast<int>(std::max<std::size_t>(states.size(), 1)) - 1);  // all rows together
   for (SequenceState& state : states) {
     Sequence& s = *find(state.id);
     s.draft.clear();
@@ -400,7 +406,7 @@ bool Engine::compute() {
 
 /// A sequence whose rows were not finite ends; what its neighbours computed does not depend on it.
 void Engine::take_results(std::span<const PlannedWork> work, StepResult& result) {
-  const auto vocab = static_cast<std::size_t>(model_.graph().vocab), dim = static_cast<std::size_t>(model_.graph().dim);
+  const auto dim = static_cast<std::size_t>(model_.graph().dim);
   std::size_t row = 0, first = 0, states = 0;
   for (const PlannedWork& w : work) {
     Sequence& s = *find(w.id);
@@ -433,16 +439,14 @@ void Engine::take_drawn(Sequence& s, std::span<Result<Sampled>> drawn, const Ste
   s.drafted += drafts, drafted_ += drafts;
   for (int right = 0;; right = s.computed - begin) {
     const auto row = static_cast<std::size_t>(right);
-    if (right > 0) {
-      if (Status finite = result.finite_rows(first_row + row, 1); !finite)
-        return finish(s, std::move(finite).error().in(fmt::format("request {}", s.id)));
-      publish_full_pages(s);
-    }
+    if (right > 0) publish_full_pages(s);
     if (plan_.logits_wanted) {
       const std::span<const float> logits = result.logits.subspan((first_logits + row) * vocab, vocab);
       if (logits_probe) logits_probe(s.id, s.computed - 1, logits);
       ORCH_LOG("logits", s.computed - 1, logits);
     }
+    const bool hit = right < drafts && drawn[row] && drawn[row]->id == s.draft[row];
+    s.accepted += hit, accepted_ += hit;
     take_token(s, std::move(drawn[row]));
     if (s.done) break;
     // A grammar or the end of a thought may have added more than was drawn.
@@ -450,7 +454,10 @@ void Engine::take_drawn(Sequence& s, std::span<Result<Sampled>> drawn, const Ste
     while (s.computed < begin + drafts && s.computed < static_cast<int>(s.tokens.size()) &&
            s.tokens[static_cast<std::size_t>(s.computed)] == s.draft[static_cast<std::size_t>(s.computed - begin)])
       ++s.computed;
-    s.accepted += s.computed - before, accepted_ += s.computed - before;
+    const int more = s.computed - before;
+    s.accepted += more - hit, accepted_ += more - hit;
+    if (Status finite = result.finite_rows(first_row + row + 1, static_cast<std::size_t>(more)); !finite)
+      return finish(s, std::move(finite).error().in(fmt::format("request {}", s.id)));
     if (s.computed < static_cast<int>(s.tokens.size())) break;
   }
   if (drafts > 0) s.drafter.learn(drafts, s.computed - begin);
@@ -469,7 +476,7 @@ void Engine::draft(Sequence& s, int most) {
   try {
     s.draft = guess_probe ? guess_probe(s.id, s.tokens, most) : s.drafter.guess(s.tokens, most);
     if (s.guide && !s.draft.empty()) constrain_draft(s);
-  } catch (const std::bad_alloc&) {
+  } catch (const std::exception&) {  // no memory to guess
     s.draft.clear();
   }
 }
@@ -477,8 +484,9 @@ void Engine::draft(Sequence& s, int most) {
 void Engine::constrain_draft(Sequence& s) {
   s.masks.resize(s.draft.size());
   Guide ahead = *s.guide;
+  const auto enough = Clock::now() + kDraftMasksTime;
   for (std::size_t i = 0; i < s.draft.size(); ++i) {
-    if (ahead.take(s.draft[i]) && !ahead.must_end()) {
+    if (Clock::now() < enough && ahead.take(s.draft[i]) && !ahead.must_end()) {
       if (const auto bits = ahead.allowed()) {
         s.masks[i].assign(bits->begin(), bits->end());
         continue;
@@ -486,6 +494,7 @@ void Engine::constrain_draft(Sequence& s) {
     }
     s.draft.resize(i);
   }
+  if (s.draft.empty()) s.drafter.learn(1, 0);
 }
 
 /// Where nothing is to be generated.

@@ -2,10 +2,11 @@
 //
 // One thread owns the engine and calls step(); submit() and cancel() may be called from any thread and take effect
 // before the next step. A step drains commands, admits waiting requests (first come, first served, when the pages of
-// their prompts are there), plans, computes, samples, and hands each event to its request's sink before the next step
-// (J-33). Errors reach a request's own sink: KV_OOM when it can never fit, INFERENCE_FAILED when values of
-// its tokens are not finite in some layer, INSUFFICIENT_MEMORY or INTERNAL when computing it threw, CANCELLED.
-// MODEL_CHANGED reaches all requests: the engine computes nothing any more.
+// their prompts are there), plans, computes, samples, and hands each event to its request's sink before the next token
+// is computed (J-33); those that were guessed and drawn in one step come together. Errors reach a request's own sink:
+// KV_OOM when it can never fit, INFERENCE_FAILED when values of its tokens are not finite in some layer,
+// INSUFFICIENT_MEMORY or INTERNAL when computing it threw, CANCELLED. MODEL_CHANGED reaches all requests: the engine
+// computes nothing any more.
 //
 // Requests grow page by page. Where none is left (cached pages without an owner go first), the youngest request that
 // runs gives up its pages and rests; it is computed again, to the same bits, from what the prefix cache still has, as

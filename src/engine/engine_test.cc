@@ -199,7 +199,7 @@ TEST(Drafter, guesses_what_followed_the_longest_agreement) {
   EXPECT_EQ(drafter.guess(tokens, 2), (TokenIds{40, 41}));
   EXPECT_EQ(drafter.guess(tokens, 0), TokenIds{});
   EXPECT_EQ(drafter.guess(std::span(tokens).first(13), 15), TokenIds{}) << "nothing of three tokens came before";
-  EXPECT_EQ(drafter.guess(TokenIds{7, 7, 7, 7, 7}, 15), (TokenIds{7})) << "the end itself follows what agrees";
+  EXPECT_EQ(drafter.guess(TokenIds{7, 7, 7, 7, 7}, 15), (TokenIds{7, 7, 7})) << "what repeats itself goes on";
   EXPECT_EQ(drafter.guess(TokenIds{}, 15), TokenIds{});
 }
 
@@ -227,13 +227,15 @@ TEST(Scheduler, every_sequence_advances_and_nothing_exceeds_the_budget) {
     for (int i = 0; i < 1 + static_cast<int>(mix64(seed) % 8); ++i) {
       const std::uint64_t r = mix64(seed * 31 + static_cast<std::uint64_t>(i));
       states.push_back({i, r % 2 ? 1 : 1 + static_cast<int>(r % 900), r % 2 == 0});
+      if (r % 2) states.back().drafts = static_cast<int>(r / 2 % 17);
     }
     const auto plan = plan_step(states, 64, 32);
     int total = 0;
     for (const PlannedWork& w : plan) {
       ASSERT_GT(w.tokens, 0);
       ASSERT_LE(w.tokens, states[static_cast<std::size_t>(w.id)].pending);
-      total += w.tokens;
+      ASSERT_TRUE(w.drafts == 0 || w.drafts == states[static_cast<std::size_t>(w.id)].drafts);
+      total += w.tokens + w.drafts;
     }
     ASSERT_LE(total, 64);
     for (const SequenceState& s : states) {

@@ -1,7 +1,6 @@
 #include "grammar/automaton.h"
 
 #include <algorithm>
-#include <bit>
 #include <optional>
 #include <unordered_set>
 
@@ -202,9 +201,10 @@ std::uint32_t Automaton::intern_frame(std::vector<Repetition>& entries) {
       return frame_table_[i];
   }
   const auto id = static_cast<std::uint32_t>(frames_.size());
-  frame_table_[i] = id;
-  frames_.push_back({static_cast<std::uint32_t>(entries_.size()), static_cast<std::uint32_t>(entries.size())});
+  const auto first = static_cast<std::uint32_t>(entries_.size());
   entries_.insert(entries_.end(), entries.begin(), entries.end());
+  frames_.push_back({first, static_cast<std::uint32_t>(entries.size())});
+  frame_table_[i] = id;
   if (frames_.size() * 2 > frame_table_.size()) rehash_frames();
   return id;
 }
@@ -236,15 +236,16 @@ Automaton::Id Automaton::intern() {
         std::equal(found_.begin(), found_.end(), configs_.begin() + s.first))
       return state_table_[i];
   }
+  // What throws comes first, and what it leaves behind is of no state.
   const auto id = static_cast<Id>(states_.size());
-  state_table_[i] = id;
+  if (blocks_.size() * kBlock <= id) blocks_.push_back(std::make_unique_for_overwrite<Id[]>(std::size_t{kBlock} * 256));
   State state;
   state.first = static_cast<std::uint32_t>(configs_.size());
   state.size = static_cast<std::uint32_t>(found_.size());
   state.accepts = accepts_;
-  states_.push_back(state);
   configs_.insert(configs_.end(), found_.begin(), found_.end());
-  if (id % kBlock == 0) blocks_.push_back(std::make_unique_for_overwrite<Id[]>(std::size_t{kBlock} * 256));
+  states_.push_back(state);
+  state_table_[i] = id;
   std::fill_n(row(id), 256, id == kDead ? kDead : kUnknown);
   if (states_.size() * 2 > state_table_.size()) rehash_states();
   return id;
@@ -297,6 +298,7 @@ std::uint32_t Automaton::import_frame(const Automaton& other, std::uint32_t fram
 struct Automaton::Search {
   Automaton& automaton;
   CharacterSet set;
+  std::uint64_t work_max;  // of the automaton, from where on it is given up
   struct Found {
     Id id;
     std::uint32_t distance;  // from the first state, in characters
@@ -310,6 +312,9 @@ struct Automaton::Search {
 
  private:
   enum class Outcome { kRead, kDead, kTooMuch };
+  [[nodiscard]] bool too_much() {
+    return ++automaton.search_steps_ > kSearchStepsMax || automaton.work_ > work_max || automaton.crowded();
+  }
   void next_round() {
     found.clear(), tails.clear();
     ++automaton.search_round_;
@@ -327,7 +332,7 @@ struct Automaton::Search {
 };
 
 Automaton::Search::Outcome Automaton::Search::read(Id id, const Found& to) {
-  if (++automaton.search_steps_ > kSearchStepsMax) return Outcome::kTooMuch;
+  if (too_much()) return Outcome::kTooMuch;
   const Id next = automaton.step(id, to.last);
   return next == kDead ? Outcome::kDead : read_tail({next, to.distance, to.last}, Utf8Tail::of(to.last));
 }
@@ -343,7 +348,7 @@ Automaton::Search::Outcome Automaton::Search::read_tail(const Found& at, const U
   if (tails.contains(key)) return Outcome::kRead;
   Id last = kDead;
   for (unsigned b = tail.low; b <= tail.high; ++b) {
-    if (++automaton.search_steps_ > kSearchStepsMax) return Outcome::kTooMuch;
+    if (too_much()) return Outcome::kTooMuch;
     const Id to = automaton.step(at.id, static_cast<std::uint8_t>(b));
     if (to == kDead) return Outcome::kDead;
     if (to == last) continue;
@@ -366,14 +371,13 @@ std::optional<CharacterSet> Automaton::Search::refused(const Found& at) {
 }
 
 std::uint32_t Automaton::Search::run(Id start) {
-  const std::uint64_t work_max = automaton.work_ + kSearchWorkMax;
   for (int round = 0; round < kSearchRounds && !set.empty(); ++round) {
     next_round();
     see({start, 0, 0});
     std::uint32_t faulty = kNone;  // the distance of states that do not read all: the others there are looked at, too
     for (std::size_t i = 0; i < found.size() && found[i].distance <= faulty; ++i) {
       const Found at = found[i];
-      const bool enough = at.distance >= kSearchLength || found.size() > kSearchStatesMax || automaton.work_ > work_max;
+      const bool enough = at.distance >= kSearchLength || found.size() > kSearchStatesMax;
       const auto dead = enough ? std::nullopt : refused(at);
       if (!dead) return at.distance;
       if (dead->empty()) continue;
@@ -390,26 +394,28 @@ std::uint32_t Automaton::Search::run(Id start) {
 }
 
 void Automaton::begin_searches(Id start) {
-  search_steps_ = 0;
+  search_steps_ = 0, search_work_ = 0;
   State& s = states_[start];
   if (s.safe_length < kSearchLength && !s.safe.empty()) s.explored = false;
 }
 
 bool Automaton::explore(Id id, const CharacterSet& set, std::uint32_t length) {
-  if (search_steps_ > kSearchStepsMax) return false;
+  if (search_steps_ > kSearchStepsMax || search_work_ > kSearchWorkMax || crowded()) return false;
   const bool failed = std::exchange(failed_, false);
+  const std::uint64_t before = work_;
   // What the state refuses at once is seen before anything is searched for.
-  const bool begins = set.all([&](std::uint8_t first) { return step(id, first) != kDead; });
+  const bool begins = set.all([&](std::uint8_t first) { return ++search_steps_, step(id, first) != kDead; });
+  if (begins || failed_) states_[id].explored = true;
   if (begins) {
-    states_[id].explored = true;
     CharacterSet all;
     for (unsigned b = 0; b < 256; ++b)
       if (Utf8Tail::of(static_cast<std::uint8_t>(b)).bytes >= 0) all.add(static_cast<std::uint8_t>(b));
-    Search search{*this, all};
+    Search search{*this, all, work_ + kSearchWorkMax - search_work_};
     const std::uint32_t most = search.run(id);
     for (const Search::Found& f : search.found) {
       State& s = states_[f.id];
       if (f.distance >= most || !s.safe.within(search.set)) continue;
+      if (s.safe_length == kNone && search.set.within(s.safe)) continue;  // more is known
       s.safe = search.set;
       s.safe_length = most == kNone ? kNone : most - f.distance;
       // A search of its own could find much more for a state that begins with many other characters, too.
@@ -419,6 +425,7 @@ bool Automaton::explore(Id id, const CharacterSet& set, std::uint32_t length) {
     }
   }
   failed_ = failed;
+  search_work_ += work_ - before, work_ = before;  // it has a bound of its own
   return set.within(states_[id].safe) && length <= states_[id].safe_length;
 }
 

@@ -151,6 +151,7 @@ class Automaton {
   std::vector<std::uint32_t> search_round_of_;  // by state: the round that saw it last
   std::uint32_t search_round_ = 0;
   std::uint32_t search_steps_ = 0;
+  std::uint64_t search_work_ = 0;
 
   // Of the closure under way.
   std::vector<Config> pending_, found_;

@@ -121,7 +121,7 @@ std::string wide_pattern_of(std::string_view format) {
   if (format == "date") return "\\d{4}-\\d{2}-\\d{2}";
   if (format == "time") return any + ":" + any;
   if (format == "date-time") return "\\d{4}-" + any + ":" + any;
-  if (format == "duration") return "P" + any;
+  if (format == "duration") return "[Pp]" + any;
   if (format == "email" || format == "idn-email") return any + "@" + any;
   if (format == "hostname" || format == "idn-hostname") return "[^ @/:]*";
   if (format == "ipv4") return "\\d{1,3}(?:\\.\\d{1,3}){3}";

@@ -135,6 +135,7 @@ void MaskMaker::add_closers(const StringTokens& tokens, Automaton::Id behind, st
 void MaskMaker::make_room(std::size_t depth) {
   const std::shared_ptr<Constraint::Learnt> last = constraint_.learnt_;
   constraint_.renew();
+  if (last->automaton.failed()) automaton().fail();
   for (std::size_t i = 0; i < depth; ++i) path_[i] = automaton().import(last->automaton, path_[i]);
 }
 
@@ -227,8 +228,9 @@ Status Matcher::mask(std::span<std::uint32_t> bits) {
     (void)learnt_->automaton.take_failed();
     MaskMaker maker(*constraint_, bits);
     maker.make(state_);
+    const bool failed = constraint_->learnt_->automaton.take_failed();
     refresh();
-    if (learnt_->automaton.take_failed())
+    if (failed)
       return fail(ErrorCode::kInvalidRequest, "the grammar is too ambiguous: a text has more than {} readings",
                   kConfigsPerState);
     if (learnt_->mask_bytes > kMaskBytesKept)

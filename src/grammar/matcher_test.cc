@@ -9,6 +9,7 @@
 #include "base/test_memory.h"
 #include "format/gguf.h"
 #include "test_data.h"
+#include "text/utf8.h"
 
 namespace llorch {
 namespace {
@@ -215,6 +216,36 @@ TEST(Matcher, ambiguity_beyond_the_limit_is_an_error) {
   bool refused = false;
   for (int i = 0; i < 3000 && !refused; ++i) refused = !matcher.advance("a") || !matcher.mask(bits);
   EXPECT_TRUE(refused);
+}
+
+/// Every character leads to states of its own, each with many positions: what is looked for in place of trying tokens
+/// must not take more than they do.
+TEST(Matcher, a_search_that_finds_no_end_is_given_up) {
+  std::vector<std::string> tokens{""};
+  for (char32_t c = 0x4e00; c < 0x4e00 + 6000; ++c) {
+    std::string text;
+    utf8_append(text, c);
+    tokens.push_back(text), tokens.push_back(text + text);
+  }
+  for (int i = 0; i < 6000; ++i) tokens.push_back(fmt::format("{:x} {}", i, i));
+  const auto vocabulary = std::make_shared<const Vocabulary>(tokens, std::vector<std::uint32_t>{0});
+  std::string source = "root ::= ([^\\n] [^\\n]* \"end\"";
+  for (int i = 0; i < 400; ++i) source += fmt::format(" | . . . \"tail {}\"", i);
+  for (int i = 0; i < 3000; ++i) {
+    source += " | \"";
+    utf8_append(source, 0x4e00 + static_cast<char32_t>(i));
+    source += fmt::format("\" [a-z]* \"{}\"", i);
+  }
+  const auto grammar = Grammar::from_gbnf(source + ")");
+  ASSERT_TRUE(grammar) << grammar.error().error().message;
+  const auto constraint = std::make_shared<Constraint>(*grammar, vocabulary);
+  Matcher matcher(constraint);
+  std::vector<std::uint32_t> bits(vocabulary->mask_words());
+  const auto begin = std::chrono::steady_clock::now();
+  ASSERT_TRUE(matcher.mask(bits));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(kSanitized ? 60 : 3));
+  EXPECT_LT(constraint->states(), 20'000u);
+  EXPECT_EQ(bits, slow_mask(matcher, *vocabulary));
 }
 
 TEST(Matcher, a_mask_that_takes_too_much_work_is_an_error) {

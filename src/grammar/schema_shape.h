@@ -214,7 +214,7 @@ class SchemaReader {
   std::size_t gathered_ = 0, work_ = 0, spent_ = 0;
 };
 
-/// Texts that a format allows; null: the format is not a standard one, and says nothing.
+/// Texts of a format; both null: the format is not a standard one, and says nothing.
 [[nodiscard]] PatternDfa format_dfa(std::string_view format);
 /// Same value as JSON Schema sees it: 1 is 1.0.
 [[nodiscard]] bool same_value(const json::value& a, const json::value& b);

@@ -143,7 +143,9 @@ std::int64_t step_bytes(const Graph& graph, std::int64_t rows, std::int64_t sequ
                            (w.parallel ? dim : 0);
   // A product's input in 8 bits, with the scales and sums of its blocks.
   const std::int64_t converted = std::max({dim, w.query, w.inside, w.heads}) * 3 / 2;
-  return rows * converted + 4 * (rows * row + (graph.head.weight.there() ? sequences * graph.vocab : 0));
+  // Guesses have logits, too.
+  const std::int64_t drawn = std::min(rows, std::max<std::int64_t>(sequences, limits::kDraftsMax));
+  return rows * converted + 4 * (rows * row + (graph.head.weight.there() ? drawn * graph.vocab : 0));
 }
 
 }  // namespace llorch

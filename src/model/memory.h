@@ -57,7 +57,7 @@ constexpr int kCheckpointsEach = 2;
 [[nodiscard]] std::int64_t weight_bytes(const Graph& graph,
                                         const std::function<std::int64_t(const std::string& tensor)>& bytes_of);
 
-/// Bytes that a step of `rows` rows takes, `sequences` of which have logits.
+/// Bytes that a step of `rows` rows takes, with logits for `sequences` of them and for guesses.
 [[nodiscard]] std::int64_t step_bytes(const Graph& graph, std::int64_t rows, std::int64_t sequences);
 
 /// A tokenizer's size.

@@ -265,6 +265,7 @@ TEST(CallGrammar, hostile_tools_end) {
       EXPECT_LT(took, std::chrono::seconds(kSanitized ? 60 : 6)) << name;
       std::printf("%s: %.2f s, %s\n", name, std::chrono::duration<double>(took).count(),
                   grammar ? "compiled" : grammar.error().error().message.substr(0, 80).c_str());
+      if (kSanitized) break;  // the budget is the schemas': release has all templates
     }
   }
 }

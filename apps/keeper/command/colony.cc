@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "format/json.h"
+#include "keeper/model_argument.h"
 #include "keeper/parts.h"
 
 namespace llorch::keeper {
@@ -94,7 +95,12 @@ void add_worker(CLI::App& app, int& exit_code) {
   spawn->add_option("--kind", sf->kind)->capture_default_str();
   spawn->callback([sf = sf, &exit_code] {
     boost::json::object o = sf->order("worker_spawn");
-    o["model"] = sf->model, o["device"] = sf->device, o["worker"] = sf->kind;
+    const auto model = model_meant(sf->model, sf->common.of_this_machine() && sf->hive.empty());
+    if (!model) {
+      exit_code = complain(sf->common, model.error());
+      return;
+    }
+    o["model"] = *model, o["device"] = sf->device, o["worker"] = sf->kind;
     exit_code = operate(sf->common, o, [](const Value& v) { print_table(v, {"pid", "worker_id", "port", "status"}); });
   });
   for (const auto& [name, operation, help] : {std::tuple("get", "worker_process_get", "one worker"),
@@ -125,10 +131,12 @@ void add_alias(CLI::App& model, int& exit_code) {
   c->add_option("name", f->name, "of a-z 0-9 . _ -")->required();
   c->add_option("model", f->model, "what it means")->required();
   c->callback([f, &exit_code] {
-    exit_code =
-        operate(f->common, {{"operation", "model_alias"}, {"name", f->name}, {"model", f->model}}, [](const Value& v) {
-          print_table(v, {"name", "ref"});
-        });
+    const auto meant = model_meant(f->model, f->common.of_this_machine());
+    exit_code = !meant ? complain(f->common, meant.error())
+                       : operate(f->common, {{"operation", "model_alias"}, {"name", f->name}, {"model", *meant}},
+                                 [](const Value& v) {
+                                   print_table(v, {"name", "ref"});
+                                 });
   });
 }
 
@@ -151,14 +159,25 @@ void add_model(CLI::App& app, int& exit_code) {
     f->common.add(*c);
     c->add_option("--hive", f->hive, "default: that of the queen's machine, or the first that is online");
     if (std::string_view(name) != "list")
-      c->add_option("model", f->model, "org/repo[:file-or-quant], /path/to/model.gguf, or an alias")->required();
+      c->add_option("model", f->model, "org/repo[:file-or-quant] or its page on Hugging Face, a file, or an alias")
+          ->required();
     if (std::string_view(name) == "load")
       c->add_option("--kind", f->kind, "by this kind of worker: cpu, accelerate (default: any)");
     c->callback([f, operation = operation, &exit_code] {
       boost::json::object o{{"operation", operation}};
       if (!f->hive.empty()) o["hive_id"] = f->hive;
       if (!f->kind.empty()) o["kind"] = f->kind;
-      if (!f->model.empty()) o["model"] = f->model;
+      if (!f->model.empty()) {
+        // What is asked of a model that is known already does not need its file.
+        const std::string_view what(operation);
+        const bool needed = what == "model_load" || what == "model_download";
+        const auto meant = model_meant(f->model, needed && f->common.of_this_machine() && f->hive.empty());
+        if (!meant) {
+          exit_code = complain(f->common, meant.error());
+          return;
+        }
+        o["model"] = *meant;
+      }
       exit_code = operate(f->common, o, [operation](const Value& v) {
         const std::string_view what(operation);
         print_table(v, what == "model_delete" || what == "model_unload" ? std::vector<const char*>{"id", "status"}

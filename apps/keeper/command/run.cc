@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include "keeper/asking.h"
+#include "keeper/model_argument.h"
 
 namespace llorch::keeper {
 namespace {
@@ -14,6 +15,9 @@ struct RunFlags {
 };
 
 int run(RunFlags& f, bool chat) {
+  auto model = model_meant(f.question.model, f.common.of_this_machine() && f.question.hive.empty());
+  if (!model) return complain(f.common, model.error());
+  f.question.model = *std::move(model);
   Session session(f.common);
   const bool person = isatty(STDIN_FILENO) == 1;
   if (!chat && f.prompt.empty() && !person) f.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
@@ -47,7 +51,8 @@ void add_command_run(CLI::App& app, int& exit_code) {
   };
   const auto [one, run_flags] =
       add("run", "ask a model, waking what is needed; without a prompt: read it, or chat on a terminal", false);
-  one->add_option("model", run_flags->question.model, "builtin:haiku, org/repo, /path/to/model.gguf, or an alias")
+  one->add_option("model", run_flags->question.model,
+                  "builtin:haiku, org/repo or its page on Hugging Face, a file, or an alias")
       ->required();
   one->add_option("prompt", run_flags->prompt);
   run_flags->question.add_tools(*one);
