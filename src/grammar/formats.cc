@@ -126,7 +126,7 @@ std::string wide_pattern_of(std::string_view format) {
   if (format == "hostname" || format == "idn-hostname") return "[^ @/:]*";
   if (format == "ipv4") return "\\d{1,3}(?:\\.\\d{1,3}){3}";
   if (format == "ipv6") return "[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%" + any + ")?";
-  if (format == "uuid") return "[0-9A-Fa-f-]{36}";
+  if (format == "uuid") return "[0-9A-Za-z{}:-]{32,}";  // some readers drop what stands between the digits
   if (format == "uri" || format == "iri") return "[A-Za-z][A-Za-z0-9+.-]*:" + any;
   if (format == "json-pointer") return "(?:/" + any + ")?";
   if (format == "relative-json-pointer") return "\\d" + any;

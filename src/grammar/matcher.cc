@@ -19,13 +19,14 @@ void add_bits(std::span<std::uint32_t> bits, const std::vector<std::uint32_t>& o
 }  // namespace
 
 struct Constraint::Learnt {
+  static constexpr std::uint32_t kTooDear = kNone - 1;  // making it took too much: asked again, it still does
   /// A mask as it is kept: a list of tokens where they are few, else all words.
   struct KeptMask {
     bool listed = false;
     std::vector<std::uint32_t> words;
   };
   Automaton automaton;
-  std::vector<std::uint32_t> mask_of_state;  // index into masks, or kNone
+  std::vector<std::uint32_t> mask_of_state;  // index into masks, kTooDear, or kNone
   std::vector<KeptMask> masks;
   std::size_t mask_bytes = 0;
 
@@ -218,7 +219,12 @@ Status Matcher::mask(std::span<std::uint32_t> bits) {
   refresh();
   std::fill(bits.begin(), bits.end(), 0);
   const bool ends = can_end();
+  const auto too_dear = [] {
+    return fail(ErrorCode::kInvalidRequest, "the grammar is too ambiguous: a text has more than {} readings",
+                kConfigsPerState);
+  };
   if (state_ < learnt_->mask_of_state.size() && learnt_->mask_of_state[state_] != kNone) {
+    if (learnt_->mask_of_state[state_] == Constraint::Learnt::kTooDear) return too_dear();
     const Constraint::Learnt::KeptMask& kept = learnt_->masks[learnt_->mask_of_state[state_]];
     if (kept.listed)
       for (const std::uint32_t token : kept.words) set_bit(bits, token);
@@ -230,9 +236,11 @@ Status Matcher::mask(std::span<std::uint32_t> bits) {
     maker.make(state_);
     const bool failed = constraint_->learnt_->automaton.take_failed();
     refresh();
-    if (failed)
-      return fail(ErrorCode::kInvalidRequest, "the grammar is too ambiguous: a text has more than {} readings",
-                  kConfigsPerState);
+    if (failed) {
+      learnt_->mask_of_state.resize(std::max<std::size_t>(learnt_->mask_of_state.size(), state_ + 1u), kNone);
+      learnt_->mask_of_state[state_] = Constraint::Learnt::kTooDear;
+      return too_dear();
+    }
     if (learnt_->mask_bytes > kMaskBytesKept)
       learnt_->masks.clear(), learnt_->mask_of_state.clear(), learnt_->mask_bytes = 0;
     learnt_->mask_of_state.resize(std::max<std::size_t>(learnt_->mask_of_state.size(), state_ + 1u), kNone);

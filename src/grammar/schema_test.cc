@@ -82,6 +82,10 @@ TEST(Schema, strings) {
        {"\"a@b.c\"", R"("\"a b\"@b.c")", "\"a@[1.2.3.4]\""}},
       {R"({"type":"string","not":{"format":"date"}})", {"\"x\"", "\"2024-2-1\""}, {"\"0000-01-01\"", "\"2024-02-29\""}},
       {R"({"type":"string","not":{"format":"time"}})", {"\"12\""}, {"\"12:00:00Z\"", "\"15:59:60-08:00\""}},
+      {R"({"type":"string","not":{"format":"uuid"}})",
+       {"\"2eb8aa08-aa98\"", "\"\""},
+       {"\"2eb8aa08-aa98-11ea-b4aa-73b441d163-80\"", "\"2eb8aa08-aa98-11ea-b4aa-73b441d16380\""}},
+      {R"({"type":"string","not":{"format":"duration"}})", {"\"1d\""}, {"\"p1d\"", "\"P1D\""}},
       {R"({"type":"string","not":{"format":"hostname"}})", {"\"a b\""}, {"\"b\u00fccher.example\"", "\"a--b.c\""}},
       {R"({"type":"string","format":"a-format-of-somebody"})", {"\"anything\""}, {}},
   });

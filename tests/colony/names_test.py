@@ -33,7 +33,7 @@ class Names(unittest.TestCase):
             for typed in ("stori.gguf", "./stori.gguf", "../models/stori.gguf", "~/models/stori.gguf", str(c.home / "models" / "stori.gguf")):
                 r = subprocess.run(c.command("run", typed, "hello"), env=c.env | {"HOME": str(c.home)}, cwd=c.home / "models", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
                 self.assertEqual((r.returncode, r.stdout), (1, ""), r.stderr)
-                self.assertIn(f"MODEL_NOT_FOUND: there is no {c.home}/models/stori.gguf: did you mean 'Story.gguf'?", r.stderr)
+                self.assertIn(f"model_not_found: there is no {c.home}/models/stori.gguf: did you mean 'Story.gguf'?", r.stderr)
             self.assertLess(time.monotonic() - start, 10, "nothing is started for it")
             r = c.keeper("model", "load", "https://example.org/model.gguf")
             self.assertEqual((r.returncode, r.stdout), (2, ""), r.stderr)
