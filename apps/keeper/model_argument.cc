@@ -62,19 +62,19 @@ Result<std::string> model_meant(const std::string& typed, bool here) {
     return fail(ErrorCode::kInvalidRequest,
                 "models are files of this machine or repositories of Hugging Face: this address is neither");
   if (!is_path(typed)) return typed;
-  std::error_code bad;
+  std::error_code problem;
   fs::path path = typed;
   if (typed.starts_with("~/")) {
     const char* home = std::getenv("HOME");  // NOLINT(concurrency-mt-unsafe): nobody sets it
     if (!home || !*home) return fail(ErrorCode::kInvalidRequest, "~ is a folder of nobody: HOME is not set");
     path = fs::path(home) / typed.substr(2);
   }
-  path = fs::absolute(path, bad).lexically_normal();
-  if (bad) return fail(ErrorCode::kIo, "the working directory cannot be read: {}", bad.message());
-  if (!here || fs::exists(path, bad)) return path.string();
+  path = fs::absolute(path, problem).lexically_normal();
+  if (problem) return fail(ErrorCode::kIo, "the working directory cannot be read: {}", problem.message());
+  if (!here || fs::exists(path, problem)) return path.string();
   std::vector<std::string> beside;
-  for (fs::directory_iterator i(path.parent_path(), bad), end; !bad && i != end && beside.size() < 10'000;
-       i.increment(bad))
+  for (fs::directory_iterator i(path.parent_path(), problem), end; !problem && i != end && beside.size() < 10'000;
+       i.increment(problem))
     beside.push_back(i->path().filename().string());
   return fail(ErrorCode::kModelNotFound, "there is no {}{}", path.string(),
               did_you_mean(path.filename().string(), beside));
