@@ -78,11 +78,6 @@ static std::string root_file(const Common& c) {
   return !c.ca_file.empty() ? c.ca_file : access(own.c_str(), F_OK) == 0 ? own : "";
 }
 
-bool Common::of_this_machine() const {
-  const auto url = net::parse_url(address());
-  return url && security::is_loopback(url->host);
-}
-
 std::string Common::colony() const {
   if (queen_given() || own_queen_only || !direct.empty()) return "";
   const auto m = membership_elsewhere(data_dir);
@@ -90,6 +85,11 @@ std::string Common::colony() const {
 }
 
 static bool is_here(const std::string& host) { return security::is_loopback(host) || colony::is_own_address(host); }
+
+bool Common::of_this_machine() const {
+  const auto url = net::parse_url(address());
+  return url && is_here(url->host);
+}
 
 void Common::adopt_membership() {
   if (!direct.empty()) {

@@ -53,8 +53,9 @@ class Names(unittest.TestCase):
                 self.assertGreater(len(r.stdout), 5)
                 self.assertEqual(r.stdout, r.stdout.rstrip("\n") + "\n", "one line end behind it")
             # A name that is nearly one of those that the queen lists.
-            r = c.keeper("run", f"file:{c.home}/storeis.gguf", "hello")
+            r = c.keeper("run", "builtin:haiky", "hello")
             self.assertEqual((r.returncode, r.stdout), (1, ""), r.stderr)
+            self.assertIn("did you mean 'builtin:haiku'?", r.stderr)
 
 
 if __name__ == "__main__":
