@@ -68,6 +68,7 @@ void poison(std::vector<std::byte>& bytes, DType type, float value) {
     case DType::kF32: std::memcpy(bytes.data() + at, &value, 4); return;
     case DType::kBF16: std::memcpy(bytes.data() + at, &bfloat, 2); return;
     case DType::kMXFP4: bytes[at] = std::byte{0xff}; return;
+    case DType::kNVFP4: bytes[at + 2] = std::byte{0x7f}; return;
     case DType::kQ2_K: std::memcpy(bytes.data() + at + 80, &half, 2); return;
     case DType::kQ3_K:
     case DType::kTQ2_0:

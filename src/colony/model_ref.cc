@@ -102,10 +102,10 @@ Result<ModelRef> parse_model_ref(std::string_view text) {
 }
 
 std::string quant_in_name(std::string_view file) {
-  static constexpr std::array<std::string_view, 28> kKnown = {
-      "Q4_K_M", "Q4_K_S",  "Q5_K_M", "Q5_K_S", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K_S", "MXFP4", "IQ4_NL",
-      "IQ4_XS", "IQ3_XXS", "IQ3_XS", "IQ3_S",  "IQ3_M",  "TQ2_0",  "Q4_0",   "Q4_1",   "Q5_0",  "Q5_1",
-      "Q8_0",   "Q6_K",    "Q2_K",   "Q3_K",   "Q4_K",   "Q5_K",   "BF16",   "F16"};
+  static constexpr std::array<std::string_view, 29> kKnown = {
+      "Q4_K_M", "Q4_K_S", "Q5_K_M",  "Q5_K_S", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K_S", "MXFP4", "NVFP4",
+      "IQ4_NL", "IQ4_XS", "IQ3_XXS", "IQ3_XS", "IQ3_S",  "IQ3_M",  "TQ2_0",  "Q4_0",   "Q4_1",  "Q5_0",
+      "Q5_1",   "Q8_0",   "Q6_K",    "Q2_K",   "Q3_K",   "Q4_K",   "Q5_K",   "BF16",   "F16"};
   std::string upper(file);
   std::ranges::transform(upper, upper.begin(), [](unsigned char c) { return std::toupper(c); });
   for (const std::string_view quant : kKnown)

@@ -19,9 +19,10 @@ struct BlockScales {
   /// What codes are off zero is summed in pairs of sub-blocks.
   static constexpr bool kZeroPairs =
       kF.zero != 0 && kF.sub == 16 && ((kWhole && V::kDotPairs) || (kParts && V::kDotJoined));
+  static constexpr bool kTwoScales = kF.scales == Scales::kTwoHalves;
   static constexpr int kSubs = 32 / kF.sub, kMinimumPairs = 128 / kF.sub;
   const std::uint8_t* at;
-  F d, m;
+  F d, m;  // m: of minimums; where there are two scales, the second
 
   BlockScales() = default;
   explicit BlockScales(const std::uint8_t* block) : at(block), d(V::zero()), m(V::zero()) {
@@ -29,8 +30,9 @@ struct BlockScales {
       d = V::load_e8m0_halved(block);
     else
       d = V::load_half(block);
+    if constexpr (kHasMinimum || kTwoScales) m = V::load_half(block + 2 * P);
     if constexpr (kF.unit != 1) d = V::mul(d, V::set1(kF.unit));
-    if constexpr (kHasMinimum) m = V::load_half(block + 2 * P);
+    if constexpr (kF.unit != 1 && kTwoScales) m = V::mul(m, V::set1(kF.unit));
     if constexpr (kF.scales == Scales::kSuper || kF.scales == Scales::kSuperSigned) at += 2 * P;
     if constexpr (kF.scales == Scales::kSuperNibble || kF.scales == Scales::kSuperPair) at += 4 * P;
   }
@@ -59,7 +61,9 @@ struct BlockScales {
   /// What the products of sub-block s are multiplied by, but for kWhole: with kParts the whole scale, as a float or
   /// where they are joined in int16 as two of these, without it the scale.
   auto factor(int s) const {
-    if constexpr (kF.block == 32)
+    if constexpr (kTwoScales)
+      return s == 0 ? d : m;
+    else if constexpr (kF.block == 32)
       return d;
     else if constexpr (!kParts)
       return V::mul(d, V::to_float(whole_scale(s)));
@@ -252,10 +256,17 @@ struct BlockSums {
     if constexpr (Scale::kWhole)
       whole[r] = V::add_ints(whole[r], V::mul_ints(dot, block.whole_scale(sub)));
     else
-      sums[r] =
-          V::fma(V::mul(V::to_float(dot), V::set1(x_scale)), kF.block == 32 ? block.d : factors.factor(sub), sums[r]);
+      sums[r] = V::fma(V::mul(V::to_float(dot), V::set1(x_scale)), scale_of(block, sub, factors), sums[r]);
     if constexpr (kMinimums && !Scale::kWholeMinimums)
       sums[r] = V::fma(V::set1(-x_scale * static_cast<float>(x.total(r, c, h))), block.minimum(sub), sums[r]);
+  }
+  /// Of sub-block `sub`, not for kWhole and kParts.
+  template<class Factors>
+  static F scale_of(const Scale& block, int sub, const Factors& factors) {
+    if constexpr (kF.block == 32)
+      return block.factor(sub);
+    else
+      return factors.factor(sub);
   }
   /// Columns 32 s.. of the block, which are the row's columns 32 c..; codes(g): those of columns 4 g.. of them;
   /// `factors`: the block, or what of it is unpacked. Four columns at a time, a vector of codes meets all rows, so that

@@ -175,6 +175,8 @@ struct RowTile {
   F factor(const Scale* block, int p, int s) const {
     if constexpr (UnpackedScales<kF>::kFactors > 0 && !Scale::kParts)
       return scales[p].factor(s);
+    else if constexpr (Scale::kTwoScales)
+      return block[p].factor(s);
     else
       return block[p].d;
   }

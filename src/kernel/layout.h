@@ -1,9 +1,10 @@
 // Packed weight panels: how the codes and scales of `panel` rows are interleaved for the fast kernels.
 //
-// A panel walks the columns in blocks (32 values for simple formats, 256 for K formats). A block holds first the scales
-// of all its rows, field by field (the two bytes of a pair of sub-blocks side by side: two factors of one instruction),
-// then for each 32 columns the code planes. A plane vector has 4 bytes per row: four consecutive
-// columns of that row, which is what one int8 dot instruction takes. Eight groups of four columns make 32 columns:
+// A panel walks the columns in blocks (32 values for simple formats, 256 for K formats; NVFP4's 64 are two). A block
+// holds first the scales of all its rows, field by field (the two bytes of a pair of sub-blocks side by side: two
+// factors of one instruction), then for each 32 columns the code planes. A plane vector has 4 bytes per row: four
+// consecutive columns of that row, which is what one int8 dot instruction takes. Eight groups of four columns make 32
+// columns:
 //   nibble plane: 4 vectors, vector i has group i in the low and group i + 4 in the high nibbles
 //   pair plane:   2 vectors, vector i has group 4 i + j at bits 2j
 //   bit plane:    1 vector, bit g is group g
@@ -22,6 +23,7 @@ enum class Scales {
   kHalf,         // f16 scale per block
   kHalfMin,      // f16 scale and f16 minimum per 32
   kE8M0,         // power of two per 32
+  kTwoHalves,    // two f16 scales per 32, of 16 columns each
   kSuper,        // f16 d per 256, signed byte per 16, in pairs
   kSuperSigned,  // f16 d per 256, signed byte per 32
   kSuperNibble,  // f16 d and dmin per 256, byte per 16, in pairs: scale in the low, minimum in the high nibble
@@ -40,13 +42,14 @@ struct PanelFormat {
   Scales scales;
   bool indexed;                // nibbles index `lookup`
   const std::uint8_t* lookup;  // 16 codes, or null
-  float unit = 1;              // a power of two that f16 d is multiplied by
+  float unit = 1;              // a power of two that f16 scales are multiplied by
 };
 
 constexpr std::int64_t scale_bytes_per_row(const PanelFormat& f) {
   switch (f.scales) {
     case Scales::kHalf: return 2;
-    case Scales::kHalfMin: return 4;
+    case Scales::kHalfMin:
+    case Scales::kTwoHalves: return 4;
     case Scales::kE8M0: return 1;
     case Scales::kSuper: return 2 + 16;
     case Scales::kSuperSigned: return 2 + 8;

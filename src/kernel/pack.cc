@@ -8,6 +8,7 @@
 #include "quant/bits.h"
 #include "quant/iq3_xxs.h"
 #include "quant/iq4_xs.h"
+#include "quant/nvfp4.h"
 #include "quant/q3_k.h"
 #include "quant/q4_k.h"
 #include "quant/table.h"
@@ -47,8 +48,9 @@ int whole_scale(DType type, const std::uint8_t* block, int s) {
   }
 }
 
-void pack_scales(const PanelFormat& f, const quant::RowOps& ops, int panel, const std::uint8_t* block, int row,
-                 std::uint8_t* out) {
+/// `part`: which of a file's block.
+void pack_scales(const PanelFormat& f, const quant::RowOps& ops, int panel, const std::uint8_t* block, int part,
+                 int row, std::uint8_t* out) {
   ScaleWriter writer(out, panel);
   const auto put_half = [&](float v) { quant::store_half(writer.field(2) + std::ptrdiff_t{2} * row, v); };
   const auto put_raw_half = [&](const std::uint8_t* p) {
@@ -63,6 +65,10 @@ void pack_scales(const PanelFormat& f, const quant::RowOps& ops, int panel, cons
     case Scales::kHalf: return put_raw_half(f.block == 256 ? block + info(f.type).bytes - 2 : block);
     case Scales::kHalfMin: return put_half(ops.scale(block, 0).scale), put_half(ops.scale(block, 0).minimum);
     case Scales::kE8M0: return put_byte(block[0]);
+    case Scales::kTwoHalves:
+      for (int s = 0; s < 2; ++s)
+        quant::store(writer.field(2) + std::ptrdiff_t{2} * row, quant::NVFP4::half_of(block[2 * part + s]));
+      return;
     case Scales::kSuper:
       put_raw_half(block + info(f.type).bytes - 2);
       for (int s = 0; s < 16; s += 2)
@@ -91,14 +97,17 @@ void pack_scales(const PanelFormat& f, const quant::RowOps& ops, int panel, cons
 class PlaneCodes {
  public:
   explicit PlaneCodes(const PanelFormat& f)
-      : format_(f), ops_(quant::row_ops(f.type)), nibbles_lie_(2 * info(f.type).bytes > info(f.type).block) {
+      : format_(f),
+        ops_(quant::row_ops(f.type)),
+        nibbles_lie_(f.sub == 32 && 2 * info(f.type).bytes > info(f.type).block) {
     for (int i = 0; f.indexed && i < 16; ++i) index_of_[f.lookup[i]] = static_cast<std::uint8_t>(i);
   }
+  /// Of a block of the file.
   void read(const std::uint8_t* block, std::uint8_t* codes) const {
     if (!format_.indexed) return ops_.codes(block, codes);
     if (!nibbles_lie_) {
       ops_.codes(block, codes);
-      for (int i = 0; i < format_.block; ++i) codes[i] = index_of_[codes[i]];
+      for (std::uint32_t i = 0; i < info(format_.type).block; ++i) codes[i] = index_of_[codes[i]];
       return;
     }
     // Of each 32 values 16 bytes: value j low, value j + 16 high.
@@ -146,16 +155,22 @@ void pack_planes(const PanelFormat& f, int panel, const std::uint8_t* codes, std
   }
 }
 
-/// One block of all rows of a panel; they lie `stride` bytes apart.
+/// One block of the file of all rows of a panel; they lie `stride` bytes apart. It becomes one block of the panel, or
+/// several.
 void pack_block(const PanelFormat& f, const PlaneCodes& reader, int panel, const std::uint8_t* block,
                 std::int64_t stride, int rows, std::uint8_t* out) {
   alignas(64) std::uint8_t codes[256];
   const std::int64_t step = plane_vectors(f) * 4 * panel;
+  const int parts = static_cast<int>(info(f.type).block) / f.block;
   for (int row = 0; row < rows; ++row) {
-    pack_scales(f, reader.ops(), panel, block + row * stride, row, out);
     reader.read(block + row * stride, codes);
-    std::uint8_t* plane = out + std::ptrdiff_t{panel} * scale_bytes_per_row(f) + std::ptrdiff_t{4} * row;
-    for (int s = 0; s < f.block / 32; ++s, plane += step) pack_planes(f, panel, codes + std::ptrdiff_t{32} * s, plane);
+    for (int part = 0; part < parts; ++part) {
+      std::uint8_t* to = out + part * block_bytes(f, panel);
+      pack_scales(f, reader.ops(), panel, block + row * stride, part, row, to);
+      std::uint8_t* plane = to + std::ptrdiff_t{panel} * scale_bytes_per_row(f) + std::ptrdiff_t{4} * row;
+      for (int s = 0; s < f.block / 32; ++s, plane += step)
+        pack_planes(f, panel, codes + std::ptrdiff_t{f.block} * part + std::ptrdiff_t{32} * s, plane);
+    }
   }
 }
 
@@ -186,9 +201,10 @@ void pack_panel(const Kernels& isa, DType type, std::int64_t k, const std::byte*
   const auto stride = static_cast<std::int64_t>(row_bytes(type, static_cast<std::uint64_t>(k)));
   const auto* raw = reinterpret_cast<const std::uint8_t*>(source);
   if (const PanelFormat* f = find(type)) {
-    const std::int64_t from = info(type).bytes, to = block_bytes(*f, panel);
+    const std::int64_t block = info(type).block, from = info(type).bytes;
+    const std::int64_t to = block / f->block * block_bytes(*f, panel);
     const PlaneCodes reader(*f);
-    for (std::int64_t b = 0; b < k / f->block; ++b)
+    for (std::int64_t b = 0; b < k / block; ++b)
       pack_block(*f, reader, panel, raw + b * from, stride, rows, out + b * to);
     return;
   }

@@ -1,8 +1,10 @@
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <optional>
 
+#include "quant/nvfp4.h"
 #include "quant/table.h"
 
 namespace llorch::quant {
@@ -28,6 +30,12 @@ std::optional<std::uint64_t> first_full(std::span<const std::byte> bytes) {
   return std::nullopt;
 }
 
+/// Whether a block's scales are bytes, and one of them is NaN, which decodes to a number.
+bool is_nan_byte(DType type, const std::uint8_t* block) {
+  if (type == DType::kNVFP4) return std::ranges::any_of(std::span(block, 4), NVFP4::is_nan);
+  return type == DType::kMXFP4 && *block == 0xff;
+}
+
 }  // namespace
 
 Status check_finite(const TensorView& tensor, std::span<const std::byte> rows, std::uint64_t first_row) {
@@ -45,8 +53,7 @@ Status check_finite(const TensorView& tensor, std::span<const std::byte> rows, s
       for (std::size_t b = 0; (b + 1) * step <= rows.size(); ++b) {
         const auto* block = reinterpret_cast<const std::uint8_t*>(rows.data()) + b * step;
         const SubScale s = ops->scale(block, 0);
-        const bool nan = std::isnan(s.scale) || std::isnan(s.minimum) ||
-                         (tensor.type == DType::kMXFP4 && *block == 0xff);  // whose half is a number
+        const bool nan = std::isnan(s.scale) || std::isnan(s.minimum) || is_nan_byte(tensor.type, block);
         if (nan || !std::isfinite(s.scale) || !std::isfinite(s.minimum))
           return bad_model("tensor '{}': the scale of {} block {} is {}", tensor.name, info(tensor.type).name,
                            before + b, nan ? "NaN" : "infinite");

@@ -32,6 +32,7 @@ TEST(Formats, have_the_bytes_of_the_specification) {
                                                    {DType::kIQ3_S, 110}, {DType::kIQ3_XXS, 98}, {DType::kTQ2_0, 66}};
   for (const auto& [type, bytes] : super) EXPECT_EQ(row_bytes(type, 256), bytes) << info(type).name;
   EXPECT_EQ(row_bytes(DType::kMXFP4, 1024), 544u);
+  EXPECT_EQ(row_bytes(DType::kNVFP4, 64), 36u);
 }
 
 /// Blocks made of a formula, factors that are numbers, and a hash over the bits of their values as the `gguf` package
@@ -43,7 +44,7 @@ TEST(Formats, decode_to_the_bits_of_the_reference) {
       {DType::kQ3_K, 0x850bc3fa2ea8a125},   {DType::kQ4_K, 0x0373eb7dbc9204f5},   {DType::kQ5_K, 0xddcce3ebc1aa1521},
       {DType::kQ6_K, 0x201f631e17e8e4b3},   {DType::kIQ4_NL, 0x35a56a0d66cb0ba5}, {DType::kMXFP4, 0xc7a4abe679eec325},
       {DType::kIQ4_XS, 0x523c3e26e62267ad}, {DType::kIQ3_S, 0x1593148068c25c75},  {DType::kIQ3_XXS, 0x51f86864cee3aef5},
-      {DType::kTQ2_0, 0x52019a8706716325},
+      {DType::kTQ2_0, 0x52019a8706716325},  {DType::kNVFP4, 0x95e7a9a6bf86c325},
   };
   for (const auto& [type, hash] : want) {
     const std::size_t step = info(type).bytes, blocks = 2048 / info(type).block;
@@ -59,7 +60,8 @@ TEST(Formats, decode_to_the_bits_of_the_reference) {
       case DType::kQ3_K:
       case DType::kQ6_K:
       case DType::kTQ2_0: halves = {step - 2}; break;
-      case DType::kMXFP4: halves = {}; break;
+      case DType::kMXFP4:
+      case DType::kNVFP4: halves = {}; break;
       default: break;
     }
     for (std::size_t b = 0; b < blocks; ++b) {
@@ -78,12 +80,12 @@ TEST(Formats, keep_values_as_closely_as_their_bits_allow) {
   // Root mean square error relative to the values', for near-normal data. Each bound is what b bits of uniform steps
   // over the range leave (range / 2^b / sqrt(12), the range of a block being about 5 deviations), with a margin of a
   // fifth.
-  const std::pair<DType, double> bounds[] = {{DType::kQ8_0, 0.008},   {DType::kQ6_K, 0.025},  {DType::kQ5_K, 0.05},
-                                             {DType::kQ5_1, 0.05},    {DType::kQ5_0, 0.06},   {DType::kQ4_K, 0.09},
-                                             {DType::kQ4_1, 0.09},    {DType::kQ4_0, 0.11},   {DType::kIQ4_NL, 0.09},
-                                             {DType::kMXFP4, 0.15},   {DType::kIQ4_XS, 0.09}, {DType::kIQ3_S, 0.19},
-                                             {DType::kIQ3_XXS, 0.25}, {DType::kTQ2_0, 0.5},   {DType::kQ3_K, 0.19},
-                                             {DType::kQ2_K, 0.36},    {DType::kF16, 0.0004},  {DType::kBF16, 0.003}};
+  const std::pair<DType, double> bounds[] = {
+      {DType::kQ8_0, 0.008},  {DType::kQ6_K, 0.025},   {DType::kQ5_K, 0.05},  {DType::kQ5_1, 0.05},
+      {DType::kQ5_0, 0.06},   {DType::kQ4_K, 0.09},    {DType::kQ4_1, 0.09},  {DType::kQ4_0, 0.11},
+      {DType::kIQ4_NL, 0.09}, {DType::kMXFP4, 0.15},   {DType::kNVFP4, 0.12}, {DType::kIQ4_XS, 0.09},
+      {DType::kIQ3_S, 0.19},  {DType::kIQ3_XXS, 0.25}, {DType::kTQ2_0, 0.5},  {DType::kQ3_K, 0.19},
+      {DType::kQ2_K, 0.36},   {DType::kF16, 0.0004},   {DType::kBF16, 0.003}};
   const std::vector<float> x = random_floats(8192, 1);
   double power = 0;
   for (const float v : x) power += static_cast<double>(v) * v;

@@ -33,6 +33,7 @@ enum class DType : std::uint32_t {
   kBF16 = 30,
   kTQ2_0 = 35,
   kMXFP4 = 39,
+  kNVFP4 = 40,
 };
 
 struct DTypeInfo {
@@ -49,8 +50,9 @@ inline constexpr DTypeInfo kDTypes[] = {
     {DType::kQ3_K, "Q3_K", 256, 110},     {DType::kQ4_K, "Q4_K", 256, 144},   {DType::kQ5_K, "Q5_K", 256, 176},
     {DType::kQ6_K, "Q6_K", 256, 210},     {DType::kIQ4_NL, "IQ4_NL", 32, 18}, {DType::kMXFP4, "MXFP4", 32, 17},
     {DType::kIQ4_XS, "IQ4_XS", 256, 136}, {DType::kIQ3_S, "IQ3_S", 256, 110}, {DType::kIQ3_XXS, "IQ3_XXS", 256, 98},
-    {DType::kTQ2_0, "TQ2_0", 256, 66},    {DType::kI8, "I8", 1, 1},           {DType::kI16, "I16", 1, 2},
-    {DType::kI32, "I32", 1, 4},           {DType::kI64, "I64", 1, 8},         {DType::kF64, "F64", 1, 8},
+    {DType::kTQ2_0, "TQ2_0", 256, 66},    {DType::kNVFP4, "NVFP4", 64, 36},   {DType::kI8, "I8", 1, 1},
+    {DType::kI16, "I16", 1, 2},           {DType::kI32, "I32", 1, 4},         {DType::kI64, "I64", 1, 8},
+    {DType::kF64, "F64", 1, 8},
 };
 
 /// nullptr for a type that we do not know.
@@ -70,7 +72,8 @@ inline constexpr DTypeInfo kDTypes[] = {
 
 /// A type that a weight of a model can have (not an integer).
 [[nodiscard]] constexpr bool is_weight_type(DType type) {
-  return type < DType::kI8 || type == DType::kBF16 || type == DType::kTQ2_0 || type == DType::kMXFP4;
+  return type < DType::kI8 || type == DType::kBF16 || type == DType::kTQ2_0 || type == DType::kMXFP4 ||
+         type == DType::kNVFP4;
 }
 
 /// Bytes of one row of `values` values; `values` must be a multiple of the block.

@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 import generator
 
 SEED = 7
-TYPES = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "MXFP4", "IQ4_XS", "IQ3_S", "IQ3_XXS", "TQ2_0"]
+TYPES = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "MXFP4", "IQ4_XS", "IQ3_S", "IQ3_XXS", "TQ2_0", "NVFP4"]
 SHORT = [3, 141, 59, 265, 35, 89, 79, 32, 38, 46]
 LONG = [(i * i * 31 + 7 * i + 11) % 319 for i in range(70)]
 

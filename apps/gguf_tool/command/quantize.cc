@@ -24,7 +24,7 @@ void add_command_quantize(CLI::App& app, int& exit_code) {
   c->add_option("in", flags->in, "GGUF file")->required();
   c->add_option("out", flags->out, "GGUF file to write")->required();
   c->add_option("type", flags->type,
-                "F32, F16, BF16, Q4_0, ..., Q6_K, IQ4_NL, IQ4_XS, IQ3_S, IQ3_XXS, TQ2_0, MXFP4, Q4_K_M, Q5_K_M")
+                "F32, F16, BF16, Q4_0, ..., Q6_K, IQ4_NL, IQ4_XS, IQ3_S, IQ3_XXS, TQ2_0, MXFP4, NVFP4, Q4_K_M, Q5_K_M")
       ->required();
   c->callback([flags, &exit_code] {
     if (const Status s = quantize(flags->in, flags->out, flags->type); !s) exit_code = cli::report(s.error());

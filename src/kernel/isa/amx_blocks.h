@@ -28,15 +28,18 @@ inline void ask_for(const std::uint8_t* weights, std::int64_t block) {
   for (int i = 0; i < block_bytes(kF, P); i += 64) __builtin_prefetch(weights + block * block_bytes(kF, P) + i, 0, 2);
 }
 
-/// Columns of one panel, unpacked: formats with a scale per 32 columns.
+/// Columns of one panel, unpacked: formats with a scale per 32 columns, or per 16.
 template<const PanelFormat& kF>
 struct ScaledChunk {
   static constexpr int kColumns = 1024;
   static constexpr bool kPairs = false;
   alignas(64) std::int8_t codes[kColumns * P];
-  alignas(64) float scales[kColumns / 32 * P];
+  alignas(64) float scales[kColumns / kF.sub * P];
+  static constexpr int kSubs = 32 / kF.sub;
 
-  static void shape(TileShapes& shapes) { shapes.set(0, 16, 64), shapes.set(4, 16, 32), shapes.set(6, 8, 64); }
+  static void shape(TileShapes& shapes) {
+    shapes.set(0, 16, 64), shapes.set(4, 16, kF.sub), shapes.set(6, kF.sub / 4, 64);
+  }
 
   void unpack_from(const std::uint8_t* panel, std::int64_t columns) {
     for (std::int64_t b = 0; b < columns / 32; ++b, panel += block_bytes(kF, P)) {
@@ -44,7 +47,7 @@ struct ScaledChunk {
       B w[8];
       unpack<kF>(panel + P * scale_bytes_per_row(kF), w);
       for (int g = 0; g < 8; ++g) _mm512_store_si512(codes + (b * 8 + g) * 64, signed_codes<kF>(w[g]));
-      V::store(scales + b * P, block.d);
+      for (int h = 0; h < kSubs; ++h) V::store(scales + (b * kSubs + h) * P, block.factor(h));
     }
   }
 
@@ -54,23 +57,23 @@ struct ScaledChunk {
   void multiply(const QuantizedRows& q, std::int64_t tile, std::int64_t c0, std::int64_t columns,
                 const std::uint8_t* next, F* sums) const {
     alignas(64) std::int32_t products[2][16 * P];
-    const std::int64_t first = (tile * q.stride + c0) / 32 * kTileRows, steps = columns / 32;
+    const std::int64_t first = (tile * q.stride + c0) / 32 * kTileRows, steps = columns / kF.sub;
     const std::int8_t* a = q.codes + first * 32;
     const float* x_scales = q.scales + first;
     // The product of step i + 1 is under way while step i is scaled.
     const auto issue = [&](std::int64_t i) {
       _tile_zero(0);
-      LLORCH_TILE_LOAD(4, a + i * 512, 32);
-      LLORCH_TILE_LOAD(6, codes + i * 512, 64);
+      LLORCH_TILE_LOAD(4, a + i / kSubs * 512 + i % kSubs * kF.sub, 32);
+      LLORCH_TILE_LOAD(6, codes + i * 16 * kF.sub, 64);
       _tile_dpbssd(0, 4, 6);
       _tile_stored(0, products[i & 1], 64);
     };
     issue(0);
     for (std::int64_t i = 0; i < steps; ++i) {
       if (i + 1 < steps) issue(i + 1);
-      if (next) ask_for<kF>(next, i);
+      if (next && i % kSubs == 0) ask_for<kF>(next, i / kSubs);
       const std::int32_t* product = products[i & 1];
-      const float* x_scale = x_scales + i * kTileRows;
+      const float* x_scale = x_scales + i / kSubs * kTileRows;
       const F scale = V::load(scales + i * P);
 #pragma GCC unroll 16
       for (int r = 0; r < kM; ++r)
