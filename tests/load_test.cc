@@ -364,18 +364,15 @@ TEST(Loading, packed_weights_that_are_not_this_models_are_packed_again) {
 }
 
 TEST(Loading, every_shape_has_consistent_quantized_types) {
-  for (const arch::Shape& shape : arch::shapes()) {
-    Metadata m;
-    shape.describe(m);
-    m.set("general.architecture", MetaValue::text(std::string(shape.arch)));
-    const arch::Architecture* family = arch::find(shape.arch).value();
-    const auto h = arch::read(*family, m, static_cast<std::uint64_t>(shape.vocab));
-    ASSERT_TRUE(h) << shape.name << ": " << h.error().message;
-    for (const char* type : {"Q4_K_M", "Q5_K_M", "Q6_K", "MXFP4", "Q8_0", "Q2_K"})
-      for (const arch::TensorSpec& spec : family->tensors(*h)) {
-        const auto chosen = arch::choose_type(type, spec.name, spec.dims, {h->layers, false, h->experts > 0});
+  for (const std::string_view name : arch::shape_names()) {
+    const auto shape = arch::find_shape({.shape = std::string(name)});
+    ASSERT_TRUE(shape) << name << ": " << shape.error().message;
+    const arch::Hyper& h = shape->hyper;
+    for (const char* type : {"Q4_K_M", "Q5_K_M", "Q6_K", "MXFP4", "NVFP4", "Q8_0", "Q2_K"})
+      for (const arch::TensorSpec& spec : shape->family->tensors(h)) {
+        const auto chosen = arch::choose_type(type, spec.name, spec.dims, {h.layers, false, h.experts > 0});
         ASSERT_TRUE(chosen);
-        EXPECT_EQ(spec.dims[0] % info(*chosen).block, 0u) << shape.name << " " << type << " " << spec.name;
+        EXPECT_EQ(spec.dims[0] % info(*chosen).block, 0u) << name << " " << type << " " << spec.name;
       }
   }
 }

@@ -99,20 +99,6 @@ class Zoo : public testing::TestWithParam<ZooModel> {
     body.model = std::move(*model);
     return body;
   }
-  /// Of an encoder, which computes whole prompts.
-  static std::vector<float> states_of(Body& body, const TokenIds& ids) {
-    const auto cache = body.device->make_cache(body.model->cache_shape(1, KvPrecision::kF32)).value();
-    const std::vector<std::int32_t> pages{0};
-    StepPlan plan;
-    plan.add_sequence(pages);
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      plan.state_rows.push_back(static_cast<std::int32_t>(i));
-      plan.add_row(ids[i], static_cast<std::int32_t>(i));
-    }
-    const auto result = body.model->forward(plan, *cache);
-    EXPECT_TRUE(result && result->finite_rows(0, ids.size()));
-    return {result->states.begin(), result->states.end()};
-  }
   static std::vector<float> logits_of(Body& model, const TokenIds& ids, int chunk) {
     std::vector<float> all;
     const Status done = forward_all(*model.model, ids, chunk, KvPrecision::kF32, [&](int, std::span<const float> row) {
@@ -149,7 +135,7 @@ TEST_P(Zoo, is_exact_from_both_forms_on_every_instruction_set) {
       for (const Prompt& p : prompts_) {
         const double bound = isa == "amx" ? 1e-3 : GetParam().bound;  // multiplies halves of floats
         const bool encodes = model.model->graph().whole_prompts;
-        const std::vector<float> got = encodes ? states_of(model, p.ids) : logits_of(model, p.ids, 512);
+        const std::vector<float> got = encodes ? states_of(*model.model, p.ids) : logits_of(model, p.ids, 512);
         const double error = error_of(got, p.logits);
         (isa == "reference" ? of_reference : of_others) =
             std::max(isa == "reference" ? of_reference : of_others, error);

@@ -4,8 +4,13 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <set>
 
+#include "arch/hf_source.h"
+#include "arch/published.h"
+#include "base/limits.h"
+#include "base/open_file.h"
 #include "base/random.h"
 #include "format/gguf.h"
 #include "quant/table.h"
@@ -114,6 +119,7 @@ DType fallback(DType type) {
     case DType::kIQ3_S:
     case DType::kIQ4_XS: return DType::kIQ4_NL;
     case DType::kTQ2_0: return DType::kQ4_0;
+    case DType::kNVFP4: return DType::kMXFP4;
     case DType::kQ4_K: return DType::kQ5_0;
     case DType::kQ5_K: return DType::kQ5_1;
     case DType::kQ6_K: return DType::kQ8_0;
@@ -156,10 +162,16 @@ void shuffle_rows(DType type, const TensorSpec& spec, std::uint64_t made, std::s
   }
 }
 
-}  // namespace
+/// A shape in GGUF's keys.
+struct StatedShape {
+  std::string_view name;
+  std::string_view arch;
+  void (*describe)(Metadata&);
+  int vocab;
+};
 
-const std::vector<Shape>& shapes() {
-  static const std::vector<Shape> table = {
+const std::vector<StatedShape>& stated_shapes() {
+  static const std::vector<StatedShape> table = {
       {"qwen2.5-0.5b", "qwen2",
        [](Metadata& m) {
          qwen(m, "qwen2.", {32768, 896, 24, 4864, 14, 2, 64});
@@ -226,13 +238,56 @@ const std::vector<Shape>& shapes() {
   return table;
 }
 
-Result<const Shape*> find_shape(std::string_view name) {
-  std::string known;
-  for (const Shape& s : shapes()) {
-    if (s.name == name) return &s;
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", s.name);
+/// The config.json that states a shape, where one does.
+Result<std::optional<json::object>> published_config(const SynthRequest& request) {
+  if (request.shape.ends_with(".json")) {
+    LLORCH_TRY(const std::string text, read_text_file(request.shape, limits::kJsonBytesMax));
+    LLORCH_TRY(json::object config, config_of({request.shape, "", text}, request.fields));
+    return std::optional(std::move(config));
   }
-  return fail(ErrorCode::kInvalidRequest, "shape '{}' is not known (there are: {})", name, known);
+  for (const PublishedShape& s : published_shapes())
+    if (s.name == request.shape) {
+      LLORCH_TRY(json::object config, config_of(s, request.fields));
+      return std::optional(std::move(config));
+    }
+  return std::optional<json::object>();
+}
+
+}  // namespace
+
+std::vector<std::string_view> shape_names() {
+  std::vector<std::string_view> names;
+  for (const StatedShape& s : stated_shapes()) names.push_back(s.name);
+  for (const PublishedShape& s : published_shapes()) names.push_back(s.name);
+  return names;
+}
+
+Result<Shape> find_shape(const SynthRequest& request) {
+  std::uint64_t vocab = 0;
+  if (request.vocab) {
+    LLORCH_TRY(const auto* tokens, request.vocab->strings("tokenizer.ggml.tokens"));
+    vocab = tokens->size();
+  }
+  LLORCH_TRY(auto config, published_config(request));
+  if (config) {
+    if (vocab > 0) (*config)["vocab_size"] = vocab;
+    LLORCH_TRY(HfModel model, read_hf(*config));
+    return Shape{model.family, std::move(model.metadata), std::move(model.hyper),
+                 json::find_bool(*config, "tie_word_embeddings").value_or(false)};
+  }
+  for (const StatedShape& s : stated_shapes()) {
+    if (s.name != request.shape) continue;
+    if (!request.fields.empty())
+      return fail(ErrorCode::kInvalidRequest, "shape '{}' is stated by no config.json: it has no fields", s.name);
+    Shape shape;
+    LLORCH_TRY(shape.family, find(s.arch));
+    s.describe(shape.metadata);
+    LLORCH_TRY(shape.hyper,
+               read(*shape.family, shape.metadata, vocab > 0 ? vocab : static_cast<std::uint64_t>(s.vocab)));
+    return shape;
+  }
+  return fail(ErrorCode::kInvalidRequest, "shape '{}' is not known (there are: {})", request.shape,
+              fmt::join(shape_names(), ", "));
 }
 
 void synth_values(std::uint64_t seed, const TensorSpec& spec, std::uint64_t first, std::span<float> out) {
@@ -282,28 +337,26 @@ Result<DType> choose_type(std::string_view type, const std::string& tensor, std:
 }
 
 Status synthesize(const SynthRequest& request, const std::string& path) {
-  LLORCH_TRY(const Shape* shape, find_shape(request.shape));
-  LLORCH_TRY(const Architecture* family, find(shape->arch));
+  LLORCH_TRY(const Shape shape, find_shape(request));
+  const Hyper& h = shape.hyper;
   Metadata m;
-  m.set("general.architecture", MetaValue::text(std::string(shape->arch)));
+  m.set("general.architecture", MetaValue::text(std::string(shape.family->name)));
   m.set("general.name",
-        MetaValue::text(fmt::format("synthetic {} (random weights, seed {})", shape->name, request.seed)));
+        MetaValue::text(fmt::format("synthetic {} (random weights, seed {})",
+                                    std::filesystem::path(request.shape).stem().string(), request.seed)));
   m.set("general.quantization_version", MetaValue::u32(2));
-  shape->describe(m);
-  int vocab = shape->vocab;
+  for (const Metadata::Entry& e : shape.metadata.entries()) m.set(e.key, e.value);
   if (request.vocab) {
     for (const Metadata::Entry& e : request.vocab->entries())
       if (e.key.starts_with("tokenizer.")) m.set(e.key, e.value);
-    LLORCH_TRY(const auto* tokens, m.strings("tokenizer.ggml.tokens"));
-    vocab = static_cast<int>(tokens->size());
   } else {
-    plain_vocabulary(m, vocab);
+    plain_vocabulary(m, h.vocab);
   }
-  LLORCH_TRY(const Hyper h, read(*family, m, static_cast<std::uint64_t>(vocab)));
-  const QuantizeFacts facts{h.layers, !request.optional_tensors, h.experts > 0};
+  const bool tied = shape.tied || !request.optional_tensors;
+  const QuantizeFacts facts{h.layers, tied, h.experts > 0};
   std::vector<GgufTensorPlan> plans;
-  for (const TensorSpec& spec : family->tensors(h)) {
-    if (!spec.required && !request.optional_tensors) continue;
+  for (const TensorSpec& spec : shape.family->tensors(h)) {
+    if (!spec.required && (!request.optional_tensors || (tied && spec.name == "output.weight"))) continue;
     LLORCH_TRY(const DType type, choose_type(request.type, spec.name, spec.dims, facts));
     plans.push_back({spec.name, type, spec.dims, [spec, type, &request](std::span<std::byte> out) -> Status {
                        const std::uint64_t stride = row_bytes(type, spec.dims[0]), rows = out.size() / stride;

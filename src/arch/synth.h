@@ -15,27 +15,32 @@
 
 namespace llorch::arch {
 
+/// What is made: a family, its hyper-parameters as GGUF's keys and as they are read.
 struct Shape {
-  std::string_view name;
-  std::string_view arch;
-  void (*describe)(Metadata&);  // hyper-parameters in GGUF keys
-  int vocab;
+  const Architecture* family;
+  Metadata metadata;
+  Hyper hyper;
+  bool tied = false;  // the model has no output head of its own
 };
 
-[[nodiscard]] const std::vector<Shape>& shapes();
-[[nodiscard]] Result<const Shape*> find_shape(std::string_view name);
+/// Names of shapes: small ones for tests and published models (arch/published.h).
+[[nodiscard]] std::vector<std::string_view> shape_names();
 
 /// The values of one tensor.
 void synth_values(std::uint64_t seed, const TensorSpec& spec, std::uint64_t first, std::span<float> out);
 
 struct SynthRequest {
-  std::string shape;
-  std::string type;  // F32, Q4_0, ..., or a mix: Q4_K_M, Q5_K_M
+  std::string shape;   // a name, or the path of a config.json
+  std::string fields;  // a JSON object over the fields of the config.json, where the shape is stated by one
+  std::string type;    // F32, Q4_0, ..., or a mix: Q4_K_M, Q5_K_M
   std::uint64_t seed = 1;
   const Metadata* vocab = nullptr;  // its tokenizer.* keys are copied and its token count is used
   bool optional_tensors = true;     // also write an untied output head
   bool quick = false;  // beyond a matrix's first rows, their blocks again in random order: for speed and memory alone
 };
+
+/// Errors: kInvalidRequest for an unknown shape and for fields where there is no config.json; those of read_hf().
+[[nodiscard]] Result<Shape> find_shape(const SynthRequest& request);
 
 /// Writes the model to `path`. Errors: kInvalidRequest for an unknown shape or type; kIo.
 [[nodiscard]] Status synthesize(const SynthRequest& request, const std::string& path);

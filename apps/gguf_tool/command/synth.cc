@@ -12,15 +12,15 @@ struct SynthFlags {
 };
 
 Status synth(SynthFlags& f) {
-  LLORCH_TRY(const arch::Shape* shape, arch::find_shape(f.request.shape));
-  if (!f.arch.empty() && f.arch != shape->arch)
-    return fail(ErrorCode::kInvalidRequest, "shape '{}' is of architecture '{}', not '{}'", shape->name, shape->arch,
-                f.arch);
   std::unique_ptr<GgufFile> vocab;
   if (!f.vocab.empty()) {
     LLORCH_TRY(vocab, GgufFile::open(f.vocab));
     f.request.vocab = &vocab->metadata();
   }
+  LLORCH_TRY(const arch::Shape shape, arch::find_shape(f.request));
+  if (!f.arch.empty() && f.arch != shape.family->name)
+    return fail(ErrorCode::kInvalidRequest, "shape '{}' is of architecture '{}', not '{}'", f.request.shape,
+                shape.family->name, f.arch);
   return arch::synthesize(f.request, f.out);
 }
 
@@ -29,11 +29,13 @@ Status synth(SynthFlags& f) {
 void add_command_synth(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<SynthFlags>();
   CLI::App* c = app.add_subcommand("synth", "write a model of a real shape with random weights");
-  std::string shapes;
-  for (const arch::Shape& s : arch::shapes()) shapes += fmt::format("{}{}", shapes.empty() ? "" : ", ", s.name);
   flags->request.type = "F32";
   c->add_option("--arch", flags->arch, "checked against the shape's");
-  c->add_option("--shape", flags->request.shape, shapes)->required();
+  c->add_option("--shape", flags->request.shape,
+                fmt::format("the path of a config.json, or one of: {}", fmt::join(arch::shape_names(), ", ")))
+      ->required();
+  c->add_option("--set", flags->request.fields,
+                "a JSON object over the config.json of a published shape: '{\"num_hidden_layers\": 2}'");
   c->add_option("--type", flags->request.type, "F32, F16, BF16, Q4_0, ..., MXFP4, Q4_K_M, Q5_K_M")
       ->capture_default_str();
   c->add_option("--seed", flags->request.seed, "of the weights")->capture_default_str();
