@@ -20,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!listing) return 0;
   colony::ModelRef ref;
   ref.kind = colony::ModelRef::Kind::kHub, ref.repo = "org/repo", ref.revision = "main";
-  for (const std::string_view wanted : {"", "Q4_0", "x.gguf"}) (void)colony::choose_file(*listing, wanted);
+  for (const std::string_view wanted : {"", "Q4_0", "x.gguf"}) (void)colony::choose_files(*listing, wanted);
   for (const std::string& file : listing->files) {
     // The server also says the etag: its own file name is as good as any other text of its.
     for (const std::string_view etag : {std::string_view("0123abcd"), std::string_view(file)}) {

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <limits>
 #include <new>
 #include <random>
 
@@ -194,21 +195,37 @@ Result<Fetched> Download::transfer(const OnProgress& on_progress) {
   LLORCH_TRY(const colony::HubListing listing, repeat([&] { return list(); }));
   Fetched out;
   out.revision = listing.commit;
-  LLORCH_TRY(out.file, colony::choose_file(listing, ref_.file));
-  const std::string url =
-      options_.endpoint +
-      net::url_path("").segments(ref_.repo).fixed("/resolve").segment(out.revision).segments(out.file).text();
-  LLORCH_TRY(const Remote remote, repeat([&] { return look(url); }));
-  LLORCH_TRY(const colony::CacheNames names, colony::cache_names(ref_, out.revision, out.file, remote.etag));
+  LLORCH_TRY(const std::vector<std::string> files, colony::choose_files(listing, ref_.file));
+  std::vector<Part> parts;
+  for (const std::string& file : files) {
+    Part part;
+    part.url = options_.endpoint +
+               net::url_path("").segments(ref_.repo).fixed("/resolve").segment(out.revision).segments(file).text();
+    LLORCH_TRY(part.remote, repeat([&] { return look(part.url); }));
+    LLORCH_TRY(part.names, colony::cache_names(ref_, out.revision, file, part.remote.etag));
+    if (part.remote.size > std::numeric_limits<std::int64_t>::max() - out.size)
+      return fail(ErrorCode::kDownloadFailed, "the model server's sizes are too large");
+    out.size += part.remote.size;
+    parts.push_back(std::move(part));
+  }
   LLORCH_TRY(const ContainedFolder cache, ContainedFolder::open(options_.home + "/hub"));
-  for (const std::string& folder : {names.blobs, names.snapshot_folder, names.refs})
-    LLORCH_OK(cache.make_folders(folder));
-  LLORCH_TRY(out.sha256, fill_blob(url, remote, cache, names, on_progress));
-  on_progress(remote.size, remote.size, 0);
-  LLORCH_OK(cache.write_text(names.ref, out.revision));
-  LLORCH_OK(cache.link(names.snapshot, names.blob));
-  out.path = cache.path() + "/" + names.snapshot, out.size = remote.size;
-  out.identity = security::identity_of(cache.path() + "/" + names.blob);
+  std::int64_t before = 0;
+  std::vector<std::string> hashes;
+  for (const Part& part : parts) {
+    for (const std::string& folder : {part.names.blobs, part.names.snapshot_folder, part.names.refs})
+      LLORCH_OK(cache.make_folders(folder));
+    const auto of_all = [&](std::int64_t done, std::int64_t, double mb_per_s) {
+      on_progress(before + done, out.size, mb_per_s);
+    };
+    LLORCH_TRY(hashes.emplace_back(), fill_blob(part.url, part.remote, cache, part.names, of_all));
+    before += part.remote.size;
+    on_progress(before, out.size, 0);
+    LLORCH_OK(cache.link(part.names.snapshot, part.names.blob));
+  }
+  LLORCH_OK(cache.write_text(parts.front().names.ref, out.revision));
+  out.file = files.front(), out.path = cache.path() + "/" + parts.front().names.snapshot;
+  out.sha256 = security::manifest_of_parts(files, hashes);
+  out.identity = security::identity_of(out.path);
   return out;
 }
 

@@ -24,6 +24,7 @@ class ContainedFolder;
 
 namespace llorch::hive {
 
+/// Of a split file (base/split_name.h): path and name of its first part, size and manifest of all.
 struct Fetched {
   std::string path, revision, file, sha256;
   std::string identity;  // of the file whose hash was found (security::identity_of)
@@ -49,6 +50,12 @@ class Download {
   struct Remote {
     std::string etag, sha256;  // sha256: empty when the server does not say it
     std::int64_t size = 0;
+  };
+  /// One file of those that the model is split over, or the only one.
+  struct Part {
+    std::string url;
+    Remote remote;
+    colony::CacheNames names;
   };
   [[nodiscard]] Result<Fetched> transfer(const OnProgress& on_progress);
   [[nodiscard]] Attempt<colony::HubListing> list();

@@ -8,6 +8,7 @@
 
 #include "base/contained_folder.h"
 #include "base/path_name.h"
+#include "base/split_name.h"
 
 namespace llorch::hive {
 namespace {
@@ -37,10 +38,8 @@ bool is_linked(const ContainedFolder& cache, const std::string& folder, const st
   return false;
 }
 
-}  // namespace
-
-Result<Removal> remove_from_cache(const std::string& hub_folder, const std::string& path) {
-  LLORCH_TRY(const ContainedFolder cache, ContainedFolder::open(hub_folder));
+/// One file, or one part of a split one.
+Result<Removal> remove_part(const ContainedFolder& cache, const std::string& path) {
   const std::string prefix = cache.path() + "/";
   if (!path.starts_with(prefix)) return Removal::kNothing;
   const std::string name = path.substr(prefix.size()), model = name.substr(0, name.find('/')),
@@ -67,6 +66,16 @@ Result<Removal> remove_from_cache(const std::string& hub_folder, const std::stri
   if (!bytes || !bytes->regular) return Removal::kLink;
   LLORCH_OK(cache.remove(*blob));
   return Removal::kAll;
+}
+
+}  // namespace
+
+Result<Removal> remove_from_cache(const std::string& hub_folder, const std::string& path) {
+  LLORCH_TRY(const ContainedFolder cache, ContainedFolder::open(hub_folder));
+  LLORCH_TRY(const Removal removed, remove_part(cache, path));
+  for (const std::string& part : split_parts(path))
+    if (part != path) LLORCH_OK(remove_part(cache, part));
+  return removed;
 }
 
 }  // namespace llorch::hive

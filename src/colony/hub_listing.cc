@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/path_name.h"
+#include "base/split_name.h"
 #include "format/json.h"
 #include "security/validate.h"
 
@@ -15,6 +16,24 @@ std::unexpected<Error> distrust(std::string_view why) {
 
 bool is_commit(std::string_view text) {
   return !text.empty() && text.size() <= 64 && text.find_first_not_of("0123456789abcdef") == text.npos;
+}
+
+/// One file, or the first that is listed of a split one.
+Result<std::string> choose_file(const HubListing& listing, std::string_view wanted) {
+  if (wanted.ends_with(".gguf")) {
+    if (std::ranges::find(listing.files, wanted) != listing.files.end()) return std::string(wanted);
+    return fail(ErrorCode::kModelNotFound, "the repository has no such file");
+  }
+  std::vector<std::string> quants{"Q4_K_M", "Q5_K_M", "Q4_0", "Q5_0", "Q8_0", "F16"};
+  if (!wanted.empty()) {
+    quants = {std::string(wanted)};
+    std::ranges::transform(quants[0], quants[0].begin(), [](unsigned char c) { return std::toupper(c); });
+  }
+  for (const std::string& quant : quants)
+    for (const std::string& name : listing.files)
+      if (quant_in_name(name) == quant) return name;
+  if (wanted.empty() && !listing.files.empty()) return listing.files.front();
+  return fail(ErrorCode::kModelNotFound, "the repository has no GGUF file of that kind");
 }
 
 }  // namespace
@@ -40,21 +59,14 @@ Result<HubListing> read_hub_listing(std::string_view text) {
   return listing;
 }
 
-Result<std::string> choose_file(const HubListing& listing, std::string_view wanted) {
-  if (wanted.ends_with(".gguf")) {
-    if (std::ranges::find(listing.files, wanted) != listing.files.end()) return std::string(wanted);
-    return fail(ErrorCode::kModelNotFound, "the repository has no such file");
-  }
-  std::vector<std::string> quants{"Q4_K_M", "Q5_K_M", "Q4_0", "Q5_0", "Q8_0", "F16"};
-  if (!wanted.empty()) {
-    quants = {std::string(wanted)};
-    std::ranges::transform(quants[0], quants[0].begin(), [](unsigned char c) { return std::toupper(c); });
-  }
-  for (const std::string& quant : quants)
-    for (const std::string& name : listing.files)
-      if (quant_in_name(name) == quant) return name;
-  if (wanted.empty() && !listing.files.empty()) return listing.files.front();
-  return fail(ErrorCode::kModelNotFound, "the repository has no GGUF file of that kind");
+Result<std::vector<std::string>> choose_files(const HubListing& listing, std::string_view wanted) {
+  LLORCH_TRY(const std::string chosen, choose_file(listing, wanted));
+  std::vector<std::string> parts = split_parts(chosen);
+  for (const std::string& part : parts)
+    if (std::ranges::find(listing.files, part) == listing.files.end())
+      return fail(ErrorCode::kModelNotFound, "the repository has only some of the {} parts of this model",
+                  parts.size());
+  return parts;
 }
 
 Result<CacheNames> cache_names(const ModelRef& hub, std::string_view commit, std::string_view file,

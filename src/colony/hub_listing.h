@@ -21,8 +21,9 @@ struct HubListing {
 };
 [[nodiscard]] Result<HubListing> read_hub_listing(std::string_view json);
 
-/// The file that is meant: a name that ends in .gguf, a quantization, or "" for the usual one.
-[[nodiscard]] Result<std::string> choose_file(const HubListing& listing, std::string_view wanted);
+/// The file that is meant: a name that ends in .gguf, a quantization, or "" for the usual one. Of a split file, all its
+/// parts (base/split_name.h). Errors: kModelNotFound, also where the repository lacks a part.
+[[nodiscard]] Result<std::vector<std::string>> choose_files(const HubListing& listing, std::string_view wanted);
 
 /// Names below the cache's hub/ folder, each of which has passed check_relative_path().
 struct CacheNames {

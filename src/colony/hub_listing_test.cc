@@ -19,11 +19,26 @@ TEST(HubListing, files_are_chosen_by_name_or_quantization) {
   ASSERT_TRUE(l) << l.error().message;
   EXPECT_EQ(l->commit, "0123abcd");
   EXPECT_EQ(l->files, (std::vector<std::string>{"a-f16.gguf", "sub/a-q4_0.gguf"}));
-  EXPECT_EQ(choose_file(*l, "").value(), "sub/a-q4_0.gguf");
-  EXPECT_EQ(choose_file(*l, "f16").value(), "a-f16.gguf");
-  EXPECT_EQ(choose_file(*l, "a-f16.gguf").value(), "a-f16.gguf");
-  EXPECT_EQ(choose_file(*l, "Q8_0").error().code, ErrorCode::kModelNotFound);
-  EXPECT_EQ(choose_file(*l, "b.gguf").error().code, ErrorCode::kModelNotFound);
+  EXPECT_EQ(choose_files(*l, "").value(), (std::vector<std::string>{"sub/a-q4_0.gguf"}));
+  EXPECT_EQ(choose_files(*l, "f16").value(), (std::vector<std::string>{"a-f16.gguf"}));
+  EXPECT_EQ(choose_files(*l, "a-f16.gguf").value(), (std::vector<std::string>{"a-f16.gguf"}));
+  EXPECT_EQ(choose_files(*l, "Q8_0").error().code, ErrorCode::kModelNotFound);
+  EXPECT_EQ(choose_files(*l, "b.gguf").error().code, ErrorCode::kModelNotFound);
+}
+
+TEST(HubListing, all_parts_of_a_split_file_are_chosen_and_a_missing_one_is_told) {
+  const std::string parts[] = {"q/m-Q4_K_M-00001-of-00003.gguf", "q/m-Q4_K_M-00002-of-00003.gguf",
+                               "q/m-Q4_K_M-00003-of-00003.gguf"};
+  const std::vector<std::string> all(std::begin(parts), std::end(parts));
+  // Whatever their order, and whichever of them is named.
+  const auto whole = read_hub_listing(listing(file(parts[2]) + "," + file(parts[0]) + "," + file(parts[1])));
+  ASSERT_TRUE(whole);
+  EXPECT_EQ(choose_files(*whole, "q4_k_m").value(), all);
+  EXPECT_EQ(choose_files(*whole, parts[1]).value(), all);
+  const auto some = read_hub_listing(listing(file(parts[0]) + "," + file(parts[2])));
+  ASSERT_TRUE(some);
+  EXPECT_EQ(choose_files(*some, "q4_k_m").error().code, ErrorCode::kModelNotFound);
+  EXPECT_EQ(choose_files(*some, "q4_k_m").error().message, "the repository has only some of the 3 parts of this model");
 }
 
 TEST(HubListing, a_listing_with_one_bad_name_is_refused_whole) {

@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/limits.h"
+#include "base/split_name.h"
 
 namespace llorch {
 namespace {
@@ -18,7 +19,7 @@ constexpr std::uint32_t kMagic = 0x46554747;  // "GGUF"
 std::string unsupported_type(std::uint32_t number) {
   constexpr std::pair<std::uint32_t, std::string_view> kNames[] = {{9, "Q8_1"},    {15, "Q8_K"},  {16, "IQ2_XXS"},
                                                                    {17, "IQ2_XS"}, {19, "IQ1_S"}, {22, "IQ2_S"},
-                                                                   {29, "IQ1_M"},  {34, "TQ1_0"}, {40, "NVFP4"}};
+                                                                   {29, "IQ1_M"},  {34, "TQ1_0"}};
   for (const auto& [known, name] : kNames)
     if (known == number) return std::string(name);
   return std::to_string(number);
@@ -227,28 +228,26 @@ Status place_tensors(std::vector<TensorInfo>& infos, std::span<const std::byte> 
   return {};
 }
 
-std::string split_path(std::string_view stem, std::uint64_t part, std::uint64_t count) {
-  return fmt::format("{}-{:05}-of-{:05}.gguf", stem, part, count);
-}
-
 }  // namespace
 
 Result<std::unique_ptr<GgufFile>> GgufFile::open(const std::string& path) {
-  LLORCH_TRY(FileBytes file, FileBytes::open(path));
   auto result = std::make_unique<GgufFile>();
-  LLORCH_OK(result->append(std::move(file), true));
-  if (!result->metadata_.has("split.count")) return result;
+  LLORCH_TRY(const Split split, result->append(path));
+  if (split.count <= 1) return result;
 
-  LLORCH_TRY(const auto count, result->metadata_.integer_in("split.count", 1, limits::kSplitFilesMax));
-  LLORCH_TRY(const auto number, result->metadata_.integer_in("split.no", 0, count - 1, 0));
-  if (number != 0) return bad_model("{} is part {} of a split file: open the first part", path, number + 1);
-  if (count == 1) return result;
-  const std::string suffix = split_path("", 1, count);
-  if (!path.ends_with(suffix)) return bad_model("a split file's first part must be named *{}", suffix);
-  const std::string stem = path.substr(0, path.size() - suffix.size());
-  for (std::uint64_t part = 2; part <= count; ++part) {
-    LLORCH_TRY(FileBytes next, FileBytes::open(split_path(stem, part, count)));
-    LLORCH_OK(result->append(std::move(next), false));
+  const std::string name = split_part("", split.number + 1, split.count);
+  if (!path.ends_with(name))
+    return bad_model("{} holds part {} of {}: its name must end in {}", path, split.number + 1, split.count, name);
+  const std::string stem = path.substr(0, path.size() - name.size());
+  if (split.number != 0) {
+    result = std::make_unique<GgufFile>();
+    LLORCH_TRY(const Split first, result->append(split_part(stem, 1, split.count)));
+    LLORCH_OK(first.check(split_part(stem, 1, split.count), 0, split.count));
+  }
+  for (std::uint64_t part = 1; part < split.count; ++part) {
+    const std::string next = split_part(stem, part + 1, split.count);
+    LLORCH_TRY(const Split of, result->append(next));
+    LLORCH_OK(of.check(next, part, split.count));
   }
   LLORCH_TRY(const auto total,
              result->metadata_.integer_in("split.tensors.count", 0, limits::kTensorsMax, result->tensors_.size()));
@@ -257,13 +256,24 @@ Result<std::unique_ptr<GgufFile>> GgufFile::open(const std::string& path) {
   return result;
 }
 
+Status GgufFile::Split::check(const std::string& path, std::uint64_t expected, std::uint64_t of) const {
+  if (number == expected && count == of) return {};
+  if (count == 0) return bad_model("{} is named as a part of a split file, and is none", path);
+  return bad_model("{} holds part {} of {}, and its name says {} of {}", path, number + 1, count, expected + 1, of);
+}
+
+Result<GgufFile::Split> GgufFile::append(const std::string& path) {
+  LLORCH_TRY(FileBytes file, FileBytes::open(path));
+  return append(std::move(file));
+}
+
 Result<std::unique_ptr<GgufFile>> GgufFile::from_memory(std::span<const std::byte> bytes) {
   auto result = std::make_unique<GgufFile>();
-  LLORCH_OK(result->append(FileBytes::borrow(bytes), true));
+  LLORCH_TRY([[maybe_unused]] const Split split, result->append(FileBytes::borrow(bytes)));
   return result;
 }
 
-Status GgufFile::append(FileBytes file, bool first) {
+Result<GgufFile::Split> GgufFile::append(FileBytes file) {
   Cursor in(file);
   LLORCH_TRY(const auto magic, in.read<std::uint32_t>("the magic"));
   if (magic != kMagic) return bad_model("not a GGUF file");  // its bytes are nobody's business
@@ -305,10 +315,15 @@ Status GgufFile::append(FileBytes file, bool first) {
       std::min<std::uint64_t>(*checked_align(in.position(), alignment), file.addresses().size());
   LLORCH_OK(place_tensors(infos, file.addresses().subspan(start), alignment));
 
+  Split split;
+  if (part.has("split.count")) {
+    LLORCH_TRY(split.count, part.integer_in("split.count", 1, limits::kSplitFilesMax));
+    LLORCH_TRY(split.number, part.integer_in("split.no", 0, split.count - 1, 0));
+  }
   for (TensorInfo& t : infos) tensors_.push_back(std::move(t.view));
-  if (first) metadata_ = std::move(part);
+  if (files_.empty()) metadata_ = std::move(part);
   files_.push_back(std::move(file));
-  return {};
+  return split;
 }
 
 Status GgufFile::read(std::span<const std::byte> part, std::byte* to) const { return read_part(files_, part, to); }

@@ -2,7 +2,7 @@
 //
 // Nothing that the file declares is believed before it was compared with the bytes that are there: counts, lengths,
 // offsets, overlaps and the total size are checked before anything of that size is allocated. Files split by the
-// `-00001-of-0000N.gguf` convention are joined when the first part is opened. Opening reads the header alone.
+// `-00001-of-0000N.gguf` convention are joined, whichever part is opened. Opening reads the headers alone.
 // Errors: kModelLoadFailed with the place in the file; kIo when it cannot be opened, kModelChanged when it was changed.
 // Source: the public GGUF format description (magic, header, metadata values, tensor infos, alignment).
 #pragma once
@@ -27,7 +27,13 @@ class GgufFile final : public WeightSource {
   [[nodiscard]] std::uint64_t file_bytes() const;
 
  private:
-  Status append(FileBytes file, bool first);
+  /// Which part of how many a file says that it is; count 0: it says nothing.
+  struct Split {
+    std::uint64_t number = 0, count = 0;
+    [[nodiscard]] Status check(const std::string& path, std::uint64_t expected, std::uint64_t of) const;
+  };
+  Result<Split> append(const std::string& path);
+  Result<Split> append(FileBytes file);
 
   std::vector<FileBytes> files_;
   std::uint32_t version_ = 0;

@@ -262,8 +262,26 @@ TEST(Gguf, split_files_are_joined_and_a_missing_part_is_named) {
   EXPECT_NE((*file)->find("x"), nullptr);
   EXPECT_NE((*file)->find("y"), nullptr);
   const auto second = GgufFile::open(scratch / "m-00002-of-00002.gguf");
-  ASSERT_FALSE(second);
-  EXPECT_NE(second.error().message.find("open the first part"), std::string::npos);
+  ASSERT_TRUE(second) << second.error().message;
+  EXPECT_EQ((*second)->metadata().entries().size(), (*file)->metadata().entries().size());
+  EXPECT_EQ((*second)->tensors().size(), 2u);
+  const auto error = [&](const std::string& name) {
+    const auto opened = GgufFile::open(scratch / name);
+    return opened ? "opened" : opened.error().message;
+  };
+  // Two that changed places, one of another width, one of another model, and one that is no part at all.
+  part(1, "swapped-00001-of-00002.gguf"), part(0, "swapped-00002-of-00002.gguf");
+  EXPECT_NE(error("swapped-00001-of-00002.gguf").find("name must end in -00002-of-00002.gguf"), std::string::npos);
+  part(0, "w-1-of-2.gguf"), part(1, "w-2-of-2.gguf");
+  EXPECT_NE(error("w-1-of-2.gguf").find("name must end in -00001-of-00002.gguf"), std::string::npos);
+  part(0, "other-00001-of-00002.gguf");
+  Metadata of_three;
+  of_three.set("split.count", MetaValue::u32(3)), of_three.set("split.no", MetaValue::u32(1));
+  EXPECT_TRUE(write_gguf(scratch / "other-00002-of-00002.gguf", of_three, {tensor("y", DType::kF32, {4})}));
+  EXPECT_NE(error("other-00001-of-00002.gguf").find("other-00002-of-00002.gguf holds part 2 of 3"), std::string::npos);
+  part(1, "none-00002-of-00002.gguf");
+  EXPECT_TRUE(write_gguf(scratch / "none-00001-of-00002.gguf", sample_metadata(), {tensor("x", DType::kF32, {4})}));
+  EXPECT_NE(error("none-00002-of-00002.gguf").find("none-00001-of-00002.gguf is named as a part"), std::string::npos);
 }
 
 TEST(Gguf, a_missing_file_is_an_error_that_names_it) {

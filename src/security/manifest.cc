@@ -6,6 +6,7 @@
 #include "base/folder.h"
 #include "base/ids.h"
 #include "base/open_file.h"
+#include "base/split_name.h"
 #include "security/digest.h"
 
 namespace llorch::security {
@@ -27,9 +28,24 @@ Result<std::string> hash_of_file(const std::string& path, const std::stop_token&
 
 }  // namespace
 
+std::string manifest_of_parts(const std::vector<std::string>& paths, const std::vector<std::string>& hashes) {
+  if (hashes.size() == 1) return hashes.front();
+  Sha256 sum;
+  for (std::size_t i = 0; i < paths.size(); ++i)
+    sum.update(hashes[i] + "  " + std::filesystem::path(paths[i]).filename().string() + "\n");
+  return to_hex(sum.finish());
+}
+
 Result<std::string> manifest_of(const std::string& path, const std::stop_token& stop) {
   std::error_code problem, dangling;  // a link to nothing is no file of the model's
-  if (!std::filesystem::is_directory(path, problem)) return hash_of_file(path, stop);
+  if (!std::filesystem::is_directory(path, problem)) {
+    const std::vector<std::string> parts = split_parts(path);
+    std::vector<std::string> hashes;
+    for (const std::string& part : parts) {
+      LLORCH_TRY(hashes.emplace_back(), hash_of_file(part, stop));
+    }
+    return manifest_of_parts(parts, hashes);
+  }
   std::map<std::string, std::string> files, modules;  // by name
   LLORCH_TRY(const auto entries, entries_of(path));
   for (const auto& entry : entries) {
@@ -50,8 +66,13 @@ Result<std::string> manifest_of(const std::string& path, const std::stop_token& 
 }
 
 std::string identity_of(const std::string& path) {
-  const auto identity = FileIdentity::of(path);
-  return identity ? identity->text() : "";
+  std::string all;
+  for (const std::string& part : split_parts(path)) {
+    const auto identity = FileIdentity::of(part);
+    if (!identity) return "";
+    all += (all.empty() ? "" : " ") + identity->text();
+  }
+  return all;
 }
 
 }  // namespace llorch::security

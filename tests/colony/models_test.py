@@ -5,9 +5,12 @@ import os
 import pathlib
 import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 import unittest
+
+import gguf
 
 from colony import BIN, SANITIZED, STORIES, Colony, free_port, listens, main, narrations, not_run, parse_sse, wait_for
 from hub import COMMIT, Hub
@@ -17,6 +20,30 @@ MODEL = STORIES.read_bytes() if STORIES.exists() else b""
 
 if not MODEL:
     print(f"not run: downloads need {STORIES}, which is not there")
+
+
+def split_gguf(path, count):
+    """The file as the bytes of so many, written by the `gguf` package as the ecosystem splits them: tensors in turn, keys in the first."""
+    reader = gguf.GGUFReader(path)
+    tensors, parts = list(reader.tensors), []
+    for number in range(count):
+        with tempfile.TemporaryDirectory() as d:
+            writer = gguf.GGUFWriter(pathlib.Path(d) / "part.gguf", reader.get_field("general.architecture").contents())
+            for key, field in reader.fields.items():
+                if number == 0 and not key.startswith("GGUF.") and key != "general.architecture":
+                    kind, item = field.types[0], field.types[-1] if len(field.types) > 1 else None
+                    writer.add_key_value(key, field.contents(), kind, item)
+            writer.add_uint16("split.no", number)
+            writer.add_uint16("split.count", count)
+            writer.add_int32("split.tensors.count", len(tensors))
+            for t in tensors[number * len(tensors) // count : (number + 1) * len(tensors) // count]:
+                writer.add_tensor(t.name, t.data, raw_dtype=t.tensor_type)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+            writer.close()
+            parts.append((pathlib.Path(d) / "part.gguf").read_bytes())
+    return parts
 
 
 @unittest.skipUnless(MODEL, "the test data is not there")
@@ -58,6 +85,45 @@ class Models(unittest.TestCase):
             for f in c.home.rglob("*"):
                 if f.is_file():
                     self.assertNotIn(b"hf-secret-token-canary", f.read_bytes(), f)
+
+    def test_a_split_model_is_fetched_whole_and_goes_whole(self):  # cases/api.md 57
+        parts = split_gguf(STORIES, 3)
+        names = [f"tiny-q8_0-{i + 1:05}-of-{len(parts):05}.gguf" for i in range(len(parts))]
+        hub = Hub(dict(reversed(list(zip(names, parts)))))  # a listing in another order
+        self.addCleanup(hub.close)
+        with self.colony(hub) as c:
+            r = c.keeper("run", "org/tiny:q8_0", "Once upon a time", "--raw", "--max-tokens", "12", "--temperature", "0")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertIn("there was a little girl", r.stdout)
+            base = self.cached(c)
+            for name, data in zip(names, parts):
+                self.assertEqual((base / f"snapshots/{COMMIT}/{name}").read_bytes(), data)
+            told = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in zip(names, parts))
+            c.assert_nothing_left()
+            db = sqlite3.connect(c.home / ".local/share/llorch/hive/hive.db")
+            self.assertEqual(db.execute("SELECT sha256, size_bytes FROM models").fetchall(), [(hashlib.sha256(told.encode()).hexdigest(), sum(map(len, parts)))])
+            db.close()
+            # One changed part is noticed: the model is not served as it was.
+            changed = (base / f"snapshots/{COMMIT}/{names[1]}").resolve()
+            changed.write_bytes(changed.read_bytes()[:-1] + b"\x7f")
+            fetched = len(hub.transfers())
+            r = c.keeper("run", "org/tiny:q8_0", "Once upon a time", "--raw", "--max-tokens", "12", "--temperature", "0")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertIn("there was a little girl", r.stdout)
+            self.assertGreater(len(hub.transfers()), fetched)
+            r = c.keeper("model", "delete", "org/tiny:q8_0")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertEqual([p.name for p in base.rglob("*") if p.is_file() and p.name != "main"], [])
+
+    def test_a_part_that_the_server_lacks_is_told(self):
+        parts = split_gguf(STORIES, 2)
+        hub = Hub({"tiny-q8_0-00001-of-00002.gguf": parts[0]})
+        self.addCleanup(hub.close)
+        with self.colony(hub) as c:
+            r = c.keeper("run", "org/tiny:q8_0", "Once")
+            self.assertEqual(r.returncode, 1, r.stderr)
+            self.assertIn("only some of the 2 parts", r.stderr)
+            self.assertEqual(hub.transfers(), [])
 
     def test_a_transfer_is_watched_beside_its_job(self):
         self.hub.rate = 400_000
