@@ -39,7 +39,7 @@ class AnswerView {
   void take(std::string_view type, const boost::json::object& data);
   /// Before something else is written: no line is left that is still counting.
   void make_room();
-  /// After the last event: an answer ends with its line.
+  /// After the last event: the answer's last line ends. One without text has no line.
   void end();
 
  private:

@@ -170,7 +170,10 @@ class Size(unittest.TestCase):
             with self.subTest(name), Worker("--ctx", "2048", "--max-batch", "1", model=model) as w:
                 flags = ("--memory", "--context", "2048", "--sequences", "1", "--json")
                 said = json.loads(subprocess.run([pathlib.Path(BINARY).with_name("llorch-gguf"), "inspect", model, *flags], capture_output=True, text=True, check=True).stdout)
-                self.assertEqual(w.post("/v1/completions", {"model": model.name, "prompt": [100 + i % 1000 for i in range(2040)], "max_tokens": 4, "ignore_eos": True})[0], 200)
+                # A whole context, whose end is guessed: guesses have logits, too.
+                sentence = w.post("/v1/tokenize", {"content": "The heron waits in the reeds. The wren sings in the hedge. "})[2]["tokens"]
+                self.assertEqual(w.post("/v1/completions", {"model": model.name, "prompt": (sentence * 200)[:1960], "max_tokens": 80, "ignore_eos": True, "temperature": 0})[0], 200)
+                self.assertGreater(w.metric("llorch_worker_tokens_accepted_total"), 40)
                 peak = peak_of(w.process.pid)
             foretold = sum(said[k] for k in ("weight_bytes", "cache_bytes", "step_bytes", "program_bytes"))
             print(f"{name}: foretold {foretold / 2**20:.1f} MiB, taken {peak / 2**20:.1f} MiB, {foretold / peak - 1:+.1%}")
