@@ -15,6 +15,7 @@
 #include "text/pretokenizer.h"
 #include "text/steps.h"
 #include "text/tokenizer.h"
+#include "text/tokenizer_writer.h"
 #include "text/utf8.h"
 
 namespace llorch {
@@ -52,7 +53,13 @@ class Reader {
   int bert_steps = 0;          // normalizers and pre-tokenizers of BERT
   bool is_word_piece = false;  // with BERT's marks and longest word
   TokenId unknown_word = -1;   // of WordPiece
+  bool pieces = true;          // no step but SentencePiece's: a mark in front (where it prepends), spaces become marks
+  bool prepends = false;
 
+  /// BPE over SentencePiece's pieces.
+  [[nodiscard]] bool is_sentence_piece() const {
+    return is_bpe && pieces && metaspace && !byte_level && bpe.byte_fallback;
+  }
   /// WordPiece with what GGUF's tokenizer model `bert` says by its name.
   [[nodiscard]] bool is_bert() const {
     return is_word_piece && bert_steps == 2 && normalizers_.size() == 1 && cuts_.size() == 1 && bert.clean &&
@@ -130,9 +137,11 @@ class Reader {
       for (const json::value& v : *list) LLORCH_OK(read_normalizer(v.if_object()));
       return {};
     }
+    pieces = pieces && (type == "Prepend" || type == "Replace");
     if (type == "Lowercase") return add(lower_case_step());
     if (type == "Prepend") {
       LLORCH_TRY(const std::string what, replacement(*o, "prepend", ""));
+      prepends = true, pieces = pieces && what == kMetaspace;
       return add(
           [what](std::string text, WorkLimit&) -> Result<std::string> { return text.empty() ? text : what + text; });
     }
@@ -141,7 +150,10 @@ class Reader {
       LLORCH_TRY(const std::string pattern, pattern_of(*o, literal));
       LLORCH_TRY(Regex regex, Regex::compile(literal ? quote(pattern) : pattern));
       LLORCH_TRY(const std::string content, replacement(*o, "content", ""));
-      if (pattern == " " && content == kMetaspace) metaspace = true;
+      if (pattern == " " && content == kMetaspace)
+        metaspace = true;
+      else
+        pieces = false;
       return add(replace_step(std::move(regex), content));
     }
     if (type == "Strip") {
@@ -209,6 +221,7 @@ class Reader {
       LLORCH_TRY(const std::string pattern, pattern_of(o, literal));
       LLORCH_TRY(const Behavior behavior, behavior_of(json::find_text(o, "behavior").value_or("")));
       const bool invert = json::find_bool(o, "invert").value_or(false);
+      pieces = pieces && literal && pattern == " ";  // which are marks by then
       if (behavior == Behavior::kIsolated && !invert && !literal)
         split_patterns.push_back(pattern);
       else
@@ -216,6 +229,7 @@ class Reader {
       if (behavior == Behavior::kRemoved && invert) split_patterns.push_back(pattern);
       return add_split(literal ? quote(pattern) : pattern, behavior, invert);
     }
+    pieces = false;
     if (type == "ByteLevel") {
       byte_level = true;
       if (json::find_bool(o, "add_prefix_space").value_or(true)) {
@@ -521,9 +535,12 @@ Status hf_tokenizer_to_metadata(const std::string& directory, Metadata& out) {
   Reader reader;
   LLORCH_OK(read_directory(directory, reader));
   const bool bert = reader.is_bert();
+  if (reader.is_sentence_piece())
+    return write_sentence_piece({reader.parts, reader.merges, reader.bpe.unknown, reader.prepends}, out);
   if (!bert && (!reader.is_bpe || !reader.byte_level || !reader.only_splits))
     return fail(ErrorCode::kUnsupportedValue,
-                "this tokenizer.json is neither byte-level BPE nor BERT's: it cannot be written as GGUF metadata");
+                "this tokenizer.json is neither byte-level BPE nor SentencePiece's nor BERT's: it cannot be written as "
+                "GGUF metadata");
   const std::string_view pre = bert ? "default" : pretokenizer_name(reader.split_patterns);
   if (pre.empty())
     return fail(ErrorCode::kUnsupportedValue,
@@ -542,20 +559,13 @@ Status hf_tokenizer_to_metadata(const std::string& directory, Metadata& out) {
   out.set("tokenizer.ggml.pre", MetaValue::text(std::string(pre)));
   out.set("tokenizer.ggml.tokens", MetaValue::strings(std::move(tokens)));
   out.set("tokenizer.ggml.token_type", MetaValue::i32s(std::move(kinds)));
-  const auto set_id = [&](const char* key, TokenId id) {
-    out.set(key, MetaValue::u32(static_cast<std::uint32_t>(id)));
-  };
-  if (p.bos >= 0) set_id("tokenizer.ggml.bos_token_id", p.bos);
-  out.set("tokenizer.ggml.add_bos_token", MetaValue::boolean(!p.prefix.empty()));
+  write_special_tokens(p, out);
   if (bert) {
-    if (!p.suffix.empty()) set_id("tokenizer.ggml.eos_token_id", p.suffix.front());
-    set_id("tokenizer.ggml.unknown_token_id", reader.unknown_word);
-    out.set("tokenizer.ggml.add_eos_token", MetaValue::boolean(!p.suffix.empty()));
+    out.set("tokenizer.ggml.unknown_token_id", MetaValue::u32(static_cast<std::uint32_t>(reader.unknown_word)));
     out.set("tokenizer.ggml.normalizer.lowercase", MetaValue::boolean(reader.bert.lower_case));
     out.set("tokenizer.ggml.normalizer.strip_accents", MetaValue::boolean(reader.bert.strip_accents));
     return {};
   }
-  if (!p.end_ids.empty()) set_id("tokenizer.ggml.eos_token_id", *p.end_ids.begin());
   LLORCH_TRY(const json::value root, json::parse_file(std::filesystem::path(directory) / "tokenizer.json"));
   for (const json::value& v : *json::find_array(*json::find_object(root.get_object(), "model"), "merges")) {
     if (v.is_string())

@@ -1,0 +1,60 @@
+"""llorch-gguf convert of every folder of the zoo against the GGUF file that the ecosystem's converter made of it: the same tensors, byte for byte,
+and a tokenizer that cuts a text as the folder's own."""
+import json
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+import gguf
+import numpy
+
+from harness import BINARY, DATA, main, not_run
+
+ZOO = DATA / "models/zoo"
+TOOL = pathlib.Path(BINARY).with_name("llorch-gguf")
+# What the converter computes in float32 where we round once: norms + 1 are exact, decays and rotary factors come of exponentials.
+COMPUTED = {"ssm_a": 1.2e-7, "rope_freqs.weight": 1e-6}
+
+if not ZOO.exists():
+    not_run(f"{ZOO} is not there")
+
+
+def tensors_of(path):
+    return {t.name: t for t in gguf.GGUFReader(path).tensors}
+
+
+@unittest.skipUnless(ZOO.exists(), "the test data is not there")
+class Convert(unittest.TestCase):
+    def test_every_family_becomes_the_same_tensors(self):
+        folders = sorted(p.parent for p in ZOO.glob("*/hf"))
+        self.assertGreaterEqual(len(folders), 43)
+        equal = close = 0
+        for folder in folders:
+            with self.subTest(folder.name), tempfile.TemporaryDirectory() as d:
+                out = pathlib.Path(d) / "model.gguf"
+                r = subprocess.run([TOOL, "convert", folder / "hf", out, "--type", "F32"], capture_output=True, text=True)
+                self.assertEqual(r.returncode, 0, r.stderr)
+                text = json.loads((folder / "ids.json").read_text())
+                r = subprocess.run([BINARY, "tokenize", "-m", out, "--add-bos", "--text", text["text"], "--json"], capture_output=True, text=True)
+                self.assertEqual(r.returncode, 0, r.stderr)
+                behind = 1 if gguf.GGUFReader(out).get_field("tokenizer.ggml.add_eos_token").contents() else 0  # which --add-bos leaves out
+                self.assertEqual(json.loads(r.stdout)["ids"], text["text_ids"][: len(text["text_ids"]) - behind])
+                ours, theirs = tensors_of(out), tensors_of(folder / "model-f32.gguf")
+                self.assertEqual(set(ours), set(theirs))
+                for name, want in theirs.items():
+                    got = ours[name]
+                    self.assertEqual([d for d in got.shape if d > 1], [d for d in want.shape if d > 1], name)
+                    a, b = (numpy.asarray(t.data, dtype=numpy.float32).reshape(-1) for t in (got, want))
+                    if a.tobytes() == b.tobytes():
+                        equal += 1
+                        continue
+                    bound = next((bound for end, bound in COMPUTED.items() if name.endswith(end)), None)
+                    self.assertIsNotNone(bound, f"{name} has other bytes")
+                    numpy.testing.assert_allclose(a, b, rtol=bound, err_msg=name)
+                    close += 1
+        print(f"{len(folders)} folders: {equal} tensors with the same bytes, {close} that are computed and within {max(COMPUTED.values())}")
+
+
+if __name__ == "__main__":
+    main()
