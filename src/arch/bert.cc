@@ -1,5 +1,7 @@
 // BERT: learned positions and token types, LayerNorms of the stream behind attention and MLP, biases everywhere, GELU
 // by the error function. Its results are the last states. Source: Devlin et al. 2018, "BERT".
+#include <algorithm>
+
 #include "arch/encoder.h"
 
 namespace llorch::arch {
@@ -9,7 +11,19 @@ namespace encoder {
 Status refine(const Metadata& m, const std::string& p, Hyper& h) {
   LLORCH_TRY(const bool causal, m.boolean_or(p + "attention.causal", false));
   if (causal) return bad_model("'{}attention.causal' true is not supported", p);
-  LLORCH_OK(m.integer_in(p + "classifier.pooling_type", 0, 4, 0));
+  LLORCH_TRY(const auto pooling, m.integer_in(p + "pooling_type", 0, 4, 0));
+  if (pooling == kRankPooling) {
+    h.labels = 1;
+    if (m.has(p + "classifier.output_labels")) {
+      LLORCH_TRY(const auto* labels, m.strings(p + "classifier.output_labels"));
+      if (labels->empty() || labels->size() > limits::kLabelsMax)
+        return bad_model("'{}classifier.output_labels' has {} entries, the limit is {}", p, labels->size(),
+                         limits::kLabelsMax);
+      h.labels = static_cast<int>(labels->size());
+    }
+  }
+  LLORCH_TRY(const auto of_states, m.integer_in(p + "classifier.pooling_type", 0, 4, 0));
+  h.classifies_mean = of_states == 1;
   LLORCH_TRY(const auto types, m.integer_in("tokenizer.ggml.token_type_count", 1, 1u << 16, 2));
   h.token_types = static_cast<int>(types);
   return {};
@@ -20,7 +34,43 @@ void make_embedding(PartMaker& m, const Hyper& h, Graph& graph, std::string_view
   graph.whole_prompts = true;
   graph.embedding = m.table("token_embd", std::string(hf_embedding), h.dim, h.vocab);
   graph.embedding_scale = h.embedding_scale;
-  if (!hf_types.empty()) graph.types = m.table("token_types", std::string(hf_types), h.dim, h.token_types);
+  if (hf_types.empty()) return;
+  graph.types = m.table("token_types", std::string(hf_types), h.dim, h.token_types);
+  graph.token_types = h.token_types;
+}
+
+void make_classifier(PartMaker& m, const Hyper& h, Graph& graph, const ClassifierForm& form) {
+  if (h.labels == 0) return;
+  m.no_layer();
+  const auto hf = [](std::string_view stem, const char* part) { return fmt::format("{}.{}", stem, part); };
+  Classifier c;
+  c.activation = form.activation, c.eps = h.eps, c.mean = h.classifies_mean;
+  c.dense = m.values("cls.weight", hf(form.hf_dense, "weight"), {h.dim, h.dim}, true);
+  if (form.dense_bias) c.dense_bias = m.values("cls.bias", hf(form.hf_dense, "bias"), {h.dim}, true);
+  if (!form.hf_norm.empty()) c.norm = m.values("cls.norm.weight", hf(form.hf_norm, "weight"), {h.dim}, true);
+  c.output = m.values("cls.output.weight", "classifier.weight", {h.dim, h.labels}, true);
+  c.output_bias = m.values("cls.output.bias", "classifier.bias", {h.labels}, true);
+  graph.classifier = std::move(c);
+}
+
+Status labels_from_hf(const json::object& config, const std::string& prefix, Metadata& out) {
+  const json::array* architectures = json::find_array(config, "architectures");
+  const auto classifies = [](const json::value& v) {
+    return v.is_string() && std::string_view(v.get_string()).ends_with("ForSequenceClassification");
+  };
+  if (!architectures || std::ranges::none_of(*architectures, classifies)) return {};
+  const json::object* names = json::find_object(config, "id2label");
+  const std::uint64_t labels = names ? names->size() : json::find_unsigned(config, "num_labels").value_or(2);
+  if (labels < 1 || labels > limits::kLabelsMax)
+    return bad_model("config.json: {} labels, the limit is {}", labels, limits::kLabelsMax);
+  MetaValue::Strings texts;
+  for (std::uint64_t i = 0; i < labels; ++i) {
+    const auto name = names ? json::find_text(*names, std::to_string(i)) : std::nullopt;
+    texts.push_back(name.value_or(fmt::format("LABEL_{}", i)));
+  }
+  out.set(prefix + "pooling_type", MetaValue::u32(kRankPooling));
+  out.set(prefix + "classifier.output_labels", MetaValue::strings(std::move(texts)));
+  return {};
 }
 
 SoftmaxAttention sees_all(SoftmaxAttention a, int rope) {
@@ -62,9 +112,11 @@ void make(const Hyper& h, PartMaker& m, Graph& graph) {
     b.mlp_stream_norm = m.layer_norm("layer_output_norm", "output.LayerNorm", h.dim, true);
     graph.blocks.push_back(std::move(b));
   }
+  encoder::make_classifier(m, h, graph, {"pooler.dense", ""});
 }
 
 Status from_hf(const json::object& config, Metadata& out) {
+  LLORCH_OK(encoder::labels_from_hf(config, kPrefix, out));
   LLORCH_OK(hf_refuse(config, {"is_decoder", "add_cross_attention"}));
   if (json::find_text(config, "hidden_act").value_or("gelu") != "gelu" ||
       json::find_text(config, "position_embedding_type").value_or("absolute") != "absolute")
@@ -79,7 +131,7 @@ Status from_hf(const json::object& config, Metadata& out) {
 extern const Architecture arch_bert;
 const Architecture arch_bert{"bert",
                              {"bert"},
-                             {"attention.causal"},
+                             {"attention.causal", "classifier.output_labels"},
                              bert::refine,
                              listed<bert::make>,
                              made<bert::make>,

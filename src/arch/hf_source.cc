@@ -81,7 +81,7 @@ class HfSource final : public WeightSource {
     std::string_view body = name;
     for (const std::string_view whole : {"transformer.", "model."})
       if (body.starts_with(whole)) body.remove_prefix(whole.size());
-    for (const std::string& candidate : {name, std::string(body)})
+    for (const std::string& candidate : {name, std::string(body), "bert." + name})
       if (const auto found = by_name_.find(candidate); found != by_name_.end()) return found->second;
     return nullptr;
   }

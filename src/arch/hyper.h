@@ -13,6 +13,9 @@
 
 namespace llorch::arch {
 
+/// GGUF's pooling_type of a model that scores texts.
+inline constexpr std::uint32_t kRankPooling = 4;
+
 struct RopeScaling {
   std::string kind = "none";  // none, linear, yarn, longrope
   double factor = 1;
@@ -63,7 +66,9 @@ struct Hyper {
   int shared_kv_layers = 0;            // at the end, without keys of their own
   int layer_input = 0;                 // width of what each layer gets beside the stream; 0: nothing
   int token_types = 0;
-  int skipped_layers = 0;  // at the end, for drafts: not computed
+  int labels = 0;                // of a classification head; 0: there is none
+  bool classifies_mean = false;  // of all states, not of the first
+  int skipped_layers = 0;        // at the end, for drafts: not computed
   float embedding_scale = 1, attention_scale = 0, residual_scale = 1, logit_scale = 1;  // attention 0: the usual
   RecurrentSizes recurrence;
   LatentSizes latent;

@@ -43,6 +43,7 @@ void make(const Hyper& h, PartMaker& m, Graph& graph) {
     b.feed_forward = std::move(mlp);
     graph.blocks.push_back(std::move(b));
   }
+  encoder::make_classifier(m, h, graph, {"head.dense", "head.norm", false, Classifier::Activation::kGelu});
 }
 
 Status from_hf(const json::object& config, Metadata& out) {
@@ -50,6 +51,11 @@ Status from_hf(const json::object& config, Metadata& out) {
   LLORCH_OK(hf_refuse(config, {"attention_bias", "mlp_bias", "norm_bias"}));
   if (json::find_text(config, "hidden_activation").value_or("gelu") != "gelu")
     return bad_model("config.json: 'hidden_activation' is not gelu");
+  LLORCH_OK(encoder::labels_from_hf(config, p, out));
+  if (const std::string pooled = json::find_text(config, "classifier_pooling").value_or("cls"); pooled == "mean")
+    out.set(p + "classifier.pooling_type", MetaValue::u32(1));
+  else if (pooled != "cls")
+    return bad_model("config.json: 'classifier_pooling' is '{}', not cls or mean", pooled);
   LLORCH_OK(hf_common(config, p, out));
   LLORCH_OK(hf_copy_number(config, "global_rope_theta", p + "rope.freq_base", out, false));
   LLORCH_OK(hf_copy_number(config, "local_rope_theta", p + "rope.freq_base_swa", out, false));
@@ -64,14 +70,15 @@ Status from_hf(const json::object& config, Metadata& out) {
 }  // namespace modern_bert
 
 extern const Architecture arch_modern_bert;
-const Architecture arch_modern_bert{"modern-bert",
-                                    {"modernbert"},
-                                    {"attention.causal", "classifier.pooling_type", "attention.sliding_window",
-                                     "attention.sliding_window_pattern", "rope.freq_base_swa", "hidden_activation"},
-                                    modern_bert::refine,
-                                    listed<modern_bert::make>,
-                                    made<modern_bert::make>,
-                                    modern_bert::from_hf,
-                                    {"head.dense.weight", "head.norm.weight", "decoder.bias"}};
+const Architecture arch_modern_bert{
+    "modern-bert",
+    {"modernbert"},
+    {"attention.causal", "classifier.pooling_type", "classifier.output_labels", "attention.sliding_window",
+     "attention.sliding_window_pattern", "rope.freq_base_swa", "hidden_activation"},
+    modern_bert::refine,
+    listed<modern_bert::make>,
+    made<modern_bert::make>,
+    modern_bert::from_hf,
+    {"head.dense.weight", "head.norm.weight", "decoder.bias"}};
 
 }  // namespace llorch::arch

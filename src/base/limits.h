@@ -21,6 +21,7 @@ inline constexpr std::uint64_t kSafetensorsHeaderBytesMax = 100u << 20;  // the 
 
 // Hyper-parameters: bounds that keep every product of them inside 64 bits and every buffer within reason.
 inline constexpr std::uint64_t kVocabMax = 1u << 21;
+inline constexpr std::uint64_t kLabelsMax = 1024;  // of a classification head
 inline constexpr std::uint64_t kLayersMax = 1024;
 inline constexpr std::uint64_t kEmbeddingMax = 1u << 18;
 inline constexpr std::uint64_t kHeadsMax = 4096;

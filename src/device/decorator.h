@@ -35,7 +35,7 @@ class DeviceDecorator : public Device {
   void embed_tokens(const Weight& table, FloatSpan out) override { inner_->embed_tokens(table, out); }
   void look_up_tokens(const Weight& table, FloatSpan out) override { inner_->look_up_tokens(table, out); }
   void add_positions(const Weight& table, FloatSpan out) override { inner_->add_positions(table, out); }
-  void add_row(const Weight& table, std::int64_t row, FloatSpan out) override { inner_->add_row(table, row, out); }
+  void add_types(const Weight& table, FloatSpan out) override { inner_->add_types(table, out); }
   void fill_rope(RopeTable& table) override { inner_->fill_rope(table); }
   void rope(FloatSpan x, int heads, const RopeTable& table) override { inner_->rope(x, heads, table); }
   void rms_norm(FloatSpan x, FloatSpan weight, float eps, FloatSpan out, const Guard* guard) override {
@@ -92,8 +92,8 @@ class OperationDecorator : public DeviceDecorator {
   void add_positions(const Weight& table, FloatSpan out) override {
     take("embed", [=, t = &table](Device& d) { d.add_positions(*t, out); });
   }
-  void add_row(const Weight& table, std::int64_t row, FloatSpan out) override {
-    take("embed", [=, t = &table](Device& d) { d.add_row(*t, row, out); });
+  void add_types(const Weight& table, FloatSpan out) override {
+    take("embed", [=, t = &table](Device& d) { d.add_types(*t, out); });
   }
   void fill_rope(RopeTable& table) override {
     take("rope", [t = &table](Device& d) { d.fill_rope(*t); });

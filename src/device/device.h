@@ -181,8 +181,8 @@ class Device {
   virtual void look_up_tokens(const Weight& table, FloatSpan out) = 0;
   /// out += the table's row for each position.
   virtual void add_positions(const Weight& table, FloatSpan out) = 0;
-  /// out += row `row` of the table.
-  virtual void add_row(const Weight& table, std::int64_t row, FloatSpan out) = 0;
+  /// out += the table's row for each token's type.
+  virtual void add_types(const Weight& table, FloatSpan out) = 0;
   /// The table's values for the step's positions; rope() reads them.
   virtual void fill_rope(RopeTable& table) = 0;
   /// Rotates the first values of each head of x (rows, heads * head_dim).

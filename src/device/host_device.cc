@@ -144,23 +144,22 @@ void HostDevice::look_up_tokens(const Weight& table, FloatSpan out) {
   });
 }
 
-void HostDevice::add_positions(const Weight& table, FloatSpan out) {
-  const auto& raw = static_cast<const RawWeight&>(table);
+void HostDevice::add_of_rows(const Weight& table, std::int32_t StepPlan::Row::*index, FloatSpan out) {
   const std::int64_t width = out.width();
   std::vector<float> row(static_cast<std::size_t>(width));
   for (std::int64_t r = 0; r < out.rows(); ++r) {
-    error_.add(raw.row(rows_[static_cast<std::size_t>(r)].position, row.data()));
+    const std::int32_t which = rows_[static_cast<std::size_t>(r)].*index;
+    LLORCH_ASSERT(which >= 0 && which < table.rows(), "a position or token type outside the table");
+    error_.add(static_cast<const RawWeight&>(table).row(which, row.data()));
     for (std::int64_t i = 0; i < width; ++i) at(out)[r * width + i] += row[static_cast<std::size_t>(i)];
   }
 }
 
-void HostDevice::add_row(const Weight& table, std::int64_t index, FloatSpan out) {
-  const std::int64_t width = out.width();
-  std::vector<float> row(static_cast<std::size_t>(width));
-  error_.add(static_cast<const RawWeight&>(table).row(index, row.data()));
-  for (std::int64_t r = 0; r < out.rows(); ++r)
-    for (std::int64_t i = 0; i < width; ++i) at(out)[r * width + i] += row[static_cast<std::size_t>(i)];
+void HostDevice::add_positions(const Weight& table, FloatSpan out) {
+  add_of_rows(table, &StepPlan::Row::position, out);
 }
+
+void HostDevice::add_types(const Weight& table, FloatSpan out) { add_of_rows(table, &StepPlan::Row::type, out); }
 
 void HostDevice::fill_rope(RopeTable& table) {
   auto& rope = static_cast<Rope&>(table);

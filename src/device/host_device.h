@@ -43,7 +43,7 @@ class HostDevice : public Device {
   void embed_tokens(const Weight& table, FloatSpan out) override;
   void look_up_tokens(const Weight& table, FloatSpan out) override;
   void add_positions(const Weight& table, FloatSpan out) override;
-  void add_row(const Weight& table, std::int64_t row, FloatSpan out) override;
+  void add_types(const Weight& table, FloatSpan out) override;
   void fill_rope(RopeTable& table) override;
   void select(FloatSpan x, RowSet rows, FloatSpan out) override;
   void copy_columns(FloatSpan x, std::int64_t from, std::int64_t count, FloatSpan out, std::int64_t to) override;
@@ -103,6 +103,9 @@ class HostDevice : public Device {
   [[nodiscard]] const std::vector<std::int32_t>& set(RowSet rows) const {
     return rows == RowSet::kLogits ? logit_rows_ : state_rows_;
   }
+
+  /// out += the table's row that each row of the step names.
+  void add_of_rows(const Weight& table, std::int32_t StepPlan::Row::*index, FloatSpan out);
 
   ThreadPool pool_;
   // The step.

@@ -20,6 +20,7 @@ struct StepPlan {
     std::int32_t token = 0;  // below 0: row -1 - token of `embeddings`
     std::int32_t position = 0;
     std::int32_t sequence = 0;  // index into `sequences`
+    std::int32_t type = 0;      // row of the table of token types, where the model has one
   };
   /// What is remembered at a border that this step reaches goes to a checkpoint.
   struct Save {
@@ -58,10 +59,10 @@ struct StepPlan {
     return added;
   }
   /// A row of the sequence that was added last.
-  void add_row(std::int32_t token, std::int32_t position) {
+  void add_row(std::int32_t token, std::int32_t position, std::int32_t type = 0) {
     if (sequences.back().rows == 0)
       sequences.back().border = position / limits::kKvPagePositions * limits::kKvPagePositions;
-    rows.push_back({token, position, static_cast<std::int32_t>(sequences.size()) - 1});
+    rows.push_back({token, position, static_cast<std::int32_t>(sequences.size()) - 1, type});
     ++sequences.back().rows;
   }
 };

@@ -303,7 +303,7 @@ void Engine::collect(std::span<const PlannedWork> work) {
     added.restore = s.restore, added.saves = s.saves, added.adapter = s.request.adapter;
     for (std::size_t g = 0; g < windows_.size(); ++g) added.pages[g + 1] = s.windowed[g];
     for (int i = 0; i < w.tokens; ++i, ++s.computed)
-      plan_.add_row(s.tokens[static_cast<std::size_t>(s.computed)], s.computed);
+      plan_.add_row(s.tokens[static_cast<std::size_t>(s.computed)], s.computed, type_of(s, s.computed));
     s.draft.resize(static_cast<std::size_t>(w.drafts));
     for (int i = 0; i < w.drafts; ++i) plan_.add_row(s.draft[static_cast<std::size_t>(i)], s.computed + i);
     plan_.sequences.back().drafts = w.drafts;
@@ -502,28 +502,6 @@ void Engine::end_of_prompt(Sequence& s) {
   if (s.request.embedding || s.request.max_tokens > 0 || s.computed < s.prompt_size()) return;
   finish(s, EndEvent{
                 StopReason::kMaxTokens, std::nullopt, s.prompt_size(), 0, s.cached, 0, 0, ms_since(s.started), 0, {}});
-}
-
-void Engine::pool(Sequence& s, std::span<const float> states, int tokens) {
-  const std::size_t dim = states.size() / static_cast<std::size_t>(tokens);
-  s.pooled.resize(dim);
-  for (int i = 0; i < tokens; ++i) {
-    const int position = s.computed - tokens + i;
-    const bool wanted = *s.request.embedding == Pooling::kMean ||
-                        position == (*s.request.embedding == Pooling::kFirst ? 0 : s.prompt_size() - 1);
-    if (!wanted) continue;
-    for (std::size_t d = 0; d < dim; ++d)
-      s.pooled[d] += static_cast<double>(states[static_cast<std::size_t>(i) * dim + d]);
-  }
-  if (s.computed < s.prompt_size()) return;
-  double squares = 0;
-  for (const double v : s.pooled) squares += v * v;
-  if (!std::isfinite(squares))
-    return finish(s, Error{ErrorCode::kInferenceFailed, "the states of the prompt are not finite"});
-  EmbeddingEvent event;
-  for (const double v : s.pooled) event.values.push_back(static_cast<float>(squares > 0 ? v / std::sqrt(squares) : 0));
-  if (s.request.sink) s.request.sink(event);
-  finish(s, EndEvent{StopReason::kEos, std::nullopt, s.prompt_size(), 0, 0, 0, 0, ms_since(s.started), 0, {}});
 }
 
 void Engine::take_token(Sequence& s, Result<Sampled> token) {

@@ -48,7 +48,7 @@ struct EndEvent {
   double prefill_ms = 0, decode_ms = 0;
   std::string undecoded;  // raw bytes that never became a code point
 };
-/// One vector for a whole prompt, of length 1.
+/// One vector for a whole prompt, of length 1; of a model with a classification head (model/classifier.h) its scores.
 struct EmbeddingEvent {
   std::vector<float> values;
 };
@@ -80,6 +80,7 @@ struct GenerateRequest {
   int adapter = -1;                        // of Model::adapters(), by its number; -1: the model alone
   std::string cache_salt;
   std::optional<Pooling> embedding;  // set: nothing is generated, the prompt's EmbeddingEvent is the answer
+  int second_text = 0;               // of a pair: where its second text begins, for token types; 0: it is none
   bool score_prompt = false;         // PromptEvents, with sampling.top_logprobs alternatives; without `constraint`
   bool progress = false;             // ProgressEvents
   EventSink sink;
@@ -213,6 +214,7 @@ class Engine {
   void constrain(Sequence& s);
   /// Takes the states of some more tokens of a prompt; with the last of them the embedding is ready.
   void pool(Sequence& s, std::span<const float> states, int tokens);
+  [[nodiscard]] std::int32_t type_of(const Sequence& s, int position) const;
   void publish_full_pages(Sequence& s);
   /// Checkpoints that the next step leaves behind, of positions up to `end`.
   void want_checkpoints(Sequence& s, int end);

@@ -76,7 +76,7 @@ void Model::embed() {
   device_.embed_tokens(*weight(graph_.embedding), stream);
   if (graph_.embedding_scale != 1) device_.scale(stream, graph_.embedding_scale);
   if (graph_.positions.there()) device_.add_positions(*weight(graph_.positions), stream);
-  if (graph_.types.there()) device_.add_row(*weight(graph_.types), 0, stream);
+  if (graph_.types.there()) device_.add_types(*weight(graph_.types), stream);
   if (graph_.embedding_norm) normalize(*graph_.embedding_norm, stream, stream, nullptr);
   observe("embedding", stream);
   if (graph_.layer_inputs) make_layer_inputs(*graph_.layer_inputs, stream);

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "model/classifier.h"
 #include "model/mixer/gated_delta_net.h"
 #include "model/mixer/latent_attention.h"
 #include "model/mixer/mamba2.h"
@@ -73,14 +74,16 @@ struct Graph {
   int dim = 0, vocab = 0;
   int context = 0;                       // positions that can be computed
   bool whole_prompts = false;            // a prompt must be computed in one step (encoders)
-  TensorId embedding, positions, types;  // types: its first row is added to every token
+  TensorId embedding, positions, types;  // types: a row is added to every token, by its type
+  int token_types = 0;                   // rows of `types`
   float embedding_scale = 1;
   std::optional<Norm> embedding_norm;
   std::optional<LayerInputs> layer_inputs;
   std::vector<RopeSpec> ropes;
   std::vector<Block> blocks;
   std::optional<Norm> final_norm;
-  Linear head;  // absent: no logits (encoders)
+  Linear head;                           // absent: no logits (encoders)
+  std::optional<Classifier> classifier;  // it scores texts by their states
   float logit_scale = 1, logit_cap = 0;
 
   std::vector<TensorUse> tensors;  // in the order in which they are loaded

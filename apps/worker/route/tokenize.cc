@@ -1,5 +1,4 @@
-// POST /tokenize and /detokenize, in the fields of llama.cpp's server and of vLLM; POST /v1/rerank, which no model here
-// can answer yet.
+// POST /tokenize and /detokenize, in the fields of llama.cpp's server and of vLLM.
 #include "base/utf8.h"
 #include "worker/turn.h"
 
@@ -91,17 +90,6 @@ void submit_written(Worker&, const PromptRequestPtr& r, Prepared<Request>& p) {
   r->c->reply(std::move(response));
 }
 
-/// No loader reads a classification head: cosines of embeddings would be other numbers than a reranker's.
-Prepared<wire::RerankRequest> prepare_rerank(const Worker& w, const std::string& text, PrepareBound bound) {
-  Prepared<wire::RerankRequest> p;
-  if (!p.read(text, w.bounds(), bound, wire::read_rerank)) return p;
-  p.error = {ErrorCode::kUnsupportedValue,
-             "this model gives no relevance scores: it is no reranker with a classification head"};
-  p.param = "model";
-  return p;
-}
-void never(Worker&, const PromptRequestPtr&, Prepared<wire::RerankRequest>&) {}
-
 }  // namespace
 
 void add_route_tokenize(Worker& w) {
@@ -113,7 +101,6 @@ void add_route_tokenize(Worker& w) {
     r.route_by_head<Scope::kInfer>(
         "POST", prefix + "/detokenize",
         prepare_and_submit(w, prepare_detokenize, submit_written<Written<wire::DetokenizeRequest>>));
-    r.route_by_head<Scope::kInfer>("POST", prefix + "/rerank", prepare_and_submit(w, prepare_rerank, never));
   }
 }
 

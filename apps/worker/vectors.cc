@@ -1,0 +1,81 @@
+#include "worker/vectors.h"
+
+namespace llorch::worker {
+namespace {
+
+/// Collects the vectors of one request.
+struct Answer : std::enable_shared_from_this<Answer> {
+  Answer(Worker& worker, PromptRequestPtr request, job::JobPtr its_job, VectorOrder its_order)
+      : w(worker),
+        r(std::move(request)),
+        job(std::move(its_job)),
+        order(std::move(its_order)),
+        vectors(order.prompts.size()) {}
+
+  Worker& w;
+  PromptRequestPtr r;
+  job::JobPtr job;
+  VectorOrder order;
+  std::vector<std::vector<float>> vectors;
+  net::Response response;
+  std::size_t ended = 0;
+  int tokens = 0;
+
+  void operator()(std::size_t i, const EngineEvent& event) {
+    if (const auto* started = std::get_if<StartedEvent>(&event)) {
+      w.jobs().start(*job, std::chrono::system_clock::now());
+      tokens += started->tokens_in;
+      w.runner().narrate(job, "execute_start",
+                         fmt::format("computing {} tokens for {}", started->tokens_in, order.operation));
+    } else if (const auto* embedding = std::get_if<EmbeddingEvent>(&event)) {
+      vectors[i] = embedding->values;
+    } else if (const auto* error = std::get_if<Error>(&event)) {
+      w.runner().fail(job, *error);
+    } else if (std::holds_alternative<EndEvent>(event) && ++ended == vectors.size()) {
+      send();
+    }
+  }
+  void send() {
+    // Many vectors of some thousand numbers: not on the loop.
+    w.intake().background().run(
+        [self = shared_from_this()] {
+          self->response.body = boost::json::serialize(self->order.write(self->vectors, self->tokens));
+        },
+        [self = shared_from_this()](const Status& done) {
+          if (!done) return self->w.runner().fail(self->job, done.error());
+          if (self->job->finished()) return;  // the client left, or its time was over
+          self->w.runner().finish(self->job, "end", "{}");
+          if (self->r->has_key()) self->r->answered(self->job->id, self->response);
+          self->r->c->reply(std::move(self->response));
+        });
+  }
+};
+
+}  // namespace
+
+void submit_vectors(Worker& w, const PromptRequestPtr& r, const wire::Generation& asked, VectorOrder order) {
+  if (!w.intake().grow(*r, static_cast<int>(order.prompts.size()), order.field)) return;
+  const int context = w.model().context;
+  for (const TokenIds& prompt : order.prompts)
+    if (static_cast<int>(prompt.size()) > context)
+      return r->fail({ErrorCode::kContextLengthExceeded,
+                      fmt::format("This model's maximum context length is {} tokens; one of {} has {}", context,
+                                  order.field, prompt.size())},
+                     context_details(prompt.size(), 0, context), order.field);
+  const std::string& principal = r->c->principal.id;
+  const auto job = w.jobs().create({.principal = principal, .operation = order.operation}, net::Clock::now(),
+                                   std::chrono::system_clock::now());
+  const auto answer = std::make_shared<Answer>(w, r, job, std::move(order));
+  std::vector<Generation> generations;
+  for (std::size_t i = 0; i < answer->order.prompts.size(); ++i) {
+    GenerateRequest request;
+    request.prompt = std::move(answer->order.prompts[i]);
+    request.embedding = w.model().pooling, request.adapter = asked.adapter;
+    if (!answer->order.second_texts.empty()) request.second_text = answer->order.second_texts[i];
+    request.cache_salt = cache_salt(principal, asked.cache_salt);
+    generations.push_back({std::move(request), [answer, i](const EngineEvent& e) { (*answer)(i, e); }});
+  }
+  if (w.runner().run(job, std::move(generations), *r, asked.deadline_ms)) answer_whole(w, r, job);
+}
+
+}  // namespace llorch::worker
