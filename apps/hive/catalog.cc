@@ -4,9 +4,26 @@
 #include <filesystem>
 
 #include "base/clock.h"
+#include "base/split_name.h"
 #include "builtin/builtin.h"
 
 namespace llorch::hive {
+namespace {
+
+/// Of a file, or of all parts of a split one; -1 where one is missing.
+std::int64_t size_of_parts(const std::string& path) {
+  std::int64_t size = 0;
+  for (const std::string& part : split_parts(path)) {
+    std::error_code problem;
+    const auto bytes = std::filesystem::file_size(part, problem);
+    if (problem) return -1;
+    size += static_cast<std::int64_t>(bytes);
+  }
+  return size;
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
   auto catalog = std::make_unique<Catalog>();
   LLORCH_TRY(catalog->db_, store::Database::open(file, {R"(
@@ -23,9 +40,7 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
                  r.text(2),
                  r.text(4),
                  r.text(9)};
-    std::error_code problem;
-    const auto size = std::filesystem::file_size(row.path, problem);
-    if (problem || static_cast<std::int64_t>(size) != row.model.size_bytes)
+    if (size_of_parts(row.path) != row.model.size_bytes)
       row.model.status = "Failed", row.model.error = "its file is gone or has changed";
     catalog->models[row.model.ref] = std::move(row);
   }

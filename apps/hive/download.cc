@@ -191,6 +191,19 @@ Result<std::string> Download::fill_blob(const std::string& url, const Remote& re
   return hash;
 }
 
+/// For all that is not there yet.
+Status Download::check_room(const std::vector<Part>& parts, const ContainedFolder& cache) {
+  std::int64_t missing = 0;
+  for (const Part& part : parts) {
+    LLORCH_TRY(const auto whole, cache.find(part.names.blob));
+    LLORCH_TRY(const auto begun, cache.find(part.names.partial));
+    if (!whole) missing += std::max<std::int64_t>(0, part.remote.size - (begun ? begun->size : 0));
+  }
+  if (const auto room = cache.free_bytes(); room && missing > 0 && *room < missing + kRoomBytes)
+    return fail(ErrorCode::kIo, "the disk has no room for {} MB", missing >> 20);
+  return {};
+}
+
 Result<Fetched> Download::transfer(const OnProgress& on_progress) {
   LLORCH_TRY(const colony::HubListing listing, repeat([&] { return list(); }));
   Fetched out;
@@ -209,6 +222,7 @@ Result<Fetched> Download::transfer(const OnProgress& on_progress) {
     parts.push_back(std::move(part));
   }
   LLORCH_TRY(const ContainedFolder cache, ContainedFolder::open(options_.home + "/hub"));
+  LLORCH_OK(check_room(parts, cache));
   std::int64_t before = 0;
   std::vector<std::string> hashes;
   for (const Part& part : parts) {

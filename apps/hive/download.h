@@ -57,6 +57,7 @@ class Download {
     Remote remote;
     colony::CacheNames names;
   };
+  [[nodiscard]] static Status check_room(const std::vector<Part>& parts, const ContainedFolder& cache);
   [[nodiscard]] Result<Fetched> transfer(const OnProgress& on_progress);
   [[nodiscard]] Attempt<colony::HubListing> list();
   [[nodiscard]] Attempt<Remote> look(const std::string& url);

@@ -72,10 +72,12 @@ Result<Removal> remove_part(const ContainedFolder& cache, const std::string& pat
 
 Result<Removal> remove_from_cache(const std::string& hub_folder, const std::string& path) {
   LLORCH_TRY(const ContainedFolder cache, ContainedFolder::open(hub_folder));
-  LLORCH_TRY(const Removal removed, remove_part(cache, path));
-  for (const std::string& part : split_parts(path))
-    if (part != path) LLORCH_OK(remove_part(cache, part));
-  return removed;
+  std::optional<Result<Removal>> outcome;  // of the first part, or the first error; the others go whatever happens
+  for (const std::string& part : split_parts(path)) {
+    Result<Removal> removed = remove_part(cache, part);
+    if (!outcome || (*outcome && !removed)) outcome = std::move(removed);
+  }
+  return *std::move(outcome);
 }
 
 }  // namespace llorch::hive

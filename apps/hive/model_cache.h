@@ -17,8 +17,8 @@ enum class Removal {
   kNothing,  // it is not in this cache, or has gone before
 };
 
-/// `path`: of the file, as a download gave it; of a split one its first part: what is told is of that, and the others
-/// go too. Errors: kIo.
+/// `path`: of the file, as a download gave it; of a split one its first part, whose removal is the result: all parts
+/// are removed, as far as they can be. Errors: kIo.
 [[nodiscard]] Result<Removal> remove_from_cache(const std::string& hub_folder, const std::string& path);
 
 }  // namespace llorch::hive

@@ -112,8 +112,12 @@ Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options)
   if (const auto family = metadata.text("general.architecture"))
     if (const auto pooling = metadata.unsigned_integer(*family + ".pooling_type"))
       f.pooling = *pooling == 2 ? Pooling::kFirst : *pooling == 3 ? Pooling::kLast : Pooling::kMean;
-  if (const auto& head = m.model->graph().classifier)
-    f.labels = head->labels(), f.pooling = head->mean ? Pooling::kMean : Pooling::kFirst;
+  if (const auto& head = m.model->graph().classifier) {
+    f.labels = head->labels();
+    f.pooling = head->mean ? Pooling::kMean : Pooling::kFirst;
+  }
+  f.second_type = m.tokenizer->second_type();
+  f.before_text = m.tokenizer->prefix().size();
   LLORCH_TRY(ChatTemplate chat,
              read_chat_template(*m.source, *m.tokenizer, options.model_path, options.chat_template_file));
   if (!chat.source.empty()) f.reasoning = Reasoning::style_of(chat.source);

@@ -4,18 +4,18 @@ namespace llorch::worker {
 namespace {
 
 /// Collects the vectors of one request.
-struct Answer : std::enable_shared_from_this<Answer> {
-  Answer(Worker& worker, PromptRequestPtr request, job::JobPtr its_job, VectorOrder its_order)
+struct VectorCollector : std::enable_shared_from_this<VectorCollector> {
+  VectorCollector(Worker& worker, PromptRequestPtr request, job::JobPtr its_job, VectorRequest its_request)
       : w(worker),
         r(std::move(request)),
         job(std::move(its_job)),
-        order(std::move(its_order)),
-        vectors(order.prompts.size()) {}
+        wanted(std::move(its_request)),
+        vectors(wanted.prompts.size()) {}
 
   Worker& w;
   PromptRequestPtr r;
   job::JobPtr job;
-  VectorOrder order;
+  VectorRequest wanted;
   std::vector<std::vector<float>> vectors;
   net::Response response;
   std::size_t ended = 0;
@@ -26,7 +26,7 @@ struct Answer : std::enable_shared_from_this<Answer> {
       w.jobs().start(*job, std::chrono::system_clock::now());
       tokens += started->tokens_in;
       w.runner().narrate(job, "execute_start",
-                         fmt::format("computing {} tokens for {}", started->tokens_in, order.operation));
+                         fmt::format("computing {} tokens for {}", started->tokens_in, wanted.operation));
     } else if (const auto* embedding = std::get_if<EmbeddingEvent>(&event)) {
       vectors[i] = embedding->values;
     } else if (const auto* error = std::get_if<Error>(&event)) {
@@ -39,7 +39,7 @@ struct Answer : std::enable_shared_from_this<Answer> {
     // Many vectors of some thousand numbers: not on the loop.
     w.intake().background().run(
         [self = shared_from_this()] {
-          self->response.body = boost::json::serialize(self->order.write(self->vectors, self->tokens));
+          self->response.body = boost::json::serialize(self->wanted.write(self->vectors, self->tokens));
         },
         [self = shared_from_this()](const Status& done) {
           if (!done) return self->w.runner().fail(self->job, done.error());
@@ -53,29 +53,29 @@ struct Answer : std::enable_shared_from_this<Answer> {
 
 }  // namespace
 
-void submit_vectors(Worker& w, const PromptRequestPtr& r, const wire::Generation& asked, VectorOrder order) {
-  if (!w.intake().grow(*r, static_cast<int>(order.prompts.size()), order.field)) return;
+void submit_vectors(Worker& w, const PromptRequestPtr& r, const wire::Generation& generation, VectorRequest request) {
+  if (!w.intake().grow(*r, static_cast<int>(request.prompts.size()), request.field)) return;
   const int context = w.model().context;
-  for (const TokenIds& prompt : order.prompts)
+  for (const TokenIds& prompt : request.prompts)
     if (static_cast<int>(prompt.size()) > context)
       return r->fail({ErrorCode::kContextLengthExceeded,
                       fmt::format("This model's maximum context length is {} tokens; one of {} has {}", context,
-                                  order.field, prompt.size())},
-                     context_details(prompt.size(), 0, context), order.field);
+                                  request.field, prompt.size())},
+                     context_details(prompt.size(), 0, context), request.field);
   const std::string& principal = r->c->principal.id;
-  const auto job = w.jobs().create({.principal = principal, .operation = order.operation}, net::Clock::now(),
+  const auto job = w.jobs().create({.principal = principal, .operation = request.operation}, net::Clock::now(),
                                    std::chrono::system_clock::now());
-  const auto answer = std::make_shared<Answer>(w, r, job, std::move(order));
+  const auto answer = std::make_shared<VectorCollector>(w, r, job, std::move(request));
   std::vector<Generation> generations;
-  for (std::size_t i = 0; i < answer->order.prompts.size(); ++i) {
-    GenerateRequest request;
-    request.prompt = std::move(answer->order.prompts[i]);
-    request.embedding = w.model().pooling, request.adapter = asked.adapter;
-    if (!answer->order.second_texts.empty()) request.second_text = answer->order.second_texts[i];
-    request.cache_salt = cache_salt(principal, asked.cache_salt);
-    generations.push_back({std::move(request), [answer, i](const EngineEvent& e) { (*answer)(i, e); }});
+  for (std::size_t i = 0; i < answer->wanted.prompts.size(); ++i) {
+    GenerateRequest one;
+    one.prompt = std::move(answer->wanted.prompts[i]);
+    one.embedding = w.model().pooling, one.adapter = generation.adapter;
+    if (!answer->wanted.second_texts.empty()) one.second_text = answer->wanted.second_texts[i];
+    one.cache_salt = cache_salt(principal, generation.cache_salt);
+    generations.push_back({std::move(one), [answer, i](const EngineEvent& e) { (*answer)(i, e); }});
   }
-  if (w.runner().run(job, std::move(generations), *r, asked.deadline_ms)) answer_whole(w, r, job);
+  if (w.runner().run(job, std::move(generations), *r, generation.deadline_ms)) answer_whole(w, r, job);
 }
 
 }  // namespace llorch::worker

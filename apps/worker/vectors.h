@@ -7,7 +7,7 @@
 
 namespace llorch::worker {
 
-struct VectorOrder {
+struct VectorRequest {
   std::string operation;  // of the job
   std::string field;      // of the request, that the prompts come from
   std::vector<TokenIds> prompts;
@@ -17,6 +17,6 @@ struct VectorOrder {
 };
 
 /// Computes them and answers when the last is there.
-void submit_vectors(Worker& w, const PromptRequestPtr& r, const wire::Generation& asked, VectorOrder order);
+void submit_vectors(Worker& w, const PromptRequestPtr& r, const wire::Generation& generation, VectorRequest request);
 
 }  // namespace llorch::worker

@@ -13,6 +13,8 @@ Status refine(const Metadata& m, const std::string& p, Hyper& h) {
   if (causal) return bad_model("'{}attention.causal' true is not supported", p);
   LLORCH_TRY(const auto pooling, m.integer_in(p + "pooling_type", 0, 4, 0));
   if (pooling == kRankPooling) {
+    if (h.arch != "bert" && h.arch != "modern-bert")
+      return bad_model("'{}pooling_type' is {}: heads that score are not supported for {}", p, pooling, h.arch);
     h.labels = 1;
     if (m.has(p + "classifier.output_labels")) {
       LLORCH_TRY(const auto* labels, m.strings(p + "classifier.output_labels"));
@@ -60,7 +62,10 @@ Status labels_from_hf(const json::object& config, const std::string& prefix, Met
   };
   if (!architectures || std::ranges::none_of(*architectures, classifies)) return {};
   const json::object* names = json::find_object(config, "id2label");
-  const std::uint64_t labels = names ? names->size() : json::find_unsigned(config, "num_labels").value_or(2);
+  const json::value* number = json::find(config, "num_labels");
+  const auto stated = number ? json::as_unsigned(*number) : 2;  // as the library has it
+  if (!stated) return bad_model("config.json: 'num_labels' is no whole number");
+  const std::uint64_t labels = names ? names->size() : *stated;
   if (labels < 1 || labels > limits::kLabelsMax)
     return bad_model("config.json: {} labels, the limit is {}", labels, limits::kLabelsMax);
   MetaValue::Strings texts;

@@ -241,6 +241,7 @@ const std::vector<Allowed>& allowed() {
       {"hidden_act", {"nemotron_h", "nemotron_h_moe"}, {"relu2", "silu"}},  // not what they go by
       {"hidden_act", {}, {"silu", "swish"}},
       {"hidden_activation", {"modern-bert"}, {"gelu"}},
+      {"classifier_activation", {}, {"gelu"}},
       {"hidden_activation", gemma, {"gelu_pytorch_tanh"}},
       {"hidden_activation", {}, {"silu", "swish"}},
       {"activation_function", {"gpt2", "nomic-bert"}, {}},

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <optional>
 
+#include "arch/hyper.h"
 #include "base/limits.h"
 #include "base/path_name.h"
 #include "format/json.h"
@@ -59,7 +60,10 @@ Status read_pooling(const std::string& path, std::string_view family, Metadata& 
   const auto* mode = std::ranges::find(kModes, name, &PoolingMode::name);
   if (mode == std::end(kModes) || mode->type == 0)
     return bad_model("{}: pooling mode '{}' is not supported (mean, cls and lasttoken are)", path, name);
-  out.set(std::string(family) + ".pooling_type", MetaValue::u32(mode->type));
+  const std::string key = std::string(family) + ".pooling_type";
+  if (const auto stated = out.unsigned_integer(key); stated && *stated == kRankPooling)
+    return bad_model("{}: pooling beside a classification head is not supported", path);
+  out.set(key, MetaValue::u32(mode->type));
   return {};
 }
 

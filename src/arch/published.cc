@@ -1,5 +1,9 @@
 #include "arch/published.h"
 
+#include <algorithm>
+
+#include "base/limits.h"
+
 namespace llorch::arch {
 namespace {
 
@@ -304,6 +308,7 @@ std::span<const PublishedShape> published_shapes() { return kPublished; }
 
 Result<json::object> config_of(const PublishedShape& shape, std::string_view fields) {
   LLORCH_TRY(json::value root, json::parse(shape.config, shape.name));
+  if (!root.is_object()) return fail(ErrorCode::kInvalidRequest, "{} is no JSON object", shape.name);
   json::object config = root.get_object();
   if (!fields.empty()) {
     auto over = json::parse(fields, "fields");
@@ -314,7 +319,8 @@ Result<json::object> config_of(const PublishedShape& shape, std::string_view fie
   }
   if (shape.layers.empty() || config.contains("layer_types")) return config;
   json::array kinds;
-  for (std::uint64_t i = 0; i < json::find_unsigned(config, "num_hidden_layers").value_or(0); ++i)
+  const std::uint64_t layers = json::find_unsigned(config, "num_hidden_layers").value_or(0);
+  for (std::uint64_t i = 0; i < std::min(layers, limits::kLayersMax); ++i)
     kinds.emplace_back(kind_of(shape.layers[i % shape.layers.size()]));
   config["layer_types"] = std::move(kinds);
   return config;

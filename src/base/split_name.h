@@ -21,7 +21,7 @@ struct SplitName {
 
 [[nodiscard]] inline SplitName split_name(std::string_view name) {
   constexpr std::string_view kForm = "-00001-of-00001.gguf";
-  if (name.size() <= kForm.size() || !name.ends_with(".gguf")) return {};
+  if (name.size() < kForm.size() || !name.ends_with(".gguf")) return {};
   const std::string_view end = name.substr(name.size() - kForm.size());
   if (end[0] != '-' || end.substr(6, 4) != "-of-") return {};
   const auto part = parse_integer<std::uint64_t>(end.substr(1, 5)),

@@ -18,10 +18,18 @@ bool is_commit(std::string_view text) {
   return !text.empty() && text.size() <= 64 && text.find_first_not_of("0123456789abcdef") == text.npos;
 }
 
-/// One file, or the first that is listed of a split one.
+bool is_listed(const HubListing& listing, const std::string& file) {
+  return std::ranges::find(listing.files, file) != listing.files.end();
+}
+/// All parts of a split file, or none of a missing one's.
+bool is_whole(const HubListing& listing, const std::string& file) {
+  return std::ranges::all_of(split_parts(file), [&](const std::string& part) { return is_listed(listing, part); });
+}
+
+/// One file, or some part of a split one: rather of one that is whole.
 Result<std::string> choose_file(const HubListing& listing, std::string_view wanted) {
   if (wanted.ends_with(".gguf")) {
-    if (std::ranges::find(listing.files, wanted) != listing.files.end()) return std::string(wanted);
+    if (is_listed(listing, std::string(wanted))) return std::string(wanted);
     return fail(ErrorCode::kModelNotFound, "the repository has no such file");
   }
   std::vector<std::string> quants{"Q4_K_M", "Q5_K_M", "Q4_0", "Q5_0", "Q8_0", "F16"};
@@ -29,9 +37,10 @@ Result<std::string> choose_file(const HubListing& listing, std::string_view want
     quants = {std::string(wanted)};
     std::ranges::transform(quants[0], quants[0].begin(), [](unsigned char c) { return std::toupper(c); });
   }
-  for (const std::string& quant : quants)
-    for (const std::string& name : listing.files)
-      if (quant_in_name(name) == quant) return name;
+  for (const bool whole : {true, false})
+    for (const std::string& quant : quants)
+      for (const std::string& name : listing.files)
+        if (quant_in_name(name) == quant && is_whole(listing, name) == whole) return name;
   if (wanted.empty() && !listing.files.empty()) return listing.files.front();
   return fail(ErrorCode::kModelNotFound, "the repository has no GGUF file of that kind");
 }

@@ -35,10 +35,13 @@ TEST(HubListing, all_parts_of_a_split_file_are_chosen_and_a_missing_one_is_told)
   ASSERT_TRUE(whole);
   EXPECT_EQ(choose_files(*whole, "q4_k_m").value(), all);
   EXPECT_EQ(choose_files(*whole, parts[1]).value(), all);
+  const auto other = read_hub_listing(listing(file(parts[1]) + "," + file("n-Q4_K_M.gguf")));
+  ASSERT_TRUE(other);
+  EXPECT_EQ(choose_files(*other, "q4_k_m").value(), std::vector<std::string>{"n-Q4_K_M.gguf"}) << "which is whole";
   const auto some = read_hub_listing(listing(file(parts[0]) + "," + file(parts[2])));
   ASSERT_TRUE(some);
   EXPECT_EQ(choose_files(*some, "q4_k_m").error().code, ErrorCode::kModelNotFound);
-  EXPECT_EQ(choose_files(*some, "q4_k_m").error().message, "the repository has only some of the 3 parts of this model");
+  EXPECT_EQ(choose_files(*some, "q4_k_m").error().message, "the repository lacks part 2 of the 3 parts of this model");
 }
 
 TEST(HubListing, a_listing_with_one_bad_name_is_refused_whole) {

@@ -38,7 +38,7 @@ void Engine::pool(Sequence& s, std::span<const float> states, int tokens) {
     for (const double v : s.pooled)
       event.values.push_back(static_cast<float>(squares > 0 ? v / std::sqrt(squares) : 0));
   if (!std::isfinite(squares) || !std::ranges::all_of(event.values, [](float v) { return std::isfinite(v); }))
-    return finish(s, Error{ErrorCode::kInferenceFailed, "the states of the prompt are not finite"});
+    return finish(s, Error{ErrorCode::kInferenceFailed, "the states of the prompt, or its scores, are not finite"});
   if (s.request.sink) s.request.sink(event);
   finish(s, EndEvent{StopReason::kEos, std::nullopt, s.prompt_size(), 0, 0, 0, 0, ms_since(s.started), 0, {}});
 }

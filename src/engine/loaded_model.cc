@@ -10,6 +10,7 @@
 #include "base/folder.h"
 #include "base/limits.h"
 #include "base/open_file.h"
+#include "base/split_name.h"
 #include "base/thread_pool.h"
 #include "builtin/builtin.h"
 #include "device/cpu/cpu_device.h"
@@ -43,20 +44,16 @@ Result<std::string> identity_of(const std::string& reference) {
   if (problem) return reference;
   // A directory's files; the parts of a split model (name-00001-of-00003.gguf); or the one file.
   const bool directory = fs::is_directory(path, problem);
-  const std::string stem = path.stem().string();
-  const std::size_t part = directory ? std::string::npos : stem.rfind("-of-");
   std::vector<fs::path> files;
-  if (directory || part != std::string::npos) {
-    const std::string prefix = directory ? "" : stem.substr(0, stem.rfind('-', part - 1) + 1);
-    LLORCH_TRY(const auto entries, entries_of(directory ? path : path.parent_path()));
+  if (directory) {
+    LLORCH_TRY(const auto entries, entries_of(path));
     for (const auto& entry : entries)
-      if (const fs::path kind = entry.path().extension();
-          entry.path().filename().string().starts_with(prefix) &&
-          (kind == ".gguf" || kind == ".safetensors" || kind == ".json"))
+      if (const fs::path kind = entry.path().extension(); kind == ".gguf" || kind == ".safetensors" || kind == ".json")
         files.push_back(entry.path());
     std::ranges::sort(files);
   } else {
-    files.push_back(path);
+    // Of the reference as it is: in a cache, parts are links to files of other names.
+    for (const std::string& part : split_parts(reference)) files.push_back(fs::canonical(part, problem));
   }
   std::string identity;
   for (const fs::path& file : files) {

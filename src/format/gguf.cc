@@ -233,6 +233,9 @@ Status place_tensors(std::vector<TensorInfo>& infos, std::span<const std::byte> 
 Result<std::unique_ptr<GgufFile>> GgufFile::open(const std::string& path) {
   auto result = std::make_unique<GgufFile>();
   LLORCH_TRY(const Split split, result->append(path));
+  const SplitName named = split_name(path);
+  if (split.count <= 1 && named.parts > 1)  // others go by the name (security/manifest.h)
+    return bad_model("{} is named as part {} of {}, and says that it is whole", path, named.part, named.parts);
   if (split.count <= 1) return result;
 
   const std::string name = split_part("", split.number + 1, split.count);

@@ -272,6 +272,8 @@ TEST(Gguf, split_files_are_joined_and_a_missing_part_is_named) {
   // Two that changed places, one of another width, one of another model, and one that is no part at all.
   part(1, "swapped-00001-of-00002.gguf"), part(0, "swapped-00002-of-00002.gguf");
   EXPECT_NE(error("swapped-00001-of-00002.gguf").find("name must end in -00002-of-00002.gguf"), std::string::npos);
+  EXPECT_TRUE(write_gguf(scratch / "whole-00001-of-00002.gguf", sample_metadata(), {tensor("x", DType::kF32, {4})}));
+  EXPECT_NE(error("whole-00001-of-00002.gguf").find("says that it is whole"), std::string::npos);
   part(0, "w-1-of-2.gguf"), part(1, "w-2-of-2.gguf");
   EXPECT_NE(error("w-1-of-2.gguf").find("name must end in -00001-of-00002.gguf"), std::string::npos);
   part(0, "other-00001-of-00002.gguf");

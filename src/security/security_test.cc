@@ -22,7 +22,6 @@
 #include "security/audit.h"
 #include "security/auth.h"
 #include "security/digest.h"
-#include "security/manifest.h"
 
 /// A disk that does not keep what it was given.
 static std::atomic<bool> sync_fails = false;
@@ -36,32 +35,6 @@ namespace llorch::security {
 namespace {
 
 using namespace std::chrono_literals;
-
-TEST(Manifest, of_a_file_and_of_a_folder) {
-  const auto folder = std::filesystem::temp_directory_path() / fmt::format("llorch-manifest-{}", getpid());
-  std::filesystem::create_directories(folder / "m");
-  std::ofstream(folder / "b.json") << "abc";
-  const std::string abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-  EXPECT_EQ(manifest_of(folder / "b.json").value(), abc);
-  EXPECT_EQ(manifest_of(folder).value(), sha256_hex(abc + "  b.json\n"));
-  for (const char* name : {".hidden", "m/c.json"}) std::ofstream(folder / name) << "x";
-  EXPECT_EQ(manifest_of(folder).value(), sha256_hex(abc + "  b.json\n")) << "no model is read from these";
-  for (const char* name : {"a.json", "m/config.json"}) std::ofstream(folder / name) << "abc";
-  for (int i = 0; i < 8; ++i) std::filesystem::create_symlink("nowhere", folder / fmt::format("link-{}", i));
-  EXPECT_EQ(manifest_of(folder).value(),
-            sha256_hex(abc + "  a.json\n" + abc + "  b.json\n" + abc + "  m/config.json\n"));
-  EXPECT_EQ(manifest_of(folder / "none").error().code, ErrorCode::kIo);
-  std::stop_source stop;
-  stop.request_stop();
-  EXPECT_EQ(manifest_of(folder / "b.json", stop.get_token()).error().code, ErrorCode::kCancelled);
-  const std::string before = identity_of(folder / "b.json");
-  EXPECT_FALSE(before.empty());
-  EXPECT_EQ(identity_of(folder / "b.json"), before);
-  std::ofstream(folder / "b.json") << "abd";
-  EXPECT_NE(identity_of(folder / "b.json"), before);
-  EXPECT_EQ(identity_of(folder / "none"), "");
-  std::filesystem::remove_all(folder);
-}
 
 TEST(Bearer, the_scheme_is_exact) {
   EXPECT_EQ(parse_bearer("Bearer  abc ").value(), "abc");

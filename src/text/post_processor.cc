@@ -1,6 +1,8 @@
 #include "text/post_processor.h"
 
 #include <algorithm>
+#include <optional>
+#include <vector>
 
 #include "text/limits.h"
 
@@ -24,7 +26,31 @@ Status read_cls_and_sep(const json::object& o, TokenizerParts& parts) {
     LLORCH_TRY(const TokenId id, token_named(parts, {text.data(), text.size()}));
     ids->push_back(id);
   }
+  parts.second_type = 1;
   return {};
+}
+
+/// Whether a pair is put together as texts alone are, the second without what is before it: its type is what B has.
+std::optional<int> second_type_of(const json::array& pair, const TokenizerParts& parts) {
+  std::vector<std::string> want, got;
+  const auto put = [&](const std::vector<TokenId>& ids) {
+    for (const TokenId id : ids) want.push_back("token " + parts.tokens[static_cast<std::size_t>(id)].text);
+  };
+  put(parts.prefix), want.emplace_back("A"), put(parts.suffix), want.emplace_back("B"), put(parts.suffix);
+  std::uint64_t type = 0;
+  bool second = false;
+  for (const json::value& v : pair) {
+    const json::object* step = v.if_object();
+    const json::object* text = step ? json::find_object(*step, "Sequence") : nullptr;
+    const json::object* item = text ? text : step ? json::find_object(*step, "SpecialToken") : nullptr;
+    if (!item) return std::nullopt;
+    const std::string id = json::find_text(*item, "id").value_or("");
+    const std::uint64_t of_item = json::find_unsigned(*item, "type_id").value_or(0);
+    if (text && id == "B") second = true, type = of_item;
+    if (of_item != (second ? type : 0) || of_item > 1) return std::nullopt;
+    got.push_back(text ? id : "token " + id);
+  }
+  return got == want ? std::optional(static_cast<int>(type)) : std::nullopt;
 }
 
 Status read_template(const json::object& o, TokenizerParts& parts, std::size_t& steps) {
@@ -41,6 +67,7 @@ Status read_template(const json::object& o, TokenizerParts& parts, std::size_t& 
     LLORCH_TRY(const TokenId id, token_named(parts, json::find_text(*special, "id").value_or("")));
     (behind ? parts.suffix : parts.prefix).push_back(id);
   }
+  if (const json::array* pair = json::find_array(o, "pair")) parts.second_type = second_type_of(*pair, parts);
   return {};
 }
 

@@ -59,6 +59,8 @@ struct TokenizerParts {
   using Sink = std::function<Status(std::string_view word)>;
   std::function<Status(const std::string& normalized, WorkLimit&, const Sink&)> cut;  // into words for the model
   TokenIds prefix, suffix;                                                            // put round a text by add_special
+  /// The token type of a pair's second text, where a pair is both as texts alone, the second without `prefix`.
+  std::optional<int> second_type;
   TokenId bos = -1;
   std::set<TokenId> end_ids;         // every token that ends an answer
   bool strip_leading_space = false;  // decoding drops the one space that encoding added
@@ -88,6 +90,7 @@ class Tokenizer {
   [[nodiscard]] bool ends(TokenId id) const { return parts_.end_ids.contains(id); }
   [[nodiscard]] const std::set<TokenId>& end_ids() const { return parts_.end_ids; }
   [[nodiscard]] const TokenIds& prefix() const { return parts_.prefix; }
+  [[nodiscard]] std::optional<int> second_type() const { return parts_.second_type; }
 
  private:
   struct TrieNode {

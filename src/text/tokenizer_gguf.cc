@@ -73,6 +73,7 @@ Status read_ends(const Metadata& m, TokenizerParts& p) {
   }
   if (add_bos && p.bos >= 0) p.prefix.push_back(p.bos);
   if (add_eos && eos >= 0) p.suffix.push_back(eos);
+  p.second_type = bert ? 1 : 0;  // no key says it
   return {};
 }
 

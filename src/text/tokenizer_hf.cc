@@ -58,7 +58,7 @@ class Reader {
 
   /// BPE over SentencePiece's pieces.
   [[nodiscard]] bool is_sentence_piece() const {
-    return is_bpe && pieces && metaspace && !byte_level && bpe.byte_fallback;
+    return is_bpe && pieces && metaspace && !byte_level && bpe.byte_fallback && !bpe.ignore_merges;
   }
   /// WordPiece with what GGUF's tokenizer model `bert` says by its name.
   [[nodiscard]] bool is_bert() const {
@@ -559,7 +559,7 @@ Status hf_tokenizer_to_metadata(const std::string& directory, Metadata& out) {
   out.set("tokenizer.ggml.pre", MetaValue::text(std::string(pre)));
   out.set("tokenizer.ggml.tokens", MetaValue::strings(std::move(tokens)));
   out.set("tokenizer.ggml.token_type", MetaValue::i32s(std::move(kinds)));
-  write_special_tokens(p, out);
+  LLORCH_OK(write_special_tokens(p, out));
   if (bert) {
     out.set("tokenizer.ggml.unknown_token_id", MetaValue::u32(static_cast<std::uint32_t>(reader.unknown_word)));
     out.set("tokenizer.ggml.normalizer.lowercase", MetaValue::boolean(reader.bert.lower_case));

@@ -22,15 +22,16 @@ MetaValue::Strings lines_of(const Merges& merges) {
 Result<MetaValue::Floats> scores_of(const std::vector<Token>& tokens, const Merges& merges) {
   const auto differs = [](const std::string& token) {
     return fail(ErrorCode::kUnsupportedValue,
-                "the merges of this tokenizer.json are no order of its tokens (at '{}'): it cannot be written as GGUF "
+                "the merges of this tokenizer.json are no order of its tokens (at {}): it cannot be written as GGUF "
                 "metadata",
-                token);
+                boost::json::serialize(boost::json::value(token)));
   };
   std::unordered_map<std::string_view, std::size_t> ids;
   MetaValue::Floats scores(tokens.size(), -1000);
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i].kind == TokenKind::kByte) scores[i] = 0;
-    if (tokens[i].kind == TokenKind::kNormal) ids.emplace(tokens[i].text, i);
+    if (tokens[i].kind == TokenKind::kNormal || tokens[i].kind == TokenKind::kUserDefined)
+      ids.emplace(tokens[i].text, i);
   }
   std::set<std::pair<std::string_view, std::string_view>> pairs;
   std::set<std::size_t> made;
@@ -57,7 +58,10 @@ Result<MetaValue::Floats> scores_of(const std::vector<Token>& tokens, const Merg
 
 }  // namespace
 
-void write_special_tokens(const TokenizerParts& p, Metadata& out) {
+Status write_special_tokens(const TokenizerParts& p, Metadata& out) {
+  if (p.prefix.size() > 1 || p.suffix.size() > 1)
+    return fail(ErrorCode::kUnsupportedValue,
+                "this tokenizer puts several tokens before or behind a text: it cannot be written as GGUF metadata");
   if (p.bos >= 0) set_id("tokenizer.ggml.bos_token_id", p.bos, out);
   if (!p.suffix.empty())
     set_id("tokenizer.ggml.eos_token_id", p.suffix.front(), out);
@@ -65,6 +69,7 @@ void write_special_tokens(const TokenizerParts& p, Metadata& out) {
     set_id("tokenizer.ggml.eos_token_id", *p.end_ids.begin(), out);
   out.set("tokenizer.ggml.add_bos_token", MetaValue::boolean(!p.prefix.empty()));
   out.set("tokenizer.ggml.add_eos_token", MetaValue::boolean(!p.suffix.empty()));
+  return {};
 }
 
 Status write_sentence_piece(const SentencePieces& pieces, Metadata& out) {
@@ -83,7 +88,7 @@ Status write_sentence_piece(const SentencePieces& pieces, Metadata& out) {
   out.set("tokenizer.ggml.scores", MetaValue::f32s(std::move(scores)));
   out.set("tokenizer.ggml.token_type", MetaValue::i32s(std::move(kinds)));
   if (merges) out.set("tokenizer.ggml.merges", MetaValue::strings(lines_of(pieces.merges)));
-  write_special_tokens(pieces.parts, out);
+  LLORCH_OK(write_special_tokens(pieces.parts, out));
   if (pieces.unknown >= 0) set_id("tokenizer.ggml.unknown_token_id", pieces.unknown, out);
   out.set("tokenizer.ggml.add_space_prefix", MetaValue::boolean(pieces.prepends));
   return {};

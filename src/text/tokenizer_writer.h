@@ -12,8 +12,8 @@ namespace llorch {
 
 using Merges = std::vector<std::pair<std::string, std::string>>;
 
-/// What is put round a text, and what ends one.
-void write_special_tokens(const TokenizerParts& parts, Metadata& out);
+/// What is put round a text, and what ends one. Errors: kUnsupportedValue for several tokens on one side.
+[[nodiscard]] Status write_special_tokens(const TokenizerParts& parts, Metadata& out);
 
 /// BPE over SentencePiece's pieces: as GGUF's kind `llama`, of a Gemma 4 (general.architecture of `out`) as `gemma4`.
 /// Errors: kUnsupportedValue where the merges say more than `llama` can.

@@ -103,10 +103,14 @@ class Models(unittest.TestCase):
             db = sqlite3.connect(c.home / ".local/share/llorch/hive/hive.db")
             self.assertEqual(db.execute("SELECT sha256, size_bytes FROM models").fetchall(), [(hashlib.sha256(told.encode()).hexdigest(), sum(map(len, parts)))])
             db.close()
+            # What is there counts after a restart, too.
+            fetched = len(hub.transfers())
+            r = c.keeper("run", "org/tiny:q8_0", "Once upon a time", "--raw", "--max-tokens", "3", "--quiet")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertEqual(len(hub.transfers()), fetched)
             # One changed part is noticed: the model is not served as it was.
             changed = (base / f"snapshots/{COMMIT}/{names[1]}").resolve()
             changed.write_bytes(changed.read_bytes()[:-1] + b"\x7f")
-            fetched = len(hub.transfers())
             r = c.keeper("run", "org/tiny:q8_0", "Once upon a time", "--raw", "--max-tokens", "12", "--temperature", "0")
             self.assertEqual(r.returncode, 0, r.stderr)
             self.assertIn("there was a little girl", r.stdout)
@@ -122,7 +126,7 @@ class Models(unittest.TestCase):
         with self.colony(hub) as c:
             r = c.keeper("run", "org/tiny:q8_0", "Once")
             self.assertEqual(r.returncode, 1, r.stderr)
-            self.assertIn("only some of the 2 parts", r.stderr)
+            self.assertIn("lacks part 2 of the 2 parts", r.stderr)
             self.assertEqual(hub.transfers(), [])
 
     def test_a_transfer_is_watched_beside_its_job(self):

@@ -34,50 +34,65 @@ PreparedRerank prepare_rerank(const Worker& w, const std::string& text, PrepareB
   const ModelFacts& m = w.model();
   if (m.labels == 0) return refuse("it is no reranker with a classification head");
   if (m.labels != 1) return refuse(fmt::format("its classification head has {} labels, not one", m.labels));
+  if (!m.second_type) return refuse("its tokenizer puts pairs of texts together in another way than texts alone");
+  const auto fail = [&p](Error error, const char* field) {
+    p.error = std::move(error), p.param = field;
+    return std::move(p);
+  };
+  const auto fits = [&](const TokenIds& ids, const char* what) {
+    const auto context = static_cast<std::size_t>(m.context);
+    if (ids.size() <= context) return true;
+    p.error = {ErrorCode::kContextLengthExceeded,
+               fmt::format("This model's maximum context length is {} tokens; {} has {}", context, what, ids.size())};
+    p.details = context_details(ids.size(), 0, m.context);
+    return false;
+  };
   const EncodeOptions special{.add_special = true};
-  const auto around = m.renderer.text("", special, bound), query = m.renderer.text(p.request.query, special, bound);
-  for (const auto* ids : {&around, &query})
-    if (!*ids) return p.error = ids->error(), p.param = "query", std::move(p);
-  if (around->size() != 2) return refuse("its tokenizer does not put one token before and one behind a text");
+  const auto query = m.renderer.text(p.request.query, special, bound);
+  if (!query) return fail(query.error(), "query");
+  if (!fits(*query, "the query")) return p.param = "query", std::move(p);
   for (const std::string& document : p.request.documents) {
     const auto ids = m.renderer.text(document, special, bound);
-    if (!ids) return p.error = ids.error(), p.param = "documents", std::move(p);
-    TokenIds& pair = p.prompts.emplace_back(*query);
-    p.request.second_texts.push_back(static_cast<int>(pair.size()));
-    pair.insert(pair.end(), ids->begin() + 1, ids->end());  // what is before a text is there once
+    if (!ids) return fail(ids.error(), "documents");
+    TokenIds& pair = p.prompts.emplace_back();
+    pair.reserve(query->size() + ids->size());
+    pair = *query;
+    pair.insert(pair.end(), ids->begin() + static_cast<std::ptrdiff_t>(m.before_text), ids->end());
+    if (!fits(pair, "the query with one of the documents")) return p.param = "documents", std::move(p);
+    p.request.second_texts.push_back(*m.second_type > 0 ? static_cast<int>(query->size()) : 0);
   }
   p.good = true;
   return p;
 }
 
-boost::json::object answer(const Worker& w, const wire::RerankRequest& asked,
+boost::json::object answer(const Worker& w, const wire::RerankRequest& request,
                            const std::vector<std::vector<float>>& scores, int tokens) {
-  std::vector<std::size_t> order(scores.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, std::greater<>(), [&](std::size_t i) { return scores[i].front(); });
-  if (asked.top_n) order.resize(std::min(order.size(), static_cast<std::size_t>(*asked.top_n)));
+  std::vector<std::size_t> ranked(scores.size());
+  std::iota(ranked.begin(), ranked.end(), std::size_t{0});
+  std::ranges::stable_sort(ranked, std::greater<>(), [&](std::size_t i) { return scores[i].front(); });
+  if (request.top_n) ranked.resize(std::min(ranked.size(), static_cast<std::size_t>(*request.top_n)));
   boost::json::array results;
-  for (const std::size_t i : order) {
+  for (const std::size_t i : ranked) {
     const double logit = static_cast<double>(scores[i].front());
     boost::json::object o{{"index", i}, {"relevance_score", 1 / (1 + std::exp(-logit))}};
-    if (asked.return_documents) o["document"] = {{"text", asked.documents[i]}};
+    if (request.return_documents) o["document"] = {{"text", request.documents[i]}};
     results.push_back(std::move(o));
   }
   return {{"object", "list"},
-          {"model", w.model().served_as(asked.adapter)},
+          {"model", w.model().served_as(request.adapter)},
           {"results", std::move(results)},
           {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}}};
 }
 
 void submit_rerank(Worker& w, const PromptRequestPtr& r, PreparedRerank& p) {
-  VectorOrder order{"rerank", "documents", std::move(p.prompts), std::move(p.request.second_texts), {}};
+  VectorRequest vectors{"rerank", "documents", std::move(p.prompts), std::move(p.request.second_texts), {}};
   if (!p.request.return_documents) p.request.documents.clear();
-  const wire::Generation asked = p.request;
-  order.write = [&w, request = wire::RerankRequest(std::move(p.request))](const std::vector<std::vector<float>>& scores,
-                                                                          int tokens) {
+  const wire::Generation generation = p.request;
+  vectors.write = [&w, request = wire::RerankRequest(std::move(p.request))](
+                      const std::vector<std::vector<float>>& scores, int tokens) {
     return answer(w, request, scores, tokens);
   };
-  submit_vectors(w, r, asked, std::move(order));
+  submit_vectors(w, r, generation, std::move(vectors));
 }
 
 }  // namespace
