@@ -1,5 +1,7 @@
 #include "worker/answer_reader.h"
 
+#include <algorithm>
+
 #include "base/ids.h"
 #include "format/json.h"
 
@@ -10,22 +12,31 @@ using Kind = AnswerItem::Kind;
 
 void append(AnswerItems& out, Kind kind, std::string text) {
   if (text.empty()) return;
-  if (!out.empty() && out.back().kind == kind && kind != Kind::kCall)
+  if (!out.empty() && out.back().kind == kind)
     out.back().text += text;
   else
-    out.push_back({kind, std::move(text), {}, {}});
+    out.push_back({.kind = kind, .text = std::move(text)});
 }
+
+std::string new_call_id() { return "call_" + random_hex(12); }
 
 bool is_object(const std::string& text) {
   const auto v = json::parse(text, "arguments");
   return v && v->is_object();
 }
 
+bool id_is_behind(const tools::ToolFormat& format) {
+  return std::ranges::any_of(format.tail(), [](const auto& piece) { return piece.kind == tools::Piece::Kind::kId; });
+}
+
 }  // namespace
 
-AnswerReader::AnswerReader(const ModelFacts& model, std::string_view prompt_end, std::vector<tools::DeclaredTool> tools)
-    : channels_(model.reasoning == Reasoning::Style::kChannels), reasoning_(model.reasoning, prompt_end) {
-  if (!tools.empty() && !model.tools->none()) calls_.emplace(*model.tools, std::move(tools), model.tool_controls);
+AnswerReader::AnswerReader(const ModelFacts& model, std::string_view prompt_end, const wire::CompletionRequest& request)
+    : channels_(model.reasoning == Reasoning::Style::kChannels),
+      streams_(request.tool_use.held && request.stop.empty() && !id_is_behind(*model.tools)),
+      reasoning_(model.reasoning, prompt_end) {
+  if (request.tool_use.may_call() && !model.tools->none())
+    calls_.emplace(*model.tools, request.tool_use.tools, model.tool_controls);
 }
 
 /// Channels are control tokens, some of which belong to calls: these are taken out first.
@@ -76,20 +87,34 @@ void AnswerReader::take(tools::Items items, AnswerItems& out) {
         written_.clear();
         if (channels_) think(reasoning_.push({}, item.text), out);
         break;
-      case Event::kCallBegin: call_ = {Kind::kCall, {}, std::move(item.name), std::move(item.id)}; break;
-      case Event::kArguments: call_.text += item.text; break;
+      case Event::kCallBegin: begin_call(item, out); break;
+      case Event::kArguments:
+        streams_ ? append(out, Kind::kArguments, std::move(item.text)) : void(call_.text += item.text);
+        break;
       case Event::kCallEnd: end_call(item, out); break;
     }
 }
 
+void AnswerReader::begin_call(tools::Item& begin, AnswerItems& out) {
+  call_ = {.kind = Kind::kCall, .name = std::move(begin.name), .id = std::move(begin.id)};
+  if (!streams_) return;
+  if (call_.id.empty()) call_.id = new_call_id();
+  out.push_back(std::exchange(call_, {}));
+}
+
 void AnswerReader::end_call(const tools::Item& end, AnswerItems& out) {
-  if (!end.id.empty()) call_.id = end.id;
-  if (call_.id.empty()) call_.id = "call_" + random_hex(12);
-  if (call_.text.empty() && end.complete) call_.text = "{}";
-  if (end.complete && is_object(call_.text))
+  if (streams_) {
+    out.push_back({.kind = Kind::kCallEnd, .complete = end.complete});
+  } else if (end.complete && is_object(call_.text)) {
+    if (!end.id.empty()) call_.id = end.id;
+    if (call_.id.empty()) call_.id = new_call_id();
+    std::string arguments = std::exchange(call_.text, {});
     out.push_back(std::move(call_));
-  else
+    append(out, Kind::kArguments, std::move(arguments));
+    out.push_back({.kind = Kind::kCallEnd});
+  } else {
     append(out, Kind::kText, written_);
+  }
   call_ = {}, written_.clear();
 }
 

@@ -74,6 +74,12 @@ struct Prepared {
       return false;
     }
     constraint = *std::move(made);
+    if constexpr (requires { request.tool_use; }) {
+      using enum wire::ToolUse::Choice;
+      // A call in another way than the grammar's may stand in text that is free.
+      const bool one_way = m.tools->other_calls.empty() || request.tool_use.choice == kRequired;
+      request.tool_use.held = form.tools && constraint && one_way;
+    }
     request.structure.text.clear(), request.structure.choices.clear();
     return true;
   }

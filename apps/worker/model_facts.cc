@@ -105,7 +105,7 @@ Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options)
   f.vocab = m.model->graph().vocab, f.context = m.model->graph().context;
   f.tokenizer_kind = m.tokenizer->kind();
   f.created = unix_seconds();
-  f.quant_kind = most_common_format(m);
+  f.quant_kind = most_common_format(m), f.fingerprint = m.fingerprint;
   for (const Model::AdapterFacts& adapter : m.model->adapters()) f.adapters.push_back(adapter.name);
   const auto& metadata = m.source->metadata();
   // 0: none stated, 1: mean, 2: first token, 3: last token (GGUF's pooling_type)

@@ -15,6 +15,7 @@ namespace llorch::worker {
 struct ModelFacts {
   std::vector<std::string> adapters;                 // their names, by their numbers
   std::string id, quant_kind, tokenizer_kind, hash;  // hash: SHA-256 of the file, empty until known
+  std::string fingerprint;                           // LoadedModel::fingerprint
   int vocab = 0, context = 0;
   PromptRenderer renderer;
   std::optional<PromptRenderer> tool_renderer;  // for requests with tools, where the model has a template for these

@@ -12,9 +12,7 @@ class Turn : public std::enable_shared_from_this<Turn> {
   Turn(Worker& w, job::JobPtr job, Prepared<wire::CompletionRequest>& p, std::unique_ptr<TurnWriter> writer)
       : w_(w),
         job_(std::move(job)),
-        reader_(
-            w.model(), w.model().renderer.end_of(p.prompts.front()),
-            p.request.tool_use.may_call() ? std::move(p.request.tool_use.tools) : std::vector<tools::DeclaredTool>()),
+        reader_(w.model(), w.model().renderer.end_of(p.prompts.front()), p.request),
         writer_(std::move(writer)) {}
 
   std::function<void(const EngineEvent&)> events(net::Clock::time_point accepted) {
@@ -53,6 +51,7 @@ class Turn : public std::enable_shared_from_this<Turn> {
   void say(const AnswerItems& items) {
     for (const AnswerItem& item : items) {
       called_ |= item.kind == AnswerItem::Kind::kCall;
+      cut_ |= !item.complete;
       bytes_ += item.text.size() + item.name.size();
       writer_->item(item);
     }
@@ -60,7 +59,8 @@ class Turn : public std::enable_shared_from_this<Turn> {
 
   void finish(const EndEvent& e) {
     say(reader_.finish());
-    writer_->end({e.reason, e.stop_sequence, called_, e.tokens_in, e.cached_tokens, e.tokens_out, reasoning_tokens_});
+    const StopReason reason = cut_ ? StopReason::kMaxTokens : e.reason;
+    writer_->end({reason, e.stop_sequence, called_, e.tokens_in, e.cached_tokens, e.tokens_out, reasoning_tokens_});
     w_.runner().narrate(job_, "execute_end",
                         fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms),
                         {{"tokens_out", e.tokens_out}, {"decode_time_ms", e.decode_ms}});
@@ -75,7 +75,7 @@ class Turn : public std::enable_shared_from_this<Turn> {
   std::unique_ptr<TurnWriter> writer_;
   int reasoning_tokens_ = 0;
   std::size_t bytes_ = 0;
-  bool called_ = false;
+  bool called_ = false, cut_ = false;  // cut_: in a call
 };
 
 }  // namespace

@@ -94,7 +94,7 @@ Lifecycle::Parts Worker::lifecycle_parts() {
           },
           [this](std::function<void()> then) { front_.server().when_no_connections(std::move(then)); },
           [this] {
-            runner_.fail_all({ErrorCode::kCancelled, "the request was cancelled"});
+            runner_.fail_all({ErrorCode::kShuttingDown, "the worker is shutting down"});
             intake_.close();
           },
           options_.on_ending};
@@ -110,9 +110,7 @@ std::string_view Worker::state_name() const {
   return "error";
 }
 
-std::string Worker::fingerprint() const {
-  return fmt::format("llorch-" LLORCH_VERSION "-{}", facts_.hash.substr(0, 8));
-}
+std::string Worker::fingerprint() const { return fmt::format("llorch-" LLORCH_VERSION "-{}", facts_.fingerprint); }
 
 Status Worker::may_serve() const {
   switch (state()) {

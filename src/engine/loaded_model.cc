@@ -13,6 +13,7 @@
 #include "base/split_name.h"
 #include "base/thread_pool.h"
 #include "builtin/builtin.h"
+#include "cache/pages.h"
 #include "device/cpu/cpu_device.h"
 #include "engine/adapters.h"
 #include "format/gguf.h"
@@ -61,6 +62,21 @@ Result<std::string> identity_of(const std::string& reference) {
     identity += fmt::format("{} {} ", file.string(), of.text());
   }
   return identity;
+}
+
+/// A hash of all bytes would take longer than loading does.
+Result<std::string> fingerprint_of(const WeightSource& source) {
+  constexpr std::size_t kBytesOfEach = 256, kBytesShown = 4;
+  std::string parts;
+  for (const TensorView& t : source.tensors()) {
+    std::array<std::byte, kBytesOfEach> bytes;
+    const auto data = t.data.first(std::min(t.data.size(), kBytesOfEach));
+    LLORCH_OK(source.read(data, bytes.data()));
+    parts += fmt::format("{} {} {} ", t.name, info(t.type).name, fmt::join(t.dims, "x"));
+    parts.append(reinterpret_cast<const char*>(bytes.data()), data.size());
+  }
+  const PageHash hash = root_hash(parts, "weights");
+  return fmt::format("{:02x}", fmt::join(std::span(hash).first(kBytesShown), ""));
 }
 
 /// Where the packed weights of a model lie. Models that are no files have none.
@@ -113,6 +129,7 @@ Result<LoadedModel> LoadedModel::load_unguarded(const ModelOptions& options) {
   if (context == 0) {
     LLORCH_TRY(context, arch::default_context(model.source->metadata()));
   }
+  LLORCH_TRY(model.fingerprint, fingerprint_of(*model.source));
   model.identity += fmt::format(" context {}", context);  // some choose their rotations by it
   LLORCH_TRY(Graph graph, arch::read_graph(*model.source, context));
   LLORCH_TRY(const std::vector<Adapter> adapters, read_adapters(options.adapters, *model.source, graph));

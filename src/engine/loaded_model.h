@@ -42,6 +42,8 @@ struct LoadedModel {
   std::string reference;  // as asked for, without directories
   /// Differs where the model's files do, or how it computes positions: what was computed with one is not the other's.
   std::string identity;
+  /// Tells models apart, on any machine: 8 hexadecimal digits of a hash over a part of each tensor.
+  std::string fingerprint;
   bool from_cache = false;  // the weights were mapped, packed, from the folder of ModelOptions::packed_cache
 
   [[nodiscard]] static Result<LoadedModel> load(const ModelOptions& options);

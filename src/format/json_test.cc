@@ -1,5 +1,6 @@
 // JSON from files that nobody vouches for: depth, size and memory are bounded, errors say what is wrong.
 #include "format/json.h"
+#include "format/json_keys.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -38,6 +39,17 @@ TEST(Json, damage_is_an_error_that_names_the_file) {
     ASSERT_FALSE(v) << bad;
     EXPECT_NE(v.error().message.find("config.json"), std::string::npos);
   }
+}
+
+TEST(Json, a_key_that_stands_twice_is_named_by_its_place) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"a":1,"a":2})", "a"},
+      {R"({"a":{"b":[1,{"c":1,"d":[],"c":2}]}})", "a.b[1].c"},
+      {R"([{"a":1},[[],{}],{"function":{"name":1,"n\u0061me":2}}])", "[2].function.name"},
+  };
+  for (const auto& [text, place] : cases) EXPECT_EQ(json::doubled_key(text).value(), place) << text;
+  for (const char* text : {R"({"a":{"a":1},"b":{"a":1}})", R"([{"a":1},{"a":1}])", R"({"a":["a","a"]})", "1"})
+    EXPECT_EQ(json::doubled_key(text).value(), std::nullopt) << text;
 }
 
 TEST(Json, a_dense_or_deep_megabyte_is_refused_quickly_and_small) {

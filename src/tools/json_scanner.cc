@@ -112,6 +112,29 @@ std::size_t JsonScanner::end_of(std::string_view text, std::size_t at) {
   return scanner.feed(' ') == Step::kBehind ? at : std::string_view::npos;
 }
 
+std::string JsonScanner::closed_off(std::string_view text) {
+  JsonScanner scanner;
+  std::size_t whole = 0;
+  std::string open;
+  const auto mark = [&](std::size_t at) { whole = at, open = scanner.open_; };
+  std::size_t at = 0;
+  for (; at < text.size(); ++at) {
+    const bool number = scanner.state_ == State::kNumber;
+    const Step step = scanner.feed(text[at]);
+    if (step == Step::kDone) mark(at + 1);
+    if (step != Step::kMore) break;
+    if (scanner.state_ == State::kAfter || scanner.state_ == State::kFirstKey || scanner.state_ == State::kFirstItem)
+      mark(at + 1);
+    else if (number && scanner.state_ != State::kNumber)  // a comma
+      mark(at);
+  }
+  if (at == text.size() && scanner.state_ == State::kNumber && is_number(scanner.number_)) mark(at);
+  if (whole == 0 || !text.starts_with('{')) return "{}";
+  std::string out(text.substr(0, whole));
+  for (; !open.empty(); open.pop_back()) out += open.back() == '{' ? '}' : ']';
+  return out;
+}
+
 void append_json_escaped(std::string& out, std::string_view text) {
   constexpr std::string_view kShort = "\b\f\n\r\t", kNames = "bfnrt", kHex = "0123456789abcdef";
   while (!text.empty()) {

@@ -22,6 +22,8 @@ class JsonScanner {
 
   /// Where the value that begins at `at` ends; npos: it is no JSON, or cut off. White space in front belongs to it.
   [[nodiscard]] static std::size_t end_of(std::string_view text, std::size_t at);
+  /// See closed_json().
+  [[nodiscard]] static std::string closed_off(std::string_view text);
 
  private:
   enum class State : std::uint8_t {
@@ -50,6 +52,10 @@ class JsonScanner {
   std::string number_;
   std::string_view word_;
 };
+
+/// An object whose text breaks off, closed behind its last whole value; a number counts as whole where it is one. `{}`
+/// where there is none, as in text that is no object.
+[[nodiscard]] inline std::string closed_json(std::string_view text) { return JsonScanner::closed_off(text); }
 
 /// What `text` is as a JSON string, in quotes; each byte that is no valid UTF-8 becomes U+FFFD.
 [[nodiscard]] std::string json_quoted(std::string_view text);

@@ -93,11 +93,21 @@ static bool allows_objects(const boost::json::object& schema) {
   return *type == "object" || (several && std::ranges::find(*several, boost::json::value("object")) != several->end());
 }
 
+std::string wrong_type(std::string_view type, std::string_view supported) {
+  constexpr std::size_t kShownMax = 64;
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+  const bool plain = !type.empty() && type.size() <= kShownMax && type.find_first_not_of(kPlain) == type.npos;
+  return fmt::format("tools of {} are not supported, only of type {}",
+                     plain ? fmt::format("type {}", type) : "this type", supported);
+}
+
 Result<std::vector<DeclaredTool>> read_tools(const boost::json::array& tools) {
   if (tools.size() > kToolsMax) return fail(ErrorCode::kInvalidRequest, "tools: at most {}", kToolsMax);
   std::vector<DeclaredTool> out;
   for (std::size_t i = 0; i < tools.size(); ++i) {
     const auto* tool = tools[i].if_object();
+    if (const auto type = tool ? json::find_text(*tool, "type") : std::nullopt; type && *type != "function")
+      return fail(ErrorCode::kUnsupportedValue, "tools[{}]: {}", i, wrong_type(*type, "function"));
     const auto* inner = tool ? json::find_object(*tool, "function") : nullptr;
     const auto* function = inner ? inner : tool;
     const auto name = function ? json::find_text(*function, "name") : std::nullopt;

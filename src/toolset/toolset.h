@@ -1,6 +1,7 @@
 // The tools that a request declares, and what types their schemas allow.
 //
-// Ownership: values. Threads: const, safe from any. Errors: kInvalidRequest, naming the tool by its place.
+// Ownership: values. Threads: const, safe from any. Errors: kInvalidRequest, naming the tool by its place;
+// kUnsupportedValue for one of another type than function.
 #pragma once
 
 #include <boost/json.hpp>
@@ -23,6 +24,8 @@ struct DeclaredTool {
 
 /// Of [{"type": "function", "function": {"name", "parameters"}}], or of the functions themselves.
 [[nodiscard]] Result<std::vector<DeclaredTool>> read_tools(const boost::json::array& tools);
+/// Why a tool of this type is refused. It is named where it is a plain word.
+[[nodiscard]] std::string wrong_type(std::string_view type, std::string_view supported);
 [[nodiscard]] const DeclaredTool* find_tool(std::span<const DeclaredTool> tools, std::string_view name);
 
 /// Types of JSON values, as bits.

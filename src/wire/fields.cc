@@ -1,77 +1,19 @@
 #include "wire/fields.h"
 
-#include <boost/json/basic_parser_impl.hpp>
 #include <cmath>
 
 #include "format/json.h"
+#include "format/json_keys.h"
 
 namespace llorch::wire {
-namespace {
-
-/// A second, cheap pass for what the library accepts silently: a key that occurs twice in one object.
-class DoubledKeys {
- public:
-  static constexpr std::size_t max_object_size = std::size_t(-1), max_array_size = std::size_t(-1),
-                               max_key_size = std::size_t(-1), max_string_size = std::size_t(-1);
-  using error_code = boost::json::error_code;
-  using view = boost::json::string_view;
-  bool found = false;
-  std::size_t keys = 0;  // seen so far
-
-  bool on_document_begin(error_code&) { return true; }
-  bool on_document_end(error_code&) { return true; }
-  bool on_object_begin(error_code&) { return open_.emplace_back(), true; }
-  bool on_object_end(std::size_t, error_code&) { return open_.pop_back(), true; }
-  bool on_array_begin(error_code&) { return true; }
-  bool on_array_end(std::size_t, error_code&) { return true; }
-  bool on_key_part(view part, std::size_t, error_code&) { return key_.append(part.data(), part.size()), true; }
-  bool on_key(view part, std::size_t, error_code&) {
-    key_.append(part.data(), part.size());
-    ++keys;
-    found |= !open_.back().insert(std::exchange(key_, {})).second;
-    return true;
-  }
-  bool on_string_part(view, std::size_t, error_code&) { return true; }
-  bool on_string(view, std::size_t, error_code&) { return true; }
-  bool on_number_part(view, error_code&) { return true; }
-  bool on_int64(std::int64_t, view, error_code&) { return true; }
-  bool on_uint64(std::uint64_t, view, error_code&) { return true; }
-  bool on_double(double, view, error_code&) { return true; }
-  bool on_bool(bool, error_code&) { return true; }
-  bool on_null(error_code&) { return true; }
-  bool on_comment_part(view, error_code&) { return true; }
-  bool on_comment(view, error_code&) { return true; }
-
- private:
-  std::vector<std::set<std::string>> open_;  // the keys of each object that has not ended
-  std::string key_;
-};
-
-constexpr std::size_t kPortion = 65'536, kUnitsOfKey = 32;
-
-/// Of a text that was parsed before. Errors: kInvalidRequest; those of `limit`.
-Status check_keys(std::string_view text, WorkLimit* limit) {
-  boost::json::basic_parser<DoubledKeys> parser({.max_depth = 64});
-  boost::json::error_code problem;
-  std::size_t charged = 0;
-  for (std::size_t at = 0; at < text.size() && !problem; at += kPortion) {
-    const std::string_view part = text.substr(at, kPortion);
-    parser.write_some(at + kPortion < text.size(), part.data(), part.size(), problem);
-    const std::size_t keys = parser.handler().keys;
-    if (limit) LLORCH_OK(limit->charge(part.size() + kUnitsOfKey * (keys - std::exchange(charged, keys))));
-    if (parser.handler().found) return fail(ErrorCode::kInvalidRequest, "the body has a key twice in one object");
-  }
-  return {};
-}
-
-}  // namespace
 
 Result<boost::json::object> parse_body(std::string_view text, WorkLimit* limit) {
   auto value = json::parse(text, "the body", limit);
   if (!value && value.error().code != ErrorCode::kModelLoadFailed) return std::unexpected(std::move(value).error());
   if (!value) return fail(ErrorCode::kInvalidRequest, "{}", value.error().message);
   if (!value->is_object()) return fail(ErrorCode::kInvalidRequest, "the body must be one JSON object");
-  LLORCH_OK(check_keys(text, limit));
+  LLORCH_TRY(const auto doubled, json::doubled_key(text, limit));
+  if (doubled) return fail(ErrorCode::kInvalidRequest, "the body has a key twice in one object");
   return std::move(value->get_object());
 }
 

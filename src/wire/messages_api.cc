@@ -39,9 +39,10 @@ class MessagesReader {
   }
   /// What read() found, as Chat Completions has it.
   [[nodiscard]] std::expected<CompletionRequest, Refused> translated(const Bounds& bounds) {
-    return t_.read(bounds, {{"stop", "stop_sequences"},
-                            {"response_format", "output_config.format"},
-                            {"thinking_budget_tokens", "thinking.budget_tokens"}});
+    return t_.read(bounds,
+                   {{"stop", "stop_sequences"},
+                    {"response_format", "output_config.format"},
+                    {"thinking_budget_tokens", budgeted_ ? "thinking.budget_tokens" : "thinking_budget_tokens"}});
   }
 
  private:
@@ -145,8 +146,13 @@ class MessagesReader {
     if (auto* given = arguments.if_object())  // what the client gives there stands
       for (const char* name : {"enable_thinking", "thinking"})
         if (!given->contains(name)) (*given)[name] = thinks;
-    if (const auto* budget = o->if_contains("budget_tokens"); budget && thinks)
-      t_.chat["thinking_budget_tokens"] = *budget;
+    const auto* budget = o->if_contains("budget_tokens");
+    if (!budget || !thinks) return;
+    for (const std::string_view other : {"thinking_budget", "reasoning_budget", "thinking_budget_tokens"})
+      if (const auto* given = json::find(t_.chat, other); given && *given != *budget)
+        t_.fields.violation("thinking.budget_tokens", fmt::format("equal to {}", other),
+                            fmt::format("{} and thinking.budget_tokens differ", other));
+    t_.chat["thinking_budget_tokens"] = *budget, budgeted_ = true;
   }
 
   void read_format() {
@@ -164,6 +170,7 @@ class MessagesReader {
   }
 
   Translation t_;
+  bool budgeted_ = false;  // by `thinking`
 };
 
 }  // namespace

@@ -12,6 +12,12 @@ void refuse_choice(Fields& f) {
               "tool_choice must be none, auto, required, or name a declared function", ErrorCode::kUnsupportedValue);
 }
 
+void refuse_call_of_nothing(Fields& f) {
+  if (f.violations().empty())  // else the tools themselves may be what is wrong
+    f.violation("tool_choice", "with tools only", "tool_choice asks for a call, and the request has no tools",
+                ErrorCode::kUnsupportedValue);
+}
+
 /// The name in {"type": "function", "function": {"name"}}, or in {"type": "function", "name"}.
 std::optional<std::string> named_function(const boost::json::value& v) {
   const auto* o = v.if_object();
@@ -38,11 +44,13 @@ void read_choice(Fields& f, const boost::json::value& v, ToolUse& use) {
   };
   if (v.is_string()) {
     const auto choice = by_name(v.get_string());
-    if (!choice || (*choice == kRequired && use.tools.empty())) return refuse_choice(f);
+    if (!choice) return refuse_choice(f);
+    if (*choice == kRequired && use.tools.empty()) return refuse_call_of_nothing(f);
     use.choice = *choice;
     return;
   }
   std::vector<std::string> names;
+  if (use.tools.empty() && named_function(v)) return refuse_call_of_nothing(f);
   if (const auto name = named_function(v)) {
     names.push_back(*name);
     use.choice = kRequired;
@@ -74,7 +82,7 @@ ToolUse read_tool_use(Fields& f) {
     if (!v->is_array()) {
       f.violation("tools", "array", "tools must be an array");
     } else if (auto read = tools::read_tools(v->get_array()); !read) {
-      f.violation("tools", "functions with names and schemas", std::move(read).error().message);
+      f.violation("tools", "functions with names and schemas", read.error().message, read.error().code);
     } else {
       use.declared = v->get_array(), use.tools = *std::move(read);
       for (auto& tool : use.declared)

@@ -16,6 +16,7 @@ struct ToolUse {
   std::vector<tools::DeclaredTool> tools;  // those that may be called
   Choice choice = Choice::kAuto;
   bool parallel = true, strict = false;  // strict: one of the tools says that its schema must hold
+  bool held = false;                     // set when the answer is held to a grammar of its calls
 
   [[nodiscard]] bool may_call() const { return !tools.empty() && choice != Choice::kNone; }
 };

@@ -2,6 +2,7 @@
 
 #include "base/integer.h"
 #include "format/json.h"
+#include "toolset/toolset.h"
 
 namespace llorch::wire {
 
@@ -62,16 +63,16 @@ std::expected<CompletionRequest, Refused> Translation::read(
   return read;
 }
 
-void pass_tools(Translation& t, const boost::json::value* tools, const ToolSpelling& spelling) {
-  if (!tools) return;
-  if (!tools->is_array()) return t.refuse("tools", "a list is required", ErrorCode::kInvalidRequest);
+void pass_tools(Translation& t, const boost::json::value* given, const ToolSpelling& spelling) {
+  if (!given) return;
+  if (!given->is_array()) return t.refuse("tools", "a list is required", ErrorCode::kInvalidRequest);
   boost::json::array functions;
-  for (std::size_t i = 0; i < tools->get_array().size(); ++i) {
-    const auto* o = tools->get_array()[i].if_object();
+  for (std::size_t i = 0; i < given->get_array().size(); ++i) {
+    const auto* o = given->get_array()[i].if_object();
     const std::string at = fmt::format("tools[{}]", i);
     const auto type = o ? json::find_text(*o, "type") : std::nullopt;
     const bool known = o && (type ? *type == spelling.type : spelling.by_default && !o->contains("type"));
-    if (!known) return t.refuse(at, fmt::format("only tools of type {} are supported", spelling.type));
+    if (!known) return t.refuse(at, tools::wrong_type(type.value_or(""), spelling.type));
     if (json::find_bool(*o, "defer_loading").value_or(false)) continue;  // not before the client loads it
     boost::json::object function{{"name", json::find_text(*o, "name").value_or("")}};
     if (const auto text = json::find_text(*o, "description")) function["description"] = *text;

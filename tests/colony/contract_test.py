@@ -287,6 +287,8 @@ class QueenContract(Contract, unittest.TestCase):
             self.assertGreater(second.usage.input_tokens, first.usage.input_tokens + first.usage.output_tokens, "the first stands before it")
             self.assertEqual(c.responses.retrieve(second.id).output_text, second.output_text)
             self.assertEqual([item.content[0].text for item in c.responses.input_items.list(second.id)], ["and then?"])
+            page = c.responses.input_items.list(c.responses.create(input=[{"role": "user", "content": text} for text in "abc"], **ask).id, limit=1, order="asc")
+            self.assertEqual(([item.content for item in page.data], page.has_more), (["a"], True))
             c.responses.delete(second.id)
             for gone in (second.id, "resp_none", c.responses.create(input="x", store=False, **ask).id):
                 with self.assertRaises(openai.NotFoundError):

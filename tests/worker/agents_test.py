@@ -94,6 +94,35 @@ class Agents(unittest.TestCase):
         self.assertEqual((whole.message.tool_calls, whole.finish_reason), (None, "length"))
         self.assertTrue(whole.message.content and CALL.startswith(whole.message.content), whole)
 
+    def test_a_call_comes_as_it_is_written(self):
+        """The chunks of a call that its grammar holds, joined, are the whole answer: also where max_tokens cuts it off."""
+        schema = {"type": "object", "properties": {"days": {"type": "integer", "minimum": 0, "maximum": 9}, "city": {"type": "string", "pattern": "^[a-zå ]{30}$"}}, "required": ["days", "city"], "additionalProperties": False}
+        asked = {"model": self.model, "messages": USER, "tools": [{"type": "function", "function": {"name": "weather", "parameters": schema}}], "tool_choice": "required", "parallel_tool_calls": False, "seed": 3, "temperature": 1}
+        for most, reason in ((200, "tool_calls"), (50, "length")):
+            asked["max_tokens"] = most
+            whole = self.c.chat.completions.create(**asked, logprobs=True).choices[0]
+            call = whole.message.tool_calls[0].function
+            self.assertEqual((whole.finish_reason, len(whole.message.tool_calls), whole.message.content, call.name), (reason, 1, None, "weather"))
+            deltas, reasons, logprobs = [], [], 0
+            for chunk in self.c.chat.completions.create(**asked, stream=True, logprobs=True):
+                choice = chunk.choices[0]
+                reasons += [choice.finish_reason] if choice.finish_reason else []
+                logprobs += len(choice.logprobs.content) if choice.logprobs else 0
+                deltas += choice.delta.tool_calls or []
+                self.assertFalse(choice.delta.content)
+            self.assertEqual((deltas[0].function.name, deltas[0].function.arguments, reasons, logprobs), ("weather", "", [reason], len(whole.logprobs.content)))
+            self.assertEqual(({d.index for d in deltas}, [d for d in deltas[1:] if d.id or d.type or d.function.name]), ({0}, []))
+            self.assertGreater(len(deltas), 10 if reason == "tool_calls" else 4)
+            self.assertEqual("".join(d.function.arguments for d in deltas), call.arguments)
+            if reason == "tool_calls":
+                jsonschema.validate(json.loads(call.arguments), schema)
+            else:
+                self.assertRegex(call.arguments, r'^{\s*"days":\s*\d,\s*"city":\s*"[a-zå ]{1,29}$')
+        # A stop string may cut a call anywhere: then none is begun that is not whole.
+        stopped = self.c.chat.completions.create(**asked, stop=['"city"']).choices[0]
+        self.assertEqual((stopped.message.tool_calls, stopped.finish_reason), (None, "stop"))
+        self.assertIn("<<call>>", stopped.message.content)
+
     def test_the_round_trip_reaches_the_template(self):
         def tokens(messages, **fields):
             return self.c.chat.completions.create(model=self.model, messages=messages, max_tokens=1, **fields).usage.prompt_tokens
@@ -140,6 +169,26 @@ class Agents(unittest.TestCase):
         self.assertEqual(e.exception.param, "tools")
         allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "clock"}}]}}
         self.assertEqual(self.chat(CALL, tool_choice=allowed).choices[0].finish_reason, "stop", "weather may not be called")
+
+    def test_what_is_wrong_with_tools_is_told(self):
+        for fields, param, words in (
+            ({"tool_choice": "required"}, "tool_choice", "tool_choice asks for a call, and the request has no tools"),
+            ({"tool_choice": {"type": "function", "function": {"name": "clock"}}, "tools": []}, "tool_choice", "tool_choice asks for a call, and the request has no tools"),
+            ({"tools": [TOOLS[0], {"type": "web_search"}]}, "tools", "tools[1]: tools of type web_search are not supported, only of type function"),
+            ({"tools": [{"type": "custom", "custom": {"name": "clock"}}]}, "tools", "tools[0]: tools of type custom are not supported, only of type function"),
+            ({"tools": [{"type": "a\nb", "name": "x"}]}, "tools", "tools[0]: tools of this type are not supported, only of type function"),
+        ):
+            status, _, body = self.w.post("/v1/chat/completions", {"messages": USER, "max_tokens": 2} | fields)
+            self.assertEqual((status, body["error"]["param"], body["error"]["message"], body["error"]["code"]), (400, param, words, "unsupported_value"), fields)
+        for path, fields, words in (
+            ("/v1/responses", {"input": "x", "tool_choice": "required"}, "tool_choice asks for a call"),
+            ("/v1/responses", {"input": "x", "tools": [{"type": "web_search"}]}, "tools of type web_search are not supported"),
+            ("/v1/messages", {"messages": USER, "max_tokens": 2, "tool_choice": {"type": "any"}}, "tool_choice asks for a call"),
+            ("/v1/messages", {"messages": USER, "max_tokens": 2, "tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools of type bash_20250124 are not supported"),
+        ):
+            status, _, body = self.w.post(path, fields)
+            self.assertEqual(status, 400, path)
+            self.assertIn(words, body["error"]["message"])
 
     def test_calls_that_must_come_are_valid(self):
         whole = 0
@@ -222,6 +271,22 @@ class Agents(unittest.TestCase):
         with self.assertRaises(openai.NotFoundError):
             self.c.responses.retrieve(unstored.id)
 
+    def test_pages_of_what_a_response_was_asked(self):
+        r = self.respond("It rains.", input=[{"role": "user", "content": text} for text in "abcde"])
+
+        def texts(**fields):
+            return [i.content if isinstance(i.content, str) else i.content[0].text for i in self.c.responses.input_items.list(r.id, **fields)]
+
+        for fields, order in (({}, "edcba"), ({"limit": 2}, "edcba"), ({"order": "asc", "limit": 1}, "abcde")):  # the client asks for page after page
+            self.assertEqual("".join(texts(**fields)), order, fields)
+        page = self.c.responses.input_items.list(r.id, limit=2, order="asc")
+        self.assertEqual((len(page.data), page.has_more, page.first_id, page.last_id), (2, True, page.data[0].id, page.data[1].id))
+        page = self.c.responses.input_items.list(r.id, limit=3, order="asc", after=page.last_id)
+        self.assertEqual(([i.content for i in page.data], page.has_more), (["c", "d", "e"], False))
+        for query in ("limit=0", "limit=101", "limit=x", "order=up", "after=item_9", "after="):
+            status, _, body = self.w.get(f"/v1/responses/{r.id}/input_items?{query}")
+            self.assertEqual((status, body["error"]["param"]), (400, query.split("=")[0]), query)
+
     def test_events_of_a_response(self):
         events = list(self.respond("I look. " + CALL, tools=[without_descriptions(t) for t in TOOLS], stream=True))
         self.assertEqual([e.sequence_number for e in events], list(range(len(events))))
@@ -275,6 +340,14 @@ class Agents(unittest.TestCase):
         history = [{"role": "user", "content": "x"}, {"role": "assistant", "content": [b.model_dump() for b in m.content]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": m.content[1].id, "content": [{"type": "text", "text": "rain"}]}, {"type": "text", "text": "And?"}]}]
         self.assertEqual(self.message("It rains.", tools=self.TOOLS, messages=history).content[0].text, "It rains.")
         self.assertGreater(self.a.messages.count_tokens(model=self.model, messages=history, tools=self.TOOLS).input_tokens, self.a.messages.count_tokens(model=self.model, messages=history[:1], tools=self.TOOLS).input_tokens + 10)
+
+    def test_budgets_that_differ_are_refused_by_name(self):
+        for name in ("thinking_budget", "reasoning_budget", "thinking_budget_tokens"):
+            for budget, status in ((64, 400), (32, 200)):
+                found, _, body = self.w.post("/v1/messages", {"messages": USER, "max_tokens": 2, "thinking": {"type": "enabled", "budget_tokens": 32}, name: budget})
+                self.assertEqual(found, status, body)
+                if status == 400:
+                    self.assertEqual(body["error"]["message"], f"{name} and thinking.budget_tokens differ")
 
     def test_events_of_a_message(self):
         with self.a.messages.stream(model=self.model, max_tokens=90, messages=[{"role": "user", "content": "x"}], tools=self.TOOLS, extra_body={"grammar": says("I look. " + CALL)}) as stream:

@@ -74,7 +74,11 @@ class ResponsesOrder(Order):
         if whole is None:
             return None
         done = self.take("response.output_item.done")
-        want((done["output_index"], done["item"]) == (index, {**added, **whole, "status": "completed"}), f"item {index} is done as another")
+        status = done["item"]["status"]
+        want((done["output_index"], done["item"]) == (index, {**added, **whole, "status": status}), f"item {index} is done as another")
+        want(status in ("completed", "incomplete"), f"item {index} is done and {status}")
+        if added["type"] == "function_call" and status == "completed":
+            json.loads(whole["arguments"])
         return done["item"]
 
     def here(self, event, **more):
@@ -108,7 +112,6 @@ class ResponsesOrder(Order):
         arguments = self.pieces("response.function_call_arguments")
         if arguments is None:
             return None
-        json.loads(arguments)
         done = self.here(self.take("response.function_call_arguments.done"))
         want((done["arguments"], done["name"]) == (arguments, added["name"]), "the arguments are not those of their deltas")
         return {"arguments": arguments}
@@ -117,8 +120,10 @@ class ResponsesOrder(Order):
         response, usage = last["response"], last["response"]["usage"]
         want(last["type"] == "response." + response["status"], "the status is another than the event says")
         want((response["incomplete_details"] is not None) == (response["status"] == "incomplete"), "incomplete_details do not fit the status")
-        if response["status"] == "incomplete" and items and items[-1]["type"] == "message":
-            items[-1] = {**items[-1], "status": "incomplete"}
+        want(all(i["status"] == "completed" for i in items[:-1]), "another item than the last one breaks off")
+        if items:
+            cut, call = items[-1]["status"] == "incomplete", items[-1]["type"] == "function_call"
+            want(cut == (response["status"] == "incomplete") or (call and not cut), "the last item's status does not fit the response's")
         want(response["output"] == items, "the output is not the items that were done")
         want(all(response[k] == v for k, v in begun.items() if k not in ("status", "output", "usage", "incomplete_details")), "another response ends than began")
         want(usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"] > 0, "usage does not add up")
@@ -130,7 +135,7 @@ class MessagesOrder(Order):
     def stream(self):
         begun = self.take("message_start")["message"]
         want((begun["content"], begun["stop_reason"], begun["stop_sequence"]) == ([], None, None), "it begins with more than nothing")
-        types = []
+        types, self.cut = [], None
         while self.peek() == "content_block_start":
             block = self.block(len(types))
             if block is None:
@@ -141,6 +146,7 @@ class MessagesOrder(Order):
         last = self.take("message_delta")
         want(not self.fails, "it ends without its error")
         reason, usage = last["delta"]["stop_reason"], last["usage"]
+        want(self.cut in (None, len(types) - 1) and (self.cut is None or reason == "max_tokens"), f"the input of block {self.cut} breaks off")
         want(reason == "max_tokens" or (reason == "tool_use") == ("tool_use" in types), f"stop_reason {reason} behind {types}")
         want(usage["output_tokens"] > begun["usage"]["output_tokens"], "nothing was counted")
         want(all(usage[k] == v for k, v in begun["usage"].items() if k != "output_tokens"), "the prompt is counted otherwise at the end")
@@ -163,5 +169,9 @@ class MessagesOrder(Order):
         want(self.take("content_block_stop")["index"] == index, f"another block than {index} ends")
         want(text, f"block {index} has no delta")
         if block["type"] == "tool_use":
-            want(isinstance(json.loads(text), dict), f"the input of block {index} is no object")
+            try:
+                want(isinstance(json.loads(text), dict), f"the input of block {index} is no object")
+            except ValueError:
+                want(text.startswith("{") and self.cut is None, f"the input of block {index} is no object")
+                self.cut = index
         return block["type"]

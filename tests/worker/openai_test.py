@@ -8,7 +8,7 @@ import gguf
 import numpy
 import openai
 
-from harness import DATA, ROOT, STORIES, TURN_MS_MAX, USER, Worker, main, parse_sse, wait_for
+from harness import DATA, ROOT, STORIES, TURN_MS_MAX, USER, Worker, main, not_run, parse_sse, wait_for
 
 
 class Client(unittest.TestCase):
@@ -43,6 +43,25 @@ class Client(unittest.TestCase):
         self.assertEqual(r.usage.total_tokens, r.usage.prompt_tokens + r.usage.completion_tokens)
         self.assertEqual(r.usage.completion_tokens_details.reasoning_tokens, 0)
         self.assertTrue(r._request_id)
+
+    def test_the_fingerprint_is_known_from_the_first_answer_on(self):
+        def told(w):
+            status, _, answer = w.post("/v1/completions", {"prompt": "x", "max_tokens": 1})
+            self.assertEqual(status, 200, answer)
+            return answer["system_fingerprint"]
+
+        large = ROOT / ".test-models/gemma3-270m-q4_k_m.gguf"  # whose hash takes a while
+        if not large.exists():
+            not_run(f"no {large}")
+        found, models = set(), ["builtin:haiku", *(m for m in (STORIES, large) if m.exists())]
+        for model in models:
+            with Worker("--ctx", "256", model=model) as w:
+                first = told(w)
+                self.assertRegex(first, r"^llorch-[\d.]+-[0-9a-f]{8}$")
+                wait_for(lambda: w.get("/v1/info")[2]["model_hash"])
+                self.assertEqual(told(w), first)
+                found.add(first)
+        self.assertEqual(len(found), len(models), "models differ")
 
     def test_embeddings(self):
         """The client asks for base64 by itself; plain floats are the same numbers, of length 1, whatever stands beside them."""

@@ -42,7 +42,7 @@ def sets_of(model):
 
 
 def flaws_of(body, choice):
-    """What is wrong with the calls of an answer; an answer that was cut may have any number of them."""
+    """What is wrong with the calls of an answer; one that was cut may have any number of them, the last of which may break off."""
     calls, cut = choice["message"].get("tool_calls") or [], choice["finish_reason"] == "length"
     parameters = {t["function"]["name"]: t["function"].get("parameters", {"type": "object"}) for t in body["tools"]}
     named = body["tool_choice"]["function"]["name"] if isinstance(body["tool_choice"], dict) else None
@@ -62,6 +62,8 @@ def flaws_of(body, choice):
         try:
             value = json.loads(arguments)
         except ValueError as e:
+            if cut and call is calls[-1]:
+                continue
             yield f"{e}: {arguments}"
             continue
         validator = jsonschema.Draft202012Validator(parameters[name], format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)

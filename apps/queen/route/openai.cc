@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "format/json.h"
+#include "net/url.h"
 #include "queen/cache_salt.h"
 #include "queen/queen.h"
 #include "security/digest.h"
@@ -186,7 +187,10 @@ net::ClientRequest request_to(const Served& s, const Placed& at) {
   const ContextPtr& c = s.c;
   net::ClientRequest call;
   call.method = s.method;
-  call.url = at.worker.base.below(c->request.target.path), call.tls_name = at.worker.tls_name;
+  net::UrlPath path = net::url_path(c->request.target.path);
+  if (s.method == "GET")  // a page of a list
+    for (const auto& [name, value] : c->request.target.query) path.query(name, value);
+  call.url = at.worker.base.below(path.text()), call.tls_name = at.worker.tls_name;
   if (!at.worker.token.empty()) call.headers.add("Authorization", "Bearer " + at.worker.token);
   call.headers.add("X-Correlation-Id", c->correlation_id);
   if (!c->traceparent.empty()) call.headers.add("traceparent", c->traceparent);

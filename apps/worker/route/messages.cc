@@ -1,6 +1,7 @@
 // Anthropic's API: POST /v1/messages, streamed or whole, and /v1/messages/count_tokens.
 #include "base/ids.h"
 #include "format/json.h"
+#include "tools/json_scanner.h"
 #include "wire/messages_api.h"
 #include "worker/turn.h"
 
@@ -21,7 +22,9 @@ class MessagesWriter final : public TurnWriter {
   }
 
   void item(const AnswerItem& item) override {
-    if (item.kind == ItemKind::kCall) return call(item);
+    if (item.kind == ItemKind::kCall) return open_call(item);
+    if (item.kind == ItemKind::kArguments) return arguments(item.text);
+    if (item.kind == ItemKind::kCallEnd) return close_call();
     const bool text = item.kind == ItemKind::kText;
     const char* type = text ? "text" : "thinking";
     if (open_ != type) {
@@ -91,11 +94,18 @@ class MessagesWriter final : public TurnWriter {
     say("content_block_stop", {{"type", "content_block_stop"}, {"index", blocks_.size() - 1}});
     open_ = {};
   }
-  void call(const AnswerItem& item) {
+  void open_call(const AnswerItem& item) {
     close();
     open("tool_use", {{"type", "tool_use"}, {"id", item.id}, {"name", item.name}, {"input", boost::json::object()}});
-    delta({{"type", "input_json_delta"}, {"partial_json", item.text}});
-    if (auto input = json::parse(item.text, "arguments")) blocks_.back().get_object()["input"] = *std::move(input);
+  }
+  void arguments(const std::string& text) {
+    arguments_ += text;
+    delta({{"type", "input_json_delta"}, {"partial_json", text}});
+  }
+  /// A block has its input as an object: of arguments that break off, what has come whole, as Anthropic's SDKs have it.
+  void close_call() {
+    const std::string whole = tools::closed_json(std::exchange(arguments_, {}));
+    if (auto input = json::parse(whole, "arguments")) blocks_.back().get_object()["input"] = *std::move(input);
     close();
   }
 
@@ -104,6 +114,7 @@ class MessagesWriter final : public TurnWriter {
   TurnEnd end_;
   boost::json::array blocks_;
   std::string_view open_;  // the type of the block that goes on
+  std::string arguments_;  // of the call that goes on
 };
 
 PreparedCompletion prepare_messages(const Worker& w, const std::string& text, PrepareBound bound) {

@@ -19,6 +19,7 @@ struct Choice {
   int index = 0;
   std::string text, thoughts;
   boost::json::array calls;            // of tools
+  bool cut = false;                    // in a call
   std::optional<AnswerReader> reader;  // of chats
   int reasoning_tokens = 0;
   boost::json::array logprobs;        // entries in chat's form
@@ -48,9 +49,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
       for (Choice& choice : choices_) choice.lists.emplace(*w_.loaded().tokenizer);
     if (!request_.chat) return;
     const std::string end = w_.model().renderer.end_of(prompts_.front());
-    const wire::ToolUse& use = request_.tool_use;
-    for (Choice& choice : choices_)
-      choice.reader.emplace(w_.model(), end, use.may_call() ? use.tools : std::vector<tools::DeclaredTool>());
+    for (Choice& choice : choices_) choice.reader.emplace(w_.model(), end, request_);
   }
 
   /// One generation per choice.
@@ -146,22 +145,30 @@ class Completion : public std::enable_shared_from_this<Completion> {
   void text(Choice& choice, const TokenEvent& e) {
     ++choice.tokens_out;
     if (choice.lists) choice.lists->add(e);
-    if (!choice.reader) return say(choice, {AnswerItem::Kind::kText, e.text, {}, {}}, {});
+    if (!choice.reader) return say(choice, {.text = e.text}, {});
     boost::json::array logprobs;
     if (request_.logprobs) logprobs.push_back(logprob_of(e));
     const Tokenizer& tokenizer = *w_.loaded().tokenizer;
     const bool control = tokenizer.piece(e.token.id).empty();
     const bool thought = choice.reader->thinking();
-    AnswerItems items = choice.reader->push(e.text, control ? tokenizer.piece(e.token.id, true) : std::string_view());
+    const AnswerItems items =
+        choice.reader->push(e.text, control ? tokenizer.piece(e.token.id, true) : std::string_view());
     if (thought || choice.reader->thinking()) ++choice.reasoning_tokens;
-    if (items.empty() && !logprobs.empty()) items.emplace_back();
-    for (const AnswerItem& item : items) say(choice, item, std::exchange(logprobs, {}));
+    for (const AnswerItem& item : items)
+      if (!ends_call(choice, item)) say(choice, item, std::exchange(logprobs, {}));
+    if (!logprobs.empty()) say(choice, {}, std::move(logprobs));
+  }
+
+  /// Which a chunk of OpenAI's does not say.
+  static bool ends_call(Choice& choice, const AnswerItem& item) {
+    choice.cut |= !item.complete;
+    return item.kind == AnswerItem::Kind::kCallEnd;
   }
 
   /// Some more of a choice: to its client, or kept for the whole answer.
   void say(Choice& choice, const AnswerItem& item, boost::json::array logprobs) {
     using enum AnswerItem::Kind;
-    if (item.kind == kCall) return call(choice, item, std::move(logprobs));
+    if (item.kind == kCall || item.kind == kArguments) return call(choice, item, std::move(logprobs));
     if (!request_.stream) {
       (item.kind == kText ? choice.text : choice.thoughts) += item.text;
       for (auto& entry : logprobs) choice.logprobs.push_back(std::move(entry));
@@ -173,24 +180,28 @@ class Completion : public std::enable_shared_from_this<Completion> {
   }
 
   void call(Choice& choice, const AnswerItem& item, boost::json::array logprobs) {
-    const std::size_t index = choice.calls.size();
-    choice.calls.push_back(
-        {{"id", item.id}, {"type", "function"}, {"function", {{"name", item.name}, {"arguments", item.text}}}});
+    boost::json::object delta;
+    if (item.kind == AnswerItem::Kind::kCall) {
+      delta = {{"id", item.id}, {"type", "function"}, {"function", {{"name", item.name}, {"arguments", ""}}}};
+      choice.calls.push_back(delta);
+    } else {
+      delta = {{"function", {{"arguments", item.text}}}};
+      choice.calls.back().at("function").at("arguments").get_string().append(item.text);
+    }
     if (!request_.stream) {
       for (auto& entry : logprobs) choice.logprobs.push_back(std::move(entry));
       return;
     }
-    boost::json::object begin = choice.calls.back().get_object();
-    begin["index"] = index, begin["function"].get_object()["arguments"] = "";
-    chunk(choice, {{"tool_calls", boost::json::array{std::move(begin)}}}, "", nullptr, std::move(logprobs));
-    boost::json::object arguments{{"index", index}, {"function", {{"arguments", item.text}}}};
-    chunk(choice, {{"tool_calls", boost::json::array{std::move(arguments)}}}, "", nullptr);
+    delta["index"] = choice.calls.size() - 1;
+    chunk(choice, {{"tool_calls", boost::json::array{std::move(delta)}}}, "", nullptr, std::move(logprobs));
   }
 
   void finish(Choice& choice, const EndEvent& e) {
     if (choice.reader)
-      for (const AnswerItem& item : choice.reader->finish()) say(choice, item, {});
-    choice.finish_reason = e.reason == StopReason::kMaxTokens ? "length" : choice.calls.empty() ? "stop" : "tool_calls";
+      for (const AnswerItem& item : choice.reader->finish())
+        if (!ends_call(choice, item)) say(choice, item, {});
+    const bool cut = e.reason == StopReason::kMaxTokens || choice.cut;
+    choice.finish_reason = cut ? "length" : choice.calls.empty() ? "stop" : "tool_calls";
     choice.tokens_out = e.tokens_out;
     w_.runner().narrate(job_, "execute_end",
                         fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms),

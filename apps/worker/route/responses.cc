@@ -1,6 +1,7 @@
 // OpenAI's Responses: POST /v1/responses, streamed or whole; what was stored can be read, gone on from, and deleted.
 #include "base/clock.h"
 #include "base/ids.h"
+#include "base/integer.h"
 #include "format/json.h"
 #include "wire/responses_api.h"
 #include "worker/response_store.h"
@@ -51,7 +52,9 @@ class ResponsesWriter final : public TurnWriter {
 
   void item(const AnswerItem& item) override {
     said_ += item.text.size();
-    if (item.kind == ItemKind::kCall) return call(item);
+    if (item.kind == ItemKind::kCall) return open_call(item);
+    if (item.kind == ItemKind::kArguments) return arguments(item.text);
+    if (item.kind == ItemKind::kCallEnd) return close_call(item.complete);
     const bool text = item.kind == ItemKind::kText;
     if (open_ != (text ? Open::kMessage : Open::kReasoning)) {
       close();
@@ -64,11 +67,9 @@ class ResponsesWriter final : public TurnWriter {
   }
 
   void end(const TurnEnd& end) override {
-    close();
-    end_ = end;
     const bool cut = end.reason == StopReason::kMaxTokens;
-    if (cut && !output_.empty() && output_.back().get_object().at("type") == "message")
-      output_.back().get_object()["status"] = "incomplete";
+    close(!cut);
+    end_ = end;
     whole_ = response(cut ? "incomplete" : "completed");
     if (cut) whole_["incomplete_details"] = {{"reason", "max_output_tokens"}};
     whole_["usage"] = {{"input_tokens", end.tokens_in},
@@ -123,7 +124,10 @@ class ResponsesWriter final : public TurnWriter {
     send("response.output_item.added", {{"output_index", output_.size()}, {"item", item}});
     output_.push_back(std::move(item));
   }
-  void done() { send("response.output_item.done", {{"output_index", output_.size() - 1}, {"item", output_.back()}}); }
+  void done(bool complete) {
+    output_.back().get_object()["status"] = complete ? "completed" : "incomplete";
+    send("response.output_item.done", {{"output_index", output_.size() - 1}, {"item", output_.back()}});
+  }
   [[nodiscard]] static boost::json::object part(std::string_view type, std::string_view text) {
     boost::json::object o{{"type", type}, {"text", text}};
     if (type == "output_text") o["annotations"] = boost::json::array(), o["logprobs"] = boost::json::array();
@@ -148,7 +152,8 @@ class ResponsesWriter final : public TurnWriter {
          {"content", boost::json::array()}});
     part_event("response.content_part.added", {{"part", part("reasoning_text", "")}});
   }
-  void close() {
+  /// `complete`: the item ends because another follows, or the answer is whole.
+  void close(bool complete = true) {
     if (open_ == Open::kNothing) return;
     const bool message = open_ == Open::kMessage;
     const std::string_view type = message ? "output_text" : "reasoning_text";
@@ -156,13 +161,12 @@ class ResponsesWriter final : public TurnWriter {
     if (message) text["logprobs"] = boost::json::array();
     part_event(message ? "response.output_text.done" : "response.reasoning_text.done", std::move(text));
     part_event("response.content_part.done", {{"part", part(type, text_)}});
-    auto& item = output_.back().get_object();
-    item["content"] = boost::json::array{part(type, text_)}, item["status"] = "completed";
-    done();
+    output_.back().get_object()["content"] = boost::json::array{part(type, text_)};
+    done(complete);
     open_ = Open::kNothing;
     text_.clear();
   }
-  void call(const AnswerItem& item) {
+  void open_call(const AnswerItem& item) {
     close();
     add({{"id", "fc_" + random_hex(12)},
          {"type", "function_call"},
@@ -170,14 +174,21 @@ class ResponsesWriter final : public TurnWriter {
          {"call_id", item.id},
          {"name", item.name},
          {"arguments", ""}});
-    const boost::json::object where{{"item_id", output_.back().at("id")}, {"output_index", output_.size() - 1}};
-    boost::json::object delta = where, whole = where;
-    delta["delta"] = item.text, whole["arguments"] = item.text, whole["name"] = item.name;
-    send("response.function_call_arguments.delta", std::move(delta));
-    send("response.function_call_arguments.done", std::move(whole));
+  }
+  void arguments(const std::string& text) {
+    text_ += text;
+    call_event("response.function_call_arguments.delta", {{"delta", text}});
+  }
+  void close_call(bool complete) {
     auto& call = output_.back().get_object();
-    call["arguments"] = item.text, call["status"] = "completed";
-    done();
+    call["arguments"] = text_;
+    call_event("response.function_call_arguments.done", {{"arguments", text_}, {"name", call.at("name")}});
+    done(complete);
+    text_.clear();
+  }
+  void call_event(std::string_view event, boost::json::object more) {
+    more["item_id"] = output_.back().at("id"), more["output_index"] = output_.size() - 1;
+    send(event, std::move(more));
   }
 
   void keep() {
@@ -258,6 +269,43 @@ void submit_responses(Worker& w, const PromptRequestPtr& r, PreparedResponses& p
   run_turn(w, r, turn, "responses", std::move(writer));
 }
 
+/// An item of the request, by its number, with what a list says of each.
+boost::json::object input_item(const ResponseStore::Kept& kept, std::size_t i) {
+  boost::json::object item = kept.conversation[kept.earlier + i].get_object();
+  if (const auto* own = item.if_contains("id"); !own || !own->is_string()) item["id"] = fmt::format("item_{}", i);
+  if (!item.contains("type")) item["type"] = "message";
+  return item;
+}
+
+/// One page of them, as OpenAI's lists have it: the newest first unless `order` says otherwise, behind the item
+/// `after`.
+void list_input(const ContextPtr& c, const ResponseStore::Kept& kept) {
+  constexpr std::size_t kLimit = 20, kLimitMax = 100;
+  const net::Target& asked = c->request.target;
+  const auto refuse = [&](const char* name, const char* must) {
+    c->fail({ErrorCode::kInvalidRequest, fmt::format("{} must be {}", name, must)}, {}, name);
+  };
+  const auto limit = parse_integer<std::size_t>(asked.parameter("limit").value_or(std::to_string(kLimit)));
+  if (!limit || *limit < 1 || *limit > kLimitMax) return refuse("limit", "1 to 100");
+  const std::string order = asked.parameter("order").value_or("desc");
+  if (order != "asc" && order != "desc") return refuse("order", "asc or desc");
+  const auto after = asked.parameter("after");
+  const auto number = [&](std::size_t place) { return order == "asc" ? place : kept.input - 1 - place; };
+  std::size_t place = 0;
+  while (after && place < kept.input && input_item(kept, number(place)).at("id") != boost::json::string(*after))
+    ++place;
+  if (after && place++ == kept.input) return refuse("after", "the id of an item");
+  boost::json::array data;
+  for (; place < kept.input && data.size() < *limit; ++place) data.push_back(input_item(kept, number(place)));
+  const auto id = [](const auto& item) { return item.at("id"); };
+  boost::json::object list{{"object", "list"},
+                           {"first_id", data.empty() ? boost::json::value() : id(data.front())},
+                           {"last_id", data.empty() ? boost::json::value() : id(data.back())},
+                           {"has_more", place < kept.input}};
+  list["data"] = std::move(data);
+  c->reply(200, std::move(list));
+}
+
 void add_stored(Worker& w, const std::string& prefix) {
   auto& r = w.router();
   r.route<Scope::kInfer>("GET", prefix + "/responses/{}", [&w](const ContextPtr& c) {
@@ -278,22 +326,8 @@ void add_stored(Worker& w, const std::string& prefix) {
     c->reply(200, {{"id", c->parameters[0]}, {"object", "response"}, {"deleted", true}});
   });
   r.route<Scope::kInfer>("GET", prefix + "/responses/{}/input_items", [&w](const ContextPtr& c) {
-    const auto kept = w.responses().find(c->principal.id, c->parameters[0]);
-    if (!kept) return c->fail(no_such_response());
-    boost::json::array data;
-    for (std::size_t i = 0; i < kept->input; ++i) {
-      boost::json::object item = kept->conversation[kept->earlier + i].get_object();
-      if (const auto* own = item.if_contains("id"); !own || !own->is_string()) item["id"] = fmt::format("item_{}", i);
-      if (!item.contains("type")) item["type"] = "message";
-      data.push_back(std::move(item));
-    }
-    const auto id = [&](std::size_t i) { return data.empty() ? boost::json::value() : data[i].at("id"); };
-    boost::json::object list{{"object", "list"},
-                             {"first_id", id(0)},
-                             {"last_id", id(data.empty() ? 0 : data.size() - 1)},
-                             {"has_more", false}};
-    list["data"] = std::move(data);
-    c->reply(200, std::move(list));
+    if (const auto kept = w.responses().find(c->principal.id, c->parameters[0])) return list_input(c, *kept);
+    c->fail(no_such_response());
   });
 }
 
