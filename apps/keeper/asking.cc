@@ -1,17 +1,13 @@
 #include "keeper/asking.h"
 
-#include <histedit.h>
-
-#include <csignal>
 #include <fstream>
-#include <iostream>
 #include <optional>
 
 #include "base/ids.h"
-#include "base/mapped_file.h"
 #include "daemon_flags.h"
 #include "format/json.h"
 #include "keeper/answer_view.h"
+#include "keeper/given_file.h"
 #include "keeper/nearest.h"
 #include "keeper/parts.h"
 #include "keeper/tool_file.h"
@@ -65,9 +61,10 @@ void Question::add(CLI::App& app) {
 }
 
 void Question::add_tools(CLI::App& app) {
-  auto* file = app.add_option("--tools", tools,
-                              "a file with tools that the model may call, as JSON: a list of tools as chat completions "
-                              "take them, or of functions; calls are printed");
+  auto* file = app.add_option(
+      "--tools", tools,
+      "a file with tools that the model may call, as JSON: a list of tools as chat completions "
+      "take them, or of functions; calls are printed, and a conversation asks for their results. - is stdin");
   app.add_option("--tool-choice", tool_choice, "auto, required, none or the name of a tool that must be called")
       ->needs(file);
 }
@@ -78,14 +75,14 @@ namespace {
 Status put_structure(const Question& q, boost::json::object& o) {
   constexpr std::size_t kFileMax = 4u << 20;
   if (!q.schema.empty()) {
-    LLORCH_TRY(const std::string text, read_text_file(q.schema, kFileMax));
+    LLORCH_TRY(const std::string text, read_given_file(q.schema, kFileMax));
     LLORCH_TRY(boost::json::value schema, json::parse(text, q.schema));
     o["response_format"] = {{"type", "json_schema"},
                             {"json_schema", {{"name", "answer"}, {"schema", std::move(schema)}}}};
   }
   if (!q.regex.empty()) o["regex"] = q.regex;
   if (!q.grammar.empty()) {
-    LLORCH_TRY(const std::string text, read_text_file(q.grammar, kFileMax));
+    LLORCH_TRY(const std::string text, read_given_file(q.grammar, kFileMax));
     o["grammar"] = text;
   }
   return {};
@@ -112,7 +109,7 @@ Result<boost::json::object> Question::order() const {
   return o;
 }
 
-Result<boost::json::object> chat_with_tools(const Question& question, const Common& common, const std::string& prompt) {
+Result<boost::json::object> chat_with_tools(const Question& question, const Common& common) {
   LLORCH_TRY(boost::json::array tools, read_tools(question.tools));
   if (!common.direct.empty())
     return fail(ErrorCode::kInvalidRequest, "--tools and --direct: a hive has no chat completions, which take tools");
@@ -124,7 +121,6 @@ Result<boost::json::object> chat_with_tools(const Question& question, const Comm
       return fail(ErrorCode::kInvalidRequest, "--tools and {}: chat completions, which take tools, do not know it",
                   flag);
   body.erase("operation"), body.erase("stream");
-  body["messages"] = boost::json::array{{{"role", "user"}, {"content", prompt}}};
   if (!question.tool_choice.empty()) {
     LLORCH_TRY(body["tool_choice"], tool_choice(question.tool_choice, tools));
   }
@@ -166,12 +162,31 @@ std::vector<std::string> names_of_models(Session& session) {
 
 }  // namespace
 
-int ask_once(Session& session, const Common& common, const Question& question, const Ask& ask, std::string* answer) {
+namespace {
+
+boost::json::object call_of_message(const boost::json::object& call) {
+  const auto* arguments = call.if_contains("arguments");
+  const auto* text = arguments ? arguments->if_string() : nullptr;  // it broke off
+  return {{"id", json::find_text(call, "id").value_or("")},
+          {"type", "function"},
+          {"function",
+           {{"name", json::find_text(call, "name").value_or("")},
+            {"arguments", text        ? std::string(*text)
+                          : arguments ? boost::json::serialize(*arguments)
+                                      : "{}"}}}};
+}
+
+}  // namespace
+
+int ask_once(Session& session, const Common& common, const Question& question, const Ask& ask,
+             boost::json::object* answer) {
   std::string text;
+  boost::json::array calls;
   const OnEvent print = printer(common);
   AnswerView view({.show_thoughts = question.show_thoughts, .whole = question.no_stream});
   const auto outcome = ask(session, [&](std::string_view type, const boost::json::object& data) {
     text += piece_of(type, data).content;
+    if (type == "call") calls.push_back(call_of_message(data));
     if (common.json) return print(type, data);
     if (type == "narration" && !common.quiet) view.make_room();
     print(type, data);
@@ -187,96 +202,10 @@ int ask_once(Session& session, const Common& common, const Question& question, c
     return complain(common, error);
   }
   if (outcome->interrupted) return 130;
-  if (answer) *answer = outcome->text;
+  if (!answer) return 0;
+  *answer = {{"role", "assistant"}, {"content", outcome->text}};
+  if (!calls.empty()) (*answer)["tool_calls"] = std::move(calls);
   return 0;
-}
-
-namespace {
-
-/// Lines that a person edits, with what was said before; plain lines where the terminal, or memory, has no more.
-class Lines {
- public:
-  explicit Lines(std::string file)
-      : file_(std::move(file)), line_(el_init("llorch", stdin, stdout, stderr)), history_(history_init()) {
-    if (history_) {
-      ::history(history_, &event_, H_SETSIZE, 1000);
-      ::history(history_, &event_, H_LOAD, file_.c_str());
-    }
-    if (!line_) return;
-    el_set(
-        line_, EL_PROMPT, +[](EditLine*) { return const_cast<char*>("> "); });
-    el_set(line_, EL_EDITOR, "emacs");
-    if (history_) el_set(line_, EL_HIST, &::history, history_);
-    el_set(line_, EL_SIGNAL, 1);
-  }
-  ~Lines() {
-    if (history_) {
-      ::history(history_, &event_, H_SAVE, file_.c_str());
-      history_end(history_);
-    }
-    if (line_) el_end(line_);
-  }
-  Lines(const Lines&) = delete;
-  Lines& operator=(const Lines&) = delete;
-  /// Nothing at the end.
-  [[nodiscard]] std::optional<std::string> next() {
-    std::string text;
-    if (line_) {
-      int count = 0;
-      const char* got = el_gets(line_, &count);
-      if (!got) return std::nullopt;
-      text.assign(got, static_cast<std::size_t>(std::max(0, count)));
-    } else if (!std::getline(std::cin, text)) {
-      return std::nullopt;
-    }
-    while (!text.empty() && text.back() == '\n') text.pop_back();
-    return text;
-  }
-  void keep(const std::string& text) {
-    if (history_) ::history(history_, &event_, H_ENTER, text.c_str());
-  }
-
- private:
-  std::string file_;
-  EditLine* line_;
-  History* history_;
-  HistEvent event_{};
-};
-
-}  // namespace
-
-int converse(Session& session, const Common& common, Question question) {
-  (void)cli::make_private_directory(cli::state_directory());
-  Lines lines(cli::state_directory() + "/chat_history");
-  if (!common.quiet)
-    show(stderr,
-         "chat with %s; Ctrl-C stops an answer, /thoughts shows what the model thinks or hides it, an empty line or "
-         "Ctrl-D leaves\n",
-         question.model.c_str());
-  boost::json::array messages;
-  int code = 0;
-  while (const auto next = lines.next()) {
-    const std::string& said = *next;
-    if (said.empty() || said == "/exit") break;
-    if (said == "/thoughts") {
-      question.show_thoughts = !question.show_thoughts;
-      show(stderr, "thoughts are %s from now on\n", question.show_thoughts ? "shown" : "folded");
-      continue;
-    }
-    lines.keep(said);
-    messages.push_back({{"role", "user"}, {"content", said}});
-    auto order = question.order();
-    if (!order) return complain(common, order.error());
-    (*order)["messages"] = messages;
-    std::string answer;
-    code = ask_once(session, common, question, ask_job(*std::move(order)), &answer);
-    if (code == 0)
-      messages.push_back({{"role", "assistant"}, {"content", answer}});
-    else
-      messages.pop_back();
-    if (code == 130) code = 0;  // it stopped the answer, not the conversation
-  }
-  return code;
 }
 
 }  // namespace llorch::keeper

@@ -25,10 +25,9 @@ struct Question {
   [[nodiscard]] Result<boost::json::object> order() const;
 };
 
-/// A question in the form of a chat completion, whose answer may be calls of tools. Errors: kInvalidRequest for tools
-/// that cannot be read, and for flags that chat completions do not know.
-[[nodiscard]] Result<boost::json::object> chat_with_tools(const Question& question, const Common& common,
-                                                          const std::string& prompt);
+/// A question in the form of a chat completion, whose answer may be calls of tools; `messages` is still to be put in.
+/// Errors: kInvalidRequest for tools that cannot be read, and for flags that chat completions do not know.
+[[nodiscard]] Result<boost::json::object> chat_with_tools(const Question& question, const Common& common);
 
 /// Asks a session; events go to the second.
 using Ask = std::function<Result<Outcome>(Session& session, const OnEvent& on_event)>;
@@ -36,10 +35,9 @@ using Ask = std::function<Result<Outcome>(Session& session, const OnEvent& on_ev
 /// Sees to it that the model is loaded, which is told, before it is asked.
 [[nodiscard]] Ask ask_chat(boost::json::object body);
 
-/// Asks, prints, and says how it went. Returns the exit code; `answer` gets the text.
+/// Asks, prints, and says how it went. Returns the exit code; `answer` gets the text and the calls of tools, as a
+/// message.
 [[nodiscard]] int ask_once(Session& session, const Common& common, const Question& question, const Ask& ask,
-                           std::string* answer = nullptr);
-/// A conversation on a terminal until its end.
-[[nodiscard]] int converse(Session& session, const Common& common, Question question);
+                           boost::json::object* answer = nullptr);
 
 }  // namespace llorch::keeper

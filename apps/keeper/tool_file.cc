@@ -4,8 +4,9 @@
 
 #include <algorithm>
 
-#include "base/open_file.h"
 #include "format/json.h"
+#include "format/json_keys.h"
+#include "keeper/given_file.h"
 
 namespace llorch::keeper {
 namespace {
@@ -57,6 +58,8 @@ Result<boost::json::object> tool_of(const boost::json::value& v, const std::stri
 Result<boost::json::array> parse_tools(std::string_view text, const std::string& file) {
   auto parsed = json::parse(text, file);
   if (!parsed) return fail(ErrorCode::kInvalidRequest, "{} (line {})", parsed.error().message, line_of_flaw(text));
+  LLORCH_TRY(const auto doubled, json::doubled_key(text));
+  if (doubled) return fail(ErrorCode::kInvalidRequest, "{}: {}: the key stands twice in one object", file, *doubled);
   boost::json::array tools;
   if (const auto* list = parsed->if_array()) {
     if (list->empty()) return fail(ErrorCode::kInvalidRequest, "{}: there is no tool in it", file);
@@ -73,9 +76,9 @@ Result<boost::json::array> parse_tools(std::string_view text, const std::string&
 }
 
 Result<boost::json::array> read_tools(const std::string& file) {
-  const auto text = read_text_file(file, kFileBytesMax);
+  const auto text = read_given_file(file, kFileBytesMax);
   if (!text) return fail(ErrorCode::kInvalidRequest, "the tools cannot be read: {}", text.error().message);
-  return parse_tools(*text, file);
+  return parse_tools(*text, file == kStdin ? "stdin" : file);
 }
 
 Result<boost::json::value> tool_choice(const std::string& choice, const boost::json::array& tools) {

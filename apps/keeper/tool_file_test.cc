@@ -39,6 +39,8 @@ TEST(ToolFileTest, SaysWhatIsWrongAndWhere) {
             "f.json: .parameters: must be a JSON schema, which is an object");
   EXPECT_EQ(tools_of(R"([{"type":"web_search"}])"),
             "f.json: [0].type: 'web_search' is no type of tool, only function is");
+  EXPECT_EQ(tools_of(R"([{"name":"x"},{"name":"y","parameters":{"type":"object","type":"object"}}])"),
+            "f.json: [1].parameters.type: the key stands twice in one object");
   EXPECT_TRUE(tools_of("[\n{\"name\": \"x\"},\n{,}]").ends_with("(line 3)")) << tools_of("[\n{\"name\": \"x\"},\n{,}]");
   EXPECT_TRUE(tools_of("[").starts_with("f.json is not valid JSON")) << tools_of("[");
 }

@@ -1,5 +1,6 @@
 """What `llorch run` and `llorch chat` show of an answer: thoughts apart from it, calls of tools as what they are."""
 import json
+import os
 import pathlib
 import re
 import signal
@@ -118,6 +119,88 @@ class Thoughts(unittest.TestCase):
         self.assertEqual([e["type"] for e in events], ["token", "token", "call", "call", "end"])
         self.assertEqual(events[-1]["finish_reason"], "tool_calls")
 
+    # A conversation with tools: the person gives their results.
+
+    def converse(self, typed, answers, *flags, tools=None, **more):
+        """What `llorch chat --tools` says to the typed lines; a chat completion for each of `answers`."""
+        left = list(answers)
+
+        def chat(handler):
+            handler.answer(200, left.pop(0).encode(), "text/event-stream")
+
+        command = self.command("--tools", tools or self.tools(), *flags, command=("chat", "m"), body=START + END + DONE, chat=chat)
+        return subprocess.run(command, capture_output=True, text=True, input=typed, env=self.c.env, timeout=60, **more)
+
+    def asked(self):
+        return [request for path, request in self.queen.requests if path == "/v1/chat/completions"]
+
+    CALLS = chunk(content="I look.") + chunk(tool_calls=[call(0, id="a", type="function", name="weather", arguments='{"city": "Oslo"}')]) + chunk(tool_calls=[call(1, id="b", type="function", name="clock", arguments="{}")]) + chunk("tool_calls") + DONE
+    RAIN = chunk(content="Take a coat.") + chunk("stop") + DONE
+
+    def test_a_conversation_goes_on_with_results(self):
+        r = self.converse("Weather?\n12 degrees\nand rain\n\nnoon\n\nThanks\n", [self.CALLS, self.RAIN, self.RAIN], "--tool-choice", "required")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertEqual(r.stdout.count("Take a coat.\n"), 2, r)
+        self.assertIn('{"id":"a","name":"weather","arguments":{"city":"Oslo"}}\n', r.stdout)
+        user = {"role": "user", "content": "Weather?"}
+        called = {"role": "assistant", "content": "I look.", "tool_calls": [{"id": "a", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}, {"id": "b", "type": "function", "function": {"name": "clock", "arguments": "{}"}}]}
+        results = [{"role": "tool", "tool_call_id": "a", "content": "12 degrees\nand rain"}, {"role": "tool", "tool_call_id": "b", "content": "noon"}]
+        said = {"role": "assistant", "content": "Take a coat."}
+        first, second, third = self.asked()
+        self.assertEqual([r["messages"] for r in (first, second, third)], [[user], [user, called, *results], [user, called, *results, said, {"role": "user", "content": "Thanks"}]])
+        self.assertEqual([r["tool_choice"] for r in (first, second, third)], ["required", "auto", "required"], "who must call has called")
+        self.assertEqual(third["tools"], TOOLS)
+
+    def test_a_question_whose_call_has_no_result_is_taken_back(self):
+        cut = chunk(tool_calls=[call(0, id="a", type="function", name="weather", arguments='{"city": "Os')]) + chunk("length") + DONE
+        for typed, answers in (("Weather?\n\nHello\n", [self.CALLS, self.RAIN]), ("Weather?\nrain\n\n\nHello\n", [self.CALLS, self.RAIN]), ("Weather?\nHello\n", [cut, self.RAIN])):
+            r = self.converse(typed, answers)
+            self.assertEqual((r.returncode, "Take a coat.\n" in r.stdout), (0, True), r)
+            self.assertEqual(self.asked()[-1]["messages"], [{"role": "user", "content": "Hello"}], typed)
+            self.assertEqual("broke off" in r.stderr, answers[0] == cut)
+        self.assertEqual(self.converse("Weather?\nrain", [self.CALLS]).returncode, 0, "the input ends")
+
+    def test_results_are_asked_for_on_a_terminal(self):
+        steps = [(b"> ", b"Weather?\n"), (b"= ", b"rain\n"), (b"= ", b"\n"), (b"> ", b"\n")]
+        one = chunk(tool_calls=[call(0, id="a", type="function", name="weather", arguments='{"city": "Oslo"}')]) + chunk("tool_calls") + DONE
+        answers = [one, self.RAIN]
+
+        def chat(handler):
+            handler.answer(200, answers.pop(0).encode(), "text/event-stream")
+
+        seen = [0]
+
+        def typed(got, fd):
+            while steps and (at := got.find(steps[0][0], seen[0])) >= 0:
+                seen[0] = at + len(steps[0][0])
+                os.write(fd, steps.pop(0)[1])
+
+        command = self.command("--tools", self.tools(), command=("chat", "m"), body=START + END + DONE, chat=chat)
+        code, raw = on_a_terminal(command, self.c.env | {"TERM": "dumb"}, on_output=typed)
+        text = OURS.sub("", raw.decode()).replace("\r", "")
+        self.assertEqual((code, steps), (0, []), text)
+        self.assertRegex(text, r'(?s)╭ weather\n│ city: "Oslo"\n╰ a\n.*Take a coat\.\n')
+        self.assertEqual(self.asked()[-1]["messages"][-1], {"role": "tool", "tool_call_id": "a", "content": "rain"})
+
+    def test_tools_from_a_pipe(self):
+        answer = chunk(content="salt") + DONE
+        with open(self.tools()) as tools:
+            r = self.run_it("--tools", "-", command=("run", "m", "hello"), body=START + END + DONE, chat=answer, stdin=tools.read())
+        self.assertEqual((r.returncode, r.stdout, self.asked()[0]["tools"]), (0, "salt\n", TOOLS), r.stderr)
+        for command in (("run", "m", "hello"), ("chat", "m")):
+            read, write = os.pipe()
+            os.write(write, json.dumps(TOOLS).encode())
+            os.close(write)
+            command = self.command("--tools", f"/dev/fd/{read}", command=command, body=START + END + DONE, chat=answer)
+            r = subprocess.run(command, capture_output=True, text=True, input="hello\n", env=self.c.env, timeout=60, pass_fds=[read])
+            os.close(read)
+            self.assertEqual((r.returncode, "salt\n" in r.stdout, self.asked()[0]["tools"]), (0, True, TOOLS), r.stderr)
+        # Who talks on stdin cannot give the tools there, too.
+        for command, words in ((("run", "m"), "give the prompt as an argument"), (("chat", "m"), "no terminal")):
+            r = subprocess.run(self.command("--tools", "-", command=command), capture_output=True, text=True, input=json.dumps(TOOLS), env=self.c.env, timeout=60, start_new_session=True)
+            self.assertEqual((r.returncode, r.stdout, self.queen.posted), (2, "", []), r.stderr)
+            self.assertIn(words, r.stderr)
+
     def test_a_chat_completion_that_breaks_off_is_no_answer(self):
         for chat, words in ((chunk(content="salt"), "STREAM_TRUNCATED"), (chunk(content="salt") + 'data: {"error": {"code": "WORKER_CRASHED", "message": "it ended"}}\n\n', "WORKER_CRASHED: it ended"), (chunk(content="salt") + "data: x\n\n" + DONE, "STREAM_MALFORMED")):
             r = self.run_it(command=("run", "m", "hello", "--tools", self.tools()), body=START + END + DONE, chat=chat)
@@ -151,10 +234,13 @@ class Thoughts(unittest.TestCase):
     def test_tools_that_cannot_be_used(self):
         good, bad = self.tools(), self.c.home / "bad.json"
         bad.write_text('[{"name": "clock"},\n {"parameters": {}}]')
+        twice = self.c.home / "twice.json"
+        twice.write_text('[{"name": "clock"}, {"name": "a", "name": "b"}]')
         broken = self.c.home / "broken.json"
         broken.write_text('[\n{"name": clock}]')
         for flags, words in (
             (("--tools", bad), f"{bad}: [1].name"),
+            (("--tools", twice), f"{twice}: [1].name: the key stands twice in one object"),
             (("--tools", broken), f"{broken} is not valid JSON: syntax error (line 2)"),
             (("--tools", self.c.home / "none"), str(self.c.home / "none")),
             (("--tools", good, "--tool-choice", "rain"), "--tool-choice rain: must be auto, required, none or the name of a tool: weather, clock"),
@@ -224,6 +310,10 @@ class RealColony(unittest.TestCase):
             self.assertEqual((r.returncode, names_called(r.stdout)), (0, {"clock"}), r.stderr)
             r = piped("--tool-choice", "none", "--grammar", self.grammar(CALL))
             self.assertEqual((r.returncode, r.stdout), (0, CALL + "\n"), r.stderr)
+            talk = c.command("chat", path, "--tools", self.tools, "--tool-choice", "clock", "-n", "60", "--quiet")
+            r = subprocess.run(talk, capture_output=True, text=True, input="What time is it?\nnoon\n\n", env=c.env, timeout=60)
+            self.assertEqual((r.returncode, names_called(r.stdout.splitlines()[0])), (0, {"clock"}), r.stderr)
+            self.assertGreater(len(r.stdout.splitlines()), 1, "the answer to the result")
             r = subprocess.run(c.command("run", "haiku", "x", "--tools", self.tools, "--quiet"), capture_output=True, text=True, env=c.env, timeout=60)
             self.assertEqual((r.returncode, r.stdout), (1, ""), r.stderr)
             self.assertIn("unsupported_value: this model's chat template shows no calls of tools", r.stderr)

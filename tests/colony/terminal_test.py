@@ -21,7 +21,7 @@ OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]
 
 
 def on_a_terminal(arguments, env, seconds=60, on_output=None):
-    """(exit code, what the terminal got as bytes). `on_output` is called with all of it whenever more has come."""
+    """(exit code, what the terminal got as bytes). `on_output` is called with all of it, and with what may be typed into, whenever more has come."""
     pid, fd = pty.fork()
     if pid == 0:
         os.environ.clear()
@@ -38,7 +38,7 @@ def on_a_terminal(arguments, env, seconds=60, on_output=None):
                 break
             got += piece
             if on_output:
-                on_output(got)
+                on_output(got, fd)
     os.close(fd)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), got
 
@@ -132,7 +132,7 @@ class Terminal(unittest.TestCase):
             env = c.env | {"PATH": f"{ssh.parent}:{os.environ['PATH']}"}
             command = c.command("hive", "install", "-a", "host.example")
 
-            def on_output(got):
+            def on_output(got, _):
                 if got.count(b"over") == 1:
                     seen.write_text("go on\n")
 

@@ -2,7 +2,8 @@
 #include <iostream>
 #include <iterator>
 
-#include "keeper/asking.h"
+#include "keeper/conversation.h"
+#include "keeper/given_file.h"
 #include "keeper/model_argument.h"
 
 namespace llorch::keeper {
@@ -19,23 +20,27 @@ int run(RunFlags& f, bool chat) {
   if (!model) return complain(f.common, model.error());
   f.question.model = *std::move(model);
   Session session(f.common);
-  const bool person = isatty(STDIN_FILENO) == 1;
-  if (!chat && f.prompt.empty() && !person) f.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
-  if (!chat && f.prompt.empty() && !person)
-    return complain(f.common, {ErrorCode::kInvalidRequest, "there is no prompt"});
-  auto order = f.question.order();
-  if (!order) return complain(f.common, order.error());
-  if (!f.question.tools.empty()) {
-    if (f.prompt.empty()) return complain(f.common, {ErrorCode::kInvalidRequest, "--tools needs a prompt"});
-    auto body = chat_with_tools(f.question, f.common, f.prompt);
-    if (!body) return complain(f.common, body.error());
-    if (const Status s = session.wake(); !s) return complain(f.common, s.error());
-    return ask_once(session, f.common, f.question, ask_chat(*std::move(body)));
+  const bool person = isatty(STDIN_FILENO) == 1, tools = !f.question.tools.empty(),
+             tools_typed = f.question.tools == kStdin;
+  if (!chat && f.prompt.empty() && !person) {
+    if (tools_typed)
+      return complain(f.common, {ErrorCode::kInvalidRequest, "--tools - takes stdin: give the prompt as an argument"});
+    f.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
+    if (f.prompt.empty()) return complain(f.common, {ErrorCode::kInvalidRequest, "there is no prompt"});
   }
+  const bool conversation = chat || f.prompt.empty();
+  auto request = tools ? chat_with_tools(f.question, f.common) : f.question.order();
+  if (!request) return complain(f.common, request.error());
+  if (conversation && tools_typed)
+    if (const Status s = stdin_from_terminal(); !s) return complain(f.common, s.error());
   if (const Status s = session.wake(); !s) return complain(f.common, s.error());
-  if (chat || f.prompt.empty()) return converse(session, f.common, f.question);
-  (*order)["prompt"] = f.prompt;
-  return ask_once(session, f.common, f.question, ask_job(*std::move(order)));
+  if (conversation) return converse(session, f.common, f.question, *std::move(request));
+  if (!tools) {
+    (*request)["prompt"] = f.prompt;
+    return ask_once(session, f.common, f.question, ask_job(*std::move(request)));
+  }
+  (*request)["messages"] = boost::json::array{{{"role", "user"}, {"content", f.prompt}}};
+  return ask_once(session, f.common, f.question, ask_chat(*std::move(request)));
 }
 
 }  // namespace
@@ -62,6 +67,7 @@ void add_command_run(CLI::App& app, int& exit_code) {
   infer_flags->question.add_tools(*infer);
   const auto [chat, chat_flags] = add("chat", "a conversation with a model", true);
   chat->add_option("model", chat_flags->question.model)->required();
+  chat_flags->question.add_tools(*chat);
 }
 
 }  // namespace llorch::keeper
