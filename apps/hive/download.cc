@@ -13,8 +13,10 @@
 #include <new>
 #include <random>
 
+#include "arch/architecture.h"
 #include "base/contained_folder.h"
 #include "base/integer.h"
+#include "format/gguf.h"
 #include "net/url.h"
 #include "security/manifest.h"
 #include "security/validate.h"
@@ -26,6 +28,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t kRoomBytes = 16 << 20, kDelayMaxMs = 16'000;
 constexpr long kListingSecondsMax = 120;
+constexpr std::size_t kBeginningBytes = 64u << 10;
 
 std::string unquoted(std::string s) {
   if (s.starts_with("W/")) s.erase(0, 2);
@@ -191,6 +194,33 @@ Result<std::string> Download::fill_blob(const std::string& url, const Remote& re
   return hash;
 }
 
+Attempt<std::string> Download::read_beginning(const std::string& url) {
+  HubRequest request;
+  request.seconds_max = kListingSecondsMax;
+  request.headers = {"Accept-Encoding: identity", fmt::format("Range: bytes=0-{}", kBeginningBytes - 1)};
+  std::string beginning;
+  const auto take = [&](const HubReply&, std::string_view bytes) -> Status {
+    beginning += bytes.substr(0, kBeginningBytes - beginning.size());
+    if (beginning.size() < kBeginningBytes) return {};
+    return fail(ErrorCode::kCancelled, "the beginning is there");  // of a server that sends it all
+  };
+  const auto reply = HubClient(options_, stop_.get_token()).get(url, request, take);
+  if (!reply && beginning.size() < kBeginningBytes) return std::unexpected(reply.error());
+  return beginning;
+}
+
+Status Download::check_family(const Part& first, const ContainedFolder& cache) {
+  for (const std::string& begun : {first.names.blob, first.names.partial}) {  // whose first bytes have been seen
+    LLORCH_TRY(const auto there, cache.find(begun));
+    if (there) return {};
+  }
+  LLORCH_TRY(const std::string beginning, repeat([&] { return read_beginning(first.url); }));
+  const std::string family = gguf_architecture(std::as_bytes(std::span(beginning)));
+  if (family.empty()) return {};  // whoever loads it says more
+  LLORCH_OK(arch::find(family));
+  return {};
+}
+
 /// For all that is not there yet.
 Status Download::check_room(const std::vector<Part>& parts, const ContainedFolder& cache) {
   std::int64_t missing = 0;
@@ -222,12 +252,14 @@ Result<Fetched> Download::transfer(const OnProgress& on_progress) {
     parts.push_back(std::move(part));
   }
   LLORCH_TRY(const ContainedFolder cache, ContainedFolder::open(options_.home + "/hub"));
+  for (const Part& part : parts)
+    for (const std::string& folder : {part.names.blobs, part.names.snapshot_folder, part.names.refs})
+      LLORCH_OK(cache.make_folders(folder));
+  LLORCH_OK(check_family(parts.front(), cache));
   LLORCH_OK(check_room(parts, cache));
   std::int64_t before = 0;
   std::vector<std::string> hashes;
   for (const Part& part : parts) {
-    for (const std::string& folder : {part.names.blobs, part.names.snapshot_folder, part.names.refs})
-      LLORCH_OK(cache.make_folders(folder));
     const auto of_all = [&](std::int64_t done, std::int64_t, double mb_per_s) {
       on_progress(before + done, out.size, mb_per_s);
     };

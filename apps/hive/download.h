@@ -4,7 +4,7 @@
 // Blocks until done: runs on a thread of its own. The file's commit, size and SHA-256 come from the server's answer;
 // what arrives is checked against them. A partial file is kept and resumed. No name that the server says leads out of
 // the cache (colony/hub_listing.h, base/contained_folder.h). Errors: kModelNotFound, kDownloadFailed, kCancelled, kIo
-// (no room).
+// (no room), kModelLoadFailed (a family that is not supported: told from the file's beginning).
 #pragma once
 
 #include <condition_variable>
@@ -57,6 +57,10 @@ class Download {
     Remote remote;
     colony::CacheNames names;
   };
+  /// Reads the beginning of a model's file, before gigabytes are fetched. Errors: kModelLoadFailed for a family that is
+  /// not supported.
+  [[nodiscard]] Status check_family(const Part& first, const ContainedFolder& cache);
+  [[nodiscard]] Attempt<std::string> read_beginning(const std::string& url);
   [[nodiscard]] static Status check_room(const std::vector<Part>& parts, const ContainedFolder& cache);
   [[nodiscard]] Result<Fetched> transfer(const OnProgress& on_progress);
   [[nodiscard]] Attempt<colony::HubListing> list();

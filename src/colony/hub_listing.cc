@@ -71,9 +71,9 @@ Result<HubListing> read_hub_listing(std::string_view text) {
 Result<std::vector<std::string>> choose_files(const HubListing& listing, std::string_view wanted) {
   LLORCH_TRY(const std::string chosen, choose_file(listing, wanted));
   std::vector<std::string> parts = split_parts(chosen);
-  for (const std::string& part : parts)
-    if (std::ranges::find(listing.files, part) == listing.files.end())
-      return fail(ErrorCode::kModelNotFound, "the repository has only some of the {} parts of this model",
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    if (!is_listed(listing, parts[i]))
+      return fail(ErrorCode::kModelNotFound, "the repository lacks part {} of the {} parts of this model", i + 1,
                   parts.size());
   return parts;
 }

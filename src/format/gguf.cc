@@ -329,6 +329,27 @@ Result<GgufFile::Split> GgufFile::append(FileBytes file) {
   return split;
 }
 
+std::string gguf_architecture(std::span<const std::byte> beginning) {
+  const FileBytes bytes = FileBytes::borrow(beginning);
+  Cursor in(bytes);
+  const auto magic = in.read<std::uint32_t>("the magic"), version = in.read<std::uint32_t>("the version");
+  const auto tensors = in.read<std::uint64_t>("the tensor count"), keys = in.read<std::uint64_t>("the key count");
+  if (!keys || *magic != kMagic || (*version != 2 && *version != 3) || !tensors) return "";
+  for (std::uint64_t i = 0; i < *keys; ++i) {
+    const auto key = in.text("a key", limits::kNameBytesMax);
+    const auto type = key ? in.read<std::uint32_t>(*key) : std::unexpected(key.error());
+    if (!type) return "";
+    const auto value = static_cast<MetaType>(*type) == MetaType::kArray
+                           ? read_array(in, *key)
+                           : read_scalar(in, static_cast<MetaType>(*type), *key);
+    if (!value) return "";
+    if (*key != "general.architecture") continue;
+    const auto* name = std::get_if<std::string>(&value->value);
+    return name ? *name : "";
+  }
+  return "";
+}
+
 Status GgufFile::read(std::span<const std::byte> part, std::byte* to) const { return read_part(files_, part, to); }
 
 Status GgufFile::unchanged(std::span<const std::byte> part) { return parts_unchanged(files_, part); }

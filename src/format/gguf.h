@@ -39,6 +39,10 @@ class GgufFile final : public WeightSource {
   std::uint32_t version_ = 0;
 };
 
+/// The family that the beginning of a file names (general.architecture); empty where it is no GGUF file or names none
+/// so early.
+[[nodiscard]] std::string gguf_architecture(std::span<const std::byte> beginning);
+
 /// A tensor to be written: shape and type, and a function that fills the bytes when their turn comes.
 struct GgufTensorPlan {
   std::string name;

@@ -74,22 +74,23 @@ class Hub(Listener):
                     return self.simple(302, headers=[("Location", f"{hub.redirect_to}/bytes/{name}")])
                 if hub.lie:
                     data = bytes(len(data))
-                first = int(self.headers["Range"].split("=")[1].split("-")[0]) if self.headers.get("Range") else 0
-                part = data[first:]
-                self.send_response(206 if first else 200)
+                first, _, last = (self.headers.get("Range") or "bytes=0-").split("=")[1].partition("-")
+                first, part = int(first), data[int(first) : int(last) + 1 if last else None]
+                self.send_response(206 if first or last else 200)
                 self.send_header("Content-Length", str(len(part)))
                 self.end_headers()
-                cut = hub.cut_after.pop(0) if hub.cut_after else None
+                cut = hub.cut_after.pop(0) if hub.cut_after and not last else None
                 for at in range(0, len(part), 16384):
                     if cut is not None and at >= cut:
                         self.connection.shutdown(2)
                         self.close_connection = True
                         return
                     self.wfile.write(part[at : at + 16384])
-                    if hub.rate:
+                    if hub.rate and not last:
                         time.sleep(16384 / hub.rate)
 
         self.listen(Handler)
 
     def transfers(self):
-        return [entry for entry in self.log if entry[0] == "GET" and ".gguf" in entry[1] and not (self.redirect_to and "/resolve/" in entry[1])]
+        """Whole files, or what was missing of one; not their beginnings."""
+        return [entry for entry in self.log if entry[0] == "GET" and ".gguf" in entry[1] and not (self.redirect_to and "/resolve/" in entry[1]) and (entry[2] or "-").endswith("-")]

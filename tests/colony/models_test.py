@@ -108,16 +108,31 @@ class Models(unittest.TestCase):
             r = c.keeper("run", "org/tiny:q8_0", "Once upon a time", "--raw", "--max-tokens", "3", "--quiet")
             self.assertEqual(r.returncode, 0, r.stderr)
             self.assertEqual(len(hub.transfers()), fetched)
-            # One changed part is noticed: the model is not served as it was.
+            # One changed part is noticed: the model is not served as it was, until it is fetched again.
             changed = (base / f"snapshots/{COMMIT}/{names[1]}").resolve()
             changed.write_bytes(changed.read_bytes()[:-1] + b"\x7f")
-            r = c.keeper("run", "org/tiny:q8_0", "Once upon a time", "--raw", "--max-tokens", "12", "--temperature", "0")
+            ask = ("run", "org/tiny:q8_0", "Once upon a time", "--raw", "--max-tokens", "12", "--temperature", "0")
+            self.assertEqual(c.keeper(*ask).returncode, 1)
+            r = c.keeper("model", "download", "org/tiny:q8_0")
+            self.assertEqual((r.returncode, len(hub.transfers())), (0, fetched + 1), r.stderr)
+            r = c.keeper(*ask)
             self.assertEqual(r.returncode, 0, r.stderr)
             self.assertIn("there was a little girl", r.stdout)
-            self.assertGreater(len(hub.transfers()), fetched)
             r = c.keeper("model", "delete", "org/tiny:q8_0")
             self.assertEqual(r.returncode, 0, r.stderr)
             self.assertEqual([p.name for p in base.rglob("*") if p.is_file() and p.name != "main"], [])
+
+    def test_a_family_that_is_not_supported_is_told_before_it_is_fetched(self):
+        data = MODEL.replace(b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0llama", b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0mamba")
+        self.assertNotEqual(data, MODEL)
+        hub = Hub({"tiny-q4_0.gguf": data})
+        self.addCleanup(hub.close)
+        with self.colony(hub) as c:
+            r = c.keeper("run", "org/tiny", "Once")
+            self.assertEqual(r.returncode, 1, r.stderr)
+            self.assertIn("MODEL_LOAD_FAILED", r.stderr)
+            self.assertIn("'mamba' is not supported", r.stderr)
+            self.assertEqual(hub.transfers(), [])
 
     def test_a_part_that_the_server_lacks_is_told(self):
         parts = split_gguf(STORIES, 2)
@@ -233,7 +248,7 @@ class Models(unittest.TestCase):
 
     def fetches(self):
         """Where the transfers of the file's bytes began."""
-        return [r for method, path, r, *_ in list(self.hub.log) if method == "GET" and path.endswith("tiny-q4_0.gguf")]
+        return [r for method, path, r, *_ in self.hub.transfers() if path.endswith("tiny-q4_0.gguf")]
 
     def assert_cached(self, c):
         blobs = self.cached(c) / "blobs"
