@@ -144,9 +144,9 @@ constexpr std::string_view kFlagFields[] = {"add_cross_attention",
                                             "use_qk_norm",
                                             "use_sliding_window"};
 constexpr std::string_view kTextFields[] = {
-    "activation_function", "hidden_act",     "hidden_activation", "hybrid_override_pattern",
-    "mamba_hidden_act",    "mlp_hidden_act", "model_type",        "position_embedding_type",
-    "scoring_func",        "topk_method"};
+    "activation_function", "classifier_activation",   "classifier_pooling", "hidden_act",
+    "hidden_activation",   "hybrid_override_pattern", "mamba_hidden_act",   "mlp_hidden_act",
+    "model_type",          "position_embedding_type", "scoring_func",       "topk_method"};
 constexpr std::string_view kCountsFields[] = {"mlp_only_layers", "moe_layers", "no_rope_layers"};
 constexpr std::string_view kNumbersFields[] = {"layer_rope_theta"};
 constexpr std::string_view kTextsFields[] = {"layer_types", "mlp_layer_types"};
@@ -241,9 +241,9 @@ const std::vector<Allowed>& allowed() {
       {"hidden_act", {"nemotron_h", "nemotron_h_moe"}, {"relu2", "silu"}},  // not what they go by
       {"hidden_act", {}, {"silu", "swish"}},
       {"hidden_activation", {"modern-bert"}, {"gelu"}},
-      {"classifier_activation", {}, {"gelu"}},
       {"hidden_activation", gemma, {"gelu_pytorch_tanh"}},
       {"hidden_activation", {}, {"silu", "swish"}},
+      {"classifier_activation", {}, {"gelu"}},
       {"activation_function", {"gpt2", "nomic-bert"}, {}},
       {"activation_function", {}, {"silu", "swish"}},
       {"mamba_hidden_act", {}, {"silu"}},
