@@ -2,6 +2,7 @@
 #pragma once
 
 #include "arch/synth.h"
+#include "base/split_name.h"
 #include "format/gguf.h"
 #include "quant/table.h"
 
@@ -10,6 +11,8 @@ namespace llorch::gguf_tool {
 /// `type`: a DType or mix name; empty keeps every tensor as it is.
 [[nodiscard]] inline Status rewrite(const WeightSource& source, Metadata metadata, const std::string& type,
                                     const std::string& path) {
+  if (split_name(path).parts > 1)
+    return fail(ErrorCode::kInvalidRequest, "{} is the name of a part of a split file: what is written is whole", path);
   LLORCH_TRY(const std::string family, metadata.text("general.architecture"));
   LLORCH_TRY(const auto layers, metadata.unsigned_integer(family + ".block_count"));
   const arch::QuantizeFacts facts{static_cast<int>(layers), source.find("output.weight") == nullptr,

@@ -1,7 +1,9 @@
 #include "keeper/conversation.h"
 
 #include <histedit.h>
+#include <langinfo.h>
 
+#include <clocale>
 #include <iostream>
 #include <optional>
 
@@ -11,11 +13,17 @@
 namespace llorch::keeper {
 namespace {
 
+/// What is typed is UTF-8: the line editor goes by the locale, and drops what is outside its characters.
+EditLine* line_editor() {
+  std::setlocale(LC_CTYPE, "");
+  if (std::string_view(nl_langinfo(CODESET)) != "UTF-8") std::setlocale(LC_CTYPE, "C.UTF-8");
+  return el_init("llorch", stdin, stdout, stderr);
+}
+
 /// Lines that a person edits, with what was said before; plain lines where the terminal, or memory, has no more.
 class Lines {
  public:
-  explicit Lines(std::string file)
-      : file_(std::move(file)), line_(el_init("llorch", stdin, stdout, stderr)), history_(history_init()) {
+  explicit Lines(std::string file) : file_(std::move(file)), line_(line_editor()), history_(history_init()) {
     if (history_) {
       ::history(history_, &event_, H_SETSIZE, 1000);
       ::history(history_, &event_, H_LOAD, file_.c_str());

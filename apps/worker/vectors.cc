@@ -66,6 +66,7 @@ void submit_vectors(Worker& w, const PromptRequestPtr& r, const wire::Generation
   const auto job = w.jobs().create({.principal = principal, .operation = request.operation}, net::Clock::now(),
                                    std::chrono::system_clock::now());
   const auto answer = std::make_shared<VectorCollector>(w, r, job, std::move(request));
+  name_ignored(generation, answer->response.headers);
   std::vector<Generation> generations;
   for (std::size_t i = 0; i < answer->wanted.prompts.size(); ++i) {
     GenerateRequest one;

@@ -3,9 +3,12 @@
 
 #include "device/cpu/cpu_device.h"
 #include "device/decorator.h"
+#include "quant/table.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <type_traits>
 
@@ -87,6 +90,41 @@ TEST(Device, verification_notices_one_wrong_element) {
   const Status s = verify_device(device);
   ASSERT_FALSE(s);
   EXPECT_EQ(device_status(s.error().code), DeviceStatus::kInferenceFailed);
+}
+
+/// Heads of 24 rows: a part of some formats fills no whole line of memory.
+TEST(Device, parts_of_a_matrix_lie_where_they_are_looked_for) {
+  constexpr std::int64_t kHeads = 3, kOutputs = 24, kRows = 2;
+  for (const DTypeInfo& type : kDTypes) {
+    const quant::RowOps* ops = quant::find_row_ops(type.type);
+    if (!ops) continue;
+    const std::int64_t columns = std::max<std::int64_t>(32, type.block);
+    std::vector<float> values(static_cast<std::size_t>(kHeads * kOutputs * columns)),
+        x(static_cast<std::size_t>(kRows * kHeads * columns));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * i % 61) / 30 - 1;
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * i % 37) / 18 - 1;
+    std::vector<std::byte> bytes(row_bytes(type.type, values.size()));
+    ops->quantize(values.data(), values.size(), bytes.data());
+    TensorView t;
+    t.name = "w", t.type = type.type, t.n_dims = 3, t.dims = {static_cast<std::uint64_t>(columns), kOutputs, kHeads, 1},
+    t.data = bytes;
+    const auto product = [&](const std::string& isa) {
+      const auto device = make_cpu_device(isa, 2).value();
+      const auto weight = device->matrix(t, kHeads, {}).value();
+      const FloatBuffer in = device->allocate(kRows * kHeads, columns).value(),
+                        out = device->allocate(kRows * kHeads, kOutputs).value();
+      device->upload(x, in.span());
+      device->linear_heads(*weight, in.span(), out.span());
+      std::vector<float> got(out.size());
+      device->download(out.span(), got);
+      return got;
+    };
+    const std::vector<float> want = product("reference"), got = product("");
+    double off = 0, size = 0;
+    for (std::size_t i = 0; i < want.size(); ++i)
+      off += std::pow(got[i] - want[i], 2.0), size += std::pow(want[i], 2.0);
+    EXPECT_LE(std::sqrt(off / size), 0.02) << type.name;  // activations have 8 bits
+  }
 }
 
 TEST(Device, status_integers_have_their_texts) {

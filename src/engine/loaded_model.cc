@@ -54,7 +54,10 @@ Result<std::string> identity_of(const std::string& reference) {
     std::ranges::sort(files);
   } else {
     // Of the reference as it is: in a cache, parts are links to files of other names.
-    for (const std::string& part : split_parts(reference)) files.push_back(fs::canonical(part, problem));
+    for (const std::string& part : split_parts(reference)) {
+      const fs::path real = fs::canonical(part, problem);
+      files.push_back(problem ? fs::path(part) : real);  // whose error names it
+    }
   }
   std::string identity;
   for (const fs::path& file : files) {

@@ -55,6 +55,7 @@ class Reader {
   TokenId unknown_word = -1;   // of WordPiece
   bool pieces = true;          // no step but SentencePiece's: a mark in front (where it prepends), spaces become marks
   bool prepends = false;
+  bool as_written = true;  // no normalizer but NFC, which GGUF's names of pre-tokenizers stand for where it is
 
   /// BPE over SentencePiece's pieces.
   [[nodiscard]] bool is_sentence_piece() const {
@@ -122,6 +123,10 @@ class Reader {
   Status read_normalizer(const json::object* o) {
     if (!o) return {};
     const std::string type = tokenizer_part_type(*o);
+    if (type != "Sequence") {
+      pieces = pieces && (type == "Prepend" || type == "Replace");
+      as_written = as_written && type == "NFC";
+    }
     const auto add = [&](TextStep step) {
       normalizers_.push_back(std::move(step));
       return count_step();
@@ -137,7 +142,6 @@ class Reader {
       for (const json::value& v : *list) LLORCH_OK(read_normalizer(v.if_object()));
       return {};
     }
-    pieces = pieces && (type == "Prepend" || type == "Replace");
     if (type == "Lowercase") return add(lower_case_step());
     if (type == "Prepend") {
       LLORCH_TRY(const std::string what, replacement(*o, "prepend", ""));
@@ -541,6 +545,9 @@ Status hf_tokenizer_to_metadata(const std::string& directory, Metadata& out) {
     return fail(ErrorCode::kUnsupportedValue,
                 "this tokenizer.json is neither byte-level BPE nor SentencePiece's nor BERT's: it cannot be written as "
                 "GGUF metadata");
+  if (!bert && !reader.as_written)
+    return fail(ErrorCode::kUnsupportedValue,
+                "the normalizer of this tokenizer.json (other than NFC) cannot be written as GGUF metadata");
   const std::string_view pre = bert ? "default" : pretokenizer_name(reader.split_patterns);
   if (pre.empty())
     return fail(ErrorCode::kUnsupportedValue,

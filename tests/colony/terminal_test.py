@@ -57,6 +57,22 @@ def gguf(path, metadata):
 
 
 class Terminal(unittest.TestCase):
+    def test_letters_of_every_language_are_typed(self):
+        for locale in ({}, {"LC_ALL": "C.UTF-8"}):
+            with Colony() as c:
+                c.queen()
+                typed = []
+
+                def on_output(got, fd):
+                    if not typed and b">" in got:
+                        typed.append(os.write(fd, "café 日本 привет\n".encode()))
+                    elif len(typed) == 1 and re.search("привет.*\n.*> ".encode(), got, re.S):
+                        typed.append(os.write(fd, b"\x04"))
+
+                env = {k: v for k, v in c.env.items() if k not in ("LANG", "LC_ALL", "LC_CTYPE")} | locale | {"TERM": "xterm-256color"}
+                code, raw = on_a_terminal(c.command("chat", "haiku", "--quiet", "-n", "3"), env, 30, on_output)
+                self.assertIn("café 日本 привет", raw.decode(errors="replace"), locale)
+
     def harmless(self, raw, *contains):
         """Line ends apart, which a terminal makes CR LF of."""
         text = raw.decode()  # valid UTF-8

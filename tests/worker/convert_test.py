@@ -2,6 +2,7 @@
 and a tokenizer that cuts a text as the folder's own."""
 import json
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -54,6 +55,25 @@ class Convert(unittest.TestCase):
                     numpy.testing.assert_allclose(a, b, rtol=bound, err_msg=name)
                     close += 1
         print(f"{len(folders)} folders: {equal} tensors with the same bytes, {close} that are computed and within {max(COMPUTED.values())}")
+
+    def test_what_gguf_has_no_place_for_is_refused(self):
+        for normalizer in ("Lowercase", "NFKC", "NFC", None):
+            with self.subTest(normalizer), tempfile.TemporaryDirectory() as d:
+                folder = pathlib.Path(d) / "hf"
+                shutil.copytree(ZOO / "qwen3/hf", folder)
+                tokenizer = json.loads((folder / "tokenizer.json").read_text()) | {"normalizer": normalizer and {"type": normalizer}}
+                (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+                r = subprocess.run([TOOL, "convert", folder, pathlib.Path(d) / "m.gguf"], capture_output=True, text=True)
+                self.assertEqual(r.returncode, 0 if normalizer in ("NFC", None) else 1, r.stderr)
+                if r.returncode:
+                    self.assertIn("normalizer", r.stderr)
+
+    def test_nothing_is_written_over_a_part(self):
+        with tempfile.TemporaryDirectory() as d:
+            out = pathlib.Path(d) / "m-00002-of-00003.gguf"
+            r = subprocess.run([TOOL, "convert", ZOO / "qwen3/hf", out], capture_output=True, text=True)
+            self.assertEqual((r.returncode, out.exists()), (2, False))
+            self.assertIn("part of a split file", r.stderr)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ class Rerank(unittest.TestCase):
         folder = self.folder("modernbert-cls", classifier_activation="relu")
         r = subprocess.run([BINARY, "tokenize", "-m", folder, "--text", "rain"], capture_output=True, text=True, timeout=60)
         self.assertNotEqual(r.returncode, 0)
-        self.assertIn("'classifier_activation' is 'relu'", r.stderr)
+        self.assertIn("'classifier_activation' is \"relu\"", r.stderr)
 
     def test_a_head_that_is_not_whole_is_refused_by_its_tensor(self):
         folder = self.folder("bert")

@@ -9,6 +9,7 @@ namespace llorch::gguf_tool {
 namespace {
 
 Status quantize(const std::string& in, const std::string& out, const std::string& type) {
+  if (type.empty()) return fail(ErrorCode::kInvalidRequest, "the type is empty");
   LLORCH_TRY(const auto source, GgufFile::open(in));
   return rewrite(*source, source->metadata(), type, out);
 }

@@ -27,8 +27,8 @@ class PackedWeight final : public Weight {
         panel_bytes(panel_size) {}
   /// The first panel of a part.
   [[nodiscard]] const std::uint8_t* part(std::int64_t index) const {
-    const auto bytes = static_cast<std::int64_t>(panels.size()) / parts();
-    return reinterpret_cast<const std::uint8_t*>(panels.data()) + index * bytes;
+    const std::int64_t of_part = static_cast<std::int64_t>(panels.size()) / panel_bytes / parts();  // memory has more
+    return reinterpret_cast<const std::uint8_t*>(panels.data()) + index * of_part * panel_bytes;
   }
   DType type;
   std::span<const std::byte> panels;
