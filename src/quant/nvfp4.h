@@ -57,7 +57,7 @@ struct NVFP4 {
     }
   }
   static void quantize(const float* x, std::uint8_t* b) {
-    for (int s = 0; s < 4; ++s) quantize_part(x + 16 * s, b[s], b + 4 + 8 * s);
+    for (std::ptrdiff_t s = 0; s < 4; ++s) quantize_part(x + 16 * s, b[s], b + 4 + 8 * s);
   }
 
  private:

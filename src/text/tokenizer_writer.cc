@@ -1,5 +1,6 @@
 #include "text/tokenizer_writer.h"
 
+#include <boost/json.hpp>
 #include <set>
 #include <unordered_map>
 
