@@ -55,13 +55,6 @@ struct VectorCollector : std::enable_shared_from_this<VectorCollector> {
 
 void submit_vectors(Worker& w, const PromptRequestPtr& r, const wire::Generation& generation, VectorRequest request) {
   if (!w.intake().grow(*r, static_cast<int>(request.prompts.size()), request.field)) return;
-  const int context = w.model().context;
-  for (const TokenIds& prompt : request.prompts)
-    if (static_cast<int>(prompt.size()) > context)
-      return r->fail({ErrorCode::kContextLengthExceeded,
-                      fmt::format("This model's maximum context length is {} tokens; one of {} has {}", context,
-                                  request.field, prompt.size())},
-                     context_details(prompt.size(), 0, context), request.field);
   const std::string& principal = r->c->principal.id;
   const auto job = w.jobs().create({.principal = principal, .operation = request.operation}, net::Clock::now(),
                                    std::chrono::system_clock::now());

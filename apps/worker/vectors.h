@@ -8,13 +8,26 @@
 namespace llorch::worker {
 
 struct VectorRequest {
-  std::string operation;  // of the job
-  std::string field;      // of the request, that the prompts come from
-  std::vector<TokenIds> prompts;
+  std::string operation;          // of the job
+  std::string field;              // of the request, that the prompts come from
+  std::vector<TokenIds> prompts;  // that fit the context
   std::vector<int> second_texts;  // of pairs (GenerateRequest::second_text), or empty
   /// The answer's body, from the vectors in the order of the prompts and the prompts' tokens. Not on the loop.
   std::function<boost::json::object(const std::vector<std::vector<float>>& vectors, int tokens)> write;
 };
+
+/// Whether a prompt fits the context; else `p` is told, and is no good. `what`: "an input".
+template<class Request>
+[[nodiscard]] bool fits_context(Prepared<Request>& p, const ModelFacts& model, const TokenIds& prompt,
+                                std::string_view what, std::string_view field) {
+  if (prompt.size() <= static_cast<std::size_t>(model.context)) return true;
+  p.good = false, p.param = field;
+  p.error = {
+      ErrorCode::kContextLengthExceeded,
+      fmt::format("This model's maximum context length is {} tokens; {} has {}", model.context, what, prompt.size())};
+  p.details = context_details(prompt.size(), 0, model.context);
+  return false;
+}
 
 /// Computes them and answers when the last is there.
 void submit_vectors(Worker& w, const PromptRequestPtr& r, const wire::Generation& generation, VectorRequest request);

@@ -1,6 +1,8 @@
 #include "colony/hub_listing.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "base/path_name.h"
 #include "base/split_name.h"
@@ -18,18 +20,30 @@ bool is_commit(std::string_view text) {
   return !text.empty() && text.size() <= 64 && text.find_first_not_of("0123456789abcdef") == text.npos;
 }
 
-bool is_listed(const HubListing& listing, const std::string& file) {
-  return std::ranges::find(listing.files, file) != listing.files.end();
-}
-/// All parts of a split file, or none of a missing one's.
-bool is_whole(const HubListing& listing, const std::string& file) {
-  return std::ranges::all_of(split_parts(file), [&](const std::string& part) { return is_listed(listing, part); });
-}
+/// What a listing has, looked at many times.
+class Names {
+ public:
+  explicit Names(const HubListing& listing) : names_(listing.files.begin(), listing.files.end()) {}
+  [[nodiscard]] bool has(std::string_view name) const { return names_.contains(name); }
+  /// All parts of a split file; each is looked at once.
+  [[nodiscard]] bool is_whole(const std::string& name) {
+    const SplitName of = split_name(name);
+    if (of.parts < 2) return true;
+    const auto [known, fresh] = whole_.try_emplace(split_part(of.stem, 1, of.parts), true);
+    for (std::uint64_t part = 1; fresh && known->second && part <= of.parts; ++part)
+      known->second = has(split_part(of.stem, part, of.parts));
+    return known->second;
+  }
+
+ private:
+  std::set<std::string_view> names_;
+  std::map<std::string, bool> whole_;  // by the first part
+};
 
 /// One file, or some part of a split one: rather of one that is whole.
-Result<std::string> choose_file(const HubListing& listing, std::string_view wanted) {
+Result<std::string> choose_file(const HubListing& listing, Names& names, std::string_view wanted) {
   if (wanted.ends_with(".gguf")) {
-    if (is_listed(listing, std::string(wanted))) return std::string(wanted);
+    if (names.has(wanted)) return std::string(wanted);
     return fail(ErrorCode::kModelNotFound, "the repository has no such file");
   }
   std::vector<std::string> quants{"Q4_K_M", "Q5_K_M", "Q4_0", "Q5_0", "Q8_0", "F16"};
@@ -40,7 +54,7 @@ Result<std::string> choose_file(const HubListing& listing, std::string_view want
   for (const bool whole : {true, false})
     for (const std::string& quant : quants)
       for (const std::string& name : listing.files)
-        if (quant_in_name(name) == quant && is_whole(listing, name) == whole) return name;
+        if (quant_in_name(name) == quant && names.is_whole(name) == whole) return name;
   if (wanted.empty() && !listing.files.empty()) return listing.files.front();
   return fail(ErrorCode::kModelNotFound, "the repository has no GGUF file of that kind");
 }
@@ -69,10 +83,11 @@ Result<HubListing> read_hub_listing(std::string_view text) {
 }
 
 Result<std::vector<std::string>> choose_files(const HubListing& listing, std::string_view wanted) {
-  LLORCH_TRY(const std::string chosen, choose_file(listing, wanted));
+  Names names(listing);
+  LLORCH_TRY(const std::string chosen, choose_file(listing, names, wanted));
   std::vector<std::string> parts = split_parts(chosen);
   for (std::size_t i = 0; i < parts.size(); ++i)
-    if (!is_listed(listing, parts[i]))
+    if (!names.has(parts[i]))
       return fail(ErrorCode::kModelNotFound, "the repository lacks part {} of the {} parts of this model", i + 1,
                   parts.size());
   return parts;

@@ -17,6 +17,8 @@ PreparedEmbedding prepare_embedding(const Worker& w, const std::string& text, Pr
   }
   p.good = p.take(w.model().renderer, p.request.prompts, {.add_special = true}, bound);
   p.request.prompts.clear();
+  for (const TokenIds& prompt : p.prompts)
+    if (!fits_context(p, w.model(), prompt, "an input", "input")) break;
   return p;
 }
 

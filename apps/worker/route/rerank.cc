@@ -39,18 +39,10 @@ PreparedRerank prepare_rerank(const Worker& w, const std::string& text, PrepareB
     p.error = std::move(error), p.param = field;
     return std::move(p);
   };
-  const auto fits = [&](const TokenIds& ids, const char* what) {
-    const auto context = static_cast<std::size_t>(m.context);
-    if (ids.size() <= context) return true;
-    p.error = {ErrorCode::kContextLengthExceeded,
-               fmt::format("This model's maximum context length is {} tokens; {} has {}", context, what, ids.size())};
-    p.details = context_details(ids.size(), 0, m.context);
-    return false;
-  };
   const EncodeOptions special{.add_special = true};
   const auto query = m.renderer.text(p.request.query, special, bound);
   if (!query) return fail(query.error(), "query");
-  if (!fits(*query, "the query")) return p.param = "query", std::move(p);
+  if (!fits_context(p, m, *query, "the query", "query")) return p;
   for (const std::string& document : p.request.documents) {
     const auto ids = m.renderer.text(document, special, bound);
     if (!ids) return fail(ids.error(), "documents");
@@ -58,7 +50,7 @@ PreparedRerank prepare_rerank(const Worker& w, const std::string& text, PrepareB
     pair.reserve(query->size() + ids->size());
     pair = *query;
     pair.insert(pair.end(), ids->begin() + static_cast<std::ptrdiff_t>(m.before_text), ids->end());
-    if (!fits(pair, "the query with one of the documents")) return p.param = "documents", std::move(p);
+    if (!fits_context(p, m, pair, "the query with one of the documents", "documents")) return p;
     p.request.second_texts.push_back(*m.second_type > 0 ? static_cast<int>(query->size()) : 0);
   }
   p.good = true;
