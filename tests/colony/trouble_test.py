@@ -299,7 +299,7 @@ exec MARK
             self.assertEqual((status, body["error"]["code"]), (429, "QUEUE_FULL"))
             self.assertGreaterEqual(int(headers["Retry-After"]), 1)
             self.assertIn("queue_capacity", body["error"]["details"])
-            self.assertLess(took, 0.5)
+            self.assertLess(took, 5)  # it does not wait for room
             os.kill(pid, signal.SIGCONT)
             started = {}
             for name, made in jobs.items():

@@ -4,6 +4,7 @@ import os
 import pathlib
 import random
 import socket
+import statistics
 import subprocess
 import tempfile
 import threading
@@ -38,17 +39,18 @@ class Abuse(unittest.TestCase):
                     self.assertEqual(status, 200, body)
                     return took, body["usage"]["prompt_tokens_details"]["cached_tokens"]
 
-                times = {"fresh": [], "other": [], "same": []}
-                for i in range(21):
+                # A machine that others use is faster at one time than at another: each prompt is measured beside itself, in two orders.
+                others, sames = [], []
+                for i in range(24):
                     prompt = [100 + (i * 31 + j * 17) % 1500 for j in range(240)]
-                    for who, key in (("fresh", alice), ("other", bob), ("same", alice)):
-                        took, cached = ask(prompt, key)
-                        self.assertEqual(cached > 0, who == "same")
-                        times[who].append(took)
-                fresh, other, same = (min(times[who]) for who in ("fresh", "other", "same"))  # what else runs here only adds
-                print(f"other keys: {1000 * fresh:.1f} ms for a new prompt, {1000 * other:.1f} ms for one that another key has asked, {1000 * same:.1f} ms again with the same key")
-                self.assertLess(same, 0.6 * fresh, "a cached prompt would not be seen in these times")
-                self.assertGreater(other, 0.8 * fresh)
+                    keys = (alice, bob) if i % 2 else (bob, alice)
+                    fresh, other, same = (ask(prompt, key) for key in (*keys, keys[0]))
+                    self.assertEqual([cached > 0 for _, cached in (fresh, other, same)], [False, False, True])
+                    others.append(other[0] / fresh[0]), sames.append(same[0] / fresh[0])
+                other, same = statistics.median(others), statistics.median(sames)
+                print(f"of a new prompt's time: {other:.2f} for one that another key has asked, {same:.2f} again with the same key")
+                self.assertLess(same, 0.6, "a cached prompt would not be seen in these times")
+                self.assertGreater(other, 0.8)
 
     def test_random_fields(self):
         """10,000 requests with fields valid and not: every answer is one of ours, and the worker lives."""
@@ -197,7 +199,7 @@ class Abuse(unittest.TestCase):
             t.join()
             print(f"health p99 {before:.2f} ms alone, {during:.2f} ms beside {len(slow)} slow connections")
             self.assertEqual(status, "end")
-            self.assertLess(during, 100)  # far from the ten seconds that one slow head may take
+            self.assertLess(during, 1000)  # far from the ten seconds that one slow head may take; how fast it is, `./dev bench http` says
             for s in slow:
                 s.close()
 

@@ -37,6 +37,7 @@ class RunnerTest(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertEqual({n: e.state for n, e in ended.items()}, {"bad": "FAILED", "child": "not run", "other": "passed", "last": "passed"})
         self.assertIn("   the reason", lines)
+        self.assertIn("   bad: the reason", lines[-4:], "what is cut off is the middle")
         self.assertEqual(sorted(lines[-2:]), ["FAILED: bad: ended with 3", "not run: child: bad: FAILED"])
 
     def test_a_command_within_a_stage_fails_it(self):

@@ -11,6 +11,7 @@ import threading
 import time
 
 CLOSING = re.compile(r"tests passed|tests failed|^Total Test time|^Ran \d+ tests|^OK|^FAILED|not run|^fuzz: |^gate report|^\d+ requirements")
+TELLING = re.compile(r"^(FAIL|ERROR|FAILED|  worker:|  \w+\.log:)|Error\b|error:|Failure$|^\[  FAILED|Which is:|actual:|Sanitizer|^  File .*tests/|still ran")
 BUILD_NICE = 10  # a suite beside a build keeps nine tenths of its core, so that its deadlines hold
 
 
@@ -38,6 +39,11 @@ class Ended:
 
     def lines(self):
         return self.log.read_text(errors="replace").splitlines() if self.log else []
+
+    def telling(self, most=40):
+        """Of what failed, the lines that say why: where output is kept in part, it is the end that is kept."""
+        lines = self.lines()
+        return [line[:400] for line in lines if TELLING.search(line)][-most:] or lines[-most:]
 
     def closing(self):
         return [line for line in self.lines() if CLOSING.search(line)]
@@ -135,6 +141,9 @@ def finish(ended, wall, report=print):
                 if re.search(r"tests passed|^Total Test time", line):
                     report(line)
     bad = [e for e in ended if e.state != "passed"]
+    for e in bad:
+        for line in e.telling():
+            report(f"   {e.stage.name}: {line}")
     for e in bad:
         report(f"{e.state}: {e.stage.name}: {e.why}")
     if not bad:

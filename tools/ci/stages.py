@@ -18,10 +18,9 @@ PYTHON = "build/venv/bin/python"
 WORKER = {"native": 1, "start": 1, "cache": 1, "openai": 1, "clients": 0.5, "abuse": 1, "adapters": 1, "pressure": 1, "haiku": 1, "page": 0.5}
 COLONY = {"flow": 0.5, "contract": 0.5, "links": 0.5, "keeper": 0.5, "trouble": 0.5, "machine": 0.5, "hive": 0.5, "parity": 1, "models": 0.5, "page": 0.5, "docs": 0.5, "hosts": 0.5,
           "relay": 0.5, "trust": 0.5, "memory": 0.5, "scopes": 0.5, "terminal": 0.5, "tls": 0.5, "newcomer": 0.5, "kinds": 0.5, "clients": 1}
-# Under sanitizers what handles memory and input; under ThreadSanitizer what runs on several threads.
+# Under sanitizers what handles memory and input. (Under ThreadSanitizer suites run in `tsan-full`.)
 DEV = ("worker/native", "worker/start", "worker/cache", "worker/openai", "worker/abuse", "colony/flow", "colony/contract", "colony/links", "colony/keeper", "colony/trouble", "colony/machine", "colony/hive", "colony/models",
        "colony/relay", "colony/trust", "worker/pressure")
-TSAN = ("worker/native",)
 # On other kinds of worker than cpu, where they are built: what is the same for all kinds is run on cpu alone.
 KINDS, OF_KINDS = ("accelerate",), ("worker/native", "worker/openai")
 
@@ -63,7 +62,6 @@ def stages():
         *suites(opt, known),
         *(Stage(f"{n.replace('/', '-')}-{opt}", f"./dev suite {n} {opt}", (f"build-{opt}",)) for n in added(known)),
         *suites("dev", DEV),
-        *suites("tsan", TSAN),
         *(of_kind(kind, name) for kind in KINDS for name in OF_KINDS),
         Stage("worker-test", "for _ in 1 2; do build/release/bin/llorch-dev worker-test; done", ("build-release",)),
         Stage("tokenizers", f"tools/parity/check_tokenizers {PYTHON} build/release/bin", ("build-release",)),
