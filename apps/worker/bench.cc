@@ -39,7 +39,7 @@ Cost cost_of(const LoadedModel& m) {
     share = moe->routing.active / static_cast<double>(moe->router.outputs);
   std::map<DType, double> by_type;
   for (const TensorView& t : m.source->tensors()) {
-    if (t.n_dims < 2 || t.name == "position_embd.weight") continue;
+    if (t.n_dims < 2 || t.name == "position_embd.weight" || t.name == "token_types.weight") continue;
     const double operations = 2.0 * static_cast<double>(t.values()), bytes = static_cast<double>(t.data.size());
     const bool head =
         t.name == "output.weight" || (t.name == "token_embd.weight" && m.source->find("output.weight") == nullptr);
@@ -89,6 +89,20 @@ class Runner {
     }
     compute();
   }
+  /// Texts of `n` tokens, one for each sequence, as many in a pass as it has room for: their last tokens' states.
+  void encode(int n) {
+    const auto count = static_cast<int>(tables_.size());
+    const int together = std::max(1, model_.model->rows_max() / n);
+    for (int at = 0; at < count; at += together) {
+      plan_.clear();
+      for (int s = at; s < std::min(count, at + together); ++s) {
+        begin(s);
+        for (int i = 0; i < n; ++i) plan_.add_row(token(s, i), i);
+        want_last();
+      }
+      compute();
+    }
+  }
   /// The first error of all passes.
   [[nodiscard]] const Status& status() const { return status_; }
 
@@ -97,7 +111,10 @@ class Runner {
     StepPlan::Sequence& added = plan_.add_sequence(tables_[static_cast<std::size_t>(sequence)], sequence);
     if (!model_.model->adapters().empty()) added.adapter = 0;
   }
-  void want_last() { plan_.logit_rows.push_back(static_cast<std::int32_t>(plan_.rows.size()) - 1); }
+  void want_last() {
+    auto& wanted = model_.model->graph().head.weight.there() ? plan_.logit_rows : plan_.state_rows;
+    wanted.push_back(static_cast<std::int32_t>(plan_.rows.size()) - 1);
+  }
   void compute() {
     if (auto result = model_.model->forward(plan_, *cache_); !result && status_)
       status_ = std::unexpected(std::move(result).error());
@@ -137,12 +154,14 @@ class Bench {
     {
       LLORCH_TRY(Runner first, runner(loaded, 1, 1));
       first.prefill(0, 0, 1);
+      LLORCH_OK(first.status());
       report_.load_s = seconds_since(start);
     }
     const Cost cost = cost_of(loaded);
     report_.model = loaded.reference, report_.isa = loaded.device->isa(), report_.weights = info(cost.type).name;
     report_.file_bytes = 0;
     for (const TensorView& t : loaded.source->tensors()) report_.file_bytes += t.data.size();
+    if (!loaded.model->graph().head.weight.there()) return encode(loaded, cost, threads);
     for (const int depth : options_.depths) {
       for (const int n : options_.prompts)
         if (n > 0) LLORCH_OK(prefill(loaded, cost, threads, depth, n));
@@ -180,12 +199,27 @@ class Bench {
     LLORCH_TRY(Runner r, runner(m, 1, depth + n));
     if (depth > 0) r.prefill(0, 0, depth);
     prefill(r, cost, threads, depth, n, options_.repeats);
-    return {};
+    return r.status();
   }
   void prefill(Runner& r, const Cost& cost, int threads, int depth, int n, int repeats) {
     BenchResult result{.test = "prefill", .tokens = n, .depth = depth, .threads = threads};
     result.operations = cost.layer_operations + cost.head_operations / n;
     measure(std::move(result), n, repeats, [&] { r.prefill(0, depth, depth + n); });
+  }
+
+  /// Of a model without logits: texts of so many tokens, so many at a time.
+  Status encode(LoadedModel& m, const Cost& cost, int threads) {
+    for (const int n : options_.prompts)
+      for (const int batch : options_.batches) {
+        if (n == 0) continue;
+        LLORCH_TRY(Runner r, runner(m, batch, n));
+        r.encode(n);
+        BenchResult result{.test = "encode", .tokens = n, .batch = batch, .threads = threads};
+        result.operations = cost.layer_operations;
+        measure(std::move(result), static_cast<double>(n) * batch, options_.repeats, [&] { r.encode(n); });
+        LLORCH_OK(r.status());
+      }
+    return {};
   }
 
   Status decode(LoadedModel& m, const Cost& cost, int threads, int depth, int n, int batch) {
@@ -203,7 +237,7 @@ class Bench {
     measure(std::move(result), static_cast<double>(n) * batch, options_.repeats, [&] {
       for (int i = 0; i < n; ++i) r.step(depth + i);
     });
-    return {};
+    return r.status();
   }
 
   /// What scheduling, sampling and telling cost: tokens of one request, with the sampler's stages that clients use.
@@ -260,8 +294,8 @@ Result<BenchReport> run_bench(const BenchOptions& options) {
       const double peak = block                                          ? r.int8_gops
                           : report.weights != "F32" && r.bf16_gflops > 0 ? r.bf16_gflops
                                                                          : r.fp32_gflops;
-      b.fraction = b.test == "prefill" ? b.median * b.operations / (peak * 1e9)
-                                       : b.median / b.batch * b.bytes / (r.read_gb_s * 1e9);
+      b.fraction = b.test == "prefill" || b.test == "encode" ? b.median * b.operations / (peak * 1e9)
+                                                             : b.median / b.batch * b.bytes / (r.read_gb_s * 1e9);
     }
     report.rooflines.push_back(r);
   }

@@ -23,12 +23,14 @@ struct BenchOptions {
 };
 
 struct BenchResult {
-  std::string test;  // prefill, decode, or (with a profile) step: one request through the engine, its tokens sampled
+  // prefill, decode, or (with a profile) step: one request through the engine, its tokens sampled; encode: texts of a
+  // model without logits
+  std::string test;
   int tokens = 0, depth = 0, batch = 1, threads = 1;
   double median = 0, low = 0, high = 0;  // tokens per second, over all sequences
   double operations = 0;                 // of the matrix products, per token
   double bytes = 0;                      // weights, keys and values that one step reads
-  double fraction = 0;                   // prefill: of the instruction that fits the weights; decode: of read bandwidth
+  double fraction = 0;  // prefill, encode: of the instruction that fits the weights; decode: of read bandwidth
   std::map<std::string, OpProfile> profile;
   double outside = 0;  // step: the share of the time that no operation of the model takes
 };

@@ -119,6 +119,26 @@ bool gelu(const float* x, std::int64_t n, float* out) {
 bool gelu_mul(const float* gate, const float* up, std::int64_t n, float* out) {
   return map_finite(n, out, [&](auto at) { return V::mul(gelu_of(at(gate)), at(up)); });
 }
+/// x (1 + erf(x / sqrt 2)) / 2 by erfc(z) = t e^(p(t) - z^2), t = 1 / (1 + z/2), z = |x| / sqrt 2; p: Press et al.,
+/// Numerical Recipes, 6.2 (relative error of erfc below 1.2e-7).
+inline F gelu_erf_of(F v) {
+  constexpr float kTerms[] = {0.17087277f,  -0.82215223f, 1.48851587f, -1.13520398f, 0.27886807f,
+                              -0.18628806f, 0.09678418f,  0.37409196f, 1.00002368f,  -1.26551223f};
+  const F size = V::abs(v), z = V::mul(size, V::set1(0.70710678f));
+  const F t = V::div(V::set1(1), V::fma(z, V::set1(0.5f), V::set1(1)));
+  F p = V::set1(kTerms[0]);
+#pragma GCC unroll 9
+  for (int i = 1; i < 10; ++i) p = V::fma(p, t, V::set1(kTerms[i]));
+  const F beyond = V::mul(t, exp_f(V::fma(V::sub(V::zero(), z), z, p)));
+  const F half = V::mul(V::mul(V::set1(0.5f), v), beyond);
+  return V::select_less(v, V::zero(), half, V::sub(v, half));
+}
+bool gelu_erf(const float* x, std::int64_t n, float* out) {
+  return map_finite(n, out, [&](auto at) { return gelu_erf_of(at(x)); });
+}
+bool gelu_erf_mul(const float* gate, const float* up, std::int64_t n, float* out) {
+  return map_finite(n, out, [&](auto at) { return V::mul(gelu_erf_of(at(gate)), at(up)); });
+}
 void sigmoid_mul(const float* gate, bool one, std::int64_t n, float* x) {
   map(n, x, [&](auto at) {
     const F g = one ? V::set1(gate[0]) : at(gate);
@@ -237,9 +257,30 @@ void linear_quantized(const LinearArgs& a) {
   // Codes that take long to unpack are unpacked once for eight rows, where there are registers for these.
   for_panels<V::kDotPairs && kF.nibbles && kF.bits>(a, QuantBlock<kF>{});
 }
+/// Some panels times all rows.
+template<class T, int kPanels>
+inline void plain_panels(const LinearArgs& a, std::int64_t panel) {
+  const std::uint8_t* panels[kPanels];
+  for (int p = 0; p < kPanels; ++p) panels[p] = a.panels + (panel + p) * a.panel_bytes;
+  const auto run = [&]<int kRows, int kTiles>(std::int64_t row, int tiles) {
+    F sums[kTiles][kPanels][kRows];
+    plain_tiles<T, kRows, kPanels, kTiles>(a, panels, row, tiles, sums);
+    for (int tile = 0; tile < tiles; ++tile)
+      for (int p = 0; p < kPanels; ++p) write_outputs(a, panel + p, row + tile * kRows, sums[tile][p], kRows, true);
+  };
+  std::int64_t row = 0;
+  for (std::int64_t tiles; (tiles = min64((a.rows - row) / V::kRowTile, 4)) > 0; row += tiles * V::kRowTile)
+    run.template operator()<V::kRowTile, 4>(row, static_cast<int>(tiles));
+  for_rows(a.rows - row, [&]<int kRows>(std::int64_t r) { run.template operator()<kRows, 1>(row + r, 1); });
+}
+
 template<class T>
 void linear_plain(const LinearArgs& a) {
-  for_panels(a, PlainBlock<T>{});
+  constexpr int kPanels = P == 8 ? 3 : 4;  // with kRowTile rows, what the registers hold
+  LinearArgs rest = a;
+  for (; a.rows >= V::kRowTile && rest.first_panel + kPanels <= a.last_panel; rest.first_panel += kPanels)
+    plain_panels<T, kPanels>(a, rest.first_panel);
+  for_panels(rest, PlainBlock<T>{});
 }
 
 }  // namespace

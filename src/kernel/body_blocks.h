@@ -370,7 +370,13 @@ struct BlockSums {
 /// Sums that a block adds to at its end wait in memory: the registers are for what it adds.
 inline void keep_in_memory(F* sums) { asm volatile("" : : "r"(sums) : "memory"); }
 
-constexpr int kAhead = 4096;  // bytes between what is multiplied and what is asked for
+constexpr std::int64_t kAhead = 4096;  // bytes between what is multiplied and what is asked for
+
+/// What is asked for while `at` is multiplied: behind the last panel, what comes next.
+inline const std::uint8_t* ahead_of(const LinearArgs& a, const std::uint8_t* at) {
+  const std::int64_t behind = at + kAhead - (a.panels + a.last_panel * a.panel_bytes);
+  return behind >= 0 && a.next ? a.next + behind : at + kAhead;
+}
 
 struct Nothing {
   void operator()(std::int64_t) const {}
@@ -386,13 +392,13 @@ inline void panel_block(const LinearArgs& a, const std::uint8_t* panel, std::int
   std::int64_t c = 0;  // 32 columns each
   for (std::int64_t b = 0; b < a.k / kF.block; ++b, panel += kBlockBytes) {
     const BlockScales<kF> block(panel);
-    const std::uint8_t* plane = panel + P * scale_bytes_per_row(kF);
+    const std::uint8_t *plane = panel + P * scale_bytes_per_row(kF), *ahead = ahead_of(a, panel);
     BlockSums<kF, kRows> added;
     for (int s = 0; s < kF.block / 32; ++s, ++c, plane += kPlane) {
       // Evenly, because the buffers that wait for memory are few. Later rows find the panel in the cache.
       if (row == 0)
         for (int i = 0; i < kBlockBytes / (kF.block / 32); i += 64)
-          __builtin_prefetch(panel + kAhead + s * (kBlockBytes / (kF.block / 32)) + i, 0, 2);
+          __builtin_prefetch(ahead + s * (kBlockBytes / (kF.block / 32)) + i, 0, 2);
       B w[8];
       unpack<kF>(plane, w);
       added.template add_columns<kMinimums>(

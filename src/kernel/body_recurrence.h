@@ -66,16 +66,20 @@ struct Readers {
 template<int kCount>
 inline void read_matrix(const Readers<kCount>& of, std::int64_t n, const float* matrix, std::int64_t stride,
                         std::int64_t columns, float (*out)[kRecurrenceValuesMax]) {
-  constexpr int kTogether = P == 16 ? (kCount > 2 ? 2 : 4) : 1;
+  // Of a state that comes from memory, few vectors read whole rows at a time; many, what the registers hold.
+  constexpr int kTogether = kCount == 1 ? 8 : kCount == 2 ? (P == 16 ? 8 : 4) : kCount <= 4 || P == 16 ? 2 : 1;
   const auto some = [&]<int kVectors>(std::int64_t c) {
     F sums[kCount][kVectors];
     for (int r = 0; r < kCount; ++r)
       for (int v = 0; v < kVectors; ++v) sums[r][v] = V::zero();
     for (std::int64_t i = 0; i < n; ++i) {
       F row[kVectors];
+#pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) row[v] = V::load(matrix + i * stride + c + v * P);
+#pragma GCC unroll 8
       for (int r = 0; r < kCount; ++r) {
         const F x = V::set1(of.x[r][i * of.step[r]]);
+#pragma GCC unroll 8
         for (int v = 0; v < kVectors; ++v) sums[r][v] = V::fma(x, row[v], sums[r][v]);
       }
     }
@@ -84,6 +88,8 @@ inline void read_matrix(const Readers<kCount>& of, std::int64_t n, const float* 
   };
   std::int64_t c = 0;
   for (; c + kTogether * P <= columns; c += kTogether * P) some.template operator()<kTogether>(c);
+  if constexpr (kTogether > 2)
+    for (; c + 2 * P <= columns; c += 2 * P) some.template operator()<2>(c);
   for (; c < columns; c += P) some.template operator()<1>(c);
 }
 

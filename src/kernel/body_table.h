@@ -28,6 +28,8 @@ constexpr Kernels make_table() {
   k.swiglu_clamped = swiglu_clamped;
   k.gelu = gelu;
   k.gelu_mul = gelu_mul;
+  k.gelu_erf = gelu_erf;
+  k.gelu_erf_mul = gelu_erf_mul;
   k.sigmoid_mul = sigmoid_mul;
   k.soft_cap = soft_cap;
   k.rope = rope;

@@ -169,9 +169,10 @@ TEST_P(Isa, a_row_has_the_same_bits_alone_and_among_others) {
   for (const DTypeInfo& type : kDTypes) {
     if (!is_weight_type(type.type)) continue;
     // 530 rows: whole groups of tiles, pairs of them and what is left; 150 outputs: more than one group of panels.
-    // Elsewhere two panels at most go together.
+    // Elsewhere four panels at most go together.
     const bool tiles = k().tiles_from < 530;
-    for (const std::int64_t rows : {15, 70, tiles ? 530 : 83}) check_alone(k(), type.type, tiles ? 150 : 43, 512, rows);
+    for (const std::int64_t rows : {15, 70, tiles ? 530 : 83})
+      check_alone(k(), type.type, tiles ? 150 : 4 * k().panel + 6, 512, rows);
     check_alone(k(), type.type, 19, 8448, 33);  // more columns than any ISA unpacks at a time
   }
 }
@@ -245,23 +246,30 @@ TEST_P(Isa, low_rank_additions_equal_double_loops) {
 
 TEST_P(Isa, activations_equal_their_formulas_over_the_whole_range) {
   Floats gate, up;
-  for (float v = -100; v <= 100; v += 0.37f) gate.push_back(v), up.push_back(v * 0.1f + 1);
+  for (float v = -100; v <= 100; v += std::fabs(v) < 6 ? 0.037f : 0.37f) gate.push_back(v), up.push_back(v * 0.1f + 1);
   const std::size_t n = gate.size();
-  Floats silu = guarded(n), gelu = guarded(n), clamped = guarded(n);
+  Floats silu = guarded(n), gelu = guarded(n), clamped = guarded(n), erf = guarded(n), erf_mul = guarded(n);
   k().silu_mul(gate.data(), up.data(), static_cast<std::int64_t>(n), silu.data());
   k().gelu(gate.data(), static_cast<std::int64_t>(n), gelu.data());
   k().swiglu_clamped(gate.data(), up.data(), static_cast<std::int64_t>(n), 7, 1.702f, clamped.data());
+  k().gelu_erf(gate.data(), static_cast<std::int64_t>(n), erf.data());
+  k().gelu_erf_mul(gate.data(), up.data(), static_cast<std::int64_t>(n), erf_mul.data());
   for (std::size_t i = 0; i < n; ++i) {
     const double g = gate[i], u = up[i];
     ASSERT_NEAR(silu[i], g / (1 + std::exp(-g)) * u, 2e-6 * (1 + std::fabs(g * u)));
     ASSERT_NEAR(gelu[i], 0.5 * g * (1 + std::tanh(std::sqrt(2 / M_PI) * (g + 0.044715 * g * g * g))),
                 2e-6 * (1 + std::fabs(g)));
+    const double of_erf = 0.5 * g * std::erfc(-g * M_SQRT1_2);
+    ASSERT_NEAR(erf[i], of_erf, 1e-6 * std::fabs(of_erf) + 1e-7);
+    ASSERT_NEAR(erf_mul[i], of_erf * u, 1e-6 * std::fabs(of_erf * u) + 1e-7 * std::fabs(u));
     const double c = std::min(g, 7.0), v = std::clamp(u, -7.0, 7.0);
     ASSERT_NEAR(clamped[i], c / (1 + std::exp(-1.702 * c)) * (v + 1), 2e-6 * (1 + std::fabs(c * (v + 1))));
   }
   expect_guards(silu, n, "silu_mul");
   expect_guards(gelu, n, "gelu");
   expect_guards(clamped, n, "swiglu_clamped");
+  expect_guards(erf, n, "gelu_erf");
+  expect_guards(erf_mul, n, "gelu_erf_mul");
 }
 
 TEST_P(Isa, sums_and_rotations) {

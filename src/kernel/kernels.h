@@ -56,6 +56,7 @@ struct LinearArgs {
   const std::uint8_t* panels;  // packed by pack_rows() for this ISA
   std::int64_t panel_bytes;
   std::int64_t first_panel, last_panel;
+  const std::uint8_t* next;    // what is likely to be read after these panels and is asked for at their end, or null
   std::int64_t n;              // rows of the weight: outputs
   std::int64_t k;              // columns of the weight: inputs
   QuantizedRows quantized;     // for block formats
@@ -160,7 +161,7 @@ struct Kernels {
   void (*quantize_row)(const float* x, std::int64_t n, int block, const QuantizedRow& to);
   /// Writes one row of split floats; null where F16 and BF16 weights are multiplied by floats.
   void (*split_row)(const float* x, std::int64_t n, std::uint16_t* out);
-  // What these six return: all results are finite. Where the squares of a row overflow, its norm is NaN.
+  // What these return: all results are finite. Where the squares of a row overflow, its norm is NaN.
   bool (*rms_norm)(const float* x, const float* weight, std::int64_t n, float eps, float* out);
   bool (*layer_norm)(const float* x, const float* weight, const float* bias, std::int64_t n, float eps, float* out);
   void (*add)(const float* x, std::int64_t n, float* out);                           // out += x
@@ -169,6 +170,8 @@ struct Kernels {
   bool (*swiglu_clamped)(const float* gate, const float* up, std::int64_t n, float limit, float alpha, float* out);
   bool (*gelu)(const float* x, std::int64_t n, float* out);                          // tanh form
   bool (*gelu_mul)(const float* gate, const float* up, std::int64_t n, float* out);  // gelu(gate) * up
+  bool (*gelu_erf)(const float* x, std::int64_t n, float* out);                      // by the error function
+  bool (*gelu_erf_mul)(const float* gate, const float* up, std::int64_t n, float* out);
   void (*sigmoid_mul)(const float* gate, bool one, std::int64_t n,
                       float* x);                                          // x *= sigmoid(gate); `one`: gate[0] for all
   void (*soft_cap)(float cap, std::int64_t n, float* x);                  // x = cap tanh(x / cap)

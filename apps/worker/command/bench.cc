@@ -61,7 +61,7 @@ void add_command_bench(CLI::App& app, int& exit_code) {
   list("-p,--prompt", o.prompts, "prompt tokens; 0: no such test", 0, 1 << 20);
   list("-n,--generate", o.generated, "tokens to decode; 0: no such test", 0, 1 << 20);
   list("-d,--depth", o.depths, "positions that are there before", 0, 1 << 20);
-  list("-b,--batch", o.batches, "sequences that decode together", 1, 1024);
+  list("-b,--batch", o.batches, "sequences that decode together; of an encoder, texts", 1, 1024);
   list("-t,--threads", o.threads, "compute threads (default: one per core)", 1, 1024);
   c->add_option("-r,--repeats", o.repeats)->check(CLI::Range(1, 1000))->capture_default_str();
   c->add_option("--kv-type", f->kv)->check(CLI::IsMember({"f32", "f16", "q8_0"}))->capture_default_str();

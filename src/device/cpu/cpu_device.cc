@@ -31,17 +31,6 @@ bool relu_squared(const float* x, std::int64_t n, float* out) {
   return sum == 0;
 }
 
-/// The same; `up` may be absent.
-bool gelu_erf(const float* x, const float* up, std::int64_t n, float* out) {
-  float sum = 0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const float half = 0.5f * x[i], y = half + half * std::erf(x[i] * static_cast<float>(M_SQRT1_2));
-    out[i] = up ? y * up[i] : y;
-    sum += out[i] * 0;
-  }
-  return sum == 0;
-}
-
 /// What a matrix is in the cache of packed weights.
 PanelCache::Matrix cache_key(const TensorView& t) {
   return {std::string(t.name), static_cast<std::int64_t>(t.type), static_cast<std::int64_t>(t.rows()),
@@ -197,8 +186,8 @@ bool CpuDevice::compute(const Activation& a, const float* gate, const float* up,
     case Activation::Kind::kSiluMul: return k_.silu_mul(gate, up, n, out);
     case Activation::Kind::kGelu: return k_.gelu(gate, n, out);
     case Activation::Kind::kGeluMul: return k_.gelu_mul(gate, up, n, out);
-    case Activation::Kind::kGeluErf: return gelu_erf(gate, nullptr, n, out);
-    case Activation::Kind::kGeluErfMul: return gelu_erf(gate, up, n, out);
+    case Activation::Kind::kGeluErf: return k_.gelu_erf(gate, n, out);
+    case Activation::Kind::kGeluErfMul: return k_.gelu_erf_mul(gate, up, n, out);
     case Activation::Kind::kReluSquared: return relu_squared(gate, n, out);
     case Activation::Kind::kSwigluClamped: return k_.swiglu_clamped(gate, up, n, a.limit, a.alpha, out);
   }

@@ -79,10 +79,6 @@ class CpuDevice final : public HostDevice {
   void save_state(const RecurrenceCall& call, const Sequence& sequence, std::int64_t head, std::int64_t border) const;
   void keep_keys(const RecurrenceCall& call, const BlockRows& rows, std::int64_t key_head) const;
   void recur_block(const RecurrenceCall& call, const BlockRows& rows, std::int64_t head) const;
-  struct Piece {  // some panels of one product
-    const LinearPart* part;
-    std::int64_t first, last;
-  };
   /// Panels first_panel..last_panel-1 of one part of a weight, for rows that were converted.
   struct Product {
     const PackedWeight* weight;
@@ -129,7 +125,6 @@ class CpuDevice final : public HostDevice {
                              float* out) const;
   void pack_panel(DType type, std::int64_t columns, const std::byte* source, std::int64_t rows, std::byte* out) const;
   [[nodiscard]] std::int64_t panels_of(const PackedWeight& w) const { return (w.rows() + panel_ - 1) / panel_; }
-  void add_pieces(const LinearPart& part);
   // Rows of a product, in the form that weights of a type want.
   [[nodiscard]] bool same_form(DType a, DType b) const { return provided_ || kernel::Activations::same_form(k_, a, b); }
   [[nodiscard]] bool converts() const { return provided_ || activations_.converts(); }
@@ -137,7 +132,12 @@ class CpuDevice final : public HostDevice {
   /// Rows first..last-1, of which first is a multiple of kTileRows; row(index) is where one lies. One thread's work.
   template<class Row>
   void convert_tile(std::int64_t first, std::int64_t last, const Row& row);
-  void compute_product(const Product& product) const;
+  /// `next`: what its thread is likely to read afterwards, or null.
+  void compute_product(const Product& product, const std::uint8_t* next) const;
+  void cut_products();
+  [[nodiscard]] const std::uint8_t* panels_at(const Product& p) const {
+    return p.weight->part(p.part) + p.first_panel * p.weight->panel_bytes;
+  }
   void assign(const MoeCall& call);
   void compute_experts(const MoeCall& call, std::span<const ExpertRows> experts);
   /// Converts rows of experts for weights of `type`; row(entry) is where one lies.
@@ -146,7 +146,8 @@ class CpuDevice final : public HostDevice {
   /// One product for each expert. x and out: of the first of these experts' entries.
   void add_products(std::span<const ExpertRows> experts, const Weight* weight, FloatSpan bias, const float* x,
                     float* out);
-  void run_products();
+  /// Computes products_ and clears them. `then`: a mixture that comes next, whose experts are read then, or null.
+  void run_products(const Weight* then = nullptr, std::span<const ExpertRows> experts = {});
   void group_by_adapter(RowSet set, std::int64_t first, std::int64_t rows);
   /// One adapter's addition to one product, as pieces of both kernels; `inner`: its first value of low_rank_inner_.
   void add_low_rank_pieces(const LowRank& l, const float* x, float* out, std::size_t inner);
@@ -158,13 +159,12 @@ class CpuDevice final : public HostDevice {
   Arena weights_;
   kernel::Activations activations_;
   // Kept from step to step.
-  std::vector<Piece> pieces_;
   std::vector<BlockRows> block_rows_;
   std::vector<float> rates_, log_decays_, strengths_;
   std::vector<std::size_t> runs_;  // begins of rows that attend together
   Assigned assigned_;
   std::vector<ExpertRows> batch_;
-  std::vector<Product> products_;
+  std::vector<Product> products_, pieces_;
   /// Rows by adapter: those of adapter i are entries adapter_first_[i] .. adapter_first_[i + 1] - 1 of adapter_rows_.
   std::vector<std::int64_t> adapter_rows_, adapter_first_;
   std::vector<float> low_rank_inner_;

@@ -86,16 +86,38 @@ const PackedWeight& packed(const Weight* weight) { return static_cast<const Pack
 
 }  // namespace
 
-/// Cuts a product into pieces. Large ones share more in the caches; small ones at the end let the threads finish
+/// Large pieces share more in the caches and begin anew less often; small ones at the end let the threads finish
 /// together.
-void CpuDevice::add_pieces(const LinearPart& part) {
+void CpuDevice::cut_products() {
+  static constexpr std::int64_t kFewRows = 4;  // which cost as much as one: the weights must be read
+  constexpr std::int64_t kLeastBytes = 32 << 10;
+  const auto cost_of_panel = [](const Product& p) { return std::max(p.count, kFewRows) * p.weight->columns(); };
+  std::int64_t left = 0;
+  for (const Product& p : products_) left += (p.last_panel - p.first_panel) * cost_of_panel(p);
   const std::int64_t turns = std::int64_t{2} * pool().threads();
-  const std::int64_t panels = panels_of(packed(part.weight));
-  for (std::int64_t p = 0, size; p < panels; p += size) {
-    size = (panels - p + turns - 1) / turns;
-    if (size > kPanelGroup) size = size / kPanelGroup * kPanelGroup;
-    pieces_.push_back({&part, p, std::min(p + size, panels)});
-  }
+  pieces_.clear();
+  for (Product& p : products_)
+    for (const std::int64_t last = p.last_panel; p.first_panel < last; p.first_panel = p.last_panel) {
+      const std::int64_t least = std::max<std::int64_t>(kLeastBytes / p.weight->panel_bytes, 1);
+      std::int64_t size = std::max(left / (turns * cost_of_panel(p)), least);
+      if (size > kPanelGroup) size = size / kPanelGroup * kPanelGroup;
+      p.last_panel = std::min(p.first_panel + size, last);
+      left -= (p.last_panel - p.first_panel) * cost_of_panel(p);
+      pieces_.push_back(p);
+    }
+  products_.clear();
+}
+
+void CpuDevice::run_products(const Weight* then, std::span<const ExpertRows> experts) {
+  cut_products();
+  const auto pieces = static_cast<std::int64_t>(pieces_.size());
+  const auto next_of = [&](std::int64_t i) -> const std::uint8_t* {
+    i += pool().threads();
+    if (i < pieces) return panels_at(pieces_[static_cast<std::size_t>(i)]);
+    const auto e = static_cast<std::size_t>(i - pieces);
+    return then && e < experts.size() ? packed(then).part(experts[e].expert) : nullptr;
+  };
+  pool().run(pieces, [&](std::int64_t i) { compute_product(pieces_[static_cast<std::size_t>(i)], next_of(i)); });
 }
 
 void CpuDevice::make_room(DType type, std::int64_t rows, std::int64_t columns) {
@@ -118,7 +140,7 @@ void CpuDevice::convert_tile(std::int64_t first, std::int64_t last, const Row& r
   for (; r % ProductProvider::kRows != 0; ++r) provided_->clear_row(r);
 }
 
-void CpuDevice::compute_product(const Product& p) const {
+void CpuDevice::compute_product(const Product& p, const std::uint8_t* next) const {
   const PackedWeight& w = *p.weight;
   if (provided_) {
     provided_->compute({w.part(p.part), w.type, w.columns(), p.first_panel * panel_,
@@ -128,6 +150,7 @@ void CpuDevice::compute_product(const Product& p) const {
   kernel::LinearArgs a{};
   a.panels = w.part(p.part), a.panel_bytes = w.panel_bytes;
   a.first_panel = p.first_panel, a.last_panel = p.last_panel;
+  a.next = next;
   a.n = w.rows();
   activations_.fill(a, p.x, p.first, p.count);
   a.x_stride = p.x_stride;
@@ -139,17 +162,17 @@ void CpuDevice::compute_product(const Product& p) const {
 void CpuDevice::linear(std::span<const LinearPart> parts, FloatSpan x) {
   const std::int64_t columns = parts.front().weight->columns(), rows = x.rows();
   LLORCH_ASSERT(x.width() == columns, "linear input of another width");
-  pieces_.clear();
   const DType type = packed(parts.front().weight).type;
   for (const LinearPart& part : parts) {
     const PackedWeight& w = packed(part.weight);
     LLORCH_ASSERT(w.columns() == columns && w.parts() == 1 && part.out.width() == w.rows() && part.out.rows() >= rows,
                   "linear shapes disagree");
     if (!same_form(w.type, type)) {  // parts of one product rarely differ in this
+      products_.clear();
       for (const LinearPart& each : parts) linear({&each, 1}, x);
       return;
     }
-    add_pieces(part);
+    products_.push_back({&w, 0, 0, panels_of(w), at(x), columns, 0, rows, at(part.bias), at(part.out), w.rows()});
   }
   make_room(type, rows, columns);
   constexpr std::int64_t tile = kernel::kTileRows;
@@ -157,12 +180,7 @@ void CpuDevice::linear(std::span<const LinearPart> parts, FloatSpan x) {
     pool().run((rows + tile - 1) / tile, [&](std::int64_t t) {
       convert_tile(t * tile, std::min(rows, (t + 1) * tile), [&](std::int64_t r) { return at(x) + r * columns; });
     });
-  pool().run(static_cast<std::int64_t>(pieces_.size()), [&](std::int64_t i) {
-    const Piece& piece = pieces_[static_cast<std::size_t>(i)];
-    const PackedWeight& w = packed(piece.part->weight);
-    compute_product(
-        {&w, 0, piece.first, piece.last, at(x), columns, 0, rows, at(piece.part->bias), at(piece.part->out), w.rows()});
-  });
+  run_products();
 }
 
 void CpuDevice::group_by_adapter(RowSet set, std::int64_t first, std::int64_t rows) {
@@ -247,7 +265,8 @@ void CpuDevice::linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) {
     });
   pool().run(heads, [&](std::int64_t head) {
     compute_product({&w, head, 0, panels_of(w), at(x) + head * w.columns(), heads * w.columns(), head * of_head, rows,
-                     nullptr, at(out) + head * w.rows(), heads * w.rows()});
+                     nullptr, at(out) + head * w.rows(), heads * w.rows()},
+                    nullptr);
   });
 }
 
@@ -295,25 +314,12 @@ void CpuDevice::convert_rows(std::span<const ExpertRows> experts, DType type, st
 void CpuDevice::add_products(std::span<const ExpertRows> experts, const Weight* weight, FloatSpan bias, const float* x,
                              float* out) {
   const PackedWeight& w = packed(weight);
-  const std::int64_t panels = panels_of(w);
-  constexpr std::int64_t kFewRows = 4;  // which cost as much as one: the weights must be read
-  std::int64_t cost = 0;
-  for (const ExpertRows& e : experts) cost += std::max(e.count, kFewRows) * panels;
-  const std::int64_t piece = std::max<std::int64_t>(cost / (std::int64_t{4} * pool().threads()), 1);
   for (const ExpertRows& e : experts) {
-    const std::int64_t pieces = std::min(panels, std::max(e.count, kFewRows) * panels / piece + 1);
     const std::int64_t first = e.first - experts.front().first;
     const float* const own_bias = bias.empty() ? nullptr : at(bias) + e.expert * w.rows();
-    for (std::int64_t p = 0; p < pieces; ++p)
-      products_.push_back({&w, e.expert, panels * p / pieces, panels * (p + 1) / pieces, x + first * w.columns(),
-                           w.columns(), e.place, e.count, own_bias, out + first * w.rows(), w.rows()});
+    products_.push_back({&w, e.expert, 0, panels_of(w), x + first * w.columns(), w.columns(), e.place, e.count,
+                         own_bias, out + first * w.rows(), w.rows()});
   }
-}
-
-void CpuDevice::run_products() {
-  pool().run(static_cast<std::int64_t>(products_.size()),
-             [&](std::int64_t i) { compute_product(products_[static_cast<std::size_t>(i)]); });
-  products_.clear();
 }
 
 /// Some experts over all their rows.
@@ -348,7 +354,7 @@ void CpuDevice::compute_experts(const MoeCall& c, std::span<const ExpertRows> ex
   if (gated) project(c.gate, c.gate_bias, gate, true);
   if (gated && !same) run_products();
   project(c.up, c.up_bias, gated ? up : gate, !same);
-  run_products();
+  run_products(c.down, experts);
   std::atomic<bool> all{true};
   for_values(gate.size(), 4096, [&](std::size_t at_value, std::int64_t n) {
     if (!compute(c.activation, at(gate) + at_value, at(up) + at_value, n, at(gate) + at_value))
