@@ -266,5 +266,17 @@ TEST(Bench, reports_every_test_with_its_share_of_the_machine) {
   EXPECT_NE(deep.err.find("context"), std::string::npos) << deep.err;
 }
 
+TEST(Bench, measures_texts_of_an_encoder_which_has_nothing_to_decode) {
+  LLORCH_NEED_TEST_DATA(model, "models/zoo/bert/model-f32.gguf");
+  for (const char* texts : {"8", "70"}) {  // in one pass, in several
+    const auto r = run_process(
+        {kWorker, "bench", "-m", model, "-p", "9", "-b", texts, "-t", "1", "-r", "1", "--no-roofline", "--json"});
+    ASSERT_EQ(r.exit_code, 0) << r.err;
+    const auto results = json::find_array(parsed(r.out), "results");
+    ASSERT_EQ(results->size(), 1U) << r.out;
+    EXPECT_EQ(json::find_text(results->at(0).get_object(), "test"), "encode");
+  }
+}
+
 }  // namespace
 }  // namespace llorch
