@@ -272,7 +272,8 @@ TEST(Bench, measures_texts_of_an_encoder_which_has_nothing_to_decode) {
     const auto r = run_process({kWorker, "bench", "-m", model, "-p", "9", "-n", "0", "-b", texts, "-t", "1", "-r", "1",
                                 "--no-roofline", "--json"});
     ASSERT_EQ(r.exit_code, 0) << r.err;
-    const auto results = json::find_array(parsed(r.out), "results");
+    const json::object report = parsed(r.out);
+    const auto results = json::find_array(report, "results");
     ASSERT_EQ(results->size(), 1U) << r.out;
     EXPECT_EQ(json::find_text(results->at(0).get_object(), "test"), "encode");
   }
