@@ -3,14 +3,18 @@
 #include <fmt/format.h>
 
 #include <bit>
+#include <cstdarg>
 #include <cstring>
 #include <utility>
 
 #include "base/assert.h"
 #include "cuda/host/block.h"
+#include "cuda/host/poison.h"
 
 namespace llorch::cuda::host {
 
+constinit thread_local ThreadView* this_thread = nullptr;
+constinit thread_local BlockView* this_block = nullptr;
 constinit thread_local BlockRunner* BlockRunner::running_ = nullptr;
 
 namespace {
@@ -250,5 +254,45 @@ void BlockRunner::fail(std::source_location where, std::string text) {
   LLORCH_ASSERT(false, "an abandoned fiber goes on");
   __builtin_unreachable();
 }
+
+// --- thread.h
+
+void kernel_error(std::source_location where, const char* format, ...) {
+  char text[512];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  BlockRunner::running().fail(where, text);
+}
+
+void* shared_at(std::size_t offset, std::size_t bytes, std::size_t alignment, std::source_location where) {
+  std::byte* at = BlockRunner::running().shared().data() + offset;
+  check_shared(at, bytes, alignment, where);
+  return at;
+}
+
+void check_shared(const void* at, std::size_t bytes, std::size_t alignment, std::source_location where) {
+  const SharedMemory& shared = BlockRunner::running().shared();
+  const auto offset = static_cast<const std::byte*>(at) - shared.data();
+  if (!shared.contains(at, bytes)) kernel_error(where, "shared memory from byte %td on, %zu bytes, where the block has %zu", offset, bytes, shared.bytes());
+  if (static_cast<std::size_t>(offset) % alignment != 0) kernel_error(where, "shared memory at byte %td, which is no multiple of %zu", offset, alignment);
+}
+
+unsigned block_barrier(unsigned value, std::source_location where) { return BlockRunner::running().barrier(value, where); }
+
+void warp_collective(unsigned mask, const char* name, std::source_location where, void* payload, void (*combine)(Payloads)) {
+  BlockRunner::running().collective({mask, name, where, payload}, combine);
+}
+
+void copy_begin(void* target, const void* source, unsigned bytes, unsigned source_bytes, std::source_location where) {
+  if (source_bytes > bytes) kernel_error(where, "an asynchronous copy of %u bytes from %u", bytes, source_bytes);
+  check_shared(target, bytes, bytes, where);
+  if (source_bytes > 0) check_global(source, source_bytes, bytes, where);
+  poison(target, bytes);
+  BlockRunner::running().copies().begin({target, source, bytes, source_bytes});
+}
+void copy_commit() { BlockRunner::running().copies().commit(); }
+void copy_wait(unsigned groups) { BlockRunner::running().copies().wait(groups); }
 
 }  // namespace llorch::cuda::host

@@ -7,11 +7,7 @@
 namespace llorch::cuda::host {
 namespace {
 
-#ifdef LLORCH_FIBERS_ANNOUNCED
-constexpr std::size_t kStackBytes = 256 * 1024;  // frames grow by their red zones
-#else
-constexpr std::size_t kStackBytes = 128 * 1024;
-#endif
+constexpr std::size_t kStackBytes = (kAsan ? 256 : 128) * 1024;  // under ASan frames grow by their red zones
 constexpr std::size_t kPageBytes = 4096;
 constexpr std::size_t kColours = 61, kColourBytes = 192;  // the offsets of stacks: 11 KB at most
 

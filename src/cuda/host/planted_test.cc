@@ -188,7 +188,7 @@ __global__ void shared_misaligned() { *shared<float>(2) = 1.0f; }
 
 TEST_F(PlantedDeathTest, shared_memory_out_of_bounds) {
   const auto run = [&](unsigned at) { return outcome(shared_beyond, 1, 1, sizeof(Tile), at); };
-#ifdef LLORCH_FIBERS_ANNOUNCED
+#ifdef LLORCH_ASAN
   EXPECT_DEATH((void)run(kThreads), "use-after-poison");
   EXPECT_DEATH((void)run(0u - 1), "use-after-poison|overflow");
 #else
@@ -232,7 +232,7 @@ TEST_F(PlantedDeathTest, memory_that_was_freed) {
   }
   const DeviceMemory out = on_device<uint4>(32);
   expect_named(outcome(load, 1, 1, 0, static_cast<unsigned char*>(freed), out.as<uint4>()), {"not inside device memory"});
-#ifdef LLORCH_FIBERS_ANNOUNCED
+#ifdef LLORCH_ASAN
   EXPECT_DEATH((void)outcome(copy_words, 1, 32, 0, static_cast<int*>(freed), out.as<int>()), "use-after-free");
 #endif
 }
@@ -241,7 +241,7 @@ __global__ void write_beyond(int* out, unsigned at) { out[at] = 1; }
 
 TEST_F(PlantedDeathTest, device_memory_out_of_bounds) {
   const DeviceMemory out = on_device<int>(31);
-#ifdef LLORCH_FIBERS_ANNOUNCED
+#ifdef LLORCH_ASAN
   EXPECT_DEATH((void)outcome(write_beyond, 1, 1, 0, out.as<int>(), 31u), "use-after-poison");
 #else
   expect_named(outcome(write_beyond, 1, 1, 0, out.as<int>(), 31u), {"byte 124 of an allocation of 124 bytes was written"});
