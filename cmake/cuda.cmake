@@ -11,7 +11,8 @@ if(LLORCH_CUDA)
   endif()
   set(CMAKE_CUDA_COMPILER ${LLORCH_NVCC})
   set(CMAKE_CUDA_ARCHITECTURES ${LLORCH_CUDA_ARCHITECTURES})
-  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
+  # tools/cuda/budget keeps what ptxas reports.
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_SOURCE_DIR}/tools/cuda/budget compile ${CMAKE_CXX_COMPILER_LAUNCHER})
   set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
   enable_language(CUDA)
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)  # CMake 3.25 does not know that nvcc has it
@@ -20,7 +21,7 @@ if(LLORCH_CUDA)
     message(FATAL_ERROR "nvcc ${CMAKE_CUDA_COMPILER_VERSION} is too old: 13 or later")
   endif()
   find_package(CUDAToolkit REQUIRED)
-  set(CMAKE_CUDA_FLAGS "-fmad=false -Werror all-warnings -Xcompiler=-Wall,-fvisibility=hidden -Xcompiler=-ffile-prefix-map=${CMAKE_SOURCE_DIR}=.")
+  set(CMAKE_CUDA_FLAGS "-fmad=false -Werror all-warnings -Xptxas=-v -Xcompiler=-Wall,-fvisibility=hidden -Xcompiler=-ffile-prefix-map=${CMAKE_SOURCE_DIR}=.")
 endif()
 
 # llorch_kernels(target files...): `.cu` files of a target that is linked with llorch_cuda.
@@ -31,6 +32,6 @@ function(llorch_kernels target)
   if(LLORCH_CUDA_EMULATED)
     target_compile_definitions(${target} PRIVATE LLORCH_CUDA_EMULATED)
     set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX)
-    target_compile_options(${target} PRIVATE -x c++ -Wno-unknown-pragmas)  # #pragma unroll
+    target_compile_options(${target} PRIVATE -x c++ -Werror -Wno-unknown-pragmas)  # #pragma unroll
   endif()
 endfunction()

@@ -13,8 +13,9 @@
 //   both                    D  d[0], d[1]: row group, columns 2t, 2t+1    d[2], d[3]: row group + 8, the same columns
 // All lanes of the warp call mma and ldmatrix together.
 //
-// d += a * b. On the host products are exact (in float: 8 and 11 bits of mantissa) and each sum over k, from k = 0 on and
-// beginning with d, is rounded to float at every step. What a tensor core rounds is its own; integers are exact modulo 2^32.
+// d += a * b. On the host products are exact (in float: 8 and 11 bits of mantissa) and each sum over k, from k = 0 on
+// and beginning with d, is rounded to float at every step. What a tensor core rounds is its own; integers are exact
+// modulo 2^32.
 //
 //   mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])     m16n8k16
 //   mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])      m16n8k16
@@ -33,8 +34,8 @@
 //   copy_commit(): what was begun since the last one is a group   copy_wait<N>(): all groups but the newest N are there
 //
 // Global memory, aligned; read: all of it must have been written.
-//   uint4 load16(const void*)   uint4 load16_once(const void*): not kept in the L1 cache, for weights that nobody writes
-//   uint2 load8(const void*)   void store16(void*, uint4)   __ldg(const T*)
+//   uint4 load16(const void*)   uint4 load16_once(const void*): not kept in the L1 cache, for weights that nobody
+//   writes uint2 load8(const void*)   void store16(void*, uint4)   __ldg(const T*)
 //
 // Conversions; to 16 bits: to nearest even. A pair: the first value in the lower half.
 //   Half to_half(float)   Bfloat to_bfloat(float)   float to_float(Half)   float to_float(Bfloat)

@@ -98,9 +98,11 @@ TEST_F(Kernels, counts_by_votes_and_atomics) {
 TEST_F(Kernels, conversions_round_to_nearest_even) {
   auto values = random_floats(500, 3);
   for (std::size_t i = 0; i < values.size(); ++i) values[i] *= std::exp2(static_cast<float>(i % 50) - 30);
-  for (const float special : {0.0f, -0.0f, 65504.0f, 65520.0f, 1e-8f, 0x1.002p0f, 0x1.006p0f, HUGE_VALF}) values.push_back(special);
+  for (const float special : {0.0f, -0.0f, 65504.0f, 65520.0f, 1e-8f, 0x1.002p0f, 0x1.006p0f, HUGE_VALF})
+    values.push_back(special);
   const auto count = static_cast<unsigned>(values.size());
-  const DeviceMemory in = to_device(stream_, values), halves = on_device<float>(count), bfloats = on_device<float>(count);
+  const DeviceMemory in = to_device(stream_, values), halves = on_device<float>(count),
+                     bfloats = on_device<float>(count);
   sample::round_trip(stream_.handle(), in.as<float>(), halves.as<float>(), bfloats.as<float>(), count);
   const auto half = from_device<float>(stream_, halves).value(), bfloat = from_device<float>(stream_, bfloats).value();
   for (unsigned i = 0; i < count; ++i) {
@@ -109,10 +111,12 @@ TEST_F(Kernels, conversions_round_to_nearest_even) {
   }
 }
 
-using Product16 = void (*)(StreamHandle, const std::uint16_t*, const std::uint16_t*, float*, unsigned, unsigned, unsigned);
+using Product16 = void (*)(StreamHandle, const std::uint16_t*, const std::uint16_t*, float*, unsigned, unsigned,
+                           unsigned);
 
-void check_product(Stream& stream, Product16 product, std::uint16_t (*narrow)(float), float (*widen)(std::uint16_t),
-                   const std::function<std::vector<float>(const std::function<Result<std::vector<float>>()>&)>& in_all_orders) {
+void check_product(
+    Stream& stream, Product16 product, std::uint16_t (*narrow)(float), float (*widen)(std::uint16_t),
+    const std::function<std::vector<float>(const std::function<Result<std::vector<float>>()>&)>& in_all_orders) {
   for (const auto& [m, n, k] : {std::tuple{64u, 8u, 32u}, {128u, 24u, 96u}, {64u, 16u, 256u}}) {
     std::vector<std::uint16_t> a(m * k), b(n * k);
     const auto values = random_floats(a.size() + b.size(), k);
@@ -135,7 +139,8 @@ void check_product(Stream& stream, Product16 product, std::uint16_t (*narrow)(fl
         }
         // k sums, each rounded to 24 bits of at most the sum of sizes; a tensor core may cut where we round.
         const double tolerance = k * size * 0x1p-23, error = std::abs(d[row * n + column] - expected);
-        ASSERT_TRUE(std::isfinite(d[row * n + column]) && error <= tolerance) << m << "x" << n << "x" << k << " at " << row << "," << column << ": " << error;
+        ASSERT_TRUE(std::isfinite(d[row * n + column]) && error <= tolerance)
+            << m << "x" << n << "x" << k << " at " << row << "," << column << ": " << error;
       }
   }
 }
@@ -147,8 +152,9 @@ TEST_F(Kernels, products_of_16_bit_floats) {
 }
 
 template<class A>
-void check_bytes(Stream& stream, void (*product)(StreamHandle, const A*, const std::int8_t*, int*, unsigned, unsigned, unsigned),
-                 const std::function<std::vector<int>(const std::function<Result<std::vector<int>>()>&)>& in_all_orders) {
+void check_bytes(
+    Stream& stream, void (*product)(StreamHandle, const A*, const std::int8_t*, int*, unsigned, unsigned, unsigned),
+    const std::function<std::vector<int>(const std::function<Result<std::vector<int>>()>&)>& in_all_orders) {
   constexpr unsigned kM = 128, kN = 16, kK = 320;
   std::vector<A> a(kM * kK);
   std::vector<std::int8_t> b(kN * kK);
@@ -186,7 +192,8 @@ TEST_F(Kernels, a_product_whose_right_side_is_transposed_by_ldmatrix) {
   for (unsigned row = 0; row < 16; ++row)
     for (unsigned column = 0; column < 8; ++column) {
       double expected = 0;
-      for (unsigned i = 0; i < 16; ++i) expected += double{bfloat_to_float(a[row * 16 + i])} * bfloat_to_float(b[i * 8 + column]);
+      for (unsigned i = 0; i < 16; ++i)
+        expected += double{bfloat_to_float(a[row * 16 + i])} * bfloat_to_float(b[i * 8 + column]);
       ASSERT_NEAR(d[row * 8 + column], expected, 16 * 16 * 0x1p-23) << row << "," << column;
     }
 }
@@ -206,7 +213,8 @@ TEST_F(Kernels, a_graph_runs_again_what_was_captured) {
 TEST_F(Kernels, a_graph_of_two_streams_keeps_their_order) {
   Stream other = Stream::create().value();
   const Event begun = Event::create().value(), ended = Event::create().value();
-  const DeviceMemory in = to_device(stream_, std::vector<float>(100, 1.0f)), left = on_device<float>(100), right = on_device<float>(100);
+  const DeviceMemory in = to_device(stream_, std::vector<float>(100, 1.0f)), left = on_device<float>(100),
+                     right = on_device<float>(100);
   ASSERT_TRUE(stream_.begin_capture());
   sample::scale(stream_.handle(), in.as<float>(), left.as<float>(), 2.0f, 100);
   check(stream_.record(begun));

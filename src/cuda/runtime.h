@@ -2,8 +2,8 @@
 // (host/runtime.cc): memory, streams, events, graphs, properties.
 //
 // The driver is opened at run time: where there is none, device_count() says so, and the program goes on without.
-// Errors: kDeviceNotFound (no driver, no such device), kVramOom (an allocation that does not fit), kCudaError (all else,
-// with the runtime's words). A failed launch or kernel is kept (launch.h): every later Status is that failure.
+// Errors: kDeviceNotFound (no driver, no such device), kVramOom (an allocation that does not fit), kCudaError (all
+// else, with the runtime's words). A failed launch or kernel is kept (launch.h): every later Status is that failure.
 // Ownership: each object frees its own; memory is freed after all work that was enqueued before. Objects belong to the
 // device that was selected when they were made. Thread-safe as CUDA is: one stream, one thread at a time; an event may
 // be waited for by any thread.
@@ -109,8 +109,9 @@ class Graph {
   std::unique_ptr<std::remove_pointer_t<GraphHandle>, Destroy> graph_;
 };
 
-/// Work in order. Between two streams only events order anything. All but synchronize() return at once; host memory of a
-/// copy must stay, and may be read, written or freed only after synchronize() or an event that was recorded behind it.
+/// Work in order. Between two streams only events order anything. All but synchronize() return at once; host memory of
+/// a copy must stay, and may be read, written or freed only after synchronize() or an event that was recorded behind
+/// it.
 class Stream {
  public:
   [[nodiscard]] static Result<Stream> create();

@@ -15,7 +15,8 @@ struct SumTile {
   float values[kSumThreads];
 };
 
-__global__ void __launch_bounds__(kSumThreads) sum_blocks_kernel(const float* __restrict__ in, float* __restrict__ out) {
+__global__ void __launch_bounds__(kSumThreads)
+    sum_blocks_kernel(const float* __restrict__ in, float* __restrict__ out) {
   auto& tile = *shared<SumTile>();
   const unsigned i = threadIdx.x;
   tile.values[i] = in[blockIdx.x * kSumThreads + i];
@@ -28,7 +29,8 @@ __global__ void __launch_bounds__(kSumThreads) sum_blocks_kernel(const float* __
 
 constexpr unsigned kWarpThreads = 128;
 
-__global__ void __launch_bounds__(kWarpThreads) sum_warps_kernel(const int* __restrict__ in, int* __restrict__ out, int* __restrict__ out_scan) {
+__global__ void __launch_bounds__(kWarpThreads)
+    sum_warps_kernel(const int* __restrict__ in, int* __restrict__ out, int* __restrict__ out_scan) {
   const unsigned i = blockIdx.x * kWarpThreads + threadIdx.x, lane = threadIdx.x % 32;
   const int value = in[i];
   int sum = value;
@@ -54,7 +56,8 @@ __global__ void scale_kernel(const float* __restrict__ in, float* __restrict__ o
   if (i < count) out[i] = in[i] * factor;
 }
 
-__global__ void round_trip_kernel(const float* __restrict__ in, float* __restrict__ halves, float* __restrict__ bfloats, unsigned count) {
+__global__ void round_trip_kernel(const float* __restrict__ in, float* __restrict__ halves, float* __restrict__ bfloats,
+                                  unsigned count) {
   const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= count) return;
   halves[i] = to_float(to_half(in[i]));
@@ -63,9 +66,9 @@ __global__ void round_trip_kernel(const float* __restrict__ in, float* __restric
 
 // --- products
 
-constexpr unsigned kRows = 64, kColumns = 8;      // of d, for a block of four warps: 16 rows each
-constexpr unsigned kBytes = 64;                   // of k in a stage: two steps of mma
-constexpr unsigned kStride = kBytes + 16;         // rows of a matrix of ldmatrix fall into different banks
+constexpr unsigned kRows = 64, kColumns = 8;  // of d, for a block of four warps: 16 rows each
+constexpr unsigned kBytes = 64;               // of k in a stage: two steps of mma
+constexpr unsigned kStride = kBytes + 16;     // rows of a matrix of ldmatrix fall into different banks
 constexpr unsigned kStages = 3;
 constexpr unsigned kProductThreads = 128;
 struct ProductTile {
@@ -76,23 +79,32 @@ struct ProductTile {
 
 struct Bf16 {
   using Sum = float;
-  static __device__ void multiply(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) { mma_bf16(d, a, b); }
+  static __device__ void multiply(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+    mma_bf16(d, a, b);
+  }
 };
 struct F16 {
   using Sum = float;
-  static __device__ void multiply(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) { mma_f16(d, a, b); }
+  static __device__ void multiply(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+    mma_f16(d, a, b);
+  }
 };
 struct S8 {
   using Sum = int;
-  static __device__ void multiply(int (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) { mma_s8(d, a, b); }
+  static __device__ void multiply(int (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+    mma_s8(d, a, b);
+  }
 };
 struct U8S8 {
   using Sum = int;
-  static __device__ void multiply(int (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) { mma_u8s8(d, a, b); }
+  static __device__ void multiply(int (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+    mma_u8s8(d, a, b);
+  }
 };
 
 /// Begins the copies of one stage: 64 + 8 rows of 64 bytes, 16 bytes for a thread at a time. Always one group.
-__device__ void begin_stage(ProductTile::Stage& stage, const unsigned char* a, const unsigned char* b, unsigned k_bytes, unsigned step) {
+__device__ void begin_stage(ProductTile::Stage& stage, const unsigned char* a, const unsigned char* b, unsigned k_bytes,
+                            unsigned step) {
   constexpr unsigned kPieces = kBytes / 16;
   if (step < k_bytes / kBytes)
     for (unsigned piece = threadIdx.x; piece < (kRows + kColumns) * kPieces; piece += kProductThreads) {
@@ -101,14 +113,16 @@ __device__ void begin_stage(ProductTile::Stage& stage, const unsigned char* a, c
       if (row < kRows)
         copy_async<16>(&stage.a[row][column], a + (blockIdx.x * std::size_t{kRows} + row) * k_bytes + from);
       else
-        copy_async<16>(&stage.b[row - kRows][column], b + (blockIdx.y * std::size_t{kColumns} + row - kRows) * k_bytes + from);
+        copy_async<16>(&stage.b[row - kRows][column],
+                       b + (blockIdx.y * std::size_t{kColumns} + row - kRows) * k_bytes + from);
     }
   copy_commit();
 }
 
 template<class Type>
-__global__ void __launch_bounds__(kProductThreads) product_kernel(const unsigned char* __restrict__ a, const unsigned char* __restrict__ b, typename Type::Sum* __restrict__ d,
-                                                                  unsigned n, unsigned k_bytes) {
+__global__ void __launch_bounds__(kProductThreads)
+    product_kernel(const unsigned char* __restrict__ a, const unsigned char* __restrict__ b,
+                   typename Type::Sum* __restrict__ d, unsigned n, unsigned k_bytes) {
   auto& tile = *shared<ProductTile>();
   const unsigned lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16;
   typename Type::Sum sums[4] = {};
@@ -139,7 +153,8 @@ struct TransposedTile {
   alignas(16) std::uint16_t a[16][16], b[16][8];
 };
 
-__global__ void product_transposed_kernel(const std::uint16_t* __restrict__ a, const std::uint16_t* __restrict__ b, float* __restrict__ d) {
+__global__ void product_transposed_kernel(const std::uint16_t* __restrict__ a, const std::uint16_t* __restrict__ b,
+                                          float* __restrict__ d) {
   auto& tile = *shared<TransposedTile>();
   const unsigned lane = threadIdx.x;
   store16(&tile.a[lane / 2][lane % 2 * 8], load16(a + lane * 8));
@@ -157,9 +172,10 @@ constexpr unsigned kValueThreads = 96;
 dim3 blocks_of(unsigned count, unsigned threads) { return (count + threads - 1) / threads; }
 
 template<class Type>
-void product(StreamHandle stream, const void* a, const void* b, typename Type::Sum* d, unsigned m, unsigned n, unsigned k_bytes) {
-  launch(product_kernel<Type>, dim3(m / kRows, n / kColumns), kProductThreads, sizeof(ProductTile), stream, static_cast<const unsigned char*>(a),
-         static_cast<const unsigned char*>(b), d, n, k_bytes);
+void product(StreamHandle stream, const void* a, const void* b, typename Type::Sum* d, unsigned m, unsigned n,
+             unsigned k_bytes) {
+  launch(product_kernel<Type>, dim3(m / kRows, n / kColumns), kProductThreads, sizeof(ProductTile), stream,
+         static_cast<const unsigned char*>(a), static_cast<const unsigned char*>(b), d, n, k_bytes);
 }
 
 }  // namespace
@@ -179,16 +195,20 @@ void scale(StreamHandle stream, const float* in, float* out, float factor, unsig
 void round_trip(StreamHandle stream, const float* in, float* halves, float* bfloats, unsigned count) {
   launch(round_trip_kernel, blocks_of(count, kValueThreads), kValueThreads, 0, stream, in, halves, bfloats, count);
 }
-void product_bf16(StreamHandle stream, const std::uint16_t* a, const std::uint16_t* b, float* d, unsigned m, unsigned n, unsigned k) {
+void product_bf16(StreamHandle stream, const std::uint16_t* a, const std::uint16_t* b, float* d, unsigned m, unsigned n,
+                  unsigned k) {
   product<Bf16>(stream, a, b, d, m, n, 2 * k);
 }
-void product_f16(StreamHandle stream, const std::uint16_t* a, const std::uint16_t* b, float* d, unsigned m, unsigned n, unsigned k) {
+void product_f16(StreamHandle stream, const std::uint16_t* a, const std::uint16_t* b, float* d, unsigned m, unsigned n,
+                 unsigned k) {
   product<F16>(stream, a, b, d, m, n, 2 * k);
 }
-void product_s8(StreamHandle stream, const std::int8_t* a, const std::int8_t* b, int* d, unsigned m, unsigned n, unsigned k) {
+void product_s8(StreamHandle stream, const std::int8_t* a, const std::int8_t* b, int* d, unsigned m, unsigned n,
+                unsigned k) {
   product<S8>(stream, a, b, d, m, n, k);
 }
-void product_u8s8(StreamHandle stream, const std::uint8_t* a, const std::int8_t* b, int* d, unsigned m, unsigned n, unsigned k) {
+void product_u8s8(StreamHandle stream, const std::uint8_t* a, const std::int8_t* b, int* d, unsigned m, unsigned n,
+                  unsigned k) {
   product<U8S8>(stream, a, b, d, m, n, k);
 }
 void product_transposed(StreamHandle stream, const std::uint16_t* a, const std::uint16_t* b, float* d) {

@@ -9,11 +9,11 @@
 
 namespace llorch::cuda {
 
-#define LLORCH_MMA(name, shape, type, constraint)                                                                     \
-  LLORCH_DEVICE void name(type(&d)[4], const std::uint32_t(&a)[4], const std::uint32_t(&b)[2]) {                      \
-    asm("mma.sync.aligned." shape " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                  \
-        : "+" constraint(d[0]), "+" constraint(d[1]), "+" constraint(d[2]), "+" constraint(d[3])                      \
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                                          \
+#define LLORCH_MMA(name, shape, type, constraint)                                                    \
+  LLORCH_DEVICE void name(type(&d)[4], const std::uint32_t(&a)[4], const std::uint32_t(&b)[2]) {     \
+    asm("mma.sync.aligned." shape " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
+        : "+" constraint(d[0]), "+" constraint(d[1]), "+" constraint(d[2]), "+" constraint(d[3])     \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                         \
   }
 LLORCH_MMA(mma_bf16, "m16n8k16.row.col.f32.bf16.bf16.f32", float, "f")
 LLORCH_MMA(mma_f16, "m16n8k16.row.col.f32.f16.f16.f32", float, "f")
@@ -25,24 +25,24 @@ LLORCH_DEVICE std::uint32_t shared_address(const void* at) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(at));
 }
 
-#define LLORCH_LDMATRIX(name, suffix)                                                                              \
-  LLORCH_DEVICE void name(std::uint32_t(&r)[1], const void* row) {                                                 \
-    asm volatile("ldmatrix.sync.aligned.m8n8.x1" suffix ".shared.b16 {%0}, [%1];"                                  \
-                 : "=r"(r[0])                                                                                      \
-                 : "r"(shared_address(row))                                                                        \
-                 : "memory");                                                                                      \
-  }                                                                                                                \
-  LLORCH_DEVICE void name(std::uint32_t(&r)[2], const void* row) {                                                 \
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2" suffix ".shared.b16 {%0, %1}, [%2];"                              \
-                 : "=r"(r[0]), "=r"(r[1])                                                                          \
-                 : "r"(shared_address(row))                                                                        \
-                 : "memory");                                                                                      \
-  }                                                                                                                \
-  LLORCH_DEVICE void name(std::uint32_t(&r)[4], const void* row) {                                                 \
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4" suffix ".shared.b16 {%0, %1, %2, %3}, [%4];"                      \
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])                                                  \
-                 : "r"(shared_address(row))                                                                        \
-                 : "memory");                                                                                      \
+#define LLORCH_LDMATRIX(name, suffix)                                                         \
+  LLORCH_DEVICE void name(std::uint32_t(&r)[1], const void* row) {                            \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1" suffix ".shared.b16 {%0}, [%1];"             \
+                 : "=r"(r[0])                                                                 \
+                 : "r"(shared_address(row))                                                   \
+                 : "memory");                                                                 \
+  }                                                                                           \
+  LLORCH_DEVICE void name(std::uint32_t(&r)[2], const void* row) {                            \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2" suffix ".shared.b16 {%0, %1}, [%2];"         \
+                 : "=r"(r[0]), "=r"(r[1])                                                     \
+                 : "r"(shared_address(row))                                                   \
+                 : "memory");                                                                 \
+  }                                                                                           \
+  LLORCH_DEVICE void name(std::uint32_t(&r)[4], const void* row) {                            \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4" suffix ".shared.b16 {%0, %1, %2, %3}, [%4];" \
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])                             \
+                 : "r"(shared_address(row))                                                   \
+                 : "memory");                                                                 \
   }
 LLORCH_LDMATRIX(ldmatrix, "")
 LLORCH_LDMATRIX(ldmatrix_transposed, ".trans")
@@ -52,9 +52,13 @@ template<int Bytes>
 LLORCH_DEVICE void copy_async(void* shared, const void* global, unsigned source_bytes) {
   static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16);
   if constexpr (Bytes == 16)  // past the L1 cache
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(source_bytes) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
+                 "r"(source_bytes)
+                 : "memory");
   else
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(shared)), "l"(global), "n"(Bytes), "r"(source_bytes) : "memory");
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(shared)), "l"(global), "n"(Bytes),
+                 "r"(source_bytes)
+                 : "memory");
 }
 template<int Bytes>
 LLORCH_DEVICE void copy_async(void* shared, const void* global) {
@@ -70,7 +74,9 @@ LLORCH_DEVICE uint4 load16(const void* at) { return *static_cast<const uint4*>(a
 LLORCH_DEVICE uint2 load8(const void* at) { return *static_cast<const uint2*>(at); }
 LLORCH_DEVICE uint4 load16_once(const void* at) {
   uint4 out;
-  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(out.x), "=r"(out.y), "=r"(out.z), "=r"(out.w) : "l"(at));
+  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(out.x), "=r"(out.y), "=r"(out.z), "=r"(out.w)
+      : "l"(at));
   return out;
 }
 LLORCH_DEVICE void store16(void* at, uint4 value) { *static_cast<uint4*>(at) = value; }
@@ -102,7 +108,8 @@ LLORCH_DEVICE std::uint32_t pack_bfloat(float low, float high) {
   return out;
 }
 LLORCH_DEVICE float2 unpack_half(std::uint32_t pair) {
-  return make_float2(to_float(Half{static_cast<std::uint16_t>(pair & 0xffffu)}), to_float(Half{static_cast<std::uint16_t>(pair >> 16)}));
+  return make_float2(to_float(Half{static_cast<std::uint16_t>(pair & 0xffffu)}),
+                     to_float(Half{static_cast<std::uint16_t>(pair >> 16)}));
 }
 LLORCH_DEVICE float2 unpack_bfloat(std::uint32_t pair) {
   return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u));

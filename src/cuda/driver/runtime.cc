@@ -35,7 +35,9 @@ Failure& failure() {
   return one;
 }
 
-std::string words(cudaError_t error) { return fmt::format("{} ({})", cudaGetErrorString(error), cudaGetErrorName(error)); }
+std::string words(cudaError_t error) {
+  return fmt::format("{} ({})", cudaGetErrorString(error), cudaGetErrorName(error));
+}
 
 /// The failure that is kept, or this call's own.
 Status status_of(cudaError_t error) {
@@ -48,22 +50,26 @@ std::string kernel_name(const void* kernel) {
   const char* symbol = nullptr;
   if (cudaFuncGetName(&symbol, kernel) != cudaSuccess || !symbol) return "kernel";
   int problem = 0;
-  const std::unique_ptr<char, decltype(&std::free)> plain(abi::__cxa_demangle(symbol, nullptr, nullptr, &problem), &std::free);
+  const std::unique_ptr<char, decltype(&std::free)> plain(abi::__cxa_demangle(symbol, nullptr, nullptr, &problem),
+                                                          &std::free);
   return plain ? plain.get() : symbol;
 }
 
 }  // namespace
 
-void launch_checked(const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes, StreamHandle stream, void** arguments) {
+void launch_checked(const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes, StreamHandle stream,
+                    void** arguments) {
   constexpr std::size_t kSharedBytesUnasked = 48 * 1024;
   cudaError_t error = cudaSuccess;
-  if (shared_bytes > kSharedBytesUnasked) error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+  if (shared_bytes > kSharedBytesUnasked)
+    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
   if (error == cudaSuccess) error = cudaLaunchKernel(kernel, grid, block, arguments, shared_bytes, stream);
   const cudaError_t last = cudaGetLastError();  // and what the thread remembers of it
   if (error == cudaSuccess) error = last;
   if (error != cudaSuccess)
-    failure().keep(fmt::format("{}: {}; grid {} x {} x {}, block {} x {} x {}, {} bytes of shared memory", kernel_name(kernel), words(error), grid.x, grid.y,
-                               grid.z, block.x, block.y, block.z, shared_bytes));
+    failure().keep(fmt::format("{}: {}; grid {} x {} x {}, block {} x {} x {}, {} bytes of shared memory",
+                               kernel_name(kernel), words(error), grid.x, grid.y, grid.z, block.x, block.y, block.z,
+                               shared_bytes));
 }
 
 Result<int> device_count() {
@@ -76,7 +82,8 @@ Result<int> device_count() {
 
 Status select_device(int index) {
   LLORCH_TRY(const int count, device_count());
-  if (index < 0 || index >= count) return fail(ErrorCode::kDeviceNotFound, "cuda:{}: there are {} devices", index, count);
+  if (index < 0 || index >= count)
+    return fail(ErrorCode::kDeviceNotFound, "cuda:{}: there are {} devices", index, count);
   return status_of(cudaSetDevice(index));
 }
 
@@ -164,7 +171,9 @@ Status Stream::copy_to_host(void* target, const void* source, std::size_t bytes)
 Status Stream::copy_on_device(void* target, const void* source, std::size_t bytes) {
   return status_of(cudaMemcpyAsync(target, source, bytes, cudaMemcpyDeviceToDevice, handle()));
 }
-Status Stream::fill(void* target, unsigned char value, std::size_t bytes) { return status_of(cudaMemsetAsync(target, value, bytes, handle())); }
+Status Stream::fill(void* target, unsigned char value, std::size_t bytes) {
+  return status_of(cudaMemsetAsync(target, value, bytes, handle()));
+}
 Status Stream::record(const Event& event) { return status_of(cudaEventRecord(event.handle(), handle())); }
 Status Stream::wait(const Event& event) { return status_of(cudaStreamWaitEvent(handle(), event.handle(), 0)); }
 Status Stream::synchronize() { return status_of(cudaStreamSynchronize(handle())); }

@@ -19,17 +19,23 @@ T atomic_step(T* at, Step step) {
 
 }  // namespace llorch::cuda::host
 
-#define LLORCH_ATOMICS(T)                                                                                              \
-  inline T atomicAdd(T* at, T value) { return llorch::cuda::host::atomic_step(at, [=](T old) { return old + value; }); } \
-  inline T atomicMax(T* at, T value) { return llorch::cuda::host::atomic_step(at, [=](T old) { return old > value ? old : value; }); } \
-  inline T atomicMin(T* at, T value) { return llorch::cuda::host::atomic_step(at, [=](T old) { return old < value ? old : value; }); } \
-  inline T atomicOr(T* at, T value) { return std::atomic_ref<T>(*at).fetch_or(value); }                                \
-  inline T atomicAnd(T* at, T value) { return std::atomic_ref<T>(*at).fetch_and(value); }                              \
-  inline T atomicXor(T* at, T value) { return std::atomic_ref<T>(*at).fetch_xor(value); }                              \
-  inline T atomicExch(T* at, T value) { return std::atomic_ref<T>(*at).exchange(value); }                              \
-  inline T atomicCAS(T* at, T expected, T value) {                                                                     \
-    std::atomic_ref<T>(*at).compare_exchange_strong(expected, value);                                                  \
-    return expected;                                                                                                   \
+#define LLORCH_ATOMICS(T)                                                                         \
+  inline T atomicAdd(T* at, T value) {                                                            \
+    return llorch::cuda::host::atomic_step(at, [=](T old) { return old + value; });               \
+  }                                                                                               \
+  inline T atomicMax(T* at, T value) {                                                            \
+    return llorch::cuda::host::atomic_step(at, [=](T old) { return old > value ? old : value; }); \
+  }                                                                                               \
+  inline T atomicMin(T* at, T value) {                                                            \
+    return llorch::cuda::host::atomic_step(at, [=](T old) { return old < value ? old : value; }); \
+  }                                                                                               \
+  inline T atomicOr(T* at, T value) { return std::atomic_ref<T>(*at).fetch_or(value); }           \
+  inline T atomicAnd(T* at, T value) { return std::atomic_ref<T>(*at).fetch_and(value); }         \
+  inline T atomicXor(T* at, T value) { return std::atomic_ref<T>(*at).fetch_xor(value); }         \
+  inline T atomicExch(T* at, T value) { return std::atomic_ref<T>(*at).exchange(value); }         \
+  inline T atomicCAS(T* at, T expected, T value) {                                                \
+    std::atomic_ref<T>(*at).compare_exchange_strong(expected, value);                             \
+    return expected;                                                                              \
   }
 LLORCH_ATOMICS(unsigned)
 LLORCH_ATOMICS(unsigned long long)

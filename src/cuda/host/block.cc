@@ -21,11 +21,13 @@ namespace {
 std::optional<std::string> refused(const KernelCall& call) {
   const auto [x, y, z] = call.block;
   const std::uint64_t threads = std::uint64_t{x} * y * z;
-  if (threads == 0 || threads > kBlockThreadsMax || z > 64) return fmt::format("a block of {} x {} x {} threads", x, y, z);
+  if (threads == 0 || threads > kBlockThreadsMax || z > 64)
+    return fmt::format("a block of {} x {} x {} threads", x, y, z);
   const auto& grid = call.grid;
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
     return fmt::format("a grid of {} x {} x {} blocks", grid.x, grid.y, grid.z);
-  if (call.shared_bytes > kSharedBytesMax) return fmt::format("{} bytes of shared memory for a block, at most {}", call.shared_bytes, kSharedBytesMax);
+  if (call.shared_bytes > kSharedBytesMax)
+    return fmt::format("{} bytes of shared memory for a block, at most {}", call.shared_bytes, kSharedBytesMax);
   return std::nullopt;
 }
 
@@ -46,7 +48,8 @@ BlockRunner& runner_of_this_thread() {
 /// Blocks of one launch, taken by several host threads.
 class GridRun {
  public:
-  GridRun(const KernelCall& call, Order order) : call_(call), order_(order), blocks_(std::uint64_t{call.grid.x} * call.grid.y * call.grid.z) {}
+  GridRun(const KernelCall& call, Order order)
+      : call_(call), order_(order), blocks_(std::uint64_t{call.grid.x} * call.grid.y * call.grid.z) {}
 
   void take_blocks() {
     BlockRunner& runner = runner_of_this_thread();
@@ -62,7 +65,8 @@ class GridRun {
   std::optional<std::string> run(unsigned threads) {
     {
       std::vector<std::jthread> others;
-      for (unsigned i = 1; i < std::min<std::uint64_t>(threads, blocks_); ++i) others.emplace_back([this] { take_blocks(); });
+      for (unsigned i = 1; i < std::min<std::uint64_t>(threads, blocks_); ++i)
+        others.emplace_back([this] { take_blocks(); });
       take_blocks();
     }
     return problem_;
@@ -82,7 +86,8 @@ class GridRun {
 }  // namespace
 
 std::optional<std::string> run_grid(const KernelCall& call, Order order) {
-  if (auto problem = refused(call)) return fmt::format("{}: the launch is refused: {}", kernel_name(call.kernel), *problem);
+  if (auto problem = refused(call))
+    return fmt::format("{}: the launch is refused: {}", kernel_name(call.kernel), *problem);
   auto problem = GridRun(call, order).run(host_threads());
   if (problem) return fmt::format("{}: {}", kernel_name(call.kernel), *problem);
   return std::nullopt;

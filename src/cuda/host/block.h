@@ -5,8 +5,8 @@
 // that ran the one before it runs it, too. Fibers and their stacks are kept from block to block and launch to launch.
 //
 // A barrier is complete when all threads of its block (its mask) have come, all from the same line. What can never
-// complete ends the launch: a thread that exits while others wait for it, a mask that leaves out its caller, nobody left
-// to run. An error abandons all fibers of the block and becomes the text that run_grid() gives.
+// complete ends the launch: a thread that exits while others wait for it, a mask that leaves out its caller, nobody
+// left to run. An error abandons all fibers of the block and becomes the text that run_grid() gives.
 //
 // Shared memory is poisoned before each block (poison.h), lies between two guards, which ASan watches and which are
 // compared after each block, and asynchronous copies are done only when they are waited for.

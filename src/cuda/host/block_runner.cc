@@ -97,7 +97,8 @@ void BlockRunner::run_threads(Fiber& fiber) {
 BlockRunner::Thread* BlockRunner::next() {
   if (ready_warps_ == 0) return nullptr;
   // A warp that can run goes on; in random order another may cut in.
-  if (!((ready_warps_ >> warp_) & 1) || (chooser_.random() && chooser_.draw() % 8 == 0)) warp_ = chooser_.bit(ready_warps_);
+  if (!((ready_warps_ >> warp_) & 1) || (chooser_.random() && chooser_.draw() % 8 == 0))
+    warp_ = chooser_.bit(ready_warps_);
   Warp& warp = warps_[warp_];
   const unsigned lane = chooser_.bit(warp.ready);
   warp.ready &= ~(1u << lane);
@@ -144,7 +145,8 @@ void BlockRunner::leave_block(Fiber& fiber) {
 
 void BlockRunner::check_exit(const Thread& thread) {
   if (at_barrier_ > 0)
-    fail(barrier_where_, fmt::format("divergent barrier: this thread has exited, and {} threads wait here", at_barrier_));
+    fail(barrier_where_,
+         fmt::format("divergent barrier: this thread has exited, and {} threads wait here", at_barrier_));
   if (!thread.copies.empty()) fail({}, "the thread exits, and has not waited for its asynchronous copies");
   for (unsigned left = warps_[thread.warp].in_call; left != 0; left &= left - 1) {
     const Thread& other = threads_[32 * thread.warp + static_cast<unsigned>(std::countr_zero(left))];
@@ -177,20 +179,26 @@ void BlockRunner::release_warp(unsigned warp, unsigned mask) {
   warps_[warp].ready |= mask;
   warps_[warp].in_call &= ~mask;
   ready_warps_ |= 1u << warp;
-  for (unsigned left = mask; left != 0; left &= left - 1) threads_[32 * warp + static_cast<unsigned>(std::countr_zero(left))].state = State::kRuns;
+  for (unsigned left = mask; left != 0; left &= left - 1)
+    threads_[32 * warp + static_cast<unsigned>(std::countr_zero(left))].state = State::kRuns;
 }
 
 void BlockRunner::check_call(const WarpCall& call, const Warp& warp) {
   const unsigned lane = self().lane;
-  if (!((call.mask >> lane) & 1)) fail(call.where, fmt::format("{}: lane {} calls it with a mask that leaves it out ({:08x})", call.name, lane, call.mask));
-  if (call.mask & ~warp.present) fail(call.where, fmt::format("{}: the mask {:08x} names lanes that the block does not have", call.name, call.mask));
-  if (call.mask & warp.exited) fail(call.where, fmt::format("{}: the mask {:08x} names lanes that have exited ({:08x})", call.name, call.mask, call.mask & warp.exited));
+  if (!((call.mask >> lane) & 1))
+    fail(call.where,
+         fmt::format("{}: lane {} calls it with a mask that leaves it out ({:08x})", call.name, lane, call.mask));
+  if (call.mask & ~warp.present)
+    fail(call.where, fmt::format("{}: the mask {:08x} names lanes that the block does not have", call.name, call.mask));
+  if (call.mask & warp.exited)
+    fail(call.where, fmt::format("{}: the mask {:08x} names lanes that have exited ({:08x})", call.name, call.mask,
+                                 call.mask & warp.exited));
   const unsigned waiting = warp.in_call & call.mask;
   if (waiting == 0) return;
   const WarpCall& other = threads_[32 * self().warp + static_cast<unsigned>(std::countr_zero(waiting))].call;
   if (other.mask != call.mask || (same_line(other.where, call.where) && same_name(other.name, call.name))) return;
-  std::string text = fmt::format("{}: other lanes of the mask {:08x} wait in {} at {}", call.name, call.mask, other.name,
-                                 line_of(other.where));
+  std::string text = fmt::format("{}: other lanes of the mask {:08x} wait in {} at {}", call.name, call.mask,
+                                 other.name, line_of(other.where));
   fail(call.where, std::move(text));
 }
 
@@ -219,8 +227,10 @@ void BlockRunner::collective(const WarpCall& call, void (*combine)(Payloads)) {
 }
 
 std::string BlockRunner::describe(const Thread& thread) const {
-  if (thread.state == State::kAtBarrier) return fmt::format("thread {} waits in __syncthreads at {}", text_of(thread.index), line_of(barrier_where_));
-  return fmt::format("thread {} waits in {} at {} for the lanes {:08x}", text_of(thread.index), thread.call.name, line_of(thread.call.where), thread.call.mask);
+  if (thread.state == State::kAtBarrier)
+    return fmt::format("thread {} waits in __syncthreads at {}", text_of(thread.index), line_of(barrier_where_));
+  return fmt::format("thread {} waits in {} at {} for the lanes {:08x}", text_of(thread.index), thread.call.name,
+                     line_of(thread.call.where), thread.call.mask);
 }
 
 std::string BlockRunner::describe_waiting() const {
@@ -247,7 +257,7 @@ void BlockRunner::fail(std::source_location where, std::string text) {
   {
     const std::string line = where.line() == 0 ? "" : fmt::format(" at {}", line_of(where));
     problem_ = fmt::format("block {} thread {}{}: {}", text_of(view_.index), text_of(self().index), line, text);
-    text = std::string();  // nothing on this stack is destroyed
+    std::string().swap(text);  // nothing on this stack is destroyed
   }
   Fiber here;  // never come back to
   here.switch_to(host_);
@@ -275,13 +285,19 @@ void* shared_at(std::size_t offset, std::size_t bytes, std::size_t alignment, st
 void check_shared(const void* at, std::size_t bytes, std::size_t alignment, std::source_location where) {
   const SharedMemory& shared = BlockRunner::running().shared();
   const auto offset = static_cast<const std::byte*>(at) - shared.data();
-  if (!shared.contains(at, bytes)) kernel_error(where, "shared memory from byte %td on, %zu bytes, where the block has %zu", offset, bytes, shared.bytes());
-  if (static_cast<std::size_t>(offset) % alignment != 0) kernel_error(where, "shared memory at byte %td, which is no multiple of %zu", offset, alignment);
+  if (!shared.contains(at, bytes))
+    kernel_error(where, "shared memory from byte %td on, %zu bytes, where the block has %zu", offset, bytes,
+                 shared.bytes());
+  if (static_cast<std::size_t>(offset) % alignment != 0)
+    kernel_error(where, "shared memory at byte %td, which is no multiple of %zu", offset, alignment);
 }
 
-unsigned block_barrier(unsigned value, std::source_location where) { return BlockRunner::running().barrier(value, where); }
+unsigned block_barrier(unsigned value, std::source_location where) {
+  return BlockRunner::running().barrier(value, where);
+}
 
-void warp_collective(unsigned mask, const char* name, std::source_location where, void* payload, void (*combine)(Payloads)) {
+void warp_collective(unsigned mask, const char* name, std::source_location where, void* payload,
+                     void (*combine)(Payloads)) {
   BlockRunner::running().collective({mask, name, where, payload}, combine);
 }
 

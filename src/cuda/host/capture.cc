@@ -19,7 +19,8 @@ std::vector<StreamQueue*> Capture::streams() const {
 
 Problem Capture::check_joined() const {
   std::vector<int> todo = {last(origin_)};
-  if (const auto waits = waits_.find(origin_); waits != waits_.end()) todo.insert(todo.end(), waits->second.begin(), waits->second.end());
+  if (const auto waits = waits_.find(origin_); waits != waits_.end())
+    todo.insert(todo.end(), waits->second.begin(), waits->second.end());
   std::vector<bool> reached(nodes_.size());
   while (!todo.empty()) {
     const int node = todo.back();

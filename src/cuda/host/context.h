@@ -1,5 +1,5 @@
-// A context: where a stack stands that nothing runs on. On x86-64 a switch is ours: it saves what the compiler does not,
-// leaves the processor's prediction of returns as it was, and takes a few nanoseconds. Elsewhere, and where
+// A context: where a stack stands that nothing runs on. On x86-64 a switch is ours: it saves what the compiler does
+// not, leaves the processor's prediction of returns as it was, and takes a few nanoseconds. Elsewhere, and where
 // LLORCH_FIBERS_PORTABLE asks for it (the ASan preset, so that both are tested), it is Boost.Context's.
 #pragma once
 
@@ -19,8 +19,8 @@ namespace llorch::cuda::host {
 class Fiber;
 using Context = void*;
 
-/// Saves this context to *save, resumes `to`, and hands it `from`. Returns, with what it is handed, when something resumes
-/// this one.
+/// Saves this context to *save, resumes `to`, and hands it `from`. Returns, with what it is handed, when something
+/// resumes this one.
 Fiber* switch_context(Context* save, Context to, Fiber* from);
 
 #ifdef LLORCH_FIBERS_PORTABLE
@@ -48,7 +48,8 @@ Context make_context(std::byte* stack, std::size_t bytes) {
 #else
 
 __attribute__((always_inline)) inline Fiber* switch_context(Context* save, Context to, Fiber* from) {
-  // A context is a stack pointer, below it an address and the caller's rbp; 128 bytes may be in use under a stack pointer.
+  // A context is a stack pointer, below it an address and the caller's rbp; 128 bytes may be in use under a stack
+  // pointer.
   asm volatile(
       "leaq -128(%%rsp), %%rsp\n\t"
       "pushq %%rbp\n\t"
@@ -63,8 +64,9 @@ __attribute__((always_inline)) inline Fiber* switch_context(Context* save, Conte
       "leaq 128(%%rsp), %%rsp"
       : "+D"(from), "+S"(to), "+d"(save)
       :
-      : "rax", "rbx", "rcx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
-        "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "memory", "cc");
+      : "rax", "rbx", "rcx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "xmm0", "xmm1", "xmm2", "xmm3",
+        "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "memory",
+        "cc");
   return from;  // rdi, as the switch back left it
 }
 /// On an empty stack; Entry is called with what the first switch hands over, and never returns.

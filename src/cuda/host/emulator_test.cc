@@ -72,7 +72,8 @@ TEST_F(Emulator, orders_of_threads_and_blocks) {
 }
 
 __global__ void indices(uint3* out) {
-  const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x, threads = blockDim.x * blockDim.y * blockDim.z;
+  const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x,
+                 threads = blockDim.x * blockDim.y * blockDim.z;
   const unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
   out[block * threads + thread] = {thread, block, threads};
 }
@@ -206,12 +207,16 @@ TEST_F(Emulator, what_a_barrier_costs) {
   };
   for (const unsigned threads : {32u, 256u, 1024u}) {
     constexpr int kRounds = 300;
-    const double barrier = nanoseconds([&] { launch(barriers, 1, threads, 0, stream_.handle(), kRounds); }, 1.0 * threads * kRounds);
-    const double shuffle = nanoseconds([&] { launch(shuffles, 1, threads, 0, stream_.handle(), out.as<int>(), kRounds); }, 1.0 * threads * kRounds);
-    std::printf("%u threads: %.1f ns for a thread and barrier, %.1f ns for a lane and shuffle\n", threads, barrier, shuffle);
+    const double barrier =
+        nanoseconds([&] { launch(barriers, 1, threads, 0, stream_.handle(), kRounds); }, 1.0 * threads * kRounds);
+    const double shuffle = nanoseconds(
+        [&] { launch(shuffles, 1, threads, 0, stream_.handle(), out.as<int>(), kRounds); }, 1.0 * threads * kRounds);
+    std::printf("%u threads: %.1f ns for a thread and barrier, %.1f ns for a lane and shuffle\n", threads, barrier,
+                shuffle);
     EXPECT_LT(barrier, 2000);
   }
-  const double simple_ns = nanoseconds([&] { launch(simple, 1000, 256, 0, stream_.handle(), out.as<int>()); }, 256 * 1000.0);
+  const double simple_ns =
+      nanoseconds([&] { launch(simple, 1000, 256, 0, stream_.handle(), out.as<int>()); }, 256 * 1000.0);
   std::printf("%.1f ns for a thread without a barrier\n", simple_ns);
 }
 

@@ -1,5 +1,5 @@
-// A fiber: a stack and where it stands. Switches are announced to ASan in builds with it. Not thread-safe: the fibers of
-// one host thread switch among themselves.
+// A fiber: a stack and where it stands. Switches are announced to ASan in builds with it. Not thread-safe: the fibers
+// of one host thread switch among themselves.
 #pragma once
 
 #include <cstddef>

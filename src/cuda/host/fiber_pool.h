@@ -1,5 +1,5 @@
-// The fibers of one host thread, with their stacks. Stacks are mapped once, each above a page that cannot be touched, and
-// begin at different offsets: else the top of all would compete for the same few lines of the cache.
+// The fibers of one host thread, with their stacks. Stacks are mapped once, each above a page that cannot be touched,
+// and begin at different offsets: else the top of all would compete for the same few lines of the cache.
 #pragma once
 
 #include <memory>

@@ -49,7 +49,8 @@ void combine_ldmatrix(Payloads lanes) {
     for (unsigned m = 0; m < N; ++m) {
       std::uint16_t pair[2];
       for (unsigned i = 0; i < 2; ++i) {
-        const unsigned row = Transposed ? lane % 4 * 2 + i : lane / 4, column = Transposed ? lane / 4 : lane % 4 * 2 + i;
+        const unsigned row = Transposed ? lane % 4 * 2 + i : lane / 4,
+                       column = Transposed ? lane / 4 : lane % 4 * 2 + i;
         const auto* from = static_cast<const LdmatrixLane*>(lanes[8 * m + row])->row;
         std::memcpy(&pair[i], static_cast<const std::uint16_t*>(from) + column, 2);
       }
@@ -141,7 +142,8 @@ inline float2 unpack_bfloat(std::uint32_t pair) {
 inline int dot4_u8s8(std::uint32_t unsigned_bytes, std::uint32_t signed_bytes, int sum) {
   auto out = static_cast<unsigned>(sum);
   for (int i = 0; i < 32; i += 8)
-    out += static_cast<unsigned>(static_cast<int>((unsigned_bytes >> i) & 0xff) * static_cast<signed char>(signed_bytes >> i));
+    out += static_cast<unsigned>(static_cast<int>((unsigned_bytes >> i) & 0xff) *
+                                 static_cast<signed char>(signed_bytes >> i));
   return static_cast<int>(out);
 }
 inline float exp2_approx(float value) {

@@ -75,12 +75,13 @@ inline unsigned __dp4a(unsigned a, unsigned b, unsigned c) {
 }
 inline int __dp4a(int a, int b, int c) {
   unsigned sum = static_cast<unsigned>(c);
-  for (int i = 0; i < 32; i += 8) sum += static_cast<unsigned>(int{static_cast<signed char>(a >> i)} * static_cast<signed char>(b >> i));
+  for (int i = 0; i < 32; i += 8)
+    sum += static_cast<unsigned>(int{static_cast<signed char>(a >> i)} * static_cast<signed char>(b >> i));
   return static_cast<int>(sum);
 }
 
-#define LLORCH_MIN_MAX(T)                                    \
-  constexpr T min(T a, T b) { return b < a ? b : a; }        \
+#define LLORCH_MIN_MAX(T)                             \
+  constexpr T min(T a, T b) { return b < a ? b : a; } \
   constexpr T max(T a, T b) { return a < b ? b : a; }
 LLORCH_MIN_MAX(int)
 LLORCH_MIN_MAX(unsigned)
@@ -91,4 +92,3 @@ LLORCH_MIN_MAX(unsigned long long)
 #undef LLORCH_MIN_MAX
 inline float min(float a, float b) { return std::fmin(a, b); }
 inline float max(float a, float b) { return std::fmax(a, b); }
-

@@ -17,7 +17,8 @@ static_assert(kGuardBytes % kAlignment == 0);
 
 std::optional<std::string> overrun_of(const std::byte* at, std::size_t bytes) {
   for (std::size_t i = kGuardBytes; i > 0; --i)
-    if (touched_at(at - i, 1) == 0) return fmt::format("{} bytes before an allocation of {} bytes were written", i, bytes);
+    if (touched_at(at - i, 1) == 0)
+      return fmt::format("{} bytes before an allocation of {} bytes were written", i, bytes);
   if (const std::size_t i = touched_at(at + bytes, kGuardBytes); i < kGuardBytes)
     return fmt::format("byte {} of an allocation of {} bytes was written", bytes + i, bytes);
   return std::nullopt;
@@ -53,7 +54,8 @@ bool in_memory(const void* at, std::size_t bytes) {
 }  // namespace
 
 void* Memory::allocate(std::size_t bytes, MemoryKind kind) {
-  if (kind == MemoryKind::kDevice && bytes > device_bytes_max_ - std::min(device_bytes_max_, device_bytes_)) return nullptr;
+  if (kind == MemoryKind::kDevice && bytes > device_bytes_max_ - std::min(device_bytes_max_, device_bytes_))
+    return nullptr;
   const std::size_t padded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
   auto* memory = static_cast<std::byte*>(std::aligned_alloc(kAlignment, padded + 2 * kGuardBytes));
   if (!memory) return nullptr;

@@ -1,6 +1,6 @@
-// Memory of the emulated device, and pinned memory: host memory between guards, poisoned when allocated (poison.h), with
-// an upper bound on what the device has. Under ASan freed memory cannot be touched.
-// Not thread-safe: the device's lock (device.h) covers it; kernels only read.
+// Memory of the emulated device, and pinned memory: host memory between guards, poisoned when allocated (poison.h),
+// with an upper bound on what the device has. Under ASan freed memory cannot be touched. Not thread-safe: the device's
+// lock (device.h) covers it; kernels only read.
 //
 // LLORCH_CUDA_MEMORY_BYTES: how much the device has (default 4 GiB).
 #pragma once

@@ -1,12 +1,11 @@
-// The products of a warp: fragments are laid out as matrices, multiplied, and the sums handed back. Layouts and the order
-// of sums: cuda/instructions.h.
+// The products of a warp: fragments are laid out as matrices, multiplied, and the sums handed back. Layouts and the
+// order of sums: cuda/instructions.h.
 #include <bit>
 #include <cstdint>
 #include <cstring>
 
-#include "cuda/instructions.h"
 #include "cuda/host/poison.h"
-
+#include "cuda/instructions.h"
 
 namespace llorch::cuda::host {
 namespace {
@@ -15,7 +14,8 @@ constexpr unsigned kRows = 16, kColumns = 8;
 
 /// half_to_float() without a branch, so that loops over it become vectors.
 float widen_half(std::uint16_t half) {
-  const std::uint32_t magnitude = static_cast<std::uint32_t>(half & 0x7fffu) << 13, sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
+  const std::uint32_t magnitude = static_cast<std::uint32_t>(half & 0x7fffu) << 13,
+                      sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
   const std::uint32_t scaled = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112f);
   const std::uint32_t special = (half & 0x7c00u) == 0x7c00u ? 0x7f800000u : 0u;  // infinities, NaNs
   return std::bit_cast<float>(scaled | special | sign);
@@ -40,7 +40,8 @@ struct Product {
   }
   void hand_back(Payloads lanes) const {
     for (unsigned lane = 0; lane < 32; ++lane)
-      for (unsigned i = 0; i < 4; ++i) static_cast<MmaLane<T>*>(lanes[lane])->d[i] = d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
+      for (unsigned i = 0; i < 4; ++i)
+        static_cast<MmaLane<T>*>(lanes[lane])->d[i] = d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
   }
 };
 
@@ -66,8 +67,10 @@ void multiply_bytes(Payloads lanes) {
   for (unsigned row = 0; row < kRows; ++row)
     for (unsigned column = 0; column < kColumns; ++column) {
       int sum = 0;
-      for (int k = 0; k < kDepth; ++k) sum += static_cast<A>(product.a[row][k]) * static_cast<std::int8_t>(product.b[column][k]);
-      product.d[row][column] = static_cast<int>(static_cast<unsigned>(product.d[row][column]) + static_cast<unsigned>(sum));
+      for (int k = 0; k < kDepth; ++k)
+        sum += static_cast<A>(product.a[row][k]) * static_cast<std::int8_t>(product.b[column][k]);
+      product.d[row][column] =
+          static_cast<int>(static_cast<unsigned>(product.d[row][column]) + static_cast<unsigned>(sum));
     }
   product.hand_back(lanes);
 }
@@ -81,7 +84,9 @@ void combine_u8s8(Payloads lanes) { multiply_bytes<std::uint8_t>(lanes); }
 
 void check_row(const void* row, std::source_location where) {
   check_shared(row, 16, 16, where);
-  if (holds_poison(row, 16)) kernel_error(where, "ldmatrix reads shared memory that nothing wrote, or that an asynchronous copy was not waited for");
+  if (holds_poison(row, 16))
+    kernel_error(where,
+                 "ldmatrix reads shared memory that nothing wrote, or that an asynchronous copy was not waited for");
 }
 
 }  // namespace llorch::cuda::host

@@ -27,7 +27,8 @@ class Planted : public testing::Test {
 
   /// What the launch ends with; empty when all went well. The device works on afterwards.
   template<class... P>
-  std::string outcome(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, const std::type_identity_t<P>&... arguments) {
+  std::string outcome(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes,
+                      const std::type_identity_t<P>&... arguments) {
     launch(kernel, grid, block, shared_bytes, stream_.handle(), arguments...);
     const Status status = stream_.synchronize();
     host::Device::instance().reset();
@@ -35,7 +36,8 @@ class Planted : public testing::Test {
   }
   /// The failure that must come, and all that it must name.
   static void expect_named(const std::string& message, std::initializer_list<const char*> parts) {
-    for (const char* part : parts) EXPECT_NE(message.find(part), std::string::npos) << "'" << part << "' is not in '" << message << "'";
+    for (const char* part : parts)
+      EXPECT_NE(message.find(part), std::string::npos) << "'" << part << "' is not in '" << message << "'";
   }
 
   Stream stream_ = Stream::create().value();
@@ -65,7 +67,8 @@ TEST_F(Planted, missing_barrier) {
     for (const bool with_barrier : {true, false}) {
       EXPECT_EQ(outcome(neighbour, 1, kThreads, sizeof(Tile), out.as<float>(), with_barrier), "");
       bool all_right = true;
-      for (unsigned i = 0; i < kThreads; ++i) all_right = all_right && out.as<float>()[i] == static_cast<float>((i + 1) % kThreads);
+      for (unsigned i = 0; i < kThreads; ++i)
+        all_right = all_right && out.as<float>()[i] == static_cast<float>((i + 1) % kThreads);
       EXPECT_TRUE(all_right || !with_barrier) << order;
       wrong += !all_right;
     }
@@ -108,7 +111,8 @@ __global__ void divergent_exit() {
 TEST_F(Planted, divergent_barrier) {
   for (const char* order : kOrders) {
     set_order(order);
-    expect_named(outcome(divergent_lines, 1, kThreads, 0), {"divergent_lines", "divergent barrier", "block (0,0,0)", "planted_test.cc:"});
+    expect_named(outcome(divergent_lines, 1, kThreads, 0),
+                 {"divergent_lines", "divergent barrier", "block (0,0,0)", "planted_test.cc:"});
     expect_named(outcome(divergent_exit, dim3(2, 2), kThreads, 0), {"divergent_exit", "divergent barrier", "exited"});
   }
 }
@@ -137,9 +141,11 @@ __global__ void two_lines() {
 TEST_F(Planted, shuffle_outside_its_mask) {
   for (const char* order : kOrders) {
     set_order(order);
-    expect_named(outcome(caller_outside_mask, 1, 32, 0), {"caller_outside_mask", "__shfl_sync", "leaves it out", "0000ffff"});
+    expect_named(outcome(caller_outside_mask, 1, 32, 0),
+                 {"caller_outside_mask", "__shfl_sync", "leaves it out", "0000ffff"});
     expect_named(outcome(source_outside_mask, 1, 32, 0), {"source_outside_mask", "lane 20"});
-    expect_named(outcome(lane_never_comes, 1, 32, 0), {"lane_never_comes", "deadlock", "__shfl_xor_sync", "thread (3,0,0) waits in __syncthreads"});
+    expect_named(outcome(lane_never_comes, 1, 32, 0),
+                 {"lane_never_comes", "deadlock", "__shfl_xor_sync", "thread (3,0,0) waits in __syncthreads"});
     expect_named(outcome(lane_has_exited, 1, 32, 0), {"lane_has_exited", "exited", "__syncwarp"});
     expect_named(outcome(two_masks, 1, 32, 0), {"two_masks", "__ballot_sync"});
     expect_named(outcome(two_lines, 1, 32, 0), {"two_lines", "other lanes of the mask"});
@@ -157,7 +163,8 @@ __global__ void copies(const float* in, float* out, bool with_wait, bool with_ma
   __syncthreads();
   std::uint32_t rows[2] = {};
   if (with_matrix) ldmatrix(rows, &tile.values[threadIdx.x % 16 * 4]);
-  for (unsigned i = 0; i < kThreads / 32; ++i) out[threadIdx.x + 32 * i] = tile.values[(threadIdx.x + 32 * i) % kThreads];
+  for (unsigned i = 0; i < kThreads / 32; ++i)
+    out[threadIdx.x + 32 * i] = tile.values[(threadIdx.x + 32 * i) % kThreads];
   __syncthreads();
   copy_wait<0>();
 }
@@ -175,24 +182,26 @@ TEST_F(Planted, missing_wait_after_an_asynchronous_copy) {
     for (unsigned i = 0; i < kThreads; ++i) EXPECT_EQ(out.as<float>()[i], 5.0f);
     EXPECT_EQ(outcome(copies, 1, 32, shared_bytes, in.as<float>(), out.as<float>(), false, false), "");
     for (unsigned i = 0; i < kThreads; ++i) EXPECT_TRUE(std::isnan(out.as<float>()[i]));
-    expect_named(outcome(copies, 1, 32, shared_bytes, in.as<float>(), out.as<float>(), false, true), {"copies", "not waited for"});
+    expect_named(outcome(copies, 1, 32, shared_bytes, in.as<float>(), out.as<float>(), false, true),
+                 {"copies", "not waited for"});
     expect_named(outcome(copies_not_waited_for, 1, 32, shared_bytes, in.as<float>()), {"has not waited for"});
   }
 }
 
 // --- memory
 
-__global__ void shared_beyond(unsigned at) { shared<float>()[at] = 1.0f; }
+__global__ void shared_beyond(int at) { shared<float>()[at] = 1.0f; }
 __global__ void shared_accessor_beyond() { *shared<float>(kThreads * sizeof(float)) = 1.0f; }
 __global__ void shared_misaligned() { *shared<float>(2) = 1.0f; }
 
 TEST_F(PlantedDeathTest, shared_memory_out_of_bounds) {
-  const auto run = [&](unsigned at) { return outcome(shared_beyond, 1, 1, sizeof(Tile), at); };
+  const auto run = [&](int at) { return outcome(shared_beyond, 1, 1, sizeof(Tile), at); };
 #ifdef LLORCH_ASAN
   EXPECT_DEATH((void)run(kThreads), "use-after-poison");
-  EXPECT_DEATH((void)run(0u - 1), "use-after-poison|overflow");
+  EXPECT_DEATH((void)run(-1), "use-after-poison");
 #else
   expect_named(run(kThreads), {"shared_beyond", "byte 256 of 256"});
+  expect_named(run(-1), {"shared_beyond", "4 bytes before its shared memory"});
 #endif
   EXPECT_EQ(run(kThreads - 1), "");
   expect_named(outcome(shared_accessor_beyond, 1, 1, sizeof(Tile)), {"shared_accessor_beyond", "from byte 256 on"});
@@ -218,7 +227,8 @@ TEST_F(Planted, a_read_of_memory_that_nothing_wrote) {
 TEST_F(Planted, loads_outside_device_memory_and_between_its_words) {
   const DeviceMemory in = to_device(stream_, std::vector<int>(8, 1)), out = on_device<uint4>(8);
   EXPECT_EQ(outcome(load, 1, 2, 0, in.as<unsigned char>(), out.as<uint4>()), "");
-  expect_named(outcome(load, 1, 3, 0, in.as<unsigned char>(), out.as<uint4>()), {"thread (2,0,0)", "not inside device memory"});
+  expect_named(outcome(load, 1, 3, 0, in.as<unsigned char>(), out.as<uint4>()),
+               {"thread (2,0,0)", "not inside device memory"});
   expect_named(outcome(load, 1, 1, 0, in.as<unsigned char>() + 4, out.as<uint4>()), {"no multiple of 16"});
   alignas(16) const unsigned char host_memory[16] = {};
   expect_named(outcome(load, 1, 1, 0, host_memory, out.as<uint4>()), {"not inside device memory"});
@@ -231,7 +241,8 @@ TEST_F(PlantedDeathTest, memory_that_was_freed) {
     freed = memory.data();
   }
   const DeviceMemory out = on_device<uint4>(32);
-  expect_named(outcome(load, 1, 1, 0, static_cast<unsigned char*>(freed), out.as<uint4>()), {"not inside device memory"});
+  expect_named(outcome(load, 1, 1, 0, static_cast<unsigned char*>(freed), out.as<uint4>()),
+               {"not inside device memory"});
 #ifdef LLORCH_ASAN
   EXPECT_DEATH((void)outcome(copy_words, 1, 32, 0, static_cast<int*>(freed), out.as<int>()), "use-after-free");
 #endif
@@ -244,7 +255,8 @@ TEST_F(PlantedDeathTest, device_memory_out_of_bounds) {
 #ifdef LLORCH_ASAN
   EXPECT_DEATH((void)outcome(write_beyond, 1, 1, 0, out.as<int>(), 31u), "use-after-poison");
 #else
-  expect_named(outcome(write_beyond, 1, 1, 0, out.as<int>(), 31u), {"byte 124 of an allocation of 124 bytes was written"});
+  expect_named(outcome(write_beyond, 1, 1, 0, out.as<int>(), 31u),
+               {"byte 124 of an allocation of 124 bytes was written"});
   const int word = static_cast<int>(host::kPoison);
   out.as<int>()[31] = word;  // as it was
 #endif

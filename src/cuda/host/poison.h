@@ -18,7 +18,8 @@ inline void poison(void* at, std::size_t bytes) {
   for (; byte < end && reinterpret_cast<std::uintptr_t>(byte) % 4; ++byte)
     *byte = static_cast<unsigned char>(kPoison >> (8 * (reinterpret_cast<std::uintptr_t>(byte) % 4)));
   for (; end - byte >= 4; byte += 4) std::memcpy(byte, &kPoison, 4);
-  for (; byte < end; ++byte) *byte = static_cast<unsigned char>(kPoison >> (8 * (reinterpret_cast<std::uintptr_t>(byte) % 4)));
+  for (; byte < end; ++byte)
+    *byte = static_cast<unsigned char>(kPoison >> (8 * (reinterpret_cast<std::uintptr_t>(byte) % 4)));
 }
 
 /// Whether one of the aligned 8-byte words that these bytes touch is poison.

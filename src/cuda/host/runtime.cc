@@ -21,7 +21,8 @@ Status status_of(host::Problem problem) {
 /// An operation on device memory, which must be there when it is enqueued.
 Status enqueue(StreamHandle stream, std::initializer_list<host::HostRange> device_ranges, host::Operation operation) {
   for (const auto& range : device_ranges)
-    if (!device().contains(range.at, range.bytes)) return fail(ErrorCode::kCudaError, "{} bytes that are not inside device memory", range.bytes);
+    if (!device().contains(range.at, range.bytes))
+      return fail(ErrorCode::kCudaError, "{} bytes that are not inside device memory", range.bytes);
   return status_of(device().enqueue(stream, std::move(operation)));
 }
 
@@ -53,7 +54,9 @@ Result<DeviceMemory> DeviceMemory::allocate(std::size_t bytes) {
   DeviceMemory out;
   if (bytes == 0) return out;
   out.memory_.reset(device().allocate(bytes, host::MemoryKind::kDevice));
-  if (!out.memory_) return fail(ErrorCode::kVramOom, "{} bytes of device memory, where {} of {} are free", bytes, device().memory_free_bytes(), device().memory_bytes());
+  if (!out.memory_)
+    return fail(ErrorCode::kVramOom, "{} bytes of device memory, where {} of {} are free", bytes,
+                device().memory_free_bytes(), device().memory_bytes());
   out.bytes_ = bytes;
   return out;
 }

@@ -40,8 +40,8 @@ using Payloads = void* const (&)[32];
 void warp_collective(unsigned mask, const char* name, std::source_location where, void* payload,
                      void (*combine)(Payloads));
 
-/// An asynchronous copy of this thread: done by copy_wait(), until when its target is poisoned. Bytes from `source_bytes`
-/// up to `bytes` become zero.
+/// An asynchronous copy of this thread: done by copy_wait(), until when its target is poisoned. Bytes from
+/// `source_bytes` up to `bytes` become zero.
 void copy_begin(void* target, const void* source, unsigned bytes, unsigned source_bytes, std::source_location where);
 void copy_commit();
 /// Does the copies of all groups but the newest `groups`.

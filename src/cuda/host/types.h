@@ -9,14 +9,14 @@ struct dim3 {
   constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
-#define LLORCH_VECTORS(name, type)                                                            \
-  struct alignas(2 * sizeof(type)) name##2 {                                                  \
-    type x, y;                                                                                \
-  };                                                                                          \
-  struct alignas(4 * sizeof(type)) name##4 {                                                  \
-    type x, y, z, w;                                                                          \
-  };                                                                                          \
-  inline name##2 make_##name##2(type x, type y) { return {x, y}; }                            \
+#define LLORCH_VECTORS(name, type)                                 \
+  struct alignas(2 * sizeof(type)) name##2 {                       \
+    type x, y;                                                     \
+  };                                                               \
+  struct alignas(4 * sizeof(type)) name##4 {                       \
+    type x, y, z, w;                                               \
+  };                                                               \
+  inline name##2 make_##name##2(type x, type y) { return {x, y}; } \
   inline name##4 make_##name##4(type x, type y, type z, type w) { return {x, y, z, w}; }
 LLORCH_VECTORS(float, float)
 LLORCH_VECTORS(int, int)

@@ -19,7 +19,8 @@ struct ShuffleLane {
 template<class T>
 T shuffle(unsigned mask, const char* name, T value, int source, std::source_location where) {
   static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= 8);
-  if (!((mask >> source) & 1)) kernel_error(where, "%s reads lane %d, which its mask %08x leaves out", name, source, mask);
+  if (!((mask >> source) & 1))
+    kernel_error(where, "%s reads lane %d, which its mask %08x leaves out", name, source, mask);
   ShuffleLane<T> mine{value, source};
   warp_collective(mask, name, where, &mine, [](Payloads lanes) {
     T values[32];
@@ -97,17 +98,17 @@ inline int __all_sync(unsigned mask, int value, LLORCH_WHERE) {
   return llorch::cuda::host::ballot(mask, "__all_sync", value == 0, where) == 0;
 }
 
-#define LLORCH_REDUCE(name, T, step)                                                                            \
-  inline T __reduce_##name##_sync(unsigned mask, T value, LLORCH_WHERE) {                                       \
-    constexpr auto kStep = [](T a, T b) -> T { return step; };                                                  \
-    return llorch::cuda::host::reduce<kStep>(mask, "__reduce_" #name "_sync", value, where);                    \
+#define LLORCH_REDUCE(name, T, step)                                                         \
+  inline T __reduce_##name##_sync(unsigned mask, T value, LLORCH_WHERE) {                    \
+    constexpr auto kStep = [](T a, T b) -> T { return step; };                               \
+    return llorch::cuda::host::reduce<kStep>(mask, "__reduce_" #name "_sync", value, where); \
   }
 LLORCH_REDUCE(add, unsigned, a + b)
 LLORCH_REDUCE(min, unsigned, std::min(a, b))
 LLORCH_REDUCE(max, unsigned, std::max(a, b))
 LLORCH_REDUCE(min, int, std::min(a, b))
 LLORCH_REDUCE(max, int, std::max(a, b))
-LLORCH_REDUCE(and, unsigned, a & b)
+LLORCH_REDUCE(and, unsigned, a& b)
 LLORCH_REDUCE(or, unsigned, a | b)
 LLORCH_REDUCE(xor, unsigned, a ^ b)
 #undef LLORCH_REDUCE
