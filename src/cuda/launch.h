@@ -1,8 +1,8 @@
 // launch(kernel, grid, block, shared_bytes, stream, args...): the one way to start a kernel.
 //
 // It returns nothing. A launch that is refused, and a kernel that fails, become the process's first failure: every
-// Stream::synchronize() and first_failure() of cuda/runtime.h gives it from then on, with the kernel's name. So the
-// many launches of a step are written one after another and looked at once, at its end.
+// Stream::synchronize() and first_failure() of cuda/runtime.h gives it from then on. So the many launches of a step are
+// written one after another and looked at once, at its end. The text names the kernel (on a GPU: of refused launches).
 // Arguments are converted to the kernel's parameters and copied. shared_bytes above 48 KiB are asked for by themselves.
 // For `.cu` files: C++20.
 #pragma once

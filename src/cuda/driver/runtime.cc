@@ -102,7 +102,7 @@ Result<DeviceProperties> device_properties(int index) {
   return out;
 }
 
-Status first_failure() { return failure().status(); }
+Status first_failure() { return status_of(cudaPeekAtLastError()); }
 
 Result<DeviceMemory> DeviceMemory::allocate(std::size_t bytes) {
   DeviceMemory out;

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "cuda/host/device.h"
+#include "cuda/instructions.h"
 #include "cuda/launch.h"
 #include "cuda/test_device.h"
 
@@ -190,6 +191,12 @@ __global__ void shuffles(int* out, int rounds) {
   for (int i = 0; i < rounds; ++i) value = __shfl_xor_sync(0xffffffffu, value, 1);
   out[threadIdx.x] = value;
 }
+__global__ void products(float* out, int rounds) {
+  float sums[4] = {};
+  const std::uint32_t a[4] = {}, b[2] = {};
+  for (int i = 0; i < rounds; ++i) mma_bf16(sums, a, b);
+  out[threadIdx.x] = sums[0];
+}
 __global__ void simple(int* out) { out[blockIdx.x * blockDim.x + threadIdx.x] = 1; }
 
 // A figure, for docs/performance.md; the bound only says that fibers are switched, not threads.
@@ -215,9 +222,12 @@ TEST_F(Emulator, what_a_barrier_costs) {
                 shuffle);
     EXPECT_LT(barrier, 2000);
   }
+  constexpr int kProducts = 1000;
+  const double product_ns =
+      nanoseconds([&] { launch(products, 1, 32, 0, stream_.handle(), out.as<float>(), kProducts); }, kProducts);
   const double simple_ns =
       nanoseconds([&] { launch(simple, 1000, 256, 0, stream_.handle(), out.as<int>()); }, 256 * 1000.0);
-  std::printf("%.1f ns for a thread without a barrier\n", simple_ns);
+  std::printf("%.0f ns for a warp's mma m16n8k16, %.1f ns for a thread without a barrier\n", product_ns, simple_ns);
 }
 
 }  // namespace

@@ -8,6 +8,9 @@
 #include <cstdlib>
 
 using std::abs;
+using std::isfinite;
+using std::isinf;
+using std::isnan;
 
 // Each operation rounds once, to nearest even: the library is compiled without contraction.
 inline float __fadd_rn(float a, float b) { return a + b; }

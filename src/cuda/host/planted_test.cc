@@ -107,8 +107,20 @@ __global__ void divergent_exit() {
   if (threadIdx.x == 40) return;
   __syncthreads();
 }
+__global__ void first_exits() {
+  if (threadIdx.x == 0) return;
+  __syncthreads();
+}
+__global__ void last_exits() {
+  if (threadIdx.x == kThreads - 1) return;
+  __syncthreads();
+}
 
 TEST_F(Planted, divergent_barrier) {
+  expect_named(outcome(first_exits, 1, kThreads, 0),
+               {"first_exits", "divergent barrier", "1 threads of the block have exited"});
+  expect_named(outcome(last_exits, 1, kThreads, 0),
+               {"last_exits", "thread (63,0,0)", "divergent barrier", "63 threads wait here"});
   for (const char* order : kOrders) {
     set_order(order);
     expect_named(outcome(divergent_lines, 1, kThreads, 0),
