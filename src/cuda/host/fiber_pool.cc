@@ -13,7 +13,7 @@ extern "C" const char* __asan_default_options() { return "detect_stack_use_after
 namespace llorch::cuda::host {
 namespace {
 
-constexpr std::size_t kStackBytes = (kAsan ? 256 : 128) * 1024;  // under ASan frames grow by their red zones
+constexpr std::size_t kStackBytes = std::size_t{kAsan ? 256 : 128} * 1024;  // under ASan frames grow by their red zones
 constexpr std::size_t kPageBytes = 4096;
 constexpr std::size_t kColours = 61, kColourBytes = 192;  // the offsets of stacks: 11 KB at most
 

@@ -31,7 +31,7 @@ class Chooser {
   /// The number of a bit that is set; mask is not 0.
   unsigned bit(std::uint32_t mask) {
     if (kind_ == Order::Kind::kForward) return static_cast<unsigned>(std::countr_zero(mask));
-    if (kind_ == Order::Kind::kReverse) return 31u - static_cast<unsigned>(std::countl_zero(mask));
+    if (kind_ == Order::Kind::kReverse) return (31u - static_cast<unsigned>(std::countl_zero(mask))) & 31;
     const unsigned turn = draw() & 31;
     return (static_cast<unsigned>(std::countr_zero(std::rotr(mask, static_cast<int>(turn)))) + turn) & 31;
   }
