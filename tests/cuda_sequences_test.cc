@@ -77,7 +77,8 @@ class Story {
     auto& added = plan.add_sequence(pages_[s], s);
     for (std::size_t group = 0; group < windows_.size(); ++group) {
       auto& pages = seen[index * windows_.size() + group];
-      pages = pages_[s];
+      for (const std::int32_t page : pages_[s])  // each group has numbers of its own
+        pages.push_back((page + 5 * static_cast<std::int32_t>(group)) % kPagesAll);
       for (int p = 0; windows_[group] > 0 && (p + 1) * 64 <= first - windows_[group] + 1; ++p)
         pages[static_cast<std::size_t>(p)] = -1;  // nobody sees it any more
       added.pages[group] = pages;
