@@ -75,6 +75,9 @@ void launch_checked(const void* kernel, dim3 grid, dim3 block, std::size_t share
 Result<int> device_count() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
+  int driver = 0;
+  if (error == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
+    return fail(ErrorCode::kDeviceNotFound, "no CUDA device: no NVIDIA driver is installed (libcuda.so.1)");
   if (error != cudaSuccess) return fail(ErrorCode::kDeviceNotFound, "no CUDA device: {}", words(error));
   if (count == 0) return fail(ErrorCode::kDeviceNotFound, "no CUDA device");
   return count;

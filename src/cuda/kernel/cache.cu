@@ -27,7 +27,7 @@ __device__ void write_q8_0(const KvLayer& l, unsigned char* half, int slot, int 
 }
 
 /// A block for each row; a thread for 32 dimensions of a head (q8_0), or for one.
-__global__ void __launch_bounds__(kThreads) write_kernel(Step step, KvLayer l, const float* key, const float* value) {
+__global__ void __launch_bounds__(kThreads) write_cache_kernel(Step step, KvLayer l, const float* key, const float* value) {
   const std::int64_t row = blockIdx.x, width = static_cast<std::int64_t>(l.kv_heads) * l.head_dim;
   const StepRow& of = step.rows[row];
   const int slot = of.position % kPagePositions;
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kThreads) write_kernel(Step step, KvLayer l, c
 
 void write_cache(StreamHandle stream, const Step& step, const KvLayer& layer, const float* key, const float* value) {
   if (step.row_count > 0)
-    launch(write_kernel, static_cast<unsigned>(step.row_count), kThreads, 0, stream, step, layer, key, value);
+    launch(write_cache_kernel, static_cast<unsigned>(step.row_count), kThreads, 0, stream, step, layer, key, value);
 }
 
 }  // namespace llorch::cuda

@@ -20,7 +20,7 @@ __device__ float input(const Step& step, const ConvolveCall& c, const StepSequen
 }
 
 /// Sequences that go on from a checkpoint take its inputs. A thread for each channel.
-__global__ void __launch_bounds__(kThreads) restore_kernel(Step step, ConvolveCall c) {
+__global__ void __launch_bounds__(kThreads) restore_inputs_kernel(Step step, ConvolveCall c) {
   const StepSequence& s = step.sequences[blockIdx.y];
   const std::int64_t channel = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const int tail = c.taps - 1;
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kThreads) convolve_kernel(Step step, ConvolveC
 }
 
 /// What checkpoints and the next step need. A thread for each channel: what a save reads may be replaced below.
-__global__ void __launch_bounds__(kThreads) keep_kernel(Step step, ConvolveCall c) {
+__global__ void __launch_bounds__(kThreads) keep_inputs_kernel(Step step, ConvolveCall c) {
   const StepSequence& s = step.sequences[blockIdx.y];
   const std::int64_t channel = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const int tail = c.taps - 1;
@@ -65,9 +65,9 @@ __global__ void __launch_bounds__(kThreads) keep_kernel(Step step, ConvolveCall 
 void convolve(StreamHandle stream, const Step& step, const ConvolveCall& c) {
   if (step.row_count == 0) return;
   const unsigned parts = blocks_for(c.channels, kThreads), sequences = static_cast<unsigned>(step.sequence_count);
-  launch(restore_kernel, dim3(parts, sequences), kThreads, 0, stream, step, c);
+  launch(restore_inputs_kernel, dim3(parts, sequences), kThreads, 0, stream, step, c);
   launch(convolve_kernel, dim3(static_cast<unsigned>(step.row_count), parts), kThreads, 0, stream, step, c);
-  launch(keep_kernel, dim3(parts, sequences), kThreads, 0, stream, step, c);
+  launch(keep_inputs_kernel, dim3(parts, sequences), kThreads, 0, stream, step, c);
 }
 
 }  // namespace llorch::cuda

@@ -13,7 +13,7 @@ __device__ bool uses_adapter(const Step& step, const LowRankCall& c, std::int64_
 }
 
 /// inner = a(x). A warp for each row and rank.
-__global__ void __launch_bounds__(32) reduce_kernel(Step step, LowRankCall c) {
+__global__ void __launch_bounds__(32) low_rank_reduce_kernel(Step step, LowRankCall c) {
   const std::int64_t row = blockIdx.x, rank = blockIdx.y;
   if (!uses_adapter(step, c, row)) return;
   const float *x = c.x + row * c.columns, *a = c.a + rank * c.columns;
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(32) reduce_kernel(Step step, LowRankCall c) {
   if (threadIdx.x == 0) c.inner[row * c.rank + rank] = sum;
 }
 
-__global__ void __launch_bounds__(kThreads) expand_kernel(Step step, LowRankCall c) {
+__global__ void __launch_bounds__(kThreads) low_rank_expand_kernel(Step step, LowRankCall c) {
   const std::int64_t row = blockIdx.x, n = static_cast<std::int64_t>(blockIdx.y) * kThreads + threadIdx.x;
   if (n >= c.outputs || !uses_adapter(step, c, row)) return;
   float sum = 0.0f;
@@ -37,8 +37,8 @@ __global__ void __launch_bounds__(kThreads) expand_kernel(Step step, LowRankCall
 void add_low_rank(StreamHandle stream, const Step& step, const LowRankCall& c) {
   if (c.rows == 0) return;
   const auto rows = static_cast<unsigned>(c.rows);
-  launch(reduce_kernel, dim3(rows, static_cast<unsigned>(c.rank)), 32, 0, stream, step, c);
-  launch(expand_kernel, dim3(rows, blocks_for(c.outputs, kThreads)), kThreads, 0, stream, step, c);
+  launch(low_rank_reduce_kernel, dim3(rows, static_cast<unsigned>(c.rank)), 32, 0, stream, step, c);
+  launch(low_rank_expand_kernel, dim3(rows, blocks_for(c.outputs, kThreads)), kThreads, 0, stream, step, c);
 }
 
 }  // namespace llorch::cuda

@@ -9,7 +9,7 @@ namespace {
 constexpr unsigned kThreads = 128;
 
 /// A thread for each output of a row.
-__global__ void __launch_bounds__(kThreads) multiply_kernel(ChosenProduct p) {
+__global__ void __launch_bounds__(kThreads) naive_multiply_kernel(ChosenProduct p) {
   const std::int64_t row = blockIdx.x, n = static_cast<std::int64_t>(blockIdx.y) * kThreads + threadIdx.x;
   if (n >= p.matrix.rows) return;
   const std::int64_t part = p.chosen ? p.chosen[row * p.chosen_stride] : 0;
@@ -37,7 +37,7 @@ void convert_rows(StreamHandle stream, DType, const float* x, std::int64_t x_str
 
 void multiply_chosen(StreamHandle stream, const ChosenProduct& p) {
   if (p.rows == 0) return;
-  launch(multiply_kernel, dim3(static_cast<unsigned>(p.rows), blocks_for(p.matrix.rows, kThreads)), kThreads, 0, stream,
+  launch(naive_multiply_kernel, dim3(static_cast<unsigned>(p.rows), blocks_for(p.matrix.rows, kThreads)), kThreads, 0, stream,
          p);
 }
 

@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(kThreads) recur_kernel(Step step, RecurCall c)
 }
 
 /// Keys and decays of the last 64 positions, once nothing reads what they replace.
-__global__ void __launch_bounds__(kThreads) keep_kernel(Step step, RecurCall c) {
+__global__ void __launch_bounds__(kThreads) keep_positions_kernel(Step step, RecurCall c) {
   const StepSequence& s = step.sequences[blockIdx.y];
   if (s.first == s.end) return;
   const int first = step.rows[s.first].position, last = step.rows[s.end - 1].position;
@@ -179,7 +179,7 @@ void recur(StreamHandle stream, const Step& step, const RecurCall& c) {
   launch(rates_kernel, blocks_for(rates, kThreads), kThreads, 0, stream, rates, c);
   const std::size_t bytes = (static_cast<std::size_t>(c.key_dim) + kParts - 1) / kParts * kThreads * sizeof(float);
   launch(recur_kernel, dim3(blocks_for(c.value_dim, kColumns), heads, sequences), kThreads, bytes, stream, step, c);
-  launch(keep_kernel, dim3(kBlock, sequences), kThreads, 0, stream, step, c);
+  launch(keep_positions_kernel, dim3(kBlock, sequences), kThreads, 0, stream, step, c);
 }
 
 }  // namespace llorch::cuda

@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(kThreads) fill_rope_kernel(Step step, RopeAngl
   sines[i] = static_cast<float>(sin(angle) * factor);
 }
 
-__global__ void __launch_bounds__(kThreads) turn_kernel(RopeTurn t) {
+__global__ void __launch_bounds__(kThreads) turn_heads_kernel(RopeTurn t) {
   const std::int64_t row = blockIdx.x;
   for (std::int64_t pair = threadIdx.x; pair < t.heads * t.half; pair += kThreads) {
     const std::int64_t i = pair % t.half;
@@ -36,7 +36,7 @@ void fill_rope(StreamHandle stream, const Step& step, const RopeAngles& angles, 
 }
 void turn_heads(StreamHandle stream, const RopeTurn& turn) {
   if (turn.rows > 0 && turn.half > 0)
-    launch(turn_kernel, static_cast<unsigned>(turn.rows), kThreads, 0, stream, turn);
+    launch(turn_heads_kernel, static_cast<unsigned>(turn.rows), kThreads, 0, stream, turn);
 }
 
 }  // namespace llorch::cuda
