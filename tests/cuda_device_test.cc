@@ -1,4 +1,5 @@
-// A CUDA device as the engine sees it: opening, memory and its count, errors as types, contents of caches, a whole model.
+// A CUDA device as the engine sees it: opening, memory and its count, errors as types, contents of caches, a whole
+// model.
 #include "device/cuda/cuda_device.h"
 
 #include "cuda_conformance.h"
@@ -39,7 +40,8 @@ TEST_F(CudaDeviceTest, counts_its_memory) {
     CacheShape shape;
     shape.layers = {{2, 64, 0}}, shape.pages = {10}, shape.precision = KvPrecision::kF16;
     const auto cache = device->make_cache(shape).value();
-    EXPECT_EQ(cache->bytes(), 2u * 2 * 64 * 64 * 2 * 10) << "keys and values, heads, positions, dimensions, bytes, pages";
+    EXPECT_EQ(cache->bytes(), 2u * 2 * 64 * 64 * 2 * 10)
+        << "keys and values, heads, positions, dimensions, bytes, pages";
     EXPECT_EQ(device->memory_bytes() - before, 100u * 50 * sizeof(float) + cache->bytes());
   }
   EXPECT_EQ(device->memory_bytes(), before);

@@ -191,7 +191,8 @@ TEST_F(CudaRows, adapters_change_their_sequences_alone) {
     }
     plan.logit_rows = {2, 5, 8, 11};
     const FloatSpan x = on.put(12, 70, 1), out = on.put(12, 150, 2), few = on.put(2, 150, 3);
-    const LowRank first{0, on.put(4, 70, 4), on.put(4, 150, 5), 0.5f}, second{1, on.put(9, 70, 6), on.put(9, 150, 7), 2};
+    const LowRank first{0, on.put(4, 70, 4), on.put(4, 150, 5), 0.5f},
+        second{1, on.put(9, 70, 6), on.put(9, 150, 7), 2};
     const LowRank adapters[] = {first, second};
     run_step(on, plan, [&](Device& device) {
       const LowRankPart all[] = {{adapters, out}}, last[] = {{adapters, few}};
@@ -233,7 +234,8 @@ TEST_F(CudaRows, mixtures_of_all_kinds) {
           r.score = score, r.active = grouped ? 4 : 3, r.normalize = normalize, r.normalize_eps = 0.01f, r.scale = 1.5f;
           r.of_input = grouped && biases;
           if (grouped) r.groups = 4, r.groups_active = 2;
-          const std::string what = fmt::format("mixture {} {} {} {}", static_cast<int>(score), normalize, grouped, biases);
+          const std::string what =
+              fmt::format("mixture {} {} {} {}", static_cast<int>(score), normalize, grouped, biases);
           expect_conforms(what, [&](On& on) {
             return mixture(on, r, {normalize ? Kind::kSiluMul : Kind::kReluSquared}, biases, DType::kF32);
           });

@@ -1,6 +1,6 @@
-// Conformance of a CUDA device's operations on sequences: attention over pages, convolutions and recurrences over slots.
-// The same sequences are computed step by step, in chunks, beside each other, with drafts that are taken back and from
-// checkpoints: the bits are the same, and near those of the reference device.
+// Conformance of a CUDA device's operations on sequences: attention over pages, convolutions and recurrences over
+// slots. The same sequences are computed step by step, in chunks, beside each other, with drafts that are taken back
+// and from checkpoints: the bits are the same, and near those of the reference device.
 #include <map>
 
 #include "cuda_conformance.h"
@@ -130,8 +130,9 @@ Steps one_by_one() {
 }
 /// Drafts that are taken back, kept in part, and that complete a block.
 Steps with_drafts() {
-  return {{{0, 60}, {1, 10}}, {{0, 4, 3, 3}},    {{0, 3, 2, 0}, {1, 6, 5, 2}}, {{0, 40}, {1, 57}},
-          {{0, 23, 4, 2}},    {{0, 70}, {2, 5}}, {{0, 4, 3, 0}},               {{0, 3}}};
+  return {{{0, 60}, {1, 10}}, {{0, 4, 3, 3}},  {{0, 3, 2, 0}, {1, 6, 5, 2}},
+          {{0, 40}, {1, 57}}, {{0, 23, 4, 2}}, {{0, 70}, {2, 5}},
+          {{0, 4, 3, 0}},     {{0, 3}}};
 }
 
 /// The same values wherever both have some.
@@ -154,8 +155,7 @@ Outputs listed(const Rows& rows) {
 
 /// Against the reference, and the same bits however the sequences are cut.
 void expect_sequences(const std::string& what, const CacheShape& shape, std::int64_t width,
-                      const Story::Operation& operation, const std::vector<Steps>& cuts,
-                      double bound = kFloatBound) {
+                      const Story::Operation& operation, const std::vector<Steps>& cuts, double bound = kFloatBound) {
   expect_conforms(
       what, [&](On& on) { return listed(Story(on, shape, width).run(cuts[0], operation)); }, bound);
   On on(cuda_test_device());
@@ -200,8 +200,8 @@ TEST_F(CudaSequences, attention) {
     };
     // The reference keeps q8_0 exact: scales of 32 values, half a step of 1 / 127 of the largest, in keys and values.
     const double bound = c.precision == KvPrecision::kQ8_0 ? 2e-2 : kFloatBound;
-    expect_sequences(fmt::format("attention {} {} {} {}", c.heads, c.kv_heads, c.head_dim, c.window), shape,
-                     q + 2 * kv, operation, {whole(), beside(), one_by_one(), with_drafts()}, bound);
+    expect_sequences(fmt::format("attention {} {} {} {}", c.heads, c.kv_heads, c.head_dim, c.window), shape, q + 2 * kv,
+                     operation, {whole(), beside(), one_by_one(), with_drafts()}, bound);
   }
 }
 
@@ -220,7 +220,6 @@ TEST_F(CudaSequences, attention_both_ways) {
                      {{{{0, 100}, {1, 64}, {2, 3}}}, {{{1, 64}}, {{2, 3}, {0, 100}}}});
   }
 }
-
 
 CacheShape slot_shape(const SlotLayer& layer) {
   CacheShape shape;

@@ -29,7 +29,8 @@ struct Prompt {
 };
 
 std::vector<Prompt> prompts_of(const std::string& folder) {
-  const json::value ids = json::parse(read_text_file(folder + "/ids.json", limits::kJsonBytesMax).value(), "ids").value();
+  const json::value ids =
+      json::parse(read_text_file(folder + "/ids.json", limits::kJsonBytesMax).value(), "ids").value();
   std::vector<Prompt> prompts;
   for (const char* name : {"5", "40"}) {
     Prompt& p = prompts.emplace_back();

@@ -9,10 +9,10 @@
 namespace llorch::worker {
 
 struct Backend {
-  std::string kind;                           // as hives and the queen call it: "cpu", "accelerate", "cuda"
-  std::string summary;                        // for --help
-  const ProductProvider* products = nullptr;  // null: the kernels' own
-  CudaOpener cuda = nullptr;                  // opens the CUDA device that computes; null: the CPU
+  std::string kind;                                     // as hives and the queen call it: "cpu", "accelerate", "cuda"
+  std::string summary;                                  // for --help
+  const ProductProvider* products = nullptr;            // null: the kernels' own
+  CudaOpener cuda = nullptr;                            // opens the CUDA device that computes; null: the CPU
   std::int64_t (*vram_bytes)(const Device&) = nullptr;  // of a device that it opened
   [[nodiscard]] std::string program() const { return "llorch-worker-" + kind; }
   [[nodiscard]] std::string device() const { return cuda ? "cuda" : "cpu"; }

@@ -35,8 +35,8 @@ struct OpenDevice {
 };
 
 [[nodiscard]] Result<OpenDevice> init_cpu_device(std::string_view isa = {}, int threads = 1);
-/// What opens CUDA devices: open_cuda_device() of device/cuda/cuda_device.h, in programs that link it. `threads`: of the
-/// host.
+/// What opens CUDA devices: open_cuda_device() of device/cuda/cuda_device.h, in programs that link it. `threads`: of
+/// the host.
 using CudaOpener = Result<OpenDevice> (*)(int index, int threads);
 /// Errors: kDeviceNotFound, also where the opener is null: a program without CUDA; kCudaError.
 [[nodiscard]] Result<OpenDevice> init_cuda_device(int index, CudaOpener open = nullptr, int threads = 1);

@@ -24,8 +24,8 @@ struct ModelOptions {
   const ProductProvider* products = nullptr;  // matrix products of a library; null: the kernels' own
   CudaOpener cuda = nullptr;                  // opens the CUDA device that computes; null: the CPU
   int cuda_index = 0;
-  int threads = 0;                            // 0: one per core
-  int context = 0;                            // 0: arch::default_context()
+  int threads = 0;  // 0: one per core
+  int context = 0;  // 0: arch::default_context()
   int rows_max = 512;
   std::string packed_cache;  // a folder for packed weights, so that a second start maps them; empty: none
   std::function<void(const Result<std::string>&)> cache_written;  // as in device/cpu/panel_cache.h

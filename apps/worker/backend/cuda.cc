@@ -16,8 +16,8 @@ std::int64_t vram_bytes(const Device& device) {
 const Backend& backend() {
 #ifdef LLORCH_CUDA_EMULATED
   static const Backend own{"cuda-emulated",
-                           "For tests only: CUDA kernels on an emulated device, much slower than the CPU's own.", nullptr,
-                           &open_cuda_device, &vram_bytes};
+                           "For tests only: CUDA kernels on an emulated device, much slower than the CPU's own.",
+                           nullptr, &open_cuda_device, &vram_bytes};
 #else
   static const Backend own{"cuda", "Private LLM inference: one model, one process, on an NVIDIA GPU.", nullptr,
                            &open_cuda_device, &vram_bytes};

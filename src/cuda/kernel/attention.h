@@ -1,10 +1,10 @@
 // Softmax attention of each row over what its sequence has in pages.
 //
-// A row's positions are cut at the borders of pages, which are absolute. Each page gives its largest score, the mass and
-// the weighted sum of its values relative to that; the pages are merged in order. So decode, prefill and any split over
-// blocks give the same bits. Bound: bytes of keys and values over bandwidth in decode.
-// Next: prefill by mma with the pages' keys in shared memory, all heads of a group in one block; for decode a block for
-// some pages of a row each, and a merge in the same order.
+// A row's positions are cut at the borders of pages, which are absolute. Each page gives its largest score, the mass
+// and the weighted sum of its values relative to that; the pages are merged in order. So decode, prefill and any split
+// over blocks give the same bits. Bound: bytes of keys and values over bandwidth in decode. Next: prefill by mma with
+// the pages' keys in shared memory, all heads of a group in one block; for decode a block for some pages of a row each,
+// and a merge in the same order.
 #pragma once
 
 #include <cstdint>

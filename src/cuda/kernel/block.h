@@ -41,8 +41,7 @@ __device__ inline void blame(const FaultMark& mark, std::int64_t row) {
 }
 
 /// Makes the block's row zeros and blames it, where any thread found a value that is not finite. All threads call it.
-__device__ inline void spoil_row(const FaultMark& mark, std::int64_t row, bool bad, float* values,
-                                 std::int64_t width) {
+__device__ inline void spoil_row(const FaultMark& mark, std::int64_t row, bool bad, float* values, std::int64_t width) {
   if (!__syncthreads_or(bad)) return;
   for (std::int64_t i = threadIdx.x; i < width; i += blockDim.x) values[i] = 0.0f;
   if (threadIdx.x == 0) blame(mark, row);

@@ -27,12 +27,12 @@ __device__ void write_q8_0(const KvLayer& l, unsigned char* half, int slot, int 
 }
 
 /// A block for each row; a thread for 32 dimensions of a head (q8_0), or for one.
-__global__ void __launch_bounds__(kThreads) write_cache_kernel(Step step, KvLayer l, const float* key, const float* value) {
+__global__ void __launch_bounds__(kThreads)
+    write_cache_kernel(Step step, KvLayer l, const float* key, const float* value) {
   const std::int64_t row = blockIdx.x, width = static_cast<std::int64_t>(l.kv_heads) * l.head_dim;
   const StepRow& of = step.rows[row];
   const int slot = of.position % kPagePositions;
-  const std::int64_t page =
-      step.pages[step.sequences[of.sequence].pages[l.group] + of.position / kPagePositions];
+  const std::int64_t page = step.pages[step.sequences[of.sequence].pages[l.group] + of.position / kPagePositions];
   const int unit = l.precision == KvPrecision::kQ8_0 ? 32 : 1;
   const int units = (l.head_dim + unit - 1) / unit;
   for (int i = static_cast<int>(threadIdx.x); i < l.kv_heads * units; i += kThreads) {

@@ -28,8 +28,7 @@ __global__ void __launch_bounds__(kThreads) restore_inputs_kernel(Step step, Con
   for (int i = 0; i < tail; ++i) {
     const std::int64_t position = step.rows[s.first].position - tail + i;
     if (position >= 0)
-      kept_input(c, s, position)[channel] =
-          c.checkpoints[(s.restore * std::int64_t{tail} + i) * c.channels + channel];
+      kept_input(c, s, position)[channel] = c.checkpoints[(s.restore * std::int64_t{tail} + i) * c.channels + channel];
   }
 }
 

@@ -23,7 +23,7 @@ void route(StreamHandle stream, const RouteCall& call);
 
 struct MixCall {
   RouteCall route;
-  Matrix gate, up, down;                                                        // gate: where the activation is gated
+  Matrix gate, up, down;                                                       // gate: where the activation is gated
   const float *gate_bias = nullptr, *up_bias = nullptr, *down_bias = nullptr;  // (experts, rows of the matrix), or null
   Activation activation;
   const float* x = nullptr;  // (rows, columns of up)

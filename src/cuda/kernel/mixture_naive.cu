@@ -95,9 +95,7 @@ __global__ void __launch_bounds__(32) route_kernel(RouteCall c) {
     __syncwarp();
   }
   const bool of_chosen = r.normalize || r.score == Routing::Score::kSoftmaxOfChosen;
-  const double divisor = of_chosen  ? sum + (sigmoids ? static_cast<double>(r.normalize_eps) : 0)
-                         : sigmoids ? 1
-                                    : all;
+  const double divisor = of_chosen ? sum + (sigmoids ? static_cast<double>(r.normalize_eps) : 0) : sigmoids ? 1 : all;
   for (int i = lane; i < r.active; i += 32) {
     const int e = c.chosen[row * r.active + i];
     const double weight = (sigmoids ? score[e] : exp(score[e] - top)) / divisor * static_cast<double>(r.scale);
@@ -106,8 +104,8 @@ __global__ void __launch_bounds__(32) route_kernel(RouteCall c) {
 }
 
 /// out = the sum over a row's experts, best first.
-__global__ void __launch_bounds__(kThreads)
-    combine_kernel(const float* results, const float* weights, int active, bool of_input, std::int64_t dim, float* out) {
+__global__ void __launch_bounds__(kThreads) combine_kernel(const float* results, const float* weights, int active,
+                                                           bool of_input, std::int64_t dim, float* out) {
   const std::int64_t row = blockIdx.x, i = static_cast<std::int64_t>(blockIdx.y) * kThreads + threadIdx.x;
   if (i >= dim) return;
   float sum = 0.0f;

@@ -14,9 +14,9 @@ __global__ void __launch_bounds__(kThreads) naive_multiply_kernel(ChosenProduct 
   if (n >= p.matrix.rows) return;
   const std::int64_t part = p.chosen ? p.chosen[row * p.chosen_stride] : 0;
   const std::int64_t panels = (p.matrix.rows + kNaivePanelRows - 1) / kNaivePanelRows;
-  const auto* panel = reinterpret_cast<const float*>(p.matrix.panels +
-                                                     (part * panels + n / kNaivePanelRows) * p.matrix.panel_bytes) +
-                      n % kNaivePanelRows;
+  const auto* panel =
+      reinterpret_cast<const float*>(p.matrix.panels + (part * panels + n / kNaivePanelRows) * p.matrix.panel_bytes) +
+      n % kNaivePanelRows;
   const float scale = p.input_scale ? p.input_scale[row * p.chosen_stride] : 1.0f;
   const float* x = p.x + row * p.x_stride;
   float sum = 0.0f;
@@ -37,8 +37,8 @@ void convert_rows(StreamHandle stream, DType, const float* x, std::int64_t x_str
 
 void multiply_chosen(StreamHandle stream, const ChosenProduct& p) {
   if (p.rows == 0) return;
-  launch(naive_multiply_kernel, dim3(static_cast<unsigned>(p.rows), blocks_for(p.matrix.rows, kThreads)), kThreads, 0, stream,
-         p);
+  launch(naive_multiply_kernel, dim3(static_cast<unsigned>(p.rows), blocks_for(p.matrix.rows, kThreads)), kThreads, 0,
+         stream, p);
 }
 
 void multiply(StreamHandle stream, const Matrix& matrix, std::int64_t part, const void* room, std::int64_t rows,

@@ -50,17 +50,15 @@ __global__ void __launch_bounds__(kRowThreadsMax) layer_norm_kernel(NormCall c) 
   if (c.mark.faults) spoil_row(c.mark, this_row(), bad, out, c.width);
 }
 
-__global__ void __launch_bounds__(kRowThreadsMax) check_kernel(float* x, std::int64_t width, float limit,
-                                                               FaultMark mark) {
+__global__ void __launch_bounds__(kRowThreadsMax)
+    check_kernel(float* x, std::int64_t width, float limit, FaultMark mark) {
   float* row = x + this_row() * width;
   bool bad = false;
   for (std::int64_t i = threadIdx.x; i < width; i += blockDim.x) bad |= !(fabsf(row[i]) <= limit);
   spoil_row(mark, this_row(), bad, row, width);
 }
 
-__device__ float gelu(float x) {
-  return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
-}
+__device__ float gelu(float x) { return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x))); }
 __device__ float gelu_erf(float x) { return 0.5f * x * (1.0f + erff(x * 0.7071067811865476f)); }
 
 __device__ float activated(const Activation& a, float gate, float up) {
@@ -89,8 +87,8 @@ __global__ void __launch_bounds__(kRowThreadsMax) activate_kernel(ActivateCall c
   spoil_row(c.mark, this_row(), bad, c.out + first, c.width);
 }
 
-__global__ void __launch_bounds__(kValueThreads) add_kernel(const float* x, float scale, std::int64_t count,
-                                                            float* out) {
+__global__ void __launch_bounds__(kValueThreads)
+    add_kernel(const float* x, float scale, std::int64_t count, float* out) {
   const std::int64_t i = this_value();
   if (i < count) out[i] = fmaf(scale, x[i], out[i]);
 }
@@ -98,8 +96,8 @@ __global__ void __launch_bounds__(kValueThreads) scale_kernel(float* x, float sc
   const std::int64_t i = this_value();
   if (i < count) x[i] *= scale;
 }
-__global__ void __launch_bounds__(kValueThreads) gate_kernel(const float* gate, std::int64_t values_of_gate,
-                                                             std::int64_t count, float* x) {
+__global__ void __launch_bounds__(kValueThreads)
+    gate_kernel(const float* gate, std::int64_t values_of_gate, std::int64_t count, float* x) {
   const std::int64_t i = this_value();
   if (i < count) x[i] *= sigmoid(gate[i / values_of_gate]);
 }
@@ -113,8 +111,8 @@ __global__ void __launch_bounds__(kValueThreads) multiply_kernel(const float* x,
 }
 
 __global__ void __launch_bounds__(kRowThreadsMax)
-    copy_columns_kernel(const float* __restrict__ x, std::int64_t x_stride, std::int64_t count,
-                        float* __restrict__ out, std::int64_t out_stride) {
+    copy_columns_kernel(const float* __restrict__ x, std::int64_t x_stride, std::int64_t count, float* __restrict__ out,
+                        std::int64_t out_stride) {
   for (std::int64_t i = threadIdx.x; i < count; i += blockDim.x)
     out[this_row() * out_stride + i] = x[this_row() * x_stride + i];
 }
@@ -143,8 +141,7 @@ void activate(StreamHandle stream, const ActivateCall& c) {
   if (c.rows > 0) launch(activate_kernel, grid_of(c.rows), row_threads(c.width), 0, stream, c, c.kind.gated());
 }
 void add_values(StreamHandle stream, const float* x, float scale, std::int64_t count, float* out) {
-  if (count > 0)
-    launch(add_kernel, blocks_for(count, kValueThreads), kValueThreads, 0, stream, x, scale, count, out);
+  if (count > 0) launch(add_kernel, blocks_for(count, kValueThreads), kValueThreads, 0, stream, x, scale, count, out);
 }
 void scale_values(StreamHandle stream, float* x, float scale, std::int64_t count) {
   if (count > 0) launch(scale_kernel, blocks_for(count, kValueThreads), kValueThreads, 0, stream, x, scale, count);

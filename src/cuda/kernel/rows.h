@@ -1,5 +1,5 @@
-// Kernels that treat rows or single values: norms, activations, checks, copies. All pointers are device memory; launches
-// only. Each is bound by memory: it reads its inputs once or twice and writes its output once.
+// Kernels that treat rows or single values: norms, activations, checks, copies. All pointers are device memory;
+// launches only. Each is bound by memory: it reads its inputs once or twice and writes its output once.
 #pragma once
 
 #include <cstdint>

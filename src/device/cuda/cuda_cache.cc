@@ -13,8 +13,8 @@ Result<std::unique_ptr<CudaCache>> CudaCache::make(std::shared_ptr<CudaContext> 
   };
   for (int i = 0; i < static_cast<int>(shape.layers.size()); ++i) {
     const std::size_t group = shape.group_of(i);
-    const auto& layer = cache->layers_.emplace_back(cuda::KvLayer::make(
-        shape.layers[static_cast<std::size_t>(i)], static_cast<int>(group), shape.precision));
+    const auto& layer = cache->layers_.emplace_back(
+        cuda::KvLayer::make(shape.layers[static_cast<std::size_t>(i)], static_cast<int>(group), shape.precision));
     reserve(layer.page_bytes() * shape.pages[group]);
   }
   constexpr std::int64_t kFloat = sizeof(float);

@@ -22,9 +22,9 @@ Result<std::unique_ptr<CudaDevice>> CudaDevice::make(int index, int threads) {
   LLORCH_TRY(context->stream, cuda::Stream::create());
   std::unique_ptr<CudaDevice> device(new CudaDevice(std::move(context), threads));
   LLORCH_TRY(device->done_, cuda::Event::create());
-  device->isa_ = properties.emulated ? "cuda-emulated"
-                                     : fmt::format("cuda-sm{}{}", properties.capability_major,
-                                                   properties.capability_minor);
+  device->isa_ = properties.emulated
+                     ? "cuda-emulated"
+                     : fmt::format("cuda-sm{}{}", properties.capability_major, properties.capability_minor);
   device->properties_ = std::move(properties);
   return device;
 }
@@ -52,7 +52,8 @@ Result<std::unique_ptr<Weight>> CudaDevice::table(const TensorView& tensor, Read
 }
 
 Result<FloatBuffer> CudaDevice::allocate(std::int64_t rows, std::int64_t width) {
-  LLORCH_TRY(CountedMemory taken, CountedMemory::take(context_, static_cast<std::size_t>(rows * width) * sizeof(float)));
+  LLORCH_TRY(CountedMemory taken,
+             CountedMemory::take(context_, static_cast<std::size_t>(rows * width) * sizeof(float)));
   auto memory = std::make_shared<CountedMemory>(std::move(taken));
   auto* data = memory->as<float>();
   return FloatBuffer(DeviceKey(*this), std::move(memory), data, rows, width);

@@ -122,9 +122,7 @@ void CudaDevice::gate(FloatSpan gate, FloatSpan x) {
   cuda::gate_values(stream(), at(gate), gate.width() == 1, x.rows(), x.width(), at(x));
 }
 void CudaDevice::soft_cap(FloatSpan x, float cap) { cuda::soft_cap_values(stream(), at(x), cap, count_of(x)); }
-void CudaDevice::multiply(FloatSpan x, FloatSpan out) {
-  cuda::multiply_values(stream(), at(x), count_of(x), at(out));
-}
+void CudaDevice::multiply(FloatSpan x, FloatSpan out) { cuda::multiply_values(stream(), at(x), count_of(x), at(out)); }
 
 void CudaDevice::moe(const MoeCall& call) {
   const auto choices = static_cast<std::size_t>(call.x.rows() * call.routing.active);

@@ -21,8 +21,8 @@ class PanelReader {
 
   Status read(std::int64_t first, std::int64_t count, float* panel) {
     const auto columns = row_.size();
-    std::span<const std::byte> bytes = tensor_.data.subspan(static_cast<std::size_t>(first) * stride_,
-                                                            static_cast<std::size_t>(count) * stride_);
+    std::span<const std::byte> bytes =
+        tensor_.data.subspan(static_cast<std::size_t>(first) * stride_, static_cast<std::size_t>(count) * stride_);
     if (read_) {
       bytes_.resize(bytes.size());
       LLORCH_OK(read_(bytes, bytes_.data()));
