@@ -7,16 +7,16 @@ namespace {
 
 constexpr unsigned kThreads = 128;
 
-__device__ float* kept_input(const ConvolveCall& c, const StepSequence& s, std::int64_t position) {
+__device__ float* kept_input(const ConvolveCall& c, const StepSequence& s, int position) {
   return c.slots + (s.slot * std::int64_t{c.kept} + position % c.kept) * c.channels;
 }
 
 /// One channel's input at a position: of this step, or of the slot.
-__device__ float input(const Step& step, const ConvolveCall& c, const StepSequence& s, std::int64_t position,
+__device__ float input(const Step& step, const ConvolveCall& c, const StepSequence& s, int position,
                        std::int64_t channel) {
   if (position < 0) return 0.0f;
-  const std::int64_t row = position - step.rows[s.first].position;
-  return row < 0 ? kept_input(c, s, position)[channel] : c.x[(s.first + row) * c.channels + channel];
+  const int row = position - step.rows[s.first].position;
+  return row < 0 ? kept_input(c, s, position)[channel] : c.x[std::int64_t{s.first + row} * c.channels + channel];
 }
 
 /// Sequences that go on from a checkpoint take its inputs. A thread for each channel.
@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kThreads) restore_inputs_kernel(Step step, Con
   const int tail = c.taps - 1;
   if (s.restore < 0 || s.first == s.end || channel >= c.channels) return;
   for (int i = 0; i < tail; ++i) {
-    const std::int64_t position = step.rows[s.first].position - tail + i;
+    const int position = step.rows[s.first].position - tail + i;
     if (position >= 0)
       kept_input(c, s, position)[channel] = c.checkpoints[(s.restore * std::int64_t{tail} + i) * c.channels + channel];
   }
@@ -54,9 +54,9 @@ __global__ void __launch_bounds__(kThreads) keep_inputs_kernel(Step step, Convol
     for (int t = 0; t < tail; ++t)
       c.checkpoints[(step.saves[i].checkpoint * std::int64_t{tail} + t) * c.channels + channel] =
           input(step, c, s, step.saves[i].position - tail + t, channel);
-  const std::int64_t first = step.rows[s.first].position, last = step.rows[s.end - 1].position;
-  for (std::int64_t p = first > last - c.kept + 1 ? first : last - c.kept + 1; p <= last; ++p)
-    kept_input(c, s, p)[channel] = c.x[(s.first + p - first) * c.channels + channel];
+  const int first = step.rows[s.first].position, last = step.rows[s.end - 1].position;
+  for (int p = max(first, last - c.kept + 1); p <= last; ++p)
+    kept_input(c, s, p)[channel] = c.x[std::int64_t{s.first + p - first} * c.channels + channel];
 }
 
 }  // namespace
