@@ -91,13 +91,13 @@ void CudaDevice::download(FloatSpan from, std::span<float> to) {
 }
 
 void CudaDevice::begin(const StepPlan& plan, Cache& cache) {
-  if (std::exchange(running_, true)) (void)done_.synchronize();  // a step that was not finished uses the same memory
+  if (std::exchange(running_, true))
+    (void)context_->stream.synchronize();  // a step that was not finished uses the same memory
   (void)context_->error.take();
   keep(cuda::select_device(context_->index));
   keep(cuda::first_failure());
   cache_ = &cache;
   keep(step_.upload(context_, plan, cache.shape().windows.size()));
-  keep(context_->stream.record(done_));
   rows_ = plan.rows;
   embeddings_ = plan.embeddings;
   sampling_ = plan.sampling, logits_wanted_ = plan.logits_wanted;
