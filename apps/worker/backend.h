@@ -4,15 +4,20 @@
 #include <string>
 #include <string_view>
 
-#include "device/cpu/product_provider.h"
+#include "device/open.h"
 
 namespace llorch::worker {
 
 struct Backend {
-  std::string kind;                           // as hives and the queen call it: "cpu", "accelerate"
-  std::string summary;                        // for --help
-  const ProductProvider* products = nullptr;  // null: the kernels' own
+  std::string kind;                                     // as hives and the queen call it: "cpu", "accelerate", "cuda"
+  std::string summary;                                  // for --help
+  const ProductProvider* products = nullptr;            // null: the kernels' own
+  CudaOpener cuda = nullptr;                            // opens the CUDA device that computes; null: the CPU
+  std::int64_t (*vram_bytes)(const Device&) = nullptr;  // of a device that it opened
   [[nodiscard]] std::string program() const { return "llorch-worker-" + kind; }
+  [[nodiscard]] std::string device() const { return cuda ? "cuda" : "cpu"; }
+  /// As health and heartbeats call what holds the model.
+  [[nodiscard]] std::string memory() const { return cuda ? "vram-only" : "cpu"; }
   /// `isa` of the kernels, and what multiplies.
   [[nodiscard]] std::string isa(std::string_view kernels) const {
     return products ? std::string(kernels) + "+" + std::string(products->name()) : std::string(kernels);

@@ -194,7 +194,7 @@ void Worker::load_failed(const Error& error) {
   log(Level::kError, "model_load_failed", error.message,
       {{"action", "error"},
        {"code", name(error.code)},
-       {"device", "cpu"},
+       {"device", backend().device()},
        {"model", path.substr(path.rfind('/') + 1)}});
   if (audit_ && error.code == ErrorCode::kModelLoadFailed)
     audit_->append({{"event_type", "malformed_model_rejected"}, {"reason", error.message}});
@@ -248,9 +248,14 @@ void Worker::ready() {
 }
 
 boost::json::object Worker::report() const {
-  return {{"worker_id", options_.worker_id}, {"model_ref", facts_.id}, {"memory_bytes", resident_bytes()},
-          {"memory_architecture", "cpu"},    {"uri", front_.url()},    {"worker_type", backend().kind},
-          {"capabilities", {"text-gen"}},    {"protocol", "sse"}};
+  return {{"worker_id", options_.worker_id},
+          {"model_ref", facts_.id},
+          {"memory_bytes", resident_bytes()},
+          {"memory_architecture", backend().memory()},
+          {"uri", front_.url()},
+          {"worker_type", backend().kind},
+          {"capabilities", {"text-gen"}},
+          {"protocol", "sse"}};
 }
 
 void Worker::sweep() {

@@ -11,7 +11,7 @@
 
 #include "arch/adapter.h"
 #include "arch/architecture.h"
-#include "device/cpu/product_provider.h"
+#include "device/open.h"
 #include "forward/model.h"
 #include "text/tokenizer.h"
 
@@ -22,8 +22,10 @@ struct ModelOptions {
   std::string tokenizer;  // a tokenizer.json or a GGUF file whose tokenizer replaces the model's own; empty: none
   std::string isa;        // empty: the best; "reference" for the slow truth
   const ProductProvider* products = nullptr;  // matrix products of a library; null: the kernels' own
-  int threads = 0;                            // 0: one per core
-  int context = 0;                            // 0: arch::default_context()
+  CudaOpener cuda = nullptr;                  // opens the CUDA device that computes; null: the CPU
+  int cuda_index = 0;
+  int threads = 0;  // 0: one per core
+  int context = 0;  // 0: arch::default_context()
   int rows_max = 512;
   std::string packed_cache;  // a folder for packed weights, so that a second start maps them; empty: none
   std::function<void(const Result<std::string>&)> cache_written;  // as in device/cpu/panel_cache.h

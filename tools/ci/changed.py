@@ -21,7 +21,7 @@ def git(*arguments, root=ROOT):
 
 
 def sources(root=ROOT):
-    return [f for f in git("ls-files", "src/*.cc", "apps/*.cc", root=root) if not re.search(r"/isa/|_test\.cc$", f) and (root / f).exists()]
+    return [f for f in git("ls-files", "src/*.cc", "apps/*.cc", root=root) if not re.search(r"/isa/|/cuda/driver/|_test\.cc$", f) and (root / f).exists()]
 
 
 def mark(name, root=ROOT):

@@ -58,24 +58,29 @@ def modules(root):
     return closure
 
 
+# Folders that are libraries of their own, and what these may include beside their module's.
+LIBRARIES = {"src/device/cuda": {"cuda"}}  # cmake/cuda_device.cmake
+
+
 def check_includes(root):
     allowed = modules(root)
     for path in tracked(root, "src"):
-        if path.suffix not in (".h", ".cc"):
+        if path.suffix not in (".h", ".cc", ".cu"):
             continue
         module = path.relative_to(root / "src").parts[0]
         if module not in allowed:
             yield f"{path.relative_to(root)}: module '{module}' is not declared in src/CMakeLists.txt"
             continue
+        may = allowed[module] | LIBRARIES.get(str(path.relative_to(root).parent), set())
         for n, line in enumerate(path.read_text().splitlines(), 1):
             m = re.match(r'#include "(\w+)/', line)
-            if m and m.group(1) in allowed and m.group(1) not in allowed[module] and not path.name.endswith("_test.cc"):
+            if m and m.group(1) in allowed and m.group(1) not in may and not path.name.endswith("_test.cc"):
                 yield f"{path.relative_to(root)}:{n}: {module} may not include {m.group(1)} (DEPS in src/CMakeLists.txt)"
 
 
 def check_banned(root):
     for path in tracked(root, "src", "apps", "tests", "fuzz", "bench", "CMakeLists.txt", "cmake"):
-        if path.suffix not in (".h", ".cc", ".cmake", ".txt", ".inc"):
+        if path.suffix not in (".h", ".cc", ".cu", ".cmake", ".txt", ".inc"):
             continue
         name = str(path.relative_to(root))
         for n, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
@@ -168,7 +173,7 @@ def check_security_tests(root):
 def check_pretence(root):
     for path in tracked(root, "src", "apps"):
         name = str(path.relative_to(root))
-        if path.suffix not in (".h", ".cc", ".html", ".js") or re.search(r"_test\.|/test_", name) or name.startswith("apps/dev/"):
+        if path.suffix not in (".h", ".cc", ".cu", ".html", ".js") or re.search(r"_test\.|/test_", name) or name.startswith("apps/dev/"):
             continue
         for n, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
             for pattern, why in PRODUCT:
@@ -193,7 +198,7 @@ def check_markers(root):
 
 def check_sizes(root):
     for path in tracked(root, "src", "apps", "tests", "fuzz", "bench", "tools"):
-        if path.suffix not in (".h", ".cc", ".py"):
+        if path.suffix not in (".h", ".cc", ".cu", ".py"):
             continue
         lines = path.read_text(errors="replace").splitlines()
         if len(lines) > FILE_LINES_MAX:
@@ -222,13 +227,13 @@ def check_named_paths(root):
 
 
 def check_isa_guards(root):
-    """#ifdef for an ISA or device only where kernels live, or for a spin hint."""
+    """#ifdef for an ISA or device only where kernels live, for a spin hint, and for the two builds of CUDA's kernels."""
     for path in tracked(root, "src", "apps"):
         name = str(path.relative_to(root))
-        if path.suffix in (".h", ".cc") and not name.startswith(("src/kernel/", "src/base/thread_pool.cc")) and not name.endswith("_test.cc"):
+        if path.suffix in (".h", ".cc", ".cu") and not name.startswith(("src/kernel/", "src/cuda/", "src/base/thread_pool.cc")) and not name.endswith("_test.cc"):
             for n, line in enumerate(path.read_text().splitlines(), 1):
                 if re.search(r"__(AVX|x86_64|aarch64|ARM_|CUDA)", line):
-                    yield f"{name}:{n}: ISA or device conditional outside src/kernel"
+                    yield f"{name}:{n}: ISA or device conditional outside src/kernel and src/cuda"
 
 
 CHECKS = [check_includes, check_banned, check_throwing_files, check_waits, check_waits_in_conditions, check_security_tests, check_pretence, check_markers, check_sizes, check_named_paths, check_isa_guards]

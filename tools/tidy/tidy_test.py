@@ -38,6 +38,12 @@ class TidyTest(unittest.TestCase):
         self.put("src/base/c.cc", '#include "nn/b.h"\n')
         self.expect("base may not include nn")
 
+    def test_kernels_of_cuda(self):
+        self.put("src/base/c.cu", '#include "nn/b.h"\n')
+        self.expect("base may not include nn")
+        self.put("src/base/d.cu", "void f() {\n" + "  f();\n" * 70 + "}\n")
+        self.expect("a function of 72 lines")
+
     def test_undeclared_module(self):
         self.put("src/new/x.cc", "\n")
         self.expect("not declared")

@@ -42,8 +42,10 @@ Result<int> serve(ServeFlags f) {
   ServeOptions& o = f.serve;
   if (!f.backend.empty() && f.backend != backend().kind)
     return fail(ErrorCode::kInvalidRequest, "--backend {}: this worker is built for {}", f.backend, backend().kind);
-  if (f.device != 0) return fail(ErrorCode::kInvalidRequest, "--device {}: the CPU has the one device 0", f.device);
+  if (f.device != 0 && !backend().cuda)
+    return fail(ErrorCode::kInvalidRequest, "--device {}: the CPU has the one device 0", f.device);
   LLORCH_TRY(o.engine.model, f.model.model_options());
+  o.engine.model.cuda_index = f.device;
   o.engine.manifest = f.model.manifest;
   o.engine.model.rows_max = std::max(f.prefill_chunk, o.engine.engine.max_batch);
   o.engine.engine.prefill_chunk = f.prefill_chunk;
@@ -117,9 +119,9 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   });
   c->add_option("--port", o.port, "default: the first free one from 8601")->check(CLI::Range(1024, 65535));
   c->add_option("--listen", o.listen, "address to listen on")->capture_default_str();
-  c->add_option("--device,--gpu-device", f->device, "0 is the one there is");
+  c->add_option("--device,--gpu-device", f->device, "which GPU (the CPU has the one device 0)");
   c->add_option("--backend", f->backend, "must be this program's: " + backend().kind)
-      ->check(CLI::IsMember({"cpu", "cuda", "accelerate"}));
+      ->check(CLI::IsMember(std::vector<std::string>{"cpu", "cuda", "accelerate", backend().kind}));
   c->add_option("--model-ref", o.model_ref, "the model's name for clients (default: the file's)")
       ->check([](const std::string& name) {
         const auto flaw = security::check_model_reference(name);

@@ -1,0 +1,28 @@
+// Two programs: for a GPU, and for the emulated device.
+#include "device/cuda/cuda_device.h"
+#include "worker/backend.h"
+
+namespace llorch::worker {
+
+namespace {
+
+std::int64_t vram_bytes(const Device& device) {
+  const auto* cuda = dynamic_cast<const CudaDevice*>(&device);
+  return cuda ? static_cast<std::int64_t>(cuda->memory_bytes()) : 0;
+}
+
+}  // namespace
+
+const Backend& backend() {
+#ifdef LLORCH_CUDA_EMULATED
+  static const Backend own{"cuda-emulated",
+                           "For tests only: CUDA kernels on an emulated device, much slower than the CPU's own.",
+                           nullptr, &open_cuda_device, &vram_bytes};
+#else
+  static const Backend own{"cuda", "Private LLM inference: one model, one process, on an NVIDIA GPU.", nullptr,
+                           &open_cuda_device, &vram_bytes};
+#endif
+  return own;
+}
+
+}  // namespace llorch::worker
