@@ -20,6 +20,11 @@ LLORCH_MMA(mma_f16, "m16n8k16.row.col.f32.f16.f16.f32", float, "f")
 LLORCH_MMA(mma_s8, "m16n8k32.row.col.s32.s8.s8.s32", int, "r")
 LLORCH_MMA(mma_u8s8, "m16n8k32.row.col.s32.u8.s8.s32", int, "r")
 #undef LLORCH_MMA
+LLORCH_DEVICE void mma_s8(int (&d)[4], const std::uint32_t (&a)[2], const std::uint32_t (&b)[1]) {
+  asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+}
 
 LLORCH_DEVICE std::uint32_t shared_address(const void* at) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(at));
