@@ -1,5 +1,5 @@
-// Matrix products on a CUDA device: what src/device/cuda/ calls. All pointers are device memory; shapes are the caller's
-// duty. Launches only: nothing waits.
+// Matrix products on a CUDA device: what src/device/cuda/ calls. All pointers are device memory; shapes are the
+// caller's duty. Launches only: nothing waits.
 //
 // A row's results depend on the row and the weight alone, not on how many rows come with it: one multiply instruction
 // and one order over the columns for any number of rows.

@@ -51,16 +51,21 @@ template<class Weights, int kTiles>
 __device__ __forceinline__ void add_steps(const Weights& weights, const Tiles<typename Weights::Record>& tiles,
                                           int first, int last, float (&sums)[kTiles][4]) {
   constexpr int kChunk = Weights::kChunk;
+  constexpr bool kAhead = kTiles < 8;  // a chunk of weights on the way while one is multiplied: where those are few
   typename Weights::Chunk now{}, next{};
-  if (first < last) weights.load(first, last, now);
+  if (kAhead && first < last) weights.load(first, last, next);
   for (int step = first; step < last; step += kChunk) {
-    if (step + kChunk < last) weights.load(step + kChunk, last, next);
+    if constexpr (kAhead) {
+      now = next;
+      if (step + kChunk < last) weights.load(step + kChunk, last, next);
+    } else {
+      weights.load(step, last, now);
+    }
 #pragma unroll
     for (int s = 0; s < kChunk; ++s)
       if (step + s < last)
         weights.template add<kTiles>(now, step, s, tiles.records + static_cast<std::int64_t>(step + s) * tiles.stride,
                                      tiles.rows, sums);
-    now = next;
   }
 }
 
