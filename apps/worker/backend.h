@@ -4,14 +4,15 @@
 #include <string>
 #include <string_view>
 
-#include "device/cpu/product_provider.h"
+#include "device/open.h"
 
 namespace llorch::worker {
 
 struct Backend {
-  std::string kind;                           // as hives and the queen call it: "cpu", "accelerate"
+  std::string kind;                           // as hives and the queen call it: "cpu", "accelerate", "cuda"
   std::string summary;                        // for --help
   const ProductProvider* products = nullptr;  // null: the kernels' own
+  CudaOpener cuda = nullptr;                  // opens the CUDA device that computes; null: the CPU
   [[nodiscard]] std::string program() const { return "llorch-worker-" + kind; }
   /// `isa` of the kernels, and what multiplies.
   [[nodiscard]] std::string isa(std::string_view kernels) const {

@@ -118,7 +118,7 @@ class Bench {
 
   Status run(int threads) {
     ModelOptions model = options_.model;
-    model.products = backend().products;
+    model.products = backend().products, model.cuda = backend().cuda;
     model.threads = threads;
     int longest = 1;
     for (const auto* list : {&options_.prompts, &options_.generated})

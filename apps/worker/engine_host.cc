@@ -63,7 +63,7 @@ void EngineHost::notify() {
 
 Status EngineHost::prepare(const ProgressSink& progress) {
   ModelOptions with_progress = options_.model;
-  with_progress.products = backend().products;
+  with_progress.products = backend().products, with_progress.cuda = backend().cuda;
   int percent_told = -1, layers_told = -1;
   with_progress.progress = [&](const LoadProgress& p) {
     if (options_.model.progress) options_.model.progress(p);

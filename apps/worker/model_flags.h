@@ -47,7 +47,7 @@ struct ModelFlags {
   /// With the adapters. Errors: kInvalidRequest for one that is no NAME=PATH[:SCALE].
   [[nodiscard]] Result<ModelOptions> model_options() const {
     ModelOptions out = options;
-    out.products = backend().products;
+    out.products = backend().products, out.cuda = backend().cuda;
     for (const std::string& text : adapters) {
       LLORCH_TRY(out.adapters.emplace_back(), arch::parse_adapter_ref(text));
     }

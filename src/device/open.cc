@@ -25,10 +25,12 @@ DeviceStatus device_status(ErrorCode code) {
   switch (code) {
     case ErrorCode::kDeviceNotFound: return DeviceStatus::kDeviceNotFound;
     case ErrorCode::kInsufficientMemory:
+    case ErrorCode::kVramOom:
     case ErrorCode::kKvOom: return DeviceStatus::kOutOfMemory;
     case ErrorCode::kInvalidRequest: return DeviceStatus::kInvalidDevice;
     case ErrorCode::kModelLoadFailed: return DeviceStatus::kModelLoadFailed;
     case ErrorCode::kInferenceFailed: return DeviceStatus::kInferenceFailed;
+    case ErrorCode::kCudaError: return DeviceStatus::kKernelLaunchFailed;
     default: return DeviceStatus::kUnknown;
   }
 }
@@ -41,9 +43,11 @@ Result<OpenDevice> init_cpu_device(std::string_view isa, int threads) {
   return opened;
 }
 
-Result<OpenDevice> init_cuda_device(int index) {
-  return fail(ErrorCode::kDeviceNotFound, "cuda:{}: this program is built without CUDA", index);
+Result<OpenDevice> init_cuda_device(int index, CudaOpener open, int threads) {
+  if (!open) return fail(ErrorCode::kDeviceNotFound, "cuda:{}: this program is built without CUDA", index);
+  return open(index, threads);
 }
+
 Result<OpenDevice> init_accelerate_device(const ProductProvider* products, std::string_view isa, int threads) {
   if (!products) return fail(ErrorCode::kDeviceNotFound, "accelerate: this program is built without a CBLAS");
   OpenDevice opened;

@@ -35,8 +35,11 @@ struct OpenDevice {
 };
 
 [[nodiscard]] Result<OpenDevice> init_cpu_device(std::string_view isa = {}, int threads = 1);
-/// Errors: kDeviceNotFound, also for an index that does not exist, in a build without CUDA.
-[[nodiscard]] Result<OpenDevice> init_cuda_device(int index);
+/// What opens CUDA devices: open_cuda_device() of device/cuda/cuda_device.h, in programs that link it. `threads`: of the
+/// host.
+using CudaOpener = Result<OpenDevice> (*)(int index, int threads);
+/// Errors: kDeviceNotFound, also where the opener is null: a program without CUDA; kCudaError.
+[[nodiscard]] Result<OpenDevice> init_cuda_device(int index, CudaOpener open = nullptr, int threads = 1);
 /// The CPU with a library's matrix products (cblas_products() of device/accelerate/cblas.h, where there is one).
 /// Errors: kDeviceNotFound, also where they are null: a build without such a library.
 [[nodiscard]] Result<OpenDevice> init_accelerate_device(const ProductProvider* products, std::string_view isa = {},

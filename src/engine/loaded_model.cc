@@ -97,6 +97,19 @@ Result<PanelCacheOptions> cache_of(const ModelOptions& options, const std::strin
   return cache;
 }
 
+Result<std::unique_ptr<Device>> make_device(const ModelOptions& options, const std::string& identity) {
+  const int threads = options.threads > 0 ? options.threads : ThreadPool::default_threads();
+  if (options.cuda) {  // packs as it loads: nothing is mapped
+    if (!options.isa.empty())
+      return fail(ErrorCode::kInvalidRequest, "--isa {} chooses kernels of the CPU, and this program computes on CUDA",
+                  options.isa);
+    LLORCH_TRY(OpenDevice opened, init_cuda_device(options.cuda_index, options.cuda, threads));
+    return std::move(opened.device);
+  }
+  LLORCH_TRY(PanelCacheOptions cache, cache_of(options, identity));
+  return make_cpu_device(options.isa, threads, std::move(cache), options.products);
+}
+
 }  // namespace
 
 Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
@@ -113,10 +126,7 @@ Result<LoadedModel> LoadedModel::load_unguarded(const ModelOptions& options) {
   LoadedModel model;
   model.reference = std::filesystem::path(options.path).filename().string();
   LLORCH_TRY(model.identity, identity_of(options.path));
-  LLORCH_TRY(PanelCacheOptions cache, cache_of(options, model.identity));
-  LLORCH_TRY(model.device,
-             make_cpu_device(options.isa, options.threads > 0 ? options.threads : ThreadPool::default_threads(),
-                             std::move(cache), options.products));
+  LLORCH_TRY(model.device, make_device(options, model.identity));
   if (options.decorate) model.device = options.decorate(std::move(model.device));
   LLORCH_TRY(model.source, open_model(options.path, options.cancelled));
   if (options.tokenizer.empty()) {

@@ -11,7 +11,7 @@
 
 #include "arch/adapter.h"
 #include "arch/architecture.h"
-#include "device/cpu/product_provider.h"
+#include "device/open.h"
 #include "forward/model.h"
 #include "text/tokenizer.h"
 
@@ -22,6 +22,8 @@ struct ModelOptions {
   std::string tokenizer;  // a tokenizer.json or a GGUF file whose tokenizer replaces the model's own; empty: none
   std::string isa;        // empty: the best; "reference" for the slow truth
   const ProductProvider* products = nullptr;  // matrix products of a library; null: the kernels' own
+  CudaOpener cuda = nullptr;                  // opens the CUDA device that computes; null: the CPU
+  int cuda_index = 0;
   int threads = 0;                            // 0: one per core
   int context = 0;                            // 0: arch::default_context()
   int rows_max = 512;

@@ -5,18 +5,13 @@
 #include <cstdint>
 
 #include "kernel/kernels.h"
+#include "kernel/layout.h"
 #include "tensor/dtype.h"
 
 namespace llorch::kernel {
 
 /// True when the type has a panel layout (every weight type that has a file in kernel/dot/, and the plain types).
 [[nodiscard]] bool can_pack(DType type);
-
-/// How an ISA, or a device, wants its panels: Kernels has the same two.
-struct PanelShape {
-  int panel;   // rows
-  bool pairs;  // F16 and BF16: pairs of columns
-};
 
 /// Bytes of one panel with `k` columns.
 [[nodiscard]] std::int64_t panel_bytes(PanelShape shape, DType type, std::int64_t k);

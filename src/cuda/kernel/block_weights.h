@@ -79,8 +79,7 @@ struct BlockWeights {
   const std::byte* panel;
   Lane lane;
 
-  __device__ BlockWeights(const ProductArgs& a, int number, Lane place)
-      : panel(a.weights + number * a.panel_bytes), lane(place) {}
+  __device__ BlockWeights(const std::byte* at, int, Lane place) : panel(at), lane(place) {}
 
   /// The steps from `step` on, as many as a chunk has, all of one block of 256.
   __device__ __forceinline__ void load(int step, int last, Chunk& out) const {

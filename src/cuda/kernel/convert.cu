@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "cuda/instructions.h"
-#include "cuda/kernel/product.h"
+#include "cuda/kernel/product_args.h"
 #include "cuda/kernel/records.h"
 #include "cuda/launch.h"
 
@@ -21,6 +21,7 @@ struct ConvertArgs {
   std::int64_t x_stride;
   int rows, columns, tiles, steps;
   void* records;
+  RowGather gather;  // sources: null where rows lie one after another
 };
 
 /// The rows of one tile from one column on.
@@ -28,8 +29,22 @@ struct Source {
   const float* at;  // of the lane's row
   int columns;      // that are left
   bool there;
-  __device__ float value(int column) const { return there && column < columns ? at[column] : 0.0f; }
+  float factor;
+  __device__ float value(int column) const { return there && column < columns ? at[column] * factor : 0.0f; }
 };
+__device__ Source source_of(const ConvertArgs& a, int slot, int step) {
+  const int column = step * kStepColumns;
+  Source out{a.x + column, a.columns - column, step < a.steps && slot < a.rows, 1.0f};
+  int row = slot;
+  if (a.gather.sources && out.there) {
+    const int pair = a.gather.sources[slot];
+    out.there = pair >= 0;
+    if (out.there && a.gather.active > 0) row = pair / a.gather.active;
+    if (out.there && a.gather.factors) out.factor = a.gather.factors[pair];
+  }
+  if (out.there) out.at += row * a.x_stride;
+  return out;
+}
 
 __device__ unsigned largest_of_row(unsigned top) {
   top = max(top, __shfl_xor_sync(kAll, top, 1));
@@ -132,10 +147,8 @@ __global__ void __launch_bounds__(kConvertThreads) convert_kernel(ConvertArgs a)
   const unsigned lane = threadIdx.x % 32;
   const int record = static_cast<int>(blockIdx.x * (kConvertThreads / 32) + threadIdx.x / 32);
   if (record >= a.tiles * a.steps + kPadding) return;
-  const int step = record / a.tiles, row = record % a.tiles * kTileRows + static_cast<int>(lane / 4);
-  const int column = step * kStepColumns;
-  const bool there = step < a.steps && row < a.rows;
-  const Source source{there ? a.x + row * a.x_stride + column : a.x, a.columns - column, there};
+  const int step = record / a.tiles, slot = record % a.tiles * kTileRows + static_cast<int>(lane / 4);
+  const Source source = source_of(a, slot, step);
   if constexpr (kForm == RecordForm::kCodes)
     convert_codes(source, lane, static_cast<CodeRecord*>(a.records)[record]);
   else if constexpr (kForm == RecordForm::kHalves)
@@ -155,6 +168,15 @@ void launch_convert(StreamHandle stream, const ConvertArgs& a) {
          stream, a);
 }
 
+void launch_form(StreamHandle stream, DType type, const ConvertArgs& a) {
+  switch (record_form(type)) {
+    case RecordForm::kCodes: return launch_convert<RecordForm::kCodes>(stream, a);
+    case RecordForm::kHalves: return launch_convert<RecordForm::kHalves>(stream, a);
+    case RecordForm::kBfloats: return launch_convert<RecordForm::kBfloats>(stream, a);
+    case RecordForm::kFloats: return launch_convert<RecordForm::kFloats>(stream, a);
+  }
+}
+
 }  // namespace
 
 std::size_t activation_bytes(std::int64_t rows, std::int64_t columns) {
@@ -164,19 +186,15 @@ std::size_t activation_bytes(std::int64_t rows, std::int64_t columns) {
 
 void convert_rows(StreamHandle stream, DType type, const float* x, std::int64_t x_stride, std::int64_t rows,
                   std::int64_t columns, void* room) {
-  const ConvertArgs a{x,
-                      x_stride,
-                      static_cast<int>(rows),
-                      static_cast<int>(columns),
-                      static_cast<int>(ceil_div(rows, kTileRows)),
-                      static_cast<int>(ceil_div(columns, kStepColumns)),
-                      room};
-  switch (record_form(type)) {
-    case RecordForm::kCodes: return launch_convert<RecordForm::kCodes>(stream, a);
-    case RecordForm::kHalves: return launch_convert<RecordForm::kHalves>(stream, a);
-    case RecordForm::kBfloats: return launch_convert<RecordForm::kBfloats>(stream, a);
-    case RecordForm::kFloats: return launch_convert<RecordForm::kFloats>(stream, a);
-  }
+  const auto tiles = static_cast<int>(ceil_div(rows, kTileRows)),
+             steps = static_cast<int>(ceil_div(columns, kStepColumns));
+  launch_form(stream, type, {x, x_stride, static_cast<int>(rows), static_cast<int>(columns), tiles, steps, room, {}});
+}
+
+void convert_gathered(StreamHandle stream, DType type, const float* x, std::int64_t x_stride, std::int64_t tiles,
+                      std::int64_t columns, const RowGather& gather, void* room) {
+  const auto count = static_cast<int>(tiles), steps = static_cast<int>(ceil_div(columns, kStepColumns));
+  launch_form(stream, type, {x, x_stride, count * kTileRows, static_cast<int>(columns), count, steps, room, gather});
 }
 
 }  // namespace llorch::cuda

@@ -25,8 +25,7 @@ struct PairWeights {
   const std::byte* panel;
   Lane lane;
 
-  __device__ PairWeights(const ProductArgs& args, int number, Lane place)
-      : panel(args.weights + number * args.panel_bytes), lane(place) {}
+  __device__ PairWeights(const std::byte* at, int, Lane place) : panel(at), lane(place) {}
 
   __device__ __forceinline__ void load(int step, int last, Chunk& out) const {
     const std::byte* at = panel + static_cast<std::int64_t>(step) * kStepBytes + lane.t * kVector + 4 * lane.group;
@@ -79,8 +78,7 @@ struct FloatWeights {
   int columns;
   Lane lane;
 
-  __device__ FloatWeights(const ProductArgs& args, int number, Lane place)
-      : panel(args.weights + number * args.panel_bytes), columns(args.columns), lane(place) {}
+  __device__ FloatWeights(const std::byte* at, int count, Lane place) : panel(at), columns(count), lane(place) {}
   __device__ __forceinline__ void load(int, int, Chunk&) const {}
 
   template<int kTiles>

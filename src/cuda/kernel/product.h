@@ -9,9 +9,13 @@
 #include <cstdint>
 
 #include "cuda/handles.h"
+#include "kernel/layout.h"
 #include "tensor/dtype.h"
 
 namespace llorch::cuda {
+
+/// How weights are packed: kernel/pack.h.
+inline constexpr kernel::PanelShape kPanelShape{16, true};
 
 /// A packed weight: `parts` matrices (rows, columns), one behind the other, each ceil(rows / 16) panels of 16 rows as
 /// kernel/layout.h describes them; plain formats: panels of 16 rows, columns interleaved likewise.

@@ -69,16 +69,37 @@ __device__ __forceinline__ void add_steps(const Weights& weights, const Tiles<ty
   }
 }
 
-/// Writes one sum; `tile` counts from the first of all, `i` is one of a lane's four.
-__device__ __forceinline__ void write_sum(const ProductArgs& a, int panel, int tile, Lane lane, int i, float sum) {
-  const int output = panel * kPanelRows + lane.group + i / 2 * 8, row = tile * kTileRows + 2 * lane.t + i % 2;
-  if (output < a.outputs && row < a.rows)
-    a.out[row * a.out_stride + output] = a.bias ? sum + __ldg(a.bias + output) : sum;
+/// What a block multiplies: tiles from one on, of which `rows` rows are there.
+struct Work {
+  const std::byte* weights;
+  const float* bias;
+  int tile, rows;
+};
+__device__ __forceinline__ Work find_work(const ProductArgs& a, int number, int tiles) {
+  if (!a.runs) return {a.weights, a.bias, number * tiles, a.rows - number * tiles * kTileRows};
+  const ProductRun run = a.runs[number];
+  if (run.part < 0) return {a.weights, a.bias, 0, 0};
+  return {a.weights + run.part * a.part_bytes,
+          a.bias ? a.bias + static_cast<std::int64_t>(run.part) * a.outputs : nullptr, run.tile, run.rows};
 }
 
+template<class Weights>
+__device__ __forceinline__ Weights weights_of(const ProductArgs& a, const Work& work, int panel, Lane lane) {
+  return Weights(work.weights + panel * a.panel_bytes, a.columns, lane);
+}
 template<class Record>
-__device__ __forceinline__ Tiles<Record> tiles_from(const ProductArgs& a, int tile) {
-  return {static_cast<const Record*>(a.records) + tile, a.tiles, a.rows - tile * kTileRows};
+__device__ __forceinline__ Tiles<Record> tiles_of(const ProductArgs& a, const Work& work) {
+  return {static_cast<const Record*>(a.records) + work.tile, a.tiles, work.rows};
+}
+
+/// Writes one sum, of tile `tile` of the work; `i` is one of a lane's four.
+__device__ __forceinline__ void write_sum(const ProductArgs& a, const Work& work, int panel, int tile, Lane lane, int i,
+                                          float sum) {
+  const int output = panel * kPanelRows + lane.group + i / 2 * 8, row = tile * kTileRows + 2 * lane.t + i % 2;
+  if (output >= a.outputs || row >= work.rows) return;
+  const int slot = work.tile * kTileRows + row;
+  const std::int64_t out_row = a.out_rows ? a.out_rows[slot] : slot;
+  a.out[out_row * a.out_stride + output] = work.bias ? sum + __ldg(work.bias + output) : sum;
 }
 
 template<int kTiles>
@@ -90,10 +111,11 @@ template<class Weights, int kTiles>
 __global__ void __launch_bounds__(kWarps * 32, kTiles == 1 ? 3 : 2) split_kernel(ProductArgs a) {
   auto& shared_sums = *shared<SplitTile<kTiles>>();
   const Lane lane(threadIdx.x % 32);
-  const int slice = static_cast<int>(threadIdx.x / 32), panel = static_cast<int>(blockIdx.x),
-            tile = static_cast<int>(blockIdx.y) * kTiles;
+  const int slice = static_cast<int>(threadIdx.x / 32), panel = static_cast<int>(blockIdx.x);
+  const Work work = find_work(a, static_cast<int>(blockIdx.y), kTiles);
+  if (work.rows <= 0) return;
   float sums[kTiles][4] = {};
-  add_steps<Weights, kTiles>(Weights(a, panel, lane), tiles_from<typename Weights::Record>(a, tile),
+  add_steps<Weights, kTiles>(weights_of<Weights>(a, work, panel, lane), tiles_of<typename Weights::Record>(a, work),
                              slice_begin(a.steps, slice), slice_begin(a.steps, slice + 1), sums);
 #pragma unroll
   for (int i = 0; i < kTiles * 4; ++i) shared_sums.sums[slice][i][lane.number()] = sums[i / 4][i % 4];
@@ -102,7 +124,7 @@ __global__ void __launch_bounds__(kWarps * 32, kTiles == 1 ? 3 : 2) split_kernel
     float sum = shared_sums.sums[0][i][lane.number()];
 #pragma unroll
     for (int s = 1; s < kSlices; ++s) sum += shared_sums.sums[s][i][lane.number()];
-    write_sum(a, panel, tile + i / 4, lane, i % 4, sum);
+    write_sum(a, work, panel, i / 4, lane, i % 4, sum);
   }
 }
 
@@ -116,11 +138,11 @@ template<class Weights, int kTiles>
 __global__ void __launch_bounds__(kWarps * 32, 2) wide_kernel(ProductArgs a) {
   auto& shared_sums = *shared<WideTile<kTiles>>();
   const Lane lane(threadIdx.x % 32);
-  const int panel = static_cast<int>(blockIdx.y * kWarps + threadIdx.x / 32),
-            tile = static_cast<int>(blockIdx.x) * kTiles;
-  if (panel >= a.panels) return;
-  const Weights weights(a, panel, lane);
-  const auto tiles = tiles_from<typename Weights::Record>(a, tile);
+  const int panel = static_cast<int>(blockIdx.y * kWarps + threadIdx.x / 32);
+  const Work work = find_work(a, static_cast<int>(blockIdx.x), kTiles);
+  if (panel >= a.panels || work.rows <= 0) return;
+  const auto weights = weights_of<Weights>(a, work, panel, lane);
+  const auto tiles = tiles_of<typename Weights::Record>(a, work);
   for (int slice = 0; slice < kSlices; ++slice) {
     float sums[kTiles][4] = {};
     add_steps<Weights, kTiles>(weights, tiles, slice_begin(a.steps, slice), slice_begin(a.steps, slice + 1), sums);
@@ -130,31 +152,41 @@ __global__ void __launch_bounds__(kWarps * 32, 2) wide_kernel(ProductArgs a) {
       sum = slice == 0 ? sums[i / 4][i % 4] : sum + sums[i / 4][i % 4];
     }
   }
-  for (int i = 0; i < kTiles * 4; ++i) write_sum(a, panel, tile + i / 4, lane, i % 4, shared_sums.sums[i][threadIdx.x]);
+  for (int i = 0; i < kTiles * 4; ++i) write_sum(a, work, panel, i / 4, lane, i % 4, shared_sums.sums[i][threadIdx.x]);
 }
 
 template<class Weights, int kTiles>
-void launch_split(StreamHandle stream, const ProductArgs& a) {
-  const dim3 grid(static_cast<unsigned>(a.panels), static_cast<unsigned>((a.tiles + kTiles - 1) / kTiles));
+void launch_split(StreamHandle stream, const ProductArgs& a, int count) {
+  const dim3 grid(static_cast<unsigned>(a.panels), static_cast<unsigned>(count));
   launch(split_kernel<Weights, kTiles>, grid, kWarps * 32, sizeof(SplitTile<kTiles>), stream, a);
 }
-
 template<class Weights, int kTiles>
-void launch_wide(StreamHandle stream, const ProductArgs& a, dim3 grid) {
+void launch_wide(StreamHandle stream, const ProductArgs& a, int count) {
+  const dim3 grid(static_cast<unsigned>(count), static_cast<unsigned>((a.panels + kWarps - 1) / kWarps));
   launch(wide_kernel<Weights, kTiles>, grid, kWarps * 32, sizeof(WideTile<kTiles>), stream, a);
+}
+
+constexpr int kFewTiles = 4, kManyTiles = 8;
+
+template<class Weights>
+void multiply_runs(StreamHandle stream, const ProductArgs& a) {
+  if (a.run_tiles == 1) return launch_split<Weights, 1>(stream, a, a.run_count);
+  if (a.run_tiles == kFewTiles) return launch_split<Weights, kFewTiles>(stream, a, a.run_count);
+  launch_wide<Weights, kManyTiles>(stream, a, a.run_count);
 }
 
 /// Chooses the kernel.
 template<class Weights>
 void multiply_as(StreamHandle stream, const ProductArgs& a) {
-  constexpr int kFew = 4, kMany = 8, kBlocksFromWide = 128;  // about one for each multiprocessor
-  const dim3 grid(static_cast<unsigned>((a.tiles + kMany - 1) / kMany),
-                  static_cast<unsigned>((a.panels + kWarps - 1) / kWarps));
-  const bool wide = a.kernel == ProductKernel::kChosen ? a.tiles > kFew && grid.x * grid.y >= kBlocksFromWide
+  if (a.runs) return multiply_runs<Weights>(stream, a);
+  constexpr int kBlocksFromWide = 128;  // about one for each multiprocessor
+  const auto runs_of = [&](int tiles) { return (a.tiles + tiles - 1) / tiles; };
+  const int blocks = runs_of(kManyTiles) * ((a.panels + kWarps - 1) / kWarps);
+  const bool wide = a.kernel == ProductKernel::kChosen ? a.tiles > kFewTiles && blocks >= kBlocksFromWide
                                                        : a.kernel == ProductKernel::kWide;
-  if (wide) return launch_wide<Weights, kMany>(stream, a, grid);
-  if (a.tiles == 1) return launch_split<Weights, 1>(stream, a);
-  launch_split<Weights, kFew>(stream, a);
+  if (wide) return launch_wide<Weights, kManyTiles>(stream, a, runs_of(kManyTiles));
+  if (a.tiles == 1) return launch_split<Weights, 1>(stream, a, 1);
+  launch_split<Weights, kFewTiles>(stream, a, runs_of(kFewTiles));
 }
 
 }  // namespace llorch::cuda

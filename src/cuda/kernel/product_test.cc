@@ -21,7 +21,6 @@ namespace llorch::cuda {
 namespace {
 
 using Floats = std::vector<float>;
-constexpr kernel::PanelShape kShape{16, true};
 constexpr float kGuard = 12345.0f;
 constexpr std::size_t kGuards = 32;
 
@@ -42,7 +41,7 @@ struct Weight {
 
 Weight make_weight(Stream& stream, DType type, const Shape& shape, std::int64_t parts, const Floats& from) {
   Weight out{type, shape, Floats(from.size()), {}, {}};
-  const std::int64_t bytes = kernel::panel_bytes(kShape, type, shape.columns), panels = (shape.outputs + 15) / 16;
+  const std::int64_t bytes = kernel::panel_bytes(kPanelShape, type, shape.columns), panels = (shape.outputs + 15) / 16;
   const std::uint64_t stride = row_bytes(type, u(shape.columns));
   std::vector<std::uint8_t> packed(u(parts * panels * bytes));
   std::vector<std::byte> raw(stride * u(parts * shape.outputs));
@@ -53,7 +52,7 @@ Weight make_weight(Stream& stream, DType type, const Shape& shape, std::int64_t 
   }
   for (std::int64_t i = 0; i < parts * panels; ++i) {
     const std::int64_t part = i / panels, panel = i % panels;
-    kernel::pack_panel(kShape, type, shape.columns, raw.data() + u(part * shape.outputs + panel * 16) * stride,
+    kernel::pack_panel(kPanelShape, type, shape.columns, raw.data() + u(part * shape.outputs + panel * 16) * stride,
                        static_cast<int>(std::min<std::int64_t>(16, shape.outputs - panel * 16)),
                        packed.data() + u(i * bytes));
   }

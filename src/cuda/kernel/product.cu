@@ -12,7 +12,7 @@ ProductArgs product_args(const Matrix& matrix, std::int64_t part, const void* re
   const std::int64_t panels = (matrix.rows + 15) / 16;
   ProductArgs a{};
   a.weights = matrix.panels + part * panels * matrix.panel_bytes;
-  a.panel_bytes = matrix.panel_bytes;
+  a.panel_bytes = matrix.panel_bytes, a.part_bytes = panels * matrix.panel_bytes;
   a.panels = static_cast<int>(panels), a.outputs = static_cast<int>(matrix.rows);
   a.columns = static_cast<int>(matrix.columns);
   a.steps = static_cast<int>((matrix.columns + kStepColumns - 1) / kStepColumns);

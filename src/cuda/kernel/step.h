@@ -1,0 +1,38 @@
+// What kernels read of a step: copies of the plan's arrays (device/plan.h) in device memory, at addresses that stay.
+#pragma once
+
+#include <cstdint>
+
+namespace llorch::cuda {
+
+struct StepRow {
+  std::int32_t token, position, sequence, type;
+};
+struct StepSave {
+  std::int32_t position, checkpoint;
+};
+/// Rows first..end-1 of the step.
+struct StepSequence {
+  std::int32_t first, end;
+  std::int32_t slot, border, restore, drafts, adapter;
+  std::int32_t saves, saves_end;  // of Step::saves
+  std::int32_t pages[4];          // of each group: its first in Step::pages
+};
+struct Step {
+  const StepRow* rows = nullptr;
+  const StepSequence* sequences = nullptr;
+  const StepSave* saves = nullptr;
+  const std::int32_t* pages = nullptr;
+  unsigned* faults = nullptr;  // one for each row; 0: none
+  std::int32_t row_count = 0, sequence_count = 0;
+};
+
+/// How the fault of a matrix's row becomes that of a row of the step. The first fault of a row stays.
+struct FaultMark {
+  unsigned* faults = nullptr;          // null: nothing is looked at
+  const std::int32_t* rows = nullptr;  // the step's row of each row of a set; null: all rows
+  std::int64_t first = 0;              // the set's row that is the matrix's first
+  unsigned code = 0;                   // not 0
+};
+
+}  // namespace llorch::cuda
