@@ -158,7 +158,7 @@ class Mixing {
     convert_gathered(stream_, c_.up.type, x, c_.up.columns, plan_.tiles, c_.up.columns, gather, at(plan_.records));
     multiply(c_.up, c_.up_bias, floats(plan_.inside_up), nullptr);
     if (gated) {
-      if (record_form(c_.gate.type) != record_form(c_.up.type))
+      if (!share_rows(c_.gate.type, c_.up.type))
         convert_gathered(stream_, c_.gate.type, x, c_.up.columns, plan_.tiles, c_.up.columns, gather,
                          at(plan_.records));
       multiply(c_.gate, c_.gate_bias, floats(plan_.inside_gate), nullptr);

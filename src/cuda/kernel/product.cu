@@ -36,6 +36,8 @@ void launch_product(StreamHandle stream, DType type, const ProductArgs& args) {
   LLORCH_ASSERT(false, "a weight of this type has no product");
 }
 
+bool share_rows(DType a, DType b) { return record_form(a) == record_form(b); }
+
 void multiply(StreamHandle stream, const Matrix& matrix, std::int64_t part, const void* room, std::int64_t rows,
               const float* bias, float* out, std::int64_t out_stride) {
   launch_product(stream, matrix.type, product_args(matrix, part, room, rows, bias, out, out_stride));

@@ -32,6 +32,9 @@ struct Matrix {
 void convert_rows(StreamHandle stream, DType type, const float* x, std::int64_t x_stride, std::int64_t rows,
                   std::int64_t columns, void* room);
 
+/// Whether rows that were converted for weights of `a` serve weights of `b`.
+[[nodiscard]] bool share_rows(DType a, DType b);
+
 /// out (rows, matrix.rows; out_stride floats apart) = converted rows times part `part` transposed, plus bias (or null).
 void multiply(StreamHandle stream, const Matrix& matrix, std::int64_t part, const void* room, std::int64_t rows,
               const float* bias, float* out, std::int64_t out_stride);
