@@ -56,7 +56,6 @@ __device__ int sum_of_row(int sum) {
 }
 /// Sizes are compared as whole numbers, so that no NaN is lost.
 __device__ unsigned size_of(float x) { return __float_as_uint(x) & 0x7fffffffu; }
-constexpr unsigned kInfinityBits = 0x7f800000u;
 
 /// Four values as codes, halves to even.
 __device__ std::uint32_t codes_of(const float (&x)[4], float inverse) {
@@ -81,13 +80,12 @@ __device__ void convert_codes(const Source& source, unsigned lane, CodeRecord& o
     }
   top_bits = largest_of_row(top_bits);
   const float top = __uint_as_float(top_bits);
-  const bool finite = top_bits < kInfinityBits;
-  const float inverse = !finite || top < 0x1p-100f ? 0.0f : 127.0f / top, scale = top / 127.0f;
+  const float inverse = top < 0x1p-100f ? 0.0f : 127.0f / top, scale = top / 127.0f;
   std::uint32_t codes[2];
   int sums[2];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    codes[h] = finite ? codes_of(x[h], inverse) : 0;
+    codes[h] = codes_of(x[h], inverse);
     sums[h] = sum_of_row(__dp4a(static_cast<int>(codes[h]), 0x01010101, 0));
     out.codes[lane][h] = codes[h];
   }
