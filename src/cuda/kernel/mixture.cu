@@ -52,7 +52,7 @@ __device__ void fill_expert(const GroupCall& c, int expert, int rows, int first_
 }
 
 /// One block: the tables are small, and each part of them needs the counts of all experts.
-__global__ void __launch_bounds__(kGroupThreads) group_kernel(GroupCall c) {
+__global__ void __launch_bounds__(kGroupThreads, 1) group_kernel(GroupCall c) {
   int *counts = shared<int>(), *tile_of = counts + c.experts, *run_of = tile_of + c.experts + 1;
   const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
   for (int e = warp; e < c.experts; e += kGroupThreads / 32) {

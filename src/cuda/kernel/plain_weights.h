@@ -17,7 +17,7 @@ template<DType kType>
 struct PairWeights {
   static_assert(kType == DType::kF16 || kType == DType::kBF16);
   using Record = PairRecord;
-  static constexpr int kChunk = 2, kVector = 4 * kPanelRows, kStepBytes = 16 * kVector;
+  static constexpr int kChunk = 1, kVector = 4 * kPanelRows, kStepBytes = 16 * kVector;
   struct Chunk {
     std::uint32_t a[kChunk][2][4];  // [step][columns 0-15, 16-31]
   };
@@ -51,6 +51,7 @@ struct PairWeights {
                                       float (&sums)[kTiles][4]) const {
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
+      if (i > 0 && i % 2 == 0) __syncwarp();  // loads of more tiles would not find registers
       float d[4] = {};
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
