@@ -37,8 +37,9 @@
 //   copy_commit(): what was begun since the last one is a group   copy_wait<N>(): all groups but the newest N are there
 //
 // Global memory, aligned; read: all of it must have been written.
-//   uint4 load16(const void*)   uint4 load16_once(const void*): not kept in the L1 cache, for weights that nobody
-//   writes uint2 load8(const void*)   void store16(void*, uint4)   __ldg(const T*)
+//   uint4 load16(const void*)   uint2 load8(const void*)   void store16(void*, uint4)   __ldg(const T*)
+//   uint4 load16_once(const void*)   uint2 load8_once(const void*): not kept in the L1 cache, for weights that nobody
+//   writes
 //
 // Conversions; to 16 bits: to nearest even. A pair: the first value in the lower half.
 //   Half to_half(float)   Bfloat to_bfloat(float)   float to_float(Half)   float to_float(Bfloat)

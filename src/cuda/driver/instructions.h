@@ -84,6 +84,11 @@ LLORCH_DEVICE uint4 load16_once(const void* at) {
       : "l"(at));
   return out;
 }
+LLORCH_DEVICE uint2 load8_once(const void* at) {
+  uint2 out;
+  asm("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(out.x), "=r"(out.y) : "l"(at));
+  return out;
+}
 LLORCH_DEVICE void store16(void* at, uint4 value) { *static_cast<uint4*>(at) = value; }
 
 LLORCH_DEVICE Half to_half(float value) {

@@ -124,6 +124,7 @@ void copy_wait() {
 inline uint4 load16(const void* at, LLORCH_WHERE) { return host::load<uint4>(at, where); }
 inline uint4 load16_once(const void* at, LLORCH_WHERE) { return host::load<uint4>(at, where); }
 inline uint2 load8(const void* at, LLORCH_WHERE) { return host::load<uint2>(at, where); }
+inline uint2 load8_once(const void* at, LLORCH_WHERE) { return host::load<uint2>(at, where); }
 inline void store16(void* at, uint4 value) { *static_cast<uint4*>(at) = value; }
 
 inline Half to_half(float value) { return {float_to_half(value)}; }

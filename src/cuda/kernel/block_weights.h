@@ -1,6 +1,6 @@
 // Block formats as the weights of product_kernel.h: planes of kernel/layout.h become A fragments of m16n8k32. A lane's
-// bytes of a plane vector are those of its rows `group` and `group + 8`; its columns are the groups t and t + 4 of the
-// eight groups of four of a step.
+// bytes of a plane vector are those of its rows (product_kernel.h), one load; its columns are the groups t and t + 4 of
+// the eight groups of four of a step.
 //
 // Codes are multiplied as signed bytes, what stands for zero being 0. A dot product is exact: its accumulator begins at
 // the bits of 1.5 * 2^23, so that they are a float 1.5 * 2^23 + dot, without a conversion (dots are below 2^22:
@@ -22,9 +22,6 @@ __device__ __forceinline__ float dot_value(int sum) { return __int_as_float(sum)
 __device__ __forceinline__ float2 load_pair(const float* at) {
   const uint2 bits = load8(at);
   return make_float2(__uint_as_float(bits.x), __uint_as_float(bits.y));
-}
-__device__ __forceinline__ std::uint32_t load_u8(const std::byte* at) {
-  return __ldg(reinterpret_cast<const std::uint8_t*>(at));
 }
 __device__ __forceinline__ std::uint32_t load_u16(const std::byte* at) {
   return __ldg(reinterpret_cast<const std::uint16_t*>(at));
@@ -69,7 +66,7 @@ struct BlockWeights {
 
   struct Chunk {
     std::uint32_t planes[kChunk][kWords];
-    std::uint32_t scales[kChunk][2];  // of a step, as they lie; of rows group and group + 8
+    std::uint32_t scales[kChunk][2];  // of a step, as they lie; of the lane's two rows
     std::uint32_t supers[2];          // d, and the minimums' in the upper half
   };
   struct Factors {
@@ -84,55 +81,57 @@ struct BlockWeights {
   /// The steps from `step` on, as many as a chunk has, all of one block of 256.
   __device__ __forceinline__ void load(int step, int last, Chunk& out) const {
     const std::byte* block = panel + static_cast<std::int64_t>(step / kBlockSteps) * kBlockBytes;
-    if constexpr (kSuper) {
-#pragma unroll
-      for (int r = 0; r < 2; ++r) out.supers[r] = load_super(block + 2 * (lane.group + 8 * r));
-    }
+    if constexpr (kSuper) load_pairs(block, kMinimums, out.supers);
 #pragma unroll
     for (int s = 0; s < kChunk; ++s) {
       if (step + s >= last) continue;
-      const int in_block = kSuper ? step % kBlockSteps + s : 0;
+      const int first = kSuper ? step % kBlockSteps : 0;  // even
       const std::byte* at = kSuper ? block : block + s * kBlockBytes;
-      load_planes(at + kScaleBytes + in_block * kStepBytes, out.planes[s]);
-#pragma unroll
-      for (int r = 0; r < 2; ++r) out.scales[s][r] = load_scale(at, in_block, lane.group + 8 * r);
+      load_planes(at + kScaleBytes + (kSuper ? first + s : 0) * kStepBytes, out.planes[s]);
+      load_scales(at, first, kSuper ? s : 0, out.scales[s]);
     }
   }
-  static __device__ __forceinline__ std::uint32_t load_super(const std::byte* at) {
-    return load_u16(at) | (kMinimums ? load_u16(at + 2 * kPanelRows) << 16 : 0);
+  /// Of both rows: 16 bits of one field, and where there are two of the next in the upper half.
+  __device__ __forceinline__ void load_pairs(const std::byte* field, bool two, std::uint32_t (&out)[2]) const {
+    const std::uint32_t low = load_u32(field + 4 * lane.group),
+                        high = two ? load_u32(field + 2 * kPanelRows + 4 * lane.group) : 0;
+    out[0] = __byte_perm(low, high, 0x5410), out[1] = __byte_perm(low, high, 0x7632);
   }
   __device__ __forceinline__ void load_planes(const std::byte* plane, std::uint32_t (&out)[kWords]) const {
     constexpr int kVector = 4 * kPanelRows;
-    const std::byte* at = plane + 4 * lane.group;
+    const std::byte* at = plane + 8 * lane.group;
     int n = 0;
-    if constexpr (kF.bytes || kF.nibbles) {
-#pragma unroll
-      for (int i = 0; i < (kF.bytes ? 4 : 2); ++i)
-        out[n++] = load_u32(at + (lane.t + i / 2 * 4) * kVector + i % 2 * (kVector / 2));
-      at += kF.nibbles ? 4 * kVector : 0;
-    }
+    const auto take = [&](int vector) {
+      const uint2 rows = load8_once(at + vector * kVector);
+      out[n++] = rows.x, out[n++] = rows.y;
+    };
+    if constexpr (kF.bytes || kF.nibbles) take(lane.t);
+    if constexpr (kF.bytes) take(lane.t + 4);
+    if constexpr (kF.nibbles) at += 4 * kVector;
     if constexpr (kF.pairs) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) out[n++] = load_u32(at + i / 2 * kVector + i % 2 * (kVector / 2));
+      take(0), take(1);
       at += 2 * kVector;
     }
-    if constexpr (kF.bits) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) out[n++] = load_u32(at + i * (kVector / 2));
-    }
+    if constexpr (kF.bits) take(0);
   }
-  static __device__ __forceinline__ std::uint32_t load_scale(const std::byte* block, int step, int row) {
+  /// Of step first + s of the block.
+  __device__ __forceinline__ void load_scales(const std::byte* block, int first, int s, std::uint32_t (&out)[2]) const {
     using kernel::Scales;
-    if constexpr (kF.scales == Scales::kHalf) return kSuper ? 0 : load_u16(block + 2 * row);
-    if constexpr (kF.scales == Scales::kHalfMin || kF.scales == Scales::kTwoHalves)
-      return load_u16(block + 2 * row) | load_u16(block + 2 * (kPanelRows + row)) << 16;
-    if constexpr (kF.scales == Scales::kE8M0) return load_u8(block + row);
-    if constexpr (kF.scales == Scales::kSuper) return load_u16(block + 2 * kPanelRows * (1 + step) + 2 * row);
-    if constexpr (kF.scales == Scales::kSuperSigned) return load_u8(block + kPanelRows * (2 + step) + row);
-    if constexpr (kF.scales == Scales::kSuperNibble) return load_u16(block + 2 * kPanelRows * (2 + step) + 2 * row);
-    if constexpr (kF.scales == Scales::kSuperPair)
-      return load_u8(block + kPanelRows * (4 + step) + row) |
-             load_u8(block + kPanelRows * (12 + step / 2 * 2) + 2 * row + step % 2) << 8;
+    constexpr int kByte = kPanelRows, kTwo = 2 * kPanelRows;  // fields
+    if constexpr (!kSuper && kF.scales != Scales::kE8M0) {
+      load_pairs(block, kF.scales != Scales::kHalf, out);
+    } else if constexpr (kF.scales == Scales::kSuper || kF.scales == Scales::kSuperNibble) {
+      load_pairs(block + kTwo * (kMinimums ? 2 : 1) + kTwo * (first + s), false, out);
+    } else if constexpr (kF.scales == Scales::kE8M0 || kF.scales == Scales::kSuperSigned) {
+      const std::uint32_t both = load_u16(block + (kSuper ? kTwo + kByte * (first + s) : 0) + 2 * lane.group);
+      out[0] = both & 0xffu, out[1] = both >> 8;
+    } else if constexpr (kF.scales == Scales::kSuperPair) {
+      const std::byte* at = block + 2 * kTwo;
+      const std::uint32_t scales = load_u16(at + kByte * (first + s) + 2 * lane.group),
+                          minimums = load_u32(at + 8 * kByte + kByte * (first + s / 2 * 2) + 4 * lane.group);
+      out[0] = __byte_perm(scales, minimums, s % 2 == 0 ? 0x40 : 0x50) & 0xffffu;
+      out[1] = __byte_perm(scales, minimums, s % 2 == 0 ? 0x61 : 0x71) & 0xffffu;
+    }
   }
 
   __device__ __forceinline__ Factors factors(const Chunk& chunk, int s) const {

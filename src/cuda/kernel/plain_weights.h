@@ -28,14 +28,15 @@ struct PairWeights {
   __device__ PairWeights(const std::byte* at, int, Lane place) : panel(at), lane(place) {}
 
   __device__ __forceinline__ void load(int step, int last, Chunk& out) const {
-    const std::byte* at = panel + static_cast<std::int64_t>(step) * kStepBytes + lane.t * kVector + 4 * lane.group;
+    const std::byte* at = panel + static_cast<std::int64_t>(step) * kStepBytes + lane.t * kVector + 8 * lane.group;
 #pragma unroll
     for (int s = 0; s < kChunk; ++s)
       if (step + s < last)
 #pragma unroll
-        for (int i = 0; i < 8; ++i)
-          out.a[s][i / 4][i % 4] = __ldg(reinterpret_cast<const std::uint32_t*>(
-              at + s * kStepBytes + i / 2 * 4 * kVector + i % 2 * (kVector / 2)));
+        for (int i = 0; i < 4; ++i) {
+          const uint2 rows = load8_once(at + s * kStepBytes + 4 * i * kVector);
+          out.a[s][i / 2][i % 2 * 2] = rows.x, out.a[s][i / 2][i % 2 * 2 + 1] = rows.y;
+        }
   }
 
   static __device__ __forceinline__ void multiply(float (&d)[4], const std::uint32_t (&a)[4],
@@ -86,11 +87,12 @@ struct FloatWeights {
   __device__ __forceinline__ void add(const Chunk&, int step, int, const FloatRecord* records, int rows,
                                       float (&sums)[kTiles][4]) const {
     const auto* weights = reinterpret_cast<const float*>(panel) +
-                          static_cast<std::int64_t>(step) * kStepColumns * kPanelRows + lane.group;
+                          static_cast<std::int64_t>(step) * kStepColumns * kPanelRows + 2 * lane.group;
     const int count = min(kStepColumns, columns - step * kStepColumns);
 #pragma unroll 4
     for (int c = 0; c < count; ++c) {
-      const float w[2] = {__ldg(weights + c * kPanelRows), __ldg(weights + c * kPanelRows + 8)};
+      const uint2 both = load8_once(weights + c * kPanelRows);
+      const float w[2] = {__uint_as_float(both.x), __uint_as_float(both.y)};
 #pragma unroll
       for (int i = 0; i < kTiles; ++i) {
         const uint2 x = i * kTileRows + 2 * lane.t < rows ? load8(records[i].values[c] + 2 * lane.t) : make_uint2(0, 0);

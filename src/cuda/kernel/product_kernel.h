@@ -30,7 +30,8 @@ __host__ __device__ constexpr int slice_begin(int steps, int slice) {
   return begin < steps ? begin : steps;
 }
 
-/// A lane's place in fragments.
+/// A lane's place in fragments. Rows `group` and `group + 8` of a fragment are 2 group and 2 group + 1 of the panel: a
+/// lane has both by one load, a warp by loads of whole vectors of the panel.
 struct Lane {
   int group, t;
   __device__ explicit Lane(unsigned lane) : group(static_cast<int>(lane / 4)), t(static_cast<int>(lane % 4)) {}
@@ -95,7 +96,7 @@ __device__ __forceinline__ Tiles<Record> tiles_of(const ProductArgs& a, const Wo
 /// Writes one sum, of tile `tile` of the work; `i` is one of a lane's four.
 __device__ __forceinline__ void write_sum(const ProductArgs& a, const Work& work, int panel, int tile, Lane lane, int i,
                                           float sum) {
-  const int output = panel * kPanelRows + lane.group + i / 2 * 8, row = tile * kTileRows + 2 * lane.t + i % 2;
+  const int output = panel * kPanelRows + 2 * lane.group + i / 2, row = tile * kTileRows + 2 * lane.t + i % 2;
   if (output >= a.outputs || row >= work.rows) return;
   const int slot = work.tile * kTileRows + row;
   const std::int64_t out_row = a.out_rows ? a.out_rows[slot] : slot;
