@@ -3,8 +3,11 @@
 // F16 and BF16: panels hold pairs of columns, which are A fragments of m16n8k16 as they lie; activations are sums of
 // two values of the weight's type (records.h), whose error is 2^-18 of a value for BF16 and 2^-22 of the largest of 32
 // for F16. Converting F16 to BF16, for one kernel, would lose 3 bits of the weight. 32 columns are summed by four mma
-// from 0 on, then added in float, rounded to nearest: a tensor core cuts off. F32: fmaf, column after column. Weights
-// of this type are few: routers, and small models of tests.
+// from 0 on, then added in float, rounded to nearest: a tensor core cuts off.
+// Bounds on paper: few rows, the weight's bytes; many rows, a quarter of an H100's bf16 peak: each product takes two
+// mma, and these 512 bytes of the L1 cache, four cycles. (Two panels a warp would share these bytes: not done.)
+//
+// F32: fmaf, column after column. Weights of this type are few: routers, and small models of tests.
 #pragma once
 
 #include <cmath>
