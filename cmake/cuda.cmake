@@ -27,11 +27,32 @@ endif()
 # llorch_kernels(target files...): `.cu` files of a target that is linked with llorch_cuda.
 function(llorch_kernels target)
   add_library(${target} OBJECT ${ARGN})
-  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/src)
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_BINARY_DIR}/generated)
   set_target_properties(${target} PROPERTIES CXX_STANDARD 20 CUDA_STANDARD 20 POSITION_INDEPENDENT_CODE ON UNITY_BUILD OFF)
   if(LLORCH_CUDA_EMULATED)
     target_compile_definitions(${target} PRIVATE LLORCH_CUDA_EMULATED)
     set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX)
     target_compile_options(${target} PRIVATE -x c++ -Werror -Wno-unknown-pragmas)  # #pragma unroll
   endif()
+endfunction()
+
+# llorch_product_units(variable): one unit for each block format of kernel/dot/, with its products.
+function(llorch_product_units out)
+  file(GLOB formats CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernel/dot/*.h)
+  set(units "")
+  foreach(format IN LISTS formats)
+    get_filename_component(stem ${format} NAME_WE)
+    string(TOUPPER ${stem} FORMAT)
+    set(unit ${CMAKE_BINARY_DIR}/generated/products/${stem}.cu)
+    file(CONFIGURE OUTPUT ${unit} CONTENT "#include \"cuda/kernel/block_weights.h\"
+namespace llorch::cuda {
+template<>
+void multiply_type<kernel::kPanel${FORMAT}.type>(StreamHandle stream, const ProductArgs& args) {
+  multiply_as<BlockWeights<kernel::kPanel${FORMAT}.type>>(stream, args);
+}
+}  // namespace llorch::cuda
+" @ONLY)
+    list(APPEND units ${unit})
+  endforeach()
+  set(${out} ${units} PARENT_SCOPE)
 endfunction()

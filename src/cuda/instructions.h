@@ -10,7 +10,9 @@
 //   mma m16n8k32, bytes     A  a[0]: row group,     columns 4t .. 4t+3    a[1]: row group + 8, the same columns
 //                              a[2]: row group,     columns 4t+16 ..      a[3]: row group + 8, the same columns
 //                           B  b[0]: column group,  rows 4t .. 4t+3       b[1]: rows 4t+16 ..
-//   both                    D  d[0], d[1]: row group, columns 2t, 2t+1    d[2], d[3]: row group + 8, the same columns
+//   mma m16n8k16, bytes     A  a[0]: row group,     columns 4t .. 4t+3    a[1]: row group + 8, the same columns
+//                           B  b[0]: column group,  rows 4t .. 4t+3
+//   all                     D  d[0], d[1]: row group, columns 2t, 2t+1    d[2], d[3]: row group + 8, the same columns
 // All lanes of the warp call mma and ldmatrix together.
 //
 // d += a * b. On the host products are exact (in float: 8 and 11 bits of mantissa) and each sum over k, from k = 0 on
@@ -20,6 +22,7 @@
 //   mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])     m16n8k16
 //   mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])      m16n8k16
 //   mma_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])         m16n8k32, a and b signed
+//   mma_s8(int (&d)[4], const uint32_t (&a)[2], const uint32_t (&b)[1])         m16n8k16, a and b signed
 //   mma_u8s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])       m16n8k32, a unsigned, b signed
 //
 // ldmatrix: N = 1, 2 or 4 matrices of 8 rows of 16 bytes in shared memory. Lane i gives the address of row i % 8 of
@@ -34,8 +37,9 @@
 //   copy_commit(): what was begun since the last one is a group   copy_wait<N>(): all groups but the newest N are there
 //
 // Global memory, aligned; read: all of it must have been written.
-//   uint4 load16(const void*)   uint4 load16_once(const void*): not kept in the L1 cache, for weights that nobody
-//   writes uint2 load8(const void*)   void store16(void*, uint4)   __ldg(const T*)
+//   uint4 load16(const void*)   uint2 load8(const void*)   void store16(void*, uint4)   __ldg(const T*)
+//   uint4 load16_once(const void*)   uint2 load8_once(const void*): not kept in the L1 cache, for weights that nobody
+//   writes
 //
 // Conversions; to 16 bits: to nearest even. A pair: the first value in the lower half.
 //   Half to_half(float)   Bfloat to_bfloat(float)   float to_float(Half)   float to_float(Bfloat)

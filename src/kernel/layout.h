@@ -19,6 +19,12 @@
 
 namespace llorch::kernel {
 
+/// How an ISA, or a device, wants its panels: Kernels has the same two.
+struct PanelShape {
+  int panel;   // rows
+  bool pairs;  // F16 and BF16: pairs of columns
+};
+
 enum class Scales {
   kHalf,         // f16 scale per block
   kHalfMin,      // f16 scale and f16 minimum per 32

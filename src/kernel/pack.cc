@@ -183,21 +183,21 @@ void pack_columns(int panel, const std::uint8_t* raw, std::int64_t stride, int r
       std::memcpy(out + std::ptrdiff_t{size} * row, raw + row * stride + size * c, size);
 }
 
-bool paired(const Kernels& isa, DType type) { return isa.pairs && (type == DType::kF16 || type == DType::kBF16); }
+bool paired(PanelShape shape, DType type) { return shape.pairs && (type == DType::kF16 || type == DType::kBF16); }
 
 }  // namespace
 
 bool can_pack(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16 || find(type); }
 
-std::int64_t panel_bytes(const Kernels& isa, DType type, std::int64_t k) {
-  if (const PanelFormat* f = find(type)) return k / f->block * block_bytes(*f, isa.panel);
-  return (paired(isa, type) ? (k + 31) / 32 * 32 : k) * isa.panel * info(type).bytes;
+std::int64_t panel_bytes(PanelShape shape, DType type, std::int64_t k) {
+  if (const PanelFormat* f = find(type)) return k / f->block * block_bytes(*f, shape.panel);
+  return (paired(shape, type) ? (k + 31) / 32 * 32 : k) * shape.panel * info(type).bytes;
 }
 
-void pack_panel(const Kernels& isa, DType type, std::int64_t k, const std::byte* source, int rows, std::uint8_t* out) {
-  const int panel = isa.panel;
-  if (rows < panel || (paired(isa, type) && k % 32 != 0))
-    std::memset(out, 0, static_cast<std::size_t>(panel_bytes(isa, type, k)));
+void pack_panel(PanelShape shape, DType type, std::int64_t k, const std::byte* source, int rows, std::uint8_t* out) {
+  const int panel = shape.panel;
+  if (rows < panel || (paired(shape, type) && k % 32 != 0))
+    std::memset(out, 0, static_cast<std::size_t>(panel_bytes(shape, type, k)));
   const auto stride = static_cast<std::int64_t>(row_bytes(type, static_cast<std::uint64_t>(k)));
   const auto* raw = reinterpret_cast<const std::uint8_t*>(source);
   if (const PanelFormat* f = find(type)) {
@@ -209,7 +209,7 @@ void pack_panel(const Kernels& isa, DType type, std::int64_t k, const std::byte*
     return;
   }
   if (info(type).bytes == 4) return pack_columns<4>(panel, raw, stride, rows, k, out);
-  if (!paired(isa, type)) return pack_columns<2>(panel, raw, stride, rows, k, out);
+  if (!paired(shape, type)) return pack_columns<2>(panel, raw, stride, rows, k, out);
   pack_columns<4>(panel, raw, stride, rows, k / 2, out);
   if (k % 2 != 0)
     for (int row = 0; row < rows; ++row)

@@ -20,6 +20,11 @@ LLORCH_MMA(mma_f16, "m16n8k16.row.col.f32.f16.f16.f32", float, "f")
 LLORCH_MMA(mma_s8, "m16n8k32.row.col.s32.s8.s8.s32", int, "r")
 LLORCH_MMA(mma_u8s8, "m16n8k32.row.col.s32.u8.s8.s32", int, "r")
 #undef LLORCH_MMA
+LLORCH_DEVICE void mma_s8(int (&d)[4], const std::uint32_t (&a)[2], const std::uint32_t (&b)[1]) {
+  asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+}
 
 LLORCH_DEVICE std::uint32_t shared_address(const void* at) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(at));
@@ -77,6 +82,11 @@ LLORCH_DEVICE uint4 load16_once(const void* at) {
   asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
       : "=r"(out.x), "=r"(out.y), "=r"(out.z), "=r"(out.w)
       : "l"(at));
+  return out;
+}
+LLORCH_DEVICE uint2 load8_once(const void* at) {
+  uint2 out;
+  asm("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(out.x), "=r"(out.y) : "l"(at));
   return out;
 }
 LLORCH_DEVICE void store16(void* at, uint4 value) { *static_cast<uint4*>(at) = value; }

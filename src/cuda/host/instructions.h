@@ -89,6 +89,10 @@ inline void mma_f16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint3
 inline void mma_s8(int (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], LLORCH_WHERE) {
   host::mma("mma_s8", host::combine_s8, d, a, b, where);
 }
+inline void mma_s8(int (&d)[4], const std::uint32_t (&a)[2], const std::uint32_t (&b)[1], LLORCH_WHERE) {
+  const std::uint32_t a_and_zeros[4] = {a[0], a[1], 0, 0}, b_and_zeros[2] = {b[0], 0};
+  mma_s8(d, a_and_zeros, b_and_zeros, where);
+}
 inline void mma_u8s8(int (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], LLORCH_WHERE) {
   host::mma("mma_u8s8", host::combine_u8s8, d, a, b, where);
 }
@@ -120,6 +124,7 @@ void copy_wait() {
 inline uint4 load16(const void* at, LLORCH_WHERE) { return host::load<uint4>(at, where); }
 inline uint4 load16_once(const void* at, LLORCH_WHERE) { return host::load<uint4>(at, where); }
 inline uint2 load8(const void* at, LLORCH_WHERE) { return host::load<uint2>(at, where); }
+inline uint2 load8_once(const void* at, LLORCH_WHERE) { return host::load<uint2>(at, where); }
 inline void store16(void* at, uint4 value) { *static_cast<uint4*>(at) = value; }
 
 inline Half to_half(float value) { return {float_to_half(value)}; }

@@ -29,9 +29,11 @@ struct MixCall {
   const float* x = nullptr;  // (rows, columns of up)
   float* out = nullptr;      // (rows, rows of down)
   FaultMark mark;            // of values inside the experts
-  // Room: (rows, rows of up) twice, (rows * active, rows of down).
-  float *inside_gate = nullptr, *inside_up = nullptr, *results = nullptr;
+  void* room = nullptr;      // mixture_bytes()
 };
+/// Of the shapes alone: pointers of the call may be null.
+[[nodiscard]] std::size_t mixture_bytes(const MixCall& call);
+/// All on the device: the host knows the shapes alone. A row's results do not depend on the other rows.
 void mix(StreamHandle stream, const MixCall& call);
 
 }  // namespace llorch::cuda

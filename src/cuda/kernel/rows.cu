@@ -1,5 +1,6 @@
 #include "cuda/kernel/rows.h"
 
+#include "cuda/kernel/activated.h"
 #include "cuda/kernel/block.h"
 
 namespace llorch::cuda {
@@ -56,24 +57,6 @@ __global__ void __launch_bounds__(kRowThreadsMax)
   bool bad = false;
   for (std::int64_t i = threadIdx.x; i < width; i += blockDim.x) bad |= !(fabsf(row[i]) <= limit);
   spoil_row(mark, this_row(), bad, row, width);
-}
-
-__device__ float gelu(float x) { return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x))); }
-__device__ float gelu_erf(float x) { return 0.5f * x * (1.0f + erff(x * 0.7071067811865476f)); }
-
-__device__ float activated(const Activation& a, float gate, float up) {
-  switch (a.kind) {
-    case Activation::Kind::kSiluMul: return gate * sigmoid(gate) * up;
-    case Activation::Kind::kGelu: return gelu(gate);
-    case Activation::Kind::kGeluMul: return gelu(gate) * up;
-    case Activation::Kind::kGeluErf: return gelu_erf(gate);
-    case Activation::Kind::kGeluErfMul: return gelu_erf(gate) * up;
-    case Activation::Kind::kReluSquared: return (gate > 0.0f ? gate : 0.0f * gate) * gate;
-    case Activation::Kind::kSwigluClamped: break;
-  }
-  if (!isfinite(gate) || !isfinite(up)) return __int_as_float(0x7fc00000);  // the clamps would hide it
-  const float c = fminf(gate, a.limit), u = fminf(fmaxf(up, -a.limit), a.limit);
-  return c * sigmoid(a.alpha * c) * (u + 1.0f);
 }
 
 __global__ void __launch_bounds__(kRowThreadsMax) activate_kernel(ActivateCall c, bool gated) {

@@ -61,7 +61,7 @@ void CudaDevice::check(FloatSpan x, float limit, const Guard& guard) {
   cuda::check_rows(stream(), at(x), x.rows(), x.width(), limit, mark(guard));
 }
 
-/// Neighbours in the list with one type share the converted rows.
+/// Neighbours in the list share the converted rows where their types allow it.
 void CudaDevice::linear(std::span<const LinearPart> parts, FloatSpan x) {
   if (x.rows() == 0) return;
   void* room = activations_.need<std::byte>(context_, cuda::activation_bytes(x.rows(), x.width()));
@@ -69,7 +69,7 @@ void CudaDevice::linear(std::span<const LinearPart> parts, FloatSpan x) {
   const cuda::Matrix* converted = nullptr;
   for (const LinearPart& part : parts) {
     const cuda::Matrix& matrix = packed(*part.weight).matrix;
-    if (!converted || converted->type != matrix.type)
+    if (!converted || !cuda::share_rows(converted->type, matrix.type))
       cuda::convert_rows(stream(), matrix.type, at(x), x.width(), x.rows(), matrix.columns, room);
     converted = &matrix;
     cuda::multiply(stream(), matrix, 0, room, x.rows(), at_or_null(part.bias), at(part.out), matrix.rows);
@@ -144,7 +144,8 @@ void CudaDevice::moe(const MoeCall& call) {
   mix.down_bias = at_or_null(call.down_bias);
   mix.activation = call.activation;
   mix.x = at(call.x), mix.out = at(call.out), mix.mark = mark(call.guard);
-  mix.inside_gate = at(call.inside_gate), mix.inside_up = at(call.inside_up), mix.results = at(call.results);
+  mix.room = mixture_.need<std::byte>(context_, cuda::mixture_bytes(mix));
+  if (!mix.room) return;
   cuda::mix(stream(), mix);
 }
 

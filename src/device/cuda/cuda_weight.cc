@@ -1,26 +1,24 @@
-// Temporary: every format becomes floats, as naive_product.cu reads them.
 #include "device/cuda/cuda_weight.h"
 
-#include "cuda/kernel/naive_product.h"
+#include <algorithm>
+
+#include "kernel/pack.h"
 #include "quant/table.h"
 
 namespace llorch {
 namespace {
 
-constexpr std::int64_t kPanelRows = cuda::kNaivePanelRows;
+constexpr std::int64_t kPanelRows = cuda::kPanelShape.panel;
+constexpr std::int64_t kCopyBytes = 8 << 20;  // packed at a time
 
-/// Reads and checks rows first..first+count-1 of the tensor, and dequantises them into a panel: [column][row].
+/// Reads, checks and packs panels of a tensor.
 class PanelReader {
  public:
   PanelReader(const TensorView& tensor, const Device::Read& read)
-      : tensor_(tensor),
-        read_(read),
-        ops_(quant::row_ops(tensor.type)),
-        stride_(row_bytes(tensor.type, tensor.columns())),
-        row_(tensor.columns()) {}
+      : tensor_(tensor), read_(read), stride_(row_bytes(tensor.type, tensor.columns())) {}
 
-  Status read(std::int64_t first, std::int64_t count, float* panel) {
-    const auto columns = row_.size();
+  /// Of rows first..first+count-1, at most a panel's.
+  Status read(std::int64_t first, std::int64_t count, std::uint8_t* panel) {
     std::span<const std::byte> bytes =
         tensor_.data.subspan(static_cast<std::size_t>(first) * stride_, static_cast<std::size_t>(count) * stride_);
     if (read_) {
@@ -29,19 +27,15 @@ class PanelReader {
       bytes = bytes_;
     }
     LLORCH_OK(quant::check_finite(tensor_, bytes, static_cast<std::uint64_t>(first)));
-    for (std::int64_t r = 0; r < count; ++r) {
-      ops_.dequantize(bytes.data() + static_cast<std::size_t>(r) * stride_, columns, row_.data());
-      for (std::size_t i = 0; i < columns; ++i) panel[i * kPanelRows + static_cast<std::size_t>(r)] = row_[i];
-    }
+    kernel::pack_panel(cuda::kPanelShape, tensor_.type, static_cast<std::int64_t>(tensor_.columns()), bytes.data(),
+                       static_cast<int>(count), panel);
     return {};
   }
 
  private:
   const TensorView& tensor_;
   const Device::Read& read_;
-  const quant::RowOps& ops_;
   std::size_t stride_;
-  std::vector<float> row_;
   std::vector<std::byte> bytes_;
 };
 
@@ -49,23 +43,28 @@ class PanelReader {
 
 Result<std::unique_ptr<CudaWeight>> pack_weight(const std::shared_ptr<CudaContext>& context, const TensorView& tensor,
                                                 std::int64_t parts, const Device::Read& read) {
-  if (!quant::find_row_ops(tensor.type))
+  if (!quant::find_row_ops(tensor.type) || !kernel::can_pack(tensor.type))
     return bad_model("tensor '{}' has type {}, which is no weight type", tensor.name, info(tensor.type).name);
   cuda::Matrix matrix;
+  matrix.type = tensor.type, matrix.parts = parts;
   matrix.rows = static_cast<std::int64_t>(tensor.rows()) / parts;
-  matrix.columns = static_cast<std::int64_t>(tensor.columns()), matrix.parts = parts;
-  matrix.panel_bytes = matrix.columns * kPanelRows * static_cast<std::int64_t>(sizeof(float));
-  const std::int64_t of_part = (matrix.rows + kPanelRows - 1) / kPanelRows;
-  LLORCH_TRY(auto memory, CountedMemory::take(context, static_cast<std::size_t>(of_part * parts * matrix.panel_bytes)));
+  matrix.columns = static_cast<std::int64_t>(tensor.columns());
+  matrix.panel_bytes = kernel::panel_bytes(cuda::kPanelShape, matrix.type, matrix.columns);
+  const std::int64_t of_part = (matrix.rows + kPanelRows - 1) / kPanelRows, panels = of_part * parts;
+  LLORCH_TRY(auto memory, CountedMemory::take(context, static_cast<std::size_t>(panels * matrix.panel_bytes)));
   matrix.panels = memory.as<std::byte>();
   PanelReader reader(tensor, read);
-  std::vector<float> panel(static_cast<std::size_t>(matrix.columns * kPanelRows));
-  for (std::int64_t p = 0; p < of_part * parts; ++p) {
-    const std::int64_t first = p % of_part * kPanelRows, count = std::min(kPanelRows, matrix.rows - first);
-    std::ranges::fill(panel, 0.0f);
-    LLORCH_OK(reader.read(p / of_part * matrix.rows + first, count, panel.data()));
-    LLORCH_OK(context->stream.copy_to_device(memory.as<std::byte>() + p * matrix.panel_bytes, panel.data(),
-                                             static_cast<std::size_t>(matrix.panel_bytes)));
+  const std::int64_t together = std::clamp<std::int64_t>(kCopyBytes / matrix.panel_bytes, 1, panels);
+  std::vector<std::uint8_t> packed(static_cast<std::size_t>(together * matrix.panel_bytes));
+  for (std::int64_t begin = 0; begin < panels; begin += together) {
+    const std::int64_t end = std::min(panels, begin + together);
+    for (std::int64_t p = begin; p < end; ++p) {
+      const std::int64_t first = p % of_part * kPanelRows;
+      LLORCH_OK(reader.read(p / of_part * matrix.rows + first, std::min(kPanelRows, matrix.rows - first),
+                            packed.data() + (p - begin) * matrix.panel_bytes));
+    }
+    LLORCH_OK(context->stream.copy_to_device(memory.as<std::byte>() + begin * matrix.panel_bytes, packed.data(),
+                                             static_cast<std::size_t>((end - begin) * matrix.panel_bytes)));
     LLORCH_OK(context->stream.synchronize());
   }
   return std::make_unique<CudaWeight>(matrix, std::move(memory));

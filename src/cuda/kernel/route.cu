@@ -1,12 +1,10 @@
-// Temporary: experts one choice after another, each row by itself.
+// Which experts a row takes. Bound: latency; a warp for each row, some 10 passes over the experts.
 #include "cuda/kernel/block.h"
 #include "cuda/kernel/mixture.h"
-#include "cuda/kernel/naive_product.h"
 
 namespace llorch::cuda {
 namespace {
 
-constexpr unsigned kThreads = 128;
 constexpr double kNone = -HUGE_VAL;
 
 struct Best {
@@ -103,48 +101,12 @@ __global__ void __launch_bounds__(32) route_kernel(RouteCall c) {
   }
 }
 
-/// out = the sum over a row's experts, best first.
-__global__ void __launch_bounds__(kThreads) combine_kernel(const float* results, const float* weights, int active,
-                                                           bool of_input, std::int64_t dim, float* out) {
-  const std::int64_t row = blockIdx.x, i = static_cast<std::int64_t>(blockIdx.y) * kThreads + threadIdx.x;
-  if (i >= dim) return;
-  float sum = 0.0f;
-  for (int k = 0; k < active; ++k)
-    sum = fmaf(of_input ? 1.0f : weights[row * active + k], results[(row * active + k) * dim + i], sum);
-  out[row * dim + i] = sum;
-}
-
 }  // namespace
 
 void route(StreamHandle stream, const RouteCall& c) {
   if (c.rows == 0) return;
   const std::size_t values = static_cast<std::size_t>(2 * c.experts + c.routing.groups);
   launch(route_kernel, static_cast<unsigned>(c.rows), 32, values * sizeof(double), stream, c);
-}
-
-void mix(StreamHandle stream, const MixCall& c) {
-  const std::int64_t rows = c.route.rows, active = c.route.routing.active, dim = c.down.rows;
-  if (rows == 0) return;
-  route(stream, c.route);
-  for (std::int64_t k = 0; k < active; ++k) {
-    ChosenProduct p{.matrix = c.up, .bias = c.up_bias, .chosen = c.route.chosen + k, .chosen_stride = active, .x = c.x};
-    p.input_scale = c.route.routing.of_input ? c.route.weights + k : nullptr;
-    p.x_stride = c.up.columns, p.rows = rows, p.out = c.inside_up, p.out_stride = c.up.rows;
-    multiply_chosen(stream, p);
-    if (c.activation.gated()) {
-      p.matrix = c.gate, p.bias = c.gate_bias, p.out = c.inside_gate;
-      multiply_chosen(stream, p);
-    }
-    ActivateCall a{.kind = c.activation, .up = c.inside_up, .out = c.inside_gate, .rows = rows, .width = c.up.rows};
-    a.gate = c.activation.gated() ? c.inside_gate : c.inside_up, a.mark = c.mark;
-    activate(stream, a);
-    ChosenProduct down{.matrix = c.down, .bias = c.down_bias, .chosen = c.route.chosen + k, .chosen_stride = active};
-    down.x = c.inside_gate, down.x_stride = c.up.rows, down.rows = rows;
-    down.out = c.results + k * dim, down.out_stride = active * dim;
-    multiply_chosen(stream, down);
-  }
-  launch(combine_kernel, dim3(static_cast<unsigned>(rows), blocks_for(dim, kThreads)), kThreads, 0, stream, c.results,
-         c.route.weights, static_cast<int>(active), c.route.routing.of_input, dim, c.out);
 }
 
 }  // namespace llorch::cuda
