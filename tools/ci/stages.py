@@ -83,8 +83,8 @@ def stages():
     return [*out, Stage("requirements", "python3 tools/gates/report.py; ./dev checklist; ./dev real", after=ran)]
 
 
-CI = (Stage("package", "./dev package_test", ("build-release",), after=("requirements",)), # Most of its units are the release build's, which the compiler cache has then.
-      Stage("cuda", "./dev cuda", ("build-release",), build=True))
+# Most units of `cuda` are the release build's, which the compiler cache has then.
+CI = (Stage("package", "./dev package_test", ("build-release",), after=("requirements",)), Stage("cuda", "./dev cuda", ("build-release",), build=True))
 
 
 def chosen(table, names):
