@@ -7,32 +7,15 @@
 #include "arch/hf_source.h"
 #include "base/folder.h"
 #include "device/cpu/cpu_device.h"
-#include "golden.h"
 #include "kernel/kernels.h"
 #include "quant/table.h"
 #include "zoo.h"
+#include "zoo_model.h"
 
 namespace llorch {
 namespace {
 
 namespace fs = std::filesystem;
-/// The float32 values of a .npy file, version 1.
-std::vector<float> read_npy(const std::string& path) {
-  const MappedFile file = MappedFile::open(path).value();
-  std::uint16_t header = 0;
-  std::memcpy(&header, file.bytes().data() + 8, 2);
-  const auto data = file.bytes().subspan(10u + header);
-  std::vector<float> values(data.size() / sizeof(float));
-  std::memcpy(values.data(), data.data(), values.size() * sizeof(float));
-  return values;
-}
-
-struct Prompt {
-  TokenIds ids;
-  std::vector<float> logits;
-  TokenIds greedy;
-};
-
 /// A source with one key changed.
 class Altered final : public WeightSource {
  public:
@@ -66,40 +49,12 @@ class Zoo : public testing::TestWithParam<ZooModel> {
     LLORCH_NEED_TEST_DATA(folder, fmt::format("models/zoo/{}", GetParam().folder));
     if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not there: not run";
     folder_ = folder;
-    const json::value ids = read(folder + "/ids.json");
-    for (const char* name : {"5", "40"}) {
-      Prompt p;
-      p.ids = list(*json::find_array(ids.get_object(), name));
-      p.logits = read_npy(fmt::format("{}/logits-{}.npy", folder, name));
-      if (fs::exists(folder + "/greedy.json"))
-        p.greedy = list(*json::find_array(*json::find_object(read(folder + "/greedy.json").get_object(), name), "ids"));
-      prompts_.push_back(std::move(p));
-    }
+    prompts_ = zoo_prompts(folder);
   }
-  static json::value read(const std::string& path) {
-    return json::parse(read_text_file(path, limits::kJsonBytesMax).value(), path).value();
+  static ZooBody load(const std::string& path, const std::string& isa, int context) {
+    return load_zoo_body(path, make_cpu_device(isa, 2).value(), context);
   }
-  static TokenIds list(const json::array& array) {
-    TokenIds ids;
-    for (const json::value& v : array) ids.push_back(static_cast<TokenId>(*json::as_unsigned(v)));
-    return ids;
-  }
-  /// A model without its tokenizer, whose kind may be one that is not supported.
-  struct Body {
-    std::unique_ptr<WeightSource> source;
-    std::unique_ptr<Device> device;
-    std::unique_ptr<Model> model;
-  };
-  static Body load(const std::string& path, const std::string& isa, int context) {
-    Body body{open_model(path).value(), make_cpu_device(isa, 2).value(), nullptr};
-    auto graph = arch::read_graph(*body.source, context);
-    if (!graph) throw std::runtime_error(graph.error().message);  // gtest reports it as this test's failure
-    auto model = Model::load(*body.device, *body.source, std::move(*graph), {});
-    if (!model) throw std::runtime_error(model.error().message);
-    body.model = std::move(*model);
-    return body;
-  }
-  static std::vector<float> logits_of(Body& model, const TokenIds& ids, int chunk) {
+  static std::vector<float> logits_of(ZooBody& model, const TokenIds& ids, int chunk) {
     std::vector<float> all;
     const Status done = forward_all(*model.model, ids, chunk, KvPrecision::kF32, [&](int, std::span<const float> row) {
       all.insert(all.end(), row.begin(), row.end());
@@ -107,17 +62,8 @@ class Zoo : public testing::TestWithParam<ZooModel> {
     EXPECT_TRUE(done) << done.error().message;
     return all;
   }
-  static double error_of(const std::vector<float>& got, const std::vector<float>& want) {
-    EXPECT_EQ(got.size(), want.size());
-    double worst = 0, size = 0;
-    for (std::size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
-      worst = std::max(worst, std::fabs(static_cast<double>(got[i]) - static_cast<double>(want[i])));
-      size = std::max(size, std::fabs(static_cast<double>(want[i])));
-    }
-    return std::isfinite(worst) && size > 0 ? worst / size : HUGE_VAL;
-  }
   std::string folder_;
-  std::vector<Prompt> prompts_;
+  std::vector<ZooPrompt> prompts_;
 };
 
 TEST_P(Zoo, is_exact_from_both_forms_on_every_instruction_set) {
@@ -131,8 +77,8 @@ TEST_P(Zoo, is_exact_from_both_forms_on_every_instruction_set) {
     // Both forms have the same tensors, as another test shows: under sanitizers one device reads the second form.
     for (const std::string& isa : form == "hf" ? in_turn(isas, turn) : isas) {
       // Within the original context, so that the short factors hold, as in its truth.
-      Body model = load(folder_ + "/" + form, isa, std::string_view(GetParam().folder) == "phi3" ? 1024 : 0);
-      for (const Prompt& p : prompts_) {
+      ZooBody model = load(folder_ + "/" + form, isa, std::string_view(GetParam().folder) == "phi3" ? 1024 : 0);
+      for (const ZooPrompt& p : prompts_) {
         const double bound = isa == "amx" ? 1e-3 : GetParam().bound;  // multiplies halves of floats
         const bool encodes = model.model->graph().whole_prompts;
         const std::vector<float> got = encodes ? states_of(*model.model, p.ids) : logits_of(model, p.ids, 512);
@@ -156,9 +102,9 @@ TEST_P(Zoo, is_exact_from_both_forms_on_every_instruction_set) {
 }
 
 TEST_P(Zoo, cuts_text_as_the_reference_does_from_both_forms) {
-  const json::value ids = read(folder_ + "/ids.json");
+  const json::value ids = read_json(folder_ + "/ids.json");
   const std::string text = json::find_text(ids.get_object(), "text").value();
-  const TokenIds want = list(*json::find_array(ids.get_object(), "text_ids"));
+  const TokenIds want = token_ids(*json::find_array(ids.get_object(), "text_ids"));
   for (const char* form : {"model-f32.gguf", "hf"}) {
     ModelOptions options;
     options.path = folder_ + "/" + form, options.threads = 1;

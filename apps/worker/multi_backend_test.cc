@@ -4,15 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <list>
 
-#include "base/random.h"
 #include "device/cpu/cpu_device.h"
 #include "device/open.h"
 #include "engine/forward_all.h"
 #include "engine/loaded_model.h"
 #include "kernel/kernels.h"
-#include "quant/table.h"
+#include "on_device.h"
 #include "worker/backend.h"
 
 namespace llorch::worker {
@@ -21,53 +19,6 @@ namespace {
 Result<OpenDevice> open_own(std::string_view isa = {}) {
   return backend().products ? init_accelerate_device(backend().products, isa, 2) : init_cpu_device(isa, 2);
 }
-
-std::vector<float> values(std::int64_t count, std::uint64_t which) {
-  std::vector<float> out;
-  for (std::int64_t i = 0; i < count; ++i)
-    out.push_back(static_cast<float>(2 * uniform(9, which, static_cast<std::uint64_t>(i)) - 1));
-  return out;
-}
-
-/// A device, and what is computed on it.
-class On {
- public:
-  explicit On(std::unique_ptr<Device> device) : device_(std::move(device)) {}
-  [[nodiscard]] Device& device() { return *device_; }
-  FloatSpan put(std::int64_t rows, std::int64_t width, std::span<const float> from) {
-    buffers_.push_back(device_->allocate(rows, width).value());
-    device_->upload(from, buffers_.back().span());
-    return buffers_.back().span();
-  }
-  FloatSpan room(std::int64_t rows, std::int64_t width) {
-    return put(rows, width, std::vector<float>(static_cast<std::size_t>(rows * width)));
-  }
-  const Weight* matrix(std::int64_t rows, std::int64_t columns, DType type, std::uint64_t which) {
-    const std::vector<float> x = values(rows * columns, which);
-    std::vector<std::byte>& bytes =
-        bytes_.emplace_back(static_cast<std::size_t>(rows) * row_bytes(type, static_cast<std::uint64_t>(columns)));
-    for (std::int64_t r = 0; r < rows; ++r)
-      quant::row_ops(type).quantize(
-          x.data() + r * columns, static_cast<std::uint64_t>(columns),
-          bytes.data() + static_cast<std::size_t>(r) * row_bytes(type, static_cast<std::uint64_t>(columns)));
-    TensorView t;
-    t.name = "w", t.type = type, t.n_dims = 2, t.data = bytes;
-    t.dims = {static_cast<std::uint64_t>(columns), static_cast<std::uint64_t>(rows), 1, 1};
-    weights_.push_back(device_->matrix(t, 1, {}).value());
-    return weights_.back().get();
-  }
-  [[nodiscard]] std::vector<float> get(FloatSpan from) {
-    std::vector<float> out(from.size());
-    device_->download(from, out);
-    return out;
-  }
-
- private:
-  std::unique_ptr<Device> device_;
-  std::list<std::vector<std::byte>> bytes_;
-  std::vector<FloatBuffer> buffers_;
-  std::vector<std::unique_ptr<Weight>> weights_;
-};
 
 /// Nothing that is not finite, and no value further from the reference than `bound` of the largest.
 void expect_near(const std::vector<float>& got, const std::vector<float>& want, double bound, const std::string& what) {
@@ -100,14 +51,14 @@ std::vector<std::vector<float>> project(std::unique_ptr<Device> device, DType ty
   constexpr int kTokens = 5, kDim = 288, kHeads = 4, kHeadDim = 16;
   On on(std::move(device));
   Device& d = on.device();
-  const FloatSpan x = on.put(kTokens, kDim, values(std::int64_t{kTokens} * kDim, 1));
-  const FloatSpan normed = on.room(kTokens, kDim), weight = on.put(1, kDim, values(kDim, 2));
+  const FloatSpan x = on.put(kTokens, kDim, 1);
+  const FloatSpan normed = on.room(kTokens, kDim), weight = on.put(1, kDim, 2);
   const FloatSpan q = on.room(kTokens, std::int64_t{kHeads} * kHeadDim), k = on.room(kTokens, kHeadDim),
                   v = on.room(kTokens, kHeadDim + 1);
-  const FloatSpan bias = on.put(1, kHeadDim, values(kHeadDim, 3));
-  const LinearPart parts[] = {{on.matrix(std::int64_t{kHeads} * kHeadDim, kDim, type, 4), {}, q},
-                              {on.matrix(kHeadDim, kDim, type, 5), bias, k},
-                              {on.matrix(kHeadDim + 1, kDim, DType::kF32, 6), {}, v}};
+  const FloatSpan bias = on.put(1, kHeadDim, 3);
+  const LinearPart parts[] = {{on.matrix(std::int64_t{kHeads} * kHeadDim, kDim, 4, type), {}, q},
+                              {on.matrix(kHeadDim, kDim, 5, type), bias, k},
+                              {on.matrix(kHeadDim + 1, kDim, 6), {}, v}};
   const auto rope = d.make_rope({kHeadDim, false, rope_frequencies(kHeadDim, 10000), 1}).value();
   const auto cache = d.make_cache({}).value();
   StepPlan plan;
