@@ -266,6 +266,21 @@ TEST(Bench, reports_every_test_with_its_share_of_the_machine) {
   EXPECT_NE(deep.err.find("context"), std::string::npos) << deep.err;
 }
 
+TEST(Encoder, what_asks_for_text_is_refused) {
+  LLORCH_NEED_TEST_DATA(model, "models/zoo/bert/model-f32.gguf");
+  const std::string out = ::testing::TempDir() + "encoder.npy";
+  const std::vector<std::vector<std::string>> asked{{"logits", "-m", model, "--tokens", "1,2,3", "--out", out},
+                                                    {"perplexity", "-m", model, "--file", LLORCH_SOURCE_DIR "/LICENSE"},
+                                                    {"parity", "-m", model, "--against", model, "--tokens", "1,2,3"},
+                                                    {"generate", "-m", model, "-p", "a"}};
+  for (std::vector<std::string> arguments : asked) {
+    arguments.insert(arguments.begin(), kWorker);
+    const auto r = run_process(arguments);
+    EXPECT_EQ(r.exit_code, 2) << arguments[1] << r.err;
+    EXPECT_NE(r.err.find("this model gives embeddings and no text"), std::string::npos) << arguments[1] << r.err;
+  }
+}
+
 TEST(Bench, measures_texts_of_an_encoder_which_has_nothing_to_decode) {
   LLORCH_NEED_TEST_DATA(model, "models/zoo/bert/model-f32.gguf");
   for (const char* texts : {"8", "60"}) {  // in one pass, in several
@@ -275,7 +290,10 @@ TEST(Bench, measures_texts_of_an_encoder_which_has_nothing_to_decode) {
     const json::object report = parsed(r.out);
     const auto results = json::find_array(report, "results");
     ASSERT_EQ(results->size(), 1U) << r.out;
-    EXPECT_EQ(json::find_text(results->at(0).get_object(), "test"), "encode");
+    const json::object& result = results->at(0).get_object();
+    EXPECT_EQ(json::find_text(result, "test"), "encode");
+    EXPECT_EQ(fmt::format("{}", *json::find_number(result, "batch")), texts);
+    EXPECT_GT(*json::find_number(*json::find_object(result, "tok_s"), "min"), 0);
   }
 }
 

@@ -56,6 +56,9 @@ inline void expect_conforms(const std::string& what, const Compute& compute, dou
   On reference(make_cpu_device("reference", 1).value());
   const Outputs want = compute(reference);
   Outputs first;
+  const struct Forward {
+    ~Forward() { set_cuda_order("forward"); }
+  } forward;  // whatever returns before the end
   for (const char* order : kOrders) {
     set_cuda_order(order);
     On on(cuda_test_device());
@@ -70,7 +73,6 @@ inline void expect_conforms(const std::string& what, const Compute& compute, dou
     }
     if (kSanitized && order == kOrders[1]) break;
   }
-  set_cuda_order("forward");
 }
 
 }  // namespace llorch

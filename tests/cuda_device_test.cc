@@ -144,11 +144,11 @@ TEST_F(CudaDeviceTest, contents_of_pages_and_checkpoints_move) {
         auto& bytes = want.emplace_back(cache->content_bytes(group));
         for (std::size_t b = 0; b < bytes.size(); ++b)
           bytes[b] = static_cast<std::byte>(uniform(5, static_cast<std::uint64_t>(i), b) * 256);
-        cache->write_content(group, i, bytes);
+        ASSERT_TRUE(cache->write_content(group, i, bytes));
       }
       for (int i = 0; i < count; ++i) {
         std::vector<std::byte> got(want[0].size());
-        cache->read_content(group, i, got);
+        ASSERT_TRUE(cache->read_content(group, i, got));
         EXPECT_EQ(got, want[static_cast<std::size_t>(i)]) << "group " << group << ", " << i;
       }
     }

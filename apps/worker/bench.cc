@@ -284,8 +284,8 @@ Result<BenchReport> run_bench(const BenchOptions& options) {
   std::vector<int> threads = options.threads;
   if (threads.empty()) threads.push_back(ThreadPool::default_threads());
   for (const int t : threads) LLORCH_OK(bench.run(t));
-  report.peak_rss_bytes = peak_rss();  // before the roofline takes memory of its own
-  if (!options.roofline) return report;
+  report.peak_rss_bytes = peak_rss();                      // before the roofline takes memory of its own
+  if (!options.roofline || backend().cuda) return report;  // it is the CPU's
   for (const int t : threads) {
     LLORCH_TRY(const Roofline r, measure_roofline(options.model.isa, t));
     for (BenchResult& b : report.results) {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/result.h"
 #include "model/state.h"
 
 namespace llorch {
@@ -37,9 +38,9 @@ class Cache {
   /// Bytes of one page of a group (index into shape().windows), in all its layers together, or with kCheckpoints of one
   /// checkpoint. The same for every page; what they mean is the device's.
   [[nodiscard]] virtual std::size_t content_bytes(int group) const = 0;
-  /// Between steps; `to` and `from` have content_bytes().
-  virtual void read_content(int group, std::int32_t index, std::span<std::byte> to) const = 0;
-  virtual void write_content(int group, std::int32_t index, std::span<const std::byte> from) = 0;
+  /// Between steps; `to` and `from` have content_bytes(). Errors: of the device; what was to be copied is lost then.
+  [[nodiscard]] virtual Status read_content(int group, std::int32_t index, std::span<std::byte> to) const = 0;
+  [[nodiscard]] virtual Status write_content(int group, std::int32_t index, std::span<const std::byte> from) = 0;
   static constexpr int kCheckpoints = -1;
 
  private:

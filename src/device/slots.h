@@ -72,17 +72,19 @@ class HostCache : public Cache {
     each_part(group, 0, [&](std::span<std::byte> part) { bytes += part.size(); });
     return bytes;
   }
-  void read_content(int group, std::int32_t index, std::span<std::byte> to) const override {
+  Status read_content(int group, std::int32_t index, std::span<std::byte> to) const override {
     each_part(group, index, [&](std::span<std::byte> part) {
       std::ranges::copy(part, to.begin());
       to = to.subspan(part.size());
     });
+    return {};
   }
-  void write_content(int group, std::int32_t index, std::span<const std::byte> from) override {
+  Status write_content(int group, std::int32_t index, std::span<const std::byte> from) override {
     each_part(group, index, [&](std::span<std::byte> part) {
       std::ranges::copy(from.first(part.size()), part.begin());
       from = from.subspan(part.size());
     });
+    return {};
   }
 
  protected:

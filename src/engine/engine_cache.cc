@@ -169,7 +169,7 @@ Engine::Lift Engine::lift_all(std::span<const PageHash> hits) {
         const auto page = pages.take();
         if (!page) return Lift::kGone;
         held.pages.emplace_back(&pages, *page);
-        cache_->write_content(group, *page, content);
+        if (!cache_->write_content(group, *page, content)) return Lift::kGone;
         pages.publish(*page, hash);
         lifted_ += static_cast<std::int64_t>(content.size());
       }
@@ -191,7 +191,7 @@ void Engine::hand_down(int group, std::int32_t page, const PageHash& hash, bool 
     const ContentKey key{group, hash};
     if (leaves ? !levels_->wants_what_leaves(key) : !levels_->wants_to_store(key)) return;
     Content content(cache_->content_bytes(group));
-    cache_->read_content(group, page, content);
+    if (!cache_->read_content(group, page, content)) return;
     leaves ? levels_->leave(key, std::move(content)) : levels_->store(key, std::move(content));
   } catch (const std::exception&) {  // no memory: it is computed again one day
   }

@@ -432,6 +432,8 @@ void Model::walk(std::int64_t rows, std::int64_t logit_rows, std::int64_t state_
 Result<StepResult> Model::forward(const StepPlan& plan, Cache& cache, const Observer* observer) {
   LLORCH_ASSERT(!plan.rows.empty() && plan.rows.size() <= static_cast<std::size_t>(rows_max_),
                 "rows of a step outside 1..rows_max");
+  if (!plan.logit_rows.empty() && !graph_.head.weight.there())
+    return fail(ErrorCode::kInvalidRequest, "this model gives embeddings and no text");
   observer_ = observer;
   device_.begin(plan, cache);
   walk(static_cast<std::int64_t>(plan.rows.size()), static_cast<std::int64_t>(plan.logit_rows.size()),

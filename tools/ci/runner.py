@@ -43,7 +43,7 @@ class Ended:
     def telling(self, most=40):
         """Of what failed, the lines that say why: where output is kept in part, it is the end that is kept."""
         lines = self.lines()
-        return [line[:400] for line in lines if TELLING.search(line)][-most:] or lines[-most:]
+        return [line[:400] for line in lines[:-10] if TELLING.search(line)][-most:] + [line[:400] for line in lines[-10:]]
 
     def closing(self):
         return [line for line in self.lines() if CLOSING.search(line)]

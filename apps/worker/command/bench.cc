@@ -6,7 +6,10 @@
 namespace llorch::worker {
 namespace {
 
-void print_profile(const BenchResult& b, const Roofline& roof) {
+/// A share of what the machine can do, or that this was not measured.
+std::string share(double of, double whole) { return whole > 0 ? fmt::format("{:.1f}%", 100 * of / whole) : "-"; }
+
+void print_profile(const BenchResult& b, const Roofline* roof) {
   double total = 0;
   for (const auto& [name, op] : b.profile) total += op.seconds;
   std::vector<std::pair<std::string, OpProfile>> ops(b.profile.begin(), b.profile.end());
@@ -15,9 +18,9 @@ void print_profile(const BenchResult& b, const Roofline& roof) {
        "read");
   for (const auto& [name, op] : ops) {
     const double gops = op.operations / op.seconds / 1e9, gb_s = op.bytes / op.seconds / 1e9;
-    show(stdout, "    %-24s %8lld %9.1f %5.1f%% %10.1f %5.1f%% %9.1f %5.1f%%\n", name.c_str(),
-         static_cast<long long>(op.calls), op.seconds * 1e3, 100 * op.seconds / total, gops,
-         100 * gops / roof.int8_gops, gb_s, 100 * gb_s / roof.read_gb_s);
+    show(stdout, "    %-24s %8lld %9.1f %5.1f%% %10.1f %6s %9.1f %6s\n", name.c_str(), static_cast<long long>(op.calls),
+         op.seconds * 1e3, 100 * op.seconds / total, gops, share(gops, roof ? roof->int8_gops : 0).c_str(), gb_s,
+         share(gb_s, roof ? roof->read_gb_s : 0).c_str());
   }
 }
 
@@ -26,7 +29,8 @@ void print_report(const BenchReport& r) {
        r.weights.c_str(), static_cast<double>(r.file_bytes) / 1e6, r.isa.c_str(), r.load_s,
        static_cast<double>(r.peak_rss_bytes) / 1e6, static_cast<double>(r.kv_bytes) / 1e6);
   const Roofline roof = r.roofline();
-  if (roof.threads > 0)
+  const bool measured = !r.rooflines.empty();
+  if (measured)
     show(stdout,
          "roofline, %d threads: read %.1f GB/s, int8 %.0f Gop/s, bf16 %.0f, fp32 %.0f Gflop/s; tiles: int8 %.0f, bf16 "
          "%.0f\n",
@@ -35,9 +39,9 @@ void print_report(const BenchReport& r) {
   show(stdout, "%-8s %7s %7s %6s %8s %10s %20s %9s\n", "test", "tokens", "depth", "batch", "threads", "tok/s",
        "min..max", "roofline");
   for (const BenchResult& b : r.results) {
-    show(stdout, "%-8s %7d %7d %6d %8d %10.1f %9.1f..%-9.1f %8.1f%%\n", b.test.c_str(), b.tokens, b.depth, b.batch,
-         b.threads, b.median, b.low, b.high, 100 * b.fraction);
-    if (!b.profile.empty()) print_profile(b, roof);
+    show(stdout, "%-8s %7d %7d %6d %8d %10.1f %9.1f..%-9.1f %9s\n", b.test.c_str(), b.tokens, b.depth, b.batch,
+         b.threads, b.median, b.low, b.high, share(b.fraction, measured).c_str());
+    if (!b.profile.empty()) print_profile(b, measured ? &roof : nullptr);
     if (b.test == "step") show(stdout, "    outside all of these: %.2f %% of the time\n", 100 * b.outside);
   }
 }

@@ -64,7 +64,7 @@ void info(Worker& w, const ContextPtr& c) {
                  {"model_id", w.model().id},
                  {"model_ref", w.options().model_ref},
                  {"model_hash", w.model().hash},
-                 {"device", backend().device() + ":0"},
+                 {"device", fmt::format("{}:{}", backend().device(), w.options().engine.model.cuda_index)},
                  {"port", w.port()},
                  {"status", w.state_name()},
                  {"implementation", backend().program()},

@@ -41,6 +41,7 @@ std::string words(cudaError_t error) {
 
 /// The failure that is kept, or this call's own.
 Status status_of(cudaError_t error) {
+  if (error != cudaSuccess) (void)cudaGetLastError();  // else a later call would give it; what stays wrong comes again
   LLORCH_OK(failure().status());
   if (error != cudaSuccess) return fail(ErrorCode::kCudaError, "{}", words(error));
   return {};
@@ -64,12 +65,11 @@ void launch_checked(const void* kernel, dim3 grid, dim3 block, std::size_t share
   if (shared_bytes > kSharedBytesUnasked)
     error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
   if (error == cudaSuccess) error = cudaLaunchKernel(kernel, grid, block, arguments, shared_bytes, stream);
-  const cudaError_t last = cudaGetLastError();  // and what the thread remembers of it
-  if (error == cudaSuccess) error = last;
-  if (error != cudaSuccess)
-    failure().keep(fmt::format("{}: {}; grid {} x {} x {}, block {} x {} x {}, {} bytes of shared memory",
-                               kernel_name(kernel), words(error), grid.x, grid.y, grid.z, block.x, block.y, block.z,
-                               shared_bytes));
+  if (error == cudaSuccess) return;
+  (void)cudaGetLastError();
+  failure().keep(fmt::format("{}: {}; grid {} x {} x {}, block {} x {} x {}, {} bytes of shared memory",
+                             kernel_name(kernel), words(error), grid.x, grid.y, grid.z, block.x, block.y, block.z,
+                             shared_bytes));
 }
 
 Result<int> device_count() {
@@ -84,10 +84,13 @@ Result<int> device_count() {
 }
 
 Status select_device(int index) {
+  const cudaError_t error = cudaSetDevice(index);
+  if (error == cudaSuccess) return {};
+  (void)cudaGetLastError();
   LLORCH_TRY(const int count, device_count());
   if (index < 0 || index >= count)
     return fail(ErrorCode::kDeviceNotFound, "cuda:{}: there are {} devices", index, count);
-  return status_of(cudaSetDevice(index));
+  return status_of(error);
 }
 
 Result<DeviceProperties> device_properties(int index) {
@@ -127,7 +130,12 @@ Result<PinnedMemory> PinnedMemory::allocate(std::size_t bytes) {
   PinnedMemory out;
   if (bytes == 0) return out;
   void* at = nullptr;
-  LLORCH_OK(status_of(cudaMallocHost(&at, bytes)));
+  const cudaError_t error = cudaMallocHost(&at, bytes);
+  if (error == cudaErrorMemoryAllocation) {
+    (void)cudaGetLastError();
+    return fail(ErrorCode::kInsufficientMemory, "{} bytes of pinned memory cannot be had", bytes);
+  }
+  LLORCH_OK(status_of(error));
   out.memory_.reset(at);
   out.bytes_ = bytes;
   return out;

@@ -59,22 +59,22 @@ std::size_t CudaCache::content_bytes(int group) const {
   return bytes;
 }
 
-void CudaCache::read_content(int group, std::int32_t index, std::span<std::byte> to) const {
-  context_->error.add(cuda::select_device(context_->index));
+Status CudaCache::read_content(int group, std::int32_t index, std::span<std::byte> to) const {
+  LLORCH_OK(cuda::select_device(context_->index));
   for (const Piece& piece : pieces(group, index)) {
-    if (piece.bytes > 0) context_->error.add(context_->stream.copy_to_host(to.data(), piece.at, piece.bytes));
+    if (piece.bytes > 0) LLORCH_OK(context_->stream.copy_to_host(to.data(), piece.at, piece.bytes));
     to = to.subspan(piece.bytes);
   }
-  context_->error.add(context_->stream.synchronize());
+  return context_->stream.synchronize();
 }
 
-void CudaCache::write_content(int group, std::int32_t index, std::span<const std::byte> from) {
-  context_->error.add(cuda::select_device(context_->index));
+Status CudaCache::write_content(int group, std::int32_t index, std::span<const std::byte> from) {
+  LLORCH_OK(cuda::select_device(context_->index));
   for (const Piece& piece : pieces(group, index)) {
-    if (piece.bytes > 0) context_->error.add(context_->stream.copy_to_device(piece.at, from.data(), piece.bytes));
+    if (piece.bytes > 0) LLORCH_OK(context_->stream.copy_to_device(piece.at, from.data(), piece.bytes));
     from = from.subspan(piece.bytes);
   }
-  context_->error.add(context_->stream.synchronize());
+  return context_->stream.synchronize();
 }
 
 }  // namespace llorch

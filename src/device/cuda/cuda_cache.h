@@ -16,8 +16,8 @@ class CudaCache final : public Cache {
                                                                const CacheShape& shape);
   [[nodiscard]] std::size_t bytes() const override { return memory_.bytes(); }
   [[nodiscard]] std::size_t content_bytes(int group) const override;
-  void read_content(int group, std::int32_t index, std::span<std::byte> to) const override;
-  void write_content(int group, std::int32_t index, std::span<const std::byte> from) override;
+  Status read_content(int group, std::int32_t index, std::span<std::byte> to) const override;
+  Status write_content(int group, std::int32_t index, std::span<const std::byte> from) override;
 
   [[nodiscard]] const cuda::KvLayer& layer(int index) const { return layers_[static_cast<std::size_t>(index)]; }
   [[nodiscard]] const SlotLayer& slot_layer(int index) const {

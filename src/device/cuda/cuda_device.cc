@@ -91,13 +91,14 @@ void CudaDevice::download(FloatSpan from, std::span<float> to) {
 }
 
 void CudaDevice::begin(const StepPlan& plan, Cache& cache) {
-  if (std::exchange(running_, true))
-    (void)context_->stream.synchronize();  // a step that was not finished uses the same memory
-  (void)context_->error.take();
+  if (std::exchange(running_, true)) {  // a step that was not finished uses the same memory, and its errors are its own
+    (void)context_->stream.synchronize();
+    (void)context_->error.take();
+  }
   keep(cuda::select_device(context_->index));
   keep(cuda::first_failure());
   cache_ = &cache;
-  keep(step_.upload(context_, plan, cache.shape().windows.size()));
+  planned_ = keep(step_.upload(context_, plan, cache.shape().windows.size()));
   rows_ = plan.rows;
   embeddings_ = plan.embeddings;
   sampling_ = plan.sampling, logits_wanted_ = plan.logits_wanted;
@@ -109,9 +110,7 @@ void CudaDevice::begin(const StepPlan& plan, Cache& cache) {
 
 Result<StepResult> CudaDevice::finish() {
   keep(step_.download_faults(*context_));
-  keep(context_->stream.record(done_));
-  keep(done_.synchronize());
-  running_ = false;
+  if (keep(context_->stream.record(done_)) && keep(done_.synchronize())) running_ = false;
   LLORCH_OK(context_->error.take());
   LLORCH_OK(cuda::first_failure());
   StepResult result;
@@ -127,51 +126,46 @@ cuda::FaultMark CudaDevice::mark(const Guard& guard) const {
 }
 
 template<class Row>
-const float* CudaDevice::gather(std::int64_t rows, std::int64_t width, const Row& row) {
-  if (gathers_ == gathered_.size()) gathered_.push_back(std::make_unique<Gathered>());
-  Gathered& room = *gathered_[gathers_++];
-  const auto count = static_cast<std::size_t>(rows * width);
-  std::byte* host = room.host.need(*context_, count * sizeof(float));
-  auto* device = room.device.need<float>(context_, count);
-  if (count == 0 || !host || !device) return nullptr;
-  auto* values = reinterpret_cast<float*>(host);
+bool CudaDevice::gather(FloatSpan of, float* to, const Row& row) {
+  if (gathers_ == gathered_.size()) gathered_.push_back(std::make_unique<PinnedRoom>());
+  const std::int64_t rows = of.rows(), width = of.width();
+  auto* values = reinterpret_cast<float*>(gathered_[gathers_++]->need(*context_, of.size() * sizeof(float)));
+  if (of.empty() || !values || !to) return false;
   pool_.run((rows + kGatherRows - 1) / kGatherRows, [&](std::int64_t piece) {
     for (std::int64_t r = piece * kGatherRows; r < std::min(rows, (piece + 1) * kGatherRows); ++r)
       context_->error.add(row(r, values + r * width));
   });
-  return keep(context_->stream.copy_to_device(device, host, count * sizeof(float))) ? device : nullptr;
+  return keep(context_->stream.copy_to_device(to, values, of.size() * sizeof(float)));
 }
 
 void CudaDevice::embed_tokens(const Weight& table, FloatSpan out) {
   const auto& raw = static_cast<const RawWeight&>(table);
   const std::int64_t width = out.width();
-  const float* rows = gather(out.rows(), width, [&](std::int64_t r, float* to) -> Status {
+  gather(out, at(out), [&](std::int64_t r, float* to) -> Status {
     const std::int32_t token = rows_[static_cast<std::size_t>(r)].token;
     LLORCH_ASSERT(token < raw.rows(), "token id outside the vocabulary");
     if (token >= 0) return raw.row(token, to);
     std::copy_n(embeddings_.data() + (-1 - std::int64_t{token}) * width, width, to);
     return {};
   });
-  if (rows) keep(context_->stream.copy_on_device(at(out), rows, out.size() * sizeof(float)));
 }
 
 void CudaDevice::look_up_tokens(const Weight& table, FloatSpan out) {
   const auto& raw = static_cast<const RawWeight&>(table);
   LLORCH_ASSERT(out.width() == raw.columns(), "a table of another width");
-  const float* rows = gather(out.rows(), out.width(), [&](std::int64_t r, float* to) {
-    return raw.row(std::max(rows_[static_cast<std::size_t>(r)].token, 0), to);
-  });
-  if (rows) keep(context_->stream.copy_on_device(at(out), rows, out.size() * sizeof(float)));
+  gather(out, at(out),
+         [&](std::int64_t r, float* to) { return raw.row(std::max(rows_[static_cast<std::size_t>(r)].token, 0), to); });
 }
 
 void CudaDevice::add_rows_of(const Weight& table, std::int32_t StepPlan::Row::*index, FloatSpan out) {
   const auto& raw = static_cast<const RawWeight&>(table);
-  const float* rows = gather(out.rows(), out.width(), [&](std::int64_t r, float* to) {
+  auto* rows = added_rows_.need<float>(context_, out.size());
+  const bool there = gather(out, rows, [&](std::int64_t r, float* to) {
     const std::int32_t which = rows_[static_cast<std::size_t>(r)].*index;
     LLORCH_ASSERT(which >= 0 && which < raw.rows(), "a position or token type outside the table");
     return raw.row(which, to);
   });
-  if (rows) cuda::add_values(stream(), rows, 1, static_cast<std::int64_t>(out.size()), at(out));
+  if (there) cuda::add_values(stream(), rows, 1, static_cast<std::int64_t>(out.size()), at(out));
 }
 
 void CudaDevice::add_positions(const Weight& table, FloatSpan out) {
@@ -194,7 +188,10 @@ void CudaDevice::give_logits(FloatSpan logits) {
 void CudaDevice::draw_tokens(StepResult& result) {
   result.sampled.resize(sampling_.size(), std::unexpected(Error{}));
   const std::span<const float> logits = logits_.values();
-  if (logits.empty()) return;
+  if (logits.empty()) {
+    LLORCH_ASSERT(sampling_.empty(), "tokens are drawn from logits that nobody gave");
+    return;
+  }
   pool_.run(static_cast<std::int64_t>(sampling_.size()), [&](std::int64_t i) {
     thread_local SamplingScratch scratch;
     const auto row = static_cast<std::size_t>(i);

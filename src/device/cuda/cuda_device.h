@@ -82,7 +82,8 @@ class CudaDevice final : public Device {
   [[nodiscard]] T* at_or_null(DeviceSpan<T> span) const {
     return span.empty() ? nullptr : at(span);
   }
-  [[nodiscard]] cuda::StreamHandle stream() const { return context_->stream.handle(); }
+  /// None where the step's plan found no room on the device: nothing is launched then.
+  [[nodiscard]] cuda::StreamHandle stream() const { return planned_ ? context_->stream.handle() : nullptr; }
   /// Keeps what went wrong for finish().
   bool keep(Status status) {
     const bool fine = status.has_value();
@@ -92,14 +93,9 @@ class CudaDevice final : public Device {
   [[nodiscard]] cuda::FaultMark mark(const Guard& guard) const;
   [[nodiscard]] const CudaCache& cache() const { return static_cast<const CudaCache&>(*cache_); }
 
-  /// Rows that the host reads: each use of a step has room of its own, by its number in the step.
-  struct Gathered {
-    PinnedRoom host;
-    CudaRoom device;
-  };
-  /// One row for each of the step's, on the device; null where something failed. row(index, to) reads one.
+  /// One row for each of the step's goes to `to`. row(index, to) reads one.
   template<class Row>
-  [[nodiscard]] const float* gather(std::int64_t rows, std::int64_t width, const Row& row);
+  bool gather(FloatSpan of, float* to, const Row& row);
   void add_rows_of(const Weight& table, std::int32_t StepPlan::Row::*index, FloatSpan out);
 
   /// Where a result that the host gets lies after finish().
@@ -124,13 +120,14 @@ class CudaDevice final : public Device {
   std::vector<StepPlan::Row> rows_;
   std::vector<float> embeddings_;
   std::vector<SamplingRow> sampling_;
-  bool logits_wanted_ = false, running_ = false;
+  bool logits_wanted_ = false, running_ = false, planned_ = false;
   std::int32_t adapters_ = 0;  // one more than the highest number in this step
-  std::vector<std::unique_ptr<Gathered>> gathered_;
+  /// Rows that the host reads: each use of a step has room of its own, by its number in the step.
+  std::vector<std::unique_ptr<PinnedRoom>> gathered_;
   std::size_t gathers_ = 0;  // of this step so far
   Given logits_, states_;
   // Room of operations.
-  CudaRoom activations_, low_rank_, chosen_, chosen_weights_, mixture_, decays_, strengths_;
+  CudaRoom added_rows_, activations_, low_rank_, chosen_, chosen_weights_, mixture_, decays_, strengths_;
 };
 
 /// "cuda:<index>". For programs that link this library: what init_cuda_device() takes.

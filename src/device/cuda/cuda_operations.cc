@@ -93,6 +93,7 @@ void CudaDevice::add_low_rank(std::span<const LowRankPart> parts, FloatSpan x, R
   if (adapters_ == 0 || x.rows() == 0) return;
   for (const LowRankPart& part : parts)
     for (const LowRank& l : part.adapters) {
+      if (l.adapter >= adapters_) continue;  // no sequence has it
       auto* inner = low_rank_.need<float>(context_, static_cast<std::size_t>(x.rows() * l.a.rows()));
       if (!inner) return;
       cuda::add_low_rank(stream(), step_.on_device(),

@@ -10,6 +10,7 @@ static_assert(std::size(cuda::StepSequence{}.pages) == limits::kPageGroupsMax);
 
 Status CudaStep::make_room(const std::shared_ptr<CudaContext>& context,
                            const std::array<std::size_t, kSections>& bytes) {
+  step_.row_count = step_.sequence_count = 0;
   constexpr std::size_t kAlign = 256;
   bool fits = bytes_ > 0;
   for (std::size_t i = 0; i < kSections; ++i) fits &= bytes[i] <= capacity_[i];
