@@ -115,6 +115,28 @@ TEST_F(CudaDeviceTest, a_step_that_finds_no_room_is_an_error) {
   EXPECT_TRUE(on.device().finish());
 }
 
+TEST_F(CudaDeviceTest, a_step_whose_plan_finds_no_room_launches_nothing) {
+  On on(cuda_test_device());
+  const FloatSpan x = on.put(300, 8, 2), chosen = on.room(2, 8);
+  const auto cache = on.device().make_cache({}).value();
+  const auto step = [&](int rows) {
+    StepPlan plan = plain_plan(rows);
+    plan.logit_rows = {0, 1};
+    on.device().begin(plan, *cache);
+    on.device().check(x.part(0, rows), 10, {});      // writes faults
+    on.device().select(x, RowSet::kLogits, chosen);  // reads rows of the plan
+    return on.device().finish();
+  };
+  EXPECT_TRUE(step(2));
+  auto& emulated = cuda::host::Device::instance();
+  emulated.set_memory_bytes(1);
+  const auto result = step(300);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, ErrorCode::kVramOom);
+  emulated.set_memory_bytes(std::size_t{4} << 30);
+  EXPECT_TRUE(step(300));
+}
+
 TEST_F(CudaDeviceTest, a_kernel_that_failed_ends_every_step) {
   On on(cuda_test_device());
   const auto cache = on.device().make_cache({}).value();

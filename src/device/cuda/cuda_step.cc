@@ -16,17 +16,18 @@ Status CudaStep::make_room(const std::shared_ptr<CudaContext>& context,
   for (std::size_t i = 0; i < kSections; ++i) fits &= bytes[i] <= capacity_[i];
   if (fits) return {};
   bytes_ = 0;
+  std::size_t size = 0;
   for (std::size_t i = 0; i < kSections; ++i) {
     capacity_[i] = std::max(capacity_[i], std::bit_ceil(std::max(bytes[i], kAlign)));
-    offsets_[i] = bytes_;
-    bytes_ += capacity_[i];
+    offsets_[i] = size;
+    size += capacity_[i];
   }
   memory_ = CountedMemory();
-  if (std::byte* image = image_.need(*context, bytes_))
-    std::memset(image, 0, bytes_);
-  else
-    return context->error.take();
-  LLORCH_TRY(memory_, CountedMemory::take(context, bytes_));
+  std::byte* image = image_.need(*context, size);
+  if (!image) return context->error.take();
+  std::memset(image, 0, size);
+  LLORCH_TRY(memory_, CountedMemory::take(context, size));
+  bytes_ = size;  // it is there: until now the next step takes it anew
   step_.rows = device<cuda::StepRow>(kRows);
   step_.sequences = device<cuda::StepSequence>(kSequences);
   step_.saves = device<cuda::StepSave>(kSaves);
