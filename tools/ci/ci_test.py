@@ -40,6 +40,12 @@ class RunnerTest(unittest.TestCase):
         self.assertIn("   bad: the reason", lines[-4:], "what is cut off is the middle")
         self.assertEqual(sorted(lines[-2:]), ["FAILED: bad: ended with 3", "not run: child: bad: FAILED"])
 
+    def test_the_end_says_which_tests_failed_and_why(self):
+        noise = """for i in $(seq 30); do echo "  worker: {\\"timestamp\\":$i,\\"message\\":\\"error: $i\\"}"; done"""
+        lines = self.run_stages(Stage("suite", f"echo 'FAIL: test_x (a.B.test_x)'; echo 'AssertionError: 1 != 2{' word' * 99} end'; {noise}; exit 1"))[2]
+        self.assertEqual(lines[-3:-1], ["FAILED: suite: ended with 1", "   FAIL: test_x (a.B.test_x)"])
+        self.assertRegex(lines[-1], "^   AssertionError: 1 != 2 .{100,180} end$")
+
     def test_a_command_within_a_stage_fails_it(self):
         for command in ("false; true", "false | cat", "echo $nothing_of_this_name"):
             self.assertEqual(self.run_stages(Stage("bad", command))[1], 1, command)

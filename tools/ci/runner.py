@@ -12,6 +12,7 @@ import time
 
 CLOSING = re.compile(r"tests passed|tests failed|^Total Test time|^Ran \d+ tests|^OK|^FAILED|not run|^fuzz: |^gate report|^\d+ requirements")
 TELLING = re.compile(r"^(FAIL|ERROR|FAILED|  worker:|  \w+\.log:)|Error\b|error:|Failure$|^\[  FAILED|Which is:|actual:|Sanitizer|^  File .*tests/|still ran")
+CULPRIT = re.compile(r"^(FAIL|ERROR): |^(\w+\.)*\w*(Error|Exception|Timeout)\b|error: |^\[  FAILED  \] \w+\.|^.*: Failure$|Sanitizer: |\*\*\*(Failed|Timeout|Exception)")
 BUILD_NICE = 10  # a suite beside a build keeps nine tenths of its core, so that its deadlines hold
 
 
@@ -44,6 +45,11 @@ class Ended:
         """Of what failed, the lines that say why: where output is kept in part, it is the end that is kept."""
         lines = self.lines()
         return [line[:400] for line in lines[:-10] if TELLING.search(line)][-most:] + [line[:400] for line in lines[-10:]]
+
+    def culprits(self, most=6):
+        """In few short lines: which tests failed, and with which words."""
+        told = [line for line in self.lines() if CULPRIT.search(line) and '"timestamp"' not in line]
+        return [line if len(line) <= 200 else f"{line[:140]} ... {line[-55:]}" for line in dict.fromkeys(told)][:most]
 
     def closing(self):
         return [line for line in self.lines() if CLOSING.search(line)]
@@ -146,6 +152,8 @@ def finish(ended, wall, report=print):
             report(f"   {e.stage.name}: {line}")
     for e in bad:
         report(f"{e.state}: {e.stage.name}: {e.why}")
+        for line in e.culprits():
+            report(f"   {line}")
     if not bad:
         report("all tests passed")
     sys.stdout.flush()

@@ -31,6 +31,7 @@ class BudgetTest(unittest.TestCase):
     def setUp(self):
         self.tmp = tempfile.TemporaryDirectory()
         self.root = pathlib.Path(self.tmp.name)
+        (self.root / "x.cu.o").touch()
         (self.root / "x.cu.o.ptxas.txt").write_text(REPORT)
         self.reports = budget.read_reports(self.root)
 
@@ -47,6 +48,10 @@ class BudgetTest(unittest.TestCase):
     def test_reports_are_read(self):
         self.assertEqual(self.reports[ADD], {"registers": 48, "spills": 20, "stack": 16, "shared": 1024})
         self.assertEqual(self.reports[SUB], {"registers": 10, "spills": 0, "stack": 0, "shared": 0})
+
+    def test_a_report_without_its_object_is_old(self):
+        (self.root / "x.cu.o").unlink()
+        self.assertEqual(budget.read_reports(self.root), {})
 
     def test_what_is_in_the_table_passes(self):
         self.assertEqual(list(budget.problems(self.reports, self.table())), [])
