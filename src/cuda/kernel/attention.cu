@@ -7,7 +7,7 @@ namespace llorch::cuda {
 namespace {
 
 constexpr unsigned kThreads = 128;
-constexpr std::int32_t kSplitRowsMax = 64;        // more rows fill the multiprocessors without a split
+constexpr std::int32_t kSplitRowsMax = 64;       // more rows fill the multiprocessors without a split
 constexpr std::size_t kPartialsMax = 16u << 20;  // floats
 
 /// A row's spans in order; a block for each row and head, a thread for some dimensions.

@@ -3,7 +3,8 @@
 namespace llorch::cuda {
 
 template<>
-void attend_form<KvPrecision::kF32>(StreamHandle stream, const Step& step, const KvLayer& layer, const AttendCall& call) {
+void attend_form<KvPrecision::kF32>(StreamHandle stream, const Step& step, const KvLayer& layer,
+                                    const AttendCall& call) {
   attend_as<KvPrecision::kF32>(stream, step, layer, call);
 }
 template<>

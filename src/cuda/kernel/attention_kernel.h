@@ -66,7 +66,7 @@ struct AttendThread {
   int fetched = 0;
 
   float sums[kRowTiles][kChunks][kTiles][4];
-  float most[kRowTiles][2], mass[kRowTiles][2];              // of the span
+  float most[kRowTiles][2], mass[kRowTiles][2];                // of the span
   float merged_most[kRowTiles][2], merged_mass[kRowTiles][2];  // of the spans before
 
   [[nodiscard]] __device__ Stage stage(int number, int chunk) const {
@@ -177,8 +177,7 @@ struct AttendThread {
           std::uint32_t parts[Format::kParts];
           split_pair<Format>(low, high, parts);
 #pragma unroll
-          for (int p = 0; p < Format::kParts; ++p)
-            tile.weights[p][r][8 * warp + 4 * n + t] = parts[p];
+          for (int p = 0; p < Format::kParts; ++p) tile.weights[p][r][8 * warp + 4 * n + t] = parts[p];
         }
         added += __shfl_xor_sync(kAllLanes, added, 1);
         added += __shfl_xor_sync(kAllLanes, added, 2);
@@ -299,7 +298,8 @@ __global__ void __launch_bounds__(kAttendThreads, kRowTiles == 1 && kDims <= 256
     attend_kernel(Step step, KvLayer l, AttendCall c) {
   using Tile = AttendTile<Precision, kRowTiles>;
   auto& tile = *shared<Tile>();
-  const int heads = c.heads / l.kv_heads, kv_head = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x % 32);
+  const int heads = c.heads / l.kv_heads, kv_head = static_cast<int>(blockIdx.y),
+            lane = static_cast<int>(threadIdx.x % 32);
   if (threadIdx.x < 32) find_tile(step, heads, static_cast<int>(blockIdx.x), tile.rows);
   __syncthreads();
   if (tile.rows.count == 0) return;
@@ -312,9 +312,20 @@ __global__ void __launch_bounds__(kAttendThreads, kRowTiles == 1 && kDims <= 256
   if (first > last) return;
   auto* stages = shared<unsigned char>(sizeof(Tile));
   AttendThread<Precision, kDims, kRowTiles> thread{
-      l, c, step.pages + step.sequences[tile.rows.sequence].pages[l.group], kv_head, last, tile, stages,
-      reinterpret_cast<std::uint32_t*>(stages + 2 * PageStage<Precision>::bytes(l.padded)), query_stride(l.padded),
-      (tile.rows.count + 15) / 16, static_cast<int>(threadIdx.x / 32), lane, lane / 4, lane % 4};
+      l,
+      c,
+      step.pages + step.sequences[tile.rows.sequence].pages[l.group],
+      kv_head,
+      last,
+      tile,
+      stages,
+      reinterpret_cast<std::uint32_t*>(stages + 2 * PageStage<Precision>::bytes(l.padded)),
+      query_stride(l.padded),
+      (tile.rows.count + 15) / 16,
+      static_cast<int>(threadIdx.x / 32),
+      lane,
+      lane / 4,
+      lane % 4};
   thread.fetch(first, 0, 0);
   load_queries<Precision>(step, l, c, kv_head, heads, tile.rows, thread.queries);
   thread.begin_merge(step, heads);

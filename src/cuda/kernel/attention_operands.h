@@ -1,7 +1,8 @@
 // Keys, values, queries and weights of attention as operands of mma m16n8k16. For `.cu` files.
 //
 // A float is a sum of kParts numbers of 16 bits, each rounded to nearest of what the ones before left. Of a product of
-// two sums those parts are multiplied whose numbers add up to less than kParts: what is left out is below the last part.
+// two sums those parts are multiplied whose numbers add up to less than kParts: what is left out is below the last
+// part.
 //   cache  queries, weights    keys, values       products   wrong by (of a factor)
 //   F16    2 of F16, scaled    as they are        2          2^-23
 //   Q8_0   2 of BF16           2 of BF16          3          2^-17, where bytes with a scale are wrong by 2^-8

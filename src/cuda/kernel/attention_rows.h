@@ -70,8 +70,7 @@ __device__ TilePlace place_of(const Step& step, const TileRows<kRows>& rows, int
 template<int kRows>
 __device__ void find_sights(const Step& step, const AttendCall& c, int heads, TileRows<kRows>& rows) {
   for (int r = static_cast<int>(threadIdx.x); r < kRows; r += static_cast<int>(blockDim.x))
-    rows.sight[r] =
-        r < rows.count ? sight_of(step, step.rows[place_of(step, rows, r, 0, heads).row], c) : Sight{1, 0};
+    rows.sight[r] = r < rows.count ? sight_of(step, step.rows[place_of(step, rows, r, 0, heads).row], c) : Sight{1, 0};
 }
 
 /// The power of two that brings `largest` into 2^14..2^15.
@@ -113,7 +112,8 @@ __device__ void load_queries(const Step& step, const KvLayer& l, const AttendCal
   }
 }
 
-/// Sums so far and those of the next span, both relative to 2^most of their own: `before` and `now` bring them together.
+/// Sums so far and those of the next span, both relative to 2^most of their own: `before` and `now` bring them
+/// together.
 struct Merge {
   float most, before, now;
 };
