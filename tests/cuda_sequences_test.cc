@@ -226,7 +226,7 @@ TEST_F(CudaSequences, attention_over_spans) {
 /// Heads as wide as models have them, of every form of the cache: parts of 128 dimensions, and ragged ones.
 TEST_F(CudaSequences, attention_of_all_widths) {
   const Steps all{{{0, 66}, {1, 5}}}, parts{{{1, 5}, {0, 63}}, {{0, 1}}, {{0, 2}}};
-  for (const int head_dim : {64, 80, 96, 128, 192, 256, 288, 576})
+  for (const int head_dim : {64, 80, 96, 128, 192, 256, 288, 576, 700})
     for (const KvPrecision precision : {KvPrecision::kF32, KvPrecision::kF16, KvPrecision::kQ8_0})
       expect_attention({2, 1, head_dim, 0, 0, false, precision}, {all, parts});
 }
@@ -310,10 +310,10 @@ struct RecurrenceCase {
 };
 
 TEST_F(CudaSequences, recurrences) {
-  const RecurrenceCase cases[] = {{2, 16, 4, 24, false, true, true, true, false},
-                                  {2, 12, 4, 40, true, true, true, true, false},
-                                  {1, 32, 3, 16, false, false, false, false, true},
-                                  {3, 7, 3, 5, false, false, true, true, true}};
+  const RecurrenceCase cases[] = {
+      {2, 16, 4, 24, false, true, true, true, false},   {2, 12, 4, 40, true, true, true, true, false},
+      {1, 32, 3, 16, false, false, false, false, true}, {3, 7, 3, 5, false, false, true, true, true},
+      {1, 100, 2, 20, false, true, true, true, false},  {1, 136, 1, 36, false, false, false, false, true}};
   for (const RecurrenceCase& c : cases) {
     const SlotLayer layer{0, 0, c.key_heads, c.key_dim, c.value_heads, c.value_dim};
     const std::int64_t keys = std::int64_t{c.key_heads} * c.key_dim, values = std::int64_t{c.value_heads} * c.value_dim,

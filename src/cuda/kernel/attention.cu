@@ -38,15 +38,6 @@ std::size_t attend_partials(const Step& step, const KvLayer& layer, std::int32_t
   return spans > 1 && step.row_count <= kSplitRowsMax && floats <= kPartialsMax ? floats : 0;
 }
 
-std::size_t attend_shared_bytes(const KvLayer& layer) {
-  switch (layer.precision) {
-    case KvPrecision::kF32: return attend_form_bytes<KvPrecision::kF32>(layer.padded);
-    case KvPrecision::kF16: return attend_form_bytes<KvPrecision::kF16>(layer.padded);
-    case KvPrecision::kQ8_0: break;
-  }
-  return attend_form_bytes<KvPrecision::kQ8_0>(layer.padded);
-}
-
 void attend(StreamHandle stream, const Step& step, const KvLayer& layer, const AttendCall& call) {
   if (step.row_count == 0) return;
   switch (layer.precision) {

@@ -32,14 +32,10 @@ struct AttendCall {
 };
 /// Room for what spans give, in floats; 0: blocks merge their spans themselves.
 [[nodiscard]] std::size_t attend_partials(const Step& step, const KvLayer& layer, std::int32_t heads);
-/// Shared memory of a block, at least: what a device must have for a layer.
-[[nodiscard]] std::size_t attend_shared_bytes(const KvLayer& layer);
 void attend(StreamHandle stream, const Step& step, const KvLayer& layer, const AttendCall& call);
 
 /// For one form of the cache.
 template<KvPrecision Precision>
 void attend_form(StreamHandle stream, const Step& step, const KvLayer& layer, const AttendCall& call);
-template<KvPrecision Precision>
-[[nodiscard]] std::size_t attend_form_bytes(int padded);
 
 }  // namespace llorch::cuda

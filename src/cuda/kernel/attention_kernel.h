@@ -26,8 +26,7 @@
 
 namespace llorch::cuda {
 
-constexpr int kAttendDimsMax = 1024;
-static_assert(kAttendDimsMax >= limits::kHeadDimMax);
+constexpr int kAttendDimsMax = 640;  // of values that a block sums: of wider heads it computes a part
 constexpr int kAttendWarps = kPagePositions / 16, kAttendThreads = kAttendWarps * 32;
 
 /// In shared memory; behind it two stages of pages, and the queries.
@@ -39,7 +38,7 @@ struct AttendTile {
   float most_of_warp[kAttendWarps][kRows], mass_of_warp[kAttendWarps][kRows];
   alignas(16) TileRows<kRows> rows;
 
-  static int bytes(int padded) {
+  static constexpr int bytes(int padded) {
     return static_cast<int>(sizeof(AttendTile)) + 2 * PageStage<Precision>::bytes(padded) +
            kParts * kRows * query_stride(padded) * 4;
   }
@@ -57,7 +56,7 @@ struct AttendThread {
   const AttendCall& c;
   const std::int32_t* pages;
   int kv_head;
-  int last_page;
+  int last_page, first_chunk;  // the latter of values
   Tile& tile;
   unsigned char* stages;
   std::uint32_t* queries;
@@ -80,10 +79,10 @@ struct AttendThread {
     copy_wait<0>();
     __syncthreads();  // it is there for all, and the other stage is not read any more
     const Stage here = stage(fetched - 1, chunk);
-    if ((chunk + 1) * Stage::kDims < l.padded)
+    if ((chunk + 1) * Stage::kDims < l.padded && (which == 0 || chunk + 1 < first_chunk + kChunks))
       fetch(page, which, chunk + 1);
     else if (which == 0)
-      fetch(page, 1, 0);
+      fetch(page, 1, first_chunk);
     else if (page < last_page)
       fetch(page + 1, 0, 0);
     return here;
@@ -224,8 +223,8 @@ struct AttendThread {
   template<int kChunk>
   __device__ __forceinline__ void add_chunks(int page) {
     if constexpr (kChunk < kChunks)
-      if (kChunk * Stage::kDims < l.padded) {
-        const Stage values = arrive(page, 1, kChunk);
+      if ((first_chunk + kChunk) * Stage::kDims < l.padded) {
+        const Stage values = arrive(page, 1, first_chunk + kChunk);
         if constexpr (kChunk == 0) add_mass();
         add_values<kChunk>(values);
         add_chunks<kChunk + 1>(page);
@@ -241,7 +240,7 @@ struct AttendThread {
     add_chunks<0>(page);
   }
 
-  /// Calls visit(row, dimension, m, h, sum, sum of the next dimension).
+  /// Calls visit(row, dimension, m, h, sum).
   template<class Visit>
   __device__ __forceinline__ void each_sum(const Visit& visit) {
 #pragma unroll
@@ -250,8 +249,9 @@ struct AttendThread {
       for (int h = 0; h < 2; ++h)
 #pragma unroll
         for (int i = 0; i < kChunks * kTiles * 2; ++i) {
-          const int chunk = i / (kTiles * 2), n = i / 2 % kTiles, tiles = tiles_of(stage(0, chunk));
-          const int d = chunk * Stage::kDims + (warp * tiles + n) * 8 + 2 * t + i % 2;
+          const int chunk = i / (kTiles * 2), n = i / 2 % kTiles;
+          const Stage of = stage(0, first_chunk + chunk);
+          const int tiles = tiles_of(of), d = of.first + (warp * tiles + n) * 8 + 2 * t + i % 2;
           if (n < tiles && d < l.head_dim && row(m, h) < tile.rows.count)
             visit(row(m, h), d, m, h, sums[m][chunk][n][2 * h + i % 2]);
         }
@@ -281,7 +281,7 @@ struct AttendThread {
       return partial_of(l, c, place.row, place.head, span, gridDim.z);
     };
     each_sum([&](int r, int d, int, int, float sum) { to(r)[d] = sum; });
-    if (warp != 0 || t != 0) return;
+    if (warp != 0 || t != 0 || first_chunk != 0) return;
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m)
 #pragma unroll
@@ -294,11 +294,12 @@ struct AttendThread {
 };
 
 template<KvPrecision Precision, int kDims, int kRowTiles>
-__global__ void __launch_bounds__(kAttendThreads, kRowTiles == 1 && kDims <= 256 ? 4 : 2)
-    attend_kernel(Step step, KvLayer l, AttendCall c) {
+__global__ void __launch_bounds__(kAttendThreads, kRowTiles > 1 || kDims > 256 ? 2
+                                                  : kDims > 128                ? 3
+                                                                : 4) attend_kernel(Step step, KvLayer l, AttendCall c) {
   using Tile = AttendTile<Precision, kRowTiles>;
   auto& tile = *shared<Tile>();
-  const int heads = c.heads / l.kv_heads, kv_head = static_cast<int>(blockIdx.y),
+  const int heads = c.heads / l.kv_heads, kv_head = static_cast<int>(blockIdx.y) % l.kv_heads,
             lane = static_cast<int>(threadIdx.x % 32);
   if (threadIdx.x < 32) find_tile(step, heads, static_cast<int>(blockIdx.x), tile.rows);
   __syncthreads();
@@ -317,6 +318,7 @@ __global__ void __launch_bounds__(kAttendThreads, kRowTiles == 1 && kDims <= 256
       step.pages + step.sequences[tile.rows.sequence].pages[l.group],
       kv_head,
       last,
+      static_cast<int>(blockIdx.y) / l.kv_heads * (kDims / PageStage<Precision>::kDims),
       tile,
       stages,
       reinterpret_cast<std::uint32_t*>(stages + 2 * PageStage<Precision>::bytes(l.padded)),
@@ -343,9 +345,10 @@ __global__ void __launch_bounds__(kAttendThreads, kRowTiles == 1 && kDims <= 256
 
 template<KvPrecision Precision, int kDims, int kRowTiles>
 void launch_attend(StreamHandle stream, const Step& step, const KvLayer& l, const AttendCall& c) {
+  static_assert(kDims > 256 || AttendTile<Precision, kRowTiles>::bytes(kDims) <= (99 << 10), "what sm_86 and 89 have");
   const int rows = kRowTiles * 16, pairs = step.row_count * (c.heads / l.kv_heads);
-  const dim3 grid(static_cast<unsigned>(pairs / rows + step.sequence_count), static_cast<unsigned>(l.kv_heads),
-                  c.partials ? attend_spans(step) : 1);
+  const dim3 grid(static_cast<unsigned>(pairs / rows + step.sequence_count),
+                  static_cast<unsigned>(l.kv_heads) * blocks_for(l.padded, kDims), c.partials ? attend_spans(step) : 1);
   launch(attend_kernel<Precision, kDims, kRowTiles>, grid, kAttendThreads,
          static_cast<std::size_t>(AttendTile<Precision, kRowTiles>::bytes(l.padded)), stream, step, l, c);
 }
@@ -353,7 +356,7 @@ void launch_attend(StreamHandle stream, const Step& step, const KvLayer& l, cons
 /// Chooses the kernel: one tile of rows where a sequence has no more on the average.
 template<KvPrecision Precision>
 void attend_as(StreamHandle stream, const Step& step, const KvLayer& l, const AttendCall& c) {
-  constexpr int kMany = Precision == KvPrecision::kF32 ? 2 : 4;  // what 99 KiB of shared memory hold
+  constexpr int kMany = Precision == KvPrecision::kF32 ? 2 : 4;  // what shared memory holds
   const bool few = step.row_count * (c.heads / l.kv_heads) <= 16 * step.sequence_count;
   if (l.padded > 256) return launch_attend<Precision, kAttendDimsMax, 1>(stream, step, l, c);
   if (l.padded > 128)

@@ -79,7 +79,7 @@ struct PageStage {
   int padded;  // of the layer
   int first;   // dimension
 
-  static __host__ __device__ int bytes(int padded) {
+  static __host__ __device__ constexpr int bytes(int padded) {
     return kPagePositions * kRowBytes + (Precision == KvPrecision::kQ8_0 ? kPagePositions * padded / 32 * 2 : 0);
   }
   [[nodiscard]] __device__ int dims() const { return min(kDims, padded - first); }
