@@ -338,5 +338,31 @@ TEST_F(CudaSequences, recurrences) {
   }
 }
 
+/// A state that stands behind a step's first row is of a step that nobody believes: its rows are not finite, which the
+/// model's check finds.
+TEST_F(CudaSequences, recurrence_that_computed_a_row_already) {
+  const CacheShape shape = slot_shape({0, 0, 1, 8, 1, 8});
+  On on(cuda_test_device());
+  const auto cache = on.device().make_cache(shape).value();
+  const std::vector<std::int32_t> pages(kPagesEach, 0);
+  const auto run = [&](int first, int rows) {
+    StepPlan plan;
+    plan.add_sequence(pages);
+    for (int i = 0; i < rows; ++i) plan.add_row(0, first + i);
+    RecurrenceCall call;
+    call.layer = 1, call.x = on.put(rows, 26, 91), call.key = 8, call.value = 16, call.scale = 1;
+    call.step = {call.x, 24, 1, 1}, call.step_bias = on.put(1, 1, 92), call.rate = on.put(1, 1, 93, 0.1);
+    call.out = on.room(rows, 8);
+    on.device().begin(plan, *cache);
+    on.device().recur(call);
+    EXPECT_TRUE(on.device().finish());
+    return std::isfinite(on.get(call.out).front());
+  };
+  EXPECT_TRUE(run(0, 5));
+  EXPECT_TRUE(run(5, 1));
+  EXPECT_FALSE(run(5, 1));
+  EXPECT_TRUE(run(0, 3)) << "a sequence that begins takes the slot";
+}
+
 }  // namespace
 }  // namespace llorch

@@ -181,7 +181,9 @@ struct Columns {
 
 /// A block for some columns of a value head of a sequence; kValues: of a column in a thread.
 template<int kValues>
-__global__ void __launch_bounds__(kThreads, kValues <= 32 ? 4 : 2) recur_kernel(Step step, RecurCall c) {
+__global__ void __launch_bounds__(kThreads, kValues <= 16   ? 4
+                                            : kValues <= 32 ? 3
+                                                            : 2) recur_kernel(Step step, RecurCall c) {
   using Stage = RowStage<Columns<kValues>::kKeys>;
   const StepSequence& s = step.sequences[blockIdx.z];
   if (s.first == s.end) return;
