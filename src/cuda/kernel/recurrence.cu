@@ -8,51 +8,35 @@ namespace {
 constexpr int kBlock = SlotLayer::kBlock;
 constexpr unsigned kThreads = 128, kParts = 4,
                    kColumns = kThreads / kParts;  // kParts threads for a column of the state
-static_assert(kBlock >= limits::kDraftsMax, "drafts have places of their own");
+
+static_assert(kBlock >= 2 * limits::kDraftsMax, "drafts of this step and of the last one have places of their own");
 
 __device__ float* state_at(const RecurCall& c, std::int64_t slot, std::int64_t head) {
   return c.slots + slot * c.slot_floats + head * c.key_dim * c.stride;
 }
-__device__ float* added_at(const RecurCall& c, std::int64_t slot, std::int64_t head, std::int64_t position) {
-  return state_at(c, slot, c.value_heads) + (head * kBlock + position % kBlock) * c.stride;
+// Of a draft, by its place.
+__device__ float* added_at(const RecurCall& c, std::int64_t slot, std::int64_t head, int place) {
+  return state_at(c, slot, c.value_heads) + (head * kBlock + place) * c.stride;
 }
-__device__ float* decay_at(const RecurCall& c, std::int64_t slot, std::int64_t head, std::int64_t position) {
-  return added_at(c, slot, c.value_heads, 0) + head * kBlock + position % kBlock;
+__device__ float* decay_at(const RecurCall& c, std::int64_t slot, std::int64_t head, int place) {
+  return added_at(c, slot, c.value_heads, 0) + head * kBlock + place;
 }
-__device__ float* keys_at(const RecurCall& c, std::int64_t slot, std::int64_t key_head, std::int64_t position) {
-  return decay_at(c, slot, c.value_heads, 0) + (key_head * kBlock + position % kBlock) * c.key_dim;
+__device__ float* keys_at(const RecurCall& c, std::int64_t slot, std::int64_t key_head, int place) {
+  return decay_at(c, slot, c.value_heads, 0) + (key_head * kBlock + place) * c.key_dim;
 }
-/// Of a block's columns: the position before which the slot's state stands, as bits.
+
+/// Of a block's columns: where the slot's state stands.
 __device__ float* standing(const RecurCall& c, std::int64_t slot, std::int64_t head) {
   return keys_at(c, slot, c.key_heads, 0) + head * gridDim.x + blockIdx.x;
 }
+/// A state is that before `position`; drafts behind it lie in half `half` of their places.
+struct Standing {
+  int position, half;
+  [[nodiscard]] __device__ int place(int of) const { return half * limits::kDraftsMax + of % limits::kDraftsMax; }
+};
 
-/// Queries and keys of length 1. A warp for each row and key head.
-__global__ void __launch_bounds__(32) unit_kernel(RecurCall c) {
-  const std::int64_t row = blockIdx.x, key_head = blockIdx.y;
-  for (int which = 0; which < 2; ++which) {
-    float* x = c.x + row * c.x_width + (which == 0 ? c.key : c.query) + key_head * c.key_dim;
-    float squares = 0.0f;
-    for (int i = static_cast<int>(threadIdx.x); i < c.key_dim; i += 32) squares = fmaf(x[i], x[i], squares);
-    for (int step = 16; step > 0; step /= 2) squares += __shfl_xor_sync(kAllLanes, squares, step);
-    const float factor = (which == 0 ? 1.0f : c.scale) / sqrtf(squares + c.eps);
-    for (int i = static_cast<int>(threadIdx.x); i < c.key_dim; i += 32) x[i] *= factor;
-  }
-}
-
-__device__ float value_of(const HeadValues& of, std::int64_t row, std::int64_t head) {
-  return of.x[row * of.width + of.first + head / of.group * of.step + head % of.group];
-}
-
-/// A thread for each row and value head.
-__global__ void __launch_bounds__(kThreads) rates_kernel(std::int64_t count, RecurCall c) {
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i >= count) return;
-  const std::int64_t row = i / c.value_heads, head = i % c.value_heads;
-  const float step = value_of(c.step, row, head) + c.step_bias[head];
-  const float plus = fmaxf(step, 0.0f) + log1pf(expf(-fabsf(step)));  // softplus
-  c.decays[i] = expf(c.rate[head] * plus);
-  c.strengths[i] = c.strength.x ? sigmoid(value_of(c.strength, row, head)) : plus;
+__device__ const float* value_of(const HeadValues& of, std::int64_t row, std::int64_t head) {
+  return of.x + row * of.width + of.first + head / of.group * of.step + head % of.group;
 }
 
 /// The rows that are on the way to a block, and those that it computes.
@@ -61,7 +45,7 @@ struct RowStage {
   static constexpr int kRows = 8;
   alignas(16) float keys[kRows][kKeys], queries[kRows][kKeys];  // zeros from key_dim on
   float values[kRows][kColumns];
-  float decays[kRows], strengths[kRows];
+  float decays[kRows], strengths[kRows];  // at first, what they are made of
 };
 
 /// Some columns of a head's state, a column in the registers of kParts threads: of its values a thread has four of
@@ -104,28 +88,43 @@ struct Columns {
         store(c.checkpoints + step.saves[i].checkpoint * c.checkpoint_floats + head * c.key_dim * c.stride);
   }
   /// The slot's state is that before `position`.
-  __device__ void stand(const StepSequence& s, int position) const {
+  __device__ void stand(const StepSequence& s, Standing at) const {
     store(state_at(c, s.slot, head));
-    if (threadIdx.x == 0) *standing(c, s.slot, head) = __int_as_float(position);
+    if (threadIdx.x == 0) *standing(c, s.slot, head) = __int_as_float(2 * at.position + at.half);
   }
-  /// What a position that was a draft added.
-  __device__ void repeat(const StepSequence& s, int position) {
-    const float* key = keys_at(c, s.slot, key_head, position);
-    const float decay = *decay_at(c, s.slot, head, position),
-                added = there ? added_at(c, s.slot, head, position)[column] : 0.0f;
+  /// What a draft added.
+  __device__ void repeat(const StepSequence& s, int place) {
+    const float* key = keys_at(c, s.slot, key_head, place);
+    const float decay = *decay_at(c, s.slot, head, place),
+                added = there ? added_at(c, s.slot, head, place)[column] : 0.0f;
 #pragma unroll
     for (int i = 0; i < kValues; ++i)
       if (index(i) < c.key_dim) values[i] = fmaf(key[index(i)], added, values[i] * decay);
   }
-  /// The state before the sequence's first row.
-  __device__ void begin(const Step& step, const StepSequence& s, int first) {
-    if (s.restore >= 0) return load(c.checkpoints + s.restore * c.checkpoint_floats + head * c.key_dim * c.stride);
-    if (first == 0) return fill(0.0f);
-    const int stands = __float_as_int(*standing(c, s.slot, head));
+  /// The state before the sequence's first row. Returns the half of places that this step's drafts take.
+  __device__ int begin(const Step& step, const StepSequence& s, int first) {
+    if (s.restore >= 0) {
+      load(c.checkpoints + s.restore * c.checkpoint_floats + head * c.key_dim * c.stride);
+      return 0;
+    }
+    fill(0.0f);
+    if (first == 0) return 0;
+    const int bits = __float_as_int(*standing(c, s.slot, head));
+    const Standing at{bits / 2, bits % 2};
     load(state_at(c, s.slot, head));
-    for (int p = stands; p < first; ++p) repeat(s, p);
-    if (stands < first) save(step, s, first);
-    if (stands > first) fill(NAN);  // of a step that was not finished: the sequence must not go on
+    for (int p = at.position; p < first; ++p) repeat(s, at.place(p));
+    if (at.position < first) save(step, s, first);
+    if (at.position > first) fill(NAN);  // of a step that was not finished: the sequence must not go on
+    return 1 - at.half;
+  }
+  /// Row r of a stage is a draft. One block of a head keeps its decay, and of a key head the key.
+  __device__ void keep(const StepSequence& s, const RowStage<kKeys>& stage, int r, int place, float added) const {
+    if (there && part == 0) added_at(c, s.slot, head, place)[column] = added;
+    if (blockIdx.x != 0) return;
+    if (threadIdx.x == 0) *decay_at(c, s.slot, head, place) = stage.decays[r];
+    if (head != (c.tiled ? key_head : key_head * (c.value_heads / c.key_heads))) return;
+    for (int i = static_cast<int>(threadIdx.x); i < c.key_dim; i += kThreads)
+      keys_at(c, s.slot, key_head, place)[i] = stage.keys[r][i];
   }
 
   /// The sum of all values of a column, from a thread's four.
@@ -171,11 +170,29 @@ struct Columns {
       copy(&to.values[r][v], x + r * c.x_width + c.value + head * c.value_dim + first + v, first + v < c.value_dim);
     }
     if (const int r = static_cast<int>(threadIdx.x); r < rows) {
-      const std::int64_t rate = std::int64_t{row + r} * c.value_heads + head;
-      copy(&to.decays[r], c.decays + rate, true);
-      copy(&to.strengths[r], c.strengths + rate, true);
+      copy(&to.decays[r], value_of(c.step, row + r, head), true);
+      copy(&to.strengths[r], value_of(c.strength.x ? c.strength : c.step, row + r, head), true);
     }
     copy_commit();
+  }
+
+  /// Queries and keys of length 1, where they are wanted so; decays and strengths. A warp for some rows of a stage.
+  __device__ __forceinline__ void prepare(RowStage<kKeys>& stage, int rows) const {
+    for (int r = static_cast<int>(threadIdx.x / 32); r < rows; r += static_cast<int>(kThreads / 32)) {
+      if (c.unit) bring_to_length(stage.keys[r], 1.0f), bring_to_length(stage.queries[r], c.scale);
+      if (threadIdx.x % 32 != 0) continue;
+      const float step = stage.decays[r] + c.step_bias[head];
+      const float plus = fmaxf(step, 0.0f) + log1pf(expf(-fabsf(step)));  // softplus
+      stage.decays[r] = expf(c.rate[head] * plus);
+      stage.strengths[r] = c.strength.x ? sigmoid(stage.strengths[r]) : plus;
+    }
+  }
+  __device__ __forceinline__ void bring_to_length(float (&x)[kKeys], float length) const {
+    float squares = 0.0f;
+    for (int i = static_cast<int>(threadIdx.x % 32); i < kKeys; i += 32) squares = fmaf(x[i], x[i], squares);
+    for (int step = 16; step > 0; step /= 2) squares += __shfl_xor_sync(kAllLanes, squares, step);
+    const float factor = length / sqrtf(squares + c.eps);
+    for (int i = static_cast<int>(threadIdx.x % 32); i < kKeys; i += 32) x[i] *= factor;
   }
 };
 
@@ -192,37 +209,27 @@ __global__ void __launch_bounds__(kThreads, kValues <= 16   ? 4
   columns.fetch(stages[0], s.first, s.end);
   const int kept = s.end - s.drafts;  // rows from here on may be taken back
   int position = step.rows[s.first].position;
-  columns.begin(step, s, position);
+  const int half = columns.begin(step, s, position);
   for (int row = s.first; row < s.end; ++row, ++position) {
     const int r = (row - s.first) % Stage::kRows;
-    const Stage& stage = stages[(row - s.first) / Stage::kRows % 2];
+    Stage& stage = stages[(row - s.first) / Stage::kRows % 2];
     if (r == 0) {
       copy_wait<0>();
       __syncthreads();  // the rows are there for all, and nobody reads the other stage any more
       if (row + Stage::kRows < s.end)
         columns.fetch(stages[((row - s.first) / Stage::kRows + 1) % 2], row + Stage::kRows, s.end);
+      columns.prepare(stage, min(Stage::kRows, s.end - row));
+      __syncthreads();
     }
-    if (row == kept) columns.stand(s, position);
+    const Standing here{position, half};
+    if (row == kept) columns.stand(s, here);
     const float2 out = columns.compute(stage, r);
-    if (columns.there && columns.part == 0) {
+    if (columns.there && columns.part == 0)
       c.out[(row * c.value_heads + columns.head) * c.value_dim + columns.column] = out.x;
-      if (row >= kept) added_at(c, s.slot, columns.head, position)[columns.column] = out.y;
-    }
+    if (row >= kept) columns.keep(s, stage, r, here.place(position), out.y);
     if ((position + 1) % kBlock == 0 && row < kept) columns.save(step, s, position + 1);
   }
-  if (kept == s.end) columns.stand(s, position);
-}
-
-/// Keys and decays of drafts, once nothing reads what they replace.
-__global__ void __launch_bounds__(kThreads) keep_drafts_kernel(Step step, RecurCall c) {
-  const StepSequence& s = step.sequences[blockIdx.y];
-  const int row = s.end - s.drafts + static_cast<int>(blockIdx.x);
-  if (row >= s.end) return;
-  const int position = step.rows[row].position, keys = c.key_heads * c.key_dim;
-  for (int i = static_cast<int>(threadIdx.x); i < keys; i += kThreads)
-    keys_at(c, s.slot, i / c.key_dim, position)[i % c.key_dim] = c.x[row * c.x_width + c.key + i];
-  for (int head = static_cast<int>(threadIdx.x); head < c.value_heads; head += kThreads)
-    *decay_at(c, s.slot, head, position) = c.decays[std::int64_t{row} * c.value_heads + head];
+  if (kept == s.end) columns.stand(s, {position, half});
 }
 
 template<int kValues>
@@ -241,17 +248,12 @@ std::int64_t recur_floats(const SlotLayer& layer) {
 
 void recur(StreamHandle stream, const Step& step, const RecurCall& c) {
   if (step.row_count == 0) return;
-  const auto rows = static_cast<unsigned>(step.row_count), sequences = static_cast<unsigned>(step.sequence_count);
-  const std::int64_t rates = std::int64_t{step.row_count} * c.value_heads;
-  if (c.unit) launch(unit_kernel, dim3(rows, static_cast<unsigned>(c.key_heads)), 32, 0, stream, c);
-  launch(rates_kernel, blocks_for(rates, kThreads), kThreads, 0, stream, rates, c);
   if (c.key_dim <= 64)
     launch_recur<16>(stream, step, c);
   else if (c.key_dim <= 128)
     launch_recur<32>(stream, step, c);
   else
     launch_recur<limits::kRecurrentDimMax / kParts>(stream, step, c);
-  launch(keep_drafts_kernel, dim3(limits::kDraftsMax, sequences), kThreads, 0, stream, step, c);
 }
 
 }  // namespace llorch::cuda

@@ -32,14 +32,13 @@ struct HeadValues {
 };
 
 struct RecurCall {
-  float* x = nullptr;  // (rows of the step, x_width)
+  const float* x = nullptr;  // (rows of the step, x_width)
   std::int64_t x_width = 0, query = 0, key = 0, value = 0;
   bool tiled = false, corrects = false, unit = false;
   float eps = 0, scale = 1;
   HeadValues step, strength;
   const float *step_bias = nullptr, *rate = nullptr, *skip = nullptr;  // skip may be null
   float* out = nullptr;                                                // (rows, value_heads * value_dim)
-  float *decays = nullptr, *strengths = nullptr;                       // room: (rows, value_heads) each
   float *slots = nullptr, *checkpoints = nullptr;
   std::int64_t slot_floats = 0, checkpoint_floats = 0;
   std::int32_t key_heads = 0, key_dim = 0, value_heads = 0, value_dim = 0, stride = 0;

@@ -127,8 +127,7 @@ class CudaDevice final : public Device {
   std::size_t gathers_ = 0;  // of this step so far
   Given logits_, states_;
   // Room of operations.
-  CudaRoom added_rows_, activations_, low_rank_, chosen_, chosen_weights_, mixture_, partials_, decays_,
-      strengths_;
+  CudaRoom added_rows_, activations_, low_rank_, chosen_, chosen_weights_, mixture_, partials_;
 };
 
 /// "cuda:<index>". For programs that link this library: what init_cuda_device() takes.

@@ -177,10 +177,7 @@ void CudaDevice::convolve(const ConvolutionCall& c) {
 void CudaDevice::recur(const RecurrenceCall& c) {
   const SlotLayer& l = cache().slot_layer(c.layer);
   const CudaCache::Slots& slots = cache().slots(c.layer);
-  const std::size_t rates = rows_.size() * static_cast<std::size_t>(l.value_heads);
   cuda::RecurCall out;
-  out.decays = decays_.need<float>(context_, rates), out.strengths = strengths_.need<float>(context_, rates);
-  if (!out.decays || !out.strengths) return;
   const auto values = [&](const HeadColumns& of) {
     return cuda::HeadValues{at_or_null(of.x), of.x.width(), of.first, of.group, of.step};
   };
