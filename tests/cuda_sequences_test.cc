@@ -215,7 +215,7 @@ TEST_F(CudaSequences, attention_over_spans) {
   for (int i = 0; i < 10; ++i) parts.push_back({{2, 1}, {0, 1}});
   parts.push_back({{0, 18}});
   const AttentionCase cases[] = {{4, 2, 16, 0, 0, false, KvPrecision::kF16},
-                                 {2, 1, 24, 300, 0, true, KvPrecision::kF32},
+                                 {2, 1, 24, 200, 0, true, KvPrecision::kF32},
                                  {2, 1, 16, 0, 3, true, KvPrecision::kQ8_0}};
   for (const AttentionCase& c : cases) expect_attention(c, {all, parts});
   // More heads with one key than a tile has rows.

@@ -8,10 +8,10 @@
 // `out`, or by merge_kernel, where a block computes one span.
 //
 // Bounds on paper, H100, F16 cache, head_dim 128, 4 heads of a key head:
-//   decode   a page is 32 KiB: 2,260 cycles of an SM's share of 3.35 TB/s. Its operations: 256 mma and 80 ldmatrix
-//            of four warps, about 900 cycles. A block has 16 KiB on the way, an SM with 3 blocks 48 KiB, where 20 KiB
-//            hide the latency. So bytes are the bound; partial results add 3 %, pages of Q8_0 1,200 cycles of bytes
-//            and about 1,500 of instructions.
+//   decode   a page is 32 KiB: 2,260 cycles of an SM's share of 3.35 TB/s. Its operations: 256 mma of four warps, 512
+//            cycles, and 80 KiB from shared memory, 640 cycles. A block has 16 KiB on the way, an SM with 3 blocks 48
+//            KiB, where 20 KiB hide the latency. So bytes are the bound; partial results add 3 %, pages of Q8_0 1,200
+//            cycles of bytes and about 1,500 of instructions.
 //   prefill  64 rows: 1,024 mma for a page, 2,048 cycles where mma.sync gives 1,024 of the SM's 4,096 operations a
 //            cycle; operands from shared memory 224 KiB, 1,790 cycles; from L2 32 KiB, 1,300 cycles. Of the products
 //            half are of the queries' and weights' lower parts: at most a quarter of the bf16 peak, 4 % of a prefill
@@ -353,11 +353,11 @@ void launch_attend(StreamHandle stream, const Step& step, const KvLayer& l, cons
          static_cast<std::size_t>(AttendTile<Precision, kRowTiles>::bytes(l.padded)), stream, step, l, c);
 }
 
-/// Chooses the kernel: one tile of rows where a sequence has no more on the average.
+/// Chooses the kernel: one tile of rows where no sequence has more.
 template<KvPrecision Precision>
 void attend_as(StreamHandle stream, const Step& step, const KvLayer& l, const AttendCall& c) {
   constexpr int kMany = Precision == KvPrecision::kF32 ? 2 : 4;  // what shared memory holds
-  const bool few = step.row_count * (c.heads / l.kv_heads) <= 16 * step.sequence_count;
+  const bool few = step.sequence_rows * (c.heads / l.kv_heads) <= 16;
   if (l.padded > 256) return launch_attend<Precision, kAttendDimsMax, 1>(stream, step, l, c);
   if (l.padded > 128)
     return few ? launch_attend<Precision, 256, 1>(stream, step, l, c)

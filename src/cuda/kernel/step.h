@@ -25,7 +25,9 @@ struct Step {
   const std::int32_t* pages = nullptr;
   unsigned* faults = nullptr;  // one for each row; 0: none
   std::int32_t row_count = 0, sequence_count = 0;
-  std::int32_t positions = 0;  // of all rows, and what they see, are below; a power of two
+  // Bounds that a launch may depend on, powers of two:
+  std::int32_t positions = 0;      // of all rows, and what they see, are below
+  std::int32_t sequence_rows = 0;  // of one sequence at most
 };
 
 /// How the fault of a matrix's row becomes that of a row of the step. The first fault of a row stays.

@@ -74,9 +74,11 @@ Status CudaStep::upload(const std::shared_ptr<CudaContext>& context, const StepP
                                 plan.logit_rows.size() * sizeof(std::int32_t),
                                 plan.state_rows.size() * sizeof(std::int32_t), rows * sizeof(unsigned)}));
   fill(plan, groups);
-  std::int32_t last = 0;
+  std::int32_t last = 0, most = 1;
   for (const StepPlan::Row& row : plan.rows) last = std::max(last, row.position);
+  for (const StepPlan::Sequence& s : plan.sequences) most = std::max(most, s.rows);
   step_.positions = static_cast<std::int32_t>(std::bit_ceil(static_cast<std::uint32_t>(last) + 1));
+  step_.sequence_rows = static_cast<std::int32_t>(std::bit_ceil(static_cast<std::uint32_t>(most)));
   step_.row_count = static_cast<std::int32_t>(rows);
   step_.sequence_count = static_cast<std::int32_t>(plan.sequences.size());
   return context->stream.copy_to_device(memory_.as<std::byte>(), image_.data(), bytes_);
