@@ -26,7 +26,7 @@
 
 namespace llorch::cuda {
 
-constexpr int kAttendDimsMax = 640;  // of values that a block sums: of wider heads it computes a part
+constexpr int kAttendDimsMax = 576;  // of values that a block sums: of wider heads it computes a part
 constexpr int kAttendWarps = kPagePositions / 16, kAttendThreads = kAttendWarps * 32;
 
 /// In shared memory; behind it two stages of pages, and the queries.
@@ -50,13 +50,14 @@ struct AttendThread {
   using Format = AttendFormat<Precision>;
   using Stage = PageStage<Precision>;
   using Tile = AttendTile<Precision, kRowTiles>;
-  static constexpr int kChunks = kDims / Stage::kDims, kTiles = Stage::kDims / 8 / kAttendWarps;
+  static constexpr int kTiles = Stage::kDims / 8 / kAttendWarps, kAllTiles = kDims / 8 / kAttendWarps;
+  static constexpr int kChunks = (kAllTiles + kTiles - 1) / kTiles;
 
   const KvLayer& l;
   const AttendCall& c;
   const std::int32_t* pages;
   int kv_head;
-  int last_page, first_chunk;  // the latter of values
+  int last_page, first_chunk, end;  // the chunk where the values of this block begin, the dimension where they end
   Tile& tile;
   unsigned char* stages;
   std::uint32_t* queries;
@@ -64,7 +65,7 @@ struct AttendThread {
   int warp, lane, group, t;
   int fetched = 0;
 
-  float sums[kRowTiles][kChunks][kTiles][4];
+  float sums[kRowTiles][kAllTiles][4];
   float most[kRowTiles][2], mass[kRowTiles][2];                // of the span
   float merged_most[kRowTiles][2], merged_mass[kRowTiles][2];  // of the spans before
 
@@ -72,14 +73,14 @@ struct AttendThread {
     return {stages + number % 2 * Stage::bytes(l.padded), l.padded, chunk * Stage::kDims};
   }
   __device__ __forceinline__ void fetch(int page, int which, int chunk) {
-    stage(fetched++, chunk).fetch(kv_half(l, pages[page], kv_head, which), kAttendThreads);
+    stage(fetched++, chunk).template fetch<kAttendThreads>(kv_half(l, pages[page], kv_head, which));
   }
   /// Waits for the chunk that was fetched, and fetches the next one.
   [[nodiscard]] __device__ __forceinline__ Stage arrive(int page, int which, int chunk) {
     copy_wait<0>();
     __syncthreads();  // it is there for all, and the other stage is not read any more
     const Stage here = stage(fetched - 1, chunk);
-    if ((chunk + 1) * Stage::kDims < l.padded && (which == 0 || chunk + 1 < first_chunk + kChunks))
+    if ((chunk + 1) * Stage::kDims < (which == 0 ? l.padded : end))
       fetch(page, which, chunk + 1);
     else if (which == 0)
       fetch(page, 1, first_chunk);
@@ -95,7 +96,7 @@ struct AttendThread {
 #pragma unroll
       for (int h = 0; h < 2; ++h) most[m][h] = -INFINITY, mass[m][h] = 0.0f;
 #pragma unroll
-      for (int i = 0; i < kChunks * kTiles * 4; ++i) sums[m][i / (kTiles * 4)][i / 4 % kTiles][i % 4] = 0.0f;
+      for (int i = 0; i < kAllTiles * 4; ++i) sums[m][i / 4][i % 4] = 0.0f;
     }
   }
 
@@ -111,12 +112,13 @@ struct AttendThread {
   }
 
   __device__ __forceinline__ void score(const Stage& keys, float (&scores)[kRowTiles][2][4]) const {
+#pragma unroll(kDims > 256 ? 1 : 4)
     for (int d = 0; d < keys.dims(); d += 16) {
       std::uint32_t b[2][Format::kCacheParts][2];
       keys.keys(16 * warp, d, lane, b);
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
-        if (m >= row_tiles) break;
+        if (m > 0 && m >= row_tiles) break;
         std::uint32_t a[Format::kParts][4];
 #pragma unroll
         for (int p = 0; p < Format::kParts; ++p)
@@ -166,8 +168,7 @@ struct AttendThread {
         const float base = largest == -INFINITY ? 0.0f : largest - Format::kWeightLog;
         most[m][h] = largest, mass[m][h] *= shrink;
 #pragma unroll
-        for (int i = 0; i < kChunks * kTiles * 2; ++i)
-          sums[m][i / (kTiles * 2)][i / 2 % kTiles][2 * h + i % 2] *= shrink;
+        for (int i = 0; i < kAllTiles * 2; ++i) sums[m][i / 2][2 * h + i % 2] *= shrink;
         float added = 0.0f;
 #pragma unroll
         for (int n = 0; n < 2; ++n) {
@@ -195,35 +196,35 @@ struct AttendThread {
       }
   }
 
-  /// Of a chunk's tiles of 8 dimensions a warp has the same number, beside each other.
-  [[nodiscard]] static __device__ int tiles_of(const Stage& values) { return values.dims() / 8 / kAttendWarps; }
+  /// A chunk's tile of 8 dimensions with number n of this warp.
+  [[nodiscard]] __device__ int dimension(int n) const { return (n * kAttendWarps + warp) * 8; }
 
   template<int kChunk>
   __device__ __forceinline__ void add_values(const Stage& values) {
-    const int tiles = tiles_of(values);
+    const int tiles = values.dims() / 8 / kAttendWarps;
 #pragma unroll 1
     for (int slot = 0; slot < kPagePositions; slot += 16) {
       std::uint32_t b[kTiles][Format::kCacheParts][2];
 #pragma unroll
       for (int n = 0; n < kTiles; ++n)
-        if (n < tiles) values.values(slot, (warp * tiles + n) * 8, lane, b[n]);
+        if (n < tiles) values.values(slot, dimension(n), lane, b[n]);
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
-        if (m >= row_tiles) break;
+        if (m > 0 && m >= row_tiles) break;
         std::uint32_t a[Format::kParts][4];
 #pragma unroll
         for (int p = 0; p < Format::kParts; ++p)
           load_rows(&tile.weights[p][16 * m][slot / 2], Tile::kWeightStride, lane, a[p]);
 #pragma unroll
-        for (int n = 0; n < kTiles; ++n)
-          if (n < tiles) multiply_parts<Format>(sums[m][kChunk][n], a, b[n]);
+        for (int n = 0; n < kTiles && kChunk * kTiles + n < kAllTiles; ++n)
+          if (n < tiles) multiply_parts<Format>(sums[m][kChunk * kTiles + n], a, b[n]);
       }
     }
   }
   template<int kChunk>
   __device__ __forceinline__ void add_chunks(int page) {
     if constexpr (kChunk < kChunks)
-      if ((first_chunk + kChunk) * Stage::kDims < l.padded) {
+      if ((first_chunk + kChunk) * Stage::kDims < end) {
         const Stage values = arrive(page, 1, first_chunk + kChunk);
         if constexpr (kChunk == 0) add_mass();
         add_values<kChunk>(values);
@@ -244,17 +245,16 @@ struct AttendThread {
   template<class Visit>
   __device__ __forceinline__ void each_sum(const Visit& visit) {
 #pragma unroll
-    for (int m = 0; m < kRowTiles; ++m)
+    for (int n = 0; n < kAllTiles; ++n) {
+      const int first = (first_chunk + n / kTiles) * Stage::kDims + dimension(n % kTiles) + 2 * t;
 #pragma unroll
-      for (int h = 0; h < 2; ++h)
+      for (int m = 0; m < kRowTiles; ++m)
 #pragma unroll
-        for (int i = 0; i < kChunks * kTiles * 2; ++i) {
-          const int chunk = i / (kTiles * 2), n = i / 2 % kTiles;
-          const Stage of = stage(0, first_chunk + chunk);
-          const int tiles = tiles_of(of), d = of.first + (warp * tiles + n) * 8 + 2 * t + i % 2;
-          if (n < tiles && d < l.head_dim && row(m, h) < tile.rows.count)
-            visit(row(m, h), d, m, h, sums[m][chunk][n][2 * h + i % 2]);
-        }
+        for (int i = 0; i < 4; ++i)
+          if (first + i % 2 < min(l.head_dim, end) && row(m, i / 2) < tile.rows.count)
+            visit(row(m, i / 2), first + i % 2, m, i / 2, sums[m][n][i]);
+      __syncwarp();  // the compiler begins no loads of the next tile before: there are not as many registers
+    }
   }
 
   /// What the span gave joins the spans before, in `out`; after the last one it is the result.
@@ -293,11 +293,19 @@ struct AttendThread {
   [[nodiscard]] __device__ float relative_to(int m, int h) const { return most[m][h] - Format::kWeightLog; }
 };
 
+/// Dimensions of values that a block sums, in whole chunks where it is not all.
+template<KvPrecision Precision, int kDims>
+__host__ __device__ constexpr int attend_part_dims(int padded) {
+  constexpr int kChunk = PageStage<Precision>::kDims;
+  return padded <= kDims ? padded : kDims / kChunk * kChunk;
+}
+
 template<KvPrecision Precision, int kDims, int kRowTiles>
 __global__ void __launch_bounds__(kAttendThreads, kRowTiles > 1 || kDims > 256 ? 2
                                                   : kDims > 128                ? 3
                                                                 : 4) attend_kernel(Step step, KvLayer l, AttendCall c) {
   using Tile = AttendTile<Precision, kRowTiles>;
+  using Stage = PageStage<Precision>;
   auto& tile = *shared<Tile>();
   const int heads = c.heads / l.kv_heads, kv_head = static_cast<int>(blockIdx.y) % l.kv_heads,
             lane = static_cast<int>(threadIdx.x % 32);
@@ -306,6 +314,7 @@ __global__ void __launch_bounds__(kAttendThreads, kRowTiles > 1 || kDims > 256 ?
   if (tile.rows.count == 0) return;
   find_sights(step, c, heads, tile.rows);
   __syncthreads();
+  const int part = static_cast<int>(blockIdx.y) / l.kv_heads, part_dims = attend_part_dims<Precision, kDims>(l.padded);
   int first = tile.rows.sight[0].oldest / kPagePositions,
       last = tile.rows.sight[tile.rows.count - 1].last / kPagePositions;
   const int span = static_cast<int>(blockIdx.z);
@@ -318,10 +327,11 @@ __global__ void __launch_bounds__(kAttendThreads, kRowTiles > 1 || kDims > 256 ?
       step.pages + step.sequences[tile.rows.sequence].pages[l.group],
       kv_head,
       last,
-      static_cast<int>(blockIdx.y) / l.kv_heads * (kDims / PageStage<Precision>::kDims),
+      part * (part_dims / Stage::kDims),
+      min(l.padded, (part + 1) * part_dims),
       tile,
       stages,
-      reinterpret_cast<std::uint32_t*>(stages + 2 * PageStage<Precision>::bytes(l.padded)),
+      reinterpret_cast<std::uint32_t*>(stages + 2 * Stage::bytes(l.padded)),
       query_stride(l.padded),
       (tile.rows.count + 15) / 16,
       static_cast<int>(threadIdx.x / 32),
@@ -348,7 +358,9 @@ void launch_attend(StreamHandle stream, const Step& step, const KvLayer& l, cons
   static_assert(kDims > 256 || AttendTile<Precision, kRowTiles>::bytes(kDims) <= (99 << 10), "what sm_86 and 89 have");
   const int rows = kRowTiles * 16, pairs = step.row_count * (c.heads / l.kv_heads);
   const dim3 grid(static_cast<unsigned>(pairs / rows + step.sequence_count),
-                  static_cast<unsigned>(l.kv_heads) * blocks_for(l.padded, kDims), c.partials ? attend_spans(step) : 1);
+                  static_cast<unsigned>(l.kv_heads) *
+                      blocks_for(l.padded, static_cast<unsigned>(attend_part_dims<Precision, kDims>(l.padded))),
+                  c.partials ? attend_spans(step) : 1);
   launch(attend_kernel<Precision, kDims, kRowTiles>, grid, kAttendThreads,
          static_cast<std::size_t>(AttendTile<Precision, kRowTiles>::bytes(l.padded)), stream, step, l, c);
 }

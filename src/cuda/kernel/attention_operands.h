@@ -84,18 +84,23 @@ struct PageStage {
   }
   [[nodiscard]] __device__ int dims() const { return min(kDims, padded - first); }
 
-  /// Begins the copy of a head's keys or values; all threads of the block.
-  __device__ __forceinline__ void fetch(const unsigned char* half, int threads) const {
-    constexpr int kPieces = kDims * Format::kItemBytes / 16;
-    const int pieces = dims() * Format::kItemBytes / 16;
-    for (int i = static_cast<int>(threadIdx.x); i < kPagePositions * kPieces; i += threads) {
-      const int slot = i / kPieces, piece = i % kPieces;
-      if (piece < pieces)
-        copy_async<16>(at + slot * kRowBytes + 16 * piece,
-                       half + (slot * padded + first) * Format::kItemBytes + 16 * piece);
+  /// Begins the copy of a head's keys or values; by all threads of the block, kThreads.
+  template<int kThreads>
+  __device__ __forceinline__ void fetch(const unsigned char* half) const {
+    constexpr int kPieces = kDims * Format::kItemBytes / 16;  // of a row
+    const int piece = static_cast<int>(threadIdx.x) % kPieces, row_bytes = padded * Format::kItemBytes;
+    if (16 * piece < dims() * Format::kItemBytes) {
+      int slot = static_cast<int>(threadIdx.x) / kPieces;
+      unsigned char* to = at + slot * kRowBytes + 16 * piece;
+      const unsigned char* from = half + slot * row_bytes + first * Format::kItemBytes + 16 * piece;
+#pragma unroll 2
+      for (; slot < kPagePositions; slot += kThreads / kPieces) {
+        copy_async<16>(to, from);
+        to += kThreads / kPieces * kRowBytes, from += kThreads / kPieces * row_bytes;
+      }
     }
     if constexpr (Precision == KvPrecision::kQ8_0)
-      for (int i = static_cast<int>(threadIdx.x); i < kPagePositions * padded / 256; i += threads)
+      for (int i = static_cast<int>(threadIdx.x); i < kPagePositions * padded / 256; i += kThreads)
         copy_async<16>(at + kPagePositions * kRowBytes + 16 * i, half + kPagePositions * padded + 16 * i);
     copy_commit();
   }
