@@ -49,7 +49,7 @@ void CudaStep::fill(const StepPlan& plan, std::size_t groups) {
   for (const StepPlan::Sequence& s : plan.sequences) {
     cuda::StepSequence to{};
     to.first = row, to.end = row += s.rows;
-    to.slot = s.slot, to.border = s.border, to.restore = s.restore, to.drafts = s.drafts, to.adapter = s.adapter;
+    to.slot = s.slot, to.restore = s.restore, to.drafts = s.drafts, to.adapter = s.adapter;
     to.saves = save, to.saves_end = save += static_cast<std::int32_t>(s.saves.size());
     std::ranges::copy(s.saves, saves + to.saves);
     for (std::size_t group = 0; group < groups; ++group) {
