@@ -323,7 +323,7 @@ TEST_F(CudaSequences, recurrences) {
   for (const RecurrenceCase& c : cases) {
     const SlotLayer layer{0, 0, c.key_heads, c.key_dim, c.value_heads, c.value_dim};
     const std::int64_t keys = std::int64_t{c.key_heads} * c.key_dim, values = std::int64_t{c.value_heads} * c.value_dim,
-                       width = 2 * keys + values + 2 * c.value_heads;
+                       width = 2 * keys + values + std::int64_t{2} * c.value_heads;
     const auto operation = [&](On& on, FloatSpan x) {
       RecurrenceCall call;
       call.layer = 1, call.x = x, call.query = 0, call.key = keys, call.value = 2 * keys;
