@@ -7,6 +7,7 @@
 #include <new>
 
 #include "arch/hf_source.h"
+#include "arch/random_source.h"
 #include "base/folder.h"
 #include "base/limits.h"
 #include "base/open_file.h"
@@ -21,6 +22,8 @@
 namespace llorch {
 
 Result<std::unique_ptr<WeightSource>> open_model(const std::string& reference, CancelFlag cancelled) {
+  if (reference.starts_with(arch::kRandomPrefix))
+    return arch::open_random(reference.substr(arch::kRandomPrefix.size()));
   if (!reference.starts_with("builtin:")) return arch::open_source(reference, std::move(cancelled));
   const auto bytes = builtin::find(reference.substr(8));
   if (bytes.empty()) return bad_model("'{}' is not built in (there is: builtin:haiku)", reference);

@@ -1,7 +1,8 @@
 // A model ready to answer: source, tokenizer, device and model, kept together in the order in which they need each
 // other.
 //
-// References: a GGUF file, a SafeTensors directory, or `builtin:<name>` (a model that is compiled into the program).
+// References: a GGUF file, a SafeTensors directory, `builtin:<name>` (a model that is compiled into the program), or
+// `random:SHAPE:TYPE` (random weights of a published model's shape: arch/random_source.h).
 // Errors: kModelLoadFailed, kModelChanged, kIo, kDeviceNotFound, kInsufficientMemory, kContextLengthExceeded,
 // kCancelled.
 #pragma once
