@@ -26,6 +26,11 @@ inline constexpr bool kCudaAlone = true;
 #else
 inline constexpr bool kCudaAlone = false;
 #endif
+#ifdef LLORCH_CUDA_EMULATED
+inline constexpr bool kCudaEmulated = kCudaAlone;
+#else
+inline constexpr bool kCudaEmulated = false;
+#endif
 
 inline const ProductProvider* test_products() {
 #ifdef LLORCH_HAS_CBLAS

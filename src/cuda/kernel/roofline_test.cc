@@ -36,12 +36,15 @@ TEST_F(RooflineKernels, read_and_copy_all_words) {
 TEST_F(RooflineKernels, multiply_as_often_as_they_count) {
   constexpr unsigned kBlocks = 2, kRounds = 3;
   const DeviceMemory floats = on_device<float>(kBlocks * kRoundValues), ints = on_device<int>(kBlocks * kRoundValues);
+  const auto expect_all = [](const auto& sums, auto want) {
+    EXPECT_EQ(sums, std::vector(kBlocks * kRoundValues, want));
+  };
   multiply_bf16(stream_->handle(), kBlocks, kRounds, floats.as<float>());
-  for (const float sum : from_device<float>(*stream_, floats).value()) ASSERT_EQ(sum, 8 * 4 * 16 * kRounds);
+  expect_all(from_device<float>(*stream_, floats).value(), 8.0f * 4 * 16 * kRounds);
   multiply_s8(stream_->handle(), kBlocks, kRounds, ints.as<int>());
-  for (const int sum : from_device<int>(*stream_, ints).value()) ASSERT_EQ(sum, 8 * 4 * 32 * kRounds);
+  expect_all(from_device<int>(*stream_, ints).value(), static_cast<int>(8 * 4 * 32 * kRounds));
   multiply_f32(stream_->handle(), kBlocks, kRounds, floats.as<float>());
-  for (const float sum : from_device<float>(*stream_, floats).value()) ASSERT_EQ(sum, 16 * kRounds);
+  expect_all(from_device<float>(*stream_, floats).value(), 16.0f * kRounds);
   // A warp's product of ones is 16 x 8 sums over k, four for each lane.
   EXPECT_EQ(kRoundOperationsBf16, 2.0 * 8 * 32 * 8 * 4 * 16);
   EXPECT_EQ(kRoundOperationsS8, 2.0 * 8 * 32 * 8 * 4 * 32);
