@@ -76,6 +76,28 @@ TEST_P(CudaMemory, all_of_it_is_predicted_and_taken_at_load) {
   EXPECT_EQ(bytes_in_use() - before, taken);
 }
 
+TEST_P(CudaMemory, a_request_that_can_never_fit_ends_alone) {
+  engine_.pages = 2;
+  const auto loaded = LoadedModel::load(options()).value();
+  const auto engine = Engine::make(*loaded.model, *loaded.tokenizer, engine_).value();
+  std::vector<Error> errors;
+  int ended = 0;
+  for (const int tokens : {4, 120, 5}) {
+    GenerateRequest request = request_of(20, tokens, tokens);
+    request.sink = [&](const EngineEvent& event) {
+      if (const auto* error = std::get_if<Error>(&event)) errors.push_back(*error);
+      ended += std::holds_alternative<EndEvent>(event);
+    };
+    ASSERT_TRUE(engine->submit(std::move(request)));
+  }
+  engine->run_until_idle();
+  EXPECT_EQ(ended, 2);
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_EQ(errors[0].code, ErrorCode::kVramOom);
+  for (const char* part : {"alloc of", "(3 pages)", "the cache has 2 pages", "2 of them free", "--kv-cache-size-mb"})
+    EXPECT_TRUE(errors[0].message.contains(part)) << errors[0].message;
+}
+
 TEST_P(CudaMemory, a_model_that_does_not_fit_is_refused_before_loading) {
   ModelOptions options = this->options();
   const std::int64_t need = LoadedModel::load(options).value().predicted_bytes;

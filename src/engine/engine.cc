@@ -213,8 +213,10 @@ void Engine::refuse_what_never_fits(Sequence& s) {
   std::int64_t bytes = need * page_bytes(model_.graph(), options_.kv);
   for (const WindowGroup& group : windows_)
     bytes += std::min(need, group.pages.total()) * page_bytes(model_.graph(), options_.kv, group.window);
-  finish(s, Error{ErrorCode::kKvOom, fmt::format("KV cache alloc of {} bytes ({} pages) failed: the cache has {} pages",
-                                                 bytes, need, pages_.total())});
+  const ErrorCode code = model_.device().memory() ? ErrorCode::kVramOom : ErrorCode::kKvOom;
+  finish(s, Error{code, fmt::format("KV cache alloc of {} bytes ({} pages) failed: the cache has {} pages, {} of them "
+                                    "free; ask for fewer tokens, or start the worker with a larger --kv-cache-size-mb",
+                                    bytes, need, pages_.total(), pages_.available())});
 }
 
 /// The oldest first. False: one still rests.

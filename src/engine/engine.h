@@ -4,10 +4,10 @@
 // before the next step. A step drains commands, admits waiting requests (first come, first served, when the pages of
 // their prompts are there), plans, computes, samples, and hands each event to its request's sink before the next token
 // is computed (J-33); those that were guessed and drawn in one step come together. Errors reach a request's own sink:
-// KV_OOM when it can never fit, INFERENCE_FAILED when values of its tokens are not finite in some layer,
-// INSUFFICIENT_MEMORY or INTERNAL when computing it threw, VRAM_OOM where a step found no memory for it, CANCELLED.
-// MODEL_CHANGED, and WORKER_UNHEALTHY where the device failed, reach all requests: the engine computes nothing any
-// more.
+// KV_OOM when it can never fit (VRAM_OOM where the device's memory is its own), INFERENCE_FAILED when values of its
+// tokens are not finite in some layer, INSUFFICIENT_MEMORY or INTERNAL when computing it threw, VRAM_OOM where a step
+// found no memory for it, CANCELLED. MODEL_CHANGED, and WORKER_UNHEALTHY where the device failed, reach all requests:
+// the engine computes nothing any more.
 //
 // Requests grow page by page. Where none is left (cached pages without an owner go first), the youngest request that
 // runs gives up its pages and rests; it is computed again, to the same bits, from what the prefix cache still has, as

@@ -245,13 +245,22 @@ void Device::drain() {
     while (!streams_[i]->empty()) step(*any_stream(streams_[i].get()));
 }
 
+/// As CUDA refuses it; a graph would keep addresses that are not for it.
+bool Device::captures() {
+  const bool any = std::ranges::any_of(streams_, [](const auto& stream) { return stream->capture != nullptr; });
+  if (any) fail("memory is taken or freed while a stream captures");
+  return any;
+}
+
 void* Device::allocate(std::size_t bytes, MemoryKind kind) {
   const Lock lock(mutex_);
+  if (captures()) return nullptr;
   return memory().allocate(bytes, kind);
 }
 
 void Device::release(void* at) {
   const Lock lock(mutex_);
+  (void)captures();
   drain();
   if (auto problem = memory().release(at)) fail(std::move(*problem));
 }

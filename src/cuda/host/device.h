@@ -79,6 +79,7 @@ class Device {
   Problem checked();
   void hide_target(const Operation& operation);
   void meet_fault(Lock& lock);
+  bool captures();
 
   std::recursive_mutex mutex_;
   std::condition_variable_any unplanted_;

@@ -2,12 +2,12 @@
 // sums, by blocks of 64 and groups of 64 blocks; then one block of threads draws. Sums of exponentials are doubles, so
 // that a token near a border is the host's.
 //
-// Bounds at 151,936 entries and one row, H200: scan and sums read 0.6 MB each, 38 blocks of threads, 0.3 us at 2 TB/s
-// of L2, and 4 million double operations, 0.1 us on 132 multiprocessors; drawing is latency: some 10 passes over up to
-// 128 blocks of 64 values in the search for the likeliest (about 5 us), 45 barriers of a sort (2 us), and one thread's
-// sums over what is drawn from, 10 cycles each. 15 us together, with 7 launches in a graph at 1 us: 1.5 % of a step
-// that reads 4.9 GB (8B, Q4_K_M) at 4.8 TB/s. What has no bound that matters: top-p over a flat distribution takes 40
-// us for each 1,024 tokens that are kept.
+// Bounds at 151,936 entries and one row, H200: scan and sums read 0.6 MB each, 38 blocks of threads, 0.3 us at 2 TB/s of
+// L2, and 4 million double operations, 0.1 us on 132 multiprocessors. Drawing is latency: some 10 passes over up to 128
+// blocks of 64 values in the search for the likeliest (5 us), 36 barriers of a sort (2 us), and three passes of one
+// thread over what is drawn from, about 80 cycles a token (5 us at top-k 40). 20 us together, with 5 launches in a graph
+// at 1 us: 2 % of a step that reads 4.9 GB (8B, Q4_K_M) at 4.8 TB/s. Log probabilities add half of that. What no bound
+// holds: top-p over a flat distribution takes 0.1 ms for each 1,024 tokens that it keeps.
 #include "cuda/kernel/draw.h"
 
 #include "cuda/kernel/draw_row.h"
@@ -191,58 +191,90 @@ __device__ int first_of_largest(const DrawArgs& a, std::int64_t row, const RowVa
   return shared;
 }
 
-/// What the passes over the likeliest tokens find; shared by a block's threads.
-struct Kept {
-  double sum;    // of weights before anything is left out
-  double least;  // of a weight that is kept
-  double total;  // of the shares that are drawn from
-  int count;     // tokens that are drawn from
+/// The passes over the likeliest tokens of a row, by one thread: first the sum of what top-k keeps, then what top-p and
+/// min-p keep of that, then the draw. In shared memory.
+struct Passes {
+  double sum;     // of all weights, or of those that top-k keeps
+  double least;   // of a weight that is kept
+  double shares;  // of the tokens that are drawn from
+  double most;    // the largest share
+  double left;    // of the draw
+  float last;     // value of the token before
+  int kept;       // by top-k
+  int count;      // tokens that are drawn from
+  int seen;       // in this pass
   int id;
+  bool ended;
+
+  enum Pass { kSum, kCut, kDraw, kDone };
+
+  __device__ void begin(Pass pass, const StepDraw& d, bool top_k, int vocabulary) {
+    seen = 0;
+    if (pass == kSum) sum = 0, kept = 0;
+    if (pass == kCut) {
+      if (!top_k) kept = vocabulary;
+      const double share = d.top_p < 1 ? (1 - d.top_p) / vocabulary * 0.999 : 0;
+      least = top_k ? 0 : fmax(share, d.min_p / sum * 0.999) * sum;
+      shares = 0, count = 0;
+    }
+    if (pass == kDraw) left = count > 1 ? d.point * shares : 0, id = -1;
+  }
+  /// False: the pass ends before this token.
+  __device__ bool take(Pass pass, const StepDraw& d, bool top_k, Key key, double weight) {
+    if (pass == kSum) {
+      if (kept >= d.top_k && value_of(key) != last) return false;
+      sum += weight, ++kept, last = value_of(key);
+      return true;
+    }
+    const double share = weight / sum;
+    if (pass == kCut) {
+      if (count >= kept || (!top_k && (weight < least || weight <= 0))) return false;
+      if (count == 0) most = share;
+      if ((count > 0 && d.top_p < 1 && !(shares < d.top_p)) || (d.min_p > 0 && share < d.min_p * most)) return false;
+      shares += share, ++count;
+      return true;
+    }
+    if (seen++ >= count) return false;
+    id = id_of(key);
+    return !((left -= share) < 0);
+  }
 };
 
-/// Leaves out by top-k, top-p and min-p, and draws.
-__device__ int draw_of_likely(const StepDraw& d, LikelyTokens& tokens, Kept& k, double sum_of_all, int vocabulary) {
+/// Leaves out by top-k, top-p and min-p, and draws. p.sum: of all weights, where top-k is off.
+__device__ int draw_of_likely(const StepDraw& d, LikelyTokens& tokens, ChooseShared& s, Passes& p, int vocabulary) {
   const bool top_k = keeps_top_k(d, vocabulary);
   const int want = top_k ? min(d.top_k + 1, kPieceMax / 2) : kFirstPiece;
-  int kept = 0;
-  float last = 0;
-  if (threadIdx.x == 0) k.sum = top_k ? 0 : sum_of_all, k.count = vocabulary;
-  if (top_k) {
-    tokens.each(want, [&](Key key, double weight) {
-      if (kept >= d.top_k && value_of(key) != last) return false;
-      k.sum += weight, k.count = ++kept, last = value_of(key);
-      return true;
-    });
+  int pass = top_k ? Passes::kSum : Passes::kCut;
+  if (threadIdx.x == 0) p.begin(static_cast<Passes::Pass>(pass), d, top_k, vocabulary);
+  Key last = kBeforeAll;
+  bool loaded = false;
+  while (pass != Passes::kDone) {
+    if (!loaded) tokens.load(last, last == kBeforeAll ? want : kPieceMax);
+    loaded = true;
+    if (threadIdx.x == 0) {
+      p.ended = s.size == 0;
+      for (int i = 0; i < s.size && !p.ended; ++i)
+        p.ended = !p.take(static_cast<Passes::Pass>(pass), d, top_k, s.keys[i], s.weights[i]);
+    }
+    __syncthreads();
+    const bool ended = p.ended;
+    const Key end = s.size > 0 ? s.keys[s.size - 1] : 0;
+    __syncthreads();
+    if (!ended) {
+      last = end, loaded = false;
+      continue;
+    }
+    ++pass;
+    if (threadIdx.x == 0) p.begin(static_cast<Passes::Pass>(pass), d, top_k, vocabulary);
+    if (last != kBeforeAll) last = kBeforeAll, loaded = false;
   }
-  double share_sum = 0, most = 0;
-  int left_in = 0;
-  if (threadIdx.x == 0) {
-    const double share = d.top_p < 1 ? (1 - d.top_p) / vocabulary * 0.999 : 0;
-    k.least = top_k ? 0 : fmax(share, d.min_p / k.sum * 0.999) * k.sum;
-    k.total = 0;
-  }
-  tokens.each(want, [&](Key, double weight) {
-    if (left_in >= k.count || (!top_k && (weight < k.least || weight <= 0))) return false;
-    const double share = weight / k.sum;
-    if (left_in == 0) most = share;
-    if ((left_in > 0 && d.top_p < 1 && !(share_sum < d.top_p)) || (d.min_p > 0 && share < d.min_p * most)) return false;
-    share_sum += share, k.total += share, ++left_in;
-    return true;
-  });
-  if (threadIdx.x == 0) k.count = left_in, k.id = -1;
-  double left = left_in > 1 ? d.point * k.total : 0;
-  int seen = 0;
-  tokens.each(want, [&](Key key, double weight) {
-    if (seen++ >= k.count) return false;
-    k.id = id_of(key);
-    return !((left -= weight / k.sum) < 0);
-  });
-  return k.id;
+  __syncthreads();
+  return p.id;
 }
 
 struct DrawShared {
   ChooseShared choose;
-  Kept kept;
+  Passes passes;
   int first;
 };
 
@@ -275,8 +307,8 @@ __global__ void __launch_bounds__(kChooseThreads) choose_kernel(DrawArgs a) {
       id = threadIdx.x == 0 ? draw_of_all(a, row, values, top, d.point * sum_of_groups(a, row)) : 0;
     else {
       LikelyTokens tokens = likely_tokens(s, a, row, values, top);
-      const bool sums = threadIdx.x == 0 && !keeps_top_k(d, a.call.vocabulary);
-      id = draw_of_likely(d, tokens, s.kept, sums ? sum_of_groups(a, row) : 0, static_cast<int>(a.call.vocabulary));
+      if (threadIdx.x == 0 && !keeps_top_k(d, a.call.vocabulary)) s.passes.sum = sum_of_groups(a, row);
+      id = draw_of_likely(d, tokens, s.choose, s.passes, static_cast<int>(a.call.vocabulary));
     }
   }
   if (threadIdx.x == 0) out = Drawn{}, out.state = state, out.id = id;
@@ -295,7 +327,7 @@ __global__ void __launch_bounds__(kChooseThreads) logprobs_kernel(DrawArgs a) {
   const int count = min(min(d.tops, kTopsMax), values.vocabulary);
   if (count <= 0) return;
   LikelyTokens tokens = likely_tokens(s, a, row, values, top);
-  tokens.load(~Key{0}, count);
+  tokens.load(kBeforeAll, count);
   const int there = min(count, s.choose.size);
   for (int i = static_cast<int>(threadIdx.x); i < there; i += static_cast<int>(kChooseThreads))
     out.ids[i] = id_of(s.choose.keys[i]), out.logits[i] = values.logits[id_of(s.choose.keys[i])];

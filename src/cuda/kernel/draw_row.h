@@ -13,6 +13,7 @@ constexpr unsigned kChooseThreads = 512;
 constexpr int kPieceMax = 1024;  // tokens of one piece
 
 using Key = unsigned long long;
+constexpr Key kBeforeAll = ~Key{0};
 
 /// What all kernels of a draw share, of one row.
 struct RowValues {
@@ -54,7 +55,7 @@ struct ChooseShared {
   Key from;               // of the search below
   int want, above, size;  // the same
   int blocks;             // in the list
-  bool found, ended;
+  bool found;
 };
 
 /// The largest value of an array that is not empty; all threads get it.
@@ -146,7 +147,7 @@ class LikelyTokens {
   /// keys and weights of the next s.size tokens behind `last`; of the first piece at least `want`, where there are so
   /// many.
   __device__ void load(Key last, int want) {
-    const bool first = last == ~Key{0};
+    const bool first = last == kBeforeAll;
     // So many blocks have a value from here on: the tokens wanted are in them.
     Key bound = 0;
     if (first) {
@@ -176,24 +177,6 @@ class LikelyTokens {
     __syncthreads();
   }
 
-  /// One thread calls take(key, weight) for token after token until it returns false.
-  template<class Take>
-  __device__ void each(int want, const Take& take) {
-    if (!loaded_first_) load(~Key{0}, want);
-    loaded_first_ = true;
-    while (s_.size > 0) {
-      __syncthreads();  // whoever looked whether it ended has looked
-      if (threadIdx.x == 0) {
-        s_.ended = false;
-        for (int i = 0; i < s_.size && !s_.ended; ++i) s_.ended = !take(s_.keys[i], s_.weights[i]);
-      }
-      __syncthreads();
-      if (s_.ended) return;
-      loaded_first_ = false;
-      load(s_.keys[s_.size - 1], kPieceMax);
-    }
-  }
-
  private:
   ChooseShared& s_;
   std::uint16_t* list_;
@@ -201,7 +184,6 @@ class LikelyTokens {
   const float* maxima_;
   float top_;
   int blocks_;
-  bool loaded_first_ = false;
 };
 
 }  // namespace llorch::cuda

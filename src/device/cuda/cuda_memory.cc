@@ -12,7 +12,8 @@ Error too_little(int index, std::size_t bytes, Error error) {
   const auto properties = cuda::device_properties(index);
   if (!properties) return error;
   error.message = fmt::format(
-      "{} bytes of device memory are needed, {} of {} are free on cuda:{}: end other programs on this GPU, or ask for "
+      "alloc of {} bytes of device memory failed: {} of {} are free on cuda:{}; end other programs on this GPU, or ask "
+      "for "
       "less (--context, --max-batch, --kv-cache-size-mb)",
       bytes, properties->memory_free_bytes, properties->memory_bytes, index);
   return error;
