@@ -97,7 +97,7 @@ Drawing all_stages(std::size_t vocabulary, double spread, std::uint64_t which) {
 }
 
 TEST_F(CudaDraw, every_stage_at_every_size) {
-  for (const std::size_t vocabulary : {1u, 63u, 64u, 65u, 320u, 4096u, 4097u, 9000u})
+  for (const std::size_t vocabulary : {1u, 64u, 65u, 320u, 4097u})
     for (const double spread : {0.0, 3.0, 30.0}) expect_hosts_draws(all_stages(vocabulary, spread, vocabulary));
 }
 

@@ -82,8 +82,10 @@ TEST(Settings, nonsense_is_an_error_that_names_the_variable) {
   for (const auto& [variable, texts] : wrong)
     for (const char* text : texts) {
       setenv(variable, text, 1);
-      for (const Status& refused : {Status(device_count().transform([](int) {})), select_device(0),
-                                    Status(device_properties(0).transform([](const auto&) {}))}) {
+      const auto count = device_count();
+      const auto properties = device_properties(0);
+      for (const Status& refused : {count ? Status() : Status(std::unexpected(count.error())), select_device(0),
+                                    properties ? Status() : Status(std::unexpected(properties.error()))}) {
         ASSERT_FALSE(refused) << variable << ' ' << text;
         EXPECT_EQ(refused.error().code, ErrorCode::kInvalidRequest);
         EXPECT_NE(refused.error().message.find(fmt::format("{} is '{}'", variable, text)), std::string::npos)
