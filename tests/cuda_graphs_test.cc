@@ -3,6 +3,7 @@
 #include "cuda_conformance.h"
 #include "decode_steps.h"
 #include "device/decorator.h"
+#include "tiny_models.h"
 
 namespace llorch {
 namespace {
@@ -22,16 +23,15 @@ ModelOptions options_of(const std::string& path) {
 
 CudaDevice& cuda_of(DecodeSteps& steps) { return static_cast<CudaDevice&>(*steps.model->device); }
 
-class CudaGraphsOf : public testing::TestWithParam<const char*> {
+class CudaGraphsOf : public testing::TestWithParam<TinyModel> {
  protected:
   void SetUp() override { LLORCH_NEED_CUDA(); }
 };
 
 TEST_P(CudaGraphsOf, a_replayed_step_gives_the_bits_of_a_launched_one) {
   const ScratchDirectory scratch;
-  arch::SynthRequest request;
-  request.shape = GetParam(), request.type = "Q4_K_M", request.seed = 3;
-  ASSERT_TRUE(arch::synthesize(request, scratch / "m.gguf"));
+  const Status made = make_tiny(GetParam(), scratch / "m.gguf");
+  ASSERT_TRUE(made) << made.error().message;
   ModelOptions options = options_of(scratch / "m.gguf");
   DecodeSteps replayed(options);
   options.decorate = [](std::unique_ptr<Device> inner) { return std::make_unique<Launching>(std::move(inner)); };
@@ -49,12 +49,7 @@ TEST_P(CudaGraphsOf, a_replayed_step_gives_the_bits_of_a_launched_one) {
   expect_same_bits(launched, replayed);
 }
 
-INSTANTIATE_TEST_SUITE_P(all, CudaGraphsOf, testing::Values("tiny-llama", "tiny-gpt2", "tiny-qwen3moe", "tiny-gpt-oss"),
-                         [](const auto& p) {
-                           std::string name = p.param;
-                           std::ranges::replace(name, '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(all, CudaGraphsOf, testing::ValuesIn(kTinyModels), [](const auto& p) { return p.param.name; });
 
 class CudaGraphsTest : public testing::Test {
  protected:

@@ -147,6 +147,7 @@ struct MemoryUse {
 /// The largest step that comes.
 struct StepSizes {
   std::int64_t rows = 1, sequences = 1, logit_rows = 1, state_rows = 0;
+  std::int64_t positions = 1;  // of a sequence
   /// Numbers of 4 bytes in its lists of pages, saves, known tokens (4 each) and allowed tokens.
   std::int64_t plan_words = 0;
 };

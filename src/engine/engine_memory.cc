@@ -12,7 +12,7 @@ namespace {
 StepSizes step_sizes(const Model& model, const CacheShape& shape, int sequences) {
   const Graph& graph = model.graph();
   StepSizes sizes;
-  sizes.rows = sizes.state_rows = model.rows_max(), sizes.sequences = sequences;
+  sizes.rows = sizes.state_rows = model.rows_max(), sizes.sequences = sequences, sizes.positions = graph.context;
   sizes.logit_rows =
       graph.head.weight.there() ? std::min(model.logit_rows_max(), logit_rows(graph, sizes.rows, sequences)) : 0;
   const std::int64_t pages = graph.context / limits::kKvPagePositions + 2,

@@ -126,10 +126,11 @@ Result<std::int64_t> predict(const Device& device, WeightSource& source, const G
   const std::int64_t need = counting->memory()->taken;
   if (const auto now = device.memory(); now && now->total > 0 && need > now->free)
     return fail(ErrorCode::kInsufficientVram,
-                "{} needs {} bytes of device memory ({} of them what its sequences remember), and {} of {} are free: "
-                "end other programs on this GPU, ask for less (--context, --max-batch, --kv-cache-size-mb), or take a "
-                "smaller model",
-                options.path, need, cache ? cache->bytes() : 0, now->free, now->total);
+                "{} needs {} bytes of device memory{}, and {} of {} are free: end other programs on this GPU, ask for "
+                "less (--context, --max-batch, --kv-cache-size-mb), or take a smaller model",
+                options.path, need,
+                cache ? fmt::format(" ({} of them for what its sequences remember)", cache->bytes()) : "", now->free,
+                now->total);
   return need;
 }
 

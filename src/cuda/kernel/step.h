@@ -27,6 +27,9 @@ struct Step {
   const std::int32_t* pages = nullptr;  // what has no bound of its own lies behind each other from here on
   unsigned* faults = nullptr;           // one for each row; 0: none
   std::int32_t row_count = 0, sequence_count = 0;
+  // Bounds that a launch may depend on, powers of two:
+  std::int32_t positions = 0;      // of all rows, and what they see, are below
+  std::int32_t sequence_rows = 0;  // of one sequence at most
   bool operator==(const Step&) const = default;
 };
 

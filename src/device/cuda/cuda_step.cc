@@ -25,8 +25,11 @@ cuda::DrawKnown changed(const KnownToken& k, const SamplingParams& p) {
 }  // namespace
 
 CudaStep::Sizes CudaStep::Sizes::of(const StepPlan& plan, std::size_t groups) {
-  Sizes out{plan.rows.size(),       plan.sequences.size(), plan.logit_rows.size(),
-            plan.state_rows.size(), plan.sampling.size(),  0};
+  Sizes out;
+  out.rows = plan.rows.size(), out.sequences = plan.sequences.size();
+  out.logit_rows = plan.logit_rows.size(), out.state_rows = plan.state_rows.size(), out.draws = plan.sampling.size();
+  for (const StepPlan::Row& row : plan.rows) out.positions = std::max(out.positions, row.position + 1);
+  for (const StepPlan::Sequence& s : plan.sequences) out.sequence_rows = std::max(out.sequence_rows, s.rows);
   for (const StepPlan::Sequence& s : plan.sequences) {
     out.words += s.saves.size_bytes() / kWord;
     for (std::size_t group = 0; group < groups; ++group) out.words += s.pages[group].size();
@@ -141,6 +144,10 @@ Status CudaStep::upload(const std::shared_ptr<CudaContext>& context, const StepP
 void CudaStep::pretend(const Sizes& sizes) {
   step_.row_count = static_cast<std::int32_t>(sizes.rows);
   step_.sequence_count = static_cast<std::int32_t>(sizes.sequences);
+  const auto bound = [](std::int32_t n) {
+    return static_cast<std::int32_t>(std::bit_ceil(static_cast<std::uint32_t>(n)));
+  };
+  step_.positions = bound(sizes.positions), step_.sequence_rows = bound(sizes.sequence_rows);
 }
 
 Status CudaStep::download_faults(CudaContext& context) {

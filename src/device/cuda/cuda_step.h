@@ -21,6 +21,7 @@ class CudaStep {
   /// How much of each kind a step has. `words`: of 4 bytes, of all that lies behind the sections.
   struct Sizes {
     std::size_t rows = 0, sequences = 0, logit_rows = 0, state_rows = 0, draws = 0, words = 0;
+    std::int32_t positions = 1, sequence_rows = 1;  // the highest position and one more; rows of one sequence
     [[nodiscard]] static Sizes of(const StepPlan& plan, std::size_t groups);
   };
   /// Room for steps up to these sizes. Errors: kVramOom, kCudaError.

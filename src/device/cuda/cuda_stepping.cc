@@ -137,8 +137,12 @@ void CudaDevice::draw_tokens(FloatSpan logits) {
 
 bool CudaDevice::begin_rehearsal(const StepSizes& sizes, Cache& cache) {
   const auto count = [](std::int64_t n) { return static_cast<std::size_t>(n); };
-  const CudaStep::Sizes step{count(sizes.rows),       count(sizes.sequences),  count(sizes.logit_rows),
-                             count(sizes.state_rows), count(sizes.logit_rows), count(sizes.plan_words)};
+  CudaStep::Sizes step;
+  step.rows = count(sizes.rows), step.sequences = count(sizes.sequences);
+  step.logit_rows = step.draws = count(sizes.logit_rows), step.state_rows = count(sizes.state_rows);
+  step.words = count(sizes.plan_words);
+  step.positions = static_cast<std::int32_t>(sizes.positions),
+  step.sequence_rows = static_cast<std::int32_t>(sizes.rows);
   rehearsing_ = true;
   keep(step_.make_room(context_, step));
   step_.pretend(step);
