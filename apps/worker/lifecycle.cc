@@ -17,6 +17,11 @@ void Lifecycle::failed() {
   parts_.loop.stop();
 }
 
+void Lifecycle::unhealthy() {
+  if (state_ != WorkerState::kDraining) state_ = WorkerState::kError;
+  exit_code_ = 1;
+}
+
 void Lifecycle::drain(int exit_code) {
   exit_code_ = std::max(exit_code_, exit_code);
   if (state_ == WorkerState::kDraining) return parts_.loop.stop();

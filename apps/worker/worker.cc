@@ -244,7 +244,21 @@ void Worker::ready() {
     body["state"] = state_name();
     return body;
   });
+  watch_residency();
   if (on_ready) on_ready();
+}
+
+void Worker::watch_residency() {
+  residency_timer_ = loop_.after(options_.residency_interval, [this] {
+    engine_.check_resident([this](const Status& resident) {
+      if (resident) return watch_residency();
+      if (state() != WorkerState::kIdle) return;
+      log(Level::kError, "not_resident", resident.error().message,
+          {{"action", "error"}, {"code", name(ErrorCode::kWorkerUnhealthy)}, {"active", admission_.taken()}});
+      lifecycle_.unhealthy();
+      runner_.fail_all({ErrorCode::kWorkerUnhealthy, resident.error().message});
+    });
+  });
 }
 
 boost::json::object Worker::report() const {

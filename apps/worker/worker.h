@@ -36,6 +36,7 @@ struct ServeOptions : service::FrontOptions {
   bool queen_only = false;  // from other machines: colony/caller.h
   job::RegistryOptions jobs;
   net::Clock::duration prepare_stuck_after = limits::kPrepareStuckAfter, engine_stuck_after = limits::kEngineStuckAfter;
+  net::Clock::duration residency_interval = limits::kResidencyInterval;
   /// Told when the worker begins to end, with the time in which it has to be gone.
   std::function<void(std::chrono::milliseconds)> on_ending;
 };
@@ -91,6 +92,8 @@ class Worker {
   void load_failed(const Error& error);
   void ready();
   void fatal(const Error& error);
+  /// Looks from time to time whether what the device holds is still there.
+  void watch_residency();
   void start_hashing();
   void sweep();
   [[nodiscard]] boost::json::object report() const;
@@ -116,7 +119,7 @@ class Worker {
   std::string stuck_;                // of the last look, for heartbeats
   HiveLink hive_;
   Lifecycle lifecycle_;
-  net::EventLoop::Timer sweep_timer_;
+  net::EventLoop::Timer sweep_timer_, residency_timer_;
   std::jthread hashing_;
 };
 

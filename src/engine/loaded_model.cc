@@ -113,6 +113,30 @@ Result<std::unique_ptr<Device>> make_device(const ModelOptions& options, const s
   return make_cpu_device(options.isa, threads, std::move(cache), options.products);
 }
 
+/// What a model would take of a device's own memory, counted by loading it where nothing is taken. 0: that memory is
+/// the host's. Errors: kInsufficientVram where there is not so much.
+Result<std::int64_t> predict(const Device& device, WeightSource& source, const Graph& graph,
+                             std::span<const Adapter> adapters, const ModelOptions& options) {
+  const std::unique_ptr<Device> counting = device.measuring();
+  if (!counting) return 0;
+  LLORCH_TRY(const auto model,
+             Model::load(*counting, source, graph, {options.rows_max, options.sequences, {}, options.cancelled}));
+  for (const Adapter& adapter : adapters) LLORCH_OK(model->add_adapter(adapter));
+  std::unique_ptr<Cache> cache;
+  if (options.take_memory) {
+    LLORCH_TRY(cache, options.take_memory(*model));
+  }
+  const std::int64_t need = counting->memory()->taken;
+  if (const auto now = device.memory(); now && now->total > 0 && need > now->free)
+    return fail(ErrorCode::kInsufficientVram,
+                "{} needs {} bytes of device memory{}, and {} of {} are free: end other programs on this GPU, ask for "
+                "less (--context, --max-batch, --kv-cache-size-mb), or take a smaller model",
+                options.path, need,
+                cache ? fmt::format(" ({} of them for what its sequences remember)", cache->bytes()) : "", now->free,
+                now->total);
+  return need;
+}
+
 }  // namespace
 
 Result<LoadedModel> LoadedModel::load(const ModelOptions& options) {
@@ -149,8 +173,9 @@ Result<LoadedModel> LoadedModel::load_unguarded(const ModelOptions& options) {
   model.identity += fmt::format(" context {}", context);  // some choose their rotations by it
   LLORCH_TRY(Graph graph, arch::read_graph(*model.source, context));
   LLORCH_TRY(const std::vector<Adapter> adapters, read_adapters(options.adapters, *model.source, graph));
+  LLORCH_TRY(model.predicted_bytes, predict(*model.device, *model.source, graph, adapters, options));
   LLORCH_TRY(model.model, Model::load(*model.device, *model.source, std::move(graph),
-                                      {options.rows_max, options.progress, options.cancelled}));
+                                      {options.rows_max, options.sequences, options.progress, options.cancelled}));
   for (const Adapter& adapter : adapters) LLORCH_OK(model.model->add_adapter(adapter));
   LLORCH_OK(model.device->intact());
   model.from_cache = model.device->loaded();

@@ -113,7 +113,7 @@ void CudaDevice::copy_columns(FloatSpan x, std::int64_t from, std::int64_t count
 }
 
 void CudaDevice::clear(FloatSpan x) {
-  if (!x.empty()) keep(context_->stream.fill(at(x), 0, x.size() * sizeof(float)));
+  if (!x.empty() && computes()) keep(context_->fill(at(x), 0, x.size() * sizeof(float)));
 }
 void CudaDevice::add(FloatSpan x, float scale, FloatSpan out) {
   cuda::add_values(stream(), at(x), scale, count_of(x), at(out));

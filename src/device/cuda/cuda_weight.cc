@@ -53,6 +53,7 @@ Result<std::unique_ptr<CudaWeight>> pack_weight(const std::shared_ptr<CudaContex
   const std::int64_t of_part = (matrix.rows + kPanelRows - 1) / kPanelRows, panels = of_part * parts;
   LLORCH_TRY(auto memory, CountedMemory::take(context, static_cast<std::size_t>(panels * matrix.panel_bytes)));
   matrix.panels = memory.as<std::byte>();
+  if (context->measuring) return std::make_unique<CudaWeight>(matrix, std::move(memory));
   PanelReader reader(tensor, read);
   const std::int64_t together = std::clamp<std::int64_t>(kCopyBytes / matrix.panel_bytes, 1, panels);
   std::vector<std::uint8_t> packed(static_cast<std::size_t>(together * matrix.panel_bytes));
@@ -63,9 +64,9 @@ Result<std::unique_ptr<CudaWeight>> pack_weight(const std::shared_ptr<CudaContex
       LLORCH_OK(reader.read(p / of_part * matrix.rows + first, std::min(kPanelRows, matrix.rows - first),
                             packed.data() + (p - begin) * matrix.panel_bytes));
     }
-    LLORCH_OK(context->stream.copy_to_device(memory.as<std::byte>() + begin * matrix.panel_bytes, packed.data(),
-                                             static_cast<std::size_t>((end - begin) * matrix.panel_bytes)));
-    LLORCH_OK(context->stream.synchronize());
+    LLORCH_OK(context->copy_to_device(memory.as<std::byte>() + begin * matrix.panel_bytes, packed.data(),
+                                      static_cast<std::size_t>((end - begin) * matrix.panel_bytes)));
+    LLORCH_OK(context->synchronize());
   }
   return std::make_unique<CudaWeight>(matrix, std::move(memory));
 }
