@@ -80,7 +80,8 @@ __device__ void convert_codes(const Source& source, unsigned lane, CodeRecord& o
     }
   top_bits = largest_of_row(top_bits);
   const float top = __uint_as_float(top_bits);
-  const float inverse = top < 0x1p-100f ? 0.0f : 127.0f / top, scale = top / 127.0f;
+  const float inverse = top < 0x1p-100f ? 0.0f : 127.0f / top;
+  const float scale = __uint_as_float(__float_as_uint(top / 127.0f) & ~3u);
   std::uint32_t codes[2];
   int sums[2];
 #pragma unroll

@@ -11,7 +11,6 @@
 #include "base/half.h"
 #include "cuda/kernel/product_args.h"
 #include "cuda/test_device.h"
-#include "kernel/pack.h"
 #include "quant/table.h"
 #ifdef LLORCH_CUDA_EMULATED
 #include "cuda/host/device.h"
@@ -41,9 +40,9 @@ struct Weight {
 
 Weight make_weight(Stream& stream, DType type, const Shape& shape, std::int64_t parts, const Floats& from) {
   Weight out{type, shape, Floats(from.size()), {}, {}};
-  const std::int64_t bytes = kernel::panel_bytes(kPanelShape, type, shape.columns), panels = (shape.outputs + 15) / 16;
+  const std::int64_t bytes = panel_bytes(type, shape.columns), panels = (shape.outputs + 15) / 16;
   const std::uint64_t stride = row_bytes(type, u(shape.columns));
-  std::vector<std::uint8_t> packed(u(parts * panels * bytes));
+  std::vector<std::byte> packed(u(parts * panels * bytes));
   std::vector<std::byte> raw(stride * u(parts * shape.outputs));
   const quant::RowOps& ops = quant::row_ops(type);
   for (std::size_t row = 0; row < u(parts * shape.outputs); ++row) {
@@ -52,7 +51,7 @@ Weight make_weight(Stream& stream, DType type, const Shape& shape, std::int64_t 
   }
   for (std::int64_t i = 0; i < parts * panels; ++i) {
     const std::int64_t part = i / panels, panel = i % panels;
-    kernel::pack_panel(kPanelShape, type, shape.columns, raw.data() + u(part * shape.outputs + panel * 16) * stride,
+    pack_panel(type, shape.columns, raw.data() + u(part * shape.outputs + panel * 16) * stride,
                        static_cast<int>(std::min<std::int64_t>(16, shape.outputs - panel * 16)),
                        packed.data() + u(i * bytes));
   }
@@ -94,10 +93,12 @@ class Products : public testing::Test {
     const DeviceMemory room = DeviceMemory::allocate(activation_bytes(rows, columns)).value();
     const float* bias_at = bias.empty() ? nullptr : bias_memory.as<float>();
     convert_rows(stream_.handle(), w.type, x_memory.as<float>(), x_stride, rows, columns, room.data());
+    const Product product{&w.matrix, part, bias_at, out_memory.as<float>(), out_stride};
     if (kernel == ProductKernel::kChosen) {
-      cuda::multiply(stream_.handle(), w.matrix, part, room.data(), rows, bias_at, out_memory.as<float>(), out_stride);
+      cuda::multiply(stream_.handle(), {&product, 1}, room.data(), rows);
     } else {
-      ProductArgs args = product_args(w.matrix, part, room.data(), rows, bias_at, out_memory.as<float>(), out_stride);
+      ProductArgs args = product_args(w.matrix, room.data(), rows);
+      add_matrix(args, product);
       args.kernel = kernel;
       launch_product(stream_.handle(), w.type, args);
     }

@@ -14,7 +14,8 @@ namespace llorch::cuda {
 
 constexpr int kTileRows = 8, kStepColumns = 32, kPadding = 7;
 
-/// For block formats: x = code * scale.
+/// For block formats: x = code * scale. The two lowest bits of a scale's mantissa are 0, so that 1.5 * 2^23 * scale is
+/// exact (block_weights.h); it overflows where a value is above 3e33, and makes the result not finite.
 struct CodeRecord {
   alignas(16) std::uint32_t codes[32][2];  // of each lane: b of m16n8k32
   float scales[kTileRows];

@@ -126,6 +126,7 @@ class CudaDevice final : public Device {
   std::vector<std::unique_ptr<PinnedRoom>> gathered_;
   std::size_t gathers_ = 0;  // of this step so far
   Given logits_, states_;
+  std::vector<cuda::Product> products_;  // of one operation
   // Room of operations.
   CudaRoom added_rows_, activations_, low_rank_, chosen_, chosen_weights_, mixture_, decays_, strengths_;
 };
