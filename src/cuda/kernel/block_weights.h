@@ -4,7 +4,7 @@
 // the bits of 1.5 * 2^23, so that they are a float 1.5 * 2^23 + dot, without a conversion (dots are below 2^22:
 // 128 * 127 * 32 at most). Then sum = fma(dot * scale of activations, scale of weights, sum), for 32 columns or two
 // times 16, and for formats with minimums behind it sum = fma(-scale * sum of codes, minimum, sum). dot * scale is one
-// fma that takes 1.5 * 2^23 * scale away: exact before it is rounded, since that product is (records.h).
+// fma that takes 1.5 * 2^23 * scale away: rounded once, since that product is exact (records.h).
 #pragma once
 
 #include <cmath>
@@ -15,8 +15,7 @@
 namespace llorch::cuda {
 
 constexpr std::uint32_t kEachByte = 0x01010101u;
-constexpr int kDotZero = 0x4b400000;  // bits of kDotOffset
-constexpr float kDotOffset = 0x1.8p23f;
+constexpr int kDotZero = 0x4b400000;  // bits of kDotOffset, 1.5 * 2^23
 
 __device__ __forceinline__ float half_value(std::uint32_t bits) {
   return to_float(Half{static_cast<std::uint16_t>(bits)});
@@ -59,6 +58,10 @@ struct BlockWeights {
   static constexpr std::uint32_t kTable0 = lookup_word<kType>(0), kTable1 = lookup_word<kType>(4),
                                  kTable2 = lookup_word<kType>(8), kTable3 = lookup_word<kType>(12);
 
+  /// Of the lane's two rows, where scales lie under one of 256 columns: that one, and that of minimums.
+  struct Supers {
+    float scales[2], minimums[2];
+  };
   /// A of a step, and the factors of the lane's two rows.
   struct Fragment {
     std::uint32_t a[4];
@@ -70,20 +73,34 @@ struct BlockWeights {
     float scales[2], offsets[2], minus_sums[kSubs][2];
   };
 
-  /// Of step `step` of those at `stage`: supers, then steps.
-  static __device__ __forceinline__ Fragment fragment(const std::byte* stage, int step, Lane lane) {
-    const std::byte* at = stage + kSuperBytes + step * kStepBytes;
+  /// Of a chunk in shared memory.
+  static __device__ __forceinline__ Supers supers(const std::byte* chunk, Lane lane) {
+    Supers out{};
+    if constexpr (kSuper) {
+      std::uint32_t rows[2];
+      load_rows<kRowSupers>(chunk, lane, rows);
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        out.scales[r] = half_value(rows[r] & 0xffffu) * kF.unit;
+        if constexpr (kMinimums) out.minimums[r] = half_value(rows[r] >> 16);
+      }
+    }
+    return out;
+  }
+  /// Of one of its steps.
+  static __device__ __forceinline__ Fragment fragment(const std::byte* chunk, int step, const Supers& supers,
+                                                      Lane lane) {
+    const std::byte* at = chunk + kSuperBytes + step * kStepBytes;
     Fragment out{};
     unpack(at, lane, out.a);
-    std::uint32_t supers[2] = {}, scales[2] = {};
-    if constexpr (kSuper) load_rows<kRowSupers>(stage, lane, supers);
+    std::uint32_t scales[2] = {};
     if constexpr (kRowScales > 0) load_rows<kRowScales>(at, lane, scales);
 #pragma unroll
     for (int r = 0; r < 2; ++r)
 #pragma unroll
-      for (int h = 0; h < kSubs; ++h) {
-        out.scales[h][r] = scale_of(supers[r], scales[r], h);
-        if constexpr (kMinimums) out.minimums[h][r] = minimum_of(supers[r], scales[r], h);
+      for (unsigned h = 0; h < kSubs; ++h) {
+        out.scales[h][r] = scale_of(supers.scales[r], scales[r], h);
+        if constexpr (kMinimums) out.minimums[h][r] = minimum_of(supers.minimums[r], scales[r], h);
       }
     return out;
   }
@@ -92,9 +109,9 @@ struct BlockWeights {
   static __device__ __forceinline__ Columns columns(const CodeRecord& record, bool there, Lane lane) {
     const uint2 codes = there ? Memory::load8(record.codes[lane.number()]) : make_uint2(0, 0);
     Columns out{{codes.x, codes.y}, {}, {}, {}};
-    load_pair<Memory>(record.scales + 2 * lane.t, out.scales);
-#pragma unroll
-    for (int j = 0; j < 2; ++j) out.offsets[j] = out.scales[j] * -kDotOffset;
+    const uint4 factors = Memory::load16(record.factors[lane.t]);
+    out.scales[0] = __uint_as_float(factors.x), out.scales[1] = __uint_as_float(factors.y);
+    out.offsets[0] = __uint_as_float(factors.z), out.offsets[1] = __uint_as_float(factors.w);
     if constexpr (kMinimums)
 #pragma unroll
       for (int h = 0; h < kSubs; ++h)
@@ -138,23 +155,22 @@ struct BlockWeights {
     }
   }
 
-  static __device__ __forceinline__ float scale_of(std::uint32_t super, std::uint32_t bits, unsigned h) {
+  static __device__ __forceinline__ float scale_of(float super, std::uint32_t bits, unsigned h) {
     using kernel::Scales;
     if constexpr (kF.scales == Scales::kE8M0)  // half the power of two: codes are twice the values
       return __uint_as_float(bits < 2 ? 0x00200000u << bits : (bits - 1) << 23);
-    const float d = half_value((kSuper ? super : bits >> (16 * h)) & 0xffffu) * kF.unit;
-    if constexpr (kF.scales == Scales::kSuper) return times_signed_byte(d, bits, h);
-    if constexpr (kF.scales == Scales::kSuperSigned) return times_signed_byte(d, bits, 0);
-    if constexpr (kF.scales == Scales::kSuperNibble) return times_byte(d, bits & (15u * kEachByte), h);
-    if constexpr (kF.scales == Scales::kSuperPair) return times_byte(d, bits, 0);
-    return d;
+    if constexpr (kF.scales == Scales::kSuper) return times_signed_byte(super, bits, h);
+    if constexpr (kF.scales == Scales::kSuperSigned) return times_signed_byte(super, bits, 0);
+    if constexpr (kF.scales == Scales::kSuperNibble) return times_byte(super, bits & (15u * kEachByte), h);
+    if constexpr (kF.scales == Scales::kSuperPair) return times_byte(super, bits, 0);
+    if constexpr (kSuper) return super;
+    return half_value((bits >> (16 * h)) & 0xffffu) * kF.unit;
   }
-  static __device__ __forceinline__ float minimum_of(std::uint32_t super, std::uint32_t bits, unsigned h) {
-    if constexpr (!kSuper) return half_value(bits >> 16);
-    const float d = half_value(super >> 16);
+  static __device__ __forceinline__ float minimum_of(float super, std::uint32_t bits, unsigned h) {
     if constexpr (kF.scales == kernel::Scales::kSuperNibble)
-      return times_byte(d, (bits >> 4) & (15u * kEachByte), h);
-    return times_byte(d, bits, 1);
+      return times_byte(super, (bits >> 4) & (15u * kEachByte), h);
+    if constexpr (kF.scales == kernel::Scales::kSuperPair) return times_byte(super, bits, 1);
+    return half_value(bits >> 16);
   }
 
   /// What eight nibbles of a word stand for: the low ones and the high ones.

@@ -21,6 +21,7 @@ struct PairWeights {
   using Record = PairRecord;
   static constexpr int kSuperBytes = 0, kStepBytes = plain_step_bytes(2), kChunk = 1;
 
+  struct Supers {};
   struct Fragment {
     std::uint32_t a[2][4];  // columns 0-15, 16-31
   };
@@ -29,11 +30,12 @@ struct PairWeights {
     float scales[2];
   };
 
-  static __device__ __forceinline__ Fragment fragment(const std::byte* stage, int step, Lane lane) {
+  static __device__ __forceinline__ Supers supers(const std::byte*, Lane) { return {}; }
+  static __device__ __forceinline__ Fragment fragment(const std::byte* chunk, int step, Supers, Lane lane) {
     Fragment out;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const uint4 words = InShared::load16(stage + step * kStepBytes + (h * kLanes + lane.number()) * 16);
+      const uint4 words = InShared::load16(chunk + step * kStepBytes + (h * kLanes + lane.number()) * 16);
       out.a[h][0] = words.x, out.a[h][1] = words.y, out.a[h][2] = words.z, out.a[h][3] = words.w;
     }
     return out;
@@ -80,6 +82,7 @@ struct FloatWeights {
   using Record = FloatRecord;
   static constexpr int kSuperBytes = 0, kStepBytes = plain_step_bytes(4), kChunk = 1;
 
+  struct Supers {};
   struct Fragment {
     const std::byte* step;
   };
@@ -87,8 +90,9 @@ struct FloatWeights {
     const FloatRecord* record;
   };
 
-  static __device__ __forceinline__ Fragment fragment(const std::byte* stage, int step, Lane) {
-    return {stage + step * kStepBytes};
+  static __device__ __forceinline__ Supers supers(const std::byte*, Lane) { return {}; }
+  static __device__ __forceinline__ Fragment fragment(const std::byte* chunk, int step, Supers, Lane) {
+    return {chunk + step * kStepBytes};
   }
   template<class Memory>
   static __device__ __forceinline__ Columns columns(const FloatRecord& record, bool, Lane) {

@@ -54,23 +54,39 @@ template<class Weights>
 constexpr int kChunkBytes = Weights::kSuperBytes + Weights::kChunk * Weights::kStepBytes;
 constexpr int kCopyBytes = 16;
 
-/// A warp copies the steps from `step` on, as many as a chunk has and there are before `last`.
-template<class Weights>
-__device__ __forceinline__ void fetch_chunk(const std::byte* panel, int step, int last, std::byte* chunk, Lane lane) {
-  constexpr int kGrainBytes = Weights::kSuperBytes + kGrainSteps * Weights::kStepBytes;
-  static_assert(kGrainSteps % Weights::kChunk == 0 && kChunkBytes<Weights> % kCopyBytes == 0);
-  const int count = min(Weights::kChunk, last - step), place = static_cast<int>(lane.number()) * kCopyBytes;
-  if (count <= 0) return;
-  const std::byte* grain = panel + static_cast<std::int64_t>(step / kGrainSteps) * kGrainBytes;
-  if constexpr (Weights::kSuperBytes > 0) {
-    if (place < Weights::kSuperBytes) copy_async<kCopyBytes>(chunk + place, grain + place);
-  }
-  const std::byte* steps = grain + Weights::kSuperBytes + step % kGrainSteps * Weights::kStepBytes;
+/// The lane's pieces of what a warp copies: of `bytes` bytes from here on, at most kBytes; both addresses are of the
+/// lane's first piece.
+template<int kBytes>
+__device__ __forceinline__ void copy_pieces(std::byte* to, const std::byte* from, int bytes) {
 #pragma unroll
-  for (int first = 0; first < Weights::kChunk * Weights::kStepBytes; first += kLanes * kCopyBytes)
-    if (first + place < count * Weights::kStepBytes)
-      copy_async<kCopyBytes>(chunk + Weights::kSuperBytes + first + place, steps + first + place);
+  for (int first = 0; first < kBytes; first += kLanes * kCopyBytes)
+    if (first < bytes) copy_async<kCopyBytes>(to + first, from + first);
 }
+__device__ __forceinline__ int place_of(Lane lane) { return static_cast<int>(lane.number()) * kCopyBytes; }
+
+/// Where a warp goes on copying chunks of a panel.
+template<class Weights>
+class PanelCursor {
+ public:
+  /// From a step on where a grain begins.
+  __device__ PanelCursor(const std::byte* panel, int step, Lane lane)
+      : at_(panel + static_cast<std::int64_t>(step / kGrainSteps) * kGrainBytes + kSuperBytes + place_of(lane)) {}
+  /// The next `count` steps, the first of which is `step`.
+  __device__ __forceinline__ void fetch(int step, int count, std::byte* chunk, Lane lane) {
+    const int place = place_of(lane), within = step % kGrainSteps;
+    chunk += place;
+    if constexpr (kSuperBytes > 0)
+      copy_pieces<kSuperBytes>(chunk, at_ - kSuperBytes - within * kStepBytes, kSuperBytes - place);
+    copy_pieces<kBytes>(chunk + kSuperBytes, at_, count * kStepBytes - place);
+    at_ += within + Weights::kChunk == kGrainSteps ? kBytes + kSuperBytes : kBytes;
+  }
+
+ private:
+  static constexpr int kSuperBytes = Weights::kSuperBytes, kStepBytes = Weights::kStepBytes,
+                       kBytes = Weights::kChunk * kStepBytes, kGrainBytes = kSuperBytes + kGrainSteps * kStepBytes;
+  static_assert(kGrainSteps % Weights::kChunk == 0 && kStepBytes % kCopyBytes == 0);
+  const std::byte* at_;  // of the lane's first piece of the next step
+};
 
 /// What a block multiplies: tiles from one on, of which `rows` rows are there, with a part of each matrix.
 struct Work {
@@ -95,6 +111,13 @@ __device__ __forceinline__ const std::byte* panel_at(const ProductArgs& a, const
   return matrix.weights + (work.part * panels + panel - matrix.first_panel) * a.panel_bytes;
 }
 
+/// The tile's records; a tile that is not there: the last one, and nothing is written.
+template<class Weights>
+__device__ __forceinline__ const typename Weights::Record* records_at(const ProductArgs& a, int tile) {
+  return static_cast<const typename Weights::Record*>(a.records) +
+         static_cast<std::int64_t>(min(tile, a.tiles - 1)) * a.steps;
+}
+
 /// Of the four sums of a lane for a tile (D of mma): 0 and 1 are of the panel's row 2 group, 2 and 3 of 2 group + 1; 0
 /// and 2 are of the tile's row 2t, 1 and 3 of 2t + 1.
 __device__ __forceinline__ void write_sum(const ProductArgs& a, const LaunchedMatrix& matrix, const Work& work,
@@ -116,42 +139,57 @@ union SplitRoom {
   float sums[kTiles * 4][kLanes];
 };
 
+/// The first `count` steps of a chunk, at most kCount. records: of each tile, of the first of these steps.
+template<class Weights, int kTiles, int kCount>
+__device__ __forceinline__ void add_chunk(const std::byte* chunk, int count, int rows, Lane lane,
+                                          const typename Weights::Record* const (&records)[kTiles],
+                                          float (&sums)[kTiles][4]) {
+  const auto supers = Weights::supers(chunk, lane);
+#pragma unroll
+  for (int s = 0; s < kCount; ++s) {
+    if (s >= count) continue;
+    const auto weights = Weights::fragment(chunk, s, supers, lane);
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) {
+      const auto x = Weights::template columns<InGlobal>(records[i][s], i * kTileRows + lane.group < rows, lane);
+      Weights::template multiply<InGlobal>(weights, x, lane, sums[i]);
+    }
+  }
+}
+
 /// A slice of one panel by one warp.
 template<class Weights, int kTiles>
 __device__ __forceinline__ void add_slice(const ProductArgs& a, const Work& work, const std::byte* panel, int first,
                                           int last, Lane lane, SplitRoom<Weights, kTiles>& room,
                                           float (&sums)[kTiles][4]) {
-  constexpr int kChunk = Weights::kChunk;
-  const auto* records = static_cast<const typename Weights::Record*>(a.records) + work.tile;
+  constexpr int kChunk = Weights::kChunk, kAhead = kRingChunks - 1;
+  const typename Weights::Record* records[kTiles];
 #pragma unroll
-  for (int i = 0; i < kRingChunks - 1; ++i) {
-    fetch_chunk<Weights>(panel, first + i * kChunk, last, room.ring[i], lane);
+  for (int i = 0; i < kTiles; ++i) records[i] = records_at<Weights>(a, work.tile + i) + first;
+  PanelCursor<Weights> cursor(panel, first, lane);
+  const auto fetch = [&](int step, int where) {
+    if (step < last) cursor.fetch(step, min(kChunk, last - step), room.ring[where], lane);
     copy_commit();
-  }
+  };
+#pragma unroll
+  for (int i = 0; i < kAhead; ++i) fetch(first + i * kChunk, i);
   int here = 0;
   for (int step = first; step < last; step += kChunk, here = (here + 1) % kRingChunks) {
-    copy_wait<kRingChunks - 2>();
+    copy_wait<kAhead - 1>();
     __syncwarp();  // the chunk is there for all lanes, and all are done with the one before
-    fetch_chunk<Weights>(panel, step + (kRingChunks - 1) * kChunk, last,
-                         room.ring[(here + kRingChunks - 1) % kRingChunks], lane);
-    copy_commit();
+    fetch(step + kAhead * kChunk, (here + kAhead) % kRingChunks);
+    if (step + kChunk <= last)
+      add_chunk<Weights, kTiles, kChunk>(room.ring[here], kChunk, work.rows, lane, records, sums);
+    else
+      add_chunk<Weights, kTiles, kChunk - 1>(room.ring[here], last - step, work.rows, lane, records, sums);
 #pragma unroll
-    for (int s = 0; s < kChunk; ++s) {
-      if (step + s >= last) continue;
-      const auto weights = Weights::fragment(room.ring[here], s, lane);
-      const auto* tiles = records + static_cast<std::int64_t>(step + s) * a.tiles;
-#pragma unroll
-      for (int i = 0; i < kTiles; ++i) {
-        const auto x = Weights::template columns<InGlobal>(tiles[i], i * kTileRows + lane.group < work.rows, lane);
-        Weights::template multiply<InGlobal>(weights, x, lane, sums[i]);
-      }
-    }
+    for (int i = 0; i < kTiles; ++i) records[i] += kChunk;
   }
   __syncwarp();  // the ring is free
 }
 
 template<class Weights, int kTiles>
-__global__ void __launch_bounds__(kThreads, kTiles == 1 ? 3 : 2) split_kernel(ProductArgs a) {
+__global__ void __launch_bounds__(kThreads, kTiles == 1 ? 4 : kTiles == 2 ? 3 : 2) split_kernel(ProductArgs a) {
   auto* rooms = shared<SplitRoom<Weights, kTiles>>();
   const Lane lane(threadIdx.x % kLanes);
   const int slice = static_cast<int>(threadIdx.x / kLanes), panel = static_cast<int>(blockIdx.x);
@@ -179,7 +217,7 @@ constexpr int kWarpPanels = 2, kWidePanels = kWarps * kWarpPanels;
 template<class Weights>
 struct WideStage {
   alignas(16) std::byte weights[kWidePanels][kChunkBytes<Weights>];
-  typename Weights::Record records[Weights::kChunk][kWideTiles];
+  typename Weights::Record records[kWideTiles][Weights::kChunk];
 };
 /// As many as a block may have of shared memory on compute capability 8.6 (99 KiB); four are enough.
 template<class Weights>
@@ -187,42 +225,46 @@ constexpr int kWideStages = static_cast<int>(99 * 1024 / sizeof(WideStage<Weight
                                                  ? 99 * 1024 / sizeof(WideStage<Weights>)
                                                  : 4);
 
-/// The block copies the activations of a chunk, each warp the weights of its panels.
+/// What a warp of wide_kernel copies: two panels, and one of the tiles.
 template<class Weights>
-__device__ __forceinline__ void fetch_stage(const ProductArgs& a, const Work& work,
-                                            const std::byte* const (&panels)[kWarpPanels], int step, Lane lane,
+struct WideSource {
+  PanelCursor<Weights> panels[kWarpPanels];
+  const std::byte* records;  // of the lane's first piece of the next step's
+};
+template<class Weights>
+__device__ __forceinline__ void fetch_stage(WideSource<Weights>& from, int step, int steps, Lane lane,
                                             WideStage<Weights>& stage) {
-  using Record = typename Weights::Record;
+  static_assert(kWideTiles == kWarps);
+  constexpr int kChunk = Weights::kChunk, kRecordBytes = static_cast<int>(sizeof(typename Weights::Record));
   const unsigned warp = threadIdx.x / kLanes;
+  const int count = min(kChunk, steps - step);
+  if (count > 0) {
 #pragma unroll
-  for (int p = 0; p < kWarpPanels; ++p)
-    fetch_chunk<Weights>(panels[p], step, a.steps, stage.weights[warp * kWarpPanels + p], lane);
-  constexpr int kBytes = kWideTiles * static_cast<int>(sizeof(Record));
-#pragma unroll
-  for (int s = 0; s < Weights::kChunk; ++s) {
-    if (step + s >= a.steps) continue;
-    const auto* from = reinterpret_cast<const std::byte*>(static_cast<const Record*>(a.records) + work.tile +
-                                                          static_cast<std::int64_t>(step + s) * a.tiles);
-    auto* to = reinterpret_cast<std::byte*>(stage.records[s]);
-    for (int at = static_cast<int>(threadIdx.x) * kCopyBytes; at < kBytes; at += kThreads * kCopyBytes)
-      copy_async<kCopyBytes>(to + at, from + at);
+    for (int p = 0; p < kWarpPanels; ++p)
+      from.panels[p].fetch(step, count, stage.weights[warp * kWarpPanels + p], lane);
+    copy_pieces<kChunk * kRecordBytes>(reinterpret_cast<std::byte*>(stage.records[warp]) + place_of(lane), from.records,
+                                       count * kRecordBytes - place_of(lane));
+    from.records += kChunk * kRecordBytes;
   }
+  copy_commit();
 }
 
 /// The first `count` steps of the stage, for the panels of a warp.
 template<class Weights>
 __device__ __forceinline__ void add_stage(const WideStage<Weights>& stage, int count, Lane lane,
                                           float (&sums)[kWarpPanels][kWideTiles][4]) {
-  const unsigned warp = threadIdx.x / kLanes;
+  const auto* chunks = stage.weights + threadIdx.x / kLanes * kWarpPanels;
+  typename Weights::Supers supers[kWarpPanels];
+#pragma unroll
+  for (int p = 0; p < kWarpPanels; ++p) supers[p] = Weights::supers(chunks[p], lane);
 #pragma unroll 1
   for (int s = 0; s < count; ++s) {
     typename Weights::Fragment weights[kWarpPanels];
 #pragma unroll
-    for (int p = 0; p < kWarpPanels; ++p)
-      weights[p] = Weights::fragment(stage.weights[warp * kWarpPanels + p], s, lane);
+    for (int p = 0; p < kWarpPanels; ++p) weights[p] = Weights::fragment(chunks[p], s, supers[p], lane);
 #pragma unroll
     for (int i = 0; i < kWideTiles; ++i) {
-      const auto x = Weights::template columns<InShared>(stage.records[s][i], true, lane);
+      const auto x = Weights::template columns<InShared>(stage.records[i][s], true, lane);
 #pragma unroll
       for (int p = 0; p < kWarpPanels; ++p) Weights::template multiply<InShared>(weights[p], x, lane, sums[p][i]);
     }
@@ -231,32 +273,30 @@ __device__ __forceinline__ void add_stage(const WideStage<Weights>& stage, int c
 
 template<class Weights>
 __global__ void __launch_bounds__(kThreads, 1) wide_kernel(ProductArgs a) {
-  constexpr int kChunk = Weights::kChunk, kStages = kWideStages<Weights>;
-  static_assert(kStages >= 2);
+  constexpr int kChunk = Weights::kChunk, kStages = kWideStages<Weights>, kAhead = kStages - 1;
+  static_assert(kAhead >= 1);
   auto* stages = shared<WideStage<Weights>>();
   const Lane lane(threadIdx.x % kLanes);
-  const int first_panel = static_cast<int>(blockIdx.y) * kWidePanels +
-                          static_cast<int>(threadIdx.x / kLanes) * kWarpPanels;
+  const int warp = static_cast<int>(threadIdx.x / kLanes),
+            first_panel = static_cast<int>(blockIdx.y) * kWidePanels + warp * kWarpPanels;
   const Work work = find_work(a, static_cast<int>(blockIdx.x), kWideTiles);
   if (work.rows <= 0) return;
-  const std::byte* panels[kWarpPanels];
-#pragma unroll
-  for (int p = 0; p < kWarpPanels; ++p)  // a panel that is not there: the last one, and nothing is written
-    panels[p] = panel_at(a, work, min(first_panel + p, a.panels - 1));
-  for (int i = 0; i < kStages - 1; ++i) {
-    fetch_stage<Weights>(a, work, panels, i * kChunk, lane, stages[i]);
-    copy_commit();
-  }
+  const auto cursor = [&](int p) {  // of a panel that is not there: the last one, and nothing is written
+    return PanelCursor<Weights>(panel_at(a, work, min(first_panel + p, a.panels - 1)), 0, lane);
+  };
+  static_assert(kWarpPanels == 2);
+  WideSource<Weights> source{
+      {cursor(0), cursor(1)},
+      reinterpret_cast<const std::byte*>(records_at<Weights>(a, work.tile + warp)) + place_of(lane)};
+  for (int i = 0; i < kAhead; ++i) fetch_stage<Weights>(source, i * kChunk, a.steps, lane, stages[i]);
   float totals[kWarpPanels][kWideTiles][4];
   int step = 0, here = 0;
   for (int slice = 0; slice < kSlices; ++slice) {
     float sums[kWarpPanels][kWideTiles][4] = {};
     for (const int last = slice_begin(a.steps, slice + 1); step < last; step += kChunk, here = (here + 1) % kStages) {
-      copy_wait<kStages - 2>();
+      copy_wait<kAhead - 1>();
       __syncthreads();  // the stage is there for all warps, and all are done with the one before
-      fetch_stage<Weights>(a, work, panels, step + (kStages - 1) * kChunk, lane,
-                           stages[(here + kStages - 1) % kStages]);
-      copy_commit();
+      fetch_stage<Weights>(source, step + kAhead * kChunk, a.steps, lane, stages[(here + kAhead) % kStages]);
       if (first_panel < a.panels) add_stage<Weights>(stages[here], min(kChunk, last - step), lane, sums);
     }
 #pragma unroll
@@ -305,6 +345,7 @@ void multiply_as(StreamHandle stream, const ProductArgs& a) {
                                                        : a.kernel == ProductKernel::kWide;
   if (wide) return launch_wide<Weights>(stream, a, runs_of(kWideTiles));
   if (a.tiles == 1) return launch_split<Weights, 1>(stream, a, 1);
+  if (a.tiles == 2) return launch_split<Weights, 2>(stream, a, 1);
   launch_split<Weights, kFewTiles>(stream, a, runs_of(kFewTiles));
 }
 
