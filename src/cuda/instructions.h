@@ -33,7 +33,8 @@
 // Asynchronous copies, of each thread by itself, 4, 8 or 16 aligned bytes; `source_bytes` of them are read, the rest
 // becomes zero. What they bring is there after copy_wait() for this thread, and after a barrier behind it for others.
 // A thread waits for all that it began before it ends.
-//   copy_async<Bytes>(void* shared, const void* global)   copy_async<Bytes>(shared, global, unsigned source_bytes)
+//   copy_async<Bytes>(SharedTarget shared, const void* global)   copy_async<Bytes>(shared, global, unsigned source_bytes)
+//   SharedTarget: from a void*; target + bytes. Made once for several copies, since a GPU computes it.
 //   copy_commit(): what was begun since the last one is a group   copy_wait<N>(): all groups but the newest N are there
 //
 // Global memory, aligned; read: all of it must have been written.

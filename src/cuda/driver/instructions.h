@@ -53,20 +53,32 @@ LLORCH_LDMATRIX(ldmatrix, "")
 LLORCH_LDMATRIX(ldmatrix_transposed, ".trans")
 #undef LLORCH_LDMATRIX
 
+class SharedTarget {
+ public:
+  LLORCH_DEVICE SharedTarget(void* at) : at_(shared_address(at)) {}
+  LLORCH_DEVICE SharedTarget operator+(unsigned bytes) const {
+    SharedTarget out = *this;
+    out.at_ += bytes;
+    return out;
+  }
+  LLORCH_DEVICE std::uint32_t address() const { return at_; }
+
+ private:
+  std::uint32_t at_;
+};
 template<int Bytes>
-LLORCH_DEVICE void copy_async(void* shared, const void* global, unsigned source_bytes) {
+LLORCH_DEVICE void copy_async(SharedTarget shared, const void* global, unsigned source_bytes) {
   static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16);
   if constexpr (Bytes == 16)  // past the L1 cache
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
-                 "r"(source_bytes)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared.address()), "l"(global), "r"(source_bytes)
                  : "memory");
   else
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(shared)), "l"(global), "n"(Bytes),
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared.address()), "l"(global), "n"(Bytes),
                  "r"(source_bytes)
                  : "memory");
 }
 template<int Bytes>
-LLORCH_DEVICE void copy_async(void* shared, const void* global) {
+LLORCH_DEVICE void copy_async(SharedTarget shared, const void* global) {
   copy_async<Bytes>(shared, global, static_cast<unsigned>(Bytes));
 }
 LLORCH_DEVICE void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }

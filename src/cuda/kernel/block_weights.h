@@ -106,8 +106,8 @@ struct BlockWeights {
   }
 
   template<class Memory>
-  static __device__ __forceinline__ Columns columns(const CodeRecord& record, bool there, Lane lane) {
-    const uint2 codes = there ? Memory::load8(record.codes[lane.number()]) : make_uint2(0, 0);
+  static __device__ __forceinline__ Columns columns(const CodeRecord& record, Lane lane) {
+    const uint2 codes = Memory::load8(record.codes[lane.number()]);
     Columns out{{codes.x, codes.y}, {}, {}, {}};
     const uint4 factors = Memory::load16(record.factors[lane.t]);
     out.scales[0] = __uint_as_float(factors.x), out.scales[1] = __uint_as_float(factors.y);

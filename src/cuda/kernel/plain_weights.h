@@ -42,11 +42,10 @@ struct PairWeights {
   }
 
   template<class Memory>
-  static __device__ __forceinline__ Columns columns(const PairRecord& record, bool there, Lane lane) {
+  static __device__ __forceinline__ Columns columns(const PairRecord& record, Lane lane) {
     Columns out{{}, {1.0f, 1.0f}};
 #pragma unroll
-    for (int h = 0; h < 2; ++h)
-      out.b[h] = there ? Memory::load16(&record.values[h][lane.number()]) : make_uint4(0, 0, 0, 0);
+    for (int h = 0; h < 2; ++h) out.b[h] = Memory::load16(&record.values[h][lane.number()]);
     if constexpr (kType == DType::kF16) {
       const uint2 bits = Memory::load8(record.scales + 2 * lane.t);
       out.scales[0] = __uint_as_float(bits.x), out.scales[1] = __uint_as_float(bits.y);
@@ -95,7 +94,7 @@ struct FloatWeights {
     return {chunk + step * kStepBytes};
   }
   template<class Memory>
-  static __device__ __forceinline__ Columns columns(const FloatRecord& record, bool, Lane) {
+  static __device__ __forceinline__ Columns columns(const FloatRecord& record, Lane) {
     return {&record};
   }
   template<class Memory>

@@ -32,6 +32,7 @@ __host__ __device__ constexpr int slice_begin(int steps, int slice) {
 /// A lane's place in fragments.
 struct Lane {
   int group, t;
+  Lane() = default;
   __device__ explicit Lane(unsigned lane) : group(static_cast<int>(lane / 4)), t(static_cast<int>(lane % 4)) {}
   __device__ unsigned number() const { return static_cast<unsigned>(4 * group + t); }
 };
@@ -57,12 +58,12 @@ constexpr int kCopyBytes = 16;
 /// The lane's pieces of what a warp copies: of `bytes` bytes from here on, at most kBytes; both addresses are of the
 /// lane's first piece.
 template<int kBytes>
-__device__ __forceinline__ void copy_pieces(std::byte* to, const std::byte* from, int bytes) {
+__device__ __forceinline__ void copy_pieces(SharedTarget to, const std::byte* from, int bytes) {
 #pragma unroll
   for (int first = 0; first < kBytes; first += kLanes * kCopyBytes)
-    if (first < bytes) copy_async<kCopyBytes>(to + first, from + first);
+    if (first < bytes) copy_async<kCopyBytes>(to + static_cast<unsigned>(first), from + first);
 }
-__device__ __forceinline__ int place_of(Lane lane) { return static_cast<int>(lane.number()) * kCopyBytes; }
+__device__ __forceinline__ unsigned place_of(Lane lane) { return lane.number() * kCopyBytes; }
 
 /// Where a warp goes on copying chunks of a panel.
 template<class Weights>
@@ -73,11 +74,11 @@ class PanelCursor {
       : at_(panel + static_cast<std::int64_t>(step / kGrainSteps) * kGrainBytes + kSuperBytes + place_of(lane)) {}
   /// The next `count` steps, the first of which is `step`.
   __device__ __forceinline__ void fetch(int step, int count, std::byte* chunk, Lane lane) {
-    const int place = place_of(lane), within = step % kGrainSteps;
-    chunk += place;
+    const int place = static_cast<int>(place_of(lane)), within = step & (kGrainSteps - 1);
+    const SharedTarget to = chunk + place;
     if constexpr (kSuperBytes > 0)
-      copy_pieces<kSuperBytes>(chunk, at_ - kSuperBytes - within * kStepBytes, kSuperBytes - place);
-    copy_pieces<kBytes>(chunk + kSuperBytes, at_, count * kStepBytes - place);
+      copy_pieces<kSuperBytes>(to, at_ - kSuperBytes - within * kStepBytes, kSuperBytes - place);
+    copy_pieces<kBytes>(to + kSuperBytes, at_, count * kStepBytes - place);
     at_ += within + Weights::kChunk == kGrainSteps ? kBytes + kSuperBytes : kBytes;
   }
 
@@ -139,11 +140,18 @@ union SplitRoom {
   float sums[kTiles * 4][kLanes];
 };
 
-/// The first `count` steps of a chunk, at most kCount. records: of each tile, of the first of these steps.
+/// A tile's records as a lane reads them. Rows that are not there: the last one, so that nothing more is read; what
+/// comes of them is not written.
+template<class Weights>
+struct TileSource {
+  const typename Weights::Record* records;  // of the next step
+  Lane lane;
+};
+
+/// The first `count` steps of a chunk, at most kCount.
 template<class Weights, int kTiles, int kCount>
-__device__ __forceinline__ void add_chunk(const std::byte* chunk, int count, int rows, Lane lane,
-                                          const typename Weights::Record* const (&records)[kTiles],
-                                          float (&sums)[kTiles][4]) {
+__device__ __forceinline__ void add_chunk(const std::byte* chunk, int count, Lane lane,
+                                          const TileSource<Weights> (&tiles)[kTiles], float (&sums)[kTiles][4]) {
   const auto supers = Weights::supers(chunk, lane);
 #pragma unroll
   for (int s = 0; s < kCount; ++s) {
@@ -151,7 +159,7 @@ __device__ __forceinline__ void add_chunk(const std::byte* chunk, int count, int
     const auto weights = Weights::fragment(chunk, s, supers, lane);
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
-      const auto x = Weights::template columns<InGlobal>(records[i][s], i * kTileRows + lane.group < rows, lane);
+      const auto x = Weights::template columns<InGlobal>(tiles[i].records[s], tiles[i].lane);
       Weights::template multiply<InGlobal>(weights, x, lane, sums[i]);
     }
   }
@@ -163,27 +171,30 @@ __device__ __forceinline__ void add_slice(const ProductArgs& a, const Work& work
                                           int last, Lane lane, SplitRoom<Weights, kTiles>& room,
                                           float (&sums)[kTiles][4]) {
   constexpr int kChunk = Weights::kChunk, kAhead = kRingChunks - 1;
-  const typename Weights::Record* records[kTiles];
+  TileSource<Weights> tiles[kTiles];
 #pragma unroll
-  for (int i = 0; i < kTiles; ++i) records[i] = records_at<Weights>(a, work.tile + i) + first;
+  for (int i = 0; i < kTiles; ++i) {
+    tiles[i] = {records_at<Weights>(a, work.tile + i) + first, lane};
+    tiles[i].lane.group = max(min(lane.group, work.rows - i * kTileRows - 1), 0);
+  }
   PanelCursor<Weights> cursor(panel, first, lane);
-  const auto fetch = [&](int step, int where) {
+  const auto fetch = [&](int step, unsigned where) {
     if (step < last) cursor.fetch(step, min(kChunk, last - step), room.ring[where], lane);
     copy_commit();
   };
 #pragma unroll
-  for (int i = 0; i < kAhead; ++i) fetch(first + i * kChunk, i);
-  int here = 0;
+  for (int i = 0; i < kAhead; ++i) fetch(first + i * kChunk, static_cast<unsigned>(i));
+  unsigned here = 0;
   for (int step = first; step < last; step += kChunk, here = (here + 1) % kRingChunks) {
     copy_wait<kAhead - 1>();
     __syncwarp();  // the chunk is there for all lanes, and all are done with the one before
     fetch(step + kAhead * kChunk, (here + kAhead) % kRingChunks);
     if (step + kChunk <= last)
-      add_chunk<Weights, kTiles, kChunk>(room.ring[here], kChunk, work.rows, lane, records, sums);
+      add_chunk<Weights, kTiles, kChunk>(room.ring[here], kChunk, lane, tiles, sums);
     else
-      add_chunk<Weights, kTiles, kChunk - 1>(room.ring[here], last - step, work.rows, lane, records, sums);
+      add_chunk<Weights, kTiles, kChunk - 1>(room.ring[here], last - step, lane, tiles, sums);
 #pragma unroll
-    for (int i = 0; i < kTiles; ++i) records[i] += kChunk;
+    for (int i = 0; i < kTiles; ++i) tiles[i].records += kChunk;
   }
   __syncwarp();  // the ring is free
 }
@@ -243,7 +254,7 @@ __device__ __forceinline__ void fetch_stage(WideSource<Weights>& from, int step,
     for (int p = 0; p < kWarpPanels; ++p)
       from.panels[p].fetch(step, count, stage.weights[warp * kWarpPanels + p], lane);
     copy_pieces<kChunk * kRecordBytes>(reinterpret_cast<std::byte*>(stage.records[warp]) + place_of(lane), from.records,
-                                       count * kRecordBytes - place_of(lane));
+                                       count * kRecordBytes - static_cast<int>(place_of(lane)));
     from.records += kChunk * kRecordBytes;
   }
   copy_commit();
@@ -264,7 +275,7 @@ __device__ __forceinline__ void add_stage(const WideStage<Weights>& stage, int c
     for (int p = 0; p < kWarpPanels; ++p) weights[p] = Weights::fragment(chunks[p], s, supers[p], lane);
 #pragma unroll
     for (int i = 0; i < kWideTiles; ++i) {
-      const auto x = Weights::template columns<InShared>(stage.records[i][s], true, lane);
+      const auto x = Weights::template columns<InShared>(stage.records[i][s], lane);
 #pragma unroll
       for (int p = 0; p < kWarpPanels; ++p) Weights::template multiply<InShared>(weights[p], x, lane, sums[p][i]);
     }
@@ -273,7 +284,8 @@ __device__ __forceinline__ void add_stage(const WideStage<Weights>& stage, int c
 
 template<class Weights>
 __global__ void __launch_bounds__(kThreads, 1) wide_kernel(ProductArgs a) {
-  constexpr int kChunk = Weights::kChunk, kStages = kWideStages<Weights>, kAhead = kStages - 1;
+  constexpr int kChunk = Weights::kChunk, kAhead = kWideStages<Weights> - 1;
+  constexpr unsigned kStages = kAhead + 1;
   static_assert(kAhead >= 1);
   auto* stages = shared<WideStage<Weights>>();
   const Lane lane(threadIdx.x % kLanes);
@@ -290,7 +302,8 @@ __global__ void __launch_bounds__(kThreads, 1) wide_kernel(ProductArgs a) {
       reinterpret_cast<const std::byte*>(records_at<Weights>(a, work.tile + warp)) + place_of(lane)};
   for (int i = 0; i < kAhead; ++i) fetch_stage<Weights>(source, i * kChunk, a.steps, lane, stages[i]);
   float totals[kWarpPanels][kWideTiles][4];
-  int step = 0, here = 0;
+  int step = 0;
+  unsigned here = 0;
   for (int slice = 0; slice < kSlices; ++slice) {
     float sums[kWarpPanels][kWideTiles][4] = {};
     for (const int last = slice_begin(a.steps, slice + 1); step < last; step += kChunk, here = (here + 1) % kStages) {
