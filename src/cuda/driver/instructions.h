@@ -137,6 +137,15 @@ LLORCH_DEVICE float2 unpack_bfloat(std::uint32_t pair) {
   return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u));
 }
 
+template<int Panels, int Tiles, int Macs, int Mmas, int ChunkSteps, int Ahead, int StepBytes, int SuperBytes,
+         int RecordBytes, int SharedBytes>
+LLORCH_DEVICE void note() {
+  asm volatile("// note panels %0 tiles %1 macs %2 mmas %3 chunk %4 ahead %5 step %6 super %7 record %8 shared %9" ::"n"(
+                   Panels),
+               "n"(Tiles), "n"(Macs), "n"(Mmas), "n"(ChunkSteps), "n"(Ahead), "n"(StepBytes), "n"(SuperBytes),
+               "n"(RecordBytes), "n"(SharedBytes));
+}
+
 LLORCH_DEVICE int dot4_u8s8(std::uint32_t unsigned_bytes, std::uint32_t signed_bytes, int sum) {
   int out;
   asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(out) : "r"(unsigned_bytes), "r"(signed_bytes), "r"(sum));

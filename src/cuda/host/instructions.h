@@ -153,6 +153,9 @@ inline float2 unpack_bfloat(std::uint32_t pair) {
   return {bfloat_to_float(static_cast<std::uint16_t>(pair)), bfloat_to_float(static_cast<std::uint16_t>(pair >> 16))};
 }
 
+template<int...>
+void note() {}
+
 inline int dot4_u8s8(std::uint32_t unsigned_bytes, std::uint32_t signed_bytes, int sum) {
   auto out = static_cast<unsigned>(sum);
   for (int i = 0; i < 32; i += 8)

@@ -48,8 +48,8 @@ struct BlockWeights {
   static constexpr StepLayout kLayout = step_layout(kF);
   using Record = CodeRecord;
   static constexpr int kSuperBytes = kLayout.supers, kStepBytes = kLayout.step;
-  static constexpr int kChunk = kStepBytes > 320 ? 2 : 4;
-  static constexpr int kSubs = 32 / kF.sub, kRowScales = row_scales(kF), kRowSupers = row_supers(kF);
+  static constexpr int kChunk = kF.bytes ? 2 : 4, kSubs = 32 / kF.sub, kMmas = kSubs;  // kMmas: of a tile
+  static constexpr int kRowScales = row_scales(kF), kRowSupers = row_supers(kF);
   static constexpr bool kSuper = kSuperBytes > 0;  // scales under one of 256 columns
   static constexpr bool kMinimums = kF.scales == kernel::Scales::kHalfMin ||
                                     kF.scales == kernel::Scales::kSuperNibble ||
@@ -112,10 +112,14 @@ struct BlockWeights {
     const uint4 factors = Memory::load16(record.factors[lane.t]);
     out.scales[0] = __uint_as_float(factors.x), out.scales[1] = __uint_as_float(factors.y);
     out.offsets[0] = __uint_as_float(factors.z), out.offsets[1] = __uint_as_float(factors.w);
-    if constexpr (kMinimums)
+    if constexpr (kMinimums) {
+      load_pair<Memory>(record.minus_sums[0] + 2 * lane.t, out.minus_sums[0]);
+      if constexpr (kSubs == 2) {
+        load_pair<Memory>(record.minus_sums[1] + 2 * lane.t, out.minus_sums[1]);
 #pragma unroll
-      for (int h = 0; h < kSubs; ++h)
-        load_pair<Memory>(record.minus_sums[kSubs == 1 ? 2 : h] + 2 * lane.t, out.minus_sums[h]);
+        for (int j = 0; j < 2; ++j) out.minus_sums[0][j] -= out.minus_sums[1][j];
+      }
+    }
     return out;
   }
 
@@ -157,8 +161,8 @@ struct BlockWeights {
 
   static __device__ __forceinline__ float scale_of(float super, std::uint32_t bits, unsigned h) {
     using kernel::Scales;
-    if constexpr (kF.scales == Scales::kE8M0)  // half the power of two: codes are twice the values
-      return __uint_as_float(bits < 2 ? 0x00200000u << bits : (bits - 1) << 23);
+    if constexpr (kF.scales == Scales::kE8M0)  // half the power of two, codes are twice the values; the two lowest are subnormal
+      return __int_as_float(max((static_cast<int>(bits) << 23) - (1 << 23), static_cast<int>(bits + 1) << 21));
     if constexpr (kF.scales == Scales::kSuper) return times_signed_byte(super, bits, h);
     if constexpr (kF.scales == Scales::kSuperSigned) return times_signed_byte(super, bits, 0);
     if constexpr (kF.scales == Scales::kSuperNibble) return times_byte(super, bits & (15u * kEachByte), h);
@@ -173,16 +177,13 @@ struct BlockWeights {
     return half_value(bits >> 16);
   }
 
-  /// What eight nibbles of a word stand for: the low ones and the high ones.
+  /// What eight nibbles of a word stand for: the lower four and the upper four.
   static __device__ __forceinline__ void look_up(std::uint32_t word, std::uint32_t& low, std::uint32_t& high) {
-    std::uint32_t found[2];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {  // 4 nibbles each, lowest first
-      const std::uint32_t index = word >> (16 * i), within = index & 0x7777u;
-      found[i] = __byte_perm(__byte_perm(kTable0, kTable1, within), __byte_perm(kTable2, kTable3, within),
-                             0x3210u | ((index & 0x8888u) >> 1));
-    }
-    low = __byte_perm(found[0], found[1], 0x6420), high = __byte_perm(found[0], found[1], 0x7531);
+    const std::uint32_t within = word & 0x77777777u, halves = ((word >> 1) & 0x44444444u) | 0x32103210u;
+    const auto of_four = [](std::uint32_t index, std::uint32_t half) {  // lowest first
+      return __byte_perm(__byte_perm(kTable0, kTable1, index), __byte_perm(kTable2, kTable3, index), half);
+    };
+    low = of_four(within, halves), high = of_four(within >> 16, halves >> 16);
   }
 
   /// The A fragment of the step at `at`.

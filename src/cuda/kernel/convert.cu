@@ -94,9 +94,8 @@ __device__ void convert_codes(const Source& source, unsigned lane, CodeRecord& o
   const unsigned row = lane / 4;
   out.factors[row / 2][row % 2] = scale;
   out.factors[row / 2][2 + row % 2] = scale * -kDotOffset;
-  out.minus_sums[0][row] = -scale * static_cast<float>(sums[0]);
+  out.minus_sums[0][row] = -scale * static_cast<float>(sums[0] + sums[1]);
   out.minus_sums[1][row] = -scale * static_cast<float>(sums[1]);
-  out.minus_sums[2][row] = -scale * static_cast<float>(sums[0] + sums[1]);
 }
 
 struct Halves {

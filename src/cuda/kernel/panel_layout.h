@@ -8,7 +8,8 @@
 //     supers, scales  of each group the bytes of its first row, then those of its second one
 //     bits            2 bytes a lane: of nibble i bit 0 is of code i of its first row, bit 1 of code 16 + i; 2, 3: second
 //     pairs           4 bytes a lane: of byte i bits 0-1 are of code i of its first row, 2-3 of code 16 + i; 4-7: second
-//     codes           nibbles, 8 bytes a lane: a word for each row, in byte i code i and above it code 16 + i
+//     codes           nibbles, 8 bytes a lane: a word for each row, in byte i code i and above it code 16 + i; where they
+//                     index a table: codes 0-3, then 16-19
 //                     bytes, 16 bytes a lane: codes 0-3 of both rows, then codes 16-19 of both
 //                  A lane's code i is of column 4 t + i.
 //   F16, BF16      a step is two A fragments of m16n8k16, 16 bytes a lane each

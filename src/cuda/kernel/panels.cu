@@ -1,6 +1,5 @@
 // Panels of kernel/pack.h brought into the order of panel_layout.h, on the host.
 #include <cstring>
-#include <utility>
 #include <vector>
 
 #include "cuda/kernel/panel_formats.h"
@@ -72,7 +71,11 @@ class BlockArranger {
       if (format_.bytes)
         for (int high = 0; high < 2; ++high, codes += 8)
           std::memcpy(codes, plane + vector + 4 * high * kVector + rows, 8);
-      if (format_.nibbles) std::memcpy(std::exchange(codes, codes + 8), plane + vector + rows, 8);
+      if (format_.nibbles) {
+        std::memcpy(codes, plane + vector + rows, 8);
+        if (format_.indexed) part_nibbles(codes);
+        codes += 8;
+      }
     }
     if (format_.nibbles) plane += 4 * kVector;
     if (format_.pairs) {
@@ -80,6 +83,16 @@ class BlockArranger {
       plane += 2 * kVector;
     }
     if (format_.bits) arrange_upper<1>(plane, to + layout_.bits);
+  }
+  /// In each of two words the four lower nibbles of the bytes, then the four upper ones: as look_up() takes them.
+  static void part_nibbles(std::uint8_t* codes) {
+    for (int word = 0; word < 2; ++word, codes += 4) {
+      const std::uint8_t from[4] = {codes[0], codes[1], codes[2], codes[3]};
+      for (int i = 0; i < 2; ++i) {
+        codes[i] = static_cast<std::uint8_t>((from[2 * i] & 15) | from[2 * i + 1] << 4);
+        codes[2 + i] = static_cast<std::uint8_t>(from[2 * i] >> 4 | (from[2 * i + 1] & 0xf0));
+      }
+    }
   }
   /// The plane of pairs (kBits 2), or of bits (1).
   template<int kBits>

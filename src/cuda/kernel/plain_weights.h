@@ -19,7 +19,7 @@ template<DType kType>
 struct PairWeights {
   static_assert(kType == DType::kF16 || kType == DType::kBF16);
   using Record = PairRecord;
-  static constexpr int kSuperBytes = 0, kStepBytes = plain_step_bytes(2), kChunk = 1;
+  static constexpr int kSuperBytes = 0, kStepBytes = plain_step_bytes(2), kChunk = 1, kMmas = 4;
 
   struct Supers {};
   struct Fragment {
@@ -79,7 +79,7 @@ struct PairWeights {
 
 struct FloatWeights {
   using Record = FloatRecord;
-  static constexpr int kSuperBytes = 0, kStepBytes = plain_step_bytes(4), kChunk = 1;
+  static constexpr int kSuperBytes = 0, kStepBytes = plain_step_bytes(4), kChunk = 1, kMmas = 0;
 
   struct Supers {};
   struct Fragment {

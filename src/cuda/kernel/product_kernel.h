@@ -132,13 +132,24 @@ __device__ __forceinline__ void write_sum(const ProductArgs& a, const LaunchedMa
   matrix.out[out_row * matrix.out_stride + output] = matrix.bias ? sum + __ldg(matrix.bias + of_bias) : sum;
 }
 
-constexpr int kRingChunks = 4;
+/// For tools/cuda/budget: what a warp multiplies, and how far it copies ahead.
+template<class Weights, int kPanels, int kTiles, int kChunksAhead, int kSharedBytes>
+__device__ __forceinline__ void note_tile() {
+  note<kPanels, kTiles, kTileRows * kPanelRows * kStepColumns, Weights::kMmas, Weights::kChunk, kChunksAhead,
+       Weights::kStepBytes, Weights::kSuperBytes, static_cast<int>(sizeof(typename Weights::Record)), kSharedBytes>();
+}
+
+template<class Weights>
+constexpr int kRingChunks = kChunkBytes<Weights> > 1280 ? 3 : 4;
 /// Shared memory of one warp of split_kernel.
 template<class Weights, int kTiles>
 union SplitRoom {
-  alignas(16) std::byte ring[kRingChunks][kChunkBytes<Weights>];
+  alignas(16) std::byte ring[kRingChunks<Weights>][kChunkBytes<Weights>];
   float sums[kTiles * 4][kLanes];
 };
+
+template<class Weights, int kTiles>
+constexpr int kSplitBytes = kWarps * static_cast<int>(sizeof(SplitRoom<Weights, kTiles>));
 
 /// A tile's records as a lane reads them. Rows that are not there: the last one, so that nothing more is read; what
 /// comes of them is not written.
@@ -170,7 +181,8 @@ template<class Weights, int kTiles>
 __device__ __forceinline__ void add_slice(const ProductArgs& a, const Work& work, const std::byte* panel, int first,
                                           int last, Lane lane, SplitRoom<Weights, kTiles>& room,
                                           float (&sums)[kTiles][4]) {
-  constexpr int kChunk = Weights::kChunk, kAhead = kRingChunks - 1;
+  constexpr int kChunk = Weights::kChunk, kAhead = kRingChunks<Weights> - 1;
+  constexpr unsigned kRing = kAhead + 1;
   TileSource<Weights> tiles[kTiles];
 #pragma unroll
   for (int i = 0; i < kTiles; ++i) {
@@ -185,10 +197,10 @@ __device__ __forceinline__ void add_slice(const ProductArgs& a, const Work& work
 #pragma unroll
   for (int i = 0; i < kAhead; ++i) fetch(first + i * kChunk, static_cast<unsigned>(i));
   unsigned here = 0;
-  for (int step = first; step < last; step += kChunk, here = (here + 1) % kRingChunks) {
+  for (int step = first; step < last; step += kChunk, here = (here + 1) % kRing) {
     copy_wait<kAhead - 1>();
     __syncwarp();  // the chunk is there for all lanes, and all are done with the one before
-    fetch(step + kAhead * kChunk, (here + kAhead) % kRingChunks);
+    fetch(step + kAhead * kChunk, (here + kAhead) % kRing);
     if (step + kChunk <= last)
       add_chunk<Weights, kTiles, kChunk>(room.ring[here], kChunk, lane, tiles, sums);
     else
@@ -201,6 +213,7 @@ __device__ __forceinline__ void add_slice(const ProductArgs& a, const Work& work
 
 template<class Weights, int kTiles>
 __global__ void __launch_bounds__(kThreads, kTiles == 1 ? 4 : kTiles == 2 ? 3 : 2) split_kernel(ProductArgs a) {
+  note_tile<Weights, 1, kTiles, kRingChunks<Weights> - 1, kSplitBytes<Weights, kTiles>>();
   auto* rooms = shared<SplitRoom<Weights, kTiles>>();
   const Lane lane(threadIdx.x % kLanes);
   const int slice = static_cast<int>(threadIdx.x / kLanes), panel = static_cast<int>(blockIdx.x);
@@ -235,6 +248,9 @@ template<class Weights>
 constexpr int kWideStages = static_cast<int>(99 * 1024 / sizeof(WideStage<Weights>) < 4
                                                  ? 99 * 1024 / sizeof(WideStage<Weights>)
                                                  : 4);
+
+template<class Weights>
+constexpr int kWideBytes = kWideStages<Weights> * static_cast<int>(sizeof(WideStage<Weights>));
 
 /// What a warp of wide_kernel copies: two panels, and one of the tiles.
 template<class Weights>
@@ -287,6 +303,7 @@ __global__ void __launch_bounds__(kThreads, 1) wide_kernel(ProductArgs a) {
   constexpr int kChunk = Weights::kChunk, kAhead = kWideStages<Weights> - 1;
   constexpr unsigned kStages = kAhead + 1;
   static_assert(kAhead >= 1);
+  note_tile<Weights, kWarpPanels, kWideTiles, kAhead, kWideBytes<Weights>>();
   auto* stages = shared<WideStage<Weights>>();
   const Lane lane(threadIdx.x % kLanes);
   const int warp = static_cast<int>(threadIdx.x / kLanes),
@@ -332,12 +349,12 @@ __global__ void __launch_bounds__(kThreads, 1) wide_kernel(ProductArgs a) {
 template<class Weights, int kTiles>
 void launch_split(StreamHandle stream, const ProductArgs& a, int count) {
   const dim3 grid(static_cast<unsigned>(a.panels), static_cast<unsigned>(count));
-  launch(split_kernel<Weights, kTiles>, grid, kThreads, kWarps * sizeof(SplitRoom<Weights, kTiles>), stream, a);
+  launch(split_kernel<Weights, kTiles>, grid, kThreads, kSplitBytes<Weights, kTiles>, stream, a);
 }
 template<class Weights>
 void launch_wide(StreamHandle stream, const ProductArgs& a, int count) {
   const dim3 grid(static_cast<unsigned>(count), static_cast<unsigned>((a.panels + kWidePanels - 1) / kWidePanels));
-  launch(wide_kernel<Weights>, grid, kThreads, kWideStages<Weights> * sizeof(WideStage<Weights>), stream, a);
+  launch(wide_kernel<Weights>, grid, kThreads, kWideBytes<Weights>, stream, a);
 }
 
 template<class Weights>

@@ -17,7 +17,7 @@ constexpr float kDotOffset = 0x1.8p23f;  // block_weights.h
 struct CodeRecord {
   alignas(16) std::uint32_t codes[32][2];  // of each lane: b of m16n8k32
   float factors[kTileRows / 2][4];         // of two rows: both scales, then -kDotOffset times both
-  float minus_sums[3][kTileRows];  // -scale * sum of codes: columns 0-15, 16-31, 0-31; what minimums are multiplied by
+  float minus_sums[2][kTileRows];          // -scale * sum of codes, of all columns and of 16-31: for minimums
 };
 
 /// For F16 and BF16: x = (high + low) * scale, both in the weight's type.
@@ -35,7 +35,7 @@ struct FloatRecord {
 };
 
 constexpr std::size_t kRecordBytesMax = sizeof(PairRecord);
-static_assert(sizeof(CodeRecord) == 416 && kRecordBytesMax == 1056 && sizeof(FloatRecord) <= kRecordBytesMax);
+static_assert(sizeof(CodeRecord) == 384 && kRecordBytesMax == 1056 && sizeof(FloatRecord) <= kRecordBytesMax);
 
 enum class RecordForm { kCodes, kHalves, kBfloats, kFloats };
 constexpr RecordForm record_form(DType type) {
