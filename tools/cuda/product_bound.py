@@ -19,7 +19,7 @@ REGISTERS, SHARED_BYTES, SHARED_BYTES_OF_BLOCK, THREADS_MAX = 65536, 228 * 1024,
 BF16_MACS_PER_CYCLE = 2048 * 0.63
 AIMS = {"decode": 80, "prefill": 50}  # per cent: CUDA kernels of 1 to 16 rows, and of many
 
-NOTE = re.compile(r"// note ((?:\w+ -?\d+ ?)+)")
+NOTE = re.compile(r"\.reg \.b32 note_(\w+);")
 SIXTEEN_BYTES = re.compile(r"cp\.async\.cg\.shared\.global \[[^]]*\], \[[^]]*\], 16|ld\.global[.\w:]*\.v4\.[usf]32")
 NO_INSTRUCTION = ("//", ".", "{", "}", "mov", "cvta")
 
@@ -34,7 +34,7 @@ def read_note(body):
     found = NOTE.search(body)
     if not found:
         return None
-    words = found.group(1).split()
+    words = found.group(1).split("_")
     return dict(zip(words[::2], map(int, words[1::2])))
 
 
@@ -59,7 +59,7 @@ def loops(lines):
 
 
 def instructions_per_step(body, note):
-    """Of a warp, for one step of all that it multiplies."""
+    """Of a warp, for one step of all that it multiplies. None where no loop copies and multiplies."""
     lines = [line.strip().replace("\t", " ") for line in body.splitlines() if line.strip()]
     work = "mma.sync" if note["mmas"] else "fma.rn.f32"
     count = lambda first, last: sum(not re.sub(r"^@!?%p\d+ ", "", line).startswith((*NO_INSTRUCTION, "$")) for line in lines[first:last + 1])
@@ -82,10 +82,12 @@ def resident_blocks(registers, threads, shared):
 
 
 def bound(body, note, registers):
-    """(per cent, "decode" or "prefill", what decides)"""
+    """(per cent, what decides)"""
     threads = int(re.search(r"\.maxntid (\d+)", body).group(1)) if ".maxntid" in body else 256
     warps, blocks = threads // 32, resident_blocks(registers, threads, note["shared"])
     weights, instructions = note["panels"] * (note["step"] + note["super"] / 8), instructions_per_step(body, note)
+    if instructions is None:
+        return 0, "no loop copies and multiplies"
     multiplied = note["panels"] * note["tiles"]
     passes = note["mmas"] * 2048 / note["macs"] if note["mmas"] == 4 else 0.5  # pairs: two of bf16; bytes: twice its speed
     tensor_cycles = multiplied * note["macs"] * passes / BF16_MACS_PER_CYCLE if note["mmas"] else 0
@@ -97,14 +99,12 @@ def bound(body, note, registers):
                   "mma": weights / max(tensor_cycles, 1e-9) / COPY_BYTES_PER_CYCLE,
                   "L2": L2_BYTES_PER_CYCLE * weights / (weights + note["tiles"] * note["record"] / blocks) / COPY_BYTES_PER_CYCLE,
                   "memory": 1}
-        kind = "decode"
     else:  # the warps of a block share the activations
         bytes_of_l2 = weights + note["tiles"] * note["record"] / warps
         cycles = {"instructions": issue_cycles, "mma": tensor_cycles, "L2": bytes_of_l2 / L2_BYTES_PER_CYCLE}
         shares = {what: multiplied * note["macs"] / max(each, 1e-9) / BF16_MACS_PER_CYCLE for what, each in cycles.items()}
-        kind = "prefill"
     decides = min(shares, key=shares.get)
-    return int(100 * shares[decides]), kind, decides
+    return int(100 * shares[decides]), decides
 
 
 def aim(note):

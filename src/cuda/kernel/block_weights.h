@@ -48,7 +48,7 @@ struct BlockWeights {
   static constexpr StepLayout kLayout = step_layout(kF);
   using Record = CodeRecord;
   static constexpr int kSuperBytes = kLayout.supers, kStepBytes = kLayout.step;
-  static constexpr int kChunk = kF.bytes ? 2 : 4, kSubs = 32 / kF.sub, kMmas = kSubs;  // kMmas: of a tile
+  static constexpr int kChunk = kF.bytes ? 2 : 4, kSubs = 32 / kF.sub, kMmas = kSubs, kTogether = 4;
   static constexpr int kRowScales = row_scales(kF), kRowSupers = row_supers(kF);
   static constexpr bool kSuper = kSuperBytes > 0;  // scales under one of 256 columns
   static constexpr bool kMinimums = kF.scales == kernel::Scales::kHalfMin ||
@@ -161,7 +161,8 @@ struct BlockWeights {
 
   static __device__ __forceinline__ float scale_of(float super, std::uint32_t bits, unsigned h) {
     using kernel::Scales;
-    if constexpr (kF.scales == Scales::kE8M0)  // half the power of two, codes are twice the values; the two lowest are subnormal
+    if constexpr (kF.scales ==
+                  Scales::kE8M0)  // half the power of two, codes are twice the values; the two lowest are subnormal
       return __int_as_float(max((static_cast<int>(bits) << 23) - (1 << 23), static_cast<int>(bits + 1) << 21));
     if constexpr (kF.scales == Scales::kSuper) return times_signed_byte(super, bits, h);
     if constexpr (kF.scales == Scales::kSuperSigned) return times_signed_byte(super, bits, 0);
@@ -216,8 +217,7 @@ struct BlockWeights {
       const std::uint32_t nibbles = InShared::load<std::uint16_t>(at + kLayout.bits + 2 * number);
       const std::uint32_t word = __byte_perm(nibbles, nibbles >> 4, 0x5140);  // a nibble in the lower half of each byte
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        codes[i / 2 + i % 2 * 2] |= ((word >> i) & kEachByte) << (kF.nibbles ? 4 : 2);
+      for (int i = 0; i < 4; ++i) codes[i / 2 + i % 2 * 2] |= ((word >> i) & kEachByte) << (kF.nibbles ? 4 : 2);
     }
 #pragma unroll
     for (int i = 0; i < 4; ++i) a[i] = to_signed(codes[i]);

@@ -179,8 +179,7 @@ void launch_form(StreamHandle stream, DType type, const ConvertArgs& a) {
 }  // namespace
 
 std::size_t activation_bytes(std::int64_t rows, std::int64_t columns) {
-  return static_cast<std::size_t>(ceil_div(rows, kTileRows) * ceil_div(columns, kStepColumns)) *
-         kRecordBytesMax;
+  return static_cast<std::size_t>(ceil_div(rows, kTileRows) * ceil_div(columns, kStepColumns)) * kRecordBytesMax;
 }
 
 void convert_rows(StreamHandle stream, DType type, const float* x, std::int64_t x_stride, std::int64_t rows,

@@ -3,12 +3,14 @@
 // on neighbouring addresses.
 //
 // Rows `group` and `group + 8` of a fragment are rows 2 group and 2 group + 1 of the panel.
-//   block formats  a step is [scales][bits][pairs][codes]; where scales lie under one of 256 columns (a grain), [supers]
+//   block formats  a step is [scales][bits][pairs][codes]; where scales lie under one of 256 columns (a grain),
+//   [supers]
 //                  comes before its eight steps. The parts that a format does not have take nothing.
 //     supers, scales  of each group the bytes of its first row, then those of its second one
-//     bits            2 bytes a lane: of nibble i bit 0 is of code i of its first row, bit 1 of code 16 + i; 2, 3: second
-//     pairs           4 bytes a lane: of byte i bits 0-1 are of code i of its first row, 2-3 of code 16 + i; 4-7: second
-//     codes           nibbles, 8 bytes a lane: a word for each row, in byte i code i and above it code 16 + i; where they
+//     bits            2 bytes a lane: of nibble i bit 0 is of code i of its first row, bit 1 of code 16 + i; 2, 3:
+//     second pairs           4 bytes a lane: of byte i bits 0-1 are of code i of its first row, 2-3 of code 16 + i;
+//     4-7: second codes           nibbles, 8 bytes a lane: a word for each row, in byte i code i and above it code 16 +
+//     i; where they
 //                     index a table: codes 0-3, then 16-19
 //                     bytes, 16 bytes a lane: codes 0-3 of both rows, then codes 16-19 of both
 //                  A lane's code i is of column 4 t + i.

@@ -104,7 +104,8 @@ class BlockArranger {
         const unsigned group = lane % 4 + part % 2 * 4, row = lane / 4 * 2 + part / 2;
         const std::uint8_t* at = plane + group / kGroupsOfVector * kVector + row * 4;
         for (unsigned i = 0; i < 4; ++i) {
-          const unsigned value = (at[i] >> (group % kGroupsOfVector * kBits)) & kOne, bit = 4 * kBits * i + kBits * part;
+          const unsigned value = (at[i] >> (group % kGroupsOfVector * kBits)) & kOne,
+                         bit = 4 * kBits * i + kBits * part;
           to[bit / 8] = static_cast<std::uint8_t>(to[bit / 8] | value << (bit % 8));
         }
       }
@@ -133,7 +134,8 @@ void arrange_floats(std::int64_t columns, const std::uint8_t* from, std::uint8_t
 
 std::int64_t panel_bytes(DType type, std::int64_t columns) {
   const std::int64_t steps = steps_of(columns);
-  return is_plain(type) ? steps * plain_step_bytes(static_cast<int>(info(type).bytes)) : BlockArranger(type).bytes(steps);
+  return is_plain(type) ? steps * plain_step_bytes(static_cast<int>(info(type).bytes))
+                        : BlockArranger(type).bytes(steps);
 }
 
 void pack_panel(DType type, std::int64_t columns, const std::byte* source, int rows, std::byte* out) {

@@ -1,10 +1,10 @@
 // F16, BF16 and F32 as the weights of product_kernel.h.
 //
 // F16 and BF16: steps are A fragments of m16n8k16 as they lie; activations are sums of two values of the weight's type
-// (records.h), whose error is 2^-18 of a value for BF16 and 2^-22 of the largest of 32 for F16. One value, half the mma,
-// would be 2^-9 and 2^-12: goldens of plain formats hold 1e-4. Converting F16 to BF16, for one kernel, would lose 3 bits
-// of the weight. 32 columns are summed by four mma from 0 on, then added in float, rounded to nearest: a tensor core
-// cuts off.
+// (records.h), whose error is 2^-18 of a value for BF16 and 2^-22 of the largest of 32 for F16. One value, half the
+// mma, would be 2^-9 and 2^-12: goldens of plain formats hold 1e-4. Converting F16 to BF16, for one kernel, would lose
+// 3 bits of the weight. 32 columns are summed by four mma from 0 on, then added in float, rounded to nearest: a tensor
+// core cuts off.
 //
 // F32: fmaf, column after column. Weights of this type are few: routers, and encoders.
 #pragma once
@@ -19,7 +19,7 @@ template<DType kType>
 struct PairWeights {
   static_assert(kType == DType::kF16 || kType == DType::kBF16);
   using Record = PairRecord;
-  static constexpr int kSuperBytes = 0, kStepBytes = plain_step_bytes(2), kChunk = 1, kMmas = 4;
+  static constexpr int kSuperBytes = 0, kStepBytes = plain_step_bytes(2), kChunk = 1, kMmas = 4, kTogether = 2;
 
   struct Supers {};
   struct Fragment {
@@ -63,8 +63,7 @@ struct PairWeights {
       multiply_part(d, w.a[h], high);
     }
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
-      sums[j] = kType == DType::kF16 ? fmaf(d[j], x.scales[j % 2], sums[j]) : sums[j] + d[j];
+    for (int j = 0; j < 4; ++j) sums[j] = kType == DType::kF16 ? fmaf(d[j], x.scales[j % 2], sums[j]) : sums[j] + d[j];
   }
 
  private:
@@ -79,7 +78,7 @@ struct PairWeights {
 
 struct FloatWeights {
   using Record = FloatRecord;
-  static constexpr int kSuperBytes = 0, kStepBytes = plain_step_bytes(4), kChunk = 1, kMmas = 0;
+  static constexpr int kSuperBytes = 0, kStepBytes = plain_step_bytes(4), kChunk = 1, kMmas = 0, kTogether = 8;
 
   struct Supers {};
   struct Fragment {

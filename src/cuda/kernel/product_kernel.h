@@ -52,7 +52,7 @@ struct InGlobal {
 
 /// A chunk of a panel in shared memory: the bytes above its 256 columns, then its steps.
 template<class Weights>
-constexpr int kChunkBytes = Weights::kSuperBytes + Weights::kChunk * Weights::kStepBytes;
+constexpr int kChunkBytes = Weights::kSuperBytes + Weights::kChunk* Weights::kStepBytes;
 constexpr int kCopyBytes = 16;
 
 /// The lane's pieces of what a warp copies: of `bytes` bytes from here on, at most kBytes; both addresses are of the
@@ -149,7 +149,7 @@ union SplitRoom {
 };
 
 template<class Weights, int kTiles>
-constexpr int kSplitBytes = kWarps * static_cast<int>(sizeof(SplitRoom<Weights, kTiles>));
+constexpr int kSplitBytes = kWarps* static_cast<int>(sizeof(SplitRoom<Weights, kTiles>));
 
 /// A tile's records as a lane reads them. Rows that are not there: the last one, so that nothing more is read; what
 /// comes of them is not written.
@@ -164,7 +164,7 @@ template<class Weights, int kTiles, int kCount>
 __device__ __forceinline__ void add_chunk(const std::byte* chunk, int count, Lane lane,
                                           const TileSource<Weights> (&tiles)[kTiles], float (&sums)[kTiles][4]) {
   const auto supers = Weights::supers(chunk, lane);
-#pragma unroll
+#pragma unroll(kTiles == 4 ? 1 : kCount)
   for (int s = 0; s < kCount; ++s) {
     if (s >= count) continue;
     const auto weights = Weights::fragment(chunk, s, supers, lane);
@@ -201,10 +201,11 @@ __device__ __forceinline__ void add_slice(const ProductArgs& a, const Work& work
     copy_wait<kAhead - 1>();
     __syncwarp();  // the chunk is there for all lanes, and all are done with the one before
     fetch(step + kAhead * kChunk, (here + kAhead) % kRing);
-    if (step + kChunk <= last)
+    if (kChunk == 1 || step + kChunk <= last) {
       add_chunk<Weights, kTiles, kChunk>(room.ring[here], kChunk, lane, tiles, sums);
-    else
+    } else if constexpr (kChunk > 1) {
       add_chunk<Weights, kTiles, kChunk - 1>(room.ring[here], last - step, lane, tiles, sums);
+    }
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) tiles[i].records += kChunk;
   }
@@ -212,7 +213,7 @@ __device__ __forceinline__ void add_slice(const ProductArgs& a, const Work& work
 }
 
 template<class Weights, int kTiles>
-__global__ void __launch_bounds__(kThreads, kTiles == 1 ? 4 : kTiles == 2 ? 3 : 2) split_kernel(ProductArgs a) {
+__global__ void __launch_bounds__(kThreads, kTiles == 1 ? 3 : 2) split_kernel(ProductArgs a) {
   note_tile<Weights, 1, kTiles, kRingChunks<Weights> - 1, kSplitBytes<Weights, kTiles>>();
   auto* rooms = shared<SplitRoom<Weights, kTiles>>();
   const Lane lane(threadIdx.x % kLanes);
@@ -250,7 +251,7 @@ constexpr int kWideStages = static_cast<int>(99 * 1024 / sizeof(WideStage<Weight
                                                  : 4);
 
 template<class Weights>
-constexpr int kWideBytes = kWideStages<Weights> * static_cast<int>(sizeof(WideStage<Weights>));
+constexpr int kWideBytes = kWideStages<Weights>* static_cast<int>(sizeof(WideStage<Weights>));
 
 /// What a warp of wide_kernel copies: two panels, and one of the tiles.
 template<class Weights>
@@ -291,6 +292,7 @@ __device__ __forceinline__ void add_stage(const WideStage<Weights>& stage, int c
     for (int p = 0; p < kWarpPanels; ++p) weights[p] = Weights::fragment(chunks[p], s, supers[p], lane);
 #pragma unroll
     for (int i = 0; i < kWideTiles; ++i) {
+      if (i > 0 && i % Weights::kTogether == 0) __syncwarp();  // loads of more tiles would not find registers
       const auto x = Weights::template columns<InShared>(stage.records[i][s], lane);
 #pragma unroll
       for (int p = 0; p < kWarpPanels; ++p) Weights::template multiply<InShared>(weights[p], x, lane, sums[p][i]);
@@ -318,7 +320,11 @@ __global__ void __launch_bounds__(kThreads, 1) wide_kernel(ProductArgs a) {
       {cursor(0), cursor(1)},
       reinterpret_cast<const std::byte*>(records_at<Weights>(a, work.tile + warp)) + place_of(lane)};
   for (int i = 0; i < kAhead; ++i) fetch_stage<Weights>(source, i * kChunk, a.steps, lane, stages[i]);
+  constexpr int kSums = kWarpPanels * kWideTiles * 4;
   float totals[kWarpPanels][kWideTiles][4];
+#pragma unroll
+  for (int i = 0; i < kSums; ++i)
+    totals[i / 4 / kWideTiles][i / 4 % kWideTiles][i % 4] = -0.0f;  // and what is added has the bits of the first slice
   int step = 0;
   unsigned here = 0;
   for (int slice = 0; slice < kSlices; ++slice) {
@@ -330,11 +336,8 @@ __global__ void __launch_bounds__(kThreads, 1) wide_kernel(ProductArgs a) {
       if (first_panel < a.panels) add_stage<Weights>(stages[here], min(kChunk, last - step), lane, sums);
     }
 #pragma unroll
-    for (int i = 0; i < kWarpPanels * kWideTiles * 4; ++i) {
-      float& total = totals[i / 4 / kWideTiles][i / 4 % kWideTiles][i % 4];
-      const float sum = sums[i / 4 / kWideTiles][i / 4 % kWideTiles][i % 4];
-      total = slice == 0 ? sum : total + sum;
-    }
+    for (int i = 0; i < kSums; ++i)
+      totals[i / 4 / kWideTiles][i / 4 % kWideTiles][i % 4] += sums[i / 4 / kWideTiles][i / 4 % kWideTiles][i % 4];
   }
 #pragma unroll
   for (int p = 0; p < kWarpPanels; ++p) {

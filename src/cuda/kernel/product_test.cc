@@ -52,8 +52,7 @@ Weight make_weight(Stream& stream, DType type, const Shape& shape, std::int64_t 
   for (std::int64_t i = 0; i < parts * panels; ++i) {
     const std::int64_t part = i / panels, panel = i % panels;
     pack_panel(type, shape.columns, raw.data() + u(part * shape.outputs + panel * 16) * stride,
-                       static_cast<int>(std::min<std::int64_t>(16, shape.outputs - panel * 16)),
-                       packed.data() + u(i * bytes));
+               static_cast<int>(std::min<std::int64_t>(16, shape.outputs - panel * 16)), packed.data() + u(i * bytes));
   }
   out.memory = to_device(stream, packed);
   out.matrix = {type, out.memory.as<std::byte>(), shape.outputs, shape.columns, parts, bytes};
@@ -175,6 +174,42 @@ TEST_F(Products, of_one_of_several_parts) {
     const Weight w = make_weight(stream_, type, {17, 256, 3}, 3, random_floats(3 * 17 * 256, 5));
     const Floats x = random_floats(3 * 256, 6);
     for (std::int64_t part = 0; part < 3; ++part) check_close(w, part, x, {}, multiply(w, part, x, {}));
+  }
+}
+
+/// Matrices of two types with the same rows, the first three in one launch, give what each gives alone; the panels of
+/// three are more than one block of the wide kernel has.
+TEST_F(Products, of_several_matrices) {
+  constexpr std::int64_t kColumns = 320;
+  for (const std::int64_t rows : {3, 70}) {
+    std::vector<Weight> weights;
+    std::vector<DeviceMemory> outs;
+    std::vector<Product> products;
+    const Floats x = random_floats(u(rows * kColumns), 20), bias = random_floats(300, 21);
+    const DeviceMemory x_memory = to_device(stream_, x), bias_memory = to_device(stream_, bias);
+    for (const auto& [type, outputs] :
+         {std::pair{DType::kQ8_0, 17}, {DType::kQ8_0, 300}, {DType::kQ8_0, 33}, {DType::kQ4_0, 40}})
+      weights.push_back(
+          make_weight(stream_, type, {outputs, kColumns, rows}, 1, random_floats(u(outputs * kColumns), u(outputs))));
+    for (const Weight& w : weights) {
+      outs.push_back(to_device(stream_, Floats(u(rows * w.shape.outputs) + kGuards, kGuard)));
+      products.push_back({&w.matrix, 0, bias_memory.as<float>(), outs.back().as<float>(), w.shape.outputs});
+    }
+    const DeviceMemory room = DeviceMemory::allocate(activation_bytes(rows, kColumns)).value();
+    convert_rows(stream_.handle(), DType::kQ8_0, x_memory.as<float>(), kColumns, rows, kColumns, room.data());
+    cuda::multiply(stream_.handle(), products, room.data(), rows);
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const Weight& w = weights[i];
+      const Floats all = from_device<float>(stream_, outs[i]).value();
+      const Floats out = without_guards(all, rows, w.shape.outputs, w.shape.outputs);
+      const Floats own_bias(bias.begin(), bias.begin() + w.shape.outputs);
+      for (const ProductKernel kernel : {ProductKernel::kSplit, ProductKernel::kWide}) {
+        const Floats alone = multiply(w, 0, x, own_bias, kernel);
+        ASSERT_EQ(out.size(), alone.size());
+        EXPECT_EQ(std::memcmp(out.data(), alone.data(), out.size() * sizeof(float)), 0) << i << " of rows " << rows;
+      }
+      check_close(w, 0, x, own_bias, out);
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 // Rows of activations as products read them. A record holds 32 columns of 8 rows (a tile), as the B fragments of mma
-// lie in a warp (cuda/instructions.h); records are [tiles][columns / 32]. Rows and columns that are not there are zeros.
+// lie in a warp (cuda/instructions.h); records are [tiles][columns / 32]. Rows and columns that are not there are
+// zeros.
 #pragma once
 
 #include <cstddef>

@@ -69,8 +69,7 @@ void CudaDevice::linear(std::span<const LinearPart> parts, FloatSpan x) {
   products_.clear();
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const cuda::Matrix& matrix = packed(*parts[i].weight).matrix;
-    if (products_.empty())
-      cuda::convert_rows(stream(), matrix.type, at(x), x.width(), x.rows(), matrix.columns, room);
+    if (products_.empty()) cuda::convert_rows(stream(), matrix.type, at(x), x.width(), x.rows(), matrix.columns, room);
     products_.push_back({&matrix, 0, at_or_null(parts[i].bias), at(parts[i].out), matrix.rows});
     if (i + 1 < parts.size() && cuda::share_rows(matrix.type, packed(*parts[i + 1].weight).matrix.type)) continue;
     cuda::multiply(stream(), products_, room, x.rows());
