@@ -148,6 +148,7 @@ class CudaDevice final : public Device {
   CudaGraphs graphs_;
   CudaGraphs::Entry* capturing_ = nullptr;
   std::uint64_t replayed_ = 0;
+  std::vector<cuda::Product> products_;  // of one operation
   // Room of operations.
   CudaRoom added_rows_, activations_, low_rank_, chosen_, chosen_weights_, mixture_, decays_, strengths_, draws_;
 };
