@@ -25,7 +25,7 @@ using Steps = std::vector<std::vector<Piece>>;
 /// Rows of outputs by (sequence, position).
 using Rows = std::map<std::pair<int, int>, std::vector<float>>;
 
-constexpr int kSequences = 4, kPagesEach = 6, kPagesAll = kSequences * kPagesEach, kCheckpoints = 40;
+constexpr int kSequences = 4, kPagesEach = 11, kPagesAll = kSequences * kPagesEach, kCheckpoints = 40;
 
 /// Runs sequences through an operation, and keeps the books that the engine keeps. Inputs are random numbers of
 /// (sequence, position, column): of a restored sequence those of the one that it goes on with.
@@ -174,35 +174,83 @@ struct AttentionCase {
   KvPrecision precision;
 };
 
+void expect_attention(const AttentionCase& c, const std::vector<Steps>& cuts) {
+  CacheShape shape;
+  shape.layers = {{1, 8, 0}, {c.kv_heads, c.head_dim, c.window}}, shape.windows = {0};
+  if (c.window > 0) shape.windows.push_back(c.window);
+  shape.pages.assign(shape.windows.size(), kPagesAll), shape.slots = kSequences, shape.precision = c.precision;
+  const std::int64_t q = std::int64_t{c.heads} * c.head_dim, kv = std::int64_t{c.kv_heads} * c.head_dim;
+  const auto operation = [&](On& on, FloatSpan x) {
+    Device& d = on.device();
+    const FloatSpan query = on.room(x.rows(), q), key = on.room(x.rows(), kv), value = on.room(x.rows(), kv),
+                    out = on.room(x.rows(), q);
+    d.copy_columns(x, 0, q, query, 0), d.copy_columns(x, q, kv, key, 0), d.copy_columns(x, q + kv, kv, value, 0);
+    d.scale(key, 3);
+    d.write_cache(1, key, value);
+    const float scale = 2 / std::sqrt(static_cast<float>(c.head_dim));
+    AttentionCall call{query, out, 1, c.heads, scale, c.window, c.softcap, {}, false};
+    if (c.sinks) call.sinks = on.put(1, c.heads, 77, 2);
+    d.attend(call);
+    return out;
+  };
+  // The reference keeps q8_0 exact: scales of 32 values, half a step of 1 / 127 of the largest, in keys and values.
+  const double bound = c.precision == KvPrecision::kQ8_0 ? 2e-2 : kFloatBound;
+  expect_sequences(fmt::format("attention {} {} {} {}", c.heads, c.kv_heads, c.head_dim, c.window), shape, q + 2 * kv,
+                   operation, cuts, bound);
+}
+
 TEST_F(CudaSequences, attention) {
   const AttentionCase cases[] = {
       {4, 2, 16, 0, 0, false, KvPrecision::kF32},  {4, 4, 64, 0, 0, true, KvPrecision::kF16},
       {6, 2, 20, 40, 0, true, KvPrecision::kF32},  {2, 1, 128, 100, 5, false, KvPrecision::kF16},
       {3, 1, 5, 1, 2, true, KvPrecision::kF32},    {2, 1, 200, 64, 0, false, KvPrecision::kF32},
       {4, 2, 48, 0, 0, false, KvPrecision::kQ8_0}, {2, 2, 70, 90, 0, true, KvPrecision::kQ8_0}};
-  for (const AttentionCase& c : cases) {
-    CacheShape shape;
-    shape.layers = {{1, 8, 0}, {c.kv_heads, c.head_dim, c.window}}, shape.windows = {0};
-    if (c.window > 0) shape.windows.push_back(c.window);
-    shape.pages.assign(shape.windows.size(), kPagesAll), shape.slots = kSequences, shape.precision = c.precision;
-    const std::int64_t q = std::int64_t{c.heads} * c.head_dim, kv = std::int64_t{c.kv_heads} * c.head_dim;
-    const auto operation = [&](On& on, FloatSpan x) {
-      Device& d = on.device();
-      const FloatSpan query = on.room(x.rows(), q), key = on.room(x.rows(), kv), value = on.room(x.rows(), kv),
-                      out = on.room(x.rows(), q);
-      d.copy_columns(x, 0, q, query, 0), d.copy_columns(x, q, kv, key, 0), d.copy_columns(x, q + kv, kv, value, 0);
-      d.scale(key, 3);
-      d.write_cache(1, key, value);
-      AttentionCall call{query, out, 1, c.heads, 0.4f, c.window, c.softcap, {}, false};
-      if (c.sinks) call.sinks = on.put(1, c.heads, 77, 2);
-      d.attend(call);
-      return out;
-    };
-    // The reference keeps q8_0 exact: scales of 32 values, half a step of 1 / 127 of the largest, in keys and values.
-    const double bound = c.precision == KvPrecision::kQ8_0 ? 2e-2 : kFloatBound;
-    expect_sequences(fmt::format("attention {} {} {} {}", c.heads, c.kv_heads, c.head_dim, c.window), shape, q + 2 * kv,
-                     operation, {whole(), beside(), one_by_one(), with_drafts()}, bound);
-  }
+  for (const AttentionCase& c : cases) expect_attention(c, {whole(), beside(), one_by_one(), with_drafts()});
+}
+
+/// Many spans (256 positions): in one block, and side by side for steps of few rows, alone and beside other depths.
+TEST_F(CudaSequences, attention_over_spans) {
+  const Steps all{{{0, 530}, {1, 70}}, {{2, 20}}};
+  Steps parts{{{0, 255}, {1, 50}}, {{0, 2}, {1, 20}, {2, 3}}, {{0, 64}}, {{0, 180}}, {{2, 7}, {0, 1}}};
+  for (int i = 0; i < 10; ++i) parts.push_back({{2, 1}, {0, 1}});
+  parts.push_back({{0, 18}});
+  const AttentionCase cases[] = {{4, 2, 16, 0, 0, false, KvPrecision::kF16},
+                                 {2, 1, 24, 200, 0, true, KvPrecision::kF32},
+                                 {2, 1, 16, 0, 3, true, KvPrecision::kQ8_0}};
+  for (const AttentionCase& c : cases) expect_attention(c, {all, parts});
+  // More heads with one key than a tile has rows.
+  expect_attention({17, 1, 8, 200, 0, false, KvPrecision::kF16},
+                   {{{{0, 262}}}, {{{0, 250}, {1, 1}}, {{0, 5}, {1, 1}}, {{0, 1}}, {{1, 3}, {0, 6}}}});
+}
+
+/// Heads as wide as models have them, of every form of the cache: parts of 128 dimensions, and ragged ones.
+TEST_F(CudaSequences, attention_of_all_widths) {
+  const Steps all{{{0, 66}, {1, 5}}}, parts{{{1, 5}, {0, 63}}, {{0, 1}}, {{0, 2}}};
+  for (const int head_dim : {64, 80, 96, 128, 192, 256, 288, 576, 700})
+    for (const KvPrecision precision : {KvPrecision::kF32, KvPrecision::kF16, KvPrecision::kQ8_0})
+      expect_attention({2, 1, head_dim, 0, 0, false, precision}, {all, parts});
+}
+
+/// Queries, keys and values far from 1, below and above what 16 bits hold without a scale.
+TEST_F(CudaSequences, attention_of_any_size) {
+  for (const double size : {1e-9, 1e-4, 300.0, 1e6})
+    for (const KvPrecision precision : {KvPrecision::kF32, KvPrecision::kF16}) {
+      CacheShape shape;
+      shape.layers = {{1, 32, 0}}, shape.windows = {0}, shape.pages = {kPagesAll}, shape.slots = kSequences;
+      shape.precision = precision;
+      const bool wide = precision == KvPrecision::kF32;  // F16 keeps neither 1e-9 nor 1e6
+      const auto operation = [&](On& on, FloatSpan x) {
+        const FloatSpan out = on.room(x.rows(), 64), kv = on.room(x.rows(), 32);
+        on.device().copy_columns(x, 0, 32, kv, 0);
+        if (wide) on.device().scale(kv, static_cast<float>(size));
+        on.device().write_cache(0, kv, kv);
+        on.device().scale(x, static_cast<float>(size));
+        on.device().attend({x, out, 0, 2, static_cast<float>(wide ? 1 / size / size : 1 / size), 0, 0, {}, false});
+        return out;
+      };
+      expect_sequences(fmt::format("attention of size {}", size), shape, 64, operation,
+                       {{{{0, 70}}}, {{{0, 69}}, {{0, 1}}}});
+    }
 }
 
 TEST_F(CudaSequences, attention_both_ways) {
@@ -217,7 +265,7 @@ TEST_F(CudaSequences, attention_both_ways) {
       return out;
     };
     expect_sequences(fmt::format("both ways {}", window), shape, 48, operation,
-                     {{{{0, 100}, {1, 64}, {2, 3}}}, {{{1, 64}}, {{2, 3}, {0, 100}}}});
+                     {{{{0, 260}, {1, 64}, {2, 3}}}, {{{1, 64}}, {{2, 3}, {0, 260}}}});
   }
 }
 
@@ -262,10 +310,10 @@ struct RecurrenceCase {
 };
 
 TEST_F(CudaSequences, recurrences) {
-  const RecurrenceCase cases[] = {{2, 16, 4, 24, false, true, true, true, false},
-                                  {2, 12, 4, 40, true, true, true, true, false},
-                                  {1, 32, 3, 16, false, false, false, false, true},
-                                  {3, 7, 3, 5, false, false, true, true, true}};
+  const RecurrenceCase cases[] = {
+      {2, 16, 4, 24, false, true, true, true, false},   {2, 12, 4, 40, true, true, true, true, false},
+      {1, 32, 3, 16, false, false, false, false, true}, {3, 7, 3, 5, false, false, true, true, true},
+      {1, 100, 2, 20, false, true, true, true, false},  {1, 136, 1, 36, false, false, false, false, true}};
   for (const RecurrenceCase& c : cases) {
     const SlotLayer layer{0, 0, c.key_heads, c.key_dim, c.value_heads, c.value_dim};
     const std::int64_t keys = std::int64_t{c.key_heads} * c.key_dim, values = std::int64_t{c.value_heads} * c.value_dim,
@@ -288,6 +336,32 @@ TEST_F(CudaSequences, recurrences) {
     expect_sequences(what, slot_shape(layer), width, operation, {whole(), beside(), one_by_one(), with_drafts()});
     expect_restored(slot_shape(layer), width, operation);
   }
+}
+
+/// A state that stands behind a step's first row is of a step that nobody believes: its rows are not finite, which the
+/// model's check finds.
+TEST_F(CudaSequences, recurrence_that_computed_a_row_already) {
+  const CacheShape shape = slot_shape({0, 0, 1, 8, 1, 8});
+  On on(cuda_test_device());
+  const auto cache = on.device().make_cache(shape).value();
+  const std::vector<std::int32_t> pages(kPagesEach, 0);
+  const auto run = [&](int first, int rows) {
+    StepPlan plan;
+    plan.add_sequence(pages);
+    for (int i = 0; i < rows; ++i) plan.add_row(0, first + i);
+    RecurrenceCall call;
+    call.layer = 1, call.x = on.put(rows, 26, 91), call.key = 8, call.value = 16, call.scale = 1;
+    call.step = {call.x, 24, 1, 1}, call.step_bias = on.put(1, 1, 92), call.rate = on.put(1, 1, 93, 0.1);
+    call.out = on.room(rows, 8);
+    on.device().begin(plan, *cache);
+    on.device().recur(call);
+    EXPECT_TRUE(on.device().finish());
+    return std::isfinite(on.get(call.out).front());
+  };
+  EXPECT_TRUE(run(0, 5));
+  EXPECT_TRUE(run(5, 1));
+  EXPECT_FALSE(run(5, 1));
+  EXPECT_TRUE(run(0, 3)) << "a sequence that begins takes the slot";
 }
 
 }  // namespace

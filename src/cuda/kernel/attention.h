@@ -1,12 +1,14 @@
 // Softmax attention of each row over what its sequence has in pages.
 //
-// A row's positions are cut at the borders of pages, which are absolute. Each page gives its largest score, the mass
-// and the weighted sum of its values relative to that; the pages are merged in order. So decode, prefill and any split
-// over blocks give the same bits. Bound: bytes of keys and values over bandwidth in decode. Next: prefill by mma with
-// the pages' keys in shared memory, all heads of a group in one block; for decode a block for some pages of a row each,
-// and a merge in the same order.
+// Positions are cut into spans of kSpanPages pages, at absolute borders. A span gives its largest score, and relative
+// to that the mass and the weighted sum of its values, page after page; spans are merged in order. Every row goes
+// through the same products (mma, attention_operands.h), alone or among others. So decode, prefill and any split over
+// blocks give the same bits.
+//   few rows   a block for each span, and merge_kernel: spans of a step are computed side by side
+//   many rows  a block computes all spans of its rows and merges them
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "cuda/handles.h"
@@ -15,16 +17,25 @@
 
 namespace llorch::cuda {
 
+constexpr int kSpanPages = 4, kSpan = kSpanPages * kPagePositions;
+
 struct AttendCall {
   const float* query = nullptr;  // (rows of the step, heads * head_dim)
-  float* out = nullptr;          // the same
+  float* out = nullptr;          // the same; not `query`
   std::int32_t heads = 0;
   float scale = 1;
   std::int32_t window = 0;       // as in device/device.h
   float softcap = 0;             // 0: none
   const float* sinks = nullptr;  // one for each head, or null
   bool both_ways = false;
+  float* partials = nullptr;  // attend_partials() floats
 };
+/// Room for what spans give, in floats; 0: blocks merge their spans themselves.
+[[nodiscard]] std::size_t attend_partials(const Step& step, const KvLayer& layer, std::int32_t heads);
 void attend(StreamHandle stream, const Step& step, const KvLayer& layer, const AttendCall& call);
+
+/// For one form of the cache.
+template<KvPrecision Precision>
+void attend_form(StreamHandle stream, const Step& step, const KvLayer& layer, const AttendCall& call);
 
 }  // namespace llorch::cuda

@@ -1,4 +1,7 @@
 // Causal convolutions over sequences, whose last inputs are kept in slots: position p in row p % kept.
+//
+// Bound: bytes. A row's inputs are read `taps` times, from the caches all but once, and its output is written: 8,192
+// channels of 2,048 rows 134 MB, 40 us of an H100. In a step of few rows it is one launch.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,7 @@
 #include "device/cuda/cuda_cache.h"
 
+#include "cuda/kernel/recurrence.h"
+
 namespace llorch {
 
 Result<std::unique_ptr<CudaCache>> CudaCache::make(std::shared_ptr<CudaContext> context, const CacheShape& shape) {
@@ -21,7 +23,7 @@ Result<std::unique_ptr<CudaCache>> CudaCache::make(std::shared_ptr<CudaContext> 
   for (const SlotLayer& l : shape.slot_layers) {
     const std::int64_t inputs = std::int64_t{l.kept()} * l.channels, tail = std::int64_t{l.tail()} * l.channels;
     auto& slots = cache->slots_.emplace_back();
-    slots.slot_floats = l.floats() - inputs, slots.checkpoint_floats = l.state_floats();
+    slots.slot_floats = cuda::recur_floats(l), slots.checkpoint_floats = l.state_floats();
     reserve(inputs * shape.slots * kFloat), reserve(tail * shape.checkpoints * kFloat);
     reserve(slots.slot_floats * shape.slots * kFloat), reserve(slots.checkpoint_floats * shape.checkpoints * kFloat);
   }

@@ -150,7 +150,7 @@ class CudaDevice final : public Device {
   std::uint64_t replayed_ = 0;
   std::vector<cuda::Product> products_;  // of one operation
   // Room of operations.
-  CudaRoom added_rows_, activations_, low_rank_, chosen_, chosen_weights_, mixture_, decays_, strengths_, draws_;
+  CudaRoom added_rows_, activations_, low_rank_, chosen_, chosen_weights_, mixture_, partials_, draws_;
 };
 
 /// "cuda:<index>". For programs that link this library: what init_cuda_device() takes.

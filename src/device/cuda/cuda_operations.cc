@@ -157,8 +157,15 @@ void CudaDevice::write_cache(int layer, FloatSpan key, FloatSpan value) {
 }
 
 void CudaDevice::attend(const AttentionCall& c) {
-  cuda::attend(stream(), step_.on_device(), cache().layer(c.layer),
-               {at(c.query), at(c.out), c.heads, c.scale, c.window, c.softcap, at_or_null(c.sinks), c.both_ways});
+  const cuda::Step& step = step_.on_device();
+  const cuda::KvLayer& layer = cache().layer(c.layer);
+  cuda::AttendCall call{at(c.query), at(c.out),           c.heads,    c.scale, c.window,
+                        c.softcap,   at_or_null(c.sinks), c.both_ways};
+  if (const std::size_t floats = cuda::attend_partials(step, layer, c.heads); floats > 0) {
+    call.partials = partials_.need<float>(context_, floats);
+    if (!call.partials) return;
+  }
+  cuda::attend(stream(), step, layer, call);
 }
 
 void CudaDevice::convolve(const ConvolutionCall& c) {
@@ -172,10 +179,7 @@ void CudaDevice::convolve(const ConvolutionCall& c) {
 void CudaDevice::recur(const RecurrenceCall& c) {
   const SlotLayer& l = cache().slot_layer(c.layer);
   const CudaCache::Slots& slots = cache().slots(c.layer);
-  const std::size_t rates = rows_.size() * static_cast<std::size_t>(l.value_heads);
   cuda::RecurCall out;
-  out.decays = decays_.need<float>(context_, rates), out.strengths = strengths_.need<float>(context_, rates);
-  if (!out.decays || !out.strengths) return;
   const auto values = [&](const HeadColumns& of) {
     return cuda::HeadValues{at_or_null(of.x), of.x.width(), of.first, of.group, of.step};
   };

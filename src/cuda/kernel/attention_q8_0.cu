@@ -1,0 +1,11 @@
+#include "cuda/kernel/attention_kernel.h"
+
+namespace llorch::cuda {
+
+template<>
+void attend_form<KvPrecision::kQ8_0>(StreamHandle stream, const Step& step, const KvLayer& layer,
+                                     const AttendCall& call) {
+  attend_as<KvPrecision::kQ8_0>(stream, step, layer, call);
+}
+
+}  // namespace llorch::cuda
