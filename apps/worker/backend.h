@@ -18,8 +18,9 @@ struct Backend {
   [[nodiscard]] std::string device() const { return cuda ? "cuda" : "cpu"; }
   /// As health and heartbeats call what holds the model.
   [[nodiscard]] std::string memory() const { return cuda ? "vram-only" : "cpu"; }
-  /// `isa` of the kernels, and what multiplies.
+  /// `isa` of the CPU's kernels, and what multiplies.
   [[nodiscard]] std::string isa(std::string_view kernels) const {
+    if (cuda) return kind;
     return products ? std::string(kernels) + "+" + std::string(products->name()) : std::string(kernels);
   }
 };

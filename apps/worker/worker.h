@@ -77,6 +77,8 @@ class Worker {
     return {facts_.vocab, options_.max_tokens_out, facts_.id, facts_.adapters};
   }
   [[nodiscard]] double uptime_s() const { return std::chrono::duration<double>(net::Clock::now() - started_).count(); }
+  /// Of the GPU's memory: what the model has; 0 on the CPU, and until it is loaded.
+  [[nodiscard]] std::int64_t vram_bytes() const;
   /// Brings the gauges up to date.
   void measure();
 
@@ -116,6 +118,7 @@ class Worker {
   Intake intake_;
   HealthProbe health_;
   mutable ResponseStore responses_;  // has a lock of its own
+  const Device* device_ = nullptr;   // the engine's, once it is loaded
   std::string stuck_;                // of the last look, for heartbeats
   HiveLink hive_;
   Lifecycle lifecycle_;

@@ -1,6 +1,7 @@
 #include "engine/loaded_model.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -91,8 +92,10 @@ Result<PanelCacheOptions> cache_of(const ModelOptions& options, const std::strin
   std::error_code problem;
   const fs::path path = fs::canonical(options.path, problem);
   if (options.packed_cache.empty() || problem) return cache;
-  if (fs::create_directories(options.packed_cache, problem); problem)
-    return fail(ErrorCode::kIo, "cannot make {}: {}", options.packed_cache, problem.message());
+  const bool made = fs::create_directories(options.packed_cache, problem);
+  if (problem) return fail(ErrorCode::kIo, "cannot make {}: {}", options.packed_cache, problem.message());
+  if (made)  // what ends before it has written leaves nothing
+    cache.keeper = {nullptr, [folder = options.packed_cache](std::nullptr_t) { rmdir(folder.c_str()); }};
   cache.source = identity;
   cache.folder = options.packed_cache;
   cache.name = fmt::format("{}-{:016x}", path.stem().string(), std::hash<std::string>{}(path.string()));

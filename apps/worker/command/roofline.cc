@@ -2,6 +2,7 @@
 #include "device/roofline.h"
 #include "base/thread_pool.h"
 #include "command_line.h"
+#include "worker/backend.h"
 #include "worker/bench.h"
 
 namespace llorch::worker {
@@ -18,6 +19,14 @@ void add_command_roofline(CLI::App& app, int& exit_code) {
   c->add_option("--isa", f->isa, "default: the best")->envname("LLORCH_ISA");
   c->add_flag("--json", f->as_json);
   c->callback([f, &exit_code] {
+    if (backend().cuda) {  // what it measures is the CPU's
+      exit_code = cli::report({ErrorCode::kInvalidRequest,
+                               fmt::format("roofline measures the CPU, and {} computes on a GPU: llorch-worker-cpu "
+                                           "roofline measures this machine's CPU",
+                                           backend().program())},
+                              f->as_json);
+      return;
+    }
     const auto r = measure_roofline(f->isa, f->threads > 0 ? f->threads : ThreadPool::default_threads());
     if (!r) {
       exit_code = cli::report(r.error(), f->as_json);
