@@ -44,10 +44,28 @@ TEST(CudaWorker, says_what_it_is) {
   EXPECT_EQ(of_backend.find("cuda,"), of_backend.rfind("cuda,")) << of_backend;
 }
 
-TEST(CudaWorker, roofline_is_the_cpu_s) {
-  const auto r = run({"roofline"});
-  EXPECT_EQ(r.exit_code, 2);
-  EXPECT_NE(r.err.find("llorch-worker-cpu roofline"), std::string::npos) << r.err;
+TEST(CudaWorker, roofline_is_the_device_s) {
+  LLORCH_NEED_DEVICE();
+  const json::object roof = parsed(run({"roofline", "--json"}).out);
+  EXPECT_EQ(json::find_text(roof, "isa"), kKind);
+  for (const char* figure : {"read_gb_s", "copy_gb_s", "int8_gops", "bf16_gflops", "fp32_gflops"})
+    EXPECT_GT(json::find_number(roof, figure).value_or(0), 0) << figure;
+  EXPECT_NE(run({"roofline"}).out.find("multiprocessors"), std::string::npos);
+  EXPECT_EQ(run({"roofline", "--isa", "avx2"}).exit_code, 2);
+  const auto absent = run({"roofline", "--device", "1"});
+  EXPECT_NE(absent.exit_code, 0);
+  EXPECT_NE(absent.err.find("cuda:1"), std::string::npos) << absent.err;
+}
+
+/// A model without a file, next to what the device can do.
+TEST(CudaWorker, bench_tells_shares_of_the_device_s_roofline) {
+  LLORCH_NEED_DEVICE();
+  const auto r = run({"bench", "-m", "random:tiny-llama:Q4_0", "-p", "16", "-n", "2", "-r", "1", "--json"});
+  ASSERT_EQ(r.exit_code, 0) << r.err;
+  const json::object report = parsed(r.out);
+  for (const json::value& result : *json::find_array(report, "results"))
+    EXPECT_GT(json::find_number(result.get_object(), "roofline_fraction").value_or(0), 0);
+  EXPECT_EQ(json::find_array(report, "rooflines")->size(), 1u);
 }
 
 TEST(CudaWorker, flags_of_the_cpu_are_refused_or_said_to_have_no_effect) {

@@ -327,10 +327,11 @@ Result<BenchReport> run_bench(const BenchOptions& asked) {
   std::vector<int> threads = options.threads;
   if (threads.empty()) threads.push_back(ThreadPool::default_threads());
   for (const int t : threads) LLORCH_OK(bench.run(t));
-  report.peak_rss_bytes = peak_rss();                      // before the roofline takes memory of its own
-  if (!options.roofline || backend().cuda) return report;  // it is the CPU's
+  report.peak_rss_bytes = peak_rss();  // before the roofline takes memory of its own
+  if (!options.roofline) return report;
   for (const int t : threads) {
-    LLORCH_TRY(const Roofline r, measure_roofline(options.model.isa, t));
+    LLORCH_TRY(const Roofline r, backend().roofline ? backend().roofline(options.model.cuda_index)
+                                                    : measure_roofline(options.model.isa, t));
     for (BenchResult& b : report.results) {
       if (b.threads != t) continue;
       const bool block = report.weights != "F32" && report.weights != "F16" && report.weights != "BF16";
@@ -356,6 +357,7 @@ boost::json::object to_json(const Roofline& r) {
   return {{"isa", r.isa},
           {"threads", r.threads},
           {"read_gb_s", r.read_gb_s},
+          {"copy_gb_s", r.copy_gb_s},
           {"int8_gops", r.int8_gops},
           {"bf16_gflops", r.bf16_gflops},
           {"fp32_gflops", r.fp32_gflops},

@@ -31,7 +31,10 @@ void print_report(const BenchReport& r) {
   const Roofline roof = r.roofline();
   const bool measured = !r.rooflines.empty();
   if (!r.note.empty()) show(stdout, "%s\n", r.note.c_str());
-  if (measured)
+  if (measured && backend().cuda)
+    show(stdout, "roofline, %d multiprocessors: read %.1f GB/s, int8 %.0f Gop/s, bf16 %.0f, fp32 %.0f Gflop/s\n",
+         roof.threads, roof.read_gb_s, roof.int8_gops, roof.bf16_gflops, roof.fp32_gflops);
+  else if (measured)
     show(stdout,
          "roofline, %d threads: read %.1f GB/s, int8 %.0f Gop/s, bf16 %.0f, fp32 %.0f Gflop/s; tiles: int8 %.0f, bf16 "
          "%.0f\n",
