@@ -21,7 +21,10 @@ if(LLORCH_CUDA)
     message(FATAL_ERROR "nvcc ${CMAKE_CUDA_COMPILER_VERSION} is too old: 13 or later")
   endif()
   find_package(CUDAToolkit REQUIRED)
-  set(CMAKE_CUDA_FLAGS "-fmad=false -Werror all-warnings -Xptxas=-v -Xcompiler=-Wall,-fvisibility=hidden -Xcompiler=-ffile-prefix-map=${CMAKE_SOURCE_DIR}=.")
+  if(LLORCH_CUDA_KEEP_PTX)  # as text in the objects: tools/cuda/budget reads it
+    set(LLORCH_CUDA_READABLE "-no-compress ")
+  endif()
+  set(CMAKE_CUDA_FLAGS "${LLORCH_CUDA_READABLE}-fmad=false -Werror all-warnings -Xptxas=-v -Xcompiler=-Wall,-fvisibility=hidden -Xcompiler=-ffile-prefix-map=${CMAKE_SOURCE_DIR}=.")
 endif()
 
 # llorch_kernels(target files...): `.cu` files of a target that is linked with llorch_cuda.

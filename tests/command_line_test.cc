@@ -261,9 +261,78 @@ TEST(Bench, reports_every_test_with_its_share_of_the_machine) {
       {kWorker, "bench", "-m", "builtin:haiku", "-p", "0", "-n", "3", "-t", "1", "-r", "1", "--no-roofline", "--json"});
   ASSERT_EQ(only.exit_code, 0) << only.err;
   EXPECT_EQ(json::find_array(parsed(only.out), "results")->size(), 1U) << only.out;  // no prefill was asked for
-  const auto deep = run_process({kWorker, "bench", "-m", "builtin:haiku", "-d", "100000"});
-  EXPECT_EQ(deep.exit_code, 1);
-  EXPECT_NE(deep.err.find("context"), std::string::npos) << deep.err;
+}
+
+/// One run of each test, and its results as "test tokens batch".
+std::vector<std::string> benched(const std::string& model, std::vector<std::string> flags) {
+  std::vector<std::string> arguments{kWorker, "bench", "-m", model, "-t", "1", "-r", "1", "--no-roofline", "--json"};
+  arguments.insert(arguments.end(), flags.begin(), flags.end());
+  const auto r = run_process(arguments);
+  if (r.exit_code != 0) return {fmt::format("{} {}", r.exit_code, r.err)};
+  std::vector<std::string> out;
+  const json::object report = parsed(r.out);
+  for (const auto& v : *json::find_array(report, "results")) {
+    const json::object& b = v.get_object();
+    out.push_back(fmt::format("{} {} {}", *json::find_text(b, "test"), *json::find_number(b, "tokens"),
+                              *json::find_number(b, "batch")));
+  }
+  return out;
+}
+
+TEST(Bench, measures_what_the_model_s_context_allows) {
+  using Lines = std::vector<std::string>;
+  EXPECT_EQ(benched("builtin:haiku", {}), (Lines{"prefill 256 1", "decode 128 1"})) << "its context is 256";
+  EXPECT_EQ(benched("builtin:haiku", {"-d", "200", "-p", "0"}), (Lines{"prefill 200 1", "decode 56 1"}));
+  EXPECT_EQ(benched("builtin:haiku", {"-p", "0", "-n", "2", "-b", "200", "-d", "100"}),
+            (Lines{"prefill 100 1", "decode 2 200"}))
+      << "sequences are no positions";
+  const auto said =
+      run_process({kWorker, "bench", "-m", "builtin:haiku", "-n", "1", "-t", "1", "-r", "1", "--no-roofline"});
+  EXPECT_NE(said.out.find("the model's context is 256: -p 256 -n 1\n"), std::string::npos) << said.out << said.err;
+  const auto refused = [&](std::vector<std::string> flags, int exit_code, std::initializer_list<const char*> words) {
+    const std::string out = benched("builtin:haiku", std::move(flags)).front();
+    EXPECT_TRUE(out.starts_with(std::to_string(exit_code) + " ")) << out;
+    for (const char* word : words) EXPECT_NE(out.find(word), std::string::npos) << word << " in " << out;
+  };
+  refused({"-p", "0", "-n", "0"}, 2, {"-p 0 and -n 0: there is nothing to measure"});
+  refused({"-d", "100000"}, 1, {"100000", "context is 256"});
+  refused({"-p", "200", "-d", "0,100"}, 1, {"200 tokens behind 100 positions", "context of 256"});
+  refused({"-b", "300", "-p", "1", "-n", "1"}, 2, {"-b 300", "256 rows"});
+}
+
+TEST(Bench, an_encoder_is_measured_with_texts_alone) {
+  LLORCH_NEED_TEST_DATA(model, "models/zoo/bert/model-f32.gguf");
+  EXPECT_EQ(benched(model, {"-n", "100000", "-d", "100000"}), std::vector<std::string>{"encode 64 1"})
+      << "it decodes nothing; its context is 64";
+  const std::string nothing = benched(model, {"-p", "0"}).front();
+  EXPECT_TRUE(nothing.starts_with("2 ") && nothing.contains("nothing to measure")) << nothing;
+}
+
+TEST(PackedCache, what_ends_before_it_has_written_leaves_no_folder) {
+  ScratchDirectory d;
+  ASSERT_EQ(run_process({kGguf, "synth", "--shape", "tiny-llama", "--type", "Q8_0", d / "m.gguf"}).exit_code, 0);
+  const auto r = run_process(
+      {kWorker, "generate", "-m", d / "m.gguf", "-p", "a", "--isa", "of nobody", "--packed-cache", d / "packed"});
+  EXPECT_NE(r.exit_code, 0);
+  EXPECT_FALSE(std::filesystem::exists(d / "packed"));
+  std::filesystem::create_directory(d / "mine");
+  (void)run_process(
+      {kWorker, "generate", "-m", d / "m.gguf", "-p", "a", "--isa", "of nobody", "--packed-cache", d / "mine"});
+  EXPECT_TRUE(std::filesystem::exists(d / "mine")) << "it was there before";
+}
+
+TEST(Device, the_cpu_has_the_one_device_0) {
+  for (const char* command : {"generate", "logits", "bench", "serve", "perplexity", "parity"}) {
+    std::vector<std::string> arguments{kWorker, command, "-m", "builtin:haiku", "--device", "1"};
+    if (std::string(command) == "logits") arguments.insert(arguments.end(), {"--tokens", "1", "--out", "/dev/null"});
+    if (std::string(command) == "perplexity")
+      arguments.insert(arguments.end(), {"--file", LLORCH_SOURCE_DIR "/LICENSE"});
+    if (std::string(command) == "parity")
+      arguments.insert(arguments.end(), {"--tokens", "1", "--against", "builtin:haiku"});
+    const auto r = run_process(arguments);
+    EXPECT_EQ(r.exit_code, 2) << command << r.err;
+    EXPECT_NE(r.err.find("--device 1: the CPU has the one device 0"), std::string::npos) << command << r.err;
+  }
 }
 
 TEST(Encoder, what_asks_for_text_is_refused) {

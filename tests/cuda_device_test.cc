@@ -96,6 +96,14 @@ TEST_F(CudaDeviceTest, errors_of_reading_embeddings_end_the_step_alone) {
 }
 
 #ifdef LLORCH_CUDA_EMULATED
+TEST_F(CudaDeviceTest, nonsense_in_the_environment_opens_no_device) {
+  setenv("LLORCH_CUDA_ORDER", "sideways", 1);
+  const auto refused = init_cuda_device(0, &open_cuda_device);
+  unsetenv("LLORCH_CUDA_ORDER");
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("LLORCH_CUDA_ORDER is 'sideways'"), std::string::npos);
+}
+
 TEST_F(CudaDeviceTest, a_step_that_finds_no_room_is_an_error) {
   On on(cuda_test_device());
   const Weight* w = on.matrix(16, 64, 1);

@@ -165,7 +165,7 @@ void expect_sequences(const std::string& what, const CacheShape& shape, std::int
   const ForwardAgain forward;
   for (std::size_t i = 1; i < cuts.size(); ++i) {
     if (kSanitized && i > 1) break;
-    set_cuda_order(kOrders[i % std::size(kOrders)]);
+    set_cuda_order(test_orders()[i % test_orders().size()]);
     On other(cuda_test_device());
     expect_same(Story(other, shape, width).run(cuts[i], operation), want, fmt::format("{}, cut {}", what, i));
   }

@@ -1,5 +1,6 @@
 // The devices that a build can be tested on, by name: "reference", the kernels of each instruction set of this machine,
-// and "accelerate": the best kernels with a library's matrix products, where the build has one.
+// and "accelerate": the best kernels with a library's matrix products, where the build has one. In programs that are
+// built with LLORCH_TEST_CUDA, "cuda" alone stands for all of these but the reference.
 #pragma once
 
 #include <cstdio>
@@ -8,13 +9,28 @@
 #include <vector>
 
 #include "device/cpu/cpu_device.h"
+#include "device/open.h"
 #include "kernel/kernels.h"
 #include "test_data.h"
 #ifdef LLORCH_HAS_CBLAS
 #include "device/accelerate/cblas.h"
 #endif
+#ifdef LLORCH_TEST_CUDA
+#include "cuda_devices.h"
+#endif
 
 namespace llorch {
+
+#ifdef LLORCH_TEST_CUDA
+inline constexpr bool kCudaAlone = true;
+#else
+inline constexpr bool kCudaAlone = false;
+#endif
+#ifdef LLORCH_CUDA_EMULATED
+inline constexpr bool kCudaEmulated = kCudaAlone;
+#else
+inline constexpr bool kCudaEmulated = false;
+#endif
 
 inline const ProductProvider* test_products() {
 #ifdef LLORCH_HAS_CBLAS
@@ -28,13 +44,29 @@ inline const ProductProvider* test_products() {
 inline const ProductProvider* products_of(const std::string& name) {
   return name == "accelerate" ? test_products() : nullptr;
 }
-inline std::string isa_of(const std::string& name) { return name == "accelerate" ? "" : name; }
+inline std::string isa_of(const std::string& name) { return name == "accelerate" || name == "cuda" ? "" : name; }
+inline CudaOpener cuda_of([[maybe_unused]] const std::string& name) {
+#ifdef LLORCH_TEST_CUDA
+  if (name == "cuda") return &open_cuda_device;
+#endif
+  return nullptr;
+}
+/// Why the devices of this program cannot be tested here; empty where they can.
+inline std::string no_test_device() {
+#ifdef LLORCH_TEST_CUDA
+  if (const auto count = cuda::device_count(); !count) return "not run: " + count.error().message;
+#endif
+  return {};
+}
 inline std::unique_ptr<Device> test_device(const std::string& name, int threads) {
   return make_cpu_device(isa_of(name), threads, {}, products_of(name)).value();
 }
 
 /// All but "reference", best first, "accelerate" last.
 inline std::vector<std::string> fast_devices() {
+#ifdef LLORCH_TEST_CUDA
+  return {"cuda"};
+#endif
   int count = 0;
   const auto* const* all = kernel::all_kernels(count);
   std::vector<std::string> names;

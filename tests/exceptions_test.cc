@@ -4,11 +4,31 @@
 
 #include <new>
 
+#include "device/decorator.h"
 #include "engine/engine.h"
 #include "golden.h"
 
 namespace llorch {
 namespace {
+
+/// Has no memory for steps of many rows.
+class Narrow final : public DeviceDecorator {
+ public:
+  using DeviceDecorator::DeviceDecorator;
+  static constexpr std::size_t kRowsMax = 100;
+  void begin(const StepPlan& plan, Cache& cache) override {
+    too_many_ = plan.rows.size() > kRowsMax;
+    inner().begin(plan, cache);
+  }
+  Result<StepResult> finish() override {
+    auto result = inner().finish();
+    if (too_many_) return fail(ErrorCode::kVramOom, "no memory for so many rows");
+    return result;
+  }
+
+ private:
+  bool too_many_ = false;
+};
 
 struct Ended {
   int tokens = 0;
@@ -95,6 +115,41 @@ TEST_F(Exceptions, an_end_that_could_not_be_told_is_told_later) {
   EXPECT_EQ(tries, 3);
   EXPECT_TRUE(bad->whole);
   expect_all_free();
+}
+
+TEST_F(Exceptions, a_step_that_finds_no_memory_ends_the_largest_request_alone) {
+  ModelOptions options;
+  options.path = scratch_ / "m.gguf", options.threads = 2, options.rows_max = 256;
+  options.decorate = [](std::unique_ptr<Device> inner) { return std::make_unique<Narrow>(std::move(inner)); };
+  const LoadedModel model = LoadedModel::load(options).value();
+  engine_ = Engine::make(*model.model, *model.tokenizer, {.pages = 12, .max_batch = 3, .prefill_chunk = 256}).value();
+  TokenIds alone, together;
+  const auto submit = [&](int prompt, TokenIds& tokens, std::string& error) {
+    GenerateRequest r;
+    for (int i = 0; i < prompt; ++i) r.prompt.push_back(i * 7 % 319);
+    r.max_tokens = 8, r.ignore_eos = true;
+    r.sink = [&tokens, &error](const EngineEvent& e) {
+      if (const auto* t = std::get_if<TokenEvent>(&e)) tokens.push_back(t->token.id);
+      if (const auto* problem = std::get_if<Error>(&e))
+        error = fmt::format("{} {}", name(problem->code), problem->message);
+    };
+    EXPECT_TRUE(engine_->submit(std::move(r)));
+  };
+  std::string none, also_none, refused;
+  submit(30, alone, none);
+  engine_->run_until_idle();
+  engine_->evict_cache();
+  TokenIds nothing;
+  submit(30, together, also_none);
+  submit(150, nothing, refused);
+  engine_->run_until_idle();
+  EXPECT_EQ(none + also_none, "");
+  EXPECT_TRUE(refused.starts_with("VRAM_OOM") && refused.contains("no memory for so many rows")) << refused;
+  EXPECT_EQ(alone.size(), 8u);
+  EXPECT_EQ(together, alone);
+  EXPECT_TRUE(nothing.empty());
+  EXPECT_EQ(engine_->pages().available(), engine_->pages().total());
+  engine_.reset();
 }
 
 }  // namespace

@@ -67,7 +67,8 @@ struct Golden {
 
   static std::vector<std::string> files() {
     std::vector<std::string> paths;
-    for (const auto& entry : std::filesystem::directory_iterator(LLORCH_SOURCE_DIR "/tests/golden"))
+    const char* set = std::getenv("LLORCH_GOLDENS");  // where a program runs far from its source
+    for (const auto& entry : std::filesystem::directory_iterator(set ? set : LLORCH_SOURCE_DIR "/tests/golden"))
       if (entry.path().extension() == ".safetensors") paths.push_back(entry.path());
     std::ranges::sort(paths);
     return paths;
@@ -88,6 +89,7 @@ inline LoadedModel load_test_model(const std::string& path, const std::string& i
                                    int rows_max = 128) {
   ModelOptions options;
   options.path = path, options.isa = isa_of(isa), options.products = products_of(isa);
+  options.cuda = cuda_of(isa);
   options.threads = threads, options.context = context, options.rows_max = rows_max;
   auto model = LoadedModel::load(options);
   if (!model) throw std::runtime_error(model.error().message);  // gtest reports it as this test's failure

@@ -40,6 +40,7 @@ constexpr double kReferenceBound = 1e-5, kPlainBound = 1e-4, kBlockBound = 0.03,
 class GoldenTest : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
+    if (const std::string none = no_test_device(); !none.empty()) GTEST_SKIP() << none;
     golden_ = Golden::read(GetParam());
     const std::set<std::string> sanitized{"F32", "Q2_K", "Q4_K", "Q5_1", "Q6_K", "MXFP4"};
     if (kSanitized && !sanitized.contains(golden_.type))
@@ -96,6 +97,7 @@ class GoldenTest : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(GoldenTest, reference_backend_is_within_1e5_at_every_checkpoint) {
+  if (kCudaAlone) GTEST_SKIP() << "not run: it is the CPU's";
   LoadedModel model = load_test_model(path_, "reference", 2, golden_.short_context);
   const ForwardRun run = run_tokens(model, golden_.short_tokens, 512, KvPrecision::kF32, true);
   double worst = 0;

@@ -377,5 +377,39 @@ TEST(Loading, every_shape_has_consistent_quantized_types) {
   }
 }
 
+/// Small tensors are those that `synth` writes into a file; of large ones, rows repeat.
+TEST(Loading, a_random_model_needs_no_file) {
+  ScratchDirectory d;
+  arch::SynthRequest request;
+  request.shape = "tiny-qwen3moe", request.type = "Q4_K_M";
+  ASSERT_TRUE(arch::synthesize(request, d / "m.gguf"));
+  const auto file = open_model(d / "m.gguf").value(), random = open_model("random:tiny-qwen3moe:Q4_K_M").value();
+  ASSERT_EQ(random->tensors().size(), file->tensors().size());
+  for (const TensorView& t : file->tensors()) {
+    const TensorView* made = random->find(t.name);
+    ASSERT_TRUE(made) << t.name;
+    EXPECT_EQ(std::tuple(made->type, made->n_dims, made->dims), std::tuple(t.type, t.n_dims, t.dims)) << t.name;
+    EXPECT_TRUE(random->bytes_of(*made).value() == file->bytes_of(t).value()) << t.name;
+  }
+  const auto large = open_model("random:qwen3-0.6b:Q8_0").value();
+  const TensorView& embedding = *large->find("token_embd.weight");
+  ASSERT_EQ(embedding.rows(), 151936u);
+  const auto row = [&](std::uint64_t r) {
+    std::vector<std::byte> bytes(row_bytes(embedding.type, embedding.columns()));
+    EXPECT_TRUE(large->read(embedding.slice(r, 1).data, bytes.data()));
+    return bytes;
+  };
+  EXPECT_TRUE(row(151935) == row(63));
+  EXPECT_FALSE(row(1) == row(0));
+  for (const auto& [reference, told] : {std::pair{"random:qwen3-0.6b", "names no type"},
+                                        {"random:qwen3:Q8_0", "'qwen3' is not known"},
+                                        {"random:qwen3-0.6b:Q9", "'Q9' is not known"}}) {
+    const auto refused = open_model(reference);
+    ASSERT_FALSE(refused) << reference;
+    EXPECT_EQ(refused.error().code, ErrorCode::kInvalidRequest);
+    EXPECT_NE(refused.error().message.find(told), std::string::npos) << refused.error().message;
+  }
+}
+
 }  // namespace
 }  // namespace llorch

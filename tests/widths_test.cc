@@ -34,6 +34,7 @@ struct Case {
 #define LLORCH_SLIDING R"("layer_types": ["sliding_attention", "full_attention"], )" LLORCH_TWO
 #define LLORCH_DELTA R"("layer_types": ["linear_attention", "full_attention"], )" LLORCH_TWO
 constexpr Case kCases[] = {
+    {"llama-3.1-8b", "{" LLORCH_TWO "}"},
     {"mistral-7b", "{" LLORCH_TWO "}"},
     {"mixtral-8x7b", R"({"num_local_experts": 4, )" LLORCH_TWO "}"},
     {"ministral-3-3b", "{" LLORCH_TWO "}"},

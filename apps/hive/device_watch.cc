@@ -2,20 +2,24 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
+#include <tuple>
 #include <utility>
 
+#include "gpu/diagnosis.h"
 #include "service/log.h"
 
 namespace llorch::hive {
 namespace {
 
-constexpr std::chrono::seconds kKnownWithin{2}, kGpuInterval{5}, kSmiTime{10};
+constexpr std::chrono::seconds kKnownWithin{2}, kGpuInterval{5}, kGpuTime{10};
 constexpr std::size_t kSmiOutputMax = 1u << 20;
 
 }  // namespace
 
-void DeviceWatch::start(std::function<void()> on_known, std::function<void()> on_changed) {
-  on_known_ = std::move(on_known), on_changed_ = std::move(on_changed);
+void DeviceWatch::start(std::function<void()> on_known, std::function<void()> on_changed,
+                        std::function<void()> on_measured) {
+  on_known_ = std::move(on_known), on_changed_ = std::move(on_changed), on_measured_ = std::move(on_measured);
   cpu_measured_at_ = net::Clock::now();
   devices_ = {cpu_device()};
   known_limit_ = loop_.after(kKnownWithin, [this] { known(); });
@@ -30,9 +34,14 @@ void DeviceWatch::known() {
 
 void DeviceWatch::stop() {
   stopped_ = true;
-  on_known_ = nullptr, on_changed_ = nullptr;
-  known_limit_.cancel(), smi_limit_.cancel();
+  on_known_ = nullptr, on_changed_ = nullptr, on_measured_ = nullptr;
+  known_limit_.cancel(), gpu_limit_.cancel();
   smi_.reset();
+}
+
+const colony::Device* DeviceWatch::find(std::string_view id) const {
+  const auto it = std::ranges::find(devices_, id, &colony::Device::id);
+  return it == devices_.end() ? nullptr : &*it;
 }
 
 GpuUse DeviceWatch::use_of(const std::string& id) const {
@@ -41,8 +50,9 @@ GpuUse DeviceWatch::use_of(const std::string& id) const {
 }
 
 void DeviceWatch::measure() {
-  // Asking for GPUs runs a program: only where there were some, or where it has not answered yet.
-  if ((devices_.size() > 1 || smi_unanswered_) && net::Clock::now() - gpus_asked_at_ > kGpuInterval) ask_gpus();
+  // Asking for GPUs takes a program or a driver: only where there were some, or where there may be some yet.
+  const bool due = net::Clock::now() - gpus_asked_at_ > kGpuInterval || gpus_asked_at_ < gpus_expired_at_;
+  if ((devices_.size() > 1 || again_) && due) ask_gpus();
   if (std::exchange(reading_cpu_, true)) return;
   const auto cpu = std::make_shared<colony::Device>();
   const auto at = net::Clock::now();
@@ -54,61 +64,137 @@ void DeviceWatch::measure() {
                "cpu", nullptr});
 }
 
+void DeviceWatch::expire_gpus() {
+  gpus_expired_at_ = net::Clock::now();
+  measure();
+}
+
+bool DeviceWatch::expired(std::string_view device) const {
+  return colony::is_gpu(device) && find(device) && gpus_measured_at_ < gpus_expired_at_ &&
+         net::Clock::now() - gpus_expired_at_ < kGpuTime;
+}
+
+namespace {
+
+DeviceReport new_report() {
+  DeviceReport report;
+  if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES")) report.visible = visible;
+  return report;
+}
+
+/// Null: there is no such program.
+std::unique_ptr<service::Process> start_smi() {
+  service::ProcessOptions o;
+  o.arguments = {service::find_program("nvidia-smi"), std::string("--query-gpu=") + kGpuColumns,
+                 "--format=csv,noheader,nounits"};
+  o.with_stderr = false;
+  if (o.arguments[0].empty()) return nullptr;
+  auto started = service::Process::start(std::move(o));
+  return started ? *std::move(started) : nullptr;
+}
+
+}  // namespace
+
 void DeviceWatch::ask_gpus() {
-  if (smi_ || std::exchange(starting_smi_, true)) return;
+  if (std::exchange(asking_gpus_, true)) return;
   gpus_asked_at_ = net::Clock::now();
-  const auto smi = std::make_shared<std::unique_ptr<service::Process>>();
-  const auto start = [smi] {
-    service::ProcessOptions o;
-    o.arguments = {service::find_program("nvidia-smi"), std::string("--query-gpu=") + kGpuColumns,
-                   "--format=csv,noheader,nounits"};
-    o.with_stderr = false;
-    if (o.arguments[0].empty()) return;
-    if (auto started = service::Process::start(std::move(o))) *smi = *std::move(started);
+  const auto look = std::make_shared<Look>();
+  const auto work = [look, source = source_, worker = gpu_worker_] {
+    if (!source->nvml) {
+      auto opened = gpu::Nvml::open();
+      if (opened)
+        source->nvml = *std::move(opened);
+      else
+        look->flaw = opened.error().message;
+    }
+    if (source->nvml)
+      look->reading = source->nvml->read();
+    else
+      look->smi = start_smi();
+    look->worker_flaw = gpu::flaw_of_worker(worker).value_or("");
   };
-  reader_.run({start,
-               [this, smi](const Status&) {
-                 starting_smi_ = smi_unanswered_ = false;
-                 if (stopped_) return smi->reset();
-                 *smi ? listen_to_smi(std::move(*smi)) : known();
+  reader_.run({work,
+               [this, look](const Status&) {
+                 if (stopped_) return look->smi.reset();
+                 take_look(*look);
                },
                "gpus", nullptr});
+  gpu_limit_ = loop_.after(kGpuTime, [this] {
+    service::log(service::Level::kWarn, "gpus_not_measured",
+                 fmt::format("{} has not answered in {} seconds; what is known of GPUs may be old",
+                             smi_ ? "nvidia-smi" : "NVML", kGpuTime.count()));
+    if (smi_) smi_->signal(SIGKILL);  // while it does not die, no other one is started
+  });
+}
+
+void DeviceWatch::take_look(Look& look) {
+  worker_flaw_ = look.worker_flaw;
+  if (look.smi) return listen_to_smi(std::move(look.smi));
+  gpu_limit_.cancel(), asking_gpus_ = false;
+  if (!look.reading) {
+    again_ = false;
+    tell_absent(fmt::format("NVML is not there ({}), nor is nvidia-smi: this machine offers its CPU", look.flaw));
+    return known();
+  }
+  again_ = true;
+  if (look.reading->status != gpu::NvmlStatus::kSuccess) {  // what was known stays: it may be a moment's
+    tell_absent(fmt::format("NVML: {}: nothing new is known of GPUs; without them this machine offers its CPU",
+                            look.reading->why));
+    return known();
+  }
+  DeviceReport report = new_report();
+  add_gpus(*look.reading, report);
+  take_report(std::move(report));
+}
+
+void DeviceWatch::tell_absent(const std::string& why) {
+  if (std::exchange(absent_told_, why) != why) service::log(service::Level::kInfo, "no_gpus", why);
 }
 
 void DeviceWatch::listen_to_smi(std::unique_ptr<service::Process> smi) {
   smi_output_.clear();
-  smi_ = std::move(smi), smi_unanswered_ = true;
+  smi_ = std::move(smi), again_ = true;
   smi_->listen(
       loop_,
       [this](const std::string& line) {
         if (smi_output_.size() + line.size() < kSmiOutputMax) smi_output_ += line + '\n';
       },
       [this](int code) { take_gpus(code); });
-  smi_limit_ = loop_.after(kSmiTime, [this] {
-    service::log(
-        service::Level::kWarn, "gpus_not_measured",
-        fmt::format("nvidia-smi has not answered in {} seconds; what is known of GPUs may be old", kSmiTime.count()));
-    smi_->signal(SIGKILL);  // while it does not die, no other one is started
-  });
 }
 
 void DeviceWatch::take_gpus(int exit_code) {
-  smi_limit_.cancel();
+  gpu_limit_.cancel(), asking_gpus_ = false;
   loop_.post([done = std::shared_ptr<service::Process>(std::move(smi_))] {});  // this is its own callback
   if (exit_code != 0) return known();
-  smi_unanswered_ = false;
-  DeviceReport report;
-  report.devices.push_back(devices_.front());
+  again_ = false;
+  DeviceReport report = new_report();
   read_gpu_lines(smi_output_, report);
-  const auto same = [](const colony::Device& a, const colony::Device& b) { return a.id == b.id && a.name == b.name; };
+  take_report(std::move(report));
+}
+
+/// `report`: of GPUs alone.
+void DeviceWatch::take_report(DeviceReport report) {
+  std::string unreadable;
+  for (const std::string& line : report.unreadable) unreadable += (unreadable.empty() ? "" : "; ") + line;
+  if (std::exchange(unreadable_told_, unreadable) != unreadable && !unreadable.empty())
+    service::log(service::Level::kWarn, "gpu_unreadable", unreadable);
+  if (!worker_flaw_.empty()) add_problem(worker_flaw_, report);
+  report.devices.insert(report.devices.begin(), devices_.front());
+  gpus_measured_at_ = gpus_asked_at_;
+  const auto same = [](const colony::Device& a, const colony::Device& b) {
+    return std::tie(a.id, a.name, a.problem) == std::tie(b.id, b.name, b.problem);
+  };
   const bool changed = !std::ranges::equal(devices_, report.devices, same);
   devices_ = std::move(report.devices), gpu_use_ = std::move(report.use);
   for (const auto& d : devices_)
     if (d.type == "gpu" && d.memory_total && d.memory_free)
       metrics_.gpu(d.id, static_cast<double>(*d.memory_total), static_cast<double>(*d.memory_total - *d.memory_free));
   metrics_.gpus(static_cast<int>(devices_.size()) - 1);
-  if (on_known_) return known();
-  if (changed && on_changed_) on_changed_();
+  if (on_known_)
+    known();
+  else if (changed && on_changed_)
+    on_changed_();
+  if (on_measured_) on_measured_();
 }
 
 }  // namespace llorch::hive

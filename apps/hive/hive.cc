@@ -43,7 +43,7 @@ Hive::Hive(net::EventLoop& loop, HiveOptions options)
       front_(loop, options_, "llorch-hive"),
       desk_(gate_, {"hive", options_.hive_id, {}, {}}),
       records_(options_.data_dir + "/workers.pid"),
-      devices_(loop, metrics_),
+      devices_(loop, metrics_, fmt::format("{}/llorch-worker-{}", options_.worker_dir, colony::kGpuKind)),
       transfers_(loop, options_.hub,
                  {.on_change = [this] { changed_.notify(); },
                   .on_end =
@@ -109,7 +109,11 @@ Status Hive::start() {
         else
           beat();
       },
-      [this] { beat(); });
+      [this] {
+        end_workers_of_lost_gpus();
+        beat();
+      },
+      [this] { changed_.notify(); });
   sweep();
   probe();
   renewal_.start();
@@ -140,42 +144,9 @@ WorkerPtr Hive::worker_with_pid(std::int64_t pid) const {
   return nullptr;
 }
 
-std::int64_t Hive::promised() const {
-  std::int64_t sum = *reserved_;
-  for (const auto& [id, w] : workers_)
-    if (!w->awake || w->awake_at > devices_.cpu_measured_at()) sum += w->promised;
-  return sum;
-}
-
-std::shared_ptr<void> Hive::reserve(std::int64_t bytes) {
-  *reserved_ += bytes;
-  return {nullptr, [sum = reserved_, bytes](std::nullptr_t) { *sum -= bytes; }};
-}
-
 std::shared_ptr<void> Hive::reserve_port(int port) {
   reserved_ports_->insert(port);
   return {nullptr, [ports = reserved_ports_, port](std::nullptr_t) { ports->erase(ports->find(port)); }};
-}
-
-std::optional<std::int64_t> Hive::room(bool if_all_stopped) const {
-  const auto& cpu = devices_.cpu();
-  if (!cpu.memory_free) return std::nullopt;  // not to be measured here: the worker itself will say
-  std::int64_t taken = *reserved_, held = 0;
-  for (const auto& [id, w] : workers_) {
-    taken += w->promised;
-    held += w->promised / 11 * 10;  // the promise without its margin (Need::total)
-  }
-  std::int64_t room = *cpu.memory_free - (options_.headroom_mb << 20) + (if_all_stopped ? held : -promised());
-  if (options_.memory_limit_mb > 0)
-    room = std::min(room, (options_.memory_limit_mb << 20) - (if_all_stopped ? 0 : taken));
-  return std::max<std::int64_t>(0, room);
-}
-
-Status Hive::check_room(std::int64_t bytes) const {
-  const auto free = room();
-  if (!free || bytes <= *free) return {};
-  return fail(ErrorCode::kInsufficientMemory, "{} MB are needed, {} MB are free beside what is promised", bytes >> 20,
-              *free >> 20);
 }
 
 bool Hive::knows(const colony::ModelRef& ref) const {
@@ -206,6 +177,7 @@ void Hive::exited(const WorkerPtr& w, int code) {
       {{"worker_id", w->facts.worker_id}, {"exit_code", code}});
   if (!expected && !stopping_) tell_failed(*w);
   workers_.erase(w->facts.worker_id);
+  if (colony::is_gpu(w->facts.device)) devices_.expire_gpus();
   kernel_.run([measured = w->measured] { measured->cgroup.reset(); });
   changed_.notify();
   beat();
@@ -245,7 +217,8 @@ void Hive::tell_failed(const WorkerProcess& w) {
   const boost::json::object body{{"hive_id", options_.hive_id},
                                  {"worker_id", w.facts.worker_id},
                                  {"exit_code", w.exit_code},
-                                 {"vram_released", nullptr}};
+                                 {"vram_released", nullptr},
+                                 {"message", w.end_reason ? w.end_reason->message : ""}};
   if (peer) tell(gate_.flow(), *peer, "/v1/workers/failed", boost::json::serialize(body));
 }
 
@@ -389,29 +362,9 @@ void Hive::beat() {
   b.revision = security::sha256_hex(boost::json::serialize(colony::to_json(c))).substr(0, 16);
   for (const auto& [id, w] : workers_) {
     b.workers.push_back(w->facts);
-    b.workers.back().figures = figures_of(*w);
+    b.workers.back().figures = figures_of(*this, *w);
   }
-  const auto& cpu = devices_.cpu();
-  const auto mb = [](colony::Bytes v) { return v ? boost::json::value(*v >> 20) : boost::json::value(nullptr); };
-  const auto or_null = [](std::optional<std::int64_t> v) {
-    return v ? boost::json::value(*v) : boost::json::value(nullptr);
-  };
-  boost::json::array gpus;
-  for (const auto& d : devices_.all())
-    if (d.type == "gpu")
-      gpus.push_back({{"id", d.id},
-                      {"util_pct", or_null(devices_.use_of(d.id).util_pct)},
-                      {"vram_total_mb", mb(d.memory_total)},
-                      {"vram_used_mb", d.memory_total && d.memory_free
-                                           ? boost::json::value((*d.memory_total - *d.memory_free) >> 20)
-                                           : boost::json::value(nullptr)},
-                      {"temp_c", or_null(devices_.use_of(d.id).temp_c)}});
-  b.node = {{"cpu_pct", machine_cpu_pct_ ? boost::json::value(*machine_cpu_pct_) : boost::json::value(nullptr)},
-            {"gpus", std::move(gpus)},
-            {"ram_total_mb", mb(cpu.memory_total)},
-            {"ram_used_mb", cpu.memory_total && cpu.memory_free
-                                ? boost::json::value((*cpu.memory_total - *cpu.memory_free) >> 20)
-                                : boost::json::value(nullptr)}};
+  b.node = node_figures();
   boost::json::object body = colony::to_json(b);
   body["ts"] = rfc3339(wall_now());
   net::ClientRequest call = to_queen("/v1/heartbeat", boost::json::serialize(body));
@@ -476,7 +429,7 @@ void Hive::sweep() {
   }
   if (!telemetry_.empty()) {
     boost::json::array list;
-    for (const auto& [id, w] : workers_) list.push_back(process_stats(*w));
+    for (const auto& [id, w] : workers_) list.push_back(process_stats(*this, *w));
     const boost::json::object o{{"type", "telemetry"},
                                 {"hive_id", options_.hive_id},
                                 {"timestamp", rfc3339(wall_now())},

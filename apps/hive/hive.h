@@ -58,6 +58,7 @@ struct WorkerProcess {
   net::Clock::time_point started, last_progress, awake_at, idle_since;
   bool awake = false, exited = false, pinned = false;
   int exit_code = 0, missed_probes = 0;
+  std::optional<Error> end_reason;  // why its hive has ended it
 };
 using WorkerPtr = std::shared_ptr<WorkerProcess>;
 
@@ -113,11 +114,25 @@ class Hive {
   [[nodiscard]] colony::Capabilities capabilities() const;
   [[nodiscard]] std::map<std::string, WorkerPtr>& workers() { return workers_; }
   [[nodiscard]] WorkerPtr worker_with_pid(std::int64_t pid) const;
-  /// Memory promised to workers that have not taken it yet.
-  [[nodiscard]] std::int64_t promised() const;
-  /// Bytes that another worker may take now, or if all had stopped; nothing where memory cannot be measured.
-  [[nodiscard]] std::optional<std::int64_t> room(bool if_all_stopped = false) const;
-  [[nodiscard]] Status check_room(std::int64_t bytes) const;
+  /// Whether a worker can run there. Errors: kNoWorkersAvailable: there is no such device, or why not;
+  /// kWorkerUnhealthy: the GPU is lost.
+  [[nodiscard]] Status check_device(const std::string& device) const;
+  /// The device that is meant where any GPU is (colony::kAnyGpu): one that can be used, the most of its memory free.
+  [[nodiscard]] std::string one_device(const std::string& named) const;
+  /// Memory of a device promised to workers that have not taken it yet.
+  [[nodiscard]] std::int64_t promised(const std::string& device) const;
+  /// Bytes of a device that another worker may take now, or if all had stopped; nothing where memory cannot be
+  /// measured.
+  [[nodiscard]] std::optional<std::int64_t> room(const std::string& device, bool if_all_stopped = false) const;
+  /// The device's memory is being measured again, for a worker there has ended: changed() tells of it.
+  [[nodiscard]] bool room_is_old(const std::string& device) const { return devices_.expired(device); }
+  /// Errors: kInsufficientMemory, of a GPU kInsufficientVram, with both numbers.
+  [[nodiscard]] Status check_room(const std::string& device, std::int64_t bytes) const;
+  /// What the GPU of a worker does, and how much of its memory the worker has; absent: not known, or it has none.
+  struct GpuShare {
+    std::optional<std::int64_t> util_pct, worker_bytes, total_bytes;
+  };
+  [[nodiscard]] GpuShare gpu_share(const WorkerProcess& w) const;
   /// Whether it was provisioned before: fetched, or held by a worker.
   [[nodiscard]] bool knows(const colony::ModelRef& ref) const;
   /// A path or "builtin:name" for a known model, or the path of a file that may be there. Errors: kModelNotFound.
@@ -125,8 +140,9 @@ class Hive {
 
   /// Ports for workers that none of ours has.
   [[nodiscard]] std::vector<int> free_worker_ports() const;
-  /// Counts `bytes` as promised as long as the returned object lives: from the check for room to the launch.
-  [[nodiscard]] std::shared_ptr<void> reserve(std::int64_t bytes);
+  /// Counts `bytes` of a device as promised as long as the returned object lives: from the check for room to the
+  /// launch.
+  [[nodiscard]] std::shared_ptr<void> reserve(const std::string& device, std::int64_t bytes);
   /// As long as the returned object lives the port is not free: until it is a worker's.
   [[nodiscard]] std::shared_ptr<void> reserve_port(int port);
   /// A worker that has no process yet, and how that is started, for a thread of programs(). Errors:
@@ -154,6 +170,9 @@ class Hive {
   void exited(const WorkerPtr& w, int code);
   void sweep();
   void measure_workers();
+  /// Workers whose GPU is lost are ended: what they compute is nothing any more.
+  void end_workers_of_lost_gpus();
+  [[nodiscard]] boost::json::object node_figures() const;
   void probe();
   /// Tells the queen of a worker that ended on its own (H-33).
   void tell_failed(const WorkerProcess& w);
@@ -176,7 +195,8 @@ class Hive {
   WorkerRecords records_;
   DeviceWatch devices_;
   std::map<std::string, WorkerPtr> workers_;
-  std::shared_ptr<std::int64_t> reserved_ = std::make_shared<std::int64_t>(0);  // see reserve()
+  using ByDevice = std::map<std::string, std::int64_t>;
+  std::shared_ptr<ByDevice> reserved_ = std::make_shared<ByDevice>();  // see reserve()
   std::shared_ptr<std::multiset<int>> reserved_ports_ = std::make_shared<std::multiset<int>>();
   service::Signal changed_;
   service::Broadcast telemetry_;
@@ -197,8 +217,8 @@ class Hive {
 };
 
 /// What a worker process takes, for heartbeats (H-02) and for telemetry (H-36).
-[[nodiscard]] boost::json::object figures_of(const WorkerProcess& w);
-[[nodiscard]] boost::json::object process_stats(const WorkerProcess& w);
+[[nodiscard]] boost::json::object figures_of(const Hive& hive, const WorkerProcess& w);
+[[nodiscard]] boost::json::object process_stats(const Hive& hive, const WorkerProcess& w);
 /// The whole ladder: asked, told, killed (H-32). `done` when it is gone.
 service::Procedure stop_worker(service::FlowPtr flow, Hive& hive, WorkerPtr worker, std::function<void()> done);
 

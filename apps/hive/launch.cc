@@ -86,6 +86,12 @@ service::ProcessOptions Hive::invocation(const WorkerRow& program, const LaunchP
   if (options_.insecure_http) o.arguments.emplace_back("--insecure-http");
   for (const std::string& host : options_.allowed_hosts) o.arguments.insert(o.arguments.end(), {"--allow-host", host});
   if (!plan.manifest.empty()) o.arguments.insert(o.arguments.end(), {"--manifest", plan.manifest});
+  if (colony::is_gpu(plan.device)) {
+    o.arguments.insert(o.arguments.end(), {"--device", std::string(colony::gpu_number(plan.device))});
+    // NVML's numbers; which of them may be used, the hive has looked at.
+    o.environment.emplace_back("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+    o.environment.emplace_back("CUDA_VISIBLE_DEVICES", "");
+  }
   return o;
 }
 

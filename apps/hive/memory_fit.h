@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "colony/facts.h"
 
 namespace llorch::hive {
 
@@ -15,6 +16,11 @@ struct Need {
   std::string architecture, quant;
   std::int64_t context = 0, parallel = 0;
   [[nodiscard]] std::int64_t total() const { return (weights + kv + scratch) / 10 * 11; }
+  [[nodiscard]] std::int64_t total_on(std::string_view device) const {
+    return total() + (colony::is_gpu(device) ? kGpuProcessBytes : 0);
+  }
+  /// What a driver takes of a GPU for a process that computes there: its context and the code of kernels.
+  static constexpr std::int64_t kGpuProcessBytes = 512 << 20;
 };
 
 /// `location`: a path or "builtin:name". `context` 0: arch::default_context(), as the worker chooses. f16 keys and

@@ -85,8 +85,9 @@ std::optional<double> MachineMeter::measure() {
                     0.0, 100.0);
 }
 
-boost::json::object figures_of(const WorkerProcess& w) {
+boost::json::object figures_of(const Hive& hive, const WorkerProcess& w) {
   const ProcessFigures& f = w.figures;
+  const auto vram = hive.gpu_share(w).worker_bytes;
   const boost::json::array pids =
       f.pids.empty() ? boost::json::array{w.facts.pid} : boost::json::value_from(f.pids).as_array();
   boost::json::object o = w.about;
@@ -103,16 +104,18 @@ boost::json::object figures_of(const WorkerProcess& w) {
       {"rss_mb", or_null(f.rss_mb)},
       {"io_r_mb_s", or_null(f.io_r_mb_s)},
       {"io_w_mb_s", or_null(f.io_w_mb_s)},
-      {"vram_mb", nullptr},
+      {"vram_mb", or_null(vram ? std::optional(*vram >> 20) : std::nullopt)},
       {"uptime_s", std::chrono::duration<double>(net::Clock::now() - w.started).count()}};
   for (const auto& figure : measured) o[figure.key()] = figure.value();
   return o;
 }
 
-boost::json::object process_stats(const WorkerProcess& w) {
-  boost::json::object o = figures_of(w);
+boost::json::object process_stats(const Hive& hive, const WorkerProcess& w) {
+  boost::json::object o = figures_of(hive, w);
+  const Hive::GpuShare gpu = hive.gpu_share(w);
   o["pid"] = w.facts.pid, o["state"] = w.facts.state;
-  o["gpu_util_pct"] = nullptr, o["total_vram_mb"] = nullptr;
+  o["gpu_util_pct"] = or_null(gpu.util_pct);
+  o["total_vram_mb"] = or_null(gpu.total_bytes ? std::optional(*gpu.total_bytes >> 20) : std::nullopt);
   return o;
 }
 

@@ -34,8 +34,8 @@ void keep_partial(const Common& common, const std::string& text) {
 
 void Question::add(CLI::App& app) {
   app.add_option("--hive", hive, "on this hive");
-  app.add_option("--device", device, "on this device, such as cpu");
-  app.add_option("--kind", kind, "by this kind of worker: cpu, accelerate");
+  app.add_option("--device", device, "on this device: cpu, gpu (any GPU), or gpu0, which is cuda:0");
+  app.add_option("--kind", kind, "by this kind of worker: cpu, accelerate, cuda");
   app.add_option("--worker-id", worker_id, "by this worker: its id, or hive/id as `llorch status` has it");
   app.add_option("--priority", priority, "interactive or batch")->check(CLI::IsMember({"interactive", "batch"}));
   app.add_flag("--raw", raw, "the prompt goes to the model as it is, without its chat template");
@@ -115,8 +115,8 @@ Result<boost::json::object> chat_with_tools(const Question& question, const Comm
     return fail(ErrorCode::kInvalidRequest, "--tools and --direct: a hive has no chat completions, which take tools");
   LLORCH_TRY(boost::json::object body, question.order());
   for (const auto& [field, flag] :
-       {std::pair("hive_id", "--hive"), std::pair("device", "--device"), std::pair("kind", "--kind"),
-        std::pair("worker_id", "--worker-id"), std::pair("priority", "--priority"), std::pair("raw", "--raw")})
+       {std::pair("hive_id", "--hive"), std::pair("kind", "--kind"), std::pair("worker_id", "--worker-id"),
+        std::pair("priority", "--priority"), std::pair("raw", "--raw")})
     if (body.contains(field))
       return fail(ErrorCode::kInvalidRequest, "--tools and {}: chat completions, which take tools, do not know it",
                   flag);
@@ -136,10 +136,11 @@ Ask ask_job(boost::json::object order) {
 Ask ask_chat(boost::json::object body) {
   return [body = std::move(body)](Session& session, const OnEvent& on_event) -> Result<Outcome> {
     // A chat completion says nothing until its worker answers, and a model may have to be fetched for it.
-    const auto loaded = session.run({{"operation", "model_load"}, {"model", body.at("model")}},
-                                    [&](std::string_view type, const boost::json::object& data) {
-                                      if (type == "narration" || type == "progress") on_event(type, data);
-                                    });
+    boost::json::object order{{"operation", "model_load"}, {"model", body.at("model")}};
+    if (const auto* device = body.if_contains("device")) order["device"] = *device;
+    const auto loaded = session.run(order, [&](std::string_view type, const boost::json::object& data) {
+      if (type == "narration" || type == "progress") on_event(type, data);
+    });
     // A key of scope infer may ask the model, and not load it.
     if (!loaded && loaded.error().code != ErrorCode::kForbidden) return loaded;
     if (loaded && loaded->interrupted) return loaded;

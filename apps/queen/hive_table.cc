@@ -2,25 +2,37 @@
 
 #include <algorithm>
 
+#include "format/json.h"
+
 namespace llorch::queen {
 namespace {
 
 std::string worker_key(const std::string& hive, const std::string& worker) { return hive + "/" + worker; }
 std::string model_key(const std::string& hive, const std::string& model) { return hive + "|" + model; }
 
-/// Free memory changes all the time and comes with the beat. True: there are GPUs, whose memory does not.
-bool take_free_memory(HiveEntry& h) {
-  bool gpu = false;
-  const auto* total = h.node.if_contains("ram_total_mb");
-  const auto* used = h.node.if_contains("ram_used_mb");
+/// Bytes, where the figures can be.
+colony::Bytes free_of(const boost::json::object& figures, const char* total_mb, const char* used_mb) {
+  const auto figure = [&](const char* name, std::int64_t most) -> colony::Bytes {
+    const auto* v = figures.if_contains(name);
+    if (!v || !v->is_int64() || v->get_int64() < 0 || v->get_int64() > most) return std::nullopt;
+    return v->get_int64();
+  };
+  const auto total = figure(total_mb, colony::kFigureMax >> 20), used = figure(used_mb, colony::kFigureMax);
+  return total && used ? colony::Bytes(std::max<std::int64_t>(0, *total - *used) << 20) : std::nullopt;
+}
+
+/// Free memory changes all the time and comes with the beat.
+void take_free_memory(HiveEntry& h) {
+  const auto* gpus = h.node.if_contains("gpus");
   for (colony::Device& d : h.capabilities.devices) {
-    gpu |= d.type == "gpu";
-    if (d.id == "cpu" && total && used && total->is_int64() && used->is_int64() && used->get_int64() >= 0 &&
-        used->get_int64() <= colony::kFigureMax && total->get_int64() >= 0 &&
-        total->get_int64() <= colony::kFigureMax >> 20)
-      d.memory_free = std::max<std::int64_t>(0, total->get_int64() - used->get_int64()) << 20;
+    colony::Bytes free;
+    if (d.id == "cpu") free = free_of(h.node, "ram_total_mb", "ram_used_mb");
+    if (gpus && gpus->is_array())
+      for (const auto& g : gpus->get_array())
+        if (const auto* o = g.if_object(); o && json::find_text(*o, "id") == d.id)
+          free = free_of(*o, "vram_total_mb", "vram_used_mb");
+    if (free) d.memory_free = free;
   }
-  return gpu;
 }
 
 }  // namespace
@@ -50,16 +62,18 @@ Result<HiveTable::BeatEffect> HiveTable::beat(colony::HiveBeat beat, service::Pe
     it = unused ? inflight_.erase(it) : std::next(it);
   }
   h.seen = options_.now(), h.told_revision = beat.revision;
-  const bool again = std::exchange(h.silent, false), gpu = take_free_memory(h);
+  const bool again = std::exchange(h.silent, false);
+  take_free_memory(h);
   update(h);
   return BeatEffect{&h, added, !alive, again,
-                    !alive || !h.known || gpu || beat.revision.empty() || beat.revision != h.revision};
+                    !alive || !h.known || beat.revision.empty() || beat.revision != h.revision};
 }
 
 void HiveTable::update(const HiveEntry& h) {
   HiveView v;
   v.id = h.id, v.known = h.known, v.silent = h.silent;
-  for (const auto& d : h.capabilities.devices) v.devices.push_back({d.id, d.type, d.memory_free.value_or(0)});
+  for (const auto& d : h.capabilities.devices)
+    v.devices.push_back({d.id, d.type, d.memory_free.value_or(0), d.problem, ""});
   for (const auto& w : h.workers) {
     const bool leaving = !leaving_.empty() && leaving_.contains(worker_key(h.id, w.worker_id));
     v.workers.push_back(
@@ -183,7 +197,7 @@ std::vector<Evictable> HiveTable::workers_of(const std::string& hive, const std:
     const std::string key = worker_key(hive, w.worker_id);
     const auto used = used_.find(key);
     Evictable e;
-    e.hive = hive, e.worker_id = w.worker_id, e.model = w.model_ref, e.pid = w.pid;
+    e.hive = hive, e.device = w.device, e.worker_id = w.worker_id, e.model = w.model_ref, e.pid = w.pid;
     e.used = used == used_.end() ? 0 : used->second, e.inflight = *inflight(hive, w.worker_id);
     e.pinned = pinned.contains(w.model_ref), e.memory = w.memory_bytes;
     e.settled = (w.state == "ready" || w.state == "busy") && !leaving_.contains(key) &&

@@ -107,7 +107,7 @@ class HiveTable {
   /// Workers of a hive that is online, with what their end gives back.
   [[nodiscard]] std::vector<Evictable> workers_of(const std::string& hive, const std::set<std::string>& pinned) const;
   struct Restrictions {
-    const std::map<std::string, std::string>* refusals = nullptr;  // by hive: why not, of this request
+    const std::map<std::string, std::string>* refusals = nullptr;  // by place_key(): why not, of this request
     bool only_where_present = false;                               // the request may not have the model fetched
   };
   [[nodiscard]] std::vector<HiveView> view(const Requirements& wanted, const Restrictions& r) const;

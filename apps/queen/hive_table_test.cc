@@ -58,6 +58,32 @@ TEST(HiveTable, figures_that_cannot_be_are_not_counted_with) {
   EXPECT_EQ(tell(5, 2), 3 << 20);
 }
 
+TEST(HiveTable, free_memory_of_gpus_comes_with_the_beat) {
+  Table t;
+  ASSERT_TRUE(t.beat("a"));
+  HiveEntry& h = *t.hives.find("a");
+  h.known = true;
+  h.capabilities.devices = {{.id = "cpu", .type = "cpu", .memory_free = 7},
+                            {.id = "cuda:0", .type = "gpu", .memory_free = 8},
+                            {.id = "cuda:1", .type = "gpu", .memory_free = 9, .problem = "it is lost"}};
+  const auto tell = [&](boost::json::value total, boost::json::value used) {
+    colony::HiveBeat b;
+    b.hive_id = "a", b.url = h.url, b.revision = h.revision = "r";
+    b.node = {{"gpus", {{{"id", "cuda:0"}, {"vram_total_mb", std::move(total)}, {"vram_used_mb", std::move(used)}}}}};
+    const auto effect = t.hives.beat(std::move(b), *service::make_peer(h.url));
+    EXPECT_TRUE(effect && !effect->stale) << "nothing else has changed";
+    return h.capabilities.devices[1].memory_free;
+  };
+  EXPECT_EQ(tell(10, 4), 6 << 20);
+  EXPECT_EQ(tell(INT64_MAX, 0), 6 << 20);
+  EXPECT_EQ(tell(nullptr, nullptr), 6 << 20);
+  EXPECT_EQ(h.capabilities.devices[0].memory_free, 7);
+  EXPECT_EQ(h.capabilities.devices[2].memory_free, 9);
+  const HiveView seen = t.hives.view_all()[0];
+  EXPECT_EQ(seen.devices[1].memory_free, 6 << 20);
+  EXPECT_EQ(seen.devices[2].problem, "it is lost");
+}
+
 TEST(HiveTable, a_name_belongs_to_who_is_alive) {
   Table t;
   ASSERT_TRUE(t.beat("a"));

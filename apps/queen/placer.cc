@@ -1,5 +1,6 @@
 #include "queen/placer.h"
 
+#include <algorithm>
 #include <cctype>
 
 #include "service/log.h"
@@ -33,7 +34,7 @@ struct Search {
   Placer& q;
   PlacementPtr p;
   Reasons refusals;
-  std::map<std::string, ShortOfRoom> crowded;  // hives that only lack memory
+  std::map<std::string, ShortOfRoom> crowded;  // devices that only lack memory, by place_key()
   std::optional<LinePlace> room;               // in the line for the memory of one of them
   std::optional<ProvisioningMark> mark;        // the worker that was made is kept until there is a seat
   int overtaken = 0;                           // how often others took memory that a hive had said was free
@@ -41,14 +42,14 @@ struct Search {
   bool fresh = false;                          // what `crowded` says is of this request's turn
   bool own_tried = false;                      // this machine's hive was started, for nothing else suited
 
-  void wait_in_room_line(const std::string& hive) {
-    if (!room || room->key() != hive)
-      room.emplace(q.room_line(), q.changed(), WaitingLine::Entry{hive, p->batch, {}, {}});
+  void wait_in_room_line(const std::string& place) {
+    if (!room || room->key() != place)
+      room.emplace(q.room_line(), q.changed(), WaitingLine::Entry{place, p->batch, {}, {}});
   }
-  /// Others wait for this hive's memory, and were there before.
-  [[nodiscard]] bool must_queue_for(const std::string& hive) const {
-    if (room && room->key() == hive) return !room->first();
-    return q.room_line().has(hive);
+  /// Others wait for this device's memory, and were there before.
+  [[nodiscard]] bool must_queue_for(const std::string& place) const {
+    if (room && room->key() == place) return !room->first();
+    return q.room_line().has(place);
   }
   [[nodiscard]] Decision decide_now() {
     const auto before = net::Clock::now();
@@ -77,6 +78,13 @@ struct Search {
     const LocalHive& local = q.uses().local;
     const bool ours = hive == local.id() && (local.running() || !q.hives().find(hive));
     return ours && error.code == ErrorCode::kIo && ++cut_off <= kCutOffMax;
+  }
+  /// A GPU lacks nothing but memory that idle workers have: they go before the CPU is taken, which `d` says.
+  [[nodiscard]] bool idle_gpu_can_be_freed(const Decision& d) {
+    if (d.kind != Decision::Kind::kProvision || colony::is_gpu(d.device)) return false;
+    const RoomPlan p = plan();
+    return p.kind == RoomPlan::Kind::kEvict && colony::is_gpu(p.device) &&
+           std::ranges::all_of(p.victims, [](const Evictable& w) { return w.inflight == 0; });
   }
   /// No hive that is online can run it, also when others make room.
   [[nodiscard]] bool nothing_suits(const Decision& d) {
@@ -107,11 +115,12 @@ struct Search {
     if (!p->access.allows(p->ref, present)) return colony::no_such_model();
     return {ErrorCode::kNoWorkersAvailable, "nothing can run the model: " + d.why};
   }
-  /// What is known of hives without room, with their workers of now.
+  /// What is known of devices without room, with their workers of now.
   [[nodiscard]] RoomPlan plan() {
     std::vector<ShortOfRoom> hives;
-    for (auto& [id, h] : crowded) {
-      h.workers = q.hives().workers_of(id, q.pinned());
+    for (auto& [place, h] : crowded) {
+      h.workers = q.hives().workers_of(h.hive, q.pinned());
+      std::erase_if(h.workers, [&h](const Evictable& w) { return w.device != h.device; });
       // Of the same model there can be one that loads or stops: it is no victim, but it is waited for.
       for (Evictable& w : h.workers)
         if (w.model == p->wanted.model) w.settled = false;
@@ -128,8 +137,9 @@ Procedure make_worker(FlowPtr flow, SearchPtr s, Decision d, Step<bool>::Done do
   Search& search = *s;
   Placer& q = search.q;
   const PlacementPtr p = search.p;
-  if (search.must_queue_for(d.hive)) {
-    search.wait_in_room_line(d.hive);
+  const std::string place = place_key(d.hive, d.device);
+  if (search.must_queue_for(place)) {
+    search.wait_in_room_line(place);
     co_return done(false);
   }
   p->report("schedule", d.why);
@@ -152,15 +162,15 @@ Procedure make_worker(FlowPtr flow, SearchPtr s, Decision d, Step<bool>::Done do
   }
   // Where another was faster, the hive is asked anew for its figures.
   if (made && made->had_room && about_memory(error.code) && ++search.overtaken < kOvertakenMax) co_return done(false);
-  p->report("provision_failed", fmt::format("{} cannot: {}", d.hive, error.message));
-  search.refusals[d.hive] = error.message;
+  p->report("provision_failed", fmt::format("{} cannot: {}", place_name(d.hive, d.device), error.message));
+  search.refusals[place] = error.message;
   if (about_memory(error.code) && q.options().evict) {
-    const auto before = search.crowded.find(d.hive);
+    const auto before = search.crowded.find(place);
     if (made && made->short_of)
-      search.crowded[d.hive] = *made->short_of;
+      search.crowded[place] = *made->short_of;
     else if (before == search.crowded.end())
-      search.crowded[d.hive] = {d.hive, 1, 0, std::nullopt, {}};  // it gives no figures
-    search.fresh = !search.must_queue_for(d.hive);
+      search.crowded[place] = {d.hive, d.device, 1, 0, std::nullopt, {}};  // it gives no figures
+    search.fresh = !search.must_queue_for(place);
   }
   done(true);
 }
@@ -170,14 +180,15 @@ Procedure make_room(FlowPtr flow, SearchPtr s, Decision d, Step<bool>::Done done
   Search& search = *s;
   const RoomPlan plan = search.plan();
   if (plan.kind == RoomPlan::Kind::kNever) co_return done(std::unexpected(search.refusal(d)));
-  search.wait_in_room_line(plan.hive);
+  const std::string place = place_key(plan.hive, plan.device);
+  search.wait_in_room_line(place);
   if (!search.room->first()) {
     search.fresh = false;
     co_return done(false);
   }
-  const auto ask_again = [&search, &plan] {  // its answer is of before, or something has ended since
-    search.refusals.erase(plan.hive);
-    search.crowded.erase(plan.hive);
+  const auto ask_again = [&search, &place] {  // its answer is of before, or something has ended since
+    search.refusals.erase(place);
+    search.crowded.erase(place);
   };
   if (!search.fresh) {  // others had their turn since
     ask_again();
@@ -272,10 +283,10 @@ Procedure place_request(FlowPtr flow, Placer& q, PlacementPtr p, Step<Placed>::D
         if (s->own_tried && !flow->cancelled()) outcome = true;  // what was refused before is refused with that reason
       } else if (free_to_act && q.hives().responsive().empty()) {
         outcome = co_await q.bring_up_hive(flow, p);
-      } else if (free_to_act && d.kind == Decision::Kind::kProvision) {
+      } else if (free_to_act && !s->idle_gpu_can_be_freed(d) && d.kind == Decision::Kind::kProvision) {
         making = std::make_shared<Making>(Making{q.uses().calls.gate().flow(), d.hive, {}});
         make_beside(making, s, d);
-      } else if (free_to_act && d.kind == Decision::Kind::kNone && !s->crowded.empty()) {
+      } else if (free_to_act && d.kind != Decision::Kind::kWait && !s->crowded.empty()) {
         auto start = [&](Step<bool>::Done then) { make_room(flow, s, d, std::move(then)); };
         outcome = co_await sub_procedure(flow, start);
       } else if (free_to_act && d.kind == Decision::Kind::kNone) {

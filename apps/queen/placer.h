@@ -26,7 +26,7 @@ struct Placed {
   std::shared_ptr<Seat> seat;
 };
 
-/// Why not, by hive.
+/// Why not, by place_key().
 using Reasons = std::map<std::string, std::string>;
 /// Is told what happens while a request is being placed.
 using Report = std::function<void(std::string_view action, const std::string& human)>;

@@ -5,13 +5,18 @@
 #include <algorithm>
 #include <tuple>
 
+#include "colony/facts.h"
+
 namespace llorch::queen {
 namespace {
 
 bool matches(const HiveView& h, const Requirements& r) { return r.hive.empty() || r.hive == h.id; }
 bool matches(const WorkerView& w, const Requirements& r) {
-  return (r.worker_id.empty() || r.worker_id == w.id) && (r.device.empty() || r.device == w.device) &&
+  return (r.worker_id.empty() || r.worker_id == w.id) && colony::suits_device(r.device, w.device) &&
          (r.kind.empty() || r.kind == w.kind);
+}
+bool matches(const DeviceView& d, const Requirements& r) {
+  return colony::suits_device(r.device, d.id) && (r.kind.empty() || colony::runs_on(r.kind, d.id));
 }
 
 struct Place {
@@ -38,7 +43,8 @@ struct Holders {
 Holders find_holders(const std::vector<HiveView>& hives, const Requirements& wanted, std::string_view preferred) {
   Holders out;
   const auto rank = [&](const HiveView& h, const WorkerView& w) {
-    return std::tuple(h.silent, w.kind != preferred, w.inflight, std::string_view(h.id), std::string_view(w.id));
+    const int kind = colony::is_gpu(w.device) ? 0 : w.kind == preferred ? 1 : 2;
+    return std::tuple(h.silent, kind, w.inflight, std::string_view(h.id), std::string_view(w.id));
   };
   for (const HiveView& h : hives) {
     if (!matches(h, wanted)) continue;
@@ -54,6 +60,70 @@ Holders find_holders(const std::vector<HiveView>& hives, const Requirements& wan
     }
   }
   return out;
+}
+
+/// Where a worker could be made, and why not elsewhere.
+struct Candidates {
+  Place best;
+  std::string refusals, silent;  // for people
+};
+
+void add_to(std::string& list, std::string_view separator, const std::string& more) {
+  list += (list.empty() ? "" : std::string(separator)) + more;
+}
+
+/// Why not there; empty: it can.
+std::string flaw_of(const HiveView& h, const DeviceView& d) {
+  const std::string& why = d.problem.empty() ? d.refusal : d.problem;
+  return why.empty() ? "" : place_name(h.id, d.id) + ": " + why;
+}
+
+Candidates find_candidates(const std::vector<HiveView>& hives, const Requirements& wanted) {
+  Candidates out;
+  for (const HiveView& h : hives) {
+    if (!matches(h, wanted) || !wanted.worker_id.empty()) continue;
+    if (h.refused) {
+      add_to(out.refusals, "; ", h.id + ": " + h.refusal);
+      continue;
+    }
+    const auto suits = [&](const DeviceView& d) { return matches(d, wanted); };
+    const auto open = [&](const DeviceView& d) { return suits(d) && flaw_of(h, d).empty(); };
+    if (h.silent && (std::ranges::none_of(h.devices, suits) || std::ranges::any_of(h.devices, open))) {
+      add_to(out.silent, ", ", h.id);
+      continue;
+    }
+    if (std::ranges::any_of(h.workers,
+                            [&](const WorkerView& w) { return w.model == wanted.model && matches(w, wanted); }))
+      continue;
+    for (const DeviceView& d : h.devices) {
+      if (!suits(d)) continue;
+      if (const std::string flaw = flaw_of(h, d); !flaw.empty())
+        add_to(out.refusals, "; ", flaw);
+      else if (const Place p{&h, &d}; stronger(p, out.best))
+        out.best = p;
+    }
+  }
+  return out;
+}
+
+/// A worker is made there.
+Decision provision_at(const Place& place, const Requirements& wanted, std::string_view preferred) {
+  const auto& [hive, device] = place;
+  Decision d{Decision::Kind::kProvision,
+             hive->id,
+             "",
+             device->id,
+             "",
+             fmt::format("{} of {} is the strongest device that suits, with {} MB free", device->id, hive->id,
+                         device->memory_free >> 20)};
+  if (colony::is_gpu(device->id)) {
+    d.worker_kind = colony::kGpuKind;
+    return d;
+  }
+  d.worker_kind = wanted.kind.empty() ? preferred : wanted.kind;
+  for (const DeviceView& other : hive->devices)  // why not on its GPUs
+    if (matches(other, wanted) && colony::is_gpu(other.id)) add_to(d.why, "; not ", flaw_of(*hive, other));
+  return d;
 }
 
 }  // namespace
@@ -112,7 +182,7 @@ std::vector<std::string> advise(const std::map<std::string, int>& waiting, const
       for (const WorkerView& w : h.workers)
         if (w.model == model) holds = true, seats += w.slots;
       for (const DeviceView& d : h.devices)
-        if (const Place p{&h, &d}; !holds && usable(d) && stronger(p, place)) place = p;
+        if (const Place p{&h, &d}; !holds && d.problem.empty() && stronger(p, place)) place = p;
     }
     if (-minus <= seats) continue;  // the next round takes them
     out.push_back(fmt::format("{} requests wait for {}, which has {} seats: ", -minus, model, seats) +
@@ -138,38 +208,8 @@ Decision decide(const std::vector<HiveView>& hives, const Requirements& wanted, 
   if (coming) return {Decision::Kind::kWait, "", "", "", "", "a worker for the model is on its way"};
   if (!wanted.worker_id.empty() && !full)
     return {Decision::Kind::kNone, "", "", "", "", "there is no such worker with this model"};
-  Place place;
-  std::string refusals, silent;
-  for (const HiveView& h : hives) {
-    if (!matches(h, wanted) || !wanted.worker_id.empty()) continue;
-    if (h.silent && !h.refused) {
-      silent += (silent.empty() ? "" : ", ") + h.id;
-      continue;
-    }
-    if (h.refused) {
-      refusals += fmt::format("{}{}: {}", refusals.empty() ? "" : "; ", h.id, h.refusal);
-      continue;
-    }
-    if (std::ranges::any_of(h.workers,
-                            [&](const WorkerView& w) { return w.model == wanted.model && matches(w, wanted); }))
-      continue;
-    for (const DeviceView& d : h.devices) {
-      if (!wanted.device.empty() && wanted.device != d.id) continue;
-      if (!usable(d)) {
-        refusals += fmt::format("{}{}: no worker runs on {} yet", refusals.empty() ? "" : "; ", h.id, d.id);
-        continue;
-      }
-      if (const Place p{&h, &d}; stronger(p, place)) place = p;
-    }
-  }
-  if (place.device)
-    return {Decision::Kind::kProvision,
-            place.hive->id,
-            "",
-            place.device->id,
-            std::string(wanted.kind.empty() ? preferred : wanted.kind),
-            fmt::format("{} of {} is the strongest device that suits, with {} MB free", place.device->id,
-                        place.hive->id, place.device->memory_free >> 20)};
+  const auto [place, refusals, silent] = find_candidates(hives, wanted);
+  if (place.device) return provision_at(place, wanted, preferred);
   if (full) return {Decision::Kind::kWait, "", "", "", "", "every worker with the model is busy"};
   if (leaving)
     return {Decision::Kind::kWait, "", "", "", "", "the worker with the model is stopping: its place is next"};

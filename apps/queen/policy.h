@@ -21,6 +21,8 @@ struct WorkerView {
 struct DeviceView {
   std::string id, type;  // "cpu" or "gpu"
   std::int64_t memory_free = 0;
+  std::string problem;  // why nothing can run there; empty: it can
+  std::string refusal;  // why it has said no to this request before; empty: it has not
 };
 
 struct HiveView {
@@ -28,7 +30,7 @@ struct HiveView {
   bool known = false;         // its capabilities have come
   bool silent = false;        // it did not answer: nothing is sent to it before its next heartbeat
   bool provisioning = false;  // a worker for the wanted model is being made there
-  bool refused = false;       // it has said no to this request before
+  bool refused = false;       // the request may not have a worker made there
   std::string refusal;        // why
   std::vector<DeviceView> devices;
   std::vector<WorkerView> workers;
@@ -37,7 +39,7 @@ struct HiveView {
 /// What a request needs of a worker.
 struct Requirements {
   std::string model;                    // its one spelling
-  std::string hive, worker_id, device;  // empty: any
+  std::string hive, worker_id, device;  // empty: any; device: as colony::parse_device() gives it
   std::string kind;                     // of worker; empty: any, and those preferred before others
 };
 
@@ -82,15 +84,21 @@ class WaitingLine {
   std::uint64_t joined_ = 0;
 };
 
-/// Whether there is a kind of worker for it.
-[[nodiscard]] inline bool usable(const DeviceView& d) { return d.type == "cpu"; }
+/// A device of a hive, as a key: what a request was refused there concerns no other device.
+[[nodiscard]] inline std::string place_key(const std::string& hive, const std::string& device) {
+  return hive + "/" + device;
+}
+/// The same, for people: on machines without GPUs the hive says enough.
+[[nodiscard]] inline std::string place_name(const std::string& hive, const std::string& device) {
+  return device == "cpu" ? hive : device + " of " + hive;
+}
 
 /// What would help a long line, for people: advice only, it decides nothing. `waiting`: requests by model.
 [[nodiscard]] std::vector<std::string> advise(const std::map<std::string, int>& waiting,
                                               const std::vector<HiveView>& hives);
 
-/// Hives that are online, in a fixed order. `preferred`: the kind of worker that serves, and is made, where the request
-/// names none.
+/// Hives that are online, in a fixed order. `preferred`: the kind of worker that serves, and is made, on CPUs where the
+/// request names none.
 [[nodiscard]] Decision decide(const std::vector<HiveView>& hives, const Requirements& wanted,
                               std::string_view preferred = "cpu");
 

@@ -55,6 +55,61 @@ TEST(Policy, then_the_strongest_device) {
   EXPECT_NE(d.why.find("2000 MB"), std::string::npos) << d.why;
 }
 
+HiveView with_gpu(const std::string& id, std::int64_t cpu_mb, std::int64_t gpu_mb,
+                  std::vector<WorkerView> workers = {}) {
+  HiveView h = hive(id, cpu_mb, std::move(workers));
+  h.devices.push_back({"cuda:0", "gpu", gpu_mb << 20});
+  return h;
+}
+
+TEST(Policy, a_gpu_before_a_cpu) {
+  const std::vector<HiveView> hives{hive("a", 90'000), with_gpu("b", 80'000, 100), with_gpu("c", 70'000, 200)};
+  const Decision d = decide(hives, {"m", "", "", ""}, "accelerate");
+  EXPECT_EQ(d.kind, Kind::kProvision);
+  EXPECT_EQ(d.hive + d.device, "ccuda:0");
+  EXPECT_EQ(d.worker_kind, "cuda");
+  const auto place = [&](const std::string& device, const std::string& kind = "") {
+    const Decision made = decide(hives, {"m", "", "", device, kind});
+    return made.kind == Kind::kProvision ? made.hive + " " + made.device + " " + made.worker_kind : made.why;
+  };
+  EXPECT_EQ(place("cpu"), "a cpu cpu");
+  EXPECT_EQ(place("gpu"), "c cuda:0 cuda");
+  EXPECT_EQ(place("cuda:0"), "c cuda:0 cuda");
+  EXPECT_EQ(place("", "accelerate"), "a cpu accelerate");
+  EXPECT_EQ(place("", "cuda"), "c cuda:0 cuda");
+  EXPECT_EQ(place("cuda:1"), "no hive has a device for it");
+  EXPECT_EQ(place("cpu", "cuda"), "no hive has a device for it");
+}
+
+TEST(Policy, a_worker_on_a_gpu_serves_before_one_on_a_cpu) {
+  WorkerView on_gpu = worker("w1", "m", 3);
+  on_gpu.device = "cuda:0", on_gpu.kind = "cuda";
+  const std::vector<HiveView> hives{with_gpu("a", 9000, 9000, {on_gpu, worker("w2", "m", 0)})};
+  EXPECT_EQ(decide(hives, {"m", "", "", ""}).worker_id, "w1");
+  EXPECT_EQ(decide(hives, {"m", "", "", "cpu"}).worker_id, "w2");
+  EXPECT_EQ(decide(hives, {"m", "", "", "gpu"}).worker_id, "w1");
+  const Decision other = decide({with_gpu("a", 9000, 9000, {worker("w2", "m", 0)})}, {"m", "", "", "cuda:0"});
+  EXPECT_EQ(other.kind, Kind::kProvision) << "where the request names the GPU, the CPU's worker does not do";
+}
+
+TEST(Policy, what_a_gpu_has_refused_goes_to_the_cpu_and_the_reason_is_told) {
+  std::vector<HiveView> hives{with_gpu("a", 9000, 9000)};
+  hives[0].devices[1].refusal = "30000 MB are needed, 9000 MB are free";
+  const Decision d = decide(hives, {"m", "", "", ""});
+  EXPECT_EQ(d.device, "cpu");
+  EXPECT_NE(d.why.find("not cuda:0 of a: 30000 MB are needed, 9000 MB are free"), std::string::npos) << d.why;
+  const Decision asked = decide(hives, {"m", "", "", "cpu"});
+  EXPECT_EQ(asked.why.find("cuda:0"), std::string::npos) << "the GPU was not wanted: " << asked.why;
+  EXPECT_EQ(decide(hives, {"m", "", "", "gpu"}).why, "cuda:0 of a: 30000 MB are needed, 9000 MB are free");
+  hives.push_back(with_gpu("b", 1, 100));
+  EXPECT_EQ(decide(hives, {"m", "", "", ""}).hive, "b") << "another GPU";
+  hives[1].devices[1].problem = "the GPU is lost";
+  EXPECT_EQ(decide(hives, {"m", "", "", ""}).hive, "a") << "the CPU with more memory";
+  const Decision nowhere = decide(hives, {"m", "", "", "gpu"});
+  EXPECT_EQ(nowhere.kind, Kind::kNone);
+  EXPECT_NE(nowhere.why.find("cuda:0 of b: the GPU is lost"), std::string::npos) << nowhere.why;
+}
+
 TEST(Policy, a_full_colony_waits_and_a_refusal_is_told) {
   EXPECT_EQ(decide({hive("a", 1000, {worker("w1", "m", 4)})}, {"m", "", "", ""}).kind, Kind::kWait);
   EXPECT_EQ(decide({hive("a", 1000, {worker("w1", "m", 0, "starting")})}, {"m", "", "", ""}).kind, Kind::kWait);
@@ -63,7 +118,7 @@ TEST(Policy, a_full_colony_waits_and_a_refusal_is_told) {
   EXPECT_EQ(decide({going}, {"m", "", "", ""}).kind, Kind::kWait) << "its place is free in a moment";
   EXPECT_EQ(decide({going, hive("b", 10)}, {"m", "", "", ""}).hive, "b") << "who has room now does not wait";
   HiveView no = hive("a", 1000);
-  no.refused = true, no.refusal = "no room";
+  no.devices[0].refusal = "no room";
   const Decision d = decide({no}, {"m", "", "", ""});
   EXPECT_EQ(d.kind, Kind::kNone);
   EXPECT_EQ(d.why, "a: no room");

@@ -70,7 +70,7 @@ struct MemoryAnswer {
   Status verdict;
   std::optional<ShortOfRoom> short_of;
 };
-MemoryAnswer read_memory_answer(const std::string& hive, const service::JsonAnswer& answer) {
+MemoryAnswer read_memory_answer(const Decision& d, const service::JsonAnswer& answer) {
   MemoryAnswer out{service::check(answer), std::nullopt};
   const auto* o = answer.body.if_object();
   const auto* error = o ? json::find_object(*o, "error") : nullptr;
@@ -82,7 +82,8 @@ MemoryAnswer read_memory_answer(const std::string& hive, const service::JsonAnsw
     return v->get_int64();
   };
   const auto need = figure("needed_bytes"), room = figure("room_bytes");
-  if (need && room && *need > *room) out.short_of = ShortOfRoom{hive, *need, *room, figure("capacity_bytes"), {}};
+  if (need && room && *need > *room)
+    out.short_of = ShortOfRoom{d.hive, d.device, *need, *room, figure("capacity_bytes"), {}};
   return out;
 }
 
@@ -149,10 +150,10 @@ Procedure make_worker(FlowPtr flow, Placer& q, PlacementPtr p, Decision d, std::
   p->report("memory_check", fmt::format("asking {} whether {} has room on {}", d.hive, p->wanted.model, d.device));
   const auto room = co_await calls.ask(flow, d.hive, check);
   if (!room) co_return done(failed(room.error()));
-  const MemoryAnswer answer = read_memory_answer(d.hive, *room);
+  const MemoryAnswer answer = read_memory_answer(d, *room);
   const bool missing = !answer.verdict && answer.verdict.error().code == ErrorCode::kModelNotFound;
   if (!answer.verdict && !missing) co_return done(Provisioned{answer.verdict.error(), false, answer.short_of});
-  if (!missing) p->report("memory_room", fmt::format("{} has room", d.hive));
+  if (!missing) p->report("memory_room", fmt::format("{} has room", place_name(d.hive, d.device)));
   const HiveEntry* known = q.hives().find(d.hive);
   if (!known) co_return done(failed(removed(d.hive)));
   const bool cached = find_model(*known, p->wanted.model) || (!missing && p->ref.kind == colony::ModelRef::Kind::kFile);
@@ -166,9 +167,9 @@ Procedure make_worker(FlowPtr flow, Placer& q, PlacementPtr p, Decision d, std::
   if (missing) {
     const auto again = co_await calls.ask(flow, d.hive, check);
     if (!again) co_return done(failed(again.error()));
-    const MemoryAnswer now = read_memory_answer(d.hive, *again);
+    const MemoryAnswer now = read_memory_answer(d, *again);
     if (!now.verdict) co_return done(Provisioned{now.verdict.error(), false, now.short_of});
-    p->report("memory_room", fmt::format("{} has room", d.hive));
+    p->report("memory_room", fmt::format("{} has room", place_name(d.hive, d.device)));
   }
   if (*fetched) q.uses().refresh(d.hive);
   p->report("worker_spawn", fmt::format("telling {} to start a {} worker with {} on {}", d.hive, d.worker_kind,

@@ -383,7 +383,8 @@ void Queen::relieve_pressure() {
       if (!d.memory_total || !d.memory_free || *d.memory_total <= 0) continue;
       const double used = 1 - static_cast<double>(*d.memory_free) / static_cast<double>(*d.memory_total);
       if (used <= options_.vram_threshold || hives_.any_leaving(h->id)) continue;
-      const auto workers = hives_.workers_of(h->id, placer_.pinned());
+      auto workers = hives_.workers_of(h->id, placer_.pinned());
+      std::erase_if(workers, [&d](const Evictable& w) { return w.device != d.id; });
       const Evictable* victim = choose_idle(workers);
       if (!victim) continue;
       log(Level::kInfo, "evict",

@@ -74,7 +74,7 @@ std::vector<Evictable> smallest_set(const std::vector<Evictable>& candidates, st
 RoomPlan plan_room(const ShortOfRoom& hive) {
   using Kind = RoomPlan::Kind;
   const std::int64_t missing = hive.need - hive.room;
-  if (missing <= 0) return {Kind::kFits, hive.hive, {}};
+  if (missing <= 0) return {Kind::kFits, hive.hive, hive.device, {}};
   std::int64_t fixed = 0, returned = 0;  // of pinned workers; of all others
   std::vector<Evictable> candidates;
   for (const Evictable& w : hive.workers) {
@@ -87,11 +87,11 @@ RoomPlan plan_room(const ShortOfRoom& hive) {
   }
   // Another worker may have begun since the hive said what is free: its own word on the whole counts.
   const bool ever = hive.capacity ? hive.need <= *hive.capacity - fixed : returned >= missing;
-  if (!ever) return {Kind::kNever, hive.hive, {}};
+  if (!ever) return {Kind::kNever, hive.hive, hive.device, {}};
   std::ranges::sort(candidates, {}, order_of_leaving);
   std::vector<Evictable> victims = smallest_set(candidates, missing);
-  if (!victims.empty()) return {Kind::kEvict, hive.hive, std::move(victims)};
-  return {Kind::kWait, hive.hive, {}};
+  if (!victims.empty()) return {Kind::kEvict, hive.hive, hive.device, std::move(victims)};
+  return {Kind::kWait, hive.hive, hive.device, {}};
 }
 
 RoomPlan plan_room(const std::vector<ShortOfRoom>& hives) {
@@ -101,7 +101,7 @@ RoomPlan plan_room(const std::vector<ShortOfRoom>& hives) {
     const auto busy = std::ranges::count_if(p.victims, [](const Evictable& w) { return w.inflight > 0; });
     std::int64_t used = 0;
     for (const Evictable& w : p.victims) used = std::max(used, w.used);
-    return std::tuple(std::ranges::find(kOrder, p.kind) - kOrder, busy, p.victims.size(), used, p.hive);
+    return std::tuple(std::ranges::find(kOrder, p.kind) - kOrder, busy, p.victims.size(), used, p.hive, p.device);
   };
   RoomPlan best;
   bool any = false;

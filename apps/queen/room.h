@@ -14,7 +14,7 @@ namespace llorch::queen {
 
 /// A worker that may make room.
 struct Evictable {
-  std::string hive, worker_id, model;
+  std::string hive, device, worker_id, model;
   std::int64_t pid = 0, used = 0;  // used: when a request ran there last, on any clock
   int inflight = 0;
   bool pinned = false;                 // never stops for others
@@ -22,24 +22,24 @@ struct Evictable {
   std::optional<std::int64_t> memory;  // bytes that its end gives back; absent: its hive does not say
 };
 
-/// A hive that answered that a model has no room there now.
+/// A hive that answered that a model has no room on a device of it now.
 struct ShortOfRoom {
-  std::string hive;
+  std::string hive, device;
   std::int64_t need = 0, room = 0;       // bytes: of the model; what is free for it
   std::optional<std::int64_t> capacity;  // bytes that all workers together may take; absent: its hive does not say
-  std::vector<Evictable> workers;        // all of the hive
+  std::vector<Evictable> workers;        // all of the device
 };
 
 struct RoomPlan {
   enum class Kind { kFits, kEvict, kWait, kNever };
   Kind kind = Kind::kNever;
-  std::string hive;
+  std::string hive, device;
   std::vector<Evictable> victims;  // of kEvict
 };
 
 /// Fewest victims first; among equally many, idle ones before busy ones, then those that were used least recently.
 [[nodiscard]] RoomPlan plan_room(const ShortOfRoom& hive);
-/// The best of several hives: room that is there, then the fewest busy and the fewest victims, then waiting.
+/// The best of several devices: room that is there, then the fewest busy and the fewest victims, then waiting.
 [[nodiscard]] RoomPlan plan_room(const std::vector<ShortOfRoom>& hives);
 
 /// Of workers that may go without a request for room, the one to begin with: idle and used least recently. Null: none.

@@ -170,7 +170,7 @@ class FullColony {
     std::vector<ShortOfRoom> hives;
     std::int64_t largest = 0;
     for (const RoomMachine& m : machines_) {
-      ShortOfRoom h{m.id, sizes_.at(r.model), m.room(), m.memory, {}};
+      ShortOfRoom h{m.id, "cpu", sizes_.at(r.model), m.room(), m.memory, {}};
       largest = std::max(largest, m.memory);
       for (const Worker& w : m.workers) {
         Evictable e;

@@ -15,7 +15,7 @@ Evictable worker(const std::string& id, std::int64_t memory, std::int64_t used, 
   return w;
 }
 ShortOfRoom hive(std::int64_t need, std::int64_t room, std::vector<Evictable> workers) {
-  ShortOfRoom h{"a", need, room, room, std::move(workers)};
+  ShortOfRoom h{"a", "cpu", need, room, room, std::move(workers)};
   for (const Evictable& w : h.workers) *h.capacity += *w.memory;
   return h;
 }

@@ -26,7 +26,11 @@ struct Asking {
   Requirements wanted;
   bool batch = false;
   int arrived = 0;
-  std::map<std::string, std::string> refusals;
+  std::map<std::string, std::string> refusals;  // by place_key()
+};
+struct Coming {
+  std::string hive, device, model;
+  int left = 0;
 };
 struct Running {
   std::string hive, worker, model;
@@ -73,6 +77,8 @@ class Colony {
     h.id = "hive" + std::to_string(next_++);
     h.known = chance(70);
     h.devices = {{"cpu", "cpu", std::int64_t{pick(1, 4)} << 30}};
+    for (int gpu = 0, count = chance(30) ? pick(1, 2) : 0; gpu < count; ++gpu)
+      h.devices.push_back({"cuda:" + std::to_string(gpu), "gpu", std::int64_t{pick(1, 3)} << 30});
     hives_[h.id] = h;
     if (chance(10)) liars_.insert(h.id);
   }
@@ -83,7 +89,7 @@ class Colony {
     const std::string id = it->first;
     for (const WorkerView& w : std::vector<WorkerView>(it->second.workers)) drop(id, w.id);
     hives_.erase(id);
-    std::erase_if(coming_, [&](const auto& c) { return c.first == id; });
+    std::erase_if(coming_, [&](const Coming& c) { return c.hive == id; });
     liars_.erase(id);
   }
   void kill_worker() {
@@ -114,12 +120,12 @@ class Colony {
     for (auto& [id, h] : hives_)
       if (!h.known && chance(50)) h.known = true;
     for (auto it = coming_.begin(); it != coming_.end();) {
-      if (--it->second.second > 0) {
+      if (--it->left > 0) {
         ++it;
         continue;
       }
-      HiveView& h = hives_[it->first];
-      h.workers.push_back({"w" + std::to_string(next_++), it->second.first, "cpu", "cpu", "ready", 0, 2});
+      const std::string kind = it->device == "cpu" ? "cpu" : "cuda";
+      hives_[it->hive].workers.push_back({"w" + std::to_string(next_++), it->model, it->device, kind, "ready", 0, 2});
       it = coming_.erase(it);
     }
     for (auto it = running_.begin(); it != running_.end();) {
@@ -132,6 +138,10 @@ class Colony {
       ++done_;
       it = running_.erase(it);
     }
+    // GPUs fall off the bus, and come back.
+    for (auto& [id, h] : hives_)
+      for (DeviceView& d : h.devices)
+        if (d.type == "gpu" && chance(5)) d.problem = d.problem.empty() ? "it is lost" : "";
     // Idle workers are stopped now and then, so that other models find room.
     for (auto& [id, h] : hives_)
       std::erase_if(h.workers, [&](const WorkerView& w) { return w.inflight == 0 && chance(10); });
@@ -155,15 +165,18 @@ class Colony {
     std::vector<HiveView> out;
     for (const auto& [id, h] : hives_) {
       out.push_back(h);
-      for (const auto& [at, what] : coming_) out.back().provisioning |= at == id && what.first == model;
-      // What is promised to those that are coming is not free.
-      for (const auto& [at, what] : coming_)
-        if (at == id) out.back().devices[0].memory_free -= std::int64_t{1} << 30;
-      for (std::size_t i = 0; i < h.workers.size(); ++i) out.back().devices[0].memory_free -= std::int64_t{1} << 30;
-      if (out.back().devices[0].memory_free < std::int64_t{1} << 30)
-        out.back().refused = true, out.back().refusal = "no room";
+      for (const Coming& c : coming_) out.back().provisioning |= c.hive == id && c.model == model;
+      for (DeviceView& d : out.back().devices) {
+        d.memory_free -= taken(h, d.id) << 30;
+        if (d.memory_free < std::int64_t{1} << 30) d.refusal = "no room";
+      }
     }
     return out;
+  }
+  /// GiB: each worker takes one, from when it is promised.
+  [[nodiscard]] std::int64_t taken(const HiveView& h, const std::string& device) const {
+    return std::ranges::count_if(coming_, [&](const Coming& c) { return c.hive == h.id && c.device == device; }) +
+           std::ranges::count(h.workers, device, &WorkerView::device);
   }
 
   /// The same hives, as the directory gives them after hearing of each once more.
@@ -173,7 +186,8 @@ class Colony {
     for (HiveView h : hives) {
       here.insert(h.id);
       if (std::exchange(h.provisioning, false)) provisioning.insert(h.id + "|" + wanted.model);
-      if (std::exchange(h.refused, false)) refusals[h.id] = h.refusal;
+      for (DeviceView& d : h.devices)
+        if (!d.refusal.empty()) refusals[place_key(h.id, d.id)] = std::exchange(d.refusal, "");
       directory_.put(std::move(h));
     }
     for (const std::string& id : known_)
@@ -195,12 +209,16 @@ class Colony {
       }
       auto hives = view(waiting_[i].wanted.model);
       for (HiveView& h : hives)
-        if (const auto no = waiting_[i].refusals.find(h.id); no != waiting_[i].refusals.end())
-          h.refused = true, h.refusal = no->second;
+        for (DeviceView& d : h.devices)
+          if (const auto no = waiting_[i].refusals.find(place_key(h.id, d.id)); no != waiting_[i].refusals.end())
+            d.refusal = no->second;
       const Decision d = decide(hives, waiting_[i].wanted), again = decide(hives, waiting_[i].wanted);
-      ASSERT_TRUE(d.kind == again.kind && d.hive == again.hive && d.worker_id == again.worker_id) << "seed " << seed_;
+      ASSERT_TRUE(d.kind == again.kind && d.hive == again.hive && d.device == again.device &&
+                  d.worker_id == again.worker_id)
+          << "seed " << seed_;
       const Decision few = decide(by_directory(hives, waiting_[i].wanted), waiting_[i].wanted);
-      ASSERT_TRUE(d.kind == few.kind && d.hive == few.hive && d.worker_id == few.worker_id && d.why == few.why)
+      ASSERT_TRUE(d.kind == few.kind && d.hive == few.hive && d.device == few.device && d.worker_id == few.worker_id &&
+                  d.why == few.why)
           << "looking at a few hives decides otherwise: " << d.why << " / " << few.why << ", seed " << seed_;
       if (d.kind == Decision::Kind::kUse)
         seat(i, d);
@@ -208,8 +226,7 @@ class Colony {
         refuse(waiting_[i], d);  // it asks again at once, knowing more
       else if (d.kind == Decision::Kind::kProvision)
         provision(waiting_[i++], d);
-      else if (d.kind == Decision::Kind::kNone && !hives_.empty() &&
-               std::ranges::all_of(hives_, [&](const auto& h) { return waiting_[i].refusals.contains(h.first); }))
+      else if (d.kind == Decision::Kind::kNone && !hives_.empty() && refused_everywhere(waiting_[i]))
         give_up(i, d);
       else
         ++i;
@@ -231,28 +248,38 @@ class Colony {
     line_.leave(waiting_[i].place);
     waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(i));
   }
-  /// Every hive has said no: the request ends with an error that names each.
+  [[nodiscard]] bool refused_everywhere(const Asking& a) const {
+    return std::ranges::all_of(hives_, [&](const auto& entry) {
+      return std::ranges::all_of(entry.second.devices, [&](const DeviceView& d) {
+        return !d.problem.empty() || a.refusals.contains(place_key(entry.first, d.id));
+      });
+    });
+  }
+  /// Every device has said no: the request ends with an error that names each.
   void give_up(std::size_t i, const Decision& d) {
-    for (const auto& [id, h] : hives_) ASSERT_NE(d.why.find(id + ": "), std::string::npos) << d.why;
+    for (const auto& [id, h] : hives_)
+      for (const DeviceView& at : h.devices)
+        ASSERT_NE(d.why.find(place_name(id, at.id) + ": "), std::string::npos) << d.why;
     ++failed_;
     line_.leave(waiting_[i].place);
     waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(i));
   }
   /// A hive that told of memory which it does not have.
   void refuse(Asking& a, const Decision& d) {
-    ASSERT_FALSE(a.refusals.contains(d.hive)) << "it was asked again after it had refused, seed " << seed_;
-    a.refusals[d.hive] = "no room after all";
+    std::string& said = a.refusals[place_key(d.hive, d.device)];
+    ASSERT_EQ(said, "") << "it was asked again after it had refused, seed " << seed_;
+    said = "no room after all";
   }
   void provision(const Asking& a, const Decision& d) {
-    std::int64_t taken = 0;
     const HiveView& h = hives_.at(d.hive);
-    for (const auto& [at, what] : coming_) {
-      taken += at == d.hive;
-      ASSERT_FALSE(at == d.hive && what.first == a.wanted.model) << "one worker is made twice, seed " << seed_;
-    }
-    taken += static_cast<std::int64_t>(h.workers.size());
-    ASSERT_LE((taken + 1) << 30, h.devices[0].memory_free) << "memory was promised twice, seed " << seed_;
-    coming_.push_back({d.hive, {a.wanted.model, pick(1, 4)}});
+    for (const Coming& c : coming_)
+      ASSERT_FALSE(c.hive == d.hive && c.model == a.wanted.model) << "one worker is made twice, seed " << seed_;
+    const auto device = std::ranges::find(h.devices, d.device, &DeviceView::id);
+    ASSERT_NE(device, h.devices.end());
+    ASSERT_EQ(device->problem, "") << "on a GPU that is lost, seed " << seed_;
+    ASSERT_EQ(d.worker_kind, d.device == "cpu" ? "cpu" : "cuda");
+    ASSERT_LE((taken(h, d.device) + 1) << 30, device->memory_free) << "memory was promised twice, seed " << seed_;
+    coming_.push_back({d.hive, d.device, a.wanted.model, pick(1, 4)});
   }
 
   std::uint64_t seed_;
@@ -261,7 +288,7 @@ class Colony {
   std::set<std::string> liars_;
   int now_ = 0, next_ = 0, asked_ = 0, done_ = 0, failed_ = 0;
   std::map<std::string, HiveView> hives_;
-  std::vector<std::pair<std::string, std::pair<std::string, int>>> coming_;  // hive, model, steps
+  std::vector<Coming> coming_;
   WaitingLine line_;
   Directory directory_;
   std::set<std::string> known_;

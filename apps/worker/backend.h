@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "device/open.h"
+#include "device/roofline.h"
 
 namespace llorch::worker {
 
@@ -14,12 +15,14 @@ struct Backend {
   const ProductProvider* products = nullptr;            // null: the kernels' own
   CudaOpener cuda = nullptr;                            // opens the CUDA device that computes; null: the CPU
   std::int64_t (*vram_bytes)(const Device&) = nullptr;  // of a device that it opened
+  Result<Roofline> (*roofline)(int index) = nullptr;    // of such a device; null: the CPU's is measured
   [[nodiscard]] std::string program() const { return "llorch-worker-" + kind; }
   [[nodiscard]] std::string device() const { return cuda ? "cuda" : "cpu"; }
   /// As health and heartbeats call what holds the model.
   [[nodiscard]] std::string memory() const { return cuda ? "vram-only" : "cpu"; }
-  /// `isa` of the kernels, and what multiplies.
+  /// `isa` of the CPU's kernels, and what multiplies.
   [[nodiscard]] std::string isa(std::string_view kernels) const {
+    if (cuda) return kind;
     return products ? std::string(kernels) + "+" + std::string(products->name()) : std::string(kernels);
   }
 };

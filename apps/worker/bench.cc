@@ -16,7 +16,7 @@ namespace llorch::worker {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr int kPage = limits::kKvPagePositions;
+constexpr int kPage = limits::kKvPagePositions, kUsualPrompt = 512, kUsualGenerated = 128;
 
 std::uint64_t peak_rss() {
   rusage usage{};
@@ -129,19 +129,59 @@ class Runner {
   std::vector<std::vector<std::int32_t>> tables_;
 };
 
+/// What the tests need of a model, whose file's head says what it has.
+struct BenchPlan {
+  int positions = 1, own_context = 0;  // of the longest test; of the model
+};
+
+/// Fills what was not asked for with what fits. Errors: those of the file; kInvalidRequest: there is nothing to
+/// measure; kContextLengthExceeded.
+Result<BenchPlan> plan_bench(BenchOptions& o, std::string& note) {
+  LLORCH_TRY(const auto source, open_model(o.model.path));
+  LLORCH_TRY(const Graph graph, arch::read_graph(*source, 0));
+  BenchPlan plan;
+  plan.own_context = graph.context;
+  const bool gives_text = graph.head.weight.there();  // else it decodes nothing, and has no depth
+  const int deepest = gives_text ? std::ranges::max(o.depths) : 0, room = graph.context - deepest;
+  if (room < 1)
+    return fail(ErrorCode::kContextLengthExceeded, "-d {}: the model's context is {}", deepest, graph.context);
+  bool shortened = false;
+  const auto fill = [&](std::vector<int>& list, int usual) {
+    if (!list.empty()) return;
+    list = {std::min(usual, room)};
+    shortened |= room < usual;
+  };
+  fill(o.prompts, kUsualPrompt);
+  if (gives_text) fill(o.generated, kUsualGenerated);
+  if (shortened)
+    note = gives_text ? fmt::format("the model's context is {}: -p {} -n {}", graph.context, o.prompts.front(),
+                                    o.generated.front())
+                      : fmt::format("the model's context is {}: -p {}", graph.context, o.prompts.front());
+  const int generated = gives_text ? std::ranges::max(o.generated) : 0;
+  const int longest = std::max(std::ranges::max(o.prompts), generated);
+  if (longest == 0)
+    return fail(ErrorCode::kInvalidRequest, "{}: there is nothing to measure",
+                gives_text ? "-p 0 and -n 0" : "-p 0, and a model that gives no text");
+  if (longest > room)
+    return fail(ErrorCode::kContextLengthExceeded, "{} tokens{} are more than the model's context of {}", longest,
+                deepest > 0 ? fmt::format(" behind {} positions", deepest) : "", graph.context);
+  if (const int together = std::ranges::max(o.batches); gives_text && generated > 0 && together > graph.context)
+    return fail(ErrorCode::kInvalidRequest, "-b {}: a step of this model has at most {} rows, its context", together,
+                graph.context);
+  plan.positions = deepest + longest;
+  return plan;
+}
+
 class Bench {
  public:
-  Bench(const BenchOptions& options, BenchReport& report) : options_(options), report_(report) {}
+  Bench(const BenchOptions& options, const BenchPlan& plan, BenchReport& report)
+      : options_(options), plan_(plan), report_(report) {}
 
   Status run(int threads) {
     ModelOptions model = options_.model;
-    model.products = backend().products, model.cuda = backend().cuda;
     model.threads = threads;
-    int longest = 1;
-    for (const auto* list : {&options_.prompts, &options_.generated})
-      for (const int n : *list) longest = std::max(longest, n);
     const int together = *std::ranges::max_element(options_.batches);
-    model.context = std::max(*std::ranges::max_element(options_.depths) + longest, together);  // bounds rows_max
+    model.context = std::min(plan_.own_context, std::max(plan_.positions, together));  // bounds rows_max
     model.rows_max = std::max(512, together);
     if (options_.profile)
       model.decorate = [this](std::unique_ptr<Device> inner) {
@@ -272,22 +312,26 @@ class Bench {
   }
 
   const BenchOptions& options_;
+  const BenchPlan& plan_;
   BenchReport& report_;
   ProfileDevice* profile_ = nullptr;
 };
 
 }  // namespace
 
-Result<BenchReport> run_bench(const BenchOptions& options) {
+Result<BenchReport> run_bench(const BenchOptions& asked) {
   BenchReport report;
-  Bench bench(options, report);
+  BenchOptions options = asked;
+  LLORCH_TRY(const BenchPlan plan, plan_bench(options, report.note));
+  Bench bench(options, plan, report);
   std::vector<int> threads = options.threads;
   if (threads.empty()) threads.push_back(ThreadPool::default_threads());
   for (const int t : threads) LLORCH_OK(bench.run(t));
-  report.peak_rss_bytes = peak_rss();                      // before the roofline takes memory of its own
-  if (!options.roofline || backend().cuda) return report;  // it is the CPU's
+  report.peak_rss_bytes = peak_rss();  // before the roofline takes memory of its own
+  if (!options.roofline) return report;
   for (const int t : threads) {
-    LLORCH_TRY(const Roofline r, measure_roofline(options.model.isa, t));
+    LLORCH_TRY(const Roofline r, backend().roofline ? backend().roofline(options.model.cuda_index)
+                                                    : measure_roofline(options.model.isa, t));
     for (BenchResult& b : report.results) {
       if (b.threads != t) continue;
       const bool block = report.weights != "F32" && report.weights != "F16" && report.weights != "BF16";
@@ -313,6 +357,7 @@ boost::json::object to_json(const Roofline& r) {
   return {{"isa", r.isa},
           {"threads", r.threads},
           {"read_gb_s", r.read_gb_s},
+          {"copy_gb_s", r.copy_gb_s},
           {"int8_gops", r.int8_gops},
           {"bf16_gflops", r.bf16_gflops},
           {"fp32_gflops", r.fp32_gflops},

@@ -14,8 +14,8 @@
 namespace llorch::worker {
 
 struct BenchOptions {
-  ModelOptions model;                             // with its first adapter, where it has one
-  std::vector<int> prompts{512}, generated{128};  // tokens; 0: no such test
+  ModelOptions model;                   // with its first adapter, where it has one
+  std::vector<int> prompts, generated;  // tokens; 0: no such test; empty: as many as fit, at most 512 and 128
   std::vector<int> depths{0}, batches{1}, threads;
   int repeats = 5;
   KvPrecision kv = KvPrecision::kF16;
@@ -42,6 +42,7 @@ struct BenchReport {
   std::uint64_t peak_rss_bytes = 0, kv_bytes = 0;
   std::vector<Roofline> rooflines;  // one for each number of threads, measured after the model's tests
   std::vector<BenchResult> results;
+  std::string note;  // where the context was too short for what is measured by itself
 
   /// Of the most threads.
   [[nodiscard]] Roofline roofline() const {

@@ -44,12 +44,23 @@ void EngineHost::ping(std::function<void()> answered) {
   wake_.notify_one();
 }
 
-void EngineHost::answer_pings() {
-  std::vector<std::function<void()>> pings;
+void EngineHost::check_resident(std::function<void(Status)> told) {
   {
     const std::lock_guard lock(mutex_);
-    pings.swap(pings_);
+    residency_checks_.push_back(std::move(told));
+    work_ = true;
   }
+  wake_.notify_one();
+}
+
+void EngineHost::answer() {
+  std::vector<std::function<void()>> pings;
+  std::vector<std::function<void(Status)>> checks;
+  {
+    const std::lock_guard lock(mutex_);
+    pings.swap(pings_), checks.swap(residency_checks_);
+  }
+  for (auto& told : checks) loop_.post([told = std::move(told), s = model_->device->check_resident()] { told(s); });
   for (auto& answered : pings) loop_.post(std::move(answered));
 }
 
@@ -59,6 +70,21 @@ void EngineHost::notify() {
     work_ = true;
   }
   wake_.notify_one();
+}
+
+Result<EngineOptions> EngineHost::engine_options(const Model& model) const {
+  EngineOptions engine = options_.engine;
+  if (options_.kv_bytes == 0) return engine;
+  LLORCH_TRY(const std::int64_t least, cache_bytes(model.graph(), 1, engine.max_batch, model.rows_max(), engine.kv));
+  if (least > static_cast<std::int64_t>(options_.kv_bytes))
+    return fail(ErrorCode::kInvalidRequest,
+                "--kv-cache-size-mb {:.1f} is too little: one page and what {} sequences keep besides (--max-batch) "
+                "take {:.1f}",
+                static_cast<double>(options_.kv_bytes) / (1 << 20), engine.max_batch,
+                std::ceil(static_cast<double>(least) / (1 << 20) * 10) / 10);
+  engine.pages = static_cast<int>(pages_within(model.graph(), static_cast<std::int64_t>(options_.kv_bytes),
+                                               engine.max_batch, model.rows_max(), engine.kv));
+  return engine;
 }
 
 Status EngineHost::prepare(const ProgressSink& progress) {
@@ -74,21 +100,14 @@ Status EngineHost::prepare(const ProgressSink& progress) {
   };
   with_progress.cancelled = loading_cancelled_;
   LLORCH_OK(check_manifest(options_.model.path, options_.manifest, stopping_.get_token()));
+  with_progress.sequences = options_.engine.max_batch;
+  with_progress.take_memory = [this](Model& model) -> Result<std::unique_ptr<Cache>> {
+    LLORCH_TRY(EngineOptions engine, engine_options(model));
+    return Engine::take_memory(model, std::move(engine));
+  };
   LLORCH_TRY(model_, LoadedModel::load(with_progress));
-  EngineOptions engine = options_.engine;
+  LLORCH_TRY(EngineOptions engine, engine_options(*model_->model));
   engine.model_id = model_->reference;
-  if (options_.kv_bytes > 0) {
-    LLORCH_TRY(const std::int64_t least,
-               cache_bytes(model_->model->graph(), 1, engine.max_batch, model_->model->rows_max(), engine.kv));
-    if (least > static_cast<std::int64_t>(options_.kv_bytes))
-      return fail(ErrorCode::kInvalidRequest,
-                  "--kv-cache-size-mb {:.1f} is too little: one page and what {} sequences keep besides (--max-batch) "
-                  "take {:.1f}",
-                  static_cast<double>(options_.kv_bytes) / (1 << 20), engine.max_batch,
-                  std::ceil(static_cast<double>(least) / (1 << 20) * 10) / 10);
-    engine.pages = static_cast<int>(pages_within(model_->model->graph(), static_cast<std::int64_t>(options_.kv_bytes),
-                                                 engine.max_batch, model_->model->rows_max(), engine.kv));
-  }
   LLORCH_TRY(engine_, Engine::make(*model_->model, *model_->tokenizer, engine));
   pages_total_ = engine_->pages().total();
   LLORCH_OK(warm_up());
@@ -212,7 +231,7 @@ void EngineHost::serve() {
     }
     for (bool worked = true; worked;) {
       worked = step();
-      answer_pings();
+      answer();
       const std::lock_guard lock(mutex_);
       if (stop_) return;
     }

@@ -62,6 +62,8 @@ class EngineHost {
   void stop();
   /// `answered` is called on the loop after the step under way.
   void ping(std::function<void()> answered);
+  /// `told` is called on the loop with what Device::check_resident() says after the step under way. Once ready.
+  void check_resident(std::function<void(Status)> told);
 
   /// Valid once ready.
   [[nodiscard]] const LoadedModel& model() const { return *model_; }
@@ -73,6 +75,8 @@ class EngineHost {
 
  private:
   void run(const ProgressSink& progress, const std::function<Status()>& read) noexcept;
+  /// With as many pages as the memory that was asked for has. Errors: kInvalidRequest.
+  [[nodiscard]] Result<EngineOptions> engine_options(const Model& model) const;
   [[nodiscard]] Status prepare(const ProgressSink& progress);
   [[nodiscard]] Status warm_up();
   /// What the prefix cache has below the device, where it was asked for.
@@ -80,7 +84,8 @@ class EngineHost {
   void serve();
   /// One step; false when there is no work, or no more.
   [[nodiscard]] bool step();
-  void answer_pings();
+  /// Of pings and checks of residency.
+  void answer();
   void notify();
 
   net::EventLoop& loop_;
@@ -91,6 +96,7 @@ class EngineHost {
   std::condition_variable wake_;
   bool work_ = false, stop_ = false;
   std::vector<std::function<void()>> pings_;
+  std::vector<std::function<void(Status)>> residency_checks_;
   std::function<void(const Error&)> on_fatal_, on_broken_;
   std::stop_source stopping_;  // of the manifest's check
   std::shared_ptr<std::atomic<bool>> loading_cancelled_ = std::make_shared<std::atomic<bool>>(false);

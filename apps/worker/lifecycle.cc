@@ -4,6 +4,8 @@
 
 namespace llorch::worker {
 
+using namespace std::chrono_literals;
+
 void Lifecycle::ready() {
   if (state_ == WorkerState::kLoading) state_ = WorkerState::kIdle;
 }
@@ -13,6 +15,11 @@ void Lifecycle::failed() {
   exit_code_ = 1;
   if (parts_.ending) parts_.ending(parts_.grace);
   parts_.loop.stop();
+}
+
+void Lifecycle::unhealthy() {
+  if (state_ != WorkerState::kDraining) state_ = WorkerState::kError;
+  exit_code_ = 1;
 }
 
 void Lifecycle::drain(int exit_code) {
@@ -31,10 +38,11 @@ void Lifecycle::all_ended() {
   parts_.when_all_is_sent([this] { parts_.loop.stop(); });
 }
 
-/// What was cancelled gets its last event out.
+/// What was cancelled gets its last event out, also where there is no grace at all.
 void Lifecycle::stop_soon() {
   parts_.cancel_all();
-  timer_ = parts_.loop.after(parts_.grace / 10, [this] { parts_.loop.stop(); });
+  timer_ =
+      parts_.loop.after(std::max<std::chrono::milliseconds>(parts_.grace / 10, 200ms), [this] { parts_.loop.stop(); });
 }
 
 }  // namespace llorch::worker

@@ -36,6 +36,8 @@ class Lifecycle {
   void ready();
   /// It cannot serve: ends at once.
   void failed();
+  /// It cannot serve, and says so until it is ended.
+  void unhealthy();
   /// A second call ends at once.
   void drain(int exit_code = 0);
 

@@ -29,6 +29,8 @@ inline constexpr std::size_t kIdempotencyKeyBytesMax = 256;
 /// A part of the worker that has not answered for so long is reported by /health. A step of the engine computes a chunk
 /// of a prompt, which takes a large model on a small machine a minute; a background thread only has to take a task.
 inline constexpr std::chrono::seconds kPrepareStuckAfter{10}, kEngineStuckAfter{180};
+/// How often the worker looks whether all that its device holds is still there (W-29).
+inline constexpr std::chrono::seconds kResidencyInterval{60};
 /// How long /health waits for an answer before it judges by what it knows.
 inline constexpr std::chrono::milliseconds kHealthPatience{200};
 

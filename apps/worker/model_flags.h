@@ -8,11 +8,20 @@
 
 namespace llorch::worker {
 
+/// Said where --packed-cache is given and has no effect.
+inline constexpr const char* kNoPackedCache =
+    "--packed-cache has no effect: weights are packed for the GPU as they are loaded, and kept in its memory alone";
+
+inline void add_device(CLI::App& command, ModelOptions& options) {
+  command.add_option("--device,--gpu-device", options.cuda_index, "which GPU (the CPU has the one device 0)");
+}
+
 struct ModelFlags {
   ModelOptions options;
   std::string manifest;
   std::vector<std::string> adapters;
   bool as_json = false;
+  bool by_reference = false;  // computed by the CPU's reference device, whatever the program is built for
 
   void add(CLI::App& command) {
     command.add_option("-m,--model", options.path, "GGUF file, SafeTensors directory, or builtin:haiku")->required();
@@ -29,12 +38,17 @@ struct ModelFlags {
     command
         .add_option(
             "--isa", options.isa,
-            "reference, scalar, avx2, avx512, amx, neon, neon_i8mm, canonical: without tiles (default: the best)")
+            backend().cuda
+                ? "of CPU workers: refused here"
+                : "reference, scalar, avx2, avx512, amx, neon, neon_i8mm, canonical: without tiles (default: the best)")
         ->envname("LLORCH_ISA");
     command
         .add_option("--packed-cache", options.packed_cache,
-                    "keep packed weights in this folder: a second start maps them (as large as the models)")
+                    backend().cuda
+                        ? "of CPU workers: has no effect here"
+                        : "keep packed weights in this folder: a second start maps them (as large as the models)")
         ->envname("LLORCH_PACKED_CACHE");
+    add_device(command, options);
     add_adapters(command);
     command.add_flag("--json", as_json, "results and errors as JSON");
   }
@@ -44,10 +58,17 @@ struct ModelFlags {
                     "NAME=PATH[:SCALE]: a LoRA adapter of the model, a GGUF file or a PEFT folder (may be repeated)")
         ->allow_extra_args(false);
   }
-  /// With the adapters. Errors: kInvalidRequest for one that is no NAME=PATH[:SCALE].
+  /// With the adapters. Errors: kInvalidRequest for one that is no NAME=PATH[:SCALE], and for a device that the CPU
+  /// does not have.
   [[nodiscard]] Result<ModelOptions> model_options() const {
+    if (options.cuda_index != 0 && !backend().cuda)
+      return fail(ErrorCode::kInvalidRequest, "--device {}: the CPU has the one device 0", options.cuda_index);
     ModelOptions out = options;
-    out.products = backend().products, out.cuda = backend().cuda;
+    if (by_reference)
+      out.isa = "reference";
+    else
+      out.products = backend().products, out.cuda = backend().cuda;
+    if (out.cuda) out.packed_cache.clear();
     for (const std::string& text : adapters) {
       LLORCH_TRY(out.adapters.emplace_back(), arch::parse_adapter_ref(text));
     }
@@ -61,6 +82,7 @@ struct ModelFlags {
   /// Loads with a progress bar.
   [[nodiscard]] Result<LoadedModel> load() const {
     LLORCH_OK(check_manifest(options.path, manifest));
+    if (backend().cuda && !options.packed_cache.empty()) show(stderr, "%s\n", kNoPackedCache);
     cli::ProgressBar bar("loading");
     LLORCH_TRY(ModelOptions with_bar, model_options());
     with_bar.progress = [&](const LoadProgress& p) { bar.update(p.tensors_loaded, p.tensors_total); };

@@ -179,6 +179,24 @@ TEST(Lifecycle, what_does_not_finish_within_the_grace_is_cancelled_and_the_loop_
   EXPECT_EQ(life.exit_code(), 0);
 }
 
+TEST(Lifecycle, what_is_cancelled_without_any_grace_is_told_so) {
+  net::EventLoop loop;
+  std::vector<std::string> steps;
+  net::EventLoop::Timer last;
+  Lifecycle life({loop,
+                  0ms,
+                  [] {},
+                  [](const auto&) {},
+                  [] {},
+                  [](const auto&) {},
+                  [&] { last = loop.after(20ms, [&] { steps.push_back("the last event"); }); },
+                  {}});
+  life.ready();
+  life.drain();
+  loop.run();
+  EXPECT_EQ(steps, std::vector<std::string>{"the last event"});
+}
+
 TEST(Lifecycle, it_ends_when_the_last_place_is_given_back_and_the_last_answer_sent) {
   net::EventLoop loop;
   Admission admission(1, 1);

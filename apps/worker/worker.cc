@@ -204,6 +204,7 @@ void Worker::load_failed(const Error& error) {
 void Worker::loaded_with(const Status& outcome) {
   if (state() != WorkerState::kLoading) return;  // it ends, and loading was cancelled for that
   if (!outcome) return load_failed(outcome.error());
+  device_ = engine_.model().device.get();
   lifecycle_.ready();
   if (audit_) audit_->append({{"event_type", "model_accessed"}, {"model", facts_.id}});
   log(Level::kInfo, "model_load_complete",
@@ -244,7 +245,21 @@ void Worker::ready() {
     body["state"] = state_name();
     return body;
   });
+  watch_residency();
   if (on_ready) on_ready();
+}
+
+void Worker::watch_residency() {
+  residency_timer_ = loop_.after(options_.residency_interval, [this] {
+    engine_.check_resident([this](const Status& resident) {
+      if (resident) return watch_residency();
+      if (state() != WorkerState::kIdle) return;
+      log(Level::kError, "not_resident", resident.error().message,
+          {{"action", "error"}, {"code", name(ErrorCode::kWorkerUnhealthy)}, {"active", admission_.taken()}});
+      lifecycle_.unhealthy();
+      runner_.fail_all({ErrorCode::kWorkerUnhealthy, resident.error().message});
+    });
+  });
 }
 
 boost::json::object Worker::report() const {
@@ -265,6 +280,8 @@ void Worker::sweep() {
   sweep_timer_ = loop_.after(std::chrono::milliseconds(500), [this] { sweep(); });
 }
 
+std::int64_t Worker::vram_bytes() const { return device_ && backend().vram_bytes ? backend().vram_bytes(*device_) : 0; }
+
 void Worker::measure() {
   const EngineLoad load = engine_.load();
   metrics_.queue_depth.Set(admission_.waiting());
@@ -280,6 +297,7 @@ void Worker::measure() {
   follow(metrics_.cache_memory_hits, load.levels.memory_hits), follow(metrics_.cache_disk_hits, load.levels.disk_hits);
   follow(metrics_.cache_written, load.levels.written), follow(metrics_.cache_skipped, load.levels.skipped);
   follow(metrics_.cache_damaged, load.levels.damaged);
+  metrics_.vram_bytes.Set(static_cast<double>(vram_bytes()));
   metrics_.memory_bytes.Set(static_cast<double>(resident_bytes()));
   metrics_.uptime_seconds.Set(uptime_s());
   metrics_.jobs.Set(static_cast<double>(jobs_.count()));

@@ -36,6 +36,7 @@ struct ServeOptions : service::FrontOptions {
   bool queen_only = false;  // from other machines: colony/caller.h
   job::RegistryOptions jobs;
   net::Clock::duration prepare_stuck_after = limits::kPrepareStuckAfter, engine_stuck_after = limits::kEngineStuckAfter;
+  net::Clock::duration residency_interval = limits::kResidencyInterval;
   /// Told when the worker begins to end, with the time in which it has to be gone.
   std::function<void(std::chrono::milliseconds)> on_ending;
 };
@@ -76,6 +77,8 @@ class Worker {
     return {facts_.vocab, options_.max_tokens_out, facts_.id, facts_.adapters};
   }
   [[nodiscard]] double uptime_s() const { return std::chrono::duration<double>(net::Clock::now() - started_).count(); }
+  /// Of the GPU's memory: what the model has; 0 on the CPU, and until it is loaded.
+  [[nodiscard]] std::int64_t vram_bytes() const;
   /// Brings the gauges up to date.
   void measure();
 
@@ -91,6 +94,8 @@ class Worker {
   void load_failed(const Error& error);
   void ready();
   void fatal(const Error& error);
+  /// Looks from time to time whether what the device holds is still there.
+  void watch_residency();
   void start_hashing();
   void sweep();
   [[nodiscard]] boost::json::object report() const;
@@ -113,10 +118,11 @@ class Worker {
   Intake intake_;
   HealthProbe health_;
   mutable ResponseStore responses_;  // has a lock of its own
+  const Device* device_ = nullptr;   // the engine's, once it is loaded
   std::string stuck_;                // of the last look, for heartbeats
   HiveLink hive_;
   Lifecycle lifecycle_;
-  net::EventLoop::Timer sweep_timer_;
+  net::EventLoop::Timer sweep_timer_, residency_timer_;
   std::jthread hashing_;
 };
 

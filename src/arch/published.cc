@@ -21,6 +21,12 @@ std::string_view kind_of(char letter) {
 
 // Sources: the config.json of each model, as its makers publish it; fields that shape nothing are left out.
 constexpr PublishedShape kPublished[] = {
+    {"llama-3.1-8b", "",
+     R"({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+       "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 131072, "vocab_size":
+       128256, "tie_word_embeddings": false, "hidden_act": "silu", "rms_norm_eps": 1e-05, "head_dim": 128,
+       "rope_parameters": {"rope_theta": 500000.0, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+       "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}})"},
     {"mistral-7b", "",
      R"({"model_type": "mistral", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
        "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 32768, "vocab_size":

@@ -336,10 +336,11 @@ Result<DType> choose_type(std::string_view type, const std::string& tensor, std:
   return result;
 }
 
-Status synthesize(const SynthRequest& request, const std::string& path) {
+Result<SynthModel> plan_synth(const SynthRequest& request) {
   LLORCH_TRY(const Shape shape, find_shape(request));
   const Hyper& h = shape.hyper;
-  Metadata m;
+  SynthModel model;
+  Metadata& m = model.metadata;
   m.set("general.architecture", MetaValue::text(std::string(shape.family->name)));
   m.set("general.name",
         MetaValue::text(fmt::format("synthetic {} (random weights, seed {})",
@@ -354,23 +355,35 @@ Status synthesize(const SynthRequest& request, const std::string& path) {
   }
   const bool tied = shape.tied || !request.optional_tensors;
   const QuantizeFacts facts{h.layers, tied, h.experts > 0};
-  std::vector<GgufTensorPlan> plans;
   for (const TensorSpec& spec : shape.family->tensors(h)) {
     if (!spec.required && (!request.optional_tensors || (tied && spec.name == "output.weight"))) continue;
     LLORCH_TRY(const DType type, choose_type(request.type, spec.name, spec.dims, facts));
-    plans.push_back({spec.name, type, spec.dims, [spec, type, &request](std::span<std::byte> out) -> Status {
-                       const std::uint64_t stride = row_bytes(type, spec.dims[0]), rows = out.size() / stride;
-                       const std::uint64_t made = request.quick ? std::min<std::uint64_t>(rows, kQuickRows) : rows;
-                       std::vector<float> row(spec.dims[0]);
-                       for (std::uint64_t r = 0; r < made; ++r) {
-                         synth_values(request.seed, spec, r * spec.dims[0], row);
-                         quant::row_ops(type).quantize(row.data(), row.size(), out.data() + r * stride);
-                       }
-                       if (made < rows) shuffle_rows(type, spec, made * stride, out);
+    model.tensors.push_back({spec, type});
+  }
+  return model;
+}
+
+void synth_rows(std::uint64_t seed, const SynthModel::Tensor& tensor, std::uint64_t first, std::span<std::byte> out) {
+  const std::uint64_t columns = tensor.spec.dims[0], stride = row_bytes(tensor.type, columns);
+  std::vector<float> row(columns);
+  for (std::uint64_t r = 0; r < out.size() / stride; ++r) {
+    synth_values(seed, tensor.spec, (first + r) * columns, row);
+    quant::row_ops(tensor.type).quantize(row.data(), row.size(), out.data() + r * stride);
+  }
+}
+
+Status synthesize(const SynthRequest& request, const std::string& path) {
+  LLORCH_TRY(const SynthModel model, plan_synth(request));
+  std::vector<GgufTensorPlan> plans;
+  for (const SynthModel::Tensor& t : model.tensors)
+    plans.push_back({t.spec.name, t.type, t.spec.dims, [&t, &request](std::span<std::byte> out) -> Status {
+                       const std::uint64_t quick = kQuickRows * row_bytes(t.type, t.spec.dims[0]);
+                       const std::uint64_t made = request.quick ? std::min(out.size(), quick) : out.size();
+                       synth_rows(request.seed, t, 0, out.first(made));
+                       if (made < out.size()) shuffle_rows(t.type, t.spec, made, out);
                        return {};
                      }});
-  }
-  return write_gguf(path, m, plans);
+  return write_gguf(path, model.metadata, plans);
 }
 
 }  // namespace llorch::arch

@@ -42,6 +42,20 @@ struct SynthRequest {
 /// Errors: kInvalidRequest for an unknown shape and for fields where there is no config.json; those of read_hf().
 [[nodiscard]] Result<Shape> find_shape(const SynthRequest& request);
 
+/// All of a model but its values.
+struct SynthModel {
+  struct Tensor {
+    TensorSpec spec;
+    DType type;
+  };
+  Metadata metadata;
+  std::vector<Tensor> tensors;
+};
+/// Errors: those of find_shape(); kInvalidRequest for an unknown type.
+[[nodiscard]] Result<SynthModel> plan_synth(const SynthRequest& request);
+/// The bytes of a tensor's rows from `first` on, as many as `out` holds.
+void synth_rows(std::uint64_t seed, const SynthModel::Tensor& tensor, std::uint64_t first, std::span<std::byte> out);
+
 /// Writes the model to `path`. Errors: kInvalidRequest for an unknown shape or type; kIo.
 [[nodiscard]] Status synthesize(const SynthRequest& request, const std::string& path);
 

@@ -4,6 +4,7 @@
 #include <span>
 #include <string_view>
 
+#include "base/integer.h"
 #include "security/validate.h"
 
 namespace llorch::colony {
@@ -106,6 +107,19 @@ boost::json::array list_of(const std::vector<T>& items) {
 
 }  // namespace
 
+Result<std::string> parse_device(std::string_view text) {
+  if (text == "cpu" || text == kAnyGpu) return std::string(text);
+  std::string_view number = text;
+  for (const std::string_view prefix : {"cuda", "gpu"})
+    if (number.starts_with(prefix)) {
+      number.remove_prefix(prefix.size());
+      if (number.starts_with(':')) number.remove_prefix(1);
+      if (const auto index = parse_integer<unsigned>(number, 0, kGpusMax - 1)) return fmt::format("cuda:{}", *index);
+      break;
+    }
+  return fail(ErrorCode::kInvalidRequest, "a device is cpu, gpu (any GPU), or a GPU by its number: cuda:0 or gpu0");
+}
+
 object to_json(const Device& d) {
   object o{{"id", d.id},
            {"name", d.name},
@@ -115,6 +129,7 @@ object to_json(const Device& d) {
   if (!d.compute_capability.empty()) o["compute_capability"] = d.compute_capability;
   if (!d.pci_bus_id.empty()) o["pci_bus_id"] = d.pci_bus_id;
   if (d.cores) o["cores"] = *d.cores;
+  if (!d.problem.empty()) o["problem"] = d.problem;
   return o;
 }
 
@@ -161,7 +176,8 @@ Result<Capabilities> read_capabilities(const value& v) {
                   d.integer("memory_free_bytes"),
                   d.text("compute_capability", false),
                   d.text("pci_bus_id", false),
-                  d.integer("cores")};
+                  d.integer("cores"),
+                  d.text("problem", false)};
   });
   c.models = r.list<Model>("models", [](Reader& m) {
     return Model{m.text("id"),

@@ -28,7 +28,19 @@ struct Device {
   Bytes memory_total, memory_free;
   std::string compute_capability, pci_bus_id;  // of GPUs
   std::optional<std::int64_t> cores;           // of the CPU
+  std::string problem;                         // why nothing can run there; empty: it can
 };
+/// "cpu", "cuda:0", or "gpu": any GPU. What people may write for a GPU: cuda:0, cuda0, gpu:0, gpu0. Errors:
+/// kInvalidRequest.
+[[nodiscard]] Result<std::string> parse_device(std::string_view text);
+inline constexpr std::string_view kAnyGpu = "gpu";
+[[nodiscard]] inline bool is_gpu(std::string_view device) { return device.starts_with("cuda:"); }
+/// The number in "cuda:0".
+[[nodiscard]] inline std::string_view gpu_number(std::string_view device) { return device.substr(5); }
+/// Whether a device is one that a request names; an empty name is any.
+[[nodiscard]] inline bool suits_device(std::string_view named, std::string_view device) {
+  return named.empty() || named == device || (named == kAnyGpu && is_gpu(device));
+}
 
 struct Model {
   std::string id, ref, name, quant, status, error;  // status: Available, Downloading, Failed
@@ -39,6 +51,11 @@ struct Model {
 inline constexpr std::string_view kWorkerKinds[] = {"cpu", "cuda", "accelerate"};
 [[nodiscard]] inline bool is_worker_kind(std::string_view kind) {
   return std::ranges::find(kWorkerKinds, kind) != std::end(kWorkerKinds);
+}
+/// The kind that runs on GPUs, and on nothing else.
+inline constexpr std::string_view kGpuKind = "cuda";
+[[nodiscard]] inline bool runs_on(std::string_view kind, std::string_view device) {
+  return (kind == kGpuKind) == is_gpu(device);
 }
 
 /// A worker program that a hive has.

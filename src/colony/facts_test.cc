@@ -60,5 +60,30 @@ TEST(Facts, of_a_machine_only_what_is_known_is_kept) {
     EXPECT_FALSE(beat(0, 0, wrong)) << boost::json::serialize(wrong).substr(0, 80);
 }
 
+TEST(Facts, names_of_devices) {
+  for (const char* gpu : {"cuda:3", "cuda3", "gpu:3", "gpu3"}) EXPECT_EQ(parse_device(gpu).value(), "cuda:3") << gpu;
+  EXPECT_EQ(parse_device("cpu").value(), "cpu");
+  EXPECT_EQ(parse_device("gpu").value(), "gpu");
+  for (const char* wrong : {"", "cuda", "cuda:", "gpu-1", "gpu-0", "gpu:64", "gpu1x", "GPU0", "cpu0", "tpu:0",
+                            "cuda::1", "gpu99999999999999999999"}) {
+    const auto parsed = parse_device(wrong);
+    ASSERT_FALSE(parsed) << wrong;
+    EXPECT_NE(parsed.error().message.find("cuda:0"), std::string::npos);
+  }
+  EXPECT_TRUE(suits_device("", "cpu") && suits_device("gpu", "cuda:1") && suits_device("cuda:1", "cuda:1"));
+  EXPECT_FALSE(suits_device("gpu", "cpu") || suits_device("cuda:1", "cuda:0") || suits_device("cpu", "cuda:0"));
+  EXPECT_TRUE(runs_on("cuda", "cuda:0") && runs_on("cpu", "cpu") && runs_on("accelerate", "cpu"));
+  EXPECT_FALSE(runs_on("cuda", "cpu") || runs_on("cpu", "cuda:0"));
+}
+
+TEST(Facts, why_nothing_can_run_on_a_device_is_passed_on) {
+  Capabilities c;
+  c.devices = {{"cuda:0", "NVIDIA L4", "gpu", 10, 5, "8.9", "01:00", {}, "it is lost"}, {"cpu", "x", "cpu"}};
+  const auto read = read_capabilities(to_json(c));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->devices[0].problem, "it is lost");
+  EXPECT_EQ(read->devices[1].problem, "");
+}
+
 }  // namespace
 }  // namespace llorch::colony

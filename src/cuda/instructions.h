@@ -33,7 +33,8 @@
 // Asynchronous copies, of each thread by itself, 4, 8 or 16 aligned bytes; `source_bytes` of them are read, the rest
 // becomes zero. What they bring is there after copy_wait() for this thread, and after a barrier behind it for others.
 // A thread waits for all that it began before it ends.
-//   copy_async<Bytes>(void* shared, const void* global)   copy_async<Bytes>(shared, global, unsigned source_bytes)
+//   copy_async<Bytes>(SharedTarget shared, const void* global)   copy_async<Bytes>(shared, global, unsigned source_bytes)
+//   SharedTarget: from a void*; target + bytes. Made once for several copies, since a GPU computes it.
 //   copy_commit(): what was begun since the last one is a group   copy_wait<N>(): all groups but the newest N are there
 //
 // Global memory, aligned; read: all of it must have been written.
@@ -47,6 +48,11 @@
 //   float2 unpack_half(uint32_t)   float2 unpack_bfloat(uint32_t)
 //   int dot4_u8s8(uint32_t unsigned_bytes, uint32_t signed_bytes, int sum)   __dp4a for bytes of one kind
 //   float exp2_approx(float): 2 ulp on a GPU, subnormal results are 0
+//
+//   note<Panels, Tiles, Macs, Mmas, ChunkSteps, Ahead, StepBytes, SuperBytes, RecordBytes, SharedBytes>(): no
+//   instruction, a line of the kernel's PTX for tools/cuda/budget. A warp multiplies `Tiles` tiles by `Panels` panels,
+//   at each step `Macs` multiplications and `Mmas` mma for one of each; it copies chunks of steps, `Ahead` of them while
+//   one is multiplied. Bytes: of a step of a panel, above eight steps, of a step of a tile; dynamic shared memory.
 #pragma once
 
 #include <cstdint>

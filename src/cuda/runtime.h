@@ -37,17 +37,22 @@ struct DeviceProperties {
 /// The first launch or kernel that failed, without waiting for what runs.
 [[nodiscard]] Status first_failure();
 
-/// Bytes on the device, at a multiple of 256. What they hold is not defined.
-class DeviceMemory {
+enum class MemoryPlace { kDevice, kPinned };
+
+/// Owns bytes of one place, at a multiple of 256. What they hold is not defined.
+template<MemoryPlace kPlace>
+class PlacedMemory {
  public:
-  DeviceMemory() = default;
-  [[nodiscard]] static Result<DeviceMemory> allocate(std::size_t bytes);
+  PlacedMemory() = default;
+  [[nodiscard]] static Result<PlacedMemory> allocate(std::size_t bytes);
   [[nodiscard]] void* data() const { return memory_.get(); }
   template<class T>
   [[nodiscard]] T* as() const {
     return static_cast<T*>(memory_.get());
   }
   [[nodiscard]] std::size_t bytes() const { return bytes_; }
+  /// Gives up the memory without freeing it: that would wait for a device that does not answer any more.
+  void abandon() { (void)memory_.release(), bytes_ = 0; }
 
  private:
   struct Free {
@@ -56,26 +61,15 @@ class DeviceMemory {
   std::unique_ptr<void, Free> memory_;
   std::size_t bytes_ = 0;
 };
-
+using DeviceMemory = PlacedMemory<MemoryPlace::kDevice>;
 /// Host memory that copies go to and from while the host does something else.
-class PinnedMemory {
- public:
-  PinnedMemory() = default;
-  [[nodiscard]] static Result<PinnedMemory> allocate(std::size_t bytes);
-  [[nodiscard]] void* data() const { return memory_.get(); }
-  template<class T>
-  [[nodiscard]] std::span<T> as() const {
-    return {static_cast<T*>(memory_.get()), bytes_ / sizeof(T)};
-  }
-  [[nodiscard]] std::size_t bytes() const { return bytes_; }
+using PinnedMemory = PlacedMemory<MemoryPlace::kPinned>;
+extern template class PlacedMemory<MemoryPlace::kDevice>;
+extern template class PlacedMemory<MemoryPlace::kPinned>;
 
- private:
-  struct Free {
-    void operator()(void* at) const;
-  };
-  std::unique_ptr<void, Free> memory_;
-  std::size_t bytes_ = 0;
-};
+/// Whether these bytes lie in memory of this device: not in the host's, nor where a driver may move them to. Errors:
+/// kCudaError where they do not.
+[[nodiscard]] Status check_on_device(const void* at, std::size_t bytes, int index);
 
 class Event {
  public:

@@ -29,7 +29,13 @@ class DeviceDecorator : public Device {
   Result<std::unique_ptr<RopeTable>> make_rope(const RopeSpec& spec) override { return inner_->make_rope(spec); }
   void upload(std::span<const float> from, FloatSpan to) override { inner_->upload(from, to); }
   void download(FloatSpan from, std::span<float> to) override { inner_->download(from, to); }
+  std::optional<MemoryUse> memory() const override { return inner_->memory(); }
+  std::unique_ptr<Device> measuring() const override { return inner_->measuring(); }
+  Status check_resident() override { return inner_->check_resident(); }
+  bool begin_rehearsal(const StepSizes& sizes, Cache& cache) override { return inner_->begin_rehearsal(sizes, cache); }
+  Status end_rehearsal() override { return inner_->end_rehearsal(); }
   void begin(const StepPlan& plan, Cache& cache) override { inner_->begin(plan, cache); }
+  bool replay(const void* walker) override { return inner_->replay(walker); }
   Result<StepResult> finish() override { return inner_->finish(); }
 
   void embed_tokens(const Weight& table, FloatSpan out) override { inner_->embed_tokens(table, out); }
@@ -83,6 +89,7 @@ class DeviceDecorator : public Device {
 class OperationDecorator : public DeviceDecorator {
  public:
   using DeviceDecorator::DeviceDecorator;
+  bool replay(const void*) override { return false; }  // each operation is seen
   void embed_tokens(const Weight& table, FloatSpan out) override {
     take("embed", [=, t = &table](Device& d) { d.embed_tokens(*t, out); });
   }

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -137,6 +138,20 @@ struct MoeCall {
   FloatSpan inside_gate, inside_up, picked, results;
 };
 
+/// Bytes of a device's own memory.
+struct MemoryUse {
+  std::int64_t taken = 0;  // by this device's weights, buffers, caches and room
+  std::int64_t free = 0, total = 0;
+};
+
+/// The largest step that comes.
+struct StepSizes {
+  std::int64_t rows = 1, sequences = 1, logit_rows = 1, state_rows = 0;
+  std::int64_t positions = 1;  // of a sequence
+  /// Numbers of 4 bytes in its lists of pages, saves, known tokens (4 each) and allowed tokens.
+  std::int64_t plan_words = 0;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -167,10 +182,28 @@ class Device {
   virtual void upload(std::span<const float> from, FloatSpan to) = 0;
   virtual void download(FloatSpan from, std::span<float> to) = 0;
 
+  /// None: its memory is the host's.
+  [[nodiscard]] virtual std::optional<MemoryUse> memory() const { return std::nullopt; }
+  /// A device that takes what this one would take and only counts it: addresses without memory, operations that compute
+  /// nothing. Null: this one's memory is the host's.
+  [[nodiscard]] virtual std::unique_ptr<Device> measuring() const { return nullptr; }
+  /// Whether all that this device holds is still there, in its own memory, and can be read. Between steps. Errors:
+  /// kCudaError.
+  [[nodiscard]] virtual Status check_resident() { return {}; }
+  /// From here to end_rehearsal() operations take the room that steps up to these sizes need, and compute nothing.
+  /// False: this device takes room as steps come, and there is no end.
+  [[nodiscard]] virtual bool begin_rehearsal(const StepSizes&, Cache&) { return false; }
+  /// Errors: kVramOom.
+  [[nodiscard]] virtual Status end_rehearsal() { return {}; }
+
   // ---- a step
   /// Takes all of the plan; `cache` holds what its sequences remember. Positions and ids are in range and every row's
   /// page is allocated: the engine guarantees it.
   virtual void begin(const StepPlan& plan, Cache& cache) = 0;
+  /// After begin(). True: the operations of an earlier step of the same walker, with as many rows of each kind, run
+  /// again for this plan, and finish() follows. False: the caller calls its operations, always the same ones for such a
+  /// step, and the device may keep them.
+  [[nodiscard]] virtual bool replay(const void*) { return false; }
   /// Waits for the step. Errors: of reading embeddings (kModelChanged, kIo), of the device; nothing that was computed
   /// counts then.
   [[nodiscard]] virtual Result<StepResult> finish() = 0;

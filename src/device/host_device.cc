@@ -118,48 +118,54 @@ Result<StepResult> HostDevice::finish() {
   return std::move(result_);
 }
 
-void HostDevice::embed_tokens(const Weight& table, FloatSpan out) {
-  const auto& raw = static_cast<const RawWeight&>(table);
-  const std::int64_t count = out.rows(), width = out.width();
-  pool_.run((count + kEmbedRows - 1) / kEmbedRows, [&](std::int64_t piece) {
-    for (std::int64_t r = piece * kEmbedRows; r < std::min(count, (piece + 1) * kEmbedRows); ++r) {
-      const std::int32_t token = rows_[static_cast<std::size_t>(r)].token;
-      float* to = at(out) + r * width;
-      LLORCH_ASSERT(token < raw.rows(), "token id outside the vocabulary");
-      if (token >= 0)
-        error_.add(raw.row(token, to));
-      else
-        std::memcpy(to, embeddings_.data() + (-1 - std::int64_t{token}) * width,
-                    static_cast<std::size_t>(width) * sizeof(float));
-    }
+Status read_row(const RawWeight& table, TableRow which, const StepPlan::Row& row, std::span<const float> embeddings,
+                float* out) {
+  std::int32_t index = row.token;
+  if (which == TableRow::kPosition) index = row.position;
+  if (which == TableRow::kType) index = row.type;
+  LLORCH_ASSERT(index < table.rows(), "a row outside the table");
+  if (index >= 0) return table.row(index, out);
+  LLORCH_ASSERT(which == TableRow::kToken || which == TableRow::kTokenAlone, "a position or type below 0");
+  if (which == TableRow::kTokenAlone) return table.row(0, out);
+  const auto width = static_cast<std::size_t>(table.columns());
+  std::ranges::copy(embeddings.subspan(static_cast<std::size_t>(-1 - std::int64_t{index}) * width, width), out);
+  return {};
+}
+
+void read_rows(ThreadPool& pool, const RawWeight& table, TableRow which, std::span<const StepPlan::Row> rows,
+               std::span<const float> embeddings, float* out, FirstError& error) {
+  const auto count = static_cast<std::int64_t>(rows.size());
+  pool.run((count + kEmbedRows - 1) / kEmbedRows, [&](std::int64_t piece) {
+    for (std::int64_t r = piece * kEmbedRows; r < std::min(count, (piece + 1) * kEmbedRows); ++r)
+      error.add(read_row(table, which, rows[static_cast<std::size_t>(r)], embeddings, out + r * table.columns()));
   });
+}
+
+void HostDevice::embed_tokens(const Weight& table, FloatSpan out) {
+  LLORCH_ASSERT(out.width() == table.columns() && out.rows() == static_cast<std::int64_t>(rows_.size()),
+                "a table of another width, or other rows");
+  read_rows(pool_, static_cast<const RawWeight&>(table), TableRow::kToken, rows_, embeddings_, at(out), error_);
 }
 
 void HostDevice::look_up_tokens(const Weight& table, FloatSpan out) {
-  const auto& raw = static_cast<const RawWeight&>(table);
-  LLORCH_ASSERT(out.width() == raw.columns(), "a table of another width");
-  pool_.run((out.rows() + kEmbedRows - 1) / kEmbedRows, [&](std::int64_t piece) {
-    for (std::int64_t r = piece * kEmbedRows; r < std::min(out.rows(), (piece + 1) * kEmbedRows); ++r)
-      error_.add(raw.row(std::max(rows_[static_cast<std::size_t>(r)].token, 0), at(out) + r * out.width()));
-  });
+  LLORCH_ASSERT(out.width() == table.columns() && out.rows() == static_cast<std::int64_t>(rows_.size()),
+                "a table of another width, or other rows");
+  read_rows(pool_, static_cast<const RawWeight&>(table), TableRow::kTokenAlone, rows_, embeddings_, at(out), error_);
 }
 
-void HostDevice::add_of_rows(const Weight& table, std::int32_t StepPlan::Row::*index, FloatSpan out) {
+void HostDevice::add_of_rows(const Weight& table, TableRow which, FloatSpan out) {
   const std::int64_t width = out.width();
   std::vector<float> row(static_cast<std::size_t>(width));
   for (std::int64_t r = 0; r < out.rows(); ++r) {
-    const std::int32_t which = rows_[static_cast<std::size_t>(r)].*index;
-    LLORCH_ASSERT(which >= 0 && which < table.rows(), "a position or token type outside the table");
-    error_.add(static_cast<const RawWeight&>(table).row(which, row.data()));
+    error_.add(read_row(static_cast<const RawWeight&>(table), which, rows_[static_cast<std::size_t>(r)], embeddings_,
+                        row.data()));
     for (std::int64_t i = 0; i < width; ++i) at(out)[r * width + i] += row[static_cast<std::size_t>(i)];
   }
 }
 
-void HostDevice::add_positions(const Weight& table, FloatSpan out) {
-  add_of_rows(table, &StepPlan::Row::position, out);
-}
+void HostDevice::add_positions(const Weight& table, FloatSpan out) { add_of_rows(table, TableRow::kPosition, out); }
 
-void HostDevice::add_types(const Weight& table, FloatSpan out) { add_of_rows(table, &StepPlan::Row::type, out); }
+void HostDevice::add_types(const Weight& table, FloatSpan out) { add_of_rows(table, TableRow::kType, out); }
 
 void HostDevice::fill_rope(RopeTable& table) {
   auto& rope = static_cast<Rope&>(table);

@@ -29,6 +29,22 @@ class FirstError {
   Status status_;
 };
 
+class RawWeight;
+
+/// Which row of a table a row of a step takes.
+enum class TableRow : std::uint8_t {
+  kToken,       // its token's, or the plan's embedding
+  kTokenAlone,  // its token's; the first in the place of an embedding
+  kPosition,
+  kType,
+};
+/// The table's row for one row of a step. Errors: of reading.
+[[nodiscard]] Status read_row(const RawWeight& table, TableRow which, const StepPlan::Row& row,
+                              std::span<const float> embeddings, float* out);
+/// The same for all rows, to out (rows, columns), by the threads of a pool.
+void read_rows(ThreadPool& pool, const RawWeight& table, TableRow which, std::span<const StepPlan::Row> rows,
+               std::span<const float> embeddings, float* out, FirstError& error);
+
 class HostDevice : public Device {
  public:
   explicit HostDevice(int threads) : pool_(threads) {}
@@ -105,7 +121,7 @@ class HostDevice : public Device {
   }
 
   /// out += the table's row that each row of the step names.
-  void add_of_rows(const Weight& table, std::int32_t StepPlan::Row::*index, FloatSpan out);
+  void add_of_rows(const Weight& table, TableRow which, FloatSpan out);
 
   ThreadPool pool_;
   // The step.

@@ -1,4 +1,4 @@
-// What this machine can do at most, measured: bytes read from memory and operations of the dot instructions per second.
+// What a device can do at most, measured: bytes of memory and operations of the dot instructions per second.
 //
 // Every figure is the best of several tries, over all threads together; the machine is assumed to be ours alone while
 // it runs. Takes about two seconds.
@@ -13,8 +13,9 @@ namespace llorch {
 
 struct Roofline {
   std::string isa;
-  int threads = 1;
+  int threads = 1;                                         // of a GPU: multiprocessors
   double read_gb_s = 0;                                    // 1e9 bytes per second, the best of `reads`
+  double copy_gb_s = 0;                                    // read and written; 0 where it is not measured
   double int8_gops = 0, fp32_gflops = 0, bf16_gflops = 0;  // vector instructions; 0 where there is none
   double int8_tile_gops = 0, bf16_tile_gflops = 0;         // tile instructions (AMX); 0 where there is none
   struct Read {

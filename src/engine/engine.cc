@@ -18,9 +18,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Logits of prompts in one step. What a machine must have for a step (model/memory.h) counts one row for each
-/// sequence: these come on top, so they are few.
-constexpr std::size_t kScoredBytesMax = 32u << 20;
 /// For masks of guesses in one step: others wait meanwhile.
 constexpr std::chrono::milliseconds kDraftMasksTime{2};
 
@@ -50,15 +47,9 @@ Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::make(Model& model, const Tokenizer& tokenizer, EngineOptions options) {
   LLORCH_OK(orch_log::open());
-  options.prefill_chunk = std::clamp(options.prefill_chunk, 1, model.rows_max());
-  options.max_batch = std::clamp(options.max_batch, 1, model.rows_max());
-  const int pages = options.pages > 0
-                        ? options.pages
-                        : static_cast<int>(default_pages(model.graph(), model.graph().context, options.max_batch));
-  CacheShape shape = model.cache_shape(pages, options.kv, options.max_batch, kCheckpointsEach * options.max_batch);
-  for (std::size_t g = 1; g < shape.windows.size(); ++g)
-    shape.pages[g] = static_cast<int>(window_pages(shape.windows[g], pages, options.max_batch, model.rows_max()));
-  LLORCH_TRY(auto cache, model.device().make_cache(shape));
+  options = resolved(model, std::move(options));
+  LLORCH_TRY(auto cache, take_memory(model, options));
+  const int pages = options.pages;
   return std::unique_ptr<Engine>(new Engine(model, tokenizer, std::move(options), std::move(cache), pages));
 }
 
@@ -174,8 +165,10 @@ void Engine::guarded(Sequence& s, const Work& work) {
   }
 }
 
-/// Nothing that was computed since the file changed may be used.
+/// Nothing that was computed since the file changed, or the device failed, may be used.
 void Engine::break_down(Error error) {
+  if (error.code == ErrorCode::kCudaError)
+    error = {ErrorCode::kWorkerUnhealthy, fmt::format("the device failed: {}", error.message)};
   broken_ = std::move(error);
   for (auto* list : {&running_, &resting_, &waiting_})
     for (const auto& s : *list) finish(*s, *broken_);
@@ -220,8 +213,10 @@ void Engine::refuse_what_never_fits(Sequence& s) {
   std::int64_t bytes = need * page_bytes(model_.graph(), options_.kv);
   for (const WindowGroup& group : windows_)
     bytes += std::min(need, group.pages.total()) * page_bytes(model_.graph(), options_.kv, group.window);
-  finish(s, Error{ErrorCode::kKvOom, fmt::format("KV cache alloc of {} bytes ({} pages) failed: the cache has {} pages",
-                                                 bytes, need, pages_.total())});
+  const ErrorCode code = model_.device().memory() ? ErrorCode::kVramOom : ErrorCode::kKvOom;
+  finish(s, Error{code, fmt::format("KV cache alloc of {} bytes ({} pages) failed: the cache has {} pages, {} of them "
+                                    "free; ask for fewer tokens, or start the worker with a larger --kv-cache-size-mb",
+                                    bytes, need, pages_.total(), pages_.available())});
 }
 
 /// The oldest first. False: one still rests.
@@ -334,8 +329,7 @@ void Engine::plan_scores(Sequence& s, int first, std::int32_t first_row) {
 }
 
 void Engine::bound_scored(std::vector<PlannedWork>& work) {
-  const std::size_t row_bytes = sizeof(float) * static_cast<std::size_t>(model_.graph().vocab);
-  int left = static_cast<int>(std::clamp<std::size_t>(kScoredBytesMax / row_bytes, 8, 128));
+  auto left = static_cast<int>(scored_rows(model_.graph().vocab));
   for (PlannedWork& w : work)
     if (find(w.id)->unscored()) left -= w.tokens = std::min(w.tokens, left);
   std::erase_if(work, [](const PlannedWork& w) { return w.tokens == 0; });
@@ -399,9 +393,23 @@ bool Engine::compute() {
   Result<StepResult> result = model_.forward(plan_, *cache_);
   if (result)
     take_results(work, *result);
+  else if (result.error().code == ErrorCode::kVramOom)
+    refuse_largest(work, result.error());
   else
     break_down(std::move(result).error());
   return true;
+}
+
+void Engine::refuse_largest(std::span<const PlannedWork> work, const Error& error) {
+  const int largest = std::ranges::max_element(work, {}, &PlannedWork::tokens)->id;
+  for (const PlannedWork& w : work) {
+    Sequence& s = *find(w.id);
+    if (w.id == largest)
+      finish(s, Error(error).in(fmt::format("request {}", s.id)));
+    else
+      rest(s);
+  }
+  set_aside_rested();
 }
 
 /// A sequence whose rows were not finite ends; what its neighbours computed does not depend on it.

@@ -4,9 +4,10 @@
 // before the next step. A step drains commands, admits waiting requests (first come, first served, when the pages of
 // their prompts are there), plans, computes, samples, and hands each event to its request's sink before the next token
 // is computed (J-33); those that were guessed and drawn in one step come together. Errors reach a request's own sink:
-// KV_OOM when it can never fit, INFERENCE_FAILED when values of its tokens are not finite in some layer,
-// INSUFFICIENT_MEMORY or INTERNAL when computing it threw, CANCELLED. MODEL_CHANGED reaches all requests: the engine
-// computes nothing any more.
+// KV_OOM when it can never fit (VRAM_OOM where the device's memory is its own), INFERENCE_FAILED when values of its
+// tokens are not finite in some layer, INSUFFICIENT_MEMORY or INTERNAL when computing it threw, VRAM_OOM where a step
+// found no memory for it, CANCELLED. MODEL_CHANGED, and WORKER_UNHEALTHY where the device failed, reach all requests:
+// the engine computes nothing any more.
 //
 // Requests grow page by page. Where none is left (cached pages without an owner go first), the youngest request that
 // runs gives up its pages and rests; it is computed again, to the same bits, from what the prefix cache still has, as
@@ -107,6 +108,9 @@ class Engine {
  public:
   [[nodiscard]] static Result<std::unique_ptr<Engine>> make(Model& model, const Tokenizer& tokenizer,
                                                             EngineOptions options);
+  /// All that an engine with these options takes of the model's device: the cache, and room for the largest step.
+  /// Errors: kVramOom, kInsufficientMemory.
+  [[nodiscard]] static Result<std::unique_ptr<Cache>> take_memory(Model& model, EngineOptions options);
   ~Engine();
 
   /// Checks a request and queues it. Errors: kInvalidRequest, kContextLengthExceeded; the sink is then never called.
@@ -118,7 +122,7 @@ class Engine {
 
   /// One round of work; false when there is nothing to do before another command comes.
   bool step();
-  /// Why the engine computes nothing any more: its model's file was changed.
+  /// Why the engine computes nothing any more: its model's file was changed, or its device failed.
   [[nodiscard]] const std::optional<Error>& broken() const { return broken_; }
   [[nodiscard]] int running() const { return static_cast<int>(running_.size()); }
   [[nodiscard]] int waiting() const { return static_cast<int>(waiting_.size() + resting_.size()); }
@@ -171,6 +175,8 @@ class Engine {
   /// Gives up what nobody sees any more.
   void slide(Sequence& s);
   Engine(Model& model, const Tokenizer& tokenizer, EngineOptions options, std::unique_ptr<Cache> cache, int pages);
+  /// With what was left open, and within what the model can do.
+  [[nodiscard]] static EngineOptions resolved(const Model& model, EngineOptions options);
   void drain_commands();
   void admit();
   bool try_start(Sequence& s);
@@ -199,6 +205,8 @@ class Engine {
   void end_of_prompt(Sequence& s);
   void take_results(std::span<const PlannedWork> work, StepResult& result);
   void break_down(Error error);
+  /// A step found no memory: the request with the most rows ends, the others are computed again.
+  void refuse_largest(std::span<const PlannedWork> work, const Error& error);
   /// Runs `work` for a sequence; what it throws ends the sequence.
   template<class Work>
   void guarded(Sequence& s, const Work& work);

@@ -1,12 +1,14 @@
 #include "engine/loaded_model.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <new>
 
 #include "arch/hf_source.h"
+#include "arch/random_source.h"
 #include "base/folder.h"
 #include "base/limits.h"
 #include "base/open_file.h"
@@ -21,6 +23,8 @@
 namespace llorch {
 
 Result<std::unique_ptr<WeightSource>> open_model(const std::string& reference, CancelFlag cancelled) {
+  if (reference.starts_with(arch::kRandomPrefix))
+    return arch::open_random(reference.substr(arch::kRandomPrefix.size()));
   if (!reference.starts_with("builtin:")) return arch::open_source(reference, std::move(cancelled));
   const auto bytes = builtin::find(reference.substr(8));
   if (bytes.empty()) return bad_model("'{}' is not built in (there is: builtin:haiku)", reference);
@@ -88,8 +92,10 @@ Result<PanelCacheOptions> cache_of(const ModelOptions& options, const std::strin
   std::error_code problem;
   const fs::path path = fs::canonical(options.path, problem);
   if (options.packed_cache.empty() || problem) return cache;
-  if (fs::create_directories(options.packed_cache, problem); problem)
-    return fail(ErrorCode::kIo, "cannot make {}: {}", options.packed_cache, problem.message());
+  const bool made = fs::create_directories(options.packed_cache, problem);
+  if (problem) return fail(ErrorCode::kIo, "cannot make {}: {}", options.packed_cache, problem.message());
+  if (made)  // what ends before it has written leaves nothing
+    cache.keeper = {nullptr, [folder = options.packed_cache](std::nullptr_t) { rmdir(folder.c_str()); }};
   cache.source = identity;
   cache.folder = options.packed_cache;
   cache.name = fmt::format("{}-{:016x}", path.stem().string(), std::hash<std::string>{}(path.string()));
@@ -108,6 +114,30 @@ Result<std::unique_ptr<Device>> make_device(const ModelOptions& options, const s
   }
   LLORCH_TRY(PanelCacheOptions cache, cache_of(options, identity));
   return make_cpu_device(options.isa, threads, std::move(cache), options.products);
+}
+
+/// What a model would take of a device's own memory, counted by loading it where nothing is taken. 0: that memory is
+/// the host's. Errors: kInsufficientVram where there is not so much.
+Result<std::int64_t> predict(const Device& device, WeightSource& source, const Graph& graph,
+                             std::span<const Adapter> adapters, const ModelOptions& options) {
+  const std::unique_ptr<Device> counting = device.measuring();
+  if (!counting) return 0;
+  LLORCH_TRY(const auto model,
+             Model::load(*counting, source, graph, {options.rows_max, options.sequences, {}, options.cancelled}));
+  for (const Adapter& adapter : adapters) LLORCH_OK(model->add_adapter(adapter));
+  std::unique_ptr<Cache> cache;
+  if (options.take_memory) {
+    LLORCH_TRY(cache, options.take_memory(*model));
+  }
+  const std::int64_t need = counting->memory()->taken;
+  if (const auto now = device.memory(); now && now->total > 0 && need > now->free)
+    return fail(ErrorCode::kInsufficientVram,
+                "{} needs {} bytes of device memory{}, and {} of {} are free: end other programs on this GPU, ask for "
+                "less (--context, --max-batch, --kv-cache-size-mb), or take a smaller model",
+                options.path, need,
+                cache ? fmt::format(" ({} of them for what its sequences remember)", cache->bytes()) : "", now->free,
+                now->total);
+  return need;
 }
 
 }  // namespace
@@ -146,8 +176,9 @@ Result<LoadedModel> LoadedModel::load_unguarded(const ModelOptions& options) {
   model.identity += fmt::format(" context {}", context);  // some choose their rotations by it
   LLORCH_TRY(Graph graph, arch::read_graph(*model.source, context));
   LLORCH_TRY(const std::vector<Adapter> adapters, read_adapters(options.adapters, *model.source, graph));
+  LLORCH_TRY(model.predicted_bytes, predict(*model.device, *model.source, graph, adapters, options));
   LLORCH_TRY(model.model, Model::load(*model.device, *model.source, std::move(graph),
-                                      {options.rows_max, options.progress, options.cancelled}));
+                                      {options.rows_max, options.sequences, options.progress, options.cancelled}));
   for (const Adapter& adapter : adapters) LLORCH_OK(model.model->add_adapter(adapter));
   LLORCH_OK(model.device->intact());
   model.from_cache = model.device->loaded();

@@ -1,9 +1,10 @@
 // A model ready to answer: source, tokenizer, device and model, kept together in the order in which they need each
 // other.
 //
-// References: a GGUF file, a SafeTensors directory, or `builtin:<name>` (a model that is compiled into the program).
+// References: a GGUF file, a SafeTensors directory, `builtin:<name>` (a model that is compiled into the program), or
+// `random:SHAPE:TYPE` (random weights of a published model's shape: arch/random_source.h).
 // Errors: kModelLoadFailed, kModelChanged, kIo, kDeviceNotFound, kInsufficientMemory, kContextLengthExceeded,
-// kCancelled.
+// kCancelled; kInsufficientVram where the model would not fit: before any weight is loaded.
 #pragma once
 
 #include <memory>
@@ -27,6 +28,10 @@ struct ModelOptions {
   int threads = 0;  // 0: one per core
   int context = 0;  // 0: arch::default_context()
   int rows_max = 512;
+  int sequences = 0;  // as in Model::Options
+  /// Makes a cache for the model and rehearses its steps (Engine::take_memory()): on a device whose memory is its own,
+  /// first to know how much they and the model will take. Null: the model alone is counted.
+  std::function<Result<std::unique_ptr<Cache>>(Model&)> take_memory;
   std::string packed_cache;  // a folder for packed weights, so that a second start maps them; empty: none
   std::function<void(const Result<std::string>&)> cache_written;  // as in device/cpu/panel_cache.h
   std::vector<arch::AdapterRef> adapters;                         // the model's, by their place here
@@ -46,6 +51,8 @@ struct LoadedModel {
   std::string identity;
   /// Tells models apart, on any machine: 8 hexadecimal digits of a hash over a part of each tensor.
   std::string fingerprint;
+  /// Bytes of the device's own memory that were predicted before loading; 0: its memory is the host's.
+  std::int64_t predicted_bytes = 0;
   bool from_cache = false;  // the weights were mapped, packed, from the folder of ModelOptions::packed_cache
 
   [[nodiscard]] static Result<LoadedModel> load(const ModelOptions& options);

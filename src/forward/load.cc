@@ -4,6 +4,7 @@
 
 #include "format/stacked_tensors.h"
 #include "forward/model.h"
+#include "model/memory.h"
 #include "quant/table.h"
 
 namespace llorch {
@@ -164,9 +165,11 @@ Status Model::add_adapter(const Adapter& adapter) {
 }
 
 Result<std::unique_ptr<Model>> Model::load(Device& device, WeightSource& source, Graph graph, const Options& options) {
-  std::unique_ptr<Model> model(new Model(device, source, std::move(graph), 0));
+  std::unique_ptr<Model> model(new Model(device, source, std::move(graph), 0, 0));
   const int context = model->graph_.context;
   model->rows_max_ = model->graph_.whole_prompts ? context : std::min(options.rows_max, context);
+  model->logit_rows_max_ =
+      options.sequences > 0 ? logit_rows(model->graph_, model->rows_max_, options.sequences) : model->rows_max_;
   LLORCH_OK(model->load_tensors(options));
   LLORCH_OK(model->allocate());
   return model;

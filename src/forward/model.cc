@@ -26,9 +26,11 @@ Status Model::allocate() {
     }
     return {};
   };
+  if (graph_.head.weight.there()) {
+    LLORCH_TRY(logits_, device_.allocate(logit_rows_max_, graph_.vocab));
+  }
   for (FloatBuffer* b : {&stream_, &selected_}) LLORCH_OK(get(*b, graph_.dim));
   for (FloatBuffer* b : {&normed_, &branch_}) LLORCH_OK(get(*b, std::max<std::int64_t>(graph_.dim, widths.query)));
-  LLORCH_OK(get(logits_, graph_.head.weight.there() ? graph_.vocab : 0));  // pages come when they are written
   for (FloatBuffer* b : {&key_, &value_}) LLORCH_OK(get(*b, widths.key));
   for (FloatBuffer* b : {&gate_, &up_}) LLORCH_OK(get(*b, widths.inside));
   LLORCH_OK(get(extra_, widths.extra));
@@ -429,15 +431,25 @@ void Model::walk(std::int64_t rows, std::int64_t logit_rows, std::int64_t state_
   }
 }
 
+Status Model::rehearse(const StepSizes& sizes, Cache& cache) {
+  observer_ = nullptr;
+  if (!device_.begin_rehearsal(sizes, cache)) return {};
+  walk(sizes.rows, sizes.logit_rows, sizes.state_rows);
+  return device_.end_rehearsal();
+}
+
 Result<StepResult> Model::forward(const StepPlan& plan, Cache& cache, const Observer* observer) {
   LLORCH_ASSERT(!plan.rows.empty() && plan.rows.size() <= static_cast<std::size_t>(rows_max_),
                 "rows of a step outside 1..rows_max");
+  LLORCH_ASSERT(static_cast<std::int64_t>(plan.logit_rows.size()) <= logit_rows_max_ || !graph_.head.weight.there(),
+                "rows with logits beyond logit_rows_max");
   if (!plan.logit_rows.empty() && !graph_.head.weight.there())
     return fail(ErrorCode::kInvalidRequest, "this model gives embeddings and no text");
   observer_ = observer;
   device_.begin(plan, cache);
-  walk(static_cast<std::int64_t>(plan.rows.size()), static_cast<std::int64_t>(plan.logit_rows.size()),
-       static_cast<std::int64_t>(plan.state_rows.size()));
+  if (observer || router_probe || !device_.replay(this))
+    walk(static_cast<std::int64_t>(plan.rows.size()), static_cast<std::int64_t>(plan.logit_rows.size()),
+         static_cast<std::int64_t>(plan.state_rows.size()));
   LLORCH_TRY(StepResult result, device_.finish());
   LLORCH_OK(source_.unchanged(embedding_bytes_));
   result.layers = static_cast<int>(graph_.blocks.size());

@@ -35,6 +35,7 @@ class Model {
  public:
   struct Options {
     int rows_max = 512;  // tokens of one step
+    int sequences = 0;   // of one step; 0: any number, and all rows may have logits
     ProgressSink progress;
     CancelFlag cancelled;  // true ends loading with kCancelled, within some milliseconds
   };
@@ -55,6 +56,8 @@ class Model {
 
   [[nodiscard]] const Graph& graph() const { return graph_; }
   [[nodiscard]] int rows_max() const { return rows_max_; }
+  /// Of rows with logits in one step.
+  [[nodiscard]] std::int64_t logit_rows_max() const { return logit_rows_max_; }
   [[nodiscard]] Device& device() const { return device_; }
   /// As many pages in each group.
   [[nodiscard]] CacheShape cache_shape(int pages, KvPrecision precision, int slots = 1, int checkpoints = 0) const {
@@ -68,8 +71,11 @@ class Model {
             precision};
   }
 
-  /// Computes one step of up to rows_max rows. Errors: kModelChanged: a file was changed under the model, and nothing
-  /// that was computed counts; kIo.
+  /// Has the device take all memory that steps up to these sizes need. Errors: kVramOom.
+  [[nodiscard]] Status rehearse(const StepSizes& sizes, Cache& cache);
+
+  /// Computes one step of up to rows_max rows, with logits of up to logit_rows_max. Errors: kModelChanged: a file was
+  /// changed under the model, and nothing that was computed counts; kIo.
   [[nodiscard]] Result<StepResult> forward(const StepPlan& plan, Cache& cache, const Observer* observer = nullptr);
 
   /// The device operations of a step with so many rows, rows with logits, and rows whose states are wanted: between the
@@ -80,11 +86,12 @@ class Model {
   std::function<void(const std::string& name, std::span<float> logits)> router_probe;
 
  private:
-  Model(Device& device, WeightSource& source, Graph graph, int rows_max)
+  Model(Device& device, WeightSource& source, Graph graph, int rows_max, std::int64_t logit_rows_max)
       : device_(device),
         source_(source),
         graph_(std::move(graph)),
         rows_max_(rows_max),
+        logit_rows_max_(logit_rows_max),
         cache_indices_(graph_.cache_indices()) {}
   [[nodiscard]] Status load_tensors(const Options& options);
   [[nodiscard]] Status load_tensor(const TensorUse& use, std::size_t index, const Device::Read& read);
@@ -139,6 +146,7 @@ class Model {
   WeightSource& source_;
   Graph graph_;
   int rows_max_;
+  std::int64_t logit_rows_max_;
   std::vector<int> cache_indices_;                // of each block
   std::vector<std::unique_ptr<Weight>> weights_;  // by TensorId; of tables and matrices
   std::vector<FloatBuffer> vectors_;              // by TensorId

@@ -7,6 +7,8 @@
 #include <iterator>
 #include <limits>
 
+#include "kernel/exponential.h"
+
 namespace llorch::vocabulary {
 namespace {
 
@@ -27,21 +29,6 @@ LLORCH_INLINE V load(const void* p) {
   return v;
 }
 
-/// e^x for x <= 0: 2^n times a Taylor polynomial on [-ln 2 / 2, ln 2 / 2].
-LLORCH_INLINE Doubles exp_of(Doubles x) {
-  constexpr double kMagic = 0x1.8p52;  // added, it leaves a rounded number's integer in the low bits
-  const Integers gone = x < -700.0;
-  x = gone ? Doubles{} : x;
-  const Doubles shifted = x * 0x1.71547652b82fep0 + kMagic, n = shifted - kMagic;
-  const Doubles r = (x - n * 0x1.62e42fee00000p-1) - n * 0x1.a39ef35793c76p-33;
-  Doubles p = r * (1.0 / 3628800) + 1.0 / 362880;
-  for (const double c : {1.0 / 40320, 1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0, 1.0})
-    p = p * r + c;
-  const Doubles scaled =
-      reinterpret_cast<Doubles>(reinterpret_cast<Integers>(p) + (reinterpret_cast<Integers>(shifted) << 52));
-  return gone ? Doubles{} : scaled;
-}
-
 LLORCH_INLINE void exponentials_of(const float* values, std::size_t n, float top, double* out, double* blocks) {
   for (std::size_t b = 0; b * kBlock < n; ++b) {
     Doubles sum{};
@@ -54,7 +41,8 @@ LLORCH_INLINE void exponentials_of(const float* values, std::size_t n, float top
           tail[j] = i + j < end ? values[i + j] : -std::numeric_limits<float>::infinity();
         from = tail;
       }
-      const Doubles e = exp_of(__builtin_convertvector(load<Floats>(from), Doubles) - static_cast<double>(top));
+      const Doubles e = exponential<Doubles, Integers>(__builtin_convertvector(load<Floats>(from), Doubles) -
+                                                       static_cast<double>(top));
       std::memcpy(out + i, &e, (std::min(end - i, kLanes)) * sizeof(double));
       sum += e;
     }
@@ -184,7 +172,13 @@ double exponentials(std::span<const float> values, float top, std::vector<double
   blocks.resize(blocks_of(values.size()));
   exponentials_pass(values.data(), values.size(), top, out.data(), blocks.data());
   double sum = 0;
-  for (const double b : blocks) sum += b;
+  for (std::size_t first = 0; first < blocks.size(); first += kGroup) sum += group_sum(blocks, first);
+  return sum;
+}
+
+double group_sum(std::span<const double> blocks, std::size_t first) {
+  double sum = 0;
+  for (const double b : blocks.subspan(first, std::min(kGroup, blocks.size() - first))) sum += b;
   return sum;
 }
 

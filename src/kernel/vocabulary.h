@@ -11,6 +11,7 @@
 namespace llorch::vocabulary {
 
 constexpr std::size_t kBlock = 64;  // values that share a sum or a maximum
+constexpr std::size_t kGroup = 64;  // blocks that share a sum: what a CUDA kernel sums at once (cuda/kernel/draw.h)
 
 /// Multiplies all values by `factor`; then the largest of each block. `blocks` is resized. Returns the largest of all.
 float scale(std::span<float> values, float factor, std::vector<float>& blocks);
@@ -42,7 +43,10 @@ void for_each_from(std::span<const float> values, std::span<const float> blocks,
 }
 
 /// out[i] = e^(values[i] - top), to 1e-12 of it, zero below e^-700; top is not below any value. The sum of each block;
-/// both are resized. Returns the sum of all.
+/// both are resized. Returns the sum of all: that of the groups' sums.
 double exponentials(std::span<const float> values, float top, std::vector<double>& out, std::vector<double>& blocks);
+
+/// The sum of the group whose first block is `first`, of exponentials()' blocks.
+[[nodiscard]] double group_sum(std::span<const double> blocks, std::size_t first);
 
 }  // namespace llorch::vocabulary

@@ -133,6 +133,16 @@ std::int64_t program_bytes(const VocabularySize& vocabulary) {
   return kProgram + kToken * vocabulary.tokens + kMerge * vocabulary.merges;
 }
 
+std::int64_t scored_rows(std::int64_t vocabulary) {
+  constexpr std::int64_t kBytesMax = 32 << 20;
+  return std::clamp<std::int64_t>(kBytesMax / (4 * vocabulary), 8, 128);
+}
+
+std::int64_t logit_rows(const Graph& graph, std::int64_t rows, std::int64_t sequences) {
+  if (!graph.head.weight.there()) return 0;
+  return std::min(rows, std::max<std::int64_t>(sequences, limits::kDraftsMax) + scored_rows(graph.vocab));
+}
+
 std::int64_t step_bytes(const Graph& graph, std::int64_t rows, std::int64_t sequences) {
   const Widths w(graph);
   // As the model that is loaded has it (forward/load.cc).

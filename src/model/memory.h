@@ -57,6 +57,13 @@ constexpr int kCheckpointsEach = 2;
 [[nodiscard]] std::int64_t weight_bytes(const Graph& graph,
                                         const std::function<std::int64_t(const std::string& tensor)>& bytes_of);
 
+/// Rows of prompts that get logits in one step (their tokens' log probabilities), beside those that tokens are drawn
+/// from: few, for they take memory beside what step_bytes() counts.
+[[nodiscard]] std::int64_t scored_rows(std::int64_t vocabulary);
+
+/// Rows of a step of `rows` rows that get logits at most: those of so many sequences, or guesses, and scored ones.
+[[nodiscard]] std::int64_t logit_rows(const Graph& graph, std::int64_t rows, std::int64_t sequences);
+
 /// Bytes that a step of `rows` rows takes, with logits for `sequences` of them and for guesses.
 [[nodiscard]] std::int64_t step_bytes(const Graph& graph, std::int64_t rows, std::int64_t sequences);
 

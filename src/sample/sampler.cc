@@ -10,35 +10,22 @@
 namespace llorch {
 namespace {
 
-constexpr double kGreedyBelow = 1e-6;
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
 using Candidate = std::pair<std::int32_t, double>;
 
-/// The most likely first, of equals the lower id; as a heap order.
-bool less_likely(const Candidate& a, const Candidate& b) {
-  return a.second < b.second || (a.second == b.second && a.first > b.first);
-}
-
-/// Keeps the smallest set whose probability reaches p, the crossing token included.
+/// Keeps the smallest set whose probability reaches p, the crossing token included. The list is in the order of
+/// likelihood.
 void keep_top_p(std::vector<Candidate>& list, double p) {
   if (p >= 1) return;
-  std::make_heap(list.begin(), list.end(), less_likely);
-  std::vector<Candidate> kept;
-  double sum = 0;
-  for (auto end = list.end(); end != list.begin() && (kept.empty() || sum < p);) {
-    std::pop_heap(list.begin(), end, less_likely);
-    kept.push_back(*--end);
-    sum += kept.back().second;
-  }
-  list = std::move(kept);
+  std::size_t count = 0;
+  for (double sum = 0; count < list.size() && (count == 0 || sum < p);) sum += list[count++].second;
+  list.resize(count);
 }
 
 void keep_min_p(std::vector<Candidate>& list, double p) {
-  if (p <= 0) return;
-  double top = 0;
-  for (const Candidate& c : list) top = std::max(top, c.second);
-  std::erase_if(list, [&](const Candidate& c) { return c.second < p * top; });
+  if (p <= 0 || list.empty()) return;
+  std::erase_if(list, [least = p * list.front().second](const Candidate& c) { return c.second < least; });
 }
 
 }  // namespace
@@ -95,6 +82,8 @@ class Draw {
   [[nodiscard]] Result<float> adjust(float factor);
   void keep_top_k(float top);
   void keep_likely(double sum);
+  /// The most likely first, of equals the lower id: so they lie in [0, 1), and so their sums run.
+  void order_kept();
   /// What can be drawn: weights where all_, else kept. Returns the sum of those weights.
   [[nodiscard]] Result<double> survive();
   [[nodiscard]] std::int32_t draw_of_all(double left) const;
@@ -109,7 +98,7 @@ class Draw {
 
 Result<float> Draw::adjust(float factor) {
   const auto top = vocabulary::copy_finite_scaled(logits_, factor, s_.adjusted, s_.maxima);
-  if (!top) return fail(ErrorCode::kInferenceFailed, "the model produced a logit that is not finite");
+  if (!top) return draw_error(DrawProblem::kNotFinite);
   if (row_.known.empty() && row_.allowed.empty()) return *top;
   const auto penalty = static_cast<float>(p_.repetition_penalty);
   for (const KnownToken& k : row_.known) {
@@ -129,14 +118,23 @@ void Draw::keep_top_k(float top) {
   const auto k = static_cast<std::size_t>(p_.top_k);
   const float least = vocabulary::kth_largest(s_.adjusted, s_.maxima, k, s_.order);
   s_.kept.clear();
-  double sum = 0;
   vocabulary::for_each_from(s_.adjusted, s_.maxima, least, [&](std::size_t i) {
-    if (s_.adjusted[i] == kNever) return;
-    s_.kept.emplace_back(static_cast<std::int32_t>(i),
-                         std::exp(static_cast<double>(s_.adjusted[i]) - static_cast<double>(top)));
-    sum += s_.kept.back().second;
+    if (s_.adjusted[i] != kNever) s_.kept.emplace_back(static_cast<std::int32_t>(i), 0.0);
   });
-  for (Candidate& c : s_.kept) c.second /= sum;
+  order_kept();
+  s_.order.clear();
+  for (const Candidate& c : s_.kept) s_.order.push_back(s_.adjusted[static_cast<std::size_t>(c.first)]);
+  (void)vocabulary::exponentials(s_.order, top, s_.weights, s_.sums);
+  double sum = 0;
+  for (const double weight : s_.weights) sum += weight;
+  for (std::size_t i = 0; i < s_.kept.size(); ++i) s_.kept[i].second = s_.weights[i] / sum;
+}
+
+void Draw::order_kept() {
+  std::ranges::sort(s_.kept, [this](const Candidate& a, const Candidate& b) {
+    const float x = s_.adjusted[static_cast<std::size_t>(a.first)], y = s_.adjusted[static_cast<std::size_t>(b.first)];
+    return x > y || (x == y && a.first < b.first);
+  });
 }
 
 /// Tokens that top_p or min_p may keep: all below a share of (1 - top_p) / vocabulary are less than 1 - top_p together,
@@ -151,14 +149,14 @@ void Draw::keep_likely(double sum) {
       if (s_.weights[i] >= least && s_.weights[i] > 0)
         s_.kept.emplace_back(static_cast<std::int32_t>(i), s_.weights[i] / sum);
   }
+  order_kept();
 }
 
 Result<double> Draw::survive() {
-  const bool greedy = p_.temperature < kGreedyBelow;
+  const bool greedy = p_.temperature < SamplingParams::kGreedyBelow;
   LLORCH_TRY(const float top, adjust(greedy ? 1 : static_cast<float>(1 / p_.temperature)));
-  if (top == kNever)
-    return fail(ErrorCode::kInferenceFailed, "the request's grammar allows no token of the vocabulary");
-  if (!std::isfinite(top)) return fail(ErrorCode::kInferenceFailed, "the largest logit is not finite");
+  if (top == kNever) return draw_error(DrawProblem::kNoneAllowed);
+  if (!std::isfinite(top)) return draw_error(DrawProblem::kTopNotFinite);
   all_ = false;
   if (greedy) {
     const auto best = std::ranges::find(s_.adjusted, top);  // the first of equals
@@ -195,7 +193,10 @@ Result<std::vector<Candidate>> Draw::distribution() {
 /// The first token whose share and all before it exceed `left`, a part of the sum of all weights.
 std::int32_t Draw::draw_of_all(double left) const {
   std::size_t block = 0;
-  while (block + 1 < s_.sums.size() && left >= s_.sums[block]) left -= s_.sums[block++];
+  for (double sum = 0; block + vocabulary::kGroup < s_.sums.size(); block += vocabulary::kGroup, left -= sum)
+    if (left < (sum = vocabulary::group_sum(s_.sums, block))) break;
+  const std::size_t last = std::min(s_.sums.size(), block + vocabulary::kGroup) - 1;
+  while (block < last && left >= s_.sums[block]) left -= s_.sums[block++];
   std::int32_t id = -1;
   for (std::size_t i = block * vocabulary::kBlock; i < s_.weights.size(); ++i) {
     if (s_.weights[i] <= 0) continue;
@@ -224,8 +225,9 @@ void Draw::tell_logprobs(Sampled& result) {
   vocabulary::for_each_from(s_.adjusted, s_.maxima, least, [&](std::size_t i) {
     if (s_.adjusted[i] != kNever) result.top.push_back(logprob(static_cast<std::int32_t>(i)));
   });
-  std::ranges::sort(result.top, [](const TokenLogprob& a, const TokenLogprob& b) {
-    return a.logprob > b.logprob || (a.logprob == b.logprob && a.id < b.id);
+  std::ranges::sort(result.top, [this](const TokenLogprob& a, const TokenLogprob& b) {
+    const float x = logits_[static_cast<std::size_t>(a.id)], y = logits_[static_cast<std::size_t>(b.id)];
+    return x > y || (x == y && a.id < b.id);
   });
   if (result.top.size() > n) result.top.resize(n);
 }
@@ -248,11 +250,21 @@ Result<Sampled> Draw::sample() {
       if ((left -= c.second) < 0) break;
     }
   }
-  if (p_.top_logprobs >= 0) tell_logprobs(result);
+  if (wants_logprobs(row_)) tell_logprobs(result);
   return result;
 }
 
 }  // namespace
+
+std::unexpected<Error> draw_error(DrawProblem problem) {
+  switch (problem) {
+    case DrawProblem::kNotFinite: break;
+    case DrawProblem::kNoneAllowed:
+      return fail(ErrorCode::kInferenceFailed, "the request's grammar allows no token of the vocabulary");
+    case DrawProblem::kTopNotFinite: return fail(ErrorCode::kInferenceFailed, "the largest logit is not finite");
+  }
+  return fail(ErrorCode::kInferenceFailed, "the model produced a logit that is not finite");
+}
 
 Result<Sampled> sample_row(std::span<const float> logits, const SamplingRow& row, SamplingScratch& scratch) {
   return Draw(logits, row, scratch).sample();

@@ -26,10 +26,12 @@ struct SamplingParams {
   double repetition_penalty = 1;  // once per distinct token of prompt and output
   double presence_penalty = 0;    // per token already generated
   double frequency_penalty = 0;   // per time it was generated
+  static constexpr int kBiasesMax = 1024;
   std::vector<std::pair<std::int32_t, double>> logit_bias;
   std::uint64_t seed = 0;
   std::uint64_t choice = 0;
-  int top_logprobs = -1;  // -1: none; n: the chosen token's and the n most likely
+  int top_logprobs = -1;                        // -1: none; n: the chosen token's and the n most likely
+  static constexpr double kGreedyBelow = 1e-6;  // of `temperature`
 };
 
 /// Every violation of the ranges that requests may use, or success.
@@ -66,6 +68,15 @@ struct SamplingRow {
   /// Not below 0: this token follows anyway, as in a prompt. Nothing is drawn; its log probabilities are told.
   std::int32_t given = -1;
 };
+
+/// Whether a row's log probabilities are told.
+[[nodiscard]] inline bool wants_logprobs(const SamplingRow& row) {
+  return row.given >= 0 || row.params->top_logprobs >= 0;
+}
+
+/// Why no token can be drawn; as a device finds it.
+enum class DrawProblem { kNotFinite, kNoneAllowed, kTopNotFinite };
+[[nodiscard]] std::unexpected<Error> draw_error(DrawProblem problem);
 
 /// Room for sample_row(), kept from token to token: as long as the vocabulary, or as its blocks, or as what survives.
 struct SamplingScratch {

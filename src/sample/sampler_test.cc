@@ -219,17 +219,19 @@ TEST(Sampler, large_vocabularies_follow_the_definition) {
         std::ranges::sort(*got);
         const auto want = by_definition(p, l, allowed);
         ASSERT_EQ(got->size(), want.size()) << n << ' ' << spread << ' ' << which;
-        double before = 0;
-        std::map<std::int32_t, std::pair<double, double>>
-            parts;  // of [0, 1), by id where nothing is ordered by likelihood
         for (std::size_t i = 0; i < want.size(); ++i) {
           ASSERT_EQ((*got)[i].first, want[i].first);
           ASSERT_NEAR((*got)[i].second, want[i].second, 1e-9 * want[i].second + 1e-300);
-          const double after = before + want[i].second;
-          parts[want[i].first] = {before, after};
-          before = after;
         }
-        if (p.top_p < 1) continue;
+        auto order = want;  // in [0, 1): by likelihood where something is left out by it, else by id
+        if ((p.top_k > 0 && static_cast<std::size_t>(p.top_k) < n) || p.top_p < 1 || p.min_p > 0)
+          std::ranges::stable_sort(order, [](const auto& a, const auto& b) { return a.second > b.second; });
+        double before = 0;
+        std::map<std::int32_t, std::pair<double, double>> parts;
+        for (const auto& [id, probability] : order) {
+          parts[id] = {before, before + probability};
+          before += probability;
+        }
         for (std::uint64_t step = 0; step < 20; ++step) {
           const auto drawn = s.sample(l, step);
           ASSERT_TRUE(drawn);

@@ -108,7 +108,8 @@ void read_logit_bias(Fields& f, const Bounds& bounds, SamplingParams& s) {
                 std::move(message));
   };
   if (!v->is_object()) return bad("logit_bias must be an object from token ids to numbers");
-  if (v->get_object().size() > 1024) return bad("logit_bias has at most 1024 entries");
+  if (v->get_object().size() > SamplingParams::kBiasesMax)
+    return bad(fmt::format("logit_bias has at most {} entries", SamplingParams::kBiasesMax));
   for (const auto& [key, value] : v->get_object()) {
     const auto id = parse_integer(std::string_view(key), 0, bounds.vocab - 1);
     if (!id || !value.is_number() || !(std::abs(value.to_number<double>()) <= 100))

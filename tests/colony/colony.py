@@ -67,6 +67,12 @@ class Colony:
         self.children.append(p)
         return p
 
+    def hide_nvml(self):
+        """A machine with a GPU looks like one without its driver's library."""
+        (self.home / "lib").mkdir()
+        (self.home / "lib/libnvidia-ml.so.1").touch()
+        self.env["LD_LIBRARY_PATH"] = str(self.home / "lib")
+
     def queen(self, *flags, local=True):
         """A queen that stays, of our own."""
         log = open(self.home / "queen.log", "a")

@@ -50,6 +50,7 @@ class Hive(unittest.TestCase):
     def test_nvidia_smi_that_hangs_holds_nobody_up(self):
         for text in ("exec sleep 100\n", "trap '' TERM\nsleep 100 &\nwait\n"):
             with Colony() as c:
+                c.hide_nvml()
                 self.script(c, "nvidia-smi", text)
                 c.env["PATH"] = f"{c.home / 'bin'}:{c.env['PATH']}"
                 p = self.start(c)

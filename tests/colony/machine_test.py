@@ -110,6 +110,7 @@ class Machine(unittest.TestCase):
         with Colony() as c:
             folder = c.home / "bin"
             folder.mkdir()
+            c.hide_nvml()
             (folder / "nvidia-smi").write_text("""#!/bin/sh
 echo "$@" > "$(dirname "$0")/asked"
 cat <<'EOF'
@@ -132,7 +133,9 @@ EOF
             self.assertEqual(devices["cuda:1"]["memory_free_bytes"], 143771 << 20, "free is no more than all")
             self.assertIn("--query-gpu=index,name,memory.total,memory.free,compute_cap,pci.bus_id,utilization.gpu,temperature.gpu --format=csv,noheader,nounits", (folder / "asked").read_text())
             status, _, body = c.call("GET", "/v1/memory-check?model=builtin:haiku&device=cuda:0", port=c.hive_port)
-            self.assertEqual((status, body["error"]["code"]), (409, "MODEL_INCOMPATIBLE"), "no worker runs there yet")
+            if not (BIN / "llorch-worker-cuda").exists():
+                self.assertEqual((status, body["error"]["code"]), (503, "NO_WORKERS_AVAILABLE"), body)
+                self.assertIn("llorch-worker-cuda is not there", body["error"]["message"])
             # What they do now comes with the heartbeat; what a driver does not say is null (H-02).
             gpus = wait_for(lambda: [h["node"]["gpus"] for h in c.call("GET", "/v1/status")[2]["hives"]])[0]
             self.assertEqual([(g["id"], g["util_pct"], g["temp_c"], g["vram_used_mb"], g["vram_total_mb"]) for g in gpus], [("cuda:0", 37, 61, 4564, 24564), ("cuda:1", None, None, 0, 143771)])

@@ -30,7 +30,7 @@ class Abuse(unittest.TestCase):
             alice, bob = (subprocess.run([BINARY, "key", "create", "--keys-file", f"{d}/keys", "--scope", "infer", "--name", name], capture_output=True, text=True, check=True).stdout.strip() for name in ("alice", "bob"))
             pathlib.Path(f"{d}/token").write_text("operator-token-0123456789")
             os.chmod(f"{d}/token", 0o600)
-            with Worker("--token-file", f"{d}/token", "--keys-file", f"{d}/keys", "--threads", "1", local=False) as w:
+            with Worker("--token-file", f"{d}/token", "--keys-file", f"{d}/keys", "--isa", "scalar", "--threads", "1", local=False) as w:  # slow kernels: a prompt takes far longer than its request
 
                 def ask(prompt, key):
                     start = time.perf_counter()
@@ -49,8 +49,8 @@ class Abuse(unittest.TestCase):
                     others.append(other[0] / fresh[0]), sames.append(same[0] / fresh[0])
                 other, same = statistics.median(others), statistics.median(sames)
                 print(f"of a new prompt's time: {other:.2f} for one that another key has asked, {same:.2f} again with the same key")
-                self.assertLess(same, 0.6, "a cached prompt would not be seen in these times")
-                self.assertGreater(other, 0.8)
+                self.assertLess(same, 0.5, "a cached prompt would not be seen in these times")
+                self.assertGreater(other, 0.7)
 
     def test_random_fields(self):
         """10,000 requests with fields valid and not: every answer is one of ours, and the worker lives."""

@@ -436,7 +436,7 @@ class Processes(unittest.TestCase):
             self.assertEqual(w.metric("llorch_worker_oom_total"), 1)
             self.assertIn("alloc", events[-1][2]["message"])
             self.assertEqual(w.get("/health")[0], 200)
-            self.assertEqual(w.generate(prompt="a", max_tokens=5)[-1][1], "end")
+            self.assertEqual(w.generate(prompt="a", max_tokens=5, ignore_eos=True)[-1][1], "end")
             self.assertEqual(w.metric("llorch_worker_oom_recovery_ms_count"), 1)
 
     def test_queue_full_is_told_at_once(self):

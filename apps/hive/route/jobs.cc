@@ -20,6 +20,7 @@ using colony::ModelRef;
 using service::ContextPtr;
 using service::FlowPtr;
 using service::Procedure;
+using service::Step;
 using service::TaskPtr;
 
 constexpr const char* kPrefix = "/v1/jobs";
@@ -27,7 +28,7 @@ constexpr std::chrono::seconds kProgramTime{20};  // for a worker program to say
 
 /// What an operation may say.
 struct Order {
-  std::string operation, model, kind = "cpu", device = "cpu";
+  std::string operation, model, kind, device = "cpu";
   std::int64_t pid = 0, lines = 0;
   bool pinned = false, follow = false;
   std::string worker_id;
@@ -157,12 +158,45 @@ Procedure worker_install(TaskPtr t, Hive& h, Order o) {
   t->succeed(boost::json::value(colony::to_json(row.worker)));
 }
 
+/// A port for a worker, which nobody has.
+Procedure find_port(FlowPtr flow, Hive& h, Step<int>::Done done) {
+  while (true) {
+    auto port_work = [address = h.options().listen, ports = h.free_worker_ports()] {
+      return first_bindable(address, ports);
+    };
+    const auto port = co_await service::in_background(flow, h.kernel(), port_work);
+    if (!port) co_return done(std::unexpected(port.error()));
+    if (!*port) co_return done(std::unexpected(port->error()));
+    // Another worker may have got it meanwhile.
+    if (const auto free = h.free_worker_ports(); std::ranges::find(free, **port) != free.end()) co_return done(**port);
+  }
+}
+
+/// Until a worker that was started says that it serves.
+Procedure await_awake(FlowPtr flow, Hive& h, WorkerPtr w, Step<bool>::Done done) {
+  while (!w->awake) {
+    const auto changed = co_await h.changed().wait(flow, std::chrono::milliseconds(500));
+    if (!changed) co_return done(std::unexpected(changed.error()));
+    if (w->exited)
+      co_return done(std::unexpected(
+          w->end_reason.value_or(Error{ErrorCode::kWorkerCrashed, fmt::format("{} ended with {} while it was starting",
+                                                                              w->facts.worker_id, w->exit_code)})));
+    if (net::Clock::now() - w->last_progress > std::chrono::seconds(h.options().loading_timeout_s)) {
+      w->process->signal(9);
+      co_return done(fail(ErrorCode::kLoadingTimeout, "{} showed no progress for {} seconds", w->facts.worker_id,
+                          h.options().loading_timeout_s));
+    }
+  }
+  done(true);
+}
+
 Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   t->start({{"model", o.model}});
   const auto ref = usable_model(h, o);
   if (!ref) co_return t->fail(ref.error());
   const auto location = h.location_of(*ref);
   if (!location) co_return t->fail(location.error());
+  if (const Status usable = h.check_device(o.device); !usable) co_return t->fail(usable.error());
   LaunchPlan plan{*ref, *location, "", o.kind, o.device, 0, 0};
   const auto known = h.catalog().models.find(ref->text());
   auto look_work = [at = *location, row = known == h.catalog().models.end() ? ModelRow() : known->second] {
@@ -171,19 +205,20 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   const auto looked = co_await service::in_background(t->flow, h.files(), look_work, *location);
   if (!looked) co_return t->fail(looked.error());
   if (!looked->first) co_return t->fail(looked->first.error());
-  plan.need = looked->first->total(), plan.manifest = looked->second;
-  if (const Status room = h.check_room(plan.need); !room) co_return t->fail(room.error());
-  auto reservation = h.reserve(plan.need);
-  while (plan.port == 0) {
-    auto port_work = [address = h.options().listen, ports = h.free_worker_ports()] {
-      return first_bindable(address, ports);
-    };
-    const auto port = co_await service::in_background(t->flow, h.kernel(), port_work);
-    if (!port) co_return t->fail(port.error());
-    if (!*port) co_return t->fail(port->error());
-    // Another worker may have got it meanwhile.
-    if (const auto free = h.free_worker_ports(); std::ranges::find(free, **port) != free.end()) plan.port = **port;
+  while (h.room_is_old(plan.device)) {
+    const auto changed = co_await h.changed().wait(t->flow, std::chrono::seconds(1));
+    if (!changed) co_return t->fail(changed.error());
   }
+  plan.need = looked->first->total_on(plan.device), plan.manifest = looked->second;
+  if (const Status room = h.check_room(plan.device, plan.need); !room) co_return t->fail(room.error());
+  auto reservation = h.reserve(plan.device, plan.need);
+  Step<int> finding{t->flow, [&](Step<int>::Done then) -> std::any {
+                      find_port(t->flow, h, std::move(then));
+                      return {};
+                    }};
+  const auto port = co_await finding;
+  if (!port) co_return t->fail(port.error());
+  plan.port = *port;
   auto port_reservation = h.reserve_port(plan.port);
   const auto launch = h.prepare(plan);
   if (!launch) co_return t->fail(launch.error());
@@ -206,18 +241,11 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
              {{"worker_id", w->facts.worker_id}, {"model_ref", ref->text()}});
   t->event("progress", {{"stage", "spawning"}, {"worker_id", w->facts.worker_id}, {"pid", w->facts.pid}});
   t->event("progress", {{"stage", "loading"}, {"worker_id", w->facts.worker_id}});
-  while (!w->awake) {
-    const auto changed = co_await h.changed().wait(t->flow, std::chrono::milliseconds(500));
-    if (!changed) co_return t->fail(changed.error());
-    if (w->exited)
-      co_return t->fail({ErrorCode::kWorkerCrashed,
-                         fmt::format("{} ended with {} while it was starting", w->facts.worker_id, w->exit_code)});
-    if (net::Clock::now() - w->last_progress > std::chrono::seconds(h.options().loading_timeout_s)) {
-      w->process->signal(9);
-      co_return t->fail({ErrorCode::kLoadingTimeout, fmt::format("{} showed no progress for {} seconds",
-                                                                 w->facts.worker_id, h.options().loading_timeout_s)});
-    }
-  }
+  Step<bool> waking{t->flow, [&](Step<bool>::Done then) -> std::any {
+                      await_awake(t->flow, h, w, std::move(then));
+                      return {};
+                    }};
+  if (const auto awake = co_await waking; !awake) co_return t->fail(awake.error());
   t->on_cancel = nullptr;
   t->narrate("worker_ready", fmt::format("{} is awake", w->facts.worker_id), {{"worker_id", w->facts.worker_id}});
   t->event("progress", {{"stage", "ready"}, {"worker_id", w->facts.worker_id}});
@@ -326,6 +354,17 @@ void look(const TaskPtr& t, Hive& h, const Order& o) {
   t->succeed(boost::json::value(colony::to_json(it->second.model)));
 }
 
+/// The device, and the kind of worker that runs there where the order names none.
+void read_device(const Hive& h, wire::Fields& f, Order& o) {
+  const auto named = f.text("device", 32);
+  const auto device = colony::parse_device(named.value_or(o.kind == colony::kGpuKind ? "cuda:0" : "cpu"));
+  if (!device) return f.violation("device", "cpu, cuda:0, ...", device.error().message);
+  o.device = h.one_device(*device);
+  if (o.kind.empty()) o.kind = colony::is_gpu(o.device) ? colony::kGpuKind : "cpu";
+  if (o.operation == "worker_spawn" && !colony::runs_on(o.kind, o.device))
+    f.violation("device", "one of the worker's kind", fmt::format("a {} worker does not run on {}", o.kind, o.device));
+}
+
 void create(Hive& h, const ContextPtr& c) {
   const auto body = wire::parse_body(c->request.body);
   if (!body) return c->fail(body.error());
@@ -338,10 +377,10 @@ void create(Hive& h, const ContextPtr& c) {
     o.worker_id = f.text("worker_id", 64).value_or("");
     o.lines = f.integer("lines", 1, 10'000).value_or(100), o.follow = f.boolean("follow").value_or(false);
   } else {
-    o.kind = f.text("worker", 32).value_or(f.text("worker_id", 64).value_or("cpu"));
+    o.kind = f.text("worker", 32).value_or(f.text("worker_id", 64).value_or(""));
   }
   if (o.kind.starts_with("llorch-worker-")) o.kind.erase(0, 14);
-  o.device = f.text("device", 32).value_or("cpu");
+  read_device(h, f, o);
   o.pid = f.integer("pid", 1, 1 << 30).value_or(0);
   if (o.operation == "worker_spawn") o.pinned = f.boolean("pinned").value_or(false);
   if (const auto allow = f.text("allow", 32)) {

@@ -23,19 +23,26 @@ std::optional<std::int64_t> parameter(const ContextPtr& c, std::string_view name
 }
 
 /// Whoever may not administer the hive learns whether the model fits, and nothing of what others hold.
-void tell_fit(Hive& h, const ContextPtr& c, const Need& n) {
-  const Status room = h.check_room(n.total());
+void tell_fit(Hive& h, const ContextPtr& c, const std::string& device, const Need& n) {
+  const Status room = h.check_room(device, n.total_on(device));
   if (room) return c->reply({204, "application/json", "", {}});
-  if (!c->principal.may(Scope::kAdmin))
-    return c->fail({ErrorCode::kInsufficientMemory, "there is no room for the model now"});
+  if (!c->principal.may(Scope::kAdmin)) return c->fail({room.error().code, "there is no room for the model now"});
   c->fail(room.error(), {{"weights_bytes", n.weights},
                          {"kv_bytes", n.kv},
                          {"scratch_bytes", n.scratch},
-                         {"needed_bytes", n.total()},
+                         {"needed_bytes", n.total_on(device)},
                          {"context", n.context},
                          {"parallel", n.parallel},
-                         {"room_bytes", h.room().value_or(0)},
-                         {"capacity_bytes", h.room(true).value_or(0)}});
+                         {"room_bytes", h.room(device).value_or(0)},
+                         {"capacity_bytes", h.room(device, true).value_or(0)}});
+}
+
+service::Procedure answer_fit(service::FlowPtr flow, Hive& h, ContextPtr c, std::string device, Need need) {
+  while (h.room_is_old(device)) {
+    const auto changed = co_await h.changed().wait(flow, std::chrono::seconds(1));
+    if (!changed) co_return c->fail(changed.error());
+  }
+  tell_fit(h, c, device, need);
 }
 
 /// 204 when a worker for the model would have room, else why not (H-12).
@@ -46,9 +53,10 @@ void memory_check(Hive& h, const ContextPtr& c) {
   if (!context) return;
   const auto parallel = parameter(c, "parallel", 8, 1, 1024);
   if (!parallel) return;
-  const std::string device = c->request.target.parameter("device").value_or("cpu");
-  if (device != "cpu")
-    return c->fail({ErrorCode::kModelIncompatible, "this hive has no worker for that device"}, {}, "device");
+  const auto named = colony::parse_device(c->request.target.parameter("device").value_or("cpu"));
+  if (!named) return c->fail(named.error(), {}, "device");
+  const std::string device = h.one_device(*named);
+  if (const Status usable = h.check_device(device); !usable) return c->fail(usable.error(), {}, "device");
   const bool admin = c->principal.may(Scope::kAdmin);
   const auto allow = c->request.target.parameter("allow");
   const auto asked = allow ? colony::parse_model_access(*allow) : colony::ModelAccess::all();
@@ -61,10 +69,10 @@ void memory_check(Hive& h, const ContextPtr& c) {
   auto measure = [need, location = *location, context = *context, parallel = *parallel] {
     *need = memory_need(location, context, parallel);
   };
-  auto answer = [&h, c, need](const Status& done) {
+  auto answer = [&h, c, need, device](const Status& done) {
     if (!done) return c->fail(done.error());
     if (!*need) return c->fail(need->error());
-    tell_fit(h, c, **need);
+    answer_fit(h.gate().flow(), h, c, device, **need);
   };
   h.files().run({std::move(measure), std::move(answer), *location, nullptr});
 }

@@ -37,7 +37,7 @@ int show_log(const Common& common, const boost::json::object& order) {
 
 struct WorkerFlags {
   Common common;
-  std::string hive, model, device = "cpu", kind = "cpu";
+  std::string hive, model, device, kind;
   std::int64_t pid = 0;
   boost::json::object order(const char* operation) const {
     boost::json::object o{{"operation", operation}};
@@ -91,8 +91,8 @@ void add_worker(CLI::App& app, int& exit_code) {
       [lf = lf, print, &exit_code] { exit_code = operate(lf->common, lf->order("worker_process_list"), print); });
   const auto [spawn, sf] = add("spawn", "start a worker with a model");
   spawn->add_option("--model,-m", sf->model)->required();
-  spawn->add_option("--device", sf->device)->capture_default_str();
-  spawn->add_option("--kind", sf->kind)->capture_default_str();
+  spawn->add_option("--device", sf->device, "cpu (default), gpu (any GPU), or gpu0, which is cuda:0");
+  spawn->add_option("--kind", sf->kind, "cpu, accelerate, cuda (default: cpu, on a GPU cuda)");
   spawn->callback([sf = sf, &exit_code] {
     boost::json::object o = sf->order("worker_spawn");
     const auto model = model_meant(sf->model, sf->common.of_this_machine() && sf->hive.empty());
@@ -100,7 +100,9 @@ void add_worker(CLI::App& app, int& exit_code) {
       exit_code = complain(sf->common, model.error());
       return;
     }
-    o["model"] = *model, o["device"] = sf->device, o["worker"] = sf->kind;
+    o["model"] = *model;
+    if (!sf->device.empty()) o["device"] = sf->device;
+    if (!sf->kind.empty()) o["worker"] = sf->kind;
     exit_code = operate(sf->common, o, [](const Value& v) { print_table(v, {"pid", "worker_id", "port", "status"}); });
   });
   for (const auto& [name, operation, help] : {std::tuple("get", "worker_process_get", "one worker"),
@@ -112,7 +114,8 @@ void add_worker(CLI::App& app, int& exit_code) {
     });
   }
   const auto [install, inf] = add("install", "register a worker program of the hive's machine");
-  install->add_option("--kind", inf->kind)->capture_default_str();
+  inf->kind = "cpu";
+  install->add_option("--kind", inf->kind, "cpu, accelerate, cuda")->capture_default_str();
   install->callback([inf = inf, &exit_code] {
     boost::json::object o = inf->order("worker_install");
     o["worker_id"] = inf->kind;
@@ -152,7 +155,7 @@ void add_model(CLI::App& app, int& exit_code) {
         std::tuple("delete", "model_delete", "delete a model's file")}) {
     struct ColonyFlags {
       Common common;
-      std::string hive, model, kind;
+      std::string hive, model, kind, device;
     };
     const auto f = std::make_shared<ColonyFlags>();
     CLI::App* c = model->add_subcommand(name, help);
@@ -161,12 +164,15 @@ void add_model(CLI::App& app, int& exit_code) {
     if (std::string_view(name) != "list")
       c->add_option("model", f->model, "org/repo[:file-or-quant] or its page on Hugging Face, a file, or an alias")
           ->required();
-    if (std::string_view(name) == "load")
-      c->add_option("--kind", f->kind, "by this kind of worker: cpu, accelerate (default: any)");
+    if (std::string_view(name) == "load") {
+      c->add_option("--kind", f->kind, "by this kind of worker: cpu, accelerate, cuda (default: any)");
+      c->add_option("--device", f->device, "on this device: cpu, gpu (any GPU), or gpu0, which is cuda:0");
+    }
     c->callback([f, operation = operation, &exit_code] {
       boost::json::object o{{"operation", operation}};
       if (!f->hive.empty()) o["hive_id"] = f->hive;
       if (!f->kind.empty()) o["kind"] = f->kind;
+      if (!f->device.empty()) o["device"] = f->device;
       if (!f->model.empty()) {
         // What is asked of a model that is known already does not need its file.
         const std::string_view what(operation);

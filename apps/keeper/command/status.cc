@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "format/json.h"
+#include "gpu/diagnosis.h"
 #include "keeper/asking.h"
 #include "keeper/hints.h"
 #include "keeper/parts.h"
@@ -26,21 +27,32 @@ const boost::json::array& list(const boost::json::value& v, const char* key) {
   return a && a->is_array() ? a->get_array() : empty;
 }
 
+void print_device(const boost::json::value& d) {
+  const std::string problem = text(d, "problem");
+  show(stdout, "  device %-8s %s, %lld of %lld MB free%s\n", text(d, "id").c_str(), text(d, "name").c_str(),
+       static_cast<long long>(number(d, "memory_free_bytes") >> 20),
+       static_cast<long long>(number(d, "memory_total_bytes") >> 20),
+       problem.empty() ? "" : (": not used: " + problem).c_str());
+}
+
+/// Of a worker; empty where it has none, or that is not known.
+std::string memory_on_gpu(const boost::json::value& w) {
+  const std::int64_t mb = number(w, "vram_mb");
+  return mb > 0 ? fmt::format(" ({} MB)", mb) : "";
+}
+
 void print_status(const boost::json::value& v) {
   show(stdout, "queen %s, awake\n", text(v, "version").c_str());
   if (list(v, "hives").empty()) show(stdout, "no hive is online\n");
   for (const auto& h : list(v, "hives")) {
     show(stdout, "hive %s at %s\n", text(h, "id").c_str(), text(h, "url").c_str());
-    for (const auto& d : list(h, "devices"))
-      show(stdout, "  device %-8s %s, %lld of %lld MB free\n", text(d, "id").c_str(), text(d, "name").c_str(),
-           static_cast<long long>(number(d, "memory_free_bytes") >> 20),
-           static_cast<long long>(number(d, "memory_total_bytes") >> 20));
+    for (const auto& d : list(h, "devices")) print_device(d);
     for (const auto& w : list(v, "workers"))
       if (text(w, "hive_id") == text(h, "id"))
-        show(stdout, "  worker %s/%s  pid %lld  %s  %s  %s  %lld running\n", text(h, "id").c_str(),
+        show(stdout, "  worker %s/%s  pid %lld  %s  %s%s  %s  %lld running\n", text(h, "id").c_str(),
              text(w, "worker_id").c_str(),  // ids are a hive's own: two hives may have the same
              static_cast<long long>(number(w, "pid")), text(w, "model_ref").c_str(), text(w, "device").c_str(),
-             text(w, "state").c_str(), static_cast<long long>(number(w, "inflight")));
+             memory_on_gpu(w).c_str(), text(w, "state").c_str(), static_cast<long long>(number(w, "inflight")));
   }
   for (const auto& h : list(v, "offline")) {
     const std::string host = text(h, "host");  // none until it has spoken
@@ -89,6 +101,8 @@ int doctor(const Common& common) {
     const std::string path = service::own_folder() + "/" + program;
     told(program, access(path.c_str(), X_OK) == 0, path);
   }
+  for (const gpu::Finding& f : gpu::diagnose(gpu::look(service::own_folder() + "/llorch-worker-cuda")))
+    told(f.what, f.good, f.detail);
   std::error_code problem;
   std::filesystem::create_directories(common.data_dir, problem);
   told("data directory", access(common.data_dir.c_str(), W_OK) == 0, common.data_dir);
@@ -133,7 +147,7 @@ void add_command_status(CLI::App& app, int& exit_code) {
     c->callback([common, work, &exit_code] { exit_code = work(*common); });
   };
   add("status", "queen, hives, devices, workers and queue", status);
-  add("doctor", "check programs, queen, hive, worker and narration", doctor);
+  add("doctor", "check programs, GPUs, queen, hive, worker and narration", doctor);
 }
 
 }  // namespace llorch::keeper

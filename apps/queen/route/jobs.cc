@@ -322,6 +322,15 @@ void reply_created(const ContextPtr& c, Incoming& in, const Task& t) {
   c->reply(std::move(response));
 }
 
+/// Of any hive; empty: any.
+std::string read_device(wire::Fields& f) {
+  const auto named = f.text("device", 32);
+  if (!named || named->empty()) return {};
+  auto device = colony::parse_device(*named);
+  if (!device) f.violation("device", "cpu, gpu, cuda:0, ...", device.error().message);
+  return device.value_or("");
+}
+
 /// Of worker; empty: any.
 std::string read_kind(wire::Fields& f) {
   std::string kind = f.text("kind", 32).value_or("");
@@ -350,7 +359,7 @@ std::shared_ptr<InferOrder> read_infer(const boost::json::object& body, const st
   const auto o = std::make_shared<InferOrder>();
   o->model_name = f.text("model", 512);
   o->wanted.hive = f.text("hive_id", 64).value_or(""), o->wanted.worker_id = f.text("worker_id", 64).value_or(""),
-  o->wanted.device = f.text("device", 32).value_or(""), o->wanted.kind = read_kind(f);
+  o->wanted.device = read_device(f), o->wanted.kind = read_kind(f);
   o->raw = f.boolean("raw").value_or(false), o->stream = f.boolean("stream").value_or(true);
   const auto priority = f.text("priority", 32).value_or("interactive");
   if (priority != "interactive" && priority != "batch")
@@ -445,7 +454,7 @@ Procedure unload_model(TaskPtr t, Queen& q, std::string model, std::string hive_
 void create_load(Queen& q, const ContextPtr& c, Incoming& in, wire::Fields& f) {
   const auto placing = std::make_shared<Placement>();
   const std::string model = f.text("model", 512).value_or(f.text("id", 512).value_or(""));
-  placing->wanted.hive = f.text("hive_id", 64).value_or(""), placing->wanted.device = f.text("device", 32).value_or("");
+  placing->wanted.hive = f.text("hive_id", 64).value_or(""), placing->wanted.device = read_device(f);
   if (in.operation == "model_load") placing->wanted.kind = read_kind(f);
   for (const std::string& name : f.unknown())
     f.violation(name, "known field", fmt::format("{} is no field of this operation", name));

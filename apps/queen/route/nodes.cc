@@ -220,6 +220,9 @@ void add_route_nodes(Queen& q) {
     Status may = q.members().check_speaker(speaker(*c), hive);
     if (may) may = check_certificate(q, *c, hive);
     if (!may) return c->fail(may.error());
+    if (const auto why = f.text("message", 512); why && !why->empty())
+      service::log(service::Level::kWarn, "worker_failed", security::sanitize(*why),
+                   {{"hive_id", hive}, {"worker_id", *id}});
     q.forget_worker(hive, *id);
     c->reply(200, {{"status", "ok"}});
   });

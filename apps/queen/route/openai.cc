@@ -286,6 +286,7 @@ Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
 /// A body, read on whatever thread.
 struct Read {
   std::optional<std::string> model, previous;  // previous: the response that it goes on from
+  std::string device;                          // where it is to run; empty: anywhere
   boost::json::value deadline_ms;
   std::string rest;  // JSON, without the two
   std::optional<Error> flaw;
@@ -307,6 +308,15 @@ void read_body(const service::Context& c, Read& out) {
   if (const auto bad = salt_cache(*body, c.principal.id)) {
     out.flaw = bad->error, out.field = bad->field;
     return;
+  }
+  if (const auto* v = body->if_contains("device")) {
+    const auto device = colony::parse_device(v->is_string() ? std::string_view(v->get_string()) : "");
+    if (!device) {
+      out.flaw = device.error(), out.field = "device";
+      return;
+    }
+    out.device = *device;
+    body->erase("device");
   }
   if (auto* v = body->if_contains("deadline_ms")) out.deadline_ms = std::move(*v);
   body->erase("deadline_ms"), body->erase("model");
@@ -371,6 +381,7 @@ void accept(Queen& q, const ContextPtr& c, const ReadPtr& in) {
   auto open = q.admission().admit(c, false);
   if (!open) return;
   const PlacementPtr placing = placement(c, std::move(resolved->ref), resolved->access);
+  placing->wanted.device = body.device;
   if (stored) stay_at(*placing, *stored);
   start(q, {c, placing, "POST", std::move(body.rest), std::move(deadline), std::move(open), std::move(key)});
 }

@@ -1,5 +1,6 @@
 // Two programs: for a GPU, and for the emulated device.
 #include "device/cuda/cuda_device.h"
+#include "device/cuda/cuda_roofline.h"
 #include "worker/backend.h"
 
 namespace llorch::worker {
@@ -15,12 +16,14 @@ std::int64_t vram_bytes(const Device& device) {
 
 const Backend& backend() {
 #ifdef LLORCH_CUDA_EMULATED
-  static const Backend own{"cuda-emulated",
-                           "For tests only: CUDA kernels on an emulated device, much slower than the CPU's own.",
-                           nullptr, &open_cuda_device, &vram_bytes};
+  static const Backend own{
+      "cuda-emulated", "For tests only: CUDA kernels on an emulated device, much slower than the CPU's own.",
+      nullptr,         &open_cuda_device,
+      &vram_bytes,     &measure_cuda_roofline};
 #else
-  static const Backend own{"cuda", "Private LLM inference: one model, one process, on an NVIDIA GPU.", nullptr,
-                           &open_cuda_device, &vram_bytes};
+  static const Backend own{"cuda",      "Private LLM inference: one model, one process, on an NVIDIA GPU.",
+                           nullptr,     &open_cuda_device,
+                           &vram_bytes, &measure_cuda_roofline};
 #endif
   return own;
 }

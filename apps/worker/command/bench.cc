@@ -30,7 +30,11 @@ void print_report(const BenchReport& r) {
        static_cast<double>(r.peak_rss_bytes) / 1e6, static_cast<double>(r.kv_bytes) / 1e6);
   const Roofline roof = r.roofline();
   const bool measured = !r.rooflines.empty();
-  if (measured)
+  if (!r.note.empty()) show(stdout, "%s\n", r.note.c_str());
+  if (measured && backend().cuda)
+    show(stdout, "roofline, %d multiprocessors: read %.1f GB/s, int8 %.0f Gop/s, bf16 %.0f, fp32 %.0f Gflop/s\n",
+         roof.threads, roof.read_gb_s, roof.int8_gops, roof.bf16_gflops, roof.fp32_gflops);
+  else if (measured)
     show(stdout,
          "roofline, %d threads: read %.1f GB/s, int8 %.0f Gop/s, bf16 %.0f, fp32 %.0f Gflop/s; tiles: int8 %.0f, bf16 "
          "%.0f\n",
@@ -60,17 +64,24 @@ void add_command_bench(CLI::App& app, int& exit_code) {
       app.add_subcommand("bench", "measure prefill, decode, load time and memory against the machine's peaks");
   c->add_option("-m,--model", o.model.path, "GGUF file, SafeTensors directory, or builtin:haiku")->required();
   const auto list = [&](const char* flag, std::vector<int>& values, const char* what, int low, int high) {
-    c->add_option(flag, values, what)->delimiter(',')->check(CLI::Range(low, high))->capture_default_str();
+    CLI::Option* option = c->add_option(flag, values, what)->delimiter(',')->check(CLI::Range(low, high));
+    if (!values.empty()) option->capture_default_str();
   };
-  list("-p,--prompt", o.prompts, "prompt tokens; 0: no such test", 0, 1 << 20);
-  list("-n,--generate", o.generated, "tokens to decode; 0: no such test", 0, 1 << 20);
+  list("-p,--prompt", o.prompts, "prompt tokens; 0: no such test (default: 512, or what the context allows)", 0,
+       1 << 20);
+  list("-n,--generate", o.generated, "tokens to decode; 0: no such test (default: 128, or what the context allows)", 0,
+       1 << 20);
   list("-d,--depth", o.depths, "positions that are there before", 0, 1 << 20);
   list("-b,--batch", o.batches, "sequences that decode together; of an encoder, texts", 1, 1024);
   list("-t,--threads", o.threads, "compute threads (default: one per core)", 1, 1024);
   c->add_option("-r,--repeats", o.repeats)->check(CLI::Range(1, 1000))->capture_default_str();
   c->add_option("--kv-type", f->kv)->check(CLI::IsMember({"f32", "f16", "q8_0"}))->capture_default_str();
-  c->add_option("--isa", o.model.isa, "default: the best")->envname("LLORCH_ISA");
-  c->add_option("--packed-cache", o.model.packed_cache, "keep packed weights in this folder: a second start maps them")
+  add_device(*c, o.model);
+  c->add_option("--isa", o.model.isa, backend().cuda ? "of CPU workers: refused here" : "default: the best")
+      ->envname("LLORCH_ISA");
+  c->add_option("--packed-cache", o.model.packed_cache,
+                backend().cuda ? "of CPU workers: has no effect here"
+                               : "keep packed weights in this folder: a second start maps them")
       ->envname("LLORCH_PACKED_CACHE");
   f->model.add_adapters(*c);
   c->add_flag("--profile", o.profile, "time each kind of operation");
@@ -80,8 +91,9 @@ void add_command_bench(CLI::App& app, int& exit_code) {
     f->options.kv = f->kv == "f32" ? KvPrecision::kF32 : f->kv == "q8_0" ? KvPrecision::kQ8_0 : KvPrecision::kF16;
     const auto report = [&]() -> Result<BenchReport> {
       LLORCH_TRY([[maybe_unused]] const int adapter, f->model.one_adapter());
-      LLORCH_TRY(const ModelOptions with, f->model.model_options());
-      f->options.model.adapters = with.adapters;
+      f->model.options = f->options.model;
+      if (backend().cuda && !f->options.model.packed_cache.empty()) show(stderr, "%s\n", kNoPackedCache);
+      LLORCH_TRY(f->options.model, f->model.model_options());
       return run_bench(f->options);
     }();
     if (!report)

@@ -1,7 +1,7 @@
 // parity: a model's every checkpoint against a reference's, to the first divergence (P-02, P-04).
 //
 // A reference is a SafeTensors file of named checkpoints, as tools/parity/export_golden.py writes it from Hugging Face
-// transformers, or another model file, which is then run the same way.
+// transformers, or another model file, which is then run the same way; by a CUDA worker, on the CPU's reference device.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -29,6 +29,7 @@ struct Run {
   std::map<std::string, std::vector<float>> values;
   TokenIds tokens;
   std::string sha256;  // the model's manifest; empty: unknown
+  std::string isa;     // of the device that computed it; empty: unknown
   int vocab = 0, context = 0;
 };
 
@@ -39,7 +40,7 @@ Result<Run> run_model(ModelFlags flags, const TokenIds& tokens, int context) {
   LLORCH_TRY(const int adapter, flags.one_adapter());
   LLORCH_TRY(const LoadedModel model, flags.load());
   LLORCH_TRY(run.sha256, model_manifest(flags.options.path));
-  run.vocab = model.model->graph().vocab;
+  run.vocab = model.model->graph().vocab, run.isa = model.device->isa();
   if (static_cast<int>(tokens.size()) > model.model->graph().context)
     return fail(ErrorCode::kContextLengthExceeded, "{} tokens exceed the context", tokens.size());
   for (const TokenId id : tokens)
@@ -130,7 +131,7 @@ std::pair<double, double> of_rows(const std::vector<float>& ours, const std::vec
 }
 
 Result<int> parity(ParityFlags f) {
-  if (f.model.options.isa.empty()) f.model.options.isa = "reference";
+  if (f.model.options.isa.empty() && !backend().cuda) f.model.options.isa = "reference";
   if (f.tolerance <= 0) f.tolerance = f.model.options.isa == "reference" ? 1e-6 : 3e-2;
   Run reference;
   if (f.against.ends_with(".safetensors")) {
@@ -138,7 +139,7 @@ Result<int> parity(ParityFlags f) {
   } else {
     if (f.tokens.empty()) return fail(ErrorCode::kInvalidRequest, "--tokens: which tokens are to be run?");
     ModelFlags other = f.model;
-    other.options.path = f.against;
+    other.options.path = f.against, other.by_reference = backend().cuda != nullptr;
     LLORCH_TRY(reference, run_model(other, f.tokens, 0));
   }
   LLORCH_TRY(const Run ours, run_model(f.model, reference.tokens, reference.context));
@@ -175,7 +176,7 @@ Result<int> parity(ParityFlags f) {
       {"reference", f.against},
       {"same_file", !ours.sha256.empty() && ours.sha256 == reference.sha256},
       {"build_id", LLORCH_VERSION},
-      {"isa", f.model.options.isa},
+      {"isa", ours.isa},
       {"tokens", reference.tokens.size()},
       {"tolerance", f.tolerance},
       {"checkpoints", rows},
@@ -202,7 +203,10 @@ void add_command_parity(CLI::App& app, int& exit_code) {
   auto flags = std::make_shared<ParityFlags>();
   CLI::App* c = app.add_subcommand("parity", "compare every checkpoint with a reference's, to the first divergence");
   flags->model.add(*c);
-  c->add_option("--against", flags->against, "a reference's .safetensors of checkpoints, or another model")->required();
+  c->add_option("--against", flags->against,
+                "a reference's .safetensors of checkpoints, or another model, which is run the same way; by a "
+                "CUDA worker, on the CPU's reference device")
+      ->required();
   c->add_option("--tokens", flags->tokens, "token ids, where the reference does not say which")->delimiter(',');
   c->add_option("--tolerance", flags->tolerance,
                 "relative error of a checkpoint (default: 1e-6 for --isa reference, 3e-2 for others)")

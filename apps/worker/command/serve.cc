@@ -1,5 +1,6 @@
 // serve: the daemon. One model over HTTP until it is told to stop.
 #include <csignal>
+#include <set>
 
 #include "config_file.h"
 #include "daemon_flags.h"
@@ -18,7 +19,7 @@ struct ServeFlags {
   ModelFlags model;
   ServeOptions serve;
   std::string kv_type = "f16", speculate = "ngram", backend, host = "127.0.0.1";
-  int device = 0, prefill_chunk = 512, job_keep_s = 300;
+  int prefill_chunk = 512, job_keep_s = 300;
   double kv_mb = 0, cache_ram_mb = 0, cache_disk_mb = 8192;
   bool no_prefix_cache = false;
 };
@@ -42,10 +43,7 @@ Result<int> serve(ServeFlags f) {
   ServeOptions& o = f.serve;
   if (!f.backend.empty() && f.backend != backend().kind)
     return fail(ErrorCode::kInvalidRequest, "--backend {}: this worker is built for {}", f.backend, backend().kind);
-  if (f.device != 0 && !backend().cuda)
-    return fail(ErrorCode::kInvalidRequest, "--device {}: the CPU has the one device 0", f.device);
   LLORCH_TRY(o.engine.model, f.model.model_options());
-  o.engine.model.cuda_index = f.device;
   o.engine.manifest = f.model.manifest;
   o.engine.model.rows_max = std::max(f.prefill_chunk, o.engine.engine.max_batch);
   o.engine.engine.prefill_chunk = f.prefill_chunk;
@@ -60,6 +58,8 @@ Result<int> serve(ServeFlags f) {
   o.engine.cache_disk_bytes = static_cast<std::size_t>(f.cache_disk_mb * (1 << 20));
   const service::MemoryReturn memory;
   service::start_log(backend().program(), o.log_format, o.log_level);
+  if (backend().cuda && !f.model.options.packed_cache.empty())
+    service::log(service::Level::kWarn, "no_packed_cache", kNoPackedCache);
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like a full disk
   net::EventLoop loop;
   service::watch_loop(loop);
@@ -119,9 +119,8 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   });
   c->add_option("--port", o.port, "default: the first free one from 8601")->check(CLI::Range(1024, 65535));
   c->add_option("--listen", o.listen, "address to listen on")->capture_default_str();
-  c->add_option("--device,--gpu-device", f->device, "which GPU (the CPU has the one device 0)");
   c->add_option("--backend", f->backend, "must be this program's: " + backend().kind)
-      ->check(CLI::IsMember(std::vector<std::string>{"cpu", "cuda", "accelerate", backend().kind}));
+      ->check(CLI::IsMember(std::set<std::string>{"cpu", "cuda", "accelerate", backend().kind}));
   c->add_option("--model-ref", o.model_ref, "the model's name for clients (default: the file's)")
       ->check([](const std::string& name) {
         const auto flaw = security::check_model_reference(name);

@@ -14,23 +14,22 @@ using service::Scope;
 boost::json::object describe_health(Worker& w, bool ready, const std::string& stuck) {
   const ModelFacts& m = w.model();
   const bool well = ready && stuck.empty();
-  boost::json::object o{
-      {"status", well                                 ? "healthy"
-                 : w.state() == WorkerState::kLoading ? "loading"
-                                                      : "unhealthy"},
-      {"model", m.id},
-      {"model_loaded", ready},
-      {"resident", ready},
-      {"quant_kind", m.quant_kind},
-      {"vram_bytes_used", ready && backend().vram_bytes ? backend().vram_bytes(*w.loaded().device) : 0},
-      {"memory_bytes_used", static_cast<std::int64_t>(w.metrics().memory_bytes.Value())},
-      {"memory_type", backend().memory()},
-      {"tokenizer_kind", m.tokenizer_kind},
-      {"vocab_size", m.vocab},
-      {"context_length", m.context},
-      {"uptime_seconds", w.uptime_s()},
-      {"capabilities", {"text-gen", "embedding"}},
-      {"protocol", "sse"}};
+  boost::json::object o{{"status", well                                 ? "healthy"
+                                   : w.state() == WorkerState::kLoading ? "loading"
+                                                                        : "unhealthy"},
+                        {"model", m.id},
+                        {"model_loaded", ready},
+                        {"resident", ready},
+                        {"quant_kind", m.quant_kind},
+                        {"vram_bytes_used", w.vram_bytes()},
+                        {"memory_bytes_used", static_cast<std::int64_t>(w.metrics().memory_bytes.Value())},
+                        {"memory_type", backend().memory()},
+                        {"tokenizer_kind", m.tokenizer_kind},
+                        {"vocab_size", m.vocab},
+                        {"context_length", m.context},
+                        {"uptime_seconds", w.uptime_s()},
+                        {"capabilities", {"text-gen", "embedding"}},
+                        {"protocol", "sse"}};
   if (!stuck.empty()) o["stuck"] = stuck;
   return o;
 }

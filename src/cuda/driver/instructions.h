@@ -53,20 +53,32 @@ LLORCH_LDMATRIX(ldmatrix, "")
 LLORCH_LDMATRIX(ldmatrix_transposed, ".trans")
 #undef LLORCH_LDMATRIX
 
+class SharedTarget {
+ public:
+  LLORCH_DEVICE SharedTarget(void* at) : at_(shared_address(at)) {}
+  LLORCH_DEVICE SharedTarget operator+(unsigned bytes) const {
+    SharedTarget out = *this;
+    out.at_ += bytes;
+    return out;
+  }
+  LLORCH_DEVICE std::uint32_t address() const { return at_; }
+
+ private:
+  std::uint32_t at_;
+};
 template<int Bytes>
-LLORCH_DEVICE void copy_async(void* shared, const void* global, unsigned source_bytes) {
+LLORCH_DEVICE void copy_async(SharedTarget shared, const void* global, unsigned source_bytes) {
   static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16);
   if constexpr (Bytes == 16)  // past the L1 cache
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
-                 "r"(source_bytes)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared.address()), "l"(global), "r"(source_bytes)
                  : "memory");
   else
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(shared)), "l"(global), "n"(Bytes),
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared.address()), "l"(global), "n"(Bytes),
                  "r"(source_bytes)
                  : "memory");
 }
 template<int Bytes>
-LLORCH_DEVICE void copy_async(void* shared, const void* global) {
+LLORCH_DEVICE void copy_async(SharedTarget shared, const void* global) {
   copy_async<Bytes>(shared, global, static_cast<unsigned>(Bytes));
 }
 LLORCH_DEVICE void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -123,6 +135,17 @@ LLORCH_DEVICE float2 unpack_half(std::uint32_t pair) {
 }
 LLORCH_DEVICE float2 unpack_bfloat(std::uint32_t pair) {
   return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u));
+}
+
+/// The name of a register that nobody uses: comments do not reach the object.
+template<int Panels, int Tiles, int Macs, int Mmas, int ChunkSteps, int Ahead, int StepBytes, int SuperBytes,
+         int RecordBytes, int SharedBytes>
+LLORCH_DEVICE void note() {
+  asm volatile(
+      "{ .reg .b32 note_panels_%0_tiles_%1_macs_%2_mmas_%3_chunk_%4_ahead_%5_step_%6_super_%7_record_%8_shared_%9; }" ::
+          "n"(Panels),
+      "n"(Tiles), "n"(Macs), "n"(Mmas), "n"(ChunkSteps), "n"(Ahead), "n"(StepBytes), "n"(SuperBytes), "n"(RecordBytes),
+      "n"(SharedBytes));
 }
 
 LLORCH_DEVICE int dot4_u8s8(std::uint32_t unsigned_bytes, std::uint32_t signed_bytes, int sum) {

@@ -110,37 +110,40 @@ Result<DeviceProperties> device_properties(int index) {
 
 Status first_failure() { return status_of(cudaPeekAtLastError()); }
 
-Result<DeviceMemory> DeviceMemory::allocate(std::size_t bytes) {
-  DeviceMemory out;
+template<MemoryPlace kPlace>
+Result<PlacedMemory<kPlace>> PlacedMemory<kPlace>::allocate(std::size_t bytes) {
+  constexpr bool kOnDevice = kPlace == MemoryPlace::kDevice;
+  PlacedMemory out;
   if (bytes == 0) return out;
   void* at = nullptr;
-  const cudaError_t error = cudaMalloc(&at, bytes);
+  const cudaError_t error = kOnDevice ? cudaMalloc(&at, bytes) : cudaMallocHost(&at, bytes);
   if (error == cudaErrorMemoryAllocation) {
     (void)cudaGetLastError();  // it is this request's alone
-    return fail(ErrorCode::kVramOom, "{} bytes of device memory cannot be had", bytes);
+    return fail(kOnDevice ? ErrorCode::kVramOom : ErrorCode::kInsufficientMemory, "{} bytes of {} memory cannot be had",
+                bytes, kOnDevice ? "device" : "pinned");
   }
   LLORCH_OK(status_of(error));
   out.memory_.reset(at);
   out.bytes_ = bytes;
   return out;
 }
-void DeviceMemory::Free::operator()(void* at) const { (void)cudaFree(at); }
+template<MemoryPlace kPlace>
+void PlacedMemory<kPlace>::Free::operator()(void* at) const {
+  (void)(kPlace == MemoryPlace::kDevice ? cudaFree(at) : cudaFreeHost(at));
+}
+template class PlacedMemory<MemoryPlace::kDevice>;
+template class PlacedMemory<MemoryPlace::kPinned>;
 
-Result<PinnedMemory> PinnedMemory::allocate(std::size_t bytes) {
-  PinnedMemory out;
-  if (bytes == 0) return out;
-  void* at = nullptr;
-  const cudaError_t error = cudaMallocHost(&at, bytes);
-  if (error == cudaErrorMemoryAllocation) {
-    (void)cudaGetLastError();
-    return fail(ErrorCode::kInsufficientMemory, "{} bytes of pinned memory cannot be had", bytes);
+Status check_on_device(const void* at, std::size_t bytes, int index) {
+  if (bytes == 0) return {};
+  for (const void* each : {at, static_cast<const void*>(static_cast<const std::byte*>(at) + bytes - 1)}) {
+    cudaPointerAttributes found{};
+    LLORCH_OK(status_of(cudaPointerGetAttributes(&found, each)));
+    if (found.type != cudaMemoryTypeDevice || found.device != index)
+      return fail(ErrorCode::kCudaError, "{} bytes are not in the memory of cuda:{}", bytes, index);
   }
-  LLORCH_OK(status_of(error));
-  out.memory_.reset(at);
-  out.bytes_ = bytes;
-  return out;
+  return {};
 }
-void PinnedMemory::Free::operator()(void* at) const { (void)cudaFreeHost(at); }
 
 Result<Event> Event::create() {
   EventHandle event = nullptr;

@@ -4,15 +4,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <charconv>
-#include <cstdlib>
 #include <mutex>
-#include <string_view>
 #include <thread>
 #include <vector>
 
 #include "cuda/host/block_runner.h"
 #include "cuda/host/kernel_name.h"
+#include "cuda/host/settings.h"
 
 namespace llorch::cuda::host {
 
@@ -29,15 +27,6 @@ std::optional<std::string> refused(const KernelCall& call) {
   if (call.shared_bytes > kSharedBytesMax)
     return fmt::format("{} bytes of shared memory for a block, at most {}", call.shared_bytes, kSharedBytesMax);
   return std::nullopt;
-}
-
-unsigned host_threads() {
-  unsigned count = 1;
-  if (const char* text = std::getenv("LLORCH_CUDA_THREADS")) {
-    const std::string_view view = text;
-    std::from_chars(view.data(), view.data() + view.size(), count);
-  }
-  return std::clamp(count, 1u, 64u);
 }
 
 BlockRunner& runner_of_this_thread() {
@@ -88,7 +77,7 @@ class GridRun {
 std::optional<std::string> run_grid(const KernelCall& call, Order order) {
   if (auto problem = refused(call))
     return fmt::format("{}: the launch is refused: {}", kernel_name(call.kernel), *problem);
-  auto problem = GridRun(call, order).run(host_threads());
+  auto problem = GridRun(call, order).run(threads_of_environment().value_or(1));
   if (problem) return fmt::format("{}: {}", kernel_name(call.kernel), *problem);
   return std::nullopt;
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <utility>
 
 #include "cuda/host/block.h"
@@ -25,13 +24,13 @@ double now_seconds() {
 }  // namespace
 
 Device& Device::instance() {
-  static Device device;
+  static Device& device = *new Device;  // never destroyed: a thread may hang in it (LLORCH_CUDA_FAULT)
   return device;
 }
 
 Device::Device() {
-  const char* text = std::getenv("LLORCH_CUDA_ORDER");
-  set_order(Order::parse(text ? text : ""));
+  set_order(order_of_environment().value_or(Order{}));  // nonsense: select_device() says so
+  fault_ = fault_of_environment().value_or(Fault{});
 }
 
 void Device::set_order(Order order) {
@@ -47,6 +46,19 @@ void Device::reset() {
   drop_waiting();
   for (auto& stream : streams_) stream->capture.reset();
   failure_.reset();
+  fault_ = Fault{};
+  unplanted_.notify_all();
+}
+
+void Device::plant(Fault fault) {
+  const Lock lock(mutex_);
+  fault_ = fault, waits_ = 0;
+}
+
+void Device::meet_fault(Lock& lock) {
+  if (fault_.kind == Fault::Kind::kNone || ++waits_ < fault_.wait) return;
+  if (fault_.kind == Fault::Kind::kLost) fail("the device is lost (planted)");
+  unplanted_.wait(lock, [this] { return fault_.kind != Fault::Kind::kHang; });
 }
 
 Problem Device::failure() {
@@ -189,7 +201,8 @@ Problem Device::synchronize(StreamQueue* stream) {
 }
 
 Problem Device::synchronize(EventMark& event) {
-  const Lock lock(mutex_);
+  Lock lock(mutex_);
+  meet_fault(lock);
   run_until_complete(*event.state, event.state->recorded, event.state->stream);
   return checked();
 }
@@ -232,20 +245,34 @@ void Device::drain() {
     while (!streams_[i]->empty()) step(*any_stream(streams_[i].get()));
 }
 
+/// As CUDA refuses it; a graph would keep addresses that are not for it.
+bool Device::captures() {
+  const bool any = std::ranges::any_of(streams_, [](const auto& stream) { return stream->capture != nullptr; });
+  if (any) fail("memory is taken or freed while a stream captures");
+  return any;
+}
+
 void* Device::allocate(std::size_t bytes, MemoryKind kind) {
   const Lock lock(mutex_);
+  if (captures()) return nullptr;
   return memory().allocate(bytes, kind);
 }
 
 void Device::release(void* at) {
   const Lock lock(mutex_);
+  (void)captures();
   drain();
   if (auto problem = memory().release(at)) fail(std::move(*problem));
 }
 
-bool Device::contains(const void* at, std::size_t bytes) {
+bool Device::contains(const void* at, std::size_t bytes, std::optional<MemoryKind> kind) {
   const Lock lock(mutex_);
-  return memory().contains(at, bytes);
+  return memory().contains(at, bytes, kind);
+}
+
+std::uint64_t Device::allocations() {
+  const Lock lock(mutex_);
+  return memory().allocated();
 }
 
 std::size_t Device::memory_bytes() {

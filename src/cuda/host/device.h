@@ -8,8 +8,10 @@
 // Thread-safe: one lock over everything, held while kernels run.
 #pragma once
 
+#include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +19,7 @@
 #include "cuda/host/memory.h"
 #include "cuda/host/operation.h"
 #include "cuda/host/order.h"
+#include "cuda/host/settings.h"
 
 namespace llorch::cuda::host {
 
@@ -26,8 +29,10 @@ class Device {
 
   /// Takes the order for what is enqueued and run from now on.
   void set_order(Order order);
-  /// Forgets all that waits, and the failure.
+  /// Forgets all that waits, the failure and the fault; who hangs goes on.
   void reset();
+  /// From the next wait for an event on.
+  void plant(Fault fault);
   [[nodiscard]] Problem failure();
   void fail(std::string text);
 
@@ -47,7 +52,10 @@ class Device {
 
   void* allocate(std::size_t bytes, MemoryKind kind);
   void release(void* at);  // after all that waits
-  [[nodiscard]] bool contains(const void* at, std::size_t bytes);
+  /// Of this kind, where one is given.
+  [[nodiscard]] bool contains(const void* at, std::size_t bytes, std::optional<MemoryKind> kind = {});
+  /// How often memory was taken so far, of both kinds.
+  [[nodiscard]] std::uint64_t allocations();
   [[nodiscard]] std::size_t memory_free_bytes();
   void set_memory_bytes(std::size_t bytes);
   [[nodiscard]] std::size_t memory_bytes();
@@ -70,8 +78,13 @@ class Device {
   void drop_waiting();
   Problem checked();
   void hide_target(const Operation& operation);
+  void meet_fault(Lock& lock);
+  bool captures();
 
   std::recursive_mutex mutex_;
+  std::condition_variable_any unplanted_;
+  Fault fault_;
+  std::uint64_t waits_ = 0;  // for events, since the fault was planted
   Order order_;
   Chooser chooser_{Order{}};
   std::vector<std::unique_ptr<StreamQueue>> streams_;

@@ -72,6 +72,39 @@ TEST_F(Emulator, orders_of_threads_and_blocks) {
   EXPECT_GE(seen.size(), 4u);
 }
 
+TEST(Settings, nonsense_is_an_error_that_names_the_variable) {
+  const std::pair<const char*, std::vector<const char*>> wrong[] = {
+      {"LLORCH_CUDA_ORDER", {"sideways", "random:", "random:x", "random:1x", "Reverse"}},
+      {"LLORCH_CUDA_MEMORY_BYTES", {"4GB", "0", "-1", "99999999999999999999", " 1"}},
+      {"LLORCH_CUDA_THREADS", {"two", "0", "65", "3.5"}},
+      {"LLORCH_CUDA_FAULT", {"lost", "lost:", "lost:0", "hang:x", "gone:1"}}};
+  EXPECT_TRUE(device_count());
+  for (const auto& [variable, texts] : wrong)
+    for (const char* text : texts) {
+      setenv(variable, text, 1);
+      const auto count = device_count();
+      const auto properties = device_properties(0);
+      for (const Status& refused : {count ? Status() : Status(std::unexpected(count.error())), select_device(0),
+                                    properties ? Status() : Status(std::unexpected(properties.error()))}) {
+        ASSERT_FALSE(refused) << variable << ' ' << text;
+        EXPECT_EQ(refused.error().code, ErrorCode::kInvalidRequest);
+        EXPECT_NE(refused.error().message.find(fmt::format("{} is '{}'", variable, text)), std::string::npos)
+            << refused.error().message;
+      }
+      unsetenv(variable);
+    }
+  const std::pair<const char*, const char*> right[] = {{"LLORCH_CUDA_ORDER", "random:18446744073709551615"},
+                                                       {"LLORCH_CUDA_ORDER", ""},
+                                                       {"LLORCH_CUDA_MEMORY_BYTES", "1"},
+                                                       {"LLORCH_CUDA_THREADS", "64"},
+                                                       {"LLORCH_CUDA_FAULT", "hang:12"}};
+  for (const auto& [variable, text] : right) {
+    setenv(variable, text, 1);
+    EXPECT_TRUE(device_count()) << variable << ' ' << text;
+    unsetenv(variable);
+  }
+}
+
 __global__ void indices(uint3* out) {
   const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x,
                  threads = blockDim.x * blockDim.y * blockDim.z;
@@ -150,7 +183,7 @@ TEST_F(Emulator, copies_must_be_inside_device_memory) {
   EXPECT_FALSE(stream_.copy_to_device(memory.data(), pinned.data(), 17));
   EXPECT_TRUE(stream_.copy_to_device(memory.data(), pinned.data(), 16));
   EXPECT_FALSE(stream_.fill(memory.as<char>() + 1, 0, 16));
-  std::fill_n(pinned.as<char>().data(), 64, 'x');
+  std::fill_n(pinned.as<char>(), 64, 'x');
   EXPECT_EQ(from_device<char>(stream_, memory).value(), std::vector<char>(16, 'x'));
 }
 

@@ -106,13 +106,22 @@ void ldmatrix_transposed(std::uint32_t (&r)[N], const void* row, LLORCH_WHERE) {
   host::ldmatrix<true>("ldmatrix_transposed", r, row, where);
 }
 
+class SharedTarget {
+ public:
+  SharedTarget(void* at) : at_(static_cast<std::byte*>(at)) {}
+  SharedTarget operator+(unsigned bytes) const { return at_ + bytes; }
+  [[nodiscard]] void* address() const { return at_; }
+
+ private:
+  std::byte* at_;
+};
 template<int Bytes>
-void copy_async(void* shared, const void* global, unsigned source_bytes, LLORCH_WHERE) {
+void copy_async(SharedTarget shared, const void* global, unsigned source_bytes, LLORCH_WHERE) {
   static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16);
-  host::copy_begin(shared, global, Bytes, source_bytes, where);
+  host::copy_begin(shared.address(), global, Bytes, source_bytes, where);
 }
 template<int Bytes>
-void copy_async(void* shared, const void* global, LLORCH_WHERE) {
+void copy_async(SharedTarget shared, const void* global, LLORCH_WHERE) {
   copy_async<Bytes>(shared, global, static_cast<unsigned>(Bytes), where);
 }
 inline void copy_commit() { host::copy_commit(); }
@@ -143,6 +152,9 @@ inline float2 unpack_half(std::uint32_t pair) {
 inline float2 unpack_bfloat(std::uint32_t pair) {
   return {bfloat_to_float(static_cast<std::uint16_t>(pair)), bfloat_to_float(static_cast<std::uint16_t>(pair >> 16))};
 }
+
+template<int...>
+void note() {}
 
 inline int dot4_u8s8(std::uint32_t unsigned_bytes, std::uint32_t signed_bytes, int sum) {
   auto out = static_cast<unsigned>(sum);

@@ -2,11 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <cstdlib>
-#include <string_view>
 
 #include "cuda/host/guard.h"
+#include "cuda/host/settings.h"
 #include "cuda/host/thread.h"
 
 namespace llorch::cuda::host {
@@ -22,15 +21,6 @@ std::optional<std::string> overrun_of(const std::byte* at, std::size_t bytes) {
   if (const std::size_t i = touched_at(at + bytes, kGuardBytes); i < kGuardBytes)
     return fmt::format("byte {} of an allocation of {} bytes was written", bytes + i, bytes);
   return std::nullopt;
-}
-
-std::size_t device_bytes_of_environment() {
-  std::size_t bytes = std::size_t{4} << 30;
-  if (const char* text = std::getenv("LLORCH_CUDA_MEMORY_BYTES")) {
-    const std::string_view view = text;
-    std::from_chars(view.data(), view.data() + view.size(), bytes);
-  }
-  return bytes;
 }
 
 /// The allocations that this host thread looked at last.
@@ -64,6 +54,7 @@ void* Memory::allocate(std::size_t bytes, MemoryKind kind) {
   close_guard(memory, kGuardBytes);
   close_guard(at + bytes, padded - bytes + kGuardBytes);
   allocations_[at] = {bytes, kind};
+  ++allocated_;
   if (kind == MemoryKind::kDevice) device_bytes_ += bytes;
   ++generation_;
   return at;
@@ -104,7 +95,7 @@ std::optional<std::string> Memory::overrun() const {
 }
 
 Memory& memory() {
-  static Memory one(device_bytes_of_environment());
+  static Memory one(memory_bytes_of_environment().value_or(0));  // nonsense: select_device() says so
   return one;
 }
 

@@ -1,8 +1,6 @@
 // Memory of the emulated device, and pinned memory: host memory between guards, poisoned when allocated (poison.h),
 // with an upper bound on what the device has. Under ASan freed memory cannot be touched. Not thread-safe: the device's
 // lock (device.h) covers it; kernels only read.
-//
-// LLORCH_CUDA_MEMORY_BYTES: how much the device has (default 4 GiB).
 #pragma once
 
 #include <cstddef>
@@ -34,6 +32,8 @@ class Memory {
   [[nodiscard]] std::size_t device_bytes() const { return device_bytes_; }
   [[nodiscard]] std::size_t device_bytes_max() const { return device_bytes_max_; }
   void set_device_bytes_max(std::size_t bytes) { device_bytes_max_ = bytes; }
+  /// How often allocate() gave memory.
+  [[nodiscard]] std::uint64_t allocated() const { return allocated_; }
   /// Changes with each allocate() and release().
   [[nodiscard]] std::uint64_t generation() const { return generation_; }
 
@@ -55,7 +55,7 @@ class Memory {
   };
   std::map<const std::byte*, Allocation> allocations_;
   std::size_t device_bytes_ = 0, device_bytes_max_;
-  std::uint64_t generation_ = 1;
+  std::uint64_t generation_ = 1, allocated_ = 0;
 };
 
 /// That of the one device.

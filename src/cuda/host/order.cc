@@ -5,13 +5,15 @@
 
 namespace llorch::cuda::host {
 
-Order Order::parse(std::string_view text) {
+std::optional<Order> Order::read(std::string_view text) {
   constexpr std::string_view kRandomPrefix = "random:";
-  if (text == "reverse") return {Kind::kReverse, 0};
-  if (!text.starts_with(kRandomPrefix)) return {};
+  if (text.empty() || text == "forward") return Order{};
+  if (text == "reverse") return Order{Kind::kReverse, 0};
+  if (!text.starts_with(kRandomPrefix)) return std::nullopt;
   text.remove_prefix(kRandomPrefix.size());
   Order order{Kind::kRandom, 0};
-  std::from_chars(text.data(), text.data() + text.size(), order.seed);
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), order.seed);
+  if (problem != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return order;
 }
 

@@ -6,6 +6,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "base/random.h"
@@ -17,8 +18,10 @@ struct Order {
   Kind kind = Kind::kForward;
   std::uint64_t seed = 0;
 
-  /// What the text says; forward for anything else.
-  static Order parse(std::string_view text);
+  /// What the text says, forward where it is empty; nothing for anything else.
+  static std::optional<Order> read(std::string_view text);
+  /// The same; forward for anything else.
+  static Order parse(std::string_view text) { return read(text).value_or(Order{}); }
 };
 
 /// Choices under an order. The same seed gives the same choices.

@@ -346,5 +346,13 @@ TEST_F(Planted, streams_that_no_event_orders) {
   EXPECT_GE(wrong, 1) << "forward runs only what is waited for";
 }
 
+TEST_F(Planted, memory_that_is_taken_while_a_stream_captures) {
+  check(stream_.begin_capture());
+  EXPECT_FALSE(DeviceMemory::allocate(16));
+  const Status failed = first_failure();
+  ASSERT_FALSE(failed);
+  EXPECT_NE(failed.error().message.find("captures"), std::string::npos) << failed.error().message;
+}
+
 }  // namespace
 }  // namespace llorch::cuda

@@ -7,6 +7,7 @@
 #include "cuda/host/block.h"
 #include "cuda/host/device.h"
 #include "cuda/host/poison.h"
+#include "cuda/host/settings.h"
 
 namespace llorch::cuda {
 namespace {
@@ -28,9 +29,13 @@ Status enqueue(StreamHandle stream, std::initializer_list<host::HostRange> devic
 
 }  // namespace
 
-Result<int> device_count() { return 1; }
+Result<int> device_count() {
+  LLORCH_OK(host::settings_problem());
+  return 1;
+}
 
 Status select_device(int index) {
+  LLORCH_OK(host::settings_problem());
   if (index != 0) return fail(ErrorCode::kDeviceNotFound, "cuda:{}: the emulated device is cuda:0", index);
   return {};
 }
@@ -50,27 +55,30 @@ Result<DeviceProperties> device_properties(int index) {
 
 Status first_failure() { return status_of(device().failure()); }
 
-Result<DeviceMemory> DeviceMemory::allocate(std::size_t bytes) {
-  DeviceMemory out;
+template<MemoryPlace kPlace>
+Result<PlacedMemory<kPlace>> PlacedMemory<kPlace>::allocate(std::size_t bytes) {
+  constexpr bool kOnDevice = kPlace == MemoryPlace::kDevice;
+  PlacedMemory out;
   if (bytes == 0) return out;
-  out.memory_.reset(device().allocate(bytes, host::MemoryKind::kDevice));
+  out.memory_.reset(device().allocate(bytes, kOnDevice ? host::MemoryKind::kDevice : host::MemoryKind::kPinned));
   if (!out.memory_)
-    return fail(ErrorCode::kVramOom, "{} bytes of device memory, where {} of {} are free", bytes,
-                device().memory_free_bytes(), device().memory_bytes());
+    return fail(kOnDevice ? ErrorCode::kVramOom : ErrorCode::kInsufficientMemory, "{} bytes of {} memory cannot be had",
+                bytes, kOnDevice ? "device" : "pinned");
   out.bytes_ = bytes;
   return out;
 }
-void DeviceMemory::Free::operator()(void* at) const { device().release(at); }
+template<MemoryPlace kPlace>
+void PlacedMemory<kPlace>::Free::operator()(void* at) const {
+  device().release(at);
+}
+template class PlacedMemory<MemoryPlace::kDevice>;
+template class PlacedMemory<MemoryPlace::kPinned>;
 
-Result<PinnedMemory> PinnedMemory::allocate(std::size_t bytes) {
-  PinnedMemory out;
-  if (bytes == 0) return out;
-  out.memory_.reset(device().allocate(bytes, host::MemoryKind::kPinned));
-  if (!out.memory_) return fail(ErrorCode::kCudaError, "{} bytes of pinned memory cannot be had", bytes);
-  out.bytes_ = bytes;
-  return out;
+Status check_on_device(const void* at, std::size_t bytes, int index) {
+  LLORCH_OK(select_device(index));
+  if (bytes == 0 || device().contains(at, bytes, host::MemoryKind::kDevice)) return {};
+  return fail(ErrorCode::kCudaError, "{} bytes are not in the memory of cuda:{}", bytes, index);
 }
-void PinnedMemory::Free::operator()(void* at) const { device().release(at); }
 
 Result<Event> Event::create() {
   Event out;

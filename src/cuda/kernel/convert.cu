@@ -34,7 +34,7 @@ struct Source {
 };
 __device__ Source source_of(const ConvertArgs& a, int slot, int step) {
   const int column = step * kStepColumns;
-  Source out{a.x + column, a.columns - column, step < a.steps && slot < a.rows, 1.0f};
+  Source out{a.x + column, a.columns - column, slot < a.rows, 1.0f};
   int row = slot;
   if (a.gather.sources && out.there) {
     const int pair = a.gather.sources[slot];
@@ -80,7 +80,8 @@ __device__ void convert_codes(const Source& source, unsigned lane, CodeRecord& o
     }
   top_bits = largest_of_row(top_bits);
   const float top = __uint_as_float(top_bits);
-  const float inverse = top < 0x1p-100f ? 0.0f : 127.0f / top, scale = top / 127.0f;
+  const float inverse = top < 0x1p-100f ? 0.0f : 127.0f / top;
+  const float scale = __uint_as_float(__float_as_uint(top / 127.0f) & ~3u);
   std::uint32_t codes[2];
   int sums[2];
 #pragma unroll
@@ -91,10 +92,10 @@ __device__ void convert_codes(const Source& source, unsigned lane, CodeRecord& o
   }
   if (t != 0) return;
   const unsigned row = lane / 4;
-  out.scales[row] = scale;
-  out.minus_sums[0][row] = -scale * static_cast<float>(sums[0]);
+  out.factors[row / 2][row % 2] = scale;
+  out.factors[row / 2][2 + row % 2] = scale * -kDotOffset;
+  out.minus_sums[0][row] = -scale * static_cast<float>(sums[0] + sums[1]);
   out.minus_sums[1][row] = -scale * static_cast<float>(sums[1]);
-  out.minus_sums[2][row] = -scale * static_cast<float>(sums[0] + sums[1]);
 }
 
 struct Halves {
@@ -144,8 +145,8 @@ template<RecordForm kForm>
 __global__ void __launch_bounds__(kConvertThreads) convert_kernel(ConvertArgs a) {
   const unsigned lane = threadIdx.x % 32;
   const int record = static_cast<int>(blockIdx.x * (kConvertThreads / 32) + threadIdx.x / 32);
-  if (record >= a.tiles * a.steps + kPadding) return;
-  const int step = record / a.tiles, slot = record % a.tiles * kTileRows + static_cast<int>(lane / 4);
+  if (record >= a.tiles * a.steps) return;
+  const int step = record % a.steps, slot = record / a.steps * kTileRows + static_cast<int>(lane / 4);
   const Source source = source_of(a, slot, step);
   if constexpr (kForm == RecordForm::kCodes)
     convert_codes(source, lane, static_cast<CodeRecord*>(a.records)[record]);
@@ -161,7 +162,7 @@ constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b 
 
 template<RecordForm kForm>
 void launch_convert(StreamHandle stream, const ConvertArgs& a) {
-  const auto records = std::int64_t{a.tiles} * a.steps + kPadding;
+  const auto records = std::int64_t{a.tiles} * a.steps;
   launch(convert_kernel<kForm>, static_cast<unsigned>(ceil_div(records, kConvertThreads / 32)), kConvertThreads, 0,
          stream, a);
 }
@@ -178,8 +179,7 @@ void launch_form(StreamHandle stream, DType type, const ConvertArgs& a) {
 }  // namespace
 
 std::size_t activation_bytes(std::int64_t rows, std::int64_t columns) {
-  return static_cast<std::size_t>(ceil_div(rows, kTileRows) * ceil_div(columns, kStepColumns) + kPadding) *
-         kRecordBytesMax;
+  return static_cast<std::size_t>(ceil_div(rows, kTileRows) * ceil_div(columns, kStepColumns)) * kRecordBytesMax;
 }
 
 void convert_rows(StreamHandle stream, DType type, const float* x, std::int64_t x_stride, std::int64_t rows,

@@ -7,6 +7,7 @@
 #include "cuda/kernel/mixture.h"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "cuda/kernel/activated.h"
 #include "cuda/kernel/block.h"
@@ -156,17 +157,21 @@ class Mixing {
     const RowGather gather{slots(), static_cast<int>(active_), of_input ? weights : nullptr};
     const float* x = c_.x + first_ * c_.up.columns;
     convert_gathered(stream_, c_.up.type, x, c_.up.columns, plan_.tiles, c_.up.columns, gather, at(plan_.records));
-    multiply(c_.up, c_.up_bias, floats(plan_.inside_up), nullptr);
-    if (gated) {
-      if (!share_rows(c_.gate.type, c_.up.type))
+    const Product up = product(c_.up, c_.up_bias, floats(plan_.inside_up)),
+                  gate = product(c_.gate, c_.gate_bias, floats(plan_.inside_gate));
+    if (gated && c_.gate.type == c_.up.type) {
+      multiply({up, gate}, nullptr);
+    } else {
+      multiply({up}, nullptr);
+      if (gated && !share_rows(c_.gate.type, c_.up.type))
         convert_gathered(stream_, c_.gate.type, x, c_.up.columns, plan_.tiles, c_.up.columns, gather,
                          at(plan_.records));
-      multiply(c_.gate, c_.gate_bias, floats(plan_.inside_gate), nullptr);
+      if (gated) multiply({gate}, nullptr);
     }
     activate(gated);
     convert_gathered(stream_, c_.down.type, floats(plan_.inside_gate), c_.down.columns, plan_.tiles, c_.down.columns,
                      {slots(), 0, nullptr}, at(plan_.records));
-    multiply(c_.down, c_.down_bias, floats(plan_.results), slots());
+    multiply({product(c_.down, c_.down_bias, floats(plan_.results))}, slots());
     launch(combine_kernel, dim3(static_cast<unsigned>(plan_.rows), blocks_for(c_.down.rows, kThreads)), kThreads, 0,
            stream_, floats(plan_.results), of_input ? nullptr : weights, static_cast<int>(active_), c_.down.rows,
            c_.out + first_ * c_.down.rows);
@@ -185,11 +190,17 @@ class Mixing {
                       runs()};
     launch(group_kernel, 1, kGroupThreads, static_cast<std::size_t>(3 * experts + 2) * sizeof(int), stream_, g);
   }
-  void multiply(const Matrix& matrix, const float* bias, float* out, const std::int32_t* out_rows) const {
-    ProductArgs a = product_args(matrix, 0, at(plan_.records), plan_.tiles * kTileRows, bias, out, matrix.rows);
+  static Product product(const Matrix& matrix, const float* bias, float* out) {
+    return {&matrix, 0, bias, out, matrix.rows};
+  }
+  /// Of all experts; the matrices have one type.
+  void multiply(std::initializer_list<Product> products, const std::int32_t* out_rows) const {
+    const Matrix& first = *products.begin()->matrix;
+    ProductArgs a = product_args(first, at(plan_.records), plan_.tiles * kTileRows);
+    for (const Product& each : products) add_matrix(a, each);
     a.runs = runs(), a.run_count = static_cast<int>(plan_.runs), a.run_tiles = plan_.run_tiles;
     a.out_rows = out_rows;
-    launch_product(stream_, matrix.type, a);
+    launch_product(stream_, first.type, a);
   }
   void activate(bool gated) const {
     InsideCall a{c_.activation,

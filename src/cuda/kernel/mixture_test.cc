@@ -10,7 +10,6 @@
 #include <optional>
 
 #include "cuda/test_device.h"
-#include "kernel/pack.h"
 #include "quant/table.h"
 #ifdef LLORCH_CUDA_EMULATED
 #include "cuda/host/device.h"
@@ -47,16 +46,16 @@ class Mixtures : public testing::Test {
     Part out;
     const Floats from = random_floats(u(parts * rows * columns), seed);
     out.values.resize(from.size());
-    const std::int64_t bytes = kernel::panel_bytes(kPanelShape, type, columns), panels = (rows + 15) / 16;
+    const std::int64_t bytes = panel_bytes(type, columns), panels = (rows + 15) / 16;
     const std::uint64_t stride = row_bytes(type, u(columns));
     std::vector<std::byte> raw(stride * u(parts * rows));
-    std::vector<std::uint8_t> packed(u(parts * panels * bytes));
+    std::vector<std::byte> packed(u(parts * panels * bytes));
     for (std::size_t r = 0; r < u(parts * rows); ++r) {
       quant::row_ops(type).quantize(from.data() + r * u(columns), u(columns), raw.data() + r * stride);
       quant::row_ops(type).dequantize(raw.data() + r * stride, u(columns), out.values.data() + r * u(columns));
     }
     for (std::int64_t i = 0; i < parts * panels; ++i)
-      kernel::pack_panel(kPanelShape, type, columns, raw.data() + u(i / panels * rows + i % panels * 16) * stride,
+      pack_panel(type, columns, raw.data() + u(i / panels * rows + i % panels * 16) * stride,
                          static_cast<int>(std::min<std::int64_t>(16, rows - i % panels * 16)),
                          packed.data() + u(i * bytes));
     out.memory = to_device(stream_, packed);

@@ -7,19 +7,24 @@
 
 namespace llorch::cuda {
 
-ProductArgs product_args(const Matrix& matrix, std::int64_t part, const void* records, std::int64_t rows,
-                         const float* bias, float* out, std::int64_t out_stride) {
-  const std::int64_t panels = (matrix.rows + 15) / 16;
+ProductArgs product_args(const Matrix& like, const void* records, std::int64_t rows) {
   ProductArgs a{};
-  a.weights = matrix.panels + part * panels * matrix.panel_bytes;
-  a.panel_bytes = matrix.panel_bytes, a.part_bytes = panels * matrix.panel_bytes;
-  a.panels = static_cast<int>(panels), a.outputs = static_cast<int>(matrix.rows);
-  a.columns = static_cast<int>(matrix.columns);
-  a.steps = static_cast<int>((matrix.columns + kStepColumns - 1) / kStepColumns);
+  a.panel_bytes = like.panel_bytes;
+  a.steps = static_cast<int>((like.columns + kStepColumns - 1) / kStepColumns);
   a.records = records;
   a.rows = static_cast<int>(rows), a.tiles = static_cast<int>((rows + kTileRows - 1) / kTileRows);
-  a.bias = bias, a.out = out, a.out_stride = out_stride;
   return a;
+}
+
+void add_matrix(ProductArgs& args, const Product& product) {
+  const std::int64_t panels = (product.matrix->rows + kPanelRows - 1) / kPanelRows;
+  args.matrices[args.matrix_count++] = {product.matrix->panels + product.part * panels * args.panel_bytes,
+                                        product.bias,
+                                        product.out,
+                                        product.out_stride,
+                                        static_cast<int>(product.matrix->rows),
+                                        args.panels};
+  args.panels += static_cast<int>(panels);
 }
 
 void launch_product(StreamHandle stream, DType type, const ProductArgs& args) {
@@ -38,9 +43,16 @@ void launch_product(StreamHandle stream, DType type, const ProductArgs& args) {
 
 bool share_rows(DType a, DType b) { return record_form(a) == record_form(b); }
 
-void multiply(StreamHandle stream, const Matrix& matrix, std::int64_t part, const void* room, std::int64_t rows,
-              const float* bias, float* out, std::int64_t out_stride) {
-  launch_product(stream, matrix.type, product_args(matrix, part, room, rows, bias, out, out_stride));
+void multiply(StreamHandle stream, std::span<const Product> products, const void* room, std::int64_t rows) {
+  while (!products.empty()) {
+    const Matrix& first = *products.front().matrix;
+    ProductArgs args = product_args(first, room, rows);
+    std::size_t count = 0;
+    for (; count < products.size() && count < kMatricesMax && products[count].matrix->type == first.type; ++count)
+      add_matrix(args, products[count]);
+    launch_product(stream, first.type, args);
+    products = products.subspan(count);
+  }
 }
 
 }  // namespace llorch::cuda

@@ -7,18 +7,22 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "cuda/handles.h"
-#include "kernel/layout.h"
 #include "tensor/dtype.h"
 
 namespace llorch::cuda {
 
-/// How weights are packed: kernel/pack.h.
-inline constexpr kernel::PanelShape kPanelShape{16, true};
+/// Rows of a panel.
+inline constexpr int kPanelRows = 16;
+/// Bytes of one panel, for a type that kernel::can_pack().
+[[nodiscard]] std::int64_t panel_bytes(DType type, std::int64_t columns);
+/// Packs one panel, on the host: panel_layout.h. `rows` (1 to kPanelRows) rows of a file start at `source`, row_bytes()
+/// apart; missing rows become zeros. From several threads.
+void pack_panel(DType type, std::int64_t columns, const std::byte* source, int rows, std::byte* out);
 
-/// A packed weight: `parts` matrices (rows, columns), one behind the other, each ceil(rows / 16) panels of 16 rows as
-/// kernel/layout.h describes them; plain formats: panels of 16 rows, columns interleaved likewise.
+/// A packed weight: `parts` matrices (rows, columns), one behind the other, each ceil(rows / 16) panels.
 struct Matrix {
   DType type = DType::kF32;
   const std::byte* panels = nullptr;
@@ -35,8 +39,16 @@ void convert_rows(StreamHandle stream, DType type, const float* x, std::int64_t 
 /// Whether rows that were converted for weights of `a` serve weights of `b`.
 [[nodiscard]] bool share_rows(DType a, DType b);
 
-/// out (rows, matrix.rows; out_stride floats apart) = converted rows times part `part` transposed, plus bias (or null).
-void multiply(StreamHandle stream, const Matrix& matrix, std::int64_t part, const void* room, std::int64_t rows,
-              const float* bias, float* out, std::int64_t out_stride);
+/// out (rows, matrix.rows; out_stride floats apart) = rows times part `part` of the matrix transposed, plus bias.
+struct Product {
+  const Matrix* matrix;
+  std::int64_t part;
+  const float* bias;  // of the part, or null
+  float* out;
+  std::int64_t out_stride;
+};
+/// Products with the same converted rows; the matrices share_rows() and have as many columns. Neighbours of one type
+/// are multiplied by one launch.
+void multiply(StreamHandle stream, std::span<const Product> products, const void* room, std::int64_t rows);
 
 }  // namespace llorch::cuda

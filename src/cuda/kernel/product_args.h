@@ -18,27 +18,35 @@ struct ProductRun {
   std::int32_t part, tile, rows;  // rows: from the tile's first on
 };
 
-struct ProductArgs {
-  const std::byte* weights;  // panels of 16 rows
-  std::int64_t panel_bytes;
-  int panels, outputs;  // outputs: rows of the weight
-  int columns, steps;   // steps: of 32 columns
-  const void* records;  // records.h
-  int rows, tiles;      // of activations
-  const float* bias;    // or null
+/// One of the matrices of a launch, whose panels are numbered from first_panel on.
+struct LaunchedMatrix {
+  const std::byte* weights;  // of grouped products those of part 0
+  const float* bias;         // the same; or null
   float* out;
   std::int64_t out_stride;
+  int outputs, first_panel;  // outputs: rows of the weight
+};
+constexpr int kMatricesMax = 4;
+
+struct ProductArgs {
+  LaunchedMatrix matrices[kMatricesMax];  // of one type and as many columns
+  int matrix_count, panels;               // panels: of all
+  std::int64_t panel_bytes;
+  int steps;            // of 32 columns
+  const void* records;  // records.h
+  int rows, tiles;      // of activations
   ProductKernel kernel;
 
   // Grouped products; runs: null for others.
   const ProductRun* runs;
   int run_count, run_tiles;      // run_tiles: that a run has at most, 1, 4 or 8
-  std::int64_t part_bytes;       // from one part of the matrix, and its `outputs` of bias, to the next
   const std::int32_t* out_rows;  // of each row of activations: where it goes; null: to its own
 };
 
-[[nodiscard]] ProductArgs product_args(const Matrix& matrix, std::int64_t part, const void* records, std::int64_t rows,
-                                       const float* bias, float* out, std::int64_t out_stride);
+/// Without matrices.
+[[nodiscard]] ProductArgs product_args(const Matrix& like, const void* records, std::int64_t rows);
+/// There are fewer than kMatricesMax.
+void add_matrix(ProductArgs& args, const Product& product);
 void launch_product(StreamHandle stream, DType type, const ProductArgs& args);
 
 /// Rows of activations that lie elsewhere. Of slot i, sources[i] is a pair: row * active + choice, or < 0: no row.

@@ -11,7 +11,6 @@
 #include "base/half.h"
 #include "cuda/kernel/product_args.h"
 #include "cuda/test_device.h"
-#include "kernel/pack.h"
 #include "quant/table.h"
 #ifdef LLORCH_CUDA_EMULATED
 #include "cuda/host/device.h"
@@ -41,9 +40,9 @@ struct Weight {
 
 Weight make_weight(Stream& stream, DType type, const Shape& shape, std::int64_t parts, const Floats& from) {
   Weight out{type, shape, Floats(from.size()), {}, {}};
-  const std::int64_t bytes = kernel::panel_bytes(kPanelShape, type, shape.columns), panels = (shape.outputs + 15) / 16;
+  const std::int64_t bytes = panel_bytes(type, shape.columns), panels = (shape.outputs + 15) / 16;
   const std::uint64_t stride = row_bytes(type, u(shape.columns));
-  std::vector<std::uint8_t> packed(u(parts * panels * bytes));
+  std::vector<std::byte> packed(u(parts * panels * bytes));
   std::vector<std::byte> raw(stride * u(parts * shape.outputs));
   const quant::RowOps& ops = quant::row_ops(type);
   for (std::size_t row = 0; row < u(parts * shape.outputs); ++row) {
@@ -52,9 +51,8 @@ Weight make_weight(Stream& stream, DType type, const Shape& shape, std::int64_t 
   }
   for (std::int64_t i = 0; i < parts * panels; ++i) {
     const std::int64_t part = i / panels, panel = i % panels;
-    kernel::pack_panel(kPanelShape, type, shape.columns, raw.data() + u(part * shape.outputs + panel * 16) * stride,
-                       static_cast<int>(std::min<std::int64_t>(16, shape.outputs - panel * 16)),
-                       packed.data() + u(i * bytes));
+    pack_panel(type, shape.columns, raw.data() + u(part * shape.outputs + panel * 16) * stride,
+               static_cast<int>(std::min<std::int64_t>(16, shape.outputs - panel * 16)), packed.data() + u(i * bytes));
   }
   out.memory = to_device(stream, packed);
   out.matrix = {type, out.memory.as<std::byte>(), shape.outputs, shape.columns, parts, bytes};
@@ -94,10 +92,12 @@ class Products : public testing::Test {
     const DeviceMemory room = DeviceMemory::allocate(activation_bytes(rows, columns)).value();
     const float* bias_at = bias.empty() ? nullptr : bias_memory.as<float>();
     convert_rows(stream_.handle(), w.type, x_memory.as<float>(), x_stride, rows, columns, room.data());
+    const Product product{&w.matrix, part, bias_at, out_memory.as<float>(), out_stride};
     if (kernel == ProductKernel::kChosen) {
-      cuda::multiply(stream_.handle(), w.matrix, part, room.data(), rows, bias_at, out_memory.as<float>(), out_stride);
+      cuda::multiply(stream_.handle(), {&product, 1}, room.data(), rows);
     } else {
-      ProductArgs args = product_args(w.matrix, part, room.data(), rows, bias_at, out_memory.as<float>(), out_stride);
+      ProductArgs args = product_args(w.matrix, room.data(), rows);
+      add_matrix(args, product);
       args.kernel = kernel;
       launch_product(stream_.handle(), w.type, args);
     }
@@ -174,6 +174,42 @@ TEST_F(Products, of_one_of_several_parts) {
     const Weight w = make_weight(stream_, type, {17, 256, 3}, 3, random_floats(3 * 17 * 256, 5));
     const Floats x = random_floats(3 * 256, 6);
     for (std::int64_t part = 0; part < 3; ++part) check_close(w, part, x, {}, multiply(w, part, x, {}));
+  }
+}
+
+/// Matrices of two types with the same rows, the first three in one launch, give what each gives alone; the panels of
+/// three are more than one block of the wide kernel has.
+TEST_F(Products, of_several_matrices) {
+  constexpr std::int64_t kColumns = 320;
+  for (const std::int64_t rows : {3, 70}) {
+    std::vector<Weight> weights;
+    std::vector<DeviceMemory> outs;
+    std::vector<Product> products;
+    const Floats x = random_floats(u(rows * kColumns), 20), bias = random_floats(300, 21);
+    const DeviceMemory x_memory = to_device(stream_, x), bias_memory = to_device(stream_, bias);
+    for (const auto& [type, outputs] :
+         {std::pair{DType::kQ8_0, 17}, {DType::kQ8_0, 300}, {DType::kQ8_0, 33}, {DType::kQ4_0, 40}})
+      weights.push_back(
+          make_weight(stream_, type, {outputs, kColumns, rows}, 1, random_floats(u(outputs * kColumns), u(outputs))));
+    for (const Weight& w : weights) {
+      outs.push_back(to_device(stream_, Floats(u(rows * w.shape.outputs) + kGuards, kGuard)));
+      products.push_back({&w.matrix, 0, bias_memory.as<float>(), outs.back().as<float>(), w.shape.outputs});
+    }
+    const DeviceMemory room = DeviceMemory::allocate(activation_bytes(rows, kColumns)).value();
+    convert_rows(stream_.handle(), DType::kQ8_0, x_memory.as<float>(), kColumns, rows, kColumns, room.data());
+    cuda::multiply(stream_.handle(), products, room.data(), rows);
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const Weight& w = weights[i];
+      const Floats all = from_device<float>(stream_, outs[i]).value();
+      const Floats out = without_guards(all, rows, w.shape.outputs, w.shape.outputs);
+      const Floats own_bias(bias.begin(), bias.begin() + w.shape.outputs);
+      for (const ProductKernel kernel : {ProductKernel::kSplit, ProductKernel::kWide}) {
+        const Floats alone = multiply(w, 0, x, own_bias, kernel);
+        ASSERT_EQ(out.size(), alone.size());
+        EXPECT_EQ(std::memcmp(out.data(), alone.data(), out.size() * sizeof(float)), 0) << i << " of rows " << rows;
+      }
+      check_close(w, 0, x, own_bias, out);
+    }
   }
 }
 

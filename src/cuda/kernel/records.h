@@ -1,8 +1,6 @@
 // Rows of activations as products read them. A record holds 32 columns of 8 rows (a tile), as the B fragments of mma
-// lie in a warp (cuda/instructions.h); records are [columns / 32][tiles], so that a warp reads the tiles of one step
-// from one place. Rows and columns that are not there are zeros. Behind the last record come kPadding more, of which
-// only scales are read: a warp takes a fixed number of tiles, and what it computes for tiles that are not there is
-// dropped.
+// lie in a warp (cuda/instructions.h); records are [tiles][columns / 32]. Rows and columns that are not there are
+// zeros.
 #pragma once
 
 #include <cstddef>
@@ -12,13 +10,15 @@
 
 namespace llorch::cuda {
 
-constexpr int kTileRows = 8, kStepColumns = 32, kPadding = 7;
+constexpr int kTileRows = 8, kStepColumns = 32;
+constexpr float kDotOffset = 0x1.8p23f;  // block_weights.h
 
-/// For block formats: x = code * scale.
+/// For block formats: x = code * scale. The two lowest bits of a scale's mantissa are 0, so that kDotOffset * scale is
+/// exact; it overflows where a value is above 3e33, and makes the result not finite.
 struct CodeRecord {
   alignas(16) std::uint32_t codes[32][2];  // of each lane: b of m16n8k32
-  float scales[kTileRows];
-  float minus_sums[3][kTileRows];  // -scale * sum of codes: columns 0-15, 16-31, 0-31; what minimums are multiplied by
+  float factors[kTileRows / 2][4];         // of two rows: both scales, then -kDotOffset times both
+  float minus_sums[2][kTileRows];          // -scale * sum of codes, of all columns and of 16-31: for minimums
 };
 
 /// For F16 and BF16: x = (high + low) * scale, both in the weight's type.

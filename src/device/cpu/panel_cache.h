@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -26,6 +27,7 @@ struct PanelCacheOptions {
   std::string source;  // what the weights come from: another text, another model
   /// Told once after loading, from a thread of its own, when a file was written (its path), or why none could be.
   std::function<void(const Result<std::string>&)> written;
+  std::shared_ptr<void> keeper = nullptr;  // let go after the last use of the folder
 };
 
 class PanelCache {

@@ -29,7 +29,7 @@ Result<std::unique_ptr<CudaCache>> CudaCache::make(std::shared_ptr<CudaContext> 
   }
   LLORCH_TRY(cache->memory_, CountedMemory::take(context, bytes));
   if (bytes == 0) return cache;
-  LLORCH_OK(context->stream.fill(cache->memory_.as<std::byte>(), 0, bytes));
+  LLORCH_OK(context->fill(cache->memory_.as<std::byte>(), 0, bytes));
   std::size_t next = 0;
   const auto place = [&] { return cache->memory_.as<unsigned char>() + offsets[next++]; };
   for (cuda::KvLayer& layer : cache->layers_) layer.data = place();
@@ -64,19 +64,19 @@ std::size_t CudaCache::content_bytes(int group) const {
 Status CudaCache::read_content(int group, std::int32_t index, std::span<std::byte> to) const {
   LLORCH_OK(cuda::select_device(context_->index));
   for (const Piece& piece : pieces(group, index)) {
-    if (piece.bytes > 0) LLORCH_OK(context_->stream.copy_to_host(to.data(), piece.at, piece.bytes));
+    LLORCH_OK(context_->copy_to_host(to.data(), piece.at, piece.bytes));
     to = to.subspan(piece.bytes);
   }
-  return context_->stream.synchronize();
+  return context_->synchronize();
 }
 
 Status CudaCache::write_content(int group, std::int32_t index, std::span<const std::byte> from) {
   LLORCH_OK(cuda::select_device(context_->index));
   for (const Piece& piece : pieces(group, index)) {
-    if (piece.bytes > 0) LLORCH_OK(context_->stream.copy_to_device(piece.at, from.data(), piece.bytes));
+    LLORCH_OK(context_->copy_to_device(piece.at, from.data(), piece.bytes));
     from = from.subspan(piece.bytes);
   }
-  return context_->stream.synchronize();
+  return context_->synchronize();
 }
 
 }  // namespace llorch

@@ -1,8 +1,7 @@
 #include "device/cuda/cuda_device.h"
 
 #include <algorithm>
-#include <cstring>
-#include <new>
+#include <limits>
 
 #include "cuda/kernel/rows.h"
 #include "device/cuda/cuda_rope.h"
@@ -10,7 +9,10 @@
 namespace llorch {
 namespace {
 
-constexpr std::int64_t kGatherRows = 16;  // of one piece
+/// A step of a large model and many rows takes a second. The emulated device takes its time.
+constexpr std::chrono::minutes kStepLimit{2}, kEmulatedStepLimit{60};
+constexpr std::size_t kCanaryBytes = 4096;
+constexpr unsigned char kCanary = 0x5a;
 
 }  // namespace
 
@@ -20,17 +22,25 @@ Result<std::unique_ptr<CudaDevice>> CudaDevice::make(int index, int threads) {
   auto context = std::make_shared<CudaContext>();
   context->index = index;
   LLORCH_TRY(context->stream, cuda::Stream::create());
-  std::unique_ptr<CudaDevice> device(new CudaDevice(std::move(context), threads));
-  LLORCH_TRY(device->done_, cuda::Event::create());
-  device->isa_ = properties.emulated
-                     ? "cuda-emulated"
-                     : fmt::format("cuda-sm{}{}", properties.capability_major, properties.capability_minor);
-  device->properties_ = std::move(properties);
+  std::unique_ptr<CudaDevice> device(new CudaDevice(context, threads));
+  LLORCH_TRY(device->watch_, CudaWatch::make(index));
+  LLORCH_TRY(device->canary_, CountedMemory::take(context, kCanaryBytes));
+  LLORCH_OK(context->fill(device->canary_.as<std::byte>(), kCanary, kCanaryBytes));
+  device->set_properties(std::move(properties));
   return device;
 }
 
+void CudaDevice::set_properties(cuda::DeviceProperties properties) {
+  isa_ = properties.emulated ? "cuda-emulated"
+                             : fmt::format("cuda-sm{}{}", properties.capability_major, properties.capability_minor);
+  step_limit_ = properties.emulated ? kEmulatedStepLimit : kStepLimit;
+  properties_ = std::move(properties);
+}
+
 /// What was enqueued may still use memory of the members.
-CudaDevice::~CudaDevice() { (void)context_->stream.synchronize(); }
+CudaDevice::~CudaDevice() {
+  if (!context_->lost) (void)context_->synchronize();
+}
 
 Result<OpenDevice> open_cuda_device(int index, int threads) {
   LLORCH_TRY(auto device, CudaDevice::make(index, threads));
@@ -67,9 +77,8 @@ Result<std::unique_ptr<RopeTable>> CudaDevice::make_rope(const RopeSpec& spec) {
   auto rope = std::make_unique<CudaRope>(spec);
   const std::size_t bytes = spec.frequencies.size() * sizeof(double);
   LLORCH_TRY(rope->frequencies, CountedMemory::take(context_, bytes));
-  if (bytes > 0)
-    LLORCH_OK(context_->stream.copy_to_device(rope->frequencies.as<double>(), spec.frequencies.data(), bytes));
-  LLORCH_OK(context_->stream.synchronize());
+  LLORCH_OK(context_->copy_to_device(rope->frequencies.as<double>(), spec.frequencies.data(), bytes));
+  LLORCH_OK(context_->synchronize());
   return rope;
 }
 
@@ -77,130 +86,80 @@ void CudaDevice::upload(std::span<const float> from, FloatSpan to) {
   LLORCH_ASSERT(from.size() <= to.size(), "upload beyond the buffer");
   if (from.empty()) return;
   keep(cuda::select_device(context_->index));
-  keep(context_->stream.copy_to_device(at(to), from.data(), from.size_bytes()));
-  keep(context_->stream.synchronize());
+  keep(context_->copy_to_device(at(to), from.data(), from.size_bytes()));
+  keep(context_->synchronize());
 }
 
 void CudaDevice::download(FloatSpan from, std::span<float> to) {
   LLORCH_ASSERT(to.size() <= from.size(), "download beyond the buffer");
   if (to.empty()) return;
   keep(cuda::select_device(context_->index));
-  if (!keep(context_->stream.copy_to_host(to.data(), at(from), to.size_bytes())) ||
-      !keep(context_->stream.synchronize()))
+  if (context_->measuring || !keep(context_->copy_to_host(to.data(), at(from), to.size_bytes())) ||
+      !keep(context_->synchronize()))
     std::ranges::fill(to, 0.0f);
 }
 
-void CudaDevice::begin(const StepPlan& plan, Cache& cache) {
-  if (std::exchange(running_, true)) {  // a step that was not finished uses the same memory, and its errors are its own
-    (void)context_->stream.synchronize();
-    (void)context_->error.take();
-  }
-  keep(cuda::select_device(context_->index));
-  keep(cuda::first_failure());
-  cache_ = &cache;
-  planned_ = keep(step_.upload(context_, plan, cache.shape().windows.size()));
-  rows_ = plan.rows;
-  embeddings_ = plan.embeddings;
-  sampling_ = plan.sampling, logits_wanted_ = plan.logits_wanted;
-  adapters_ = 0;
-  for (const StepPlan::Sequence& s : plan.sequences) adapters_ = std::max(adapters_, s.adapter + 1);
-  gathers_ = 0;
-  logits_.count = states_.count = 0;
+std::optional<MemoryUse> CudaDevice::memory() const {
+  MemoryUse use;
+  use.taken = static_cast<std::int64_t>(memory_bytes());
+  if (context_->measuring) return use;
+  const auto now = cuda::device_properties(context_->index);
+  if (!now) return use;
+  use.free = static_cast<std::int64_t>(now->memory_free_bytes);
+  use.total = static_cast<std::int64_t>(now->memory_bytes);
+  return use;
 }
 
-Result<StepResult> CudaDevice::finish() {
-  keep(step_.download_faults(*context_));
-  if (keep(context_->stream.record(done_)) && keep(done_.synchronize())) running_ = false;
-  LLORCH_OK(context_->error.take());
+std::unique_ptr<Device> CudaDevice::measuring() const {
+  auto context = std::make_shared<CudaContext>();
+  context->index = context_->index, context->measuring = true;
+  std::unique_ptr<CudaDevice> device(new CudaDevice(std::move(context), 1));
+  device->set_properties(properties_);
+  return device;
+}
+
+Status CudaDevice::check_resident() {
+  LLORCH_OK(cuda::select_device(context_->index));
   LLORCH_OK(cuda::first_failure());
-  StepResult result;
-  result.faults = step_.faults();
-  result.states = states_.values();
-  if (logits_wanted_) result.logits = logits_.values();
-  draw_tokens(result);
-  return result;
+  if (watch_.gave_up()) return fail(ErrorCode::kCudaError, "the device does not answer");
+  LLORCH_OK(context_->check_resident());
+  std::vector<unsigned char> back(kCanaryBytes);
+  LLORCH_OK(context_->copy_to_host(back.data(), canary_.as<std::byte>(), kCanaryBytes));
+  const Status done = watch_.wait(context_->stream, step_limit_);
+  if (watch_.gave_up()) context_->lost = true;
+  LLORCH_OK(done);
+  if (std::ranges::any_of(back, [](unsigned char c) { return c != kCanary; }))
+    return fail(ErrorCode::kCudaError, "what was written to the memory of cuda:{} is not there any more",
+                context_->index);
+  return {};
 }
 
-cuda::FaultMark CudaDevice::mark(const Guard& guard) const {
-  return {step_.on_device().faults, step_.set(guard.rows), guard.first, CudaStep::code(guard)};
-}
-
-template<class Row>
-bool CudaDevice::gather(FloatSpan of, float* to, const Row& row) {
-  if (gathers_ == gathered_.size()) gathered_.push_back(std::make_unique<PinnedRoom>());
-  const std::int64_t rows = of.rows(), width = of.width();
-  auto* values = reinterpret_cast<float*>(gathered_[gathers_++]->need(*context_, of.size() * sizeof(float)));
-  if (of.empty() || !values || !to) return false;
-  pool_.run((rows + kGatherRows - 1) / kGatherRows, [&](std::int64_t piece) {
-    for (std::int64_t r = piece * kGatherRows; r < std::min(rows, (piece + 1) * kGatherRows); ++r)
-      context_->error.add(row(r, values + r * width));
-  });
-  return keep(context_->stream.copy_to_device(to, values, of.size() * sizeof(float)));
-}
-
-void CudaDevice::embed_tokens(const Weight& table, FloatSpan out) {
+bool CudaDevice::gather(const Weight& table, TableRow which, FloatSpan of, float* to) {
   const auto& raw = static_cast<const RawWeight&>(table);
-  const std::int64_t width = out.width();
-  gather(out, at(out), [&](std::int64_t r, float* to) -> Status {
-    const std::int32_t token = rows_[static_cast<std::size_t>(r)].token;
-    LLORCH_ASSERT(token < raw.rows(), "token id outside the vocabulary");
-    if (token >= 0) return raw.row(token, to);
-    std::copy_n(embeddings_.data() + (-1 - std::int64_t{token}) * width, width, to);
-    return {};
-  });
+  LLORCH_ASSERT(of.width() == raw.columns() && of.rows() == static_cast<std::int64_t>(rows_.size()),
+                "a table of another width, or other rows");
+  const std::size_t use = gathers_.size();
+  if (use == gathered_.size()) gathered_.push_back(std::make_unique<PinnedRoom>());
+  auto* values = gathered_[use]->need<float>(context_, of.size());
+  gathers_.push_back({&raw, which, values});
+  if (of.empty() || !values || !to || !computes()) return false;
+  read_rows(pool_, raw, which, rows_, embeddings_, values, context_->error);
+  return keep(context_->copy_to_device(to, values, of.size() * sizeof(float)));
 }
+
+void CudaDevice::embed_tokens(const Weight& table, FloatSpan out) { gather(table, TableRow::kToken, out, at(out)); }
 
 void CudaDevice::look_up_tokens(const Weight& table, FloatSpan out) {
-  const auto& raw = static_cast<const RawWeight&>(table);
-  LLORCH_ASSERT(out.width() == raw.columns(), "a table of another width");
-  gather(out, at(out),
-         [&](std::int64_t r, float* to) { return raw.row(std::max(rows_[static_cast<std::size_t>(r)].token, 0), to); });
+  gather(table, TableRow::kTokenAlone, out, at(out));
 }
 
-void CudaDevice::add_rows_of(const Weight& table, std::int32_t StepPlan::Row::*index, FloatSpan out) {
-  const auto& raw = static_cast<const RawWeight&>(table);
+void CudaDevice::add_rows_of(const Weight& table, TableRow which, FloatSpan out) {
   auto* rows = added_rows_.need<float>(context_, out.size());
-  const bool there = gather(out, rows, [&](std::int64_t r, float* to) {
-    const std::int32_t which = rows_[static_cast<std::size_t>(r)].*index;
-    LLORCH_ASSERT(which >= 0 && which < raw.rows(), "a position or token type outside the table");
-    return raw.row(which, to);
-  });
-  if (there) cuda::add_values(stream(), rows, 1, static_cast<std::int64_t>(out.size()), at(out));
+  if (gather(table, which, out, rows))
+    cuda::add_values(stream(), rows, 1, static_cast<std::int64_t>(out.size()), at(out));
 }
 
-void CudaDevice::add_positions(const Weight& table, FloatSpan out) {
-  add_rows_of(table, &StepPlan::Row::position, out);
-}
-void CudaDevice::add_types(const Weight& table, FloatSpan out) { add_rows_of(table, &StepPlan::Row::type, out); }
-
-void CudaDevice::give(FloatSpan from, Given& to) {
-  to.count = 0, to.width = static_cast<std::size_t>(from.width());
-  if (from.empty()) return;
-  std::byte* host = to.memory.need(*context_, from.size() * sizeof(float));
-  if (host && keep(context_->stream.copy_to_host(host, at(from), from.size() * sizeof(float)))) to.count = from.size();
-}
-
-void CudaDevice::give_states(FloatSpan states) { give(states, states_); }
-void CudaDevice::give_logits(FloatSpan logits) {
-  if (logits_wanted_ || !sampling_.empty()) give(logits, logits_);
-}
-
-void CudaDevice::draw_tokens(StepResult& result) {
-  result.sampled.resize(sampling_.size(), std::unexpected(Error{}));
-  const std::span<const float> logits = logits_.values();
-  if (logits.empty()) {
-    LLORCH_ASSERT(sampling_.empty(), "tokens are drawn from logits that nobody gave");
-    return;
-  }
-  pool_.run(static_cast<std::int64_t>(sampling_.size()), [&](std::int64_t i) {
-    thread_local SamplingScratch scratch;
-    const auto row = static_cast<std::size_t>(i);
-    try {
-      result.sampled[row] = sample_row(logits.subspan(row * logits_.width, logits_.width), sampling_[row], scratch);
-    } catch (const std::bad_alloc&) {
-      result.sampled[row] = fail(ErrorCode::kInsufficientMemory, "memory ran out while the request was computed");
-    }
-  });
-}
+void CudaDevice::add_positions(const Weight& table, FloatSpan out) { add_rows_of(table, TableRow::kPosition, out); }
+void CudaDevice::add_types(const Weight& table, FloatSpan out) { add_rows_of(table, TableRow::kType, out); }
 
 }  // namespace llorch

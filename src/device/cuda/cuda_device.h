@@ -1,19 +1,23 @@
 // A CUDA device: kernels of src/cuda/kernel/ in one stream, or the same kernels on the emulated device.
 //
-// Operations launch and return; finish() waits for the step's event. Rows of embeddings are read on the host, as
-// HostDevice does, gathered in pinned memory and uploaded before the operation that wants them; tokens are drawn on the
-// host from logits that were downloaded. Nothing is allocated in a step once one as large was computed.
-// Errors: kVramOom, kCudaError; after a kernel failed, every step gives that failure.
-// Next: captured graphs for decode steps, drawing tokens on the device.
+// Operations launch and return; finish() waits for the step, for no longer than a limit. Rows of embeddings are read on
+// the host, as HostDevice does, gathered in pinned memory and copied; tokens are drawn on the device, and the host gets
+// what was asked for. A rehearsal takes all memory of steps; without one, the largest step so far has taken it.
+// A step of at most CudaGraphs::kRowsMax rows that comes the second time is captured, and replayed from then on.
+// Errors: kVramOom, kCudaError; after a kernel failed, or the device did not answer, every step gives that failure.
 #pragma once
 
+#include <chrono>
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "cuda/kernel/draw.h"
 #include "cuda/kernel/product.h"
 #include "device/cuda/cuda_cache.h"
+#include "device/cuda/cuda_graphs.h"
 #include "device/cuda/cuda_memory.h"
 #include "device/cuda/cuda_step.h"
+#include "device/cuda/cuda_watch.h"
 #include "device/cuda/cuda_weight.h"
 #include "device/device.h"
 #include "device/open.h"
@@ -22,7 +26,7 @@ namespace llorch {
 
 class CudaDevice final : public Device {
  public:
-  /// `threads`: of the host, for rows of embeddings and for drawing tokens. Errors: kDeviceNotFound, kCudaError.
+  /// `threads`: of the host, for rows of embeddings. Errors: kDeviceNotFound, kCudaError.
   [[nodiscard]] static Result<std::unique_ptr<CudaDevice>> make(int index, int threads);
   ~CudaDevice() override;
 
@@ -30,6 +34,13 @@ class CudaDevice final : public Device {
   [[nodiscard]] const cuda::DeviceProperties& properties() const { return properties_; }
   /// Of device memory: weights, buffers, caches, room.
   [[nodiscard]] std::size_t memory_bytes() const { return context_->bytes; }
+  /// Steps that can be replayed now, and those that were so far.
+  [[nodiscard]] std::size_t captured() const { return graphs_.captured(); }
+  [[nodiscard]] std::uint64_t replayed() const { return replayed_; }
+  /// Bytes in device memory that check_resident() reads: an address for tests alone.
+  [[nodiscard]] std::span<const std::byte> canary() const { return {canary_.as<std::byte>(), canary_.bytes()}; }
+  /// How long finish() waits.
+  void set_step_limit(std::chrono::milliseconds limit) { step_limit_ = limit; }
 
   Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor, std::int64_t parts, const Read& read) override;
   Result<std::unique_ptr<Weight>> table(const TensorView& tensor, Read read) override;
@@ -39,7 +50,14 @@ class CudaDevice final : public Device {
   void upload(std::span<const float> from, FloatSpan to) override;
   void download(FloatSpan from, std::span<float> to) override;
 
+  std::optional<MemoryUse> memory() const override;
+  std::unique_ptr<Device> measuring() const override;
+  Status check_resident() override;
+  bool begin_rehearsal(const StepSizes& sizes, Cache& cache) override;
+  Status end_rehearsal() override;
+
   void begin(const StepPlan& plan, Cache& cache) override;
+  bool replay(const void* walker) override;
   Result<StepResult> finish() override;
 
   void embed_tokens(const Weight& table, FloatSpan out) override;
@@ -73,6 +91,7 @@ class CudaDevice final : public Device {
 
  private:
   CudaDevice(std::shared_ptr<CudaContext> context, int threads) : context_(std::move(context)), pool_(threads) {}
+  void set_properties(cuda::DeviceProperties properties);
   template<class T>
   [[nodiscard]] T* at(DeviceSpan<T> span) const {
     return span.address(DeviceKey(*this));
@@ -82,8 +101,10 @@ class CudaDevice final : public Device {
   [[nodiscard]] T* at_or_null(DeviceSpan<T> span) const {
     return span.empty() ? nullptr : at(span);
   }
-  /// None where the step's plan found no room on the device: nothing is launched then.
-  [[nodiscard]] cuda::StreamHandle stream() const { return planned_ ? context_->stream.handle() : nullptr; }
+  /// Whether operations compute: not where the step's plan found no room on the device, nor in a rehearsal.
+  [[nodiscard]] bool computes() const { return planned_ && !rehearsing_; }
+  /// None where nothing computes: nothing is launched then.
+  [[nodiscard]] cuda::StreamHandle stream() const { return computes() ? context_->stream.handle() : nullptr; }
   /// Keeps what went wrong for finish().
   bool keep(Status status) {
     const bool fine = status.has_value();
@@ -93,41 +114,43 @@ class CudaDevice final : public Device {
   [[nodiscard]] cuda::FaultMark mark(const Guard& guard) const;
   [[nodiscard]] const CudaCache& cache() const { return static_cast<const CudaCache&>(*cache_); }
 
-  /// One row for each of the step's goes to `to`. row(index, to) reads one.
-  template<class Row>
-  bool gather(FloatSpan of, float* to, const Row& row);
-  void add_rows_of(const Weight& table, std::int32_t StepPlan::Row::*index, FloatSpan out);
-
-  /// Where a result that the host gets lies after finish().
-  struct Given {
-    PinnedRoom memory;
-    std::size_t count = 0, width = 0;
-    [[nodiscard]] std::span<const float> values() const {
-      return {reinterpret_cast<const float*>(memory.data()), count};
-    }
-  };
-  void give(FloatSpan from, Given& to);
-  void draw_tokens(StepResult& result);
+  /// The table's row for each row of the step goes to `to`. False where it does not.
+  bool gather(const Weight& table, TableRow which, FloatSpan of, float* to);
+  void add_rows_of(const Weight& table, TableRow which, FloatSpan out);
+  /// Copies a result of the step to the host; how many floats there are.
+  [[nodiscard]] std::size_t give(FloatSpan from, PinnedRoom& to);
+  void draw_tokens(FloatSpan logits);
+  [[nodiscard]] Result<Sampled> sampled(const cuda::Drawn& drawn, const SamplingRow& row) const;
+  [[nodiscard]] CudaGraphs::Kind kind_of_step(const void* walker) const;
+  void end_capture();
 
   std::shared_ptr<CudaContext> context_;
   cuda::DeviceProperties properties_;
   std::string isa_;
   ThreadPool pool_;
-  cuda::Event done_;
+  CudaWatch watch_;
+  std::chrono::milliseconds step_limit_{0};
+  CountedMemory canary_;  // bytes that are known, for check_resident()
   // The step.
   CudaStep step_;
   Cache* cache_ = nullptr;
   std::vector<StepPlan::Row> rows_;
   std::vector<float> embeddings_;
   std::vector<SamplingRow> sampling_;
-  bool logits_wanted_ = false, running_ = false, planned_ = false;
+  bool logits_wanted_ = false, running_ = false, planned_ = false, rehearsing_ = false;
+  std::size_t logit_rows_ = 0, state_rows_ = 0;
   std::int32_t adapters_ = 0;  // one more than the highest number in this step
   /// Rows that the host reads: each use of a step has room of its own, by its number in the step.
   std::vector<std::unique_ptr<PinnedRoom>> gathered_;
-  std::size_t gathers_ = 0;  // of this step so far
-  Given logits_, states_;
+  std::vector<Gather> gathers_;  // of this step so far
+  PinnedRoom logits_, states_, drawn_;
+  GivenSizes given_;  // of the step
+  CudaGraphs graphs_;
+  CudaGraphs::Entry* capturing_ = nullptr;
+  std::uint64_t replayed_ = 0;
+  std::vector<cuda::Product> products_;  // of one operation
   // Room of operations.
-  CudaRoom added_rows_, activations_, low_rank_, chosen_, chosen_weights_, mixture_, partials_;
+  CudaRoom added_rows_, activations_, low_rank_, chosen_, chosen_weights_, mixture_, partials_, draws_;
 };
 
 /// "cuda:<index>". For programs that link this library: what init_cuda_device() takes.

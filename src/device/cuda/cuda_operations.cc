@@ -66,13 +66,14 @@ void CudaDevice::linear(std::span<const LinearPart> parts, FloatSpan x) {
   if (x.rows() == 0) return;
   void* room = activations_.need<std::byte>(context_, cuda::activation_bytes(x.rows(), x.width()));
   if (!room) return;
-  const cuda::Matrix* converted = nullptr;
-  for (const LinearPart& part : parts) {
-    const cuda::Matrix& matrix = packed(*part.weight).matrix;
-    if (!converted || !cuda::share_rows(converted->type, matrix.type))
-      cuda::convert_rows(stream(), matrix.type, at(x), x.width(), x.rows(), matrix.columns, room);
-    converted = &matrix;
-    cuda::multiply(stream(), matrix, 0, room, x.rows(), at_or_null(part.bias), at(part.out), matrix.rows);
+  products_.clear();
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const cuda::Matrix& matrix = packed(*parts[i].weight).matrix;
+    if (products_.empty()) cuda::convert_rows(stream(), matrix.type, at(x), x.width(), x.rows(), matrix.columns, room);
+    products_.push_back({&matrix, 0, at_or_null(parts[i].bias), at(parts[i].out), matrix.rows});
+    if (i + 1 < parts.size() && cuda::share_rows(matrix.type, packed(*parts[i + 1].weight).matrix.type)) continue;
+    cuda::multiply(stream(), products_, room, x.rows());
+    products_.clear();
   }
 }
 
@@ -85,7 +86,8 @@ void CudaDevice::linear_heads(const Weight& weight, FloatSpan x, FloatSpan out) 
   for (std::int64_t p = 0; p < parts; ++p) {
     cuda::convert_rows(stream(), matrix.type, at(x) + p * matrix.columns, parts * matrix.columns, rows, matrix.columns,
                        room);
-    cuda::multiply(stream(), matrix, p, room, rows, nullptr, at(out) + p * matrix.rows, parts * matrix.rows);
+    const cuda::Product product{&matrix, p, nullptr, at(out) + p * matrix.rows, parts * matrix.rows};
+    cuda::multiply(stream(), {&product, 1}, room, rows);
   }
 }
 
@@ -113,7 +115,7 @@ void CudaDevice::copy_columns(FloatSpan x, std::int64_t from, std::int64_t count
 }
 
 void CudaDevice::clear(FloatSpan x) {
-  if (!x.empty()) keep(context_->stream.fill(at(x), 0, x.size() * sizeof(float)));
+  if (!x.empty() && computes()) keep(context_->fill(at(x), 0, x.size() * sizeof(float)));
 }
 void CudaDevice::add(FloatSpan x, float scale, FloatSpan out) {
   cuda::add_values(stream(), at(x), scale, count_of(x), at(out));

@@ -8,7 +8,7 @@
 namespace llorch {
 namespace {
 
-constexpr std::int64_t kPanelRows = cuda::kPanelShape.panel;
+constexpr std::int64_t kPanelRows = cuda::kPanelRows;
 constexpr std::int64_t kCopyBytes = 8 << 20;  // packed at a time
 
 /// Reads, checks and packs panels of a tensor.
@@ -18,7 +18,7 @@ class PanelReader {
       : tensor_(tensor), read_(read), stride_(row_bytes(tensor.type, tensor.columns())) {}
 
   /// Of rows first..first+count-1, at most a panel's.
-  Status read(std::int64_t first, std::int64_t count, std::uint8_t* panel) {
+  Status read(std::int64_t first, std::int64_t count, std::byte* panel) {
     std::span<const std::byte> bytes =
         tensor_.data.subspan(static_cast<std::size_t>(first) * stride_, static_cast<std::size_t>(count) * stride_);
     if (read_) {
@@ -27,8 +27,8 @@ class PanelReader {
       bytes = bytes_;
     }
     LLORCH_OK(quant::check_finite(tensor_, bytes, static_cast<std::uint64_t>(first)));
-    kernel::pack_panel(cuda::kPanelShape, tensor_.type, static_cast<std::int64_t>(tensor_.columns()), bytes.data(),
-                       static_cast<int>(count), panel);
+    cuda::pack_panel(tensor_.type, static_cast<std::int64_t>(tensor_.columns()), bytes.data(), static_cast<int>(count),
+                     panel);
     return {};
   }
 
@@ -49,13 +49,14 @@ Result<std::unique_ptr<CudaWeight>> pack_weight(const std::shared_ptr<CudaContex
   matrix.type = tensor.type, matrix.parts = parts;
   matrix.rows = static_cast<std::int64_t>(tensor.rows()) / parts;
   matrix.columns = static_cast<std::int64_t>(tensor.columns());
-  matrix.panel_bytes = kernel::panel_bytes(cuda::kPanelShape, matrix.type, matrix.columns);
+  matrix.panel_bytes = cuda::panel_bytes(matrix.type, matrix.columns);
   const std::int64_t of_part = (matrix.rows + kPanelRows - 1) / kPanelRows, panels = of_part * parts;
   LLORCH_TRY(auto memory, CountedMemory::take(context, static_cast<std::size_t>(panels * matrix.panel_bytes)));
   matrix.panels = memory.as<std::byte>();
+  if (context->measuring) return std::make_unique<CudaWeight>(matrix, std::move(memory));
   PanelReader reader(tensor, read);
   const std::int64_t together = std::clamp<std::int64_t>(kCopyBytes / matrix.panel_bytes, 1, panels);
-  std::vector<std::uint8_t> packed(static_cast<std::size_t>(together * matrix.panel_bytes));
+  std::vector<std::byte> packed(static_cast<std::size_t>(together * matrix.panel_bytes));
   for (std::int64_t begin = 0; begin < panels; begin += together) {
     const std::int64_t end = std::min(panels, begin + together);
     for (std::int64_t p = begin; p < end; ++p) {
@@ -63,9 +64,9 @@ Result<std::unique_ptr<CudaWeight>> pack_weight(const std::shared_ptr<CudaContex
       LLORCH_OK(reader.read(p / of_part * matrix.rows + first, std::min(kPanelRows, matrix.rows - first),
                             packed.data() + (p - begin) * matrix.panel_bytes));
     }
-    LLORCH_OK(context->stream.copy_to_device(memory.as<std::byte>() + begin * matrix.panel_bytes, packed.data(),
-                                             static_cast<std::size_t>((end - begin) * matrix.panel_bytes)));
-    LLORCH_OK(context->stream.synchronize());
+    LLORCH_OK(context->copy_to_device(memory.as<std::byte>() + begin * matrix.panel_bytes, packed.data(),
+                                      static_cast<std::size_t>((end - begin) * matrix.panel_bytes)));
+    LLORCH_OK(context->synchronize());
   }
   return std::make_unique<CudaWeight>(matrix, std::move(memory));
 }
