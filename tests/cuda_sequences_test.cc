@@ -257,6 +257,32 @@ TEST_F(CudaSequences, attention_of_any_size) {
     }
 }
 
+/// What few rows take at any depth was taken before, although the largest steps need none of it.
+TEST_F(CudaSequences, attention_takes_its_room_in_a_rehearsal) {
+  CacheShape shape;
+  shape.layers = {{1, 16, 0}}, shape.windows = {0}, shape.pages = {kPagesAll}, shape.slots = kSequences;
+  On on(cuda_test_device());
+  const auto& device = static_cast<const CudaDevice&>(on.device());
+  const auto cache = on.device().make_cache(shape).value();
+  const FloatSpan x = on.put(300, 32, 95), out = on.room(300, 32);
+  StepSizes sizes;
+  sizes.rows = 300, sizes.positions = kPagesEach * 64, sizes.plan_words = 100;
+  ASSERT_TRUE(on.device().begin_rehearsal(sizes, *cache));
+  on.device().attend({x, out, 0, 2, 0.3f, 0, 0, {}, false});
+  ASSERT_TRUE(on.device().end_rehearsal());
+  const std::size_t bytes = device.memory_bytes();
+  const std::vector<std::int32_t> pages(kPagesEach, 0);
+  for (const int rows : {1, 40, 64, 65}) {
+    StepPlan plan;
+    plan.add_sequence(pages);
+    for (int i = 0; i < rows; ++i) plan.add_row(0, 600 + i);
+    on.device().begin(plan, *cache);
+    on.device().attend({x.part(0, rows), out.part(0, rows), 0, 2, 0.3f, 0, 0, {}, false});
+    ASSERT_TRUE(on.device().finish());
+    EXPECT_EQ(device.memory_bytes(), bytes) << rows << " rows";
+  }
+}
+
 TEST_F(CudaSequences, attention_both_ways) {
   for (const int window : {0, 20}) {
     CacheShape shape;
