@@ -127,8 +127,8 @@ TEST(CudaMemoryMessage, says_how_much_is_free_and_what_helps) {
   const auto huge = device->allocate(std::int64_t{1} << 30, 1 << 4);
   ASSERT_FALSE(huge);
   EXPECT_EQ(huge.error().code, ErrorCode::kVramOom);
-  for (const std::string part : {std::to_string(std::int64_t{1} << 36), std::to_string(emulated().memory_free_bytes()),
-                                 std::string("--max-batch")})
+  for (const std::string& part : {std::to_string(std::int64_t{1} << 36), std::to_string(emulated().memory_free_bytes()),
+                                  std::string("--max-batch")})
     EXPECT_TRUE(huge.error().message.contains(part)) << part << ": " << huge.error().message;
 }
 #endif
