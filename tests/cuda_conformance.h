@@ -60,14 +60,17 @@ inline void expect_near(const std::vector<float>& got, const std::vector<float>&
                                      << " is true, off by " << worst / size;
 }
 
+/// At its end the order of threads is forward again, whatever returned before.
+struct ForwardAgain {
+  ~ForwardAgain() { set_cuda_order("forward"); }
+};
+
 /// What is computed on both devices, and under every order of threads.
 inline void expect_conforms(const std::string& what, const Compute& compute, double bound = kFloatBound) {
   On reference(make_cpu_device("reference", 1).value());
   const Outputs want = compute(reference);
   Outputs first;
-  const struct Forward {
-    ~Forward() { set_cuda_order("forward"); }
-  } forward;  // whatever returns before the end
+  const ForwardAgain forward;
   for (const char* order : test_orders()) {
     set_cuda_order(order);
     On on(cuda_test_device());

@@ -16,6 +16,10 @@
 //            cycle; operands from shared memory 224 KiB, 1,790 cycles; from L2 32 KiB, 1,300 cycles. Of the products
 //            half are of the queries' and weights' lower parts: at most a quarter of the bf16 peak, 4 % of a prefill
 //            of 2,048 rows of an 8B model are attention's operations.
+//   wide     heads above 256 have one tile of 16 rows. Of latent attention (576) a page is 144 KiB of keys and values:
+//            10,200 cycles of bytes, and 2,300 of mma, for every 16 heads; so 16 heads are bound by bytes, 128 of them
+//            by what the L2 cache gives, eight times over.
+//   F32      three times as many mma as F16, Q8_0 half as many again.
 // Not measured.
 #pragma once
 

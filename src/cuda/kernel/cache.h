@@ -1,7 +1,8 @@
 // Keys and values in pages of 64 positions, and how they get there.
 //
 // A page of a layer lies together, head behind head: keys (64, padded), then values (64, padded). q8_0: signed bytes,
-// then of each position the scales of 32 dimensions each (64, padded / 32), in both.
+// then of each position the scales of 32 dimensions each (64, padded / 32), in both. Dimensions from head_dim on are
+// zeros. Bound of write_cache(): bytes, keys and values are read and written once.
 #pragma once
 
 #include <cstdint>

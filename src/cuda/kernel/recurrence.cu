@@ -6,8 +6,10 @@ namespace llorch::cuda {
 namespace {
 
 constexpr int kBlock = SlotLayer::kBlock;
-constexpr unsigned kThreads = 128, kParts = 4,
-                   kColumns = kThreads / kParts;  // kParts threads for a column of the state
+constexpr unsigned kThreads = 128;
+/// Threads for a column of the state, so that it fits into their registers.
+constexpr int parts_for(int key_dim) { return key_dim <= 128 ? 4 : 16; }
+constexpr int columns_for(int parts) { return static_cast<int>(kThreads) / parts; }
 
 static_assert(kBlock >= 2 * limits::kDraftsMax, "drafts of this step and of the last one have places of their own");
 
@@ -40,7 +42,7 @@ __device__ const float* value_of(const HeadValues& of, std::int64_t row, std::in
 }
 
 /// The rows that are on the way to a block, and those that it computes.
-template<int kKeys>
+template<int kKeys, int kColumns>
 struct RowStage {
   static constexpr int kRows = 8;
   alignas(16) float keys[kRows][kKeys], queries[kRows][kKeys];  // zeros from key_dim on
@@ -49,10 +51,11 @@ struct RowStage {
 };
 
 /// Some columns of a head's state, a column in the registers of kParts threads: of its values a thread has four of
-/// every 4 * kParts.
-template<int kValues>
+/// every 4 * kParts, kValues in all.
+template<int kParts, int kValues>
 struct Columns {
-  static constexpr int kKeys = kValues * static_cast<int>(kParts);
+  static constexpr int kKeys = kValues * kParts, kColumns = columns_for(kParts);
+  using Stage = RowStage<kKeys, kColumns>;
   const RecurCall& c;
   std::int64_t head, key_head;
   int column, part;
@@ -61,11 +64,11 @@ struct Columns {
 
   __device__ Columns(const RecurCall& call, std::int64_t of_head)
       : c(call), head(of_head), key_head(c.tiled ? head % c.key_heads : head / (c.value_heads / c.key_heads)) {
-    column = static_cast<int>(blockIdx.x * kColumns + threadIdx.x / kParts);
-    part = static_cast<int>(threadIdx.x % kParts);
+    column = static_cast<int>(blockIdx.x) * kColumns + static_cast<int>(threadIdx.x) / kParts;
+    part = static_cast<int>(threadIdx.x) % kParts;
     there = column < c.value_dim;
   }
-  [[nodiscard]] __device__ int index(int i) const { return i / 4 * 4 * static_cast<int>(kParts) + 4 * part + i % 4; }
+  [[nodiscard]] __device__ int index(int i) const { return i / 4 * 4 * kParts + 4 * part + i % 4; }
   __device__ __forceinline__ void fill(float value) {
 #pragma unroll
     for (int i = 0; i < kValues; ++i) values[i] = value;
@@ -118,7 +121,7 @@ struct Columns {
     return 1 - at.half;
   }
   /// Row r of a stage is a draft. One block of a head keeps its decay, and of a key head the key.
-  __device__ void keep(const StepSequence& s, const RowStage<kKeys>& stage, int r, int place, float added) const {
+  __device__ void keep(const StepSequence& s, const Stage& stage, int r, int place, float added) const {
     if (there && part == 0) added_at(c, s.slot, head, place)[column] = added;
     if (blockIdx.x != 0) return;
     if (threadIdx.x == 0) *decay_at(c, s.slot, head, place) = stage.decays[r];
@@ -127,14 +130,15 @@ struct Columns {
       keys_at(c, s.slot, key_head, place)[i] = stage.keys[r][i];
   }
 
-  /// The sum of all values of a column, from a thread's four.
+  /// The sum over the threads of a column, from four of each.
   static __device__ __forceinline__ float together(const float (&sums)[4]) {
     float sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    sum += __shfl_xor_sync(kAllLanes, sum, 1);
-    return sum + __shfl_xor_sync(kAllLanes, sum, 2);
+#pragma unroll
+    for (int lanes = 1; lanes < kParts; lanes *= 2) sum += __shfl_xor_sync(kAllLanes, sum, lanes);
+    return sum;
   }
   /// The state takes row r of a stage. Returns the row's output and what was added.
-  __device__ __forceinline__ float2 compute(const RowStage<kKeys>& stage, int r) {
+  __device__ __forceinline__ float2 compute(const Stage& stage, int r) {
     const float decay = stage.decays[r], value = stage.values[r][threadIdx.x / kParts];
     float found[4] = {}, sums[4] = {};
 #pragma unroll
@@ -153,8 +157,8 @@ struct Columns {
   }
 
   /// Begins the copy of rows from `row` on, `end` excluded.
-  __device__ __forceinline__ void fetch(RowStage<kKeys>& to, int row, int end) const {
-    const int rows = min(RowStage<kKeys>::kRows, end - row), first = static_cast<int>(blockIdx.x * kColumns);
+  __device__ __forceinline__ void fetch(Stage& to, int row, int end) const {
+    const int rows = min(Stage::kRows, end - row), first = static_cast<int>(blockIdx.x) * kColumns;
     const float* x = c.x + row * c.x_width;
     const auto copy = [&](float* target, const float* from, bool is_there) {
       copy_async<4>(target, is_there ? from : c.x, is_there ? 4 : 0);
@@ -165,8 +169,8 @@ struct Columns {
       copy(&to.keys[r][k], of_row + c.key, k < c.key_dim);
       copy(&to.queries[r][k], of_row + c.query, k < c.key_dim);
     }
-    for (int i = static_cast<int>(threadIdx.x); i < rows * static_cast<int>(kColumns); i += kThreads) {
-      const int r = i / static_cast<int>(kColumns), v = i % static_cast<int>(kColumns);
+    for (int i = static_cast<int>(threadIdx.x); i < rows * kColumns; i += kThreads) {
+      const int r = i / kColumns, v = i % kColumns;
       copy(&to.values[r][v], x + r * c.x_width + c.value + head * c.value_dim + first + v, first + v < c.value_dim);
     }
     if (const int r = static_cast<int>(threadIdx.x); r < rows) {
@@ -177,7 +181,7 @@ struct Columns {
   }
 
   /// Queries and keys of length 1, where they are wanted so; decays and strengths. A warp for some rows of a stage.
-  __device__ __forceinline__ void prepare(RowStage<kKeys>& stage, int rows) const {
+  __device__ __forceinline__ void prepare(Stage& stage, int rows) const {
     for (int r = static_cast<int>(threadIdx.x / 32); r < rows; r += static_cast<int>(kThreads / 32)) {
       if (c.unit) bring_to_length(stage.keys[r], 1.0f), bring_to_length(stage.queries[r], c.scale);
       if (threadIdx.x % 32 != 0) continue;
@@ -196,16 +200,14 @@ struct Columns {
   }
 };
 
-/// A block for some columns of a value head of a sequence; kValues: of a column in a thread.
-template<int kValues>
-__global__ void __launch_bounds__(kThreads, kValues <= 16   ? 4
-                                            : kValues <= 32 ? 3
-                                                            : 2) recur_kernel(Step step, RecurCall c) {
-  using Stage = RowStage<Columns<kValues>::kKeys>;
+/// A block for some columns of a value head of a sequence.
+template<int kParts, int kValues>
+__global__ void __launch_bounds__(kThreads, kValues <= 16 ? 4 : 3) recur_kernel(Step step, RecurCall c) {
+  using Stage = typename Columns<kParts, kValues>::Stage;
   const StepSequence& s = step.sequences[blockIdx.z];
   if (s.first == s.end) return;
   auto* stages = shared<Stage>();
-  Columns<kValues> columns(c, blockIdx.y);
+  Columns<kParts, kValues> columns(c, blockIdx.y);
   columns.fetch(stages[0], s.first, s.end);
   const int kept = s.end - s.drafts;  // rows from here on may be taken back
   int position = step.rows[s.first].position;
@@ -232,28 +234,32 @@ __global__ void __launch_bounds__(kThreads, kValues <= 16   ? 4
   if (kept == s.end) columns.stand(s, {position, half});
 }
 
-template<int kValues>
+template<int kParts, int kValues>
 void launch_recur(StreamHandle stream, const Step& step, const RecurCall& c) {
-  const dim3 grid(blocks_for(c.value_dim, kColumns), static_cast<unsigned>(c.value_heads),
+  using Some = Columns<kParts, kValues>;
+  const dim3 grid(blocks_for(c.value_dim, Some::kColumns), static_cast<unsigned>(c.value_heads),
                   static_cast<unsigned>(step.sequence_count));
-  launch(recur_kernel<kValues>, grid, kThreads, 2 * sizeof(RowStage<Columns<kValues>::kKeys>), stream, step, c);
+  launch(recur_kernel<kParts, kValues>, grid, kThreads, 2 * sizeof(typename Some::Stage), stream, step, c);
 }
 
 }  // namespace
 
 std::int64_t recur_floats(const SlotLayer& layer) {
   const std::int64_t inputs = std::int64_t{layer.kept()} * layer.channels;
-  return layer.floats() - inputs + std::int64_t{layer.value_heads} * blocks_for(layer.value_dim, kColumns);
+  const int columns = columns_for(parts_for(layer.key_dim));
+  return layer.floats() - inputs +
+         std::int64_t{layer.value_heads} * blocks_for(layer.value_dim, static_cast<unsigned>(columns));
 }
 
 void recur(StreamHandle stream, const Step& step, const RecurCall& c) {
   if (step.row_count == 0) return;
+  static_assert(limits::kRecurrentDimMax <= 16 * 32);
   if (c.key_dim <= 64)
-    launch_recur<16>(stream, step, c);
+    launch_recur<parts_for(64), 16>(stream, step, c);
   else if (c.key_dim <= 128)
-    launch_recur<32>(stream, step, c);
+    launch_recur<parts_for(128), 32>(stream, step, c);
   else
-    launch_recur<limits::kRecurrentDimMax / kParts>(stream, step, c);
+    launch_recur<parts_for(512), 32>(stream, step, c);
 }
 
 }  // namespace llorch::cuda

@@ -1,10 +1,11 @@
 // Linear recurrences over sequences (device/device.h, RecurrenceCall; model/state.h).
 //
-// A slot holds of each value head its state (key_dim, stride), then of each what 64 positions added (64, stride), then
+// A slot holds of each value head its state (key_dim, stride), then of each what drafts added (64 places, stride), then
 // of each their decays (64), then of each key head their keys (64, key_dim), then of each head's blocks of columns the
 // position before which its state stands. The state goes on from step to step; that is before drafts, and what they add
-// is kept beside it until the next step says how many stay. A state is made position by position, so its bits do not
-// depend on how the sequence was cut into steps. A checkpoint holds the states at a border.
+// is kept beside it until the next step says how many stay. This step's drafts never take a place of the last one's,
+// which other blocks may still read. A state is made position by position, so its bits do not depend on how the
+// sequence was cut into steps. A checkpoint holds the states at a border.
 //
 // A step that was not finished leaves states that stand somewhere: its sequences must begin, or be restored. Rows that
 // go on from such a state are NaN.

@@ -1,4 +1,5 @@
-// Rotary embedding: the sines and cosines of a step's positions, and turning heads by them.
+// Rotary embedding: the sines and cosines of a step's positions, and turning heads by them. Bound: bytes, x is read and
+// written once.
 #pragma once
 
 #include <cstdint>

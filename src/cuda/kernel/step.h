@@ -14,7 +14,7 @@ struct StepSave {
 /// Rows first..end-1 of the step.
 struct StepSequence {
   std::int32_t first, end;
-  std::int32_t slot, border, restore, drafts, adapter;
+  std::int32_t slot, restore, drafts, adapter;
   std::int32_t saves, saves_end;  // of Step::saves
   std::int32_t pages[4];          // of each group: its first in Step::pages
 };

@@ -98,7 +98,7 @@ void CudaStep::fill(const StepPlan& plan, std::size_t groups) {
   for (const StepPlan::Sequence& s : plan.sequences) {  // saves first: they are counted by themselves, not by words
     cuda::StepSequence to{};
     to.first = row, to.end = row += s.rows;
-    to.slot = s.slot, to.border = s.border, to.restore = s.restore, to.drafts = s.drafts, to.adapter = s.adapter;
+    to.slot = s.slot, to.restore = s.restore, to.drafts = s.drafts, to.adapter = s.adapter;
     to.saves = append(s.saves) / static_cast<std::int32_t>(sizeof(cuda::StepSave) / kWord);
     to.saves_end = to.saves + static_cast<std::int32_t>(s.saves.size());
     *sequence++ = to;
