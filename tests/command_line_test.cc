@@ -276,6 +276,7 @@ std::vector<std::string> benched(const std::string& model, std::vector<std::stri
     out.push_back(fmt::format("{} {} {}", *json::find_text(b, "test"), *json::find_number(b, "tokens"),
                               *json::find_number(b, "batch")));
   }
+  if (out.empty()) out.emplace_back("no test");
   return out;
 }
 

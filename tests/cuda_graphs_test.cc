@@ -44,8 +44,8 @@ TEST_P(CudaGraphsOf, a_replayed_step_gives_the_bits_of_a_launched_one) {
       steps->take(*result);
     }
   }
-  // Of each kind the first step is noticed and the second captured; prompts of 60 rows are one.
-  EXPECT_EQ(cuda_of(replayed).replayed(), DecodeSteps::kSteps - 2u + DecodeSteps::kSequences - 2u);
+  // Of each kind the first step is noticed and the second captured: prompts; positions below 64; those from there on.
+  EXPECT_EQ(cuda_of(replayed).replayed(), DecodeSteps::kSequences + DecodeSteps::kSteps - 3u * 2u);
   expect_same_bits(launched, replayed);
 }
 
@@ -75,8 +75,8 @@ TEST_F(CudaGraphsTest, room_that_moves_ends_what_was_captured) {
     }
   }
   expect_same_bits(steps, wanted);
-  EXPECT_EQ(cuda_of(wanted).replayed(), 2u + 6u);
-  EXPECT_EQ(cuda_of(steps).replayed(), 2u + 3u + 1u) << "noticed and captured once more";
+  EXPECT_EQ(cuda_of(wanted).replayed(), 2u + 2u + 2u) << "prompts, positions below 64, those from there on";
+  EXPECT_EQ(cuda_of(steps).replayed(), 2u + 2u + 1u) << "noticed and captured once more";
 }
 
 TEST_F(CudaGraphsTest, kinds_of_steps_are_kept_apart_and_few) {

@@ -20,10 +20,8 @@ struct TinyModel {
 #define LLORCH_TINY \
   R"("num_hidden_layers": 2, "vocab_size": 320, "hidden_size": 128, "num_attention_heads": 4, "max_position_embeddings": 768)"
 inline constexpr TinyModel kTinyModels[] = {
-    {"llama", "tiny-llama"},
     {"gpt2", "tiny-gpt2"},
     {"gpt_oss", "tiny-gpt-oss"},
-    {"qwen3_moe", "tiny-qwen3moe"},
     {"mixtral", "mixtral-8x7b",
      R"({"num_local_experts": 4, "intermediate_size": 128, "num_key_value_heads": 2, )" LLORCH_TINY "}"},
     {"gemma3_windows", "gemma-3-270m",

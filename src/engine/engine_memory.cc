@@ -21,7 +21,7 @@ StepSizes step_sizes(const Model& model, const CacheShape& shape, int sequences)
   constexpr std::int64_t kKnownWords = 4, kSaveWords = 2, kBitsOfWord = 32;
   sizes.plan_words = sequences * pages * static_cast<std::int64_t>(shape.windows.size()) + kSaveWords * saves;
   // A sequence with penalties draws once in a step; one with biases alone for each of its guesses.
-  sizes.plan_words += kKnownWords * (sequences * std::min(graph.vocab, graph.context) +
+  sizes.plan_words += kKnownWords * (std::int64_t{sequences} * std::min(graph.vocab, graph.context) +
                                      drawn * std::min<std::int64_t>(SamplingParams::kBiasesMax, graph.vocab));
   sizes.plan_words += drawn * (graph.vocab / kBitsOfWord + 1);
   return sizes;

@@ -31,21 +31,23 @@ __global__ void __launch_bounds__(kThreads) merge_kernel(Step step, KvLayer l, A
   }
 }
 
-std::size_t partials_of(const Step& step, std::int32_t rows, const KvLayer& layer, std::int32_t heads) {
-  return static_cast<std::size_t>(rows) * static_cast<std::size_t>(heads) * attend_spans(step) *
-         static_cast<std::size_t>(layer.head_dim + 2);
+/// What the spans of one row give, in floats.
+std::size_t row_partials(const Step& step, const KvLayer& layer, std::int32_t heads) {
+  return static_cast<std::size_t>(heads) * attend_spans(step) * static_cast<std::size_t>(layer.head_dim + 2);
 }
 
 }  // namespace
 
 std::size_t attend_partials(const Step& step, const KvLayer& layer, std::int32_t heads) {
-  const std::size_t floats = partials_of(step, step.row_count, layer, heads);
-  return attend_spans(step) > 1 && step.row_count <= kSplitRowsMax && floats <= kPartialsMax ? floats : 0;
+  const std::size_t spans = attend_spans(step);
+  const std::size_t floats = static_cast<std::size_t>(step.row_count) * row_partials(step, layer, heads);
+  return spans > 1 && step.row_count <= kSplitRowsMax && floats <= kPartialsMax ? floats : 0;
 }
 
 std::size_t attend_partials_most(const Step& step, const KvLayer& layer, std::int32_t heads) {
-  if (attend_spans(step) <= 1) return 0;
-  return std::min(kPartialsMax, partials_of(step, std::min(step.row_count, kSplitRowsMax), layer, heads));
+  if (attend_spans(step) < 2) return 0;
+  const auto rows = static_cast<std::size_t>(std::min(step.row_count, kSplitRowsMax));
+  return std::min(rows * row_partials(step, layer, heads), kPartialsMax);
 }
 
 void attend(StreamHandle stream, const Step& step, const KvLayer& layer, const AttendCall& call) {

@@ -32,7 +32,7 @@ struct AttendCall {
 };
 /// Room for what spans give, in floats; 0: blocks merge their spans themselves.
 [[nodiscard]] std::size_t attend_partials(const Step& step, const KvLayer& layer, std::int32_t heads);
-/// The most of this and all smaller steps.
+/// As much as steps of fewer rows and positions need at most: many rows need none.
 [[nodiscard]] std::size_t attend_partials_most(const Step& step, const KvLayer& layer, std::int32_t heads);
 void attend(StreamHandle stream, const Step& step, const KvLayer& layer, const AttendCall& call);
 

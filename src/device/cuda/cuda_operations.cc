@@ -161,7 +161,7 @@ void CudaDevice::attend(const AttentionCall& c) {
   const cuda::KvLayer& layer = cache().layer(c.layer);
   cuda::AttendCall call{at(c.query), at(c.out),           c.heads,    c.scale, c.window,
                         c.softcap,   at_or_null(c.sinks), c.both_ways};
-  const auto partials = rehearsing_ ? cuda::attend_partials_most : cuda::attend_partials;
+  const auto partials = rehearsing_ ? &cuda::attend_partials_most : &cuda::attend_partials;
   if (const std::size_t floats = partials(step, layer, c.heads); floats > 0) {
     call.partials = partials_.need<float>(context_, floats);
     if (!call.partials) return;
