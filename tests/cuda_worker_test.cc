@@ -66,6 +66,8 @@ TEST(CudaWorker, bench_tells_shares_of_the_device_s_roofline) {
   for (const json::value& result : *json::find_array(report, "results"))
     EXPECT_GT(json::find_number(result.get_object(), "roofline_fraction").value_or(0), 0);
   EXPECT_EQ(json::find_array(report, "rooflines")->size(), 1u);
+  EXPECT_GT(json::find_number(report, "device_bytes").value_or(0), 0);
+  EXPECT_EQ(run({"bench", "-m", "builtin:haiku", "--profile"}).exit_code, 2) << "launches are no operations";
 }
 
 TEST(CudaWorker, flags_of_the_cpu_are_refused_or_said_to_have_no_effect) {

@@ -182,7 +182,7 @@ class Bench {
     model.threads = threads;
     const int together = *std::ranges::max_element(options_.batches);
     model.context = std::min(plan_.own_context, std::max(plan_.positions, together));  // bounds rows_max
-    model.rows_max = std::max(512, together);
+    model.rows_max = std::max(options_.prefill_chunk, together);
     if (options_.profile)
       model.decorate = [this](std::unique_ptr<Device> inner) {
         auto wrapped = ProfileDevice::wrap(std::move(inner));
@@ -217,6 +217,7 @@ class Bench {
     const int pages = batch * ((positions + kPage - 1) / kPage);
     LLORCH_TRY(auto cache, m.device->make_cache(m.model->cache_shape(pages, options_.kv, batch)));
     report_.kv_bytes = std::max<std::uint64_t>(report_.kv_bytes, cache->bytes());
+    if (backend().vram_bytes) report_.device_bytes = std::max(report_.device_bytes, backend().vram_bytes(*m.device));
     return Runner(m, std::move(cache), batch, positions);
   }
 
@@ -322,6 +323,9 @@ class Bench {
 Result<BenchReport> run_bench(const BenchOptions& asked) {
   BenchReport report;
   BenchOptions options = asked;
+  if (options.profile && backend().cuda)
+    return fail(ErrorCode::kInvalidRequest,
+                "--profile: a GPU computes later than it is told, so that only launches could be timed");
   LLORCH_TRY(const BenchPlan plan, plan_bench(options, report.note));
   Bench bench(options, plan, report);
   std::vector<int> threads = options.threads;
@@ -390,11 +394,17 @@ boost::json::object to_json(const BenchReport& report) {
     }
     results.push_back(std::move(o));
   }
-  return {{"model", report.model},         {"isa", report.isa},
-          {"weights", report.weights},     {"file_bytes", report.file_bytes},
-          {"load_s", report.load_s},       {"peak_rss_bytes", report.peak_rss_bytes},
-          {"kv_bytes", report.kv_bytes},   {"roofline", to_json(report.roofline())},
-          {"results", std::move(results)}, {"rooflines", std::move(rooflines)}};
+  return {{"model", report.model},
+          {"isa", report.isa},
+          {"weights", report.weights},
+          {"file_bytes", report.file_bytes},
+          {"load_s", report.load_s},
+          {"peak_rss_bytes", report.peak_rss_bytes},
+          {"kv_bytes", report.kv_bytes},
+          {"device_bytes", report.device_bytes},
+          {"roofline", to_json(report.roofline())},
+          {"results", std::move(results)},
+          {"rooflines", std::move(rooflines)}};
 }
 
 }  // namespace llorch::worker

@@ -18,6 +18,7 @@ struct BenchOptions {
   std::vector<int> prompts, generated;  // tokens; 0: no such test; empty: as many as fit, at most 512 and 128
   std::vector<int> depths{0}, batches{1}, threads;
   int repeats = 5;
+  int prefill_chunk = 512;  // prompt tokens of one step
   KvPrecision kv = KvPrecision::kF16;
   bool profile = false, roofline = true;
 };
@@ -40,6 +41,7 @@ struct BenchReport {
   std::uint64_t file_bytes = 0;
   double load_s = 0;  // to the first token computed
   std::uint64_t peak_rss_bytes = 0, kv_bytes = 0;
+  std::int64_t device_bytes = 0;    // of a GPU's memory, at most
   std::vector<Roofline> rooflines;  // one for each number of threads, measured after the model's tests
   std::vector<BenchResult> results;
   std::string note;  // where the context was too short for what is measured by itself

@@ -14,15 +14,6 @@ constexpr float kNever = -std::numeric_limits<float>::infinity();
 
 using Candidate = std::pair<std::int32_t, double>;
 
-/// Keeps the smallest set whose probability reaches p, the crossing token included. The list is in the order of
-/// likelihood.
-void keep_top_p(std::vector<Candidate>& list, double p) {
-  if (p >= 1) return;
-  std::size_t count = 0;
-  for (double sum = 0; count < list.size() && (count == 0 || sum < p);) sum += list[count++].second;
-  list.resize(count);
-}
-
 void keep_min_p(std::vector<Candidate>& list, double p) {
   if (p <= 0 || list.empty()) return;
   std::erase_if(list, [least = p * list.front().second](const Candidate& c) { return c.second < least; });
@@ -82,8 +73,11 @@ class Draw {
   [[nodiscard]] Result<float> adjust(float factor);
   void keep_top_k(float top);
   void keep_likely(double sum);
-  /// The most likely first, of equals the lower id: so they lie in [0, 1), and so their sums run.
-  void order_kept();
+  /// The most likely first, of equals the lower id: so they lie in [0, 1), and so their sums run. Of those behind
+  /// `from`, which are in order, so many more; returns how many are in order then.
+  std::size_t order_kept(std::size_t from, std::size_t more);
+  /// The smallest set whose probability reaches top_p, the crossing token included, in order.
+  void keep_top_p();
   /// What can be drawn: weights where all_, else kept. Returns the sum of those weights.
   [[nodiscard]] Result<double> survive();
   [[nodiscard]] std::int32_t draw_of_all(double left) const;
@@ -121,7 +115,7 @@ void Draw::keep_top_k(float top) {
   vocabulary::for_each_from(s_.adjusted, s_.maxima, least, [&](std::size_t i) {
     if (s_.adjusted[i] != kNever) s_.kept.emplace_back(static_cast<std::int32_t>(i), 0.0);
   });
-  order_kept();
+  order_kept(0, s_.kept.size());
   s_.order.clear();
   for (const Candidate& c : s_.kept) s_.order.push_back(s_.adjusted[static_cast<std::size_t>(c.first)]);
   (void)vocabulary::exponentials(s_.order, top, s_.weights, s_.sums);
@@ -130,11 +124,28 @@ void Draw::keep_top_k(float top) {
   for (std::size_t i = 0; i < s_.kept.size(); ++i) s_.kept[i].second = s_.weights[i] / sum;
 }
 
-void Draw::order_kept() {
-  std::ranges::sort(s_.kept, [this](const Candidate& a, const Candidate& b) {
+std::size_t Draw::order_kept(std::size_t from, std::size_t more) {
+  const auto likelier = [this](const Candidate& a, const Candidate& b) {
     const float x = s_.adjusted[static_cast<std::size_t>(a.first)], y = s_.adjusted[static_cast<std::size_t>(b.first)];
     return x > y || (x == y && a.first < b.first);
-  });
+  };
+  const std::size_t to = from + std::min(more, s_.kept.size() - from);
+  const auto at = [this](std::size_t i) { return s_.kept.begin() + static_cast<std::ptrdiff_t>(i); };
+  if (to < s_.kept.size()) std::nth_element(at(from), at(to), s_.kept.end(), likelier);
+  std::sort(at(from), at(to), likelier);
+  return to;
+}
+
+void Draw::keep_top_p() {
+  if (p_.top_p >= 1) {
+    order_kept(0, s_.kept.size());
+    return;
+  }
+  constexpr std::size_t kFirst = 256;  // as many as are mostly enough, then three times as many as there are
+  std::size_t count = 0, ordered = 0;
+  for (double sum = 0; count < s_.kept.size() && (count == 0 || sum < p_.top_p); sum += s_.kept[count++].second)
+    if (count == ordered) ordered = order_kept(ordered, std::max(kFirst, 3 * ordered));
+  s_.kept.resize(count);
 }
 
 /// Tokens that top_p or min_p may keep: all below a share of (1 - top_p) / vocabulary are less than 1 - top_p together,
@@ -149,7 +160,6 @@ void Draw::keep_likely(double sum) {
       if (s_.weights[i] >= least && s_.weights[i] > 0)
         s_.kept.emplace_back(static_cast<std::int32_t>(i), s_.weights[i] / sum);
   }
-  order_kept();
 }
 
 Result<double> Draw::survive() {
@@ -171,7 +181,7 @@ Result<double> Draw::survive() {
     if (all_) return sum;
     keep_likely(sum);
   }
-  keep_top_p(s_.kept, p_.top_p);
+  keep_top_p();
   keep_min_p(s_.kept, p_.min_p);
   double sum = 0;
   for (const Candidate& c : s_.kept) sum += c.second;

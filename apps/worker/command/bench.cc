@@ -28,6 +28,7 @@ void print_report(const BenchReport& r) {
   show(stdout, "%s (%s, %.0f MB) on %s: loaded in %.2f s, peak memory %.0f MB (KV %.0f MB)\n", r.model.c_str(),
        r.weights.c_str(), static_cast<double>(r.file_bytes) / 1e6, r.isa.c_str(), r.load_s,
        static_cast<double>(r.peak_rss_bytes) / 1e6, static_cast<double>(r.kv_bytes) / 1e6);
+  if (backend().cuda) show(stdout, "device memory: %.0f MB\n", static_cast<double>(r.device_bytes) / 1e6);
   const Roofline roof = r.roofline();
   const bool measured = !r.rooflines.empty();
   if (!r.note.empty()) show(stdout, "%s\n", r.note.c_str());
@@ -74,6 +75,9 @@ void add_command_bench(CLI::App& app, int& exit_code) {
   list("-d,--depth", o.depths, "positions that are there before", 0, 1 << 20);
   list("-b,--batch", o.batches, "sequences that decode together; of an encoder, texts", 1, 1024);
   list("-t,--threads", o.threads, "compute threads (default: one per core)", 1, 1024);
+  c->add_option("--prefill-chunk", o.prefill_chunk, "prompt tokens of one step")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
   c->add_option("-r,--repeats", o.repeats)->check(CLI::Range(1, 1000))->capture_default_str();
   c->add_option("--kv-type", f->kv)->check(CLI::IsMember({"f32", "f16", "q8_0"}))->capture_default_str();
   add_device(*c, o.model);
@@ -84,7 +88,7 @@ void add_command_bench(CLI::App& app, int& exit_code) {
                                : "keep packed weights in this folder: a second start maps them")
       ->envname("LLORCH_PACKED_CACHE");
   f->model.add_adapters(*c);
-  c->add_flag("--profile", o.profile, "time each kind of operation");
+  c->add_flag("--profile", o.profile, backend().cuda ? "of CPU workers: refused here" : "time each kind of operation");
   c->add_flag("!--no-roofline", o.roofline, "do not measure what the machine could do: no fractions, seconds less");
   c->add_flag("--json", f->model.as_json);
   c->callback([f, &exit_code] {
