@@ -24,7 +24,11 @@ struct ModelFlags {
   bool by_reference = false;  // computed by the CPU's reference device, whatever the program is built for
 
   void add(CLI::App& command) {
-    command.add_option("-m,--model", options.path, "GGUF file, SafeTensors directory, or builtin:haiku")->required();
+    command
+        .add_option("-m,--model", options.path,
+                    "GGUF file, SafeTensors directory, builtin:haiku, or random:SHAPE:TYPE (random weights, for speed "
+                    "alone: random:qwen3-0.6b:Q4_K_M; shapes: llorch-gguf synth --help)")
+        ->required();
     command.add_option("--manifest", manifest, "refuse a model whose manifest (`manifest -m MODEL`) is another");
     command.add_option("--tokenizer", options.tokenizer,
                        "use the tokenizer of this tokenizer.json or GGUF file instead");

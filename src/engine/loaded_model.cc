@@ -133,7 +133,7 @@ Result<std::int64_t> predict(const Device& device, WeightSource& source, const G
   if (const auto now = device.memory(); now && now->total > 0 && need > now->free)
     return fail(ErrorCode::kInsufficientVram,
                 "{} needs {} bytes of device memory{}, and {} of {} are free: end other programs on this GPU, ask for "
-                "less (--context, --max-batch, --kv-cache-size-mb), or take a smaller model",
+                "less (--ctx, --max-batch, --kv-cache-size-mb), or take a smaller model",
                 options.path, need,
                 cache ? fmt::format(" ({} of them for what its sequences remember)", cache->bytes()) : "", now->free,
                 now->total);

@@ -385,6 +385,7 @@ Call& Call::operator=(Call&& other) noexcept {
 
 Call start_call(EventLoop& loop, ClientRequest request, ClientCallbacks callbacks) {
   Call call;
+  if (!callbacks.on_end) callbacks.on_end = [](const Status&) {};  // without one a call is taken for dropped
   call.state_ = std::make_shared<Call::State>(loop, std::move(request), std::move(callbacks));
   loop.post([state = call.state_] { state->start(); });
   return call;

@@ -365,6 +365,21 @@ TEST(Client, names_are_looked_up_and_unknown_ones_are_errors) {
 }
 
 /// What goes out is what was asked for: no field of curl's own, bodies whole, methods as given.
+TEST(Client, a_call_whose_end_nobody_asks_for_is_made) {
+  const Scripted server({"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", ""});
+  EventLoop loop;
+  ClientRequest request = server.request("/cancelled");
+  request.method = "DELETE";
+  const Call call = start_call(loop, std::move(request), {});
+  const auto limit = loop.after(10s, [&] { loop.stop(); });
+  std::function<void()> look;
+  EventLoop::Timer again;
+  look = [&] { server.received().empty() ? void(again = loop.after(1ms, look)) : loop.stop(); };
+  look();
+  loop.run();
+  EXPECT_TRUE(server.received().starts_with("DELETE /cancelled ")) << server.received();
+}
+
 TEST(Client, sends_what_it_was_given) {
   EventLoop loop;
   std::string seen;

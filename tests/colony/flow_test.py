@@ -81,15 +81,19 @@ class Flow(unittest.TestCase):
 
     def test_ctrl_c_cancels_and_exits_with_130(self):
         with Colony() as c:
+            c.env["LLORCH_ISA"] = "reference"  # slow kernels: an answer goes on for a while
             c.queen("--worker-slots", "1")
             c.infer()
-            p = subprocess.Popen(c.command("infer", "-m", "haiku", "x", "--max-tokens", "240", "--ignore-eos"), env=c.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            os.read(p.stdout.fileno(), 1)
-            p.send_signal(signal.SIGINT)
-            self.assertEqual(p.wait(10), 130)
-            p.stdout.close(), p.stderr.close()
-            jobs = wait_for(lambda: [j for j in c.call("GET", "/v1/jobs")[2]["jobs"] if j["status"] in ("cancelled", "completed")])
-            self.assertTrue(jobs)
+            for _ in range(5):  # on a busy machine an answer may be complete before anybody hears of the signal
+                p = subprocess.Popen(c.command("infer", "-m", "haiku", "x", "--max-tokens", "240", "--ignore-eos"), env=c.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                os.read(p.stdout.fileno(), 1)
+                p.send_signal(signal.SIGINT)
+                self.assertEqual(p.wait(30), 130)
+                p.stdout.close(), p.stderr.close()
+                ended = wait_for(lambda: [j["status"] for j in c.call("GET", "/v1/jobs")[2]["jobs"] if j["status"] in ("cancelled", "completed")])
+                if "cancelled" in ended:
+                    break
+            self.assertIn("cancelled", ended)
 
     def test_killed_at_every_step_leaves_nothing(self):
         """kill -9 of keeper, queen or hive after each narration of the cold flow (T-60)."""

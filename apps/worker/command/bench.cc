@@ -63,7 +63,10 @@ void add_command_bench(CLI::App& app, int& exit_code) {
   BenchOptions& o = f->options;
   CLI::App* c =
       app.add_subcommand("bench", "measure prefill, decode, load time and memory against the machine's peaks");
-  c->add_option("-m,--model", o.model.path, "GGUF file, SafeTensors directory, or builtin:haiku")->required();
+  c->add_option("-m,--model", o.model.path,
+                "GGUF file, SafeTensors directory, builtin:haiku, or random:SHAPE:TYPE (random weights, for speed "
+                "alone: random:qwen3-0.6b:Q4_K_M; shapes: llorch-gguf synth --help)")
+      ->required();
   const auto list = [&](const char* flag, std::vector<int>& values, const char* what, int low, int high) {
     CLI::Option* option = c->add_option(flag, values, what)->delimiter(',')->check(CLI::Range(low, high));
     if (!values.empty()) option->capture_default_str();

@@ -14,7 +14,7 @@ Error too_little(int index, std::size_t bytes, Error error) {
   error.message = fmt::format(
       "alloc of {} bytes of device memory failed: {} of {} are free on cuda:{}; end other programs on this GPU, or ask "
       "for "
-      "less (--context, --max-batch, --kv-cache-size-mb)",
+      "less (--ctx, --max-batch, --kv-cache-size-mb)",
       bytes, properties->memory_free_bytes, properties->memory_bytes, index);
   return error;
 }
