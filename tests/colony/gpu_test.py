@@ -38,6 +38,15 @@ echo "$@ order $CUDA_DEVICE_ORDER" >> {self.home}/started
         temporary.write_text(f"driver {driver}\ncuda {cuda}\n{more}" + "".join(f"gpu {g}\n" for g in gpus))
         temporary.replace(self.home / "nvml")
 
+    def hang(self, *gpus):
+        """Whoever asks NVML from now on waits until go_on()."""
+        os.mkfifo(self.home / "pipe")
+        self.say(*gpus, more=f"waits {self.home / 'pipe'}\n")
+
+    def go_on(self, *gpus):
+        self.say(*gpus)
+        os.close(os.open(self.home / "pipe", os.O_RDWR))  # does not wait for readers, and lets them all go
+
     def begin(self, *flags):
         self.queen("--no-own-hive")
         self.hive("h", self.hive_port, "--worker-dir", self.programs, *flags, worker_port=self.worker_port)
@@ -106,8 +115,7 @@ class Told(unittest.TestCase):
 
     def test_a_driver_that_hangs_holds_nobody_up(self):
         with GpuColony(H200) as c:
-            os.mkfifo(c.home / "pipe")
-            c.say(H200, more=f"waits {c.home / 'pipe'}\n")
+            c.hang(H200)
             try:
                 c.begin()
                 self.assertEqual(list(c.devices()), ["cpu"])
@@ -115,7 +123,7 @@ class Told(unittest.TestCase):
                 self.assertEqual(end[1], "end", end)
                 c.wait_logged("h", "NVML has not answered", 30)
             finally:
-                (c.home / "pipe").write_text("go on")
+                c.go_on(H200)
             wait_for(lambda: "cuda:0" in c.devices(), 20)
 
     def test_a_gpu_without_its_worker_program_or_driver_is_not_used(self):
@@ -162,6 +170,20 @@ class Told(unittest.TestCase):
             c.say(more="init 18\n")
             self.assertEqual(checks()["GPU driver"][0], False)
             self.assertIn("restart the machine", checks()["GPU driver"][1])
+
+
+    def test_doctor_where_the_driver_hangs(self):
+        with GpuColony(H200) as c:
+            c.queen()
+            c.hang(H200)
+            try:
+                r = c.keeper("doctor", "--json")
+                found = {x["check"]: x for x in json.loads(r.stdout.splitlines()[-1])["checks"]}
+                self.assertEqual((r.returncode, found["GPU driver"]["ok"]), (1, False), r.stdout)
+                self.assertIn("the driver does not answer", found["GPU driver"]["detail"])
+                self.assertTrue(found["a model answers"]["ok"], "the other checks are made all the same")
+            finally:
+                c.go_on(H200)
 
 
 class Placed(unittest.TestCase):
