@@ -126,6 +126,54 @@ class Told(unittest.TestCase):
                 c.go_on(H200)
             wait_for(lambda: "cuda:0" in c.devices(), 20)
 
+    def test_gpus_of_which_nothing_new_is_known_are_not_used(self):
+        with GpuColony(H200) as c:
+            c.begin()
+            wait_for(lambda: "cuda:0" in c.devices())
+            self.assertNotIn("problem", c.devices()["cuda:0"])
+            c.say(H200, more="fails count:999\n")
+            wait_for(lambda: "NVML 999" in c.devices()["cuda:0"].get("problem", ""), 60)
+            c.wait_logged("h", "gpus_not_used.*NVML 999")
+            self.assertRegex(c.keeper("status").stdout, r"device cuda:0 .*: not used: nothing new is known of it: NVML: Unknown Error")
+            self.assertIsNone(c.devices()["cuda:0"]["memory_free_bytes"])
+            end, said = c.told(HAIKU)
+            self.assertEqual(end[1], "end", end)
+            self.assertIn("not cuda:0 of h: nothing new is known of it", said)
+            c.say(H200)
+            wait_for(lambda: "problem" not in c.devices()["cuda:0"], 20)
+            self.assertEqual(c.devices()["cuda:0"]["memory_free_bytes"], 140000000000)
+
+    def test_nvidia_smi_names_gpus_by_uuid_and_may_fail_later(self):
+        with GpuColony() as c:
+            c.hide_nvml()
+            smi = c.home / "smi" / "nvidia-smi"
+            smi.parent.mkdir()
+            smi.write_text(f"""#!/bin/sh
+[ -e {c.home}/fails ] && exit 9
+case "$*" in *,uuid*) ;; *) exit 2 ;; esac
+echo "0, NVIDIA H200, 143771, 133514, 9.0, 00000000:41:00.0, 1, 40, GPU-1a"
+echo "1, NVIDIA H200, 143771, 133514, 9.0, 00000000:42:00.0, 1, 40, GPU-2b"
+""")
+            smi.chmod(0o755)
+            c.env |= {"PATH": f"{smi.parent}:{c.env['PATH']}", "CUDA_VISIBLE_DEVICES": "GPU-2"}
+            c.begin()
+            wait_for(lambda: list(c.devices()) == ["cpu", "cuda:1"], 20)
+            (c.home / "fails").touch()
+            wait_for(lambda: "nvidia-smi ended with 9" in c.devices()["cuda:1"].get("problem", ""), 60)
+            (c.home / "fails").unlink()
+            wait_for(lambda: "problem" not in c.devices()["cuda:1"], 20)
+
+    def test_gpus_of_a_driver_that_begins_to_hang_are_not_used(self):
+        with GpuColony(H200) as c:
+            c.begin()
+            wait_for(lambda: "cuda:0" in c.devices())
+            c.hang(H200)
+            try:
+                wait_for(lambda: "NVML has not answered" in c.devices()["cuda:0"].get("problem", ""), 90)
+            finally:
+                c.go_on(H200)
+            wait_for(lambda: "problem" not in c.devices()["cuda:0"], 20)
+
     def test_a_gpu_without_its_worker_program_or_driver_is_not_used(self):
         with GpuColony(H200, worker=None) as c:
             c.begin()
