@@ -320,6 +320,23 @@ class Placed(unittest.TestCase):
             self.assertIn(f"{worker['worker_id']} on h, with builtin:haiku, makes room", said)
             self.assertEqual(c.workers(), [(f"file:{STORIES}", "cuda:0", "cuda")], said)
 
+    @unittest.skipUnless(STORIES.exists(), "not run: needs shared/models")
+    def test_a_model_that_fills_its_gpu_alone_stays_there(self):
+        with GpuColony(H200) as c:  # 7 % of its memory are taken
+            c.queen("--no-own-hive", "--eviction-vram-threshold", "0.05")
+            c.hive("h", c.hive_port, "--worker-dir", c.programs, worker_port=c.worker_port)
+            wait_for(lambda: [h for h in c.status()["hives"] if h["known"]] and "cuda:0" in c.devices())
+            self.assertEqual(c.told(HAIKU)[0][1], "end")
+            with c.urlopen("/v1/heartbeats/stream", 30) as looks:  # one at each look
+                seen = 0
+                while seen < 3:
+                    seen += b'"type":"queen"' in looks.readline()
+            self.assertEqual(c.workers(), [("builtin:haiku", "cuda:0", "cuda")])
+            end, said = c.told(HAIKU | {"model": str(STORIES), "device": "cuda:0"})
+            self.assertEqual(end[1], "end", (end, said))
+            wait_for(lambda: c.workers() == [(f"file:{STORIES}", "cuda:0", "cuda")], 20)
+            c.wait_logged("queen", "the memory of cuda:0 on h is nearly full: .* it was used least recently")
+
     def test_a_gpu_that_is_lost(self):
         with GpuColony(H200) as c:
             c.begin()
