@@ -13,6 +13,7 @@ namespace llorch::hive {
 namespace {
 
 constexpr std::chrono::seconds kKnownWithin{2}, kGpuInterval{5}, kGpuTime{10};
+constexpr int kGpuFailuresMax = 2;  // in a row: those of a moment
 constexpr std::size_t kSmiOutputMax = 1u << 20;
 
 }  // namespace
@@ -97,7 +98,7 @@ std::unique_ptr<service::Process> start_smi() {
 
 void DeviceWatch::ask_gpus() {
   if (std::exchange(asking_gpus_, true)) return;
-  gpus_asked_at_ = net::Clock::now();
+  gpus_asked_at_ = net::Clock::now(), gpus_late_ = false;
   const auto look = std::make_shared<Look>();
   const auto work = [look, source = source_, worker = gpu_worker_] {
     if (!source->nvml) {
@@ -119,12 +120,30 @@ void DeviceWatch::ask_gpus() {
                  take_look(*look);
                },
                "gpus", nullptr});
-  gpu_limit_ = loop_.after(kGpuTime, [this] {
-    service::log(service::Level::kWarn, "gpus_not_measured",
-                 fmt::format("{} has not answered in {} seconds; what is known of GPUs may be old",
-                             smi_ ? "nvidia-smi" : "NVML", kGpuTime.count()));
-    if (smi_) smi_->signal(SIGKILL);  // while it does not die, no other one is started
-  });
+  gpu_limit_ = loop_.after(kGpuTime, [this] { gpus_late(); });
+}
+
+void DeviceWatch::gpus_late() {
+  const std::string why =
+      fmt::format("{} has not answered in {} seconds", smi_ ? "nvidia-smi" : "NVML", kGpuTime.count());
+  if (!std::exchange(gpus_late_, true))
+    service::log(service::Level::kWarn, "gpus_not_measured", why + "; what is known of GPUs may be old");
+  if (smi_) smi_->signal(SIGKILL);  // while it does not die, no other one is started
+  gpu_limit_ = loop_.after(kGpuTime, [this] { gpus_late(); });
+  gpus_failed(why);
+}
+
+void DeviceWatch::gpus_failed(const std::string& why) {
+  if (++gpu_failures_ <= kGpuFailuresMax) return;
+  bool changed = false;
+  for (colony::Device& d : devices_) {
+    if (!colony::is_gpu(d.id) || !d.problem.empty()) continue;
+    d.problem = fmt::format("nothing new is known of it: {} (`llorch doctor` says what to do)", why);
+    d.memory_free.reset(), changed = true;
+  }
+  if (!changed) return;
+  service::log(service::Level::kWarn, "gpus_not_used", why);
+  if (on_changed_) on_changed_();
 }
 
 void DeviceWatch::take_look(Look& look) {
@@ -133,11 +152,13 @@ void DeviceWatch::take_look(Look& look) {
   gpu_limit_.cancel(), asking_gpus_ = false;
   if (!look.reading) {
     again_ = false;
+    gpus_failed(fmt::format("NVML is not there ({}), nor is nvidia-smi", look.flaw));
     tell_absent(fmt::format("NVML is not there ({}), nor is nvidia-smi: this machine offers its CPU", look.flaw));
     return known();
   }
   again_ = true;
-  if (look.reading->status != gpu::NvmlStatus::kSuccess) {  // what was known stays: it may be a moment's
+  if (look.reading->status != gpu::NvmlStatus::kSuccess) {
+    gpus_failed("NVML: " + look.reading->why);
     tell_absent(fmt::format("NVML: {}: nothing new is known of GPUs; without them this machine offers its CPU",
                             look.reading->why));
     return known();
@@ -165,7 +186,10 @@ void DeviceWatch::listen_to_smi(std::unique_ptr<service::Process> smi) {
 void DeviceWatch::take_gpus(int exit_code) {
   gpu_limit_.cancel(), asking_gpus_ = false;
   loop_.post([done = std::shared_ptr<service::Process>(std::move(smi_))] {});  // this is its own callback
-  if (exit_code != 0) return known();
+  if (exit_code != 0) {
+    if (!gpus_late_) gpus_failed(fmt::format("nvidia-smi ended with {}", exit_code));  // else it was killed
+    return known();
+  }
   again_ = false;
   DeviceReport report = new_report();
   read_gpu_lines(smi_output_, report);
@@ -180,7 +204,7 @@ void DeviceWatch::take_report(DeviceReport report) {
     service::log(service::Level::kWarn, "gpu_unreadable", unreadable);
   if (!worker_flaw_.empty()) add_problem(worker_flaw_, report);
   report.devices.insert(report.devices.begin(), devices_.front());
-  gpus_measured_at_ = gpus_asked_at_;
+  gpus_measured_at_ = gpus_asked_at_, gpu_failures_ = 0;
   const auto same = [](const colony::Device& a, const colony::Device& b) {
     return std::tie(a.id, a.name, a.problem) == std::tie(b.id, b.name, b.problem);
   };

@@ -1,7 +1,8 @@
 // Looks at this machine's devices while the hive runs: the CPU's memory often, GPUs now and then: through NVML, or,
 // where its library is not there, through nvidia-smi.
 //
-// Both may hang for as long as a driver does: nobody waits for them, and what was said last is kept. NVML is asked on a
+// Both may hang for as long as a driver does: nobody waits for them. What was read last is kept for two failures; after
+// the third in a row no GPU can be used, with the reason, until a reading succeeds. NVML is asked on a
 // thread of its own; nvidia-smi is a child process with a time limit. The CPU's figures are read, and nvidia-smi is
 // started, on a thread each. Threads: the event loop's.
 #pragma once
@@ -69,6 +70,8 @@ class DeviceWatch {
   void tell_absent(const std::string& why);
   void listen_to_smi(std::unique_ptr<service::Process> smi);
   void take_gpus(int exit_code);
+  void gpus_late();
+  void gpus_failed(const std::string& why);
   void known();
 
   net::EventLoop& loop_;
@@ -80,6 +83,8 @@ class DeviceWatch {
   std::function<void()> on_known_, on_changed_, on_measured_;
   net::Clock::time_point cpu_measured_at_, gpus_asked_at_, gpus_measured_at_, gpus_expired_at_;
   bool reading_cpu_ = false, asking_gpus_ = false, again_ = false, stopped_ = false;  // again_: GPUs may be there
+  bool gpus_late_ = false;  // the question that is under way was not answered in time
+  int gpu_failures_ = 0;    // readings in a row that failed, or multiples of the time in which one should answer
   std::string absent_told_, unreadable_told_;
   std::string smi_output_;
   std::unique_ptr<service::Process> smi_;  // while it runs

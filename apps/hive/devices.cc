@@ -86,14 +86,16 @@ void read_gpu_lines(std::string_view text, DeviceReport& report) {
       cells.push_back(line.substr(first, comma - first));
       at = comma + 1;
     }
-    const auto index = cells.size() == 8 ? whole(cells[0]) : std::nullopt;
-    const auto total = cells.size() == 8 ? whole(cells[2]) : std::nullopt;
+    const bool complete = cells.size() == 8 || cells.size() == 9;
+    const auto index = complete ? whole(cells[0]) : std::nullopt;
+    const auto total = complete ? whole(cells[2]) : std::nullopt;
     if (!index || !total || *total > gpu::kMemoryMiBMax || cells[1].empty() || cells[1].size() > 256 ||
         security::check_display(cells[1])) {
       report.unreadable.push_back(security::sanitize(line));
       continue;
     }
-    if (!is_visible(static_cast<int>(std::min<std::int64_t>(*index, INT_MAX)), "", report.visible)) continue;
+    const std::string_view uuid = cells.size() == 9 ? std::string_view(cells[8]) : "";
+    if (!is_visible(static_cast<int>(std::min<std::int64_t>(*index, INT_MAX)), uuid, report.visible)) continue;
     auto free = whole(cells[3]);
     if (free) *free = std::min(*free, *total) * kMiB;
     gpu::Gpu g;

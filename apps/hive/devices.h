@@ -31,9 +31,9 @@ struct DeviceReport {
 [[nodiscard]] bool is_visible(int index, std::string_view uuid, const std::optional<std::string>& visible);
 /// The memory figures alone, of the CPU.
 [[nodiscard]] colony::Device cpu_device();
-/// Lines of `nvidia-smi --query-gpu=` with kGpuColumns `--format=csv,noheader,nounits`.
+/// Lines of `nvidia-smi --query-gpu=` with kGpuColumns `--format=csv,noheader,nounits`; the last column may be missing.
 inline constexpr const char* kGpuColumns =
-    "index,name,memory.total,memory.free,compute_cap,pci.bus_id,utilization.gpu,temperature.gpu";
+    "index,name,memory.total,memory.free,compute_cap,pci.bus_id,utilization.gpu,temperature.gpu,uuid";
 void read_gpu_lines(std::string_view text, DeviceReport& report);
 /// What NVML has told.
 void add_gpus(const gpu::Reading& reading, DeviceReport& report);

@@ -34,6 +34,19 @@ TEST(Devices, gpus_that_CUDA_VISIBLE_DEVICES_hides_are_left_out) {
   EXPECT_EQ(ids(r), "cuda:1 ");
 }
 
+TEST(Devices, nvidia_smi_s_words_tell_the_uuid) {
+  EXPECT_TRUE(std::string_view(kGpuColumns).ends_with("temperature.gpu,uuid"));
+  DeviceReport r;
+  r.visible = "GPU-2b";
+  read_gpu_lines(
+      "0, A, 100, 50, 9.0, b, 1, 1, GPU-1a00\n1, B, 100, 50, 9.0, b, 1, 1, GPU-2b00\n2, C, 100, 50, 9.0, b, 1, 1\n"
+      "3, D, 100, 50, 9.0, b, 1, 1, GPU-2b00, x\n",
+      r);
+  EXPECT_EQ(ids(r), "cuda:1 ");
+  ASSERT_EQ(r.unreadable.size(), 1u);
+  EXPECT_TRUE(r.unreadable[0].starts_with("3, D")) << "a cell too many";
+}
+
 TEST(Devices, nvidia_smi_s_words_tell_the_capability) {
   DeviceReport r;
   read_gpu_lines("0, T4, 16000, 50, 7.5, b, 1, 1\n1, H200, 143771, 5, 9.0, b, 1, 1\n2, ?, 1, 1, [N/A], b, 1, 1\n", r);

@@ -15,7 +15,8 @@ static void add_policy_flags(CLI::App& app, QueenOptions& o) {
       ->check(CLI::IsMember({"lru", "none"}))
       ->capture_default_str();
   app.add_option("--eviction-vram-threshold", o.vram_threshold,
-                 "above this share of a device's memory an idle worker goes, the least recently used first")
+                 "above this share of a device's memory an idle worker is stopped, the least recently used first; not "
+                 "one that has a GPU for itself")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   app.add_option("--eviction-model-cache-policy", "fetched files stay")

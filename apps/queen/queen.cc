@@ -385,6 +385,8 @@ void Queen::relieve_pressure() {
       if (used <= options_.vram_threshold || hives_.any_leaving(h->id)) continue;
       auto workers = hives_.workers_of(h->id, placer_.pinned());
       std::erase_if(workers, [&d](const Evictable& w) { return w.device != d.id; });
+      // A GPU is there for its model: one alone may fill it until another one wants the room.
+      if (colony::is_gpu(d.id) && workers.size() < 2 && !placer_.room_line().has(place_key(h->id, d.id))) continue;
       const Evictable* victim = choose_idle(workers);
       if (!victim) continue;
       log(Level::kInfo, "evict",

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <future>
+#include <thread>
 
 #include "base/folder.h"
 
@@ -55,6 +57,11 @@ std::string listed(const std::vector<std::string>& names) {
 Finding driver(const MachineFacts& f) {
   constexpr const char* kWhat = "GPU driver";
   const Reading& r = f.reading;
+  if (f.silent)
+    return {
+        kWhat, false,
+        "the driver does not answer: `dmesg` may say why (NVRM, Xid); end the programs that use the GPU, or restart "
+        "the machine"};
   if (f.library_flaw)
     return f.hardware
                ? Finding{kWhat, false,
@@ -93,14 +100,23 @@ std::optional<std::string> flaw_of_worker(const std::string& worker) {
   return std::nullopt;
 }
 
-MachineFacts look(const std::string& worker, const Places& places) {
+MachineFacts look(const std::string& worker, const Places& places, std::chrono::milliseconds limit) {
   MachineFacts f;
   f.worker = worker;
   f.hardware = has_hardware(places.pci);
-  if (const auto nvml = Nvml::open(places.library))
-    f.reading = (*nvml)->read();
-  else
-    f.library_flaw = nvml.error().message;
+  std::packaged_task<Result<Reading>()> ask([library = places.library]() -> Result<Reading> {
+    LLORCH_TRY(const auto nvml, Nvml::open(library));
+    return nvml->read();
+  });
+  auto answer = ask.get_future();
+  std::thread(std::move(ask)).detach();
+  if (answer.wait_for(limit) != std::future_status::ready) {
+    f.silent = true;
+  } else if (auto reading = answer.get()) {
+    f.reading = *std::move(reading);
+  } else {
+    f.library_flaw = reading.error().message;
+  }
   f.closed_nodes = closed_nodes(places.nodes);
   f.worker_flaw = flaw_of_worker(worker);
   return f;

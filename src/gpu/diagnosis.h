@@ -4,6 +4,7 @@
 // fault: models run on the CPU.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@ struct MachineFacts {
   bool hardware = false;                    // a graphics device of NVIDIA's is on the PCI bus
   std::optional<std::string> library_flaw;  // why NVML cannot be opened
   Reading reading;                          // of NVML, where it was opened
+  bool silent = false;                      // NVML did not answer in time: nothing else is known of it
   std::vector<std::string> closed_nodes;    // device files that this user may not open for reading and writing
   std::string worker;                       // path of the worker program
   std::optional<std::string> worker_flaw;   // why it cannot be run
@@ -31,8 +33,10 @@ struct Places {
   std::string library = kNvmlLibrary;
   std::string pci = "/sys/bus/pci/devices", nodes = "/dev";
 };
-/// `worker`: the path of llorch-worker-cuda.
-[[nodiscard]] MachineFacts look(const std::string& worker, const Places& places = {});
+/// `worker`: the path of llorch-worker-cuda. NVML has `limit` to answer. Where it is silent, a detached thread still
+/// waits for it: such a process should end by std::_Exit, because the library's destructors may wait for that thread.
+[[nodiscard]] MachineFacts look(const std::string& worker, const Places& places = {},
+                                std::chrono::milliseconds limit = std::chrono::seconds(10));
 /// At least one.
 [[nodiscard]] std::vector<Finding> diagnose(const MachineFacts& facts);
 

@@ -1,9 +1,11 @@
 #include "gpu/diagnosis.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <thread>
 
 #include "test_nvml.h"
 
@@ -88,6 +90,25 @@ TEST(GpuDiagnosis, drivers_that_do_not_run) {
   expect_words(detail(a.found(), "GPU driver", false), {"Permissions", "/dev/nvidiactl", "group"});
   says("init 999\n");
   expect_words(detail(a.found(), "GPU driver", false), {"NVML 999", "nvidia-smi"});
+}
+
+TEST(GpuDiagnosis, a_driver_that_does_not_answer) {
+  const Around a;
+  const std::string pipe = a.folder / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const auto threads = [] {
+    return std::distance(fs::directory_iterator("/proc/self/task"), fs::directory_iterator());
+  };
+  const auto before = threads();
+  const NvmlSays says("waits " + pipe + "\n" + kGpu);
+  const MachineFacts f = look(a.worker, a.places, std::chrono::milliseconds(100));
+  EXPECT_TRUE(f.silent);
+  const auto found = diagnose(f);
+  EXPECT_EQ(found.size(), 1u) << "nothing is known of GPUs";
+  expect_words(detail(found, "GPU driver", false), {"does not answer", "dmesg", "restart"});
+  says(kGpu);
+  std::ofstream(pipe) << "go on";
+  while (threads() > before) std::this_thread::yield();  // it reads what `says` holds
 }
 
 TEST(GpuDiagnosis, gpus_that_cannot_be_used) {

@@ -38,6 +38,15 @@ echo "$@ order $CUDA_DEVICE_ORDER" >> {self.home}/started
         temporary.write_text(f"driver {driver}\ncuda {cuda}\n{more}" + "".join(f"gpu {g}\n" for g in gpus))
         temporary.replace(self.home / "nvml")
 
+    def hang(self, *gpus):
+        """Whoever asks NVML from now on waits until go_on()."""
+        os.mkfifo(self.home / "pipe")
+        self.say(*gpus, more=f"waits {self.home / 'pipe'}\n")
+
+    def go_on(self, *gpus):
+        self.say(*gpus)
+        os.close(os.open(self.home / "pipe", os.O_RDWR))  # does not wait for readers, and lets them all go
+
     def begin(self, *flags):
         self.queen("--no-own-hive")
         self.hive("h", self.hive_port, "--worker-dir", self.programs, *flags, worker_port=self.worker_port)
@@ -106,8 +115,7 @@ class Told(unittest.TestCase):
 
     def test_a_driver_that_hangs_holds_nobody_up(self):
         with GpuColony(H200) as c:
-            os.mkfifo(c.home / "pipe")
-            c.say(H200, more=f"waits {c.home / 'pipe'}\n")
+            c.hang(H200)
             try:
                 c.begin()
                 self.assertEqual(list(c.devices()), ["cpu"])
@@ -115,8 +123,56 @@ class Told(unittest.TestCase):
                 self.assertEqual(end[1], "end", end)
                 c.wait_logged("h", "NVML has not answered", 30)
             finally:
-                (c.home / "pipe").write_text("go on")
+                c.go_on(H200)
             wait_for(lambda: "cuda:0" in c.devices(), 20)
+
+    def test_gpus_of_which_nothing_new_is_known_are_not_used(self):
+        with GpuColony(H200) as c:
+            c.begin()
+            wait_for(lambda: "cuda:0" in c.devices())
+            self.assertNotIn("problem", c.devices()["cuda:0"])
+            c.say(H200, more="fails count:999\n")
+            wait_for(lambda: "NVML 999" in c.devices()["cuda:0"].get("problem", ""), 60)
+            c.wait_logged("h", "gpus_not_used.*NVML 999")
+            self.assertRegex(c.keeper("status").stdout, r"device cuda:0 .*: not used: nothing new is known of it: NVML: Unknown Error")
+            self.assertIsNone(c.devices()["cuda:0"]["memory_free_bytes"])
+            end, said = c.told(HAIKU)
+            self.assertEqual(end[1], "end", end)
+            self.assertIn("not cuda:0 of h: nothing new is known of it", said)
+            c.say(H200)
+            wait_for(lambda: "problem" not in c.devices()["cuda:0"], 20)
+            self.assertEqual(c.devices()["cuda:0"]["memory_free_bytes"], 140000000000)
+
+    def test_nvidia_smi_names_gpus_by_uuid_and_may_fail_later(self):
+        with GpuColony() as c:
+            c.hide_nvml()
+            smi = c.home / "smi" / "nvidia-smi"
+            smi.parent.mkdir()
+            smi.write_text(f"""#!/bin/sh
+[ -e {c.home}/fails ] && exit 9
+case "$*" in *,uuid*) ;; *) exit 2 ;; esac
+echo "0, NVIDIA H200, 143771, 133514, 9.0, 00000000:41:00.0, 1, 40, GPU-1a"
+echo "1, NVIDIA H200, 143771, 133514, 9.0, 00000000:42:00.0, 1, 40, GPU-2b"
+""")
+            smi.chmod(0o755)
+            c.env |= {"PATH": f"{smi.parent}:{c.env['PATH']}", "CUDA_VISIBLE_DEVICES": "GPU-2"}
+            c.begin()
+            wait_for(lambda: list(c.devices()) == ["cpu", "cuda:1"], 20)
+            (c.home / "fails").touch()
+            wait_for(lambda: "nvidia-smi ended with 9" in c.devices()["cuda:1"].get("problem", ""), 60)
+            (c.home / "fails").unlink()
+            wait_for(lambda: "problem" not in c.devices()["cuda:1"], 20)
+
+    def test_gpus_of_a_driver_that_begins_to_hang_are_not_used(self):
+        with GpuColony(H200) as c:
+            c.begin()
+            wait_for(lambda: "cuda:0" in c.devices())
+            c.hang(H200)
+            try:
+                wait_for(lambda: "NVML has not answered" in c.devices()["cuda:0"].get("problem", ""), 90)
+            finally:
+                c.go_on(H200)
+            wait_for(lambda: "problem" not in c.devices()["cuda:0"], 20)
 
     def test_a_gpu_without_its_worker_program_or_driver_is_not_used(self):
         with GpuColony(H200, worker=None) as c:
@@ -162,6 +218,20 @@ class Told(unittest.TestCase):
             c.say(more="init 18\n")
             self.assertEqual(checks()["GPU driver"][0], False)
             self.assertIn("restart the machine", checks()["GPU driver"][1])
+
+
+    def test_doctor_where_the_driver_hangs(self):
+        with GpuColony(H200) as c:
+            c.queen()
+            c.hang(H200)
+            try:
+                r = c.keeper("doctor", "--json")
+                found = {x["check"]: x for x in json.loads(r.stdout.splitlines()[-1])["checks"]}
+                self.assertEqual((r.returncode, found["GPU driver"]["ok"]), (1, False), r.stdout)
+                self.assertIn("the driver does not answer", found["GPU driver"]["detail"])
+                self.assertTrue(found["a model answers"]["ok"], "the other checks are made all the same")
+            finally:
+                c.go_on(H200)
 
 
 class Placed(unittest.TestCase):
@@ -249,6 +319,23 @@ class Placed(unittest.TestCase):
             self.assertEqual(end[1], "end", (end, said))
             self.assertIn(f"{worker['worker_id']} on h, with builtin:haiku, makes room", said)
             self.assertEqual(c.workers(), [(f"file:{STORIES}", "cuda:0", "cuda")], said)
+
+    @unittest.skipUnless(STORIES.exists(), "not run: needs shared/models")
+    def test_a_model_that_fills_its_gpu_alone_stays_there(self):
+        with GpuColony(H200) as c:  # 7 % of its memory are taken
+            c.queen("--no-own-hive", "--eviction-vram-threshold", "0.05")
+            c.hive("h", c.hive_port, "--worker-dir", c.programs, worker_port=c.worker_port)
+            wait_for(lambda: [h for h in c.status()["hives"] if h["known"]] and "cuda:0" in c.devices())
+            self.assertEqual(c.told(HAIKU)[0][1], "end")
+            with c.urlopen("/v1/heartbeats/stream", 30) as looks:  # one at each look
+                seen = 0
+                while seen < 3:
+                    seen += b'"type":"queen"' in looks.readline()
+            self.assertEqual(c.workers(), [("builtin:haiku", "cuda:0", "cuda")])
+            end, said = c.told(HAIKU | {"model": str(STORIES), "device": "cuda:0"})
+            self.assertEqual(end[1], "end", (end, said))
+            wait_for(lambda: c.workers() == [(f"file:{STORIES}", "cuda:0", "cuda")], 20)
+            c.wait_logged("queen", "the memory of cuda:0 on h is nearly full: .* it was used least recently")
 
     def test_a_gpu_that_is_lost(self):
         with GpuColony(H200) as c:

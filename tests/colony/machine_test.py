@@ -131,7 +131,7 @@ EOF
             self.assertEqual(list(devices), ["cpu", "cuda:0", "cuda:1"], "a malformed line is skipped, the others stay")
             self.assertEqual((devices["cuda:0"]["memory_total_bytes"], devices["cuda:0"]["memory_free_bytes"], devices["cuda:0"]["compute_capability"]), (24564 << 20, 20000 << 20, "8.9"))
             self.assertEqual(devices["cuda:1"]["memory_free_bytes"], 143771 << 20, "free is no more than all")
-            self.assertIn("--query-gpu=index,name,memory.total,memory.free,compute_cap,pci.bus_id,utilization.gpu,temperature.gpu --format=csv,noheader,nounits", (folder / "asked").read_text())
+            self.assertIn("--query-gpu=index,name,memory.total,memory.free,compute_cap,pci.bus_id,utilization.gpu,temperature.gpu,uuid --format=csv,noheader,nounits", (folder / "asked").read_text())
             status, _, body = c.call("GET", "/v1/memory-check?model=builtin:haiku&device=cuda:0", port=c.hive_port)
             if not (BIN / "llorch-worker-cuda").exists():
                 self.assertEqual((status, body["error"]["code"]), (503, "NO_WORKERS_AVAILABLE"), body)

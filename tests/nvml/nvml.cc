@@ -1,11 +1,11 @@
 // A library that answers as NVML does, for tests on machines without a GPU: what it says stands in the file that
 // LLORCH_TEST_NVML names, which is read at each call, so that a test may change it while a program runs.
 //
-// A line is one of: `waits PIPE` (init returns when somebody writes there), `init CODE`, `driver VERSION`, `cuda
-// NUMBER`, `count NUMBER`, and for each GPU `gpu key=value;...` with name, uuid, bus, total, free, util, temp, major,
-// minor, and, as often as wanted, process (PID:BYTES), runs (the same: counted, and taken off `free`, while there is
-// such a process) and fails (FUNCTION:CODE). In values %XX is a byte. The declarations are NVML's own as its reference
-// manual has them, written anew: src/gpu/nvml.cc must fit them.
+// A line is one of: `waits PIPE` (init and the count of GPUs return when somebody opens it for writing), `init CODE`,
+// `fails count:CODE`, `driver VERSION`, `cuda NUMBER`, `count NUMBER`, and for each GPU `gpu key=value;...` with name,
+// uuid, bus, total, free, util, temp, major, minor, and, as often as wanted, process (PID:BYTES), runs (the same:
+// counted, and taken off `free`, while there is such a process) and fails (FUNCTION:CODE). In values %XX is a byte. The
+// declarations are NVML's own as its reference manual has them, written anew: src/gpu/nvml.cc must fit them.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -96,6 +96,10 @@ Machine machine() {
   return m;
 }
 
+void wait(const Machine& m) {
+  if (const std::string pipe = m.whole.text("waits"); !pipe.empty()) std::ifstream(pipe).get();
+}
+
 constexpr int kInvalidArgument = 2, kNotFound = 6, kInsufficientSize = 7;
 
 int give_text(const std::string& text, char* to, unsigned length) {
@@ -143,7 +147,7 @@ extern "C" {
 
 int nvmlInit_v2() {
   const Machine m = machine();
-  if (const std::string pipe = m.whole.text("waits"); !pipe.empty()) std::ifstream(pipe).get();
+  wait(m);
   const int code = static_cast<int>(m.whole.number("init"));
   initialized = code == 0;
   return code;
@@ -169,6 +173,7 @@ int nvmlSystemGetCudaDriverVersion_v2(int* version) {
 int nvmlDeviceGetCount_v2(unsigned int* count) {
   if (!initialized) return 1;
   const Machine m = machine();
+  wait(m);
   if (const int code = m.whole.outcome("count"); code != 0) return code;
   *count = static_cast<unsigned>(m.whole.number("count", m.gpus.size()));
   return 0;

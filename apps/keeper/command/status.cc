@@ -1,4 +1,5 @@
 // status: queen, hives, devices, workers, queue. doctor: every part, checked.
+#include <cstdlib>
 #include <filesystem>
 
 #include "format/json.h"
@@ -88,7 +89,7 @@ int status(const Common& common) {
   return 0;
 }
 
-int doctor(const Common& common) {
+int check_all(const Common& common, const gpu::MachineFacts& machine) {
   int bad = 0;
   boost::json::array checks;
   const auto told = [&](const std::string& what, bool ok, const std::string& detail) {
@@ -101,8 +102,7 @@ int doctor(const Common& common) {
     const std::string path = service::own_folder() + "/" + program;
     told(program, access(path.c_str(), X_OK) == 0, path);
   }
-  for (const gpu::Finding& f : gpu::diagnose(gpu::look(service::own_folder() + "/llorch-worker-cuda")))
-    told(f.what, f.good, f.detail);
+  for (const gpu::Finding& f : gpu::diagnose(machine)) told(f.what, f.good, f.detail);
   std::error_code problem;
   std::filesystem::create_directories(common.data_dir, problem);
   told("data directory", access(common.data_dir.c_str(), W_OK) == 0, common.data_dir);
@@ -135,6 +135,16 @@ int doctor(const Common& common) {
   }
   if (common.json) cli::print({{"ok", bad == 0}, {"checks", std::move(checks)}});
   return bad == 0 ? 0 : 1;
+}
+
+int doctor(const Common& common) {
+  const gpu::MachineFacts machine = gpu::look(service::own_folder() + "/llorch-worker-cuda");
+  const int code = check_all(common, machine);
+  if (machine.silent) {  // a thread hangs in the driver's library, whose destructors may wait for it
+    std::fflush(nullptr);
+    std::_Exit(code);
+  }
+  return code;
 }
 
 }  // namespace
