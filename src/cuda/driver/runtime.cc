@@ -67,6 +67,7 @@ void launch_checked(const void* kernel, dim3 grid, dim3 block, std::size_t share
   if (error == cudaSuccess) error = cudaLaunchKernel(kernel, grid, block, arguments, shared_bytes, stream);
   if (error == cudaSuccess) return;
   (void)cudaGetLastError();
+  if (error == cudaErrorStreamCaptureInvalidated) return;  // end_capture() tells what ended the capture before
   failure().keep(fmt::format("{}: {}; grid {} x {} x {}, block {} x {} x {}, {} bytes of shared memory",
                              kernel_name(kernel), words(error), grid.x, grid.y, grid.z, block.x, block.y, block.z,
                              shared_bytes));

@@ -3,7 +3,8 @@
 // Operations launch and return; finish() waits for the step, for no longer than a limit. Rows of embeddings are read on
 // the host, as HostDevice does, gathered in pinned memory and copied; tokens are drawn on the device, and the host gets
 // what was asked for. A rehearsal takes all memory of steps; without one, the largest step so far has taken it.
-// A step of at most CudaGraphs::kRowsMax rows that comes the second time is captured, and replayed from then on.
+// A step of at most CudaGraphs::kRowsMax rows that comes the third time is captured, and replayed from then on; one that
+// cannot be captured (a graph takes device memory) is launched each time.
 // Errors: kVramOom, kCudaError; after a kernel failed, or the device did not answer, every step gives that failure.
 #pragma once
 
@@ -58,6 +59,7 @@ class CudaDevice final : public Device {
 
   void begin(const StepPlan& plan, Cache& cache) override;
   bool replay(const void* walker) override;
+  bool repeat() override;
   Result<StepResult> finish() override;
 
   void embed_tokens(const Weight& table, FloatSpan out) override;
@@ -122,7 +124,6 @@ class CudaDevice final : public Device {
   void draw_tokens(FloatSpan logits);
   [[nodiscard]] Result<Sampled> sampled(const cuda::Drawn& drawn, const SamplingRow& row) const;
   [[nodiscard]] CudaGraphs::Kind kind_of_step(const void* walker) const;
-  void end_capture();
 
   std::shared_ptr<CudaContext> context_;
   cuda::DeviceProperties properties_;
