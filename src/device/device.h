@@ -142,6 +142,7 @@ struct MoeCall {
 struct MemoryUse {
   std::int64_t taken = 0;  // by this device's weights, buffers, caches and room
   std::int64_t free = 0, total = 0;
+  std::int64_t reserve = 0;  // of what is free: stays for what is not counted
 };
 
 /// The largest step that comes.

@@ -35,6 +35,10 @@ Failure& failure() {
   return one;
 }
 
+/// The driver loads all kernels as it opens a device, so that the memory that is free then stays free: by default it
+/// loads each when it is first launched. Before main(), where there is one thread.
+[[maybe_unused]] const int kLoadsEarly = setenv("CUDA_MODULE_LOADING", "EAGER", 0);
+
 std::string words(cudaError_t error) {
   return fmt::format("{} ({})", cudaGetErrorString(error), cudaGetErrorName(error));
 }

@@ -11,6 +11,8 @@ namespace {
 
 /// A step of a large model and many rows takes a second. The emulated device takes its time.
 constexpr std::chrono::minutes kStepLimit{2}, kEmulatedStepLimit{60};
+/// Graphs, and what a driver keeps for kernels that run: nobody counts them before.
+constexpr std::int64_t kReserveBytes = std::int64_t{256} << 20;
 constexpr std::size_t kCanaryBytes = 4096;
 constexpr unsigned char kCanary = 0x5a;
 
@@ -106,6 +108,7 @@ std::optional<MemoryUse> CudaDevice::memory() const {
   const auto now = cuda::device_properties(context_->index);
   if (!now) return use;
   use.free = static_cast<std::int64_t>(now->memory_free_bytes);
+  use.reserve = properties_.emulated ? 0 : kReserveBytes;
   use.total = static_cast<std::int64_t>(now->memory_bytes);
   return use;
 }
