@@ -24,25 +24,24 @@ Result<std::unique_ptr<CudaDevice>> CudaDevice::make(int index, int threads) {
   auto context = std::make_shared<CudaContext>();
   context->index = index;
   LLORCH_TRY(context->stream, cuda::Stream::create());
+  LLORCH_TRY(context->watch, CudaWatch::make(index));
   std::unique_ptr<CudaDevice> device(new CudaDevice(context, threads));
-  LLORCH_TRY(device->watch_, CudaWatch::make(index));
-  LLORCH_TRY(device->canary_, CountedMemory::take(context, kCanaryBytes));
-  LLORCH_OK(context->fill(device->canary_.as<std::byte>(), kCanary, kCanaryBytes));
   device->set_properties(std::move(properties));
+  LLORCH_TRY(device->canary_, CountedMemory::take(context, kCanaryBytes));
+  LLORCH_TRY(device->canary_copy_, PinnedBytes::take(context, kCanaryBytes));
+  LLORCH_OK(context->fill(device->canary_.as<std::byte>(), kCanary, kCanaryBytes));
   return device;
 }
 
 void CudaDevice::set_properties(cuda::DeviceProperties properties) {
   isa_ = properties.emulated ? "cuda-emulated"
                              : fmt::format("cuda-sm{}{}", properties.capability_major, properties.capability_minor);
-  step_limit_ = properties.emulated ? kEmulatedStepLimit : kStepLimit;
+  context_->limit = properties.emulated ? kEmulatedStepLimit : kStepLimit;
   properties_ = std::move(properties);
 }
 
-/// What was enqueued may still use memory of the members.
-CudaDevice::~CudaDevice() {
-  if (!context_->lost) (void)context_->synchronize();
-}
+/// What was enqueued may still use memory of the members; a device that does not answer keeps it.
+CudaDevice::~CudaDevice() { (void)context_->wait(); }
 
 Result<OpenDevice> open_cuda_device(int index, int threads) {
   LLORCH_TRY(auto device, CudaDevice::make(index, threads));
@@ -124,13 +123,11 @@ std::unique_ptr<Device> CudaDevice::measuring() const {
 Status CudaDevice::check_resident() {
   LLORCH_OK(cuda::select_device(context_->index));
   LLORCH_OK(cuda::first_failure());
-  if (watch_.gave_up()) return fail(ErrorCode::kCudaError, "the device does not answer");
+  LLORCH_OK(context_->answers());
   LLORCH_OK(context_->check_resident());
-  std::vector<unsigned char> back(kCanaryBytes);
+  const std::span back(canary_copy_.as<unsigned char>(), kCanaryBytes);
   LLORCH_OK(context_->copy_to_host(back.data(), canary_.as<std::byte>(), kCanaryBytes));
-  const Status done = watch_.wait(context_->stream, step_limit_);
-  if (watch_.gave_up()) context_->lost = true;
-  LLORCH_OK(done);
+  LLORCH_OK(context_->wait());
   if (std::ranges::any_of(back, [](unsigned char c) { return c != kCanary; }))
     return fail(ErrorCode::kCudaError, "what was written to the memory of cuda:{} is not there any more",
                 context_->index);

@@ -14,7 +14,7 @@ void CudaDevice::begin(const StepPlan& plan, Cache& cache) {
   if (std::exchange(running_, true) && !context_->lost) {
     // A step that was not finished uses the same memory, and its errors are its own.
     if (std::exchange(capturing_, nullptr)) (void)context_->stream.end_capture();
-    (void)context_->synchronize();
+    (void)context_->wait();
     (void)context_->error.take();
   }
   keep(cuda::select_device(context_->index));
@@ -87,11 +87,10 @@ Result<StepResult> CudaDevice::finish() {
   LLORCH_ASSERT(!capturing_, "repeat() follows the operations of a step");
   if (!context_->lost) {
     keep(step_.download_faults(*context_));
-    if (keep(watch_.wait(context_->stream, step_limit_))) running_ = false;
-    context_->lost = watch_.gave_up();
+    if (keep(context_->wait())) running_ = false;
   }
   LLORCH_OK(context_->error.take());
-  if (context_->lost) return fail(ErrorCode::kCudaError, "the device does not answer");
+  LLORCH_OK(context_->answers());
   LLORCH_OK(cuda::first_failure());
   StepResult result;
   result.faults = step_.faults();
