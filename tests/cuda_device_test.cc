@@ -137,10 +137,11 @@ TEST_F(CudaDeviceTest, a_step_whose_plan_finds_no_room_launches_nothing) {
   };
   EXPECT_TRUE(step(2));
   auto& emulated = cuda::host::Device::instance();
-  emulated.set_memory_bytes(1);
+  emulated.set_memory_bytes(emulated.memory_bytes() - emulated.memory_free_bytes());
   const auto result = step(300);
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, ErrorCode::kVramOom);
+  EXPECT_TRUE(step(2)) << "asks for no more than before";
   emulated.set_memory_bytes(std::size_t{4} << 30);
   EXPECT_TRUE(step(300));
 }

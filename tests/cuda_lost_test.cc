@@ -48,6 +48,64 @@ TEST_F(CudaLost, a_step_that_never_ends_is_an_error_and_so_is_all_that_comes_the
   EXPECT_TRUE(verify_device(on.device()));
 }
 
+/// A device with a step that was begun, which hangs from now on.
+class CudaHangs : public CudaLost {
+ protected:
+  void SetUp() override {
+    on_.emplace(cuda_test_device());
+    auto& device = static_cast<CudaDevice&>(on_->device());
+    CacheShape shape;
+    shape.layers = {{1, 8, 0}}, shape.windows = {0}, shape.pages = {2};
+    cache_ = device.make_cache(shape).value();
+    content_.resize(cache_->content_bytes(0));
+    ASSERT_TRUE(cache_->write_content(0, 0, content_));
+    ASSERT_TRUE(cache_->read_content(0, 0, content_));
+    device.begin(plain_plan(2), *cache_);
+    device.set_step_limit(50ms);
+    emulated().plant({Fault::Kind::kHang, 1});
+  }
+  /// After it: nothing waits for the device any more.
+  void expect_lost() {
+    EXPECT_FALSE(cache_->read_content(0, 0, content_));
+    EXPECT_FALSE(cache_->write_content(0, 0, content_));
+    EXPECT_FALSE(on_->device().check_resident());
+    on_->device().begin(plain_plan(2), *cache_);
+    const auto result = on_->device().finish();
+    ASSERT_FALSE(result);
+    EXPECT_TRUE(result.error().message.contains("does not answer")) << result.error().message;
+  }
+  static void expect_late(const Status& status) {
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().code, ErrorCode::kCudaError);
+    EXPECT_TRUE(status.error().message.contains("within 0.05 s")) << status.error().message;
+  }
+  std::optional<On> on_;
+  std::unique_ptr<Cache> cache_;
+  std::vector<std::byte> content_;
+};
+
+TEST_F(CudaHangs, a_read_of_a_page_has_a_limit) {
+  expect_late(cache_->read_content(0, 0, content_));
+  expect_lost();
+}
+TEST_F(CudaHangs, a_write_of_a_page_has_a_limit) {
+  expect_late(cache_->write_content(0, 0, content_));
+  expect_lost();
+}
+TEST_F(CudaHangs, a_look_at_the_memory_has_a_limit) {
+  expect_late(on_->device().check_resident());
+  expect_lost();
+}
+TEST_F(CudaHangs, a_step_that_was_not_finished_is_waited_for_with_a_limit) {
+  on_->device().begin(plain_plan(2), *cache_);
+  expect_lost();
+}
+TEST_F(CudaHangs, the_end_of_a_device_has_a_limit) {
+  const std::size_t before = emulated().memory_free_bytes();
+  on_.reset();
+  EXPECT_EQ(emulated().memory_free_bytes(), before) << "freed under a device that may still write there";
+}
+
 class LostUnderAnEngine : public testing::TestWithParam<Fault::Kind> {
  protected:
   void TearDown() override { emulated().reset(); }
@@ -57,7 +115,8 @@ TEST_P(LostUnderAnEngine, every_request_ends_with_worker_unhealthy) {
   ModelOptions options;
   options.path = "builtin:haiku", options.threads = 1, options.rows_max = 64, options.cuda = &open_cuda_device;
   auto model = LoadedModel::load(options).value();
-  static_cast<CudaDevice&>(*model.device).set_step_limit(GetParam() == Fault::Kind::kHang ? 1s : 1h);
+  auto& device = static_cast<CudaDevice&>(*model.device);
+  device.set_step_limit(1h);
   const auto engine = Engine::make(*model.model, *model.tokenizer, {.max_batch = 2}).value();
   std::vector<ErrorCode> errors;
   int tokens = 0;
@@ -73,7 +132,8 @@ TEST_P(LostUnderAnEngine, every_request_ends_with_worker_unhealthy) {
   for (int i = 0; i < 3; ++i) submit();
   for (int i = 0; i < 4; ++i) EXPECT_TRUE(engine->step());
   EXPECT_GT(tokens, 0);
-  emulated().plant({GetParam(), 2});
+  if (GetParam() == Fault::Kind::kHang) device.set_step_limit(1s);
+  emulated().plant({GetParam(), 1});
   engine->run_until_idle();
   EXPECT_EQ(errors, std::vector(3, ErrorCode::kWorkerUnhealthy));
   ASSERT_TRUE(engine->broken());

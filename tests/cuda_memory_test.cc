@@ -1,5 +1,6 @@
 // Memory of a CUDA device: predicted before loading, taken at load, and not by steps; what does not fit.
 #include "cuda_conformance.h"
+#include "device/decorator.h"
 #include "engine/engine.h"
 #include "golden.h"
 #include "tiny_models.h"
@@ -116,6 +117,31 @@ TEST_P(CudaMemoryLimits, a_model_that_does_not_fit_is_refused_before_loading) {
   const auto fits = LoadedModel::load(options);
   ASSERT_TRUE(fits) << fits.error().message;
   EXPECT_TRUE(Engine::make(*fits->model, *fits->tokenizer, engine_));
+}
+
+/// A device that wants some of its free memory to stay free.
+class Reserving final : public DeviceDecorator {
+ public:
+  using DeviceDecorator::DeviceDecorator;
+  static constexpr std::int64_t kBytes = 7'654'321;
+  std::optional<MemoryUse> memory() const override {
+    auto use = DeviceDecorator::memory();
+    use->reserve = kBytes;
+    return use;
+  }
+};
+
+TEST_P(CudaMemoryLimits, what_a_device_keeps_for_itself_counts) {
+  ModelOptions options = this->options();
+  const std::int64_t need = LoadedModel::load(options).value().predicted_bytes;
+  options.decorate = [](std::unique_ptr<Device> inner) { return std::make_unique<Reserving>(std::move(inner)); };
+  emulated().set_memory_bytes(static_cast<std::size_t>(bytes_in_use() + need + Reserving::kBytes));  // 4 KiB too few
+  const auto refused = LoadedModel::load(options);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kInsufficientVram);
+  EXPECT_TRUE(refused.error().message.contains("and 7654321 more for the driver")) << refused.error().message;
+  emulated().set_memory_bytes(emulated().memory_bytes() + 4096);
+  EXPECT_TRUE(LoadedModel::load(options));
 }
 
 INSTANTIATE_TEST_SUITE_P(all, CudaMemory, testing::ValuesIn(kTinyModels), [](const auto& p) { return p.param.name; });

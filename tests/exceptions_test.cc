@@ -14,7 +14,7 @@ namespace {
 /// Has no memory for steps of many rows.
 class Narrow final : public DeviceDecorator {
  public:
-  using DeviceDecorator::DeviceDecorator;
+  Narrow(std::unique_ptr<Device> inner, ErrorCode code) : DeviceDecorator(std::move(inner)), code_(code) {}
   static constexpr std::size_t kRowsMax = 100;
   void begin(const StepPlan& plan, Cache& cache) override {
     too_many_ = plan.rows.size() > kRowsMax;
@@ -22,11 +22,12 @@ class Narrow final : public DeviceDecorator {
   }
   Result<StepResult> finish() override {
     auto result = inner().finish();
-    if (too_many_) return fail(ErrorCode::kVramOom, "no memory for so many rows");
+    if (too_many_) return fail(code_, "no memory for so many rows");
     return result;
   }
 
  private:
+  ErrorCode code_;
   bool too_many_ = false;
 };
 
@@ -117,10 +118,15 @@ TEST_F(Exceptions, an_end_that_could_not_be_told_is_told_later) {
   expect_all_free();
 }
 
-TEST_F(Exceptions, a_step_that_finds_no_memory_ends_the_largest_request_alone) {
+/// Of the device, or of the host for copies.
+class OfMemory : public Exceptions, public testing::WithParamInterface<ErrorCode> {};
+
+TEST_P(OfMemory, a_step_that_finds_none_ends_the_largest_request_alone) {
   ModelOptions options;
   options.path = scratch_ / "m.gguf", options.threads = 2, options.rows_max = 256;
-  options.decorate = [](std::unique_ptr<Device> inner) { return std::make_unique<Narrow>(std::move(inner)); };
+  options.decorate = [](std::unique_ptr<Device> inner) {
+    return std::make_unique<Narrow>(std::move(inner), GetParam());
+  };
   const LoadedModel model = LoadedModel::load(options).value();
   engine_ = Engine::make(*model.model, *model.tokenizer, {.pages = 12, .max_batch = 3, .prefill_chunk = 256}).value();
   TokenIds alone, together;
@@ -144,13 +150,16 @@ TEST_F(Exceptions, a_step_that_finds_no_memory_ends_the_largest_request_alone) {
   submit(150, nothing, refused);
   engine_->run_until_idle();
   EXPECT_EQ(none + also_none, "");
-  EXPECT_TRUE(refused.starts_with("VRAM_OOM") && refused.contains("no memory for so many rows")) << refused;
+  EXPECT_TRUE(refused.starts_with(name(GetParam())) && refused.contains("no memory for so many rows")) << refused;
   EXPECT_EQ(alone.size(), 8u);
   EXPECT_EQ(together, alone);
   EXPECT_TRUE(nothing.empty());
   EXPECT_EQ(engine_->pages().available(), engine_->pages().total());
   engine_.reset();
 }
+
+INSTANTIATE_TEST_SUITE_P(all, OfMemory, testing::Values(ErrorCode::kVramOom, ErrorCode::kInsufficientMemory),
+                         [](const auto& p) { return p.param == ErrorCode::kVramOom ? "device" : "host"; });
 
 }  // namespace
 }  // namespace llorch

@@ -116,7 +116,8 @@ class Stream {
   [[nodiscard]] Status record(const Event& event);
   [[nodiscard]] Status wait(const Event& event);
   [[nodiscard]] Status synchronize();
-  /// What follows becomes the graph that end_capture() gives, and does not run.
+  /// What follows becomes the graph that end_capture() gives, and does not run. A graph takes device memory: where
+  /// there is none, end_capture() or launch() gives an error, the stream does not capture any more, and goes on.
   [[nodiscard]] Status begin_capture();
   [[nodiscard]] Result<Graph> end_capture();
   /// The graph must stay until the work is done.

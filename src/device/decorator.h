@@ -36,6 +36,7 @@ class DeviceDecorator : public Device {
   Status end_rehearsal() override { return inner_->end_rehearsal(); }
   void begin(const StepPlan& plan, Cache& cache) override { inner_->begin(plan, cache); }
   bool replay(const void* walker) override { return inner_->replay(walker); }
+  bool repeat() override { return inner_->repeat(); }
   Result<StepResult> finish() override { return inner_->finish(); }
 
   void embed_tokens(const Weight& table, FloatSpan out) override { inner_->embed_tokens(table, out); }

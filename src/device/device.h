@@ -142,6 +142,7 @@ struct MoeCall {
 struct MemoryUse {
   std::int64_t taken = 0;  // by this device's weights, buffers, caches and room
   std::int64_t free = 0, total = 0;
+  std::int64_t reserve = 0;  // of what is free: stays for what is not counted
 };
 
 /// The largest step that comes.
@@ -204,6 +205,9 @@ class Device {
   /// again for this plan, and finish() follows. False: the caller calls its operations, always the same ones for such a
   /// step, and the device may keep them.
   [[nodiscard]] virtual bool replay(const void*) { return false; }
+  /// After the operations that followed a replay() that gave false. True: the device tried to keep them, could not, and
+  /// none of them runs; the caller calls them once more.
+  [[nodiscard]] virtual bool repeat() { return false; }
   /// Waits for the step. Errors: of reading embeddings (kModelChanged, kIo), of the device; nothing that was computed
   /// counts then.
   [[nodiscard]] virtual Result<StepResult> finish() = 0;

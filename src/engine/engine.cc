@@ -393,7 +393,8 @@ bool Engine::compute() {
   Result<StepResult> result = model_.forward(plan_, *cache_);
   if (result)
     take_results(work, *result);
-  else if (result.error().code == ErrorCode::kVramOom)
+  else if (const ErrorCode code = result.error().code;
+           code == ErrorCode::kVramOom || code == ErrorCode::kInsufficientMemory)
     refuse_largest(work, result.error());
   else
     break_down(std::move(result).error());

@@ -130,13 +130,14 @@ Result<std::int64_t> predict(const Device& device, WeightSource& source, const G
     LLORCH_TRY(cache, options.take_memory(*model));
   }
   const std::int64_t need = counting->memory()->taken;
-  if (const auto now = device.memory(); now && now->total > 0 && need > now->free)
-    return fail(ErrorCode::kInsufficientVram,
-                "{} needs {} bytes of device memory{}, and {} of {} are free: end other programs on this GPU, ask for "
-                "less (--ctx, --max-batch, --kv-cache-size-mb), or take a smaller model",
-                options.path, need,
-                cache ? fmt::format(" ({} of them for what its sequences remember)", cache->bytes()) : "", now->free,
-                now->total);
+  if (const auto now = device.memory(); now && now->total > 0 && need + now->reserve > now->free)
+    return fail(
+        ErrorCode::kInsufficientVram,
+        "{} needs {} bytes of device memory{}{}, and {} of {} are free: end other programs on this GPU, ask for "
+        "less (--ctx, --max-batch, --kv-cache-size-mb), or take a smaller model",
+        options.path, need, cache ? fmt::format(" ({} of them for what its sequences remember)", cache->bytes()) : "",
+        now->reserve > 0 ? fmt::format(" and {} more for the driver and its graphs", now->reserve) : "", now->free,
+        now->total);
   return need;
 }
 

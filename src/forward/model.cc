@@ -447,7 +447,7 @@ Result<StepResult> Model::forward(const StepPlan& plan, Cache& cache, const Obse
     return fail(ErrorCode::kInvalidRequest, "this model gives embeddings and no text");
   observer_ = observer;
   device_.begin(plan, cache);
-  if (observer || router_probe || !device_.replay(this))
+  for (bool walks = observer || router_probe || !device_.replay(this); walks; walks = device_.repeat())
     walk(static_cast<std::int64_t>(plan.rows.size()), static_cast<std::int64_t>(plan.logit_rows.size()),
          static_cast<std::int64_t>(plan.state_rows.size()));
   LLORCH_TRY(StepResult result, device_.finish());

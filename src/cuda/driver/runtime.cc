@@ -35,6 +35,10 @@ Failure& failure() {
   return one;
 }
 
+/// The driver loads all kernels as it opens a device, so that the memory that is free then stays free: by default it
+/// loads each when it is first launched. Before main(), where there is one thread.
+[[maybe_unused]] const int kLoadsEarly = setenv("CUDA_MODULE_LOADING", "EAGER", 0);
+
 std::string words(cudaError_t error) {
   return fmt::format("{} ({})", cudaGetErrorString(error), cudaGetErrorName(error));
 }
@@ -67,6 +71,7 @@ void launch_checked(const void* kernel, dim3 grid, dim3 block, std::size_t share
   if (error == cudaSuccess) error = cudaLaunchKernel(kernel, grid, block, arguments, shared_bytes, stream);
   if (error == cudaSuccess) return;
   (void)cudaGetLastError();
+  if (error == cudaErrorStreamCaptureInvalidated) return;  // end_capture() tells what ended the capture before
   failure().keep(fmt::format("{}: {}; grid {} x {} x {}, block {} x {} x {}, {} bytes of shared memory",
                              kernel_name(kernel), words(error), grid.x, grid.y, grid.z, block.x, block.y, block.z,
                              shared_bytes));

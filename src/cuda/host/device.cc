@@ -228,6 +228,7 @@ Problem Device::end_capture(StreamQueue* stream, GraphNodes& graph) {
   if (!capture || capture->origin() != stream) return "no capture began in this stream";
   for (StreamQueue* each : capture->streams()) each->capture.reset();
   if (auto problem = capture->check_joined()) return problem;
+  if (fault_.kind == Fault::Kind::kNoGraphs) return "there is no memory for a graph (planted)";
   graph.nodes = std::make_shared<const std::vector<GraphNode>>(capture->take_nodes());
   return std::nullopt;
 }

@@ -18,7 +18,7 @@ namespace llorch::cuda::host {
 
 /// A device that fails by plan.
 struct Fault {
-  enum class Kind { kNone, kLost, kHang };
+  enum class Kind { kNone, kLost, kHang, kNoGraphs };  // kNoGraphs: there is no memory for any graph
   Kind kind = Kind::kNone;
   std::uint64_t wait = 0;  // the number of the wait, from 1 on
 };

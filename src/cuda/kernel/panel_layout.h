@@ -4,15 +4,16 @@
 //
 // Rows `group` and `group + 8` of a fragment are rows 2 group and 2 group + 1 of the panel.
 //   block formats  a step is [scales][bits][pairs][codes]; where scales lie under one of 256 columns (a grain),
-//   [supers]
-//                  comes before its eight steps. The parts that a format does not have take nothing.
-//     supers, scales  of each group the bytes of its first row, then those of its second one
-//     bits            2 bytes a lane: of nibble i bit 0 is of code i of its first row, bit 1 of code 16 + i; 2, 3:
-//     second pairs           4 bytes a lane: of byte i bits 0-1 are of code i of its first row, 2-3 of code 16 + i;
-//     4-7: second codes           nibbles, 8 bytes a lane: a word for each row, in byte i code i and above it code 16 +
-//     i; where they
-//                     index a table: codes 0-3, then 16-19
-//                     bytes, 16 bytes a lane: codes 0-3 of both rows, then codes 16-19 of both
+//                  [supers] comes before its eight steps. The parts that a format does not have take nothing.
+//     supers,      of each group the bytes of its first row, then those of its second one
+//     scales
+//     bits         2 bytes a lane. Of nibble i:  bit 0 is of code i of its first row,      bit 1 of code 16 + i;
+//                                                bits 2 and 3: the same of its second row
+//     pairs        4 bytes a lane. Of byte i:    bits 0-1 are of code i of its first row,  bits 2-3 of code 16 + i;
+//                                                bits 4-7: the same of its second row
+//     codes        nibbles, 8 bytes a lane:      a word for each row, in byte i code i and above it code 16 + i;
+//                                                where they index a table: codes 0-3, then 16-19
+//                  bytes, 16 bytes a lane:       codes 0-3 of both rows, then codes 16-19 of both
 //                  A lane's code i is of column 4 t + i.
 //   F16, BF16      a step is two A fragments of m16n8k16, 16 bytes a lane each
 //   F32            a step is 16 pairs of columns; of each group the first row's two columns, then the second row's

@@ -29,6 +29,10 @@ Result<std::unique_ptr<CudaCache>> CudaCache::make(std::shared_ptr<CudaContext> 
   }
   LLORCH_TRY(cache->memory_, CountedMemory::take(context, bytes));
   if (bytes == 0) return cache;
+  std::size_t content = cache->content_bytes(kCheckpoints);
+  for (int group = 0; group < static_cast<int>(shape.windows.size()); ++group)
+    content = std::max(content, cache->content_bytes(group));
+  LLORCH_TRY(cache->content_, PinnedBytes::take(context, content));
   LLORCH_OK(context->fill(cache->memory_.as<std::byte>(), 0, bytes));
   std::size_t next = 0;
   const auto place = [&] { return cache->memory_.as<unsigned char>() + offsets[next++]; };
@@ -63,20 +67,28 @@ std::size_t CudaCache::content_bytes(int group) const {
 
 Status CudaCache::read_content(int group, std::int32_t index, std::span<std::byte> to) const {
   LLORCH_OK(cuda::select_device(context_->index));
+  LLORCH_OK(context_->answers());
+  auto* next = content_.as<std::byte>();
   for (const Piece& piece : pieces(group, index)) {
-    LLORCH_OK(context_->copy_to_host(to.data(), piece.at, piece.bytes));
-    to = to.subspan(piece.bytes);
+    LLORCH_OK(context_->copy_to_host(next, piece.at, piece.bytes));
+    next += piece.bytes;
   }
-  return context_->synchronize();
+  LLORCH_OK(context_->wait());
+  std::copy_n(content_.as<std::byte>(), to.size(), to.data());
+  return {};
 }
 
 Status CudaCache::write_content(int group, std::int32_t index, std::span<const std::byte> from) {
   LLORCH_OK(cuda::select_device(context_->index));
+  LLORCH_OK(context_->answers());
+  auto* next = content_.as<std::byte>();
+  LLORCH_ASSERT(from.size() <= content_.bytes(), "more than a page's content");
+  std::ranges::copy(from, next);
   for (const Piece& piece : pieces(group, index)) {
-    LLORCH_OK(context_->copy_to_device(piece.at, from.data(), piece.bytes));
-    from = from.subspan(piece.bytes);
+    LLORCH_OK(context_->copy_to_device(piece.at, next, piece.bytes));
+    next += piece.bytes;
   }
-  return context_->synchronize();
+  return context_->wait();
 }
 
 }  // namespace llorch

@@ -11,7 +11,7 @@ namespace llorch {
 
 class CudaCache final : public Cache {
  public:
-  /// All zeros. Errors: kVramOom.
+  /// All zeros. Errors: kVramOom, kInsufficientMemory.
   [[nodiscard]] static Result<std::unique_ptr<CudaCache>> make(std::shared_ptr<CudaContext> context,
                                                                const CacheShape& shape);
   [[nodiscard]] std::size_t bytes() const override { return memory_.bytes(); }
@@ -43,6 +43,7 @@ class CudaCache final : public Cache {
 
   std::shared_ptr<CudaContext> context_;
   CountedMemory memory_;
+  PinnedBytes content_;  // of one page or checkpoint: a copy to or from other memory would wait without a limit
   std::vector<cuda::KvLayer> layers_;
   std::vector<Slots> slots_;
 };

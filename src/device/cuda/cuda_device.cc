@@ -11,6 +11,8 @@ namespace {
 
 /// A step of a large model and many rows takes a second. The emulated device takes its time.
 constexpr std::chrono::minutes kStepLimit{2}, kEmulatedStepLimit{60};
+/// Graphs, and what a driver keeps for kernels that run: nobody counts them before.
+constexpr std::int64_t kReserveBytes = std::int64_t{256} << 20;
 constexpr std::size_t kCanaryBytes = 4096;
 constexpr unsigned char kCanary = 0x5a;
 
@@ -22,25 +24,24 @@ Result<std::unique_ptr<CudaDevice>> CudaDevice::make(int index, int threads) {
   auto context = std::make_shared<CudaContext>();
   context->index = index;
   LLORCH_TRY(context->stream, cuda::Stream::create());
+  LLORCH_TRY(context->watch, CudaWatch::make(index));
   std::unique_ptr<CudaDevice> device(new CudaDevice(context, threads));
-  LLORCH_TRY(device->watch_, CudaWatch::make(index));
-  LLORCH_TRY(device->canary_, CountedMemory::take(context, kCanaryBytes));
-  LLORCH_OK(context->fill(device->canary_.as<std::byte>(), kCanary, kCanaryBytes));
   device->set_properties(std::move(properties));
+  LLORCH_TRY(device->canary_, CountedMemory::take(context, kCanaryBytes));
+  LLORCH_TRY(device->canary_copy_, PinnedBytes::take(context, kCanaryBytes));
+  LLORCH_OK(context->fill(device->canary_.as<std::byte>(), kCanary, kCanaryBytes));
   return device;
 }
 
 void CudaDevice::set_properties(cuda::DeviceProperties properties) {
   isa_ = properties.emulated ? "cuda-emulated"
                              : fmt::format("cuda-sm{}{}", properties.capability_major, properties.capability_minor);
-  step_limit_ = properties.emulated ? kEmulatedStepLimit : kStepLimit;
+  context_->limit = properties.emulated ? kEmulatedStepLimit : kStepLimit;
   properties_ = std::move(properties);
 }
 
-/// What was enqueued may still use memory of the members.
-CudaDevice::~CudaDevice() {
-  if (!context_->lost) (void)context_->synchronize();
-}
+/// What was enqueued may still use memory of the members; a device that does not answer keeps it.
+CudaDevice::~CudaDevice() { (void)context_->wait(); }
 
 Result<OpenDevice> open_cuda_device(int index, int threads) {
   LLORCH_TRY(auto device, CudaDevice::make(index, threads));
@@ -106,6 +107,7 @@ std::optional<MemoryUse> CudaDevice::memory() const {
   const auto now = cuda::device_properties(context_->index);
   if (!now) return use;
   use.free = static_cast<std::int64_t>(now->memory_free_bytes);
+  use.reserve = properties_.emulated ? 0 : kReserveBytes;
   use.total = static_cast<std::int64_t>(now->memory_bytes);
   return use;
 }
@@ -121,13 +123,11 @@ std::unique_ptr<Device> CudaDevice::measuring() const {
 Status CudaDevice::check_resident() {
   LLORCH_OK(cuda::select_device(context_->index));
   LLORCH_OK(cuda::first_failure());
-  if (watch_.gave_up()) return fail(ErrorCode::kCudaError, "the device does not answer");
+  LLORCH_OK(context_->answers());
   LLORCH_OK(context_->check_resident());
-  std::vector<unsigned char> back(kCanaryBytes);
+  const std::span back(canary_copy_.as<unsigned char>(), kCanaryBytes);
   LLORCH_OK(context_->copy_to_host(back.data(), canary_.as<std::byte>(), kCanaryBytes));
-  const Status done = watch_.wait(context_->stream, step_limit_);
-  if (watch_.gave_up()) context_->lost = true;
-  LLORCH_OK(done);
+  LLORCH_OK(context_->wait());
   if (std::ranges::any_of(back, [](unsigned char c) { return c != kCanary; }))
     return fail(ErrorCode::kCudaError, "what was written to the memory of cuda:{} is not there any more",
                 context_->index);

@@ -3,8 +3,10 @@
 // Operations launch and return; finish() waits for the step, for no longer than a limit. Rows of embeddings are read on
 // the host, as HostDevice does, gathered in pinned memory and copied; tokens are drawn on the device, and the host gets
 // what was asked for. A rehearsal takes all memory of steps; without one, the largest step so far has taken it.
-// A step of at most CudaGraphs::kRowsMax rows that comes the second time is captured, and replayed from then on.
-// Errors: kVramOom, kCudaError; after a kernel failed, or the device did not answer, every step gives that failure.
+// A step of at most CudaGraphs::kRowsMax rows that comes the third time is captured, and replayed from then on; one
+// that cannot be captured (a graph takes device memory) is launched each time.
+// Errors: kVramOom, kInsufficientMemory (pinned memory), kCudaError; after a kernel failed, or the device did not
+// answer, every step gives that failure.
 #pragma once
 
 #include <chrono>
@@ -17,7 +19,6 @@
 #include "device/cuda/cuda_graphs.h"
 #include "device/cuda/cuda_memory.h"
 #include "device/cuda/cuda_step.h"
-#include "device/cuda/cuda_watch.h"
 #include "device/cuda/cuda_weight.h"
 #include "device/device.h"
 #include "device/open.h"
@@ -39,8 +40,8 @@ class CudaDevice final : public Device {
   [[nodiscard]] std::uint64_t replayed() const { return replayed_; }
   /// Bytes in device memory that check_resident() reads: an address for tests alone.
   [[nodiscard]] std::span<const std::byte> canary() const { return {canary_.as<std::byte>(), canary_.bytes()}; }
-  /// How long finish() waits.
-  void set_step_limit(std::chrono::milliseconds limit) { step_limit_ = limit; }
+  /// How long finish() waits, and what reads or writes pages.
+  void set_step_limit(std::chrono::milliseconds limit) { context_->limit = limit; }
 
   Result<std::unique_ptr<Weight>> matrix(const TensorView& tensor, std::int64_t parts, const Read& read) override;
   Result<std::unique_ptr<Weight>> table(const TensorView& tensor, Read read) override;
@@ -58,6 +59,7 @@ class CudaDevice final : public Device {
 
   void begin(const StepPlan& plan, Cache& cache) override;
   bool replay(const void* walker) override;
+  bool repeat() override;
   Result<StepResult> finish() override;
 
   void embed_tokens(const Weight& table, FloatSpan out) override;
@@ -122,15 +124,13 @@ class CudaDevice final : public Device {
   void draw_tokens(FloatSpan logits);
   [[nodiscard]] Result<Sampled> sampled(const cuda::Drawn& drawn, const SamplingRow& row) const;
   [[nodiscard]] CudaGraphs::Kind kind_of_step(const void* walker) const;
-  void end_capture();
 
   std::shared_ptr<CudaContext> context_;
   cuda::DeviceProperties properties_;
   std::string isa_;
   ThreadPool pool_;
-  CudaWatch watch_;
-  std::chrono::milliseconds step_limit_{0};
-  CountedMemory canary_;  // bytes that are known, for check_resident()
+  CountedMemory canary_;     // bytes that are known, for check_resident()
+  PinnedBytes canary_copy_;  // where it reads them to: a copy to other memory would wait without a limit
   // The step.
   CudaStep step_;
   Cache* cache_ = nullptr;

@@ -13,13 +13,25 @@ Error too_little(int index, std::size_t bytes, Error error) {
   if (!properties) return error;
   error.message = fmt::format(
       "alloc of {} bytes of device memory failed: {} of {} are free on cuda:{}; end other programs on this GPU, or ask "
-      "for "
-      "less (--ctx, --max-batch, --kv-cache-size-mb)",
+      "for less (--ctx, --max-batch, --kv-cache-size-mb)",
       bytes, properties->memory_free_bytes, properties->memory_bytes, index);
   return error;
 }
 
 }  // namespace
+
+Status CudaContext::answers() const {
+  if (lost) return fail(ErrorCode::kCudaError, "the device does not answer");
+  return {};
+}
+
+Status CudaContext::wait() {
+  if (measuring) return {};
+  LLORCH_OK(answers());
+  Status done = watch.wait(stream, limit);
+  lost = watch.gave_up();
+  return done;
+}
 
 void CudaContext::hold(const void* at, std::size_t size) {
   bytes += size;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "cuda/runtime.h"
+#include "device/cuda/cuda_watch.h"
 #include "device/host_device.h"
 
 namespace llorch {
@@ -20,6 +21,8 @@ struct CudaContext {
   bool measuring = false;
   bool lost = false;  // it does not answer any more: nothing waits for it, its memory is not freed
   cuda::Stream stream;
+  CudaWatch watch;
+  std::chrono::milliseconds limit{0};
   FirstError error;                   // told by the device's finish()
   std::atomic<std::size_t> bytes{0};  // of device memory
   /// Grows when memory is freed, pinned memory too: an address that was kept before may be nobody's.
@@ -35,7 +38,12 @@ struct CudaContext {
   [[nodiscard]] Status fill(void* at, unsigned char value, std::size_t size) {
     return measuring || size == 0 ? Status{} : stream.fill(at, value, size);
   }
+  /// Without a limit: while a model is loaded.
   [[nodiscard]] Status synchronize() { return measuring ? Status{} : stream.synchronize(); }
+  /// kCudaError where the device is lost: whoever enqueues looks first, since a full queue would wait without a limit.
+  [[nodiscard]] Status answers() const;
+  /// For no longer than `limit`: the device is `lost` then. Errors: kCudaError, at once where it is lost.
+  [[nodiscard]] Status wait();
 
   /// Of device memory that was taken, and is freed.
   void hold(const void* at, std::size_t size);

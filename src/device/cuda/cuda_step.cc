@@ -54,20 +54,22 @@ Status CudaStep::make_room(const std::shared_ptr<CudaContext>& context, const Si
   if (fits) return {};
   bytes_ = 0;
   std::size_t size = 0;
+  auto capacity = capacity_, offsets = offsets_;
   for (std::size_t i = 0; i < kSections; ++i) {
-    if (bytes[i] > capacity_[i] || capacity_[i] == 0) {  // as asked for at first; what grows later grows for more
-      const std::size_t grown = capacity_[i] > 0 ? std::bit_ceil(bytes[i]) : bytes[i];
-      capacity_[i] = (std::max(grown, kAlign) + kAlign - 1) / kAlign * kAlign;
+    if (bytes[i] > capacity[i] || capacity[i] == 0) {  // as asked for at first; what grows later grows for more
+      const std::size_t grown = capacity[i] > 0 ? std::bit_ceil(bytes[i]) : bytes[i];
+      capacity[i] = (std::max(grown, kAlign) + kAlign - 1) / kAlign * kAlign;
     }
-    offsets_[i] = size;
-    size += capacity_[i];
+    offsets[i] = size;
+    size += capacity[i];
   }
   memory_ = CountedMemory();
   auto* image = image_.need<std::byte>(context, size);
-  if (!image || !downloaded_.need<std::byte>(context, capacity_[kFaults])) return context->error.take();
+  if (!image || !downloaded_.need<std::byte>(context, capacity[kFaults])) return context->error.take();
   if (!context->measuring) std::memset(image, 0, size);
   LLORCH_TRY(memory_, CountedMemory::take(context, size));
-  bytes_ = size;  // it is there: until now the next step takes it anew
+  capacity_ = capacity, offsets_ = offsets;  // where there was no memory, a smaller step does not ask for as much
+  bytes_ = size;                             // it is there: until now the next step takes it anew
   step_.rows = device<cuda::StepRow>(kRows);
   step_.sequences = device<cuda::StepSequence>(kSequences);
   step_.saves = device<cuda::StepSave>(kTail);

@@ -14,7 +14,7 @@ void CudaDevice::begin(const StepPlan& plan, Cache& cache) {
   if (std::exchange(running_, true) && !context_->lost) {
     // A step that was not finished uses the same memory, and its errors are its own.
     if (std::exchange(capturing_, nullptr)) (void)context_->stream.end_capture();
-    (void)context_->synchronize();
+    (void)context_->wait();
     (void)context_->error.take();
   }
   keep(cuda::select_device(context_->index));
@@ -47,43 +47,50 @@ CudaGraphs::Kind CudaDevice::kind_of_step(const void* walker) const {
 
 bool CudaDevice::replay(const void* walker) {
   if (!computes() || context_->error.there() || rows_.size() > CudaGraphs::kRowsMax) return false;
-  CudaGraphs::Entry* entry = graphs_.find(kind_of_step(walker));
-  if (!entry) return false;
-  if (!entry->graph) {
-    if (keep(context_->stream.begin_capture())) capturing_ = entry;
+  CudaGraphs::Entry& entry = graphs_.find(kind_of_step(walker));
+  if (!entry.graph) {
+    if (!CudaGraphs::wanted(entry)) return false;
+    if (context_->stream.begin_capture())
+      capturing_ = &entry;
+    else
+      CudaGraphs::refuse(entry);
     return false;
   }
-  for (const Gather& g : entry->gathers) read_rows(pool_, *g.table, g.which, rows_, embeddings_, g.to, context_->error);
-  if (!context_->error.there()) keep(context_->stream.launch(*entry->graph));
-  given_ = entry->given;
+  for (const Gather& g : entry.gathers) read_rows(pool_, *g.table, g.which, rows_, embeddings_, g.to, context_->error);
+  if (!context_->error.there() && !context_->stream.launch(*entry.graph)) {
+    CudaGraphs::refuse(entry);
+    return false;
+  }
+  given_ = entry.given;
   ++replayed_;
   return true;
 }
 
-/// The step was captured and has not run yet.
-void CudaDevice::end_capture() {
+/// A step that was captured has not run yet. One that cannot be is launched, where what stays wrong shows again.
+bool CudaDevice::repeat() {
   CudaGraphs::Entry* entry = std::exchange(capturing_, nullptr);
-  if (!entry) return;
+  if (!entry) return false;
   auto graph = context_->stream.end_capture();
-  if (!graph) {
-    keep(std::unexpected(std::move(graph).error()));
-    return;
+  const Status captured = context_->error.take();
+  if (graph && captured && context_->stream.launch(*graph)) {
+    entry->gathers = std::move(gathers_), entry->given = given_;
+    graphs_.keep(*entry, std::move(*graph));
+    return false;
   }
-  if (context_->error.there()) return;
-  entry->graph = std::move(*graph);
-  entry->gathers = gathers_, entry->given = given_;
-  keep(context_->stream.launch(*entry->graph));
+  CudaGraphs::refuse(*entry);
+  gathers_.clear();
+  given_ = {};
+  return true;
 }
 
 Result<StepResult> CudaDevice::finish() {
-  end_capture();
+  LLORCH_ASSERT(!capturing_, "repeat() follows the operations of a step");
   if (!context_->lost) {
     keep(step_.download_faults(*context_));
-    if (keep(watch_.wait(context_->stream, step_limit_))) running_ = false;
-    context_->lost = watch_.gave_up();
+    if (keep(context_->wait())) running_ = false;
   }
   LLORCH_OK(context_->error.take());
-  if (context_->lost) return fail(ErrorCode::kCudaError, "the device does not answer");
+  LLORCH_OK(context_->answers());
   LLORCH_OK(cuda::first_failure());
   StepResult result;
   result.faults = step_.faults();
