@@ -283,6 +283,45 @@ TEST_F(CudaSequences, attention_takes_its_room_in_a_rehearsal) {
   }
 }
 
+/// A few rows whose partial results are more than the room holds (here 8 rows, 64 heads of 256 dimensions, 128 spans;
+/// 64 MiB): groups of them, across sequences, give the bits that each row has alone.
+TEST_F(CudaSequences, attention_of_few_rows_is_split_at_any_depth) {
+  constexpr int kHeads = 64, kDims = 256, kWidth = kHeads * kDims, kRows = 8, kWindow = 100;
+  constexpr std::size_t kRoomMost = std::size_t{64} << 20;
+  CacheShape shape;
+  shape.layers = {{1, kDims, kWindow}}, shape.windows = {kWindow}, shape.pages = {kPagesAll}, shape.slots = kSequences;
+  On on(cuda_test_device());
+  Device& device = on.device();
+  const auto cache = device.make_cache(shape).value();
+  const FloatSpan query = on.put(kRows, kWidth, 41), kv = on.put(kRows, kDims, 42), out = on.room(kRows, kWidth);
+  std::vector<std::int32_t> pages[2];
+  for (int p = 0; p < 512; ++p) pages[0].push_back(p % 20), pages[1].push_back(20 + p % 20);
+  const auto run = [&](int first, int rows, bool attends) {  // of sequence 0 3 rows, across a span's border; of 1 5
+    StepPlan plan;
+    for (int r = first, last = -1; r < first + rows; ++r) {
+      const int sequence = r < 3 ? 0 : 1;
+      if (sequence != last) plan.add_sequence(pages[last = sequence], sequence);
+      plan.add_row(0, sequence == 0 ? 29950 + r : 32000 + r);
+    }
+    device.begin(plan, *cache);
+    device.write_cache(0, kv.part(first, rows), kv.part(first, rows));
+    if (attends)
+      device.attend({query.part(first, rows), out.part(first, rows), 0, kHeads, 0.1f, kWindow, 0, {}, false});
+    const auto done = device.finish();
+    ASSERT_TRUE(done) << done.error().message;
+  };
+  for (int r = 0; r < kRows; ++r) run(r, 1, true);
+  const std::vector<float> alone = on.get(out);
+  run(0, kRows, false);  // takes the plan's room
+  device.upload(std::vector<float>(out.size(), 0.0f), out);
+  const std::size_t before = static_cast<const CudaDevice&>(device).memory_bytes();
+  run(0, kRows, true);
+  EXPECT_EQ(on.get(out), alone);
+  const std::size_t taken = static_cast<const CudaDevice&>(device).memory_bytes() - before;
+  EXPECT_GT(taken, 0u) << "one block walks all spans of a row";
+  EXPECT_LE(taken, kRoomMost);
+}
+
 TEST_F(CudaSequences, attention_both_ways) {
   for (const int window : {0, 20}) {
     CacheShape shape;

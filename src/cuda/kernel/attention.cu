@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/assert.h"
 #include "cuda/kernel/attention_rows.h"
 #include "cuda/launch.h"
 
@@ -14,7 +15,7 @@ constexpr std::size_t kPartialsMax = 16u << 20;  // floats
 
 /// A row's spans in order; a block for each row and head, a thread for some dimensions.
 __global__ void __launch_bounds__(kThreads) merge_kernel(Step step, KvLayer l, AttendCall c, unsigned spans) {
-  const std::int64_t row = blockIdx.x, head = blockIdx.y;
+  const std::int64_t row = c.first + static_cast<int>(blockIdx.x), head = blockIdx.y;
   const Sight sight = sight_of(step, step.rows[row], c);
   const int first = sight.oldest / kSpan, last = sight.last / kSpan;
   for (int d = static_cast<int>(threadIdx.x); d < l.head_dim; d += kThreads) {
@@ -36,12 +37,30 @@ std::size_t row_partials(const Step& step, const KvLayer& layer, std::int32_t he
   return static_cast<std::size_t>(heads) * attend_spans(step) * static_cast<std::size_t>(layer.head_dim + 2);
 }
 
+/// How many rows one launch splits over blocks; 0: none. Groups are as equal as they can be.
+std::int32_t split_rows(const Step& step, const KvLayer& layer, std::int32_t heads) {
+  if (attend_spans(step) < 2 || step.row_count == 0 || step.row_count > kSplitRowsMax) return 0;
+  const auto fit = static_cast<std::int32_t>(
+      std::min(kPartialsMax / row_partials(step, layer, heads), static_cast<std::size_t>(kSplitRowsMax)));
+  if (fit == 0) return 0;
+  const std::int32_t groups = (step.row_count + fit - 1) / fit;
+  return (step.row_count + groups - 1) / groups;
+}
+
+void launch_rows(StreamHandle stream, const Step& step, const KvLayer& layer, const AttendCall& call) {
+  switch (layer.precision) {
+    case KvPrecision::kF32: attend_form<KvPrecision::kF32>(stream, step, layer, call); break;
+    case KvPrecision::kF16: attend_form<KvPrecision::kF16>(stream, step, layer, call); break;
+    case KvPrecision::kQ8_0: attend_form<KvPrecision::kQ8_0>(stream, step, layer, call); break;
+  }
+  const dim3 grid(static_cast<unsigned>(call.end - call.first), static_cast<unsigned>(call.heads));
+  if (call.partials) launch(merge_kernel, grid, kThreads, 0, stream, step, layer, call, attend_spans(step));
+}
+
 }  // namespace
 
 std::size_t attend_partials(const Step& step, const KvLayer& layer, std::int32_t heads) {
-  const std::size_t spans = attend_spans(step);
-  const std::size_t floats = static_cast<std::size_t>(step.row_count) * row_partials(step, layer, heads);
-  return spans > 1 && step.row_count <= kSplitRowsMax && floats <= kPartialsMax ? floats : 0;
+  return static_cast<std::size_t>(split_rows(step, layer, heads)) * row_partials(step, layer, heads);
 }
 
 std::size_t attend_partials_most(const Step& step, const KvLayer& layer, std::int32_t heads) {
@@ -51,14 +70,14 @@ std::size_t attend_partials_most(const Step& step, const KvLayer& layer, std::in
 }
 
 void attend(StreamHandle stream, const Step& step, const KvLayer& layer, const AttendCall& call) {
-  if (step.row_count == 0) return;
-  switch (layer.precision) {
-    case KvPrecision::kF32: attend_form<KvPrecision::kF32>(stream, step, layer, call); break;
-    case KvPrecision::kF16: attend_form<KvPrecision::kF16>(stream, step, layer, call); break;
-    case KvPrecision::kQ8_0: attend_form<KvPrecision::kQ8_0>(stream, step, layer, call); break;
+  if (!stream) return;  // a rehearsal: its room is for steps of fewer rows, too
+  const std::int32_t group = call.partials ? split_rows(step, layer, call.heads) : step.row_count;
+  LLORCH_ASSERT(group > 0 || step.row_count == 0, "partial results of a step that is not split");
+  AttendCall part = call;
+  for (part.first = 0; part.first < step.row_count; part.first = part.end) {
+    part.end = std::min(part.first + group, step.row_count);
+    launch_rows(stream, step, layer, part);
   }
-  const dim3 grid(static_cast<unsigned>(step.row_count), static_cast<unsigned>(call.heads));
-  if (call.partials) launch(merge_kernel, grid, kThreads, 0, stream, step, layer, call, attend_spans(step));
 }
 
 }  // namespace llorch::cuda

@@ -4,7 +4,9 @@
 // to that the mass and the weighted sum of its values, page after page; spans are merged in order. Every row goes
 // through the same products (mma, attention_operands.h), alone or among others. So decode, prefill and any split over
 // blocks give the same bits.
-//   few rows   a block for each span, and merge_kernel: spans of a step are computed side by side
+//   few rows   a block for each span, and merge_kernel: spans are computed side by side. Where the room is too small
+//   for
+//              all rows of a step, groups of rows follow each other.
 //   many rows  a block computes all spans of its rows and merges them
 #pragma once
 
@@ -28,9 +30,10 @@ struct AttendCall {
   float softcap = 0;             // 0: none
   const float* sinks = nullptr;  // one for each head, or null
   bool both_ways = false;
-  float* partials = nullptr;  // attend_partials() floats
+  float* partials = nullptr;        // attend_partials() floats
+  std::int32_t first = 0, end = 0;  // rows of a launch; attend() sets them
 };
-/// Room for what spans give, in floats; 0: blocks merge their spans themselves.
+/// Room for what spans give, in floats, for the rows of one launch; 0: blocks merge their spans themselves.
 [[nodiscard]] std::size_t attend_partials(const Step& step, const KvLayer& layer, std::int32_t heads);
 /// As much as steps of fewer rows and positions need at most: many rows need none.
 [[nodiscard]] std::size_t attend_partials_most(const Step& step, const KvLayer& layer, std::int32_t heads);

@@ -23,6 +23,8 @@
 // Not measured.
 #pragma once
 
+#include <algorithm>
+
 #include "cuda/kernel/attention.h"
 #include "cuda/kernel/attention_operands.h"
 #include "cuda/kernel/attention_rows.h"
@@ -313,7 +315,7 @@ __global__ void __launch_bounds__(kAttendThreads, kRowTiles > 1 || kDims > 256 ?
   auto& tile = *shared<Tile>();
   const int heads = c.heads / l.kv_heads, kv_head = static_cast<int>(blockIdx.y) % l.kv_heads,
             lane = static_cast<int>(threadIdx.x % 32);
-  if (threadIdx.x < 32) find_tile(step, heads, static_cast<int>(blockIdx.x), tile.rows);
+  if (threadIdx.x < 32) find_tile(step, c, heads, static_cast<int>(blockIdx.x), tile.rows);
   __syncthreads();
   if (tile.rows.count == 0) return;
   find_sights(step, c, heads, tile.rows);
@@ -360,7 +362,7 @@ __global__ void __launch_bounds__(kAttendThreads, kRowTiles > 1 || kDims > 256 ?
 template<KvPrecision Precision, int kDims, int kRowTiles>
 void launch_attend(StreamHandle stream, const Step& step, const KvLayer& l, const AttendCall& c) {
   static_assert(kDims > 256 || AttendTile<Precision, kRowTiles>::bytes(kDims) <= (99 << 10), "what sm_86 and 89 have");
-  const int rows = kRowTiles * 16, pairs = step.row_count * (c.heads / l.kv_heads);
+  const int rows = kRowTiles * 16, pairs = (c.end - c.first) * (c.heads / l.kv_heads);
   const dim3 grid(static_cast<unsigned>(pairs / rows + step.sequence_count),
                   static_cast<unsigned>(l.kv_heads) *
                       blocks_for(l.padded, static_cast<unsigned>(attend_part_dims<Precision, kDims>(l.padded))),
@@ -369,11 +371,11 @@ void launch_attend(StreamHandle stream, const Step& step, const KvLayer& l, cons
          static_cast<std::size_t>(AttendTile<Precision, kRowTiles>::bytes(l.padded)), stream, step, l, c);
 }
 
-/// Chooses the kernel: one tile of rows where no sequence has more.
+/// Chooses the kernel: one tile of rows where no sequence has more in this launch.
 template<KvPrecision Precision>
 void attend_as(StreamHandle stream, const Step& step, const KvLayer& l, const AttendCall& c) {
   constexpr int kMany = Precision == KvPrecision::kF32 ? 2 : 4;  // what shared memory holds
-  const bool few = step.sequence_rows * (c.heads / l.kv_heads) <= 16;
+  const bool few = std::min(step.sequence_rows, c.end - c.first) * (c.heads / l.kv_heads) <= 16;
   if (l.padded > 256) return launch_attend<Precision, kAttendDimsMax, 1>(stream, step, l, c);
   if (l.padded > 128)
     return few ? launch_attend<Precision, 256, 1>(stream, step, l, c)

@@ -32,15 +32,19 @@ struct TileRows {
   float factor[kRows];  // from a product to the score
 };
 
-/// Tile `number` of the step's, counted sequence by sequence; count 0: there are fewer. By a whole warp.
+/// Tile `number` of the launch's, counted sequence by sequence; count 0: there are fewer. By a whole warp.
 template<int kRows>
-__device__ void find_tile(const Step& step, int heads, int number, TileRows<kRows>& out) {
+__device__ void find_tile(const Step& step, const AttendCall& c, int heads, int number, TileRows<kRows>& out) {
   const int lane = static_cast<int>(threadIdx.x % 32);
   if (lane == 0) out.count = 0;
   __syncwarp();
   for (int base = 0; base < step.sequence_count; base += 32) {
     const int i = base + lane;
-    const int pairs = i < step.sequence_count ? (step.sequences[i].end - step.sequences[i].first) * heads : 0;
+    int begin = 0, pairs = 0;  // of the sequence's pairs, those of this launch
+    if (i < step.sequence_count) {
+      const int from = step.sequences[i].first, first = max(from, c.first);
+      begin = (first - from) * heads, pairs = max(0, min(step.sequences[i].end, c.end) - first) * heads;
+    }
     const int tiles = (pairs + kRows - 1) / kRows;
     int end = tiles;
     for (unsigned d = 1; d < 32; d *= 2) {
@@ -49,7 +53,7 @@ __device__ void find_tile(const Step& step, int heads, int number, TileRows<kRow
     }
     if (number < end && number >= end - tiles) {
       out.sequence = i, out.first = (number - end + tiles) * kRows;
-      out.count = min(kRows, pairs - out.first);
+      out.count = min(kRows, pairs - out.first), out.first += begin;
     }
     const int all = __shfl_sync(kAllLanes, end, 31);
     if (number < all) return;
@@ -134,7 +138,7 @@ inline unsigned attend_spans(const Step& step) { return blocks_for(step.position
 /// What a span, of `spans`, gives a row's head: head_dim sums, then most and mass.
 __device__ inline float* partial_of(const KvLayer& l, const AttendCall& c, std::int64_t row, std::int64_t head,
                                     int span, unsigned spans) {
-  return c.partials + ((row * c.heads + head) * spans + span) * (l.head_dim + 2);
+  return c.partials + (((row - c.first) * c.heads + head) * spans + span) * (l.head_dim + 2);
 }
 
 }  // namespace llorch::cuda
