@@ -76,6 +76,7 @@ void attend(StreamHandle stream, const Step& step, const KvLayer& layer, const A
   AttendCall part = call;
   for (part.first = 0; part.first < step.row_count; part.first = part.end) {
     part.end = std::min(part.first + group, step.row_count);
+    part.spans_before = std::int64_t{part.first} * call.heads * attend_spans(step);
     launch_rows(stream, step, layer, part);
   }
 }

@@ -32,6 +32,7 @@ struct AttendCall {
   bool both_ways = false;
   float* partials = nullptr;        // attend_partials() floats
   std::int32_t first = 0, end = 0;  // rows of a launch; attend() sets them
+  std::int64_t spans_before = 0;    // of the rows before them, all heads: they are not in `partials`
 };
 /// Room for what spans give, in floats, for the rows of one launch; 0: blocks merge their spans themselves.
 [[nodiscard]] std::size_t attend_partials(const Step& step, const KvLayer& layer, std::int32_t heads);

@@ -138,7 +138,7 @@ inline unsigned attend_spans(const Step& step) { return blocks_for(step.position
 /// What a span, of `spans`, gives a row's head: head_dim sums, then most and mass.
 __device__ inline float* partial_of(const KvLayer& l, const AttendCall& c, std::int64_t row, std::int64_t head,
                                     int span, unsigned spans) {
-  return c.partials + (((row - c.first) * c.heads + head) * spans + span) * (l.head_dim + 2);
+  return c.partials + ((row * c.heads + head) * spans + span - c.spans_before) * (l.head_dim + 2);
 }
 
 }  // namespace llorch::cuda
