@@ -158,8 +158,13 @@ Procedure worker_install(TaskPtr t, Hive& h, Order o) {
   t->succeed(boost::json::value(colony::to_json(row.worker)));
 }
 
-/// A port for a worker, which nobody has.
-Procedure find_port(FlowPtr flow, Hive& h, Step<int>::Done done) {
+struct ReservedPort {
+  int number = 0;
+  std::shared_ptr<void> reservation;
+};
+
+/// A port for a worker, which nobody has; reserved in the turn that found it free, before another job looks.
+Procedure find_port(FlowPtr flow, Hive& h, Step<ReservedPort>::Done done) {
   while (true) {
     auto port_work = [address = h.options().listen, ports = h.free_worker_ports()] {
       return first_bindable(address, ports);
@@ -168,7 +173,8 @@ Procedure find_port(FlowPtr flow, Hive& h, Step<int>::Done done) {
     if (!port) co_return done(std::unexpected(port.error()));
     if (!*port) co_return done(std::unexpected(port->error()));
     // Another worker may have got it meanwhile.
-    if (const auto free = h.free_worker_ports(); std::ranges::find(free, **port) != free.end()) co_return done(**port);
+    if (const auto free = h.free_worker_ports(); std::ranges::find(free, **port) != free.end())
+      co_return done(ReservedPort{**port, h.reserve_port(**port)});
   }
 }
 
@@ -212,14 +218,13 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   plan.need = looked->first->total_on(plan.device), plan.manifest = looked->second;
   if (const Status room = h.check_room(plan.device, plan.need); !room) co_return t->fail(room.error());
   auto reservation = h.reserve(plan.device, plan.need);
-  Step<int> finding{t->flow, [&](Step<int>::Done then) -> std::any {
-                      find_port(t->flow, h, std::move(then));
-                      return {};
-                    }};
-  const auto port = co_await finding;
+  Step<ReservedPort> finding{t->flow, [&](Step<ReservedPort>::Done then) -> std::any {
+                               find_port(t->flow, h, std::move(then));
+                               return {};
+                             }};
+  auto port = co_await finding;
   if (!port) co_return t->fail(port.error());
-  plan.port = *port;
-  auto port_reservation = h.reserve_port(plan.port);
+  plan.port = port->number;
   const auto launch = h.prepare(plan);
   if (!launch) co_return t->fail(launch.error());
   auto start_work = [options = launch->options] { return service::Process::start(options); };
@@ -229,7 +234,7 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   const WorkerPtr& w = launch->worker;
   w->pinned = o.pinned;
   h.launched(w, launch->options.arguments[0], **std::move(started));
-  reservation.reset(), port_reservation.reset();  // from now on they are the worker's
+  reservation.reset(), port->reservation.reset();  // from now on they are the worker's
   t->on_cancel = [&h, w] { stop_worker(h.gate().flow(), h, w, [] {}); };
   auto confinement = h.confinement(*w);
   auto confined = co_await service::in_background(t->flow, h.kernel(), confinement);
