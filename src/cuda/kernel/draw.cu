@@ -2,12 +2,12 @@
 // sums, by blocks of 64 and groups of 64 blocks; then one block of threads draws. Sums of exponentials are doubles, so
 // that a token near a border is the host's.
 //
-// Bounds at 151,936 entries and one row, H200: scan and sums read 0.6 MB each, 38 blocks of threads, 0.3 us at 2 TB/s of
-// L2, and 4 million double operations, 0.1 us on 132 multiprocessors. Drawing is latency: some 10 passes over up to 128
-// blocks of 64 values in the search for the likeliest (5 us), 36 barriers of a sort (2 us), and three passes of one
-// thread over what is drawn from, about 80 cycles a token (5 us at top-k 40). 20 us together, with 5 launches in a graph
-// at 1 us: 2 % of a step that reads 4.9 GB (8B, Q4_K_M) at 4.8 TB/s. Log probabilities add half of that. What no bound
-// holds: top-p over a flat distribution takes 0.1 ms for each 1,024 tokens that it keeps.
+// Bounds at 151,936 entries and one row, H200: scan and sums read 0.6 MB each, 38 blocks of threads, 0.3 us at 2 TB/s
+// of L2, and 4 million double operations, 0.1 us on 132 multiprocessors. Drawing is latency: some 10 passes over up to
+// 128 blocks of 64 values in the search for the likeliest (5 us), 36 barriers of a sort (2 us), and three passes of one
+// thread over what is drawn from, about 80 cycles a token (5 us at top-k 40). 20 us together, with 5 launches in a
+// graph at 1 us: 2 % of a step that reads 4.9 GB (8B, Q4_K_M) at 4.8 TB/s. Log probabilities add half of that. What no
+// bound holds: top-p over a flat distribution takes 0.1 ms for each 1,024 tokens that it keeps.
 #include "cuda/kernel/draw.h"
 
 #include "cuda/kernel/draw_row.h"

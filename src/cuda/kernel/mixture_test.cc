@@ -56,8 +56,7 @@ class Mixtures : public testing::Test {
     }
     for (std::int64_t i = 0; i < parts * panels; ++i)
       pack_panel(type, columns, raw.data() + u(i / panels * rows + i % panels * 16) * stride,
-                         static_cast<int>(std::min<std::int64_t>(16, rows - i % panels * 16)),
-                         packed.data() + u(i * bytes));
+                 static_cast<int>(std::min<std::int64_t>(16, rows - i % panels * 16)), packed.data() + u(i * bytes));
     out.memory = to_device(stream_, packed);
     out.matrix = {type, out.memory.as<std::byte>(), rows, columns, parts, bytes};
     return out;
