@@ -37,7 +37,7 @@ TEST_P(Recording, ten_replayed_steps_of_a_bucket_give_the_bits_of_ten_walks) {
     const StepPlan plan = replayed.next(DecodeSteps::kPrompt + i);
     if (i == 0) recording->record();
     auto result =
-        i == 0 ? replayed.model->model->forward(plan, *replayed.cache) : recording->replay(plan, *replayed.cache);
+        i == 0 ? replayed.model->model->forward(plan, *replayed.cache) : recording->run_again(plan, *replayed.cache);
     ASSERT_TRUE(result);
     replayed.take(*result);
   }

@@ -13,7 +13,7 @@ class RecordingDevice final : public OperationDecorator {
   /// From the next begin() on until finish(), operations are kept as well as run.
   void record() { operations_.clear(), recording_ = true; }
   /// A step of the recorded kind, without a walk.
-  [[nodiscard]] Result<StepResult> replay(const StepPlan& plan, Cache& cache) {
+  [[nodiscard]] Result<StepResult> run_again(const StepPlan& plan, Cache& cache) {
     begin(plan, cache);
     for (const Operation& operation : operations_) operation(inner());
     return finish();
