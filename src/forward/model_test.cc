@@ -358,7 +358,7 @@ TEST_P(OnePart, can_be_recorded) {
       device.record();
       ASSERT_TRUE(model->forward(plan_of(1), *other));
     }
-    const auto result = replay ? device.replay(plan_of(0), *cache) : model->forward(plan_of(0), *cache);
+    const auto result = replay ? device.run_again(plan_of(0), *cache) : model->forward(plan_of(0), *cache);
     ASSERT_TRUE(result);
     logits.emplace_back(result->logits.begin(), result->logits.end());
   }
