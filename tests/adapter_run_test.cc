@@ -256,7 +256,7 @@ TEST(AdapterRecording, a_replayed_step_has_the_adapters_of_its_own_plan) {
   EXPECT_EQ(walk({-1, -1, -1, -1}), none);
   const int before = device->host_accesses();
   for (const auto& [adapters, want] : {std::pair{std::array{0, -1, 1, 0}, first}, {std::array{-1, 1, 1, 0}, second}}) {
-    const auto result = device->replay(plan_with(adapters), *cache).value();
+    const auto result = device->run_again(plan_with(adapters), *cache).value();
     EXPECT_EQ(std::vector<float>(result.logits.begin(), result.logits.end()), want);
   }
   EXPECT_EQ(device->host_accesses(), before);
