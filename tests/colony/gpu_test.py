@@ -68,6 +68,16 @@ echo "$@ order $CUDA_DEVICE_ORDER" >> {self.home}/started
         return events[-1], "\n".join(d["human"] for _, _, d in events if d.get("human"))
 
 
+class Absent(unittest.TestCase):
+    def test_without_nvml_the_cpu_is_offered_and_that_is_said(self):
+        with GpuColony() as c:
+            c.hide_nvml()
+            c.env["PATH"] = str(c.home)  # nor is nvidia-smi
+            c.begin()
+            self.assertEqual(list(c.devices()), ["cpu"])
+            self.assertIn("libnvidia-ml.so.1", c.wait_logged("h", "no_gpus.*offers its CPU"))
+
+
 class Told(unittest.TestCase):
     def setUp(self):
         if not NVML.exists():
@@ -95,14 +105,6 @@ class Told(unittest.TestCase):
             for order in ({"device": "cuda:0", "worker": "cpu"}, {"device": "cpu", "worker": "cuda"}, {"device": "tpu"}):
                 status, _, body = c.call("POST", "/v1/jobs", {"operation": "worker_spawn", "model": "builtin:haiku", **order}, port=c.hive_port)
                 self.assertEqual((status, body["error"]["param"]), (400, "device"), body)
-
-    def test_without_nvml_the_cpu_is_offered_and_that_is_said(self):
-        with GpuColony() as c:
-            c.hide_nvml()
-            c.env["PATH"] = str(c.home)  # nor is nvidia-smi
-            c.begin()
-            self.assertEqual(list(c.devices()), ["cpu"])
-            self.assertIn("libnvidia-ml.so.1", c.wait_logged("h", "no_gpus.*offers its CPU"))
 
     def test_a_driver_that_is_not_loaded(self):
         with GpuColony(H200) as c:
