@@ -62,7 +62,8 @@ void check_decision(const queen::HiveTable& table, const std::vector<colony::Wor
 
 /// Sums of what hives say are counted with in 64 bits: the undefined-behaviour sanitizer watches.
 void check_room(const queen::HiveTable& table, const std::string& id, std::int64_t need) {
-  const queen::ShortOfRoom crowded{id, need, 0, colony::kFigureMax, table.workers_of(id, {})};
+  const queen::ShortOfRoom crowded{
+      .hive = id, .device = {}, .need = need, .capacity = colony::kFigureMax, .workers = table.workers_of(id, {})};
   const queen::RoomPlan plan = queen::plan_room(crowded);
   must(plan.hive.empty() || plan.hive == id);
   std::set<std::string> stopped;
