@@ -8,6 +8,7 @@
 
 #include "config_file.h"
 #include "service/front.h"
+#include "service/descriptors.h"
 #include "service/log.h"
 #include "service/memory_return.h"
 
@@ -86,6 +87,7 @@ inline void add_build_info(CLI::App& app, const char* program) {
 /// Runs a daemon until it stops its loop. Daemon(loop, options): start(), shutdown(why), exit_code().
 template<class Daemon, class Options>
 int run_daemon(const char* program, const Options& options) {
+  service::make_room_for_descriptors();
   const service::MemoryReturn memory;
   service::start_log(program, options.log_format, options.log_level);
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like a full disk

@@ -21,13 +21,10 @@ void EngineHost::start(ProgressSink progress, std::function<Status()> read, std:
 }
 
 void EngineHost::request_stop() {
-  {
-    const std::lock_guard lock(mutex_);
-    stop_ = work_ = true;
-  }
+  stop_ = true;
   loading_cancelled_->store(true);
   stopping_.request_stop();
-  wake_.notify_all();
+  notify();
 }
 
 void EngineHost::stop() {
@@ -39,18 +36,16 @@ void EngineHost::ping(std::function<void()> answered) {
   {
     const std::lock_guard lock(mutex_);
     pings_.push_back(std::move(answered));
-    work_ = true;
   }
-  wake_.notify_one();
+  notify();
 }
 
 void EngineHost::check_resident(std::function<void(Status)> told) {
   {
     const std::lock_guard lock(mutex_);
     residency_checks_.push_back(std::move(told));
-    work_ = true;
   }
-  wake_.notify_one();
+  notify();
 }
 
 void EngineHost::answer() {
@@ -65,11 +60,7 @@ void EngineHost::answer() {
 }
 
 void EngineHost::notify() {
-  {
-    const std::lock_guard lock(mutex_);
-    work_ = true;
-  }
-  wake_.notify_one();
+  if (!work_.exchange(true)) wake_.release();
 }
 
 Result<EngineOptions> EngineHost::engine_options(const Model& model) const {
@@ -223,18 +214,13 @@ bool EngineHost::step() {
 
 void EngineHost::serve() {
   while (true) {
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return work_; });
-      if (stop_) return;
-      work_ = false;
-    }
-    for (bool worked = true; worked;) {
+    wake_.acquire();
+    work_ = false;
+    for (bool worked = true; worked && !stop_;) {
       worked = step();
       answer();
-      const std::lock_guard lock(mutex_);
-      if (stop_) return;
     }
+    if (stop_) return;
   }
 }
 

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -14,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/semaphore.h"
 #include "engine/engine.h"
 #include "engine/loaded_model.h"
 #include "net/event_loop.h"
@@ -92,9 +92,9 @@ class EngineHost {
   EngineHostOptions options_;
   std::optional<LoadedModel> model_;
   std::unique_ptr<Engine> engine_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool work_ = false, stop_ = false;
+  Semaphore wake_;  // once for each time that work_ becomes true
+  std::atomic<bool> work_{false}, stop_{false};
+  std::mutex mutex_;  // guards the next two
   std::vector<std::function<void()>> pings_;
   std::vector<std::function<void(Status)>> residency_checks_;
   std::function<void(const Error&)> on_fatal_, on_broken_;

@@ -21,10 +21,11 @@ using tcp = asio::ip::tcp;
 using boost::system::error_code;
 
 class CurlLoop;
+class Inbox;
 class Resolver;
 
 struct EventLoop::Impl {
-  Impl();
+  explicit Impl(EventLoop& loop);
   ~Impl();
   /// Both are made when they are first asked for.
   [[nodiscard]] std::shared_ptr<CurlLoop> curl_loop();
@@ -36,6 +37,7 @@ struct EventLoop::Impl {
   asio::executor_work_guard<asio::io_context::executor_type> work{io.get_executor()};
   asio::signal_set signals{io};
   std::atomic<std::thread::id> thread{};
+  std::unique_ptr<Inbox> inbox;
 
  private:
   std::unique_ptr<Resolver> resolver_;

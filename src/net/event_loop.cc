@@ -11,13 +11,14 @@
 #include "base/thread_slice.h"
 #include "net/asio.h"
 #include "net/curl_loop.h"
+#include "net/inbox.h"
 #include "net/operation_memory.h"
 #include "net/resolver.h"
 #include "net/turn_watch.h"
 
 namespace llorch::net {
 
-EventLoop::Impl::Impl() = default;
+EventLoop::Impl::Impl(EventLoop& loop) : inbox(std::make_unique<Inbox>(loop, io, thread)) {}
 EventLoop::Impl::~Impl() = default;
 std::shared_ptr<CurlLoop> EventLoop::Impl::curl_loop() {
   std::erase_if(left_, [](const auto& one) { return one->idle(); });
@@ -31,11 +32,11 @@ void EventLoop::Impl::leave_connections() {
   curl_loop_ = nullptr;
 }
 Resolver& EventLoop::Impl::resolver() {
-  if (!resolver_) resolver_ = std::make_unique<Resolver>(io);
+  if (!resolver_) resolver_ = std::make_unique<Resolver>(*inbox);
   return *resolver_;
 }
 
-EventLoop::EventLoop() : impl_(std::make_unique<Impl>()), poster_(std::make_shared<Poster::Shared>()) {
+EventLoop::EventLoop() : impl_(std::make_unique<Impl>(*this)), poster_(std::make_shared<Poster::Shared>()) {
   poster_->loop = this;
 }
 EventLoop::~EventLoop() {
@@ -96,25 +97,27 @@ void EventLoop::set_tls_client(std::shared_ptr<const TlsClient> client) {
 }
 void EventLoop::leave_connections() { impl_->leave_connections(); }
 void EventLoop::stop() { impl_->io.stop(); }
-void EventLoop::post(std::function<void()> task, Where where) {
-  asio::post(impl_->io, [this, task = std::move(task), where] {
-    doing(where);
-    task();
-  });
-}
+void EventLoop::post(std::function<void()> task, Where where) { impl_->inbox->post(std::move(task), where); }
 
 void EventLoop::Poster::post(std::function<void()> task, Where where) const {
   const std::shared_lock lock(shared_->mutex);
   if (shared_->loop) shared_->loop->post(std::move(task), where);
 }
 
-struct EventLoop::ReservedPost::State {
+struct EventLoop::ReservedPost::State final : Inbox::Task {
   State(EventLoop& l, std::function<void()> t, Where w) : loop(l), task(std::move(t)), where(w) {}
+  void run() override {
+    const auto self = std::move(posted);
+    waits = false;
+    loop.doing(where);
+    if (task) task();
+  }
+  void drop() noexcept override { const auto self = std::move(posted); }
   EventLoop& loop;
   std::function<void()> task;
   Where where;
   std::atomic<bool> waits = false;
-  OperationMemory memory;
+  std::shared_ptr<State> posted;  // itself, while it waits
 };
 
 EventLoop::ReservedPost::ReservedPost(EventLoop& loop, std::function<void()> task, Where where)
@@ -124,11 +127,8 @@ EventLoop::ReservedPost::~ReservedPost() {
 }
 void EventLoop::ReservedPost::post() noexcept {
   if (state_->waits.exchange(true)) return;
-  asio::post(state_->loop.impl().io, state_->memory.in([state = state_] {
-    state->waits = false;
-    state->loop.doing(state->where);
-    if (state->task) state->task();
-  }));
+  state_->posted = state_;
+  state_->loop.impl().inbox->push(state_.get());
 }
 
 bool EventLoop::on_loop() const { return impl_->thread.load() == std::this_thread::get_id(); }

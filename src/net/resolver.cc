@@ -37,11 +37,11 @@ Resolver::Lookup Resolver::find(const std::string& host, bool authorities, Done 
   if (!threads_) threads_ = std::make_unique<asio::thread_pool>(kLookupsAtOnce);
   Lookup lookup;
   lookup.done_ = std::make_shared<Done>(std::move(done));
-  asio::post(*threads_, [&io = io_, host, authorities, weak = std::weak_ptr<Done>(lookup.done_)] {
+  asio::post(*threads_, [&inbox = inbox_, host, authorities, weak = std::weak_ptr<Done>(lookup.done_)] {
     if (weak.expired()) return;
     if (authorities) read_system_authorities();
     auto found = look_up(host);
-    asio::post(io, [weak, found = std::move(found)]() mutable {
+    inbox.post([weak, found = std::move(found)]() mutable {
       if (const auto told = weak.lock()) (*told)(std::move(found));
     });
   });

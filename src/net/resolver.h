@@ -5,7 +5,7 @@
 #include <boost/asio/thread_pool.hpp>
 
 #include "base/result.h"
-#include "net/asio.h"
+#include "net/inbox.h"
 
 namespace llorch::net {
 
@@ -20,12 +20,12 @@ class Resolver {
     std::shared_ptr<Done> done_;
   };
 
-  explicit Resolver(asio::io_context& io) : io_(io) {}
+  explicit Resolver(Inbox& inbox) : inbox_(inbox) {}
   /// Errors: kIo, with the resolver's own words. `authorities`: those of the system are read besides (tls_state.h).
   [[nodiscard]] Lookup find(const std::string& host, bool authorities, Done done);
 
  private:
-  asio::io_context& io_;
+  Inbox& inbox_;
   std::unique_ptr<asio::thread_pool> threads_;  // made with the first name; addresses need none
 };
 

@@ -1,13 +1,13 @@
 #include "service/background.h"
 
 #include <algorithm>
-#include <condition_variable>
 #include <cstdlib>
 #include <list>
 #include <mutex>
 #include <new>
 #include <utility>
 
+#include "base/semaphore.h"
 #include "base/thread_role.h"
 #include "base/thread_slice.h"
 #include "service/log.h"
@@ -65,8 +65,8 @@ struct Background::State : std::enable_shared_from_this<Background::State> {
     explicit Item(BackgroundTask t) : task(std::move(t)) {}
     BackgroundTask task;
     Status outcome;
-    std::condition_variable turn;  // of work that waits in pause()
-    bool has_turn = false;
+    Semaphore turn;           // of work that waits in pause()
+    Item* resumed = nullptr;  // that has its turn, too
   };
   using Items = std::list<Item>;  // moved between lists by splicing: that takes no memory
   struct Line {
@@ -86,14 +86,15 @@ struct Background::State : std::enable_shared_from_this<Background::State> {
   net::EventLoop& loop;
   const BackgroundOptions options;
   mutable std::mutex mutex;
-  std::condition_variable wake;
-  Lines lines;  // the first line is next
-  Items ready;  // given to a thread that has not taken it yet
+  Semaphore wake;  // as often as something is ready, or is over
+  Lines lines;     // the first line is next
+  Items ready;     // given to a thread that has not taken it yet
   Items running, done;
   std::size_t queued = 0;
-  int active = 0;   // tasks that hold one of options.threads places: ready, or running and not paused
-  int begun = 0;    // active, or paused
-  int to_wake = 0;  // threads that have something to do
+  int active = 0;           // tasks that hold one of options.threads places: ready, or running and not paused
+  int begun = 0;            // active, or paused
+  int to_wake = 0;          // threads that have something to do
+  Item* resumed = nullptr;  // work that has its turn again, and is to be told so
   bool closed = false;
   net::EventLoop::ReservedPost delivery;  // an outcome arrives though there is no memory left
 
@@ -117,10 +118,15 @@ struct Background::State : std::enable_shared_from_this<Background::State> {
   /// the lock for as long as it then waits for a processor. The loop needs it to fetch outcomes.
   void unlock_and_wake(std::unique_lock<std::mutex>& lock) noexcept {
     const int threads = std::exchange(to_wake, 0);
+    Item* item = std::exchange(resumed, nullptr);
     const bool news = !done.empty(), over = closed && queued == 0;
     lock.unlock();
-    for (int i = 0; i < threads; ++i) wake.notify_one();
-    if (over) wake.notify_all();  // nothing is left for the threads that wait
+    wake.release(threads + (over ? options.begun_max : 0));  // over: nothing is left for the threads that wait
+    while (item) {
+      Item* const next = std::exchange(item->resumed, nullptr);
+      item->turn.release();  // it may be gone now
+      item = next;
+    }
     if (news) delivery.post();
   }
 };
@@ -153,8 +159,7 @@ void Background::State::dispatch() {
     if (!line->paused.empty()) {
       Item& item = line->paused.front();
       running.splice(running.end(), line->paused, line->paused.begin());
-      item.has_turn = true;
-      item.turn.notify_one();
+      item.resumed = std::exchange(resumed, &item);
     } else {
       ready.splice(ready.end(), line->items, line->items.begin());
       --queued, ++begun;
@@ -203,9 +208,13 @@ void Background::State::work() {
   take_arena();
   std::unique_lock lock(mutex);
   while (true) {
-    wake.wait(lock, [this] { return !ready.empty() || (closed && queued == 0); });
-    if (ready.empty()) return;
-    run_ready(lock);
+    lock.unlock();
+    wake.acquire();
+    lock.lock();
+    if (!ready.empty())
+      run_ready(lock);
+    else if (closed && queued == 0)
+      return;
   }
 }
 
@@ -235,13 +244,11 @@ void Background::State::pause(Items::iterator item) {
   if (std::ranges::any_of(lines, another)) {
     const auto line = line_of(item->task.owner);
     lines.splice(lines.end(), lines, line);
-    item->has_turn = false;
     line->paused.splice(line->paused.end(), running, item);
     --active;
     dispatch();
     unlock_and_wake(lock);
-    lock.lock();
-    item->turn.wait(lock, [&] { return item->has_turn; });
+    item->turn.acquire();
   }
   current.until = std::chrono::steady_clock::now() + options.slice;
 }

@@ -1,7 +1,6 @@
 #include "service/front.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -9,19 +8,8 @@
 #include "service/log.h"
 
 namespace llorch::service {
-namespace {
-
-void raise_descriptor_limit() {
-  rlimit files{};
-  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
-  files.rlim_cur = std::min<rlim_t>(files.rlim_max, 65'536);
-  setrlimit(RLIMIT_NOFILE, &files);
-}
-
-}  // namespace
 
 Status Front::open() {
-  raise_descriptor_limit();
   const FrontOptions& o = options_;
   if (o.tls_certificate.empty() != o.tls_key.empty())
     return fail(ErrorCode::kInvalidRequest, "--tls-cert and --tls-key go together");

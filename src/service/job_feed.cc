@@ -14,7 +14,7 @@
 namespace llorch::service {
 namespace {
 
-constexpr std::size_t kUnsentMax = 1u << 20;  // beyond this the logs wait for the peer
+constexpr std::size_t kFeedUnsentMax = 1u << 20;  // beyond this the logs wait for the peer
 constexpr std::size_t kFeedsMax = 64;
 constexpr std::ptrdiff_t kFeedsOfOneMax = 4;  // one key's: a queen opens one, and may have lost one
 constexpr std::chrono::seconds kKeepAlive{5};
@@ -75,7 +75,7 @@ class JobFeeds::Feed : public std::enable_shared_from_this<Feed> {
     std::uint64_t seq = 0;
   };
 
-  [[nodiscard]] bool has_room() const { return context_->exchange->unsent() + batch_.size() < kUnsentMax; }
+  [[nodiscard]] bool has_room() const { return context_->exchange->unsent() + batch_.size() < kFeedUnsentMax; }
 
   void take(Line& line) {
     if (ended_) return;

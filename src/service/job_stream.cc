@@ -5,7 +5,7 @@
 namespace llorch::service {
 namespace {
 
-constexpr std::size_t kUnsentMax = 256u << 10;  // beyond this the log waits for the peer
+constexpr std::size_t kStreamUnsentMax = 256u << 10;  // beyond this the log waits for the peer
 
 class JobStream final : public job::Reader, public std::enable_shared_from_this<JobStream> {
  public:
@@ -45,7 +45,7 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
     if (ended_) return;
     const auto self = shared_from_this();
     std::string bytes;
-    while (exchange_->unsent() + bytes.size() < kUnsentMax) {
+    while (exchange_->unsent() + bytes.size() < kStreamUnsentMax) {
       const job::Event* event = job_->log.find(seq_ + 1);
       if (!event) break;
       bytes += frame(*event);

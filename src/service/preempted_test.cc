@@ -1,16 +1,14 @@
 // A thread that wakes the event loop is often preempted by it at that moment, and then waits for a processor as long as
 // others have it. What it holds meanwhile is held all that time: the loop must not need it.
 //
-// This program has an epoll_ctl() and a pthread_mutex_unlock() of its own. With the first Asio wakes its loop; Asio
-// holds a lock of its own then, and when it lets go of that the thread pauses here as if it were preempted.
+// This program has a write() of its own: a helper's thread that wakes its loop (with the eight bytes of an eventfd)
+// pauses there as if it were preempted.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <sys/epoll.h>
 
 #include <atomic>
 #include <memory>
-#include <utility>
 
 #include "base/thread_role.h"
 #include "service/background.h"
@@ -29,30 +27,19 @@ namespace {
 using namespace std::chrono_literals;
 
 std::atomic<int> pauses_left = 0;
-thread_local bool has_woken = false;
-
-void pause_if_preempted() {
-  if (!std::exchange(has_woken, false)) return;
-  (void)poll(nullptr, 0, 100);
-}
 
 }  // namespace
 }  // namespace llorch::service
 
-extern "C" int pthread_mutex_unlock(pthread_mutex_t* mutex) noexcept {
-  static std::atomic<decltype(&pthread_mutex_unlock)> known;  // another initialization would lock
+extern "C" ssize_t write(int descriptor, const void* from, size_t bytes) {
+  static std::atomic<decltype(&write)> known;  // another initialization would lock
   auto real = known.load();
-  if (!real) known = real = reinterpret_cast<decltype(real)>(dlsym(RTLD_NEXT, "pthread_mutex_unlock"));
-  const int outcome = real(mutex);
-  llorch::service::pause_if_preempted();
-  return outcome;
-}
-extern "C" int epoll_ctl(int epoll, int what, int descriptor, epoll_event* event) noexcept {
-  static const auto real = reinterpret_cast<decltype(&epoll_ctl)>(dlsym(RTLD_NEXT, "epoll_ctl"));
-  const int outcome = real(epoll, what, descriptor, event);
+  if (!real) known = real = reinterpret_cast<decltype(real)>(dlsym(RTLD_NEXT, "write"));
   using namespace llorch::service;
-  if (llorch::thread_role() == llorch::ThreadRole::kHelper && what == EPOLL_CTL_MOD && pauses_left.fetch_sub(1) > 0)
-    has_woken = true;
+  const bool preempted =
+      llorch::thread_role() == llorch::ThreadRole::kHelper && bytes == 8 && pauses_left.fetch_sub(1) > 0;
+  const ssize_t outcome = real(descriptor, from, bytes);
+  if (preempted) (void)poll(nullptr, 0, 100);
   return outcome;
 }
 

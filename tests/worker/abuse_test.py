@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import socket
 import statistics
 import subprocess
@@ -175,7 +176,10 @@ class Abuse(unittest.TestCase):
                 c.close()
                 return percentile(times, 0.99) * 1000
 
-            before = p99()
+            def descriptors():
+                return int(re.search(r"FDSize:\s+(\d+)", pathlib.Path(f"/proc/{w.process.pid}/status").read_text())[1])
+
+            before, room = p99(), descriptors()
             slow = []
             for i in range(1000 // SCALE):
                 s = socket.create_connection(("127.0.0.1", w.port))
@@ -199,6 +203,7 @@ class Abuse(unittest.TestCase):
             t.join()
             print(f"health p99 {before:.2f} ms alone, {during:.2f} ms beside {len(slow)} slow connections")
             self.assertEqual(status, "end")
+            self.assertEqual(descriptors(), room, "a table of descriptors that grows stops the event loop for tens of milliseconds")
             self.assertLess(during, 1000)  # far from the ten seconds that one slow head may take; how fast it is, `./dev bench http` says
             for s in slow:
                 s.close()

@@ -6,6 +6,7 @@
 #include "daemon_flags.h"
 #include "security/validate.h"
 #include "service/exit_deadline.h"
+#include "service/descriptors.h"
 #include "service/log.h"
 #include "service/memory_return.h"
 #include "worker/backend.h"
@@ -56,6 +57,7 @@ Result<int> serve(ServeFlags f) {
   o.engine.kv_bytes = static_cast<std::size_t>(f.kv_mb * (1 << 20));
   o.engine.cache_ram_bytes = static_cast<std::size_t>(f.cache_ram_mb * (1 << 20));
   o.engine.cache_disk_bytes = static_cast<std::size_t>(f.cache_disk_mb * (1 << 20));
+  service::make_room_for_descriptors();
   const service::MemoryReturn memory;
   service::start_log(backend().program(), o.log_format, o.log_level);
   if (backend().cuda && !f.model.options.packed_cache.empty())
