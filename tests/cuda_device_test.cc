@@ -104,6 +104,34 @@ TEST_F(CudaDeviceTest, nonsense_in_the_environment_opens_no_device) {
   EXPECT_NE(refused.error().message.find("LLORCH_CUDA_ORDER is 'sideways'"), std::string::npos);
 }
 
+#ifdef LLORCH_CUDA_EMULATED
+/// What cards of compute capability 8.6, 8.9 and 12.0 have: nothing is loaded whose attention could not be launched.
+TEST_F(CudaDeviceTest, heads_that_take_more_shared_memory_than_a_block_has_are_refused_by_name) {
+  setenv("LLORCH_CUDA_SHARED_BYTES", "101376", 1);
+  On on(cuda_test_device());
+  const struct {
+    KvPrecision precision;
+    std::int32_t head_dim;
+    const char* refused;
+  } cases[] = {{KvPrecision::kF32, 576, nullptr},
+               {KvPrecision::kF32, 577, "577 dimensions, remembered as f32"},
+               {KvPrecision::kF16, 928, nullptr},
+               {KvPrecision::kF16, 929, "929 dimensions, remembered as f16"},
+               {KvPrecision::kQ8_0, 576, nullptr}};
+  for (const auto& [precision, head_dim, refused] : cases) {
+    CacheShape shape;
+    shape.layers = {{1, 64, 0}, {1, head_dim, 0}}, shape.pages = {2}, shape.precision = precision;
+    const auto cache = on.device().make_cache(shape);
+    ASSERT_EQ(cache.has_value(), refused == nullptr) << head_dim << ' ' << (cache ? "" : cache.error().message);
+    if (!refused) continue;
+    EXPECT_EQ(cache.error().code, ErrorCode::kModelLoadFailed);
+    EXPECT_TRUE(cache.error().message.contains(refused) && cache.error().message.contains("101376"))
+        << cache.error().message;
+  }
+  unsetenv("LLORCH_CUDA_SHARED_BYTES");
+}
+#endif
+
 TEST_F(CudaDeviceTest, a_step_that_finds_no_room_is_an_error) {
   On on(cuda_test_device());
   const Weight* w = on.matrix(16, 64, 1);

@@ -42,6 +42,7 @@ def listens(port):
 
 # Over TLS on loopback, too: everything that the suites say must hold there.
 TLS = os.environ.get("LLORCH_TEST_TLS") == "1"
+MAY_STOP = {"LLORCH_LOOP_TURN_MS_MAX": "10000"}  # of a Colony: a daemon that the test stops for a while may be in the middle of a turn
 
 
 class Colony:

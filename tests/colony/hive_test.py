@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from colony import BIN, STORIES, Colony, free_port, listens, main, wait_for
+from colony import BIN, MAY_STOP, STORIES, Colony, free_port, listens, main, wait_for
 
 
 def cpu_seconds(pid):
@@ -218,7 +218,7 @@ class Hive(unittest.TestCase):
             wait_for(lambda: not self.workers(c), 20)
 
     def test_a_hive_that_ends_while_it_stops_a_worker_does_not_spin(self):
-        with Colony(LLORCH_LOOP_TURN_MS_MAX="10000") as c:  # the worker may be stopped in the middle of a turn
+        with Colony(**MAY_STOP) as c:
             p = self.start(c, "--idle-stop-sec", "1")
             wait_for(lambda: listens(c.hive_port))
             pid = self.spawn(c)

@@ -13,7 +13,7 @@ import threading
 import time
 import unittest
 
-from colony import BIN, SANITIZED, STORIES, Colony, free_port, listens, main, not_run, parse_sse, text_of, wait_for
+from colony import BIN, MAY_STOP, SANITIZED, STORIES, Colony, free_port, listens, main, not_run, parse_sse, text_of, wait_for
 
 ORDER = {"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 60, "ignore_eos": True}
 
@@ -280,7 +280,7 @@ EOF
             self.assertIn("IO", c.keeper("worker", "list", f"--direct=http://127.0.0.1:{free_port()}").stderr)
 
     def test_deadlines_count_while_waiting(self):
-        with Colony() as c:
+        with Colony(**MAY_STOP) as c:
             c.queen("--worker-slots", "1", "--timeout-max-ms", "60000")
             c.infer()
             pid = self.workers(c)[0]["pid"]
@@ -305,7 +305,7 @@ EOF
             self.assertEqual(c.job(ORDER | {"deadline_ms": 30000})[-1][1], "end")
 
     def test_a_full_line_that_drops_and_advice(self):
-        with Colony() as c:
+        with Colony(**MAY_STOP) as c:
             c.queen("--worker-slots", "1", "--admission-capacity", "2", "--admission-policy", "drop-lru", "--queue-optimizer-threshold-jobs", "1", "--queue-optimizer-interval-ms", "200")
             c.infer()
             pid = self.workers(c)[0]["pid"]

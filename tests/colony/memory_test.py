@@ -8,7 +8,7 @@ import time
 import unittest
 
 from actor import Actor
-from colony import SANITIZED, STORIES, Colony, free_port, main, wait_for
+from colony import MAY_STOP, SANITIZED, STORIES, Colony, free_port, main, wait_for
 
 HAIKU = "builtin:haiku"
 
@@ -27,7 +27,7 @@ def infer(c, model, **more):
 
 class Silent(unittest.TestCase):
     def test_a_hive_that_hangs_is_passed_over_and_welcome_back(self):
-        with Colony() as c:
+        with Colony(**MAY_STOP) as c:
             c.queen("--heartbeat-missed-threshold", "60")
             hives = {name: c.hive(name, free_port()) for name in ("ant", "bee")}
             ready(c, "ant", "bee")

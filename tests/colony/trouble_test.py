@@ -12,7 +12,7 @@ import time
 import unittest
 import urllib.request
 
-from colony import BIN, Colony, free_port, listens, main, narrations, parse_sse, text_of, wait_for
+from colony import BIN, MAY_STOP, Colony, free_port, listens, main, narrations, parse_sse, text_of, wait_for
 
 TOKEN = "operator-token-0123456789"
 
@@ -129,7 +129,7 @@ class Trouble(unittest.TestCase):
                     self.assertNotIn(b"CANARY-PROMPT", f.read_bytes(), f)
 
     def test_a_queen_that_is_slow_keeps_her_hive(self):  # H-34: silence of three beats' length is no loss
-        with Colony() as c:
+        with Colony(**MAY_STOP) as c:
             queen = c.queen()
             c.infer(max_tokens=2)
             hive = next(pid for pid, line in c.census() if "llorch-hive" in line)
@@ -278,7 +278,7 @@ exec MARK
             self.assertEqual(c.call("POST", "/v1/heartbeat", lie | {"worker_id": "stranger"}, None, c.hive_port)[0], 404)
 
     def test_interactive_before_batch_and_a_full_queue(self):
-        with Colony() as c:
+        with Colony(**MAY_STOP) as c:
             c.queen("--worker-slots", "1", "--admission-capacity", "6")
             c.infer()
             order = {"operation": "infer", "model": "haiku", "prompt": "x", "max_tokens": 60, "ignore_eos": True}
@@ -364,7 +364,7 @@ class Counts(unittest.TestCase):
             self.expect(c)  # what was refused at the door, and what is no request for a model, do not count
 
     def test_cancelled(self):
-        with Colony() as c:
+        with Colony(**MAY_STOP) as c:
             self.begin(c)
             r, made = self.started_job(c)
             self.assertEqual(c.call("DELETE", made["sse_url"].removesuffix("/stream"))[0], 200)

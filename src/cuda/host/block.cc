@@ -24,8 +24,9 @@ std::optional<std::string> refused(const KernelCall& call) {
   const auto& grid = call.grid;
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
     return fmt::format("a grid of {} x {} x {} blocks", grid.x, grid.y, grid.z);
-  if (call.shared_bytes > kSharedBytesMax)
-    return fmt::format("{} bytes of shared memory for a block, at most {}", call.shared_bytes, kSharedBytesMax);
+  const std::size_t shared_most = shared_bytes_of_environment().value_or(0);  // nonsense: select_device() says so
+  if (call.shared_bytes > shared_most)
+    return fmt::format("{} bytes of shared memory for a block, at most {}", call.shared_bytes, shared_most);
   return std::nullopt;
 }
 

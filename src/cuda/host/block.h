@@ -22,7 +22,6 @@
 
 namespace llorch::cuda::host {
 
-inline constexpr std::size_t kSharedBytesMax = std::size_t{227} * 1024;  // of compute capabilities 9.0 and 10.0
 inline constexpr unsigned kBlockThreadsMax = 1024;
 
 /// Runs all blocks. Gives what a GPU would refuse or what went wrong, or nothing.

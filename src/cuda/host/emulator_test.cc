@@ -77,6 +77,7 @@ TEST(Settings, nonsense_is_an_error_that_names_the_variable) {
       {"LLORCH_CUDA_ORDER", {"sideways", "random:", "random:x", "random:1x", "Reverse"}},
       {"LLORCH_CUDA_MEMORY_BYTES", {"4GB", "0", "-1", "99999999999999999999", " 1"}},
       {"LLORCH_CUDA_THREADS", {"two", "0", "65", "3.5"}},
+      {"LLORCH_CUDA_SHARED_BYTES", {"99K", "1", "49151", "232449"}},
       {"LLORCH_CUDA_FAULT", {"lost", "lost:", "lost:0", "hang:x", "gone:1"}}};
   EXPECT_TRUE(device_count());
   for (const auto& [variable, texts] : wrong)
@@ -97,6 +98,7 @@ TEST(Settings, nonsense_is_an_error_that_names_the_variable) {
                                                        {"LLORCH_CUDA_ORDER", ""},
                                                        {"LLORCH_CUDA_MEMORY_BYTES", "1"},
                                                        {"LLORCH_CUDA_THREADS", "64"},
+                                                       {"LLORCH_CUDA_SHARED_BYTES", "101376"},
                                                        {"LLORCH_CUDA_FAULT", "hang:12"}};
   for (const auto& [variable, text] : right) {
     setenv(variable, text, 1);

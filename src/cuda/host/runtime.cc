@@ -48,7 +48,7 @@ Result<DeviceProperties> device_properties(int index) {
   out.multiprocessors = 4;
   out.memory_bytes = device().memory_bytes();
   out.memory_free_bytes = device().memory_free_bytes();
-  out.shared_bytes_per_block_max = host::kSharedBytesMax;
+  LLORCH_TRY(out.shared_bytes_per_block_max, host::shared_bytes_of_environment());
   out.emulated = true;
   return out;
 }

@@ -23,11 +23,15 @@ std::optional<std::uint64_t> number_in(std::string_view text, std::uint64_t leas
   return number;
 }
 
-Result<std::uint64_t> number_of(const char* variable, std::uint64_t unset, std::uint64_t most) {
+struct Limits {
+  std::uint64_t least = 1, most = 0;
+};
+Result<std::uint64_t> number_of(const char* variable, std::uint64_t unset, Limits limits) {
   const std::string_view text = text_of(variable);
   if (text.empty()) return unset;
-  if (const auto number = number_in(text, 1, most)) return *number;
-  return fail(ErrorCode::kInvalidRequest, "{} is '{}': a number from 1 to {} is needed", variable, text, most);
+  if (const auto number = number_in(text, limits.least, limits.most)) return *number;
+  return fail(ErrorCode::kInvalidRequest, "{} is '{}': a number from {} to {} is needed", variable, text, limits.least,
+              limits.most);
 }
 
 }  // namespace
@@ -39,12 +43,18 @@ Result<Order> order_of_environment() {
 }
 
 Result<std::size_t> memory_bytes_of_environment() {
-  return number_of("LLORCH_CUDA_MEMORY_BYTES", std::uint64_t{4} << 30, std::numeric_limits<std::int64_t>::max());
+  return number_of("LLORCH_CUDA_MEMORY_BYTES", std::uint64_t{4} << 30,
+                   {.most = std::numeric_limits<std::int64_t>::max()});
 }
 
 Result<unsigned> threads_of_environment() {
-  LLORCH_TRY(const std::uint64_t count, number_of("LLORCH_CUDA_THREADS", 1, 64));
+  LLORCH_TRY(const std::uint64_t count, number_of("LLORCH_CUDA_THREADS", 1, {.most = 64}));
   return static_cast<unsigned>(count);
+}
+
+Result<std::size_t> shared_bytes_of_environment() {
+  constexpr std::uint64_t kAnyDevice = 48 << 10, kMost = 227 << 10;  // kMost: compute capabilities 9.0 and 10.0
+  return number_of("LLORCH_CUDA_SHARED_BYTES", kMost, {kAnyDevice, kMost});
 }
 
 Result<Fault> fault_of_environment() {
@@ -63,8 +73,9 @@ Status settings_problem() {
   LLORCH_TRY(const Order order, order_of_environment());
   LLORCH_TRY(const std::size_t bytes, memory_bytes_of_environment());
   LLORCH_TRY(const unsigned threads, threads_of_environment());
+  LLORCH_TRY(const std::size_t shared, shared_bytes_of_environment());
   LLORCH_TRY(const Fault fault, fault_of_environment());
-  (void)order, (void)bytes, (void)threads, (void)fault;
+  (void)order, (void)bytes, (void)threads, (void)shared, (void)fault;
   return {};
 }
 

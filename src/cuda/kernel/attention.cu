@@ -47,17 +47,28 @@ std::int32_t split_rows(const Step& step, const KvLayer& layer, std::int32_t hea
   return (step.row_count + groups - 1) / groups;
 }
 
-void launch_rows(StreamHandle stream, const Step& step, const KvLayer& layer, const AttendCall& call) {
+/// Calls `with` as a template of the layer's precision.
+template<class With>
+auto of_form(const KvLayer& layer, const With& with) {
   switch (layer.precision) {
-    case KvPrecision::kF32: attend_form<KvPrecision::kF32>(stream, step, layer, call); break;
-    case KvPrecision::kF16: attend_form<KvPrecision::kF16>(stream, step, layer, call); break;
-    case KvPrecision::kQ8_0: attend_form<KvPrecision::kQ8_0>(stream, step, layer, call); break;
+    case KvPrecision::kF32: return with.template operator()<KvPrecision::kF32>();
+    case KvPrecision::kF16: return with.template operator()<KvPrecision::kF16>();
+    case KvPrecision::kQ8_0: break;
   }
+  return with.template operator()<KvPrecision::kQ8_0>();
+}
+
+void launch_rows(StreamHandle stream, const Step& step, const KvLayer& layer, const AttendCall& call) {
+  of_form(layer, [&]<KvPrecision Precision>() { attend_form<Precision>(stream, step, layer, call); });
   const dim3 grid(static_cast<unsigned>(call.end - call.first), static_cast<unsigned>(call.heads));
   if (call.partials) launch(merge_kernel, grid, kThreads, 0, stream, step, layer, call, attend_spans(step));
 }
 
 }  // namespace
+
+std::size_t attend_shared_bytes(const KvLayer& layer) {
+  return of_form(layer, [&]<KvPrecision Precision>() { return attend_form_shared_bytes<Precision>(layer); });
+}
 
 std::size_t attend_partials(const Step& step, const KvLayer& layer, std::int32_t heads) {
   return static_cast<std::size_t>(split_rows(step, layer, heads)) * row_partials(step, layer, heads);

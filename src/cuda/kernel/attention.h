@@ -40,7 +40,12 @@ struct AttendCall {
 [[nodiscard]] std::size_t attend_partials_most(const Step& step, const KvLayer& layer, std::int32_t heads);
 void attend(StreamHandle stream, const Step& step, const KvLayer& layer, const AttendCall& call);
 
+/// Shared memory that a block takes of an attention over this layer, in bytes, whatever the step.
+[[nodiscard]] std::size_t attend_shared_bytes(const KvLayer& layer);
+
 /// For one form of the cache.
+template<KvPrecision Precision>
+[[nodiscard]] std::size_t attend_form_shared_bytes(const KvLayer& layer);
 template<KvPrecision Precision>
 void attend_form(StreamHandle stream, const Step& step, const KvLayer& layer, const AttendCall& call);
 

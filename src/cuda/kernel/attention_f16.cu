@@ -3,6 +3,10 @@
 namespace llorch::cuda {
 
 template<>
+std::size_t attend_form_shared_bytes<KvPrecision::kF16>(const KvLayer& layer) {
+  return attend_shared_bytes_as<KvPrecision::kF16>(layer);
+}
+template<>
 void attend_form<KvPrecision::kF16>(StreamHandle stream, const Step& step, const KvLayer& layer,
                                     const AttendCall& call) {
   attend_as<KvPrecision::kF16>(stream, step, layer, call);

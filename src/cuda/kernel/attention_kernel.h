@@ -371,16 +371,29 @@ void launch_attend(StreamHandle stream, const Step& step, const KvLayer& l, cons
          static_cast<std::size_t>(AttendTile<Precision, kRowTiles>::bytes(l.padded)), stream, step, l, c);
 }
 
+/// Row tiles of the kernels for heads of at most 128, and at most 256 dimensions: what shared memory holds.
+template<KvPrecision Precision>
+constexpr int kAttendManyTiles = Precision == KvPrecision::kF32 ? 2 : 4;
+constexpr int kAttendTilesOf256 = 2;
+
+template<KvPrecision Precision>
+std::size_t attend_shared_bytes_as(const KvLayer& l) {
+  return static_cast<std::size_t>(l.padded > 256 ? AttendTile<Precision, 1>::bytes(l.padded)
+                                  : l.padded > 128
+                                      ? AttendTile<Precision, kAttendTilesOf256>::bytes(l.padded)
+                                      : AttendTile<Precision, kAttendManyTiles<Precision>>::bytes(l.padded));
+}
+
 /// Chooses the kernel: one tile of rows where no sequence has more in this launch.
 template<KvPrecision Precision>
 void attend_as(StreamHandle stream, const Step& step, const KvLayer& l, const AttendCall& c) {
-  constexpr int kMany = Precision == KvPrecision::kF32 ? 2 : 4;  // what shared memory holds
   const bool few = std::min(step.sequence_rows, c.end - c.first) * (c.heads / l.kv_heads) <= 16;
   if (l.padded > 256) return launch_attend<Precision, kAttendDimsMax, 1>(stream, step, l, c);
   if (l.padded > 128)
     return few ? launch_attend<Precision, 256, 1>(stream, step, l, c)
-               : launch_attend<Precision, 256, 2>(stream, step, l, c);
-  few ? launch_attend<Precision, 128, 1>(stream, step, l, c) : launch_attend<Precision, 128, kMany>(stream, step, l, c);
+               : launch_attend<Precision, 256, kAttendTilesOf256>(stream, step, l, c);
+  few ? launch_attend<Precision, 128, 1>(stream, step, l, c)
+      : launch_attend<Precision, 128, kAttendManyTiles<Precision>>(stream, step, l, c);
 }
 
 }  // namespace llorch::cuda

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "cuda/kernel/attention.h"
 #include "cuda/kernel/rows.h"
 #include "device/cuda/cuda_rope.h"
 
@@ -15,6 +16,11 @@ constexpr std::chrono::minutes kStepLimit{2}, kEmulatedStepLimit{60};
 constexpr std::int64_t kReserveBytes = std::int64_t{256} << 20;
 constexpr std::size_t kCanaryBytes = 4096;
 constexpr unsigned char kCanary = 0x5a;
+
+/// As --kv-type has it.
+std::string_view name_of(KvPrecision precision) {
+  return precision == KvPrecision::kF32 ? "f32" : precision == KvPrecision::kF16 ? "f16" : "q8_0";
+}
 
 }  // namespace
 
@@ -71,6 +77,17 @@ Result<FloatBuffer> CudaDevice::allocate(std::int64_t rows, std::int64_t width) 
 }
 
 Result<std::unique_ptr<Cache>> CudaDevice::make_cache(const CacheShape& shape) {
+  for (const CacheLayer& layer : shape.layers) {
+    const std::size_t needed = cuda::attend_shared_bytes(cuda::KvLayer::make(layer, 0, shape.precision)),
+                      most = properties_.shared_bytes_per_block_max;
+    if (needed > most) {
+      return fail(
+          ErrorCode::kModelLoadFailed,
+          "attention over heads of {} dimensions, remembered as {}, takes {} bytes of shared memory, and {} has "
+          "{} for a block: smaller ones are f16 and q8_0 (--kv-type)",
+          layer.head_dim, name_of(shape.precision), needed, properties_.name, most);
+    }
+  }
   return CudaCache::make(context_, shape);
 }
 
