@@ -63,10 +63,16 @@ TEST(CudaWorker, bench_tells_shares_of_the_device_s_roofline) {
   const auto r = run({"bench", "-m", "random:tiny-llama:Q4_0", "-p", "16", "-n", "2", "-r", "1", "--json"});
   ASSERT_EQ(r.exit_code, 0) << r.err;
   const json::object report = parsed(r.out);
-  for (const json::value& result : *json::find_array(report, "results"))
+  for (const json::value& result : *json::find_array(report, "results")) {
     EXPECT_GT(json::find_number(result.get_object(), "roofline_fraction").value_or(0), 0);
+    const double host = json::find_number(result.get_object(), "host_share").value_or(-1);
+    EXPECT_TRUE(host > 0 && host < 1) << host;
+  }
   EXPECT_EQ(json::find_array(report, "rooflines")->size(), 1u);
-  EXPECT_GT(json::find_number(report, "device_bytes").value_or(0), 0);
+  const auto bytes = [&](const char* name) { return json::find_number(report, name).value_or(0); };
+  EXPECT_GT(bytes("device_bytes_loaded"), 0);
+  EXPECT_NEAR(bytes("device_bytes_predicted"), bytes("device_bytes_loaded"), 4096);  // the device's own, without models
+  EXPECT_GT(bytes("device_bytes"), bytes("device_bytes_loaded")) << "pages come on top";
   EXPECT_EQ(run({"bench", "-m", "builtin:haiku", "--profile"}).exit_code, 2) << "launches are no operations";
 }
 

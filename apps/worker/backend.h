@@ -1,6 +1,7 @@
 // What a worker program computes with: one backend, which its kind says (W-02).
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <string_view>
 
@@ -9,13 +10,19 @@
 
 namespace llorch::worker {
 
+/// Of a device that computes apart from the host.
+struct DeviceUse {
+  std::int64_t bytes = 0;              // of its memory
+  std::chrono::nanoseconds waited{0};  // by the host, for its steps so far
+};
+
 struct Backend {
-  std::string kind;                                     // as hives and the queen call it: "cpu", "accelerate", "cuda"
-  std::string summary;                                  // for --help
-  const ProductProvider* products = nullptr;            // null: the kernels' own
-  CudaOpener cuda = nullptr;                            // opens the CUDA device that computes; null: the CPU
-  std::int64_t (*vram_bytes)(const Device&) = nullptr;  // of a device that it opened
-  Result<Roofline> (*roofline)(int index) = nullptr;    // of such a device; null: the CPU's is measured
+  std::string kind;                                   // as hives and the queen call it: "cpu", "accelerate", "cuda"
+  std::string summary;                                // for --help
+  const ProductProvider* products = nullptr;          // null: the kernels' own
+  CudaOpener cuda = nullptr;                          // opens the CUDA device that computes; null: the CPU
+  DeviceUse (*use)(const Device&) = nullptr;          // of a device that it opened
+  Result<Roofline> (*roofline)(int index) = nullptr;  // of such a device; null: the CPU's is measured
   [[nodiscard]] std::string program() const { return "llorch-worker-" + kind; }
   [[nodiscard]] std::string device() const { return cuda ? "cuda" : "cpu"; }
   /// As health and heartbeats call what holds the model.

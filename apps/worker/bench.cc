@@ -105,6 +105,7 @@ class Runner {
   }
   /// The first error of all passes.
   [[nodiscard]] const Status& status() const { return status_; }
+  [[nodiscard]] const Device& device() const { return *model_.device; }
 
  private:
   void begin(int sequence) {
@@ -191,6 +192,8 @@ class Bench {
       };
     const auto start = Clock::now();
     LLORCH_TRY(LoadedModel loaded, LoadedModel::load(model));
+    report_.predicted_bytes = loaded.predicted_bytes;
+    if (backend().use) report_.loaded_bytes = backend().use(*loaded.device).bytes;
     {
       LLORCH_TRY(Runner first, runner(loaded, 1, 1));
       first.prefill(0, 0, 1);
@@ -217,19 +220,24 @@ class Bench {
     const int pages = batch * ((positions + kPage - 1) / kPage);
     LLORCH_TRY(auto cache, m.device->make_cache(m.model->cache_shape(pages, options_.kv, batch)));
     report_.kv_bytes = std::max<std::uint64_t>(report_.kv_bytes, cache->bytes());
-    if (backend().vram_bytes) report_.device_bytes = std::max(report_.device_bytes, backend().vram_bytes(*m.device));
+    if (backend().use) report_.device_bytes = std::max(report_.device_bytes, backend().use(*m.device).bytes);
     return Runner(m, std::move(cache), batch, positions);
   }
 
   template<class Work>
-  void measure(BenchResult result, double tokens, int repeats, const Work& work) {
+  void measure(const Device& device, BenchResult result, double tokens, int repeats, const Work& work) {
     std::vector<double> speeds;
+    double took = 0;
+    const auto waited = [&] { return std::chrono::duration<double>(backend().use(device).waited).count(); };
+    const double waited_before = backend().use ? waited() : 0;
     if (profile_) profile_->reset();
     for (int i = 0; i < repeats; ++i) {
       const auto start = Clock::now();
       work();
-      speeds.push_back(tokens / seconds_since(start));
+      const double seconds = seconds_since(start);
+      took += seconds, speeds.push_back(tokens / seconds);
     }
+    if (backend().use) result.host = 1 - (waited() - waited_before) / took;
     std::ranges::sort(speeds);
     result.median = speeds[speeds.size() / 2], result.low = speeds.front(), result.high = speeds.back();
     if (profile_) result.profile = profile_->profile();
@@ -245,7 +253,7 @@ class Bench {
   void prefill(Runner& r, const Cost& cost, int threads, int depth, int n, int repeats) {
     BenchResult result{.test = "prefill", .tokens = n, .depth = depth, .threads = threads};
     result.operations = cost.layer_operations + cost.head_operations / n;
-    measure(std::move(result), n, repeats, [&] { r.prefill(0, depth, depth + n); });
+    measure(r.device(), std::move(result), n, repeats, [&] { r.prefill(0, depth, depth + n); });
   }
 
   /// Of a model without logits: texts of so many tokens, so many at a time.
@@ -257,7 +265,7 @@ class Bench {
         r.encode(n);
         BenchResult result{.test = "encode", .tokens = n, .batch = batch, .threads = threads};
         result.operations = cost.layer_operations;
-        measure(std::move(result), static_cast<double>(n) * batch, options_.repeats, [&] { r.encode(n); });
+        measure(r.device(), std::move(result), static_cast<double>(n) * batch, options_.repeats, [&] { r.encode(n); });
         LLORCH_OK(r.status());
       }
     return {};
@@ -275,7 +283,7 @@ class Bench {
     for (const CacheLayer& layer : m.model->graph().cache_layers()) values += 2.0 * layer.kv_heads * layer.head_dim;
     const double item = options_.kv == KvPrecision::kF32 ? 4 : options_.kv == KvPrecision::kF16 ? 2 : 1.0625;
     result.bytes = cost.layer_bytes + cost.head_bytes + values * item * batch * (depth + n / 2.0);
-    measure(std::move(result), static_cast<double>(n) * batch, options_.repeats, [&] {
+    measure(r.device(), std::move(result), static_cast<double>(n) * batch, options_.repeats, [&] {
       for (int i = 0; i < n; ++i) r.step(depth + i);
     });
     return r.status();
@@ -382,6 +390,7 @@ boost::json::object to_json(const BenchReport& report) {
                           {"tok_s", {{"median", b.median}, {"min", b.low}, {"max", b.high}}},
                           {"operations", b.operations},
                           {"roofline_fraction", b.fraction}};
+    if (b.host) o["host_share"] = *b.host;
     if (!b.profile.empty()) {
       boost::json::object ops;
       for (const auto& [name, op] : b.profile)
@@ -402,6 +411,8 @@ boost::json::object to_json(const BenchReport& report) {
           {"peak_rss_bytes", report.peak_rss_bytes},
           {"kv_bytes", report.kv_bytes},
           {"device_bytes", report.device_bytes},
+          {"device_bytes_predicted", report.predicted_bytes},
+          {"device_bytes_loaded", report.loaded_bytes},
           {"roofline", to_json(report.roofline())},
           {"results", std::move(results)},
           {"rooflines", std::move(rooflines)}};

@@ -31,7 +31,8 @@ struct BenchResult {
   double median = 0, low = 0, high = 0;  // tokens per second, over all sequences
   double operations = 0;                 // of the matrix products, per token
   double bytes = 0;                      // weights, keys and values that one step reads
-  double fraction = 0;  // prefill, encode: of the instruction that fits the weights; decode: of read bandwidth
+  double fraction = 0;         // prefill, encode: of the instruction that fits the weights; decode: of read bandwidth
+  std::optional<double> host;  // of a GPU: the share of the time that the host did not wait for it
   std::map<std::string, OpProfile> profile;
   double outside = 0;  // step: the share of the time that no operation of the model takes
 };
@@ -41,7 +42,8 @@ struct BenchReport {
   std::uint64_t file_bytes = 0;
   double load_s = 0;  // to the first token computed
   std::uint64_t peak_rss_bytes = 0, kv_bytes = 0;
-  std::int64_t device_bytes = 0;    // of a GPU's memory, at most
+  std::int64_t device_bytes = 0;                       // of a GPU's memory, at most
+  std::int64_t loaded_bytes = 0, predicted_bytes = 0;  // of it, once the model is loaded; what was predicted before
   std::vector<Roofline> rooflines;  // one for each number of threads, measured after the model's tests
   std::vector<BenchResult> results;
   std::string note;  // where the context was too short for what is measured by itself

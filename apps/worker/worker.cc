@@ -280,7 +280,7 @@ void Worker::sweep() {
   sweep_timer_ = loop_.after(std::chrono::milliseconds(500), [this] { sweep(); });
 }
 
-std::int64_t Worker::vram_bytes() const { return device_ && backend().vram_bytes ? backend().vram_bytes(*device_) : 0; }
+std::int64_t Worker::vram_bytes() const { return device_ && backend().use ? backend().use(*device_).bytes : 0; }
 
 void Worker::measure() {
   const EngineLoad load = engine_.load();

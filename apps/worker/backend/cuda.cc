@@ -7,23 +7,26 @@ namespace llorch::worker {
 
 namespace {
 
-std::int64_t vram_bytes(const Device& device) {
+DeviceUse use(const Device& device) {
   const auto* cuda = dynamic_cast<const CudaDevice*>(&device);
-  return cuda ? static_cast<std::int64_t>(cuda->memory_bytes()) : 0;
+  if (!cuda) return {};
+  return {static_cast<std::int64_t>(cuda->memory_bytes()), cuda->waited()};
 }
 
 }  // namespace
 
 const Backend& backend() {
 #ifdef LLORCH_CUDA_EMULATED
-  static const Backend own{
-      "cuda-emulated", "For tests only: CUDA kernels on an emulated device, much slower than the CPU's own.",
-      nullptr,         &open_cuda_device,
-      &vram_bytes,     &measure_cuda_roofline};
+  static const Backend own{"cuda-emulated",
+                           "For tests only: CUDA kernels on an emulated device, much slower than the CPU's own.",
+                           nullptr,
+                           &open_cuda_device,
+                           &use,
+                           &measure_cuda_roofline};
 #else
-  static const Backend own{"cuda",      "Private LLM inference: one model, one process, on an NVIDIA GPU.",
-                           nullptr,     &open_cuda_device,
-                           &vram_bytes, &measure_cuda_roofline};
+  static const Backend own{"cuda",  "Private LLM inference: one model, one process, on an NVIDIA GPU.",
+                           nullptr, &open_cuda_device,
+                           &use,    &measure_cuda_roofline};
 #endif
   return own;
 }

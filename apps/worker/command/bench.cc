@@ -28,7 +28,10 @@ void print_report(const BenchReport& r) {
   show(stdout, "%s (%s, %.0f MB) on %s: loaded in %.2f s, peak memory %.0f MB (KV %.0f MB)\n", r.model.c_str(),
        r.weights.c_str(), static_cast<double>(r.file_bytes) / 1e6, r.isa.c_str(), r.load_s,
        static_cast<double>(r.peak_rss_bytes) / 1e6, static_cast<double>(r.kv_bytes) / 1e6);
-  if (backend().cuda) show(stdout, "device memory: %.0f MB\n", static_cast<double>(r.device_bytes) / 1e6);
+  if (backend().cuda)
+    show(stdout, "device memory: %.1f MB of the model, %.1f MB predicted before it was loaded; at most %.0f MB\n",
+         static_cast<double>(r.loaded_bytes) / 1e6, static_cast<double>(r.predicted_bytes) / 1e6,
+         static_cast<double>(r.device_bytes) / 1e6);
   const Roofline roof = r.roofline();
   const bool measured = !r.rooflines.empty();
   if (!r.note.empty()) show(stdout, "%s\n", r.note.c_str());
@@ -41,11 +44,12 @@ void print_report(const BenchReport& r) {
          "%.0f\n",
          roof.threads, roof.read_gb_s, roof.int8_gops, roof.bf16_gflops, roof.fp32_gflops, roof.int8_tile_gops,
          roof.bf16_tile_gflops);
-  show(stdout, "%-8s %7s %7s %6s %8s %10s %20s %9s\n", "test", "tokens", "depth", "batch", "threads", "tok/s",
-       "min..max", "roofline");
+  show(stdout, "%-8s %7s %7s %6s %8s %10s %20s %9s%s\n", "test", "tokens", "depth", "batch", "threads", "tok/s",
+       "min..max", "roofline", backend().use ? "   host" : "");
   for (const BenchResult& b : r.results) {
-    show(stdout, "%-8s %7d %7d %6d %8d %10.1f %9.1f..%-9.1f %9s\n", b.test.c_str(), b.tokens, b.depth, b.batch,
-         b.threads, b.median, b.low, b.high, share(b.fraction, measured).c_str());
+    const std::string host = b.host ? fmt::format("{:6.1f}%", 100 * *b.host) : "";  // the GPU waits for it
+    show(stdout, "%-8s %7d %7d %6d %8d %10.1f %9.1f..%-9.1f %9s%s\n", b.test.c_str(), b.tokens, b.depth, b.batch,
+         b.threads, b.median, b.low, b.high, share(b.fraction, measured).c_str(), host.c_str());
     if (!b.profile.empty()) print_profile(b, measured ? &roof : nullptr);
     if (b.test == "step") show(stdout, "    outside all of these: %.2f %% of the time\n", 100 * b.outside);
   }

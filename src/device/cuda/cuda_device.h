@@ -38,6 +38,8 @@ class CudaDevice final : public Device {
   /// Steps that can be replayed now, and those that were so far.
   [[nodiscard]] std::size_t captured() const { return graphs_.captured(); }
   [[nodiscard]] std::uint64_t replayed() const { return replayed_; }
+  /// How long finish() has waited so far.
+  [[nodiscard]] std::chrono::nanoseconds waited() const { return waited_; }
   /// Bytes in device memory that check_resident() reads: an address for tests alone.
   [[nodiscard]] std::span<const std::byte> canary() const { return {canary_.as<std::byte>(), canary_.bytes()}; }
   /// How long finish() waits, and what reads or writes pages.
@@ -148,6 +150,7 @@ class CudaDevice final : public Device {
   CudaGraphs graphs_;
   CudaGraphs::Entry* capturing_ = nullptr;
   std::uint64_t replayed_ = 0;
+  std::chrono::nanoseconds waited_{0};
   std::vector<cuda::Product> products_;  // of one operation
   // Room of operations.
   CudaRoom added_rows_, activations_, low_rank_, chosen_, chosen_weights_, mixture_, partials_, draws_;

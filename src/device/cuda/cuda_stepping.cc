@@ -87,7 +87,9 @@ Result<StepResult> CudaDevice::finish() {
   LLORCH_ASSERT(!capturing_, "repeat() follows the operations of a step");
   if (!context_->lost) {
     keep(step_.download_faults(*context_));
+    const auto begun = std::chrono::steady_clock::now();
     if (keep(context_->wait())) running_ = false;
+    waited_ += std::chrono::steady_clock::now() - begun;
   }
   LLORCH_OK(context_->error.take());
   LLORCH_OK(context_->answers());
