@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import subprocess
 import unittest
 
 from colony import BIN, ROOT, STORIES, Colony, listens, main, wait_for
@@ -221,6 +222,24 @@ echo "1, NVIDIA H200, 143771, 133514, 9.0, 00000000:42:00.0, 1, 40, GPU-2b"
             self.assertEqual(checks()["GPU driver"][0], False)
             self.assertIn("restart the machine", checks()["GPU driver"][1])
 
+    def test_doctor_computes_on_the_gpu(self):
+        with GpuColony(H200) as c:  # doctor looks for the GPU's worker beside itself
+            for program in ("llorch", "llorch-queen", "llorch-hive"):
+                (c.programs / program).write_bytes((BIN / program).read_bytes())
+                (c.programs / program).chmod(0o755)
+            c.queen()
+
+            def token():
+                r = subprocess.run([c.programs / "llorch", *c.command("doctor", "--json")[1:]], capture_output=True, text=True, env=c.env, timeout=120)
+                return next(x for x in json.loads(r.stdout.splitlines()[-1])["checks"] if x["check"] == "a token of cuda:0")
+
+            works = token()
+            self.assertEqual((works["ok"], "decode 1 tokens" in works["detail"]), (EMULATED is not None, EMULATED is not None), works)
+            self.assertIn("--device 0 order PCI_BUS_ID", (c.home / "started").read_text())
+            (c.programs / "llorch-worker-cuda").write_text("#!/bin/sh\necho something else; echo CUDA_ERROR: the card is gone >&2; exit 3\n")
+            broken = token()
+            self.assertEqual(broken["ok"], False)
+            self.assertIn("it ended with 3: CUDA_ERROR: the card is gone", broken["detail"])
 
     def test_doctor_where_the_driver_hangs(self):
         with GpuColony(H200) as c:

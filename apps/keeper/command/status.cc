@@ -5,6 +5,7 @@
 #include "format/json.h"
 #include "gpu/diagnosis.h"
 #include "keeper/asking.h"
+#include "keeper/gpu_trial.h"
 #include "keeper/hints.h"
 #include "keeper/parts.h"
 #include "service/process.h"
@@ -103,6 +104,12 @@ int check_all(const Common& common, const gpu::MachineFacts& machine) {
     told(program, access(path.c_str(), X_OK) == 0, path);
   }
   for (const gpu::Finding& f : gpu::diagnose(machine)) told(f.what, f.good, f.detail);
+  for (const gpu::Gpu& g : machine.reading.gpus) {
+    if (machine.worker_flaw || !gpu::problem_of(g, machine.reading.driver, machine.reading.cuda_version).empty())
+      continue;
+    const auto tried = try_gpu(machine.worker, g.index);
+    told(fmt::format("a token of cuda:{}", g.index), tried.has_value(), tried ? *tried : tried.error().message);
+  }
   std::error_code problem;
   std::filesystem::create_directories(common.data_dir, problem);
   told("data directory", access(common.data_dir.c_str(), W_OK) == 0, common.data_dir);
