@@ -25,6 +25,8 @@ DATA = pathlib.Path(os.environ.get("LLORCH_TEST_DATA", str(ROOT.parent / "shared
 STORIES = DATA / "models/stories260k-f32.gguf"
 os.environ["LLORCH_ROLES"] = "1"  # what threads may do is asserted (src/base/thread_role.h)
 SANITIZED = "/dev/" in BINARY or "/tsan/" in BINARY
+GPU = KIND.startswith("cuda")  # or the device that stands for one
+SLOW = SANITIZED or KIND == "cuda-emulated"  # tokens take tens of times as long
 # No turn of a daemon's event loop may take longer (src/net/turn_watch.h). Sanitizers make code 5 to 20 times slower.
 # Under sanitizers what a TLS connection allocates as it opens takes tens of times as long, on a core that a build shares twice that; release
 # builds, in the same suites, show that turns are short.

@@ -14,7 +14,7 @@ import threading
 import time
 import unittest
 
-from harness import BINARY, KIND, SANITIZED, STORIES, USER, Worker, free_port, main, parse_sse, text_of, wait_for
+from harness import BINARY, GPU, KIND, SLOW, STORIES, USER, Worker, free_port, main, parse_sse, text_of, wait_for
 
 ERROR_CODES = {}
 for line in open(os.path.join(os.path.dirname(__file__), "../../src/base/error_codes.inc")):
@@ -255,9 +255,9 @@ class Processes(unittest.TestCase):
                     f.write(text)
                 os.chmod(path, mode)
             for flags, says in ((["--listen", "0.0.0.0"], "needs a token"), (["--listen", "0.0.0.0", "--local-mode"], "loopback only"), (["--listen", "0.0.0.0", "--token-file", good], "--insecure-http"), (["--local-mode", "--token-file", good], "cannot be combined"), (["--token-file", open_file], "chmod 600"), (["--token-file", short], "16 characters"), (["--token-file", "/nope"], "cannot be opened"),
-                                (["--device", "1"], "device 0"), (["--backend", "cuda"], f"built for {KIND}"), (["--tls-cert", good], "go together"), (["--hive-url", "ftp://x"], "http://")):
+                                (["--device", "1"], "is cuda:0" if KIND == "cuda-emulated" else "device 0"), (["--backend", "tpu"], f"built for {KIND}"), (["--tls-cert", good], "go together"), (["--hive-url", "ftp://x"], "http://")):
                 r = self.run_flags(*flags)
-                self.assertIn(r.returncode, (1, 2) if says == "cannot be opened" else (2,), (flags, r.stderr))
+                self.assertIn(r.returncode, (1, 2) if says in ("cannot be opened", "is cuda:0") else (2,), (flags, r.stderr))
                 self.assertIn(says, r.stderr)
                 self.assertNotIn("k" * 32, r.stderr)
             with Worker("--token-file", good, "--listen", "0.0.0.0", "--insecure-http", local=False):
@@ -461,14 +461,14 @@ class Processes(unittest.TestCase):
     def test_deadline_during_the_work(self):
         if not STORIES.exists():
             self.skipTest(f"not run: {STORIES} is not there")
-        with Worker("--inference-timeout-sec", "1", "--isa", "reference", model=STORIES) as w:  # the kernels are done before any deadline
+        with Worker("--inference-timeout-sec", "1", *(() if GPU else ("--isa", "reference")), model=STORIES) as w:  # the kernels are done before any deadline
             made = w.infer(prompt="Once upon a time", max_tokens=500, ignore_eos=True, deadline_ms=60)
             last = w.stream(made["sse_url"])[0][-1][2]
             self.assertEqual(last["code"], "DEADLINE_EXCEEDED", last)
 
     def test_shutdown_lets_work_finish(self):
         w = Worker()
-        made = w.infer(prompt="<|user|>a<|assistant|>", max_tokens=30 if SANITIZED else 200, ignore_eos=True)  # within the grace of 4 s, however slow the build
+        made = w.infer(prompt="<|user|>a<|assistant|>", max_tokens=30 if SLOW else 200, ignore_eos=True)  # within the grace of 4 s, however slow the build
         c = w.connection()
         c.request("GET", made["sse_url"])
         answer = c.getresponse()
@@ -524,7 +524,7 @@ class Processes(unittest.TestCase):
             self.assertEqual(got[0][1], "/ready")
             for body in (got[0][2], beats[0][2]):
                 self.assertLessEqual({"worker_id", "model_ref", "memory_bytes", "memory_architecture", "uri", "worker_type", "capabilities", "protocol", "spawn_token"}, set(body))
-                self.assertEqual((body["worker_id"], body["memory_architecture"], body["uri"], body["spawn_token"]), ("w-1", "cpu", w.url, "spawn-token-1"))
+                self.assertEqual((body["worker_id"], body["memory_architecture"], body["uri"], body["spawn_token"]), ("w-1", "vram-only" if GPU else "cpu", w.url, "spawn-token-1"))
             self.assertEqual((beats[0][2]["health_status"], beats[0][2]["state"]), ("healthy", "idle"))
             self.assertGreater(beats[1][0] - beats[0][0], 0.8)
             wait_for(lambda: "heartbeat_failed" in w.logs())  # the second was refused: logged, and it went on
@@ -541,7 +541,7 @@ class Processes(unittest.TestCase):
 
             def ask(i):
                 t = time.monotonic()
-                status, headers, body = w.post("/v1/inference", {"prompt": "<|user|>a<|assistant|>", "max_tokens": 60 if SANITIZED else 250, "ignore_eos": True, "seed": i, "deadline_ms": 30000})
+                status, headers, body = w.post("/v1/inference", {"prompt": "<|user|>a<|assistant|>", "max_tokens": 60 if SLOW else 250, "ignore_eos": True, "seed": i, "deadline_ms": 30000})
                 took = time.monotonic() - t
                 if status == 202:
                     last = w.stream(body["sse_url"])[0][-1][1]
