@@ -91,6 +91,7 @@ void run_turn(Worker& w, const PromptRequestPtr& r, Prepared<wire::CompletionReq
                                    std::chrono::system_clock::now());
   net::Headers headers;
   name_ignored(p.request, headers);
+  name_sampling(p.request.sampling, headers);
   writer->add_headers(headers);
   const bool stream = p.request.stream;
   if (stream)

@@ -24,11 +24,13 @@ bool has_points_at_most(std::string_view text, std::size_t most) {
 /// Fields that every route understands.
 void read_sampling(Fields& f, const Bounds& bounds, Generation& g) {
   SamplingParams& s = g.sampling;
-  s.temperature = f.number("temperature", 0, 2, "range(0.0..=2.0)").value_or(1);
-  s.top_p = f.number("top_p", 0, 1, "range(0.0..=1.0)").value_or(1);
-  s.min_p = f.number("min_p", 0, 1, "range(0.0..=1.0)").value_or(0);
-  s.top_k = static_cast<int>(f.integer("top_k", 0, bounds.vocab).value_or(0));
-  s.repetition_penalty = f.number("repetition_penalty", 1e-9, 2, "range(0.0<..=2.0)").value_or(1);
+  const SamplingParams& unnamed = bounds.sampling;
+  s.temperature = f.number("temperature", 0, 2, "range(0.0..=2.0)").value_or(unnamed.temperature);
+  s.top_p = f.number("top_p", 0, 1, "range(0.0..=1.0)").value_or(unnamed.top_p);
+  s.min_p = f.number("min_p", 0, 1, "range(0.0..=1.0)").value_or(unnamed.min_p);
+  s.top_k = static_cast<int>(f.integer("top_k", 0, bounds.vocab).value_or(unnamed.top_k));
+  s.repetition_penalty =
+      f.number("repetition_penalty", 1e-9, 2, "range(0.0<..=2.0)").value_or(unnamed.repetition_penalty);
   s.presence_penalty = f.number("presence_penalty", -2, 2, "range(-2.0..=2.0)").value_or(0);
   s.frequency_penalty = f.number("frequency_penalty", -2, 2, "range(-2.0..=2.0)").value_or(0);
   g.seed = f.unsigned_integer("seed");

@@ -23,6 +23,7 @@ struct Bounds {
   int max_tokens_out = 2048;               // of the native route; OpenAI's are bounded by the context alone
   std::string model;                       // the name that `model` must have
   std::vector<std::string> adapters = {};  // chosen by `lora`, or as "model:adapter"
+  SamplingParams sampling = {};            // of fields that a request does not name
 };
 
 using Tokens = std::vector<std::int32_t>;

@@ -354,6 +354,7 @@ void submit_completion(Worker& w, const PromptRequestPtr& r, PreparedCompletion&
       net::Clock::now(), std::chrono::system_clock::now());
   net::Headers headers;
   name_ignored(p.request, headers);
+  name_sampling(p.request.sampling, headers);
   const auto deadline = p.request.deadline_ms;
   const auto completion = std::make_shared<Completion>(w, job, c, std::move(p));
   completion->set_dropped(dropped);
