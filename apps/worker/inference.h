@@ -28,6 +28,7 @@ struct Prepared {
   std::vector<TokenIds> prompts;
   std::shared_ptr<Constraint> constraint;  // what the answer must look like
   std::optional<ThoughtLimit> thought;
+  std::size_t dropped = 0;  // tokens that `truncation` took off the prompts
 
   /// Parses and checks a body, whose deadline tightens the bound. `reader`: of a JSON object and bounds, gives the
   /// request or what it breaks. False: the answer is ready.

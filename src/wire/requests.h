@@ -57,6 +57,8 @@ struct CompletionRequest : Generation {
   std::optional<int> thought_tokens;       // that a thought may have, of chat
   std::string thought_field;               // which field said so
   bool echo = false, stream = false, include_usage = false, truncate = false, progress = false;
+  bool continues = false;     // of chat: the last message is an answer that goes on
+  bool begins_answer = true;  // of chat: the prompt ends with what an answer begins with
   /// The log probabilities of the prompt's tokens are wanted, too.
   [[nodiscard]] bool scores_prompt() const { return echo && logprobs; }
   int n = 1;
