@@ -8,7 +8,7 @@
 #include "format/json.h"
 #include "keeper/answer_view.h"
 #include "keeper/given_file.h"
-#include "keeper/nearest.h"
+#include "base/nearest.h"
 #include "keeper/parts.h"
 #include "keeper/tool_file.h"
 

@@ -124,7 +124,9 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   auto f = std::make_shared<ServeFlags>();
   ServeOptions& o = f->serve;
   CLI::App* c = app.add_subcommand("serve", "serve a model over HTTP: the native API, OpenAI's API and a chat page");
-  cli::add_config(*c, "worker");
+  c->fallthrough();  // to --config
+  cli::add_config(app, {"worker", [c]() -> CLI::App* { return c->parsed() ? c : nullptr; }});
+  cli::add_print_config(*c, "worker");
   f->model.add(*c);
   c->add_option("--worker-id", o.worker_id, "default: worker-<kind>-<port>")->check([](const std::string& id) {
     return security::check_identifier(id, 64) ? "must be 1 to 64 of A-Z a-z 0-9 _ -" : "";
