@@ -1,12 +1,18 @@
 // Where programs keep things, and their configuration: flag, then environment, then file, then default (K-07).
+//
+// The file is TOML, and one file serves all programs: [queen], [hive], [worker] and [keeper] hold the flags of one of
+// them, and a section may be spelled as such: "capacity" in [queen.queue] is --queue-capacity. What stands
+// outside of these sections is for the daemon that is given the file; [model."NAME"] is for the queen. A file that was
+// asked for and cannot be read, text that is no TOML, a key that is no flag and a value that its flag does not take
+// stop the program, with file, line and key.
 #pragma once
 
-#include <algorithm>
-#include <cctype>
 #include <cstdlib>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "command_line.h"
 
 namespace llorch::cli {
@@ -36,69 +42,28 @@ inline std::string own_keys_file() {
   return "";
 }
 
-/// A TOML file whose sections name flags: "capacity" in [queue] is --queue-capacity. The file may be shared by all
-/// programs: [queen], [hive], [worker] and [keeper] hold what belongs to one of them, e.g. [queen.queue] (K-07, Q-20).
-class ConfigFile : public CLI::ConfigBase {
- public:
-  ConfigFile(const CLI::App& app, std::string program) : app_(app), program_(std::move(program)) {}
-  std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
-    std::vector<CLI::ConfigItem> out;
-    for (CLI::ConfigItem& item : CLI::ConfigBase::from_config(input)) {
-      if (item.name == "++" || item.name == "--") continue;  // where a section begins and ends
-      auto& path = item.parents;
-      const bool ours = !path.empty() && is_program(path.front());
-      if (!ours && program_ == "keeper") continue;  // a file of one daemon's flags, without sections
-      if (ours) {
-        if (path.front() != program_) continue;
-        path.erase(path.begin());
-      }
-      std::string flag;
-      for (const std::string& part : path) flag += part + "-";
-      flag += item.name;
-      if (flag.empty() ||
-          !std::ranges::all_of(flag, [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_'; }))
-        throw CLI::ConfigError(flag + " is neither a section nor a key", CLI::ExitCodes::ConfigError);
-      std::ranges::replace(flag, '_', '-');
-      // CLI11 would take the file's value before the environment's.
-      const CLI::Option* option = app_.get_option_no_throw("--" + flag);
-      if (option && !option->get_envname().empty() && !variable(option->get_envname().c_str()).empty()) continue;
-      item.name = std::move(flag), path.clear();
-      out.push_back(std::move(item));
-    }
-    return out;
-  }
-
- private:
-  static bool is_program(const std::string& name) {
-    return name == "queen" || name == "hive" || name == "worker" || name == "keeper";
-  }
-  const CLI::App& app_;
-  std::string program_;
+/// The settings of one model, as [model."NAME"] has them: each key with its value as text.
+struct ModelSection {
+  std::string model;
+  std::vector<std::pair<std::string, std::string>> values;
+  std::vector<int> lines;  // of the values
 };
+/// Every [model."NAME"] of a file; none where there is no file. Errors: kInvalidRequest with file and line.
+[[nodiscard]] Result<std::vector<ModelSection>> read_model_sections(const std::string& path);
 
-/// Flags are read from --config, else LLORCH_CONFIG, else config.toml of the user, where there is one.
-inline void add_config(CLI::App& app, const std::string& program) {
-  app.set_config("--config", config_directory() + "/config.toml", "read flags from a TOML file")
-      ->envname("LLORCH_CONFIG");
-  app.allow_config_extras(CLI::config_extras_mode::error);
-  app.config_formatter(std::make_shared<ConfigFile>(app, program));
-  app.add_flag_callback(
-      "--print-config",
-      [&app, program] {
-        std::printf("[%s]\n", program.c_str());
-        for (const CLI::Option* option : app.get_options()) {
-          if (option->get_lnames().empty() || option->get_items_expected_max() == 0) continue;
-          const std::string& name = option->get_lnames().front();
-          const std::string value = option->get_default_str();
-          const bool number = !value.empty() && value.find_first_not_of("0123456789.-") == value.npos &&
-                              value.find('.') == value.rfind('.');
-          if (name == "config") continue;
-          if (!option->get_description().empty()) std::printf("# %s\n", option->get_description().c_str());
-          std::printf("#%s = %s\n", name.c_str(), number ? value.c_str() : ("\"" + value + "\"").c_str());
-        }
-        throw CLI::Success();
-      },
-      "print the section of a configuration file, with every default");
-}
+/// Which commands of `root` a file is for.
+struct ConfigTarget {
+  std::string program;  // the name of its section
+  /// The command whose flags are set, after the command line was read; null: none of them reads a file.
+  std::function<CLI::App*()> command;
+};
+/// Flags of the chosen command are read from --config, else LLORCH_CONFIG, else config.toml of the user, where there is
+/// one. `root`: the program's, which has --config.
+void add_config(CLI::App& root, ConfigTarget target);
+/// The file that will be read: valid once the command line was parsed.
+[[nodiscard]] std::string config_path(const CLI::App& root);
+
+/// --print-config of a command whose flags may stand in the section of `program`.
+void add_print_config(CLI::App& command, const std::string& program);
 
 }  // namespace llorch::cli

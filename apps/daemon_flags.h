@@ -7,8 +7,8 @@
 #include <string>
 
 #include "config_file.h"
-#include "service/front.h"
 #include "service/descriptors.h"
+#include "service/front.h"
 #include "service/log.h"
 #include "service/memory_return.h"
 
@@ -58,7 +58,8 @@ inline void add_front_flags(CLI::App& app, service::FrontOptions& o, const std::
   app.add_option("--listen,--bind", o.listen, "address to listen on")->capture_default_str()->envname("LLORCH_BIND");
   app.add_flag("--local-mode", o.local_mode, "loopback, no authentication");
   add_access_flags(app, o);
-  add_config(app, program);
+  add_config(app, {program, [&app] { return &app; }});
+  add_print_config(app, program);
 }
 
 inline Status make_private_directory(const std::string& path) {

@@ -8,7 +8,7 @@
 #include "format/json.h"
 #include "keeper/answer_view.h"
 #include "keeper/given_file.h"
-#include "keeper/nearest.h"
+#include "base/nearest.h"
 #include "keeper/parts.h"
 #include "keeper/tool_file.h"
 
@@ -125,7 +125,6 @@ Result<boost::json::object> chat_with_tools(const Question& question, const Comm
     LLORCH_TRY(body["tool_choice"], tool_choice(question.tool_choice, tools));
   }
   body["tools"] = std::move(tools);
-  if (!body.contains("temperature")) body["temperature"] = 0.7;  // as the queen's own operation has it
   return body;
 }
 

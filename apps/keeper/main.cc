@@ -3,8 +3,9 @@
 
 #include <span>
 
+#include "base/nearest.h"
 #include "command_line.h"
-#include "keeper/nearest.h"
+#include "config_file.h"
 
 #define LLORCH_COMMAND(name) void add_command_##name(CLI::App& app, int& exit_code);
 namespace llorch::keeper {
@@ -30,7 +31,7 @@ bool unknown_command(CLI::App& app, std::span<char*> words) {
       continue;
     }
     llorch::cli::report({llorch::ErrorCode::kInvalidRequest,
-                         fmt::format("there is no command '{}'{}", word, llorch::keeper::did_you_mean(word, known))});
+                         fmt::format("there is no command '{}'{}", word, llorch::did_you_mean(word, known))});
     return true;
   }
   return false;
@@ -43,9 +44,15 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "llorch " LLORCH_VERSION);
   app.require_subcommand(1);
   int exit_code = 0;
+  app.fallthrough();  // --config may stand behind a command, too
 #define LLORCH_COMMAND(name) llorch::keeper::add_command_##name(app, exit_code);
 #include "keeper_commands.inc"
 #undef LLORCH_COMMAND
+  llorch::cli::add_config(app, {"keeper", [&app] {
+                                  CLI::App* chosen = &app;
+                                  while (!chosen->get_subcommands().empty()) chosen = chosen->get_subcommands().front();
+                                  return chosen;
+                                }});
   if (argc > 0 && unknown_command(app, {argv, static_cast<std::size_t>(argc)})) return 2;
   return llorch::cli::run(app, argc, argv, exit_code);
 }

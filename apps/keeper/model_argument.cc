@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "keeper/nearest.h"
+#include "base/nearest.h"
 
 namespace llorch::keeper {
 namespace {

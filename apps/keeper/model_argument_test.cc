@@ -9,7 +9,7 @@
 #include <fstream>
 
 #include "base/ids.h"
-#include "keeper/nearest.h"
+#include "base/nearest.h"
 
 namespace llorch::keeper {
 namespace {

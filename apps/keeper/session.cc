@@ -68,7 +68,7 @@ void Common::add(CLI::App& app) {
       ->capture_default_str()
       ->envname("LLORCH_NARRATION");
   app.add_flag("--no-autostart", no_autostart, "never start a queen");
-  cli::add_config(app, "keeper");
+  cli::add_print_config(app, "keeper");
   app.fallthrough();
 }
 

@@ -84,6 +84,15 @@ service::Framing framing_of(const job::Job& job) {
   return job.options.resumable ? service::Framing::kOpenAiResumable : service::Framing::kOpenAi;
 }
 
+void name_sampling(const SamplingParams& s, net::Headers& headers) {
+  std::string text =
+      fmt::format("temperature={}, top_p={}, top_k={}, min_p={}", s.temperature, s.top_p, s.top_k, s.min_p);
+  if (s.repetition_penalty != 1) text += fmt::format(", repetition_penalty={}", s.repetition_penalty);
+  if (s.presence_penalty != 0) text += fmt::format(", presence_penalty={}", s.presence_penalty);
+  if (s.frequency_penalty != 0) text += fmt::format(", frequency_penalty={}", s.frequency_penalty);
+  headers.add("X-Llorch-Sampling", text);
+}
+
 void name_ignored(const wire::Generation& asked, net::Headers& headers) {
   constexpr std::size_t kBytesMax = 1024;
   std::string names;

@@ -28,6 +28,7 @@ struct Prepared {
   std::vector<TokenIds> prompts;
   std::shared_ptr<Constraint> constraint;  // what the answer must look like
   std::optional<ThoughtLimit> thought;
+  std::size_t dropped = 0;  // tokens that `truncation` took off the prompts
 
   /// Parses and checks a body, whose deadline tightens the bound. `reader`: of a JSON object and bounds, gives the
   /// request or what it breaks. False: the answer is ready.
@@ -105,6 +106,10 @@ void answer_whole(Worker& w, const PromptRequestPtr& r, const job::JobPtr& job);
 
 /// How a job's log is written to whoever reads it as a stream, by the API that made the job.
 [[nodiscard]] service::Framing framing_of(const job::Job& job);
+
+/// X-Llorch-Sampling: what an answer is sampled with, as "temperature=0.8, top_p=0.95, top_k=40, min_p=0.05"; penalties
+/// where there are some.
+void name_sampling(const SamplingParams& sampling, net::Headers& headers);
 
 /// X-Llorch-Ignored, where there is something to name (J-54): the first 1024 bytes of it.
 void name_ignored(const wire::Generation& asked, net::Headers& headers);

@@ -117,6 +117,7 @@ Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options)
     f.pooling = head->mean ? Pooling::kMean : Pooling::kFirst;
   }
   f.second_type = m.tokenizer->second_type();
+  f.sampling = default_sampling(metadata, options.sampling, f.vocab);
   f.before_text = m.tokenizer->prefix().size();
   LLORCH_TRY(ChatTemplate chat,
              read_chat_template(*m.source, *m.tokenizer, options.model_path, options.chat_template_file));

@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 #include "engine/loaded_model.h"
 #include "tools/format.h"
+#include "worker/default_sampling.h"
 #include "worker/prompt_renderer.h"
 #include "worker/reasoning.h"
 #include "worker/structures.h"
@@ -17,6 +18,7 @@ struct ModelFacts {
   std::string id, quant_kind, tokenizer_kind, hash;  // hash: SHA-256 of the file, empty until known
   std::string fingerprint;                           // LoadedModel::fingerprint
   int vocab = 0, context = 0;
+  DefaultSampling sampling;
   PromptRenderer renderer;
   std::optional<PromptRenderer> tool_renderer;  // for requests with tools, where the model has a template for these
   Reasoning::Style reasoning = Reasoning::Style::kNone;
@@ -37,6 +39,7 @@ struct ModelFacts {
 
 struct FactsOptions {
   std::string model_ref, model_path, chat_template_file;
+  SamplingSettings sampling;
 };
 struct ChatTemplate {
   std::string source;      // empty: the model has none

@@ -4,12 +4,15 @@
 #include <ctime>
 #include <span>
 
+#include "base/ids.h"
 #include "base/limits.h"
 #include "base/utf8.h"
 
 namespace llorch::worker {
 
 namespace {
+
+constexpr std::size_t kMarkBytes = 16;  // that no client can guess
 
 template<class T>
 Result<T> named(Result<T> result, const PrepareBound& bound) {
@@ -59,18 +62,34 @@ std::string PromptRenderer::end_of(const TokenIds& prompt) const {
 }
 
 Result<TokenIds> PromptRenderer::chat(const boost::json::array& messages, const boost::json::object& arguments,
-                                      const PrepareBound& bound) const {
+                                      const PrepareBound& bound, Ending ending) const {
   if (!template_)
     return fail(ErrorCode::kChatTemplateMissing,
                 "the model has no chat template: send a prompt, or start the worker with --chat-template");
   WorkLimit limit = bound.limit(limits::kRenderUnitsMax);
-  LLORCH_TRY(jinja::Value conversation, named(jinja::read_messages(messages, limit), bound));
-  std::vector<std::pair<std::string, jinja::Value>> trusted{{"messages", std::move(conversation)},
-                                                            {"add_generation_prompt", jinja::Value(true)},
-                                                            {"bos_token", jinja::Value(bos_, true)},
-                                                            {"eos_token", jinja::Value(eos_, true)}};
-  LLORCH_TRY(const jinja::Text rendered,
-             named(template_->render(arguments, trusted, std::time(nullptr), limit), bound));
+  std::string mark;  // behind the last message's text, where it goes on
+  boost::json::array marked;
+  if (ending == Ending::kContinues) {
+    mark = random_hex(kMarkBytes);
+    marked = messages;
+    auto& content = marked.back().get_object().at("content").get_string();
+    content.append(mark);
+  }
+  LLORCH_TRY(jinja::Value conversation, named(jinja::read_messages(mark.empty() ? messages : marked, limit), bound));
+  std::vector<std::pair<std::string, jinja::Value>> trusted{
+      {"messages", std::move(conversation)},
+      {"add_generation_prompt", jinja::Value(ending == Ending::kAnswerBegins)},
+      {"bos_token", jinja::Value(bos_, true)},
+      {"eos_token", jinja::Value(eos_, true)}};
+  LLORCH_TRY(jinja::Text rendered, named(template_->render(arguments, trusted, std::time(nullptr), limit), bound));
+  if (!mark.empty()) {
+    const std::size_t end = rendered.bytes.rfind(mark);
+    if (end == std::string::npos)
+      return fail(
+          ErrorCode::kUnsupportedValue,
+          "the model's chat template does not show the text of a last message of the assistant: it cannot go on");
+    rendered = rendered.part(0, end);
+  }
   return text(rendered.bytes, {.add_special = false, .parse_special = true, .trust = rendered.trust}, bound);
 }
 

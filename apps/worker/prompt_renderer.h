@@ -49,8 +49,11 @@ class PromptRenderer {
   [[nodiscard]] static Result<PromptRenderer> make(const Tokenizer& tokenizer, const std::string& source,
                                                    std::string bos, std::string eos);
 
+  /// What stands behind the messages: what an answer begins with, nothing, or not even the end of the last message.
+  enum class Ending { kAnswerBegins, kNone, kContinues };
+  /// Errors also: kUnsupportedValue for kContinues where the template does not show the last message's text.
   [[nodiscard]] Result<TokenIds> chat(const boost::json::array& messages, const boost::json::object& arguments,
-                                      const PrepareBound& bound) const;
+                                      const PrepareBound& bound, Ending ending = Ending::kAnswerBegins) const;
   [[nodiscard]] Result<TokenIds> text(std::string_view text, EncodeOptions options, const PrepareBound& bound) const;
   /// What these ids spell; bytes that are no whole character become U+FFFD. `special`: control tokens, too.
   [[nodiscard]] Result<std::string> spelling(const TokenIds& ids, const PrepareBound& bound,

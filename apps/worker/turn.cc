@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "format/json.h"
 #include "tools/conversation.h"
 
 namespace llorch::worker {
@@ -84,13 +85,13 @@ void run_turn(Worker& w, const PromptRequestPtr& r, Prepared<wire::CompletionReq
               std::unique_ptr<TurnWriter> writer) {
   const service::ContextPtr& c = r->c;
   if (!w.intake().grow(*r, 1, "messages")) return;
-  std::size_t dropped = 0;
-  const auto max_tokens = fit(w, *r, p, dropped);
+  const auto max_tokens = fit(w, *r, p);
   if (!max_tokens) return;
   const auto job = w.jobs().create({.principal = c->principal.id, .operation = std::move(operation)}, net::Clock::now(),
                                    std::chrono::system_clock::now());
   net::Headers headers;
   name_ignored(p.request, headers);
+  name_sampling(p.request.sampling, headers);
   writer->add_headers(headers);
   const bool stream = p.request.stream;
   if (stream)
@@ -118,16 +119,15 @@ void run_turn(Worker& w, const PromptRequestPtr& r, Prepared<wire::CompletionReq
     c->fail(s.error());
 }
 
-std::optional<std::vector<int>> fit(const Worker& w, PromptRequest& r, Prepared<wire::CompletionRequest>& p,
-                                    std::size_t& dropped) {
+std::optional<std::vector<int>> fit(const Worker& w, PromptRequest& r, Prepared<wire::CompletionRequest>& p) {
   const int context = w.model().context;
   std::vector<int> out;
   for (TokenIds& prompt : p.prompts) {
     const int asked = p.request.max_tokens.value_or(1);
     if (const std::int64_t over = static_cast<std::int64_t>(prompt.size()) + asked - context;
-        over > 0 && p.request.truncate && over < static_cast<std::int64_t>(prompt.size())) {
+        over > 0 && p.request.truncate && !p.request.chat && over < static_cast<std::int64_t>(prompt.size())) {
       prompt.erase(prompt.begin(), prompt.begin() + over);
-      dropped += static_cast<std::size_t>(over);
+      p.dropped += static_cast<std::size_t>(over);
     }
     const int room =
         context - static_cast<int>(std::min<std::size_t>(prompt.size(), static_cast<std::size_t>(context)));
@@ -159,6 +159,66 @@ static void watch_thought(const Worker& w, Prepared<wire::CompletionRequest>& p)
   p.thought = std::move(limit);
 }
 
+/// Tokens that two prompts begin, and behind that end, with in common.
+std::pair<std::size_t, std::size_t> common_ends(const TokenIds& a, const TokenIds& b) {
+  const std::size_t most = std::min(a.size(), b.size());
+  std::size_t front = 0, back = 0;
+  while (front < most && a[front] == b[front]) ++front;
+  while (back < most - front && a[a.size() - 1 - back] == b[b.size() - 1 - back]) ++back;
+  return {front, back};
+}
+
+/// A conversation as a prompt. Where it is too long and may be truncated, the oldest turns leave, but for the system's
+/// messages in front; of a last turn that is too long alone, the beginning of its first message.
+Result<TokenIds> render_conversation(const Worker& w, Prepared<wire::CompletionRequest>& p,
+                                     const PromptRenderer& renderer, const boost::json::array& history,
+                                     const PrepareBound& bound) {
+  using Ending = PromptRenderer::Ending;
+  const wire::CompletionRequest& r = p.request;
+  const Ending ending = r.continues ? Ending::kContinues : r.begins_answer ? Ending::kAnswerBegins : Ending::kNone;
+  const auto render = [&](const boost::json::array& messages) {
+    return renderer.chat(messages, r.template_arguments, bound, ending);
+  };
+  LLORCH_TRY(TokenIds whole, render(history));
+  const int room = w.model().context - r.max_tokens.value_or(1);
+  if (!r.truncate || room < 1 || std::cmp_less_equal(whole.size(), room)) return whole;
+  const auto has_role = [&](std::size_t i, std::string_view role) {
+    return json::find_text(history[i].get_object(), "role") == role;
+  };
+  std::size_t first = 0;
+  while (first < history.size() && has_role(first, "system")) ++first;
+  std::vector<std::size_t> starts;  // where the turns begin that may stay
+  for (std::size_t i = first; i < history.size(); ++i)
+    if (i == first || has_role(i, "user")) starts.push_back(i);
+  if (starts.empty()) return whole;
+  const auto from = [&](std::size_t start) {
+    boost::json::array kept(history.begin(), history.begin() + static_cast<std::ptrdiff_t>(first));
+    kept.insert(kept.end(), history.begin() + static_cast<std::ptrdiff_t>(start), history.end());
+    return kept;
+  };
+  TokenIds best = whole;
+  std::size_t low = 1, high = starts.size() - 1;  // fewer turns, fewer tokens
+  while (low <= high && high > 0) {
+    const std::size_t middle = (low + high) / 2;
+    LLORCH_TRY(TokenIds shorter, render(from(starts[middle])));
+    const bool fits = std::cmp_less_equal(shorter.size(), room);
+    if (fits || middle == starts.size() - 1) best = std::move(shorter);
+    fits ? high = middle - 1 : low = middle + 1;
+  }
+  if (std::cmp_greater(best.size(), room)) {
+    boost::json::array bare = from(starts.back());
+    bare[first].get_object()["content"] = "";
+    LLORCH_TRY(const TokenIds empty, render(bare));
+    const auto [front, back] = common_ends(best, empty);
+    const std::size_t over = best.size() - static_cast<std::size_t>(room);
+    if (front + over + back > best.size()) return whole;
+    best.erase(best.begin() + static_cast<std::ptrdiff_t>(front),
+               best.begin() + static_cast<std::ptrdiff_t>(front + over));
+  }
+  p.dropped += whole.size() - best.size();
+  return best;
+}
+
 bool prepare_turn(const Worker& w, Prepared<wire::CompletionRequest>& p, const PrepareBound& bound, bool answers) {
   const ModelFacts& m = w.model();
   wire::CompletionRequest& r = p.request;
@@ -170,7 +230,8 @@ bool prepare_turn(const Worker& w, Prepared<wire::CompletionRequest>& p, const P
   if (!history) return p.error = std::move(history).error(), p.param = "messages", false;
   tools::add_tool_variables(*m.tools, r.tool_use.declared, rfc3339(wall_now()).substr(0, 10), r.template_arguments);
   const PromptRenderer& renderer = m.tool_renderer && !r.tool_use.declared.empty() ? *m.tool_renderer : m.renderer;
-  bool good = p.take(renderer.chat(*history, r.template_arguments, bound));
+  bool good = p.take(render_conversation(w, p, renderer, *history, bound));
+  if (!good && r.continues && p.error.code == ErrorCode::kUnsupportedValue) p.param = "messages";
   if (good && answers) {
     watch_thought(w, p);
     good = p.constrain(w, true);

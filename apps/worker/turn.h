@@ -45,9 +45,9 @@ void run_turn(Worker& w, const PromptRequestPtr& r, Prepared<wire::CompletionReq
               std::unique_ptr<TurnWriter> writer);
 
 /// How many tokens each prompt may generate, at most what there is room for; context_length_exceeded is answered here.
-/// `dropped`: tokens cut off the front of prompts, only where the client asked for it (J-64).
+/// Prompts of text completions lose tokens in front where the client asked for it (J-64).
 [[nodiscard]] std::optional<std::vector<int>> fit(const Worker& w, PromptRequest& r,
-                                                  Prepared<wire::CompletionRequest>& p, std::size_t& dropped);
+                                                  Prepared<wire::CompletionRequest>& p);
 /// Messages and tools as the model's chat template wants them, rendered; what the answer must look like, compiled.
 /// False: the answer is ready. `answers`: something will be generated; else the grammar is not needed.
 [[nodiscard]] bool prepare_turn(const Worker& w, Prepared<wire::CompletionRequest>& p, const PrepareBound& bound,

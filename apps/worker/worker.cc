@@ -159,7 +159,8 @@ void Worker::start_loading() {
   engine_.on_fatal([this](const Error& error) { fatal(error); });
   engine_.on_broken([this](const Error& error) { fatal(error); });
   const auto facts = std::make_shared<ModelFacts>();
-  const FactsOptions wanted{options_.model_ref, options_.engine.model.path, options_.chat_template_file};
+  const FactsOptions wanted{options_.model_ref, options_.engine.model.path, options_.chat_template_file,
+                            options_.sampling};
   engine_.start([this](const LoadProgress& p) { report_progress(p); },
                 [this, facts, wanted]() -> Status {
                   LLORCH_TRY(*facts, read_facts(engine_.model(), wanted));

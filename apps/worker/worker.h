@@ -31,6 +31,7 @@ namespace llorch::worker {
 struct ServeOptions : service::FrontOptions {
   EngineHostOptions engine;
   std::string worker_id, model_ref, hive_url, hive_tls_name, callback_url, chat_template_file;
+  SamplingSettings sampling;  // instead of the model's own
   int max_tokens_out = 2048, queue_capacity = 100, inference_timeout_s = 300, shutdown_timeout_ms = 5000,
       heartbeat_interval_s = 30;
   bool queen_only = false;  // from other machines: colony/caller.h
@@ -74,7 +75,7 @@ class Worker {
   [[nodiscard]] const job::JobPtr& loading_job() const { return loading_job_; }
   [[nodiscard]] std::string fingerprint() const;
   [[nodiscard]] wire::Bounds bounds() const {
-    return {facts_.vocab, options_.max_tokens_out, facts_.id, facts_.adapters};
+    return {facts_.vocab, options_.max_tokens_out, facts_.id, facts_.adapters, facts_.sampling.params};
   }
   [[nodiscard]] double uptime_s() const { return std::chrono::duration<double>(net::Clock::now() - started_).count(); }
   /// Of the GPU's memory: what the model has; 0 on the CPU, and until it is loaded.

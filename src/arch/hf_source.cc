@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "arch/hf_fields.h"
+#include "arch/hf_sampling.h"
 #include "arch/hf_sentence.h"
 #include "format/gguf.h"
 #include "format/safetensors.h"
@@ -52,6 +53,7 @@ class HfSource final : public WeightSource {
     LLORCH_TRY(HfModel model, read_hf(directory_.config()));
     metadata_ = std::move(model.metadata);
     LLORCH_OK(hf_read_sentence(directory_.path(), model.family->name, metadata_));
+    LLORCH_OK(hf_read_sampling(directory_.path(), metadata_));
     const Architecture* family = model.family;
     const Hyper& h = model.hyper;
     for (const TensorView& t : directory_.tensors()) by_name_.emplace(t.name, &t);

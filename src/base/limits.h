@@ -43,7 +43,8 @@ inline constexpr int kDraftsMax = 16;     // rows of one step that may be taken 
 
 // Text.
 inline constexpr std::size_t kTextBytesMax = 64u << 20;  // one encode call
-inline constexpr std::size_t kStopStringsMax = 4;
+inline constexpr std::size_t kStopStringsMax = 16;       // OpenAI takes 4, and clients send more to others
+inline constexpr int kChoicesMax = 32;                   // of one prompt
 inline constexpr std::size_t kStopBytesMax = 100;
 
 // Work over text, in units of base/work_limit.h (some nanoseconds each), where a caller gives no limit of its own.

@@ -42,6 +42,7 @@ struct MetaValue {
   std::variant<std::uint64_t, std::int64_t, double, bool, std::string, Strings, Integers, Floats> value;
 
   static MetaValue u32(std::uint32_t v) { return {MetaType::kU32, {}, std::uint64_t{v}}; }
+  static MetaValue i32(std::int32_t v) { return {MetaType::kI32, {}, std::int64_t{v}}; }
   static MetaValue f32(float v) { return {MetaType::kF32, {}, double{v}}; }
   static MetaValue boolean(bool v) { return {MetaType::kBool, {}, v}; }
   static MetaValue text(std::string v) { return {MetaType::kString, {}, std::move(v)}; }

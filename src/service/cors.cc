@@ -61,6 +61,7 @@ void CorsAnswer::add_to(net::Headers& headers) const {
   headers.add("Access-Control-Allow-Origin", allow_origin);
   headers.add("Access-Control-Expose-Headers",
               "X-Correlation-Id, x-request-id, Retry-After, retry-after-ms, x-should-retry, X-Llorch-Ignored, "
+              "X-Llorch-Sampling, "
               "X-Sse-Url, X-Deadline-Exceeded-By-Ms, Idempotent-Replayed");
 }
 

@@ -23,6 +23,7 @@ class MessagesReader {
       t_.refuse("messages", "a list of messages is required", ErrorCode::kInvalidRequest);
     else
       for (std::size_t i = 0; i < messages->get_array().size(); ++i) add(i, messages->get_array()[i]);
+    if (ends_with_text()) t_.chat["continue_final_message"] = true;
     for (const std::string_view name : kStructureFields) t_.pass(name, name);  // in our own words, too
     t_.pass({"model", "max_tokens", "temperature", "top_p", "stream", "deadline_ms", "lora", "seed"});
     t_.pass_own();
@@ -41,11 +42,21 @@ class MessagesReader {
   [[nodiscard]] std::expected<CompletionRequest, Refused> translated(const Bounds& bounds) {
     return t_.read(bounds,
                    {{"stop", "stop_sequences"},
+                    {"continue_final_message", "messages"},
                     {"response_format", "output_config.format"},
                     {"thinking_budget_tokens", budgeted_ ? "thinking.budget_tokens" : "thinking_budget_tokens"}});
   }
 
  private:
+  /// A last message of the assistant is the beginning of the answer.
+  [[nodiscard]] bool ends_with_text() {
+    if (t_.messages().empty()) return false;
+    const auto& last = t_.messages().back().get_object();
+    const auto* content = last.if_contains("content");
+    return last.at("role") == "assistant" && content && content->is_string() && !content->get_string().empty() &&
+           !last.contains("tool_calls");
+  }
+
   void add(std::size_t i, const boost::json::value& v) {
     const std::string where = fmt::format("messages[{}]", i);
     const auto* o = v.if_object();

@@ -24,11 +24,13 @@ bool has_points_at_most(std::string_view text, std::size_t most) {
 /// Fields that every route understands.
 void read_sampling(Fields& f, const Bounds& bounds, Generation& g) {
   SamplingParams& s = g.sampling;
-  s.temperature = f.number("temperature", 0, 2, "range(0.0..=2.0)").value_or(1);
-  s.top_p = f.number("top_p", 0, 1, "range(0.0..=1.0)").value_or(1);
-  s.min_p = f.number("min_p", 0, 1, "range(0.0..=1.0)").value_or(0);
-  s.top_k = static_cast<int>(f.integer("top_k", 0, bounds.vocab).value_or(0));
-  s.repetition_penalty = f.number("repetition_penalty", 1e-9, 2, "range(0.0<..=2.0)").value_or(1);
+  const SamplingParams& unnamed = bounds.sampling;
+  s.temperature = f.number("temperature", 0, 2, "range(0.0..=2.0)").value_or(unnamed.temperature);
+  s.top_p = f.number("top_p", 0, 1, "range(0.0..=1.0)").value_or(unnamed.top_p);
+  s.min_p = f.number("min_p", 0, 1, "range(0.0..=1.0)").value_or(unnamed.min_p);
+  s.top_k = static_cast<int>(f.integer("top_k", 0, bounds.vocab).value_or(unnamed.top_k));
+  s.repetition_penalty =
+      f.number("repetition_penalty", 1e-9, 2, "range(0.0<..=2.0)").value_or(unnamed.repetition_penalty);
   s.presence_penalty = f.number("presence_penalty", -2, 2, "range(-2.0..=2.0)").value_or(0);
   s.frequency_penalty = f.number("frequency_penalty", -2, 2, "range(-2.0..=2.0)").value_or(0);
   g.seed = f.unsigned_integer("seed");
@@ -36,6 +38,17 @@ void read_sampling(Fields& f, const Bounds& bounds, Generation& g) {
   g.ignore_eos = f.boolean("ignore_eos").value_or(false);
   if (const auto deadline = f.integer("deadline_ms", 1, std::int64_t{1} << 40)) g.deadline_ms = deadline;
   g.structure = read_structure(f);
+}
+
+constexpr std::int64_t kTokensUnbounded = std::int64_t{1} << 31;
+constexpr int kCompletionTokens = 16;  // OpenAI's default of text completions
+
+/// How long an answer may be: -1, as clients of other servers write it, and nothing are no limit.
+std::optional<int> read_most_tokens(Fields& f, std::string_view name, std::int64_t low, std::int64_t high) {
+  if (const auto* v = f.take(name); v && *v == -1) return std::nullopt;
+  const auto max = f.integer(name, low, high);
+  if (!max) return std::nullopt;
+  return static_cast<int>(std::min<std::int64_t>(*max, limits::kContextMax));
 }
 
 void check_text(Fields& f, std::string_view name, std::string_view text) {
@@ -168,7 +181,7 @@ void read_openai(Fields& f, const Bounds& bounds, CompletionRequest& r) {
   if (const auto again = f.number("repeat_penalty", 1e-9, 2, "range(0.0<..=2.0)"))
     r.sampling.repetition_penalty = *again;
   read_logit_bias(f, bounds, r.sampling);
-  r.n = static_cast<int>(f.integer("n", 1, 8).value_or(1));
+  r.n = static_cast<int>(f.integer("n", 1, limits::kChoicesMax).value_or(1));
   r.stream = f.boolean("stream").value_or(false);
   if (const auto* options = f.take("stream_options")) {
     if (!options->is_object()) {
@@ -193,6 +206,45 @@ void read_openai(Fields& f, const Bounds& bounds, CompletionRequest& r) {
   f.text("user", 1024), f.text("safety_identifier", 1024);
   f.take("metadata"), f.take("service_tier");
   only(f, "store", {false});
+}
+
+/// Takes `prefix` off messages: whether the last one has it.
+bool take_prefix(Fields& f, boost::json::array& messages) {
+  bool found = false;
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    auto& message = messages[i].get_object();
+    const auto* v = message.if_contains("prefix");
+    if (!v) continue;
+    const bool last = i + 1 == messages.size() && message.contains("role") && message.at("role") == "assistant";
+    if (!v->is_bool() || (v->get_bool() && !last))
+      f.violation(fmt::format("messages[{}].prefix", i), "bool, of the last message",
+                  "prefix is true or false, and true only of a last message of the assistant");
+    found = found || (last && *v == true);
+    message.erase("prefix");
+  }
+  return found;
+}
+
+/// Whether an answer begins behind the messages, or the last of them goes on.
+void read_ending(Fields& f, CompletionRequest& r) {
+  const auto add = f.boolean("add_generation_prompt"), goes_on = f.boolean("continue_final_message");
+  const bool prefix = take_prefix(f, r.messages);
+  r.continues = goes_on.value_or(prefix);
+  r.begins_answer = add.value_or(!r.continues);
+  if (!r.continues || r.messages.empty()) return;
+  const std::string field =
+      goes_on ? "continue_final_message" : fmt::format("messages[{}].prefix", r.messages.size() - 1);
+  const auto bad = [&](std::string_view why) {
+    f.violation(field, "a last message of the assistant", fmt::format("{}: {}", field, why));
+  };
+  const auto& last = r.messages.back().get_object();
+  const auto *role = last.if_contains("role"), *content = last.if_contains("content");
+  const bool text = content && content->is_string() && !content->get_string().empty();
+  if (!role || *role != "assistant" || !text || last.contains("tool_calls"))
+    bad("the last message must be the assistant's, a text and no call of a tool");
+  if (r.begins_answer) bad("not together with add_generation_prompt");
+  if (r.structure.kind != Structure::Kind::kNone) bad("not together with " + r.structure.field);
+  if (r.tool_use.choice == ToolUse::Choice::kRequired) bad("not together with a call that tool_choice asks for");
 }
 
 template<class Request>
@@ -270,7 +322,7 @@ std::expected<InferenceRequest, Refused> read_inference(const boost::json::objec
   read_lora(f, bounds, r);
   read_sampling(f, bounds, r);
   read_logit_bias(f, bounds, r.sampling);
-  if (const auto max = f.integer("max_tokens", 1, bounds.max_tokens_out)) r.max_tokens = static_cast<int>(*max);
+  if (const auto max = read_most_tokens(f, "max_tokens", 1, bounds.max_tokens_out)) r.max_tokens = *max;
   r.resumable = f.boolean("resumable").value_or(false);
   r.cache_salt = f.text("cache_salt", kSaltBytesMax).value_or("");
   r.logprobs = f.boolean("logprobs").value_or(false);
@@ -302,10 +354,8 @@ std::expected<CompletionRequest, Refused> read_chat(const boost::json::object& b
   CompletionRequest r;
   r.chat = true;
   read_openai(f, bounds, r);
-  const std::int64_t no_bound = std::int64_t{1} << 31;
-  const auto newer = f.integer("max_completion_tokens", 1, no_bound), older = f.integer("max_tokens", 1, no_bound);
-  if (newer || older)
-    r.max_tokens = static_cast<int>(std::min<std::int64_t>(newer.value_or(older.value_or(0)), limits::kContextMax));
+  for (const char* name : {"max_tokens", "max_completion_tokens"})  // the newer name wins
+    if (const auto max = read_most_tokens(f, name, 1, kTokensUnbounded); max || f.take(name)) r.max_tokens = max;
   r.logprobs = f.boolean("logprobs").value_or(false);
   const auto top = f.integer("top_logprobs", 0, 20);
   if (top && !r.logprobs) f.violation("top_logprobs", "with logprobs only", "top_logprobs needs logprobs");
@@ -327,6 +377,7 @@ std::expected<CompletionRequest, Refused> read_chat(const boost::json::object& b
   }
   read_reasoning(f, r);
   r.tool_use = read_tool_use(f);
+  read_ending(f, r);
   for (const char* name :
        {"functions", "function_call", "audio", "modalities", "prediction", "web_search_options", "verbosity"})
     only(f, name, {});
@@ -357,15 +408,15 @@ std::expected<CompletionRequest, Refused> read_completion(const boost::json::obj
   Fields f(body);
   CompletionRequest r;
   read_openai(f, bounds, r);
-  if (const auto max = f.integer("max_tokens", 0, std::int64_t{1} << 31))
-    r.max_tokens = static_cast<int>(std::min<std::int64_t>(*max, limits::kContextMax));
-  else
-    r.max_tokens = 16;  // OpenAI's default on this route
+  r.max_tokens = f.take("max_tokens") ? read_most_tokens(f, "max_tokens", 0, kTokensUnbounded) : kCompletionTokens;
   if (const auto logprobs = f.integer("logprobs", 0, 20)) {
     r.logprobs = true;
     r.sampling.top_logprobs = static_cast<int>(*logprobs);
   }
   r.echo = f.boolean("echo").value_or(false);
+  constexpr int kEchoesMax = 8;  // each a copy of the prompt, of up to 8 MB
+  if (r.echo && r.n > kEchoesMax)
+    f.violation("n", fmt::format("range(1..={})", kEchoesMax), fmt::format("with echo, n is at most {}", kEchoesMax));
   if (r.scores_prompt() && r.structure.kind != Structure::Kind::kNone)
     f.violation("echo", "not with logprobs and " + r.structure.field,
                 "echo with logprobs is for prompts: it cannot be combined with " + r.structure.field,
@@ -374,7 +425,7 @@ std::expected<CompletionRequest, Refused> read_completion(const boost::json::obj
     f.violation("echo", "not with logprobs and truncation",
                 "echo with logprobs is for whole prompts: not with truncation", ErrorCode::kUnsupportedValue);
   only(f, "suffix", {""});
-  if (const auto best = f.integer("best_of", 1, 8); best && *best != r.n)
+  if (const auto best = f.integer("best_of", 1, limits::kChoicesMax); best && *best != r.n)
     f.violation("best_of", "equal to n", "best_of other than n is not supported", ErrorCode::kUnsupportedValue);
   read_prompts(f, "prompt", r.prompts, bounds);
   return finish(f, std::move(r));
@@ -403,7 +454,6 @@ std::expected<TokenizeRequest, Refused> read_tokenize(const boost::json::object&
   r.parse_special = f.boolean("parse_special").value_or(true);
   r.pieces = f.boolean("with_pieces").value_or(false);
   r.strings = f.boolean("return_token_strs").value_or(false);
-  only(f, "add_generation_prompt", {true});
   read_cache_salt(f);
   if (!messages) {
     read_model(f, bounds, r);
@@ -412,8 +462,7 @@ std::expected<TokenizeRequest, Refused> read_tokenize(const boost::json::object&
   }
   if (!f.violations().empty()) return std::unexpected(Refused{f.violations()});
   boost::json::object chat = body;  // the rest is a chat's
-  for (const char* own : {"add_special", "add_special_tokens", "parse_special", "with_pieces", "return_token_strs",
-                          "add_generation_prompt"})
+  for (const char* own : {"add_special", "add_special_tokens", "parse_special", "with_pieces", "return_token_strs"})
     chat.erase(own);
   auto read = read_chat(chat, bounds);
   if (!read) return std::unexpected(std::move(read).error());

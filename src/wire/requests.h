@@ -23,6 +23,7 @@ struct Bounds {
   int max_tokens_out = 2048;               // of the native route; OpenAI's are bounded by the context alone
   std::string model;                       // the name that `model` must have
   std::vector<std::string> adapters = {};  // chosen by `lora`, or as "model:adapter"
+  SamplingParams sampling = {};            // of fields that a request does not name
 };
 
 using Tokens = std::vector<std::int32_t>;
@@ -56,6 +57,8 @@ struct CompletionRequest : Generation {
   std::optional<int> thought_tokens;       // that a thought may have, of chat
   std::string thought_field;               // which field said so
   bool echo = false, stream = false, include_usage = false, truncate = false, progress = false;
+  bool continues = false;     // of chat: the last message is an answer that goes on
+  bool begins_answer = true;  // of chat: the prompt ends with what an answer begins with
   /// The log probabilities of the prompt's tokens are wanted, too.
   [[nodiscard]] bool scores_prompt() const { return echo && logprobs; }
   int n = 1;

@@ -228,6 +228,14 @@ class QueenContract(Contract, unittest.TestCase):
         self.assertEqual(e.exception.param, "temperature")
         client.close(), direct.close()
 
+    def test_the_default_of_sampling_is_the_worker_s(self):
+        body = {"model": "haiku", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}
+        for more in ({}, {"stream": True}):
+            status, headers, _ = self.colony.call("POST", "/v1/chat/completions", body | more, None, self.d.port)
+            self.assertEqual((status, headers["X-Llorch-Sampling"]), (200, "temperature=0.8, top_p=0.95, top_k=40, min_p=0.05"))
+        started = next(data for _, kind, data in self.colony.infer(max_tokens=2) if kind == "started")
+        self.assertEqual({name: started["params"][name] for name in ("temperature", "top_p", "top_k", "min_p")}, {"temperature": 0.8, "top_p": 0.95, "top_k": 40, "min_p": 0.05})
+
     def test_tokens_and_probabilities_of_prompts(self):
         worker = self.colony.call("GET", "/v1/status")[2]["workers"][0]
         for path, body in (("/tokenize", {"content": "the sea"}), ("/v1/tokenize", {"messages": [{"role": "user", "content": "x"}], "with_pieces": True}), ("/detokenize", {"tokens": [273, 1206]}), ("/v1/rerank", {"query": "a", "documents": ["b"]})):

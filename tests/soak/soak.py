@@ -170,7 +170,7 @@ class Client(threading.Thread):
         assert status in (401, 429), (status, raw[:200])
 
     def malformed(self):
-        body = self.random.choice((b"{", b'{"prompt":1}', b"[]", b'{"max_tokens":-1,"prompt":"x"}', b"\xff\xfe", b'{"prompt":"x","temperature":1e400}'))
+        body = self.random.choice((b"{", b'{"prompt":1}', b"[]", b'{"max_tokens":-2,"prompt":"x"}', b"\xff\xfe", b'{"prompt":"x","temperature":1e400}'))
         path, _ = self.target.native()
         status, _, raw = self.target.call("POST", path, body)
         self.expect(status, 400, body=raw)

@@ -107,7 +107,7 @@ class Messages(Case):
         status, body = self.comp(prompt="a", max_tokens=0, echo=True)
         self.assertEqual((status, body["choices"][0]["text"], body["choices"][0]["finish_reason"], body["usage"]["completion_tokens"]), (200, "a", "length", 0))
         self.refused(self.chat(messages=U, max_tokens=0), "max_tokens")
-        self.refused(self.chat(messages=U, max_completion_tokens=-1), "max_completion_tokens")
+        self.refused(self.chat(messages=U, max_completion_tokens=-2), "max_completion_tokens")
 
     def test_case_23_a_prompt_that_does_not_fit(self):
         status, body = self.chat(messages=[{"role": "user", "content": "The password is ANANAS. " + "filler " * 200_000 + " What is it?"}], max_tokens=8)

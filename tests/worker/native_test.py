@@ -171,7 +171,7 @@ class Native(unittest.TestCase):
         self.assertIn("256", e["message"])
 
     def test_every_field_takes_effect(self):
-        base = dict(messages=USER, max_tokens=30, seed=5, temperature=1.0)
+        base = dict(messages=USER, max_tokens=30, seed=5, temperature=1.0, top_p=1, top_k=0, min_p=0)
         plain = self.w.generate(**base)
         changes = dict(temperature=0, top_p=0.1, top_k=1, min_p=0.9, repetition_penalty=2.0, presence_penalty=2.0, frequency_penalty=2.0, seed=6, max_tokens=3, stop=[" the"], ignore_eos=True, logit_bias={"273": -100})
         for field, value in changes.items():

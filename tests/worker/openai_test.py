@@ -298,7 +298,7 @@ class Client(unittest.TestCase):
         self.assertEqual("".join(c["text"] for c in chunks), both[2]["text"])
         for name, whole in both[2]["logprobs"].items():
             self.assertEqual([x for c in chunks if c["logprobs"] for x in c["logprobs"][name]], whole, name)
-        for bad, fields in (("echo", {"response_format": {"type": "json_object"}}), ("echo", {"truncation": "auto"}), ("logprobs", {"logprobs": 21}), ("max_tokens", {"max_tokens": -1})):
+        for bad, fields in (("echo", {"response_format": {"type": "json_object"}}), ("echo", {"truncation": "auto"}), ("logprobs", {"logprobs": 21}), ("max_tokens", {"max_tokens": -2}), ("n", {"n": 9})):
             status, _, body = self.w.post("/v1/completions", {"prompt": "a", "max_tokens": 0, "echo": True, "logprobs": 2} | fields)
             self.assertEqual((status, body["error"]["param"]), (400, bad))
 
@@ -323,7 +323,7 @@ class Client(unittest.TestCase):
         ids = self.w.post("/tokenize", asked | {"add_generation_prompt": True})[2]
         self.assertEqual(ids["count"], self.w.post("/v1/chat/completions", asked | {"max_tokens": 1})[2]["usage"]["prompt_tokens"])
         self.assertEqual(self.w.post("/detokenize", {"tokens": ids["tokens"]})[2]["content"], "<|user|>" + USER[0]["content"] + "<|assistant|>")
-        for path, bad, place in (("/tokenize", {}, "content"), ("/tokenize", {"content": "a", "prompt": "b"}, "content"), ("/tokenize", {"content": 5}, "content"), ("/tokenize", {"prompt": "a", "model": "nope"}, "model"), ("/tokenize", {"messages": USER, "add_generation_prompt": False}, "add_generation_prompt"), ("/tokenize", {"messages": []}, "messages"), ("/detokenize", {}, "tokens"), ("/detokenize", {"tokens": [-1]}, "tokens"), ("/detokenize", {"tokens": [99999]}, "tokens"), ("/detokenize", {"tokens": ["a"]}, "tokens"),
+        for path, bad, place in (("/tokenize", {}, "content"), ("/tokenize", {"content": "a", "prompt": "b"}, "content"), ("/tokenize", {"content": 5}, "content"), ("/tokenize", {"prompt": "a", "model": "nope"}, "model"), ("/tokenize", {"messages": USER, "add_generation_prompt": 5}, "add_generation_prompt"), ("/tokenize", {"messages": []}, "messages"), ("/detokenize", {}, "tokens"), ("/detokenize", {"tokens": [-1]}, "tokens"), ("/detokenize", {"tokens": [99999]}, "tokens"), ("/detokenize", {"tokens": ["a"]}, "tokens"),
                                  ("/v1/rerank", {"query": "a", "documents": ["b", {"text": "c"}], "top_n": 1}, "model"), ("/v1/rerank", {"query": "a", "documents": []}, "documents"), ("/v1/rerank", {"query": "a", "documents": [5]}, "documents[0]"), ("/v1/rerank", {"documents": ["b"]}, "query"), ("/v1/rerank", {"query": "a", "documents": ["b"], "top_n": 0}, "top_n")):
             status, _, body = self.w.post(path, bad)
             self.assertEqual((status, body["error"]["param"]), (404 if bad.get("model") == "nope" else 400, place), bad)
@@ -359,7 +359,7 @@ class Client(unittest.TestCase):
         self.assertEqual(other.usage.prompt_tokens_details.cached_tokens, 0)
 
     def test_errors(self):
-        for kind, code, fields in ((openai.NotFoundError, "model_not_found", dict(model="gpt-9")), (openai.BadRequestError, "context_length_exceeded", dict(messages=[{"role": "user", "content": "word " * 300}])), (openai.BadRequestError, "INVALID_REQUEST", dict(temperature=3)), (openai.BadRequestError, "INVALID_REQUEST", dict(n=9)), (openai.BadRequestError, "INVALID_REQUEST", dict(messages=[])),
+        for kind, code, fields in ((openai.NotFoundError, "model_not_found", dict(model="gpt-9")), (openai.BadRequestError, "context_length_exceeded", dict(messages=[{"role": "user", "content": "word " * 300}])), (openai.BadRequestError, "INVALID_REQUEST", dict(temperature=3)), (openai.BadRequestError, "INVALID_REQUEST", dict(n=33)), (openai.BadRequestError, "INVALID_REQUEST", dict(messages=[])),
                                    (openai.BadRequestError, "unsupported_value", dict(tools=[{"type": "function", "function": {"name": "x"}}])), (openai.BadRequestError, "unsupported_value", dict(response_format={"type": "yaml"})), (openai.BadRequestError, "unsupported_value", dict(store=True)), (openai.BadRequestError, "unsupported_value", dict(messages=[{"role": "narrator", "content": "x"}])),
                                    (openai.BadRequestError, "unsupported_value", dict(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/"}}]}])), (openai.BadRequestError, "INVALID_REQUEST", dict(logit_bias={"99999": 1})), (openai.BadRequestError, "INVALID_REQUEST", dict(top_logprobs=2)), (openai.BadRequestError, "INVALID_REQUEST", dict(extra_body={"chat_template_kwargs": {"messages": 1}}))):
             for stream in (False, True):

@@ -60,6 +60,8 @@ class Page(unittest.TestCase):
             self.assertFalse(wide, f"{name}: the page is wider than the screen")
             self.shot(page, name)
             page.click("summary")
+            hints = {name: (page.input_value(f"#{name}"), page.get_attribute(f"#{name}", "placeholder")) for name in ("temperature", "top_p", "top_k")}
+            self.assertEqual(hints, {"temperature": ("", "0.8"), "top_p": ("", "0.95"), "top_k": ("", "40")}, "what the worker says it does")
             page.fill("#max_tokens", "3")
             page.fill("#temperature", "0")
             page.fill("#text", "Write a haiku about rain")

@@ -22,7 +22,7 @@ BANNED = [  # pattern, where it may stand, why
 ]
 
 PRODUCT = [  # what only a product that pretends would hold (T-04)
-    (r"(?i)\b(stub(bed)?|mock(ed)?|fake(d)?|dummy|hard-?coded|not (yet )?implemented|placeholder)\b(?!=)", "announces that something is not real"),
+    (r"(?i)\b(stub(bed)?|mock(ed)?|fake(d)?|dummy|hard-?coded|not (yet )?implemented|placeholder)\b(?! ?=)", "announces that something is not real"),
     (r"(?i)\bcapital of france\b|\bhaiku about (rain|the sea|autumn)\b", "the product must not know what tests ask"),
     (r"(?i)\b(test|dummy|mock|fake)-model\b", "a model that does not exist"),
 ]

@@ -78,7 +78,7 @@ class TidyTest(unittest.TestCase):
             self.expect("pretends")
         self.put("src/nn/p_test.cc", "// a stub is allowed in a test\n")
         self.put("src/nn/p.cc", "void f() {\n  fakery();\n}\n")
-        self.put("apps/worker/p.html", '<input placeholder="Message">\n')
+        self.put("apps/worker/p.html", '<input placeholder="Message">\n<script>field.placeholder = 0.8;</script>\n')
         self.assertEqual(tidy.violations(self.root), [])
 
     def test_ignored_waits_in_loops(self):

@@ -370,7 +370,6 @@ std::shared_ptr<InferOrder> read_infer(const boost::json::object& body, const st
     if (const auto* v = f.take(name)) o->body[name] = *v;
   for (const std::string_view name : wire::kStructureFields)
     if (const auto* v = f.take(name)) o->body[name] = *v;
-  if (!o->body.contains("temperature")) o->body["temperature"] = 0.7;
   if (const auto bad = salt_cache(o->body, principal)) f.violation(bad->field, "max_length(256)", bad->error.message);
   read_content(f, *o);
   if (!o->model_name) f.violation("model", "required", "model is required");

@@ -65,7 +65,7 @@ void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& 
     return give_up(r, done, {ErrorCode::kIo, fmt::format("{} is no status of an answer", status)});
   r.response.status = status;
   r.response.content_type = headers.get("Content-Type").value_or("application/json");
-  for (const char* name : {"X-Llorch-Ignored", "Retry-After", "retry-after-ms", "x-should-retry",
+  for (const char* name : {"X-Llorch-Ignored", "X-Llorch-Sampling", "Retry-After", "retry-after-ms", "x-should-retry",
                            "X-Deadline-Exceeded-By-Ms", "Cache-Control", "X-Accel-Buffering"})
     if (const auto value = headers.get(name)) r.response.headers.add(name, *value);
   if (const auto id = headers.get("X-Llorch-Response-Id"); id && status == 200 && r.on_stored) r.on_stored(*id);

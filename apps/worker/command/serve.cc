@@ -5,8 +5,8 @@
 #include "config_file.h"
 #include "daemon_flags.h"
 #include "security/validate.h"
-#include "service/exit_deadline.h"
 #include "service/descriptors.h"
+#include "service/exit_deadline.h"
 #include "service/log.h"
 #include "service/memory_return.h"
 #include "worker/backend.h"
@@ -88,6 +88,16 @@ Result<int> serve(ServeFlags f) {
   return code.load();
 }
 
+/// Of requests that do not name them.
+void add_sampling_flags(CLI::App& c, SamplingSettings& s) {
+  c.add_option("--temperature", s.temperature, "of requests that name none (default: the model's own, else 0.8)")
+      ->check(CLI::Range(0.0, 2.0));
+  c.add_option("--top-p", s.top_p, "likewise (else 0.95)")->check(CLI::Range(0.0, 1.0));
+  c.add_option("--min-p", s.min_p, "likewise (else 0.05)")->check(CLI::Range(0.0, 1.0));
+  c.add_option("--top-k", s.top_k, "likewise (else 40)")->check(CLI::Range(0, 1 << 21));
+  c.add_option("--repetition-penalty", s.repetition_penalty, "likewise (else 1)")->check(CLI::Range(1e-9, 2.0));
+}
+
 /// Of what requests remember.
 void add_cache_flags(CLI::App& c, ServeFlags& f) {
   c.add_option("--kv-cache-size-mb", f.kv_mb, "default: a quarter of max-batch full contexts, one at least")
@@ -114,7 +124,9 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   auto f = std::make_shared<ServeFlags>();
   ServeOptions& o = f->serve;
   CLI::App* c = app.add_subcommand("serve", "serve a model over HTTP: the native API, OpenAI's API and a chat page");
-  cli::add_config(*c, "worker");
+  c->fallthrough();  // to --config
+  cli::add_config(app, {"worker", [c]() -> CLI::App* { return c->parsed() ? c : nullptr; }});
+  cli::add_print_config(*c, "worker");
   f->model.add(*c);
   c->add_option("--worker-id", o.worker_id, "default: worker-<kind>-<port>")->check([](const std::string& id) {
     return security::check_identifier(id, 64) ? "must be 1 to 64 of A-Z a-z 0-9 _ -" : "";
@@ -150,6 +162,7 @@ void add_command_serve(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   c->add_option("--heartbeat-interval-sec", o.heartbeat_interval_s)->check(CLI::Range(1, 3600))->capture_default_str();
   add_cache_flags(*c, *f);
+  add_sampling_flags(*c, o.sampling);
   c->add_option("--prefill-chunk", f->prefill_chunk, "prompt tokens of one forward pass")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();

@@ -145,6 +145,7 @@ void submit_inference(Worker& w, const PromptRequestPtr& r, Prepared<wire::Infer
   boost::json::object made = service::created(*job, kPrefix, w.admission().waiting());
   response.body = boost::json::serialize(made);
   name_ignored(p.request, response.headers);
+  name_sampling(p.request.sampling, response.headers);
   r->answered(job->id, response);
   if (w.feeds().attach(*c, job)) {
     made["fed"] = true;

@@ -345,8 +345,7 @@ void submit_completion(Worker& w, const PromptRequestPtr& r, PreparedCompletion&
   const ContextPtr& c = r->c;
   const int count = static_cast<int>(p.prompts.size()) * p.request.n;
   if (!w.intake().grow(*r, count, p.request.n > 1 ? "n" : "prompt")) return;
-  std::size_t dropped = 0;
-  const auto max_tokens = fit(w, *r, p, dropped);
+  const auto max_tokens = fit(w, *r, p);
   if (!max_tokens) return;
   const bool resumable = c->request.headers.get("X-Resumable") == "1", stream = p.request.stream;
   const auto job = w.jobs().create(
@@ -354,7 +353,9 @@ void submit_completion(Worker& w, const PromptRequestPtr& r, PreparedCompletion&
       net::Clock::now(), std::chrono::system_clock::now());
   net::Headers headers;
   name_ignored(p.request, headers);
+  name_sampling(p.request.sampling, headers);
   const auto deadline = p.request.deadline_ms;
+  const std::size_t dropped = p.dropped;
   const auto completion = std::make_shared<Completion>(w, job, c, std::move(p));
   completion->set_dropped(dropped);
   if (!w.runner().run(job, completion->generations(*max_tokens), *r, deadline)) return;

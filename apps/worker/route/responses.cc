@@ -35,6 +35,7 @@ class ResponsesWriter final : public TurnWriter {
         previous_(std::move(asked.previous)),
         store_(asked.store) {
     echoed_bytes = asked.echoed_bytes;
+    echoed_["temperature"] = asked.sampling.temperature, echoed_["top_p"] = asked.sampling.top_p;  // in force
   }
 
   /// For a queen: what she is asked for by this name is here.
@@ -110,8 +111,6 @@ class ResponsesWriter final : public TurnWriter {
                           {"output", output_},
                           {"previous_response_id", nullptr},
                           {"store", store_},
-                          {"temperature", nullptr},
-                          {"top_p", nullptr},
                           {"truncation", "disabled"},
                           {"usage", nullptr},
                           {"user", nullptr}};

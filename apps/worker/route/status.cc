@@ -57,6 +57,18 @@ boost::json::array describe_adapters(const Worker& w) {
   return list;
 }
 
+/// What a request that names nothing is sampled with.
+boost::json::value describe_sampling(const Worker& w) {
+  if (w.state() == WorkerState::kLoading) return nullptr;
+  const SamplingParams& s = w.model().sampling.params;
+  return {{"temperature", s.temperature},
+          {"top_p", s.top_p},
+          {"top_k", s.top_k},
+          {"min_p", s.min_p},
+          {"repetition_penalty", s.repetition_penalty},
+          {"source", name(w.model().sampling.source)}};
+}
+
 void info(Worker& w, const ContextPtr& c) {
   const std::string isa(w.state() == WorkerState::kLoading ? "" : w.loaded().device->isa());
   c->reply(200, {{"id", w.options().worker_id},
@@ -71,6 +83,8 @@ void info(Worker& w, const ContextPtr& c) {
                  {"backend", backend().kind},
                  {"isa", isa},
                  {"canonical", is_canonical(isa)},
+                 {"context_length", w.model().context},
+                 {"sampling", describe_sampling(w)},
                  {"adapters", describe_adapters(w)},
                  {"build_id", LLORCH_VERSION}});
 }

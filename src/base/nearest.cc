@@ -1,10 +1,10 @@
-#include "keeper/nearest.h"
+#include "base/nearest.h"
 
 #include <algorithm>
 #include <cctype>
 #include <vector>
 
-namespace llorch::keeper {
+namespace llorch {
 namespace {
 
 constexpr std::size_t kNameMax = 200;  // what is longer is no typing error
@@ -49,4 +49,4 @@ std::string did_you_mean(std::string_view typed, std::span<const std::string> kn
   return name.empty() ? "" : ": did you mean '" + name + "'?";
 }
 
-}  // namespace llorch::keeper
+}  // namespace llorch

@@ -1,0 +1,198 @@
+#include "config_file.h"
+
+#include <algorithm>
+#include <cctype>
+#include <sstream>
+
+#define TOML_EXCEPTIONS 0
+#include <toml++/toml.h>
+
+#include "base/nearest.h"
+
+namespace llorch::cli {
+namespace {
+
+constexpr const char* kPrograms[] = {"queen", "hive", "worker", "keeper"};
+constexpr std::string_view kModels = "model";
+
+[[noreturn]] void refuse(const std::string& where, const std::string& what) {
+  throw CLI::ConfigError(where + ": " + what, CLI::ExitCodes::ConfigError);
+}
+
+std::string place(const std::string& path, const toml::source_region& at) {
+  return fmt::format("{}:{}", path, at.begin.line);
+}
+
+/// A value as the command line would have it; several of a list.
+std::optional<std::vector<std::string>> texts_of(const toml::node& node) {
+  std::vector<std::string> out;
+  const auto one = [&](const toml::node& v) {
+    if (const auto text = v.value_exact<std::string>()) return out.push_back(*text), true;
+    if (const auto flag = v.value_exact<bool>()) return out.emplace_back(*flag ? "true" : "false"), true;
+    if (const auto whole = v.value_exact<std::int64_t>()) return out.push_back(fmt::format("{}", *whole)), true;
+    if (const auto number = v.value_exact<double>()) return out.push_back(fmt::format("{}", *number)), true;
+    return false;
+  };
+  const toml::array* list = node.as_array();
+  if (!list) return one(node) ? std::optional(out) : std::nullopt;
+  for (const toml::node& v : *list)
+    if (!one(v)) return std::nullopt;
+  return out;
+}
+
+void collect_names(const CLI::App& app, std::vector<std::string>& names) {
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back(name);
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) collect_names(*sub, names);
+}
+
+/// Reads a file's flags into the command's options that were given neither as a flag nor in the environment.
+class Reader {
+ public:
+  Reader(CLI::App& root, const ConfigTarget& target, std::string path, bool asked_for)
+      : root_(root),
+        program_(target.program),
+        command_(target.command()),
+        path_(std::move(path)),
+        asked_for_(asked_for) {
+    // Flags of any command of the keeper stand in its one section.
+    collect_names(command_ && program_ != "keeper" ? *command_ : root_, known_);
+  }
+
+  void read(const std::string& text) {
+    const toml::parse_result parsed = toml::parse(text, path_);
+    if (!parsed) refuse(place(path_, parsed.error().source()), std::string(parsed.error().description()));
+    for (const auto& [key, node] : parsed.table()) {
+      const std::string name(key.str());
+      const toml::table* section = node.as_table();
+      if (section && name == program_)
+        take(*section, "");
+      else if (section && (name == kModels || std::ranges::find(kPrograms, name) != std::end(kPrograms)))
+        continue;
+      else if (is_for_all())
+        take_one(name, key, node, "");
+      else if (section)
+        check_section(name, key);
+    }
+  }
+
+ private:
+  /// Of a daemon's own flags outside of a section. A shared file may have those of a daemon, which are not a client's
+  /// or a worker's.
+  [[nodiscard]] bool is_for_all() const { return asked_for_ || program_ == "queen" || program_ == "hive"; }
+
+  void check_section(const std::string& name, const toml::key& key) const {
+    const std::vector<std::string> sections(std::begin(kPrograms), std::end(kPrograms));
+    if (const std::string hint = did_you_mean(name, sections); !hint.empty())
+      refuse(place(path_, key.source()), fmt::format("[{}] is no section{}", name, hint));
+  }
+
+  void take(const toml::table& section, const std::string& prefix) {
+    for (const auto& [key, node] : section) take_one(std::string(key.str()), key, node, prefix);
+  }
+
+  void take_one(const std::string& name, const toml::key& key, const toml::node& node, const std::string& prefix) {
+    const std::string where = place(path_, key.source());
+    std::string flag = prefix + name;
+    if (flag.empty() ||
+        !std::ranges::all_of(flag, [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_'; }))
+      refuse(where, fmt::format("'{}' is neither a section nor a key", flag));
+    std::ranges::replace(flag, '_', '-');
+    if (const toml::table* inner = node.as_table()) return take(*inner, flag + "-");
+    if (std::ranges::find(known_, flag) == known_.end() || is_no_setting(flag))
+      refuse(where, fmt::format("'{}' is no setting of the {}{}", flag, program_, did_you_mean(flag, known_)));
+    CLI::Option* option = command_ ? command_->get_option_no_throw("--" + flag) : nullptr;
+    if (!option) return;  // another command's
+    const auto texts = texts_of(node);
+    if (!texts)
+      refuse(where,
+             fmt::format("the value of '{}' is neither a text, a number, true or false nor a list of such", flag));
+    set(*option, flag, *texts, where);
+  }
+
+  static bool is_no_setting(const std::string& flag) {
+    return flag == "config" || flag == "print-config" || flag == "help" || flag == "version" || flag == "build-info";
+  }
+
+  void set(CLI::Option& option, const std::string& flag, const std::vector<std::string>& texts,
+           const std::string& where) const {
+    if (!option.empty()) return;
+    if (const std::string& name = option.get_envname(); !name.empty() && !variable(name.c_str()).empty()) return;
+    try {
+      if (option.get_expected_min() == 0) {  // a flag
+        if (texts.size() != 1 || (texts[0] != "true" && texts[0] != "false"))
+          refuse(where, fmt::format("'{}' is true or false", flag));
+        option.add_result(option.get_flag_value(flag, texts[0]));
+      } else {
+        for (const std::string& text : texts) option.add_result(text);
+      }
+      option.run_callback();
+    } catch (const CLI::ConfigError&) {
+      throw;
+    } catch (const CLI::ParseError& e) {
+      refuse(where, e.what());
+    }
+  }
+
+  CLI::App& root_;
+  std::string program_;
+  CLI::App* command_;
+  std::string path_;
+  bool asked_for_;
+  std::vector<std::string> known_;  // names of flags
+};
+
+/// CLI11 asks for a file's items; they are set here, where the line of each is known.
+class ConfigFile : public CLI::ConfigBase {
+ public:
+  ConfigFile(CLI::App& root, ConfigTarget target) : root_(root), target_(std::move(target)) {}
+  std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
+    std::ostringstream text;
+    text << input.rdbuf();
+    const bool asked_for = root_.get_config_ptr()->count() > 0 || !variable("LLORCH_CONFIG").empty();
+    Reader(root_, target_, config_path(root_), asked_for).read(text.str());
+    return {};
+  }
+
+ private:
+  CLI::App& root_;
+  ConfigTarget target_;
+};
+
+}  // namespace
+
+void add_config(CLI::App& root, ConfigTarget target) {
+  const std::string named = variable("LLORCH_CONFIG");
+  const std::string path = named.empty() ? config_directory() + "/config.toml" : named;
+  // What is there, or was asked for, must be readable.
+  const bool required = !named.empty() || access(path.c_str(), F_OK) == 0;
+  root.set_config("--config", path, "read flags from a TOML file (also LLORCH_CONFIG)", required);
+  root.config_formatter(std::make_shared<ConfigFile>(root, std::move(target)));
+}
+
+std::string config_path(const CLI::App& root) {
+  const auto files = root.get_config_ptr()->as<std::vector<std::string>>();
+  return files.empty() ? "" : files.back();
+}
+
+void add_print_config(CLI::App& command, const std::string& program) {
+  command.add_flag_callback(
+      "--print-config",
+      [&command, program] {
+        std::printf("[%s]\n", program.c_str());
+        for (const CLI::Option* option : command.get_options()) {
+          if (option->get_lnames().empty() || option->get_items_expected_max() == 0) continue;
+          const std::string& name = option->get_lnames().front();
+          const std::string value = option->get_default_str();
+          const bool number = !value.empty() && value.find_first_not_of("0123456789.-") == value.npos &&
+                              value.find('.') == value.rfind('.');
+          if (name == "config") continue;
+          if (!option->get_description().empty()) std::printf("# %s\n", option->get_description().c_str());
+          std::printf("#%s = %s\n", name.c_str(), number ? value.c_str() : ("\"" + value + "\"").c_str());
+        }
+        throw CLI::Success();
+      },
+      "print the section of a configuration file, with every default");
+}
+
+}  // namespace llorch::cli

@@ -1,0 +1,110 @@
+"""One configuration file for all programs: each takes its section; what a program cannot take stops it, with file, line and key."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests/worker"), str(ROOT / "tests/colony")]
+from harness import Worker, main  # noqa: E402
+
+BIN = pathlib.Path(os.environ.get("LLORCH_BIN", ROOT / "build/release/bin"))
+# Each program with what it needs to get to its configuration, and ends there.
+PROGRAMS = {"queen": [BIN / "llorch-queen", "--print-config"], "hive": [BIN / "llorch-hive", "--print-config"], "worker": [BIN / "llorch-worker-cpu", "serve", "-m", "builtin:haiku", "--local-mode"], "keeper": [BIN / "llorch", "status", "--no-autostart"]}
+
+
+class Configuration(unittest.TestCase):
+    def setUp(self):
+        self.home = tempfile.TemporaryDirectory()
+        self.addCleanup(self.home.cleanup)
+        self.file = pathlib.Path(self.home.name) / ".config/llorch/config.toml"
+        self.file.parent.mkdir(parents=True)
+
+    def run_program(self, program, *flags, env=None):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("LLORCH_CONFIG", "XDG_"))} | {"HOME": self.home.name} | (env or {})
+        command = [a for a in PROGRAMS[program] if a != "--print-config"]
+        return subprocess.run([*command, *flags], capture_output=True, text=True, env=environment, timeout=30)
+
+    def refused(self, r, *parts):
+        self.assertEqual(r.returncode, 2, r.stderr)
+        for part in parts:
+            self.assertIn(part, r.stderr)
+
+    def test_what_a_program_cannot_take_stops_it(self):
+        cases = (("[{p}]\n\nno-such-flag = 1\n", ":3: ", "'no-such-flag' is no setting of the {p}"), ("[{p}]\nport = \n", ":2: "), ("a = 1\na = 2\n", ":2: "), ("[{p}\n", ":1: "), ("[{p}]\nlog-format = {{}}\n# x\n", None),
+                 ("[{p}.x]\ny = 1\n", ":2: ", "'x-y' is no setting"), ("[{p}]\n\n\nhelp = true\n", ":4: ", "help"))
+        for program in PROGRAMS:
+            for text, *parts in cases:
+                if parts == [None]:
+                    continue
+                with self.subTest(program=program, text=text):
+                    self.file.write_text(text.format(p=program))
+                    self.refused(self.run_program(program), str(self.file), *(part.format(p=program) for part in parts))
+
+    def test_values_that_a_flag_does_not_take(self):
+        for program, text, parts in (("queen", "[queen]\nport = 1\n", (":2: ", "port")), ("hive", '[hive]\nprobe-interval-sec = "x"\n', (":2: ", "probe-interval-sec")), ("worker", "[worker]\n\nmax-batch = 0\n", (":3: ", "max-batch")), ("keeper", "[keeper]\ntimeout = 0\n", (":2: ", "timeout")),
+                                     ("keeper", "[keeper]\nquiet = 3\n", (":2: ", "'quiet' is true or false")), ("queen", "[queen]\nport = 2020-01-01\n", (":2: ", "port"))):
+            with self.subTest(text):
+                self.file.write_text(text)
+                self.refused(self.run_program(program), str(self.file), *parts)
+
+    def test_the_nearest_name(self):
+        for program, text, parts in (("worker", "[worker]\nmax-bach = 2\n", ("did you mean 'max-batch'?",)), ("queen", "[queen]\nworker-slot = 2\n", ("did you mean 'worker-slots'?",)), ("keeper", "[keper]\nquiet = true\n", (":1: ", "[keper] is no section: did you mean 'keeper'?"))):
+            with self.subTest(text):
+                self.file.write_text(text)
+                self.refused(self.run_program(program), str(self.file), *parts)
+
+    def test_a_file_that_was_asked_for_must_be_there(self):
+        for program in PROGRAMS:
+            missing = f"{self.home.name}/missing.toml"
+            with self.subTest(program):
+                self.refused(self.run_program(program, "--config", missing), missing)
+                self.refused(self.run_program(program, env={"LLORCH_CONFIG": missing}), missing)
+                self.refused(self.run_program(program, "--config", self.home.name), self.home.name)
+        if os.geteuid() == 0:
+            print("not run: root may read every file")
+            return
+        self.file.write_text("")
+        self.file.chmod(0)
+        for program in PROGRAMS:
+            self.refused(self.run_program(program), str(self.file))
+
+    def test_the_worker_s_section(self):
+        self.file.write_text('[worker]\nctx = 128\ntemperature = 0.25\nmax-batch = 3\n[queen]\nworker-slots = 2\n[hive]\nheadroom-mb = 1\n[keeper]\nquiet = true\n[model."a:b"]\nctx = 5\n')
+        env = {"HOME": self.home.name, "XDG_CONFIG_HOME": ""}
+        for flags, more, want in (((), {}, (128, 0.25)), (("--ctx", "64"), {}, (64, 0.25)), ((), {"LLORCH_CONFIG": str(self.file)}, (128, 0.25))):
+            w = Worker(*flags, env=env | more)
+            try:
+                info = w.get("/v1/info")[2]
+                self.assertEqual((info["context_length"], info["sampling"]["temperature"]), want)
+            finally:
+                w.stop()
+        other = pathlib.Path(self.home.name) / "other.toml"
+        other.write_text("[worker]\nctx = 96\n")
+        w = Worker("--config", str(other), env=env)
+        try:
+            self.assertEqual(w.get("/v1/info")[2]["context_length"], 96)
+        finally:
+            w.stop()
+        self.file.write_text('[worker]\nisa = "scalar"\n')
+        for more, want in (({}, "scalar"), ({"LLORCH_ISA": "canonical"}, "canonical")):
+            w = Worker(env=env | more)
+            try:
+                self.assertEqual(w.get("/v1/info")[2]["isa"].split("+")[0] == "scalar", want == "scalar", "the environment comes before the file")
+            finally:
+                w.stop()
+
+    def test_the_keeper_s_section(self):
+        self.file.write_text('[keeper]\nqueen = "http://127.0.0.1:9"\njson = true\nno-autostart = true\ntemperature = 0.5\n')
+        r = self.run_program("keeper")
+        self.assertIn("127.0.0.1:9", r.stdout + r.stderr, "a flag of one command may stand in a file for all")
+        self.assertTrue([json.loads(line) for line in r.stdout.splitlines()], r.stderr)
+        r = self.run_program("keeper", "--queen", "http://127.0.0.1:10")
+        self.assertIn("127.0.0.1:10", r.stdout + r.stderr)
+
+
+if __name__ == "__main__":
+    main()
