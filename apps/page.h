@@ -1,38 +1,49 @@
-// A page that is part of the program: serve_page() answers with it. The bytes are put into the program by
-// page_bytes.cc. Pages load nothing from elsewhere; the policy says so to browsers.
+// A page that is part of the program: serve_page() answers with it and with what it loads. The bytes are put into the
+// program by page_bytes.cc. Pages load nothing from elsewhere and have no script or style within them; the policy says
+// so to browsers.
 #pragma once
 
+#include <map>
+#include <memory>
 #include <string>
+#include <string_view>
 
+#include "page_file.h"
 #include "service/router.h"
-
-extern "C" const char llorch_page[], llorch_page_end[];                // the daemon's own
-extern "C" const char llorch_page_door[], llorch_page_door_end[];      // asks for a key
-extern "C" const char llorch_page_script[], llorch_page_script_end[];  // of pages that have its marker
 
 namespace llorch {
 
-inline net::Response page_of(const char* begin, const char* end) {
+inline net::Response page_file(const PageFile& file) {
+  const std::string_view name = file.name;
   net::Response r;
-  r.content_type = "text/html; charset=utf-8";
-  r.body.assign(begin, end);
-  r.headers.add("Content-Security-Policy",
-                "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
-                "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+  r.content_type = name.ends_with(".html")  ? "text/html; charset=utf-8"
+                   : name.ends_with(".css") ? "text/css; charset=utf-8"
+                                            : "text/javascript; charset=utf-8";
+  r.body.assign(file.begin, file.end);
+  if (name.ends_with(".html"))
+    r.headers.add("Content-Security-Policy",
+                  "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
+                  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
   r.headers.add("Cache-Control", "no-cache");
   r.headers.add("Referrer-Policy", "no-referrer");
+  r.headers.add("X-Content-Type-Options", "nosniff");
   return r;
 }
 
-/// `route<...>("GET", "/", ...)` with the daemon's page, and apps/page.js where it has its marker; a browser without a
-/// key gets a page that asks for it, as the 401.
+/// `route<...>("GET", "/", ...)` with the daemon's page, and "/page/{}" with what pages load, which everybody may have:
+/// it tells nothing of this daemon. A browser without a key gets a page that asks for it, as the 401.
 inline void serve_page(service::Router& router) {
-  constexpr std::string_view kMarker = "/* page.js */";
-  net::Response page = page_of(llorch_page, llorch_page_end);
-  if (const std::size_t at = page.body.find(kMarker); at != std::string::npos)
-    page.body.replace(at, kMarker.size(), std::string(llorch_page_script, llorch_page_script_end));
-  router.route<service::Scope::kInfer>("GET", "/", [page](const service::ContextPtr& c) { c->reply(page); });
-  router.set_door(page_of(llorch_page_door, llorch_page_door_end));
+  const auto files = std::make_shared<std::map<std::string, net::Response>>();
+  for (const PageFile* f = llorch_page_files; f->name != nullptr; ++f) files->emplace(f->name, page_file(*f));
+  router.set_door(files->at("door.html"));
+  router.route<service::Scope::kInfer>("GET", "/",
+                                       [files](const service::ContextPtr& c) { c->reply(files->at("page.html")); });
+  router.route<service::Scope::kPublic>("GET", "/page/{}", [files](const service::ContextPtr& c) {
+    const auto file = files->find(c->parameters[0]);
+    if (file == files->end() || file->first.ends_with(".html"))
+      return c->fail({ErrorCode::kNotFound, "no page loads such a file"});
+    c->reply(file->second);
+  });
 }
 
 }  // namespace llorch

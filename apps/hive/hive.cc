@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -365,6 +366,7 @@ void Hive::beat() {
     b.workers.back().figures = figures_of(*this, *w);
   }
   b.node = node_figures();
+  told_ = figures_now();
   boost::json::object body = colony::to_json(b);
   body["ts"] = rfc3339(wall_now());
   net::ClientRequest call = to_queen("/v1/heartbeat", boost::json::serialize(body));
@@ -387,6 +389,27 @@ void Hive::beat() {
                              heard->answer += bytes.substr(0, kAnswerMax - std::min(kAnswerMax, heard->answer.size()));
                            },
                        .on_end = [this, heard](Status s) { beaten(heard->status, heard->answer, std::move(s)); }});
+}
+
+std::map<std::string, double> Hive::figures_now() const {
+  std::map<std::string, double> now;
+  for (const auto& [id, w] : workers_) {
+    now[id + " rss_mb"] = static_cast<double>(w->figures.rss_mb.value_or(0));
+    now[id + " cpu_pct"] = w->figures.cpu_pct.value_or(0);
+    if (const auto vram = gpu_share(*w).worker_bytes) now[id + " vram_mb"] = static_cast<double>(*vram >> 20);
+  }
+  return now;
+}
+
+bool Hive::figures_have_changed() const {
+  // A tenth of what was told, but no less than noise: a page that shows figures shows those of now (U-01).
+  static constexpr double kPart = 0.1, kLeast = 10;
+  const auto now = figures_now();
+  return std::ranges::any_of(now, [this](const auto& figure) {
+    const auto told = told_.find(figure.first);
+    const double before = told == told_.end() ? 0 : told->second;
+    return std::abs(figure.second - before) > std::max(kLeast, kPart * before);
+  });
 }
 
 void Hive::beaten(int status, const std::string& answer, Status s) {
@@ -420,6 +443,7 @@ std::string Hive::metrics_text() {
 void Hive::sweep() {
   devices_.measure();
   measure_workers();
+  if (beat_failures_ == 0 && !beating_ && figures_have_changed()) beat();
   const auto now = net::Clock::now();
   for (const auto& [id, w] : workers_) {
     if (w->facts.state != "ready") w->idle_since = now;

@@ -181,6 +181,10 @@ class Hive {
   void join();
   [[nodiscard]] Result<service::Peer> queen_peer() const;
   [[nodiscard]] net::ClientRequest to_queen(std::string_view path, std::string body) const;
+  /// What workers take, as decisions and pages look at it: by worker and figure.
+  [[nodiscard]] std::map<std::string, double> figures_now() const;
+  /// Since the last heartbeat.
+  [[nodiscard]] bool figures_have_changed() const;
   /// A heartbeat was answered, or not (status 0).
   void beaten(int status, const std::string& answer, Status outcome);
 
@@ -206,6 +210,7 @@ class Hive {
   std::optional<double> machine_cpu_pct_;
   std::string cgroup_mount_;
   net::Call beat_call_;
+  std::map<std::string, double> told_;  // figures_now() at the last heartbeat
   net::Clock::time_point queen_seen_;
   std::string node_token_;   // what the queen is shown; empty: our own token
   bool queen_only_ = false;  // from other machines: it has joined, and so do its workers (colony/caller.h)

@@ -30,17 +30,21 @@ constexpr std::string_view kQueue = R"(
 
 constexpr std::string_view kJoinedHost = "ALTER TABLE hives ADD COLUMN joined_host TEXT";
 
+constexpr std::string_view kPins = "CREATE TABLE pins(ref TEXT PRIMARY KEY)";
+
 store::Value when(std::int64_t ms) { return ms > 0 ? store::Value(ms) : store::Value(nullptr); }
 
 }  // namespace
 
 Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
   auto c = std::make_unique<Catalog>();
-  LLORCH_TRY(c->db_, store::Database::open(file, {kSchema, kNodeKeys, kQueue, kJoinedHost}));
+  LLORCH_TRY(c->db_, store::Database::open(file, {kSchema, kNodeKeys, kQueue, kJoinedHost, kPins}));
   LLORCH_TRY(const auto hives, c->db_->run("SELECT id, host, port, node_key_sha256, joined_host FROM hives"));
   for (const store::Row& r : hives) c->hives[r.text(0)] = {r.text(0), r.text(1), r.integer(2), r.text(3), r.text(4)};
   LLORCH_TRY(const auto aliases, c->db_->run("SELECT name, ref FROM aliases"));
   for (const store::Row& r : aliases) c->aliases[r.text(0)] = r.text(1);
+  LLORCH_TRY(const auto pins, c->db_->run("SELECT ref FROM pins"));
+  for (const store::Row& r : pins) c->pins.insert(r.text(0));
   c->aliases.try_emplace("haiku", "builtin:haiku");
   LLORCH_TRY(const auto open,
              c->db_->run("SELECT job_id, tenant_id, operation, last_event_seq FROM jobs LEFT JOIN sse_checkpoints "
@@ -91,6 +95,12 @@ Status Catalog::remove_hive(const std::string& id) {
 
 Status Catalog::save_alias(const std::string& name, const std::string& ref) {
   LLORCH_TRY(const auto done, db_->run("INSERT OR REPLACE INTO aliases VALUES(?,?)", {name, ref}));
+  return {};
+}
+
+Status Catalog::save_pin(const std::string& ref, bool pinned) {
+  LLORCH_TRY(const auto done,
+             db_->run(pinned ? "INSERT OR REPLACE INTO pins VALUES(?)" : "DELETE FROM pins WHERE ref = ?", {ref}));
   return {};
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,12 +36,14 @@ class Catalog {
 
   std::map<std::string, HiveRow> hives;
   std::map<std::string, std::string> aliases;
+  std::set<std::string> pins;  // models whose workers stay
   std::vector<JobRow> lost;
 
   [[nodiscard]] Status save_hive(const HiveRow& row, const std::string& devices_json);
   [[nodiscard]] Status save_joined(const HiveRow& row);
   [[nodiscard]] Status remove_hive(const std::string& id);
   [[nodiscard]] Status save_alias(const std::string& name, const std::string& ref);
+  [[nodiscard]] Status save_pin(const std::string& ref, bool pinned);
   /// The job, its place in the queue and how far its stream is, all or nothing.
   [[nodiscard]] Status save_job(const JobRow& row);
   /// Only how far their streams are.

@@ -52,11 +52,15 @@ Result<HiveTable::BeatEffect> HiveTable::beat(colony::HiveBeat beat, service::Pe
   h.peer = std::move(peer), h.workers = std::move(beat.workers), h.node = std::move(beat.node);
   // Keys are "hive/worker": a beat looks at its own hive's alone, however many workers the colony has.
   const std::string prefix = h.id + "/";
-  for (auto it = used_.lower_bound(prefix); it != used_.end() && it->first.starts_with(prefix);) {
-    const bool stays = std::ranges::any_of(
-        h.workers, [&](const auto& w) { return std::string_view(it->first).substr(prefix.size()) == w.worker_id; });
-    it = stays ? std::next(it) : used_.erase(it);
-  }
+  const auto drop_gone = [&](auto& of_workers) {
+    for (auto it = of_workers.lower_bound(prefix); it != of_workers.end() && it->first.starts_with(prefix);) {
+      const bool stays = std::ranges::any_of(
+          h.workers, [&](const auto& w) { return std::string_view(it->first).substr(prefix.size()) == w.worker_id; });
+      it = stays ? std::next(it) : of_workers.erase(it);
+    }
+  };
+  drop_gone(used_);
+  drop_gone(tokens_);
   for (auto it = inflight_.lower_bound(prefix); it != inflight_.end() && it->first.starts_with(prefix);) {
     const bool unused = *it->second == 0 && it->second.use_count() == 1;
     it = unused ? inflight_.erase(it) : std::next(it);
@@ -144,6 +148,11 @@ std::shared_ptr<int> HiveTable::inflight(const std::string& hive, const std::str
   return count;
 }
 
+std::int64_t HiveTable::tokens(const std::string& hive, const std::string& worker) const {
+  const auto it = tokens_.find(worker_key(hive, worker));
+  return it == tokens_.end() ? 0 : *it->second;
+}
+
 int HiveTable::inflight_of(const std::string& hive) const {
   int sum = 0;
   const std::string prefix = hive + "/";
@@ -154,7 +163,9 @@ int HiveTable::inflight_of(const std::string& hive) const {
 
 std::shared_ptr<Seat> HiveTable::take_seat(const std::string& hive, const std::string& worker,
                                            std::function<void()> on_free) {
-  return std::make_shared<Seat>(inflight(hive, worker), [this, key = worker_key(hive, worker), on_free] {
+  auto& tokens = tokens_[worker_key(hive, worker)];
+  if (!tokens) tokens = std::make_shared<std::int64_t>(0);
+  return std::make_shared<Seat>(inflight(hive, worker), tokens, [this, key = worker_key(hive, worker), on_free] {
     used_[key] = std::chrono::duration_cast<std::chrono::milliseconds>(options_.now().time_since_epoch()).count();
     on_free();
   });

@@ -41,8 +41,8 @@ struct HiveEntry {
 /// A place at a worker, held while a request runs there.
 class Seat {
  public:
-  Seat(std::shared_ptr<int> inflight, std::function<void()> on_free)
-      : inflight_(std::move(inflight)), on_free_(std::move(on_free)) {
+  Seat(std::shared_ptr<int> inflight, std::shared_ptr<std::int64_t> tokens, std::function<void()> on_free)
+      : inflight_(std::move(inflight)), tokens_(std::move(tokens)), on_free_(std::move(on_free)) {
     ++*inflight_;
   }
   ~Seat() {
@@ -51,9 +51,12 @@ class Seat {
   }
   Seat(const Seat&) = delete;
   Seat& operator=(const Seat&) = delete;
+  /// Of the worker, since it is known: whoever relays its answers adds to it.
+  [[nodiscard]] const std::shared_ptr<std::int64_t>& tokens() const { return tokens_; }
 
  private:
   std::shared_ptr<int> inflight_;
+  std::shared_ptr<std::int64_t> tokens_;
   std::function<void()> on_free_;
 };
 
@@ -94,6 +97,8 @@ class HiveTable {
   void forget_worker(const std::string& hive_id, const std::string& worker_id);
   [[nodiscard]] std::shared_ptr<int> inflight(const std::string& hive, const std::string& worker) const;
   [[nodiscard]] int inflight_of(const std::string& hive) const;
+  /// Tokens that a worker has answered through this queen; 0 where none has come.
+  [[nodiscard]] std::int64_t tokens(const std::string& hive, const std::string& worker) const;
   /// `on_free` is called when it is given up. Null: the worker is gone.
   [[nodiscard]] std::shared_ptr<Seat> take_seat(const std::string& hive, const std::string& worker,
                                                 std::function<void()> on_free);
@@ -122,7 +127,8 @@ class HiveTable {
   std::set<std::string> leaving_;                                 // "hive/worker"
   std::map<std::string, int> provisioning_;                       // "hive|model": how many
   std::set<std::string> provisioning_keys_;
-  std::map<std::string, std::int64_t> used_;  // "hive/worker": when a request ended there last, ms
+  std::map<std::string, std::int64_t> used_;                     // "hive/worker": when a request ended there last, ms
+  std::map<std::string, std::shared_ptr<std::int64_t>> tokens_;  // "hive/worker": answered so far
 };
 
 /// While it lives, the hive makes a worker for the model.

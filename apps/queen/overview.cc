@@ -14,6 +14,9 @@ boost::json::array models(const HiveTable& hives) {
              {"created", 0},
              {"owned_by", "local"},
              {"meta", {{"quant", m.quant}, {"size_bytes", m.size_bytes}, {"state", m.status}, {"fits", true}}}};
+      auto& at = o["meta"].as_object()["hives"];
+      if (!at.is_array()) at = boost::json::array();
+      at.as_array().emplace_back(h->id);
     }
     for (const auto& w : h->workers)
       if (w.state == "ready" || w.state == "busy") {
@@ -57,6 +60,7 @@ boost::json::object overview(const Queen& q) {
       boost::json::object o = colony::to_json(w);
       o["hive_id"] = h->id;
       o["inflight"] = *hive_table.inflight(h->id, w.worker_id);
+      o["tokens_out"] = hive_table.tokens(h->id, w.worker_id);
       workers.push_back(std::move(o));
     }
   }
@@ -72,6 +76,8 @@ boost::json::object overview(const Queen& q) {
           {"workers", std::move(workers)},
           {"queue", {{"interactive", interactive}, {"batch", batch}, {"capacity", q.options().admission_capacity}}},
           {"advice", q.advice()},
+          {"pinned", boost::json::value_from(q.placer().pinned())},
+          {"aliases", boost::json::value_from(q.catalog().aliases)},
           {"models", models(hive_table)}};
 }
 

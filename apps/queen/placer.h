@@ -86,7 +86,12 @@ class Placer {
   [[nodiscard]] const WaitingLine& line() const { return line_; }
   /// By hive, in place of a model: requests that wait for memory there.
   [[nodiscard]] WaitingLine& room_line() { return room_line_; }
-  void pin(const std::string& model) { pinned_.insert(model); }
+  void pin(const std::string& model, bool pinned) {
+    if (pinned)
+      pinned_.insert(model);
+    else
+      pinned_.erase(model);
+  }
   [[nodiscard]] const std::set<std::string>& pinned() const { return pinned_; }
   [[nodiscard]] Uses& uses() { return uses_; }
   [[nodiscard]] HiveTable& hives() { return uses_.calls.hives(); }

@@ -135,7 +135,8 @@ Status Queen::start() {
                                    {"eviction.worker_policy", options_.eviction_policy},
                                    {"heartbeat.interval_s", std::to_string(options_.heartbeat_interval_s)}}));
   for (const std::string& model : options_.pinned)
-    if (const auto m = resolve(model, {"", "", {security::Scope::kAdmin}})) placer_.pin(m->ref.text());
+    if (const auto m = resolve(model, {"", "", {security::Scope::kAdmin}})) placer_.pin(m->ref.text(), true);
+  for (const std::string& ref : catalog_->pins) placer_.pin(ref, true);
   sweep();
   if (options_.optimizer_enabled) optimize();
   return {};

@@ -47,6 +47,7 @@ class Queen {
   [[nodiscard]] service::Signal& changed() { return changed_; }
   [[nodiscard]] service::Broadcast& broadcast() { return broadcast_; }
   [[nodiscard]] Catalog& catalog() { return *catalog_; }
+  [[nodiscard]] const Catalog& catalog() const { return *catalog_; }
   [[nodiscard]] Membership& members() { return members_; }
   /// Under it lives every procedure of hers.
   [[nodiscard]] service::Gate& gate() { return gate_; }
@@ -54,6 +55,7 @@ class Queen {
   [[nodiscard]] const HiveTable& hives() const { return hives_; }
   [[nodiscard]] HiveCalls& calls() { return calls_; }
   [[nodiscard]] Placer& placer() { return placer_; }
+  [[nodiscard]] const Placer& placer() const { return placer_; }
   [[nodiscard]] WorkerFeeds& feeds() { return feeds_; }
   [[nodiscard]] const WaitingLine& line() const { return placer_.line(); }
   [[nodiscard]] Admission& admission() { return admission_; }

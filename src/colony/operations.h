@@ -9,10 +9,11 @@ namespace llorch::colony {
 
 inline constexpr std::string_view kHiveOperations[] = {
     "worker_spawn",        "worker_install", "worker_process_list", "worker_process_get", "worker_process_delete",
-    "worker_process_logs", "model_download", "model_list",          "model_get",          "model_delete"};
+    "worker_process_logs", "worker_pin",     "model_download",      "model_list",         "model_get",
+    "model_delete"};
 /// What only the queen knows.
 inline constexpr std::string_view kQueenOperations[] = {"infer",      "status",       "queen_check", "hive_check",
-                                                        "model_load", "model_unload", "model_alias"};
+                                                        "model_load", "model_unload", "model_alias", "model_pin"};
 
 [[nodiscard]] inline bool is_hive_operation(std::string_view name) {
   return std::ranges::find(kHiveOperations, name) != std::end(kHiveOperations);

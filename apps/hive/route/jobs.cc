@@ -336,6 +336,15 @@ Procedure model_delete(TaskPtr t, Hive& h, Order o) {
   t->succeed(boost::json::value({{"id", row.model.id}, {"status", "deleted"}}));
 }
 
+/// Whether a worker that runs stays when it is idle.
+void worker_pin(const TaskPtr& t, const WorkerPtr& w, bool pinned) {
+  t->start();
+  w->pinned = pinned;
+  boost::json::object info = process_info(*w);
+  info["pinned"] = pinned;
+  t->succeed(boost::json::value(std::move(info)));
+}
+
 /// Operations that only look, answered at once.
 void look(const TaskPtr& t, Hive& h, const Order& o) {
   t->start();
@@ -387,7 +396,7 @@ void create(Hive& h, const ContextPtr& c) {
   if (o.kind.starts_with("llorch-worker-")) o.kind.erase(0, 14);
   read_device(h, f, o);
   o.pid = f.integer("pid", 1, 1 << 30).value_or(0);
-  if (o.operation == "worker_spawn") o.pinned = f.boolean("pinned").value_or(false);
+  if (o.operation == "worker_spawn" || o.operation == "worker_pin") o.pinned = f.boolean("pinned").value_or(false);
   if (const auto allow = f.text("allow", 32)) {
     const auto access = colony::parse_model_access(*allow);
     if (!access) f.violation("allow", "file, fetch, or none", access.error().message);
@@ -405,8 +414,9 @@ void create(Hive& h, const ContextPtr& c) {
   if (about_model)
     if (const auto ref = colony::parse_model_ref(o.model); !ref)
       f.violation("model", "model reference", ref.error().message);
-  if ((o.operation == "worker_process_get" || o.operation == "worker_process_delete") && o.pid == 0)
-    f.violation("pid", "required", "pid is required");
+  const bool of_process =
+      o.operation == "worker_process_get" || o.operation == "worker_process_delete" || o.operation == "worker_pin";
+  if (of_process && o.pid == 0) f.violation("pid", "required", "pid is required");
   if (o.operation == "worker_process_logs" && o.pid == 0 && security::check_identifier(o.worker_id, 64))
     f.violation("worker_id", "worker_id or pid", "worker_id or pid is required");
   if (!f.violations().empty())
@@ -415,7 +425,7 @@ void create(Hive& h, const ContextPtr& c) {
   WorkerPtr w;
   if (o.operation == "worker_process_logs" && o.pid > 0 && !h.worker_with_pid(o.pid))
     return c->fail({ErrorCode::kWorkerNotFound, "this hive has no such worker process"}, {}, "pid");
-  if (o.operation == "worker_process_delete" && !(w = h.worker_with_pid(o.pid)))
+  if ((o.operation == "worker_process_delete" || o.operation == "worker_pin") && !(w = h.worker_with_pid(o.pid)))
     return c->fail({ErrorCode::kWorkerNotFound, "this hive has no such worker process"}, {}, "pid");
   const TaskPtr t = h.desk().create(c, o.operation, true, false);
   c->reply(202, service::created(*t->job, kPrefix, 0));
@@ -427,6 +437,8 @@ void create(Hive& h, const ContextPtr& c) {
     worker_spawn(t, h, o);
   else if (o.operation == "worker_process_delete")
     worker_delete(t, h, w);
+  else if (o.operation == "worker_pin")
+    worker_pin(t, w, o.pinned);
   else if (o.operation == "worker_process_logs")
     worker_logs(t, h, o);
   else if (o.operation == "model_delete")

@@ -153,7 +153,8 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
   if (!url || !id) co_return done(fail(ErrorCode::kInternal, "the worker's answer lacks job_id or sse_url"));
   if (!net::is_request_target(*url)) co_return done(fail(ErrorCode::kIo, "the worker's sse_url is no path"));
   const std::weak_ptr<Task> weak = t;
-  service::OnEvent on_event = [weak, reply, &q, at](std::string_view type, const boost::json::object& data) {
+  const auto tokens = at.seat->tokens();
+  service::OnEvent on_event = [weak, reply, tokens, &q, at](std::string_view type, const boost::json::object& data) {
     const TaskPtr task = weak.lock();
     if (!task || end_if_full(*task, reply->text.size())) return;
     if (type == "started") {
@@ -167,7 +168,7 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
       }
       task->start(std::move(o2));
     } else if (type == "token") {
-      ++reply->tokens;
+      ++reply->tokens, ++*tokens;
       reply->text += json::find_text(data, "t").value_or("");
       task->event(type, data);
     } else if (type == "end") {
@@ -180,12 +181,13 @@ Procedure attempt(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o, Placed at,
     }
   };
   // Tokens are most of a stream, and need not be read to be passed on.
-  const service::OnLine on_line = [weak, reply, stream = o->stream](std::string_view type, const std::string& json) {
+  const service::OnLine on_line = [weak, reply, tokens, stream = o->stream](std::string_view type,
+                                                                            const std::string& json) {
     const TaskPtr task = type == "token" && stream ? weak.lock() : nullptr;
     if (!task) return false;
     if (end_if_full(*task)) return true;
     if (!task->relay(type, json)) return false;
-    ++reply->tokens;
+    ++reply->tokens, ++*tokens;
     return true;
   };
   const auto* fed = object->if_contains("fed");
@@ -421,6 +423,49 @@ void create_alias(Queen& q, const ContextPtr& c, Incoming& in, wire::Fields& f) 
   t->succeed(boost::json::value{{"name", name}, {"ref", ref}});
 }
 
+/// Keeps the workers of a model, or no longer: those that are made from now on, and those that run.
+Procedure pin_model(TaskPtr t, Queen& q, std::string model, bool pinned) {
+  t->start({{"model", model}});
+  q.placer().pin(model, pinned);
+  auto save = [&q, model, pinned] { return q.catalog().save_pin(model, pinned); };
+  const auto saved = co_await service::in_background(t->flow, q.background(), save);
+  if (!saved) co_return t->fail(saved.error());
+  if (!*saved) co_return t->fail(saved->error());
+  struct Running {
+    std::string hive;
+    std::int64_t pid;
+  };
+  std::vector<Running> running;
+  for (const HiveEntry* h : q.hives().online())
+    for (const auto& w : h->workers)
+      if (w.model_ref == model) running.push_back({h->id, w.pid});
+  const auto relay = std::make_shared<Relay>(relay_to(t));
+  for (const Running& r : running) {
+    boost::json::object order{{"operation", "worker_pin"}, {"pid", r.pid}, {"pinned", pinned}};
+    auto step = q.calls().run(t->flow, r.hive, std::move(order), relay, t->job->options.correlation_id);
+    const auto told = co_await step;
+    if (!told && t->flow->cancelled()) co_return t->fail(told.error());
+    if (!told)  // the hive is of an earlier version, or the worker has just ended
+      t->narrate("model_pin", fmt::format("{} cannot keep its worker: {}", r.hive, told.error().message));
+  }
+  t->succeed(boost::json::value{{"id", model}, {"pinned", pinned}});
+}
+
+void create_pin(Queen& q, const ContextPtr& c, Incoming& in, wire::Fields& f) {
+  const std::string model = f.text("model", 512).value_or("");
+  const bool pinned = f.boolean("pinned").value_or(true);
+  for (const std::string& name : f.unknown())
+    f.violation(name, "known field", fmt::format("{} is no field of this operation", name));
+  if (!f.violations().empty())
+    return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()),
+                   f.violations().front().field);
+  const auto resolved = q.resolve(model, c->principal);
+  if (!resolved) return c->fail(resolved.error(), {}, "model");
+  const TaskPtr t = q.desk().create(c, in.operation, true, false);
+  reply_created(c, in, *t);
+  pin_model(t, q, resolved->ref.text(), pinned);
+}
+
 /// Sees to it that a worker with the model runs, fetching and making room as a request would.
 Procedure load_model(TaskPtr t, Queen& q, PlacementPtr placing) {
   t->start({{"model", placing->wanted.model}});
@@ -498,6 +543,7 @@ void create_operation(Queen& q, const ContextPtr& c, Incoming& in) {
         {ErrorCode::kForbidden,
          fmt::format("this API key does not have the scope admin, which the operation {} needs", operation)});
   if (operation == "model_alias") return create_alias(q, c, in, f);
+  if (operation == "model_pin") return create_pin(q, c, in, f);
   if (operation == "model_load" || operation == "model_unload") return create_load(q, c, in, f);
   if (operation == "status" || operation == "queen_check") {
     const TaskPtr t = q.desk().create(c, in.operation, true, false);

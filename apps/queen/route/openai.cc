@@ -34,6 +34,7 @@ struct Relayed {
   std::string tail;                                      // the last bytes of a stream
   std::function<void(const std::string& id)> on_stored;  // the worker keeps this response
   PulsePtr pulse = std::make_shared<Pulse>();
+  std::shared_ptr<std::int64_t> tokens;  // of the worker, see Seat
 
   void add_to_tail(std::string_view bytes) {
     constexpr std::size_t kTailBytes = 4096;  // an event that tells an error
@@ -76,6 +77,14 @@ void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& 
   c->streamed(status);
 }
 
+/// Events of a stream that have begun within these bytes: nearly all of them bring one token.
+std::int64_t count_events(std::string_view bytes) {
+  constexpr std::string_view kEvent = "data: {";
+  std::int64_t count = 0;
+  for (std::size_t at = bytes.find(kEvent); at != bytes.npos; at = bytes.find(kEvent, at + kEvent.size())) ++count;
+  return count;
+}
+
 void take_bytes(const ContextPtr& c, Relayed& r, std::string_view bytes, const Done& done) {
   if (!r.streamed) {
     if (r.response.body.size() + bytes.size() <= kAnswerBytesMax) return void(r.response.body += bytes);
@@ -84,6 +93,7 @@ void take_bytes(const ContextPtr& c, Relayed& r, std::string_view bytes, const D
     return give_up(r, done, *r.refused);
   }
   r.add_to_tail(bytes);
+  if (r.tokens) *r.tokens += count_events(bytes);
   c->exchange->write(std::string(bytes));
   if (c->exchange->unsent() <= kUnsentMax) return;
   r.refused = Error{ErrorCode::kInferenceFailed, "the client does not take its stream: 8 MiB of it wait"};
@@ -253,6 +263,7 @@ Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
     if (!c->exchange->alive()) co_return s->open->cancelled();
     if (!placed) co_return s->fail(placed.error());
     const auto r = std::make_shared<Relayed>();
+    r->tokens = placed->seat->tokens();
     r->on_stored = [&q, c, where = StoredResponses::Where{placed->hive_id, placed->worker_id, s->placing->ref}](
                        const std::string& id) { q.responses().remember(c->principal.id, id, where); };
     q.metrics().connections.Increment();

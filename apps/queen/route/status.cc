@@ -14,7 +14,11 @@ void add_route_status(Queen& q) {
                    {"features", {"infer", "openai", "hives"}},
                    {"build_timestamp", nullptr}});
   });
-  r.route<Scope::kInfer>("GET", "/v1/status", [&q](const ContextPtr& c) { c->reply(200, overview(q)); });
+  r.route<Scope::kInfer>("GET", "/v1/status", [&q](const ContextPtr& c) {
+    boost::json::object o = overview(q);
+    o["may_administer"] = c->principal.may(Scope::kAdmin);  // whoever asks
+    c->reply(200, o);
+  });
   r.route<Scope::kInfer>(
       "GET", "/v1/heartbeats/stream", [&q](const ContextPtr& c) { q.broadcast().join(c); }, service::Answers::kStream);
   r.route<Scope::kMetrics>("GET", "/metrics", [&q](const ContextPtr& c) {

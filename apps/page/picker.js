@@ -1,0 +1,77 @@
+// The model: a list that can be searched, and any name that is typed. A combobox with a list box.
+import { el, icon } from "./dom.js";
+
+let boxes = 0;
+export class ModelPicker {
+  /** `onChange(id)`; `free`: names that are not in the list may be typed. */
+  constructor({ onChange, free }) {
+    this.onChange = onChange;
+    this.free = free;
+    this.models = [];  // {id, note}
+    this.value = "";
+    const id = `models-${++boxes}`;
+    this.list = el("ul", { id, role: "listbox", "aria-label": "Models" });
+    this.input = el("input", { id: "model", role: "combobox", "aria-label": "Model", "aria-expanded": "false", "aria-controls": id, "aria-autocomplete": "list", autocomplete: "off", spellcheck: "false", placeholder: "Model" });
+    this.popup = el("div", { class: "popup", hidden: true }, this.list);
+    this.element = el("div", { class: "picker" }, this.input, icon("down"), this.popup);
+    this.input.addEventListener("focus", () => this.input.select());
+    this.input.addEventListener("click", () => this.open(""));
+    this.input.addEventListener("input", () => this.open(this.input.value));
+    this.input.addEventListener("blur", () => this.close());
+    this.input.addEventListener("keydown", (e) => this.onKey(e));
+    this.list.addEventListener("pointerdown", (e) => e.preventDefault());  // the focus stays in the field
+    this.list.addEventListener("click", (e) => this.choose(e.target.closest("[role=option]")));
+  }
+  set(models, value) {
+    this.models = models;
+    this.value = value;
+    if (this.popup.hidden && document.activeElement !== this.input) this.input.value = value;
+    this.input.title = value;
+  }
+  open(filter) {
+    const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
+    const fitting = this.models.filter((m) => words.every((w) => m.id.toLowerCase().includes(w)));
+    const typed = filter.trim();
+    const items = fitting.map((m) => [m.id, m.note]);
+    if (this.free && typed && !this.models.some((m) => m.id === typed)) items.push([typed, "use this name"]);
+    this.list.replaceChildren(...items.map(([id, note], i) => el("li", { id: `${this.list.id}-${i}`, role: "option", "aria-selected": String(id === this.value), "data-id": id }, el("span", {}, id), el("small", {}, note))));
+    this.popup.hidden = !items.length;
+    this.input.setAttribute("aria-expanded", String(!this.popup.hidden));
+    this.mark(words.length ? 0 : Math.max(0, items.findIndex(([id]) => id === this.value)));
+  }
+  mark(index) {
+    const options = [...this.list.children];
+    options.forEach((o, i) => o.classList.toggle("marked", i === index));
+    this.marked = options[index];
+    this.marked?.scrollIntoView({ block: "nearest" });
+    if (this.marked) this.input.setAttribute("aria-activedescendant", this.marked.id);
+  }
+  onKey(e) {
+    const options = [...this.list.children], at = options.indexOf(this.marked);
+    if (e.key === "ArrowDown" || e.key === "ArrowUp") {
+      e.preventDefault();
+      if (this.popup.hidden) return this.open("");
+      this.mark((at + (e.key === "ArrowDown" ? 1 : options.length - 1)) % options.length);
+    } else if (e.key === "Enter") {
+      e.preventDefault();
+      if (!this.popup.hidden) this.choose(this.marked);
+    } else if (e.key === "Escape" && !this.popup.hidden) {
+      e.stopPropagation();
+      this.close();
+    }
+  }
+  choose(option) {
+    if (!option) return;
+    const id = option.dataset.id;
+    this.value = id;
+    this.close();
+    this.onChange(id);
+  }
+  close() {
+    this.popup.hidden = true;
+    this.input.setAttribute("aria-expanded", "false");
+    this.input.removeAttribute("aria-activedescendant");
+    this.input.value = this.value;
+  }
+}
+export const noteOf = (state) => (state === "loaded" ? "loaded" : state === "Downloading" ? "downloading" : state === "Failed" ? "failed" : state ? "on disk" : "");

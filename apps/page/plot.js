@@ -1,0 +1,46 @@
+// Small plots of figures over the last minute, and bars of memory.
+import { el, svg, say } from "./dom.js";
+
+const POINTS = 60;
+/** Values over time; null where there was none. */
+export class Series {
+  constructor() { this.values = []; }
+  push(v) {
+    this.values.push(v);
+    if (this.values.length > POINTS) this.values.shift();
+  }
+}
+/** A line in a box: label for screen readers comes with each draw. */
+export class Plot {
+  constructor(label) {
+    this.label = label;
+    this.line = svg("polyline", { points: "" });
+    this.area = svg("polygon", { points: "" });
+    this.element = svg("svg", { class: "plot", viewBox: `0 0 ${POINTS - 1} 20`, preserveAspectRatio: "none", role: "img", "aria-label": label }, this.area, this.line);
+  }
+  draw(series, { max = 0, text = "" } = {}) {
+    const top = Math.max(max, ...series.values.map((v) => v ?? 0)) || 1;
+    const from = POINTS - series.values.length;
+    const points = series.values.map((v, i) => `${from + i},${(19 - ((v ?? 0) / top) * 18).toFixed(2)}`).join(" ");
+    this.line.setAttribute("points", points);
+    this.area.setAttribute("points", series.values.length ? `${from},20 ${points} ${POINTS - 1},20` : "");
+    this.element.setAttribute("aria-label", `${this.label}, last minute: now ${text || series.values.at(-1) || 0}`);
+  }
+}
+/** How much of something is taken. */
+export class Meter {
+  constructor(label) {
+    this.fill = el("span", {});
+    this.text = el("span", { class: "meter-text" });
+    this.bar = el("div", { class: "meter", role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100 }, this.fill);
+    this.element = el("div", { class: "metered" }, this.bar, this.text);
+  }
+  draw(used, total, text) {
+    const part = total > 0 ? Math.max(0, Math.min(1, used / total)) : 0;
+    this.fill.style.width = `${(part * 100).toFixed(1)}%`;
+    this.bar.classList.toggle("full", part > 0.9);
+    this.bar.setAttribute("aria-valuenow", String(Math.round(part * 100)));
+    this.bar.setAttribute("aria-valuetext", text);
+    say(this.text, text);
+  }
+}

@@ -1,0 +1,95 @@
+// Models of the fleet: load, unload, pin, settings, delete, download.
+import { call } from "/page/api.js";
+import { ask, el, field, icon, iconButton, keyed, say, size } from "/page/dom.js";
+import { noteOf } from "/page/picker.js";
+import { section } from "/page/fleet.js";
+
+const OF_MODELS = { model_download: "Download", model_load: "Load", model_unload: "Unload" };
+const parts = new WeakMap();
+
+export class Models {
+  constructor(fleet) {
+    this.fleet = fleet;
+    this.list = el("div", { class: "rows", role: "list", "aria-label": "Models" });
+    this.reference = el("input", { id: "reference", name: "model", placeholder: "hf:org/repo or a page of Hugging Face", "aria-label": "Model to download", spellcheck: "false", autocomplete: "off" });
+    this.machine = el("select", { id: "download-to", "aria-label": "Machine to download to" });
+    this.form = el("form", { class: "get" }, this.reference, this.machine, el("button", { id: "download" }, icon("save"), "Download"));
+    this.form.addEventListener("submit", (e) => {
+      e.preventDefault();
+      const model = this.reference.value.trim();
+      if (!model) return this.reference.focus();
+      this.reference.value = "";
+      fleet.activities.order(`Download ${model}`, { operation: "model_download", model, ...(this.machine.value ? { hive_id: this.machine.value } : {}) });
+    });
+    this.element = section("models", "Models", el("div", {}, this.form, this.list));
+    this.takeUp();
+  }
+  /** What this key has set off before, and what still goes on. */
+  async takeUp() {
+    const jobs = await call("GET", "/v1/jobs").catch(() => null);
+    for (const j of jobs?.jobs ?? []) if (OF_MODELS[j.operation] && ["queued", "running"].includes(j.status)) this.fleet.activities.takeUp(OF_MODELS[j.operation], j.job_id);
+  }
+  machines(select, any) {
+    const wanted = [["", any], ...this.fleet.status.hives.map((h) => [h.id, h.id])];
+    if (JSON.stringify(wanted) === select.dataset.of) return;
+    const value = select.value;
+    select.dataset.of = JSON.stringify(wanted);
+    select.replaceChildren(...wanted.map(([v, text]) => el("option", { value: v }, text)));
+    if (wanted.some(([v]) => v === value)) select.value = value;
+  }
+  update(s) {
+    this.machines(this.machine, "this machine");
+    const aliases = Object.entries(s.aliases ?? {});
+    const models = s.models.map((m) => ({ ...m, pinned: s.pinned?.includes(m.id), loaded: s.workers.filter((w) => w.model_ref === m.id), names: aliases.filter(([, ref]) => ref === m.id).map(([name]) => name) }));
+    keyed(this.list, models, (m) => m.id, (m) => this.make(m), (e, m) => parts.get(e)(m));
+  }
+  make(model) {
+    const { activities } = this.fleet;
+    let current = model;
+    const name = el("b", {}), facts = el("span", { class: "hint" }), state = el("span", { class: "badge" }), where = el("span", { class: "hint where" });
+    const load = el("button", { type: "button", class: "plain load", onclick: () => (current.loaded.length ? activities.order(`Unload ${current.id}`, { operation: "model_unload", model: current.id }) : activities.order(`Load ${current.id}`, { operation: "model_load", model: current.id })) });
+    const pin = iconButton("pin", "Pin", () => activities.order(`${current.pinned ? "Unpin" : "Pin"} ${current.id}`, { operation: "model_pin", model: current.id, pinned: !current.pinned }), { "aria-pressed": "false" });
+    const remove = iconButton("trash", `Delete ${model.id}`, () => this.remove(current));
+    const row = el("div", { class: "model", role: "listitem" }, el("div", { class: "who" }, name, facts), state, where, el("div", { class: "tools" }, load, pin, iconButton("sliders", `Settings of ${model.id}`, () => this.settings(current)), remove));
+    parts.set(row, (m) => {
+      current = m;
+      say(name, m.id);
+      say(facts, [m.names.join(", "), m.meta.quant, m.meta.size_bytes ? size(m.meta.size_bytes) : ""].filter(Boolean).join(" · "));
+      say(state, m.loaded.length ? "loaded" : noteOf(m.meta.state));
+      state.className = `badge ${m.loaded.length ? "ready" : m.meta.state}`;
+      say(where, (m.loaded.length ? m.loaded.map((w) => w.hive_id) : m.meta.hives ?? []).filter((h, i, all) => all.indexOf(h) === i).join(", "));
+      say(load, m.loaded.length ? "Unload" : "Load");
+      load.setAttribute("aria-label", `${m.loaded.length ? "Unload" : "Load"} ${m.id}`);
+      pin.setAttribute("aria-pressed", String(!!m.pinned));
+      pin.setAttribute("aria-label", `Pin ${m.id}: its workers stay`);
+      pin.title = m.pinned ? "Pinned: its workers stay. Press to let them go." : "Pin: its workers stay when idle or when memory is short";
+      remove.disabled = m.id.startsWith("builtin:");
+    });
+    return row;
+  }
+  /** How and where a model is loaded, and by which name. */
+  async settings(m) {
+    const hive = el("select", { name: "hive_id" }), device = el("input", { name: "device", placeholder: "any", list: "devices" });
+    this.machines(hive, "any");
+    hive.dataset.of = "";
+    const devices = [...new Set(this.fleet.status.hives.flatMap((h) => h.devices.map((d) => d.id)))];
+    const said = await ask(`Settings of ${m.id}`, [
+      field("Another name for it", el("input", { name: "alias", value: m.names[0] ?? "", pattern: "[a-z0-9._\\-]*", placeholder: "none", maxlength: 96 }), "of a-z 0-9 . _ -"),
+      field("Machine", hive), field("Device", device), el("datalist", { id: "devices" }, devices.map((d) => el("option", { value: d }))),
+      field("Kind of worker", el("select", { name: "kind" }, ["", "cpu", "cuda", "accelerate"].map((k) => el("option", { value: k }, k || "any")))),
+      el("p", { class: "hint" }, "Machine, device and kind are for the worker that is started now."),
+    ], "Load with these");
+    if (!said) return;
+    const { activities } = this.fleet;
+    if (said.alias && !m.names.includes(said.alias)) await activities.order(`Name ${said.alias}`, { operation: "model_alias", name: said.alias, model: m.id });
+    const order = { operation: "model_load", model: m.id };
+    for (const name of ["hive_id", "device", "kind"]) if (said[name]) order[name] = said[name];
+    activities.order(`Load ${m.id}`, order);
+  }
+  async remove(m) {
+    const hives = m.meta.hives ?? [];
+    const from = el("select", { name: "hive_id" }, hives.map((h) => el("option", { value: h }, h)));
+    const said = await ask(`Delete ${m.id}?`, [el("p", {}, "Its file goes from the machine’s cache; it can be downloaded again."), hives.length > 1 ? field("From", from) : null].filter(Boolean), "Delete", { danger: true });
+    if (said) this.fleet.activities.order(`Delete ${m.id}`, { operation: "model_delete", model: m.id, ...(said.hive_id || hives[0] ? { hive_id: said.hive_id || hives[0] } : {}) });
+  }
+}

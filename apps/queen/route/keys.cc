@@ -1,0 +1,109 @@
+// Keys and the audit log for an administrator's page: what `llorch key` and `llorch audit tail` do, at the queen's own
+// files (S-03, S-32).
+#include <deque>
+#include <filesystem>
+
+#include "base/integer.h"
+#include "queen/queen.h"
+#include "security/audit.h"
+#include "security/keys.h"
+#include "wire/fields.h"
+
+namespace llorch::queen {
+namespace {
+
+using service::ContextPtr;
+
+/// Runs on the background thread; what it gives, or its error, is the answer.
+void answer_with(Queen& q, const ContextPtr& c, std::function<Result<boost::json::value>()> work) {
+  const auto made = std::make_shared<Result<boost::json::value>>();
+  q.background().run([made, work = std::move(work)] { *made = work(); },
+                     [c, made](const Status& done) {
+                       if (!done) return c->fail(done.error());
+                       if (!*made) return c->fail(made->error());
+                       c->reply(200, **made);
+                     });
+}
+
+constexpr const char* kNoKeysFile = "this queen admits no further keys: start her with a token or --keys-file";
+constexpr const char* kNoAuditLog = "this queen keeps no audit log: start her with --audit-log";
+
+/// Errors are answered: a queen without keys has no file of them.
+bool has_keys_file(Queen& q, const ContextPtr& c) {
+  if (!q.options().keys_file.empty()) return true;
+  c->fail({ErrorCode::kNotFound, kNoKeysFile});
+  return false;
+}
+
+boost::json::object to_json(const security::ApiKey& k) {
+  return {{"key", k.label()}, {"scopes", security::text_of(k.scopes)}, {"created", k.created}, {"name", k.name}};
+}
+
+/// {keys, note?}: the note says why there can be none.
+void list_keys(Queen& q, const ContextPtr& c) {
+  if (q.options().keys_file.empty()) return c->reply(200, {{"keys", boost::json::array()}, {"note", kNoKeysFile}});
+  answer_with(q, c, [file = q.options().keys_file]() -> Result<boost::json::value> {
+    std::error_code problem;
+    if (!std::filesystem::exists(file, problem)) return boost::json::value{{"keys", boost::json::array()}};
+    LLORCH_TRY(const auto keys, security::read_keys(file));
+    boost::json::array list;
+    for (const security::ApiKey& k : keys) list.push_back(to_json(k));
+    return boost::json::value{{"keys", std::move(list)}};
+  });
+}
+
+/// {name, scope}: {key, ...}, the key itself, once.
+void create_key(Queen& q, const ContextPtr& c) {
+  const auto body = wire::parse_body(c->request.body);
+  if (!body) return c->fail(body.error());
+  wire::Fields f(*body);
+  const std::string name = f.text("name", 64).value_or(""), scope = f.text("scope", 64).value_or("infer");
+  for (const std::string& other : f.unknown())
+    f.violation(other, "known field", fmt::format("{} is no field of a key", other));
+  const auto scopes = security::parse_scopes(scope);
+  if (!scopes) f.violation("scope", "of infer, metrics, node, admin", scopes.error().message);
+  if (!f.violations().empty())
+    return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()),
+                   f.violations().front().field);
+  if (!has_keys_file(q, c)) return;
+  answer_with(q, c, [file = q.options().keys_file, scopes = *scopes, name]() -> Result<boost::json::value> {
+    LLORCH_TRY(const std::string key, security::create_key(file, scopes, name));
+    return boost::json::value{{"key", key}, {"scopes", security::text_of(scopes)}, {"name", name}};
+  });
+}
+
+void revoke_key(Queen& q, const ContextPtr& c) {
+  if (!has_keys_file(q, c)) return;
+  answer_with(q, c, [file = q.options().keys_file, which = c->parameters[0]]() -> Result<boost::json::value> {
+    LLORCH_TRY(const security::ApiKey gone, security::revoke_key(file, which));
+    return boost::json::value(to_json(gone));
+  });
+}
+
+/// ?lines=: {records, note?}, the last ones, oldest first; the note says why there are none.
+void audit_tail(Queen& q, const ContextPtr& c) {
+  const auto lines = parse_integer(c->request.target.parameter("lines").value_or("50"), 1, 1000);
+  if (!lines) return c->fail({ErrorCode::kInvalidRequest, "lines must be a whole number from 1 to 1000"}, {}, "lines");
+  if (q.options().audit_log.empty()) return c->reply(200, {{"records", boost::json::array()}, {"note", kNoAuditLog}});
+  answer_with(q, c, [file = q.options().audit_log, n = *lines]() -> Result<boost::json::value> {
+    std::deque<boost::json::object> last;
+    LLORCH_OK(security::for_each_record(file, {}, [&](const auto& record) {
+      last.push_back(record);
+      if (last.size() > static_cast<std::size_t>(n)) last.pop_front();
+    }));
+    return boost::json::value{{"records", boost::json::array(last.begin(), last.end())}};
+  });
+}
+
+}  // namespace
+
+void add_route_keys(Queen& q) {
+  using service::Scope;
+  auto& r = q.front().router();
+  r.route<Scope::kAdmin>("GET", "/v1/keys", [&q](const ContextPtr& c) { list_keys(q, c); });
+  r.route<Scope::kAdmin>("POST", "/v1/keys", [&q](const ContextPtr& c) { create_key(q, c); });
+  r.route<Scope::kAdmin>("DELETE", "/v1/keys/{}", [&q](const ContextPtr& c) { revoke_key(q, c); });
+  r.route<Scope::kAdmin>("GET", "/v1/audit", [&q](const ContextPtr& c) { audit_tail(q, c); });
+}
+
+}  // namespace llorch::queen

@@ -1,0 +1,180 @@
+"""Machines in this process for tests of pages: hives whose workers say what a question names, and whose figures move."""
+import json
+import math
+import threading
+import time
+
+from actor import Actor
+
+GIB = 1 << 30
+MARKDOWN = """## A plan for the week
+
+Some **bold**, some *emphasis*, `inline code` and a [link](https://example.org/).
+
+1. First, the list
+2. Then a table
+
+| day | task | hours |
+| --- | --- | ---: |
+| Monday | read | 2 |
+| Tuesday | write | 3 |
+
+> What is quoted stands apart.
+
+```python
+def area(radius):
+    return 3.14159 * radius ** 2
+```
+"""
+HOSTILE = """Before <b>bold</b> <img src=x onerror="window.hurt=1"> <script>window.hurt=1</script>
+
+<div onclick="window.hurt=1">a box</div>
+
+[press](javascript:window.hurt=1) [other](JaVaScRiPt:window.hurt=1) [data](data:text/html,<script>window.hurt=1</script>) <javascript:window.hurt=1>
+![picture](https://elsewhere.example/x.png) ![other](javascript:window.hurt=1)
+<svg onload="window.hurt=1"></svg><style>body{display:none}</style><iframe src="https://elsewhere.example/"></iframe>
+<form action="https://elsewhere.example/"><input name=q autofocus onfocus="window.hurt=1"></form>
+
+```html
+<script>window.hurt=1</script>
+```
+| <img src=x onerror=window.hurt=1> | b |
+| --- | --- |
+| <a href="javascript:window.hurt=1">x</a> | c |
+"""
+CALL = {"city": "<img src=x onerror=window.hurt=1>Oslo", "days": 2}
+HUGE = 5_000_000
+
+
+def pieces(text, size=4):
+    return [text[i : i + size] for i in range(0, len(text), size)]
+
+
+class Machine(Actor):
+    """One hive with `workers` workers; `model_of(i)` names the model of each. What a question is decides what is answered."""
+
+    def __init__(self, name, workers=1, model_of=lambda i: "builtin:haiku", gib=64, models=()):
+        super().__init__(name)
+        self.count, self.model_of, self.gib, self.known = workers, model_of, gib, list(models)
+        self.says, self.gone, self.lost = self.answer, set(), threading.Event()
+        self.pace = 0.004  # seconds for each piece
+        self.aborted = 0
+
+    def reply(self, path):
+        if path == "/v1/capabilities":
+            model = lambda ref: {"id": ref, "ref": ref, "name": ref, "quant": "Q4_K_M", "size_bytes": 4 * GIB, "status": "Available"}
+            return {"devices": [{"id": "cpu", "name": "a processor", "device_type": "cpu", "memory_total_bytes": self.gib * GIB, "memory_free_bytes": self.gib * GIB // 2}], "models": [model(m) for m in self.known], "workers_available": [{"id": "cpu", "kind": "cpu", "version": "0"}]}
+        return super().reply(path)
+
+    def beat(self, hive=None, state="ready"):
+        now = time.monotonic()
+        wave = lambda i: math.sin(now / 3 + i)
+        workers = [{"worker_id": f"worker-cpu-{i}", "uri": self.url, "model_ref": self.model_of(i), "device": "cpu", "kind": "cpu", "state": state, "pid": 100 + i, "port": 8601 + i, "memory_bytes": 3 * GIB, "cpu_pct": 90 + 10 * wave(i), "rss_mb": 3000 + int(20 * wave(i)), "uptime_s": now} for i in range(self.count) if i not in self.gone]
+        node = {"cpu_pct": 45 + 40 * wave(0), "ram_total_mb": self.gib * 1024, "ram_used_mb": self.gib * 512 + int(self.gib * 60 * wave(1)), "gpus": []}
+        return {"hive_id": self.name, "url": self.url, "version": "0", "revision": "1", "node": node, "workers": workers}
+
+    def live(self, colony, every=0.5):
+        """Beats until it is lost."""
+        def run():
+            while not self.lost.wait(every):
+                colony.report(self.beat())
+        colony.report(self.beat())
+        threading.Thread(target=run, daemon=True).start()
+
+    def answer(self, handler):
+        """What a worker sends for the question that came last."""
+        asked = json.loads(self.asked or b"{}")
+        question = next((m["content"] for m in reversed(asked.get("messages", [])) if m["role"] in ("user", "tool")), "")
+        native = handler.path.endswith("/stream")
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        stream = Stream(handler, native, self.pace)
+        try:
+            self.speak(stream, question, bool(asked.get("tools")))
+            stream.end()
+        except OSError:
+            self.aborted += 1
+
+    def speak(self, out, question, tools):
+        if "markdown" in question:
+            out.text(MARKDOWN)
+        elif "hostile" in question:
+            out.text(HOSTILE)
+        elif "line" in question:
+            out.text("x" * HUGE, 50_000)
+        elif "huge" in question:
+            paragraph = "Some words of a long answer, which goes on and on and says little. " * 8 + "\n\n"
+            out.text(paragraph * (HUGE // len(paragraph)), 50_000)
+        elif "think" in question:
+            out.thought("The question wants a colour. Blue is one. Is it the best one? It will do.")
+            out.text("Blue.")
+        elif "fail" in question:
+            out.text("This begins well and then")
+            out.fail("the worker ran out of memory")
+        elif "slow" in question:
+            out.text(" ".join(f"word{i}" for i in range(400)), 6, pace=0.02)
+        elif tools:
+            out.text("I look it up. ")
+            out.call("weather", json.dumps(CALL))
+        else:
+            out.text("Rain on the roof\nA cat sleeps by the window\nThe kettle whistles")
+
+
+class Stream:
+    """A worker's stream in the words of either route."""
+
+    def __init__(self, handler, native, pace):
+        self.file, self.native, self.pace, self.seq, self.count = handler.wfile, native, pace, 0, 0
+        if native:
+            self.event("started", model="builtin:haiku", started_at="2026-01-01T00:00:00.000Z", correlation_id="c", seed=1, params={})
+
+    def write(self, text):
+        self.file.write(text.encode())
+        self.file.flush()
+
+    def event(self, kind, **data):
+        self.seq += 1
+        self.write(f"id: {self.seq}\nevent: {kind}\ndata: {json.dumps({'type': kind, 'seq': self.seq, **data}, separators=(',', ':'))}\n\n")
+
+    def chunk(self, delta, **more):
+        self.write(f"data: {json.dumps({'id': 'c', 'object': 'chat.completion.chunk', 'choices': [{'index': 0, 'delta': delta, 'finish_reason': None, **more}]})}\n\n")
+
+    def delta(self, pace, **delta):
+        self.count += 1
+        if self.native:
+            self.event("token", t="".join(delta.values()), i=self.count, token_id=1, **delta)
+        else:
+            self.chunk(delta)
+        time.sleep(self.pace if pace is None else pace)
+
+    def text(self, text, size=4, pace=None):
+        for piece in pieces(text, size):
+            self.delta(pace, content=piece)
+
+    def thought(self, text):
+        for piece in pieces(text):
+            self.delta(None, content="", reasoning_content=piece)
+
+    def call(self, name, arguments):
+        self.chunk({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": ""}}]})
+        for piece in pieces(arguments):
+            self.chunk({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
+            time.sleep(self.pace)
+
+    def fail(self, message):
+        error = {"code": "INFERENCE_FAILED", "message": message}
+        if self.native:
+            self.event("error", **error)
+        else:
+            self.write(f"data: {json.dumps({'error': error})}\n\n")
+        self.write("data: [DONE]\n\n")
+        raise OSError(message)
+
+    def end(self):
+        if self.native:
+            self.event("end", tokens_out=self.count, decode_time_ms=max(1, int(self.count * 1000 * (self.pace or 0.001))), stop_reason="EOS")
+        else:
+            self.write("data: " + json.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": self.count, "total_tokens": 5 + self.count}}) + "\n\n")
+        self.write("data: [DONE]\n\n")
