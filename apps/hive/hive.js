@@ -78,6 +78,6 @@ async function telemetry() {
   setTimeout(telemetry, LOOK_MS);
 }
 document.body.append(el("header", { class: "bar" }, el("b", { class: "brand" }, "llama-orch"), facts, el("span", { class: "space" }), state),
-  el("div", { class: "view fleet-view" }, el("main", { class: "fleet" }, el("h1", { class: "unseen" }, "Hive"), section("devices", "Devices", ""), section("workers", "Workers", "No worker runs."), section("models", "Models", "No model is here yet."), section("programs", "Programs", "No worker program is installed yet."))));
+  el("div", { class: "view fleet-view", tabindex: "0" }, el("main", { class: "fleet" }, el("h1", { class: "unseen" }, "Hive"), section("devices", "Devices", ""), section("workers", "Workers", "No worker runs."), section("models", "Models", "No model is here yet."), section("programs", "Programs", "No worker program is installed yet."))));
 look();
 telemetry();

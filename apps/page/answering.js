@@ -71,6 +71,7 @@ export async function* runAnswer(daemon, c, m, signal) {
     since: -1,
   };
   const { first: answer } = m.job?.url ? {} : await begin(daemon, c, m, signal);
+  yield;
   let changed;
   const onLost = (n) => {
     m.note = n ? "The connection is lost. Trying again …" : "";

@@ -33,7 +33,7 @@ export class Chat {
     this.panel = new ParameterPanel({ onChange: (name, value) => this.setParameter(name, value) });
     this.picker = new ModelPicker({ free: daemon.freeModels, onChange: (id) => this.setModel(id) });
     this.log = el("div", { class: "log", id: "log", tabindex: "-1", role: "log", "aria-live": "off", "aria-label": "Conversation" });
-    this.hello = el("div", { id: "hello" }, el("h1", {}, daemon.greeting), el("p", {}, daemon.promise));
+    this.hello = el("div", { id: "hello" }, el("h2", {}, daemon.greeting), el("p", {}, daemon.promise));
     this.jump = iconButton("down", "To the end", () => this.toEnd(true), { class: "icon-button jump", hidden: true });
     this.problemText = el("span", {});
     this.retry = el("button", { type: "button", class: "plain", hidden: true, onclick: () => { this.problem(""); this.regenerate(); } }, "Try again");
@@ -45,7 +45,8 @@ export class Chat {
     this.panelBox = el("aside", { class: "panel", id: "settings", "aria-label": "Settings", hidden: true }, el("div", { class: "panel-head" }, el("h2", {}, "Settings"), iconButton("close", "Close settings", () => this.drawer(null))), this.panel.element);
     this.historyBox = el("div", { class: "side", id: "history" }, this.history.element);
     this.shade = el("div", { class: "shade", hidden: true, onclick: () => this.drawer(null) });
-    this.main = el("main", { class: "chat" }, el("div", { class: "scroll" }, this.hello, this.log), el("footer", { class: "foot-bar" }, this.jump, this.problemBox, this.form));
+    this.title = el("h1", { class: "unseen" });
+    this.main = el("main", { class: "chat" }, this.title, el("div", { class: "scroll" }, this.hello, this.log), el("footer", { class: "foot-bar" }, this.jump, this.problemBox, this.form));
     this.element = el("div", { class: "view chat-view" }, this.historyBox, this.main, this.panelBox, this.shade);
     this.menuButton = iconButton("menu", "Conversations", () => this.drawer("history"), { id: "menu", "aria-expanded": "false", "aria-controls": "history" });
     this.settingsButton = iconButton("sliders", "Settings", () => this.drawer("settings"), { id: "open-settings", "aria-expanded": "false", "aria-controls": "settings" });
@@ -138,6 +139,7 @@ export class Chat {
     this.picker.set(this.models(), c.model || this.daemon.defaultModel());
     this.history.update(this.conversations, c.id);
     this.drawState();
+    say(this.title, titleOf(c));
     document.title = (c.messages.length ? titleOf(c) + " · " : "") + this.daemon.title;
   }
   /** Only the answer that grows. */
@@ -211,7 +213,7 @@ export class Chat {
       this.toEnd();
     }
     if (this.store) this.save(c);
-    let saved = performance.now(), failure = null;
+    let saved = -Infinity, failure = null;  // first when it is known where the answer can be taken up again
     try {
       for await (const _ of runAnswer(this.daemon, c, m, stop.signal)) {
         this.drawAnswer(c);

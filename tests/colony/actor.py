@@ -12,7 +12,7 @@ class Actor:
         self.reached, self.over = threading.Event(), threading.Event()  # over: whoever hangs goes away
         self.hung = False
         self.paths = []
-        self.asked = b""  # the last body of a request
+        self.asked = threading.local()  # body: of the last request of this thread's connection
         self.says = None  # called with the handler of a request for an answer, or of its stream, which it answers
         actor = self
 
@@ -32,7 +32,7 @@ class Actor:
                 self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 actor.paths.append(f"{self.command} {self.path}")
                 if self.body:
-                    actor.asked = self.body
+                    actor.asked.body = self.body
                 work = self.path.startswith("/v1/chat") or self.path.endswith("/stream")
                 if actor.hung or (actor.hangs == "at once" and (work or self.path == "/v1/inference")):
                     return self.hang()

@@ -1,4 +1,5 @@
 """Machines in this process for tests of pages: hives whose workers say what a question names, and whose figures move."""
+import itertools
 import json
 import math
 import threading
@@ -59,11 +60,18 @@ class Machine(Actor):
         self.says, self.gone, self.lost = self.answer, set(), threading.Event()
         self.pace = 0.004  # seconds for each piece
         self.aborted = 0
+        self.numbers, self.orders = itertools.count(1), {}  # of jobs, by number
+        self.resumed = []  # Last-Event-ID of streams that were opened again
+        self.revision = 1
 
     def reply(self, path):
         if path == "/v1/capabilities":
             model = lambda ref: {"id": ref, "ref": ref, "name": ref, "quant": "Q4_K_M", "size_bytes": 4 * GIB, "status": "Available"}
             return {"devices": [{"id": "cpu", "name": "a processor", "device_type": "cpu", "memory_total_bytes": self.gib * GIB, "memory_free_bytes": self.gib * GIB // 2}], "models": [model(m) for m in self.known], "workers_available": [{"id": "cpu", "kind": "cpu", "version": "0"}]}
+        if path in ("/v1/inference", "/v1/jobs"):
+            number = next(self.numbers)
+            self.orders[number] = json.loads(self.asked.body)
+            return {"job_id": f"job-00000000-0000-4000-8000-{number:012}", "sse_url": f"{path}/{number}/stream", "status": "queued", "queue_position": 0}
         return super().reply(path)
 
     def beat(self, hive=None, state="ready"):
@@ -71,7 +79,7 @@ class Machine(Actor):
         wave = lambda i: math.sin(now / 3 + i)
         workers = [{"worker_id": f"worker-cpu-{i}", "uri": self.url, "model_ref": self.model_of(i), "device": "cpu", "kind": "cpu", "state": state, "pid": 100 + i, "port": 8601 + i, "memory_bytes": 3 * GIB, "cpu_pct": 90 + 10 * wave(i), "rss_mb": 3000 + int(20 * wave(i)), "uptime_s": now} for i in range(self.count) if i not in self.gone]
         node = {"cpu_pct": 45 + 40 * wave(0), "ram_total_mb": self.gib * 1024, "ram_used_mb": self.gib * 512 + int(self.gib * 60 * wave(1)), "gpus": []}
-        return {"hive_id": self.name, "url": self.url, "version": "0", "revision": "1", "node": node, "workers": workers}
+        return {"hive_id": self.name, "url": self.url, "version": "0", "revision": str(self.revision), "node": node, "workers": workers}
 
     def live(self, colony, every=0.5):
         """Beats until it is lost."""
@@ -83,19 +91,39 @@ class Machine(Actor):
 
     def answer(self, handler):
         """What a worker sends for the question that came last."""
-        asked = json.loads(self.asked or b"{}")
-        question = next((m["content"] for m in reversed(asked.get("messages", [])) if m["role"] in ("user", "tool")), "")
         native = handler.path.endswith("/stream")
+        asked = self.orders.get(int(handler.path.split("/")[-2]), {}) if native else json.loads(handler.body)
+        question = next((m["content"] for m in reversed(asked.get("messages", [])) if m["role"] in ("user", "tool")), "")
         handler.send_response(200)
         handler.send_header("Content-Type", "text/event-stream")
         handler.send_header("Connection", "close")
         handler.end_headers()
         stream = Stream(handler, native, self.pace)
         try:
+            if "operation" in asked:
+                return self.operate(stream, asked)
             self.speak(stream, question, bool(asked.get("tools")))
             stream.end()
         except OSError:
             self.aborted += 1
+
+    def operate(self, out, order):
+        """An operation of a hive, as its job's stream tells it."""
+        if order["operation"] == "model_download":
+            for done in range(0, 101, 5):
+                out.event("progress", stage="downloading", bytes_downloaded=done * GIB // 25, bytes_total=4 * GIB, speed_mbps=42.0)
+                time.sleep(0.05)
+            self.known.append(order["model"])
+            self.revision += 1
+        elif order["operation"] == "worker_process_delete":
+            self.gone.add(order["pid"] - 100)
+        elif order["operation"] == "worker_process_logs":
+            out.event("log", worker_id="w", line="the model is loaded")
+        elif order["operation"] == "model_delete":
+            self.known.remove(order["model"])
+            self.revision += 1
+        out.event("end", result={"status": "done"})
+        out.write("data: [DONE]\n\n")
 
     def speak(self, out, question, tools):
         if "markdown" in question:

@@ -1,119 +1,456 @@
-"""The queen's page in a real browser: it tells the truth about the colony, and any model can be asked there (U-01)."""
+"""The queen's page in headless Chromium: a chat that loses nothing, and a fleet that tells the truth (U-01). Machines are doubles where
+a test decides what a model says or a machine does; test_from_asleep_to_answers has real ones."""
 import json
 import os
+import pathlib
 import tempfile
 import unittest
 
-from playwright.sync_api import sync_playwright
+import axe_playwright_python
 
-from answer_test import CALL, TEMPLATE, TOOLS, model, says
-from colony import STORIES, Colony, free_port, main, not_run, wait_for
+from browser import LOOKS, PHONE, WIDE, Browser, Cable, answered, ask, too_wide
+from colony import Colony, free_port, main, wait_for
+from fleet import CALL, HUGE, Machine
 
-SHOTS = os.environ.get("LLORCH_SCREENSHOTS")
+AXE = pathlib.Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()
+TOOLS = json.dumps([{"name": "weather", "parameters": {"type": "object"}}])
 
 
-class Page(unittest.TestCase):
+def accessible(page):
+    """Violations of axe-core's rules, as rule and elements."""
+    page.evaluate(AXE)
+    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})")
+    return [f"{v['id']}: " + "; ".join(n["html"][:160] for n in v["nodes"][:4]) for v in found["violations"]]
+
+
+class Chat(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.play = sync_playwright().start()
-        cls.browser = cls.play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
+        cls.browser = Browser()
+        cls.colony = Colony()
+        cls.colony.queen("--no-own-hive")
+        models = ["builtin:haiku", "hf:org/writer@main"]
+        cls.machine = Machine("attic", 4, lambda i: models[i // 2], models=models)
+        cls.machine.live(cls.colony)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.machine.lost.set()
+        cls.machine.close()
+        cls.browser.close()
+        cls.colony.close()
+
+    def open(self, **how):
+        return self.browser.tab(self.colony.url + "/", **how)
+
+    def done(self, page):
+        self.assertEqual(page.flaws, [])
+        self.assertFalse(too_wide(page))
+        page.context.close()
+
+    def test_markdown_at_all_widths_and_schemes_for_everybody(self):
+        for name, how in LOOKS.items():
+            with self.subTest(name):
+                page = self.open(**how)
+                self.assertEqual(accessible(page), [])
+                answer = ask(page, "some markdown", 1)
+                self.assertEqual([answer.locator(t).count() for t in ("h2", "strong", "em", "ol li", "td", "blockquote", ".code pre")], [1, 1, 1, 2, 6, 1, 1])
+                self.assertEqual(answer.locator(".code-head span").inner_text(), "python")
+                self.assertEqual(answer.locator("a").get_attribute("rel"), "noopener noreferrer nofollow")
+                ask(page, "think of a colour", 2)
+                self.assertRegex(page.locator(".thoughts summary").last.inner_text(), r"^Thought for \d+\.\d s$")
+                page.click("#open-settings")
+                page.fill("#set-tools", TOOLS)
+                self.assertEqual(accessible(page), [])
+                page.keyboard.press("Escape")
+                self.assertEqual(ask(page, "weather?", 3).locator("td").all_inner_texts(), [CALL["city"], "2"])
+                self.assertEqual(accessible(page), [])
+                self.done(page)
+
+    def test_what_a_model_writes_is_harmless(self):
+        page = self.open()
+        answer = ask(page, "hostile", 1)
+        self.assertIn("<script>window.hurt=1</script>", answer.inner_text())
+        self.assertIn('<img src=x onerror="window.hurt=1">', answer.inner_text())
+        self.assertEqual(answer.locator("img, script, iframe, svg:not(.icon), style, form, .md div[onclick], input").count(), 0)
+        self.assertEqual([a for a in answer.locator("a").evaluate_all("all => all.map((a) => a.protocol)") if a not in ("http:", "https:", "mailto:")], [])
+        for link in answer.locator(".md *").evaluate_all("all => all.flatMap((e) => e.getAttributeNames().filter((n) => n.startsWith('on')))"):
+            self.fail(link)
+        self.assertIsNone(page.evaluate("window.hurt ?? null"))
+        self.done(page)
+
+    def test_five_megabytes_stay_smooth(self):
+        for question in ("a huge answer", "one line"):
+            with self.subTest(question):
+                page = self.open()
+                page.evaluate("""() => { window.longest = 0; let last = performance.now(); const beat = () => { const now = performance.now(); window.longest = Math.max(window.longest, now - last); last = now; requestAnimationFrame(beat); }; requestAnimationFrame(beat); }""")
+                ask(page, question)
+                wait_for(lambda: page.locator(".assistant.busy").count(), 10)
+                wait_for(lambda: not page.locator(".assistant.busy").count(), 90)
+                length = lambda: page.evaluate("document.querySelector('.assistant .md').textContent.length")
+                wait_for(lambda: length() > HUGE * 0.98, 60)
+                self.assertLess(page.evaluate("window.longest"), 1500, "the page stands still")
+                page.fill("#text", "it still takes what is typed")
+                self.done(page)
+
+    def test_two_conversations_at_once_and_a_reload(self):
+        page = self.open()
+        ask(page, "slow one")
+        page.wait_for_selector(".assistant.busy .md:has-text('word3')")
+        page.click("#new")
+        self.assertIn("haiku", page.input_value("#model"))
+        ask(page, "Write something short", 1)
+        self.assertIn("kettle", page.inner_text(".assistant"))
+        page.click(".conversations .open:has-text('slow one')")
+        page.wait_for_selector(".assistant.busy .md:has-text('word9')")
+        page.reload()
+        page.wait_for_selector(".md:has-text('word12')")
+        answer = answered(page, 1, 40)
+        self.assertEqual(answer.locator(".md").inner_text(), " ".join(f"word{i}" for i in range(400)), "nothing is lost or doubled by the reload")
+        self.assertEqual(page.locator(".conversations .open").count(), 2)
+        page.fill("#search", "kettle whistles")
+        self.assertEqual(page.locator(".conversations .open").all_inner_texts(), ["Write something short"])
+        page.click(".conversations .open")
+        page.reload()
+        page.wait_for_selector("text=The kettle whistles")
+        self.done(page)
+
+    def test_rename_export_delete(self):
+        page = self.open()
+        ask(page, "The first question", 1)
+        item = page.locator(".conversations li").last
+        item.hover()
+        item.locator("[aria-label=Rename]").click()
+        page.fill("dialog input", "A better title")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".open:has-text('A better title')")
+        item.hover()
+        with page.expect_download() as kept:
+            item.locator("[aria-label=Export]").click()
+        self.assertEqual(kept.value.suggested_filename, "a-better-title.md")
+        text = pathlib.Path(kept.value.path()).read_text()
+        self.assertIn("# A better title", text)
+        self.assertIn("The kettle whistles", text)
+        with page.expect_download() as kept:
+            page.click("#export-all")
+        self.assertEqual(json.loads(pathlib.Path(kept.value.path()).read_text())[0]["messages"][0]["content"], "The first question")
+        page.click("#new")
+        ask(page, "Another", 1)
+        page.locator(".conversations li:has-text('A better title')").hover()
+        page.locator(".conversations li:has-text('A better title') [aria-label=Delete]").click()
+        self.assertEqual(accessible(page), [])
+        page.click("dialog .danger")
+        wait_for(lambda: page.locator(".conversations .open").all_inner_texts() == ["Another"])
+        page.click("#delete-all")
+        page.keyboard.press("Escape")
+        self.assertEqual(page.locator(".conversations .open").count(), 1)
+        page.click("#delete-all")
+        page.click("dialog .danger")
+        wait_for(lambda: not page.locator(".conversations .open").count() and not page.locator(".turn").count())
+        page.reload()
+        page.wait_for_selector("#hello:visible")
+        self.assertEqual(page.locator(".conversations .open").count(), 0)
+        self.done(page)
+
+    def test_edit_regenerate_and_a_model_that_changes(self):
+        page = self.open()
+        ask(page, "First", 1)
+        ask(page, "Second", 2)
+        page.locator("[aria-label=Regenerate]").last.click()
+        answered(page, 2)
+        page.click("#model")
+        page.wait_for_selector("[role=option]:has-text('hf:org/writer@main')")
+        page.click("[role=option]:has-text('hf:org/writer@main')")
+        self.assertEqual(page.locator(".turn").count(), 4, "the talk stays")
+        ask(page, "Third", 3)
+        self.assertIn("hf:org/writer@main", page.locator(".facts").last.inner_text())
+        self.assertIn("builtin:haiku", page.locator(".facts").first.inner_text())
+        page.locator(".user").nth(1).hover()
+        page.locator(".user").nth(1).locator("[aria-label=Edit]").click()
+        page.fill(".edit textarea", "Second, edited")
+        page.press(".edit textarea", "Enter")
+        answered(page, 2)
+        self.assertEqual(page.locator(".user .said").all_inner_texts(), ["First", "Second, edited"])
+        # A name that no list has is typed; it is refused, and nothing is lost.
+        page.fill("#model", "hf:nobody/nothing")
+        page.press("#model", "Enter")
+        page.allowed = ["Failed to load resource"]
+        page.fill("#text", "To a model that is not there")
+        with page.expect_response("**/v1/jobs") as r:
+            page.press("#text", "Enter")
+        self.assertEqual(r.value.request.post_data_json["model"], "hf:nobody/nothing")
+        page.click("#stop")
+        answered(page, 3)
+        self.done(page)
+
+    def test_an_answer_that_fails_is_told_beside_the_input(self):
+        page = self.open()
+        answer = ask(page, "fail, please", 1)
+        self.assertIn("This begins well", answer.inner_text())
+        self.assertIn("cut off", answer.inner_text())
+        self.assertIn("ran out of memory", page.inner_text("#problem"))
+        page.click("#problem >> text=Try again")
+        answered(page, 1)
+        page.click("[aria-label=Dismiss]")
+        self.assertTrue(page.locator("#problem").is_hidden())
+        self.done(page)
+
+    def test_a_lost_connection_is_taken_up_again(self):
+        cable = Cable(self.colony.queen_port)
+        page = self.browser.tab(cable.url + "/")
+        page.allowed = ["Failed to load resource"]
+        resumed = []
+        page.on("request", lambda r: resumed.append(r.headers["last-event-id"]) if "last-event-id" in r.headers else None)
+        ask(page, "slow one")
+        page.wait_for_selector(".assistant.busy .md:has-text('word5')")
+        cable.cut()
+        page.wait_for_selector(".note:has-text('connection is lost')")
+        cable.plug()
+        answer = answered(page, 1, 60)
+        self.assertGreaterEqual(len(resumed), 1)
+        self.assertGreater(int(resumed[0]), 5)
+        self.assertEqual(answer.locator(".md").inner_text(), " ".join(f"word{i}" for i in range(400)))
+        self.assertTrue(page.locator("#problem").is_hidden())
+        self.done(page)
+        cable.close()
+
+    def test_stop_keeps_what_came_and_ends_the_work(self):
+        page = self.open()
+        ask(page, "slow one")
+        page.wait_for_selector(".assistant.busy .md:has-text('word3')")
+        before = self.machine.aborted
+        page.keyboard.press("Escape")
+        self.assertIn("word2", answered(page, 1).inner_text())
+        self.assertIn("stopped", page.inner_text(".facts"))
+        wait_for(lambda: self.machine.aborted > before, 10)
+        self.done(page)
+
+    def test_by_keyboard_alone(self):
+        for how in (WIDE, PHONE):
+            page = self.open(**how)
+            focus = lambda: page.evaluate("(() => { const e = document.activeElement; return e.id || e.getAttribute('aria-label') || e.textContent; })()")
+            press = lambda *keys: [page.keyboard.press(k) for k in keys]
+
+            def reach(name, key="Tab"):
+                for _ in range(80):
+                    if focus() == name:
+                        return
+                    page.keyboard.press(key)
+                self.fail(f"the keyboard does not reach {name}")
+
+            page.locator("#text").focus()
+            page.keyboard.type("By keys")
+            press("Shift+Enter")
+            page.keyboard.type("and two lines")
+            press("Enter")
+            answered(page, 1)
+            self.assertEqual(page.inner_text(".said"), "By keys\nand two lines")
+            reach("Regenerate", "Shift+Tab")
+            press("Enter")
+            answered(page, 1)
+            page.locator("#text").focus()
+            press("ArrowUp")
+            self.assertEqual(focus(), "Edit the message")
+            page.keyboard.type("Anew: ")
+            press("Enter")
+            answered(page, 1)
+            reach("model")
+            press("ArrowDown", "ArrowDown", "Enter")
+            self.assertEqual(page.input_value("#model"), "hf:org/writer@main")
+            reach("open-settings", "Shift+Tab")
+            press("Enter")
+            self.assertEqual(focus(), "set-system")
+            page.keyboard.type("Be brief.")
+            press("Escape")
+            self.assertEqual(focus(), "open-settings")
+            if how is PHONE:
+                reach("menu", "Shift+Tab")
+                press("Enter")
+                self.assertEqual(focus(), "search")
+            reach("Delete", "Shift+Tab" if how is PHONE else "Tab") if how is WIDE else reach("Delete")
+            press("Enter")
+            self.assertEqual(focus(), "Cancel")
+            press("Tab", "Enter")
+            wait_for(lambda: not page.locator(".turn").count())
+            self.done(page)
+
+
+class Fleet(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.browser = Browser()
 
     @classmethod
     def tearDownClass(cls):
         cls.browser.close()
-        cls.play.stop()
+
+    def colony_of_three(self, c):
+        models = {"attic": lambda i: "builtin:haiku" if i < 4 else "hf:org/thinker@main", "cellar": lambda i: "hf:org/writer@main", "desk": lambda i: "builtin:haiku"}
+        machines = {name: Machine(name, count, models[name], gib, known) for name, count, gib, known in (("attic", 8, 64, ["hf:org/thinker@main", "builtin:haiku"]), ("cellar", 8, 128, ["hf:org/writer@main", "hf:org/other@main"]), ("desk", 4, 32, []))}
+        for m in machines.values():
+            m.live(c)
+        return machines
+
+    def test_twenty_workers_live(self):
+        with Colony() as c:
+            c.queen("--no-own-hive", "--heartbeat-missed-threshold", "3")
+            machines = self.colony_of_three(c)
+            page = self.browser.tab(c.url + "/#fleet")
+            wait_for(lambda: page.locator(".worker").count() == 20)
+            self.assertEqual(page.locator(".machine h3").all_inner_texts(), ["attic", "cellar", "desk"])
+            # Figures follow within two seconds, and elements stay what they were: nothing flickers.
+            page.evaluate("""() => { window.removed = 0; window.at = performance.now(); window.oldest = 0; window.rows = [...document.querySelectorAll('.worker, .machine, .model')];
+                new MutationObserver((all) => { for (const m of all) window.removed += [...m.removedNodes].filter((n) => n.nodeType === 1).length; }).observe(document.querySelector('.fleet'), {subtree: true, childList: true});
+                new MutationObserver(() => { const now = performance.now(); window.oldest = Math.max(window.oldest, now - window.at); window.at = now; }).observe(document.querySelector('#tile-memory .figure'), {subtree: true, childList: true, characterData: true}); }""")
+            page.wait_for_timeout(6000)
+            self.assertEqual(page.evaluate("window.removed"), 0)
+            self.assertTrue(page.evaluate("window.rows.every((r) => r.isConnected)"))
+            self.assertGreater(page.evaluate("window.oldest"), 0)
+            self.assertLess(page.evaluate("window.oldest"), 2000)
+            # Requests show as tokens per second at the worker that answers.
+            made = [c.call("POST", "/v1/jobs", {"operation": "infer", "model": "builtin:haiku", "prompt": "slow one"})[2] for _ in range(3)]
+            wait_for(lambda: float(page.inner_text("#tile-rate .figure")) > 5, 10)
+            wait_for(lambda: page.inner_text("#tile-running .figure") == "3")
+            for m in made:
+                c.call("DELETE", f"/v1/jobs/{m['job_id']}")
+            # A worker that is gone, a machine that leaves.
+            machines["attic"].gone.add(7)
+            wait_for(lambda: page.locator(".worker").count() == 19, 3)
+            machines["desk"].lost.set()
+            page.wait_for_selector(".machine.offline h3:has-text('desk')", timeout=10000)
+            wait_for(lambda: page.locator(".worker").count() == 15)
+            self.assertEqual(page.flaws, [])
+            for m in machines.values():
+                m.lost.set()
+                m.close()
+            page.context.close()
+
+    def act(self, page, title):
+        """Until an activity of this title has ended well."""
+        page.wait_for_selector(f".activity.good:has-text({json.dumps(title)})", timeout=15000)
+
+    def test_what_can_be_done_with_models_and_workers(self):
+        for name, how in (("wide", WIDE), ("phone", {**PHONE, "color_scheme": "dark"})):
+            with self.subTest(name), Colony() as c:
+                c.queen("--no-own-hive")
+                machines = self.colony_of_three(c)
+                page = self.browser.tab(c.url + "/#fleet", **how)
+                wait_for(lambda: page.locator(".worker").count() == 20)
+                self.assertEqual(accessible(page), [])
+                page.fill("#reference", "hf:org/fresh@main")
+                page.select_option("#download-to", "cellar")
+                page.click("#download")
+                page.wait_for_selector(".activity:has-text('GiB of 4.0 GiB · 42.0 MB/s')")
+                self.act(page, "Download hf:org/fresh@main")
+                page.wait_for_selector(".model:has-text('hf:org/fresh@main')")
+                page.click("[aria-label='Pin hf:org/writer@main: its workers stay']")
+                self.act(page, "Pin hf:org/writer@main")
+                page.wait_for_selector("[aria-label='Pin hf:org/writer@main: its workers stay'][aria-pressed=true]")
+                self.assertEqual(c.call("GET", "/v1/status")[2]["pinned"], ["hf:org/writer@main"])
+                self.assertEqual([o["pinned"] for o in machines["cellar"].orders.values() if o["operation"] == "worker_pin"], [True] * 8)
+                page.click("[aria-label='Unload hf:org/thinker@main']")
+                self.act(page, "Unload hf:org/thinker@main")
+                wait_for(lambda: page.locator(".worker").count() == 16)
+                page.click("[aria-label='Settings of hf:org/writer@main']")
+                self.assertEqual(accessible(page), [])
+                page.fill("dialog [name=alias]", "writer")
+                page.select_option("dialog [name=hive_id]", "cellar")
+                page.keyboard.press("Enter")
+                self.act(page, "Load hf:org/writer@main")
+                self.assertEqual(c.call("GET", "/v1/status")[2]["aliases"]["writer"], "hf:org/writer@main")
+                page.click("[aria-label='Delete hf:org/other@main']")
+                page.click("dialog .danger")
+                self.act(page, "Delete hf:org/other@main")
+                page.wait_for_selector(".model:has-text('hf:org/other@main')", state="detached")
+                page.click("[aria-label='Log of worker-cpu-1'] >> nth=0")
+                page.wait_for_selector("dialog .log-lines:has-text('the model is loaded')")
+                page.keyboard.press("Escape")
+                page.click("[aria-label='Stop worker-cpu-1'] >> nth=0")
+                self.act(page, "Stop attic/worker-cpu-1")
+                wait_for(lambda: page.locator(".worker").count() == 15)
+                self.assertFalse(too_wide(page))
+                self.assertEqual(page.flaws, [])
+                for m in machines.values():
+                    m.lost.set()
+                    m.close()
+                page.context.close()
+
+    def test_keys_and_audit(self):
+        with tempfile.TemporaryDirectory() as d, Colony() as c:
+            token = pathlib.Path(d, "token")
+            token.write_text("the-operators-own-token")
+            token.chmod(0o600)
+            c.queen("--token-file", token, "--keys-file", f"{d}/keys", "--audit-log", f"{d}/audit", "--no-own-hive", local=False)
+            page = self.browser.chromium.new_context().new_page()
+            errors = []
+            page.on("pageerror", lambda e: errors.append(str(e)))
+            page.goto(c.url + "/#fleet")
+            self.enter(page, "the-operators-own-token")
+            page.wait_for_selector("text=None besides the operator")
+            page.click("#create-key")
+            page.fill("dialog [name=name]", "laptop")
+            page.keyboard.press("Enter")
+            key = page.inner_text(".secret code")
+            self.assertEqual(c.call("GET", "/v1/status", None, {"Authorization": f"Bearer {key}"})[0], 200)
+            self.assertEqual(c.call("GET", "/v1/keys", None, {"Authorization": f"Bearer {key}"})[0], 403)
+            page.wait_for_selector(".key:has-text('laptop')")
+            self.assertNotIn(key, page.inner_text(".key"))
+            page.wait_for_selector(".records:has-text('token_created')", timeout=10000)
+            self.assertEqual(accessible(page), [])
+            page.click("#invite")
+            page.keyboard.press("Enter")
+            page.wait_for_selector(".secret:has-text('llorch hive join')")
+            other = self.browser.chromium.new_context().new_page()
+            other.goto(c.url + "/#fleet")
+            self.enter(other, key)
+            wait_for(lambda: other.locator(".looks-only").count())
+            self.assertFalse(other.locator("#create-key").is_visible())
+            page.click("[aria-label='Revoke laptop']")
+            page.click("dialog .danger")
+            page.wait_for_selector("text=None besides the operator")
+            self.assertEqual(c.call("GET", "/v1/status", None, {"Authorization": f"Bearer {key}"})[0], 401)
+            other.wait_for_selector("#state.bad:has-text('an API key is wanted')")
+            self.assertEqual(errors, [])
+            for p in (page, other):
+                p.context.close()
+
+    def enter(self, page, key):
+        page.fill("#key", key)
+        page.press("#key", "Enter")
+        page.wait_for_selector("#state.good")
 
     def test_from_asleep_to_answers(self):
         with Colony() as c:
             queen = c.queen()
-            page = self.browser.new_page()
-            problems, foreign = [], []
-            page.on("pageerror", lambda e: problems.append(str(e)))
-            page.on("request", lambda r: foreign.append(r.url) if not r.url.startswith((c.url, "data:")) else None)
-            page.goto(c.url + "/")
-            page.wait_for_selector("#state.good")
-            self.assertIn("No hive is online", page.inner_text("#hives"))
-            page.fill("#text", "Write a haiku about <b>moss</b>")
-            page.press("#text", "Enter")
-            wait_for(lambda: page.locator(".assistant").count() == 1 and not page.locator(".busy").count(), 30)
-            self.assertRegex(page.inner_text(".assistant"), r"\w+\s+\w+")
-            self.assertRegex(page.inner_text(".told"), r"\d+ tokens")
-            self.assertEqual(page.inner_text(".user"), "Write a haiku about <b>moss</b>")
-            wait_for(lambda: "worker-cpu-" in page.inner_text("#workers"))
-            self.assertIn("builtin:haiku", page.inner_text("#models"))
-            self.assertIn("free", page.inner_text("#hives"))
+            page = self.browser.tab(c.url + "/")
+            ask(page, "Write a haiku about <b>moss</b>")
+            answer = answered(page, 1, 40)
+            self.assertRegex(answer.inner_text(), r"(?s)\w+\s+\w+.*\d+ tokens")
+            self.assertEqual(page.inner_text(".user .said"), "Write a haiku about <b>moss</b>")
+            page.click("#tab-fleet")
+            page.wait_for_selector(".worker:has-text('builtin:haiku')")
+            self.assertIn("free", page.inner_text(".machine"))
+            # What a worker takes is what it takes now, and not what it took when it had just begun.
+            pid = c.call("GET", "/v1/status")[2]["workers"][0]["pid"]
+            taken = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+            wait_for(lambda: abs((c.call("GET", "/v1/status")[2]["workers"][0]["rss_mb"] or 0) - taken) < 0.2 * taken + 12, 5)
             c.hive("second", free_port())
-            wait_for(lambda: "second" in page.inner_text("#hives"))
-            for name, how in (("queen-light", {}), ("queen-dark", {"color_scheme": "dark"}), ("queen-phone", {"viewport": {"width": 360, "height": 640}, "color_scheme": "dark"})):
-                other = self.browser.new_page(**how)
-                other.goto(c.url + "/")
-                wait_for(lambda: "worker-cpu-" in other.inner_text("#workers"))
-                other.fill("#text", "Write a haiku about the sea")
-                other.click("#send")
-                wait_for(lambda: other.locator(".assistant").count() == 1 and not other.locator(".busy").count(), 20)
-                self.assertFalse(other.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"), name)
-                if SHOTS:
-                    other.screenshot(path=f"{SHOTS}/{name}.png", full_page=True)
-                other.close()
-            hive = self.browser.new_page(viewport={"width": 360, "height": 640})
-            hive.on("pageerror", lambda e: problems.append(str(e)))
-            hive.goto(f"http://127.0.0.1:{c.hive_port}/")
-            hive.wait_for_selector("#state.good")
-            wait_for(lambda: "of a core" in hive.inner_text("#workers"), 15)
+            page.wait_for_selector(".machine h3:has-text('second')")
+            hive = self.browser.tab(f"http://127.0.0.1:{c.hive_port}/", **PHONE)
+            hive.wait_for_selector("#workers:has-text('of a core')")
             self.assertRegex(hive.inner_text("#workers"), r"worker-cpu-\d+")
             self.assertIn("GiB free", hive.inner_text("#devices"))
             self.assertIn("builtin:haiku", hive.inner_text("#models"))
             self.assertIn("llorch-worker-cpu", hive.inner_text("#programs"))
-            self.assertFalse(hive.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
-            if SHOTS:
-                hive.screenshot(path=f"{SHOTS}/hive-phone.png", full_page=True)
-            self.assertEqual((problems, foreign), ([], []))
+            self.assertEqual(accessible(hive), [])
+            self.assertFalse(too_wide(hive))
+            self.assertEqual(page.flaws + hive.flaws, [])
             queen.terminate()
             queen.wait(20)
-            wait_for(lambda: "gone" in page.inner_text("#state"))
-            wait_for(lambda: "gone" in hive.inner_text("#state"))  # the hive went with her
-            page.close()
-
-    def test_thoughts_and_calls(self):
-        if not STORIES.exists():
-            return not_run(f"no {STORIES}")
-        thinking = "{% if add_generation_prompt and not tools %}<think>\n{% endif %}"
-        with tempfile.TemporaryDirectory() as folder, Colony() as c:
-            path = model(folder, TEMPLATE.replace("{{ m.content }}", "{{ m.content.split('</think>')[-1] if m.content else '' }}") + thinking)
-            c.queen()
-            for order in ({"operation": "model_alias", "name": "poet", "model": f"file:{path}"}, {"operation": "model_load", "model": "poet"}):
-                self.assertEqual(c.job(order)[-1][1], "end")
-            page = self.browser.new_page()
-            problems = []
-            page.on("pageerror", lambda e: problems.append(str(e)))
-            page.goto(c.url + "/")
-            page.wait_for_selector("#state.good")
-            wait_for(lambda: page.locator("#model option").count() > 1)
-            page.select_option("#model", [v for v in page.locator("#model option").evaluate_all("all => all.map((o) => o.value)") if "haiku" not in v][0])
-            evil = "<img src=x onerror=alert(1)>"
-            page.evaluate("""(fields) => { const send = window.fetch; window.fetch = (u, o) => { const body = o?.body && JSON.parse(o.body); if (body?.messages) o.body = JSON.stringify({...body, ...(body.tools ? {grammar: fields.grammar, max_tokens: 150, thinking_budget: 1} : {max_tokens: 30})}); return send(u, o); }; }""", {"grammar": says(CALL.replace("Oslo", evil))})
-
-            def ask(count):
-                page.fill("#text", "Once upon a time")
-                page.press("#text", "Enter")
-                wait_for(lambda: page.locator(".assistant").count() == count and not page.locator(".busy").count(), 30)
-
-            ask(1)
-            folded = page.locator(".assistant details.thoughts")
-            self.assertRegex(folded.locator("summary").inner_text(), r"^thought for \d+\.\d s$")
-            self.assertIsNone(folded.get_attribute("open"))
-            self.assertRegex(folded.locator("div").text_content(), r"\w+ \w+")
-            self.assertEqual(page.locator(".told").last.inner_text().split(" · ")[0], "30 tokens")
-            page.click("summary:has-text('Tools')")
-            page.fill("#tools", json.dumps(TOOLS))
-            ask(2)
-            card = page.locator(".assistant").last.locator(".call")
-            self.assertEqual([card.locator(kind).all_inner_texts() for kind in ("> b", "th", "td")], [["weather"], ["city", "days"], [evil, "2"]])
-            self.assertEqual(page.locator("img").count(), 0)
-            if SHOTS:
-                page.screenshot(path=f"{SHOTS}/queen-calls.png", full_page=True)
-            self.assertEqual(problems, [])
-            page.close()
+            page.wait_for_selector("#state.bad:has-text('gone')")
+            hive.wait_for_selector("#state.bad:has-text('gone')")  # the hive went with her
+            page.context.close()
+            hive.context.close()
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ class Browser:
         page.flaws, page.allowed = [], []
         page.on("pageerror", lambda e: page.flaws.append(f"error: {e}"))
         page.on("console", lambda m: page.flaws.append(f"{m.type}: {m.text}") if m.type in ("error", "warning") and not any(a in m.text for a in page.allowed) else None)
-        page.on("request", lambda r: page.flaws.append(f"elsewhere: {r.url}") if not r.url.startswith((url.rstrip("/"), "data:", "blob:")) else None)
+        page.on("request", lambda r: page.flaws.append(f"elsewhere: {r.url}") if not r.url.startswith((url.split("#")[0], "data:", "blob:")) else None)
+        page.set_default_timeout(10000)
         page.goto(url)
         page.wait_for_selector("#state.good", timeout=10000)
         return page
@@ -34,7 +35,7 @@ class Browser:
 
 def answered(page, count, seconds=20):
     """Until so many answers are there and whole; the last one."""
-    wait_for(lambda: page.locator(".assistant").count() == count and not page.locator(".busy").count(), seconds)
+    wait_for(lambda: page.locator(".assistant").count() == count and not page.locator(".assistant.busy").count(), seconds)
     page.wait_for_timeout(60)  # a frame or two: what has come is drawn
     return page.locator(".assistant").last
 
