@@ -29,7 +29,9 @@ export class Plot {
 }
 /** How much of something is taken. */
 export class Meter {
-  constructor(label) {
+  /** `alarm`: the part above which it is nearly full. */
+  constructor(label, alarm = 0.9) {
+    this.alarm = alarm;
     this.fill = el("span", {});
     this.text = el("span", { class: "meter-text" });
     this.bar = el("div", { class: "meter", role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100 }, this.fill);
@@ -38,7 +40,7 @@ export class Meter {
   draw(used, total, text) {
     const part = total > 0 ? Math.max(0, Math.min(1, used / total)) : 0;
     this.fill.style.width = `${(part * 100).toFixed(1)}%`;
-    this.bar.classList.toggle("full", part > 0.9);
+    this.bar.classList.toggle("full", part > this.alarm);
     this.bar.setAttribute("aria-valuenow", String(Math.round(part * 100)));
     this.bar.setAttribute("aria-valuetext", text);
     say(this.text, text);

@@ -8,7 +8,7 @@ const GONE_MS = 6000;  // what went well goes by itself
 class Activity {
   constructor(title) {
     this.text = el("span", { class: "hint" });
-    this.meter = new Meter(`Progress: ${title}`);
+    this.meter = new Meter(`Progress: ${title}`, 1);
     this.meter.element.hidden = true;
     this.cancel = el("button", { type: "button", class: "plain", hidden: true }, "Cancel");
     this.body = el("div", {});

@@ -4,7 +4,6 @@ import { ask, el, field, icon, iconButton, keyed, say } from "/page/dom.js";
 import { section } from "/page/fleet.js";
 
 const SCOPES = { infer: "ask models", "infer,metrics": "ask models, read metrics", admin: "everything" };
-const AUDIT_MS = 3000;
 
 export class Admin {
   constructor(fleet) {
@@ -14,14 +13,13 @@ export class Admin {
     this.records = el("ol", { class: "records", tabindex: "0", "aria-label": "Audit log, last records" });
     this.noRecords = el("p", { class: "hint" });
     this.create = el("button", { type: "button", class: "plain", id: "create-key", onclick: () => this.createKey() }, icon("plus"), "Create a key");
-    this.element = el("div", { class: "two" }, section("keys", "Keys", el("div", {}, this.keys, this.noKeys), this.create), section("audit", "Audit log", el("div", {}, this.records, this.noRecords)));
+    this.element = el("div", { class: "two" }, section("keys", "Keys", el("div", {}, this.keys, this.noKeys), this.create), section("audit", "Audit log", el("div", {}, this.records, this.noRecords), iconButton("again", "Look again", () => this.lookAtAudit(), { id: "look-again" })));
   }
-  /** Looks at both while the fleet is shown. */
+  /** When the fleet is opened, and when something was done: each look is itself a record of the audit log. */
   async refresh() {
-    clearTimeout(this.timer);
     if (!this.fleet.status?.may_administer) return;
-    await Promise.all([this.lookAtKeys(), this.lookAtAudit()]);
-    if (!this.fleet.element.hidden) this.timer = setTimeout(() => this.refresh(), AUDIT_MS);
+    await this.lookAtKeys();
+    await this.lookAtAudit();
   }
   async lookAtKeys() {
     try {
@@ -50,7 +48,7 @@ export class Admin {
   }
   record(r) {
     const { event_type: type, actor, ...rest } = r.event ?? {};
-    const more = Object.entries(rest).filter(([, v]) => v !== null && v !== "" && typeof v !== "object").map(([k, v]) => `${k} ${v}`).join(" · ");
+    const more = Object.entries(rest).filter(([k, v]) => v !== null && v !== "" && typeof v !== "object" && k !== "correlation_id").map(([k, v]) => `${k} ${v}`).join(" · ");
     return el("li", {}, el("time", {}, (r.timestamp ?? "").slice(11, 19)), el("span", {}, el("b", {}, type ?? "record"), ` ${actor ?? ""}`, el("span", { class: "hint" }, more ? ` ${more}` : "")));
   }
   async createKey() {

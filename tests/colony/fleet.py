@@ -44,6 +44,7 @@ HOSTILE = """Before <b>bold</b> <img src=x onerror="window.hurt=1"> <script>wind
 | <a href="javascript:window.hurt=1">x</a> | c |
 """
 CALL = {"city": "<img src=x onerror=window.hurt=1>Oslo", "days": 2}
+TOOLS = json.dumps([{"name": "weather", "parameters": {"type": "object"}}])
 HUGE = 5_000_000
 
 
@@ -81,12 +82,14 @@ class Machine(Actor):
         node = {"cpu_pct": 45 + 40 * wave(0), "ram_total_mb": self.gib * 1024, "ram_used_mb": self.gib * 512 + int(self.gib * 60 * wave(1)), "gpus": []}
         return {"hive_id": self.name, "url": self.url, "version": "0", "revision": str(self.revision), "node": node, "workers": workers}
 
-    def live(self, colony, every=0.5):
-        """Beats until it is lost."""
+    def live(self, colony, every=0.5, headers=None):
+        """Beats until it is lost, and shows `headers`, or the key of the queen's own machine."""
+        report = lambda: colony.call("POST", "/v1/heartbeat", self.beat(), headers) if headers else colony.report(self.beat())
+
         def run():
             while not self.lost.wait(every):
-                colony.report(self.beat())
-        colony.report(self.beat())
+                report()
+        report()
         threading.Thread(target=run, daemon=True).start()
 
     def answer(self, handler):

@@ -3,10 +3,9 @@ import pathlib
 import sys
 
 from browser import LOOKS, Browser, Cable, answered, ask
-from colony import Colony, free_port, wait_for
-from fleet import Machine
+from colony import Colony, free_port, listens, wait_for
+from fleet import TOOLS, Machine
 from harness import Worker
-from page_test import TOOLS
 
 
 class Pictures:
@@ -152,7 +151,6 @@ def main(folder):
         keyed.queen("--token-file", token, "--keys-file", keyed.home / "keys", "--audit-log", keyed.home / "audit", "--no-own-hive", local=False)
         machines = []
         for colony, show in ((c, {}), (keyed, {"Authorization": "Bearer the-operators-own-token"})):
-            colony.node_headers = show
             for name, workers, model, gib, known in (("attic", 4, lambda i: ("builtin:haiku", "hf:org/thinker@main")[i % 2], 64, ["hf:org/thinker@main", "builtin:haiku"]), ("cellar", 6, lambda i: "hf:org/writer@main", 128, ["hf:org/writer@main", "hf:org/other@main"]), ("desk", 2, lambda i: "builtin:haiku", 32, [])):
                 machines.append(Machine(name, workers, model, gib, known))
                 machines[-1].live(colony, headers=show)
@@ -170,7 +168,7 @@ def main(folder):
             page.context.close()
             port = free_port()
             hive = c.hive("real", port)
-            wait_for(lambda: c.call("GET", "/v1/capabilities", None, {}, port)[0] == 200)
+            wait_for(lambda: listens(port) and "real" in [h["id"] for h in c.call("GET", "/v1/status")[2]["hives"]])
             c.job({"operation": "model_load", "model": "builtin:haiku", "hive_id": "real"})
             page = shots.tab(f"http://127.0.0.1:{port}/")
             page.wait_for_selector("#workers:has-text('of a core')")

@@ -431,34 +431,35 @@ Procedure pin_model(TaskPtr t, Queen& q, std::string model, bool pinned) {
   const auto saved = co_await service::in_background(t->flow, q.background(), save);
   if (!saved) co_return t->fail(saved.error());
   if (!*saved) co_return t->fail(saved->error());
-  struct Running {
-    std::string hive;
-    std::int64_t pid;
-  };
-  std::vector<Running> running;
+  std::vector<std::pair<std::string, std::int64_t>> running;  // hive, pid
   for (const HiveEntry* h : q.hives().online())
     for (const auto& w : h->workers)
-      if (w.model_ref == model) running.push_back({h->id, w.pid});
+      if (w.model_ref == model) running.emplace_back(h->id, w.pid);
   const auto relay = std::make_shared<Relay>(relay_to(t));
-  for (const Running& r : running) {
-    boost::json::object order{{"operation", "worker_pin"}, {"pid", r.pid}, {"pinned", pinned}};
-    auto step = q.calls().run(t->flow, r.hive, std::move(order), relay, t->job->options.correlation_id);
+  for (const auto& [hive, pid] : running) {
+    boost::json::object order{{"operation", "worker_pin"}, {"pid", pid}, {"pinned", pinned}};
+    auto step = q.calls().run(t->flow, hive, std::move(order), relay, t->job->options.correlation_id);
     const auto told = co_await step;
     if (!told && t->flow->cancelled()) co_return t->fail(told.error());
     if (!told)  // the hive is of an earlier version, or the worker has just ended
-      t->narrate("model_pin", fmt::format("{} cannot keep its worker: {}", r.hive, told.error().message));
+      t->narrate("model_pin", fmt::format("{} cannot keep its worker: {}", hive, told.error().message));
   }
   t->succeed(boost::json::value{{"id", model}, {"pinned", pinned}});
+}
+
+/// Fields that are unknown or wrong; they are answered.
+bool has_flaws(const ContextPtr& c, wire::Fields& f) {
+  for (const std::string& name : f.unknown())
+    f.violation(name, "known field", fmt::format("{} is no field of this operation", name));
+  if (f.violations().empty()) return false;
+  c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()), f.violations().front().field);
+  return true;
 }
 
 void create_pin(Queen& q, const ContextPtr& c, Incoming& in, wire::Fields& f) {
   const std::string model = f.text("model", 512).value_or("");
   const bool pinned = f.boolean("pinned").value_or(true);
-  for (const std::string& name : f.unknown())
-    f.violation(name, "known field", fmt::format("{} is no field of this operation", name));
-  if (!f.violations().empty())
-    return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()),
-                   f.violations().front().field);
+  if (has_flaws(c, f)) return;
   const auto resolved = q.resolve(model, c->principal);
   if (!resolved) return c->fail(resolved.error(), {}, "model");
   const TaskPtr t = q.desk().create(c, in.operation, true, false);
@@ -500,11 +501,7 @@ void create_load(Queen& q, const ContextPtr& c, Incoming& in, wire::Fields& f) {
   const std::string model = f.text("model", 512).value_or(f.text("id", 512).value_or(""));
   placing->wanted.hive = f.text("hive_id", 64).value_or(""), placing->wanted.device = read_device(f);
   if (in.operation == "model_load") placing->wanted.kind = read_kind(f);
-  for (const std::string& name : f.unknown())
-    f.violation(name, "known field", fmt::format("{} is no field of this operation", name));
-  if (!f.violations().empty())
-    return c->fail(wire::violation_error(f.violations()), wire::violation_details(f.violations()),
-                   f.violations().front().field);
+  if (has_flaws(c, f)) return;
   if (const std::string& hive = placing->wanted.hive; !hive.empty() && !q.knows_hive(hive))
     return c->fail(q.unknown_hive(hive), {}, "hive_id");
   auto resolved = q.resolve(model, c->principal);
