@@ -74,11 +74,11 @@ class Colony:
         (self.home / "lib/libnvidia-ml.so.1").touch()
         self.env["LD_LIBRARY_PATH"] = str(self.home / "lib")
 
-    def queen(self, *flags, local=True):
+    def queen(self, *flags, local=True, heartbeat_s=1):
         """A queen that stays, of our own."""
         log = open(self.home / "queen.log", "a")
         flags = ["--tls", *flags] if self.tls else flags
-        p = self.start(BIN / "llorch-queen", "--port", self.queen_port, "--worker-port", self.worker_port, "--heartbeat-interval-sec", "1", "--log-format", "json", *(["--local-mode"] if local else []), *flags, stdout=log, stderr=log)
+        p = self.start(BIN / "llorch-queen", "--port", self.queen_port, "--worker-port", self.worker_port, "--heartbeat-interval-sec", heartbeat_s, "--log-format", "json", *(["--local-mode"] if local else []), *flags, stdout=log, stderr=log)
 
         def up():
             assert p.poll() is None, f"the queen ended with {p.returncode}: " + (self.home / "queen.log").read_text()[-2000:]

@@ -43,6 +43,38 @@ class Machine(unittest.TestCase):
     def workers(self, c, **where):
         return [w for w in c.call("GET", "/v1/status")[2]["workers"] if all(w[k] == v for k, v in where.items())]
 
+    def test_figures_are_of_now_and_not_of_the_last_heartbeat(self):
+        with Colony() as c:
+            c.queen(heartbeat_s=30)
+            asked = c.infer()
+            wait_for(lambda: (self.workers(c)[0]["rss_mb"] or 0) > 5, 5)  # it is measured after the heartbeat that says it is ready
+            tokens = sum(e[1] == "token" for e in asked)
+            self.assertEqual(self.workers(c)[0]["tokens_out"], tokens)
+            chat = {"model": "builtin:haiku", "messages": [{"role": "user", "content": "rain"}], "max_tokens": 20, "stream": True}
+            chunks = c.call("POST", "/v1/chat/completions", chat)[2].count("data: {")
+            self.assertEqual(self.workers(c)[0]["tokens_out"], tokens + chunks)
+
+    def test_a_pin_keeps_workers_and_lasts(self):
+        with Colony() as c:
+            queen = c.queen("--idle-stop-sec", "1")
+            c.infer()
+            self.assertEqual(c.job({"operation": "model_pin", "model": "haiku"})[-1][1], "end")
+            pid = self.workers(c)[0]["pid"]
+            time.sleep(3.5)
+            self.assertEqual(self.workers(c)[0]["pid"], pid, "it was idle, and stays")
+            self.assertEqual(c.call("POST", "/v1/jobs", {"operation": "model_pin", "model": "haiku", "pinned": "yes", "more": 1})[0], 400)
+            self.assertEqual(c.call("POST", "/v1/jobs", {"operation": "model_pin", "model": "not a model"})[2]["error"]["param"], "model")
+            queen.terminate()
+            queen.wait(20)
+            queen = c.queen("--idle-stop-sec", "1")
+            self.assertEqual(c.call("GET", "/v1/status")[2]["pinned"], ["builtin:haiku"])
+            c.infer()
+            time.sleep(3.5)
+            self.assertEqual(len(self.workers(c)), 1, "a worker that is started later stays, too")
+            self.assertEqual(c.job({"operation": "model_pin", "model": "haiku", "pinned": False})[-1][1], "end")
+            wait_for(lambda: not self.workers(c), 8)
+            self.assertEqual(c.call("GET", "/v1/status")[2]["pinned"], [])
+
     def test_what_a_worker_takes_is_measured(self):
         with Colony() as c:
             c.queen()
