@@ -8,7 +8,7 @@ import unittest
 
 import axe_playwright_python
 
-from browser import LOOKS, PHONE, WIDE, Browser, Cable, answered, ask, too_wide
+from browser import LOOKS, PAGE_BYTES_MAX, PHONE, WIDE, Browser, Cable, answered, ask, loaded_bytes, too_wide
 from colony import Colony, free_port, main, wait_for
 from fleet import CALL, HUGE, TOOLS, Machine
 
@@ -442,6 +442,10 @@ class Fleet(unittest.TestCase):
             self.assertIn("builtin:haiku", hive.inner_text("#models"))
             self.assertIn("llorch-worker-cpu", hive.inner_text("#programs"))
             self.assertEqual(accessible(hive), [])
+            for url in (c.url, f"http://127.0.0.1:{c.hive_port}"):
+                bodies, policy = loaded_bytes(self.browser, url + "/")
+                self.assertLess(sum(bodies.values()), PAGE_BYTES_MAX, bodies)
+                self.assertNotIn("unsafe", policy)
             self.assertFalse(too_wide(hive))
             self.assertEqual(page.flaws + hive.flaws, [])
             queen.terminate()

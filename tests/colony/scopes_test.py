@@ -24,6 +24,40 @@ def start(c, *flags):
     return keys
 
 
+class Keys(unittest.TestCase):
+    def test_keys_and_the_audit_log_are_an_administrator_s(self):
+        with Colony() as c:
+            ann, _ = start(c, "--audit-log", str(c.home / "audit"))
+            error = lambda answer: (answer[0], answer[2]["error"].get("param"))
+            for method, path, body in (("GET", "/v1/keys", None), ("POST", "/v1/keys", {"name": "x"}), ("DELETE", "/v1/keys/bob", None), ("GET", "/v1/audit", None)):
+                self.assertEqual(c.call(method, path, body, ann)[0], 403, path)
+            self.assertEqual([k["name"] for k in c.call("GET", "/v1/keys", None, ADMIN)[2]["keys"]], ["ann", "bob"])
+            made = c.call("POST", "/v1/keys", {"name": "cat", "scope": "infer,metrics"}, ADMIN)[2]
+            self.assertEqual(set(made["scopes"].split(",")), {"infer", "metrics"})
+            cat = {"Authorization": "Bearer " + made["key"]}
+            self.assertEqual([c.call("GET", path, None, cat)[0] for path in ("/v1/status", "/metrics", "/v1/keys")], [200, 200, 403])
+            self.assertNotIn(made["key"], json.dumps(c.call("GET", "/v1/keys", None, ADMIN)[2]))
+            self.assertEqual(error(c.call("POST", "/v1/keys", {"name": "d", "scope": "root"}, ADMIN)), (400, "scope"))
+            self.assertEqual(error(c.call("POST", "/v1/keys", {"name": "d", "colour": "red"}, ADMIN)), (400, "colour"))
+            self.assertEqual(c.call("POST", "/v1/keys", {"name": "d\ne"}, ADMIN)[0], 400)
+            self.assertEqual(c.call("DELETE", "/v1/keys/nobody", None, ADMIN)[0], 400)
+            self.assertEqual(c.call("DELETE", "/v1/keys/cat", None, ADMIN)[2]["name"], "cat")
+            self.assertEqual(c.call("GET", "/v1/status", None, cat)[0], 401)
+            records = c.call("GET", "/v1/audit?lines=1000", None, ADMIN)[2]["records"]
+            self.assertLessEqual({"token_created", "token_revoked"}, {r["event"]["event_type"] for r in records})
+            self.assertNotIn(made["key"], json.dumps(records))
+            self.assertEqual(len(c.call("GET", "/v1/audit?lines=2", None, ADMIN)[2]["records"]), 2)
+            for lines in ("0", "1001", "x", ""):
+                self.assertEqual(error(c.call("GET", f"/v1/audit?lines={lines}", None, ADMIN)), (400, "lines"), lines)
+
+    def test_a_queen_without_keys_says_so(self):
+        with Colony() as c:
+            c.queen("--no-own-hive")
+            self.assertIn("--keys-file", c.call("GET", "/v1/keys")[2]["note"])
+            self.assertIn("--audit-log", c.call("GET", "/v1/audit")[2]["note"])
+            self.assertEqual([c.call(*call)[0] for call in (("POST", "/v1/keys", {"name": "x"}), ("DELETE", "/v1/keys/x"))], [404, 404])
+
+
 class Caches(unittest.TestCase):
     def test_a_prompt_cache_is_never_shared_between_keys(self):
         text = " ".join(f"word{i}" for i in range(40))

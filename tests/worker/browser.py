@@ -47,6 +47,20 @@ def ask(page, text, count=None):
     return answered(page, count) if count else None
 
 
+PAGE_BYTES_MAX = 200_000
+
+
+def loaded_bytes(browser, url):
+    """Bytes of a page and of all that it loads, by address; and its content security policy."""
+    page = browser.chromium.new_context().new_page()
+    bodies = {}
+    page.on("response", lambda r: bodies.__setitem__(r.url, len(r.body())) if r.request.resource_type in ("document", "script", "stylesheet") else None)
+    policy = page.goto(url).headers["content-security-policy"]
+    page.wait_for_selector("#state.good")
+    page.context.close()
+    return bodies, policy
+
+
 def too_wide(page):
     return page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
 

@@ -5,10 +5,8 @@ import tempfile
 import unittest
 
 from agents_test import CALL, TEMPLATE, TOOLS, says
-from browser import LOOKS, PHONE, Browser, answered, ask, too_wide
+from browser import LOOKS, PAGE_BYTES_MAX, PHONE, Browser, answered, ask, loaded_bytes, too_wide
 from harness import STORIES, Worker, main, not_run, wait_for
-
-PAGE_BYTES_MAX = 200_000
 
 
 class Page(unittest.TestCase):
@@ -50,19 +48,14 @@ class Page(unittest.TestCase):
                 page.context.close()
 
     def test_it_is_small_and_its_policy_is_strict(self):
-        page = self.browser.chromium.new_context().new_page()
-        bodies = {}
-        page.on("response", lambda r: bodies.__setitem__(r.url, len(r.body())) if r.request.resource_type in ("document", "script", "stylesheet") else None)
-        policy = page.goto(self.w.url + "/").headers["content-security-policy"]
-        page.wait_for_selector("#state.good")
+        bodies, policy = loaded_bytes(self.browser, self.w.url + "/")
         self.assertNotIn("unsafe", policy)
         self.assertIn("default-src 'none'", policy)
         self.assertGreater(len(bodies), 10)
         self.assertLess(sum(bodies.values()), PAGE_BYTES_MAX, bodies)
-        self.assertNotRegex(self.w.get("/")[2], r"<style|style=|<script>|on\w+=")
+        self.assertNotRegex(self.w.get("/")[2], r"<style|style=|<script>| on\w+=")
         for path, status in (("/page/chat.js", 200), ("/page/page.html", 404), ("/page/nothing.js", 404)):
             self.assertEqual(self.w.get(path)[0], status, path)
-        page.context.close()
 
     def test_text_arrives_piece_by_piece_and_stop_stops(self):
         page = self.open()
