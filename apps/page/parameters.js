@@ -2,12 +2,13 @@
 import { currentKey, setKey } from "./api.js";
 import { el, field } from "./dom.js";
 
+const OWN = "the model’s";  // what an empty field means
 const NUMBERS = [  // name, label, attributes, hint
-  ["temperature", "Temperature", { min: 0, max: 2, step: 0.1, placeholder: "0.7" }, "0 is always the likeliest word"],
-  ["top_p", "Top-p", { min: 0, max: 1, step: 0.05, placeholder: "off" }],
-  ["top_k", "Top-k", { min: 0, step: 1, placeholder: "off" }],
-  ["min_p", "Min-p", { min: 0, max: 1, step: 0.01, placeholder: "off" }],
-  ["repetition_penalty", "Repetition penalty", { min: 0.1, max: 2, step: 0.05, placeholder: "1" }],
+  ["temperature", "Temperature", { min: 0, max: 2, step: 0.1, placeholder: OWN }, "0 is always the likeliest word"],
+  ["top_p", "Top-p", { min: 0, max: 1, step: 0.05, placeholder: OWN }],
+  ["top_k", "Top-k", { min: 0, step: 1, placeholder: OWN }],
+  ["min_p", "Min-p", { min: 0, max: 1, step: 0.01, placeholder: OWN }],
+  ["repetition_penalty", "Repetition penalty", { min: 0.1, max: 2, step: 0.05, placeholder: OWN }],
   ["presence_penalty", "Presence penalty", { min: -2, max: 2, step: 0.1, placeholder: "0" }],
   ["max_tokens", "Most tokens", { min: 1, step: 1, placeholder: "no limit" }],
   ["seed", "Seed", { min: 0, step: 1, placeholder: "random" }],
@@ -32,7 +33,6 @@ export function fieldsOf(parameters) {
   const stops = (parameters.stop || "").split("\n").filter(Boolean);
   if (stops.length) out.stop = stops;
   if (parameters.reasoning_effort) out.reasoning_effort = parameters.reasoning_effort;
-  out.temperature ??= 0.7;
   return out;
 }
 
@@ -68,6 +68,10 @@ export class ParameterPanel {
       if (input.value !== value && document.activeElement !== input) input.value = value;
     }
     this.checkTools();
+  }
+  /** What empty fields mean, where it is known: by name of the field. */
+  hints(values) {
+    for (const [name, input] of Object.entries(this.inputs)) if (Number.isFinite(values[name])) input.placeholder = String(values[name]);
   }
   checkTools() {
     try {

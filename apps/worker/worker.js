@@ -29,7 +29,10 @@ async function look() {
     const h = await fetch("/health", { cache: "no-store" }).then((r) => r.json());
     facts = h.model ? `${h.model} · ${h.quant_kind} · ${h.context_length} tokens of context` : "";
     state = h.status === "loading" ? { kind: "", text: "loading the model" } : h.status === "healthy" ? { kind: "good", text: "ready" } : { kind: "bad", text: "the worker is not healthy" };
-    if (!models.length && h.status === "healthy") models = (await call("GET", "/v1/models")).data.map((m) => ({ id: m.id, note: m.id === h.model ? "" : "adapter" }));
+    if (!models.length && h.status === "healthy") {
+      chat.panel.hints((await call("GET", "/v1/info")).sampling ?? {});
+      models = (await call("GET", "/v1/models")).data.map((m) => ({ id: m.id, note: m.id === h.model ? "" : "adapter" }));
+    }
   } catch (e) {
     state = e instanceof Refusal && e.status ? { kind: "bad", text: "an API key is wanted" } : { kind: "bad", text: "the worker is gone" };
   }

@@ -39,6 +39,8 @@ class Page(unittest.TestCase):
                     self.assertRegex(facts, r"^builtin:haiku · \d+ tokens · (\d[\d.]* tokens/s · )?first after \d+ ms$")
                 self.assertFalse(too_wide(page))
                 page.click("#open-settings")
+                hints = {name: (page.input_value(f"#set-{name}"), page.get_attribute(f"#set-{name}", "placeholder")) for name in ("temperature", "top_p", "top_k")}
+                self.assertEqual(hints, {"temperature": ("", "0.8"), "top_p": ("", "0.95"), "top_k": ("", "40")}, "what the worker says it does")
                 page.fill("#set-max_tokens", "3")
                 page.fill("#set-temperature", "0")
                 page.keyboard.press("Escape")
