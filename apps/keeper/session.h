@@ -96,6 +96,8 @@ class Session {
   [[nodiscard]] Result<Outcome> chat(const boost::json::object& body, const OnEvent& on_event);
   /// To the person, on stderr, unless quiet.
   void say(const std::string& line) const;
+  /// The same of what is going on: on a terminal, whatever comes next replaces it.
+  void step(const std::string& line) const;
   [[nodiscard]] bool started_queen() const { return queen_pid_ > 0; }
   void retire_queen();
 
@@ -140,6 +142,8 @@ class Session {
 /// Prints an error with its code and one suggestion, as K-05 asks; `hint`: in place of the one for the code. Returns
 /// the exit code.
 [[nodiscard]] int complain(const Common& common, const Error& error, std::string_view hint = {});
+/// A line of narration: on a terminal it is the status line, unless every step is wanted.
+void show_step(const Common& common, const std::string& line);
 /// Narration to stderr; with --json every event as a line on stdout.
 [[nodiscard]] OnEvent printer(const Common& common);
 /// Runs an operation that gives a result, and prints it with `print` (or as JSON).

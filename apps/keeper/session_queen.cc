@@ -54,12 +54,12 @@ Status Session::wake(bool stay) {
   LLORCH_TRY(const bool there, awake());
   if (there) {
     LLORCH_OK(check_version());
-    say(fmt::format("the queen at {} is awake", common_.queen));
+    step(fmt::format("the queen at {} is awake", common_.queen));
     return {};
   }
   LLORCH_TRY(const net::Url url, net::parse_url(common_.queen));
   if (common_.no_autostart || !security::is_loopback(url.host)) return find();
-  say(fmt::format("the queen at {} is asleep", common_.queen));
+  step(fmt::format("the queen at {} is asleep", common_.queen));
   LLORCH_OK(cli::make_private_directory(common_.data_dir));
   make_config(common_.queen_program);
   LLORCH_TRY(service::ProcessOptions o, queen_invocation());
@@ -67,7 +67,7 @@ Status Session::wake(bool stay) {
   o.death_signal = stay ? 0 : SIGTERM;
   LLORCH_TRY(const int pid, service::start_detached(o));
   queen_pid_ = pid;
-  say("starting the queen");
+  step("starting the queen");
   return wait_for_queen(pid, o.log_file);
 }
 
@@ -136,7 +136,7 @@ Status Session::wait_for_queen(int pid, const std::string& log_file) {
   for (const auto end = net::Clock::now() + start.time; net::Clock::now() < end;) {
     LLORCH_TRY(const bool answering, awake());
     if (answering) {
-      say(common_.queen == asked_ ? "the queen is awake" : fmt::format("the queen is awake, at {}", common_.queen));
+      step(common_.queen == asked_ ? "the queen is awake" : fmt::format("the queen is awake, at {}", common_.queen));
       return {};
     }
     int status = 0;
@@ -154,7 +154,7 @@ Status Session::wait_for_queen(int pid, const std::string& log_file) {
 void Session::retire_queen() {
   const int pid = std::exchange(queen_pid_, 0);
   if (pid <= 0) return;
-  say("putting the queen to sleep, with all that she has started");
+  step("putting the queen to sleep, with all that she has started");
   (void)once("POST", "/v1/shutdown", "", 10);
   const int descriptor = static_cast<int>(syscall(SYS_pidfd_open, pid, 0u));
   const auto gone = [pid, descriptor](milliseconds time) {
@@ -172,7 +172,7 @@ void Session::retire_queen() {
     (void)gone(milliseconds(5000));
   }
   close(descriptor);
-  say(ended ? "everything that was started is gone" : "the queen had to be killed");
+  step(ended ? "everything that was started is gone" : "the queen had to be killed");
 }
 
 }  // namespace llorch::keeper
