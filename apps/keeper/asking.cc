@@ -111,8 +111,6 @@ Result<boost::json::object> Question::order() const {
 
 Result<boost::json::object> chat_with_tools(const Question& question, const Common& common) {
   LLORCH_TRY(boost::json::array tools, read_tools(question.tools));
-  if (!common.direct.empty())
-    return fail(ErrorCode::kInvalidRequest, "--tools and --direct: a hive has no chat completions, which take tools");
   LLORCH_TRY(boost::json::object body, question.order());
   for (const auto& [field, flag] :
        {std::pair("hive_id", "--hive"), std::pair("kind", "--kind"), std::pair("worker_id", "--worker-id"),

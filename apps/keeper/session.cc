@@ -35,6 +35,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::size_t kRootBytesMax = 64u << 10, kAddressBytesMax = 1u << 10;
+/// A job's stream has a comment every 5 s: whoever is silent for longer than that has gone, and does not compute.
+constexpr std::chrono::seconds kSignsOfLife{15};
 /// For an answer about the daemon itself, as a whole: one that drips must not hold a person up.
 constexpr std::chrono::seconds kShortQuestion{5};
 
@@ -57,7 +59,8 @@ void Common::add(CLI::App& app) {
                "http:// to other machines: everybody on the network can read keys, prompts and answers")
       ->envname("LLORCH_INSECURE_HTTP");
   app.add_option("--correlation-id", correlation_id, "stands in every log of the request");
-  app.add_option("--timeout", timeout_s, "seconds without a single byte")
+  app.add_option("--timeout", timeout_s,
+                 "seconds of silence after which a daemon has gone; a long computation is not silent")
       ->check(CLI::Range(1, 86400))
       ->capture_default_str();
   app.add_option("--data-dir", data_dir, "of a queen that is started here")->capture_default_str();
@@ -316,11 +319,11 @@ static bool is_path(const std::string& text) {
 /// What of a refusal's body is kept, in bytes.
 static constexpr std::size_t kRefusalBytesMax = 65'536;
 
-Session::Followed Session::follow(net::ClientRequest request, const OnEvent& on_event,
-                                  const OnInterrupt& on_interrupt) {
+Session::Followed Session::follow(net::ClientRequest request, const OnEvent& on_event, const OnInterrupt& on_interrupt,
+                                  std::chrono::seconds silence_min) {
   Followed out;
   if (!token_.empty()) request.headers.add("Authorization", "Bearer " + token_);
-  request.idle_timeout = std::chrono::seconds(common_.timeout_s);
+  request.idle_timeout = std::max(std::chrono::seconds(common_.timeout_s), silence_min);
   EventReader reader(on_event);
   net::EventLoop loop;
   std::optional<Status> ended;
@@ -381,8 +384,8 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
   LLORCH_TRY(net::ClientRequest cancel, common_.request(net::url_path("/v1/jobs").segment(*id).text()));
   cancel.method = "DELETE";
   if (!token_.empty()) cancel.headers.add("Authorization", "Bearer " + token_);
-  const Followed followed =
-      follow(std::move(r), on_any, [&](net::EventLoop& loop) { return net::start_call(loop, cancel, {}); });
+  const Followed followed = follow(
+      std::move(r), on_any, [&](net::EventLoop& loop) { return net::start_call(loop, cancel, {}); }, kSignsOfLife);
   out.interrupted = followed.interrupted;
   if (out.interrupted) return out;
   if (error) return std::unexpected(*error);
@@ -395,7 +398,7 @@ int complain(const Common& common, const Error& error, std::string_view hint) {
   const std::string own = hint.empty() ? hint_for(common, error) : "";
   if (hint.empty()) hint = own;
   if (common.json)
-    show_json(stderr, boost::json::serialize(boost::json::object{
+    show_json(stdout, boost::json::serialize(boost::json::object{
                           {"error", {{"code", name(error.code)}, {"message", error.message}, {"suggestion", hint}}}}));
   else
     show(stderr, "error: %s: %s\n  %s\n", std::string(name(error.code)).c_str(), error.message.c_str(),

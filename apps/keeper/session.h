@@ -118,15 +118,18 @@ class Session {
     Status whole;
   };
   using OnInterrupt = std::function<net::Call(net::EventLoop&)>;
-  /// Reads a stream to its end. `on_interrupt`: what the first Ctrl-C starts instead of ending it.
-  [[nodiscard]] Followed follow(net::ClientRequest request, const OnEvent& on_event, const OnInterrupt& on_interrupt);
+  /// Reads a stream to its end. `on_interrupt`: what the first Ctrl-C starts instead of ending it. It is
+  /// given up after so much silence as --timeout says, but `silence_min` at least.
+  [[nodiscard]] Followed follow(net::ClientRequest request, const OnEvent& on_event, const OnInterrupt& on_interrupt,
+                                std::chrono::seconds silence_min);
   /// Errors: kVersionMismatch.
   [[nodiscard]] Status check_version();
   [[nodiscard]] Result<bool> answers();
   /// How a queen is started here. Errors: kInvalidRequest where she served other machines and it is not known how.
   [[nodiscard]] Result<service::ProcessOptions> queen_invocation();
-  /// Waits until she answers. Errors: kIo when she has ended; kOperationTimeout.
-  [[nodiscard]] Status wait_for_queen(int pid, const std::string& log_file);
+  /// Waits until she answers; `log_start`: where her part of the log begins. Errors: kIo when she has ended;
+  /// kOperationTimeout.
+  [[nodiscard]] Status wait_for_queen(int pid, const std::string& log_file, std::uintmax_t log_start);
   /// Where she may be, the likeliest first.
   [[nodiscard]] std::vector<std::string> places() const;
   /// awake(), once. Errors: kIo where nobody answers.

@@ -183,10 +183,7 @@ Procedure await_awake(FlowPtr flow, Hive& h, WorkerPtr w, Step<bool>::Done done)
   while (!w->awake) {
     const auto changed = co_await h.changed().wait(flow, std::chrono::milliseconds(500));
     if (!changed) co_return done(std::unexpected(changed.error()));
-    if (w->exited)
-      co_return done(std::unexpected(
-          w->end_reason.value_or(Error{ErrorCode::kWorkerCrashed, fmt::format("{} ended with {} while it was starting",
-                                                                              w->facts.worker_id, w->exit_code)})));
+    if (w->exited) co_return done(std::unexpected(Hive::why_ended(*w, "while it was starting")));
     if (net::Clock::now() - w->last_progress > std::chrono::seconds(h.options().loading_timeout_s)) {
       w->process->signal(9);
       co_return done(fail(ErrorCode::kLoadingTimeout, "{} showed no progress for {} seconds", w->facts.worker_id,

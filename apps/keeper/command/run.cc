@@ -47,6 +47,10 @@ int run(RunFlags& f, Kind kind) {
   auto model = model_meant(f.question.model, f.common.of_this_machine() && f.question.hive.empty());
   if (!model) return complain(f.common, model.error());
   f.question.model = *std::move(model);
+  if (!f.common.direct.empty())
+    return complain(
+        f.common, {ErrorCode::kInvalidRequest, "--direct asks a hive, which runs workers and answers no questions"},
+        "leave out --direct: the queen asks a worker; `llorch worker list --direct` shows what a hive runs");
   Session session(f.common);
   const bool tools = !f.question.tools.empty(), tools_typed = f.question.tools == kStdin;
   if (kind != Kind::kChat)
