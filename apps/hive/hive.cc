@@ -177,24 +177,22 @@ Error Hive::why_ended(const WorkerProcess& w, std::string_view when) {
   return {w.last_error.code, std::move(message)};
 }
 
-/// An error in a line of a worker's log, or of what it says before it has one; nothing: it is another line.
-static std::optional<Error> error_in(const std::string& line) {
+void Hive::heard(WorkerProcess& w, const std::string& line) {
   constexpr std::size_t kMessageMax = 400;
-  constexpr std::string_view kPlain = "error: ";
+  constexpr std::string_view kPlain = "error: ";  // before it has a log
+  w.last_progress = net::Clock::now();
+  changed_.notify();
   if (line.starts_with(kPlain))
-    return Error{ErrorCode::kWorkerCrashed, security::sanitize(line.substr(kPlain.size(), kMessageMax))};
+    w.last_error = {ErrorCode::kWorkerCrashed, security::sanitize(line.substr(kPlain.size(), kMessageMax))};
   const auto parsed = json::parse(line, "log");
   const auto* o = parsed ? parsed->if_object() : nullptr;
-  if (!o || json::find_text(*o, "level") != "error") return std::nullopt;
+  if (!o) return;
+  if (json::find_text(*o, "action") == "model_load_progress")
+    w.loaded_percent = static_cast<int>(std::min<std::uint64_t>(100, json::find_unsigned(*o, "percent").value_or(0)));
+  if (json::find_text(*o, "level") != "error") return;
   const auto code = json::find_text(*o, "code");
-  return Error{code ? service::code_of(*code) : ErrorCode::kWorkerCrashed,
-               security::sanitize(json::find_text(*o, "message").value_or("").substr(0, kMessageMax))};
-}
-
-void Hive::heard(WorkerProcess& w, const std::string& line) {
-  w.last_progress = net::Clock::now();
-  if (auto error = error_in(line)) w.last_error = *std::move(error);
-  changed_.notify();
+  w.last_error = {code ? service::code_of(*code) : ErrorCode::kWorkerCrashed,
+                  security::sanitize(json::find_text(*o, "message").value_or("").substr(0, kMessageMax))};
 }
 
 void Hive::exited(const WorkerPtr& w, int code) {

@@ -57,9 +57,9 @@ struct WorkerProcess {
   ProcessFigures figures;
   net::Clock::time_point started, last_progress, awake_at, idle_since;
   bool awake = false, exited = false, pinned = false;
-  int exit_code = 0, missed_probes = 0;
-  std::optional<Error> end_reason;                  // why its hive has ended it
-  Error last_error{ErrorCode::kWorkerCrashed, ""};  // that its log tells; no message: none
+  int exit_code = 0, missed_probes = 0, loaded_percent = 0;  // loaded_percent: of its model, as its log tells
+  std::optional<Error> end_reason;                           // why its hive has ended it
+  Error last_error{ErrorCode::kWorkerCrashed, ""};           // that its log tells; no message: none
 };
 using WorkerPtr = std::shared_ptr<WorkerProcess>;
 

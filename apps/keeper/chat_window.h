@@ -13,9 +13,9 @@ namespace llorch::keeper {
 
 class ChatWindow {
  public:
-  [[nodiscard]] const std::string& system() const { return system_; }
+  [[nodiscard]] const std::string& system_message() const { return system_; }
   /// Empty: none.
-  void set_system(std::string text) { system_ = std::move(text); }
+  void set_system_message(std::string text) { system_ = std::move(text); }
   /// With the system message first.
   [[nodiscard]] boost::json::array messages() const;
   /// A system message at the beginning becomes this one's.

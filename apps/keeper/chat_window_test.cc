@@ -20,7 +20,7 @@ std::string texts(const ChatWindow& window) {
 
 TEST(ChatWindow, WholeTurnsLeaveAndTheLastOneStays) {
   ChatWindow window;
-  window.set_system("S");
+  window.set_system_message("S");
   say(window, "a");
   window.begin("b");
   window.add({{"role", "assistant"}, {"content", "call"}});
@@ -61,14 +61,14 @@ TEST(ChatWindow, RoomIsMadeOnlyWhereAnAnswerHasNone) {
 
 TEST(ChatWindow, ASystemMessageThatWasKeptIsOneAgain) {
   ChatWindow window, other;
-  window.set_system("S");
+  window.set_system_message("S");
   say(window, "a");
-  other.set_system("T");
+  other.set_system_message("T");
   other.set_messages(window.messages());
-  EXPECT_EQ(other.system(), "S");
+  EXPECT_EQ(other.system_message(), "S");
   EXPECT_EQ(texts(other), texts(window));
   other.set_messages({});
-  EXPECT_EQ(other.system(), "");
+  EXPECT_EQ(other.system_message(), "");
 }
 
 }  // namespace

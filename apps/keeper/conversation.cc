@@ -80,12 +80,13 @@ class Conversation {
     show(stderr, "settings: %s\n", ChatSettings::names().c_str());
   }
 
-  void system(const std::string& text) {
+  void system_message(const std::string& text) {
     if (text == "none")
-      window_.set_system("");
+      window_.set_system_message("");
     else if (!text.empty())
-      window_.set_system(text);
-    tell(window_.system().empty() ? "there is no system message" : "the system message is: " + window_.system());
+      window_.set_system_message(text);
+    tell(window_.system_message().empty() ? "there is no system message"
+                                          : "the system message is: " + window_.system_message());
   }
 
   void set(const std::string& typed) {
@@ -144,7 +145,7 @@ class Conversation {
 
   void show_state(const std::string&) {
     std::string all = fmt::format("model: {}\n", question_.model);
-    if (!window_.system().empty()) all += fmt::format("system: {}\n", window_.system());
+    if (!window_.system_message().empty()) all += fmt::format("system: {}\n", window_.system_message());
     for (const auto& [name, value] : settings_.all()) all += fmt::format("{}: {}\n", name, value);
     all += fmt::format("messages: {}\n", window_.messages().size());
     if (window_.tokens_max() > 0) all += fmt::format("tokens: {} of {}\n", window_.tokens(), window_.tokens_max());
@@ -261,7 +262,7 @@ class Conversation {
 const std::array<Conversation::Command, 13> Conversation::kCommands{{
     {"/help", "/help", "this list", &Conversation::help},
     {"/?", "", "", &Conversation::help},
-    {"/system", "/system TEXT", "how the model shall answer; none: no such message", &Conversation::system},
+    {"/system", "/system TEXT", "how the model shall answer; none: no such message", &Conversation::system_message},
     {"/set", "/set NAME VALUE", "a setting of the answers; default: as it was", &Conversation::set},
     {"/show", "/show", "model, system message, settings, how full the window is", &Conversation::show_state},
     {"/clear", "/clear", "forget what was said", &Conversation::clear},

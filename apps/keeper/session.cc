@@ -408,12 +408,15 @@ int complain(const Common& common, const Error& error, std::string_view hint) {
 
 namespace {
 
-/// A transfer under way, for the status line; empty: `data` is of something else.
-std::string transfer_text(const boost::json::object& data) {
+/// A transfer or a load under way, for the status line; empty: `data` is of something else.
+std::string progress_text(const boost::json::object& data) {
   const auto number = [&](const char* name) {
     const auto* v = data.if_contains(name);
     return v && v->is_number() ? v->to_number<double>() : 0.0;
   };
+  if (const double percent = number("percent"); json::find_text(data, "stage") == "loading" && percent > 0)
+    return fmt::format("loading {}  {} left", bar_text(percent / 100),
+                       duration_text(number("seconds") * (100 - percent) / percent));
   const double done = number("bytes_downloaded"), total = number("bytes_total"), speed = number("speed_mbps") * 1e6;
   if (json::find_text(data, "stage") != "downloading" || total <= 0) return "";
   std::string text = fmt::format("downloading {}  {} of {}", bar_text(done / total), size_text(done), size_text(total));
@@ -445,7 +448,7 @@ OnEvent printer(const Common& common) {
     }
     if (common.quiet) return;
     if (type == "progress") {
-      if (const std::string text = transfer_text(data); !text.empty()) show_status(text);
+      if (const std::string text = progress_text(data); !text.empty()) show_status(text);
     } else if (type == "narration" &&
                (!can_move_cursor(stderr) || json::find_text(data, "action") != "model_download_progress")) {
       print_step(common, data);  // a bar says what such a step does

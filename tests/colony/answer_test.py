@@ -109,6 +109,9 @@ class Thoughts(unittest.TestCase):
         return both, raw.decode().replace("\r\n", "\n")
 
     def test_answer_and_narration_do_not_run_into_each_other(self):
+        body = START + frame(9, "progress", stage="loading", worker_id="w", percent=25, seconds=2.0) + WIND + END + DONE
+        raw = on_a_terminal([a for a in self.command(body=body) if a != "--quiet"], self.c.env)[1].decode()
+        self.assertIn("loading [###            ]  25 %  6.00 s left", raw)
         both, terminal = self.told()
         self.assertEqual(both.splitlines()[1:], ["[x] step 0", "windwind", "[x] step 1", "[x] step 2"])
         line = "\r\x1b[K\x1b[2m%s\x1b[0m"

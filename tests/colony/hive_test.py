@@ -101,6 +101,17 @@ class Hive(unittest.TestCase):
                 self.assertEqual((kind, said["code"]), ("error", code), said)
                 self.assertTrue(said["message"].endswith(words), said)
 
+    def test_how_much_of_a_model_is_loaded_is_told(self):
+        with Colony() as c:
+            steps = "; ".join(f"""echo '{{"level":"info","action":"model_load_progress","percent":{p}}}'; sleep 1""" for p in (25, 75))
+            self.script(c, "llorch-worker-cpu", f'[ "$1" = serve ] || exec {BIN}/llorch-worker-cpu "$@"\nexec >&2\n{steps}; exec {BIN}/llorch-worker-cpu "$@"\n')
+            self.start(c, "--worker-dir", c.home / "bin")
+            wait_for(lambda: listens(c.hive_port))
+            self.assertEqual(self.job(c, operation="worker_install", worker="cpu")[1], "end")
+            events = c.job({"operation": "worker_spawn", "model": "builtin:haiku"}, port=c.hive_port)
+            told = [e[2]["percent"] for e in events if e[1] == "progress" and "percent" in e[2]]
+            self.assertEqual((told[:2], events[-1][1]), ([25, 75], "end"), events)
+
     def test_a_line_without_end_in_a_log_is_cut_and_the_rest_is_told(self):
         with Colony() as c:
             self.start(c)

@@ -104,12 +104,13 @@ class Ollama(unittest.TestCase):
         self.assertEqual(self.post("/api/pull", {"name": "haiku", "stream": False})[0], {"status": "success"})
         self.assertEqual(lines[-1], {"status": "success"})
 
-    def test_an_embedding_is_refused_in_its_shape_where_the_model_gives_none(self):
-        answer = self.c.call("POST", "/api/embed", {"model": "haiku", "input": ["one", "two"]})
-        if answer[0] == 200:
-            self.assertEqual((len(answer[2]["embeddings"]), answer[2]["prompt_eval_count"] > 0), (2, True))
-        else:
-            self.assertEqual(list(answer[2]), ["error"])
+    def test_embed(self):
+        answer, headers = self.post("/api/embed", {"model": "haiku", "input": ["one", "two"], "truncate": True})
+        openai, _ = self.post("/v1/embeddings", {"model": "haiku", "input": ["one", "two"]})
+        self.assertEqual(answer["embeddings"], [row["embedding"] for row in openai["data"]])
+        self.assertEqual(answer["prompt_eval_count"], openai["usage"]["prompt_tokens"])
+        self.assertIn("truncate", headers["X-Llorch-Ignored"])
+        self.assertEqual(list(self.post("/api/embed", {"model": "haiku", "input": 7}, 400)[0]), ["error"])
 
 
 class Keys(unittest.TestCase):

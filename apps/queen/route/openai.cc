@@ -430,8 +430,10 @@ void begin(Queen& q, const ContextPtr& c) {
 void add_route_openai(Queen& q) {
   using service::Scope;
   auto& r = q.front().router();
-  for (const char* path : {"/api/chat", "/api/generate", "/api/embed"})  // Ollama's: the rest is in ollama.cc
-    r.route<Scope::kInfer>("POST", path, [&q](const ContextPtr& c) { begin(q, c); });
+  // Ollama's: what she answers herself is in ollama.cc.
+  r.route<Scope::kInfer>("POST", "/api/chat", [&q](const ContextPtr& c) { begin(q, c); });
+  r.route<Scope::kInfer>("POST", "/api/generate", [&q](const ContextPtr& c) { begin(q, c); });
+  r.route<Scope::kInfer>("POST", "/api/embed", [&q](const ContextPtr& c) { begin(q, c); });
   for (const std::string prefix : {"/v1", ""}) {
     for (const char* path : {"/chat/completions", "/completions", "/embeddings", "/responses", "/messages",
                              "/messages/count_tokens", "/tokenize", "/detokenize", "/rerank"})
