@@ -3,14 +3,23 @@
 
 #include "arch/synth.h"
 #include "base/split_name.h"
+#include "command_line.h"
 #include "format/gguf.h"
 #include "quant/table.h"
 
 namespace llorch::gguf_tool {
 
-/// `type`: a DType or mix name; empty keeps every tensor as it is.
-[[nodiscard]] inline Status rewrite(const WeightSource& source, Metadata metadata, const std::string& type,
-                                    const std::string& path) {
+/// What a person should know of what was written.
+struct Rewritten {
+  std::vector<std::string> fallbacks;  // matrices whose rows are no multiple of the type's block: "name: TYPE"
+  std::size_t requantized = 0;         // matrices that had lost bits before
+  std::size_t tensors = 0;
+  std::uint64_t bytes = 0;  // of all tensors
+};
+
+/// `type`: a DType or mix name; empty keeps every tensor as it is. `bar`: shows how far it is.
+[[nodiscard]] inline Result<Rewritten> rewrite(const WeightSource& source, Metadata metadata, const std::string& type,
+                                               const std::string& path, cli::ProgressBar& bar) {
   if (split_name(path).parts > 1)
     return fail(ErrorCode::kInvalidRequest, "{} is the name of a part of a split file: what is written is whole", path);
   LLORCH_TRY(const std::string family, metadata.text("general.architecture"));
@@ -19,6 +28,10 @@ namespace llorch::gguf_tool {
                                   metadata.has(family + ".expert_count")};
   metadata.set("general.quantization_version", MetaValue::u32(2));
   metadata.erase_prefix("split.");
+  const DTypeInfo* base = find_dtype(std::string_view(type).substr(0, 4));  // of a mix
+  if (const DTypeInfo* plain = find_dtype(type)) base = plain;
+  Rewritten rewritten;
+  std::uint64_t done = 0;
   std::vector<GgufTensorPlan> plans;
   for (const TensorView& t : source.tensors()) {
     const std::vector<std::uint64_t> dims(t.dims.begin(), t.dims.begin() + t.n_dims);
@@ -26,8 +39,13 @@ namespace llorch::gguf_tool {
     if (!type.empty()) {
       LLORCH_TRY(to, arch::choose_type(type, t.name, dims, facts));
     }
-    plans.push_back({t.name, to, dims, [&t, to, &source](std::span<std::byte> out) -> Status {
-                       if (to == t.type) return source.read(t.data, out.data());
+    if (base && to != DType::kF32 && info(to).block < info(base->type).block)
+      rewritten.fallbacks.push_back(fmt::format("{}: {}", t.name, info(to).name));
+    rewritten.requantized += to != t.type && info(t.type).block > 1 && info(to).block > 1;
+    ++rewritten.tensors, rewritten.bytes += row_bytes(to, t.columns()) * t.rows();
+    plans.push_back({t.name, to, dims, [&, to](std::span<std::byte> out) -> Status {
+                       done += to == t.type ? out.size() : 0;
+                       if (to == t.type) return bar.update(done, rewritten.bytes), source.read(t.data, out.data());
                        std::vector<float> row(t.columns());
                        std::vector<std::byte> bytes(row_bytes(t.type, t.columns()));
                        const std::uint64_t from = row_bytes(t.type, t.columns()), stride = row_bytes(to, t.columns());
@@ -35,11 +53,13 @@ namespace llorch::gguf_tool {
                          LLORCH_OK(source.read(t.data.subspan(r * from, from), bytes.data()));
                          quant::row_ops(t.type).dequantize(bytes.data(), t.columns(), row.data());
                          quant::row_ops(to).quantize(row.data(), row.size(), out.data() + r * stride);
+                         bar.update(done += stride, rewritten.bytes);
                        }
                        return {};
                      }});
   }
-  return write_gguf(path, metadata, plans);
+  LLORCH_OK(write_gguf(path, metadata, plans));
+  return rewritten;
 }
 
 }  // namespace llorch::gguf_tool

@@ -19,6 +19,7 @@
 #include "security/validate.h"
 #include "service/log.h"
 #include "service/plain_http.h"
+#include "service/remote.h"
 
 namespace llorch::hive {
 
@@ -168,13 +169,41 @@ Result<std::string> Hive::location_of(const colony::ModelRef& ref) const {
   return fail(ErrorCode::kModelNotFound, "this hive has no such model");
 }
 
+Error Hive::why_ended(const WorkerProcess& w, std::string_view when) {
+  if (w.end_reason) return *w.end_reason;
+  const bool killed = w.exit_code > 128;
+  std::string message = fmt::format("{} ended {} {}{}{}", w.facts.worker_id, killed ? "by signal" : "with",
+                                    killed ? w.exit_code - 128 : w.exit_code, when.empty() ? "" : " ", when);
+  if (!w.last_error.message.empty()) message += ": " + w.last_error.message;
+  return {w.last_error.code, std::move(message)};
+}
+
+void Hive::heard(WorkerProcess& w, const std::string& line) {
+  constexpr std::size_t kMessageMax = 400;
+  constexpr std::string_view kPlain = "error: ";  // before it has a log
+  w.last_progress = net::Clock::now();
+  changed_.notify();
+  if (line.starts_with(kPlain))
+    w.last_error = {ErrorCode::kWorkerCrashed, security::sanitize(line.substr(kPlain.size(), kMessageMax))};
+  const auto parsed = json::parse(line, "log");
+  const auto* o = parsed ? parsed->if_object() : nullptr;
+  if (!o) return;
+  if (json::find_text(*o, "action") == "model_load_progress")
+    w.loaded_percent = static_cast<int>(std::min<std::uint64_t>(100, json::find_unsigned(*o, "percent").value_or(0)));
+  if (json::find_text(*o, "level") != "error") return;
+  const auto code = json::find_text(*o, "code");
+  w.last_error = {code ? service::code_of(*code) : ErrorCode::kWorkerCrashed,
+                  security::sanitize(json::find_text(*o, "message").value_or("").substr(0, kMessageMax))};
+}
+
 void Hive::exited(const WorkerPtr& w, int code) {
   w->exited = true, w->exit_code = code;
   const bool expected = w->facts.state == "stopping";
   metrics_.stop(expected ? "asked" : "crashed");
   if (!w->awake) metrics_.start("failed");
   log(expected ? Level::kInfo : Level::kWarn, "worker_exited",
-      fmt::format("{} ended with {}", w->facts.worker_id, code),
+      expected ? fmt::format("{} ended with {}", w->facts.worker_id, code)
+               : why_ended(*w, w->awake ? "" : "while it was starting").message,
       {{"worker_id", w->facts.worker_id}, {"exit_code", code}});
   if (!expected && !stopping_) tell_failed(*w);
   workers_.erase(w->facts.worker_id);
@@ -219,7 +248,7 @@ void Hive::tell_failed(const WorkerProcess& w) {
                                  {"worker_id", w.facts.worker_id},
                                  {"exit_code", w.exit_code},
                                  {"vram_released", nullptr},
-                                 {"message", w.end_reason ? w.end_reason->message : ""}};
+                                 {"message", why_ended(w, w.awake ? "" : "while it was starting").message}};
   if (peer) tell(gate_.flow(), *peer, "/v1/workers/failed", boost::json::serialize(body));
 }
 
@@ -274,10 +303,22 @@ Status Hive::worker_beat(const boost::json::object& body) {
       if (v.is_string() && !security::check_identifier(v.get_string(), 32)) kept.push_back(v);
     w.about["capabilities"] = std::move(kept);
   }
+  for (const std::string_view key : colony::kWorkerOwnFigures)
+    if (const auto* v = body.if_contains(key); v && v->is_number()) w.about[key] = *v;
+  if (const auto quant = json::find_text(body, "quant");
+      quant && quant->size() <= 32 && !security::check_display(*quant))
+    w.facts.quant = *quant;
   if (w.facts.state != "stopping") w.facts.state = state && *state == "busy" ? "busy" : "ready";
   if (!std::exchange(w.awake, true)) {
     metrics_.start("ready");
     w.idle_since = w.awake_at = net::Clock::now();
+  }
+  // Answers that began and ended between two reports are work, too.
+  const auto* idle = body.if_contains("idle_s");
+  if (const double idle_s = idle && idle->is_number() ? idle->to_number<double>() : -1; idle_s >= 0) {
+    const auto since =
+        net::Clock::now() - std::chrono::milliseconds(static_cast<std::int64_t>(std::min(idle_s, 1e6) * 1000));
+    w.idle_since = std::max(w.idle_since, since);
   }
   if (w.facts.state != before) {
     changed_.notify();
@@ -431,6 +472,12 @@ void Hive::beaten(int status, const std::string& answer, Status s) {
   const int wait = s ? options_.heartbeat_interval_s * 1000
                      : std::min(options_.heartbeat_interval_s * 1000, 200 << std::min(beat_failures_, 8));
   beat_timer_ = loop_.after(std::chrono::milliseconds(wait), [this] { beat(); });
+}
+
+std::optional<double> Hive::sleeps_in(const WorkerProcess& w) const {
+  if (options_.idle_stop_s <= 0 || w.pinned || w.facts.state != "ready") return std::nullopt;
+  const std::chrono::duration<double> idle = net::Clock::now() - w.idle_since;
+  return std::max(0.0, options_.idle_stop_s - idle.count());
 }
 
 std::string Hive::metrics_text() {

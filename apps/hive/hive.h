@@ -35,7 +35,7 @@ struct HiveOptions : service::FrontOptions {
   HiveOptions() { first_port = last_port = 8600, body_bytes_max = limits::kSmallBodyBytesMax; }
   std::string queen_url, queen_ca, hive_id, data_dir, worker_dir;
   HubOptions hub;
-  int heartbeat_interval_s = 30, worker_heartbeat_interval_s = 30, idle_stop_s = 300, first_worker_port = 8601,
+  int heartbeat_interval_s = 30, worker_heartbeat_interval_s = 5, idle_stop_s = 300, first_worker_port = 8601,
       loading_timeout_s = 60, probe_interval_s = 30;
   std::int64_t headroom_mb = 256, memory_limit_mb = 0;  // limit: of all workers together; 0: none
   CgroupLimits worker_limits;
@@ -57,8 +57,9 @@ struct WorkerProcess {
   ProcessFigures figures;
   net::Clock::time_point started, last_progress, awake_at, idle_since;
   bool awake = false, exited = false, pinned = false;
-  int exit_code = 0, missed_probes = 0;
-  std::optional<Error> end_reason;  // why its hive has ended it
+  int exit_code = 0, missed_probes = 0, loaded_percent = 0;  // loaded_percent: of its model, as its log tells
+  std::optional<Error> end_reason;                           // why its hive has ended it
+  Error last_error{ErrorCode::kWorkerCrashed, ""};           // that its log tells; no message: none
 };
 using WorkerPtr = std::shared_ptr<WorkerProcess>;
 
@@ -106,8 +107,12 @@ class Hive {
   /// Worker programs that are asked what they are, or started; each task's owner is the kind.
   [[nodiscard]] service::Background& programs() { return programs_; }
   [[nodiscard]] Catalog& catalog() { return *catalog_; }
+  /// Of one that has ended: as its hive or itself tells. `when`: "while it was starting", or empty.
+  [[nodiscard]] static Error why_ended(const WorkerProcess& w, std::string_view when);
   /// What is counted, with the states of now.
   [[nodiscard]] std::string metrics_text();
+  /// Seconds until a worker that stays idle is stopped; nothing where it works, or none is.
+  [[nodiscard]] std::optional<double> sleeps_in(const WorkerProcess& w) const;
   [[nodiscard]] service::Signal& changed() { return changed_; }
   [[nodiscard]] service::Broadcast& telemetry() { return telemetry_; }
   [[nodiscard]] bool stopping() const { return stopping_; }
@@ -167,6 +172,8 @@ class Hive {
   friend service::Procedure stop_all(service::FlowPtr flow, Hive& hive);
   [[nodiscard]] service::ProcessOptions invocation(const WorkerRow& program, const LaunchPlan& plan,
                                                    const colony::WorkerFacts& facts) const;
+  /// A line of a worker's log.
+  void heard(WorkerProcess& w, const std::string& line);
   void exited(const WorkerPtr& w, int code);
   void sweep();
   void measure_workers();

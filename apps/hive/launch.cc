@@ -118,8 +118,8 @@ void Hive::launched(const WorkerPtr& w, const std::string& program, std::unique_
   const std::weak_ptr<WorkerProcess> weak = w;
   w->process->listen(
       loop_,
-      [this, weak](const std::string&) {
-        if (const auto alive = weak.lock()) alive->last_progress = net::Clock::now(), changed_.notify();
+      [this, weak](const std::string& line) {
+        if (const auto alive = weak.lock()) heard(*alive, line);
       },
       [this, weak](int code) {
         if (const auto alive = weak.lock()) exited(alive, code);

@@ -105,6 +105,7 @@ boost::json::object figures_of(const Hive& hive, const WorkerProcess& w) {
       {"io_r_mb_s", or_null(f.io_r_mb_s)},
       {"io_w_mb_s", or_null(f.io_w_mb_s)},
       {"vram_mb", or_null(vram ? std::optional(*vram >> 20) : std::nullopt)},
+      {"sleeps_in_s", or_null(hive.sleeps_in(w))},
       {"uptime_s", std::chrono::duration<double>(net::Clock::now() - w.started).count()}};
   for (const auto& figure : measured) o[figure.key()] = figure.value();
   return o;

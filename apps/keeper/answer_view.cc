@@ -5,12 +5,14 @@
 
 #include <utility>
 
+#include "base/status_line.h"
 #include "format/json.h"
 
 namespace llorch::keeper {
 namespace {
 
 constexpr const char *kDim = "\033[2m", *kPlain = "\033[0m", *kClearLine = "\r\033[K";
+constexpr std::size_t kStepsMax = 64;  // that wait for the end of an answer
 
 /// The object that a call's arguments are, also where they come as its text.
 boost::json::value arguments_of(const boost::json::object& call) {
@@ -55,7 +57,10 @@ std::string call_line(const boost::json::object& call) {
 }
 
 AnswerView::AnswerView(const ViewOptions& options)
-    : options_(options), terminal_(isatty(STDOUT_FILENO) == 1), dim_(terminal_ || isatty(STDERR_FILENO) == 1) {}
+    : options_(options),
+      terminal_(isatty(STDOUT_FILENO) == 1),
+      counts_(can_move_cursor(stdout)),
+      dim_(can_dim(terminal_ ? stdout : stderr)) {}
 
 void AnswerView::take(std::string_view type, const boost::json::object& data) {
   if (type == "call") return call(data);
@@ -65,14 +70,26 @@ void AnswerView::take(std::string_view type, const boost::json::object& data) {
   if (type == "end") end_thought();
 }
 
-void AnswerView::make_room() {
+void AnswerView::tell(std::string_view type, const boost::json::object& data, const OnEvent& print) {
+  clear_count();
+  if (!line_open_ && !thought_line_open_) return print(type, data);
+  if (type != "progress" && steps_.size() < kStepsMax) steps_.emplace_back(type, data);
+}
+
+void AnswerView::clear_count() {
   if (std::exchange(counting_, false)) std::fputs(kClearLine, stdout), std::fflush(stdout);
 }
 
-void AnswerView::end() {
+void AnswerView::end(const OnEvent& print) {
   end_thought();
-  if (options_.whole) show_text(stdout, std::exchange(kept_, ""));
   answer_.end();
+  end_line();
+  for (const auto& [type, data] : std::exchange(steps_, {})) print(type, data);
+}
+
+void AnswerView::end_line() {
+  show_text(stdout, std::exchange(kept_, ""));
+  line_feeds_.clear();
   if (std::exchange(line_open_, false)) std::fputc('\n', stdout);
   std::fflush(stdout);
 }
@@ -83,14 +100,18 @@ void AnswerView::think(const std::string& text) {
   if (options_.show_thoughts) {
     std::FILE* to = terminal_ ? stdout : stderr;
     if (!thoughts_) {
+      clear_status();
       if (dim_) std::fputs(kDim, to);
       thoughts_.emplace(to);
     }
     thoughts_->add(text);
     thought_line_open_ = !text.ends_with('\n');
-  } else if (terminal_) {
-    std::fprintf(stdout, "%s%sthinking ... %d token%s%s", kClearLine, kDim, thought_tokens_,
-                 thought_tokens_ == 1 ? "" : "s", kPlain);
+  } else if (counts_) {
+    clear_status();
+    std::fprintf(
+        stdout, "%s%s", kClearLine,
+        dimmed(stdout, fmt::format("thinking ... {} token{}", thought_tokens_, thought_tokens_ == 1 ? "" : "s"))
+            .c_str());
     std::fflush(stdout);
     counting_ = true;
   }
@@ -105,28 +126,32 @@ void AnswerView::end_thought() {
     thoughts_.reset();
     std::FILE* to = terminal_ ? stdout : stderr;
     if (dim_) std::fputs(kPlain, to);
-    if (thought_line_open_) std::fputc('\n', to);
+    if (std::exchange(thought_line_open_, false)) std::fputc('\n', to);
     std::fflush(to);
   } else if (terminal_) {
-    make_room();
-    std::fprintf(stdout, "%sthought for %.1f s%s\n", kDim, seconds, kPlain);
+    clear_count();
+    std::fprintf(stdout, "%s\n", dimmed(stdout, fmt::format("thought for {:.1f} s", seconds)).c_str());
     std::fflush(stdout);
   }
 }
 
-void AnswerView::say(const std::string& text) {
+void AnswerView::say(std::string text) {
   end_thought();
+  text = std::exchange(line_feeds_, "") + text;
+  const std::size_t end = text.find_last_not_of("\r\n") + 1;  // npos + 1 is 0
+  line_feeds_ = text.substr(end);
+  text.resize(end);
+  if (text.empty()) return;
   if (options_.whole)
     kept_ += text;
   else
     answer_.add(text);
-  line_open_ = !text.ends_with('\n');
+  line_open_ = true;
 }
 
 void AnswerView::call(const boost::json::object& data) {
   end_thought();
-  if (options_.whole) show_text(stdout, std::exchange(kept_, ""));
-  if (std::exchange(line_open_, false)) std::fputc('\n', stdout);
+  end_line();
   if (terminal_)
     show_text(stdout, call_card(data));
   else

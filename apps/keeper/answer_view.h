@@ -3,7 +3,10 @@
 // What the model thinks is not mixed with what it says. On a terminal a line counts the tokens of a thought, and a line
 // in its place says afterwards how long it took; with `show_thoughts` the text itself stands there, dim. Without a
 // terminal stdout has the answer alone, and thoughts go to stderr where they are wanted. A call of a tool is a card on
-// a terminal, else a line of JSON. Threads: one.
+// a terminal, else a line of JSON.
+//
+// Narration never stands within a line of the answer: steps that come meanwhile are shown after it. An answer ends with
+// exactly one line feed, however many it was given. Threads: one.
 #pragma once
 
 #include <boost/json.hpp>
@@ -11,8 +14,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/terminal.h"
+#include "keeper/session.h"
 
 namespace llorch::keeper {
 
@@ -37,27 +43,31 @@ class AnswerView {
   explicit AnswerView(const ViewOptions& options);
   /// Events `token`, `call` and `end`; others change nothing.
   void take(std::string_view type, const boost::json::object& data);
-  /// Before something else is written: no line is left that is still counting.
-  void make_room();
-  /// After the last event: the answer's last line ends. One without text has no line.
-  void end();
+  /// A step that the person is told of: now, or after the answer's last line.
+  void tell(std::string_view type, const boost::json::object& data, const OnEvent& print);
+  /// After the last event: the answer's last line ends, and what was told meanwhile follows. No text, no line.
+  void end(const OnEvent& print);
 
  private:
   using Clock = std::chrono::steady_clock;
   void think(const std::string& text);
   void end_thought();
-  void say(const std::string& text);
+  void say(std::string text);
+  void clear_count();
+  void end_line();
   void call(const boost::json::object& data);
 
   ViewOptions options_;
-  bool terminal_, dim_;  // stdout is one; thoughts that are shown stand on one
+  bool terminal_, counts_, dim_;  // stdout is one; its last line can be replaced; thoughts that are shown are dim
   std::optional<Clock::time_point> thinking_since_;
   int thought_tokens_ = 0;
-  bool counting_ = false;  // the last line of the terminal counts
-  std::string kept_;       // for the end
+  bool counting_ = false;   // the last line of the terminal counts
+  std::string kept_;        // for the end
+  std::string line_feeds_;  // the answer's last ones: they count once something follows
+  std::vector<std::pair<std::string, boost::json::object>> steps_;  // for after the answer's last line
   ShownStream answer_{stdout};
   std::optional<ShownStream> thoughts_;                 // while they are shown
-  bool thought_line_open_ = false, line_open_ = false;  // the text so far does not end with its line
+  bool thought_line_open_ = false, line_open_ = false;  // the last line has text
 };
 
 }  // namespace llorch::keeper

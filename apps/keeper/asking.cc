@@ -111,8 +111,6 @@ Result<boost::json::object> Question::order() const {
 
 Result<boost::json::object> chat_with_tools(const Question& question, const Common& common) {
   LLORCH_TRY(boost::json::array tools, read_tools(question.tools));
-  if (!common.direct.empty())
-    return fail(ErrorCode::kInvalidRequest, "--tools and --direct: a hive has no chat completions, which take tools");
   LLORCH_TRY(boost::json::object body, question.order());
   for (const auto& [field, flag] :
        {std::pair("hive_id", "--hive"), std::pair("kind", "--kind"), std::pair("worker_id", "--worker-id"),
@@ -178,34 +176,37 @@ boost::json::object call_of_message(const boost::json::object& call) {
 
 }  // namespace
 
-int ask_once(Session& session, const Common& common, const Question& question, const Ask& ask,
-             boost::json::object* answer) {
-  std::string text;
+Result<Answered> ask_and_show(Session& session, const Common& common, const Question& question, const Ask& ask) {
+  Answered answered;
   boost::json::array calls;
   const OnEvent print = printer(common);
   AnswerView view({.show_thoughts = question.show_thoughts, .whole = question.no_stream});
   const auto outcome = ask(session, [&](std::string_view type, const boost::json::object& data) {
-    text += piece_of(type, data).content;
+    answered.text += piece_of(type, data).content;
     if (type == "call") calls.push_back(call_of_message(data));
     if (common.json) return print(type, data);
-    if (type == "narration" && !common.quiet) view.make_room();
-    print(type, data);
+    if (type == "narration" || type == "progress") return view.tell(type, data, print);
     view.take(type, data);
   });
-  if (!common.json) view.end();
+  if (!common.json) view.end(print);
   std::fflush(stdout);
   if (!outcome) {
-    keep_partial(common, text);
+    keep_partial(common, answered.text);
     Error error = outcome.error();
     if (error.code == ErrorCode::kModelNotFound)
       error.message += did_you_mean(question.model, names_of_models(session));
-    return complain(common, error);
+    return std::unexpected(std::move(error));
   }
-  if (outcome->interrupted) return 130;
-  if (!answer) return 0;
-  *answer = {{"role", "assistant"}, {"content", outcome->text}};
-  if (!calls.empty()) (*answer)["tool_calls"] = std::move(calls);
-  return 0;
+  answered.interrupted = outcome->interrupted, answered.end = outcome->end;
+  answered.message = {{"role", "assistant"}, {"content", answered.text}};
+  if (!calls.empty()) answered.message["tool_calls"] = std::move(calls);
+  return answered;
+}
+
+int ask_once(Session& session, const Common& common, const Question& question, const Ask& ask) {
+  const auto answered = ask_and_show(session, common, question, ask);
+  if (!answered) return complain(common, answered.error());
+  return answered->interrupted ? 130 : 0;
 }
 
 }  // namespace llorch::keeper

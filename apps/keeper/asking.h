@@ -35,9 +35,18 @@ using Ask = std::function<Result<Outcome>(Session& session, const OnEvent& on_ev
 /// Sees to it that the model is loaded, which is told, before it is asked.
 [[nodiscard]] Ask ask_chat(boost::json::object body);
 
-/// Asks, prints, and says how it went. Returns the exit code; `answer` gets the text and the calls of tools, as a
-/// message.
-[[nodiscard]] int ask_once(Session& session, const Common& common, const Question& question, const Ask& ask,
-                           boost::json::object* answer = nullptr);
+/// An answer that was shown.
+struct Answered {
+  std::string text;             // without thoughts
+  boost::json::object message;  // of the assistant: the text and the calls of tools
+  boost::json::object end;      // the event, as Outcome has it
+  bool interrupted = false;     // by Ctrl-C: the text is what had come
+};
+
+/// Asks and shows the answer. Errors: of the session; what had come is kept in a file, which is named.
+[[nodiscard]] Result<Answered> ask_and_show(Session& session, const Common& common, const Question& question,
+                                            const Ask& ask);
+/// The same; shows errors, too. Returns the exit code.
+[[nodiscard]] int ask_once(Session& session, const Common& common, const Question& question, const Ask& ask);
 
 }  // namespace llorch::keeper

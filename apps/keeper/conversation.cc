@@ -1,75 +1,20 @@
 #include "keeper/conversation.h"
 
-#include <histedit.h>
-#include <langinfo.h>
-
-#include <clocale>
-#include <iostream>
+#include <array>
 #include <optional>
 
+#include "base/status_line.h"
 #include "daemon_flags.h"
 #include "format/json.h"
+#include "keeper/chat_file.h"
+#include "keeper/chat_settings.h"
+#include "keeper/chat_window.h"
+#include "keeper/line_editor.h"
+#include "keeper/model_argument.h"
+#include "keeper/nearest.h"
 
 namespace llorch::keeper {
 namespace {
-
-/// What is typed is UTF-8: the line editor goes by the locale, and drops what is outside its characters.
-EditLine* line_editor() {
-  std::setlocale(LC_CTYPE, "");
-  if (std::string_view(nl_langinfo(CODESET)) != "UTF-8") std::setlocale(LC_CTYPE, "C.UTF-8");
-  return el_init("llorch", stdin, stdout, stderr);
-}
-
-/// Lines that a person edits, with what was said before; plain lines where the terminal, or memory, has no more.
-class Lines {
- public:
-  explicit Lines(std::string file) : file_(std::move(file)), line_(line_editor()), history_(history_init()) {
-    if (history_) {
-      ::history(history_, &event_, H_SETSIZE, 1000);
-      ::history(history_, &event_, H_LOAD, file_.c_str());
-    }
-    if (!line_) return;
-    el_set(line_, EL_EDITOR, "emacs");
-    if (history_) el_set(line_, EL_HIST, &::history, history_);
-    el_set(line_, EL_SIGNAL, 1);
-  }
-  ~Lines() {
-    if (history_) {
-      ::history(history_, &event_, H_SAVE, file_.c_str());
-      history_end(history_);
-    }
-    if (line_) el_end(line_);
-  }
-  Lines(const Lines&) = delete;
-  Lines& operator=(const Lines&) = delete;
-  /// Nothing at the end. `result`: of a tool, and not something said.
-  [[nodiscard]] std::optional<std::string> next(bool result = false) {
-    std::string text;
-    if (line_) {
-      el_set(
-          line_, EL_PROMPT, result ? +[](EditLine*) { return const_cast<char*>("= "); } : +[](EditLine*) {
-            return const_cast<char*>("> ");
-          });
-      int count = 0;
-      const char* got = el_gets(line_, &count);
-      if (!got) return std::nullopt;
-      text.assign(got, static_cast<std::size_t>(std::max(0, count)));
-    } else if (!std::getline(std::cin, text)) {
-      return std::nullopt;
-    }
-    while (!text.empty() && text.back() == '\n') text.pop_back();
-    return text;
-  }
-  void keep(const std::string& text) {
-    if (history_) ::history(history_, &event_, H_ENTER, text.c_str());
-  }
-
- private:
-  std::string file_;
-  EditLine* line_;
-  History* history_;
-  HistEvent event_{};
-};
 
 class Conversation {
  public:
@@ -81,26 +26,19 @@ class Conversation {
         lines_(cli::state_directory() + "/chat_history") {}
 
   int run() {
-    if (!common_.quiet)
-      show(stderr,
-           "chat with %s; Ctrl-C stops an answer, /thoughts shows what the model thinks or hides it, an empty line or "
-           "Ctrl-D leaves\n",
-           question_.model.c_str());
+    tell(fmt::format("chat with {}; /help shows what can be typed, Ctrl-D leaves", question_.model));
     int code = 0;
     while (!left_) {
-      const auto said = lines_.next();
-      if (!said || said->empty() || *said == "/exit") break;
-      if (*said == "/thoughts") {
-        question_.show_thoughts = !question_.show_thoughts;
-        show(stderr, "thoughts are %s from now on\n", question_.show_thoughts ? "shown" : "folded");
+      auto said = lines_.message();
+      if (!said) break;
+      if (said->find_first_not_of(" \t\n") == said->npos) {
+        if (lines_.interrupted()) tell("Ctrl-D or /bye leaves");
         continue;
       }
       lines_.keep(*said);
-      const std::size_t before = messages_.size();
-      messages_.push_back({{"role", "user"}, {"content", *said}});
-      code = answer();
-      if (code != 0) messages_.resize(before);
-      if (code == kInterrupted) code = 0;  // it stopped the answer, not the conversation
+      if (obey(*said)) continue;
+      if (said->starts_with("//")) said->erase(0, 1);
+      code = ask(*said);
     }
     return code;
   }
@@ -108,21 +46,178 @@ class Conversation {
  private:
   static constexpr int kInterrupted = 130;
 
+  struct Command {
+    std::string_view name, usage, help;
+    void (Conversation::*work)(const std::string& rest);
+  };
+  static const std::array<Command, 13> kCommands;
+
+  /// Whether it was a command, which is then done.
+  bool obey(const std::string& said) {
+    const std::size_t end = std::min(said.find_first_of(" \t\n"), said.size());
+    const std::string name = said.substr(0, end);
+    if (name.size() < 2 || name[0] != '/' || name.find('/', 1) != name.npos) return false;
+    const std::size_t begin = std::min(said.find_first_not_of(" \t\n", end), said.size());
+    for (const Command& command : kCommands)
+      if (command.name == name) return (this->*command.work)(said.substr(begin)), true;
+    std::vector<std::string> known;
+    for (const Command& command : kCommands) known.emplace_back(command.name);
+    complain_here(
+        {ErrorCode::kInvalidRequest, fmt::format("there is no command {}{}", name, did_you_mean(name, known))},
+        "/help shows them; // at the beginning says a text that begins with /");
+    return true;
+  }
+
+  void help(const std::string&) {
+    for (const Command& command : kCommands)
+      if (!command.help.empty())
+        show(stderr, "  %-20s %s\n", std::string(command.usage).c_str(), std::string(command.help).c_str());
+    show(stderr, "  %-20s %s\n", "\"\"\"", "begins a message of several lines, and ends it at the end of a line");
+    if (lines_.on_terminal())
+      show(stderr, "  %-20s %s\n  %-20s %s\n", "Alt-Enter",
+           "another line of the message; what is pasted is one message", "Ctrl-C",
+           "stops an answer, and keeps what has come of it; empties what is typed");
+    show(stderr, "settings: %s\n", ChatSettings::names().c_str());
+  }
+
+  void system_message(const std::string& text) {
+    if (text == "none")
+      window_.set_system_message("");
+    else if (!text.empty())
+      window_.set_system_message(text);
+    tell(window_.system_message().empty() ? "there is no system message"
+                                          : "the system message is: " + window_.system_message());
+  }
+
+  void set(const std::string& typed) {
+    const std::size_t end = std::min(typed.find_first_of(" \t"), typed.size());
+    const std::size_t begin = std::min(typed.find_first_not_of(" \t", end), typed.size());
+    const std::string name = typed.substr(0, end), value = typed.substr(begin);
+    if (!name.empty())
+      if (const Status s = settings_.set(name, value == "default" ? "" : value); !s)
+        return complain_here(s.error(), "/set NAME VALUE; /set NAME default takes it back");
+    std::string all;
+    for (const auto& [each, is] : settings_.all()) all += fmt::format("{}{} {}", all.empty() ? "" : ", ", each, is);
+    tell(all.empty() ? "nothing is set; the settings are " + ChatSettings::names() : "set: " + all);
+  }
+
+  void clear(const std::string&) {
+    window_.clear();
+    tell("what was said is forgotten; system message and settings stay");
+  }
+
+  void save(const std::string& name) {
+    const auto path = chat_path(name);
+    if (!path) return complain_here(path.error(), "/save NAME");
+    if (const Status s = save_chat(*path, {question_.model, window_.messages()}); !s)
+      return complain_here(s.error(), "does the folder exist, and may this user write there?");
+    tell("saved: " + *path);
+  }
+
+  void load(const std::string& name) {
+    const auto path = chat_path(name);
+    if (!path) return complain_here(path.error(), "/load NAME");
+    auto chat = load_chat(*path);
+    if (!chat) return complain_here(chat.error(), "/load NAME takes what /save NAME has written");
+    question_.model = chat->model;
+    window_.set_messages(std::move(chat->messages));
+    tell(fmt::format("loaded: {} messages; the model is {}", window_.messages().size(), question_.model));
+  }
+
+  void model(const std::string& typed) {
+    if (typed.empty()) return tell("the model is " + question_.model);
+    const auto meant = model_meant(typed, common_.of_this_machine() && question_.hive.empty());
+    if (!meant) return complain_here(meant.error(), "`llorch model list` shows what is here");
+    question_.model = *meant;
+    tell("the model is " + question_.model);
+  }
+
+  void multi(const std::string& begun) {
+    const auto said = lines_.rest_of_message(begun);
+    if (said && !said->empty()) (void)ask(*said);
+    left_ = !said;
+  }
+
+  void thoughts(const std::string&) {
+    question_.show_thoughts = !question_.show_thoughts;
+    show_dim_line(stderr, fmt::format("thoughts are {} from now on", question_.show_thoughts ? "shown" : "folded"));
+  }
+
+  void show_state(const std::string&) {
+    std::string all = fmt::format("model: {}\n", question_.model);
+    if (!window_.system_message().empty()) all += fmt::format("system: {}\n", window_.system_message());
+    for (const auto& [name, value] : settings_.all()) all += fmt::format("{}: {}\n", name, value);
+    all += fmt::format("messages: {}\n", window_.messages().size());
+    if (window_.tokens_max() > 0) all += fmt::format("tokens: {} of {}\n", window_.tokens(), window_.tokens_max());
+    show_text(stderr, all);
+  }
+
+  void bye(const std::string&) { left_ = true; }
+
+  /// What was said and its answer join the conversation, unless nothing came of it. Returns the exit code.
+  int ask(const std::string& said) {
+    boost::json::object request = request_;
+    request["model"] = question_.model;
+    settings_.apply(request);
+    if (const int turns = window_.make_room(json::find_unsigned(request, "max_tokens")); turns > 0)
+      tell_forgotten(turns);
+    window_.begin(said);
+    const int code = answer(std::move(request));
+    if (code == 0)
+      window_.keep();
+    else
+      window_.take_back();
+    return code == kInterrupted ? 0 : code;  // it stopped the answer, not the conversation
+  }
+
   /// Of what was said last: asks until the model calls no tool any more. Not 0: what was said is taken back.
-  int answer() {
+  int answer(boost::json::object request) {
     for (bool first = true;; first = false) {
-      boost::json::object request = request_, message;
-      request["messages"] = messages_;
       // Who must call a tool has done so.
       if (auto* choice = request.if_contains("tool_choice"); choice && !first && *choice != "none") *choice = "auto";
-      const Ask ask = question_.tools.empty() ? ask_job(std::move(request)) : ask_chat(std::move(request));
-      if (const int code = ask_once(session_, common_, question_, ask, &message); code != 0) return code;
-      messages_.push_back(message);
-      const auto* calls = json::find_array(message, "tool_calls");
-      if (!calls) return 0;
+      const auto answered = ask_in_window(request);
+      if (!answered) return complain(common_, answered.error());
+      if (answered->interrupted) return keep_partial_answer(*answered);
+      window_.add(answered->message);
+      const auto* calls = json::find_array(answered->message, "tool_calls");
+      if (!calls) return note_end(*answered), 0;
       for (const auto& call : *calls)
         if (!add_result(call.get_object())) return kInterrupted;
     }
+  }
+
+  /// While the conversation is longer than the model's window, its oldest turns leave.
+  Result<Answered> ask_in_window(boost::json::object request) {
+    for (int forgotten = 0, turns = 1;; turns *= 2) {
+      request["messages"] = window_.messages();
+      auto answered =
+          ask_and_show(session_, common_, question_, question_.tools.empty() ? ask_job(request) : ask_chat(request));
+      const bool full = !answered && answered.error().code == ErrorCode::kContextLengthExceeded;
+      const int left = full ? window_.forget(turns) : 0;
+      forgotten += left;
+      if (full && left > 0) continue;
+      if (forgotten > 0) tell_forgotten(forgotten);
+      return answered;
+    }
+  }
+
+  /// What had come when Ctrl-C stopped it is the answer; without any the question is taken back.
+  int keep_partial_answer(const Answered& answered) {
+    if (answered.text.empty()) return kInterrupted;
+    window_.add({{"role", "assistant"}, {"content", answered.text}});
+    tell("stopped; what had come is kept");
+    return 0;
+  }
+
+  void note_end(const Answered& answered) {
+    window_.measure(answered.end);
+    if (window_.is_full())
+      tell(fmt::format("the answer was cut: the model's window of {} tokens is full", window_.tokens_max()));
+  }
+
+  void tell_forgotten(int turns) const {
+    tell(fmt::format("the conversation is longer than the model's window: its oldest {} left out",
+                     turns == 1 ? "turn was" : fmt::format("{} turns were", turns)));
   }
 
   /// Asks the person for it. False: there is none.
@@ -134,27 +229,51 @@ class Conversation {
       show(stderr, "the call of %s broke off: the question is taken back\n", name.c_str());
       return false;
     }
-    if (!common_.quiet)
-      show(stderr, "the result of %s; an empty line ends it, or takes the question back\n", name.c_str());
+    tell(fmt::format("the result of {}; an empty line ends it, or takes the question back", name));
     std::string result;
-    for (auto line = lines_.next(true); !line || !line->empty(); line = lines_.next(true)) {
+    for (auto line = lines_.line(LineEditor::Prompt::kResult); !line || !line->empty();
+         line = lines_.line(LineEditor::Prompt::kResult)) {
       left_ = !line;
       if (left_) break;
       result += (result.empty() ? "" : "\n") + *line;
     }
     if (result.empty()) return false;
-    messages_.push_back({{"role", "tool"}, {"tool_call_id", call.at("id")}, {"content", std::move(result)}});
+    window_.add({{"role", "tool"}, {"tool_call_id", call.at("id")}, {"content", std::move(result)}});
     return true;
+  }
+
+  void tell(const std::string& text) const {
+    if (!common_.quiet) show_dim_line(stderr, text);
+  }
+  static void complain_here(const Error& error, std::string_view hint) {
+    show(stderr, "%s\n  %s\n", error.message.c_str(), std::string(hint).c_str());
   }
 
   Session& session_;
   const Common& common_;
   Question question_;
   const boost::json::object request_;
-  Lines lines_;
-  boost::json::array messages_;
-  bool left_ = false;  // the input has ended
+  ChatSettings settings_;
+  LineEditor lines_;
+  ChatWindow window_;
+  bool left_ = false;
 };
+
+const std::array<Conversation::Command, 13> Conversation::kCommands{{
+    {"/help", "/help", "this list", &Conversation::help},
+    {"/?", "", "", &Conversation::help},
+    {"/system", "/system TEXT", "how the model shall answer; none: no such message", &Conversation::system_message},
+    {"/set", "/set NAME VALUE", "a setting of the answers; default: as it was", &Conversation::set},
+    {"/show", "/show", "model, system message, settings, how full the window is", &Conversation::show_state},
+    {"/clear", "/clear", "forget what was said", &Conversation::clear},
+    {"/save", "/save NAME", "keep the conversation", &Conversation::save},
+    {"/load", "/load NAME", "go on with one that was kept", &Conversation::load},
+    {"/model", "/model MODEL", "another model answers from now on", &Conversation::model},
+    {"/multi", "/multi", "a message of several lines; \"\"\" ends it", &Conversation::multi},
+    {"/thoughts", "/thoughts", "show what the model thinks, or hide it again", &Conversation::thoughts},
+    {"/bye", "/bye", "leave", &Conversation::bye},
+    {"/exit", "", "", &Conversation::bye},
+}};
 
 }  // namespace
 

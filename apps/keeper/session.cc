@@ -12,7 +12,9 @@
 #include <algorithm>
 #include <csignal>
 
+#include "base/human.h"
 #include "base/ids.h"
+#include "base/status_line.h"
 #include "colony/address.h"
 #include "daemon_flags.h"
 #include "format/json.h"
@@ -33,6 +35,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::size_t kRootBytesMax = 64u << 10, kAddressBytesMax = 1u << 10;
+/// A job's stream has a comment every 5 s: whoever is silent for longer than that has gone, and does not compute.
+constexpr std::chrono::seconds kSignsOfLife{15};
 /// For an answer about the daemon itself, as a whole: one that drips must not hold a person up.
 constexpr std::chrono::seconds kShortQuestion{5};
 
@@ -55,7 +59,8 @@ void Common::add(CLI::App& app) {
                "http:// to other machines: everybody on the network can read keys, prompts and answers")
       ->envname("LLORCH_INSECURE_HTTP");
   app.add_option("--correlation-id", correlation_id, "stands in every log of the request");
-  app.add_option("--timeout", timeout_s, "seconds without a single byte")
+  app.add_option("--timeout", timeout_s,
+                 "seconds of silence after which a daemon has gone; a long computation is not silent")
       ->check(CLI::Range(1, 86400))
       ->capture_default_str();
   app.add_option("--data-dir", data_dir, "of a queen that is started here")->capture_default_str();
@@ -63,8 +68,10 @@ void Common::add(CLI::App& app) {
   app.add_option("--queen-flag", queen_flags, "passed on to a queen that is started here")->allow_extra_args(false);
   app.add_flag("--json", json, "every event, result and error as a line of JSON");
   app.add_flag("--quiet", quiet, "no narration");
-  app.add_option("--narration", narration, "how steps are told: human, cute or story")
-      ->check(CLI::IsMember({"human", "cute", "story"}))
+  app.add_option(
+         "--narration", narration,
+         "how steps are told: human (on a terminal one line that is updated), steps (a line for each), cute or story")
+      ->check(CLI::IsMember({"human", "steps", "cute", "story"}))
       ->capture_default_str()
       ->envname("LLORCH_NARRATION");
   app.add_flag("--no-autostart", no_autostart, "never start a queen");
@@ -162,7 +169,12 @@ void Session::say(const std::string& line) const {
   if (common_.json)
     cli::print({{"type", "narration"}, {"formatted", "[keeper] " + line}, {"actor", "keeper"}, {"human", line}});
   else
-    show(stderr, "[keeper] %s\n", line.c_str());
+    show_dim_line(stderr, "[keeper] " + line);
+}
+
+void Session::step(const std::string& line) const {
+  if (common_.quiet || common_.json) return say(line);
+  show_step(common_, "[keeper] " + line);
 }
 
 Result<Session::Answer> Session::once(const std::string& method, const std::string& path, const std::string& body,
@@ -294,7 +306,7 @@ bool Session::wait_to_retry(int status, const std::string& retry_after, const Er
   if ((status != 429 && status != 503) || attempt >= 4) return false;
   // As long as the queen asks, then 1, 2 and 4 s (K-06).
   const int wait = attempt == 0 ? std::clamp(parse_integer<int>(retry_after).value_or(0), 1, 30) : 1 << (attempt - 1);
-  say(fmt::format("{}: trying again in {} s", name(error.code), wait));
+  step(fmt::format("{}: trying again in {} s", name(error.code), wait));
   pause(std::chrono::seconds(wait));
   return true;
 }
@@ -307,11 +319,11 @@ static bool is_path(const std::string& text) {
 /// What of a refusal's body is kept, in bytes.
 static constexpr std::size_t kRefusalBytesMax = 65'536;
 
-Session::Followed Session::follow(net::ClientRequest request, const OnEvent& on_event,
-                                  const OnInterrupt& on_interrupt) {
+Session::Followed Session::follow(net::ClientRequest request, const OnEvent& on_event, const OnInterrupt& on_interrupt,
+                                  std::chrono::seconds silence_min) {
   Followed out;
   if (!token_.empty()) request.headers.add("Authorization", "Bearer " + token_);
-  request.idle_timeout = std::chrono::seconds(common_.timeout_s);
+  request.idle_timeout = std::max(std::chrono::seconds(common_.timeout_s), silence_min);
   EventReader reader(on_event);
   net::EventLoop loop;
   std::optional<Status> ended;
@@ -372,8 +384,8 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
   LLORCH_TRY(net::ClientRequest cancel, common_.request(net::url_path("/v1/jobs").segment(*id).text()));
   cancel.method = "DELETE";
   if (!token_.empty()) cancel.headers.add("Authorization", "Bearer " + token_);
-  const Followed followed =
-      follow(std::move(r), on_any, [&](net::EventLoop& loop) { return net::start_call(loop, cancel, {}); });
+  const Followed followed = follow(
+      std::move(r), on_any, [&](net::EventLoop& loop) { return net::start_call(loop, cancel, {}); }, kSignsOfLife);
   out.interrupted = followed.interrupted;
   if (out.interrupted) return out;
   if (error) return std::unexpected(*error);
@@ -382,15 +394,49 @@ Result<Outcome> Session::run(const boost::json::object& order, const OnEvent& on
 }
 
 int complain(const Common& common, const Error& error, std::string_view hint) {
+  keep_status();  // what was going on
   const std::string own = hint.empty() ? hint_for(common, error) : "";
   if (hint.empty()) hint = own;
   if (common.json)
-    show_json(stderr, boost::json::serialize(boost::json::object{
+    show_json(stdout, boost::json::serialize(boost::json::object{
                           {"error", {{"code", name(error.code)}, {"message", error.message}, {"suggestion", hint}}}}));
   else
     show(stderr, "error: %s: %s\n  %s\n", std::string(name(error.code)).c_str(), error.message.c_str(),
          std::string(hint).c_str());
   return error.code == ErrorCode::kInvalidRequest ? 2 : 1;
+}
+
+namespace {
+
+/// A transfer or a load under way, for the status line; empty: `data` is of something else.
+std::string progress_text(const boost::json::object& data) {
+  const auto number = [&](const char* name) {
+    const auto* v = data.if_contains(name);
+    return v && v->is_number() ? v->to_number<double>() : 0.0;
+  };
+  if (const double percent = number("percent"); json::find_text(data, "stage") == "loading" && percent > 0)
+    return fmt::format("loading {}  {} left", bar_text(percent / 100),
+                       duration_text(number("seconds") * (100 - percent) / percent));
+  const double done = number("bytes_downloaded"), total = number("bytes_total"), speed = number("speed_mbps") * 1e6;
+  if (json::find_text(data, "stage") != "downloading" || total <= 0) return "";
+  std::string text = fmt::format("downloading {}  {} of {}", bar_text(done / total), size_text(done), size_text(total));
+  if (speed > 0) text += fmt::format("  {}/s  {} left", size_text(speed), duration_text((total - done) / speed));
+  return text;
+}
+
+void print_step(const Common& common, const boost::json::object& data) {
+  const auto told = json::find_text(data, common.narration);  // a step without such a text is told as it is
+  const std::string plain = json::find_text(data, "formatted").value_or("");
+  if (told && common.narration != "human" && common.narration != "steps")
+    return show_dim_line(stderr, fmt::format("[{}] {}", json::find_text(data, "emitted_by").value_or(""), *told));
+  show_step(common, plain);
+}
+
+}  // namespace
+
+void show_step(const Common& common, const std::string& line) {
+  if (common.narration == "human" && can_move_cursor(stderr)) return show_status(line);
+  show_dim_line(stderr, line);
 }
 
 OnEvent printer(const Common& common) {
@@ -400,13 +446,13 @@ OnEvent printer(const Common& common) {
       std::fflush(stdout);
       return;
     }
-    if (type != "narration" || common.quiet) return;
-    const auto told = json::find_text(data, common.narration);  // a step without such a text is told as it is
-    const std::string plain = json::find_text(data, "formatted").value_or("");
-    show(stderr, "%s\n",
-         told && common.narration != "human"
-             ? fmt::format("[{}] {}", json::find_text(data, "emitted_by").value_or(""), *told).c_str()
-             : plain.c_str());
+    if (common.quiet) return;
+    if (type == "progress") {
+      if (const std::string text = progress_text(data); !text.empty()) show_status(text);
+    } else if (type == "narration" &&
+               (!can_move_cursor(stderr) || json::find_text(data, "action") != "model_download_progress")) {
+      print_step(common, data);  // a bar says what such a step does
+    }
   };
 }
 

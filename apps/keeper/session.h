@@ -96,6 +96,8 @@ class Session {
   [[nodiscard]] Result<Outcome> chat(const boost::json::object& body, const OnEvent& on_event);
   /// To the person, on stderr, unless quiet.
   void say(const std::string& line) const;
+  /// The same of what is going on: on a terminal, whatever comes next replaces it.
+  void step(const std::string& line) const;
   [[nodiscard]] bool started_queen() const { return queen_pid_ > 0; }
   void retire_queen();
 
@@ -116,15 +118,18 @@ class Session {
     Status whole;
   };
   using OnInterrupt = std::function<net::Call(net::EventLoop&)>;
-  /// Reads a stream to its end. `on_interrupt`: what the first Ctrl-C starts instead of ending it.
-  [[nodiscard]] Followed follow(net::ClientRequest request, const OnEvent& on_event, const OnInterrupt& on_interrupt);
+  /// Reads a stream to its end. `on_interrupt`: what the first Ctrl-C starts instead of ending it. It is
+  /// given up after so much silence as --timeout says, but `silence_min` at least.
+  [[nodiscard]] Followed follow(net::ClientRequest request, const OnEvent& on_event, const OnInterrupt& on_interrupt,
+                                std::chrono::seconds silence_min);
   /// Errors: kVersionMismatch.
   [[nodiscard]] Status check_version();
   [[nodiscard]] Result<bool> answers();
   /// How a queen is started here. Errors: kInvalidRequest where she served other machines and it is not known how.
   [[nodiscard]] Result<service::ProcessOptions> queen_invocation();
-  /// Waits until she answers. Errors: kIo when she has ended; kOperationTimeout.
-  [[nodiscard]] Status wait_for_queen(int pid, const std::string& log_file);
+  /// Waits until she answers; `log_start`: where her part of the log begins. Errors: kIo when she has ended;
+  /// kOperationTimeout.
+  [[nodiscard]] Status wait_for_queen(int pid, const std::string& log_file, std::uintmax_t log_start);
   /// Where she may be, the likeliest first.
   [[nodiscard]] std::vector<std::string> places() const;
   /// awake(), once. Errors: kIo where nobody answers.
@@ -140,6 +145,8 @@ class Session {
 /// Prints an error with its code and one suggestion, as K-05 asks; `hint`: in place of the one for the code. Returns
 /// the exit code.
 [[nodiscard]] int complain(const Common& common, const Error& error, std::string_view hint = {});
+/// A line of narration: on a terminal it is the status line, unless every step is wanted.
+void show_step(const Common& common, const std::string& line);
 /// Narration to stderr; with --json every event as a line on stdout.
 [[nodiscard]] OnEvent printer(const Common& common);
 /// Runs an operation that gives a result, and prints it with `print` (or as JSON).

@@ -90,6 +90,9 @@ class ChunkReader {
 
 }  // namespace
 
+/// Nothing is said before a worker begins: a request may wait in line.
+static constexpr std::chrono::seconds kBeginning{600};
+
 Result<Outcome> Session::chat(const boost::json::object& body, const OnEvent& on_event) {
   LLORCH_OK(find());
   boost::json::object streamed = body;
@@ -101,8 +104,8 @@ Result<Outcome> Session::chat(const boost::json::object& body, const OnEvent& on
     r.headers.add("Content-Type", "application/json");
     if (!common_.correlation_id.empty()) r.headers.add("X-Correlation-Id", common_.correlation_id);
     ChunkReader reader(on_event);
-    const Followed followed =
-        follow(std::move(r), [&](std::string_view, const boost::json::object& chunk) { reader.take(chunk); }, {});
+    const Followed followed = follow(
+        std::move(r), [&](std::string_view, const boost::json::object& chunk) { reader.take(chunk); }, {}, kBeginning);
     reader.out.interrupted = followed.interrupted;
     if (followed.interrupted) return std::move(reader.out);
     if (reader.error) return std::unexpected(*reader.error);

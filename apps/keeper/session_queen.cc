@@ -7,10 +7,12 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <sstream>
 
 #include "base/open_file.h"
 #include "daemon_flags.h"
+#include "format/json.h"
 #include "keeper/session.h"
 #include "queen_start.h"
 #include "security/auth.h"
@@ -45,6 +47,28 @@ void make_config(const std::string& queen_program) {
 
 }  // namespace
 
+/// Why a daemon that has ended did so, by what its log has from `begin` on: its last error, else what it said last.
+static std::string last_words(const std::string& log_file, std::uintmax_t begin) {
+  constexpr std::size_t kLogBytesMax = 64u << 20, kWordsMax = 500;
+  const auto text = read_text_file(log_file, kLogBytesMax);
+  std::istringstream lines(text && text->size() > begin ? text->substr(begin) : "");
+  std::string last, error;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.empty() || line.starts_with("Run with --help")) continue;  // the end of each usage error
+    const auto parsed = json::parse(line, "log");
+    const auto* o = parsed ? parsed->if_object() : nullptr;
+    last = o ? json::find_text(*o, "message").value_or(line) : line;
+    if (!o ? line.starts_with("error: ") : json::find_text(*o, "level") == "error") error = last;
+  }
+  return (error.empty() ? last : error).substr(0, kWordsMax);
+}
+
+static std::uintmax_t size_of(const std::string& file) {
+  std::error_code problem;
+  const auto size = std::filesystem::file_size(file, problem);
+  return problem ? 0 : size;
+}
+
 Status Session::wake(bool stay) {
   if (!common_.direct.empty()) {
     LLORCH_TRY(const bool answering, awake());
@@ -54,21 +78,22 @@ Status Session::wake(bool stay) {
   LLORCH_TRY(const bool there, awake());
   if (there) {
     LLORCH_OK(check_version());
-    say(fmt::format("the queen at {} is awake", common_.queen));
+    step(fmt::format("the queen at {} is awake", common_.queen));
     return {};
   }
   LLORCH_TRY(const net::Url url, net::parse_url(common_.queen));
   if (common_.no_autostart || !security::is_loopback(url.host)) return find();
-  say(fmt::format("the queen at {} is asleep", common_.queen));
+  step(fmt::format("the queen at {} is asleep", common_.queen));
   LLORCH_OK(cli::make_private_directory(common_.data_dir));
   make_config(common_.queen_program);
   LLORCH_TRY(service::ProcessOptions o, queen_invocation());
   // A queen of one command goes with it, however it ends; she takes her hive along.
   o.death_signal = stay ? 0 : SIGTERM;
+  const auto log_start = size_of(o.log_file);
   LLORCH_TRY(const int pid, service::start_detached(o));
   queen_pid_ = pid;
-  say("starting the queen");
-  return wait_for_queen(pid, o.log_file);
+  step("starting the queen");
+  return wait_for_queen(pid, o.log_file, log_start);
 }
 
 /// Whether flags for the queen say where she listens.
@@ -119,31 +144,21 @@ Result<service::ProcessOptions> Session::queen_invocation() {
   return o;
 }
 
-/// What a daemon that has ended said last; empty: nothing.
-static std::string last_line(const std::string& log_file) {
-  constexpr std::size_t kLogBytesMax = 64u << 20, kLineBytesMax = 500;
-  const auto text = read_text_file(log_file, kLogBytesMax);
-  std::istringstream lines(text.value_or(""));
-  std::string last;
-  for (std::string line; std::getline(lines, line);)
-    if (!line.empty() && !line.starts_with("Run with --help")) last = line;  // the end of each usage error
-  return last.substr(0, kLineBytesMax);
-}
-
-Status Session::wait_for_queen(int pid, const std::string& log_file) {
+Status Session::wait_for_queen(int pid, const std::string& log_file, std::uintmax_t log_start) {
   auto wait = milliseconds(20);
   const service::Timeout start{"the queen's start", service::timeouts::kStart};
   for (const auto end = net::Clock::now() + start.time; net::Clock::now() < end;) {
     LLORCH_TRY(const bool answering, awake());
     if (answering) {
-      say(common_.queen == asked_ ? "the queen is awake" : fmt::format("the queen is awake, at {}", common_.queen));
+      step(common_.queen == asked_ ? "the queen is awake" : fmt::format("the queen is awake, at {}", common_.queen));
       return {};
     }
     int status = 0;
     if (waitpid(pid, &status, WNOHANG) == pid) {
       queen_pid_ = 0;
-      return fail(ErrorCode::kIo, "the queen ended with {} while starting, and said last: {} (her log: {})",
-                  WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), last_line(log_file), log_file);
+      return fail(ErrorCode::kIo, "the queen ended with {} while starting: {} (her log: {})",
+                  WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), last_words(log_file, log_start),
+                  log_file);
     }
     pause(wait);
     wait = std::min(wait * 3 / 2, milliseconds(5000));
@@ -154,7 +169,7 @@ Status Session::wait_for_queen(int pid, const std::string& log_file) {
 void Session::retire_queen() {
   const int pid = std::exchange(queen_pid_, 0);
   if (pid <= 0) return;
-  say("putting the queen to sleep, with all that she has started");
+  step("putting the queen to sleep, with all that she has started");
   (void)once("POST", "/v1/shutdown", "", 10);
   const int descriptor = static_cast<int>(syscall(SYS_pidfd_open, pid, 0u));
   const auto gone = [pid, descriptor](milliseconds time) {
@@ -172,7 +187,7 @@ void Session::retire_queen() {
     (void)gone(milliseconds(5000));
   }
   close(descriptor);
-  say(ended ? "everything that was started is gone" : "the queen had to be killed");
+  step(ended ? "everything that was started is gone" : "the queen had to be killed");
 }
 
 }  // namespace llorch::keeper

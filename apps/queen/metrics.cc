@@ -2,6 +2,39 @@
 
 namespace llorch::queen {
 
+std::string worker_figures_text(const HiveTable& hives) {
+  struct Figure {
+    const char *name, *help, *field;
+    double scale = 1;
+  };
+  constexpr double kMiB = 1 << 20;
+  constexpr Figure kFigures[] = {
+      {"worker_tokens_in_per_second", "Prompt tokens per second of a worker's last busy seconds", "tokens_in_per_s"},
+      {"worker_tokens_out_per_second", "Tokens generated per second of its last busy seconds", "tokens_out_per_s"},
+      {"worker_queue_depth", "Requests that wait in it", "queue_depth"},
+      {"worker_requests_active", "Requests that the queen has sent it and that have not ended", "inflight"},
+      {"worker_resident_bytes", "Memory of its process", "rss_mb", kMiB},
+      {"worker_vram_bytes", "Memory of its process on a GPU", "vram_mb", kMiB},
+      {"worker_promised_bytes", "Memory that its hive has promised it", "memory_bytes"},
+      {"worker_context_tokens", "The longest context of a request", "context"},
+      {"worker_uptime_seconds", "Since it was started", "uptime_s"}};
+  // A registry of this moment: workers come and go, and labels of those that have gone must not stay.
+  service::Meter meter("queen", service::Meter::Bare{});
+  for (const Figure& figure : kFigures) {
+    service::Gauges gauges = meter.gauges(figure.name, figure.help);
+    for (const HiveEntry* h : hives.online())
+      for (const auto& w : h->workers) {
+        boost::json::object facts = colony::to_json(w);
+        facts["inflight"] = *hives.inflight(h->id, w.worker_id);
+        const auto* value = facts.if_contains(figure.field);
+        if (value && value->is_number())
+          gauges.with({{"hive", h->id}, {"worker", w.worker_id}, {"model", w.model_ref}})
+              .Set(value->to_number<double>() * figure.scale);
+      }
+  }
+  return meter.text();
+}
+
 Metrics::Metrics()
     : depth_(meter_.gauges("queue_depth", "Requests that wait for a worker")),
       enqueued_(meter_.counters("tasks_enqueued_total", "Requests that came, by outcome")),

@@ -3,9 +3,13 @@
 
 #include <string>
 
+#include "queen/hive_table.h"
 #include "service/job_meter.h"
 
 namespace llorch::queen {
+
+/// Figures of the workers of all hives, as Prometheus text: as many lines as there are workers now.
+[[nodiscard]] std::string worker_figures_text(const HiveTable& hives);
 
 class Metrics {
   service::Meter meter_{"queen"};

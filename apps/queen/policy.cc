@@ -194,6 +194,24 @@ std::vector<std::string> advise(const std::map<std::string, int>& waiting, const
   return out;
 }
 
+namespace {
+
+/// No hive has what a request names: says what that is, and what there is.
+std::string no_device(const std::vector<HiveView>& hives, const Requirements& wanted) {
+  std::string there;
+  for (const HiveView& h : hives) {
+    if (!wanted.hive.empty() && h.id != wanted.hive) continue;
+    std::string devices;
+    for (const DeviceView& d : h.devices) devices += (devices.empty() ? "" : ", ") + d.id;
+    there += fmt::format("{}{} has {}", there.empty() ? "" : "; ", h.id, devices.empty() ? "none" : devices);
+  }
+  const std::string named = wanted.device.empty() ? "a device" : "the device " + wanted.device,
+                    kind = wanted.kind.empty() ? "" : fmt::format(" for a worker of kind {}", wanted.kind);
+  return fmt::format("no hive has {}{}{}", named, kind, there.empty() ? "" : ": " + there);
+}
+
+}  // namespace
+
 Decision decide(const std::vector<HiveView>& hives, const Requirements& wanted, std::string_view preferred) {
   const auto [best, best_hive, coming, full, leaving] = find_holders(hives, wanted, preferred);
   if (best)
@@ -215,7 +233,7 @@ Decision decide(const std::vector<HiveView>& hives, const Requirements& wanted, 
     return {Decision::Kind::kWait, "", "", "", "", "the worker with the model is stopping: its place is next"};
   if (!silent.empty())
     return {Decision::Kind::kWait, "", "", "", "", silent + " does not answer: waiting for its next heartbeat"};
-  return {Decision::Kind::kNone, "", "", "", "", refusals.empty() ? "no hive has a device for it" : refusals};
+  return {Decision::Kind::kNone, "", "", "", "", refusals.empty() ? no_device(hives, wanted) : refusals};
 }
 
 }  // namespace llorch::queen

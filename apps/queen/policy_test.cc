@@ -77,8 +77,10 @@ TEST(Policy, a_gpu_before_a_cpu) {
   EXPECT_EQ(place("cuda:0"), "c cuda:0 cuda");
   EXPECT_EQ(place("", "accelerate"), "a cpu accelerate");
   EXPECT_EQ(place("", "cuda"), "c cuda:0 cuda");
-  EXPECT_EQ(place("cuda:1"), "no hive has a device for it");
-  EXPECT_EQ(place("cpu", "cuda"), "no hive has a device for it");
+  EXPECT_EQ(place("cuda:1"), "no hive has the device cuda:1: a has cpu; b has cpu, cuda:0; c has cpu, cuda:0");
+  EXPECT_EQ(place("cpu", "cuda"),
+            "no hive has the device cpu for a worker of kind cuda: a has cpu; b has cpu, cuda:0; c has cpu, cuda:0");
+  EXPECT_EQ(decide({}, {"m", "", "", "", ""}).why, "no hive has a device");
 }
 
 TEST(Policy, a_worker_on_a_gpu_serves_before_one_on_a_cpu) {

@@ -224,6 +224,10 @@ Procedure stop_all(FlowPtr flow, Placer& q, PlacementPtr p, std::vector<Evictabl
 }
 
 std::unexpected<Error> nobody_is_online(const std::vector<std::string>& away) {
+  if (away.empty())
+    return fail(ErrorCode::kNoWorkersAvailable,
+                "no hive is online, and none has joined: `llorch hive start` on a machine of the colony, or a queen "
+                "without --no-own-hive");
   constexpr std::size_t kNamed = 5;
   std::string names;
   for (const std::string& id : away | std::views::take(kNamed)) names += (names.empty() ? "" : ", ") + id;

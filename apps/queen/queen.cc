@@ -338,7 +338,7 @@ std::string Queen::metrics_text() {
   metrics_.hives_online.Set(static_cast<double>(hives_.online().size()));
   metrics_.bodies_bytes.Set(static_cast<double>(front_.server().bodies_bytes()));
   metrics_.jobs.refresh(front_.audit(), loop_);
-  return metrics_.text();
+  return metrics_.text() + worker_figures_text(hives_);
 }
 
 void Queen::sweep() {

@@ -80,6 +80,7 @@ void answer_whole(Worker& w, const PromptRequestPtr& r, const job::JobPtr& job) 
 service::Framing framing_of(const job::Job& job) {
   const std::string& operation = job.options.operation;
   if (operation == "infer") return service::Framing::kSse;
+  if (operation.starts_with("api/")) return service::Framing::kLines;
   if (operation == "messages" || operation == "responses") return service::Framing::kEvents;
   return job.options.resumable ? service::Framing::kOpenAiResumable : service::Framing::kOpenAi;
 }

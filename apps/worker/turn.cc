@@ -61,7 +61,8 @@ class Turn : public std::enable_shared_from_this<Turn> {
   void finish(const EndEvent& e) {
     say(reader_.finish());
     const StopReason reason = cut_ ? StopReason::kMaxTokens : e.reason;
-    writer_->end({reason, e.stop_sequence, called_, e.tokens_in, e.cached_tokens, e.tokens_out, reasoning_tokens_});
+    writer_->end({reason, e.stop_sequence, called_, e.tokens_in, e.cached_tokens, e.tokens_out, reasoning_tokens_,
+                  e.prefill_ms, e.decode_ms});
     w_.runner().narrate(job_, "execute_end",
                         fmt::format("{} tokens in {:.0f} ms", e.tokens_out, e.prefill_ms + e.decode_ms),
                         {{"tokens_out", e.tokens_out}, {"decode_time_ms", e.decode_ms}});
@@ -112,7 +113,7 @@ void run_turn(Worker& w, const PromptRequestPtr& r, Prepared<wire::CompletionReq
   if (!stream) return answer_whole(w, r, job);
   r->answered(job->id, std::nullopt);
   service::StreamOptions options;
-  options.framing = service::Framing::kEvents, options.headers = std::move(headers);
+  options.framing = framing_of(*job), options.headers = std::move(headers);
   if (const Status s = service::stream_job(w.loop(), w.jobs(), job, c, std::move(options),
                                            [&w](const job::JobPtr& j) { w.runner().disconnected(j); });
       !s)

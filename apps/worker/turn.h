@@ -17,6 +17,7 @@ struct TurnEnd {
   std::optional<std::string> stop_sequence;
   bool called = false;  // tools
   int tokens_in = 0, cached = 0, tokens_out = 0, reasoning_tokens = 0;
+  double prefill_ms = 0, decode_ms = 0;
 };
 
 /// What one API makes of an answer.

@@ -29,6 +29,23 @@ template<class Request>
   return false;
 }
 
+/// Reads a request for vectors by `reader`, and its prompts' tokens.
+template<class Reader>
+[[nodiscard]] Prepared<wire::EmbeddingRequest> prepare_vectors(const Worker& w, const std::string& text,
+                                                               PrepareBound bound, const Reader& reader) {
+  Prepared<wire::EmbeddingRequest> p;
+  if (!p.read(text, w.bounds(), bound, reader)) return p;
+  if (w.model().labels > 0) {
+    p.error = {ErrorCode::kUnsupportedValue, "this model scores pairs of texts (/v1/rerank): it gives no vectors"};
+    return p.param = "model", p;
+  }
+  p.good = p.take(w.model().renderer, p.request.prompts, {.add_special = true}, bound);
+  p.request.prompts.clear();
+  for (const TokenIds& prompt : p.prompts)
+    if (!fits_context(p, w.model(), prompt, "an input", "input")) break;
+  return p;
+}
+
 /// Computes them and answers when the last is there.
 void submit_vectors(Worker& w, const PromptRequestPtr& r, const wire::Generation& generation, VectorRequest request);
 

@@ -267,6 +267,12 @@ boost::json::object Worker::report() const {
   return {{"worker_id", options_.worker_id},
           {"model_ref", facts_.id},
           {"memory_bytes", resident_bytes()},
+          {"quant", facts_.quant_kind},
+          {"context", facts_.context},
+          {"queue_depth", admission_.waiting()},
+          {"tokens_in_per_s", throughput_.in_per_s()},
+          {"tokens_out_per_s", throughput_.out_per_s()},
+          {"idle_s", throughput_.idle_s(net::Clock::now())},
           {"memory_architecture", backend().memory()},
           {"uri", front_.url()},
           {"worker_type", backend().kind},
@@ -285,6 +291,8 @@ std::int64_t Worker::vram_bytes() const { return device_ && backend().use ? back
 
 void Worker::measure() {
   const EngineLoad load = engine_.load();
+  throughput_.sample(net::Clock::now(), metrics_.tokens_in.Value(), metrics_.tokens_out.Value(),
+                     admission_.taken() > 0);
   metrics_.queue_depth.Set(admission_.waiting());
   metrics_.bodies_bytes.Set(static_cast<double>(front_.server().bodies_bytes()));
   metrics_.kv_pages_used.Set(load.pages_used), metrics_.kv_pages_total.Set(load.pages_total);

@@ -25,6 +25,7 @@
 #include "worker/metrics.h"
 #include "worker/model_facts.h"
 #include "worker/response_store.h"
+#include "worker/throughput.h"
 
 namespace llorch::worker {
 
@@ -123,6 +124,7 @@ class Worker {
   std::string stuck_;                // of the last look, for heartbeats
   HiveLink hive_;
   Lifecycle lifecycle_;
+  Throughput throughput_{net::Clock::now()};
   net::EventLoop::Timer sweep_timer_, residency_timer_;
   std::jthread hashing_;
 };

@@ -102,9 +102,7 @@ void granite_4_h_350m(Metadata& m) {
   granite_hybrid(m, {32768, 768, 32, 2048, 12, 4, 64}, {10, 13, 17, 27}, {4, 128, 1, 48, 1536});
 }
 
-bool is_mix(std::string_view type) {
-  return type == "Q4_K_M" || type == "Q5_K_M" || type == "Q4_K_S" || type == "Q5_K_S" || type == "Q3_K_M";
-}
+bool is_mix(std::string_view type) { return std::ranges::find(kMixes, type) != std::end(kMixes); }
 
 /// The mixes spend more bits on value and down projections of the first and last eighth and every third layer between.
 bool more_bits(int layer, int layers) {

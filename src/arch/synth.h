@@ -15,6 +15,9 @@
 
 namespace llorch::arch {
 
+/// Types of which a model's matrices get several: the base of its name, and more bits where they count.
+inline constexpr std::string_view kMixes[] = {"Q3_K_M", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M"};
+
 /// What is made: a family, its hyper-parameters as GGUF's keys and as they are read.
 struct Shape {
   const Architecture* family;
@@ -32,7 +35,7 @@ void synth_values(std::uint64_t seed, const TensorSpec& spec, std::uint64_t firs
 struct SynthRequest {
   std::string shape;   // a name, or the path of a config.json
   std::string fields;  // a JSON object over the fields of the config.json, where the shape is stated by one
-  std::string type;    // F32, Q4_0, ..., or a mix: Q4_K_M, Q5_K_M
+  std::string type;    // F32, Q4_0, ..., or one of kMixes
   std::uint64_t seed = 1;
   const Metadata* vocab = nullptr;  // its tokenizer.* keys are copied and its token count is used
   bool optional_tensors = true;     // also write an untied output head

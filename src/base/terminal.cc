@@ -1,5 +1,7 @@
 #include "base/terminal.h"
 
+#include "base/status_line.h"
+
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -109,13 +111,19 @@ std::string clean_json_for_terminal(std::string_view json) {
 
 void show_text(std::FILE* to, std::string_view text) {
   std::string clean;
-  if (is_terminal(to)) text = clean = clean_for_terminal(text);
+  if (is_terminal(to)) {
+    clear_status();
+    text = clean = clean_for_terminal(text);
+  }
   std::fwrite(text.data(), 1, text.size(), to);
 }
 
 void show_json(std::FILE* to, std::string_view json) {
   std::string clean;
-  if (is_terminal(to)) json = clean = clean_json_for_terminal(json);
+  if (is_terminal(to)) {
+    clear_status();
+    json = clean = clean_json_for_terminal(json);
+  }
   std::fwrite(json.data(), 1, json.size(), to);
   std::fputc('\n', to);
 }
@@ -141,7 +149,10 @@ ShownStream::ShownStream(std::FILE* to) : to_(to), terminal_(is_terminal(to)) {}
 
 void ShownStream::add(std::string_view piece) {
   std::string clean;
-  if (terminal_) piece = clean = cleaner_.push(piece);
+  if (terminal_) {
+    clear_status();
+    piece = clean = cleaner_.push(piece);
+  }
   std::fwrite(piece.data(), 1, piece.size(), to_);
   std::fflush(to_);
 }

@@ -152,6 +152,7 @@ object to_json(const WorkerFacts& w) {
            {"pid", w.pid},
            {"port", w.port},
            {"memory_bytes", optional(w.memory_bytes)}};
+  if (!w.quant.empty()) o["quant"] = w.quant;
   for (const auto& figure : w.figures) o.insert(figure);
   return o;
 }
@@ -210,7 +211,8 @@ Result<HiveBeat> read_beat(const value& v) {
                        w.integer("pid", true).value_or(0),
                        w.integer("port", true).value_or(0),
                        w.integer("memory_bytes"),
-                       w.numbers(kWorkerFigures)};
+                       w.numbers(kWorkerFigures),
+                       w.text("quant", false)};
   };
   b.workers = r.list<WorkerFacts>("workers", read_worker, kWorkersMax);
   std::set<std::string_view> ids;

@@ -68,11 +68,16 @@ struct WorkerFacts {
   std::string worker_id, uri, model_ref, device, kind, state;  // state: starting, ready, busy, stopping
   std::int64_t pid = 0, port = 0;
   Bytes memory_bytes;           // what its hive has promised it, which its end gives back
-  boost::json::object figures;  // what it takes, as its hive has measured it; names as in kWorkerFigures
+  boost::json::object figures;  // what it takes and does; names as in kWorkerFigures
+  std::string quant;            // of its model; empty: not known
 };
 /// Numbers of a worker process; null where they cannot be measured.
-inline constexpr std::string_view kWorkerFigures[] = {"cpu_pct",   "rss_mb",    "vram_mb",
-                                                      "io_r_mb_s", "io_w_mb_s", "uptime_s"};
+inline constexpr std::string_view kWorkerFigures[] = {
+    "cpu_pct", "rss_mb",      "vram_mb",         "io_r_mb_s",        "io_w_mb_s",  "uptime_s",
+    "context", "queue_depth", "tokens_in_per_s", "tokens_out_per_s", "sleeps_in_s"};
+/// Those of them that the worker itself tells its hive.
+inline constexpr std::string_view kWorkerOwnFigures[] = {"context", "queue_depth", "tokens_in_per_s",
+                                                         "tokens_out_per_s"};
 
 /// Of a machine, and of each of its GPUs: the same.
 inline constexpr std::string_view kNodeFigures[] = {"cpu_pct", "ram_total_mb", "ram_used_mb"};

@@ -24,7 +24,7 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
     if (!exchange_->alive()) return {};
     LLORCH_TRY(seq_, registry_.attach(*job_, *this, seq_, options_.take_over));
     net::Response head;
-    head.content_type = options_.framing == Framing::kJsonLines ? "application/x-ndjson" : "text/event-stream";
+    head.content_type = is_lines(options_.framing) ? "application/x-ndjson" : "text/event-stream";
     head.headers = std::move(options_.headers);
     head.headers.add("Cache-Control", "no-cache");
     head.headers.add("X-Accel-Buffering", "no");
@@ -32,11 +32,11 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
     exchange_->on_gone = [self = shared_from_this()] { self->gone(); };
     exchange_->on_drain = [self = shared_from_this()] { self->wake(); };
     // What a peer that has left altogether answers with a reset.
-    if (options_.framing != Framing::kJsonLines)
+    if (!is_lines(options_.framing))
       exchange_->on_half_close = [self = shared_from_this()] { self->exchange_->write(": ping\n\n"); };
     exchange_->start(std::move(head));
     context_->streamed(200);
-    if (options_.framing != Framing::kJsonLines) listen(options_.keep_alive);
+    if (!is_lines(options_.framing)) listen(options_.keep_alive);
     wake();
     return {};
   }
@@ -71,6 +71,7 @@ class JobStream final : public job::Reader, public std::enable_shared_from_this<
     switch (options_.framing) {
       case Framing::kSse: return net::sse_frame(e.seq, e.type, e.json);
       case Framing::kJsonLines: return e.json + "\n";
+      case Framing::kLines: return e.type == "line" || e.type == "error" ? e.json + "\n" : std::string();
       case Framing::kEvents: return e.type == "end" ? std::string() : net::sse_frame(0, e.type, e.json);
       case Framing::kOpenAi:
       case Framing::kOpenAiResumable: break;

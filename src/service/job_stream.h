@@ -14,7 +14,11 @@
 namespace llorch::service {
 
 /// kEvents: named events without ids, as Responses and Messages have them; a comment tells the end of a whole one.
-enum class Framing { kSse, kJsonLines, kOpenAi, kOpenAiResumable, kEvents };
+/// kLines: as Ollama has it, JSON lines of which the last says that it is; nothing is sent while nothing happens.
+enum class Framing { kSse, kJsonLines, kLines, kOpenAi, kOpenAiResumable, kEvents };
+[[nodiscard]] inline bool is_lines(Framing framing) {
+  return framing == Framing::kJsonLines || framing == Framing::kLines;
+}
 inline constexpr std::string_view kWholeComment = ": done\n\n";
 
 struct StreamOptions {

@@ -42,9 +42,12 @@ using Counters = Members<prometheus::Counter>;
 
 class Meter {
  public:
+  /// One that says nothing of the daemon itself.
+  struct Bare {};
+  Meter(const std::string& daemon, Bare)
+      : prefix_("llorch_" + daemon + "_"), registry_(std::make_shared<prometheus::Registry>()) {}
   /// `daemon`: "hive", "queen"; names become llorch_<daemon>_<name>.
-  explicit Meter(const std::string& daemon)
-      : prefix_("llorch_" + daemon + "_"), registry_(std::make_shared<prometheus::Registry>()) {
+  explicit Meter(const std::string& daemon) : Meter(daemon, Bare{}) {
     gauges("build_info", "1, with the version as label")
         .with({{"version", LLORCH_SERVICE_VERSION}, {"backend", "none"}})
         .Set(1);

@@ -30,6 +30,7 @@ std::string_view type_in_messages(int status) {
 }  // namespace
 
 boost::json::object shaped_error(std::string_view path, boost::json::object body) {
+  if (path.starts_with("/api/")) return {{"error", body.at("error").as_object().at("message")}};
   const std::string_view rest = path.substr(path.starts_with("/v1/") ? 3 : 0);
   if (rest != "/messages" && !rest.starts_with("/messages/")) return body;
   auto& e = body.at("error").as_object();
@@ -42,6 +43,7 @@ boost::json::object shaped_error(std::string_view path, boost::json::object body
 
 boost::json::object error_event_of(std::string_view operation, const Error& error, std::uint64_t number) {
   const ErrorKind& k = kind(error.code);
+  if (operation.starts_with("api/")) return {{"error", error.message}};
   if (operation == "messages")
     return {{"type", "error"},
             {"error", {{"type", type_in_messages(k.http_status)}, {"message", error.message}, {"code", k.name}}}};

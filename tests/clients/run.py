@@ -40,6 +40,7 @@ CLIENTS = {
     "lm-eval": ("lm-eval[api]==0.4.13", "transformers==5.24.0"),
     "llm": ("llm==0.36",),
     "aider-chat": ("aider-chat==0.86.2",),
+    "ollama": ("ollama==0.6.3",),
     "claude-agent-sdk": ("claude-agent-sdk==0.2.189",),
 }
 LONG_PROMPTS = {"claude-agent-sdk"}

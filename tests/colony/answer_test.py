@@ -13,14 +13,13 @@ import unittest
 from colony import ROOT, STORIES, Colony, main
 from keeper_test import DONE, END, START, Queen, frame
 from scopes_test import TOKEN, start
-from terminal_test import EVIL, OBEYED, on_a_terminal
+from terminal_test import EVIL, OBEYED, OURS, on_a_terminal
 
 sys.path.insert(0, str(ROOT / "tests/worker"))
 from agents_test import CALL, TEMPLATE, TOOLS, says  # noqa: E402
 
 THOUGHTS = frame(2, "token", t="<think>Hm", i=0, reasoning_content="Hm", content="") + frame(3, "token", t=", well</", i=1, reasoning_content=", well", content="") + frame(4, "token", t="think>salt ", i=2, content="salt ")
 WIND = frame(5, "token", t="wind", i=3, content="wind")
-OURS = re.compile("\r\x1b\\[K|\x1b\\[[02]m")  # what the keeper itself tells a terminal
 
 
 def chunk(finish_reason=None, **delta):
@@ -92,6 +91,58 @@ class Thoughts(unittest.TestCase):
         self.assertRegex(r.stderr, r"shown from now on\nHm, well\nthoughts are folded")
         self.assertEqual([m["content"] for m in self.queen.requests[-1][1]["messages"]], ["one", "salt wind", "two", "salt wind", "three"])
 
+    def test_an_answer_ends_with_one_line_feed(self):
+        for text in ("salt\n\nwind", "salt\n\nwind\n", "salt\n\nwind\n\n\n"):
+            body = START + "".join(frame(2 + i, "token", t=t, i=i) for i, t in enumerate(text)) + END + DONE
+            for flags in ((), ("--no-stream",)):
+                self.assertEqual(self.run_it(*flags, body=body).stdout, "salt\n\nwind\n")
+        self.assertEqual(self.run_it(body=START + frame(2, "token", t="\n", i=0) + END + DONE).stdout, "")
+
+    def told(self, *flags, env=None):
+        """Steps before, within and after an answer: what a pipe of both gets, and what a terminal gets."""
+        step = [frame(9, "narration", action="a", human=f"step {i}", formatted=f"[x] step {i}", emitted_by="x") for i in range(3)]
+        bar = frame(9, "progress", stage="downloading", bytes_downloaded=25_000_000, bytes_total=100_000_000, speed_mbps=5.0)
+        command = [a for a in self.command(*flags, body=START + step[0] + bar + WIND + step[1] + WIND + END + step[2] + DONE) if a != "--quiet"]
+        both = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.c.env, timeout=60).stdout
+        code, raw = on_a_terminal(command, self.c.env | (env or {}))
+        self.assertEqual(code, 0)
+        return both, raw.decode().replace("\r\n", "\n")
+
+    def test_answer_and_narration_do_not_run_into_each_other(self):
+        body = START + frame(9, "progress", stage="loading", worker_id="w", percent=25, seconds=2.0) + WIND + END + DONE
+        raw = on_a_terminal([a for a in self.command(body=body) if a != "--quiet"], self.c.env)[1].decode()
+        self.assertIn("loading [###            ]  25 %  6.00 s left", raw)
+        both, terminal = self.told()
+        self.assertEqual(both.splitlines()[1:], ["[x] step 0", "windwind", "[x] step 1", "[x] step 2"])
+        line = "\r\x1b[K\x1b[2m%s\x1b[0m"
+        self.assertIn(line % "[x] step 0" + line % "downloading [###            ]  25 %  25.0 MB of 100 MB  5.00 MB/s  15.0 s left" + "\r\x1b[Kwindwind\n", terminal)
+        self.assertTrue(terminal.endswith(line % "[x] step 1" + line % "[x] step 2" + "\n"), terminal)
+        for flags, env in (((), {"NO_COLOR": "1"}), (("--narration", "steps"), {}), ((), {"TERM": "dumb"})):
+            terminal = self.told(*flags, env=env)[1]
+            self.assertEqual("\x1b[2m" in terminal, flags != (), terminal)
+            self.assertEqual("\r\x1b[K[x] step 1" in terminal, "NO_COLOR" in env, terminal)
+        self.assertIn("windwind\n[x] step 1\n[x] step 2\n", terminal)
+
+    def test_run_joins_stdin_and_the_question(self):
+        asked = lambda: self.queen.requests[-1][1]["prompt"]
+        self.run_it(command=("run", "m", "What is this?"), stdin="salt\nwind\n")
+        self.assertEqual(asked(), "salt\nwind\n\nWhat is this?")
+        for command, stdin, prompt in ((("run", "m", "What?"), "", "What?"), (("run", "m"), "salt\n", "salt\n"), (("infer", "-m", "m", "What?"), "salt\n", "What?")):
+            self.run_it(command=command, stdin=stdin)
+            self.assertEqual(asked(), prompt, command)
+        r = self.run_it(command=("run", "m"), stdin="")
+        self.assertEqual((r.returncode, self.queen.requests), (2, []), r.stderr)
+
+    def test_run_without_a_prompt_is_a_chat_on_a_terminal(self):
+        typed = []
+
+        def on_output(got, fd):
+            if len(typed) < got.count(b"\x1b[?2004h> "):
+                typed.append(os.write(fd, (b"hello\r", b"/bye\r")[len(typed)]))
+
+        code, raw = on_a_terminal(self.command(command=("run", "m")), self.c.env, 60, on_output)
+        self.assertEqual((code, self.queen.requests[-1][1]["messages"]), (0, [{"role": "user", "content": "hello"}]), raw)
+
     # Calls, by a queen that says what no model of a test would.
 
     def tools(self):
@@ -161,7 +212,7 @@ class Thoughts(unittest.TestCase):
         self.assertEqual(self.converse("Weather?\nrain", [self.CALLS]).returncode, 0, "the input ends")
 
     def test_results_are_asked_for_on_a_terminal(self):
-        steps = [(b"> ", b"Weather?\n"), (b"= ", b"rain\n"), (b"= ", b"\n"), (b"> ", b"\n")]
+        steps = [(b"> ", b"Weather?\n"), (b"= ", b"rain\n"), (b"= ", b"\n"), (b"> ", b"/bye\n")]
         one = chunk(tool_calls=[call(0, id="a", type="function", name="weather", arguments='{"city": "Oslo"}')]) + chunk("tool_calls") + DONE
         answers = [one, self.RAIN]
 

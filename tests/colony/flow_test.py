@@ -127,7 +127,7 @@ class Flow(unittest.TestCase):
             self.assertIn("model_not_found", r.stderr)
             self.assertEqual(len(r.stderr.strip().splitlines()), 2, "code and message, and one suggestion")
             r = c.keeper("run", "haiku", "x", "--no-autostart", "--json", "--quiet")
-            self.assertEqual((r.returncode, json.loads(r.stderr)["error"]["code"]), (1, "IO"))
+            self.assertEqual((r.returncode, json.loads(r.stdout)["error"]["code"], r.stderr), (1, "IO", ""))
             self.assertEqual(c.keeper("run").returncode, 2)
             self.assertEqual(c.keeper("run", "haiku", "x", "--temperature", "9").returncode, 2)
             c.assert_nothing_left()

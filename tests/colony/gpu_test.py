@@ -281,8 +281,8 @@ class Placed(unittest.TestCase):
             gpu = c.status()["hives"][0]["node"]["gpus"][0]
             self.assertEqual((gpu["util_pct"], gpu["temp_c"], gpu["vram_total_mb"], gpu["vram_used_mb"]), (37, 61, 150754820096 >> 20, 150754820096 - 140000000000 >> 20))
             said = c.keeper("status").stdout
-            self.assertRegex(said, r"device cuda:0 +NVIDIA H200, 13351[45] of 143771 MB free\n")
-            self.assertRegex(said, r"worker h/worker-cuda-\d+ .* cuda:0 \(7168 MB\)  ready")
+            self.assertRegex(said, r"device cuda:0 +NVIDIA H200, 140 GB of 151 GB free\n")
+            self.assertRegex(said, r"h/worker-cuda-\d+ .* cuda:0 +ready +7\.52 GB of ")
             info = c.call("GET", "/v1/info", port=c.worker_port)[2]
             self.assertEqual((info["device"], info["backend"]), ("cuda:0", "cuda-emulated"))
             health = c.call("GET", "/health", port=c.worker_port)[2]

@@ -86,6 +86,32 @@ class Hive(unittest.TestCase):
             self.assertEqual(p.wait(60), 0)
             self.assertLess(time.monotonic() - started, 10)
 
+    def test_why_a_worker_ended_is_told_with_its_own_code(self):
+        """Not only in its log: by the hive, to whoever asked for the worker."""
+        cases = (("echo '{\"level\":\"info\",\"message\":\"hello\"}'; echo '{\"level\":\"error\",\"message\":\"the weights are damaged\",\"code\":\"MODEL_LOAD_FAILED\"}'; exit 1", "MODEL_LOAD_FAILED", "ended with 1 while it was starting: the weights are damaged"),
+                 ("echo 'error: INVALID_REQUEST: no such flag'; exit 2", "WORKER_CRASHED", "ended with 2 while it was starting: INVALID_REQUEST: no such flag"),
+                 ("kill -9 $$", "WORKER_CRASHED", "ended by signal 9 while it was starting"))
+        for text, code, words in cases:
+            with Colony() as c:
+                self.script(c, "llorch-worker-cpu", f'[ "$1" = serve ] || exec {BIN}/llorch-worker-cpu "$@"\nexec >&2\n{text}\n')
+                self.start(c, "--worker-dir", c.home / "bin")
+                wait_for(lambda: listens(c.hive_port))
+                self.assertEqual(self.job(c, operation="worker_install", worker="cpu")[1], "end")
+                _, kind, said = self.job(c, operation="worker_spawn", model="builtin:haiku")
+                self.assertEqual((kind, said["code"]), ("error", code), said)
+                self.assertTrue(said["message"].endswith(words), said)
+
+    def test_how_much_of_a_model_is_loaded_is_told(self):
+        with Colony() as c:
+            steps = "; ".join(f"""echo '{{"level":"info","action":"model_load_progress","percent":{p}}}'; sleep 1""" for p in (25, 75))
+            self.script(c, "llorch-worker-cpu", f'[ "$1" = serve ] || exec {BIN}/llorch-worker-cpu "$@"\nexec >&2\n{steps}; exec {BIN}/llorch-worker-cpu "$@"\n')
+            self.start(c, "--worker-dir", c.home / "bin")
+            wait_for(lambda: listens(c.hive_port))
+            self.assertEqual(self.job(c, operation="worker_install", worker="cpu")[1], "end")
+            events = c.job({"operation": "worker_spawn", "model": "builtin:haiku"}, port=c.hive_port)
+            told = [e[2]["percent"] for e in events if e[1] == "progress" and "percent" in e[2]]
+            self.assertEqual((told[:2], events[-1][1]), ([25, 75], "end"), events)
+
     def test_a_line_without_end_in_a_log_is_cut_and_the_rest_is_told(self):
         with Colony() as c:
             self.start(c)

@@ -182,6 +182,40 @@ class Keeper(unittest.TestCase):
             self.assertIn("the answer to POST /v1/jobs is no JSON" if made else "lacks job_id", r.stderr)
             self.assertNotEqual(listed.returncode, 0)
 
+    def test_a_hive_is_asked_no_question(self):
+        with Colony() as c:
+            for command in (("run", "haiku", "x"), ("infer", "-m", "haiku", "x"), ("chat", "haiku")):
+                r = c.keeper(*command, "--direct")
+                self.assertEqual(r.returncode, 2)
+                self.assertIn("a hive, which runs workers and answers no questions\n  leave out --direct", r.stderr)
+
+    def test_why_a_queen_did_not_start_is_told(self):
+        """Not where it can be read: her last error of this start, without what an older one left."""
+        with Colony() as c:
+            log = c.home / ".local/share/llorch/queen.log"
+            log.parent.mkdir(parents=True)
+            log.write_text('{"level":"error","message":"of another day"}\n')
+            for text, words in (("echo '{\"level\":\"error\",\"message\":\"the port is taken\"}'; echo '{\"level\":\"info\",\"message\":\"bye\"}'", "while starting: the port is taken (her log"), ("echo no such library", "while starting: no such library ("), (":", "while starting:  (")):
+                program = c.home / "queen"
+                program.write_text(f"#!/bin/sh\n{text}\nexit 3\n")
+                program.chmod(0o755)
+                r = c.keeper("queen", "start", "--queen-program", program)
+                self.assertEqual(r.returncode, 1)
+                self.assertIn("the queen ended with 3 " + words, r.stderr)
+
+    def test_a_long_computation_is_no_silence(self):
+        """Of a queen who says nothing before the first token, and then a comment every 5 s."""
+        def chat(handler):
+            time.sleep(3)
+            handler.answer(200, b'data: {"choices": [{"index": 0, "delta": {"content": "salt"}}]}\n\ndata: [DONE]\n\n', "text/event-stream")
+
+        with Colony() as c:
+            (c.home / "tools.json").write_text('[{"name": "clock"}]')
+            queen = Queen(START + END + DONE, chat=chat)
+            self.addCleanup(queen.close)
+            r = subprocess.run(c.command("run", "m", "hello", "--tools", c.home / "tools.json", "--queen", queen.url, "--no-autostart", "--timeout", "1"), capture_output=True, text=True, env=c.env, timeout=60, stdin=subprocess.DEVNULL)
+            self.assertEqual((r.returncode, r.stdout), (0, "salt\n"), r.stderr)
+
     def test_a_queen_that_drips_does_not_hold_a_person_up(self):
         """A byte of her answer now and then: she is never silent, and never done."""
         ear = socket.create_server(("127.0.0.1", 0))

@@ -388,7 +388,7 @@ class Client(unittest.TestCase):
             choice = self.w.post("/v1/chat/completions", {"messages": USER, "ignore_eos": True, **fields})[2]
             self.assertEqual((choice["choices"][0]["finish_reason"], choice["usage"]["total_tokens"]), ("length", 256))
         end = self.w.generate(messages=USER, ignore_eos=True, max_tokens=2000)[-1][2]
-        self.assertEqual((end["stop_reason"], end["tokens_in"] + end["tokens_out"]), ("MAX_TOKENS", 256))
+        self.assertEqual((end["stop_reason"], end["tokens_in"] + end["tokens_out"], end["context"]), ("MAX_TOKENS", 256, 256))
 
     def test_idempotency(self):
         for stream in (False, True):

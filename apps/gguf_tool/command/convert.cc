@@ -25,7 +25,9 @@ Status convert(const std::string& directory, const std::string& out, const std::
       if (const auto chat = json::find_text(root.get_object(), "chat_template"))
         metadata.set("tokenizer.chat_template", MetaValue::text(*chat));
   }
-  return rewrite(*source, std::move(metadata), type, out);
+  cli::ProgressBar bar("converting");
+  LLORCH_TRY([[maybe_unused]] const Rewritten done, rewrite(*source, std::move(metadata), type, out, bar));
+  return {};
 }
 
 }  // namespace

@@ -178,15 +178,17 @@ Procedure find_port(FlowPtr flow, Hive& h, Step<ReservedPort>::Done done) {
   }
 }
 
-/// Until a worker that was started says that it serves.
-Procedure await_awake(FlowPtr flow, Hive& h, WorkerPtr w, Step<bool>::Done done) {
-  while (!w->awake) {
-    const auto changed = co_await h.changed().wait(flow, std::chrono::milliseconds(500));
+/// Until a worker that was started says that it serves; the task tells how much of the model it has.
+Procedure await_awake(TaskPtr t, Hive& h, WorkerPtr w, Step<bool>::Done done) {
+  for (int told = 0; !w->awake;) {
+    const auto changed = co_await h.changed().wait(t->flow, std::chrono::milliseconds(500));
     if (!changed) co_return done(std::unexpected(changed.error()));
-    if (w->exited)
-      co_return done(std::unexpected(
-          w->end_reason.value_or(Error{ErrorCode::kWorkerCrashed, fmt::format("{} ended with {} while it was starting",
-                                                                              w->facts.worker_id, w->exit_code)})));
+    if (w->loaded_percent > std::exchange(told, w->loaded_percent))
+      t->event("progress", {{"stage", "loading"},
+                            {"worker_id", w->facts.worker_id},
+                            {"percent", w->loaded_percent},
+                            {"seconds", std::chrono::duration<double>(net::Clock::now() - w->started).count()}});
+    if (w->exited) co_return done(std::unexpected(Hive::why_ended(*w, "while it was starting")));
     if (net::Clock::now() - w->last_progress > std::chrono::seconds(h.options().loading_timeout_s)) {
       w->process->signal(9);
       co_return done(fail(ErrorCode::kLoadingTimeout, "{} showed no progress for {} seconds", w->facts.worker_id,
@@ -247,7 +249,7 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   t->event("progress", {{"stage", "spawning"}, {"worker_id", w->facts.worker_id}, {"pid", w->facts.pid}});
   t->event("progress", {{"stage", "loading"}, {"worker_id", w->facts.worker_id}});
   Step<bool> waking{t->flow, [&](Step<bool>::Done then) -> std::any {
-                      await_awake(t->flow, h, w, std::move(then));
+                      await_awake(t, h, w, std::move(then));
                       return {};
                     }};
   if (const auto awake = co_await waking; !awake) co_return t->fail(awake.error());

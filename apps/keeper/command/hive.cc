@@ -422,12 +422,8 @@ void add_command_hive(CLI::App& app, int& exit_code) {
   const auto common = std::make_shared<Common>();
   command(*hive, "list", "hives that are online", common)->callback([common, &exit_code] {
     exit_code = operate(*common, {{"operation", "status"}}, [](const Value& v) {
-      Value hives = v.is_object() ? v.get_object().at("hives") : v;
-      if (hives.is_array())
-        for (Value& h : hives.get_array())  // for people a tenth of a second is enough
-          if (h.is_object() && h.get_object()["seen_s_ago"].is_double())
-            h.get_object()["seen_s_ago"] = fmt::format("{:.1f}", h.get_object()["seen_s_ago"].get_double());
-      print_table(hives, {"id", "url", "version", "seen_s_ago", "clock_skew_s"});
+      print_table(v.is_object() ? v.get_object().at("hives") : v,
+                  {"id", "url", "version", "seen_s_ago", "clock_skew_s"});
     });
   });
   const auto checking = std::make_shared<Common>();

@@ -1,93 +1,68 @@
-// status: queen, hives, devices, workers, queue. doctor: every part, checked.
+// status, top: queen, hives, devices, workers, queue. doctor: every part, checked.
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
+#include <optional>
+#include <sstream>
 
+#include "base/status_line.h"
 #include "format/json.h"
 #include "gpu/diagnosis.h"
 #include "keeper/asking.h"
 #include "keeper/gpu_trial.h"
 #include "keeper/hints.h"
 #include "keeper/parts.h"
+#include "keeper/status_view.h"
 #include "service/process.h"
 
 namespace llorch::keeper {
 namespace {
 
-std::string text(const boost::json::value& v, const char* key) {
-  const auto* o = v.if_object();
-  return o ? json::find_text(*o, key).value_or("") : "";
+/// Each line in place of the one that was there before.
+void show_screen(const std::string& text) {
+  constexpr const char *kRestOfLine = "\033[K", *kRestOfScreen = "\033[J";
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    show_text(stdout, line);
+    std::fprintf(stdout, "%s\n", kRestOfLine);
+  }
+  std::fputs(kRestOfScreen, stdout);
 }
-std::int64_t number(const boost::json::value& v, const char* key) {
-  const auto* o = v.if_object();
-  const auto* n = o ? o->if_contains(key) : nullptr;
-  return n && n->is_int64() ? n->get_int64() : 0;
-}
+
 const boost::json::array& list(const boost::json::value& v, const char* key) {
   static const boost::json::array empty;
   const auto* o = v.if_object();
-  const auto* a = o ? o->if_contains(key) : nullptr;
-  return a && a->is_array() ? a->get_array() : empty;
+  const auto* a = o ? json::find_array(*o, key) : nullptr;
+  return a ? *a : empty;
 }
 
-void print_device(const boost::json::value& d) {
-  const std::string problem = text(d, "problem");
-  show(stdout, "  device %-8s %s, %lld of %lld MB free%s\n", text(d, "id").c_str(), text(d, "name").c_str(),
-       static_cast<long long>(number(d, "memory_free_bytes") >> 20),
-       static_cast<long long>(number(d, "memory_total_bytes") >> 20),
-       problem.empty() ? "" : (": not used: " + problem).c_str());
-}
-
-/// Of a worker; empty where it has none, or that is not known.
-std::string memory_on_gpu(const boost::json::value& w) {
-  const std::int64_t mb = number(w, "vram_mb");
-  return mb > 0 ? fmt::format(" ({} MB)", mb) : "";
-}
-
-void print_status(const boost::json::value& v) {
-  show(stdout, "queen %s, awake\n", text(v, "version").c_str());
-  if (list(v, "hives").empty()) show(stdout, "no hive is online\n");
-  for (const auto& h : list(v, "hives")) {
-    show(stdout, "hive %s at %s\n", text(h, "id").c_str(), text(h, "url").c_str());
-    for (const auto& d : list(h, "devices")) print_device(d);
-    for (const auto& w : list(v, "workers"))
-      if (text(w, "hive_id") == text(h, "id"))
-        show(stdout, "  worker %s/%s  pid %lld  %s  %s%s  %s  %lld running\n", text(h, "id").c_str(),
-             text(w, "worker_id").c_str(),  // ids are a hive's own: two hives may have the same
-             static_cast<long long>(number(w, "pid")), text(w, "model_ref").c_str(), text(w, "device").c_str(),
-             memory_on_gpu(w).c_str(), text(w, "state").c_str(), static_cast<long long>(number(w, "inflight")));
-  }
-  for (const auto& h : list(v, "offline")) {
-    const std::string host = text(h, "host");  // none until it has spoken
-    const std::string at = host.empty() ? "" : fmt::format(" at {}:{}", host, number(h, "port"));
-    const auto* revoked = h.is_object() ? h.get_object().if_contains("revoked") : nullptr;
-    show(stdout, "hive %s%s: offline%s\n", text(h, "id").c_str(), at.c_str(),
-         revoked && revoked->is_bool() && revoked->get_bool() ? "; its certificates were revoked: it must join again"
-                                                              : "");
-  }
-  const auto* o = v.if_object();
-  if (const auto* q = o ? json::find_object(*o, "queue") : nullptr)
-    show(stdout, "queue: %lld interactive, %lld batch\n", static_cast<long long>(number(*q, "interactive")),
-         static_cast<long long>(number(*q, "batch")));
-}
-
-int status(const Common& common) {
+/// Once, and where a terminal is wanted to stay current again and again.
+int status(const Common& common, std::optional<int> interval_s) {
   Session session(common);
-  const auto awake = session.awake();
-  if (!awake) return complain(common, awake.error());
-  if (!*awake) {
+  for (bool first = true;; first = false) {
+    const auto awake = session.awake();
+    if (!awake) return complain(common, awake.error());
+    if (!*awake) {
+      if (common.json)
+        cli::print({{"queen", "asleep"}, {"url", session.queen()}});
+      else
+        show(stdout, "queen at %s: %s\n", session.queen().c_str(), silent_word(session.queen()));
+      return 0;
+    }
+    const auto v = session.call("GET", "/v1/status");
+    if (!v) return complain(common, v.error());
+    constexpr const char *kHome = "\033[H", *kClear = "\033[2J\033[H";
+    if (interval_s && !common.json) std::fputs(first ? kClear : kHome, stdout);
     if (common.json)
-      cli::print({{"queen", "asleep"}, {"url", session.queen()}});
+      cli::print(*v);
+    else if (interval_s)
+      show_screen(status_text(*v));
     else
-      show(stdout, "queen at %s: %s\n", session.queen().c_str(), silent_word(session.queen()));
-    return 0;
+      show_text(stdout, status_text(*v));
+    std::fflush(stdout);
+    if (!interval_s) return 0;
+    Session::pause(std::chrono::seconds(*interval_s));
   }
-  const auto v = session.call("GET", "/v1/status");
-  if (!v) return complain(common, v.error());
-  if (common.json)
-    cli::print(*v);
-  else
-    print_status(*v);
-  return 0;
 }
 
 int check_all(const Common& common, const gpu::MachineFacts& machine) {
@@ -157,13 +132,24 @@ int doctor(const Common& common) {
 }  // namespace
 
 void add_command_status(CLI::App& app, int& exit_code) {
-  const auto add = [&](const char* name, const char* help, int (*work)(const Common&)) {
+  const auto add = [&](const char* name, const char* help, const std::function<int(const Common&)>& work) {
     const auto common = std::make_shared<Common>();
     CLI::App* c = app.add_subcommand(name, help);
     common->add(*c);
     c->callback([common, work, &exit_code] { exit_code = work(*common); });
+    return c;
   };
-  add("status", "queen, hives, devices, workers and queue", status);
+  add("status", "queen, hives, devices, workers and queue",
+      [](const Common& common) { return status(common, std::nullopt); });
+  const auto interval = std::make_shared<int>(2);
+  const bool watched = can_move_cursor(stdout);
+  add("top", "the same, kept current on a terminal until Ctrl-C",
+      [interval, watched](const Common& common) {
+        return status(common, watched || common.json ? std::optional(*interval) : std::nullopt);
+      })
+      ->add_option("--interval", *interval, "seconds between two looks")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
   add("doctor", "check programs, GPUs, queen, hive, worker and narration", doctor);
 }
 

@@ -27,9 +27,9 @@ constexpr std::size_t kUnsentMax = 8u << 20;        // of a stream that its clie
 
 /// What a worker's answer has brought so far.
 struct Relayed {
-  bool streamed = false;
-  bool over = false;             // nothing more is taken
-  std::optional<Error> refused;  // why no other worker is tried either
+  bool streamed = false, lines = false;  // lines: the stream is JSON lines, of which the last says that it is
+  bool over = false;                     // nothing more is taken
+  std::optional<Error> refused;          // why no other worker is tried either
   net::Response response;
   std::string tail;                                      // the last bytes of a stream
   std::function<void(const std::string& id)> on_stored;  // the worker keeps this response
@@ -45,13 +45,19 @@ struct Relayed {
     const std::size_t at = tail.rfind("data: ");
     return at == std::string::npos ? std::string_view() : std::string_view(tail).substr(at);
   }
+  [[nodiscard]] std::string_view last_line() const {
+    const std::string_view text = std::string_view(tail).substr(0, tail.find_last_not_of('\n') + 1);
+    return text.substr(text.rfind('\n') + 1);  // npos + 1 is 0
+  }
   /// The worker says itself that its answer is whole.
   [[nodiscard]] bool whole() const {
     if (!streamed) return response.status / 100 == 2;
+    if (lines) return tail.ends_with('\n') && last_line().contains("\"done\":true");
     return tail.ends_with(service::kWholeComment) || last_event().starts_with("data: [DONE]");
   }
   /// The worker has said itself why its stream ends.
   [[nodiscard]] bool tells_error() const {
+    if (lines) return last_line().starts_with("{\"error\":");
     return last_event().starts_with("data: {\"error\":") || last_event().starts_with("data: {\"type\":\"error\"");
   }
 };
@@ -70,7 +76,8 @@ void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& 
                            "X-Deadline-Exceeded-By-Ms", "Cache-Control", "X-Accel-Buffering"})
     if (const auto value = headers.get(name)) r.response.headers.add(name, *value);
   if (const auto id = headers.get("X-Llorch-Response-Id"); id && status == 200 && r.on_stored) r.on_stored(*id);
-  r.streamed = r.response.content_type.starts_with("text/event-stream");
+  r.lines = r.response.content_type.starts_with("application/x-ndjson");
+  r.streamed = r.lines || r.response.content_type.starts_with("text/event-stream");
   if (!r.streamed) return;
   c->decorate(r.response.headers);
   c->exchange->start(r.response);
@@ -134,11 +141,17 @@ Step<bool> watched_relay(const FlowPtr& flow, Queen& q, const ContextPtr& c, con
 
 /// The name of the API's operation, as workers have it.
 std::string_view operation_of(std::string_view route) {
+  if (route.starts_with("/api/")) return route.substr(1);
   return route.substr(route.rfind('/') + 1);  // "messages", "responses"
 }
 
 /// A stream that ends without its end says why (J-63).
 void cut_off(const ContextPtr& c, const Relayed& r, const Error& why) {
+  if (r.lines) {
+    const boost::json::object line = wire::error_event_of(operation_of(c->route), why, 0);
+    c->exchange->write((r.tail.empty() || r.tail.ends_with('\n') ? "" : "\n") + boost::json::serialize(line) + "\n");
+    return c->exchange->finish();
+  }
   if (!r.tail.empty() && !r.tail.ends_with("\n\n")) c->exchange->write("\n\n");  // it ended within an event
   const std::string_view operation = operation_of(c->route);
   const bool named = operation == "messages" || operation == "responses";
@@ -311,6 +324,9 @@ void read_body(const service::Context& c, Read& out) {
   if (!body) return void(out.flaw = body.error());
   if (c.request.headers.get("Idempotency-Key")) out.hash = security::sha256_hex(c.request.body);
   out.model = json::find_text(*body, "model");
+  constexpr std::string_view kLatest = ":latest";  // Ollama's word for a name without a tag
+  if (out.model && c.route.starts_with("/api/") && out.model->ends_with(kLatest))
+    out.model->resize(out.model->size() - kLatest.size());
   if (!out.model) {
     out.flaw = Error{ErrorCode::kInvalidRequest, "model is required"}, out.field = "model";
     return;
@@ -425,6 +441,10 @@ void begin(Queen& q, const ContextPtr& c) {
 void add_route_openai(Queen& q) {
   using service::Scope;
   auto& r = q.front().router();
+  // Ollama's: what she answers herself is in ollama.cc.
+  r.route<Scope::kInfer>("POST", "/api/chat", [&q](const ContextPtr& c) { begin(q, c); });
+  r.route<Scope::kInfer>("POST", "/api/generate", [&q](const ContextPtr& c) { begin(q, c); });
+  r.route<Scope::kInfer>("POST", "/api/embed", [&q](const ContextPtr& c) { begin(q, c); });
   for (const std::string prefix : {"/v1", ""}) {
     for (const char* path : {"/chat/completions", "/completions", "/embeddings", "/responses", "/messages",
                              "/messages/count_tokens", "/tokenize", "/detokenize", "/rerank"})

@@ -9,17 +9,7 @@ namespace {
 using PreparedEmbedding = Prepared<wire::EmbeddingRequest>;
 
 PreparedEmbedding prepare_embedding(const Worker& w, const std::string& text, PrepareBound bound) {
-  PreparedEmbedding p;
-  if (!p.read(text, w.bounds(), bound, wire::read_embedding)) return p;
-  if (w.model().labels > 0) {
-    p.error = {ErrorCode::kUnsupportedValue, "this model scores pairs of texts (/v1/rerank): it gives no vectors"};
-    return p.param = "model", p;
-  }
-  p.good = p.take(w.model().renderer, p.request.prompts, {.add_special = true}, bound);
-  p.request.prompts.clear();
-  for (const TokenIds& prompt : p.prompts)
-    if (!fits_context(p, w.model(), prompt, "an input", "input")) break;
-  return p;
+  return prepare_vectors(w, text, bound, wire::read_embedding);
 }
 
 /// Little-endian floats in base64.

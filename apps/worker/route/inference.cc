@@ -94,6 +94,7 @@ struct NativeStream {
                           {"prefill_time_ms", e.prefill_ms},
                           {"stop_reason", name(e.reason)},
                           {"tokens_in", e.tokens_in},
+                          {"context", w.model().context},
                           {"cached_tokens", e.cached_tokens},
                           {"drafted_tokens", e.drafted_tokens},
                           {"accepted_tokens", e.accepted_tokens}};

@@ -1,0 +1,112 @@
+#include "keeper/status_view.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "base/human.h"
+#include "format/json.h"
+#include "keeper/table.h"
+
+namespace llorch::keeper {
+namespace {
+
+std::string text(const boost::json::value& v, const char* key) {
+  const auto* o = v.if_object();
+  return o ? json::find_text(*o, key).value_or("") : "";
+}
+/// 0 where it is not known.
+double number(const boost::json::value& v, const char* key) {
+  const auto* o = v.if_object();
+  const auto* n = o ? o->if_contains(key) : nullptr;
+  return n && n->is_number() ? n->to_number<double>() : 0;
+}
+bool is_known(const boost::json::value& v, const char* key) {
+  const auto* o = v.if_object();
+  const auto* n = o ? o->if_contains(key) : nullptr;
+  return n && n->is_number();
+}
+const boost::json::array& list(const boost::json::value& v, const char* key) {
+  static const boost::json::array empty;
+  const auto* o = v.if_object();
+  const auto* a = o ? json::find_array(*o, key) : nullptr;
+  return a ? *a : empty;
+}
+
+std::string device_line(const boost::json::value& d) {
+  const std::string problem = text(d, "problem");
+  return fmt::format("  device {:<8} {}, {} of {} free{}\n", text(d, "id"), text(d, "name"),
+                     size_text(number(d, "memory_free_bytes")), size_text(number(d, "memory_total_bytes")),
+                     problem.empty() ? "" : ": not used: " + problem);
+}
+
+constexpr double kMiB = 1 << 20;
+
+/// What a worker's process takes, of what its hive has promised it: of the GPU's memory where its model is there.
+std::string memory(const boost::json::value& w) {
+  const char* figure = text(w, "device") == "cpu" ? "rss_mb" : "vram_mb";
+  const std::string taken = is_known(w, figure) ? size_text(number(w, figure) * kMiB) : "?";
+  return is_known(w, "memory_bytes") ? taken + " of " + size_text(number(w, "memory_bytes")) : taken;
+}
+
+/// Tokens per second; "-" before the first ones.
+std::string speed(const boost::json::value& w, const char* key) {
+  const double rate = number(w, key);
+  return rate <= 0 ? "-" : rate < 10 ? fmt::format("{:.1f}", rate) : fmt::format("{:.0f}", rate);
+}
+
+std::string whole(const boost::json::value& w, const char* key) {
+  return is_known(w, key) ? fmt::format("{:.0f}", number(w, key)) : "-";
+}
+
+std::vector<std::string> worker_row(const boost::json::value& w) {
+  const std::string quant = text(w, "quant");
+  return {text(w, "hive_id") + "/" + text(w, "worker_id"),  // ids are a hive's own: two hives may have the same
+          text(w, "model_ref"),
+          quant.empty() ? "-" : quant,
+          whole(w, "context"),
+          text(w, "device"),
+          text(w, "state"),
+          memory(w),
+          speed(w, "tokens_in_per_s"),
+          speed(w, "tokens_out_per_s"),
+          whole(w, "inflight"),
+          whole(w, "queue_depth"),
+          is_known(w, "sleeps_in_s") ? duration_text(std::round(number(w, "sleeps_in_s"))) : "-"};
+}
+
+std::string offline_line(const boost::json::value& h) {
+  const std::string host = text(h, "host");  // none until it has spoken
+  const std::string at = host.empty() ? "" : fmt::format(" at {}:{:.0f}", host, number(h, "port"));
+  const auto* revoked = h.is_object() ? h.get_object().if_contains("revoked") : nullptr;
+  return fmt::format("hive {}{}: offline{}\n", text(h, "id"), at,
+                     revoked && *revoked == true ? "; its certificates were revoked: it must join again" : "");
+}
+
+}  // namespace
+
+std::string status_text(const boost::json::value& status) {
+  std::string out = fmt::format("queen {}, awake", text(status, "version"));
+  if (is_known(status, "uptime_s"))
+    out += fmt::format(" for {}", duration_text(std::round(number(status, "uptime_s"))));
+  out += '\n';
+  if (list(status, "hives").empty()) out += "no hive is online\n";
+  for (const auto& h : list(status, "hives")) {
+    out += fmt::format("hive {} at {}\n", text(h, "id"), text(h, "url"));
+    for (const auto& d : list(h, "devices")) out += device_line(d);
+    std::vector<std::vector<std::string>> rows;
+    for (const auto& w : list(status, "workers"))
+      if (text(w, "hive_id") == text(h, "id")) rows.push_back(worker_row(w));
+    if (!rows.empty())
+      out += table_text({"worker", "model", "quant", "context", "device", "state", "memory", "tok/s in", "tok/s out",
+                         "running", "queued", "sleeps in"},
+                        rows, 2);
+  }
+  for (const auto& h : list(status, "offline")) out += offline_line(h);
+  const auto* o = status.if_object();
+  if (const auto* q = o ? o->if_contains("queue") : nullptr)
+    out += fmt::format("queue: {:.0f} interactive, {:.0f} batch\n", number(*q, "interactive"), number(*q, "batch"));
+  return out;
+}
+
+}  // namespace llorch::keeper

@@ -1,0 +1,23 @@
+// Tables for people: aligned columns, figures with units.
+#pragma once
+
+#include <boost/json.hpp>
+#include <string>
+#include <vector>
+
+namespace llorch::keeper {
+
+/// A field of a row: "-" where there is none. Fields whose names end with _bytes, _s or _s_ago are sizes, durations and
+/// times that have passed; other fractions have at most six digits and no exponent.
+[[nodiscard]] std::string cell(const boost::json::value& row, std::string_view field);
+/// The name of a field without its unit.
+[[nodiscard]] std::string_view column_name(std::string_view field);
+
+/// Lines of cells under `header`, indented by `indent` columns. Columns of figures are aligned at their ends.
+[[nodiscard]] std::string table_text(const std::vector<std::string>& header,
+                                     const std::vector<std::vector<std::string>>& rows, std::size_t indent = 0);
+
+/// On stdout: fields of JSON rows, or of one, under the names of their columns.
+void print_table(const boost::json::value& rows, const std::vector<const char*>& fields);
+
+}  // namespace llorch::keeper

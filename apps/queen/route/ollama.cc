@@ -1,0 +1,165 @@
+// What of Ollama's API the queen answers herself: /api/tags, /api/ps, /api/show, /api/pull, /api/version. Questions to
+// models go to their workers (openai.cc).
+//
+// Source: Ollama's public API documentation (docs/api.md of its repository), as of version 0.12.
+#include "base/ids.h"
+#include "format/json.h"
+#include "queen/queen.h"
+#include "service/remote.h"
+#include "wire/error_body.h"
+#include "wire/fields.h"
+
+namespace llorch::queen {
+namespace {
+
+using service::ContextPtr;
+using service::FlowPtr;
+using service::Procedure;
+
+/// Of the API that is spoken; front ends ask for it before they use one of its parts.
+constexpr const char* kApiVersion = "0.12.0";
+
+boost::json::object details(const std::string& quant) {
+  return {{"format", "gguf"},
+          {"family", ""},
+          {"families", boost::json::array()},
+          {"parameter_size", ""},
+          {"quantization_level", quant}};
+}
+
+boost::json::object entry(const std::string& name, std::int64_t size, const std::string& quant) {
+  return {{"name", name}, {"model", name}, {"size", size}, {"digest", ""}, {"details", details(quant)}};
+}
+
+boost::json::object tags(const Queen& q) {
+  boost::json::array list;
+  for (const auto& m : models(q.hives())) {
+    const auto& meta = m.at("meta").get_object();
+    const auto* size = meta.if_contains("size_bytes");
+    boost::json::object o =
+        entry(std::string(m.at("id").get_string()), size && size->is_int64() ? size->get_int64() : 0,
+              json::find_text(meta, "quant").value_or(""));
+    o["modified_at"] = rfc3339(std::chrono::system_clock::now());
+    list.push_back(std::move(o));
+  }
+  return {{"models", std::move(list)}};
+}
+
+boost::json::object running(const Queen& q) {
+  boost::json::array list;
+  for (const HiveEntry* h : q.hives().online())
+    for (const auto& w : h->workers) {
+      if (w.state != "ready" && w.state != "busy") continue;
+      boost::json::object o = entry(w.model_ref, w.memory_bytes.value_or(0), w.quant);
+      o["size_vram"] = colony::is_gpu(w.device) ? w.memory_bytes.value_or(0) : 0;
+      const auto* sleeps = w.figures.if_contains("sleeps_in_s");
+      const double left = sleeps && sleeps->is_number() ? sleeps->to_number<double>() : 0;
+      o["expires_at"] =
+          rfc3339(std::chrono::system_clock::now() + std::chrono::seconds(static_cast<std::int64_t>(left)));
+      const auto* context = w.figures.if_contains("context");
+      if (context && context->is_number()) o["context_length"] = *context;
+      list.push_back(std::move(o));
+    }
+  return {{"models", std::move(list)}};
+}
+
+/// The model that a body names as `model`, or as `name` in older clients. Errors: kInvalidRequest, kModelNotFound.
+Result<ResolvedModel> model_of(const Queen& q, const ContextPtr& c, const boost::json::object& body) {
+  auto name = json::find_text(body, "model");
+  if (!name) name = json::find_text(body, "name");
+  if (!name) return fail(ErrorCode::kInvalidRequest, "model is required");
+  constexpr std::string_view kLatest = ":latest";
+  if (name->ends_with(kLatest)) name->resize(name->size() - kLatest.size());
+  return q.resolve(*name, c->principal);
+}
+
+void show(const Queen& q, const ContextPtr& c) {
+  const auto body = wire::parse_body(c->request.body);
+  if (!body) return c->fail(body.error());
+  const auto model = model_of(q, c, *body);
+  if (!model) return c->fail(model.error());
+  const std::string ref = model->ref.text();
+  std::string quant;
+  boost::json::object info;
+  for (const HiveEntry* h : q.hives().online()) {
+    for (const auto& m : h->capabilities.models)
+      if (m.ref == ref) quant = m.quant;
+    for (const auto& w : h->workers)
+      if (w.model_ref == ref && w.figures.contains("context")) info["general.context_length"] = w.figures.at("context");
+  }
+  c->reply(200, {{"modelfile", "FROM " + ref},
+                 {"parameters", ""},
+                 {"template", ""},
+                 {"license", ""},
+                 {"details", details(quant)},
+                 {"model_info", std::move(info)},
+                 {"capabilities", {"completion", "tools", "thinking"}}});
+}
+
+void write_line(const ContextPtr& c, const boost::json::object& line) {
+  if (c->exchange->alive()) c->exchange->write(boost::json::serialize(line) + "\n");
+}
+
+/// Has a hive fetch a model, and tells how far it is.
+Procedure pull(FlowPtr flow, Queen& q, ContextPtr c, std::string ref, bool stream) {
+  if (q.own_hive_is_meant("")) {
+    const auto placing = std::make_shared<Placement>();
+    placing->wanted.hive = q.local_hive().id(), placing->correlation_id = c->correlation_id;
+    placing->report = [](std::string_view, const std::string&) {};
+    placing->relay = [](std::string_view, const boost::json::object&) {};
+    auto starting = q.placer().bring_up_hive(flow, placing);
+    const auto started = co_await starting;
+    if (!started) co_return c->fail(started.error());
+  }
+  const auto hive = q.find_hive("");
+  if (!hive) co_return c->fail(hive.error());
+  if (stream) {
+    net::Response head;
+    head.content_type = "application/x-ndjson";
+    c->decorate(head.headers);
+    c->exchange->start(std::move(head));
+    c->streamed(200);
+    write_line(c, {{"status", "pulling manifest"}});
+  }
+  const auto relay = std::make_shared<Relay>([c, stream, ref](std::string_view type, const boost::json::object& data) {
+    if (!stream || type != "progress" || json::find_text(data, "stage") != "downloading") return;
+    write_line(c, {{"status", "pulling " + ref},
+                   {"digest", ref},
+                   {"total", data.at("bytes_total")},
+                   {"completed", data.at("bytes_downloaded")}});
+  });
+  const std::string id = (*hive)->id;
+  boost::json::object order{{"operation", "model_download"}, {"model", ref}};
+  auto step = q.calls().run(flow, id, std::move(order), relay, c->correlation_id);
+  const auto fetched = co_await step;
+  if (!c->exchange->alive()) co_return;
+  if (!stream && !fetched) co_return c->fail(fetched.error());
+  if (!stream) co_return c->reply(200, {{"status", "success"}});
+  write_line(
+      c, fetched ? boost::json::object{{"status", "success"}} : wire::error_event_of("api/pull", fetched.error(), 0));
+  c->exchange->finish();
+}
+
+void begin_pull(Queen& q, const ContextPtr& c) {
+  const auto body = wire::parse_body(c->request.body);
+  if (!body) return c->fail(body.error());
+  const auto model = model_of(q, c, *body);
+  if (!model) return c->fail(model.error());
+  const auto flow = q.gate().flow();
+  c->exchange->on_gone = [flow] { flow->cancel({ErrorCode::kCancelled, "the client has left"}); };
+  pull(flow, q, c, model->ref.text(), json::find_bool(*body, "stream").value_or(true));
+}
+
+}  // namespace
+
+void add_route_ollama(Queen& q) {
+  using service::Scope;
+  auto& r = q.front().router();
+  r.route<Scope::kInfer>("GET", "/api/version", [](const ContextPtr& c) { c->reply(200, {{"version", kApiVersion}}); });
+  r.route<Scope::kInfer>("GET", "/api/tags", [&q](const ContextPtr& c) { c->reply(200, tags(q)); });
+  r.route<Scope::kInfer>("GET", "/api/ps", [&q](const ContextPtr& c) { c->reply(200, running(q)); });
+  r.route<Scope::kInfer>("POST", "/api/show", [&q](const ContextPtr& c) { show(q, c); });
+  r.route<Scope::kAdmin>("POST", "/api/pull", [&q](const ContextPtr& c) { begin_pull(q, c); });
+}
+
+}  // namespace llorch::queen

@@ -1,0 +1,131 @@
+// Ollama's API of a model: POST /api/chat and /api/generate as lines of JSON or whole, and /api/embed.
+#include "base/ids.h"
+#include "format/json.h"
+#include "tools/json_scanner.h"
+#include "wire/ollama_api.h"
+#include "worker/turn.h"
+#include "worker/vectors.h"
+
+namespace llorch::worker {
+namespace {
+
+using service::Scope;
+using PreparedCompletion = Prepared<wire::CompletionRequest>;
+using PreparedEmbedding = Prepared<wire::EmbeddingRequest>;
+using ItemKind = AnswerItem::Kind;
+
+class OllamaWriter final : public TurnWriter {
+ public:
+  /// `chat`: pieces are messages, else texts.
+  OllamaWriter(std::string model, bool chat) : model_(std::move(model)), chat_(chat) {}
+
+  void begin(const StartedEvent&) override {}
+
+  void item(const AnswerItem& item) override {
+    switch (item.kind) {
+      case ItemKind::kText: text_ += item.text; return line(piece(item.text, "", {}));
+      case ItemKind::kReasoning: thought_ += item.text; return line(piece("", item.text, {}));
+      case ItemKind::kCall: call_ = {{"name", item.name}, {"arguments", boost::json::object()}}; return;
+      case ItemKind::kArguments: arguments_ += item.text; return;
+      case ItemKind::kCallEnd: return end_call();
+    }
+  }
+
+  void end(const TurnEnd& end) override {
+    end_ = end;
+    line(finished(piece("", "", {})));
+  }
+
+  boost::json::object whole() override { return finished(piece(text_, thought_, std::move(calls_))); }
+
+ private:
+  void line(const boost::json::object& o) const { say("line", o); }
+
+  [[nodiscard]] boost::json::object piece(const std::string& text, const std::string& thought,
+                                          boost::json::array calls) const {
+    boost::json::object o{{"model", model_}, {"created_at", rfc3339(std::chrono::system_clock::now())}};
+    boost::json::object said;
+    if (chat_) said["role"] = "assistant";
+    said[chat_ ? "content" : "response"] = text;
+    if (!thought.empty()) said["thinking"] = thought;
+    if (!calls.empty()) said["tool_calls"] = std::move(calls);
+    if (chat_)
+      o["message"] = std::move(said);
+    else
+      for (auto& field : said) o[field.key()] = std::move(field.value());
+    o["done"] = false;
+    return o;
+  }
+
+  [[nodiscard]] boost::json::object finished(boost::json::object o) const {
+    const auto nanoseconds = [](double ms) { return static_cast<std::int64_t>(ms * 1e6); };
+    o["done"] = true, o["done_reason"] = end_.reason == StopReason::kMaxTokens ? "length" : "stop";
+    o["total_duration"] = nanoseconds(end_.prefill_ms + end_.decode_ms), o["load_duration"] = 0;
+    o["prompt_eval_count"] = end_.tokens_in, o["prompt_eval_duration"] = nanoseconds(end_.prefill_ms);
+    o["eval_count"] = end_.tokens_out, o["eval_duration"] = nanoseconds(end_.decode_ms);
+    return o;
+  }
+
+  /// Calls come whole, with arguments as an object: of those that break off, what has come.
+  void end_call() {
+    const std::string whole = tools::closed_json(std::exchange(arguments_, {}));
+    if (auto arguments = json::parse(whole, "arguments"); arguments && arguments->is_object())
+      call_["arguments"] = *std::move(arguments);
+    const boost::json::object call{{"function", std::exchange(call_, {})}};
+    calls_.push_back(call);
+    line(piece("", "", {call}));
+  }
+
+  std::string model_, text_, thought_, arguments_;  // arguments_: of the call under way
+  bool chat_;
+  boost::json::object call_;
+  boost::json::array calls_;
+  TurnEnd end_;
+};
+
+PreparedCompletion prepare_ollama_chat(const Worker& w, const std::string& text, PrepareBound bound) {
+  PreparedCompletion p;
+  p.good = p.read(text, w.bounds(), bound, wire::read_ollama_chat) && prepare_turn(w, p, bound);
+  return p;
+}
+
+PreparedCompletion prepare_ollama_generate(const Worker& w, const std::string& text, PrepareBound bound) {
+  PreparedCompletion p;
+  p.good = p.read(text, w.bounds(), bound, wire::read_ollama_generate) && prepare_turn(w, p, bound);
+  return p;
+}
+
+void submit_ollama_chat(Worker& w, const PromptRequestPtr& r, PreparedCompletion& p) {
+  run_turn(w, r, p, "api/chat", std::make_unique<OllamaWriter>(w.model().served_as(p.request.adapter), true));
+}
+
+void submit_ollama_generate(Worker& w, const PromptRequestPtr& r, PreparedCompletion& p) {
+  run_turn(w, r, p, "api/generate", std::make_unique<OllamaWriter>(w.model().served_as(p.request.adapter), false));
+}
+
+PreparedEmbedding prepare_ollama_embed(const Worker& w, const std::string& text, PrepareBound bound) {
+  return prepare_vectors(w, text, bound, wire::read_ollama_embed);
+}
+
+void submit_ollama_embed(Worker& w, const PromptRequestPtr& r, PreparedEmbedding& p) {
+  const auto write = [&w, adapter = p.request.adapter](const std::vector<std::vector<float>>& vectors, int tokens) {
+    boost::json::array rows;
+    for (const std::vector<float>& vector : vectors) rows.push_back(boost::json::array(vector.begin(), vector.end()));
+    return boost::json::object{
+        {"model", w.model().served_as(adapter)}, {"embeddings", std::move(rows)}, {"prompt_eval_count", tokens}};
+  };
+  submit_vectors(w, r, p.request, {"embedding", "input", std::move(p.prompts), {}, write});
+}
+
+}  // namespace
+
+void add_route_ollama(Worker& w) {
+  auto& r = w.router();
+  r.route_by_head<Scope::kInfer>("POST", "/api/chat", prepare_and_submit(w, prepare_ollama_chat, submit_ollama_chat));
+  r.route_by_head<Scope::kInfer>("POST", "/api/generate",
+                                 prepare_and_submit(w, prepare_ollama_generate, submit_ollama_generate));
+  r.route_by_head<Scope::kInfer>("POST", "/api/embed",
+                                 prepare_and_submit(w, prepare_ollama_embed, submit_ollama_embed));
+}
+
+}  // namespace llorch::worker

@@ -1,0 +1,67 @@
+// What a request of Ollama's means in Chat Completions.
+#include "wire/ollama_api.h"
+
+#include <gtest/gtest.h>
+
+namespace llorch::wire {
+namespace {
+
+const Bounds kBounds{100, 2048, "m"};
+
+boost::json::object object(const char* text) { return boost::json::parse(text).get_object(); }
+
+TEST(OllamaApi, results_of_tools_find_their_calls) {
+  const auto read = read_ollama_chat(object(R"({"model":"m","messages":[
+      {"role":"user","content":"x"},
+      {"role":"assistant","content":"","tool_calls":[{"function":{"name":"a","arguments":{"n":1}}},
+                                                     {"function":{"name":"b","arguments":{}}}]},
+      {"role":"tool","tool_name":"b","content":"of b"},
+      {"role":"tool","content":"of a"}]})"),
+                                     kBounds);
+  ASSERT_TRUE(read) << read.error().violations.front().message;
+  const auto& messages = read->messages;
+  const auto& calls = messages[1].at("tool_calls").as_array();
+  EXPECT_EQ(calls[0].at("function").at("arguments"), "{\"n\":1}");
+  EXPECT_EQ(messages[2].at("tool_call_id"), calls[1].at("id"));
+  EXPECT_EQ(messages[3].at("tool_call_id"), calls[0].at("id"));
+}
+
+TEST(OllamaApi, options_and_defaults) {
+  auto read = read_ollama_chat(object(R"({"model":"m","messages":[{"role":"user","content":"x"}]})"), kBounds);
+  ASSERT_TRUE(read);
+  EXPECT_TRUE(read->stream);
+  EXPECT_FALSE(read->max_tokens);
+  read =
+      read_ollama_generate(object(R"({"model":"m","prompt":"x","system":"s","stream":false,"keep_alive":0,"think":false,
+      "options":{"num_predict":7,"seed":3,"num_ctx":9}})"),
+                           kBounds);
+  ASSERT_TRUE(read) << read.error().violations.front().message;
+  EXPECT_FALSE(read->stream);
+  EXPECT_EQ(read->max_tokens, 7);
+  EXPECT_EQ(read->messages.size(), 2u);
+  EXPECT_EQ(read->template_arguments.at("enable_thinking"), false);
+  EXPECT_EQ(read->ignored, (std::vector<std::string>{"keep_alive", "options.num_ctx"}));
+  read = read_ollama_chat(
+      object(R"({"model":"m","messages":[{"role":"user","content":"x"}],"options":{"num_predict":-1}})"), kBounds);
+  ASSERT_TRUE(read);
+  EXPECT_FALSE(read->max_tokens);
+}
+
+TEST(OllamaApi, violations_name_what_the_client_wrote) {
+  for (const auto& [body, field] :
+       {std::pair(R"({"model":"m","messages":[{"role":"user","content":"x"}],"options":{"temperature":99}})",
+                  "options.temperature"),
+        {R"({"model":"m","messages":[{"role":"user","content":"x"}],"options":{"num_predict":"x"}})",
+         "options.num_predict"},
+        {R"({"model":"m","messages":[{"content":"x"}]})", "messages[0]"},
+        {R"({"model":"m","messages":[{"role":"user","content":"x"}],"format":7})", "format"},
+        {R"({"model":"m","messages":[{"role":"user","content":"x"}],"think":7})", "think"}}) {
+    const auto read = read_ollama_chat(object(body), kBounds);
+    ASSERT_FALSE(read) << body;
+    EXPECT_EQ(read.error().violations.front().field, field);
+  }
+  EXPECT_FALSE(read_ollama_generate(object(R"({"model":"m","prompt":"x","context":[1,2]})"), kBounds));
+}
+
+}  // namespace
+}  // namespace llorch::wire

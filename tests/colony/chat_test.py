@@ -1,0 +1,216 @@
+"""`llorch chat`: commands, messages of several lines, an answer that was stopped, and a window that rolls."""
+import http.server
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import unittest
+
+from colony import Colony, main
+from keeper_test import DONE, frame
+from listener import Listener
+from terminal_test import on_a_terminal
+
+
+PROMPT = b"\x1b[?2004h> "  # of a terminal that says what is pasted
+
+
+class Model(Listener):
+    """A queen whose model answers "echo: " and what was said last. Of more than `window` messages it says that they are too many; `hold`: it stops after the first word of its first answer until that is cancelled."""
+
+    def __init__(self, window=1000, hold=False, context=None, tokens_in=10):
+        model, self.orders, self.cancelled = self, [], threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def answer(self, status, data):
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_GET(self):
+                if not self.path.startswith("/stream/"):
+                    return self.answer(200 if self.path == "/health" else 404, b"{}")
+                messages = model.orders[int(self.path.rsplit("/", 1)[1])]["messages"]
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.end_headers()
+                if len(messages) > window:
+                    self.wfile.write((frame(1, "error", code="context_length_exceeded", message="too long") + DONE).encode())
+                    return
+                self.wfile.write((frame(1, "token", t="echo: ", i=0)).encode())
+                if hold and len(model.orders) == 1:
+                    self.wfile.flush()
+                    model.cancelled.wait(30)
+                    self.wfile.write((frame(2, "error", code="CANCELLED", message="cancelled") + DONE).encode())
+                    return
+                more = {} if context is None else {"context": context}
+                self.wfile.write((frame(2, "token", t=messages[-1]["content"], i=1) + frame(3, "end", tokens_out=2, tokens_in=tokens_in, stop_reason="EOS", **more) + DONE).encode())
+
+            def do_POST(self):
+                model.orders.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.answer(202, json.dumps({"job_id": "x", "sse_url": f"/stream/{len(model.orders) - 1}"}).encode())
+
+            def do_DELETE(self):
+                model.cancelled.set()
+                self.answer(202, b"{}")
+
+        self.listen(Handler)
+
+    def said(self, at=-1):
+        return [(m["role"], m["content"]) for m in self.orders[at]["messages"]]
+
+
+class Chat(unittest.TestCase):
+    def setUp(self):
+        self.c = Colony().__enter__()
+        self.addCleanup(self.c.close)
+
+    def model(self, **more):
+        self.queen = Model(**more)
+        self.addCleanup(self.queen.close)
+
+    def command(self, *flags, model="m"):
+        return self.c.command("chat", model, "--queen", self.queen.url, "--no-autostart", *flags)
+
+    def type(self, text, *flags, **more):
+        self.model(**more)
+        r = subprocess.run(self.command(*flags), capture_output=True, text=True, input=text, env=self.c.env, timeout=60)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        return r
+
+    def test_an_empty_line_does_nothing(self):
+        r = self.type("\n  \none\n\ntwo\n")
+        self.assertEqual(r.stdout, "echo: one\necho: two\n")
+        self.assertEqual(self.queen.said(), [("user", "one"), ("assistant", "echo: one"), ("user", "two")])
+
+    def test_commands_shape_what_is_asked(self):
+        r = self.type("/system Be brief\n/set temperature 0.5\n/set num_predict 7\none\n/set temperature default\n/model other\ntwo\n/clear\n/system none\nthree\n/bye\nnever\n", "--temperature", "0.25")
+        first, second, third = self.queen.orders
+        self.assertEqual((first["messages"][0], first["temperature"], first["max_tokens"], first["model"]), ({"role": "system", "content": "Be brief"}, 0.5, 7, "m"))
+        self.assertEqual((second["temperature"], second["max_tokens"], second["model"]), (0.25, 7, "other"))
+        self.assertEqual(self.queen.said(1), [("system", "Be brief"), ("user", "one"), ("assistant", "echo: one"), ("user", "two")])
+        self.assertEqual(self.queen.said(2), [("user", "three")])
+        self.assertEqual(r.stdout, "echo: one\necho: two\necho: three\n", "stdout has answers alone")
+        self.assertIn("set: max-tokens 7\n", r.stderr)
+
+    def test_what_no_command_is(self):
+        r = self.type("/sytem x\n/set temprature 1\n/set temperature 9\n/set schema none.json\n//etc/hosts\n/etc/hosts is a file\n")
+        self.assertEqual([said[-1] for said in (self.queen.said(0), self.queen.said(1))], [("user", "/etc/hosts"), ("user", "/etc/hosts is a file")])
+        for words in ("no command /sytem: did you mean '/system'?", "no setting 'temprature': did you mean 'temperature'?", "range", "none.json"):
+            self.assertIn(words, r.stderr)
+        self.assertNotIn("temperature", self.queen.orders[0])
+
+    def test_help_names_every_command(self):
+        r = self.type("/help\n")
+        for name in ("/help", "/system", "/set", "/show", "/clear", "/save", "/load", "/model", "/multi", "/thoughts", "/bye", '"""', "temperature"):
+            self.assertIn(name, r.stderr)
+        self.assertEqual(r.stdout, "")
+
+    def test_several_lines_are_one_message(self):
+        for typed in ('"""one\ntwo\n\nthree"""\n', '"""\none\ntwo\n\nthree\n"""\n', '/multi\none\ntwo\n\nthree\n"""\n', '"""one\ntwo\n\nthree'):
+            self.type(typed)
+            self.assertEqual(self.queen.said(), [("user", "one\ntwo\n\nthree")], typed)
+
+    def test_a_conversation_is_kept_and_loaded(self):
+        self.type("/system Be brief\none\n/save holiday\n")
+        path = self.c.home / ".local/state/llorch/chats/holiday.json"
+        self.assertEqual((path.stat().st_mode & 0o777, json.loads(path.read_text())["model"]), (0o600, "m"))
+        for name in ("holiday", str(path)):
+            self.type(f"/load {name}\ntwo\n")
+            self.assertEqual(self.queen.said(), [("system", "Be brief"), ("user", "one"), ("assistant", "echo: one"), ("user", "two")])
+        for text, words in (("[]", "lacks model or messages"), ('{"model": "m", "messages": [{"role": "user"}]}', "message 1 has no role or no text"), ("{", "bad.json")):
+            (path.parent / "bad.json").write_text(text)
+            r = self.type("zero\n/load bad\ntwo\n")
+            self.assertIn(words, r.stderr)
+            self.assertEqual(self.queen.said(), [("user", "zero"), ("assistant", "echo: zero"), ("user", "two")], "nothing changed")
+        self.assertIn("a conversation needs a name", self.type("/save\n/save .x\n").stderr)
+
+    def test_the_oldest_turns_leave_a_window_that_is_full(self):
+        r = self.type("/system S\n" + "".join(f"turn {i}\n" for i in range(9)), window=6)
+        self.assertEqual(r.stdout, "".join(f"echo: turn {i}\n" for i in range(9)), "it never fails")
+        said = self.queen.said()
+        self.assertEqual((said[0], said[-1]), (("system", "S"), ("user", "turn 8")))
+        self.assertLessEqual(len(said), 6)
+        self.assertEqual(said[1][0], "user", "whole turns leave")
+        self.assertIn("its oldest turn was left out", r.stderr)
+
+    def test_turns_leave_before_an_answer_has_no_room(self):
+        r = self.type("one\ntwo\nthree\n", context=100, tokens_in=90)
+        self.assertEqual([len(self.queen.said(i)) for i in range(3)], [1, 3, 3], r.stderr)
+        self.assertEqual(self.queen.said()[0], ("user", "two"))
+        self.assertIn("the answer was cut: the model's window of 50 tokens is full", self.type("one\n", context=50, tokens_in=48).stderr)
+
+    def test_one_message_that_is_too_long_is_told(self):
+        self.model(window=0)
+        r = subprocess.run(self.command(), capture_output=True, text=True, input="one\n", env=self.c.env, timeout=60)
+        self.assertEqual((r.returncode, len(self.queen.orders)), (1, 1))
+        self.assertIn("context_length_exceeded", r.stderr)
+
+    def test_ctrl_c_keeps_what_has_come(self):
+        self.model(hold=True)
+        with subprocess.Popen(self.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.c.env) as p:
+            p.stdin.write("one\n")
+            p.stdin.flush()
+            self.assertEqual(p.stdout.read(6), "echo: ")
+            p.send_signal(signal.SIGINT)
+            self.assertTrue(self.queen.cancelled.wait(20))
+            out, err = p.communicate("two\n", timeout=60)
+        self.assertEqual((p.returncode, out), (0, "\necho: two\n"), err)
+        self.assertIn("what had come is kept", err)
+        self.assertEqual(self.queen.said(), [("user", "one"), ("assistant", "echo: "), ("user", "two")])
+
+    # What a person types.
+
+    def terminal(self, steps, **more):
+        """Types each step when the prompt has come so often; returns what the terminal got."""
+        self.model(**more)
+        left = list(steps)
+
+        def on_output(got, fd):
+            if left and got.count(PROMPT) > len(steps) - len(left):
+                os.write(fd, left.pop(0))
+
+        code, raw = on_a_terminal(self.command("--quiet"), self.c.env | {"TERM": "xterm"}, 60, on_output)
+        self.assertEqual((code, left), (0, []), raw)
+        return raw
+
+    def test_what_is_pasted_is_one_message(self):
+        raw = self.terminal([b"\x1b[200~one\rtw\xc3\xb6\n\nthree\x1b[201~ four\r", b"\x04"])
+        self.assertEqual(self.queen.said(), [("user", "one\ntwö\n\nthree four")], raw)
+        self.assertEqual(raw.count(b"\x1b[?2004h"), raw.count(b"\x1b[?2004l"))
+
+    def test_alt_enter_begins_a_line(self):
+        self.terminal([b"one\x1b\rtwo\r", b"\r", b"\x1b[A\r", b"/bye\r"])
+        self.assertEqual([order["messages"][-1]["content"] for order in self.queen.orders], ["one\ntwo", "one\ntwo"], "the history has it whole")
+
+    def test_ctrl_c_empties_the_line(self):
+        raw = self.terminal([b"rubbish\x03", b"one\r", b"\x03", b"\x04"])
+        self.assertEqual(self.queen.said(), [("user", "one")], raw)
+
+    def test_ctrl_c_of_a_terminal_stops_the_answer(self):
+        self.model(hold=True)
+        typed = []
+
+        def on_output(got, fd):
+            if not typed:
+                typed.append(os.write(fd, b"one\r"))
+            elif len(typed) == 1 and b"lecho: " in got:
+                typed.append(os.write(fd, b"\x03"))
+            elif len(typed) == 2 and got.count(PROMPT) == 2:
+                typed.append(os.write(fd, b"\x04"))
+
+        code, raw = on_a_terminal(self.command(), self.c.env | {"TERM": "xterm"}, 60, on_output)
+        self.assertEqual((code, self.queen.cancelled.is_set()), (0, True), raw)
+        self.assertIn(b"\x1b[2mstopped; what had come is kept\x1b[0m", raw)
+        self.assertIsNone(re.search(rb"\x1b\[[02]m", on_a_terminal(self.command(), self.c.env | {"TERM": "xterm", "NO_COLOR": "1"}, 60, lambda got, fd: PROMPT in got and os.write(fd, b"\x04"))[1]))
+
+
+if __name__ == "__main__":
+    main()

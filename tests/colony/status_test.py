@@ -1,0 +1,74 @@
+"""`llorch status` and `llorch top`: what each worker is, takes and does; and the same in the queen's metrics."""
+import os
+import re
+import subprocess
+import unittest
+
+from colony import Colony, main, wait_for
+from terminal_test import on_a_terminal
+
+
+class Status(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.c = Colony().__enter__()
+        cls.addClassCleanup(cls.c.close)
+        cls.c.queen("--idle-stop-sec", "600")
+        cls.c.infer()
+        cls.worker = wait_for(lambda: next((w for w in cls.c.call("GET", "/v1/status")[2]["workers"] if (w.get("tokens_out_per_s") or 0) > 0 and w.get("rss_mb")), None), 30)
+
+    def test_a_workers_figures(self):
+        """By the worker, by its hive, and by the queen."""
+        w = self.worker
+        self.assertEqual((w["model_ref"], w["context"], w["queue_depth"], w["inflight"]), ("builtin:haiku", 256, 0, 0))
+        self.assertGreater(w["tokens_in_per_s"], 0)
+        self.assertTrue(0 < w["sleeps_in_s"] <= 600, w)
+        self.assertRegex(w["quant"], r"^[A-Z0-9_]+$")
+
+    def test_status_is_a_table_for_people(self):
+        said = self.c.keeper("status").stdout
+        lines = said.splitlines()
+        self.assertRegex(lines[0], r"^queen \S+, awake for \d+")
+        header = next(line for line in lines if line.strip().startswith("worker"))
+        row = next(line for line in lines if "builtin:haiku" in line)
+        for name in ("model", "quant", "context", "memory", "tok/s in", "tok/s out", "running", "queued", "sleeps in"):
+            self.assertIn(name, header)
+        self.assertRegex(row, r"^  \S+/worker-cpu-\d+ +builtin:haiku +\S+ +256 +cpu +(ready|busy) +[\d.]+ MB of [\d.]+ [MG]B +[\d.]+ +[\d.]+ +0 +0 +(\d+ min( \d+ s)?|-)$")
+        self.assertRegex(said, r"device cpu +.+, [\d.]+ GB of [\d.]+ GB free")
+        self.assertNotRegex(said, r"\d[eE][-+]\d| \n")
+
+    def test_lists_have_figures_for_people(self):
+        said = self.c.keeper("hive", "list").stdout
+        self.assertRegex(said, r"^id +url +version +seen +clock_skew\n\S+ +http\S+ +\S+ +[\d.]+ m?s ago +0 ms\n$")
+
+    def test_top_is_kept_current(self):
+        seen = []
+
+        def on_output(got, fd):
+            if got.count(b"\x1b[H") >= 3 and not seen:
+                seen.append(os.write(fd, b"\x03"))
+
+        code, raw = on_a_terminal(self.c.command("top", "--interval", "1"), self.c.env | {"TERM": "xterm"}, 30, on_output)
+        self.assertEqual(code, -2, raw)
+        text = raw.decode()
+        self.assertTrue(text.startswith("\x1b[2J\x1b[H"), text[:40])
+        self.assertGreaterEqual(text.count("builtin:haiku"), 2)
+        r = subprocess.run(self.c.command("top"), capture_output=True, text=True, env=self.c.env, timeout=30)
+        self.assertEqual((r.returncode, r.stdout.count("builtin:haiku")), (0, 1), "without a terminal it is shown once")
+
+    def test_the_queens_metrics_have_them(self):
+        text = self.c.call("GET", "/metrics")[2]
+        w = self.worker
+        for name in ("tokens_in_per_second", "tokens_out_per_second", "queue_depth", "requests_active", "resident_bytes", "promised_bytes", "context_tokens", "uptime_seconds"):
+            value = re.search(rf'llorch_queen_worker_{name}{{hive="{w["hive_id"]}",model="builtin:haiku",worker="{w["worker_id"]}"}} (\S+)\n', text)
+            self.assertTrue(value, (name, text))
+        self.assertIn('} 256\n', text[text.index("llorch_queen_worker_context_tokens{"):])
+        self.assertEqual(text.count("llorch_queen_build_info{"), 1)
+
+    def test_z_a_worker_that_has_gone_is_in_no_metric(self):
+        self.c.keeper("model", "unload", "builtin:haiku")
+        wait_for(lambda: "llorch_queen_worker_context_tokens{" not in self.c.call("GET", "/metrics")[2], 20)
+
+
+if __name__ == "__main__":
+    main()
