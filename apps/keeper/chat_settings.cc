@@ -4,7 +4,7 @@
 #include <array>
 #include <vector>
 
-#include "keeper/nearest.h"
+#include "base/nearest.h"
 
 namespace llorch::keeper {
 namespace {

@@ -3,6 +3,7 @@
 #include <array>
 #include <optional>
 
+#include "base/nearest.h"
 #include "base/status_line.h"
 #include "daemon_flags.h"
 #include "format/json.h"
@@ -11,7 +12,6 @@
 #include "keeper/chat_window.h"
 #include "keeper/line_editor.h"
 #include "keeper/model_argument.h"
-#include "keeper/nearest.h"
 
 namespace llorch::keeper {
 namespace {
