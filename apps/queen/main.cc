@@ -125,10 +125,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.callback([&] {
     auto settings = queen::read_model_settings(cli::config_path(app));
-    if (!settings) {
-      exit_code = cli::report(settings.error());
-      return;
-    }
+    if (!settings) return void(exit_code = cli::report(settings.error()));
     o.model_settings = *std::move(settings);
     o.last_port = o.first_port;
     if (o.mode == "one-machine") o.local_mode = true;

@@ -384,6 +384,14 @@ void read_device(const Hive& h, wire::Fields& f, Order& o) {
     f.violation("device", "one of the worker's kind", fmt::format("a {} worker does not run on {}", o.kind, o.device));
 }
 
+void read_settings(wire::Fields& f, Order& o) {
+  const auto* given = f.take("settings");
+  if (!given) return;
+  auto settings = colony::ModelSettings::from_json(*given);
+  if (!settings) return f.violation("settings", "settings of a model", settings.error().message);
+  o.settings = *std::move(settings);
+}
+
 void create(Hive& h, const ContextPtr& c) {
   const auto body = wire::parse_body(c->request.body);
   if (!body) return c->fail(body.error());
@@ -402,13 +410,7 @@ void create(Hive& h, const ContextPtr& c) {
   read_device(h, f, o);
   o.pid = f.integer("pid", 1, 1 << 30).value_or(0);
   if (o.operation == "worker_spawn" || o.operation == "worker_pin") o.pinned = f.boolean("pinned").value_or(false);
-  if (o.operation == "worker_spawn") {
-    if (const auto* given = f.take("settings")) {
-      auto settings = colony::ModelSettings::from_json(*given);
-      if (!settings) f.violation("settings", "settings of a model", settings.error().message);
-      if (settings) o.settings = *std::move(settings);
-    }
-  }
+  if (o.operation == "worker_spawn") read_settings(f, o);
   if (const auto allow = f.text("allow", 32)) {
     const auto access = colony::parse_model_access(*allow);
     if (!access) f.violation("allow", "file, fetch, or none", access.error().message);
