@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <fstream>
 #include <sstream>
 
 #define TOML_EXCEPTIONS 0
@@ -160,6 +161,35 @@ class ConfigFile : public CLI::ConfigBase {
 };
 
 }  // namespace
+
+Result<std::vector<ModelSection>> read_model_sections(const std::string& path) {
+  std::vector<ModelSection> out;
+  std::ifstream file(path);
+  if (!file) return out;
+  std::ostringstream text;
+  text << file.rdbuf();
+  const toml::parse_result parsed = toml::parse(text.str(), path);
+  if (!parsed) return out;  // add_config()'s reader has said so
+  const toml::node* all = parsed.table().get(kModels);
+  if (!all || !all->is_table()) return out;
+  const auto bad = [&](const toml::node& at, const std::string& what) {
+    return fail(ErrorCode::kInvalidRequest, "{}: {}", place(path, at.source()), what);
+  };
+  for (const auto& [name, node] : *all->as_table()) {
+    if (!node.is_table())
+      return bad(node, fmt::format("'{}' stands outside of a model: [model.\"org/repo\"]", name.str()));
+    ModelSection section{std::string(name.str()), static_cast<int>(node.source().begin.line), {}};
+    for (const auto& [key, value] : *node.as_table()) {
+      const auto texts = texts_of(value);
+      if (!texts || texts->size() != 1) return bad(value, fmt::format("'{}' must be a text or a number", key.str()));
+      std::string flag(key.str());
+      std::ranges::replace(flag, '_', '-');
+      section.values.push_back({std::move(flag), texts->front(), static_cast<int>(key.source().begin.line)});
+    }
+    out.push_back(std::move(section));
+  }
+  return out;
+}
 
 void add_config(CLI::App& root, ConfigTarget target) {
   const std::string named = variable("LLORCH_CONFIG");

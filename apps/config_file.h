@@ -44,9 +44,13 @@ inline std::string own_keys_file() {
 
 /// The settings of one model, as [model."NAME"] has them: each key with its value as text.
 struct ModelSection {
+  struct Value {
+    std::string key, value;
+    int line = 0;
+  };
   std::string model;
-  std::vector<std::pair<std::string, std::string>> values;
-  std::vector<int> lines;  // of the values
+  int line = 0;
+  std::vector<Value> values;
 };
 /// Every [model."NAME"] of a file; none where there is no file. Errors: kInvalidRequest with file and line.
 [[nodiscard]] Result<std::vector<ModelSection>> read_model_sections(const std::string& path);

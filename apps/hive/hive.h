@@ -12,6 +12,7 @@
 
 #include "base/limits.h"
 #include "base/state_lock.h"
+#include "colony/model_settings.h"
 #include "hive/catalog.h"
 #include "hive/cgroup.h"
 #include "hive/device_watch.h"
@@ -70,6 +71,7 @@ struct LaunchPlan {
   std::string kind, device;
   std::int64_t need = 0;  // bytes
   int port = 0;
+  colony::ModelSettings settings;
 };
 /// What a plan comes to.
 struct Launch {
@@ -170,6 +172,8 @@ class Hive {
 
  private:
   friend service::Procedure stop_all(service::FlowPtr flow, Hive& hive);
+  /// Of a worker on the CPU: its share of the cores, beside those that run already.
+  [[nodiscard]] int threads_of_next() const;
   [[nodiscard]] service::ProcessOptions invocation(const WorkerRow& program, const LaunchPlan& plan,
                                                    const colony::WorkerFacts& facts) const;
   /// A line of a worker's log.

@@ -7,6 +7,7 @@
 
 #include "base/descriptor.h"
 #include "base/ids.h"
+#include "base/thread_pool.h"
 #include "base/thread_role.h"
 #include "hive/hive.h"
 #include "security/manifest.h"
@@ -51,6 +52,12 @@ std::string manifest_to_ask(const ModelRow& row) {
   return security::identity_of(row.path) == row.identity ? "" : row.sha256;
 }
 
+int Hive::threads_of_next() const {
+  const auto others =
+      std::ranges::count_if(workers_, [](const auto& w) { return !colony::is_gpu(w.second->facts.device); });
+  return std::max(1, ThreadPool::default_threads() / (1 + static_cast<int>(others)));
+}
+
 service::ProcessOptions Hive::invocation(const WorkerRow& program, const LaunchPlan& plan,
                                          const colony::WorkerFacts& facts) const {
   service::ProcessOptions o;
@@ -86,6 +93,10 @@ service::ProcessOptions Hive::invocation(const WorkerRow& program, const LaunchP
   if (options_.insecure_http) o.arguments.emplace_back("--insecure-http");
   for (const std::string& host : options_.allowed_hosts) o.arguments.insert(o.arguments.end(), {"--allow-host", host});
   if (!plan.manifest.empty()) o.arguments.insert(o.arguments.end(), {"--manifest", plan.manifest});
+  const std::vector<std::string> set = plan.settings.arguments();
+  o.arguments.insert(o.arguments.end(), set.begin(), set.end());
+  if (plan.settings.text("threads").empty() && !colony::is_gpu(plan.device))
+    o.arguments.insert(o.arguments.end(), {"--threads", std::to_string(threads_of_next())});
   if (colony::is_gpu(plan.device)) {
     o.arguments.insert(o.arguments.end(), {"--device", std::string(colony::gpu_number(plan.device))});
     // NVML's numbers; which of them may be used, the hive has looked at.
@@ -96,7 +107,7 @@ service::ProcessOptions Hive::invocation(const WorkerRow& program, const LaunchP
 }
 
 Result<Launch> Hive::prepare(const LaunchPlan& plan) const {
-  const auto& [ref, location, manifest, kind, device, need, port] = plan;
+  const auto& [ref, location, manifest, kind, device, need, port, settings] = plan;
   const auto program = catalog_->workers.find(kind);
   if (program == catalog_->workers.end())
     return fail(ErrorCode::kNoWorkersAvailable, "no {} worker is installed on this hive", kind);

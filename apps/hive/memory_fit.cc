@@ -39,7 +39,11 @@ Result<T> incompatible(Result<T> result) {
 
 }  // namespace
 
-Result<Need> memory_need(const std::string& location, std::int64_t context, std::int64_t parallel) {
+KvPrecision kv_precision(std::string_view text) {
+  return text == "f32" ? KvPrecision::kF32 : text == "q8_0" ? KvPrecision::kQ8_0 : KvPrecision::kF16;
+}
+
+Result<Need> memory_need(const std::string& location, std::int64_t context, std::int64_t parallel, KvPrecision kv) {
   Need need;
   need.parallel = parallel;
   LLORCH_TRY(const auto source, open(location));
@@ -60,8 +64,7 @@ Result<Need> memory_need(const std::string& location, std::int64_t context, std:
     const TensorView* t = source->find(tensor);
     return t ? kernel::packed_bytes(t->type, static_cast<std::int64_t>(t->data.size())) : 0;
   });
-  LLORCH_TRY(need.kv, cache_bytes(graph, default_pages(graph, need.context, parallel), parallel, kPrefillRows,
-                                  KvPrecision::kF16));
+  LLORCH_TRY(need.kv, cache_bytes(graph, default_pages(graph, need.context, parallel), parallel, kPrefillRows, kv));
   need.scratch = program_bytes(arch::vocabulary_size(m, graph.vocab)) + step_bytes(graph, kPrefillRows, parallel);
   return need;
 }

@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "colony/facts.h"
+#include "model/state.h"
 
 namespace llorch::hive {
 
@@ -23,8 +24,11 @@ struct Need {
   static constexpr std::int64_t kGpuProcessBytes = 512 << 20;
 };
 
-/// `location`: a path or "builtin:name". `context` 0: arch::default_context(), as the worker chooses. f16 keys and
-/// values. Errors: kModelNotFound; kModelIncompatible where a worker could not load it either.
-[[nodiscard]] Result<Need> memory_need(const std::string& location, std::int64_t context, std::int64_t parallel);
+/// `location`: a path or "builtin:name". `context` 0: arch::default_context(), as the worker chooses. `kv`: the type of
+/// keys and values. Errors: kModelNotFound; kModelIncompatible where a worker could not load it either.
+[[nodiscard]] Result<Need> memory_need(const std::string& location, std::int64_t context, std::int64_t parallel,
+                                       KvPrecision kv = KvPrecision::kF16);
+/// Of --kv-type; kF16 of an empty text.
+[[nodiscard]] KvPrecision kv_precision(std::string_view text);
 
 }  // namespace llorch::hive

@@ -47,6 +47,8 @@ TEST(MemoryFit, keys_and_values_are_what_the_layers_declare) {
   ASSERT_TRUE(need) << need.error().message;
   EXPECT_EQ(need->kv, 2 * 2 * 64 * 2 * 2 * 256);
   EXPECT_EQ(memory_need(scratch / "m.gguf", 0, 12)->kv, 2 * 2 * 64 * 2 * 2 * 256 * 3);
+  EXPECT_EQ(memory_need(scratch / "m.gguf", 0, 3, kv_precision("f32"))->kv, 2 * need->kv);
+  EXPECT_EQ(memory_need(scratch / "m.gguf", 64, 3)->kv, need->kv / 4) << "64 positions of 256";
   EXPECT_EQ(need->context, 256);
   EXPECT_EQ(need->architecture, "gpt-oss");
   EXPECT_EQ(need->quant, "Q8_0");

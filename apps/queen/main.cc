@@ -53,6 +53,24 @@ static void add_policy_flags(CLI::App& app, QueenOptions& o) {
       ->capture_default_str();
 }
 
+/// Of the configuration file. Errors: kInvalidRequest with file, line and key.
+static Result<colony::SettingsByModel> read_model_settings(const std::string& path) {
+  LLORCH_TRY(const auto sections, cli::read_model_sections(path));
+  colony::SettingsByModel out;
+  for (const cli::ModelSection& section : sections) {
+    const auto ref = colony::parse_model_ref(section.model);
+    if (!ref || ref->kind == colony::ModelRef::Kind::kAlias)
+      return fail(ErrorCode::kInvalidRequest,
+                  "{}:{}: [model.\"{}\"] names no model: org/repo[:quantization], file:/path or builtin:name", path,
+                  section.line, section.model);
+    colony::ModelSettings& settings = out[ref->text()];
+    for (const cli::ModelSection::Value& v : section.values)
+      if (const Status set = settings.set(v.key, v.value); !set)
+        return fail(ErrorCode::kInvalidRequest, "{}:{}: {}", path, v.line, set.error().message);
+  }
+  return out;
+}
+
 }  // namespace llorch::queen
 
 int main(int argc, char** argv) {
@@ -106,6 +124,9 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0, 1 << 30))
       ->capture_default_str();
   app.callback([&] {
+    auto settings = queen::read_model_settings(cli::config_path(app));
+    if (!settings) return void(exit_code = cli::report(settings.error()));
+    o.model_settings = *std::move(settings);
     o.last_port = o.first_port;
     if (o.mode == "one-machine") o.local_mode = true;
     o.started_as = queen_start_of(argc, argv);

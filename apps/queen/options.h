@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "colony/model_settings.h"
 #include "queen_start.h"
 #include "service/front.h"
 
@@ -18,7 +19,8 @@ struct QueenOptions : service::FrontOptions {
   std::string admission_policy = "reject-new", eviction_policy = "lru", worker_kind = "cpu";
   std::string mode;             // "one-machine": loopback without keys; "lab": with keys; empty: as the other flags say
   double vram_threshold = 0.9;  // above this share of a device's memory, idle workers go
-  std::vector<std::string> pinned;  // models whose workers are never stopped to make room
+  colony::SettingsByModel model_settings;  // of [model."NAME"] in the configuration file
+  std::vector<std::string> pinned;         // models whose workers are never stopped to make room
   int default_deadline_ms = 0, max_deadline_ms = 86'400'000, cancel_deadline_ms = 5000;
   bool retry_enabled = true, retry_jitter = true;
   int retry_attempts = 5, retry_first_ms = 1000, retry_max_ms = 60'000;

@@ -50,7 +50,18 @@ boost::json::object spawn_order(const Placer& q, const Placement& p, const Decis
                             {"device", d.device},
                             {"allow", p.access.text()}};
   if (q.pinned().contains(p.wanted.model)) order["pinned"] = true;
+  if (const auto* settings = q.settings_of(p.ref)) order["settings"] = settings->json();
   return order;
+}
+
+std::string memory_check_path(const Placer& q, const Placement& p, const Decision& d) {
+  auto path = net::url_path("/v1/memory-check");
+  path.query("device", d.device).query("allow", p.access.text()).query("model", p.wanted.model);
+  if (const auto* settings = q.settings_of(p.ref)) {
+    path.query("ctx", std::to_string(settings->context())).query("parallel", std::to_string(settings->parallel()));
+    if (const std::string kv = settings->text("kv-type"); !kv.empty()) path.query("kv", kv);
+  }
+  return path;
 }
 
 std::string worker_of(const Value& spawned) {
@@ -142,11 +153,7 @@ Provisioned failed(Error error, bool had_room = false) { return {std::move(error
 Procedure make_worker(FlowPtr flow, Placer& q, PlacementPtr p, Decision d, std::function<void()> on_promised,
                       Step<Provisioned>::Done done) {
   HiveCalls& calls = q.uses().calls;
-  const std::string path = net::url_path("/v1/memory-check")
-                               .query("device", d.device)
-                               .query("allow", p->access.text())
-                               .query("model", p->wanted.model);
-  const service::Asked check("GET", path);
+  const service::Asked check("GET", memory_check_path(q, *p, d));
   p->report("memory_check", fmt::format("asking {} whether {} has room on {}", d.hive, p->wanted.model, d.device));
   const auto room = co_await calls.ask(flow, d.hive, check);
   if (!room) co_return done(failed(room.error()));

@@ -33,6 +33,7 @@ struct Order {
   bool pinned = false, follow = false;
   std::string worker_id;
   colony::ModelAccess access = colony::ModelAccess::all();
+  colony::ModelSettings settings;
 };
 
 boost::json::object process_info(const WorkerProcess& w) {
@@ -205,10 +206,12 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   const auto location = h.location_of(*ref);
   if (!location) co_return t->fail(location.error());
   if (const Status usable = h.check_device(o.device); !usable) co_return t->fail(usable.error());
-  LaunchPlan plan{*ref, *location, "", o.kind, o.device, 0, 0};
+  LaunchPlan plan{*ref, *location, "", o.kind, o.device, 0, 0, o.settings};
   const auto known = h.catalog().models.find(ref->text());
-  auto look_work = [at = *location, row = known == h.catalog().models.end() ? ModelRow() : known->second] {
-    return std::pair(memory_need(at, 0, 8), manifest_to_ask(row));
+  auto look_work = [at = *location, settings = o.settings,
+                    row = known == h.catalog().models.end() ? ModelRow() : known->second] {
+    const KvPrecision kv = kv_precision(settings.text("kv-type"));
+    return std::pair(memory_need(at, settings.context(), settings.parallel(), kv), manifest_to_ask(row));
   };
   const auto looked = co_await service::in_background(t->flow, h.files(), look_work, *location);
   if (!looked) co_return t->fail(looked.error());
@@ -381,6 +384,14 @@ void read_device(const Hive& h, wire::Fields& f, Order& o) {
     f.violation("device", "one of the worker's kind", fmt::format("a {} worker does not run on {}", o.kind, o.device));
 }
 
+void read_settings(wire::Fields& f, Order& o) {
+  const auto* given = f.take("settings");
+  if (!given) return;
+  auto settings = colony::ModelSettings::from_json(*given);
+  if (!settings) return f.violation("settings", "settings of a model", settings.error().message);
+  o.settings = *std::move(settings);
+}
+
 void create(Hive& h, const ContextPtr& c) {
   const auto body = wire::parse_body(c->request.body);
   if (!body) return c->fail(body.error());
@@ -399,6 +410,7 @@ void create(Hive& h, const ContextPtr& c) {
   read_device(h, f, o);
   o.pid = f.integer("pid", 1, 1 << 30).value_or(0);
   if (o.operation == "worker_spawn" || o.operation == "worker_pin") o.pinned = f.boolean("pinned").value_or(false);
+  if (o.operation == "worker_spawn") read_settings(f, o);
   if (const auto allow = f.text("allow", 32)) {
     const auto access = colony::parse_model_access(*allow);
     if (!access) f.violation("allow", "file, fetch, or none", access.error().message);

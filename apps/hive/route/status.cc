@@ -53,6 +53,9 @@ void memory_check(Hive& h, const ContextPtr& c) {
   if (!context) return;
   const auto parallel = parameter(c, "parallel", 8, 1, 1024);
   if (!parallel) return;
+  const std::string kv = c->request.target.parameter("kv").value_or("f16");
+  if (kv != "f32" && kv != "f16" && kv != "q8_0")
+    return c->fail({ErrorCode::kInvalidRequest, "kv must be f32, f16 or q8_0"}, {}, "kv");
   const auto named = colony::parse_device(c->request.target.parameter("device").value_or("cpu"));
   if (!named) return c->fail(named.error(), {}, "device");
   const std::string device = h.one_device(*named);
@@ -66,8 +69,8 @@ void memory_check(Hive& h, const ContextPtr& c) {
   const auto location = h.location_of(*ref);
   if (!location) return c->fail(location.error(), {}, "model");
   const auto need = std::make_shared<Result<Need>>();
-  auto measure = [need, location = *location, context = *context, parallel = *parallel] {
-    *need = memory_need(location, context, parallel);
+  auto measure = [need, location = *location, context = *context, parallel = *parallel, kv = kv_precision(kv)] {
+    *need = memory_need(location, context, parallel, kv);
   };
   auto answer = [&h, c, need, device](const Status& done) {
     if (!done) return c->fail(done.error());

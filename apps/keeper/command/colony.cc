@@ -1,10 +1,13 @@
 // worker, model: what hives hold.
 
+#include <unistd.h>
+
 #include <charconv>
 
 #include "format/json.h"
 #include "keeper/model_argument.h"
 #include "keeper/parts.h"
+#include "keeper/suggestions.h"
 
 namespace llorch::keeper {
 namespace {
@@ -143,10 +146,67 @@ void add_alias(CLI::App& model, int& exit_code) {
   });
 }
 
+/// Bytes as a person reads them: 5.0 GB, 105 MB.
+std::string size_text(std::int64_t bytes) {
+  const double mb = static_cast<double>(bytes) / 1e6;
+  return mb < 1000 ? fmt::format("{:.0f} MB", mb) : fmt::format("{:.1f} GB", mb / 1000);
+}
+
+/// Good models that fit into so much memory, the largest first; asks nobody.
+int suggest(const Common& common, double memory_gb, bool all) {
+  constexpr double kGb = 1e9;
+  const std::int64_t memory = memory_gb > 0
+                                  ? static_cast<std::int64_t>(memory_gb * kGb)
+                                  : static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  boost::json::array rows;
+  std::vector<Suggestion> models = suggestions();
+  std::ranges::reverse(models);
+  for (const Suggestion& s : models) {
+    const bool fits = s.memory_bytes() <= memory;
+    if (!fits && !all) continue;
+    boost::json::object row{{"model", s.model}, {"licence", s.licence}, {"good_for", s.good_for}, {"fits", fits}};
+    if (common.json)
+      row["size_bytes"] = s.file_bytes, row["memory_bytes"] = s.memory_bytes();
+    else
+      row["size"] = size_text(s.file_bytes), row["memory"] = size_text(s.memory_bytes()),
+      row["fits"] = fits ? "yes" : "no";
+    rows.push_back(std::move(row));
+  }
+  if (common.json) {
+    cli::print({{"memory_bytes", memory}, {"models", std::move(rows)}});
+    return 0;
+  }
+  if (rows.empty()) {
+    show(stdout, "None of the models fits into %s; --all shows them.\n", size_text(memory).c_str());
+    return 0;
+  }
+  print_table(rows, all ? std::vector<const char*>{"model", "size", "memory", "fits", "licence", "good_for"}
+                        : std::vector<const char*>{"model", "size", "memory", "licence", "good_for"});
+  show(stdout, "\nFor %s of memory. `llorch run MODEL` fetches one and asks it.\n", size_text(memory).c_str());
+  return 0;
+}
+
+void add_suggest(CLI::App& model, int& exit_code) {
+  struct SuggestFlags {
+    Common common;
+    double memory_gb = 0;
+    bool all = false;
+  };
+  const auto f = std::make_shared<SuggestFlags>();
+  CLI::App* c =
+      command(model, "suggest", "good models for a machine of this size", std::shared_ptr<Common>(f, &f->common));
+  c->add_option("--memory-gb", f->memory_gb,
+                "for so much memory, of a GPU or of another machine (default: this machine's)")
+      ->check(CLI::Range(0.1, 1e5));
+  c->add_flag("--all", f->all, "also those that do not fit");
+  c->callback([f, &exit_code] { exit_code = suggest(f->common, f->memory_gb, f->all); });
+}
+
 void add_model(CLI::App& app, int& exit_code) {
   CLI::App* model = app.add_subcommand("model", "models of a hive");
   model->require_subcommand(1);
   add_alias(*model, exit_code);
+  add_suggest(*model, exit_code);
   for (const auto& [name, operation, help] :
        {std::tuple("list", "model_list", "models that a hive has"),
         std::tuple("download", "model_download", "fetch a model"), std::tuple("get", "model_get", "one model"),
