@@ -74,6 +74,7 @@ export async function* runAnswer(daemon, c, m, signal) {
   yield;
   let changed;
   const onLost = (n) => {
+    m.lost = n > 0;
     m.note = n ? "The connection is lost. Trying again …" : "";
     changed?.();
   };

@@ -152,7 +152,7 @@ export class Chat {
   drawState() {
     const busy = this.running.has(this.current.id), state = this.daemon.state();
     const m = this.current.messages.at(-1);
-    this.onState?.(busy ? { kind: "good", text: m?.content || m?.reasoning ? "answering" : "asking" } : state);
+    this.onState?.(busy && m?.lost ? { kind: "bad", text: "connection lost" } : busy ? { kind: "good", text: m?.content || m?.reasoning ? "answering" : "asking" } : state);
   }
   models() {
     const used = this.conversations.map((c) => c.model).filter(Boolean);
@@ -227,6 +227,7 @@ export class Chat {
     }
     endThought(m);
     delete m.job;
+    delete m.lost;
     m.note = "";
     this.running.delete(c.id);
     c.updated = Date.now();
