@@ -72,7 +72,13 @@ TEST(Api, the_document_names_the_fields) {
                                                   "index",
                                                   "relevance_score",
                                                   "results",
-                                                  "system_fingerprint"};
+                                                  "system_fingerprint",
+                                                  "sampling",
+                                                  "source",
+                                                  "settings",
+                                                  "default",
+                                                  "temp",
+                                                  "penalty_repeat"};
     if (kValues.contains(field)) continue;
     const boost::json::object body{{"model", "m"}, {"prompt", "a"}, {field, nullptr}};
     const boost::json::object chat{{"messages", {{{"role", "user"}, {"content", "a"}}}}, {field, nullptr}};
