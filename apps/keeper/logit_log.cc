@@ -9,8 +9,6 @@
 namespace llorch::keeper {
 namespace {
 
-constexpr double kSuspicious = 1e3, kGarbage = 1e10, kClose = 0.01, kFar = 0.1;
-
 Result<LoggedRow> read_row(const json::object& o, const std::string& where) {
   LoggedRow row;
   const auto* position = o.if_contains("token_idx");

@@ -12,6 +12,9 @@
 
 namespace llorch::keeper {
 
+/// P-21, P-03: magnitudes that are suspicious, and garbage; shares of a magnitude that are near, and far.
+inline constexpr double kSuspicious = 1e3, kGarbage = 1e10, kClose = 0.01, kFar = 0.1;
+
 /// One line of a log.
 struct LoggedRow {
   int token_idx = 0;

@@ -316,7 +316,9 @@ void Engine::collect(std::span<const PlannedWork> work) {
       }
     }
   }
-  plan_.logits_wanted = logits_probe || ORCH_LOG_ON();
+  plan_.logits_wanted = logits_probe || ORCH_LOG_ON() || std::ranges::any_of(work, [this](const PlannedWork& w) {
+                          return find(w.id)->request.hash_every > 0;
+                        });
 }
 
 /// Of the positions from `first`, which is row `first_row` of the plan, those whose next token is the prompt's. A
@@ -453,6 +455,8 @@ void Engine::take_drawn(Sequence& s, std::span<Result<Sampled>> drawn, const Ste
       const std::span<const float> logits = result.logits.subspan((first_logits + row) * vocab, vocab);
       if (logits_probe) logits_probe(s.id, s.computed - 1, logits);
       ORCH_LOG("logits", s.computed - 1, logits);
+      if (const int every = s.request.hash_every; every > 0 && s.out % every == 0 && drawn[row])
+        drawn[row]->logits_sha256 = sha256_hex(logits);
     }
     const bool hit = right < drafts && drawn[row] && drawn[row]->id == s.draft[row];
     s.accepted += hit, accepted_ += hit;

@@ -8,6 +8,7 @@
 #include "base/mapped_file.h"
 #include "colony/model_ref.h"
 #include "format/npy.h"
+#include "keeper/lab_command.h"
 #include "keeper/logit_log.h"
 #include "keeper/parts.h"
 #include "keeper/same_arrays.h"
@@ -303,6 +304,7 @@ void add_log_comparison(CLI::App& parity, int& exit_code) {
 void add_command_parity(CLI::App& app, int& exit_code) {
   CLI::App* parity = app.add_subcommand("parity", "is what is computed here what others compute?");
   parity->require_subcommand(1);
+  add_lab_commands(*parity, exit_code);
   add_log_comparison(*parity, exit_code);
   const auto arrays = std::make_shared<Two>();
   CLI::App* same_command = command(*parity, "same", "two arrays (.npy), bit for bit, to the first difference; exit 3",
