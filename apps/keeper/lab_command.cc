@@ -3,6 +3,8 @@
 #include <fstream>
 #include <set>
 
+#include "base/limits.h"
+#include "base/open_file.h"
 #include "keeper/lab_run.h"
 #include "keeper/parts.h"
 
@@ -112,9 +114,64 @@ int all(const AllFlags& f) {
   return field(*report, "verdict") == "bug" ? kBug : 0;
 }
 
+struct StudyFlags {
+  Common common;
+  StudyOptions study;
+  std::string from, json_file, document;
+};
+
+Result<json::object> read_study(const std::string& path) {
+  LLORCH_TRY(const std::string text, read_text_file(path, limits::kTextBytesMax));
+  LLORCH_TRY(const json::value v, json::parse(text, path));
+  const auto* o = v.if_object();
+  if (!o || !json::find_array(*o, "models")) return fail(ErrorCode::kInvalidRequest, "{} is no study", path);
+  return *o;
+}
+
+int study(const StudyFlags& f) {
+  if (f.from.empty() == f.study.models.empty())
+    return complain(f.common, {ErrorCode::kInvalidRequest, "either models or --from"});
+  const auto made = f.from.empty() ? run_study(f.study) : read_study(f.from);
+  if (!made) return complain(f.common, made.error());
+  if (!f.json_file.empty())
+    if (const Status s = write_file(f.json_file, boost::json::serialize(*made) + "\n"); !s)
+      return complain(f.common, s.error());
+  if (!f.document.empty())
+    if (const Status s = write_file(f.document, study_document(*made)); !s) return complain(f.common, s.error());
+  if (f.common.json)
+    cli::print(*made);
+  else
+    show_text(stdout, study_document(*made));
+  return 0;
+}
+
+void add_study(CLI::App& parity, int& exit_code) {
+  const auto f = std::make_shared<StudyFlags>();
+  CLI::App* c = command(parity, "study", "several models, as they are stored and in other types, by every engine",
+                        std::shared_ptr<Common>(f, &f->common));
+  c->add_option("models", f->study.models, "GGUF files, or folders of SafeTensors");
+  c->add_option("--types", f->study.types, "written by our quantizer and measured, too: F32,Q8_0,Q4_K")->delimiter(',');
+  c->add_option("--references", f->study.lab.references)->capture_default_str();
+  c->add_option("--text", f->study.lab.text, "a file whose beginning is read");
+  c->add_option("--tokens", f->study.lab.tokens, "ids separated by commas, in the text's place");
+  c->add_option("--ids", f->study.lab.ids_max)->check(CLI::Range(1, 4096))->capture_default_str();
+  c->add_option("--tools", f->study.lab.tools);
+  c->add_option("--environments", f->study.lab.environments)->envname("LLORCH_REFERENCES");
+  c->add_option("--limit", f->study.lab.limit_s, "seconds of one engine")->check(CLI::Range(1, 86400));
+  c->add_flag("--quick", f->study.lab.quick, "without our reference arithmetic and scalar kernels");
+  c->add_option("--from", f->from, "the JSON of a study, in the place of models");
+  c->add_option("--report", f->json_file, "write the study as JSON");
+  c->add_option("--document", f->document, "write docs/study.md");
+  c->callback([f, &exit_code] {
+    f->study.lab.quiet = f->common.quiet || f->common.json;
+    exit_code = study(*f);
+  });
+}
+
 }  // namespace
 
 void add_lab_commands(CLI::App& parity, int& exit_code) {
+  add_study(parity, exit_code);
   const auto f = std::make_shared<AllFlags>();
   CLI::App* c =
       command(parity, "all", "the same ids through ours and every installed reference; exit 3 where one has a bug",

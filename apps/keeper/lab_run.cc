@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <cmath>
@@ -16,6 +15,7 @@
 #include "base/terminal.h"
 #include "format/npy.h"
 #include "keeper/lab_layers.h"
+#include "keeper/workplace.h"
 #include "service/process.h"
 
 namespace llorch::keeper {
@@ -35,45 +35,6 @@ bool is_there(const std::string& path) {
   std::error_code problem;
   return fs::exists(path, problem);
 }
-
-/// A folder for the engines' files; removed at the end, unless it is kept.
-class Workplace {
- public:
-  static Result<Workplace> make(const std::string& keep) {
-    Workplace w;
-    std::error_code problem;
-    if (!keep.empty()) {
-      fs::create_directories(keep, problem);
-      if (problem) return fail(ErrorCode::kIo, "cannot make {}: {}", keep, problem.message());
-      w.path_ = keep;
-      return w;
-    }
-    const auto temporary = fs::temp_directory_path(problem);
-    std::string pattern = ((problem ? fs::path("/tmp") : temporary) / "llorch-parity-XXXXXX").string();
-    if (!mkdtemp(pattern.data())) return fail(ErrorCode::kIo, "cannot make a folder in {}", temporary.string());
-    w.path_ = pattern, w.ours_ = true;
-    return w;
-  }
-  Workplace(Workplace&& other) noexcept
-      : path_(std::exchange(other.path_, "")), ours_(std::exchange(other.ours_, false)) {}
-  Workplace& operator=(Workplace&&) = delete;
-  ~Workplace() {
-    std::error_code problem;
-    if (ours_) fs::remove_all(path_, problem);
-  }
-  [[nodiscard]] std::string folder(const std::string& name) const {
-    std::error_code problem;
-    fs::remove_all(path_ + "/" + name, problem);
-    fs::create_directories(path_ + "/" + name, problem);
-    return path_ + "/" + name;
-  }
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  Workplace() = default;
-  std::string path_;
-  bool ours_ = false;
-};
 
 Result<std::string> read_text(const std::string& path) {
   std::ifstream in(path);

@@ -42,6 +42,17 @@ struct ReferenceFile {
 /// kModelLoadFailed where our own worker cannot run the model.
 [[nodiscard]] Result<json::object> run_lab(const LabOptions& options);
 
+struct StudyOptions {
+  std::vector<std::string> models;  // files or folders
+  std::vector<std::string> types;   // each GGUF file is written with its matrices in these, too
+  LabOptions lab;                   // of each run; `model` is not looked at
+};
+/// Of each model what each engine computes of it as it is stored, measured by the truth; and of the same model in other
+/// types, measured by the truth of the stored one. Errors: those of run_lab(), naming the model.
+[[nodiscard]] Result<json::object> run_study(const StudyOptions& options);
+/// The document that is made of a study's JSON.
+[[nodiscard]] std::string study_document(const json::object& study);
+
 /// A page that a person can look at, of a report; stands alone.
 [[nodiscard]] std::string lab_page(const json::object& report);
 

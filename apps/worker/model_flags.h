@@ -12,6 +12,14 @@ namespace llorch::worker {
 inline constexpr const char* kNoPackedCache =
     "--packed-cache has no effect: weights are packed for the GPU as they are loaded, and kept in its memory alone";
 
+/// What --kv-type says. Errors: kInvalidRequest.
+[[nodiscard]] inline Result<KvPrecision> kv_precision(const std::string& name) {
+  if (name == "f32") return KvPrecision::kF32;
+  if (name == "f16") return KvPrecision::kF16;
+  if (name == "q8_0") return KvPrecision::kQ8_0;
+  return fail(ErrorCode::kInvalidRequest, "--kv-type must be f32, f16 or q8_0, not '{}'", name);
+}
+
 inline void add_device(CLI::App& command, ModelOptions& options) {
   command.add_option("--device,--gpu-device", options.cuda_index, "which GPU (the CPU has the one device 0)");
 }

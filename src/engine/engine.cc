@@ -1,5 +1,7 @@
 #include "engine/engine.h"
 
+#include <openssl/evp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <exception>
@@ -17,6 +19,16 @@ namespace llorch {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+/// SHA-256 of a row's bytes, in hexadecimal.
+std::string hash_of(std::span<const float> row) {
+  unsigned char sum[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  if (EVP_Digest(row.data(), row.size_bytes(), sum, &size, EVP_sha256(), nullptr) != 1) throw std::bad_alloc();
+  std::string out;
+  for (unsigned int i = 0; i < size; ++i) out += fmt::format("{:02x}", sum[i]);
+  return out;
+}
 
 /// For masks of guesses in one step: others wait meanwhile.
 constexpr std::chrono::milliseconds kDraftMasksTime{2};
@@ -456,7 +468,7 @@ void Engine::take_drawn(Sequence& s, std::span<Result<Sampled>> drawn, const Ste
       if (logits_probe) logits_probe(s.id, s.computed - 1, logits);
       ORCH_LOG("logits", s.computed - 1, logits);
       if (const int every = s.request.hash_every; every > 0 && s.out % every == 0 && drawn[row])
-        drawn[row]->logits_sha256 = sha256_hex(logits);
+        drawn[row]->logits_sha256 = hash_of(logits);
     }
     const bool hit = right < drafts && drawn[row] && drawn[row]->id == s.draft[row];
     s.accepted += hit, accepted_ += hit;

@@ -205,6 +205,28 @@ class Lab(unittest.TestCase):
         self.assertIn(r.returncode, (1, 2))
         self.assertIn("nowhere.gguf", r.stderr)
 
+    def test_a_study_of_two_types(self):
+        subprocess.run([BIN / "llorch-gguf", "synth", "--shape", "tiny-qwen3", "--type", "F32", "--seed", "3", self.folder / "q.gguf"], check=True, capture_output=True)
+        ids = ",".join(map(str, IDS))
+        r = lab("study", "m.gguf", "q.gguf", "--types", "F32,Q8_0,Q4_0,NO_TYPE", "--tokens", ids, "--references", "none", "--quiet", "--report", "s.json", "--document", "s.md", cwd=self.folder, timeout=300)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        study = json.loads((self.folder / "s.json").read_text())
+        self.assertEqual([m["model"] for m in study["models"]], ["m", "q"])
+        for m in study["models"]:
+            self.assertIn("NO_TYPE", [n["name"] for n in m["not_run"]])
+            kl = {row["type"]: row["kl_mean"] for row in m["rows"] if row["engine"] == "llorch-reference"}
+            self.assertEqual(set(kl), {"F32", "Q8_0", "Q4_0"})
+            self.assertLess(kl["F32"], 1e-12)
+            self.assertTrue(1e-9 < kl["Q8_0"] < kl["Q4_0"] / 10, kl)
+        document = (self.folder / "s.md").read_text()
+        self.assertEqual(r.stdout, document)
+        self.assertEqual(document.count("\n## "), 2)
+        self.assertEqual(document.count("| Q4_0 | llorch-reference |"), 2)
+        again = lab("study", "--from", "s.json", cwd=self.folder)
+        self.assertEqual((again.returncode, again.stdout), (0, document))
+        for bad in ((), ("--from", "nowhere.json"), ("--from", "m.gguf"), ("m.gguf", "--from", "s.json"), ("nowhere.gguf", "--tokens", "1")):
+            self.assertIn(lab("study", *bad, cwd=self.folder).returncode, (1, 2), bad)
+
     def test_environments_are_described_by_the_files(self):
         sys.path.insert(0, str(ROOT / "tools/parity"))
         import install_references
