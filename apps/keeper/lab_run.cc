@@ -125,7 +125,9 @@ class Lab {
       else
         LLORCH_OK(run_own(own.name, own.kind, own.isa, own.cache, own.reduced));
     }
-    if (outcomes_.empty()) return fail(ErrorCode::kModelLoadFailed, "our own worker cannot run {}", options_.model);
+    if (outcomes_.empty())
+      return fail(ErrorCode::kModelLoadFailed, "our own worker cannot run {}: {}", options_.model,
+                  json::find_text(not_run_.front().get_object(), "reason").value_or(""));
     for (const char* kind : {"accelerate", "cuda"})
       if (is_there(worker(kind))) LLORCH_OK(run_own(fmt::format("llorch-{}", kind), kind, "", "f16", true));
     return {};

@@ -20,6 +20,11 @@ inline constexpr const char* kNoPackedCache =
   return fail(ErrorCode::kInvalidRequest, "--kv-type must be f32, f16 or q8_0, not '{}'", name);
 }
 
+/// The reverse.
+[[nodiscard]] inline const char* kv_name(KvPrecision precision) {
+  return precision == KvPrecision::kF32 ? "f32" : precision == KvPrecision::kF16 ? "f16" : "q8_0";
+}
+
 inline void add_device(CLI::App& command, ModelOptions& options) {
   command.add_option("--device,--gpu-device", options.cuda_index, "which GPU (the CPU has the one device 0)");
 }

@@ -9,7 +9,7 @@ import unittest
 
 import numpy as np
 
-from harness import BINARY, ROOT, main
+from harness import BINARY, ROOT, USER, Worker, main, wait_for
 
 
 class Receipts(unittest.TestCase):
@@ -88,6 +88,37 @@ class Receipts(unittest.TestCase):
         r = self.worker("receipt", self.folder / "nowhere.json")
         self.assertNotEqual(r.returncode, 0)
         self.assertIn("nowhere.json", r.stderr)
+
+    def test_answers_of_requests(self):
+        with Worker() as w:
+            wait_for(lambda: w.get("/v1/info")[2]["model_hash"])
+            found = []
+            ask = {"messages": USER, "max_tokens": 20, "ignore_eos": True, "temperature": 0.9, "receipt": True}
+            status, headers, whole = w.post("/v1/chat/completions", ask | {"n": 2})
+            self.assertEqual(status, 200, whole)
+            self.assertNotIn("x-llorch-ignored", {k.lower() for k in headers})
+            found += [c["receipt"] for c in whole["choices"]]
+            self.assertNotEqual(found[0]["ids"], found[1]["ids"], "choices are drawn apart")
+            self.assertEqual(len(found[0]["template_sha256"]), 64)
+            stream = w.post("/v1/chat/completions", ask | {"stream": True})[2]
+            last = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: {")][-1]
+            found.append(last["choices"][0]["receipt"])
+            found.append(w.post("/v1/completions", {"prompt": "the wind", "max_tokens": 9, "ignore_eos": True, "seed": 5, "receipt": True})[2]["choices"][0]["receipt"])
+            self.assertIsNone(found[-1]["template_sha256"])
+            end = w.generate(messages=USER, max_tokens=20, ignore_eos=True, receipt=True)[-1][2]
+            found.append(end["receipt"])
+            for receipt in found:
+                r = self.verify(receipt)
+                self.assertEqual(r.returncode, 0, (r.stdout, r.stderr, receipt))
+                receipt["ids"][2] += 1
+                self.assertEqual(self.verify(receipt).returncode, 3)
+            self.assertNotIn("receipt", w.post("/v1/chat/completions", {"messages": USER, "max_tokens": 2})[2]["choices"][0])
+            for bad in ({"response_format": {"type": "json_object"}}, {"receipt": "yes"}):
+                status, _, body = w.post("/v1/chat/completions", ask | bad)
+                self.assertEqual((status, body["error"]["param"]), (400, "receipt"), body)
+            status, _, body = w.post("/v1/inference", {"prompt": "x", "max_tokens": 4, "receipt": True, "json_schema": {"type": "object"}})
+            self.assertEqual(status, 400, body)
+            self.assertIn("receipt: there is none of an answer whose form or tools a grammar holds", body["error"]["message"])
 
     def test_the_command_of_the_colony(self):
         shutil.copy(ROOT / "models/haiku.gguf", self.folder / "m.gguf")

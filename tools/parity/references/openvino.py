@@ -26,7 +26,7 @@ def run(a):
     logits = request.infer({name: inputs[name] for port in model.inputs for name in port.names if name in inputs})[0]
     np.save(a.out / "logits.npy", np.asarray(logits, np.float32).reshape(n, -1))
     kind = model.get_property("INFERENCE_PRECISION_HINT").to_string()
-    reference.about(a.out, engine="OpenVINO GenAI", version=openvino_genai.__version__, weights="as stored", arithmetic=f"{kind}, as it chooses; activations in 8 bits", reduced=True,
+    reference.about(a.out, engine="OpenVINO GenAI", version=openvino_genai.__version__, weights="as its reader converts them", arithmetic=f"{kind}, as it chooses; activations in 8 bits", reduced=True,
                     own_ids=None if not a.written else openvino_genai.Tokenizer(str(a.out)).encode(a.written, add_special_tokens=False).input_ids.data[0].tolist())
     for path in a.out.glob("openvino_*"):
         path.unlink()
