@@ -124,10 +124,10 @@ class Lab {
         not_run(own.name, "left out by --quick");
       else
         LLORCH_OK(run_own(own.name, own.kind, own.isa, own.cache, own.reduced));
+      if (outcomes_.empty())
+        return fail(ErrorCode::kModelLoadFailed, "our own worker cannot run {}: {}", options_.model,
+                    json::find_text(not_run_.front().get_object(), "reason").value_or(""));
     }
-    if (outcomes_.empty())
-      return fail(ErrorCode::kModelLoadFailed, "our own worker cannot run {}: {}", options_.model,
-                  json::find_text(not_run_.front().get_object(), "reason").value_or(""));
     for (const char* kind : {"accelerate", "cuda"})
       if (is_there(worker(kind))) LLORCH_OK(run_own(fmt::format("llorch-{}", kind), kind, "", "f16", true));
     return {};
@@ -198,6 +198,7 @@ class Lab {
     if (!options_.quiet) show_text(stderr, fmt::format("{}\n", what));
   }
   bool wanted(std::string_view name) const {
+    if (name == options_.without) return false;
     if (options_.references == "auto") return true;
     std::stringstream words(options_.references);
     for (std::string word; std::getline(words, word, ',');)

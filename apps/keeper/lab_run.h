@@ -18,6 +18,7 @@ struct LabOptions {
   std::string text, tokens;         // a file; or ids separated by commas
   int ids_max = 362;                // of the text's, the first so many
   std::string references = "auto";  // all that are installed; "none"; or names, separated by commas
+  std::string without;              // a reference that is not run all the same
   std::string tools, environments;  // folders; empty: found beside this program
   std::vector<std::string> given;   // NAME=PATH: logits that somebody has computed, a .npy file or a folder
   std::string truth;                // which engine the others are measured by; empty: the reference that says it is
@@ -48,7 +49,8 @@ struct StudyOptions {
   LabOptions lab;                   // of each run; `model` is not looked at
 };
 /// Of each model what each engine computes of it as it is stored, measured by the truth; and of the same model in other
-/// types, measured by the truth of the stored one. Errors: those of run_lab(), naming the model.
+/// types, measured by the truth of the stored one. A model that cannot be run is an entry that says why.
+/// Errors: those of run_lab(), where it is the only model.
 [[nodiscard]] Result<json::object> run_study(const StudyOptions& options);
 /// The document that is made of a study's JSON.
 [[nodiscard]] std::string study_document(const json::object& study);

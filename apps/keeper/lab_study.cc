@@ -46,7 +46,7 @@ Result<json::object> study_model(const StudyOptions& options, const std::string&
   const auto& ids = *json::find_array(stored, "ids");
   json::array rows, not_run = *json::find_array(stored, "not_run");
   add_rows(rows, stored, "as stored");
-  lab.text.clear(), lab.tokens.clear();
+  lab.text.clear(), lab.tokens.clear(), lab.without = truth;
   for (const json::value& id : ids)
     lab.tokens += (lab.tokens.empty() ? "" : ",") + fmt::to_string(json::as_unsigned(id).value_or(0));
   const bool one_file = model.ends_with(".gguf");
@@ -82,8 +82,12 @@ Result<json::object> run_study(const StudyOptions& options) {
     LLORCH_TRY(const Workplace place, Workplace::make(""));
     if (!options.lab.quiet) show_text(stderr, fmt::format("== {}\n", model));
     auto one = study_model(options, model, place.path());
-    if (!one) return std::unexpected(std::move(one).error().in(model));
-    models.push_back(*std::move(one));
+    if (one)
+      models.push_back(*std::move(one));
+    else if (options.models.size() == 1)
+      return std::unexpected(std::move(one).error().in(model));
+    else  // the others go on
+      models.push_back({{"model", file_name(model)}, {"error", one.error().message}});
   }
   return json::object{{"build_id", LLORCH_VERSION}, {"models", std::move(models)}};
 }
@@ -97,6 +101,11 @@ std::string study_document(const json::object& study) {
       "the verdicts mean.\n";
   for (const json::value& m : *json::find_array(study, "models")) {
     const json::object& model = m.get_object();
+    if (const auto error = json::find_text(model, "error")) {
+      fmt::format_to(std::back_inserter(out), "\n## {}\nNot run: {}\n", json::find_text(model, "model").value_or(""),
+                     *error);
+      continue;
+    }
     fmt::format_to(std::back_inserter(out),
                    "\n## {}\n{} ids; the truth is {} ({}).\n\n| type | engine | arithmetic | KL, mean | KL, largest | "
                    "same token | garbage | verdict |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n",

@@ -227,6 +227,8 @@ class Lab(unittest.TestCase):
         self.assertEqual(document.count("| Q4_0 | llorch-reference |"), 2)
         again = lab("study", "--from", "s.json", cwd=self.folder)
         self.assertEqual((again.returncode, again.stdout), (0, document))
+        r = lab("study", "nowhere.gguf", "m.gguf", "--tokens", ids, "--references", "none", "--quick", "--json", cwd=self.folder)
+        self.assertEqual([(m["model"], "error" in m) for m in json.loads(r.stdout)["models"]], [("nowhere", True), ("m", False)], "the others go on")
         for bad in ((), ("--from", "nowhere.json"), ("--from", "m.gguf"), ("m.gguf", "--from", "s.json"), ("nowhere.gguf", "--tokens", "1")):
             self.assertIn(lab("study", *bad, cwd=self.folder).returncode, (1, 2), bad)
 
