@@ -12,6 +12,9 @@
 
 namespace llorch::keeper {
 
+/// P-21, P-03: magnitudes that are suspicious, and garbage; shares of a magnitude that are near, and far.
+inline constexpr double kSuspicious = 1e3, kGarbage = 1e10, kClose = 0.01, kFar = 0.1;
+
 /// One line of a log.
 struct LoggedRow {
   int token_idx = 0;
@@ -41,6 +44,7 @@ struct RowDifference {
   double reference = 0, ours = 0;  // the two values that differ most
   enum class Verdict { kParity, kOpen, kBug } verdict = Verdict::kParity;
   std::string why;
+  bool computed = true;  // false: position 0 alone is off, as where its logits were not asked for (P-23)
 };
 /// Positions that both have. P-03: a bug is another most likely token, another sign or more than a tenth of the
 /// magnitude, or anything that is not finite; within a hundredth it is parity; between, open.

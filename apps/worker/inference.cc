@@ -5,6 +5,8 @@
 
 #include "base/ids.h"
 #include "text/utf8.h"
+#include "worker/backend.h"
+#include "worker/model_flags.h"
 
 namespace llorch::worker {
 
@@ -124,9 +126,39 @@ GenerateRequest make_request(const wire::Generation& asked, TokenIds prompt, int
   r.max_tokens = max_tokens;
   r.stop = asked.stop;
   r.ignore_eos = asked.ignore_eos;
+  if (asked.receipt) r.hash_every = kReceiptEvery;
   r.adapter = asked.adapter;
   r.cache_salt = cache_salt(principal, asked.cache_salt);
   return r;
+}
+
+std::optional<Error> no_receipt(const wire::Generation& asked, bool constrained, bool thought) {
+  if (!asked.receipt) return std::nullopt;
+  const char* why = constrained             ? "whose form or tools a grammar holds"
+                    : thought               ? "with a budget for thoughts"
+                    : asked.adapter >= 0    ? "of a model with an adapter"
+                    : asked.max_tokens == 0 ? "without tokens"
+                                            : nullptr;
+  if (!why) return std::nullopt;
+  return Error{ErrorCode::kUnsupportedValue, fmt::format("receipt: there is none of an answer {}", why)};
+}
+
+std::optional<Receipt> begin_receipt(const Worker& w, const GenerateRequest& request, bool conversation) {
+  if (request.hash_every == 0) return std::nullopt;
+  const ServeOptions& o = w.options();
+  Receipt r;
+  r.model = o.engine.model.path, r.build_id = LLORCH_VERSION, r.device = backend().device();
+  r.isa = backend().isa(w.loaded().device->isa()), r.arithmetic = arithmetic_of(r.device, r.isa);
+  r.kv_type = kv_name(o.engine.engine.kv);
+  if (conversation) r.template_sha256 = w.model().template_sha256;
+  r.request.prompt = request.prompt, r.request.sampling = request.sampling, r.request.stop = request.stop;
+  r.request.max_tokens = request.max_tokens, r.request.ignore_eos = request.ignore_eos;
+  return r;
+}
+
+boost::json::object end_receipt(const Worker& w, Receipt& receipt) {
+  receipt.model_sha256 = w.model().hash;
+  return to_json(receipt);
 }
 
 boost::json::object context_details(std::size_t prompt_tokens, int max_tokens, int context) {

@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 #include <cmath>
 
+#include "worker/receipt.h"
 #include "worker/worker.h"
 
 namespace llorch::worker {
@@ -158,6 +159,12 @@ class Stopwatch {
 /// The engine's request of what a client asked for. `room`: tokens that fit after the prompt.
 [[nodiscard]] GenerateRequest make_request(const wire::Generation& asked, TokenIds prompt, int max_tokens,
                                            std::uint64_t seed, const std::string& principal);
+/// Why an answer has no receipt, where it was asked for one: only what the engine alone decides can be computed again.
+[[nodiscard]] std::optional<Error> no_receipt(const wire::Generation& asked, bool constrained, bool thought);
+/// Of a request that asks for one. `conversation`: the chat template made its prompt.
+[[nodiscard]] std::optional<Receipt> begin_receipt(const Worker& w, const GenerateRequest& request, bool conversation);
+/// As its answer's end carries it. Its model_sha256 is empty as long as the worker has not read the whole model.
+[[nodiscard]] boost::json::object end_receipt(const Worker& w, Receipt& receipt);
 /// The beginning of a prompt is shared only between requests of the same salt: of one key, under one name that its
 /// client gave (the queen's gives her principal's). The length keeps the two apart (E-15, S-72).
 [[nodiscard]] std::string cache_salt(const std::string& principal, const std::string& given);

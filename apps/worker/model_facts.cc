@@ -8,6 +8,7 @@
 #include "base/mapped_file.h"
 #include "format/json.h"
 #include "jinja/limits.h"
+#include "security/digest.h"
 #include "tools/learn.h"
 
 namespace llorch::worker {
@@ -127,6 +128,7 @@ Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options)
   if (!chat.with_tools.empty()) {
     LLORCH_TRY(f.tool_renderer, PromptRenderer::make(*m.tokenizer, chat.with_tools, chat.bos, chat.eos));
   }
+  if (!chat.source.empty()) f.template_sha256 = security::sha256_hex(chat.source);
   LLORCH_TRY(f.renderer, PromptRenderer::make(*m.tokenizer, chat.source, std::move(chat.bos), std::move(chat.eos)));
   return f;
 }

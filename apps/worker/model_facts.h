@@ -14,9 +14,9 @@
 namespace llorch::worker {
 
 struct ModelFacts {
-  std::vector<std::string> adapters;                 // their names, by their numbers
-  std::string id, quant_kind, tokenizer_kind, hash;  // hash: SHA-256 of the file, empty until known
-  std::string fingerprint;                           // LoadedModel::fingerprint
+  std::vector<std::string> adapters;                                  // their names, by their numbers
+  std::string id, quant_kind, tokenizer_kind, template_sha256, hash;  // hash: SHA-256 of the file, empty until known
+  std::string fingerprint;                                            // LoadedModel::fingerprint
   int vocab = 0, context = 0;
   DefaultSampling sampling;
   PromptRenderer renderer;

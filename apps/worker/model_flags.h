@@ -12,6 +12,19 @@ namespace llorch::worker {
 inline constexpr const char* kNoPackedCache =
     "--packed-cache has no effect: weights are packed for the GPU as they are loaded, and kept in its memory alone";
 
+/// What --kv-type says. Errors: kInvalidRequest.
+[[nodiscard]] inline Result<KvPrecision> kv_precision(const std::string& name) {
+  if (name == "f32") return KvPrecision::kF32;
+  if (name == "f16") return KvPrecision::kF16;
+  if (name == "q8_0") return KvPrecision::kQ8_0;
+  return fail(ErrorCode::kInvalidRequest, "--kv-type must be f32, f16 or q8_0, not '{}'", name);
+}
+
+/// The reverse.
+[[nodiscard]] inline const char* kv_name(KvPrecision precision) {
+  return precision == KvPrecision::kF32 ? "f32" : precision == KvPrecision::kF16 ? "f16" : "q8_0";
+}
+
 inline void add_device(CLI::App& command, ModelOptions& options) {
   command.add_option("--device,--gpu-device", options.cuda_index, "which GPU (the CPU has the one device 0)");
 }

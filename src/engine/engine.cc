@@ -1,5 +1,7 @@
 #include "engine/engine.h"
 
+#include <openssl/evp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <exception>
@@ -17,6 +19,16 @@ namespace llorch {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+/// SHA-256 of a row's bytes, in hexadecimal.
+std::string hash_of(std::span<const float> row) {
+  unsigned char sum[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  if (EVP_Digest(row.data(), row.size_bytes(), sum, &size, EVP_sha256(), nullptr) != 1) throw std::bad_alloc();
+  std::string out;
+  for (unsigned int i = 0; i < size; ++i) out += fmt::format("{:02x}", sum[i]);
+  return out;
+}
 
 /// For masks of guesses in one step: others wait meanwhile.
 constexpr std::chrono::milliseconds kDraftMasksTime{2};
@@ -316,7 +328,9 @@ void Engine::collect(std::span<const PlannedWork> work) {
       }
     }
   }
-  plan_.logits_wanted = logits_probe || ORCH_LOG_ON();
+  plan_.logits_wanted = logits_probe || ORCH_LOG_ON() || std::ranges::any_of(work, [this](const PlannedWork& w) {
+                          return find(w.id)->request.hash_every > 0;
+                        });
 }
 
 /// Of the positions from `first`, which is row `first_row` of the plan, those whose next token is the prompt's. A
@@ -453,6 +467,8 @@ void Engine::take_drawn(Sequence& s, std::span<Result<Sampled>> drawn, const Ste
       const std::span<const float> logits = result.logits.subspan((first_logits + row) * vocab, vocab);
       if (logits_probe) logits_probe(s.id, s.computed - 1, logits);
       ORCH_LOG("logits", s.computed - 1, logits);
+      if (const int every = s.request.hash_every; every > 0 && s.out % every == 0 && drawn[row])
+        drawn[row]->logits_sha256 = hash_of(logits);
     }
     const bool hit = right < drafts && drawn[row] && drawn[row]->id == s.draft[row];
     s.accepted += hit, accepted_ += hit;

@@ -84,6 +84,7 @@ struct GenerateRequest {
   int second_text = 0;               // of a pair: where its second text begins, for token types; 0: it is none
   bool score_prompt = false;         // PromptEvents, with sampling.top_logprobs alternatives; without `constraint`
   bool progress = false;             // ProgressEvents
+  int hash_every = 0;  // n: of each n-th token of the answer, the first among them, Sampled::logits_sha256; 0: of none
   EventSink sink;
 };
 

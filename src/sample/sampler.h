@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -48,6 +49,7 @@ struct Sampled {
   std::int32_t id = -1;
   double logprob = 0;
   std::vector<TokenLogprob> top;  // most likely first
+  std::string logits_sha256{};    // of the model's float32 logits that it was drawn from, where they were asked for
 };
 
 /// A token whose logit is changed: one with a bias, or, where penalties are asked for, of prompt or output.

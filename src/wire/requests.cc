@@ -35,7 +35,7 @@ void read_sampling(Fields& f, const Bounds& bounds, Generation& g) {
   s.frequency_penalty = f.number("frequency_penalty", -2, 2, "range(-2.0..=2.0)").value_or(0);
   g.seed = f.unsigned_integer("seed");
   g.stop = f.texts("stop", limits::kStopStringsMax, limits::kStopBytesMax);
-  g.ignore_eos = f.boolean("ignore_eos").value_or(false);
+  g.ignore_eos = f.boolean("ignore_eos").value_or(false), g.receipt = f.boolean("receipt").value_or(false);
   if (const auto deadline = f.integer("deadline_ms", 1, std::int64_t{1} << 40)) g.deadline_ms = deadline;
   g.structure = read_structure(f);
 }

@@ -35,7 +35,7 @@ struct Generation {
   std::optional<int> max_tokens;  // absent: as many as there is room for, within the route's bound
   std::vector<std::string> stop;
   Structure structure;
-  bool ignore_eos = false, resumable = false;
+  bool ignore_eos = false, resumable = false, receipt = false;
   bool logprobs = false;
   int adapter = -1;  // of Bounds::adapters, by its place; -1: none
   std::string cache_salt;

@@ -116,6 +116,8 @@ class Parity(unittest.TestCase):
         for script, arguments in (("analyze_logits.sh", ["logits.jsonl"]), ("compare_parity.sh", ["logits.jsonl", "logits.jsonl"]), ("test_logging.sh", ["builtin:haiku"])):
             s = subprocess.run([ROOT / "tools/parity" / script, *arguments], capture_output=True, text=True, cwd=self.folder, env=os.environ | {"LLORCH_BIN": str(BIN)}, timeout=60)
             self.assertEqual(s.returncode, 0, s.stderr)
+        for script in (ROOT / "tools/parity").glob("*.sh"):
+            self.assertEqual(len(script.read_text().splitlines()), 3, f"{script.name} is one line of our own tool")
 
     def test_planted_faults_are_found(self):
         llorch("log", "builtin:haiku", cwd=self.folder)
@@ -143,6 +145,22 @@ class Parity(unittest.TestCase):
         r = llorch("position0", "zero.jsonl", "off.jsonl", cwd=self.folder)
         self.assertEqual((r.returncode, r.stdout.count("more than 1 %")), (3, 1))
 
+    def test_position_0_that_was_never_computed_is_nobody_s_bug(self):
+        llorch("log", "builtin:haiku", cwd=self.folder)
+        lines = [json.loads(line) | {"token_idx": i} for i, line in enumerate((self.folder / "logits.jsonl").read_text().splitlines())]
+        for name, values in (("zeros", [0.0] * 10), ("garbage", [1e30] * 10), ("nothing", [None] * 10)):
+            (self.folder / "one.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+            (self.folder / "two.jsonl").write_text("".join(json.dumps(x | ({"values": values, "team": "other"} if i == 0 else {})) + "\n" for i, x in enumerate(lines)))
+            r = llorch("compare", "one.jsonl", "two.jsonl", cwd=self.folder)
+            self.assertEqual(r.returncode, 0, (name, r.stderr))
+            self.assertIn("position 0: open (one of the two never computed it", r.stderr)
+            for command in ([BIN / "llorch", "parity", "position0"], [ROOT / "tools/parity/verify_position0.sh"]):
+                r = subprocess.run([*command, "one.jsonl", "two.jsonl"], capture_output=True, text=True, cwd=self.folder, env=os.environ | {"LLORCH_BIN": str(BIN)}, timeout=60)
+                self.assertEqual(r.returncode, 2, name)
+                self.assertIn("it is nobody's bug", r.stderr)
+        (self.folder / "two.jsonl").write_text("".join(json.dumps(x | ({"values": [0.0] * 10} if i in (0, 4) else {})) + "\n" for i, x in enumerate(lines)))
+        self.assertEqual(llorch("compare", "one.jsonl", "two.jsonl", cwd=self.folder).returncode, 3, "two positions are no accident")
+
     @unittest.skipUnless(STORIES.exists(), "not run: needs shared/models")
     def test_logging_changes_nothing(self):
         run = [BIN / "llorch-worker-cpu", "generate", "-m", STORIES, "-p", "Once upon a time", "-n", "60", "--seed", "7", "--temperature", "0.8"]
@@ -163,6 +181,8 @@ class Parity(unittest.TestCase):
                 self.assertEqual(r.returncode, 0, r.stderr)
                 self.assertEqual((self.folder / r.stdout.strip()).read_bytes(), haiku)
             self.assertEqual(llorch("log", "qwen", cwd=self.folder).returncode, 0, "its word is enough")
+            r = subprocess.run([ROOT / "tools/parity/fetch_models.sh", "no_such"], capture_output=True, text=True, env=c.env | {"LLORCH_BIN": str(BIN)}, cwd=self.folder, timeout=60)
+            self.assertEqual(r.returncode, 2, r.stderr)
             r = subprocess.run(c.command("parity", "fetch", "no_such"), capture_output=True, text=True, env=c.env, cwd=self.folder)
             self.assertEqual(r.returncode, 2)
             self.assertIn("tinyllama", r.stderr)

@@ -8,6 +8,7 @@
 #include "base/mapped_file.h"
 #include "colony/model_ref.h"
 #include "format/npy.h"
+#include "keeper/lab_command.h"
 #include "keeper/logit_log.h"
 #include "keeper/parts.h"
 #include "keeper/same_arrays.h"
@@ -180,6 +181,10 @@ int position0(const Common& common, const std::string& reference, const std::str
     show(stdout, "%4zu  %14s  %14s%s\n", i, y ? fmt::format("{:.6f}", *y).c_str() : "not finite",
          x ? fmt::format("{:.6f}", *x).c_str() : "not finite", off ? "  <-- more than 1 %" : "");
   }
+  if (const auto rows = compare_logs(*a, *b); !rows.empty() && !rows[0].computed) {
+    show(stderr, "position 0: %s; it is nobody's bug\n", rows[0].why.c_str());
+    return kNothingCommon;
+  }
   return flagged > 0 ? kBug : 0;
 }
 
@@ -303,6 +308,7 @@ void add_log_comparison(CLI::App& parity, int& exit_code) {
 void add_command_parity(CLI::App& app, int& exit_code) {
   CLI::App* parity = app.add_subcommand("parity", "is what is computed here what others compute?");
   parity->require_subcommand(1);
+  add_lab_commands(*parity, exit_code);
   add_log_comparison(*parity, exit_code);
   const auto arrays = std::make_shared<Two>();
   CLI::App* same_command = command(*parity, "same", "two arrays (.npy), bit for bit, to the first difference; exit 3",

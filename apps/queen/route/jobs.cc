@@ -23,8 +23,9 @@ using service::TaskPtr;
 constexpr const char* kPrefix = "/v1/jobs";
 /// Fields of the worker's own request that pass through.
 constexpr std::string_view kSampling[] = {
-    "max_tokens",        "temperature", "top_p", "top_k",    "min_p",        "repetition_penalty", "presence_penalty",
-    "frequency_penalty", "stop",        "seed",  "logprobs", "top_logprobs", "ignore_eos",         "cache_salt"};
+    "max_tokens",       "temperature",       "top_p",  "top_k", "min_p",    "repetition_penalty",
+    "presence_penalty", "frequency_penalty", "stop",   "seed",  "logprobs", "top_logprobs",
+    "ignore_eos",       "cache_salt",        "receipt"};
 
 struct InferOrder {
   Requirements wanted;

@@ -2,12 +2,14 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <fstream>
 #include <random>
 
 #include "base/limits.h"
 #include "base/mapped_file.h"
 #include "engine/engine.h"
 #include "worker/model_flags.h"
+#include "worker/receipt.h"
 
 namespace llorch::worker {
 namespace {
@@ -17,19 +19,12 @@ void on_interrupt(int) { interrupted = true; }
 
 struct GenerateFlags {
   ModelFlags model;
-  std::string prompt, prompt_file, kv_type = "f16";
+  std::string prompt, prompt_file, kv_type = "f16", receipt;
   int max_tokens = 128, prefill_chunk = 512, batch = 1;
   bool ignore_eos = false;
   SamplingParams sampling;
   std::vector<std::string> stop;
 };
-
-Result<KvPrecision> kv_precision(const std::string& name) {
-  if (name == "f32") return KvPrecision::kF32;
-  if (name == "f16") return KvPrecision::kF16;
-  if (name == "q8_0") return KvPrecision::kQ8_0;
-  return fail(ErrorCode::kInvalidRequest, "--kv-type must be f32, f16 or q8_0");
-}
 
 double rate(int tokens, double ms) { return ms > 0 ? tokens * 1000.0 / ms : 0; }
 
@@ -44,7 +39,21 @@ struct Answer {
   TokenIds ids;
   EndEvent end;
   std::optional<Error> error;
+  Receipt receipt;
 };
+
+Status write_receipt(const GenerateFlags& f, const LoadedModel& model, Receipt receipt) {
+  if (f.receipt.empty()) return {};
+  if (!f.model.adapters.empty()) return fail(ErrorCode::kInvalidRequest, "--receipt: there is none with an adapter");
+  LLORCH_TRY(receipt.model_sha256, model_manifest(f.model.options.path));
+  receipt.model = f.model.options.path, receipt.build_id = LLORCH_VERSION, receipt.device = backend().device();
+  receipt.isa = backend().isa(model.device->isa()), receipt.kv_type = f.kv_type;
+  receipt.arithmetic = arithmetic_of(receipt.device, receipt.isa);
+  std::ofstream out(f.receipt, std::ios::trunc);
+  if (!(out << boost::json::serialize(to_json(receipt)) << "\n" << std::flush))
+    return fail(ErrorCode::kIo, "--receipt: cannot write {}", f.receipt);
+  return {};
+}
 
 void report(const GenerateFlags& f, const LoadedModel& model, const Answer& answer, double load_ms, double all_ms) {
   const EndEvent& e = answer.end;
@@ -92,12 +101,15 @@ Result<int> generate(const GenerateFlags& f) {
   request.sampling = f.sampling, request.adapter = adapter;
   request.stop = f.stop;
   request.ignore_eos = f.ignore_eos;
+  if (!f.receipt.empty()) request.hash_every = kReceiptEvery;
   Answer answer;
+  answer.receipt.request = request;
   ShownStream shown(stdout);
   request.sink = [&](const EngineEvent& event) {
     if (const auto* token = std::get_if<TokenEvent>(&event)) {
       answer.text += token->text;
       answer.ids.push_back(token->token.id);
+      add_token(answer.receipt, token->token);
       if (f.model.as_json) return;
       shown.add(token->text);
     } else if (const auto* end = std::get_if<EndEvent>(&event)) {
@@ -124,6 +136,7 @@ Result<int> generate(const GenerateFlags& f) {
   std::fflush(stdout);  // before the timing line
   if (interrupted) return 130;
   if (answer.error) return std::unexpected(*answer.error);
+  LLORCH_OK(write_receipt(f, model, std::move(answer.receipt)));
   report(f, model, answer, load_ms, all_ms);
   return 0;
 }
@@ -167,6 +180,8 @@ void add_command_generate(CLI::App& app, int& exit_code) {
   c->add_option("--batch", flags->batch, "run so many copies at once (the first one's text is printed)")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
+  c->add_option("--receipt", flags->receipt,
+                "write what the answer depends on, with hashes of its logits: `receipt FILE` computes it again");
   c->add_flag("--ignore-eos", flags->ignore_eos, "go on after the end-of-text token");
   c->callback([flags, seed, &exit_code] {
     if (seed->count() == 0)

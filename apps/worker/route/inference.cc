@@ -42,6 +42,7 @@ struct NativeStream {
   int adapter;
   bool logprobs;
   Stopwatch watch;
+  std::optional<Receipt> receipt;
   std::optional<Reasoning> reasoning;  // of an answer to messages, where the model thinks
 
   void append(std::string type, boost::json::object fields) {
@@ -64,6 +65,7 @@ struct NativeStream {
         {{"tokens_in", e.tokens_in}});
   }
   void operator()(const TokenEvent& e) {
+    if (receipt) add_token(*receipt, e.token);
     boost::json::object o{{"t", e.text}, {"i", e.index}, {"token_id", e.token.id}};
     if (logprobs) {
       o["logprob"] = e.token.logprob;
@@ -99,6 +101,7 @@ struct NativeStream {
                           {"drafted_tokens", e.drafted_tokens},
                           {"accepted_tokens", e.accepted_tokens}};
     if (e.stop_sequence) o["stop_sequence_matched"] = *e.stop_sequence;
+    if (receipt) o["receipt"] = end_receipt(w, *receipt);
     if (!e.undecoded.empty()) o["undecoded_bytes"] = to_hex(e.undecoded);
     if (reasoning) {  // what could still have become a mark
       const auto parts = reasoning->finish();
@@ -120,6 +123,8 @@ void submit_inference(Worker& w, const PromptRequestPtr& r, Prepared<wire::Infer
                     fmt::format("{} prompt tokens and {} requested tokens exceed the context of {}",
                                 p.prompts[0].size(), asked, context)},
                    context_details(p.prompts[0].size(), asked, context));
+  if (const auto none = no_receipt(p.request, p.constraint != nullptr, p.thought.has_value()))
+    return r->fail(*none, {}, "receipt");
   const auto job =
       w.jobs().create({.principal = c->principal.id, .operation = "infer", .resumable = p.request.resumable},
                       net::Clock::now(), std::chrono::system_clock::now());
@@ -134,7 +139,8 @@ void submit_inference(Worker& w, const PromptRequestPtr& r, Prepared<wire::Infer
   if (request.constraint) params["structure"] = wire::name(p.request.structure.kind);
   const auto stream = std::make_shared<NativeStream>(
       NativeStream{w, job, c->correlation_id, std::move(params), seed, p.request.adapter, p.request.logprobs,
-                   Stopwatch(w.metrics(), c->accepted), std::move(reasoning)});
+                   Stopwatch(w.metrics(), c->accepted), begin_receipt(w, request, p.request.messages.has_value()),
+                   std::move(reasoning)});
   std::vector<Generation> one;
   one.push_back({std::move(request), [stream](const EngineEvent& e) {
                    stream->watch.observe(e);

@@ -27,6 +27,7 @@ struct Choice {
   std::size_t prompt_told = 0;        // tokens of the prompt that are in the lists
   std::string finish_reason;
   int tokens_out = 0;
+  std::optional<Receipt> receipt;
 };
 
 /// One answer in the making: collects choices; writes chunks into the job's log, or the whole at the end.
@@ -62,6 +63,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
       if (r.max_tokens > 0) r.constraint = constraint_;
       r.thought = thought_;
       r.score_prompt = request_.scores_prompt(), r.progress = request_.progress;
+      choices_[i].receipt = begin_receipt(w_, r, request_.chat);
       out.push_back(
           {std::move(r), [self = shared_from_this(), i,
                           watch = std::make_shared<Stopwatch>(w_.metrics(), c_->accepted)](const EngineEvent& e) {
@@ -144,6 +146,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
 
   void text(Choice& choice, const TokenEvent& e) {
     ++choice.tokens_out;
+    if (choice.receipt) add_token(*choice.receipt, e.token);
     if (choice.lists) choice.lists->add(e);
     if (!choice.reader) return say(choice, {.text = e.text}, {});
     boost::json::array logprobs;
@@ -277,6 +280,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
       o["text"] = c.text;
     o["logprobs"] = logprobs_value(c, std::move(c.logprobs));
     o["finish_reason"] = c.finish_reason;
+    if (c.receipt) o["receipt"] = end_receipt(w_, *c.receipt);
     return o;
   }
   void chunk(Choice& c, boost::json::object delta, std::string_view text, boost::json::value finish_reason,
@@ -292,6 +296,7 @@ class Completion : public std::enable_shared_from_this<Completion> {
       choice["text"] = text;
     const bool some = c.lists ? c.lists->size() > 0 : !logprobs.empty();
     choice["logprobs"] = some ? logprobs_value(c, std::move(logprobs)) : boost::json::value(nullptr);
+    if (c.receipt && finish_reason.is_string()) choice["receipt"] = end_receipt(w_, *c.receipt);
     choice["finish_reason"] = std::move(finish_reason);
     boost::json::object o = frame(request_.chat ? "chat.completion.chunk" : "text_completion");
     o["choices"] = boost::json::array{std::move(choice)};
@@ -344,6 +349,8 @@ PreparedCompletion prepare_completion(const Worker& w, const std::string& text, 
 void submit_completion(Worker& w, const PromptRequestPtr& r, PreparedCompletion& p) {
   const ContextPtr& c = r->c;
   const int count = static_cast<int>(p.prompts.size()) * p.request.n;
+  if (const auto none = no_receipt(p.request, p.constraint != nullptr, p.thought.has_value()))
+    return r->fail(*none, {}, "receipt");
   if (!w.intake().grow(*r, count, p.request.n > 1 ? "n" : "prompt")) return;
   const auto max_tokens = fit(w, *r, p);
   if (!max_tokens) return;

@@ -1,0 +1,61 @@
+// The parity lab at work: the same ids through our own arithmetics and through every reference that is installed, each
+// in a process of its own, one after another (P-25, P-30). What is compared, and how, is in lab.h.
+//
+// A reference is a program of the folder <tools>/references, run by the Python of its own environment; its protocol is
+// in tools/parity/reference.py. Nothing here knows which engines there are.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "format/json.h"
+#include "keeper/lab.h"
+
+namespace llorch::keeper {
+
+struct LabOptions {
+  std::string model;                // a GGUF file, a folder, builtin:haiku
+  std::string text, tokens;         // a file; or ids separated by commas
+  int ids_max = 362;                // of the text's, the first so many
+  std::string references = "auto";  // all that are installed; "none"; or names, separated by commas
+  std::string without;              // a reference that is not run all the same
+  std::string tools, environments;  // folders; empty: found beside this program
+  std::vector<std::string> given;   // NAME=PATH: logits that somebody has computed, a .npy file or a folder
+  std::string truth;                // which engine the others are measured by; empty: the reference that says it is
+  std::string keep;                 // a folder that keeps what the engines wrote; empty: one that is removed
+  bool quick = false;               // without reference arithmetic and scalar kernels, which take minutes
+  int limit_s = 1800;               // of one engine
+  bool quiet = false;               // else what runs is said on stderr
+};
+
+/// One reference as its file describes it.
+struct ReferenceFile {
+  std::string name, path, environment;
+  bool truth = false, documented_only = false, wants_f32 = false;
+};
+/// By name. Empty where there is no such folder.
+[[nodiscard]] std::vector<ReferenceFile> find_references(const std::string& tools);
+/// The folder tools/parity of the checkout that this program was built in; empty: there is none.
+[[nodiscard]] std::string lab_tools();
+
+/// The report, as `--json` prints it: model, tokens, truth, engines (each with its positions, findings and layers),
+/// outliers, not_run (name and reason), verdict. Errors: kInvalidRequest for a text or files that are none,
+/// kModelLoadFailed where our own worker cannot run the model.
+[[nodiscard]] Result<json::object> run_lab(const LabOptions& options);
+
+struct StudyOptions {
+  std::vector<std::string> models;  // files or folders
+  std::vector<std::string> types;   // each GGUF file is written with its matrices in these, too
+  LabOptions lab;                   // of each run; `model` is not looked at
+};
+/// Of each model what each engine computes of it as it is stored, measured by the truth; and of the same model in other
+/// types, measured by the truth of the stored one. A model that cannot be run is an entry that says why.
+/// Errors: those of run_lab(), where it is the only model.
+[[nodiscard]] Result<json::object> run_study(const StudyOptions& options);
+/// The document that is made of a study's JSON.
+[[nodiscard]] std::string study_document(const json::object& study);
+
+/// A page that a person can look at, of a report; stands alone.
+[[nodiscard]] std::string lab_page(const json::object& report);
+
+}  // namespace llorch::keeper
