@@ -184,7 +184,7 @@ class Chat(unittest.TestCase):
     def test_what_is_pasted_is_one_message(self):
         raw = self.terminal([b"\x1b[200~one\rtw\xc3\xb6\n\nthree\x1b[201~ four\r", b"\x04"])
         self.assertEqual(self.queen.said(), [("user", "one\ntwö\n\nthree four")], raw)
-        self.assertEqual(raw.count(b"\x1b[?2004h"), raw.count(b"\x1b[?2004l"))
+        self.assertEqual(raw.count(b"\x1b[?2004h"), raw.count(b"\x1b[?2004l"), raw)
 
     def test_alt_enter_begins_a_line(self):
         self.terminal([b"one\x1b\rtwo\r", b"\r", b"\x1b[A\r", b"/bye\r"])

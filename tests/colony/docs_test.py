@@ -105,18 +105,6 @@ class Docs(unittest.TestCase):
             finally:
                 self.assertEqual(c.keeper("hive", "stop", "--hive-id", "attic").returncode, 0)
 
-    def test_guards_of_the_post_mortem_exist(self):
-        rows = [line for line in (ROOT / "docs/post-mortem.md").read_text().splitlines() if line.startswith("| ") and "guarded by" not in line and "---" not in line]
-        self.assertGreater(len(rows), 25)
-        for row in rows:
-            guards = row.split(" | ")[-1].strip(" |")
-            self.assertRegex(guards, r"`(tests|src|apps|tools)/\S+`", row)
-            for path, names in re.findall(r"`([\w/.]+\.(?:cc|py))`((?:[:,] `\w+`)*)", guards):
-                text = (ROOT / path).read_text()
-                for name in re.findall(r"`(\w+)`", names):
-                    self.assertTrue(re.search(rf"(def {name}\(|TEST\w*\(\w+,\s*{name}\))", text), f"{path} has no test {name}")
-                self.assertTrue(names or path.startswith("tools/"), row)
-
     def test_routes_are_the_code_s(self):
         text = (ROOT / "docs/colony.md").read_text()
         for app, heading in (("queen", "## The queen's API"), ("hive", "## The hive's API")):

@@ -40,13 +40,6 @@ class Suggest(unittest.TestCase):
         self.assertIn("None of the models fits into 100 MB", self.suggest("--memory-gb", "0.1"))
         self.assertRegex(self.suggest("--memory-gb", "0.1", "--all"), r"(?m) no +Apache")
 
-    def test_the_documents_show_the_same(self):
-        text = (ROOT / "docs/models.md").read_text()
-        for model, size, licence, use in DATA:
-            mb = int(size) / 1e6
-            self.assertIn(f"| `{model}` | {f'{mb:.0f} MB' if mb < 1000 else f'{mb / 1000:.1f} GB'} | {licence} | {use} |\n", text)
-        self.assertEqual(text.count("-GGUF:"), len(DATA))
-
 
 if __name__ == "__main__":
     main()

@@ -255,7 +255,7 @@ class Processes(unittest.TestCase):
                     f.write(text)
                 os.chmod(path, mode)
             for flags, says in ((["--listen", "0.0.0.0"], "needs a token"), (["--listen", "0.0.0.0", "--local-mode"], "loopback only"), (["--listen", "0.0.0.0", "--token-file", good], "--insecure-http"), (["--local-mode", "--token-file", good], "cannot be combined"), (["--token-file", open_file], "chmod 600"), (["--token-file", short], "16 characters"), (["--token-file", "/nope"], "cannot be opened"),
-                                (["--device", "1"], "is cuda:0" if KIND == "cuda-emulated" else "device 0"), (["--backend", "tpu"], f"built for {KIND}"), (["--tls-cert", good], "go together"), (["--hive-url", "ftp://x"], "http://")):
+                                (["--device", "1"], "is cuda:0" if KIND == "cuda-emulated" else "device 0"), (["--backend", "cpu" if GPU else "cuda"], f"built for {KIND}"), (["--tls-cert", good], "go together"), (["--hive-url", "ftp://x"], "http://")):
                 r = self.run_flags(*flags)
                 self.assertIn(r.returncode, (1, 2) if says in ("cannot be opened", "is cuda:0") else (2,), (flags, r.stderr))
                 self.assertIn(says, r.stderr)
