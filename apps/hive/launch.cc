@@ -95,8 +95,8 @@ service::ProcessOptions Hive::invocation(const WorkerRow& program, const LaunchP
   if (!plan.manifest.empty()) o.arguments.insert(o.arguments.end(), {"--manifest", plan.manifest});
   const std::vector<std::string> set = plan.settings.arguments();
   o.arguments.insert(o.arguments.end(), set.begin(), set.end());
-  if (plan.settings.text("threads").empty() && !colony::is_gpu(plan.device))
-    o.arguments.insert(o.arguments.end(), {"--threads", std::to_string(threads_of_next())});
+  if (!colony::is_gpu(plan.device))  // settings come before it: the model's above, and the worker's own file
+    o.arguments.insert(o.arguments.end(), {"--threads-share", std::to_string(threads_of_next())});
   if (colony::is_gpu(plan.device)) {
     o.arguments.insert(o.arguments.end(), {"--device", std::string(colony::gpu_number(plan.device))});
     // NVML's numbers; which of them may be used, the hive has looked at.

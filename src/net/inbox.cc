@@ -45,9 +45,10 @@ Inbox::~Inbox() {
 void Inbox::push(Task* task) noexcept {
   Task* before = newest_.load(std::memory_order_relaxed);
   do task->next_ = before;
-  while (!newest_.compare_exchange_weak(before, task, std::memory_order_release, std::memory_order_relaxed));
-  if (before) return;  // whoever pushed that one wakes the loop
+  while (!newest_.compare_exchange_weak(before, task));
   if (thread_.load() == std::this_thread::get_id()) return schedule();
+  if (scheduled_.load()) return;  // the loop has not looked yet
+  // Also where another task was there before: its thread may have been stopped before it came to this line.
   const std::uint64_t one = 1;
   while (write(event_.native_handle(), &one, sizeof one) < 0 && errno == EINTR) {
   }
@@ -69,7 +70,7 @@ void Inbox::wait() {
 }
 
 void Inbox::schedule() {
-  if (std::exchange(scheduled_, true)) return;
+  if (scheduled_.exchange(true)) return;
   asio::post(io_, turning_->in([this, keep = turning_] {
     scheduled_ = false;
     turn();
@@ -88,7 +89,7 @@ void Inbox::turn() {
 
 /// Appends what was pushed, oldest first.
 void Inbox::take() {
-  Task* const newest = newest_.exchange(nullptr, std::memory_order_acquire);
+  Task* const newest = newest_.exchange(nullptr);
   Task* oldest = nullptr;
   for (Task* task = newest; task;) {
     Task* const before = std::exchange(task->next_, oldest);

@@ -52,7 +52,7 @@ class Inbox {
   asio::posix::stream_descriptor event_;
   std::atomic<Task*> newest_{nullptr};  // those that the loop has not taken yet
   Task *first_ = nullptr, *last_ = nullptr;
-  bool scheduled_ = false;
+  std::atomic<bool> scheduled_{false};  // a turn will come, and look after it has cleared this
   std::shared_ptr<OperationMemory> waiting_ = std::make_shared<OperationMemory>(),
                                    turning_ = std::make_shared<OperationMemory>();  // outlive their operations
 };

@@ -13,7 +13,7 @@ import unittest
 from colony import ROOT, STORIES, Colony, main
 from keeper_test import DONE, END, START, Queen, frame
 from scopes_test import TOKEN, start
-from terminal_test import EVIL, OBEYED, OURS, on_a_terminal
+from terminal_test import EVIL, OBEYED, OURS, on_a_terminal, type_into
 
 sys.path.insert(0, str(ROOT / "tests/worker"))
 from agents_test import CALL, TEMPLATE, TOOLS, says  # noqa: E402
@@ -138,7 +138,7 @@ class Thoughts(unittest.TestCase):
 
         def on_output(got, fd):
             if len(typed) < got.count(b"\x1b[?2004h> "):
-                typed.append(os.write(fd, (b"hello\r", b"/bye\r")[len(typed)]))
+                typed.append(type_into(fd, (b"hello\r", b"/bye\r")[len(typed)]))
 
         code, raw = on_a_terminal(self.command(command=("run", "m")), self.c.env, 60, on_output)
         self.assertEqual((code, self.queen.requests[-1][1]["messages"]), (0, [{"role": "user", "content": "hello"}]), raw)

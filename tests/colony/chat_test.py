@@ -11,7 +11,7 @@ import unittest
 from colony import Colony, main
 from keeper_test import DONE, frame
 from listener import Listener
-from terminal_test import on_a_terminal
+from terminal_test import on_a_terminal, type_into
 
 
 PROMPT = b"\x1b[?2004h> "  # of a terminal that says what is pasted
@@ -175,7 +175,7 @@ class Chat(unittest.TestCase):
 
         def on_output(got, fd):
             if left and got.count(PROMPT) > len(steps) - len(left):
-                os.write(fd, left.pop(0))
+                type_into(fd, left.pop(0))
 
         code, raw = on_a_terminal(self.command("--quiet"), self.c.env | {"TERM": "xterm"}, 60, on_output)
         self.assertEqual((code, left), (0, []), raw)
@@ -200,16 +200,16 @@ class Chat(unittest.TestCase):
 
         def on_output(got, fd):
             if not typed:
-                typed.append(os.write(fd, b"one\r"))
+                typed.append(type_into(fd, b"one\r"))
             elif len(typed) == 1 and b"lecho: " in got:
                 typed.append(os.write(fd, b"\x03"))
             elif len(typed) == 2 and got.count(PROMPT) == 2:
-                typed.append(os.write(fd, b"\x04"))
+                typed.append(type_into(fd, b"\x04"))
 
         code, raw = on_a_terminal(self.command(), self.c.env | {"TERM": "xterm"}, 60, on_output)
         self.assertEqual((code, self.queen.cancelled.is_set()), (0, True), raw)
         self.assertIn(b"\x1b[2mstopped; what had come is kept\x1b[0m", raw)
-        self.assertIsNone(re.search(rb"\x1b\[[02]m", on_a_terminal(self.command(), self.c.env | {"TERM": "xterm", "NO_COLOR": "1"}, 60, lambda got, fd: PROMPT in got and os.write(fd, b"\x04"))[1]))
+        self.assertIsNone(re.search(rb"\x1b\[[02]m", on_a_terminal(self.command(), self.c.env | {"TERM": "xterm", "NO_COLOR": "1"}, 60, lambda got, fd: PROMPT in got and type_into(fd, b"\x04"))[1]))
 
 
 if __name__ == "__main__":

@@ -82,13 +82,20 @@ class ModelSettings(unittest.TestCase):
             c.queen()
             c.infer(max_tokens=2)
             c.infer(max_tokens=2, model=f"file:{STORIES}")
-            threads = [int(told(w["pid"])["--threads"]) for w in sorted(self.workers(c), key=lambda w: w["port"])]
+            threads = [int(told(w["pid"])["--threads-share"]) for w in sorted(self.workers(c), key=lambda w: w["port"])]
             cores = len(os.sched_getaffinity(0))
             self.assertEqual(threads, [cores, max(1, cores // 2)])
         with colony('[model."builtin:haiku"]\nthreads = 1\n') as c:
             c.queen()
             c.infer(max_tokens=2)
             self.assertEqual(told(self.workers(c)[0]["pid"])["--threads"], "1")
+        running = []
+        for settings in ("", "[worker]\nthreads = 1\n"):  # which a share does not change
+            with colony(settings) as c:
+                c.queen()
+                c.infer(max_tokens=2)
+                running.append(len(list(pathlib.Path(f"/proc/{self.workers(c)[0]['pid']}/task").iterdir())))
+        self.assertEqual(running[0] - running[1], cores - 1)
 
 
 if not STORIES.exists():

@@ -9,10 +9,11 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
-from colony import BIN, SANITIZED, Colony, main, not_run
+from colony import BIN, SANITIZED, Colony, main, not_run, wait_for
 from keeper_test import DONE, END, START, TOKENS, Queen
 
 EVIL = "a\x1b[31mred\x1b]0;title\x07\x1b]8;;http://x\x1b\\link\x1b]52;c;aGk=\x07\x9b2J\u202eturned\x7f\x08\rover"
@@ -21,6 +22,12 @@ OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]
 
 
 OURS = re.compile("\r\x1b\\[K|\x1b\\[[02]m")  # a line that is replaced; dim letters
+
+
+def type_into(fd, keys):
+    """Once the line editor takes keys: it writes its prompt before, and of what comes meanwhile the terminal keeps Ctrl-D to itself."""
+    wait_for(lambda: not termios.tcgetattr(fd)[3] & termios.ICANON)
+    return os.write(fd, keys)
 
 
 def on_a_terminal(arguments, env, seconds=60, on_output=None):
@@ -68,9 +75,9 @@ class Terminal(unittest.TestCase):
 
                 def on_output(got, fd):
                     if not typed and b">" in got:
-                        typed.append(os.write(fd, "café 日本 привет\n".encode()))
+                        typed.append(type_into(fd, "café 日本 привет\n".encode()))
                     elif len(typed) == 1 and re.search("привет.*\n.*> ".encode(), got, re.S):
-                        typed.append(os.write(fd, b"\x04"))
+                        typed.append(type_into(fd, b"\x04"))
 
                 env = {k: v for k, v in c.env.items() if k not in ("LANG", "LC_ALL", "LC_CTYPE")} | locale | {"TERM": "xterm-256color"}
                 code, raw = on_a_terminal(c.command("chat", "haiku", "--quiet", "-n", "3"), env, 30, on_output)
@@ -124,9 +131,9 @@ class Terminal(unittest.TestCase):
 
                 def on_output(got, fd):
                     if not typed and b"leaves" in got:
-                        typed.append(os.write(fd, b"hello\n"))
+                        typed.append(type_into(fd, b"hello\n"))
                     elif len(typed) == 1 and b"salt wind" in got:
-                        typed.append(os.write(fd, b"/bye\n"))
+                        typed.append(type_into(fd, b"/bye\n"))
 
                 code, raw = on_a_terminal(command, c.env | env, 60, on_output)
                 self.assertEqual((code, len(queen.posted)), (0, asked + 1), raw)

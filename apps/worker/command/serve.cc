@@ -20,7 +20,7 @@ struct ServeFlags {
   ModelFlags model;
   ServeOptions serve;
   std::string kv_type = "f16", speculate = "ngram", backend, host = "127.0.0.1";
-  int prefill_chunk = 512, job_keep_s = 300;
+  int prefill_chunk = 512, job_keep_s = 300, threads_share = 0;
   double kv_mb = 0, cache_ram_mb = 0, cache_disk_mb = 8192;
   bool no_prefix_cache = false;
 };
@@ -45,6 +45,7 @@ Result<int> serve(ServeFlags f) {
   if (!f.backend.empty() && f.backend != backend().kind)
     return fail(ErrorCode::kInvalidRequest, "--backend {}: this worker is built for {}", f.backend, backend().kind);
   LLORCH_TRY(o.engine.model, f.model.model_options());
+  if (o.engine.model.threads == 0) o.engine.model.threads = f.threads_share;
   o.engine.manifest = f.model.manifest;
   o.engine.model.rows_max = std::max(f.prefill_chunk, o.engine.engine.max_batch);
   o.engine.engine.prefill_chunk = f.prefill_chunk;
@@ -86,6 +87,12 @@ Result<int> serve(ServeFlags f) {
   }
   service::stop_log();
   return code.load();
+}
+
+/// How many threads a hive gives a worker that is not told by its settings.
+void add_threads_share(CLI::App& c, int& threads) {
+  c.add_option("--threads-share", threads, "compute threads where --threads names none: a hive's share of the cores")
+      ->check(CLI::Range(1, 1024));
 }
 
 /// Of requests that do not name them.
@@ -163,6 +170,7 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   c->add_option("--heartbeat-interval-sec", o.heartbeat_interval_s)->check(CLI::Range(1, 3600))->capture_default_str();
   add_cache_flags(*c, *f);
   add_sampling_flags(*c, o.sampling);
+  add_threads_share(*c, f->threads_share);
   c->add_option("--prefill-chunk", f->prefill_chunk, "prompt tokens of one forward pass")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();

@@ -84,8 +84,9 @@ Result<std::unique_ptr<Cache>> CudaDevice::make_cache(const CacheShape& shape) {
       return fail(
           ErrorCode::kModelLoadFailed,
           "attention over heads of {} dimensions, remembered as {}, takes {} bytes of shared memory, and {} has "
-          "{} for a block: smaller ones are f16 and q8_0 (--kv-type)",
-          layer.head_dim, name_of(shape.precision), needed, properties_.name, most);
+          "{} for a block{}",
+          layer.head_dim, name_of(shape.precision), needed, properties_.name, most,
+          shape.precision == KvPrecision::kF32 ? ": f16 and q8_0 (--kv-type) take less" : "");
     }
   }
   return CudaCache::make(context_, shape);
