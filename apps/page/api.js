@@ -82,7 +82,7 @@ const pause = (ms, signal) =>
 const TRIES = 8;  // of a connection that was lost: half a minute in all
 /**
  * The events of a job to its end, over as many connections as it takes. `job` is {url, last}: where its stream is, and the
- * id of the last event that came; `last` is kept up to date. `first` is an answer whose stream has begun, or nothing.
+ * id of the last event that was taken; `last` is kept up to date: who asks for the next event has taken the one before. `first` is an answer whose stream has begun, or nothing.
  * `onLost(n)` is told of a lost connection, and with 0 when it is there again. Errors: Refusal; AbortError.
  */
 export async function* follow(job, { first, signal, onLost = () => {} }) {
@@ -94,8 +94,8 @@ export async function* follow(job, { first, signal, onLost = () => {} }) {
       for await (const e of events(answer.body)) {
         tries = 0;
         if (e.data === "[DONE]") return;
-        if (e.id) job.last = e.id;
         yield e;
+        if (e.id) job.last = e.id;  // the next one is wanted: this one was taken
       }
     } catch (e) {
       if (e.name === "AbortError" || signal?.aborted) throw new DOMException("stopped", "AbortError");

@@ -91,6 +91,7 @@ export class Chat {
   /** An answer that was under way when the page went: it goes on where it was. */
   takeUp(c) {
     const m = c.messages.at(-1);
+    for (const other of c.messages) if (other !== m && other.state === "running") other.state = "failed";  // another tab wrote behind it
     if (m?.state !== "running") return;
     delete m.thoughtFrom;
     if (m.job?.url) this.answer(c, { resumed: true });

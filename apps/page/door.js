@@ -9,8 +9,9 @@ async function enter(key) {
     return;
   }
   if (!answer.ok) {
-    sessionStorage.removeItem(KEPT);
-    problem.textContent = answer.status === 429 ? "Too many attempts: wait a minute." : "This key does not open it.";
+    const refused = answer.status === 401 || answer.status === 403;
+    if (refused) sessionStorage.removeItem(KEPT);
+    problem.textContent = refused ? "This key does not open it." : answer.status === 429 ? "Too many attempts: wait a minute." : `The server answered ${answer.status}: try again in a moment.`;
     return;
   }
   sessionStorage.setItem(KEPT, key);
@@ -21,7 +22,7 @@ async function enter(key) {
 }
 document.getElementById("form").addEventListener("submit", (e) => {
   e.preventDefault();
-  const key = document.getElementById("key").value.trim();
+  const key = document.getElementById("key").value.trim() || sessionStorage.getItem(KEPT);
   if (key) enter(key);
 });
 if (sessionStorage.getItem(KEPT)) enter(sessionStorage.getItem(KEPT));

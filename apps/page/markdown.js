@@ -19,10 +19,46 @@ const ALLOWED = {
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
   ALLOW_DATA_ATTR: false, ALLOW_ARIA_ATTR: false, RETURN_DOM_FRAGMENT: true,
 };
-const OPEN_MAX = 20000;  // characters of one unfinished block that are still read as Markdown
-const FRAME_MAX = 32000;  // characters that are drawn in one go
-const WHOLE_MAX = 100000;  // an answer up to here is drawn once more as a whole at its end
-const SLOW_MS = 120;  // a block that takes longer is shown as plain text
+const PIECE_MAX = 6000;  // characters that the lexer gets at a time: what it takes can grow with their square
+const FENCED_MAX = 20000;  // and of a block of code, whose text it does not look into
+const FRAME_MS = 12;  // drawn in one go; what is left waits for the next frame
+const WHOLE_MAX = 100000;  // an answer up to here is drawn anew where links are defined at its end
+const SLOW_MS = 120, SLOW_MIN = 1000;  // an unfinished block of so many characters that takes longer is shown as plain text
+const LOOK_BACK = 100;  // characters before new text in which the end of plain text may begin
+
+const FENCE = /^ {0,3}(?:(`{3,})[^`\n]*|(~{3,})[^\n]*)\n/;
+const FIRST_OF_ITEM = /^(?:\d{1,9}[.)]?|[-+*])[ \t]*$/;  // what may become the next item of the list before it
+/** Where the code block that a text begins with ends, as marked has it; null where it begins with something else. */
+function fenceEnd(text) {
+  const found = FENCE.exec(text), fence = found?.[1] ?? found?.[2];
+  return fence ? new RegExp(`\\n {0,3}${fence}[~\`]* *\\r?\\n`) : null;
+}
+/** Tokens of a text; their `links` are those given and those that the text defines. */
+function lex(text, links) {
+  const lexer = new marked.Lexer();
+  lexer.tokens.links = Object.assign(Object.create(null), links);
+  return lexer.lex(text);
+}
+/** Characters of `text` before the token `next`, which follows `tokens`. It begins a line; marked writes line ends and leading tabs its own way, so that lines are counted. */
+function lengthOf(tokens, next, text) {
+  const read = text.replace(/\r\n?/g, "\n").replace(/^( *)(\t+)/gm, (_, spaces, tabs) => spaces + "    ".repeat(tabs.length));
+  let at = 0;
+  for (const t of tokens) at = read.indexOf(t.raw, at) + t.raw.length;
+  let lines = read.slice(0, read.indexOf(next.raw, at)).split("\n").length - 1;
+  const end = /\r\n?|\n/g;
+  while (lines-- > 0) end.exec(text);
+  return end.lastIndex;
+}
+/** Tokens that no further text can change, from the first on, and those after them. */
+function part(tokens, cut) {
+  let last = tokens.length - 1;
+  while (last > 0 && tokens[last].type === "space") --last;
+  if (last > 1 && tokens[last - 1].type === "space" && tokens[last - 2].type === "list" && FIRST_OF_ITEM.test(tokens[last].raw)) last -= 2;
+  const [first] = tokens;
+  if (last > 0 || !cut || first?.type !== "list") return [tokens.slice(0, Math.max(0, last)), tokens.slice(Math.max(0, last))];
+  const items = first.items.slice(0, -1);  // a long list is drawn in parts
+  return items.length ? [[{ ...first, items, raw: items.map((i) => i.raw).join("") }], first.items.slice(-1)] : [[], tokens];
+}
 
 function codeBlock(pre) {
   const code = pre.firstElementChild ?? pre;
@@ -65,69 +101,83 @@ export class MarkdownView {
     this.live = host.appendChild(el("div", { class: "live" }));
     this.text = "";
     this.done = 0;  // characters that are drawn for good
-    this.read = 0;  // characters that were looked at
     this.plain = null;  // the end of plain text, where that is what comes now
+    this.mixed = false;  // there was plain text
+    this.links = {};  // that finished blocks define
     this.closed = false;
     this.frame = 0;
   }
   /** The text so far; `closed`: no more comes. */
   update(text, closed = false) {
+    if (text === this.text && closed === this.closed) return;
     this.text = text;
     this.closed = closed;
     this.frame ||= requestAnimationFrame(() => this.draw());
   }
   draw() {
     this.frame = 0;
-    this.read = Math.min(this.text.length, Math.max(this.read, this.done) + FRAME_MAX);
-    const whole = this.read === this.text.length;
-    if (this.plain) this.drawPlain();
-    if (!this.plain) this.drawBlocks(whole && this.closed);
-    if (!whole) this.frame ||= requestAnimationFrame(() => this.draw());
+    const start = performance.now();
+    let more;
+    do more = this.plain ? this.drawPlain() : this.drawPiece();
+    while (more && performance.now() - start < FRAME_MS);
+    if (more) this.frame ||= requestAnimationFrame(() => this.draw());
+    else if (this.closed && !this.mixed && Object.keys(this.links).length && this.text.length <= WHOLE_MAX) this.drawLinks();
   }
-  drawBlocks(end) {
-    if (end && this.text.length <= WHOLE_MAX && this.done) {  // lists that blank lines had parted come together
-      this.done = 0;
-      this.host.replaceChildren(this.live);
-    }
-    const tail = this.text.slice(this.done, this.read);
+  /** Once more, with the links that were defined after their use. */
+  drawLinks() {
+    this.mixed = true;  // never again
+    this.done = 0;
+    this.host.replaceChildren(this.live);
+    this.draw();
+  }
+  /** Draws what can be read at once; true where more is there to be drawn. */
+  drawPiece() {
+    const close = fenceEnd(this.text.slice(this.done, this.done + PIECE_MAX));
+    let piece = this.text.slice(this.done, this.done + (close ? FENCED_MAX : PIECE_MAX));
+    const fenced = close?.exec(piece);
+    if (fenced) piece = piece.slice(0, fenced.index + fenced[0].length);
+    const whole = this.done + piece.length === this.text.length, ended = fenced || (whole && this.closed);
     const start = performance.now();
     try {
-      const tokens = marked.lexer(tail);
-      let last = end ? tokens.length : tokens.length - 1;
-      while (last > 0 && !end && tokens[last]?.type === "space") --last;
-      const finished = tokens.slice(0, Math.max(0, last)), open = tokens.slice(Math.max(0, last));
-      const length = finished.reduce((sum, t) => sum + t.raw.length, 0);
-      if (finished.length) {
+      const tokens = lex(piece, this.links);
+      const [finished, open] = ended ? [tokens, []] : part(tokens, !whole);
+      const length = ended ? piece.length : finished.length ? lengthOf(finished, open[0], piece) : 0;
+      if (length) {
         this.host.insertBefore(fragment(finished), this.live);
+        this.live.replaceChildren();
         this.done += length;
+        if (Object.keys(tokens.links).length > Object.keys(this.links).length) this.links = (ended ? tokens : lex(piece.slice(0, length), this.links)).links;
       }
-      if (open.length && (tail.length - length > OPEN_MAX || performance.now() - start > SLOW_MS)) return this.startPlain();
+      if (!whole) return length ? true : this.startPlain();
+      if (ended) return false;
+      if (piece.length - length > SLOW_MIN && performance.now() - start > SLOW_MS) return this.startPlain();
       this.live.replaceChildren(fragment(open));
+      return false;
     } catch {
-      this.startPlain();
+      return this.startPlain();
     }
   }
   startPlain() {
-    const fence = /^ {0,3}(`{3,}|~{3,})/.exec(this.text.slice(this.done, this.done + 80))?.[1];
-    this.plain = fence ? new RegExp(`\\n {0,3}${fence[0]}{${fence.length},}[ \\t]*(\\n|$)`) : /\n\n/;
+    this.plain = fenceEnd(this.text.slice(this.done, this.done + PIECE_MAX)) ?? /\n\r?\n/;
+    this.plainFrom = this.done;
+    this.mixed = true;
     this.live.replaceChildren();
-    this.drawPlain();
+    return true;
   }
+  /** A part of what is shown as it is, up to the end of its block; true where more is there to be drawn. */
   drawPlain() {
-    let tail = this.text.slice(this.done, this.read);
-    const end = this.plain.exec(tail);
-    if (end) tail = tail.slice(0, end.index + end[0].length);
-    for (let at = 0; at < tail.length; ) {
-      const piece = tail.slice(at, at + OPEN_MAX);
-      if (!this.block || this.block.length + piece.length > OPEN_MAX) {
-        this.block = { e: el("pre", { class: "plain" }), length: 0 };
-        this.host.insertBefore(this.block.e, this.live);
-      }
-      this.block.e.append(piece);
-      this.block.length += piece.length;
-      at += piece.length;
+    const from = Math.max(this.plainFrom, this.done - LOOK_BACK), text = this.text.slice(from, this.done + FENCED_MAX);
+    const end = this.plain.exec(text);
+    const to = end ? Math.max(this.done, from + end.index + end[0].length) : from + text.length;
+    const part = this.text.slice(this.done, to);
+    if (!this.block || this.block.length + part.length > FENCED_MAX) {
+      this.block = { e: el("pre", { class: "plain" }), length: 0 };
+      this.host.insertBefore(this.block.e, this.live);
     }
-    this.done += tail.length;
+    this.block.e.append(part);
+    this.block.length += part.length;
+    this.done = to;
     if (end) this.plain = this.block = null;
+    return this.done < this.text.length;
   }
 }

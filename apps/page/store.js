@@ -17,15 +17,61 @@ const done = (request) =>
     request.onerror = () => reject(request.error);
   });
 
+const keyOf = (m) => `${m.role} ${m.at}`;
+/** What a tab has of a conversation: its messages ever seen, and the fields that another tab may change. */
+class Known {
+  constructor() {
+    this.messages = new Set();
+  }
+  note(c) {
+    for (const m of c.messages) this.messages.add(keyOf(m));
+    this.fields = JSON.stringify([c.title, c.model, c.parameters]);
+  }
+}
+/**
+ * A conversation as this tab has it, with what another tab has put into the one that is kept since this tab read it: messages
+ * that this tab never saw, answers that ended there and not here, and a title, model and parameters that were changed there
+ * alone. What this tab saw and took out stays out.
+ */
+export function merged(kept, mine, known) {
+  if (!kept) return mine;
+  const theirs = new Map(kept.messages.map((m) => [keyOf(m), m]));
+  const own = mine.messages.map((m) => {
+    const other = theirs.get(keyOf(m));
+    return other?.state === "done" && ["running", "failed"].includes(m.state) ? other : m;
+  });
+  const added = kept.messages.filter((m) => m.at !== undefined && !known.messages.has(keyOf(m)));
+  const messages = added.length ? [...own, ...added].sort((a, b) => (a.at ?? 0) - (b.at ?? 0)) : own;
+  const unchanged = JSON.stringify([mine.title, mine.model, mine.parameters]) === known.fields;
+  const { title, model, parameters } = unchanged ? kept : mine;
+  return { ...mine, title, model, parameters, messages };
+}
+
 /** {all, put, remove, settings, saveSettings}; `lasting` is false where nothing can be kept. */
 export async function openStore() {
   try {
-    const db = await open();
+    const db = await open(), seen = new Map();  // id of a conversation -> Known
     const store = (name, mode = "readonly") => db.transaction(name, mode).objectStore(name);
+    const knownOf = (id) => seen.get(id) ?? seen.set(id, new Known()).get(id);
     return {
       lasting: true,
-      all: () => done(store("conversations").getAll()),
-      put: (conversation) => done(store("conversations", "readwrite").put(conversation)),
+      async all() {
+        const list = await done(store("conversations").getAll());
+        for (const c of list) knownOf(c.id).note(c);
+        return list;
+      },
+      /** Other tabs write the same conversations: it is read, merged and written in one transaction. */
+      put: (c) =>
+        new Promise((resolve, reject) => {
+          const known = knownOf(c.id), place = store("conversations", "readwrite"), kept = place.get(c.id);
+          for (const m of c.messages) known.messages.add(keyOf(m));
+          kept.onsuccess = () => {
+            place.put(merged(kept.result, c, known));
+            known.note(c);
+          };
+          place.transaction.oncomplete = () => resolve();
+          place.transaction.onabort = () => reject(place.transaction.error);
+        }),
       remove: (id) => done(store("conversations", "readwrite").delete(id)),
       settings: async () => (await done(store("settings").get("page"))) ?? { id: "page" },
       saveSettings: (s) => done(store("settings", "readwrite").put({ ...s, id: "page" })),

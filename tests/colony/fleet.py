@@ -144,6 +144,9 @@ class Machine(Actor):
         elif "fail" in question:
             out.text("This begins well and then")
             out.fail("the worker ran out of memory")
+        elif "bursts" in question:
+            out.burst = 5
+            out.text("".join(f"word{i} " for i in range(100, 500)), 8, pace=0.02)
         elif "slow" in question:
             out.text(" ".join(f"word{i}" for i in range(400)), 6, pace=0.02)
         elif tools:
@@ -158,12 +161,17 @@ class Stream:
 
     def __init__(self, handler, native, pace):
         self.file, self.native, self.pace, self.seq, self.count = handler.wfile, native, pace, 0, 0
+        self.burst, self.waiting = 1, []  # so many events are sent at once
         if native:
             self.event("started", model="builtin:haiku", started_at="2026-01-01T00:00:00.000Z", correlation_id="c", seed=1, params={})
 
     def write(self, text):
-        self.file.write(text.encode())
+        self.waiting.append(text)
+        if len(self.waiting) < self.burst and "[DONE]" not in text:
+            return
+        self.file.write("".join(self.waiting).encode())
         self.file.flush()
+        self.waiting = []
 
     def event(self, kind, **data):
         self.seq += 1

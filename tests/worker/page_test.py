@@ -72,8 +72,87 @@ class Page(unittest.TestCase):
         page.evaluate("""() => { const send = window.fetch; window.fetch = (u, o) => send(u, o).then((r) => { if (String(u).endsWith('/stream')) document.querySelector('#stop').click(); return r; }); }""")
         ask(page, "Go on", 2)
         self.assertIn("stopped", page.locator(".facts").last.inner_text())
-        wait_for(lambda: not self.w.metric("llorch_worker_kv_pages_used"), 5)
+        wait_for(lambda: not self.w.metric("llorch_worker_kv_pages_used"), 50)
         self.assertGreater(self.w.metric("llorch_worker_requests_total"), before)
+        self.assertEqual(page.flaws, [])
+        page.context.close()
+
+    def test_what_did_not_change_is_not_drawn_again(self):
+        page = self.open()
+        ask(page, "Write a haiku about the sea", 1)
+        page.wait_for_timeout(300)
+        page.evaluate("""() => { getSelection().selectAllChildren(document.querySelector('.assistant .md')); window.selected = getSelection().toString(); window.changes = []; window.lexed = 0;
+            const lex = marked.Lexer.prototype.lex; marked.Lexer.prototype.lex = function (text) { ++window.lexed; return lex.call(this, text); };
+            new MutationObserver((all) => { for (const m of all) window.changes.push(m.type + ' ' + m.target.className); }).observe(document.querySelector('.chat-view'), {subtree: true, childList: true, characterData: true}); }""")
+        for _ in range(3):
+            with page.expect_response("**/health"):
+                pass
+        page.wait_for_timeout(300)  # some frames
+        self.assertEqual(page.evaluate("window.changes"), [])
+        self.assertEqual(page.evaluate("window.lexed"), 0)
+        self.assertTrue(page.evaluate("window.selected"))
+        self.assertEqual(page.evaluate("getSelection().toString()"), page.evaluate("window.selected"))
+        self.assertEqual(page.flaws, [])
+        page.context.close()
+
+    def drawn(self, page, text, step):
+        """The HTML of a text that came in steps, how many characters the lexer got at most, and in all after the text had ended."""
+        return page.evaluate("""async ([text, step]) => {
+            const { MarkdownView } = await import("/page/markdown.js");
+            const host = document.body.appendChild(document.createElement("div")), view = new MarkdownView(host), lex = marked.Lexer.prototype.lex;
+            let most = 0, all = 0;
+            marked.Lexer.prototype.lex = function (text) { most = Math.max(most, text.length); all += text.length; return lex.call(this, text); };
+            const settle = async () => { do await new Promise(requestAnimationFrame); while (view.frame); };
+            for (let i = step; i < text.length + step; i += step) { view.update(text.slice(0, i)); if (step < text.length) view.draw(); }
+            await settle();
+            all = 0;
+            view.update(text, true);
+            await settle();
+            marked.Lexer.prototype.lex = lex;
+            host.remove();
+            view.live.remove();
+            host.querySelectorAll(".code-head").forEach((e) => e.remove());
+            return { most, end: all, html: host.innerHTML.trim(), text: host.textContent, plain: host.querySelectorAll("pre.plain").length };
+        }""", [text, step])
+
+    def test_no_text_makes_the_lexer_stand_still(self):
+        page = self.open()
+        page.set_default_timeout(60000)
+        for step in (1200, 30000):
+            with self.subTest(step):
+                text = "*a_" * 8000 + "\n\nThe end."
+                got = self.drawn(page, text, step)
+                self.assertLessEqual(got["most"], 6000)
+                self.assertLess(got["end"], 100, "what is drawn is not read again")
+                self.assertEqual(got["text"].rstrip(), text)
+                self.assertTrue(got["html"].endswith("<p>The end.</p>"), got["html"][-80:])
+        fenced = "```\n" + "a\n" * 10 + "```~\n" + "*a_" * 8000 + "\n```\n"
+        self.assertLessEqual(self.drawn(page, fenced, len(fenced))["most"], 6000)
+        page.context.close()
+
+    def test_pieces_are_drawn_as_the_whole(self):
+        page = self.open()
+        texts = {
+            "loose list": "1. one\n\n2. two\n\n3. three\n\nafter\n",
+            "list and heading": "- a\n- b\n# head\n\ntext\n",
+            "tabs": "```go\nif x {\n\treturn\n\t\ty\n}\n```\nafter\n\n\tcode\n\nlast\n",
+            "line ends": "one\r\ntwo\r\n\r\n- a\r\n- b\r\n\r\n```\r\nx\r\n```\r\nafter\r\n\r\nlast",
+            "links": "See [a] and [the b][b].\n\nMore.\n\n[a]: https://a.example\n[b]: https://b.example\n",
+            "table": "| a | b |\n| --- | --- |\n| 1 | 2 |\n\nafter **it**\n***\n> quoted\n\nend",
+        }
+        for name, text in texts.items():
+            with self.subTest(name):
+                expected = page.evaluate("(text) => { const d = document.createElement('div'); d.innerHTML = marked.parse(text); return d.textContent; }", text)
+                whole = self.drawn(page, text, len(text))
+                self.assertEqual(whole["text"].split(), expected.split())
+                for step in (1, 3, 7):
+                    self.assertEqual(self.drawn(page, text, step)["html"].replace("\n", ""), whole["html"].replace("\n", ""), step)
+        long = {"list": "".join(f"{i}. item number {i}\n" for i in range(1, 801)), "code": "```\n" + "x = 1\n" * 3000 + "```\n", "paragraphs": "Some words.\n\n" * 3000}
+        for name, text in long.items():
+            with self.subTest(name):
+                got = self.drawn(page, text, 4000)
+                self.assertEqual(got["plain"], 0)
+                self.assertEqual([got["html"].count(t) for t in ("<li>", "x = 1", "<p>")], [800 * (name == "list"), 3000 * (name == "code"), 3000 * (name == "paragraphs")])
         self.assertEqual(page.flaws, [])
         page.context.close()
 
@@ -146,6 +225,11 @@ class Page(unittest.TestCase):
                 self.assertEqual(page.flaws, [])
                 page.context.close()
 
+    @staticmethod
+    def answering(status):
+        """A route on which whoever has a key gets this status."""
+        return lambda route: route.fulfill(status=status) if "authorization" in route.request.headers else route.continue_()
+
     def test_a_key_is_asked_for_and_kept_in_the_tab(self):
         with tempfile.TemporaryDirectory() as d:
             with open(f"{d}/token", "w") as f:
@@ -164,6 +248,15 @@ class Page(unittest.TestCase):
                 for way in (lambda: None, page.reload):
                     way()
                     page.wait_for_selector("#state.good", timeout=10000)
+                # A daemon that is starting again is no reason to forget the key: only a refusal is.
+                for status, words in ((503, "answered 503"), (502, "answered 502"), (429, "Too many attempts")):
+                    page.route(w.url + "/", self.answering(status))
+                    page.reload()
+                    page.wait_for_selector(f"#problem:has-text('{words}')")
+                    self.assertEqual(page.evaluate("sessionStorage.getItem('llorch-key')"), "a-long-enough-secret")
+                    page.unroute(w.url + "/")
+                page.click("button")
+                page.wait_for_selector("#state.good", timeout=10000)
                 ask(page, "Write a haiku about the sea", 1)
                 self.assertRegex(page.locator(".assistant").inner_text(), r"\d+ tokens")
                 kept = page.evaluate("async () => JSON.stringify([Object.keys(localStorage), document.cookie, await new Promise((r) => { indexedDB.open('llorch').onsuccess = (e) => { e.target.result.transaction('settings').objectStore('settings').getAll().onsuccess = (f) => r(f.target.result); }; })])")
