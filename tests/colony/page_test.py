@@ -3,6 +3,7 @@ a test decides what a model says or a machine does; test_from_asleep_to_answers 
 import json
 import os
 import pathlib
+import re
 import tempfile
 import time
 import unittest
@@ -125,9 +126,9 @@ class Chat(unittest.TestCase):
         page = self.open()
         ask(page, "in bursts")
         running = lambda: [(m["job"], m["content"].split()) for c in self.kept(page) for m in c["messages"] if m.get("job") and m["content"]]
+        seen = []
         for _ in range(2):
-            (job, words), = wait_for(running)
-            self.assertEqual(int(job["last"]), len(words) + 1, "the event before the first word is the job's start")
+            seen += wait_for(running)
             page.wait_for_timeout(1100)
         url, context = page.url, page.context
         page.close()  # without a word
@@ -135,6 +136,9 @@ class Chat(unittest.TestCase):
         page.flaws = []  # the address of the conversation is its own base
         answer = answered(page, 1, 60)
         self.assertEqual(answer.locator(".md").inner_text().split(), [f"word{i}" for i in range(100, 500)], "nothing is lost or doubled")
+        stream = page.evaluate("(url) => fetch(url).then((r) => r.text())", seen[0][0]["url"])
+        ids = re.findall(r"^id: (\d+)\nevent: token$", stream, re.M)
+        self.assertEqual([job["last"] for job, _ in seen], [ids[len(words) - 1] for _, words in seen], "what is kept ends with the event that is named")
         context.close()
 
     def test_two_tabs_keep_what_both_were_told(self):
