@@ -26,12 +26,6 @@ bool is_known(const boost::json::value& v, const char* key) {
   const auto* n = o ? o->if_contains(key) : nullptr;
   return n && n->is_number();
 }
-const boost::json::array& list(const boost::json::value& v, const char* key) {
-  static const boost::json::array empty;
-  const auto* o = v.if_object();
-  const auto* a = o ? json::find_array(*o, key) : nullptr;
-  return a ? *a : empty;
-}
 
 std::string device_line(const boost::json::value& d) {
   const std::string problem = text(d, "problem");
@@ -84,6 +78,13 @@ std::string offline_line(const boost::json::value& h) {
 }
 
 }  // namespace
+
+const boost::json::array& list(const boost::json::value& v, const char* key) {
+  static const boost::json::array empty;
+  const auto* o = v.if_object();
+  const auto* a = o ? json::find_array(*o, key) : nullptr;
+  return a ? *a : empty;
+}
 
 std::string status_text(const boost::json::value& status) {
   std::string out = fmt::format("queen {}, awake", text(status, "version"));

@@ -6,6 +6,9 @@
 
 namespace llorch::keeper {
 
+/// The list that an object has under a name; an empty one where it has none.
+[[nodiscard]] const boost::json::array& list(const boost::json::value& v, const char* key);
+
 /// Lines for a person: the queen, her hives with their devices and workers, those that are offline, and the queue.
 [[nodiscard]] std::string status_text(const boost::json::value& status);
 

@@ -147,7 +147,7 @@ std::optional<Receipt> begin_receipt(const Worker& w, const GenerateRequest& req
   if (request.hash_every == 0) return std::nullopt;
   const ServeOptions& o = w.options();
   Receipt r;
-  r.model = o.engine.model.path, r.build_id = LLORCH_VERSION, r.device = backend().device();
+  r.model = w.model().id, r.build_id = LLORCH_VERSION, r.device = backend().device();
   r.isa = backend().isa(w.loaded().device->isa()), r.arithmetic = arithmetic_of(r.device, r.isa);
   r.kv_type = kv_name(o.engine.engine.kv);
   if (conversation) r.template_sha256 = w.model().template_sha256;

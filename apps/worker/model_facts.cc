@@ -100,10 +100,19 @@ Result<ChatTemplate> read_chat_template(const WeightSource& source, const Tokeni
   return out;
 }
 
+boost::json::array capabilities(const ModelFacts& model) {
+  if (!model.generates) return {model.labels > 0 ? "rerank" : "embedding"};
+  boost::json::array out{"text-gen", "embedding"};
+  if (model.tools && !model.tools->none()) out.emplace_back("tools");
+  if (model.reasoning != Reasoning::Style::kNone) out.emplace_back("thinking");
+  return out;
+}
+
 Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options) {
   ModelFacts f;
   f.id = options.model_ref.empty() ? m.reference : options.model_ref;
   f.vocab = m.model->graph().vocab, f.context = m.model->graph().context;
+  f.generates = m.model->graph().head.weight.there();
   f.tokenizer_kind = m.tokenizer->kind();
   f.created = unix_seconds();
   f.quant_kind = most_common_format(m), f.fingerprint = m.fingerprint;

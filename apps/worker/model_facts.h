@@ -18,6 +18,7 @@ struct ModelFacts {
   std::string id, quant_kind, tokenizer_kind, template_sha256, hash;  // hash: SHA-256 of the file, empty until known
   std::string fingerprint;                                            // LoadedModel::fingerprint
   int vocab = 0, context = 0;
+  bool generates = true;  // false: an encoder, which gives no text
   DefaultSampling sampling;
   PromptRenderer renderer;
   std::optional<PromptRenderer> tool_renderer;  // for requests with tools, where the model has a template for these
@@ -36,6 +37,10 @@ struct ModelFacts {
     return adapter < 0 ? id : id + ":" + adapters[static_cast<std::size_t>(adapter)];
   }
 };
+
+/// What the model is good for: text-gen, embedding, rerank, tools (its template shows their calls), thinking (its
+/// template has marks of thoughts).
+[[nodiscard]] boost::json::array capabilities(const ModelFacts& model);
 
 struct FactsOptions {
   std::string model_ref, model_path, chat_template_file;

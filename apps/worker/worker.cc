@@ -276,7 +276,7 @@ boost::json::object Worker::report() const {
           {"memory_architecture", backend().memory()},
           {"uri", front_.url()},
           {"worker_type", backend().kind},
-          {"capabilities", {"text-gen"}},
+          {"capabilities", capabilities(facts_)},
           {"protocol", "sse"}};
 }
 

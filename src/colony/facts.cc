@@ -36,6 +36,21 @@ class Reader {
     note(key, "a word that is known here");
     return word;
   }
+  /// Identifiers, of a list that may be absent.
+  std::vector<std::string> words(std::string_view key) {
+    constexpr std::size_t kWordsMax = 16;
+    std::vector<std::string> out;
+    const value* v = o_ ? o_->if_contains(key) : nullptr;
+    if (!v || v->is_null()) return out;
+    const auto* list = v->if_array();
+    if (!list || list->size() > kWordsMax) return note(key, "a list of at most 16"), out;
+    for (const value& word : *list)
+      if (word.is_string() && !security::check_identifier(word.get_string(), 32))
+        out.emplace_back(word.get_string());
+      else
+        note(key, "a list of identifiers");
+    return out;
+  }
   std::optional<std::int64_t> integer(std::string_view key, bool required = false) {
     const value* v = o_ ? o_->if_contains(key) : nullptr;
     if (v && v->is_int64() && v->get_int64() >= 0 && v->get_int64() <= kFigureMax) return v->get_int64();
@@ -153,6 +168,7 @@ object to_json(const WorkerFacts& w) {
            {"port", w.port},
            {"memory_bytes", optional(w.memory_bytes)}};
   if (!w.quant.empty()) o["quant"] = w.quant;
+  if (!w.capabilities.empty()) o["capabilities"] = boost::json::value_from(w.capabilities);
   for (const auto& figure : w.figures) o.insert(figure);
   return o;
 }
@@ -212,7 +228,8 @@ Result<HiveBeat> read_beat(const value& v) {
                        w.integer("port", true).value_or(0),
                        w.integer("memory_bytes"),
                        w.numbers(kWorkerFigures),
-                       w.text("quant", false)};
+                       w.text("quant", false),
+                       w.words("capabilities")};
   };
   b.workers = r.list<WorkerFacts>("workers", read_worker, kWorkersMax);
   std::set<std::string_view> ids;

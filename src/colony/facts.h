@@ -70,6 +70,8 @@ struct WorkerFacts {
   Bytes memory_bytes;           // what its hive has promised it, which its end gives back
   boost::json::object figures;  // what it takes and does; names as in kWorkerFigures
   std::string quant;            // of its model; empty: not known
+  std::vector<std::string>
+      capabilities;  // of its model: text-gen, embedding, rerank, tools, thinking; empty: not known
 };
 /// Numbers of a worker process; null where they cannot be measured.
 inline constexpr std::string_view kWorkerFigures[] = {

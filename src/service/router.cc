@@ -312,7 +312,8 @@ bool Router::check_deadline(Context& c) {
 constexpr std::size_t kNodeBodyBytesMax = 1u << 20;
 
 std::size_t Router::body_bytes_max(const RouteInfo& route) const {
-  const bool small = route.method != "POST" || route.scope == Scope::kPublic || route.scope == Scope::kMetrics;
+  const bool small = route.bodies == Bodies::kSmall || route.method != "POST" || route.scope == Scope::kPublic ||
+                     route.scope == Scope::kMetrics;
   if (small) return std::min(limits::kSmallBodyBytesMax, body_bytes_max_);
   return route.scope == Scope::kNode ? std::min(kNodeBodyBytesMax, body_bytes_max_) : body_bytes_max_;
 }

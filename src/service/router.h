@@ -64,11 +64,14 @@ using HeadHandler = std::function<Handler(const ContextPtr&)>;
 
 /// A stream has no HEAD: what its GET would begin is more than a head tells.
 enum class Answers : std::uint8_t { kWhole, kStream };
+/// A handler that reads its body on the event loop takes a short one: limits::kSmallBodyBytesMax.
+enum class Bodies : std::uint8_t { kAny, kSmall };
 
 struct RouteInfo {
   Scope scope;
   std::string method, pattern;
   Answers answers = Answers::kWhole;
+  Bodies bodies = Bodies::kAny;
 };
 
 struct RouterOptions {
@@ -86,6 +89,11 @@ class Router {
   template<Scope kScope>
   void route(std::string method, std::string pattern, Handler handler, Answers answers = Answers::kWhole) {
     routes_.push_back({{kScope, std::move(method), std::move(pattern), answers}, std::move(handler), nullptr});
+  }
+  template<Scope kScope>
+  void route(std::string method, std::string pattern, Handler handler, Bodies bodies) {
+    routes_.push_back(
+        {{kScope, std::move(method), std::move(pattern), Answers::kWhole, bodies}, std::move(handler), nullptr});
   }
   /// The same for a handler that may refuse before the body is read. What its result holds is freed when the body does
   /// not arrive.

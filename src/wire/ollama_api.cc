@@ -10,6 +10,10 @@
 namespace llorch::wire {
 namespace {
 
+boost::json::value without_latest(const boost::json::value& model) {
+  return model.is_string() ? boost::json::value(untagged(model.get_string())) : model;
+}
+
 class OllamaReader {
  public:
   explicit OllamaReader(const boost::json::object& body) : t_(body) {}
@@ -18,6 +22,8 @@ class OllamaReader {
     const auto* messages = t_.fields.take("messages");
     if (!messages || !messages->is_array())
       t_.refuse("messages", "a list of messages is required", ErrorCode::kInvalidRequest);
+    else if (messages->get_array().empty())
+      begin_load();
     else
       for (std::size_t i = 0; i < messages->get_array().size(); ++i)
         add(fmt::format("messages[{}]", i), messages->get_array()[i]);
@@ -28,7 +34,10 @@ class OllamaReader {
   [[nodiscard]] std::expected<CompletionRequest, Refused> generate(const Bounds& bounds) {
     if (const auto system = t_.fields.text("system", kTextMax); system && !system->empty())
       t_.add({{"role", "system"}, {"content", *system}}, "system");
-    t_.add({{"role", "user"}, {"content", t_.fields.text("prompt", kTextMax).value_or("")}}, "prompt");
+    if (const auto prompt = t_.fields.text("prompt", kTextMax); prompt && !prompt->empty())
+      t_.add({{"role", "user"}, {"content", *prompt}}, "prompt");
+    else
+      begin_load();
     refuse_pictures("images", t_.fields.take("images"));
     for (const char* name : {"suffix", "template", "context"}) {
       const auto* v = t_.fields.take(name);
@@ -44,6 +53,12 @@ class OllamaReader {
  private:
   static constexpr std::size_t kTextMax = 4u << 20;
 
+  /// The rest of the request is read as of any other.
+  void begin_load() {
+    loads_ = true;
+    t_.add({{"role", "user"}, {"content", ""}}, "messages");
+  }
+
   void refuse_pictures(std::string_view where, const boost::json::value* images) {
     if (images && !images->is_null() && !(images->is_array() && images->get_array().empty()))
       t_.refuse(where, "pictures are not supported");
@@ -54,7 +69,9 @@ class OllamaReader {
     const auto role = o ? json::find_text(*o, "role") : std::nullopt;
     if (!role) return t_.refuse(where, "an object with a role is required", ErrorCode::kInvalidRequest);
     refuse_pictures(where + ".images", o->if_contains("images"));
-    boost::json::object m{{"role", *role}, {"content", json::find_text(*o, "content").value_or("")}};
+    boost::json::object m{{"role", *role}, {"content", ""}};
+    if (const auto* content = o->if_contains("content"))
+      m["content"] = text_of_blocks(t_, where + ".content", *content).value_or("");
     if (const auto thinking = json::find_text(*o, "thinking")) m["reasoning_content"] = *thinking;
     if (const auto* calls = json::find_array(*o, "tool_calls"); calls && !calls->empty())
       m["tool_calls"] = calls_of(where, *calls);
@@ -94,7 +111,13 @@ class OllamaReader {
     return id;
   }
 
-  void read_options() {
+  /// Values by which clients say that they name none.
+  [[nodiscard]] static bool means_nothing(std::string_view option, const boost::json::value& v) {
+    if (option == "seed") return v.is_int64() && v.get_int64() < 0;
+    return option == "repeat_penalty" && json::as_number(v) == 0.0;
+  }
+
+  void read_options(const Bounds& bounds) {
     constexpr std::array<std::string_view, 10> kSame{
         "temperature",       "top_p", "top_k",          "min_p",     "seed", "presence_penalty",
         "frequency_penalty", "stop",  "repeat_penalty", "logit_bias"};
@@ -102,7 +125,10 @@ class OllamaReader {
     if (!options) return;
     for (const auto& [name, value] : *options) {
       const std::string key(name);
-      if (std::ranges::find(kSame, key) != kSame.end()) {
+      if (means_nothing(key, value)) continue;
+      if (key == "top_k" && value.is_int64()) {
+        t_.chat[key] = std::clamp<std::int64_t>(value.get_int64(), 0, bounds.vocab);  // 0 and less: off
+      } else if (std::ranges::find(kSame, key) != kSame.end()) {
         t_.chat[key] = value;
       } else if (key == "num_predict") {
         if (!value.is_int64() || value.get_int64() > 0) t_.chat["max_tokens"] = value;  // -1 and -2: as many as fit
@@ -137,9 +163,10 @@ class OllamaReader {
   }
 
   std::expected<CompletionRequest, Refused> translated(const Bounds& bounds) {
-    t_.pass({"model", "deadline_ms", "cache_salt"});
+    t_.pass({"deadline_ms", "cache_salt"});
+    if (const auto* model = t_.fields.take("model")) t_.chat["model"] = without_latest(*model);
     t_.chat["stream"] = t_.fields.boolean("stream").value_or(true);
-    read_options(), read_format(), read_think();
+    read_options(bounds), read_format(), read_think();
     auto read = t_.read(bounds, {{"max_tokens", "options.num_predict"},
                                  {"temperature", "options.temperature"},
                                  {"top_p", "options.top_p"},
@@ -152,17 +179,49 @@ class OllamaReader {
                                  {"frequency_penalty", "options.frequency_penalty"},
                                  {"response_format", "format"},
                                  {"reasoning_effort", "think"}});
-    if (read) read->ignored.insert(read->ignored.end(), ignored_.begin(), ignored_.end());
+    if (read) read->ignored.insert(read->ignored.end(), ignored_.begin(), ignored_.end()), read->loads = loads_;
     return read;
   }
 
   Translation t_;
   std::deque<std::pair<std::string, std::string>> open_;  // calls without a result: name and id
   int calls_ = 0;
+  bool loads_ = false;
   std::vector<std::string> ignored_;
 };
 
 }  // namespace
+
+std::string_view untagged(std::string_view model) {
+  constexpr std::string_view kLatest = ":latest";
+  if (model.ends_with(kLatest)) model.remove_suffix(kLatest.size());
+  return model;
+}
+
+boost::json::object ollama_details(const std::string& quant) {
+  return {{"format", "gguf"},
+          {"family", ""},
+          {"families", boost::json::array()},
+          {"parameter_size", ""},
+          {"quantization_level", quant}};
+}
+
+boost::json::object ollama_model(const std::string& name, std::int64_t size, const std::string& quant) {
+  return {{"name", name}, {"model", name}, {"size", size}, {"digest", ""}, {"details", ollama_details(quant)}};
+}
+
+boost::json::array ollama_capabilities(const std::vector<std::string>& of_worker) {
+  const auto has = [&](std::string_view word) { return std::ranges::find(of_worker, word) != of_worker.end(); };
+  boost::json::array out;
+  if (!has("text-gen")) {
+    if (has("embedding")) out.emplace_back("embedding");
+    return out;
+  }
+  out.emplace_back("completion");
+  for (const char* more : {"tools", "thinking"})
+    if (has(more)) out.emplace_back(more);
+  return out;
+}
 
 std::expected<CompletionRequest, Refused> read_ollama_chat(const boost::json::object& body, const Bounds& bounds) {
   return OllamaReader(body).chat(bounds);
@@ -174,6 +233,7 @@ std::expected<CompletionRequest, Refused> read_ollama_generate(const boost::json
 
 std::expected<EmbeddingRequest, Refused> read_ollama_embed(const boost::json::object& body, const Bounds& bounds) {
   boost::json::object same = body;
+  if (auto* model = same.if_contains("model")) *model = without_latest(*model);
   std::vector<std::string> ignored;
   for (const char* name : {"truncate", "keep_alive", "options"})
     if (same.erase(name) > 0) ignored.emplace_back(name);

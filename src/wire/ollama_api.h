@@ -8,7 +8,19 @@
 
 namespace llorch::wire {
 
-/// Options without a counterpart here are named as ignored (`options.num_gpu`); pictures are refused.
+/// Of the API that is spoken; front ends ask for it before they use one of its parts.
+inline constexpr const char* kOllamaVersion = "0.12.0";
+
+/// A name without ":latest", that API's word for a name without a tag.
+[[nodiscard]] std::string_view untagged(std::string_view model);
+[[nodiscard]] boost::json::object ollama_details(const std::string& quant);
+/// A model in a list. `size`: bytes, 0 where it is not known.
+[[nodiscard]] boost::json::object ollama_model(const std::string& name, std::int64_t size, const std::string& quant);
+/// What that API calls the capabilities of a worker's model. "embedding" has a model that does nothing else.
+[[nodiscard]] boost::json::array ollama_capabilities(const std::vector<std::string>& of_worker);
+
+/// Options without a counterpart here are named as ignored (`options.num_gpu`); pictures are refused. Without a
+/// message, and below without a prompt, `loads` is set.
 [[nodiscard]] std::expected<CompletionRequest, Refused> read_ollama_chat(const boost::json::object& body,
                                                                          const Bounds& bounds);
 /// The prompt is one user message. Refused: `raw`, `suffix`, `template`, `context`.

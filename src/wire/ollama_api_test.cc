@@ -47,6 +47,32 @@ TEST(OllamaApi, options_and_defaults) {
   EXPECT_FALSE(read->max_tokens);
 }
 
+TEST(OllamaApi, nothing_asked_is_a_load) {
+  EXPECT_TRUE(read_ollama_chat(object(R"({"model":"m:latest","messages":[]})"), kBounds)->loads);
+  EXPECT_TRUE(read_ollama_generate(object(R"({"model":"m"})"), kBounds)->loads);
+  EXPECT_TRUE(read_ollama_generate(object(R"({"model":"m","prompt":"","system":"s"})"), kBounds)->loads);
+  EXPECT_FALSE(read_ollama_generate(object(R"({"model":"m","prompt":"x"})"), kBounds)->loads);
+  EXPECT_FALSE(read_ollama_chat(object(R"({"model":"m"})"), kBounds));
+}
+
+TEST(OllamaApi, options_that_name_nothing) {
+  const auto read = read_ollama_generate(
+      object(R"({"model":"m","prompt":"x","options":{"seed":-1,"repeat_penalty":0,"top_k":1000}})"), kBounds);
+  ASSERT_TRUE(read) << read.error().violations.front().message;
+  EXPECT_FALSE(read->seed);
+  EXPECT_EQ(read->sampling.repetition_penalty, kBounds.sampling.repetition_penalty);
+  EXPECT_EQ(read->sampling.top_k, kBounds.vocab);
+  EXPECT_TRUE(read->ignored.empty());
+}
+
+TEST(OllamaApi, capabilities) {
+  EXPECT_EQ(ollama_capabilities({"embedding"}), (boost::json::array{"embedding"}));
+  EXPECT_EQ(ollama_capabilities({"rerank"}), boost::json::array());
+  EXPECT_EQ(ollama_capabilities({"text-gen", "embedding"}), (boost::json::array{"completion"}));
+  EXPECT_EQ(ollama_capabilities({"text-gen", "embedding", "tools", "thinking"}),
+            (boost::json::array{"completion", "tools", "thinking"}));
+}
+
 TEST(OllamaApi, violations_name_what_the_client_wrote) {
   for (const auto& [body, field] :
        {std::pair(R"({"model":"m","messages":[{"role":"user","content":"x"}],"options":{"temperature":99}})",
@@ -54,6 +80,8 @@ TEST(OllamaApi, violations_name_what_the_client_wrote) {
         {R"({"model":"m","messages":[{"role":"user","content":"x"}],"options":{"num_predict":"x"}})",
          "options.num_predict"},
         {R"({"model":"m","messages":[{"content":"x"}]})", "messages[0]"},
+        {R"({"model":"m","messages":[{"role":"user","content":7}]})", "messages[0].content"},
+        {R"({"model":"m","messages":[{"role":"user","content":[{"type":"image"}]}]})", "messages[0].content"},
         {R"({"model":"m","messages":[{"role":"user","content":"x"}],"format":7})", "format"},
         {R"({"model":"m","messages":[{"role":"user","content":"x"}],"think":7})", "think"}}) {
     const auto read = read_ollama_chat(object(body), kBounds);

@@ -240,7 +240,9 @@ void read_ending(Fields& f, CompletionRequest& r) {
   const auto& last = r.messages.back().get_object();
   const auto *role = last.if_contains("role"), *content = last.if_contains("content");
   const bool text = content && content->is_string() && !content->get_string().empty();
-  if (!role || *role != "assistant" || !text || last.contains("tool_calls"))
+  const auto* calls = last.if_contains("tool_calls");
+  const bool called = calls && !(calls->is_array() && calls->get_array().empty());
+  if (!role || *role != "assistant" || !text || called)
     bad("the last message must be the assistant's, a text and no call of a tool");
   if (r.begins_answer) bad("not together with add_generation_prompt");
   if (r.structure.kind != Structure::Kind::kNone) bad("not together with " + r.structure.field);

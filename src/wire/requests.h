@@ -58,6 +58,7 @@ struct CompletionRequest : Generation {
   std::string thought_field;               // which field said so
   bool echo = false, stream = false, include_usage = false, truncate = false, progress = false;
   bool continues = false;     // of chat: the last message is an answer that goes on
+  bool loads = false;         // of Ollama's: nothing is asked, the model is to be there
   bool begins_answer = true;  // of chat: the prompt ends with what an answer begins with
   /// The log probabilities of the prompt's tokens are wanted, too.
   [[nodiscard]] bool scores_prompt() const { return echo && logprobs; }

@@ -33,7 +33,7 @@ class Actor:
                 actor.paths.append(f"{self.command} {self.path}")
                 if self.body:
                     actor.asked.body = self.body
-                work = self.path.startswith("/v1/chat") or self.path.endswith("/stream")
+                work = self.path.startswith(("/v1/chat", "/api/chat")) or self.path.endswith("/stream")
                 if actor.hung or (actor.hangs == "at once" and (work or self.path == "/v1/inference")):
                     return self.hang()
                 if work and actor.says:

@@ -51,8 +51,16 @@ class Machine(unittest.TestCase):
             tokens = sum(e[1] == "token" for e in asked)
             self.assertEqual(self.workers(c)[0]["tokens_out"], tokens)
             chat = {"model": "builtin:haiku", "messages": [{"role": "user", "content": "rain"}], "max_tokens": 20, "stream": True}
-            chunks = c.call("POST", "/v1/chat/completions", chat)[2].count("data: {")
-            self.assertEqual(self.workers(c)[0]["tokens_out"], tokens + chunks)
+            lines = {"model": "haiku", "messages": chat["messages"], "options": {"num_predict": 20, "temperature": 0}}
+            chat["temperature"] = 0
+            whole = c.call("POST", "/v1/chat/completions", chat | {"stream": False})[2]["usage"]["completion_tokens"]  # 20, or fewer where it ends before
+            self.assertEqual(self.workers(c)[0]["tokens_out"], tokens + whole)
+            for i, (path, body) in enumerate((("/v1/chat/completions", chat), ("/v1/chat/completions", chat | {"stream_options": {"include_usage": True}}), ("/api/chat", lines), ("/api/chat", lines | {"stream": False}), ("/v1/messages", chat), ("/v1/messages", chat | {"stream": False})), 2):
+                self.assertEqual(c.call("POST", path, body)[0], 200)
+                self.assertEqual(self.workers(c)[0]["tokens_out"], tokens + i * whole, (path, body))
+            answer = c.call("POST", "/v1/responses", {"model": "haiku", "input": "rain", "max_output_tokens": 20, "stream": True})[2]
+            told = json.loads(answer.rsplit("data: ", 1)[1].splitlines()[0])["response"]["usage"]["output_tokens"]
+            self.assertEqual(self.workers(c)[0]["tokens_out"], tokens + i * whole + told)
 
     def test_a_pin_keeps_workers_and_lasts(self):
         with Colony() as c:

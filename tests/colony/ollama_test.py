@@ -1,8 +1,9 @@
 """Ollama's API on the queen, by the fields of its public documentation: what front ends that speak only that send and read."""
+import datetime
 import json
 import unittest
 
-from colony import Colony, main
+from colony import Colony, main, wait_for
 from scopes_test import TOKEN, start
 
 HI = [{"role": "user", "content": "Write a haiku about rain"}]
@@ -78,12 +79,42 @@ class Ollama(unittest.TestCase):
             ("/api/chat", {"model": "haiku", "messages": HI, "format": "xml"}, 400, "format"),
             ("/api/generate", {"model": "haiku", "prompt": "x", "raw": True}, 400, "/v1/completions"),
             ("/api/generate", {"model": "haiku", "prompt": "x", "suffix": "y"}, 400, "suffix"),
+            ("/api/chat", {"model": "haiku", "messages": [{"role": "user", "content": 7}]}, 400, "messages[0].content"),
+            ("/api/chat", {"model": "haiku", "messages": [*HI, {"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages[1].content"),
+            ("/api/chat", {"model": "haiku", "messages": HI, "options": {"seed": "x"}}, 400, "options.seed"),
+            ("/api/chat", {"model": "haiku", "messages": HI, "options": {"top_k": "x"}}, 400, "options.top_k"),
+            ("/api/chat", {"model": "haiku", "messages": HI, "options": {"repeat_penalty": -1}}, 400, "options.repeat_penalty"),
             ("/api/show", {"model": "no-such"}, 404, "model"),
             ("/api/show", {}, 400, "model is required"),
         ):
             answer, _ = self.post(path, body, status)
             self.assertEqual(list(answer), ["error"], answer)
             self.assertIn(words, answer["error"])
+
+    def test_bodies_that_are_read_on_the_loop_are_short(self):
+        for path in ("/api/show", "/api/pull", "/v1/keys", "/v1/join-tokens"):
+            self.assertEqual(self.c.call("POST", path, {"model": "haiku", "filler": [[1]] * 20_000})[0], 413, path)
+
+    def test_parts_of_text_are_joined(self):
+        options = {"temperature": 0, "num_predict": 6}
+        one, _ = self.post("/api/chat", {"model": "haiku", "messages": [{"role": "user", "content": "rain\nwind"}], "stream": False, "options": options})
+        parts = [{"type": "text", "text": "rain"}, {"type": "text", "text": "wind"}]
+        two, _ = self.post("/api/chat", {"model": "haiku", "messages": [{"role": "user", "content": parts}], "stream": False, "options": options})
+        self.assertEqual((two["message"], two["prompt_eval_count"]), (one["message"], one["prompt_eval_count"]))
+
+    def test_values_of_its_clients_that_name_nothing(self):
+        options = {"temperature": 0, "num_predict": 6}
+        plain, _ = self.post("/api/chat", {"model": "haiku", "messages": HI, "stream": False, "options": options})
+        for more in ({"seed": -1}, {"repeat_penalty": 0}, {"repeat_penalty": 0.0}, {"top_k": 10**6}, {"top_k": -1}):
+            answer, _ = self.post("/api/chat", {"model": "haiku", "messages": HI, "stream": False, "options": options | more})
+            self.assertEqual(answer["message"], plain["message"], more)
+
+    def test_without_a_question_the_model_is_loaded(self):
+        for path, body, said in (("/api/chat", {"messages": []}, "message"), ("/api/generate", {}, "response"), ("/api/generate", {"prompt": "", "keep_alive": "5m"}, "response")):
+            answer, headers = self.post(path, {"model": "haiku:latest"} | body)
+            self.assertEqual((set(answer), answer["done"], answer["done_reason"]), ({"model", "created_at", "done", "done_reason", said}, True, "load"), path)
+        self.assertEqual(headers["X-Llorch-Ignored"], "keep_alive")
+        self.post("/api/generate", {"model": "haiku", "options": {"temperature": "x"}}, 400)
 
     def test_lists(self):
         tags = self.c.call("GET", "/api/tags")[2]["models"]
@@ -96,6 +127,7 @@ class Ollama(unittest.TestCase):
         self.assertLessEqual({"size", "size_vram", "expires_at", "digest", "details"}, set(running[0]))
         shown, _ = self.post("/api/show", {"model": "haiku"})
         self.assertLessEqual({"details", "model_info", "capabilities", "template", "parameters", "modelfile"}, set(shown))
+        self.assertEqual(shown["capabilities"], ["completion"], "its template shows no tools and no thoughts")
         self.assertRegex(self.c.call("GET", "/api/version")[2]["version"], r"^\d+\.\d+\.\d+$")
 
     def test_pull(self):
@@ -111,6 +143,40 @@ class Ollama(unittest.TestCase):
         self.assertEqual(answer["prompt_eval_count"], openai["usage"]["prompt_tokens"])
         self.assertIn("truncate", headers["X-Llorch-Ignored"])
         self.assertEqual(list(self.post("/api/embed", {"model": "haiku", "input": 7}, 400)[0]), ["error"])
+
+
+class Capabilities(unittest.TestCase):
+    def test_of_a_model_whose_template_thinks(self):
+        with Colony() as c:
+            template = c.home / "thinks.jinja"
+            template.write_text("{{ messages[0].content }}<think></think>")
+            settings = c.home / ".config/llorch/config.toml"
+            settings.parent.mkdir(parents=True)
+            settings.write_text(f'[model."builtin:haiku"]\nchat-template = "{template}"\n')
+            c.queen()
+            shown = lambda: c.call("POST", "/api/show", {"model": "haiku"})[2]["capabilities"]
+            self.assertEqual(shown(), ["completion"], "no worker has it loaded")
+            c.infer(max_tokens=2)
+            wait_for(lambda: shown() == ["completion", "thinking"], 10)
+
+
+class Expiry(unittest.TestCase):
+    def left(self, c):
+        at = c.call("GET", "/api/ps")[2]["models"][0]["expires_at"]
+        return (datetime.datetime.fromisoformat(at.replace("Z", "+00:00")) - datetime.datetime.now(datetime.UTC)).total_seconds()
+
+    def test_a_worker_that_stays_expires_in_the_far_future(self):
+        years = 50 * 365 * 86400
+        with Colony() as c:
+            c.queen("--idle-stop-sec", "300", heartbeat_s=1)
+            c.infer(max_tokens=2)
+            wait_for(lambda: 200 < self.left(c) <= 300, 10)
+            self.assertEqual(c.job({"operation": "model_pin", "model": "haiku"})[-1][1], "end")
+            self.assertGreater(self.left(c), years, "pinned")
+        with Colony() as c:
+            c.queen("--idle-stop-sec", "0")
+            c.infer(max_tokens=2)
+            self.assertGreater(self.left(c), years, "nobody is stopped")
 
 
 class Keys(unittest.TestCase):

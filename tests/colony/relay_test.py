@@ -234,6 +234,17 @@ class Relay(unittest.TestCase):
                 self.assertTrue(text.startswith(sent.decode()))
                 self.assertEqual("\n\ndata: {" in text and "WORKER_CRASHED" in text, expected, text)
 
+    def test_an_end_that_stands_within_an_answer_is_none(self):
+        call = b'{"message":{"tool_calls":[{"function":{"name":"x","arguments":{"done":true}}}]},"done":false}\n'
+        text = b'data: {"choices":[{"delta":{"content":"data: [DONE]"},"finish_reason":null}]}\n\n'
+        stream = []
+        self.worker("ant", lambda h: sends(h, head(200, stream[0], len(stream[1])) + stream[1]))
+        for path, kind, sent, cut in (("/api/chat", "application/x-ndjson", call, True), ("/api/chat", "application/x-ndjson", call + b'{"done":true}\n', False), ("/v1/chat/completions", "text/event-stream", text, True)):
+            with self.subTest(sent):
+                stream[:] = [kind, sent]
+                status, _, body = self.c.call("POST", path, CHAT | {"stream": True})
+                self.assertEqual((status, body.startswith(sent.decode()), "the worker's stream ended" in body), (200, True, cut), body)
+
     def test_an_answer_is_given_again_under_its_key(self):
         whole = b'{"choices":[],"id":"one"}'
         actor = self.worker("ant", lambda h: sends(h, head(200, "application/json", len(whole)) + whole))

@@ -35,8 +35,8 @@ class Suggest(unittest.TestCase):
     def test_for_people(self):
         said = self.suggest("--memory-gb", "8")
         self.assertRegex(said, r"(?m)^model +size +memory +licence +good_for *$")
-        self.assertRegex(said, r"(?m)^Qwen/Qwen3-8B-GGUF:Q4_K_M +5\.0 GB +6\.6 GB +Apache-2\.0 ")
-        self.assertIn("For 8.0 GB of memory.", said)
+        self.assertRegex(said, r"(?m)^Qwen/Qwen3-8B-GGUF:Q4_K_M +5\.03 GB +6\.\d\d GB +Apache-2\.0 ")
+        self.assertIn("For 8.00 GB of memory.", said)
         self.assertIn("None of the models fits into 100 MB", self.suggest("--memory-gb", "0.1"))
         self.assertRegex(self.suggest("--memory-gb", "0.1", "--all"), r"(?m) no +Apache")
 

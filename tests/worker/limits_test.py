@@ -78,7 +78,7 @@ class Limits(unittest.TestCase):
     def test_an_answer_that_goes_on(self):
         begun = {"role": "assistant", "content": "The waves are  "}
         want = "<|user|>" + USER[0]["content"] + "<|end|><|assistant|>The waves are  "
-        for fields in ({"messages": [*USER, begun], "continue_final_message": True}, {"messages": [*USER, begun], "continue_final_message": True, "add_generation_prompt": False}, {"messages": [*USER, begun | {"prefix": True}]}):
+        for fields in ({"messages": [*USER, begun], "continue_final_message": True}, {"messages": [*USER, begun], "continue_final_message": True, "add_generation_prompt": False}, {"messages": [*USER, begun | {"prefix": True}]}, {"messages": [*USER, begun | {"tool_calls": []}], "continue_final_message": True}):
             self.assertEqual(self.spelled(self.tokens(**fields)), want, fields)
         self.assertEqual(self.spelled(self.tokens(messages=[*USER, begun])), "<|user|>" + USER[0]["content"] + "<|end|><|assistant|>The waves are<|end|><|assistant|>", "as it is, without being asked")
         self.assertEqual(self.spelled(self.tokens(messages=USER, add_generation_prompt=False)), "<|user|>" + USER[0]["content"] + "<|end|>")

@@ -9,7 +9,7 @@ import unittest
 
 import numpy as np
 
-from harness import BINARY, ROOT, USER, Worker, main, wait_for
+from harness import BINARY, ROOT, STORIES, USER, Worker, main, wait_for
 
 
 class Receipts(unittest.TestCase):
@@ -76,6 +76,19 @@ class Receipts(unittest.TestCase):
         self.assertEqual(other.returncode, 1)
         self.assertIn("is another model: its manifest is", other.stderr)
 
+    @unittest.skipUnless(STORIES.exists(), "the test data is not there")
+    def test_an_answer_does_not_say_where_the_server_has_its_model(self):
+        with Worker(model=STORIES) as w:
+            wait_for(lambda: w.get("/v1/info")[2]["model_hash"])
+            receipt = w.post("/v1/completions", {"prompt": "Once", "max_tokens": 2, "receipt": True})[2]["choices"][0]["receipt"]
+            self.assertEqual(receipt["model"], w.get("/v1/info")[2]["model_id"])
+        self.assertNotIn(str(STORIES.parent), json.dumps(receipt))
+        r = self.verify(receipt)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn(f"the receipt's model is '{STORIES.name}', which is no file here: say with -m where it is", r.stderr)
+        self.assertEqual(self.verify(receipt, "-m", STORIES).returncode, 0)
+        self.assertEqual(self.verify(receipt | {"model": f"file:{STORIES}"}).returncode, 0)
+
     def test_what_is_no_receipt_is_refused(self):
         good = self.made()
         without = {k: v for k, v in good.items() if k != "params"}
@@ -107,6 +120,7 @@ class Receipts(unittest.TestCase):
             self.assertIsNone(found[-1]["template_sha256"])
             end = w.generate(messages=USER, max_tokens=20, ignore_eos=True, receipt=True)[-1][2]
             found.append(end["receipt"])
+            self.assertEqual({r["model"] for r in found}, {w.get("/v1/info")[2]["model_id"]})
             for receipt in found:
                 r = self.verify(receipt)
                 self.assertEqual(r.returncode, 0, (r.stdout, r.stderr, receipt))

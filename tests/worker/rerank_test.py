@@ -85,6 +85,7 @@ class Rerank(unittest.TestCase):
     def test_heads_of_several_labels_and_models_without_one_are_refused(self):
         for model, why in ((self.folder("bert", labels=2), "2 labels, not one"), (ZOO / "bert/hf", "no reranker")):
             with Worker(model=model) as w:
+                self.assertEqual(w.get("/health")[2]["capabilities"], ["rerank" if "labels" in why else "embedding"])
                 status, _, body = w.post("/v1/rerank", {"model": model.name, "query": "a", "documents": ["b"]})
                 self.assertEqual((status, body["error"]["param"]), (400, "model"), body)
                 self.assertIn(why, body["error"]["message"])

@@ -4,6 +4,7 @@
 
 #include <charconv>
 
+#include "base/human.h"
 #include "format/json.h"
 #include "keeper/model_argument.h"
 #include "keeper/parts.h"
@@ -146,12 +147,6 @@ void add_alias(CLI::App& model, int& exit_code) {
   });
 }
 
-/// Bytes as a person reads them: 5.0 GB, 105 MB.
-std::string size_text(std::int64_t bytes) {
-  const double mb = static_cast<double>(bytes) / 1e6;
-  return mb < 1000 ? fmt::format("{:.0f} MB", mb) : fmt::format("{:.1f} GB", mb / 1000);
-}
-
 /// Good models that fit into so much memory, the largest first; asks nobody.
 int suggest(const Common& common, double memory_gb, bool all) {
   constexpr double kGb = 1e9;
@@ -168,8 +163,8 @@ int suggest(const Common& common, double memory_gb, bool all) {
     if (common.json)
       row["size_bytes"] = s.file_bytes, row["memory_bytes"] = s.memory_bytes();
     else
-      row["size"] = size_text(s.file_bytes), row["memory"] = size_text(s.memory_bytes()),
-      row["fits"] = fits ? "yes" : "no";
+      row["size"] = size_text(static_cast<double>(s.file_bytes)),
+      row["memory"] = size_text(static_cast<double>(s.memory_bytes())), row["fits"] = fits ? "yes" : "no";
     rows.push_back(std::move(row));
   }
   if (common.json) {
@@ -177,12 +172,14 @@ int suggest(const Common& common, double memory_gb, bool all) {
     return 0;
   }
   if (rows.empty()) {
-    show(stdout, "None of the models fits into %s; --all shows them.\n", size_text(memory).c_str());
+    show(stdout, "None of the models fits into %s; --all shows them.\n",
+         size_text(static_cast<double>(memory)).c_str());
     return 0;
   }
   print_table(rows, all ? std::vector<const char*>{"model", "size", "memory", "fits", "licence", "good_for"}
                         : std::vector<const char*>{"model", "size", "memory", "licence", "good_for"});
-  show(stdout, "\nFor %s of memory. `llorch run MODEL` fetches one and asks it.\n", size_text(memory).c_str());
+  show(stdout, "\nFor %s of memory. `llorch run MODEL` fetches one and asks it.\n",
+       size_text(static_cast<double>(memory)).c_str());
   return 0;
 }
 

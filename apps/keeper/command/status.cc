@@ -29,13 +29,6 @@ void show_screen(const std::string& text) {
   std::fputs(kRestOfScreen, stdout);
 }
 
-const boost::json::array& list(const boost::json::value& v, const char* key) {
-  static const boost::json::array empty;
-  const auto* o = v.if_object();
-  const auto* a = o ? json::find_array(*o, key) : nullptr;
-  return a ? *a : empty;
-}
-
 /// Once, and where a terminal is wanted to stay current again and again.
 int status(const Common& common, std::optional<int> interval_s) {
   Session session(common);

@@ -101,7 +101,8 @@ void add_route_keys(Queen& q) {
   using service::Scope;
   auto& r = q.front().router();
   r.route<Scope::kAdmin>("GET", "/v1/keys", [&q](const ContextPtr& c) { list_keys(q, c); });
-  r.route<Scope::kAdmin>("POST", "/v1/keys", [&q](const ContextPtr& c) { create_key(q, c); });
+  r.route<Scope::kAdmin>(
+      "POST", "/v1/keys", [&q](const ContextPtr& c) { create_key(q, c); }, service::Bodies::kSmall);
   r.route<Scope::kAdmin>("DELETE", "/v1/keys/{}", [&q](const ContextPtr& c) { revoke_key(q, c); });
   r.route<Scope::kAdmin>("GET", "/v1/audit", [&q](const ContextPtr& c) { audit_tail(q, c); });
 }

@@ -227,7 +227,8 @@ void add_route_nodes(Queen& q) {
     c->reply(200, {{"status", "ok"}});
   });
   // How a hive that does not know the colony's token becomes one of it.
-  r.route<Scope::kAdmin>("POST", "/v1/join-tokens", [&q](const ContextPtr& c) { invite(q, c); });
+  r.route<Scope::kAdmin>(
+      "POST", "/v1/join-tokens", [&q](const ContextPtr& c) { invite(q, c); }, service::Bodies::kSmall);
   r.route<Scope::kNode>("POST", "/v1/hive/join", [&q](const ContextPtr& c) { join(q, c); });
   r.route<Scope::kNode>("POST", "/v1/hive/certificate", [&q](const ContextPtr& c) { renew(q, c); });
   r.route<Scope::kPublic>("GET", "/v1/ca", [&q](const ContextPtr& c) {

@@ -8,6 +8,7 @@
 #include "service/remote.h"
 #include "wire/error_body.h"
 #include "wire/fields.h"
+#include "wire/ollama_api.h"
 
 namespace llorch::queen {
 namespace {
@@ -16,33 +17,26 @@ using service::ContextPtr;
 using service::FlowPtr;
 using service::Procedure;
 
-/// Of the API that is spoken; front ends ask for it before they use one of its parts.
-constexpr const char* kApiVersion = "0.12.0";
-
-boost::json::object details(const std::string& quant) {
-  return {{"format", "gguf"},
-          {"family", ""},
-          {"families", boost::json::array()},
-          {"parameter_size", ""},
-          {"quantization_level", quant}};
-}
-
-boost::json::object entry(const std::string& name, std::int64_t size, const std::string& quant) {
-  return {{"name", name}, {"model", name}, {"size", size}, {"digest", ""}, {"details", details(quant)}};
-}
-
 boost::json::object tags(const Queen& q) {
   boost::json::array list;
   for (const auto& m : models(q.hives())) {
     const auto& meta = m.at("meta").get_object();
     const auto* size = meta.if_contains("size_bytes");
     boost::json::object o =
-        entry(std::string(m.at("id").get_string()), size && size->is_int64() ? size->get_int64() : 0,
-              json::find_text(meta, "quant").value_or(""));
+        wire::ollama_model(std::string(m.at("id").get_string()), size && size->is_int64() ? size->get_int64() : 0,
+                           json::find_text(meta, "quant").value_or(""));
     o["modified_at"] = rfc3339(std::chrono::system_clock::now());
     list.push_back(std::move(o));
   }
   return {{"models", std::move(list)}};
+}
+
+/// Until a worker is stopped because nobody asks it; a century stands for never.
+std::chrono::seconds time_left(const Queen& q, const colony::WorkerFacts& w) {
+  constexpr std::chrono::hours kNever{24 * 365 * 100};
+  const auto* sleeps = w.figures.if_contains("sleeps_in_s");
+  if (!sleeps || !sleeps->is_number() || w.state == "busy" || q.placer().pinned().contains(w.model_ref)) return kNever;
+  return std::chrono::seconds(static_cast<std::int64_t>(sleeps->to_number<double>()));
 }
 
 boost::json::object running(const Queen& q) {
@@ -50,12 +44,9 @@ boost::json::object running(const Queen& q) {
   for (const HiveEntry* h : q.hives().online())
     for (const auto& w : h->workers) {
       if (w.state != "ready" && w.state != "busy") continue;
-      boost::json::object o = entry(w.model_ref, w.memory_bytes.value_or(0), w.quant);
+      boost::json::object o = wire::ollama_model(w.model_ref, w.memory_bytes.value_or(0), w.quant);
       o["size_vram"] = colony::is_gpu(w.device) ? w.memory_bytes.value_or(0) : 0;
-      const auto* sleeps = w.figures.if_contains("sleeps_in_s");
-      const double left = sleeps && sleeps->is_number() ? sleeps->to_number<double>() : 0;
-      o["expires_at"] =
-          rfc3339(std::chrono::system_clock::now() + std::chrono::seconds(static_cast<std::int64_t>(left)));
+      o["expires_at"] = rfc3339(std::chrono::system_clock::now() + time_left(q, w));
       const auto* context = w.figures.if_contains("context");
       if (context && context->is_number()) o["context_length"] = *context;
       list.push_back(std::move(o));
@@ -68,9 +59,7 @@ Result<ResolvedModel> model_of(const Queen& q, const ContextPtr& c, const boost:
   auto name = json::find_text(body, "model");
   if (!name) name = json::find_text(body, "name");
   if (!name) return fail(ErrorCode::kInvalidRequest, "model is required");
-  constexpr std::string_view kLatest = ":latest";
-  if (name->ends_with(kLatest)) name->resize(name->size() - kLatest.size());
-  return q.resolve(*name, c->principal);
+  return q.resolve(std::string(wire::untagged(*name)), c->principal);
 }
 
 void show(const Queen& q, const ContextPtr& c) {
@@ -81,19 +70,23 @@ void show(const Queen& q, const ContextPtr& c) {
   const std::string ref = model->ref.text();
   std::string quant;
   boost::json::object info;
+  boost::json::array abilities{"completion"};  // of a model that no worker has loaded, more is not known
   for (const HiveEntry* h : q.hives().online()) {
     for (const auto& m : h->capabilities.models)
       if (m.ref == ref) quant = m.quant;
     for (const auto& w : h->workers)
-      if (w.model_ref == ref && w.figures.contains("context")) info["general.context_length"] = w.figures.at("context");
+      if (w.model_ref == ref) {
+        if (w.figures.contains("context")) info["general.context_length"] = w.figures.at("context");
+        if (!w.capabilities.empty()) abilities = wire::ollama_capabilities(w.capabilities);
+      }
   }
   c->reply(200, {{"modelfile", "FROM " + ref},
                  {"parameters", ""},
                  {"template", ""},
                  {"license", ""},
-                 {"details", details(quant)},
+                 {"details", wire::ollama_details(quant)},
                  {"model_info", std::move(info)},
-                 {"capabilities", {"completion", "tools", "thinking"}}});
+                 {"capabilities", std::move(abilities)}});
 }
 
 void write_line(const ContextPtr& c, const boost::json::object& line) {
@@ -155,11 +148,15 @@ void begin_pull(Queen& q, const ContextPtr& c) {
 void add_route_ollama(Queen& q) {
   using service::Scope;
   auto& r = q.front().router();
-  r.route<Scope::kInfer>("GET", "/api/version", [](const ContextPtr& c) { c->reply(200, {{"version", kApiVersion}}); });
+  r.route<Scope::kInfer>("GET", "/api/version", [](const ContextPtr& c) {
+    c->reply(200, {{"version", wire::kOllamaVersion}});
+  });
   r.route<Scope::kInfer>("GET", "/api/tags", [&q](const ContextPtr& c) { c->reply(200, tags(q)); });
   r.route<Scope::kInfer>("GET", "/api/ps", [&q](const ContextPtr& c) { c->reply(200, running(q)); });
-  r.route<Scope::kInfer>("POST", "/api/show", [&q](const ContextPtr& c) { show(q, c); });
-  r.route<Scope::kAdmin>("POST", "/api/pull", [&q](const ContextPtr& c) { begin_pull(q, c); });
+  r.route<Scope::kInfer>(
+      "POST", "/api/show", [&q](const ContextPtr& c) { show(q, c); }, service::Bodies::kSmall);
+  r.route<Scope::kAdmin>(
+      "POST", "/api/pull", [&q](const ContextPtr& c) { begin_pull(q, c); }, service::Bodies::kSmall);
 }
 
 }  // namespace llorch::queen

@@ -4,6 +4,7 @@
 
 #include "format/json.h"
 #include "net/url.h"
+#include "queen/answer_stream.h"
 #include "queen/cache_salt.h"
 #include "queen/queen.h"
 #include "security/digest.h"
@@ -11,6 +12,7 @@
 #include "service/log.h"
 #include "wire/error_body.h"
 #include "wire/fields.h"
+#include "wire/ollama_api.h"
 
 namespace llorch::queen {
 namespace {
@@ -27,39 +29,17 @@ constexpr std::size_t kUnsentMax = 8u << 20;        // of a stream that its clie
 
 /// What a worker's answer has brought so far.
 struct Relayed {
-  bool streamed = false, lines = false;  // lines: the stream is JSON lines, of which the last says that it is
-  bool over = false;                     // nothing more is taken
-  std::optional<Error> refused;          // why no other worker is tried either
+  bool streamed = false;
+  bool over = false;             // nothing more is taken
+  std::optional<Error> refused;  // why no other worker is tried either
   net::Response response;
-  std::string tail;                                      // the last bytes of a stream
+  AnswerStream stream;                                   // of one that is streamed
   std::function<void(const std::string& id)> on_stored;  // the worker keeps this response
   PulsePtr pulse = std::make_shared<Pulse>();
   std::shared_ptr<std::int64_t> tokens;  // of the worker, see Seat
 
-  void add_to_tail(std::string_view bytes) {
-    constexpr std::size_t kTailBytes = 4096;  // an event that tells an error
-    tail += bytes.substr(bytes.size() - std::min(bytes.size(), kTailBytes));
-    if (tail.size() > 2 * kTailBytes) tail.erase(0, tail.size() - kTailBytes);
-  }
-  [[nodiscard]] std::string_view last_event() const {
-    const std::size_t at = tail.rfind("data: ");
-    return at == std::string::npos ? std::string_view() : std::string_view(tail).substr(at);
-  }
-  [[nodiscard]] std::string_view last_line() const {
-    const std::string_view text = std::string_view(tail).substr(0, tail.find_last_not_of('\n') + 1);
-    return text.substr(text.rfind('\n') + 1);  // npos + 1 is 0
-  }
   /// The worker says itself that its answer is whole.
-  [[nodiscard]] bool whole() const {
-    if (!streamed) return response.status / 100 == 2;
-    if (lines) return tail.ends_with('\n') && last_line().contains("\"done\":true");
-    return tail.ends_with(service::kWholeComment) || last_event().starts_with("data: [DONE]");
-  }
-  /// The worker has said itself why its stream ends.
-  [[nodiscard]] bool tells_error() const {
-    if (lines) return last_line().starts_with("{\"error\":");
-    return last_event().starts_with("data: {\"error\":") || last_event().starts_with("data: {\"type\":\"error\"");
-  }
+  [[nodiscard]] bool whole() const { return streamed ? stream.whole() : response.status / 100 == 2; }
 };
 
 void give_up(Relayed& r, const Done& done, Error why) {
@@ -76,20 +56,12 @@ void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& 
                            "X-Deadline-Exceeded-By-Ms", "Cache-Control", "X-Accel-Buffering"})
     if (const auto value = headers.get(name)) r.response.headers.add(name, *value);
   if (const auto id = headers.get("X-Llorch-Response-Id"); id && status == 200 && r.on_stored) r.on_stored(*id);
-  r.lines = r.response.content_type.starts_with("application/x-ndjson");
-  r.streamed = r.lines || r.response.content_type.starts_with("text/event-stream");
+  r.stream = AnswerStream(r.response.content_type.starts_with("application/x-ndjson"));
+  r.streamed = r.stream.lines() || r.response.content_type.starts_with("text/event-stream");
   if (!r.streamed) return;
   c->decorate(r.response.headers);
   c->exchange->start(r.response);
   c->streamed(status);
-}
-
-/// Events of a stream that have begun within these bytes: nearly all of them bring one token.
-std::int64_t count_events(std::string_view bytes) {
-  constexpr std::string_view kEvent = "data: {";
-  std::int64_t count = 0;
-  for (std::size_t at = bytes.find(kEvent); at != bytes.npos; at = bytes.find(kEvent, at + kEvent.size())) ++count;
-  return count;
 }
 
 void take_bytes(const ContextPtr& c, Relayed& r, std::string_view bytes, const Done& done) {
@@ -99,8 +71,7 @@ void take_bytes(const ContextPtr& c, Relayed& r, std::string_view bytes, const D
     r.response.body = {};
     return give_up(r, done, *r.refused);
   }
-  r.add_to_tail(bytes);
-  if (r.tokens) *r.tokens += count_events(bytes);
+  *r.tokens += r.stream.add(bytes);
   c->exchange->write(std::string(bytes));
   if (c->exchange->unsent() <= kUnsentMax) return;
   r.refused = Error{ErrorCode::kInferenceFailed, "the client does not take its stream: 8 MiB of it wait"};
@@ -147,12 +118,13 @@ std::string_view operation_of(std::string_view route) {
 
 /// A stream that ends without its end says why (J-63).
 void cut_off(const ContextPtr& c, const Relayed& r, const Error& why) {
-  if (r.lines) {
+  if (r.stream.lines()) {
     const boost::json::object line = wire::error_event_of(operation_of(c->route), why, 0);
-    c->exchange->write((r.tail.empty() || r.tail.ends_with('\n') ? "" : "\n") + boost::json::serialize(line) + "\n");
+    c->exchange->write((r.stream.empty() || r.stream.ends_with("\n") ? "" : "\n") + boost::json::serialize(line) +
+                       "\n");
     return c->exchange->finish();
   }
-  if (!r.tail.empty() && !r.tail.ends_with("\n\n")) c->exchange->write("\n\n");  // it ended within an event
+  if (!r.stream.empty() && !r.stream.ends_with("\n\n")) c->exchange->write("\n\n");  // it ended within an event
   const std::string_view operation = operation_of(c->route);
   const bool named = operation == "messages" || operation == "responses";
   const boost::json::object error = wire::error_event_of(operation, why, 0);
@@ -191,7 +163,7 @@ struct Served {
     if (!r.streamed) {
       if (r.whole()) key.answered({{}, r.response});
       c->reply(std::move(r.response));
-    } else if (r.whole() || r.tells_error()) {
+    } else if (r.whole() || r.stream.tells_error()) {
       c->exchange->finish();
     } else {
       cut_off(c, r, {ErrorCode::kWorkerCrashed, "the worker's stream ended in the middle of the answer"});
@@ -228,33 +200,38 @@ net::ClientRequest request_to(const Served& s, const Placed& at) {
   return call;
 }
 
-/// Whatever listens at a worker's port: its answer is an object, or it is none.
-bool is_object(const std::string& text) {
+/// Whatever listens at a worker's port: its answer is an object, or it is none. The tokens that it tells of; nothing
+/// where it is no object.
+std::optional<std::int64_t> read_answer(const std::string& text) {
   boost::system::error_code problem;
   const auto value = boost::json::parse(text, problem);
-  return !problem && value.is_object();
+  if (problem || !value.is_object()) return std::nullopt;
+  return tokens_of(value.get_object()).value_or(0);
 }
 
 /// An answer that came whole, looked at before it counts as one. Errors: kWorkerCrashed.
 Procedure check_answer(FlowPtr flow, Queen& q, std::shared_ptr<Relayed> r, Done done) {
   constexpr std::size_t kShortAnswerBytes = 64u << 10;
-  Result<bool> good = false;
+  Result<std::optional<std::int64_t>> read = std::nullopt;
   if (r->response.body.size() <= kShortAnswerBytes) {
-    good = is_object(r->response.body);
+    read = read_answer(r->response.body);
   } else {
-    auto work = [r] { return is_object(r->response.body); };
+    auto work = [r] { return read_answer(r->response.body); };
     auto looking = service::in_background(flow, q.intake().background(), work);
-    good = co_await looking;
+    read = co_await looking;
   }
-  if (!good) r->refused = good.error();  // that is no fault of the worker's
-  if (good && !*good) good = fail(ErrorCode::kWorkerCrashed, "the worker's answer is no JSON object");
-  done(std::move(good));
+  if (!read) r->refused = read.error();  // that is no fault of the worker's
+  if (!read) co_return done(std::unexpected(read.error()));
+  if (!*read) co_return done(fail(ErrorCode::kWorkerCrashed, "the worker's answer is no JSON object"));
+  *r->tokens += **read;
+  done(true);
 }
 
 /// A try to its end.
 Procedure attempt_relay(FlowPtr flow, Queen& q, ServedPtr s, Placed at, std::shared_ptr<Relayed> r, Done done) {
   auto step = watched_relay(flow, q, s->c, at, request_to(*s, at), r);
   auto outcome = co_await step;
+  if (r->streamed) *r->tokens += r->stream.correction();
   if (!outcome || r->streamed || r->refused) co_return done(std::move(outcome));
   check_answer(flow, q, r, std::move(done));
 }
@@ -324,9 +301,7 @@ void read_body(const service::Context& c, Read& out) {
   if (!body) return void(out.flaw = body.error());
   if (c.request.headers.get("Idempotency-Key")) out.hash = security::sha256_hex(c.request.body);
   out.model = json::find_text(*body, "model");
-  constexpr std::string_view kLatest = ":latest";  // Ollama's word for a name without a tag
-  if (out.model && c.route.starts_with("/api/") && out.model->ends_with(kLatest))
-    out.model->resize(out.model->size() - kLatest.size());
+  if (out.model && c.route.starts_with("/api/")) out.model = std::string(wire::untagged(*out.model));
   if (!out.model) {
     out.flaw = Error{ErrorCode::kInvalidRequest, "model is required"}, out.field = "model";
     return;

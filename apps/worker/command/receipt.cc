@@ -1,6 +1,8 @@
 // receipt: computes the answer of a receipt again, and compares every bit that the receipt tells of.
 #include "worker/receipt.h"
 
+#include <filesystem>
+
 #include "base/limits.h"
 #include "base/mapped_file.h"
 #include "worker/model_flags.h"
@@ -45,10 +47,22 @@ Result<Receipt> replay(LoadedModel& model, const Receipt& given) {
   return again;
 }
 
+/// Where the model of a receipt is, by the name that it has there. Errors: kModelNotFound.
+Result<std::string> place_of(const Receipt& receipt) {
+  constexpr std::string_view kFile = "file:";
+  const std::string path = receipt.model.starts_with(kFile) ? receipt.model.substr(kFile.size()) : receipt.model;
+  std::error_code problem;
+  if (path.starts_with("builtin:") || std::filesystem::exists(path, problem)) return path;
+  return fail(ErrorCode::kModelNotFound, "the receipt's model is '{}', which is no file here: say with -m where it is",
+              receipt.model);
+}
+
 Result<int> verify(ReceiptFlags f) {
   LLORCH_TRY(const std::string text, read_text_file(f.file, limits::kTextBytesMax));
   LLORCH_TRY(const Receipt given, read_receipt(text, f.file));
-  if (f.model.options.path.empty()) f.model.options.path = given.model;
+  if (f.model.options.path.empty()) {
+    LLORCH_TRY(f.model.options.path, place_of(given));
+  }
   LLORCH_TRY(const std::string manifest, model_manifest(f.model.options.path));
   if (manifest != given.model_sha256)
     return fail(ErrorCode::kModelIncompatible, "{} is another model: its manifest is {}, the receipt's {}",

@@ -1,4 +1,5 @@
-// Ollama's API of a model: POST /api/chat and /api/generate as lines of JSON or whole, and /api/embed.
+// Ollama's API of a model: POST /api/chat and /api/generate as lines of JSON or whole, /api/embed; GET /api/tags and
+// /api/version.
 #include "base/ids.h"
 #include "format/json.h"
 #include "tools/json_scanner.h"
@@ -34,6 +35,12 @@ class OllamaWriter final : public TurnWriter {
   void end(const TurnEnd& end) override {
     end_ = end;
     line(finished(piece("", "", {})));
+  }
+
+  [[nodiscard]] boost::json::object loaded() const {
+    boost::json::object o = piece("", "", {});
+    o["done"] = true, o["done_reason"] = "load";
+    return o;
   }
 
   boost::json::object whole() override { return finished(piece(text_, thought_, std::move(calls_))); }
@@ -85,23 +92,29 @@ class OllamaWriter final : public TurnWriter {
 
 PreparedCompletion prepare_ollama_chat(const Worker& w, const std::string& text, PrepareBound bound) {
   PreparedCompletion p;
-  p.good = p.read(text, w.bounds(), bound, wire::read_ollama_chat) && prepare_turn(w, p, bound);
+  p.good = p.read(text, w.bounds(), bound, wire::read_ollama_chat) && (p.request.loads || prepare_turn(w, p, bound));
   return p;
 }
 
 PreparedCompletion prepare_ollama_generate(const Worker& w, const std::string& text, PrepareBound bound) {
   PreparedCompletion p;
-  p.good = p.read(text, w.bounds(), bound, wire::read_ollama_generate) && prepare_turn(w, p, bound);
+  p.good =
+      p.read(text, w.bounds(), bound, wire::read_ollama_generate) && (p.request.loads || prepare_turn(w, p, bound));
   return p;
 }
 
-void submit_ollama_chat(Worker& w, const PromptRequestPtr& r, PreparedCompletion& p) {
-  run_turn(w, r, p, "api/chat", std::make_unique<OllamaWriter>(w.model().served_as(p.request.adapter), true));
+/// A request that asks nothing wants the model to be there: it is.
+void answer(Worker& w, const PromptRequestPtr& r, PreparedCompletion& p, bool chat) {
+  auto writer = std::make_unique<OllamaWriter>(w.model().served_as(p.request.adapter), chat);
+  if (!p.request.loads) return run_turn(w, r, p, chat ? "api/chat" : "api/generate", std::move(writer));
+  net::Headers headers;
+  name_ignored(p.request, headers);
+  r->c->reply(200, writer->loaded(), std::move(headers));
 }
 
-void submit_ollama_generate(Worker& w, const PromptRequestPtr& r, PreparedCompletion& p) {
-  run_turn(w, r, p, "api/generate", std::make_unique<OllamaWriter>(w.model().served_as(p.request.adapter), false));
-}
+void submit_ollama_chat(Worker& w, const PromptRequestPtr& r, PreparedCompletion& p) { answer(w, r, p, true); }
+
+void submit_ollama_generate(Worker& w, const PromptRequestPtr& r, PreparedCompletion& p) { answer(w, r, p, false); }
 
 PreparedEmbedding prepare_ollama_embed(const Worker& w, const std::string& text, PrepareBound bound) {
   return prepare_vectors(w, text, bound, wire::read_ollama_embed);
@@ -117,10 +130,27 @@ void submit_ollama_embed(Worker& w, const PromptRequestPtr& r, PreparedEmbedding
   submit_vectors(w, r, p.request, {"embedding", "input", std::move(p.prompts), {}, write});
 }
 
+/// The model that is served; none while it loads.
+boost::json::object tags(Worker& w) {
+  const ModelFacts& m = w.model();
+  boost::json::array list;
+  if (w.state() != WorkerState::kLoading) {
+    boost::json::object o =
+        wire::ollama_model(m.id, static_cast<std::int64_t>(w.metrics().memory_bytes.Value()), m.quant_kind);
+    o["modified_at"] = rfc3339(std::chrono::system_clock::from_time_t(m.created));
+    list.push_back(std::move(o));
+  }
+  return {{"models", std::move(list)}};
+}
+
 }  // namespace
 
 void add_route_ollama(Worker& w) {
   auto& r = w.router();
+  r.route<Scope::kInfer>("GET", "/api/version", [](const service::ContextPtr& c) {
+    c->reply(200, {{"version", wire::kOllamaVersion}});
+  });
+  r.route<Scope::kInfer>("GET", "/api/tags", [&w](const service::ContextPtr& c) { c->reply(200, tags(w)); });
   r.route_by_head<Scope::kInfer>("POST", "/api/chat", prepare_and_submit(w, prepare_ollama_chat, submit_ollama_chat));
   r.route_by_head<Scope::kInfer>("POST", "/api/generate",
                                  prepare_and_submit(w, prepare_ollama_generate, submit_ollama_generate));

@@ -28,7 +28,7 @@ boost::json::object describe_health(Worker& w, bool ready, const std::string& st
                         {"vocab_size", m.vocab},
                         {"context_length", m.context},
                         {"uptime_seconds", w.uptime_s()},
-                        {"capabilities", {"text-gen", "embedding"}},
+                        {"capabilities", capabilities(m)},
                         {"protocol", "sse"}};
   if (!stuck.empty()) o["stuck"] = stuck;
   return o;
