@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/open_file.h"
+#include "base/output_file.h"
 #include "keeper/lab_run.h"
 #include "keeper/parts.h"
 
@@ -21,6 +22,7 @@ struct AllFlags {
 };
 
 Status write_file(const std::string& path, const std::string& text) {
+  LLORCH_OK(may_replace_with_text(path));
   if (!(std::ofstream(path) << text << std::flush)) return fail(ErrorCode::kIo, "cannot write {}", path);
   return {};
 }

@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "base/limits.h"
+#include "base/output_file.h"
 #include "format/gguf.h"
 
 namespace llorch {
@@ -79,6 +80,7 @@ void put_value(Sink& out, const MetaValue& v) {
 }  // namespace
 
 Status write_gguf(const std::string& path, const Metadata& metadata, const std::vector<GgufTensorPlan>& tensors) {
+  LLORCH_OK(may_replace_with_model(path));
   const std::string partial = path + ".partial";
   std::ofstream file(partial, std::ios::binary | std::ios::trunc);
   if (!file) return fail(ErrorCode::kIo, "cannot write {}", partial);

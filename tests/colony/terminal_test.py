@@ -6,6 +6,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
@@ -34,6 +35,8 @@ def on_a_terminal(arguments, env, seconds=60, on_output=None):
     """(exit code, what the terminal got as bytes). `on_output` is called with all of it, and with what may be typed into, whenever more has come."""
     pid, fd = pty.fork()
     if pid == 0:
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):  # whoever started the suite may ignore them
+            signal.signal(number, signal.SIG_DFL)
         os.environ.clear()
         os.environ.update({"TERM": "xterm"} | env)
         os.execv(str(arguments[0]), [str(a) for a in arguments])

@@ -1,6 +1,7 @@
 // bench: how fast this machine runs a model, against its own peaks and against a run before.
 #include <fstream>
 
+#include "base/output_file.h"
 #include "colony/model_ref.h"
 #include "keeper/parts.h"
 #include "service/process.h"
@@ -79,6 +80,7 @@ Status bench(const BenchFlags& f) {
     rows.push_back(std::move(row));
   }
   if (!f.out.empty()) {
+    LLORCH_OK(may_replace_with_text(f.out));
     std::ofstream out(f.out);
     out << ran.output << std::flush;
     if (!out) return fail(ErrorCode::kIo, "cannot write {}", f.out);

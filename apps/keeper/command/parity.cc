@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/mapped_file.h"
+#include "base/output_file.h"
 #include "colony/model_ref.h"
 #include "format/npy.h"
 #include "keeper/lab_command.h"
@@ -60,6 +61,7 @@ struct LogFlags {
 /// At most 15 tokens, greedy, raw, nobody at the keyboard (P-20).
 int log_logits(const LogFlags& f) {
   const std::string place = located(f.model);
+  if (const Status s = may_replace_with_text(f.out); !s) return complain(f.common, s.error());
   std::error_code problem;
   std::filesystem::remove(f.out, problem);  // what is read afterwards was made now
   const auto ran = service::run_program({"env", "ORCH_LOG_FILE=" + f.out, "ORCH_LOG_TEAM=" + f.team,
@@ -157,6 +159,8 @@ int compare(const Common& common, const std::string& reference, const std::strin
   }
   if (csv.empty())
     show_text(stdout, text);
+  else if (const Status s = may_replace_with_text(csv); !s)
+    return complain(common, s.error());
   else if (!(std::ofstream(csv) << text << std::flush))
     return complain(common, {ErrorCode::kIo, "cannot write " + csv});
   for (const RowDifference& d : rows)

@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "base/mapped_file.h"
+#include "base/output_file.h"
 #include "engine/engine.h"
 #include "worker/model_flags.h"
 #include "worker/receipt.h"
@@ -49,6 +50,7 @@ Status write_receipt(const GenerateFlags& f, const LoadedModel& model, Receipt r
   receipt.model = f.model.options.path, receipt.build_id = LLORCH_VERSION, receipt.device = backend().device();
   receipt.isa = backend().isa(model.device->isa()), receipt.kv_type = f.kv_type;
   receipt.arithmetic = arithmetic_of(receipt.device, receipt.isa);
+  LLORCH_OK(may_replace_with_text(f.receipt));
   std::ofstream out(f.receipt, std::ios::trunc);
   if (!(out << boost::json::serialize(to_json(receipt)) << "\n" << std::flush))
     return fail(ErrorCode::kIo, "--receipt: cannot write {}", f.receipt);

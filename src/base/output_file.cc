@@ -1,0 +1,44 @@
+#include "base/output_file.h"
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <string_view>
+
+namespace llorch {
+namespace {
+
+enum class Content { kNone, kGguf, kSafeTensors, kOther };
+
+Content content_of(const std::string& path) {
+  std::array<char, 9> head{};
+  std::ifstream in(path, std::ios::binary);
+  in.read(head.data(), head.size());
+  const std::string_view got(head.data(), static_cast<std::size_t>(in.gcount()));
+  if (got.empty()) return Content::kNone;
+  if (got.starts_with("GGUF")) return Content::kGguf;
+  return got.size() == head.size() && got.back() == '{' && got[7] == 0 ? Content::kSafeTensors : Content::kOther;
+}
+
+}  // namespace
+
+Status may_replace_with_text(const std::string& path) {
+  std::error_code problem;
+  if (!std::filesystem::is_regular_file(path, problem)) return {};  // a terminal, a pipe, nothing
+  const Content content = content_of(path);
+  if (content == Content::kGguf || content == Content::kSafeTensors)
+    return fail(ErrorCode::kInvalidRequest, "{} is a model: it is not written over", path);
+  return {};
+}
+
+Status may_replace_with_model(const std::string& path) {
+  std::error_code problem;
+  if (!std::filesystem::exists(path, problem)) return {};
+  if (!std::filesystem::is_regular_file(path, problem))
+    return fail(ErrorCode::kInvalidRequest, "{} is there and is no regular file: it is not replaced", path);
+  const Content content = content_of(path);
+  if (content == Content::kNone || content == Content::kGguf) return {};
+  return fail(ErrorCode::kInvalidRequest, "{} is there and is no GGUF file: it is not written over", path);
+}
+
+}  // namespace llorch

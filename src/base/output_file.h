@@ -1,0 +1,16 @@
+// Which files a command may write its results over.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace llorch {
+
+/// A report, a log, a receipt: nothing is lost that is not easily made again. Errors: kInvalidRequest where `path` is a
+/// model's file (GGUF or SafeTensors), as when an input stands in the output's place.
+[[nodiscard]] Status may_replace_with_text(const std::string& path);
+/// A model: `path` is no file yet, or one of GGUF. Errors: kInvalidRequest where it is something else, a device too.
+[[nodiscard]] Status may_replace_with_model(const std::string& path);
+
+}  // namespace llorch
