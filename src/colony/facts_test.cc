@@ -37,6 +37,19 @@ TEST(Facts, a_worker_is_named_once) {
       read_beat(object{{"hive_id", "a"}, {"url", "http://a"}, {"version", "1"}, {"node", {}}, {"workers", twice}}));
 }
 
+TEST(Facts, capabilities_of_a_worker_are_a_few_identifiers) {
+  const auto told = [](const boost::json::value& capabilities) {
+    object one = worker(0, 1);
+    one["capabilities"] = capabilities;
+    return read_beat(object{{"hive_id", "a"}, {"url", "http://a"}, {"version", "1"}, {"node", {}}, {"workers", {one}}});
+  };
+  EXPECT_EQ(told({"text-gen", "tools"})->workers[0].capabilities, (std::vector<std::string>{"text-gen", "tools"}));
+  EXPECT_TRUE(told(nullptr)->workers[0].capabilities.empty());
+  for (const boost::json::value& wrong : {boost::json::value("tools"), boost::json::value{1, 2},
+                                          boost::json::value{"a b"}, boost::json::value(boost::json::array(17, "x"))})
+    EXPECT_FALSE(told(wrong)) << boost::json::serialize(wrong);
+}
+
 TEST(Facts, figures_can_be_counted_with) {
   constexpr std::int64_t kPebibyte = 1'125'899'906'842'624;
   EXPECT_TRUE(beat(1, kPebibyte, {{"ram_total_mb", 64'000}, {"ram_used_mb", nullptr}}));
