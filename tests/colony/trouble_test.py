@@ -383,7 +383,7 @@ class Counts(unittest.TestCase):
             self.begin(c)
             for route in ("native", "chat"):
                 self.dies_under(c, "llorch-worker", route)
-            status, _, text = c.call("POST", "/v1/chat/completions", self.CHAT | {"max_tokens": -1})
+            status, _, text = c.call("POST", "/v1/chat/completions", self.CHAT | {"max_tokens": -2})
             self.assertEqual(status, 400, text)
             self.expect(c, failed=1)  # the worker says no
             job = c.job({"operation": "infer", **self.LONG, "temperature": -1})
