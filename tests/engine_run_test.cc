@@ -480,7 +480,7 @@ TEST_F(EngineRun, bad_requests_are_refused_before_they_cost_anything) {
   EXPECT_EQ(code([](auto& r) { r.max_tokens = -1; }), "INVALID_REQUEST");
   EXPECT_EQ(code([](auto& r) { r.max_tokens = 252; }), "context_length_exceeded");
   EXPECT_EQ(code([](auto& r) { r.stop = {""}; }), "INVALID_REQUEST");
-  EXPECT_EQ(code([](auto& r) { r.stop = {"a", "b", "c", "d", "e"}; }), "INVALID_REQUEST");
+  EXPECT_EQ(code([](auto& r) { r.stop.assign(limits::kStopStringsMax + 1, "a"); }), "INVALID_REQUEST");
   EXPECT_EQ(code([](auto& r) { r.sampling.temperature = -1; }), "INVALID_REQUEST");
   EXPECT_FALSE(engine->step());
   EXPECT_EQ(o.terminals, 0);

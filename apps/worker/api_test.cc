@@ -78,7 +78,9 @@ TEST(Api, the_document_names_the_fields) {
                                                   "settings",
                                                   "default",
                                                   "temp",
-                                                  "penalty_repeat"};
+                                                  "penalty_repeat",
+                                                  "end",
+                                                  "params"};
     if (kValues.contains(field)) continue;
     const boost::json::object body{{"model", "m"}, {"prompt", "a"}, {field, nullptr}};
     const boost::json::object chat{{"messages", {{{"role", "user"}, {"content", "a"}}}}, {field, nullptr}};
