@@ -150,7 +150,8 @@ void JobRunner::fail(const job::JobPtr& job, const Error& error) {
   const auto start = net::Clock::now();
   const bool cancelled = error.code == ErrorCode::kCancelled;
   parts_.metrics.request(cancelled ? "cancelled" : "failed");
-  if (error.code == ErrorCode::kKvOom) parts_.metrics.oom.Increment(), oom_at_ = start;
+  if (error.code == ErrorCode::kKvOom || error.code == ErrorCode::kVramOom)
+    parts_.metrics.oom.Increment(), oom_at_ = start;
   std::string json = service::error_event(error, job->log.next_seq());
   if (job->options.operation != "infer")
     json = boost::json::serialize(

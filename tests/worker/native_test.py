@@ -432,7 +432,7 @@ class Processes(unittest.TestCase):
             pages = w.metric("llorch_worker_kv_pages_total") or wait_for(lambda: w.metric("llorch_worker_kv_pages_total"))
             self.assertLess(pages, 4, "the cache is too large for this test")
             events = w.generate(prompt="a", max_tokens=250, ignore_eos=True)
-            self.assertEqual(events[-1][2]["code"], "KV_OOM")
+            self.assertEqual(events[-1][2]["code"], "VRAM_OOM" if GPU else "KV_OOM")
             self.assertEqual(w.metric("llorch_worker_oom_total"), 1)
             self.assertIn("alloc", events[-1][2]["message"])
             self.assertEqual(w.get("/health")[0], 200)
