@@ -312,7 +312,8 @@ class Newcomer(Person, Machines):
         self.assertNotRegex(shown, r"\dE-?\d")
         # Both hives have a worker of the same id.
         status = self.bare("status").stdout
-        self.assertRegex(status, rf"(?s)worker {own}/worker-cpu-8601 .*worker a/worker-cpu-8601 |worker a/worker-cpu-8601 .*worker {own}/worker-cpu-8601 ")
+        for hive in (own, "a"):
+            self.assertRegex(status, rf"(?m)^ *{hive}/worker-cpu-8601 +builtin:haiku .* ready ")
         self.assertTrue(self.bare("worker", "logs", "a/worker-cpu-8601", "-n", 2).stdout)
         self.bare("run", "builtin:haiku", "tea", "--worker-id", f"{own}/worker-cpu-8601", "--quiet")
 
