@@ -14,7 +14,6 @@ namespace {
 namespace fs = std::filesystem;
 
 std::vector<float> values_of(Model& model, const TokenIds& ids, int chunk) {
-  if (model.graph().whole_prompts) return states_of(model, ids);
   std::vector<float> all;
   const Status done = forward_all(model, ids, chunk, KvPrecision::kF32, [&](int, std::span<const float> row) {
     all.insert(all.end(), row.begin(), row.end());

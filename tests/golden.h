@@ -96,21 +96,6 @@ inline LoadedModel load_test_model(const std::string& path, const std::string& i
   return std::move(*model);
 }
 
-/// Of an encoder, which computes whole prompts; of at most 64 tokens.
-inline std::vector<float> states_of(Model& model, const TokenIds& ids) {
-  const auto cache = model.device().make_cache(model.cache_shape(1, KvPrecision::kF32)).value();
-  const std::vector<std::int32_t> pages{0};
-  StepPlan plan;
-  plan.add_sequence(pages);
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    plan.state_rows.push_back(static_cast<std::int32_t>(i));
-    plan.add_row(ids[i], static_cast<std::int32_t>(i));
-  }
-  const auto result = model.forward(plan, *cache);
-  EXPECT_TRUE(result && result->finite_rows(0, ids.size()));
-  return {result->states.begin(), result->states.end()};
-}
-
 struct ForwardRun {
   std::vector<float> logits;
   std::map<std::string, std::vector<float>> checkpoints;

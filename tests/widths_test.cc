@@ -98,7 +98,6 @@ TEST_P(Widths, the_default_path_computes_what_the_reference_does) {
   const TokenIds tokens{3, 141, 59, 265, 35, 89};
   const auto run = [&](const std::string& device) {
     LoadedModel model = load_test_model(path, device, 2, 256, 8);
-    if (model.model->graph().whole_prompts) return states_of(*model.model, tokens);
     return run_tokens(model, tokens).logits;
   };
   const std::vector<float> want = run("reference"), got = run("");

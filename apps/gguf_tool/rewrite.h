@@ -17,7 +17,8 @@ struct Rewritten {
   std::uint64_t bytes = 0;  // of all tensors
 };
 
-/// `type`: a DType or mix name; empty keeps every tensor as it is. `bar`: shows how far it is.
+/// `type`: a DType or mix name; empty keeps the matrices as they are, and writes the rest as F32. `bar`: shows how far
+/// it is.
 [[nodiscard]] inline Result<Rewritten> rewrite(const WeightSource& source, Metadata metadata, const std::string& type,
                                                const std::string& path, cli::ProgressBar& bar) {
   if (split_name(path).parts > 1)
@@ -36,9 +37,8 @@ struct Rewritten {
   for (const TensorView& t : source.tensors()) {
     const std::vector<std::uint64_t> dims(t.dims.begin(), t.dims.begin() + t.n_dims);
     DType to = t.type;
-    if (!type.empty()) {
-      LLORCH_TRY(to, arch::choose_type(type, t.name, dims, facts));
-    }
+    LLORCH_TRY(const DType chosen, arch::choose_type(type.empty() ? "F16" : type, t.name, dims, facts));
+    if (!type.empty() || chosen == DType::kF32) to = chosen;
     if (base && to != DType::kF32 && info(to).block < info(base->type).block)
       rewritten.fallbacks.push_back(fmt::format("{}: {}", t.name, info(to).name));
     rewritten.requantized += to != t.type && info(t.type).block > 1 && info(to).block > 1;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <optional>
 
 #include "keeper/logit_log.h"
@@ -14,7 +15,6 @@ namespace {
 
 /// Nats. A row that diverges by less is of the same model and text; one by more is of something else.
 constexpr double kAlike = 0.1, kUnlike = 0.5;
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 std::span<const float> row_of(const EngineLogits& e, std::size_t row) {
   return e.values.subspan(row * static_cast<std::size_t>(e.vocab), static_cast<std::size_t>(e.vocab));
@@ -25,18 +25,26 @@ std::optional<std::size_t> row_at(const EngineLogits& e, int position) {
   return static_cast<std::size_t>(at - e.positions.begin());
 }
 
-/// A row as a distribution. Empty: it has values that are no numbers.
+/// A row as a distribution; of states, as a direction of length 1. Empty: it has values that are no numbers.
 struct Distribution {
   std::vector<double> log, p;
+  bool direction = false;  // `log` is empty
   [[nodiscard]] bool empty() const { return p.empty(); }
 };
 bool is_number(float v, bool log_probabilities) {
   return std::isfinite(v) || (log_probabilities && v == -std::numeric_limits<float>::infinity());
 }
-Distribution distribution(std::span<const float> row, bool log_probabilities) {
+Distribution distribution(const EngineLogits& e, std::size_t at) {
+  const std::span<const float> row = row_of(e, at);
   Distribution d;
   for (const float v : row)
-    if (!is_number(v, log_probabilities) || (std::isfinite(v) && std::abs(v) > kGarbage)) return d;
+    if (!is_number(v, e.log_probabilities) || (std::isfinite(v) && std::abs(v) > kGarbage)) return d;
+  if (e.states) {
+    const double length = std::sqrt(std::inner_product(row.begin(), row.end(), row.begin(), 0.0));
+    d.direction = true;
+    for (const float v : row) d.p.push_back(length > 0 ? v / length : 0);
+    return d;
+  }
   const double top = *std::ranges::max_element(row);
   if (!std::isfinite(top)) return d;
   d.p.resize(row.size()), d.log.resize(row.size());
@@ -51,11 +59,28 @@ Distribution distribution(std::span<const float> row, bool log_probabilities) {
 }
 /// Of the tokens that both have.
 double divergence(const Distribution& truth, const Distribution& other) {
-  if (truth.empty() || other.empty()) return kNan;
-  double kl = 0;
+  if (truth.empty() || other.empty()) return kUnknown;
   const std::size_t n = std::min(truth.p.size(), other.p.size());
+  if (truth.direction) {  // half the squared distance: 1 - the cosine, without its rounding where they are the same
+    double squared = 0;
+    for (std::size_t i = 0; i < n; ++i) squared += (truth.p[i] - other.p[i]) * (truth.p[i] - other.p[i]);
+    return squared / 2;
+  }
+  double kl = 0;
   for (std::size_t i = 0; i < n; ++i) kl += truth.p[i] * (truth.log[i] - other.log[i]);
   return std::max(kl, 0.0);
+}
+
+/// The row's most likely token beside the truth's; returns by how much the truth has the other one as less likely.
+double compare_tokens(const Distribution& mine, const Distribution& theirs, std::size_t n, PositionReport& r) {
+  const auto best = [n](const Distribution& d) {
+    return std::max_element(d.p.begin(), d.p.begin() + static_cast<std::ptrdiff_t>(n)) - d.p.begin();
+  };
+  r.top = best(mine), r.right = best(theirs);
+  r.probability = mine.p[static_cast<std::size_t>(r.top)];
+  const double of_right = mine.p[static_cast<std::size_t>(r.right)];
+  r.truth_rank = std::ranges::count_if(mine.p, [of_right](double p) { return p > of_right; });
+  return theirs.log[static_cast<std::size_t>(r.right)] - theirs.log[static_cast<std::size_t>(r.top)];
 }
 
 PositionReport compare_rows(const EngineLogits& e, std::span<const float> row, std::span<const float> truth,
@@ -66,22 +91,13 @@ PositionReport compare_rows(const EngineLogits& e, std::span<const float> row, s
     r.garbage += std::isfinite(v) && std::abs(v) > kGarbage;
   }
   if (r.nonfinite > 0 || r.garbage > 0 || mine.empty() || theirs.empty()) {
-    r.kl = r.max_abs = r.relative = r.probability = kNan;
-    r.top = r.truth_rank = -1;
+    r.kl = r.max_abs = r.relative = kUnknown;
     r.verdict = LabVerdict::kBug;
     r.why = r.nonfinite > 0 ? fmt::format("{} values are not finite", r.nonfinite)
                             : fmt::format("{} values are beyond 1e10", r.garbage);
     return r;
   }
   const std::size_t n = std::min(row.size(), truth.size());
-  const auto best = [n](const Distribution& d) {
-    return std::max_element(d.p.begin(), d.p.begin() + static_cast<std::ptrdiff_t>(n)) - d.p.begin();
-  };
-  r.top = best(mine);
-  const std::int64_t right = best(theirs);
-  r.probability = mine.p[static_cast<std::size_t>(r.top)];
-  const double of_right = mine.p[static_cast<std::size_t>(right)];
-  r.truth_rank = std::ranges::count_if(mine.p, [of_right](double p) { return p > of_right; });
   r.kl = divergence(theirs, mine);
   double magnitude = 0;
   for (std::size_t i = 0; i < n; ++i) {
@@ -90,18 +106,18 @@ PositionReport compare_rows(const EngineLogits& e, std::span<const float> row, s
   }
   r.relative = magnitude > 0 ? r.max_abs / magnitude : r.max_abs;
   // P-03. Where the truth itself has two tokens within what parity allows on both sides, another one of them is no bug.
-  const bool other_token = r.top != right;
-  const double margin = theirs.log[static_cast<std::size_t>(right)] - theirs.log[static_cast<std::size_t>(r.top)];
+  const double margin = e.states ? 0 : compare_tokens(mine, theirs, n, r);
+  const bool other_token = r.top != r.right;
   if (other_token && margin > 2 * kClose * magnitude)
     r.verdict = LabVerdict::kBug,
-    r.why = fmt::format("token {} is the most likely, and {} for the truth", r.top, right);
+    r.why = fmt::format("token {} is the most likely, and {} for the truth", r.top, r.right);
   else if (r.relative > kFar)
     r.verdict = LabVerdict::kBug, r.why = fmt::format("{:.0f} % of the magnitude", 100 * r.relative);
   else if (r.relative > kClose)
     r.verdict = e.reduced ? LabVerdict::kExplained : LabVerdict::kOpen,
     r.why = fmt::format("{:.1f} % of the magnitude", 100 * r.relative);
   else if (other_token)
-    r.verdict = LabVerdict::kExplained, r.why = fmt::format("tokens {} and {} are nearly as likely", right, r.top);
+    r.verdict = LabVerdict::kExplained, r.why = fmt::format("tokens {} and {} are nearly as likely", r.right, r.top);
   return r;
 }
 
@@ -172,8 +188,7 @@ void name_shift(const EngineLogits& truth, const EngineLogits& e, EngineReport& 
     const std::size_t step = std::max<std::size_t>(1, e.positions.size() / 32);
     for (std::size_t i = 0; i < e.positions.size(); i += step)
       if (const auto row = row_at(truth, e.positions[i] + shift)) {
-        const double kl = divergence(distribution(row_of(truth, *row), truth.log_probabilities),
-                                     distribution(row_of(e, i), e.log_probabilities));
+        const double kl = divergence(distribution(truth, *row), distribution(e, i));
         if (std::isfinite(kl)) there.push_back(kl);
       }
     if (there.size() < 2 || median(there) > std::min(kAlike, own / 10)) continue;
@@ -213,7 +228,7 @@ void name_other_ids(const EngineLogits& e, std::span<const std::int64_t> ids, En
     r.findings.push_back({"other_model", "no row agrees: another model, or other ids from the first on", 0});
 }
 
-void sum_up(EngineReport& r) {
+void sum_up(const EngineLogits& e, EngineReport& r) {
   double same = 0, kl = 0;
   int numbers = 0, counted = 0;
   for (const PositionReport& p : r.positions) {
@@ -226,8 +241,8 @@ void sum_up(EngineReport& r) {
     r.kl_max = std::max(r.kl_max, p.kl), r.max_abs = std::max(r.max_abs, p.max_abs);
     r.relative = std::max(r.relative, p.relative);
   }
-  r.kl_mean = numbers > 0 ? kl / numbers : kNan;
-  r.same_token = counted > 0 ? same / counted : 0;
+  r.kl_mean = numbers > 0 ? kl / numbers : kUnknown;
+  r.same_token = e.states ? kUnknown : counted > 0 ? same / counted : 0;
 }
 
 /// Distances of all pairs, as means over the positions that both have; a row that is no number counts for nothing.
@@ -245,7 +260,7 @@ class Distances {
     auto out = sum_;
     for (std::size_t i = 0; i < out.size(); ++i)
       for (std::size_t j = i + 1; j < out.size(); ++j)
-        out[j][i] = out[i][j] = count_[i][j] > 0 ? sum_[i][j] / count_[i][j] : kNan;
+        out[j][i] = out[i][j] = count_[i][j] > 0 ? sum_[i][j] / count_[i][j] : kUnknown;
     return out;
   }
 
@@ -262,12 +277,12 @@ std::vector<Finding> outliers(const std::vector<std::vector<double>>& d, const s
     std::vector<double> all;
     for (std::size_t j = 0; j < d.size(); ++j)
       if (j != of && j != without && std::isfinite(d[of][j])) all.push_back(d[of][j]);
-    return all.empty() ? kNan : median(all);
+    return all.empty() ? kUnknown : median(all);
   };
   for (std::size_t i = 0; i < names.size(); ++i) {
     std::vector<double> among;
     for (std::size_t j = 0; j < names.size(); ++j)
-      if (const double v = j == i ? kNan : to_others(j, i); std::isfinite(v)) among.push_back(v);
+      if (const double v = j == i ? kUnknown : to_others(j, i); std::isfinite(v)) among.push_back(v);
     const double apart = to_others(i, i), usual = median(among);
     if (!among.empty() && !std::isnan(apart) && apart > std::max(kAlike / 2, 10 * usual))
       out.push_back({"outlier", fmt::format("{} stands apart: KL {:.2g} to the others, who are {:.2g} from each other",
@@ -287,6 +302,19 @@ const char* name_of(LabVerdict v) {
   }
 }
 
+double perplexity(const EngineLogits& e, std::span<const std::int64_t> ids) {
+  double loss = 0;
+  int scored = 0;
+  for (std::size_t row = 0; row < e.positions.size() && !e.states; ++row) {
+    const auto next = static_cast<std::size_t>(e.positions[row]) + 1;
+    if (next >= ids.size() || ids[next] >= e.vocab) continue;
+    const Distribution d = distribution(e, row);
+    if (d.empty()) return kUnknown;
+    loss -= d.log[static_cast<std::size_t>(ids[next])], ++scored;
+  }
+  return scored > 0 ? std::exp(loss / scored) : kUnknown;
+}
+
 LabReport compare_engines(const EngineLogits& truth, std::span<const EngineLogits> engines,
                           std::span<const std::int64_t> ids) {
   LabReport report;
@@ -299,11 +327,11 @@ LabReport compare_engines(const EngineLogits& truth, std::span<const EngineLogit
   std::vector<Distribution> here(names.size());
   for (std::size_t row = 0; row < truth.positions.size(); ++row) {
     const int position = truth.positions[row];
-    here[0] = distribution(row_of(truth, row), truth.log_probabilities);
+    here[0] = distribution(truth, row);
     for (std::size_t i = 0; i < engines.size(); ++i) {
       const EngineLogits& e = engines[i];
       const auto at = row_at(e, position);
-      here[i + 1] = at ? distribution(row_of(e, *at), e.log_probabilities) : Distribution{};
+      here[i + 1] = at ? distribution(e, *at) : Distribution{};
       if (!at) continue;
       PositionReport p = compare_rows(e, row_of(e, *at), row_of(truth, row), here[i + 1], here[0]);
       p.position = position;
@@ -320,7 +348,7 @@ LabReport compare_engines(const EngineLogits& truth, std::span<const EngineLogit
     name_bad_values(r);
     name_shift(truth, engines[i], r);
     name_other_ids(engines[i], ids, r);
-    sum_up(r);
+    sum_up(engines[i], r);
   }
   report.distances = distances.mean();
   report.outliers = outliers(report.distances, names);

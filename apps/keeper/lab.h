@@ -2,10 +2,12 @@
 // (P-03, P-23, P-25).
 //
 // Pure: who made the logits is the business of lab_run.h. Rows are float32 [rows, vocabulary]; KL divergences are in
-// nats, from the truth to the engine, over the whole vocabulary, computed in double.
+// nats, from the truth to the engine, over the whole vocabulary, computed in double. Of models that give embeddings
+// rows are the states of each token, [rows, width], and 1 - their cosine takes the place of the divergence.
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,10 +21,13 @@ struct EngineLogits {
   std::vector<int> positions;     // of the rows, ascending
   int vocab = 0;
   bool log_probabilities = false;       // the rows are these, not logits; -infinity is a value then
+  bool states = false;                  // the rows are states: `vocab` is their width, and no token is likely
   bool reduced = false;                 // it declares that it rounds more than float32 does
   bool ours = false;                    // every row was asked for, so none is excused as never computed
   std::vector<std::int64_t> own_ids{};  // what its own tokenizer makes of the text; empty: not known
 };
+
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 /// kExplained: beyond a hundredth of the magnitude, or another token of two that are nearly as likely, by an engine
 /// that declares why.
@@ -31,9 +36,9 @@ enum class LabVerdict { kParity, kExplained, kOpen, kBug };
 
 struct PositionReport {
   int position = 0;
-  std::int64_t top = 0;                     // most likely token
-  double probability = 0;                   // of that one
-  std::int64_t truth_rank = 0;              // of the truth's most likely token, from 0
+  std::int64_t top = -1, right = -1;        // most likely tokens, of the row and of the truth; -1: there is none
+  double probability = kUnknown;            // of the row's
+  std::int64_t truth_rank = -1;             // of the truth's among the row's, from 0
   double kl = 0, max_abs = 0;               // NaN where the row has values that are no numbers
   double relative = 0;                      // max_abs to the largest absolute value of the truth's row
   std::int64_t nonfinite = 0, garbage = 0;  // values that are not finite; of magnitudes over 1e10
@@ -53,7 +58,7 @@ struct EngineReport {
   std::string name;
   std::vector<PositionReport> positions;
   double kl_mean = 0, kl_max = 0, max_abs = 0, relative = 0;  // of the rows that are numbers
-  double same_token = 0;                                      // share of the rows
+  double same_token = 0;                                      // share of the rows; NaN of states
   std::int64_t nonfinite = 0, garbage = 0;
   LabVerdict verdict = LabVerdict::kParity;
   std::vector<Finding> findings;
@@ -64,6 +69,10 @@ struct LabReport {
   std::vector<Finding> outliers;               // over three engines or more, the truth one of them
   std::vector<std::vector<double>> distances;  // mean of both KL divergences; the truth is number 0
 };
+
+/// exp of the mean of -ln p(the id that follows), over the ids that have a row before them. NaN where there is none, a
+/// row is no number, or the rows are states.
+[[nodiscard]] double perplexity(const EngineLogits& e, std::span<const std::int64_t> ids);
 
 /// `ids` are the ones that were run.
 [[nodiscard]] LabReport compare_engines(const EngineLogits& truth, std::span<const EngineLogits> engines,

@@ -32,14 +32,18 @@ std::string field(const Value& row, const char* key) { return json::find_text(ro
 /// One row for each engine; then for each engine the positions asked for, or its first, its worst and its last.
 void show_report(const json::object& report, const std::vector<int>& wanted) {
   const std::string truth = field(report, "truth");
+  const bool states = field(report, "rows_are") == "states";
+  const char* const distance = states ? "1-cos" : "KL";
+  const char* const mean = states ? "1-cos mean" : "KL mean";
+  const char* const most_apart = states ? "1-cos max" : "KL max";
   json::array engines, rows;
   for (const Value& e : *json::find_array(report, "engines")) {
     const auto& about = e.at("about").get_object();
-    const auto share = e.at("same_token").to_number<double>();
+    const auto share = json::as_number(e.at("same_token"));
     engines.push_back({{"engine", e.at("name")},
-                       {"KL mean", e.at("kl_mean")},
-                       {"KL max", e.at("kl_max")},
-                       {"same token", fmt::format("{:.1f} %", 100 * share)},
+                       {mean, e.at("kl_mean")},
+                       {most_apart, e.at("kl_max")},
+                       {"same token", share ? fmt::format("{:.1f} %", 100 * *share) : "-"},
                        {"max diff", e.at("max_abs")},
                        {"garbage", fmt::format("{:.2g} %", e.at("garbage_percent").to_number<double>())},
                        {"verdict", e.at("verdict")},
@@ -63,7 +67,7 @@ void show_report(const json::object& report, const std::vector<int>& wanted) {
                       {"token", p.at("top")},
                       {"probability", p.at("probability")},
                       {"truth's rank", p.at("truth_rank")},
-                      {"KL", p.at("kl")},
+                      {distance, p.at("kl")},
                       {"max diff", p.at("max_abs")},
                       {"bad values", bad},
                       {"verdict", p.at("computed").as_bool() ? field(p, "verdict") : "never computed"},
@@ -73,9 +77,9 @@ void show_report(const json::object& report, const std::vector<int>& wanted) {
   show(stdout, "%zu ids of %s; the truth is %s\n\n", json::find_array(report, "ids")->size(),
        field(report, "model").c_str(), truth.c_str());
   print_table(engines,
-              {"engine", "KL mean", "KL max", "same token", "max diff", "garbage", "verdict", "weights", "arithmetic"});
+              {"engine", mean, most_apart, "same token", "max diff", "garbage", "verdict", "weights", "arithmetic"});
   show(stdout, "\n");
-  print_table(rows, {"engine", "position", "token", "probability", "truth's rank", "KL", "max diff", "bad values",
+  print_table(rows, {"engine", "position", "token", "probability", "truth's rank", distance, "max diff", "bad values",
                      "verdict", "why"});
   show(stdout, "\n");
 }
@@ -126,7 +130,7 @@ Result<json::object> read_study(const std::string& path) {
   LLORCH_TRY(const std::string text, read_text_file(path, limits::kTextBytesMax));
   LLORCH_TRY(const json::value v, json::parse(text, path));
   const auto* o = v.if_object();
-  if (!o || !json::find_array(*o, "models")) return fail(ErrorCode::kInvalidRequest, "{} is no study", path);
+  if (!o || !study_document(*o)) return fail(ErrorCode::kInvalidRequest, "{} is no study", path);
   return *o;
 }
 
@@ -135,15 +139,17 @@ int study(const StudyFlags& f) {
     return complain(f.common, {ErrorCode::kInvalidRequest, "either models or --from"});
   const auto made = f.from.empty() ? run_study(f.study) : read_study(f.from);
   if (!made) return complain(f.common, made.error());
+  const auto document = study_document(*made);
+  if (!document) return complain(f.common, document.error());
   if (!f.json_file.empty())
     if (const Status s = write_file(f.json_file, boost::json::serialize(*made) + "\n"); !s)
       return complain(f.common, s.error());
   if (!f.document.empty())
-    if (const Status s = write_file(f.document, study_document(*made)); !s) return complain(f.common, s.error());
+    if (const Status s = write_file(f.document, *document); !s) return complain(f.common, s.error());
   if (f.common.json)
     cli::print(*made);
   else
-    show_text(stdout, study_document(*made));
+    show_text(stdout, *document);
   return 0;
 }
 

@@ -39,17 +39,18 @@ std::string shown_number(const json::object& o, const char* key, const char* uni
 
 void add_row(std::string& out, const json::object& e, std::size_t color) {
   const auto& about = e.at("about").get_object();
+  const auto same = number_in(e, "same_token");
   std::string findings;
   for (const json::value& f : *json::find_array(e, "findings"))
     findings += fmt::format("<br><b>{}</b> {}", escaped(text_in(f.get_object(), "kind")),
                             escaped(text_in(f.get_object(), "text")));
   fmt::format_to(std::back_inserter(out),
                  "<tr><td><i style='background:{}'></i>{}</td><td>{} {}</td><td>{}; {}</td><td>{}</td><td>{}</td>"
-                 "<td>{:.1f} %</td><td>{}</td><td>{}</td><td class='{}'>{}{}</td></tr>\n",
+                 "<td>{}</td><td>{}</td><td>{}</td><td class='{}'>{}{}</td></tr>\n",
                  kColors[color % std::size(kColors)], escaped(text_in(e, "name")), escaped(text_in(about, "engine")),
                  escaped(text_in(about, "version")), escaped(text_in(about, "weights")),
                  escaped(text_in(about, "arithmetic")), shown_number(e, "kl_mean"), shown_number(e, "kl_max"),
-                 100 * number_in(e, "same_token").value_or(0), shown_number(e, "max_abs"),
+                 same ? fmt::format("{:.1f} %", 100 * *same) : "-", shown_number(e, "max_abs"),
                  shown_number(e, "garbage_percent", " %"), text_in(e, "verdict"), text_in(e, "verdict"), findings);
 }
 
@@ -114,6 +115,7 @@ void add_map(std::string& out, const json::object& e) {
 
 std::string lab_page(const json::object& report) {
   const json::array& engines = *json::find_array(report, "engines");
+  const bool states = json::find_text(report, "rows_are") == "states";
   const auto ids = static_cast<double>(json::find_array(report, "ids")->size());
   std::string out = fmt::format(
       "<!doctype html><html lang='en'><meta charset='utf-8'><title>parity of {0}</title><style>"
@@ -122,12 +124,15 @@ std::string lab_page(const json::object& report) {
       "td,th{{border-bottom:1px solid #ddd;padding:4px 8px;text-align:left;vertical-align:top}}"
       "i{{display:inline-block;width:10px;height:10px;margin-right:6px}}svg{{width:100%;font-size:10px}}"
       ".bug{{color:#b91c1c;font-weight:600}}.open{{color:#a16207;font-weight:600}}</style>\n"
-      "<h1>Parity of {0}</h1><p>{1:.0f} ids; the truth is <b>{2}</b> ({3}). KL divergences are in nats, from the "
-      "truth. "
-      "Verdict: <b class='{4}'>{4}</b></p>\n<table><tr><th>engine<th>version<th>weights; arithmetic<th>KL, mean<th>KL, "
+      "<h1>Parity of {0}</h1><p>{1:.0f} ids; the truth is <b>{2}</b> ({3}). {5} "
+      "Verdict: <b class='{4}'>{4}</b></p>\n<table><tr><th>engine<th>version<th>weights; arithmetic<th>{6}, "
+      "mean<th>{6}, "
       "largest<th>same token<th>largest difference<th>garbage<th>verdict</tr>\n",
       escaped(text_in(report, "model")), ids, escaped(text_in(report, "truth")),
-      escaped(text_in(report.at("truth_about").get_object(), "arithmetic")), text_in(report, "verdict"));
+      escaped(text_in(report.at("truth_about").get_object(), "arithmetic")), text_in(report, "verdict"),
+      states ? "Rows are states of tokens, compared by 1 - their cosine."
+             : "KL divergences are in nats, from the truth.",
+      states ? "1 - cosine" : "KL");
   std::size_t color = 0;
   for (const json::value& e : engines) add_row(out, e.get_object(), color++);
   out += "</table>\n";
@@ -136,10 +141,12 @@ std::string lab_page(const json::object& report) {
   for (const json::value& n : *json::find_array(report, "not_run"))
     out += fmt::format("<p>not run: {} ({})</p>\n", escaped(text_in(n.get_object(), "name")),
                        escaped(text_in(n.get_object(), "reason")));
-  out += "<h2>KL divergence by position</h2>\n";
+  out += fmt::format("<h2>{} by position</h2>\n", states ? "1 - cosine" : "KL divergence");
   add_plot(out, engines, "kl", -15, 1, ids);
-  out += "<h2>Rank of the truth's token by position (1e0 and below: the first or second)</h2>\n";
-  add_plot(out, engines, "truth_rank", 0, 3, ids);
+  if (!states) {
+    out += "<h2>Rank of the truth's token by position (1e0 and below: the first or second)</h2>\n";
+    add_plot(out, engines, "truth_rank", 0, 3, ids);
+  }
   out +=
       "<h2>Differences by layer and position</h2><p>The norm of the difference to the norm of the truth: white is "
       "1e-8, dark is 1.</p>\n";

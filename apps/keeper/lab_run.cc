@@ -23,8 +23,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
+json::value number(double v) { return std::isfinite(v) ? json::value(v) : json::value(nullptr); }
+
 /// What one engine left in its folder.
-struct Outcome {
+struct EngineOutcome {
   std::string name, folder;
   json::object about;
   MappedFile file;
@@ -43,8 +45,8 @@ Result<std::string> read_text(const std::string& path) {
 }
 
 /// Reads what an engine left. `positions` of about.json say which rows there are, where it is not all.
-Result<Outcome> read_outcome(const std::string& name, const std::string& path, std::size_t ids) {
-  Outcome out{.name = name, .folder = path};
+Result<EngineOutcome> read_outcome(const std::string& name, const std::string& path, std::size_t ids) {
+  EngineOutcome out{.name = name, .folder = path};
   std::error_code problem;
   if (!fs::is_directory(path, problem)) out.folder = fs::path(path).parent_path().string();
   const std::string logits = fs::is_directory(path, problem) ? path + "/logits.npy" : path;
@@ -63,6 +65,7 @@ Result<Outcome> read_outcome(const std::string& name, const std::string& path, s
   e.values = {reinterpret_cast<const float*>(array.data.data()), array.values()};
   e.log_probabilities = json::find_bool(out.about, "log_probabilities").value_or(false);
   e.reduced = json::find_bool(out.about, "reduced").value_or(false);
+  e.states = json::find_bool(out.about, "states").value_or(false);
   const auto numbers = [&](const char* key) {
     std::vector<std::int64_t> all;
     if (const auto* list = json::find_array(out.about, key))
@@ -147,7 +150,8 @@ class Lab {
       const std::size_t mark = text.find('=');
       if (mark == 0 || mark == text.npos)
         return fail(ErrorCode::kInvalidRequest, "--given {}: NAME=PATH is wanted", text);
-      LLORCH_TRY(Outcome o, read_outcome(text.substr(0, mark), text.substr(mark + 1), ids_.size()));
+      LLORCH_TRY(EngineOutcome o, read_outcome(text.substr(0, mark), text.substr(mark + 1), ids_.size()));
+      if (o.about.empty()) o.logits.states = outcomes_.front().logits.states;
       outcomes_.push_back(std::move(o));
     }
     return {};
@@ -156,12 +160,17 @@ class Lab {
   Result<json::object> report() {
     if (truth_.empty()) truth_ = has("llorch-reference") ? "llorch-reference" : outcomes_.front().name;
     if (!options_.truth.empty()) truth_ = options_.truth;
-    const auto truth = std::ranges::find(outcomes_, truth_, &Outcome::name);
+    const auto truth = std::ranges::find(outcomes_, truth_, &EngineOutcome::name);
     if (truth == outcomes_.end()) return fail(ErrorCode::kInvalidRequest, "--truth {}: it was not run", truth_);
     std::vector<EngineLogits> others;
-    std::vector<const Outcome*> of;
-    for (const Outcome& o : outcomes_)
-      if (&o != &*truth) others.push_back(o.logits), of.push_back(&o);
+    std::vector<const EngineOutcome*> of;
+    for (const EngineOutcome& o : outcomes_) {
+      if (&o == &*truth) continue;
+      if (o.logits.states == truth->logits.states)
+        others.push_back(o.logits), of.push_back(&o);
+      else
+        not_run(o.name, fmt::format("its rows are {}, the truth's {}", rows_are(o), rows_are(*truth)));
+    }
     const LabReport compared = compare_engines(truth->logits, others, ids_);
     json::array engines;
     auto worst = LabVerdict::kParity;
@@ -177,9 +186,17 @@ class Lab {
       for (const double v : row) numbers.push_back(number(v));
       distances.push_back(std::move(numbers));
     }
-    return json::object{{"model", options_.model},  {"build_id", LLORCH_VERSION},  {"ids", ids},
-                        {"truth", truth_},          {"truth_about", truth->about}, {"engines", engines},
-                        {"outliers", outliers},     {"distances", distances},      {"not_run", not_run_},
+    return json::object{{"model", options_.model},
+                        {"build_id", LLORCH_VERSION},
+                        {"ids", ids},
+                        {"truth", truth_},
+                        {"truth_about", truth->about},
+                        {"engines", engines},
+                        {"rows_are", rows_are(*truth)},
+                        {"perplexity", number(perplexity(truth->logits, ids_))},
+                        {"outliers", outliers},
+                        {"distances", distances},
+                        {"not_run", not_run_},
                         {"verdict", name_of(worst)}};
   }
 
@@ -187,9 +204,9 @@ class Lab {
   static std::string worker(std::string_view kind) {
     return fmt::format("{}/llorch-worker-{}", service::own_folder(), kind);
   }
-  static json::value number(double v) { return std::isfinite(v) ? json::value(v) : json::value(nullptr); }
+  static const char* rows_are(const EngineOutcome& o) { return o.logits.states ? "states" : "logits"; }
   bool has(std::string_view name) const {
-    return std::ranges::find(outcomes_, name, &Outcome::name) != outcomes_.end();
+    return std::ranges::find(outcomes_, name, &EngineOutcome::name) != outcomes_.end();
   }
   void not_run(std::string_view name, std::string_view reason) {
     not_run_.push_back({{"name", name}, {"reason", reason}});
@@ -265,12 +282,17 @@ class Lab {
     if (!read) return std::unexpected(read.error());
     read->logits.ours = true, read->logits.reduced = reduced;
     const auto answer = json::parse(*ran, name);
-    const auto used = answer && answer->is_object() ? json::find_text(answer->get_object(), "isa") : std::nullopt;
+    const auto said = [&](const char* key) {
+      return answer && answer->is_object() ? json::find_text(answer->get_object(), key) : std::nullopt;
+    };
+    read->logits.states = said("values") == "states";
+    const auto used = said("isa");
     read->about = {{"engine", fmt::format("llorch-worker-{}", kind)},
                    {"version", LLORCH_VERSION},
                    {"weights", "as stored"},
                    {"arithmetic", fmt::format("{}, KV cache in {}", used.value_or(kind), cache)},
                    {"reduced", reduced},
+                   {"states", read->logits.states},
                    {"ours", true}};
     outcomes_.push_back(std::move(*read));
     return {};
@@ -295,7 +317,8 @@ class Lab {
       return fail(ErrorCode::kIo, "cannot write {}", ids);
     std::vector<std::string> command = {python, r.path, options_.model, "--ids", ids, "--out", folder};
     if (!options_.text.empty() && options_.tokens.empty()) command.insert(command.end(), {"--text", options_.text});
-    if (r.wants_f32) {
+    std::error_code problem;
+    if (r.wants_f32 || (r.folders_as_f32 && fs::is_directory(options_.model, problem))) {
       if (const Status s = dequantize(); !s) {
         not_run(r.name, s.error().message);
         return {};
@@ -319,14 +342,15 @@ class Lab {
   Status dequantize() const {
     const std::string out = place_.path() + "/f32.gguf";
     if (is_there(out)) return {};
-    LLORCH_TRY(const auto ran,
-               service::run_program({service::own_folder() + "/llorch-gguf", "quantize", options_.model, out, "F32"},
-                                    -1, service::Stderr::kNone));
+    std::error_code problem;
+    std::vector<std::string> command = {service::own_folder() + "/llorch-gguf", "quantize", options_.model, out, "F32"};
+    if (fs::is_directory(options_.model, problem)) command[1] = "convert", command.insert(command.end() - 1, "--type");
+    LLORCH_TRY(const auto ran, service::run_program(std::move(command), -1, service::Stderr::kNone));
     if (ran.exit_code != 0) return fail(ErrorCode::kInvalidRequest, "the weights cannot be written as F32");
     return {};
   }
 
-  static json::object engine_json(const Outcome& o, const EngineReport& r, const LayerMap& layers) {
+  static json::object engine_json(const EngineOutcome& o, const EngineReport& r, const LayerMap& layers) {
     json::array positions, findings, names, map;
     for (const PositionReport& p : r.positions)
       positions.push_back({{"position", p.position},
@@ -361,7 +385,7 @@ class Lab {
             {"rows", r.positions.size()},
             {"kl_mean", number(r.kl_mean)},
             {"kl_max", r.kl_max},
-            {"same_token", r.same_token},
+            {"same_token", number(r.same_token)},
             {"max_abs", r.max_abs},
             {"relative", r.relative},
             {"nonfinite", r.nonfinite},
@@ -376,12 +400,25 @@ class Lab {
   const LabOptions& options_;
   const Workplace& place_;
   std::vector<std::int64_t> ids_;
-  std::vector<Outcome> outcomes_;
+  std::vector<EngineOutcome> outcomes_;
   std::string truth_;
   json::array not_run_;
 };
 
 }  // namespace
+
+Result<json::object> compare_kept(const std::string& truth, const std::string& folder,
+                                  std::span<const std::int64_t> ids, bool states) {
+  LLORCH_TRY(EngineOutcome right, read_outcome("truth", truth, ids.size()));
+  LLORCH_TRY(EngineOutcome other, read_outcome("other", folder, ids.size()));
+  right.logits.states = other.logits.states = states;
+  const LabReport report = compare_engines(right.logits, {&other.logits, 1}, ids);
+  const EngineReport& r = report.engines.front();
+  return json::object{{"kl_mean", number(r.kl_mean)},
+                      {"kl_max", r.kl_max},
+                      {"same_token", number(r.same_token)},
+                      {"perplexity", number(perplexity(other.logits, ids))}};
+}
 
 std::string lab_tools() {
   std::error_code problem;
@@ -403,6 +440,7 @@ std::vector<ReferenceFile> find_references(const std::string& tools) {
       r.truth |= line == "# truth";
       r.documented_only |= line == "# documented only";
       r.wants_f32 |= line == "# f32";
+      r.folders_as_f32 |= line == "# folders as f32";
     }
     out.push_back(std::move(r));
   }

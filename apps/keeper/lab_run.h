@@ -5,6 +5,7 @@
 // in tools/parity/reference.py. Nothing here knows which engines there are.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,29 +32,37 @@ struct LabOptions {
 /// One reference as its file describes it.
 struct ReferenceFile {
   std::string name, path, environment;
-  bool truth = false, documented_only = false, wants_f32 = false;
+  bool truth = false, documented_only = false, wants_f32 = false, folders_as_f32 = false;
 };
 /// By name. Empty where there is no such folder.
 [[nodiscard]] std::vector<ReferenceFile> find_references(const std::string& tools);
 /// The folder tools/parity of the checkout that this program was built in; empty: there is none.
 [[nodiscard]] std::string lab_tools();
 
-/// The report, as `--json` prints it: model, tokens, truth, engines (each with its positions, findings and layers),
-/// outliers, not_run (name and reason), verdict. Errors: kInvalidRequest for a text or files that are none,
-/// kModelLoadFailed where our own worker cannot run the model.
+/// The report, as `--json` prints it: model, ids, truth, rows_are (logits or states), perplexity (of the truth, over
+/// the ids), engines (each with its positions, findings and layers), outliers, not_run (name and reason), verdict.
+/// Errors: kInvalidRequest for a text or files that are none, kModelLoadFailed where our own worker cannot run the
+/// model.
 [[nodiscard]] Result<json::object> run_lab(const LabOptions& options);
+
+/// What one engine's rows are to another's, from the folders in which run_lab() kept them: kl_mean, kl_max, same_token;
+/// and the perplexity of the second. `states`: rows are these. Errors: kInvalidRequest for files that are none.
+[[nodiscard]] Result<json::object> compare_kept(const std::string& truth, const std::string& folder,
+                                                std::span<const std::int64_t> ids, bool states);
 
 struct StudyOptions {
   std::vector<std::string> models;  // files or folders
   std::vector<std::string> types;   // each GGUF file is written with its matrices in these, too
   LabOptions lab;                   // of each run; `model` is not looked at
 };
-/// Of each model what each engine computes of it as it is stored, measured by the truth; and of the same model in other
-/// types, measured by the truth of the stored one. A model that cannot be run is an entry that says why.
+/// Of each model as it is stored, and with its matrices in other types: what the type costs (the file's exact result
+/// beside the stored one's), and what each engine makes of that file, measured by its exact result. The exact result is
+/// the truth's of the stored file, and our reference arithmetic's of the others. A model that cannot be run is an entry
+/// that says why.
 /// Errors: those of run_lab(), where it is the only model.
 [[nodiscard]] Result<json::object> run_study(const StudyOptions& options);
-/// The document that is made of a study's JSON.
-[[nodiscard]] std::string study_document(const json::object& study);
+/// The document that is made of a study's JSON. Errors: kInvalidRequest where it is none.
+[[nodiscard]] Result<std::string> study_document(const json::object& study);
 
 /// A page that a person can look at, of a report; stands alone.
 [[nodiscard]] std::string lab_page(const json::object& report);

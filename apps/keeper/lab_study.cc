@@ -2,8 +2,9 @@
 #include <fmt/format.h>
 
 #include <filesystem>
-#include <ranges>
+#include <map>
 
+#include "base/folder.h"
 #include "base/terminal.h"
 #include "keeper/lab_run.h"
 #include "keeper/workplace.h"
@@ -19,15 +20,13 @@ std::string file_name(const std::string& model) {
 }
 
 /// What a report says of each engine, without its positions.
-void add_rows(json::array& rows, const json::object& report, const std::string& type) {
+json::array rows_of(const json::object& report) {
+  json::array rows;
   for (const json::value& e : *json::find_array(report, "engines")) {
     const json::object& o = e.get_object();
-    const std::string name = json::find_text(o, "name").value_or("");
-    if (name == "original") continue;
     json::array findings;
     for (const json::value& f : *json::find_array(o, "findings")) findings.push_back(f.at("text"));
-    rows.push_back({{"type", type},
-                    {"engine", name},
+    rows.push_back({{"engine", o.at("name")},
                     {"arithmetic", json::find_text(o.at("about").get_object(), "arithmetic").value_or("")},
                     {"kl_mean", o.at("kl_mean")},
                     {"kl_max", o.at("kl_max")},
@@ -36,42 +35,184 @@ void add_rows(json::array& rows, const json::object& report, const std::string& 
                     {"verdict", o.at("verdict")},
                     {"findings", std::move(findings)}});
   }
+  return rows;
 }
 
-Result<json::object> study_model(const StudyOptions& options, const std::string& model, const std::string& place) {
-  LabOptions lab = options.lab;
-  lab.model = model, lab.keep = place + "/stored";
-  LLORCH_TRY(const json::object stored, run_lab(lab));
-  const std::string truth = json::find_text(stored, "truth").value_or("");
-  const auto& ids = *json::find_array(stored, "ids");
-  json::array rows, not_run = *json::find_array(stored, "not_run");
-  add_rows(rows, stored, "as stored");
-  lab.text.clear(), lab.tokens.clear(), lab.without = truth;
-  for (const json::value& id : ids)
-    lab.tokens += (lab.tokens.empty() ? "" : ",") + fmt::to_string(json::as_unsigned(id).value_or(0));
-  const bool one_file = model.ends_with(".gguf");
-  for (const std::string& type : options.types) {
-    if (!one_file) break;
-    lab.model = fmt::format("{}/{}.gguf", place, type), lab.keep = place + "/type";
-    LLORCH_TRY(const auto made,
-               service::run_program({service::own_folder() + "/llorch-gguf", "quantize", model, lab.model, type}, -1,
-                                    service::Stderr::kNone));
-    if (made.exit_code != 0) {
-      not_run.push_back({{"name", type}, {"reason", "our quantizer does not write it of this model"}});
+std::uint64_t bytes_of(const std::string& model) {
+  std::error_code problem;
+  if (!std::filesystem::is_directory(model, problem)) {
+    const auto size = std::filesystem::file_size(model, problem);
+    return problem ? 0 : size;
+  }
+  std::uint64_t sum = 0;
+  if (const auto entries = entries_of(model))
+    for (const auto& entry : *entries)
+      if (entry.path().extension() == ".safetensors") sum += entry.file_size(problem);
+  return sum;
+}
+
+class ModelStudy {
+ public:
+  ModelStudy(const StudyOptions& options, const std::string& model, std::string place)
+      : options_(options), model_(model), place_(std::move(place)), lab_(options.lab) {}
+
+  Result<json::object> run() {
+    lab_.model = model_, lab_.keep = place_ + "/stored";
+    LLORCH_TRY(const json::object stored, run_lab(lab_));
+    truth_ = json::find_text(stored, "truth").value_or("");
+    states_ = json::find_text(stored, "rows_are") == "states";
+    lab_.text.clear(), lab_.tokens.clear(), lab_.without = truth_;
+    for (const json::value& id : *json::find_array(stored, "ids")) {
+      ids_.push_back(static_cast<std::int64_t>(json::as_unsigned(id).value_or(0)));
+      lab_.tokens += fmt::format("{}{}", lab_.tokens.empty() ? "" : ",", ids_.back());
+    }
+    const json::object free{{"kl_mean", 0}, {"kl_max", 0}, {"same_token", 1}, {"perplexity", stored.at("perplexity")}};
+    json::array types;
+    types.push_back({{"type", "as stored"}, {"bytes", bytes_of(model_)}, {"cost", free}, {"engines", rows_of(stored)}});
+    not_run_ = *json::find_array(stored, "not_run");
+    if (options_.types.empty() || as_file())
+      for (const std::string& type : options_.types) LLORCH_OK(run_type(type, types));
+    return json::object{{"model", file_name(model_)},
+                        {"ids", ids_.size()},
+                        {"rows_are", stored.at("rows_are")},
+                        {"truth", truth_},
+                        {"truth_about", stored.at("truth_about")},
+                        {"types", std::move(types)},
+                        {"not_run", std::move(not_run_)}};
+  }
+
+ private:
+  static Result<bool> tool(std::vector<std::string> words) {
+    words.insert(words.begin(), service::own_folder() + "/llorch-gguf");
+    LLORCH_TRY(const auto ran, service::run_program(std::move(words), -1, service::Stderr::kNone));
+    return ran.exit_code == 0;
+  }
+  /// The file that other types are made of: the model, or what a folder becomes.
+  bool as_file() {
+    std::error_code problem;
+    file_ = model_;
+    if (!std::filesystem::is_directory(model_, problem)) return model_.ends_with(".gguf");
+    file_ = place_ + "/folder.gguf";
+    return tool({"convert", model_, file_}).value_or(false);
+  }
+  Status run_type(const std::string& type, json::array& types) {
+    lab_.model = fmt::format("{}/{}.gguf", place_, type), lab_.keep = place_ + "/type";
+    LLORCH_TRY(const bool made, tool({"quantize", file_, lab_.model, type}));
+    if (!made) {
+      not_run_.push_back({{"name", type}, {"reason", "our quantizer does not write it of this model"}});
+      return {};
+    }
+    LLORCH_TRY(const json::object report, run_lab(lab_));
+    const std::string exact = fmt::format("{}/{}", lab_.keep, json::find_text(report, "truth").value_or(""));
+    LLORCH_TRY(json::object cost, compare_kept(fmt::format("{}/stored/{}", place_, truth_), exact, ids_, states_));
+    types.push_back(
+        {{"type", type}, {"bytes", bytes_of(lab_.model)}, {"cost", std::move(cost)}, {"engines", rows_of(report)}});
+    std::error_code problem;
+    std::filesystem::remove(lab_.model, problem);
+    return {};
+  }
+
+  const StudyOptions& options_;
+  const std::string& model_;
+  const std::string place_;
+  LabOptions lab_;
+  std::string truth_, file_;
+  bool states_ = false;
+  std::vector<std::int64_t> ids_;
+  json::array not_run_;
+};
+
+std::string number_text(const json::value& v) {
+  const auto number = json::as_number(v);
+  return number ? fmt::format("{:.2g}", *number) : "-";
+}
+std::string share_text(const json::value& v) {
+  const auto share = json::as_number(v);
+  return share ? fmt::format("{:.1f} %", 100 * *share) : "-";
+}
+
+/// What each type costs.
+void write_costs(std::string& out, const json::array& types, const char* distance) {
+  fmt::format_to(std::back_inserter(out),
+                 "\n| type | file, MB | {0}, mean | {0}, largest | same token | perplexity |\n"
+                 "| --- | --- | --- | --- | --- | --- |\n",
+                 distance);
+  for (const json::value& t : types) {
+    const json::object& cost = t.at("cost").as_object();
+    const auto perplexity = json::as_number(cost.at("perplexity"));
+    fmt::format_to(std::back_inserter(out), "| {} | {:.3g} | {} | {} | {} | {} |\n",
+                   std::string_view(t.at("type").as_string()), json::as_number(t.at("bytes")).value_or(0) / 1e6,
+                   number_text(cost.at("kl_mean")), number_text(cost.at("kl_max")), share_text(cost.at("same_token")),
+                   perplexity ? fmt::format("{:.4g}", *perplexity) : "-");
+  }
+}
+
+/// One row for each engine, one column for each type.
+void write_engines(std::string& out, const json::array& types, std::string& notes) {
+  std::vector<std::string> names;
+  std::map<std::string, std::string> arithmetic;
+  std::map<std::pair<std::string, std::size_t>, std::string> cells;
+  std::string head = "\n| engine | arithmetic |", line = "| --- | --- |";
+  for (std::size_t column = 0; column < types.size(); ++column) {
+    const std::string_view type = types[column].at("type").as_string();
+    head += fmt::format(" {} |", type), line += " --- |";
+    for (const json::value& e : types[column].at("engines").as_array()) {
+      const std::string name = json::find_text(e.as_object(), "engine").value_or("");
+      const std::string verdict = json::find_text(e.as_object(), "verdict").value_or("");
+      const double garbage = json::as_number(e.at("garbage_percent")).value_or(0);
+      if (arithmetic.emplace(name, json::find_text(e.as_object(), "arithmetic").value_or("")).second)
+        names.push_back(name);
+      std::string& cell = cells[{name, column}];
+      cell = number_text(e.at("kl_mean"));
+      if (verdict == "bug" || verdict == "open") cell += fmt::format(" **{}**", verdict);
+      if (garbage > 0) cell += fmt::format(", {:.2g} % garbage", garbage);
+      for (const json::value& f : e.at("findings").as_array())
+        notes += fmt::format("- {}, {}: {}\n", name, type, std::string_view(f.as_string()));
+    }
+  }
+  out += head + "\n" + line + "\n";
+  for (const std::string& name : names) {
+    out += fmt::format("| {} | {} |", name, arithmetic[name]);
+    for (std::size_t column = 0; column < types.size(); ++column) {
+      const auto cell = cells.find({name, column});
+      out += fmt::format(" {} |", cell == cells.end() ? "-" : cell->second);
+    }
+    out += "\n";
+  }
+}
+
+std::string written(const json::object& study) {
+  std::string out =
+      R"(# What engines make of the same models
+
+Made by `llorch parity study` from its JSON; do not edit. Each engine ran the same ids.
+
+The first table of a model says what a type costs: its exact result beside the stored model's. The second says what each
+engine makes of the same file: its mean KL divergence (nats) from the file's exact result, which is the named engine's
+for the model as it is stored, and our reference arithmetic's for the types that our quantizer wrote. **bug** and
+**open** are verdicts of `docs/parity.md`; all others are parity or explained. Garbage (values that are not finite or
+beyond 1e10) is told where there is any. `-`: not run.
+)";
+  for (const json::value& m : study.at("models").as_array()) {
+    const json::object& model = m.as_object();
+    const std::string name = json::find_text(model, "model").value_or("");
+    if (const auto error = json::find_text(model, "error")) {
+      fmt::format_to(std::back_inserter(out), "\n## {}\nNot run: {}\n", name, *error);
       continue;
     }
-    lab.given = {fmt::format("original={}/stored/{}", place, truth)}, lab.truth = "original";
-    LLORCH_TRY(const json::object report, run_lab(lab));
-    add_rows(rows, report, type);
-    std::error_code problem;
-    std::filesystem::remove(lab.model, problem);
+    const bool states = json::find_text(model, "rows_are") == "states";
+    fmt::format_to(
+        std::back_inserter(out), "\n## {}\n{} ids; as stored, {} ({}) is exact.{}\n", name,
+        json::find_unsigned(model, "ids").value_or(0), json::find_text(model, "truth").value_or(""),
+        json::find_text(model.at("truth_about").as_object(), "arithmetic").value_or(""),
+        states ? " It gives embeddings: 1 - cosine of each token's state is in the divergence's place." : "");
+    const json::array& types = model.at("types").as_array();
+    std::string notes;
+    write_costs(out, types, states ? "1 - cosine" : "KL");
+    write_engines(out, types, notes);
+    if (!notes.empty()) out += "\n" + notes;
   }
-  return json::object{{"model", file_name(model)},
-                      {"ids", ids.size()},
-                      {"truth", truth},
-                      {"truth_about", stored.at("truth_about")},
-                      {"rows", std::move(rows)},
-                      {"not_run", std::move(not_run)}};
+  return out;
 }
 
 }  // namespace
@@ -81,7 +222,7 @@ Result<json::object> run_study(const StudyOptions& options) {
   for (const std::string& model : options.models) {
     LLORCH_TRY(const Workplace place, Workplace::make(""));
     if (!options.lab.quiet) show_text(stderr, fmt::format("== {}\n", model));
-    auto one = study_model(options, model, place.path());
+    auto one = ModelStudy(options, model, place.path()).run();
     if (one)
       models.push_back(*std::move(one));
     else if (options.models.size() == 1)
@@ -92,42 +233,12 @@ Result<json::object> run_study(const StudyOptions& options) {
   return json::object{{"build_id", LLORCH_VERSION}, {"models", std::move(models)}};
 }
 
-std::string study_document(const json::object& study) {
-  std::string out =
-      "# What engines make of the same models\n\nMade by `llorch parity study` from its JSON; do not edit. Each engine "
-      "ran the same ids. KL divergences are in nats, means over the\npositions, from the truth: the stored model by "
-      "the "
-      "engine that is named. Types other than the stored one are written by our quantizer.\n`docs/parity.md` says what "
-      "the verdicts mean.\n";
-  for (const json::value& m : *json::find_array(study, "models")) {
-    const json::object& model = m.get_object();
-    if (const auto error = json::find_text(model, "error")) {
-      fmt::format_to(std::back_inserter(out), "\n## {}\nNot run: {}\n", json::find_text(model, "model").value_or(""),
-                     *error);
-      continue;
-    }
-    fmt::format_to(std::back_inserter(out),
-                   "\n## {}\n{} ids; the truth is {} ({}).\n\n| type | engine | arithmetic | KL, mean | KL, largest | "
-                   "same token | garbage | verdict |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n",
-                   json::find_text(model, "model").value_or(""), json::find_unsigned(model, "ids").value_or(0),
-                   json::find_text(model, "truth").value_or(""),
-                   json::find_text(model.at("truth_about").get_object(), "arithmetic").value_or(""));
-    std::string notes;
-    for (const json::value& r : *json::find_array(model, "rows")) {
-      const json::object& row = r.get_object();
-      const auto number = [&](const char* key) { return json::as_number(row.at(key)); };
-      const auto text = [&](const char* key) { return json::find_text(row, key).value_or(""); };
-      fmt::format_to(std::back_inserter(out), "| {} | {} | {} | {} | {:.2g} | {:.1f} % | {:.2g} % | {} |\n",
-                     text("type"), text("engine"), text("arithmetic"),
-                     number("kl_mean") ? fmt::format("{:.2g}", *number("kl_mean")) : "no number",
-                     number("kl_max").value_or(0), 100 * number("same_token").value_or(0),
-                     number("garbage_percent").value_or(0), text("verdict"));
-      for (const json::value& f : *json::find_array(row, "findings"))
-        notes += fmt::format("- {}, {}: {}\n", text("engine"), text("type"), std::string_view(f.get_string()));
-    }
-    if (!notes.empty()) out += "\n" + notes;
+Result<std::string> study_document(const json::object& study) {
+  try {
+    return written(study);
+  } catch (const std::exception&) {  // somebody else's file: its fields are missing, or of other types
+    return fail(ErrorCode::kInvalidRequest, "this is no study of `llorch parity study`");
   }
-  return out;
 }
 
 }  // namespace llorch::keeper

@@ -127,6 +127,7 @@ Status from_hf(const json::object& config, Metadata& out) {
       json::find_text(config, "position_embedding_type").value_or("absolute") != "absolute")
     return bad_model("config.json: hidden_act or position_embedding_type are not BERT's");
   LLORCH_OK(encoder::types_from_hf(config, out));
+  out.set(std::string(kPrefix) + "attention.causal", MetaValue::boolean(false));
   return hf_common(config, kPrefix, out);
 }
 

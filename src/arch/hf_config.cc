@@ -92,12 +92,14 @@ Status hf_common(const json::object& config, std::string_view prefix, Metadata& 
   LLORCH_OK(hf_copy_integer(config, "num_key_value_heads", p + "attention.head_count_kv", out, false));
   LLORCH_OK(hf_copy_integer(config, "head_dim", p + "attention.key_length", out, false));
   LLORCH_OK(hf_copy_integer(config, "head_dim", p + "attention.value_length", out, false));
-  const bool rms = json::find(config, "rms_norm_eps") != nullptr;
-  auto eps = json::find_number(config, "rms_norm_eps");
-  for (const char* other : {"norm_eps", "layer_norm_eps", "layer_norm_epsilon"})
-    if (!eps && !rms) eps = json::find_number(config, other);
-  if (!eps) return bad_model("config.json: 'rms_norm_eps' is missing");
-  out.set(p + "attention.layer_norm_rms_epsilon", MetaValue::f32(static_cast<float>(*eps)));
+  const auto one_of = [&config](std::initializer_list<const char*> fields) {
+    const auto there = std::ranges::find_if(fields, [&](const char* field) { return json::find(config, field); });
+    return there == fields.end() ? std::nullopt : json::find_number(config, *there);
+  };
+  const auto rms = one_of({"rms_norm_eps", "norm_eps"}), plain = one_of({"layer_norm_eps", "layer_norm_epsilon"});
+  if (!rms && !plain) return bad_model("config.json: 'rms_norm_eps' is missing");
+  out.set(p + (rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon"),
+          MetaValue::f32(static_cast<float>(rms ? *rms : *plain)));
   return hf_rope(config, p, out);
 }
 

@@ -57,6 +57,10 @@ Status from_hf(const json::object& config, Metadata& out) {
   else if (pooled != "cls")
     return bad_model("config.json: 'classifier_pooling' is '{}', not cls or mean", pooled);
   LLORCH_OK(hf_common(config, p, out));
+  LLORCH_TRY(const double eps, out.number(p + "attention.layer_norm_rms_epsilon"));
+  out.set(p + "attention.layer_norm_epsilon",
+          MetaValue::f32(static_cast<float>(eps)));  // files of the family have both
+  out.set(p + "attention.causal", MetaValue::boolean(false));
   LLORCH_OK(hf_copy_number(config, "global_rope_theta", p + "rope.freq_base", out, false));
   LLORCH_OK(hf_copy_number(config, "local_rope_theta", p + "rope.freq_base_swa", out, false));
   LLORCH_OK(hf_copy_integer(config, "local_attention", p + "attention.sliding_window", out));

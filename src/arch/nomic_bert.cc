@@ -36,6 +36,7 @@ Status from_hf(const json::object& config, Metadata& out) {
       json::find_text(config, "activation_function").value_or("swiglu") != "swiglu")
     return bad_model("config.json: rotary_emb_fraction or activation_function are not supported for nomic_bert");
   LLORCH_OK(encoder::types_from_hf(config, out));
+  out.set(p + "attention.causal", MetaValue::boolean(false));
   return hf_common(config, p, out);
 }
 

@@ -1,4 +1,5 @@
-// Runs a token sequence through a model from position 0, in chunks, and hands over the logits of every position.
+// Runs a token sequence through a model from position 0, in chunks, and hands over the logits of every position; of a
+// model that gives embeddings its normalised last states, (dim), in one chunk.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +12,13 @@
 namespace llorch {
 
 using LogitsSink = std::function<void(int position, std::span<const float> logits)>;
+
+/// Else it gives embeddings.
+[[nodiscard]] inline bool gives_logits(const Model& model) { return model.graph().head.weight.there(); }
+/// How many values forward_all() hands over for a position: the vocabulary's, or a state's.
+[[nodiscard]] inline int row_width(const Model& model) {
+  return gives_logits(model) ? model.graph().vocab : model.graph().dim;
+}
 
 /// A model with one of its adapters, by its number; or alone.
 struct ModelWithAdapter {
@@ -27,24 +35,27 @@ struct ModelWithAdapter {
   constexpr int kPage = limits::kKvPagePositions;
   const auto n = static_cast<int>(tokens.size());
   const int pages = (n + kPage - 1) / kPage;
-  const auto vocab = static_cast<std::size_t>(model.graph().vocab);
+  const auto each = static_cast<std::size_t>(row_width(model));
   LLORCH_TRY(const auto cache, model.device().make_cache(model.cache_shape(pages, precision)));
   std::vector<std::int32_t> table(static_cast<std::size_t>(pages));
   std::iota(table.begin(), table.end(), 0);
-  chunk = std::clamp(chunk, 1, model.rows_max());
+  const bool states = !gives_logits(model);
+  if (states && n > model.rows_max())
+    return fail(ErrorCode::kContextLengthExceeded, "{} tokens, and at most {} are read at once", n, model.rows_max());
+  chunk = states ? n : std::clamp(chunk, 1, model.rows_max());
   StepPlan plan;
   for (int done = 0; done < n; done += chunk) {
     plan.clear();
     plan.add_sequence(table).adapter = with.adapter;
-    plan.logits_wanted = true;
+    plan.logits_wanted = !states;
     for (int i = done; i < std::min(n, done + chunk); ++i) {
-      plan.logit_rows.push_back(i - done);
+      (states ? plan.state_rows : plan.logit_rows).push_back(i - done);
       plan.add_row(tokens[static_cast<std::size_t>(i)], i);
     }
     LLORCH_TRY(const StepResult result, model.forward(plan, *cache, observer));
     LLORCH_OK(result.finite_rows(0, plan.rows.size()));
-    for (std::size_t i = 0; i < plan.rows.size(); ++i)
-      sink(done + static_cast<int>(i), result.logits.subspan(i * vocab, vocab));
+    const auto& values = states ? result.states : result.logits;
+    for (std::size_t i = 0; i < plan.rows.size(); ++i) sink(done + static_cast<int>(i), values.subspan(i * each, each));
   }
   return {};
 }

@@ -74,6 +74,33 @@ class Lab(unittest.TestCase):
         self.assertEqual([p["truth_rank"] for p in e["positions"]], [int((row > row[t.argmax()]).sum()) for row, t in zip(other.astype(np.float32), truth)])
         np.testing.assert_allclose([p["max_abs"] for p in e["positions"]], np.abs(other.astype(np.float32) - truth).max(-1), rtol=1e-5)
 
+        following = np.array(IDS[1:])
+        self.assertAlmostEqual(report["perplexity"], float(np.exp(-a[np.arange(19), following].mean())), delta=1e-4)
+
+    def test_a_model_that_gives_embeddings_is_compared_by_its_states(self):
+        fields = {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 96, "vocab_size": 300, "max_position_embeddings": 128}
+        subprocess.run([BIN / "llorch-gguf", "synth", "--shape", "bge-base", "--set", json.dumps(fields), "--seed", "5", self.folder / "e.gguf"], check=True, capture_output=True)
+        truth = logits(self.folder / "e.gguf", self.folder / "e").astype(np.float64)
+        self.assertEqual(truth.shape, (20, 64))
+        other = (truth + np.random.default_rng(3).normal(0, 0.1, truth.shape)).astype(np.float32)
+        np.save(self.folder / "o.npy", other)
+        r = lab("all", "e.gguf", "--references", "none", "--tokens", ",".join(map(str, IDS)), "--given", "noisy=o.npy", "--json", cwd=self.folder)
+        report = json.loads(r.stdout)
+        self.assertEqual((report["rows_are"], report["perplexity"]), ("states", None))
+        e = self.engine(report, "noisy")
+        cosine = (truth * other).sum(-1) / np.linalg.norm(truth, axis=-1) / np.linalg.norm(other.astype(np.float64), axis=-1)
+        np.testing.assert_allclose([p["kl"] for p in e["positions"]], 1 - cosine, rtol=1e-6)
+        self.assertEqual((e["same_token"], e["positions"][0]["top"]), (None, -1))
+        self.assertLess(self.engine(report, "llorch-scalar")["kl_mean"], 1e-5)
+        self.assertEqual(self.engine(report, "llorch")["verdict"], "parity")
+        r = lab("all", "e.gguf", "--references", "none", "--tokens", "1,2,3", "--html", "e.html", cwd=self.folder)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertIn("1-cos mean", r.stdout)
+        self.assertIn("1 - cosine by position", (self.folder / "e.html").read_text())
+        for command in (["perplexity", "-m", "e.gguf", "--file", "e.html"], ["parity", "-m", "e.gguf", "--against", "e.gguf", "--tokens", "1,2"]):
+            r = subprocess.run([BIN / "llorch-worker-cpu", *command], capture_output=True, text=True, cwd=self.folder)
+            self.assertEqual((r.returncode, "gives embeddings" in r.stderr), (2, True), r.stderr)
+
     def planted(self, change, name="bad"):
         rows = np.load(self.folder / "t/logits.npy") if (self.folder / "t").exists() else logits(self.folder / "m.gguf", self.folder / "t")
         rows = change(rows.copy())
@@ -217,18 +244,30 @@ class Lab(unittest.TestCase):
         self.assertEqual([m["model"] for m in study["models"]], ["m", "q"])
         for m in study["models"]:
             self.assertIn("NO_TYPE", [n["name"] for n in m["not_run"]])
-            kl = {row["type"]: row["kl_mean"] for row in m["rows"] if row["engine"] == "llorch-reference"}
-            self.assertEqual(set(kl), {"F32", "Q8_0", "Q4_0"})
+            cost = {t["type"]: t["cost"] for t in m["types"]}
+            self.assertEqual(set(cost), {"as stored", "F32", "Q8_0", "Q4_0"})
+            kl = {name: c["kl_mean"] for name, c in cost.items()}
             self.assertLess(kl["F32"], 1e-12)
             self.assertTrue(1e-9 < kl["Q8_0"] < kl["Q4_0"] / 10, kl)
+            size = {t["type"]: t["bytes"] for t in m["types"]}
+            self.assertTrue(size["F32"] > 3 * size["Q8_0"] > 5 * size["Q4_0"], size)
+            # What an engine makes of a file is measured by that file's exact result, whatever the type cost.
+            for t in m["types"]:
+                (own,) = [e for e in t["engines"] if e["engine"] == "llorch-scalar"]
+                self.assertLess(own["kl_mean"], kl["Q4_0"] / 3, t["type"])
         document = (self.folder / "s.md").read_text()
         self.assertEqual(r.stdout, document)
         self.assertEqual(document.count("\n## "), 2)
-        self.assertEqual(document.count("| Q4_0 | llorch-reference |"), 2)
+        self.assertEqual(document.count("\n| engine | arithmetic | as stored | F32 | Q8_0 | Q4_0 |\n"), 2)
         again = lab("study", "--from", "s.json", cwd=self.folder)
         self.assertEqual((again.returncode, again.stdout), (0, document))
         r = lab("study", "nowhere.gguf", "m.gguf", "--tokens", ids, "--references", "none", "--quick", "--json", cwd=self.folder)
         self.assertEqual([(m["model"], "error" in m) for m in json.loads(r.stdout)["models"]], [("nowhere", True), ("m", False)], "the others go on")
+        for i, other in enumerate(({}, {"models": 3}, {"models": [{"model": "m"}]}, study | {"models": [study["models"][0] | {"types": [{}]}]})):
+            (self.folder / f"other{i}.json").write_text(json.dumps(other))
+            r = lab("study", "--from", f"other{i}.json", cwd=self.folder)
+            self.assertEqual(r.returncode, 2)
+            self.assertIn("is no study", r.stderr)
         for bad in ((), ("--from", "nowhere.json"), ("--from", "m.gguf"), ("m.gguf", "--from", "s.json"), ("nowhere.gguf", "--tokens", "1")):
             self.assertIn(lab("study", *bad, cwd=self.folder).returncode, (1, 2), bad)
 

@@ -56,6 +56,21 @@ class Convert(unittest.TestCase):
                     close += 1
         print(f"{len(folders)} folders: {equal} tensors with the same bytes, {close} that are computed and within {max(COMPUTED.values())}")
 
+    def test_what_other_engines_ask_for(self):
+        """Which epsilon a norm has, that an encoder sees both ways, and vectors in F32, as the ecosystem's converter writes them."""
+        for folder in sorted(p.parent for p in ZOO.glob("*/hf")):
+            with self.subTest(folder.name), tempfile.TemporaryDirectory() as d:
+                out = pathlib.Path(d) / "model.gguf"
+                subprocess.run([TOOL, "convert", folder / "hf", out], capture_output=True, check=True)
+                ours, theirs = gguf.GGUFReader(out), gguf.GGUFReader(folder / "model-f32.gguf")
+                for name, field in theirs.fields.items():
+                    if name.endswith("epsilon") or name.endswith("attention.causal"):
+                        self.assertIsNotNone(ours.get_field(name), name)
+                        self.assertEqual(ours.get_field(name).contents(), field.contents(), name)
+                for t in ours.tensors:
+                    if sum(d > 1 for d in t.shape) < 2 or "conv1d" in t.name or "shortconv.conv" in t.name or t.name in ("position_embd.weight", "token_types.weight"):
+                        self.assertEqual(t.tensor_type.name, "F32", t.name)
+
     def test_what_gguf_has_no_place_for_is_refused(self):
         for normalizer in ("Lowercase", "NFKC", "NFC", None):
             with self.subTest(normalizer), tempfile.TemporaryDirectory() as d:

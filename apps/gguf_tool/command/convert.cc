@@ -1,4 +1,4 @@
-// convert: a Hugging Face directory as one GGUF file, values unchanged.
+// convert: a Hugging Face directory as one GGUF file, values unchanged; vectors become F32.
 #include <cstring>
 #include <filesystem>
 

@@ -1,4 +1,5 @@
-// logits: float32 [n_tokens, n_vocab] of every position as .npy, and every named checkpoint where asked.
+// logits: float32 [n_tokens, n_vocab] of every position as .npy, and every named checkpoint where asked. A model that
+// gives embeddings has its normalised last states there, [n_tokens, dim].
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -73,7 +74,8 @@ Status logits(const LogitsFlags& f) {
       {*model.model, adapter}, f.tokens, f.prefill_chunk, precision,
       [&](int, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); },
       f.checkpoints.empty() && dumps.empty() ? nullptr : &observer));
-  LLORCH_OK(write_npy(f.out, all, {static_cast<std::int64_t>(f.tokens.size()), vocab}));
+  const int width = row_width(*model.model);
+  LLORCH_OK(write_npy(f.out, all, {static_cast<std::int64_t>(f.tokens.size()), width}));
   if (!f.checkpoints.empty()) {
     std::error_code problem;
     std::filesystem::create_directories(f.checkpoints, problem);
@@ -88,6 +90,7 @@ Status logits(const LogitsFlags& f) {
   if (f.model.as_json)
     cli::print({{"tokens", f.tokens.size()},
                 {"vocab", vocab},
+                {"values", gives_logits(*model.model) ? "logits" : "states"},
                 {"isa", model.device->isa()},
                 {"out", f.out},
                 {"checkpoints", checkpoints.size()}});

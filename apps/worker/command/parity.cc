@@ -39,6 +39,9 @@ Result<Run> run_model(ModelFlags flags, const TokenIds& tokens, int context) {
   if (context > 0) flags.options.context = context;
   LLORCH_TRY(const int adapter, flags.one_adapter());
   LLORCH_TRY(const LoadedModel model, flags.load());
+  if (!gives_logits(*model.model))
+    return fail(ErrorCode::kInvalidRequest,
+                "this model gives embeddings and no text: `llorch parity all` compares them");
   LLORCH_TRY(run.sha256, model_manifest(flags.options.path));
   run.vocab = model.model->graph().vocab, run.isa = model.device->isa();
   if (static_cast<int>(tokens.size()) > model.model->graph().context)

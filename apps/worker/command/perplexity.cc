@@ -19,6 +19,8 @@ Status perplexity(const PerplexityFlags& f) {
   LLORCH_TRY(const std::string text, read_text_file(f.file, limits::kTextBytesMax));
   LLORCH_TRY(const int adapter, f.model.one_adapter());
   LLORCH_TRY(LoadedModel model, f.model.load());
+  if (!gives_logits(*model.model))
+    return fail(ErrorCode::kInvalidRequest, "this model gives embeddings and no text: it has no perplexity");
   LLORCH_TRY(const TokenIds ids, model.tokenizer->encode(text, {}));
   const TokenIds& prefix = model.tokenizer->prefix();
   const int window = model.model->graph().context - static_cast<int>(prefix.size());

@@ -29,8 +29,9 @@ def run(a):
 
     if a.model.is_dir():
         config = transformers.AutoConfig.from_pretrained(a.model)
-        stay_in_float64(config.model_type)
-        model = transformers.AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float64, attn_implementation="eager").eval()
+        if not reference.gives_states(config):
+            stay_in_float64(config.model_type)
+        model = reference.model_class(config).from_pretrained(a.model, dtype=torch.float64, attn_implementation="eager").eval()
         own = transformers.AutoTokenizer.from_pretrained(a.model)
     else:
         config = transformers.AutoConfig.from_pretrained(a.model.parent, gguf_file=a.model.name)
@@ -45,8 +46,11 @@ def run(a):
     if hasattr(model, "model") and hasattr(model.model, "layers") and hasattr(model.model.layers[0], "input_layernorm"):
         checkpoints(model, keep)
     with torch.no_grad():
-        keep("logits", model(torch.tensor([a.tokens]), use_cache=False).logits[0])
-    reference.about(a.out, engine="transformers", version=f"{transformers.__version__}, torch {torch.__version__}", weights="as stored", arithmetic="float64", own_ids=own(a.written).input_ids if a.written else None)
+        if reference.gives_states(config):
+            keep("logits", model(torch.tensor([a.tokens])).last_hidden_state[0])
+        else:
+            keep("logits", model(torch.tensor([a.tokens]), use_cache=False).logits[0])
+    reference.about(a.out, states=reference.gives_states(config), engine="transformers", version=f"{transformers.__version__}, torch {torch.__version__}", weights="as stored", arithmetic="float64", own_ids=own(a.written).input_ids if a.written else None)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,15 @@ def run(a):
 
     place = (a.model,) if a.model.is_dir() else (a.model.parent,)
     which = {} if a.model.is_dir() else {"gguf_file": a.model.name}
-    model = transformers.AutoModelForCausalLM.from_pretrained(*place, **which).eval()
+    config = transformers.AutoConfig.from_pretrained(*place, **which)
+    model = reference.model_class(config).from_pretrained(*place, **which).eval()
     own = transformers.AutoTokenizer.from_pretrained(*place, **which)
     with torch.no_grad():
-        logits = model(torch.tensor([a.tokens])).logits[0].float().numpy()
+        out = model(torch.tensor([a.tokens]))
+    logits = (out.last_hidden_state if reference.gives_states(config) else out.logits)[0].float().numpy()
     np.save(a.out / "logits.npy", logits.astype(np.float32))
     kind = str(model.dtype).removeprefix("torch.")
-    reference.about(a.out, engine="transformers", version=f"{transformers.__version__}, torch {torch.__version__}", weights="as stored", arithmetic=kind, reduced=kind != "float32", own_ids=own(a.written).input_ids if a.written else None)
+    reference.about(a.out, states=reference.gives_states(config), engine="transformers", version=f"{transformers.__version__}, torch {torch.__version__}", weights="as stored", arithmetic=kind, reduced=kind != "float32", own_ids=own(a.written).input_ids if a.written else None)
 
 
 if __name__ == "__main__":
