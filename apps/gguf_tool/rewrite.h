@@ -39,6 +39,8 @@ struct Rewritten {
     DType to = t.type;
     LLORCH_TRY(const DType chosen, arch::choose_type(type.empty() ? "F16" : type, t.name, dims, facts));
     if (!type.empty() || chosen == DType::kF32) to = chosen;
+    // Some kilobytes that are added to a stream: other engines want them in F32.
+    if (t.name == "position_embd.weight" || t.name == "token_types.weight") to = DType::kF32;
     if (base && to != DType::kF32 && info(to).block < info(base->type).block)
       rewritten.fallbacks.push_back(fmt::format("{}: {}", t.name, info(to).name));
     rewritten.requantized += to != t.type && info(t.type).block > 1 && info(to).block > 1;

@@ -316,9 +316,8 @@ Result<DType> choose_type(std::string_view type, const std::string& tensor, std:
                 "type '{}' is not known (F32, F16, BF16, a block format, or a mix such as Q4_K_M)", type);
   std::size_t extent = 0;
   for (const std::uint64_t d : dims) extent += d > 1;
-  // Read a row at a time, or of a few columns: other engines want these in F32.
-  constexpr std::string_view kSmall[] = {"ffn_gate_inp", "ssm_conv1d", "shortconv.conv", "position_embd",
-                                         "token_types"};
+  // Routers, and convolutions of a few columns: other engines want these in F32.
+  constexpr std::string_view kSmall[] = {"ffn_gate_inp", "ssm_conv1d", "shortconv.conv"};
   const bool small = extent < 2 || tensor.ends_with(".bias") || std::ranges::any_of(kSmall, [&](std::string_view name) {
                        return tensor.find(name) != std::string::npos;
                      });
