@@ -70,8 +70,13 @@ class ModelStudy {
     json::array types;
     types.push_back({{"type", "as stored"}, {"bytes", bytes_of(model_)}, {"cost", free}, {"engines", rows_of(stored)}});
     not_run_ = *json::find_array(stored, "not_run");
-    if (options_.types.empty() || as_file())
-      for (const std::string& type : options_.types) LLORCH_OK(run_type(type, types));
+    const bool as_others = options_.types.empty() || as_file();
+    for (const std::string& type : options_.types) {
+      if (as_others)
+        LLORCH_OK(run_type(type, types));
+      else
+        not_run_.push_back({{"name", type}, {"reason", model_ + " is no file, or becomes none"}});
+    }
     return json::object{{"model", file_name(model_)},
                         {"ids", ids_.size()},
                         {"rows_are", stored.at("rows_are")},

@@ -261,6 +261,8 @@ class Lab(unittest.TestCase):
         self.assertEqual(document.count("\n| engine | arithmetic | as stored | F32 | Q8_0 | Q4_0 |\n"), 2)
         again = lab("study", "--from", "s.json", cwd=self.folder)
         self.assertEqual((again.returncode, again.stdout), (0, document))
+        r = lab("study", "builtin:haiku", "--types", "F32", "--tokens", "1,2", "--references", "none", "--quick", "--json", cwd=self.folder)
+        self.assertEqual([n["reason"] for n in json.loads(r.stdout)["models"][0]["not_run"] if n["name"] == "F32"], ["builtin:haiku is no file, or becomes none"])
         r = lab("study", "nowhere.gguf", "m.gguf", "--tokens", ids, "--references", "none", "--quick", "--json", cwd=self.folder)
         self.assertEqual([(m["model"], "error" in m) for m in json.loads(r.stdout)["models"]], [("nowhere", True), ("m", False)], "the others go on")
         for i, other in enumerate(({}, {"models": 3}, {"models": [{"model": "m"}]}, study | {"models": [study["models"][0] | {"types": [{}]}]})):
