@@ -7,6 +7,7 @@
 #include "base/human.h"
 #include "format/json.h"
 #include "keeper/model_argument.h"
+#include "keeper/model_settings_command.h"
 #include "keeper/parts.h"
 #include "keeper/suggestions.h"
 
@@ -204,6 +205,7 @@ void add_model(CLI::App& app, int& exit_code) {
   model->require_subcommand(1);
   add_alias(*model, exit_code);
   add_suggest(*model, exit_code);
+  add_model_settings(*model, exit_code);
   for (const auto& [name, operation, help] :
        {std::tuple("list", "model_list", "models that a hive has"),
         std::tuple("download", "model_download", "fetch a model"), std::tuple("get", "model_get", "one model"),
