@@ -68,6 +68,46 @@ class Chat(unittest.TestCase):
                 self.assertEqual(accessible(page), [])
                 self.done(page)
 
+    def test_the_view_stays_at_the_end_until_a_person_goes_up(self):
+        away = lambda page: page.evaluate("(() => { const s = document.querySelector('.scroll'); return s.scrollHeight - s.scrollTop - s.clientHeight; })()")
+        for name, how in (("wide", WIDE), ("phone", PHONE)):
+            with self.subTest(name):
+                page = self.open(**how)
+                for count in range(1, 4):
+                    ask(page, "some markdown", count)
+                    self.assertLess(away(page), 2, count)
+                page.fill("#text", "\n".join("a long question" for _ in range(12)))
+                page.wait_for_timeout(100)
+                self.assertLess(away(page), 2, "the end stays in sight when the text field grows")
+                page.fill("#text", "slow one")
+                page.press("#text", "Enter")
+                page.wait_for_selector(".assistant.busy .md:has-text('word60')")
+                self.assertLess(away(page), 30)
+                # What was said becomes shorter for a moment, and longer before the browser tells of it.
+                page.evaluate("""() => new Promise((done) => {
+                    const log = document.querySelector('#log'), pad = log.appendChild(document.createElement('div'));
+                    const frames = (n, f) => requestAnimationFrame(() => (n ? frames(n - 1, f) : f()));
+                    pad.style.minHeight = '900px';
+                    frames(3, () => { pad.style.minHeight = '1px'; const c = new MessageChannel(); c.port1.onmessage = () => { pad.style.minHeight = '1500px'; frames(3, () => { pad.remove(); frames(3, done); }); }; c.port2.postMessage(0); });
+                })""")
+                page.wait_for_selector(".assistant.busy .md:has-text('word100')")
+                self.assertLess(away(page), 30, "it is followed all the same")
+                if how is WIDE:
+                    page.hover(".assistant >> nth=-1")
+                    page.mouse.wheel(0, -400)
+                else:
+                    page.locator(".assistant").first.locator("[aria-label='Copy answer']").focus()
+                page.wait_for_selector("[aria-label='To the end']")
+                top = page.evaluate("document.querySelector('.scroll').scrollTop")
+                page.wait_for_selector(".assistant.busy .md:has-text('word150')")
+                self.assertLess(abs(page.evaluate("document.querySelector('.scroll').scrollTop") - top), 2, "who reads is left in peace")
+                page.click("[aria-label='To the end']")
+                page.wait_for_selector(".assistant.busy .md:has-text('word200')")
+                self.assertLess(away(page), 30)
+                page.keyboard.press("Escape")
+                answered(page, 4)
+                self.done(page)
+
     def test_what_a_model_writes_is_harmless(self):
         page = self.open()
         answer = ask(page, "hostile", 1)
