@@ -440,7 +440,7 @@ class Fleet(unittest.TestCase):
                 page.fill("#reference", "hf:org/fresh@main")
                 page.select_option("#download-to", "cellar")
                 page.click("#download")
-                page.wait_for_selector(".activity:has-text('GiB of 4.0 GiB · 42.0 MB/s')")
+                page.wait_for_selector(".activity:has-text('GB of 4.29 GB · 42.0 MB/s')")
                 self.act(page, "Download hf:org/fresh@main")
                 page.wait_for_selector(".model:has-text('hf:org/fresh@main')")
                 page.click("[aria-label='Pin hf:org/writer@main: its workers stay']")
@@ -474,6 +474,32 @@ class Fleet(unittest.TestCase):
                     m.lost.set()
                     m.close()
                 page.context.close()
+
+    def test_long_names_and_files_of_people(self):
+        names = ["hf:somebody-with-a-name/A-Model-With-A-Long-Name-4B-Instruct-GGUF@main:Q4_K_M", "file:/home/somebody/models/another-model-with-a-long-name-q4_k_m.gguf"]
+        with Colony() as c:
+            c.queen("--no-own-hive")
+            machine = Machine("attic", 2, lambda i: names[i], models=names[:1])
+            machine.live(c)
+            self.assertEqual(c.job({"operation": "model_alias", "name": "short", "model": names[0]})[-1][1], "end")
+            for how in (WIDE, PHONE):
+                page = self.browser.tab(c.url + "/", **how)
+                page.click("#model")
+                page.wait_for_selector("[role=option]:has-text('short')")
+                for part in page.locator("[role=option] span, [role=option] small").all():
+                    box = part.bounding_box()
+                    self.assertLess(box["height"], 80, f"{part.inner_text()} stands in a narrow column")
+                    self.assertLessEqual(box["x"] + box["width"], how["viewport"]["width"])
+                page.keyboard.press("Escape")
+                page.click("#tab-fleet")
+                page.wait_for_selector(f".model:has-text({json.dumps(names[1])})")
+                self.assertEqual([page.locator(f"[aria-label={json.dumps('Delete ' + name)}]").is_visible() for name in names], [True, False], "a person's file is not ours to delete")
+                self.assertIn("4.29 GB", page.locator(f".model:has-text({json.dumps(names[0])})").inner_text(), "4 GiB in the terminal's unit")
+                self.assertFalse(too_wide(page))
+                self.assertEqual(page.flaws, [])
+                page.context.close()
+            machine.lost.set()
+            machine.close()
 
     def test_keys_and_audit(self):
         with tempfile.TemporaryDirectory() as d, Colony() as c:
@@ -539,7 +565,7 @@ class Fleet(unittest.TestCase):
             hive = self.browser.tab(f"http://127.0.0.1:{c.hive_port}/", **PHONE)
             hive.wait_for_selector("#workers:has-text('of a core')")
             self.assertRegex(hive.inner_text("#workers"), r"worker-cpu-\d+")
-            self.assertIn("GiB free", hive.inner_text("#devices"))
+            self.assertIn("GB free", hive.inner_text("#devices"))
             self.assertIn("builtin:haiku", hive.inner_text("#models"))
             self.assertIn("llorch-worker-cpu", hive.inner_text("#programs"))
             self.assertEqual(accessible(hive), [])

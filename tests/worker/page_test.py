@@ -35,7 +35,7 @@ class Page(unittest.TestCase):
                 for count, text in enumerate(("Write a haiku about the sea", "Write a haiku about <b>moss</b>"), 1):
                     ask(page, text, count)
                 self.assertEqual(page.locator(".user .said").all_inner_texts(), ["Write a haiku about the sea", "Write a haiku about <b>moss</b>"])
-                for facts in page.locator(".assistant .facts").all_inner_texts():
+                for facts in page.locator(".assistant .facts").all_text_contents():
                     self.assertRegex(facts, r"^builtin:haiku · \d+ tokens · (\d[\d.]* tokens/s · )?first after \d+ ms$")
                 self.assertFalse(too_wide(page))
                 page.click("#open-settings")
