@@ -1,7 +1,7 @@
 // Models of the fleet: load, unload, pin, settings, delete, download.
 import { call } from "/page/api.js";
 import { ask, el, field, icon, iconButton, keyed, say, size } from "/page/dom.js";
-import { noteOf } from "/page/picker.js";
+import { noteOf, purposeOf } from "/page/picker.js";
 import { section } from "/page/fleet.js";
 
 const FILED = /^(builtin|file):/;  // a hive did not download these, and deletes no file of theirs
@@ -55,7 +55,7 @@ export class Models {
     parts.set(row, (m) => {
       current = m;
       say(name, m.id);
-      say(facts, [m.names.join(", "), m.meta.quant, m.meta.size_bytes ? size(m.meta.size_bytes) : ""].filter(Boolean).join(" · "));
+      say(facts, [m.names.join(", "), m.meta.quant, m.meta.size_bytes ? size(m.meta.size_bytes) : "", purposeOf(m)].filter(Boolean).join(" · "));
       say(state, m.loaded.length ? "loaded" : noteOf(m.meta.state));
       state.className = `badge ${m.loaded.length ? "ready" : m.meta.state}`;
       say(where, (m.loaded.length ? m.loaded.map((w) => w.hive_id) : m.meta.hives ?? []).filter((h, i, all) => all.indexOf(h) === i).join(", "));

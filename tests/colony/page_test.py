@@ -501,6 +501,30 @@ class Fleet(unittest.TestCase):
             machine.lost.set()
             machine.close()
 
+    def test_models_that_do_not_chat(self):
+        for_what = {"a/chat@main": ["text-gen", "chat", "embedding"], "a/base@main": ["text-gen", "embedding"], "a/vectors@main": ["embedding"], "a/order@main": ["rerank"], "z/unknown@main": []}
+        models = {f"hf:{name}": can for name, can in for_what.items()}
+        with Colony() as c:
+            c.queen("--no-own-hive")
+            machine = Machine("attic", 1, lambda i: "hf:a/vectors@main", models=list(models), capabilities=models)
+            machine.live(c)
+            self.assertEqual(c.job({"operation": "model_alias", "name": "vectors", "model": "hf:a/vectors@main"})[-1][1], "end")
+            page = self.browser.tab(c.url + "/")
+            wait_for(lambda: page.input_value("#model") == "hf:a/chat@main")
+            page.click("#model")
+            page.wait_for_selector("[role=option]:has-text('unknown')")
+            self.assertEqual(page.locator("[role=option] span").all_inner_texts(), ["hf:a/chat@main", "hf:z/unknown@main", "haiku"])
+            page.keyboard.press("Escape")
+            page.click("#tab-fleet")
+            page.wait_for_selector(".model:has-text('vectors')")
+            facts = [row.inner_text() for row in page.locator(".model .who").all()]
+            for model, words in (("base", "text, without a chat template"), ("vectors", "embeddings"), ("order", "reranking")):
+                self.assertEqual([words in f for f in facts if model in f.split()[0]], [True], facts)
+            self.assertEqual(page.flaws, [])
+            page.context.close()
+            machine.lost.set()
+            machine.close()
+
     def test_keys_and_audit(self):
         with tempfile.TemporaryDirectory() as d, Colony() as c:
             token = pathlib.Path(d, "token")
