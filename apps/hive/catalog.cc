@@ -1,7 +1,11 @@
 #include "hive/catalog.h"
 
+#include <fmt/format.h>
+
 #include <chrono>
 #include <filesystem>
+#include <iterator>
+#include <sstream>
 
 #include "base/clock.h"
 #include "base/split_name.h"
@@ -22,6 +26,11 @@ std::int64_t size_of_parts(const std::string& path) {
   return size;
 }
 
+std::vector<std::string> split_words(const std::string& text) {
+  std::istringstream in(text);
+  return {std::istream_iterator<std::string>(in), {}};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
@@ -31,15 +40,18 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
                         sha256 TEXT, quant TEXT, status TEXT NOT NULL, error TEXT, added_at INTEGER NOT NULL, last_accessed INTEGER);
     CREATE TABLE workers(id TEXT PRIMARY KEY, kind TEXT NOT NULL, platform TEXT NOT NULL, version TEXT, build_id TEXT, path TEXT NOT NULL,
                          sha256 TEXT, added_at INTEGER NOT NULL))",
-                                                        "ALTER TABLE models ADD COLUMN identity TEXT"}));
+                                                        "ALTER TABLE models ADD COLUMN identity TEXT",
+                                                        "ALTER TABLE models ADD COLUMN capabilities TEXT"}));
   LLORCH_TRY(
       const auto models,
-      catalog->db_->run("SELECT ref, name, path, size_bytes, sha256, quant, status, error, id, identity FROM models"));
+      catalog->db_->run(
+          "SELECT ref, name, path, size_bytes, sha256, quant, status, error, id, identity, capabilities FROM models"));
   for (const store::Row& r : models) {
     ModelRow row{{r.text(8), r.text(0), r.text(1), r.text(5), r.text(6), r.text(7), r.integer(3)},
                  r.text(2),
                  r.text(4),
                  r.text(9)};
+    row.model.capabilities = split_words(r.text(10));
     if (size_of_parts(row.path) != row.model.size_bytes)
       row.model.status = "Failed", row.model.error = "its file is gone or has changed";
     catalog->models[row.model.ref] = std::move(row);
@@ -59,9 +71,10 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
 
 Status Catalog::save_row(const ModelRow& row) {
   const auto& m = row.model;
-  LLORCH_TRY(const auto done, db_->run("INSERT OR REPLACE INTO models VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
-                                       {m.id, m.ref, m.name, row.path, m.size_bytes, row.sha256, m.quant, m.status,
-                                        m.error, unix_ms(), unix_ms(), row.identity}));
+  LLORCH_TRY(const auto done,
+             db_->run("INSERT OR REPLACE INTO models VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                      {m.id, m.ref, m.name, row.path, m.size_bytes, row.sha256, m.quant, m.status, m.error, unix_ms(),
+                       unix_ms(), row.identity, fmt::format("{}", fmt::join(m.capabilities, " "))}));
   return {};
 }
 

@@ -1,12 +1,14 @@
 #include "hive/memory_fit.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 
 #include "arch/architecture.h"
 #include "arch/hf_source.h"
 #include "builtin/builtin.h"
 #include "format/gguf.h"
+#include "format/json.h"
 #include "kernel/packed_bytes.h"
 #include "model/memory.h"
 
@@ -37,6 +39,23 @@ Result<T> incompatible(Result<T> result) {
   return result;
 }
 
+/// In the file's metadata, or beside the weights of a folder.
+bool has_chat_template(const WeightSource& source, const std::string& location) {
+  if (source.metadata().text("tokenizer.chat_template")) return true;
+  std::error_code problem;
+  if (std::filesystem::exists(location + "/chat_template.jinja", problem)) return true;
+  for (const char* name : {"/tokenizer_config.json", "/chat_template.json"})
+    if (const auto config = json::parse_file(location + name); config && config->is_object())
+      if (config->get_object().contains("chat_template")) return true;
+  return false;
+}
+
+std::vector<std::string> capabilities_of(const Graph& graph, const WeightSource& source, const std::string& location) {
+  if (!graph.head.weight.there()) return {graph.classifier && graph.classifier->labels() > 0 ? "rerank" : "embedding"};
+  if (has_chat_template(source, location)) return {"text-gen", "chat", "embedding"};
+  return {"text-gen", "embedding"};
+}
+
 }  // namespace
 
 KvPrecision kv_precision(std::string_view text) {
@@ -55,6 +74,7 @@ Result<Need> memory_need(const std::string& location, std::int64_t context, std:
     need.context = std::min(context, static_cast<std::int64_t>(longest));
   }
   LLORCH_TRY(const Graph graph, incompatible(arch::read_graph(*source, static_cast<int>(need.context))));
+  need.capabilities = capabilities_of(graph, *source, location);
   std::map<std::string, std::int64_t> by_type;
   for (const TensorView& t : source->tensors())
     by_type[std::string(info(t.type).name)] += static_cast<std::int64_t>(t.data.size());

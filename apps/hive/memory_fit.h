@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "colony/facts.h"
@@ -15,6 +16,7 @@ namespace llorch::hive {
 struct Need {
   std::int64_t weights = 0, kv = 0, scratch = 0;  // bytes
   std::string architecture, quant;
+  std::vector<std::string> capabilities;  // of the model, as its workers tell them: text-gen, chat, embedding, rerank
   std::int64_t context = 0, parallel = 0;
   [[nodiscard]] std::int64_t total() const { return (weights + kv + scratch) / 10 * 11; }
   [[nodiscard]] std::int64_t total_on(std::string_view device) const {

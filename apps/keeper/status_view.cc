@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/human.h"
@@ -53,7 +54,7 @@ std::string whole(const boost::json::value& w, const char* key) {
   return is_known(w, key) ? fmt::format("{:.0f}", number(w, key)) : "-";
 }
 
-std::vector<std::string> worker_row(const boost::json::value& w) {
+std::vector<std::string> worker_row(const boost::json::value& w, bool pinned) {
   const std::string quant = text(w, "quant");
   return {text(w, "hive_id") + "/" + text(w, "worker_id"),  // ids are a hive's own: two hives may have the same
           text(w, "model_ref"),
@@ -66,7 +67,9 @@ std::vector<std::string> worker_row(const boost::json::value& w) {
           speed(w, "tokens_out_per_s"),
           whole(w, "inflight"),
           whole(w, "queue_depth"),
-          is_known(w, "sleeps_in_s") ? duration_text(std::round(number(w, "sleeps_in_s"))) : "-"};
+          pinned                       ? "pinned"
+          : is_known(w, "sleeps_in_s") ? duration_text(std::round(number(w, "sleeps_in_s")))
+                                       : "-"};
 }
 
 std::string offline_line(const boost::json::value& h) {
@@ -96,8 +99,10 @@ std::string status_text(const boost::json::value& status) {
     out += fmt::format("hive {} at {}\n", text(h, "id"), text(h, "url"));
     for (const auto& d : list(h, "devices")) out += device_line(d);
     std::vector<std::vector<std::string>> rows;
-    for (const auto& w : list(status, "workers"))
-      if (text(w, "hive_id") == text(h, "id")) rows.push_back(worker_row(w));
+    for (const auto& w : list(status, "workers")) {
+      const bool pinned = std::ranges::count(list(status, "pinned"), boost::json::value(text(w, "model_ref"))) > 0;
+      if (text(w, "hive_id") == text(h, "id")) rows.push_back(worker_row(w, pinned));
+    }
     if (!rows.empty())
       out += table_text({"worker", "model", "quant", "context", "device", "state", "memory", "tok/s in", "tok/s out",
                          "running", "queued", "sleeps in"},

@@ -23,7 +23,7 @@ export function endThought(message, now = performance.now()) {
   if (message.thoughtFrom !== undefined) message.thoughtSeconds = (now - message.thoughtFrom) / 1000;
   delete message.thoughtFrom;
 }
-/** "81 tokens · 24.1 tokens/s · first after 180 ms" */
+/** "81 tokens · 24.1 tokens/s · first after 180 ms", as a list. */
 export function figures(m) {
   const list = [m.model];
   if (m.tokens) list.push(plural(m.tokens, "token"));
@@ -32,7 +32,7 @@ export function figures(m) {
   if (m.state === "stopped") list.push("stopped");
   if (m.state === "failed") list.push("cut off");
   if (m.limit) list.push("ended at its length limit");
-  return list.filter(Boolean).join(" · ");
+  return list.filter(Boolean);
 }
 
 function cardBody(text) {
@@ -74,9 +74,18 @@ export class AnswerView {
     say(this.note, message.note || "");
     this.note.hidden = !message.note;
     this.foot.hidden = running && !message.tokens;
-    say(this.facts, figures(message));
+    this.drawFacts(figures(message));
     this.copy.hidden = !message.content;
     this.again.hidden = !last || busy;
+  }
+  /** Where there is little room, the time to the first token is left out. */
+  drawFacts(list) {
+    while (this.facts.childElementCount > list.length) this.facts.lastChild.remove();
+    list.forEach((text, i) => {
+      const part = this.facts.children[i] ?? this.facts.appendChild(el("span"));
+      say(part, (i ? " · " : "") + text);
+      part.classList.toggle("first", text.startsWith("first after "));
+    });
   }
   drawThoughts(message, running) {
     const text = message.reasoning || "";

@@ -10,6 +10,8 @@ import { ModelPicker } from "./picker.js";
 import { openStore } from "./store.js";
 
 const SAVE_MS = 1000;  // a running answer is kept this often
+const SCROLL_KEYS = new Set(["ArrowUp", "PageUp", "Home", " "]);
+const BY_HAND_MS = 800;  // what scrolls so long after a wheel, a finger or a key was scrolled by it
 const newId = () => Date.now().toString(36) + Math.random().toString(36).slice(2, 8);
 
 export class Chat {
@@ -19,6 +21,7 @@ export class Chat {
     this.running = new Map();  // conversation id -> {stop, job}
     this.views = [];
     this.drafts = new Map();
+    this.handled = -Infinity;  // when a person scrolled last
     this.build();
   }
   build() {
@@ -61,7 +64,10 @@ export class Chat {
       if (e.key === "ArrowUp" && !this.text.value) { e.preventDefault(); this.editLast(); }
     });
     this.scroll.addEventListener("scroll", () => this.onScroll(), { passive: true });
-    new ResizeObserver(() => { if (this.pinned) this.toEnd(); }).observe(this.log);
+    for (const kind of ["wheel", "touchmove", "pointerdown", "focusin"]) this.scroll.addEventListener(kind, () => this.byHand(), { passive: true });
+    document.addEventListener("keydown", (e) => { if (SCROLL_KEYS.has(e.key) && !e.target.matches("input, textarea, select")) this.byHand(); });
+    const sizes = new ResizeObserver(() => { if (this.pinned) this.toEnd(); });
+    for (const e of [this.log, this.scroll]) sizes.observe(e);  // what is said grows; the room for it shrinks with the text field or a keyboard
     document.addEventListener("keydown", (e) => {
       if (this.element.hidden || document.querySelector("dialog[open]")) return;
       if (e.key === "Escape") {
@@ -355,11 +361,16 @@ export class Chat {
     this.text.style.height = "auto";
     this.text.style.height = Math.min(this.text.scrollHeight, innerHeight * 0.4) + "px";
   }
+  byHand() { this.handled = performance.now(); }
+  /** A person leaves the end by going up, which pins the view no longer. A browser goes up, too: when what is said becomes shorter for a moment. */
   onScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroll;
     const away = scrollHeight - scrollTop - clientHeight;
     if (away < 60) this.pinned = true;
-    else if (scrollTop < this.lastTop - 2) this.pinned = false;  // what grows below does not leave the end: going up does
+    else if (scrollTop < this.lastTop - 2 && performance.now() - this.handled < BY_HAND_MS) {
+      this.pinned = false;
+      this.byHand();  // it may roll on
+    }
     this.lastTop = scrollTop;
     this.jump.hidden = away < 60;
   }

@@ -103,12 +103,15 @@ export function ask(title, fields, action, { danger = false } = {}) {
 export function field(label, input, hint) {
   return el("label", { class: "field" }, el("span", { class: "label" }, label), input, hint ? el("span", { class: "hint" }, hint) : null);
 }
-/** Bytes as people read them. */
+/** Bytes as the terminal has them, too: "512 B", "98.3 MB", "1.25 GB". */
 export function size(bytes) {
   if (bytes === null || bytes === undefined) return "–";
-  if (bytes >= 2 ** 30) return `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-  return bytes >= 2 ** 20 ? `${Math.round(bytes / 2 ** 20)} MiB` : `${Math.round(bytes / 1024)} KiB`;
+  let value = bytes, unit = 0;
+  for (; Math.abs(value) >= 999.5 && unit < UNITS.length - 1; ++unit) value /= 1000;
+  const large = Math.abs(value);
+  return `${value.toFixed(!unit || large >= 99.95 ? 0 : large < 9.995 ? 2 : 1)} ${UNITS[unit]}`;
 }
+const UNITS = ["B", "kB", "MB", "GB", "TB"];
 export const plural = (n, one, many = one + "s") => `${n} ${n === 1 ? one : many}`;
 export function duration(s) {
   if (s < 60) return `${Math.round(s)} s`;

@@ -10,7 +10,7 @@ export function markdownOf(c) {
   for (const m of c.messages) {
     parts.push(`## ${m.role === "user" ? "You" : "Answer"}`, m.content);
     for (const call of m.calls || []) parts.push(`Calls \`${call.name}\` with \`${call.arguments}\`` + (call.result != null ? `\n\nResult: ${call.result}` : ""));
-    if (m.role === "assistant") parts.push(`*${figures(m)}*`);
+    if (m.role === "assistant") parts.push(`*${figures(m).join(" · ")}*`);
   }
   return parts.filter(Boolean).join("\n\n") + "\n";
 }
@@ -30,7 +30,7 @@ export class History {
     this.element = el("nav", { class: "history", "aria-label": "Conversations" },
       el("button", { type: "button", id: "new", class: "wide", onclick: () => actions.start() }, icon("plus"), "New chat"),
       el("div", { class: "search" }, icon("search"), this.search), this.list, this.none,
-      el("div", { class: "row-end" },
+      this.all = el("div", { class: "row-end", hidden: true },
         iconButton("save", "Export all", () => download("conversations.json", "application/json", JSON.stringify(this.conversations, null, 1)), { id: "export-all" }),
         iconButton("trash", "Delete all", async () => {
           if (await ask("Delete all conversations?", [el("p", {}, "They are in this browser alone, and cannot be brought back.")], "Delete all", { danger: true })) actions.removeAll();
@@ -38,6 +38,7 @@ export class History {
     this.conversations = [];
   }
   update(conversations, current) {
+    this.all.hidden = !conversations.length;
     this.conversations = [...conversations].sort((a, b) => b.updated - a.updated);
     this.current = current;
     this.draw();

@@ -33,6 +33,14 @@ function fenceEnd(text) {
   const found = FENCE.exec(text), fence = found?.[1] ?? found?.[2];
   return fence ? new RegExp(`\\n {0,3}${fence}[~\`]* *\\r?\\n`) : null;
 }
+/** Whether a text ends within a block of code. */
+function inFence(text) {
+  let open = null;
+  for (const [, fence, rest] of text.matchAll(/^ {0,3}(`{3,}|~{3,})([^\n]*)/gm))
+    if (!open) open = fence[0] === "~" || !rest.includes("`") ? fence : null;
+    else if (fence.startsWith(open) && !rest.trim()) open = null;
+  return open !== null;
+}
 /** Tokens of a text; their `links` are those given and those that the text defines. */
 function lex(text, links) {
   const lexer = new marked.Lexer();
@@ -53,7 +61,8 @@ function lengthOf(tokens, next, text) {
 function part(tokens, cut) {
   let last = tokens.length - 1;
   while (last > 0 && tokens[last].type === "space") --last;
-  if (last > 1 && tokens[last - 1].type === "space" && tokens[last - 2].type === "list" && FIRST_OF_ITEM.test(tokens[last].raw)) last -= 2;
+  const before = tokens[last - 1]?.type === "space" ? last - 2 : last - 1;
+  if (tokens[before]?.type === "list" && FIRST_OF_ITEM.test(tokens[last].raw)) last = before;
   const [first] = tokens;
   if (last > 0 || !cut || first?.type !== "list") return [tokens.slice(0, Math.max(0, last)), tokens.slice(Math.max(0, last))];
   const items = first.items.slice(0, -1);  // a long list is drawn in parts
@@ -139,9 +148,11 @@ export class MarkdownView {
     const whole = this.done + piece.length === this.text.length, ended = fenced || (whole && this.closed);
     const start = performance.now();
     try {
-      const tokens = lex(piece, this.links);
+      // marked reads a block of code that has not ended by its whole lines: the last one may be half of one, and look like a heading.
+      const read = !ended && !piece.endsWith("\n") && inFence(piece) ? piece + "\n" : piece;
+      const tokens = lex(read, this.links);
       const [finished, open] = ended ? [tokens, []] : part(tokens, !whole);
-      const length = ended ? piece.length : finished.length ? lengthOf(finished, open[0], piece) : 0;
+      const length = ended ? piece.length : finished.length ? lengthOf(finished, open[0], read) : 0;
       if (length) {
         this.host.insertBefore(fragment(finished), this.live);
         this.live.replaceChildren();

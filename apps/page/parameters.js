@@ -10,7 +10,7 @@ const NUMBERS = [  // name, label, attributes, hint
   ["min_p", "Min-p", { min: 0, max: 1, step: 0.01, placeholder: OWN }],
   ["repetition_penalty", "Repetition penalty", { min: 0.1, max: 2, step: 0.05, placeholder: OWN }],
   ["presence_penalty", "Presence penalty", { min: -2, max: 2, step: 0.1, placeholder: "0" }],
-  ["max_tokens", "Most tokens", { min: 1, step: 1, placeholder: "no limit" }],
+  ["max_tokens", "Max tokens", { min: 1, step: 1, placeholder: "no limit" }],
   ["seed", "Seed", { min: 0, step: 1, placeholder: "random" }],
   ["thinking_budget", "Thinking budget", { min: -1, step: 1, placeholder: "no limit" }, "tokens; for models that think"],
 ];

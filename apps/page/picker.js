@@ -74,4 +74,12 @@ export class ModelPicker {
     this.input.value = this.value;
   }
 }
+/** Whether a model can answer in a chat; one of which that is not known may. */
+export const mayChat = (m) => m.meta.capabilities?.includes("chat") ?? true;
+/** What a model that does not chat is for. */
+export function purposeOf(m) {
+  if (mayChat(m)) return "";
+  const can = m.meta.capabilities;
+  return can.includes("text-gen") ? "text, without a chat template" : can.includes("rerank") ? "reranking" : "embeddings";
+}
 export const noteOf = (state) => (state === "loaded" ? "loaded" : state === "Downloading" ? "downloading" : state === "Failed" ? "failed" : state ? "on disk" : "");

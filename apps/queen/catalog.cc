@@ -32,19 +32,26 @@ constexpr std::string_view kJoinedHost = "ALTER TABLE hives ADD COLUMN joined_ho
 
 constexpr std::string_view kPins = "CREATE TABLE pins(ref TEXT PRIMARY KEY)";
 
+constexpr std::string_view kModelSettings =
+    "CREATE TABLE model_settings(ref TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY(ref, key))";
+
 store::Value when(std::int64_t ms) { return ms > 0 ? store::Value(ms) : store::Value(nullptr); }
 
 }  // namespace
 
 Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
   auto c = std::make_unique<Catalog>();
-  LLORCH_TRY(c->db_, store::Database::open(file, {kSchema, kNodeKeys, kQueue, kJoinedHost, kPins}));
+  LLORCH_TRY(c->db_, store::Database::open(file, {kSchema, kNodeKeys, kQueue, kJoinedHost, kPins, kModelSettings}));
   LLORCH_TRY(const auto hives, c->db_->run("SELECT id, host, port, node_key_sha256, joined_host FROM hives"));
   for (const store::Row& r : hives) c->hives[r.text(0)] = {r.text(0), r.text(1), r.integer(2), r.text(3), r.text(4)};
   LLORCH_TRY(const auto aliases, c->db_->run("SELECT name, ref FROM aliases"));
   for (const store::Row& r : aliases) c->aliases[r.text(0)] = r.text(1);
   LLORCH_TRY(const auto pins, c->db_->run("SELECT ref FROM pins"));
   for (const store::Row& r : pins) c->pins.insert(r.text(0));
+  LLORCH_TRY(const auto settings, c->db_->run("SELECT ref, key, value FROM model_settings"));
+  for (const store::Row& r : settings)  // one that a later version knows is none of ours
+    if (colony::ModelSettings& of = c->settings[r.text(0)]; !of.set(r.text(1), r.text(2)) && of.empty())
+      c->settings.erase(r.text(0));
   c->aliases.try_emplace("haiku", "builtin:haiku");
   LLORCH_TRY(const auto open,
              c->db_->run("SELECT job_id, tenant_id, operation, last_event_seq FROM jobs LEFT JOIN sse_checkpoints "
@@ -96,6 +103,16 @@ Status Catalog::remove_hive(const std::string& id) {
 Status Catalog::save_alias(const std::string& name, const std::string& ref) {
   LLORCH_TRY(const auto done, db_->run("INSERT OR REPLACE INTO aliases VALUES(?,?)", {name, ref}));
   return {};
+}
+
+Status Catalog::save_settings(const std::string& ref, const colony::ModelSettings& settings) {
+  return all_or_nothing([&]() -> Status {
+    LLORCH_TRY(const auto gone, db_->run("DELETE FROM model_settings WHERE ref = ?", {ref}));
+    for (const auto& [key, value] : settings.all()) {
+      LLORCH_TRY(const auto kept, db_->run("INSERT INTO model_settings VALUES(?,?,?)", {ref, key, value}));
+    }
+    return {};
+  });
 }
 
 Status Catalog::save_pin(const std::string& ref, bool pinned) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "colony/model_settings.h"
 #include "store/database.h"
 
 namespace llorch::queen {
@@ -36,13 +37,16 @@ class Catalog {
 
   std::map<std::string, HiveRow> hives;
   std::map<std::string, std::string> aliases;
-  std::set<std::string> pins;  // models whose workers stay
+  std::set<std::string> pins;        // models whose workers stay
+  colony::SettingsByModel settings;  // as the queen was told; her file's are not here
   std::vector<JobRow> lost;
 
   [[nodiscard]] Status save_hive(const HiveRow& row, const std::string& devices_json);
   [[nodiscard]] Status save_joined(const HiveRow& row);
   [[nodiscard]] Status remove_hive(const std::string& id);
   [[nodiscard]] Status save_alias(const std::string& name, const std::string& ref);
+  /// All of a model's, in place of those that it had; none where they are empty.
+  [[nodiscard]] Status save_settings(const std::string& ref, const colony::ModelSettings& settings);
   [[nodiscard]] Status save_pin(const std::string& ref, bool pinned);
   /// The job, its place in the queue and how far its stream is, all or nothing.
   [[nodiscard]] Status save_job(const JobRow& row);

@@ -28,11 +28,10 @@ export class Fleet {
     this.lostBox = el("p", { class: "lost", role: "status", hidden: true });
     this.advice = el("ul", { class: "advice" });
     this.element = el("div", { class: "view fleet-view", hidden: true, tabindex: "-1" }, el("main", { class: "fleet" },
-      el("h1", { class: "unseen" }, "Fleet"), this.lostBox, this.activities.element,
+      el("h1", { class: "unseen" }, "Fleet"), this.activities.element, this.lostBox,
       el("div", { class: "tiles" }, this.tiles.map((t) => t.element)), this.advice,
       section("machines", "Machines", this.machines, el("button", { type: "button", class: "plain", id: "invite", onclick: () => this.invite() }, icon("plus"), "Add a machine")),
-      section("workers", "Workers", el("div", {}, this.workers, this.noWorkers)),
-      this.models.element, this.admin.element));
+      this.models.element, section("workers", "Workers", el("div", {}, this.workers, this.noWorkers)), this.admin.element));
   }
   tile(id, title) {
     const value = el("span", { class: "figure" }), more = el("span", { class: "hint" }), plot = new Plot(title);

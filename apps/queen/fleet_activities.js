@@ -44,7 +44,7 @@ export class Activities {
   async run(title, work) {
     const activity = new Activity(title);
     this.element.append(activity.element);
-    activity.element.scrollIntoView({ block: "nearest" });
+    this.element.scrollTop = this.element.scrollHeight;
     try {
       await work(activity);
       activity.end("good", activity.keep ? "" : "Done.");

@@ -3,6 +3,8 @@ import { call, sentence } from "/page/api.js";
 import { ask, el, field, icon, iconButton, keyed, say } from "/page/dom.js";
 import { section } from "/page/fleet.js";
 
+/** By this browser's clock. */
+const timeOf = (timestamp) => (timestamp ? new Date(timestamp).toLocaleTimeString([], { hour12: false }) : "");
 const SCOPES = { infer: "ask models", "infer,metrics": "ask models, read metrics", admin: "everything" };
 
 export class Admin {
@@ -49,7 +51,7 @@ export class Admin {
   record(r) {
     const { event_type: type, actor, ...rest } = r.event ?? {};
     const more = Object.entries(rest).filter(([k, v]) => v !== null && v !== "" && typeof v !== "object" && k !== "correlation_id").map(([k, v]) => `${k} ${v}`).join(" · ");
-    return el("li", {}, el("time", {}, (r.timestamp ?? "").slice(11, 19)), el("span", {}, el("b", {}, type ?? "record"), ` ${actor ?? ""}`, el("span", { class: "hint" }, more ? ` ${more}` : "")));
+    return el("li", {}, el("time", { datetime: r.timestamp, title: r.timestamp }, timeOf(r.timestamp)), el("span", {}, el("b", {}, type ?? "record"), ` ${actor ?? ""}`, el("span", { class: "hint" }, more ? ` ${more}` : "")));
   }
   async createKey() {
     const said = await ask("Create a key", [field("Whose it is", el("input", { name: "name", maxlength: 64, required: true })), field("What it may do", el("select", { name: "scope" }, Object.entries(SCOPES).map(([v, text]) => el("option", { value: v }, text))))], "Create");

@@ -1,9 +1,10 @@
 // Models of the fleet: load, unload, pin, settings, delete, download.
 import { call } from "/page/api.js";
 import { ask, el, field, icon, iconButton, keyed, say, size } from "/page/dom.js";
-import { noteOf } from "/page/picker.js";
+import { noteOf, purposeOf } from "/page/picker.js";
 import { section } from "/page/fleet.js";
 
+const FILED = /^(builtin|file):/;  // a hive did not download these, and deletes no file of theirs
 const OF_MODELS = { model_download: "Download", model_load: "Load", model_unload: "Unload" };
 const parts = new WeakMap();
 
@@ -38,7 +39,7 @@ export class Models {
     if (wanted.some(([v]) => v === value)) select.value = value;
   }
   update(s) {
-    this.machines(this.machine, "this machine");
+    this.machines(this.machine, "queen’s machine");
     const aliases = Object.entries(s.aliases ?? {});
     const models = s.models.map((m) => ({ ...m, pinned: s.pinned?.includes(m.id), loaded: s.workers.filter((w) => w.model_ref === m.id), names: aliases.filter(([, ref]) => ref === m.id).map(([name]) => name) }));
     keyed(this.list, models, (m) => m.id, (m) => this.make(m), (e, m) => parts.get(e)(m));
@@ -47,14 +48,14 @@ export class Models {
     const { activities } = this.fleet;
     let current = model;
     const name = el("b", {}), facts = el("span", { class: "hint" }), state = el("span", { class: "badge" }), where = el("span", { class: "hint where" });
-    const load = el("button", { type: "button", class: "plain load", onclick: () => (current.loaded.length ? activities.order(`Unload ${current.id}`, { operation: "model_unload", model: current.id }) : activities.order(`Load ${current.id}`, { operation: "model_load", model: current.id })) });
+    const load = el("button", { type: "button", class: "plain load", onclick: () => (current.loaded.length ? this.unload(current) : activities.order(`Load ${current.id}`, { operation: "model_load", model: current.id })) });
     const pin = iconButton("pin", "Pin", () => activities.order(`${current.pinned ? "Unpin" : "Pin"} ${current.id}`, { operation: "model_pin", model: current.id, pinned: !current.pinned }), { "aria-pressed": "false" });
-    const remove = iconButton("trash", `Delete ${model.id}`, () => this.remove(current));
+    const remove = iconButton("trash", `Delete ${model.id}`, () => this.remove(current), { hidden: FILED.test(model.id) });
     const row = el("div", { class: "model", role: "listitem" }, el("div", { class: "who" }, name, facts), state, where, el("div", { class: "tools" }, load, pin, iconButton("sliders", `Settings of ${model.id}`, () => this.settings(current)), remove));
     parts.set(row, (m) => {
       current = m;
       say(name, m.id);
-      say(facts, [m.names.join(", "), m.meta.quant, m.meta.size_bytes ? size(m.meta.size_bytes) : ""].filter(Boolean).join(" · "));
+      say(facts, [m.names.join(", "), m.meta.quant, m.meta.size_bytes ? size(m.meta.size_bytes) : "", purposeOf(m)].filter(Boolean).join(" · "));
       say(state, m.loaded.length ? "loaded" : noteOf(m.meta.state));
       state.className = `badge ${m.loaded.length ? "ready" : m.meta.state}`;
       say(where, (m.loaded.length ? m.loaded.map((w) => w.hive_id) : m.meta.hives ?? []).filter((h, i, all) => all.indexOf(h) === i).join(", "));
@@ -63,9 +64,19 @@ export class Models {
       pin.setAttribute("aria-pressed", String(!!m.pinned));
       pin.setAttribute("aria-label", `Pin ${m.id}: its workers stay`);
       pin.title = m.pinned ? "Pinned: its workers stay. Press to let them go." : "Pin: its workers stay when idle or when memory is short";
-      remove.disabled = m.id.startsWith("builtin:");
     });
     return row;
+  }
+  /** Of one machine or of all. */
+  async unload(m) {
+    const hives = [...new Set(m.loaded.map((w) => w.hive_id))], order = { operation: "model_unload", model: m.id };
+    if (hives.length > 1) {
+      const from = el("select", { name: "hive_id" }, el("option", { value: "" }, "all machines"), hives.map((h) => el("option", { value: h }, h)));
+      const said = await ask(`Unload ${m.id}?`, [field("From", from)], "Unload");
+      if (!said) return;
+      if (said.hive_id) order.hive_id = said.hive_id;
+    }
+    this.fleet.activities.order(`Unload ${m.id}`, order);
   }
   /** How and where a model is loaded, and by which name. */
   async settings(m) {

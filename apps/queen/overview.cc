@@ -14,6 +14,7 @@ boost::json::array models(const HiveTable& hives) {
              {"created", 0},
              {"owned_by", "local"},
              {"meta", {{"quant", m.quant}, {"size_bytes", m.size_bytes}, {"state", m.status}, {"fits", true}}}};
+      if (!m.capabilities.empty()) o["meta"].as_object()["capabilities"] = boost::json::value_from(m.capabilities);
       auto& at = o["meta"].as_object()["hives"];
       if (!at.is_array()) at = boost::json::array();
       at.as_array().emplace_back(h->id);
@@ -28,6 +29,7 @@ boost::json::array models(const HiveTable& hives) {
                {"owned_by", "local"},
                {"meta", boost::json::object()}};
         o["meta"].get_object()["state"] = "loaded";
+        if (!w.capabilities.empty()) o["meta"].get_object()["capabilities"] = boost::json::value_from(w.capabilities);
       }
   }
   if (all.empty())

@@ -12,11 +12,11 @@
 #include <set>
 #include <string>
 
-#include "colony/model_settings.h"
 #include "queen/hive_calls.h"
 #include "queen/local_hive.h"
 #include "queen/metrics.h"
 #include "queen/policy.h"
+#include "queen/settings_table.h"
 
 namespace llorch::queen {
 
@@ -88,11 +88,8 @@ class Placer {
   /// By hive, in place of a model: requests that wait for memory there.
   [[nodiscard]] WaitingLine& room_line() { return room_line_; }
   /// How models are served, wherever their workers run.
-  void set_model_settings(colony::SettingsByModel settings) { settings_ = std::move(settings); }
-  /// Null: as the worker has it.
-  [[nodiscard]] const colony::ModelSettings* settings_of(const colony::ModelRef& ref) const {
-    return colony::find_settings(settings_, ref);
-  }
+  [[nodiscard]] SettingsTable& settings() { return settings_; }
+  [[nodiscard]] const SettingsTable& settings() const { return settings_; }
   void pin(const std::string& model, bool pinned) {
     if (pinned)
       pinned_.insert(model);
@@ -111,7 +108,7 @@ class Placer {
   PlacerOptions options_;
   WaitingLine line_, room_line_;
   std::set<std::string> pinned_;  // models whose workers never make room
-  colony::SettingsByModel settings_;
+  SettingsTable settings_;
 };
 
 /// A place in a line, given up when it goes.

@@ -50,17 +50,16 @@ boost::json::object spawn_order(const Placer& q, const Placement& p, const Decis
                             {"device", d.device},
                             {"allow", p.access.text()}};
   if (q.pinned().contains(p.wanted.model)) order["pinned"] = true;
-  if (const auto* settings = q.settings_of(p.ref)) order["settings"] = settings->json();
+  if (const auto settings = q.settings().of(p.ref); !settings.empty()) order["settings"] = settings.json();
   return order;
 }
 
 std::string memory_check_path(const Placer& q, const Placement& p, const Decision& d) {
   auto path = net::url_path("/v1/memory-check");
   path.query("device", d.device).query("allow", p.access.text()).query("model", p.wanted.model);
-  if (const auto* settings = q.settings_of(p.ref)) {
-    path.query("ctx", std::to_string(settings->context())).query("parallel", std::to_string(settings->parallel()));
-    if (const std::string kv = settings->text("kv-type"); !kv.empty()) path.query("kv", kv);
-  }
+  const auto settings = q.settings().of(p.ref);
+  for (const auto& [parameter, key] : {std::pair("ctx", "ctx"), {"parallel", "max-batch"}, {"kv", "kv-type"}})
+    if (const std::string value = settings.text(key); !value.empty()) path.query(parameter, value);
   return path;
 }
 

@@ -134,7 +134,7 @@ Status Queen::start() {
                                    {"admission.policy", options_.admission_policy},
                                    {"eviction.worker_policy", options_.eviction_policy},
                                    {"heartbeat.interval_s", std::to_string(options_.heartbeat_interval_s)}}));
-  placer_.set_model_settings(options_.model_settings);
+  placer_.settings() = SettingsTable(options_.model_settings, catalog_->settings);
   for (const std::string& model : options_.pinned)
     if (const auto m = resolve(model, {"", "", {security::Scope::kAdmin}})) placer_.pin(m->ref.text(), true);
   for (const std::string& ref : catalog_->pins) placer_.pin(ref, true);

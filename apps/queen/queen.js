@@ -2,7 +2,7 @@
 import { call, Refusal } from "/page/api.js";
 import { Chat } from "/page/chat.js";
 import { el, say } from "/page/dom.js";
-import { noteOf } from "/page/picker.js";
+import { mayChat, noteOf } from "/page/picker.js";
 import { Fleet } from "/page/fleet.js";
 
 const LOOK_MS = 1000;
@@ -14,11 +14,15 @@ const daemon = {
   freeModels: true,
   jobPath: "/v1/jobs",
   jobFields: (model) => ({ operation: "infer", model }),
-  defaultModel: () => (status?.models.find((m) => m.meta.state === "loaded") ?? status?.models[0])?.id ?? "",
+  defaultModel() {
+    const models = (status?.models ?? []).filter(mayChat);
+    return (models.find((m) => m.meta.state === "loaded") ?? models[0])?.id ?? "";
+  },
+  /** Those that answer; the name of another one may be typed. */
   models() {
-    const known = (status?.models ?? []).map((m) => ({ id: m.id, note: noteOf(m.meta.state) }));
-    const aliases = Object.entries(status?.aliases ?? {}).map(([name, ref]) => ({ id: name, note: ref }));
-    return [...known, ...aliases];
+    const all = status?.models ?? [], others = new Set(all.filter((m) => !mayChat(m)).map((m) => m.id));
+    const aliases = Object.entries(status?.aliases ?? {}).filter(([, ref]) => !others.has(ref));
+    return [...all.filter(mayChat).map((m) => ({ id: m.id, note: noteOf(m.meta.state) })), ...aliases.map(([name, ref]) => ({ id: name, note: ref }))];
   },
   state: () => state,
   look,

@@ -102,7 +102,9 @@ Result<ChatTemplate> read_chat_template(const WeightSource& source, const Tokeni
 
 boost::json::array capabilities(const ModelFacts& model) {
   if (!model.generates) return {model.labels > 0 ? "rerank" : "embedding"};
-  boost::json::array out{"text-gen", "embedding"};
+  boost::json::array out{"text-gen"};
+  if (!model.template_sha256.empty()) out.emplace_back("chat");
+  out.emplace_back("embedding");
   if (model.tools && !model.tools->none()) out.emplace_back("tools");
   if (model.reasoning != Reasoning::Style::kNone) out.emplace_back("thinking");
   return out;

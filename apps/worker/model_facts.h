@@ -38,8 +38,8 @@ struct ModelFacts {
   }
 };
 
-/// What the model is good for: text-gen, embedding, rerank, tools (its template shows their calls), thinking (its
-/// template has marks of thoughts).
+/// What the model is good for: text-gen, chat (it has a template), embedding, rerank, tools (its template shows their
+/// calls), thinking (its template has marks of thoughts).
 [[nodiscard]] boost::json::array capabilities(const ModelFacts& model);
 
 struct FactsOptions {

@@ -152,6 +152,7 @@ object to_json(const Model& m) {
   object o{{"id", m.id},       {"ref", m.ref},      {"name", m.name}, {"size_bytes", m.size_bytes},
            {"quant", m.quant}, {"status", m.status}};
   if (!m.error.empty()) o["error"] = m.error;
+  if (!m.capabilities.empty()) o["capabilities"] = boost::json::value_from(m.capabilities);
   return o;
 }
 
@@ -203,7 +204,8 @@ Result<Capabilities> read_capabilities(const value& v) {
                  m.text("quant", false),
                  m.choice("status", {"Available", "Downloading", "Failed"}),
                  m.text("error", false),
-                 m.integer("size_bytes", true).value_or(0)};
+                 m.integer("size_bytes", true).value_or(0),
+                 m.words("capabilities")};
   });
   c.workers = r.list<WorkerKind>("workers_available", [](Reader& w) {
     return WorkerKind{w.text("id"), w.text("kind"), w.text("version", false)};

@@ -45,6 +45,7 @@ inline constexpr std::string_view kAnyGpu = "gpu";
 struct Model {
   std::string id, ref, name, quant, status, error;  // status: Available, Downloading, Failed
   std::int64_t size_bytes = 0;
+  std::vector<std::string> capabilities = {};  // text-gen, chat, embedding, rerank; empty: not known
 };
 
 /// The kinds of worker programs, llorch-worker-<kind>.
@@ -71,7 +72,7 @@ struct WorkerFacts {
   boost::json::object figures;  // what it takes and does; names as in kWorkerFigures
   std::string quant;            // of its model; empty: not known
   std::vector<std::string>
-      capabilities;  // of its model: text-gen, embedding, rerank, tools, thinking; empty: not known
+      capabilities;  // of its model: text-gen, chat, embedding, rerank, tools, thinking; empty: not known
 };
 /// Numbers of a worker process; null where they cannot be measured.
 inline constexpr std::string_view kWorkerFigures[] = {

@@ -25,8 +25,7 @@ std::optional<std::string> decode(std::string_view text, bool query) {
       if (i + 2 >= text.size() || hex_digit(text[i + 1]) < 0 || hex_digit(text[i + 2]) < 0) return std::nullopt;
       const char c = static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
       if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return std::nullopt;
-      if (!query && (is_unreserved(c) || c == '/' || c == '\\'))
-        return std::nullopt;  // a second spelling of a plain path
+      if (!query && (is_unreserved(c) || c == '\\')) return std::nullopt;  // a second spelling of a plain path
       out += c;
       i += 2;
     } else {
@@ -35,6 +34,16 @@ std::optional<std::string> decode(std::string_view text, bool query) {
   }
   if (!is_utf8(out)) return std::nullopt;
   return out;
+}
+
+/// Whether one of the parts between slashes climbs, or is none.
+bool has_dot_segment(std::string_view text) {
+  while (true) {
+    const std::string_view part = text.substr(0, text.find('/'));
+    if (part.empty() || part == "." || part == "..") return true;
+    if (part.size() == text.size()) return false;
+    text.remove_prefix(part.size() + 1);
+  }
 }
 
 /// A host, in brackets where it is an IPv6 address, and perhaps a port.
@@ -99,10 +108,12 @@ Result<Target> parse_target(std::string_view text) {
     path.remove_prefix(1);  // the slash
     const std::string_view segment = path.substr(0, path.find('/'));
     path.remove_prefix(segment.size());
-    if (segment.empty() && path.empty() && !target.path.empty()) break;  // the slash at the end
-    if (segment == "." || segment == ".." || (segment.empty() && !path.empty())) return bad(kDotSegments);
+    if (segment.empty() && path.empty()) break;  // the slash at the end
     const auto decoded = decode(segment, false);
     if (!decoded) return bad("an escape that is refused");
+    if (has_dot_segment(*decoded)) return bad(kDotSegments);
+    if (const std::size_t slash = decoded->find('/'); slash != decoded->npos)
+      target.escaped_slash = std::min(target.escaped_slash, target.path.size() + 1 + slash);
     (target.path += '/') += *decoded;
   }
   if (target.path.empty()) target.path = "/";

@@ -31,13 +31,15 @@ inline constexpr std::string_view kDotSegments = "empty, '.' and '..' segments a
 /// A request target in its one canonical form: a path of plain segments and decoded query parameters.
 struct Target {
   std::string path;
-  std::string host;  // with its port, of the absolute form; empty: see the Host header
+  std::size_t escaped_slash = std::string::npos;  // where in `path` the first slash stands that was written as %2F
+  std::string host;                               // with its port, of the absolute form; empty: see the Host header
   std::vector<std::pair<std::string, std::string>> query;
   [[nodiscard]] std::optional<std::string> parameter(std::string_view name) const;
 };
 /// Origin form, or absolute form of http and https. A slash at the end is dropped. Refused: other forms, empty segments
-/// ("//"), ".", "..", escapes that spell unreserved characters or separators, control characters, what is no UTF-8 when
-/// decoded, fragments, user information. Decoded once: "%2541" is "%41". Errors: kInvalidRequest.
+/// ("//"), ".", "..", also between escaped slashes, escapes that spell unreserved characters or "\", control
+/// characters, what is no UTF-8 when decoded, fragments, user information. An escaped slash is told: the router takes
+/// it only where a route takes the rest of a path. Decoded once: "%2541" is "%41". Errors: kInvalidRequest.
 [[nodiscard]] Result<Target> parse_target(std::string_view text);
 
 /// Checks what a lenient parser would let pass: folded lines, bare line feeds, blanks before a colon, doubled Host,

@@ -21,40 +21,15 @@ TEST(Target, plain_ones_are_taken_apart) {
 }
 
 TEST(Target, second_spellings_are_refused) {
-  for (const char* text : {"",
-                           "*",
-                           "health",
-                           "ftp://x/health",
-                           "//health",
-                           "/v1//",
-                           "/v1//models",
-                           "/./a",
-                           "http://",
-                           "http:///a",
-                           "http://u@x/a",
-                           "http://x\\y/a",
-                           "http:/x",
-                           "http://x//a",
-                           "localhost:1",
-                           "/a/..",
-                           "/%2e%2e/a",
-                           "/a%2fb",
-                           "/a%5cb",
-                           "/%68ealth",
-                           "/a%00",
-                           "/a%0a",
-                           "/a%",
-                           "/a%2",
-                           "/a#b",
-                           "/a b",
-                           "/a\\b",
-                           "/\x7f",
-                           "/\xc3\xa4",
-                           "/a?b=%zz",
-                           "/%c3",
-                           "/a?b=%ff",
-                           "/%c0%af",
-                           "/a?b=%ed%a0%80",
+  for (const char* text : {"",          "*",           "health",       "ftp://x/health",
+                           "//health",  "/v1//",       "/v1//models",  "/./a",
+                           "http://",   "http:///a",   "http://u@x/a", "http://x\\y/a",
+                           "http:/x",   "http://x//a", "localhost:1",  "/a/..",
+                           "/%2e%2e/a", "/a%2f..",     "/a%2F%2fb",    "/a%2f",
+                           "/a%5cb",    "/%68ealth",   "/a%00",        "/a%0a",
+                           "/a%",       "/a%2",        "/a#b",         "/a b",
+                           "/a\\b",     "/\x7f",       "/\xc3\xa4",    "/a?b=%zz",
+                           "/%c3",      "/a?b=%ff",    "/%c0%af",      "/a?b=%ed%a0%80",
                            "/a?b=%00"})
     EXPECT_FALSE(parse_target(text)) << text;
 }
@@ -72,6 +47,12 @@ TEST(Target, the_absolute_form_names_its_host_and_a_slash_at_the_end_says_nothin
   EXPECT_EQ(parse_target("http://[::1]:65535/").value().host, "[::1]:65535");
   EXPECT_EQ(parse_target("/v1/models/").value().path, "/v1/models");
   EXPECT_TRUE(parse_target("/v1/models/").value().host.empty());
+}
+
+TEST(Target, an_escaped_slash_is_told) {
+  EXPECT_EQ(parse_target("/a/b%2fc/d%2Fe").value().path, "/a/b/c/d/e");
+  EXPECT_EQ(parse_target("/a/b%2fc/d%2Fe").value().escaped_slash, 4u);
+  EXPECT_EQ(parse_target("/a/b/c").value().escaped_slash, std::string::npos);
 }
 
 TEST(Target, escapes_are_decoded_once) {

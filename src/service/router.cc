@@ -170,32 +170,60 @@ std::vector<RouteInfo> Router::inventory() const {
   return out;
 }
 
+namespace {
+
+constexpr std::string_view kRest = "/{*}";
+
+/// What the pattern's places take of a path; nothing where it does not fit.
+std::optional<std::vector<std::string>> take(std::string_view pattern, std::string_view path) {
+  const bool takes_rest = pattern.ends_with(kRest);
+  if (takes_rest) pattern.remove_suffix(kRest.size());
+  const auto wanted = segments(pattern), given = segments(path);
+  if (takes_rest ? given.size() <= wanted.size() : given.size() != wanted.size()) return std::nullopt;
+  std::vector<std::string> taken;
+  std::size_t length = 0;  // of what was compared
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    if (wanted[i] == "{}")
+      taken.emplace_back(given[i]);
+    else if (wanted[i] != given[i])
+      return std::nullopt;
+    length += 1 + given[i].size();
+  }
+  if (takes_rest) taken.emplace_back(path.substr(length + 1));
+  return taken;
+}
+
+}  // namespace
+
 Router::Match Router::match(const net::Request& request) const {
-  const auto path = segments(request.target.path);
   Match m;
   const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
   const auto serves = [&](const RouteInfo& info) {
     return info.method == method && (request.method != "HEAD" || info.answers == Answers::kWhole);
   };
   for (const Route& r : routes_) {
-    const auto pattern = segments(r.info.pattern);
-    if (pattern.size() != path.size()) continue;
-    std::vector<std::string> taken;
-    bool fits = true;
-    for (std::size_t i = 0; i < path.size() && fits; ++i) {
-      if (pattern[i] == "{}")
-        taken.emplace_back(path[i]);
-      else
-        fits = pattern[i] == path[i];
-    }
-    if (!fits) continue;
+    auto taken = take(r.info.pattern, request.target.path);
+    if (!taken) continue;
     m.path_known = true;
     m.allowed += r.info.method + ", ";
     if (r.info.method == "GET" && r.info.answers == Answers::kWhole) m.allowed += "HEAD, ";
-    if (!m.route && serves(r.info)) m.route = &r, m.parameters = std::move(taken);
+    if (!m.route && serves(r.info)) m.route = &r, m.parameters = *std::move(taken);
   }
   m.allowed += "OPTIONS";
   return m;
+}
+
+/// An escaped slash is a second spelling of a path, except in what a route takes as a name.
+bool Router::check_slashes(Context& c) {
+  const std::size_t at = c.request.target.escaped_slash;
+  if (at == std::string::npos) return true;
+  if (c.route.ends_with(kRest)) {
+    std::string_view before = std::string_view(c.request.target.path).substr(0, at);
+    const auto names = segments(std::string_view(c.route).substr(0, c.route.size() - kRest.size()));
+    if (segments(before).size() > names.size()) return true;
+  }
+  audit({{"event_type", "path_traversal_attempt"}, {"peer", c.request.peer}, {"correlation_id", c.correlation_id}});
+  return c.fail({ErrorCode::kInvalidRequest, "request target: an escaped slash is refused"}), false;
 }
 
 /// A foreign page may neither read (no CORS header without leave) nor change anything (S-10, S-61).
@@ -217,7 +245,8 @@ void Router::answer_preflight(Context& c, const Match& m) const {
   net::Response r;
   r.status = 204, r.content_type.clear();
   const auto wanted = c.request.headers.get("Access-Control-Request-Headers");
-  add_preflight_headers(r.headers, m.path_known ? m.allowed : "GET, HEAD, POST, DELETE, OPTIONS", wanted.value_or(""));
+  add_preflight_headers(r.headers, m.path_known ? m.allowed : "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+                        wanted.value_or(""));
   c.reply(std::move(r));
 }
 
@@ -235,7 +264,7 @@ bool is_plain(Context& c) {
 }
 
 bool takes_json(Context& c, bool has_body) {
-  if (c.request.method != "POST" || !has_body) return true;
+  if ((c.request.method != "POST" && c.request.method != "PUT") || !has_body) return true;
   const auto stated = c.request.headers.get("Content-Type");
   // Programs leave it out. What a page sends without it has an Origin, and no preflight has asked for it.
   if (!stated && !c.request.headers.get("Origin")) return true;
@@ -254,6 +283,7 @@ bool Router::admit(Context& c, const Match& m) {
       !security::host_allowed(host, local.contains(':') ? "[" + local + "]" : local, {}))
     return c.fail({ErrorCode::kHostNotAllowed, "the Host header names another server"}), false;
   if (is_preflight(c.request)) return answer_preflight(c, m), false;
+  if (!check_slashes(c)) return false;
   const bool is_public = m.route && m.route->info.scope == Scope::kPublic;
   if (!is_public) {
     const net::Headers& h = c.request.headers;

@@ -2,7 +2,8 @@
 // type, deadline, error shape, audit of both outcomes, metrics.
 //
 // A route is declared as route<Scope>(method, pattern, handler): the scope has no default. A segment "{}" of a pattern
-// takes any segment. Threads: the event loop's.
+// takes any segment; "{*}" at its end takes the rest of the path, one segment or more, between which slashes may be
+// escaped: names of models have some. Threads: the event loop's.
 #pragma once
 
 #include <boost/json.hpp>
@@ -135,6 +136,7 @@ class Router {
   [[nodiscard]] Match match(const net::Request& request) const;
   /// What stands before a handler. True: go on.
   bool admit(Context& c, const Match& m);
+  bool check_slashes(Context& c);
   bool check_origin(Context& c, bool changes);
   void answer_preflight(Context& c, const Match& m) const;
   [[nodiscard]] net::Response refusal(const Error& error, const std::string& correlation_id);

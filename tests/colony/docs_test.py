@@ -109,7 +109,7 @@ class Docs(unittest.TestCase):
         text = (ROOT / "docs/colony.md").read_text()
         for app, heading in (("queen", "## The queen's API"), ("hive", "## The hive's API")):
             section = text.split(heading)[1].split("\n## ")[0]
-            told = {(m, r, s) for m, r, s in re.findall(r"^\| (GET|POST|DELETE) \| `(\S+)` \| (\w+) \|", section, re.M)}
+            told = {(m, r, s) for m, r, s in re.findall(r"^\| (GET|POST|PUT|DELETE) \| `(\S+)` \| (\w+) \|", section, re.M)}
             self.assertGreater(len(told), 10, app)
             with Colony() as c:
                 (c.home / "token").write_text("a-token-of-the-colony")
@@ -120,7 +120,7 @@ class Docs(unittest.TestCase):
                 auth = {"Authorization": "Bearer a-token-of-the-colony"}
                 for method, route, scope in told:
                     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-                    connection.request(method, route.replace("{}", "x"))
+                    connection.request(method, route.replace("{}", "x").replace("{*}", "x"))
                     status = connection.getresponse().status
                     connection.close()
                     self.assertEqual(status, 404 if route in ("/v1/ca", "/page/{}") else 200 if scope == "public" else 401,  # this queen has no authority

@@ -55,8 +55,9 @@ def pieces(text, size=4):
 class Machine(Actor):
     """One hive with `workers` workers; `model_of(i)` names the model of each. What a question is decides what is answered."""
 
-    def __init__(self, name, workers=1, model_of=lambda i: "builtin:haiku", gib=64, models=()):
+    def __init__(self, name, workers=1, model_of=lambda i: "builtin:haiku", gib=64, models=(), capabilities={}):
         super().__init__(name)
+        self.capabilities = capabilities  # of models, by name
         self.count, self.model_of, self.gib, self.known = workers, model_of, gib, list(models)
         self.says, self.gone, self.lost = self.answer, set(), threading.Event()
         self.pace = 0.004  # seconds for each piece
@@ -67,7 +68,7 @@ class Machine(Actor):
 
     def reply(self, path):
         if path == "/v1/capabilities":
-            model = lambda ref: {"id": ref, "ref": ref, "name": ref, "quant": "Q4_K_M", "size_bytes": 4 * GIB, "status": "Available"}
+            model = lambda ref: {"id": ref, "ref": ref, "name": ref, "quant": "Q4_K_M", "size_bytes": 4 * GIB, "status": "Available", "capabilities": self.capabilities.get(ref, [])}
             return {"devices": [{"id": "cpu", "name": "a processor", "device_type": "cpu", "memory_total_bytes": self.gib * GIB, "memory_free_bytes": self.gib * GIB // 2}], "models": [model(m) for m in self.known], "workers_available": [{"id": "cpu", "kind": "cpu", "version": "0"}]}
         if path in ("/v1/inference", "/v1/jobs"):
             number = next(self.numbers)

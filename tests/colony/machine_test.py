@@ -66,10 +66,13 @@ class Machine(unittest.TestCase):
         with Colony() as c:
             queen = c.queen("--idle-stop-sec", "1")
             c.infer()
-            self.assertEqual(c.job({"operation": "model_pin", "model": "haiku"})[-1][1], "end")
+            said = c.keeper("model", "pin", "haiku")
+            self.assertEqual((said.returncode, said.stdout.split()), (0, ["id", "pinned", "builtin:haiku", "true"]), said)
             pid = self.workers(c)[0]["pid"]
             time.sleep(3.5)
             self.assertEqual(self.workers(c)[0]["pid"], pid, "it was idle, and stays")
+            self.assertRegex(c.keeper("status").stdout, r"worker-cpu-\d+ +builtin:haiku .* pinned\n", "the terminal says so")
+            self.assertEqual(c.keeper("model", "pin", "not a model").returncode, 2)
             self.assertEqual(c.call("POST", "/v1/jobs", {"operation": "model_pin", "model": "haiku", "pinned": "yes", "more": 1})[0], 400)
             self.assertEqual(c.call("POST", "/v1/jobs", {"operation": "model_pin", "model": "not a model"})[2]["error"]["param"], "model")
             queen.terminate()
@@ -79,7 +82,7 @@ class Machine(unittest.TestCase):
             c.infer()
             time.sleep(3.5)
             self.assertEqual(len(self.workers(c)), 1, "a worker that is started later stays, too")
-            self.assertEqual(c.job({"operation": "model_pin", "model": "haiku", "pinned": False})[-1][1], "end")
+            self.assertEqual(c.keeper("model", "unpin", "builtin:haiku", "--json").returncode, 0)
             wait_for(lambda: not self.workers(c), 8)
             self.assertEqual(c.call("GET", "/v1/status")[2]["pinned"], [])
 

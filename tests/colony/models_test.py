@@ -22,7 +22,7 @@ if not MODEL:
     print(f"not run: downloads need {STORIES}, which is not there")
 
 
-def split_gguf(path, count):
+def split_gguf(path, count, template=None):
     """The file as the bytes of so many, written by the `gguf` package as the ecosystem splits them: tensors in turn, keys in the first."""
     reader = gguf.GGUFReader(path)
     tensors, parts = list(reader.tensors), []
@@ -33,6 +33,8 @@ def split_gguf(path, count):
                 if number == 0 and not key.startswith("GGUF.") and key != "general.architecture":
                     kind, item = field.types[0], field.types[-1] if len(field.types) > 1 else None
                     writer.add_key_value(key, field.contents(), kind, item)
+            if template:
+                writer.add_chat_template(template)
             writer.add_uint16("split.no", number)
             writer.add_uint16("split.count", count)
             writer.add_int32("split.tensors.count", len(tensors))
@@ -57,6 +59,27 @@ class Models(unittest.TestCase):
 
     def cached(self, c):
         return c.home / ".cache/huggingface/hub/models--org--tiny"
+
+    def test_what_a_model_is_for_is_known_before_it_is_loaded(self):
+        self.hub.files["chat-q4_0.gguf"] = split_gguf(STORIES, 1, template="{% for m in messages %}{{ m.content }}{% endfor %}")[0]
+        expected = {"hf:org/tiny@main:tiny-q4_0.gguf": ["text-gen", "embedding"], "hf:org/tiny@main:chat-q4_0.gguf": ["text-gen", "chat", "embedding"]}
+        told = lambda c: {m["id"]: m["meta"].get("capabilities") for m in c.call("GET", "/v1/status")[2]["models"] if m["id"] in expected}
+        with self.colony(self.hub) as c:
+            queen = c.queen()
+            for model in expected:
+                self.assertEqual(c.job({"operation": "model_download", "model": model})[-1][1], "end")
+            wait_for(lambda: told(c) == expected)
+            queen.terminate()
+            queen.wait(20)
+            c.queen()
+            c.infer()  # her hive is there again
+            wait_for(lambda: told(c) == expected, 10)
+            encoder = pathlib.Path(".test-models/all-minilm-l6-v2").absolute()
+            if not encoder.exists():
+                return not_run(f"no {encoder}")
+            self.assertEqual(c.job({"operation": "model_load", "model": f"file:{encoder}"})[-1][1], "end")
+            loaded = [m["meta"]["capabilities"] for m in c.call("GET", "/v1/status")[2]["models"] if m["id"] == f"file:{encoder}"]
+            self.assertEqual(loaded, [["embedding"]])
 
     def test_run_fetches_tells_and_keeps_the_cache_layout(self):
         self.hub.rate = 600_000

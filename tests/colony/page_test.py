@@ -68,6 +68,46 @@ class Chat(unittest.TestCase):
                 self.assertEqual(accessible(page), [])
                 self.done(page)
 
+    def test_the_view_stays_at_the_end_until_a_person_goes_up(self):
+        away = lambda page: page.evaluate("(() => { const s = document.querySelector('.scroll'); return s.scrollHeight - s.scrollTop - s.clientHeight; })()")
+        for name, how in (("wide", WIDE), ("phone", PHONE)):
+            with self.subTest(name):
+                page = self.open(**how)
+                for count in range(1, 4):
+                    ask(page, "some markdown", count)
+                    self.assertLess(away(page), 2, count)
+                page.fill("#text", "\n".join("a long question" for _ in range(12)))
+                page.wait_for_timeout(100)
+                self.assertLess(away(page), 2, "the end stays in sight when the text field grows")
+                page.fill("#text", "slow one")
+                page.press("#text", "Enter")
+                page.wait_for_selector(".assistant.busy .md:has-text('word60')")
+                self.assertLess(away(page), 30)
+                # What was said becomes shorter for a moment, and longer before the browser tells of it.
+                page.evaluate("""() => new Promise((done) => {
+                    const log = document.querySelector('#log'), pad = log.appendChild(document.createElement('div'));
+                    const frames = (n, f) => requestAnimationFrame(() => (n ? frames(n - 1, f) : f()));
+                    pad.style.minHeight = '900px';
+                    frames(3, () => { pad.style.minHeight = '1px'; const c = new MessageChannel(); c.port1.onmessage = () => { pad.style.minHeight = '1500px'; frames(3, () => { pad.remove(); frames(3, done); }); }; c.port2.postMessage(0); });
+                })""")
+                page.wait_for_selector(".assistant.busy .md:has-text('word100')")
+                self.assertLess(away(page), 30, "it is followed all the same")
+                if how is WIDE:
+                    page.hover(".assistant >> nth=-1")
+                    page.mouse.wheel(0, -400)
+                else:
+                    page.locator(".assistant").first.locator("[aria-label='Copy answer']").focus()
+                page.wait_for_selector("[aria-label='To the end']")
+                top = page.evaluate("document.querySelector('.scroll').scrollTop")
+                page.wait_for_selector(".assistant.busy .md:has-text('word150')")
+                self.assertLess(abs(page.evaluate("document.querySelector('.scroll').scrollTop") - top), 2, "who reads is left in peace")
+                page.click("[aria-label='To the end']")
+                page.wait_for_selector(".assistant.busy .md:has-text('word200')")
+                self.assertLess(away(page), 30)
+                page.keyboard.press("Escape")
+                answered(page, 4)
+                self.done(page)
+
     def test_what_a_model_writes_is_harmless(self):
         page = self.open()
         answer = ask(page, "hostile", 1)
@@ -400,7 +440,7 @@ class Fleet(unittest.TestCase):
                 page.fill("#reference", "hf:org/fresh@main")
                 page.select_option("#download-to", "cellar")
                 page.click("#download")
-                page.wait_for_selector(".activity:has-text('GiB of 4.0 GiB · 42.0 MB/s')")
+                page.wait_for_selector(".activity:has-text('GB of 4.29 GB · 42.0 MB/s')")
                 self.act(page, "Download hf:org/fresh@main")
                 page.wait_for_selector(".model:has-text('hf:org/fresh@main')")
                 page.click("[aria-label='Pin hf:org/writer@main: its workers stay']")
@@ -434,6 +474,56 @@ class Fleet(unittest.TestCase):
                     m.lost.set()
                     m.close()
                 page.context.close()
+
+    def test_long_names_and_files_of_people(self):
+        names = ["hf:somebody-with-a-name/A-Model-With-A-Long-Name-4B-Instruct-GGUF@main:Q4_K_M", "file:/home/somebody/models/another-model-with-a-long-name-q4_k_m.gguf"]
+        with Colony() as c:
+            c.queen("--no-own-hive")
+            machine = Machine("attic", 2, lambda i: names[i], models=names[:1])
+            machine.live(c)
+            self.assertEqual(c.job({"operation": "model_alias", "name": "short", "model": names[0]})[-1][1], "end")
+            for how in (WIDE, PHONE):
+                page = self.browser.tab(c.url + "/", **how)
+                page.click("#model")
+                page.wait_for_selector("[role=option]:has-text('short')")
+                for part in page.locator("[role=option] span, [role=option] small").all():
+                    box = part.bounding_box()
+                    self.assertLess(box["height"], 80, f"{part.inner_text()} stands in a narrow column")
+                    self.assertLessEqual(box["x"] + box["width"], how["viewport"]["width"])
+                page.keyboard.press("Escape")
+                page.click("#tab-fleet")
+                page.wait_for_selector(f".model:has-text({json.dumps(names[1])})")
+                self.assertEqual([page.locator(f"[aria-label={json.dumps('Delete ' + name)}]").is_visible() for name in names], [True, False], "a person's file is not ours to delete")
+                self.assertIn("4.29 GB", page.locator(f".model:has-text({json.dumps(names[0])})").inner_text(), "4 GiB in the terminal's unit")
+                self.assertFalse(too_wide(page))
+                self.assertEqual(page.flaws, [])
+                page.context.close()
+            machine.lost.set()
+            machine.close()
+
+    def test_models_that_do_not_chat(self):
+        for_what = {"a/chat@main": ["text-gen", "chat", "embedding"], "a/base@main": ["text-gen", "embedding"], "a/vectors@main": ["embedding"], "a/order@main": ["rerank"], "z/unknown@main": []}
+        models = {f"hf:{name}": can for name, can in for_what.items()}
+        with Colony() as c:
+            c.queen("--no-own-hive")
+            machine = Machine("attic", 1, lambda i: "hf:a/vectors@main", models=list(models), capabilities=models)
+            machine.live(c)
+            self.assertEqual(c.job({"operation": "model_alias", "name": "vectors", "model": "hf:a/vectors@main"})[-1][1], "end")
+            page = self.browser.tab(c.url + "/")
+            wait_for(lambda: page.input_value("#model") == "hf:a/chat@main")
+            page.click("#model")
+            page.wait_for_selector("[role=option]:has-text('unknown')")
+            self.assertEqual(page.locator("[role=option] span").all_inner_texts(), ["hf:a/chat@main", "hf:z/unknown@main", "haiku"])
+            page.keyboard.press("Escape")
+            page.click("#tab-fleet")
+            page.wait_for_selector(".model:has-text('vectors')")
+            facts = [row.inner_text() for row in page.locator(".model .who").all()]
+            for model, words in (("base", "text, without a chat template"), ("vectors", "embeddings"), ("order", "reranking")):
+                self.assertEqual([words in f for f in facts if model in f.split()[0]], [True], facts)
+            self.assertEqual(page.flaws, [])
+            page.context.close()
+            machine.lost.set()
+            machine.close()
 
     def test_keys_and_audit(self):
         with tempfile.TemporaryDirectory() as d, Colony() as c:
@@ -499,7 +589,7 @@ class Fleet(unittest.TestCase):
             hive = self.browser.tab(f"http://127.0.0.1:{c.hive_port}/", **PHONE)
             hive.wait_for_selector("#workers:has-text('of a core')")
             self.assertRegex(hive.inner_text("#workers"), r"worker-cpu-\d+")
-            self.assertIn("GiB free", hive.inner_text("#devices"))
+            self.assertIn("GB free", hive.inner_text("#devices"))
             self.assertIn("builtin:haiku", hive.inner_text("#models"))
             self.assertIn("llorch-worker-cpu", hive.inner_text("#programs"))
             self.assertEqual(accessible(hive), [])

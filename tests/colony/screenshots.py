@@ -102,7 +102,7 @@ def fleet(shots, url):
     page.locator("#models").scroll_into_view_if_needed()
     page.fill("#reference", "hf:org/fresh")
     page.click("#download")
-    page.wait_for_selector(".activity:has-text('GiB of 4.0 GiB')")
+    page.wait_for_selector(".activity:has-text('GB of 4.29 GB')")
     shots.take(page, "fleet-2-download")
     page.click("[aria-label='Settings of hf:org/writer@main']")
     shots.take(page, "fleet-3-model-settings")

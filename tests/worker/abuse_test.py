@@ -110,7 +110,7 @@ class Abuse(unittest.TestCase):
             "encoded dots": b"GET /v1/%2e%2e/health HTTP/1.1\r\nHost: localhost\r\n\r\n",
             "dots": b"GET /v1/../health HTTP/1.1\r\nHost: localhost\r\n\r\n",
             "double slash": b"GET //health HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            "encoded slash": b"GET /v1%2fmodels HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            "encoded slash that climbs": b"GET /v1%2f..%2fmodels HTTP/1.1\r\nHost: localhost\r\n\r\n",
             "encoded plain letter": b"GET /%68ealth HTTP/1.1\r\nHost: localhost\r\n\r\n",
             "broken escape": b"GET /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n",
             "chunk extension": head + b"Transfer-Encoding: chunked\r\n\r\n1d;a=b\r\n" + body + b"\r\n0\r\n\r\n",

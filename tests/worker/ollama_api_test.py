@@ -19,12 +19,12 @@ class Ollama(unittest.TestCase):
 
     def test_capabilities_are_the_model_s(self):
         with Worker() as w:
-            self.assertEqual(w.get("/health")[2]["capabilities"], ["text-gen", "embedding"])
+            self.assertEqual(w.get("/health")[2]["capabilities"], ["text-gen", "chat", "embedding"])
         with tempfile.NamedTemporaryFile("w", suffix=".jinja") as f:
             f.write("{{ messages[0].content }}<think></think>")
             f.flush()
             with Worker("--chat-template", f.name) as w:
-                self.assertEqual(w.get("/health")[2]["capabilities"], ["text-gen", "embedding", "thinking"])
+                self.assertEqual(w.get("/health")[2]["capabilities"], ["text-gen", "chat", "embedding", "thinking"])
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Page(unittest.TestCase):
                 for count, text in enumerate(("Write a haiku about the sea", "Write a haiku about <b>moss</b>"), 1):
                     ask(page, text, count)
                 self.assertEqual(page.locator(".user .said").all_inner_texts(), ["Write a haiku about the sea", "Write a haiku about <b>moss</b>"])
-                for facts in page.locator(".assistant .facts").all_inner_texts():
+                for facts in page.locator(".assistant .facts").all_text_contents():
                     self.assertRegex(facts, r"^builtin:haiku · \d+ tokens · (\d[\d.]* tokens/s · )?first after \d+ ms$")
                 self.assertFalse(too_wide(page))
                 page.click("#open-settings")
@@ -136,6 +136,8 @@ class Page(unittest.TestCase):
             "loose list": "1. one\n\n2. two\n\n3. three\n\nafter\n",
             "list and heading": "- a\n- b\n# head\n\ntext\n",
             "tabs": "```go\nif x {\n\treturn\n\t\ty\n}\n```\nafter\n\n\tcode\n\nlast\n",
+            "code like text": "Before.\n\n```python\n# a comment\n- x\n> y\n<script>\n1. z\n***\n```\n\nafter\n\n~~~\n# b\n``` no end\n~~~\nlast\n",
+            "code in a list": "1. run\n\n   ```sh\n   # a comment\n   - x\n   ```\n2. look\n\nend\n",
             "line ends": "one\r\ntwo\r\n\r\n- a\r\n- b\r\n\r\n```\r\nx\r\n```\r\nafter\r\n\r\nlast",
             "links": "See [a] and [the b][b].\n\nMore.\n\n[a]: https://a.example\n[b]: https://b.example\n",
             "table": "| a | b |\n| --- | --- |\n| 1 | 2 |\n\nafter **it**\n***\n> quoted\n\nend",

@@ -107,6 +107,10 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
                got.path,
                got.sha256,
                got.identity};
+  auto need_work = [path = got.path] { return memory_need(path, 0, 1); };
+  const auto need = co_await service::in_background(t->flow, h.files(), need_work, got.path);
+  if (!need) co_return t->fail(need.error());
+  if (*need) row.model.capabilities = (*need)->capabilities;  // else its first worker says what is wrong with it
   auto saved_work = [&h, row] { return h.catalog().save_row(row); };
   const auto saved = co_await service::in_background(t->flow, h.database(), saved_work);
   if (!saved) co_return t->fail(saved.error());
@@ -221,6 +225,8 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
     if (!changed) co_return t->fail(changed.error());
   }
   plan.need = looked->first->total_on(plan.device), plan.manifest = looked->second;
+  if (const auto row = h.catalog().models.find(ref->text()); row != h.catalog().models.end())
+    row->second.model.capabilities = looked->first->capabilities;
   if (const Status room = h.check_room(plan.device, plan.need); !room) co_return t->fail(room.error());
   auto reservation = h.reserve(plan.device, plan.need);
   Step<ReservedPort> finding{t->flow, [&](Step<ReservedPort>::Done then) -> std::any {

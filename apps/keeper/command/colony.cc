@@ -7,6 +7,7 @@
 #include "base/human.h"
 #include "format/json.h"
 #include "keeper/model_argument.h"
+#include "keeper/model_settings_command.h"
 #include "keeper/parts.h"
 #include "keeper/suggestions.h"
 
@@ -147,6 +148,30 @@ void add_alias(CLI::App& model, int& exit_code) {
   });
 }
 
+/// pin, unpin: whether the workers of a model stay.
+void add_pins(CLI::App& model, int& exit_code) {
+  struct ColonyFlags {
+    Common common;
+    std::string model;
+  };
+  for (const auto& [name, pinned, help] :
+       {std::tuple("pin", true, "keep the workers of a model, also when idle or when others need their memory"),
+        std::tuple("unpin", false, "let the workers of a model go again when idle or when others need their memory")}) {
+    const auto f = std::make_shared<ColonyFlags>();
+    CLI::App* c = model.add_subcommand(name, help);
+    f->common.add(*c);
+    c->add_option("model", f->model, "org/repo[:file-or-quant], a file, or an alias")->required();
+    c->callback([f, pinned = pinned, &exit_code] {
+      const auto meant = model_meant(f->model, false);
+      exit_code = !meant ? complain(f->common, meant.error())
+                         : operate(f->common, {{"operation", "model_pin"}, {"model", *meant}, {"pinned", pinned}},
+                                   [](const Value& v) {
+                                     print_table(v, {"id", "pinned"});
+                                   });
+    });
+  }
+}
+
 /// Good models that fit into so much memory, the largest first; asks nobody.
 int suggest(const Common& common, double memory_gb, bool all) {
   constexpr double kGb = 1e9;
@@ -203,7 +228,9 @@ void add_model(CLI::App& app, int& exit_code) {
   CLI::App* model = app.add_subcommand("model", "models of a hive");
   model->require_subcommand(1);
   add_alias(*model, exit_code);
+  add_pins(*model, exit_code);
   add_suggest(*model, exit_code);
+  add_model_settings(*model, exit_code);
   for (const auto& [name, operation, help] :
        {std::tuple("list", "model_list", "models that a hive has"),
         std::tuple("download", "model_download", "fetch a model"), std::tuple("get", "model_get", "one model"),
