@@ -28,10 +28,16 @@ struct QueenStart {
 
 inline std::string queen_start_file(const std::string& data_dir) { return data_dir + "/queen-start"; }
 
+/// Who uses a queen that ends when nobody does: a file for UseLock.
+inline std::string queen_uses_file(const std::string& data_dir) { return data_dir + "/queen-uses"; }
+/// Such a queen's flag, which says nothing of how she is started again.
+inline constexpr std::string_view kWhileUsed = "--while-used";
+
 /// What a program was started with.
 inline QueenStart queen_start_of(int argc, const char* const* argv) {
   QueenStart s;
   s.arguments.assign(argv + 1, argv + argc);
+  std::erase(s.arguments, kWhileUsed);
   std::string here(4096, '\0');
   if (getcwd(here.data(), here.size())) s.directory = here.c_str();
   for (char** v = environ; *v; ++v) {

@@ -160,7 +160,7 @@ Session::Session(const Common& common) : common_(common) {
     token_ = **token;
 }
 
-Session::~Session() { retire_queen(); }
+Session::~Session() { leave_queen(); }
 
 void Session::pause(milliseconds time) { (void)poll(nullptr, 0, static_cast<int>(time.count())); }
 
@@ -276,6 +276,10 @@ Status Session::check_version() {
   const auto info = once("GET", "/v1/info", "", 5, kShortQuestion);
   if (!info || info->status != 200) return {};  // what is asked next says why
   const auto parsed = json::parse(info->body, "answer");
+  if (const auto* o = parsed ? parsed->if_object() : nullptr) {
+    const auto* ends = o->if_contains("ends_when_unused");
+    ends_when_unused_ = ends && *ends == true;
+  }
   const auto theirs = parsed && parsed->is_object() ? json::find_text(parsed->get_object(), "version") : std::nullopt;
   const auto major = [](std::string_view version) { return version.substr(0, version.find('.')); };
   if (!theirs || major(*theirs) == major(LLORCH_VERSION)) return {};

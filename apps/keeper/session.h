@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "base/use_lock.h"
 #include "command_line.h"
 #include "net/http_client.h"
 #include "service/process.h"
@@ -69,15 +70,16 @@ using OnEvent = std::function<void(std::string_view type, const boost::json::obj
 class Session {
  public:
   explicit Session(const Common& common);
-  /// Puts a queen that this session has started to sleep again.
+  /// Waits for the end of a queen that ends with her last user, where this session was that.
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
   /// The queen answers, or is started and answers: as she was started last, where she served other machines then.
-  /// `stay`: she outlives this session, once keep_queen() says that what she was started for has succeeded.
-  [[nodiscard]] Status wake(bool stay = false);
-  void keep_queen() { queen_pid_ = 0; }
+  /// One that is started here ends with the last command that uses her, however that ends, until keep_queen().
+  [[nodiscard]] Status wake();
+  /// She stays, whoever has started her. Errors: of the answer.
+  [[nodiscard]] Status keep_queen();
   /// Looks for the queen: by --queen; for this machine's own, also at the address in her data directory, and over TLS.
   /// Errors: kHostNotAllowed of a queen who does not know herself by this name; kInvalidRequest for a token, root or
   /// address that cannot be used, and for a certificate that is not believed.
@@ -99,9 +101,19 @@ class Session {
   /// The same of what is going on: on a terminal, whatever comes next replaces it.
   void step(const std::string& line) const;
   [[nodiscard]] bool started_queen() const { return queen_pid_ > 0; }
-  void retire_queen();
 
  private:
+  /// This session uses her no more: where nobody does, waits for her end, and with it that of all she has started.
+  void leave_queen();
+  /// This session is one of her users; a queen that is about to end is waited for. Nothing where this machine has no
+  /// folder of a queen's. Errors: kOperationTimeout.
+  [[nodiscard]] Status use_queen();
+  /// She answers: is she of a version that can be used, and how does she end? Errors: kVersionMismatch.
+  [[nodiscard]] Status meet_queen();
+  /// By this session, unless another command does: then she is waited for.
+  [[nodiscard]] Status start_queen();
+  [[nodiscard]] Status start_queen_alone();
+
   struct Answer {
     int status = 0;
     std::string body, retry_after;
@@ -139,7 +151,9 @@ class Session {
   std::string token_;
   Status token_read_;
   bool found_ = false;
-  int queen_pid_ = 0;
+  int queen_pid_ = 0;              // of a queen that is our child
+  std::optional<UseLock> uses_;    // of this machine's queen
+  bool ends_when_unused_ = false;  // the queen that was found
 };
 
 /// Prints an error with its code and one suggestion, as K-05 asks; `hint`: in place of the one for the code. Returns

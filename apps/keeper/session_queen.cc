@@ -1,7 +1,5 @@
 // The queen of this machine, as far as a session starts and ends her.
 #include <fcntl.h>
-#include <poll.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,6 +9,7 @@
 #include <sstream>
 
 #include "base/open_file.h"
+#include "base/state_lock.h"
 #include "daemon_flags.h"
 #include "format/json.h"
 #include "keeper/session.h"
@@ -69,31 +68,74 @@ static std::uintmax_t size_of(const std::string& file) {
   return problem ? 0 : size;
 }
 
-Status Session::wake(bool stay) {
+Status Session::use_queen() {
+  if (!common_.of_this_machine()) return {};
+  if (!uses_) {
+    auto lock = UseLock::open(queen_uses_file(common_.data_dir));
+    if (!lock) return {};
+    uses_.emplace(*std::move(lock));
+  }
+  const service::Timeout end{"the end of a queen that is not used any more", service::timeouts::kStop};
+  for (const auto until = net::Clock::now() + end.time; !uses_->use(); pause(milliseconds(20)))
+    if (net::Clock::now() >= until) return std::unexpected(end.error().in(common_.data_dir));
+  return {};
+}
+
+Status Session::wake() {
   if (!common_.direct.empty()) {
     LLORCH_TRY(const bool answering, awake());
     if (!answering) return fail(ErrorCode::kIo, "the hive at {} does not answer", common_.direct);
     return check_version();
   }
+  LLORCH_OK(use_queen());
   LLORCH_TRY(const bool there, awake());
-  if (there) {
-    LLORCH_OK(check_version());
-    step(fmt::format("the queen at {} is awake", common_.queen));
-    return {};
-  }
+  if (there) return meet_queen();
   LLORCH_TRY(const net::Url url, net::parse_url(common_.queen));
   if (common_.no_autostart || !security::is_loopback(url.host)) return find();
   step(fmt::format("the queen at {} is asleep", common_.queen));
   LLORCH_OK(cli::make_private_directory(common_.data_dir));
   make_config(common_.queen_program);
+  LLORCH_OK(use_queen());  // there is a folder now
+  if (!uses_) return fail(ErrorCode::kIo, "cannot write {}", queen_uses_file(common_.data_dir));
+  return start_queen();
+}
+
+Status Session::meet_queen() {
+  LLORCH_OK(check_version());
+  step(fmt::format("the queen at {} is awake", common_.queen));
+  return {};
+}
+
+Status Session::start_queen() {
+  const service::Timeout start{"the queen's start by another command", service::timeouts::kStart};
+  for (const auto until = net::Clock::now() + start.time; !uses_->begin_start(); pause(milliseconds(50))) {
+    LLORCH_TRY(const bool there, awake());
+    if (there) return meet_queen();
+    if (net::Clock::now() >= until) return std::unexpected(start.error());
+  }
+  LLORCH_TRY(const bool there, awake());  // another command has just done it
+  const Status done = there ? meet_queen() : start_queen_alone();
+  uses_->end_start();
+  return done;
+}
+
+Status Session::start_queen_alone() {
+  if (queen_pid_ > 0) (void)waitpid(queen_pid_, nullptr, WNOHANG);  // one that has ended meanwhile
   LLORCH_TRY(service::ProcessOptions o, queen_invocation());
-  // A queen of one command goes with it, however it ends; she takes her hive along.
-  o.death_signal = stay ? 0 : SIGTERM;
+  o.arguments.emplace_back(kWhileUsed);
+  o.death_signal = 0;
   const auto log_start = size_of(o.log_file);
   LLORCH_TRY(const int pid, service::start_detached(o));
-  queen_pid_ = pid;
+  queen_pid_ = pid, ends_when_unused_ = true;
   step("starting the queen");
   return wait_for_queen(pid, o.log_file, log_start);
+}
+
+Status Session::keep_queen() {
+  if (!ends_when_unused_) return {};
+  LLORCH_OK(call("POST", "/v1/stay"));
+  ends_when_unused_ = false;
+  return {};
 }
 
 /// Whether flags for the queen say where she listens.
@@ -155,7 +197,7 @@ Status Session::wait_for_queen(int pid, const std::string& log_file, std::uintma
     }
     int status = 0;
     if (waitpid(pid, &status, WNOHANG) == pid) {
-      queen_pid_ = 0;
+      queen_pid_ = 0, ends_when_unused_ = false;
       return fail(ErrorCode::kIo, "the queen ended with {} while starting: {} (her log: {})",
                   WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), last_words(log_file, log_start),
                   log_file);
@@ -166,28 +208,35 @@ Status Session::wait_for_queen(int pid, const std::string& log_file, std::uintma
   return std::unexpected(start.error().in(log_file));
 }
 
-void Session::retire_queen() {
+void Session::leave_queen() {
   const int pid = std::exchange(queen_pid_, 0);
-  if (pid <= 0) return;
-  step("putting the queen to sleep, with all that she has started");
-  (void)once("POST", "/v1/shutdown", "", 10);
-  const int descriptor = static_cast<int>(syscall(SYS_pidfd_open, pid, 0u));
-  const auto gone = [pid, descriptor](milliseconds time) {
-    pollfd p{descriptor, POLLIN, 0};
-    (void)poll(&p, 1, static_cast<int>(time.count()));
-    return waitpid(pid, nullptr, WNOHANG) != 0;
+  if (ends_when_unused_) (void)check_version();  // another command may have made her stay
+  if (uses_) uses_->leave();
+  if (!std::exchange(ends_when_unused_, false) || !uses_) return;
+  const auto used = [&] {
+    if (!uses_->has_other_users()) return false;
+    if (pid > 0) step("the queen stays awake for another command");
+    return true;
   };
-  bool ended = gone(service::timeouts::kShutdown);
-  if (!ended) {
-    kill(pid, SIGTERM);
-    ended = gone(milliseconds(5000));
+  if (used()) return;
+  step("putting the queen to sleep, with all that she has started");
+  const auto gone = [&](milliseconds time) {
+    for (const auto until = net::Clock::now() + time; net::Clock::now() < until; pause(milliseconds(10)))
+      if (pid > 0 ? waitpid(pid, nullptr, WNOHANG) != 0 : !StateLock::is_held(common_.data_dir)) return true;
+    return false;
+  };
+  bool ended = false;
+  for (const auto until = net::Clock::now() + service::timeouts::kShutdown; !ended && net::Clock::now() < until;) {
+    if (used()) return;
+    ended = gone(milliseconds(100));
   }
-  if (!ended) {
-    kill(pid, SIGKILL);
-    (void)gone(milliseconds(5000));
-  }
-  close(descriptor);
-  step(ended ? "everything that was started is gone" : "the queen had to be killed");
+  for (const int number : {SIGTERM, SIGKILL})
+    if (!ended && pid > 0) {
+      kill(pid, number);
+      ended = gone(milliseconds(5000));
+      if (number == SIGKILL) return step("the queen had to be killed");
+    }
+  step(ended ? "everything that was started is gone" : "the queen does not end: `llorch queen stop`");
 }
 
 }  // namespace llorch::keeper

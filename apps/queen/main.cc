@@ -93,6 +93,8 @@ int main(int argc, char** argv) {
       ->envname("LLORCH_ADMISSION_CAPACITY");
   app.add_option("--data-dir", o.data_dir, "catalogs and logs")->capture_default_str();
   app.add_option("--hive-program", o.hive_program, "what this machine's hive is")->capture_default_str();
+  app.add_flag("--while-used", o.while_used,
+               "end once no `llorch` command of this machine uses this queen: for one that a command has started");
   app.add_flag("--no-own-hive", o.no_own_hive, "never start a hive on this machine: models run on others alone");
   app.add_option("--hive-port", o.hive_port, "port of this machine's hive")
       ->check(CLI::Range(1024, 65535))

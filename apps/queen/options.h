@@ -28,6 +28,7 @@ struct QueenOptions : service::FrontOptions {
   std::vector<std::string> meeting_hosts;  // by which other machines reach her, the best first; none: she is alone here
   QueenStart started_as;                   // kept in her data directory; of an empty directory: it is not
   int certificate_lifetime_s = 30 * 86'400;  // of daemons
+  bool while_used = false;                   // she ends once no command of this machine uses her
   bool no_own_hive = false;                  // she runs no models on her own machine
   bool infer_may_fetch = false;              // keys without admin scope may have models fetched
   bool optimizer_enabled = true;

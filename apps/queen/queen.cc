@@ -110,6 +110,9 @@ Status Queen::start() {
   LLORCH_OK(options_.check());
   // Before anything in the folder is touched: a second queen would take this one's hive and jobs for orphans.
   LLORCH_TRY(lock_, StateLock::take(options_.data_dir, fmt::format("llorch-queen on port {}", options_.first_port)));
+  if (options_.while_used) {
+    LLORCH_TRY(uses_, UseLock::open(queen_uses_file(options_.data_dir)));
+  }
   LLORCH_OK(open_tls());
   LLORCH_OK(front_.open());
   desk_.set_audit(front_.audit()), desk_.set_meter(&metrics_.jobs);
@@ -139,6 +142,7 @@ Status Queen::start() {
     if (const auto m = resolve(model, {"", "", {security::Scope::kAdmin}})) placer_.pin(m->ref.text(), true);
   for (const std::string& ref : catalog_->pins) placer_.pin(ref, true);
   sweep();
+  watch_use();
   if (options_.optimizer_enabled) optimize();
   return {};
 }
@@ -365,6 +369,17 @@ void Queen::sweep() {
   probe_waited_for();
   if (options_.eviction_policy == "lru") relieve_pressure();
   sweep_timer_ = loop_.after(std::chrono::milliseconds(2500), [this] { sweep(); });
+}
+
+void Queen::watch_use() {
+  constexpr std::chrono::milliseconds kEvery{50};  // the kernel tells nobody that a lock is free
+  if (!uses_ || stopping_) return;
+  if (uses_->close_if_unused()) return shutdown("no command uses this queen any more");
+  use_timer_ = loop_.after(kEvery, [this] { watch_use(); });
+}
+
+void Queen::stay() {
+  if (!stopping_) uses_.reset();
 }
 
 void Queen::probe_waited_for() {

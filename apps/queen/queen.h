@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/state_lock.h"
+#include "base/use_lock.h"
 #include "queen/address_file.h"
 #include "queen/admission.h"
 #include "queen/catalog.h"
@@ -37,6 +38,10 @@ class Queen {
   /// Ends what it started, then itself; `all`: hives that joined on their own too.
   void shutdown(std::string_view why, bool all = false);
   [[nodiscard]] int exit_code() const { return 0; }
+  /// She ends once no command of this machine uses her.
+  [[nodiscard]] bool ends_when_unused() const { return uses_.has_value(); }
+  /// She goes on until she is told to end.
+  void stay();
 
   [[nodiscard]] const QueenOptions& options() const { return options_; }
   [[nodiscard]] net::EventLoop& loop() { return loop_; }
@@ -115,6 +120,8 @@ class Queen {
   void probe_waited_for();
   void optimize();
   void sweep();
+  /// Of a queen that ends when she is not used: looks whether she is.
+  void watch_use();
 
   net::EventLoop& loop_;
   QueenOptions options_;
@@ -123,6 +130,7 @@ class Queen {
   Metrics metrics_;  // before the desk, which counts to the end
   service::JobDesk desk_;
   std::optional<StateLock> lock_;
+  std::optional<UseLock> uses_;  // where she ends when she is not used
   std::optional<AddressFile> address_;
   std::unique_ptr<Catalog> catalog_;
   Membership members_;
@@ -136,7 +144,7 @@ class Queen {
   StoredResponses responses_;
   service::Broadcast broadcast_;
   boost::json::array advice_;
-  net::EventLoop::Timer optimizer_timer_, sweep_timer_;
+  net::EventLoop::Timer optimizer_timer_, sweep_timer_, use_timer_;
   net::Clock::time_point started_ = net::Clock::now();
   bool stopping_ = false;
   service::Background background_;  // its work uses what is above

@@ -3,7 +3,11 @@
 #include <charconv>
 #include <limits>
 
+#include <fmt/ranges.h>
+
 #include "format/json.h"
+#include "security/digest.h"
+#include "security/validate.h"
 #include "worker/inference.h"
 
 namespace llorch::worker {
@@ -68,6 +72,24 @@ std::string arithmetic_of(const std::string& device, const std::string& isa) {
   return alone ? fmt::format("{} {}", device, isa) : "canonical";
 }
 
+std::string hash_of_fields(const Receipt& r) {
+  const SamplingParams& s = r.request.sampling;
+  std::string all;
+  for (const std::string* text :
+       {&r.model_sha256, &r.build_id, &r.device, &r.isa, &r.arithmetic, &r.kv_type, &r.template_sha256})
+    all += fmt::format("{}:{}\n", text->size(), *text);
+  // As many digits as any number that is written and read again keeps.
+  for (const double number :
+       {s.temperature, s.top_p, s.min_p, s.repetition_penalty, s.presence_penalty, s.frequency_penalty})
+    all += fmt::format("{:.12g}\n", number);
+  all += fmt::format("{} {} {} {} {}\n", s.top_k, s.seed, s.choice, r.request.max_tokens, r.request.ignore_eos);
+  for (const std::string& stop : r.request.stop) all += fmt::format("stop {}:{}\n", stop.size(), stop);
+  for (const auto& [id, value] : s.logit_bias) all += fmt::format("bias {} {:.12g}\n", id, value);
+  all += fmt::format("{}\n{}\n", fmt::join(r.request.prompt, " "), fmt::join(r.ids, " "));
+  for (const auto& [index, hash] : r.logits) all += fmt::format("{} {}\n", index, hash);
+  return security::sha256_hex(all);
+}
+
 boost::json::object to_json(const Receipt& r) {
   json::array hashes;
   for (const auto& [index, hash] : r.logits) hashes.push_back({{"index", index}, {"sha256", hash}});
@@ -85,12 +107,19 @@ boost::json::object to_json(const Receipt& r) {
           {"prompt_ids", json::array(r.request.prompt.begin(), r.request.prompt.end())},
           {"params", std::move(params)},
           {"ids", json::array(r.ids.begin(), r.ids.end())},
-          {"logits", std::move(hashes)}};
+          {"logits", std::move(hashes)},
+          {"fields_sha256", hash_of_fields(r)}};
 }
 
 Result<Receipt> read_receipt(const std::string& text, const std::string& where) {
   LLORCH_TRY(const json::value v, json::parse(text, where));
   const auto* o = v.if_object();
+  if (o && !o->contains("ids") &&
+      (o->contains("choices") || (o->contains("receipt") && (*o).at("receipt").is_object())))
+    return fail(ErrorCode::kInvalidRequest,
+                "{} is an answer and not its receipt, which is in it: `jq '.choices[0].receipt // .receipt' {} > "
+                "receipt.json` takes it out (a request with \"receipt\": true gets one)",
+                where, where);
   if (!o || json::find_unsigned(*o, "receipt").value_or(0) != kVersion)
     return fail(ErrorCode::kInvalidRequest, "{} is no receipt of version {}", where, kVersion);
   Receipt r;
@@ -100,8 +129,12 @@ Result<Receipt> read_receipt(const std::string& text, const std::string& where) 
   for (const auto& [key, place] : texts) {
     const auto found = json::find_text(*o, key);
     if (!found) return fail(ErrorCode::kInvalidRequest, "{}: no '{}'", where, key);
+    if (security::check_display(*found))
+      return fail(ErrorCode::kInvalidRequest, "{}: '{}' has control characters", where, key);
     *place = *found;
   }
+  r.template_sha256 = json::find_text(*o, "template_sha256").value_or("");
+  r.fields_sha256 = json::find_text(*o, "fields_sha256").value_or("");
   LLORCH_TRY(r.request.prompt, read_ids(*o, "prompt_ids", where));
   LLORCH_TRY(r.ids, read_ids(*o, "ids", where));
   const auto* params = json::find_object(*o, "params");
@@ -138,6 +171,10 @@ std::string difference(const Receipt& given, const Receipt& again) {
   if (given.logits.size() != again.logits.size())
     return fmt::format("{} hashes of logits are in the receipt, {} are computed now", given.logits.size(),
                        again.logits.size());
+  // No bit of the answer tells what made the prompt of messages, or which settings would have drawn the same tokens.
+  if (const std::string now = hash_of_fields(given); !given.fields_sha256.empty() && given.fields_sha256 != now)
+    return fmt::format("a field of the receipt was changed: its fields_sha256 is {}, and its fields have {}",
+                       security::sanitize(given.fields_sha256), now);
   return "";
 }
 

@@ -21,6 +21,7 @@ struct Receipt {
   std::string kv_type;
   GenerateRequest request;                          // prompt, sampling, max_tokens, stop, ignore_eos
   TokenIds ids;                                     // of the answer
+  std::string fields_sha256;                        // as it was read: of all fields but the model's reference
   std::vector<std::pair<int, std::string>> logits;  // index of the token in the answer, SHA-256 of its float32 logits
 };
 
@@ -30,7 +31,10 @@ struct Receipt {
 [[nodiscard]] Result<Receipt> read_receipt(const std::string& text, const std::string& where);
 /// Takes a token of the answer.
 void add_token(Receipt& receipt, const Sampled& token);
-/// What two answers of the same request differ in first; empty: in nothing.
+/// Of all fields but the model's reference, which names its place: a receipt carries it, so that what was changed in a
+/// field that no bit of the answer depends on is found, too.
+[[nodiscard]] std::string hash_of_fields(const Receipt& receipt);
+/// What two answers of the same request differ in first, or that a field of `given` was changed; empty: nothing.
 [[nodiscard]] std::string difference(const Receipt& given, const Receipt& again);
 
 }  // namespace llorch::worker

@@ -31,6 +31,7 @@
 #include "base/thread_pool.h"
 #include "base/thread_role.h"
 #include "base/thread_slice.h"
+#include "base/use_lock.h"
 #include "base/work_limit.h"
 #include "test_data.h"
 
@@ -139,12 +140,42 @@ TEST(StateLock, a_second_holder_is_refused_and_told_who_the_first_is) {
     EXPECT_EQ(second.error().code, ErrorCode::kResourceInUse);
     EXPECT_NE(second.error().message.find("llorch-queen on port 8500"), std::string::npos) << second.error().message;
     EXPECT_NE(second.error().message.find(folder), std::string::npos);
+    EXPECT_TRUE(StateLock::is_held(folder));
   }
+  EXPECT_FALSE(StateLock::is_held(folder));
+  EXPECT_FALSE(StateLock::is_held(folder + "/none"));
   EXPECT_TRUE(StateLock::take(folder, "later"));
   std::filesystem::remove(folder + "/lock");
   std::filesystem::create_symlink("/etc/hostname", folder + "/lock");
   EXPECT_EQ(StateLock::take(folder, "through a link").error().code, ErrorCode::kIo);
   std::filesystem::remove_all(folder);
+}
+
+TEST(UseLock, whoever_ends_it_waits_for_every_user_and_then_nobody_becomes_one) {
+  const std::string file = testing::TempDir() + "/llorch-use-lock-" + std::to_string(::getpid());
+  {
+    auto first = UseLock::open(file), second = UseLock::open(file), owner = UseLock::open(file);
+    ASSERT_TRUE(first && second && owner) << first.error().message;
+    EXPECT_TRUE(first->use());
+    EXPECT_TRUE(first->use()) << "twice is once";
+    EXPECT_FALSE(first->has_other_users());
+    EXPECT_TRUE(second->use());
+    EXPECT_TRUE(first->has_other_users());
+    EXPECT_FALSE(owner->close_if_unused());
+    first->leave();
+    EXPECT_FALSE(owner->close_if_unused());
+    second = UseLock::open(file);  // its process has ended
+    EXPECT_TRUE(owner->close_if_unused());
+    EXPECT_FALSE(second->use());
+    EXPECT_FALSE(second->has_other_users());
+    EXPECT_TRUE(first->begin_start()) << "another lock";
+    EXPECT_FALSE(second->begin_start());
+    first->end_start();
+    EXPECT_TRUE(second->begin_start());
+  }
+  EXPECT_TRUE(UseLock::open(file)->use());
+  std::filesystem::remove(file);
+  EXPECT_EQ(UseLock::open(file + "/none").error().code, ErrorCode::kIo);
 }
 
 TEST(Random, mix64_is_splitmix) {

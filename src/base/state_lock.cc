@@ -50,6 +50,14 @@ Result<StateLock> StateLock::take_file(const std::string& path, const std::strin
   return lock;
 }
 
+bool StateLock::is_held(const std::string& folder) {
+  const int descriptor = ::open((folder + "/lock").c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return false;
+  const bool held = ::flock(descriptor, LOCK_SH | LOCK_NB) != 0;
+  ::close(descriptor);
+  return held;
+}
+
 StateLock::~StateLock() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }

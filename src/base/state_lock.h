@@ -22,6 +22,8 @@ class StateLock {
   /// The same with a lock file of its own name, for `what` it guards: "the audit log /var/log/a".
   [[nodiscard]] static Result<StateLock> take_file(const std::string& file, const std::string& what,
                                                    const std::string& holder);
+  /// Whether a daemon of this machine has the folder.
+  [[nodiscard]] static bool is_held(const std::string& folder);
   StateLock(StateLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
   StateLock& operator=(StateLock&& other) noexcept {
     std::swap(descriptor_, other.descriptor_);

@@ -66,6 +66,9 @@ class Receipts(unittest.TestCase):
             ({"prompt_ids": good["prompt_ids"][:-1]}, "the logits of token 0 are others"),
             ({"params": good["params"] | {"seed": 78}}, "not the same: "),
             ({"kv_type": "q8_0"}, "the logits of token"),
+            ({"template_sha256": "0" * 64}, "a field of the receipt was changed"),
+            ({"params": good["params"] | {"stop": ["qqqq"]}}, "a field of the receipt was changed"),
+            ({"build_id": "0"}, "a field of the receipt was changed"),
         ):
             r = self.verify(good | change)
             self.assertEqual(r.returncode, 3, (text, r.stdout, r.stderr))
@@ -94,7 +97,8 @@ class Receipts(unittest.TestCase):
         without = {k: v for k, v in good.items() if k != "params"}
         for bad, text in (("{", "given.json"), ("[]", "is no receipt of version 1"), (good | {"receipt": 2}, "is no receipt of version 1"), (without, "no 'params'"), (good | {"ids": ["x"]}, "'ids' holds no token id"), (good | {"ids": [2**40]}, "'ids' holds no token id"),
                           (good | {"params": good["params"] | {"temperature": "hot"}}, "params.temperature is no number"), (good | {"params": good["params"] | {"max_tokens": 10**12}}, "max_tokens"), (good | {"logits": [{"index": 99, "sha256": "x"}]}, "'logits' holds no index"),
-                          (good | {"kv_type": "f8"}, "f8"), (good | {"prompt_ids": [10**6]}, "1000000"), (good | {"prompt_ids": []}, "prompt"), (good | {"params": good["params"] | {"logit_bias": {"a": 1}}}, "logit_bias"), (good | {"device": "cuda"}, "on a device of kind 'cuda'")):
+                          (good | {"kv_type": "f8"}, "f8"), (good | {"prompt_ids": [10**6]}, "1000000"), (good | {"prompt_ids": []}, "prompt"), (good | {"params": good["params"] | {"logit_bias": {"a": 1}}}, "logit_bias"), (good | {"device": "cuda"}, "on a device of kind 'cuda'"),
+                          (good | {"isa": "x\x1b[31m"}, "'isa'"), ({"object": "chat.completion", "choices": [{"receipt": good}]}, "is an answer and not its receipt"), ({"text": "x", "receipt": good}, "is an answer and not its receipt")):
             r = self.verify(bad)
             self.assertIn(r.returncode, (1, 2), (text, r.stdout))
             self.assertIn(text, r.stderr)

@@ -178,7 +178,7 @@ Status start(HiveFlags& f) {
         "this machine has joined no colony, and no queen runs here: `llorch hive invite` on a queen's machine prints "
         "the command for this one; a queen of this machine starts its hive by herself (`llorch queen start`)");
   if (!awake && host.local()) return fail(ErrorCode::kIo, "the queen at {} does not answer", f.common.queen);
-  LLORCH_OK(session.wake(true));
+  LLORCH_OK(session.wake());
   LLORCH_TRY(f.start.queen_url, queen_for(host, session));
   f.start.insecure_http = f.common.insecure_http && f.start.queen_url.starts_with("http://");
   f.start.hive_id = f.hive_id;
@@ -189,7 +189,7 @@ Status start(HiveFlags& f) {
   session.say(fmt::format("the hive {} is starting: waiting for its first heartbeat", f.hive_id));
   LLORCH_OK(settle(
       host, wait_until(host, f, "its first heartbeat has not come", [&] { return online(session, f.hive_id); })));
-  session.keep_queen();
+  LLORCH_OK(session.keep_queen());
   session.say(fmt::format("{} is online", f.hive_id));
   return {};
 }
@@ -222,7 +222,7 @@ Result<Meeting> meeting_place(const net::Url& queen, bool given, const boost::js
 /// What a person types on another machine, which needs no ssh.
 Status invite(HiveFlags& f) {
   Session session(f.common);
-  LLORCH_OK(session.wake(true));
+  LLORCH_OK(session.wake());
   LLORCH_TRY(const net::Url queen, net::parse_url(session.queen()));
   const boost::json::object order =
       f.hive_id.empty() ? boost::json::object() : boost::json::object{{"hive_id", f.hive_id}};
@@ -230,7 +230,7 @@ Status invite(HiveFlags& f) {
   const auto token = made.is_object() ? json::find_text(made.get_object(), "token") : std::nullopt;
   if (!token) return fail(ErrorCode::kInternal, "the queen's answer lacks token");
   LLORCH_TRY(const Meeting at, meeting_place(queen, f.common.queen_given(), made.get_object()));
-  session.keep_queen();
+  LLORCH_OK(session.keep_queen());
   const std::string host = at.host.contains(':') ? "[" + at.host + "]" : at.host;
   const std::string command =
       fmt::format("llorch hive join {}{}:{} {}{}{}{}", queen.tls ? "" : "http://", host, queen.port, *token,

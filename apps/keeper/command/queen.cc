@@ -1,12 +1,11 @@
 // queen: started, stopped, made a service of this user's, built anew.
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include "base/ids.h"
+#include "base/state_lock.h"
 #include "daemon_flags.h"
 #include "keeper/host.h"
 #include "keeper/parts.h"
@@ -126,19 +125,10 @@ void add_install(CLI::App& queen, int& exit_code) {
       ->callback([again, &exit_code] { exit_code = rebuild(*again, {"llorch-queen"}); });
 }
 
-/// Whether a daemon of this machine has the folder.
-bool in_use(const std::string& folder) {
-  const int fd = open((folder + "/lock").c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  const bool held = flock(fd, LOCK_SH | LOCK_NB) != 0;
-  close(fd);
-  return held;
-}
-
 int start_queen(const Common& common) {
   Session session(common);
-  if (const Status s = session.wake(true); !s) return complain(common, s.error());
-  session.keep_queen();
+  if (const Status s = session.wake(); !s) return complain(common, s.error());
+  if (const Status s = session.keep_queen(); !s) return complain(common, s.error());
   if (common.json) cli::print({{"queen", "awake"}, {"url", session.queen()}});
   return 0;
 }
@@ -155,7 +145,7 @@ int stop_queen(const Common& common, bool all) {
   if (session.awake().value_or(false))
     return complain(common, {ErrorCode::kOperationTimeout, "the queen has not stopped"});
   // She answers no more a moment before her folder is free for the next one.
-  for (int i = 0; i < 200 && in_use(common.data_dir); ++i) Session::pause(std::chrono::milliseconds(50));
+  for (int i = 0; i < 200 && StateLock::is_held(common.data_dir); ++i) Session::pause(std::chrono::milliseconds(50));
   session.say("the queen is asleep");
   return 0;
 }

@@ -12,6 +12,7 @@ void add_route_status(Queen& q) {
                    {"port", q.front().port()},
                    {"version", LLORCH_VERSION},
                    {"features", {"infer", "openai", "hives"}},
+                   {"ends_when_unused", q.ends_when_unused()},
                    {"build_timestamp", nullptr}});
   });
   r.route<Scope::kInfer>("GET", "/v1/status", [&q](const ContextPtr& c) {
@@ -23,6 +24,11 @@ void add_route_status(Queen& q) {
       "GET", "/v1/heartbeats/stream", [&q](const ContextPtr& c) { q.broadcast().join(c); }, service::Answers::kStream);
   r.route<Scope::kMetrics>("GET", "/metrics", [&q](const ContextPtr& c) {
     c->reply({200, "text/plain; version=0.0.4", q.metrics_text(), {}});
+  });
+  r.route<Scope::kAdmin>("POST", "/v1/stay", [&q](const ContextPtr& c) {
+    if (q.stopping()) return c->fail({ErrorCode::kShuttingDown, "the queen is shutting down"});
+    q.stay();
+    c->reply(200, {{"status", "stays"}});
   });
   r.route<Scope::kAdmin>("POST", "/v1/shutdown", [&q](const ContextPtr& c) {
     c->reply(202, {{"status", "shutting down"}});
