@@ -95,7 +95,9 @@ std::optional<std::string> Memory::overrun() const {
 }
 
 Memory& memory() {
-  static Memory one(memory_bytes_of_environment().value_or(0));  // nonsense: select_device() says so
+  // Never destroyed: a thread may hang in the device, and what was abandoned there stays known. Nonsense in the
+  // environment: select_device() says so.
+  static Memory& one = *new Memory(memory_bytes_of_environment().value_or(0));
   return one;
 }
 

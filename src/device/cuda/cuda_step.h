@@ -48,13 +48,18 @@ class CudaStep {
  private:
   static constexpr unsigned kPlaces = 256;
   enum Section { kRows, kSequences, kLogitRows, kStateRows, kDraws, kFaults, kTail, kSections };
+  /// Null where there was no room.
+  template<class T>
+  [[nodiscard]] T* in(std::byte* base, Section section) const {
+    return base ? reinterpret_cast<T*>(base + offsets_[section]) : nullptr;
+  }
   template<class T>
   [[nodiscard]] T* device(Section section) const {
-    return reinterpret_cast<T*>(memory_.as<std::byte>() + offsets_[section]);
+    return in<T>(memory_.as<std::byte>(), section);
   }
   template<class T>
   [[nodiscard]] T* host(Section section) const {
-    return reinterpret_cast<T*>(image_.as<std::byte>() + offsets_[section]);
+    return in<T>(image_.as<std::byte>(), section);
   }
   void fill(const StepPlan& plan, std::size_t groups);
   void fill_draws(const StepPlan& plan);
