@@ -263,6 +263,8 @@ class Chat(unittest.TestCase):
     def test_ctrl_c_empties_the_line(self):
         raw = self.terminal([b"rubbish\x03", b"one\r", b"\x03", b"\x04"])
         self.assertEqual(self.queen.said(), [("user", "one")], raw)
+        self.assertIn(b"rubbish^C\r\n", raw.replace(b"\x1b[?2004l", b""), "what follows begins a line")
+        self.assertTrue(raw.replace(b"\x1b[?2004l", b"").endswith(b"\r\n"), raw[-40:])
 
     def test_ctrl_c_of_a_terminal_stops_the_answer(self):
         self.model(hold=True)
