@@ -55,8 +55,10 @@ inline int show_exit(const CLI::App& app, const CLI::ParseError& e) {
   std::ostringstream out, err;
   const int code = app.exit(e, out, err);
   show(stdout, "%s", out.str().c_str());
-  show(stderr, "%s", err.str().c_str());
-  return code;
+  if (code == 0) return 0;
+  const int usage = report({ErrorCode::kInvalidRequest, e.what()});
+  show(stderr, "  see --help\n");
+  return usage;
 }
 
 /// Parses, runs the chosen command, returns the exit code. CLI11's own errors are usage errors.
@@ -64,7 +66,7 @@ inline int run(CLI::App& app, int argc, char** argv, int& exit_code) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return show_exit(app, e) == 0 ? 0 : 2;
+    return show_exit(app, e);
   } catch (const std::exception& e) {
     return report({ErrorCode::kInternal, e.what()});
   }

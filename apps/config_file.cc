@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -70,17 +71,26 @@ class Reader {
         take(*section, "");
       else if (section && (name == kModels || std::ranges::find(kPrograms, name) != std::end(kPrograms)))
         continue;
-      else if (is_for_all())
-        take_one(name, key, node, "");
-      else if (section)
-        check_section(name, key);
+      else {
+        if (section && !begins_a_flag(name)) check_section(name, key);
+        if (is_for_all()) take_one(name, key, node, "");
+      }
     }
   }
 
  private:
   /// Of a daemon's own flags outside of a section. A shared file may have those of a daemon, which are not a client's
   /// or a worker's.
-  [[nodiscard]] bool is_for_all() const { return asked_for_ || program_ == "queen" || program_ == "hive"; }
+  [[nodiscard]] bool is_for_all() const {
+    return asked_for_ || ((program_ == "queen" || program_ == "hive") && variable(kColonyConfig).empty());
+  }
+
+  /// A section may be the beginning of flags' names.
+  [[nodiscard]] bool begins_a_flag(const std::string& name) const {
+    return is_for_all() && std::ranges::any_of(known_, [&](const std::string& flag) {
+             return flag.starts_with(name) && flag.substr(name.size()).starts_with('-');
+           });
+  }
 
   void check_section(const std::string& name, const toml::key& key) const {
     const std::vector<std::string> sections(std::begin(kPrograms), std::end(kPrograms));
@@ -150,8 +160,14 @@ class ConfigFile : public CLI::ConfigBase {
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
     std::ostringstream text;
     text << input.rdbuf();
+    // Whoever asks what a program is gets an answer, whatever the file says.
+    for (const char* asked : {"--version", "--build-info"})
+      if (const CLI::Option* option = root_.get_option_no_throw(asked); option && option->count() > 0) return {};
     const bool asked_for = root_.get_config_ptr()->count() > 0 || !variable("LLORCH_CONFIG").empty();
     Reader(root_, target_, config_path(root_), asked_for).read(text.str());
+    std::error_code problem;
+    if (const auto path = std::filesystem::absolute(config_path(root_), problem); asked_for && !problem)
+      setenv(kColonyConfig, path.c_str(), 1);
     return {};
   }
 
@@ -192,7 +208,8 @@ Result<std::vector<ModelSection>> read_model_sections(const std::string& path) {
 }
 
 void add_config(CLI::App& root, ConfigTarget target) {
-  const std::string named = variable("LLORCH_CONFIG");
+  std::string named = variable("LLORCH_CONFIG");
+  if (named.empty()) named = variable(kColonyConfig);
   const std::string path = named.empty() ? config_directory() + "/config.toml" : named;
   // What is there, or was asked for, must be readable.
   const bool required = !named.empty() || access(path.c_str(), F_OK) == 0;

@@ -2,7 +2,8 @@
 //
 // The file is TOML, and one file serves all programs: [queen], [hive], [worker] and [keeper] hold the flags of one of
 // them, and a section may be spelled as such: "capacity" in [queen.queue] is --queue-capacity. What stands
-// outside of these sections is for the daemon that is given the file; [model."NAME"] is for the queen. A file that was
+// outside of these sections is for the daemon that is given the file; [model."NAME"] is for the queen. Daemons read the
+// file of the program that starts them. A file that was
 // asked for and cannot be read, text that is no TOML, a key that is no flag and a value that its flag does not take
 // stop the program, with file, line and key.
 #pragma once
@@ -66,6 +67,10 @@ struct ConfigTarget {
 void add_config(CLI::App& root, ConfigTarget target);
 /// The file that will be read: valid once the command line was parsed.
 [[nodiscard]] std::string config_path(const CLI::App& root);
+
+/// Variable of the environment: the file of the program that has started a daemon, in place of the user's; of it a
+/// daemon reads the sections alone. A program that was given a file sets it for those that it starts.
+inline constexpr const char* kColonyConfig = "LLORCH_COLONY_CONFIG";
 
 /// --print-config of a command whose flags may stand in the section of `program`.
 void add_print_config(CLI::App& command, const std::string& program);

@@ -34,7 +34,7 @@ inline void add_access_flags(CLI::App& app, service::FrontOptions& o) {
                                                                   {"batched", security::AuditFlush::kBatched}};
   app.add_option("--audit-flush", o.audit_flush,
                  "when records are synced: immediate, hybrid or batched (by 100 or a second)")
-      ->transform(CLI::CheckedTransformer(kFlush))
+      ->transform(CLI::CheckedTransformer(kFlush).description("{immediate,hybrid,batched}"))
       ->default_str("immediate")
       ->envname("LLORCH_AUDIT_FLUSH");
   app.add_option(

@@ -438,6 +438,12 @@ std::map<std::string, double> Hive::figures_now() const {
     now[id + " rss_mb"] = static_cast<double>(w->figures.rss_mb.value_or(0));
     now[id + " cpu_pct"] = w->figures.cpu_pct.value_or(0);
     if (const auto vram = gpu_share(*w).worker_bytes) now[id + " vram_mb"] = static_cast<double>(*vram >> 20);
+    // Weighed so that one request more is told, and so is one token per second.
+    constexpr std::pair<const char*, double> kCounts[] = {
+        {"queue_depth", 100}, {"tokens_in_per_s", 10}, {"tokens_out_per_s", 10}};
+    for (const auto& [key, weight] : kCounts)
+      if (const auto* v = w->about.if_contains(key); v && v->is_number())
+        now[fmt::format("{} {}", id, key)] = weight * v->to_number<double>();
   }
   return now;
 }

@@ -36,7 +36,7 @@ struct HiveOptions : service::FrontOptions {
   HiveOptions() { first_port = last_port = 8600, body_bytes_max = limits::kSmallBodyBytesMax; }
   std::string queen_url, queen_ca, hive_id, data_dir, worker_dir;
   HubOptions hub;
-  int heartbeat_interval_s = 30, worker_heartbeat_interval_s = 5, idle_stop_s = 300, first_worker_port = 8601,
+  int heartbeat_interval_s = 30, worker_heartbeat_interval_s = 1, idle_stop_s = 300, first_worker_port = 8601,
       loading_timeout_s = 60, probe_interval_s = 30;
   std::int64_t headroom_mb = 256, memory_limit_mb = 0;  // limit: of all workers together; 0: none
   CgroupLimits worker_limits;

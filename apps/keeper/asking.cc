@@ -3,12 +3,17 @@
 #include <fstream>
 #include <optional>
 
+#include <unistd.h>
+
 #include "base/ids.h"
+#include "base/integer.h"
+#include "base/nearest.h"
+#include "base/status_line.h"
 #include "daemon_flags.h"
 #include "format/json.h"
 #include "keeper/answer_view.h"
 #include "keeper/given_file.h"
-#include "base/nearest.h"
+#include "keeper/hints.h"
 #include "keeper/parts.h"
 #include "keeper/tool_file.h"
 
@@ -40,7 +45,14 @@ void Question::add(CLI::App& app) {
   app.add_option("--priority", priority, "interactive or batch")->check(CLI::IsMember({"interactive", "batch"}));
   app.add_flag("--raw", raw, "the prompt goes to the model as it is, without its chat template");
   app.add_flag("--no-stream", no_stream, "print the answer when it is whole");
-  app.add_option("--max-tokens,-n", max_tokens)->check(CLI::PositiveNumber);
+  app.add_option("--max-tokens,-n", max_tokens, "of the answer; -1: until the model ends it")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            const auto n = parse_integer<int>(text);
+            return n && (*n == -1 || *n > 0) ? std::string()
+                                             : fmt::format("{} is no number of tokens: 1 or more, or -1", text);
+          },
+          "1 OR MORE, OR -1"));
   app.add_option("--temperature", temperature)->check(CLI::Range(0.0, 2.0));
   app.add_option("--top-p", top_p)->check(CLI::Range(0.0, 1.0));
   app.add_option("--min-p", min_p)->check(CLI::Range(0.0, 1.0));
@@ -49,7 +61,7 @@ void Question::add(CLI::App& app) {
   app.add_option("--presence-penalty", presence_penalty)->check(CLI::Range(-2.0, 2.0));
   app.add_option("--frequency-penalty", frequency_penalty)->check(CLI::Range(-2.0, 2.0));
   app.add_option("--seed", seed);
-  app.add_option("--stop", stop, "end before this text; at most four")->allow_extra_args(false);
+  app.add_option("--stop", stop, "end before this text; at most sixteen")->allow_extra_args(false);
   app.add_flag("--ignore-eos", ignore_eos, "go on after the model's end token");
   app.add_flag("--show-thoughts", show_thoughts,
                "show what the model thinks before it answers; where stdout is no terminal, on stderr");
@@ -195,6 +207,8 @@ Result<Answered> ask_and_show(Session& session, const Common& common, const Ques
     Error error = outcome.error();
     if (error.code == ErrorCode::kModelNotFound)
       error.message += did_you_mean(question.model, names_of_models(session));
+    if (error.code == ErrorCode::kChatTemplateMissing || error.message.contains(kGivesNoText))
+      error.message = question.model + ": " + error.message;
     return std::unexpected(std::move(error));
   }
   answered.interrupted = outcome->interrupted, answered.end = outcome->end;
@@ -203,10 +217,26 @@ Result<Answered> ask_and_show(Session& session, const Common& common, const Ques
   return answered;
 }
 
+void tell_cut(const Common& common, const boost::json::object& end) {
+  if (common.quiet || common.json) return;
+  const std::string reason =
+      json::find_text(end, "stop_reason").value_or(json::find_text(end, "finish_reason").value_or(""));
+  const auto taken =
+      json::find_unsigned(end, "tokens_in").value_or(0) + json::find_unsigned(end, "tokens_out").value_or(0);
+  const auto context = json::find_unsigned(end, "context").value_or(0);
+  if (context > 0 && taken >= context)
+    show_dim_line(stderr, fmt::format("the answer was cut: the model's window of {} tokens is full", context));
+  else if (reason == "MAX_TOKENS" || reason == "length")
+    show_dim_line(stderr, fmt::format("the answer was cut after {} tokens: -n -1 lets the model end it",
+                                      json::find_unsigned(end, "tokens_out").value_or(0)));
+}
+
 int ask_once(Session& session, const Common& common, const Question& question, const Ask& ask) {
   const auto answered = ask_and_show(session, common, question, ask);
   if (!answered) return complain(common, answered.error());
-  return answered->interrupted ? 130 : 0;
+  if (answered->interrupted) return 130;
+  if (isatty(STDERR_FILENO) == 1) tell_cut(common, answered->end);  // what scripts keep of stderr is as it was
+  return 0;
 }
 
 }  // namespace llorch::keeper

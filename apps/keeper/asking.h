@@ -46,6 +46,8 @@ struct Answered {
 /// Asks and shows the answer. Errors: of the session; what had come is kept in a file, which is named.
 [[nodiscard]] Result<Answered> ask_and_show(Session& session, const Common& common, const Question& question,
                                             const Ask& ask);
+/// Says beside an answer that it was cut by a limit on its tokens, or by the model's context. `end`: the event.
+void tell_cut(const Common& common, const boost::json::object& end);
 /// The same; shows errors, too. Returns the exit code.
 [[nodiscard]] int ask_once(Session& session, const Common& common, const Question& question, const Ask& ask);
 

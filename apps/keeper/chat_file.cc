@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 
 #include "daemon_flags.h"
 #include "format/json.h"
@@ -31,10 +32,16 @@ Result<std::string> chat_path(const std::string& name) {
 }
 
 Status save_chat(const std::string& path, const ChatFile& chat) {
+  std::error_code problem;
+  if (std::filesystem::exists(std::filesystem::symlink_status(path, problem)) && !load_chat(path))
+    return fail(ErrorCode::kResourceInUse, "{} is there and no saved conversation: it stays as it is", path);
   const std::string own = cli::state_directory() + "/chats";
   if (path.starts_with(own + "/")) LLORCH_OK(cli::make_private_directory(own));
   return security::write_secret_file(
-      path, boost::json::serialize(boost::json::object{{"model", chat.model}, {"messages", chat.messages}}) + "\n");
+      path,
+      boost::json::serialize(boost::json::object{
+          {"model", chat.model}, {"messages", chat.messages}, {"tokens", chat.tokens}, {"context", chat.tokens_max}}) +
+          "\n");
 }
 
 Result<ChatFile> load_chat(const std::string& path) {
@@ -48,7 +55,8 @@ Result<ChatFile> load_chat(const std::string& path) {
   for (std::size_t i = 0; i < messages->size(); ++i)
     if (!is_message((*messages)[i]))
       return fail(ErrorCode::kInvalidRequest, "{}: message {} has no role or no text", path, i + 1);
-  return ChatFile{*model, *messages};
+  return ChatFile{*model, *messages, json::find_unsigned(*object, "tokens").value_or(0),
+                  json::find_unsigned(*object, "context").value_or(0)};
 }
 
 }  // namespace llorch::keeper

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "base/nearest.h"
+#include "format/json.h"
+#include "grammar/grammar.h"
 
 namespace llorch::keeper {
 namespace {
@@ -40,6 +42,20 @@ Result<boost::json::object> fields_of(const std::map<std::string, std::string>& 
   return fields;
 }
 
+/// What a worker would refuse of a pattern, a schema or a grammar is told at once.
+Status check_structure(const boost::json::object& fields) {
+  const auto told = [](const Compiled<Grammar>& made) {
+    return made ? Status() : std::unexpected(made.error().error());
+  };
+  if (const auto pattern = json::find_text(fields, "regex")) LLORCH_OK(told(Grammar::from_regex(*pattern)));
+  if (const auto text = json::find_text(fields, "grammar")) LLORCH_OK(told(Grammar::from_gbnf(*text)));
+  const auto* form = json::find_object(fields, "response_format");
+  const auto* schema = form ? json::find_object(*form, "json_schema") : nullptr;
+  if (schema && schema->contains("schema"))
+    LLORCH_OK(told(Grammar::from_json_schema(boost::json::serialize(schema->at("schema")))));
+  return {};
+}
+
 }  // namespace
 
 std::string ChatSettings::names() {
@@ -61,7 +77,9 @@ Status ChatSettings::set(std::string name, const std::string& value) {
     changed.erase(name);
   else
     changed[name] = value;
-  LLORCH_TRY(fields_, fields_of(changed));
+  LLORCH_TRY(boost::json::object fields, fields_of(changed));
+  LLORCH_OK(check_structure(fields));
+  fields_ = std::move(fields);
   values_ = std::move(changed);
   return {};
 }

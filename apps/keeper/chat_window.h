@@ -18,7 +18,7 @@ class ChatWindow {
   void set_system_message(std::string text) { system_ = std::move(text); }
   /// With the system message first.
   [[nodiscard]] boost::json::array messages() const;
-  /// A system message at the beginning becomes this one's.
+  /// A system message at the beginning becomes this one's. How much of the window they take, see set_tokens().
   void set_messages(boost::json::array messages);
   void clear();
 
@@ -32,8 +32,11 @@ class ChatWindow {
 
   /// Of an answer's end: `tokens_in`, `tokens_out` and `context`.
   void measure(const boost::json::object& end);
-  /// Of the last answer and its prompt; 0: not known.
+  /// Of the last answer and its prompt; 0: not known, unless nothing was said.
   [[nodiscard]] std::size_t tokens() const { return tokens_; }
+  [[nodiscard]] bool tokens_known() const { return tokens_max_ > 0 && (tokens_ > 0 || messages_.empty()); }
+  /// As a conversation was kept with.
+  void set_tokens(std::size_t tokens, std::size_t tokens_max) { tokens_ = tokens, tokens_max_ = tokens_max; }
   [[nodiscard]] std::size_t tokens_max() const { return tokens_max_; }
   [[nodiscard]] bool is_full() const { return tokens_max_ > 0 && tokens_ >= tokens_max_; }
   /// Before the next turn: where an answer of `wanted` tokens would hardly fit, turns leave until two thirds of the

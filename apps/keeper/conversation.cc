@@ -7,6 +7,7 @@
 #include "base/status_line.h"
 #include "daemon_flags.h"
 #include "format/json.h"
+#include "keeper/attachment.h"
 #include "keeper/chat_file.h"
 #include "keeper/chat_settings.h"
 #include "keeper/chat_window.h"
@@ -35,7 +36,15 @@ class Conversation {
         if (lines_.interrupted()) tell("Ctrl-D or /bye leaves");
         continue;
       }
+      if (const Status text = check_utf8(*said, "what was typed"); !text) {
+        complain_here(text.error(), "nothing was sent");
+        continue;
+      }
       lines_.keep(*said);
+      if (const auto path = lines_.on_terminal() ? file_meant(*said) : std::nullopt) {
+        attach(*path);
+        continue;
+      }
       if (obey(*said)) continue;
       if (said->starts_with("//")) said->erase(0, 1);
       code = ask(*said);
@@ -50,7 +59,7 @@ class Conversation {
     std::string_view name, usage, help;
     void (Conversation::*work)(const std::string& rest);
   };
-  static const std::array<Command, 13> kCommands;
+  static const std::array<Command, 15> kCommands;
 
   /// Whether it was a command, which is then done.
   bool obey(const std::string& said) {
@@ -109,8 +118,11 @@ class Conversation {
   void save(const std::string& name) {
     const auto path = chat_path(name);
     if (!path) return complain_here(path.error(), "/save NAME");
-    if (const Status s = save_chat(*path, {question_.model, window_.messages()}); !s)
-      return complain_here(s.error(), "does the folder exist, and may this user write there?");
+    const ChatFile chat{question_.model, window_.messages(), window_.tokens(), window_.tokens_max()};
+    if (const Status s = save_chat(*path, chat); !s)
+      return complain_here(s.error(), s.error().code == ErrorCode::kResourceInUse
+                                          ? "/save with another name"
+                                          : "does the folder exist, and may this user write there?");
     tell("saved: " + *path);
   }
 
@@ -121,6 +133,7 @@ class Conversation {
     if (!chat) return complain_here(chat.error(), "/load NAME takes what /save NAME has written");
     question_.model = chat->model;
     window_.set_messages(std::move(chat->messages));
+    window_.set_tokens(chat->tokens, chat->tokens_max);
     tell(fmt::format("loaded: {} messages; the model is {}", window_.messages().size(), question_.model));
   }
 
@@ -138,6 +151,26 @@ class Conversation {
     left_ = !said;
   }
 
+  void file(const std::string& typed) {
+    if (typed.empty())
+      return complain_here({ErrorCode::kInvalidRequest, "a file needs a path"}, "/file PATH, then the message");
+    attach(path_of(typed));
+  }
+
+  /// Its text goes along with the next message.
+  void attach(const std::string& path) {
+    const auto text = attachment(path, question_.model);
+    if (!text) return complain_here(text.error(), "/file PATH takes a file of text; nothing was sent");
+    attached_ += *text;
+    tell(fmt::format("{} goes along with the next message", path));
+  }
+
+  void retry(const std::string&) {
+    if (unsent_.empty())
+      return complain_here({ErrorCode::kInvalidRequest, "no message has failed"}, "/retry sends one that has failed");
+    (void)ask(std::exchange(unsent_, ""));
+  }
+
   void thoughts(const std::string&) {
     question_.show_thoughts = !question_.show_thoughts;
     show_dim_line(stderr, fmt::format("thoughts are {} from now on", question_.show_thoughts ? "shown" : "folded"));
@@ -148,26 +181,47 @@ class Conversation {
     if (!window_.system_message().empty()) all += fmt::format("system: {}\n", window_.system_message());
     for (const auto& [name, value] : settings_.all()) all += fmt::format("{}: {}\n", name, value);
     all += fmt::format("messages: {}\n", window_.messages().size());
-    if (window_.tokens_max() > 0) all += fmt::format("tokens: {} of {}\n", window_.tokens(), window_.tokens_max());
+    if (window_.tokens_known())
+      all += fmt::format("tokens: {} of {}\n", window_.tokens(), window_.tokens_max());
+    else
+      all += "tokens: the next answer tells\n";
+    if (!attached_.empty()) all += "a file goes along with the next message\n";
     show_text(stderr, all);
   }
 
   void bye(const std::string&) { left_ = true; }
 
-  /// What was said and its answer join the conversation, unless nothing came of it. Returns the exit code.
+  /// What was said and its answer join the conversation, unless nothing came of it: then both are as they were, and
+  /// /retry sends the message again. Returns the exit code.
   int ask(const std::string& said) {
+    if (const Status text = check_pictures(said, question_.model); !text)
+      return complain_here(text.error(), "nothing was sent"), 0;
+    const std::string message = std::exchange(attached_, "") + said;
+    const ChatWindow before = window_;
+    int code = 1;
+    if (const Status there = session_.wake_if_asleep(); !there)
+      code = complain(common_, there.error());
+    else
+      code = ask_awake(message);
+    if (code == 0) {
+      window_.keep();
+      return 0;
+    }
+    window_ = before;
+    unsent_ = message;
+    tell(fmt::format("the conversation is as it was before the message; /retry sends it again{}",
+                     lines_.on_terminal() ? ", the arrow up edits it" : ""));
+    return code == kInterrupted ? 0 : code;  // it stopped the answer, not the conversation
+  }
+
+  int ask_awake(const std::string& message) {
     boost::json::object request = request_;
     request["model"] = question_.model;
     settings_.apply(request);
     if (const int turns = window_.make_room(json::find_unsigned(request, "max_tokens")); turns > 0)
       tell_forgotten(turns);
-    window_.begin(said);
-    const int code = answer(std::move(request));
-    if (code == 0)
-      window_.keep();
-    else
-      window_.take_back();
-    return code == kInterrupted ? 0 : code;  // it stopped the answer, not the conversation
+    window_.begin(message);
+    return answer(std::move(request));
   }
 
   /// Of what was said last: asks until the model calls no tool any more. Not 0: what was said is taken back.
@@ -211,8 +265,7 @@ class Conversation {
 
   void note_end(const Answered& answered) {
     window_.measure(answered.end);
-    if (window_.is_full())
-      tell(fmt::format("the answer was cut: the model's window of {} tokens is full", window_.tokens_max()));
+    tell_cut(common_, answered.end);
   }
 
   void tell_forgotten(int turns) const {
@@ -256,10 +309,11 @@ class Conversation {
   ChatSettings settings_;
   LineEditor lines_;
   ChatWindow window_;
+  std::string attached_, unsent_;  // for the next message; the last one, where it has failed
   bool left_ = false;
 };
 
-const std::array<Conversation::Command, 13> Conversation::kCommands{{
+const std::array<Conversation::Command, 15> Conversation::kCommands{{
     {"/help", "/help", "this list", &Conversation::help},
     {"/?", "", "", &Conversation::help},
     {"/system", "/system TEXT", "how the model shall answer; none: no such message", &Conversation::system_message},
@@ -268,6 +322,8 @@ const std::array<Conversation::Command, 13> Conversation::kCommands{{
     {"/clear", "/clear", "forget what was said", &Conversation::clear},
     {"/save", "/save NAME", "keep the conversation", &Conversation::save},
     {"/load", "/load NAME", "go on with one that was kept", &Conversation::load},
+    {"/file", "/file PATH", "a file of text goes along with the next message", &Conversation::file},
+    {"/retry", "/retry", "send a message again that has failed", &Conversation::retry},
     {"/model", "/model MODEL", "another model answers from now on", &Conversation::model},
     {"/multi", "/multi", "a message of several lines; \"\"\" ends it", &Conversation::multi},
     {"/thoughts", "/thoughts", "show what the model thinks, or hide it again", &Conversation::thoughts},

@@ -69,8 +69,17 @@ std::string hint_for(const Common& common, const Error& error) {
     case ErrorCode::kInsufficientMemory: return for_want_of_workers(error);
     case ErrorCode::kHiveNotFound: return "`llorch hive list` shows the hives that are online";
     case ErrorCode::kVersionMismatch: return "`llorch queen stop`, then start one of this version";
+    case ErrorCode::kContextLengthExceeded:
+      return "a shorter text or a smaller -n fits; [model.\"NAME\"] with ctx = N in config.toml gives a model more "
+             "context, as far as it has it";
+    case ErrorCode::kChatTemplateMissing:
+      return "`llorch run --raw MODEL \"text\"` goes on with a text; for a chat take a model that is tuned for it: "
+             "`llorch model suggest`";
     case ErrorCode::kQueueFull: return "try again in a moment";
-    case ErrorCode::kInvalidRequest: return "see --help";
+    case ErrorCode::kInvalidRequest:
+      if (says(error, kGivesNoText))
+        return "POST /v1/embeddings takes its texts; `llorch model suggest` lists models that answer";
+      return "see --help";
     default: return "`llorch doctor` checks every part";
   }
 }

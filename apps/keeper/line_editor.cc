@@ -141,6 +141,8 @@ std::optional<std::string> LineEditor::line(Prompt prompt) {
     return el_gets(line_, &count);
   }();
   if (pastes_) std::fputs(kPasteOff, screen()), std::fflush(screen());
+  // What ended the input without Enter stands on its line, and what follows begins another.
+  if (interrupted_ || !got) std::fputs(interrupted_ ? "^C\n" : "\n", screen()), std::fflush(screen());
   if (!got) return std::nullopt;
   text.assign(got, static_cast<std::size_t>(std::max(0, count)));
   if (text.ends_with('\n')) text.pop_back();

@@ -19,6 +19,7 @@
 #include "daemon_flags.h"
 #include "format/json.h"
 #include "keeper/answer_view.h"
+#include "keeper/attachment.h"
 #include "keeper/event_reader.h"
 #include "keeper/hints.h"
 #include "keeper/membership.h"
@@ -291,6 +292,7 @@ Result<boost::json::value> Session::call(const std::string& method, const std::s
                                          const boost::json::value& body) {
   LLORCH_OK(find());
   const std::string text = body.is_null() ? "" : boost::json::serialize(body);
+  LLORCH_OK(check_utf8(text, "the request"));
   for (int attempt = 0;; ++attempt) {
     auto a = once(method, path, text, common_.timeout_s);
     if (!a) {

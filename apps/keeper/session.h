@@ -78,6 +78,8 @@ class Session {
   /// The queen answers, or is started and answers: as she was started last, where she served other machines then.
   /// One that is started here ends with the last command that uses her, however that ends, until keep_queen().
   [[nodiscard]] Status wake();
+  /// The same, without a word where she answers.
+  [[nodiscard]] Status wake_if_asleep();
   /// She stays, whoever has started her. Errors: of the answer.
   [[nodiscard]] Status keep_queen();
   /// Looks for the queen: by --queen; for this machine's own, also at the address in her data directory, and over TLS.

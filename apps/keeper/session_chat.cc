@@ -1,5 +1,6 @@
 // Chat completions of the queen's: for what her jobs have no events for, which is calls of tools.
 #include "format/json.h"
+#include "keeper/attachment.h"
 #include "keeper/session.h"
 #include "service/remote.h"
 
@@ -98,6 +99,7 @@ Result<Outcome> Session::chat(const boost::json::object& body, const OnEvent& on
   boost::json::object streamed = body;
   streamed["stream"] = true, streamed["stream_options"] = {{"include_usage", true}};
   const std::string text = boost::json::serialize(streamed);
+  LLORCH_OK(check_utf8(text, "the request"));
   for (int attempt = 0;; ++attempt) {
     LLORCH_TRY(net::ClientRequest r, common_.request("/v1/chat/completions"));
     r.method = "POST", r.body = text;

@@ -11,10 +11,10 @@
 #include "base/open_file.h"
 #include "base/state_lock.h"
 #include "daemon_flags.h"
-#include "format/json.h"
 #include "keeper/session.h"
 #include "queen_start.h"
 #include "security/auth.h"
+#include "service/last_words.h"
 #include "service/process.h"
 
 namespace llorch::keeper {
@@ -46,20 +46,14 @@ void make_config(const std::string& queen_program) {
 
 }  // namespace
 
-/// Why a daemon that has ended did so, by what its log has from `begin` on: its last error, else what it said last.
+/// Why a daemon that has ended did so, by what its log has from `begin` on.
 static std::string last_words(const std::string& log_file, std::uintmax_t begin) {
-  constexpr std::size_t kLogBytesMax = 64u << 20, kWordsMax = 500;
+  constexpr std::size_t kLogBytesMax = 64u << 20;
   const auto text = read_text_file(log_file, kLogBytesMax);
   std::istringstream lines(text && text->size() > begin ? text->substr(begin) : "");
-  std::string last, error;
-  for (std::string line; std::getline(lines, line);) {
-    if (line.empty() || line.starts_with("Run with --help")) continue;  // the end of each usage error
-    const auto parsed = json::parse(line, "log");
-    const auto* o = parsed ? parsed->if_object() : nullptr;
-    last = o ? json::find_text(*o, "message").value_or(line) : line;
-    if (!o ? line.starts_with("error: ") : json::find_text(*o, "level") == "error") error = last;
-  }
-  return (error.empty() ? last : error).substr(0, kWordsMax);
+  service::LastWords words;
+  for (std::string line; std::getline(lines, line);) words.take(line);
+  return words.text();
 }
 
 static std::uintmax_t size_of(const std::string& file) {
@@ -98,6 +92,11 @@ Status Session::wake() {
   LLORCH_OK(use_queen());  // there is a folder now
   if (!uses_) return fail(ErrorCode::kIo, "cannot write {}", queen_uses_file(common_.data_dir));
   return start_queen();
+}
+
+Status Session::wake_if_asleep() {
+  LLORCH_TRY(const bool there, awake());
+  return there ? Status() : wake();
 }
 
 Status Session::meet_queen() {

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/human.h"
+#include "base/status_line.h"
 #include "format/json.h"
 #include "keeper/table.h"
 
@@ -28,11 +29,18 @@ bool is_known(const boost::json::value& v, const char* key) {
   return n && n->is_number();
 }
 
-std::string device_line(const boost::json::value& d) {
+/// The name is as long as there is room for it.
+std::string device_line(const boost::json::value& d, std::size_t columns) {
   const std::string problem = text(d, "problem");
-  return fmt::format("  device {:<8} {}, {} of {} free{}\n", text(d, "id"), text(d, "name"),
-                     size_text(number(d, "memory_free_bytes")), size_text(number(d, "memory_total_bytes")),
-                     problem.empty() ? "" : ": not used: " + problem);
+  const std::string begin = fmt::format("  device {:<8} ", text(d, "id")),
+                    end = fmt::format(", {} of {} free", size_text(number(d, "memory_free_bytes")),
+                                      size_text(number(d, "memory_total_bytes")));
+  const std::string name = text(d, "name");
+  const std::size_t taken = begin.size() + end.size();
+  return fmt::format(
+      "{}{}{}{}\n", begin,
+      columns == 0 ? std::string_view(name) : cut_to_columns(name, columns > taken ? columns - taken : 0), end,
+      problem.empty() ? "" : ": not used: " + problem);
 }
 
 constexpr double kMiB = 1 << 20;
@@ -89,7 +97,7 @@ const boost::json::array& list(const boost::json::value& v, const char* key) {
   return a ? *a : empty;
 }
 
-std::string status_text(const boost::json::value& status) {
+std::string status_text(const boost::json::value& status, std::size_t columns) {
   std::string out = fmt::format("queen {}, awake", text(status, "version"));
   if (is_known(status, "uptime_s"))
     out += fmt::format(" for {}", duration_text(std::round(number(status, "uptime_s"))));
@@ -97,16 +105,20 @@ std::string status_text(const boost::json::value& status) {
   if (list(status, "hives").empty()) out += "no hive is online\n";
   for (const auto& h : list(status, "hives")) {
     out += fmt::format("hive {} at {}\n", text(h, "id"), text(h, "url"));
-    for (const auto& d : list(h, "devices")) out += device_line(d);
+    for (const auto& d : list(h, "devices")) out += device_line(d, columns);
     std::vector<std::vector<std::string>> rows;
     for (const auto& w : list(status, "workers")) {
       const bool pinned = std::ranges::count(list(status, "pinned"), boost::json::value(text(w, "model_ref"))) > 0;
       if (text(w, "hive_id") == text(h, "id")) rows.push_back(worker_row(w, pinned));
     }
     if (!rows.empty())
-      out += table_text({"worker", "model", "quant", "context", "device", "state", "memory", "tok/s in", "tok/s out",
-                         "running", "queued", "sleeps in"},
-                        rows, 2);
+      out +=
+          table_text({"worker", "model", "quant", "context", "device", "state", "memory", "tok/s in", "tok/s out",
+                      "running", "queued", "sleeps in"},
+                     rows, 2,
+                     {columns,
+                      {"tok/s in", "quant", "queued", "device", "sleeps in", "context", "running", "memory", "state"},
+                      "model"});
   }
   for (const auto& h : list(status, "offline")) out += offline_line(h);
   const auto* o = status.if_object();

@@ -10,6 +10,7 @@ namespace llorch::keeper {
 [[nodiscard]] const boost::json::array& list(const boost::json::value& v, const char* key);
 
 /// Lines for a person: the queen, her hives with their devices and workers, those that are offline, and the queue.
-[[nodiscard]] std::string status_text(const boost::json::value& status);
+/// `columns`: that the screen has, where tables leave out what matters least; 0: any number.
+[[nodiscard]] std::string status_text(const boost::json::value& status, std::size_t columns);
 
 }  // namespace llorch::keeper

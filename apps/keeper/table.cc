@@ -25,6 +25,17 @@ bool has_figures(const std::vector<std::vector<std::string>>& rows, std::size_t 
   return any;
 }
 
+/// Columns of the screen that each column of a table takes.
+std::vector<std::size_t> widths_of(const std::vector<std::string>& header,
+                                   const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  for (std::size_t i = 0; i < header.size(); ++i) {
+    widths.push_back(columns_of(header[i]));
+    for (const auto& row : rows) widths[i] = std::max(widths[i], columns_of(row[i]));
+  }
+  return widths;
+}
+
 }  // namespace
 
 std::string cell(const boost::json::value& row, std::string_view field) {
@@ -50,13 +61,9 @@ std::string_view column_name(std::string_view field) {
 
 std::string table_text(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows,
                        std::size_t indent) {
-  std::vector<std::size_t> widths;
+  const std::vector<std::size_t> widths = widths_of(header, rows);
   std::vector<bool> figures;
-  for (std::size_t i = 0; i < header.size(); ++i) {
-    widths.push_back(columns_of(header[i]));
-    for (const auto& row : rows) widths[i] = std::max(widths[i], columns_of(row[i]));
-    figures.push_back(has_figures(rows, i));
-  }
+  for (std::size_t i = 0; i < header.size(); ++i) figures.push_back(has_figures(rows, i));
   std::string text;
   const auto add = [&](const std::vector<std::string>& cells) {
     std::string line(indent, ' ');
@@ -70,6 +77,46 @@ std::string table_text(const std::vector<std::string>& header, const std::vector
   add(header);
   for (const auto& row : rows) add(row);
   return text;
+}
+
+namespace {
+
+/// The end of a text, behind a mark that its beginning is missing.
+std::string end_of(const std::string& text, std::size_t columns) {
+  if (columns_of(text) <= columns) return text;
+  const auto inside = [&](std::size_t i) {  // of a character's bytes
+    return i < text.size() && (static_cast<unsigned char>(text[i]) & 0xc0u) == 0x80u;
+  };
+  std::size_t begin = 1;
+  while (begin < text.size() && (inside(begin) || columns_of(std::string_view(text).substr(begin)) + 1 > columns))
+    ++begin;
+  return "…" + text.substr(begin);
+}
+
+}  // namespace
+
+std::string table_text(std::vector<std::string> header, std::vector<std::vector<std::string>> rows, std::size_t indent,
+                       const Fitting& fitting) {
+  constexpr std::size_t kGap = 2, kLeast = 8;
+  const auto width = [&] {
+    std::size_t all = indent;
+    for (const std::size_t each : widths_of(header, rows)) all += each + kGap;
+    return all - kGap;
+  };
+  const auto place_of = [&](std::string_view name) { return std::ranges::find(header, name) - header.begin(); };
+  const bool bounded = fitting.columns > 0;
+  for (const std::string_view name : fitting.leaves) {
+    const auto at = place_of(name);
+    if (!bounded || width() <= fitting.columns || at == std::ssize(header)) continue;
+    header.erase(header.begin() + at);
+    for (auto& row : rows) row.erase(row.begin() + at);
+  }
+  const auto at = static_cast<std::size_t>(place_of(fitting.shrinks));
+  if (const std::size_t taken = width(); bounded && taken > fitting.columns && at < header.size()) {
+    const std::size_t own = widths_of(header, rows)[at], over = taken - fitting.columns;
+    for (auto& row : rows) row[at] = end_of(row[at], std::max(kLeast, own - std::min(own, over)));
+  }
+  return table_text(header, rows, indent);
 }
 
 void print_table(const boost::json::value& rows, const std::vector<const char*>& fields) {

@@ -17,6 +17,15 @@ namespace llorch::keeper {
 [[nodiscard]] std::string table_text(const std::vector<std::string>& header,
                                      const std::vector<std::vector<std::string>>& rows, std::size_t indent = 0);
 
+struct Fitting {
+  std::size_t columns = 0;               // of the screen; 0: any number
+  std::vector<std::string_view> leaves;  // columns of the table that are left out where it is too wide, the first first
+  std::string_view shrinks;              // then this one's cells lose their beginnings
+};
+/// The same in the width that there is.
+[[nodiscard]] std::string table_text(std::vector<std::string> header, std::vector<std::vector<std::string>> rows,
+                                     std::size_t indent, const Fitting& fitting);
+
 /// On stdout: fields of JSON rows, or of one, under the names of their columns.
 void print_table(const boost::json::value& rows, const std::vector<const char*>& fields);
 

@@ -2,7 +2,6 @@
 
 #include <csignal>
 
-#include "format/json.h"
 #include "service/log.h"
 
 namespace llorch::queen {
@@ -36,7 +35,7 @@ service::Step<bool> LocalHive::start(const service::FlowPtr& flow) {
 }
 
 void LocalHive::begin() {
-  last_message_.clear();
+  last_words_ = {};
   const auto out = std::make_shared<Started>(fail(ErrorCode::kInternal, "it was not started"));
   starter_.run([out, options = plan_.invocation()] { *out = service::Process::start(options); },
                [this, out](const Status& done) { started(done ? std::move(*out) : std::unexpected(done.error())); });
@@ -58,11 +57,7 @@ void LocalHive::started(Started process) {
   for (const auto& done : std::exchange(waiting_, {})) done(outcome);
 }
 
-void LocalHive::take_line(const std::string& line) {
-  const auto parsed = json::parse(line, "log");
-  const auto message = parsed && parsed->is_object() ? json::find_text(parsed->get_object(), "message") : std::nullopt;
-  last_message_ = message.value_or(line);
-}
+void LocalHive::take_line(const std::string& line) { last_words_.take(line); }
 
 void LocalHive::take_exit(int code) {
   service::log(service::Level::kInfo, "hive_exited", fmt::format("the local hive ended with {}", code));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "service/flow.h"
+#include "service/last_words.h"
 #include "service/process.h"
 
 namespace llorch::queen {
@@ -33,8 +34,8 @@ class LocalHive {
   /// The last one was ended by a signal.
   [[nodiscard]] bool killed() const { return killed_; }
   [[nodiscard]] const std::string& id() const { return id_; }
-  /// What it logged last.
-  [[nodiscard]] const std::string& last_message() const { return last_message_; }
+  /// Its last error, else what it logged last.
+  [[nodiscard]] const std::string& last_message() const { return last_words_.text(); }
   /// Notified when it has ended.
   [[nodiscard]] service::Signal& exited() { return exited_; }
   /// Told to end, and killed where that does not help; goes on when it is gone.
@@ -48,7 +49,8 @@ class LocalHive {
   void take_exit(int code);
 
   net::EventLoop& loop_;
-  std::string id_, last_message_;
+  std::string id_;
+  service::LastWords last_words_;
   bool starting_ = false, killed_ = false;
   int signal_ = 0;  // for one that is being started
   Plan plan_;

@@ -141,6 +141,7 @@ Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options)
   }
   if (!chat.source.empty()) f.template_sha256 = security::sha256_hex(chat.source);
   LLORCH_TRY(f.renderer, PromptRenderer::make(*m.tokenizer, chat.source, std::move(chat.bos), std::move(chat.eos)));
+  if (!f.generates) f.renderer.set_gives_no_text();
   return f;
 }
 

@@ -63,6 +63,8 @@ std::string PromptRenderer::end_of(const TokenIds& prompt) const {
 
 Result<TokenIds> PromptRenderer::chat(const boost::json::array& messages, const boost::json::object& arguments,
                                       const PrepareBound& bound, Ending ending) const {
+  if (!template_ && !gives_text_)
+    return fail(ErrorCode::kInvalidRequest, "this model gives embeddings and no text: POST /v1/embeddings");
   if (!template_)
     return fail(ErrorCode::kChatTemplateMissing,
                 "the model has no chat template: send a prompt, or start the worker with --chat-template");

@@ -49,6 +49,9 @@ class PromptRenderer {
   [[nodiscard]] static Result<PromptRenderer> make(const Tokenizer& tokenizer, const std::string& source,
                                                    std::string bos, std::string eos);
 
+  /// Of a model that answers with vectors, which says so where it has no template.
+  void set_gives_no_text() { gives_text_ = false; }
+
   /// What stands behind the messages: what an answer begins with, nothing, or not even the end of the last message.
   enum class Ending { kAnswerBegins, kNone, kContinues };
   /// Errors also: kUnsupportedValue for kContinues where the template does not show the last message's text.
@@ -65,6 +68,7 @@ class PromptRenderer {
   const Tokenizer* tokenizer_ = nullptr;
   std::optional<jinja::Template> template_;
   std::string bos_, eos_;
+  bool gives_text_ = true;
 };
 
 }  // namespace llorch::worker

@@ -29,6 +29,13 @@ template<class Request>
   return false;
 }
 
+/// A prompt that is longer loses the end of its text, but not the `behind` tokens that the model expects at its end.
+inline void cut_to_context(TokenIds& prompt, std::size_t context, std::size_t behind) {
+  if (prompt.size() <= context || behind > context) return;
+  prompt.erase(prompt.begin() + static_cast<std::ptrdiff_t>(context - behind),
+               prompt.end() - static_cast<std::ptrdiff_t>(behind));
+}
+
 /// Reads a request for vectors by `reader`, and its prompts' tokens.
 template<class Reader>
 [[nodiscard]] Prepared<wire::EmbeddingRequest> prepare_vectors(const Worker& w, const std::string& text,
@@ -41,6 +48,11 @@ template<class Reader>
   }
   p.good = p.take(w.model().renderer, p.request.prompts, {.add_special = true}, bound);
   p.request.prompts.clear();
+  if (p.good && p.request.truncate) {
+    const auto none = w.model().renderer.text("", {.add_special = true}, bound);
+    const std::size_t behind = none ? none->size() - std::min(none->size(), w.model().before_text) : 0;
+    for (TokenIds& prompt : p.prompts) cut_to_context(prompt, static_cast<std::size_t>(w.model().context), behind);
+  }
   for (const TokenIds& prompt : p.prompts)
     if (!fits_context(p, w.model(), prompt, "an input", "input")) break;
   return p;

@@ -19,9 +19,9 @@ std::string_view variable(const char* name) {
 }
 
 std::size_t width_of_stderr() {
-  winsize size{};
   constexpr std::size_t kUsual = 80;
-  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUsual;
+  const std::size_t columns = columns_of_terminal(stderr);
+  return columns > 0 ? columns : kUsual;
 }
 
 /// Of a character by its first bytes: East Asian scripts and emoji take two.
@@ -69,6 +69,11 @@ Line& line() {
 }
 
 }  // namespace
+
+std::size_t columns_of_terminal(std::FILE* to) {
+  winsize size{};
+  return ioctl(fileno(to), TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
 
 bool can_move_cursor(std::FILE* to) {
   const std::string_view term = variable("TERM");

@@ -23,6 +23,8 @@ void show_dim_line(std::FILE* to, std::string_view text);
 
 /// Columns that UTF-8 text takes: wide characters take two.
 [[nodiscard]] std::size_t columns_of(std::string_view text);
+/// Of a terminal; 0: `to` is none, or does not say.
+[[nodiscard]] std::size_t columns_of_terminal(std::FILE* to);
 /// The beginning of `text` that fits into so many columns; control characters end it.
 [[nodiscard]] std::string_view cut_to_columns(std::string_view text, std::size_t columns);
 

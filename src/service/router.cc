@@ -266,10 +266,13 @@ bool is_plain(Context& c) {
 bool takes_json(Context& c, bool has_body) {
   if ((c.request.method != "POST" && c.request.method != "PUT") || !has_body) return true;
   const auto stated = c.request.headers.get("Content-Type");
-  // Programs leave it out. What a page sends without it has an Origin, and no preflight has asked for it.
-  if (!stated && !c.request.headers.get("Origin")) return true;
-  const std::string type = stated.value_or("");
-  if (net::equal_ignoring_case(type.substr(0, type.find_first_of("; ")), "application/json")) return true;
+  const std::string stated_type = stated.value_or("");
+  const std::string type = stated_type.substr(0, stated_type.find_first_of("; "));
+  if (net::equal_ignoring_case(type, "application/json")) return true;
+  // Programs leave it out, and `curl -d` calls whatever it sends a form. A page can send both without a preflight, but
+  // not without a browser's own headers.
+  const bool by_page = c.request.headers.get("Origin") || c.request.headers.get("Sec-Fetch-Site");
+  if (!by_page && (!stated || net::equal_ignoring_case(type, "application/x-www-form-urlencoded"))) return true;
   return c.fail({ErrorCode::kUnsupportedMediaType, "the body must be application/json"}), false;
 }
 

@@ -235,10 +235,31 @@ std::expected<EmbeddingRequest, Refused> read_ollama_embed(const boost::json::ob
   boost::json::object same = body;
   if (auto* model = same.if_contains("model")) *model = without_latest(*model);
   std::vector<std::string> ignored;
-  for (const char* name : {"truncate", "keep_alive", "options"})
+  const auto* truncate = same.if_contains("truncate");
+  const bool cuts = !truncate || !truncate->is_bool() || truncate->get_bool();
+  same.erase("truncate");
+  for (const char* name : {"keep_alive", "options"})
     if (same.erase(name) > 0) ignored.emplace_back(name);
   auto read = read_embedding(same, bounds);
-  if (read) read->ignored.insert(read->ignored.end(), ignored.begin(), ignored.end());
+  if (!read) return read;
+  read->ignored.insert(read->ignored.end(), ignored.begin(), ignored.end());
+  read->truncate = cuts;
+  return read;
+}
+
+std::expected<EmbeddingRequest, Refused> read_ollama_embeddings(const boost::json::object& body, const Bounds& bounds) {
+  boost::json::object renamed = body;
+  renamed.erase("input");
+  if (const auto* prompt = body.if_contains("prompt"))
+    renamed["input"] = prompt->is_string() ? *prompt : boost::json::value(nullptr);
+  renamed.erase("prompt");
+  auto read = read_ollama_embed(renamed, bounds);
+  constexpr std::string_view kRenamed = "input";
+  if (!read)
+    for (auto& v : read.error().violations) {
+      if (v.field == kRenamed) v.field = "prompt";
+      if (v.message.starts_with(kRenamed)) v.message.replace(0, kRenamed.size(), "prompt");
+    }
   return read;
 }
 

@@ -1,5 +1,5 @@
-// Ollama's /api/chat and /api/generate, read into the request that Chat Completions make. Violations name the fields
-// that the client wrote.
+// Ollama's /api/chat, /api/generate and /api/embed, read into the request that Chat Completions make. Violations name
+// the fields that the client wrote.
 //
 // Source: Ollama's public API documentation (docs/api.md of its repository), as of version 0.12.
 #pragma once
@@ -27,8 +27,11 @@ inline constexpr const char* kOllamaVersion = "0.12.0";
 [[nodiscard]] std::expected<CompletionRequest, Refused> read_ollama_generate(const boost::json::object& body,
                                                                              const Bounds& bounds);
 
-/// `input` as OpenAI's embeddings take it; `truncate` is ignored.
+/// `input` as OpenAI's embeddings take it; `truncate`: true unless it says otherwise.
 [[nodiscard]] std::expected<EmbeddingRequest, Refused> read_ollama_embed(const boost::json::object& body,
                                                                          const Bounds& bounds);
+/// Of the older /api/embeddings: one text, `prompt`.
+[[nodiscard]] std::expected<EmbeddingRequest, Refused> read_ollama_embeddings(const boost::json::object& body,
+                                                                              const Bounds& bounds);
 
 }  // namespace llorch::wire

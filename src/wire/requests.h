@@ -68,6 +68,7 @@ struct CompletionRequest : Generation {
 struct EmbeddingRequest : Generation {
   std::vector<Prompt> prompts;
   bool base64 = false;
+  bool truncate = false;  // what is longer than the context is cut to it
 };
 
 /// Of a text, or of messages through the model's template.

@@ -18,9 +18,9 @@ PROMPT = b"\x1b[?2004h> "  # of a terminal that says what is pasted
 
 
 class Model(Listener):
-    """A queen whose model answers "echo: " and what was said last. Of more than `window` messages it says that they are too many; `hold`: it stops after the first word of its first answer until that is cancelled."""
+    """A queen whose model answers "echo: " and what was said last. Of more than `window` messages it says that they are too many; `hold`: it stops after the first word of its first answer until that is cancelled; `longest`: of a message, in characters."""
 
-    def __init__(self, window=1000, hold=False, context=None, tokens_in=10):
+    def __init__(self, window=1000, hold=False, context=None, tokens_in=10, longest=1000):
         model, self.orders, self.cancelled = self, [], threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -41,7 +41,7 @@ class Model(Listener):
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
                 self.end_headers()
-                if len(messages) > window:
+                if len(messages) > window or len(messages[-1]["content"]) > longest:
                     self.wfile.write((frame(1, "error", code="context_length_exceeded", message="too long") + DONE).encode())
                     return
                 self.wfile.write((frame(1, "token", t="echo: ", i=0)).encode())
@@ -153,6 +153,76 @@ class Chat(unittest.TestCase):
         self.assertEqual((r.returncode, len(self.queen.orders)), (1, 1))
         self.assertIn("context_length_exceeded", r.stderr)
 
+    def test_a_message_that_is_too_long_takes_nothing_with_it(self):
+        r = self.type("one\ntwo\n" + "x" * 60 + "\n/show\nthree\n", longest=50)
+        self.assertEqual(self.queen.said(), [(role, text) for said in ("one", "two") for role, text in (("user", said), ("assistant", "echo: " + said))] + [("user", "three")])
+        self.assertIn("messages: 4\n", r.stderr)
+        self.assertIn("the conversation is as it was before the message; /retry sends it again", r.stderr)
+        self.assertIn("ctx = N", r.stderr, "what may be done")
+
+    def test_a_message_that_has_failed_is_sent_again(self):
+        r = self.type("/retry\none\n" + "x" * 60 + "\n/set temperature 0.5\n/retry\n/retry\ntwo\n", longest=50)
+        self.assertIn("no message has failed", r.stderr)
+        sent = [order["messages"][-1]["content"] for order in self.queen.orders]
+        self.assertEqual([text for text in sent if text.startswith("x")][-1], "x" * 60)
+        self.assertGreaterEqual(len([text for text in sent if text.startswith("x")]), 3)
+        self.assertEqual(self.queen.orders[-1]["temperature"], 0.5)
+        self.assertEqual(self.queen.said(), [("user", "one"), ("assistant", "echo: one"), ("user", "two")])
+
+    def test_a_file_that_is_no_conversation_is_not_overwritten(self):
+        kept = self.c.home / "notes.json"
+        link = self.c.home / "link.json"
+        for path, text in ((kept, '{"mine": 1}'), (self.c.home / "letter.txt", "dear"), (self.c.home / "empty", "")):
+            path.write_text(text)
+            r = self.type(f"one\n/save {path}\n")
+            self.assertIn(f"{path} is there and no saved conversation", r.stderr)
+            self.assertEqual(path.read_text(), text)
+        link.symlink_to(kept)
+        self.type(f"one\n/save {link}\n")
+        self.assertEqual(kept.read_text(), '{"mine": 1}')
+        r = self.type("one\n/save again\ntwo\n/save again\n")
+        self.assertEqual(r.stderr.count("saved: "), 2, "its own it writes anew")
+
+    def test_tokens_of_a_conversation_that_was_kept(self):
+        self.type("one\n/save t\n", context=64, tokens_in=40)
+        r = self.type("/load t\n/show\n")
+        self.assertIn("tokens: 42 of 64\n", r.stderr)
+        path = self.c.home / ".local/state/llorch/chats/t.json"
+        path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k in ("model", "messages")}))
+        r = self.type("one\n/load t\n/show\n", context=64)
+        self.assertIn("tokens: the next answer tells\n", r.stderr)
+        self.assertNotIn("tokens: 0", r.stderr)
+
+    def test_what_an_answer_must_look_like_is_checked_at_once(self):
+        (self.c.home / "s.json").write_text('{"type": "no-such-type"}')
+        (self.c.home / "g.gbnf").write_text("root ::= (")
+        r = self.type(f"/set regex [\n/set schema {self.c.home}/s.json\n/set grammar {self.c.home}/g.gbnf\n/set regex [ab]+\none\n")
+        for words in ("regex at 'byte", "type at ''", "gbnf at"):
+            self.assertIn(words, r.stderr)
+        self.assertEqual(self.queen.orders[0]["regex"], "[ab]+")
+        self.assertEqual({"grammar", "response_format"} & set(self.queen.orders[0]), set())
+
+    def test_files_go_along(self):
+        (self.c.home / "notes.txt").write_text("milk\neggs\n")
+        (self.c.home / "cat.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        r = self.type(f"/file {self.c.home}/notes.txt\n/show\nWhat do I buy?\nand now?\n/file\n/file {self.c.home}/none.txt\n/file {self.c.home}/cat.png\nwhat is {self.c.home}/cat.png ?\n")
+        self.assertEqual([order["messages"][-1]["content"] for order in self.queen.orders], ["notes.txt:\n```\nmilk\neggs\n```\n\nWhat do I buy?", "and now?"])
+        for words in ("notes.txt goes along with the next message", "a file goes along", "a file needs a path", "none.txt", "cat.png is a picture, and m takes text alone"):
+            self.assertIn(words, r.stderr)
+        self.assertEqual(r.stderr.count("is a picture"), 2)
+
+    def test_a_path_that_is_pasted_is_a_file(self):
+        path = self.c.home / "a b.txt"
+        path.write_text("milk\n")
+        self.terminal([f"'{path}' \r".encode(), b"one\r", b"\x04"])
+        self.assertEqual(self.queen.said(), [("user", "a b.txt:\n```\nmilk\n```\n\none")])
+
+    def test_what_is_no_utf8_is_told(self):
+        self.model()
+        r = subprocess.run(self.command(), capture_output=True, input=b"caf\xe9\none\n", env=self.c.env, timeout=60)
+        self.assertIn(b"what was typed is no UTF-8: byte 4 is 0xe9", r.stderr)
+        self.assertEqual((r.returncode, self.queen.said()), (0, [("user", "one")]))
+
     def test_ctrl_c_keeps_what_has_come(self):
         self.model(hold=True)
         with subprocess.Popen(self.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.c.env) as p:
@@ -193,6 +263,8 @@ class Chat(unittest.TestCase):
     def test_ctrl_c_empties_the_line(self):
         raw = self.terminal([b"rubbish\x03", b"one\r", b"\x03", b"\x04"])
         self.assertEqual(self.queen.said(), [("user", "one")], raw)
+        self.assertIn(b"rubbish^C\r\n", raw.replace(b"\x1b[?2004l", b""), "what follows begins a line")
+        self.assertTrue(raw.replace(b"\x1b[?2004l", b"").endswith(b"\r\n"), raw[-40:])
 
     def test_ctrl_c_of_a_terminal_stops_the_answer(self):
         self.model(hold=True)

@@ -9,6 +9,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/worker"), str(ROOT / "tests/colony")]
+from colony import Colony  # noqa: E402
 from harness import Worker, main  # noqa: E402
 
 BIN = pathlib.Path(os.environ.get("LLORCH_BIN", ROOT / "build/release/bin"))
@@ -104,6 +105,63 @@ class Configuration(unittest.TestCase):
         self.assertTrue([json.loads(line) for line in r.stdout.splitlines()], r.stderr)
         r = self.run_program("keeper", "--queen", "http://127.0.0.1:10")
         self.assertIn("127.0.0.1:10", r.stdout + r.stderr)
+
+
+class Daemons(unittest.TestCase):
+    """What is wrong in a file is told by the command that a person has typed, whichever daemon reads it."""
+
+    def setUp(self):
+        self.c = Colony().__enter__()
+        self.addCleanup(self.c.close)
+        self.file = self.c.home / ".config/llorch/config.toml"
+        self.file.parent.mkdir(parents=True)
+
+    def ask(self, *flags):
+        return self.c.keeper("run", "haiku", "Write a haiku about rain", "-n", "3", "--quiet", *flags)
+
+    def test_what_stops_a_daemon_is_told(self):
+        for text, line, words in (
+            ("[queen]\n\nno-such = 1\n", 3, "'no-such' is no setting of the queen"),
+            ("[hive]\nno-such = 1\n", 2, "'no-such' is no setting of the hive"),
+            ("[worker]\nno-such = 1\n", 2, "'no-such' is no setting of the worker"),
+            ("# x\n[worker]\nthreads = 4000\n", 3, "--threads"),
+            ('[worker]\nchat-template = "/no/such"\n', 2, "/no/such"),
+            ('[model."typo"]\nctx = 5\n', 1, '[model."typo"] names no model'),
+            ('[model."builtin:haiku"]\nctxx = 5\n', 2, "'ctxx' is no setting of a model: did you mean 'ctx'?"),
+        ):
+            with self.subTest(text):
+                self.file.write_text(text)
+                r = self.ask()
+                self.assertNotEqual(r.returncode, 0)
+                self.assertIn(f"{self.file}:{line}: ", r.stderr)
+                self.assertIn(words, r.stderr)
+        self.file.write_text('[model."builtin:haiku"]\nchat-template = "/no/such"\n')
+        self.assertIn("/no/such", self.ask().stderr)
+
+    def test_a_section_that_is_none_has_the_nearest_name(self):
+        for program in PROGRAMS:
+            with self.subTest(program):
+                self.file.write_text("[keper]\nquiet = true\n")
+                r = subprocess.run([a for a in PROGRAMS[program] if a != "--print-config"], capture_output=True, text=True, env=self.c.env, timeout=30)
+                self.assertIn(f"{self.file}:1: [keper] is no section: did you mean 'keeper'?", r.stderr)
+
+    def test_what_a_program_is_needs_no_file(self):
+        self.file.write_text("nonsense\n")
+        for name in ("llorch-queen", "llorch-hive", "llorch-worker-cpu"):
+            r = subprocess.run([BIN / name, "--build-info"], capture_output=True, text=True, env=self.c.env, timeout=30)
+            self.assertEqual(r.returncode, 0, r.stderr)
+
+    def test_daemons_read_the_file_that_the_command_was_given(self):
+        other = self.c.home / "other.toml"
+        self.file.write_text("[worker]\nno-such = 1\n")
+        other.write_text("quiet = true\n[queen]\nworker-slots = 3\n[worker]\nctx = 64\n")
+        self.assertEqual(self.c.keeper("--config", other, "queen", "start").returncode, 0)
+        self.assertEqual(self.ask("--config", other).returncode, 0)
+        status = self.c.call("GET", "/v1/status")[2]
+        self.assertEqual(status["workers"][0]["context"], 64)
+        self.assertEqual(self.c.keeper("--config", other, "queen", "stop").returncode, 0)
+        other.write_text("[worker]\n\nctx = -1\n")
+        self.assertIn(f"{other}:3: ", self.ask("--config", other).stderr)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Ollama's API on the queen, by the fields of its public documentation: what front ends that speak only that send and read."""
 import datetime
 import json
+import subprocess
 import unittest
 
 from colony import Colony, main, wait_for
@@ -141,8 +142,42 @@ class Ollama(unittest.TestCase):
         openai, _ = self.post("/v1/embeddings", {"model": "haiku", "input": ["one", "two"]})
         self.assertEqual(answer["embeddings"], [row["embedding"] for row in openai["data"]])
         self.assertEqual(answer["prompt_eval_count"], openai["usage"]["prompt_tokens"])
-        self.assertIn("truncate", headers["X-Llorch-Ignored"])
+        self.assertNotIn("X-Llorch-Ignored", headers)
+        self.assertGreater(answer["total_duration"], 0)
         self.assertEqual(list(self.post("/api/embed", {"model": "haiku", "input": 7}, 400)[0]), ["error"])
+        old, _ = self.post("/api/embeddings", {"model": "haiku:latest", "prompt": "one"})
+        self.assertEqual(old, {"embedding": answer["embeddings"][0]})
+        for body in ({"model": "haiku"}, {"model": "haiku", "prompt": ["one"]}):
+            self.assertIn("prompt", self.post("/api/embeddings", body, 400)[0]["error"])
+
+    def test_a_text_that_is_longer_than_the_context_is_cut_unless_told_otherwise(self):
+        text = "rain " * 2000
+        cut, _ = self.post("/api/embed", {"model": "haiku", "input": [text, "one"]})
+        self.assertGreater(cut["prompt_eval_count"], 200)
+        self.assertEqual(self.post("/api/embed", {"model": "haiku", "input": text + "sun"})[0]["embeddings"], cut["embeddings"][:1], "what stands behind it is not seen")
+        self.assertIn("256 tokens", self.post("/api/embed", {"model": "haiku", "input": text, "truncate": False}, 400)[0]["error"])
+        self.post("/v1/embeddings", {"model": "haiku", "input": text}, 400)
+
+    def test_commands_of_its_documentation(self):
+        """`curl URL -d JSON` calls the body a form; a page may not."""
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        for path, body in (("/api/generate", {"model": "haiku", "prompt": "x", "stream": False, "options": {"num_predict": 2}}), ("/api/show", {"model": "haiku"}), ("/v1/chat/completions", {"model": "haiku", "messages": HI, "max_tokens": 2})):
+            self.assertEqual(self.c.call("POST", path, body, form)[0], 200, path)
+            for more in ({"Origin": self.c.url}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+                self.assertIn(self.c.call("POST", path, body, form | more)[0], (403, 415), (path, more))
+            self.assertEqual(self.c.call("POST", path, body, {"Content-Type": "text/plain"})[0], 415, path)
+        r = subprocess.run(["curl", "-sS", *(["-k"] if self.c.tls else []), f"{self.c.url}/api/generate", "-d", '{"model": "haiku", "prompt": "Why?", "stream": false, "options": {"num_predict": 3}}'], capture_output=True, text=True, timeout=60)
+        self.assertTrue(json.loads(r.stdout)["done"], r)
+
+    def test_names_and_sizes_in_the_list(self):
+        self.assertEqual(self.c.job({"operation": "model_alias", "name": "poet", "model": "builtin:haiku"})[-1][1], "end")
+        listed = {m["name"]: m for m in self.c.call("GET", "/api/tags")[2]["models"]}
+        self.assertEqual(listed["poet"]["size"], listed["builtin:haiku"]["size"])
+        self.assertTrue(all(m["size"] > 0 and m["name"] == m["model"] for m in listed.values()), listed)
+        shown, _ = self.post("/api/show", {"model": "poet"})
+        info = shown["model_info"]
+        self.assertEqual(info[info["general.architecture"] + ".context_length"], 256)
+        self.assertRegex(shown["modified_at"], r"^\d{4}-")
 
 
 class Capabilities(unittest.TestCase):

@@ -1,4 +1,5 @@
 """Nothing that did not come from our own source commands a terminal: a real one (a pty) is held before each program (15.19)."""
+import fcntl
 import json
 import os
 import pathlib
@@ -31,12 +32,14 @@ def type_into(fd, keys):
     return os.write(fd, keys)
 
 
-def on_a_terminal(arguments, env, seconds=60, on_output=None):
+def on_a_terminal(arguments, env, seconds=60, on_output=None, columns=None):
     """(exit code, what the terminal got as bytes). `on_output` is called with all of it, and with what may be typed into, whenever more has come."""
     pid, fd = pty.fork()
     if pid == 0:
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):  # whoever started the suite may ignore them
             signal.signal(number, signal.SIG_DFL)
+        if columns:
+            fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         os.environ.clear()
         os.environ.update({"TERM": "xterm"} | env)
         os.execv(str(arguments[0]), [str(a) for a in arguments])

@@ -77,6 +77,20 @@ class Together(unittest.TestCase):
         self.assertEqual(self.c.keeper("queen", "stop").returncode, 0)
         self.c.assert_nothing_left()
 
+    def test_a_chat_starts_her_again_and_has_lost_nothing(self):
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            chat = self.begin("chat", "haiku", "-n", "4")
+            self.ask(chat)
+            queen = self.queens()[0]
+            os.kill(queen, number)
+            wait_for(lambda: not self.c.census() or [line for _, line in self.c.census() if line.split()[0].endswith("/llorch")] == [line for _, line in self.c.census()], 30)
+            self.ask(chat)
+            self.assertNotEqual(self.queens(), [queen])
+            out, err = chat.communicate("/show\n/bye\n", timeout=30)
+            self.assertEqual(chat.returncode, 0, err)
+            self.assertIn("messages: 4\n", err)
+            self.c.assert_nothing_left()
+
     def test_a_command_that_comes_while_she_ends_starts_another(self):
         for _ in range(3):
             first = self.chat()

@@ -6,6 +6,7 @@
 #include <iostream>
 #include <iterator>
 
+#include "keeper/attachment.h"
 #include "keeper/conversation.h"
 #include "keeper/given_file.h"
 #include "keeper/model_argument.h"
@@ -35,6 +36,7 @@ Status read_prompt(RunFlags& f, Session& session, bool joins) {
   pollfd input{STDIN_FILENO, POLLIN, 0};
   if (poll(&input, 1, kSoonMs) == 0) session.step("reading stdin to its end; < /dev/null leaves it out");
   std::string text(std::istreambuf_iterator<char>(std::cin), {});
+  LLORCH_OK(check_utf8(text, "stdin"));
   while (!f.prompt.empty() && text.ends_with('\n')) text.pop_back();
   f.prompt = text.empty() || f.prompt.empty() ? text + f.prompt : text + "\n\n" + f.prompt;
   if (f.prompt.empty()) return fail(ErrorCode::kInvalidRequest, "there is no prompt");
@@ -55,6 +57,8 @@ int run(RunFlags& f, Kind kind) {
   const bool tools = !f.question.tools.empty(), tools_typed = f.question.tools == kStdin;
   if (kind != Kind::kChat)
     if (const Status s = read_prompt(f, session, kind == Kind::kRun); !s) return complain(f.common, s.error());
+  for (const Status& text : {check_utf8(f.prompt, "the prompt"), check_pictures(f.prompt, f.question.model)})
+    if (!text) return complain(f.common, text.error());
   const bool conversation = kind == Kind::kChat || f.prompt.empty();
   auto request = tools ? chat_with_tools(f.question, f.common) : f.question.order();
   if (!request) return complain(f.common, request.error());

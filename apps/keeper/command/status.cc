@@ -1,4 +1,8 @@
 // status, top: queen, hives, devices, workers, queue. doctor: every part, checked.
+#include <poll.h>
+#include <termios.h>
+#include <unistd.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -29,9 +33,54 @@ void show_screen(const std::string& text) {
   std::fputs(kRestOfScreen, stdout);
 }
 
+/// Keys as they are typed, for as long as this lives; Ctrl-C is one of them.
+class TypedKeys {
+ public:
+  TypedKeys() : changed_(isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &before_) == 0) {
+    termios now = before_;
+    now.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+    now.c_cc[VINTR] = _POSIX_VDISABLE;
+    if (changed_) (void)tcsetattr(STDIN_FILENO, TCSANOW, &now);
+  }
+  ~TypedKeys() {
+    if (changed_) (void)tcsetattr(STDIN_FILENO, TCSANOW, &before_);
+  }
+  TypedKeys(const TypedKeys&) = delete;
+  TypedKeys& operator=(const TypedKeys&) = delete;
+
+  /// The key that is typed within this time; nothing: none.
+  [[nodiscard]] std::optional<char> wait(std::chrono::milliseconds time) {
+    if (!changed_) return Session::pause(time), std::nullopt;
+    pollfd input{STDIN_FILENO, POLLIN, 0};
+    char key = 0;
+    if (poll(&input, 1, static_cast<int>(time.count())) <= 0) return std::nullopt;
+    if (read(STDIN_FILENO, &key, 1) == 1) return key;
+    changed_ = false;  // nobody types any more
+    return std::nullopt;
+  }
+
+ private:
+  termios before_{};
+  bool changed_;
+};
+
+/// Until it is time for another look. Returns an exit code where a key says that this was the last one: q, or Ctrl-C.
+std::optional<int> wait_for_look(TypedKeys& keys, std::chrono::seconds time) {
+  constexpr char kInterrupt = 3;
+  for (const auto end = net::Clock::now() + time; net::Clock::now() < end;) {
+    const auto key = keys.wait(std::chrono::duration_cast<std::chrono::milliseconds>(end - net::Clock::now()) +
+                               std::chrono::milliseconds(1));
+    if (key == 'q' || key == 'Q') return 0;
+    if (key == kInterrupt) return 130;
+  }
+  return std::nullopt;
+}
+
 /// Once, and where a terminal is wanted to stay current again and again.
 int status(const Common& common, std::optional<int> interval_s) {
   Session session(common);
+  std::optional<TypedKeys> keys;
+  if (interval_s && !common.json) keys.emplace();
   for (bool first = true;; first = false) {
     const auto awake = session.awake();
     if (!awake) return complain(common, awake.error());
@@ -49,12 +98,14 @@ int status(const Common& common, std::optional<int> interval_s) {
     if (common.json)
       cli::print(*v);
     else if (interval_s)
-      show_screen(status_text(*v));
+      show_screen(status_text(*v, columns_of_terminal(stdout)) + "q leaves\n");
     else
-      show_text(stdout, status_text(*v));
+      show_text(stdout, status_text(*v, columns_of_terminal(stdout)));
     std::fflush(stdout);
     if (!interval_s) return 0;
-    Session::pause(std::chrono::seconds(*interval_s));
+    const std::chrono::seconds interval(*interval_s);
+    if (const auto code = keys ? wait_for_look(*keys, interval) : std::nullopt) return *code;
+    if (!keys) Session::pause(interval);
   }
 }
 
@@ -136,7 +187,7 @@ void add_command_status(CLI::App& app, int& exit_code) {
       [](const Common& common) { return status(common, std::nullopt); });
   const auto interval = std::make_shared<int>(2);
   const bool watched = can_move_cursor(stdout);
-  add("top", "the same, kept current on a terminal until Ctrl-C",
+  add("top", "the same, kept current on a terminal until q",
       [interval, watched](const Common& common) {
         return status(common, watched || common.json ? std::optional(*interval) : std::nullopt);
       })

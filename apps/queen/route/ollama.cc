@@ -17,16 +17,32 @@ using service::ContextPtr;
 using service::FlowPtr;
 using service::Procedure;
 
+/// What a worker takes for a model whose file no hive has in its catalog.
+std::int64_t size_in_memory(const Queen& q, std::string_view ref) {
+  for (const HiveEntry* h : q.hives().online())
+    for (const auto& w : h->workers)
+      if (w.model_ref == ref) return w.memory_bytes.value_or(0);
+  return 0;
+}
+
+/// Each model by its reference, and by every name that it was given.
 boost::json::object tags(const Queen& q) {
   boost::json::array list;
   for (const auto& m : models(q.hives())) {
-    const auto& meta = m.at("meta").get_object();
-    const auto* size = meta.if_contains("size_bytes");
-    boost::json::object o =
-        wire::ollama_model(std::string(m.at("id").get_string()), size && size->is_int64() ? size->get_int64() : 0,
-                           json::find_text(meta, "quant").value_or(""));
-    o["modified_at"] = rfc3339(std::chrono::system_clock::now());
-    list.push_back(std::move(o));
+    const auto* meta = m.as_object().if_contains("meta");
+    const auto* facts = meta ? meta->if_object() : nullptr;
+    const auto* size = facts ? facts->if_contains("size_bytes") : nullptr;
+    const std::string ref(m.at("id").get_string());
+    const auto add = [&](const std::string& name) {
+      boost::json::object o =
+          wire::ollama_model(name, size && size->is_int64() ? size->get_int64() : size_in_memory(q, ref),
+                             facts ? json::find_text(*facts, "quant").value_or("") : "");
+      o["modified_at"] = rfc3339(std::chrono::system_clock::now());
+      list.push_back(std::move(o));
+    };
+    add(ref);
+    for (const auto& [name, target] : q.catalog().aliases)
+      if (target == ref) add(name);
   }
   return {{"models", std::move(list)}};
 }
@@ -68,15 +84,21 @@ void show(const Queen& q, const ContextPtr& c) {
   const auto model = model_of(q, c, *body);
   if (!model) return c->fail(model.error());
   const std::string ref = model->ref.text();
+  constexpr std::string_view kArchitecture = "llorch";
   std::string quant;
-  boost::json::object info;
+  boost::json::object info{{"general.basename", ref}};
   boost::json::array abilities{"completion"};  // of a model that no worker has loaded, more is not known
   for (const HiveEntry* h : q.hives().online()) {
     for (const auto& m : h->capabilities.models)
       if (m.ref == ref) quant = m.quant;
     for (const auto& w : h->workers)
       if (w.model_ref == ref) {
-        if (w.figures.contains("context")) info["general.context_length"] = w.figures.at("context");
+        if (w.figures.contains("context")) {
+          // Front ends look for the length under the name of the architecture, which a queen does not know.
+          info["general.architecture"] = kArchitecture;
+          info[fmt::format("{}.context_length", kArchitecture)] = w.figures.at("context");
+          info["general.context_length"] = w.figures.at("context");
+        }
         if (!w.capabilities.empty()) abilities = wire::ollama_capabilities(w.capabilities);
       }
   }
@@ -86,6 +108,7 @@ void show(const Queen& q, const ContextPtr& c) {
                  {"license", ""},
                  {"details", wire::ollama_details(quant)},
                  {"model_info", std::move(info)},
+                 {"modified_at", rfc3339(std::chrono::system_clock::now())},
                  {"capabilities", std::move(abilities)}});
 }
 

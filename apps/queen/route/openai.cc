@@ -420,6 +420,7 @@ void add_route_openai(Queen& q) {
   r.route<Scope::kInfer>("POST", "/api/chat", [&q](const ContextPtr& c) { begin(q, c); });
   r.route<Scope::kInfer>("POST", "/api/generate", [&q](const ContextPtr& c) { begin(q, c); });
   r.route<Scope::kInfer>("POST", "/api/embed", [&q](const ContextPtr& c) { begin(q, c); });
+  r.route<Scope::kInfer>("POST", "/api/embeddings", [&q](const ContextPtr& c) { begin(q, c); });
   for (const std::string prefix : {"/v1", ""}) {
     for (const char* path : {"/chat/completions", "/completions", "/embeddings", "/responses", "/messages",
                              "/messages/count_tokens", "/tokenize", "/detokenize", "/rerank"})

@@ -120,12 +120,27 @@ PreparedEmbedding prepare_ollama_embed(const Worker& w, const std::string& text,
   return prepare_vectors(w, text, bound, wire::read_ollama_embed);
 }
 
+PreparedEmbedding prepare_ollama_embeddings(const Worker& w, const std::string& text, PrepareBound bound) {
+  return prepare_vectors(w, text, bound, wire::read_ollama_embeddings);
+}
+
+void submit_ollama_embeddings(Worker& w, const PromptRequestPtr& r, PreparedEmbedding& p) {
+  const auto write = [](const std::vector<std::vector<float>>& vectors, int) {
+    return boost::json::object{{"embedding", boost::json::array(vectors.front().begin(), vectors.front().end())}};
+  };
+  submit_vectors(w, r, p.request, {"embedding", "prompt", std::move(p.prompts), {}, write});
+}
+
 void submit_ollama_embed(Worker& w, const PromptRequestPtr& r, PreparedEmbedding& p) {
-  const auto write = [&w, adapter = p.request.adapter](const std::vector<std::vector<float>>& vectors, int tokens) {
+  const auto write = [&w, adapter = p.request.adapter, began = net::Clock::now()](
+                         const std::vector<std::vector<float>>& vectors, int tokens) {
     boost::json::array rows;
     for (const std::vector<float>& vector : vectors) rows.push_back(boost::json::array(vector.begin(), vector.end()));
-    return boost::json::object{
-        {"model", w.model().served_as(adapter)}, {"embeddings", std::move(rows)}, {"prompt_eval_count", tokens}};
+    return boost::json::object{{"model", w.model().served_as(adapter)},
+                               {"embeddings", std::move(rows)},
+                               {"total_duration", std::chrono::nanoseconds(net::Clock::now() - began).count()},
+                               {"load_duration", 0},
+                               {"prompt_eval_count", tokens}};
   };
   submit_vectors(w, r, p.request, {"embedding", "input", std::move(p.prompts), {}, write});
 }
@@ -156,6 +171,8 @@ void add_route_ollama(Worker& w) {
                                  prepare_and_submit(w, prepare_ollama_generate, submit_ollama_generate));
   r.route_by_head<Scope::kInfer>("POST", "/api/embed",
                                  prepare_and_submit(w, prepare_ollama_embed, submit_ollama_embed));
+  r.route_by_head<Scope::kInfer>("POST", "/api/embeddings",
+                                 prepare_and_submit(w, prepare_ollama_embeddings, submit_ollama_embeddings));
 }
 
 }  // namespace llorch::worker

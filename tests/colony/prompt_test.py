@@ -1,0 +1,75 @@
+"""What a person asks on a command line: how much of an answer, text that is none, models that are not for talking."""
+import json
+import os
+import subprocess
+import unittest
+
+from colony import ROOT, STORIES, Colony, main, not_run
+from terminal_test import on_a_terminal
+
+EMBEDDER = ROOT / ".test-models/all-minilm-l6-v2"
+
+
+class Prompt(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.c = Colony().__enter__()
+        cls.addClassCleanup(cls.c.close)
+        cls.c.queen()
+
+    def run_model(self, *arguments, model="haiku", stdin=None):
+        command = [a.encode() if isinstance(a, str) else a for a in self.c.command("run", model, "--quiet")]
+        return subprocess.run(command + [a if isinstance(a, bytes) else str(a).encode() for a in arguments], capture_output=True, env=self.c.env, timeout=60, input=stdin)
+
+    def test_how_many_tokens(self):
+        for number in ("0", "-2", "x", "1.5"):
+            r = self.run_model("hello", "-n", number)
+            self.assertEqual(r.returncode, 2)
+            self.assertIn(f"--max-tokens: {number} is no number of tokens: 1 or more, or -1", r.stderr.decode())
+            self.assertLess(len(r.stderr), 200)
+        r = self.run_model("Write a haiku about rain", "-n", "-1")
+        self.assertEqual((r.returncode, r.stderr), (0, b""))
+        self.assertGreater(len(r.stdout.split()), 5)
+
+    def test_an_answer_that_was_cut_says_so_on_a_terminal(self):
+        for number, cut in (("3", True), ("-1", False)):
+            command = self.c.command("run", "haiku", "Write a haiku about rain", "-n", number)
+            _, raw = on_a_terminal(command, self.c.env | {"TERM": "xterm"}, 60)
+            self.assertEqual(b"the answer was cut after 3 tokens: -n -1 lets the model end it" in raw, cut, raw)
+        r = subprocess.run(self.c.command("run", "haiku", "x", "-n", "3"), capture_output=True, text=True, env=self.c.env, timeout=60)
+        self.assertNotIn("cut after", r.stderr, "a pipe is no terminal")
+        _, raw = on_a_terminal(self.c.command("run", "haiku", "Write a haiku about rain", "-n", "-1", "--ignore-eos"), self.c.env | {"TERM": "xterm"}, 60)
+        self.assertIn(b"the answer was cut: the model's window of 256 tokens is full", raw)
+
+    def test_text_that_is_none(self):
+        for arguments, stdin, words in (((b"caf\xe9",), None, "the prompt is no UTF-8: byte 4 is 0xe9"), ((), b"one \xff", "stdin is no UTF-8: byte 5 is 0xff"), (("hello", "--stop", b"\xe9"), None, "the request is no UTF-8")):
+            r = self.run_model(*arguments, stdin=stdin)
+            self.assertEqual((r.returncode, r.stdout), (2, b""))
+            self.assertIn(words, r.stderr.decode())
+
+    def test_a_picture_in_a_prompt(self):
+        path = self.c.home / "cat.PNG"
+        path.write_bytes(b"\x89PNG")
+        r = self.run_model(f"what is {path}")
+        self.assertEqual(r.returncode, 2)
+        self.assertIn("cat.PNG is a picture, and haiku takes text alone", r.stderr.decode())
+
+    def test_models_that_are_not_for_talking(self):
+        self.assertIn("at most sixteen", self.c.keeper("run", "--help").stdout)
+        if not STORIES.exists():
+            return not_run("the test data is not there")
+        r = self.c.keeper("chat", STORIES, "--quiet", stdin="hi\n")
+        self.assertEqual(r.returncode, 1)
+        for words in (STORIES.name, "has no chat template", "llorch run --raw", "llorch model suggest"):
+            self.assertIn(words, r.stderr)
+        if not EMBEDDER.exists():
+            return not_run("the embedding model of `./dev models` is not there")
+        for command in ("chat", "run"):
+            r = self.c.keeper(command, EMBEDDER, "--quiet", stdin="hi\n")
+            self.assertEqual(r.returncode, 2)
+            for words in (EMBEDDER.name, "/v1/embeddings"):
+                self.assertIn(words, r.stderr)
+
+
+if __name__ == "__main__":
+    main()
