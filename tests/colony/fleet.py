@@ -73,6 +73,8 @@ class Machine(Actor):
         if path == "/v1/capabilities":
             model = lambda ref: {"id": ref, "ref": ref, "name": ref, "quant": "Q4_K_M", "size_bytes": 4 * GIB, "status": "Available", "capabilities": self.capabilities.get(ref, [])}
             return {"devices": [{"id": "cpu", "name": "a processor", "device_type": "cpu", "memory_total_bytes": self.gib * GIB, "memory_free_bytes": self.gib * GIB // 2}], "models": [model(m) for m in self.known], "workers_available": [{"id": "cpu", "kind": "cpu", "version": "0"}]}
+        if path.startswith("/v1/memory-check") and self.room is not None and self.count - len(self.gone) >= self.room:
+            return {"error": {"code": "INSUFFICIENT_MEMORY", "message": "4000 MB are needed, 0 MB are free", "details": {"needed_bytes": 4 * GIB, "room_bytes": GIB, "capacity_bytes": self.gib * GIB}}}
         if path in ("/v1/inference", "/v1/jobs"):
             number = next(self.numbers)
             self.orders[number] = json.loads(self.asked.body)
@@ -127,9 +129,6 @@ class Machine(Actor):
             self.known.append(order["model"])
             self.revision += 1
         elif order["operation"] == "worker_spawn":
-            if self.room is not None and self.count - len(self.gone) >= self.room:
-                out.event("error", code="INSUFFICIENT_MEMORY", message="4000 MB are needed, 0 MB are free")
-                return out.write("data: [DONE]\n\n")
             self.started[self.count] = order["model"]
             self.count += 1
             return out.finish({"worker_id": f"worker-cpu-{self.count - 1}"})

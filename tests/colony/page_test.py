@@ -434,16 +434,6 @@ class Fleet(unittest.TestCase):
             wait_for(lambda: page.inner_text("#tile-running .figure") == "3")
             for m in made:
                 c.call("DELETE", f"/v1/jobs/{m['job_id']}")
-            # A worker makes room for another one: what it does is told, and the rows of the others stay.
-            machines["desk"].room = 4
-            page.click("[aria-label='Load hf:org/other@main']")
-            page.select_option("dialog [name=hive_id]", "desk")
-            page.click("dialog button:has-text('Load')")
-            page.wait_for_selector(".activity:has-text('makes room')")
-            self.act(page, "Load hf:org/other@main")
-            wait_for(lambda: page.locator(".worker:has-text('desk/'):has-text('hf:org/other@main')").count() == 1)
-            self.assertEqual(page.locator(".worker").count(), 20)
-            self.assertTrue(page.evaluate("window.rows.filter((r) => !r.innerText.includes('desk/')).every((r) => r.isConnected)"))
             # A worker that is gone, a machine that leaves.
             machines["attic"].gone.add(7)
             wait_for(lambda: page.locator(".worker").count() == 19, 30)
@@ -454,6 +444,27 @@ class Fleet(unittest.TestCase):
             for m in machines.values():
                 m.lost.set()
                 m.close()
+            page.context.close()
+
+    def test_a_worker_that_makes_room(self):
+        with Colony() as c:
+            c.queen("--no-own-hive")
+            machine = Machine("desk", 4, models=["hf:org/other@main"])
+            machine.room = 4
+            machine.live(c)
+            page = self.browser.tab(c.url + "/#fleet")
+            wait_for(lambda: page.locator(".worker").count() == 4)
+            page.evaluate("window.rows = [...document.querySelectorAll('.worker, .machine, .model')]")
+            page.click("[aria-label='Load hf:org/other@main']")
+            page.click("dialog button:has-text('Load')")
+            page.wait_for_selector(".activity:has-text('makes room')")
+            self.act(page, "Load hf:org/other@main")
+            wait_for(lambda: page.locator(".worker .hint").all_inner_texts().count("hf:org/other@main on cpu") == 1)
+            self.assertEqual(page.locator(".worker").count(), 4)
+            self.assertEqual(page.evaluate("window.rows.filter((r) => !r.isConnected).length"), 1, "the rows of the others stay")
+            self.assertEqual(page.flaws, [])
+            machine.lost.set()
+            machine.close()
             page.context.close()
 
     def act(self, page, title):
