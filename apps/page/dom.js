@@ -78,26 +78,38 @@ export function download(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(a.href), 10000);
 }
 let dialogs = 0;
-/** A modal dialog with a form; resolves to its values by name, or null when it was closed. `fields` are elements. */
-export function ask(title, fields, action, { danger = false } = {}) {
+/** A modal dialog with a form; resolves to its values by name, or null when it was closed. `fields` are elements. Where `attempt(values)` throws, the dialog stays and says why. */
+export function ask(title, fields, action, { danger = false, attempt } = {}) {
   const id = `dialog-${++dialogs}`;
   return new Promise((resolve) => {
     const cancel = el("button", { type: "button", class: "plain", onclick: () => dialog.close() }, "Cancel");
     const go = el("button", { class: danger ? "danger" : "" }, action);
-    const form = el("form", { method: "dialog" }, el("h2", { id }, title), ...fields, el("div", { class: "row-end" }, cancel, go));
+    const problem = el("p", { class: "error", role: "alert", hidden: true });
+    const form = el("form", { method: "dialog" }, el("h2", { id }, title), ...fields, problem, el("div", { class: "row-end" }, cancel, go));
     const dialog = document.body.appendChild(el("dialog", { "aria-labelledby": id }, form));
     let values = null;
-    form.addEventListener("submit", (e) => {
+    form.addEventListener("submit", async (e) => {
       e.preventDefault();
-      values = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value).trim()]));
-      dialog.close();
+      const said = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value).trim()]));
+      problem.hidden = true;
+      go.disabled = true;
+      try {
+        await attempt?.(said);
+        values = said;
+        dialog.close();
+      } catch (error) {
+        say(problem, error.message);
+        problem.hidden = go.disabled = false;
+        go.focus();
+      }
     });
     dialog.addEventListener("close", () => {
       dialog.remove();
       resolve(values);
     });
     dialog.showModal();
-    (form.querySelector("input, select, textarea") ?? (danger ? cancel : go)).focus();
+    const first = form.querySelector("input, select, textarea");
+    (first && first.tagName !== "SELECT" ? first : danger ? cancel : go).focus();  // Enter in a select does not send
   });
 }
 export function field(label, input, hint) {

@@ -7,6 +7,13 @@ import { section } from "/page/fleet.js";
 const FILED = /^(builtin|file):/;  // a hive did not download these, and deletes no file of theirs
 const OF_MODELS = { model_download: "Download", model_load: "Load", model_unload: "Unload" };
 const parts = new WeakMap();
+/** The field of a setting; what is in force without it stands in it faintly. */
+function input({ key, type, takes, values, low, high }, value, now) {
+  const without = now?.from === "set" ? now.file && `${now.file} (config file)` : now && `${now.value} (${now.from === "file" ? "config file" : "of its repository"})`;
+  if (type === "choice") return el("select", { name: key, title: takes }, ["", ...values].map((v) => el("option", { value: v, selected: v === value }, v || without || "default")));
+  const number = type === "integer" || type === "number";
+  return el("input", { name: key, value, title: takes, placeholder: without || "default", ...(number ? { type: "number", min: type === "integer" ? low : null, max: high, step: type === "integer" ? 1 : "any" } : {}), ...(type === "device" ? { list: "devices" } : {}) });
+}
 
 export class Models {
   constructor(fleet) {
@@ -48,7 +55,7 @@ export class Models {
     const { activities } = this.fleet;
     let current = model;
     const name = el("b", {}), facts = el("span", { class: "hint" }), state = el("span", { class: "badge" }), where = el("span", { class: "hint where" });
-    const load = el("button", { type: "button", class: "plain load", onclick: () => (current.loaded.length ? this.unload(current) : activities.order(`Load ${current.id}`, { operation: "model_load", model: current.id })) });
+    const load = el("button", { type: "button", class: "plain load", onclick: () => (current.loaded.length ? this.unload(current) : this.load(current)) });
     const pin = iconButton("pin", "Pin", () => activities.order(`${current.pinned ? "Unpin" : "Pin"} ${current.id}`, { operation: "model_pin", model: current.id, pinned: !current.pinned }), { "aria-pressed": "false" });
     const remove = iconButton("trash", `Delete ${model.id}`, () => this.remove(current), { hidden: FILED.test(model.id) });
     const row = el("div", { class: "model", role: "listitem" }, el("div", { class: "who" }, name, facts), state, where, el("div", { class: "tools" }, load, pin, iconButton("sliders", `Settings of ${model.id}`, () => this.settings(current)), remove));
@@ -78,24 +85,46 @@ export class Models {
     }
     this.fleet.activities.order(`Unload ${m.id}`, order);
   }
-  /** How and where a model is loaded, and by which name. */
-  async settings(m) {
+  /** Where a model is loaded, and by which kind of worker. */
+  async load(m) {
     const hive = el("select", { name: "hive_id" }), device = el("input", { name: "device", placeholder: "any", list: "devices" });
-    this.machines(hive, "any");
     hive.dataset.of = "";
-    const devices = [...new Set(this.fleet.status.hives.flatMap((h) => h.devices.map((d) => d.id)))];
+    this.machines(hive, "any");
+    const said = await ask(`Load ${m.id}`, [
+      field("Machine", hive), field("Device", device, "cpu, gpu (any GPU) or one such as cuda:0"), this.devices(),
+      field("Kind of worker", el("select", { name: "kind" }, ["", "cpu", "cuda", "accelerate"].map((k) => el("option", { value: k }, k || "any")))),
+    ], "Load");
+    if (!said) return;
+    const order = { operation: "model_load", model: m.id };
+    for (const [name, value] of Object.entries(said)) if (value) order[name] = value;
+    this.fleet.activities.order(`Load ${m.id}`, order);
+  }
+  devices() {
+    const ids = [...new Set(this.fleet.status.hives.flatMap((h) => h.devices.map((d) => d.id)))];
+    return el("datalist", { id: "devices" }, ids.map((d) => el("option", { value: d })));
+  }
+  /** A model's other name, and how it is served: what the queen says that may be set. */
+  async settings(m) {
+    const path = `/v1/model-settings/${m.id.split("/").map(encodeURIComponent).join("/")}`;
+    let keys, now;
+    try {
+      [{ keys }, now] = await Promise.all([call("GET", "/v1/model-settings"), call("GET", path)]);
+    } catch (e) {
+      return this.fleet.activities.run(`Settings of ${m.id}`, () => Promise.reject(e));
+    }
+    const own = (key) => (now.settings[key]?.from === "set" ? now.settings[key].value : "");
     const said = await ask(`Settings of ${m.id}`, [
       field("Another name for it", el("input", { name: "alias", value: m.names[0] ?? "", pattern: "[a-z0-9._\\-]*", placeholder: "none", maxlength: 96 }), "of a-z 0-9 . _ -"),
-      field("Machine", hive), field("Device", device), el("datalist", { id: "devices" }, devices.map((d) => el("option", { value: d }))),
-      field("Kind of worker", el("select", { name: "kind" }, ["", "cpu", "cuda", "accelerate"].map((k) => el("option", { value: k }, k || "any")))),
-      el("p", { class: "hint" }, "Machine, device and kind are for the worker that is started now."),
-    ], "Load with these");
+      el("div", { class: "grid" }, keys.map((k) => field(k.key, input(k, own(k.key), now.settings[k.key]), k.about))), this.devices(),
+      el("p", { class: "hint" }, `An empty field is the default. In force ${now.applies}.`),
+    ], "Save", { attempt: async (values) => {
+      const changed = Object.fromEntries(keys.filter((k) => values[k.key] !== own(k.key)).map((k) => [k.key, values[k.key] || null]));
+      if (Object.keys(changed).length) await call("PUT", path, changed);
+    } });
     if (!said) return;
     const { activities } = this.fleet;
-    if (said.alias && !m.names.includes(said.alias)) await activities.order(`Name ${said.alias}`, { operation: "model_alias", name: said.alias, model: m.id });
-    const order = { operation: "model_load", model: m.id };
-    for (const name of ["hive_id", "device", "kind"]) if (said[name]) order[name] = said[name];
-    activities.order(`Load ${m.id}`, order);
+    if (said.alias && !m.names.includes(said.alias)) activities.order(`Name ${said.alias}`, { operation: "model_alias", name: said.alias, model: m.id });
+    else activities.run(`Settings of ${m.id}`, async () => {});
   }
   async remove(m) {
     const hives = m.meta.hives ?? [];

@@ -40,7 +40,8 @@ class Actor:
                     self.close_connection = True
                     return actor.says(self)
                 if not work:
-                    return self.send(202 if self.command == "POST" else 200, json.dumps(actor.reply(self.path)).encode())
+                    said = actor.reply(self.path)
+                    return self.send(503 if "error" in said else 202 if self.command == "POST" else 200, json.dumps(said).encode())
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Connection", "close")

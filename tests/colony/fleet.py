@@ -59,6 +59,9 @@ class Machine(Actor):
         super().__init__(name)
         self.capabilities = capabilities  # of models, by name
         self.count, self.model_of, self.gib, self.known = workers, model_of, gib, list(models)
+        self.begun, self.stamps = time.monotonic(), False  # stamps: the load of its first worker is stamp()
+        self.started = {}  # models of workers that were started later, by their number
+        self.room = None  # for so many workers
         self.says, self.gone, self.lost = self.answer, set(), threading.Event()
         self.pace = 0.004  # seconds for each piece
         self.aborted = 0
@@ -70,6 +73,8 @@ class Machine(Actor):
         if path == "/v1/capabilities":
             model = lambda ref: {"id": ref, "ref": ref, "name": ref, "quant": "Q4_K_M", "size_bytes": 4 * GIB, "status": "Available", "capabilities": self.capabilities.get(ref, [])}
             return {"devices": [{"id": "cpu", "name": "a processor", "device_type": "cpu", "memory_total_bytes": self.gib * GIB, "memory_free_bytes": self.gib * GIB // 2}], "models": [model(m) for m in self.known], "workers_available": [{"id": "cpu", "kind": "cpu", "version": "0"}]}
+        if path.startswith("/v1/memory-check") and self.room is not None and self.count - len(self.gone) >= self.room:
+            return {"error": {"code": "INSUFFICIENT_MEMORY", "message": "4000 MB are needed, 0 MB are free", "details": {"needed_bytes": 4 * GIB, "room_bytes": GIB, "capacity_bytes": self.gib * GIB}}}
         if path in ("/v1/inference", "/v1/jobs"):
             number = next(self.numbers)
             self.orders[number] = json.loads(self.asked.body)
@@ -79,9 +84,13 @@ class Machine(Actor):
     def beat(self, hive=None, state="ready"):
         now = time.monotonic()
         wave = lambda i: math.sin(now / 3 + i)
-        workers = [{"worker_id": f"worker-cpu-{i}", "uri": self.url, "model_ref": self.model_of(i), "device": "cpu", "kind": "cpu", "state": state, "pid": 100 + i, "port": 8601 + i, "memory_bytes": 3 * GIB, "cpu_pct": 90 + 10 * wave(i), "rss_mb": 3000 + int(20 * wave(i)), "uptime_s": now} for i in range(self.count) if i not in self.gone]
+        workers = [{"worker_id": f"worker-cpu-{i}", "uri": self.url, "model_ref": self.started.get(i) or self.model_of(i), "device": "cpu", "kind": "cpu", "state": state, "pid": 100 + i, "port": 8601 + i, "memory_bytes": 3 * GIB, "cpu_pct": self.stamp() if self.stamps and i == 0 else 90 + 10 * wave(i), "rss_mb": 3000 + int(20 * wave(i)), "uptime_s": now} for i in range(self.count) if i not in self.gone]
         node = {"cpu_pct": 45 + 40 * wave(0), "ram_total_mb": self.gib * 1024, "ram_used_mb": self.gib * 512 + int(self.gib * 60 * wave(1)), "gpus": []}
         return {"hive_id": self.name, "url": self.url, "version": "0", "revision": str(self.revision), "node": node, "workers": workers}
+
+    def stamp(self):
+        """Hundredths of a second since it began."""
+        return int((time.monotonic() - self.begun) * 100)
 
     def live(self, colony, every=0.5, headers=None):
         """Beats until it is lost, and shows `headers`, or the key of the queen's own machine."""
@@ -119,6 +128,10 @@ class Machine(Actor):
                 time.sleep(0.05)
             self.known.append(order["model"])
             self.revision += 1
+        elif order["operation"] == "worker_spawn":
+            self.started[self.count] = order["model"]
+            self.count += 1
+            return out.finish({"worker_id": f"worker-cpu-{self.count - 1}"})
         elif order["operation"] == "worker_process_delete":
             self.gone.add(order["pid"] - 100)
         elif order["operation"] == "worker_process_logs":
@@ -126,8 +139,7 @@ class Machine(Actor):
         elif order["operation"] == "model_delete":
             self.known.remove(order["model"])
             self.revision += 1
-        out.event("end", result={"status": "done"})
-        out.write("data: [DONE]\n\n")
+        out.finish({"status": "done"})
 
     def speak(self, out, question, tools):
         if "markdown" in question:
@@ -211,6 +223,11 @@ class Stream:
             self.write(f"data: {json.dumps({'error': error})}\n\n")
         self.write("data: [DONE]\n\n")
         raise OSError(message)
+
+    def finish(self, result):
+        self.event("result", result=result)
+        self.event("end")
+        self.write("data: [DONE]\n\n")
 
     def end(self):
         if self.native:
