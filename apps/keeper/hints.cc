@@ -67,6 +67,8 @@ std::string hint_for(const Common& common, const Error& error) {
     case ErrorCode::kForbidden: return for_keys(common, error);
     case ErrorCode::kNoWorkersAvailable:
     case ErrorCode::kInsufficientMemory: return for_want_of_workers(error);
+    case ErrorCode::kModelLoadFailed:
+      return "`llorch model suggest` names models that load; a damaged file must be fetched or copied again";
     case ErrorCode::kHiveNotFound: return "`llorch hive list` shows the hives that are online";
     case ErrorCode::kVersionMismatch: return "`llorch queen stop`, then start one of this version";
     case ErrorCode::kContextLengthExceeded:

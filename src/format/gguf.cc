@@ -203,16 +203,28 @@ Result<TensorInfo> read_tensor_info(Cursor& in) {
   return t;
 }
 
-/// Offsets must be aligned, inside the data section, and free of overlap; the data section must end where the last
-/// tensor ends.
-Status place_tensors(std::vector<TensorInfo>& infos, std::span<const std::byte> data, std::uint64_t alignment) {
+/// A file that does not hold all of its tensors: most likely a transfer that broke off.
+Status cut_off(const std::vector<TensorInfo>& infos, std::uint64_t start, std::uint64_t size) {
+  const TensorInfo* last = &infos.front();
+  const auto end_of = [](const TensorInfo& t) { return checked_add(t.offset, t.bytes).value_or(UINT64_MAX); };
+  for (const TensorInfo& t : infos)
+    if (end_of(t) > end_of(*last)) last = &t;
+  if (const auto end = checked_add(start, end_of(*last)))
+    return bad_model("the file is cut off: it has {} bytes, and tensor '{}' ends at byte {}", size, last->view.name,
+                     *end);
+  return bad_model("tensor '{}' has the impossible offset {}", last->view.name, last->offset);
+}
+
+/// Offsets must be aligned, inside the data section, which begins at `start`, and free of overlap; the data section
+/// must end where the last tensor ends.
+Status place_tensors(std::vector<TensorInfo>& infos, std::span<const std::byte> file, std::uint64_t start,
+                     std::uint64_t alignment) {
+  const std::span<const std::byte> data = file.subspan(std::min<std::uint64_t>(start, file.size()));
   for (TensorInfo& t : infos) {
     const auto end = checked_add(t.offset, t.bytes);
     if (t.offset % alignment != 0)
       return bad_model("tensor '{}' starts at offset {}, not a multiple of {}", t.view.name, t.offset, alignment);
-    if (!end || *end > data.size())
-      return bad_model("tensor '{}' needs bytes {}+{} of a data section of {}", t.view.name, t.offset, t.bytes,
-                       data.size());
+    if (!end || *end > data.size()) return cut_off(infos, start, file.size());
     t.view.data = data.subspan(t.offset, t.bytes);
   }
   std::vector<const TensorInfo*> order;
@@ -314,9 +326,7 @@ Result<GgufFile::Split> GgufFile::append(FileBytes file) {
     if (!names.insert(t.view.name).second) return bad_model("tensor '{}' comes twice", t.view.name);
     infos.push_back(std::move(t));
   }
-  const std::uint64_t start =
-      std::min<std::uint64_t>(*checked_align(in.position(), alignment), file.addresses().size());
-  LLORCH_OK(place_tensors(infos, file.addresses().subspan(start), alignment));
+  LLORCH_OK(place_tensors(infos, file.addresses(), *checked_align(in.position(), alignment), alignment));
 
   Split split;
   if (part.has("split.count")) {
