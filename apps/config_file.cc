@@ -207,6 +207,32 @@ Result<std::vector<ModelSection>> read_model_sections(const std::string& path) {
   return out;
 }
 
+namespace {
+
+void flatten(const toml::table& section, const std::string& prefix, std::map<std::string, std::string>& out) {
+  for (const auto& [key, node] : section) {
+    std::string flag = prefix + std::string(key.str());
+    std::ranges::replace(flag, '_', '-');
+    if (const toml::table* inner = node.as_table())
+      flatten(*inner, flag + "-", out);
+    else if (const auto texts = texts_of(node); texts && texts->size() == 1)
+      out[flag] = texts->front();
+  }
+}
+
+}  // namespace
+
+std::map<std::string, std::string> read_section(const std::string& path, const std::string& program) {
+  std::map<std::string, std::string> out;
+  std::ifstream file(path);
+  std::ostringstream text;
+  if (!file || !(text << file.rdbuf())) return out;
+  const toml::parse_result parsed = toml::parse(text.str(), path);
+  const toml::table* section = parsed ? parsed.table()[program].as_table() : nullptr;
+  if (section) flatten(*section, "", out);
+  return out;
+}
+
 void add_config(CLI::App& root, ConfigTarget target) {
   std::string named = variable("LLORCH_CONFIG");
   if (named.empty()) named = variable(kColonyConfig);

@@ -10,6 +10,7 @@
 
 #include <cstdlib>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,8 @@ inline std::string data_directory() { return directory("LLORCH_DATA_DIR", "XDG_D
 inline std::string state_directory() { return directory("LLORCH_STATE_DIR", "XDG_STATE_HOME", ".local/state"); }
 
 inline std::string config_directory() { return directory("LLORCH_CONFIG_DIR", "XDG_CONFIG_HOME", ".config"); }
+/// What a worker reads that a hive has started.
+inline std::string worker_config_path() { return config_directory() + "/config.toml"; }
 inline std::string default_keys_file() { return config_directory() + "/keys"; }
 /// The same, for a daemon that was not told of it: empty for a user without a home, whose place would be below /tmp,
 /// where anybody could make a key.
@@ -55,6 +58,10 @@ struct ModelSection {
 };
 /// Every [model."NAME"] of a file; none where there is no file. Errors: kInvalidRequest with file and line.
 [[nodiscard]] Result<std::vector<ModelSection>> read_model_sections(const std::string& path);
+
+/// What a file's section of a program says, by flag; lists and what is no value are left out. Nothing where there is no
+/// such file or section: the program itself says what is wrong with it.
+[[nodiscard]] std::map<std::string, std::string> read_section(const std::string& path, const std::string& program);
 
 /// Which commands of `root` a file is for.
 struct ConfigTarget {

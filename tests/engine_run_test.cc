@@ -364,6 +364,10 @@ TEST_F(EngineRun, pages_are_what_fits_and_what_can_be_used) {
   EXPECT_EQ(pages_within(plain, 0, 4, 128, KvPrecision::kF16), 1);
   EXPECT_EQ(default_pages(plain, 256, 8), 8) << "a quarter of 8 times 4";
   EXPECT_EQ(default_pages(plain, 256, 2), 4) << "one whole context";
+  EXPECT_EQ(default_pages(plain, 4096, 8), 128) << "a quarter, which is 1,024 positions for each";
+  EXPECT_EQ(default_pages(plain, 8192, 8), 128) << "1,024 positions for each, which is one whole context";
+  EXPECT_EQ(default_pages(plain, 131'072, 8), 2048) << "one whole context";
+  EXPECT_EQ(default_pages(plain, 131'072, 256), 4096) << "1,024 positions for each";
   arch::SynthRequest request;
   request.shape = "tiny-phi3", request.type = "Q8_0";
   ASSERT_TRUE(arch::synthesize(request, *scratch_ / "windows.gguf"));

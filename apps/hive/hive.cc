@@ -95,6 +95,7 @@ Status Hive::start() {
 #include "hive_routes.inc"
 #undef LLORCH_ROUTE
   LLORCH_OK(front_.bind());
+  for (const auto& [ref, row] : catalog_->models) measure_model(ref);
   queen_seen_ = net::Clock::now();
   log(Level::kInfo, "startup", fmt::format("{} listens on {}", options_.hive_id, front_.url()),
       {{"hive_id", options_.hive_id}, {"port", front_.port()}});
@@ -480,10 +481,17 @@ void Hive::beaten(int status, const std::string& answer, Status s) {
   beat_timer_ = loop_.after(std::chrono::milliseconds(wait), [this] { beat(); });
 }
 
+std::optional<std::int64_t> Hive::stays_idle(const WorkerProcess& w) const {
+  if (w.pinned || w.keep_alive == colony::ModelSettings::kAlways) return std::nullopt;
+  if (w.keep_alive) return w.keep_alive;
+  return options_.idle_stop_s > 0 ? std::optional<std::int64_t>(options_.idle_stop_s) : std::nullopt;
+}
+
 std::optional<double> Hive::sleeps_in(const WorkerProcess& w) const {
-  if (options_.idle_stop_s <= 0 || w.pinned || w.facts.state != "ready") return std::nullopt;
+  const auto stays = stays_idle(w);
+  if (!stays || w.facts.state != "ready") return std::nullopt;
   const std::chrono::duration<double> idle = net::Clock::now() - w.idle_since;
-  return std::max(0.0, options_.idle_stop_s - idle.count());
+  return std::max(0.0, static_cast<double>(*stays) - idle.count());
 }
 
 std::string Hive::metrics_text() {
@@ -500,8 +508,8 @@ void Hive::sweep() {
   const auto now = net::Clock::now();
   for (const auto& [id, w] : workers_) {
     if (w->facts.state != "ready") w->idle_since = now;
-    if (options_.idle_stop_s > 0 && !w->pinned && w->facts.state == "ready" &&
-        now - w->idle_since > std::chrono::seconds(options_.idle_stop_s))
+    const auto stays = stays_idle(*w);
+    if (stays && w->facts.state == "ready" && now - w->idle_since > std::chrono::seconds(*stays))
       stop_worker(gate_.flow(), *this, w, [] {});
   }
   if (!telemetry_.empty()) {

@@ -16,6 +16,7 @@
 #include "hive/catalog.h"
 #include "hive/cgroup.h"
 #include "hive/device_watch.h"
+#include "hive/memory_fit.h"
 #include "hive/metrics.h"
 #include "hive/process_stats.h"
 #include "hive/renewal.h"
@@ -57,6 +58,7 @@ struct WorkerProcess {
   std::shared_ptr<MeasuredProcess> measured = std::make_shared<MeasuredProcess>();  // of the thread of Hive::kernel()
   ProcessFigures figures;
   net::Clock::time_point started, last_progress, awake_at, idle_since;
+  std::optional<std::int64_t> keep_alive;  // seconds, of its model's settings; nothing: as the hive has it
   bool awake = false, exited = false, pinned = false;
   int exit_code = 0, missed_probes = 0, loaded_percent = 0;  // loaded_percent: of its model, as its log tells
   std::optional<Error> end_reason;                           // why its hive has ended it
@@ -115,6 +117,8 @@ class Hive {
   [[nodiscard]] std::string metrics_text();
   /// Seconds until a worker that stays idle is stopped; nothing where it works, or none is.
   [[nodiscard]] std::optional<double> sleeps_in(const WorkerProcess& w) const;
+  /// Seconds for which it stays when it is idle; nothing: for ever.
+  [[nodiscard]] std::optional<std::int64_t> stays_idle(const WorkerProcess& w) const;
   [[nodiscard]] service::Signal& changed() { return changed_; }
   [[nodiscard]] service::Broadcast& telemetry() { return telemetry_; }
   [[nodiscard]] bool stopping() const { return stopping_; }
@@ -140,6 +144,8 @@ class Hive {
     std::optional<std::int64_t> util_pct, worker_bytes, total_bytes;
   };
   [[nodiscard]] GpuShare gpu_share(const WorkerProcess& w) const;
+  /// Learns from a model's file what a worker would need, and tells the queen.
+  void measure_model(const std::string& ref);
   /// Whether it was provisioned before: fetched, or held by a worker.
   [[nodiscard]] bool knows(const colony::ModelRef& ref) const;
   /// A path or "builtin:name" for a known model, or the path of a file that may be there. Errors: kModelNotFound.
@@ -232,6 +238,9 @@ class Hive {
   Renewal renewal_;
 };
 
+/// Whether a worker that needs so much has room there. Errors: those of Hive::check_room(), which say where a context
+/// that a person has set is what needs it.
+[[nodiscard]] Status has_room(const Hive& hive, const Need& need);
 /// What a worker process takes, for heartbeats (H-02) and for telemetry (H-36).
 [[nodiscard]] boost::json::object figures_of(const Hive& hive, const WorkerProcess& w);
 [[nodiscard]] boost::json::object process_stats(const Hive& hive, const WorkerProcess& w);

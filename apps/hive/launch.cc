@@ -73,6 +73,7 @@ service::ProcessOptions Hive::invocation(const WorkerRow& program, const LaunchP
                  facts.worker_id,
                  "--model-ref",
                  facts.model_ref,
+                 "--strict-model",
                  "--hive-url",
                  front_.url(),
                  "--log-format",
@@ -115,6 +116,7 @@ Result<Launch> Hive::prepare(const LaunchPlan& plan) const {
   w->facts = {fmt::format("worker-{}-{}", kind, port), "", ref.text(), device, kind, "starting", 0, port};
   w->spawn_token = random_hex(24);
   w->promised = need, w->facts.memory_bytes = need;
+  w->keep_alive = settings.keep_alive();
   w->log_file = fmt::format("{}/logs/{}.log", options_.data_dir, w->facts.worker_id);
   service::ProcessOptions o = invocation(program->second, plan, w->facts);
   o.environment.emplace_back("LLORCH_SPAWN_TOKEN", w->spawn_token);

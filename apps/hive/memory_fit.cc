@@ -1,12 +1,14 @@
 #include "hive/memory_fit.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 
 #include "arch/architecture.h"
 #include "arch/hf_source.h"
 #include "builtin/builtin.h"
+#include "config_file.h"
 #include "format/gguf.h"
 #include "format/json.h"
 #include "kernel/packed_bytes.h"
@@ -14,8 +16,6 @@
 
 namespace llorch::hive {
 namespace {
-
-constexpr std::int64_t kPrefillRows = 512;
 
 Result<std::unique_ptr<WeightSource>> open(const std::string& location) {
   if (location.starts_with("builtin:")) {
@@ -29,14 +29,6 @@ Result<std::unique_ptr<WeightSource>> open(const std::string& location) {
   if (!source && source.error().code == ErrorCode::kIo)
     return fail(ErrorCode::kModelNotFound, "{}", source.error().message);
   return source;
-}
-
-/// Where the model's own graph cannot be made, nor can a worker make it.
-template<class T>
-Result<T> incompatible(Result<T> result) {
-  if (!result && result.error().code == ErrorCode::kModelLoadFailed)
-    result.error().code = ErrorCode::kModelIncompatible;
-  return result;
 }
 
 /// In the file's metadata, or beside the weights of a folder.
@@ -62,31 +54,118 @@ KvPrecision kv_precision(std::string_view text) {
   return text == "f32" ? KvPrecision::kF32 : text == "q8_0" ? KvPrecision::kQ8_0 : KvPrecision::kF16;
 }
 
-Result<Need> memory_need(const std::string& location, std::int64_t context, std::int64_t parallel, KvPrecision kv) {
+RunSize::RunSize(const colony::ModelSettings& of_model, const WorkerDefaults& of_all) {
+  colony::ModelSettings all = of_all.settings;
+  all.merge(of_model);
+  context = all.context(), parallel = all.parallel(), kv = kv_precision(all.text("kv-type"));
+  cut_context = of_model.context() == 0;
+  constexpr double kMiB = 1 << 20;
+  kv_bytes = static_cast<std::int64_t>(of_all.kv_mb * kMiB);
+  cache_ram_bytes = static_cast<std::int64_t>(of_all.cache_ram_mb * kMiB);
+  if (of_all.prefill_chunk > 0) rows = std::max(of_all.prefill_chunk, parallel);
+}
+
+WorkerDefaults WorkerDefaults::read(const std::string& config_file) {
+  WorkerDefaults out;
+  std::map<std::string, std::string> section = cli::read_section(config_file, "worker");
+  if (const std::string ram = cli::variable("LLORCH_CACHE_RAM_MB"); !ram.empty()) section["cache-ram-mb"] = ram;
+  const auto number = [&](const char* key, double most) {
+    const auto found = section.find(key);
+    const double value = found == section.end() ? 0 : std::strtod(found->second.c_str(), nullptr);
+    return value > 0 && value <= most ? value : 0;
+  };
+  for (const char* key : {"ctx", "max-batch", "kv-type"})
+    if (const auto found = section.find(key); found != section.end()) (void)out.settings.set(key, found->second);
+  out.kv_mb = number("kv-cache-size-mb", 1e6), out.cache_ram_mb = number("cache-ram-mb", 1e7);
+  out.prefill_chunk = static_cast<std::int64_t>(number("prefill-chunk", 1e6));
+  return out;
+}
+
+std::string Need::context_text() const {
+  if (context == own_context) return fmt::format("a context of {}", context);
+  return fmt::format("a context of {} of the model's {}", context, own_context);
+}
+
+namespace {
+
+/// A model that is open, and how it is to run.
+struct Opened {
+  WeightSource& source;
+  const std::string& location;
+  const RunSize& size;
+};
+
+/// With a context of so many positions.
+Status measure(const Opened& model, std::int64_t context, Need& need) {
+  auto& [source, location, size] = model;
+  LLORCH_TRY(const Graph graph, arch::read_graph(source, static_cast<int>(context)));
+  if (need.capabilities.empty()) need.capabilities = capabilities_of(graph, source, location);
+  need.context = context;
+  need.weights = weight_bytes(graph, [&](const std::string& tensor) {
+    const TensorView* t = source.find(tensor);
+    return t ? kernel::packed_bytes(t->type, static_cast<std::int64_t>(t->data.size())) : 0;
+  });
+  std::int64_t pages = default_pages(graph, context, size.parallel);
+  if (size.kv_bytes > 0) pages = pages_within(graph, size.kv_bytes, size.parallel, size.rows, size.kv);
+  LLORCH_TRY(need.kv, cache_bytes(graph, pages, size.parallel, size.rows, size.kv));
+  need.scratch = program_bytes(arch::vocabulary_size(source.metadata(), graph.vocab)) +
+                 step_bytes(graph, size.rows, size.parallel) + size.cache_ram_bytes;
+  return {};
+}
+
+/// Half of what is free beside the least that the model needs stays free for others.
+bool leaves_room(const Need& least, const Need& need, std::int64_t room) {
+  return need.total() <= least.total() + (room - least.total()) / 2;
+}
+
+/// The model's own context, halved until it fits.
+Status choose_context(const Opened& model, Need& need) {
+  const auto& room = model.size.room;
+  const std::int64_t least_context = std::min(need.own_context, kLeastContext);
+  LLORCH_OK(measure(model, least_context, need));
+  const Need least = need;
+  if (!room || *room <= least.total()) return {};
+  for (std::int64_t context = need.own_context; context > least_context; context /= 2) {
+    Need tried = least;
+    LLORCH_OK(measure(model, context, tried));
+    if (!leaves_room(least, tried, *room)) continue;
+    need = tried;
+    return {};
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Need> memory_need(const std::string& location, const RunSize& size) {
   Need need;
-  need.parallel = parallel;
+  need.parallel = size.parallel, need.device = size.device;
   LLORCH_TRY(const auto source, open(location));
+  const Opened model{*source, location, size};
   const Metadata& m = source->metadata();
   LLORCH_TRY(need.architecture, m.text("general.architecture"));
-  LLORCH_TRY(need.context, incompatible(arch::default_context(m)));
-  if (context > 0) {
-    LLORCH_TRY(const auto longest, incompatible(m.integer_in(need.architecture + ".context_length", 1, 1u << 24)));
-    need.context = std::min(context, static_cast<std::int64_t>(longest));
-  }
-  LLORCH_TRY(const Graph graph, incompatible(arch::read_graph(*source, static_cast<int>(need.context))));
-  need.capabilities = capabilities_of(graph, *source, location);
+  LLORCH_TRY(need.own_context, arch::own_context(m));
   std::map<std::string, std::int64_t> by_type;
   for (const TensorView& t : source->tensors())
     by_type[std::string(info(t.type).name)] += static_cast<std::int64_t>(t.data.size());
   for (std::int64_t most = 0; const auto& [type, bytes] : by_type)
     if (bytes > most) most = bytes, need.quant = type;
-  need.weights = weight_bytes(graph, [&](const std::string& tensor) {
-    const TensorView* t = source->find(tensor);
-    return t ? kernel::packed_bytes(t->type, static_cast<std::int64_t>(t->data.size())) : 0;
-  });
-  LLORCH_TRY(need.kv, cache_bytes(graph, default_pages(graph, need.context, parallel), parallel, kPrefillRows, kv));
-  need.scratch = program_bytes(arch::vocabulary_size(m, graph.vocab)) + step_bytes(graph, kPrefillRows, parallel);
+  if (size.context == 0) {
+    LLORCH_OK(choose_context(model, need));
+    return need;
+  }
+  LLORCH_TRY(const auto longest, m.integer_in(need.architecture + ".context_length", 1, 1u << 24));
+  const auto context = std::min(size.context, static_cast<std::int64_t>(longest));
+  if (context < size.context && !size.cut_context)
+    return fail(ErrorCode::kInvalidRequest, "a context of {} is set for the model, which has {}", size.context,
+                longest);
+  need.context_is_set = true;
+  LLORCH_OK(measure(model, context, need));
   return need;
+}
+
+Result<Need> default_need(const std::string& location) {
+  return memory_need(location, RunSize({}, WorkerDefaults::read(cli::worker_config_path())));
 }
 
 }  // namespace llorch::hive

@@ -62,6 +62,31 @@ Status Hive::check_room(const std::string& device, std::int64_t bytes) const {
               *free >> 20);
 }
 
+void Hive::measure_model(const std::string& ref) {
+  const auto it = catalog_->models.find(ref);
+  if (it == catalog_->models.end() || it->second.model.status != "Available") return;
+  const auto need = std::make_shared<Result<Need>>(fail(ErrorCode::kInternal, "it was not measured"));
+  const std::string path = it->second.path;
+  auto measure = [need, path] { *need = default_need(path); };
+  auto keep = [this, ref, need](const Status& done) {
+    const auto row = catalog_->models.find(ref);
+    if (!done || !*need || row == catalog_->models.end()) return;
+    (*need)->tell(row->second.model);
+    beat();
+  };
+  files_.run({std::move(measure), std::move(keep), path, nullptr});
+}
+
+Status has_room(const Hive& hive, const Need& need) {
+  Status room = hive.check_room(need.device, need.total());
+  if (room || !need.context_is_set) return room;
+  room.error().message += fmt::format(
+      "; {} MB of it are for a context of {}, which is set: a shorter one needs less (`llorch model set NAME "
+      "ctx N`)",
+      need.kv >> 20, need.context);
+  return room;
+}
+
 Hive::GpuShare Hive::gpu_share(const WorkerProcess& w) const {
   GpuShare out;
   const colony::Device* d = colony::is_gpu(w.facts.device) ? devices_.find(w.facts.device) : nullptr;

@@ -35,7 +35,8 @@ struct ServeOptions : service::FrontOptions {
   SamplingSettings sampling;  // instead of the model's own
   int max_tokens_out = 2048, queue_capacity = 100, inference_timeout_s = 300, shutdown_timeout_ms = 5000,
       heartbeat_interval_s = 30;
-  bool queen_only = false;  // from other machines: colony/caller.h
+  bool queen_only = false;    // from other machines: colony/caller.h
+  bool strict_model = false;  // a request's `model` must be this worker's
   job::RegistryOptions jobs;
   net::Clock::duration prepare_stuck_after = limits::kPrepareStuckAfter, engine_stuck_after = limits::kEngineStuckAfter;
   net::Clock::duration residency_interval = limits::kResidencyInterval;
@@ -76,7 +77,8 @@ class Worker {
   [[nodiscard]] const job::JobPtr& loading_job() const { return loading_job_; }
   [[nodiscard]] std::string fingerprint() const;
   [[nodiscard]] wire::Bounds bounds() const {
-    return {facts_.vocab, options_.max_tokens_out, facts_.id, facts_.adapters, facts_.sampling.params};
+    return {facts_.vocab,          options_.max_tokens_out, facts_.id,
+            options_.strict_model, facts_.adapters,         facts_.sampling.params};
   }
   [[nodiscard]] double uptime_s() const { return std::chrono::duration<double>(net::Clock::now() - started_).count(); }
   /// Of the GPU's memory: what the model has; 0 on the CPU, and until it is loaded.

@@ -62,11 +62,16 @@ Result<Hyper> read(const Architecture& family, const Metadata& metadata, std::ui
 }
 
 Result<int> default_context(const Metadata& metadata) {
+  LLORCH_TRY(const int own, own_context(metadata));
+  return std::min(own, kContextDefault);
+}
+
+Result<int> own_context(const Metadata& metadata) {
   LLORCH_TRY(const std::string family, metadata.text("general.architecture"));
   LLORCH_OK(find(family));
   LLORCH_TRY(const auto own, metadata.integer_in(family + ".context_length", 1, limits::kContextMax));
   LLORCH_TRY(const auto texts, metadata.integer_in(std::string(kTextTokensKey), 1, limits::kContextMax, own));
-  return static_cast<int>(std::min({own, texts, std::uint64_t{kContextDefault}}));
+  return static_cast<int>(std::min(own, texts));
 }
 
 VocabularySize vocabulary_size(const Metadata& metadata, int vocab) {

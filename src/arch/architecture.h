@@ -52,6 +52,8 @@ inline constexpr int kContextDefault = 4096;
 /// Positions of a run of this model where nobody says how many: its own, at most kContextDefault, and no more than it
 /// makes vectors of. Errors: kModelLoadFailed for an unknown family and for numbers out of range.
 [[nodiscard]] Result<int> default_context(const Metadata& metadata);
+/// The same without a bound of ours.
+[[nodiscard]] Result<int> own_context(const Metadata& metadata);
 
 /// The size of a model's tokenizer, of which `vocab` tokens are computed. Where the metadata have none, because a
 /// folder keeps it in tokenizer.json, as many merges as tokens: byte-pair encoding has hardly more.

@@ -153,6 +153,8 @@ object to_json(const Model& m) {
            {"quant", m.quant}, {"status", m.status}};
   if (!m.error.empty()) o["error"] = m.error;
   if (!m.capabilities.empty()) o["capabilities"] = boost::json::value_from(m.capabilities);
+  if (m.context > 0) o["context"] = m.context;
+  if (m.needed_bytes > 0) o["needed_bytes"] = m.needed_bytes;
   return o;
 }
 
@@ -205,7 +207,9 @@ Result<Capabilities> read_capabilities(const value& v) {
                  m.choice("status", {"Available", "Downloading", "Failed"}),
                  m.text("error", false),
                  m.integer("size_bytes", true).value_or(0),
-                 m.words("capabilities")};
+                 m.words("capabilities"),
+                 m.integer("context").value_or(0),
+                 m.integer("needed_bytes").value_or(0)};
   });
   c.workers = r.list<WorkerKind>("workers_available", [](Reader& w) {
     return WorkerKind{w.text("id"), w.text("kind"), w.text("version", false)};

@@ -46,6 +46,8 @@ struct Model {
   std::string id, ref, name, quant, status, error;  // status: Available, Downloading, Failed
   std::int64_t size_bytes = 0;
   std::vector<std::string> capabilities = {};  // text-gen, chat, embedding, rerank; empty: not known
+  std::int64_t context = 0,
+               needed_bytes = 0;  // its own context, and the least memory that a worker needs; 0: not known
 };
 
 /// The kinds of worker programs, llorch-worker-<kind>.

@@ -73,7 +73,10 @@ std::int64_t default_pages(const Graph& graph, std::int64_t positions, std::int6
   const std::int64_t each = (positions + limits::kKvPagePositions - 1) / limits::kKvPagePositions;
   const auto all = checked_mul(static_cast<std::uint64_t>(each), static_cast<std::uint64_t>(sequences));
   const auto whole = static_cast<std::int64_t>(std::min(all.value_or(kMost), kMost));
-  return page_bytes(graph, KvPrecision::kF16) == 0 ? whole : std::max(each, whole / 4);
+  constexpr std::int64_t kPoolEach = kPoolPositionsEach / limits::kKvPagePositions;
+  const std::int64_t pool =
+      std::min(whole / 4, std::min(sequences, static_cast<std::int64_t>(kMost) / kPoolEach) * kPoolEach);
+  return page_bytes(graph, KvPrecision::kF16) == 0 ? whole : std::max(each, pool);
 }
 
 std::int64_t pages_within(const Graph& graph, std::int64_t bytes, std::int64_t sequences, std::int64_t rows,

@@ -34,9 +34,13 @@ constexpr int kCheckpointsEach = 2;
 /// Bytes of one page in the layers with this window.
 [[nodiscard]] std::int64_t page_bytes(const Graph& graph, KvPrecision precision, int window = 0);
 
-/// Pages of a cache where nobody says how many: those of a quarter of the positions that so many sequences could have,
-/// and at least of one. They grow as they speak, and few use all that they may. All of them where no layer fills such
-/// pages (each has a window, or none has pages): they cost nothing. Saturates at 2^60.
+/// Positions that default_pages() has for each of many sequences at most.
+constexpr std::int64_t kPoolPositionsEach = 1024;
+
+/// Pages of a cache where nobody says how many: those of one whole context, and for many sequences of a quarter of the
+/// positions that they could have, up to kPoolPositionsEach for each: they grow as they speak, and few use all that
+/// they may. All of them where no layer fills such pages (each has a window, or none has pages): they cost nothing.
+/// Saturates at 2^60.
 [[nodiscard]] std::int64_t default_pages(const Graph& graph, std::int64_t positions, std::int64_t sequences);
 
 /// The most pages of a cache of so many bytes; 1 at least, and no more than could be used where they cost nothing.

@@ -156,7 +156,7 @@ void read_model(Fields& f, const Bounds& bounds, Generation& g) {
   const auto model = f.text("model", 512);
   if (model && model->starts_with(bounds.model + ":") && !bounds.adapters.empty())
     g.adapter = find_adapter(f, "model", std::string_view(*model).substr(bounds.model.size() + 1), bounds);
-  else if (model && !model->empty() && *model != bounds.model)
+  else if (model && !model->empty() && *model != bounds.model && bounds.strict_model)
     f.violation("model", "a model that is served here", "the model is not served here", ErrorCode::kModelNotFound);
   read_lora(f, bounds, g);
 }

@@ -21,7 +21,8 @@ namespace llorch::wire {
 struct Bounds {
   int vocab = 0;
   int max_tokens_out = 2048;               // of the native route; OpenAI's are bounded by the context alone
-  std::string model;                       // the name that `model` must have
+  std::string model;                       // the model's name
+  bool strict_model = true;                // `model` must be that name; false: any name means this model
   std::vector<std::string> adapters = {};  // chosen by `lora`, or as "model:adapter"
   SamplingParams sampling = {};            // of fields that a request does not name
 };

@@ -97,7 +97,7 @@ def workers(served):
     with contextlib.ExitStack() as stack:
         where = {}
         for name, (path, context) in served.items():
-            w = stack.enter_context(Worker("--model-ref", name, *(["--ctx", str(context)] if context else []), model=path))
+            w = stack.enter_context(Worker("--strict-model", "--model-ref", name, *(["--ctx", str(context)] if context else []), model=path))
             where[f"LLORCH_CLIENT_{ROLES[name]}"] = f"{w.url} {name}"
         yield where
 

@@ -132,8 +132,13 @@ class Messages(Case):
             self.refused(self.chat(messages=U, n=n), '"n"')
 
     def test_case_33_an_unknown_model(self):
-        self.refused(self.chat(messages=U, model="nope"), "model_not_found", 404)
+        """A worker has one model: whatever it is called, the answer says what it is. With --strict-model the name counts."""
+        self.assertEqual(self.chat(messages=U, max_tokens=1, model="nope")[1]["model"], "builtin:haiku")
         self.assertEqual(self.chat(messages=U, max_tokens=1)[1]["model"], "builtin:haiku")
+        with Worker("--strict-model") as w:
+            for path, body in (("/v1/chat/completions", {"messages": U}), ("/v1/completions", {"prompt": "a"}), ("/v1/embeddings", {"input": "a"}), ("/v1/messages", {"messages": U, "max_tokens": 2}), ("/api/chat", {"messages": U, "stream": False})):
+                self.assertEqual(w.post(path, body | {"model": "nope"})[0], 404, path)
+                self.assertEqual(w.post(path, body | {"model": "builtin:haiku"})[0], 200, path)
 
 
 class Templates(Case):

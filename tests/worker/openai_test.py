@@ -30,6 +30,7 @@ class Client(unittest.TestCase):
         self.assertEqual([m.id for m in models], ["builtin:haiku"])
         meta = wait_for(lambda: (m := self.c.models.retrieve("builtin:haiku").model_extra["meta"])["hash"] and m)
         self.assertEqual((meta["context"], meta["quant"], len(meta["hash"])), (256, "Q8_0", 64))
+        self.assertEqual(self.chat(model="gpt-9", max_tokens=1).model, "builtin:haiku")
         with self.assertRaises(openai.NotFoundError) as e:
             self.c.models.retrieve("nope")
         self.assertEqual(e.exception.code, "model_not_found")
@@ -359,7 +360,7 @@ class Client(unittest.TestCase):
         self.assertEqual(other.usage.prompt_tokens_details.cached_tokens, 0)
 
     def test_errors(self):
-        for kind, code, fields in ((openai.NotFoundError, "model_not_found", dict(model="gpt-9")), (openai.BadRequestError, "context_length_exceeded", dict(messages=[{"role": "user", "content": "word " * 300}])), (openai.BadRequestError, "INVALID_REQUEST", dict(temperature=3)), (openai.BadRequestError, "INVALID_REQUEST", dict(n=33)), (openai.BadRequestError, "INVALID_REQUEST", dict(messages=[])),
+        for kind, code, fields in ((openai.BadRequestError, "context_length_exceeded", dict(messages=[{"role": "user", "content": "word " * 300}])), (openai.BadRequestError, "INVALID_REQUEST", dict(temperature=3)), (openai.BadRequestError, "INVALID_REQUEST", dict(n=33)), (openai.BadRequestError, "INVALID_REQUEST", dict(messages=[])),
                                    (openai.BadRequestError, "unsupported_value", dict(tools=[{"type": "function", "function": {"name": "x"}}])), (openai.BadRequestError, "unsupported_value", dict(response_format={"type": "yaml"})), (openai.BadRequestError, "unsupported_value", dict(store=True)), (openai.BadRequestError, "unsupported_value", dict(messages=[{"role": "narrator", "content": "x"}])),
                                    (openai.BadRequestError, "unsupported_value", dict(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/"}}]}])), (openai.BadRequestError, "INVALID_REQUEST", dict(logit_bias={"99999": 1})), (openai.BadRequestError, "INVALID_REQUEST", dict(top_logprobs=2)), (openai.BadRequestError, "INVALID_REQUEST", dict(extra_body={"chat_template_kwargs": {"messages": 1}}))):
             for stream in (False, True):

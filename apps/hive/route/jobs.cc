@@ -4,6 +4,7 @@
 #include "colony/facts.h"
 #include "colony/model_access.h"
 #include "colony/operations.h"
+#include "config_file.h"
 #include "format/json.h"
 #include "hive/hive.h"
 #include "hive/log_reader.h"
@@ -51,6 +52,14 @@ Result<ModelRef> usable_model(const Hive& h, const Order& o) {
   return ref;
 }
 
+ModelRow fetched_row(const ModelRef& ref, const Fetched& got) {
+  const std::string id = ref.short_name() + "-" + std::to_string(std::hash<std::string>{}(ref.text()) % 100'000);
+  return {{id, ref.text(), got.file, colony::quant_in_name(got.file), "Available", "", got.size},
+          got.path,
+          got.sha256,
+          got.identity};
+}
+
 Procedure model_download(TaskPtr t, Hive& h, Order o) {
   t->start({{"model", o.model}});
   const auto ref = usable_model(h, o);
@@ -69,7 +78,7 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
     }
   }
   if (ref->kind == ModelRef::Kind::kFile) {
-    auto need_work = [path = ref->path] { return memory_need(path, 0, 1); };
+    auto need_work = [path = ref->path] { return default_need(path); };
     const auto need = co_await service::in_background(t->flow, h.files(), need_work, ref->path);
     if (!need || !*need) co_return t->fail(need ? need->error() : need.error());
     boost::json::object row = colony::to_json(
@@ -102,25 +111,21 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
   if (!*transfer->outcome) co_return t->fail(transfer->outcome->error());
   const Fetched got = **transfer->outcome;
   const double seconds = std::chrono::duration<double>(net::Clock::now() - start).count();
-  ModelRow row{{ref->short_name() + "-" + std::to_string(std::hash<std::string>{}(ref->text()) % 100'000), ref->text(),
-                got.file, colony::quant_in_name(got.file), "Available", "", got.size},
-               got.path,
-               got.sha256,
-               got.identity};
-  auto need_work = [path = got.path] { return memory_need(path, 0, 1); };
+  ModelRow row = fetched_row(*ref, got);
+  auto need_work = [path = got.path] { return default_need(path); };
   const auto need = co_await service::in_background(t->flow, h.files(), need_work, got.path);
   if (!need) co_return t->fail(need.error());
-  if (*need) row.model.capabilities = (*need)->capabilities;  // else its first worker says what is wrong with it
+  if (*need) (*need)->tell(row.model);  // else its first worker says what is wrong with it
   auto saved_work = [&h, row] { return h.catalog().save_row(row); };
   const auto saved = co_await service::in_background(t->flow, h.database(), saved_work);
   if (!saved) co_return t->fail(saved.error());
   if (!*saved) co_return t->fail(saved->error());
   h.catalog().models[ref->text()] = row;
+  h.beat();
   t->event("progress",
            {{"stage", "complete"}, {"bytes_total", got.size}, {"local_path", got.path}, {"seconds", seconds}});
   t->narrate("model_complete",
              fmt::format("{} is here: {:.1f} MB in {:.1f} s", got.file, static_cast<double>(got.size) / 1e6, seconds));
-  h.beat();
   boost::json::object told_row = colony::to_json(row.model);
   told_row["local_path"] = got.path;
   t->succeed(boost::json::value(std::move(told_row)));
@@ -211,23 +216,26 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   if (!location) co_return t->fail(location.error());
   if (const Status usable = h.check_device(o.device); !usable) co_return t->fail(usable.error());
   LaunchPlan plan{*ref, *location, "", o.kind, o.device, 0, 0, o.settings};
-  const auto known = h.catalog().models.find(ref->text());
-  auto look_work = [at = *location, settings = o.settings,
-                    row = known == h.catalog().models.end() ? ModelRow() : known->second] {
-    const KvPrecision kv = kv_precision(settings.text("kv-type"));
-    return std::pair(memory_need(at, settings.context(), settings.parallel(), kv), manifest_to_ask(row));
-  };
-  const auto looked = co_await service::in_background(t->flow, h.files(), look_work, *location);
-  if (!looked) co_return t->fail(looked.error());
-  if (!looked->first) co_return t->fail(looked->first.error());
   while (h.room_is_old(plan.device)) {
     const auto changed = co_await h.changed().wait(t->flow, std::chrono::seconds(1));
     if (!changed) co_return t->fail(changed.error());
   }
-  plan.need = looked->first->total_on(plan.device), plan.manifest = looked->second;
+  const auto known = h.catalog().models.find(ref->text());
+  auto look_work = [at = *location, settings = o.settings, device = o.device, room = h.room(o.device),
+                    row = known == h.catalog().models.end() ? ModelRow() : known->second] {
+    RunSize size(settings, WorkerDefaults::read(cli::worker_config_path()));
+    size.device = device, size.room = room;
+    return std::pair(memory_need(at, size), manifest_to_ask(row));
+  };
+  const auto looked = co_await service::in_background(t->flow, h.files(), look_work, *location);
+  if (!looked) co_return t->fail(looked.error());
+  if (!looked->first) co_return t->fail(looked->first.error());
+  const Need& need = *looked->first;
   if (const auto row = h.catalog().models.find(ref->text()); row != h.catalog().models.end())
-    row->second.model.capabilities = looked->first->capabilities;
-  if (const Status room = h.check_room(plan.device, plan.need); !room) co_return t->fail(room.error());
+    row->second.model.capabilities = need.capabilities;
+  plan.need = need.total(), plan.manifest = looked->second;
+  if (const Status room = has_room(h, need); !room) co_return t->fail(room.error());
+  if (const Status set = plan.settings.set("ctx", std::to_string(need.context)); !set) co_return t->fail(set.error());
   auto reservation = h.reserve(plan.device, plan.need);
   Step<ReservedPort> finding{t->flow, [&](Step<ReservedPort>::Done then) -> std::any {
                                find_port(t->flow, h, std::move(then));
@@ -252,8 +260,8 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   if (!confined) co_return t->fail(confined.error());
   if (const Status kept = h.confine(*w, *std::move(confined)); !kept) co_return t->fail(kept.error());
   t->narrate("worker_spawn",
-             fmt::format("{} starts on port {} with {}, {} MB promised", w->facts.worker_id, w->facts.port, ref->text(),
-                         plan.need >> 20),
+             fmt::format("{} starts on port {} with {}, {}, {} MB promised", w->facts.worker_id, w->facts.port,
+                         ref->text(), need.context_text(), plan.need >> 20),
              {{"worker_id", w->facts.worker_id}, {"model_ref", ref->text()}});
   t->event("progress", {{"stage", "spawning"}, {"worker_id", w->facts.worker_id}, {"pid", w->facts.pid}});
   t->event("progress", {{"stage", "loading"}, {"worker_id", w->facts.worker_id}});

@@ -1,8 +1,8 @@
 // What the hive says of itself and its machine: /health, /v1/info, /v1/capabilities, /v1/memory-check, telemetry,
 // metrics.
 
-#include "base/integer.h"
 #include "colony/model_access.h"
+#include "config_file.h"
 #include "hive/hive.h"
 #include "hive/memory_fit.h"
 
@@ -12,50 +12,61 @@ namespace {
 using service::ContextPtr;
 using service::Scope;
 
-std::optional<std::int64_t> parameter(const ContextPtr& c, std::string_view name, std::int64_t otherwise,
-                                      std::int64_t low, std::int64_t high) {
-  const auto text = c->request.target.parameter(name);
-  if (!text) return otherwise;
-  if (const auto v = parse_integer(*text, low, high)) return v;
-  c->fail({ErrorCode::kInvalidRequest, fmt::format("{} must be a whole number from {} to {}", name, low, high)}, {},
-          name);
-  return std::nullopt;
-}
-
 /// Whoever may not administer the hive learns whether the model fits, and nothing of what others hold.
-void tell_fit(Hive& h, const ContextPtr& c, const std::string& device, const Need& n) {
-  const Status room = h.check_room(device, n.total_on(device));
+void tell_fit(Hive& h, const ContextPtr& c, const Need& n) {
+  const std::string& device = n.device;
+  const Status room = has_room(h, n);
   if (room) return c->reply({204, "application/json", "", {}});
   if (!c->principal.may(Scope::kAdmin)) return c->fail({room.error().code, "there is no room for the model now"});
   c->fail(room.error(), {{"weights_bytes", n.weights},
                          {"kv_bytes", n.kv},
                          {"scratch_bytes", n.scratch},
-                         {"needed_bytes", n.total_on(device)},
+                         {"needed_bytes", n.total()},
                          {"context", n.context},
                          {"parallel", n.parallel},
                          {"room_bytes", h.room(device).value_or(0)},
                          {"capacity_bytes", h.room(device, true).value_or(0)}});
 }
 
-service::Procedure answer_fit(service::FlowPtr flow, Hive& h, ContextPtr c, std::string device, Need need) {
-  while (h.room_is_old(device)) {
+/// How a worker would run.
+struct FitQuestion {
+  std::string location, device;
+  colony::ModelSettings settings;
+};
+
+service::Procedure answer_fit(service::FlowPtr flow, Hive& h, ContextPtr c, FitQuestion q) {
+  while (h.room_is_old(q.device)) {
     const auto changed = co_await h.changed().wait(flow, std::chrono::seconds(1));
     if (!changed) co_return c->fail(changed.error());
   }
-  tell_fit(h, c, device, need);
+  auto measure = [q, room = h.room(q.device)] {
+    RunSize size(q.settings, WorkerDefaults::read(cli::worker_config_path()));
+    size.device = q.device, size.room = room;
+    return memory_need(q.location, size);
+  };
+  const auto need = co_await service::in_background(flow, h.files(), measure, q.location);
+  if (!need) co_return c->fail(need.error());
+  if (!*need) co_return c->fail(need->error());
+  tell_fit(h, c, **need);
+}
+
+/// What the parameters say. Nothing: it was answered.
+std::optional<colony::ModelSettings> settings_of(const ContextPtr& c) {
+  colony::ModelSettings settings;
+  for (const auto& [parameter, key] : {std::pair("ctx", "ctx"), {"parallel", "max-batch"}, {"kv", "kv-type"}}) {
+    const std::string value = c->request.target.parameter(parameter).value_or("");
+    if (value.empty() || (value == "0" && std::string_view(parameter) == "ctx")) continue;  // 0: what the model has
+    if (const Status set = settings.set(key, value); !set) return c->fail(set.error(), {}, parameter), std::nullopt;
+  }
+  return settings;
 }
 
 /// 204 when a worker for the model would have room, else why not (H-12).
 void memory_check(Hive& h, const ContextPtr& c) {
   const auto ref = colony::parse_model_ref(c->request.target.parameter("model").value_or(""));
   if (!ref) return c->fail(ref.error(), {}, "model");
-  const auto context = parameter(c, "ctx", 0, 0, 1 << 24);
-  if (!context) return;
-  const auto parallel = parameter(c, "parallel", 8, 1, 1024);
-  if (!parallel) return;
-  const std::string kv = c->request.target.parameter("kv").value_or("f16");
-  if (kv != "f32" && kv != "f16" && kv != "q8_0")
-    return c->fail({ErrorCode::kInvalidRequest, "kv must be f32, f16 or q8_0"}, {}, "kv");
+  auto settings = settings_of(c);
+  if (!settings) return;
   const auto named = colony::parse_device(c->request.target.parameter("device").value_or("cpu"));
   if (!named) return c->fail(named.error(), {}, "device");
   const std::string device = h.one_device(*named);
@@ -68,16 +79,8 @@ void memory_check(Hive& h, const ContextPtr& c) {
   if (!access.allows(*ref, h.knows(*ref))) return c->fail(colony::no_such_model(), {}, "model");
   const auto location = h.location_of(*ref);
   if (!location) return c->fail(location.error(), {}, "model");
-  const auto need = std::make_shared<Result<Need>>();
-  auto measure = [need, location = *location, context = *context, parallel = *parallel, kv = kv_precision(kv)] {
-    *need = memory_need(location, context, parallel, kv);
-  };
-  auto answer = [&h, c, need, device](const Status& done) {
-    if (!done) return c->fail(done.error());
-    if (!*need) return c->fail(need->error());
-    answer_fit(h.gate().flow(), h, c, device, **need);
-  };
-  h.files().run({std::move(measure), std::move(answer), *location, nullptr});
+  FitQuestion question{*location, device, *std::move(settings)};
+  answer_fit(h.gate().flow(), h, c, std::move(question));
 }
 
 /// The progress of a transfer, for whoever asks beside its jobs (H-21).

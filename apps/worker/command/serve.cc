@@ -107,7 +107,8 @@ void add_sampling_flags(CLI::App& c, SamplingSettings& s) {
 
 /// Of what requests remember.
 void add_cache_flags(CLI::App& c, ServeFlags& f) {
-  c.add_option("--kv-cache-size-mb", f.kv_mb, "default: a quarter of max-batch full contexts, one at least")
+  c.add_option("--kv-cache-size-mb", f.kv_mb,
+               "default: one full context, and 1,024 positions for each of max-batch where its quarter is as much")
       ->check(CLI::Range(0.1, 1e6));
   c.add_option("--kv-type", f.kv_type)->check(CLI::IsMember({"f32", "f16", "q8_0"}))->capture_default_str();
   c.add_flag("--no-prefix-cache", f.no_prefix_cache, "compute every prompt from its beginning");
@@ -147,6 +148,8 @@ void add_command_serve(CLI::App& app, int& exit_code) {
         const auto flaw = security::check_model_reference(name);
         return flaw ? std::string(security::describe(*flaw)) : "";
       });
+  c->add_flag("--strict-model", o.strict_model,
+              "refuse requests for another model's name (default: any name means this one, as answers say)");
   c->add_option("--hive-url", o.hive_url, "send heartbeats there");
   c->add_option("--hive-tls-name", o.hive_tls_name, "what the hive is called in its certificate");
   c->add_option("--colony-folder", o.colony_folder, "the hive's certificate, which its workers show, too");

@@ -414,7 +414,7 @@ void add_route_openai(Worker& w) {
     r.route<Scope::kInfer>("GET", prefix + "/models", [&w](const ContextPtr& c) {
       c->reply(200, {{"object", "list"}, {"data", describe_all(w)}});
     });
-    r.route<Scope::kInfer>("GET", prefix + "/models/{}", [&w](const ContextPtr& c) {
+    r.route<Scope::kInfer>("GET", prefix + "/models/{*}", [&w](const ContextPtr& c) {
       for (boost::json::value& model : describe_all(w))
         if (model.get_object().at("id").get_string() == std::string_view(c->parameters[0]))
           return c->reply(200, std::move(model.get_object()));
