@@ -28,7 +28,7 @@ std::vector<Suggestion> suggestions() {
     Suggestion s;
     s.model = take_until(line, '\t');
     s.file_bytes = parse_integer<std::int64_t>(take_until(line, '\t')).value_or(0);
-    s.licence = take_until(line, '\t'), s.good_for = line;
+    s.licence = take_until(line, '\t'), s.checked = take_until(line, '\t'), s.good_for = line;
     out.push_back(std::move(s));
   }
   return out;

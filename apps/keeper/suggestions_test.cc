@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "colony/model_ref.h"
 
 namespace llorch::keeper {
@@ -18,6 +20,7 @@ TEST(Suggestions, each_is_a_model_with_all_its_facts) {
     EXPECT_FALSE(ref->file.empty()) << all[i].model << " names no file or quantization";
     EXPECT_GT(all[i].file_bytes, 50'000'000) << all[i].model;
     EXPECT_FALSE(all[i].licence.empty() || all[i].good_for.empty()) << all[i].model;
+    EXPECT_TRUE((std::set<std::string>{"page", "alike", "licence", "-"}).contains(all[i].checked)) << all[i].checked;
     if (i > 0) {
       EXPECT_GE(all[i].file_bytes, all[i - 1].file_bytes) << all[i].model << " is out of order";
     }

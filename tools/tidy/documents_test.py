@@ -23,9 +23,9 @@ class Documents(unittest.TestCase):
     def test_suggested_models_are_the_program_s(self):
         data = [line.split("\t") for line in (ROOT / "apps/keeper/suggested_models.tsv").read_text().splitlines() if not line.startswith("#")]
         text = (ROOT / "docs/models.md").read_text()
-        for model, size, licence, use in data:
+        for model, size, licence, checked, use in data:
             mb = int(size) / 1e6
-            self.assertIn(f"| `{model}` | {f'{mb:.0f} MB' if mb < 1000 else f'{mb / 1000:.1f} GB'} | {licence} | {use} |\n", text)
+            self.assertIn(f"| `{model}` | {f'{mb:.0f} MB' if mb < 1000 else f'{mb / 1000:.1f} GB'} | {licence} | {checked} | {use} |\n", text)
         self.assertEqual(text.count("-GGUF:"), len(data))
 
 
