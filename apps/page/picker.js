@@ -82,4 +82,5 @@ export function purposeOf(m) {
   const can = m.meta.capabilities;
   return can.includes("text-gen") ? "text, without a chat template" : can.includes("rerank") ? "reranking" : "embeddings";
 }
-export const noteOf = (state) => (state === "loaded" ? "loaded" : state === "Downloading" ? "downloading" : state === "Failed" ? "failed" : state ? "on disk" : "");
+const NOTES = { loaded: "loaded", asleep: "asleep", Downloading: "downloading", Failed: "failed", not_downloaded: "not downloaded" };
+export const noteOf = (state) => NOTES[state] ?? (state ? "on disk" : "");

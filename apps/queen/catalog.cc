@@ -1,5 +1,6 @@
 #include "queen/catalog.h"
 #include "base/clock.h"
+#include "queen/model_resolver.h"
 
 #include <chrono>
 
@@ -35,15 +36,32 @@ constexpr std::string_view kPins = "CREATE TABLE pins(ref TEXT PRIMARY KEY)";
 constexpr std::string_view kModelSettings =
     "CREATE TABLE model_settings(ref TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY(ref, key))";
 
+constexpr std::string_view kHiveModels = "ALTER TABLE hives ADD COLUMN models_json TEXT";
+
+/// What save_hive() kept; nothing where there is none, or of another version.
+std::vector<colony::Model> read_models(const std::string& text) {
+  boost::system::error_code problem;
+  auto list = boost::json::parse(text.empty() ? "[]" : text, problem);
+  if (problem) return {};
+  const auto read = colony::read_capabilities(boost::json::object{
+      {"devices", boost::json::array()}, {"models", std::move(list)}, {"workers_available", boost::json::array()}});
+  return read ? read->models : std::vector<colony::Model>();
+}
+
 store::Value when(std::int64_t ms) { return ms > 0 ? store::Value(ms) : store::Value(nullptr); }
 
 }  // namespace
 
 Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
   auto c = std::make_unique<Catalog>();
-  LLORCH_TRY(c->db_, store::Database::open(file, {kSchema, kNodeKeys, kQueue, kJoinedHost, kPins, kModelSettings}));
-  LLORCH_TRY(const auto hives, c->db_->run("SELECT id, host, port, node_key_sha256, joined_host FROM hives"));
-  for (const store::Row& r : hives) c->hives[r.text(0)] = {r.text(0), r.text(1), r.integer(2), r.text(3), r.text(4)};
+  LLORCH_TRY(c->db_, store::Database::open(
+                         file, {kSchema, kNodeKeys, kQueue, kJoinedHost, kPins, kModelSettings, kHiveModels}));
+  LLORCH_TRY(const auto hives,
+             c->db_->run("SELECT id, host, port, node_key_sha256, joined_host, models_json FROM hives"));
+  for (const store::Row& r : hives) {
+    c->hives[r.text(0)] = {r.text(0), r.text(1), r.integer(2), r.text(3), r.text(4)};
+    c->models[r.text(0)] = read_models(r.text(5));
+  }
   LLORCH_TRY(const auto aliases, c->db_->run("SELECT name, ref FROM aliases"));
   for (const store::Row& r : aliases) c->aliases[r.text(0)] = r.text(1);
   LLORCH_TRY(const auto pins, c->db_->run("SELECT ref FROM pins"));
@@ -52,7 +70,7 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
   for (const store::Row& r : settings)  // one that a later version knows is none of ours
     if (colony::ModelSettings& of = c->settings[r.text(0)]; !of.set(r.text(1), r.text(2)) && of.empty())
       c->settings.erase(r.text(0));
-  c->aliases.try_emplace("haiku", "builtin:haiku");
+  for (const auto& [name, ref] : builtin_aliases()) c->aliases[name] = ref;
   LLORCH_TRY(const auto open,
              c->db_->run("SELECT job_id, tenant_id, operation, last_event_seq FROM jobs LEFT JOIN sse_checkpoints "
                          "USING(job_id) WHERE status IN ('queued', 'running')"));
@@ -74,14 +92,14 @@ Result<std::unique_ptr<Catalog>> Catalog::load(const std::string& file) {
   return c;
 }
 
-Status Catalog::save_hive(const HiveRow& row, const std::string& devices_json) {
-  LLORCH_TRY(
-      const auto done,
-      db_->run("INSERT INTO hives(id, host, port, devices_json, created_at_ms, updated_at_ms) VALUES(?,?,?,?,?,?) "
-               "ON CONFLICT(id) DO UPDATE SET host = excluded.host, port = excluded.port, devices_json = "
-               "excluded.devices_json, "
-               "updated_at_ms = excluded.updated_at_ms",
-               {row.id, row.host, row.port, devices_json, unix_ms(), unix_ms()}));
+Status Catalog::save_hive(const HiveRow& row, const std::string& devices_json, const std::string& models_json) {
+  LLORCH_TRY(const auto done,
+             db_->run("INSERT INTO hives(id, host, port, devices_json, models_json, created_at_ms, updated_at_ms) "
+                      "VALUES(?,?,?,?,?,?,?) "
+                      "ON CONFLICT(id) DO UPDATE SET host = excluded.host, port = excluded.port, devices_json = "
+                      "excluded.devices_json, models_json = excluded.models_json, "
+                      "updated_at_ms = excluded.updated_at_ms",
+                      {row.id, row.host, row.port, devices_json, models_json, unix_ms(), unix_ms()}));
   return {};
 }
 
@@ -102,6 +120,11 @@ Status Catalog::remove_hive(const std::string& id) {
 
 Status Catalog::save_alias(const std::string& name, const std::string& ref) {
   LLORCH_TRY(const auto done, db_->run("INSERT OR REPLACE INTO aliases VALUES(?,?)", {name, ref}));
+  return {};
+}
+
+Status Catalog::delete_alias(const std::string& name) {
+  LLORCH_TRY(const auto done, db_->run("DELETE FROM aliases WHERE name = ?", {name}));
   return {};
 }
 

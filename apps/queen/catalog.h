@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "colony/facts.h"
 #include "colony/model_settings.h"
 #include "store/database.h"
 
@@ -36,15 +37,17 @@ class Catalog {
   [[nodiscard]] static Result<std::unique_ptr<Catalog>> load(const std::string& file);
 
   std::map<std::string, HiveRow> hives;
+  std::map<std::string, std::vector<colony::Model>> models;  // that a hive had when it was last online
   std::map<std::string, std::string> aliases;
   std::set<std::string> pins;        // models whose workers stay
   colony::SettingsByModel settings;  // as the queen was told; her file's are not here
   std::vector<JobRow> lost;
 
-  [[nodiscard]] Status save_hive(const HiveRow& row, const std::string& devices_json);
+  [[nodiscard]] Status save_hive(const HiveRow& row, const std::string& devices_json, const std::string& models_json);
   [[nodiscard]] Status save_joined(const HiveRow& row);
   [[nodiscard]] Status remove_hive(const std::string& id);
   [[nodiscard]] Status save_alias(const std::string& name, const std::string& ref);
+  [[nodiscard]] Status delete_alias(const std::string& name);
   /// All of a model's, in place of those that it had; none where they are empty.
   [[nodiscard]] Status save_settings(const std::string& ref, const colony::ModelSettings& settings);
   [[nodiscard]] Status save_pin(const std::string& ref, bool pinned);

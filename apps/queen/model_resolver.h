@@ -16,6 +16,11 @@
 
 namespace llorch::queen {
 
+/// Names that every colony has.
+[[nodiscard]] const std::map<std::string, std::string>& builtin_aliases();
+/// What a client of OpenAI's API is told where a name does not resolve: what is no reference is no model either.
+[[nodiscard]] Error not_found_of(const Error& error);
+
 struct ResolvedModel {
   colony::ModelRef ref;        // never an alias
   colony::ModelAccess access;  // what a hive may do for it
@@ -28,10 +33,11 @@ class ModelResolver {
   ModelResolver(const std::map<std::string, std::string>& aliases, Lookup presence, bool infer_may_fetch)
       : aliases_(aliases), presence_(std::move(presence)), infer_may_fetch_(infer_may_fetch) {}
 
-  /// Errors: kInvalidRequest for what is no reference, kModelNotFound.
+  /// Errors: kInvalidRequest for what is no reference; kModelNotFound, to an administrator with the nearest name.
   [[nodiscard]] Result<ResolvedModel> resolve(std::string_view model, const security::Principal& who) const;
 
  private:
+  [[nodiscard]] std::unexpected<Error> unknown(std::string_view model, bool admin) const;
   const std::map<std::string, std::string>& aliases_;
   Lookup presence_;
   bool infer_may_fetch_;

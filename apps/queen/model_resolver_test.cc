@@ -28,6 +28,20 @@ TEST(ModelResolver, an_admin_may_open_and_fetch) {
   EXPECT_FALSE(resolver().resolve("nobody", kAdmin));
 }
 
+TEST(ModelResolver, a_name_that_is_nearly_right_is_told_to_who_may_know_the_names) {
+  for (const auto& [typed, meant] : {std::pair("mnie", "mine"), {"MINE", "mine"}, {"builtin:haik", "builtin:haiku"}}) {
+    const auto r = resolver().resolve(typed, kAdmin);
+    ASSERT_FALSE(r);
+    EXPECT_EQ(r.error().code, ErrorCode::kModelNotFound);
+    EXPECT_EQ(r.error().message, fmt::format("there is no model '{}': did you mean '{}'?", typed, meant));
+    const auto other = resolver().resolve(typed, kInfer);
+    ASSERT_FALSE(other);
+    EXPECT_EQ(not_found_of(other.error()).message, colony::no_such_model().message);
+  }
+  EXPECT_EQ(resolver().resolve("nobody", kAdmin).error().message, colony::no_such_model().message);
+  EXPECT_EQ(resolver().resolve("NOBODY KNOWS", kAdmin).error().code, ErrorCode::kInvalidRequest);
+}
+
 TEST(ModelResolver, a_key_for_inference_uses_what_is_there) {
   for (const char* model : {"builtin:haiku", "file:/held.gguf", "/held.gguf", "org/here"}) {
     const auto r = resolver().resolve(model, kInfer);

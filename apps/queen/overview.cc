@@ -3,43 +3,75 @@
 
 namespace llorch::queen {
 
-boost::json::array models(const HiveTable& hives) {
-  std::map<std::string, boost::json::object> all;
-  for (const HiveEntry* h : hives.online()) {
-    for (const auto& m : h->capabilities.models) {
-      auto& o = all[m.ref];
-      if (o.empty())
-        o = {{"id", m.ref},
-             {"object", "model"},
-             {"created", 0},
-             {"owned_by", "local"},
-             {"meta", {{"quant", m.quant}, {"size_bytes", m.size_bytes}, {"state", m.status}, {"fits", true}}}};
-      if (!m.capabilities.empty()) o["meta"].as_object()["capabilities"] = boost::json::value_from(m.capabilities);
-      auto& at = o["meta"].as_object()["hives"];
-      if (!at.is_array()) at = boost::json::array();
-      at.as_array().emplace_back(h->id);
-    }
-    for (const auto& w : h->workers)
-      if (w.state == "ready" || w.state == "busy") {
-        auto& o = all[w.model_ref];
-        if (o.empty())
-          o = {{"id", w.model_ref},
-               {"object", "model"},
-               {"created", 0},
-               {"owned_by", "local"},
-               {"meta", boost::json::object()}};
-        o["meta"].get_object()["state"] = "loaded";
-        if (!w.capabilities.empty()) o["meta"].get_object()["capabilities"] = boost::json::value_from(w.capabilities);
-      }
+namespace {
+
+/// Of one model, from everything that is known of it.
+struct Listed {
+  const colony::Model* model = nullptr;  // as a hive tells of it
+  boost::json::array aliases, hives;
+  bool loaded = false, online = false, fits = false;
+  std::int64_t context = 0;               // of a worker
+  std::vector<std::string> capabilities;  // of one
+
+  [[nodiscard]] std::string state() const {
+    if (loaded) return "loaded";
+    if (!model) return "not_downloaded";
+    return online ? model->status : "asleep";
   }
-  if (all.empty())
-    all["builtin:haiku"] = {{"id", "builtin:haiku"},
-                            {"object", "model"},
-                            {"created", 0},
-                            {"owned_by", "local"},
-                            {"meta", {{"state", "Available"}, {"fits", true}}}};
+  [[nodiscard]] boost::json::object json(const std::string& ref) const {
+    boost::json::object meta{{"state", state()}, {"hives", hives}};
+    if (model) meta["quant"] = model->quant, meta["size_bytes"] = model->size_bytes;
+    if (model && model->needed_bytes > 0) meta["needed_bytes"] = model->needed_bytes;
+    if (model && model->needed_bytes > 0 && online) meta["fits"] = fits;
+    if (const std::int64_t own = model ? model->context : 0; own > 0) meta["model_context"] = own;
+    if (context > 0) meta["context"] = context;
+    if (const auto& can = capabilities.empty() && model ? model->capabilities : capabilities; !can.empty())
+      meta["capabilities"] = boost::json::value_from(can);
+    if (model && !model->error.empty()) meta["error"] = model->error;
+    return {{"id", ref},           {"object", "model"},  {"created", 0},
+            {"owned_by", "local"}, {"aliases", aliases}, {"meta", std::move(meta)}};
+  }
+};
+
+bool is_held(const colony::Model& m) { return m.status != "Failed"; }
+
+void add_hive(std::map<std::string, Listed>& all, const HiveEntry& h) {
+  std::int64_t memory = 0;  // of its largest device
+  for (const auto& d : h.capabilities.devices) memory = std::max(memory, d.memory_total.value_or(0));
+  for (const auto& m : h.capabilities.models) {
+    Listed& o = all[m.ref];
+    if (!o.model || !o.online || (!is_held(*o.model) && is_held(m))) o.model = &m;
+    o.online = true;
+    o.fits |= m.needed_bytes <= memory;
+    o.hives.emplace_back(h.id);
+  }
+  for (const auto& w : h.workers) {
+    if (w.state != "ready" && w.state != "busy") continue;
+    Listed& o = all[w.model_ref];
+    o.loaded = true;
+    if (!w.capabilities.empty()) o.capabilities = w.capabilities;
+    if (const auto* v = w.figures.if_contains("context"); v && v->is_number())
+      o.context = std::max(o.context, v->to_number<std::int64_t>());
+  }
+}
+
+}  // namespace
+
+boost::json::array models(const Queen& q) {
+  std::map<std::string, Listed> all;
+  const colony::Model builtin{"haiku", "builtin:haiku", "haiku", "", "Available", "", 0};
+  for (const auto& [hive, held] : q.catalog().models) {
+    if (q.hives().online(hive)) continue;
+    for (const colony::Model& m : held) {
+      Listed& o = all[m.ref];
+      if (is_held(m)) o.model = &m, o.hives.emplace_back(hive);
+    }
+  }
+  for (const HiveEntry* h : q.hives().online()) add_hive(all, *h);
+  for (const auto& [name, ref] : q.catalog().aliases) all[ref].aliases.emplace_back(name);
+  if (Listed& o = all["builtin:haiku"]; !o.online) o.model = o.model ? o.model : &builtin, o.online = o.fits = true;
   boost::json::array list;
-  for (auto& [ref, o] : all) list.push_back(std::move(o));
+  for (const auto& [ref, o] : all) list.push_back(o.json(ref));
   return list;
 }
 
@@ -80,7 +112,7 @@ boost::json::object overview(const Queen& q) {
           {"advice", q.advice()},
           {"pinned", boost::json::value_from(q.placer().pinned())},
           {"aliases", boost::json::value_from(q.catalog().aliases)},
-          {"models", models(hive_table)}};
+          {"models", models(q)}};
 }
 
 }  // namespace llorch::queen

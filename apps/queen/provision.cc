@@ -162,7 +162,8 @@ Procedure make_worker(FlowPtr flow, Placer& q, PlacementPtr p, Decision d, std::
   if (!missing) p->report("memory_room", fmt::format("{} has room", place_name(d.hive, d.device)));
   const HiveEntry* known = q.hives().find(d.hive);
   if (!known) co_return done(failed(removed(d.hive)));
-  const bool cached = find_model(*known, p->wanted.model) || (!missing && p->ref.kind == colony::ModelRef::Kind::kFile);
+  // One whose file has gone since is fetched again.
+  const bool cached = !missing && (find_model(*known, p->wanted.model) || p->ref.kind == colony::ModelRef::Kind::kFile);
   const bool installed = has_worker(*known, d.worker_kind);
   Step<bool> parts{flow, [&](Step<bool>::Done then) -> std::any {
                      fetch_parts(flow, q, p, d, !cached, !installed, std::move(then));

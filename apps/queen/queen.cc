@@ -261,7 +261,7 @@ void Queen::forget_hive(const std::string& hive_id) {
     });
   members_.dismiss(hive_id);
   hives_.erase(hive_id);
-  catalog_->hives.erase(hive_id);
+  catalog_->hives.erase(hive_id), catalog_->models.erase(hive_id);
   background_.run([this, hive_id] {
     if (const Status s = catalog_->remove_hive(hive_id); !s) log(Level::kWarn, "catalog_failed", s.error().message);
     (void)members_.save(hive_id, "");
@@ -295,14 +295,19 @@ void Queen::refresh(const std::string& hive_id) {
 }
 
 void Queen::keep_hive(const HiveEntry& h) {
+  const auto text_of = [](const auto& items) {
+    boost::json::array list;
+    for (const auto& item : items) list.push_back(colony::to_json(item));
+    return boost::json::serialize(list);
+  };
   HiveRow& kept = catalog_->hives[h.id];
   const HiveRow row{h.id, h.peer.base.host, h.peer.base.port, kept.node_key, kept.joined_host};
-  if (kept.host == row.host && kept.port == row.port) return;
-  kept = row;  // new, or moved
-  boost::json::array devices;
-  for (const auto& d : h.capabilities.devices) devices.push_back(colony::to_json(d));
-  background_.run([this, row, text = boost::json::serialize(devices)] {
-    if (const Status saved = catalog_->save_hive(row, text); !saved)
+  const std::string models = text_of(h.capabilities.models);
+  if (kept.host == row.host && kept.port == row.port && models == text_of(catalog_->models[h.id])) return;
+  kept = row;  // new, moved, or with other models
+  catalog_->models[h.id] = h.capabilities.models;
+  background_.run([this, row, devices = text_of(h.capabilities.devices), models] {
+    if (const Status saved = catalog_->save_hive(row, devices, models); !saved)
       log(Level::kWarn, "catalog_failed", saved.error().message);
   });
 }

@@ -155,8 +155,8 @@ class Queen {
 
 /// {hives, workers, queue, ...} for people and pages.
 [[nodiscard]] boost::json::object overview(const Queen& q);
-/// What can be asked for, as OpenAI's list has it.
-[[nodiscard]] boost::json::array models(const HiveTable& hives);
+/// What can be asked for, as OpenAI's list has it: what is on hives that are online, or were, and what has a name.
+[[nodiscard]] boost::json::array models(const Queen& q);
 
 #define LLORCH_ROUTE(name) void add_route_##name(Queen& queen);
 #include "queen_routes.inc"

@@ -2,9 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/human.h"
+#include "base/nearest.h"
 #include "format/json.h"
 #include "keeper/model_argument.h"
 #include "keeper/model_settings_command.h"
@@ -128,17 +130,58 @@ void add_worker(CLI::App& app, int& exit_code) {
   });
 }
 
+/// For people: what a queen says of a model.
+std::string state_text(std::string state) {
+  if (state == "Available") return "downloaded";
+  if (state == "Downloading" || state == "Failed") state[0] = static_cast<char>(state[0] + 'a' - 'A');
+  std::ranges::replace(state, '_', ' ');
+  return state;
+}
+
+struct AliasFlags {
+  Common common;
+  std::string name, model;
+  bool remove = false;
+};
+
+/// Without a model: the names that there are, or one of them, or the end of one.
+int aliases(const AliasFlags& f) {
+  Session session(f.common);
+  if (const Status s = session.wake(); !s) return complain(f.common, s.error());
+  if (f.remove) {
+    const auto gone = session.call("DELETE", net::url_path("/v1/aliases").segment(f.name));
+    if (!gone) return complain(f.common, gone.error());
+    if (f.common.json) return cli::print(gone->as_object()), 0;
+    return show(stdout, "%s means nothing any more; the model stays\n", f.name.c_str()), 0;
+  }
+  const auto answer = session.call("GET", "/v1/aliases");
+  if (!answer) return complain(f.common, answer.error());
+  const auto* o = answer->if_object();
+  const auto* all = o ? json::find_object(*o, "aliases") : nullptr;
+  boost::json::array rows;
+  std::vector<std::string> names;
+  for (const auto& [name, ref] : all ? *all : boost::json::object()) {
+    names.emplace_back(name);
+    if (f.name.empty() || name == f.name) rows.push_back({{"name", name}, {"ref", ref}});
+  }
+  if (rows.empty())
+    return complain(f.common, {ErrorCode::kModelNotFound,
+                               fmt::format("no model has the name '{}'{}", f.name, did_you_mean(f.name, names))});
+  if (f.common.json) return cli::print({{"aliases", std::move(rows)}}), 0;
+  return print_table(rows, {"name", "ref"}), 0;
+}
+
 void add_alias(CLI::App& model, int& exit_code) {
-  struct ColonyFlags {
-    Common common;
-    std::string name, model;
-  };
-  const auto f = std::make_shared<ColonyFlags>();
-  CLI::App* c = model.add_subcommand("alias", "a short name for a model");
+  const auto f = std::make_shared<AliasFlags>();
+  CLI::App* c = model.add_subcommand("alias", "short names for models: gives one, lists them, takes one back");
   f->common.add(*c);
-  c->add_option("name", f->name, "of a-z 0-9 . _ -")->required();
-  c->add_option("model", f->model, "what it means")->required();
+  c->add_option("name", f->name, "of a-z 0-9 . _ -; none: all are listed");
+  c->add_option("model", f->model, "what it means from now on");
+  c->add_flag("--delete", f->remove, "the name means nothing any more");
   c->callback([f, &exit_code] {
+    if (f->remove && (f->name.empty() || !f->model.empty()))
+      throw CLI::ValidationError("--delete", "takes a name, and no model");
+    if (f->model.empty()) return void(exit_code = aliases(*f));
     const auto meant = model_meant(f->model, f->common.of_this_machine());
     exit_code = !meant ? complain(f->common, meant.error())
                        : operate(f->common, {{"operation", "model_alias"}, {"name", f->name}, {"model", *meant}},
@@ -170,6 +213,42 @@ void add_pins(CLI::App& model, int& exit_code) {
                                    });
     });
   }
+}
+
+/// All that the queen knows, wherever it is.
+int list_models(const Common& common) {
+  Session session(common);
+  if (const Status s = session.wake(); !s) return complain(common, s.error());
+  const auto answer = session.call("GET", "/v1/models");
+  if (!answer) return complain(common, answer.error());
+  const auto* o = answer->if_object();
+  const auto* data = o ? json::find_array(*o, "data") : nullptr;
+  if (!data) return complain(common, {ErrorCode::kInternal, "the queen's list of models is none"});
+  if (common.json) return cli::print(*o), 0;
+  boost::json::array rows;
+  for (const auto& v : *data) {
+    const auto* m = v.if_object();
+    const auto* meta = m ? json::find_object(*m, "meta") : nullptr;
+    if (!meta) continue;
+    const auto names = [](const boost::json::object& from, const char* key) {
+      std::string out;
+      if (const auto* list = json::find_array(from, key))
+        for (const auto& name : *list)
+          if (name.is_string()) out += (out.empty() ? "" : ", ") + std::string(name.get_string());
+      return boost::json::value(out.empty() ? "-" : out);
+    };
+    boost::json::object row{{"model", json::find_text(*m, "id").value_or("")},
+                            {"names", names(*m, "aliases")},
+                            {"state", state_text(json::find_text(*meta, "state").value_or(""))},
+                            {"hives", names(*meta, "hives")}};
+    for (const auto& [column, key] : {std::pair("quant", "quant"), {"size_bytes", "size_bytes"}})
+      if (const auto* value = meta->if_contains(key); value && *value != boost::json::value("")) row[column] = *value;
+    const auto* now = meta->if_contains("context");
+    if (const auto* own = meta->if_contains("model_context"); now || own) row["context"] = now ? *now : *own;
+    if (const auto* fits = meta->if_contains("fits")) row["fits"] = fits->is_bool() && fits->get_bool() ? "yes" : "no";
+    rows.push_back(std::move(row));
+  }
+  return print_table(rows, {"model", "names", "quant", "size_bytes", "context", "fits", "state", "hives"}), 0;
 }
 
 /// Good models that fit into so much memory, the largest first; asks nobody.
@@ -232,7 +311,7 @@ void add_model(CLI::App& app, int& exit_code) {
   add_suggest(*model, exit_code);
   add_model_settings(*model, exit_code);
   for (const auto& [name, operation, help] :
-       {std::tuple("list", "model_list", "models that a hive has"),
+       {std::tuple("list", "model_list", "models that there are: loaded, downloaded, named"),
         std::tuple("download", "model_download", "fetch a model"), std::tuple("get", "model_get", "one model"),
         std::tuple("load", "model_load", "see to it that a worker with the model runs"),
         std::tuple("unload", "model_unload", "stop the workers with the model"),
@@ -244,7 +323,10 @@ void add_model(CLI::App& app, int& exit_code) {
     const auto f = std::make_shared<ColonyFlags>();
     CLI::App* c = model->add_subcommand(name, help);
     f->common.add(*c);
-    c->add_option("--hive", f->hive, "default: that of the queen's machine, or the first that is online");
+    c->add_option("--hive", f->hive,
+                  std::string_view(name) == "list"
+                      ? "what this hive has (default: all that the queen knows)"
+                      : "default: that of the queen's machine, or the first that is online");
     if (std::string_view(name) != "list")
       c->add_option("model", f->model, "org/repo[:file-or-quant] or its page on Hugging Face, a file, or an alias")
           ->required();
@@ -253,6 +335,8 @@ void add_model(CLI::App& app, int& exit_code) {
       c->add_option("--device", f->device, "on this device: cpu, gpu (any GPU), or gpu0, which is cuda:0");
     }
     c->callback([f, operation = operation, &exit_code] {
+      if (std::string_view(operation) == "model_list" && f->hive.empty() && f->common.direct.empty())
+        return void(exit_code = list_models(f->common));
       boost::json::object o{{"operation", operation}};
       if (!f->hive.empty()) o["hive_id"] = f->hive;
       if (!f->kind.empty()) o["kind"] = f->kind;

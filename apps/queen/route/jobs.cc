@@ -3,6 +3,7 @@
 #include "colony/facts.h"
 #include "colony/operations.h"
 #include "format/json.h"
+#include "queen/aliases.h"
 #include "queen/cache_salt.h"
 #include "queen/queen.h"
 #include "security/digest.h"
@@ -255,11 +256,8 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
       t->narrate("complete", fmt::format("{} has answered with {} tokens", worker_id, reply->tokens),
                  {{"worker_id", worker_id}, {"tokens_out", reply->tokens}});
       const std::string alias = o->model.ref.short_name(), model = o->wanted.model;
-      if (o->names_models && model.starts_with("hf:") && !q.catalog().aliases.contains(alias) &&
-          colony::parse_model_ref(alias)) {
-        q.catalog().aliases[alias] = model;
-        q.background().run([&q, alias, model] { (void)q.catalog().save_alias(alias, model); });
-      }
+      if (o->names_models && model.starts_with("hf:") && !q.catalog().aliases.contains(alias))
+        (void)set_alias(q, alias, model);
       std::optional<boost::json::value> result;
       if (!o->stream) result = boost::json::value({{"text", reply->text}, {"tokens", reply->tokens}, {"done", true}});
       co_return t->succeed(result, reply->end);
@@ -409,18 +407,15 @@ void create_infer(Queen& q, const ContextPtr& c, Incoming& in) {
 /// A name for a model, which only the queen resolves (H-20).
 void create_alias(Queen& q, const ContextPtr& c, Incoming& in, wire::Fields& f) {
   const std::string name = f.text("name", 96).value_or(""), model = f.text("model", 512).value_or("");
-  const auto as_ref = colony::parse_model_ref(name);
-  if (!as_ref || as_ref->kind != colony::ModelRef::Kind::kAlias)
-    return c->fail({ErrorCode::kInvalidRequest, "name must be of a-z 0-9 . _ -"}, {}, "name");
   const auto resolved = q.resolve(model, c->principal);
   if (!resolved) return c->fail(resolved.error(), {}, "model");
   const std::string ref = resolved->ref.text();
+  const auto told = set_alias(q, name, ref);
+  if (!told) return c->fail(told.error(), {}, "name");
   const TaskPtr t = q.desk().create(c, "model_alias", true, false);
   reply_created(c, in, *t);
   t->start();
-  q.catalog().aliases[name] = ref;
-  q.background().run([&q, name, ref] { (void)q.catalog().save_alias(name, ref); });
-  t->narrate("model_alias", fmt::format("{} means {} from now on", name, ref));
+  t->narrate("model_alias", *told);
   t->succeed(boost::json::value{{"name", name}, {"ref", ref}});
 }
 

@@ -39,24 +39,28 @@ void list(Queen& q, const ContextPtr& c) {
 Status change(colony::ModelSettings& settings, const boost::json::object& body, std::string& field) {
   for (const auto& [name, value] : body) {
     field = name;
-    const auto* text = value.if_string();
+    const std::string text = value.is_string()   ? std::string(value.get_string())
+                             : value.is_int64()  ? std::to_string(value.get_int64())
+                             : value.is_double() ? fmt::format("{}", value.get_double())
+                                                 : "";
     if (value.is_null())
       LLORCH_OK(settings.unset(name));
-    else if (text || value.is_int64() || value.is_double())
-      LLORCH_OK(settings.set(name, text ? std::string(*text) : boost::json::serialize(value)));
+    else if (value.is_string() || value.is_int64() || value.is_double())
+      LLORCH_OK(settings.set(name, text));
     else
       return fail(ErrorCode::kInvalidRequest, "'{}' must be a text, a number or null", name);
   }
   return {};
 }
 
+/// They are in force at once, so that whoever changes them next sees them; the answer comes when they are kept.
 void keep(Queen& q, const ContextPtr& c, const colony::ModelRef& ref, const colony::ModelSettings& settings) {
+  q.placer().settings().keep(ref, settings);
   const auto kept = std::make_shared<Status>();
   q.background().run([&q, kept, ref = ref.text(), settings] { *kept = q.catalog().save_settings(ref, settings); },
-                     [&q, c, kept, ref, settings](const Status& done) {
+                     [&q, c, kept, ref](const Status& done) {
                        if (!done) return c->fail(done.error());
                        if (!*kept) return c->fail(kept->error());
-                       q.placer().settings().keep(ref, settings);
                        c->reply(200, to_json(q, ref));
                      });
 }

@@ -28,9 +28,10 @@ std::int64_t size_in_memory(const Queen& q, std::string_view ref) {
 /// Each model by its reference, and by every name that it was given.
 boost::json::object tags(const Queen& q) {
   boost::json::array list;
-  for (const auto& m : models(q.hives())) {
+  for (const auto& m : models(q)) {
     const auto* meta = m.as_object().if_contains("meta");
     const auto* facts = meta ? meta->if_object() : nullptr;
+    if (facts && json::find_text(*facts, "state") == "not_downloaded") continue;
     const auto* size = facts ? facts->if_contains("size_bytes") : nullptr;
     const std::string ref(m.at("id").get_string());
     const auto add = [&](const std::string& name) {

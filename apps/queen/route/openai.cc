@@ -369,7 +369,7 @@ void accept(Queen& q, const ContextPtr& c, const ReadPtr& in) {
   service::ReservedKey key;  // of a stream until its end: whoever repeats it is sent to the worker, which has its log
   if (!q.intake().reserve(c, body.hash, key, again)) return;
   auto resolved = q.resolve(*body.model, c->principal);
-  if (!resolved) return c->fail(colony::no_such_model(), {}, "model");
+  if (!resolved) return c->fail(not_found_of(resolved.error()), {}, "model");
   Deadline deadline;
   if (!q.admission().take_deadline(c, body.deadline_ms, deadline)) return;
   const StoredResponses::Where* stored = nullptr;
@@ -430,15 +430,6 @@ void add_route_openai(Queen& q) {
                            [&q](const ContextPtr& c) { ask_for_stored(q, c, "GET"); });
     r.route<Scope::kInfer>("DELETE", prefix + "/responses/{}",
                            [&q](const ContextPtr& c) { ask_for_stored(q, c, "DELETE"); });
-    r.route<Scope::kInfer>("GET", prefix + "/models", [&q](const ContextPtr& c) {
-      c->reply(200, {{"object", "list"}, {"data", models(q.hives())}});
-    });
-    r.route<Scope::kInfer>("GET", prefix + "/models/{}", [&q](const ContextPtr& c) {
-      const auto resolved = q.resolve(c->parameters[0], c->principal);
-      for (const auto& m : models(q.hives()))
-        if (resolved && m.at("id") == boost::json::string(resolved->ref.text())) return c->reply(200, m);
-      c->fail(colony::no_such_model(), {}, "model");
-    });
   }
 }
 
