@@ -59,6 +59,7 @@ std::string for_want_of_workers(const Error& e) {
 }  // namespace
 
 std::string hint_for(const Common& common, const Error& error) {
+  if (says(error, ".toml:")) return "change that line of the file";
   switch (error.code) {
     case ErrorCode::kIo: return for_io(common, error);
     case ErrorCode::kModelNotFound: return "`llorch model list` shows what is here; hf:org/repo:Q4_K_M fetches a model";

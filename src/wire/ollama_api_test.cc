@@ -91,5 +91,23 @@ TEST(OllamaApi, violations_name_what_the_client_wrote) {
   EXPECT_FALSE(read_ollama_generate(object(R"({"model":"m","prompt":"x","context":[1,2]})"), kBounds));
 }
 
+TEST(OllamaApi, inputs_of_embeddings_are_cut_unless_told_otherwise) {
+  for (const auto& [body, cuts] : {std::pair(R"({"model":"m:latest","input":["x","y"]})", true),
+                                   {R"({"model":"m","input":"x","truncate":true,"keep_alive":"5m"})", true},
+                                   {R"({"model":"m","input":"x","truncate":false})", false}}) {
+    const auto read = read_ollama_embed(object(body), kBounds);
+    ASSERT_TRUE(read) << body;
+    EXPECT_EQ(read->truncate, cuts);
+  }
+  EXPECT_FALSE(read_embedding(object(R"({"model":"m","input":"x"})"), kBounds)->truncate);
+  EXPECT_EQ(read_ollama_embeddings(object(R"({"model":"m","prompt":"x"})"), kBounds)->prompts.size(), 1u);
+  for (const char* body : {R"({"model":"m"})", R"({"model":"m","prompt":["x"]})", R"({"model":"m","input":"x"})"}) {
+    const auto read = read_ollama_embeddings(object(body), kBounds);
+    ASSERT_FALSE(read) << body;
+    EXPECT_EQ(read.error().violations.front().field, "prompt");
+    EXPECT_TRUE(read.error().violations.front().message.starts_with("prompt"));
+  }
+}
+
 }  // namespace
 }  // namespace llorch::wire

@@ -135,6 +135,7 @@ class Daemons(unittest.TestCase):
                 self.assertNotEqual(r.returncode, 0)
                 self.assertIn(f"{self.file}:{line}: ", r.stderr)
                 self.assertIn(words, r.stderr)
+                self.assertIn("\n  change that line of the file\n", r.stderr)
         self.file.write_text('[model."builtin:haiku"]\nchat-template = "/no/such"\n')
         self.assertIn("/no/such", self.ask().stderr)
 
@@ -144,6 +145,12 @@ class Daemons(unittest.TestCase):
                 self.file.write_text("[keper]\nquiet = true\n")
                 r = subprocess.run([a for a in PROGRAMS[program] if a != "--print-config"], capture_output=True, text=True, env=self.c.env, timeout=30)
                 self.assertIn(f"{self.file}:1: [keper] is no section: did you mean 'keeper'?", r.stderr)
+
+    def test_help_names_each_value_once(self):
+        for name in ("llorch-queen", "llorch-hive"):
+            said = subprocess.run([BIN / name, "--help"], capture_output=True, text=True, env=self.c.env, timeout=30).stdout
+            self.assertIn("{immediate,hybrid,batched}", said)
+            self.assertNotIn("->", said)
 
     def test_what_a_program_is_needs_no_file(self):
         self.file.write_text("nonsense\n")
