@@ -324,6 +324,41 @@ class Chat(unittest.TestCase):
         self.done(page)
         cable.close()
 
+    def test_a_lost_connection_with_tools_is_taken_up_again(self):
+        cable = Cable(self.colony.queen_port)
+        page = self.browser.tab(cable.url + "/")
+        page.allowed = ["Failed to load resource"]
+        resumed = []
+        page.on("request", lambda r: resumed.append((r.url, int(r.headers["last-event-id"]))) if "last-event-id" in r.headers else None)
+        page.click("#open-settings")
+        page.fill("#set-tools", TOOLS)
+        page.keyboard.press("Escape")
+        with page.expect_request("**/v1/chat/completions"):
+            ask(page, "slow one")
+        page.wait_for_selector(".assistant.busy .md:has-text('word5')")
+        cable.cut()
+        page.wait_for_selector(".note:has-text('connection is lost')")
+        cable.plug()
+        answer = answered(page, 1, 60)
+        self.assertEqual(answer.locator(".md").inner_text(), " ".join(f"word{i}" for i in range(400)), "nothing is lost or doubled")
+        self.assertRegex(resumed[0][0], r"/v1/jobs/job-[0-9a-f-]+/stream$")
+        self.assertGreater(resumed[0][1], 5)
+        # After a reload, too; and what is stopped ends the work.
+        ask(page, "slow again")
+        page.wait_for_selector(".assistant.busy .md:has-text('word9')")
+        page.reload()
+        page.wait_for_selector(".assistant.busy .md:has-text('word20')")
+        before = self.machine.aborted
+        page.keyboard.press("Escape")
+        self.assertIn("stopped", answered(page, 2).inner_text())
+        wait_for(lambda: self.machine.aborted > before, 10)
+        # An answer that fails says so once, and is not taken up.
+        answer = ask(page, "fail, please", 3)
+        self.assertIn("This begins well", answer.inner_text())
+        self.assertIn("ran out of memory", page.inner_text("#problem"))
+        self.done(page)
+        cable.close()
+
     def test_stop_keeps_what_came_and_ends_the_work(self):
         page = self.open()
         ask(page, "slow one")
@@ -454,11 +489,12 @@ class Fleet(unittest.TestCase):
             machine.live(c)
             page = self.browser.tab(c.url + "/#fleet")
             wait_for(lambda: page.locator(".worker").count() == 4)
-            page.evaluate("window.rows = [...document.querySelectorAll('.worker, .machine, .model')]")
+            page.evaluate("""() => { window.rows = [...document.querySelectorAll('.worker, .machine, .model')]; window.told = '';
+                new MutationObserver(() => (window.told += document.querySelector('.activities').innerText)).observe(document.querySelector('.activities'), {subtree: true, childList: true, characterData: true}); }""")
             page.click("[aria-label='Load hf:org/other@main']")
             page.click("dialog button:has-text('Load')")
-            page.wait_for_selector(".activity:has-text('makes room')")
             self.act(page, "Load hf:org/other@main")
+            self.assertRegex(page.evaluate("window.told"), r"worker-cpu-\d on desk, with builtin:haiku, makes room")
             wait_for(lambda: page.locator(".worker .hint").all_inner_texts().count("hf:org/other@main on cpu") == 1)
             self.assertEqual(page.locator(".worker").count(), 4)
             self.assertEqual(page.evaluate("window.rows.filter((r) => !r.isConnected).length"), 1, "the rows of the others stay")
