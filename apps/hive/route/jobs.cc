@@ -51,6 +51,15 @@ Result<ModelRef> usable_model(const Hive& h, const Order& o) {
   return ref;
 }
 
+ModelRow row_of(const ModelRef& ref, const Fetched& got) {
+  const std::string number = std::to_string(std::hash<std::string>{}(ref.text()) % 100'000);
+  return {{ref.short_name() + "-" + number, ref.text(), got.file, colony::quant_in_name(got.file), "Available", "",
+           got.size},
+          got.path,
+          got.sha256,
+          got.identity};
+}
+
 Procedure model_download(TaskPtr t, Hive& h, Order o) {
   t->start({{"model", o.model}});
   const auto ref = usable_model(h, o);
@@ -102,11 +111,7 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
   if (!*transfer->outcome) co_return t->fail(transfer->outcome->error());
   const Fetched got = **transfer->outcome;
   const double seconds = std::chrono::duration<double>(net::Clock::now() - start).count();
-  ModelRow row{{ref->short_name() + "-" + std::to_string(std::hash<std::string>{}(ref->text()) % 100'000), ref->text(),
-                got.file, colony::quant_in_name(got.file), "Available", "", got.size},
-               got.path,
-               got.sha256,
-               got.identity};
+  ModelRow row = row_of(*ref, got);
   auto need_work = [path = got.path] { return memory_need(path, 0, 1); };
   const auto need = co_await service::in_background(t->flow, h.files(), need_work, got.path);
   if (!need) co_return t->fail(need.error());
