@@ -82,7 +82,7 @@ CONTROLS = "a[href], button, input, select, textarea, summary, [tabindex='0']"
 
 def unreached(page):
     """Controls in sight that the Tab key does not reach from the top of the page."""
-    page.evaluate("""(controls) => { document.activeElement.blur(); window.left = new Set([...document.querySelectorAll(controls)].filter((e) => !e.disabled && e.checkVisibility({visibilityProperty: true, opacityProperty: false}) && e.tabIndex >= 0)); window.all = window.left.size;
+    page.evaluate("""(controls) => { document.activeElement.blur(); window.left = new Set([...document.querySelectorAll(controls)].filter((e) => !e.disabled && e.checkVisibility({visibilityProperty: true, opacityProperty: false}))); window.all = window.left.size;
         document.addEventListener('focusin', (e) => window.left.delete(e.target)); }""", CONTROLS)
     for _ in range(page.evaluate("window.all") + 5):
         page.keyboard.press("Tab")
