@@ -3,7 +3,7 @@ import { cancelJob, follow, makeJob, sentence, Refusal } from "/page/api.js";
 import { announce, copyButton, el, iconButton, say, size } from "/page/dom.js";
 import { Meter } from "/page/plot.js";
 
-const GONE_MS = 6000;  // what went well goes by itself
+const GONE_MS = 4000;  // what went well goes by itself
 
 class Activity {
   constructor(title) {

@@ -161,7 +161,7 @@ class Machine(Actor):
             out.burst = 5
             out.text("".join(f"word{i} " for i in range(100, 500)), 8, pace=0.02)
         elif "slow" in question:
-            out.text(" ".join(f"word{i}" for i in range(400)), 6, pace=0.02)
+            out.text(" ".join(f"word{i}" for i in range(400)), 6, pace=0.01)
         elif tools:
             out.text("I look it up. ")
             out.call("weather", json.dumps(CALL))

@@ -234,6 +234,57 @@ class Relay(unittest.TestCase):
                 self.assertTrue(text.startswith(sent.decode()))
                 self.assertEqual("\n\ndata: {" in text and "WORKER_CRASHED" in text, expected, text)
 
+    def test_a_chat_completion_that_is_taken_up_again(self):
+        part = lambda i: b'data: {"choices":[{"delta":{"content":"%d"}}]}\n\n' % i
+        go, ending, closed = threading.Event(), [b"data: [DONE]\n\n"], threading.Event()
+
+        def says(handler):
+            handler.wfile.write(head(200, "text/event-stream") + b"".join(map(part, range(5))))
+            go.wait(20)
+            try:
+                for i in range(5, 10):
+                    handler.wfile.write(part(i))
+                handler.wfile.write(ending[0])
+                while not ending[0]:
+                    handler.wfile.write(b": ping\n\n")
+            except OSError:
+                closed.set()
+
+        self.worker("ant", says)
+
+        def begin():
+            """Where the stream is, of which five events have come; the client has left."""
+            go.clear()
+            connection = self.c.connection()
+            connection.request("POST", "/v1/chat/completions", json.dumps(CHAT | {"stream": True}), {"Content-Type": "application/json", "X-Resumable": "1"})
+            answer = connection.getresponse()
+            text = b""
+            while text.count(b"\n\n") < 5:
+                text += answer.read1()
+            self.assertIn(b'id: 5\ndata: {"choices":[{"delta":{"content":"4"}}]}', text)
+            connection.close()
+            return answer.headers["X-Sse-Url"]
+
+        url = begin()
+        go.set()
+        rest = self.c.call("GET", url, None, {"Last-Event-ID": "3"})[2]
+        self.assertEqual(re.findall(r'^id: (\d+)\ndata: .*"content":"(\d)"', rest, re.M), [(str(i + 1), str(i)) for i in range(3, 10)])
+        self.assertTrue(rest.endswith("\n\ndata: [DONE]\n\n"), rest[-60:])
+        self.assertNotIn("X-Sse-Url", self.chat(stream=True)[1], "without the header it is passed on as it is")
+        ending[0] = b'data: {"error":{"code":"INFERENCE_FAILED","message":"no"}}\n\n'
+        url = begin()
+        go.set()
+        rest = self.c.call("GET", url, None, {"Last-Event-ID": "9"})[2]
+        self.assertIn('"content":"9"', rest)
+        self.assertIn("INFERENCE_FAILED", rest)
+        self.assertNotIn("[DONE]", rest)
+        ending[0] = b""
+        url = begin()
+        self.assertEqual(self.c.call("DELETE", url.removesuffix("/stream"))[0] // 100, 2)
+        go.set()
+        self.assertTrue(closed.wait(10), "the worker is not left at work")
+        self.assertEqual(self.c.call("POST", "/v1/chat/completions", CHAT | {"stream": True, "model": "no-such-alias"}, {"X-Resumable": "1"})[0], 404)
+
     def test_an_end_that_stands_within_an_answer_is_none(self):
         call = b'{"message":{"tool_calls":[{"function":{"name":"x","arguments":{"done":true}}}]},"done":false}\n'
         text = b'data: {"choices":[{"delta":{"content":"data: [DONE]"},"finish_reason":null}]}\n\n'

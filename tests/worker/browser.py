@@ -1,8 +1,10 @@
 """Pages in headless Chromium, for suites: what a page must not do (an error, a request elsewhere) is noted and asserted."""
 import contextlib
+import pathlib
 import socket
 import threading
 
+import axe_playwright_python
 from playwright.sync_api import sync_playwright
 
 from harness import wait_for
@@ -63,6 +65,28 @@ def loaded_bytes(browser, url):
 
 def too_wide(page):
     return page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+
+
+AXE = pathlib.Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text()
+
+
+def accessible(page):
+    """Violations of axe-core's rules, as rule and elements."""
+    page.evaluate(AXE)
+    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})")
+    return [f"{v['id']}: " + "; ".join(n["html"][:160] for n in v["nodes"][:4]) for v in found["violations"]]
+
+
+CONTROLS = "a[href], button, input, select, textarea, summary, [tabindex='0']"
+
+
+def unreached(page):
+    """Controls in sight that the Tab key does not reach from the top of the page."""
+    page.evaluate("""(controls) => { document.activeElement.blur(); window.left = new Set([...document.querySelectorAll(controls)].filter((e) => !e.disabled && e.checkVisibility({visibilityProperty: true, opacityProperty: false}))); window.all = window.left.size;
+        document.addEventListener('focusin', (e) => window.left.delete(e.target)); }""", CONTROLS)
+    for _ in range(page.evaluate("window.all") + 5):
+        page.keyboard.press("Tab")
+    return page.evaluate("[...window.left].map((e) => e.outerHTML.slice(0, 120))")
 
 
 class Cable:

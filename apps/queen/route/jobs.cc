@@ -5,6 +5,7 @@
 #include "format/json.h"
 #include "queen/aliases.h"
 #include "queen/cache_salt.h"
+#include "queen/kept_answer.h"
 #include "queen/queen.h"
 #include "security/digest.h"
 #include "security/validate.h"
@@ -559,10 +560,8 @@ void create_operation(Queen& q, const ContextPtr& c, Incoming& in) {
   }
   const TaskPtr t = q.desk().create(c, in.operation, true, false);
   reply_created(c, in, *t);
-  if (operation == "hive_check")
-    hive_check(t, q, hive_id);
-  else
-    pass_on(t, q, hive_id, std::move(order));
+  if (operation == "hive_check") return void(hive_check(t, q, hive_id));
+  pass_on(t, q, hive_id, std::move(order));
 }
 
 void create(Queen& q, const ContextPtr& c, const IncomingPtr& in) {
@@ -589,7 +588,7 @@ void add_route_jobs(Queen& q) {
                            .cancel = [&q](const job::JobPtr& j) { q.desk().cancel(j); },
                            .disconnected = [&q](const job::JobPtr& j) { q.desk().disconnected(j); },
                            .hidden = {},
-                           .framing = {}});
+                           .framing = framing_of});
 }
 
 }  // namespace llorch::queen

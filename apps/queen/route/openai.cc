@@ -6,6 +6,7 @@
 #include "net/url.h"
 #include "queen/answer_stream.h"
 #include "queen/cache_salt.h"
+#include "queen/kept_answer.h"
 #include "queen/queen.h"
 #include "security/digest.h"
 #include "service/job_stream.h"
@@ -33,8 +34,10 @@ struct Relayed {
   bool over = false;             // nothing more is taken
   std::optional<Error> refused;  // why no other worker is tried either
   net::Response response;
-  AnswerStream stream;                                   // of one that is streamed
-  std::function<void(const std::string& id)> on_stored;  // the worker keeps this response
+  AnswerStream stream;                                                    // of one that is streamed
+  std::function<void(const std::string& id)> on_stored;                   // the worker keeps this response
+  std::function<Result<std::shared_ptr<KeptAnswer>>(net::Headers)> keep;  // where the client may come back for it
+  std::shared_ptr<KeptAnswer> kept;                                       // and is streamed from
   PulsePtr pulse = std::make_shared<Pulse>();
   std::shared_ptr<std::int64_t> tokens;  // of the worker, see Seat
 
@@ -45,6 +48,14 @@ struct Relayed {
 void give_up(Relayed& r, const Done& done, Error why) {
   r.over = true;
   done(std::unexpected(std::move(why)));
+}
+
+/// Headers of the worker's answer that a job's stream does not make itself.
+net::Headers said_of_sampling(const net::Headers& of_worker) {
+  net::Headers out;
+  for (const char* name : {"X-Llorch-Ignored", "X-Llorch-Sampling", "X-Deadline-Exceeded-By-Ms"})
+    if (const auto value = of_worker.get(name)) out.add(name, *value);
+  return out;
 }
 
 void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& headers, const Done& done) {
@@ -59,6 +70,13 @@ void take_head(const ContextPtr& c, Relayed& r, int status, const net::Headers& 
   r.stream = AnswerStream(r.response.content_type.starts_with("application/x-ndjson"));
   r.streamed = r.stream.lines() || r.response.content_type.starts_with("text/event-stream");
   if (!r.streamed) return;
+  if (r.keep && status == 200) {
+    auto kept = r.keep(said_of_sampling(headers));
+    if (!kept) r.refused = kept.error();
+    if (!kept) return give_up(r, done, *r.refused);
+    r.kept = *std::move(kept);
+    return;
+  }
   c->decorate(r.response.headers);
   c->exchange->start(r.response);
   c->streamed(status);
@@ -72,6 +90,11 @@ void take_bytes(const ContextPtr& c, Relayed& r, std::string_view bytes, const D
     return give_up(r, done, *r.refused);
   }
   *r.tokens += r.stream.add(bytes);
+  if (r.kept) {
+    const Status taken = r.kept->add(bytes);
+    if (!taken) r.refused = taken.error();
+    return taken ? void() : give_up(r, done, *r.refused);
+  }
   c->exchange->write(std::string(bytes));
   if (c->exchange->unsent() <= kUnsentMax) return;
   r.refused = Error{ErrorCode::kInferenceFailed, "the client does not take its stream: 8 MiB of it wait"};
@@ -154,6 +177,14 @@ struct Served {
       open->completed();
     else
       open->cancelled();
+  }
+  /// One whose client may be here or not. `lost`: why the worker's stream ended, if it did not by itself.
+  void end_kept(Relayed& r, const Status& lost) {
+    const bool whole = lost && r.whole() && !r.refused;
+    const Error cut{ErrorCode::kWorkerCrashed, "the worker's stream ended in the middle of the answer"};
+    const Error why = r.refused ? *r.refused : !lost ? lost.error() : cut;
+    whole ? open->completed() : why.code == ErrorCode::kCancelled ? open->cancelled() : open->failed(why.code);
+    r.kept->end(whole || (lost && r.stream.tells_error()) ? Status() : std::unexpected(why));
   }
   void reply(Relayed& r) {
     if (r.whole())
@@ -243,6 +274,11 @@ Error went_away(const FlowPtr& flow, const Error& why) {
   return {ErrorCode::kWorkerCrashed, "the worker went away in the middle of the answer"};
 }
 
+/// Whether a chat completion's client means to come back where its connection is lost.
+bool is_resumable(const service::Context& c) {
+  return c.route.ends_with("/chat/completions") && c.request.headers.get("X-Resumable") == "1";
+}
+
 Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
   const ContextPtr c = s->c;
   for (int tries = 1;; ++tries) {
@@ -256,6 +292,10 @@ Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
     r->tokens = placed->seat->tokens();
     r->on_stored = [&q, c, where = StoredResponses::Where{placed->hive_id, placed->worker_id, s->placing->ref}](
                        const std::string& id) { q.responses().remember(c->principal.id, id, where); };
+    if (is_resumable(*c))
+      r->keep = [&q, c, flow](net::Headers headers) {
+        return KeptAnswer::begin(q.desk(), c, flow, std::move(headers));
+      };
     q.metrics().connections.Increment();
     Step<bool> trying{flow, [&](Done then) -> std::any {
                         attempt_relay(flow, q, s, *placed, r, std::move(then));
@@ -265,6 +305,7 @@ Procedure serve(FlowPtr flow, Queen& q, ServedPtr s) {
     q.metrics().connections.Decrement();
     q.metrics().dispatched(outcome ? "completed" : std::string(name(outcome.error().code)));
     placed->seat.reset();
+    if (r->kept) co_return s->end_kept(*r, outcome ? Status() : std::unexpected(went_away(flow, outcome.error())));
     if (!c->exchange->alive()) co_return s->left(*r);
     if (r->refused) co_return s->fail(*r->refused);
     if (outcome && r->streamed) co_return s->reply(*r);
