@@ -73,8 +73,9 @@ std::string hint_for(const Common& common, const Error& error) {
     case ErrorCode::kHiveNotFound: return "`llorch hive list` shows the hives that are online";
     case ErrorCode::kVersionMismatch: return "`llorch queen stop`, then start one of this version";
     case ErrorCode::kContextLengthExceeded:
-      return "a shorter text or a smaller -n fits; [model.\"NAME\"] with ctx = N in config.toml gives a model more "
-             "context, as far as it has it";
+      return "a shorter text or a smaller -n fits; `llorch model set NAME ctx N` gives a model more context from its "
+             "next "
+             "load on, as far as it has it";
     case ErrorCode::kChatTemplateMissing:
       return "`llorch run --raw MODEL \"text\"` goes on with a text; for a chat take a model that is tuned for it: "
              "`llorch model suggest`";

@@ -439,7 +439,7 @@ class Http(Case):
         with Worker(local=False, env={"LLORCH_API_TOKEN": "operator-token-0123456789"}) as w:
             routes = [line.split("|")[1:3] for line in (ROOT / "docs/api.md").read_text().splitlines() if line.startswith(("| GET ", "| POST ", "| DELETE "))]
             self.assertGreater(len(routes), 40)
-            for method, path in [(m.strip(), p.strip().strip("`").replace("{}", "x")) for m, p in routes] + [("GET", p) for p in ("/v1/models/", "/V1/models", "/nope", "/v1/models?x=1")]:
+            for method, path in [(m.strip(), p.strip().strip("`").replace("{}", "x").replace("{*}", "x")) for m, p in routes] + [("GET", p) for p in ("/v1/models/", "/V1/models", "/nope", "/v1/models?x=1")]:
                 for headers in ({}, {"Authorization": "Bearer operator-token-012345678X"}):
                     status = w.call(method, path, headers=headers)[0]
                     self.assertIn(status, {"/health": (200,), "/page/x": (404,)}.get(path, (401, 429)), (method, path))  # the two are public

@@ -231,8 +231,6 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   if (!looked) co_return t->fail(looked.error());
   if (!looked->first) co_return t->fail(looked->first.error());
   const Need& need = *looked->first;
-  if (const auto row = h.catalog().models.find(ref->text()); row != h.catalog().models.end())
-    row->second.model.capabilities = need.capabilities;
   plan.need = need.total(), plan.manifest = looked->second;
   if (const Status room = has_room(h, need); !room) co_return t->fail(room.error());
   if (const Status set = plan.settings.set("ctx", std::to_string(need.context)); !set) co_return t->fail(set.error());
