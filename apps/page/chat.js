@@ -27,7 +27,7 @@ export class Chat {
   build() {
     const { daemon } = this;
     this.history = new History({
-      start: () => { this.open(null); this.focusText(); },
+      start: () => { this.open(null); if (!this.wide()) this.drawer(null); this.focusText(); },
       open: (id) => { this.open(id); this.drawer(null); },
       rename: (id, title) => this.change(id, (c) => (c.title = title)),
       remove: (id) => this.remove([id]),
@@ -100,8 +100,9 @@ export class Chat {
     for (const other of c.messages) if (other !== m && other.state === "running") other.state = "failed";  // another tab wrote behind it
     if (m?.state !== "running") return;
     delete m.thoughtFrom;
-    if (m.job?.url) this.answer(c, { resumed: true });
-    else m.state = "failed";
+    if (!m.job?.url) return void (m.state = "failed");
+    m.job.last ||= "0";  // the page before may still be its reader
+    this.answer(c, { resumed: true });
   }
 
   // The conversation that is shown.
@@ -113,7 +114,7 @@ export class Chat {
     if (this.current) this.drafts.set(this.current.id, this.text.value);
     this.current = this.conversations.find((c) => c.id === id) ?? this.fresh();
     const hash = this.current.messages.length ? `#c=${this.current.id}` : "#";
-    if (location.hash !== hash && !(hash === "#" && !location.hash)) history.replaceState(null, "", hash);
+    if (!this.element.hidden && location.hash !== hash && !(hash === "#" && !location.hash)) history.replaceState(null, "", hash);
     this.views = [];
     this.log.replaceChildren();
     this.text.value = this.drafts.get(this.current.id) ?? "";

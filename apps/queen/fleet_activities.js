@@ -62,7 +62,7 @@ export class Activities {
   }
   /** One that goes on since before the page was loaded. */
   takeUp(title, id) {
-    return this.run(title, (activity) => this.follow(activity, { url: `/v1/jobs/${id}/stream`, cancel: `/v1/jobs/${id}`, last: "" }));
+    return this.run(title, (activity) => this.follow(activity, { url: `/v1/jobs/${id}/stream`, cancel: `/v1/jobs/${id}`, last: "0" }));  // from the first event on, whoever else reads it
   }
   async follow(activity, job) {
     const stop = new AbortController();

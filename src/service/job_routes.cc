@@ -42,7 +42,10 @@ boost::json::object created(const job::Job& job, std::string_view prefix, int qu
 }
 
 boost::json::object describe(const job::Job& job) {
-  boost::json::object o{{"job_id", job.id}, {"status", name(job.state)}, {"created_at", rfc3339(job.created_at)}};
+  boost::json::object o{{"job_id", job.id},
+                        {"operation", job.options.operation},
+                        {"status", name(job.state)},
+                        {"created_at", rfc3339(job.created_at)}};
   if (job.started_at != job::WallTime{}) o["started_at"] = rfc3339(job.started_at);
   if (job.finished()) o["completed_at"] = rfc3339(job.completed_at);
   if (job.error) o["error"] = {{"code", name(job.error->code)}, {"message", job.error->message}};

@@ -125,7 +125,7 @@ class Machine(Actor):
         if order["operation"] == "model_download":
             for done in range(0, 101, 5):
                 out.event("progress", stage="downloading", bytes_downloaded=done * GIB // 25, bytes_total=4 * GIB, speed_mbps=42.0)
-                time.sleep(0.05)
+                time.sleep(0.1)
             self.known.append(order["model"])
             self.revision += 1
         elif order["operation"] == "worker_spawn":

@@ -109,7 +109,9 @@ class Fleet(unittest.TestCase):
                 page.select_option("#download-to", "cellar")
                 page.click("#download")
                 page.wait_for_selector(".activity:has-text('GB of 4.29 GB · 42.0 MB/s')")
-                self.act(page, "Download hf:org/fresh@main")
+                page.reload()
+                page.wait_for_selector(".activity:has-text('Download') .meter")  # it goes on, and is told of
+                self.act(page, "Download")
                 page.wait_for_selector(".model:has-text('hf:org/fresh@main')")
                 page.click("[aria-label='Pin hf:org/writer@main: its workers stay']")
                 self.act(page, "Pin hf:org/writer@main")

@@ -393,6 +393,11 @@ class Chat(unittest.TestCase):
             wait_for(lambda: not page.locator(".turn").count())
             ask(page, "some markdown", 1)
             self.assertEqual(unreached(page), [])
+            if how is PHONE:
+                if not page.locator("#new").is_visible():
+                    page.click("#menu")
+                page.click("#new")
+                self.assertFalse(page.locator("#search").is_visible(), "the new chat is in sight")
             self.done(page)
 
 
