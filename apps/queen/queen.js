@@ -16,7 +16,8 @@ const daemon = {
   jobFields: (model) => ({ operation: "infer", model }),
   defaultModel() {
     const models = (status?.models ?? []).filter(mayChat);
-    return (models.find((m) => m.meta.state === "loaded") ?? models[0])?.id ?? "";
+    const fetched = (m) => m.meta.hives?.length && !m.id.startsWith("builtin:");
+    return (models.find((m) => m.meta.state === "loaded") ?? models.find(fetched) ?? models[0])?.id ?? "";
   },
   /** Those that answer; the name of another one may be typed. */
   models() {

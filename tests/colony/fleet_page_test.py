@@ -214,7 +214,7 @@ class Fleet(unittest.TestCase):
             wait_for(lambda: page.input_value("#model") == "hf:a/chat@main")
             page.click("#model")
             page.wait_for_selector("[role=option]:has-text('unknown')")
-            self.assertEqual(page.locator("[role=option] span").all_inner_texts(), ["hf:a/chat@main", "hf:z/unknown@main", "haiku"])
+            self.assertEqual(page.locator("[role=option] span").all_inner_texts(), ["builtin:haiku", "hf:a/chat@main", "hf:z/unknown@main", "haiku"])
             page.keyboard.press("Escape")
             page.click("#tab-fleet")
             page.wait_for_selector(".model:has-text('vectors')")
