@@ -194,7 +194,11 @@ TEST(Gguf, lying_tables_are_refused) {
   expect_refused(Writer().header(1, 0).tensor_info("a", {1ull << 24, 1ull << 24, 1ull << 24}, 0, 0).pad(32),
                  "impossible dimension");
   expect_refused(Writer().header(1, 0).tensor_info("a", {0}, 0, 0).pad(32), "impossible dimension");
-  expect_refused(Writer().header(1, 0).tensor_info("a", {8}, 0, ~0ull - 31).pad(32), "needs bytes");
+  expect_refused(Writer().header(1, 0).tensor_info("a", {8}, 0, ~0ull - 31).pad(32), "'a' has the impossible offset");
+  expect_refused(Writer().header(2, 0).tensor_info("a", {8}, 0, 0).tensor_info("b", {8}, 0, 32).pad(40),
+                 "the file is cut off: it has ");
+  expect_refused(Writer().header(2, 0).tensor_info("a", {8}, 0, 0).tensor_info("b", {8}, 0, 32).pad(16),
+                 "bytes, and tensor 'b' ends at byte ");
   expect_refused(Writer().header(1, 0).tensor_info("a", {8}, 12345, 0).pad(32), "type 12345, which is not supported");
   expect_refused(Writer().header(1, 0).tensor_info("a", {256}, 17, 0).pad(32), "type IQ2_XS, which is not supported");
   expect_refused(Writer().header(1, 0).tensor_info("a", {8}, 2, 0).pad(32), "not a multiple of Q4_0's block");

@@ -11,7 +11,7 @@ using service::ContextPtr;
 constexpr const char* kWhen = "at the next load of the model: workers that run keep what they have";
 
 /// {model, settings: {KEY: {value, from, file?}}, loaded, applies}
-boost::json::object to_json(const Queen& q, const colony::ModelRef& ref) {
+boost::json::object settings_json(const Queen& q, const colony::ModelRef& ref) {
   const SettingsTable& table = q.placer().settings();
   const colony::ModelSettings file = table.in_file(ref), all = table.of(ref), own = table.kept(ref);
   boost::json::object settings;
@@ -28,15 +28,15 @@ boost::json::object to_json(const Queen& q, const colony::ModelRef& ref) {
   return {{"model", ref.text()}, {"settings", std::move(settings)}, {"loaded", loaded}, {"applies", kWhen}};
 }
 
-void list(Queen& q, const ContextPtr& c) {
+void list_settings(Queen& q, const ContextPtr& c) {
   boost::json::array models;
   for (const std::string& text : q.placer().settings().models())
-    if (const auto ref = colony::parse_model_ref(text)) models.push_back(to_json(q, *ref));
+    if (const auto ref = colony::parse_model_ref(text)) models.push_back(settings_json(q, *ref));
   c->reply(200, {{"keys", colony::ModelSettings::description()}, {"models", std::move(models)}});
 }
 
 /// A number, a text or null (it is taken back) of each key. Errors: kInvalidRequest, with the key in `field`.
-Status change(colony::ModelSettings& settings, const boost::json::object& body, std::string& field) {
+Status change_settings(colony::ModelSettings& settings, const boost::json::object& body, std::string& field) {
   for (const auto& [name, value] : body) {
     field = name;
     const std::string text = value.is_string()   ? std::string(value.get_string())
@@ -54,31 +54,32 @@ Status change(colony::ModelSettings& settings, const boost::json::object& body, 
 }
 
 /// They are in force at once, so that whoever changes them next sees them; the answer comes when they are kept.
-void keep(Queen& q, const ContextPtr& c, const colony::ModelRef& ref, const colony::ModelSettings& settings) {
+void keep_settings(Queen& q, const ContextPtr& c, const colony::ModelRef& ref, const colony::ModelSettings& settings) {
   q.placer().settings().keep(ref, settings);
   const auto kept = std::make_shared<Status>();
   q.background().run([&q, kept, ref = ref.text(), settings] { *kept = q.catalog().save_settings(ref, settings); },
                      [&q, c, kept, ref](const Status& done) {
                        if (!done) return c->fail(done.error());
                        if (!*kept) return c->fail(kept->error());
-                       c->reply(200, to_json(q, ref));
+                       c->reply(200, settings_json(q, ref));
                      });
 }
 
 using Change = void (*)(Queen& q, const ContextPtr& c, const colony::ModelRef& ref);
 
-void show(Queen& q, const ContextPtr& c, const colony::ModelRef& ref) { c->reply(200, to_json(q, ref)); }
+void show_settings(Queen& q, const ContextPtr& c, const colony::ModelRef& ref) { c->reply(200, settings_json(q, ref)); }
 
-void set(Queen& q, const ContextPtr& c, const colony::ModelRef& ref) {
+void set_settings(Queen& q, const ContextPtr& c, const colony::ModelRef& ref) {
   const auto body = wire::parse_body(c->request.body);
   if (!body) return c->fail(body.error());
   colony::ModelSettings settings = q.placer().settings().kept(ref);
   std::string field;
-  if (const Status changed = change(settings, *body, field); !changed) return c->fail(changed.error(), {}, field);
-  keep(q, c, ref, settings);
+  if (const Status changed = change_settings(settings, *body, field); !changed)
+    return c->fail(changed.error(), {}, field);
+  keep_settings(q, c, ref, settings);
 }
 
-void clear(Queen& q, const ContextPtr& c, const colony::ModelRef& ref) { keep(q, c, ref, {}); }
+void clear_settings(Queen& q, const ContextPtr& c, const colony::ModelRef& ref) { keep_settings(q, c, ref, {}); }
 
 service::Handler of_model(Queen& q, Change change) {
   return [&q, change](const ContextPtr& c) {
@@ -94,10 +95,10 @@ void add_route_model_settings(Queen& q) {
   using service::Bodies;
   using service::Scope;
   auto& r = q.front().router();
-  r.route<Scope::kAdmin>("GET", "/v1/model-settings", [&q](const ContextPtr& c) { list(q, c); });
-  r.route<Scope::kAdmin>("GET", "/v1/model-settings/{*}", of_model(q, show));
-  r.route<Scope::kAdmin>("PUT", "/v1/model-settings/{*}", of_model(q, set), Bodies::kSmall);
-  r.route<Scope::kAdmin>("DELETE", "/v1/model-settings/{*}", of_model(q, clear));
+  r.route<Scope::kAdmin>("GET", "/v1/model-settings", [&q](const ContextPtr& c) { list_settings(q, c); });
+  r.route<Scope::kAdmin>("GET", "/v1/model-settings/{*}", of_model(q, show_settings));
+  r.route<Scope::kAdmin>("PUT", "/v1/model-settings/{*}", of_model(q, set_settings), Bodies::kSmall);
+  r.route<Scope::kAdmin>("DELETE", "/v1/model-settings/{*}", of_model(q, clear_settings));
 }
 
 }  // namespace llorch::queen

@@ -8,7 +8,7 @@ namespace {
 using service::ContextPtr;
 
 /// By any name that resolves to it.
-void show(Queen& q, const ContextPtr& c) {
+void show_model(Queen& q, const ContextPtr& c) {
   const auto resolved = q.resolve(c->parameters[0], c->principal);
   if (!resolved) return c->fail(not_found_of(resolved.error()), {}, "model");
   for (const auto& m : models(q))
@@ -25,7 +25,7 @@ void add_route_models(Queen& q) {
     r.route<Scope::kInfer>("GET", prefix + "/models", [&q](const ContextPtr& c) {
       c->reply(200, {{"object", "list"}, {"data", models(q)}});
     });
-    r.route<Scope::kInfer>("GET", prefix + "/models/{*}", [&q](const ContextPtr& c) { show(q, c); });
+    r.route<Scope::kInfer>("GET", prefix + "/models/{*}", [&q](const ContextPtr& c) { show_model(q, c); });
   }
   r.route<Scope::kInfer>("GET", "/v1/aliases", [&q](const ContextPtr& c) {
     c->reply(200, {{"aliases", boost::json::value_from(q.catalog().aliases)}});
