@@ -66,7 +66,10 @@ class ModelStudy {
       ids_.push_back(static_cast<std::int64_t>(json::as_unsigned(id).value_or(0)));
       lab_.tokens += fmt::format("{}{}", lab_.tokens.empty() ? "" : ",", ids_.back());
     }
-    const json::object free{{"kl_mean", 0}, {"kl_max", 0}, {"same_token", 1}, {"perplexity", stored.at("perplexity")}};
+    const json::object free{{"kl_mean", 0},
+                            {"kl_max", 0},
+                            {"same_token", states_ ? json::value() : 1},
+                            {"perplexity", stored.at("perplexity")}};
     json::array types;
     types.push_back({{"type", "as stored"}, {"bytes", bytes_of(model_)}, {"cost", free}, {"engines", rows_of(stored)}});
     not_run_ = *json::find_array(stored, "not_run");

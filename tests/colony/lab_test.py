@@ -11,7 +11,7 @@ import unittest
 import gguf
 import numpy as np
 
-from colony import BIN, ROOT, main
+from colony import BIN, DATA, ROOT, main
 
 IDS = [3, 141, 59, 265, 35, 89, 79, 32, 38, 46, 17, 201, 8, 99, 150, 77, 5, 260, 31, 12]
 
@@ -100,6 +100,16 @@ class Lab(unittest.TestCase):
         for command in (["perplexity", "-m", "e.gguf", "--file", "e.html"], ["parity", "-m", "e.gguf", "--against", "e.gguf", "--tokens", "1,2"]):
             r = subprocess.run([BIN / "llorch-worker-cpu", *command], capture_output=True, text=True, cwd=self.folder)
             self.assertEqual((r.returncode, "gives embeddings" in r.stderr), (2, True), r.stderr)
+
+    def test_a_text_begins_as_the_model_asks(self):
+        (self.folder / "text").write_text("abc")
+        for model, first in ((ROOT / "models/haiku.gguf", []), (DATA / "models/zoo/gemma3/model-f32.gguf", [2])):
+            if not model.exists():
+                print(f"not run: {model} is not there")
+                continue
+            r = lab("all", model, "--references", "none", "--quick", "--text", "text", "--json", cwd=self.folder)
+            plain = subprocess.run([BIN / "llorch-worker-cpu", "tokenize", "-m", model, "--text", "abc"], capture_output=True, text=True).stdout.split()
+            self.assertEqual(json.loads(r.stdout)["ids"], first + [int(word) for word in plain], model)
 
     def planted(self, change, name="bad"):
         rows = np.load(self.folder / "t/logits.npy") if (self.folder / "t").exists() else logits(self.folder / "m.gguf", self.folder / "t")

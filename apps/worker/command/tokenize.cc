@@ -8,7 +8,7 @@ namespace {
 
 struct TokenizeFlags {
   std::string model, text, file;
-  bool add_bos = false, parse_special = false, as_json = false;
+  bool add_bos = false, prefix = false, parse_special = false, as_json = false;
 };
 
 Status tokenize(const TokenizeFlags& f) {
@@ -19,6 +19,7 @@ Status tokenize(const TokenizeFlags& f) {
   LLORCH_TRY(const auto source, open_model(f.model));
   LLORCH_TRY(const auto tokenizer, open_tokenizer(f.model, *source));
   LLORCH_TRY(TokenIds ids, tokenizer->encode(text, {.add_special = false, .parse_special = f.parse_special}));
+  if (f.prefix) ids.insert(ids.begin(), tokenizer->prefix().begin(), tokenizer->prefix().end());
   if (f.add_bos && tokenizer->bos() >= 0) ids.insert(ids.begin(), tokenizer->bos());
   if (f.as_json) {
     boost::json::array pieces;
@@ -38,6 +39,7 @@ void add_command_tokenize(CLI::App& app, int& exit_code) {
   c->add_option("-m,--model", flags->model, "GGUF file, SafeTensors directory, or builtin:haiku")->required();
   auto* text = c->add_option("--text", flags->text, "the text");
   auto* file = c->add_option("--file", flags->file, "a file that holds the text")->excludes(text);
+  c->add_flag("--prefix", flags->prefix, "put in front what the model's files put before every text");
   c->add_flag("--add-bos", flags->add_bos, "put the beginning-of-text token in front");
   c->add_flag("--parse-special", flags->parse_special, "spellings of special tokens become those tokens");
   c->add_flag("--json", flags->as_json, "ids and pieces as JSON");
