@@ -7,7 +7,7 @@ from harness import USER, Worker, main
 
 class Ollama(unittest.TestCase):
     def test_a_worker_alone(self):
-        with Worker() as w:
+        with Worker("--strict-model") as w:
             self.assertRegex(w.get("/api/version")[2]["version"], r"^\d+\.\d+\.\d+$")
             models = w.get("/api/tags")[2]["models"]
             self.assertEqual([m["name"] for m in models], [w.get("/v1/info")[2]["model_id"]])
