@@ -171,11 +171,8 @@ void Watches::Stream::take_line(std::string_view line) {
   if (message->id != kChanges && message->id != kPulse) return broken("malformed answer: 'watch_id' is of nobody");
   if (message->created) take_created(*message);
   if (message->events.empty()) return;
-  if (message->id == kPulse) {
-    all_.heard_pulse();
-    delay_ = {}, refused_ = false;
-    return;
-  }
+  delay_ = {};
+  if (message->id == kPulse) return all_.heard_pulse();
   if (const Status taken = take_events(std::move(message->events)); !taken)
     broken("malformed answer: " + taken.error().message);
 }
@@ -200,7 +197,9 @@ void Watches::Stream::take_created(const WatchMessage& message) {
   (message.id == kChanges ? changes_created_ : pulse_created_) = true;
   // From now on: what comes behind this revision is not lost with the connection.
   if (message.id == kChanges && next_ == 0) next_ = message.revision + 1;
-  if (changes_created_ && pulse_created_) show_contact(true, "");
+  if (!changes_created_ || !pulse_created_) return;
+  refused_ = false;
+  show_contact(true, "");
 }
 
 Status Watches::Stream::take_events(std::vector<Event> events) {

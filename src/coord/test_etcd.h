@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "coord/etcd_json.h"
+#include "format/json.h"
 #include "net/http_client.h"
 
 namespace llorch::coord {
@@ -98,7 +99,7 @@ class EtcdCluster {
                                   "--initial-cluster",
                                   all,
                                   "--heartbeat-interval",
-                                  "100",
+                                  "50",
                                   "--election-timeout",
                                   "1000",
                                   "--unsafe-no-fsync",
@@ -131,6 +132,16 @@ class EtcdCluster {
     std::vector<net::Url> urls;
     for (const Member& m : members_) urls.push_back({"127.0.0.1", m.port, "/", !tls_.certificate.empty()});
     return urls;
+  }
+  /// -1: none is known.
+  [[nodiscard]] int leader() const {
+    for (std::size_t i = 0; i < members_.size(); ++i) {
+      const auto status = etcd::read_object(post(static_cast<int>(i), "/v3/maintenance/status", "{}"));
+      const auto* header = status ? json::find_object(*status, "header") : nullptr;
+      if (header && json::find_text(*header, "member_id") == json::find_text(*status, "leader"))
+        return static_cast<int>(i);
+    }
+    return -1;
   }
   /// Straight to a member, without the code under test; nothing: no answer.
   [[nodiscard]] std::string post(int i, const std::string& path, const std::string& body) const {
