@@ -245,9 +245,6 @@ TEST_P(Conformance, keys_vanish_with_their_lease) {
 
 TEST_P(Conformance, a_lease_that_nobody_renews_ends_and_one_that_is_kept_does_not) {
   const auto client = connect(), other = connect();
-  const auto lease = client->grant(2s);
-  ASSERT_OK(lease);
-  ASSERT_OK(client->put("dying", "v", 0, lease->id));
   std::atomic<LeaseId> kept = 0;
   other->on_loop([&] {
     other->own(std::make_unique<KeptLease>(
@@ -257,9 +254,12 @@ TEST_P(Conformance, a_lease_that_nobody_renews_ends_and_one_that_is_kept_does_no
   });
   ASSERT_TRUE(wait_until([&] { return kept != 0; }));
   ASSERT_OK(client->put("kept", "v", 0, kept));
+  const auto lease = client->grant(2s);
+  ASSERT_OK(lease);
+  ASSERT_OK(client->put("dying", "v", 0, lease->id));
   EXPECT_TRUE(client->get("dying")->entry);
   ASSERT_TRUE(wait_until([&] { return !client->get("dying")->entry; }, 8s));
-  std::this_thread::sleep_for(1s);
+  pass_time(300ms);  // etcd looks twice in a second
   EXPECT_TRUE(client->get("kept")->entry);
   // Whoever goes in order does not leave keys behind.
   other->drop_owned();
@@ -331,7 +331,7 @@ TEST_P(Conformance, a_leader_that_was_stopped_learns_that_it_has_lost) {
   std::promise<bool> led;
   std::atomic<bool> go_on = false;
   a->post([&] {
-    while (!go_on) std::this_thread::sleep_for(5ms);
+    while (!go_on) pass_time(5ms);
     led.set_value(first.campaign->leads());
   });
   EXPECT_TRUE(wait_until([&] { return second.won == 1; }));

@@ -97,7 +97,9 @@ TEST_F(EtcdFaults, of_three_members_one_may_be_killed_and_one_paused) {
 
 TEST_F(EtcdFaults, without_a_majority_the_error_names_who_was_asked) {
   EtcdCluster cluster(2);
-  TestClient client(store_at(quick(cluster.endpoints())));
+  EtcdOptions options = quick(cluster.endpoints());
+  options.answer_timeout = 700ms;
+  TestClient client(store_at(options));
   ASSERT_TRUE(put_soon(client, "k", "1"));
   cluster.kill_now(0);
   const auto found = client.get("k");
@@ -147,7 +149,7 @@ TEST_F(EtcdFaults, a_watch_that_is_cut_again_and_again_brings_every_change_once)
     ASSERT_OK(writer.commit({{}, {{"a", std::to_string(i)}, {"b", std::to_string(i)}}}));
     if (i % 15 == 0) proxy.cut();
     if (i % 15 == 7) proxy.answer_bytes_left = 40 + i;
-    if (i % 5 == 0) std::this_thread::sleep_for(10ms);
+    if (i % 5 == 0) pass_time(10ms);
     const auto all = [&](Seen& s) { return s.all().size() == 2 * (static_cast<std::size_t>(i) + 1); };
     if (i % 15 == 14) ASSERT_TRUE(wait_until([&] { return all(*seen) && all(*from_now); }));
   }

@@ -141,7 +141,7 @@ class Liar {
 TEST(EtcdLiar, is_reported_with_what_is_wrong_and_where) {
   const std::string status = fmt::format("{{{}}}", kHeader);
   const auto ask = [&](const std::string& path, const std::string& answer, auto call, bool may_have_happened) {
-    Liar liar({{"/v3/maintenance/status", status}, {path, answer}});
+    Liar liar({{path, answer}, {"/v3/maintenance/status", status}});
     TestClient client([&](net::EventLoop& loop) {
       return make_etcd_store(loop, {.endpoints = {{"127.0.0.1", liar.port}}, .answer_timeout = 500ms});
     });

@@ -192,7 +192,7 @@ TEST(Property, sqlite_has_one_history) {
       [&](int) {
         return std::make_unique<TestClient>([&](net::EventLoop& loop) { return make_sqlite_store(loop, *file); });
       },
-      1, 200, [](Dice&) { std::this_thread::sleep_for(1ms); });
+      1, 200, [](Dice&) { pass_time(1ms); });
 }
 
 TEST(Property, etcd_has_one_history_though_connections_are_cut) {
@@ -219,12 +219,12 @@ TEST(Property, etcd_has_one_history_though_connections_are_cut) {
             case 1: proxy.answer_bytes_left = dice.below(600); break;
             case 2:
               proxy.frozen = true;
-              std::this_thread::sleep_for(std::chrono::milliseconds(dice.below(30)));
+              pass_time(std::chrono::milliseconds(dice.below(30)));
               proxy.frozen = false;
               break;
-            default: std::this_thread::sleep_for(std::chrono::milliseconds(dice.below(20)));
+            default: pass_time(std::chrono::milliseconds(dice.below(20)));
           }
-          std::this_thread::sleep_for(std::chrono::milliseconds(dice.below(8)));
+          pass_time(std::chrono::milliseconds(dice.below(8)));
         });
 }
 

@@ -26,7 +26,7 @@ TEST(SqliteEngine, keys_revisions_and_leases_stay_over_a_restart) {
     ASSERT_OK((*engine)->commit(put("k", "1")));
     ASSERT_OK((*engine)->commit(put("k", "2", lease)));
     last = (*engine)->commit(put("free", "3"))->revision;
-    std::this_thread::sleep_for(1100ms);
+    pass_time(1100ms);
     EXPECT_EQ((*engine)->overdue(), lease);
   }
   const auto engine = SqliteEngine::open(folder.path + "/a.db");
@@ -113,7 +113,7 @@ TEST(SqliteStore, a_lease_ends_although_no_loop_runs) {
   ASSERT_OK(lease);
   ASSERT_OK(client.put("k", "v", {}, lease->id));
   const auto seen = client.watch({"k", true, 0});
-  client.on_loop([] { std::this_thread::sleep_for(1500ms); });
+  client.on_loop([] { pass_time(1500ms); });
   EXPECT_FALSE(client.get("k")->entry);
   EXPECT_EQ(seen->all().size(), 1u);
 }

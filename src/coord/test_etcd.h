@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -25,7 +26,15 @@ namespace llorch::coord {
 
 using namespace std::chrono_literals;
 
-inline bool etcd_is_installed() { return std::system("command -v etcd >/dev/null 2>&1") == 0; }
+inline bool etcd_is_installed() {
+  std::string_view folders = std::getenv("PATH") ? std::getenv("PATH") : "";
+  while (!folders.empty()) {
+    const std::string_view folder = folders.substr(0, folders.find(':'));
+    if (access(fmt::format("{}/etcd", folder).c_str(), X_OK) == 0) return true;
+    folders.remove_prefix(std::min(folders.size(), folder.size() + 1));
+  }
+  return false;
+}
 inline constexpr const char* kNoEtcd = "not run: no etcd on this machine (Debian package etcd-server)";
 
 inline std::uint16_t free_port() {
@@ -40,17 +49,22 @@ inline std::uint16_t free_port() {
   return ntohs(at.sin_port);
 }
 
+inline void pass_time(std::chrono::milliseconds time) { (void)poll(nullptr, 0, static_cast<int>(time.count())); }
+
 inline bool wait_until(const std::function<bool()>& what, std::chrono::milliseconds limit = 10s) {
   for (const auto end = std::chrono::steady_clock::now() + limit; std::chrono::steady_clock::now() < end;) {
     if (what()) return true;
-    std::this_thread::sleep_for(10ms);
+    pass_time(10ms);
   }
   return what();
 }
 
 struct TestFolder {
   TestFolder() { EXPECT_NE(mkdtemp(path.data()), nullptr); }
-  ~TestFolder() { std::filesystem::remove_all(path); }
+  ~TestFolder() {
+    std::error_code problem;
+    std::filesystem::remove_all(path, problem);
+  }
   TestFolder(const TestFolder&) = delete;
   TestFolder& operator=(const TestFolder&) = delete;
   std::string path = "/tmp/llorch-coord-XXXXXX";
@@ -83,6 +97,7 @@ class EtcdCluster {
     std::string all;
     for (std::size_t k = 0; k < members_.size(); ++k)
       all += fmt::format("{}m{}={}", k == 0 ? "" : ",", k, at("http", members_[k].peer_port));
+    const bool alone = members_.size() == 1;
     std::vector<std::string> args{"etcd",
                                   "--name",
                                   fmt::format("m{}", i),
@@ -99,7 +114,7 @@ class EtcdCluster {
                                   "--initial-cluster",
                                   all,
                                   "--heartbeat-interval",
-                                  "50",
+                                  alone ? "10" : "50",
                                   "--election-timeout",
                                   "1000",
                                   "--unsafe-no-fsync",

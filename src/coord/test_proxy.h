@@ -83,7 +83,7 @@ class TestProxy {
   }
   bool pass_on(int client, int server) {
     pollfd fds[] = {{client, POLLIN, 0}, {server, POLLIN, 0}};
-    if (frozen) return std::this_thread::sleep_for(std::chrono::milliseconds(10)), true;
+    if (frozen) return (void)poll(nullptr, 0, 10), true;
     if (poll(fds, 2, 50) < 0) return false;
     char bytes[16'384];
     for (int i = 0; i < 2; ++i) {
