@@ -95,6 +95,41 @@ TEST_F(EtcdFaults, of_three_members_one_may_be_killed_and_one_paused) {
   EXPECT_EQ(granted, 1);
 }
 
+TEST_F(EtcdFaults, one_endpoint_that_answers_is_enough) {
+  EtcdCluster cluster;
+  // Each store begins with another one of its endpoints.
+  for (int i = 0; i < 8; ++i) {
+    TestClient client(store_at(quick({at(1), cluster.endpoints()[0], at(2)})));
+    ASSERT_OK(client.put("k", std::to_string(i)));
+    EXPECT_EQ(client.get("k")->entry->value, std::to_string(i));
+    const auto seen = client.watch({"k", true, 1});
+    ASSERT_TRUE(wait_until([&] { return seen->all().size() == static_cast<std::size_t>(i) + 1; }));
+  }
+}
+
+TEST_F(EtcdFaults, a_watch_of_which_nothing_changes_stays_connected) {
+  EtcdCluster cluster;
+  std::vector<std::unique_ptr<TestClient>> clients;
+  std::vector<std::shared_ptr<Seen>> seen;
+  for (int i = 0; i < 4; ++i) {
+    clients.push_back(std::make_unique<TestClient>(store_at(quick(cluster.endpoints()))));
+    seen.push_back(clients.back()->watch({"k", true, 0}));
+  }
+  pass_time(2000ms);
+  for (const auto& s : seen) {
+    EXPECT_TRUE(s->connected());
+    EXPECT_EQ(s->times_lost(), 0u);
+  }
+  // The pulse, each 300 ms: once for all, not once for each of four.
+  const auto found = etcd::read_object(
+      cluster.post(0, "/v3/kv/range", fmt::format(R"({{"key":"{}"}})", etcd::to_base64("/llorch/pulse"))));
+  ASSERT_TRUE(found);
+  const auto written = etcd::read_number(found->at("kvs").as_array().at(0).as_object(), "version");
+  ASSERT_TRUE(written);
+  EXPECT_GE(*written, 4);
+  EXPECT_LE(*written, 14);
+}
+
 TEST_F(EtcdFaults, without_a_majority_the_error_names_who_was_asked) {
   EtcdCluster cluster(2);
   EtcdOptions options = quick(cluster.endpoints());

@@ -116,7 +116,7 @@ class EtcdCluster {
                                   "--heartbeat-interval",
                                   alone ? "10" : "50",
                                   "--election-timeout",
-                                  "1000",
+                                  alone ? "100" : "500",
                                   "--unsafe-no-fsync",
                                   "--logger",
                                   "zap"};
