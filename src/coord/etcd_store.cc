@@ -50,10 +50,11 @@ class EtcdStore final : public CoordStore {
   }
   template<class T>
   void refuse(Failure why, Done<T> done) {
-    refused_.emplace(++refusals_, loop().after({}, [this, n = refusals_, why = std::move(why), done = std::move(done)] {
-      const auto timer = refused_.extract(n);  // destroyed behind the call
+    const std::uint64_t number = ++refusals_;
+    refused_[number] = loop().after({}, [this, number, why = std::move(why), done = std::move(done)] {
+      const auto timer = refused_.extract(number);  // destroyed behind the call
       done(std::unexpected(why));
-    }));
+    });
   }
   [[nodiscard]] KeyRange keys_of(const Query& query) const;
 
