@@ -115,6 +115,7 @@ TEST_F(EtcdFaults, a_watch_of_which_nothing_changes_stays_connected) {
     clients.push_back(std::make_unique<TestClient>(store_at(quick(cluster.endpoints()))));
     seen.push_back(clients.back()->watch({"k", true, 0}));
   }
+  const auto begin = std::chrono::steady_clock::now();
   pass_time(2000ms);
   for (const auto& s : seen) {
     EXPECT_TRUE(s->connected());
@@ -126,8 +127,8 @@ TEST_F(EtcdFaults, a_watch_of_which_nothing_changes_stays_connected) {
   ASSERT_TRUE(found);
   const auto written = etcd::read_number(found->at("kvs").as_array().at(0).as_object(), "version");
   ASSERT_TRUE(written);
-  EXPECT_GE(*written, 4);
-  EXPECT_LE(*written, 14);
+  // Each writes one when it begins. Alone they would write four times as often.
+  EXPECT_LE(*written, 4 + 2 * ((std::chrono::steady_clock::now() - begin) / 300ms));
 }
 
 TEST_F(EtcdFaults, without_a_majority_the_error_names_who_was_asked) {

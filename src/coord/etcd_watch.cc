@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/ids.h"
+#include "base/random.h"
+
 namespace llorch::coord::etcd {
 namespace {
 
@@ -229,7 +232,7 @@ void Watches::Stream::check_silence() {
 }
 
 Watches::Watches(Client& client, std::string data, std::string pulse)
-    : client_(client), data_(std::move(data)), pulse_(std::move(pulse)) {}
+    : client_(client), data_(std::move(data)), pulse_(std::move(pulse)), seed_(fnv1a64(random_hex(8))) {}
 
 Watches::~Watches() {
   while (!streams_.empty()) (*streams_.begin())->stop();
@@ -252,7 +255,9 @@ void Watches::beat() {
   const milliseconds pulse = client_.options().pulse;
   for (const auto& stream : std::vector(streams_.begin(), streams_.end())) stream->check_silence();
   if (streams_.empty()) return timer_.cancel();
-  timer_ = client_.loop().after(pulse / 4, [this] { beat(); });
+  // At times of its own: of many stores one looks first, and the others hear of what it writes.
+  const double part = 0.125 + 0.125 * uniform(seed_, 0, ++beats_);
+  timer_ = client_.loop().after(std::chrono::duration_cast<net::Clock::duration>(pulse * part), [this] { beat(); });
   if (net::Clock::now() - last_pulse_ < pulse) return;
   last_pulse_ = net::Clock::now();
   client_.ask({"/v3/kv/put", put_request(pulse_, "."), true, nullptr}, [](const Outcome<void>&) {});

@@ -35,6 +35,7 @@ class Watches {
   std::set<std::shared_ptr<Stream>> streams_;
   net::EventLoop::Timer timer_;
   net::Clock::time_point last_pulse_;
+  std::uint64_t seed_, beats_ = 0;
 };
 
 }  // namespace llorch::coord::etcd
