@@ -187,7 +187,7 @@ void Client::Asking::take_answer(const bj::object& answer) {
 
 void Client::Asking::trouble(const std::string& why, bool sent) {
   reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", client.name_of(endpoint), why);
-  client.mark_down(endpoint, why);
+  client.mark_down(endpoint);
   end_authenticating();
   if (sent && !request.may_repeat)
     return fail_with(Problem::kUnavailable, "etcd has not answered a request that was sent: " + reasons, true);
@@ -224,7 +224,7 @@ std::optional<std::size_t> Client::pick(const std::vector<bool>& tried) const {
   return best;
 }
 
-void Client::mark_down(std::size_t endpoint, const std::string&) { endpoints_[endpoint].failed = ++failures_; }
+void Client::mark_down(std::size_t endpoint) { endpoints_[endpoint].failed = ++failures_; }
 void Client::mark_up(std::size_t endpoint) {
   endpoints_[endpoint].failed = 0;
   preferred_ = endpoint;

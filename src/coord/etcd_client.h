@@ -35,7 +35,7 @@ class Client {
   void prepare(Done<std::size_t> done);
   [[nodiscard]] net::ClientRequest request_to(std::size_t endpoint, std::string path, std::string body) const;
 
-  void mark_down(std::size_t endpoint, const std::string& why);
+  void mark_down(std::size_t endpoint);
   void mark_up(std::size_t endpoint);
   /// The next call asks for another one.
   void drop_token() { token_.clear(); }

@@ -221,7 +221,7 @@ Status Watches::Stream::take_events(std::vector<Event> events) {
 void Watches::Stream::broken(const std::string& why) {
   ++connection_;
   open_ = false, call_ = {};
-  client_.mark_down(endpoint_, why);
+  client_.mark_down(endpoint_);
   connect_later();
   show_contact(false, fmt::format("{}: {}", client_.name_of(endpoint_), why));
 }
