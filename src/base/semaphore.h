@@ -5,8 +5,10 @@
 #pragma once
 
 #include <semaphore.h>
+#include <time.h>
 
 #include <cerrno>
+#include <chrono>
 
 namespace llorch {
 
@@ -24,6 +26,15 @@ class Semaphore {
   void acquire() noexcept {
     while (sem_wait(&semaphore_) != 0 && errno == EINTR) {
     }
+  }
+  /// False: `limit` has come first.
+  bool acquire_until(std::chrono::steady_clock::time_point limit) noexcept {
+    const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(limit.time_since_epoch()).count();
+    const timespec at{ns / 1'000'000'000, ns % 1'000'000'000};
+    int problem = 0;
+    while ((problem = sem_clockwait(&semaphore_, CLOCK_MONOTONIC, &at)) != 0 && errno == EINTR) {
+    }
+    return problem == 0;
   }
 
  private:

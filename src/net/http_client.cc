@@ -13,6 +13,7 @@
 namespace llorch::net {
 namespace {
 
+constexpr std::string_view kCannotResolve = "cannot resolve", kCannotConnect = "cannot connect to";
 constexpr std::size_t kHeadBytesMax = 256u << 10;
 
 /// What is sent may hold text of others (a job's "sse_url"): nothing in it may end a line.
@@ -41,8 +42,8 @@ std::string authority(const Url& url) {
 /// What curl was doing when it failed.
 std::string_view place_of(CURLcode outcome) {
   switch (outcome) {
-    case CURLE_COULDNT_RESOLVE_HOST: return "cannot resolve";
-    case CURLE_COULDNT_CONNECT: return "cannot connect to";
+    case CURLE_COULDNT_RESOLVE_HOST: return kCannotResolve;
+    case CURLE_COULDNT_CONNECT: return kCannotConnect;
     case CURLE_SEND_ERROR: return "cannot send to";
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_UNSUPPORTED_PROTOCOL:
@@ -63,6 +64,12 @@ void append(List& list, const std::string& line) {
 }
 
 }  // namespace
+
+bool never_sent(const Error& error) {
+  const auto begins = [&](std::string_view where) { return error.message.starts_with(where); };
+  return error.code == ErrorCode::kInvalidRequest || begins(kCannotResolve) || begins(kCannotConnect) ||
+         begins(kNoSecureConnection);
+}
 
 struct Call::State final : Transfer, std::enable_shared_from_this<Call::State> {
   State(EventLoop& loop, ClientRequest r, ClientCallbacks c)
@@ -140,7 +147,7 @@ void Call::State::wait() {
     if (called_off || !self) return;
     if (Clock::now() < self->limit) return self->wait();
     self->timed_out = true;
-    self->end(self->broken(self->connected ? "cut off by" : "cannot connect to", ""));
+    self->end(self->broken(self->connected ? "cut off by" : kCannotConnect, ""));
   });
 }
 
@@ -175,7 +182,7 @@ void Call::State::start() {
     const auto self = weak.lock();
     if (!self) return;
     if (!named) return self->connect({});
-    if (!found) return self->end(self->broken("cannot resolve", found.error().message));
+    if (!found) return self->end(self->broken(kCannotResolve, found.error().message));
     self->connect(*found);
   });
 }
@@ -368,7 +375,7 @@ void Call::State::finish(CURLcode outcome) {
                       "the connection was closed before the answer; the request may have been carried "
                       "out, and is not sent again"));
   if (outcome == CURLE_OPERATION_TIMEDOUT) timed_out = true;
-  const std::string_view where = timed_out && !connected ? "cannot connect to" : place_of(outcome);
+  const std::string_view where = timed_out && !connected ? kCannotConnect : place_of(outcome);
   end(broken(where, problem[0] != '\0' ? problem.data() : curl_easy_strerror(outcome)));
 }
 

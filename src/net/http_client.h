@@ -17,6 +17,9 @@ namespace llorch::net {
 /// How the message of a call begins whose TLS handshake failed, for example because a certificate is not believed.
 inline constexpr std::string_view kNoSecureConnection = "no secure connection to";
 
+/// Whether a call with this error ended before its request could go out: it may be sent elsewhere.
+[[nodiscard]] bool never_sent(const Error& error);
+
 struct ClientRequest {
   std::string method = "GET";
   Url url;
