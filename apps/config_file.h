@@ -35,8 +35,6 @@ inline std::string data_directory() { return directory("LLORCH_DATA_DIR", "XDG_D
 inline std::string state_directory() { return directory("LLORCH_STATE_DIR", "XDG_STATE_HOME", ".local/state"); }
 
 inline std::string config_directory() { return directory("LLORCH_CONFIG_DIR", "XDG_CONFIG_HOME", ".config"); }
-/// What a worker reads that a hive has started.
-inline std::string worker_config_path() { return config_directory() + "/config.toml"; }
 inline std::string default_keys_file() { return config_directory() + "/keys"; }
 /// The same, for a daemon that was not told of it: empty for a user without a home, whose place would be below /tmp,
 /// where anybody could make a key.
@@ -78,6 +76,12 @@ void add_config(CLI::App& root, ConfigTarget target);
 /// Variable of the environment: the file of the program that has started a daemon, in place of the user's; of it a
 /// daemon reads the sections alone. A program that was given a file sets it for those that it starts.
 inline constexpr const char* kColonyConfig = "LLORCH_COLONY_CONFIG";
+
+/// What a worker reads that a hive has started.
+inline std::string worker_config_path() {
+  const std::string given = variable(kColonyConfig);
+  return given.empty() ? config_directory() + "/config.toml" : given;
+}
 
 /// --print-config of a command whose flags may stand in the section of `program`.
 void add_print_config(CLI::App& command, const std::string& program);

@@ -198,7 +198,9 @@ Made by `llorch parity study` from its JSON; do not edit. Each engine ran the sa
 The first table of a model says what a type costs: its exact result beside the stored model's. The second says what each
 engine makes of the same file: its mean KL divergence (nats) from the file's exact result, which is the named engine's
 for the model as it is stored, and our reference arithmetic's for the types that our quantizer wrote. **bug** and
-**open** are verdicts of `docs/parity.md`; all others are parity or explained. Garbage (values that are not finite or
+**open** are verdicts of `docs/parity.md`; all others are parity or explained. A bug by that rule is one position whose
+most likely token is clearly another: what engines with activations in 8 bits have in small models of random weights, and
+in texts that a model finds unlikely. Garbage (values that are not finite or
 beyond 1e10) is told where there is any. `-`: not run.
 )";
   for (const json::value& m : study.at("models").as_array()) {

@@ -158,7 +158,7 @@ class Chat(unittest.TestCase):
         self.assertEqual(self.queen.said(), [(role, text) for said in ("one", "two") for role, text in (("user", said), ("assistant", "echo: " + said))] + [("user", "three")])
         self.assertIn("messages: 4\n", r.stderr)
         self.assertIn("the conversation is as it was before the message; /retry sends it again", r.stderr)
-        self.assertIn("ctx = N", r.stderr, "what may be done")
+        self.assertIn("llorch model set NAME ctx N", r.stderr, "what may be done")
 
     def test_a_message_that_has_failed_is_sent_again(self):
         r = self.type("/retry\none\n" + "x" * 60 + "\n/set temperature 0.5\n/retry\n/retry\ntwo\n", longest=50)

@@ -24,7 +24,7 @@ PROMPT = USER[0]["content"]
 class Clients(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.w = Worker()
+        cls.w = Worker("--strict-model")
         cls.base = cls.w.url + "/v1"
         # What they must all arrive at, from the native API, which none of them speaks.
         cls.text = text_of(cls.w.generate(messages=USER, temperature=0, max_tokens=60))
