@@ -87,6 +87,9 @@ class Lab {
  public:
   Lab(const LabOptions& options, const Workplace& place) : options_(options), place_(place) {}
 
+  /// The model's weights as F32, for engines that want them so.
+  static std::string f32_file(const Workplace& place) { return place.path() + "/f32.gguf"; }
+
   Status choose_ids() {
     if (!options_.tokens.empty()) {
       std::stringstream words(options_.tokens);
@@ -324,7 +327,7 @@ class Lab {
         not_run(r.name, s.error().message);
         return {};
       }
-      command.insert(command.end(), {"--f32", place_.path() + "/f32.gguf"});
+      command.insert(command.end(), {"--f32", f32_file(place_)});
     }
     if (const auto ran = run(r.name, std::move(command)); !ran) {
       not_run(r.name, ran.error().message);
@@ -341,7 +344,7 @@ class Lab {
   }
 
   Status dequantize() const {
-    const std::string out = place_.path() + "/f32.gguf";
+    const std::string out = f32_file(place_);
     if (is_there(out)) return {};
     std::error_code problem;
     std::vector<std::string> command = {service::own_folder() + "/llorch-gguf", "quantize", options_.model, out, "F32"};
@@ -456,6 +459,8 @@ Result<json::object> run_lab(const LabOptions& given) {
   if (options.text.empty() && options.tokens.empty() && is_there(options.tools + "/english.txt"))
     options.text = options.tools + "/english.txt";
   LLORCH_TRY(const Workplace place, Workplace::make(options.keep));
+  std::error_code problem;
+  fs::remove(Lab::f32_file(place), problem);  // a folder that is kept may have another model's
   Lab lab(options, place);
   LLORCH_OK(lab.choose_ids());
   LLORCH_OK(lab.run_ours());

@@ -220,6 +220,18 @@ class Lab(unittest.TestCase):
         self.assertEqual(r.returncode, 2)
         self.assertIn("there is no reference 'nobody'", r.stderr)
 
+    def test_a_kept_folder_has_the_weights_of_its_last_model(self):
+        tools, environments = self.folder / "tools/references", self.folder / "environments"
+        tools.mkdir(parents=True)
+        (environments / "one/bin").mkdir(parents=True)
+        (environments / "one/bin/python").symlink_to(sys.executable)
+        (tools / "weights.py").write_text("# environment: one\n# f32\nimport sys, shutil\nshutil.copy(sys.argv[sys.argv.index('--f32') + 1], 'seen.gguf')\nraise SystemExit(3)\n")
+        for seed in ("7", "8"):
+            subprocess.run([BIN / "llorch-gguf", "synth", "--shape", "tiny-llama", "--type", "F32", "--seed", seed, self.folder / "m.gguf"], check=True, capture_output=True)
+            self.all("--tools", tools.parent, "--environments", environments, "--keep", "kept", "--quick", references="weights")
+            model, seen = (gguf.GGUFReader(self.folder / name).tensors[0].data.tobytes() for name in ("m.gguf", "seen.gguf"))
+            self.assertEqual(model, seen, seed)
+
     def test_a_page_and_a_table(self):
         logits(self.folder / "m.gguf", self.folder / "t")
         r = lab("all", "m.gguf", "--references", "none", "--tokens", ",".join(map(str, IDS)), "--given", f"a<b={self.folder}/t", "--html", "page.html", "--report", "report.json", "--positions", "0,5", cwd=self.folder)
