@@ -59,6 +59,7 @@ RunSize::RunSize(const colony::ModelSettings& of_model, const WorkerDefaults& of
   all.merge(of_model);
   context = all.context(), parallel = all.parallel(), kv = kv_precision(all.text("kv-type"));
   cut_context = of_model.context() == 0;
+  own_mistake = of_all.context_is_wrong && cut_context;
   constexpr double kMiB = 1 << 20;
   kv_bytes = static_cast<std::int64_t>(of_all.kv_mb * kMiB);
   cache_ram_bytes = static_cast<std::int64_t>(of_all.cache_ram_mb * kMiB);
@@ -75,7 +76,8 @@ WorkerDefaults WorkerDefaults::read(const std::string& config_file) {
     return value > 0 && value <= most ? value : 0;
   };
   for (const char* key : {"ctx", "max-batch", "kv-type"})
-    if (const auto found = section.find(key); found != section.end()) (void)out.settings.set(key, found->second);
+    if (const auto found = section.find(key); found != section.end())
+      if (!out.settings.set(key, found->second)) out.context_is_wrong |= key == std::string_view("ctx");
   out.kv_mb = number("kv-cache-size-mb", 1e6), out.cache_ram_mb = number("cache-ram-mb", 1e7);
   out.prefill_chunk = static_cast<std::int64_t>(number("prefill-chunk", 1e6));
   return out;
@@ -139,7 +141,7 @@ Status choose_context(const Opened& model, Need& need) {
 
 Result<Need> memory_need(const std::string& location, const RunSize& size) {
   Need need;
-  need.parallel = size.parallel, need.device = size.device;
+  need.parallel = size.parallel, need.device = size.device, need.context_is_told = !size.own_mistake;
   LLORCH_TRY(const auto source, open(location));
   const Opened model{*source, location, size};
   const Metadata& m = source->metadata();

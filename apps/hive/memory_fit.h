@@ -20,6 +20,7 @@ namespace llorch::hive {
 struct RunSize {
   std::int64_t context = 0;   // positions; 0: the model's own, as far as `room` allows
   bool cut_context = false;   // one that is longer than the model's is cut, and no error
+  bool own_mistake = false;   // the worker is told of no context: it says what is wrong with the file's
   std::int64_t parallel = 8;  // sequences
   std::int64_t rows = 512;    // of a step
   KvPrecision kv = KvPrecision::kF16;
@@ -37,6 +38,7 @@ struct RunSize {
 /// What it does not take there, it says itself.
 struct WorkerDefaults {
   colony::ModelSettings settings;  // ctx, max-batch, kv-type
+  bool context_is_wrong = false;   // the file has one that cannot be
   double kv_mb = 0, cache_ram_mb = 0;
   std::int64_t prefill_chunk = 0;  // 0: not set
   [[nodiscard]] static WorkerDefaults read(const std::string& config_file);
@@ -48,6 +50,7 @@ struct Need {
   std::vector<std::string> capabilities;  // of the model, as its workers tell them: text-gen, chat, embedding, rerank
   std::int64_t context = 0, own_context = 0, parallel = 0;  // own_context: the model's
   bool context_is_set = false;                              // by a person
+  bool context_is_told = true;                              // to the worker
   std::string device = "cpu";
   [[nodiscard]] std::int64_t total() const {
     return (weights + kv + scratch) / 10 * 11 + (colony::is_gpu(device) ? kGpuProcessBytes : 0);
