@@ -7,7 +7,9 @@
 
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <sstream>
 #include <string>
 
@@ -61,6 +63,15 @@ inline int show_exit(const CLI::App& app, const CLI::ParseError& e) {
   return usage;
 }
 
+/// The exit code, of a command that has printed all it had to: what a full disk has not kept is no success.
+inline int all_written(int exit_code) {
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
+  const std::string why = errno != 0 ? std::strerror(errno) : "a write failed";
+  const int failed = report({ErrorCode::kIo, "what this command printed was not written whole: " + why});
+  return exit_code != 0 ? exit_code : failed;
+}
+
 /// Parses, runs the chosen command, returns the exit code. CLI11's own errors are usage errors.
 inline int run(CLI::App& app, int argc, char** argv, int& exit_code) {
   try {
@@ -70,7 +81,7 @@ inline int run(CLI::App& app, int argc, char** argv, int& exit_code) {
   } catch (const std::exception& e) {
     return report({ErrorCode::kInternal, e.what()});
   }
-  return exit_code;
+  return all_written(exit_code);
 }
 
 }  // namespace llorch::cli

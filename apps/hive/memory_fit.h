@@ -59,6 +59,10 @@ struct Need {
   void tell(colony::Model& m) const {
     m.capabilities = capabilities, m.context = own_context, m.needed_bytes = total();
   }
+  /// The context that was chosen, for the worker.
+  [[nodiscard]] Status tell(colony::ModelSettings& worker) const {
+    return context_is_told ? worker.set("ctx", std::to_string(context)) : Status();
+  }
   /// The context that was chosen, and why, for people.
   [[nodiscard]] std::string context_text() const;
   /// What a driver takes of a GPU for a process that computes there: its context and the code of kernels.

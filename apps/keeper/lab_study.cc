@@ -72,13 +72,12 @@ class ModelStudy {
                             {"perplexity", stored.at("perplexity")}};
     json::array types;
     types.push_back({{"type", "as stored"}, {"bytes", bytes_of(model_)}, {"cost", free}, {"engines", rows_of(stored)}});
-    not_run_ = *json::find_array(stored, "not_run");
     const bool as_others = options_.types.empty() || as_file();
     for (const std::string& type : options_.types) {
       if (as_others)
         LLORCH_OK(run_type(type, types));
       else
-        not_run_.push_back({{"name", type}, {"reason", model_ + " is no file, or becomes none"}});
+        not_made_.push_back({{"type", type}, {"reason", model_ + " is no file, or becomes none"}});
     }
     return json::object{{"model", file_name(model_)},
                         {"ids", ids_.size()},
@@ -86,7 +85,8 @@ class ModelStudy {
                         {"truth", truth_},
                         {"truth_about", stored.at("truth_about")},
                         {"types", std::move(types)},
-                        {"not_run", std::move(not_run_)}};
+                        {"not_made", std::move(not_made_)},
+                        {"not_run", stored.at("not_run")}};
   }
 
  private:
@@ -107,7 +107,7 @@ class ModelStudy {
     lab_.model = fmt::format("{}/{}.gguf", place_, type), lab_.keep = place_ + "/type";
     LLORCH_TRY(const bool made, tool({"quantize", file_, lab_.model, type}));
     if (!made) {
-      not_run_.push_back({{"name", type}, {"reason", "our quantizer does not write it of this model"}});
+      not_made_.push_back({{"type", type}, {"reason", "our quantizer does not write it of this model"}});
       return {};
     }
     LLORCH_TRY(const json::object report, run_lab(lab_));
@@ -127,7 +127,7 @@ class ModelStudy {
   std::string truth_, file_;
   bool states_ = false;
   std::vector<std::int64_t> ids_;
-  json::array not_run_;
+  json::array not_made_;
 };
 
 std::string number_text(const json::value& v) {
@@ -220,6 +220,9 @@ beyond 1e10) is told where there is any. `-`: not run.
     std::string notes;
     write_costs(out, types, states ? "1 - cosine" : "KL");
     write_engines(out, types, notes);
+    for (const json::value& n : model.at("not_made").as_array())
+      notes += fmt::format("- {} was not made: {}\n", std::string_view(n.at("type").as_string()),
+                           std::string_view(n.at("reason").as_string()));
     if (!notes.empty()) out += "\n" + notes;
   }
   return out;

@@ -265,7 +265,7 @@ class Lab(unittest.TestCase):
         study = json.loads((self.folder / "s.json").read_text())
         self.assertEqual([m["model"] for m in study["models"]], ["m", "q"])
         for m in study["models"]:
-            self.assertIn("NO_TYPE", [n["name"] for n in m["not_run"]])
+            self.assertEqual(["NO_TYPE"], [n["type"] for n in m["not_made"]])
             cost = {t["type"]: t["cost"] for t in m["types"]}
             self.assertEqual(set(cost), {"as stored", "F32", "Q8_0", "Q4_0"})
             kl = {name: c["kl_mean"] for name, c in cost.items()}
@@ -280,11 +280,12 @@ class Lab(unittest.TestCase):
         document = (self.folder / "s.md").read_text()
         self.assertEqual(r.stdout, document)
         self.assertEqual(document.count("\n## "), 2)
+        self.assertEqual(document.count("- NO_TYPE was not made: "), 2)
         self.assertEqual(document.count("\n| engine | arithmetic | as stored | F32 | Q8_0 | Q4_0 |\n"), 2)
         again = lab("study", "--from", "s.json", cwd=self.folder)
         self.assertEqual((again.returncode, again.stdout), (0, document))
         r = lab("study", "builtin:haiku", "--types", "F32", "--tokens", "1,2", "--references", "none", "--quick", "--json", cwd=self.folder)
-        self.assertEqual([n["reason"] for n in json.loads(r.stdout)["models"][0]["not_run"] if n["name"] == "F32"], ["builtin:haiku is no file, or becomes none"])
+        self.assertEqual([n["reason"] for n in json.loads(r.stdout)["models"][0]["not_made"]], ["builtin:haiku is no file, or becomes none"])
         r = lab("study", "nowhere.gguf", "m.gguf", "--tokens", ids, "--references", "none", "--quick", "--json", cwd=self.folder)
         self.assertEqual([(m["model"], "error" in m) for m in json.loads(r.stdout)["models"]], [("nowhere", True), ("m", False)], "the others go on")
         for i, other in enumerate(({}, {"models": 3}, {"models": [{"model": "m"}]}, study | {"models": [study["models"][0] | {"types": [{}]}]})):

@@ -40,6 +40,15 @@ class Suggest(unittest.TestCase):
         self.assertIn("None of the models fits into 100 MB", self.suggest("--memory-gb", "0.1"))
         self.assertRegex(self.suggest("--memory-gb", "0.1", "--all"), r"(?m) no +Apache")
 
+    def test_what_a_full_disk_does_not_keep_is_no_success(self):
+        for command in (["llorch", "model", "suggest"], ["llorch", "model", "suggest", "--json"], ["llorch-gguf", "inspect", ROOT / "models/haiku.gguf"], ["llorch-worker-cpu", "tokenize", "-m", "builtin:haiku", "--text", "a"]):
+            with open("/dev/full", "w") as full:
+                r = subprocess.run([BIN / command[0], *command[1:]], stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(r.returncode, 1, command)
+            self.assertIn("No space left on device", r.stderr)
+        r = subprocess.run([BIN / "llorch", "model", "suggest"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(r.returncode, 0, r.stderr)
+
 
 if __name__ == "__main__":
     main()

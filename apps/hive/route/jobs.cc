@@ -240,8 +240,7 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   learn_capabilities(h, *ref, need.capabilities);
   plan.need = need.total(), plan.manifest = looked->second;
   if (const Status room = has_room(h, need); !room) co_return t->fail(room.error());
-  if (need.context_is_told)
-    if (const Status set = plan.settings.set("ctx", std::to_string(need.context)); !set) co_return t->fail(set.error());
+  if (const Status set = need.tell(plan.settings); !set) co_return t->fail(set.error());
   auto reservation = h.reserve(plan.device, plan.need);
   Step<ReservedPort> finding{t->flow, [&](Step<ReservedPort>::Done then) -> std::any {
                                find_port(t->flow, h, std::move(then));
