@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <memory>
 #include <sstream>
 
 #include "base/open_file.h"
@@ -112,10 +113,9 @@ Status Session::start_queen() {
     if (there) return meet_queen();
     if (net::Clock::now() >= until) return std::unexpected(start.error());
   }
+  const std::unique_ptr<UseLock, decltype([](UseLock* lock) { lock->end_start(); })> ends(&*uses_);
   LLORCH_TRY(const bool there, awake());  // another command has just done it
-  const Status done = there ? meet_queen() : start_queen_alone();
-  uses_->end_start();
-  return done;
+  return there ? meet_queen() : start_queen_alone();
 }
 
 Status Session::start_queen_alone() {
