@@ -94,6 +94,18 @@ class Together(unittest.TestCase):
             self.assertIn("messages: 4\n", err)
             self.c.assert_nothing_left()
 
+    def test_a_queen_of_another_folder_is_not_said_to_be_gone(self):
+        first = self.chat()
+        queens = self.queens()
+        other = self.c.home / "other"
+        other.mkdir()
+        r = self.c.keeper("run", "haiku", "x", "-n", "2", "--data-dir", other, stdin="")
+        self.assertEqual((r.returncode, self.queens()), (0, queens), r.stderr)
+        for words in ("putting the queen to sleep", "is gone", "does not end", "stays awake"):
+            self.assertNotIn(words, r.stderr)
+        first.communicate("/bye\n", timeout=30)
+        self.c.assert_nothing_left()
+
     def test_a_start_that_failed_lets_others_start(self):
         """Not only when its session ends: a chat goes on after it."""
         healths = []
