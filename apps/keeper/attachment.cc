@@ -90,14 +90,9 @@ Result<std::string> attachment(const std::string& path, const std::string& model
   return fmt::format("{}:\n```\n{}```\n\n", path.substr(path.rfind('/') + 1), text);
 }
 
-Status check_pictures(std::string_view text, const std::string& model) {
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find_first_of(" \t\n", begin), text.size());
-    const std::string_view word = text.substr(begin, end - begin);
-    if (is_named_as_picture(word) && begins_as_path(word) && is_file(path_of(word))) return no_pictures(word, model);
-    begin = end + 1;
-  }
-  return {};
+Status check_is_no_picture(std::string_view prompt, const std::string& model) {
+  const auto path = file_meant(prompt);
+  return path && is_named_as_picture(*path) ? no_pictures(*path, model) : Status();
 }
 
 }  // namespace llorch::keeper

@@ -21,7 +21,8 @@ namespace llorch::keeper {
 /// What a message begins with that a file goes along with. Errors: kInvalidRequest for what is no text, for pictures by
 /// name, and for files that are too long; kIo.
 [[nodiscard]] Result<std::string> attachment(const std::string& path, const std::string& model);
-/// Errors: kInvalidRequest where `text` has the path of a picture, which `model` cannot see.
-[[nodiscard]] Status check_pictures(std::string_view text, const std::string& model);
+/// Errors: kInvalidRequest where `prompt` is the path of a picture and nothing else: `model` cannot see it. A path
+/// among other words is text.
+[[nodiscard]] Status check_is_no_picture(std::string_view prompt, const std::string& model);
 
 }  // namespace llorch::keeper

@@ -61,8 +61,15 @@ TEST_F(Attachment, TextGoesAlongAndNothingElse) {
     ASSERT_FALSE(got) << path;
     EXPECT_NE(got.error().message.find(words), std::string::npos) << got.error().message;
   }
-  EXPECT_FALSE(check_pictures("what is on " + png + " ?", "m"));
-  EXPECT_TRUE(check_pictures("what is cat.png? /no/such.png", "m"));
+}
+
+TEST_F(Attachment, ThePathOfAPictureAloneIsNoPrompt) {
+  const std::string png = file("cat.png", "\x89PNG\r\n"), plain = file("a.txt", "x");
+  for (const std::string& prompt : {png, " " + png + " ", "'" + png + "'"})
+    EXPECT_FALSE(check_is_no_picture(prompt, "m")) << prompt;
+  for (const std::string& prompt : {"what is on " + png + " ?", "error: cannot read " + png + " : broken\n\nwhy?",
+                                    png + "\n\nwhat is wrong?", plain, folder_ + "/none.png", std::string("cat.png")})
+    EXPECT_TRUE(check_is_no_picture(prompt, "m")) << prompt;
 }
 
 }  // namespace

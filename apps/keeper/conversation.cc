@@ -46,7 +46,12 @@ class Conversation {
         continue;
       }
       if (obey(*said)) continue;
-      if (said->starts_with("//")) said->erase(0, 1);
+      if (said->starts_with("//")) {
+        said->erase(0, 1);
+      } else if (const Status text = check_is_no_picture(*said, question_.model); !text) {
+        complain_here(text.error(), "nothing was sent");
+        continue;
+      }
       code = ask(*said);
     }
     return code;
@@ -194,8 +199,6 @@ class Conversation {
   /// What was said and its answer join the conversation, unless nothing came of it: then both are as they were, and
   /// /retry sends the message again. Returns the exit code.
   int ask(const std::string& said) {
-    if (const Status text = check_pictures(said, question_.model); !text)
-      return complain_here(text.error(), "nothing was sent"), 0;
     const std::string message = std::exchange(attached_, "") + said;
     const ChatWindow before = window_;
     int code = 1;

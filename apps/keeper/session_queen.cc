@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <memory>
 #include <sstream>
 
 #include "base/open_file.h"
 #include "base/state_lock.h"
 #include "daemon_flags.h"
 #include "keeper/session.h"
+#include "queen_address.h"
 #include "queen_start.h"
 #include "security/auth.h"
 #include "service/last_words.h"
@@ -112,10 +114,9 @@ Status Session::start_queen() {
     if (there) return meet_queen();
     if (net::Clock::now() >= until) return std::unexpected(start.error());
   }
+  const std::unique_ptr<UseLock, decltype([](UseLock* lock) { lock->end_start(); })> ends(&*uses_);
   LLORCH_TRY(const bool there, awake());  // another command has just done it
-  const Status done = there ? meet_queen() : start_queen_alone();
-  uses_->end_start();
-  return done;
+  return there ? meet_queen() : start_queen_alone();
 }
 
 Status Session::start_queen_alone() {
@@ -207,11 +208,21 @@ Status Session::wait_for_queen(int pid, const std::string& log_file, std::uintma
   return std::unexpected(start.error().in(log_file));
 }
 
+/// Whether who answers at `address` is the queen of this folder, and not one of another folder or user.
+static bool is_queen_of(const std::string& data_dir, const std::string& address) {
+  constexpr std::size_t kUrlBytesMax = 1u << 10;
+  const auto kept = read_text_file(queen_address_file(data_dir), kUrlBytesMax);
+  const auto own = net::parse_url(kept.value_or("")), asked = net::parse_url(address);
+  return own && asked && own->port == asked->port && StateLock::is_held(data_dir);
+}
+
 void Session::leave_queen() {
   const int pid = std::exchange(queen_pid_, 0);
   if (ends_when_unused_) (void)check_version();  // another command may have made her stay
+  const bool waits = std::exchange(ends_when_unused_, false) && uses_ &&
+                     (pid > 0 || is_queen_of(common_.data_dir, common_.queen));  // asked before she may end
   if (uses_) uses_->leave();
-  if (!std::exchange(ends_when_unused_, false) || !uses_) return;
+  if (!waits) return;
   const auto used = [&] {
     if (!uses_->has_other_users()) return false;
     if (pid > 0) step("the queen stays awake for another command");

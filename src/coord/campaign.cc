@@ -6,6 +6,8 @@
 
 namespace llorch::coord {
 
+/// Whoever is called back may destroy the campaign: each callback is called as a copy, the last thing that is done or
+/// with a look at `round` behind it, by who holds the state.
 struct Campaign::State : std::enable_shared_from_this<State> {
   State(CoordStore& s, Options o, Callbacks c) : store(s), options(std::move(o)), callbacks(std::move(c)) {}
 
@@ -18,7 +20,8 @@ struct Campaign::State : std::enable_shared_from_this<State> {
   void take(const Event& last);
   void win(Revision at);
   void lose(const std::string& why);
-  void show_leader(const std::string& value);
+  /// Whether it goes on: false when the campaign, or its lease, has ended inside the callback.
+  [[nodiscard]] bool show_leader(const std::string& value);
   /// A callback for calls to the store: not called once the campaign, or the lease that it began with, has ended.
   template<class Argument>
   auto guarded(void (State::*then)(Outcome<Argument>)) {
@@ -78,13 +81,12 @@ void Campaign::State::take_lookup(Outcome<Lookup> lookup) {
     return follow(lookup->revision + 1);
   }
   if (epoch != 0) return lose("another one has its key");
-  show_leader(lookup->entry->value);
-  follow(lookup->revision + 1);
+  if (show_leader(lookup->entry->value)) follow(lookup->revision + 1);
 }
 
 void Campaign::State::look_later(const Failure& why) {
   look_soon();
-  if (callbacks.on_problem) callbacks.on_problem(why);
+  if (const auto told = callbacks.on_problem) told(why);
 }
 
 void Campaign::State::look_soon() {
@@ -110,17 +112,16 @@ void Campaign::State::follow(Revision from) {
 void Campaign::State::take(const Event& last) {
   const bool ours = !last.removed && last.entry.lease == lease->id();
   if (epoch != 0 && !ours) return lose(last.removed ? "its key was removed" : "another one has its key");
-  show_leader(last.removed ? "" : last.entry.value);
-  if (last.removed) try_to_win();
+  const bool removed = last.removed;
+  if (show_leader(removed ? "" : last.entry.value) && removed) try_to_win();
 }
 
 void Campaign::State::win(Revision at) {
   if (!lease->held()) return;  // on_lost is on its way
   epoch = at;
   follow(at + 1);
-  const auto self = shared_from_this();
-  show_leader(options.value);
-  if (epoch != 0 && callbacks.on_won) callbacks.on_won(at);
+  if (!show_leader(options.value)) return;
+  if (const auto told = callbacks.on_won) told(at);
 }
 
 void Campaign::State::lose(const std::string& why) {
@@ -130,12 +131,14 @@ void Campaign::State::lose(const std::string& why) {
     if (const auto self = weak.lock()) self->begin();
   });
   if (std::exchange(epoch, 0) == 0) return;
-  const auto self = shared_from_this();
-  if (callbacks.on_lost) callbacks.on_lost(why);
+  if (const auto told = callbacks.on_lost) told(why);
 }
 
-void Campaign::State::show_leader(const std::string& value) {
-  if (std::exchange(leader, value) != value && callbacks.on_leader) callbacks.on_leader(value);
+bool Campaign::State::show_leader(const std::string& value) {
+  const auto at = round;
+  const auto told = callbacks.on_leader;
+  if (std::exchange(leader, value) != value && told) told(value);
+  return round == at;
 }
 
 Campaign::Campaign(CoordStore& store, Options options, Callbacks callbacks)

@@ -5,7 +5,7 @@
 // out orders of leaders refuses those of an older epoch than it has seen, because a leader that was stopped may act
 // once more before it learns that it has lost: leads() asks the clock and says so at once, but no program can look at
 // the same moment as it acts.
-// Threads: the loop's. The store must outlive it.
+// Threads: the loop's. The store must outlive it. Whoever is called back may destroy it.
 #pragma once
 
 #include <chrono>

@@ -11,6 +11,8 @@ namespace llorch::coord {
 
 using std::chrono::milliseconds;
 
+/// Whoever is called back may destroy the lease: each callback is called as a copy, the last thing that is done or with
+/// a look at `ended` behind it, by who holds the state.
 struct KeptLease::State : std::enable_shared_from_this<State> {
   State(CoordStore& s, std::chrono::seconds t, Callbacks c) : store(s), wanted(t), callbacks(std::move(c)) {}
 
@@ -49,18 +51,17 @@ void KeptLease::State::grant() {
       return;
     }
     if (grant) return self->take_granted(*grant, sent);
-    if (self->callbacks.on_problem) self->callbacks.on_problem(grant.error());
     self->later(std::clamp(milliseconds(self->wanted) / 6, milliseconds(100), milliseconds(2000)), &State::grant);
+    if (const auto told = self->callbacks.on_problem) told(grant.error());
   });
 }
 
 void KeptLease::State::take_granted(const LeaseGrant& grant, BootClock::time_point sent) {
-  const auto self = shared_from_this();
   id = grant.id;
   extend(grant.ttl, sent);
-  watch_limit();
   later(third(), &State::renew);
-  if (callbacks.on_granted) callbacks.on_granted(id);
+  if (const auto told = callbacks.on_granted) told(id);
+  if (!ended) watch_limit();  // which may be over
 }
 
 void KeptLease::State::extend(std::chrono::seconds granted, BootClock::time_point sent) {
@@ -82,7 +83,7 @@ void KeptLease::State::renew() {
       return self->later(self->third(), &State::renew);
     }
     self->later(self->third() / 4, &State::renew);
-    if (self->callbacks.on_problem) self->callbacks.on_problem(left.error());
+    if (const auto told = self->callbacks.on_problem) told(left.error());
   });
 }
 

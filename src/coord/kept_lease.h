@@ -3,7 +3,7 @@
 // It is renewed three times in its time to live. It counts as held until nine tenths of that time have passed since the
 // last renewal that was answered was sent: by a clock of this machine that goes on while it sleeps, so that a process
 // that was stopped knows at once. The store ends it later than that, as long as the two clocks do not differ by a
-// tenth. Threads: the loop's. The store must outlive it.
+// tenth. Threads: the loop's. The store must outlive it. Whoever is called back may destroy it.
 #pragma once
 
 #include <chrono>

@@ -121,7 +121,11 @@ Outcome<SqliteEngine::Change> SqliteEngine::atomically(const std::function<Outco
   if (!change->events.empty()) {
     if (auto saved = save("revision", change->revision); !saved) return give_up(std::move(saved).error());
   }
-  if (auto ended = run("COMMIT"); !ended) return give_up(std::move(ended).error());
+  if (auto ended = run("COMMIT"); !ended) {
+    Failure why = std::move(ended).error();
+    why.may_have_happened = true;  // it may be in the log that a restart reads
+    return give_up(std::move(why));
+  }
   revision_ = change->revision;
   return change;
 }
@@ -161,8 +165,7 @@ Outcome<SqliteEngine::Change> SqliteEngine::commit(const Transaction& transactio
     }
     return write(transaction);
   });
-  if (!change) return change;
-  if (auto compacted = compact_by_itself(); !compacted) return std::unexpected(std::move(compacted).error());
+  if (change) compact_by_itself();
   return change;
 }
 
@@ -224,9 +227,8 @@ Outcome<void> SqliteEngine::compact(Revision revision) {
   return {};
 }
 
-Outcome<void> SqliteEngine::compact_by_itself() {
-  if (revision_ - compacted_ < kRevisionsKept + kCompactedAtOnce) return {};
-  return compact(revision_ - kRevisionsKept);
+void SqliteEngine::compact_by_itself() {
+  if (revision_ - compacted_ >= kRevisionsKept + kCompactedAtOnce) (void)compact(revision_ - kRevisionsKept);
 }
 
 Outcome<std::vector<Event>> SqliteEngine::history(const WatchQuery& query) {

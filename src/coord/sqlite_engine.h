@@ -62,7 +62,8 @@ class SqliteEngine {
   [[nodiscard]] Outcome<void> save(std::string_view name, std::int64_t value);
   /// Runs `steps` as one transaction of the database.
   [[nodiscard]] Outcome<Change> atomically(const std::function<Outcome<Change>()>& steps);
-  [[nodiscard]] Outcome<void> compact_by_itself();
+  /// When it is due. If it fails, the commit that it follows has happened all the same: the next one tries again.
+  void compact_by_itself();
 
   StateLock lock_;
   std::unique_ptr<store::Database> database_;

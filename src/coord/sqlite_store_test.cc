@@ -104,6 +104,59 @@ TEST(SqliteEngine, what_cannot_be_written_changes_nothing) {
   EXPECT_EQ(second->revision, first->revision + 1);
 }
 
+/// What a database's file is made to refuse, behind the back of whoever has it open.
+void change(const std::string& path, const std::vector<std::string_view>& statements) {
+  auto other = store::Database::open(path, {"SELECT 1"});
+  ASSERT_OK(other);
+  for (const std::string_view sql : statements) ASSERT_OK((*other)->run(sql));
+}
+
+TEST(SqliteStore, a_compaction_by_itself_that_fails_is_not_the_commits_failure) {
+  TestFolder folder;
+  const std::string path = folder.path + "/a.db";
+  ASSERT_OK(SqliteEngine::open(path));
+  // So many revisions that each commit compacts, which the file refuses.
+  change(path, {"UPDATE numbers SET value = 50000 WHERE name = 'revision'",
+                "CREATE TRIGGER full BEFORE UPDATE ON numbers WHEN NEW.name = 'compacted' "
+                "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"});
+  auto file = SqliteFile::open(path);
+  ASSERT_OK(file);
+  TestClient client([&](net::EventLoop& loop) { return make_sqlite_store(loop, *file); });
+  const auto seen = client.watch({"k", true, 0});
+  ASSERT_TRUE(wait_until([&] { return seen->connected(); }));
+  const auto put = client.put("k", "v");
+  ASSERT_OK(put);
+  EXPECT_EQ(*put, 50001);
+  ASSERT_TRUE(wait_until([&] { return seen->all().size() == 1; }));
+  ASSERT_OK(client.range({.key = "k", .revision = 1}));
+  // It is tried again.
+  change(path, {"DROP TRIGGER full"});
+  ASSERT_OK(client.put("k", "w"));
+  const auto old = client.range({.key = "k", .revision = 1});
+  ASSERT_FALSE(old);
+  EXPECT_EQ(old.error().problem, Problem::kCompacted);
+}
+
+TEST(SqliteEngine, a_transaction_whose_end_fails_may_have_happened) {
+  TestFolder folder;
+  const std::string path = folder.path + "/a.db";
+  const auto engine = SqliteEngine::open(path);
+  ASSERT_OK(engine);
+  const Revision before = (*engine)->revision();
+  // A reference to nothing that is looked at when the transaction ends.
+  change(path, {"CREATE TABLE refers(lease INTEGER REFERENCES leases(id) DEFERRABLE INITIALLY DEFERRED)",
+                "CREATE TRIGGER refer AFTER INSERT ON history BEGIN INSERT INTO refers VALUES(12345); END"});
+  const auto failed = (*engine)->commit(put("k", "1"));
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().problem, Problem::kUnavailable);
+  EXPECT_TRUE(failed.error().may_have_happened) << failed.error().message;
+  EXPECT_EQ((*engine)->revision(), before);
+  change(path, {"DROP TRIGGER refer"});
+  const auto done = (*engine)->commit(put("k", "2"));
+  ASSERT_OK(done);
+  EXPECT_EQ(done->revision, before + 1);
+}
+
 TEST(SqliteStore, a_lease_ends_although_no_loop_runs) {
   TestFolder folder;
   auto file = SqliteFile::open(folder.path + "/a.db");

@@ -205,8 +205,8 @@ class Chat(unittest.TestCase):
     def test_files_go_along(self):
         (self.c.home / "notes.txt").write_text("milk\neggs\n")
         (self.c.home / "cat.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-        r = self.type(f"/file {self.c.home}/notes.txt\n/show\nWhat do I buy?\nand now?\n/file\n/file {self.c.home}/none.txt\n/file {self.c.home}/cat.png\nwhat is {self.c.home}/cat.png ?\n")
-        self.assertEqual([order["messages"][-1]["content"] for order in self.queen.orders], ["notes.txt:\n```\nmilk\neggs\n```\n\nWhat do I buy?", "and now?"])
+        r = self.type(f"/file {self.c.home}/notes.txt\n/show\nWhat do I buy?\nand now?\n/file\n/file {self.c.home}/none.txt\n/file {self.c.home}/cat.png\n{self.c.home}/cat.png\nwhat is {self.c.home}/cat.png ?\n/{self.c.home}/cat.png\n")
+        self.assertEqual([order["messages"][-1]["content"] for order in self.queen.orders], ["notes.txt:\n```\nmilk\neggs\n```\n\nWhat do I buy?", "and now?", f"what is {self.c.home}/cat.png ?", f"{self.c.home}/cat.png"])
         for words in ("notes.txt goes along with the next message", "a file goes along", "a file needs a path", "none.txt", "cat.png is a picture, and m takes text alone"):
             self.assertIn(words, r.stderr)
         self.assertEqual(r.stderr.count("is a picture"), 2)

@@ -50,9 +50,12 @@ class Prompt(unittest.TestCase):
     def test_a_picture_in_a_prompt(self):
         path = self.c.home / "cat.PNG"
         path.write_bytes(b"\x89PNG")
-        r = self.run_model(f"what is {path}")
+        r = self.run_model(str(path))
         self.assertEqual(r.returncode, 2)
         self.assertIn("cat.PNG is a picture, and haiku takes text alone", r.stderr.decode())
+        for arguments, stdin in (((f"what is {path} ?",), None), (("What is wrong?",), f"error: cannot read {path} : broken\n".encode())):
+            r = self.run_model(*arguments, stdin=stdin)
+            self.assertEqual((r.returncode, r.stderr), (0, b""), "a path among other words is text")
 
     def test_models_that_are_not_for_talking(self):
         self.assertIn("at most sixteen", self.c.keeper("run", "--help").stdout)

@@ -1,10 +1,12 @@
 """`llorch status` and `llorch top`: what each worker is, takes and does; and the same in the queen's metrics."""
 import os
 import re
+import signal
 import subprocess
+import time
 import unittest
 
-from colony import SANITIZED, Colony, main, wait_for
+from colony import MAY_STOP, SANITIZED, Colony, main, wait_for
 from terminal_test import on_a_terminal
 
 
@@ -68,6 +70,43 @@ class Status(unittest.TestCase):
         code, raw = on_a_terminal(["/bin/sh", "-c", 'stty -a > "$HOME/before"; "$@"; code=$?; stty -a > "$HOME/after"; exit $code', "sh", *self.c.command("top", "--interval", "60")], self.c.env | {"TERM": "xterm"}, 30, on_output)
         self.assertEqual((code, b"q leaves" in raw), (0, True), raw)
         self.assertEqual((self.c.home / "before").read_text(), (self.c.home / "after").read_text())
+
+    def test_top_leaves_a_terminal_as_it_was_by_every_key_of_the_terminal(self):
+        """Ctrl-C, Ctrl-backslash; Ctrl-Z, after which it goes on in the foreground."""
+        script = 'ulimit -c 0; set -m; stty -a > "$HOME/before"; "$@"; code=$?; stty -a > "$HOME/between"; [ $code = 148 ] && { fg; code=$?; }; stty -a > "$HOME/after"; exit $code'
+        for key, code in ((b"\x03", 130), (b"\x1c", 131), (b"\x1a", 0)):
+            for name in ("before", "between", "after"):
+                (self.c.home / name).unlink(missing_ok=True)
+            typed = []
+
+            def on_output(got, fd):
+                if b"q leaves" in got and not typed:
+                    typed.append(os.write(fd, key))
+                elif got.count(b"q leaves") > 2 and code == 0 and len(typed) == 1 and (self.c.home / "between").exists():
+                    typed.append(os.write(fd, b"q"))
+
+            ended, raw = on_a_terminal(["/bin/sh", "-c", script, "sh", *self.c.command("top", "--interval", "1")], self.c.env | {"TERM": "xterm"}, 30, on_output)
+            self.assertEqual(ended, code, raw)
+            for name in ("between", "after"):
+                self.assertEqual((self.c.home / name).read_text(), (self.c.home / "before").read_text(), (key, name))
+
+    def test_top_ends_by_ctrl_c_while_the_queen_hangs(self):
+        with Colony(**MAY_STOP) as c:
+            c.queen()
+            queen = next(pid for pid, line in c.census() if line.split()[0].endswith("/llorch-queen"))
+            typed = []
+
+            def on_output(got, fd):
+                if b"q leaves" in got and not typed:
+                    os.kill(queen, signal.SIGSTOP)
+                    time.sleep(2)  # it has begun to ask her
+                    typed.append(os.write(fd, b"\x03"))
+
+            try:
+                code, raw = on_a_terminal(c.command("top", "--interval", "1"), c.env | {"TERM": "xterm"}, 30, on_output)
+            finally:
+                os.kill(queen, signal.SIGCONT)
+            self.assertEqual((code, b"asleep" in raw), (130, False), raw)
 
     def test_figures_are_those_of_now(self):
         """Two seconds old at most, though this queen's hive reports every 30 s."""

@@ -1,10 +1,13 @@
 """Several commands and one queen that the first of them has started: she ends with the last, however each of them ends."""
+import fcntl
+import http.server
 import os
 import signal
 import subprocess
 import unittest
 
 from colony import Colony, main, wait_for
+from listener import Listener
 
 
 class Together(unittest.TestCase):
@@ -90,6 +93,56 @@ class Together(unittest.TestCase):
             self.assertEqual(chat.returncode, 0, err)
             self.assertIn("messages: 4\n", err)
             self.c.assert_nothing_left()
+
+    def test_a_queen_of_another_folder_is_not_said_to_be_gone(self):
+        first = self.chat()
+        queens = self.queens()
+        other = self.c.home / "other"
+        other.mkdir()
+        r = self.c.keeper("run", "haiku", "x", "-n", "2", "--data-dir", other, stdin="")
+        self.assertEqual((r.returncode, self.queens()), (0, queens), r.stderr)
+        for words in ("putting the queen to sleep", "is gone", "does not end", "stays awake"):
+            self.assertNotIn(words, r.stderr)
+        first.communicate("/bye\n", timeout=30)
+        self.c.assert_nothing_left()
+
+    def test_a_start_that_failed_lets_others_start(self):
+        """Not only when its session ends: a chat goes on after it."""
+        healths = []
+
+        class Fake(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                if self.path == "/health":
+                    healths.append(self.path)
+                if len(healths) in (2, 3):  # asleep, and still asleep: it is to be started
+                    return
+                refused = len(healths) > 3
+                data = b'{"error":{"code":"HOST_NOT_ALLOWED","message":"not by this name","type":"permission_error"}}' if refused else b"{}"
+                self.send_response(403 if refused else 200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+        queen = Listener()
+        queen.listen(Fake)
+        self.addCleanup(queen.close)
+        chat = self.begin("chat", "haiku", "--queen", queen.url)
+        chat.stdin.write("x\n")
+        chat.stdin.flush()
+        self.assertIn("HOST_NOT_ALLOWED", next((line for line in chat.stderr if "error" in line), ""))
+        wait_for(lambda: chat.poll() is None and self.may_start(), 10)
+
+    def may_start(self):
+        """Whether no session holds the lock of whoever starts a queen."""
+        with next(self.c.home.rglob("queen-uses")).open("r+") as f:
+            try:
+                fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1)
+            except BlockingIOError:
+                return False
+            return True
 
     def test_a_command_that_comes_while_she_ends_starts_another(self):
         for _ in range(3):

@@ -57,7 +57,7 @@ int run(RunFlags& f, Kind kind) {
   const bool tools = !f.question.tools.empty(), tools_typed = f.question.tools == kStdin;
   if (kind != Kind::kChat)
     if (const Status s = read_prompt(f, session, kind == Kind::kRun); !s) return complain(f.common, s.error());
-  for (const Status& text : {check_utf8(f.prompt, "the prompt"), check_pictures(f.prompt, f.question.model)})
+  for (const Status& text : {check_utf8(f.prompt, "the prompt"), check_is_no_picture(f.prompt, f.question.model)})
     if (!text) return complain(f.common, text.error());
   const bool conversation = kind == Kind::kChat || f.prompt.empty();
   auto request = tools ? chat_with_tools(f.question, f.common) : f.question.order();

@@ -3,6 +3,9 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <array>
+#include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -33,47 +36,78 @@ void show_screen(const std::string& text) {
   std::fputs(kRestOfScreen, stdout);
 }
 
-/// Keys as they are typed, for as long as this lives; Ctrl-C is one of them.
+/// Keys as they are typed, without echo, for as long as the one object of this lives. Ctrl-C ends the program with 130
+/// at any time, also while nobody waits for a key; by that and every other key of the terminal it is as it was before.
 class TypedKeys {
  public:
-  TypedKeys() : changed_(isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &before_) == 0) {
-    termios now = before_;
-    now.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
-    now.c_cc[VINTR] = _POSIX_VDISABLE;
-    if (changed_) (void)tcsetattr(STDIN_FILENO, TCSANOW, &now);
+  TypedKeys() {
+    typed_ = changed_ = isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &before_) == 0;
+    typing_ = before_;
+    typing_.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+    for (const int number : kSignals) {
+      struct sigaction now {};
+      if (sigaction(number, nullptr, &now) == 0 && now.sa_handler != SIG_IGN) obey(number);
+    }
+    if (changed_) (void)tcsetattr(STDIN_FILENO, TCSANOW, &typing_);
   }
   ~TypedKeys() {
-    if (changed_) (void)tcsetattr(STDIN_FILENO, TCSANOW, &before_);
+    give_back();
+    for (const int number : kSignals) {
+      struct sigaction now {};
+      if (sigaction(number, nullptr, &now) == 0 && now.sa_handler == on_signal) (void)std::signal(number, SIG_DFL);
+    }
   }
   TypedKeys(const TypedKeys&) = delete;
   TypedKeys& operator=(const TypedKeys&) = delete;
 
   /// The key that is typed within this time; nothing: none.
   [[nodiscard]] std::optional<char> wait(std::chrono::milliseconds time) {
-    if (!changed_) return Session::pause(time), std::nullopt;
+    if (!typed_) return Session::pause(time), std::nullopt;
     pollfd input{STDIN_FILENO, POLLIN, 0};
     char key = 0;
     if (poll(&input, 1, static_cast<int>(time.count())) <= 0) return std::nullopt;
     if (read(STDIN_FILENO, &key, 1) == 1) return key;
-    changed_ = false;  // nobody types any more
+    typed_ = false;  // nobody types any more
     return std::nullopt;
   }
 
  private:
-  termios before_{};
-  bool changed_;
+  static constexpr std::array kSignals{SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+
+  static void obey(int number) {
+    struct sigaction action {};
+    action.sa_handler = on_signal;
+    action.sa_flags = SA_RESTART | SA_NODEFER;  // on_signal() raises it again
+    (void)sigaction(number, &action, nullptr);
+  }
+  static void give_back() {
+    if (changed_) (void)tcsetattr(STDIN_FILENO, TCSANOW, &before_);
+  }
+  /// Calls what a signal's handler may call, and nothing else.
+  static void on_signal(int number) {
+    const int kept = errno;
+    give_back();
+    if (number == SIGINT) _exit(130);
+    (void)std::signal(number, SIG_DFL);
+    (void)raise(number);
+    obey(number);  // it was only stopped
+    if (changed_) (void)tcsetattr(STDIN_FILENO, TCSANOW, &typing_);
+    errno = kept;
+  }
+
+  static inline termios before_{}, typing_{};
+  static inline bool changed_ = false;
+  bool typed_ = false;
 };
 
-/// Until it is time for another look. Returns an exit code where a key says that this was the last one: q, or Ctrl-C.
-std::optional<int> wait_for_look(TypedKeys& keys, std::chrono::seconds time) {
-  constexpr char kInterrupt = 3;
+/// Until it is time for another look. True: a key says that this was the last one.
+bool wait_for_look(TypedKeys& keys, std::chrono::seconds time) {
   for (const auto end = net::Clock::now() + time; net::Clock::now() < end;) {
     const auto key = keys.wait(std::chrono::duration_cast<std::chrono::milliseconds>(end - net::Clock::now()) +
                                std::chrono::milliseconds(1));
-    if (key == 'q' || key == 'Q') return 0;
-    if (key == kInterrupt) return 130;
+    if (key == 'q' || key == 'Q') return true;
   }
-  return std::nullopt;
+  return false;
 }
 
 /// Once, and where a terminal is wanted to stay current again and again.
@@ -104,7 +138,7 @@ int status(const Common& common, std::optional<int> interval_s) {
     std::fflush(stdout);
     if (!interval_s) return 0;
     const std::chrono::seconds interval(*interval_s);
-    if (const auto code = keys ? wait_for_look(*keys, interval) : std::nullopt) return *code;
+    if (keys && wait_for_look(*keys, interval)) return 0;
     if (!keys) Session::pause(interval);
   }
 }
