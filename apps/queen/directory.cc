@@ -68,7 +68,7 @@ std::vector<HiveView> Directory::relevant(const Requirements& wanted, const Mome
   const auto holders = by_model_.find(wanted.model);
   if (!wanted.hive.empty()) {
     ids.insert(wanted.hive);
-  } else if (!wanted.device.empty()) {
+  } else if (!wanted.device.empty() || !wanted.made_on.empty()) {
     for (const auto& [id, h] : hives_) ids.insert(id);
   } else {
     if (holders != by_model_.end()) ids = holders->second;

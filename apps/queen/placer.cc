@@ -324,9 +324,9 @@ PlacementPtr report_once(const PlacementPtr& p) {
 }
 
 Step<Placed> Placer::place(const FlowPtr& flow, PlacementPtr p) {
-  if (const std::string device = settings_.of(p->ref).device(); p->wanted.device.empty() && !device.empty()) {
+  if (const std::string device = settings_.of(p->ref).device(); p->wanted.worker_id.empty() && !device.empty()) {
     p = std::make_shared<Placement>(*p);
-    p->wanted.device = device;
+    p->wanted.made_on = device;
   }
   return {flow, [this, flow, p = std::move(p)](Step<Placed>::Done done) -> std::any {
             place_request(flow, *this, p, std::move(done));

@@ -15,8 +15,10 @@ bool matches(const WorkerView& w, const Requirements& r) {
   return (r.worker_id.empty() || r.worker_id == w.id) && colony::suits_device(r.device, w.device) &&
          (r.kind.empty() || r.kind == w.kind);
 }
+/// The device that a worker for it is made on, as far as one is named.
+const std::string& device_to_make_on(const Requirements& r) { return r.device.empty() ? r.made_on : r.device; }
 bool matches(const DeviceView& d, const Requirements& r) {
-  return colony::suits_device(r.device, d.id) && (r.kind.empty() || colony::runs_on(r.kind, d.id));
+  return colony::suits_device(device_to_make_on(r), d.id) && (r.kind.empty() || colony::runs_on(r.kind, d.id));
 }
 
 struct Place {
@@ -205,7 +207,8 @@ std::string no_device(const std::vector<HiveView>& hives, const Requirements& wa
     for (const DeviceView& d : h.devices) devices += (devices.empty() ? "" : ", ") + d.id;
     there += fmt::format("{}{} has {}", there.empty() ? "" : "; ", h.id, devices.empty() ? "none" : devices);
   }
-  const std::string named = wanted.device.empty() ? "a device" : "the device " + wanted.device,
+  const std::string& device = device_to_make_on(wanted);
+  const std::string named = device.empty() ? "a device" : "the device " + device,
                     kind = wanted.kind.empty() ? "" : fmt::format(" for a worker of kind {}", wanted.kind);
   return fmt::format("no hive has {}{}{}", named, kind, there.empty() ? "" : ": " + there);
 }

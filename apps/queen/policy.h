@@ -41,6 +41,7 @@ struct Requirements {
   std::string model;                    // its one spelling
   std::string hive, worker_id, device;  // empty: any; device: as colony::parse_device() gives it
   std::string kind;                     // of worker; empty: any, and those preferred before others
+  std::string made_on = {};             // the device for a worker that must be made, where `device` names none
 };
 
 struct Decision {

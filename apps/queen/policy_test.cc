@@ -17,6 +17,13 @@ WorkerView worker(const std::string& id, const std::string& model, int inflight,
   return {id, model, "cpu", "cpu", state, inflight, 4};
 }
 
+HiveView with_gpu(const std::string& id, std::int64_t cpu_mb, std::int64_t gpu_mb,
+                  std::vector<WorkerView> workers = {}) {
+  HiveView h = hive(id, cpu_mb, std::move(workers));
+  h.devices.push_back({"cuda:0", "gpu", gpu_mb << 20});
+  return h;
+}
+
 TEST(Policy, an_idle_worker_with_the_model_comes_first) {
   const std::vector<HiveView> hives{hive("a", 9000, {worker("w1", "m", 2)}),
                                     hive("b", 100, {worker("w2", "m", 0), worker("w3", "other", 0)})};
@@ -47,19 +54,33 @@ TEST(Policy, the_kind_of_worker_is_the_preferred_one_unless_the_request_names_an
   EXPECT_EQ(decide({hive("a", 9000)}, any, "accelerate").worker_kind, "accelerate");
 }
 
+TEST(Policy, where_a_model_is_to_be_loaded_concerns_no_worker_that_runs) {
+  Requirements wanted{"m", "", "", ""};
+  wanted.made_on = "gpu";
+  const std::vector<HiveView> idle{hive("a", 9000, {worker("w1", "m", 0)})};
+  EXPECT_EQ(decide(idle, wanted).worker_id, "w1");
+  const std::vector<HiveView> full{hive("a", 9000, {worker("w1", "m", 4)})};
+  EXPECT_EQ(decide(full, wanted).kind, Kind::kWait) << "nothing is made beside it";
+  wanted.worker_id = "w1";
+  EXPECT_EQ(decide(idle, wanted).kind, Kind::kUse);
+  EXPECT_EQ(decide(full, wanted).kind, Kind::kWait);
+  wanted.worker_id.clear();
+  const Decision none = decide({hive("a", 9000)}, wanted);
+  EXPECT_EQ(none.kind, Kind::kNone);
+  EXPECT_EQ(none.why, "no hive has the device gpu: a has cpu");
+  EXPECT_EQ(decide({hive("a", 9000), with_gpu("b", 10, 10)}, wanted).device, "cuda:0");
+  wanted.made_on = "cpu";
+  EXPECT_EQ(decide({with_gpu("b", 10, 10)}, wanted).device, "cpu");
+  wanted.device = "gpu";
+  EXPECT_EQ(decide({with_gpu("b", 10, 10)}, wanted).device, "cuda:0") << "a request's own goes first";
+}
+
 TEST(Policy, then_the_strongest_device) {
   const std::vector<HiveView> hives{hive("a", 1000), hive("b", 2000), hive("c", 2000)};
   const Decision d = decide(hives, {"m", "", "", ""});
   EXPECT_EQ(d.kind, Kind::kProvision);
   EXPECT_EQ(d.hive, "b") << "equal ones by name";
   EXPECT_NE(d.why.find("2000 MB"), std::string::npos) << d.why;
-}
-
-HiveView with_gpu(const std::string& id, std::int64_t cpu_mb, std::int64_t gpu_mb,
-                  std::vector<WorkerView> workers = {}) {
-  HiveView h = hive(id, cpu_mb, std::move(workers));
-  h.devices.push_back({"cuda:0", "gpu", gpu_mb << 20});
-  return h;
 }
 
 TEST(Policy, a_gpu_before_a_cpu) {

@@ -3,7 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <charconv>
 
 #include "base/integer.h"
 #include "base/nearest.h"
@@ -31,7 +31,7 @@ const std::vector<Kind>& kinds() {
       {"max-batch", Type::kWhole, "sequences that run together", 1, 1024},
       {"kv-type", Type::kChoice, "numbers of the KV cache", 0, 0, {"f32", "f16", "q8_0"}},
       {"threads", Type::kWhole, "compute threads of a worker on the CPU", 1, 1024},
-      {"device", Type::kDevice, "where it runs, of requests that name no device"},
+      {"device", Type::kDevice, "where its workers are made, for requests that name no device"},
       {"keep-alive", Type::kDuration, "how long an idle worker stays"},
       {"temperature", Type::kNumber, "of requests that name none", 0, 2},
       {"top-p", Type::kNumber, "of requests that name none", 0, 1},
@@ -113,10 +113,10 @@ bool takes(const Kind& kind, std::string_view value) {
     }
     case Type::kNumber: break;
   }
-  const std::string text(value);
-  char* end = nullptr;
-  const double number = std::strtod(text.c_str(), &end);
-  return !text.empty() && *end == '\0' && within(number);
+  const char* end = value.data() + value.size();
+  double number = 0;
+  const auto [read, problem] = std::from_chars(value.data(), end, number);
+  return problem == std::errc{} && read == end && within(number);
 }
 
 }  // namespace

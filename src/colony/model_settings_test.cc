@@ -22,23 +22,31 @@ TEST(ModelSettings, are_checked_where_they_are_written) {
     EXPECT_EQ(s.text(key), value);
     EXPECT_EQ(s.arguments(), (std::vector<std::string>{std::string("--") + key, value}));
   }
-  for (const auto& [key, value, why] : {std::tuple("ctx", "0", "'ctx' must be a whole number from 1 to 16777216"),
-                                        {"ctx", "8k", "whole number"},
-                                        {"kv-type", "f8", "f32, f16, q8_0"},
-                                        {"temperature", "hot", "a number from 0 to 2"},
-                                        {"temperature", "2.1", "a number"},
-                                        {"temperature", "nan", "a number"},
-                                        {"top-p", "", "a number"},
-                                        {"chat-template", "x.jinja", "an absolute path"},
-                                        {"device", "tpu", "'device' must be cpu, gpu (any GPU) or one such as cuda:0"},
-                                        {"keep-alive", "0", "'keep-alive' must be a time such as 90s, 5m or 2h"},
-                                        {"keep-alive", "-1", "a time"},
-                                        {"keep-alive", "5mm", "a time"},
-                                        {"keep-alive", "m", "a time"},
-                                        {"keep-alive", "9223372036854775807h", "a time"},
-                                        {"contxt", "1", "did you mean 'context'?"},
-                                        {"ctxx", "1", "'ctxx' is no setting of a model: did you mean 'ctx'?"},
-                                        {"api-key", "x", "is no setting"}}) {
+  for (const auto& [key, value, why] :
+       {std::tuple("ctx", std::string_view("0"), "'ctx' must be a whole number from 1 to 16777216"),
+        {"ctx", "8k", "whole number"},
+        {"kv-type", "f8", "f32, f16, q8_0"},
+        {"temperature", "hot", "a number from 0 to 2"},
+        {"temperature", "2.1", "a number"},
+        {"temperature", "nan", "a number"},
+        {"top-p", "", "a number"},
+        {"top-p", std::string_view("0.5\0x", 5), "a number"},
+        {"top-p", std::string_view("0.5\0", 4), "a number"},
+        {"top-p", "\t0.5", "a number"},
+        {"top-p", "0.5 ", "a number"},
+        {"top-p", "+0.5", "a number"},
+        {"top-p", "0x1p-1", "a number"},
+        {"device", std::string_view("cpu\0", 4), "'device' must be"},
+        {"chat-template", "x.jinja", "an absolute path"},
+        {"device", "tpu", "'device' must be cpu, gpu (any GPU) or one such as cuda:0"},
+        {"keep-alive", "0", "'keep-alive' must be a time such as 90s, 5m or 2h"},
+        {"keep-alive", "-1", "a time"},
+        {"keep-alive", "5mm", "a time"},
+        {"keep-alive", "m", "a time"},
+        {"keep-alive", "9223372036854775807h", "a time"},
+        {"contxt", "1", "did you mean 'context'?"},
+        {"ctxx", "1", "'ctxx' is no setting of a model: did you mean 'ctx'?"},
+        {"api-key", "x", "is no setting"}}) {
     ModelSettings s;
     const Status set = s.set(key, value);
     ASSERT_FALSE(set) << key << ' ' << value;

@@ -133,13 +133,27 @@ class ModelSettings(unittest.TestCase):
             self.assertIn("keep-alive", c.keeper("model", "set", "--help").stdout)
 
     def test_a_device_of_its_own(self):
-        """It is where requests run that name none; with a word why where it is not there."""
+        """It is where a worker is made for requests that name none; with a word why where it is not there."""
         with colony('[model."builtin:haiku"]\ndevice = "cuda:7"\nkeep-alive = "always"\n') as c:
             c.queen()
             self.assertEqual(c.infer(max_tokens=2)[-1][1], "error")
             self.assertEqual(c.infer(max_tokens=2, device="cpu")[-1][1], "end")
             [worker] = self.workers(c)
             self.assertIsNone(worker.get("sleeps_in_s"))
+            self.assertEqual(c.infer(max_tokens=2)[-1][1], "end")  # the setting concerns the next load
+            chat = {"model": "haiku", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2}
+            status, _, made = c.call("POST", "/v1/responses", {"model": "haiku", "input": "x", "max_output_tokens": 16})
+            self.assertEqual(status, 200, made)
+            c.call("PUT", "/v1/model-settings/haiku", {"device": "gpu"})
+            self.assertEqual(c.call("POST", "/v1/chat/completions", chat)[0], 200)
+            self.assertEqual(c.call("GET", f"/v1/responses/{made['id']}")[0], 200)
+            self.assertEqual([w["pid"] for w in self.workers(c)], [worker["pid"]])
+            c.call("POST", "/v1/jobs", {"operation": "model_unload", "model": "haiku"})
+            wait_for(lambda: not self.workers(c))
+            c.call("PUT", "/v1/model-settings/haiku", {"device": "cuda:7"})
+            status, _, told = c.call("POST", "/v1/chat/completions", chat)
+            self.assertEqual(status, 503, told)
+            self.assertIn("no hive has the device cuda:7", told["error"]["message"])
             c.call("PUT", "/v1/model-settings/haiku", {"device": "cpu"})
             self.assertEqual(c.infer(max_tokens=2)[-1][1], "end")
 
