@@ -5,6 +5,7 @@
 
 #include "base/integer.h"
 #include "format/json.h"
+#include "security/validate.h"
 
 namespace llorch::coord::etcd {
 namespace {
@@ -261,7 +262,7 @@ Refusal read_refusal(int http_status, std::string_view body) {
   const auto message = json::find_text(*o, "message");
   r.message = message ? *message : json::find_text(*o, "error").value_or("");
   if (r.message.empty()) r.message = fmt::format("HTTP status {} without a message", http_status);
-  if (r.message.size() > 300) r.message.resize(300);
+  r.message = security::sanitize(r.message, 300);
   return r;
 }
 

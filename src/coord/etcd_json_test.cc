@@ -31,6 +31,11 @@ TEST(EtcdJson, base64_is_read_strictly) {
     EXPECT_FALSE(from_base64(bad)) << bad;
 }
 
+TEST(EtcdJson, a_refusal_is_cut_between_two_characters) {
+  const std::string most(299, 'x');
+  EXPECT_EQ(read_refusal(500, R"({"message":")" + most + "\u00e4\u00e4\"}").message, most + "\u00e4");
+}
+
 bj::object object(std::string_view text) { return bj::parse({text.data(), text.size()}).as_object(); }
 constexpr std::string_view kHeader = R"("header":{"cluster_id":"18446744073709551615","revision":"9"})";
 

@@ -10,7 +10,7 @@ namespace llorch::service {
 class LastWords {
  public:
   void take(std::string_view line);
-  /// One line; empty: it said nothing.
+  /// One line of valid UTF-8, at most 500 characters; empty: it said nothing.
   [[nodiscard]] const std::string& text() const { return error_.empty() ? last_ : error_; }
 
  private:

@@ -23,6 +23,12 @@ TEST(LastWords, TheLastErrorElseTheLastLine) {
   EXPECT_EQ(other.text(), "terminate called");
   other.take(std::string(9000, 'x'));
   EXPECT_EQ(other.text().size(), 500u);
+  other.take(std::string(499, 'x') + "\u00e4\u00e4");
+  EXPECT_EQ(other.text(), std::string(499, 'x') + "\u00e4") << "cut between two characters";
+  other.take(
+      "a\xff"
+      "b\xc3");
+  EXPECT_EQ(other.text(), "ab");
 }
 
 }  // namespace
