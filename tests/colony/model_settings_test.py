@@ -3,6 +3,7 @@ cores that a hive gives its workers."""
 import contextlib
 import os
 import pathlib
+import sqlite3
 import subprocess
 import unittest
 
@@ -98,6 +99,20 @@ class ModelSettings(unittest.TestCase):
             c.queen()
             self.assertEqual(c.call("GET", "/v1/model-settings/haiku")[2]["settings"]["ctx"], {"value": "128", "from": "set", "file": "64"})
             self.assertEqual(c.call("DELETE", at)[2]["settings"], {"ctx": {"value": "64", "from": "file"}, "threads": {"value": "1", "from": "file"}})
+
+    def test_what_cannot_be_kept_is_not_in_force(self):
+        at = "/v1/model-settings/haiku"
+        with colony("") as c:
+            c.queen()
+            c.call("PUT", at, {"ctx": 64})
+            with contextlib.closing(sqlite3.connect(c.home / ".local/share/llorch/queen.db", timeout=20)) as db:
+                db.execute("ALTER TABLE model_settings RENAME TO away")
+                for method, body in (("PUT", {"ctx": 128}), ("DELETE", None)):
+                    status, _, told = c.call(method, at, body)
+                    self.assertEqual(status, 500, told)
+                    self.assertEqual(c.call("GET", at)[2]["settings"], {"ctx": {"value": "64", "from": "set"}}, method)
+                db.execute("ALTER TABLE away RENAME TO model_settings")
+            self.assertEqual(c.call("PUT", at, {"ctx": 128})[2]["settings"], {"ctx": {"value": "128", "from": "set"}})
 
     def test_what_is_no_setting_is_refused_by_name(self):
         with colony("") as c:

@@ -53,15 +53,19 @@ Status change_settings(colony::ModelSettings& settings, const boost::json::objec
   return {};
 }
 
-/// They are in force at once, so that whoever changes them next sees them; the answer comes when they are kept.
+/// They are in force at once, so that whoever changes them next sees them; the answer comes when they are kept. What
+/// cannot be kept is taken back, unless another change came meanwhile.
 void keep_settings(Queen& q, const ContextPtr& c, const colony::ModelRef& ref, const colony::ModelSettings& settings) {
+  const colony::ModelSettings before = q.placer().settings().kept(ref);
   q.placer().settings().keep(ref, settings);
   const auto kept = std::make_shared<Status>();
   q.background().run([&q, kept, ref = ref.text(), settings] { *kept = q.catalog().save_settings(ref, settings); },
-                     [&q, c, kept, ref](const Status& done) {
-                       if (!done) return c->fail(done.error());
-                       if (!*kept) return c->fail(kept->error());
-                       c->reply(200, settings_json(q, ref));
+                     [&q, c, kept, ref, settings, before](const Status& done) {
+                       const Status& outcome = done ? *kept : done;
+                       if (outcome) return c->reply(200, settings_json(q, ref));
+                       SettingsTable& table = q.placer().settings();
+                       if (table.kept(ref) == settings) table.keep(ref, before);
+                       c->fail(outcome.error());
                      });
 }
 
