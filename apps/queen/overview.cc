@@ -42,7 +42,7 @@ void add_hive(std::map<std::string, Listed>& all, const HiveEntry& h) {
     Listed& o = all[m.ref];
     if (!o.model || !o.online || (!is_held(*o.model) && is_held(m))) o.model = &m;
     o.online = true;
-    o.fits |= m.needed_bytes <= memory;
+    o.fits |= m.needed_bytes > 0 && m.needed_bytes <= memory;
     o.hives.emplace_back(h.id);
   }
   for (const auto& w : h.workers) {
@@ -63,8 +63,9 @@ boost::json::array models(const Queen& q) {
   for (const auto& [hive, held] : q.catalog().models) {
     if (q.hives().online(hive)) continue;
     for (const colony::Model& m : held) {
+      if (!is_held(m)) continue;
       Listed& o = all[m.ref];
-      if (is_held(m)) o.model = &m, o.hives.emplace_back(hive);
+      o.model = &m, o.hives.emplace_back(hive);
     }
   }
   for (const HiveEntry* h : q.hives().online()) add_hive(all, *h);

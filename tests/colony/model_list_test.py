@@ -1,12 +1,16 @@
 """What models there are: listed from the first second, under all their names, with what they need; found by every name that a list gives, told where a
 name is nearly right, fetched again where a file has gone, and refused with the reason where they cannot be loaded."""
+import contextlib
+import json
 import shutil
+import sqlite3
 import unittest
 import urllib.parse
 
 import openai
 
 from colony import STORIES, Colony, main, not_run, wait_for
+from fleet import GIB, Machine
 from hub import Hub
 
 MODEL = STORIES.read_bytes() if STORIES.exists() else b""
@@ -74,6 +78,45 @@ class Names(unittest.TestCase):
             own = openai.OpenAI(base_url=f"http://127.0.0.1:{worker['port']}/v1", api_key="-")
             for m in own.models.list():
                 self.assertEqual(own.models.retrieve(m.id).id, m.id)
+
+
+class Sized(Machine):
+    """A machine of 64 GiB whose model needs so many bytes; 0: it does not say."""
+
+    def __init__(self, name, needed):
+        super().__init__(name, models=[TINY])
+        self.needed = needed
+
+    def reply(self, path):
+        told = super().reply(path)
+        for m in told.get("models", []) if path == "/v1/capabilities" else []:
+            m |= {"needed_bytes": self.needed} if self.needed else {}
+        return told
+
+
+class Told(unittest.TestCase):
+    def test_a_need_that_is_not_known_fits_nowhere(self):
+        with Colony() as c:
+            c.queen()
+            for name, needed in (("a", 900 * GIB), ("b", 0)):
+                machine = Sized(name, needed)
+                self.addCleanup(machine.close)
+                self.addCleanup(machine.lost.set)
+                machine.live(c)
+            m = wait_for(lambda: (m := listed(c).get(TINY)) and m["meta"]["hives"] == ["a", "b"] and m)
+            self.assertEqual((m["meta"]["needed_bytes"], m["meta"]["fits"]), (900 * GIB, False))
+
+    def test_what_has_failed_on_a_hive_that_is_offline_is_not_there(self):
+        with Colony() as c:
+            queen = c.queen()
+            c.infer(max_tokens=2)  # its hive is known
+            queen.terminate()
+            queen.wait(20)
+            kept = [{"id": "tiny", "ref": TINY, "name": "tiny", "size_bytes": 0, "quant": "", "status": "Failed", "error": "no"}]
+            with contextlib.closing(sqlite3.connect(c.home / ".local/share/llorch/queen.db", timeout=20)) as db, db:
+                self.assertEqual(db.execute("UPDATE hives SET models_json = ?", (json.dumps(kept),)).rowcount, 1)
+            c.queen()
+            self.assertEqual(list(listed(c)), ["builtin:haiku"])
 
 
 @unittest.skipUnless(MODEL, "the test data is not there")
