@@ -47,6 +47,24 @@ class Names(unittest.TestCase):
             self.assertEqual(c.call("GET", "/v1/models/poet")[0], 404)
             self.assertIn("did you mean", c.keeper("model", "alias", "haik").stderr)
 
+    def test_a_name_that_cannot_be_kept_is_told(self):
+        """And means what it meant before."""
+        named = {"haiku": "builtin:haiku", "poet": "builtin:haiku"}
+        with Colony() as c:
+            c.queen()
+            order = {"operation": "model_alias", "name": "poet", "model": "builtin:haiku"}
+            self.assertEqual(c.job(order)[-1][1], "end")
+            with contextlib.closing(sqlite3.connect(c.home / ".local/share/llorch/queen.db", timeout=20)) as db:
+                db.execute("ALTER TABLE aliases RENAME TO away")
+                for change in ({"name": "bard"}, {"model": "org/other"}):
+                    told = c.job(order | change)
+                    self.assertEqual((told[-1][1], "aliases" in told[-1][2].get("message", "")), ("error", True), told)
+                    self.assertEqual(c.call("GET", "/v1/aliases")[2]["aliases"], named, change)
+                self.assertEqual(c.call("DELETE", "/v1/aliases/poet")[0], 500)
+                self.assertEqual(c.call("GET", "/v1/aliases")[2]["aliases"], named)
+                db.execute("ALTER TABLE away RENAME TO aliases")
+            self.assertEqual(c.call("DELETE", "/v1/aliases/poet")[0], 200)
+
     def test_a_name_that_is_nearly_right_is_told(self):
         with Colony() as c:
             c.queen()
@@ -150,6 +168,16 @@ class Listed(unittest.TestCase):
             c.queen()
             m = listed(c)[TINY]  # her hive sleeps
             self.assertEqual((m["meta"]["state"], m["aliases"], m["meta"]["quant"], m["meta"]["size_bytes"]), ("asleep", ["tiny"], "Q4_0", len(MODEL)))
+
+    def test_a_name_that_a_download_gives_and_that_cannot_be_kept_is_logged(self):
+        with Colony(HF_ENDPOINT=self.hub.url) as c:
+            c.queen()
+            self.assertEqual(c.job({"operation": "model_alias", "name": "poet", "model": "haiku"})[-1][1], "end")  # the catalog is written
+            with contextlib.closing(sqlite3.connect(c.home / ".local/share/llorch/queen.db", timeout=20)) as db:
+                db.execute("ALTER TABLE aliases RENAME TO away")
+            self.assertEqual(c.job({"operation": "infer", "model": "org/tiny", "prompt": "Once", "raw": True, "max_tokens": 2})[-1][1], "end")
+            c.wait_logged("queen", "the name tiny cannot be kept: .*aliases")
+            self.assertEqual(c.call("GET", "/v1/aliases")[2]["aliases"], {"haiku": "builtin:haiku", "poet": "builtin:haiku"})
 
     def test_a_file_that_has_gone_is_fetched_again_or_named(self):
         ask = {"operation": "infer", "prompt": "Once", "raw": True, "max_tokens": 2}

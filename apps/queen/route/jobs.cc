@@ -256,9 +256,8 @@ Procedure infer(TaskPtr t, Queen& q, std::shared_ptr<InferOrder> o) {
     if (outcome) {
       t->narrate("complete", fmt::format("{} has answered with {} tokens", worker_id, reply->tokens),
                  {{"worker_id", worker_id}, {"tokens_out", reply->tokens}});
-      const std::string alias = o->model.ref.short_name(), model = o->wanted.model;
-      if (o->names_models && model.starts_with("hf:") && !q.catalog().aliases.contains(alias))
-        (void)set_alias(q, alias, model);
+      if (o->names_models && o->wanted.model.starts_with("hf:"))
+        give_alias(q, o->model.ref.short_name(), o->wanted.model);
       std::optional<boost::json::value> result;
       if (!o->stream) result = boost::json::value({{"text", reply->text}, {"tokens", reply->tokens}, {"done", true}});
       co_return t->succeed(result, reply->end);
@@ -411,13 +410,15 @@ void create_alias(Queen& q, const ContextPtr& c, Incoming& in, wire::Fields& f) 
   const auto resolved = q.resolve(model, c->principal);
   if (!resolved) return c->fail(resolved.error(), {}, "model");
   const std::string ref = resolved->ref.text();
-  const auto told = set_alias(q, name, ref);
-  if (!told) return c->fail(told.error(), {}, "name");
+  if (const Status named = check_alias(name); !named) return c->fail(named.error(), {}, "name");
   const TaskPtr t = q.desk().create(c, "model_alias", true, false);
   reply_created(c, in, *t);
   t->start();
-  t->narrate("model_alias", *told);
-  t->succeed(boost::json::value{{"name", name}, {"ref", ref}});
+  set_alias(q, name, ref, [t, name, ref](const Result<std::string>& told) {
+    if (!told) return t->fail(told.error());
+    t->narrate("model_alias", *told);
+    t->succeed(boost::json::value{{"name", name}, {"ref", ref}});
+  });
 }
 
 /// Keeps the workers of a model, or no longer: those that are made from now on, and those that run.

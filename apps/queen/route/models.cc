@@ -32,8 +32,11 @@ void add_route_models(Queen& q) {
   });
   r.route<Scope::kAdmin>("DELETE", "/v1/aliases/{}", [&q](const ContextPtr& c) {
     const std::string& name = c->parameters[0];
-    if (const Status gone = remove_alias(q, name); !gone) return c->fail(gone.error(), {}, "name");
-    c->reply(200, {{"name", name}, {"status", "deleted"}});
+    const auto then = [c, name](const Status& gone) {
+      if (!gone) return c->fail(gone.error());
+      c->reply(200, {{"name", name}, {"status", "deleted"}});
+    };
+    if (const Status known = remove_alias(q, name, then); !known) c->fail(known.error(), {}, "name");
   });
 }
 
