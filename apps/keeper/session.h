@@ -108,7 +108,7 @@ class Session {
   /// This session uses her no more: where nobody does, waits for her end, and with it that of all she has started.
   void leave_queen();
   /// This session is one of her users; a queen that is about to end is waited for. Nothing where this machine has no
-  /// folder of a queen's. Errors: kOperationTimeout.
+  /// folder of a queen's. Errors: kOperationTimeout; kIo of its lock.
   [[nodiscard]] Status use_queen();
   /// She answers: is she of a version that can be used, and how does she end? Errors: kVersionMismatch.
   [[nodiscard]] Status meet_queen();

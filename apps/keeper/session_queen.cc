@@ -72,9 +72,11 @@ Status Session::use_queen() {
     uses_.emplace(*std::move(lock));
   }
   const service::Timeout end{"the end of a queen that is not used any more", service::timeouts::kStop};
-  for (const auto until = net::Clock::now() + end.time; !uses_->use(); pause(milliseconds(20)))
+  for (const auto until = net::Clock::now() + end.time;; pause(milliseconds(20))) {
+    LLORCH_TRY(const bool used, uses_->use());
+    if (used) return {};
     if (net::Clock::now() >= until) return std::unexpected(end.error().in(common_.data_dir));
-  return {};
+  }
 }
 
 Status Session::wake() {
@@ -109,7 +111,9 @@ Status Session::meet_queen() {
 
 Status Session::start_queen() {
   const service::Timeout start{"the queen's start by another command", service::timeouts::kStart};
-  for (const auto until = net::Clock::now() + start.time; !uses_->begin_start(); pause(milliseconds(50))) {
+  for (const auto until = net::Clock::now() + start.time;; pause(milliseconds(50))) {
+    LLORCH_TRY(const bool begun, uses_->begin_start());
+    if (begun) break;
     LLORCH_TRY(const bool there, awake());
     if (there) return meet_queen();
     if (net::Clock::now() >= until) return std::unexpected(start.error());

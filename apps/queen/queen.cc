@@ -379,7 +379,12 @@ void Queen::sweep() {
 void Queen::watch_use() {
   constexpr std::chrono::milliseconds kEvery{50};  // the kernel tells nobody that a lock is free
   if (!uses_ || stopping_) return;
-  if (uses_->close_if_unused()) return shutdown("no command uses this queen any more");
+  const auto unused = uses_->close_if_unused();
+  if (!unused) {
+    log(Level::kError, "use_unknown", fmt::format("{}: the queen stays until she is stopped", unused.error().message));
+    return uses_.reset();
+  }
+  if (*unused) return shutdown("no command uses this queen any more");
   use_timer_ = loop_.after(kEvery, [this] { watch_use(); });
 }
 

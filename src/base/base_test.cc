@@ -156,26 +156,44 @@ TEST(UseLock, whoever_ends_it_waits_for_every_user_and_then_nobody_becomes_one) 
   {
     auto first = UseLock::open(file), second = UseLock::open(file), owner = UseLock::open(file);
     ASSERT_TRUE(first && second && owner) << first.error().message;
-    EXPECT_TRUE(first->use());
-    EXPECT_TRUE(first->use()) << "twice is once";
+    EXPECT_TRUE(first->use().value());
+    EXPECT_TRUE(first->use().value()) << "twice is once";
     EXPECT_FALSE(first->has_other_users());
-    EXPECT_TRUE(second->use());
+    EXPECT_TRUE(second->use().value());
     EXPECT_TRUE(first->has_other_users());
-    EXPECT_FALSE(owner->close_if_unused());
+    EXPECT_FALSE(owner->close_if_unused().value());
     first->leave();
-    EXPECT_FALSE(owner->close_if_unused());
+    EXPECT_FALSE(owner->close_if_unused().value());
     second = UseLock::open(file);  // its process has ended
-    EXPECT_TRUE(owner->close_if_unused());
-    EXPECT_FALSE(second->use());
+    EXPECT_TRUE(owner->close_if_unused().value());
+    EXPECT_FALSE(second->use().value());
     EXPECT_FALSE(second->has_other_users());
-    EXPECT_TRUE(first->begin_start()) << "another lock";
-    EXPECT_FALSE(second->begin_start());
+    EXPECT_TRUE(first->begin_start().value()) << "another lock";
+    EXPECT_FALSE(second->begin_start().value());
     first->end_start();
-    EXPECT_TRUE(second->begin_start());
+    EXPECT_TRUE(second->begin_start().value());
   }
-  EXPECT_TRUE(UseLock::open(file)->use());
+  EXPECT_TRUE(UseLock::open(file)->use().value());
   std::filesystem::remove(file);
   EXPECT_EQ(UseLock::open(file + "/none").error().code, ErrorCode::kIo);
+}
+
+TEST(UseLock, what_the_kernel_cannot_tell_is_no_other_user) {
+  const std::string file = testing::TempDir() + "/llorch-use-unknown-" + std::to_string(::getpid());
+  auto lock = UseLock::open(file);
+  ASSERT_TRUE(lock) << lock.error().message;
+  std::error_code problem;
+  std::vector<int> descriptors;
+  for (const auto& each : std::filesystem::directory_iterator("/proc/self/fd"))
+    if (std::filesystem::equivalent(each.path(), file, problem))
+      descriptors.push_back(std::stoi(each.path().filename()));
+  ASSERT_EQ(descriptors.size(), 1u);
+  ASSERT_EQ(::close(descriptors[0]), 0);
+  for (const auto& got : {lock->use(), lock->begin_start(), lock->close_if_unused()}) {
+    ASSERT_FALSE(got);
+    EXPECT_EQ(got.error().message, "cannot lock " + file + ": Bad file descriptor");
+  }
+  std::filesystem::remove(file);
 }
 
 TEST(Random, mix64_is_splitmix) {

@@ -22,19 +22,21 @@ struct flock lock_of(short type, off_t byte) {
 Result<UseLock> UseLock::open(const std::string& file) {
   const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
   if (descriptor < 0) return fail(ErrorCode::kIo, "cannot open {}: {}", file, std::strerror(errno));
-  return UseLock(descriptor);
+  return UseLock(descriptor, file);
 }
 
 UseLock::~UseLock() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-bool UseLock::set(short type, off_t byte) const {
+Result<bool> UseLock::set(short type, off_t byte) const {
   struct flock lock = lock_of(type, byte);
-  return ::fcntl(descriptor_, F_OFD_SETLK, &lock) == 0;
+  if (::fcntl(descriptor_, F_OFD_SETLK, &lock) == 0) return true;
+  if (errno == EAGAIN || errno == EACCES) return false;
+  return fail(ErrorCode::kIo, "cannot lock {}: {}", file_, std::strerror(errno));
 }
 
-bool UseLock::use() { return set(F_RDLCK, kUsers); }
+Result<bool> UseLock::use() { return set(F_RDLCK, kUsers); }
 
 void UseLock::leave() { (void)set(F_UNLCK, kUsers); }
 
@@ -43,9 +45,9 @@ bool UseLock::has_other_users() const {
   return ::fcntl(descriptor_, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_RDLCK;
 }
 
-bool UseLock::close_if_unused() { return set(F_WRLCK, kUsers); }
+Result<bool> UseLock::close_if_unused() { return set(F_WRLCK, kUsers); }
 
-bool UseLock::begin_start() { return set(F_WRLCK, kStart); }
+Result<bool> UseLock::begin_start() { return set(F_WRLCK, kStart); }
 
 void UseLock::end_start() { (void)set(F_UNLCK, kStart); }
 

@@ -16,30 +16,35 @@ class UseLock {
  public:
   /// The file is made where it is missing. Errors: kIo.
   [[nodiscard]] static Result<UseLock> open(const std::string& file);
-  UseLock(UseLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+  UseLock(UseLock&& other) noexcept
+      : descriptor_(std::exchange(other.descriptor_, -1)), file_(std::move(other.file_)) {}
   UseLock& operator=(UseLock&& other) noexcept {
     std::swap(descriptor_, other.descriptor_);
+    std::swap(file_, other.file_);
     return *this;
   }
   ~UseLock();
 
-  /// This process is a user from now on. False: what is used is about to end.
-  [[nodiscard]] bool use();
+  /// This process is a user from now on. False: what is used is about to end. Errors, here and below: kIo naming the
+  /// file, where the kernel cannot tell.
+  [[nodiscard]] Result<bool> use();
   /// This process is no user any more.
   void leave();
   /// Whether another process is a user.
   [[nodiscard]] bool has_other_users() const;
   /// False: somebody uses it. True: nobody does, and nobody will as long as this object lives.
-  [[nodiscard]] bool close_if_unused();
+  [[nodiscard]] Result<bool> close_if_unused();
 
   /// This process starts it; false: another one does.
-  [[nodiscard]] bool begin_start();
+  [[nodiscard]] Result<bool> begin_start();
   void end_start();
 
  private:
-  explicit UseLock(int descriptor) : descriptor_(descriptor) {}
-  [[nodiscard]] bool set(short type, off_t byte) const;
+  UseLock(int descriptor, std::string file) : descriptor_(descriptor), file_(std::move(file)) {}
+  /// False: another process has it.
+  [[nodiscard]] Result<bool> set(short type, off_t byte) const;
   int descriptor_;
+  std::string file_;
 };
 
 }  // namespace llorch
