@@ -172,6 +172,34 @@ TEST(EtcdLiar, is_reported_with_what_is_wrong_and_where) {
       false);
 }
 
+TEST(EtcdLiar, a_watch_that_ends_when_it_is_connected_brings_nothing_of_the_same_message) {
+  const std::string answer = fmt::format(
+      R"({{"result":{{{},"watch_id":"2","created":true}}}})"
+      "\n"
+      R"({{"result":{{{},"watch_id":"1","created":true,"events":[{{"kv":{{"key":"{}","create_revision":"5",)"
+      R"("mod_revision":"5"}}}}]}}}})"
+      "\n",
+      kHeader, kHeader, to_base64("/llorch/data/k"));
+  Liar liar({{"/v3/maintenance/status", fmt::format("{{{}}}", kHeader)}, {"/v3/watch", answer}});
+  TestClient client([&](net::EventLoop& loop) {
+    return make_etcd_store(loop, {.endpoints = {{"127.0.0.1", liar.port}}});
+  });
+  std::unique_ptr<Watch> watch;
+  std::atomic<int> connected = 0, events = 0;
+  client.on_loop([&] {
+    watch = client.store->watch({"k", true, 5}, {[&](const std::vector<Event>&) { ++events; },
+                                                 {},
+                                                 [&](bool, const std::string&) {
+                                                   ++connected;
+                                                   watch.reset();
+                                                 }});
+  });
+  ASSERT_TRUE(wait_until([&] { return connected > 0; }));
+  client.on_loop([] {});
+  EXPECT_EQ(connected, 1);
+  EXPECT_EQ(events, 0);
+}
+
 TEST(EtcdLiar, a_watch_does_not_believe_it) {
   const auto events = [](std::string_view key, int revision) {
     return fmt::format(R"({{"result":{{{},"watch_id":"1","events":[{{"kv":{{"key":"{}","create_revision":"{}",)"

@@ -78,6 +78,7 @@ void Watches::Stream::stop() {
   if (std::exchange(stopped_, true)) return;
   const auto self = shared_from_this();
   ++connection_;
+  open_ = false;
   timer_.cancel(), call_ = {};
   all_.streams_.erase(self);
 }
@@ -173,7 +174,7 @@ void Watches::Stream::take_line(std::string_view line) {
   heard_ = net::Clock::now();
   if (message->id != kChanges && message->id != kPulse) return broken("malformed answer: 'watch_id' is of nobody");
   if (message->created) take_created(*message);
-  if (message->events.empty()) return;
+  if (stopped_ || message->events.empty()) return;
   delay_ = {};
   if (message->id == kPulse) return all_.heard_pulse();
   if (const Status taken = take_events(std::move(message->events)); !taken)
@@ -253,7 +254,11 @@ std::unique_ptr<Watch> Watches::open(WatchQuery query, WatchCallbacks callbacks)
 
 void Watches::beat() {
   const milliseconds pulse = client_.options().pulse;
-  for (const auto& stream : std::vector(streams_.begin(), streams_.end())) stream->check_silence();
+  const std::weak_ptr<int> alive = alive_;
+  for (const auto& stream : std::vector(streams_.begin(), streams_.end())) {
+    stream->check_silence();
+    if (alive.expired()) return;
+  }
   if (streams_.empty()) return timer_.cancel();
   // At times of its own: of many stores one looks first, and the others hear of what it writes.
   const double part = 0.125 + 0.125 * uniform(seed_, 0, ++beats_);
