@@ -250,6 +250,30 @@ TEST_F(EtcdFaults, a_watch_that_is_cut_again_and_again_brings_every_change_once)
   EXPECT_GE(seen->times_lost(), 5u) << "the proxy has cut nothing";
 }
 
+TEST_F(EtcdFaults, changes_that_fill_several_messages_come_by_revision) {
+  EtcdCluster cluster;
+  TestClient client(store_at(quick(cluster.endpoints())));
+  constexpr std::size_t kTransactions = 8, kWrites = 100, kValueBytes = 12'000;
+  for (std::size_t i = 0; i < kTransactions; ++i) {
+    Transaction t;
+    for (std::size_t k = 0; k < kWrites; ++k)
+      t.writes.push_back({fmt::format("k{}", k), std::string(kValueBytes, 'v')});
+    ASSERT_OK(client.commit(t));
+  }
+  std::atomic<std::size_t> events = 0, torn = 0;
+  client.on_loop([&] {
+    client.own(client.store->watch({"", false, 1}, {[&](const std::vector<Event>& some) {
+                                                      events += some.size();
+                                                      torn += some.size() % kWrites != 0;
+                                                    },
+                                                    {},
+                                                    {}}));
+  });
+  ASSERT_TRUE(wait_until([&] { return events == kTransactions * kWrites; })) << events;
+  EXPECT_EQ(torn, 0u);
+  client.drop_owned();
+}
+
 TEST_F(EtcdFaults, a_watch_that_was_away_while_its_revisions_were_compacted_says_so) {
   EtcdCluster cluster;
   TestProxy proxy(cluster.port(0));
