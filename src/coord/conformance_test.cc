@@ -226,7 +226,9 @@ TEST_P(Conformance, what_was_compacted_must_be_read_again) {
   ASSERT_OK(last);
   ASSERT_OK(client->compact(*last));
   ASSERT_OK(client->compact(*old));
-  EXPECT_EQ(problem_of(client->range({.key = "k", .revision = *old})), Problem::kCompacted);
+  const auto compacted = client->range({.key = "k", .revision = *old});
+  EXPECT_EQ(problem_of(compacted), Problem::kCompacted);
+  EXPECT_EQ(compacted.error().revision, 0);
   const auto seen = client->watch({"k", false, *old});
   ASSERT_TRUE(wait_until([&] { return !seen->ended().empty(); }));
   EXPECT_EQ(seen->ended()[0].problem, Problem::kCompacted);
