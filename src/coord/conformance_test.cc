@@ -192,6 +192,32 @@ TEST_P(Conformance, a_watch_from_now_on_brings_what_comes) {
   EXPECT_EQ(seen->all()[0].entry.value, "after");
 }
 
+TEST_P(Conformance, a_watch_brings_nothing_when_it_or_its_store_ends_while_it_says_that_it_is_connected) {
+  const auto writer = connect();
+  const auto made = writer->put("k", "past");
+  ASSERT_OK(made);
+  for (const bool store_too : {false, true}) {
+    const auto client = connect();
+    std::unique_ptr<Watch> watch;
+    std::atomic<int> connected = 0, events = 0;
+    client->on_loop([&] {
+      watch = client->store->watch({"k", true, *made}, {[&](const std::vector<Event>&) { ++events; },
+                                                        {},
+                                                        [&](bool, const std::string&) {
+                                                          ++connected;
+                                                          if (store_too) return client->store.reset();
+                                                          watch.reset();
+                                                        }});
+    });
+    ASSERT_TRUE(wait_until([&] { return connected > 0; }));
+    ASSERT_OK(writer->put("k", "now"));
+    pass_time(100ms);
+    client->on_loop([&] { watch.reset(); });
+    EXPECT_EQ(connected, 1);
+    EXPECT_EQ(events, 0) << (store_too ? "the store is gone" : "the watch is gone");
+  }
+}
+
 TEST_P(Conformance, what_was_compacted_must_be_read_again) {
   const auto client = connect();
   const auto old = client->put("k", "1");
@@ -200,7 +226,9 @@ TEST_P(Conformance, what_was_compacted_must_be_read_again) {
   ASSERT_OK(last);
   ASSERT_OK(client->compact(*last));
   ASSERT_OK(client->compact(*old));
-  EXPECT_EQ(problem_of(client->range({.key = "k", .revision = *old})), Problem::kCompacted);
+  const auto compacted = client->range({.key = "k", .revision = *old});
+  EXPECT_EQ(problem_of(compacted), Problem::kCompacted);
+  EXPECT_EQ(compacted.error().revision, 0);
   const auto seen = client->watch({"k", false, *old});
   ASSERT_TRUE(wait_until([&] { return !seen->ended().empty(); }));
   EXPECT_EQ(seen->ended()[0].problem, Problem::kCompacted);

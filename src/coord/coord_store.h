@@ -37,9 +37,10 @@ inline constexpr std::chrono::seconds kTtlMax{24 * 60 * 60};
 enum class Problem {
   kConflict,         // a key has another revision than expected: Failure::revision is the one it has, 0: it is absent
   kUnavailable,      // nobody answers; the message says who was asked, and why each failed
-  kCompacted,        // the revision is no longer kept: read the keys again; Failure::revision: the first that is
+  kCompacted,        // the revision is no longer kept: read the keys again; of a watch, Failure::revision: the first
+                     // that can be watched; of a range 0
   kUnauthenticated,  // user name, password or permissions
-  kTooLarge,         // above kRequestBytesMax; nothing was sent
+  kTooLarge,         // above kRequestBytesMax: nothing was sent; or a page above 64 MiB: ask for fewer entries
   kInvalid,          // the request makes no sense; the message says where
   kLeaseNotFound,    // it has expired, or was revoked
 };
@@ -139,7 +140,7 @@ class CoordStore {
   CoordStore(const CoordStore&) = delete;
   CoordStore& operator=(const CoordStore&) = delete;
 
-  /// Errors: kInvalid (limits; a revision of the future), kCompacted.
+  /// Errors: kInvalid (limits; a revision of the future), kCompacted, kTooLarge.
   virtual void range(Query query, Done<Page> done) = 0;
   /// Answers with the revision of the transaction. Errors: kConflict with the revision of the first compare that does
   /// not hold; kLeaseNotFound; kTooLarge; kInvalid. A write that was sent is never sent again by itself: see

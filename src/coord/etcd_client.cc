@@ -54,6 +54,7 @@ struct Client::Asking : std::enable_shared_from_this<Asking> {
   void authenticate();
   void send(std::string path, std::string to_send, Take then);
   void take_end(const Status& outcome);
+  void take_long_answer();
   void take_refusal();
   void take_status(const bj::object& answer);
   void take_token(const bj::object& answer);
@@ -127,7 +128,7 @@ void Client::Asking::send(std::string path, std::string to_send, Take then) {
                                 self->body += bytes;
                                 if (self->body.size() <= kAnswerBytesMax) return;
                                 self->call = {};
-                                self->trouble("its answer is longer than 64 MiB", self->is_sent());
+                                self->take_long_answer();
                               },
                           .on_end =
                               [weak](const Status& outcome) {
@@ -141,6 +142,13 @@ void Client::Asking::take_end(const Status& outcome) {
   auto answer = read_object(std::exchange(body, {}));
   if (!answer) return trouble("malformed answer: " + answer.error().message, is_sent());
   (this->*take)(*answer);
+}
+
+/// Other endpoints would answer a read the same.
+void Client::Asking::take_long_answer() {
+  if (!is_sent() || !request.may_repeat) return trouble("its answer is longer than 64 MiB", is_sent());
+  fail_with(Problem::kTooLarge, fmt::format("etcd at {}: its answer is longer than 64 MiB: ask for fewer entries",
+                                            client.name_of(endpoint)));
 }
 
 void Client::Asking::take_refusal() {

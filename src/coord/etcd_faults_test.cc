@@ -172,6 +172,55 @@ TEST_F(EtcdFaults, a_silent_watch_is_opened_elsewhere_and_loses_nothing) {
   first.frozen = false;
 }
 
+/// A watch, and how often it has told that its connection was lost.
+struct Silent {
+  std::unique_ptr<Watch> watch;
+  int times_lost = 0;
+};
+
+/// Two watches that become silent at one time; whichever says so first does `what` with the other one. Returns how
+/// often they have told.
+int times_lost_of_two(TestClient& client, TestProxy& proxy, const std::function<void(Silent& other)>& what) {
+  Silent two[2];
+  std::atomic<int> connected = 0;
+  client.on_loop([&] {
+    for (Silent& one : two) {
+      Silent& other = two[&one == &two[0]];
+      one.watch = client.store->watch({"k", true, 0}, {{}, {}, [&](bool there, const std::string&) {
+                                                         if (there) {
+                                                           ++connected;
+                                                         } else if (++one.times_lost + other.times_lost == 1) {
+                                                           what(other);
+                                                         }
+                                                       }});
+    }
+  });
+  EXPECT_TRUE(wait_until([&] { return connected == 2; }));
+  proxy.frozen = true;
+  int lost = 0;
+  const auto look = [&] { client.on_loop([&] { lost = two[0].times_lost + two[1].times_lost; }); };
+  EXPECT_TRUE(wait_until([&] { return look(), lost > 0; }));
+  pass_time(300ms);
+  look();
+  proxy.frozen = false;
+  client.on_loop([&] { two[0].watch.reset(), two[1].watch.reset(); });
+  return lost;
+}
+
+TEST_F(EtcdFaults, a_watch_that_another_silent_one_destroys_says_nothing_more) {
+  EtcdCluster cluster;
+  TestProxy proxy(cluster.port(0));
+  TestClient client(store_at(quick({at(proxy.port)})));
+  EXPECT_EQ(times_lost_of_two(client, proxy, [](Silent& other) { other.watch.reset(); }), 1);
+}
+
+TEST_F(EtcdFaults, a_store_that_a_silent_watch_destroys_is_not_used_any_more) {
+  EtcdCluster cluster;
+  TestProxy proxy(cluster.port(0));
+  TestClient client(store_at(quick({at(proxy.port)})));
+  EXPECT_EQ(times_lost_of_two(client, proxy, [&](Silent&) { client.store.reset(); }), 1);
+}
+
 TEST_F(EtcdFaults, a_watch_that_is_cut_again_and_again_brings_every_change_once) {
   EtcdCluster cluster;
   TestProxy proxy(cluster.port(0));
@@ -199,6 +248,30 @@ TEST_F(EtcdFaults, a_watch_that_is_cut_again_and_again_brings_every_change_once)
     }
   }
   EXPECT_GE(seen->times_lost(), 5u) << "the proxy has cut nothing";
+}
+
+TEST_F(EtcdFaults, changes_that_fill_several_messages_come_by_revision) {
+  EtcdCluster cluster;
+  TestClient client(store_at(quick(cluster.endpoints())));
+  constexpr std::size_t kTransactions = 8, kWrites = 100, kValueBytes = 12'000;
+  for (std::size_t i = 0; i < kTransactions; ++i) {
+    Transaction t;
+    for (std::size_t k = 0; k < kWrites; ++k)
+      t.writes.push_back({fmt::format("k{}", k), std::string(kValueBytes, 'v')});
+    ASSERT_OK(client.commit(t));
+  }
+  std::atomic<std::size_t> events = 0, torn = 0;
+  client.on_loop([&] {
+    client.own(client.store->watch({"", false, 1}, {[&](const std::vector<Event>& some) {
+                                                      events += some.size();
+                                                      torn += some.size() % kWrites != 0;
+                                                    },
+                                                    {},
+                                                    {}}));
+  });
+  ASSERT_TRUE(wait_until([&] { return events == kTransactions * kWrites; })) << events;
+  EXPECT_EQ(torn, 0u);
+  client.drop_owned();
 }
 
 TEST_F(EtcdFaults, a_watch_that_was_away_while_its_revisions_were_compacted_says_so) {

@@ -135,7 +135,7 @@ std::string number_request(std::string_view name, std::int64_t value) {
 }
 
 std::string watch_request(const KeyRange& keys, Revision from, std::int64_t id) {
-  bj::object o{{"watch_id", number(id)}};
+  bj::object o{{"watch_id", number(id)}, {"fragment", true}};
   add_range(o, keys);
   if (from != 0) o["start_revision"] = number(from);
   return bj::serialize(bj::object{{"create_request", std::move(o)}});
@@ -240,6 +240,7 @@ Result<WatchMessage> read_watch(std::string_view line) {
   }
   LLORCH_TRY(m.created, read_flag(*result, "created"));
   LLORCH_TRY(m.canceled, read_flag(*result, "canceled"));
+  LLORCH_TRY(m.fragment, read_flag(*result, "fragment"));
   LLORCH_TRY(m.compacted, read_number(*result, "compact_revision"));
   LLORCH_TRY(const bj::object* header, read_header(*result));
   LLORCH_TRY(m.revision, read_number(*header, "revision"));

@@ -32,7 +32,7 @@ struct KeyRange {
 [[nodiscard]] std::string put_request(std::string_view key, std::string_view value);
 /// One field, a whole number: {"ID": "7"}.
 [[nodiscard]] std::string number_request(std::string_view name, std::int64_t value);
-/// `id` comes back with all that belongs to it.
+/// `id` comes back with all that belongs to it. What is too long for one message comes as fragments.
 [[nodiscard]] std::string watch_request(const KeyRange& keys, Revision from, std::int64_t id);
 
 // Answers.
@@ -58,6 +58,7 @@ struct CommitAnswer {
 struct WatchMessage {
   std::int64_t id = 0;
   bool created = false, canceled = false;
+  bool fragment = false;  // more events of the same changes follow
   Revision revision = 0;  // of the store, when the message was made
   Revision compacted = 0;
   std::string reason;

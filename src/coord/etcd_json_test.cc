@@ -177,16 +177,123 @@ TEST(EtcdLiar, is_reported_with_what_is_wrong_and_where) {
       false);
 }
 
-TEST(EtcdLiar, a_watch_does_not_believe_it) {
-  const auto events = [](std::string_view key, int revision) {
-    return fmt::format(R"({{"result":{{{},"watch_id":"1","events":[{{"kv":{{"key":"{}","create_revision":"{}",)"
-                       R"("mod_revision":"{}"}}}}]}}}})"
-                       "\n",
-                       kHeader, key, revision, revision);
+TEST(EtcdLiar, a_watch_that_ends_when_it_is_connected_brings_nothing_of_the_same_message) {
+  const std::string answer = fmt::format(
+      R"({{"result":{{{},"watch_id":"2","created":true}}}})"
+      "\n"
+      R"({{"result":{{{},"watch_id":"1","created":true,"events":[{{"kv":{{"key":"{}","create_revision":"5",)"
+      R"("mod_revision":"5"}}}}]}}}})"
+      "\n",
+      kHeader, kHeader, to_base64("/llorch/data/k"));
+  Liar liar({{"/v3/maintenance/status", fmt::format("{{{}}}", kHeader)}, {"/v3/watch", answer}});
+  TestClient client([&](net::EventLoop& loop) {
+    return make_etcd_store(loop, {.endpoints = {{"127.0.0.1", liar.port}}});
+  });
+  std::unique_ptr<Watch> watch;
+  std::atomic<int> connected = 0, events = 0;
+  client.on_loop([&] {
+    watch = client.store->watch({"k", true, 5}, {[&](const std::vector<Event>&) { ++events; },
+                                                 {},
+                                                 [&](bool, const std::string&) {
+                                                   ++connected;
+                                                   watch.reset();
+                                                 }});
+  });
+  ASSERT_TRUE(wait_until([&] { return connected > 0; }));
+  client.on_loop([] {});
+  EXPECT_EQ(connected, 1);
+  EXPECT_EQ(events, 0);
+}
+
+std::string watch_event(std::string_view key, int revision, std::string_view more = "") {
+  return fmt::format(R"({{"result":{{{},"watch_id":"1",{}"events":[{{"kv":{{"key":"{}","create_revision":"{}",)"
+                     R"("mod_revision":"{}"}}}}]}}}})"
+                     "\n",
+                     kHeader, more, to_base64(key), revision, revision);
+}
+std::string watch_created() {
+  std::string text;
+  for (const int id : {1, 2})
+    text += fmt::format(R"({{"result":{{{},"watch_id":"{}","created":true}}}})", kHeader, id) + "\n";
+  return text;
+}
+
+TEST(EtcdLiar, parts_of_one_revision_come_together) {
+  constexpr std::string_view kPart = R"("fragment":true,)";
+  const std::string a = "/llorch/data/a", b = "/llorch/data/b", c = "/llorch/data/c";
+  const auto groups = [&](const std::string& answer, const std::string& last) {
+    Liar liar({{"/v3/maintenance/status", fmt::format("{{{}}}", kHeader)}, {"/v3/watch", watch_created() + answer}});
+    TestClient client([&](net::EventLoop& loop) {
+      return make_etcd_store(loop, {.endpoints = {{"127.0.0.1", liar.port}}});
+    });
+    std::string seen;
+    std::atomic<bool> lost = false;
+    client.on_loop([&] {
+      client.own(client.store->watch({"", false, 5}, {[&](const std::vector<Event>& events) {
+                                                        if (lost) return;
+                                                        for (const Event& e : events) seen += e.entry.key;
+                                                        seen += " ";
+                                                      },
+                                                      {},
+                                                      [&](bool there, const std::string& why) {
+                                                        if (there || lost.exchange(true)) return;
+                                                        EXPECT_NE(why.find(last), std::string::npos) << why;
+                                                      }}));
+    });
+    EXPECT_TRUE(wait_until([&] { return lost.load(); }));
+    client.drop_owned();
+    return seen;
   };
-  const std::string right = to_base64("/llorch/data/k"), wrong = to_base64("/llorch/data/x");
-  for (const std::string& answer : {events(wrong, 5), events(right, 4), std::string("{\n"),
-                                    std::string("{\"result\":{}}\n"), events(right, 5) + events(right, 5)}) {
+  EXPECT_EQ(groups(watch_event(a, 5, kPart) + watch_event(b, 5), "ended"), "ab ");
+  EXPECT_EQ(groups(watch_event(a, 5, kPart) + watch_event(b, 5, kPart) + watch_event(c, 5), "ended"), "abc ");
+  // What is whole is not held back.
+  EXPECT_EQ(groups(watch_event(a, 5, kPart) + watch_event(b, 6, kPart) + watch_event(c, 6), "ended"), "a bc ");
+  // A part whose rest never comes is not shown, and parts come in order.
+  EXPECT_EQ(groups(watch_event(a, 5, kPart), "ended"), "");
+  EXPECT_EQ(groups(watch_event(a, 6, kPart) + watch_event(b, 5), "malformed"), "");
+}
+
+TEST(EtcdLiar, a_long_message_of_a_watch_is_searched_once) {
+  const auto time_of = [](const std::string& blanks) {
+    Liar liar({{"/v3/maintenance/status", fmt::format("{{{}}}", kHeader)}, {"/v3/watch", blanks + watch_created()}});
+    TestClient client([&](net::EventLoop& loop) {
+      return make_etcd_store(loop, {.endpoints = {{"127.0.0.1", liar.port}}});
+    });
+    const auto begin = std::chrono::steady_clock::now();
+    const auto seen = client.watch({"k", true, 5});
+    EXPECT_TRUE(wait_until([&] { return seen->times_lost() > 0; }));
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
+  constexpr std::size_t kBytes = 24u << 20, kLine = 1u << 10;
+  std::string lines;
+  while (lines.size() < kBytes) lines += std::string(kLine, ' ') + "\n";
+  const double many = time_of(lines), one = time_of(std::string(kBytes, ' ') + "\n");
+  EXPECT_LT(one, 3 * many + 0.1) << "one line; the same bytes in many: " << many << " s";
+}
+
+TEST(EtcdLiar, an_answer_that_is_too_long_says_so_and_is_not_asked_for_elsewhere) {
+  const std::map<std::string, std::string> answers{{"/v3/maintenance/status", fmt::format("{{{}}}", kHeader)},
+                                                   {"/v3/kv/range", std::string((64u << 20) + 1, ' ')},
+                                                   {"/v3/kv/txn", std::string((64u << 20) + 1, ' ')}};
+  Liar first(answers), second(answers);
+  TestClient client([&](net::EventLoop& loop) {
+    return make_etcd_store(loop, {.endpoints = {{"127.0.0.1", first.port}, {"127.0.0.1", second.port}}});
+  });
+  const auto page = client.range({.key = "k"});
+  ASSERT_FALSE(page);
+  EXPECT_EQ(page.error().problem, Problem::kTooLarge) << page.error().message;
+  EXPECT_NE(page.error().message.find("ask for fewer"), std::string::npos) << page.error().message;
+  EXPECT_EQ(page.error().message.find("no endpoint"), std::string::npos) << page.error().message;
+  const auto put = client.put("k", "v");
+  ASSERT_FALSE(put);
+  EXPECT_EQ(put.error().problem, Problem::kUnavailable) << put.error().message;
+  EXPECT_TRUE(put.error().may_have_happened);
+}
+
+TEST(EtcdLiar, a_watch_does_not_believe_it) {
+  const std::string right = "/llorch/data/k", wrong = "/llorch/data/x";
+  for (const std::string& answer : {watch_event(wrong, 5), watch_event(right, 4), std::string("{\n"),
+                                    std::string("{\"result\":{}}\n"), watch_event(right, 5) + watch_event(right, 5)}) {
     Liar liar({{"/v3/maintenance/status", fmt::format("{{{}}}", kHeader)}, {"/v3/watch", answer}});
     TestClient client([&](net::EventLoop& loop) {
       return make_etcd_store(loop, {.endpoints = {{"127.0.0.1", liar.port}}});

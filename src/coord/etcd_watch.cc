@@ -38,7 +38,8 @@ class Watches::Stream : public std::enable_shared_from_this<Stream> {
   void take_line(std::string_view line);
   void take_canceled(const WatchMessage& message);
   void take_created(const WatchMessage& message);
-  [[nodiscard]] Status take_events(std::vector<Event> events);
+  /// `fragment`: more may belong to the last revision.
+  [[nodiscard]] Status take_events(std::vector<Event> events, bool fragment);
   void broken(const std::string& why);
   void end(const Failure& why);
   void connect_later();
@@ -55,6 +56,7 @@ class Watches::Stream : public std::enable_shared_from_this<Stream> {
   std::size_t endpoint_ = 0;
   int status_ = 0;
   std::string line_;
+  std::vector<Event> parts_;      // of a revision whose other events are in the next fragment
   std::uint64_t connection_ = 0;  // counts them; what belongs to an earlier one is not looked at
   bool open_ = false, changes_created_ = false, pulse_created_ = false, stopped_ = false, refused_ = false;
   std::optional<bool> contact_;
@@ -78,6 +80,7 @@ void Watches::Stream::stop() {
   if (std::exchange(stopped_, true)) return;
   const auto self = shared_from_this();
   ++connection_;
+  open_ = false;
   timer_.cancel(), call_ = {};
   all_.streams_.erase(self);
 }
@@ -121,7 +124,7 @@ void Watches::Stream::connect_later() {
 
 void Watches::Stream::open(std::size_t endpoint) {
   endpoint_ = endpoint;
-  status_ = 0, line_.clear();
+  status_ = 0, line_.clear(), parts_.clear();
   open_ = true, changes_created_ = pulse_created_ = false;
   heard_ = net::Clock::now();
   net::ClientRequest r = client_.request_to(
@@ -153,17 +156,19 @@ void Watches::Stream::open(std::size_t endpoint) {
 
 void Watches::Stream::push(std::string_view bytes) {
   const auto at = connection_;
+  const std::size_t searched = line_.size();
   line_ += bytes;
   if (line_.size() > kLineBytesMax) return broken("a message of the stream is longer than 64 MiB");
   if (status_ != 200) return;
   std::string taken = std::exchange(line_, {});
   std::size_t begin = 0;
-  for (std::size_t end = 0; (end = taken.find('\n', begin)) != taken.npos; begin = end + 1) {
+  for (std::size_t end = searched; (end = taken.find('\n', end)) != taken.npos; begin = ++end) {
     const std::string_view line = std::string_view(taken).substr(begin, end - begin);
     if (line.find_first_not_of(" \r\t") != line.npos) take_line(line);
     if (connection_ != at) return;
   }
-  line_ = taken.substr(begin);
+  taken.erase(0, begin);
+  line_ = std::move(taken);
 }
 
 void Watches::Stream::take_line(std::string_view line) {
@@ -173,10 +178,10 @@ void Watches::Stream::take_line(std::string_view line) {
   heard_ = net::Clock::now();
   if (message->id != kChanges && message->id != kPulse) return broken("malformed answer: 'watch_id' is of nobody");
   if (message->created) take_created(*message);
-  if (message->events.empty()) return;
+  if (stopped_ || message->events.empty()) return;
   delay_ = {};
   if (message->id == kPulse) return all_.heard_pulse();
-  if (const Status taken = take_events(std::move(message->events)); !taken)
+  if (const Status taken = take_events(std::move(message->events), message->fragment); !taken)
     broken("malformed answer: " + taken.error().message);
 }
 
@@ -205,13 +210,26 @@ void Watches::Stream::take_created(const WatchMessage& message) {
   show_contact(true, "");
 }
 
-Status Watches::Stream::take_events(std::vector<Event> events) {
+Status Watches::Stream::take_events(std::vector<Event> events, bool fragment) {
   for (Event& e : events) {
     const bool wanted =
         keys_.end.empty() ? e.entry.key == keys_.first : e.entry.key >= keys_.first && e.entry.key < keys_.end;
     if (!wanted) return fail(ErrorCode::kIo, "'events' has a key that was not asked for");
     if (e.entry.modified < next_) return fail(ErrorCode::kIo, "'events' has a revision that came before");
     e.entry.key.erase(0, all_.data_.size());
+  }
+  if (!parts_.empty()) {
+    if (events[0].entry.modified < parts_.back().entry.modified)
+      return fail(ErrorCode::kIo, "'events' of fragments are not in order of revisions");
+    events.insert(events.begin(), std::move_iterator(parts_.begin()), std::move_iterator(parts_.end()));
+    parts_.clear();
+  }
+  if (fragment) {
+    const auto rest =
+        std::ranges::find(events, events.back().entry.modified, [](const Event& e) { return e.entry.modified; });
+    parts_.assign(std::move_iterator(rest), std::move_iterator(events.end()));
+    events.erase(rest, events.end());
+    if (events.empty()) return {};
   }
   next_ = events.back().entry.modified + 1;
   if (callbacks_.on_events) callbacks_.on_events(events);
@@ -253,7 +271,11 @@ std::unique_ptr<Watch> Watches::open(WatchQuery query, WatchCallbacks callbacks)
 
 void Watches::beat() {
   const milliseconds pulse = client_.options().pulse;
-  for (const auto& stream : std::vector(streams_.begin(), streams_.end())) stream->check_silence();
+  const std::weak_ptr<int> alive = alive_;
+  for (const auto& stream : std::vector(streams_.begin(), streams_.end())) {
+    stream->check_silence();
+    if (alive.expired()) return;
+  }
   if (streams_.empty()) return timer_.cancel();
   // At times of its own: of many stores one looks first, and the others hear of what it writes.
   const double part = 0.125 + 0.125 * uniform(seed_, 0, ++beats_);

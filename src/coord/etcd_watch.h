@@ -36,6 +36,7 @@ class Watches {
   net::EventLoop::Timer timer_;
   net::Clock::time_point last_pulse_;
   std::uint64_t seed_, beats_ = 0;
+  std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // ends with it: whoever is called back may destroy it
 };
 
 }  // namespace llorch::coord::etcd

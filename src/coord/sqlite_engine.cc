@@ -75,8 +75,8 @@ Outcome<Page> SqliteEngine::range(const Query& query) {
     return std::unexpected(
         Failure{Problem::kInvalid, fmt::format("range: revision {} has not come yet, it is {}", at, revision_)});
   if (at < compacted_)
-    return std::unexpected(Failure{
-        Problem::kCompacted, fmt::format("range: revision {} is no longer kept, {} is", at, compacted_), compacted_});
+    return std::unexpected(
+        Failure{Problem::kCompacted, fmt::format("range: revision {} is no longer kept, {} is", at, compacted_)});
   auto values = scope_values(query.key, query.exact);
   values.insert(values.end(), {query.after, at, std::int64_t{query.limit} + 1});
   // No key is empty, so that all are behind an empty `after`.

@@ -30,8 +30,12 @@ Outcome<T> guarded(Work& work) {
 struct SqliteFile::State {
   /// A watch as its loop knows it; the file's thread holds it weakly.
   struct WatchState {
-    explicit WatchState(WatchCallbacks c) : callbacks(std::move(c)) {}
+    WatchState(WatchCallbacks c, std::weak_ptr<int> s) : callbacks(std::move(c)), store(std::move(s)) {}
+    /// Nothing comes from then on, also where a callback that runs has ended it.
+    [[nodiscard]] bool silent() const { return ended || store.expired(); }
     WatchCallbacks callbacks;
+    std::weak_ptr<int> store;
+    bool ended = false;
   };
   struct Watcher {
     [[nodiscard]] bool concerns(const Event& event) const {
@@ -114,7 +118,8 @@ void SqliteFile::State::publish(const std::vector<Event>& events) {
     std::ranges::copy_if(events, std::back_inserter(wanted), [&](const Event& e) { return w.concerns(e); });
     if (wanted.empty()) continue;
     w.poster.post([weak = w.state, wanted = std::move(wanted)] {
-      if (const auto state = weak.lock(); state && state->callbacks.on_events) state->callbacks.on_events(wanted);
+      const auto state = weak.lock();
+      if (state && !state->silent() && state->callbacks.on_events) state->callbacks.on_events(wanted);
     });
   }
 }
@@ -123,10 +128,10 @@ void SqliteFile::State::watch(Watcher watcher) {
   auto past = engine->history(watcher.query);
   watcher.poster.post([weak = watcher.state, past] {
     const auto state = weak.lock();
-    if (!state) return;
+    if (!state || state->silent()) return;
     if (past) {
       if (state->callbacks.on_contact) state->callbacks.on_contact(true, "");
-      if (!past->empty() && state->callbacks.on_events) state->callbacks.on_events(*past);
+      if (!state->silent() && !past->empty() && state->callbacks.on_events) state->callbacks.on_events(*past);
     } else if (state->callbacks.on_end) {
       state->callbacks.on_end(past.error());
     }
@@ -157,6 +162,7 @@ class SqliteStore final : public CoordStore {
   class Handle final : public Watch {
    public:
     explicit Handle(std::shared_ptr<WatchState> state) : state_(std::move(state)) {}
+    ~Handle() override { state_->ended = true; }
 
    private:
     std::shared_ptr<WatchState> state_;
@@ -175,10 +181,10 @@ class SqliteStore final : public CoordStore {
                   std::move(done));
   }
   std::unique_ptr<Watch> watch(WatchQuery query, WatchCallbacks callbacks) override {
-    auto state = std::make_shared<WatchState>(std::move(callbacks));
+    auto state = std::make_shared<WatchState>(std::move(callbacks), alive_);
     if (auto bad = check(query)) {
       loop().post([weak = std::weak_ptr(state), bad = *std::move(bad)] {
-        if (const auto s = weak.lock(); s && s->callbacks.on_end) s->callbacks.on_end(bad);
+        if (const auto s = weak.lock(); s && !s->silent() && s->callbacks.on_end) s->callbacks.on_end(bad);
       });
     } else {
       SqliteFile::State* f = file_->state_.get();
@@ -247,6 +253,7 @@ class SqliteStore final : public CoordStore {
   std::shared_ptr<SqliteFile> file_;
   std::unordered_map<std::uint64_t, std::shared_ptr<void>> waiting_;
   std::uint64_t last_ = 0;
+  std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // ends with it: its watches stay silent then
 };
 
 std::unique_ptr<CoordStore> make_sqlite_store(net::EventLoop& loop, std::shared_ptr<SqliteFile> file) {
