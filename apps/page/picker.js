@@ -9,6 +9,7 @@ export class ModelPicker {
     this.free = free;
     this.models = [];  // {id, note}
     this.value = "";
+    this.typed = this.moved = false;  // since the field was entered: a name was typed; the mark was moved by keys after that
     const id = `models-${++boxes}`;
     this.list = el("ul", { id, role: "listbox", "aria-label": "Models" });
     this.input = el("input", { id: "model", role: "combobox", "aria-label": "Model", "aria-expanded": "false", "aria-controls": id, "aria-autocomplete": "list", autocomplete: "off", spellcheck: "false", placeholder: "Model" });
@@ -16,8 +17,12 @@ export class ModelPicker {
     this.element = el("div", { class: "picker" }, this.input, icon("down"), this.popup);
     this.input.addEventListener("focus", () => this.input.select());
     this.input.addEventListener("click", () => this.open(""));
-    this.input.addEventListener("input", () => this.open(this.input.value));
-    this.input.addEventListener("blur", () => this.close());
+    this.input.addEventListener("input", () => {
+      this.typed = true;
+      this.moved = false;
+      this.open(this.input.value);
+    });
+    this.input.addEventListener("blur", () => this.leave());
     this.input.addEventListener("keydown", (e) => this.onKey(e));
     this.list.addEventListener("pointerdown", (e) => e.preventDefault());  // the focus stays in the field
     this.list.addEventListener("click", (e) => this.choose(e.target.closest("[role=option]")));
@@ -37,7 +42,7 @@ export class ModelPicker {
     this.list.replaceChildren(...items.map(([id, note], i) => el("li", { id: `${this.list.id}-${i}`, role: "option", "aria-selected": String(id === this.value), "data-id": id }, el("span", {}, id), el("small", {}, note))));
     this.popup.hidden = !items.length;
     this.input.setAttribute("aria-expanded", String(!this.popup.hidden));
-    this.mark(words.length ? 0 : Math.max(0, items.findIndex(([id]) => id === this.value)));
+    this.mark(Math.max(0, fitting.findIndex((m) => m.id === (typed || this.value))));
   }
   mark(index) {
     const options = [...this.list.children];
@@ -51,23 +56,34 @@ export class ModelPicker {
     if (e.key === "ArrowDown" || e.key === "ArrowUp") {
       e.preventDefault();
       if (this.popup.hidden) return this.open("");
+      this.moved = true;
       this.mark((at + (e.key === "ArrowDown" ? 1 : options.length - 1)) % options.length);
     } else if (e.key === "Enter") {
       e.preventDefault();
       if (!this.popup.hidden) this.choose(this.marked);
-    } else if (e.key === "Escape" && !this.popup.hidden) {
+    } else if (e.key === "Escape" && (!this.popup.hidden || this.typed)) {
       e.stopPropagation();
       this.close();
     }
   }
   choose(option) {
-    if (!option) return;
-    const id = option.dataset.id;
+    if (option) this.take(option.dataset.id);
+  }
+  take(id) {
     this.value = id;
     this.close();
     this.onChange(id);
   }
+  /** A name that was typed counts without Enter, too; so does the line that a person then went to. */
+  leave() {
+    if (document.activeElement === this.input) return;  // the window was left, not the field
+    const name = this.moved && this.marked ? this.marked.dataset.id : this.input.value.trim();
+    if (this.typed && name && (this.free || this.models.some((m) => m.id === name))) this.take(name);
+    else this.close();
+  }
+  /** What was typed and not taken is taken back. */
   close() {
+    this.typed = this.moved = false;
     this.popup.hidden = true;
     this.input.setAttribute("aria-expanded", "false");
     this.input.removeAttribute("aria-activedescendant");
