@@ -16,7 +16,12 @@ export class Refusal extends Error {
     this.code = code;
   }
 }
-const UNREACHABLE = "The server cannot be reached. Your text is kept; try again when it is back.";
+/** Nothing answered. */
+export class Unreachable extends Refusal {
+  constructor() {
+    super("The server cannot be reached. Your text is kept; try again when it is back.");
+  }
+}
 function words(status, error) {
   if (status === 401) return "The server wants another API key: set it under Settings.";
   if (status === 403) return error?.message ? sentence(error.message) : "This key may not do that.";
@@ -34,7 +39,7 @@ async function send(method, path, body, { signal, headers = {} } = {}) {
     answer = await fetch(path, { method, headers: h, body: body === undefined ? undefined : JSON.stringify(body), signal, cache: "no-store" });
   } catch (e) {
     if (e.name === "AbortError") throw e;
-    throw new Refusal(UNREACHABLE);
+    throw new Unreachable();
   }
   if (answer.ok) return answer;
   const error = (await answer.json().catch(() => ({}))).error;

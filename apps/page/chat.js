@@ -2,7 +2,7 @@
 // made anew. What is particular to a daemon is in `daemon`: see worker.js and queen.js.
 import { AnswerView, QuestionView, endThought } from "./answer.js";
 import { runAnswer } from "./answering.js";
-import { cancelJob, Refusal } from "./api.js";
+import { cancelJob, Refusal, Unreachable } from "./api.js";
 import { announce, el, icon, iconButton, say } from "./dom.js";
 import { History, titleOf } from "./history.js";
 import { ParameterPanel, toolsOf } from "./parameters.js";
@@ -144,7 +144,7 @@ export class Chat {
     });
     this.send.hidden = busy;
     this.stopButton.hidden = !busy;
-    this.picker.set(this.models(), c.model || this.daemon.defaultModel());
+    this.picker.set(this.models(), this.modelOf(c));
     this.history.update(this.conversations, c.id);
     this.drawState();
     say(this.title, titleOf(c));
@@ -166,6 +166,11 @@ export class Chat {
     const used = this.conversations.map((c) => c.model).filter(Boolean);
     const known = this.daemon.models();
     return [...known, ...[...new Set(used)].filter((id) => this.daemon.freeModels && !known.some((m) => m.id === id)).map((id) => ({ id, note: "used before" }))];
+  }
+  /** The model that was chosen or, where nobody chose, the one that answered last; at first what the daemon has. A worker has what it has. */
+  modelOf(c) {
+    const answered = this.daemon.freeModels && c.messages.findLast((m) => m.model)?.model;
+    return c.model || answered || this.daemon.defaultModel();
   }
   setModel(id) {
     this.current.model = this.settings.model = id;
@@ -201,14 +206,15 @@ export class Chat {
       this.problem(e.message);
       return false;
     }
-    if (c.model || this.daemon.defaultModel()) return true;
+    if (this.daemon.freeModels) c.model = this.modelOf(c);  // it stays, whatever is loaded later
+    if (this.modelOf(c)) return true;
     this.problem("Choose a model first, or write its name.");
     return false;
   }
   /** Lets the model answer what the conversation ends with. `before`: what it was before, where nothing came of it. */
   async answer(c, { before, text, resumed } = {}) {
     if (!this.conversations.includes(c)) this.conversations.push(c);
-    if (!resumed) c.messages.push({ role: "assistant", content: "", model: c.model || this.daemon.defaultModel(), state: "running", at: Date.now() });
+    if (!resumed) c.messages.push({ role: "assistant", content: "", model: this.modelOf(c), state: "running", at: Date.now() });
     const m = c.messages.at(-1), stop = new AbortController();
     const run = { stop, message: m };
     this.running.set(c.id, run);
@@ -254,6 +260,7 @@ export class Chat {
       const words = failure instanceof Refusal ? failure.message : failure ? `Something went wrong here: ${failure.message}` : "";
       this.draw();
       if (words) this.problem(words, c.messages.at(-1)?.state === "failed");
+      this.unreachable = failure instanceof Unreachable;
       announce(failure ? words : m.state === "stopped" ? "Stopped." : `Answer: ${m.content.slice(0, 300)}`);
       if (document.activeElement === document.body) this.focusText();
     }
@@ -335,9 +342,17 @@ export class Chat {
 
   // The page around it.
   problem(text, retry = false) {
+    this.unreachable = false;
     say(this.problemText, text);
     this.retry.hidden = !retry;
     this.problemBox.hidden = !text;
+  }
+  /** The daemon answers: that it cannot be reached is no longer said. */
+  reached() {
+    if (!this.unreachable) return;
+    const focused = this.problemBox.contains(document.activeElement);
+    this.problem("");
+    if (focused) this.focusText();
   }
   wide() { return matchMedia("(min-width: 60rem)").matches; }
   /** Shows one of the two side boxes, or none; on wide screens the list of conversations is always there unless it was closed. */

@@ -66,6 +66,7 @@ async function ask() {
   try {
     status = await call("GET", "/v1/status", undefined, { signal: AbortSignal.timeout(5000) });
     state = { kind: "good", text: "ready" };
+    chat.reached();
     fleet.update(status);
   } catch (e) {
     state = e instanceof Refusal && e.status ? { kind: "bad", text: e.status === 401 || e.status === 403 ? "an API key is wanted" : `the queen answered ${e.status}` } : { kind: "bad", text: "the queen is gone" };

@@ -27,6 +27,7 @@ async function look() {
   clearTimeout(timer);
   try {
     const h = await fetch("/health", { cache: "no-store" }).then((r) => r.json());
+    chat.reached();
     facts = h.model ? `${h.model} · ${h.quant_kind} · ${h.context_length} tokens of context` : "";
     state = h.status === "loading" ? { kind: "", text: "loading the model" } : h.status === "healthy" ? { kind: "good", text: "ready" } : { kind: "bad", text: "the worker is not healthy" };
     if (!models.length && h.status === "healthy") {

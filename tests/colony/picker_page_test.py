@@ -1,11 +1,21 @@
-"""The model of a conversation on the queen's page: a name that is typed counts however the box is left."""
+"""The model of a conversation on the queen's page: a name that is typed counts however the box is left, and the model stays when the queen was away."""
 import unittest
 
-from browser import Browser, answered
+from browser import Browser, answered, ask
 from colony import Colony, main, wait_for
 from fleet import Machine
 
 OWN, HAIKU = "file:/models/own.gguf", "builtin:haiku"
+AWAY = "The server cannot be reached"
+
+
+class Without(Machine):
+    """A machine on which the file OWN is not."""
+
+    def operate(self, out, order):
+        if order.get("model") == OWN:
+            out.fail(f"{OWN}: no such file")
+        super().operate(out, order)
 
 
 class Picker(unittest.TestCase):
@@ -19,8 +29,8 @@ class Picker(unittest.TestCase):
         self.addCleanup(self.colony.close)
         self.queen = self.colony.queen("--no-own-hive")
 
-    def machine(self, loaded, known):
-        machine = Machine("attic", 1, lambda i: loaded, models=known, capabilities={m: ["chat"] for m in known})
+    def machine(self, loaded, known, kind=Machine):
+        machine = kind("attic", 1, lambda i: loaded, models=known, capabilities={m: ["chat"] for m in known})
         self.addCleanup(machine.close)
         self.addCleanup(machine.lost.set)
         machine.live(self.colony)
@@ -118,6 +128,46 @@ class Picker(unittest.TestCase):
         typed("haiku")
         page.click(f"[role=option]:has-text('{HAIKU}')")
         self.assertEqual(page.input_value("#model"), HAIKU)
+        self.done(page)
+
+    def test_a_conversation_keeps_its_model_when_the_queen_was_away(self):
+        machine = self.machine(OWN, [OWN])
+        page = self.open()
+        self.assertEqual(page.input_value("#model"), OWN, "it is loaded, and nobody chose")
+        ask(page, "First", 1)
+        page.click("#new")
+        ask(page, "Of another one", 1)
+        machine.lost.set()
+        self.queen.kill()
+        self.queen.wait()
+        page.wait_for_selector("#state.bad")
+        ask(page, "Is anybody there?")
+        self.assertIn(AWAY, self.refused(page, "Is anybody there?"))
+        machine.close()
+        self.queen = self.colony.queen("--no-own-hive")
+        self.machine(HAIKU, [HAIKU], Without)
+        page.wait_for_selector("#state.good")
+        wait_for(lambda: page.locator("#problem").is_hidden(), 5)
+        self.assertEqual(page.input_value("#text"), "Is anybody there?")
+        for reloaded in (False, True):
+            with self.subTest(reloaded=reloaded):
+                if reloaded:
+                    page.reload()
+                    page.click(".conversations .open:has-text('First')")
+                page.wait_for_selector("#state.good")
+                page.wait_for_timeout(1500)
+                self.assertEqual(page.input_value("#model"), OWN)
+                self.assertEqual(self.asked(page, "Second"), OWN)
+                self.assertIn("own.gguf", self.refused(page, "Second"))
+                page.wait_for_timeout(1500)
+                self.assertIn("own.gguf", page.inner_text("#problem"), "what the server refused is still said")
+                self.assertEqual(page.locator(".turn").count(), 2)
+        # The only answer made anew is of the same model.
+        with page.expect_request(lambda r: r.url.endswith("/v1/jobs") and r.method == "POST") as r:
+            page.locator("[aria-label=Regenerate]").last.click()
+        self.assertEqual(r.value.post_data_json["model"], OWN)
+        page.click("#new")
+        wait_for(lambda: page.input_value("#model") == HAIKU, 5)
         self.done(page)
 
 
