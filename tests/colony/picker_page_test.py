@@ -86,9 +86,7 @@ class Picker(unittest.TestCase):
                         self.assertIn("There is no such model", self.refused(page, "Who are you?"))
                         self.assertEqual(page.locator(".turn").count(), 0)
                     else:
-                        page.wait_for_timeout(100)
-                        if page.locator("#stop").is_visible():
-                            page.click("#stop")
+                        page.keyboard.press("Escape")  # stops it, unless it has ended already
                         wait_for(lambda: not page.locator("#stop").is_visible())
         self.done(page)
 
