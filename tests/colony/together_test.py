@@ -86,7 +86,7 @@ class Together(unittest.TestCase):
             self.ask(chat)
             queen = self.queens()[0]
             os.kill(queen, number)
-            wait_for(lambda: not self.c.census() or [line for _, line in self.c.census() if line.split()[0].endswith("/llorch")] == [line for _, line in self.c.census()], 30)
+            wait_for(lambda: all(line.split()[:1] != [] and line.split()[0].endswith("/llorch") for _, line in self.c.census()), 30)
             self.ask(chat)
             self.assertNotEqual(self.queens(), [queen])
             out, err = chat.communicate("/show\n/bye\n", timeout=30)
