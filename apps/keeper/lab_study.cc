@@ -62,6 +62,7 @@ class ModelStudy {
     truth_ = json::find_text(stored, "truth").value_or("");
     states_ = json::find_text(stored, "rows_are") == "states";
     lab_.text.clear(), lab_.tokens.clear(), lab_.without = truth_;
+    if (!lab_.quick) lab_.truth = "llorch-reference";
     for (const json::value& id : *json::find_array(stored, "ids")) {
       ids_.push_back(static_cast<std::int64_t>(json::as_unsigned(id).value_or(0)));
       lab_.tokens += fmt::format("{}{}", lab_.tokens.empty() ? "" : ",", ids_.back());
