@@ -69,6 +69,10 @@ class Machine(Actor):
         self.resumed = []  # Last-Event-ID of streams that were opened again
         self.revision = 1
 
+    def close(self):
+        self.lost.set()
+        super().close()
+
     def reply(self, path):
         if path == "/v1/capabilities":
             model = lambda ref: {"id": ref, "ref": ref, "name": ref, "quant": "Q4_K_M", "size_bytes": 4 * GIB, "status": "Available", "capabilities": self.capabilities.get(ref, [])}

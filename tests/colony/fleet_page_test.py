@@ -66,7 +66,6 @@ class Fleet(unittest.TestCase):
             wait_for(lambda: page.locator(".worker").count() == 15)
             self.assertEqual(page.flaws, [])
             for m in machines.values():
-                m.lost.set()
                 m.close()
             page.context.close()
 
@@ -88,7 +87,6 @@ class Fleet(unittest.TestCase):
             self.assertEqual(page.locator(".worker").count(), 4)
             self.assertEqual(page.evaluate("window.rows.filter((r) => !r.isConnected).length"), 1, "the rows of the others stay")
             self.assertEqual(page.flaws, [])
-            machine.lost.set()
             machine.close()
             page.context.close()
 
@@ -172,7 +170,6 @@ class Fleet(unittest.TestCase):
                 self.assertFalse(too_wide(page))
                 self.assertEqual(page.flaws, [])
                 for m in machines.values():
-                    m.lost.set()
                     m.close()
                 page.context.close()
 
@@ -199,7 +196,6 @@ class Fleet(unittest.TestCase):
                 self.assertFalse(too_wide(page))
                 self.assertEqual(page.flaws, [])
                 page.context.close()
-            machine.lost.set()
             machine.close()
 
     def test_models_that_do_not_chat(self):
@@ -223,7 +219,6 @@ class Fleet(unittest.TestCase):
                 self.assertEqual([words in f for f in facts if model in f.split()[0]], [True], facts)
             self.assertEqual(page.flaws, [])
             page.context.close()
-            machine.lost.set()
             machine.close()
 
     def test_keys_and_audit(self):

@@ -22,7 +22,6 @@ class Chat(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        cls.machine.lost.set()
         cls.machine.close()
         cls.browser.close()
         cls.colony.close()

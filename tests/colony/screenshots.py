@@ -187,7 +187,6 @@ def main(folder):
             hive.wait(20)
             count += shots.count
         for m in machines:
-            m.lost.set()
             m.close()
         browser.close()
     print(f"{count} pictures in {folder}")

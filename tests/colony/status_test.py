@@ -3,11 +3,17 @@ import os
 import re
 import signal
 import subprocess
-import time
 import unittest
 
 from colony import MAY_STOP, SANITIZED, Colony, main, wait_for
 from terminal_test import on_a_terminal
+
+
+def unread(port):
+    """Whether a request waits there that nobody reads (Linux: proc(5), /proc/net/tcp)."""
+    with open("/proc/net/tcp") as f:
+        rows = [line.split() for line in f.readlines()[1:]]
+    return any(local.endswith(f":{port:04X}") and state == "01" and int(queues.split(":")[1], 16) for _, local, _, state, queues, *_ in rows)
 
 
 class Status(unittest.TestCase):
@@ -99,7 +105,7 @@ class Status(unittest.TestCase):
             def on_output(got, fd):
                 if b"q leaves" in got and not typed:
                     os.kill(queen, signal.SIGSTOP)
-                    time.sleep(2)  # it has begun to ask her
+                    wait_for(lambda: unread(c.queen_port), 10)  # it has begun to ask her
                     typed.append(os.write(fd, b"\x03"))
 
             try:
