@@ -38,7 +38,6 @@ class ChatWindow {
   /// As a conversation was kept with.
   void set_tokens(std::size_t tokens, std::size_t tokens_max) { tokens_ = tokens, tokens_max_ = tokens_max; }
   [[nodiscard]] std::size_t tokens_max() const { return tokens_max_; }
-  [[nodiscard]] bool is_full() const { return tokens_max_ > 0 && tokens_ >= tokens_max_; }
   /// Before the next turn: where an answer of `wanted` tokens would hardly fit, turns leave until two thirds of the
   /// window are taken at most, by their share of its text. Returns how many went.
   int make_room(std::optional<std::uint64_t> wanted);

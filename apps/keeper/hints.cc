@@ -74,8 +74,7 @@ std::string hint_for(const Common& common, const Error& error) {
     case ErrorCode::kVersionMismatch: return "`llorch queen stop`, then start one of this version";
     case ErrorCode::kContextLengthExceeded:
       return "a shorter text or a smaller -n fits; `llorch model set NAME ctx N` gives a model more context from its "
-             "next "
-             "load on, as far as it has it";
+             "next load on, as far as it has it";
     case ErrorCode::kChatTemplateMissing:
       return "`llorch run --raw MODEL \"text\"` goes on with a text; for a chat take a model that is tuned for it: "
              "`llorch model suggest`";

@@ -108,8 +108,9 @@ std::string status_text(const boost::json::value& status, std::size_t columns) {
     for (const auto& d : list(h, "devices")) out += device_line(d, columns);
     std::vector<std::vector<std::string>> rows;
     for (const auto& w : list(status, "workers")) {
+      if (text(w, "hive_id") != text(h, "id")) continue;
       const bool pinned = std::ranges::count(list(status, "pinned"), boost::json::value(text(w, "model_ref"))) > 0;
-      if (text(w, "hive_id") == text(h, "id")) rows.push_back(worker_row(w, pinned));
+      rows.push_back(worker_row(w, pinned));
     }
     if (!rows.empty())
       out +=

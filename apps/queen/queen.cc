@@ -302,11 +302,11 @@ void Queen::keep_hive(const HiveEntry& h) {
   };
   HiveRow& kept = catalog_->hives[h.id];
   const HiveRow row{h.id, h.peer.base.host, h.peer.base.port, kept.node_key, kept.joined_host};
-  const std::string models = text_of(h.capabilities.models);
-  if (kept.host == row.host && kept.port == row.port && models == text_of(catalog_->models[h.id])) return;
+  std::vector<colony::Model>& models = catalog_->models[h.id];
+  if (kept.host == row.host && kept.port == row.port && models == h.capabilities.models) return;
   kept = row;  // new, moved, or with other models
-  catalog_->models[h.id] = h.capabilities.models;
-  background_.run([this, row, devices = text_of(h.capabilities.devices), models] {
+  models = h.capabilities.models;
+  background_.run([this, row, devices = text_of(h.capabilities.devices), models = text_of(models)] {
     if (const Status saved = catalog_->save_hive(row, devices, models); !saved)
       log(Level::kWarn, "catalog_failed", saved.error().message);
   });
@@ -377,7 +377,8 @@ void Queen::sweep() {
 }
 
 void Queen::watch_use() {
-  constexpr std::chrono::milliseconds kEvery{50};  // the kernel tells nobody that a lock is free
+  // A thread could wait for the lock, but could not be told to stop. The command that leaves last waits for the end.
+  constexpr std::chrono::milliseconds kEvery{50};
   if (!uses_ || stopping_) return;
   const auto unused = uses_->close_if_unused();
   if (!unused) {

@@ -48,6 +48,7 @@ struct Model {
   std::vector<std::string> capabilities = {};  // text-gen, chat, embedding, rerank; empty: not known
   std::int64_t context = 0,
                needed_bytes = 0;  // its own context, and the least memory that a worker needs; 0: not known
+  bool operator==(const Model&) const = default;
 };
 
 /// The kinds of worker programs, llorch-worker-<kind>.

@@ -4,7 +4,8 @@
 // created it and the one that changed it last. Two stores behave alike and pass one suite (conformance_test.cc): a file
 // of SQLite (sqlite_store.h; one process) and etcd (etcd_store.h; many). Reads are linearizable: they show everything
 // that was answered before they began.
-// Threads: everything on the loop's thread, callbacks too; nothing blocks it. Each call gets exactly one answer, never
+// Threads: everything on the loop's thread, callbacks too; nothing waits there, but what a server answers (64 MiB at
+// most) is read there: ask for small pages. Each call gets exactly one answer, never
 // before the call returns, and none after the store is destroyed. Whoever is called back may destroy the store.
 // Sources: FLEET 3; etcd's API reference, version 3.4 (KV, Watch, Lease), whose terms are used.
 #pragma once

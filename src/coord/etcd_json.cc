@@ -21,10 +21,6 @@ void add_range(bj::object& o, const KeyRange& keys) {
   if (!keys.end.empty()) o["range_end"] = to_base64(keys.end);
 }
 
-bool contains(const KeyRange& keys, std::string_view key) {
-  return keys.end.empty() ? key == keys.first : key >= keys.first && key < keys.end;
-}
-
 Result<const bj::array*> read_array(const bj::object& o, std::string_view name) {
   static const bj::array kNone;
   const bj::value* v = json::find(o, name);
@@ -202,7 +198,7 @@ Result<Page> read_page(const bj::object& answer, const KeyRange& keys, int limit
     const bj::object* o = kv.if_object();
     if (!o) return bad("kvs", "has an entry that is no object");
     LLORCH_TRY(Entry entry, read_entry(*o));
-    if (!contains(keys, entry.key)) return bad("kvs", "has a key that was not asked for");
+    if (!keys.contains(entry.key)) return bad("kvs", "has a key that was not asked for");
     if (!page.entries.empty() && entry.key <= page.entries.back().key) return bad("kvs", "is not in order");
     if (entry.modified > page.revision) return bad("mod_revision", "is behind the header's revision");
     page.entries.push_back(std::move(entry));

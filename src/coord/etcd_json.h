@@ -25,6 +25,9 @@ namespace bj = boost::json;
 // Requests. Keys are etcd's: with the prefix.
 struct KeyRange {
   std::string first, end;  // an empty end: that one key
+  [[nodiscard]] bool contains(std::string_view key) const {
+    return end.empty() ? key == first : key >= first && key < end;
+  }
 };
 [[nodiscard]] std::string range_request(const KeyRange& keys, int limit, Revision revision);
 /// On failure it reads each compare's key.

@@ -212,9 +212,7 @@ void Watches::Stream::take_created(const WatchMessage& message) {
 
 Status Watches::Stream::take_events(std::vector<Event> events, bool fragment) {
   for (Event& e : events) {
-    const bool wanted =
-        keys_.end.empty() ? e.entry.key == keys_.first : e.entry.key >= keys_.first && e.entry.key < keys_.end;
-    if (!wanted) return fail(ErrorCode::kIo, "'events' has a key that was not asked for");
+    if (!keys_.contains(e.entry.key)) return fail(ErrorCode::kIo, "'events' has a key that was not asked for");
     if (e.entry.modified < next_) return fail(ErrorCode::kIo, "'events' has a revision that came before");
     e.entry.key.erase(0, all_.data_.size());
   }
@@ -258,12 +256,11 @@ Watches::~Watches() {
 
 std::unique_ptr<Watch> Watches::open(WatchQuery query, WatchCallbacks callbacks) {
   auto stream = std::make_shared<Stream>(*this, query, std::move(callbacks));
+  streams_.insert(stream);
   if (auto bad = check(query)) {
-    streams_.insert(stream);
     stream->refuse(*std::move(bad));
     return std::make_unique<Handle>(stream);
   }
-  streams_.insert(stream);
   stream->connect();
   if (!timer_.armed()) beat();
   return std::make_unique<Handle>(stream);

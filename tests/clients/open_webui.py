@@ -11,14 +11,13 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "tests/worker"), str(ROOT / "tests/colony")]
 from colony import Colony  # noqa: E402
-from harness import free_port  # noqa: E402
+from harness import free_port, wait_for  # noqa: E402
 
 FOLDER = ROOT / "build/clients"
 PACKAGE = "open-webui==0.12.4"
@@ -66,15 +65,13 @@ class WebUi:
         with self.open(path, body) as answer:
             return json.load(answer)
 
+    def is_up(self):
+        assert self.process.poll() is None, f"the server ended with {self.process.returncode}"
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            return self.get("/health").get("status")
+
     def sign_in(self):
-        end = time.monotonic() + START_SECONDS_MAX
-        while True:
-            assert self.process.poll() is None, f"the server ended with {self.process.returncode}"
-            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                if self.get("/health").get("status"):
-                    break
-            assert time.monotonic() < end, "the server did not start"
-            time.sleep(1)
+        wait_for(self.is_up, START_SECONDS_MAX)
         self.token = self.get("/api/v1/auths/signin", {"email": "", "password": ""})["token"]
 
 

@@ -208,12 +208,6 @@ Procedure await_awake(TaskPtr t, Hive& h, WorkerPtr w, Step<bool>::Done done) {
   done(true);
 }
 
-/// What a file says of its model, of one that the catalog has from before it was asked.
-void learn_capabilities(Hive& h, const ModelRef& ref, const std::vector<std::string>& capabilities) {
-  if (const auto row = h.catalog().models.find(ref.text()); row != h.catalog().models.end())
-    row->second.model.capabilities = capabilities;
-}
-
 Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   t->start({{"model", o.model}});
   const auto ref = usable_model(h, o);
@@ -237,7 +231,6 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   if (!looked) co_return t->fail(looked.error());
   if (!looked->first) co_return t->fail(looked->first.error());
   const Need& need = *looked->first;
-  learn_capabilities(h, *ref, need.capabilities);
   plan.need = need.total(), plan.manifest = looked->second;
   if (const Status room = has_room(h, need); !room) co_return t->fail(room.error());
   if (const Status set = need.tell(plan.settings); !set) co_return t->fail(set.error());

@@ -29,21 +29,19 @@ std::int64_t size_in_memory(const Queen& q, std::string_view ref) {
 boost::json::object tags(const Queen& q) {
   boost::json::array list;
   for (const auto& m : models(q)) {
-    const auto* meta = m.as_object().if_contains("meta");
-    const auto* facts = meta ? meta->if_object() : nullptr;
-    if (facts && json::find_text(*facts, "state") == "not_downloaded") continue;
-    const auto* size = facts ? facts->if_contains("size_bytes") : nullptr;
+    const auto& facts = m.at("meta").as_object();
+    if (json::find_text(facts, "state") == "not_downloaded") continue;
+    const auto* size = facts.if_contains("size_bytes");
     const std::string ref(m.at("id").get_string());
     const auto add = [&](const std::string& name) {
       boost::json::object o =
           wire::ollama_model(name, size && size->is_int64() ? size->get_int64() : size_in_memory(q, ref),
-                             facts ? json::find_text(*facts, "quant").value_or("") : "");
+                             json::find_text(facts, "quant").value_or(""));
       o["modified_at"] = rfc3339(std::chrono::system_clock::now());
       list.push_back(std::move(o));
     };
     add(ref);
-    for (const auto& [name, target] : q.catalog().aliases)
-      if (target == ref) add(name);
+    for (const auto& name : m.at("aliases").as_array()) add(std::string(name.as_string()));
   }
   return {{"models", std::move(list)}};
 }
