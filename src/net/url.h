@@ -16,7 +16,8 @@ namespace llorch::net {
 class UrlPath {
  public:
   explicit UrlPath(std::string_view fixed) : text_(fixed) {}
-  /// Appends "/" and the text. A server refuses a segment that is empty, ".", "..", or has a "/" or "\" in it.
+  /// Appends "/" and the text, whose slashes are escaped. A server refuses a segment with a "\" in it, or where what
+  /// is before, between or behind its slashes is empty, "." or "..".
   UrlPath& segment(std::string_view text);
   /// The same for several, between which "/" stands: a file's name in a repository.
   UrlPath& segments(std::string_view text);
