@@ -3,6 +3,7 @@
 // Exit codes: 0 ok, 1 error, 2 usage, 130 interrupted (K-05). With --json, errors are one JSON object on stderr.
 #pragma once
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -72,12 +73,21 @@ inline int all_written(int exit_code) {
   return exit_code != 0 ? exit_code : failed;
 }
 
+/// Standard streams that whoever started us has closed: else the next file that is opened would get what is printed.
+/// Nothing can be written to these.
+inline void hold_standard_streams() {
+  int fd = open("/dev/null", O_RDONLY);
+  while (fd >= 0 && fd <= STDERR_FILENO) fd = open("/dev/null", O_RDONLY);
+  if (fd > STDERR_FILENO) close(fd);
+}
+
 /// Parses, runs the chosen command, returns the exit code. CLI11's own errors are usage errors.
 inline int run(CLI::App& app, int argc, char** argv, int& exit_code) {
+  hold_standard_streams();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return show_exit(app, e);
+    return all_written(show_exit(app, e));
   } catch (const std::exception& e) {
     return report({ErrorCode::kInternal, e.what()});
   }

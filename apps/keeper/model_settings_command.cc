@@ -18,7 +18,9 @@ Result<Value> ask(const Flags& f, const std::string& method, const boost::json::
     hint = "leave out --direct";
     return fail(ErrorCode::kInvalidRequest, "settings of models are kept by the queen, and not by a hive");
   }
-  LLORCH_TRY(const std::string model, model_meant(f.model, false));
+  LLORCH_TRY(std::string model, model_meant(f.model, false));
+  if (model.empty()) return fail(ErrorCode::kInvalidRequest, "the name of a model is wanted");
+  if (model.starts_with('/')) model.insert(0, "file:");
   Session session(f.common);
   LLORCH_OK(session.wake());
   return session.call(method, net::url_path("/v1/model-settings").segment(model), body);

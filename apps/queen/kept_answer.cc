@@ -1,25 +1,38 @@
 #include "queen/kept_answer.h"
 
+#include "format/json.h"
 #include "net/url.h"
-#include "wire/error_body.h"
+#include "service/remote.h"
 
 namespace llorch::queen {
 namespace {
 
-constexpr std::string_view kOperation = "chat";
+Error read_error(const std::string& data) {
+  const auto parsed = json::parse(data, "the worker's error");
+  const auto* o = parsed ? parsed->if_object() : nullptr;
+  const auto* error = o ? json::find_object(*o, "error") : nullptr;
+  const auto code = error ? json::find_text(*error, "code") : std::nullopt;
+  const auto message = error ? json::find_text(*error, "message") : std::nullopt;
+  return {code ? service::code_of(*code) : ErrorCode::kInferenceFailed,
+          message.value_or("the worker says that the answer failed")};
+}
 
 }  // namespace
 
 KeptAnswer::KeptAnswer(service::JobDesk& desk, service::TaskPtr task)
     : desk_(desk), task_(std::move(task)), parser_([this](const net::SseEvent& e) {
-        if (e.data == "[DONE]") return;  // the job's end says it
-        if (e.data.starts_with(R"({"error":)")) told_error_ = true;
+        if (e.data == "[DONE]") return;            // the job's end says it
+        if (e.data.starts_with(R"({"error":)")) {  // told where the job ends
+          told_error_ = read_error(e.data);
+          return;
+        }
         (void)desk_.jobs().append(*task_->job, "chunk", e.data);
       }) {}
 
 Result<std::shared_ptr<KeptAnswer>> KeptAnswer::begin(service::JobDesk& desk, const service::ContextPtr& c,
                                                       const service::FlowPtr& work, net::Headers headers) {
-  const service::TaskPtr task = desk.create(c, std::string(kOperation), true, true);
+  const service::TaskPtr task = desk.create(c, "chat", true, true);
+  task->job->options.openai = true;
   const std::shared_ptr<KeptAnswer> kept(new KeptAnswer(desk, task));
   task->on_cancel = [weak = std::weak_ptr(work)] {
     if (const auto flow = weak.lock()) flow->cancel({ErrorCode::kCancelled, "the job was cancelled"});
@@ -41,17 +54,12 @@ Status KeptAnswer::add(std::string_view bytes) {
 }
 
 void KeptAnswer::end(const Status& outcome) {
-  if (outcome && !told_error_) return task_->succeed();
-  const Error error =
-      outcome ? Error{ErrorCode::kInferenceFailed, "the worker says that the answer failed"} : outcome.error();
-  if (!told_error_)
-    (void)desk_.jobs().append(*task_->job, "chunk",
-                              boost::json::serialize(wire::error_event_of("completions", error, 0)));
-  task_->fail(error);
+  if (told_error_) return task_->fail(*told_error_);
+  outcome ? task_->succeed() : task_->fail(outcome.error());
 }
 
 service::Framing framing_of(const job::Job& job) {
-  return job.options.operation == kOperation ? service::Framing::kOpenAiResumable : service::Framing::kSse;
+  return job.options.openai ? service::Framing::kOpenAiResumable : service::Framing::kSse;
 }
 
 }  // namespace llorch::queen

@@ -29,7 +29,7 @@ class KeptAnswer {
   service::JobDesk& desk_;
   service::TaskPtr task_;
   net::SseParser parser_;
-  bool told_error_ = false;  // by the worker, within its stream
+  std::optional<Error> told_error_;  // by the worker, within its stream
 };
 
 /// How the stream of a job of the queen is written.

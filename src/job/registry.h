@@ -85,6 +85,7 @@ struct JobOptions {
   std::string correlation_id, traceparent;  // of the request that made it, for logs
   bool resumable = false;                   // survives its reader
   bool cancelled_by_disconnect = true;      // an inference; not a download
+  bool openai = false;                      // its events are those of OpenAI's streams, the error that ends it, too
   std::optional<LogLimits> log;             // absent: the registry's
 };
 

@@ -8,6 +8,7 @@
 #include "base/ids.h"
 #include "service/log.h"
 #include "service/narration.h"
+#include "wire/error_body.h"
 
 namespace llorch::service {
 namespace {}  // namespace
@@ -78,7 +79,8 @@ void Task::fail(const Error& error) {
   Error told = error;
   if (!shows_figures && is_about_memory(error.code)) told.message = security::without_figures(told.message);
   desk_.end(*this, cancelled ? job::State::kCancelled : job::State::kFailed, error, "error",
-            error_event(told, job->log.next_seq()));
+            job->options.openai ? boost::json::serialize(wire::error_event_of("completions", told, 0))
+                                : error_event(told, job->log.next_seq()));
 }
 
 TaskPtr JobDesk::create(const ContextPtr& c, std::string operation, bool resumable, bool cancelled_by_disconnect) {

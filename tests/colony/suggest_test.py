@@ -46,6 +46,11 @@ class Suggest(unittest.TestCase):
                 r = subprocess.run([BIN / command[0], *command[1:]], stdout=full, stderr=subprocess.PIPE, text=True)
             self.assertEqual(r.returncode, 1, command)
             self.assertIn("No space left on device", r.stderr)
+        for command in (["llorch", "--help"], ["llorch-gguf", "--version"], ["llorch-queen", "--print-config"], ["llorch", "model", "suggest"]):
+            with open("/dev/full", "w") as full:
+                self.assertEqual(subprocess.run([BIN / command[0], *command[1:]], stdout=full, stderr=subprocess.DEVNULL).returncode, 1, command)
+            r = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", BIN / command[0], *command[1:]], stderr=subprocess.PIPE, text=True)
+            self.assertEqual((r.returncode, "was not written whole" in r.stderr), (1, True), command)
         r = subprocess.run([BIN / "llorch", "model", "suggest"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.assertEqual(r.returncode, 0, r.stderr)
 
