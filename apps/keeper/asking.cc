@@ -8,6 +8,7 @@
 #include "base/ids.h"
 #include "base/integer.h"
 #include "base/nearest.h"
+#include "base/output_file.h"
 #include "base/status_line.h"
 #include "daemon_flags.h"
 #include "format/json.h"
@@ -81,6 +82,12 @@ void Question::add_tools(CLI::App& app) {
       ->needs(file);
 }
 
+void Question::add_receipt(CLI::App& app) {
+  auto* option = app.add_option(
+      "--receipt", receipt, "write a receipt of the answer here, by which `llorch receipt verify` computes it again");
+  for (const char* none : {"--tools", "--schema", "--regex", "--grammar"}) option->excludes(none);
+}
+
 namespace {
 
 /// What the answer must look like, in the words of a request.
@@ -111,6 +118,7 @@ Result<boost::json::object> Question::order() const {
   if (raw) o["raw"] = true;
   if (no_stream) o["stream"] = false;
   if (ignore_eos) o["ignore_eos"] = true;
+  if (!receipt.empty()) o["receipt"] = true;
   put(o, "max_tokens", max_tokens), put(o, "temperature", temperature), put(o, "top_p", top_p), put(o, "min_p", min_p),
       put(o, "top_k", top_k);
   put(o, "repetition_penalty", repetition_penalty), put(o, "presence_penalty", presence_penalty),
@@ -231,10 +239,22 @@ void tell_cut(const Common& common, const boost::json::object& end) {
                                       json::find_unsigned(end, "tokens_out").value_or(0)));
 }
 
+namespace {
+
+Status write_receipt(const std::string& path, const boost::json::object& end) {
+  const auto* receipt = json::find_object(end, "receipt");
+  if (!receipt) return fail(ErrorCode::kUnsupportedValue, "--receipt: the worker gave none, it may be an older one");
+  return replace_with_text(path, boost::json::serialize(*receipt) + "\n");
+}
+
+}  // namespace
+
 int ask_once(Session& session, const Common& common, const Question& question, const Ask& ask) {
   const auto answered = ask_and_show(session, common, question, ask);
   if (!answered) return complain(common, answered.error());
   if (answered->interrupted) return 130;
+  if (!question.receipt.empty())
+    if (const Status s = write_receipt(question.receipt, answered->end); !s) return complain(common, s.error());
   if (isatty(STDERR_FILENO) == 1) tell_cut(common, answered->end);  // what scripts keep of stderr is as it was
   return 0;
 }

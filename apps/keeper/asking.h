@@ -11,6 +11,7 @@ struct Question {
   std::string model, hive, device, kind, worker_id, priority;
   std::string schema, regex, grammar;  // what the answer must look like; schema and grammar are files
   std::string tools, tool_choice;      // a file; a word or a name
+  std::string receipt;                 // a file that is written
   bool raw = false, no_stream = false, ignore_eos = false, show_thoughts = false;
   std::optional<int> max_tokens, top_k, top_logprobs;
   std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
@@ -20,6 +21,8 @@ struct Question {
   void add(CLI::App& app);
   /// The flags of a question that may be answered by calls of tools.
   void add_tools(CLI::App& app);
+  /// The flag of one question whose answer can be computed again; after add_tools().
+  void add_receipt(CLI::App& app);
   /// The order for the queen; `prompt` or `messages` is still to be put in. Errors: a file cannot be read, or is no
   /// JSON.
   [[nodiscard]] Result<boost::json::object> order() const;

@@ -1,6 +1,5 @@
 #include "keeper/lab_command.h"
 
-#include <fstream>
 #include <set>
 
 #include "base/limits.h"
@@ -20,12 +19,6 @@ struct AllFlags {
   std::string html, json_file;
   std::vector<int> positions;
 };
-
-Status write_file(const std::string& path, const std::string& text) {
-  LLORCH_OK(may_replace_with_text(path));
-  if (!(std::ofstream(path) << text << std::flush)) return fail(ErrorCode::kIo, "cannot write {}", path);
-  return {};
-}
 
 std::string field(const Value& row, const char* key) { return json::find_text(row.get_object(), key).value_or(""); }
 
@@ -107,9 +100,9 @@ int all(const AllFlags& f) {
   const auto report = run_lab(f.lab);
   if (!report) return complain(f.common, report.error());
   if (!f.html.empty())
-    if (const Status s = write_file(f.html, lab_page(*report)); !s) return complain(f.common, s.error());
+    if (const Status s = replace_with_text(f.html, lab_page(*report)); !s) return complain(f.common, s.error());
   if (!f.json_file.empty())
-    if (const Status s = write_file(f.json_file, boost::json::serialize(*report) + "\n"); !s)
+    if (const Status s = replace_with_text(f.json_file, boost::json::serialize(*report) + "\n"); !s)
       return complain(f.common, s.error());
   if (f.common.json) {
     cli::print(*report);
@@ -142,10 +135,10 @@ int study(const StudyFlags& f) {
   const auto document = study_document(*made);
   if (!document) return complain(f.common, document.error());
   if (!f.json_file.empty())
-    if (const Status s = write_file(f.json_file, boost::json::serialize(*made) + "\n"); !s)
+    if (const Status s = replace_with_text(f.json_file, boost::json::serialize(*made) + "\n"); !s)
       return complain(f.common, s.error());
   if (!f.document.empty())
-    if (const Status s = write_file(f.document, *document); !s) return complain(f.common, s.error());
+    if (const Status s = replace_with_text(f.document, *document); !s) return complain(f.common, s.error());
   if (f.common.json)
     cli::print(*made);
   else

@@ -3,7 +3,6 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
-#include <string_view>
 
 namespace llorch {
 namespace {
@@ -28,6 +27,12 @@ Status may_replace_with_text(const std::string& path) {
   const Content content = content_of(path);
   if (content == Content::kGguf || content == Content::kSafeTensors)
     return fail(ErrorCode::kInvalidRequest, "{} is a model: it is not written over", path);
+  return {};
+}
+
+Status replace_with_text(const std::string& path, std::string_view text) {
+  LLORCH_OK(may_replace_with_text(path));
+  if (!(std::ofstream(path) << text << std::flush)) return fail(ErrorCode::kIo, "cannot write {}", path);
   return {};
 }
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import unittest
 
-from colony import ROOT, STORIES, Colony, main, not_run
+from colony import BIN, ROOT, STORIES, Colony, main, not_run
 from terminal_test import on_a_terminal
 
 EMBEDDER = ROOT / ".test-models/all-minilm-l6-v2"
@@ -46,6 +46,35 @@ class Prompt(unittest.TestCase):
             r = self.run_model(*arguments, stdin=stdin)
             self.assertEqual((r.returncode, r.stdout), (2, b""))
             self.assertIn(words, r.stderr.decode())
+
+    def test_a_receipt_of_the_answer(self):
+        file, model = self.c.home / "receipt.json", self.c.home / "model.gguf"
+        r = self.run_model("Write a haiku about rain", "-n", "20", "--ignore-eos", "--temperature", "0.8", "--seed", "7", "--receipt", file)
+        self.assertEqual((r.returncode, r.stderr), (0, b""))
+        receipt = json.loads(file.read_text())
+        self.assertEqual((len(receipt["ids"]), receipt["params"]["seed"]), (20, 7))
+        self.assertEqual((file.read_text().count("\n"), self.verified(file)[0]), (1, 0))
+        file.write_text(json.dumps(receipt | {"ids": receipt["ids"][:-1] + [receipt["ids"][-1] + 1]}))
+        code, said = self.verified(file)
+        self.assertEqual(code, 3, said)
+        model.write_bytes(b"GGUF and more")
+        for arguments, words in (
+            (("x", "--receipt", model), "model.gguf is a model: it is not written over"),
+            (("x", "--receipt", file, "--regex", "a"), "--regex excludes --receipt"),
+        ):
+            r = self.run_model(*arguments)
+            self.assertIn((r.returncode, r.stdout), ((1, b""), (2, b"")), words)
+            self.assertIn(words, r.stderr.decode())
+        self.assertEqual(model.read_bytes(), b"GGUF and more")
+        code, raw = on_a_terminal(self.c.command("run", "haiku", "--receipt", file), self.c.env | {"TERM": "xterm"}, 60)
+        self.assertIn(b"--receipt is of one answer: give a prompt", raw)
+        r = self.run_model("x", "-n", "3", "--receipt", "/dev/full")
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("cannot write /dev/full", r.stderr.decode())
+
+    def verified(self, file):
+        r = subprocess.run([BIN / "llorch", "receipt", "verify", file], capture_output=True, text=True, env=self.c.env, timeout=60)
+        return r.returncode, r.stdout + r.stderr
 
     def test_a_picture_in_a_prompt(self):
         path = self.c.home / "cat.PNG"

@@ -79,12 +79,7 @@ Status bench(const BenchFlags& f) {
           row["ratio"] = fmt::format("{:.2f}", median(r) / median(o.get_object()));
     rows.push_back(std::move(row));
   }
-  if (!f.out.empty()) {
-    LLORCH_OK(may_replace_with_text(f.out));
-    std::ofstream out(f.out);
-    out << ran.output << std::flush;
-    if (!out) return fail(ErrorCode::kIo, "cannot write {}", f.out);
-  }
+  if (!f.out.empty()) LLORCH_OK(replace_with_text(f.out, ran.output));
   if (f.common.json)
     cli::print(before.empty() ? Value(now) : Value(rows));
   else

@@ -2,7 +2,6 @@
 // (P-04, P-20 to P-24). The scripts in tools/parity/ are these commands under the names that others know.
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 
 #include "base/mapped_file.h"
@@ -159,10 +158,8 @@ int compare(const Common& common, const std::string& reference, const std::strin
   }
   if (csv.empty())
     show_text(stdout, text);
-  else if (const Status s = may_replace_with_text(csv); !s)
+  else if (const Status s = replace_with_text(csv, text); !s)
     return complain(common, s.error());
-  else if (!(std::ofstream(csv) << text << std::flush))
-    return complain(common, {ErrorCode::kIo, "cannot write " + csv});
   for (const RowDifference& d : rows)
     if (d.verdict != RowDifference::Verdict::kParity)
       show(stderr, "position %d: %s (%s)\n", d.token_idx, name_of(d.verdict), d.why.c_str());

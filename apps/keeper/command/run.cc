@@ -6,6 +6,7 @@
 #include <iostream>
 #include <iterator>
 
+#include "base/output_file.h"
 #include "keeper/attachment.h"
 #include "keeper/conversation.h"
 #include "keeper/given_file.h"
@@ -43,6 +44,13 @@ Status read_prompt(RunFlags& f, Session& session, bool joins) {
   return {};
 }
 
+/// Told before anything is computed.
+Status check_receipt(const std::string& path, bool conversation) {
+  if (path.empty()) return {};
+  if (conversation) return fail(ErrorCode::kInvalidRequest, "--receipt is of one answer: give a prompt");
+  return may_replace_with_text(path);
+}
+
 enum class Kind { kRun, kInfer, kChat };
 
 int run(RunFlags& f, Kind kind) {
@@ -60,6 +68,7 @@ int run(RunFlags& f, Kind kind) {
   for (const Status& text : {check_utf8(f.prompt, "the prompt"), check_is_no_picture(f.prompt, f.question.model)})
     if (!text) return complain(f.common, text.error());
   const bool conversation = kind == Kind::kChat || f.prompt.empty();
+  if (const Status s = check_receipt(f.question.receipt, conversation); !s) return complain(f.common, s.error());
   auto request = tools ? chat_with_tools(f.question, f.common) : f.question.order();
   if (!request) return complain(f.common, request.error());
   if (conversation && tools_typed)
@@ -93,10 +102,12 @@ void add_command_run(CLI::App& app, int& exit_code) {
       ->required();
   one->add_option("prompt", run_flags->prompt);
   run_flags->question.add_tools(*one);
+  run_flags->question.add_receipt(*one);
   const auto [infer, infer_flags] = add("infer", "ask a model, for scripts", Kind::kInfer);
   infer->add_option("--model,-m", infer_flags->question.model)->required();
   infer->add_option("prompt", infer_flags->prompt);
   infer_flags->question.add_tools(*infer);
+  infer_flags->question.add_receipt(*infer);
   const auto [chat, chat_flags] = add("chat", "a conversation with a model", Kind::kChat);
   chat->add_option("model", chat_flags->question.model)->required();
   chat_flags->question.add_tools(*chat);

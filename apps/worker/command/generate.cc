@@ -2,7 +2,6 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
-#include <fstream>
 #include <random>
 
 #include "base/limits.h"
@@ -50,11 +49,7 @@ Status write_receipt(const GenerateFlags& f, const LoadedModel& model, Receipt r
   receipt.model = f.model.options.path, receipt.build_id = LLORCH_VERSION, receipt.device = backend().device();
   receipt.isa = backend().isa(model.device->isa()), receipt.kv_type = f.kv_type;
   receipt.arithmetic = arithmetic_of(receipt.device, receipt.isa);
-  LLORCH_OK(may_replace_with_text(f.receipt));
-  std::ofstream out(f.receipt, std::ios::trunc);
-  if (!(out << boost::json::serialize(to_json(receipt)) << "\n" << std::flush))
-    return fail(ErrorCode::kIo, "--receipt: cannot write {}", f.receipt);
-  return {};
+  return replace_with_text(f.receipt, boost::json::serialize(to_json(receipt)) + "\n");
 }
 
 void report(const GenerateFlags& f, const LoadedModel& model, const Answer& answer, double load_ms, double all_ms) {
