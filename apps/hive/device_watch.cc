@@ -12,7 +12,7 @@
 namespace llorch::hive {
 namespace {
 
-constexpr std::chrono::seconds kKnownWithin{2}, kGpuInterval{5}, kGpuTime{10};
+constexpr std::chrono::seconds kKnownWithin{2}, kSmiInterval{5}, kGpuTime{10};
 constexpr int kGpuFailuresMax = 2;  // in a row: those of a moment
 constexpr std::size_t kSmiOutputMax = 1u << 20;
 
@@ -50,17 +50,19 @@ GpuUse DeviceWatch::use_of(const std::string& id) const {
   return it == gpu_use_.end() ? GpuUse() : it->second;
 }
 
-void DeviceWatch::measure() {
+void DeviceWatch::measure(std::function<void()> then) {
   // Asking for GPUs takes a program or a driver: only where there were some, or where there may be some yet.
-  const bool due = net::Clock::now() - gpus_asked_at_ > kGpuInterval || gpus_asked_at_ < gpus_expired_at_;
+  const bool due =
+      by_nvml_ || net::Clock::now() - gpus_asked_at_ > kSmiInterval || gpus_asked_at_ < gpus_expired_at_;
   if ((devices_.size() > 1 || again_) && due) ask_gpus();
-  if (std::exchange(reading_cpu_, true)) return;
+  if (std::exchange(reading_cpu_, true)) return then();
   const auto cpu = std::make_shared<colony::Device>();
   const auto at = net::Clock::now();
   reader_.run({[cpu] { *cpu = cpu_device(); },
-               [this, cpu, at](const Status& done) {
+               [this, cpu, at, then = std::move(then)](const Status& done) {
                  reading_cpu_ = false;
                  if (done) devices_.front() = std::move(*cpu), cpu_measured_at_ = at;
+                 then();
                },
                "cpu", nullptr});
 }
@@ -150,6 +152,7 @@ void DeviceWatch::take_look(Look& look) {
   worker_flaw_ = look.worker_flaw;
   if (look.smi) return listen_to_smi(std::move(look.smi));
   gpu_limit_.cancel(), asking_gpus_ = false;
+  by_nvml_ = look.reading && look.reading->status == gpu::NvmlStatus::kSuccess;
   if (!look.reading) {
     again_ = false;
     gpus_failed(fmt::format("NVML is not there ({}), nor is nvidia-smi", look.flaw));

@@ -32,8 +32,9 @@ class DeviceWatch {
   /// seconds to. `on_changed`: later, when there are other devices than before.
   /// `on_measured`: whenever GPUs have answered.
   void start(std::function<void()> on_known, std::function<void()> on_changed, std::function<void()> on_measured);
-  /// Measures again; GPUs at most every five seconds. At once when a measurement is under way.
-  void measure();
+  /// Measures again; GPUs by nvidia-smi, which is a program of its own, at most every five seconds. `then` is called
+  /// when the CPU's figures have been read, or at once where a reading is under way. It is called on the loop.
+  void measure(std::function<void()> then = [] {});
   /// What is known of GPUs is of before: a process that used one has ended. They are asked as soon as can be.
   void expire_gpus();
   /// An expired measurement is not renewed yet. Not for longer than a driver may take to answer.
@@ -82,6 +83,7 @@ class DeviceWatch {
   std::map<std::string, GpuUse> gpu_use_;
   std::function<void()> on_known_, on_changed_, on_measured_;
   net::Clock::time_point cpu_measured_at_, gpus_asked_at_, gpus_measured_at_, gpus_expired_at_;
+  bool by_nvml_ = false;  // it answered the last question
   bool reading_cpu_ = false, asking_gpus_ = false, again_ = false, stopped_ = false;  // again_: GPUs may be there
   bool gpus_late_ = false;  // the question that is under way was not answered in time
   int gpu_failures_ = 0;    // readings in a row that failed, or multiples of the time in which one should answer

@@ -279,6 +279,9 @@ void Hive::measure_workers() {
     for (std::size_t i = 0; i < round->figures.size(); ++i)
       if (const auto w = round->workers[i].first.lock()) w->figures = std::move(round->figures[i]);
     machine_cpu_pct_ = round->machine_cpu_pct;
+    // Pages show figures that are at most two seconds old (U-01). Until the queen has taken one, heartbeats have their
+    // own times: the first waits for GPUs, or for joining, and after a failure they wait longer each time.
+    if (reported_ && beat_failures_ == 0 && !beating_) beat();
   });
 }
 
@@ -408,7 +411,6 @@ void Hive::beat() {
     b.workers.back().figures = figures_of(*this, *w);
   }
   b.node = node_figures();
-  told_ = figures_now();
   boost::json::object body = colony::to_json(b);
   body["ts"] = rfc3339(wall_now());
   net::ClientRequest call = to_queen("/v1/heartbeat", boost::json::serialize(body));
@@ -433,33 +435,6 @@ void Hive::beat() {
                        .on_end = [this, heard](Status s) { beaten(heard->status, heard->answer, std::move(s)); }});
 }
 
-std::map<std::string, double> Hive::figures_now() const {
-  std::map<std::string, double> now;
-  for (const auto& [id, w] : workers_) {
-    now[id + " rss_mb"] = static_cast<double>(w->figures.rss_mb.value_or(0));
-    now[id + " cpu_pct"] = w->figures.cpu_pct.value_or(0);
-    if (const auto vram = gpu_share(*w).worker_bytes) now[id + " vram_mb"] = static_cast<double>(*vram >> 20);
-    // Weighed so that one request more is told, and so is one token per second.
-    constexpr std::pair<const char*, double> kCounts[] = {
-        {"queue_depth", 100}, {"tokens_in_per_s", 10}, {"tokens_out_per_s", 10}};
-    for (const auto& [key, weight] : kCounts)
-      if (const auto* v = w->about.if_contains(key); v && v->is_number())
-        now[fmt::format("{} {}", id, key)] = weight * v->to_number<double>();
-  }
-  return now;
-}
-
-bool Hive::figures_have_changed() const {
-  // A tenth of what was told, but no less than noise: a page that shows figures shows those of now (U-01).
-  static constexpr double kPart = 0.1, kLeast = 10;
-  const auto now = figures_now();
-  return std::ranges::any_of(now, [this](const auto& figure) {
-    const auto told = told_.find(figure.first);
-    const double before = told == told_.end() ? 0 : told->second;
-    return std::abs(figure.second - before) > std::max(kLeast, kPart * before);
-  });
-}
-
 void Hive::beaten(int status, const std::string& answer, Status s) {
   // A queen that refuses is there: whatever she says, the hive goes on and tries again.
   if (status > 0) queen_seen_ = net::Clock::now();
@@ -471,6 +446,7 @@ void Hive::beaten(int status, const std::string& answer, Status s) {
   if (!s) s = std::unexpected(with_advice(s.error(), options_.hive_id));
   standing_.heard(s);
   beat_failures_ = s ? 0 : beat_failures_ + 1;
+  if (s) reported_ = true;
   if (!s)
     log(Level::kWarn, "heartbeat_failed", security::sanitize(s.error().message),
         {{"failures", beat_failures_}, {"status", status}});
@@ -502,9 +478,7 @@ std::string Hive::metrics_text() {
 }
 
 void Hive::sweep() {
-  devices_.measure();
-  measure_workers();
-  if (beat_failures_ == 0 && !beating_ && figures_have_changed()) beat();
+  devices_.measure([this] { measure_workers(); });
   const auto now = net::Clock::now();
   for (const auto& [id, w] : workers_) {
     if (w->facts.state != "ready") w->idle_since = now;

@@ -186,6 +186,7 @@ class Hive {
   void heard(WorkerProcess& w, const std::string& line);
   void exited(const WorkerPtr& w, int code);
   void sweep();
+  /// What workers and the machine's processor take, each second; a heartbeat tells the queen.
   void measure_workers();
   /// Workers whose GPU is lost are ended: what they compute is nothing any more.
   void end_workers_of_lost_gpus();
@@ -198,10 +199,6 @@ class Hive {
   void join();
   [[nodiscard]] Result<service::Peer> queen_peer() const;
   [[nodiscard]] net::ClientRequest to_queen(std::string_view path, std::string body) const;
-  /// What workers take, as decisions and pages look at it: by worker and figure.
-  [[nodiscard]] std::map<std::string, double> figures_now() const;
-  /// Since the last heartbeat.
-  [[nodiscard]] bool figures_have_changed() const;
   /// A heartbeat was answered, or not (status 0).
   void beaten(int status, const std::string& answer, Status outcome);
 
@@ -227,11 +224,11 @@ class Hive {
   std::optional<double> machine_cpu_pct_;
   std::string cgroup_mount_;
   net::Call beat_call_;
-  std::map<std::string, double> told_;  // figures_now() at the last heartbeat
   net::Clock::time_point queen_seen_;
   std::string node_token_;   // what the queen is shown; empty: our own token
   bool queen_only_ = false;  // from other machines: it has joined, and so do its workers (colony/caller.h)
-  bool stopping_ = false, beat_again_ = false, beating_ = false, measuring_ = false;
+  bool stopping_ = false, beat_again_ = false, beating_ = false, measuring_ = false,
+       reported_ = false;  // the queen has taken a heartbeat
   int beat_failures_ = 0;
   service::Background database_, kernel_, files_, programs_;  // after what their work uses
   Standing standing_;

@@ -3,7 +3,7 @@ import { call, follow, Refusal } from "/page/api.js";
 import { el, keyed, say, size } from "/page/dom.js";
 import { Meter, Plot, Series } from "/page/plot.js";
 
-const LOOK_MS = 2000;
+const LOOK_MS = 1000;
 const state = el("span", { id: "state", role: "status" }, "connecting"), facts = el("span", { id: "facts" });
 const boxes = {}, none = {}, parts = new WeakMap(), loads = new Map();
 function section(id, title, nothing) {

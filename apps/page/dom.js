@@ -132,13 +132,16 @@ export function duration(s) {
 }
 /** Makes the children of a parent those of a list, one by key, and draws each: what stays is not made anew, so that nothing flickers and the focus stays. */
 export function keyed(parent, list, key, make, draw) {
-  const have = new Map([...parent.children].map((c) => [c.dataset.key, c]));
+  const keys = list.map((item) => String(key(item))), wanted = new Set(keys), have = new Map();
+  for (const e of [...parent.children]) {  // those that go do so first: the others need not be moved then
+    if (wanted.has(e.dataset.key)) have.set(e.dataset.key, e);
+    else e.remove();
+  }
   let at = parent.firstElementChild;
-  for (const item of list) {
-    const k = String(key(item));
+  for (const [i, item] of list.entries()) {
+    const k = keys[i];
     let e = have.get(k);
-    if (e) have.delete(k);
-    else {
+    if (!e) {
       e = make(item);
       e.dataset.key = k;
     }
@@ -146,7 +149,6 @@ export function keyed(parent, list, key, make, draw) {
     else parent.insertBefore(e, at);
     draw(e, item);
   }
-  for (const e of have.values()) e.remove();
 }
 /** Text of an element that is written only when it differs. */
 export function say(e, text) {

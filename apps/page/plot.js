@@ -1,11 +1,17 @@
 // Small plots of figures over the last minute, and bars of memory.
 import { el, svg, say } from "./dom.js";
 
-const POINTS = 60;
-/** Values over time; null where there was none. */
+const POINTS = 60, POINT_MS = 900;
+/** Values over time, one for each second; null where there was none. */
 export class Series {
-  constructor() { this.values = []; }
+  constructor() {
+    this.values = [];
+    this.at = -Infinity;
+  }
   push(v) {
+    const now = performance.now();
+    if (now - this.at < POINT_MS) return void (this.values[this.values.length - 1] = v);
+    this.at = now;
     this.values.push(v);
     if (this.values.length > POINTS) this.values.shift();
   }

@@ -6,7 +6,8 @@ import { Activities } from "/page/fleet_activities.js";
 import { Admin } from "/page/fleet_admin.js";
 import { Models } from "/page/fleet_models.js";
 
-const RATE_LOOKS = 3;  // a rate is over this many looks
+const RATE_LOOKS = 5;  // a rate is over this many looks
+const OLD_S = 2;  // older figures are not shown: the machine has not reported, which it does every second
 const MIB = 2 ** 20;
 
 /** A box with a heading and, at its end, what can be done. */
@@ -23,6 +24,7 @@ export class Fleet {
     this.admin = new Admin(this);
     this.tiles = [this.tile("rate", "Tokens per second"), this.tile("queue", "Waiting requests"), this.tile("memory", "Memory used"), this.tile("running", "Running requests")];
     this.machines = el("div", { class: "machines" });
+    this.noMachines = el("p", { class: "hint" });
     this.workers = el("div", { class: "rows", role: "list", "aria-label": "Workers" });
     this.noWorkers = el("p", { class: "hint" });
     this.lostBox = el("p", { class: "lost", role: "status", hidden: true });
@@ -30,7 +32,7 @@ export class Fleet {
     this.element = el("div", { class: "view fleet-view", hidden: true, tabindex: "-1" }, el("main", { class: "fleet" },
       el("h1", { class: "unseen" }, "Fleet"), this.activities.element, this.lostBox,
       el("div", { class: "tiles" }, this.tiles.map((t) => t.element)), this.advice,
-      section("machines", "Machines", this.machines, el("button", { type: "button", class: "plain", id: "invite", onclick: () => this.invite() }, icon("plus"), "Add a machine")),
+      section("machines", "Machines", el("div", {}, this.machines, this.noMachines), el("button", { type: "button", class: "plain", id: "invite", onclick: () => this.invite() }, icon("plus"), "Add a machine")),
       this.models.element, section("workers", "Workers", el("div", {}, this.workers, this.noWorkers)), this.admin.element));
   }
   tile(id, title) {
@@ -43,6 +45,7 @@ export class Fleet {
     return this.series.get(name);
   }
   lost(text) {
+    clearTimeout(this.timer);
     say(this.lostBox, `No figures: ${text}. What stands here is of the last answer.`);
     this.lostBox.hidden = false;
     this.element.classList.add("stale");
@@ -56,16 +59,29 @@ export class Fleet {
     for (const id of this.samples.keys()) if (!ids.has(id)) this.samples.delete(id);
     for (const id of this.series.keys()) if (id.startsWith("w ") && !ids.has(id.slice(2).split(" ")[0])) this.series.delete(id);
     for (const w of s.workers) this.measure(w, now);
-    this.drawTiles(s);
+    this.answered = now;
+    this.drawFigures(s);
     keyed(this.advice, s.advice, (a) => a, (a) => el("li", {}, a), () => {});
-    this.drawMachines(s);
-    keyed(this.workers, s.workers, (w) => this.keyOf(w), (w) => this.makeWorker(w), (e, w) => parts.get(e)(w));
     say(this.noWorkers, s.workers.length ? "" : "No worker runs. A request or “Load” starts one.");
     this.models.update(s);
     const may = s.may_administer;
     this.element.classList.toggle("looks-only", !may);
     if (may !== this.may && !this.element.hidden) this.admin.refresh();
     this.may = may;
+  }
+  /** Draws what changes all the time, and again when some of it has become old. */
+  drawFigures(s) {
+    const waited = (performance.now() - this.answered) / 1000;
+    for (const h of s.hives) h.age = h.seen_s_ago + waited, h.old = h.age > OLD_S;
+    const old = new Set(s.hives.filter((h) => h.old).map((h) => h.id));
+    for (const w of s.workers) w.old = old.has(w.hive_id);
+    this.drawTiles(s);
+    this.drawMachines(s);
+    keyed(this.workers, s.workers, (w) => this.keyOf(w), (w) => this.makeWorker(w), (e, w) => parts.get(e)(w));
+    clearTimeout(this.timer);
+    if (waited > OLD_S) return this.lost("the queen does not answer");
+    const oldest = Math.max(waited, ...s.hives.filter((h) => !h.old).map((h) => h.age));
+    this.timer = setTimeout(() => this.drawFigures(s), (OLD_S - oldest) * 1000 + 1);
   }
   keyOf(w) { return `${w.hive_id}/${w.worker_id}`; }
   /** Tokens per second over the last looks. */
@@ -83,7 +99,7 @@ export class Fleet {
   drawTiles(s) {
     const sum = (list, f) => list.reduce((total, x) => total + f(x), 0);
     const rate = sum(s.workers, (w) => w.rate), waiting = s.queue.interactive + s.queue.batch, running = sum(s.workers, (w) => w.inflight);
-    const devices = s.hives.flatMap((h) => h.devices).filter((d) => d.memory_total_bytes && d.memory_free_bytes !== null);
+    const devices = s.hives.filter((h) => !h.old).flatMap((h) => h.devices).filter((d) => d.memory_total_bytes && d.memory_free_bytes !== null);
     const total = sum(devices, (d) => d.memory_total_bytes), used = total - sum(devices, (d) => d.memory_free_bytes);
     const values = {
       rate: [rate, rate >= 100 ? rate.toFixed(0) : rate.toFixed(1), `of ${plural(s.workers.length, "worker")}`, 0],
@@ -104,8 +120,7 @@ export class Fleet {
   drawMachines(s) {
     const list = [...s.hives, ...s.offline.map((o) => ({ ...o, offline: true }))];
     keyed(this.machines, list, (h) => (h.offline ? "off " : "") + h.id, (h) => (h.offline ? this.makeOffline(h) : this.makeMachine(h)), (e, h) => parts.get(e)(h));
-    const none = this.machines.querySelector(".hint.none");
-    if (!list.length && !none) this.machines.append(el("p", { class: "hint none" }, "No machine is online. The first request starts this one's."));
+    say(this.noMachines, list.length ? "" : "No machine is online. The first request starts this one's.");
   }
   makeMachine(h) {
     const name = el("h3", {}), facts = el("span", { class: "hint" }), devices = el("div", { class: "devices" });
@@ -113,10 +128,10 @@ export class Fleet {
     const box = el("article", { class: "machine", "aria-label": `Machine ${h.id}` }, el("div", { class: "machine-head" }, el("span", { class: "dot" }), name, el("span", { class: "space" }), iconButton("trash", `Remove ${h.id}`, () => this.removeMachine(h.id))), facts, devices, el("div", { class: "load" }, cpuText, cpu.element));
     parts.set(box, (now) => {
       say(name, now.id);
-      box.classList.toggle("unknown", now.state !== "online");
-      say(facts, [now.state === "online" ? "" : "does not answer", `version ${now.version}`, now.clock_skew_s ? `its clock is off by ${now.clock_skew_s} s` : ""].filter(Boolean).join(" · "));
-      keyed(devices, now.devices, (d) => d.id, (d) => this.makeDevice(d), (e, d) => parts.get(e)(d, (now.node?.gpus ?? []).find((g) => g.id === d.id)));
-      const load = now.node?.cpu_pct ?? null, series = this.of(`m ${now.id} cpu`);
+      box.classList.toggle("unknown", now.state !== "online" || now.old);
+      say(facts, [now.state === "online" ? "" : "does not answer", now.old ? `no figures for ${duration(now.age)}` : "", `version ${now.version}`, now.clock_skew_s ? `its clock is off by ${now.clock_skew_s} s` : ""].filter(Boolean).join(" · "));
+      keyed(devices, now.devices, (d) => d.id, (d) => this.makeDevice(d), (e, d) => parts.get(e)(d, now.old ? null : (now.node?.gpus ?? []).find((g) => g.id === d.id), now.old));
+      const load = now.old ? null : now.node?.cpu_pct ?? null, series = this.of(`m ${now.id} cpu`);
       series.push(load);
       say(cpuText, load === null ? "Processor" : `Processor ${load.toFixed(0)} %`);
       cpu.draw(series, { max: 100, text: `${(load ?? 0).toFixed(0)} %` });
@@ -126,11 +141,12 @@ export class Fleet {
   makeDevice(d) {
     const name = el("span", {}), meter = new Meter(`Memory of ${d.id}`), problem = el("span", { class: "error" });
     const row = el("div", { class: "device" }, name, meter.element, problem);
-    parts.set(row, (now, gpu) => {
+    parts.set(row, (now, gpu, old) => {
       say(name, `${now.id} · ${now.name}${gpu?.util_pct != null ? ` · ${Math.round(gpu.util_pct)} %` : ""}${gpu?.temp_c != null ? ` · ${gpu.temp_c} °C` : ""}`);
       const known = now.memory_total_bytes && now.memory_free_bytes !== null;
       meter.element.hidden = !known;
-      if (known) meter.draw(now.memory_total_bytes - now.memory_free_bytes, now.memory_total_bytes, `${size(now.memory_free_bytes)} free of ${size(now.memory_total_bytes)}`);
+      if (known && old) meter.draw(0, now.memory_total_bytes, `– of ${size(now.memory_total_bytes)}`);
+      else if (known) meter.draw(now.memory_total_bytes - now.memory_free_bytes, now.memory_total_bytes, `${size(now.memory_free_bytes)} free of ${size(now.memory_total_bytes)}`);
       say(problem, now.problem ?? "");
     });
     return row;
@@ -165,12 +181,12 @@ export class Fleet {
       current = now;
       say(name, this.keyOf(now));
       say(model, `${now.model_ref} on ${now.device}`);
-      say(state, now.inflight ? `${plural(now.inflight, "request")}` : now.state);
-      state.className = `badge ${now.inflight ? "busy" : now.state}`;
+      say(state, now.old ? "no news" : now.inflight ? plural(now.inflight, "request") : now.state);
+      state.className = `badge ${now.old ? "" : now.inflight ? "busy" : now.state}`;
       say(rate, `${now.rate.toFixed(1)} tok/s`);
       plot.draw(this.of(`w ${this.keyOf(now)} rate`), { text: `${now.rate.toFixed(1)}` });
-      say(memory, now.memory ? size(now.memory) : "–");
-      say(load, now.cpu_pct == null ? "–" : `${Math.round(now.cpu_pct)} % CPU`);
+      say(memory, now.memory && !now.old ? size(now.memory) : "–");
+      say(load, now.cpu_pct == null || now.old ? "–" : `${Math.round(now.cpu_pct)} % CPU`);
     });
     return row;
   }

@@ -5,7 +5,7 @@ import { el, say } from "/page/dom.js";
 import { mayChat, noteOf } from "/page/picker.js";
 import { Fleet } from "/page/fleet.js";
 
-const LOOK_MS = 1000;
+const LOOK_MS = 500;  // machines report every second: figures are at most two seconds old
 let status = null, state = { kind: "", text: "connecting" }, timer, looking = null;
 const daemon = {
   title: "llama-orch",
@@ -53,12 +53,12 @@ function show(inFleet) {
     chat.draw();
   }
 }
-/** At once where nobody asks just now; every second besides. */
+/** At once where nobody asks just now; twice a second besides. */
 function look() {
   clearTimeout(timer);
   looking ??= ask().finally(() => {
     looking = null;
-    timer = setTimeout(look, document.hidden ? 5 * LOOK_MS : LOOK_MS);
+    timer = setTimeout(look, document.hidden ? 10 * LOOK_MS : LOOK_MS);
   });
   return looking;
 }

@@ -11,7 +11,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(Listener):
-    def __init__(self, files, repo="org/tiny"):
+    def __init__(self, files, repo="org/tiny", address="127.0.0.1"):
         self.files, self.repo = files, repo
         self.log = []  # (method, path, range, authorization)
         self.cut_after = None  # bytes of one answer, once for each entry
@@ -89,7 +89,7 @@ class Hub(Listener):
                     if hub.rate and not last:
                         time.sleep(16384 / hub.rate)
 
-        self.listen(Handler)
+        self.listen(Handler, address)
 
     def transfers(self):
         """Whole files, or what was missing of one; not their beginnings."""

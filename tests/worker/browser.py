@@ -14,9 +14,9 @@ LOOKS = {f"{size}-{scheme}": {**how, "color_scheme": scheme} for size, how in ((
 
 
 class Browser:
-    def __init__(self):
+    def __init__(self, program="/usr/bin/chromium"):
         self.play = sync_playwright().start()
-        self.chromium = self.play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
+        self.chromium = self.play.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
 
     def close(self):
         self.chromium.close()
