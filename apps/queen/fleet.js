@@ -7,7 +7,7 @@ import { Admin } from "/page/fleet_admin.js";
 import { Models } from "/page/fleet_models.js";
 
 const RATE_LOOKS = 5;  // a rate is over this many looks
-const OLD_S = 2;  // older figures are not shown: the machine has not reported, which it does every second
+const OLD_S = 1.8;  // figures of two seconds ago are not shown: the rest is for their way here. A machine reports every second
 const MIB = 2 ** 20;
 
 /** A box with a heading and, at its end, what can be done. */

@@ -17,7 +17,7 @@ class Activity {
   note(text) { say(this.text, text); }
   progress(done, total, speed) {
     this.meter.element.hidden = false;
-    this.meter.draw(done, total, `${size(done)} of ${size(total)}${speed ? ` · ${speed.toFixed(1)} MB/s` : ""}`);
+    this.meter.draw(done, total, `${size(done)} of ${size(total)}${speed ? ` · ${size(speed * 1e6)}/s` : ""}`);
   }
   /** A text that is shown this once. */
   secret(text, hint) {
@@ -75,7 +75,7 @@ export class Activities {
       const data = JSON.parse(e.data);
       if (data.type === "error") throw new Refusal(sentence(data.message || "it failed"), 0, data.code);
       if (data.type === "narration") activity.note(data.formatted || data.human || "");
-      if (data.bytes_total) activity.progress(data.bytes_downloaded, data.bytes_total, data.speed_mbps);
+      if (data.bytes_total) activity.progress(data.bytes_downloaded ?? 0, data.bytes_total, data.speed_mbps);
     }
   }
 }

@@ -16,7 +16,7 @@ PYTHON = "build/venv/bin/python"
 
 # Suites of Python, by build: what each keeps busy. A suite that mostly waits for processes, beats and deadlines takes half a core.
 WORKER = {"native": 1, "start": 1, "cache": 1, "openai": 1, "clients": 0.5, "abuse": 1, "adapters": 1, "receipt": 1, "pressure": 1, "haiku": 1, "page": 0.5}
-COLONY = {"flow": 0.5, "contract": 0.5, "links": 0.5, "keeper": 0.5, "trouble": 0.5, "machine": 0.5, "hive": 0.5, "parity": 1, "lab": 1, "models": 0.5, "page": 0.5, "fleet_page": 0.5, "picker_page": 0.5, "docs": 0.5, "hosts": 0.5,
+COLONY = {"flow": 0.5, "contract": 0.5, "links": 0.5, "keeper": 0.5, "trouble": 0.5, "machine": 0.5, "hive": 0.5, "parity": 1, "lab": 1, "models": 0.5, "page": 0.5, "fleet_page": 0.5, "fleet_machines": 1, "picker_page": 0.5, "docs": 0.5, "hosts": 0.5,
           "relay": 0.5, "trust": 0.5, "memory": 0.5, "scopes": 0.5, "terminal": 0.5, "tls": 0.5, "newcomer": 0.5, "kinds": 0.5, "clients": 1}
 # Under sanitizers what handles memory and input. (Under ThreadSanitizer suites run in `tsan-full`.)
 DEV = ("worker/native", "worker/start", "worker/cache", "worker/openai", "worker/abuse", "colony/flow", "colony/contract", "colony/links", "colony/keeper", "colony/trouble", "colony/machine", "colony/hive", "colony/models",
