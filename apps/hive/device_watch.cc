@@ -52,8 +52,7 @@ GpuUse DeviceWatch::use_of(const std::string& id) const {
 
 void DeviceWatch::measure(std::function<void()> then) {
   // Asking for GPUs takes a program or a driver: only where there were some, or where there may be some yet.
-  const bool due =
-      by_nvml_ || net::Clock::now() - gpus_asked_at_ > kSmiInterval || gpus_asked_at_ < gpus_expired_at_;
+  const bool due = by_nvml_ || net::Clock::now() - gpus_asked_at_ > kSmiInterval || gpus_asked_at_ < gpus_expired_at_;
   if ((devices_.size() > 1 || again_) && due) ask_gpus();
   if (std::exchange(reading_cpu_, true)) return then();
   const auto cpu = std::make_shared<colony::Device>();

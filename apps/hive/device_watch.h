@@ -83,7 +83,7 @@ class DeviceWatch {
   std::map<std::string, GpuUse> gpu_use_;
   std::function<void()> on_known_, on_changed_, on_measured_;
   net::Clock::time_point cpu_measured_at_, gpus_asked_at_, gpus_measured_at_, gpus_expired_at_;
-  bool by_nvml_ = false;  // it answered the last question
+  bool by_nvml_ = false;                                                              // it answered the last question
   bool reading_cpu_ = false, asking_gpus_ = false, again_ = false, stopped_ = false;  // again_: GPUs may be there
   bool gpus_late_ = false;  // the question that is under way was not answered in time
   int gpu_failures_ = 0;    // readings in a row that failed, or multiples of the time in which one should answer

@@ -15,6 +15,7 @@
 
 #include "arch/architecture.h"
 #include "base/contained_folder.h"
+#include "base/human.h"
 #include "base/integer.h"
 #include "format/gguf.h"
 #include "net/url.h"
@@ -124,7 +125,7 @@ Attempt<bool> Download::fetch(const std::string& url, const Remote& remote, cons
   if (out.size > remote.size) LLORCH_OK(out.begin_anew());
   const std::int64_t have = out.size;
   if (const auto room = cache.free_bytes(); room && *room < remote.size - have + kRoomBytes)
-    return fail(ErrorCode::kIo, "the disk has no room for {} MB", (remote.size - have) >> 20);
+    return fail(ErrorCode::kIo, "the disk has no room for {}", size_text(static_cast<double>(remote.size - have)));
   if (have == remote.size) return true;
   HubRequest request;
   request.headers = {"Accept-Encoding: identity"};
@@ -230,7 +231,7 @@ Status Download::check_room(const std::vector<Part>& parts, const ContainedFolde
     if (!whole) missing += std::max<std::int64_t>(0, part.remote.size - (begun ? begun->size : 0));
   }
   if (const auto room = cache.free_bytes(); room && missing > 0 && *room < missing + kRoomBytes)
-    return fail(ErrorCode::kIo, "the disk has no room for {} MB", missing >> 20);
+    return fail(ErrorCode::kIo, "the disk has no room for {}", size_text(static_cast<double>(missing)));
   return {};
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <csignal>
 
+#include "base/human.h"
 #include "hive/hive.h"
 #include "service/log.h"
 
@@ -56,10 +57,10 @@ Status Hive::check_room(const std::string& device, std::int64_t bytes) const {
   const auto free = room(device);
   if (!free || bytes <= *free) return {};
   if (colony::is_gpu(device))
-    return fail(ErrorCode::kInsufficientVram, "{} MB are needed, {} MB are free on {} beside what is promised",
-                bytes >> 20, *free >> 20, device);
-  return fail(ErrorCode::kInsufficientMemory, "{} MB are needed, {} MB are free beside what is promised", bytes >> 20,
-              *free >> 20);
+    return fail(ErrorCode::kInsufficientVram, "{} are needed, {} are free on {} beside what is promised",
+                size_text(static_cast<double>(bytes)), size_text(static_cast<double>(*free)), device);
+  return fail(ErrorCode::kInsufficientMemory, "{} are needed, {} are free beside what is promised",
+              size_text(static_cast<double>(bytes)), size_text(static_cast<double>(*free)));
 }
 
 void Hive::measure_model(const std::string& ref) {
@@ -81,9 +82,9 @@ Status has_room(const Hive& hive, const Need& need) {
   Status room = hive.check_room(need.device, need.total());
   if (room || !need.context_is_set) return room;
   room.error().message += fmt::format(
-      "; {} MB of it are for a context of {}, which is set: a shorter one needs less (`llorch model set NAME "
+      "; {} of it are for a context of {}, which is set: a shorter one needs less (`llorch model set NAME "
       "ctx N`)",
-      need.kv >> 20, need.context);
+      size_text(static_cast<double>(need.kv)), need.context);
   return room;
 }
 

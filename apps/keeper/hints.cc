@@ -51,7 +51,7 @@ std::string for_want_of_workers(const Error& e) {
   if (says(e, "revoked")) return "`llorch hive invite --hive-id NAME` prints the command by which it joins again";
   if (says(e, "offline")) return "does its machine run? `llorch hive start` there";
   if (says(e, "already in use")) return "another process has that port: `llorch status` shows what runs here";
-  if (says(e, " MB ") || e.code == ErrorCode::kInsufficientMemory || e.code == ErrorCode::kInsufficientVram)
+  if (says(e, " are needed") || e.code == ErrorCode::kInsufficientMemory || e.code == ErrorCode::kInsufficientVram)
     return "`llorch status` shows hives, devices and workers; a smaller quantization needs less memory";
   return "`llorch status` shows hives, devices and workers";
 }

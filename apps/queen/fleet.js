@@ -5,6 +5,7 @@ import { Meter, Plot, Series } from "/page/plot.js";
 import { Activities } from "/page/fleet_activities.js";
 import { Admin } from "/page/fleet_admin.js";
 import { Models } from "/page/fleet_models.js";
+import { Names } from "/page/fleet_names.js";
 
 const RATE_LOOKS = 5;  // a rate is over this many looks
 const OLD_S = 1.8;  // figures of two seconds ago are not shown: the rest is for their way here. A machine reports every second
@@ -21,6 +22,7 @@ export class Fleet {
     this.series = new Map();
     this.activities = new Activities(look);
     this.models = new Models(this);
+    this.names = new Names(this);
     this.admin = new Admin(this);
     this.tiles = [this.tile("rate", "Tokens per second"), this.tile("queue", "Waiting requests"), this.tile("memory", "Memory used"), this.tile("running", "Running requests")];
     this.machines = el("div", { class: "machines" });
@@ -33,7 +35,8 @@ export class Fleet {
       el("h1", { class: "unseen" }, "Fleet"), this.activities.element, this.lostBox,
       el("div", { class: "tiles" }, this.tiles.map((t) => t.element)), this.advice,
       section("machines", "Machines", el("div", {}, this.machines, this.noMachines), el("button", { type: "button", class: "plain", id: "invite", onclick: () => this.invite() }, icon("plus"), "Add a machine")),
-      this.models.element, section("workers", "Workers", el("div", {}, this.workers, this.noWorkers)), this.admin.element));
+      this.models.element, section("workers", "Workers", el("div", {}, this.workers, this.noWorkers), el("button", { type: "button", class: "plain", id: "start-worker", onclick: () => this.models.startWorker() }, icon("plus"), "Start a worker")),
+      this.names.element, this.admin.element));
   }
   tile(id, title) {
     const value = el("span", { class: "figure" }), more = el("span", { class: "hint" }), plot = new Plot(title);
@@ -64,6 +67,7 @@ export class Fleet {
     keyed(this.advice, s.advice, (a) => a, (a) => el("li", {}, a), () => {});
     say(this.noWorkers, s.workers.length ? "" : "No worker runs. A request or “Load” starts one.");
     this.models.update(s);
+    this.names.update(s);
     const may = s.may_administer;
     this.element.classList.toggle("looks-only", !may);
     if (may !== this.may && !this.element.hidden) this.admin.refresh();

@@ -3,10 +3,13 @@ import { call } from "/page/api.js";
 import { ask, el, field, icon, iconButton, keyed, say, size } from "/page/dom.js";
 import { noteOf, purposeOf } from "/page/picker.js";
 import { section } from "/page/fleet.js";
+import { aliasHint, aliasPattern } from "/page/fleet_names.js";
 
 const FILED = /^(builtin|file):/;  // a hive did not download these, and deletes no file of theirs
 const OF_MODELS = { model_download: "Download", model_load: "Load", model_unload: "Unload" };
 const parts = new WeakMap();
+/** What was filled in. */
+const given = (said) => Object.fromEntries(Object.entries(said).filter(([, value]) => value));
 /** The field of a setting; what is in force without it stands in it faintly. */
 function input({ key, type, takes, values, low, high }, value, now) {
   const without = now?.from === "set" ? now.file && `${now.file} (config file)` : now && `${now.value} (${now.from === "file" ? "config file" : "of its repository"})`;
@@ -87,17 +90,22 @@ export class Models {
   }
   /** Where a model is loaded, and by which kind of worker. */
   async load(m) {
-    const hive = el("select", { name: "hive_id" }), device = el("input", { name: "device", placeholder: "any", list: "devices" });
-    hive.dataset.of = "";
-    this.machines(hive, "any");
-    const said = await ask(`Load ${m.id}`, [
-      field("Machine", hive), field("Device", device, "cpu, gpu (any GPU) or one such as cuda:0"), this.devices(),
-      field("Kind of worker", el("select", { name: "kind" }, ["", "cpu", "cuda", "accelerate"].map((k) => el("option", { value: k }, k || "any")))),
-    ], "Load");
+    const said = await ask(`Load ${m.id}`, this.placeFields("any"), "Load");
+    if (said) this.fleet.activities.order(`Load ${m.id}`, { operation: "model_load", model: m.id, ...given(said) });
+  }
+  /** One worker more, also with a model that another one has. */
+  async startWorker() {
+    const model = el("select", { name: "model" }, this.fleet.status.models.filter((m) => m.meta.hives?.length || m.id.startsWith("builtin:")).map((m) => el("option", { value: m.id }, m.id)));
+    const said = await ask("Start a worker", [field("Model", model), ...this.placeFields("queen’s machine")], "Start");
     if (!said) return;
-    const order = { operation: "model_load", model: m.id };
-    for (const [name, value] of Object.entries(said)) if (value) order[name] = value;
-    this.fleet.activities.order(`Load ${m.id}`, order);
+    const { kind, ...order } = given(said);
+    this.fleet.activities.order(`Start a worker with ${said.model}`, { operation: "worker_spawn", ...order, ...(kind ? { worker: kind } : {}) });
+  }
+  placeFields(anyMachine) {
+    const hive = el("select", { name: "hive_id" }), device = el("input", { name: "device", placeholder: "any", list: "devices" });
+    this.machines(hive, anyMachine);
+    return [field("Machine", hive), field("Device", device, "cpu, gpu (any GPU) or one such as cuda:0"), this.devices(),
+      field("Kind of worker", el("select", { name: "kind" }, ["", "cpu", "cuda", "accelerate"].map((k) => el("option", { value: k }, k || "any"))))];
   }
   devices() {
     const ids = [...new Set(this.fleet.status.hives.flatMap((h) => h.devices.map((d) => d.id)))];
@@ -114,7 +122,7 @@ export class Models {
     }
     const own = (key) => (now.settings[key]?.from === "set" ? now.settings[key].value : "");
     const said = await ask(`Settings of ${m.id}`, [
-      field("Another name for it", el("input", { name: "alias", value: m.names[0] ?? "", pattern: "[a-z0-9._\\-]*", placeholder: "none", maxlength: 96 }), "of a-z 0-9 . _ -"),
+      field("Another name for it", el("input", { name: "alias", value: m.names[0] ?? "", pattern: aliasPattern, placeholder: "none", maxlength: 96 }), aliasHint),
       el("div", { class: "grid" }, keys.map((k) => field(k.key, input(k, own(k.key), now.settings[k.key]), k.about))), this.devices(),
       el("p", { class: "hint" }, `An empty field is the default. In force ${now.applies}.`),
     ], "Save", { attempt: async (values) => {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "base/human.h"
 #include "colony/facts.h"
 
 namespace llorch::queen {
@@ -116,8 +117,8 @@ Decision provision_at(const Place& place, const Requirements& wanted, std::strin
              "",
              device->id,
              "",
-             fmt::format("{} of {} is the strongest device that suits, with {} MB free", device->id, hive->id,
-                         device->memory_free >> 20)};
+             fmt::format("{} of {} is the strongest device that suits, with {} free", device->id, hive->id,
+                         size_text(static_cast<double>(device->memory_free)))};
   if (colony::is_gpu(device->id)) {
     d.worker_kind = colony::kGpuKind;
     return d;
@@ -189,8 +190,9 @@ std::vector<std::string> advise(const std::map<std::string, int>& waiting, const
     if (-minus <= seats) continue;  // the next round takes them
     out.push_back(fmt::format("{} requests wait for {}, which has {} seats: ", -minus, model, seats) +
                   (place.device ? fmt::format("a worker on {} would take some (llorch worker spawn --hive {} --model "
-                                              "{}), {} MB are free there",
-                                              place.hive->id, place.hive->id, model, place.device->memory_free >> 20)
+                                              "{}), {} are free there",
+                                              place.hive->id, place.hive->id, model,
+                                              size_text(static_cast<double>(place.device->memory_free)))
                                 : "every hive holds it already; another machine, or more --worker-slots, would help"));
   }
   return out;

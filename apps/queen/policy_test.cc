@@ -80,7 +80,7 @@ TEST(Policy, then_the_strongest_device) {
   const Decision d = decide(hives, {"m", "", "", ""});
   EXPECT_EQ(d.kind, Kind::kProvision);
   EXPECT_EQ(d.hive, "b") << "equal ones by name";
-  EXPECT_NE(d.why.find("2000 MB"), std::string::npos) << d.why;
+  EXPECT_NE(d.why.find("2.10 GB"), std::string::npos) << d.why;
 }
 
 TEST(Policy, a_gpu_before_a_cpu) {

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/folder.h"
+#include "base/human.h"
 
 namespace llorch::gpu {
 namespace {
@@ -127,7 +128,8 @@ std::vector<Finding> diagnose(const MachineFacts& f) {
   for (const Gpu& g : f.reading.gpus) {
     const std::string problem = problem_of(g, f.reading.driver, f.reading.cuda_version);
     const std::string memory = g.memory_total && g.memory_free
-                                   ? fmt::format(", {} of {} MB free", *g.memory_free >> 20, *g.memory_total >> 20)
+                                   ? fmt::format(", {} of {} free", size_text(static_cast<double>(*g.memory_free)),
+                                                 size_text(static_cast<double>(*g.memory_total)))
                                    : "";
     const std::string capability =
         g.capability ? fmt::format(", compute capability {}", capability_text(*g.capability)) : "";

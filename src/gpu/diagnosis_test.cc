@@ -59,7 +59,7 @@ TEST(GpuDiagnosis, a_machine_that_is_ready) {
   const auto found = a.found();
   ASSERT_EQ(found.size(), 3u);
   expect_words(detail(found, "GPU driver", true), {"590.10", "13.1"});
-  expect_words(detail(found, "GPU cuda:0", true), {"NVIDIA L4", "8.9", "23034 MB"});
+  expect_words(detail(found, "GPU cuda:0", true), {"NVIDIA L4", "8.9", "of 24.2 GB free"});
   expect_words(detail(found, "GPU worker", true), {"llorch-worker-cuda"});
 }
 

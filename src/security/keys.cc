@@ -108,7 +108,7 @@ Result<std::string> read_secret_file(const std::string& path, FileIdentity* iden
     return fail(ErrorCode::kInvalidRequest, "the secret file {} must not be accessible to group or others (chmod 600)",
                 path);
   if (file->size() > kSecretBytesMax)
-    return fail(ErrorCode::kInvalidRequest, "the secret file {} is larger than 1 MB", path);
+    return fail(ErrorCode::kInvalidRequest, "the secret file {} is larger than 1 MiB", path);
   std::string text(file->size(), '\0');
   LLORCH_OK(file->read(0, std::as_writable_bytes(std::span(text))));
   if (identity) *identity = file->identity();

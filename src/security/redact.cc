@@ -165,7 +165,7 @@ std::string without_figures(std::string_view text) {
       const auto is_unit = [&](std::string_view u) {
         return unit.starts_with(u) && (unit.size() == u.size() || !is_word(text[taken + space + u.size()]));
       };
-      bool amount = is_unit("bytes");
+      bool amount = is_unit("bytes") || (space && is_unit("B"));  // "8B" is in names of models
       for (const char prefix : {'k', 'M', 'G', 'T'})
         amount = amount || is_unit(std::string{prefix, 'B'}) || is_unit(std::string{prefix, 'i', 'B'});
       out += amount ? std::string_view("...") : text.substr(0, taken);

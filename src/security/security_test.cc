@@ -275,6 +275,7 @@ TEST(Redaction, amounts_of_memory_are_not_for_everyone) {
   EXPECT_EQ(without_figures("needs 1200 MB with 4096 tokens of context, 300.5 MB are free on cpu:0"),
             "needs ... MB with 4096 tokens of context, ... MB are free on cpu:0");
   EXPECT_EQ(without_figures("17179869184 bytes, 16GiB"), "... bytes, ...GiB");
+  EXPECT_EQ(without_figures("1.25 GB are needed, 0 B are free for a-8B"), "... GB are needed, ... B are free for a-8B");
   EXPECT_EQ(without_figures("12 tokens in 3 ms, MB"), "12 tokens in 3 ms, MB");
 }
 

@@ -140,6 +140,7 @@ class Fleet(unittest.TestCase):
                 page.keyboard.press("Enter")
                 self.act(page, "Settings of hf:org/writer@main")
                 self.assertEqual(told(), {"kv-type": "q8_0"}, "an emptied field is taken back")
+                self.names(page, c)
                 page.click("[aria-label='Load hf:org/other@main']")
                 self.assertEqual(accessible(page), [])
                 page.select_option("dialog [name=hive_id]", "cellar")
@@ -149,11 +150,20 @@ class Fleet(unittest.TestCase):
                 self.act(page, "Load hf:org/other@main")
                 wait_for(lambda: page.locator(".worker").count() == 17)
                 self.assertEqual([(o["model"], o["worker"], o["device"]) for o in machines["cellar"].orders.values() if o["operation"] == "worker_spawn"], [("hf:org/other@main", "cpu", "cpu")])
+                page.click("#start-worker")
+                self.assertEqual(accessible(page), [])
+                page.select_option("dialog [name=model]", "hf:org/other@main")
+                page.select_option("dialog [name=hive_id]", "cellar")
+                page.select_option("dialog [name=kind]", "cpu")
+                page.click("dialog button:has-text('Start')")
+                self.act(page, "Start a worker with hf:org/other@main")
+                wait_for(lambda: page.locator(".worker").count() == 18)
+                self.assertEqual([(o["model"], o["worker"]) for o in machines["cellar"].orders.values() if o["operation"] == "worker_spawn"], [("hf:org/other@main", "cpu")] * 2)
                 page.click("[aria-label='Unload builtin:haiku']")
                 page.select_option("dialog [name=hive_id]", "desk")
                 page.press("dialog button:has-text('Unload')", "Enter")
                 self.act(page, "Unload builtin:haiku")
-                wait_for(lambda: page.locator(".worker").count() == 13)
+                wait_for(lambda: page.locator(".worker").count() == 14)
                 self.assertEqual([p for p in page.locator(".worker b").all_inner_texts() if "desk" in p], [])
                 page.click("[aria-label='Unload hf:org/other@main']")
                 self.act(page, "Unload hf:org/other@main")
@@ -172,6 +182,31 @@ class Fleet(unittest.TestCase):
                 for m in machines.values():
                     m.close()
                 page.context.close()
+
+    def names(self, page, c):
+        """Names are listed, given and taken back, by keys and by clicks."""
+        told = lambda: c.call("GET", "/v1/aliases")[2]["aliases"]
+        row = lambda name: f"#names [role=listitem]:has(b:text-is('{name}'))"
+        self.assertIn("hf:org/writer@main", page.inner_text(row("writer")))
+        self.assertFalse(page.locator("[aria-label='Take back the name haiku']").is_visible(), "a builtin's name is its for ever")
+        page.focus("#give-name")
+        page.keyboard.press("Enter")
+        self.assertEqual(accessible(page), [])
+        page.keyboard.type("haiku")
+        page.keyboard.press("Tab")
+        page.keyboard.type("hf:org/other@main")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("dialog .error:has-text('haiku')")
+        page.fill("dialog [name=name]", "poet")
+        page.press("dialog [name=name]", "Enter")
+        self.act(page, "Name poet")
+        page.wait_for_selector(row("poet"))
+        self.assertEqual(told()["poet"], "hf:org/other@main")
+        page.click("[aria-label='Take back the name poet']")
+        page.press("dialog button:has-text('Take back')", "Enter")
+        self.act(page, "Take back poet")
+        page.wait_for_selector(row("poet"), state="detached")
+        self.assertNotIn("poet", told())
 
     def test_long_names_and_files_of_people(self):
         names = ["hf:somebody-with-a-name/A-Model-With-A-Long-Name-4B-Instruct-GGUF@main:Q4_K_M", "file:/home/somebody/models/another-model-with-a-long-name-q4_k_m.gguf"]

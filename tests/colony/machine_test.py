@@ -217,7 +217,7 @@ EOF
         for model in ("builtin:haiku", str(STORIES)):
             events = c.job({"operation": "infer", "model": model, "prompt": "x", "max_tokens": 2})
             self.assertEqual(events[-1][1], "end", events[-1])
-            need[model] = next(int(d["human"].split(" MB promised")[0].split()[-1]) for _, _, d in events if "MB promised" in d.get("human", ""))
+            need[model] = next(w["memory_bytes"] for w in c.call("GET", "/v1/status")[2]["workers"] if w["model_ref"].endswith(model)) >> 20
         hive.terminate()
         hive.wait(20)
         wait_for(lambda: not c.call("GET", "/v1/status")[2]["hives"], 10)

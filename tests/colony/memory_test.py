@@ -156,17 +156,26 @@ class SilentInTheMiddle(unittest.TestCase):
                 self.assertNotIn(old, [w["pid"] for w in status(c)["workers"]])
 
 
+def need_bytes(c, model):
+    return next(w["memory_bytes"] for w in status(c)["workers"] if w["model_ref"].endswith(str(model)))
+
+
+def mega(size):
+    """Bytes in words, in decimal units as pages and `llorch` have them: of ten to a hundred megabytes."""
+    return f"{size / 1e6:.1f} MB"
+
+
 @unittest.skipUnless(STORIES.exists(), "not run: needs shared/models")
 class Room(unittest.TestCase):
     def needs(self, c, *models):
-        """What each model is promised, MB."""
+        """What each model is promised, MiB."""
         hive = c.hive("wide", free_port(), "--memory-limit-mb", "1000000", worker_port=c.worker_port)
         ready(c, "wide")
         need = {}
         for model in models:
             events = infer(c, model)
             self.assertEqual(events[-1][1], "end", events[-1])
-            need[model] = next(int(d["human"].split(" MB promised")[0].split()[-1]) for _, _, d in events if "MB promised" in d.get("human", ""))
+            need[model] = need_bytes(c, model) >> 20
         hive.terminate()
         hive.wait(20)
         wait_for(lambda: not status(c)["hives"], 10)
@@ -179,13 +188,15 @@ class Room(unittest.TestCase):
             need = self.needs(c, HAIKU, STORIES)
             small, large = sorted(need, key=need.get)
             self.assertLess(need[small], need[large])
-            c.hive("tight", free_port(), "--memory-limit-mb", need[large], worker_port=c.worker_port)  # its bytes are more than its whole MB
+            c.hive("tight", free_port(), "--memory-limit-mb", need[large], worker_port=c.worker_port)  # its bytes are more than its whole MiB
             ready(c, "tight")
-            self.assertEqual(infer(c, small)[-1][1], "end")
+            events = infer(c, small)
+            self.assertEqual(events[-1][1], "end")
+            self.assertTrue(any(f"{mega(need_bytes(c, small))} promised" in d.get("human", "") for _, _, d in events), events)
             before = [w["pid"] for w in status(c)["workers"]]
             last = infer(c, large)[-1]
             self.assertEqual((last[1], last[2]["code"]), ("error", "NO_WORKERS_AVAILABLE"), last)
-            self.assertIn("MB are needed", last[2]["message"])
+            self.assertRegex(last[2]["message"], rf"MB are needed, {mega(need[large] << 20)} are free beside")
             self.assertEqual([w["pid"] for w in status(c)["workers"]], before, "somebody made room in vain")
 
     def test_many_requests_take_turns_where_only_one_model_fits(self):

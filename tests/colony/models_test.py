@@ -88,7 +88,7 @@ class Models(unittest.TestCase):
             self.assertEqual(r.returncode, 0, r.stderr)
             self.assertIn("there was a little girl", r.stdout)
             lines = narrations(r.stderr)
-            progress = [line for line in lines if " MB, " in line and " %, " in line]
+            progress = [line for line in lines if " of 1.19 MB, " in line and " %, " in line]
             self.assertTrue(progress, "total, percent, speed and seconds are told")
             self.assertTrue(any("fetching" in line for line in lines))
             base = self.cached(c)

@@ -1,6 +1,7 @@
 // POST /v1/jobs: what a hive can be told to do. Each operation is a procedure.
 #include <algorithm>
 
+#include "base/human.h"
 #include "colony/facts.h"
 #include "colony/model_access.h"
 #include "colony/operations.h"
@@ -101,10 +102,10 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
     const double seconds = std::chrono::duration<double>(told - start).count(),
                  percent = 100.0 * static_cast<double>(transfer->done) / static_cast<double>(transfer->total);
     t->event("progress", progress_of(*transfer));
-    t->narrate(
-        "model_download_progress",
-        fmt::format("{:.1f} of {:.1f} MB, {:.0f} %, {:.1f} MB/s, {:.0f} s", static_cast<double>(transfer->done) / 1e6,
-                    static_cast<double>(transfer->total) / 1e6, percent, transfer->mb_per_s, seconds));
+    t->narrate("model_download_progress",
+               fmt::format("{} of {}, {:.0f} %, {}/s, {:.0f} s", size_text(static_cast<double>(transfer->done)),
+                           size_text(static_cast<double>(transfer->total)), percent,
+                           size_text(transfer->mb_per_s * 1e6), seconds));
   }
   t->on_cancel = nullptr;
   h.transfers().leave(transfer);
@@ -125,7 +126,7 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
   t->event("progress",
            {{"stage", "complete"}, {"bytes_total", got.size}, {"local_path", got.path}, {"seconds", seconds}});
   t->narrate("model_complete",
-             fmt::format("{} is here: {:.1f} MB in {:.1f} s", got.file, static_cast<double>(got.size) / 1e6, seconds));
+             fmt::format("{} is here: {} in {:.1f} s", got.file, size_text(static_cast<double>(got.size)), seconds));
   boost::json::object told_row = colony::to_json(row.model);
   told_row["local_path"] = got.path;
   t->succeed(boost::json::value(std::move(told_row)));
@@ -258,8 +259,8 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   if (!confined) co_return t->fail(confined.error());
   if (const Status kept = h.confine(*w, *std::move(confined)); !kept) co_return t->fail(kept.error());
   t->narrate("worker_spawn",
-             fmt::format("{} starts on port {} with {}, {}, {} MB promised", w->facts.worker_id, w->facts.port,
-                         ref->text(), need.context_text(), plan.need >> 20),
+             fmt::format("{} starts on port {} with {}, {}, {} promised", w->facts.worker_id, w->facts.port,
+                         ref->text(), need.context_text(), size_text(static_cast<double>(plan.need))),
              {{"worker_id", w->facts.worker_id}, {"model_ref", ref->text()}});
   t->event("progress", {{"stage", "spawning"}, {"worker_id", w->facts.worker_id}, {"pid", w->facts.pid}});
   t->event("progress", {{"stage", "loading"}, {"worker_id", w->facts.worker_id}});

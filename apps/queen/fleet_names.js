@@ -1,0 +1,44 @@
+// Other names of models: listed, given, taken back.
+import { call, operation } from "/page/api.js";
+import { ask, el, field, icon, iconButton, keyed, say } from "/page/dom.js";
+import { section } from "/page/fleet.js";
+
+const parts = new WeakMap();
+export const aliasPattern = "[a-z0-9._\\-]*", aliasHint = "of a-z 0-9 . _ -";
+const isBuiltin = (name, ref) => ref === `builtin:${name}`;  // means this one for ever
+
+export class Names {
+  constructor(fleet) {
+    this.fleet = fleet;
+    this.list = el("div", { class: "rows", role: "list", "aria-label": "Names" });
+    this.none = el("p", { class: "hint" });
+    this.element = section("names", "Names", el("div", {}, this.list, this.none), el("button", { type: "button", class: "plain", id: "give-name", onclick: () => this.give() }, icon("plus"), "Give a name"));
+  }
+  update(s) {
+    const names = Object.entries(s.aliases ?? {});
+    keyed(this.list, names, ([name]) => name, ([name, ref]) => this.make(name, ref), (e, [, ref]) => parts.get(e)(ref));
+    say(this.none, names.length ? "" : "No model has another name.");
+  }
+  make(name, ref) {
+    const model = el("span", { class: "hint" });
+    const row = el("div", { class: "key", role: "listitem" }, el("div", { class: "who" }, el("b", {}, name), model), el("div", { class: "tools" }, iconButton("trash", `Take back the name ${name}`, () => this.takeBack(name), { hidden: isBuiltin(name, ref) })));
+    parts.set(row, (now) => say(model, now));
+    return row;
+  }
+  async give() {
+    let said;  // by the person, and taken by the queen
+    const models = el("datalist", { id: "models-known" }, this.fleet.status.models.map((m) => el("option", { value: m.id })));
+    await ask("Give a name", [
+      field("Name", el("input", { name: "name", required: true, pattern: aliasPattern, maxlength: 96, autocomplete: "off", spellcheck: "false" }), `${aliasHint}; a name that there is means the new model then`),
+      field("Model", el("input", { name: "model", required: true, list: "models-known", placeholder: "hf:org/repo", autocomplete: "off", spellcheck: "false" })), models,
+    ], "Give", { attempt: async (values) => {
+      await operation({ operation: "model_alias", ...values });
+      said = values;
+    } });
+    if (said) this.fleet.activities.run(`Name ${said.name}`, async () => {});
+  }
+  async takeBack(name) {
+    if (!(await ask(`Take back the name ${name}?`, [el("p", {}, "It means nothing then. The model stays.")], "Take back", { danger: true }))) return;
+    this.fleet.activities.run(`Take back ${name}`, async () => void (await call("DELETE", `/v1/aliases/${encodeURIComponent(name)}`)));
+  }
+}
