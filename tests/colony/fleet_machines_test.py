@@ -159,7 +159,10 @@ class RealFleet(Machines):
     def download(self, page):
         page.fill("#reference", "org/tiny")
         page.select_option("#download-to", "b")
+        place = page.locator("#download").bounding_box()
         page.click("#download")
+        page.wait_for_selector(".activity")
+        self.assertEqual(page.locator("#download").bounding_box(), place, "the page jumps")
         seen = set()
         while not page.locator(".activity.good").count():
             self.assertFalse(page.locator(".activity.bad").count(), page.locator(".activities").inner_text())

@@ -188,8 +188,8 @@ class Fleet(unittest.TestCase):
         told = lambda: c.call("GET", "/v1/aliases")[2]["aliases"]
         row = lambda name: f"#names [role=listitem]:has(b:text-is('{name}'))"
         self.assertIn("hf:org/writer@main", page.inner_text(row("writer")))
-        self.assertFalse(page.locator("[aria-label='Take back the name haiku']").is_visible(), "a builtin's name is its for ever")
-        page.focus("#give-name")
+        self.assertFalse(page.locator("[aria-label='Remove the name haiku']").is_visible(), "a builtin's name is its for ever")
+        page.focus("#add-name")
         page.keyboard.press("Enter")
         self.assertEqual(accessible(page), [])
         page.keyboard.type("haiku")
@@ -202,9 +202,9 @@ class Fleet(unittest.TestCase):
         self.act(page, "Name poet")
         page.wait_for_selector(row("poet"))
         self.assertEqual(told()["poet"], "hf:org/other@main")
-        page.click("[aria-label='Take back the name poet']")
-        page.press("dialog button:has-text('Take back')", "Enter")
-        self.act(page, "Take back poet")
+        page.click("[aria-label='Remove the name poet']")
+        page.press("dialog button:has-text('Remove')", "Enter")
+        self.act(page, "Remove poet")
         page.wait_for_selector(row("poet"), state="detached")
         self.assertNotIn("poet", told())
 
