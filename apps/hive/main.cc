@@ -88,10 +88,10 @@ int main(int argc, char** argv) {
   app.add_option("--loading-timeout-sec", o.loading_timeout_s, "a worker that shows no progress for so long is ended")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
-  app.add_option("--headroom-mb", o.headroom_mb, "memory that stays free")
+  app.add_option("--headroom-mb", o.headroom_mb, "memory that stays free, in MiB")
       ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str();
-  app.add_option("--memory-limit-mb", o.memory_limit_mb, "what all workers together may take; 0: what is free")
+  app.add_option("--memory-limit-mb", o.memory_limit_mb, "what all workers together may take, in MiB; 0: what is free")
       ->check(CLI::Range(0, 1 << 30))
       ->capture_default_str();
   app.add_option("--worker-cpu-max", o.worker_limits.cpu, "of one worker, by its control group: 200% is two cores");

@@ -147,6 +147,8 @@ class RealFleet(Machines):
         self.begun = self.begun_workers()
         page.evaluate(WATCH)
         self.assertEqual(self.watched(page, 6), [[], []], "nothing happens, and elements are made anew")
+        shown = page.evaluate("window.looks.filter(([, , current]) => current.length === 3).length / window.looks.length")
+        self.assertGreater(shown, 0.8, "figures are there nearly always")
         self.download(page)
         self.make_room(page)
         self.lose_a_worker(page)

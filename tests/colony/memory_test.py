@@ -168,14 +168,14 @@ def mega(size):
 @unittest.skipUnless(STORIES.exists(), "not run: needs shared/models")
 class Room(unittest.TestCase):
     def needs(self, c, *models):
-        """What each model is promised, MiB."""
+        """What each model is promised, bytes."""
         hive = c.hive("wide", free_port(), "--memory-limit-mb", "1000000", worker_port=c.worker_port)
         ready(c, "wide")
         need = {}
         for model in models:
             events = infer(c, model)
             self.assertEqual(events[-1][1], "end", events[-1])
-            need[model] = need_bytes(c, model) >> 20
+            need[model] = need_bytes(c, model)
         hive.terminate()
         hive.wait(20)
         wait_for(lambda: not status(c)["hives"], 10)
@@ -188,7 +188,7 @@ class Room(unittest.TestCase):
             need = self.needs(c, HAIKU, STORIES)
             small, large = sorted(need, key=need.get)
             self.assertLess(need[small], need[large])
-            c.hive("tight", free_port(), "--memory-limit-mb", need[large], worker_port=c.worker_port)  # its bytes are more than its whole MiB
+            c.hive("tight", free_port(), "--memory-limit-mb", need[large] >> 20, worker_port=c.worker_port)  # its bytes are more than its whole MiB
             ready(c, "tight")
             events = infer(c, small)
             self.assertEqual(events[-1][1], "end")
@@ -196,7 +196,7 @@ class Room(unittest.TestCase):
             before = [w["pid"] for w in status(c)["workers"]]
             last = infer(c, large)[-1]
             self.assertEqual((last[1], last[2]["code"]), ("error", "NO_WORKERS_AVAILABLE"), last)
-            self.assertRegex(last[2]["message"], rf"MB are needed, {mega(need[large] << 20)} are free beside")
+            self.assertRegex(last[2]["message"], rf"{mega(need[large])} are needed, [\d.]+ (B|kB|MB) are free beside")
             self.assertEqual([w["pid"] for w in status(c)["workers"]], before, "somebody made room in vain")
 
     def test_many_requests_take_turns_where_only_one_model_fits(self):
@@ -206,7 +206,7 @@ class Room(unittest.TestCase):
             for copy in copies:
                 shutil.copy(STORIES, copy)
             need = self.needs(c, HAIKU, STORIES)
-            c.hive("tight", free_port(), "--memory-limit-mb", max(need.values()) + 1, worker_port=c.worker_port)
+            c.hive("tight", free_port(), "--memory-limit-mb", (max(need.values()) >> 20) + 1, worker_port=c.worker_port)
             ready(c, "tight")
             ends, count = [], 24 if SANITIZED else 60
             ask = lambda i: ends.append(infer(c, ([HAIKU] + copies)[i % 4], priority="batch" if i % 5 == 0 else "interactive")[-1])
