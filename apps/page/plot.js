@@ -20,16 +20,22 @@ export class Series {
 export class Plot {
   constructor(label) {
     this.label = label;
-    this.line = svg("polyline", { points: "" });
-    this.area = svg("polygon", { points: "" });
+    this.line = svg("path", { class: "line" });
+    this.area = svg("path", { class: "area" });
     this.element = svg("svg", { class: "plot", viewBox: `0 0 ${POINTS - 1} 20`, preserveAspectRatio: "none", role: "img", "aria-label": label }, this.area, this.line);
   }
   draw(series, { max = 0, text = "" } = {}) {
     const top = Math.max(max, ...series.values.map((v) => v ?? 0)) || 1;
     const from = POINTS - series.values.length;
-    const points = series.values.map((v, i) => `${from + i},${(19 - ((v ?? 0) / top) * 18).toFixed(2)}`).join(" ");
-    this.line.setAttribute("points", points);
-    this.area.setAttribute("points", series.values.length ? `${from},20 ${points} ${POINTS - 1},20` : "");
+    const runs = [];  // of values that there were, one beside the other: where there was none is a gap
+    series.values.forEach((v, i, all) => {
+      if (v === null) return;
+      if (!i || all[i - 1] === null) runs.push([]);
+      runs.at(-1).push([from + i, (19 - (v / top) * 18).toFixed(2)]);
+    });
+    const line = (run) => run.map(([x, y]) => `${x},${y}`).join("L");
+    this.line.setAttribute("d", runs.map((run) => `M${line(run)}`).join(""));
+    this.area.setAttribute("d", runs.map((run) => `M${run[0][0]},20L${line(run)}L${run.at(-1)[0]},20Z`).join(""));
     this.element.setAttribute("aria-label", `${this.label}, last minute: now ${text || series.values.at(-1) || 0}`);
   }
 }

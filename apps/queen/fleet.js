@@ -137,8 +137,8 @@ export class Fleet {
       keyed(devices, now.devices, (d) => d.id, (d) => this.makeDevice(d), (e, d) => parts.get(e)(d, now.old ? null : (now.node?.gpus ?? []).find((g) => g.id === d.id), now.old));
       const load = now.old ? null : now.node?.cpu_pct ?? null, series = this.of(`m ${now.id} cpu`);
       series.push(load);
-      say(cpuText, load === null ? "Processor" : `Processor ${load.toFixed(0)} %`);
-      cpu.draw(series, { max: 100, text: `${(load ?? 0).toFixed(0)} %` });
+      say(cpuText, load === null ? "Processor –" : `Processor ${load.toFixed(0)} %`);
+      cpu.draw(series, { max: 100, text: load === null ? "not known" : `${load.toFixed(0)} %` });
     });
     return box;
   }
