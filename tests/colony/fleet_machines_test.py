@@ -8,7 +8,7 @@ import signal
 import time
 import unittest
 
-from browser import WIDE, Browser
+from browser import WIDE, Browser, accessible
 from colony import BIN, STORIES, main, wait_for
 from hub import Hub
 from lan import NET, WHY_NOT
@@ -219,6 +219,7 @@ class RealFleet(Machines):
         page.wait_for_selector(".machine.unknown:has-text('no figures for')", timeout=4000)
         self.assertEqual(page.locator(".worker[data-key^='c/']:has-text('no news')").count(), count)
         self.assertEqual(page.locator(".worker[data-key^='c/']:has-text('% CPU')").count(), 0)
+        self.assertEqual(accessible(page), [])
         self.assertIn("Processor –", page.locator(".machine.unknown").inner_text())
         line = page.locator(".machine.unknown .plot .line").get_attribute("d")
         self.assertLess(float(re.findall(r"([\d.]+),", line)[-1]), 59, "what is not known is drawn as zero")

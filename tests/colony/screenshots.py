@@ -165,7 +165,7 @@ def main(folder):
         token = keyed.home / "token"
         token.write_text("the-operators-own-token")
         token.chmod(0o600)
-        keyed.queen("--token-file", token, "--keys-file", keyed.home / "keys", "--audit-log", keyed.home / "audit", "--no-own-hive", local=False)
+        keyed.queen("--heartbeat-missed-threshold", "100", "--token-file", token, "--keys-file", keyed.home / "keys", "--audit-log", keyed.home / "audit", "--no-own-hive", local=False)
         machines = []
         for colony, show in ((c, {}), (keyed, {"Authorization": "Bearer the-operators-own-token"})):
             for name, workers, model, gib, known in (("attic", 4, lambda i: ("builtin:haiku", "hf:org/thinker@main")[i % 2], 64, ["hf:org/thinker@main", "builtin:haiku"]), ("cellar", 6, lambda i: "hf:org/writer@main", 128, ["hf:org/writer@main", "hf:org/other@main"]), ("desk", 2, lambda i: "builtin:haiku", 32, [])):
@@ -195,6 +195,16 @@ def main(folder):
             hive.terminate()
             hive.wait(20)
             count += shots.count
+        machines[-1].lost.set()  # of the colony with keys
+        plain = with_a_key(browser, keyed)
+        for name in LOOKS:
+            shots = Pictures(browser, folder, name)
+            page = shots.tab(keyed.url + "/#fleet")
+            page.wait_for_selector(".machine.unknown:has-text('no figures for')")
+            shots.take(page, "fleet-7-no-figures", full_page=True)
+            page.context.close()
+            count += shots.count
+        browser.tab = plain
         for m in machines:
             m.close()
         browser.close()
