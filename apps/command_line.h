@@ -4,6 +4,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -53,14 +54,29 @@ class ProgressBar {
   int percent_ = -1;
 };
 
+/// What is wrong with the arguments, where CLI11's own words do not say it to a person.
+inline std::string parse_problem(const CLI::App& app, const CLI::ParseError& e) {
+  const std::string what = e.what();
+  if (const std::size_t at = what.find(": 1 required ");
+      dynamic_cast<const CLI::ArgumentMismatch*>(&e) && at != what.npos)
+    return what.substr(0, at) + " needs a value";
+  const CLI::Option* config = app.get_config_ptr();
+  if (!dynamic_cast<const CLI::FileError*>(&e) || !config) return what;
+  const std::string path = config->as<std::string>();
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) return "the configuration file " + path + ": " + std::strerror(errno);
+  if (S_ISDIR(info.st_mode)) return "the configuration file " + path + " is a folder";
+  return what;
+}
+
 /// What CLI11 says of help, versions and errors, which repeat arguments and files, through show().
 inline int show_exit(const CLI::App& app, const CLI::ParseError& e) {
   std::ostringstream out, err;
   const int code = app.exit(e, out, err);
   show(stdout, "%s", out.str().c_str());
   if (code == 0) return 0;
-  const int usage = report({ErrorCode::kInvalidRequest, e.what()});
-  show(stderr, "  see --help\n");
+  const int usage = report({ErrorCode::kInvalidRequest, parse_problem(app, e)});
+  show(stderr, "  %s\n", dynamic_cast<const CLI::ConfigError*>(&e) ? "change that line of the file" : "see --help");
   return usage;
 }
 

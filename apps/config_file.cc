@@ -16,6 +16,15 @@ namespace {
 
 constexpr const char* kPrograms[] = {"queen", "hive", "worker", "keeper"};
 constexpr std::string_view kModels = "model";
+constexpr std::size_t kFileBytesMax = 4u << 20;
+
+/// All of a file; nothing of one that is longer than any configuration, such as /dev/zero.
+std::optional<std::string> text_of(std::istream& in) {
+  std::string text(kFileBytesMax + 1, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  return text.size() > kFileBytesMax ? std::nullopt : std::optional(std::move(text));
+}
 
 [[noreturn]] void refuse(const std::string& where, const std::string& what) {
   throw CLI::ConfigError(where + ": " + what, CLI::ExitCodes::ConfigError);
@@ -42,6 +51,16 @@ std::optional<std::vector<std::string>> texts_of(const toml::node& node) {
   return out;
 }
 
+/// Why a text is no TOML. The parser's own words for a table that comes again have its name garbled.
+std::string problem_of(const toml::parse_error& error, const std::string& text) {
+  std::string what(error.description());
+  if (!what.contains("cannot redefine existing")) return what;
+  std::istringstream lines(text);
+  std::string line;
+  for (toml::source_index i = 0; i < error.source().begin.line; ++i) std::getline(lines, line);
+  return fmt::format("{} stands in the file twice", line.substr(0, line.find_last_not_of(" \t\r") + 1));
+}
+
 void collect_names(const CLI::App& app, std::vector<std::string>& names) {
   for (const CLI::Option* option : app.get_options())
     for (const std::string& name : option->get_lnames()) names.push_back(name);
@@ -54,6 +73,7 @@ class Reader {
   Reader(CLI::App& root, const ConfigTarget& target, std::string path, bool asked_for)
       : root_(root),
         program_(target.program),
+        take_of_others_(target.take_of_others),
         command_(target.command()),
         path_(std::move(path)),
         asked_for_(asked_for) {
@@ -63,7 +83,10 @@ class Reader {
 
   void read(const std::string& text) {
     const toml::parse_result parsed = toml::parse(text, path_);
-    if (!parsed) refuse(place(path_, parsed.error().source()), std::string(parsed.error().description()));
+    if (!parsed) refuse(place(path_, parsed.error().source()), problem_of(parsed.error(), text));
+    for (const auto& [key, node] : parsed.table())
+      if (const toml::table* section = node.as_table(); section && key.str() != program_ && take_of_others_ && command_)
+        show_others(std::string(key.str()), *section);
     for (const auto& [key, node] : parsed.table()) {
       const std::string name(key.str());
       const toml::table* section = node.as_table();
@@ -79,6 +102,20 @@ class Reader {
   }
 
  private:
+  void show_others(const std::string& name, const toml::table& section) const {
+    for (const auto& [key, node] : section) {
+      std::string flag(key.str());
+      std::ranges::replace(flag, '_', '-');
+      const auto texts = texts_of(node);
+      if (!texts || texts->size() != 1) continue;  // the program whose section it is says what is wrong
+      try {
+        take_of_others_(*command_, name, flag, texts->front());
+      } catch (const CLI::ParseError& e) {
+        refuse(place(path_, key.source()), e.what());
+      }
+    }
+  }
+
   /// Of a daemon's own flags outside of a section. A shared file may have those of a daemon, which are not a client's
   /// or a worker's.
   [[nodiscard]] bool is_for_all() const {
@@ -114,6 +151,8 @@ class Reader {
       refuse(where, fmt::format("'{}' is no setting of the {}{}", flag, program_, did_you_mean(flag, known_)));
     CLI::Option* option = command_ ? command_->get_option_no_throw("--" + flag) : nullptr;
     if (!option) return;  // another command's
+    if (node.is_array() && option->get_items_expected_max() <= 1)
+      refuse(where, fmt::format("'{}' takes one value, and no list", flag));
     const auto texts = texts_of(node);
     if (!texts)
       refuse(where,
@@ -127,17 +166,24 @@ class Reader {
 
   void set(CLI::Option& option, const std::string& flag, const std::vector<std::string>& texts,
            const std::string& where) const {
-    if (!option.empty()) return;
-    if (const std::string& name = option.get_envname(); !name.empty() && !variable(name.c_str()).empty()) return;
+    const std::string variable_name = option.get_envname();
+    const bool comes_later = !option.empty() || (!variable_name.empty() && !variable(variable_name.c_str()).empty());
     try {
       if (option.get_expected_min() == 0) {  // a flag
         if (texts.size() != 1 || (texts[0] != "true" && texts[0] != "false"))
           refuse(where, fmt::format("'{}' is true or false", flag));
+        if (comes_later) return;
         option.add_result(option.get_flag_value(flag, texts[0]));
       } else {
-        for (const std::string& text : texts) option.add_result(text);
+        // A value that is not used must be one all the same: the command line replaces what is set here.
+        option.run_callback_for_default(comes_later);
+        for (const std::string& text : texts)
+          if (comes_later)
+            option.default_val(text);
+          else
+            option.add_result(text);
       }
-      option.run_callback();
+      if (!comes_later) option.run_callback();
     } catch (const CLI::ConfigError&) {
       throw;
     } catch (const CLI::ParseError& e) {
@@ -147,6 +193,7 @@ class Reader {
 
   CLI::App& root_;
   std::string program_;
+  decltype(ConfigTarget::take_of_others) take_of_others_;
   CLI::App* command_;
   std::string path_;
   bool asked_for_;
@@ -158,13 +205,15 @@ class ConfigFile : public CLI::ConfigBase {
  public:
   ConfigFile(CLI::App& root, ConfigTarget target) : root_(root), target_(std::move(target)) {}
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
-    std::ostringstream text;
-    text << input.rdbuf();
     // Whoever asks what a program is gets an answer, whatever the file says.
     for (const char* asked : {"--version", "--build-info"})
       if (const CLI::Option* option = root_.get_option_no_throw(asked); option && option->count() > 0) return {};
     const bool asked_for = root_.get_config_ptr()->count() > 0 || !variable("LLORCH_CONFIG").empty();
-    Reader(root_, target_, config_path(root_), asked_for).read(text.str());
+    const auto text = text_of(input);
+    if (!text)
+      refuse(config_path(root_),
+             fmt::format("this is no configuration file: it has more than {} bytes", kFileBytesMax));
+    Reader(root_, target_, config_path(root_), asked_for).read(*text);
     std::error_code problem;
     if (const auto path = std::filesystem::absolute(config_path(root_), problem); asked_for && !problem)
       setenv(kColonyConfig, path.c_str(), 1);
@@ -181,10 +230,9 @@ class ConfigFile : public CLI::ConfigBase {
 Result<std::vector<ModelSection>> read_model_sections(const std::string& path) {
   std::vector<ModelSection> out;
   std::ifstream file(path);
-  if (!file) return out;
-  std::ostringstream text;
-  text << file.rdbuf();
-  const toml::parse_result parsed = toml::parse(text.str(), path);
+  const auto text = file ? text_of(file) : std::nullopt;
+  if (!text) return out;
+  const toml::parse_result parsed = toml::parse(*text, path);
   if (!parsed) return out;  // add_config()'s reader has said so
   const toml::node* all = parsed.table().get(kModels);
   if (!all || !all->is_table()) return out;
@@ -196,8 +244,8 @@ Result<std::vector<ModelSection>> read_model_sections(const std::string& path) {
       return bad(node, fmt::format("'{}' stands outside of a model: [model.\"org/repo\"]", name.str()));
     ModelSection section{std::string(name.str()), static_cast<int>(node.source().begin.line), {}};
     for (const auto& [key, value] : *node.as_table()) {
-      const auto texts = texts_of(value);
-      if (!texts || texts->size() != 1) return bad(value, fmt::format("'{}' must be a text or a number", key.str()));
+      const auto texts = value.is_array() ? std::nullopt : texts_of(value);
+      if (!texts) return bad(value, fmt::format("'{}' must be a text or a number", key.str()));
       std::string flag(key.str());
       std::ranges::replace(flag, '_', '-');
       section.values.push_back({std::move(flag), texts->front(), static_cast<int>(key.source().begin.line)});
@@ -225,9 +273,9 @@ void flatten(const toml::table& section, const std::string& prefix, std::map<std
 std::map<std::string, std::string> read_section(const std::string& path, const std::string& program) {
   std::map<std::string, std::string> out;
   std::ifstream file(path);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) return out;
-  const toml::parse_result parsed = toml::parse(text.str(), path);
+  const auto text = file ? text_of(file) : std::nullopt;
+  if (!text) return out;
+  const toml::parse_result parsed = toml::parse(*text, path);
   const toml::table* section = parsed ? parsed.table()[program].as_table() : nullptr;
   if (section) flatten(*section, "", out);
   return out;

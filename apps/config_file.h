@@ -5,7 +5,7 @@
 // outside of these sections is for the daemon that is given the file; [model."NAME"] is for the queen. Daemons read the
 // file of the program that starts them. A file that was
 // asked for and cannot be read, text that is no TOML, a key that is no flag and a value that its flag does not take
-// stop the program, with file, line and key.
+// stop the program, with file, line and key; the value also where a flag or the environment comes before it.
 #pragma once
 
 #include <cstdlib>
@@ -66,6 +66,10 @@ struct ConfigTarget {
   std::string program;  // the name of its section
   /// The command whose flags are set, after the command line was read; null: none of them reads a file.
   std::function<CLI::App*()> command;
+  /// What the command takes from the section of another program: called with each key and value there, before the
+  /// command's own section is read. Throws CLI::ValidationError for a value that is none.
+  std::function<void(CLI::App& command, const std::string& section, const std::string& key, const std::string& value)>
+      take_of_others = {};
 };
 /// Flags of the chosen command are read from --config, else LLORCH_CONFIG, else config.toml of the user, where there is
 /// one. `root`: the program's, which has --config.
@@ -77,8 +81,8 @@ void add_config(CLI::App& root, ConfigTarget target);
 /// daemon reads the sections alone. A program that was given a file sets it for those that it starts.
 inline constexpr const char* kColonyConfig = "LLORCH_COLONY_CONFIG";
 
-/// What a worker reads that a hive has started.
-inline std::string worker_config_path() {
+/// The file whose sections a daemon reads that another program has started.
+inline std::string colony_config_path() {
   const std::string given = variable(kColonyConfig);
   return given.empty() ? config_directory() + "/config.toml" : given;
 }

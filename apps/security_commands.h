@@ -10,6 +10,7 @@
 #include "daemon_flags.h"
 #include "format/json.h"
 #include "security/audit.h"
+#include "security/digest.h"
 #include "security/keys.h"
 
 namespace llorch::cli {
@@ -124,20 +125,30 @@ inline void add_key_commands(CLI::App& app, int& exit_code) {
         scopes ? security::create_key(f->file, *scopes, f->name) : Result<std::string>(std::unexpected(scopes.error()));
     if (!made) {
       exit_code = report(made.error(), f->json);
-    } else if (f->json) {
+      return;
+    }
+    if (f->json)
       print({{"key", *made}, {"scopes", f->scope}, {"keys_file", f->file}});
-    } else {
+    else
       show(stdout, "%s\n", made->c_str());
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {  // nobody has seen it, and it would open the door
+      const auto gone = security::revoke_key(f->file, security::sha256_hex(*made));
+      exit_code = report({ErrorCode::kIo, gone ? std::string("the key could not be printed, and was revoked")
+                                               : "the key could not be printed, and " + gone.error().message},
+                         f->json);
+    } else if (!f->json) {
       show(stderr, "the key is shown this once; daemons that run with --keys-file %s admit it from now on%s\n",
            f->file.c_str(), f->file == default_keys_file() ? " (a queen with a token does by herself)" : "");
     }
   });
   add("list", "the keys that a file admits")->callback([f, &exit_code] {
-    const auto keys = security::read_keys(f->file);
+    const bool none_yet = access(f->file.c_str(), F_OK) != 0 && errno == ENOENT;
+    const auto keys = none_yet ? Result<std::vector<security::ApiKey>>() : security::read_keys(f->file);
     if (!keys) {
       exit_code = report(keys.error(), f->json);
       return;
     }
+    if (keys->empty() && !f->json) show(stderr, "%s admits no keys: `llorch key create` makes one\n", f->file.c_str());
     boost::json::array rows;
     for (const security::ApiKey& k : *keys) {
       rows.push_back({{"key", k.label()}, {"scopes", text_of(k.scopes)}, {"created", k.created}, {"name", k.name}});

@@ -14,18 +14,6 @@
 namespace llorch::hive {
 namespace {
 
-/// Of a file, or of all parts of a split one; -1 where one is missing.
-std::int64_t size_of_parts(const std::string& path) {
-  std::int64_t size = 0;
-  for (const std::string& part : split_parts(path)) {
-    std::error_code problem;
-    const auto bytes = std::filesystem::file_size(part, problem);
-    if (problem) return -1;
-    size += static_cast<std::int64_t>(bytes);
-  }
-  return size;
-}
-
 std::vector<std::string> split_words(const std::string& text) {
   std::istringstream in(text);
   return {std::istream_iterator<std::string>(in), {}};

@@ -61,10 +61,12 @@ int main(int argc, char** argv) {
   o.hub = hive::hub_from_environment();
   int exit_code = 0;
   cli::add_front_flags(app, o, "hive");
-  app.add_option("--port", o.first_port, "port to listen on")
-      ->check(CLI::Range(1024, 65535))
-      ->capture_default_str()
-      ->envname("LLORCH_HIVE_PORT");
+  const CLI::Option* port =
+      app.add_option("--port", o.first_port,
+                     "port to listen on; a queen's hive takes the next free one, where none is given")
+          ->check(CLI::Range(1024, 65535))
+          ->capture_default_str()
+          ->envname("LLORCH_HIVE_PORT");
   app.add_option("--queen-url", o.queen_url, "send heartbeats there")->envname("LLORCH_HIVE_QUEEN_URL");
   app.add_option("--queen-ca", o.queen_ca, "root certificate of her colony (PEM), when there is such a file");
   app.add_option("--hive-id", o.hive_id, "default: the host's name")->envname("LLORCH_HIVE_ID");
@@ -103,7 +105,9 @@ int main(int argc, char** argv) {
                  "join a colony with the one-time token in this file, which is then taken away");
   app.add_flag("--queen-started", o.queen_started, "end when the queen is gone");
   app.callback([&] {
-    o.last_port = o.first_port;
+    // A second user's queen, or one of another data directory, has a hive of her own beside the first one's.
+    constexpr int kPortsTried = 100;
+    o.last_port = o.first_port + (o.queen_started && port->empty() ? kPortsTried - 1 : 0);
     if (const Status s = hive::prepare(o); !s)
       exit_code = cli::report(s.error());
     else

@@ -8,9 +8,11 @@
 #include "arch/architecture.h"
 #include "arch/hf_source.h"
 #include "builtin/builtin.h"
+#include "colony/operations.h"
 #include "config_file.h"
 #include "format/gguf.h"
 #include "format/json.h"
+#include "format/quantization.h"
 #include "kernel/packed_bytes.h"
 #include "model/memory.h"
 
@@ -75,7 +77,7 @@ WorkerDefaults WorkerDefaults::read(const std::string& config_file) {
     const double value = found == section.end() ? 0 : std::strtod(found->second.c_str(), nullptr);
     return value > 0 && value <= most ? value : 0;
   };
-  for (const char* key : {"ctx", "max-batch", "kv-type"})
+  for (const auto& [parameter, key] : colony::kMemoryParameters)
     if (const auto found = section.find(key); found != section.end())
       if (!out.settings.set(key, found->second)) out.context_is_wrong |= key == std::string_view("ctx");
   out.kv_mb = number("kv-cache-size-mb", 1e6), out.cache_ram_mb = number("cache-ram-mb", 1e7);
@@ -84,6 +86,9 @@ WorkerDefaults WorkerDefaults::read(const std::string& config_file) {
 }
 
 std::string Need::context_text() const {
+  if (asked_context > 0)
+    return fmt::format("a context of {}, which is all that the model has ([worker] ctx asks for {})", context,
+                       asked_context);
   if (context == own_context) return fmt::format("a context of {}", context);
   return fmt::format("a context of {} of the model's {}", context, own_context);
 }
@@ -147,11 +152,7 @@ Result<Need> memory_need(const std::string& location, const RunSize& size) {
   const Metadata& m = source->metadata();
   LLORCH_TRY(need.architecture, m.text("general.architecture"));
   LLORCH_TRY(need.own_context, arch::own_context(m));
-  std::map<std::string, std::int64_t> by_type;
-  for (const TensorView& t : source->tensors())
-    by_type[std::string(info(t.type).name)] += static_cast<std::int64_t>(t.data.size());
-  for (std::int64_t most = 0; const auto& [type, bytes] : by_type)
-    if (bytes > most) most = bytes, need.quant = type;
+  need.quant = quantization_name(*source);
   if (size.context == 0) {
     LLORCH_OK(choose_context(model, need));
     return need;
@@ -162,12 +163,13 @@ Result<Need> memory_need(const std::string& location, const RunSize& size) {
     return fail(ErrorCode::kInvalidRequest, "a context of {} is set for the model, which has {}", size.context,
                 longest);
   need.context_is_set = true;
+  if (context < size.context) need.asked_context = size.context;
   LLORCH_OK(measure(model, context, need));
   return need;
 }
 
 Result<Need> default_need(const std::string& location) {
-  return memory_need(location, RunSize({}, WorkerDefaults::read(cli::worker_config_path())));
+  return memory_need(location, RunSize({}, WorkerDefaults::read(cli::colony_config_path())));
 }
 
 }  // namespace llorch::hive

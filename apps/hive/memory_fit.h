@@ -49,6 +49,7 @@ struct Need {
   std::string architecture, quant;
   std::vector<std::string> capabilities;  // of the model, as its workers tell them: text-gen, chat, embedding, rerank
   std::int64_t context = 0, own_context = 0, parallel = 0;  // own_context: the model's
+  std::int64_t asked_context = 0;                           // longer than the model's own, which it was cut to; 0: no
   bool context_is_set = false;                              // by a person
   bool context_is_told = true;                              // to the worker
   std::string device = "cpu";

@@ -126,7 +126,9 @@ TEST(MemoryFit, a_context_that_is_set_is_taken_or_refused) {
   EXPECT_EQ(long_one.error().code, ErrorCode::kInvalidRequest);
   EXPECT_EQ(long_one.error().message, "a context of 131073 is set for the model, which has 131072");
   size.cut_context = true;  // of all workers of a machine: one model may have less
-  EXPECT_EQ(memory_need(model, size)->context, 131'072);
+  const auto cut = memory_need(model, size);
+  EXPECT_EQ(cut->context, 131'072);
+  EXPECT_EQ(cut->context_text(), "a context of 131072, which is all that the model has ([worker] ctx asks for 131073)");
 }
 
 TEST(MemoryFit, what_the_file_says_of_all_workers_counts) {

@@ -12,6 +12,7 @@
 #include "base/status_line.h"
 #include "daemon_flags.h"
 #include "format/json.h"
+#include "gives_no_text.h"
 #include "keeper/answer_view.h"
 #include "keeper/given_file.h"
 #include "keeper/hints.h"
@@ -66,7 +67,8 @@ void Question::add(CLI::App& app) {
   app.add_flag("--ignore-eos", ignore_eos, "go on after the model's end token");
   app.add_flag("--show-thoughts", show_thoughts,
                "show what the model thinks before it answers; where stdout is no terminal, on stderr");
-  auto* as_schema = app.add_option("--schema", schema, "a file with a JSON schema: the answer is JSON that it accepts");
+  auto* as_schema =
+      app.add_option("--schema", schema, "a JSON schema, or a file with one: the answer is JSON that it accepts");
   auto* as_regex = app.add_option("--regex", regex, "a pattern that the whole answer matches")->excludes(as_schema);
   app.add_option("--grammar", grammar, "a file with a GBNF grammar for the answer")
       ->excludes(as_schema)
@@ -94,8 +96,12 @@ namespace {
 Status put_structure(const Question& q, boost::json::object& o) {
   constexpr std::size_t kFileMax = 4u << 20;
   if (!q.schema.empty()) {
-    LLORCH_TRY(const std::string text, read_given_file(q.schema, kFileMax));
-    LLORCH_TRY(boost::json::value schema, json::parse(text, q.schema));
+    const bool typed = q.schema.find_first_not_of(" \t\n") == q.schema.find('{');  // no file's name begins so
+    std::string text = q.schema;
+    if (!typed) {
+      LLORCH_TRY(text, read_given_file(q.schema, kFileMax));
+    }
+    LLORCH_TRY(boost::json::value schema, json::parse(text, typed ? "the schema" : q.schema));
     o["response_format"] = {{"type", "json_schema"},
                             {"json_schema", {{"name", "answer"}, {"schema", std::move(schema)}}}};
   }
@@ -213,7 +219,7 @@ Result<Answered> ask_and_show(Session& session, const Common& common, const Ques
   if (!outcome) {
     keep_partial(common, answered.text);
     Error error = outcome.error();
-    if (error.code == ErrorCode::kModelNotFound)
+    if (error.code == ErrorCode::kModelNotFound && !error.message.contains("did you mean"))  // the queen may have asked
       error.message += did_you_mean(question.model, names_of_models(session));
     if (error.code == ErrorCode::kChatTemplateMissing || error.message.contains(kGivesNoText))
       error.message = question.model + ": " + error.message;

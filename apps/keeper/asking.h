@@ -9,7 +9,7 @@ namespace llorch::keeper {
 
 struct Question {
   std::string model, hive, device, kind, worker_id, priority;
-  std::string schema, regex, grammar;  // what the answer must look like; schema and grammar are files
+  std::string schema, regex, grammar;  // what the answer must look like; schema: JSON or a file; grammar: a file
   std::string tools, tool_choice;      // a file; a word or a name
   std::string receipt;                 // a file that is written
   bool raw = false, no_stream = false, ignore_eos = false, show_thoughts = false;

@@ -1,5 +1,6 @@
 #include "keeper/hints.h"
 
+#include "gives_no_text.h"
 #include "keeper/membership.h"
 #include "net/http_client.h"
 #include "security/auth.h"
@@ -16,6 +17,10 @@ bool of_the_network(const Error& e) {
 }
 
 std::string for_io(const Common& common, const Error& e) {
+  if (says(e, "it is no queen"))
+    return "another program has that port: --queen http://127.0.0.1:PORT, or `port` in [queen] of config.toml, gives "
+           "the "
+           "queen another";
   if (says(e, "the queen at") && says(e, "does not answer")) {
     const auto url = net::parse_url(common.queen);
     if (common.colony().empty() && url && security::is_loopback(url->host))

@@ -9,7 +9,6 @@
 namespace llorch::keeper {
 
 /// In what a model says that is asked for text and has none to give.
-inline constexpr std::string_view kGivesNoText = "gives embeddings and no text";
 
 [[nodiscard]] std::string hint_for(const Common& common, const Error& error);
 

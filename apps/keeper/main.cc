@@ -6,6 +6,7 @@
 #include "base/nearest.h"
 #include "command_line.h"
 #include "config_file.h"
+#include "keeper/session.h"
 
 #define LLORCH_COMMAND(name) void add_command_##name(CLI::App& app, int& exit_code);
 namespace llorch::keeper {
@@ -48,11 +49,13 @@ int main(int argc, char** argv) {
 #define LLORCH_COMMAND(name) llorch::keeper::add_command_##name(app, exit_code);
 #include "keeper_commands.inc"
 #undef LLORCH_COMMAND
-  llorch::cli::add_config(app, {"keeper", [&app] {
+  llorch::cli::add_config(app, {"keeper",
+                                [&app] {
                                   CLI::App* chosen = &app;
                                   while (!chosen->get_subcommands().empty()) chosen = chosen->get_subcommands().front();
                                   return chosen;
-                                }});
+                                },
+                                &llorch::keeper::take_queen_settings});
   if (argc > 0 && unknown_command(app, {argv, static_cast<std::size_t>(argc)})) return 2;
   return llorch::cli::run(app, argc, argv, exit_code);
 }

@@ -43,8 +43,12 @@ constexpr std::chrono::seconds kShortQuestion{5};
 
 }  // namespace
 
+static std::string queen_at_port(std::string_view port) { return fmt::format("http://127.0.0.1:{}", port); }
+constexpr const char* kQueenPort = "LLORCH_QUEEN_PORT";
+
 void Common::add(CLI::App& app) {
   data_dir = cli::data_directory();
+  if (const std::string port = cli::variable(kQueenPort); !port.empty()) queen = queen_at_port(port);
   queen_program = service::own_folder() + "/llorch-queen";
   queen_option = app.add_option("--queen", queen,
                                 "the queen's address; on a machine that has joined a colony, by default its queen's")
@@ -78,6 +82,26 @@ void Common::add(CLI::App& app) {
   app.add_flag("--no-autostart", no_autostart, "never start a queen");
   cli::add_print_config(app, "keeper");
   app.fallthrough();
+}
+
+std::string Common::own_queen() const {
+  return queen_option ? queen_option->get_default_str() : std::string(kOwnQueen);
+}
+
+void take_queen_settings(CLI::App& command, const std::string& section, const std::string& key,
+                         const std::string& value) {
+  if (section != "queen") return;
+  const auto set = [&](const char* flag, const std::string& text) {
+    CLI::Option* option = command.get_option_no_throw(flag);
+    if (option) option->run_callback_for_default()->default_val(text);
+  };
+  if (key == "data-dir") set("--data-dir", value);
+  if (key != "port") return;
+  const auto port = parse_integer<int>(value);
+  if (!port || *port < 1024 || *port > 65535)
+    throw CLI::ValidationError("'port' of [queen]",
+                               fmt::format("must be a whole number from 1024 to 65535, not {}", value));
+  if (cli::variable(kQueenPort).empty()) set("--queen", queen_at_port(value));
 }
 
 /// The colony's root, as it was given, or of a queen of this machine; empty: none.
@@ -229,8 +253,19 @@ Result<bool> Session::answers() {
     return fail(ErrorCode::kInvalidRequest, "{} answers, and speaks {}: give its address as {}://{}", common_.address(),
                 url->tls ? "plain http" : "https", url->tls ? "http" : "https",
                 common_.address().substr(common_.address().find("://") + 3));
-  if (!a || a->status == 200) return a.has_value();
+  if (!a) {
+    foreign_ = foreign_ || a.error().message.starts_with("malformed answer from");
+    return false;
+  }
   const auto body = json::parse(a->body, "answer");
+  const auto* o = body ? body->if_object() : nullptr;
+  const std::string says = o ? json::find_text(*o, "status").value_or("healthy") : "";
+  if (a->status == 200 && says == "healthy") return true;
+  const auto* refusal = o ? json::find_object(*o, "error") : nullptr;
+  if (a->status == 200 || !refusal || !refusal->contains("code")) {
+    foreign_ = true;
+    return false;
+  }
   const Status refused = service::check({a->status, body.value_or(boost::json::value()), {}});
   if (refused || refused.error().code != ErrorCode::kHostNotAllowed) return false;
   return fail(ErrorCode::kHostNotAllowed, "the daemon at {} answers, but not by that name: start it with --allow-host",
@@ -242,7 +277,7 @@ std::vector<std::string> Session::places() const {
   const auto add = [&](const std::string& place) {
     if (net::parse_url(place) && std::ranges::find(all, place) == all.end()) all.push_back(place);
   };
-  if (asked_ == kOwnQueen)
+  if (asked_ == common_.own_queen())
     if (const auto kept = read_text_file(queen_address_file(common_.data_dir), kAddressBytesMax)) add(*kept);
   // A queen of this machine that serves others speaks TLS on every address.
   const auto url = net::parse_url(asked_);
@@ -256,13 +291,17 @@ Result<bool> Session::awake() {
   LLORCH_OK(token_read_);
   LLORCH_OK(common_.root_certificate());  // also where nothing would ask for it: it was given, and cannot be used
   if (!common_.direct.empty()) return answers();
+  found_ = foreign_ = false;
+  bool foreign = false;  // at the address that was asked for
   for (const std::string& place : places()) {
     common_.queen = place;
     LLORCH_TRY(const bool here, answers());
     if (here) return found_ = true;
+    foreign |= foreign_ && place == asked_;
   }
   common_.queen = asked_;
-  return found_ = false;
+  if (foreign) return fail(ErrorCode::kIo, "something answers at {}, and it is no queen of llama-orch", asked_);
+  return false;
 }
 
 Status Session::find() {

@@ -16,7 +16,7 @@
 
 namespace llorch::keeper {
 
-/// The queen of this machine, wherever her data directory says that she listens.
+/// The queen of this machine, where nothing says at which port she listens.
 inline constexpr std::string_view kOwnQueen = "http://127.0.0.1:8500";
 
 /// What --direct asks without an address: a machine that has joined a colony knows the port of its own.
@@ -35,6 +35,9 @@ struct Common {
   void add(CLI::App& app);
   /// --queen, LLORCH_QUEEN_URL or the configuration says which queen.
   [[nodiscard]] bool queen_given() const { return queen_option && queen_option->count() > 0; }
+  /// The queen of this machine, at the port that the configuration gives her, else wherever her data directory says
+  /// that she listens.
+  [[nodiscard]] std::string own_queen() const;
   /// The queen of the colony that this machine has joined, where commands are for her; empty: they are not.
   [[nodiscard]] std::string colony() const;
   /// Whoever is asked runs on this machine, so that its files are hers.
@@ -53,6 +56,11 @@ struct Common {
   std::string direct_name_;  // the certificate's name of this machine's hive, where that one is asked itself
   net::TlsPair direct_own_;
 };
+
+/// Of the section [queen] of the configuration: her port and her data directory are those of a queen that a command
+/// looks for or starts. Throws CLI::ValidationError for a port that is none. See cli::ConfigTarget.
+void take_queen_settings(CLI::App& command, const std::string& section, const std::string& key,
+                         const std::string& value);
 
 /// Whether somebody answers at http://... who was asked by https://..., or the other way round. No key is shown.
 [[nodiscard]] bool speaks_other_scheme(const std::string& address);
@@ -84,7 +92,7 @@ class Session {
   [[nodiscard]] Status keep_queen();
   /// Looks for the queen: by --queen; for this machine's own, also at the address in her data directory, and over TLS.
   /// Errors: kHostNotAllowed of a queen who does not know herself by this name; kInvalidRequest for a token, root or
-  /// address that cannot be used, and for a certificate that is not believed.
+  /// address that cannot be used, and for a certificate that is not believed; kIo where another server answers.
   [[nodiscard]] Result<bool> awake();
   /// Where she was found, or is to be started.
   [[nodiscard]] const std::string& queen() const { return common_.queen; }
@@ -152,10 +160,10 @@ class Session {
   std::string asked_;  // --queen
   std::string token_;
   Status token_read_;
-  bool found_ = false;
-  int queen_pid_ = 0;              // of a queen that is our child
-  std::optional<UseLock> uses_;    // of this machine's queen
-  bool ends_when_unused_ = false;  // the queen that was found
+  bool found_ = false, foreign_ = false;  // foreign_: another server was met
+  int queen_pid_ = 0;                     // of a queen that is our child
+  std::optional<UseLock> uses_;           // of this machine's queen
+  bool ends_when_unused_ = false;         // the queen that was found
 };
 
 /// Prints an error with its code and one suggestion, as K-05 asks; `hint`: in place of the one for the code. Returns

@@ -164,7 +164,7 @@ Result<service::ProcessOptions> Session::queen_invocation() {
                   "(llorch-queen --listen ...); {}",
                   common_.data_dir, kOnlyHere);
     if (last && last->for_network) {
-      if (asked_ != kOwnQueen && url.port != last->port)
+      if (asked_ != common_.own_queen() && url.port != last->port)
         return fail(ErrorCode::kInvalidRequest,
                     "the queen of {} serves other machines, on port {}, and does not run: `llorch queen start` starts "
                     "her as she was; {}",

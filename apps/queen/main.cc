@@ -1,4 +1,5 @@
 // llorch-queen: takes every decision of a colony.
+#include "base/integer.h"
 #include "daemon_flags.h"
 #include "queen/queen.h"
 
@@ -88,7 +89,15 @@ int main(int argc, char** argv) {
       ->envname("LLORCH_QUEEN_PORT");
   app.add_option("--admission-capacity,--queue-capacity", o.admission_capacity,
                  "requests that may wait; -1: any number")
-      ->check(CLI::Range(-1, 1 << 20))
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            const auto n = parse_integer<int>(text);
+            return n && *n != 0 && *n >= -1 && *n <= 1 << 20
+                       ? std::string()
+                       : fmt::format("{} is no number of requests: 1 or more, as each waits for its worker, or -1",
+                                     text);
+          },
+          "1 OR MORE, OR -1"))
       ->capture_default_str()
       ->envname("LLORCH_ADMISSION_CAPACITY");
   app.add_option("--data-dir", o.data_dir, "catalogs and logs")->capture_default_str();
@@ -98,11 +107,11 @@ int main(int argc, char** argv) {
   app.add_flag("--no-own-hive", o.no_own_hive, "never start a hive on this machine: models run on others alone");
   app.add_option("--hive-port", o.hive_port, "port of this machine's hive")
       ->check(CLI::Range(1024, 65535))
-      ->capture_default_str()
+      ->default_str("8600")
       ->envname("LLORCH_HIVE_PORT");
   app.add_option("--worker-port", o.worker_port, "this machine's workers listen on the first free port from here")
       ->check(CLI::Range(1024, 65535))
-      ->capture_default_str();
+      ->default_str("8601");
   add_policy_flags(app, o);
   app.add_option("--heartbeat-interval-sec", o.heartbeat_interval_s, "of hives; one that has missed three is offline")
       ->check(CLI::Range(1, 3600))
@@ -124,7 +133,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--idle-stop-sec", o.idle_stop_s, "this machine's workers stop when idle so long; 0: never")
       ->check(CLI::Range(0, 1 << 30))
-      ->capture_default_str();
+      ->default_str("300");
   app.callback([&] {
     auto settings = queen::read_model_settings(cli::config_path(app));
     if (!settings) return void(exit_code = cli::report(settings.error()));

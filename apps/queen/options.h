@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,9 @@ namespace llorch::queen {
 struct QueenOptions : service::FrontOptions {
   QueenOptions() { first_port = last_port = 8500; }
   std::string data_dir, hive_program;
-  int hive_port = 8600, worker_port = 8601, admission_capacity = 100, heartbeat_interval_s = 30, worker_slots = 8,
-      idle_stop_s = 300, hive_start_timeout_s = 30, missed_beats = 3;
+  int admission_capacity = 100, heartbeat_interval_s = 30, worker_slots = 8, hive_start_timeout_s = 30,
+      missed_beats = 3;
+  std::optional<int> hive_port, worker_port, idle_stop_s;  // of this machine's hive; else as its own settings say
   std::string admission_policy = "reject-new", eviction_policy = "lru", worker_kind = "cpu";
   std::string mode;             // "one-machine": loopback without keys; "lab": with keys; empty: as the other flags say
   double vram_threshold = 0.9;  // above this share of a device's memory, idle workers go

@@ -10,7 +10,8 @@ struct Listed {
   const colony::Model* model = nullptr;  // as a hive tells of it
   boost::json::array aliases, hives;
   bool loaded = false, online = false, fits = false;
-  std::int64_t context = 0;               // of a worker
+  std::int64_t context = 0, bytes = 0;    // of a worker: its context, and its model's files
+  std::string quant;                      // of one
   std::vector<std::string> capabilities;  // of one
 
   [[nodiscard]] std::string state() const {
@@ -20,7 +21,10 @@ struct Listed {
   }
   [[nodiscard]] boost::json::object json(const std::string& ref) const {
     boost::json::object meta{{"state", state()}, {"hives", hives}};
-    if (model) meta["quant"] = model->quant, meta["size_bytes"] = model->size_bytes;
+    if (const std::string& of = !model || model->quant.empty() ? quant : model->quant; model || !of.empty())
+      meta["quant"] = of;
+    if (const std::int64_t size = model && model->size_bytes > 0 ? model->size_bytes : bytes; model || size > 0)
+      meta["size_bytes"] = size;
     if (model && model->needed_bytes > 0) meta["needed_bytes"] = model->needed_bytes;
     if (model && model->needed_bytes > 0 && online) meta["fits"] = fits;
     if (const std::int64_t own = model ? model->context : 0; own > 0) meta["model_context"] = own;
@@ -50,8 +54,13 @@ void add_hive(std::map<std::string, Listed>& all, const HiveEntry& h) {
     Listed& o = all[w.model_ref];
     o.loaded = true;
     if (!w.capabilities.empty()) o.capabilities = w.capabilities;
-    if (const auto* v = w.figures.if_contains("context"); v && v->is_number())
-      o.context = std::max(o.context, v->to_number<std::int64_t>());
+    if (!w.quant.empty()) o.quant = w.quant;
+    const auto figure = [&w](std::string_view name) {
+      const auto* v = w.figures.if_contains(name);
+      return v && v->is_number() ? v->to_number<std::int64_t>() : 0;
+    };
+    o.context = std::max(o.context, figure("context"));
+    o.bytes = std::max(o.bytes, figure("model_bytes"));
   }
 }
 
@@ -74,6 +83,16 @@ boost::json::array models(const Queen& q) {
   boost::json::array list;
   for (const auto& [ref, o] : all) list.push_back(o.json(ref));
   return list;
+}
+
+/// Of a hive that has sent no heartbeat; empty: it is offline.
+static std::string state_before_beats(const Queen& q, const HiveRow& row) {
+  if (row.id == q.local_hive().id() && q.local_hive_wanted()) {
+    if (q.local_hive().running()) return "starting";
+    if (!q.local_hive().killed()) return "asleep";
+  }
+  const bool new_queen = net::Clock::now() - q.started() < std::chrono::seconds(q.options().heartbeat_interval_s);
+  return new_queen ? "unheard" : "";
 }
 
 boost::json::object overview(const Queen& q) {
@@ -100,9 +119,12 @@ boost::json::object overview(const Queen& q) {
     }
   }
   boost::json::array offline;
-  for (const HiveRow* row : q.offline_hives())
-    offline.push_back(
-        {{"id", row->id}, {"host", row->host}, {"port", row->port}, {"revoked", q.tls().is_revoked(row->id)}});
+  for (const HiveRow* row : q.offline_hives()) {
+    boost::json::object o{
+        {"id", row->id}, {"host", row->host}, {"port", row->port}, {"revoked", q.tls().is_revoked(row->id)}};
+    if (const std::string state = state_before_beats(q, *row); !state.empty()) o["state"] = state;
+    offline.push_back(std::move(o));
+  }
   const int interactive = q.line().count(false), batch = q.line().count(true);
   return {{"version", LLORCH_VERSION},
           {"uptime_s", std::chrono::duration<double>(net::Clock::now() - q.started()).count()},

@@ -2,6 +2,7 @@
 #include <csignal>
 #include <ranges>
 
+#include "colony/operations.h"
 #include "format/json.h"
 #include "queen/placer.h"
 
@@ -58,7 +59,7 @@ std::string memory_check_path(const Placer& q, const Placement& p, const Decisio
   auto path = net::url_path("/v1/memory-check");
   path.query("device", d.device).query("allow", p.access.text()).query("model", p.wanted.model);
   const auto settings = q.settings().of(p.ref);
-  for (const auto& [parameter, key] : {std::pair("ctx", "ctx"), {"parallel", "max-batch"}, {"kv", "kv-type"}})
+  for (const auto& [parameter, key] : colony::kMemoryParameters)
     if (const std::string value = settings.text(key); !value.empty()) path.query(parameter, value);
   return path;
 }

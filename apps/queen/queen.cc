@@ -315,8 +315,6 @@ void Queen::keep_hive(const HiveEntry& h) {
 service::ProcessOptions Queen::local_hive_invocation() const {
   service::ProcessOptions o;
   o.arguments = {options_.hive_program,
-                 "--port",
-                 std::to_string(options_.hive_port),
                  "--queen-url",
                  own_url(options_.listen, front_.port(), front_.secure()),
                  "--hive-id",
@@ -329,11 +327,11 @@ service::ProcessOptions Queen::local_hive_invocation() const {
                  "--log-level",
                  options_.log_level,
                  "--heartbeat-interval-sec",
-                 std::to_string(options_.heartbeat_interval_s),
-                 "--worker-port",
-                 std::to_string(options_.worker_port),
-                 "--idle-stop-sec",
-                 std::to_string(options_.idle_stop_s)};
+                 std::to_string(options_.heartbeat_interval_s)};
+  for (const auto& [flag, value] : {std::pair("--port", options_.hive_port),
+                                    {"--worker-port", options_.worker_port},
+                                    {"--idle-stop-sec", options_.idle_stop_s}})
+    if (value) o.arguments.insert(o.arguments.end(), {flag, std::to_string(*value)});
   o.environment = {{"LLORCH_CONFIG", ""}, {"LLORCH_BIND", ""}, {"LLORCH_AUDIT_LOG_PATH", ""}};
   o.environment.push_back(members_.local_hive_variable());
   if (members_.keyless()) o.arguments.emplace_back("--local-mode");

@@ -67,6 +67,7 @@ class Queen {
   [[nodiscard]] Intake& intake() { return intake_; }
   [[nodiscard]] JobLedger& ledger() { return ledger_; }
   [[nodiscard]] LocalHive& local_hive() { return local_; }
+  [[nodiscard]] const LocalHive& local_hive() const { return local_; }
   [[nodiscard]] StoredResponses& responses() { return responses_; }
   [[nodiscard]] bool stopping() const { return stopping_; }
   [[nodiscard]] net::Clock::time_point started() const { return started_; }

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,6 +44,18 @@ struct SplitName {
   std::vector<std::string> all;
   for (std::uint64_t part = 1; part <= of.parts; ++part) all.push_back(split_part(of.stem, part, of.parts));
   return all;
+}
+
+/// Bytes of a file, or of all parts of a split one; nothing where one is missing. Blocks.
+[[nodiscard]] inline std::optional<std::int64_t> size_of_parts(const std::string& name) {
+  std::int64_t size = 0;
+  for (const std::string& part : split_parts(name)) {
+    std::error_code problem;
+    const auto bytes = std::filesystem::file_size(part, problem);
+    if (problem) return std::nullopt;
+    size += static_cast<std::int64_t>(bytes);
+  }
+  return size;
 }
 
 }  // namespace llorch

@@ -79,11 +79,11 @@ struct WorkerFacts {
 };
 /// Numbers of a worker process; null where they cannot be measured.
 inline constexpr std::string_view kWorkerFigures[] = {
-    "cpu_pct", "rss_mb",      "vram_mb",         "io_r_mb_s",        "io_w_mb_s",  "uptime_s",
-    "context", "queue_depth", "tokens_in_per_s", "tokens_out_per_s", "sleeps_in_s"};
+    "cpu_pct", "rss_mb",      "vram_mb",         "io_r_mb_s",        "io_w_mb_s",   "uptime_s",
+    "context", "queue_depth", "tokens_in_per_s", "tokens_out_per_s", "sleeps_in_s", "model_bytes"};
 /// Those of them that the worker itself tells its hive.
 inline constexpr std::string_view kWorkerOwnFigures[] = {"context", "queue_depth", "tokens_in_per_s",
-                                                         "tokens_out_per_s"};
+                                                         "tokens_out_per_s", "model_bytes"};
 
 /// Of a machine, and of each of its GPUs: the same.
 inline constexpr std::string_view kNodeFigures[] = {"cpu_pct", "ram_total_mb", "ram_used_mb"};

@@ -13,7 +13,8 @@
 namespace llorch::colony {
 namespace {
 
-constexpr int kParallelDefault = 8;  // as the worker's --max-batch
+constexpr int kParallelDefault = 8;          // as the worker's --max-batch
+constexpr std::size_t kPathBytesMax = 4095;  // of Linux
 
 struct Kind {
   enum class Type { kWhole, kNumber, kChoice, kPath, kDevice, kDuration };
@@ -67,7 +68,7 @@ std::optional<std::int64_t> seconds_of(std::string_view text) {
   if (!text.empty() && text.find_last_not_of("smh") == text.size() - 2) text.remove_suffix(1);
   constexpr std::int64_t kMost = 365 * 86'400;
   const auto number = parse_integer<std::int64_t>(text);
-  if (!number || *number < 1 || *number > kMost / unit) return std::nullopt;
+  if (!number || text.starts_with('0') || *number < 1 || *number > kMost / unit) return std::nullopt;
   return *number * unit;
 }
 
@@ -93,30 +94,38 @@ std::string wanted_of(const Kind& kind) {
     case Type::kWhole: return fmt::format("a whole number from {} to {}", kind.low, kind.high);
     case Type::kNumber: return fmt::format("a number from {} to {}", kind.low, kind.high);
     case Type::kChoice: return fmt::format("{}", fmt::join(kind.choices, ", "));
-    case Type::kPath: return "an absolute path";
+    case Type::kPath:
+      return fmt::format("an absolute path of at most {} bytes without control characters", kPathBytesMax);
     case Type::kDevice: return "cpu, gpu (any GPU) or one such as cuda:0";
     case Type::kDuration: return "a time such as 90s, 5m or 2h (a year at most), or always";
   }
   return "";
 }
 
+/// "0128" may be meant as octal, or be cut from something longer.
+bool has_leading_zero(std::string_view number) {
+  return number.size() > 1 && number[0] == '0' && number[1] >= '0' && number[1] <= '9';
+}
+
 bool takes(const Kind& kind, std::string_view value) {
   const auto within = [&](double number) { return number >= kind.low && number <= kind.high; };
   switch (kind.type) {
-    case Type::kPath: return value.starts_with('/') && !value.contains('\0');
+    case Type::kPath:
+      return value.starts_with('/') && value.size() <= kPathBytesMax && !security::check_display(value) &&
+             value.find_first_of("\t\r\n") == value.npos;
     case Type::kChoice: return std::ranges::find(kind.choices, value) != kind.choices.end();
     case Type::kDevice: return parse_device(value).has_value();
     case Type::kDuration: return seconds_of(value).has_value();
     case Type::kWhole: {
       const auto number = parse_integer<std::int64_t>(value);
-      return number && within(static_cast<double>(*number));
+      return number && within(static_cast<double>(*number)) && !has_leading_zero(value);
     }
     case Type::kNumber: break;
   }
   const char* end = value.data() + value.size();
   double number = 0;
   const auto [read, problem] = std::from_chars(value.data(), end, number);
-  return problem == std::errc{} && read == end && within(number);
+  return problem == std::errc{} && read == end && within(number) && !has_leading_zero(value);
 }
 
 }  // namespace

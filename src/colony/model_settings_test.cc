@@ -6,6 +6,8 @@
 namespace llorch::colony {
 namespace {
 
+const std::string kLongPath = "/" + std::string(4095, 'x');
+
 TEST(ModelSettings, are_checked_where_they_are_written) {
   for (const auto& [key, value] : {std::pair("ctx", "8192"),
                                    {"threads", "4"},
@@ -37,7 +39,15 @@ TEST(ModelSettings, are_checked_where_they_are_written) {
         {"top-p", "+0.5", "a number"},
         {"top-p", "0x1p-1", "a number"},
         {"device", std::string_view("cpu\0", 4), "'device' must be"},
+        {"ctx", "0128", "whole number"},
+        {"top-k", "00", "whole number"},
+        {"temperature", "00.5", "a number"},
+        {"keep-alive", "05m", "a time"},
         {"chat-template", "x.jinja", "an absolute path"},
+        {"chat-template", "/x\ny", "without control characters"},
+        {"chat-template", "/x\x1b[1m", "without control characters"},
+        {"chat-template", std::string_view("/x\0", 3), "without control characters"},
+        {"chat-template", kLongPath, "at most 4095 bytes"},
         {"device", "tpu", "'device' must be cpu, gpu (any GPU) or one such as cuda:0"},
         {"keep-alive", "0", "'keep-alive' must be a time such as 90s, 5m or 2h"},
         {"keep-alive", "-1", "a time"},

@@ -15,6 +15,12 @@ inline constexpr std::string_view kHiveOperations[] = {
 inline constexpr std::string_view kQueenOperations[] = {"infer",      "status",       "queen_check", "hive_check",
                                                         "model_load", "model_unload", "model_alias", "model_pin"};
 
+/// Parameters of a hive's GET /v1/memory-check, and the settings of a model that they are: all that memory depends on.
+struct MemoryParameter {
+  const char *name, *setting;
+};
+inline constexpr MemoryParameter kMemoryParameters[] = {{"ctx", "ctx"}, {"parallel", "max-batch"}, {"kv", "kv-type"}};
+
 [[nodiscard]] inline bool is_hive_operation(std::string_view name) {
   return std::ranges::find(kHiveOperations, name) != std::end(kHiveOperations);
 }

@@ -1,13 +1,22 @@
 #include "service/front.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdlib>
 
+#include "security/validate.h"
 #include "service/log.h"
 
 namespace llorch::service {
+
+/// An IP address of either family, with or without a zone (fe80::1%eth0).
+static bool is_address(const std::string& text) {
+  const std::string bare = text.substr(0, text.find('%'));
+  in6_addr binary{};
+  return inet_pton(AF_INET, bare.c_str(), &binary) == 1 || inet_pton(AF_INET6, bare.c_str(), &binary) == 1;
+}
 
 Status Front::open() {
   const FrontOptions& o = options_;
@@ -20,10 +29,19 @@ Status Front::open() {
   LLORCH_TRY(const auto token, security::find_operator_token(o.token_file, warning));
   if (!warning.empty()) log(Level::kWarn, "token_from_environment", warning);
   const bool loopback = security::is_loopback(o.listen);
+  if (!is_address(o.listen) && !loopback)
+    return fail(ErrorCode::kInvalidRequest,
+                "listen: '{}' is no address of this machine: 127.0.0.1 (this machine alone), 0.0.0.0 (all networks) or "
+                "an address of one",
+                security::sanitize(o.listen, 64));
   if (o.local_mode && (token || !o.keys_file.empty()))
     return fail(ErrorCode::kInvalidRequest, "--local-mode has no authentication: it cannot be combined with a token");
   if (o.local_mode && !loopback)
-    return fail(ErrorCode::kInvalidRequest, "--local-mode listens on loopback only, not on {}", o.listen);
+    return fail(
+        ErrorCode::kInvalidRequest,
+        "listening on {} needs a key: without one (--local-mode) a daemon listens on 127.0.0.1 only. Give a token "
+        "of at least {} characters (LLORCH_API_TOKEN_FILE), or leave `listen` out",
+        o.listen, security::kTokenBytesMin);
   if (!loopback && !token)
     return fail(ErrorCode::kInvalidRequest,
                 "listening on {} needs a token of at least {} characters (LLORCH_API_TOKEN_FILE)", o.listen,

@@ -9,7 +9,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/worker"), str(ROOT / "tests/colony")]
-from colony import Colony  # noqa: E402
+from colony import Colony, free_port, listens  # noqa: E402
 from harness import Worker, main  # noqa: E402
 
 BIN = pathlib.Path(os.environ.get("LLORCH_BIN", ROOT / "build/release/bin"))
@@ -73,6 +73,20 @@ class Configuration(unittest.TestCase):
         for program in PROGRAMS:
             self.refused(self.run_program(program), str(self.file))
 
+    def test_what_is_no_file_is_told_at_once(self):
+        for program in PROGRAMS:
+            with self.subTest(program):
+                self.refused(self.run_program(program, "--config"), "--config needs a value")
+                self.refused(self.run_program(program, "--config", self.home.name), f"{self.home.name} is a folder")
+                self.refused(self.run_program(program, "--config", "/dev/zero"), "/dev/zero: this is no configuration file")
+
+    def test_a_value_that_a_flag_comes_before_must_be_one(self):
+        self.file.write_text("[hive]\nport = 70000\n")
+        self.refused(self.run_program("hive", "--port", "8600"), f"{self.file}:2: ", "port")
+        self.file.write_text("[hive]\nport = 8700\nallow-host = [\"a\"]\nlog-level = \"debug\"\n[worker]\nctx = [96]\n")
+        self.assertEqual(self.run_program("hive", "--port", "8600", "--allow-host", "b", "--log-level", "info", "--print-config").returncode, 0)
+        self.refused(self.run_program("worker"), f"{self.file}:6: ", "'ctx' takes one value, and no list")
+
     def test_the_worker_s_section(self):
         self.file.write_text('[worker]\nctx = 128\ntemperature = 0.25\nmax-batch = 3\n[queen]\nworker-slots = 2\n[hive]\nheadroom-mb = 1\n[keeper]\nquiet = true\n[model."a:b"]\nctx = 5\n')
         env = {"HOME": self.home.name, "XDG_CONFIG_HOME": ""}
@@ -123,6 +137,15 @@ class Daemons(unittest.TestCase):
         for text, line, words in (
             ("[queen]\n\nno-such = 1\n", 3, "'no-such' is no setting of the queen"),
             ("[hive]\nno-such = 1\n", 2, "'no-such' is no setting of the hive"),
+            ("[hive]\nport = 70000\n", 2, "port"),  # which her queen gives it, too
+            ("[hive]\n\nidle-stop-sec = -1\n", 3, "idle-stop-sec"),
+            ("[queen]\nport = 70000\n", 2, "'port' of [queen]: must be a whole number from 1024 to 65535, not 70000"),
+            ("[queen]\nport = [8500]\n", 2, "'port' takes one value, and no list"),
+            ('[queen]\nlisten = "nonsense"\n', 0, "listen: 'nonsense' is no address of this machine"),
+            ('[queen]\nlisten = "0.0.0.0"\n', 0, "listening on 0.0.0.0 needs a key"),
+            ('[model."builtin:haiku"]\nctx = [96]\n', 2, "'ctx' must be a text or a number"),
+            ('[model."builtin:haiku"]\nctx = "0128"\n', 2, "'ctx' must be a whole number"),
+            ('[model."builtin:haiku"]\nctx = 96\n[model."builtin:haiku"]\nctx = 97\n', 3, '[model."builtin:haiku"] stands in the file twice'),
             ("[worker]\nno-such = 1\n", 2, "'no-such' is no setting of the worker"),
             ("# x\n[worker]\nthreads = 4000\n", 3, "--threads"),
             ('[worker]\nchat-template = "/no/such"\n', 2, "/no/such"),
@@ -133,11 +156,30 @@ class Daemons(unittest.TestCase):
                 self.file.write_text(text)
                 r = self.ask()
                 self.assertNotEqual(r.returncode, 0)
-                self.assertIn(f"{self.file}:{line}: ", r.stderr)
                 self.assertIn(words, r.stderr)
-                self.assertIn("\n  change that line of the file\n", r.stderr)
+                if line:
+                    self.assertIn(f"{self.file}:{line}: ", r.stderr)
+                    self.assertIn("\n  change that line of the file\n", r.stderr)
         self.file.write_text('[model."builtin:haiku"]\nchat-template = "/no/such"\n')
         self.assertIn("/no/such", self.ask().stderr)
+
+    def test_the_queen_that_a_command_starts_is_where_the_file_says(self):
+        elsewhere, port, hive_port = self.c.home / "elsewhere", free_port(), free_port()
+        del self.c.env["LLORCH_QUEEN_URL"], self.c.env["LLORCH_HIVE_PORT"]
+        self.file.write_text(f'[queen]\nport = {port}\ndata-dir = "{elsewhere}"\n[hive]\nport = {hive_port}\n')
+        try:
+            self.assertEqual(self.c.keeper("queen", "start").returncode, 0)
+            self.assertTrue(listens(port) and (elsewhere / "queen-url").exists())
+            self.assertEqual(self.ask().returncode, 0)
+            self.assertTrue(listens(hive_port), "the hive's own section counts, too")
+            self.assertIn(f"127.0.0.1:{port}: awake", self.c.keeper("queen", "status").stdout)
+            other = free_port()
+            self.c.env["LLORCH_QUEEN_PORT"] = str(other)
+            self.assertIn(f"127.0.0.1:{other}: asleep", self.c.keeper("queen", "status", "--data-dir", self.c.home / "none").stdout, "the environment comes before the file")
+            del self.c.env["LLORCH_QUEEN_PORT"]
+        finally:
+            self.assertEqual(self.c.keeper("queen", "stop").returncode, 0)
+        self.assertFalse(listens(port))
 
     def test_a_section_that_is_none_has_the_nearest_name(self):
         for program in PROGRAMS:

@@ -1,15 +1,17 @@
 """The keeper against a queen made by the test: it follows the address that it is given, survives any framing, and tells a cut stream from a whole one."""
+import contextlib
 import http.server
 import json
 import os
 import pty
+import re
 import socket
 import subprocess
 import threading
 import time
 import unittest
 
-from colony import Colony, main, text_of, wait_for
+from colony import BIN, Colony, listens, main, text_of, wait_for
 from listener import Listener
 
 
@@ -188,6 +190,78 @@ class Keeper(unittest.TestCase):
                 r = c.keeper(*command, "--direct")
                 self.assertEqual(r.returncode, 2)
                 self.assertIn("a hive, which runs workers and answers no questions\n  leave out --direct", r.stderr)
+
+    def test_another_server_at_the_queen_s_address_is_told(self):
+        class Other(Listener):
+            def __init__(self, status, body):
+                class Handler(http.server.BaseHTTPRequestHandler):
+                    def log_message(self, *_):
+                        pass
+
+                    def do_GET(self):
+                        self.send_response(status)
+                        self.send_header("Content-Length", str(len(body)))
+                        self.end_headers()
+                        self.wfile.write(body)
+
+                self.listen(Handler)
+
+        with Colony() as c:
+            for status, body in ((404, b"<html>not found</html>"), (200, b"hello"), (200, b'{"status": "ok"}'), (404, b'{"detail": "Not Found"}')):
+                other = Other(status, body)
+                try:
+                    for command in (("status",), ("queen", "status"), ("queen", "start"), ("run", "haiku", "x")):
+                        r = c.keeper(*command, "--queen", other.url)
+                        self.assertEqual(r.returncode, 1, (command, r.stdout))
+                        self.assertIn(f"something answers at {other.url}, and it is no queen of llama-orch\n  another program has that port", r.stderr)
+                finally:
+                    other.close()
+
+    def test_a_hive_before_its_first_heartbeat_is_not_offline(self):
+        with Colony() as c:
+            c.queen()
+            c.infer(max_tokens=2)
+            self.assertEqual(c.keeper("queen", "stop").returncode, 0)
+            c.queen()
+            told = c.keeper("status").stdout
+            self.assertIn("asleep: the queen starts it when it is needed", told)
+            slow = c.home / "slow-hive"
+            slow.write_text(f'#!/bin/sh\nsleep 3\nexec {BIN}/llorch-hive "$@"\n')
+            slow.chmod(0o755)
+            self.assertEqual(c.keeper("queen", "stop").returncode, 0)
+            c.queen("--hive-program", slow)
+            asking = c.start(*c.command("run", "haiku", "x", "-n", "2", "--quiet"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            wait_for(lambda: re.search("hive .*: starting\n", c.keeper("status").stdout), 10)
+            self.assertEqual(asking.wait(60), 0)
+
+    def test_a_second_queen_has_a_hive_of_her_own(self):
+        """Of another data directory, on a machine where the hive's usual port is taken."""
+        with Colony() as c:
+            del c.env["LLORCH_HIVE_PORT"]
+            with socket.create_server(("127.0.0.1", 8600)) if not listens(8600) else contextlib.nullcontext():
+                c.queen()
+                c.infer(max_tokens=2)
+                [hive] = c.call("GET", "/v1/status")[2]["hives"]
+                self.assertNotEqual(hive["url"].rsplit(":", 1)[1], "8600")
+
+    def test_a_key_that_nobody_has_seen_is_revoked(self):
+        with Colony() as c:
+            made = subprocess.run([BIN / "llorch", "key", "list"], capture_output=True, text=True, env=c.env, timeout=20)
+            self.assertEqual(made.returncode, 0, made.stderr)
+            self.assertIn("admits no keys: `llorch key create` makes one", made.stderr)
+            for json_flag in ((), ("--json",)):
+                with open("/dev/full", "w") as full:
+                    r = subprocess.run([BIN / "llorch", "key", "create", *json_flag], stdout=full, stderr=subprocess.PIPE, text=True, env=c.env, timeout=20)
+                self.assertEqual(r.returncode, 1)
+                self.assertIn("the key could not be printed, and was revoked", r.stderr)
+                self.assertEqual(json.loads(subprocess.run([BIN / "llorch", "key", "list", "--json"], capture_output=True, env=c.env, timeout=20).stdout), [])
+            self.assertEqual(subprocess.run([BIN / "llorch", "key", "create"], capture_output=True, env=c.env, timeout=20).returncode, 0)
+            self.assertEqual(len(json.loads(subprocess.run([BIN / "llorch", "key", "list", "--json"], capture_output=True, env=c.env, timeout=20).stdout)), 1)
+
+    def test_a_queue_of_no_place_is_refused(self):
+        r = subprocess.run([BIN / "llorch-queen", "--local-mode", "--queue-capacity", "0"], capture_output=True, text=True, timeout=20)
+        self.assertEqual(r.returncode, 2)
+        self.assertIn("0 is no number of requests: 1 or more, as each waits for its worker, or -1", r.stderr)
 
     def test_why_a_queen_did_not_start_is_told(self):
         """Not where it can be read: her last error of this start, without what an older one left."""

@@ -117,7 +117,7 @@ class ModelSettings(unittest.TestCase):
     def test_what_is_no_setting_is_refused_by_name(self):
         with colony("") as c:
             c.queen()
-            for body, param, words in (({"ctxx": 5}, "ctxx", "'ctxx' is no setting of a model: did you mean 'ctx'?"), ({"threads": 2, "temperature": 3}, "temperature", "'temperature' must be a number from 0 to 2"), ({"device": "tpu"}, "device", "'device' must be cpu, gpu"), ({"ctx": [1]}, "ctx", "must be a text, a number or null")):
+            for body, param, words in (({"ctxx": 5}, "ctxx", "'ctxx' is no setting of a model: did you mean 'ctx'?"), ({"threads": 2, "temperature": 3}, "temperature", "'temperature' must be a number from 0 to 2"), ({"device": "tpu"}, "device", "'device' must be cpu, gpu"), ({"ctx": [1]}, "ctx", "must be a text, a number or null"), ({"ctx": "0128"}, "ctx", "'ctx' must be a whole number"), ({"chat-template": "/x\n"}, "chat-template", "without control characters"), ({"chat-template": "/" + "x" * 5000}, "chat-template", "at most 4095 bytes")):
                 status, _, told = c.call("PUT", "/v1/model-settings/haiku", body)
                 self.assertEqual((status, told["error"]["param"]), (400, param), told)
                 self.assertIn(words, told["error"]["message"])

@@ -82,8 +82,9 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
     auto need_work = [path = ref->path] { return default_need(path); };
     const auto need = co_await service::in_background(t->flow, h.files(), need_work, ref->path);
     if (!need || !*need) co_return t->fail(need ? need->error() : need.error());
-    boost::json::object row = colony::to_json(
-        colony::Model{ref->short_name(), ref->text(), ref->short_name(), (*need)->quant, "Available", "", 0});
+    colony::Model model{ref->short_name(), ref->text(), ref->short_name(), (*need)->quant, "Available", "", 0};
+    (*need)->tell(model);
+    boost::json::object row = colony::to_json(model);
     row["local_path"] = ref->path;
     co_return t->succeed(boost::json::value(std::move(row)));
   }
@@ -224,7 +225,7 @@ Procedure worker_spawn(TaskPtr t, Hive& h, Order o) {
   const auto known = h.catalog().models.find(ref->text());
   auto look_work = [at = *location, settings = o.settings, device = o.device, room = h.room(o.device),
                     row = known == h.catalog().models.end() ? ModelRow() : known->second] {
-    RunSize size(settings, WorkerDefaults::read(cli::worker_config_path()));
+    RunSize size(settings, WorkerDefaults::read(cli::colony_config_path()));
     size.device = device, size.room = room;
     return std::pair(memory_need(at, size), manifest_to_ask(row));
   };
@@ -325,17 +326,27 @@ Procedure worker_logs(TaskPtr t, Hive& h, Order o) {
   t->succeed(boost::json::value({{"worker_id", id}, {"lines", told}}));
 }
 
+/// A worker that serves a model; null: none.
+WorkerPtr worker_of(Hive& h, const colony::ModelRef& ref) {
+  for (const auto& [id, w] : h.workers())
+    if (w->facts.model_ref == ref.text()) return w;
+  return nullptr;
+}
+
 Procedure model_delete(TaskPtr t, Hive& h, Order o) {
   t->start();
   const auto ref = colony::parse_model_ref(o.model);
   if (!ref) co_return t->fail(ref.error());
-  const auto it = h.catalog().models.find(ref->text());
-  if (it == h.catalog().models.end()) co_return t->fail({ErrorCode::kModelNotFound, "this hive has no such model"});
   if (ref->kind == ModelRef::Kind::kBuiltin)
     co_return t->fail({ErrorCode::kResourceInUse, "a builtin model is part of the program"});
-  for (const auto& [id, w] : h.workers())
-    if (w->facts.model_ref == ref->text())
-      co_return t->fail({ErrorCode::kResourceInUse, fmt::format("{} serves the model", id)});
+  if (const WorkerPtr w = worker_of(h, *ref))
+    co_return t->fail({ErrorCode::kResourceInUse, fmt::format("{} serves the model", w->facts.worker_id)});
+  if (ref->kind == ModelRef::Kind::kFile)
+    co_return t->fail({ErrorCode::kInvalidRequest,
+                       "a file that is named by its path is a person's own: only models that a hive has fetched are "
+                       "deleted by it"});
+  const auto it = h.catalog().models.find(ref->text());
+  if (it == h.catalog().models.end()) co_return t->fail({ErrorCode::kModelNotFound, "this hive has no such model"});
   const ModelRow row = it->second;
   h.catalog().models.erase(it);
   // Two references may name one file. The row goes though its file cannot be removed.
@@ -382,6 +393,12 @@ void look(const TaskPtr& t, Hive& h, const Order& o) {
   }
   const auto ref = colony::parse_model_ref(o.model);  // model_get
   const auto it = ref ? h.catalog().models.find(ref->text()) : h.catalog().models.end();
+  if (const WorkerPtr w = ref ? worker_of(h, *ref) : nullptr; w && it == h.catalog().models.end()) {
+    const auto* bytes = w->about.if_contains("model_bytes");
+    return t->succeed(boost::json::value(
+        colony::to_json(colony::Model{ref->short_name(), ref->text(), ref->short_name(), w->facts.quant, "Available",
+                                      "", bytes && bytes->is_number() ? bytes->to_number<std::int64_t>() : 0})));
+  }
   if (it == h.catalog().models.end()) return t->fail({ErrorCode::kModelNotFound, "this hive has no such model"});
   t->succeed(boost::json::value(colony::to_json(it->second.model)));
 }

@@ -2,6 +2,7 @@
 // metrics.
 
 #include "colony/model_access.h"
+#include "colony/operations.h"
 #include "config_file.h"
 #include "hive/hive.h"
 #include "hive/memory_fit.h"
@@ -40,7 +41,7 @@ service::Procedure answer_fit(service::FlowPtr flow, Hive& h, ContextPtr c, FitQ
     if (!changed) co_return c->fail(changed.error());
   }
   auto measure = [q, room = h.room(q.device)] {
-    RunSize size(q.settings, WorkerDefaults::read(cli::worker_config_path()));
+    RunSize size(q.settings, WorkerDefaults::read(cli::colony_config_path()));
     size.device = q.device, size.room = room;
     return memory_need(q.location, size);
   };
@@ -53,7 +54,7 @@ service::Procedure answer_fit(service::FlowPtr flow, Hive& h, ContextPtr c, FitQ
 /// What the parameters say. Nothing: it was answered.
 std::optional<colony::ModelSettings> settings_of(const ContextPtr& c) {
   colony::ModelSettings settings;
-  for (const auto& [parameter, key] : {std::pair("ctx", "ctx"), {"parallel", "max-batch"}, {"kv", "kv-type"}}) {
+  for (const auto& [parameter, key] : colony::kMemoryParameters) {
     const std::string value = c->request.target.parameter(parameter).value_or("");
     if (value.empty() || (value == "0" && std::string_view(parameter) == "ctx")) continue;  // 0: what the model has
     if (const Status set = settings.set(key, value); !set) return c->fail(set.error(), {}, parameter), std::nullopt;

@@ -163,7 +163,8 @@ void add_command_serve(CLI::App& app, int& exit_code) {
   c->add_option("--max-batch", o.engine.engine.max_batch, "sequences that run together; 1: strictly one after another")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  c->add_option("--queue-capacity", o.queue_capacity, "requests that may wait")
+  c->add_option("--queue-capacity", o.queue_capacity,
+                "requests that may wait; 0: none, who comes while --max-batch run is refused")
       ->check(CLI::Range(0, 100000))
       ->capture_default_str();
   c->add_option("--inference-timeout-sec", o.inference_timeout_s)->check(CLI::Range(1, 1800))->capture_default_str();
