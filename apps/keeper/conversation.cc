@@ -1,20 +1,29 @@
 #include "keeper/conversation.h"
 
+#include <algorithm>
 #include <array>
+#include <csignal>
 #include <optional>
 
 #include "base/nearest.h"
 #include "base/status_line.h"
 #include "daemon_flags.h"
 #include "format/json.h"
+#include "gives_no_text.h"
 #include "keeper/attachment.h"
 #include "keeper/chat_file.h"
 #include "keeper/chat_settings.h"
 #include "keeper/chat_window.h"
 #include "keeper/line_editor.h"
 #include "keeper/model_argument.h"
+#include "net/last_signal.h"
 
 namespace llorch::keeper {
+
+/// Whether a model takes messages, as far as that is known before it is loaded. Errors: kChatTemplateMissing;
+/// kInvalidRequest of a model that gives no text.
+static Status check_chats(Session& session, const std::string& model, bool raw);
+
 namespace {
 
 class Conversation {
@@ -34,6 +43,7 @@ class Conversation {
       if (!said) break;
       if (said->find_first_not_of(" \t\n") == said->npos) {
         if (lines_.interrupted()) tell("Ctrl-D or /bye leaves");
+        tell_unended();
         continue;
       }
       if (const Status text = check_utf8(*said, "what was typed"); !text) {
@@ -54,7 +64,7 @@ class Conversation {
       }
       code = ask(*said);
     }
-    return code;
+    return terminated() ? 128 + SIGTERM : code;
   }
 
  private:
@@ -146,14 +156,17 @@ class Conversation {
     if (typed.empty()) return tell("the model is " + question_.model);
     const auto meant = model_meant(typed, common_.of_this_machine() && question_.hive.empty());
     if (!meant) return complain_here(meant.error(), "`llorch model list` shows what is here");
+    if (const Status chats = check_chats(session_, *meant, question_.raw); !chats)
+      return complain_here(chats.error(), "the model is still " + question_.model);
     question_.model = *meant;
     tell("the model is " + question_.model);
   }
 
   void multi(const std::string& begun) {
     const auto said = lines_.rest_of_message(begun);
+    tell_unended();
     if (said && !said->empty()) (void)ask(*said);
-    left_ = !said;
+    left_ = left_ || !said;
   }
 
   void file(const std::string& typed) {
@@ -206,11 +219,13 @@ class Conversation {
       code = complain(common_, there.error());
     else
       code = ask_awake(message);
+    left_ = left_ || terminated();
     if (code == 0) {
       window_.keep();
       return 0;
     }
     window_ = before;
+    if (terminated()) return code;
     unsent_ = message;
     tell(fmt::format("the conversation is as it was before the message; /retry sends it again{}",
                      lines_.on_terminal() ? ", the arrow up edits it" : ""));
@@ -298,6 +313,13 @@ class Conversation {
     return true;
   }
 
+  /// While an answer came: whoever ends this process means the whole conversation.
+  [[nodiscard]] static bool terminated() { return net::last_signal() == SIGTERM; }
+
+  void tell_unended() const {
+    if (lines_.unended()) tell("the message was not ended by \"\"\" and is dropped: nothing was sent");
+  }
+
   void tell(const std::string& text) const {
     if (!common_.quiet) show_dim_line(stderr, text);
   }
@@ -336,7 +358,48 @@ const std::array<Conversation::Command, 15> Conversation::kCommands{{
 
 }  // namespace
 
+/// Whether a person has set a chat template for a model; true where that may not be looked at.
+static bool template_is_set(Session& session, const std::string& ref) {
+  if (cli::read_section(cli::colony_config_path(), "worker").contains("chat-template")) return true;
+  const auto kept = session.call("GET", net::url_path("/v1/model-settings").segment(ref).text());
+  const auto* o = kept ? kept->if_object() : nullptr;
+  const auto* settings = o ? json::find_object(*o, "settings") : nullptr;
+  return !settings || settings->contains("chat-template");
+}
+
+static Status check_chats(Session& session, const std::string& model, bool raw) {
+  if (raw || model.empty()) return {};
+  const auto text = [](const boost::json::object* o, const char* key) {
+    return o ? json::find_text(*o, key).value_or("") : std::string();
+  };
+  const auto can = [](const boost::json::object* o) {
+    std::vector<std::string> words;
+    const auto* list = o ? json::find_array(*o, "capabilities") : nullptr;
+    if (list)
+      for (const auto& v : *list)
+        if (v.is_string()) words.emplace_back(v.get_string());
+    return words;
+  };
+  const std::string name = model.starts_with('/') ? "file:" + model : model;
+  const auto listed = session.call("GET", net::url_path("/v1/models").segment(name).text());
+  const auto* known = listed ? listed->if_object() : nullptr;
+  std::vector<std::string> abilities = can(known ? json::find_object(*known, "meta") : nullptr);
+  const std::string ref = known ? text(known, "id") : name;
+  if (abilities.empty() && ref.starts_with("file:")) {  // its hive reads it, and loads nothing
+    const auto read = session.run({{"operation", "model_download"}, {"model", ref}}, {});
+    if (read) abilities = can(read->result.if_object());
+  }
+  if (abilities.empty()) return {};  // the first answer tells
+  const auto has = [&](std::string_view word) { return std::ranges::find(abilities, word) != abilities.end(); };
+  if (has("chat") || template_is_set(session, ref)) return {};
+  if (!has("text-gen")) return fail(ErrorCode::kInvalidRequest, "{}: this model {}", model, kGivesNoText);
+  return fail(ErrorCode::kChatTemplateMissing, "{}: the model has no chat template, so that it takes no messages",
+              model);
+}
+
 int converse(Session& session, const Common& common, Question question, boost::json::object request) {
+  if (const Status chats = check_chats(session, question.model, question.raw); !chats)
+    return complain(common, chats.error());
   (void)cli::make_private_directory(cli::state_directory());
   return Conversation(session, common, std::move(question), std::move(request)).run();
 }

@@ -127,7 +127,7 @@ char* LineEditor::prompt_text(EditLine* line) {
 }
 
 std::optional<std::string> LineEditor::line(Prompt prompt) {
-  prompt_ = prompt, interrupted_ = false;
+  prompt_ = prompt, interrupted_ = unended_ = false;
   std::string text;
   if (!line_) {
     if (!std::getline(std::cin, text)) return std::nullopt;
@@ -164,7 +164,8 @@ std::optional<std::string> LineEditor::rest_of_message(std::string begun) {
     }
     const auto more = line(Prompt::kMore);
     if (interrupted_) return "";
-    if (!more) return text.empty() ? std::nullopt : std::optional(text);  // the end of the input ends it, too
+    if (!more && on_terminal()) return unended_ = true, "";
+    if (!more) return text.empty() ? std::nullopt : std::optional(text);  // the end of a file ends it, too
     text += '\n' + *more;
   }
 }

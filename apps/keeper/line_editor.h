@@ -33,6 +33,8 @@ class LineEditor {
   [[nodiscard]] bool on_terminal() const { return line_ != nullptr; }
   /// Whether the last line was ended by Ctrl-C.
   [[nodiscard]] bool interrupted() const { return interrupted_; }
+  /// Whether the last message of several lines was ended by Ctrl-D: it is dropped.
+  [[nodiscard]] bool unended() const { return unended_; }
 
  private:
   static unsigned char on_paste(EditLine* line, int key);
@@ -47,7 +49,7 @@ class LineEditor {
   HistEvent event_{};
   Prompt prompt_ = Prompt::kMessage;
   bool pastes_ = false;  // the terminal can say what is pasted
-  bool interrupted_ = false;
+  bool interrupted_ = false, unended_ = false;
 };
 
 }  // namespace llorch::keeper

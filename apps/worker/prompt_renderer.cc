@@ -7,6 +7,7 @@
 #include "base/ids.h"
 #include "base/limits.h"
 #include "base/utf8.h"
+#include "gives_no_text.h"
 
 namespace llorch::worker {
 
@@ -64,7 +65,7 @@ std::string PromptRenderer::end_of(const TokenIds& prompt) const {
 Result<TokenIds> PromptRenderer::chat(const boost::json::array& messages, const boost::json::object& arguments,
                                       const PrepareBound& bound, Ending ending) const {
   if (!template_ && !gives_text_)
-    return fail(ErrorCode::kInvalidRequest, "this model gives embeddings and no text: POST /v1/embeddings");
+    return fail(ErrorCode::kInvalidRequest, "this model {}: POST /v1/embeddings", kGivesNoText);
   if (!template_)
     return fail(ErrorCode::kChatTemplateMissing,
                 "the model has no chat template: send a prompt, or start the worker with --chat-template");

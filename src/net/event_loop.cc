@@ -12,6 +12,7 @@
 #include "net/asio.h"
 #include "net/curl_loop.h"
 #include "net/inbox.h"
+#include "net/last_signal.h"
 #include "net/operation_memory.h"
 #include "net/resolver.h"
 #include "net/turn_watch.h"
@@ -150,6 +151,10 @@ EventLoop::Timer EventLoop::after(Clock::duration delay, std::function<void()> t
   return timer;
 }
 
+static std::atomic<int> last_signal_number = 0;
+
+int last_signal() { return last_signal_number; }
+
 void EventLoop::on_signals(std::function<void(int count)> task) {
   impl_->signals.add(SIGINT);
   impl_->signals.add(SIGTERM);
@@ -160,8 +165,9 @@ void EventLoop::on_signals(std::function<void(int count)> task) {
     int count = 0;
     OperationMemory memory;  // a signal that finds none must not be the last that is told
     static void wait(const std::shared_ptr<Again>& self) {
-      self->impl.signals.async_wait(self->memory.in([self](const error_code& problem, int) {
+      self->impl.signals.async_wait(self->memory.in([self](const error_code& problem, int number) {
         if (problem) return;
+        last_signal_number = number;
         wait(self);  // first: nor must one whose task throws
         self->task(++self->count);
       }));

@@ -236,7 +236,38 @@ class Chat(unittest.TestCase):
         self.assertIn("what had come is kept", err)
         self.assertEqual(self.queen.said(), [("user", "one"), ("assistant", "echo: "), ("user", "two")])
 
+    def test_sigterm_ends_the_conversation(self):
+        self.model(hold=True)
+        with subprocess.Popen(self.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.c.env) as p:
+            p.stdin.write("one\ntwo\n")
+            p.stdin.flush()
+            self.assertEqual(p.stdout.read(6), "echo: ")
+            p.send_signal(signal.SIGTERM)
+            self.assertEqual(p.wait(20), 128 + signal.SIGTERM)
+            self.assertTrue(self.queen.cancelled.is_set(), "the answer is called off")
+            self.assertEqual(len(self.queen.orders), 1, "what else had been typed is not asked")
+
+    def test_a_schema_is_typed_or_in_a_file(self):
+        schema = '{"type": "object", "properties": {"a": {"const": 1}}}'
+        (self.c.home / "s.json").write_text(schema)
+        self.type(f"/set schema {schema}\none\n/set schema {self.c.home}/s.json\ntwo\n/set schema {{broken\nthree\n/bye\n")
+        kept = [order["response_format"]["json_schema"]["schema"] for order in self.queen.orders]
+        self.assertEqual(kept, [json.loads(schema)] * 3, "what cannot be read changes nothing")
+
     # What a person types.
+
+    def test_ctrl_d_in_a_message_of_several_lines_drops_it(self):
+        self.model()
+        left = [b'"""half\r', b"of it\r", b"\x04", b"whole\r", b"\x04"]
+
+        def on_output(got, fd):
+            if left and got.count(b"\x1b[?2004h") > 5 - len(left):
+                type_into(fd, left.pop(0))
+
+        code, raw = on_a_terminal(self.command(), self.c.env | {"TERM": "xterm"}, 60, on_output)
+        self.assertEqual((code, left), (0, []), raw)
+        self.assertEqual(self.queen.said(0), [("user", "whole")], raw)
+        self.assertIn(b"is dropped: nothing was sent", raw)
 
     def terminal(self, steps, **more):
         """Types each step when the prompt has come so often; returns what the terminal got."""

@@ -86,6 +86,10 @@ class Prompt(unittest.TestCase):
             r = self.run_model(*arguments, stdin=stdin)
             self.assertEqual((r.returncode, r.stderr), (0, b""), "a path among other words is text")
 
+    def test_a_name_that_is_nearly_right_is_told_once(self):
+        r = self.run_model("hello", model="builtin:hiku")
+        self.assertEqual((r.returncode, r.stderr.decode().count("did you mean")), (1, 1), r.stderr)
+
     def test_models_that_are_not_for_talking(self):
         self.assertIn("at most sixteen", self.c.keeper("run", "--help").stdout)
         if not STORIES.exists():
@@ -94,6 +98,12 @@ class Prompt(unittest.TestCase):
         self.assertEqual(r.returncode, 1)
         for words in (STORIES.name, "has no chat template", "llorch run --raw", "llorch model suggest"):
             self.assertIn(words, r.stderr)
+        r = self.c.keeper("chat", STORIES, stdin="")
+        self.assertEqual(r.returncode, 1, "it is told before anything is typed")
+        self.assertIn("has no chat template", r.stderr)
+        r = self.c.keeper("chat", "haiku", "--quiet", stdin=f"/model {STORIES}\nWrite a haiku about rain\n")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertIn("the model is still haiku", r.stderr)
         if not EMBEDDER.exists():
             return not_run("the embedding model of `./dev models` is not there")
         for command in ("chat", "run"):

@@ -11,6 +11,7 @@
 #include "base/mapped_file.h"
 #include "engine/forward_all.h"
 #include "format/safetensors.h"
+#include "gives_no_text.h"
 #include "worker/model_flags.h"
 
 namespace llorch::worker {
@@ -40,8 +41,7 @@ Result<Run> run_model(ModelFlags flags, const TokenIds& tokens, int context) {
   LLORCH_TRY(const int adapter, flags.one_adapter());
   LLORCH_TRY(const LoadedModel model, flags.load());
   if (!gives_logits(*model.model))
-    return fail(ErrorCode::kInvalidRequest,
-                "this model gives embeddings and no text: `llorch parity all` compares them");
+    return fail(ErrorCode::kInvalidRequest, "this model {}: `llorch parity all` compares them", kGivesNoText);
   LLORCH_TRY(run.sha256, model_manifest(flags.options.path));
   run.vocab = model.model->graph().vocab, run.isa = model.device->isa();
   if (static_cast<int>(tokens.size()) > model.model->graph().context)

@@ -4,6 +4,7 @@
 
 #include "base/open_file.h"
 #include "engine/forward_all.h"
+#include "gives_no_text.h"
 #include "sample/sampler.h"
 #include "worker/model_flags.h"
 
@@ -20,7 +21,7 @@ Status perplexity(const PerplexityFlags& f) {
   LLORCH_TRY(const int adapter, f.model.one_adapter());
   LLORCH_TRY(LoadedModel model, f.model.load());
   if (!gives_logits(*model.model))
-    return fail(ErrorCode::kInvalidRequest, "this model gives embeddings and no text: it has no perplexity");
+    return fail(ErrorCode::kInvalidRequest, "this model {}: it has no perplexity", kGivesNoText);
   LLORCH_TRY(const TokenIds ids, model.tokenizer->encode(text, {}));
   const TokenIds& prefix = model.tokenizer->prefix();
   const int window = model.model->graph().context - static_cast<int>(prefix.size());
