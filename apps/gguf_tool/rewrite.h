@@ -5,6 +5,7 @@
 #include "base/split_name.h"
 #include "command_line.h"
 #include "format/gguf.h"
+#include "format/quantization.h"
 #include "quant/table.h"
 
 namespace llorch::gguf_tool {
@@ -29,6 +30,8 @@ struct Rewritten {
                                   metadata.has(family + ".expert_count")};
   metadata.set("general.quantization_version", MetaValue::u32(2));
   metadata.erase_prefix("split.");
+  if (!type.empty()) metadata.erase_prefix("general.file_type");
+  if (const auto number = file_type_number(type)) metadata.set("general.file_type", MetaValue::u32(*number));
   const DTypeInfo* base = find_dtype(std::string_view(type).substr(0, 4));  // of a mix
   if (const DTypeInfo* plain = find_dtype(type)) base = plain;
   Rewritten rewritten;

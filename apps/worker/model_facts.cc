@@ -1,28 +1,20 @@
 #include "worker/model_facts.h"
 
 #include <chrono>
-#include <map>
+#include <filesystem>
 #include <tuple>
 
 #include "base/clock.h"
 #include "base/mapped_file.h"
+#include "base/split_name.h"
 #include "format/json.h"
+#include "format/quantization.h"
 #include "jinja/limits.h"
 #include "security/digest.h"
 #include "tools/learn.h"
 
 namespace llorch::worker {
 namespace {
-
-/// The format that most of the weights have.
-std::string most_common_format(const LoadedModel& m) {
-  std::map<std::string, std::uint64_t> bytes;
-  for (const TensorView& t : m.source->tensors()) bytes[std::string(info(t.type).name)] += t.data.size();
-  std::string found;
-  for (std::uint64_t most = 0; const auto& [type, size] : bytes)
-    if (size > most) most = size, found = type;
-  return found;
-}
 
 /// How the model spells the beginning of a text, and the end of an answer.
 std::pair<std::string, std::string> end_spellings(const Metadata& metadata, const Tokenizer& tokenizer) {
@@ -83,6 +75,15 @@ void read_folder_templates(const std::string& path, ChatTemplate& out) {
     out.with_tools = *std::move(file);
 }
 
+/// Of its file or files; of a folder, and of what is no file, the bytes of the tensors.
+std::int64_t bytes_of_files(const std::string& path, const WeightSource& source) {
+  if (std::error_code problem; std::filesystem::is_regular_file(path, problem))
+    if (const auto size = size_of_parts(path)) return *size;
+  std::int64_t sum = 0;
+  for (const TensorView& t : source.tensors()) sum += static_cast<std::int64_t>(t.data.size());
+  return sum;
+}
+
 }  // namespace
 
 Result<ChatTemplate> read_chat_template(const WeightSource& source, const Tokenizer& tokenizer, const std::string& path,
@@ -116,8 +117,8 @@ Result<ModelFacts> read_facts(const LoadedModel& m, const FactsOptions& options)
   f.vocab = m.model->graph().vocab, f.context = m.model->graph().context;
   f.generates = m.model->graph().head.weight.there();
   f.tokenizer_kind = m.tokenizer->kind();
-  f.created = unix_seconds();
-  f.quant_kind = most_common_format(m), f.fingerprint = m.fingerprint;
+  f.created = unix_seconds(), f.file_bytes = bytes_of_files(options.model_path, *m.source);
+  f.quant_kind = quantization_name(*m.source), f.fingerprint = m.fingerprint;
   for (const Model::AdapterFacts& adapter : m.model->adapters()) f.adapters.push_back(adapter.name);
   const auto& metadata = m.source->metadata();
   // 0: none stated, 1: mean, 2: first token, 3: last token (GGUF's pooling_type)

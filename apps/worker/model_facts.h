@@ -27,10 +27,10 @@ struct ModelFacts {
   std::vector<std::string> tool_controls;          // control tokens in that format, by their spelling
   std::shared_ptr<Structures> structures;
   Pooling pooling = Pooling::kMean;
-  std::size_t labels = 0;          // of its classification head; 0: it has none
-  std::optional<int> second_type;  // of pairs (Tokenizer::second_type)
-  std::size_t before_text = 0;     // tokens that are put before a text
-  std::int64_t created = 0;
+  std::size_t labels = 0;                    // of its classification head; 0: it has none
+  std::optional<int> second_type;            // of pairs (Tokenizer::second_type)
+  std::size_t before_text = 0;               // tokens that are put before a text
+  std::int64_t created = 0, file_bytes = 0;  // file_bytes: of the model's files
 
   /// By which clients know the model with an adapter (its number; -1: alone).
   [[nodiscard]] std::string served_as(int adapter) const {

@@ -269,6 +269,7 @@ boost::json::object Worker::report() const {
           {"memory_bytes", resident_bytes()},
           {"quant", facts_.quant_kind},
           {"context", facts_.context},
+          {"model_bytes", facts_.file_bytes},
           {"queue_depth", admission_.waiting()},
           {"tokens_in_per_s", throughput_.in_per_s()},
           {"tokens_out_per_s", throughput_.out_per_s()},

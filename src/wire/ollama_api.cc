@@ -131,7 +131,7 @@ class OllamaReader {
       } else if (std::ranges::find(kSame, key) != kSame.end()) {
         t_.chat[key] = value;
       } else if (key == "num_predict") {
-        if (!value.is_int64() || value.get_int64() > 0) t_.chat["max_tokens"] = value;  // -1 and -2: as many as fit
+        if (!value.is_int64() || value.get_int64() > 0) t_.chat["max_tokens"] = value;  // less: as many as fit
       } else {
         ignored_.push_back("options." + key);
       }

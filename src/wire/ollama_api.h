@@ -19,11 +19,13 @@ inline constexpr const char* kOllamaVersion = "0.12.0";
 /// What that API calls the capabilities of a worker's model. "embedding" has a model that does nothing else.
 [[nodiscard]] boost::json::array ollama_capabilities(const std::vector<std::string>& of_worker);
 
+/// `options.num_predict` is a limit where it is above 0; with 0 and less there is none, as in Ollama itself.
 /// Options without a counterpart here are named as ignored (`options.num_gpu`); pictures are refused. Without a
 /// message, and below without a prompt, `loads` is set.
 [[nodiscard]] std::expected<CompletionRequest, Refused> read_ollama_chat(const boost::json::object& body,
                                                                          const Bounds& bounds);
-/// The prompt is one user message. Refused: `raw`, `suffix`, `template`, `context`.
+/// The prompt is one user message, or for a model without a chat template the text that it completes. Refused: `raw`,
+/// `suffix`, `template`, `context`.
 [[nodiscard]] std::expected<CompletionRequest, Refused> read_ollama_generate(const boost::json::object& body,
                                                                              const Bounds& bounds);
 

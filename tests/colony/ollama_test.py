@@ -4,7 +4,9 @@ import json
 import subprocess
 import unittest
 
-from colony import Colony, main, wait_for
+import gguf
+
+from colony import BIN, STORIES, Colony, main, wait_for
 from scopes_test import TOKEN, start
 
 HI = [{"role": "user", "content": "Write a haiku about rain"}]
@@ -106,6 +108,10 @@ class Ollama(unittest.TestCase):
     def test_values_of_its_clients_that_name_nothing(self):
         options = {"temperature": 0, "num_predict": 6}
         plain, _ = self.post("/api/chat", {"model": "haiku", "messages": HI, "stream": False, "options": options})
+        free, _ = self.post("/api/chat", {"model": "haiku", "messages": HI, "stream": False, "options": {"temperature": 0}})
+        for without in (0, -1, -2):  # no limit, as in Ollama itself
+            answer, _ = self.post("/api/chat", {"model": "haiku", "messages": HI, "stream": False, "options": {"temperature": 0, "num_predict": without}})
+            self.assertEqual(answer["message"], free["message"], without)
         for more in ({"seed": -1}, {"repeat_penalty": 0}, {"repeat_penalty": 0.0}, {"top_k": 10**6}, {"top_k": -1}):
             answer, _ = self.post("/api/chat", {"model": "haiku", "messages": HI, "stream": False, "options": options | more})
             self.assertEqual(answer["message"], plain["message"], more)
@@ -178,6 +184,51 @@ class Ollama(unittest.TestCase):
         info = shown["model_info"]
         self.assertEqual(info[info["general.architecture"] + ".context_length"], 256)
         self.assertRegex(shown["modified_at"], r"^\d{4}-")
+
+
+@unittest.skipUnless(STORIES.exists(), "the test data is not there")
+class Files(unittest.TestCase):
+    """Models that a person has named by their path: without a chat template, and quantized as the file says."""
+
+    def test_named_files_are_listed_with_their_own_size(self):
+        with Colony() as c:
+            c.queen()
+            self.assertEqual(c.job({"operation": "model_alias", "name": "tales", "model": f"file:{STORIES}"})[-1][1], "end")
+            listed = lambda: {m["name"]: m["size"] for m in c.call("GET", "/api/tags")[2]["models"]}
+            self.assertEqual(listed()["tales"], STORIES.stat().st_size, "it is not loaded")
+            self.assertEqual(c.job({"operation": "infer", "model": "tales", "prompt": "x", "raw": True, "max_tokens": 2})[-1][1], "end")
+            for name in ("tales", f"file:{STORIES}"):
+                self.assertEqual(listed()[name], STORIES.stat().st_size, "it is loaded")
+
+    def test_a_prompt_without_a_template_is_completed(self):
+        with Colony() as c:
+            c.queen()
+            asked = {"model": f"file:{STORIES}", "prompt": "Once upon a time", "stream": False, "options": {"temperature": 0, "num_predict": 8}}
+            status, headers, answer = c.call("POST", "/api/generate", asked | {"system": "Be brief"})
+            self.assertEqual(status, 200, answer)
+            self.assertEqual(headers["X-Llorch-Ignored"], "system")
+            _, _, plain = c.call("POST", "/v1/completions", {"model": f"file:{STORIES}", "prompt": "Once upon a time", "max_tokens": 8, "temperature": 0})
+            self.assertEqual(answer["response"], plain["choices"][0]["text"])
+            self.assertIn("there was", answer["response"])
+
+    def test_a_quantization_is_the_one_that_the_file_states(self):
+        with Colony() as c:
+            model = c.home / "m.gguf"
+            # As of a Gemma with a large vocabulary: more bytes are of another type than of the matrices'.
+            subprocess.run([BIN / "llorch-gguf", "synth", "--shape", "tiny-llama", "--type", "Q8_0", c.home / "whole.gguf"], check=True, capture_output=True)
+            reader = gguf.GGUFReader(c.home / "whole.gguf")
+            names = {t.tensor_type.name for t in reader.tensors}
+            self.assertIn("Q8_0", names)
+            subprocess.run([BIN / "llorch-gguf", "quantize", c.home / "whole.gguf", model, "F16"], check=True, capture_output=True)
+            stated = gguf.GGUFReader(model).fields["general.file_type"]
+            self.assertEqual(int(stated.parts[stated.data[0]][0]), int(gguf.LlamaFileType.MOSTLY_F16), "what was written says what it is")
+            c.queen()
+            self.assertEqual(c.job({"operation": "model_alias", "name": "m", "model": f"file:{model}"})[-1][1], "end")
+            self.assertEqual(c.job({"operation": "infer", "model": "m", "prompt": "x", "raw": True, "max_tokens": 2})[-1][1], "end")
+            self.assertEqual([w["quant"] for w in c.call("GET", "/v1/status")[2]["workers"]], ["F16"])
+            self.assertEqual({m["name"]: m["details"]["quantization_level"] for m in c.call("GET", "/api/tags")[2]["models"]}["m"], "F16")
+            self.assertEqual(c.call("POST", "/api/show", {"model": "m"})[2]["details"]["quantization_level"], "F16")
+            self.assertIn("F16", next(line for line in c.keeper("model", "list").stdout.splitlines() if "m.gguf" in line))
 
 
 class Capabilities(unittest.TestCase):

@@ -3,6 +3,7 @@
 //
 // Source: Ollama's public API documentation (docs/api.md of its repository), as of version 0.12.
 #include "base/ids.h"
+#include "base/split_name.h"
 #include "format/json.h"
 #include "queen/queen.h"
 #include "service/remote.h"
@@ -17,26 +18,33 @@ using service::ContextPtr;
 using service::FlowPtr;
 using service::Procedure;
 
-/// What a worker takes for a model whose file no hive has in its catalog.
-std::int64_t size_in_memory(const Queen& q, std::string_view ref) {
-  for (const HiveEntry* h : q.hives().online())
-    for (const auto& w : h->workers)
-      if (w.model_ref == ref) return w.memory_bytes.value_or(0);
-  return 0;
+constexpr std::string_view kFilePrefix = "file:";
+using Sizes = std::map<std::string, std::int64_t, std::less<>>;  // by reference, in bytes
+
+/// Files that have a name here and are in no catalog. Their sizes are still to be found.
+Sizes named_files(const boost::json::array& models) {
+  Sizes out;
+  for (const auto& m : models)
+    if (const std::string_view id = m.at("id").get_string();
+        id.starts_with(kFilePrefix) && !m.at("meta").as_object().contains("size_bytes"))
+      out.emplace(id, 0);
+  return out;
 }
 
-/// Each model by its reference, and by every name that it was given.
-boost::json::object tags(const Queen& q) {
+/// Each model by its reference, and by every name that it was given. Listed are those that are here; a file is here
+/// where a person has named it. Sizes are those of files: 0 for a named one that another machine has.
+boost::json::object tags(const boost::json::array& models, const Sizes& files) {
   boost::json::array list;
-  for (const auto& m : models(q)) {
+  for (const auto& m : models) {
     const auto& facts = m.at("meta").as_object();
-    if (json::find_text(facts, "state") == "not_downloaded") continue;
-    const auto* size = facts.if_contains("size_bytes");
     const std::string ref(m.at("id").get_string());
+    const auto file = files.find(ref);
+    if (json::find_text(facts, "state") == "not_downloaded" && file == files.end()) continue;
+    const std::int64_t size = file != files.end()
+                                  ? file->second
+                                  : static_cast<std::int64_t>(json::find_unsigned(facts, "size_bytes").value_or(0));
     const auto add = [&](const std::string& name) {
-      boost::json::object o =
-          wire::ollama_model(name, size && size->is_int64() ? size->get_int64() : size_in_memory(q, ref),
-                             json::find_text(facts, "quant").value_or(""));
+      boost::json::object o = wire::ollama_model(name, size, json::find_text(facts, "quant").value_or(""));
       o["modified_at"] = rfc3339(std::chrono::system_clock::now());
       list.push_back(std::move(o));
     };
@@ -44,6 +52,21 @@ boost::json::object tags(const Queen& q) {
     for (const auto& name : m.at("aliases").as_array()) add(std::string(name.as_string()));
   }
   return {{"models", std::move(list)}};
+}
+
+/// Sizes of files are looked up in the background: a file system may hang.
+void reply_tags(Queen& q, const ContextPtr& c) {
+  const boost::json::array all = models(q);
+  const auto files = std::make_shared<Sizes>(named_files(all));
+  if (files->empty()) return c->reply(200, tags(all, *files));
+  q.background().run(
+      [files] {
+        for (auto& [ref, size] : *files) size = size_of_parts(ref.substr(kFilePrefix.size())).value_or(0);
+      },
+      [c, files, all](const Status& done) {
+        if (!done) return c->fail(done.error());
+        c->reply(200, tags(all, *files));
+      });
 }
 
 /// Until a worker is stopped because nobody asks it; a century stands for never.
@@ -92,6 +115,7 @@ void show(const Queen& q, const ContextPtr& c) {
       if (m.ref == ref) quant = m.quant;
     for (const auto& w : h->workers)
       if (w.model_ref == ref) {
+        if (quant.empty()) quant = w.quant;
         if (w.figures.contains("context")) {
           // Front ends look for the length under the name of the architecture, which a queen does not know.
           info["general.architecture"] = kArchitecture;
@@ -173,7 +197,7 @@ void add_route_ollama(Queen& q) {
   r.route<Scope::kInfer>("GET", "/api/version", [](const ContextPtr& c) {
     c->reply(200, {{"version", wire::kOllamaVersion}});
   });
-  r.route<Scope::kInfer>("GET", "/api/tags", [&q](const ContextPtr& c) { c->reply(200, tags(q)); });
+  r.route<Scope::kInfer>("GET", "/api/tags", [&q](const ContextPtr& c) { reply_tags(q, c); });
   r.route<Scope::kInfer>("GET", "/api/ps", [&q](const ContextPtr& c) { c->reply(200, running(q)); });
   r.route<Scope::kInfer>(
       "POST", "/api/show", [&q](const ContextPtr& c) { show(q, c); }, service::Bodies::kSmall);

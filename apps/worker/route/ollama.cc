@@ -96,10 +96,22 @@ PreparedCompletion prepare_ollama_chat(const Worker& w, const std::string& text,
   return p;
 }
 
+/// The prompt as it is, for a model without a chat template: that API completes it. Where a system message stands
+/// before it, it is named as ignored.
+bool prepare_raw(const Worker& w, PreparedCompletion& p, const PrepareBound& bound) {
+  wire::CompletionRequest& r = p.request;
+  if (r.messages.size() > 1) r.ignored.emplace_back("system");
+  const std::string prompt(r.messages.back().at("content").get_string());
+  r.messages = boost::json::array();
+  return p.take(w.model().renderer.text(prompt, {.add_special = true, .parse_special = false}, bound)) &&
+         p.constrain(w, false);
+}
+
 PreparedCompletion prepare_ollama_generate(const Worker& w, const std::string& text, PrepareBound bound) {
   PreparedCompletion p;
-  p.good =
-      p.read(text, w.bounds(), bound, wire::read_ollama_generate) && (p.request.loads || prepare_turn(w, p, bound));
+  if (!p.read(text, w.bounds(), bound, wire::read_ollama_generate)) return p;
+  const bool raw = w.model().generates && w.model().template_sha256.empty();
+  p.good = p.request.loads || (raw ? prepare_raw(w, p, bound) : prepare_turn(w, p, bound));
   return p;
 }
 
@@ -150,8 +162,7 @@ boost::json::object tags(Worker& w) {
   const ModelFacts& m = w.model();
   boost::json::array list;
   if (w.state() != WorkerState::kLoading) {
-    boost::json::object o =
-        wire::ollama_model(m.id, static_cast<std::int64_t>(w.metrics().memory_bytes.Value()), m.quant_kind);
+    boost::json::object o = wire::ollama_model(m.id, m.file_bytes, m.quant_kind);
     o["modified_at"] = rfc3339(std::chrono::system_clock::from_time_t(m.created));
     list.push_back(std::move(o));
   }
