@@ -1,5 +1,13 @@
 #include "keeper/lab_command.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
 #include <set>
 
 #include "base/limits.h"
@@ -18,6 +26,47 @@ struct AllFlags {
   LabOptions lab;
   std::string html, json_file;
   std::vector<int> positions;
+};
+
+/// Whether replace_with_text() will do, before there is anything to write. An empty path is none.
+Status check_writable(const std::string& path) {
+  if (path.empty()) return {};
+  LLORCH_OK(may_replace_with_text(path));
+  std::error_code problem;
+  const bool there = std::filesystem::exists(path, problem);
+  if (std::filesystem::is_directory(path, problem))
+    return fail(ErrorCode::kIo, "cannot write {}: it is a folder", path);
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  if (access(there ? path.c_str() : folder.empty() ? "." : folder.c_str(), W_OK) != 0)
+    return fail(ErrorCode::kIo, "cannot write {}: {}", path, std::strerror(errno));
+  return {};
+}
+
+/// SIGINT and SIGTERM end what runs, so that its files are taken away; then the command ends as they say.
+class Interrupts {
+ public:
+  Interrupts() {
+    number_ = 0, called_off_ = false;
+    struct sigaction ours {};
+    ours.sa_handler = [](int number) { number_ = number, called_off_ = true; };
+    for (std::size_t i = 0; i < std::size(kNumbers); ++i) sigaction(kNumbers[i], &ours, &before_[i]);
+  }
+  ~Interrupts() {
+    for (std::size_t i = 0; i < std::size(kNumbers); ++i) sigaction(kNumbers[i], &before_[i], nullptr);
+  }
+  Interrupts(const Interrupts&) = delete;
+  Interrupts& operator=(const Interrupts&) = delete;
+  [[nodiscard]] static const std::atomic<bool>* called_off() { return &called_off_; }
+  /// The exit code, where there was one.
+  [[nodiscard]] static std::optional<int> exit_code() {
+    return number_ == 0 ? std::nullopt : std::optional(128 + number_);
+  }
+
+ private:
+  static constexpr int kNumbers[] = {SIGINT, SIGTERM};
+  static inline std::atomic<int> number_ = 0;
+  static inline std::atomic<bool> called_off_ = false;
+  struct sigaction before_[std::size(kNumbers)]{};
 };
 
 std::string field(const Value& row, const char* key) { return json::find_text(row.get_object(), key).value_or(""); }
@@ -97,7 +146,13 @@ void show_findings(const json::object& report) {
 }
 
 int all(const AllFlags& f) {
-  const auto report = run_lab(f.lab);
+  for (const std::string& path : {f.html, f.json_file})
+    if (const Status s = check_writable(path); !s) return complain(f.common, s.error());
+  const Interrupts interrupts;
+  LabOptions lab = f.lab;
+  lab.called_off = Interrupts::called_off();
+  const auto report = run_lab(lab);
+  if (const auto code = Interrupts::exit_code()) return *code;
   if (!report) return complain(f.common, report.error());
   if (!f.html.empty())
     if (const Status s = replace_with_text(f.html, lab_page(*report)); !s) return complain(f.common, s.error());
@@ -121,16 +176,23 @@ struct StudyFlags {
 
 Result<json::object> read_study(const std::string& path) {
   LLORCH_TRY(const std::string text, read_text_file(path, limits::kTextBytesMax));
-  LLORCH_TRY(const json::value v, json::parse(text, path));
-  const auto* o = v.if_object();
-  if (!o || !study_document(*o)) return fail(ErrorCode::kInvalidRequest, "{} is no study", path);
+  const auto v = json::parse(text, path);
+  const auto* o = v ? v->if_object() : nullptr;
+  if (!o || !study_document(*o))
+    return fail(ErrorCode::kInvalidRequest, "{} is no study: --from takes the JSON that --report has written", path);
   return *o;
 }
 
 int study(const StudyFlags& f) {
   if (f.from.empty() == f.study.models.empty())
     return complain(f.common, {ErrorCode::kInvalidRequest, "either models or --from"});
-  const auto made = f.from.empty() ? run_study(f.study) : read_study(f.from);
+  for (const std::string& path : {f.json_file, f.document})
+    if (const Status s = check_writable(path); !s) return complain(f.common, s.error());
+  const Interrupts interrupts;
+  StudyOptions options = f.study;
+  options.lab.called_off = Interrupts::called_off();
+  const auto made = f.from.empty() ? run_study(options) : read_study(f.from);
+  if (const auto code = Interrupts::exit_code()) return *code;
   if (!made) return complain(f.common, made.error());
   const auto document = study_document(*made);
   if (!document) return complain(f.common, document.error());
@@ -143,8 +205,13 @@ int study(const StudyFlags& f) {
     cli::print(*made);
   else
     show_text(stdout, *document);
-  return 0;
+  const auto& models = made->at("models").as_array();
+  const bool none = std::ranges::all_of(models, [](const Value& m) { return m.as_object().contains("error"); });
+  if (!f.from.empty() || !none) return 0;
+  return complain(f.common, {ErrorCode::kModelLoadFailed, "none of the models could be run"});
 }
+
+std::string ids_default() { return fmt::format("{}, or the model's context", LabOptions::kIdsDefault); }
 
 void add_study(CLI::App& parity, int& exit_code) {
   const auto f = std::make_shared<StudyFlags>();
@@ -155,7 +222,7 @@ void add_study(CLI::App& parity, int& exit_code) {
   c->add_option("--references", f->study.lab.references)->capture_default_str();
   c->add_option("--text", f->study.lab.text, "a file whose beginning is read");
   c->add_option("--tokens", f->study.lab.tokens, "ids separated by commas, in the text's place");
-  c->add_option("--ids", f->study.lab.ids_max)->check(CLI::Range(1, 4096))->capture_default_str();
+  c->add_option("--ids", f->study.lab.ids_max)->check(CLI::Range(1, 4096))->default_str(ids_default());
   c->add_option("--tools", f->study.lab.tools);
   c->add_option("--environments", f->study.lab.environments)->envname("LLORCH_REFERENCES");
   c->add_option("--limit", f->study.lab.limit_s, "seconds of one engine")->check(CLI::Range(1, 86400));
@@ -185,7 +252,7 @@ void add_lab_commands(CLI::App& parity, int& exit_code) {
   c->add_option("--tokens", lab.tokens, "ids separated by commas, in the text's place");
   c->add_option("--ids", lab.ids_max, "of the text, the first so many")
       ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
+      ->default_str(ids_default());
   c->add_option("--given", lab.given,
                 "NAME=PATH: logits that are there already, a .npy file or a folder with logits.npy");
   c->add_option("--truth", lab.truth, "the engine that the others are measured by (default: the reference that is)");

@@ -11,7 +11,10 @@
 #include <sstream>
 
 #include "base/folder.h"
+#include "base/limits.h"
 #include "base/mapped_file.h"
+#include "base/nearest.h"
+#include "base/open_file.h"
 #include "base/terminal.h"
 #include "format/npy.h"
 #include "keeper/lab_layers.h"
@@ -83,12 +86,61 @@ Result<EngineOutcome> read_outcome(const std::string& name, const std::string& p
   return out;
 }
 
+/// Our own arithmetics. Slow: --quick leaves it out. Reduced: it declares that it rounds more than float32 does.
+struct Own {
+  const char *name, *kind, *isa, *cache;
+  bool slow, reduced;
+};
+constexpr Own kOwn[] = {{"llorch", "cpu", "", "f16", false, true},
+                        {"llorch-reference", "cpu", "reference", "f32", true, false},
+                        {"llorch-scalar", "cpu", "scalar", "f32", true, true},
+                        {"llorch-avx2", "cpu", "avx2", "f32", false, true},
+                        {"llorch-avx512", "cpu", "avx512", "f32", false, true},
+                        {"llorch-amx", "cpu", "amx", "f32", false, true},
+                        {"llorch-neon", "cpu", "neon", "f32", false, true},
+                        {"llorch-neon_i8mm", "cpu", "neon_i8mm", "f32", false, true}};
+constexpr const char* kOtherKinds[] = {"accelerate", "cuda"};
+
+std::vector<std::string> words_of(const std::string& text) {
+  std::vector<std::string> words;
+  std::stringstream in(text);
+  for (std::string word; std::getline(in, word, ',');) words.push_back(word);
+  return words;
+}
+
 class Lab {
  public:
   Lab(const LabOptions& options, const Workplace& place) : options_(options), place_(place) {}
 
   /// The model's weights as F32, for engines that want them so.
   static std::string f32_file(const Workplace& place) { return place.path() + "/f32.gguf"; }
+
+  /// Names that stand for nothing are told before anything runs.
+  Status check_names() const {
+    const std::vector<ReferenceFile> all = find_references(options_.tools);
+    std::vector<std::string> engines;
+    for (const Own& own : kOwn) engines.emplace_back(own.name);
+    for (const char* kind : kOtherKinds) engines.push_back(fmt::format("llorch-{}", kind));
+    for (const ReferenceFile& r : all)
+      if (wanted(r.name)) engines.push_back(r.name);
+    if (options_.references != "auto" && options_.references != "none")
+      for (const std::string& name : words_of(options_.references))
+        if (std::ranges::find(all, name, &ReferenceFile::name) == all.end())
+          return fail(ErrorCode::kInvalidRequest, "--references: there is no reference '{}' in {}/references", name,
+                      options_.tools);
+    for (const std::string& text : options_.given) {
+      const std::size_t mark = text.find('=');
+      if (mark == 0 || mark == text.npos)
+        return fail(ErrorCode::kInvalidRequest, "--given {}: NAME=PATH is wanted", text);
+      if (!is_there(text.substr(mark + 1)))
+        return fail(ErrorCode::kInvalidRequest, "--given {}: there is no such file", text);
+      engines.push_back(text.substr(0, mark));
+    }
+    if (!options_.truth.empty() && std::ranges::find(engines, options_.truth) == engines.end())
+      return fail(ErrorCode::kInvalidRequest, "--truth {}: there is no such engine{}", options_.truth,
+                  did_you_mean(options_.truth, engines));
+    return {};
+  }
 
   Status choose_ids() {
     if (!options_.tokens.empty()) {
@@ -103,28 +155,22 @@ class Lab {
     }
     if (options_.text.empty())
       return fail(ErrorCode::kInvalidRequest, "--text FILE or --tokens IDS: what is to be read?");
-    LLORCH_TRY(const auto ran, service::run_program({worker("cpu"), "tokenize", "-m", options_.model, "--prefix",
-                                                     "--file", options_.text}));
-    if (ran.exit_code != 0) return fail(ErrorCode::kModelLoadFailed, "{} cannot be read", options_.model);
-    std::stringstream words(ran.output);
-    for (std::int64_t id = 0; static_cast<int>(ids_.size()) < options_.ids_max && words >> id;) ids_.push_back(id);
+    if (const auto text = read_text_file(options_.text, limits::kTextBytesMax); !text)
+      return fail(ErrorCode::kInvalidRequest, "--text: {}", text.error().message);
+    std::vector<std::string> command = {worker("cpu"), "tokenize", "-m",         options_.model,
+                                        "--prefix",    "--file",   options_.text};
+    if (!options_.ids_max) command.emplace_back("--cut");
+    const auto ran = run("tokenize", std::move(command), service::Stderr::kJoined);
+    if (!ran && ran.error().code == ErrorCode::kCancelled) return std::unexpected(ran.error());
+    if (!ran) return fail(ErrorCode::kModelLoadFailed, "{} cannot be read: {}", options_.model, ran.error().message);
+    std::stringstream words(*ran);
+    const auto most = static_cast<std::size_t>(options_.ids_max.value_or(LabOptions::kIdsDefault));
+    for (std::int64_t id = 0; ids_.size() < most && words >> id;) ids_.push_back(id);
     if (ids_.empty()) return fail(ErrorCode::kInvalidRequest, "{} holds no token", options_.text);
     return {};
   }
 
   Status run_ours() {
-    struct Own {
-      const char *name, *kind, *isa, *cache;
-      bool slow, reduced;
-    };
-    constexpr Own kOwn[] = {{"llorch", "cpu", "", "f16", false, true},
-                            {"llorch-reference", "cpu", "reference", "f32", true, false},
-                            {"llorch-scalar", "cpu", "scalar", "f32", true, true},
-                            {"llorch-avx2", "cpu", "avx2", "f32", false, true},
-                            {"llorch-avx512", "cpu", "avx512", "f32", false, true},
-                            {"llorch-amx", "cpu", "amx", "f32", false, true},
-                            {"llorch-neon", "cpu", "neon", "f32", false, true},
-                            {"llorch-neon_i8mm", "cpu", "neon_i8mm", "f32", false, true}};
     for (const Own& own : kOwn) {
       if (own.slow && options_.quick)
         not_run(own.name, "left out by --quick");
@@ -134,7 +180,7 @@ class Lab {
         return fail(ErrorCode::kModelLoadFailed, "our own worker cannot run {}: {}", options_.model,
                     json::find_text(not_run_.front().get_object(), "reason").value_or(""));
     }
-    for (const char* kind : {"accelerate", "cuda"})
+    for (const char* kind : kOtherKinds)
       if (is_there(worker(kind))) LLORCH_OK(run_own(fmt::format("llorch-{}", kind), kind, "", "f16", true));
     return {};
   }
@@ -143,16 +189,8 @@ class Lab {
     const std::vector<ReferenceFile> all = find_references(options_.tools);
     for (const ReferenceFile& r : all)
       if (wanted(r.name)) LLORCH_OK(run_reference(r));
-    if (options_.references != "auto" && options_.references != "none") {
-      std::stringstream words(options_.references);
-      for (std::string name; std::getline(words, name, ',');)
-        if (std::ranges::find(all, name, &ReferenceFile::name) == all.end())
-          return fail(ErrorCode::kInvalidRequest, "there is no reference '{}' in {}/references", name, options_.tools);
-    }
     for (const std::string& text : options_.given) {
       const std::size_t mark = text.find('=');
-      if (mark == 0 || mark == text.npos)
-        return fail(ErrorCode::kInvalidRequest, "--given {}: NAME=PATH is wanted", text);
       LLORCH_TRY(EngineOutcome o, read_outcome(text.substr(0, mark), text.substr(mark + 1), ids_.size()));
       if (o.about.empty()) o.logits.states = outcomes_.front().logits.states;
       outcomes_.push_back(std::move(o));
@@ -220,20 +258,20 @@ class Lab {
   bool wanted(std::string_view name) const {
     if (name == options_.without) return false;
     if (options_.references == "auto") return true;
-    std::stringstream words(options_.references);
-    for (std::string word; std::getline(words, word, ',');)
-      if (word == name) return true;
-    return false;
+    const std::vector<std::string> words = words_of(options_.references);
+    return std::ranges::find(words, name) != words.end();
   }
   std::string joined(std::size_t count, const char* between) const {
     return fmt::format("{}", fmt::join(ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(count), between));
   }
   /// Runs one program. An error is a reason in one line.
-  Result<std::string> run(const std::string& name, std::vector<std::string> command) const {
+  Result<std::string> run(const std::string& name, std::vector<std::string> command, service::Stderr err) const {
     say(name + " ...");
-    const auto ran =
-        service::run_program(std::move(command), -1, service::Stderr::kNone,
-                             {.label = name, .time = std::chrono::seconds(options_.limit_s), .silent = true});
+    const auto ran = service::run_program(std::move(command), -1, err,
+                                          {.label = name,
+                                           .time = std::chrono::seconds(options_.limit_s),
+                                           .silent = true,
+                                           .called_off = options_.called_off});
     if (!ran) return std::unexpected(ran.error());
     std::string last;
     std::stringstream lines(ran->output);
@@ -259,11 +297,7 @@ class Lab {
     const bool both_ways = !outcomes_.empty() && outcomes_.front().logits.states;
     const std::size_t count = isa == "scalar" && !both_ways ? std::min<std::size_t>(ids_.size(), 32) : ids_.size();
     // Its error is one line of JSON on stderr.
-    std::vector<std::string> command = {"sh",
-                                        "-c",
-                                        R"(exec "$@" 2>&1)",
-                                        "sh",
-                                        worker(kind),
+    std::vector<std::string> command = {worker(kind),
                                         "logits",
                                         "-m",
                                         options_.model,
@@ -277,8 +311,9 @@ class Lab {
                                         folder,
                                         "--json"};
     if (!isa.empty()) command.insert(command.end(), {"--isa", isa});
-    const auto ran = run(name, std::move(command));
+    const auto ran = run(name, std::move(command), service::Stderr::kJoined);
     if (!ran) {
+      if (ran.error().code == ErrorCode::kCancelled) return std::unexpected(ran.error());
       not_run(name, ran.error().message);
       return {};
     }
@@ -324,12 +359,14 @@ class Lab {
     std::error_code problem;
     if (r.wants_f32 || (r.folders_as_f32 && fs::is_directory(options_.model, problem))) {
       if (const Status s = dequantize(); !s) {
+        if (s.error().code == ErrorCode::kCancelled) return s;
         not_run(r.name, s.error().message);
         return {};
       }
       command.insert(command.end(), {"--f32", f32_file(place_)});
     }
-    if (const auto ran = run(r.name, std::move(command)); !ran) {
+    if (const auto ran = run(r.name, std::move(command), service::Stderr::kNone); !ran) {
+      if (ran.error().code == ErrorCode::kCancelled) return std::unexpected(ran.error());
       not_run(r.name, ran.error().message);
       return {};
     }
@@ -349,7 +386,9 @@ class Lab {
     std::error_code problem;
     std::vector<std::string> command = {service::own_folder() + "/llorch-gguf", "quantize", options_.model, out, "F32"};
     if (fs::is_directory(options_.model, problem)) command[1] = "convert", command.insert(command.end() - 1, "--type");
-    LLORCH_TRY(const auto ran, service::run_program(std::move(command), -1, service::Stderr::kNone));
+    LLORCH_TRY(const auto ran,
+               service::run_program(std::move(command), -1, service::Stderr::kNone,
+                                    {.label = "the weights as F32", .called_off = options_.called_off}));
     if (ran.exit_code != 0) return fail(ErrorCode::kInvalidRequest, "the weights cannot be written as F32");
     return {};
   }
@@ -462,6 +501,7 @@ Result<json::object> run_lab(const LabOptions& given) {
   std::error_code problem;
   fs::remove(Lab::f32_file(place), problem);  // a folder that is kept may have another model's
   Lab lab(options, place);
+  LLORCH_OK(lab.check_names());
   LLORCH_OK(lab.choose_ids());
   LLORCH_OK(lab.run_ours());
   LLORCH_OK(lab.run_references());

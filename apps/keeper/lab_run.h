@@ -5,6 +5,8 @@
 // in tools/parity/reference.py. Nothing here knows which engines there are.
 #pragma once
 
+#include <atomic>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,7 +19,7 @@ namespace llorch::keeper {
 struct LabOptions {
   std::string model;                // a GGUF file, a folder, builtin:haiku
   std::string text, tokens;         // a file; or ids separated by commas
-  int ids_max = 362;                // of the text's, the first so many
+  std::optional<int> ids_max;       // of the text's, the first so many; else kIdsDefault, as far as the context goes
   std::string references = "auto";  // all that are installed; "none"; or names, separated by commas
   std::string without;              // a reference that is not run all the same
   std::string tools, environments;  // folders; empty: found beside this program
@@ -27,6 +29,8 @@ struct LabOptions {
   bool quick = false;               // without reference arithmetic and scalar kernels, which take minutes
   int limit_s = 1800;               // of one engine
   bool quiet = false;               // else what runs is said on stderr
+  const std::atomic<bool>* called_off = nullptr;  // once it is true, what runs is ended
+  static constexpr int kIdsDefault = 362;
 };
 
 /// One reference as its file describes it.
@@ -41,8 +45,8 @@ struct ReferenceFile {
 
 /// The report, as `--json` prints it: model, ids, truth, rows_are (logits or states), perplexity (of the truth, over
 /// the ids), engines (each with its positions, findings and layers), outliers, not_run (name and reason), verdict.
-/// Errors: kInvalidRequest for a text or files that are none, kModelLoadFailed where our own worker cannot run the
-/// model.
+/// Errors: kInvalidRequest for a text, files or names that are none, before anything runs; kModelLoadFailed where our
+/// own worker cannot run the model; kCancelled.
 [[nodiscard]] Result<json::object> run_lab(const LabOptions& options);
 
 /// What one engine's rows are to another's, from the folders in which run_lab() kept them: kl_mean, kl_max, same_token;

@@ -91,9 +91,10 @@ class ModelStudy {
   }
 
  private:
-  static Result<bool> tool(std::vector<std::string> words) {
+  Result<bool> tool(std::vector<std::string> words) const {
     words.insert(words.begin(), service::own_folder() + "/llorch-gguf");
-    LLORCH_TRY(const auto ran, service::run_program(std::move(words), -1, service::Stderr::kNone));
+    LLORCH_TRY(const auto ran, service::run_program(std::move(words), -1, service::Stderr::kNone,
+                                                    {.label = "llorch-gguf", .called_off = lab_.called_off}));
     return ran.exit_code == 0;
   }
   /// The file that other types are made of: the model, or what a folder becomes.
@@ -239,7 +240,7 @@ Result<json::object> run_study(const StudyOptions& options) {
     auto one = ModelStudy(options, model, place.path()).run();
     if (one)
       models.push_back(*std::move(one));
-    else if (options.models.size() == 1)
+    else if (options.models.size() == 1 || one.error().code == ErrorCode::kCancelled)
       return std::unexpected(std::move(one).error().in(model));
     else  // the others go on
       models.push_back({{"model", file_name(model)}, {"error", one.error().message}});

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -335,36 +334,54 @@ class Countdown {
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// How a program is started: every call that fails is remembered, for a child with the wrong files writes to ours.
-class SpawnPlan {
- public:
-  SpawnPlan() : problem_(posix_spawn_file_actions_init(&files_)) {
-    const int problem = posix_spawnattr_init(&attributes_);
-    note(problem);
-  }
-  ~SpawnPlan() {
-    posix_spawnattr_destroy(&attributes_);
-    posix_spawn_file_actions_destroy(&files_);
-  }
-  SpawnPlan(const SpawnPlan&) = delete;
-  SpawnPlan& operator=(const SpawnPlan&) = delete;
-  void give(int descriptor, int as) {
-    note(descriptor < 0 ? EBADF : posix_spawn_file_actions_adddup2(&files_, descriptor, as));
-  }
-  void in_its_own_group() { note(posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETPGROUP)); }
-  /// 0, or what has failed.
-  [[nodiscard]] int start(pid_t& pid, char* const* argv) const {
-    return problem_ != 0 ? problem_ : posix_spawnp(&pid, argv[0], &files_, &attributes_, argv, environ);
-  }
-
- private:
-  void note(int problem) {
-    if (problem_ == 0) problem_ = problem;
-  }
-  posix_spawn_file_actions_t files_{};
-  posix_spawnattr_t attributes_{};
-  int problem_;
+/// What a program that is run to its end gets as its standard streams; negative: ours.
+struct ChildStreams {
+  int in = -1, out = -1, err = -1;
 };
+
+/// Between vfork and exec, in the parent's memory: nothing may allocate. `problem`: what has failed.
+[[noreturn]] void become_program(char* const* argv, const ChildStreams& streams, pid_t parent, const sigset_t& mask,
+                                 volatile int& problem) {
+  const auto fails = [&problem] {
+    problem = errno;
+    _exit(127);
+  };
+  // Our end ends it. It was bound to a parent that is gone already: so is it.
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) fails();
+  if (getppid() != parent) _exit(127);
+  for (int number = 1; number < NSIG; ++number) {
+    struct sigaction now {};
+    if (sigaction(number, nullptr, &now) != 0 || now.sa_handler == SIG_IGN) continue;
+    now = {};
+    now.sa_handler = SIG_DFL;
+    sigaction(number, &now, nullptr);
+  }
+  sigprocmask(SIG_SETMASK, &mask, nullptr);
+  const int from[] = {streams.in, streams.out, streams.err};
+  for (int to = STDIN_FILENO; to <= STDERR_FILENO; ++to)
+    if (from[to] >= 0 && (from[to] == to ? fcntl(to, F_SETFD, 0) : dup2(from[to], to)) < 0) fails();
+  execvp(argv[0], argv);
+  fails();
+  __builtin_unreachable();
+}
+
+/// The pid; or -1 with errno.
+pid_t spawn_program(char* const* argv, const ChildStreams& streams, bool group) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  volatile int problem = 0;
+  const pid_t parent = getpid(), pid = vfork();  // NOLINT(clang-analyzer-security.insecureAPI.vfork): as in spawn()
+  if (pid == 0) {
+    if (group) setpgid(0, 0);
+    become_program(argv, streams, parent, before, problem);
+  }
+  if (pid < 0) problem = errno;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (pid > 0 && problem != 0) (void)waitpid(pid, nullptr, 0);
+  errno = problem;
+  return problem == 0 ? pid : -1;
+}
 
 /// Until `out` is closed at its other end, and `errors` too or the process has ended: what it has left behind may keep
 /// that open for ever. False: the time is over.
@@ -404,19 +421,18 @@ Result<Ran> run_program(std::vector<std::string> arguments, int input, Stderr er
   if (pipe2(ends, O_CLOEXEC) != 0) return fail(ErrorCode::kIo, "no pipe: {}", std::strerror(errno));
   Descriptor out(ends[0]), written(ends[1]);
   const Descriptor null(open("/dev/null", O_RDWR | O_CLOEXEC));
-  SpawnPlan plan;
-  plan.give(input < 0 ? null.number() : input, STDIN_FILENO);
-  plan.give(written.number(), STDOUT_FILENO);
   ShownErrors errors(err == Stderr::kOurs);
-  if (err == Stderr::kNone) plan.give(null.number(), STDERR_FILENO);
-  if (errors.child_end()) plan.give(errors.child_end().number(), STDERR_FILENO);
+  const int ours = errors.child_end() ? errors.child_end().number() : -1;
+  const ChildStreams streams{input < 0 ? null.number() : input, written.number(),
+                             err == Stderr::kNone     ? null.number()
+                             : err == Stderr::kJoined ? written.number()
+                                                      : ours};
+  if (!null) return fail(ErrorCode::kIo, "cannot open /dev/null: {}", std::strerror(errno));
   std::vector<char*> argv;
   for (std::string& a : arguments) argv.push_back(a.data());
   argv.push_back(nullptr);
-  if (group) plan.in_its_own_group();
-  pid_t pid = 0;
-  if (const int problem = plan.start(pid, argv.data()); problem != 0)
-    return fail(ErrorCode::kIo, "cannot run {}: {}", arguments[0], std::strerror(problem));
+  const pid_t pid = spawn_program(argv.data(), streams, group);
+  if (pid < 0) return fail(ErrorCode::kIo, "cannot run {}: {}", arguments[0], std::strerror(errno));
   written = Descriptor();
   errors.started();
   Ran ran;

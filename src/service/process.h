@@ -77,9 +77,10 @@ struct Ran {
   int exit_code = 0;   // 128 + signal when killed by one
   std::string output;  // what it wrote to stdout, at most 1 MiB
 };
-enum class Stderr { kOurs, kNone };
+enum class Stderr { kOurs, kNone, kJoined };  // kJoined: in the output
 /// Runs a program to its end. `input`: a descriptor that becomes its stdin; -1: nothing. Its stderr is ours (where that
-/// is a terminal, what it writes is cleaned on its way), or thrown away. The program is looked up in PATH. Blocks.
+/// is a terminal, what it writes is cleaned on its way), thrown away, or joined to its output. The program is looked up
+/// in PATH, and killed when this process ends, however that comes. Blocks.
 /// Errors: kIo when it cannot be run; kOperationTimeout when it took too long: it has been ended then (SIGTERM, a
 /// second later SIGKILL), with what a shell of ours (`group`) has started; kCancelled, the same, when it was called
 /// off.

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ import unittest
 import gguf
 import numpy as np
 
-from colony import BIN, DATA, ROOT, main
+from colony import BIN, DATA, ROOT, main, wait_for
 
 IDS = [3, 141, 59, 265, 35, 89, 79, 32, 38, 46, 17, 201, 8, 99, 150, 77, 5, 260, 31, 12]
 
@@ -25,6 +26,13 @@ def logits(model, out, ids=IDS):
     out.mkdir()
     subprocess.run([BIN / "llorch-worker-cpu", "logits", "-m", model, "--tokens", ",".join(map(str, ids)), "--isa", "reference", "--out", out / "logits.npy", "--checkpoints", out], check=True, capture_output=True)
     return np.load(out / "logits.npy")
+
+
+def read_of(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 class Lab(unittest.TestCase):
@@ -253,9 +261,46 @@ class Lab(unittest.TestCase):
         r = lab("all", "builtin:haiku", "--references", "none", "--ids", "300", cwd=self.folder)
         self.assertEqual(r.returncode, 1)
         self.assertIn("300 tokens exceed the context of 256", r.stderr)
+        r = lab("all", "builtin:haiku", "--references", "none", "--quick", "--json", cwd=self.folder)
+        self.assertEqual((r.returncode, len(json.loads(r.stdout)["ids"])), (0, 256), "without --ids no more than the context")
+        (self.folder / "folder").mkdir()
+        for arguments, text in ((("--text", "/dev/null"), "/dev/null"), (("--references", "nobody"), "there is no reference 'nobody'"), (("--truth", "llorch-referenc"), "did you mean 'llorch-reference'?"), (("--html", "no/where.html"), "cannot write no/where.html"),
+                                (("--report", "folder"), "folder"), (("--html", "m.gguf"), "m.gguf"), (("--given", "x=nowhere"), "x=nowhere")):
+            r = lab("all", "builtin:haiku", "--quick", *(() if "--references" in arguments else ("--references", "none")), *arguments, cwd=self.folder)
+            self.assertIn(r.returncode, (1, 2), (arguments, r.stdout))
+            self.assertIn(text, r.stderr)
+            self.assertNotIn("llorch ...", r.stderr, "nothing has run")
+            self.assertNotIn("haiku cannot", r.stderr)
+        r = lab("study", "--from", "/etc/passwd", cwd=self.folder)
+        self.assertEqual(r.returncode, 2)
+        self.assertIn("/etc/passwd is no study", r.stderr)
+        r = lab("study", "nowhere.gguf", "neither.gguf", "--references", "none", "--tokens", "1", cwd=self.folder)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("none of the models could be run", r.stderr)
         r = lab("all", "nowhere.gguf", "--references", "none", "--tokens", "1", cwd=self.folder)
         self.assertIn(r.returncode, (1, 2))
         self.assertIn("nowhere.gguf", r.stderr)
+
+    def test_an_end_leaves_nothing(self):
+        """The worker dies with the command, whatever ends it; its folder is taken away, by the next run at the latest."""
+        temporary = self.folder / "tmp"
+        temporary.mkdir()
+        command = [BIN / "llorch", "parity", "all", "random:qwen2.5-0.5b:Q8_0", "--references", "none", "--tokens", ",".join(["7"] * 300)]
+        workers = lambda: [p for p in pathlib.Path("/proc").glob("[0-9]*/environ") if str(temporary).encode() in read_of(p) and b"llorch-worker" in read_of(p.parent / "cmdline")]
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+            with subprocess.Popen(command, cwd=self.folder, env=os.environ | {"TMPDIR": str(temporary)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL) as p:
+                wait_for(lambda: workers() or p.poll() is not None, 60)
+                wait_for(lambda: list(temporary.iterdir()))
+                self.assertIsNone(p.poll(), "it ended before it was killed")
+                p.send_signal(number)
+                code = p.wait(20)
+            self.assertEqual(code, -number if number == signal.SIGKILL else 128 + number)
+            wait_for(lambda: not workers(), 10)
+            left = list(temporary.iterdir())
+            self.assertEqual(len(left), number == signal.SIGKILL, left)
+        os.utime(left[0], (0, 0))
+        r = subprocess.run([BIN / "llorch", "parity", "all", "m.gguf", "--references", "none", "--quick", "--tokens", "1"], cwd=self.folder, env=os.environ | {"TMPDIR": str(temporary)}, capture_output=True, text=True, timeout=60)
+        self.assertEqual((r.returncode, list(temporary.iterdir())), (0, []), r.stderr)
 
     def test_a_study_of_two_types(self):
         subprocess.run([BIN / "llorch-gguf", "synth", "--shape", "tiny-qwen3", "--type", "F32", "--seed", "3", self.folder / "q.gguf"], check=True, capture_output=True)

@@ -1,4 +1,7 @@
 // tokenize: a text's ids on one line. detokenize stands in its own file.
+#include <algorithm>
+
+#include "arch/architecture.h"
 #include "base/limits.h"
 #include "base/mapped_file.h"
 #include "worker/model_flags.h"
@@ -8,7 +11,7 @@ namespace {
 
 struct TokenizeFlags {
   std::string model, text, file;
-  bool add_bos = false, prefix = false, parse_special = false, as_json = false;
+  bool add_bos = false, prefix = false, parse_special = false, cut = false, as_json = false;
 };
 
 Status tokenize(const TokenizeFlags& f) {
@@ -21,6 +24,10 @@ Status tokenize(const TokenizeFlags& f) {
   LLORCH_TRY(TokenIds ids, tokenizer->encode(text, {.add_special = false, .parse_special = f.parse_special}));
   if (f.prefix) ids.insert(ids.begin(), tokenizer->prefix().begin(), tokenizer->prefix().end());
   if (f.add_bos && tokenizer->bos() >= 0) ids.insert(ids.begin(), tokenizer->bos());
+  if (f.cut) {
+    LLORCH_TRY(const int context, arch::default_context(source->metadata()));
+    ids.resize(std::min(ids.size(), static_cast<std::size_t>(context)));
+  }
   if (f.as_json) {
     boost::json::array pieces;
     for (const TokenId id : ids) pieces.push_back(boost::json::string(tokenizer->token(id).text));
@@ -42,6 +49,7 @@ void add_command_tokenize(CLI::App& app, int& exit_code) {
   c->add_flag("--prefix", flags->prefix, "put in front what the model's files put before every text");
   c->add_flag("--add-bos", flags->add_bos, "put the beginning-of-text token in front");
   c->add_flag("--parse-special", flags->parse_special, "spellings of special tokens become those tokens");
+  c->add_flag("--cut", flags->cut, "no more ids than the model's context");
   c->add_flag("--json", flags->as_json, "ids and pieces as JSON");
   c->callback([flags, text, file, &exit_code] {
     if (text->count() + file->count() == 0) {
