@@ -96,12 +96,15 @@ void take_queen_settings(CLI::App& command, const std::string& section, const st
     if (option) option->run_callback_for_default()->default_val(text);
   };
   if (key == "data-dir") set("--data-dir", value);
+  const bool makes_a_unit = command.get_name() == "install";  // whose arguments would come before the file
+  if (key == "listen" && makes_a_unit) set("--listen", value);
   if (key != "port") return;
   const auto port = parse_integer<int>(value);
   if (!port || *port < 1024 || *port > 65535)
     throw CLI::ValidationError("'port' of [queen]",
                                fmt::format("must be a whole number from 1024 to 65535, not {}", value));
   if (cli::variable(kQueenPort).empty()) set("--queen", queen_at_port(value));
+  if (makes_a_unit) set("--port", value);
 }
 
 /// The colony's root, as it was given, or of a queen of this machine; empty: none.

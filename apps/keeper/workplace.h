@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/descriptor.h"
 #include "base/result.h"
@@ -68,16 +69,16 @@ class Workplace {
   static void remove_abandoned(const std::filesystem::path& temporary) {
     constexpr std::time_t kNewSeconds = 60;
     std::error_code problem;
+    std::vector<std::string> old;
     for (std::filesystem::directory_iterator i(temporary, problem), end; !problem && i != end; i.increment(problem)) {
       struct stat info {};
       const std::string path = i->path().string();
-      if (!i->path().filename().string().starts_with(kPrefix) || lstat(path.c_str(), &info) != 0 ||
-          info.st_uid != geteuid() || info.st_mtim.tv_sec > std::time(nullptr) - kNewSeconds)
-        continue;
-      if (!locked(path)) continue;
-      std::error_code failed;
-      std::filesystem::remove_all(path, failed);
+      if (i->path().filename().string().starts_with(kPrefix) && lstat(path.c_str(), &info) == 0 &&
+          info.st_uid == geteuid() && info.st_mtim.tv_sec <= std::time(nullptr) - kNewSeconds)
+        old.push_back(path);
     }
+    for (const std::string& path : old)
+      if (locked(path)) std::filesystem::remove_all(path, problem);
   }
 
   std::string path_;

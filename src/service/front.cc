@@ -39,7 +39,7 @@ Status Front::open() {
   if (o.local_mode && !loopback)
     return fail(
         ErrorCode::kInvalidRequest,
-        "listening on {} needs a key: without one (--local-mode) a daemon listens on 127.0.0.1 only. Give a token "
+        "listening on {} needs a key: without one (--local-mode) a daemon listens on loopback only. Give a token "
         "of at least {} characters (LLORCH_API_TOKEN_FILE), or leave `listen` out",
         o.listen, security::kTokenBytesMin);
   if (!loopback && !token)

@@ -154,5 +154,15 @@ TEST(Process, programs_are_found_in_path) {
   EXPECT_EQ(find_program("no-such-program-here"), "");
 }
 
+TEST(RunProgram, both_streams_are_joined_and_a_program_that_is_not_there_is_told) {
+  const auto ran = run_program({"/bin/sh", "-c", "echo out; echo err >&2; exit 3"}, -1, Stderr::kJoined);
+  ASSERT_TRUE(ran) << ran.error().message;
+  EXPECT_EQ(ran->output, "out\nerr\n");
+  EXPECT_EQ(ran->exit_code, 3);
+  const auto none = run_program({"/no/such/program"}, -1, Stderr::kNone);
+  ASSERT_FALSE(none);
+  EXPECT_TRUE(none.error().message.contains("cannot run /no/such/program: No such file")) << none.error().message;
+}
+
 }  // namespace
 }  // namespace llorch::service

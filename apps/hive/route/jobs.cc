@@ -61,6 +61,15 @@ ModelRow fetched_row(const ModelRef& ref, const Fetched& got) {
           got.identity};
 }
 
+/// Of a file that is named by its path, which nothing fetches.
+boost::json::object row_of_file(const ModelRef& ref, const Need& need) {
+  colony::Model model{ref.short_name(), ref.text(), ref.short_name(), need.quant, "Available", "", 0};
+  need.tell(model);
+  boost::json::object row = colony::to_json(model);
+  row["local_path"] = ref.path;
+  return row;
+}
+
 Procedure model_download(TaskPtr t, Hive& h, Order o) {
   t->start({{"model", o.model}});
   const auto ref = usable_model(h, o);
@@ -82,11 +91,7 @@ Procedure model_download(TaskPtr t, Hive& h, Order o) {
     auto need_work = [path = ref->path] { return default_need(path); };
     const auto need = co_await service::in_background(t->flow, h.files(), need_work, ref->path);
     if (!need || !*need) co_return t->fail(need ? need->error() : need.error());
-    colony::Model model{ref->short_name(), ref->text(), ref->short_name(), (*need)->quant, "Available", "", 0};
-    (*need)->tell(model);
-    boost::json::object row = colony::to_json(model);
-    row["local_path"] = ref->path;
-    co_return t->succeed(boost::json::value(std::move(row)));
+    co_return t->succeed(boost::json::value(row_of_file(*ref, **need)));
   }
   if (ref->kind != ModelRef::Kind::kHub)
     co_return t->fail({ErrorCode::kModelNotFound, "there is no such model, and nowhere to fetch it from"});
