@@ -158,7 +158,7 @@ export class Fleet {
   makeOffline(h) {
     const facts = el("span", { class: "hint" });
     const box = el("article", { class: "machine offline", "aria-label": `Machine ${h.id}, offline` }, el("div", { class: "machine-head" }, el("span", { class: "dot" }), el("h3", {}, h.id), el("span", { class: "space" }), iconButton("trash", `Remove ${h.id}`, () => this.removeMachine(h.id))), facts);
-    parts.set(box, (now) => say(facts, now.revoked ? "its certificates were revoked" : `offline${now.host ? ` · was at ${now.host}:${now.port}` : ""}`));
+    parts.set(box, (now) => say(facts, now.revoked ? "its certificates were revoked" : `${{ starting: "starting", asleep: "asleep until it is needed" }[now.state] || "offline"}${now.host ? ` · was at ${now.host}:${now.port}` : ""}`));
     return box;
   }
   async removeMachine(id) {
