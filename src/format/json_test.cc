@@ -15,7 +15,7 @@
 namespace llorch {
 namespace {
 
-long peak_kb() {
+long peak_memory_kb() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return usage.ru_maxrss;
@@ -58,7 +58,7 @@ TEST(Json, a_dense_or_deep_megabyte_is_refused_quickly_and_small) {
   while (empties.size() < 1'000'000) empties += ",[]";
   for (std::string* text : {&numbers, &empties}) *text += "]";
   for (const std::string& text : {numbers, nested, empties}) {
-    const long before = peak_kb();
+    const long before = peak_memory_kb();
     const auto start = std::chrono::steady_clock::now();
     EXPECT_FALSE(json::parse(text, "t"));
     const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
@@ -67,7 +67,7 @@ TEST(Json, a_dense_or_deep_megabyte_is_refused_quickly_and_small) {
       continue;
     }
     EXPECT_LT(ms, 100);
-    EXPECT_LT(peak_kb() - before, 16 * 1024);
+    EXPECT_LT(peak_memory_kb() - before, 16 * 1024);
   }
 }
 

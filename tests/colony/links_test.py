@@ -212,8 +212,9 @@ class Links(unittest.TestCase):
             queen.wait(30)
             queen = c.queen("--no-own-hive")  # who knows it from her catalog, and has not heard from it
             status = c.call("GET", "/v1/status")[2]
-            self.assertEqual((status["hives"], status["offline"]), ([], [{"id": "box", "host": "127.0.0.1", "port": int(box.url.rsplit(":", 1)[1]), "revoked": False}]))
-            self.assertIn(f"hive box at {box.url.removeprefix('http://')}: offline", c.keeper("status").stdout)
+            self.assertEqual((status["hives"], status["offline"]), ([], [{"id": "box", "host": "127.0.0.1", "port": int(box.url.rsplit(":", 1)[1]), "revoked": False, "state": "unheard"}]))
+            self.assertIn(f"hive box at {box.url.removeprefix('http://')}: starting, or offline: the queen has just begun to listen", c.keeper("status").stdout)
+            wait_for(lambda: f"hive box at {box.url.removeprefix('http://')}: offline\n" in c.keeper("status").stdout, 10)
             _, kind, why = c.infer()[-1]
             self.assertEqual((kind, why["code"]), ("error", "NO_WORKERS_AVAILABLE"))
             self.assertIn("online: box", why["message"])
