@@ -1,4 +1,4 @@
-// Who may act for a job of a fleet: a model that spin checks in every order of its steps (tests/colony/ownership_test.py).
+// Who may act for a job of a fleet: a model that spin checks in every order of its steps (tests/rules/ownership_test.py).
 //
 // One job, three queens, two workers. The store holds the job's record: its owner, an epoch, the worker that is asked to
 // run it and which process of that worker, and the number that the worker's first event has in the job's stream.
