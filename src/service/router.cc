@@ -38,6 +38,7 @@ void add_code_headers(ErrorCode code, net::Headers& headers) {
   const int status = kind(code).http_status;
   if (status == 429 || code == ErrorCode::kLoading || code == ErrorCode::kShuttingDown ||
       code == ErrorCode::kNoWorkersAvailable || code == ErrorCode::kAuditUnavailable ||
+      code == ErrorCode::kStoreUnavailable ||
       code == ErrorCode::kDeadlineExceeded) {
     headers.add("Retry-After", "1");
     headers.add("retry-after-ms", "1000");
